@@ -1,0 +1,38 @@
+use serde::{Deserialize, Serialize};
+
+/// What was analysed, as a report names it. Every field but `path` may be unknown: a camera has no file hash.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Input {
+    /// Path or name as the user gave it.
+    pub path: String,
+    /// SHA-256 of the file in hexadecimal.
+    pub sha256: Option<String>,
+    /// Size of the file in bytes.
+    pub bytes: Option<u64>,
+    /// Container format, such as `mov,mp4,m4a,3gp,3g2,mj2`.
+    pub container: Option<String>,
+    /// Video codec, such as `h264`.
+    pub codec: Option<String>,
+    /// Width in pixels as displayed, rotation applied.
+    pub width: Option<u32>,
+    /// Height in pixels as displayed, rotation applied.
+    pub height: Option<u32>,
+    /// Clockwise rotation in degrees that was applied: 0, 90, 180 or 270.
+    pub rotation: Option<u32>,
+    /// Average frames per second.
+    pub frame_rate: Option<f64>,
+    /// Whether the frames are spaced unevenly in time.
+    pub variable_frame_rate: Option<bool>,
+    /// Length in seconds.
+    pub duration: Option<f64>,
+    /// Frames in the whole video.
+    pub frames: Option<u64>,
+}
+
+impl Input {
+    /// An input of this name, of which nothing else is known.
+    pub fn new(path: impl Into<String>) -> Self {
+        Self { path: path.into(), ..Self::default() }
+    }
+}
