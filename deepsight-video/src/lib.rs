@@ -1,1 +1,20 @@
-//! x
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod decode;
+mod error;
+mod ffmpeg;
+mod limits;
+mod orientation;
+mod probe;
+mod process;
+mod sampling;
+mod scan;
+mod video;
+
+pub use decode::Frames;
+pub use error::VideoError;
+pub use ffmpeg::DecodeOptions;
+pub use limits::{DecodeLimits, Limit};
+pub use sampling::Sampling;
+pub use video::{Video, VideoInfo};

@@ -1,0 +1,279 @@
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, Receiver, Sender},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use deepsight_core::{Frame, image::RgbImage};
+
+use crate::{
+    DecodeOptions, Sampling, Video, VideoError, VideoInfo,
+    ffmpeg::{self, DecodeJob, Programs},
+    probe::{Header, refusal},
+    process::{Ending, Process},
+    sampling::{Picker, Plan},
+};
+
+/// The sampled frames of a video, in order of presentation.
+///
+/// One ffmpeg process decodes the video from its beginning to the last frame that is needed, a few frames ahead of the
+/// caller; dropping the iterator ends it. After an error there is nothing more. A file that is cut short or damaged gives
+/// the frames it has, and then [`VideoError::Truncated`] or [`VideoError::FrameCount`].
+#[derive(Debug)]
+pub struct Frames {
+    decode: Option<Decode>,
+    expected: u64,
+    total: u64,
+}
+
+impl Frames {
+    pub(crate) fn start(video: &Video, sampling: Sampling) -> Result<Self, VideoError> {
+        let Video { path, options, programs, header, info, .. } = video;
+        let plan = Plan::new(sampling, info.frame_count, header.tick)?;
+        let expected = plan.expected(info.frame_count, info.duration).min(sampling.cap());
+        let decode = Decode::start(path.clone(), options, programs, header, info, plan, sampling.cap())?;
+        Ok(Self { decode: Some(decode), expected, total: info.frame_count })
+    }
+
+    /// Frames that will come, for a progress bar: exact for an undamaged file, but for [`Sampling::fps`], where it is an
+    /// estimate.
+    pub fn expected_frames(&self) -> u64 {
+        self.expected
+    }
+}
+
+impl Iterator for Frames {
+    type Item = Result<Frame, VideoError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.decode.as_mut()?.next();
+        if !matches!(next, Ok(Some(_))) {
+            // Ends ffmpeg now, not when the caller drops the iterator.
+            self.decode = None;
+        }
+        next.transpose()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let most = if self.decode.is_some() {
+            usize::try_from(self.total).ok().and_then(|n| n.checked_add(1))
+        } else {
+            Some(0)
+        };
+        (0, most)
+    }
+}
+
+impl std::iter::FusedIterator for Frames {}
+
+#[derive(Debug)]
+struct Decode {
+    path: PathBuf,
+    process: Process,
+    picked: Receiver<Picked>,
+    /// Frames that ffmpeg has decoded so far, sampled or not.
+    decoded: Arc<AtomicU64>,
+    given: u64,
+    cap: u64,
+    plan: Plan,
+    options: DecodeOptions,
+    program: PathBuf,
+    info: VideoInfo,
+}
+
+/// Index and time, in microseconds of the file's clock, of a frame whose pixels follow on standard output.
+struct Picked {
+    index: u64,
+    time: Option<i64>,
+}
+
+impl Decode {
+    fn start(
+        path: PathBuf,
+        options: &DecodeOptions,
+        programs: &Programs,
+        header: &Header,
+        info: &VideoInfo,
+        plan: Plan,
+        cap: u64,
+    ) -> Result<Self, VideoError> {
+        let key = unguessable_key();
+        let job = DecodeJob {
+            stream: header.stream,
+            filters: filters(header, info, plan, &key),
+            max_frames: (cap < u64::MAX).then_some(cap),
+            old_sync_option: header.old_sync_option,
+        };
+        let (sender, picked) = mpsc::channel();
+        let decoded = Arc::new(AtomicU64::new(0));
+        let mut times = Times { key, picker: plan.picker(), sender, decoded: Arc::clone(&decoded), frame: None };
+        let mut command = ffmpeg::decode(&programs.ffmpeg, &path, &options.limits, &job);
+        let process = Process::spawn(&mut command, &options.limits, move |line| times.take(line))?;
+        Ok(Self {
+            path,
+            process,
+            picked,
+            decoded,
+            given: 0,
+            cap,
+            plan,
+            options: options.clone(),
+            program: programs.ffmpeg.clone(),
+            info: info.clone(),
+        })
+    }
+
+    fn next(&mut self) -> Result<Option<Frame>, VideoError> {
+        if self.given == self.cap {
+            return Ok(None);
+        }
+        let (width, height) = (self.info.frame_width, self.info.frame_height);
+        let bytes = u64::from(width) * u64::from(height) * 3;
+        let no_memory = || VideoError::OutOfMemory { path: self.path.clone(), bytes };
+        let want = usize::try_from(bytes).map_err(|_| no_memory())?;
+        let mut pixels = Vec::new();
+        pixels.try_reserve_exact(want).map_err(|_| no_memory())?;
+        let got = self.process.read(&mut pixels, want).map_err(|source| self.broken(source))?;
+        if got < want {
+            return self.end(got, want).map(|()| None);
+        }
+        let missing = |frame| VideoError::MissingTime { path: self.path.clone(), frame };
+        let picked = self.next_time()?;
+        let time = picked.time.ok_or_else(|| missing(self.given))?;
+        let image = RgbImage::from_raw(width, height, pixels).ok_or_else(no_memory)?;
+        self.given += 1;
+        let time = (time - (self.info.start_time * 1e6).round() as i64) as f64 / 1e6;
+        Ok(Some(Frame::new(picked.index, time, image)))
+    }
+
+    /// ffmpeg wrote the line before the pixels, so it is here or being read.
+    fn next_time(&self) -> Result<Picked, VideoError> {
+        let picked = self.picked.recv_timeout(Duration::from_secs(10));
+        picked.map_err(|_| VideoError::MissingTime { path: self.path.clone(), frame: self.given })
+    }
+
+    /// Standard output has ended, `got` bytes into a frame: is that the end of the video?
+    fn end(&mut self, got: usize, want: usize) -> Result<(), VideoError> {
+        let ending = self.process.finish().map_err(|source| self.broken(source))?;
+        let (path, limits) = (self.path.clone(), &self.options.limits);
+        if self.process.timed_out() {
+            return Err(VideoError::TimedOut { path, program: "ffmpeg", limit: limits.max_wait });
+        }
+        let decoded = self.decoded.load(Ordering::Acquire);
+        if !ending.status.success() {
+            return Err(self.failure(ending, decoded));
+        }
+        if got > 0 {
+            return Err(VideoError::TruncatedFrame { path, frame: self.given, got, want });
+        }
+        let counted = self.info.frame_count;
+        // Frames that nobody counted do no harm, unless the sampling was to end with the last one.
+        let too_many = decoded > counted && matches!(self.plan, Plan::Evenly { .. });
+        if decoded < counted || too_many {
+            return Err(VideoError::FrameCount { path, got: decoded, want: counted });
+        }
+        match self.info.declared_frames {
+            Some(want) if want > counted => Err(VideoError::Truncated { path, got: counted, want }),
+            _ => Ok(()),
+        }
+    }
+
+    fn failure(&self, ending: Ending, frames: u64) -> VideoError {
+        match refusal(&self.path, &ending, &self.options.limits) {
+            VideoError::NotAVideo { path, .. } => {
+                VideoError::Decode { path, frames, status: ending.status, stderr: ending.stderr }
+            }
+            refused => refused,
+        }
+    }
+
+    fn broken(&self, source: std::io::Error) -> VideoError {
+        VideoError::Spawn { program: self.program.clone(), source }
+    }
+}
+
+/// Time in microseconds, told; picked; scaled once to one size, whatever the stream does later; upright.
+fn filters(header: &Header, info: &VideoInfo, plan: Plan, key: &str) -> String {
+    let (mut width, mut height) = (info.frame_width, info.frame_height);
+    if header.orientation.swaps_sides() {
+        (width, height) = (height, width);
+    }
+    // `bicubic` without `accurate_rnd` is what OpenCV's reader asks of the same library: the same pixels, bit for bit.
+    format!(
+        "settb=AVTB,metadata=mode=add:key={key}:value=1,metadata=mode=print:key={key}:file='pipe\\:2':direct=1,\
+         select='{}',scale={width}:{height}:flags=bicubic,format=rgb24{}",
+        plan.filter(),
+        header.orientation.filters(),
+    )
+}
+
+/// A name for our marks on standard error that no file can know, lest its text pass for a frame's time.
+fn unguessable_key() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("deepsight{:016x}", RandomState::new().hash_one(now))
+}
+
+/// Reads the pairs of lines that the `metadata` filter prints for each decoded frame:
+/// `frame:12 pts:400000 pts_time:0.4` and `key=1`.
+struct Times {
+    key: String,
+    picker: Picker,
+    sender: Sender<Picked>,
+    decoded: Arc<AtomicU64>,
+    frame: Option<Picked>,
+}
+
+impl Times {
+    fn take(&mut self, line: &[u8]) -> bool {
+        let Ok(line) = std::str::from_utf8(line) else { return false };
+        if let Some(frame) = parse_frame(line) {
+            self.frame = Some(frame);
+            return true;
+        }
+        if line.strip_prefix(self.key.as_str()) != Some("=1") {
+            return false;
+        }
+        if let Some(Picked { index, time }) = self.frame.take() {
+            self.decoded.store(index + 1, Ordering::Release);
+            if self.picker.picks(index, time) {
+                // The receiver is gone when the iterator is dropped, and ffmpeg with it.
+                let _ = self.sender.send(Picked { index, time });
+            }
+        }
+        true
+    }
+}
+
+fn parse_frame(line: &str) -> Option<Picked> {
+    let mut words = line.strip_prefix("frame:")?.split_whitespace();
+    let index = words.next()?.parse().ok()?;
+    let time = words.next()?.strip_prefix("pts:")?.parse().ok();
+    words.next()?.strip_prefix("pts_time:")?;
+    Some(Picked { index, time })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn text_in_a_file_cannot_pass_for_the_time_of_a_frame() {
+        let (sender, receiver) = mpsc::channel();
+        let picker = Plan::new(Sampling::all(), 9, 0.0).unwrap().picker();
+        let mut times = Times { key: "deepsight42".into(), picker, sender, decoded: Arc::default(), frame: None };
+        assert!(!times.take(b"[mov] pts:1"));
+        times.take(b"frame:7    pts:99      pts_time:0.000099");
+        assert!(!times.take(b"deepsight41=1"));
+        assert!(times.take(b"frame:0    pts:40000   pts_time:0.04"));
+        assert!(times.take(b"deepsight42=1"));
+        let picked = receiver.try_recv().unwrap();
+        assert_eq!((picked.index, picked.time), (0, Some(40000)));
+        assert!(receiver.try_recv().is_err());
+    }
+}

@@ -1,0 +1,153 @@
+use std::{
+    env,
+    ffi::OsString,
+    path::{self, Path, PathBuf},
+};
+
+use ffmpeg_sidecar::command::FfmpegCommand;
+
+use crate::{
+    DecodeLimits, VideoError,
+    limits::{DECODERS, DEMUXERS, PROTOCOLS},
+};
+
+/// Where ffmpeg is, how much a video may cost, and how large its frames should be.
+///
+/// ```
+/// use deepsight_video::{DecodeLimits, DecodeOptions};
+/// let options = DecodeOptions::default()
+///     .with_limits(DecodeLimits::default().with_max_duration_seconds(120))
+///     .with_max_side(1280);
+/// assert_eq!(options.max_side, Some(1280));
+/// ```
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct DecodeOptions {
+    /// The ffmpeg program. By default what the variable `DEEPSIGHT_FFMPEG` names, else `ffmpeg` on the `PATH`.
+    pub ffmpeg: Option<PathBuf>,
+    /// The ffprobe program. By default what `DEEPSIGHT_FFPROBE` names, else `ffprobe` beside the ffmpeg that was named,
+    /// else `ffprobe` on the `PATH`.
+    pub ffprobe: Option<PathBuf>,
+    /// What one video may cost.
+    pub limits: DecodeLimits,
+    /// Frames whose longer side is over this many pixels are scaled down to it (bicubic). `None` keeps their size.
+    pub max_side: Option<u32>,
+}
+
+impl DecodeOptions {
+    /// Sets the ffmpeg program; ffprobe is expected beside it.
+    pub fn with_ffmpeg(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ffmpeg = Some(path.into());
+        self
+    }
+
+    /// Sets the ffprobe program, where it is not beside ffmpeg.
+    pub fn with_ffprobe(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ffprobe = Some(path.into());
+        self
+    }
+
+    /// Sets what one video may cost.
+    pub fn with_limits(mut self, limits: DecodeLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Scales frames down to a longer side of at most `pixels`.
+    pub fn with_max_side(mut self, pixels: u32) -> Self {
+        self.max_side = Some(pixels);
+        self
+    }
+}
+
+/// The two programs, as they will be started.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    pub(crate) ffmpeg: PathBuf,
+    pub(crate) ffprobe: PathBuf,
+}
+
+impl Programs {
+    pub(crate) fn locate(options: &DecodeOptions) -> Self {
+        let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let named = options.ffmpeg.clone().or_else(|| variable("DEEPSIGHT_FFMPEG"));
+        let sibling = |ffmpeg: &PathBuf| {
+            let folder = ffmpeg.parent().filter(|folder| !folder.as_os_str().is_empty())?;
+            Some(folder.join("ffprobe").with_extension(env::consts::EXE_EXTENSION))
+        };
+        // An ffmpeg given in code must not be paired with an ffprobe from the environment.
+        let ffprobe = match &options.ffmpeg {
+            Some(ffmpeg) => options.ffprobe.clone().or_else(|| sibling(ffmpeg)),
+            None => {
+                let variable = || variable("DEEPSIGHT_FFPROBE");
+                options.ffprobe.clone().or_else(variable).or_else(|| named.as_ref().and_then(sibling))
+            }
+        };
+        Self {
+            ffmpeg: named.unwrap_or_else(|| PathBuf::from("ffmpeg")),
+            ffprobe: ffprobe.unwrap_or_else(|| PathBuf::from("ffprobe")),
+        }
+    }
+}
+
+/// The error of a program that is not there, with what to do about it.
+pub(crate) fn missing(program: &Path) -> VideoError {
+    VideoError::FfmpegMissing {
+        program: program.to_path_buf(),
+        hint: "install ffmpeg (Debian/Ubuntu: `sudo apt-get install ffmpeg`, Fedora: `sudo dnf install ffmpeg-free`, \
+               macOS: `brew install ffmpeg`, Windows: `winget install Gyan.FFmpeg`), or name the program in the \
+               environment variable DEEPSIGHT_FFMPEG",
+    }
+}
+
+/// ffprobe on one stream description or another of `file`, safe to run on an untrusted one.
+pub(crate) fn ffprobe(program: &Path, file: &Path, limits: &DecodeLimits, show: &[&str]) -> FfmpegCommand {
+    let mut command = FfmpegCommand::new_with_path(program);
+    command.args(["-hide_banner", "-loglevel", "error"]);
+    guard_input(&mut command, limits);
+    command.args(show).input(file_url(file));
+    command
+}
+
+/// ffmpeg decoding one stream of `file` to raw RGB frames on standard output, safe to run on an untrusted one.
+pub(crate) fn decode(program: &Path, file: &Path, limits: &DecodeLimits, job: &DecodeJob) -> FfmpegCommand {
+    let mut command = FfmpegCommand::new_with_path(program);
+    command.args(["-hide_banner", "-loglevel", "error", "-nostdin", "-nostats"]);
+    guard_input(&mut command, limits);
+    // The filters below turn the picture themselves and keep one size throughout: left to itself ffmpeg rebuilds the
+    // filters, and counts from 0 again, wherever a video changes its size. Time stamps stay those of the file.
+    command.args(["-noautorotate", "-reinit_filter", "0", "-copyts", "-threads"]).arg(limits.threads().to_string());
+    command.input(file_url(file)).arg("-map").arg(format!("0:{}", job.stream));
+    command.args(["-an", "-sn", "-dn", "-vf"]).arg(&job.filters);
+    command.args(if job.old_sync_option { ["-vsync", "passthrough"] } else { ["-fps_mode", "passthrough"] });
+    if let Some(frames) = job.max_frames {
+        command.arg("-frames:v").arg(frames.to_string());
+    }
+    command.format("rawvideo").output("pipe:1");
+    command
+}
+
+/// What one decode asks of ffmpeg.
+pub(crate) struct DecodeJob {
+    pub(crate) stream: u32,
+    pub(crate) filters: String,
+    pub(crate) max_frames: Option<u64>,
+    pub(crate) old_sync_option: bool,
+}
+
+/// No single allocation of ffmpeg is larger: a frame of 8192 × 4320 at 16 bits a channel fits.
+const MAX_ALLOCATION: &str = "536870912";
+
+fn guard_input(command: &mut FfmpegCommand, limits: &DecodeLimits) {
+    command.args(["-protocol_whitelist", PROTOCOLS, "-format_whitelist", DEMUXERS, "-codec_whitelist", DECODERS]);
+    if let Ok(pixels) = i32::try_from(limits.max_pixels) {
+        command.arg("-max_pixels").arg(pixels.to_string()).args(["-max_alloc", MAX_ALLOCATION]);
+    }
+}
+
+/// `file:` and an absolute path, so that no name is taken for an option, a protocol or a pattern.
+fn file_url(file: &Path) -> OsString {
+    let mut url = OsString::from("file:");
+    url.push(path::absolute(file).unwrap_or_else(|_| file.to_path_buf()));
+    url
+}

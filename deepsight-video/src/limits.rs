@@ -1,0 +1,162 @@
+use std::{fmt, time::Duration};
+
+/// How much one untrusted video may cost: every bound is strict by default and has a name.
+///
+/// ```
+/// use deepsight_video::DecodeLimits;
+/// let limits = DecodeLimits::default().with_max_pixels(1920 * 1080).with_max_duration_seconds(60);
+/// assert_eq!(limits.max_pixels, 2_073_600);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DecodeLimits {
+    /// Size of the file in bytes. Default 4 GiB.
+    pub max_file_bytes: u64,
+    /// Length of the video in seconds. Default one hour.
+    pub max_duration_seconds: u64,
+    /// Width times height of one frame, before any downscale. Default 8192 × 4320.
+    pub max_pixels: u64,
+    /// Frames in the whole video, sampled or not: each has to be decoded. Default 216,000, one hour at 60 per second.
+    pub max_frames: u64,
+    /// Time that may be spent waiting for one run of ffprobe (a video is opened with two or three) or of ffmpeg (one a
+    /// decode). The time that a caller takes between two frames does not count. Default ten minutes.
+    pub max_wait: Duration,
+    /// Bytes kept of what ffmpeg writes on standard error; older text is dropped. Default 8 KiB.
+    pub max_stderr_bytes: usize,
+    /// Address space of an ffmpeg process in bytes (enforced on Linux). Default 4 GiB.
+    pub max_memory_bytes: u64,
+    /// Threads an ffmpeg decoder may start; never more than the machine has cores. Default 8.
+    pub max_threads: u32,
+}
+
+impl Default for DecodeLimits {
+    fn default() -> Self {
+        Self {
+            max_file_bytes: 4 << 30,
+            max_duration_seconds: 3600,
+            max_pixels: 8192 * 4320,
+            max_frames: 216_000,
+            max_wait: Duration::from_secs(600),
+            max_stderr_bytes: 8 << 10,
+            max_memory_bytes: 4 << 30,
+            max_threads: 8,
+        }
+    }
+}
+
+impl DecodeLimits {
+    /// No bound on size, length, pixels, frames, time or memory: for files you made yourself. The allow-lists of protocols,
+    /// containers and codecs stay in force, and standard error is still bounded.
+    pub fn unlimited() -> Self {
+        Self {
+            max_file_bytes: u64::MAX,
+            max_duration_seconds: u64::MAX,
+            max_pixels: u64::MAX,
+            max_frames: u64::MAX,
+            max_wait: Duration::MAX,
+            max_memory_bytes: u64::MAX,
+            max_threads: u32::MAX,
+            ..Self::default()
+        }
+    }
+
+    /// Sets the largest file, in bytes.
+    pub fn with_max_file_bytes(mut self, bytes: u64) -> Self {
+        self.max_file_bytes = bytes;
+        self
+    }
+
+    /// Sets the longest video, in seconds.
+    pub fn with_max_duration_seconds(mut self, seconds: u64) -> Self {
+        self.max_duration_seconds = seconds;
+        self
+    }
+
+    /// Sets the largest frame, as width times height.
+    pub fn with_max_pixels(mut self, pixels: u64) -> Self {
+        self.max_pixels = pixels;
+        self
+    }
+
+    /// Sets the most frames a video may have.
+    pub fn with_max_frames(mut self, frames: u64) -> Self {
+        self.max_frames = frames;
+        self
+    }
+
+    /// Sets how long ffmpeg may be waited for.
+    pub fn with_max_wait(mut self, wait: Duration) -> Self {
+        self.max_wait = wait;
+        self
+    }
+
+    /// Sets how much of ffmpeg's standard error is kept, in bytes.
+    pub fn with_max_stderr_bytes(mut self, bytes: usize) -> Self {
+        self.max_stderr_bytes = bytes;
+        self
+    }
+
+    /// Sets the address space of an ffmpeg process, in bytes.
+    pub fn with_max_memory_bytes(mut self, bytes: u64) -> Self {
+        self.max_memory_bytes = bytes;
+        self
+    }
+
+    /// Sets the most threads of a decoder.
+    pub fn with_max_threads(mut self, threads: u32) -> Self {
+        self.max_threads = threads;
+        self
+    }
+
+    /// Threads to ask ffmpeg for on this machine.
+    pub(crate) fn threads(&self) -> u32 {
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+        self.max_threads.clamp(1, cores)
+    }
+}
+
+/// Which of the [`DecodeLimits`] a video is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Limit {
+    /// [`DecodeLimits::max_file_bytes`].
+    FileBytes,
+    /// [`DecodeLimits::max_duration_seconds`].
+    DurationSeconds,
+    /// [`DecodeLimits::max_pixels`].
+    Pixels,
+    /// [`DecodeLimits::max_frames`].
+    Frames,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Limit::FileBytes => "bytes",
+            Limit::DurationSeconds => "seconds",
+            Limit::Pixels => "pixels a frame",
+            Limit::Frames => "frames",
+        })
+    }
+}
+
+/// Only the named file itself may be opened: no network, no second file, no device.
+pub(crate) const PROTOCOLS: &str = "file";
+
+/// Containers that may be read. Playlists (`concat`, `hls`, `dash`), image sequences and everything that opens other
+/// files or devices are absent on purpose.
+pub(crate) const DEMUXERS: &str =
+    "mov,matroska,avi,flv,mpegts,mpeg,mpegvideo,asf,ogg,m4v,h264,hevc,ivf,obu,gif,mxf,dv,nut";
+
+/// Decoders that may run. Audio, subtitle and cover-art decoders are listed because ffprobe opens every stream of a
+/// file, and gives up on the file when one is refused.
+pub(crate) const DECODERS: &str = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,libaom-av1,mpeg4,mpeg1video,\
+mpeg2video,mpegvideo,h261,h263,h263i,h263p,flv,flashsv,flashsv2,vp6,vp6a,vp6f,vp7,theora,mjpeg,mjpegb,msmpeg4v1,msmpeg4v2,msmpeg4,wmv1,\
+wmv2,wmv3,vc1,prores,dnxhd,dvvideo,cfhd,ffv1,huffyuv,ffvhuff,utvideo,qtrle,rpza,svq1,svq3,cinepak,indeo3,indeo5,gif,\
+rawvideo,png,bmp,webp,\
+aac,aac_fixed,aac_latm,libfdk_aac,mp1,mp1float,mp2,mp2float,mp3,mp3float,ac3,ac3_fixed,eac3,dca,truehd,mlp,opus,libopus,\
+vorbis,libvorbis,flac,alac,amrnb,amrwb,libopencore_amrnb,libopencore_amrwb,wmav1,wmav2,wmapro,wmalossless,wmavoice,\
+speex,libspeex,nellymoser,gsm,gsm_ms,libgsm,libgsm_ms,qdm2,qcelp,cook,mace3,mace6,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,adpcm_swf,\
+adpcm_yamaha,g722,g726,pcm_alaw,pcm_mulaw,pcm_bluray,pcm_dvd,pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,\
+pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,\
+mov_text,srt,subrip,ass,ssa,text,webvtt,dvbsub,dvdsub,pgssub,xsub,cc_dec";

@@ -1,0 +1,253 @@
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::{
+    DecodeLimits, Limit, VideoError,
+    ffmpeg::{self, Programs},
+    orientation::Orientation,
+    process::{Ending, Process},
+};
+
+/// What the headers of a file say about its video stream.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Header {
+    pub(crate) stream: u32,
+    pub(crate) container: String,
+    pub(crate) codec: String,
+    pub(crate) pixel_format: Option<String>,
+    /// As coded, before any rotation.
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) orientation: Orientation,
+    pub(crate) sample_aspect_ratio: (u32, u32),
+    pub(crate) average_frame_rate: Option<f64>,
+    pub(crate) nominal_frame_rate: Option<f64>,
+    /// Seconds of one tick of the container's clock.
+    pub(crate) tick: f64,
+    pub(crate) start: Option<f64>,
+    pub(crate) stream_duration: Option<f64>,
+    pub(crate) container_duration: Option<f64>,
+    pub(crate) frames: Option<u64>,
+    /// ffmpeg before 5.1 calls `-fps_mode` `-vsync`.
+    pub(crate) old_sync_option: bool,
+}
+
+/// Reads the headers of `path`, and refuses what is over a limit already by its own account.
+pub(crate) fn header(path: &Path, programs: &Programs, limits: &DecodeLimits) -> Result<Header, VideoError> {
+    let json = run(path, programs, limits)?;
+    let answer: Answer = serde_json::from_slice(&json).map_err(|e| unusable(path, format!("ffprobe's answer: {e}")))?;
+    let header = answer.header(path)?;
+    let over = |limit, value, max| Err(VideoError::OverLimit { path: path.to_path_buf(), limit, value, max });
+    let pixels = u64::from(header.width) * u64::from(header.height);
+    if pixels > limits.max_pixels {
+        return over(Limit::Pixels, pixels, limits.max_pixels);
+    }
+    let seconds = header.stream_duration.into_iter().chain(header.container_duration).fold(0.0, f64::max).ceil() as u64;
+    if seconds > limits.max_duration_seconds {
+        return over(Limit::DurationSeconds, seconds, limits.max_duration_seconds);
+    }
+    Ok(header)
+}
+
+/// What ffprobe's refusal means.
+pub(crate) fn refusal(path: &Path, ending: &Ending, limits: &DecodeLimits) -> VideoError {
+    let (path, reason) = (path.to_path_buf(), ending.stderr.clone());
+    // The decoder refuses a large picture before ffprobe can tell us its size: "Picture size 12000x12000 exceeds ...".
+    if let Some((size, _)) = reason.split_once(" exceeds specified max pixel count") {
+        let size = size.rsplit(' ').next().unwrap_or_default().split_once('x');
+        let parsed = size.and_then(|(w, h)| Some(w.parse::<u64>().ok()?.saturating_mul(h.parse().ok()?)));
+        if let Some(value) = parsed {
+            return VideoError::OverLimit { path, limit: Limit::Pixels, value, max: limits.max_pixels };
+        }
+    }
+    if reason.contains("not on whitelist") {
+        // The sentence goes on with the whole list.
+        let refused = reason.split(" not on whitelist").next().unwrap_or_default().rsplit("; ").next();
+        return VideoError::NotAllowed { path, reason: refused.unwrap_or_default().to_owned() };
+    }
+    let reason = if reason.is_empty() { format!("ffprobe ended with {}", ending.status) } else { reason };
+    VideoError::NotAVideo { path, reason }
+}
+
+/// ffprobe's description of a few streams takes some kilobytes.
+const MAX_ANSWER: usize = 1 << 20;
+
+const SHOW: [&str; 5] = [
+    "-show_library_versions",
+    "-show_entries",
+    "format=format_name,duration:stream=index,codec_type,codec_name,pix_fmt,width,height,sample_aspect_ratio,\
+     r_frame_rate,avg_frame_rate,time_base,start_time,duration,nb_frames:stream_disposition=attached_pic,\
+     timed_thumbnails,still_image:stream_side_data_list:stream_side_data=displaymatrix",
+    "-of",
+    "json",
+];
+
+fn run(path: &Path, programs: &Programs, limits: &DecodeLimits) -> Result<Vec<u8>, VideoError> {
+    let mut process = Process::spawn(&mut ffmpeg::ffprobe(&programs.ffprobe, path, limits, &SHOW), limits, |_| false)?;
+    let failed = |source| VideoError::Spawn { program: programs.ffprobe.clone(), source };
+    let mut json = Vec::new();
+    let got = process.read(&mut json, MAX_ANSWER).map_err(failed)?;
+    if got == MAX_ANSWER {
+        return Err(unusable(path, format!("its description is over {MAX_ANSWER} bytes")));
+    }
+    let ending = process.finish().map_err(failed)?;
+    if process.timed_out() {
+        return Err(VideoError::TimedOut { path: path.to_path_buf(), program: "ffprobe", limit: limits.max_wait });
+    }
+    if !ending.status.success() { Err(refusal(path, &ending, limits)) } else { Ok(json) }
+}
+
+fn unusable(path: &Path, reason: String) -> VideoError {
+    VideoError::Probe { path: path.to_path_buf(), reason }
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    streams: Vec<Stream>,
+    #[serde(default)]
+    format: Format,
+    #[serde(default)]
+    library_versions: Vec<Library>,
+}
+
+#[derive(Deserialize, Default)]
+struct Format {
+    format_name: Option<String>,
+    duration: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Library {
+    name: String,
+    major: u32,
+    minor: u32,
+}
+
+#[derive(Deserialize)]
+struct Stream {
+    index: u32,
+    codec_type: Option<String>,
+    codec_name: Option<String>,
+    pix_fmt: Option<String>,
+    width: Option<u32>,
+    height: Option<u32>,
+    sample_aspect_ratio: Option<String>,
+    r_frame_rate: Option<String>,
+    avg_frame_rate: Option<String>,
+    time_base: Option<String>,
+    start_time: Option<String>,
+    duration: Option<String>,
+    nb_frames: Option<String>,
+    #[serde(default)]
+    disposition: Disposition,
+    #[serde(default)]
+    side_data_list: Vec<SideData>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Disposition {
+    attached_pic: u8,
+    timed_thumbnails: u8,
+    still_image: u8,
+}
+
+#[derive(Deserialize)]
+struct SideData {
+    displaymatrix: Option<String>,
+}
+
+impl Answer {
+    fn header(self, path: &Path) -> Result<Header, VideoError> {
+        // The first stream of moving pictures, as OpenCV takes it; cover art is a video stream with one still.
+        let moving = |s: &&Stream| {
+            let Disposition { attached_pic, timed_thumbnails, still_image } = s.disposition;
+            s.codec_type.as_deref() == Some("video") && attached_pic + timed_thumbnails + still_image == 0
+        };
+        let Some(stream) = self.streams.iter().find(moving) else {
+            return Err(VideoError::NoVideoStream { path: path.to_path_buf() });
+        };
+        let (Some(width @ 1..), Some(height @ 1..)) = (stream.width, stream.height) else {
+            return Err(unusable(path, "its video has no width and height".into()));
+        };
+        let matrix = stream.side_data_list.iter().find_map(|data| data.displaymatrix.as_deref());
+        let sync_renamed = (59, 27);
+        Ok(Header {
+            stream: stream.index,
+            container: self.format.format_name.unwrap_or_else(|| "unknown".into()),
+            codec: stream.codec_name.clone().unwrap_or_else(|| "unknown".into()),
+            pixel_format: stream.pix_fmt.clone(),
+            width,
+            height,
+            orientation: matrix.map(Orientation::from_display_matrix).unwrap_or_default(),
+            sample_aspect_ratio: ratio(stream.sample_aspect_ratio.as_deref(), ':').unwrap_or((1, 1)),
+            average_frame_rate: rate(stream.avg_frame_rate.as_deref()),
+            nominal_frame_rate: rate(stream.r_frame_rate.as_deref()),
+            tick: rate(stream.time_base.as_deref()).unwrap_or(0.0),
+            start: seconds(stream.start_time.as_deref()),
+            stream_duration: seconds(stream.duration.as_deref()).filter(|&d| d > 0.0),
+            container_duration: seconds(self.format.duration.as_deref()).filter(|&d| d > 0.0),
+            frames: stream.nb_frames.as_deref().and_then(|n| n.parse().ok()).filter(|&n| n > 0),
+            old_sync_option: (self.library_versions.iter())
+                .any(|library| library.name == "libavformat" && (library.major, library.minor) < sync_renamed),
+        })
+    }
+}
+
+fn seconds(text: Option<&str>) -> Option<f64> {
+    text?.parse().ok().filter(|s: &f64| s.is_finite())
+}
+
+fn rate(text: Option<&str>) -> Option<f64> {
+    ratio(text, '/').map(|(over, under)| f64::from(over) / f64::from(under))
+}
+
+fn ratio(text: Option<&str>, separator: char) -> Option<(u32, u32)> {
+    let (over, under) = text?.split_once(separator)?;
+    Some((over.parse().ok().filter(|&n| n > 0)?, under.parse().ok().filter(|&n| n > 0)?))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn parse(json: &str) -> Result<Header, VideoError> {
+        serde_json::from_str::<Answer>(json).unwrap().header(Path::new("clip.mp4"))
+    }
+
+    #[test]
+    fn the_first_moving_picture_is_the_video() {
+        let header = parse(
+            r#"{"streams":[{"index":0,"codec_type":"audio"},
+                {"index":1,"codec_type":"video","width":9,"height":9,"disposition":{"attached_pic":1}},
+                {"index":2,"codec_type":"video","codec_name":"h264","width":64,"height":48,"avg_frame_rate":"30000/1001",
+                 "r_frame_rate":"0/0","sample_aspect_ratio":"4:3","nb_frames":"12","start_time":"0.5"}],
+                "format":{"format_name":"mov,mp4","duration":"1.5"}}"#,
+        )
+        .unwrap();
+        assert_eq!((header.stream, header.width, header.height), (2, 64, 48));
+        assert_eq!((header.frames, header.sample_aspect_ratio), (Some(12), (4, 3)));
+        assert_eq!((header.average_frame_rate, header.nominal_frame_rate), (Some(30000.0 / 1001.0), None));
+        assert_eq!((header.start, header.stream_duration, header.container_duration), (Some(0.5), None, Some(1.5)));
+    }
+
+    #[test]
+    fn a_video_without_a_size_is_refused() {
+        let error = parse(r#"{"streams":[{"index":0,"codec_type":"video","width":0,"height":48}]}"#).unwrap_err();
+        assert!(matches!(error, VideoError::Probe { .. }), "{error}");
+    }
+
+    #[test]
+    fn the_name_of_an_option_follows_the_version() {
+        let of = |version: &str| {
+            let streams = r#"[{"index":0,"codec_type":"video","width":2,"height":2}]"#;
+            parse(&format!(r#"{{"library_versions":[{{"name":"libavformat",{version}}}],"streams":{streams}}}"#))
+                .unwrap()
+        };
+        assert!(of(r#""major":58,"minor":76"#).old_sync_option);
+        assert!(!of(r#""major":59,"minor":27"#).old_sync_option);
+    }
+}

@@ -1,0 +1,319 @@
+use std::{
+    collections::VecDeque,
+    io::{self, BufRead, BufReader, Read},
+    path::PathBuf,
+    process::{Child, ChildStdout, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use ffmpeg_sidecar::command::FfmpegCommand;
+
+use crate::{DecodeLimits, VideoError, ffmpeg};
+
+/// A running ffmpeg or ffprobe that cannot outlive this value or its time: both kill it, with its process group, and
+/// wait for it.
+#[derive(Debug)]
+pub(crate) struct Process {
+    shared: Arc<Shared>,
+    stdout: ChildStdout,
+    threads: Vec<JoinHandle<()>>,
+    stderr: Arc<Mutex<Tail>>,
+    /// Waiting time that is left.
+    patience: Duration,
+}
+
+/// How a process ended.
+pub(crate) struct Ending {
+    pub(crate) status: ExitStatus,
+    /// The end of its standard error, on one line.
+    pub(crate) stderr: String,
+}
+
+impl Process {
+    /// Starts `command`. `on_line` sees every line of standard error and answers whether it was meant for it; the other
+    /// lines go to the tail.
+    pub(crate) fn spawn(
+        command: &mut FfmpegCommand,
+        limits: &DecodeLimits,
+        on_line: impl FnMut(&[u8]) -> bool + Send + 'static,
+    ) -> Result<Self, VideoError> {
+        // The crate's own spawn insists on a pipe to standard input.
+        let command = command.as_inner_mut();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(command, 0);
+        let program = PathBuf::from(command.get_program());
+        let failed = |source| VideoError::Spawn { program: program.clone(), source };
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(source) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(ffmpeg::missing(&program));
+            }
+            Err(source) => return Err(failed(source)),
+        };
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let limited = confine(&child, limits);
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State { child, reaped: false, deadline: None, closing: false, timed_out: false }),
+            changed: Condvar::new(),
+        });
+        // From here on an early return must not leave the child behind.
+        let guard = KillOnDrop(Some(Arc::clone(&shared)));
+        limited.map_err(failed)?;
+        let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
+            return Err(failed(io::Error::other("its output is not connected")));
+        };
+
+        let tail = Arc::new(Mutex::new(Tail { lines: VecDeque::new(), bytes: 0, max_bytes: limits.max_stderr_bytes }));
+        let mut threads = Vec::new();
+        let kept = Arc::clone(&tail);
+        let named = |name: &str| thread::Builder::new().name(name.into());
+        threads.push(named("ffmpeg-stderr").spawn(move || drain(stderr, &kept, on_line)).map_err(failed)?);
+        if limits.max_wait != Duration::MAX {
+            let watched = Arc::clone(&shared);
+            threads.push(named("ffmpeg-watchdog").spawn(move || watched.watch()).map_err(failed)?);
+        }
+        guard.release();
+        Ok(Self { shared, stdout, threads, stderr: tail, patience: limits.max_wait })
+    }
+
+    /// Reads until `buffer` has `want` bytes more or the output ends, whichever is first.
+    pub(crate) fn read(&mut self, buffer: &mut Vec<u8>, want: usize) -> io::Result<usize> {
+        self.under_the_clock(|process| (&mut process.stdout).take(want as u64).read_to_end(buffer))
+    }
+
+    /// Whether it was killed because it took too long.
+    pub(crate) fn timed_out(&self) -> bool {
+        self.shared.lock().timed_out
+    }
+
+    /// Waits for the process, whose output has ended, and for the last of its standard error.
+    pub(crate) fn finish(&mut self) -> io::Result<Ending> {
+        let status = self.under_the_clock(|process| {
+            let mut pause = Duration::from_micros(200);
+            loop {
+                if let Some(status) = process.shared.lock().try_wait()? {
+                    return io::Result::Ok(status);
+                }
+                thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(20));
+            }
+        })?;
+        // The pipe closes with the process; a little patience, and no more, in case something else still holds it.
+        let patience = Instant::now() + Duration::from_secs(1);
+        while !self.threads[0].is_finished() && Instant::now() < patience {
+            thread::sleep(Duration::from_micros(200));
+        }
+        let stderr = self.stderr.lock().unwrap_or_else(PoisonError::into_inner).to_line();
+        Ok(Ending { status, stderr })
+    }
+
+    /// Runs `wait` while the watchdog counts the time that is left.
+    fn under_the_clock<T>(&mut self, wait: impl FnOnce(&mut Self) -> T) -> T {
+        let start = Instant::now();
+        self.shared.set_deadline(start.checked_add(self.patience));
+        let value = wait(self);
+        self.shared.set_deadline(None);
+        if self.patience != Duration::MAX {
+            self.patience = self.patience.saturating_sub(start.elapsed());
+        }
+        value
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.shared.close();
+        // Both threads end now that the process is gone. Joining them keeps the promise that nothing is left behind;
+        // the bound is for a grandchild that fled its group with our pipe in its hands.
+        let patience = Instant::now() + Duration::from_secs(1);
+        for thread in self.threads.drain(..) {
+            while !thread.is_finished() && Instant::now() < patience {
+                thread::sleep(Duration::from_micros(200));
+            }
+            if thread.is_finished() {
+                // Its panic, if any, has been reported where it happened.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    child: Child,
+    reaped: bool,
+    deadline: Option<Instant>,
+    closing: bool,
+    timed_out: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_deadline(&self, deadline: Option<Instant>) {
+        self.lock().deadline = deadline;
+        self.changed.notify_all();
+    }
+
+    /// Kills the process when a deadline passes, also while a read of its output blocks.
+    fn watch(&self) {
+        let mut state = self.lock();
+        while !state.closing {
+            state = match state.deadline {
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
+                    Some(left) if !left.is_zero() => {
+                        self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                    }
+                    _ => {
+                        state.timed_out = true;
+                        state.deadline = None;
+                        state.kill();
+                        state
+                    }
+                },
+            };
+        }
+    }
+
+    fn close(&self) {
+        let mut state = self.lock();
+        state.closing = true;
+        state.kill();
+        if !state.reaped {
+            // A killed process ends at once, so this does not block; a failure means that it is not ours any more.
+            let _ = state.child.wait();
+            state.reaped = true;
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+}
+
+impl State {
+    fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        let status = self.child.try_wait()?;
+        self.reaped |= status.is_some();
+        Ok(status)
+    }
+
+    /// Never after the process was waited for: its number may belong to another by then.
+    fn kill(&mut self) {
+        if self.reaped {
+            return;
+        }
+        #[cfg(unix)]
+        if let Some(group) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
+            // It fails where the group is gone already.
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+        let _ = self.child.kill();
+    }
+}
+
+struct KillOnDrop(Option<Arc<Shared>>);
+
+impl KillOnDrop {
+    fn release(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.0 {
+            shared.close();
+        }
+    }
+}
+
+/// Lowers what the operating system lets the child have: memory, and no files or core dumps written.
+#[cfg(target_os = "linux")]
+fn confine(child: &Child, limits: &DecodeLimits) -> io::Result<()> {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
+    let Some(pid) = Pid::from_raw(child.id().cast_signed()) else {
+        return Ok(());
+    };
+    for (resource, bytes) in [(Resource::As, limits.max_memory_bytes), (Resource::Fsize, 0), (Resource::Core, 0)] {
+        // A limit that the whole session is under already may be lower, and cannot be raised.
+        let bytes = getrlimit(resource).maximum.map_or(bytes, |inherited| inherited.min(bytes));
+        if bytes == u64::MAX {
+            continue;
+        }
+        match prlimit(Some(pid), resource, Rlimit { current: Some(bytes), maximum: Some(bytes) }) {
+            // Gone already: a program that fails to start needs no limits.
+            Ok(_) | Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn confine(_: &Child, _: &DecodeLimits) -> io::Result<()> {
+    Ok(())
+}
+
+/// The longest line of standard error that is looked at in one piece.
+const MAX_LINE: u64 = 4096;
+
+fn drain(stderr: impl Read, tail: &Mutex<Tail>, mut on_line: impl FnMut(&[u8]) -> bool) {
+    let mut stderr = BufReader::new(stderr);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut stderr).take(MAX_LINE).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) if on_line(line.trim_ascii_end()) => {}
+            Ok(_) => tail.lock().unwrap_or_else(PoisonError::into_inner).push(line.trim_ascii()),
+        }
+    }
+}
+
+/// The last lines that fit.
+#[derive(Debug)]
+struct Tail {
+    lines: VecDeque<String>,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+impl Tail {
+    fn push(&mut self, line: &[u8]) {
+        let line = printable(&String::from_utf8_lossy(line));
+        if line.is_empty() || self.lines.back() == Some(&line) {
+            return;
+        }
+        self.bytes += line.len();
+        self.lines.push_back(line);
+        while self.bytes > self.max_bytes {
+            self.bytes -= self.lines.pop_front().map_or(self.bytes, |dropped| dropped.len());
+        }
+    }
+
+    fn to_line(&self) -> String {
+        let lines: Vec<_> = self.lines.iter().map(String::as_str).collect();
+        lines.join("; ")
+    }
+}
+
+/// Text that a hostile file may have chosen, made safe to show on a terminal, and without the address in `[mov @ 0x5]`.
+fn printable(line: &str) -> String {
+    let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    match (line.find(" @ 0x"), line.find("] ")) {
+        (Some(at), Some(end)) if line.starts_with('[') && at < end => format!("{}{}", &line[..at], &line[end..]),
+        _ => line,
+    }
+}

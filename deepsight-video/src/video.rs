@@ -1,0 +1,282 @@
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use deepsight_core::Input;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    DecodeOptions, Frames, Limit, Sampling, VideoError,
+    ffmpeg::Programs,
+    probe::{self, Header},
+    scan::{self, Scan},
+};
+
+/// A video file that has been probed and may be decoded, any number of times.
+#[derive(Debug, Clone)]
+pub struct Video {
+    pub(crate) path: PathBuf,
+    pub(crate) options: DecodeOptions,
+    pub(crate) programs: Programs,
+    pub(crate) header: Header,
+    pub(crate) info: VideoInfo,
+    bytes: u64,
+}
+
+impl Video {
+    /// Probes the file with the default [`DecodeOptions`]: see [`Video::open_with`].
+    ///
+    /// # Errors
+    /// As [`Video::open_with`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, VideoError> {
+        Self::open_with(path, &DecodeOptions::default())
+    }
+
+    /// Probes the file: reads its headers, then runs once through its packets to count frames and measure their times,
+    /// because headers may lack both or lie. Nothing is decoded, except to count the frames of VP8, MPEG transport and
+    /// program streams, where packets and frames differ.
+    ///
+    /// # Errors
+    /// When the file is missing, empty or no regular file; when ffprobe is missing; when the file is not a video, has no
+    /// video stream, or is in a container or codec that is not allowed; when it is over a limit, or ffprobe takes too long.
+    pub fn open_with(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Self, VideoError> {
+        let path = path.as_ref();
+        let limits = &options.limits;
+        let metadata = fs::metadata(path).map_err(|source| unreadable(path, source))?;
+        if !metadata.is_file() {
+            return Err(VideoError::NotAFile { path: path.to_path_buf() });
+        }
+        if metadata.len() == 0 {
+            return Err(VideoError::EmptyFile { path: path.to_path_buf() });
+        }
+        let over = |limit, value, max| Err(VideoError::OverLimit { path: path.to_path_buf(), limit, value, max });
+        if metadata.len() > limits.max_file_bytes {
+            return over(Limit::FileBytes, metadata.len(), limits.max_file_bytes);
+        }
+        // ffprobe's own "permission denied" would read as if the file were no video.
+        File::open(path).map_err(|source| unreadable(path, source))?;
+
+        let programs = Programs::locate(options);
+        let header = probe::header(path, &programs, limits)?;
+        let scan = scan::scan(path, &programs, limits, &header)?;
+        if scan.frames == 0 {
+            let reason = "its video stream has no frames".into();
+            return Err(VideoError::Probe { path: path.to_path_buf(), reason });
+        }
+        let info = VideoInfo::new(&header, &scan, options)?;
+        let seconds = info.duration.ceil() as u64;
+        if seconds > limits.max_duration_seconds {
+            return over(Limit::DurationSeconds, seconds, limits.max_duration_seconds);
+        }
+        let options = options.clone();
+        Ok(Self { path: path.to_path_buf(), options, programs, header, info, bytes: metadata.len() })
+    }
+
+    /// Decodes the frames that `sampling` picks, in one pass over the file.
+    ///
+    /// # Errors
+    /// When the sampling asks for nothing, or ffmpeg cannot be started. What goes wrong later comes out of the iterator.
+    pub fn frames(&self, sampling: Sampling) -> Result<Frames, VideoError> {
+        Frames::start(self, sampling)
+    }
+
+    /// What the file is.
+    pub fn info(&self) -> &VideoInfo {
+        &self.info
+    }
+
+    /// The path as it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Size of the file in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// SHA-256 of the file in hexadecimal. Reads the whole file.
+    ///
+    /// # Errors
+    /// When the file cannot be read any more.
+    pub fn sha256(&self) -> Result<String, VideoError> {
+        let mut hash = HashWriter(Sha256::new());
+        let copied = File::open(&self.path).and_then(|mut file| io::copy(&mut file, &mut hash));
+        copied.map_err(|source| unreadable(&self.path, source))?;
+        Ok(hash.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// How a report names this video: path, size and what was probed, without the hash.
+    pub fn input(&self) -> Input {
+        let mut input = Input::from(&self.info);
+        input.path = self.path.to_string_lossy().into_owned();
+        input.bytes = Some(self.bytes);
+        input
+    }
+}
+
+/// What a video file is. Sizes in pixels, times in seconds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct VideoInfo {
+    /// Container, by ffmpeg's names for it, such as `mov,mp4,m4a,3gp,3g2,mj2`.
+    pub container: String,
+    /// Codec, such as `h264`.
+    pub codec: String,
+    /// Pixel format, such as `yuv420p`.
+    pub pixel_format: Option<String>,
+    /// Width as displayed: upright, before any downscale.
+    pub width: u32,
+    /// Height as displayed.
+    pub height: u32,
+    /// Width of the frames that [`Video::frames`] gives: [`width`](Self::width) unless they are scaled down.
+    pub frame_width: u32,
+    /// Height of the frames that [`Video::frames`] gives.
+    pub frame_height: u32,
+    /// Clockwise rotation in degrees that makes frames upright: 0, 90, 180 or 270. It is applied to them.
+    pub rotation: u32,
+    /// Whether frames are mirrored left to right before they are rotated, as front cameras ask for.
+    pub mirrored: bool,
+    /// Width over height of one pixel as displayed, as two whole numbers. Frames are not stretched by it, as OpenCV does
+    /// not: faces in anamorphic video come out narrow or wide.
+    pub sample_aspect_ratio: (u32, u32),
+    /// Frames per second on average, by the container.
+    pub average_frame_rate: Option<f64>,
+    /// Frames per second that the container was made for (ffprobe's `r_frame_rate`).
+    pub nominal_frame_rate: Option<f64>,
+    /// Whether frames are spaced unevenly in time, measured on their presentation times.
+    pub variable_frame_rate: bool,
+    /// Presentation time of the video's start on the file's own clock. Frame times count from it.
+    pub start_time: f64,
+    /// From the start of the first frame to the end of the last one that is in the file.
+    pub duration: f64,
+    /// Frames in the file, counted.
+    pub frame_count: u64,
+    /// Frames that the headers promise, where those are more than there are: the file is cut short.
+    pub declared_frames: Option<u64>,
+}
+
+impl VideoInfo {
+    fn new(header: &Header, scan: &Scan, options: &DecodeOptions) -> Result<Self, VideoError> {
+        let (mut width, mut height) = (header.width, header.height);
+        let mut sample_aspect_ratio = header.sample_aspect_ratio;
+        if header.orientation.swaps_sides() {
+            (width, height) = (height, width);
+            sample_aspect_ratio = (sample_aspect_ratio.1, sample_aspect_ratio.0);
+        }
+        let (frame_width, frame_height) = scaled(width, height, options.max_side)?;
+        let start_time = header.start.or(scan.start.map(|start| start as f64 / 1e6)).unwrap_or(0.0);
+        let measured = scan.end.map(|end| end as f64 / 1e6 - start_time).filter(|&length| length > 0.0);
+        let rate = header.average_frame_rate.or(header.nominal_frame_rate);
+        let by_rate = rate.map(|rate| scan.frames as f64 / rate);
+        let duration = measured.or(by_rate).or(header.stream_duration).or(header.container_duration).unwrap_or(0.0);
+        Ok(Self {
+            container: header.container.clone(),
+            codec: header.codec.clone(),
+            pixel_format: header.pixel_format.clone(),
+            width,
+            height,
+            frame_width,
+            frame_height,
+            rotation: header.orientation.quarter_turns * 90,
+            mirrored: header.orientation.mirrored,
+            sample_aspect_ratio,
+            average_frame_rate: header.average_frame_rate,
+            nominal_frame_rate: header.nominal_frame_rate,
+            variable_frame_rate: scan.variable,
+            start_time,
+            duration,
+            frame_count: scan.frames,
+            declared_frames: declared_frames(header, scan, start_time, duration),
+        })
+    }
+}
+
+impl From<&VideoInfo> for Input {
+    /// All but path, size and hash, which are the file's: see [`Video::input`].
+    fn from(info: &VideoInfo) -> Self {
+        let mut input = Input::new("");
+        input.container = Some(info.container.clone());
+        input.codec = Some(info.codec.clone());
+        input.width = Some(info.width);
+        input.height = Some(info.height);
+        input.rotation = Some(info.rotation);
+        input.frame_rate = info.average_frame_rate;
+        input.variable_frame_rate = Some(info.variable_frame_rate);
+        input.duration = Some(info.duration);
+        input.frames = Some(info.frame_count);
+        input
+    }
+}
+
+/// Containers that state their length in the header. Elsewhere ffprobe estimates it from the file's size, or from its end.
+const STATE_THEIR_LENGTH: [&str; 6] = ["mov", "matroska", "avi", "flv", "asf", "mxf"];
+
+/// How many frames the headers promise, if that is more than there are.
+fn declared_frames(header: &Header, scan: &Scan, start: f64, duration: f64) -> Option<u64> {
+    let container = header.container.split(',').next().unwrap_or_default();
+    if !STATE_THEIR_LENGTH.contains(&container) {
+        return None;
+    }
+    // The length of the whole file may be that of its sound, so it is held against the last packet of any kind.
+    let (declared, found) = match (header.stream_duration, header.container_duration) {
+        (Some(length), _) => (length, scan.end? as f64 / 1e6 - start),
+        (None, Some(length)) => (length, scan.end_of_all? as f64 / 1e6),
+        (None, None) => return None,
+    };
+    let frame = duration / scan.frames as f64;
+    // Headers round, and few say how long the last frame stays.
+    let short = declared - found > (3.0 * frame).max(0.25);
+    let by_length = scan.frames + ((declared - found).max(0.0) / frame.max(1e-6)).round() as u64;
+    short.then(|| header.frames.filter(|&frames| frames > scan.frames).unwrap_or(by_length))
+}
+
+fn scaled(width: u32, height: u32, max_side: Option<u32>) -> Result<(u32, u32), VideoError> {
+    let Some(max_side) = max_side else {
+        return Ok((width, height));
+    };
+    if max_side == 0 {
+        return Err(VideoError::InvalidSize { max_side });
+    }
+    let longer = width.max(height);
+    if longer <= max_side {
+        return Ok((width, height));
+    }
+    let side = |side: u32| ((f64::from(side) * f64::from(max_side) / f64::from(longer)).round() as u32).max(1);
+    Ok((side(width), side(height)))
+}
+
+fn unreadable(path: &Path, source: io::Error) -> VideoError {
+    VideoError::Io { path: path.to_path_buf(), source }
+}
+
+struct HashWriter(Sha256);
+
+impl io::Write for HashWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn downscaling_keeps_the_shape_and_never_enlarges() {
+        assert_eq!(scaled(1920, 1080, Some(1280)).unwrap(), (1280, 720));
+        assert_eq!(scaled(1080, 1920, Some(640)).unwrap(), (360, 640));
+        assert_eq!(scaled(64, 48, Some(640)).unwrap(), (64, 48));
+        assert_eq!(scaled(4000, 1, Some(10)).unwrap(), (10, 1));
+        assert!(matches!(scaled(64, 48, Some(0)), Err(VideoError::InvalidSize { max_side: 0 })));
+    }
+}
