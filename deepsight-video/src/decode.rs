@@ -170,16 +170,15 @@ impl Decode {
         if got > 0 {
             return Err(VideoError::TruncatedFrame { path, frame: self.given, got, want });
         }
-        let counted = self.info.frame_count;
+        if let Some(want) = self.info.declared_frames {
+            return Err(VideoError::Truncated { path, got: decoded, want });
+        }
+        let want = self.info.frame_count;
         // Frames that nobody counted do no harm, unless the sampling was to end with the last one.
-        let too_many = decoded > counted && matches!(self.plan, Plan::Evenly { .. });
-        if decoded < counted || too_many {
-            return Err(VideoError::FrameCount { path, got: decoded, want: counted });
+        if decoded < want || (decoded > want && matches!(self.plan, Plan::Evenly { .. })) {
+            return Err(VideoError::FrameCount { path, got: decoded, want });
         }
-        match self.info.declared_frames {
-            Some(want) if want > counted => Err(VideoError::Truncated { path, got: counted, want }),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     fn failure(&self, ending: Ending, frames: u64) -> VideoError {

@@ -139,11 +139,11 @@ pub enum VideoError {
         frame: u64,
     },
     /// The file ends before the length that its header states. It comes after all the frames there are.
-    #[error("{path}: cut short: {got} of about {want} frames are in the file", path = path.display())]
+    #[error("{path}: cut short: {got} of about {want} frames could be decoded", path = path.display())]
     Truncated {
         /// The file.
         path: PathBuf,
-        /// Frames in the file.
+        /// Frames that could be decoded.
         got: u64,
         /// Frames that the header promises, as near as it can be said.
         want: u64,

@@ -221,17 +221,21 @@ fn declared_frames(header: &Header, scan: &Scan, start: f64, duration: f64) -> O
     if !STATE_THEIR_LENGTH.contains(&container) {
         return None;
     }
+    let promised = header.frames.filter(|&frames| frames > scan.frames);
+    let frame = duration / scan.frames as f64;
     // The length of the whole file may be that of its sound, so it is held against the last packet of any kind.
-    let (declared, found) = match (header.stream_duration, header.container_duration) {
-        (Some(length), _) => (length, scan.end? as f64 / 1e6 - start),
-        (None, Some(length)) => (length, scan.end_of_all? as f64 / 1e6),
+    let missing = match (header.stream_duration, header.container_duration) {
+        (Some(length), _) => length - (scan.end? as f64 / 1e6 - start),
+        (None, Some(length)) => length - scan.end_of_all? as f64 / 1e6,
         (None, None) => return None,
     };
-    let frame = duration / scan.frames as f64;
     // Headers round, and few say how long the last frame stays.
-    let short = declared - found > (3.0 * frame).max(0.25);
-    let by_length = scan.frames + ((declared - found).max(0.0) / frame.max(1e-6)).round() as u64;
-    short.then(|| header.frames.filter(|&frames| frames > scan.frames).unwrap_or(by_length))
+    if missing > (3.0 * frame).max(0.25) {
+        return promised.or_else(|| Some(scan.frames + (missing / frame.max(1e-6)).round() as u64));
+    }
+    // ffprobe corrects the length of an AVI by what it finds, but not the number of frames. Elsewhere that number may
+    // count frames that an edit list leaves out.
+    promised.filter(|&frames| container == "avi" && frames - scan.frames > 3)
 }
 
 fn scaled(width: u32, height: u32, max_side: Option<u32>) -> Result<(u32, u32), VideoError> {

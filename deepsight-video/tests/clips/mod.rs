@@ -1,0 +1,69 @@
+//! Clips that the tests make for themselves with ffmpeg.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tempfile::TempDir;
+
+/// A folder of clips that goes away with the test.
+pub(crate) struct Clips(TempDir);
+
+impl Clips {
+    pub(crate) fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Runs ffmpeg with these words (no quoting; a word may hold no space) and `name` as the output.
+    pub(crate) fn make(&self, name: &str, words: &str) -> PathBuf {
+        self.make_with(name, &words.split_whitespace().collect::<Vec<_>>())
+    }
+
+    pub(crate) fn make_with(&self, name: &str, arguments: &[&str]) -> PathBuf {
+        let path = self.path(name);
+        let mut command = Command::new("ffmpeg");
+        command.args(["-nostdin", "-v", "error", "-y"]).args(arguments).arg(&path).current_dir(self.0.path());
+        let output = command.output().expect("these tests need ffmpeg on the PATH");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        path
+    }
+
+    /// `frames` H.264 frames of 64 × 48 at 10 a second, with B-frames, each brighter than the one before.
+    pub(crate) fn ramp(&self, name: &str, frames: u32) -> PathBuf {
+        self.make(name, &format!("{} -c:v libx264 -pix_fmt yuv420p", ramp_source(frames)))
+    }
+
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+pub(crate) fn ramp_source(frames: u32) -> String {
+    let filters = format!("color=black:s=64x48:r=10,geq=lum='16+mod(N,50)*4':cb=128:cr=128,trim=end_frame={frames}");
+    format!("-f lavfi -i {filters}")
+}
+
+/// Which frame of a ramp this is, by its brightness.
+pub(crate) fn ramp_number(frame: &deepsight_core::Frame) -> f64 {
+    let mean = frame.image.as_raw().iter().map(|&v| f64::from(v)).sum::<f64>() / frame.image.as_raw().len() as f64;
+    mean * 219.0 / 255.0 / 4.0
+}
+
+/// Presentation times that ffprobe gives, less the start it gives.
+pub(crate) fn ffprobe_times(path: &Path) -> Vec<f64> {
+    let show = ["-show_entries", "frame=best_effort_timestamp_time:stream=start_time", "-of", "compact"];
+    let mut command = Command::new("ffprobe");
+    let output = command.args(["-v", "error", "-select_streams", "v:0"]).args(show).arg(path).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let value = |line: &str| line.split(['=', '|']).nth(2).and_then(|v| v.parse::<f64>().ok());
+    let start = text.lines().find(|l| l.starts_with("stream|")).and_then(value).unwrap();
+    text.lines().filter(|l| l.starts_with("frame|")).filter_map(value).map(|t| t - start).collect()
+}
