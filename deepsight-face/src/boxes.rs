@@ -1,0 +1,77 @@
+//! Geometry of `[x1, y1, x2, y2]` as facenet-pytorch's `detect_face.py` computes it, in its precision.
+
+/// How the overlap of two boxes is measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Overlap {
+    /// Intersection over union.
+    Union,
+    /// Intersection over the smaller area, sides counted in pixels (`x2 − x1 + 1`).
+    Smaller,
+}
+
+impl Overlap {
+    fn of(self, a: &[f32; 4], b: &[f32; 4]) -> f32 {
+        let pixel = if self == Self::Smaller { 1.0 } else { 0.0 };
+        let area = |b: &[f32; 4]| (b[2] - b[0] + pixel) * (b[3] - b[1] + pixel);
+        let width = (a[2].min(b[2]) - a[0].max(b[0]) + pixel).max(0.0);
+        let height = (a[3].min(b[3]) - a[1].max(b[1]) + pixel).max(0.0);
+        let intersection = width * height;
+        match self {
+            Self::Union => intersection / (area(a) + area(b) - intersection),
+            Self::Smaller => intersection / area(a).min(area(b)),
+        }
+    }
+}
+
+/// Greedy non-maximum suppression: indices of the boxes that no better one overlaps by more than `threshold`, best
+/// score first; of equal scores the earlier counts as better.
+pub(crate) fn non_maximum_suppression(boxes: &[([f32; 4], f32)], threshold: f32, overlap: Overlap) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..boxes.len()).collect();
+    order.sort_by(|&a, &b| boxes[b].1.total_cmp(&boxes[a].1));
+    let mut kept: Vec<usize> = Vec::new();
+    for index in order {
+        if !kept.iter().any(|&better| overlap.of(&boxes[better].0, &boxes[index].0) > threshold) {
+            kept.push(index);
+        }
+    }
+    kept
+}
+
+/// Moves each edge by its share of the box's side; `pixel` is 1 where sides are counted in pixels, else 0.
+pub(crate) fn regress(b: &[f32; 4], shift: &[f32; 4], pixel: f32) -> [f32; 4] {
+    let (width, height) = (b[2] - b[0] + pixel, b[3] - b[1] + pixel);
+    [b[0] + shift[0] * width, b[1] + shift[1] * height, b[2] + shift[2] * width, b[3] + shift[3] * height]
+}
+
+/// The square round the same centre whose side is the longer one.
+pub(crate) fn square(b: &[f32; 4]) -> [f32; 4] {
+    let (width, height) = (b[2] - b[0], b[3] - b[1]);
+    let side = width.max(height);
+    let (x, y) = (b[0] + width * 0.5 - side * 0.5, b[1] + height * 0.5 - side * 0.5);
+    [x, y, x + side, y + side]
+}
+
+/// A rectangle of whole pixels inside an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Region {
+    pub(crate) x: usize,
+    pub(crate) y: usize,
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+}
+
+/// The pixels of a box that lie in the image, by the reference's one-based rounding; `None` when there are none.
+///
+/// The crop is clipped, not padded: a face at the border comes out stretched, and the networks' answer with it.
+pub(crate) fn clip(b: &[f32; 4], width: usize, height: usize) -> Option<Region> {
+    // `as` saturates, so that no box, however wild, can overflow.
+    let [x, y, right, bottom] = b.map(|v| v as i64);
+    let (x, y) = (x.max(1) - 1, y.max(1) - 1);
+    let (right, bottom) = (right.min(width as i64), bottom.min(height as i64));
+    (right > x && bottom > y).then(|| Region {
+        x: x as usize,
+        y: y as usize,
+        width: (right - x) as usize,
+        height: (bottom - y) as usize,
+    })
+}

@@ -1,0 +1,31 @@
+/// What can go wrong in this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A field of [`MtcnnConfig`](crate::MtcnnConfig) is out of its range.
+    #[error("MTCNN setting {name} = {value} is not in {allowed}")]
+    Setting {
+        /// Name of the field.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// What it may be.
+        allowed: &'static str,
+    },
+    /// The weights in the crate do not fit the networks.
+    #[error("MTCNN weights: {tensor}: {reason}")]
+    Weights {
+        /// Name of the tensor, or of the file.
+        tensor: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The device did not hand out a result.
+    #[error("MTCNN {network}: cannot read the result from the device: {reason}")]
+    Device {
+        /// The network that ran.
+        network: &'static str,
+        /// What the backend says.
+        reason: String,
+    },
+}

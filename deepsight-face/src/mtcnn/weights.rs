@@ -1,0 +1,36 @@
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use safetensors::{Dtype, SafeTensors};
+
+use crate::Error;
+
+/// The three networks of facenet-pytorch 2.6.0 under their own names; `weights/README.md` says where they come from.
+static PRETRAINED: &[u8] = include_bytes!("../../weights/mtcnn.safetensors");
+
+/// Tensors by name.
+pub(super) struct Weights(SafeTensors<'static>);
+
+impl Weights {
+    pub(super) fn pretrained() -> Result<Self, Error> {
+        let error = |e: safetensors::SafeTensorError| Error::Weights {
+            tensor: "mtcnn.safetensors".into(),
+            reason: e.to_string(),
+        };
+        Ok(Self(SafeTensors::deserialize(PRETRAINED).map_err(error)?))
+    }
+
+    /// The tensor of that name, which must have that shape.
+    pub(super) fn tensor<B: Backend, const D: usize>(
+        &self,
+        name: &str,
+        shape: [usize; D],
+        device: &B::Device,
+    ) -> Result<Tensor<B, D>, Error> {
+        let error = |reason| Error::Weights { tensor: name.into(), reason };
+        let view = self.0.tensor(name).map_err(|e| error(e.to_string()))?;
+        if view.dtype() != Dtype::F32 || view.shape() != shape {
+            return Err(error(format!("has {:?} {:?}, not F32 {shape:?}", view.dtype(), view.shape())));
+        }
+        let values = view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        Ok(Tensor::from_data(TensorData::new::<f32, _>(values, shape), device))
+    }
+}
