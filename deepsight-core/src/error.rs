@@ -34,4 +34,89 @@ pub enum Error {
     /// face's pose.
     #[error("cannot align the face: its landmarks {:?} are degenerate", .0.0)]
     DegenerateLandmarks(Landmarks),
+
+    // The analysis.
+    /// A setting is outside its range.
+    #[error("{name} is {value}: it {rule}")]
+    Setting {
+        /// Name of the setting.
+        name: &'static str,
+        /// The value given.
+        value: String,
+        /// What the value must be, as the end of a sentence.
+        rule: &'static str,
+    },
+    /// The name of an aggregation is not known.
+    #[error("unknown aggregation {name:?}: choose worst-track, mean-of-faces, median or top-k:N with N from 1")]
+    UnknownAggregation {
+        /// The name given.
+        name: String,
+    },
+    /// The input gave an error before its first frame.
+    #[error("cannot read any frame: {reason}")]
+    Unreadable {
+        /// What the input's iterator said, with its causes.
+        reason: String,
+    },
+    /// The input ended without a frame.
+    #[error("the input holds no frame")]
+    NoFrames,
+    /// Not one frame could be analysed, or not one of the faces found could be scored.
+    #[error("{stage} failed for all {count} {what}: {reason}")]
+    NothingAnalyzed {
+        /// Where it went wrong.
+        stage: crate::Stage,
+        /// How many were tried.
+        count: u64,
+        /// What was tried: frames or faces.
+        what: &'static str,
+        /// The first failure, with its causes.
+        reason: String,
+    },
+    /// The analysis was cancelled through its [`CancelToken`](crate::CancelToken).
+    #[error("cancelled")]
+    Cancelled,
+    /// A thread of the analysis ended by a panic of its own; a defect of this library.
+    #[error("{stage} stopped unexpectedly: {reason}")]
+    Stopped {
+        /// Which one.
+        stage: crate::Stage,
+        /// The panic's message.
+        reason: String,
+    },
+    /// A report's JSON cannot be read.
+    #[error("not a report: {reason}")]
+    MalformedReport {
+        /// What the parser said, with line and column.
+        reason: String,
+    },
+    /// A report was written with a newer or unknown schema.
+    #[error("report has schema {found}; this version reads schema {supported}")]
+    ReportSchema {
+        /// The schema in the file.
+        found: u64,
+        /// The schema this version reads.
+        supported: u32,
+    },
+    /// A file could not be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// An [`Error::Setting`] unless `holds`.
+    pub(crate) fn check(
+        name: &'static str,
+        value: impl std::fmt::Display,
+        holds: bool,
+        rule: &'static str,
+    ) -> Result<(), Self> {
+        if holds { Ok(()) } else { Err(Self::Setting { name, value: value.to_string(), rule }) }
+    }
 }

@@ -2,13 +2,17 @@
 
 #![deny(unsafe_code)]
 
+mod aggregate;
 mod crop;
 mod error;
 mod explain;
 mod face;
 mod frame;
 mod input;
+mod scene;
+mod track;
 
+pub use aggregate::{Aggregation, Combined};
 pub use crop::FaceCrop;
 pub use error::Error;
 pub use explain::ActivationMap;
@@ -17,6 +21,4 @@ pub use frame::Frame;
 /// The crate whose `RgbImage` frames and faces are made of.
 pub use image;
 pub use input::Input;
-
-/// Placeholder until the analyzer lands.
-pub struct Analyzer;
+pub use track::{Tracker, TrackerConfig};

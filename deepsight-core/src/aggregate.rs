@@ -1,0 +1,215 @@
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// How the scores of a clip's faces become the clip's one probability.
+///
+/// Written as text (`Display`, `FromStr`, serde) it is `worst-track`, `mean-of-faces`, `median` or `top-k:5`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
+pub enum Aggregation {
+    /// The mean of the most suspicious person: a clip is as fake as its most fake track.
+    ///
+    /// Only tracks with enough faces count, so that a face that flickers up once cannot decide alone. Where no track
+    /// has enough, it is the mean of all faces.
+    #[default]
+    WorstTrack,
+    /// The mean of all faces, whoever they belong to.
+    MeanOfFaces,
+    /// The median of all faces: blind to a few outliers, and to a forged person in the minority.
+    Median,
+    /// The mean of the `k` highest faces; of all, where there are fewer.
+    TopK(usize),
+}
+
+/// A clip's probability and what it rests on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Combined {
+    /// Probability that the clip is forged, `0..=1`.
+    pub fake_probability: f32,
+    /// Position, in the list given, of the track that decided; `None` where all tracks had a say.
+    pub track: Option<usize>,
+    /// Faces that the probability was taken from.
+    pub faces: usize,
+}
+
+impl Aggregation {
+    /// One probability out of the face probabilities (`0..=1`) of each track; `None` where there is no face at all.
+    ///
+    /// `min_track_faces` is the number of faces from which a track counts for [`Aggregation::WorstTrack`].
+    ///
+    /// ```
+    /// use deepsight_core::Aggregation;
+    ///
+    /// let tracks = [vec![0.1, 0.2, 0.3], vec![0.7, 0.8, 0.9], vec![1.0]];
+    /// let worst = Aggregation::WorstTrack.combine(&tracks, 3).unwrap();
+    /// assert_eq!(worst.track, Some(1));
+    /// assert!((worst.fake_probability - 0.8).abs() < 1e-6);
+    /// assert!(Aggregation::MeanOfFaces.combine(&[], 3).is_none());
+    /// ```
+    pub fn combine(&self, tracks: &[Vec<f32>], min_track_faces: usize) -> Option<Combined> {
+        let mut all: Vec<f32> = tracks.iter().flatten().copied().collect();
+        if all.is_empty() {
+            return None;
+        }
+        if *self == Self::WorstTrack {
+            let steady = tracks.iter().enumerate().filter(|(_, faces)| faces.len() >= min_track_faces.max(1));
+            let worst = steady.map(|(track, faces)| (track, mean(faces), faces.len())).max_by(|a, b| {
+                // Of two equally suspicious people the first one decides.
+                a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))
+            });
+            if let Some((track, fake_probability, faces)) = worst {
+                return Some(Combined { fake_probability, track: Some(track), faces });
+            }
+        }
+        all.sort_by(|a, b| b.total_cmp(a));
+        let (fake_probability, faces) = match *self {
+            Self::WorstTrack | Self::MeanOfFaces => (mean(&all), all.len()),
+            Self::Median => (f32::midpoint(all[(all.len() - 1) / 2], all[all.len() / 2]), all.len()),
+            Self::TopK(k) => {
+                let top = &all[..k.clamp(1, all.len())];
+                (mean(top), top.len())
+            }
+        };
+        Some(Combined { fake_probability, track: None, faces })
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        match self {
+            Self::TopK(0) => Err(Error::UnknownAggregation { name: self.to_string() }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Mean of probabilities, summed in double precision so that the order of the faces does not show.
+pub(crate) fn mean(values: &[f32]) -> f32 {
+    (values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len().max(1) as f64) as f32
+}
+
+impl fmt::Display for Aggregation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WorstTrack => f.write_str("worst-track"),
+            Self::MeanOfFaces => f.write_str("mean-of-faces"),
+            Self::Median => f.write_str("median"),
+            Self::TopK(k) => write!(f, "top-k:{k}"),
+        }
+    }
+}
+
+impl FromStr for Aggregation {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "worst-track" => Ok(Self::WorstTrack),
+            "mean-of-faces" => Ok(Self::MeanOfFaces),
+            "median" => Ok(Self::Median),
+            _ => match name.strip_prefix("top-k:").map(str::parse) {
+                Some(Ok(k)) if k > 0 => Ok(Self::TopK(k)),
+                _ => Err(Error::UnknownAggregation { name: name.into() }),
+            },
+        }
+    }
+}
+
+impl TryFrom<String> for Aggregation {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self, Error> {
+        name.parse()
+    }
+}
+
+impl From<Aggregation> for String {
+    fn from(aggregation: Aggregation) -> Self {
+        aggregation.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_single_flickering_face_does_not_decide_for_its_clip() {
+        let tracks = [vec![0.1; 20], vec![0.99]];
+        let worst = Aggregation::WorstTrack.combine(&tracks, 3).unwrap();
+        assert_eq!((worst.track, worst.faces), (Some(0), 20));
+        assert!((worst.fake_probability - 0.1).abs() < 1e-6);
+    }
+
+    #[test]
+    fn without_a_steady_track_the_worst_one_gives_way_to_all_faces() {
+        let combined = Aggregation::WorstTrack.combine(&[vec![0.2], vec![0.6]], 3).unwrap();
+        assert_eq!((combined.track, combined.faces), (None, 2));
+        assert!((combined.fake_probability - 0.4).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_two_in_the_middle() {
+        let combined = Aggregation::Median.combine(&[vec![0.1, 0.4], vec![0.6, 0.9]], 1).unwrap();
+        assert!((combined.fake_probability - 0.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn top_k_takes_the_highest_and_no_more_than_there_are() {
+        let tracks = [vec![0.1, 0.8], vec![0.6]];
+        let top = |k| Aggregation::TopK(k).combine(&tracks, 1).unwrap();
+        assert!((top(2).fake_probability - 0.7).abs() < 1e-6);
+        assert_eq!(top(9).faces, 3);
+    }
+
+    #[test]
+    fn names_read_back_and_wrong_ones_are_answered_with_the_choice() {
+        for aggregation in
+            [Aggregation::WorstTrack, Aggregation::MeanOfFaces, Aggregation::Median, Aggregation::TopK(5)]
+        {
+            assert_eq!(aggregation.to_string().parse::<Aggregation>().unwrap(), aggregation);
+        }
+        for wrong in ["", "max", "top-k", "top-k:0", "top-k:-1", "top-k:x"] {
+            assert!(wrong.parse::<Aggregation>().unwrap_err().to_string().contains("worst-track"), "{wrong:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_aggregation_lies_between_the_lowest_and_the_highest_face(
+            tracks in prop::collection::vec(prop::collection::vec(0.0f32..=1.0, 0..8), 0..5),
+            min_track_faces in 0usize..5,
+            k in 1usize..10,
+        ) {
+            let all: Vec<f32> = tracks.iter().flatten().copied().collect();
+            let (low, high) = all.iter().fold((1.0f32, 0.0f32), |(low, high), &p| (low.min(p), high.max(p)));
+            for aggregation in [
+                Aggregation::WorstTrack, Aggregation::MeanOfFaces, Aggregation::Median, Aggregation::TopK(k),
+            ] {
+                match aggregation.combine(&tracks, min_track_faces) {
+                    None => prop_assert!(all.is_empty()),
+                    Some(c) => {
+                        prop_assert!(c.fake_probability >= low - 1e-6 && c.fake_probability <= high + 1e-6);
+                        prop_assert!(c.faces >= 1 && c.faces <= all.len());
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn the_worst_track_is_never_below_the_mean_of_any_steady_track(
+            tracks in prop::collection::vec(prop::collection::vec(0.0f32..=1.0, 3..8), 1..5),
+        ) {
+            let worst = Aggregation::WorstTrack.combine(&tracks, 3).unwrap();
+            prop_assert!(tracks.iter().all(|track| mean(track) <= worst.fake_probability));
+        }
+    }
+}
