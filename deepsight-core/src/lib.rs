@@ -3,16 +3,20 @@
 #![deny(unsafe_code)]
 
 mod aggregate;
+mod analyzer;
 mod crop;
 mod error;
 mod explain;
 mod face;
 mod frame;
 mod input;
+mod report;
 mod scene;
 mod track;
+mod verdict;
 
 pub use aggregate::{Aggregation, Combined};
+pub use analyzer::{Analyzer, AnalyzerConfig, CancelToken, FrameError, Job, Progress, Stage};
 pub use crop::FaceCrop;
 pub use error::Error;
 pub use explain::ActivationMap;
@@ -21,4 +25,6 @@ pub use frame::Frame;
 /// The crate whose `RgbImage` frames and faces are made of.
 pub use image;
 pub use input::Input;
+pub use report::{ErrorLog, Evidence, REPORT_SCHEMA, Report, ReportFace, ReportFrame, Seconds, Settings, Track};
 pub use track::{Tracker, TrackerConfig};
+pub use verdict::{Reason, Verdict};

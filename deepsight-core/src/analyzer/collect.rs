@@ -1,0 +1,257 @@
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use image::RgbImage;
+
+use super::evidence::{EvidenceBook, Exhibit};
+use super::failure::{guarded, with_causes};
+use super::stages::Detected;
+use super::{AnalyzerConfig, CancelToken, FrameError, Job, Progress, Stage};
+use crate::verdict::Findings;
+use crate::{ErrorLog, Evidence, FaceClassifier, ReportFace, ReportFrame, Track};
+
+/// The last stage: scores faces in batches across frames and keeps what the report needs.
+pub(super) struct Collector<'a, C> {
+    classifier: &'a C,
+    config: &'a AnalyzerConfig,
+    pending: Vec<Pending>,
+    book: EvidenceBook,
+    progress: Progress,
+    pub(super) frames: Vec<ReportFrame>,
+    pub(super) errors: ErrorLog,
+    pub(super) failed_frames: u64,
+    pub(super) failed_faces: u64,
+    /// First failure of each kind, for the case that nothing else comes.
+    pub(super) first_frame_error: Option<FrameError>,
+    pub(super) first_face_error: Option<FrameError>,
+    pub(super) spent: Duration,
+}
+
+/// A face on its way to the classifier.
+struct Pending {
+    /// Position of its frame in `frames`, and its own position there.
+    frame: usize,
+    face: usize,
+    track: usize,
+    crop: RgbImage,
+}
+
+impl<'a, C: FaceClassifier> Collector<'a, C> {
+    pub(super) fn new(classifier: &'a C, config: &'a AnalyzerConfig) -> Self {
+        Self {
+            classifier,
+            config,
+            pending: Vec::new(),
+            book: EvidenceBook::new(config.evidence),
+            progress: Progress::default(),
+            frames: Vec::new(),
+            errors: ErrorLog::default(),
+            failed_frames: 0,
+            failed_faces: 0,
+            first_frame_error: None,
+            first_face_error: None,
+            spent: Duration::ZERO,
+        }
+    }
+
+    /// Takes everything that detection sends. Returns early, leaving the receiver to be dropped, when cancelled.
+    pub(super) fn run(&mut self, detected: Receiver<Result<Detected, FrameError>>, job: &mut Job<'_>) {
+        let cancel = job.cancel.clone();
+        self.progress.expected = job.expected;
+        for message in detected {
+            if cancel.is_cancelled() {
+                return;
+            }
+            match message {
+                Ok(frame) => self.take(frame),
+                Err(error) => {
+                    self.lose_frame(error);
+                }
+            }
+            self.tell(job);
+            while self.pending.len() >= self.config.classify_batch && !cancel.is_cancelled() {
+                self.score_batch();
+                self.tell(job);
+            }
+        }
+        while !self.pending.is_empty() && !cancel.is_cancelled() {
+            self.score_batch();
+            self.tell(job);
+        }
+    }
+
+    fn take(&mut self, detected: Detected) {
+        let Detected { index, time, faces, malformed } = detected;
+        for _ in 0..malformed {
+            let message = "the detector gave a face whose numbers are not finite".into();
+            self.lose_face(FrameError { stage: Stage::Detect, index: Some(index), time: Some(time), message });
+        }
+        let frame = self.frames.len();
+        let mut listed = Vec::with_capacity(faces.len());
+        for (position, found) in faces.into_iter().enumerate() {
+            let track = found.followed.as_ref().map(|(track, _)| *track);
+            listed.push(ReportFace { face: found.face, track, fake_probability: None });
+            match found.followed {
+                Some((track, Ok(crop))) => self.pending.push(Pending { frame, face: position, track, crop }),
+                Some((_, Err(message))) => {
+                    self.lose_face(FrameError { stage: Stage::Crop, index: Some(index), time: Some(time), message });
+                }
+                None => {}
+            }
+        }
+        self.frames.push(ReportFrame { index, time, faces: listed });
+    }
+
+    /// Scores the oldest pending faces, at most a batch.
+    fn score_batch(&mut self) {
+        let rest = self.pending.split_off(self.config.classify_batch.min(self.pending.len()));
+        let batch = std::mem::replace(&mut self.pending, rest);
+        let (crops, places): (Vec<RgbImage>, Vec<_>) =
+            batch.into_iter().map(|p| (p.crop, (p.frame, p.face, p.track))).unzip();
+        let started = Instant::now();
+        let scores = classify_batch(self.classifier, &crops);
+        self.spent += started.elapsed();
+        for ((crop, (frame, face, track)), score) in crops.into_iter().zip(places).zip(scores) {
+            let (index, time) = (self.frames[frame].index, self.frames[frame].time);
+            match score {
+                Ok(fake_probability) => {
+                    self.progress.faces += 1;
+                    self.frames[frame].faces[face].fake_probability = Some(fake_probability);
+                    self.book.offer(Exhibit { track, frame, face, fake_probability, crop });
+                }
+                Err(message) => {
+                    self.lose_face(FrameError { stage: Stage::Classify, index: Some(index), time: Some(time), message })
+                }
+            }
+        }
+    }
+
+    fn lose_frame(&mut self, error: FrameError) {
+        self.failed_frames += 1;
+        // Frames that came and failed say more than frames that did not come.
+        if self
+            .first_frame_error
+            .as_ref()
+            .is_none_or(|first| first.stage == Stage::Decode && error.stage != first.stage)
+        {
+            self.first_frame_error = Some(error.clone());
+        }
+        self.log(error);
+    }
+
+    fn lose_face(&mut self, error: FrameError) {
+        self.failed_faces += 1;
+        self.first_face_error.get_or_insert_with(|| error.clone());
+        self.log(error);
+    }
+
+    fn log(&mut self, error: FrameError) {
+        self.progress.errors += 1;
+        self.errors.add(error, self.config.max_errors);
+    }
+
+    fn tell(&mut self, job: &mut Job<'_>) {
+        self.progress.frames = self.frames.len() as u64 + self.failed_frames;
+        if let Some(progress) = &mut job.progress {
+            progress(&self.progress);
+        }
+    }
+
+    /// The kept faces with their activation maps, by track and falling probability.
+    pub(super) fn explain(&mut self, cancel: &CancelToken) -> Vec<Evidence> {
+        let started = Instant::now();
+        let mut evidence = Vec::new();
+        for exhibit in std::mem::take(&mut self.book).into_exhibits() {
+            if cancel.is_cancelled() {
+                break;
+            }
+            let frame = &self.frames[exhibit.frame];
+            let (index, time) = (frame.index, frame.time);
+            let map = guarded(|| self.classifier.explain(&exhibit.crop).map_err(|error| with_causes(&error)));
+            let activation = map.unwrap_or_else(|message| {
+                self.log(FrameError { stage: Stage::Explain, index: Some(index), time: Some(time), message });
+                None
+            });
+            evidence.push(Evidence {
+                track: exhibit.track,
+                index,
+                time,
+                face: exhibit.face,
+                fake_probability: exhibit.fake_probability,
+                image: exhibit.crop,
+                activation,
+            });
+        }
+        self.spent += started.elapsed();
+        evidence
+    }
+
+    /// The tracks in order of appearance, and what the verdict is taken from.
+    pub(super) fn tracks(&self) -> (Vec<Track>, Findings) {
+        let mut tracks: Vec<Track> = Vec::new();
+        let mut findings = Findings {
+            frames: self.frames.len() as u64 + self.failed_frames,
+            failed_frames: self.failed_frames,
+            failed_faces: self.failed_faces,
+            ..Findings::default()
+        };
+        for frame in &self.frames {
+            for face in &frame.faces {
+                let Some(id) = face.track else { continue };
+                if id >= tracks.len() {
+                    tracks.resize_with(id + 1, Track::default);
+                    findings.probabilities.resize_with(id + 1, Vec::new);
+                    findings.sizes.resize_with(id + 1, Vec::new);
+                }
+                let track = &mut tracks[id];
+                if track.faces == 0 {
+                    (track.id, track.first_frame, track.start) = (id, frame.index, frame.time);
+                }
+                (track.last_frame, track.end) = (frame.index, frame.time);
+                track.faces += 1;
+                if let Some(fake_probability) = face.fake_probability {
+                    findings.probabilities[id].push(fake_probability);
+                    findings.sizes[id].push(face.face.size());
+                }
+            }
+        }
+        for (track, (scores, sizes)) in tracks.iter_mut().zip(findings.probabilities.iter().zip(&findings.sizes)) {
+            track.scored = scores.len();
+            if !scores.is_empty() {
+                track.fake_probability = Some(crate::aggregate::mean(scores));
+                track.max_fake_probability = Some(scores.iter().copied().fold(0.0, f32::max));
+                track.median_face_size = Some(crate::verdict::median(sizes.clone()));
+            }
+        }
+        (tracks, findings)
+    }
+}
+
+/// The probability of each face; a batch that fails is repeated face by face, so that only the culprit is lost.
+fn classify_batch<C: FaceClassifier>(classifier: &C, crops: &[RgbImage]) -> Vec<Result<f32, String>> {
+    let attempt = |crops: &[RgbImage]| {
+        guarded(|| {
+            let scores = classifier.classify(crops).map_err(|error| with_causes(&error))?;
+            if scores.len() == crops.len() {
+                Ok(scores)
+            } else {
+                Err(format!("the classifier gave {} scores for {} faces", scores.len(), crops.len()))
+            }
+        })
+    };
+    let checked = |probability: f32| {
+        if (0.0..=1.0).contains(&probability) {
+            Ok(probability)
+        } else {
+            Err(format!("the classifier's probability is {probability}, outside 0..=1"))
+        }
+    };
+    match attempt(crops) {
+        Ok(scores) => scores.into_iter().map(|score| checked(score.fake_probability)).collect(),
+        Err(message) if crops.len() == 1 => vec![Err(message)],
+        Err(_) => crops
+            .iter()
+            .map(|crop| attempt(std::slice::from_ref(crop)).and_then(|scores| checked(scores[0].fake_probability)))
+            .collect(),
+    }
+}

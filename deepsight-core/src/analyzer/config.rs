@@ -1,0 +1,149 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{Aggregation, Error, TrackerConfig};
+
+/// How a clip is analysed and judged.
+///
+/// ```
+/// use deepsight_core::{Aggregation, AnalyzerConfig};
+///
+/// let config = AnalyzerConfig::new().with_aggregation(Aggregation::MeanOfFaces).with_threshold(0.6);
+/// assert_eq!(config.threshold, Some(0.6));
+/// assert_eq!(config.face_confidence, 0.9);
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct AnalyzerConfig {
+    /// How face scores become the clip's probability; [`Aggregation::WorstTrack`].
+    pub aggregation: Aggregation,
+    /// Probability from which a clip is fake, `0..=1`; the model's own where `None`.
+    pub threshold: Option<f32>,
+    /// Distance from the threshold within which the verdict is uncertain, `0..=0.5`; 0.05. 0 decides always.
+    pub uncertain_band: f32,
+    /// The detector's confidence from which a face is followed and scored, `0..=1`; 0.9. Others are only listed.
+    pub face_confidence: f32,
+    /// Scored faces from which a verdict is given, at least 1; 3.
+    pub min_faces: usize,
+    /// Faces from which a track counts for [`Aggregation::WorstTrack`], at least 1; 3.
+    pub min_track_faces: usize,
+    /// Shorter side in pixels below which the median deciding face is too small for a verdict; 32. 0 takes any size.
+    pub reliable_face_size: f32,
+    /// Frames given to the detector at once, `1..=1024`; 8. Memory grows with it.
+    pub detect_batch: usize,
+    /// Faces given to the classifier at once, `1..=4096`; 32. Memory grows with it.
+    pub classify_batch: usize,
+    /// Highest-scoring faces of each track that are kept, with their activation maps, for a reader, `0..=100`; 3.
+    pub evidence: usize,
+    /// Errors of single frames and faces that are listed in full in the report, `0..=10000`; 20. All are counted.
+    pub max_errors: usize,
+    /// How faces become tracks.
+    pub tracker: TrackerConfig,
+}
+
+impl Default for AnalyzerConfig {
+    fn default() -> Self {
+        Self {
+            aggregation: Aggregation::WorstTrack,
+            threshold: None,
+            uncertain_band: 0.05,
+            face_confidence: 0.9,
+            min_faces: 3,
+            min_track_faces: 3,
+            reliable_face_size: 32.0,
+            detect_batch: 8,
+            classify_batch: 32,
+            evidence: 3,
+            max_errors: 20,
+            tracker: TrackerConfig::default(),
+        }
+    }
+}
+
+impl AnalyzerConfig {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`aggregation`](Self::aggregation).
+    pub fn with_aggregation(self, aggregation: Aggregation) -> Self {
+        Self { aggregation, ..self }
+    }
+
+    /// Sets [`threshold`](Self::threshold), overriding the model's.
+    pub fn with_threshold(self, threshold: f32) -> Self {
+        Self { threshold: Some(threshold), ..self }
+    }
+
+    /// Sets [`uncertain_band`](Self::uncertain_band).
+    pub fn with_uncertain_band(self, uncertain_band: f32) -> Self {
+        Self { uncertain_band, ..self }
+    }
+
+    /// Sets [`face_confidence`](Self::face_confidence).
+    pub fn with_face_confidence(self, face_confidence: f32) -> Self {
+        Self { face_confidence, ..self }
+    }
+
+    /// Sets [`min_faces`](Self::min_faces).
+    pub fn with_min_faces(self, min_faces: usize) -> Self {
+        Self { min_faces, ..self }
+    }
+
+    /// Sets [`min_track_faces`](Self::min_track_faces).
+    pub fn with_min_track_faces(self, min_track_faces: usize) -> Self {
+        Self { min_track_faces, ..self }
+    }
+
+    /// Sets [`reliable_face_size`](Self::reliable_face_size).
+    pub fn with_reliable_face_size(self, reliable_face_size: f32) -> Self {
+        Self { reliable_face_size, ..self }
+    }
+
+    /// Sets [`detect_batch`](Self::detect_batch) and [`classify_batch`](Self::classify_batch).
+    pub fn with_batches(self, detect_batch: usize, classify_batch: usize) -> Self {
+        Self { detect_batch, classify_batch, ..self }
+    }
+
+    /// Sets [`evidence`](Self::evidence).
+    pub fn with_evidence(self, evidence: usize) -> Self {
+        Self { evidence, ..self }
+    }
+
+    /// Sets [`max_errors`](Self::max_errors).
+    pub fn with_max_errors(self, max_errors: usize) -> Self {
+        Self { max_errors, ..self }
+    }
+
+    /// Sets [`tracker`](Self::tracker).
+    pub fn with_tracker(self, tracker: TrackerConfig) -> Self {
+        Self { tracker, ..self }
+    }
+
+    /// Checks every value against its range.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] that names the first value outside its range.
+    pub fn validate(&self) -> Result<(), Error> {
+        const UNIT: &str = "must lie in 0..=1";
+        let unit = |value: f32| (0.0..=1.0).contains(&value);
+        self.aggregation.validate()?;
+        if let Some(threshold) = self.threshold {
+            Error::check("threshold", threshold, unit(threshold), UNIT)?;
+        }
+        let band = self.uncertain_band;
+        Error::check("uncertain_band", band, (0.0..=0.5).contains(&band), "must lie in 0..=0.5")?;
+        Error::check("face_confidence", self.face_confidence, unit(self.face_confidence), UNIT)?;
+        Error::check("min_faces", self.min_faces, self.min_faces >= 1, "must be at least 1")?;
+        Error::check("min_track_faces", self.min_track_faces, self.min_track_faces >= 1, "must be at least 1")?;
+        let size = self.reliable_face_size;
+        Error::check("reliable_face_size", size, size.is_finite() && size >= 0.0, "must be finite pixels, 0 or more")?;
+        let (detect, classify) = (self.detect_batch, self.classify_batch);
+        Error::check("detect_batch", detect, (1..=1024).contains(&detect), "must lie in 1..=1024")?;
+        Error::check("classify_batch", classify, (1..=4096).contains(&classify), "must lie in 1..=4096")?;
+        Error::check("evidence", self.evidence, self.evidence <= 100, "must lie in 0..=100")?;
+        Error::check("max_errors", self.max_errors, self.max_errors <= 10_000, "must lie in 0..=10000")?;
+        self.tracker.validate()
+    }
+}

@@ -1,0 +1,78 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Stops a running analysis from another thread. Clones share one state.
+#[derive(Debug, Clone, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// A token that nobody has cancelled yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks every analysis that watches this token to stop; it does so after the batch and the frame at hand.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`cancel`](Self::cancel) was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How far an analysis has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Frames that were searched for faces, failed ones included.
+    pub frames: u64,
+    /// Frames that are to come in all, where the caller said so.
+    pub expected: Option<u64>,
+    /// Faces that were scored.
+    pub faces: u64,
+    /// Errors of single frames and faces so far.
+    pub errors: u64,
+}
+
+/// One run of an analysis as its caller sees it: how far it has come, and how to stop it.
+#[derive(Default)]
+pub struct Job<'a> {
+    pub(super) expected: Option<u64>,
+    pub(super) cancel: CancelToken,
+    pub(super) progress: Option<Box<dyn FnMut(&Progress) + 'a>>,
+}
+
+impl<'a> Job<'a> {
+    /// A run that nobody watches.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says how many frames are to come; only [`Progress`] repeats it.
+    pub fn with_expected(self, frames: impl Into<Option<u64>>) -> Self {
+        Self { expected: frames.into(), ..self }
+    }
+
+    /// Makes the run stop when this token is cancelled.
+    pub fn with_cancel(self, cancel: CancelToken) -> Self {
+        Self { cancel, ..self }
+    }
+
+    /// Calls `progress` after every frame and every batch of faces, on the thread that called the analysis.
+    pub fn with_progress(self, progress: impl FnMut(&Progress) + 'a) -> Self {
+        Self { progress: Some(Box::new(progress)), ..self }
+    }
+}
+
+impl fmt::Debug for Job<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job")
+            .field("expected", &self.expected)
+            .field("cancel", &self.cancel)
+            .field("progress", &self.progress.is_some())
+            .finish()
+    }
+}

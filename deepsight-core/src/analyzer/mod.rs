@@ -1,0 +1,204 @@
+mod collect;
+mod config;
+mod evidence;
+mod failure;
+mod job;
+mod stages;
+
+use std::sync::mpsc::sync_channel;
+use std::thread::{self, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use self::collect::Collector;
+pub use self::config::AnalyzerConfig;
+use self::failure::panic_message;
+pub use self::failure::{FrameError, Stage};
+pub use self::job::{CancelToken, Job, Progress};
+use crate::{Error, FaceClassifier, FaceDetector, Frame, Report, Seconds, Settings};
+
+/// Frames that wait between decoding and detection; with the batch at hand they bound the memory of a run.
+const DECODED_AHEAD: usize = 2;
+
+/// Turns frames into a [`Report`]: finds faces, follows them, scores them and judges the clip.
+///
+/// Works with any [`FaceDetector`] and any [`FaceClassifier`]; see their traits. One analyzer can run several analyses,
+/// one after the other or, shared, at the same time.
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use deepsight_core::image::RgbImage;
+/// use deepsight_core::{
+///     Analyzer, BoundingBox, DetectorInfo, Error, Face, FaceClassifier, FaceCrop, FaceDetector, FaceScore, Frame,
+///     ModelInfo, Verdict,
+/// };
+///
+/// /// Nobody is ever there.
+/// struct Blind;
+///
+/// impl FaceDetector for Blind {
+///     type Error = Infallible;
+///     fn detect(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Face>>, Infallible> {
+///         Ok(vec![Vec::new(); images.len()])
+///     }
+///     fn info(&self) -> DetectorInfo {
+///         DetectorInfo::new("blind")
+///     }
+/// }
+///
+/// struct Trusting;
+///
+/// impl FaceClassifier for Trusting {
+///     type Error = Infallible;
+///     fn crop(&self) -> FaceCrop {
+///         FaceCrop::Box
+///     }
+///     fn classify(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Infallible> {
+///         Ok(vec![FaceScore::new(0.0); faces.len()])
+///     }
+///     fn info(&self) -> ModelInfo {
+///         ModelInfo::new("trusting")
+///     }
+/// }
+///
+/// let frames = (0..5).map(|i| Ok::<_, Infallible>(Frame::new(i, i as f64 / 25.0, RgbImage::new(64, 48))));
+/// let report = Analyzer::new(Blind, Trusting).analyze(frames)?;
+/// assert_eq!(report.verdict, Verdict::Uncertain);
+/// assert_eq!(report.fake_probability, None);
+/// assert_eq!(report.reasons[0].to_string(), "No face was found in 5 frames.");
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Analyzer<D, C> {
+    detector: D,
+    classifier: C,
+    config: AnalyzerConfig,
+}
+
+impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
+    /// An analyzer with the default settings.
+    pub fn new(detector: D, classifier: C) -> Self {
+        Self { detector, classifier, config: AnalyzerConfig::default() }
+    }
+
+    /// The same with other settings.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when one is outside its range.
+    pub fn with_config(self, config: AnalyzerConfig) -> Result<Self, Error> {
+        config.validate()?;
+        Ok(Self { config, ..self })
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &AnalyzerConfig {
+        &self.config
+    }
+
+    /// The classifier.
+    pub fn classifier(&self) -> &C {
+        &self.classifier
+    }
+
+    /// Analyses frames, given in order of presentation, from whatever source.
+    ///
+    /// Decoding (the iterator), detection and classification each run on a thread of their own, a few frames apart.
+    /// Errors of single frames and faces, and panics of the iterator, the detector or the classifier, are collected
+    /// in the report; frames that failed are missing from its list.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] when the input fails before its first frame, [`Error::NoFrames`] when it has none,
+    /// [`Error::NothingAnalyzed`] when detection failed for all frames or scoring for all faces.
+    pub fn analyze<I, E>(&self, frames: I) -> Result<Report, Error>
+    where
+        I: IntoIterator<Item = Result<Frame, E>> + Send,
+        E: std::error::Error,
+    {
+        self.analyze_job(frames, Job::new())
+    }
+
+    /// Like [`analyze`](Self::analyze), with progress and cancellation.
+    ///
+    /// # Errors
+    /// Those of [`analyze`](Self::analyze), and [`Error::Cancelled`].
+    pub fn analyze_job<I, E>(&self, frames: I, mut job: Job<'_>) -> Result<Report, Error>
+    where
+        I: IntoIterator<Item = Result<Frame, E>> + Send,
+        E: std::error::Error,
+    {
+        let started = Instant::now();
+        let model = self.classifier.info();
+        let threshold = self.config.threshold.unwrap_or(model.threshold);
+        Error::check("the model's threshold", threshold, (0.0..=1.0).contains(&threshold), "must lie in 0..=1")?;
+        let tracker = self.config.tracker.init()?;
+        let crop = self.classifier.crop();
+        let cancel = job.cancel.clone();
+        let mut collector = Collector::new(&self.classifier, &self.config);
+
+        let (decoding, detecting) = thread::scope(|scope| {
+            let (frames_out, frames_in) = sync_channel(DECODED_AHEAD);
+            let (faces_out, faces_in) = sync_channel(self.config.detect_batch);
+            let cancel = &cancel;
+            let decoding = scope.spawn(move || stages::decode(frames, frames_out, cancel));
+            let detecting = scope.spawn(move || {
+                stages::detect(&self.detector, crop, &self.config, tracker, frames_in, faces_out, cancel)
+            });
+            // Each stage owns its receiver and drops it when it returns: the stage before it then ends at its next
+            // send. So whichever stops first, none is left waiting for another.
+            collector.run(faces_in, &mut job);
+            (join(decoding, Stage::Decode), join(detecting, Stage::Detect))
+        });
+        let (decoding, detecting) = (decoding?, detecting?);
+
+        let evidence = collector.explain(&cancel);
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        collector.refuse_nothing()?;
+        let (tracks, findings) = collector.tracks();
+        let decision = findings.decide(&self.config, threshold);
+        let Collector { frames, errors, spent, .. } = collector;
+        let seconds = Seconds {
+            decode: decoding.as_secs_f64(),
+            detect: detecting.as_secs_f64(),
+            classify: spent.as_secs_f64(),
+            total: started.elapsed().as_secs_f64(),
+        };
+        let analyzer = AnalyzerConfig { threshold: Some(threshold), ..self.config.clone() };
+        let settings = Settings { detector: self.detector.info(), analyzer, run: Default::default() };
+        Ok(Report::new(decision, model, settings, tracks, frames, errors, seconds, evidence))
+    }
+}
+
+impl<C> Collector<'_, C> {
+    /// An analysis in which nothing could be done is an error, not a report of nothing.
+    fn refuse_nothing(&self) -> Result<(), Error> {
+        if self.frames.is_empty() {
+            return Err(match &self.first_frame_error {
+                None => Error::NoFrames,
+                Some(error) if error.stage == Stage::Decode => Error::Unreadable { reason: error.message.clone() },
+                Some(error) => Error::NothingAnalyzed {
+                    stage: error.stage,
+                    count: self.failed_frames,
+                    what: "frames",
+                    reason: error.message.clone(),
+                },
+            });
+        }
+        let scored = self.frames.iter().flat_map(|frame| &frame.faces).any(|face| face.fake_probability.is_some());
+        match &self.first_face_error {
+            Some(error) if !scored => Err(Error::NothingAnalyzed {
+                stage: error.stage,
+                count: self.failed_faces,
+                what: "faces",
+                reason: error.message.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Waits for a stage; foreign panics are caught within it, so one that arrives here is our own.
+fn join(stage: ScopedJoinHandle<'_, Duration>, name: Stage) -> Result<Duration, Error> {
+    stage.join().map_err(|panic| Error::Stopped { stage: name, reason: panic_message(panic.as_ref()) })
+}

@@ -1,0 +1,405 @@
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use image::codecs::jpeg::JpegEncoder;
+use image::imageops::{FilterType, resize};
+use image::{ExtendedColorType, ImageEncoder, RgbImage};
+
+use super::chart::{self, timeline};
+use super::{Evidence, Report, Track};
+use crate::verdict::percent;
+use crate::{Error, Reason, Verdict};
+
+const STYLE: &str = include_str!("style.css");
+/// Longer side of a picture in the page, in pixels.
+const THUMBNAIL: u32 = 176;
+/// Rows of the table of single faces; the JSON has them all.
+const MAX_ROWS: usize = 500;
+
+impl Report {
+    /// The report as one self-contained HTML page: no script, no network, light and dark, for screen and paper.
+    pub fn to_html(&self) -> String {
+        let name = if self.input.path.is_empty() { "video" } else { file_name(&self.input.path) };
+        let sections =
+            [self.answer(), self.over_time(), self.people(), self.failures(), self.particulars(), self.all_faces()];
+        format!(
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n\
+             <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}: {}</title>\n<style>\n{STYLE}</style>\n</head>\n\
+             <body>\n<main>\n{}\n</main>\n<footer>DeepSight {}. An estimate by a trained model, not proof: \
+             forgeries it was not trained on can pass, and poor video can look forged.</footer>\n</body>\n</html>\n",
+            self.verdict,
+            escape(name),
+            sections.concat(),
+            env!("CARGO_PKG_VERSION"),
+        )
+    }
+
+    /// Writes [`to_html`](Self::to_html) to a file.
+    ///
+    /// # Errors
+    /// [`Error::Write`] when the file cannot be written.
+    pub fn write_html(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        std::fs::write(path, self.to_html()).map_err(|source| Error::Write { path: path.into(), source })
+    }
+
+    fn answer(&self) -> String {
+        let (class, icon, sentence) = match self.verdict {
+            Verdict::Real => ("real", "M7 12.5l3.5 3.5L17 9", "No sign of a forged face was found."),
+            Verdict::Fake => ("fake", "M12 6.5v7M12 16.6v.2", "At least one face looks forged."),
+            Verdict::Uncertain => (
+                "uncertain",
+                "M9 9.5a3 3 0 1 1 4.2 2.7c-.8.4-1.2.9-1.2 1.8M12 16.9v.2",
+                "No reliable answer can be given.",
+            ),
+        };
+        let reasons: String =
+            self.reasons.iter().map(|reason| format!("<li>{}</li>", escape(&reason.to_string()))).collect();
+        let probability = match self.fake_probability {
+            Some(probability) => format!(
+                "<div class=\"probability\"><p><strong>{}</strong> fake probability</p>{}</div>",
+                percent(probability),
+                self.meter(probability)
+            ),
+            None => "<div class=\"probability\"><p><strong>&ndash;</strong> no fake probability: no face was scored</p></div>".into(),
+        };
+        let path = if self.input.path.is_empty() { "video" } else { &self.input.path };
+        format!(
+            "<header class=\"answer {class}\"><p class=\"file\"><bdi>{}</bdi></p>\
+             <h1><svg class=\"icon\" viewBox=\"0 0 24 24\" aria-hidden=\"true\"><circle cx=\"12\" cy=\"12\" r=\"10.5\"/>\
+             <path d=\"{icon}\"/></svg>{}</h1><p class=\"sentence\">{sentence}</p>{probability}<ul class=\"reasons\">{reasons}</ul></header>",
+            escape(path),
+            self.verdict,
+        )
+    }
+
+    fn meter(&self, probability: f32) -> String {
+        let threshold = self.threshold();
+        let (low, high) = self.band();
+        format!(
+            "<svg class=\"meter\" viewBox=\"0 0 100 6\" preserveAspectRatio=\"none\" aria-hidden=\"true\">\
+             <rect class=\"track\" width=\"100\" height=\"6\"/><rect class=\"value\" width=\"{:.1}\" height=\"6\"/>\
+             <rect class=\"band\" x=\"{:.1}\" width=\"{:.1}\" height=\"6\"/>\
+             <rect class=\"mark\" x=\"{:.1}\" width=\"0.5\" height=\"6\"/></svg><p class=\"note\">fake from {}</p>",
+            probability * 100.0,
+            low * 100.0,
+            (high - low) * 100.0,
+            threshold * 100.0 - 0.25,
+            percent(threshold),
+        )
+    }
+
+    fn over_time(&self) -> String {
+        if self.fake_probability.is_none() {
+            return String::new();
+        }
+        format!("<section><h2>Over time</h2>{}</section>", timeline(self))
+    }
+
+    fn people(&self) -> String {
+        if self.tracks.is_empty() {
+            return String::new();
+        }
+        let decider = self.reasons.iter().find_map(|reason| match reason {
+            Reason::DecidedByTrack { track, .. } => Some(*track),
+            _ => None,
+        });
+        let colours = chart::colours(self);
+        let rows: String = self.tracks.iter().zip(&colours).map(|(track, colour)| self.row(track, colour)).collect();
+        let cards: String = self
+            .tracks
+            .iter()
+            .zip(&colours)
+            .map(|(track, colour)| self.card(track, colour, decider == Some(track.id)))
+            .collect();
+        format!(
+            "<section><h2>People</h2><div class=\"cards\">{cards}</div><div class=\"scroll\"><table><caption>Everyone in view, with \
+             the mean and the highest fake probability of their faces</caption><thead><tr><th scope=\"col\">Person</th>\
+             <th scope=\"col\">Mean</th><th scope=\"col\">Highest</th><th scope=\"col\">Faces</th><th scope=\"col\">From</th>\
+             <th scope=\"col\">To</th><th scope=\"col\">Size</th></tr></thead><tbody>{rows}</tbody></table></div></section>"
+        )
+    }
+
+    fn row(&self, track: &Track, colour: &str) -> String {
+        let short = if self.counts(track) { "" } else { " (too few faces to count)" };
+        format!(
+            "<tr><th scope=\"row\"><span class=\"dot {colour}\"></span>{}{short}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            person(track.id),
+            maybe(track.fake_probability),
+            maybe(track.max_fake_probability),
+            track.scored,
+            clock(track.start, true),
+            clock(track.end, true),
+            track.median_face_size.map_or("&ndash;".into(), |side| format!("{side:.0} px")),
+        )
+    }
+
+    fn card(&self, track: &Track, colour: &str, decides: bool) -> String {
+        let mut pictures = self.evidence.iter().filter(|evidence| evidence.track == track.id).map(figure).peekable();
+        if pictures.peek().is_none() {
+            return String::new();
+        }
+        let badge = if decides { " <span class=\"badge\">decides</span>" } else { "" };
+        format!(
+            "<article class=\"card\"><h3><span class=\"dot {colour}\"></span>{}{badge}</h3><p class=\"note\">{} over {} scored {}</p>\
+             <div class=\"pictures\">{}</div></article>",
+            person(track.id),
+            maybe(track.fake_probability),
+            track.scored,
+            if track.scored == 1 { "face" } else { "faces" },
+            pictures.collect::<String>(),
+        )
+    }
+
+    fn failures(&self) -> String {
+        if self.errors.count == 0 {
+            return String::new();
+        }
+        let items: String = self
+            .errors
+            .first
+            .iter()
+            .map(|error| {
+                let place = match (error.index, error.time) {
+                    (Some(index), Some(time)) => format!("frame {index} at {}: ", clock(time, true)),
+                    (Some(index), None) => format!("frame {index}: "),
+                    _ => String::new(),
+                };
+                format!("<li>{place}{} failed: {}</li>", error.stage, escape(&error.message))
+            })
+            .collect();
+        let hidden = self.errors.count.saturating_sub(self.errors.first.len() as u64);
+        let more = if hidden > 0 { format!("<p class=\"note\">and {hidden} more</p>") } else { String::new() };
+        format!("<section><h2>Errors ({})</h2><ul>{items}</ul>{more}</section>", self.errors.count)
+    }
+
+    fn particulars(&self) -> String {
+        let analyzer = &self.settings.analyzer;
+        let mut input = Rows::new();
+        input.add("File", &self.input.path).maybe("SHA-256", self.input.sha256.as_ref());
+        input.maybe("Bytes", self.input.bytes);
+        if let (Some(width), Some(height)) = (self.input.width, self.input.height) {
+            input.add("Picture", format!("{width} × {height} pixels"));
+        }
+        input.maybe("Rotation applied", self.input.rotation.filter(|&r| r != 0).map(|r| format!("{r}°")));
+        input.maybe("Length", self.input.duration.map(|seconds| format!("{seconds:.2} s")));
+        input.maybe("Frames in all", self.input.frames);
+        input.add("Frames analysed", self.frames.len());
+        let uneven = if self.input.variable_frame_rate == Some(true) { " (variable)" } else { "" };
+        input.maybe("Frame rate", self.input.frame_rate.map(|rate| format!("{rate:.3} per second{uneven}")));
+        input.maybe("Container", self.input.container.as_ref()).maybe("Codec", self.input.codec.as_ref());
+
+        let mut model = Rows::new();
+        let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        model.add("Model", &self.model.name).maybe("Architecture", known(&self.model.architecture));
+        model.maybe("SHA-256", self.model.sha256.as_ref()).maybe("Trained on", known(&self.model.trained_on));
+        model.maybe("Terms of use", known(&self.model.terms));
+        model.maybe("Face crop", serde_json::to_string(&self.model.crop).ok());
+
+        let mut settings = Rows::new();
+        settings.add("Aggregation", analyzer.aggregation).add("Threshold", percent(self.threshold()));
+        settings.add("Uncertain within", format!("{} points", analyzer.uncertain_band * 100.0));
+        settings.add("Face confidence from", percent(analyzer.face_confidence));
+        settings.add("Faces needed", format!("{}; {} per person", analyzer.min_faces, analyzer.min_track_faces));
+        settings.add("Reliable face size", format!("{} pixels", analyzer.reliable_face_size));
+        settings.add("Face detector", &self.settings.detector.name);
+        for (name, value) in self.settings.detector.settings.iter().chain(&self.settings.run) {
+            settings.add(&name.replace('_', " "), plain(value));
+        }
+
+        let mut timing = Rows::new();
+        let seconds = self.seconds;
+        for (name, seconds) in [
+            ("Decoding", seconds.decode),
+            ("Finding faces", seconds.detect),
+            ("Scoring faces", seconds.classify),
+            ("In all (stages overlap)", seconds.total),
+        ] {
+            timing.add(name, format!("{seconds:.2} s"));
+        }
+        format!(
+            "<section class=\"particulars\">{}{}{}{}</section>",
+            input.titled("Input"),
+            model.titled("Model"),
+            settings.titled("Settings"),
+            timing.titled("Time taken")
+        )
+    }
+
+    fn all_faces(&self) -> String {
+        let scored = || {
+            self.frames.iter().flat_map(|frame| {
+                frame.faces.iter().filter(|face| face.fake_probability.is_some()).map(move |face| (frame, face))
+            })
+        };
+        let count = scored().count();
+        if count == 0 {
+            return String::new();
+        }
+        let rows: String = scored()
+            .take(MAX_ROWS)
+            .map(|(frame, face)| {
+                let [x1, y1, x2, y2]: [f32; 4] = face.face.bounding_box.into();
+                format!(
+                    "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{x1:.0}, {y1:.0}, {x2:.0}, {y2:.0}</td></tr>",
+                    frame.index,
+                    clock(frame.time, true),
+                    face.track.map_or("&ndash;".into(), person),
+                    maybe(face.fake_probability),
+                    percent(face.face.confidence),
+                )
+            })
+            .collect();
+        let cut = if count > MAX_ROWS { format!(", the first {MAX_ROWS}") } else { String::new() };
+        format!(
+            "<section><details><summary>All scored faces ({count}{cut})</summary><div class=\"scroll\"><table><thead><tr>\
+             <th scope=\"col\">Frame</th><th scope=\"col\">Time</th><th scope=\"col\">Person</th><th scope=\"col\">Fake probability</th>\
+             <th scope=\"col\">Detector</th><th scope=\"col\">Box</th></tr></thead><tbody>{rows}</tbody></table></div></details></section>"
+        )
+    }
+
+    /// The threshold that was in force.
+    fn threshold(&self) -> f32 {
+        self.settings.analyzer.threshold.unwrap_or(self.model.threshold)
+    }
+
+    /// Where it was too close to call.
+    fn band(&self) -> (f32, f32) {
+        let (threshold, band) = (self.threshold(), self.settings.analyzer.uncertain_band);
+        ((threshold - band).max(0.0), (threshold + band).min(1.0))
+    }
+
+    fn counts(&self, track: &Track) -> bool {
+        track.scored >= self.settings.analyzer.min_track_faces
+    }
+}
+
+impl Evidence {
+    /// The face with its activation map laid over it; `None` where there is no map.
+    pub fn overlay(&self) -> Option<RgbImage> {
+        self.activation.as_ref().map(|activation| activation.overlay(&self.image))
+    }
+}
+
+/// A face and, beside it, where in it the evidence lies.
+fn figure(evidence: &Evidence) -> String {
+    let time = clock(evidence.time, true);
+    let mut pictures = picture(&evidence.image, &format!("Face at {time}"));
+    if let Some(overlay) = evidence.overlay() {
+        pictures += &picture(&overlay, &format!("The same face with the regions that speak for a forgery at {time}"));
+    }
+    format!(
+        "<figure><div class=\"pair\">{pictures}</div><figcaption>{} at {time}</figcaption></figure>",
+        percent(evidence.fake_probability)
+    )
+}
+
+fn picture(image: &RgbImage, description: &str) -> String {
+    let (width, height) = image.dimensions();
+    let scale = (f64::from(THUMBNAIL) / f64::from(width.max(height).max(1))).min(1.0);
+    let side = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
+    let small =
+        if scale < 1.0 { resize(image, side(width), side(height), FilterType::Triangle) } else { image.clone() };
+    let (width, height) = small.dimensions();
+    let mut jpeg = Vec::new();
+    let encoder = JpegEncoder::new_with_quality(&mut jpeg, 82);
+    match encoder.write_image(&small, width, height, ExtendedColorType::Rgb8) {
+        Ok(()) => format!(
+            "<img src=\"data:image/jpeg;base64,{}\" width=\"{width}\" height=\"{height}\" alt=\"{}\">",
+            STANDARD.encode(&jpeg),
+            escape(description)
+        ),
+        // A page that lacks a picture says so where it would be.
+        Err(error) => format!("<span class=\"note\">no picture: {}</span>", escape(&error.to_string())),
+    }
+}
+
+/// Rows of a table of names and values, everything escaped.
+struct Rows(String);
+
+impl Rows {
+    fn new() -> Self {
+        Self(String::new())
+    }
+
+    fn add(&mut self, name: &str, value: impl ToString) -> &mut Self {
+        self.0 += &format!("<dt>{}</dt><dd><bdi>{}</bdi></dd>", escape(name), escape(&value.to_string()));
+        self
+    }
+
+    fn maybe(&mut self, name: &str, value: Option<impl ToString>) -> &mut Self {
+        if let Some(value) = value {
+            self.add(name, value);
+        }
+        self
+    }
+
+    fn titled(&self, title: &str) -> String {
+        format!("<div><h2>{title}</h2><dl>{}</dl></div>", self.0)
+    }
+}
+
+/// A setting as text: without the quotes that JSON puts around it.
+fn plain(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// How a page calls a track; people count from 1.
+pub(super) fn person(track: usize) -> String {
+    format!("Person {}", track + 1)
+}
+
+/// A time as `m:ss`, with tenths where asked for.
+pub(super) fn clock(seconds: f64, tenths: bool) -> String {
+    let sign = if seconds < 0.0 { "&minus;" } else { "" };
+    let (total, digits) = if tenths { ((seconds.abs() * 10.0).round(), 1) } else { (seconds.abs().round() * 10.0, 0) };
+    let (minutes, rest) = ((total / 600.0).floor(), (total % 600.0) / 10.0);
+    let width = if tenths { 4 } else { 2 };
+    format!("{sign}{minutes:.0}:{rest:0width$.digits$}")
+}
+
+fn maybe(probability: Option<f32>) -> String {
+    probability.map_or("&ndash;".into(), percent)
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
+}
+
+/// Text that is safe between tags and in quoted attributes. Control characters are shown as such.
+fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            c if c.is_control() => safe.push('\u{fffd}'),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_cannot_leave_its_element_or_attribute() {
+        assert_eq!(escape("<b a=\"x\" b='y'>&\n"), "&lt;b a=&quot;x&quot; b=&#39;y&#39;&gt;&amp;\u{fffd}");
+    }
+
+    #[test]
+    fn times_are_written_as_a_clock_shows_them() {
+        assert_eq!(clock(0.0, true), "0:00.0");
+        assert_eq!(clock(59.96, true), "1:00.0");
+        assert_eq!(clock(3601.25, false), "60:01");
+        assert_eq!(clock(-0.5, true), "&minus;0:00.5");
+    }
+}

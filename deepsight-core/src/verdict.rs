@@ -1,0 +1,384 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Aggregation, AnalyzerConfig};
+
+/// The answer for a clip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The faces show no forgery.
+    Real,
+    /// At least one person's face is forged.
+    Fake,
+    /// The clip does not allow an answer; the reasons say why.
+    Uncertain,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Real => "REAL",
+            Self::Fake => "FAKE",
+            Self::Uncertain => "UNCERTAIN",
+        })
+    }
+}
+
+/// Why a verdict is what it is. `Display` gives a sentence.
+///
+/// In a report's JSON each reason is an object with its `kind`, its numbers and the sentence as `message`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reason {
+    /// No face was found: there is nothing to judge. Leaves the verdict uncertain.
+    NoFaces {
+        /// Frames that were searched.
+        frames: u64,
+    },
+    /// Fewer faces were scored than the analysis asks for. Leaves the verdict uncertain.
+    TooFewFaces {
+        /// Faces that were scored.
+        faces: usize,
+        /// How many it takes.
+        needed: usize,
+    },
+    /// Nobody stays in view long enough to be judged on their own. Leaves the verdict uncertain.
+    NoSteadyTrack {
+        /// Faces of the longest track.
+        longest: usize,
+        /// How many it takes.
+        needed: usize,
+    },
+    /// The faces that decide are too small to show traces of a forgery reliably. Leaves the verdict uncertain.
+    FacesTooSmall {
+        /// Median of their shorter sides in pixels.
+        median: f32,
+        /// The side from which faces count as reliable.
+        limit: f32,
+    },
+    /// The probability is too close to the threshold to call. Leaves the verdict uncertain.
+    NearThreshold {
+        /// The clip's probability.
+        fake_probability: f32,
+        /// The decision threshold.
+        threshold: f32,
+        /// Distance from the threshold up to which nothing is decided.
+        band: f32,
+    },
+    /// Some frames could not be read or searched. Leaves the verdict uncertain when it is half of them or more.
+    FrameErrors {
+        /// Frames that failed.
+        failed: u64,
+        /// Frames in all, those included.
+        frames: u64,
+    },
+    /// Some faces could not be scored. Leaves the verdict uncertain when it is half of them or more.
+    FaceErrors {
+        /// Faces that failed.
+        failed: u64,
+        /// Faces in all, those included.
+        faces: u64,
+    },
+    /// The most suspicious person decided.
+    DecidedByTrack {
+        /// That person's track.
+        track: usize,
+        /// Faces in the track.
+        faces: usize,
+        /// The track's probability.
+        fake_probability: f32,
+        /// The decision threshold.
+        threshold: f32,
+    },
+    /// The faces decided together.
+    DecidedByFaces {
+        /// Faces that were taken into account.
+        faces: usize,
+        /// How they were combined.
+        aggregation: Aggregation,
+        /// The combined probability.
+        fake_probability: f32,
+        /// The decision threshold.
+        threshold: f32,
+    },
+    /// Tracks with too few faces had no say.
+    ShortTracksIgnored {
+        /// How many.
+        tracks: usize,
+        /// Faces that it takes to count.
+        needed: usize,
+    },
+}
+
+impl Reason {
+    /// Whether this reason alone makes the verdict [`Verdict::Uncertain`]; the others explain.
+    pub fn is_doubt(&self) -> bool {
+        match *self {
+            Self::NoFaces { .. }
+            | Self::TooFewFaces { .. }
+            | Self::NoSteadyTrack { .. }
+            | Self::FacesTooSmall { .. }
+            | Self::NearThreshold { .. } => true,
+            Self::FrameErrors { failed, frames: all } | Self::FaceErrors { failed, faces: all } => {
+                failed.saturating_mul(2) >= all
+            }
+            Self::DecidedByTrack { .. } | Self::DecidedByFaces { .. } | Self::ShortTracksIgnored { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoFaces { frames } => write!(f, "No face was found in {}.", count(*frames, "frame")),
+            Self::TooFewFaces { faces, needed } => {
+                write!(f, "Only {} could be scored; a verdict takes {needed}.", count(*faces as u64, "face"))
+            }
+            Self::NoSteadyTrack { longest, needed } => write!(
+                f,
+                "Nobody stays in view long enough: the longest track has {}; it takes {needed}.",
+                count(*longest as u64, "face")
+            ),
+            Self::FacesTooSmall { median, limit } => write!(
+                f,
+                "The faces are too small to judge: {median:.0} pixels across (median), reliable from {limit:.0}."
+            ),
+            Self::NearThreshold { fake_probability, threshold, band } => write!(
+                f,
+                "The probability of {} is within {} points of the threshold of {}.",
+                percent(*fake_probability),
+                number(*band * 100.0),
+                percent(*threshold)
+            ),
+            Self::FrameErrors { failed, frames } => {
+                write!(f, "{failed} of {} could not be analysed.", count(*frames, "frame"))
+            }
+            Self::FaceErrors { failed, faces } => {
+                write!(f, "{failed} of {} could not be scored.", count(*faces, "face"))
+            }
+            Self::DecidedByTrack { track, faces, fake_probability, threshold } => write!(
+                f,
+                "Person {} is the most suspicious: {} over {}, {} the threshold of {}.",
+                track + 1,
+                percent(*fake_probability),
+                count(*faces as u64, "face"),
+                side(*fake_probability, *threshold),
+                percent(*threshold)
+            ),
+            Self::DecidedByFaces { faces, aggregation, fake_probability, threshold } => write!(
+                f,
+                "{} together ({aggregation}) give {}, {} the threshold of {}.",
+                capitalised(&count(*faces as u64, "face")),
+                percent(*fake_probability),
+                side(*fake_probability, *threshold),
+                percent(*threshold)
+            ),
+            Self::ShortTracksIgnored { tracks, needed } => {
+                let verb = if *tracks == 1 { "has" } else { "have" };
+                write!(f, "{} {verb} fewer than {needed} faces and did not count.", count(*tracks as u64, "track"))
+            }
+        }
+    }
+}
+
+/// What a clip's tracks and failures amount to.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Decision {
+    pub(crate) verdict: Verdict,
+    pub(crate) fake_probability: Option<f32>,
+    pub(crate) reasons: Vec<Reason>,
+}
+
+/// A clip's evidence as the decision needs it; probabilities and sizes are face by face, track by track.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Findings {
+    pub(crate) probabilities: Vec<Vec<f32>>,
+    pub(crate) sizes: Vec<Vec<f32>>,
+    pub(crate) frames: u64,
+    pub(crate) failed_frames: u64,
+    pub(crate) failed_faces: u64,
+}
+
+impl Findings {
+    /// The verdict under the configured rules and the given threshold, doubts first among its reasons.
+    pub(crate) fn decide(&self, config: &AnalyzerConfig, threshold: f32) -> Decision {
+        let mut reasons = Vec::new();
+        let scored: usize = self.probabilities.iter().map(Vec::len).sum();
+        let combined = config.aggregation.combine(&self.probabilities, config.min_track_faces);
+        match combined {
+            None if self.failed_faces == 0 => reasons.push(Reason::NoFaces { frames: self.frames }),
+            None => reasons.push(Reason::TooFewFaces { faces: 0, needed: config.min_faces }),
+            Some(combined) => {
+                let fake_probability = combined.fake_probability;
+                let longest = self.probabilities.iter().map(Vec::len).max().unwrap_or(0);
+                if scored < config.min_faces {
+                    reasons.push(Reason::TooFewFaces { faces: scored, needed: config.min_faces });
+                } else if config.aggregation == Aggregation::WorstTrack && combined.track.is_none() {
+                    reasons.push(Reason::NoSteadyTrack { longest, needed: config.min_track_faces });
+                }
+                let deciding = match combined.track {
+                    Some(track) => self.sizes[track].clone(),
+                    None => self.sizes.concat(),
+                };
+                let median = median(deciding);
+                if median < config.reliable_face_size {
+                    reasons.push(Reason::FacesTooSmall { median, limit: config.reliable_face_size });
+                }
+                if (fake_probability - threshold).abs() < config.uncertain_band {
+                    let band = config.uncertain_band;
+                    reasons.push(Reason::NearThreshold { fake_probability, threshold, band });
+                }
+                reasons.push(match combined.track {
+                    Some(track) => Reason::DecidedByTrack { track, faces: combined.faces, fake_probability, threshold },
+                    None => {
+                        // A clip without a steady track falls back to all its faces: say what was really done.
+                        let aggregation = match config.aggregation {
+                            Aggregation::WorstTrack => Aggregation::MeanOfFaces,
+                            other => other,
+                        };
+                        Reason::DecidedByFaces { faces: combined.faces, aggregation, fake_probability, threshold }
+                    }
+                });
+                if combined.track.is_some() {
+                    let short = |faces: &&Vec<f32>| !faces.is_empty() && faces.len() < config.min_track_faces;
+                    let tracks = self.probabilities.iter().filter(short).count();
+                    if tracks > 0 {
+                        reasons.push(Reason::ShortTracksIgnored { tracks, needed: config.min_track_faces });
+                    }
+                }
+            }
+        }
+        if self.failed_frames > 0 {
+            reasons.push(Reason::FrameErrors { failed: self.failed_frames, frames: self.frames });
+        }
+        if self.failed_faces > 0 {
+            let faces = self.failed_faces + scored as u64;
+            reasons.push(Reason::FaceErrors { failed: self.failed_faces, faces });
+        }
+        // Stable: doubts come first, each group in the order found.
+        reasons.sort_by_key(|reason| !reason.is_doubt());
+
+        let fake_probability = combined.map(|combined| combined.fake_probability);
+        let verdict = match fake_probability {
+            _ if reasons.iter().any(Reason::is_doubt) => Verdict::Uncertain,
+            Some(probability) if probability >= threshold => Verdict::Fake,
+            Some(_) => Verdict::Real,
+            None => Verdict::Uncertain,
+        };
+        Decision { verdict, fake_probability, reasons }
+    }
+}
+
+/// Median of face sides; the upper one of an even number, 0 of none.
+pub(crate) fn median(mut values: Vec<f32>) -> f32 {
+    values.sort_by(f32::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+fn count(number: u64, noun: &str) -> String {
+    match number {
+        0 => format!("no {noun}"),
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// A probability as a person reads it: `97.3 %`.
+pub(crate) fn percent(probability: f32) -> String {
+    format!("{} %", number(probability * 100.0))
+}
+
+/// At most one decimal, and none where it would be 0.
+fn number(value: f32) -> String {
+    let text = format!("{value:.1}");
+    text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
+}
+
+fn side(probability: f32, threshold: f32) -> &'static str {
+    if probability >= threshold { "at or above" } else { "below" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(tracks: &[(&[f32], f32)]) -> Findings {
+        Findings {
+            probabilities: tracks.iter().map(|(faces, _)| faces.to_vec()).collect(),
+            sizes: tracks.iter().map(|(faces, size)| vec![*size; faces.len()]).collect(),
+            frames: 30,
+            ..Findings::default()
+        }
+    }
+
+    fn decide(findings: &Findings) -> Decision {
+        findings.decide(&AnalyzerConfig::new(), 0.5)
+    }
+
+    #[test]
+    fn a_clip_without_faces_is_uncertain_and_has_no_probability() {
+        let decision = decide(&findings(&[]));
+        assert_eq!(decision.verdict, Verdict::Uncertain);
+        assert_eq!(decision.fake_probability, None);
+        assert_eq!(decision.reasons, [Reason::NoFaces { frames: 30 }]);
+    }
+
+    #[test]
+    fn the_most_suspicious_person_decides_and_is_named() {
+        let decision = decide(&findings(&[(&[0.1; 10], 80.0), (&[0.9; 10], 80.0), (&[1.0], 80.0)]));
+        assert_eq!(decision.verdict, Verdict::Fake);
+        assert_eq!(decision.reasons.len(), 2, "{:?}", decision.reasons);
+        assert_eq!(
+            decision.reasons[0].to_string(),
+            "Person 2 is the most suspicious: 90 % over 10 faces, at or above the threshold of 50 %."
+        );
+        assert_eq!(decision.reasons[1], Reason::ShortTracksIgnored { tracks: 1, needed: 3 });
+    }
+
+    #[test]
+    fn probabilities_on_the_threshold_are_fake_without_a_band_and_uncertain_with_one() {
+        let found = findings(&[(&[0.5; 10], 80.0)]);
+        assert_eq!(decide(&found).verdict, Verdict::Uncertain);
+        assert!(matches!(decide(&found).reasons[0], Reason::NearThreshold { .. }));
+        assert_eq!(found.decide(&AnalyzerConfig::new().with_uncertain_band(0.0), 0.5).verdict, Verdict::Fake);
+    }
+
+    #[test]
+    fn few_faces_small_faces_and_flickering_faces_leave_it_open() {
+        let reason = |found: &Findings| {
+            let decision = decide(found);
+            assert_eq!(decision.verdict, Verdict::Uncertain);
+            assert!(decision.fake_probability.is_some());
+            decision.reasons[0].clone()
+        };
+        assert_eq!(reason(&findings(&[(&[0.9, 0.9], 80.0)])), Reason::TooFewFaces { faces: 2, needed: 3 });
+        assert_eq!(reason(&findings(&[(&[0.9; 5], 20.0)])), Reason::FacesTooSmall { median: 20.0, limit: 32.0 });
+        let flicker: Vec<(&[f32], f32)> = vec![(&[0.9], 80.0); 8];
+        assert_eq!(reason(&findings(&flicker)), Reason::NoSteadyTrack { longest: 1, needed: 3 });
+    }
+
+    #[test]
+    fn lost_frames_are_told_and_half_of_them_are_too_many() {
+        let lost = |failed_frames| Findings { failed_frames, ..findings(&[(&[0.1; 10], 80.0)]) };
+        assert_eq!(decide(&lost(3)).verdict, Verdict::Real);
+        assert_eq!(decide(&lost(3)).reasons[1].to_string(), "3 of 30 frames could not be analysed.");
+        assert_eq!(decide(&lost(15)).verdict, Verdict::Uncertain);
+        assert_eq!(decide(&lost(15)).reasons[0], Reason::FrameErrors { failed: 15, frames: 30 });
+    }
+
+    #[test]
+    fn faces_that_could_not_be_scored_are_not_called_absent() {
+        let decision = decide(&Findings { failed_faces: 4, ..findings(&[]) });
+        assert!(matches!(decision.reasons[0], Reason::TooFewFaces { faces: 0, .. }), "{:?}", decision.reasons);
+        assert_eq!(decision.fake_probability, None);
+    }
+}

@@ -1,0 +1,7 @@
+//! The analysis from frames to report, on detectors and classifiers made for the purpose.
+
+#![allow(clippy::unwrap_used)]
+
+mod analyzer;
+mod report;
+mod stand_ins;
