@@ -120,3 +120,25 @@ impl Error {
         if holds { Ok(()) } else { Err(Self::Setting { name, value: value.to_string(), rule }) }
     }
 }
+
+/// An error and its causes in one line, without repeating a cause that the error already quotes.
+///
+/// ```
+/// use deepsight_core::with_causes;
+///
+/// let error = deepsight_core::Error::NoFrames;
+/// assert_eq!(with_causes(&error), "the input holds no frame");
+/// ```
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -18,7 +18,7 @@ mod verdict;
 pub use aggregate::{Aggregation, Combined};
 pub use analyzer::{Analyzer, AnalyzerConfig, CancelToken, FrameError, Job, Progress, Stage};
 pub use crop::FaceCrop;
-pub use error::Error;
+pub use error::{Error, with_causes};
 pub use explain::ActivationMap;
 pub use face::{BoundingBox, DetectorInfo, Face, FaceClassifier, FaceDetector, FaceScore, Landmarks, ModelInfo};
 pub use frame::Frame;

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 
 use super::evidence::{EvidenceBook, Exhibit};
-use super::failure::{guarded, with_causes};
+use super::failure::guarded;
 use super::stages::Detected;
 use super::{AnalyzerConfig, CancelToken, FrameError, Job, Progress, Stage};
 use crate::verdict::Findings;
-use crate::{ErrorLog, Evidence, FaceClassifier, ReportFace, ReportFrame, Track};
+use crate::{ErrorLog, Evidence, FaceClassifier, ReportFace, ReportFrame, Track, with_causes};
 
 /// The last stage: scores faces in batches across frames and keeps what the report needs.
 pub(super) struct Collector<'a, C> {

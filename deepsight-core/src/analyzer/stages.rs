@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::failure::{guarded, with_causes};
+use super::failure::guarded;
 use super::{AnalyzerConfig, CancelToken, FrameError, Stage};
-use crate::{BoundingBox, Face, FaceCrop, FaceDetector, Frame, Tracker};
+use crate::{BoundingBox, Face, FaceCrop, FaceDetector, Frame, Tracker, with_causes};
 
 /// Errors in a row after which an input is given up: an iterator that fails forever must not run forever.
 const MAX_ERRORS_IN_A_ROW: usize = 100;
