@@ -1,2 +1,152 @@
-//! x
-fn main() {}
+//! Says of video clips whether the faces in them are real, and why. See `--help`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use deepsight_core::{
+    Analyzer, CancelToken, Classifier, Error, FaceClassifier, FaceDetector, Job, Report, with_causes,
+};
+use deepsight_examples::analyze::{Args, Destinations};
+use deepsight_examples::burn::tensor::backend::Backend;
+use deepsight_examples::output::{complain, print};
+use deepsight_examples::table::table;
+use deepsight_examples::with_backend;
+use deepsight_face::MtcnnConfig;
+use deepsight_video::Video;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Why there is no verdict, in the words of whoever failed.
+enum Failure {
+    /// Bad input or usage.
+    Input(String),
+    /// A result cannot be written.
+    Output(String),
+    Interrupted,
+}
+
+impl Failure {
+    fn input(error: &dyn std::error::Error) -> Self {
+        Self::Input(with_causes(error))
+    }
+
+    fn output(error: &dyn std::error::Error) -> Self {
+        Self::Output(with_causes(error))
+    }
+
+    fn code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Input(_) => 2,
+            Self::Output(_) => 1,
+            Self::Interrupted => 130,
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let outcome = args.device.check().map_err(|error| Failure::input(&error)).and_then(|()| {
+        let cancel = cancel_on_interrupt()?;
+        with_backend!(args.device, |B, device| run::<B>(&args, &device, &cancel))
+    });
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => {
+            match &failure {
+                Failure::Input(message) | Failure::Output(message) => complain(&format!("error: {message}")),
+                Failure::Interrupted => complain("interrupted"),
+            }
+            failure.code()
+        }
+    }
+}
+
+/// The first Ctrl-C ends the work in order, ffmpeg included; a second one ends the program at once.
+fn cancel_on_interrupt() -> Result<CancelToken, Failure> {
+    let cancel = CancelToken::new();
+    let token = cancel.clone();
+    ctrlc::set_handler(move || {
+        if token.is_cancelled() {
+            std::process::exit(130);
+        }
+        token.cancel();
+    })
+    .map_err(|error| Failure::input(&error))?;
+    Ok(cancel)
+}
+
+fn run<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<ExitCode, Failure> {
+    let clips = args.clips();
+    let mut destinations = Destinations::open(args, &clips).map_err(|error| Failure::input(&error))?;
+    let detector = MtcnnConfig::new().with_min_face_size(args.min_face_size).init::<B>(device);
+    let classifier = match &args.model {
+        Some(path) => Classifier::<B>::load(path, device),
+        None => Classifier::<B>::pretrained(device),
+    };
+    let analyzer = Analyzer::new(
+        detector.map_err(|error| Failure::input(&error))?,
+        classifier.map_err(|error| Failure::input(&error))?,
+    );
+    let analyzer = analyzer.with_config(args.analyzer()).map_err(|error| Failure::input(&error))?;
+
+    let (mut json, mut code, mut listening) = (String::new(), ExitCode::SUCCESS, true);
+    for (position, clip) in clips.iter().enumerate() {
+        let report = match analyze(args, &analyzer, clip, cancel) {
+            Ok(report) => report,
+            Err(failure @ Failure::Input(_)) if clips.len() > 1 => {
+                // The other clips are worth their verdict all the same.
+                if let Failure::Input(message) = &failure {
+                    complain(&format!("error: {message}"));
+                }
+                code = failure.code();
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
+        destinations.write(position, &report).map_err(|error| Failure::output(&error))?;
+        let object = if clips.len() > 1 { report.to_json() } else { report.to_json_pretty() };
+        let object = object.map_err(|error| Failure::output(&error))?;
+        let text = if args.json_on_stdout() { &object } else { &table(&report, args.verbose) };
+        if listening {
+            listening = print(text).map_err(|error| Failure::output(&error))?;
+        }
+        json.push_str(&object);
+        json.push('\n');
+    }
+    destinations.finish(&json).map_err(|error| Failure::output(&error))?;
+    Ok(code)
+}
+
+fn analyze<D: FaceDetector, C: FaceClassifier>(
+    args: &Args,
+    analyzer: &Analyzer<D, C>,
+    clip: &Path,
+    cancel: &CancelToken,
+) -> Result<Report, Failure> {
+    let video = Video::open(clip).map_err(|error| Failure::input(&error))?;
+    let mut input = video.input();
+    input.sha256 = Some(video.sha256().map_err(|error| Failure::input(&error))?);
+    let frames = video.frames(args.sampling()).map_err(|error| Failure::input(&error))?;
+    let bar = progress_bar(clip.to_path_buf(), frames.expected_frames());
+    let job =
+        Job::new().with_expected(frames.expected_frames()).with_cancel(cancel.clone()).with_progress(|progress| {
+            bar.set_position(progress.frames);
+            bar.set_message(format!("{} faces", progress.faces));
+        });
+    let report = analyzer.analyze_job(frames, job);
+    bar.finish_and_clear();
+    match report {
+        Ok(report) => Ok(args.note_in(report.with_input(input))),
+        Err(Error::Cancelled) => Err(Failure::Interrupted),
+        Err(error) => Err(Failure::Input(format!("{}: {}", clip.display(), with_causes(&error)))),
+    }
+}
+
+/// On standard error, and only where that is a terminal.
+fn progress_bar(clip: PathBuf, frames: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} frames, {msg}");
+    ProgressBar::with_draw_target(Some(frames), ProgressDrawTarget::stderr())
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        .with_prefix(clip.file_name().unwrap_or_default().to_string_lossy().into_owned())
+        .with_message("0 faces")
+}

@@ -1,1 +1,12 @@
-//! x
+//! What the example programs share: flags, the choice of a device, and how they write their results.
+
+#[cfg(not(any(feature = "flex", feature = "ndarray", feature = "cuda", feature = "wgpu")))]
+compile_error!("choose at least one backend: --features flex, ndarray, cuda or wgpu");
+
+pub mod analyze;
+pub mod device;
+pub mod output;
+pub mod table;
+
+/// The crate whose backends [`with_backend!`] picks from.
+pub use burn;

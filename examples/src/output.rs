@@ -1,0 +1,174 @@
+//! Files that are either written whole or not at all, and whose paths are checked before any work is done.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+
+/// Why an output cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {path}")]
+pub struct OutputError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl OutputError {
+    pub(crate) fn new(path: &Path, source: io::Error) -> Self {
+        Self { path: path.to_path_buf(), source }
+    }
+
+    fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self { path, source }
+    }
+}
+
+/// A file in the making: its neighbour takes the bytes and becomes it when they are complete.
+///
+/// Pipes and devices are written directly. Dropped without [`commit`](Self::commit), it leaves nothing behind.
+#[derive(Debug)]
+pub struct PendingFile {
+    target: PathBuf,
+    neighbour: Option<PathBuf>,
+    file: File,
+}
+
+impl PendingFile {
+    /// Opens the file's neighbour, and thereby finds out whether the file can be written.
+    ///
+    /// # Errors
+    /// When the folder is missing, the path is a folder, or permission is lacking.
+    pub fn create(path: &Path) -> Result<Self, OutputError> {
+        // A link is followed, not replaced.
+        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        if target.is_dir() {
+            return Err(OutputError::at(path)(io::Error::from(io::ErrorKind::IsADirectory)));
+        }
+        if target.exists() && !target.is_file() {
+            let file = File::options().write(true).open(&target).map_err(OutputError::at(path))?;
+            return Ok(Self { target, neighbour: None, file });
+        }
+        let name = target.file_name().ok_or_else(|| OutputError::at(path)(io::ErrorKind::InvalidFilename.into()))?;
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(name);
+        hidden.push(format!(".{}.part", process::id()));
+        let neighbour = target.with_file_name(hidden);
+        let file = File::create(&neighbour).map_err(OutputError::at(path))?;
+        Ok(Self { target, neighbour: Some(neighbour), file })
+    }
+
+    /// Writes the whole content and puts it in place.
+    ///
+    /// # Errors
+    /// When the disk is full or the file cannot be replaced; what was there before stays.
+    pub fn commit(mut self, content: &[u8]) -> Result<(), OutputError> {
+        self.file.write_all(content).and_then(|()| self.file.flush()).map_err(OutputError::at(&self.target))?;
+        if let Some(neighbour) = &self.neighbour {
+            fs::rename(neighbour, &self.target).map_err(OutputError::at(&self.target))?;
+            self.neighbour = None;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for PendingFile {
+    fn drop(&mut self) {
+        if let Some(neighbour) = &self.neighbour {
+            // Nothing to do about a leftover that cannot be removed; its name says what it is.
+            let _ = fs::remove_file(neighbour);
+        }
+    }
+}
+
+/// Makes a folder for outputs and finds out whether files can be written in it.
+///
+/// # Errors
+/// When it cannot be made or written in.
+pub fn create_folder(path: &Path) -> Result<(), OutputError> {
+    fs::create_dir_all(path).map_err(OutputError::at(path))?;
+    PendingFile::create(&path.join("probe")).map(drop).map_err(|error| OutputError { path: path.into(), ..error })
+}
+
+/// A name for each clip's outputs: its file name without extension, numbered where two would be the same.
+pub fn unique_stems(clips: &[PathBuf]) -> Vec<String> {
+    let mut stems: Vec<String> = Vec::with_capacity(clips.len());
+    for clip in clips {
+        let stem = clip.file_stem().map_or_else(|| "clip".into(), |stem| stem.to_string_lossy().into_owned());
+        let numbered = (2..).map(|number| format!("{stem}-{number}"));
+        let free = std::iter::once(stem.clone()).chain(numbered).find(|name| !stems.contains(name));
+        stems.extend(free);
+    }
+    stems
+}
+
+/// Writes a line on standard output; `false` when its reader has gone and nothing more need be written.
+///
+/// # Errors
+/// When standard output cannot be written for another reason.
+pub fn print(text: &str) -> Result<bool, OutputError> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(OutputError::at(Path::new("standard output"))(error)),
+    }
+}
+
+/// Writes a line on standard error. That its reader is gone is nobody's business.
+pub fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_file_appears_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.json");
+        fs::write(&path, "before").unwrap();
+        drop(PendingFile::create(&path).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "before");
+        PendingFile::create(&path).unwrap().commit(b"after").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "after");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no leftovers");
+    }
+
+    #[test]
+    fn paths_that_cannot_be_written_are_found_out_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing/report.json");
+        let message = deepsight_core::with_causes(&PendingFile::create(&missing).unwrap_err());
+        assert!(message.contains("missing/report.json") && message.contains("No such file"), "{message}");
+        assert!(PendingFile::create(folder.path()).is_err());
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(create_folder(&file.join("sub")).is_err());
+        create_folder(&folder.path().join("a/b")).unwrap();
+        assert_eq!(fs::read_dir(folder.path().join("a/b")).unwrap().count(), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_followed_and_a_device_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&file, "before").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        PendingFile::create(&link).unwrap().commit(b"after").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "after");
+        PendingFile::create(Path::new("/dev/null")).unwrap().commit(b"gone").unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    }
+
+    #[test]
+    fn clips_of_one_name_get_outputs_of_different_names() {
+        let clips = ["a/x.mp4", "b/x.mkv", "x-2.mp4", "b/x.avi"].map(PathBuf::from);
+        assert_eq!(unique_stems(&clips), ["x", "x-2", "x-2-2", "x-3"]);
+    }
+}

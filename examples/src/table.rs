@@ -1,0 +1,73 @@
+//! A report as text for a terminal.
+
+use std::fmt::Write;
+
+use deepsight_core::{Report, Track};
+
+/// Verdict, reasons and people of one clip; with `verbose` also where the time went and what failed.
+pub fn table(report: &Report, verbose: bool) -> String {
+    let mut text = format!("{}\n", report.input.path);
+    let probability = report.fake_probability.map_or("no fake probability".into(), |p| format!("{} fake", percent(p)));
+    let _ = writeln!(text, "{}  {probability}", report.verdict);
+    for reason in &report.reasons {
+        let _ = writeln!(text, "  {reason}");
+    }
+    if !report.tracks.is_empty() {
+        let _ = writeln!(
+            text,
+            "{:>8}{:>7}{:>10}{:>10}{:>10}{:>10}{:>9}",
+            "person", "faces", "from", "to", "fake", "highest", "size"
+        );
+        report.tracks.iter().for_each(|track| row(&mut text, track));
+    }
+    if verbose {
+        details(&mut text, report);
+    }
+    text
+}
+
+fn row(text: &mut String, track: &Track) {
+    let maybe = |probability: Option<f32>| probability.map_or("-".into(), percent);
+    let _ = writeln!(
+        text,
+        "{:>8}{:>7}{:>10}{:>10}{:>10}{:>10}{:>9}",
+        track.id + 1,
+        track.scored,
+        format!("{:.2} s", track.start),
+        format!("{:.2} s", track.end),
+        maybe(track.fake_probability),
+        maybe(track.max_fake_probability),
+        track.median_face_size.map_or("-".into(), |side| format!("{side:.0} px")),
+    );
+}
+
+fn details(text: &mut String, report: &Report) {
+    let (seconds, model) = (report.seconds, &report.model);
+    let faces = report.frames.iter().map(|frame| frame.faces.len()).sum::<usize>();
+    let sha256 = model.sha256.as_deref().unwrap_or("unknown");
+    let _ = writeln!(text, "  model {} {}, SHA-256 {sha256}", model.name, model.architecture);
+    let settings = report.settings.run.iter().map(|(name, value)| format!(", {name} {value}")).collect::<String>();
+    let _ = writeln!(
+        text,
+        "  aggregation {}, detector {}{settings}",
+        report.settings.analyzer.aggregation, report.settings.detector.name
+    );
+    let _ = writeln!(text, "  {} frames, {faces} faces found", report.frames.len());
+    let _ = writeln!(
+        text,
+        "  decode {:.2} s, detect {:.2} s, classify {:.2} s, in all {:.2} s",
+        seconds.decode, seconds.detect, seconds.classify, seconds.total
+    );
+    for error in &report.errors.first {
+        let place = error.index.map_or(String::new(), |index| format!(" at frame {index}"));
+        let _ = writeln!(text, "  {} failed{place}: {}", error.stage, error.message);
+    }
+    let hidden = report.errors.count.saturating_sub(report.errors.first.len() as u64);
+    if hidden > 0 {
+        let _ = writeln!(text, "  and {hidden} more errors");
+    }
+}
+
+fn percent(probability: f32) -> String {
+    format!("{:.1} %", probability * 100.0)
+}
