@@ -1,3 +1,6 @@
+use std::fmt;
+use std::path::PathBuf;
+
 use crate::{BoundingBox, Landmarks};
 
 /// What can go wrong in this crate.
@@ -107,6 +110,162 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+
+    // Models: their files, their weights, running them.
+    /// A model or checkpoint file could not be used.
+    #[error("{path}", path = path.display())]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        cause: Box<Error>,
+    },
+    /// The operating system refused to read or write a model or checkpoint file.
+    #[error("cannot {action} the file")]
+    ModelIo {
+        /// What was tried: `read` or `write`.
+        action: &'static str,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A model or checkpoint file is larger than the limit.
+    #[error("the file has {bytes} bytes; the limit is {limit}")]
+    ModelTooLarge {
+        /// Size of the file.
+        bytes: u64,
+        /// Largest size allowed.
+        limit: u64,
+    },
+    /// The bytes are no safetensors file, or one that is cut off or damaged.
+    #[error("not a safetensors file of {bytes} bytes: {reason}")]
+    NotSafetensors {
+        /// Size of the input.
+        bytes: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A safetensors file has no `deepsight` entry in its metadata.
+    #[error("the safetensors file has no `deepsight` metadata: import a timm state dict with the convert example first")]
+    NoModelCard,
+    /// The model card is not a JSON object.
+    #[error("the model card is not a JSON object: {reason}")]
+    ModelCardSyntax {
+        /// What the parser said.
+        reason: String,
+    },
+    /// The model card is of a schema that this version does not know.
+    #[error("the model card has schema {found}; this version reads schema {supported}")]
+    UnsupportedSchema {
+        /// The schema it says it has.
+        found: u64,
+        /// The one that is understood.
+        supported: u32,
+    },
+    /// The model card lacks a field.
+    #[error("the model card lacks the field `{field}`")]
+    ModelCardMissing {
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// A field of the model card has a value that cannot be used.
+    #[error("the model card's field `{field}` is {value}: {expected}")]
+    ModelCardInvalid {
+        /// Name of the field.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What is allowed.
+        expected: String,
+    },
+    /// No architecture of that name is known.
+    #[error(
+        "unknown architecture `{name}`; known are efficientnet_b0, efficientnet_b1, efficientnet_b2, efficientnet_b3, \
+         efficientnet_b4 and efficientnet_lite0"
+    )]
+    UnknownArchitecture {
+        /// The name asked for.
+        name: String,
+    },
+    /// The tensors are not those of the architecture.
+    #[error("the tensors are not those of the architecture: {}", name_lists(missing, unexpected))]
+    TensorNames {
+        /// Names that the architecture has and the weights lack.
+        missing: Vec<String>,
+        /// Names that the architecture does not have.
+        unexpected: Vec<String>,
+    },
+    /// A tensor has another shape than the architecture's.
+    #[error("tensor `{name}` has shape {found:?}; the architecture needs {expected:?}")]
+    TensorShape {
+        /// The tensor's name.
+        name: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape it should have.
+        expected: Vec<usize>,
+    },
+    /// A tensor has an element type that is not supported here.
+    #[error("tensor `{name}` has type {found}; {expected} is needed")]
+    TensorType {
+        /// The tensor's name.
+        name: String,
+        /// Its element type.
+        found: String,
+        /// The element types that can be read.
+        expected: &'static str,
+    },
+    /// A weight is not a finite number (or not one that half precision can hold).
+    #[error("tensor `{name}` has the value {value} at index {index}, which is not a usable weight")]
+    TensorNotFinite {
+        /// The tensor's name.
+        name: String,
+        /// Position of the value in row-major order.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A file is no PyTorch checkpoint that can be read.
+    #[error("not a readable PyTorch checkpoint: {reason}")]
+    NotACheckpoint {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A face to classify has no pixels.
+    #[error("face {index} is empty: {width} x {height} pixels")]
+    EmptyFace {
+        /// Position in the call's list.
+        index: usize,
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
+    /// The network answered with something that is no number.
+    #[error("the network's logits for face {index} are {logits:?}")]
+    LogitsNotFinite {
+        /// Position in the call's list.
+        index: usize,
+        /// The logits, in the order of the labels.
+        logits: Vec<f32>,
+    },
+    /// The backend failed to run the network.
+    #[error("the backend failed to run the network: {reason}")]
+    Backend {
+        /// What it said.
+        reason: String,
+    },
+    /// The model's golden input does not get the score that its file promises.
+    #[error("the golden input scores {found}; the model file promises {expected} within {tolerance}")]
+    GoldenMismatch {
+        /// The fake probability it got.
+        found: f32,
+        /// The one it should get.
+        expected: f32,
+        /// How far the two may be apart.
+        tolerance: f32,
+    },
 }
 
 impl Error {
@@ -141,4 +300,12 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Both lists on one line, an empty one left out.
+fn name_lists(missing: &[String], unexpected: &[String]) -> impl fmt::Display {
+    let part = |title: &str, names: &[String]| {
+        (!names.is_empty()).then(|| format!("{} {title}: {}", names.len(), names.join(", ")))
+    };
+    [part("missing", missing), part("unexpected", unexpected)].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }

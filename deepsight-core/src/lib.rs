@@ -5,12 +5,16 @@
 mod aggregate;
 mod analyzer;
 mod crop;
+#[cfg(feature = "model")]
+mod efficientnet;
 mod error;
 mod explain;
 mod face;
 mod frame;
 mod input;
 mod report;
+#[cfg(feature = "model")]
+mod resize;
 mod scene;
 mod track;
 mod verdict;
@@ -18,6 +22,11 @@ mod verdict;
 pub use aggregate::{Aggregation, Combined};
 pub use analyzer::{Analyzer, AnalyzerConfig, CancelToken, FrameError, Job, Progress, Stage};
 pub use crop::FaceCrop;
+#[cfg(feature = "model")]
+pub use efficientnet::{
+    Activation, Architecture, BatchNormAct, Block, DepthwiseSeparable, EfficientNet, EfficientNetConfig, InvertedResidual,
+    Padding, SqueezeExcitation, StateDict, Weight,
+};
 pub use error::{Error, with_causes};
 pub use explain::ActivationMap;
 pub use face::{BoundingBox, DetectorInfo, Face, FaceClassifier, FaceDetector, FaceScore, Landmarks, ModelInfo};
@@ -26,5 +35,7 @@ pub use frame::Frame;
 pub use image;
 pub use input::Input;
 pub use report::{ErrorLog, Evidence, REPORT_SCHEMA, Report, ReportFace, ReportFrame, Seconds, Settings, Track};
+#[cfg(feature = "model")]
+pub use resize::ResizeFilter;
 pub use track::{Tracker, TrackerConfig};
 pub use verdict::{Reason, Verdict};

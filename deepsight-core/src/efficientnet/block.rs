@@ -1,0 +1,153 @@
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::tensor::activation::sigmoid;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, activation};
+
+use super::config::Stage;
+use super::layer::{BatchNormAct, convolution};
+use super::{Activation, EfficientNetConfig};
+
+/// One block of an EfficientNet, `[batch, channels, height, width]` to the stage's channels and resolution.
+#[derive(Module, Debug)]
+pub enum Block<B: Backend> {
+    /// The first stage's block, which has no expansion.
+    DepthwiseSeparable(DepthwiseSeparable<B>),
+    /// Every other block.
+    InvertedResidual(InvertedResidual<B>),
+}
+
+impl<B: Backend> Block<B> {
+    /// The block that takes `input` channels into `stage`; `first` if it is the one that applies the stage's stride.
+    pub(super) fn new(
+        config: &EfficientNetConfig,
+        stage: &Stage,
+        input: usize,
+        first: bool,
+        device: &B::Device,
+    ) -> Self {
+        let stride = if first { stage.stride } else { 1 };
+        if stage.expansion == 1 {
+            Self::DepthwiseSeparable(DepthwiseSeparable::new(config, stage, input, stride, device))
+        } else {
+            Self::InvertedResidual(InvertedResidual::new(config, stage, input, stride, device))
+        }
+    }
+
+    /// Runs the block.
+    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        match self {
+            Self::DepthwiseSeparable(block) => block.forward(x),
+            Self::InvertedResidual(block) => block.forward(x),
+        }
+    }
+}
+
+/// Depthwise convolution, gate, pointwise projection (Howard et al., 2017).
+#[derive(Module, Debug)]
+pub struct DepthwiseSeparable<B: Backend> {
+    conv_dw: Conv2d<B>,
+    bn1: BatchNormAct<B>,
+    se: Option<SqueezeExcitation<B>>,
+    conv_pw: Conv2d<B>,
+    bn2: BatchNormAct<B>,
+    residual: bool,
+}
+
+impl<B: Backend> DepthwiseSeparable<B> {
+    fn new(config: &EfficientNetConfig, stage: &Stage, input: usize, stride: usize, device: &B::Device) -> Self {
+        let norm =
+            |channels, activation| BatchNormAct::new(channels, config.batch_norm_epsilon, activation, device);
+        Self {
+            conv_dw: convolution([input, input], stage.kernel, stride, input, config.padding, device),
+            bn1: norm(input, config.activation),
+            se: config.squeeze_excitation.then(|| SqueezeExcitation::new(input, input, device)),
+            conv_pw: convolution([input, stage.channels], 1, 1, 1, config.padding, device),
+            bn2: norm(stage.channels, Activation::Identity),
+            residual: stride == 1 && input == stage.channels,
+        }
+    }
+
+    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let y = self.bn1.forward(self.conv_dw.forward(x.clone()));
+        let y = gated(&self.se, y);
+        let y = self.bn2.forward(self.conv_pw.forward(y));
+        if self.residual { x + y } else { y }
+    }
+}
+
+/// Pointwise expansion, depthwise convolution, gate, pointwise projection: MBConv (Sandler et al., CVPR 2018).
+#[derive(Module, Debug)]
+pub struct InvertedResidual<B: Backend> {
+    conv_pw: Conv2d<B>,
+    bn1: BatchNormAct<B>,
+    conv_dw: Conv2d<B>,
+    bn2: BatchNormAct<B>,
+    se: Option<SqueezeExcitation<B>>,
+    conv_pwl: Conv2d<B>,
+    bn3: BatchNormAct<B>,
+    residual: bool,
+}
+
+impl<B: Backend> InvertedResidual<B> {
+    fn new(config: &EfficientNetConfig, stage: &Stage, input: usize, stride: usize, device: &B::Device) -> Self {
+        let inner = input * stage.expansion;
+        let norm =
+            |channels, activation| BatchNormAct::new(channels, config.batch_norm_epsilon, activation, device);
+        Self {
+            conv_pw: convolution([input, inner], 1, 1, 1, config.padding, device),
+            bn1: norm(inner, config.activation),
+            conv_dw: convolution([inner, inner], stage.kernel, stride, inner, config.padding, device),
+            bn2: norm(inner, config.activation),
+            se: config.squeeze_excitation.then(|| SqueezeExcitation::new(inner, input, device)),
+            conv_pwl: convolution([inner, stage.channels], 1, 1, 1, config.padding, device),
+            bn3: norm(stage.channels, Activation::Identity),
+            residual: stride == 1 && input == stage.channels,
+        }
+    }
+
+    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let y = self.bn1.forward(self.conv_pw.forward(x.clone()));
+        let y = self.bn2.forward(self.conv_dw.forward(y));
+        let y = gated(&self.se, y);
+        let y = self.bn3.forward(self.conv_pwl.forward(y));
+        if self.residual { x + y } else { y }
+    }
+}
+
+fn gated<B: Backend>(gate: &Option<SqueezeExcitation<B>>, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    match gate {
+        Some(gate) => gate.forward(x),
+        None => x,
+    }
+}
+
+/// Scales each channel by a gate computed from the means of all channels (Hu et al., CVPR 2018).
+#[derive(Module, Debug)]
+pub struct SqueezeExcitation<B: Backend> {
+    conv_reduce: Conv2d<B>,
+    conv_expand: Conv2d<B>,
+}
+
+impl<B: Backend> SqueezeExcitation<B> {
+    /// For `channels`, in a block whose input has `block_input` channels: the paper squeezes to a quarter of the latter.
+    fn new(channels: usize, block_input: usize, device: &B::Device) -> Self {
+        let squeezed = block_input / 4;
+        Self {
+            conv_reduce: Conv2dConfig::new([channels, squeezed], [1, 1]).init(device),
+            conv_expand: Conv2dConfig::new([squeezed, channels], [1, 1]).init(device),
+        }
+    }
+
+    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        // The gate's own non-linearity is SiLU in every EfficientNet that has one.
+        let squeezed = activation::silu(self.conv_reduce.forward(channel_means(x.clone())));
+        x * sigmoid(self.conv_expand.forward(squeezed))
+    }
+}
+
+/// The mean over each channel's plane: `[batch, channels, height, width]` to `[batch, channels, 1, 1]`.
+pub(super) fn channel_means<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [batch, channels, height, width] = x.dims();
+    x.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels, 1, 1])
+}

@@ -1,0 +1,273 @@
+use std::fmt;
+use std::str::FromStr;
+
+use burn::tensor::backend::Backend;
+use serde::{Deserialize, Serialize};
+
+use super::{Activation, EfficientNet, Padding};
+use crate::Error;
+
+/// The networks this crate knows by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Architecture {
+    /// EfficientNet-B0, as timm's `efficientnet_b0`.
+    #[serde(rename = "efficientnet_b0")]
+    EfficientNetB0,
+    /// EfficientNet-B1, as timm's `efficientnet_b1`.
+    #[serde(rename = "efficientnet_b1")]
+    EfficientNetB1,
+    /// EfficientNet-B2, as timm's `efficientnet_b2`.
+    #[serde(rename = "efficientnet_b2")]
+    EfficientNetB2,
+    /// EfficientNet-B3, as timm's `efficientnet_b3`.
+    #[serde(rename = "efficientnet_b3")]
+    EfficientNetB3,
+    /// EfficientNet-B4, as timm's `efficientnet_b4`.
+    #[serde(rename = "efficientnet_b4")]
+    EfficientNetB4,
+    /// EfficientNet-Lite0, as timm's `tf_efficientnet_lite0`.
+    #[serde(rename = "efficientnet_lite0")]
+    EfficientNetLite0,
+}
+
+impl Architecture {
+    /// Every architecture, smallest first within its family.
+    pub const ALL: [Self; 6] = [
+        Self::EfficientNetB0,
+        Self::EfficientNetB1,
+        Self::EfficientNetB2,
+        Self::EfficientNetB3,
+        Self::EfficientNetB4,
+        Self::EfficientNetLite0,
+    ];
+
+    /// Its name in model files and on command lines, such as `efficientnet_b3`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EfficientNetB0 => "efficientnet_b0",
+            Self::EfficientNetB1 => "efficientnet_b1",
+            Self::EfficientNetB2 => "efficientnet_b2",
+            Self::EfficientNetB3 => "efficientnet_b3",
+            Self::EfficientNetB4 => "efficientnet_b4",
+            Self::EfficientNetLite0 => "efficientnet_lite0",
+        }
+    }
+
+    /// The network's shape.
+    pub fn config(self) -> EfficientNetConfig {
+        match self {
+            Self::EfficientNetB0 => EfficientNetConfig::b0(),
+            Self::EfficientNetB1 => EfficientNetConfig::b1(),
+            Self::EfficientNetB2 => EfficientNetConfig::b2(),
+            Self::EfficientNetB3 => EfficientNetConfig::b3(),
+            Self::EfficientNetB4 => EfficientNetConfig::b4(),
+            Self::EfficientNetLite0 => EfficientNetConfig::lite0(),
+        }
+    }
+
+    /// Mean and standard deviation that timm's `default_cfg` gives for this architecture, RGB, of pixels in `0..=1`.
+    pub fn timm_normalization(self) -> ([f32; 3], [f32; 3]) {
+        match self {
+            Self::EfficientNetB1 | Self::EfficientNetLite0 => ([0.5; 3], [0.5; 3]),
+            _ => ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        }
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Architecture {
+    type Err = Error;
+
+    /// Reads [`name`](Self::name); timm's `tf_efficientnet_lite0` is understood too.
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let plain = name.strip_prefix("tf_").filter(|rest| *rest == "efficientnet_lite0").unwrap_or(name);
+        Self::ALL
+            .into_iter()
+            .find(|architecture| architecture.name() == plain)
+            .ok_or_else(|| Error::UnknownArchitecture { name: name.into() })
+    }
+}
+
+/// The shape of an EfficientNet (Tan & Le, ICML 2019): one baseline network, scaled in width, depth and resolution.
+///
+/// ```
+/// use deepsight_core::EfficientNetConfig;
+///
+/// let b3 = EfficientNetConfig::b3();
+/// assert_eq!((b3.width, b3.depth, b3.features()), (1.2, 1.4, 1536));
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct EfficientNetConfig {
+    /// Factor on every layer's channels.
+    pub width: f64,
+    /// Factor on the number of blocks of every stage.
+    pub depth: f64,
+    /// Side of the input in pixels that timm's `default_cfg` gives; the network itself takes any size from 32 up.
+    pub resolution: usize,
+    /// Probability of dropping a pooled feature in training.
+    pub dropout: f64,
+    /// The non-linearity after each batch norm.
+    pub activation: Activation,
+    /// Whether blocks gate their channels by squeeze-and-excitation (Hu et al., CVPR 2018).
+    pub squeeze_excitation: bool,
+    /// How convolutions pad their input.
+    pub padding: Padding,
+    /// Added to the variance in batch norms.
+    pub batch_norm_epsilon: f64,
+    /// Whether `width` applies to the stem and the head too; the Lite family leaves these as they are.
+    pub scale_stem_and_head: bool,
+    /// Number of classes.
+    pub classes: usize,
+}
+
+impl EfficientNetConfig {
+    /// EfficientNet-B0: the baseline, 4.0 M parameters, 224 pixels.
+    pub fn b0() -> Self {
+        Self::scaled(1.0, 1.0, 224, 0.2)
+    }
+
+    /// EfficientNet-B1, 240 pixels.
+    pub fn b1() -> Self {
+        Self::scaled(1.0, 1.1, 240, 0.2)
+    }
+
+    /// EfficientNet-B2; timm's checkpoint is for 256 pixels (the paper's for 260).
+    pub fn b2() -> Self {
+        Self::scaled(1.1, 1.2, 256, 0.3)
+    }
+
+    /// EfficientNet-B3, 10.7 M parameters; timm's checkpoint is for 288 pixels (the paper's for 300).
+    pub fn b3() -> Self {
+        Self::scaled(1.2, 1.4, 288, 0.3)
+    }
+
+    /// EfficientNet-B4; timm's checkpoint is for 320 pixels (the paper's for 380).
+    pub fn b4() -> Self {
+        Self::scaled(1.4, 1.8, 320, 0.4)
+    }
+
+    /// EfficientNet-Lite0, 3.4 M parameters, 224 pixels: no squeeze-and-excitation, ReLU6, TensorFlow's padding and
+    /// batch-norm epsilon, as timm's `tf_efficientnet_lite0`.
+    pub fn lite0() -> Self {
+        Self {
+            activation: Activation::Relu6,
+            squeeze_excitation: false,
+            padding: Padding::TensorFlowSame,
+            batch_norm_epsilon: 1e-3,
+            scale_stem_and_head: false,
+            ..Self::scaled(1.0, 1.0, 224, 0.2)
+        }
+    }
+
+    fn scaled(width: f64, depth: f64, resolution: usize, dropout: f64) -> Self {
+        Self {
+            width,
+            depth,
+            resolution,
+            dropout,
+            activation: Activation::Silu,
+            squeeze_excitation: true,
+            padding: Padding::Symmetric,
+            batch_norm_epsilon: 1e-5,
+            scale_stem_and_head: true,
+            classes: 2,
+        }
+    }
+
+    /// The same network with another number of classes.
+    pub fn with_classes(mut self, classes: usize) -> Self {
+        self.classes = classes;
+        self
+    }
+
+    /// Channels of the last feature map: what the classifier sees.
+    pub fn features(&self) -> usize {
+        self.outer_channels(1280)
+    }
+
+    /// A network of this shape with fresh random weights.
+    pub fn init<B: Backend>(&self, device: &B::Device) -> EfficientNet<B> {
+        EfficientNet::new(self, device)
+    }
+
+    /// Channels of the stem's output.
+    pub(super) fn stem_channels(&self) -> usize {
+        self.outer_channels(32)
+    }
+
+    /// The stages with their scaled widths and depths.
+    pub(super) fn stages(&self) -> Vec<Stage> {
+        BASELINE
+            .iter()
+            .map(|stage| Stage {
+                channels: scaled_channels(stage.channels, self.width),
+                blocks: (stage.blocks as f64 * self.depth).ceil() as usize,
+                ..*stage
+            })
+            .collect()
+    }
+
+    fn outer_channels(&self, channels: usize) -> usize {
+        if self.scale_stem_and_head { scaled_channels(channels, self.width) } else { channels }
+    }
+}
+
+/// Consecutive blocks of one width; the first one changes width and resolution.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stage {
+    pub(super) blocks: usize,
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
+    /// How much wider the inside of a block is than its input; 1 for blocks without an expansion.
+    pub(super) expansion: usize,
+    pub(super) channels: usize,
+}
+
+/// Table 1 of the paper.
+const BASELINE: [Stage; 7] = [
+    Stage { blocks: 1, kernel: 3, stride: 1, expansion: 1, channels: 16 },
+    Stage { blocks: 2, kernel: 3, stride: 2, expansion: 6, channels: 24 },
+    Stage { blocks: 2, kernel: 5, stride: 2, expansion: 6, channels: 40 },
+    Stage { blocks: 3, kernel: 3, stride: 2, expansion: 6, channels: 80 },
+    Stage { blocks: 3, kernel: 5, stride: 1, expansion: 6, channels: 112 },
+    Stage { blocks: 4, kernel: 5, stride: 2, expansion: 6, channels: 192 },
+    Stage { blocks: 1, kernel: 3, stride: 1, expansion: 6, channels: 320 },
+];
+
+/// Scaled and rounded to a multiple of 8, but never below 90 % of the exact value (the reference's rule).
+fn scaled_channels(channels: usize, width: f64) -> usize {
+    let exact = channels as f64 * width;
+    let rounded = (((exact + 4.0) / 8.0) as usize * 8).max(8);
+    if (rounded as f64) < 0.9 * exact { rounded + 8 } else { rounded }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn stages_of_b3_have_the_widths_and_depths_of_the_reference() {
+        let stages: Vec<_> = EfficientNetConfig::b3().stages().iter().map(|s| (s.blocks, s.channels)).collect();
+        assert_eq!(stages, [(2, 24), (3, 32), (3, 48), (5, 96), (5, 136), (6, 232), (2, 384)]);
+        assert_eq!(EfficientNetConfig::b3().stem_channels(), 40);
+        assert_eq!(EfficientNetConfig::b4().features(), 1792);
+        assert_eq!(EfficientNetConfig::lite0().features(), 1280);
+    }
+
+    #[test]
+    fn names_read_back_as_the_architecture_they_name() {
+        for architecture in Architecture::ALL {
+            assert_eq!(architecture.name().parse::<Architecture>().unwrap(), architecture);
+        }
+        assert_eq!("tf_efficientnet_lite0".parse::<Architecture>().unwrap(), Architecture::EfficientNetLite0);
+        assert!("tf_efficientnet_b0".parse::<Architecture>().is_err());
+    }
+}

@@ -1,0 +1,176 @@
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+
+use super::EfficientNet;
+use crate::Error;
+
+/// A network's parameters and batch-norm statistics by timm's names, such as `blocks.0.0.conv_dw.weight`.
+pub type StateDict = BTreeMap<String, Weight>;
+
+/// One named tensor in host memory, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weight {
+    /// Length of each dimension.
+    pub shape: Vec<usize>,
+    /// The values; as many as the dimensions' product.
+    pub values: Vec<f32>,
+}
+
+impl<B: Backend> EfficientNet<B> {
+    /// The shape of every tensor this network needs, by name.
+    pub fn state_shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        let mut shapes = Shapes { path: Path::default(), found: BTreeMap::new() };
+        self.visit(&mut shapes);
+        shapes.found
+    }
+
+    /// The network's parameters and batch-norm statistics.
+    pub fn state_dict(&self) -> StateDict {
+        let mut collector = Collector { path: Path::default(), found: StateDict::new() };
+        self.visit(&mut collector);
+        collector.found
+    }
+
+    /// The same network with these parameters and batch-norm statistics.
+    ///
+    /// # Errors
+    /// [`Error::TensorNames`] with every missing and every unexpected name, [`Error::TensorShape`] and
+    /// [`Error::TensorNotFinite`] with the first tensor that is wrong.
+    pub fn load_state_dict(self, weights: StateDict) -> Result<Self, Error> {
+        check(&self.state_shapes(), &weights)?;
+        Ok(self.map(&mut Loader { path: Path::default(), weights }))
+    }
+}
+
+fn check(shapes: &BTreeMap<String, Vec<usize>>, weights: &StateDict) -> Result<(), Error> {
+    let missing: Vec<_> = shapes.keys().filter(|name| !weights.contains_key(*name)).cloned().collect();
+    let unexpected: Vec<_> = weights.keys().filter(|name| !shapes.contains_key(*name)).cloned().collect();
+    if !missing.is_empty() || !unexpected.is_empty() {
+        return Err(Error::TensorNames { missing, unexpected });
+    }
+    for (name, expected) in shapes {
+        let weight = &weights[name];
+        if weight.shape != *expected || weight.values.len() != expected.iter().product::<usize>() {
+            return Err(Error::TensorShape {
+                name: name.clone(),
+                found: weight.shape.clone(),
+                expected: expected.clone(),
+            });
+        }
+        if let Some(index) = weight.values.iter().position(|value| !value.is_finite()) {
+            return Err(Error::TensorNotFinite { name: name.clone(), index, value: weight.values[index] });
+        }
+    }
+    Ok(())
+}
+
+/// Where a walk over the modules is, as timm would name the place.
+#[derive(Default)]
+struct Path {
+    names: Vec<String>,
+    /// Which of the modules entered are in `names`, and whether each is a `Linear`.
+    entered: Vec<Level>,
+}
+
+struct Level {
+    named: bool,
+    linear: bool,
+}
+
+impl Path {
+    fn enter(&mut self, name: &str, container: &str) {
+        // The variants of the block enum are no place of their own in the reference.
+        let named = !container.starts_with("Enum:");
+        if named {
+            self.names.push(name.to_owned());
+        }
+        self.entered.push(Level { named, linear: container == "Struct:Linear" });
+    }
+
+    fn exit(&mut self) {
+        if self.entered.pop().is_some_and(|level| level.named) {
+            self.names.pop();
+        }
+    }
+
+    fn name(&self) -> String {
+        self.names.join(".")
+    }
+
+    /// Whether the tensor here is stored transposed: PyTorch's linear weights are `[output, input]`, Burn's the reverse.
+    fn transposed(&self, rank: usize) -> bool {
+        rank == 2 && self.entered.iter().any(|level| level.linear)
+    }
+}
+
+struct Shapes {
+    path: Path,
+    found: BTreeMap<String, Vec<usize>>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Shapes {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        // The lazy shape leaves random initial values uncomputed: they are about to be replaced.
+        let mut shape = param.lazy_shape().to_vec();
+        if self.path.transposed(D) {
+            shape.reverse();
+        }
+        self.found.insert(self.path.name(), shape);
+    }
+}
+
+struct Collector {
+    path: Path,
+    found: StateDict,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Collector {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let tensor = if self.path.transposed(D) { param.val().transpose() } else { param.val() };
+        let shape = tensor.dims().to_vec();
+        let values = tensor.into_data().iter::<f32>().collect();
+        self.found.insert(self.path.name(), Weight { shape, values });
+    }
+}
+
+struct Loader {
+    path: Path,
+    weights: StateDict,
+}
+
+impl<B: Backend> ModuleMapper<B> for Loader {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        // `check` has made sure that every name is there.
+        let Some(weight) = self.weights.remove(&self.path.name()) else { return param };
+        let tensor = Tensor::from_data(TensorData::new(weight.values, weight.shape), &param.lazy_device());
+        let tensor = if self.path.transposed(D) { tensor.transpose() } else { tensor };
+        Param::initialized(param.id, tensor)
+    }
+}

@@ -1,0 +1,172 @@
+//! Resizing as OpenCV and PIL do it, to the bit: both work in fixed point, and a classifier trained behind one of them
+//! must see the same pixels here.
+
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+
+/// How a face is brought to the network's input size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ResizeFilter {
+    /// OpenCV's `cv2.resize(..., interpolation=cv2.INTER_LINEAR)` on 8-bit images, bit for bit (its own code, without
+    /// vendor libraries). It does not smooth when it shrinks.
+    OpencvBilinear,
+    /// PIL's `Image.resize(..., Image.Resampling.BILINEAR)` on 8-bit images, bit for bit. It smooths when it shrinks.
+    PilBilinear,
+}
+
+impl ResizeFilter {
+    /// The image at `width` by `height` pixels. An image or a size without pixels gives black.
+    pub fn resize(self, image: &RgbImage, width: u32, height: u32) -> RgbImage {
+        let mut out = RgbImage::new(width, height);
+        if image.dimensions() == (width, height) {
+            return image.clone();
+        }
+        if image.width() > 0 && image.height() > 0 && width > 0 && height > 0 {
+            match self {
+                Self::OpencvBilinear if image.dimensions() == (2 * width, 2 * height) => halve(image, &mut out),
+                Self::OpencvBilinear => opencv_bilinear(image, &mut out),
+                Self::PilBilinear => pil_bilinear(image, &mut out),
+            }
+        }
+        out
+    }
+}
+
+/// What OpenCV does instead of interpolating when both sides are exactly halved: the mean of four pixels.
+fn halve(source: &RgbImage, out: &mut RgbImage) {
+    let stride = source.width() as usize * 3;
+    let width = out.width() as usize;
+    for (y, row) in out.chunks_exact_mut(width * 3).enumerate() {
+        let (above, below) = source.as_raw()[2 * y * stride..][..2 * stride].split_at(stride);
+        for (index, value) in row.iter_mut().enumerate() {
+            let left = index / 3 * 6 + index % 3;
+            let sum = [above[left], above[left + 3], below[left], below[left + 3]].map(u32::from).iter().sum::<u32>();
+            *value = ((sum + 2) >> 2) as u8;
+        }
+    }
+}
+
+/// Where one output position reads: two neighbours and their weights in 1/2048.
+struct Tap {
+    first: usize,
+    second: usize,
+    weights: [i32; 2],
+}
+
+/// OpenCV's `resizeGeneric_` for `INTER_LINEAR` on `uchar`: 11-bit weights, rows summed at reduced precision.
+fn opencv_bilinear(source: &RgbImage, out: &mut RgbImage) {
+    let columns = opencv_taps(source.width(), out.width(), true);
+    let rows = opencv_taps(source.height(), out.height(), false);
+    let stride = source.width() as usize * 3;
+    let horizontal = |y: usize, row: &mut Vec<i32>| {
+        let line = &source.as_raw()[y * stride..][..stride];
+        row.clear();
+        row.extend(columns.iter().flat_map(|tap| {
+            [0, 1, 2].map(|channel| {
+                i32::from(line[tap.first * 3 + channel]) * tap.weights[0]
+                    + i32::from(line[tap.second * 3 + channel]) * tap.weights[1]
+            })
+        }));
+    };
+    // Consecutive output rows often read the same input rows: keep the last two.
+    let mut kept: [(Option<usize>, Vec<i32>); 2] = Default::default();
+    let width = out.width() as usize;
+    for (tap, line) in rows.iter().zip(out.chunks_exact_mut(width * 3)) {
+        if kept[1].0 == Some(tap.first) {
+            kept.swap(0, 1);
+        }
+        for (slot, y) in kept.iter_mut().zip([tap.first, tap.second]) {
+            if slot.0 != Some(y) {
+                horizontal(y, &mut slot.1);
+                slot.0 = Some(y);
+            }
+        }
+        for ((value, above), below) in line.iter_mut().zip(&kept[0].1).zip(&kept[1].1) {
+            let sum = (((above >> 4) * tap.weights[0]) >> 16) + (((below >> 4) * tap.weights[1]) >> 16);
+            *value = ((sum + 2) >> 2).clamp(0, 255) as u8;
+        }
+    }
+}
+
+fn opencv_taps(from: u32, to: u32, horizontal: bool) -> Vec<Tap> {
+    let scale = 1.0 / (f64::from(to) / f64::from(from));
+    let last = from as i64 - 1;
+    (0..to)
+        .map(|position| {
+            let exact = ((f64::from(position) + 0.5) * scale - 0.5) as f32;
+            let mut first = exact.floor() as i64;
+            let mut fraction = exact - first as f32;
+            // Beyond the border OpenCV moves columns onto it, but only clamps the rows and keeps their weights.
+            if horizontal && first < 0 {
+                (first, fraction) = (0, 0.0);
+            }
+            if horizontal && first >= last {
+                (first, fraction) = (last, 0.0);
+            }
+            let weights = [1.0 - fraction, fraction].map(|weight| (weight * 2048.0).round_ties_even() as i32);
+            let clamped = |index: i64| index.clamp(0, last) as usize;
+            Tap { first: clamped(first), second: clamped(first + 1), weights }
+        })
+        .collect()
+}
+
+/// A window of input positions and their weights in 2⁻²², for one output position.
+struct Window {
+    start: usize,
+    weights: Vec<i32>,
+}
+
+/// PIL's `ImagingResample` with the triangle filter: columns first, then rows, 8 bits in between.
+fn pil_bilinear(source: &RgbImage, out: &mut RgbImage) {
+    let columns = pil_windows(source.width(), out.width());
+    let rows = pil_windows(source.height(), out.height());
+    let (stride, width) = (source.width() as usize * 3, out.width() as usize);
+    let mut narrow = vec![0_u8; source.height() as usize * width * 3];
+    for (line, row) in source.chunks_exact(stride).zip(narrow.chunks_exact_mut(width * 3)) {
+        for (window, pixel) in columns.iter().zip(row.chunks_exact_mut(3)) {
+            let mut sums = [HALF; 3];
+            for (weight, values) in window.weights.iter().zip(line[window.start * 3..].chunks_exact(3)) {
+                for (sum, value) in sums.iter_mut().zip(values) {
+                    *sum += weight * i32::from(*value);
+                }
+            }
+            pixel.copy_from_slice(&sums.map(|sum| (sum >> PRECISION).clamp(0, 255) as u8));
+        }
+    }
+    let mut sums = vec![HALF; width * 3];
+    for (window, line) in rows.iter().zip(out.chunks_exact_mut(width * 3)) {
+        sums.fill(HALF);
+        for (weight, values) in window.weights.iter().zip(narrow[window.start * width * 3..].chunks_exact(width * 3)) {
+            for (sum, value) in sums.iter_mut().zip(values) {
+                *sum += weight * i32::from(*value);
+            }
+        }
+        for (value, sum) in line.iter_mut().zip(&sums) {
+            *value = (sum >> PRECISION).clamp(0, 255) as u8;
+        }
+    }
+}
+
+const PRECISION: u32 = 32 - 8 - 2;
+const HALF: i32 = 1 << (PRECISION - 1);
+
+fn pil_windows(from: u32, to: u32) -> Vec<Window> {
+    let scale = f64::from(from) / f64::from(to);
+    // The triangle widens with the step between output pixels, but never narrows.
+    let support = scale.max(1.0);
+    (0..to)
+        .map(|position| {
+            let center = (f64::from(position) + 0.5) * scale;
+            let start = ((center - support + 0.5) as i64).max(0) as usize;
+            let end = ((center + support + 0.5) as i64).min(i64::from(from)) as usize;
+            let exact: Vec<f64> = (start..end)
+                .map(|index| (1.0 - ((index as f64 - center + 0.5) * (1.0 / support)).abs()).max(0.0))
+                .collect();
+            let total: f64 = exact.iter().sum();
+            let fixed = |weight: &f64| (0.5 + weight / total * f64::from(1 << PRECISION)) as i32;
+            Window { start, weights: exact.iter().map(fixed).collect() }
+        })
+        .collect()
+}

@@ -1,0 +1,72 @@
+//! The weights and images of `export.py`, computed again.
+
+use deepsight_core::{Architecture, StateDict, Weight};
+use serde_json::Value;
+
+/// `count` numbers in `-1..1`, multiples of 2⁻²³: SplitMix64 seeded with the FNV-1a hash of `name`.
+pub(crate) fn uniform(name: &str, count: usize) -> Vec<f32> {
+    let mut state = name
+        .bytes()
+        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3));
+    (0..count)
+        .map(|_| {
+            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            let z = z ^ (z >> 31);
+            ((z >> 40) as f64 / f64::from(1 << 23) - 1.0) as f32
+        })
+        .collect()
+}
+
+/// Stripes of different slope and period with noise, `[count, 3, height, width]`, values in `-2..2`.
+pub(crate) fn images(name: &str, count: usize, height: usize, width: usize) -> Vec<f32> {
+    let noise = uniform(name, count * 3 * height * width);
+    let pixel = |index: usize| {
+        let (x, y) = (index % width, index / width % height);
+        let (channel, image) = (index / (width * height) % 3, index / (width * height * 3));
+        let period = 4 + 5 * image + 2 * channel;
+        let phase = ((x * (image + 1) + y * 3) as i64 - (y * image) as i64).rem_euclid(period as i64);
+        3.0 * (phase as f32 / period as f32) - 1.5 + noise[index] / 2.0
+    };
+    (0..noise.len()).map(pixel).collect()
+}
+
+/// The weights of one model of `logits.json`.
+pub(crate) fn weights(architecture: Architecture, expected: &Value) -> StateDict {
+    let network = architecture.config().init::<burn::backend::Flex>(&Default::default());
+    network
+        .state_shapes()
+        .into_iter()
+        .map(|(name, shape)| {
+            let values = values(&name, &shape, expected);
+            (name, Weight { shape, values })
+        })
+        .collect()
+}
+
+fn values(name: &str, shape: &[usize], expected: &Value) -> Vec<f32> {
+    let u = uniform(name, shape.iter().product());
+    let statistics = |index: usize| {
+        let layer = name.rsplit_once('.').unwrap().0;
+        expected["batch_norms"][layer][index].as_f64().unwrap() as f32
+    };
+    if name == "classifier.bias" {
+        return expected["classifier_bias"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect();
+    }
+    if shape.len() >= 2 {
+        let fan_in: usize = shape[1..].iter().product();
+        let gain = if name.contains(".se.") { 1.0 } else { 0.25 };
+        let mut scale = (gain * (3.0 / fan_in as f64).sqrt()) as f32;
+        if name == "classifier.weight" {
+            scale *= expected["classifier_scale"].as_f64().unwrap() as f32;
+        }
+        return u.iter().map(|u| u * scale).collect();
+    }
+    match name.rsplit('.').next().unwrap() {
+        "weight" => u.iter().map(|u| 1.0 + u * 0.3).collect(),
+        "running_mean" => u.iter().map(|u| statistics(0) + 0.3 * statistics(1).sqrt() * u).collect(),
+        "running_var" => u.iter().map(|u| statistics(1) * (1.0 + 0.3 * u)).collect(),
+        _ => u.iter().map(|u| u * 0.3).collect(),
+    }
+}

@@ -1,0 +1,87 @@
+//! Logits of EfficientNet against timm's.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+use deepsight_core::{Architecture, EfficientNet};
+use serde_json::Value;
+
+use crate::formula;
+
+fn expected(architecture: Architecture) -> Value {
+    let all: Value = serde_json::from_str(include_str!("logits.json")).unwrap();
+    all["models"][architecture.name()].clone()
+}
+
+fn network<B: Backend>(architecture: Architecture, expected: &Value) -> EfficientNet<B> {
+    let network = architecture.config().init::<B>(&Default::default());
+    network.load_state_dict(formula::weights(architecture, expected)).unwrap()
+}
+
+/// The largest difference to timm's logits, as a share of the logit (of 1 for smaller ones), over all images and sizes.
+fn largest_difference<B: Backend>(architecture: Architecture) -> f32 {
+    let expected = expected(architecture);
+    let network = network::<B>(architecture, &expected);
+    let mut largest = 0.0_f32;
+    for case in expected["cases"].as_array().unwrap() {
+        let [height, width] = ["height", "width"].map(|key| case[key].as_u64().unwrap() as usize);
+        let pixels = formula::images(&format!("{architecture}.{height}x{width}"), 3, height, width);
+        let input = Tensor::<B, 4>::from_data(TensorData::new(pixels, [3, 3, height, width]), &Default::default());
+        let logits: Vec<f32> = network.forward(input).into_data().iter::<f32>().collect();
+        let golden = case["logits"].as_array().unwrap().iter().flat_map(|row| row.as_array().unwrap());
+        let golden: Vec<f32> = golden.map(|v| v.as_f64().unwrap() as f32).collect();
+        assert_eq!(logits.len(), golden.len());
+        for (ours, timm) in logits.iter().zip(&golden) {
+            assert!(ours.is_finite());
+            largest = largest.max((ours - timm).abs() / timm.abs().max(0.1));
+        }
+    }
+    println!("{architecture} on {}: relative difference {largest:.1e}", B::name(&Default::default()));
+    largest
+}
+
+const TOLERANCE: f32 = 1e-3;
+
+macro_rules! agrees_with_timm {
+    ($backend:ty, $feature:literal, $module:ident) => {
+        #[cfg(feature = $feature)]
+        mod $module {
+            use super::*;
+
+            #[test]
+            fn b0_agrees_with_timm_on_even_and_odd_sizes() {
+                assert!(largest_difference::<$backend>(Architecture::EfficientNetB0) < TOLERANCE);
+            }
+
+            #[test]
+            fn b3_agrees_with_timm_on_even_and_odd_sizes() {
+                assert!(largest_difference::<$backend>(Architecture::EfficientNetB3) < TOLERANCE);
+            }
+
+            #[test]
+            fn lite0_agrees_with_timm_on_even_and_odd_sizes() {
+                assert!(largest_difference::<$backend>(Architecture::EfficientNetLite0) < TOLERANCE);
+            }
+        }
+    };
+}
+
+agrees_with_timm!(burn::backend::Flex, "flex", flex);
+agrees_with_timm!(burn::backend::NdArray, "ndarray", ndarray);
+
+#[test]
+fn tensors_have_timms_names() {
+    for architecture in [Architecture::EfficientNetB0, Architecture::EfficientNetB3, Architecture::EfficientNetLite0] {
+        let network = architecture.config().init::<burn::backend::Flex>(&Default::default());
+        let ours: Vec<_> = network.state_shapes().into_keys().collect();
+        let timm = expected(architecture)["names"].clone();
+        assert_eq!(ours, serde_json::from_value::<Vec<String>>(timm).unwrap());
+    }
+}
+
+#[test]
+fn a_state_dict_comes_out_as_it_went_in() {
+    let expected = expected(Architecture::EfficientNetLite0);
+    let weights = formula::weights(Architecture::EfficientNetLite0, &expected);
+    let network = network::<burn::backend::Flex>(Architecture::EfficientNetLite0, &expected);
+    assert_eq!(network.state_dict(), weights);
+}

@@ -1,0 +1,43 @@
+"""Writes resize.json: CRC-32 of images resized by OpenCV and PIL, and the first values of each to look at.
+
+    pip install opencv-python-headless pillow numpy && python resize.py
+"""
+
+import json
+import pathlib
+import zlib
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from export import uniform
+
+# width x height to side: up, down, exactly half, odd, one pixel, same size, thin.
+CASES = [(60, 60, 224), (187, 203, 224), (448, 448, 224), (300, 200, 224), (224, 224, 224), (1, 1, 32), (1000, 37, 64),
+         (37, 501, 65), (64, 64, 32), (64, 48, 32), (224, 100, 224), (641, 479, 300)]
+
+
+def picture(width: int, height: int) -> np.ndarray:
+    """Noise over a slope, `[height, width, 3]`, u8."""
+    noise = (uniform(f"{width}x{height}", width * height * 3).astype(np.float64) + 1) * 64
+    index = np.arange(width * height * 3)
+    return (noise.astype(np.int64) + index // 3 % width * 127 // width).astype(np.uint8).reshape(height, width, 3)
+
+
+def main() -> None:
+    cases = []
+    for width, height, side in CASES:
+        source = picture(width, height)
+        opencv = cv2.resize(source, (side, side), interpolation=cv2.INTER_LINEAR)
+        pil = np.asarray(Image.fromarray(source).resize((side, side), Image.Resampling.BILINEAR))
+        case = {"width": width, "height": height, "side": side}
+        for name, result in (("opencv_bilinear", opencv), ("pil_bilinear", pil)):
+            case[name] = {"crc32": zlib.crc32(result.tobytes()), "first": result.reshape(-1)[:12].tolist()}
+        cases.append(case)
+    out = {"opencv": cv2.__version__, "pillow": Image.__version__, "cases": cases}
+    pathlib.Path(__file__).with_name("resize.json").write_text(json.dumps(out, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
