@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use deepsight_core::{Frame, image};
+use deepsight_examples::device::Device;
 use deepsight_video::{Sampling, Video};
 use image::{RgbImage, imageops};
 
@@ -37,4 +38,18 @@ pub fn group_portrait() -> RgbImage {
         imageops::replace(&mut canvas, &scaled, x, y);
     }
     canvas
+}
+
+/// The devices of this build that are here, and a line on standard error for each that is not.
+#[allow(clippy::print_stderr, reason = "a bench that is left out must say so")]
+pub fn devices() -> Vec<Device> {
+    let named = |name: &&str| name.trim_end_matches("[:n]").parse().ok();
+    let present = |device: &Device| match device.check() {
+        Ok(()) => true,
+        Err(error) => {
+            eprintln!("skipped: {error}");
+            false
+        }
+    };
+    Device::NAMES.iter().filter_map(named).filter(present).collect()
 }
