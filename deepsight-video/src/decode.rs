@@ -234,7 +234,7 @@ impl Times {
             self.frame = Some(frame);
             return true;
         }
-        if line.strip_prefix(self.key.as_str()) != Some("=1") {
+        if !line.strip_suffix("=1").is_some_and(|line| line.ends_with(&self.key)) {
             return false;
         }
         if let Some(Picked { index, time }) = self.frame.take() {
@@ -248,8 +248,9 @@ impl Times {
     }
 }
 
+/// The mark may follow a message of ffmpeg's that did not end its line.
 fn parse_frame(line: &str) -> Option<Picked> {
-    let mut words = line.strip_prefix("frame:")?.split_whitespace();
+    let mut words = line.rsplit_once("frame:")?.1.split_whitespace();
     let index = words.next()?.parse().ok()?;
     let time = words.next()?.strip_prefix("pts:")?.parse().ok();
     words.next()?.strip_prefix("pts_time:")?;
@@ -271,8 +272,11 @@ mod tests {
         assert!(!times.take(b"deepsight41=1"));
         assert!(times.take(b"frame:0    pts:40000   pts_time:0.04"));
         assert!(times.take(b"deepsight42=1"));
+        assert!(times.take(b"half a message frame:1    pts:80000   pts_time:0.08"));
+        assert!(times.take(b"half a message deepsight42=1"));
         let picked = receiver.try_recv().unwrap();
         assert_eq!((picked.index, picked.time), (0, Some(40000)));
+        assert_eq!(receiver.try_recv().unwrap().time, Some(80000));
         assert!(receiver.try_recv().is_err());
     }
 }

@@ -148,8 +148,9 @@ pub enum VideoError {
         /// Frames that the header promises, as near as it can be said.
         want: u64,
     },
-    /// The decoder gave another number of frames than the file has: it is damaged. It comes after the last frame.
-    #[error("{path}: damaged: {got} of {want} frames could be decoded", path = path.display())]
+    /// The decoder gave another number of frames than the file has: it is damaged, or was cut where its first frames lack
+    /// what they refer to. It comes after the last frame.
+    #[error("{path}: {got} frames could be decoded where {want} were counted", path = path.display())]
     FrameCount {
         /// The file.
         path: PathBuf,

@@ -25,7 +25,7 @@ pub struct DecodeLimits {
     pub max_stderr_bytes: usize,
     /// Address space of an ffmpeg process in bytes (enforced on Linux). Default 4 GiB.
     pub max_memory_bytes: u64,
-    /// Threads an ffmpeg decoder may start; never more than the machine has cores. Default 8.
+    /// Threads an ffmpeg decoder may start; never more than one over the machine's cores. Default 8.
     pub max_threads: u32,
 }
 
@@ -108,10 +108,10 @@ impl DecodeLimits {
         self
     }
 
-    /// Threads to ask ffmpeg for on this machine.
+    /// Threads to ask ffmpeg for on this machine: as many as it would take by itself, within the limit.
     pub(crate) fn threads(&self) -> u32 {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
-        self.max_threads.clamp(1, cores)
+        self.max_threads.clamp(1, cores.saturating_add(1))
     }
 }
 

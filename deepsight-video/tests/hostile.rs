@@ -355,6 +355,16 @@ fn no_name_is_taken_for_an_option_a_protocol_or_a_pattern() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_name_that_is_no_text_is_a_name_all_the_same() {
+    use std::os::unix::ffi::OsStrExt;
+    let clips = Clips::new();
+    let path = clips.path("").join(std::ffi::OsStr::from_bytes(b"caf\xe9\xff.mp4"));
+    std::fs::copy(clips.ramp("plain.mp4", 5), &path).unwrap();
+    assert_eq!(drain(&Video::open(&path).unwrap(), Sampling::all()).0.len(), 5);
+}
+
 #[test]
 fn a_missing_ffmpeg_says_how_to_install_it() {
     let clips = Clips::new();
