@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// P-Net windows along a tile's side: three layers of it fit the second-level cache of one core.
-const TILE: usize = 64;
+const TILE: usize = 32;
 /// Crops in one batch of R-Net and of O-Net: enough for a matrix product, few enough for every core to get a batch.
 const RNET_BATCH: usize = 32;
 const ONET_BATCH: usize = 8;
@@ -110,21 +110,22 @@ impl<B: Backend> Mtcnn<B> {
         tile: Tile,
     ) -> Result<Vec<Proposal>, Error> {
         let Region { width, height, .. } = tile.pixels;
-        let mut input = vec![0.0; batch.len() * 3 * width * height];
-        for (&index, planes) in batch.iter().zip(input.chunks_exact_mut(3 * width * height)) {
-            resample(images[index], whole(images[index]), (level.width, level.height), tile.pixels, planes);
+        let mut input = vec![0.0; 3 * height * width * batch.len()];
+        for (slot, &index) in batch.iter().enumerate() {
+            let (image, size) = (images[index], (level.width, level.height));
+            resample(image, whole(image), size, tile.pixels, (slot, batch.len()), &mut input);
         }
-        let input = TensorData::new(input, [batch.len(), 3, height, width]);
+        let input = TensorData::new(input, [3, height, width, batch.len()]);
         let output = self.pnet.forward(Tensor::from_data(input, &self.device));
         let (logits, regression) = (read("P-Net", output.logits)?, read("P-Net", output.regression)?);
 
         let cells = tile.cells.width * tile.cells.height;
         let mut proposals = Vec::new();
-        for ((&image, logits), regression) in
-            batch.iter().zip(logits.chunks_exact(2 * cells)).zip(regression.chunks_exact(4 * cells))
-        {
+        for (slot, &image) in batch.iter().enumerate() {
+            let value =
+                |values: &[f32], channel: usize, cell: usize| values[(channel * cells + cell) * batch.len() + slot];
             for cell in 0..cells {
-                let score = face_probability(logits[cell], logits[cells + cell]);
+                let score = face_probability(value(&logits, 0, cell), value(&logits, 1, cell));
                 if score >= self.config.thresholds[0] {
                     let column = tile.cells.x + cell % tile.cells.width;
                     let row = tile.cells.y + cell / tile.cells.width;
@@ -134,7 +135,7 @@ impl<B: Backend> Mtcnn<B> {
                         cell: (row, column),
                         bounds: window(column, row, level.scale),
                         score,
-                        regression: [0, 1, 2, 3].map(|edge| regression[edge * cells + cell]),
+                        regression: [0, 1, 2, 3].map(|edge| value(&regression, edge, cell)),
                     });
                 }
             }
@@ -166,7 +167,7 @@ impl<B: Backend> Mtcnn<B> {
     fn decide(&self, images: &[&RgbImage], refined: Vec<Candidate>) -> Result<Vec<Vec<Found>>, Error> {
         let answers = self.answers(images, &refined, ONET_BATCH, ONet::<B>::SIDE, |crops| {
             let output = self.onet.forward(crops);
-            let values = Tensor::cat(vec![output.regression, output.landmarks], 1);
+            let values = Tensor::cat(vec![output.regression, output.landmarks], 0);
             Ok((read("O-Net", output.logits)?, read::<B, 2>("O-Net", values)?))
         })?;
         let kept = suppress(answers, images.len(), self.config.thresholds[2], |answers: &[Answer<14>]| {
@@ -201,35 +202,40 @@ impl<B: Backend> Mtcnn<B> {
         let answers: Vec<Vec<Answer<N>>> = crops
             .par_chunks(batch)
             .map(|crops| {
-                let mut input = vec![0.0; crops.len() * 3 * side * side];
-                for ((candidate, region), planes) in crops.iter().zip(input.chunks_exact_mut(3 * side * side)) {
-                    resample(images[candidate.image], *region, (side, side), window, planes);
+                let count = crops.len();
+                let mut input = vec![0.0; 3 * side * side * count];
+                for (slot, (candidate, region)) in crops.iter().enumerate() {
+                    resample(images[candidate.image], *region, (side, side), window, (slot, count), &mut input);
                 }
-                let input = TensorData::new(input, [crops.len(), 3, side, side]);
+                let input = TensorData::new(input, [3, side, side, count]);
                 let (logits, values) = network(Tensor::from_data(input, &self.device))?;
-                let outputs = logits.as_chunks::<2>().0.iter().zip(values.as_chunks::<N>().0);
-                Ok(crops
-                    .iter()
-                    .zip(outputs)
-                    .map(|((candidate, _), (logits, values))| Answer {
-                        image: candidate.image,
-                        bounds: candidate.bounds,
-                        score: face_probability(logits[0], logits[1]),
-                        values: *values,
-                    })
-                    .collect())
+                let answer = |(slot, (candidate, _)): (usize, &(&Candidate, Region))| Answer {
+                    image: candidate.image,
+                    bounds: candidate.bounds,
+                    score: face_probability(logits[slot], logits[count + slot]),
+                    values: std::array::from_fn(|output| values[output * count + slot]),
+                };
+                Ok(crops.iter().enumerate().map(answer).collect())
             })
             .collect::<Result<_, _>>()?;
         Ok(answers.into_iter().flatten().collect())
     }
 }
 
-/// A part of an image as the networks want it: RGB planes, `(value − 127.5) / 128`.
-fn resample(image: &RgbImage, region: Region, size: (usize, usize), window: Region, planes: &mut [f32]) {
-    let plane = window.width * window.height;
+/// Puts a part of an image into a batch as the networks want it: RGB, `(value − 127.5) / 128`,
+/// `[3, height, width, batch]`. `slot` is its place in the batch, and the batch's length.
+fn resample(
+    image: &RgbImage,
+    region: Region,
+    size: (usize, usize),
+    window: Region,
+    (slot, batch): (usize, usize),
+    input: &mut [f32],
+) {
     area(image, region, size, window, |column, row, mean| {
         for (channel, value) in mean.into_iter().enumerate() {
-            planes[channel * plane + row * window.width + column] = (value - 127.5) * 0.007_812_5;
+            let pixel = (channel * window.height + row) * window.width + column;
+            input[pixel * batch + slot] = (value - 127.5) * 0.007_812_5;
         }
     });
 }
