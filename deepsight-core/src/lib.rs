@@ -4,6 +4,8 @@
 
 mod aggregate;
 mod analyzer;
+#[cfg(feature = "model")]
+mod classifier;
 mod crop;
 #[cfg(feature = "model")]
 mod efficientnet;
@@ -12,6 +14,12 @@ mod explain;
 mod face;
 mod frame;
 mod input;
+#[cfg(feature = "model")]
+mod model_card;
+#[cfg(feature = "model")]
+mod model_file;
+#[cfg(feature = "model")]
+mod preprocess;
 mod report;
 #[cfg(feature = "model")]
 mod resize;
@@ -21,6 +29,8 @@ mod verdict;
 
 pub use aggregate::{Aggregation, Combined};
 pub use analyzer::{Analyzer, AnalyzerConfig, CancelToken, FrameError, Job, Progress, Stage};
+#[cfg(feature = "model")]
+pub use classifier::Classifier;
 pub use crop::FaceCrop;
 #[cfg(feature = "model")]
 pub use efficientnet::{
@@ -34,6 +44,10 @@ pub use frame::Frame;
 /// The crate whose `RgbImage` frames and faces are made of.
 pub use image;
 pub use input::Input;
+#[cfg(feature = "model")]
+pub use model_card::{Golden, ModelCard};
+#[cfg(feature = "model")]
+pub use model_file::{ModelFile, ModelLimits, Precision};
 pub use report::{ErrorLog, Evidence, REPORT_SCHEMA, Report, ReportFace, ReportFrame, Seconds, Settings, Track};
 #[cfg(feature = "model")]
 pub use resize::ResizeFilter;

@@ -1,8 +1,11 @@
 //! EfficientNet (Tan & Le, ICML 2019) on Burn, with timm's parameter names.
 
 mod block;
+mod checkpoint;
 mod config;
+mod import;
 mod layer;
+mod pickle;
 mod state_dict;
 
 use burn::module::Module;

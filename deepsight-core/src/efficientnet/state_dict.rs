@@ -45,26 +45,40 @@ impl<B: Backend> EfficientNet<B> {
     }
 }
 
-fn check(shapes: &BTreeMap<String, Vec<usize>>, weights: &StateDict) -> Result<(), Error> {
-    let missing: Vec<_> = shapes.keys().filter(|name| !weights.contains_key(*name)).cloned().collect();
-    let unexpected: Vec<_> = weights.keys().filter(|name| !shapes.contains_key(*name)).cloned().collect();
-    if !missing.is_empty() || !unexpected.is_empty() {
-        return Err(Error::TensorNames { missing, unexpected });
-    }
-    for (name, expected) in shapes {
-        let weight = &weights[name];
-        if weight.shape != *expected || weight.values.len() != expected.iter().product::<usize>() {
-            return Err(Error::TensorShape {
-                name: name.clone(),
-                found: weight.shape.clone(),
-                expected: expected.clone(),
-            });
+/// Checks that the weights are exactly those tensors, in those shapes, and all finite.
+fn check(expected: &BTreeMap<String, Vec<usize>>, weights: &StateDict) -> Result<(), Error> {
+    check_shapes(expected, &weights.iter().map(|(name, weight)| (name.clone(), weight.shape.clone())).collect())?;
+    for (name, weight) in weights {
+        let elements = weight.shape.iter().product::<usize>();
+        if weight.values.len() != elements {
+            let (found, expected) = (vec![weight.values.len()], vec![elements]);
+            return Err(Error::TensorShape { name: name.clone(), found, expected });
         }
         if let Some(index) = weight.values.iter().position(|value| !value.is_finite()) {
             return Err(Error::TensorNotFinite { name: name.clone(), index, value: weight.values[index] });
         }
     }
     Ok(())
+}
+
+/// Checks that exactly the expected tensors are there, in the expected shapes.
+pub(super) fn check_shapes(
+    expected: &BTreeMap<String, Vec<usize>>,
+    found: &BTreeMap<String, Vec<usize>>,
+) -> Result<(), Error> {
+    let missing: Vec<_> = expected.keys().filter(|name| !found.contains_key(*name)).cloned().collect();
+    let unexpected: Vec<_> = found.keys().filter(|name| !expected.contains_key(*name)).cloned().collect();
+    if !missing.is_empty() || !unexpected.is_empty() {
+        return Err(Error::TensorNames { missing, unexpected });
+    }
+    match expected.iter().find(|(name, shape)| found[*name] != **shape) {
+        Some((name, shape)) => Err(Error::TensorShape {
+            name: name.clone(),
+            found: found[name].clone(),
+            expected: shape.clone(),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Where a walk over the modules is, as timm would name the place.

@@ -1,0 +1,217 @@
+//! The two containers PyTorch saves state dicts in: a zip archive (since 1.6) and consecutive pickles (before).
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::pickle::{Id, Node, Pickle};
+use super::state_dict::Weight;
+use crate::Error;
+
+/// The state dict of a PyTorch checkpoint, its values still in the file.
+pub(super) struct Checkpoint<'a> {
+    nodes: Vec<Node>,
+    storages: HashMap<String, &'a [u8]>,
+    tensors: BTreeMap<String, Id>,
+}
+
+/// Where training scripts put the state dict, if not at the top.
+const NESTED: [&str; 7] = ["state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema", "net", "network"];
+
+impl<'a> Checkpoint<'a> {
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Error> {
+        let container = if bytes.starts_with(b"PK\x03\x04") { read_zip(bytes) } else { read_legacy(bytes) };
+        let (nodes, root, storages) = container.map_err(|reason| Error::NotACheckpoint { reason })?;
+        let tensors = state_dict(&nodes, root).map_err(|reason| Error::NotACheckpoint { reason })?;
+        Ok(Self { nodes, storages, tensors })
+    }
+
+    /// Name and shape of every tensor.
+    pub(super) fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        let shape = |id: &Id| match &self.nodes[*id] {
+            Node::Tensor { shape, .. } => shape.clone(),
+            _ => vec![],
+        };
+        self.tensors.iter().map(|(name, id)| (name.clone(), shape(id))).collect()
+    }
+
+    /// The values of one tensor. Its shape is to be checked before: it decides how much memory this takes.
+    pub(super) fn weight(&self, name: &str) -> Result<Weight, Error> {
+        let damaged = |what: &str| Error::NotACheckpoint { reason: format!("tensor `{name}` {what}") };
+        let Some(Node::Tensor { storage, offset, shape, strides }) = self.tensors.get(name).map(|id| &self.nodes[*id])
+        else {
+            return Err(damaged("is missing"));
+        };
+        let Node::Storage { key, kind } = &self.nodes[*storage] else { return Err(damaged("has no storage")) };
+        let Some((size, convert)) = element(kind) else {
+            let expected = "FloatStorage, HalfStorage, BFloat16Storage or DoubleStorage";
+            return Err(Error::TensorType { name: name.into(), found: kind.clone(), expected });
+        };
+        let data = self.storages.get(key).ok_or_else(|| damaged("has no data in the file"))?;
+        let elements = data.len() / size;
+        let last = shape.iter().zip(strides).try_fold(*offset, |last, (length, stride)| {
+            last.checked_add(length.checked_sub(1)?.checked_mul(*stride)?)
+        });
+        if last.is_none_or(|last| last >= elements) {
+            return Err(damaged("reaches beyond its data: the file is cut off"));
+        }
+        // Tensors saved in another memory order, such as channels_last, come out row-major.
+        let mut values = Vec::with_capacity(shape.iter().product());
+        let mut index = vec![0; shape.len()];
+        loop {
+            let at = *offset + index.iter().zip(strides).map(|(i, stride)| i * stride).sum::<usize>();
+            values.push(convert(&data[at * size..][..size]));
+            let Some(dimension) = (0..shape.len()).rev().find(|d| index[*d] + 1 < shape[*d]) else { break };
+            index[dimension] += 1;
+            index[dimension + 1..].fill(0);
+        }
+        Ok(Weight { shape: shape.clone(), values })
+    }
+}
+
+type Convert = fn(&[u8]) -> f32;
+
+/// Size of a storage's elements in bytes, and how one becomes a number; `None` for types that weights do not have.
+fn element(kind: &str) -> Option<(usize, Convert)> {
+    Some(match kind {
+        "FloatStorage" => (4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+        "HalfStorage" => (2, |b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()),
+        "BFloat16Storage" => (2, |b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()),
+        "DoubleStorage" => (8, |b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32),
+        _ => return None,
+    })
+}
+
+/// The named tensors: of the root, or of the dictionary under one of the usual keys.
+fn state_dict(nodes: &[Node], root: Id) -> Result<BTreeMap<String, Id>, String> {
+    let Node::Dict(top) = &nodes[root] else {
+        return Err("it does not hold a dictionary; save `model.state_dict()`, not the model".into());
+    };
+    let found = tensors(nodes, top);
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let keyed = |key: &str| top.iter().rev().find(|(name, _)| nodes[*name] == Node::Text(key.into()));
+    for key in NESTED {
+        if let Some((_, value)) = keyed(key)
+            && let Node::Dict(dict) = &nodes[*value]
+        {
+            let found = tensors(nodes, dict);
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+    }
+    let keys: Vec<_> = top.iter().filter_map(|(name, _)| text(nodes, *name)).take(20).collect();
+    Err(format!("no tensors at its top or under one of {}; its keys are {keys:?}", NESTED.join(", ")))
+}
+
+fn tensors(nodes: &[Node], dict: &[(Id, Id)]) -> BTreeMap<String, Id> {
+    let named = |(name, value): &(Id, Id)| {
+        matches!(nodes[*value], Node::Tensor { .. }).then_some((text(nodes, *name)?.to_owned(), *value))
+    };
+    dict.iter().filter_map(named).collect()
+}
+
+fn text(nodes: &[Node], id: Id) -> Option<&str> {
+    match &nodes[id] {
+        Node::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+type Container<'a> = (Vec<Node>, Id, HashMap<String, &'a [u8]>);
+
+/// `<name>/data.pkl` and `<name>/data/<key>` in a zip archive without compression.
+fn read_zip(bytes: &[u8]) -> Result<Container<'_>, String> {
+    let entries = zip_entries(bytes)?;
+    let (path, pickle) = entries
+        .iter()
+        .find(|(path, _)| path.as_str() == "data.pkl" || path.ends_with("/data.pkl"))
+        .ok_or("the archive has no data.pkl")?;
+    let folder = path.trim_end_matches("data.pkl");
+    if entries.get(&format!("{folder}byteorder")).is_some_and(|order| order.trim_ascii() == b"big") {
+        return Err("it was saved on a big-endian machine".into());
+    }
+    let data = format!("{folder}data/");
+    let storages = entries.iter().filter_map(|(path, data_)| Some((path.strip_prefix(&data)?.to_owned(), *data_)));
+    let (nodes, root, _) = Pickle::read(pickle)?;
+    Ok((nodes, root, storages.collect()))
+}
+
+/// The files of a zip archive, from its central directory (APPNOTE 4.3).
+fn zip_entries(bytes: &[u8]) -> Result<BTreeMap<String, &[u8]>, String> {
+    let cut = || "the archive is cut off".to_owned();
+    let number = |at: usize, size: usize| -> Result<usize, String> {
+        let field = at.checked_add(size).and_then(|end| bytes.get(at..end)).ok_or_else(cut)?;
+        Ok(field.iter().rev().fold(0, |value, byte| value << 8 | usize::from(*byte)))
+    };
+    // The record at the end is found from behind: a comment of up to 64 KiB may follow it.
+    let end = bytes.len().checked_sub(22).ok_or_else(cut)?;
+    let end = (end.saturating_sub(0xffff)..=end).rev().find(|at| bytes[*at..].starts_with(b"PK\x05\x06"));
+    let end = end.ok_or_else(cut)?;
+    let (count, mut at) = (number(end + 10, 2)?, number(end + 16, 4)?);
+    if count == 0xffff || at == 0xffff_ffff {
+        return Err("the archive is a zip64 one, larger than any network known here".into());
+    }
+    let mut entries = BTreeMap::new();
+    for _ in 0..count {
+        if number(at, 4)? != 0x0201_4b50 {
+            return Err("the archive's directory is damaged".into());
+        }
+        let (method, size) = (number(at + 10, 2)?, number(at + 20, 4)?);
+        let (name, extra, comment) = (number(at + 28, 2)?, number(at + 30, 2)?, number(at + 32, 2)?);
+        let local = number(at + 42, 4)?;
+        let path = bytes.get(at + 46..at + 46 + name).ok_or_else(cut)?;
+        if method != 0 {
+            return Err("the archive is compressed, which PyTorch's are not".into());
+        }
+        let start = local + 30 + number(local + 26, 2)? + number(local + 28, 2)?;
+        let data = bytes.get(start..start + size).ok_or_else(cut)?;
+        entries.insert(String::from_utf8_lossy(path).into_owned(), data);
+        at += 46 + name + extra + comment;
+    }
+    Ok(entries)
+}
+
+/// Magic number, version, system, state dict and storage keys as pickles, then for each key its length and data.
+fn read_legacy(bytes: &[u8]) -> Result<Container<'_>, String> {
+    const MAGIC: &[u8] = &[0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, b'.'];
+    let mut rest = bytes.strip_prefix(MAGIC).ok_or("neither a zip archive nor a legacy pickle of PyTorch")?;
+    for _ in ["version", "system"] {
+        rest = &rest[Pickle::read(rest)?.2..];
+    }
+    let (nodes, root, length) = Pickle::read(rest)?;
+    rest = &rest[length..];
+    let (keys, list, length) = Pickle::read(rest)?;
+    rest = &rest[length..];
+    let Node::List(list) = &keys[list] else { return Err("the list of storages is missing".into()) };
+    let kinds: HashMap<_, _> = nodes
+        .iter()
+        .filter_map(|node| match node {
+            Node::Storage { key, kind } => Some((key.as_str(), kind.as_str())),
+            _ => None,
+        })
+        .collect();
+    let mut storages = HashMap::new();
+    for id in list {
+        let key = text(&keys, *id).ok_or("the list of storages is damaged")?;
+        let size = kinds.get(key).and_then(|kind| storage_size(kind)).ok_or("a storage is of unknown type")?;
+        let (count, data) = rest.split_at_checked(8).ok_or("the data is cut off")?;
+        let count = count.iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+        let length = usize::try_from(count).ok().and_then(|count| count.checked_mul(size));
+        let (data, after) = length.and_then(|length| data.split_at_checked(length)).ok_or("the data is cut off")?;
+        storages.insert(key.to_owned(), data);
+        rest = after;
+    }
+    Ok((nodes, root, storages))
+}
+
+/// Bytes an element of a storage takes.
+fn storage_size(kind: &str) -> Option<usize> {
+    Some(match kind {
+        "DoubleStorage" | "LongStorage" | "ComplexFloatStorage" => 8,
+        "FloatStorage" | "IntStorage" => 4,
+        "HalfStorage" | "BFloat16Storage" | "ShortStorage" => 2,
+        "ByteStorage" | "CharStorage" | "BoolStorage" => 1,
+        _ => return None,
+    })
+}

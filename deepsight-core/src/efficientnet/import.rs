@@ -1,0 +1,100 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::tensor::backend::Backend;
+use half::{bf16, f16};
+use safetensors::{Dtype, SafeTensors};
+
+use super::checkpoint::Checkpoint;
+use super::state_dict::{StateDict, Weight, check_shapes};
+use super::EfficientNet;
+use crate::{Error, ModelLimits};
+
+/// What wrappers put before every name: DataParallel, `torch.compile`, a module that holds the network.
+const PREFIXES: [&str; 3] = ["module.", "_orig_mod.", "model."];
+
+impl<B: Backend> EfficientNet<B> {
+    /// The same network with the weights of a timm state dict: a `.pth` file (zip archive or legacy pickle, the state
+    /// dict at the top or under a key such as `state_dict` or `model`), or safetensors. Nothing in the file is run.
+    ///
+    /// Prefixes of wrappers (`module.`, `_orig_mod.`, `model.`) are taken off and `num_batches_tracked` is ignored.
+    ///
+    /// # Errors
+    /// [`Error::Model`] with the path. Its cause is [`Error::NotACheckpoint`] or [`Error::NotSafetensors`] for a file
+    /// that cannot be read, [`Error::TensorNames`] with every missing and unexpected name, [`Error::TensorShape`],
+    /// [`Error::TensorType`] or [`Error::TensorNotFinite`] with the first tensor that is wrong, [`Error::ModelIo`] or
+    /// [`Error::ModelTooLarge`] above 1 GiB.
+    pub fn load_timm(self, path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let read = ModelLimits::default().read(path);
+        read.and_then(|bytes| self.load_timm_bytes(&bytes)).map_err(|error| error.at(path))
+    }
+
+    /// As [`load_timm`](Self::load_timm), of a file's content.
+    ///
+    /// # Errors
+    /// The causes that `load_timm` lists.
+    pub fn load_timm_bytes(self, bytes: &[u8]) -> Result<Self, Error> {
+        let expected = self.state_shapes();
+        // A safetensors header is JSON behind its length.
+        let weights = if bytes.get(8) == Some(&b'{') && !bytes.starts_with(b"PK") {
+            from_safetensors(bytes, &expected)?
+        } else {
+            from_checkpoint(bytes, &expected)?
+        };
+        self.load_state_dict(weights)
+    }
+}
+
+fn from_checkpoint(bytes: &[u8], expected: &BTreeMap<String, Vec<usize>>) -> Result<StateDict, Error> {
+    let checkpoint = Checkpoint::read(bytes)?;
+    let shapes = checkpoint.shapes();
+    let names = plain_names(shapes.keys());
+    check_shapes(expected, &renamed(&shapes, &names))?;
+    names.iter().map(|(name, own)| Ok((name.clone(), checkpoint.weight(own)?))).collect()
+}
+
+fn from_safetensors(bytes: &[u8], expected: &BTreeMap<String, Vec<usize>>) -> Result<StateDict, Error> {
+    let tensors = SafeTensors::deserialize(bytes).map_err(|error| Error::not_safetensors(bytes.len(), &error))?;
+    let views: BTreeMap<_, _> = tensors.tensors().into_iter().collect();
+    let names = plain_names(views.keys());
+    let shapes = views.iter().map(|(name, view)| (name.clone(), view.shape().to_vec())).collect();
+    check_shapes(expected, &renamed(&shapes, &names))?;
+    names
+        .into_iter()
+        .map(|(name, own)| {
+            let view = &views[&own];
+            let data = view.data();
+            let values = match view.dtype() {
+                Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+                Dtype::F16 => data.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+                Dtype::BF16 => data.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+                other => {
+                    let found = format!("{other:?}");
+                    return Err(Error::TensorType { name, found, expected: "F32, F16 or BF16" });
+                }
+            };
+            Ok((name, Weight { shape: view.shape().to_vec(), values }))
+        })
+        .collect()
+}
+
+/// The file's names by timm's: prefixes that all of them share taken off, batch counters left out.
+fn plain_names<'a>(names: impl Iterator<Item = &'a String>) -> BTreeMap<String, String> {
+    let own: Vec<&str> = names.map(String::as_str).filter(|name| !name.ends_with("num_batches_tracked")).collect();
+    let mut plain = own.clone();
+    while let Some(prefix) = PREFIXES
+        .iter()
+        .find(|prefix| !plain.is_empty() && plain.iter().all(|name| name.starts_with(**prefix)))
+    {
+        plain.iter_mut().for_each(|name| *name = &name[prefix.len()..]);
+    }
+    plain.into_iter().map(str::to_owned).zip(own.into_iter().map(str::to_owned)).collect()
+}
+
+fn renamed(
+    shapes: &BTreeMap<String, Vec<usize>>,
+    names: &BTreeMap<String, String>,
+) -> BTreeMap<String, Vec<usize>> {
+    names.iter().map(|(name, own)| (name.clone(), shapes[own].clone())).collect()
+}

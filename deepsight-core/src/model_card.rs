@@ -1,0 +1,188 @@
+//! What a model file says about using its weights.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Architecture, Error, FaceCrop, ResizeFilter};
+
+/// What must be known to use a model's weights rightly: the JSON under `deepsight` in the file's metadata.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ModelCard {
+    /// Version of this layout, [`ModelCard::SCHEMA`].
+    pub schema: u32,
+    /// Name of the model.
+    pub name: String,
+    /// The network the weights are for.
+    pub architecture: Architecture,
+    /// Side of the network's square input in pixels, `32..=1024`.
+    pub input_size: u32,
+    /// Subtracted from pixels in `0..=1`, RGB.
+    pub mean: [f32; 3],
+    /// Divides them afterwards, RGB; above 0.
+    pub std: [f32; 3],
+    /// How a face is brought to the input size.
+    pub resize: ResizeFilter,
+    /// How a face is cut from its frame.
+    pub crop: FaceCrop,
+    /// What the two logits stand for: `real` and `fake`, in the order of the logits.
+    pub labels: [String; 2],
+    /// Fake probability from which a face counts as fake, `0..=1`.
+    pub threshold: f32,
+    /// Divides the logits before the softmax (Guo et al., ICML 2017); above 0.
+    pub temperature: f32,
+    /// What it was trained on.
+    pub trained_on: String,
+    /// Terms of use of the weights.
+    pub terms: String,
+    /// Measured quality by name, such as `video_auc`.
+    pub metrics: BTreeMap<String, f64>,
+    /// The score that the golden input must get, where the file carries one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub golden: Option<Golden>,
+}
+
+/// The score that a model file promises for its golden input.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Golden {
+    /// Calibrated fake probability, `0..=1`.
+    pub fake_probability: f32,
+    /// How far the probability may be off, above 0.
+    pub tolerance: f32,
+}
+
+impl ModelCard {
+    /// The schema that this version reads and writes.
+    pub const SCHEMA: u32 = 1;
+
+    /// A card with timm's input size, mean and deviation for the architecture, OpenCV's resize, the plain box as crop,
+    /// labels `real`, `fake`, threshold 0.5 and temperature 1.
+    pub fn new(name: impl Into<String>, architecture: Architecture) -> Self {
+        let (mean, std) = architecture.timm_normalization();
+        Self {
+            schema: Self::SCHEMA,
+            name: name.into(),
+            architecture,
+            input_size: architecture.config().resolution as u32,
+            mean,
+            std,
+            resize: ResizeFilter::OpencvBilinear,
+            crop: FaceCrop::Box,
+            labels: ["real".into(), "fake".into()],
+            threshold: 0.5,
+            temperature: 1.0,
+            trained_on: String::new(),
+            terms: String::new(),
+            metrics: BTreeMap::new(),
+            golden: None,
+        }
+    }
+
+    /// Position of the fake class among the logits.
+    pub fn fake_index(&self) -> usize {
+        usize::from(self.labels[1] == "fake")
+    }
+
+    /// Checks that every value can be used.
+    ///
+    /// # Errors
+    /// [`Error::ModelCardInvalid`] with the first field that is wrong, [`Error::UnsupportedSchema`].
+    pub fn validate(&self) -> Result<(), Error> {
+        if self.schema != Self::SCHEMA {
+            return Err(Error::UnsupportedSchema { found: self.schema.into(), supported: Self::SCHEMA });
+        }
+        let probability = |value: f32| (0.0..=1.0).contains(&value);
+        let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
+        let crop_is_usable = match self.crop {
+            FaceCrop::Box => true,
+            FaceCrop::Margin { fraction } => (0.0..=4.0).contains(&fraction),
+            FaceCrop::Aligned { size, scale } => (16..=1024).contains(&size) && (0.1..=10.0).contains(&scale),
+        };
+        let labels: Vec<_> = self.labels.iter().map(String::as_str).collect();
+        let golden_is_usable =
+            self.golden.is_none_or(|g| probability(g.fake_probability) && g.tolerance > 0.0 && g.tolerance.is_finite());
+        require((32..=1024).contains(&self.input_size), "input_size", &self.input_size, "32 to 1024 pixels are usable")?;
+        require(finite(&self.mean), "mean", &self.mean, "finite numbers are needed")?;
+        require(
+            finite(&self.std) && self.std.iter().all(|std| *std > 0.0),
+            "std",
+            &self.std,
+            "numbers above 0 are needed",
+        )?;
+        require(
+            crop_is_usable,
+            "crop",
+            &self.crop,
+            "usable are a fraction of 0 to 4, a size of 16 to 1024 and a scale of 0.1 to 10",
+        )?;
+        require(
+            matches!(labels[..], ["real", "fake"] | ["fake", "real"]),
+            "labels",
+            &labels,
+            "`real` and `fake` are needed, in the order of the logits",
+        )?;
+        require(probability(self.threshold), "threshold", &self.threshold, "a number in 0..=1 is needed")?;
+        require(
+            self.temperature > 0.0 && self.temperature.is_finite(),
+            "temperature",
+            &self.temperature,
+            "a number above 0 is needed",
+        )?;
+        require(
+            golden_is_usable,
+            "golden",
+            &self.golden,
+            "a probability in 0..=1 and a tolerance above 0 are needed",
+        )
+    }
+
+    pub(crate) fn from_json(text: &str) -> Result<Self, Error> {
+        let syntax = |reason: String| Error::ModelCardSyntax { reason };
+        let Value::Object(card) = serde_json::from_str(text).map_err(|error| syntax(error.to_string()))? else {
+            return Err(syntax("it is another JSON value".into()));
+        };
+        let schema: u64 = field(&card, "schema")?;
+        if schema != u64::from(Self::SCHEMA) {
+            return Err(Error::UnsupportedSchema { found: schema, supported: Self::SCHEMA });
+        }
+        let card = Self {
+            schema: Self::SCHEMA,
+            architecture: field::<String>(&card, "architecture")?.parse()?,
+            name: field(&card, "name")?,
+            input_size: field(&card, "input_size")?,
+            mean: field(&card, "mean")?,
+            std: field(&card, "std")?,
+            resize: field(&card, "resize")?,
+            crop: field(&card, "crop")?,
+            labels: field(&card, "labels")?,
+            threshold: field(&card, "threshold")?,
+            temperature: field(&card, "temperature")?,
+            trained_on: field(&card, "trained_on")?,
+            terms: field(&card, "terms")?,
+            metrics: field(&card, "metrics")?,
+            golden: if card.contains_key("golden") { field(&card, "golden")? } else { None },
+        };
+        card.validate()?;
+        Ok(card)
+    }
+}
+
+fn require(holds: bool, field: &'static str, value: &impl Serialize, expected: &str) -> Result<(), Error> {
+    if holds {
+        return Ok(());
+    }
+    let value = serde_json::to_string(value).unwrap_or_default();
+    Err(Error::ModelCardInvalid { field, value, expected: expected.into() })
+}
+
+fn field<T: DeserializeOwned>(card: &serde_json::Map<String, Value>, name: &'static str) -> Result<T, Error> {
+    let value = card.get(name).ok_or(Error::ModelCardMissing { field: name })?;
+    T::deserialize(value).map_err(|error| Error::ModelCardInvalid {
+        field: name,
+        value: value.to_string(),
+        expected: error.to_string(),
+    })
+}

@@ -1,0 +1,275 @@
+//! The self-describing weights file: safetensors whose metadata says how the weights are to be used.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use half::f16;
+use image::RgbImage;
+use safetensors::tensor::{SafeTensors, TensorView};
+use safetensors::{Dtype, SafeTensorError};
+use sha2::{Digest, Sha256};
+
+use crate::{Error, ModelCard, StateDict, Weight};
+
+/// How weights are stored in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Precision {
+    /// 32-bit floating point: exact.
+    Full,
+    /// 16-bit floating point: half the size, 11 significant bits.
+    Half,
+}
+
+/// Limits on what is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModelLimits {
+    /// Largest file in bytes; 1 GiB unless told. The largest model known here has 70 MB.
+    pub max_bytes: u64,
+}
+
+impl Default for ModelLimits {
+    fn default() -> Self {
+        Self { max_bytes: 1 << 30 }
+    }
+}
+
+impl ModelLimits {
+    /// Reads a whole file, if it is within the limit.
+    pub(crate) fn read(&self, path: &Path) -> Result<Vec<u8>, Error> {
+        let failed = |source| Error::ModelIo { action: "read", source };
+        let file = File::open(path).map_err(failed)?;
+        let bytes = file.metadata().map_err(failed)?.len();
+        self.check(bytes)?;
+        let mut content = Vec::with_capacity(bytes as usize);
+        // A file that grows meanwhile, or a device without a length, is cut off by the limit too.
+        file.take(self.max_bytes.saturating_add(1)).read_to_end(&mut content).map_err(failed)?;
+        self.check(content.len() as u64)?;
+        Ok(content)
+    }
+
+    fn check(&self, bytes: u64) -> Result<(), Error> {
+        if bytes > self.max_bytes {
+            return Err(Error::ModelTooLarge { bytes, limit: self.max_bytes });
+        }
+        Ok(())
+    }
+}
+
+/// Weights with all that is needed to use them: the content of a model file.
+///
+/// The file is safetensors: tensors in half or full precision under timm's names, the [`ModelCard`] as JSON under
+/// `deepsight` in the metadata, and at will the golden input, a face as it was cut out, as `golden.input`
+/// (`[height, width, 3]`, u8 RGB).
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ModelFile {
+    /// How the weights are to be used.
+    pub card: ModelCard,
+    /// The network's parameters and batch-norm statistics.
+    pub weights: StateDict,
+    /// A face whose score the card's `golden` promises.
+    pub golden_input: Option<RgbImage>,
+    /// SHA-256 of the file in hexadecimal, where there is one yet.
+    pub sha256: Option<String>,
+    /// How the file stores the weights; the widest type where it mixes them.
+    pub precision: Precision,
+}
+
+const METADATA_KEY: &str = "deepsight";
+const GOLDEN_INPUT: &str = "golden.input";
+
+impl ModelFile {
+    /// A model file to be written, in full precision.
+    ///
+    /// # Errors
+    /// When the card has a value that cannot be used ([`ModelCard::validate`]).
+    pub fn new(card: ModelCard, weights: StateDict) -> Result<Self, Error> {
+        let model = Self { card, weights, golden_input: None, sha256: None, precision: Precision::Full };
+        model.validate()?;
+        Ok(model)
+    }
+
+    /// Reads and checks a model file of up to 1 GiB.
+    ///
+    /// # Errors
+    /// [`Error::Model`] with the path and, as its cause, what [`from_bytes`](Self::from_bytes) says,
+    /// [`Error::ModelIo`] or [`Error::ModelTooLarge`].
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::read_within(path, ModelLimits::default())
+    }
+
+    /// Reads and checks a model file within the limits given.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn read_within(path: impl AsRef<Path>, limits: ModelLimits) -> Result<Self, Error> {
+        let path = path.as_ref();
+        limits.read(path).and_then(|bytes| Self::from_bytes(&bytes)).map_err(|error| error.at(path))
+    }
+
+    /// Reads and checks the content of a model file.
+    ///
+    /// Whether the tensors are those of the architecture is checked when a [`Classifier`](crate::Classifier) is made.
+    ///
+    /// # Errors
+    /// One variant of [`Error`] for each thing that can be wrong: [`Error::NotSafetensors`], [`Error::NoModelCard`],
+    /// the `ModelCard...` ones, [`Error::UnsupportedSchema`], [`Error::UnknownArchitecture`] and [`Error::TensorType`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let damaged = |error: SafeTensorError| Error::not_safetensors(bytes.len(), &error);
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+        let card = metadata.metadata().as_ref().and_then(|entries| entries.get(METADATA_KEY));
+        let card = ModelCard::from_json(card.ok_or(Error::NoModelCard)?)?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(damaged)?;
+        let mut model = Self {
+            card,
+            weights: StateDict::new(),
+            golden_input: None,
+            sha256: Some(hex(&Sha256::digest(bytes))),
+            precision: Precision::Half,
+        };
+        for (name, view) in tensors.tensors() {
+            if name == GOLDEN_INPUT {
+                model.golden_input = Some(golden_input(&view)?);
+                continue;
+            }
+            if view.dtype() == Dtype::F32 {
+                model.precision = Precision::Full;
+            }
+            let weight = weight(&name, &view)?;
+            model.weights.insert(name, weight);
+        }
+        model.validate()?;
+        Ok(model)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        self.card.validate()?;
+        match (&self.card.golden, &self.golden_input) {
+            (Some(_), None) => Err(Error::TensorNames { missing: vec![GOLDEN_INPUT.into()], unexpected: vec![] }),
+            (None, Some(_)) => Err(Error::TensorNames { missing: vec![], unexpected: vec![GOLDEN_INPUT.into()] }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The content of a model file, in the model's `precision`.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new); [`Error::TensorNotFinite`] too for a weight that half precision cannot hold.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        self.validate()?;
+        let mut tensors = Vec::new();
+        for (name, weight) in &self.weights {
+            let (dtype, bytes) = match self.precision {
+                Precision::Full => (Dtype::F32, weight.values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+                Precision::Half => (Dtype::F16, half_bytes(name, &weight.values)?),
+            };
+            tensors.push((name.as_str(), dtype, weight.shape.clone(), bytes));
+        }
+        if let Some(face) = &self.golden_input {
+            let shape = vec![face.height() as usize, face.width() as usize, 3];
+            tensors.push((GOLDEN_INPUT, Dtype::U8, shape, face.as_raw().clone()));
+        }
+        let failed = |error: SafeTensorError| Error::not_safetensors(0, &error);
+        let views: Result<Vec<_>, _> = tensors
+            .iter()
+            .map(|(name, dtype, shape, bytes)| Ok((*name, TensorView::new(*dtype, shape.clone(), bytes)?)))
+            .collect();
+        let card = serde_json::to_string(&self.card).map_err(|e| Error::ModelCardSyntax { reason: e.to_string() })?;
+        let metadata = HashMap::from([(METADATA_KEY.to_owned(), card)]);
+        safetensors::serialize(views.map_err(failed)?, Some(metadata)).map_err(failed)
+    }
+
+    /// Writes a model file: beside its place first, then renamed, so that a reader never sees half of it.
+    ///
+    /// # Errors
+    /// [`Error::Model`] with the path and, as its cause, what [`to_bytes`](Self::to_bytes) says or [`Error::ModelIo`].
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        let io = |source| Error::ModelIo { action: "write", source };
+        self.to_bytes().and_then(|bytes| replace(path, &bytes).map_err(io)).map_err(|error| error.at(path))
+    }
+}
+
+impl Error {
+    /// The same error with the file it is about.
+    pub(crate) fn at(self, path: &Path) -> Self {
+        Self::Model { path: path.into(), cause: Box::new(self) }
+    }
+
+    pub(crate) fn not_safetensors(bytes: usize, error: &SafeTensorError) -> Self {
+        Self::NotSafetensors { bytes, reason: reason(error) }
+    }
+}
+
+/// Puts a file in its place in one step.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut name = path.file_name().ok_or(std::io::ErrorKind::InvalidFilename)?.to_owned();
+    name.push(format!(".{}.partial", std::process::id()));
+    let partial = path.with_file_name(name);
+    let written = File::create(&partial).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    let placed = written.and_then(|()| std::fs::rename(&partial, path));
+    if placed.is_err() {
+        // What matters to the caller is the first failure; a leftover that cannot be removed either is not worse.
+        let _ = std::fs::remove_file(&partial);
+    }
+    placed
+}
+
+fn reason(error: &SafeTensorError) -> String {
+    match error {
+        SafeTensorError::HeaderTooSmall => "it is too short for a header".into(),
+        SafeTensorError::HeaderTooLarge => "its header claims to have more than 100 MB".into(),
+        SafeTensorError::InvalidHeaderLength => "it ends within its header".into(),
+        SafeTensorError::MetadataIncompleteBuffer => "its data is cut off, or longer than its header says".into(),
+        other => other.to_string(),
+    }
+}
+
+fn weight(name: &str, view: &TensorView<'_>) -> Result<Weight, Error> {
+    let values = match view.dtype() {
+        Dtype::F32 => view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        Dtype::F16 => view.data().chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+        other => {
+            return Err(Error::TensorType { name: name.into(), found: format!("{other:?}"), expected: "F32 or F16" });
+        }
+    };
+    Ok(Weight { shape: view.shape().to_vec(), values })
+}
+
+fn golden_input(view: &TensorView<'_>) -> Result<RgbImage, Error> {
+    if view.dtype() != Dtype::U8 {
+        let found = format!("{:?}", view.dtype());
+        return Err(Error::TensorType { name: GOLDEN_INPUT.into(), found, expected: "U8" });
+    }
+    let image = match *view.shape() {
+        [height, width, 3] if height * width > 0 => u32::try_from(width)
+            .ok()
+            .zip(u32::try_from(height).ok())
+            .and_then(|(width, height)| RgbImage::from_raw(width, height, view.data().into())),
+        _ => None,
+    };
+    image.ok_or_else(|| Error::TensorShape {
+        name: GOLDEN_INPUT.into(),
+        found: view.shape().to_vec(),
+        expected: vec![1, 1, 3],
+    })
+}
+
+fn half_bytes(name: &str, values: &[f32]) -> Result<Vec<u8>, Error> {
+    let halves: Vec<f16> = values.iter().map(|value| f16::from_f32(*value)).collect();
+    match halves.iter().position(|half| !half.is_finite()) {
+        Some(index) => Err(Error::TensorNotFinite { name: name.into(), index, value: values[index] }),
+        None => Ok(halves.iter().flat_map(|half| half.to_le_bytes()).collect()),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
