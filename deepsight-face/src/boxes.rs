@@ -75,3 +75,57 @@ pub(crate) fn clip(b: &[f32; 4], width: usize, height: usize) -> Option<Region> 
         height: (bottom - y) as usize,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn scored_box() -> impl Strategy<Value = ([f32; 4], f32)> {
+        (0.0..100.0f32, 0.0..100.0f32, 1.0..50.0f32, 1.0..50.0f32, 0.0..1.0f32)
+            .prop_map(|(x, y, width, height, score)| ([x, y, x + width, y + height], score))
+    }
+
+    proptest! {
+        #[test]
+        fn suppression_keeps_apart_what_it_keeps_and_has_a_reason_for_what_it_drops(
+            boxes in prop::collection::vec(scored_box(), 0..40), smaller in any::<bool>(), threshold in 0.1..0.9f32,
+        ) {
+            let overlap = if smaller { Overlap::Smaller } else { Overlap::Union };
+            let kept = non_maximum_suppression(&boxes, threshold, overlap);
+            prop_assert!(kept.windows(2).all(|pair| boxes[pair[0]].1 >= boxes[pair[1]].1));
+            for index in 0..boxes.len() {
+                let covered = |&better: &usize| {
+                    better != index && boxes[better].1 >= boxes[index].1
+                        && overlap.of(&boxes[better].0, &boxes[index].0) > threshold
+                };
+                prop_assert_eq!(kept.iter().any(covered), !kept.contains(&index));
+            }
+        }
+
+        #[test]
+        fn squares_share_the_centre_and_the_longer_side((b, _) in scored_box()) {
+            let s = square(&b);
+            let side = (b[2] - b[0]).max(b[3] - b[1]);
+            prop_assert!((s[2] - s[0] - side).abs() < 1e-3 && (s[3] - s[1] - side).abs() < 1e-3);
+            prop_assert!((s[0] + s[2] - b[0] - b[2]).abs() < 1e-3 && (s[1] + s[3] - b[1] - b[3]).abs() < 1e-3);
+        }
+
+        #[test]
+        fn clipped_boxes_lie_in_the_image(
+            b in prop::array::uniform4(prop::num::f32::ANY), width in 1usize..50, height in 1usize..50,
+        ) {
+            if let Some(region) = clip(&b, width, height) {
+                prop_assert!(region.width > 0 && region.height > 0);
+                prop_assert!(region.x + region.width <= width && region.y + region.height <= height);
+            }
+        }
+    }
+
+    #[test]
+    fn clipping_counts_pixels_from_one_as_the_reference_does() {
+        assert_eq!(clip(&[3.9, 0.0, 9.2, 7.0], 8, 8), Some(Region { x: 2, y: 0, width: 6, height: 7 }));
+        assert_eq!(clip(&[9.5, 1.0, 20.0, 5.0], 8, 8), None);
+    }
+}

@@ -62,3 +62,35 @@ pub(crate) fn whole(image: &RgbImage) -> Region {
 fn bin(i: usize, input: usize, output: usize) -> (usize, usize) {
     (i * input / output, ((i + 1) * input).div_ceil(output))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_output_pixel_is_the_mean_of_its_bin() {
+        let image = RgbImage::from_fn(13, 7, |x, y| Rgb([(x * 17) as u8, (y * 31) as u8, (x * y) as u8]));
+        let region = Region { x: 2, y: 1, width: 10, height: 5 };
+        let size = (4, 8);
+        let mut seen = 0;
+        area(&image, region, size, Region { x: 1, y: 2, width: 3, height: 6 }, |column, row, mean| {
+            let (i, j) = (column + 1, row + 2);
+            let (left, right) = (i * 10 / 4, ((i + 1) * 10).div_ceil(4));
+            let (top, bottom) = (j * 5 / 8, ((j + 1) * 5).div_ceil(8));
+            for (channel, value) in mean.into_iter().enumerate() {
+                let pixels = (top..bottom).flat_map(|y| (left..right).map(move |x| (x, y)));
+                let values: Vec<f32> =
+                    pixels.map(|(x, y)| image.get_pixel(x as u32 + 2, y as u32 + 1).0[channel].into()).collect();
+                assert!((value - values.iter().sum::<f32>() / values.len() as f32).abs() < 1e-4);
+            }
+            seen += 1;
+        });
+        assert_eq!(seen, 18);
+    }
+
+    #[test]
+    fn a_uniform_image_stays_uniform_at_any_size() {
+        let image = RgbImage::from_pixel(37, 23, Rgb([9, 130, 255]));
+        assert!(shrink(&image, 11, 5).pixels().all(|pixel| pixel.0 == [9, 130, 255]));
+    }
+}

@@ -70,3 +70,43 @@ fn spans(pixels: usize, side: usize) -> Vec<((usize, usize), (usize, usize))> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn tiles_hold_every_window_once_and_the_pixels_it_looks_at(
+            width in 12usize..300, height in 12usize..300, side in 1usize..70,
+        ) {
+            let level = Level { scale: 1.0, width, height };
+            let (columns, rows) = (width.div_ceil(2) - 5, height.div_ceil(2) - 5);
+            let mut seen = vec![0; columns * rows];
+            for Tile { pixels, cells } in level.tiles(side) {
+                prop_assert_eq!((pixels.x, pixels.y), (2 * cells.x, 2 * cells.y));
+                prop_assert!(pixels.x + pixels.width <= width && pixels.y + pixels.height <= height);
+                let answers = (pixels.width.div_ceil(2) - 5, pixels.height.div_ceil(2) - 5);
+                prop_assert_eq!(answers, (cells.width, cells.height));
+                for y in cells.y..cells.y + cells.height {
+                    for x in cells.x..cells.x + cells.width {
+                        seen[y * columns + x] += 1;
+                    }
+                }
+            }
+            prop_assert!(seen.iter().all(|&count| count == 1));
+        }
+    }
+
+    #[test]
+    fn levels_are_those_of_the_reference() {
+        let sizes = |width, height| -> Vec<_> {
+            levels(width, height, 20.0, 0.709).into_iter().map(|level| (level.width, level.height)).collect()
+        };
+        assert_eq!(sizes(60, 40), [(37, 25), (26, 18), (19, 13)]);
+        assert_eq!(sizes(20, 20), [(13, 13)]);
+        assert!(sizes(19, 1000).is_empty());
+    }
+}
