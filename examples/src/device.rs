@@ -221,11 +221,9 @@ mod cuda {
 
     fn load(names: &[&str], device: &str, purpose: &'static str) -> Result<Library, DeviceError> {
         // SAFETY: NVIDIA's libraries run no code of consequence when loaded; Burn loads the same ones.
-        names.iter().find_map(|name| unsafe { Library::new(name) }.ok()).ok_or_else(|| DeviceError::NoLibrary {
-            device: device.into(),
-            purpose,
-            looked_for: names.join(", "),
-        })
+        let open = |name: &&str| unsafe { Library::new(*name) }.ok();
+        let missing = || DeviceError::NoLibrary { device: device.into(), purpose, looked_for: names.join(", ") };
+        names.iter().find_map(open).ok_or_else(missing)
     }
 
     fn count(driver: &Library, device: &str) -> Result<usize, DeviceError> {

@@ -120,7 +120,12 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
                     self.book.offer(Exhibit { track, frame, face, fake_probability, crop });
                 }
                 Err(message) => {
-                    self.lose_face(FrameError { stage: Stage::Classify, index: Some(index), time: Some(time), message })
+                    self.lose_face(FrameError {
+                        stage: Stage::Classify,
+                        index: Some(index),
+                        time: Some(time),
+                        message,
+                    });
                 }
             }
         }

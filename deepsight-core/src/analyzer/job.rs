@@ -37,12 +37,14 @@ pub struct Progress {
     pub errors: u64,
 }
 
+type OnProgress<'a> = Box<dyn FnMut(&Progress) + 'a>;
+
 /// One run of an analysis as its caller sees it: how far it has come, and how to stop it.
 #[derive(Default)]
 pub struct Job<'a> {
     pub(super) expected: Option<u64>,
     pub(super) cancel: CancelToken,
-    pub(super) progress: Option<Box<dyn FnMut(&Progress) + 'a>>,
+    pub(super) progress: Option<OnProgress<'a>>,
 }
 
 impl<'a> Job<'a> {

@@ -21,7 +21,7 @@ pub(super) fn timeline(report: &Report) -> String {
     let curves = curves(report);
     let axis = Axis::over(report);
     let mut svg = format!(
-        "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"chart-title chart-desc\">\
+        "<div class=\"scroll\"><svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"chart-title chart-desc\">\
          <title id=\"chart-title\">Fake probability of every person over time</title><desc id=\"chart-desc\">{}</desc>",
         description(report)
     );
@@ -65,7 +65,7 @@ pub(super) fn timeline(report: &Report) -> String {
     for curve in &curves {
         curve.draw(&axis, &mut svg);
     }
-    svg.push_str("</svg>");
+    svg.push_str("</svg></div>");
     svg + &legend(&curves, threshold as f32, band > 0.0)
 }
 

@@ -1,19 +1,12 @@
 use std::path::Path;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use image::codecs::jpeg::JpegEncoder;
-use image::imageops::{FilterType, resize};
-use image::{ExtendedColorType, ImageEncoder, RgbImage};
-
 use super::chart::{self, timeline};
-use super::{Evidence, Report, Track};
+use super::pictures::figure;
+use super::{Report, Track};
 use crate::verdict::percent;
-use crate::{Error, Reason, Verdict};
+use crate::{Error, FaceCrop, Reason, Verdict};
 
 const STYLE: &str = include_str!("style.css");
-/// Longer side of a picture in the page, in pixels.
-const THUMBNAIL: u32 = 176;
 /// Rows of the table of single faces; the JSON has them all.
 const MAX_ROWS: usize = 500;
 
@@ -109,12 +102,15 @@ impl Report {
         });
         let colours = chart::colours(self);
         let rows: String = self.tracks.iter().zip(&colours).map(|(track, colour)| self.row(track, colour)).collect();
-        let cards: String = self
-            .tracks
-            .iter()
-            .zip(&colours)
-            .map(|(track, colour)| self.card(track, colour, decider == Some(track.id)))
-            .collect();
+        // Who matters most comes first.
+        let mut ranked: Vec<(&Track, &String)> = self.tracks.iter().zip(&colours).collect();
+        ranked.sort_by(|(a, _), (b, _)| {
+            let rank = |track: &Track| (decider == Some(track.id), self.counts(track));
+            let probability = |track: &Track| track.fake_probability.unwrap_or(0.0);
+            rank(b).cmp(&rank(a)).then(probability(b).total_cmp(&probability(a)))
+        });
+        let cards: String =
+            ranked.into_iter().map(|(track, colour)| self.card(track, colour, decider == Some(track.id))).collect();
         format!(
             "<section><h2>People</h2><div class=\"cards\">{cards}</div><div class=\"scroll\"><table><caption>Everyone in view, with \
              the mean and the highest fake probability of their faces</caption><thead><tr><th scope=\"col\">Person</th>\
@@ -197,7 +193,7 @@ impl Report {
         model.add("Model", &self.model.name).maybe("Architecture", known(&self.model.architecture));
         model.maybe("SHA-256", self.model.sha256.as_ref()).maybe("Trained on", known(&self.model.trained_on));
         model.maybe("Terms of use", known(&self.model.terms));
-        model.maybe("Face crop", serde_json::to_string(&self.model.crop).ok());
+        model.add("Face crop", crop(self.model.crop));
 
         let mut settings = Rows::new();
         settings.add("Aggregation", analyzer.aggregation).add("Threshold", percent(self.threshold()));
@@ -277,46 +273,6 @@ impl Report {
     }
 }
 
-impl Evidence {
-    /// The face with its activation map laid over it; `None` where there is no map.
-    pub fn overlay(&self) -> Option<RgbImage> {
-        self.activation.as_ref().map(|activation| activation.overlay(&self.image))
-    }
-}
-
-/// A face and, beside it, where in it the evidence lies.
-fn figure(evidence: &Evidence) -> String {
-    let time = clock(evidence.time, true);
-    let mut pictures = picture(&evidence.image, &format!("Face at {time}"));
-    if let Some(overlay) = evidence.overlay() {
-        pictures += &picture(&overlay, &format!("The same face with the regions that speak for a forgery at {time}"));
-    }
-    format!(
-        "<figure><div class=\"pair\">{pictures}</div><figcaption>{} at {time}</figcaption></figure>",
-        percent(evidence.fake_probability)
-    )
-}
-
-fn picture(image: &RgbImage, description: &str) -> String {
-    let (width, height) = image.dimensions();
-    let scale = (f64::from(THUMBNAIL) / f64::from(width.max(height).max(1))).min(1.0);
-    let side = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
-    let small =
-        if scale < 1.0 { resize(image, side(width), side(height), FilterType::Triangle) } else { image.clone() };
-    let (width, height) = small.dimensions();
-    let mut jpeg = Vec::new();
-    let encoder = JpegEncoder::new_with_quality(&mut jpeg, 82);
-    match encoder.write_image(&small, width, height, ExtendedColorType::Rgb8) {
-        Ok(()) => format!(
-            "<img src=\"data:image/jpeg;base64,{}\" width=\"{width}\" height=\"{height}\" alt=\"{}\">",
-            STANDARD.encode(&jpeg),
-            escape(description)
-        ),
-        // A page that lacks a picture says so where it would be.
-        Err(error) => format!("<span class=\"note\">no picture: {}</span>", escape(&error.to_string())),
-    }
-}
-
 /// Rows of a table of names and values, everything escaped.
 struct Rows(String);
 
@@ -339,6 +295,14 @@ impl Rows {
 
     fn titled(&self, title: &str) -> String {
         format!("<div><h2>{title}</h2><dl>{}</dl></div>", self.0)
+    }
+}
+
+fn crop(crop: FaceCrop) -> String {
+    match crop {
+        FaceCrop::Box => "the detector's box".into(),
+        FaceCrop::Margin { fraction } => format!("the box with a margin of {}", percent(fraction)),
+        FaceCrop::Aligned { size, scale } => format!("aligned by landmarks, {size} pixels, scale {scale}"),
     }
 }
 
@@ -370,7 +334,7 @@ fn file_name(path: &str) -> &str {
 }
 
 /// Text that is safe between tags and in quoted attributes. Control characters are shown as such.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {

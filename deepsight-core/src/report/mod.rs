@@ -1,6 +1,7 @@
 mod chart;
 mod html;
 mod json;
+mod pictures;
 
 use image::RgbImage;
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,52 @@
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use image::codecs::jpeg::JpegEncoder;
+use image::imageops::{FilterType, resize};
+use image::{ExtendedColorType, ImageEncoder, RgbImage};
+
+use super::Evidence;
+use super::html::{clock, escape};
+use crate::verdict::percent;
+
+/// Longer side of a picture in the page, in pixels.
+const THUMBNAIL: u32 = 176;
+
+impl Evidence {
+    /// The face with its activation map laid over it; `None` where there is no map.
+    pub fn overlay(&self) -> Option<RgbImage> {
+        self.activation.as_ref().map(|activation| activation.overlay(&self.image))
+    }
+}
+
+/// A face and, beside it, where in it the evidence lies.
+pub(super) fn figure(evidence: &Evidence) -> String {
+    let time = clock(evidence.time, true);
+    let mut pictures = picture(&evidence.image, &format!("Face at {time}"));
+    if let Some(overlay) = evidence.overlay() {
+        pictures += &picture(&overlay, &format!("The same face with the regions that speak for a forgery at {time}"));
+    }
+    format!(
+        "<figure><div class=\"pair\">{pictures}</div><figcaption>{} at {time}</figcaption></figure>",
+        percent(evidence.fake_probability)
+    )
+}
+
+fn picture(image: &RgbImage, description: &str) -> String {
+    let (width, height) = image.dimensions();
+    let scale = (f64::from(THUMBNAIL) / f64::from(width.max(height).max(1))).min(1.0);
+    let side = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
+    let small =
+        if scale < 1.0 { resize(image, side(width), side(height), FilterType::Triangle) } else { image.clone() };
+    let (width, height) = small.dimensions();
+    let mut jpeg = Vec::new();
+    let encoder = JpegEncoder::new_with_quality(&mut jpeg, 82);
+    match encoder.write_image(&small, width, height, ExtendedColorType::Rgb8) {
+        Ok(()) => format!(
+            "<img src=\"data:image/jpeg;base64,{}\" width=\"{width}\" height=\"{height}\" alt=\"{}\">",
+            STANDARD.encode(&jpeg),
+            escape(description)
+        ),
+        // A page that lacks a picture says so where it would be.
+        Err(error) => format!("<span class=\"note\">no picture: {}</span>", escape(&error.to_string())),
+    }
+}
