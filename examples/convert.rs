@@ -1,2 +1,149 @@
-//! x
-fn main() {}
+//! Turns a timm state dict into a model file, or shows what a model file holds.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::error::Error as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use burn::backend::Flex;
+use clap::Parser;
+use deepsight_core::{Architecture, Classifier, Error, FaceCrop, ModelCard, ModelFile, Precision, ResizeFilter};
+
+/// Turns a timm state dict (.pth or .safetensors) into a model file, or inspects one.
+#[derive(Parser)]
+#[command(name = "convert", version)]
+struct Arguments {
+    /// timm state dict to read: .pth (zip or legacy) or .safetensors
+    #[arg(long, value_name = "FILE", requires_all = ["model_name", "output"], required_unless_present = "inspect")]
+    timm: Option<PathBuf>,
+    /// Architecture: efficientnet_b0 to efficientnet_b4, or efficientnet_lite0
+    #[arg(long, value_name = "NAME")]
+    model_name: Option<Architecture>,
+    /// Model file to write
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Print what a model file holds and check its golden input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["timm", "output", "model_name"])]
+    inspect: Option<PathBuf>,
+    /// Side of the network's input in pixels; timm's by default
+    #[arg(long, value_name = "PIXELS")]
+    input_size: Option<u32>,
+    /// Mean of pixels in 0..=1, three numbers; timm's by default
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 3)]
+    mean: Option<Vec<f32>>,
+    /// Standard deviation of pixels in 0..=1, three numbers; timm's by default
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 3)]
+    std: Option<Vec<f32>>,
+    /// How faces are resized: opencv_bilinear or pil_bilinear
+    #[arg(long, value_name = "FILTER", value_parser = json_name::<ResizeFilter>, default_value = "opencv_bilinear")]
+    resize: ResizeFilter,
+    /// How faces are cut: box, margin:FRACTION or aligned:SIZE:SCALE
+    #[arg(long, value_name = "CROP", value_parser = crop, default_value = "box")]
+    crop: FaceCrop,
+    /// Fake probability from which a face counts as fake
+    #[arg(long, value_name = "P", default_value_t = 0.5)]
+    threshold: f32,
+    /// Divides the logits before the softmax
+    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    temperature: f32,
+    /// The first of the two classes is `fake`, as folders sorted by name give; timm's order is kept
+    #[arg(long)]
+    fake_first: bool,
+    /// Name of the model; the output's file name by default
+    #[arg(long)]
+    name: Option<String>,
+    /// What the weights were trained on
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    trained_on: String,
+    /// Terms of use of the weights
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    terms: String,
+    /// Store weights in half precision
+    #[arg(long)]
+    half: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match (&arguments.inspect, &arguments.timm, arguments.model_name, &arguments.output) {
+        (Some(file), ..) => inspect(file),
+        (None, Some(timm), Some(architecture), Some(output)) => convert(&arguments, timm, architecture, output),
+        // The parser lets nothing else through.
+        _ => return ExitCode::from(2),
+    };
+    match done {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprint!("error: {error}");
+            let mut cause = error.source();
+            while let Some(inner) = cause {
+                eprint!(": {inner}");
+                cause = inner.source();
+            }
+            eprintln!();
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn convert(a: &Arguments, timm: &PathBuf, architecture: Architecture, output: &PathBuf) -> Result<String, Error> {
+    let file_name = output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let mut card = ModelCard::new(a.name.clone().unwrap_or(file_name), architecture);
+    let triple = |values: &Option<Vec<f32>>, usual| values.as_ref().map_or(usual, |v| [v[0], v[1], v[2]]);
+    card.input_size = a.input_size.unwrap_or(card.input_size);
+    card.mean = triple(&a.mean, card.mean);
+    card.std = triple(&a.std, card.std);
+    (card.resize, card.crop) = (a.resize, a.crop);
+    (card.threshold, card.temperature) = (a.threshold, a.temperature);
+    if a.fake_first {
+        card.labels.swap(0, 1);
+    }
+    (card.trained_on, card.terms) = (a.trained_on.clone(), a.terms.clone());
+
+    let device = Default::default();
+    let network = architecture.config().init::<Flex>(&device).load_timm(timm)?;
+    let precision = if a.half { Precision::Half } else { Precision::Full };
+    Classifier::new(network, card, &device)?.save(output, precision)?;
+    inspect(output)
+}
+
+fn inspect(path: &PathBuf) -> Result<String, Error> {
+    let file = ModelFile::read(path)?;
+    let card = serde_json::to_string_pretty(&file.card).unwrap_or_default();
+    let parameters: usize = file.weights.values().map(|weight| weight.values.len()).sum();
+    let precision = if file.precision == Precision::Half { "f16" } else { "f32" };
+    let mut lines = vec![
+        format!("{}: {card}", path.display()),
+        format!("tensors     {} of {parameters} numbers, {precision}", file.weights.len()),
+        format!("sha256      {}", file.sha256.clone().unwrap_or_default()),
+    ];
+    // Making a classifier of it checks every name and shape against the architecture.
+    let classifier = Classifier::<Flex>::from_file(file, &Default::default())?;
+    lines.push(match classifier.verify()? {
+        Some(score) => format!("golden      input scores {:.6}, as promised", score.fake_probability),
+        None => "golden      no input in the file".into(),
+    });
+    Ok(lines.join("\n"))
+}
+
+/// A value by its name in model files.
+fn json_name<T: serde::de::DeserializeOwned>(name: &str) -> Result<T, String> {
+    serde_json::from_value(serde_json::Value::from(name)).map_err(|error| error.to_string())
+}
+
+fn crop(text: &str) -> Result<FaceCrop, String> {
+    let number = |text: &str| text.parse::<f32>().map_err(|_| format!("`{text}` is not a number"));
+    match text.split(':').collect::<Vec<_>>()[..] {
+        ["box"] => Ok(FaceCrop::Box),
+        ["margin", fraction] => Ok(FaceCrop::Margin { fraction: number(fraction)? }),
+        ["aligned", size, scale] => {
+            let size = size.parse().map_err(|_| format!("`{size}` is not a size in whole pixels"))?;
+            Ok(FaceCrop::Aligned { size, scale: number(scale)? })
+        }
+        _ => Err("one of box, margin:FRACTION, aligned:SIZE:SCALE is needed".into()),
+    }
+}

@@ -132,7 +132,9 @@ impl<B: Backend> Classifier<B> {
         }
         let chunks: Vec<Vec<[f32; 2]>> = match self.threads {
             Threads::Faces => faces.par_chunks(1).map(|face| self.forward(face)).collect::<Result<_, _>>()?,
-            Threads::Batches => faces.chunks(self.batch_size).map(|faces| self.forward(faces)).collect::<Result<_, _>>()?,
+            Threads::Batches => {
+                faces.chunks(self.batch_size).map(|faces| self.forward(faces)).collect::<Result<_, _>>()?
+            }
         };
         let logits = chunks.concat();
         match logits.iter().position(|logits| logits.iter().any(|logit| !logit.is_finite())) {

@@ -147,7 +147,9 @@ pub enum Error {
         reason: String,
     },
     /// A safetensors file has no `deepsight` entry in its metadata.
-    #[error("the safetensors file has no `deepsight` metadata: import a timm state dict with the convert example first")]
+    #[error(
+        "the safetensors file has no `deepsight` metadata: import a timm state dict with the convert example first"
+    )]
     NoModelCard,
     /// The model card is not a JSON object.
     #[error("the model card is not a JSON object: {reason}")]

@@ -34,8 +34,8 @@ pub use classifier::Classifier;
 pub use crop::FaceCrop;
 #[cfg(feature = "model")]
 pub use efficientnet::{
-    Activation, Architecture, BatchNormAct, Block, DepthwiseSeparable, EfficientNet, EfficientNetConfig, InvertedResidual,
-    Padding, SqueezeExcitation, StateDict, Weight,
+    Activation, Architecture, BatchNormAct, Block, DepthwiseSeparable, EfficientNet, EfficientNetConfig,
+    InvertedResidual, Padding, SqueezeExcitation, StateDict, Weight,
 };
 pub use error::{Error, with_causes};
 pub use explain::ActivationMap;

@@ -104,7 +104,12 @@ impl ModelCard {
         let labels: Vec<_> = self.labels.iter().map(String::as_str).collect();
         let golden_is_usable =
             self.golden.is_none_or(|g| probability(g.fake_probability) && g.tolerance > 0.0 && g.tolerance.is_finite());
-        require((32..=1024).contains(&self.input_size), "input_size", &self.input_size, "32 to 1024 pixels are usable")?;
+        require(
+            (32..=1024).contains(&self.input_size),
+            "input_size",
+            &self.input_size,
+            "32 to 1024 pixels are usable",
+        )?;
         require(finite(&self.mean), "mean", &self.mean, "finite numbers are needed")?;
         require(
             finite(&self.std) && self.std.iter().all(|std| *std > 0.0),
@@ -131,12 +136,7 @@ impl ModelCard {
             &self.temperature,
             "a number above 0 is needed",
         )?;
-        require(
-            golden_is_usable,
-            "golden",
-            &self.golden,
-            "a probability in 0..=1 and a tolerance above 0 are needed",
-        )
+        require(golden_is_usable, "golden", &self.golden, "a probability in 0..=1 and a tolerance above 0 are needed")
     }
 
     pub(crate) fn from_json(text: &str) -> Result<Self, Error> {

@@ -9,6 +9,8 @@ use super::layer::{BatchNormAct, convolution};
 use super::{Activation, EfficientNetConfig};
 
 /// One block of an EfficientNet, `[batch, channels, height, width]` to the stage's channels and resolution.
+// All but one or two of a network's blocks are the larger variant: a box would save nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 pub enum Block<B: Backend> {
     /// The first stage's block, which has no expansion.
@@ -56,8 +58,7 @@ pub struct DepthwiseSeparable<B: Backend> {
 
 impl<B: Backend> DepthwiseSeparable<B> {
     fn new(config: &EfficientNetConfig, stage: &Stage, input: usize, stride: usize, device: &B::Device) -> Self {
-        let norm =
-            |channels, activation| BatchNormAct::new(channels, config.batch_norm_epsilon, activation, device);
+        let norm = |channels, activation| BatchNormAct::new(channels, config.batch_norm_epsilon, activation, device);
         Self {
             conv_dw: convolution([input, input], stage.kernel, stride, input, config.padding, device),
             bn1: norm(input, config.activation),
@@ -92,8 +93,7 @@ pub struct InvertedResidual<B: Backend> {
 impl<B: Backend> InvertedResidual<B> {
     fn new(config: &EfficientNetConfig, stage: &Stage, input: usize, stride: usize, device: &B::Device) -> Self {
         let inner = input * stage.expansion;
-        let norm =
-            |channels, activation| BatchNormAct::new(channels, config.batch_norm_epsilon, activation, device);
+        let norm = |channels, activation| BatchNormAct::new(channels, config.batch_norm_epsilon, activation, device);
         Self {
             conv_pw: convolution([input, inner], 1, 1, 1, config.padding, device),
             bn1: norm(inner, config.activation),

@@ -47,9 +47,10 @@ impl<'a> Checkpoint<'a> {
         };
         let data = self.storages.get(key).ok_or_else(|| damaged("has no data in the file"))?;
         let elements = data.len() / size;
-        let last = shape.iter().zip(strides).try_fold(*offset, |last, (length, stride)| {
-            last.checked_add(length.checked_sub(1)?.checked_mul(*stride)?)
-        });
+        let last = shape
+            .iter()
+            .zip(strides)
+            .try_fold(*offset, |last, (length, stride)| last.checked_add(length.checked_sub(1)?.checked_mul(*stride)?));
         if last.is_none_or(|last| last >= elements) {
             return Err(damaged("reaches beyond its data: the file is cut off"));
         }

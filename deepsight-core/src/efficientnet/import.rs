@@ -5,9 +5,9 @@ use burn::tensor::backend::Backend;
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 
+use super::EfficientNet;
 use super::checkpoint::Checkpoint;
 use super::state_dict::{StateDict, Weight, check_shapes};
-use super::EfficientNet;
 use crate::{Error, ModelLimits};
 
 /// What wrappers put before every name: DataParallel, `torch.compile`, a module that holds the network.
@@ -83,18 +83,14 @@ fn from_safetensors(bytes: &[u8], expected: &BTreeMap<String, Vec<usize>>) -> Re
 fn plain_names<'a>(names: impl Iterator<Item = &'a String>) -> BTreeMap<String, String> {
     let own: Vec<&str> = names.map(String::as_str).filter(|name| !name.ends_with("num_batches_tracked")).collect();
     let mut plain = own.clone();
-    while let Some(prefix) = PREFIXES
-        .iter()
-        .find(|prefix| !plain.is_empty() && plain.iter().all(|name| name.starts_with(**prefix)))
+    while let Some(prefix) =
+        PREFIXES.iter().find(|prefix| !plain.is_empty() && plain.iter().all(|name| name.starts_with(**prefix)))
     {
         plain.iter_mut().for_each(|name| *name = &name[prefix.len()..]);
     }
     plain.into_iter().map(str::to_owned).zip(own.into_iter().map(str::to_owned)).collect()
 }
 
-fn renamed(
-    shapes: &BTreeMap<String, Vec<usize>>,
-    names: &BTreeMap<String, String>,
-) -> BTreeMap<String, Vec<usize>> {
+fn renamed(shapes: &BTreeMap<String, Vec<usize>>, names: &BTreeMap<String, String>) -> BTreeMap<String, Vec<usize>> {
     names.iter().map(|(name, own)| (name.clone(), shapes[own].clone())).collect()
 }

@@ -48,8 +48,7 @@ pub(super) struct Pickle<'a> {
 impl<'a> Pickle<'a> {
     /// Reads the pickle that `input` begins with: its nodes, the root, and its length in bytes.
     pub(super) fn read(input: &'a [u8]) -> Result<(Vec<Node>, Id, usize), String> {
-        let mut pickle =
-            Self { input, position: 0, nodes: vec![], stack: vec![], marks: vec![], memo: vec![] };
+        let mut pickle = Self { input, position: 0, nodes: vec![], stack: vec![], marks: vec![], memo: vec![] };
         loop {
             let code = pickle.byte()?;
             if code == b'.' {
@@ -189,9 +188,10 @@ impl<'a> Pickle<'a> {
             return Node::Other;
         };
         match (name.as_str(), arguments.as_slice()) {
-            ("torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor", [storage, offset, shape, strides, ..]) => {
-                self.tensor(*storage, *offset, *shape, *strides).unwrap_or(Node::Other)
-            }
+            (
+                "torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor",
+                [storage, offset, shape, strides, ..],
+            ) => self.tensor(*storage, *offset, *shape, *strides).unwrap_or(Node::Other),
             ("torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state", [tensor, ..]) => {
                 self.nodes[*tensor].clone()
             }
@@ -330,7 +330,9 @@ impl<'a> Pickle<'a> {
         let rest = &self.input[self.position..];
         let end = rest.iter().position(|byte| *byte == b'\n').ok_or("the pickle is cut off")?;
         self.position += end + 1;
-        std::str::from_utf8(&rest[..end]).map(|line| line.trim_end_matches('\r')).map_err(|_| "a name is no text".into())
+        std::str::from_utf8(&rest[..end])
+            .map(|line| line.trim_end_matches('\r'))
+            .map_err(|_| "a name is no text".into())
     }
 
     fn byte(&mut self) -> Result<u8, String> {

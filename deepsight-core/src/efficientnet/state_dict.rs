@@ -72,11 +72,9 @@ pub(super) fn check_shapes(
         return Err(Error::TensorNames { missing, unexpected });
     }
     match expected.iter().find(|(name, shape)| found[*name] != **shape) {
-        Some((name, shape)) => Err(Error::TensorShape {
-            name: name.clone(),
-            found: found[name].clone(),
-            expected: shape.clone(),
-        }),
+        Some((name, shape)) => {
+            Err(Error::TensorShape { name: name.clone(), found: found[name].clone(), expected: shape.clone() })
+        }
         None => Ok(()),
     }
 }
