@@ -76,7 +76,7 @@ impl ActivationMap {
         let mut out = face.clone();
         for (index, pixel) in out.pixels_mut().enumerate() {
             let value = map.values.get(index).copied().unwrap_or(0.0).clamp(0.0, 1.0);
-            *pixel = blend(*pixel, inferno(value), OPACITY * value.sqrt());
+            *pixel = blend(*pixel, inferno(value), OPACITY * value);
         }
         out
     }

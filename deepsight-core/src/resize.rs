@@ -12,7 +12,8 @@ pub enum ResizeFilter {
     /// OpenCV's `cv2.resize(..., interpolation=cv2.INTER_LINEAR)` on 8-bit images, bit for bit (its own code, without
     /// vendor libraries). It does not smooth when it shrinks.
     OpencvBilinear,
-    /// PIL's `Image.resize(..., Image.Resampling.BILINEAR)` on 8-bit images, bit for bit. It smooths when it shrinks.
+    /// PIL's `Image.resize(..., Image.Resampling.BILINEAR)` on 8-bit images. It smooths when it shrinks. Bit for bit that
+    /// of Pillow up to 12; Pillow 13 shrinks rows before columns where rows shrink far more, and may differ by one level.
     PilBilinear,
 }
 

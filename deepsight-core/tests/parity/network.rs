@@ -35,7 +35,6 @@ fn largest_difference<B: Backend>(architecture: Architecture) -> f32 {
             largest = largest.max((ours - timm).abs() / timm.abs().max(0.1));
         }
     }
-    println!("{architecture} on {}: relative difference {largest:.1e}", B::name(&Default::default()));
     largest
 }
 
