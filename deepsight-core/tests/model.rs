@@ -380,10 +380,25 @@ fn hostile_pickles_are_an_error() {
     let doubled = [&b"]"[..], &b"2a".repeat(1000), b"."].concat();
     let long_text = b"X\xff\xff\xff\xff".to_vec();
     let many = vec![b'N'; 5_000_000];
+    // One long list, then dictionaries made of it over and over.
+    let pairs = b"NN\x86".repeat(100_000);
+    let copies =
+        [&b"]("[..], &pairs, b"e\x85q\x01", &b"ccollections\nOrderedDict\nh\x01R".repeat(20_000), b"."].concat();
+    let duplicates = [&b"N"[..], &b"2".repeat(40_000_000), b"."].concat();
     let no_mark = b"u.".to_vec();
     let far_slot = b"Nr\xff\xff\xff\xff.".to_vec();
-    for pickle in [nested, doubled, long_text, many, no_mark, far_slot, b"cos\nsystem\n(S'true'\ntR.".to_vec(), vec![]]
-    {
+    for pickle in [
+        nested,
+        doubled,
+        copies,
+        duplicates,
+        long_text,
+        many,
+        no_mark,
+        far_slot,
+        b"cos\nsystem\n(S'true'\ntR.".to_vec(),
+        vec![],
+    ] {
         let error = import(&[&magic[..], &pickle].concat()).unwrap_err();
         assert!(matches!(error, Error::NotACheckpoint { .. }), "{error}");
     }

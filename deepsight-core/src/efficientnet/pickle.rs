@@ -34,6 +34,11 @@ pub(super) enum Node {
 
 /// Far above what a state dict of the largest network has, far below what would hurt.
 const MAX_NODES: usize = 1 << 20;
+/// Bounds the stack, which instructions that make no node can grow.
+const MAX_STEPS: usize = 1 << 24;
+/// Whatever one instruction copies (a shape, a storage's key, a class's name) stays as short as real ones are.
+const MAX_DIMENSIONS: usize = 8;
+const MAX_NAME: usize = 512;
 
 /// A pickle as it is read.
 pub(super) struct Pickle<'a> {
@@ -43,13 +48,16 @@ pub(super) struct Pickle<'a> {
     stack: Vec<Id>,
     marks: Vec<usize>,
     memo: Vec<Option<Id>>,
+    /// Pairs that were copied from lists into dictionaries.
+    copied: usize,
 }
 
 impl<'a> Pickle<'a> {
     /// Reads the pickle that `input` begins with: its nodes, the root, and its length in bytes.
     pub(super) fn read(input: &'a [u8]) -> Result<(Vec<Node>, Id, usize), String> {
-        let mut pickle = Self { input, position: 0, nodes: vec![], stack: vec![], marks: vec![], memo: vec![] };
-        loop {
+        let mut pickle =
+            Self { input, position: 0, nodes: vec![], stack: vec![], marks: vec![], memo: vec![], copied: 0 };
+        for _ in 0..MAX_STEPS {
             let code = pickle.byte()?;
             if code == b'.' {
                 let root = pickle.pop()?;
@@ -57,6 +65,7 @@ impl<'a> Pickle<'a> {
             }
             pickle.step(code).map_err(|reason| format!("{reason} at byte {} of the pickle", pickle.position))?;
         }
+        Err(format!("more than {MAX_STEPS} instructions"))
     }
 
     fn step(&mut self, code: u8) -> Result<(), String> {
@@ -143,6 +152,9 @@ impl<'a> Pickle<'a> {
                 let (Node::Text(name), Node::Text(module)) = (&self.nodes[name], &self.nodes[module]) else {
                     return Err("a class without a name".into());
                 };
+                if name.len().max(module.len()) > MAX_NAME {
+                    return Err("a class with an overlong name".into());
+                }
                 self.push(Node::Global(format!("{module}.{name}")))
             }
             b'R' => {
@@ -183,7 +195,7 @@ impl<'a> Pickle<'a> {
     }
 
     /// What a call gives, for the few callables that make up a state dict.
-    fn call(&self, callable: Id, arguments: Id) -> Node {
+    fn call(&mut self, callable: Id, arguments: Id) -> Node {
         let (Node::Global(name), Node::Tuple(arguments)) = (&self.nodes[callable], &self.nodes[arguments]) else {
             return Node::Other;
         };
@@ -195,7 +207,11 @@ impl<'a> Pickle<'a> {
             ("torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state", [tensor, ..]) => {
                 self.nodes[*tensor].clone()
             }
-            ("collections.OrderedDict", [items]) => Node::Dict(self.pairs(*items)),
+            ("collections.OrderedDict", [items]) => {
+                let pairs = self.pairs(*items);
+                self.copied += pairs.len();
+                Node::Dict(pairs)
+            }
             ("collections.OrderedDict", []) => Node::Dict(vec![]),
             _ => Node::Other,
         }
@@ -210,7 +226,7 @@ impl<'a> Pickle<'a> {
 
     fn sizes(&self, id: Id) -> Option<Vec<usize>> {
         let Node::Tuple(items) = &self.nodes[id] else { return None };
-        items.iter().map(|item| self.size(*item)).collect()
+        (items.len() <= MAX_DIMENSIONS).then(|| items.iter().map(|item| self.size(*item)).collect())?
     }
 
     fn size(&self, id: Id) -> Option<usize> {
@@ -234,7 +250,7 @@ impl<'a> Pickle<'a> {
         let Node::Tuple(items) = &self.nodes[id] else { return Node::Other };
         let [_, kind, key, ..] = items.as_slice() else { return Node::Other };
         match (&self.nodes[*kind], &self.nodes[*key]) {
-            (Node::Global(kind), Node::Text(key)) => {
+            (Node::Global(kind), Node::Text(key)) if kind.len() <= MAX_NAME && key.len() <= MAX_NAME => {
                 Node::Storage { key: key.clone(), kind: kind.rsplit('.').next().unwrap_or(kind).into() }
             }
             _ => Node::Other,
@@ -281,7 +297,7 @@ impl<'a> Pickle<'a> {
     }
 
     fn push(&mut self, node: Node) -> Result<(), String> {
-        if self.nodes.len() >= MAX_NODES {
+        if self.nodes.len() + self.copied >= MAX_NODES {
             return Err(format!("more than {MAX_NODES} objects"));
         }
         self.stack.push(self.nodes.len());
