@@ -53,6 +53,13 @@ pub enum Reason {
         /// How many it takes.
         needed: usize,
     },
+    /// The detector itself was not sure that anybody is there. Leaves the verdict uncertain.
+    DoubtfulFaces {
+        /// Highest median confidence of a track.
+        confidence: f32,
+        /// The confidence from which a track counts.
+        limit: f32,
+    },
     /// The faces that decide are too small to show traces of a forgery reliably. Leaves the verdict uncertain.
     FacesTooSmall {
         /// Median of their shorter sides in pixels.
@@ -112,6 +119,13 @@ pub enum Reason {
         /// Faces that it takes to count.
         needed: usize,
     },
+    /// Tracks of which the detector was not sure that they are faces had no say.
+    DoubtfulTracksIgnored {
+        /// How many.
+        tracks: usize,
+        /// Median confidence that it takes to count.
+        limit: f32,
+    },
 }
 
 impl Reason {
@@ -121,12 +135,16 @@ impl Reason {
             Self::NoFaces { .. }
             | Self::TooFewFaces { .. }
             | Self::NoSteadyTrack { .. }
+            | Self::DoubtfulFaces { .. }
             | Self::FacesTooSmall { .. }
             | Self::NearThreshold { .. } => true,
             Self::FrameErrors { failed, frames: all } | Self::FaceErrors { failed, faces: all } => {
                 failed.saturating_mul(2) >= all
             }
-            Self::DecidedByTrack { .. } | Self::DecidedByFaces { .. } | Self::ShortTracksIgnored { .. } => false,
+            Self::DecidedByTrack { .. }
+            | Self::DecidedByFaces { .. }
+            | Self::ShortTracksIgnored { .. }
+            | Self::DoubtfulTracksIgnored { .. } => false,
         }
     }
 }
@@ -142,6 +160,12 @@ impl fmt::Display for Reason {
                 f,
                 "Nobody stays in view long enough: the longest track has {}; it takes {needed}.",
                 count(*longest as u64, "face")
+            ),
+            Self::DoubtfulFaces { confidence, limit } => write!(
+                f,
+                "The detector is not sure that these are faces: {} at best (median), {} is needed.",
+                percent(*confidence),
+                percent(*limit)
             ),
             Self::FacesTooSmall { median, limit } => write!(
                 f,
@@ -181,6 +205,15 @@ impl fmt::Display for Reason {
                 let verb = if *tracks == 1 { "has" } else { "have" };
                 write!(f, "{} {verb} fewer than {needed} faces and did not count.", count(*tracks as u64, "track"))
             }
+            Self::DoubtfulTracksIgnored { tracks, limit } => {
+                let verb = if *tracks == 1 { "is" } else { "are" };
+                write!(
+                    f,
+                    "{} {verb} below {} in detector confidence, perhaps no face, and did not count.",
+                    count(*tracks as u64, "track"),
+                    percent(*limit)
+                )
+            }
         }
     }
 }
@@ -193,11 +226,13 @@ pub(crate) struct Decision {
     pub(crate) reasons: Vec<Reason>,
 }
 
-/// A clip's evidence as the decision needs it; probabilities and sizes are face by face, track by track.
+/// A clip's evidence as the decision needs it; probabilities, sizes and detector confidences are of the scored faces,
+/// track by track.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Findings {
     pub(crate) probabilities: Vec<Vec<f32>>,
     pub(crate) sizes: Vec<Vec<f32>>,
+    pub(crate) confidences: Vec<Vec<f32>>,
     pub(crate) frames: u64,
     pub(crate) failed_frames: u64,
     pub(crate) failed_faces: u64,
@@ -208,17 +243,30 @@ impl Findings {
     pub(crate) fn decide(&self, config: &AnalyzerConfig, threshold: f32) -> Decision {
         let mut reasons = Vec::new();
         let scored: usize = self.probabilities.iter().map(Vec::len).sum();
-        let combined = config.aggregation.combine(&self.probabilities, config.min_track_faces);
+        let doubtful = self.doubtful_tracks(config);
+        // With nobody else to judge by, they are judged, and the verdict is left open.
+        let nobody_else = (0..doubtful.len()).all(|track| doubtful[track] || self.probabilities[track].is_empty());
+        let judged: Vec<Vec<f32>> = self
+            .probabilities
+            .iter()
+            .zip(&doubtful)
+            .map(|(faces, &doubtful)| if doubtful && !nobody_else { Vec::new() } else { faces.clone() })
+            .collect();
+        let combined = config.aggregation.combine(&judged, config.min_track_faces);
         match combined {
             None if self.failed_faces == 0 => reasons.push(Reason::NoFaces { frames: self.frames }),
             None => reasons.push(Reason::TooFewFaces { faces: 0, needed: config.min_faces }),
             Some(combined) => {
                 let fake_probability = combined.fake_probability;
-                let longest = self.probabilities.iter().map(Vec::len).max().unwrap_or(0);
+                let longest = judged.iter().map(Vec::len).max().unwrap_or(0);
                 if scored < config.min_faces {
                     reasons.push(Reason::TooFewFaces { faces: scored, needed: config.min_faces });
                 } else if config.aggregation == Aggregation::WorstTrack && combined.track.is_none() {
                     reasons.push(Reason::NoSteadyTrack { longest, needed: config.min_track_faces });
+                }
+                if doubtful.contains(&true) && nobody_else {
+                    let confidence = self.confidences.iter().map(|c| median(c.clone())).fold(0.0, f32::max);
+                    reasons.push(Reason::DoubtfulFaces { confidence, limit: config.track_confidence });
                 }
                 let deciding = match combined.track {
                     Some(track) => self.sizes[track].clone(),
@@ -245,10 +293,14 @@ impl Findings {
                 });
                 if combined.track.is_some() {
                     let short = |faces: &&Vec<f32>| !faces.is_empty() && faces.len() < config.min_track_faces;
-                    let tracks = self.probabilities.iter().filter(short).count();
+                    let tracks = judged.iter().filter(short).count();
                     if tracks > 0 {
                         reasons.push(Reason::ShortTracksIgnored { tracks, needed: config.min_track_faces });
                     }
+                }
+                let tracks = doubtful.iter().filter(|&&doubtful| doubtful).count();
+                if tracks > 0 && !nobody_else {
+                    reasons.push(Reason::DoubtfulTracksIgnored { tracks, limit: config.track_confidence });
                 }
             }
         }
@@ -271,9 +323,15 @@ impl Findings {
         };
         Decision { verdict, fake_probability, reasons }
     }
+
+    /// For each track, whether it is perhaps no face at all. The other aggregations ask faces, not tracks.
+    fn doubtful_tracks(&self, config: &AnalyzerConfig) -> Vec<bool> {
+        let doubtful = |faces: &Vec<f32>| !faces.is_empty() && median(faces.clone()) < config.track_confidence;
+        self.confidences.iter().map(|faces| config.aggregation == Aggregation::WorstTrack && doubtful(faces)).collect()
+    }
 }
 
-/// Median of face sides; the upper one of an even number, 0 of none.
+/// Median; the upper one of an even number, 0 of none.
 pub(crate) fn median(mut values: Vec<f32>) -> f32 {
     values.sort_by(f32::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)
@@ -315,6 +373,7 @@ mod tests {
         Findings {
             probabilities: tracks.iter().map(|(faces, _)| faces.to_vec()).collect(),
             sizes: tracks.iter().map(|(faces, size)| vec![*size; faces.len()]).collect(),
+            confidences: tracks.iter().map(|(faces, _)| vec![0.999; faces.len()]).collect(),
             frames: 30,
             ..Findings::default()
         }
@@ -364,6 +423,24 @@ mod tests {
         assert_eq!(reason(&findings(&[(&[0.9; 5], 20.0)])), Reason::FacesTooSmall { median: 20.0, limit: 32.0 });
         let flicker: Vec<(&[f32], f32)> = vec![(&[0.9], 80.0); 8];
         assert_eq!(reason(&findings(&flicker)), Reason::NoSteadyTrack { longest: 1, needed: 3 });
+    }
+
+    #[test]
+    fn something_that_is_perhaps_no_face_neither_accuses_nor_clears_anybody() {
+        let mut found = findings(&[(&[0.1; 10], 80.0), (&[0.9; 6], 80.0)]);
+        found.confidences[1] = vec![0.92; 6];
+        let decision = decide(&found);
+        assert_eq!(decision.verdict, Verdict::Real);
+        assert_eq!(decision.reasons[1], Reason::DoubtfulTracksIgnored { tracks: 1, limit: 0.95 });
+
+        found.confidences[0] = vec![0.94; 10];
+        let decision = decide(&found);
+        assert_eq!(decision.verdict, Verdict::Uncertain);
+        assert_eq!(decision.reasons[0], Reason::DoubtfulFaces { confidence: 0.94, limit: 0.95 });
+        assert_eq!(decision.fake_probability, Some(0.9));
+
+        let python = AnalyzerConfig::new().with_aggregation(Aggregation::MeanOfFaces);
+        assert_eq!(found.decide(&python, 0.5).verdict, Verdict::Real, "a mean of faces takes them all");
     }
 
     #[test]

@@ -207,6 +207,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
                     tracks.resize_with(id + 1, Track::default);
                     findings.probabilities.resize_with(id + 1, Vec::new);
                     findings.sizes.resize_with(id + 1, Vec::new);
+                    findings.confidences.resize_with(id + 1, Vec::new);
                 }
                 let track = &mut tracks[id];
                 if track.faces == 0 {
@@ -217,15 +218,18 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
                 if let Some(fake_probability) = face.fake_probability {
                     findings.probabilities[id].push(fake_probability);
                     findings.sizes[id].push(face.face.size());
+                    findings.confidences[id].push(face.face.confidence);
                 }
             }
         }
-        for (track, (scores, sizes)) in tracks.iter_mut().zip(findings.probabilities.iter().zip(&findings.sizes)) {
+        for (id, track) in tracks.iter_mut().enumerate() {
+            let scores = &findings.probabilities[id];
             track.scored = scores.len();
             if !scores.is_empty() {
                 track.fake_probability = Some(crate::aggregate::mean(scores));
                 track.max_fake_probability = Some(scores.iter().copied().fold(0.0, f32::max));
-                track.median_face_size = Some(crate::verdict::median(sizes.clone()));
+                track.median_face_size = Some(crate::verdict::median(findings.sizes[id].clone()));
+                track.median_confidence = Some(crate::verdict::median(findings.confidences[id].clone()));
             }
         }
         (tracks, findings)

@@ -27,6 +27,9 @@ pub struct AnalyzerConfig {
     pub min_faces: usize,
     /// Faces from which a track counts for [`Aggregation::WorstTrack`], at least 1; 3.
     pub min_track_faces: usize,
+    /// Median detector confidence from which a track counts for [`Aggregation::WorstTrack`], `0..=1`; 0.95. Something
+    /// in the background that looks like a face now and then stays below it; people, even in profile, above.
+    pub track_confidence: f32,
     /// Shorter side in pixels below which the median deciding face is too small for a verdict; 32. 0 takes any size.
     pub reliable_face_size: f32,
     /// Frames given to the detector at once, `1..=1024`; 8. Memory grows with it.
@@ -50,6 +53,7 @@ impl Default for AnalyzerConfig {
             face_confidence: 0.9,
             min_faces: 3,
             min_track_faces: 3,
+            track_confidence: 0.95,
             reliable_face_size: 32.0,
             detect_batch: 8,
             classify_batch: 32,
@@ -96,6 +100,11 @@ impl AnalyzerConfig {
         Self { min_track_faces, ..self }
     }
 
+    /// Sets [`track_confidence`](Self::track_confidence).
+    pub fn with_track_confidence(self, track_confidence: f32) -> Self {
+        Self { track_confidence, ..self }
+    }
+
     /// Sets [`reliable_face_size`](Self::reliable_face_size).
     pub fn with_reliable_face_size(self, reliable_face_size: f32) -> Self {
         Self { reliable_face_size, ..self }
@@ -137,6 +146,7 @@ impl AnalyzerConfig {
         Error::check("face_confidence", self.face_confidence, unit(self.face_confidence), UNIT)?;
         Error::check("min_faces", self.min_faces, self.min_faces >= 1, "must be at least 1")?;
         Error::check("min_track_faces", self.min_track_faces, self.min_track_faces >= 1, "must be at least 1")?;
+        Error::check("track_confidence", self.track_confidence, unit(self.track_confidence), UNIT)?;
         let size = self.reliable_face_size;
         Error::check("reliable_face_size", size, size.is_finite() && size >= 0.0, "must be finite pixels, 0 or more")?;
         let (detect, classify) = (self.detect_batch, self.classify_batch);

@@ -71,11 +71,11 @@ pub(super) fn timeline(report: &Report) -> String {
 
 /// The colour class of every track: `p0`, `p1`, ..., or `rest`.
 pub(super) fn colours(report: &Report) -> Vec<String> {
-    let needed = report.settings.analyzer.min_track_faces;
+    let counts = |i: usize| report.tracks[i].counts(&report.settings.analyzer);
     let mut ranked: Vec<usize> = (0..report.tracks.len()).filter(|&i| report.tracks[i].scored > 0).collect();
     // Most suspicious people first, those who flicker up last.
     ranked.sort_by(|&a, &b| {
-        let rank = |i: usize| (report.tracks[i].scored >= needed, report.tracks[i].fake_probability.unwrap_or(0.0));
+        let rank = |i: usize| (counts(i), report.tracks[i].fake_probability.unwrap_or(0.0));
         let (a, b) = (rank(a), rank(b));
         b.0.cmp(&a.0).then(b.1.total_cmp(&a.1))
     });

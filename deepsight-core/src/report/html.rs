@@ -120,7 +120,11 @@ impl Report {
     }
 
     fn row(&self, track: &Track, colour: &str) -> String {
-        let short = if self.counts(track) { "" } else { " (too few faces to count)" };
+        let short = match self.counts(track) {
+            true => "",
+            false if track.scored < self.settings.analyzer.min_track_faces => " (too few faces to count)",
+            false => " (perhaps no face)",
+        };
         format!(
             "<tr><th scope=\"row\"><span class=\"dot {colour}\"></span>{}{short}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             person(track.id),
@@ -199,6 +203,7 @@ impl Report {
         settings.add("Aggregation", analyzer.aggregation).add("Threshold", percent(self.threshold()));
         settings.add("Uncertain within", format!("{} points", analyzer.uncertain_band * 100.0));
         settings.add("Face confidence from", percent(analyzer.face_confidence));
+        settings.add("Person counts from", percent(analyzer.track_confidence));
         settings.add("Faces needed", format!("{}; {} per person", analyzer.min_faces, analyzer.min_track_faces));
         settings.add("Reliable face size", format!("{} pixels", analyzer.reliable_face_size));
         settings.add("Face detector", &self.settings.detector.name);
@@ -269,7 +274,7 @@ impl Report {
     }
 
     fn counts(&self, track: &Track) -> bool {
-        track.scored >= self.settings.analyzer.min_track_faces
+        track.counts(&self.settings.analyzer)
     }
 }
 

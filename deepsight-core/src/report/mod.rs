@@ -84,6 +84,17 @@ pub struct Track {
     pub max_fake_probability: Option<f32>,
     /// Median of the shorter sides of the scored faces, in pixels.
     pub median_face_size: Option<f32>,
+    /// Median of the detector's confidence in the scored faces, `0..=1`.
+    #[serde(default)]
+    pub median_confidence: Option<f32>,
+}
+
+impl Track {
+    /// Whether the track is long and sure enough to decide a clip alone.
+    pub(crate) fn counts(&self, config: &AnalyzerConfig) -> bool {
+        self.scored >= config.min_track_faces
+            && self.median_confidence.is_some_and(|confidence| confidence >= config.track_confidence)
+    }
 }
 
 /// A frame and the faces in it.
