@@ -49,7 +49,7 @@ fn pictures_and_indices_agree_for_awkward_samplings() {
     let clips = Clips::new();
     // ffmpeg picks the pictures and this crate the indices: a sum that they do differently shows here.
     let uneven = "setpts='(N*1001/30000+0.004*mod(N*7,5))/TB'";
-    let path = clips.make("awkward.mkv", &format!("{} -vf {uneven} -vsync passthrough -c:v libx264", ramp_source(40)));
+    let path = clips.make_uneven("awkward.mkv", &format!("{} -vf {uneven} -c:v libx264", ramp_source(40)));
     let video = Video::open(path).unwrap();
     let rates = [0.7, 7.3, 12.5, 23.976, 29.97, 60.0].map(Sampling::fps);
     let counts = [3, 7, 11, 23, 37].map(Sampling::evenly);
@@ -78,7 +78,7 @@ fn times_on_a_variable_frame_rate_are_those_of_ffprobe() {
     for name in ["variable.mp4", "variable.mkv"] {
         let uneven = "setpts='(N*N/40+N/10)/TB'";
         let source = ramp_source(20);
-        let path = clips.make(name, &format!("{source} -vf settb=1/1000,{uneven} -vsync passthrough -c:v libx264"));
+        let path = clips.make_uneven(name, &format!("{source} -vf settb=1/1000,{uneven} -c:v libx264"));
         let video = Video::open(&path).unwrap();
         assert!(video.info().variable_frame_rate, "{name}");
         let times: Vec<f64> = all(&video, Sampling::all()).iter().map(|frame| frame.time).collect();
@@ -190,8 +190,8 @@ fn rotated_video_comes_out_upright_and_its_probed_size_agrees() {
         (180, true, [one, 0, 0, -one], (64, 48), (8, 40)),
         (270, true, [0, one, one, 0], (48, 64), (8, 8)),
     ];
+    let path = clips.make("turned.mp4", &format!("-f lavfi -i {block} -c:v libx264 -pix_fmt yuv420p"));
     for (rotation, mirrored, matrix, size, white) in cases {
-        let path = clips.make("turned.mp4", &format!("-f lavfi -i {block} -c:v libx264 -pix_fmt yuv420p"));
         set_display_matrix(&path, matrix);
         let video = Video::open(&path).unwrap();
         let info = video.info();

@@ -26,12 +26,22 @@ impl Clips {
     }
 
     pub(crate) fn make_with(&self, name: &str, arguments: &[&str]) -> PathBuf {
+        self.ffmpeg(name, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    }
+
+    /// Like [`Clips::make`], with each frame at the time that the filters gave it.
+    pub(crate) fn make_uneven(&self, name: &str, words: &str) -> PathBuf {
+        let of = |option| [words.split_whitespace().collect(), vec![option, "passthrough"]].concat();
+        // The option's name since 5.1, and before.
+        self.ffmpeg(name, &of("-fps_mode")).unwrap_or_else(|_| self.make_with(name, &of("-vsync")))
+    }
+
+    fn ffmpeg(&self, name: &str, arguments: &[&str]) -> Result<PathBuf, String> {
         let path = self.path(name);
         let mut command = Command::new("ffmpeg");
         command.args(["-nostdin", "-v", "error", "-y"]).args(arguments).arg(&path).current_dir(self.0.path());
         let output = command.output().expect("these tests need ffmpeg on the PATH");
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        path
+        if output.status.success() { Ok(path) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
     }
 
     /// `frames` H.264 frames of 64 × 48 at 10 a second, with B-frames, each brighter than the one before.
