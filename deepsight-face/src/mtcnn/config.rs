@@ -80,9 +80,14 @@ impl MtcnnConfig {
         Mtcnn::load(self.clone(), device)
     }
 
-    fn validate(&self) -> Result<(), Error> {
+    /// Whether a detector can be made of these settings.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for the first value out of its range.
+    pub fn validate(&self) -> Result<(), Error> {
         let check = |ok, name, value, allowed| if ok { Ok(()) } else { Err(Error::Setting { name, value, allowed }) };
         let size = self.min_face_size;
+        // Below 4, the image would be enlarged more than threefold for P-Net's 12 pixels.
         check((4.0..=16384.0).contains(&size), "min_face_size", size.into(), "4..=16384")?;
         for (threshold, name) in self.thresholds.iter().zip(["thresholds[0]", "thresholds[1]", "thresholds[2]"]) {
             check((0.0..=1.0).contains(threshold), name, (*threshold).into(), "0..=1")?;
