@@ -30,12 +30,12 @@ pub enum DeviceError {
         /// The name given.
         name: String,
     },
-    /// A library that the device needs is not installed.
+    /// A library or header that the device needs is not installed.
     #[error("device {device} needs {purpose}; looked for {looked_for} and found none")]
-    NoLibrary {
+    NotInstalled {
         /// The device asked for.
         device: String,
-        /// What the library is.
+        /// What it is.
         purpose: &'static str,
         /// The names tried.
         looked_for: String,
@@ -194,6 +194,7 @@ macro_rules! with_backend {
 #[cfg(feature = "cuda")]
 mod cuda {
     use std::ffi::c_int;
+    use std::path::PathBuf;
 
     use libloading::{Library, Symbol};
 
@@ -205,10 +206,11 @@ mod cuda {
     const DRIVER: &[&str] = &["libcuda.so.1", "libcuda.so"];
     #[cfg(windows)]
     const COMPILER: &[&str] = &["nvrtc64_130_0.dll", "nvrtc64_120_0.dll", "nvrtc64_112_0.dll", "nvrtc64.dll"];
+    // Of the names that Burn tries (`cudarc`), those that NVIDIA gives the library.
     #[cfg(not(windows))]
     const COMPILER: &[&str] = &["libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11"];
 
-    /// Driver, GPU and run-time compiler: all that Burn loads when it is first used.
+    /// Driver, GPU, run-time compiler and headers: all that Burn needs when it is first used, and panics without.
     pub(super) fn check(index: usize) -> Result<(), DeviceError> {
         let device = format!("cuda:{index}");
         let driver = load(DRIVER, &device, "the NVIDIA driver")?;
@@ -216,13 +218,34 @@ mod cuda {
         if index >= found {
             return Err(DeviceError::Absent { device, kind: "NVIDIA GPUs", found });
         }
-        load(COMPILER, &device, "CUDA's run-time compiler (NVRTC)").map(drop)
+        load(COMPILER, &device, "CUDA's run-time compiler (NVRTC)")?;
+        headers(device)
+    }
+
+    /// The header that every kernel includes, in the one folder where Burn (CubeCL's `install::cuda_path`) takes it from.
+    fn headers(device: String) -> Result<(), DeviceError> {
+        let usual = || match () {
+            () if cfg!(windows) => Some(PathBuf::from("C:/Program Files/NVIDIA GPU Computing Toolkit/CUDA/")),
+            () => [("/usr/local/cuda", "/usr/local/cuda"), ("/opt/cuda", "/opt/cuda"), ("/usr/bin/nvcc", "/usr")]
+                .into_iter()
+                .find_map(|(sign, folder)| PathBuf::from(sign).exists().then(|| PathBuf::from(folder))),
+        };
+        let folder = std::env::var("CUDA_PATH").ok().map(PathBuf::from).or_else(usual);
+        let header = folder.map(|folder| folder.join("include").join("cuda_runtime.h"));
+        if header.as_ref().is_some_and(|header| header.exists()) {
+            return Ok(());
+        }
+        let looked_for = match header {
+            Some(header) => header.display().to_string(),
+            None => "the variable CUDA_PATH, /usr/local/cuda, /opt/cuda and /usr/bin/nvcc".into(),
+        };
+        Err(DeviceError::NotInstalled { device, purpose: "the headers of the CUDA toolkit", looked_for })
     }
 
     fn load(names: &[&str], device: &str, purpose: &'static str) -> Result<Library, DeviceError> {
         // SAFETY: NVIDIA's libraries run no code of consequence when loaded; Burn loads the same ones.
         let open = |name: &&str| unsafe { Library::new(*name) }.ok();
-        let missing = || DeviceError::NoLibrary { device: device.into(), purpose, looked_for: names.join(", ") };
+        let missing = || DeviceError::NotInstalled { device: device.into(), purpose, looked_for: names.join(", ") };
         names.iter().find_map(open).ok_or_else(missing)
     }
 
