@@ -1,14 +1,16 @@
 //! Turns a timm state dict into a model file, or shows what a model file holds.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
-
-use std::error::Error as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use burn::backend::Flex;
 use clap::Parser;
-use deepsight_core::{Architecture, Classifier, Error, FaceCrop, ModelCard, ModelFile, Precision, ResizeFilter};
+use deepsight_core::{
+    Architecture, Classifier, Error, FaceCrop, ModelCard, ModelFile, Precision, ResizeFilter, with_causes,
+};
+use deepsight_examples::burn::tensor::backend::Backend;
+use deepsight_examples::device::Device;
+use deepsight_examples::output::{complain, print};
+use deepsight_examples::with_backend;
 
 /// Turns a timm state dict (.pth or .safetensors) into a model file, or inspects one.
 #[derive(Parser)]
@@ -30,11 +32,11 @@ struct Arguments {
     #[arg(long, value_name = "PIXELS")]
     input_size: Option<u32>,
     /// Mean of pixels in 0..=1, three numbers; timm's by default
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 3)]
-    mean: Option<Vec<f32>>,
+    #[arg(long, value_name = "R,G,B", value_parser = triple)]
+    mean: Option<[f32; 3]>,
     /// Standard deviation of pixels in 0..=1, three numbers; timm's by default
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 3)]
-    std: Option<Vec<f32>>,
+    #[arg(long, value_name = "R,G,B", value_parser = triple)]
+    std: Option<[f32; 3]>,
     /// How faces are resized: opencv_bilinear or pil_bilinear
     #[arg(long, value_name = "FILTER", value_parser = json_name::<ResizeFilter>, default_value = "opencv_bilinear")]
     resize: ResizeFilter,
@@ -66,37 +68,45 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done = match (&arguments.inspect, &arguments.timm, arguments.model_name, &arguments.output) {
-        (Some(file), ..) => inspect(file),
-        (None, Some(timm), Some(architecture), Some(output)) => convert(&arguments, timm, architecture, output),
-        // The parser lets nothing else through.
-        _ => return ExitCode::from(2),
+    // Weights are only moved, so any backend of this build will do.
+    let device = Device::default();
+    let done = match device.check() {
+        Ok(()) => with_backend!(device, |B, place| run::<B>(&arguments, &place)),
+        Err(error) => Err(with_causes(&error)),
     };
-    match done {
-        Ok(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
+    let (message, code) = match done.map(|text| print(&text)) {
+        Ok(Ok(_)) => return ExitCode::SUCCESS,
+        Ok(Err(error)) => (with_causes(&error), 1),
+        Err(message) => (message, 2),
+    };
+    complain(&format!("error: {message}"));
+    ExitCode::from(code)
+}
+
+fn run<B: Backend>(arguments: &Arguments, device: &B::Device) -> Result<String, String> {
+    match (&arguments.inspect, &arguments.timm, arguments.model_name, &arguments.output) {
+        (Some(file), ..) => inspect::<B>(file, device),
+        (None, Some(timm), Some(architecture), Some(output)) => {
+            convert::<B>(arguments, timm, architecture, output, device).map_err(|error| with_causes(&error))?;
+            inspect::<B>(output, device)
         }
-        Err(error) => {
-            eprint!("error: {error}");
-            let mut cause = error.source();
-            while let Some(inner) = cause {
-                eprint!(": {inner}");
-                cause = inner.source();
-            }
-            eprintln!();
-            ExitCode::from(2)
-        }
+        // The parser lets nothing else through.
+        _ => Err("--inspect, or --timm with --model-name and --output, is needed".into()),
     }
 }
 
-fn convert(a: &Arguments, timm: &PathBuf, architecture: Architecture, output: &PathBuf) -> Result<String, Error> {
+fn convert<B: Backend>(
+    a: &Arguments,
+    timm: &Path,
+    architecture: Architecture,
+    output: &Path,
+    device: &B::Device,
+) -> Result<(), Error> {
     let file_name = output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let mut card = ModelCard::new(a.name.clone().unwrap_or(file_name), architecture);
-    let triple = |values: &Option<Vec<f32>>, usual| values.as_ref().map_or(usual, |v| [v[0], v[1], v[2]]);
     card.input_size = a.input_size.unwrap_or(card.input_size);
-    card.mean = triple(&a.mean, card.mean);
-    card.std = triple(&a.std, card.std);
+    card.mean = a.mean.unwrap_or(card.mean);
+    card.std = a.std.unwrap_or(card.std);
     (card.resize, card.crop) = (a.resize, a.crop);
     (card.threshold, card.temperature) = (a.threshold, a.temperature);
     if a.fake_first {
@@ -104,16 +114,14 @@ fn convert(a: &Arguments, timm: &PathBuf, architecture: Architecture, output: &P
     }
     (card.trained_on, card.terms) = (a.trained_on.clone(), a.terms.clone());
 
-    let device = Default::default();
-    let network = architecture.config().init::<Flex>(&device).load_timm(timm)?;
+    let network = architecture.config().init::<B>(device).load_timm(timm)?;
     let precision = if a.half { Precision::Half } else { Precision::Full };
-    Classifier::new(network, card, &device)?.save(output, precision)?;
-    inspect(output)
+    Classifier::new(network, card, device)?.save(output, precision)
 }
 
-fn inspect(path: &PathBuf) -> Result<String, Error> {
-    let file = ModelFile::read(path)?;
-    let card = serde_json::to_string_pretty(&file.card).unwrap_or_default();
+fn inspect<B: Backend>(path: &Path, device: &B::Device) -> Result<String, String> {
+    let file = ModelFile::read(path).map_err(|error| with_causes(&error))?;
+    let card = serde_json::to_string_pretty(&file.card).map_err(|error| with_causes(&error))?;
     let parameters: usize = file.weights.values().map(|weight| weight.values.len()).sum();
     let precision = if file.precision == Precision::Half { "f16" } else { "f32" };
     let mut lines = vec![
@@ -121,9 +129,10 @@ fn inspect(path: &PathBuf) -> Result<String, Error> {
         format!("tensors     {} of {parameters} numbers, {precision}", file.weights.len()),
         format!("sha256      {}", file.sha256.clone().unwrap_or_default()),
     ];
+    let in_file = |error: Error| format!("{}: {}", path.display(), with_causes(&error));
     // Making a classifier of it checks every name and shape against the architecture.
-    let classifier = Classifier::<Flex>::from_file(file, &Default::default())?;
-    lines.push(match classifier.verify()? {
+    let classifier = Classifier::<B>::from_file(file, device).map_err(in_file)?;
+    lines.push(match classifier.verify().map_err(in_file)? {
         Some(score) => format!("golden      input scores {:.6}, as promised", score.fake_probability),
         None => "golden      no input in the file".into(),
     });
@@ -133,6 +142,12 @@ fn inspect(path: &PathBuf) -> Result<String, Error> {
 /// A value by its name in model files.
 fn json_name<T: serde::de::DeserializeOwned>(name: &str) -> Result<T, String> {
     serde_json::from_value(serde_json::Value::from(name)).map_err(|error| error.to_string())
+}
+
+fn triple(text: &str) -> Result<[f32; 3], String> {
+    let numbers: Result<Vec<f32>, _> = text.split(',').map(|number| number.trim().parse()).collect();
+    let three = numbers.ok().and_then(|numbers| numbers.try_into().ok());
+    three.ok_or_else(|| "three numbers with commas between them are needed".into())
 }
 
 fn crop(text: &str) -> Result<FaceCrop, String> {
