@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use deepsight_core::{Aggregation, AnalyzerConfig, Evidence, Report};
+use deepsight_face::MtcnnConfig;
 use deepsight_video::Sampling;
 
 use crate::device::Device;
@@ -13,8 +14,8 @@ use crate::output::{OutputError, PendingFile, create_folder, unique_stems};
 #[derive(Debug, Parser)]
 #[command(
     name = "analyze",
-    after_help = "Exit code: 0 when every clip has a verdict, 2 for bad input or usage, \
-1 when a result cannot be written, 130 when interrupted."
+    after_help = "Exit code: 0 when every clip has a verdict, 2 for bad input or usage, a path that cannot be written \
+included, 1 when writing a result fails later, 130 when interrupted."
 )]
 pub struct Args {
     /// Video files; the bundled clip without any
@@ -104,8 +105,8 @@ fn unit(text: &str) -> Result<f32, String> {
 
 fn pixels(text: &str) -> Result<f32, String> {
     let value: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
-    // What MTCNN takes: its first network sees 12 pixels, enlarged at most threefold.
-    if (4.0..=16384.0).contains(&value) { Ok(value) } else { Err("must lie between 4 and 16384".into()) }
+    let usable = MtcnnConfig::new().with_min_face_size(value).validate();
+    usable.map(|()| value).map_err(|error| error.to_string())
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -141,6 +142,14 @@ pub enum DestinationError {
         /// The clips given.
         clips: usize,
     },
+    /// A result would replace what it is made from.
+    #[error("{flag} {} is also an input", path.display())]
+    Input {
+        /// The flag that names it.
+        flag: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
     /// A file or folder cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -150,8 +159,18 @@ impl Destinations {
     /// Opens the files and makes the folders that the flags name.
     ///
     /// # Errors
-    /// When one cannot be written, or one page is named for several clips.
+    /// When one cannot be written or is an input, or one page is named for several clips.
     pub fn open(args: &Args, clips: &[PathBuf]) -> Result<Self, DestinationError> {
+        // A slip of the hand must not cost the only copy of a clip.
+        let inputs: Vec<PathBuf> =
+            clips.iter().chain(&args.model).filter_map(|input| std::fs::canonicalize(input).ok()).collect();
+        for (flag, path) in [("--json", &args.json), ("--html", &args.html)] {
+            let path =
+                path.as_ref().filter(|path| std::fs::canonicalize(path).is_ok_and(|path| inputs.contains(&path)));
+            if let Some(path) = path {
+                return Err(DestinationError::Input { flag, path: path.clone() });
+            }
+        }
         let html = match &args.html {
             None => Html::None,
             Some(path) if path.is_dir() || path.to_string_lossy().ends_with(std::path::is_separator) => {
@@ -241,7 +260,7 @@ mod tests {
             (["--frames", "0"], "1.."),
             (["--fps", "0"], "more than 0"),
             (["--fps", "inf"], "more than 0"),
-            (["--min-face-size", "1"], "between 4 and 16384"),
+            (["--min-face-size", "1"], "is not in 4..=16384"),
             (["--aggregation", "max"], "worst-track"),
             (["--device", "tpu"], "no device"),
         ] {
@@ -274,6 +293,23 @@ mod tests {
         assert!(Destinations::open(&args, &two[..1]).is_ok());
         let args = parse(&["--html", folder.path().to_str().unwrap()]).unwrap();
         assert!(matches!(Destinations::open(&args, &two).unwrap().html, Html::Folder(_)));
+    }
+
+    #[test]
+    fn a_result_does_not_replace_a_clip_or_a_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("input");
+        std::fs::write(&input, "precious").unwrap();
+        let link = folder.path().join("sub/../input");
+        std::fs::create_dir(folder.path().join("sub")).unwrap();
+        for flag in ["--json", "--html"] {
+            let args = parse(&[flag, link.to_str().unwrap(), input.to_str().unwrap()]).unwrap();
+            let message = Destinations::open(&args, &args.clips()).unwrap_err().to_string();
+            assert!(message.starts_with(flag) && message.ends_with("is also an input"), "{message}");
+            let args = parse(&[flag, input.to_str().unwrap(), "--model", link.to_str().unwrap()]).unwrap();
+            assert!(Destinations::open(&args, &args.clips()).is_err(), "{flag}");
+        }
+        assert_eq!(std::fs::read_to_string(&input).unwrap(), "precious");
     }
 
     #[test]
