@@ -10,3 +10,8 @@ pub mod table;
 
 /// The crate whose backends [`with_backend!`] picks from.
 pub use burn;
+
+// The README's example of the libraries belongs to no one crate; this one depends on all that it uses.
+#[cfg(all(doctest, feature = "flex"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;
