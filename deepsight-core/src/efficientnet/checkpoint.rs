@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::pickle::{Id, Node, Pickle};
+use super::pickle::{Id, MAX_NAME, Node, Pickle};
 use super::state_dict::Weight;
 use crate::Error;
 
@@ -101,30 +101,38 @@ fn state_dict(nodes: &[Node], root: Id) -> Result<BTreeMap<String, Id>, String> 
     let Node::Dict(top) = &nodes[root] else {
         return Err("it does not hold a dictionary; save `model.state_dict()`, not the model".into());
     };
-    let found = tensors(nodes, top);
+    let found = tensors(nodes, top)?;
     if !found.is_empty() {
         return Ok(found);
     }
-    let keyed = |key: &str| top.iter().rev().find(|(name, _)| nodes[*name] == Node::Text(key.into()));
+    let keyed = |key: &str| top.iter().rev().find(|(name, _)| text(nodes, *name) == Some(key));
     for key in NESTED {
         if let Some((_, value)) = keyed(key)
             && let Node::Dict(dict) = &nodes[*value]
         {
-            let found = tensors(nodes, dict);
+            let found = tensors(nodes, dict)?;
             if !found.is_empty() {
                 return Ok(found);
             }
         }
     }
-    let keys: Vec<_> = top.iter().filter_map(|(name, _)| text(nodes, *name)).take(20).collect();
+    let keys = top.iter().filter_map(|(name, _)| text(nodes, *name)).filter(|key| key.len() <= MAX_NAME);
+    let keys: Vec<_> = keys.take(20).collect();
     Err(format!("no tensors at its top or under one of {}; its keys are {keys:?}", NESTED.join(", ")))
 }
 
-fn tensors(nodes: &[Node], dict: &[(Id, Id)]) -> BTreeMap<String, Id> {
-    let named = |(name, value): &(Id, Id)| {
-        matches!(nodes[*value], Node::Tensor { .. }).then_some((text(nodes, *name)?.to_owned(), *value))
-    };
-    dict.iter().filter_map(named).collect()
+fn tensors(nodes: &[Node], dict: &[(Id, Id)]) -> Result<BTreeMap<String, Id>, String> {
+    let mut found = BTreeMap::new();
+    // One by one: a collected map would first hold a copy of the name for each time that a hostile file repeats it.
+    for (name, value) in dict {
+        if let (Some(name), Node::Tensor { .. }) = (text(nodes, *name), &nodes[*value]) {
+            if name.len() > MAX_NAME {
+                return Err(format!("the name of a tensor has {} bytes; the limit is {MAX_NAME}", name.len()));
+            }
+            found.insert(name.to_owned(), *value);
+        }
+    }
+    Ok(found)
 }
 
 fn text(nodes: &[Node], id: Id) -> Option<&str> {
@@ -236,6 +244,36 @@ fn storage_size(kind: &str) -> Option<usize> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_checkpoint_cut_anywhere_is_an_error_and_an_altered_byte_is_never_a_panic() {
+        let files: [&[u8]; 3] = [
+            include_bytes!("../../tests/checkpoints/zip.pth"),
+            include_bytes!("../../tests/checkpoints/legacy.pth"),
+            include_bytes!("../../tests/checkpoints/nested.pth"),
+        ];
+        for file in files {
+            for length in 0..file.len() {
+                assert!(Checkpoint::read(&file[..length]).is_err(), "{length} of {} bytes", file.len());
+            }
+            for position in 0..file.len() {
+                for flip in [0x01, 0x10, 0x80, 0xff] {
+                    let mut altered = file.to_vec();
+                    altered[position] ^= flip;
+                    let Ok(checkpoint) = Checkpoint::read(&altered) else { continue };
+                    for (name, shape) in checkpoint.shapes() {
+                        // The caller knows the shape that it wants; a wild one is refused before its values are read.
+                        if shape.iter().try_fold(1_usize, |count, side| count.checked_mul(*side)) > Some(1 << 16) {
+                            continue;
+                        }
+                        if let Ok(weight) = checkpoint.weight(&name) {
+                            assert_eq!(weight.values.len(), shape.iter().product::<usize>(), "{name}");
+                        }
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn every_format_and_memory_order_gives_the_same_values() {

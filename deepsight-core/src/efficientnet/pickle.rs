@@ -38,7 +38,7 @@ const MAX_NODES: usize = 1 << 20;
 const MAX_STEPS: usize = 1 << 24;
 /// Whatever one instruction copies (a shape, a storage's key, a class's name) stays as short as real ones are.
 const MAX_DIMENSIONS: usize = 8;
-const MAX_NAME: usize = 512;
+pub(super) const MAX_NAME: usize = 512;
 
 /// A pickle as it is read.
 pub(super) struct Pickle<'a> {
@@ -205,7 +205,11 @@ impl<'a> Pickle<'a> {
                 [storage, offset, shape, strides, ..],
             ) => self.tensor(*storage, *offset, *shape, *strides).unwrap_or(Node::Other),
             ("torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state", [tensor, ..]) => {
-                self.nodes[*tensor].clone()
+                match &self.nodes[*tensor] {
+                    tensor @ Node::Tensor { .. } => tensor.clone(),
+                    // Only tensors are small: a text or a list may be as long as the file, and copied without end.
+                    _ => Node::Other,
+                }
             }
             ("collections.OrderedDict", [items]) => {
                 let pairs = self.pairs(*items);
