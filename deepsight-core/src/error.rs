@@ -88,7 +88,7 @@ pub enum Error {
         reason: String,
     },
     /// A report's JSON cannot be read.
-    #[error("not a report: {reason}")]
+    #[error("not a report: {}", quoted(reason))]
     MalformedReport {
         /// What the parser said, with line and column.
         reason: String,
@@ -113,7 +113,7 @@ pub enum Error {
 
     // Models: their files, their weights, running them.
     /// A model or checkpoint file could not be used.
-    #[error("{path}", path = path.display())]
+    #[error("cannot use {}", path.display())]
     Model {
         /// The file.
         path: PathBuf,
@@ -139,7 +139,7 @@ pub enum Error {
         limit: u64,
     },
     /// The bytes are no safetensors file, or one that is cut off or damaged.
-    #[error("not a safetensors file of {bytes} bytes: {reason}")]
+    #[error("not a safetensors file of {bytes} bytes: {}", quoted(reason))]
     NotSafetensors {
         /// Size of the input.
         bytes: usize,
@@ -151,8 +151,16 @@ pub enum Error {
         "the safetensors file has no `deepsight` metadata: import a timm state dict with the convert example first"
     )]
     NoModelCard,
+    /// The model card is longer than any real one.
+    #[error("the model card has {bytes} bytes; the limit is {limit}")]
+    ModelCardTooLarge {
+        /// Its length.
+        bytes: usize,
+        /// The largest length allowed.
+        limit: usize,
+    },
     /// The model card is not a JSON object.
-    #[error("the model card is not a JSON object: {reason}")]
+    #[error("the model card is not a JSON object: {}", quoted(reason))]
     ModelCardSyntax {
         /// What the parser said.
         reason: String,
@@ -172,7 +180,7 @@ pub enum Error {
         field: &'static str,
     },
     /// A field of the model card has a value that cannot be used.
-    #[error("the model card's field `{field}` is {value}: {expected}")]
+    #[error("the model card's field `{field}` is {}: {}", quoted(value), quoted(expected))]
     ModelCardInvalid {
         /// Name of the field.
         field: &'static str,
@@ -183,8 +191,9 @@ pub enum Error {
     },
     /// No architecture of that name is known.
     #[error(
-        "unknown architecture `{name}`; known are efficientnet_b0, efficientnet_b1, efficientnet_b2, efficientnet_b3, \
-         efficientnet_b4 and efficientnet_lite0"
+        "unknown architecture `{}`; known are efficientnet_b0, efficientnet_b1, efficientnet_b2, efficientnet_b3, \
+         efficientnet_b4 and efficientnet_lite0",
+        quoted(name)
     )]
     UnknownArchitecture {
         /// The name asked for.
@@ -198,8 +207,8 @@ pub enum Error {
         /// Names that the architecture does not have.
         unexpected: Vec<String>,
     },
-    /// A tensor has another shape than the architecture's.
-    #[error("tensor `{name}` has shape {found:?}; the architecture needs {expected:?}")]
+    /// A tensor has another shape than the architecture's, or another number of values than its shape says.
+    #[error("tensor `{}` has shape {found:?}; {expected:?} is needed", quoted(name))]
     TensorShape {
         /// The tensor's name.
         name: String,
@@ -209,7 +218,7 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// A tensor has an element type that is not supported here.
-    #[error("tensor `{name}` has type {found}; {expected} is needed")]
+    #[error("tensor `{}` has type {}; {expected} is needed", quoted(name), quoted(found))]
     TensorType {
         /// The tensor's name.
         name: String,
@@ -219,7 +228,7 @@ pub enum Error {
         expected: &'static str,
     },
     /// A weight is not a finite number (or not one that half precision can hold).
-    #[error("tensor `{name}` has the value {value} at index {index}, which is not a usable weight")]
+    #[error("tensor `{}` has the value {value} at index {index}, which is not a usable weight", quoted(name))]
     TensorNotFinite {
         /// The tensor's name.
         name: String,
@@ -229,7 +238,7 @@ pub enum Error {
         value: f32,
     },
     /// A file is no PyTorch checkpoint that can be read.
-    #[error("not a readable PyTorch checkpoint: {reason}")]
+    #[error("not a readable PyTorch checkpoint: {}", quoted(reason))]
     NotACheckpoint {
         /// What is wrong with it.
         reason: String,
@@ -306,8 +315,41 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// Both lists on one line, an empty one left out.
 fn name_lists(missing: &[String], unexpected: &[String]) -> impl fmt::Display {
+    /// More than any network known here has; the error's fields have them all.
+    const MAX_NAMES: usize = 1000;
     let part = |title: &str, names: &[String]| {
-        (!names.is_empty()).then(|| format!("{} {title}: {}", names.len(), names.join(", ")))
+        let listed: Vec<_> = names.iter().take(MAX_NAMES).map(|name| quoted(name)).collect();
+        let more = if names.len() > MAX_NAMES { ", ..." } else { "" };
+        (!names.is_empty()).then(|| format!("{} {title}: {}{more}", names.len(), listed.join(", ")))
     };
     [part("missing", missing), part("unexpected", unexpected)].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// Text out of a file as a message may quote it: on one line, without control characters, which can command a
+/// terminal, and not much longer than a line.
+fn quoted(text: &str) -> String {
+    const MAX_LETTERS: usize = 1000;
+    let mut quoted = String::new();
+    for (position, letter) in text.chars().enumerate() {
+        if position == MAX_LETTERS {
+            quoted.push_str("...");
+            break;
+        }
+        if letter.is_control() { quoted.extend(letter.escape_default()) } else { quoted.push(letter) }
+    }
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_a_file_cannot_command_the_terminal_or_flood_it() {
+        let name = format!("\u{1b}[2J\n{}", "a".repeat(5000));
+        let error = Error::TensorNames { missing: vec![name; 2000], unexpected: vec![] }.to_string();
+        assert!(error.starts_with("the tensors are not those of the architecture: 2000 missing: \\u{1b}[2J\\naaa"));
+        assert!(error.ends_with("aaa..., ...") && error.len() < 1100 * 1000, "{}", error.len());
+        assert!(!error.contains(char::is_control));
+    }
 }

@@ -104,6 +104,8 @@ impl ModelCard {
         let labels: Vec<_> = self.labels.iter().map(String::as_str).collect();
         let golden_is_usable =
             self.golden.is_none_or(|g| probability(g.fake_probability) && g.tolerance > 0.0 && g.tolerance.is_finite());
+        // A name is printed wherever a model is, so it must not command a terminal.
+        require(!self.name.contains(char::is_control), "name", &self.name, "text on one line is needed")?;
         require(
             (32..=1024).contains(&self.input_size),
             "input_size",
@@ -136,10 +138,21 @@ impl ModelCard {
             &self.temperature,
             "a number above 0 is needed",
         )?;
+        require(
+            self.metrics.values().all(|metric| metric.is_finite()),
+            "metrics",
+            &self.metrics,
+            "finite numbers are needed",
+        )?;
         require(golden_is_usable, "golden", &self.golden, "a probability in 0..=1 and a tolerance above 0 are needed")
     }
 
     pub(crate) fn from_json(text: &str) -> Result<Self, Error> {
+        // Parsed JSON takes many times its length in memory.
+        const MAX_BYTES: usize = 1 << 20;
+        if text.len() > MAX_BYTES {
+            return Err(Error::ModelCardTooLarge { bytes: text.len(), limit: MAX_BYTES });
+        }
         let syntax = |reason: String| Error::ModelCardSyntax { reason };
         let Value::Object(card) = serde_json::from_str(text).map_err(|error| syntax(error.to_string()))? else {
             return Err(syntax("it is another JSON value".into()));

@@ -158,11 +158,13 @@ impl ModelFile {
     /// The content of a model file, in the model's `precision`.
     ///
     /// # Errors
-    /// As for [`new`](Self::new); [`Error::TensorNotFinite`] too for a weight that half precision cannot hold.
+    /// As for [`new`](Self::new); [`Error::TensorShape`] too for a weight whose values are not as many as its shape says,
+    /// and [`Error::TensorNotFinite`] for one that half precision cannot hold.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         self.validate()?;
         let mut tensors = Vec::new();
         for (name, weight) in &self.weights {
+            weight.check_length(name)?;
             let (dtype, bytes) = match self.precision {
                 Precision::Full => (Dtype::F32, weight.values.iter().flat_map(|value| value.to_le_bytes()).collect()),
                 Precision::Half => (Dtype::F16, half_bytes(name, &weight.values)?),

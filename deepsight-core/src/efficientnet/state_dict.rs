@@ -19,6 +19,17 @@ pub struct Weight {
     pub values: Vec<f32>,
 }
 
+impl Weight {
+    /// Checks that there are as many values as the shape says.
+    pub(crate) fn check_length(&self, name: &str) -> Result<(), Error> {
+        let elements = self.shape.iter().try_fold(1_usize, |count, length| count.checked_mul(*length));
+        if elements == Some(self.values.len()) {
+            return Ok(());
+        }
+        Err(Error::TensorShape { name: name.into(), found: vec![self.values.len()], expected: self.shape.clone() })
+    }
+}
+
 impl<B: Backend> EfficientNet<B> {
     /// The shape of every tensor this network needs, by name.
     pub fn state_shapes(&self) -> BTreeMap<String, Vec<usize>> {
@@ -49,11 +60,7 @@ impl<B: Backend> EfficientNet<B> {
 fn check(expected: &BTreeMap<String, Vec<usize>>, weights: &StateDict) -> Result<(), Error> {
     check_shapes(expected, &weights.iter().map(|(name, weight)| (name.clone(), weight.shape.clone())).collect())?;
     for (name, weight) in weights {
-        let elements = weight.shape.iter().product::<usize>();
-        if weight.values.len() != elements {
-            let (found, expected) = (vec![weight.values.len()], vec![elements]);
-            return Err(Error::TensorShape { name: name.clone(), found, expected });
-        }
+        weight.check_length(name)?;
         if let Some(index) = weight.values.iter().position(|value| !value.is_finite()) {
             return Err(Error::TensorNotFinite { name: name.clone(), index, value: weight.values[index] });
         }
