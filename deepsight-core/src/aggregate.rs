@@ -15,7 +15,8 @@ pub enum Aggregation {
     /// The mean of the most suspicious person: a clip is as fake as its most fake track.
     ///
     /// Only tracks with enough faces count, so that a face that flickers up once cannot decide alone. Where no track
-    /// has enough, it is the mean of all faces.
+    /// has enough, it is the mean of all faces. In an analysis a track whose faces are too small to judge does not count
+    /// where a larger one is clearly fake ([`AnalyzerConfig::reliable_face_size`](crate::AnalyzerConfig)).
     #[default]
     WorstTrack,
     /// The mean of all faces, whoever they belong to.

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Aggregation, AnalyzerConfig};
+use crate::{Aggregation, AnalyzerConfig, Combined};
 
 /// The answer for a clip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -112,6 +112,13 @@ pub enum Reason {
         /// The decision threshold.
         threshold: f32,
     },
+    /// Tracks whose faces are too small to judge had no say, because somebody else is fake beyond doubt.
+    SmallTracksIgnored {
+        /// How many.
+        tracks: usize,
+        /// The side in pixels from which faces count as reliable.
+        limit: f32,
+    },
     /// Tracks with too few faces had no say.
     ShortTracksIgnored {
         /// How many.
@@ -143,6 +150,7 @@ impl Reason {
             }
             Self::DecidedByTrack { .. }
             | Self::DecidedByFaces { .. }
+            | Self::SmallTracksIgnored { .. }
             | Self::ShortTracksIgnored { .. }
             | Self::DoubtfulTracksIgnored { .. } => false,
         }
@@ -187,7 +195,7 @@ impl fmt::Display for Reason {
             Self::DecidedByTrack { track, faces, fake_probability, threshold } => write!(
                 f,
                 "Person {} is the most suspicious: {} over {}, {} the threshold of {}.",
-                track + 1,
+                track.saturating_add(1),
                 percent(*fake_probability),
                 count(*faces as u64, "face"),
                 side(*fake_probability, *threshold),
@@ -201,16 +209,17 @@ impl fmt::Display for Reason {
                 side(*fake_probability, *threshold),
                 percent(*threshold)
             ),
+            Self::SmallTracksIgnored { tracks, limit } => {
+                write!(f, "{} faces smaller than {limit:.0} pixels and did not count.", tracks_have(*tracks))
+            }
             Self::ShortTracksIgnored { tracks, needed } => {
-                let verb = if *tracks == 1 { "has" } else { "have" };
-                write!(f, "{} {verb} fewer than {needed} faces and did not count.", count(*tracks as u64, "track"))
+                write!(f, "{} fewer than {needed} faces and did not count.", tracks_have(*tracks))
             }
             Self::DoubtfulTracksIgnored { tracks, limit } => {
-                let verb = if *tracks == 1 { "is" } else { "are" };
                 write!(
                     f,
-                    "{} {verb} below {} in detector confidence, perhaps no face, and did not count.",
-                    count(*tracks as u64, "track"),
+                    "{} a detector confidence below {}, may show no face, and did not count.",
+                    tracks_have(*tracks),
                     percent(*limit)
                 )
             }
@@ -252,7 +261,7 @@ impl Findings {
             .zip(&doubtful)
             .map(|(faces, &doubtful)| if doubtful && !nobody_else { Vec::new() } else { faces.clone() })
             .collect();
-        let combined = config.aggregation.combine(&judged, config.min_track_faces);
+        let (combined, small) = self.combine(&judged, config, threshold);
         match combined {
             None if self.failed_faces == 0 => reasons.push(Reason::NoFaces { frames: self.frames }),
             None => reasons.push(Reason::TooFewFaces { faces: 0, needed: config.min_faces }),
@@ -291,6 +300,9 @@ impl Findings {
                         Reason::DecidedByFaces { faces: combined.faces, aggregation, fake_probability, threshold }
                     }
                 });
+                if small > 0 {
+                    reasons.push(Reason::SmallTracksIgnored { tracks: small, limit: config.reliable_face_size });
+                }
                 if combined.track.is_some() {
                     let short = |faces: &&Vec<f32>| !faces.is_empty() && faces.len() < config.min_track_faces;
                     let tracks = judged.iter().filter(short).count();
@@ -329,6 +341,28 @@ impl Findings {
         let doubtful = |faces: &Vec<f32>| !faces.is_empty() && median(faces.clone()) < config.track_confidence;
         self.confidences.iter().map(|faces| config.aggregation == Aggregation::WorstTrack && doubtful(faces)).collect()
     }
+
+    /// The clip's probability, and how many tracks were left out of it for their size.
+    ///
+    /// A face in the background that is too small to judge leaves the verdict open when it is the most suspicious one;
+    /// but it must not hide that somebody large enough is clearly fake.
+    fn combine(&self, judged: &[Vec<f32>], config: &AnalyzerConfig, threshold: f32) -> (Option<Combined>, usize) {
+        let combine = |tracks: &[Vec<f32>]| config.aggregation.combine(tracks, config.min_track_faces);
+        let worst = combine(judged);
+        let small: Vec<bool> =
+            self.sizes.iter().map(|sizes| median(sizes.clone()) < config.reliable_face_size).collect();
+        if worst.and_then(|worst| worst.track).is_some_and(|track| small[track]) {
+            let keep = |(faces, small): (&Vec<f32>, &bool)| if *small { Vec::new() } else { faces.clone() };
+            let large: Vec<Vec<f32>> = judged.iter().zip(&small).map(keep).collect();
+            let worst_large = combine(&large)
+                .filter(|worst| worst.track.is_some() && worst.fake_probability >= threshold + config.uncertain_band);
+            if worst_large.is_some() {
+                let left_out = |(faces, small): &(&Vec<f32>, &bool)| **small && faces.len() >= config.min_track_faces;
+                return (worst_large, judged.iter().zip(&small).filter(left_out).count());
+            }
+        }
+        (worst, 0)
+    }
 }
 
 /// Median; the upper one of an even number, 0 of none.
@@ -343,6 +377,10 @@ fn count(number: u64, noun: &str) -> String {
         1 => format!("1 {noun}"),
         _ => format!("{number} {noun}s"),
     }
+}
+
+fn tracks_have(tracks: usize) -> String {
+    format!("{} {}", count(tracks as u64, "track"), if tracks == 1 { "has" } else { "have" })
 }
 
 fn capitalised(text: &str) -> String {
@@ -441,6 +479,21 @@ mod tests {
 
         let python = AnalyzerConfig::new().with_aggregation(Aggregation::MeanOfFaces);
         assert_eq!(found.decide(&python, 0.5).verdict, Verdict::Real, "a mean of faces takes them all");
+    }
+
+    #[test]
+    fn a_small_face_in_the_background_does_not_hide_a_clear_forgery_but_keeps_a_clip_from_being_called_real() {
+        let crowd: [(&[f32], f32); 2] = [(&[0.9; 10], 200.0), (&[0.97; 10], 20.0)];
+        let decision = decide(&findings(&crowd));
+        assert_eq!((decision.verdict, decision.fake_probability), (Verdict::Fake, Some(0.9)));
+        assert!(matches!(decision.reasons[0], Reason::DecidedByTrack { track: 0, .. }), "{:?}", decision.reasons);
+        assert_eq!(decision.reasons[1].to_string(), "1 track has faces smaller than 32 pixels and did not count.");
+        for large in [0.1, 0.52] {
+            let crowd: [(&[f32], f32); 2] = [(&[large; 10], 200.0), (&[0.97; 10], 20.0)];
+            let decision = decide(&findings(&crowd));
+            assert_eq!(decision.verdict, Verdict::Uncertain);
+            assert_eq!(decision.reasons[0], Reason::FacesTooSmall { median: 20.0, limit: 32.0 });
+        }
     }
 
     #[test]
