@@ -111,8 +111,16 @@ impl Report {
         });
         let cards: String =
             ranked.into_iter().map(|(track, colour)| self.card(track, colour, decider == Some(track.id))).collect();
+        // The strongest place of a harmless face is bright too: unsaid, the maps would accuse everybody.
+        let explanation = if self.evidence.iter().any(|evidence| evidence.activation.is_some()) {
+            "<p class=\"note how\">The faces of each person with the highest fake probability. Beside each, coloured, what in it \
+             speaks for a forgery: most where it is yellow. Every picture has a scale of its own, so a face with a low \
+             probability has bright places too.</p>"
+        } else {
+            ""
+        };
         format!(
-            "<section><h2>People</h2><div class=\"cards\">{cards}</div><div class=\"scroll\"><table><caption>Everyone in view, with \
+            "<section><h2>People</h2>{explanation}<div class=\"cards\">{cards}</div><div class=\"scroll\"><table><caption>Everyone in view, with \
              the mean and the highest fake probability of their faces</caption><thead><tr><th scope=\"col\">Person</th>\
              <th scope=\"col\">Mean</th><th scope=\"col\">Highest</th><th scope=\"col\">Faces</th><th scope=\"col\">From</th>\
              <th scope=\"col\">To</th><th scope=\"col\">Size</th></tr></thead><tbody>{rows}</tbody></table></div></section>"
@@ -318,7 +326,7 @@ fn plain(value: &serde_json::Value) -> String {
 
 /// How a page calls a track; people count from 1.
 pub(super) fn person(track: usize) -> String {
-    format!("Person {}", track + 1)
+    format!("Person {}", track.saturating_add(1))
 }
 
 /// A time as `m:ss`, with tenths where asked for.
