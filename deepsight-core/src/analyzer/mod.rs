@@ -108,7 +108,8 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     ///
     /// # Errors
     /// [`Error::Unreadable`] when the input fails before its first frame, [`Error::NoFrames`] when it has none,
-    /// [`Error::NothingAnalyzed`] when detection failed for all frames or scoring for all faces.
+    /// [`Error::NothingAnalyzed`] when detection failed for all frames or scoring for all faces, [`Error::Setting`] when
+    /// the classifier's own threshold is outside `0..=1`.
     pub fn analyze<I, E>(&self, frames: I) -> Result<Report, Error>
     where
         I: IntoIterator<Item = Result<Frame, E>> + Send,
@@ -128,8 +129,9 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     {
         let started = Instant::now();
         let model = self.classifier.info();
+        let in_range = (0.0..=1.0).contains(&model.threshold);
+        Error::check("the model's threshold", model.threshold, in_range, "must lie in 0..=1")?;
         let threshold = self.config.threshold.unwrap_or(model.threshold);
-        Error::check("the model's threshold", threshold, (0.0..=1.0).contains(&threshold), "must lie in 0..=1")?;
         let tracker = self.config.tracker.init()?;
         let crop = self.classifier.crop();
         let cancel = job.cancel.clone();
