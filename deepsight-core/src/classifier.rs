@@ -42,7 +42,7 @@ enum Threads {
 }
 
 impl<B: Backend> Classifier<B> {
-    /// Largest number of faces that go through the network together, unless told otherwise.
+    /// Largest number of faces that go through the network together on a GPU, unless told otherwise.
     pub const BATCH_SIZE: usize = 32;
 
     /// The model that comes with this crate.
@@ -105,7 +105,10 @@ impl<B: Backend> Classifier<B> {
         })
     }
 
-    /// The same classifier with at most this many faces (at least one) in the network together.
+    /// The same classifier with at most this many faces (at least one) in the network together. GPU memory grows with it.
+    ///
+    /// It changes nothing on `flex` and `ndarray`: there every face goes through the network alone, several at once on
+    /// the threads of the CPU, which is faster than a batch.
     pub fn with_batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = batch_size.max(1);
         self
