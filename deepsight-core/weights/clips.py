@@ -50,7 +50,7 @@ def main():
             "clip": clip.name,
             "faces": len(p),
             "fake_probability": round(float(p.mean()), 4) if len(p) else None,
-            "verdict": None if not len(p) else "FAKE" if p.mean() > contract["threshold"] else "REAL",
+            "verdict": None if not len(p) else "FAKE" if p.mean() >= contract["threshold"] else "REAL",
             "tight_difference": {"mean": round(float(moved.mean()), 4), "mean_abs": round(float(np.abs(moved).mean()), 4)} if len(moved) else None,
         }), flush=True)
 
