@@ -1,5 +1,4 @@
-//! Turns faces into a verdict.
-
+#![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
 mod aggregate;
