@@ -100,6 +100,24 @@ fn the_page_of_a_long_clip_stays_small() {
 }
 
 #[test]
+fn a_report_read_from_strange_json_still_makes_a_page() {
+    let json = report(5, true).to_json().unwrap();
+    for (from, to) in [
+        ("\"track\":0", "\"track\":18446744073709551615"),
+        ("\"id\":0", "\"id\":18446744073709551615"),
+        ("\"time\":0.0,", "\"time\":-1e308,"),
+        ("\"time\":0.0,", "\"time\":1e308,"),
+        ("\"min_track_faces\":3", "\"min_track_faces\":0"),
+        ("\"fake_probability\":0.5}", "\"fake_probability\":-3e38}"),
+        ("\"threshold\":0.5,", "\"threshold\":3e38,"),
+    ] {
+        assert!(json.contains(from), "{from} in {json}");
+        let page = Report::from_json(&json.replace(from, to)).unwrap().to_html();
+        assert!(page.ends_with("</html>\n"), "{to}");
+    }
+}
+
+#[test]
 fn a_page_is_written_to_its_file_or_the_file_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report.html");
