@@ -203,8 +203,9 @@ impl fmt::Display for Reason {
             ),
             Self::DecidedByFaces { faces, aggregation, fake_probability, threshold } => write!(
                 f,
-                "{} together ({aggregation}) give {}, {} the threshold of {}.",
-                capitalised(&count(*faces as u64, "face")),
+                "{} ({aggregation}) {} {}, {} the threshold of {}.",
+                if *faces == 1 { "1 face".into() } else { format!("{faces} faces together") },
+                if *faces == 1 { "gives" } else { "give" },
                 percent(*fake_probability),
                 side(*fake_probability, *threshold),
                 percent(*threshold)
@@ -383,11 +384,6 @@ fn tracks_have(tracks: usize) -> String {
     format!("{} {}", count(tracks as u64, "track"), if tracks == 1 { "has" } else { "have" })
 }
 
-fn capitalised(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
-}
-
 /// A probability as a person reads it: `97.3 %`.
 pub(crate) fn percent(probability: f32) -> String {
     format!("{} %", number(probability * 100.0))
@@ -494,6 +490,19 @@ mod tests {
             assert_eq!(decision.verdict, Verdict::Uncertain);
             assert_eq!(decision.reasons[0], Reason::FacesTooSmall { median: 20.0, limit: 32.0 });
         }
+    }
+
+    #[test]
+    fn one_face_and_several_are_spoken_of_as_such() {
+        let sentence = |tracks: &[(&[f32], f32)]| decide(&findings(tracks)).reasons[1].to_string();
+        assert_eq!(
+            sentence(&[(&[0.9], 80.0)]),
+            "1 face (mean-of-faces) gives 90 %, at or above the threshold of 50 %."
+        );
+        assert_eq!(
+            sentence(&[(&[0.1], 80.0), (&[0.1], 80.0)]),
+            "2 faces together (mean-of-faces) give 10 %, below the threshold of 50 %."
+        );
     }
 
     #[test]
