@@ -345,10 +345,15 @@ fn an_activation_map_covers_the_face_and_reaches_one_or_is_zero() {
 }
 
 #[test]
-fn the_bundled_model_loads_and_keeps_its_promise() {
-    let classifier = Classifier::<Flex>::pretrained(&Default::default()).unwrap();
-    assert!(classifier.verify().unwrap().is_some(), "it carries a golden input");
-    assert!(!classifier.info().terms.is_empty());
+fn the_bundled_model_loads_and_keeps_its_promise_on_every_cpu_backend() {
+    fn keeps_its_promise<B: Backend>() {
+        let classifier = Classifier::<B>::pretrained(&Default::default()).unwrap();
+        assert!(classifier.verify().unwrap().is_some(), "it carries a golden input");
+        assert!(!classifier.info().terms.is_empty());
+    }
+    keeps_its_promise::<Flex>();
+    #[cfg(feature = "ndarray")]
+    keeps_its_promise::<burn::backend::NdArray>();
 }
 
 // Checkpoints as PyTorch saves them; `checkpoints/export.py` makes the files.
