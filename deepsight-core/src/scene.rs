@@ -136,6 +136,7 @@ mod tests {
         assert!(plain(10).likeness(&plain(12)).correlation > 0.9);
         assert!(plain(10).likeness(&plain(200)).correlation < 0.3);
         assert!(Scene::of(&RgbImage::new(0, 0)).likeness(&plain(200)).correlation.is_finite());
+        assert!(Scene::of(&RgbImage::new(0, 5)).likeness(&plain(200)).correlation.is_finite());
         assert!(Scene::of(&RgbImage::new(1, 1)).likeness(&plain(0)).correlation.is_finite());
     }
 }
