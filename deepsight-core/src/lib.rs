@@ -6,6 +6,7 @@ mod analyzer;
 #[cfg(feature = "model")]
 mod classifier;
 mod crop;
+mod decide;
 #[cfg(feature = "model")]
 mod efficientnet;
 mod error;

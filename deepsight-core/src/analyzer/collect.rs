@@ -7,7 +7,7 @@ use super::evidence::{EvidenceBook, Exhibit};
 use super::failure::guarded;
 use super::stages::Detected;
 use super::{AnalyzerConfig, CancelToken, FrameError, Job, Progress, Stage};
-use crate::verdict::Findings;
+use crate::decide::Findings;
 use crate::{ErrorLog, Evidence, FaceClassifier, ReportFace, ReportFrame, Track, with_causes};
 
 /// The last stage: scores faces in batches across frames and keeps what the report needs.
@@ -228,8 +228,8 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
             if !scores.is_empty() {
                 track.fake_probability = Some(crate::aggregate::mean(scores));
                 track.max_fake_probability = Some(scores.iter().copied().fold(0.0, f32::max));
-                track.median_face_size = Some(crate::verdict::median(findings.sizes[id].clone()));
-                track.median_confidence = Some(crate::verdict::median(findings.confidences[id].clone()));
+                track.median_face_size = Some(crate::decide::median(findings.sizes[id].clone()));
+                track.median_confidence = Some(crate::decide::median(findings.confidences[id].clone()));
             }
         }
         (tracks, findings)

@@ -6,7 +6,7 @@ mod pictures;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::verdict::Decision;
+use crate::decide::Decision;
 use crate::{ActivationMap, AnalyzerConfig, DetectorInfo, Face, FrameError, Input, ModelInfo, Reason, Verdict};
 
 /// The schema that [`Report::schema`] has in this version.
