@@ -4,6 +4,7 @@
 //! comparison is strict, where a side counts one more pixel) is what it takes to find the same faces.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use image::RgbImage;
@@ -89,14 +90,20 @@ impl<B: Backend> Mtcnn<B> {
                 }
             }
         }
-        let proposals: Vec<Vec<Proposal>> = tasks
-            .into_par_iter()
-            .map(|(batch, number, level, tile)| self.propose_in_tile(images, &batch, number, &level, tile))
-            .collect::<Result<_, _>>()?;
+        // By image and level; thinned out on the way, because an image can be made to propose everywhere.
+        let proposed: Mutex<BTreeMap<(usize, usize), Vec<Proposal>>> = Mutex::default();
+        tasks.into_par_iter().try_for_each(|(batch, number, level, tile)| {
+            let proposals = self.propose_in_tile(images, &batch, number, &level, tile)?;
+            let mut proposed = proposed.lock().unwrap_or_else(PoisonError::into_inner);
+            for proposal in proposals {
+                add(proposed.entry((proposal.image, number)).or_default(), proposal);
+            }
+            Ok(())
+        })?;
 
         let mut per_image: Vec<Vec<Proposal>> = images.iter().map(|_| Vec::new()).collect();
-        for proposal in proposals.into_iter().flatten() {
-            per_image[proposal.image].push(proposal);
+        for ((image, _), proposals) in proposed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            per_image[image].extend(proposals);
         }
         Ok(per_image.into_par_iter().flat_map_iter(thin_out).collect())
     }
@@ -257,6 +264,23 @@ fn window(column: usize, row: usize, scale: f64) -> [f32; 4] {
     [edge(column, 1), edge(row, 1), edge(column, 12), edge(row, 12)]
 }
 
+/// Takes in a proposal of one level of one image. Memory stays bounded, and what is kept does not depend on the order in
+/// which proposals come.
+fn add(proposals: &mut Vec<Proposal>, proposal: Proposal) {
+    proposals.push(proposal);
+    if proposals.len() == 2 * MAX_PROPOSALS {
+        keep_best(proposals);
+    }
+}
+
+/// Drops what is over the maximum; of equal scores the reference's first ones stay.
+fn keep_best(proposals: &mut Vec<Proposal>) {
+    if proposals.len() > MAX_PROPOSALS {
+        proposals.sort_by(|a, b| b.score.total_cmp(&a.score).then((a.level, a.cell).cmp(&(b.level, b.cell))));
+        proposals.truncate(MAX_PROPOSALS);
+    }
+}
+
 /// One image's proposals without near duplicates, first within a level, then across; corrected and made square.
 fn thin_out(mut proposals: Vec<Proposal>) -> impl Iterator<Item = Candidate> {
     // The reference's order, which decides between equal scores.
@@ -278,10 +302,7 @@ fn thin_out(mut proposals: Vec<Proposal>) -> impl Iterator<Item = Candidate> {
 
 /// Those that no better one overlaps, best first.
 fn best(mut proposals: Vec<Proposal>, threshold: f32) -> Vec<Proposal> {
-    if proposals.len() > MAX_PROPOSALS {
-        proposals.sort_by(|a, b| b.score.total_cmp(&a.score));
-        proposals.truncate(MAX_PROPOSALS);
-    }
+    keep_best(&mut proposals);
     let boxes: Vec<_> = proposals.iter().map(|proposal| (proposal.bounds, proposal.score)).collect();
     pick(proposals, non_maximum_suppression(&boxes, threshold, Overlap::Union))
 }
@@ -324,4 +345,38 @@ fn final_landmarks(answer: &Answer<14>) -> [[f32; 2]; 5] {
         let (x, y) = (answer.values[4 + point], answer.values[9 + point]);
         [width * x + x1 - 1.0, height * y + y1 - 1.0]
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_proposals_the_best_are_kept_in_whatever_order_they_come() {
+        let total = 5 * MAX_PROPOSALS;
+        let proposal = |number: usize| Proposal {
+            image: 0,
+            level: 0,
+            cell: (number / 1000, number % 1000),
+            bounds: [0.0; 4],
+            // Seven different scores, so that the maximum falls among equals.
+            score: (number % 7) as f32 / 8.0,
+            regression: [0.0; 4],
+        };
+        let kept = |numbers: &mut dyn Iterator<Item = usize>| {
+            let mut proposals = Vec::new();
+            for number in numbers {
+                add(&mut proposals, proposal(number));
+                assert!(proposals.len() < 2 * MAX_PROPOSALS);
+            }
+            keep_best(&mut proposals);
+            proposals.into_iter().map(|proposal| proposal.cell).collect::<Vec<_>>()
+        };
+        let mut expected: Vec<usize> = (0..total).collect();
+        expected.sort_by_key(|number| (6 - number % 7, *number));
+        let expected: Vec<_> = expected[..MAX_PROPOSALS].iter().map(|number| (number / 1000, number % 1000)).collect();
+        assert!(kept(&mut (0..total)) == expected);
+        assert!(kept(&mut (0..total).rev()) == expected);
+        assert!(kept(&mut (0..total).map(|number| number * 77_777 % total)) == expected);
+    }
 }
