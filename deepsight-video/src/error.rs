@@ -1,4 +1,9 @@
-use std::{io, path::PathBuf, process::ExitStatus, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::Duration,
+};
 
 use crate::Limit;
 
@@ -7,7 +12,7 @@ use crate::Limit;
 #[non_exhaustive]
 pub enum VideoError {
     /// The file cannot be read: it is missing, unreadable, or vanished.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {source}", path = shown(path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -15,13 +20,13 @@ pub enum VideoError {
         source: io::Error,
     },
     /// The path names a directory, a device or a pipe.
-    #[error("{path}: not a regular file", path = path.display())]
+    #[error("{path}: not a regular file", path = shown(path))]
     NotAFile {
         /// The path as given.
         path: PathBuf,
     },
     /// The file has no bytes.
-    #[error("{path}: the file is empty", path = path.display())]
+    #[error("{path}: the file is empty", path = shown(path))]
     EmptyFile {
         /// The file.
         path: PathBuf,
@@ -43,7 +48,7 @@ pub enum VideoError {
         source: io::Error,
     },
     /// The video is over one of the [`DecodeLimits`](crate::DecodeLimits).
-    #[error("{path}: {value} {limit} is over the limit of {max}", path = path.display())]
+    #[error("{path}: {value} {limit} is over the limit of {max}", path = shown(path))]
     OverLimit {
         /// The file.
         path: PathBuf,
@@ -55,7 +60,7 @@ pub enum VideoError {
         max: u64,
     },
     /// ffmpeg kept us waiting longer than [`max_wait`](crate::DecodeLimits::max_wait) and was killed.
-    #[error("{path}: {program} was stopped after {limit:?}, the limit on waiting for it", path = path.display())]
+    #[error("{path}: {program} was stopped after {limit:?}, the limit on waiting for it", path = shown(path))]
     TimedOut {
         /// The file.
         path: PathBuf,
@@ -65,7 +70,7 @@ pub enum VideoError {
         limit: Duration,
     },
     /// The file is not a video of a container that may be opened.
-    #[error("{path}: not a video that can be opened: {reason}", path = path.display())]
+    #[error("{path}: not a video that can be opened: {reason}", path = shown(path))]
     NotAVideo {
         /// The file.
         path: PathBuf,
@@ -73,7 +78,7 @@ pub enum VideoError {
         reason: String,
     },
     /// The container or a codec in it is not on the allow-list.
-    #[error("{path}: uses a container or codec that is not allowed: {reason}", path = path.display())]
+    #[error("{path}: uses a container or codec that is not allowed: {reason}", path = shown(path))]
     NotAllowed {
         /// The file.
         path: PathBuf,
@@ -81,13 +86,13 @@ pub enum VideoError {
         reason: String,
     },
     /// The file has no moving picture: audio only, or audio with cover art.
-    #[error("{path}: has no video stream", path = path.display())]
+    #[error("{path}: has no video stream", path = shown(path))]
     NoVideoStream {
         /// The file.
         path: PathBuf,
     },
     /// ffprobe describes the video in a way that cannot be right.
-    #[error("{path}: cannot be probed: {reason}", path = path.display())]
+    #[error("{path}: cannot be probed: {reason}", path = shown(path))]
     Probe {
         /// The file.
         path: PathBuf,
@@ -107,7 +112,7 @@ pub enum VideoError {
         max_side: u32,
     },
     /// ffmpeg failed while decoding.
-    #[error("{path}: ffmpeg failed after {frames} frames ({status}): {stderr}", path = path.display())]
+    #[error("{path}: ffmpeg failed after {frames} frames ({status}): {stderr}", path = shown(path))]
     Decode {
         /// The file.
         path: PathBuf,
@@ -119,7 +124,7 @@ pub enum VideoError {
         stderr: String,
     },
     /// ffmpeg ended in the middle of a frame's pixels.
-    #[error("{path}: frame {frame}: got {got} of {want} bytes", path = path.display())]
+    #[error("{path}: frame {frame}: got {got} of {want} bytes", path = shown(path))]
     TruncatedFrame {
         /// The file.
         path: PathBuf,
@@ -131,7 +136,7 @@ pub enum VideoError {
         want: usize,
     },
     /// A frame's pixels came without its presentation time.
-    #[error("{path}: frame {frame}: ffmpeg gave no presentation time", path = path.display())]
+    #[error("{path}: frame {frame}: ffmpeg gave no presentation time", path = shown(path))]
     MissingTime {
         /// The file.
         path: PathBuf,
@@ -139,7 +144,7 @@ pub enum VideoError {
         frame: u64,
     },
     /// The file ends before the length that its header states. It comes after all the frames there are.
-    #[error("{path}: cut short: {got} of about {want} frames could be decoded", path = path.display())]
+    #[error("{path}: cut short: {got} of about {want} frames could be decoded", path = shown(path))]
     Truncated {
         /// The file.
         path: PathBuf,
@@ -150,7 +155,7 @@ pub enum VideoError {
     },
     /// The decoder gave another number of frames than the file has: it is damaged, or was cut where its first frames lack
     /// what they refer to. It comes after the last frame.
-    #[error("{path}: {got} frames could be decoded where {want} were counted", path = path.display())]
+    #[error("{path}: {got} frames could be decoded where {want} were counted", path = shown(path))]
     FrameCount {
         /// The file.
         path: PathBuf,
@@ -160,11 +165,16 @@ pub enum VideoError {
         want: u64,
     },
     /// There is not enough memory for one frame.
-    #[error("{path}: no memory for a frame of {bytes} bytes", path = path.display())]
+    #[error("{path}: no memory for a frame of {bytes} bytes", path = shown(path))]
     OutOfMemory {
         /// The file.
         path: PathBuf,
         /// Bytes of one frame.
         bytes: u64,
     },
+}
+
+/// A path as text for one line: a file's name may be chosen by a stranger, and hold line ends or a terminal's commands.
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

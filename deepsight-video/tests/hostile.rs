@@ -357,6 +357,14 @@ fn no_name_is_taken_for_an_option_a_protocol_or_a_pattern() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_name_cannot_break_the_line_or_command_the_terminal() {
+    let clips = Clips::new();
+    let error = open_error(clips.write("two\nlines \x1b[31m.mp4", b"this is a letter, not a film\n")).to_string();
+    assert!(error.contains("two?lines ?[31m.mp4") && !error.contains('\x1b'), "{error:?}");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_name_that_is_no_text_is_a_name_all_the_same() {

@@ -6,7 +6,9 @@ use deepsight_core::{Report, Track};
 
 /// Verdict, reasons and people of one clip; with `verbose` also where the time went and what failed.
 pub fn table(report: &Report, verbose: bool) -> String {
-    let mut text = format!("{}\n", report.input.path);
+    // A stranger may have chosen the name, and put a terminal's commands in it.
+    let path: String = report.input.path.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let mut text = format!("{path}\n");
     let probability = report.fake_probability.map_or("no fake probability".into(), |p| format!("{} fake", percent(p)));
     let _ = writeln!(text, "{}  {probability}", report.verdict);
     for reason in &report.reasons {
