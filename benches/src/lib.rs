@@ -1,4 +1,4 @@
-//! What the benches measure on: the bundled clip, and frames made of it.
+#![doc = include_str!("../README.md")]
 
 #![forbid(unsafe_code)]
 

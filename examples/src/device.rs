@@ -192,6 +192,7 @@ macro_rules! with_backend {
 }
 
 #[cfg(feature = "cuda")]
+#[allow(unsafe_code, reason = "the driver is a C library, loaded by name")]
 mod cuda {
     use std::ffi::c_int;
     use std::path::PathBuf;

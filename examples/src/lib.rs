@@ -1,4 +1,6 @@
-//! What the example programs share: flags, the choice of a device, and how they write their results.
+#![cfg_attr(feature = "flex", doc = include_str!("../README.md"))]
+#![cfg_attr(not(feature = "flex"), doc = "What the example programs share.")]
+#![deny(unsafe_code)]
 
 #[cfg(not(any(feature = "flex", feature = "ndarray", feature = "cuda", feature = "wgpu")))]
 compile_error!("choose at least one backend: --features flex, ndarray, cuda or wgpu");
