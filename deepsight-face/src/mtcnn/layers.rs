@@ -16,10 +16,9 @@ use crate::Error;
 /// A square convolution without padding, stride 1.
 #[derive(Module, Debug)]
 pub(super) struct Conv<B: Backend> {
-    /// `[output, kernel · kernel · input]`: for each tap, row by row, all input channels.
+    /// `[output, kernel · kernel · input + 1]`: for each tap, row by row, all input channels; then the bias, whose input
+    /// is one everywhere, because a column more in the product costs less than a pass over its result.
     weight: Param<Tensor<B, 2>>,
-    /// `[output, 1]`
-    bias: Param<Tensor<B, 2>>,
     kernel: usize,
 }
 
@@ -37,7 +36,8 @@ impl<B: Backend> Conv<B> {
             weights.tensor(&format!("{name}.weight"), [output, input, kernel, kernel], device)?;
         let weight = weight.permute([0, 2, 3, 1]).reshape([output, kernel * kernel * input]);
         let bias: Tensor<B, 1> = weights.tensor(&format!("{name}.bias"), [output], device)?;
-        Ok(Self { weight: Param::from_tensor(weight), bias: Param::from_tensor(bias.reshape([output, 1])), kernel })
+        let weight = Tensor::cat(vec![weight, bias.reshape([output, 1])], 1);
+        Ok(Self { weight: Param::from_tensor(weight), kernel })
     }
 
     /// `[input, height, width, batch]` → `[output, height − kernel + 1, width − kernel + 1, batch]`
@@ -51,9 +51,10 @@ impl<B: Backend> Conv<B> {
         let across = concatenate(across.collect());
         let taps =
             (0..kernel).map(|tap| across.clone().slice([0..kernel * input, tap..tap + rows, 0..columns, 0..batch]));
-        let patches = concatenate(taps.collect());
-        let patches = patches.reshape([kernel * kernel * input, rows * columns * batch]);
-        let output = self.weight.val().matmul(patches) + self.bias.val();
+        let one = Tensor::ones([1, rows, columns, batch], &x.device());
+        let patches = concatenate(taps.chain([one]).collect());
+        let patches = patches.reshape([kernel * kernel * input + 1, rows * columns * batch]);
+        let output = self.weight.val().matmul(patches);
         output.reshape([self.weight.dims()[0], rows, columns, batch])
     }
 }
