@@ -1,6 +1,7 @@
 //! Detections against those of facenet-pytorch 2.6.0; `parity/export.py` makes the expected ones.
 
 #![allow(clippy::unwrap_used)]
+#![cfg(any(feature = "flex", feature = "ndarray"))]
 
 use std::collections::BTreeMap;
 
