@@ -32,9 +32,15 @@ pub(crate) fn images(name: &str, count: usize, height: usize, width: usize) -> V
     (0..noise.len()).map(pixel).collect()
 }
 
+/// Where the backend makes no difference.
+#[cfg(feature = "flex")]
+pub(crate) type AnyBackend = burn::backend::Flex;
+#[cfg(not(feature = "flex"))]
+pub(crate) type AnyBackend = burn::backend::NdArray;
+
 /// The weights of one model of `logits.json`.
 pub(crate) fn weights(architecture: Architecture, expected: &Value) -> StateDict {
-    let network = architecture.config().init::<burn::backend::Flex>(&Default::default());
+    let network = architecture.config().init::<AnyBackend>(&Default::default());
     network
         .state_shapes()
         .into_iter()

@@ -2,7 +2,7 @@
 //!
 //! `export.py` and `resize.py`, beside this file, made the expected values.
 
-#![cfg(feature = "model")]
+#![cfg(any(feature = "flex", feature = "ndarray"))]
 #![allow(clippy::unwrap_used)]
 
 mod formula;

@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, TensorData};
 use deepsight_core::{Architecture, EfficientNet};
 use serde_json::Value;
 
-use crate::formula;
+use crate::formula::{self, AnyBackend};
 
 fn expected(architecture: Architecture) -> Value {
     let all: Value = serde_json::from_str(include_str!("logits.json")).unwrap();
@@ -70,7 +70,7 @@ agrees_with_timm!(burn::backend::NdArray, "ndarray", ndarray);
 #[test]
 fn tensors_have_timms_names() {
     for architecture in [Architecture::EfficientNetB0, Architecture::EfficientNetB3, Architecture::EfficientNetLite0] {
-        let network = architecture.config().init::<burn::backend::Flex>(&Default::default());
+        let network = architecture.config().init::<AnyBackend>(&Default::default());
         let ours: Vec<_> = network.state_shapes().into_keys().collect();
         let timm = expected(architecture)["names"].clone();
         assert_eq!(ours, serde_json::from_value::<Vec<String>>(timm).unwrap());
@@ -81,6 +81,6 @@ fn tensors_have_timms_names() {
 fn a_state_dict_comes_out_as_it_went_in() {
     let expected = expected(Architecture::EfficientNetLite0);
     let weights = formula::weights(Architecture::EfficientNetLite0, &expected);
-    let network = network::<burn::backend::Flex>(Architecture::EfficientNetLite0, &expected);
+    let network = network::<AnyBackend>(Architecture::EfficientNetLite0, &expected);
     assert_eq!(network.state_dict(), weights);
 }
