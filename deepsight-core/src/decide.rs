@@ -28,12 +28,7 @@ impl Findings {
         let doubtful = self.doubtful_tracks(config);
         // With nobody else to judge by, they are judged, and the verdict is left open.
         let nobody_else = (0..doubtful.len()).all(|track| doubtful[track] || self.probabilities[track].is_empty());
-        let judged: Vec<Vec<f32>> = self
-            .probabilities
-            .iter()
-            .zip(&doubtful)
-            .map(|(faces, &doubtful)| if doubtful && !nobody_else { Vec::new() } else { faces.clone() })
-            .collect();
+        let judged = if nobody_else { self.probabilities.clone() } else { without(&self.probabilities, &doubtful) };
         let (combined, small) = self.combine(&judged, config, threshold);
         match combined {
             None if self.failed_faces == 0 => reasons.push(Reason::NoFaces { frames: self.frames }),
@@ -125,9 +120,7 @@ impl Findings {
         let small: Vec<bool> =
             self.sizes.iter().map(|sizes| median(sizes.clone()) < config.reliable_face_size).collect();
         if worst.and_then(|worst| worst.track).is_some_and(|track| small[track]) {
-            let keep = |(faces, small): (&Vec<f32>, &bool)| if *small { Vec::new() } else { faces.clone() };
-            let large: Vec<Vec<f32>> = judged.iter().zip(&small).map(keep).collect();
-            let worst_large = combine(&large)
+            let worst_large = combine(&without(judged, &small))
                 .filter(|worst| worst.track.is_some() && worst.fake_probability >= threshold + config.uncertain_band);
             if worst_large.is_some() {
                 let left_out = |(faces, small): &(&Vec<f32>, &bool)| **small && faces.len() >= config.min_track_faces;
@@ -136,6 +129,11 @@ impl Findings {
         }
         (worst, 0)
     }
+}
+
+/// The tracks with those that are left out emptied, so that each keeps its place.
+fn without(tracks: &[Vec<f32>], left_out: &[bool]) -> Vec<Vec<f32>> {
+    tracks.iter().zip(left_out).map(|(faces, &out)| if out { Vec::new() } else { faces.clone() }).collect()
 }
 
 /// Median; the upper one of an even number, 0 of none.
