@@ -49,6 +49,14 @@ pub enum Error {
         /// What the value must be, as the end of a sentence.
         rule: &'static str,
     },
+    /// No instruction set of that name can be used here.
+    #[error("instruction set {name:?} cannot be used: this processor and build have {available}")]
+    InstructionSet {
+        /// The name given.
+        name: String,
+        /// The names of those that can be used.
+        available: String,
+    },
     /// The name of an aggregation is not known.
     #[error("unknown aggregation {name:?}: choose worst-track, mean-of-faces, median or top-k:N with N from 1")]
     UnknownAggregation {

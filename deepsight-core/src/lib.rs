@@ -13,6 +13,7 @@ mod error;
 mod explain;
 mod face;
 mod frame;
+pub mod fused;
 mod input;
 #[cfg(feature = "model")]
 mod model_card;

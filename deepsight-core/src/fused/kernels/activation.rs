@@ -1,0 +1,120 @@
+use super::aligned::Aligned;
+use super::simd::Simd;
+
+/// What a layer applies to its results before it writes them.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Activation {
+    /// Nothing.
+    Identity,
+    /// `x · sigmoid(x)`, also called swish; within 1e-6 of its exact value, relative. Minus infinity gives (almost) zero.
+    Silu,
+    /// `min(max(x, 0), 6)`
+    Relu6,
+    /// `x` where positive, `slope · x` where negative, with one slope per channel (He et al., 2015).
+    PRelu(Vec<f32>),
+}
+
+/// An activation made ready for a layer: what is applied to a vector of neighbouring channels.
+pub(crate) trait Apply: Copy + Send + Sync {
+    /// # Safety
+    /// `channel` is the first of a whole vector of channels of the layer, padding included.
+    unsafe fn apply<S: Simd>(self, simd: S, value: S::Vector, channel: usize) -> S::Vector;
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identity;
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Silu;
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Relu6;
+
+/// One slope per channel, as many as the layer has with its padding.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PRelu<'a>(pub(crate) &'a [f32]);
+
+impl Apply for Identity {
+    #[inline(always)]
+    unsafe fn apply<S: Simd>(self, _: S, value: S::Vector, _: usize) -> S::Vector {
+        value
+    }
+}
+
+impl Apply for Silu {
+    #[inline(always)]
+    unsafe fn apply<S: Simd>(self, simd: S, value: S::Vector, _: usize) -> S::Vector {
+        silu(simd, value)
+    }
+}
+
+impl Apply for Relu6 {
+    #[inline(always)]
+    unsafe fn apply<S: Simd>(self, simd: S, value: S::Vector, _: usize) -> S::Vector {
+        // The value last: what is not a number stays so.
+        simd.min(simd.splat(6.0), simd.max(simd.splat(0.0), value))
+    }
+}
+
+impl Apply for PRelu<'_> {
+    #[inline(always)]
+    unsafe fn apply<S: Simd>(self, simd: S, value: S::Vector, channel: usize) -> S::Vector {
+        debug_assert!(channel + S::LANES <= self.0.len());
+        // SAFETY: the caller's promise.
+        let slope = unsafe { simd.load(self.0.as_ptr().add(channel)) };
+        let zero = simd.splat(0.0);
+        simd.mul_add(slope, simd.min(zero, value), simd.max(zero, value))
+    }
+}
+
+/// The slopes of a layer's channels, with zeros up to `padded`; none for other activations.
+pub(crate) fn slopes(activation: &Activation, padded: usize) -> Aligned {
+    let Activation::PRelu(given) = activation else { return Aligned::default() };
+    let mut slopes = Aligned::zeros(padded);
+    slopes[..given.len()].copy_from_slice(given);
+    slopes
+}
+
+/// Below it `x · sigmoid(x)` is zero for every purpose, and the exponential of `-x` is about to overflow.
+const LOWEST: f32 = -87.0;
+
+/// `x · sigmoid(x)`
+#[inline(always)]
+pub(crate) fn silu<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
+    let x = simd.max(simd.splat(LOWEST), x);
+    simd.mul(x, sigmoid_above_lowest(simd, x))
+}
+
+/// `1 / (1 + e⁻ˣ)`
+#[inline(always)]
+pub(crate) fn sigmoid<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
+    sigmoid_above_lowest(simd, simd.max(simd.splat(LOWEST), x))
+}
+
+#[inline(always)]
+fn sigmoid_above_lowest<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
+    // e⁻ˣ = 2ᵗ = 2ⁿ · 2ᶠ with n whole and f in ±½; the limit keeps 2ⁿ a normal number.
+    let t = simd.max(simd.splat(-126.0), simd.mul(x, simd.splat(-std::f32::consts::LOG2_E)));
+    let n = simd.round(t);
+    let f = simd.sub(t, n);
+    // The exponential's series in f · ln 2, whose seventh term is below a half unit in the last place.
+    let mut power = simd.splat(SERIES[6]);
+    for coefficient in [SERIES[5], SERIES[4], SERIES[3], SERIES[2], SERIES[1], SERIES[0]] {
+        power = simd.mul_add(power, f, simd.splat(coefficient));
+    }
+    simd.reciprocal(simd.add(simd.splat(1.0), simd.scale(power, n)))
+}
+
+/// `(ln 2)ᵏ / k!`
+const SERIES: [f32; 7] = {
+    let mut series = [1.0; 7];
+    let mut exact = 1.0_f64;
+    let mut k = 1;
+    while k < 7 {
+        exact *= std::f64::consts::LN_2 / k as f64;
+        series[k] = exact as f32;
+        k += 1;
+    }
+    series
+};

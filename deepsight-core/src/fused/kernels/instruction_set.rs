@@ -1,0 +1,129 @@
+use std::fmt;
+use std::str::FromStr;
+
+use super::portable::Portable;
+use super::simd::{Kernel, Simd};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2::Avx2, avx512::Avx512};
+use crate::Error;
+
+/// The instructions that kernels use; one that exists is one that this processor has.
+///
+/// ```
+/// use deepsight_core::fused::kernels::InstructionSet;
+///
+/// let best = InstructionSet::best();
+/// assert!(InstructionSet::available().contains(&best));
+/// assert_eq!("portable".parse::<InstructionSet>()?.lanes(), 4);
+/// # Ok::<(), deepsight_core::Error>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct InstructionSet(Token);
+
+/// Each variant's content proves that the processor has the instructions.
+#[derive(Clone, Copy)]
+enum Token {
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    Portable(Portable),
+}
+
+impl InstructionSet {
+    /// The environment variable that forces one: `avx512`, `avx2` or `portable`.
+    pub const VARIABLE: &'static str = "DEEPSIGHT_CPU";
+
+    /// Those of this processor, the fastest first; the last one is there on every processor.
+    pub fn available() -> Vec<Self> {
+        let mut sets = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            sets.extend(Avx512::detect().map(|token| Self(Token::Avx512(token))));
+            sets.extend(Avx2::detect().map(|token| Self(Token::Avx2(token))));
+        }
+        sets.push(Self(Token::Portable(Portable)));
+        sets
+    }
+
+    /// The fastest of this processor.
+    pub fn best() -> Self {
+        Self::available()[0]
+    }
+
+    /// The one that the environment variable [`VARIABLE`](Self::VARIABLE) names, or the fastest where it is not set.
+    ///
+    /// # Errors
+    /// [`Error::InstructionSet`] when the variable names none that this processor has.
+    pub fn from_environment() -> Result<Self, Error> {
+        match std::env::var_os(Self::VARIABLE) {
+            Some(name) => name.to_string_lossy().parse(),
+            None => Ok(Self::best()),
+        }
+    }
+
+    /// `avx512`, `avx2` or `portable`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx2(_) => "avx2",
+            Token::Portable(_) => "portable",
+        }
+    }
+
+    /// How many `f32`s are computed at once.
+    pub fn lanes(self) -> usize {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx512(_) => Avx512::LANES,
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx2(_) => Avx2::LANES,
+            Token::Portable(_) => Portable::LANES,
+        }
+    }
+
+    /// Runs a kernel with these instructions.
+    #[inline]
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx512(simd) => simd.vectorize(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx2(simd) => simd.vectorize(kernel),
+            Token::Portable(simd) => simd.vectorize(kernel),
+        }
+    }
+}
+
+impl FromStr for InstructionSet {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::available().into_iter().find(|set| set.name() == name).ok_or_else(|| Error::InstructionSet {
+            name: name.into(),
+            available: Self::available().iter().map(|set| set.name()).collect::<Vec<_>>().join(", "),
+        })
+    }
+}
+
+impl PartialEq for InstructionSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for InstructionSet {}
+
+impl fmt::Debug for InstructionSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for InstructionSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,170 @@
+use super::activation::{Activation, Apply, Identity, PRelu, Relu6, Silu, slopes};
+use super::aligned::Aligned;
+use super::instruction_set::InstructionSet;
+use super::matmul::{Packed, Rows, Sink, multiply_with};
+use super::simd::{Kernel, Simd};
+
+/// A 1 × 1 convolution, or fully connected layer, with bias, activation and residual: `[pixels, inputs]` to
+/// `[pixels, outputs]`.
+///
+/// ```
+/// use deepsight_core::fused::kernels::{Activation, InstructionSet, Pointwise};
+///
+/// let layer = Pointwise::new(InstructionSet::best(), &[1.0, 2.0, 3.0, 4.0], &[0.5, 0.0], Activation::Identity);
+/// let mut output = [0.0; 2];
+/// layer.forward(&[1.0, 10.0], None, &mut output);
+/// assert_eq!(output, [21.5, 43.0]);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Pointwise {
+    set: InstructionSet,
+    packed: Packed,
+    activation: Activation,
+    slopes: Aligned,
+}
+
+impl Pointwise {
+    /// From weights `[outputs, inputs]` and one bias for each output.
+    ///
+    /// # Panics
+    /// When the number of weights is not a multiple of the number of biases, there is none, or an activation by channel
+    /// has not one value for each output.
+    pub fn new(set: InstructionSet, weights: &[f32], bias: &[f32], activation: Activation) -> Self {
+        assert!(
+            !bias.is_empty() && weights.len() >= bias.len(),
+            "{} weights for {} outputs",
+            weights.len(),
+            bias.len()
+        );
+        if let Activation::PRelu(slopes) = &activation {
+            assert_eq!(slopes.len(), bias.len(), "slopes of {} channels", bias.len());
+        }
+        let packed = Packed::new(weights, bias, weights.len() / bias.len(), set.lanes());
+        let slopes = slopes(&activation, packed.padded());
+        Self { set, packed, activation, slopes }
+    }
+
+    /// Values of a pixel in.
+    pub fn inputs(&self) -> usize {
+        self.packed.inputs
+    }
+
+    /// Values of a pixel out.
+    pub fn outputs(&self) -> usize {
+        self.packed.outputs
+    }
+
+    /// Computes `activation(input · weights + bias) + residual`; `residual` and `output` are `[pixels, outputs]`.
+    ///
+    /// # Panics
+    /// When the three are not of one number of pixels.
+    pub fn forward(&self, input: &[f32], residual: Option<&[f32]>, output: &mut [f32]) {
+        assert_eq!(input.len() % self.inputs(), 0, "input of {} channels", self.inputs());
+        let rows = Rows::dense(input, self.inputs());
+        self.forward_rows(rows, self.packed.weights(), residual, output);
+    }
+
+    pub(crate) fn activation(&self) -> &Activation {
+        &self.activation
+    }
+
+    pub(crate) fn instruction_set(&self) -> InstructionSet {
+        self.set
+    }
+
+    pub(crate) fn packed(&self) -> &Packed {
+        &self.packed
+    }
+
+    /// The same for rows that lie in another way, and with weights that were scaled.
+    pub(crate) fn forward_rows(&self, rows: Rows<'_>, weights: &[f32], residual: Option<&[f32]>, output: &mut [f32]) {
+        let outputs = self.outputs();
+        assert_eq!(output.len(), rows.count * outputs, "output of {} × {outputs}", rows.count);
+        assert!(residual.is_none_or(|residual| residual.len() == output.len()), "residual of {} values", output.len());
+        // One compiled copy for each activation, so that none of them is looked up in a loop.
+        let packed = &self.packed;
+        match self.activation {
+            Activation::Identity => {
+                self.set.run(Product { packed, weights, rows, residual, output, activation: Identity })
+            }
+            Activation::Silu => self.set.run(Product { packed, weights, rows, residual, output, activation: Silu }),
+            Activation::Relu6 => self.set.run(Product { packed, weights, rows, residual, output, activation: Relu6 }),
+            Activation::PRelu(_) => {
+                let activation = PRelu(&self.slopes);
+                self.set.run(Product { packed, weights, rows, residual, output, activation });
+            }
+        }
+    }
+}
+
+/// Bytes of input that a pass over all weights keeps in the second-level cache.
+const BLOCK_BYTES: usize = 96 << 10;
+
+struct Product<'a, A> {
+    packed: &'a Packed,
+    weights: &'a [f32],
+    rows: Rows<'a>,
+    residual: Option<&'a [f32]>,
+    output: &'a mut [f32],
+    activation: A,
+}
+
+impl<A: Apply> Kernel for Product<'_, A> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { packed, rows, .. } = self;
+        let outputs = packed.outputs;
+        assert!(self.output.len() >= rows.count * outputs);
+        assert!(self.residual.is_none_or(|residual| residual.len() >= rows.count * outputs));
+        let block = (BLOCK_BYTES / 4 / packed.inputs.max(1)).clamp(2 * S::ROWS, 12 * S::ROWS) / S::ROWS * S::ROWS;
+        let mut start = 0;
+        while start < rows.count {
+            let count = block.min(rows.count - start);
+            let part = Rows { values: &rows.values[start * rows.row_stride..], count, ..rows };
+            let first = start * outputs;
+            let sink = Write {
+                output: self.output[first..first + count * outputs].as_mut_ptr(),
+                residual: self.residual.map(|residual| residual[first..first + count * outputs].as_ptr()),
+                outputs,
+                activation: self.activation,
+            };
+            // SAFETY: the sink's slices hold `count` rows of all outputs.
+            unsafe { multiply_with(simd, &part, packed, self.weights, 0..packed.vectors(), &sink) };
+            start += count;
+        }
+    }
+}
+
+/// Writes rows one after the other, `[rows, outputs]`.
+struct Write<A> {
+    output: *mut f32,
+    residual: Option<*const f32>,
+    outputs: usize,
+    activation: A,
+}
+
+impl<S: Simd, A: Apply> Sink<S> for Write<A> {
+    #[inline(always)]
+    unsafe fn put(&self, simd: S, row: usize, vector: usize, value: S::Vector) {
+        let channel = vector * S::LANES;
+        let at = row * self.outputs + channel;
+        let lanes = self.outputs - channel;
+        // SAFETY: the channel is the first of a vector, and the pointers hold all rows and outputs (`Product`).
+        unsafe {
+            let mut value = self.activation.apply(simd, value, channel);
+            if lanes >= S::LANES {
+                if let Some(residual) = self.residual {
+                    value = simd.add(value, simd.load(residual.add(at)));
+                }
+                simd.store(self.output.add(at), value);
+            } else {
+                if let Some(residual) = self.residual {
+                    value = simd.add(value, simd.load_first(residual.add(at), lanes));
+                }
+                simd.store_first(self.output.add(at), value, lanes);
+            }
+        }
+    }
+}
