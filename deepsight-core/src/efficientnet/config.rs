@@ -198,12 +198,12 @@ impl EfficientNetConfig {
     }
 
     /// Channels of the stem's output.
-    pub(super) fn stem_channels(&self) -> usize {
+    pub(crate) fn stem_channels(&self) -> usize {
         self.outer_channels(32)
     }
 
     /// The stages with their scaled widths and depths.
-    pub(super) fn stages(&self) -> Vec<Stage> {
+    pub(crate) fn stages(&self) -> Vec<Stage> {
         BASELINE
             .iter()
             .map(|stage| Stage {
@@ -221,13 +221,13 @@ impl EfficientNetConfig {
 
 /// Consecutive blocks of one width; the first one changes width and resolution.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stage {
-    pub(super) blocks: usize,
-    pub(super) kernel: usize,
-    pub(super) stride: usize,
+pub(crate) struct Stage {
+    pub(crate) blocks: usize,
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
     /// How much wider the inside of a block is than its input; 1 for blocks without an expansion.
-    pub(super) expansion: usize,
-    pub(super) channels: usize,
+    pub(crate) expansion: usize,
+    pub(crate) channels: usize,
 }
 
 /// Table 1 of the paper.

@@ -2,7 +2,7 @@
 
 mod block;
 mod checkpoint;
-mod config;
+pub(crate) mod config;
 mod import;
 mod layer;
 mod pickle;

@@ -1,2 +1,12 @@
 //! The fused engine: inference on the CPU by kernels of our own.
+
+#[cfg(feature = "model")]
+mod efficientnet;
+#[cfg(feature = "model")]
+mod fold;
 pub mod kernels;
+#[cfg(feature = "model")]
+mod pool;
+
+#[cfg(feature = "model")]
+pub use efficientnet::{Canvas, FusedEfficientNet};

@@ -162,30 +162,34 @@ impl ExpandDepthwise {
         PANEL * geometry.strip * geometry.padded_width() * self.set.lanes()
     }
 
-    /// Computes `rows` of the output for as many blocks from `block` on as there are `outputs`, one or two, and the sum
-    /// of each channel over these rows.
+    /// Computes `rows` of the output for as many blocks from `block` on as there are `outputs`, one or two, and the sums
+    /// of each channel over each row.
     ///
     /// `input` is `[height, width, inputs]`; before a stem it is the padded image, `(width − 1) · stride + kernel` columns
-    /// wide and as many rows high. Each of `outputs` is `[rows, columns, lanes]`, `sums` is `[outputs, lanes]`.
+    /// wide and as many rows high. Each of `outputs` is `[rows, columns, lanes]`, each of `sums` is `[rows, lanes]`.
     ///
     /// # Panics
     /// When a slice is too short, or blocks or rows are not there.
     #[allow(clippy::too_many_arguments, reason = "what is read, which part of it, and where each result goes")]
-    pub fn forward(
+    pub fn forward<'o>(
         &self,
         geometry: &Geometry,
         input: &[f32],
         block: usize,
         rows: Range<usize>,
         scratch: &mut [f32],
-        outputs: &mut [&mut [f32]],
-        sums: &mut [f32],
+        outputs: &mut [&'o mut [f32]],
+        sums: &mut [&'o mut [f32]],
     ) {
         let lanes = self.set.lanes();
         assert!((1..=PANEL).contains(&outputs.len()) && block + outputs.len() <= self.blocks(), "block {block}");
         assert!(rows.start <= rows.end && rows.end <= geometry.rows, "rows {rows:?}");
         assert!(outputs.iter().all(|output| output.len() == rows.len() * geometry.columns * lanes), "output of rows");
-        assert!(scratch.len() >= self.scratch(geometry) && sums.len() == outputs.len() * lanes, "scratch and sums");
+        assert!(
+            sums.len() == outputs.len() && sums.iter().all(|sums| sums.len() == rows.len() * lanes),
+            "sums of rows"
+        );
+        assert!(scratch.len() >= self.scratch(geometry), "scratch of {}", scratch.len());
         assert!(geometry.offsets.len() == geometry.strip * geometry.width && geometry.strip >= self.kernel, "geometry");
         let part = Part { layer: self, geometry, input, block, rows, scratch, outputs, sums };
         match self.activation {
@@ -207,7 +211,7 @@ struct Part<'a, 'o> {
     rows: Range<usize>,
     scratch: &'a mut [f32],
     outputs: &'a mut [&'o mut [f32]],
-    sums: &'a mut [f32],
+    sums: &'a mut [&'o mut [f32]],
 }
 
 struct Activated<'a, 'o, A> {
@@ -238,7 +242,6 @@ impl Part<'_, '_> {
         let Geometry { columns, strip, .. } = *self.geometry;
         let pitch = self.geometry.padded_width() * S::LANES;
         self.clear_sides(pitch);
-        let mut sums = [simd.splat(0.0); PANEL];
         let (mut base, mut filled) = (self.rows.start * T, self.rows.start * T);
         let mut row = self.rows.start;
         while row < self.rows.end {
@@ -257,15 +260,16 @@ impl Part<'_, '_> {
                     let weights = &self.layer.weights[block * K * K * S::LANES..][..K * K * S::LANES];
                     let bias = &self.layer.bias[block * S::LANES..][..S::LANES];
                     let line = Line { input, pitch, weights, bias, columns };
-                    // SAFETY: the input is K rows of `columns` windows at stride T, the output one row of results.
-                    sums[v] = unsafe { line.convolve::<S, A, K, T>(simd, activation, block, output, sums[v]) };
+                    let sums = &mut self.sums[v][(row + index - self.rows.start) * S::LANES..][..S::LANES];
+                    // SAFETY: the input is K rows of `columns` windows at stride T, the output one row of results, and the
+                    // sums are one vector.
+                    unsafe {
+                        let sum = line.convolve::<S, A, K, T>(simd, activation, block, output);
+                        simd.store(sums.as_mut_ptr(), sum);
+                    }
                 }
             }
             row += count;
-        }
-        for (sums, sum) in self.sums.chunks_exact_mut(S::LANES).zip(sums) {
-            // SAFETY: the chunk is one vector long.
-            unsafe { simd.store(sums.as_mut_ptr(), sum) };
         }
     }
 
@@ -388,7 +392,7 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Writes the row and returns `sum` with its values added.
+    /// Writes the row and returns the sum of its windows.
     ///
     /// # Safety
     /// The input holds `K` rows of `pitch`, each of `columns` windows of `K` at stride `T`; the weights `K · K` vectors; the
@@ -400,8 +404,8 @@ impl Line<'_> {
         activation: A,
         block: usize,
         output: &mut [f32],
-        mut sum: S::Vector,
     ) -> S::Vector {
+        let mut sum = simd.splat(0.0);
         debug_assert!(self.pitch >= ((self.columns - 1) * T + K) * S::LANES);
         let mut column = 0;
         // SAFETY: `column` and the width of each tile stay within `columns`.

@@ -23,8 +23,10 @@ mod pointwise;
 mod portable;
 mod simd;
 
-pub use activation::Activation;
+pub use activation::{Activation, sigmoid_in_place};
+pub(crate) use aligned::Aligned;
 pub use convolution::Convolution;
 pub use depthwise::{Border, ExpandDepthwise, Expansion, Geometry};
 pub use instruction_set::InstructionSet;
+pub(crate) use matmul::Rows;
 pub use pointwise::Pointwise;

@@ -1,0 +1,205 @@
+use super::{Padded, Scratch, Spread, activation};
+use crate::EfficientNetConfig;
+use crate::efficientnet::config::Stage;
+use crate::fused::fold::Folder;
+use crate::fused::kernels::{
+    Activation, Aligned, Border, Convolution, ExpandDepthwise, Expansion, Geometry, InstructionSet, Pointwise, Rows,
+    sigmoid_in_place,
+};
+use crate::fused::pool::Pool;
+use crate::{Error, Padding};
+
+/// A block of the network; the first one has the stem for its expansion.
+#[derive(Debug)]
+pub(super) struct Block {
+    set: InstructionSet,
+    inner: ExpandDepthwise,
+    kernel: usize,
+    stride: usize,
+    padding: Padding,
+    gate: Option<Gate>,
+    project: Pointwise,
+    residual: bool,
+}
+
+/// Squeeze-and-excitation: a factor for each channel from the means of all.
+#[derive(Debug)]
+struct Gate {
+    reduce: Pointwise,
+    expand: Pointwise,
+}
+
+/// Buffers of one image's passage, each as large as the largest block needs.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    inner: Aligned,
+    sums: Aligned,
+    weights: Aligned,
+    means: Aligned,
+    squeezed: Aligned,
+    gates: Aligned,
+}
+
+impl Block {
+    /// The block of that name, which takes `input` channels into `stage`.
+    pub(super) fn new(
+        config: &EfficientNetConfig,
+        stage: &Stage,
+        (name, input, first): (&str, usize, bool),
+        stem: Option<Convolution>,
+        set: InstructionSet,
+        folder: &mut Folder<'_>,
+    ) -> Result<Self, Error> {
+        let stride = if first { stage.stride } else { 1 };
+        let channels = input * stage.expansion;
+        // With and without expansion, timm counts the batch norms and names the projection differently.
+        let expands = stage.expansion > 1;
+        let (norms, project) = if expands { (["bn2", "bn3"], "conv_pwl") } else { (["bn1", "bn2"], "conv_pw") };
+        let named = |part: &str| format!("{name}.{part}");
+        let expansion = match stem {
+            Some(stem) => Expansion::Convolution(stem),
+            None if expands => {
+                let folded = folder.normalized(&named("conv_pw"), &named("bn1"), &[channels, input, 1, 1])?;
+                Expansion::Pointwise(folded.pointwise(set, activation(config.activation)))
+            }
+            None => Expansion::None,
+        };
+        let kernel = stage.kernel;
+        let depthwise = folder.normalized(&named("conv_dw"), &named(norms[0]), &[channels, 1, kernel, kernel])?;
+        let inner = ExpandDepthwise::new(
+            set,
+            expansion,
+            &depthwise.weights,
+            &depthwise.bias,
+            (kernel, stride),
+            activation(config.activation),
+        );
+        let gate = if config.squeeze_excitation {
+            let squeezed = input / 4;
+            let reduce = folder.biased(&named("se.conv_reduce"), &[squeezed, channels, 1, 1])?;
+            let expand = folder.biased(&named("se.conv_expand"), &[channels, squeezed, 1, 1])?;
+            Some(Gate {
+                reduce: reduce.pointwise(set, Activation::Silu),
+                expand: expand.pointwise(set, Activation::Identity),
+            })
+        } else {
+            None
+        };
+        let project = folder.normalized(&named(project), &named(norms[1]), &[stage.channels, channels, 1, 1])?;
+        // The depthwise convolution's blocks are whole vectors.
+        let project = project.with_padded_inputs(inner.blocks() * set.lanes());
+        let project = project.pointwise(set, Activation::Identity);
+        let residual = stride == 1 && input == stage.channels;
+        Ok(Self { set, inner, kernel, stride, padding: config.padding, gate, project, residual })
+    }
+
+    /// Channels out.
+    pub(super) fn outputs(&self) -> usize {
+        self.project.outputs()
+    }
+
+    /// The layout for an input of that height and width.
+    pub(super) fn geometry(&self, height: usize, width: usize) -> Geometry {
+        let [rows, columns] = [height, width].map(|size| Padded::of(self.padding, size, self.kernel, self.stride));
+        let border = Border { top: rows.before, left: columns.before, bottom: rows.after, right: columns.after };
+        self.inner.geometry(height, width, border)
+    }
+
+    /// `[height, width, inputs]` to `[rows, columns, outputs]`.
+    pub(super) fn forward(
+        &self,
+        geometry: &Geometry,
+        input: &[f32],
+        output: &mut [f32],
+        buffers: &mut Buffers,
+        scratch: &Pool<Scratch>,
+        spread: Spread,
+    ) {
+        let (rows, columns) = geometry.output();
+        let (pixels, lanes, blocks) = (rows * columns, self.set.lanes(), self.inner.blocks());
+        let inner = buffers.inner.at_least(blocks * pixels * lanes);
+        let sums = buffers.sums.at_least(blocks * rows * lanes);
+        self.expand(geometry, input, inner, sums, scratch, spread);
+
+        let mut weights = None;
+        if let Some(gate) = &self.gate {
+            let means = buffers.means.at_least(blocks * lanes);
+            means.fill(0.0);
+            for (means, sums) in means.chunks_exact_mut(lanes).zip(sums.chunks_exact(rows * lanes)) {
+                for sums in sums.chunks_exact(lanes) {
+                    means.iter_mut().zip(sums).for_each(|(mean, sum)| *mean += sum);
+                }
+                means.iter_mut().for_each(|mean| *mean /= pixels as f32);
+            }
+            let squeezed = buffers.squeezed.at_least(gate.reduce.outputs());
+            gate.reduce.forward(&means[..self.inner.channels()], None, squeezed);
+            let gates = buffers.gates.at_least(blocks * lanes);
+            gates.fill(0.0);
+            gate.expand.forward(squeezed, None, &mut gates[..self.inner.channels()]);
+            sigmoid_in_place(self.set, gates);
+            // Scaling the projection's inputs or its weights comes to the same: whichever are fewer.
+            if pixels < self.project.outputs() {
+                for (block, gates) in inner.chunks_exact_mut(pixels * lanes).zip(gates.chunks_exact(lanes)) {
+                    for values in block.chunks_exact_mut(lanes) {
+                        values.iter_mut().zip(gates).for_each(|(value, gate)| *value *= gate);
+                    }
+                }
+            } else {
+                let scaled = buffers.weights.at_least(self.project.packed().weights().len());
+                self.project.packed().scale_inputs(gates, scaled);
+                weights = Some(&*scaled);
+            }
+        }
+
+        let weights = weights.unwrap_or(self.project.packed().weights());
+        let inner = &*inner;
+        let outputs = self.project.outputs();
+        let project = |first: usize, output: &mut [f32]| {
+            let rows = Rows {
+                values: &inner[first * lanes..],
+                count: output.len() / outputs,
+                row_stride: lanes,
+                segments: blocks,
+                segment_stride: pixels * lanes,
+                length: lanes,
+            };
+            let residual = self.residual.then(|| &input[first * outputs..][..output.len()]);
+            self.project.forward_rows(rows, weights, residual, output);
+        };
+        spread.rows(output, outputs, project);
+    }
+
+    /// Expansion and depthwise convolution of all channels, one or two vectors of them a task.
+    fn expand(
+        &self,
+        geometry: &Geometry,
+        input: &[f32],
+        inner: &mut [f32],
+        sums: &mut [f32],
+        scratch: &Pool<Scratch>,
+        spread: Spread,
+    ) {
+        let (rows, columns) = geometry.output();
+        let lanes = self.set.lanes();
+        let height = spread.part(rows, self.inner.blocks().div_ceil(2));
+        let mut tasks = Vec::new();
+        let (inner, sums) = (inner.chunks_mut(2 * rows * columns * lanes), sums.chunks_mut(2 * rows * lanes));
+        for (pair, (inner, sums)) in inner.zip(sums).enumerate() {
+            // The same rows of the pair's two blocks go together.
+            let mut inner: Vec<_> =
+                inner.chunks_mut(rows * columns * lanes).map(|b| b.chunks_mut(height * columns * lanes)).collect();
+            let mut sums: Vec<_> = sums.chunks_mut(rows * lanes).map(|b| b.chunks_mut(height * lanes)).collect();
+            for start in (0..rows).step_by(height) {
+                let inner: Vec<&mut [f32]> = inner.iter_mut().filter_map(Iterator::next).collect();
+                let sums: Vec<&mut [f32]> = sums.iter_mut().filter_map(Iterator::next).collect();
+                tasks.push((2 * pair, start..rows.min(start + height), inner, sums));
+            }
+        }
+        spread.each(tasks, |(block, rows, mut inner, mut sums)| {
+            scratch.with(|scratch| {
+                let scratch = scratch.0.at_least(self.inner.scratch(geometry));
+                self.inner.forward(geometry, input, block, rows, scratch, &mut inner, &mut sums);
+            });
+        });
+    }
+}

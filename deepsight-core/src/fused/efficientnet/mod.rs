@@ -1,0 +1,351 @@
+//! EfficientNet on the fused kernels.
+
+mod block;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use self::block::{Block, Buffers};
+use super::fold::Folder;
+use super::kernels::{self, Aligned, Convolution, Geometry, InstructionSet, Pointwise};
+use super::pool::Pool;
+use crate::EfficientNetConfig;
+use crate::{Activation, Error, Padding, StateDict};
+
+/// An EfficientNet for inference on the CPU: batch norms folded into the convolutions, whole blocks computed in the cache.
+///
+/// It is derived from the weights of an [`EfficientNet`](crate::EfficientNet) and gives the same logits, within 1e-4
+/// relative. Threads can share it; work is spread over rayon's current pool. What it computes for an image depends neither on
+/// the number of threads nor on the other images.
+#[derive(Debug)]
+pub struct FusedEfficientNet {
+    set: InstructionSet,
+    padding: Padding,
+    blocks: Vec<Block>,
+    head: Pointwise,
+    /// From the pooled features to the logits.
+    classifier: Pointwise,
+    workspaces: Pool<Workspace>,
+    scratch: Pool<Scratch>,
+    /// Of the size last seen.
+    layout: Mutex<Option<Arc<Layout>>>,
+}
+
+/// Where everything lies for one size of the input.
+#[derive(Debug)]
+struct Layout {
+    size: (usize, usize),
+    /// Rows and columns under the stem.
+    stem: [Padded; 2],
+    blocks: Vec<Geometry>,
+}
+
+/// What one image needs on its way.
+#[derive(Debug, Default)]
+struct Workspace {
+    image: Aligned,
+    input: Aligned,
+    output: Aligned,
+    features: Aligned,
+    pooled: Aligned,
+    buffers: Buffers,
+}
+
+/// What one task needs while it expands.
+#[derive(Debug, Default)]
+struct Scratch(Aligned);
+
+/// An image to be filled in: rows of `[width, 3]`.
+#[derive(Debug)]
+pub struct Canvas<'a> {
+    values: &'a mut [f32],
+    pitch: usize,
+    left: usize,
+    width: usize,
+}
+
+impl Canvas<'_> {
+    /// The rows from the top, each `[width, 3]`: RGB, normalised.
+    pub fn rows(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        let (left, width) = (3 * self.left, 3 * self.width);
+        self.values.chunks_exact_mut(3 * self.pitch).map(move |row| &mut row[left..left + width])
+    }
+}
+
+impl FusedEfficientNet {
+    /// The network of that shape with these weights, for an instruction set.
+    ///
+    /// # Errors
+    /// [`Error::TensorNames`] and [`Error::TensorShape`] when the weights are not the network's.
+    pub fn new(config: &EfficientNetConfig, weights: &StateDict, set: InstructionSet) -> Result<Self, Error> {
+        let mut folder = Folder::new(config, weights);
+        let act = activation(config.activation);
+        let mut channels = config.stem_channels();
+        let stem = folder.normalized("conv_stem", "bn1", &[channels, 3, 3, 3])?;
+        let mut stem = Some(Convolution::new(set, &stem.weights, &stem.bias, 3, 2, act.clone()));
+        let mut blocks = Vec::new();
+        for (number, stage) in config.stages().iter().enumerate() {
+            for index in 0..stage.blocks {
+                let name = format!("blocks.{number}.{index}");
+                let place = (name.as_str(), channels, index == 0);
+                blocks.push(Block::new(config, stage, place, stem.take(), set, &mut folder)?);
+                channels = stage.channels;
+            }
+        }
+        let features = config.features();
+        let head = folder.normalized("conv_head", "bn2", &[features, channels, 1, 1])?.pointwise(set, act);
+        let classifier = folder.biased("classifier", &[config.classes, features])?;
+        let classifier = classifier.pointwise(set, kernels::Activation::Identity);
+        folder.finish()?;
+        Ok(Self {
+            set,
+            padding: config.padding,
+            blocks,
+            head,
+            classifier,
+            workspaces: Pool::new(),
+            scratch: Pool::new(),
+            layout: Mutex::default(),
+        })
+    }
+
+    /// The instructions it was made for.
+    pub fn instruction_set(&self) -> InstructionSet {
+        self.set
+    }
+
+    /// Channels of the last feature map.
+    pub fn features(&self) -> usize {
+        self.head.outputs()
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.classifier.outputs()
+    }
+
+    /// Class logits of a batch of `images` of `height × width` pixels, `[images, classes]`; `fill` writes the image of a
+    /// number.
+    ///
+    /// As many images at once as there are threads; those that are left over share all threads, one after the other.
+    ///
+    /// # Panics
+    /// When height or width is 0.
+    pub fn forward(
+        &self,
+        images: usize,
+        (height, width): (usize, usize),
+        fill: impl Fn(usize, Canvas<'_>) + Sync,
+    ) -> Vec<f32> {
+        let classes = self.classes();
+        let layout = self.layout(height, width);
+        let mut logits = vec![0.0; images * classes];
+        let threads = rayon::current_num_threads();
+        let spread = if threads > 1 { images / threads * threads } else { images };
+        let (together, alone) = logits.split_at_mut(spread * classes);
+        let one = |image: usize, logits: &mut [f32], spread: Spread| {
+            self.workspaces.with(|workspace| {
+                let mut pooled = std::mem::take(&mut workspace.pooled);
+                let features = self.features_of(&layout, workspace, |canvas| fill(image, canvas), spread);
+                self.classify(features, &mut pooled, logits);
+                workspace.pooled = pooled;
+            });
+        };
+        if threads > 1 {
+            together
+                .par_chunks_mut(classes)
+                .enumerate()
+                .for_each(|(image, logits)| one(image, logits, Spread::OneThread));
+        } else {
+            together.chunks_mut(classes).enumerate().for_each(|(image, logits)| one(image, logits, Spread::OneThread));
+        }
+        for (image, logits) in alone.chunks_mut(classes).enumerate() {
+            one(spread + image, logits, Spread::Threads(threads));
+        }
+        logits
+    }
+
+    /// The last feature map of one image, `[⌈height / 32⌉, ⌈width / 32⌉, features]`, with its height and width.
+    ///
+    /// # Panics
+    /// When height or width is 0.
+    pub fn forward_features(
+        &self,
+        (height, width): (usize, usize),
+        fill: impl FnOnce(Canvas<'_>),
+    ) -> (Vec<f32>, usize, usize) {
+        let layout = self.layout(height, width);
+        let (rows, columns) = layout.output();
+        let features = self.workspaces.with(|workspace| {
+            let spread = Spread::Threads(rayon::current_num_threads());
+            self.features_of(&layout, workspace, fill, spread).to_vec()
+        });
+        (features, rows, columns)
+    }
+
+    /// Runs an image through stem, blocks and head; the features are left in the workspace's output.
+    fn features_of<'w>(
+        &self,
+        layout: &Layout,
+        workspace: &'w mut Workspace,
+        fill: impl FnOnce(Canvas<'_>),
+        spread: Spread,
+    ) -> &'w [f32] {
+        let [rows, columns] = layout.stem;
+        let (height, width) = layout.size;
+        let image = workspace.image.at_least(rows.padded * columns.padded * 3);
+        clear_border(image, rows, columns, height, width);
+        let first = rows.before * columns.padded * 3;
+        let inside = &mut image[first..first + height * columns.padded * 3];
+        fill(Canvas { values: inside, pitch: columns.padded, left: columns.before, width });
+
+        let (mut input, mut output) = (&mut workspace.input, &mut workspace.output);
+        let mut length = rows.padded * columns.padded * 3;
+        for (number, (block, geometry)) in self.blocks.iter().zip(&layout.blocks).enumerate() {
+            let (rows, columns) = geometry.output();
+            let outputs = rows * columns * block.outputs();
+            let from: &[f32] = if number == 0 { &image[..length] } else { &input[..length] };
+            let to = output.at_least(outputs);
+            block.forward(geometry, from, to, &mut workspace.buffers, &self.scratch, spread);
+            std::mem::swap(&mut input, &mut output);
+            length = outputs;
+        }
+        let (rows, columns) = layout.output();
+        let features = workspace.features.at_least(rows * columns * self.features());
+        let channels = self.head.inputs();
+        spread.rows(features, self.features(), |first, features| {
+            let count = features.len() / self.features();
+            self.head.forward(&input[first * channels..][..count * channels], None, features);
+        });
+        features
+    }
+
+    /// Global average pooling and the classifier.
+    fn classify(&self, features: &[f32], pooled: &mut Aligned, logits: &mut [f32]) {
+        let pooled = pooled.at_least(self.features());
+        pooled.fill(0.0);
+        for pixel in features.chunks_exact(pooled.len()) {
+            pooled.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += value);
+        }
+        let pixels = (features.len() / pooled.len()) as f32;
+        pooled.iter_mut().for_each(|sum| *sum /= pixels);
+        self.classifier.forward(pooled, None, logits);
+    }
+
+    /// The layout for a size, made anew only when the size changes.
+    fn layout(&self, height: usize, width: usize) -> Arc<Layout> {
+        assert!(height > 0 && width > 0, "an image of {height} × {width}");
+        let mut last = self.layout.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(layout) = last.as_ref().filter(|layout| layout.size == (height, width)) {
+            return layout.clone();
+        }
+        let stem = [height, width].map(|size| Padded::of(self.padding, size, 3, 2));
+        let (mut rows, mut columns) = (stem[0].output, stem[1].output);
+        let blocks = self.blocks.iter().map(|block| {
+            let geometry = block.geometry(rows, columns);
+            (rows, columns) = geometry.output();
+            geometry
+        });
+        let layout = Arc::new(Layout { size: (height, width), stem, blocks: blocks.collect() });
+        *last = Some(layout.clone());
+        layout
+    }
+}
+
+impl Layout {
+    /// Rows and columns of the last feature map.
+    fn output(&self) -> (usize, usize) {
+        self.blocks.last().map_or((0, 0), Geometry::output)
+    }
+}
+
+/// Zeros everywhere but where the image will be.
+fn clear_border(padded: &mut [f32], rows: Padded, columns: Padded, height: usize, width: usize) {
+    for (row, values) in padded.chunks_exact_mut(columns.padded * 3).enumerate() {
+        if row < rows.before || row >= rows.before + height {
+            values.fill(0.0);
+        } else {
+            values[..columns.before * 3].fill(0.0);
+            values[(columns.before + width) * 3..].fill(0.0);
+        }
+    }
+}
+
+/// One side of an image under a convolution.
+#[derive(Debug, Clone, Copy)]
+struct Padded {
+    /// Zeros before the first pixel.
+    before: usize,
+    /// Zeros after the last one.
+    after: usize,
+    /// All that the convolution reads, without the padding that its stride leaves over.
+    padded: usize,
+    output: usize,
+}
+
+impl Padded {
+    fn of(padding: Padding, size: usize, kernel: usize, stride: usize) -> Self {
+        let (before, output) = match padding {
+            Padding::Symmetric => (kernel / 2, (size + kernel / 2 * 2 - kernel) / stride + 1),
+            Padding::TensorFlowSame => {
+                let output = size.div_ceil(stride);
+                (((output - 1) * stride + kernel).saturating_sub(size) / 2, output)
+            }
+        };
+        // Never less than the image: a stride that leaves pixels over at its end still has them in memory.
+        let padded = ((output - 1) * stride + kernel).max(before + size);
+        Self { before, after: padded - before - size, padded, output }
+    }
+}
+
+/// How the work on one image is spread.
+#[derive(Debug, Clone, Copy)]
+enum Spread {
+    /// Not at all: other threads have their own images.
+    OneThread,
+    /// Over this many threads.
+    Threads(usize),
+}
+
+impl Spread {
+    /// Tasks for each thread: enough that none waits long for the others.
+    const TASKS: usize = 2;
+    /// Fewest rows of a matrix product that are worth a task.
+    const FEWEST_ROWS: usize = 12;
+
+    /// Rows of an image in one task, where there are `others` tasks of all rows.
+    fn part(self, rows: usize, others: usize) -> usize {
+        match self {
+            Self::OneThread => rows,
+            Self::Threads(threads) => rows.div_ceil((Self::TASKS * threads).div_ceil(others)),
+        }
+    }
+
+    fn each<T: Send>(self, tasks: Vec<T>, run: impl Fn(T) + Sync + Send) {
+        match self {
+            Self::OneThread => tasks.into_iter().for_each(run),
+            Self::Threads(_) => tasks.into_par_iter().with_max_len(1).for_each(run),
+        }
+    }
+
+    /// Runs a function on parts of an output of rows of `length`, with the number of each part's first row.
+    fn rows(self, output: &mut [f32], length: usize, run: impl Fn(usize, &mut [f32]) + Sync + Send) {
+        match self {
+            Self::OneThread => run(0, output),
+            Self::Threads(threads) => {
+                let part = (output.len() / length).div_ceil(Self::TASKS * threads).max(Self::FEWEST_ROWS);
+                let parts = output.par_chunks_mut(part * length).with_max_len(1).enumerate();
+                parts.for_each(|(number, output)| run(number * part, output));
+            }
+        }
+    }
+}
+
+fn activation(activation: Activation) -> kernels::Activation {
+    match activation {
+        Activation::Identity => kernels::Activation::Identity,
+        Activation::Silu => kernels::Activation::Silu,
+        Activation::Relu6 => kernels::Activation::Relu6,
+    }
+}

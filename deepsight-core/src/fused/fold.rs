@@ -1,0 +1,85 @@
+use std::collections::BTreeMap;
+
+use super::kernels::{Activation, InstructionSet, Pointwise};
+use crate::EfficientNetConfig;
+use crate::{Error, StateDict};
+
+/// Convolution weights and biases into which batch norms were folded, `[outputs, ...]` and `[outputs]`.
+pub(super) struct Folded {
+    pub(super) weights: Vec<f32>,
+    pub(super) bias: Vec<f32>,
+}
+
+impl Folded {
+    /// A 1 × 1 convolution.
+    pub(super) fn pointwise(&self, set: InstructionSet, activation: Activation) -> Pointwise {
+        Pointwise::new(set, &self.weights, &self.bias, activation)
+    }
+
+    /// The same weights with zeros for inputs beyond the last one.
+    pub(super) fn with_padded_inputs(self, padded: usize) -> Self {
+        let inputs = self.weights.len() / self.bias.len();
+        let mut weights = vec![0.0; padded * self.bias.len()];
+        for (row, padded) in self.weights.chunks_exact(inputs).zip(weights.chunks_exact_mut(padded)) {
+            padded[..inputs].copy_from_slice(row);
+        }
+        Self { weights, ..self }
+    }
+}
+
+/// Takes a network's weights apart, each to be taken once.
+pub(super) struct Folder<'a> {
+    left: BTreeMap<&'a str, &'a crate::Weight>,
+    epsilon: f64,
+}
+
+impl<'a> Folder<'a> {
+    pub(super) fn new(config: &EfficientNetConfig, weights: &'a StateDict) -> Self {
+        let left = weights.iter().map(|(name, weight)| (name.as_str(), weight)).collect();
+        Self { left, epsilon: config.batch_norm_epsilon }
+    }
+
+    /// The values of the tensor of that name, which must have that shape.
+    pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Result<&'a [f32], Error> {
+        let missing = || Error::TensorNames { missing: vec![name.into()], unexpected: vec![] };
+        let weight = self.left.remove(name).ok_or_else(missing)?;
+        if weight.shape != shape {
+            return Err(Error::TensorShape { name: name.into(), found: weight.shape.clone(), expected: shape.into() });
+        }
+        weight.check_length(name)?;
+        Ok(&weight.values)
+    }
+
+    /// The convolution `{conv}.weight` of that shape, `[outputs, ...]`, with the batch norm `{norm}` folded into it.
+    pub(super) fn normalized(&mut self, conv: &str, norm: &str, shape: &[usize]) -> Result<Folded, Error> {
+        let outputs = shape[0];
+        let kernel = self.take(&format!("{conv}.weight"), shape)?;
+        let scale = self.take(&format!("{norm}.weight"), &[outputs])?;
+        let shift = self.take(&format!("{norm}.bias"), &[outputs])?;
+        let mean = self.take(&format!("{norm}.running_mean"), &[outputs])?;
+        let variance = self.take(&format!("{norm}.running_var"), &[outputs])?;
+        let mut folded = Folded { weights: Vec::with_capacity(kernel.len()), bias: Vec::with_capacity(outputs) };
+        // In double precision: what is lost here would be lost in every result.
+        for (output, kernel) in kernel.chunks_exact(kernel.len() / outputs).enumerate() {
+            let factor = f64::from(scale[output]) / (f64::from(variance[output]) + self.epsilon).sqrt();
+            folded.weights.extend(kernel.iter().map(|weight| (f64::from(*weight) * factor) as f32));
+            folded.bias.push((f64::from(shift[output]) - f64::from(mean[output]) * factor) as f32);
+        }
+        Ok(folded)
+    }
+
+    /// The layer `{name}.weight` of that shape with its own bias.
+    pub(super) fn biased(&mut self, name: &str, shape: &[usize]) -> Result<Folded, Error> {
+        let weights = self.take(&format!("{name}.weight"), shape)?.to_vec();
+        Ok(Folded { weights, bias: self.take(&format!("{name}.bias"), &[shape[0]])?.to_vec() })
+    }
+
+    /// Checks that nothing is left.
+    pub(super) fn finish(self) -> Result<(), Error> {
+        if self.left.is_empty() {
+            return Ok(());
+        }
+        let unexpected = self.left.into_keys().map(String::from).collect();
+        Err(Error::TensorNames { missing: vec![], unexpected })
+    }
+}
