@@ -4,9 +4,11 @@ use burn::tensor::backend::Backend;
 use image::RgbImage;
 use rayon::prelude::*;
 
+use crate::fused::{FusedEfficientNet, kernels::InstructionSet};
 use crate::preprocess::Preprocess;
 use crate::{
-    ActivationMap, EfficientNet, Error, FaceClassifier, FaceCrop, FaceScore, ModelCard, ModelFile, ModelInfo, Precision,
+    ActivationMap, EfficientNet, Engine, Error, FaceClassifier, FaceCrop, FaceScore, ModelCard, ModelFile, ModelInfo,
+    Precision,
 };
 
 /// Scores faces: an EfficientNet with all that its model file says about using it.
@@ -23,22 +25,13 @@ use crate::{
 #[derive(Debug)]
 pub struct Classifier<B: Backend> {
     network: EfficientNet<B>,
+    /// Takes the network's place where it is there.
+    fused: Option<FusedEfficientNet>,
     card: ModelCard,
     golden_input: Option<RgbImage>,
     sha256: Option<String>,
     device: B::Device,
     batch_size: usize,
-    threads: Threads,
-}
-
-/// What is spread over the CPU's threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Threads {
-    /// Faces: each goes through the network alone, several at once. On Burn's CPU backends this beats a batch, because
-    /// most of their operators use one thread.
-    Faces,
-    /// Nothing here: one tensor of many faces, for a device that wants large batches.
-    Batches,
 }
 
 impl<B: Backend> Classifier<B> {
@@ -77,38 +70,78 @@ impl<B: Backend> Classifier<B> {
     /// When the weights are not those of the card's architecture: [`Error::TensorNames`], [`Error::TensorShape`],
     /// [`Error::TensorNotFinite`]; when the card cannot be used ([`ModelCard::validate`]).
     pub fn from_file(file: ModelFile, device: &B::Device) -> Result<Self, Error> {
-        let network = file.card.architecture.config().init::<B>(device).load_state_dict(file.weights)?;
-        let mut classifier = Self::new(network, file.card, device)?;
-        classifier.golden_input = file.golden_input;
-        classifier.sha256 = file.sha256;
-        Ok(classifier)
+        file.card.validate()?;
+        let config = file.card.architecture.config();
+        let network = config.init::<B>(device);
+        network.check_state_dict(&file.weights)?;
+        let fused = match Engine::Auto.is_fused::<B>(device) {
+            true => Some(FusedEfficientNet::new(&config, &file.weights, InstructionSet::from_environment()?)?),
+            false => None,
+        };
+        let network = network.load_state_dict(file.weights)?;
+        Ok(Self {
+            network,
+            fused,
+            card: file.card,
+            golden_input: file.golden_input,
+            sha256: file.sha256,
+            device: device.clone(),
+            batch_size: Self::BATCH_SIZE,
+        })
     }
 
     /// A classifier of a network and the card that says how to use it. A `golden` of the card is dropped: its input is
     /// not here.
     ///
     /// # Errors
-    /// When the card cannot be used ([`ModelCard::validate`]).
+    /// When the card cannot be used ([`ModelCard::validate`]), the network is not of the card's architecture, or what
+    /// [`with_engine`](Self::with_engine) says.
     pub fn new(network: EfficientNet<B>, card: ModelCard, device: &B::Device) -> Result<Self, Error> {
         card.validate()?;
-        // By name, because nothing in a backend's type says whether it computes on the CPU.
-        let name = B::name(device);
-        let on_cpu = ["flex", "ndarray"].iter().any(|cpu| name.contains(cpu));
-        Ok(Self {
+        let classifier = Self {
             network,
+            fused: None,
             card,
             golden_input: None,
             sha256: None,
             device: device.clone(),
             batch_size: Self::BATCH_SIZE,
-            threads: if on_cpu { Threads::Faces } else { Threads::Batches },
-        })
+        };
+        classifier.with_engine(Engine::Auto)
+    }
+
+    /// The same classifier on another engine; [`Engine::Auto`] unless told.
+    ///
+    /// # Errors
+    /// [`Error::InstructionSet`] when the environment variable `DEEPSIGHT_CPU` names instructions that this processor does
+    /// not have.
+    pub fn with_engine(mut self, engine: Engine) -> Result<Self, Error> {
+        match (engine.is_fused::<B>(&self.device), &self.fused) {
+            (true, None) => {
+                let (config, weights) = (self.card.architecture.config(), self.network.state_dict());
+                let set = InstructionSet::from_environment()?;
+                self.fused = Some(FusedEfficientNet::new(&config, &weights, set)?);
+            }
+            (true, Some(_)) => {}
+            (false, _) => self.fused = None,
+        }
+        Ok(self)
+    }
+
+    /// The engine in use: [`Engine::Burn`] or [`Engine::Fused`].
+    pub fn engine(&self) -> Engine {
+        if self.fused.is_some() { Engine::Fused } else { Engine::Burn }
+    }
+
+    /// The fused network, where that is the engine.
+    pub fn fused(&self) -> Option<&FusedEfficientNet> {
+        self.fused.as_ref()
     }
 
     /// The same classifier with at most this many faces (at least one) in the network together. GPU memory grows with it.
     ///
-    /// It changes nothing on `flex` and `ndarray`: there every face goes through the network alone, several at once on
-    /// the threads of the CPU, which is faster than a batch.
+    /// It changes nothing on the CPU: there every face goes through the network alone, several at once on rayon's
+    /// threads, which is faster than a batch on either engine.
     pub fn with_batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = batch_size.max(1);
         self
@@ -133,13 +166,17 @@ impl<B: Backend> Classifier<B> {
             let (width, height) = faces[index].dimensions();
             return Err(Error::EmptyFace { index, width, height });
         }
-        let chunks: Vec<Vec<[f32; 2]>> = match self.threads {
-            Threads::Faces => faces.par_chunks(1).map(|face| self.forward(face)).collect::<Result<_, _>>()?,
-            Threads::Batches => {
-                faces.chunks(self.batch_size).map(|faces| self.forward(faces)).collect::<Result<_, _>>()?
+        let logits = match &self.fused {
+            Some(fused) => self.forward_fused(fused, faces),
+            // One by one: most operators of Burn's CPU backends use one thread.
+            None if Engine::Auto.is_fused::<B>(&self.device) => {
+                faces.par_chunks(1).map(|face| self.forward(face)).collect::<Result<Vec<_>, _>>()?.concat()
+            }
+            None => {
+                let batches = faces.chunks(self.batch_size).map(|faces| self.forward(faces));
+                batches.collect::<Result<Vec<_>, _>>()?.concat()
             }
         };
-        let logits = chunks.concat();
         match logits.iter().position(|logits| logits.iter().any(|logit| !logit.is_finite())) {
             Some(index) => Err(Error::LogitsNotFinite { index, logits: logits[index].to_vec() }),
             None => Ok(logits),
@@ -150,7 +187,38 @@ impl<B: Backend> Classifier<B> {
         let input = Preprocess::new(&self.card).batch(faces, &self.device);
         let logits = self.network.forward(input).try_into_data().map_err(backend)?;
         let logits: Vec<f32> = logits.iter::<f32>().collect();
-        Ok(logits.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect())
+        Ok(logits.as_chunks().0.to_vec())
+    }
+
+    fn forward_fused(&self, fused: &FusedEfficientNet, faces: &[RgbImage]) -> Vec<[f32; 2]> {
+        let preprocess = Preprocess::new(&self.card);
+        let logits = fused.forward(faces.len(), self.size(), |index, canvas| preprocess.fill(&faces[index], canvas));
+        logits.as_chunks().0.to_vec()
+    }
+
+    /// Height and width of the network's input.
+    fn size(&self) -> (usize, usize) {
+        let side = self.card.input_size as usize;
+        (side, side)
+    }
+
+    /// How much each place of a face speaks for the fake class rather than the real one, row by row, with the map's width
+    /// and height.
+    fn class_activation(&self, face: &RgbImage) -> Result<(Vec<f32>, usize, usize), Error> {
+        let fake = self.card.fake_index();
+        let preprocess = Preprocess::new(&self.card);
+        let weights = self.network.classifier_weights();
+        let margin = weights.clone().narrow(1, fake, 1) - weights.narrow(1, 1 - fake, 1);
+        if let Some(fused) = &self.fused {
+            let margin: Vec<f32> = margin.try_into_data().map_err(backend)?.iter::<f32>().collect();
+            let (features, height, width) = fused.forward_features(self.size(), |canvas| preprocess.fill(face, canvas));
+            let place = |features: &[f32]| features.iter().zip(&margin).map(|(feature, weight)| feature * weight).sum();
+            return Ok((features.chunks_exact(margin.len()).map(place).collect(), width, height));
+        }
+        let features = self.network.forward_features(preprocess.batch(std::slice::from_ref(face), &self.device));
+        let [_, channels, height, width] = features.dims();
+        let map = margin.transpose().matmul(features.reshape([channels, height * width]));
+        Ok((map.try_into_data().map_err(backend)?.iter::<f32>().collect(), width, height))
     }
 
     fn score(&self, logits: [f32; 2]) -> FaceScore {
@@ -217,14 +285,7 @@ impl<B: Backend> FaceClassifier for Classifier<B> {
         if is_empty(face) {
             return Err(Error::EmptyFace { index: 0, width: face.width(), height: face.height() });
         }
-        let input = Preprocess::new(&self.card).batch(std::slice::from_ref(face), &self.device);
-        let features = self.network.forward_features(input);
-        let [_, channels, height, width] = features.dims();
-        let fake = self.card.fake_index();
-        let weights = self.network.classifier_weights();
-        let margin = weights.clone().narrow(1, fake, 1) - weights.narrow(1, 1 - fake, 1);
-        let map = margin.transpose().matmul(features.reshape([channels, height * width]));
-        let values: Vec<f32> = map.try_into_data().map_err(backend)?.iter::<f32>().collect();
+        let (values, width, height) = self.class_activation(face)?;
         if let Some(value) = values.iter().find(|value| !value.is_finite()) {
             return Err(Error::LogitsNotFinite { index: 0, logits: vec![*value] });
         }
@@ -239,6 +300,7 @@ impl<B: Backend> FaceClassifier for Classifier<B> {
         info.terms.clone_from(&self.card.terms);
         info.threshold = self.card.threshold;
         info.crop = self.card.crop;
+        info.engine = Some(self.engine());
         info
     }
 }

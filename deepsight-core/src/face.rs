@@ -1,7 +1,7 @@
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::{ActivationMap, FaceCrop};
+use crate::{ActivationMap, Engine, FaceCrop};
 
 /// An axis-parallel rectangle in pixels of the image it was found in; it may reach over the image's border.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -199,6 +199,9 @@ pub struct ModelInfo {
     pub threshold: f32,
     /// How faces are cut from their frame.
     pub crop: FaceCrop,
+    /// What computed it, where there is a choice.
+    #[serde(default)]
+    pub engine: Option<Engine>,
 }
 
 impl ModelInfo {
@@ -212,6 +215,7 @@ impl ModelInfo {
             terms: String::new(),
             threshold: 0.5,
             crop: FaceCrop::Box,
+            engine: None,
         }
     }
 }

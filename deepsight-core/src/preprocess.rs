@@ -5,6 +5,7 @@ use burn::tensor::{Tensor, TensorData};
 use image::RgbImage;
 use rayon::prelude::*;
 
+use crate::fused::Canvas;
 use crate::{ModelCard, ResizeFilter};
 
 /// Resize, scale to `0..=1`, subtract the mean, divide by the deviation; as a model's card says.
@@ -33,14 +34,37 @@ impl Preprocess {
 
     /// One image as `[3, input_size, input_size]`.
     fn write(&self, image: &RgbImage, out: &mut [f32]) {
-        let resized = self.resize.resize(image, self.input_size, self.input_size);
-        let plane = out.len() / 3;
-        for (channel, values) in out.chunks_exact_mut(plane).enumerate() {
-            let (mean, std) = (self.mean[channel], self.std[channel]);
-            let pixels = resized.as_raw().iter().skip(channel).step_by(3);
-            for (value, pixel) in values.iter_mut().zip(pixels) {
-                *value = (f32::from(*pixel) / 255.0 - mean) / std;
+        let (side, plane) = (self.input_size as usize, out.len() / 3);
+        let values = self.values();
+        let mut start = 0;
+        self.resize.rows(image, self.input_size, self.input_size, |row| {
+            for (channel, values) in values.iter().enumerate() {
+                let out = &mut out[channel * plane + start..][..side];
+                for (value, pixel) in out.iter_mut().zip(row.chunks_exact(3)) {
+                    *value = values[usize::from(pixel[channel])];
+                }
             }
-        }
+            start += side;
+        });
+    }
+
+    /// One image into the fused engine's input, resized and normalised row by row.
+    pub(crate) fn fill(&self, image: &RgbImage, mut canvas: Canvas<'_>) {
+        let [red, green, blue] = self.values();
+        let mut rows = canvas.rows();
+        self.resize.rows(image, self.input_size, self.input_size, |row| {
+            let Some(out) = rows.next() else { return };
+            for (value, pixel) in out.as_chunks_mut::<3>().0.iter_mut().zip(row.as_chunks::<3>().0) {
+                *value = [red[usize::from(pixel[0])], green[usize::from(pixel[1])], blue[usize::from(pixel[2])]];
+            }
+        });
+    }
+
+    /// What becomes of each 8-bit value of each channel.
+    fn values(&self) -> [[f32; 256]; 3] {
+        std::array::from_fn(|channel| {
+            let (mean, std) = (self.mean[channel], self.std[channel]);
+            std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std)
+        })
     }
 }

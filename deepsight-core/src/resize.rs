@@ -21,31 +21,46 @@ impl ResizeFilter {
     /// The image at `width` by `height` pixels. An image or a size without pixels gives black.
     pub fn resize(self, image: &RgbImage, width: u32, height: u32) -> RgbImage {
         let mut out = RgbImage::new(width, height);
+        let mut lines = out.chunks_exact_mut((width as usize * 3).max(1));
+        self.rows(image, width, height, |row| {
+            if let Some(line) = lines.next() {
+                line.copy_from_slice(row);
+            }
+        });
+        out
+    }
+
+    /// Hands the rows of the resized image to `emit`, top to bottom, `[width, 3]` each, without ever holding all of it.
+    pub(crate) fn rows(self, image: &RgbImage, width: u32, height: u32, mut emit: impl FnMut(&[u8])) {
+        let pitch = width as usize * 3;
         if image.dimensions() == (width, height) {
-            return image.clone();
-        }
-        if image.width() > 0 && image.height() > 0 && width > 0 && height > 0 {
+            image.as_raw().chunks_exact(pitch.max(1)).for_each(emit);
+        } else if image.width() == 0 || image.height() == 0 || pitch == 0 {
+            let black = vec![0; pitch];
+            (0..height).for_each(|_| emit(&black));
+        } else {
+            let size = (width, height);
             match self {
-                Self::OpencvBilinear if image.dimensions() == (2 * width, 2 * height) => halve(image, &mut out),
-                Self::OpencvBilinear => opencv_bilinear(image, &mut out),
-                Self::PilBilinear => pil_bilinear(image, &mut out),
+                Self::OpencvBilinear if image.dimensions() == (2 * width, 2 * height) => halve(image, width, emit),
+                Self::OpencvBilinear => opencv_bilinear(image, size, emit),
+                Self::PilBilinear => pil_bilinear(image, size, emit),
             }
         }
-        out
     }
 }
 
 /// What OpenCV does instead of interpolating when both sides are exactly halved: the mean of four pixels.
-fn halve(source: &RgbImage, out: &mut RgbImage) {
+fn halve(source: &RgbImage, width: u32, mut emit: impl FnMut(&[u8])) {
     let stride = source.width() as usize * 3;
-    let width = out.width() as usize;
-    for (y, row) in out.chunks_exact_mut(width * 3).enumerate() {
-        let (above, below) = source.as_raw()[2 * y * stride..][..2 * stride].split_at(stride);
+    let mut row = vec![0; width as usize * 3];
+    for rows in source.as_raw().chunks_exact(2 * stride) {
+        let (above, below) = rows.split_at(stride);
         for (index, value) in row.iter_mut().enumerate() {
             let left = index / 3 * 6 + index % 3;
             let sum = [above[left], above[left + 3], below[left], below[left + 3]].map(u32::from).iter().sum::<u32>();
             *value = ((sum + 2) >> 2) as u8;
         }
+        emit(&row);
     }
 }
 
@@ -57,9 +72,9 @@ struct Tap {
 }
 
 /// OpenCV's `resizeGeneric_` for `INTER_LINEAR` on `uchar`: 11-bit weights, rows summed at reduced precision.
-fn opencv_bilinear(source: &RgbImage, out: &mut RgbImage) {
-    let columns = opencv_taps(source.width(), out.width(), true);
-    let rows = opencv_taps(source.height(), out.height(), false);
+fn opencv_bilinear(source: &RgbImage, (width, height): (u32, u32), mut emit: impl FnMut(&[u8])) {
+    let columns = opencv_taps(source.width(), width, true);
+    let rows = opencv_taps(source.height(), height, false);
     let stride = source.width() as usize * 3;
     let horizontal = |y: usize, row: &mut Vec<i32>| {
         let line = &source.as_raw()[y * stride..][..stride];
@@ -73,8 +88,8 @@ fn opencv_bilinear(source: &RgbImage, out: &mut RgbImage) {
     };
     // Consecutive output rows often read the same input rows: keep the last two.
     let mut kept: [(Option<usize>, Vec<i32>); 2] = Default::default();
-    let width = out.width() as usize;
-    for (tap, line) in rows.iter().zip(out.chunks_exact_mut(width * 3)) {
+    let mut line = vec![0; width as usize * 3];
+    for tap in &rows {
         if kept[1].0 == Some(tap.first) {
             kept.swap(0, 1);
         }
@@ -88,6 +103,7 @@ fn opencv_bilinear(source: &RgbImage, out: &mut RgbImage) {
             let sum = (((above >> 4) * tap.weights[0]) >> 16) + (((below >> 4) * tap.weights[1]) >> 16);
             *value = ((sum + 2) >> 2).clamp(0, 255) as u8;
         }
+        emit(&line);
     }
 }
 
@@ -120,10 +136,10 @@ struct Window {
 }
 
 /// PIL's `ImagingResample` with the triangle filter: columns first, then rows, 8 bits in between.
-fn pil_bilinear(source: &RgbImage, out: &mut RgbImage) {
-    let columns = pil_windows(source.width(), out.width());
-    let rows = pil_windows(source.height(), out.height());
-    let (stride, width) = (source.width() as usize * 3, out.width() as usize);
+fn pil_bilinear(source: &RgbImage, (width, height): (u32, u32), mut emit: impl FnMut(&[u8])) {
+    let columns = pil_windows(source.width(), width);
+    let rows = pil_windows(source.height(), height);
+    let (stride, width) = (source.width() as usize * 3, width as usize);
     let mut narrow = vec![0_u8; source.height() as usize * width * 3];
     for (line, row) in source.chunks_exact(stride).zip(narrow.chunks_exact_mut(width * 3)) {
         for (window, pixel) in columns.iter().zip(row.chunks_exact_mut(3)) {
@@ -137,7 +153,8 @@ fn pil_bilinear(source: &RgbImage, out: &mut RgbImage) {
         }
     }
     let mut sums = vec![HALF; width * 3];
-    for (window, line) in rows.iter().zip(out.chunks_exact_mut(width * 3)) {
+    let mut line = vec![0; width * 3];
+    for window in &rows {
         sums.fill(HALF);
         for (weight, values) in window.weights.iter().zip(narrow[window.start * width * 3..].chunks_exact(width * 3)) {
             for (sum, value) in sums.iter_mut().zip(values) {
@@ -147,6 +164,7 @@ fn pil_bilinear(source: &RgbImage, out: &mut RgbImage) {
         for (value, sum) in line.iter_mut().zip(&sums) {
             *value = (sum >> PRECISION).clamp(0, 255) as u8;
         }
+        emit(&line);
     }
 }
 

@@ -45,13 +45,18 @@ impl<B: Backend> EfficientNet<B> {
         collector.found
     }
 
+    /// Checks that the weights are this network's, all of them and nothing else, and finite.
+    pub(crate) fn check_state_dict(&self, weights: &StateDict) -> Result<(), Error> {
+        check(&self.state_shapes(), weights)
+    }
+
     /// The same network with these parameters and batch-norm statistics.
     ///
     /// # Errors
     /// [`Error::TensorNames`] with every missing and every unexpected name, [`Error::TensorShape`] and
     /// [`Error::TensorNotFinite`] with the first tensor that is wrong.
     pub fn load_state_dict(self, weights: StateDict) -> Result<Self, Error> {
-        check(&self.state_shapes(), &weights)?;
+        self.check_state_dict(&weights)?;
         Ok(self.map(&mut Loader { path: Path::default(), weights }))
     }
 }

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "model")]
 mod efficientnet;
+mod engine;
 #[cfg(feature = "model")]
 mod fold;
 pub mod kernels;
@@ -10,3 +11,4 @@ mod pool;
 
 #[cfg(feature = "model")]
 pub use efficientnet::{Canvas, FusedEfficientNet};
+pub use engine::Engine;

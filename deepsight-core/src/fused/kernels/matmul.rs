@@ -278,4 +278,4 @@ const LARGEST: usize = 16;
 /// Room for one vector.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Sums([f32; LARGEST]);
+struct Sums(#[allow(dead_code, reason = "written and read as vectors")] [f32; LARGEST]);

@@ -1,0 +1,71 @@
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// What computes a network.
+///
+/// ```
+/// use deepsight_core::Engine;
+///
+/// assert_eq!("fused".parse::<Engine>()?, Engine::Fused);
+/// assert_eq!(Engine::default().to_string(), "auto");
+/// # Ok::<(), deepsight_core::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Engine {
+    /// The fused engine where the backend computes on the CPU, Burn elsewhere.
+    #[default]
+    Auto,
+    /// Burn's own operators, on the backend's device.
+    Burn,
+    /// The fused engine, on the CPU whatever the backend.
+    Fused,
+}
+
+impl Engine {
+    /// Every choice.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Burn, Self::Fused];
+
+    /// Whether this comes to the fused engine on that device of a backend.
+    #[cfg(feature = "model")]
+    pub fn is_fused<B: burn::tensor::backend::Backend>(self, device: &B::Device) -> bool {
+        match self {
+            // By name, because nothing in a backend's type says whether it computes on the CPU.
+            Self::Auto => ["flex", "ndarray"].iter().any(|cpu| B::name(device).contains(cpu)),
+            Self::Burn => false,
+            Self::Fused => true,
+        }
+    }
+
+    /// Its name on command lines and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Burn => "burn",
+            Self::Fused => "fused",
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Engine {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::ALL.into_iter().find(|engine| engine.name() == name).ok_or_else(|| Error::Setting {
+            name: "engine",
+            value: name.into(),
+            rule: "must be auto, burn or fused",
+        })
+    }
+}
