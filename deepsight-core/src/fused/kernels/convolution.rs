@@ -1,6 +1,13 @@
 use super::matmul::Rows;
 use super::{Activation, InstructionSet, Pointwise};
 
+/// Values under a kernel from which on copying them costs little beside the product.
+const WORTH_GATHERING: usize = 128;
+/// Columns that fill the registers well enough without.
+const WIDE: usize = 48;
+/// Pixels gathered at a time: a multiple of every instruction set's rows.
+const GATHERED: usize = 48;
+
 /// A square convolution without padding, with bias and activation: `[height, width, inputs]` to
 /// `[rows, columns, outputs]`, with `rows = (height − kernel) / stride + 1`, rounded down.
 ///
@@ -74,6 +81,61 @@ impl Convolution {
         }
     }
 
+    /// Computes whole images that lie one after the other, `[images, height, width, inputs]` to
+    /// `[images, rows, columns, outputs]`.
+    ///
+    /// For images so small that a row would not fill the processor's registers: the pixels under the kernel are gathered
+    /// from one row, and one image, to the next. `gathered` is a buffer to be reused.
+    ///
+    /// # Panics
+    /// When input and output are not of one number of images.
+    pub fn forward_images(
+        &self,
+        input: &[f32],
+        height: usize,
+        width: usize,
+        gathered: &mut Vec<f32>,
+        output: &mut [f32],
+    ) {
+        let (rows, columns) = (self.output_size(height), self.output_size(width));
+        let (image, result) = (height * width * self.channels, rows * columns * self.outputs());
+        assert!(result > 0, "{height} x {width} pixels under a kernel of {}", self.kernel);
+        assert!(
+            input.len().is_multiple_of(image) && output.len() == input.len() / image * result,
+            "images of {height} x {width}"
+        );
+        let inputs = self.layer.inputs();
+        if inputs < WORTH_GATHERING || columns >= WIDE {
+            for (input, output) in input.chunks_exact(image).zip(output.chunks_exact_mut(result)) {
+                self.forward(input, width, output);
+            }
+            return;
+        }
+        gathered.resize(GATHERED * inputs, 0.0);
+        let segment = self.kernel * self.channels;
+        let line = width * self.channels;
+        // The output pixel to be gathered next.
+        let (mut at, mut row, mut column) = (0, 0, 0);
+        for output in output.chunks_mut(GATHERED * self.outputs()) {
+            let count = output.len() / self.outputs();
+            for pixel in gathered[..count * inputs].chunks_exact_mut(inputs) {
+                let corner = &input[at + row * self.stride * line + column * self.stride * self.channels..];
+                for (y, pixel) in pixel.chunks_exact_mut(segment).enumerate() {
+                    pixel.copy_from_slice(&corner[y * line..][..segment]);
+                }
+                column += 1;
+                if column == columns {
+                    (column, row) = (0, row + 1);
+                }
+                if row == rows {
+                    (row, at) = (0, at + image);
+                }
+            }
+            let rows = Rows::dense(&gathered[..count * inputs], inputs);
+            self.layer.forward_rows(rows, self.layer.packed().weights(), None, output);
+        }
+    }
+
     /// Rows or columns that so many of the output need.
     pub(crate) fn input_size(&self, size: usize) -> usize {
         (size.max(1) - 1) * self.stride + self.kernel
@@ -98,5 +160,46 @@ impl Convolution {
 
     pub(crate) fn layer(&self) -> &Pointwise {
         &self.layer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn images_in_a_row_are_convolved_each_for_itself(
+            (kernel, stride) in (1usize..4, 1usize..3), (more_height, more_width) in (0usize..12, 0usize..12),
+            (channels, outputs) in (1usize..40, 1usize..40), images in 1usize..4, seed in any::<u32>(),
+        ) {
+            let (height, width) = (kernel + more_height, kernel + more_width);
+            let value = |i: usize| ((i as u32 + 1).wrapping_mul(seed | 1).wrapping_mul(2_654_435_761) >> 16) as f32 / 32768.0 - 1.0;
+            let weights: Vec<f32> = (0..outputs * channels * kernel * kernel).map(value).collect();
+            let (bias, slopes): (Vec<f32>, Vec<f32>) = (0..outputs).map(|i| (value(i + 7), value(i + 99))).unzip();
+            let input: Vec<f32> = (0..images * height * width * channels).map(|i| value(i + 1000)).collect();
+            for set in InstructionSet::available() {
+                let activation = Activation::PRelu(slopes.clone());
+                let layer = Convolution::new(set, &weights, &bias, kernel, stride, activation);
+                let (rows, columns) = (layer.output_size(height), layer.output_size(width));
+                let mut output = vec![f32::NAN; images * rows * columns * outputs];
+                layer.forward_images(&input, height, width, &mut Vec::new(), &mut output);
+                for (index, found) in output.iter().enumerate() {
+                    let (pixel, channel) = (index / outputs, index % outputs);
+                    let (image, row, column) = (pixel / columns / rows, pixel / columns % rows, pixel % columns);
+                    let mut sum = f64::from(bias[channel]);
+                    for (i, weight) in weights[channel * channels * kernel * kernel..][..channels * kernel * kernel].iter().enumerate() {
+                        let (y, x) = (row * stride + i / kernel % kernel, column * stride + i % kernel);
+                        let at = ((image * height + y) * width + x) * channels + i / kernel / kernel;
+                        sum += f64::from(*weight) * f64::from(input[at]);
+                    }
+                    let expected = if sum > 0.0 { sum } else { sum * f64::from(slopes[channel]) };
+                    prop_assert!((f64::from(*found) - expected).abs() < 1e-4, "{} {} not {}", set, found, expected);
+                }
+            }
+        }
     }
 }

@@ -11,6 +11,7 @@
 
 mod activation;
 mod aligned;
+mod area;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -20,13 +21,16 @@ mod depthwise;
 mod instruction_set;
 mod matmul;
 mod pointwise;
+mod pool;
 mod portable;
 mod simd;
 
 pub use activation::{Activation, sigmoid_in_place};
 pub(crate) use aligned::Aligned;
+pub use area::{AreaResize, Region};
 pub use convolution::Convolution;
 pub use depthwise::{Border, ExpandDepthwise, Expansion, Geometry};
 pub use instruction_set::InstructionSet;
 pub(crate) use matmul::Rows;
 pub use pointwise::Pointwise;
+pub use pool::MaxPool;

@@ -1,0 +1,266 @@
+use std::ops::Range;
+
+use super::InstructionSet;
+use super::simd::{Kernel, Simd};
+
+/// A rectangle of whole pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Region {
+    /// First column.
+    pub x: usize,
+    /// First row.
+    pub y: usize,
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+/// Resizes a region of an 8-bit RGB image by the mean over each output pixel's area, and normalises it, in one pass.
+///
+/// Output pixel `i` of `n` is the mean over `⌊i · input / n⌋ .. ⌈(i + 1) · input / n⌉`, as PyTorch's
+/// `interpolate(mode="area")` has it; then `(mean − subtract) · multiply`. Sums are of integers, hence exact.
+///
+/// ```
+/// use deepsight_core::fused::kernels::{AreaResize, InstructionSet, Region};
+///
+/// let image = [0, 0, 0, 10, 20, 30, 40, 60, 80, 30, 40, 50]; // 4 × 1
+/// let mut resize = AreaResize::new(InstructionSet::best(), 5.0, 2.0);
+/// resize.plan(Region { x: 0, y: 0, width: 4, height: 1 }, (2, 1), 0..2);
+/// let mut output = [0.0; 6];
+/// resize.rows(&image, 4, 0..1, &mut output);
+/// assert_eq!(output, [0.0, 10.0, 20.0, 60.0, 90.0, 120.0]);
+/// ```
+#[derive(Debug, Clone)]
+pub struct AreaResize {
+    set: InstructionSet,
+    subtract: f32,
+    multiply: f32,
+    region: Region,
+    size: (usize, usize),
+    /// First and last source column of each wanted one, last excluded, counted from the first one's first.
+    columns: Vec<(usize, usize)>,
+    /// First source column.
+    left: usize,
+    /// The widest of the columns.
+    widest: usize,
+    /// Sums of each source column over the rows of a bin; one more than there are, so that pixels can be read by fours.
+    sums: Vec<u32>,
+}
+
+/// Pixels of a bin whose sum surely fits an `i32`.
+const MAX_PIXELS: usize = i32::MAX as usize / 255;
+
+impl AreaResize {
+    /// A resize to `(mean − subtract) · multiply`; it keeps its buffers from one image to the next.
+    pub fn new(set: InstructionSet, subtract: f32, multiply: f32) -> Self {
+        let region = Region { x: 0, y: 0, width: 1, height: 1 };
+        let (columns, sums) = (Vec::new(), Vec::new());
+        Self { set, subtract, multiply, region, size: (1, 1), columns, left: 0, widest: 0, sums }
+    }
+
+    /// What the next calls of [`rows`](Self::rows) are to do: turn a region of an image into `size` pixels (columns, rows),
+    /// of which these `columns` are wanted.
+    ///
+    /// # Panics
+    /// When the region is empty, or the columns go beyond the size.
+    pub fn plan(&mut self, region: Region, size: (usize, usize), columns: Range<usize>) {
+        assert!(region.width > 0 && region.height > 0, "an empty region");
+        assert!(columns.end <= size.0, "columns {columns:?} of {}", size.0);
+        (self.region, self.size) = (region, size);
+        self.left = if columns.is_empty() { 0 } else { bin(columns.start, region.width, size.0).0 };
+        self.columns.clear();
+        self.columns.extend(columns.map(|column| {
+            let (start, end) = bin(column, region.width, size.0);
+            (start - self.left, end - self.left)
+        }));
+        self.widest = self.columns.iter().map(|(start, end)| end - start).max().unwrap_or(0);
+        let width = self.columns.last().map_or(0, |last| last.1);
+        self.sums.clear();
+        self.sums.resize(3 * width + 1, 0);
+    }
+
+    /// Computes some rows of the planned result, `[rows, columns, 3]`, from an image of that width, `[height, width, 3]`.
+    ///
+    /// # Panics
+    /// When the region does not lie in the image, the rows go beyond the planned size, or the output is not as long as
+    /// they are.
+    pub fn rows(&mut self, image: &[u8], width: usize, rows: Range<usize>, output: &mut [f32]) {
+        let Region { x, y, width: columns, height } = self.region;
+        assert!(
+            x + columns <= width && (y + height).checked_mul(3 * width).is_some_and(|end| end <= image.len()),
+            "{:?} of an image {width} wide",
+            self.region
+        );
+        assert!(rows.end <= self.size.1, "rows {rows:?} of {}", self.size.1);
+        assert_eq!(output.len(), rows.len() * self.columns.len() * 3, "output of {} columns", self.columns.len());
+        if !output.is_empty() {
+            self.set.run(Resize { plan: self, image, width, rows, output });
+        }
+    }
+}
+
+fn bin(i: usize, input: usize, output: usize) -> (usize, usize) {
+    (i * input / output, ((i + 1) * input).div_ceil(output))
+}
+
+struct Resize<'a> {
+    plan: &'a mut AreaResize,
+    image: &'a [u8],
+    width: usize,
+    rows: Range<usize>,
+    output: &'a mut [f32],
+}
+
+impl Kernel for Resize<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let AreaResize { ref columns, ref mut sums, region, size, left, widest, .. } = *self.plan;
+        let (subtract, multiply) = (self.plan.subtract, self.plan.multiply);
+        let values = sums.len() - 1;
+        let source = |y: usize| &self.image[3 * ((region.y + y) * self.width + region.x + left)..][..values];
+        for (row, output) in self.rows.zip(self.output.chunks_exact_mut(3 * columns.len())) {
+            let (top, bottom) = bin(row, region.height, size.1);
+            if (bottom - top).saturating_mul(widest) > MAX_PIXELS {
+                let output = output.as_chunks_mut::<3>().0;
+                for (&(start, end), pixel) in columns.iter().zip(output) {
+                    *pixel = mean_of_many((top..bottom).map(|y| &source(y)[3 * start..3 * end]))
+                        .map(|mean| (mean - subtract) * multiply);
+                }
+                continue;
+            }
+            add_rows(&mut sums[..values], top..bottom, source);
+            let last = output.len() - 3;
+            for (column, &(start, end)) in columns.iter().enumerate() {
+                let mut total = [0_u32; 4];
+                for pixel in start..end {
+                    // SAFETY: a pixel of the plan lies within the `values` sums, of which there is one more.
+                    let sum = unsafe { sums.as_ptr().add(3 * pixel).cast::<[u32; 4]>().read_unaligned() };
+                    for lane in 0..4 {
+                        total[lane] += sum[lane];
+                    }
+                }
+                let count = ((bottom - top) * (end - start)) as f32;
+                let mut result = [0.0_f32; 4];
+                for lane in 0..4 {
+                    result[lane] = (total[lane] as i32 as f32 / count - subtract) * multiply;
+                }
+                // The fourth value is written over by the next pixel.
+                match output.get_mut(3 * column..3 * column + 4) {
+                    Some(pixel) => pixel.copy_from_slice(&result),
+                    None => output[last..].copy_from_slice(&result[..3]),
+                }
+            }
+        }
+    }
+}
+
+/// Sets each sum to that of its column over these rows, three rows a pass.
+#[inline(always)]
+fn add_rows<'a>(sums: &mut [u32], rows: Range<usize>, source: impl Fn(usize) -> &'a [u8]) {
+    let mut start = rows.start;
+    while start < rows.end {
+        let count = (rows.end - start).min(3);
+        let (a, b, c) = (source(start), source(start + count / 2), source(start + count - 1));
+        let first = start == rows.start;
+        let old = |sum: &u32| if first { 0 } else { *sum };
+        match count {
+            1 => sums.iter_mut().zip(a).for_each(|(sum, &a)| *sum = old(sum) + u32::from(a)),
+            2 => {
+                let pairs = sums.iter_mut().zip(a).zip(b);
+                pairs.for_each(|((sum, &a), &b)| *sum = old(sum) + u32::from(u16::from(a) + u16::from(b)));
+            }
+            _ => {
+                let triples = sums.iter_mut().zip(a).zip(b).zip(c);
+                triples.for_each(|(((sum, &a), &b), &c)| {
+                    *sum = old(sum) + u32::from(u16::from(a) + u16::from(b) + u16::from(c));
+                });
+            }
+        }
+        start += count;
+    }
+}
+
+/// The mean colour of more pixels than a sum of 32 bits can hold.
+fn mean_of_many<'a>(rows: impl Iterator<Item = &'a [u8]>) -> [f32; 3] {
+    let (mut total, mut count) = ([0_u64; 3], 0_u64);
+    for row in rows {
+        for pixel in row.as_chunks::<3>().0 {
+            for (total, &value) in total.iter_mut().zip(pixel) {
+                *total += u64::from(value);
+            }
+        }
+        count += row.len() as u64 / 3;
+    }
+    total.map(|total| total as f32 / count as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The mean of one output pixel by the definition.
+    fn mean(image: &[u8], width: usize, region: Region, size: (usize, usize), (x, y): (usize, usize)) -> [f32; 3] {
+        let ((left, right), (top, bottom)) = (bin(x, region.width, size.0), bin(y, region.height, size.1));
+        let pixels = (top..bottom).flat_map(|y| (left..right).map(move |x| (region.x + x, region.y + y)));
+        let mut total = [0_u64; 3];
+        for (x, y) in pixels {
+            for (channel, total) in total.iter_mut().enumerate() {
+                *total += u64::from(image[3 * (y * width + x) + channel]);
+            }
+        }
+        total.map(|total| total as f32 / ((right - left) * (bottom - top)) as f32)
+    }
+
+    proptest! {
+        #[test]
+        fn every_output_pixel_is_the_mean_of_its_bin(
+            (width, height) in (1usize..50, 1usize..40), (columns, rows) in (1usize..60, 1usize..60),
+            corner in (0.0..1.0f64, 0.0..1.0f64), opposite in (0.0..1.0f64, 0.0..1.0f64),
+            part in (0.0..1.0f64, 0.0..1.0f64), seed in any::<u32>(),
+        ) {
+            let image: Vec<u8> = (0..3 * width * height)
+                .map(|i| ((i as u32 + 1).wrapping_mul(seed | 1).wrapping_mul(2_654_435_761) >> 24) as u8)
+                .collect();
+            let choose = |share: f64, count: usize| (share * count as f64) as usize;
+            let (x, y) = (choose(corner.0, width), choose(corner.1, height));
+            let region =
+                Region { x, y, width: 1 + choose(opposite.0, width - x), height: 1 + choose(opposite.1, height - y) };
+            let (first, top) = (choose(part.0, columns), choose(part.1, rows));
+            for set in InstructionSet::available() {
+                let mut resize = AreaResize::new(set, 127.5, 0.007_812_5);
+                resize.plan(region, (columns, rows), first..columns);
+                let mut output = vec![f32::NAN; 3 * (columns - first) * (rows - top)];
+                resize.rows(&image, width, top..rows, &mut output);
+                for (index, pixel) in output.as_chunks::<3>().0.iter().enumerate() {
+                    let at = (first + index % (columns - first), top + index / (columns - first));
+                    let expected = mean(&image, width, region, (columns, rows), at);
+                    prop_assert_eq!(*pixel, expected.map(|mean| (mean - 127.5) * 0.007_812_5), "{} {:?}", set, at);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn means_over_more_pixels_than_a_sum_can_hold_are_exact() {
+        let (width, height) = (3000, 3000);
+        let image = vec![255; 3 * width * height];
+        let mut resize = AreaResize::new(InstructionSet::best(), 0.0, 1.0);
+        resize.plan(Region { x: 0, y: 0, width, height }, (1, 1), 0..1);
+        let mut output = [0.0; 3];
+        resize.rows(&image, width, 0..1, &mut output);
+        assert_eq!(output, [255.0; 3]);
+    }
+
+    #[test]
+    #[should_panic(expected = "of an image 4 wide")]
+    fn a_region_outside_of_the_image_is_refused() {
+        let mut resize = AreaResize::new(InstructionSet::best(), 0.0, 1.0);
+        resize.plan(Region { x: 0, y: 1, width: 4, height: 1 }, (2, 1), 0..2);
+        resize.rows(&[0; 12], 4, 0..1, &mut [0.0; 6]);
+    }
+}

@@ -1,0 +1,195 @@
+use super::InstructionSet;
+use super::simd::{Kernel, Simd};
+
+/// Maxima over windows of 2 × 2 or 3 × 3 at stride 2, of which the last may stick out over the border (ceil mode).
+///
+/// ```
+/// use deepsight_core::fused::kernels::{InstructionSet, MaxPool};
+///
+/// let pool = MaxPool::new(InstructionSet::best(), 2);
+/// let mut output = [0.0; 2];
+/// pool.forward(&[1.0, 4.0, 3.0, 2.0, 0.0, 5.0], 3, 1, 1, &mut output);
+/// assert_eq!(output, [4.0, 5.0]);
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct MaxPool {
+    set: InstructionSet,
+    kernel: usize,
+}
+
+impl MaxPool {
+    /// A pool of that window's side.
+    ///
+    /// # Panics
+    /// When `kernel` is neither 2 nor 3.
+    pub fn new(set: InstructionSet, kernel: usize) -> Self {
+        assert!(kernel == 2 || kernel == 3, "windows of {kernel}");
+        Self { set, kernel }
+    }
+
+    /// Rows or columns that come of so many.
+    pub fn output_size(&self, size: usize) -> usize {
+        if size == 0 { 0 } else { size.saturating_sub(self.kernel).div_ceil(2) + 1 }
+    }
+
+    /// From `[height, width, pitch]` to `[rows, columns, channels]`: only the first `channels` of each pixel are kept, so
+    /// that the layer before may fill up its channels to whole vectors.
+    ///
+    /// # Panics
+    /// When the input is not whole rows, the output not as large as it must be, or `channels` is over `pitch`.
+    pub fn forward(&self, input: &[f32], width: usize, pitch: usize, channels: usize, output: &mut [f32]) {
+        assert!(channels <= pitch, "{channels} of {pitch} channels");
+        let row = width * pitch;
+        assert_eq!(input.len() % row.max(1), 0, "input of {width} x {pitch}");
+        let height = input.len() / row.max(1);
+        let (rows, columns) = (self.output_size(height), self.output_size(width));
+        assert_eq!(output.len(), rows * columns * channels, "output of {rows} x {columns} x {channels}");
+        if output.is_empty() {
+            return;
+        }
+        let pool = Pool { input, height, width, pitch, channels, output };
+        match self.kernel {
+            2 => self.set.run(Sized::<2>(pool)),
+            _ => self.set.run(Sized::<3>(pool)),
+        }
+    }
+}
+
+struct Pool<'a> {
+    input: &'a [f32],
+    height: usize,
+    width: usize,
+    pitch: usize,
+    channels: usize,
+    output: &'a mut [f32],
+}
+
+/// The pool with its window's side known when it is compiled.
+struct Sized<'a, const K: usize>(Pool<'a>);
+
+impl<const K: usize> Kernel for Sized<'_, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Pool { input, height, width, pitch, channels, output } = self.0;
+        let (pixels, mut at) = (input.as_ptr(), 0);
+        for y in (0..height).step_by(2).take(height.saturating_sub(K).div_ceil(2) + 1) {
+            for x in (0..width).step_by(2).take(width.saturating_sub(K).div_ceil(2) + 1) {
+                let (rows, columns) = (K.min(height - y), K.min(width - x));
+                let mut channel = 0;
+                while channel < channels {
+                    // SAFETY: the window's rows and columns are cut off at the border of the input, whose length is
+                    // `height · width · pitch`; lanes are read up to the end of a pixel, and written up to the end of the
+                    // output. What is written beyond the pixel's channels is written again by the next pixel.
+                    unsafe {
+                        let first = pixels.add((y * width + x) * pitch + channel);
+                        let lanes = S::LANES.min(pitch - channel);
+                        let window = Window { first, row: width * pitch, pitch, lanes };
+                        let best = if rows == K && columns == K && lanes == S::LANES {
+                            window.whole::<S, K>(simd)
+                        } else {
+                            window.part(simd, rows, columns)
+                        };
+                        let target = output.as_mut_ptr().add(at + channel);
+                        if at + channel + S::LANES <= output.len() {
+                            simd.store(target, best);
+                        } else {
+                            simd.store_first(target, best, S::LANES.min(channels - channel));
+                        }
+                    }
+                    channel += S::LANES;
+                }
+                at += channels;
+            }
+        }
+    }
+}
+
+/// A window's values of one vector of channels, in memory.
+struct Window {
+    first: *const f32,
+    row: usize,
+    pitch: usize,
+    lanes: usize,
+}
+
+impl Window {
+    /// # Safety
+    /// `K` rows and columns of whole vectors can be read.
+    #[inline(always)]
+    unsafe fn whole<S: Simd, const K: usize>(&self, simd: S) -> S::Vector {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut best = simd.load(self.first);
+            for y in 0..K {
+                for x in 0..K {
+                    best = simd.max(best, simd.load(self.first.add(y * self.row + x * self.pitch)));
+                }
+            }
+            best
+        }
+    }
+
+    /// # Safety
+    /// So many rows and columns of `lanes` values can be read.
+    #[inline(always)]
+    unsafe fn part<S: Simd>(&self, simd: S, rows: usize, columns: usize) -> S::Vector {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut best = simd.load_first(self.first, self.lanes);
+            for y in 0..rows {
+                for x in 0..columns {
+                    let value = simd.load_first(self.first.add(y * self.row + x * self.pitch), self.lanes);
+                    best = simd.max(best, value);
+                }
+            }
+            best
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_output_is_the_largest_of_its_window(
+            kernel in 2usize..=3, height in 1usize..9, width in 1usize..9, channels in 1usize..40, padding in 0usize..20,
+            seed in any::<u32>(),
+        ) {
+            let pitch = channels + padding;
+            let value = |i: usize| (i as u32 + 1).wrapping_mul(seed | 1).wrapping_mul(2_654_435_761) as f32 - 2e9;
+            let input: Vec<f32> = (0..height * width * pitch).map(value).collect();
+            for set in InstructionSet::available() {
+                let pool = MaxPool::new(set, kernel);
+                let (rows, columns) = (pool.output_size(height), pool.output_size(width));
+                let mut output = vec![f32::NAN; rows * columns * channels];
+                pool.forward(&input, width, pitch, channels, &mut output);
+                for (index, found) in output.iter().enumerate() {
+                    let (row, column) = (index / channels / columns, index / channels % columns);
+                    let expected = (2 * row..height.min(2 * row + kernel))
+                        .flat_map(|y| (2 * column..width.min(2 * column + kernel)).map(move |x| (y, x)))
+                        .map(|(y, x)| input[(y * width + x) * pitch + index % channels])
+                        .fold(f32::NEG_INFINITY, f32::max);
+                    prop_assert_eq!(*found, expected, "{} {} {}", set, row, column);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_are_those_of_pytorch_in_ceil_mode() {
+        let pool = |kernel| MaxPool::new(InstructionSet::best(), kernel);
+        assert_eq!([0, 1, 2, 3, 4, 5].map(|size| pool(2).output_size(size)), [0, 1, 1, 2, 2, 3]);
+        assert_eq!([0, 1, 2, 3, 4, 5, 22].map(|size| pool(3).output_size(size)), [0, 1, 1, 1, 2, 2, 11]);
+    }
+
+    #[test]
+    fn an_image_of_no_pixels_has_no_maxima() {
+        MaxPool::new(InstructionSet::best(), 2).forward(&[], 0, 3, 3, &mut []);
+    }
+}
