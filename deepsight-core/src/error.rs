@@ -87,6 +87,14 @@ pub enum Error {
     /// The analysis was cancelled through its [`CancelToken`](crate::CancelToken).
     #[error("cancelled")]
     Cancelled,
+    /// The system refused to start a pool of threads.
+    #[error("cannot start {count} threads: {reason}")]
+    NoThreads {
+        /// How many were asked for.
+        count: usize,
+        /// What it said.
+        reason: String,
+    },
     /// A thread of the analysis ended by a panic of its own; a defect of this library.
     #[error("{stage} stopped unexpectedly: {reason}")]
     Stopped {

@@ -103,6 +103,15 @@ impl Face {
     pub fn size(&self) -> f32 {
         self.bounding_box.width().min(self.bounding_box.height())
     }
+
+    /// Whether the face is somewhere: all its numbers are finite.
+    pub(crate) fn is_finite(&self) -> bool {
+        let edges: [f32; 4] = self.bounding_box.into();
+        let mut points = self.landmarks.iter().flat_map(|landmarks| landmarks.0.iter().flatten());
+        edges.iter().all(|edge| edge.is_finite())
+            && points.all(|point| point.is_finite())
+            && self.confidence.is_finite()
+    }
 }
 
 /// What a classifier says of one face.
@@ -132,6 +141,20 @@ pub trait FaceDetector: Send + Sync {
     /// # Errors
     /// When the detector cannot run. An image in which nothing is found is no error.
     fn detect(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Face>>, Self::Error>;
+
+    /// The faces of the previous frame, `earlier`, found again in this one: what an [`Analyzer`](crate::Analyzer) asks on
+    /// the frames between two full detections ([`detect_every`](crate::AnalyzerConfig::detect_every)).
+    ///
+    /// Only the neighbourhood of each earlier face need be searched, and of each face there may be one at most; faces that
+    /// come into view elsewhere may be missed, and a face that is not there any more is left out. Boxes and landmarks
+    /// are in pixels of `image`. Where the detector has nothing cheaper it detects anew, which is the default.
+    ///
+    /// # Errors
+    /// When the detector cannot run. Finding none of the faces is no error.
+    fn find_again(&self, image: &RgbImage, earlier: &[Face]) -> Result<Vec<Face>, Self::Error> {
+        let _ = earlier;
+        Ok(self.detect(&[image])?.pop().unwrap_or_default())
+    }
 
     /// Name and settings, for the report.
     fn info(&self) -> DetectorInfo;

@@ -25,6 +25,7 @@ mod report;
 #[cfg(feature = "model")]
 mod resize;
 mod scene;
+mod threads;
 mod track;
 mod verdict;
 
@@ -53,5 +54,6 @@ pub use model_file::{ModelFile, ModelLimits, Precision};
 pub use report::{ErrorLog, Evidence, REPORT_SCHEMA, Report, ReportFace, ReportFrame, Seconds, Settings, Track};
 #[cfg(feature = "model")]
 pub use resize::ResizeFilter;
+pub use threads::Threads;
 pub use track::{Tracker, TrackerConfig};
 pub use verdict::{Reason, Verdict};

@@ -42,6 +42,16 @@ impl TrackerConfig {
         Ok(Tracker { config: self.clone(), live: Vec::new(), next_id: 0, previous: None })
     }
 
+    /// Whether there is a cut between two frames that follow each other: it breaks the composition of the picture; a
+    /// milder break is one too when the colours change with it.
+    pub(crate) fn is_cut(&self, before: &Scene, after: &Scene) -> bool {
+        /// With the palette a quarter replaced, half-similar compositions are different shots.
+        const COLOUR_CHANGE: f32 = 0.25;
+        let Likeness { correlation, colour_change } = before.likeness(after);
+        let floor = self.min_correlation;
+        correlation < floor || (correlation < (1.0 + floor) / 2.0 && colour_change > COLOUR_CHANGE)
+    }
+
     pub(crate) fn validate(&self) -> Result<(), Error> {
         Error::check("tracker.min_iou", self.min_iou, (0.0..=1.0).contains(&self.min_iou), "must lie in 0..=1")?;
         Error::check(
@@ -110,8 +120,12 @@ impl Tracker {
     /// `time` is in seconds; frames are given in order of presentation, those without faces too (they carry the cuts
     /// and the gaps).
     pub fn link(&mut self, time: f64, image: &RgbImage, faces: &[BoundingBox]) -> Vec<usize> {
-        let scene = Scene::of(image);
-        if self.previous.as_ref().is_some_and(|previous| self.is_cut(previous.likeness(&scene))) {
+        self.link_scene(time, Scene::of(image), faces)
+    }
+
+    /// Like [`link`](Self::link), where the look of the frame is known already.
+    pub(crate) fn link_scene(&mut self, time: f64, scene: Scene, faces: &[BoundingBox]) -> Vec<usize> {
+        if self.previous.as_ref().is_some_and(|previous| self.config.is_cut(previous, &scene)) {
             self.live.clear();
         }
         self.previous = Some(scene);
@@ -134,15 +148,6 @@ impl Tracker {
             track.missed = if seen { 0 } else { track.missed + 1 };
         }
         faces.iter().zip(assigned).map(|(face, slot)| self.extend(slot, time, *face)).collect()
-    }
-
-    /// A cut breaks the composition of the picture; a milder break is one too when the colours change with it.
-    fn is_cut(&self, likeness: Likeness) -> bool {
-        /// With the palette a quarter replaced, half-similar compositions are different shots.
-        const COLOUR_CHANGE: f32 = 0.25;
-        let floor = self.config.min_correlation;
-        likeness.correlation < floor
-            || (likeness.correlation < (1.0 + floor) / 2.0 && likeness.colour_change > COLOUR_CHANGE)
     }
 
     /// Gives free faces to free tracks, the cheapest pair first; `cost` is `None` for a pair that must not be.

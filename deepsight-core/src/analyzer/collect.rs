@@ -1,20 +1,25 @@
-use std::sync::mpsc::Receiver;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
+use rayon::prelude::*;
 
 use super::evidence::{EvidenceBook, Exhibit};
 use super::failure::guarded;
+use super::queue::Receiver;
 use super::stages::Detected;
-use super::{AnalyzerConfig, CancelToken, FrameError, Job, Progress, Stage};
+use super::{AnalyzerConfig, BATCH_BYTES, CancelToken, FrameError, Job, Progress, Stage};
 use crate::decide::Findings;
-use crate::{ErrorLog, Evidence, FaceClassifier, ReportFace, ReportFrame, Track, with_causes};
+use crate::{ErrorLog, Evidence, FaceClassifier, ReportFace, ReportFrame, Threads, Track, with_causes};
 
 /// The last stage: scores faces in batches across frames and keeps what the report needs.
 pub(super) struct Collector<'a, C> {
     classifier: &'a C,
     config: &'a AnalyzerConfig,
-    pending: Vec<Pending>,
+    threads: &'a Threads,
+    pending: VecDeque<Pending>,
+    /// Bytes of the faces in `pending`.
+    pending_bytes: usize,
     book: EvidenceBook,
     progress: Progress,
     pub(super) frames: Vec<ReportFrame>,
@@ -37,11 +42,13 @@ struct Pending {
 }
 
 impl<'a, C: FaceClassifier> Collector<'a, C> {
-    pub(super) fn new(classifier: &'a C, config: &'a AnalyzerConfig) -> Self {
+    pub(super) fn new(classifier: &'a C, config: &'a AnalyzerConfig, threads: &'a Threads) -> Self {
         Self {
             classifier,
             config,
-            pending: Vec::new(),
+            threads,
+            pending: VecDeque::new(),
+            pending_bytes: 0,
             book: EvidenceBook::new(config.evidence),
             progress: Progress::default(),
             frames: Vec::new(),
@@ -54,22 +61,22 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
         }
     }
 
-    /// Takes everything that detection sends. Returns early, leaving the receiver to be dropped, when cancelled.
+    /// Takes everything that detection sends, until it ends; when cancelled, without looking at it.
     pub(super) fn run(&mut self, detected: Receiver<Result<Detected, FrameError>>, job: &mut Job<'_>) {
         let cancel = job.cancel.clone();
         self.progress.expected = job.expected;
-        for message in detected {
+        // The other stages are waited for here, also when cancelled, because this wait does not block a thread that they
+        // may need. They watch the token themselves.
+        while let Some(message) = detected.receive() {
             if cancel.is_cancelled() {
-                return;
+                continue;
             }
             match message {
                 Ok(frame) => self.take(frame),
-                Err(error) => {
-                    self.lose_frame(error);
-                }
+                Err(error) => self.lose_frame(error),
             }
             self.tell(job);
-            while self.pending.len() >= self.config.classify_batch && !cancel.is_cancelled() {
+            while self.has_full_batch() && !cancel.is_cancelled() {
                 self.score_batch();
                 self.tell(job);
             }
@@ -92,7 +99,10 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
             let track = found.followed.as_ref().map(|(track, _)| *track);
             listed.push(ReportFace { face: found.face, track, fake_probability: None });
             match found.followed {
-                Some((track, Ok(crop))) => self.pending.push(Pending { frame, face: position, track, crop }),
+                Some((track, Ok(crop))) => {
+                    self.pending_bytes += crop.as_raw().len();
+                    self.pending.push_back(Pending { frame, face: position, track, crop });
+                }
                 Some((_, Err(message))) => {
                     self.lose_face(FrameError { stage: Stage::Crop, index: Some(index), time: Some(time), message });
                 }
@@ -102,14 +112,24 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
         self.frames.push(ReportFrame { index, time, faces: listed });
     }
 
+    /// Whether enough faces wait. When that is so depends on the faces alone: batches are the same on each run.
+    fn has_full_batch(&self) -> bool {
+        self.pending.len() >= self.config.classify_batch || self.pending_bytes >= BATCH_BYTES
+    }
+
     /// Scores the oldest pending faces, at most a batch.
     fn score_batch(&mut self) {
-        let rest = self.pending.split_off(self.config.classify_batch.min(self.pending.len()));
-        let batch = std::mem::replace(&mut self.pending, rest);
-        let (crops, places): (Vec<RgbImage>, Vec<_>) =
-            batch.into_iter().map(|p| (p.crop, (p.frame, p.face, p.track))).unzip();
+        let (mut crops, mut places, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while crops.len() < self.config.classify_batch && bytes < BATCH_BYTES {
+            let Some(Pending { frame, face, track, crop }) = self.pending.pop_front() else { break };
+            bytes += crop.as_raw().len();
+            crops.push(crop);
+            places.push((frame, face, track));
+        }
+        self.pending_bytes -= bytes;
         let started = Instant::now();
-        let scores = classify_batch(self.classifier, &crops);
+        let classifier = self.classifier;
+        let scores = self.threads.install(|| classify_batch(classifier, &crops));
         self.spent += started.elapsed();
         for ((crop, (frame, face, track)), score) in crops.into_iter().zip(places).zip(scores) {
             let (index, time) = (self.frames[frame].index, self.frames[frame].time);
@@ -165,14 +185,20 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
     /// The kept faces with their activation maps, by track and falling probability.
     pub(super) fn explain(&mut self, cancel: &CancelToken) -> Vec<Evidence> {
         let started = Instant::now();
-        let mut evidence = Vec::new();
-        for exhibit in std::mem::take(&mut self.book).into_exhibits() {
+        let classifier = self.classifier;
+        let explain = |exhibit: Exhibit| {
             if cancel.is_cancelled() {
-                break;
+                return None;
             }
+            let map = guarded(|| classifier.explain(&exhibit.crop).map_err(|error| with_causes(&error)));
+            Some((exhibit, map))
+        };
+        let exhibits = std::mem::take(&mut self.book).into_exhibits();
+        let explained: Vec<_> = self.threads.install(|| exhibits.into_par_iter().filter_map(explain).collect());
+        let mut evidence = Vec::with_capacity(explained.len());
+        for (exhibit, map) in explained {
             let frame = &self.frames[exhibit.frame];
             let (index, time) = (frame.index, frame.time);
-            let map = guarded(|| self.classifier.explain(&exhibit.crop).map_err(|error| with_causes(&error)));
             let activation = map.unwrap_or_else(|message| {
                 self.log(FrameError { stage: Stage::Explain, index: Some(index), time: Some(time), message });
                 None

@@ -32,6 +32,10 @@ pub struct AnalyzerConfig {
     pub track_confidence: f32,
     /// Shorter side in pixels below which the median deciding face is too small for a verdict; 32. 0 takes any size.
     pub reliable_face_size: f32,
+    /// Every how many frames the whole picture is searched for faces, `1..=1000`; 1. On the frames in between the followed
+    /// faces are only looked for around where they were ([`FaceDetector::find_again`](crate::FaceDetector::find_again)),
+    /// unless there is a cut or one of them is lost: then the whole picture is searched too.
+    pub detect_every: usize,
     /// Frames given to the detector at once, `1..=1024`; 8. Memory grows with it.
     pub detect_batch: usize,
     /// Faces given to the classifier at once, `1..=4096`; 32. Memory grows with it.
@@ -55,6 +59,7 @@ impl Default for AnalyzerConfig {
             min_track_faces: 3,
             track_confidence: 0.95,
             reliable_face_size: 32.0,
+            detect_every: 1,
             detect_batch: 8,
             classify_batch: 32,
             evidence: 3,
@@ -110,6 +115,11 @@ impl AnalyzerConfig {
         Self { reliable_face_size, ..self }
     }
 
+    /// Sets [`detect_every`](Self::detect_every).
+    pub fn with_detect_every(self, detect_every: usize) -> Self {
+        Self { detect_every, ..self }
+    }
+
     /// Sets [`detect_batch`](Self::detect_batch) and [`classify_batch`](Self::classify_batch).
     pub fn with_batches(self, detect_batch: usize, classify_batch: usize) -> Self {
         Self { detect_batch, classify_batch, ..self }
@@ -149,6 +159,8 @@ impl AnalyzerConfig {
         Error::check("track_confidence", self.track_confidence, unit(self.track_confidence), UNIT)?;
         let size = self.reliable_face_size;
         Error::check("reliable_face_size", size, size.is_finite() && size >= 0.0, "must be finite pixels, 0 or more")?;
+        let every = self.detect_every;
+        Error::check("detect_every", every, (1..=1000).contains(&every), "must lie in 1..=1000 frames")?;
         let (detect, classify) = (self.detect_batch, self.classify_batch);
         Error::check("detect_batch", detect, (1..=1024).contains(&detect), "must lie in 1..=1024")?;
         Error::check("classify_batch", classify, (1..=4096).contains(&classify), "must lie in 1..=4096")?;

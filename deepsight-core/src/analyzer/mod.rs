@@ -3,9 +3,10 @@ mod config;
 mod evidence;
 mod failure;
 mod job;
+mod queue;
+mod search;
 mod stages;
 
-use std::sync::mpsc::sync_channel;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
@@ -14,10 +15,14 @@ pub use self::config::AnalyzerConfig;
 use self::failure::panic_message;
 pub use self::failure::{FrameError, Stage};
 pub use self::job::{CancelToken, Job, Progress};
-use crate::{Error, FaceClassifier, FaceDetector, Frame, Report, Seconds, Settings};
+use self::queue::queue;
+use self::stages::Detection;
+use crate::{Error, FaceClassifier, FaceDetector, Frame, Report, Seconds, Settings, Threads};
 
-/// Frames that wait between decoding and detection; with the batch at hand they bound the memory of a run.
-const DECODED_AHEAD: usize = 2;
+/// Bytes of pixels from which a batch is full with fewer frames or faces than it may have: ten frames of 1920 × 1080.
+const BATCH_BYTES: usize = 64 << 20;
+/// Bytes of pixels that wait between two stages, which is a batch while pictures are small.
+const QUEUE_BYTES: usize = BATCH_BYTES / 2;
 
 /// Turns frames into a [`Report`]: finds faces, follows them, scores them and judges the clip.
 ///
@@ -73,12 +78,13 @@ pub struct Analyzer<D, C> {
     detector: D,
     classifier: C,
     config: AnalyzerConfig,
+    threads: Threads,
 }
 
 impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     /// An analyzer with the default settings.
     pub fn new(detector: D, classifier: C) -> Self {
-        Self { detector, classifier, config: AnalyzerConfig::default() }
+        Self { detector, classifier, config: AnalyzerConfig::default(), threads: Threads::global() }
     }
 
     /// The same with other settings.
@@ -88,6 +94,19 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     pub fn with_config(self, config: AnalyzerConfig) -> Result<Self, Error> {
         config.validate()?;
         Ok(Self { config, ..self })
+    }
+
+    /// The same on other threads than those of the global pool.
+    ///
+    /// All calls of the detector and the classifier are made on them, and analyzers that are given clones of one handle
+    /// share them: together they keep no more threads busy than the handle has. What is done on a GPU is not counted.
+    pub fn with_threads(self, threads: Threads) -> Self {
+        Self { threads, ..self }
+    }
+
+    /// The threads that work.
+    pub fn threads(&self) -> &Threads {
+        &self.threads
     }
 
     /// The settings.
@@ -102,7 +121,8 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
 
     /// Analyses frames, given in order of presentation, from whatever source.
     ///
-    /// Decoding (the iterator), detection and classification each run on a thread of their own, a few frames apart.
+    /// Decoding (the iterator), detection and classification each have a thread of their own, a few frames apart; what
+    /// they compute is computed on the analyzer's [`Threads`].
     /// Errors of single frames and faces, and panics of the iterator, the detector or the classifier, are collected
     /// in the report; frames that failed are missing from its list.
     ///
@@ -132,19 +152,17 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         let in_range = (0.0..=1.0).contains(&model.threshold);
         Error::check("the model's threshold", model.threshold, in_range, "must lie in 0..=1")?;
         let threshold = self.config.threshold.unwrap_or(model.threshold);
-        let tracker = self.config.tracker.init()?;
-        let crop = self.classifier.crop();
         let cancel = job.cancel.clone();
-        let mut collector = Collector::new(&self.classifier, &self.config);
+        let crop = self.classifier.crop();
+        let detection = Detection::new(&self.detector, crop, &self.config, &self.threads, &cancel)?;
+        let mut collector = Collector::new(&self.classifier, &self.config, &self.threads);
 
         let (decoding, detecting) = thread::scope(|scope| {
-            let (frames_out, frames_in) = sync_channel(DECODED_AHEAD);
-            let (faces_out, faces_in) = sync_channel(self.config.detect_batch);
+            let (frames_out, frames_in) = queue(self.config.detect_batch, QUEUE_BYTES);
+            let (faces_out, faces_in) = queue(self.config.detect_batch, QUEUE_BYTES);
             let cancel = &cancel;
             let decoding = scope.spawn(move || stages::decode(frames, frames_out, cancel));
-            let detecting = scope.spawn(move || {
-                stages::detect(&self.detector, crop, &self.config, tracker, frames_in, faces_out, cancel)
-            });
+            let detecting = scope.spawn(move || detection.run(frames_in, faces_out));
             // Each stage owns its receiver and drops it when it returns: the stage before it then ends at its next
             // send. So whichever stops first, none is left waiting for another.
             collector.run(faces_in, &mut job);

@@ -1,12 +1,14 @@
-use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
 use rayon::prelude::*;
 
 use super::failure::guarded;
-use super::{AnalyzerConfig, CancelToken, FrameError, Stage};
-use crate::{BoundingBox, Face, FaceCrop, FaceDetector, Frame, Tracker, with_causes};
+use super::queue::{Receiver, Sender};
+use super::search::{Found, Search};
+use super::{AnalyzerConfig, BATCH_BYTES, CancelToken, FrameError, Stage};
+use crate::scene::Scene;
+use crate::{BoundingBox, Error, Face, FaceCrop, FaceDetector, Frame, Threads, Tracker, with_causes};
 
 /// Errors in a row after which an input is given up: an iterator that fails forever must not run forever.
 const MAX_ERRORS_IN_A_ROW: usize = 100;
@@ -20,6 +22,14 @@ pub(super) struct Detected {
     pub(super) malformed: usize,
 }
 
+impl Detected {
+    /// Bytes of its cut-out faces.
+    fn bytes(&self) -> usize {
+        let crops = self.faces.iter().filter_map(|face| face.followed.as_ref()?.1.as_ref().ok());
+        crops.map(|crop| crop.as_raw().len()).sum()
+    }
+}
+
 pub(super) struct DetectedFace {
     pub(super) face: Face,
     /// Track and crop; `None` for a face that the detector is not sure enough of.
@@ -28,7 +38,7 @@ pub(super) struct DetectedFace {
 
 /// Pulls frames out of the input until it ends, the receiver is gone or the run is cancelled.
 /// Returns the time spent waiting for frames.
-pub(super) fn decode<I, E>(frames: I, out: SyncSender<Result<Frame, FrameError>>, cancel: &CancelToken) -> Duration
+pub(super) fn decode<I, E>(frames: I, out: Sender<Result<Frame, FrameError>>, cancel: &CancelToken) -> Duration
 where
     I: IntoIterator<Item = Result<Frame, E>>,
     E: std::error::Error,
@@ -39,7 +49,7 @@ where
         Ok(iterator) => iterator,
         Err(message) => {
             // Nobody listens any more when the run was cancelled.
-            let _ = out.send(Err(failed(None, message)));
+            let _ = out.send(Err(failed(None, message)), 0);
             return started.elapsed();
         }
     };
@@ -63,11 +73,13 @@ where
             Err(message) => (Err(failed(None, message)), true),
         };
         errors_in_a_row = if item.is_ok() { 0 } else { errors_in_a_row + 1 };
-        if out.send(item).is_err() || last {
+        let bytes = item.as_ref().map_or(0, bytes_of);
+        if out.send(item, bytes).is_err() || last {
             break;
         }
         if errors_in_a_row == MAX_ERRORS_IN_A_ROW {
-            let _ = out.send(Err(failed(None, format!("gave up after {MAX_ERRORS_IN_A_ROW} errors in a row"))));
+            let message = format!("gave up after {MAX_ERRORS_IN_A_ROW} errors in a row");
+            let _ = out.send(Err(failed(None, message)), 0);
             break;
         }
     }
@@ -79,103 +91,112 @@ where
     spent
 }
 
-/// Finds, follows and cuts out the faces of the frames, batch by batch and in their order.
-/// Returns the time spent on it, waiting excluded.
-pub(super) fn detect<D: FaceDetector>(
-    detector: &D,
+/// The second stage: finds, follows and cuts out the faces of the frames, batch by batch and in their order.
+pub(super) struct Detection<'a, D> {
+    search: Search<'a, D>,
+    tracker: Tracker,
     crop: FaceCrop,
-    config: &AnalyzerConfig,
-    mut tracker: Tracker,
-    frames: Receiver<Result<Frame, FrameError>>,
-    out: SyncSender<Result<Detected, FrameError>>,
-    cancel: &CancelToken,
-) -> Duration {
-    let mut spent = Duration::ZERO;
-    loop {
-        let mut batch = Vec::with_capacity(config.detect_batch);
-        // Batches are filled, not taken as they come: their size, and with it every score, is the same on each run.
-        while batch.len() < config.detect_batch {
-            match frames.recv() {
-                Ok(Ok(frame)) => batch.push(frame),
-                Ok(Err(error)) => {
-                    if out.send(Err(error)).is_err() {
-                        return spent;
+    config: &'a AnalyzerConfig,
+    threads: &'a Threads,
+    cancel: &'a CancelToken,
+}
+
+impl<'a, D: FaceDetector> Detection<'a, D> {
+    pub(super) fn new(
+        detector: &'a D,
+        crop: FaceCrop,
+        config: &'a AnalyzerConfig,
+        threads: &'a Threads,
+        cancel: &'a CancelToken,
+    ) -> Result<Self, Error> {
+        let tracker = config.tracker.init()?;
+        Ok(Self { search: Search::new(detector, config), tracker, crop, config, threads, cancel })
+    }
+
+    /// Works until no frame comes, the receiver is gone or the run is cancelled. Returns the time spent, waiting excluded.
+    pub(super) fn run(
+        mut self,
+        frames: Receiver<Result<Frame, FrameError>>,
+        out: Sender<Result<Detected, FrameError>>,
+    ) -> Duration {
+        let mut spent = Duration::ZERO;
+        loop {
+            let mut batch = Vec::with_capacity(self.config.detect_batch);
+            let mut bytes = 0;
+            // Batches are filled, not taken as they come: their size, and with it every score, is the same on each run.
+            while batch.len() < self.config.detect_batch && bytes < BATCH_BYTES {
+                match frames.receive() {
+                    Some(Ok(frame)) => {
+                        bytes += bytes_of(&frame);
+                        batch.push(frame);
                     }
+                    Some(Err(error)) => {
+                        if out.send(Err(error), 0).is_err() {
+                            return spent;
+                        }
+                    }
+                    None => break,
                 }
-                Err(_) => break,
+                if self.cancel.is_cancelled() {
+                    return spent;
+                }
             }
-            if cancel.is_cancelled() {
+            if batch.is_empty() {
                 return spent;
             }
-        }
-        if batch.is_empty() {
-            return spent;
-        }
-        let started = Instant::now();
-        let found = detect_batch(detector, &batch);
-        let results: Vec<_> = batch
-            .into_iter()
-            .zip(found)
-            .map(|(frame, faces)| match faces {
-                Ok(faces) => Ok(follow(&frame, faces, crop, config, &mut tracker)),
-                Err(message) => {
-                    Err(FrameError { stage: Stage::Detect, index: Some(frame.index), time: Some(frame.time), message })
+            let started = Instant::now();
+            let threads = self.threads;
+            let searched = threads.install(|| self.search(&batch));
+            spent += started.elapsed();
+            for (frame, (scene, found)) in batch.into_iter().zip(searched) {
+                let started = Instant::now();
+                // One frame after the other: the cut-outs of a whole batch need not be in memory at once.
+                let result = threads.install(|| self.follow(&frame, scene, found));
+                spent += started.elapsed();
+                let bytes = result.as_ref().map_or(0, Detected::bytes);
+                if self.cancel.is_cancelled() || out.send(result, bytes).is_err() {
+                    return spent;
                 }
+            }
+        }
+    }
+
+    fn search(&mut self, batch: &[Frame]) -> Vec<(Scene, Found)> {
+        let scenes: Vec<Scene> = batch.par_iter().map(|frame| Scene::of(&frame.image)).collect();
+        let found = self.search.batch(batch, &scenes);
+        scenes.into_iter().zip(found).collect()
+    }
+
+    /// Links a frame's faces to their tracks and cuts out those that the detector is sure of.
+    fn follow(&mut self, frame: &Frame, scene: Scene, found: Found) -> Result<Detected, FrameError> {
+        let (index, time) = (frame.index, frame.time);
+        let faces = found.map_err(|message| FrameError {
+            stage: Stage::Detect,
+            index: Some(index),
+            time: Some(time),
+            message,
+        })?;
+        let count = faces.len();
+        // A face that is nowhere cannot be listed: JSON has no infinity.
+        let faces: Vec<Face> = faces.into_iter().filter(Face::is_finite).collect();
+        let malformed = count - faces.len();
+        let sure = |face: &Face| face.confidence >= self.config.face_confidence;
+        let boxes: Vec<BoundingBox> = faces.iter().filter(|face| sure(face)).map(|face| face.bounding_box).collect();
+        let mut tracks = self.tracker.link_scene(time, scene, &boxes).into_iter();
+        let followed: Vec<(Face, Option<usize>)> =
+            faces.into_iter().map(|face| if sure(&face) { (face, tracks.next()) } else { (face, None) }).collect();
+        let cut = |face: &Face| guarded(|| self.crop.cut(&frame.image, face).map_err(|error| with_causes(&error)));
+        let faces = followed
+            .into_par_iter()
+            .map(|(face, track)| {
+                let followed = track.map(|track| (track, cut(&face)));
+                DetectedFace { face, followed }
             })
             .collect();
-        spent += started.elapsed();
-        for result in results {
-            if cancel.is_cancelled() || out.send(result).is_err() {
-                return spent;
-            }
-        }
+        Ok(Detected { index, time, faces, malformed })
     }
 }
 
-/// The faces of each frame; a batch that fails is repeated frame by frame, so that only the culprit is lost.
-fn detect_batch<D: FaceDetector>(detector: &D, batch: &[Frame]) -> Vec<Result<Vec<Face>, String>> {
-    let attempt = |frames: &[Frame]| {
-        guarded(|| {
-            let images: Vec<&RgbImage> = frames.iter().map(|frame| &frame.image).collect();
-            let lists = detector.detect(&images).map_err(|error| with_causes(&error))?;
-            if lists.len() == images.len() {
-                Ok(lists)
-            } else {
-                Err(format!("the detector gave {} lists of faces for {} images", lists.len(), images.len()))
-            }
-        })
-    };
-    match attempt(batch) {
-        Ok(lists) => lists.into_iter().map(Ok).collect(),
-        Err(message) if batch.len() == 1 => vec![Err(message)],
-        Err(_) => batch.iter().map(|frame| attempt(std::slice::from_ref(frame)).map(|mut one| one.remove(0))).collect(),
-    }
-}
-
-/// Links a frame's faces to their tracks and cuts out those that the detector is sure of.
-fn follow(frame: &Frame, faces: Vec<Face>, crop: FaceCrop, config: &AnalyzerConfig, tracker: &mut Tracker) -> Detected {
-    let found = faces.len();
-    // A face that is nowhere cannot be listed: JSON has no infinity.
-    let faces: Vec<Face> = faces.into_iter().filter(is_finite).collect();
-    let malformed = found - faces.len();
-    let sure = |face: &Face| face.confidence >= config.face_confidence;
-    let boxes: Vec<BoundingBox> = faces.iter().filter(|face| sure(face)).map(|face| face.bounding_box).collect();
-    let mut tracks = tracker.link(frame.time, &frame.image, &boxes).into_iter();
-    let followed: Vec<(Face, Option<usize>)> =
-        faces.into_iter().map(|face| if sure(&face) { (face, tracks.next()) } else { (face, None) }).collect();
-    let faces = followed
-        .into_par_iter()
-        .map(|(face, track)| {
-            let cut = |track| (track, guarded(|| crop.cut(&frame.image, &face).map_err(|error| with_causes(&error))));
-            let followed = track.map(cut);
-            DetectedFace { face, followed }
-        })
-        .collect();
-    Detected { index: frame.index, time: frame.time, faces, malformed }
-}
-
-fn is_finite(face: &Face) -> bool {
-    let edges: [f32; 4] = face.bounding_box.into();
-    let mut points = face.landmarks.iter().flat_map(|landmarks| landmarks.0.iter().flatten());
-    edges.iter().all(|edge| edge.is_finite()) && points.all(|point| point.is_finite()) && face.confidence.is_finite()
+fn bytes_of(frame: &Frame) -> usize {
+    frame.image.as_raw().len()
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
-    Aggregation, Analyzer, AnalyzerConfig, CancelToken, Error, FaceCrop, Frame, Job, Reason, Report, Stage, Verdict,
+    Aggregation, Analyzer, AnalyzerConfig, BoundingBox, CancelToken, Error, FaceCrop, Frame, Job, Reason, Report,
+    Stage, Verdict,
 };
 
 use crate::stand_ins::{Act, Broken, Classifier, Detector, face, frame, frames};
@@ -15,7 +16,7 @@ fn analyze(detector: &Detector, classifier: &Classifier, count: u64) -> Result<R
 }
 
 /// Runs a test's analysis; one that hangs fails the test instead of the whole run.
-fn within_a_minute<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn within_a_minute<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     let done = Arc::new(AtomicBool::new(false));
     let watched = done.clone();
     std::thread::spawn(move || {
@@ -287,8 +288,21 @@ fn the_input_is_read_only_a_few_batches_ahead_of_the_scores() {
     let (detector, classifier) = (Detector::two_people(), Classifier::of(|_| 0.1));
     let config = AnalyzerConfig::new().with_batches(4, 8);
     Analyzer::new(&detector, &classifier).with_config(config).unwrap().analyze_job(input, job).unwrap();
-    // At most: two batches in detection and its channel, what waits before it, one frame in each hand.
-    assert!(lead.into_inner() <= 2 * 4 + 2 + 4, "frames pile up in memory");
+    // At most: a batch in detection, one in the queue before it and one behind it, a frame in each hand.
+    assert!(lead.into_inner() <= 3 * 4 + 4, "frames pile up in memory");
+}
+
+#[test]
+fn large_faces_are_scored_in_smaller_batches_than_small_ones() {
+    let mut large = face(0.0, 1.0);
+    large.bounding_box = BoundingBox::new(0.0, 0.0, 3000.0, 3000.0);
+    let input = (0..5).map(|number| Ok::<_, Broken>(Frame::new(number, number as f64, RgbImage::new(3000, 3000))));
+    let (detector, classifier) = (Detector::of(vec![large]), Classifier::of(|_| 0.1));
+    let config = AnalyzerConfig::new().with_evidence(0);
+    Analyzer::new(&detector, &classifier).with_config(config).unwrap().analyze(input).unwrap();
+    // 64 MiB are full with three pictures of 27 million bytes.
+    assert_eq!(*detector.batches.lock().unwrap(), [3, 2]);
+    assert_eq!(*classifier.batches.lock().unwrap(), [3, 2]);
 }
 
 #[test]

@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod analyzer;
+mod detect_every;
 mod report;
 mod stand_ins;
+mod threads;

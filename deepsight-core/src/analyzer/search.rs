@@ -1,0 +1,148 @@
+use image::RgbImage;
+use rayon::prelude::*;
+
+use super::AnalyzerConfig;
+use super::failure::guarded;
+use crate::scene::Scene;
+use crate::{Face, FaceDetector, Frame, with_causes};
+
+/// Looks for faces in frame after frame: in the whole picture where it must, around the known faces where it may.
+pub(super) struct Search<'a, D> {
+    detector: &'a D,
+    config: &'a AnalyzerConfig,
+    /// Frames that were searched so far.
+    searched: usize,
+    /// What the frame before looked like.
+    previous: Option<Scene>,
+    /// The faces followed in the frame before; `None` where that is not known, as at the start and after a failure.
+    earlier: Option<Vec<Face>>,
+}
+
+/// A frame that is searched whole and those after it that are not.
+struct Run<'a> {
+    /// Faces followed before the first of `frames`, or what the search of a whole picture gave for it.
+    start: Start,
+    frames: &'a [Frame],
+}
+
+enum Start {
+    Earlier(Option<Vec<Face>>),
+    Whole(Found),
+}
+
+/// The faces of one frame, or why there are none.
+pub(super) type Found = Result<Vec<Face>, String>;
+
+impl<'a, D: FaceDetector> Search<'a, D> {
+    pub(super) fn new(detector: &'a D, config: &'a AnalyzerConfig) -> Self {
+        Self { detector, config, searched: 0, previous: None, earlier: None }
+    }
+
+    /// The faces of each frame; `scenes` are the frames' looks. Which pictures are searched whole does not depend on how
+    /// frames fall into batches.
+    pub(super) fn batch(&mut self, frames: &[Frame], scenes: &[Scene]) -> Vec<Found> {
+        let whole = self.whole(scenes);
+        let picked: Vec<&Frame> =
+            frames.iter().zip(&whole).filter(|(_, whole)| **whole).map(|(frame, _)| frame).collect();
+        let found = self.detect(&picked);
+        // One run depends on its own first frame only, so runs go side by side.
+        let runs = self.runs(frames, &whole, found);
+        let found: Vec<Found> = runs.into_par_iter().flat_map_iter(|run| self.follow(run)).collect();
+        if let Some(last) = found.last() {
+            self.earlier = self.followed(last);
+        }
+        found
+    }
+
+    /// Which frames are searched whole whatever is found in the others.
+    fn whole(&mut self, scenes: &[Scene]) -> Vec<bool> {
+        let mut whole = Vec::with_capacity(scenes.len());
+        for scene in scenes {
+            let cut = self.previous.as_ref().is_some_and(|previous| self.config.tracker.is_cut(previous, scene));
+            whole.push(cut || self.searched.is_multiple_of(self.config.detect_every));
+            self.searched += 1;
+            self.previous = Some(scene.clone());
+        }
+        whole
+    }
+
+    /// The faces of whole pictures; a batch that fails is repeated frame by frame, so that only the culprit is lost.
+    fn detect(&self, frames: &[&Frame]) -> Vec<Found> {
+        if frames.is_empty() {
+            return Vec::new();
+        }
+        let attempt = |frames: &[&Frame]| {
+            guarded(|| {
+                let images: Vec<&RgbImage> = frames.iter().map(|frame| &frame.image).collect();
+                let lists = self.detector.detect(&images).map_err(|error| with_causes(&error))?;
+                if lists.len() == images.len() {
+                    Ok(lists)
+                } else {
+                    Err(format!("the detector gave {} lists of faces for {} images", lists.len(), images.len()))
+                }
+            })
+        };
+        match attempt(frames) {
+            Ok(lists) => lists.into_iter().map(Ok).collect(),
+            Err(message) if frames.len() == 1 => vec![Err(message)],
+            Err(_) => frames.iter().map(|&frame| attempt(&[frame]).map(|mut one| one.remove(0))).collect(),
+        }
+    }
+
+    /// Cuts the frames before each that was searched whole.
+    fn runs<'f>(&mut self, frames: &'f [Frame], whole: &[bool], found: Vec<Found>) -> Vec<Run<'f>> {
+        let starts = (0..frames.len()).filter(|&index| index == 0 || whole[index]);
+        let ends = starts.clone().skip(1).chain([frames.len()]);
+        let mut found = found.into_iter();
+        starts
+            .zip(ends)
+            .map(|(start, end)| {
+                let whole = if whole[start] { found.next() } else { None };
+                let start_with = whole.map_or_else(|| Start::Earlier(self.earlier.take()), Start::Whole);
+                Run { start: start_with, frames: &frames[start..end] }
+            })
+            .collect()
+    }
+
+    /// The faces of each frame of a run, from the faces before it.
+    fn follow(&self, run: Run<'_>) -> Vec<Found> {
+        let mut all: Vec<Found> = Vec::with_capacity(run.frames.len());
+        let mut earlier = match run.start {
+            Start::Earlier(earlier) => earlier,
+            Start::Whole(found) => {
+                let earlier = self.followed(&found);
+                all.push(found);
+                earlier
+            }
+        };
+        for frame in &run.frames[all.len()..] {
+            let found = self.find_again(frame, earlier.as_deref());
+            earlier = self.followed(&found);
+            all.push(found);
+        }
+        all
+    }
+
+    /// The faces around those of the frame before; all faces of the picture where one of them is lost or none are known.
+    fn find_again(&self, frame: &Frame, earlier: Option<&[Face]>) -> Found {
+        if let Some(earlier) = earlier {
+            let found = guarded(|| {
+                let found = self.detector.find_again(&frame.image, earlier);
+                found.map_err(|error| with_causes(&error))
+            })?;
+            if found.iter().filter(|face| self.is_followed(face)).count() >= earlier.len() {
+                return Ok(found);
+            }
+        }
+        self.detect(&[frame]).remove(0)
+    }
+
+    fn followed(&self, found: &Found) -> Option<Vec<Face>> {
+        let faces = found.as_ref().ok()?;
+        Some(faces.iter().filter(|face| self.is_followed(face)).cloned().collect())
+    }
+
+    fn is_followed(&self, face: &Face) -> bool {
+        face.is_finite() && face.confidence >= self.config.face_confidence
+    }
+}

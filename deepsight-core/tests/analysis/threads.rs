@@ -1,0 +1,128 @@
+//! Analyses on threads of their own, and on shared ones.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use deepsight_core::image::RgbImage;
+use deepsight_core::{
+    ActivationMap, Analyzer, AnalyzerConfig, DetectorInfo, Face, FaceClassifier, FaceCrop, FaceDetector, FaceScore,
+    ModelInfo, Report, Threads,
+};
+use rayon::prelude::*;
+
+use crate::analyzer::within_a_minute;
+use crate::stand_ins::{Broken, Classifier, Detector, face, frames};
+
+/// Counts the pieces of work that are under way at once, and remembers the most.
+#[derive(Default)]
+struct Meter {
+    now: AtomicUsize,
+    most: AtomicUsize,
+    /// Pieces that ran on a thread outside of the pool.
+    strangers: AtomicUsize,
+}
+
+impl Meter {
+    /// One piece of work, on one thread from beginning to end.
+    fn work(&self) {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        if !std::thread::current().name().is_some_and(|name| name.starts_with("deepsight-")) {
+            self.strangers.fetch_add(1, Ordering::SeqCst);
+        }
+        let sum = (0..20_000_u64).fold(7_u64, |sum, n| std::hint::black_box(sum.wrapping_mul(31) ^ n));
+        assert_ne!(sum, 0);
+        self.now.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// A call that works alone at first, and then on many pieces.
+    fn call(&self) {
+        self.work();
+        (0..8).into_par_iter().for_each(|_| self.work());
+    }
+}
+
+/// A detector and classifier in one that works on the meter.
+struct Worker<'a>(&'a Meter);
+
+impl FaceDetector for Worker<'_> {
+    type Error = Broken;
+
+    fn detect(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Face>>, Broken> {
+        self.0.call();
+        Ok(vec![vec![face(20.0, 0.99)]; images.len()])
+    }
+
+    fn find_again(&self, _image: &RgbImage, earlier: &[Face]) -> Result<Vec<Face>, Broken> {
+        self.0.call();
+        Ok(earlier.to_vec())
+    }
+
+    fn info(&self) -> DetectorInfo {
+        DetectorInfo::new("worker")
+    }
+}
+
+impl FaceClassifier for Worker<'_> {
+    type Error = Broken;
+
+    fn crop(&self) -> FaceCrop {
+        FaceCrop::Box
+    }
+
+    fn classify(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Broken> {
+        self.0.call();
+        Ok(vec![FaceScore::new(0.2); faces.len()])
+    }
+
+    fn explain(&self, _face: &RgbImage) -> Result<Option<ActivationMap>, Broken> {
+        self.0.call();
+        Ok(None)
+    }
+
+    fn info(&self) -> ModelInfo {
+        ModelInfo::new("worker")
+    }
+}
+
+#[test]
+fn analyses_that_share_two_threads_never_do_three_things_at_once() {
+    let meter = Meter::default();
+    let threads = Threads::new(2).unwrap();
+    let analyze = || {
+        let config = AnalyzerConfig::new().with_batches(2, 2).with_detect_every(2);
+        let analyzer = Analyzer::new(Worker(&meter), Worker(&meter)).with_config(config).unwrap();
+        analyzer.with_threads(threads.clone()).analyze(frames(30)).unwrap()
+    };
+    std::thread::scope(|scope| {
+        for run in [scope.spawn(analyze), scope.spawn(analyze), scope.spawn(analyze)] {
+            assert_eq!(run.join().unwrap().frames.len(), 30);
+        }
+    });
+    let most = meter.most.load(Ordering::SeqCst);
+    assert!((1..=2).contains(&most), "{most} at once");
+    assert_eq!(meter.strangers.load(Ordering::SeqCst), 0, "all work is done on the threads of the handle");
+}
+
+fn report_on(threads: Threads) -> Report {
+    let (detector, classifier) = (Detector::two_people(), Classifier::of(|number| f32::from(number) / 100.0));
+    let mut report = Analyzer::new(&detector, &classifier).with_threads(threads).analyze(frames(40)).unwrap();
+    report.seconds = Default::default();
+    report
+}
+
+#[test]
+fn the_number_of_threads_changes_no_result() {
+    let one = report_on(Threads::new(1).unwrap());
+    assert_eq!(one.tracks.len(), 2);
+    assert_eq!(one, report_on(Threads::new(3).unwrap()));
+    assert_eq!(one, report_on(Threads::global()));
+}
+
+#[test]
+fn analyses_may_themselves_be_spread_over_the_threads_they_use() {
+    let threads = Threads::new(2).unwrap();
+    let expected = report_on(threads.clone());
+    let all = || (0..6).into_par_iter().map(|_| report_on(threads.clone())).collect();
+    let reports: Vec<Report> = within_a_minute(|| threads.install(all));
+    assert!(reports.iter().all(|report| *report == expected));
+}
