@@ -18,7 +18,7 @@ pub struct DecodeLimits {
     pub max_pixels: u64,
     /// Frames in the whole video, sampled or not: each has to be decoded. Default 216,000, one hour at 60 per second.
     pub max_frames: u64,
-    /// Time that may be spent waiting for one run of ffprobe (a video is opened with two or three) or of ffmpeg (one a
+    /// Time that may be spent waiting for one run of ffprobe (a video is opened with one to four) or of ffmpeg (one a
     /// decode). The time that a caller takes between two frames does not count. Default ten minutes.
     pub max_wait: Duration,
     /// Bytes kept of what ffmpeg writes on standard error; older text is dropped. Default 8 KiB.

@@ -1,12 +1,15 @@
-use std::path::Path;
-
-use serde::Deserialize;
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::Path,
+};
 
 use crate::{
     DecodeLimits, Limit, VideoError,
+    answer::{self, Answer, Disposition, Unread},
     ffmpeg::{self, Programs},
     orientation::Orientation,
     process::{Ending, Process},
+    scan::{Packets, Scan},
 };
 
 /// What the headers of a file say about its video stream.
@@ -33,21 +36,68 @@ pub(crate) struct Header {
     pub(crate) old_sync_option: bool,
 }
 
-/// Reads the headers of `path`, and refuses what is over a limit already by its own account.
-pub(crate) fn header(path: &Path, programs: &Programs, limits: &DecodeLimits) -> Result<Header, VideoError> {
-    let json = run(path, programs, limits)?;
-    let answer: Answer = serde_json::from_slice(&json).map_err(|e| unusable(path, format!("ffprobe's answer: {e}")))?;
-    let header = answer.header(path)?;
-    let over = |limit, value, max| Err(VideoError::OverLimit { path: path.to_path_buf(), limit, value, max });
-    let pixels = u64::from(header.width) * u64::from(header.height);
-    if pixels > limits.max_pixels {
-        return over(Limit::Pixels, pixels, limits.max_pixels);
+/// Files up to so many bytes are asked for headers and packets at once, because ffprobe takes longer to start than to
+/// read them. Of larger ones the headers come first: they may say that the rest need not be read.
+const SMALL_FILE: u64 = 64 << 20;
+
+/// Reads the headers of a file of so many bytes, and every packet once, decoding nothing where packets and frames are one
+/// to one. Refuses what is over a limit.
+pub(crate) fn look(
+    path: &Path,
+    bytes: u64,
+    programs: &Programs,
+    limits: &DecodeLimits,
+) -> Result<(Header, Scan), VideoError> {
+    let ask = |show: &[&str], packets: &mut Packets| ask(path, programs, limits, show, packets);
+    let (header, mut scan) = 'looked: {
+        if bytes <= SMALL_FILE {
+            let mut packets = Packets::new(None, limits.max_frames);
+            match ask(&[VERSIONS, ENTRIES, &format!("{PACKETS}:{HEADERS}")], &mut packets) {
+                Ok(answer) => {
+                    let header = answer.header(path)?;
+                    header.check(path, limits)?;
+                    let scan = packets.finish(header.stream, header.tick);
+                    break 'looked (header, scan);
+                }
+                // Of which stream, and whether the headers are over a limit already, has to be asked.
+                Err(VideoError::OverLimit { limit: Limit::Frames, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let answer = ask(&[VERSIONS, ENTRIES, HEADERS], &mut Packets::new(None, limits.max_frames))?;
+        let header = answer.header(path)?;
+        header.check(path, limits)?;
+        let mut packets = Packets::new(Some(header.stream), limits.max_frames);
+        ask(&[ENTRIES, PACKETS], &mut packets)?;
+        let scan = packets.finish(header.stream, header.tick);
+        (header, scan)
+    };
+    if !header.packets_are_frames() {
+        scan.frames = count_frames(path, programs, limits, header.stream)?;
     }
-    let seconds = header.stream_duration.into_iter().chain(header.container_duration).fold(0.0, f64::max).ceil() as u64;
-    if seconds > limits.max_duration_seconds {
-        return over(Limit::DurationSeconds, seconds, limits.max_duration_seconds);
+    Ok((header, scan))
+}
+
+impl Header {
+    /// Refuses a file that is over a limit by its own account.
+    fn check(&self, path: &Path, limits: &DecodeLimits) -> Result<(), VideoError> {
+        let over = |limit, value, max| Err(VideoError::OverLimit { path: path.to_path_buf(), limit, value, max });
+        let pixels = u64::from(self.width) * u64::from(self.height);
+        if pixels > limits.max_pixels {
+            return over(Limit::Pixels, pixels, limits.max_pixels);
+        }
+        let seconds = self.stream_duration.into_iter().chain(self.container_duration).fold(0.0, f64::max).ceil() as u64;
+        if seconds > limits.max_duration_seconds {
+            return over(Limit::DurationSeconds, seconds, limits.max_duration_seconds);
+        }
+        Ok(())
     }
-    Ok(header)
+
+    /// VP8 hides reference frames in packets of their own, and a broadcast recording begins with frames that refer to
+    /// what was sent before it: there only decoding tells how many frames come out.
+    fn packets_are_frames(&self) -> bool {
+        self.codec != "vp8" && !["mpegts", "mpeg", "mpegvideo"].contains(&self.container.as_str())
+    }
 }
 
 /// What ffprobe's refusal means.
@@ -70,99 +120,80 @@ pub(crate) fn refusal(path: &Path, ending: &Ending, limits: &DecodeLimits) -> Vi
     VideoError::NotAVideo { path, reason }
 }
 
-/// ffprobe's description of a few streams takes some kilobytes.
-const MAX_ANSWER: usize = 1 << 20;
+const VERSIONS: &str = "-show_library_versions";
+const ENTRIES: &str = "-show_entries";
+const PACKETS: &str = "packet=codec_type,stream_index,pts_time,dts_time,duration_time,flags";
+const HEADERS: &str = "format=format_name,duration:stream=index,codec_type,codec_name,pix_fmt,width,height,\
+     sample_aspect_ratio,r_frame_rate,avg_frame_rate,time_base,start_time,duration,nb_frames:stream_disposition=\
+     attached_pic,timed_thumbnails,still_image:stream_side_data_list:stream_side_data=displaymatrix";
 
-const SHOW: [&str; 5] = [
-    "-show_library_versions",
-    "-show_entries",
-    "format=format_name,duration:stream=index,codec_type,codec_name,pix_fmt,width,height,sample_aspect_ratio,\
-     r_frame_rate,avg_frame_rate,time_base,start_time,duration,nb_frames:stream_disposition=attached_pic,\
-     timed_thumbnails,still_image:stream_side_data_list:stream_side_data=displaymatrix",
-    "-of",
-    "json",
-];
-
-fn run(path: &Path, programs: &Programs, limits: &DecodeLimits) -> Result<Vec<u8>, VideoError> {
-    let mut process = Process::spawn(&mut ffmpeg::ffprobe(&programs.ffprobe, path, limits, &SHOW), limits, |_| false)?;
+/// Runs ffprobe once. Its packets go to `packets`, and end it when they are too many.
+fn ask(
+    path: &Path,
+    programs: &Programs,
+    limits: &DecodeLimits,
+    show: &[&str],
+    packets: &mut Packets,
+) -> Result<Answer, VideoError> {
+    let show = [show, &["-of", "json=compact=1"]].concat();
+    let mut process = Process::spawn(&mut ffmpeg::ffprobe(&programs.ffprobe, path, limits, &show), limits, |_| false)?;
     let failed = |source| VideoError::Spawn { program: programs.ffprobe.clone(), source };
-    let mut json = Vec::new();
-    let got = process.read(&mut json, MAX_ANSWER).map_err(failed)?;
-    if got == MAX_ANSWER {
-        return Err(unusable(path, format!("its description is over {MAX_ANSWER} bytes")));
+    let answer = match answer::read(process.output(), packets) {
+        Ok(answer) => Some(answer),
+        // Why it was cut short is for the process to say.
+        Err(Unread::CutShort) => None,
+        Err(Unread::TooManyFrames(value)) => {
+            let (path, max) = (path.to_path_buf(), limits.max_frames);
+            return Err(VideoError::OverLimit { path, limit: Limit::Frames, value, max });
+        }
+        Err(Unread::Malformed(reason)) => return Err(unusable(path, format!("ffprobe's answer: {reason}"))),
+        Err(Unread::Io(source)) => return Err(failed(source)),
+    };
+    finish(process, path, programs, limits)?;
+    answer.ok_or_else(|| unusable(path, "ffprobe's answer has no end".into()))
+}
+
+/// Decodes a stream to count its frames.
+fn count_frames(path: &Path, programs: &Programs, limits: &DecodeLimits, stream: u32) -> Result<u64, VideoError> {
+    let (threads, stream) = (limits.threads().to_string(), stream.to_string());
+    let show = ["-threads", &threads, "-select_streams", &stream];
+    let show = [&show[..], &["-show_entries", "frame=best_effort_timestamp_time", "-of", "compact"]].concat();
+    let mut process = Process::spawn(&mut ffmpeg::ffprobe(&programs.ffprobe, path, limits, &show), limits, |_| false)?;
+    let failed = |source| VideoError::Spawn { program: programs.ffprobe.clone(), source };
+    let mut frames = 0;
+    let mut lines = BufReader::new(process.output());
+    let mut line = Vec::new();
+    // A line is some tens of bytes; what is longer counts in pieces, of which one at most begins like a frame.
+    while (&mut lines).take(1 << 12).read_until(b'\n', &mut line).map_err(failed)? > 0 {
+        frames += u64::from(line.starts_with(b"frame|"));
+        line.clear();
+        if frames > limits.max_frames {
+            let (path, max) = (path.to_path_buf(), limits.max_frames);
+            return Err(VideoError::OverLimit { path, limit: Limit::Frames, value: frames, max });
+        }
     }
-    let ending = process.finish().map_err(failed)?;
+    finish(process, path, programs, limits)?;
+    Ok(frames)
+}
+
+/// Waits for an ffprobe whose output has ended, and asks whether it did its work.
+fn finish(mut process: Process, path: &Path, programs: &Programs, limits: &DecodeLimits) -> Result<(), VideoError> {
+    let ending = process.finish();
+    let ending = ending.map_err(|source| VideoError::Spawn { program: programs.ffprobe.clone(), source })?;
     if process.timed_out() {
         return Err(VideoError::TimedOut { path: path.to_path_buf(), program: "ffprobe", limit: limits.max_wait });
     }
-    if !ending.status.success() { Err(refusal(path, &ending, limits)) } else { Ok(json) }
+    if !ending.status.success() { Err(refusal(path, &ending, limits)) } else { Ok(()) }
 }
 
 fn unusable(path: &Path, reason: String) -> VideoError {
     VideoError::Probe { path: path.to_path_buf(), reason }
 }
 
-#[derive(Deserialize)]
-struct Answer {
-    #[serde(default)]
-    streams: Vec<Stream>,
-    #[serde(default)]
-    format: Format,
-    #[serde(default)]
-    library_versions: Vec<Library>,
-}
-
-#[derive(Deserialize, Default)]
-struct Format {
-    format_name: Option<String>,
-    duration: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Library {
-    name: String,
-    major: u32,
-    minor: u32,
-}
-
-#[derive(Deserialize)]
-struct Stream {
-    index: u32,
-    codec_type: Option<String>,
-    codec_name: Option<String>,
-    pix_fmt: Option<String>,
-    width: Option<u32>,
-    height: Option<u32>,
-    sample_aspect_ratio: Option<String>,
-    r_frame_rate: Option<String>,
-    avg_frame_rate: Option<String>,
-    time_base: Option<String>,
-    start_time: Option<String>,
-    duration: Option<String>,
-    nb_frames: Option<String>,
-    #[serde(default)]
-    disposition: Disposition,
-    #[serde(default)]
-    side_data_list: Vec<SideData>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Disposition {
-    attached_pic: u8,
-    timed_thumbnails: u8,
-    still_image: u8,
-}
-
-#[derive(Deserialize)]
-struct SideData {
-    displaymatrix: Option<String>,
-}
-
 impl Answer {
     fn header(self, path: &Path) -> Result<Header, VideoError> {
         // The first stream of moving pictures, as OpenCV takes it; cover art is a video stream with one still.
-        let moving = |s: &&Stream| {
+        let moving = |s: &&answer::Stream| {
             let Disposition { attached_pic, timed_thumbnails, still_image } = s.disposition;
             s.codec_type.as_deref() == Some("video") && attached_pic + timed_thumbnails + still_image == 0
         };
@@ -215,7 +246,7 @@ mod tests {
     use super::*;
 
     fn parse(json: &str) -> Result<Header, VideoError> {
-        serde_json::from_str::<Answer>(json).unwrap().header(Path::new("clip.mp4"))
+        answer::read(json.as_bytes(), &mut Packets::new(None, 0)).unwrap().header(Path::new("clip.mp4"))
     }
 
     #[test]

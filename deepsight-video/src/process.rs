@@ -84,6 +84,11 @@ impl Process {
         self.under_the_clock(|process| (&mut process.stdout).take(want as u64).read_to_end(buffer))
     }
 
+    /// Its output, to be read in pieces.
+    pub(crate) fn output(&mut self) -> Output<'_> {
+        Output(self)
+    }
+
     /// Whether it was killed because it took too long.
     pub(crate) fn timed_out(&self) -> bool {
         self.shared.lock().timed_out
@@ -120,6 +125,15 @@ impl Process {
             self.patience = self.patience.saturating_sub(start.elapsed());
         }
         value
+    }
+}
+
+/// The output of a [`Process`], read under its clock.
+pub(crate) struct Output<'a>(&'a mut Process);
+
+impl Read for Output<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.under_the_clock(|process| process.stdout.read(buffer))
     }
 }
 

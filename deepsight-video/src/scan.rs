@@ -1,11 +1,9 @@
-use std::{cmp::Reverse, collections::BinaryHeap, path::Path};
-
-use crate::{
-    DecodeLimits, Limit, VideoError,
-    ffmpeg::{self, Programs},
-    probe::{Header, refusal},
-    process::Process,
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
 };
+
+use crate::answer::Packet;
 
 /// What the packets of a file say, whatever its headers claim. Times in microseconds on the file's own clock.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,83 +19,69 @@ pub(crate) struct Scan {
     pub(crate) variable: bool,
 }
 
-/// Reads every packet of `path` once, decoding nothing where packets and frames are one to one.
-pub(crate) fn scan(
-    path: &Path,
-    programs: &Programs,
-    limits: &DecodeLimits,
-    header: &Header,
-) -> Result<Scan, VideoError> {
-    let mut packets = Packets::new(header);
-    let show = ["-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,flags", "-of", "compact=p=0"];
-    each_line(path, programs, limits, &show, |line| {
-        packets.push(line);
-        packets.scan.frames
-    })?;
-    let mut scan = packets.finish();
-    if !packets_are_frames(header) {
-        let threads = limits.threads().to_string();
-        let stream = header.stream.to_string();
-        let show = ["-threads", &threads, "-select_streams", &stream];
-        let entries = ["-show_entries", "frame=best_effort_timestamp_time", "-of", "compact"];
-        scan.frames = 0;
-        each_line(path, programs, limits, &[&show[..], &entries].concat(), |line| {
-            scan.frames += u64::from(line.starts_with("frame|"));
-            scan.frames
-        })?;
-    }
-    Ok(scan)
-}
-
-/// VP8 hides reference frames in packets of their own, and a broadcast recording begins with frames that refer to what
-/// was sent before it: there only decoding tells how many frames come out.
-fn packets_are_frames(header: &Header) -> bool {
-    header.codec != "vp8" && !["mpegts", "mpeg", "mpegvideo"].contains(&header.container.as_str())
-}
-
-/// Calls `count` with each line that ffprobe prints, until its answer is over the limit on frames.
-fn each_line(
-    path: &Path,
-    programs: &Programs,
-    limits: &DecodeLimits,
-    show: &[&str],
-    mut count: impl FnMut(&str) -> u64,
-) -> Result<(), VideoError> {
-    let mut process = Process::spawn(&mut ffmpeg::ffprobe(&programs.ffprobe, path, limits, show), limits, |_| false)?;
-    let failed = |source| VideoError::Spawn { program: programs.ffprobe.clone(), source };
-    let mut text = Vec::new();
-    loop {
-        let got = process.read(&mut text, 1 << 16).map_err(failed)?;
-        let whole = if got == 0 { text.len() } else { text.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1) };
-        for line in text[..whole].split(|&b| b == b'\n') {
-            let value = std::str::from_utf8(line).map(&mut count).unwrap_or(0);
-            if value > limits.max_frames {
-                let (path, max) = (path.to_path_buf(), limits.max_frames);
-                return Err(VideoError::OverLimit { path, limit: Limit::Frames, value, max });
-            }
-        }
-        text.drain(..whole);
-        if got == 0 {
-            break;
-        }
-    }
-    let ending = process.finish().map_err(failed)?;
-    if process.timed_out() {
-        return Err(VideoError::TimedOut { path: path.to_path_buf(), program: "ffprobe", limit: limits.max_wait });
-    }
-    if !ending.status.success() {
-        return Err(refusal(path, &ending, limits));
-    }
-    Ok(())
-}
-
 /// More frames than any codec shows in another order than it stores them.
 const REORDERED: usize = 32;
 
-struct Packets {
-    stream: u32,
-    tick: f64,
-    scan: Scan,
+/// Packets as they come, before it is known which stream is the video.
+#[derive(Debug)]
+pub(crate) struct Packets {
+    /// The one stream whose frames count; all streams of pictures where `None`.
+    only: Option<u32>,
+    max_frames: u64,
+    streams: BTreeMap<u32, Shown>,
+    end_of_all: Option<i64>,
+    over_limit: Option<u64>,
+}
+
+impl Packets {
+    pub(crate) fn new(only: Option<u32>, max_frames: u64) -> Self {
+        Self { only, max_frames, streams: BTreeMap::new(), end_of_all: None, over_limit: None }
+    }
+
+    pub(crate) fn push(&mut self, packet: &Packet) {
+        let Some(stream) = packet.stream_index else {
+            return;
+        };
+        // `D`: decoded only because later frames need it, as before the first frame of an edit list.
+        if packet.flags.contains('D') {
+            return;
+        }
+        let time = microseconds(packet.pts_time.as_deref()).or_else(|| microseconds(packet.dts_time.as_deref()));
+        let length = microseconds(packet.duration_time.as_deref()).unwrap_or(0).max(0);
+        let end = time.map(|time| time.saturating_add(length));
+        self.end_of_all = self.end_of_all.max(end);
+        let counts = match self.only {
+            Some(only) => stream == only,
+            None => packet.codec_type.as_deref() == Some("video"),
+        };
+        if !counts {
+            return;
+        }
+        let shown = self.streams.entry(stream).or_default();
+        shown.push(time, end);
+        if shown.frames > self.max_frames {
+            self.over_limit = Some(shown.frames);
+        }
+    }
+
+    /// The frames of the first stream that has more than allowed.
+    pub(crate) fn over_limit(&self) -> Option<u64> {
+        self.over_limit
+    }
+
+    /// What was found of `stream`, on a clock of `tick` seconds.
+    pub(crate) fn finish(mut self, stream: u32, tick: f64) -> Scan {
+        let shown = self.streams.remove(&stream).unwrap_or_default();
+        Scan { end_of_all: self.end_of_all, ..shown.finish(tick) }
+    }
+}
+
+/// The frames of one stream.
+#[derive(Debug)]
+struct Shown {
+    frames: u64,
+    start: Option<i64>,
+    end: Option<i64>,
     /// Presentation times on their way into order.
     pending: BinaryHeap<Reverse<i64>>,
     last: Option<i64>,
@@ -105,38 +89,19 @@ struct Packets {
     longest: i64,
 }
 
-impl Packets {
-    fn new(header: &Header) -> Self {
-        Self {
-            stream: header.stream,
-            tick: header.tick,
-            scan: Scan::default(),
-            pending: BinaryHeap::new(),
-            last: None,
-            shortest: i64::MAX,
-            longest: 0,
-        }
+impl Default for Shown {
+    fn default() -> Self {
+        let pending = BinaryHeap::new();
+        Self { frames: 0, start: None, end: None, pending, last: None, shortest: i64::MAX, longest: 0 }
     }
+}
 
-    fn push(&mut self, line: &str) {
-        let field = |name: &str| line.split('|').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-        let Some(stream) = field("stream_index").and_then(|index| index.parse::<u32>().ok()) else {
-            return;
-        };
-        // `D`: decoded only because later frames need it, as before the first frame of an edit list.
-        if field("flags").is_some_and(|flags| flags.contains('D')) {
-            return;
-        }
-        let time = microseconds(field("pts_time")).or_else(|| microseconds(field("dts_time")));
-        let end = time.map(|time| time.saturating_add(microseconds(field("duration_time")).unwrap_or(0).max(0)));
-        self.scan.end_of_all = self.scan.end_of_all.max(end);
-        if stream != self.stream {
-            return;
-        }
-        self.scan.frames += 1;
-        self.scan.end = self.scan.end.max(end);
+impl Shown {
+    fn push(&mut self, time: Option<i64>, end: Option<i64>) {
+        self.frames += 1;
+        self.end = self.end.max(end);
         if let Some(time) = time {
-            self.scan.start = Some(self.scan.start.map_or(time, |start| start.min(time)));
+            self.start = Some(self.start.map_or(time, |start| start.min(time)));
             self.pending.push(Reverse(time));
             if self.pending.len() > REORDERED {
                 self.settle();
@@ -156,17 +121,18 @@ impl Packets {
         self.last = Some(time);
     }
 
-    fn finish(mut self) -> Scan {
+    fn finish(mut self, tick: f64) -> Scan {
         while !self.pending.is_empty() {
             self.settle();
         }
-        if let (Some(last), Some(start), true) = (self.last, self.scan.start, self.shortest <= self.longest) {
-            let mean = last.saturating_sub(start) as f64 / (self.scan.frames.max(2) - 1) as f64;
+        let mut variable = false;
+        if let (Some(last), Some(start), true) = (self.last, self.start, self.shortest <= self.longest) {
+            let mean = last.saturating_sub(start) as f64 / (self.frames.max(2) - 1) as f64;
             // Two rounded times may be off by a tick each; a clock too coarse to tell is not asked.
-            let tolerance = (2.0 * self.tick * 1e6).min(0.25 * mean) + 2.0;
-            self.scan.variable = (self.longest - self.shortest) as f64 > tolerance;
+            let tolerance = (2.0 * tick * 1e6).min(0.25 * mean) + 2.0;
+            variable = (self.longest - self.shortest) as f64 > tolerance;
         }
-        self.scan
+        Scan { frames: self.frames, start: self.start, end: self.end, end_of_all: None, variable }
     }
 }
 
@@ -179,32 +145,24 @@ fn microseconds(text: Option<&str>) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::orientation::Orientation;
 
     fn scan_of(times: &[&str], tick: f64) -> Scan {
-        let header = Header {
-            stream: 0,
-            container: "mov".into(),
-            codec: "h264".into(),
-            pixel_format: None,
-            width: 2,
-            height: 2,
-            orientation: Orientation::default(),
-            sample_aspect_ratio: (1, 1),
-            average_frame_rate: None,
-            nominal_frame_rate: None,
-            tick,
-            start: None,
-            stream_duration: None,
-            container_duration: None,
-            frames: None,
-            old_sync_option: false,
-        };
-        let mut packets = Packets::new(&header);
+        let mut packets = Packets::new(None, u64::MAX);
         for time in times {
-            packets.push(&format!("stream_index=0|pts_time={time}|dts_time=N/A|duration_time=0.033|flags=K_"));
+            packets.push(&packet(0, time, "K_"));
         }
-        packets.finish()
+        packets.finish(0, tick)
+    }
+
+    fn packet(stream: u32, time: &str, flags: &str) -> Packet {
+        Packet {
+            codec_type: Some("video".into()),
+            stream_index: Some(stream),
+            pts_time: Some(time.into()),
+            dts_time: None,
+            duration_time: Some("0.033".into()),
+            flags: flags.into(),
+        }
     }
 
     #[test]
@@ -221,7 +179,24 @@ mod tests {
 
     #[test]
     fn packets_that_are_not_shown_do_not_count() {
-        let header_scan = scan_of(&[], 0.001);
-        assert_eq!((header_scan.frames, header_scan.start, header_scan.end), (0, None, None));
+        let mut packets = Packets::new(None, u64::MAX);
+        packets.push(&packet(0, "0.5", "KD"));
+        packets.push(&Packet { codec_type: Some("audio".into()), ..packet(1, "7.0", "K_") });
+        let scan = packets.finish(0, 0.001);
+        assert_eq!((scan.frames, scan.start, scan.end, scan.end_of_all), (0, None, None, Some(7_033_000)));
+    }
+
+    #[test]
+    fn the_limit_counts_each_stream_by_itself_and_only_the_one_where_it_is_known() {
+        let push = |only| {
+            let mut packets = Packets::new(only, 2);
+            for (stream, time) in [(0, "0.0"), (1, "0.0"), (0, "0.1"), (1, "0.1"), (1, "0.2")] {
+                packets.push(&packet(stream, time, "__"));
+            }
+            packets
+        };
+        assert_eq!(push(None).over_limit(), Some(3));
+        assert_eq!(push(Some(0)).over_limit(), None);
+        assert_eq!(push(Some(0)).finish(0, 0.0).frames, 2);
     }
 }

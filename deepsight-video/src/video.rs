@@ -12,7 +12,7 @@ use crate::{
     DecodeOptions, Frames, Limit, Sampling, VideoError,
     ffmpeg::Programs,
     probe::{self, Header},
-    scan::{self, Scan},
+    scan::Scan,
 };
 
 /// A video file that has been probed and may be decoded, any number of times.
@@ -35,7 +35,7 @@ impl Video {
         Self::open_with(path, &DecodeOptions::default())
     }
 
-    /// Probes the file: reads its headers, then runs once through its packets to count frames and measure their times,
+    /// Probes the file: reads its headers and runs once through its packets to count frames and measure their times,
     /// because headers may lack both or lie. Nothing is decoded, except to count the frames of VP8, MPEG transport and
     /// program streams, where packets and frames differ.
     ///
@@ -60,8 +60,7 @@ impl Video {
         File::open(path).map_err(|source| unreadable(path, source))?;
 
         let programs = Programs::locate(options);
-        let header = probe::header(path, &programs, limits)?;
-        let scan = scan::scan(path, &programs, limits, &header)?;
+        let (header, scan) = probe::look(path, metadata.len(), &programs, limits)?;
         if scan.frames == 0 {
             let reason = "its video stream has no frames".into();
             return Err(VideoError::Probe { path: path.to_path_buf(), reason });

@@ -1,0 +1,247 @@
+//! What ffprobe prints, as JSON: read while it comes, because the packets of a long video are many.
+
+use std::{cell::Cell, fmt, io::BufReader, io::Read};
+
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+
+use crate::scan::Packets;
+
+/// All but the packets, which are counted and dropped.
+#[derive(Default)]
+pub(crate) struct Answer {
+    pub(crate) streams: Vec<Stream>,
+    pub(crate) format: Format,
+    pub(crate) library_versions: Vec<Library>,
+}
+
+#[derive(Deserialize, Default)]
+pub(crate) struct Format {
+    pub(crate) format_name: Option<String>,
+    pub(crate) duration: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Library {
+    pub(crate) name: String,
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Stream {
+    pub(crate) index: u32,
+    pub(crate) codec_type: Option<String>,
+    pub(crate) codec_name: Option<String>,
+    pub(crate) pix_fmt: Option<String>,
+    pub(crate) width: Option<u32>,
+    pub(crate) height: Option<u32>,
+    pub(crate) sample_aspect_ratio: Option<String>,
+    pub(crate) r_frame_rate: Option<String>,
+    pub(crate) avg_frame_rate: Option<String>,
+    pub(crate) time_base: Option<String>,
+    pub(crate) start_time: Option<String>,
+    pub(crate) duration: Option<String>,
+    pub(crate) nb_frames: Option<String>,
+    #[serde(default)]
+    pub(crate) disposition: Disposition,
+    #[serde(default)]
+    pub(crate) side_data_list: Vec<SideData>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Disposition {
+    pub(crate) attached_pic: u8,
+    pub(crate) timed_thumbnails: u8,
+    pub(crate) still_image: u8,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct SideData {
+    pub(crate) displaymatrix: Option<String>,
+}
+
+/// One packet of any stream.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Packet {
+    pub(crate) codec_type: Option<String>,
+    pub(crate) stream_index: Option<u32>,
+    pub(crate) pts_time: Option<String>,
+    pub(crate) dts_time: Option<String>,
+    pub(crate) duration_time: Option<String>,
+    pub(crate) flags: String,
+}
+
+/// Why an answer could not be read.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// There are more frames than allowed; how many were counted by then.
+    TooManyFrames(u64),
+    /// The output ended in the middle: whoever wrote it did not finish.
+    CutShort,
+    /// It is not the JSON that was asked for, or too much of it.
+    Malformed(String),
+    /// The pipe is broken.
+    Io(std::io::Error),
+}
+
+/// ffprobe's description of a few streams takes some kilobytes, a packet some hundred bytes.
+const MAX_BETWEEN_PACKETS: usize = 1 << 20;
+
+/// Reads an answer to its end; its packets go to `packets`.
+pub(crate) fn read(output: impl Read, packets: &mut Packets) -> Result<Answer, Unread> {
+    let allowance = Cell::new(MAX_BETWEEN_PACKETS);
+    let output = BufReader::with_capacity(1 << 16, Bounded { output, allowance: &allowance });
+    let mut json = serde_json::Deserializer::from_reader(output);
+    let read = Top { packets, allowance: &allowance }.deserialize(&mut json);
+    let read = read.and_then(|answer| json.end().map(|()| answer));
+    read.map_err(|error| match packets.over_limit() {
+        Some(frames) => Unread::TooManyFrames(frames),
+        None if error.is_eof() => Unread::CutShort,
+        None if error.is_io() && allowance.get() > 0 => Unread::Io(error.into()),
+        None => Unread::Malformed(error.to_string()),
+    })
+}
+
+/// Output of which only so many bytes may come without a packet among them.
+struct Bounded<'a, R> {
+    output: R,
+    allowance: &'a Cell<usize>,
+}
+
+impl<R: Read> Read for Bounded<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let got = self.output.read(buffer)?;
+        let left = self.allowance.get().saturating_sub(got);
+        self.allowance.set(left);
+        if left == 0 {
+            return Err(std::io::Error::other(format!("its description is over {MAX_BETWEEN_PACKETS} bytes")));
+        }
+        Ok(got)
+    }
+}
+
+struct Top<'a> {
+    packets: &'a mut Packets,
+    allowance: &'a Cell<usize>,
+}
+
+impl<'de> DeserializeSeed<'de> for Top<'_> {
+    type Value = Answer;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Answer, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Top<'_> {
+    type Value = Answer;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("what ffprobe prints")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Answer, A::Error> {
+        let mut answer = Answer::default();
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "packets" => map.next_value_seed(Counted { packets: self.packets, allowance: self.allowance })?,
+                "streams" => answer.streams = map.next_value()?,
+                "format" => answer.format = map.next_value()?,
+                "library_versions" => answer.library_versions = map.next_value()?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(answer)
+    }
+}
+
+struct Counted<'a> {
+    packets: &'a mut Packets,
+    allowance: &'a Cell<usize>,
+}
+
+impl<'de> DeserializeSeed<'de> for Counted<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Counted<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("packets")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(packet) = seq.next_element::<Packet>()? {
+            self.allowance.set(MAX_BETWEEN_PACKETS);
+            self.packets.push(&packet);
+            if self.packets.over_limit().is_some() {
+                return Err(A::Error::custom("too many frames"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn read_text(text: &str, max_frames: u64) -> (Result<Answer, Unread>, Packets) {
+        let mut packets = Packets::new(None, max_frames);
+        (read(text.as_bytes(), &mut packets), packets)
+    }
+
+    #[test]
+    fn packets_are_counted_while_the_rest_is_read() {
+        let text = r#"{"library_versions":[{"name":"libavutil","major":57,"minor":28,"micro":100}],
+            "packets":[{"codec_type":"video","stream_index":0,"pts_time":"0.04","flags":"K_"},
+                       {"codec_type":"audio","stream_index":1,"pts_time":"0.00","flags":"K_"},
+                       {"codec_type":"video","stream_index":0}],
+            "programs":[],"streams":[{"index":0,"codec_type":"video"},{"index":1}],"format":{"format_name":"avi"}}"#;
+        let (answer, packets) = read_text(text, 10);
+        let answer = answer.unwrap();
+        assert_eq!((answer.streams.len(), answer.library_versions.len()), (2, 1));
+        assert_eq!(answer.format.format_name.as_deref(), Some("avi"));
+        assert_eq!(packets.finish(0, 0.0).frames, 2);
+    }
+
+    #[test]
+    fn counting_ends_with_the_limit() {
+        let packet = r#"{"codec_type":"video","stream_index":0}"#;
+        let endless = format!(r#"{{"packets":[{packet},{packet},{packet},{packet}"#);
+        assert!(matches!(read_text(&endless, 3).0, Err(Unread::TooManyFrames(4))));
+        assert!(matches!(read_text(&endless, 4).0, Err(Unread::CutShort)));
+    }
+
+    #[test]
+    fn an_answer_that_is_none_is_malformed_and_one_that_ends_early_cut_short() {
+        for text in ["", "{", r#"{"streams":[{"index":"#] {
+            assert!(matches!(read_text(text, 1).0, Err(Unread::CutShort)), "{text:?}");
+        }
+        for text in ["[]", "nonsense", "{} {}", r#"{"streams":7}"#, r#"{"streams":[{"index":-1}]}"#] {
+            assert!(matches!(read_text(text, 1).0, Err(Unread::Malformed(_))), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_description_without_an_end_is_refused_and_many_packets_are_not() {
+        let endless = format!(r#"{{"title":"{}"#, "x".repeat(2 * MAX_BETWEEN_PACKETS));
+        let (answer, _) = read_text(&endless, 1);
+        assert!(matches!(&answer, Err(Unread::Malformed(reason)) if reason.contains("bytes")));
+        let packet = r#"{"codec_type":"audio","stream_index":1,"pts_time":"0.0"},"#;
+        let many = packet.repeat(2 * MAX_BETWEEN_PACKETS / packet.len());
+        let (answer, _) = read_text(&format!(r#"{{"packets":[{}]}}"#, many.trim_end_matches(',')), 1);
+        assert!(answer.is_ok());
+    }
+}
