@@ -13,7 +13,7 @@ fn classify(c: &mut Criterion) {
 }
 
 fn on_backend<B: Backend>(c: &mut Criterion, device: &Device, place: &B::Device) {
-    let portrait = imageops::crop_imm(&group_portrait(), 200, 20, 200, 240).to_image();
+    let portrait = imageops::crop_imm(&group_portrait(720), 200, 20, 200, 240).to_image();
     let mut group = c.benchmark_group(format!("classify/{device}"));
     group.sample_size(10);
     for architecture in [Architecture::EfficientNetLite0, Architecture::EfficientNetB0, Architecture::EfficientNetB3] {

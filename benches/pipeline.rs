@@ -3,7 +3,7 @@
 use burn::tensor::backend::Backend;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use deepsight_benches::{clip, devices};
-use deepsight_core::{Analyzer, Classifier};
+use deepsight_core::{Analyzer, Architecture, Classifier, ModelCard};
 use deepsight_examples::{device::Device, with_backend};
 use deepsight_face::Mtcnn;
 use deepsight_video::{Sampling, Video};
@@ -17,18 +17,22 @@ fn pipeline(c: &mut Criterion) {
 }
 
 fn on_backend<B: Backend>(c: &mut Criterion, device: &Device, place: &B::Device) {
-    let detector = Mtcnn::<B>::pretrained(place).unwrap_or_else(|error| panic!("{error}"));
-    let classifier = Classifier::<B>::pretrained(place).unwrap_or_else(|error| panic!("{error}"));
-    let analyzer = Analyzer::new(detector, classifier);
     let mut group = c.benchmark_group(format!("pipeline/{device}"));
     group.sample_size(10).throughput(Throughput::Elements(FRAMES));
-    group.bench_function("lite0_360p", |b| {
-        b.iter(|| {
-            let frames = Video::open(clip()).and_then(|video| video.frames(Sampling::evenly(FRAMES)));
-            let frames = frames.unwrap_or_else(|error| panic!("{error}"));
-            analyzer.analyze(frames).unwrap_or_else(|error| panic!("{error}"))
+    for architecture in [Architecture::EfficientNetLite0, Architecture::EfficientNetB3] {
+        let detector = Mtcnn::<B>::pretrained(place).unwrap_or_else(|error| panic!("{error}"));
+        // Random weights: they take as long as trained ones.
+        let network = architecture.config().init(place);
+        let classifier = Classifier::<B>::new(network, ModelCard::new("random", architecture), place);
+        let analyzer = Analyzer::new(detector, classifier.unwrap_or_else(|error| panic!("{error}")));
+        group.bench_function(format!("{architecture}/360p"), |b| {
+            b.iter(|| {
+                let frames = Video::open(clip()).and_then(|video| video.frames(Sampling::evenly(FRAMES)));
+                let frames = frames.unwrap_or_else(|error| panic!("{error}"));
+                analyzer.analyze(frames).unwrap_or_else(|error| panic!("{error}"))
+            });
         });
-    });
+    }
     group.finish();
 }
 

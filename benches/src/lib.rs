@@ -22,22 +22,40 @@ pub fn frames(count: u64) -> Vec<Frame> {
     frames.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A 1280 × 720 picture with five faces: frames of the bundled clip pasted side by side at several sizes. MTCNN, the
-/// reference too, takes a patch on a space suit for a sixth, at a probability of 0.84.
+/// The heights of the pictures that detectors are measured on, by their usual names.
+pub const HEIGHTS: [(&str, u32); 3] = [("480p", 480), ("720p", 720), ("1080p", 1080)];
+
+/// One face, looking into the camera: the bundled clip's first frame scaled to `height`, 16 : 9.
 ///
 /// # Panics
 /// When the clip cannot be decoded.
-pub fn group_portrait() -> RgbImage {
-    let mut canvas = RgbImage::from_pixel(1280, 720, image::Rgb([96, 104, 112]));
+pub fn portrait(height: u32) -> RgbImage {
+    imageops::resize(&frames(1)[0].image, width(height), height, imageops::FilterType::Triangle)
+}
+
+/// Five faces: frames of the bundled clip pasted side by side at several sizes, 16 : 9 and `height` high. MTCNN, the
+/// reference too, takes a patch on a space suit for a sixth at some heights (probability 0.84 at 720).
+///
+/// # Panics
+/// When the clip cannot be decoded.
+pub fn group_portrait(height: u32) -> RgbImage {
+    let mut canvas = RgbImage::from_pixel(width(height), height, image::Rgb([96, 104, 112]));
     let frames = frames(30);
+    let scaled = |pixels_at_720: u32| pixels_at_720 * height / 720;
     // Alone, side by side, and alone: one face, two faces, one face; then the first again, smaller.
     for (frame, width, x, y) in [(0, 640, 0, 0), (14, 640, 640, 0), (29, 560, 40, 380), (4, 480, 760, 420)] {
         let source = &frames[frame].image;
+        let width = scaled(width);
         let height = source.height() * width / source.width();
-        let scaled = imageops::resize(source, width, height, imageops::FilterType::Triangle);
-        imageops::replace(&mut canvas, &scaled, x, y);
+        let picture = imageops::resize(source, width, height, imageops::FilterType::Triangle);
+        imageops::replace(&mut canvas, &picture, scaled(x).into(), scaled(y).into());
     }
     canvas
+}
+
+/// The even width nearest to 16 : 9.
+fn width(height: u32) -> u32 {
+    (height * 8 + 4) / 9 * 2
 }
 
 /// The devices of this build that are here, and a line on standard error for each that is not.
