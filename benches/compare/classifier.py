@@ -1,0 +1,111 @@
+"""EfficientNets on faces: ours against ONNX Runtime, PyTorch and OpenVINO."""
+
+from __future__ import annotations
+
+import json
+import math
+import pathlib
+from typing import Any
+
+import work
+from setting import Setting
+from work import Failure, Unavailable, Worker
+
+CASES = [("efficientnet_b0", 224), ("efficientnet_b3", 224), ("efficientnet_b3", 288), ("efficientnet_b3", 300)]
+BATCHES = [1, 8]
+PEERS = ["onnxruntime", "torch", "openvino-f32", "openvino-bf16"]
+# Of the largest logit. f32 sums in another order. bf16 keeps eight bits, and weights that were never trained are
+# sensitive to that: PyTorch's own bf16 is off by 0.09. The limit tells wrong from rounded, nothing more.
+F32_TOLERANCE, BF16_TOLERANCE = 1e-3, 0.3
+# Of a fake probability, where resizing and normalisation are ours, too.
+PROBABILITY_TOLERANCE = 0.01
+
+
+def measure(setting: Setting) -> list[dict[str, Any]]:
+    prepare(setting)
+    cases = []
+    for name, size in CASES:
+        for batch in BATCHES:
+            print(f"classifier: {name} at {size}, batch {batch}", flush=True)
+            cases.append(_case(setting, name, size, batch))
+    return cases
+
+
+def prepare(setting: Setting) -> None:
+    """Weights in everybody's format and faces, made once and again when the script that makes them changes."""
+    stamp = setting.folder / "export.stamp"
+    sources = [pathlib.Path(__file__).with_name(name) for name in ("export.py", "pipeline.py", "requirements.txt")]
+    state = json.dumps([CASES, BATCHES, *(source.read_text() for source in sources)])
+    if not (stamp.exists() and stamp.read_text() == state):
+        print("exporting weights and faces", flush=True)
+        flags = ["--clip", str(setting.bundled_clip), "--out", str(setting.folder)]
+        flags += ["--models", *sorted({name for name, _ in CASES})]
+        flags += ["--sizes", *sorted({str(size) for _, size in CASES})]
+        flags += ["--batches", *map(str, BATCHES)]
+        work.run_once("export.py", [*setting.script("export.py"), *flags], setting.cpus)
+        stamp.write_text(state)
+    for name, size in CASES:
+        flags = ["--timm", str(setting.folder / f"{name}.pth"), "--model-name", name, "--input-size", str(size)]
+        flags += ["--output", str(model_file(setting, name, size))]
+        work.run_once("convert", [setting.convert(), *flags], setting.cpus)
+
+
+def model_file(setting: Setting, name: str, size: int) -> pathlib.Path:
+    return setting.folder / f"{name}_{size}.safetensors"
+
+
+def _case(setting: Setting, name: str, size: int, batch: int) -> dict[str, Any]:
+    tensor = {"tensor": str(setting.folder / f"faces_{size}x{batch}.f32"), "shape": [batch, 3, size, size]}
+    theirs = {"do": "network", "name": name, "folder": str(setting.folder), **tensor}
+    images = json.loads((setting.folder / "export.json").read_text())[:batch]
+    model = str(model_file(setting, name, size))
+    ours: dict[str, dict[str, Any]] = {
+        "ours": {"do": "network", "model": model, **tensor},
+        "ours-classify": {"do": "classify", "model": model, "images": images},
+        "ours-bf16": {"do": "network", "model": model, "precision": "bf16", **tensor},
+    }
+    if name == "efficientnet_b0":
+        # The small network, for those who can do with it: no output to compare, its own golden input is checked.
+        ours["ours-lite0"] = {"do": "network", **tensor}
+
+    entries: dict[str, dict[str, Any]] = {}
+    with work.workers() as workers:
+        for peer in PEERS:
+            workers[peer] = Worker(peer, setting.peer(peer), setting.cpus)
+            entries[peer] = {"output": workers[peer].ask(theirs)["output"]}
+        for entry, request in ours.items():
+            workers[entry] = Worker(entry, setting.measure(), setting.cpus)
+            try:
+                entries[entry] = {"output": workers[entry].ask(request)["output"]}
+            except Unavailable as reason:
+                print(f"  left out: {reason}", flush=True)
+                workers.pop(entry).close()
+        for entry, result in entries.items():
+            result["difference"] = _difference(entry, result["output"], entries["torch"]["output"])
+        for entry, rounds in work.take_turns(workers, setting.rounds, setting.seconds).items():
+            entries[entry] |= {"seconds": rounds, "peak_mib": workers[entry].peak_mib()}
+    return {"network": name, "size": size, "batch": batch, "entries": entries}
+
+
+def _difference(entry: str, output: Any, reference: list[list[float]]) -> float | None:
+    """How far logits are from PyTorch's, as a fraction of the largest; an error when that is too far."""
+    if entry == "ours-lite0":
+        return None
+    if len(output) != len(reference):
+        raise Failure(f"{entry} answers for {len(output)} of {len(reference)} faces")
+    if entry == "ours-classify":
+        pairs = [(face["fake_probability"], _probability(logits)) for face, logits in zip(output, reference)]
+        largest, limit = 1.0, PROBABILITY_TOLERANCE
+    else:
+        pairs = [pair for found, logits in zip(output, reference) for pair in zip(found, logits, strict=True)]
+        largest = max(abs(logit) for logits in reference for logit in logits)
+        limit = BF16_TOLERANCE if entry.endswith("bf16") else F32_TOLERANCE
+    difference = max(abs(found - expected) for found, expected in pairs) / largest
+    # Written so that NaN fails, too.
+    if not difference <= limit:
+        raise Failure(f"{entry} differs from PyTorch by {difference:.3g}, more than {limit}")
+    return difference
+
+
+def _probability(logits: list[float]) -> float:
+    return 1 / (1 + math.exp(logits[0] - logits[1]))

@@ -1,0 +1,150 @@
+"""Measures this project against what people run instead, in turn, and prints tables in Markdown.
+
+    benches/compare/setup.sh                                     # once: the peers, in $DEEPSIGHT_PEERS
+    ~/.cache/deepsight-peers/bin/python benches/compare/compare.py
+
+Every engine is a process of its own, confined to the same cores, frozen while others have their turn. All get the same
+weights, faces, frames and number of threads, and no time counts before the outputs agree. Linux only. Keep the machine
+quiet: what other processes took is said with the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import sys
+from typing import Any, Callable
+
+import report
+import work
+from setting import REPOSITORY, Noise, Setting, build, machine, occasion, target_folder
+from work import Failure
+
+BUNDLED_CLIP = REPOSITORY / "examples" / "clips" / "portraits.mp4"
+MODULES = ["torch", "timm", "facenet_pytorch", "onnxruntime", "openvino", "cv2", "onnx"]
+PARTS = ["classifier", "detector", "clip"]
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    whole = _whole_number
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--threads", type=whole, default=2, metavar="N", help="threads and cores for each (default 2)")
+    parser.add_argument("--rounds", type=whole, default=9, metavar="N", help="turns that each gets (default 9)")
+    parser.add_argument("--seconds", type=float, default=0.3, metavar="S", help="length of a warm turn (default 0.3)")
+    parser.add_argument("--clip", type=pathlib.Path, default=BUNDLED_CLIP, help="for the part `clip`; default the bundled one")
+    parser.add_argument("--engine", default="auto", help="ours: auto, burn or fused (default auto)")
+    parser.add_argument("--device", default="flex", help="ours: the backend's device (default flex)")
+    parser.add_argument("--binaries", type=pathlib.Path, metavar="DIR", help="folder of built programs; none is built then")
+    parser.add_argument("--work", type=pathlib.Path, metavar="DIR", help="for weights and pictures; default compare in cargo's target folder")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="raw numbers; default results.json in --work")
+    parser.add_argument("--write", type=pathlib.Path, metavar="PAGE", help="replace the marked sections of this page, such as docs/benchmarks.md")
+    parser.add_argument("--render", type=pathlib.Path, metavar="FILE", help="measure nothing: the tables of these raw numbers")
+    a = parser.parse_args()
+    if not 0.01 <= a.seconds <= 60:
+        parser.error(f"argument --seconds: {a.seconds} is not in 0.01..60")
+    if not a.clip.is_file():
+        parser.error(f"argument --clip: {a.clip} is not a file")
+    return a
+
+
+def _whole_number(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 1000):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1000")
+    return int(text)
+
+
+def main() -> None:
+    a = arguments()
+    work.end_all_on_exit()
+    if a.render:
+        results = _read(a.render)
+    else:
+        results = measure(a)
+    texts = report.sections(results)
+    for name, text in texts.items():
+        print(f"\n## {name}\n{text}")
+    if a.write:
+        report.write(a.write, texts)
+
+
+def measure(a: argparse.Namespace) -> dict[str, Any]:
+    _look_for_tools()
+    folder = target_folder()
+    if not a.binaries:
+        build()
+    setting = Setting(
+        cpus=work.chosen_cpus(a.threads),
+        rounds=a.rounds,
+        seconds=a.seconds,
+        clip=a.clip.resolve(),
+        bundled_clip=BUNDLED_CLIP,
+        folder=(a.work or folder / "compare").resolve(),
+        binaries=(a.binaries or folder / "release").resolve(),
+        device=a.device,
+        engine=a.engine,
+    )
+    destination = a.json or setting.folder / "results.json"
+    results: dict[str, Any] = {"machine": machine(setting), "parts": {}}
+    for name in a.only:
+        noise = Noise()
+        said = {"command": _command(a, name), "occasion": occasion(setting)}
+        cases = _part(name)(setting)
+        results["parts"][name] = {**said, "others": noise.others(), "cases": cases}
+        # After each part: an hour's work is not lost with the last minute's.
+        _write(destination, results)
+    return results
+
+
+def _part(name: str) -> Callable[[Setting], Any]:
+    return importlib.import_module(name).measure
+
+
+def _command(a: argparse.Namespace, part: str) -> str:
+    """How to measure one part again: the flags that change what is measured, and no path of this machine."""
+    flags = ["--only", part, "--threads", a.threads, "--rounds", a.rounds]
+    flags += ["--seconds", a.seconds] if a.seconds != 0.3 else []
+    flags += ["--engine", a.engine] if a.engine != "auto" else []
+    flags += ["--device", a.device] if a.device != "flex" else []
+    flags += ["--clip", a.clip.name] if part == "clip" and a.clip != BUNDLED_CLIP else []
+    return shlex.join(["compare.py", *map(str, flags)])
+
+
+def _look_for_tools() -> None:
+    if not hasattr(os, "sched_setaffinity"):
+        raise Failure(f"runs on Linux only, not on {sys.platform}")
+    missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise Failure(f"{sys.executable} lacks {', '.join(missing)}: run benches/compare/setup.sh and use its Python")
+    for tool in ("cargo", "rustc", "git", "ffmpeg", "ffprobe"):
+        if shutil.which(tool) is None:
+            raise Failure(f"{tool} is not installed")
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise Failure(f"{path}: {error}") from error
+
+
+def _write(path: pathlib.Path, results: dict[str, Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(results, indent=1) + "\n")
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Failure as failure:
+        raise SystemExit(f"compare.py: {failure}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -1,0 +1,99 @@
+"""Writes what both sides are measured on: networks with one set of weights in every format, and faces as their input.
+
+The weights are random with a fixed seed, and settled so that different faces get different answers; speed does not
+depend on them. Into the folder go NAME.pth, NAME.onnx, faces_SIZExBATCH.f32 (normalised, [batch, 3, size, size]), the
+same faces as they were cut out (face_N.rgb), and export.json, which lists them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+
+import numpy as np
+import timm
+import torch
+from facenet_pytorch import MTCNN
+from PIL import Image
+
+from pipeline import find_faces, preprocess, sampled_frames
+
+
+def cut_out_faces(clip: str) -> list[Image.Image]:
+    """Every face of 30 frames, frame by frame."""
+    detector = MTCNN(keep_all=True, post_process=False, device="cpu")
+    with torch.inference_mode():
+        return [crop for _, frame in sampled_frames(clip, 30) for crop in find_faces(detector, frame, 0.9)[1]]
+
+
+def batch_of(faces: list[Image.Image], size: int) -> torch.Tensor:
+    return torch.from_numpy(np.stack([preprocess(face, size) for face in faces]))
+
+
+def settled(name: str, faces: torch.Tensor) -> torch.nn.Module:
+    """An untrained network that tells faces apart, and whose batch norms are not the identity.
+
+    Batch norms take the faces' statistics and random affine terms, so that an error in their order or their epsilon
+    shows; the classifier is scaled until the middle two thirds of the faces lie 4 apart in the margin of their logits.
+    """
+    torch.manual_seed(0)
+    model = timm.create_model(name, pretrained=False, num_classes=2)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(layer.weight, 0.8, 1.2)
+            torch.nn.init.uniform_(layer.bias, -0.1, 0.1)
+            layer.momentum = None
+    with torch.no_grad():
+        model.train()(faces)
+        logits = model.eval()(faces)
+        margins = logits[:, 1] - logits[:, 0]
+        low, middle, high = margins.quantile(torch.tensor([1 / 6, 1 / 2, 5 / 6]))
+        scale = 4 / (high - low)
+        head = model.get_classifier()
+        head.weight *= scale
+        head.bias *= scale
+        head.bias[1] -= middle * scale
+    return model
+
+
+def export(name: str, faces: list[Image.Image], folder: pathlib.Path) -> None:
+    inputs = batch_of(faces, 224)
+    model = settled(name, inputs)
+    torch.save(model.state_dict(), folder / f"{name}.pth")
+    axes = {"images": {0: "batch", 2: "height", 3: "width"}, "logits": {0: "batch"}}
+    torch.onnx.export(
+        model, (inputs[:2],), folder / f"{name}.onnx", dynamo=False,
+        input_names=["images"], output_names=["logits"], dynamic_axes=axes,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clip", required=True, help="clip to take the faces from")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder to write to")
+    parser.add_argument("--models", nargs="+", required=True, help="timm's names of the networks")
+    parser.add_argument("--sizes", nargs="+", type=int, required=True, help="sides of the networks' inputs in pixels")
+    parser.add_argument("--batches", nargs="+", type=int, required=True, help="faces in a batch")
+    a = parser.parse_args()
+    a.out.mkdir(parents=True, exist_ok=True)
+    faces = cut_out_faces(a.clip)
+    if len(faces) < max(a.batches):
+        raise SystemExit(f"export.py: {a.clip} shows {len(faces)} faces, {max(a.batches)} are needed")
+    for name in a.models:
+        export(name, faces, a.out)
+    # Spread over the clip, so that a batch shows several people.
+    faces = faces[:: len(faces) // max(a.batches)]
+    for size in a.sizes:
+        for batch in a.batches:
+            batch_of(faces[:batch], size).numpy().tofile(a.out / f"faces_{size}x{batch}.f32")
+    images = []
+    for number, face in enumerate(faces[: max(a.batches)]):
+        path = a.out / f"face_{number}.rgb"
+        path.write_bytes(np.asarray(face).tobytes())
+        images.append({"path": str(path), "width": face.width, "height": face.height})
+    (a.out / "export.json").write_text(json.dumps(images))
+
+
+if __name__ == "__main__":
+    main()

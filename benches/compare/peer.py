@@ -1,0 +1,136 @@
+"""The peers' side of the comparison: one engine that prepares a piece of work and runs it when it is told to.
+
+Requests come on standard input and answers go to standard output, a line of JSON each, as for our own `measure`:
+{"do": "network", "name": "efficientnet_b0", "folder": ..., "tensor": ..., "shape": [8, 3, 224, 224]},
+{"do": "detect", "image": {"path": ..., "width": 1280, "height": 720}}, {"do": "run", "repeat": 5}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+from typing import Any, Callable
+
+import numpy as np
+
+Work = Callable[[], Any]
+
+
+def onnxruntime_network(model: pathlib.Path, images: np.ndarray, threads: int) -> Work:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    for axis, size in zip(("batch", "height", "width"), (images.shape[0], *images.shape[2:])):
+        options.add_free_dimension_override_by_name(axis, size)
+    path = str(model.with_suffix(".onnx"))
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, {"images": images})[0]
+
+
+def torch_network(model: pathlib.Path, images: np.ndarray, threads: int) -> Work:
+    import timm
+    import torch
+
+    torch.set_num_threads(threads)
+    network = timm.create_model(model.name, pretrained=False, num_classes=2)
+    network.load_state_dict(torch.load(model.with_suffix(".pth"), map_location="cpu", weights_only=True))
+    network = network.eval().to(memory_format=torch.channels_last)
+    tensor = torch.from_numpy(images).to(memory_format=torch.channels_last)
+
+    def forward() -> np.ndarray:
+        with torch.inference_mode():
+            return network(tensor).numpy()
+
+    return forward
+
+
+def openvino_network(precision: str) -> Callable[[pathlib.Path, np.ndarray, int], Work]:
+    def prepare(model: pathlib.Path, images: np.ndarray, threads: int) -> Work:
+        import openvino
+
+        core = openvino.Core()
+        network = core.read_model(str(model.with_suffix(".onnx")))
+        network.reshape(list(images.shape))
+        hints = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        request = core.compile_model(network, "CPU", hints).create_infer_request()
+        # `share_inputs`: the tensor is ready, so it need not be copied first.
+        return lambda: np.array(request.infer({0: images}, share_inputs=True)[0])
+
+    return prepare
+
+
+def facenet_detection(image: np.ndarray, threads: int) -> Work:
+    import torch
+    from facenet_pytorch import MTCNN
+
+    torch.set_num_threads(threads)
+    detector = MTCNN(keep_all=True, post_process=False, device="cpu")
+
+    def detect() -> list[dict[str, Any]]:
+        with torch.inference_mode():
+            boxes, scores, landmarks = detector.detect(image, landmarks=True)
+        found = zip(boxes, scores, landmarks) if boxes is not None else []
+        return [{"box": b.tolist(), "confidence": float(s), "landmarks": p.tolist()} for b, s, p in found]
+
+    return detect
+
+
+NETWORKS = {
+    "onnxruntime": onnxruntime_network,
+    "torch": torch_network,
+    "openvino-f32": openvino_network("f32"),
+    "openvino-bf16": openvino_network("bf16"),
+}
+
+
+def prepared(engine: str, request: dict[str, Any], threads: int) -> Work:
+    if request["do"] == "detect":
+        image = request["image"]
+        pixels = np.fromfile(image["path"], np.uint8).reshape(image["height"], image["width"], 3)
+        return facenet_detection(pixels, threads)
+    images = np.fromfile(request["tensor"], np.float32).reshape(request["shape"])
+    return NETWORKS[engine](pathlib.Path(request["folder"]) / request["name"], images, threads)
+
+
+def timed(work: Work, repeat: int) -> list[float]:
+    seconds = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("engine", choices=[*NETWORKS, "facenet"])
+    parser.add_argument("--threads", type=int, default=2)
+    a = parser.parse_args()
+    # What a library prints must not be taken for an answer.
+    answers, sys.stdout = sys.stdout, sys.stderr
+    work: Work | None = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            if request["do"] == "run":
+                assert work is not None, "nothing is prepared"
+                answer: dict[str, Any] = {"seconds": timed(work, request["repeat"])}
+            else:
+                work = prepared(a.engine, request, a.threads)
+                output = work()
+                answer = {"output": output.tolist() if isinstance(output, np.ndarray) else output}
+        except Exception as error:  # whatever a library throws is an answer, too
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

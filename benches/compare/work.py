@@ -1,0 +1,239 @@
+"""Processes that take turns: started, confined to the same cores, frozen while they wait, and never left behind."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import json
+import os
+import pathlib
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Iterator, Sequence
+
+PR_SET_PDEATHSIG = 1
+ANSWER_SECONDS = 600
+
+
+class Failure(Exception):
+    """Why there is no result, in one line."""
+
+
+class Unavailable(Failure):
+    """A part of ours that this build does not have."""
+
+
+_alive: set[subprocess.Popen[bytes]] = set()
+
+
+def end_all() -> None:
+    """Kills what is still running, children of children included."""
+    for process in list(_alive):
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+    _alive.discard(process)
+
+
+def end_all_on_exit() -> None:
+    atexit.register(end_all)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+
+
+def chosen_cpus(count: int) -> list[int]:
+    """As many of the cores we may use, one hardware thread of each core before the second one of any."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if count > len(allowed):
+        raise Failure(f"--threads {count}: there are {len(allowed)} CPUs")
+    return sorted(allowed, key=lambda cpu: (_place_in_core(cpu), cpu))[:count]
+
+
+def _place_in_core(cpu: int) -> int:
+    try:
+        text = pathlib.Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text()
+    except OSError:
+        return 0
+    siblings: list[int] = []
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        siblings += range(int(first), int(last or first) + 1)
+    return siblings.index(cpu)
+
+
+def start(command: Sequence[str], cpus: Sequence[int], errors: Any, **pipes: Any) -> subprocess.Popen[bytes]:
+    threads = str(len(cpus))
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
+    libc = ctypes.CDLL(None)
+
+    def confine() -> None:
+        # Even if this program is killed without a chance to clean up, its children end.
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.sched_setaffinity(0, cpus)
+
+    try:
+        process = subprocess.Popen(
+            list(command), stderr=errors, env=environment, preexec_fn=confine, start_new_session=True, **pipes
+        )
+    except OSError as error:
+        raise Failure(f"cannot start {command[0]}: {error.strerror}") from error
+    _alive.add(process)
+    return process
+
+
+def last_line(errors: Any) -> str:
+    errors.seek(0)
+    lines = errors.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
+class Worker:
+    """A server that answers one request at a time, and is frozen between two so that it cannot spin on a core."""
+
+    def __init__(self, name: str, command: Sequence[str], cpus: Sequence[int]) -> None:
+        self.name = name
+        self._errors = tempfile.TemporaryFile()
+        self._process = start(command, cpus, self._errors, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin and self._process.stdout
+        os.killpg(self._process.pid, signal.SIGCONT)
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise Failure(f"{self.name} ended: {last_line(self._errors)}") from None
+        ready, _, _ = select.select([self._process.stdout], [], [], ANSWER_SECONDS)
+        if not ready:
+            raise Failure(f"{self.name} did not answer in {ANSWER_SECONDS} s")
+        line = self._process.stdout.readline()
+        if not line:
+            raise Failure(f"{self.name} ended: {last_line(self._errors)}")
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        answer = json.loads(line)
+        if "error" in answer:
+            kind = Unavailable if answer["error"].startswith("unavailable: ") else Failure
+            raise kind(f"{self.name}: {answer['error'].removeprefix('unavailable: ')}")
+        return answer
+
+    def run(self, repeat: int) -> list[float]:
+        return self.ask({"do": "run", "repeat": repeat})["seconds"]
+
+    def peak_mib(self) -> float:
+        return _peak_kib(self._process.pid) / 1024
+
+    def close(self) -> None:
+        _end(self._process)
+        self._errors.close()
+
+
+@contextlib.contextmanager
+def workers() -> Iterator[dict[str, Worker]]:
+    """An empty set of workers to fill; they end with the block."""
+    filled: dict[str, Worker] = {}
+    try:
+        yield filled
+    finally:
+        for worker in filled.values():
+            worker.close()
+
+
+def take_turns(workers: dict[str, Worker], rounds: int, seconds: float) -> dict[str, list[list[float]]]:
+    """Times of each worker, round by round: A B C, C B A, A B C ..., about `seconds` a turn, the first run not counted."""
+    repeats = {}
+    for name, worker in workers.items():
+        worker.run(1)
+        repeats[name] = max(3, min(100, round(seconds / median(worker.run(3)))))
+    times: dict[str, list[list[float]]] = {name: [] for name in workers}
+    for number in range(rounds):
+        for name in list(workers) if number % 2 == 0 else reversed(workers):
+            workers[name].run(1)
+            times[name].append(workers[name].run(repeats[name]))
+    return times
+
+
+@dataclass
+class Finished:
+    seconds: float
+    peak_mib: float
+    output: bytes
+
+
+def run_once(name: str, command: Sequence[str], cpus: Sequence[int]) -> Finished:
+    """A whole process from start to end, with the memory of the processes that it starts."""
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        started = time.perf_counter()
+        process = start(command, cpus, errors, stdin=subprocess.DEVNULL, stdout=output)
+        with _Watch(process.pid) as watch:
+            try:
+                code = process.wait(ANSWER_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise Failure(f"{name} did not end in {ANSWER_SECONDS} s") from None
+            seconds = time.perf_counter() - started
+        _end(process)
+        if code != 0:
+            raise Failure(f"{name} failed: {last_line(errors)}")
+        output.seek(0)
+        return Finished(seconds, watch.peak_mib(), output.read())
+
+
+class _Watch:
+    """Peak memory of a process and its descendants: the sum of each one's peak."""
+
+    def __init__(self, pid: int) -> None:
+        self._peaks: dict[int, int] = {}
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look, args=(pid,), daemon=True)
+
+    def __enter__(self) -> _Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _look(self, root: int) -> None:
+        while not self._done.wait(0.02):
+            waiting = [root]
+            while waiting:
+                pid = waiting.pop()
+                self._peaks[pid] = max(self._peaks.get(pid, 0), _peak_kib(pid))
+                waiting += _children(pid)
+
+    def peak_mib(self) -> float:
+        return sum(self._peaks.values()) / 1024
+
+
+def _peak_kib(pid: int) -> int:
+    """0 for a process that has ended."""
+    try:
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    lines = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return next((int(line.split()[1]) for line in lines), 0)
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for path in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += map(int, path.read_text().split())
+        except OSError:
+            pass
+    return found

@@ -1,0 +1,256 @@
+//! Our side of `benches/compare`: a program that prepares one piece of work and runs it when it is told to, so that it
+//! can take turns with others. Requests come on standard input and answers go to standard output, a line of JSON each.
+
+use std::fs;
+use std::io::{self, BufRead};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+use clap::{Parser, ValueEnum};
+use deepsight_benches::{group_portrait, portrait};
+use deepsight_core::image::RgbImage;
+use deepsight_core::{Classifier, Face, FaceClassifier, FaceDetector, FaceScore, with_causes};
+use deepsight_examples::device::Device;
+use deepsight_examples::output::{complain, print};
+use deepsight_examples::with_backend;
+use deepsight_face::MtcnnConfig;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Answers requests to time this project's parts; started by benches/compare/compare.py.
+#[derive(Debug, Parser)]
+#[command(name = "measure", version)]
+struct Arguments {
+    /// Where the networks run
+    #[arg(long, value_name = "DEVICE", default_value_t = Device::default(), help = format!("Where the networks run: {}", Device::NAMES.join(", ")))]
+    device: Device,
+    /// Which implementation of the networks runs
+    #[arg(long, value_enum, default_value_t = Engine::Auto)]
+    engine: Engine,
+    /// Threads to compute on
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Engine {
+    Auto,
+    Burn,
+    Fused,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Arithmetic {
+    #[default]
+    F32,
+    Bf16,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+enum Request {
+    /// Prepares the network alone, on a file of normalised f32 numbers `[batch, 3, height, width]`. Answers with logits.
+    Network {
+        /// The bundled model where none is named.
+        model: Option<PathBuf>,
+        #[serde(default)]
+        precision: Arithmetic,
+        tensor: PathBuf,
+        shape: [usize; 4],
+    },
+    /// Prepares resize, normalisation, network and calibration, on cut-out faces. Answers with probabilities.
+    Classify {
+        model: Option<PathBuf>,
+        #[serde(default)]
+        precision: Arithmetic,
+        images: Vec<RawImage>,
+    },
+    /// Prepares face detection in one image. Answers with the faces.
+    Detect { image: RawImage },
+    /// Does what was prepared, this often. Answers with the seconds of each time.
+    Run { repeat: u16 },
+    /// Writes a picture with one face or five, as raw RGB.
+    Picture { height: u32, faces: u8, path: PathBuf },
+}
+
+/// A file of RGB bytes, row by row.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawImage {
+    path: PathBuf,
+    width: u32,
+    height: u32,
+}
+
+/// What a piece of work gives; so that outputs can be compared before times are.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Output {
+    Logits(Vec<[f32; 2]>),
+    Scores(Vec<FaceScore>),
+    Faces(Vec<Vec<Face>>),
+}
+
+type Work = Box<dyn FnMut() -> Result<Output, String> + Send>;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.device.check() {
+        Ok(()) => with_backend!(arguments.device, |B, device| {
+            on_threads(arguments.threads, || serve::<B>(arguments.engine, &device))
+        }),
+        Err(error) => Err(with_causes(&error)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            complain(&format!("error: {message}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The one place that knows how threads are limited.
+fn on_threads<T: Send>(threads: u16, body: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build();
+    pool.map_err(|error| with_causes(&error))?.install(body)
+}
+
+fn serve<B: Backend>(engine: Engine, device: &B::Device) -> Result<(), String> {
+    let mut work = None;
+    for line in io::stdin().lock().lines() {
+        let line = line.map_err(|error| with_causes(&error))?;
+        let answer =
+            answer::<B>(&line, &mut work, engine, device).unwrap_or_else(|message| json!({ "error": message }));
+        if !print(&answer.to_string()).map_err(|error| with_causes(&error))? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn answer<B: Backend>(
+    line: &str,
+    work: &mut Option<Work>,
+    engine: Engine,
+    device: &B::Device,
+) -> Result<Value, String> {
+    let mut prepared = match serde_json::from_str(line).map_err(|error| with_causes(&error))? {
+        Request::Run { repeat } => {
+            let work = work.as_mut().ok_or("nothing is prepared: send network, classify or detect first")?;
+            return run(work, repeat);
+        }
+        Request::Picture { height, faces, path } => return picture(height, faces, &path),
+        Request::Network { model, precision, tensor, shape } => {
+            let classifier = classifier::<B>(model.as_deref(), engine, precision, device)?;
+            network(classifier, numbers(&tensor, shape)?, shape, device.clone())
+        }
+        Request::Classify { model, precision, images } => {
+            let classifier = classifier::<B>(model.as_deref(), engine, precision, device)?;
+            classify(classifier, images.iter().map(pixels).collect::<Result<_, _>>()?)
+        }
+        Request::Detect { image } => detect::<B>(pixels(&image)?, engine, device)?,
+    };
+    let output = prepared()?;
+    *work = Some(prepared);
+    Ok(json!({ "output": output }))
+}
+
+fn run(work: &mut Work, repeat: u16) -> Result<Value, String> {
+    let mut seconds = Vec::with_capacity(repeat.into());
+    for _ in 0..repeat {
+        let start = Instant::now();
+        work()?;
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    Ok(json!({ "seconds": seconds }))
+}
+
+/// The one place that knows how an engine and a precision are asked for.
+fn classifier<B: Backend>(
+    model: Option<&Path>,
+    engine: Engine,
+    precision: Arithmetic,
+    device: &B::Device,
+) -> Result<Classifier<B>, String> {
+    if engine == Engine::Fused {
+        return Err("unavailable: engine fused is not in this build".into());
+    }
+    if precision == Arithmetic::Bf16 {
+        return Err("unavailable: precision bf16 is not in this build".into());
+    }
+    let classifier = match model {
+        Some(path) => Classifier::<B>::load(path, device),
+        None => Classifier::<B>::pretrained(device),
+    };
+    let checked = classifier.and_then(|classifier| classifier.verify().map(|_| classifier));
+    checked.map_err(|error| with_causes(&error))
+}
+
+/// The network and nothing around it, on numbers that are ready: what the peers do. The one place that knows how.
+fn network<B: Backend>(classifier: Classifier<B>, values: Vec<f32>, shape: [usize; 4], device: B::Device) -> Work {
+    let [_, channels, height, width] = shape;
+    Box::new(move || {
+        // One image a task, as `Classifier` itself does on a CPU.
+        let logits = values.par_chunks_exact(channels * height * width).map(|image| {
+            let image = TensorData::new(image.to_vec(), [1, channels, height, width]);
+            let logits = classifier.network().forward(Tensor::from_data(image, &device)).into_data();
+            let logits: Vec<f32> = logits.iter::<f32>().collect();
+            [logits[0], logits[1]]
+        });
+        Ok(Output::Logits(logits.collect()))
+    })
+}
+
+fn classify<B: Backend>(classifier: Classifier<B>, faces: Vec<RgbImage>) -> Work {
+    Box::new(move || classifier.classify(&faces).map(Output::Scores).map_err(|error| with_causes(&error)))
+}
+
+fn detect<B: Backend>(image: RgbImage, engine: Engine, device: &B::Device) -> Result<Work, String> {
+    if engine == Engine::Fused {
+        return Err("unavailable: engine fused is not in this build".into());
+    }
+    let detector = MtcnnConfig::new().init::<B>(device).map_err(|error| with_causes(&error))?;
+    Ok(Box::new(move || detector.detect(&[&image]).map(Output::Faces).map_err(|error| with_causes(&error))))
+}
+
+fn picture(height: u32, faces: u8, path: &Path) -> Result<Value, String> {
+    if !(72..=4320).contains(&height) {
+        return Err(format!("height {height} is not in 72..=4320"));
+    }
+    let image = match faces {
+        1 => portrait(height),
+        5 => group_portrait(height),
+        _ => return Err(format!("there is no picture of {faces} faces, only of 1 and 5")),
+    };
+    fs::write(path, image.as_raw()).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(json!({ "width": image.width(), "height": image.height() }))
+}
+
+fn pixels(image: &RawImage) -> Result<RgbImage, String> {
+    let bytes = read(&image.path, u64::from(image.width) * u64::from(image.height) * 3)?;
+    RgbImage::from_raw(image.width, image.height, bytes).ok_or_else(|| format!("{}: no image", image.path.display()))
+}
+
+/// Little-endian f32 numbers.
+fn numbers(path: &Path, shape: [usize; 4]) -> Result<Vec<f32>, String> {
+    let [batch, channels, height, width] = shape;
+    if !(1..=4096).contains(&batch) || channels != 3 || [height, width].iter().any(|side| !(32..=1024).contains(side)) {
+        return Err(format!("shape {shape:?} is not [1..=4096, 3, 32..=1024, 32..=1024]"));
+    }
+    let bytes = read(path, 4 * shape.iter().product::<usize>() as u64)?;
+    Ok(bytes.as_chunks().0.iter().map(|number| f32::from_le_bytes(*number)).collect())
+}
+
+fn read(path: &Path, want: u64) -> Result<Vec<u8>, String> {
+    let bytes = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    if bytes.len() as u64 != want {
+        return Err(format!("{}: {} bytes, {want} are needed", path.display(), bytes.len()));
+    }
+    Ok(bytes)
+}
