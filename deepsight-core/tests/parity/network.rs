@@ -2,6 +2,8 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
+use deepsight_core::fused::FusedEfficientNet;
+use deepsight_core::fused::kernels::InstructionSet;
 use deepsight_core::{Architecture, EfficientNet};
 use serde_json::Value;
 
@@ -17,16 +19,15 @@ fn network<B: Backend>(architecture: Architecture, expected: &Value) -> Efficien
     network.load_state_dict(formula::weights(architecture, expected)).unwrap()
 }
 
-/// The largest difference to timm's logits, as a share of the logit (of 1 for smaller ones), over all images and sizes.
-fn largest_difference<B: Backend>(architecture: Architecture) -> f32 {
+/// The largest difference to timm's logits, as a share of the logit (of 0.1 for smaller ones), over all images and sizes;
+/// `forward` gets three images `[3, 3, height, width]` with height and width.
+fn largest_difference(architecture: Architecture, mut forward: impl FnMut(Vec<f32>, usize, usize) -> Vec<f32>) -> f32 {
     let expected = expected(architecture);
-    let network = network::<B>(architecture, &expected);
     let mut largest = 0.0_f32;
     for case in expected["cases"].as_array().unwrap() {
         let [height, width] = ["height", "width"].map(|key| case[key].as_u64().unwrap() as usize);
         let pixels = formula::images(&format!("{architecture}.{height}x{width}"), 3, height, width);
-        let input = Tensor::<B, 4>::from_data(TensorData::new(pixels, [3, 3, height, width]), &Default::default());
-        let logits: Vec<f32> = network.forward(input).into_data().iter::<f32>().collect();
+        let logits = forward(pixels, height, width);
         let golden = case["logits"].as_array().unwrap().iter().flat_map(|row| row.as_array().unwrap());
         let golden: Vec<f32> = golden.map(|v| v.as_f64().unwrap() as f32).collect();
         assert_eq!(logits.len(), golden.len());
@@ -36,6 +37,38 @@ fn largest_difference<B: Backend>(architecture: Architecture) -> f32 {
         }
     }
     largest
+}
+
+fn burn_differs_by<B: Backend>(architecture: Architecture) -> f32 {
+    let network = network::<B>(architecture, &expected(architecture));
+    largest_difference(architecture, |pixels, height, width| {
+        let input = Tensor::<B, 4>::from_data(TensorData::new(pixels, [3, 3, height, width]), &Default::default());
+        network.forward(input).into_data().iter::<f32>().collect()
+    })
+}
+
+fn fused_differs_by(architecture: Architecture, set: InstructionSet) -> f32 {
+    let weights = formula::weights(architecture, &expected(architecture));
+    let network = FusedEfficientNet::new(&architecture.config(), &weights, set).unwrap();
+    largest_difference(architecture, |pixels, height, width| {
+        network.forward(3, (height, width), |image, mut canvas| {
+            for (y, row) in canvas.rows().enumerate() {
+                for (at, value) in row.iter_mut().enumerate() {
+                    *value = pixels[((3 * image + at % 3) * height + y) * width + at / 3];
+                }
+            }
+        })
+    })
+}
+
+#[test]
+fn the_fused_engine_agrees_with_timm_on_every_instruction_set() {
+    for architecture in [Architecture::EfficientNetB0, Architecture::EfficientNetB3, Architecture::EfficientNetLite0] {
+        for set in InstructionSet::available() {
+            let difference = fused_differs_by(architecture, set);
+            assert!(difference < TOLERANCE, "{architecture} on {set}: {difference}");
+        }
+    }
 }
 
 const TOLERANCE: f32 = 1e-3;
@@ -48,17 +81,17 @@ macro_rules! agrees_with_timm {
 
             #[test]
             fn b0_agrees_with_timm_on_even_and_odd_sizes() {
-                assert!(largest_difference::<$backend>(Architecture::EfficientNetB0) < TOLERANCE);
+                assert!(burn_differs_by::<$backend>(Architecture::EfficientNetB0) < TOLERANCE);
             }
 
             #[test]
             fn b3_agrees_with_timm_on_even_and_odd_sizes() {
-                assert!(largest_difference::<$backend>(Architecture::EfficientNetB3) < TOLERANCE);
+                assert!(burn_differs_by::<$backend>(Architecture::EfficientNetB3) < TOLERANCE);
             }
 
             #[test]
             fn lite0_agrees_with_timm_on_even_and_odd_sizes() {
-                assert!(largest_difference::<$backend>(Architecture::EfficientNetLite0) < TOLERANCE);
+                assert!(burn_differs_by::<$backend>(Architecture::EfficientNetLite0) < TOLERANCE);
             }
         }
     };
