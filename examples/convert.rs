@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use deepsight_core::{
-    Architecture, Classifier, Error, FaceCrop, ModelCard, ModelFile, Precision, ResizeFilter, with_causes,
+    Architecture, Classifier, Error, FaceCrop, ModelCard, ModelFile, ResizeFilter, WeightFormat, with_causes,
 };
 use deepsight_examples::burn::tensor::backend::Backend;
 use deepsight_examples::device::Device;
@@ -115,18 +115,18 @@ fn convert<B: Backend>(
     (card.trained_on, card.terms) = (a.trained_on.clone(), a.terms.clone());
 
     let network = architecture.config().init::<B>(device).load_timm(timm)?;
-    let precision = if a.half { Precision::Half } else { Precision::Full };
-    Classifier::new(network, card, device)?.save(output, precision)
+    let format = if a.half { WeightFormat::F16 } else { WeightFormat::F32 };
+    Classifier::new(network, card, device)?.save(output, format)
 }
 
 fn inspect<B: Backend>(path: &Path, device: &B::Device) -> Result<String, String> {
     let file = ModelFile::read(path).map_err(|error| with_causes(&error))?;
     let card = serde_json::to_string_pretty(&file.card).map_err(|error| with_causes(&error))?;
     let parameters: usize = file.weights.values().map(|weight| weight.values.len()).sum();
-    let precision = if file.precision == Precision::Half { "f16" } else { "f32" };
+    let format = if file.format == WeightFormat::F16 { "f16" } else { "f32" };
     let mut lines = vec![
         format!("{}: {card}", path.display()),
-        format!("tensors     {} of {parameters} numbers, {precision}", file.weights.len()),
+        format!("tensors     {} of {parameters} numbers, {format}", file.weights.len()),
         format!("sha256      {}", file.sha256.clone().unwrap_or_default()),
     ];
     let in_file = |error: Error| format!("{}: {}", path.display(), with_causes(&error));

@@ -4,11 +4,11 @@ use burn::tensor::backend::Backend;
 use image::RgbImage;
 use rayon::prelude::*;
 
-use crate::fused::{FusedEfficientNet, kernels::InstructionSet};
+use crate::fused::FusedEfficientNet;
 use crate::preprocess::Preprocess;
 use crate::{
     ActivationMap, EfficientNet, Engine, Error, FaceClassifier, FaceCrop, FaceScore, ModelCard, ModelFile, ModelInfo,
-    Precision,
+    Precision, WeightFormat,
 };
 
 /// Scores faces: an EfficientNet with all that its model file says about using it.
@@ -75,7 +75,7 @@ impl<B: Backend> Classifier<B> {
         let network = config.init::<B>(device);
         network.check_state_dict(&file.weights)?;
         let fused = match Engine::Auto.is_fused::<B>(device) {
-            true => Some(FusedEfficientNet::new(&config, &file.weights, InstructionSet::from_environment()?)?),
+            true => Some(FusedEfficientNet::new(&config, &file.weights, Precision::F32.instruction_set()?)?),
             false => None,
         };
         let network = network.load_state_dict(file.weights)?;
@@ -117,15 +117,31 @@ impl<B: Backend> Classifier<B> {
     /// not have.
     pub fn with_engine(mut self, engine: Engine) -> Result<Self, Error> {
         match (engine.is_fused::<B>(&self.device), &self.fused) {
-            (true, None) => {
-                let (config, weights) = (self.card.architecture.config(), self.network.state_dict());
-                let set = InstructionSet::from_environment()?;
-                self.fused = Some(FusedEfficientNet::new(&config, &weights, set)?);
-            }
+            (true, None) => self.fuse(Precision::F32)?,
             (true, Some(_)) => {}
             (false, _) => self.fused = None,
         }
         Ok(self)
+    }
+
+    /// The same classifier with matrix products in another precision, on the fused engine; [`Precision::F32`] unless told.
+    ///
+    /// # Errors
+    /// [`Error::Precision`] when the engine or this processor cannot compute in it, and what
+    /// [`with_engine`](Self::with_engine) says.
+    pub fn with_precision(mut self, precision: Precision) -> Result<Self, Error> {
+        if self.fused.is_some() {
+            self.fuse(precision)?;
+        } else if precision != Precision::F32 {
+            return Err(Error::Precision { precision, available: Engine::Burn.name() });
+        }
+        Ok(self)
+    }
+
+    fn fuse(&mut self, precision: Precision) -> Result<(), Error> {
+        let (config, weights) = (self.card.architecture.config(), self.network.state_dict());
+        self.fused = Some(FusedEfficientNet::new(&config, &weights, precision.instruction_set()?)?);
+        Ok(())
     }
 
     /// The engine in use: [`Engine::Burn`] or [`Engine::Fused`].
@@ -246,7 +262,7 @@ impl<B: Backend> Classifier<B> {
     }
 
     /// The content of a model file with this classifier's weights, card and golden input.
-    pub fn to_file(&self, precision: Precision) -> ModelFile {
+    pub fn to_file(&self, format: WeightFormat) -> ModelFile {
         let mut card = self.card.clone();
         card.golden = card.golden.filter(|_| self.golden_input.is_some());
         ModelFile {
@@ -254,7 +270,7 @@ impl<B: Backend> Classifier<B> {
             weights: self.network.state_dict(),
             golden_input: self.golden_input.clone(),
             sha256: None,
-            precision,
+            format,
         }
     }
 
@@ -262,8 +278,8 @@ impl<B: Backend> Classifier<B> {
     ///
     /// # Errors
     /// As for [`ModelFile::write`].
-    pub fn save(&self, path: impl AsRef<Path>, precision: Precision) -> Result<(), Error> {
-        self.to_file(precision).write(path)
+    pub fn save(&self, path: impl AsRef<Path>, format: WeightFormat) -> Result<(), Error> {
+        self.to_file(format).write(path)
     }
 }
 

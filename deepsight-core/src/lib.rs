@@ -43,14 +43,14 @@ pub use error::{Error, with_causes};
 pub use explain::ActivationMap;
 pub use face::{BoundingBox, DetectorInfo, Face, FaceClassifier, FaceDetector, FaceScore, Landmarks, ModelInfo};
 pub use frame::Frame;
-pub use fused::Engine;
+pub use fused::{Engine, Precision};
 /// The crate whose `RgbImage` frames and faces are made of.
 pub use image;
 pub use input::Input;
 #[cfg(feature = "model")]
 pub use model_card::{Golden, ModelCard};
 #[cfg(feature = "model")]
-pub use model_file::{ModelFile, ModelLimits, Precision};
+pub use model_file::{ModelFile, ModelLimits, WeightFormat};
 pub use report::{ErrorLog, Evidence, REPORT_SCHEMA, Report, ReportFace, ReportFrame, Seconds, Settings, Track};
 #[cfg(feature = "model")]
 pub use resize::ResizeFilter;

@@ -16,11 +16,11 @@ use crate::{Error, ModelCard, StateDict, Weight};
 /// How weights are stored in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Precision {
+pub enum WeightFormat {
     /// 32-bit floating point: exact.
-    Full,
+    F32,
     /// 16-bit floating point: half the size, 11 significant bits.
-    Half,
+    F16,
 }
 
 /// Limits on what is read.
@@ -76,7 +76,7 @@ pub struct ModelFile {
     /// SHA-256 of the file in hexadecimal, where there is one yet.
     pub sha256: Option<String>,
     /// How the file stores the weights; the widest type where it mixes them.
-    pub precision: Precision,
+    pub format: WeightFormat,
 }
 
 const METADATA_KEY: &str = "deepsight";
@@ -88,7 +88,7 @@ impl ModelFile {
     /// # Errors
     /// When the card has a value that cannot be used ([`ModelCard::validate`]).
     pub fn new(card: ModelCard, weights: StateDict) -> Result<Self, Error> {
-        let model = Self { card, weights, golden_input: None, sha256: None, precision: Precision::Full };
+        let model = Self { card, weights, golden_input: None, sha256: None, format: WeightFormat::F32 };
         model.validate()?;
         Ok(model)
     }
@@ -129,7 +129,7 @@ impl ModelFile {
             weights: StateDict::new(),
             golden_input: None,
             sha256: Some(hex(&Sha256::digest(bytes))),
-            precision: Precision::Half,
+            format: WeightFormat::F16,
         };
         for (name, view) in tensors.tensors() {
             if name == GOLDEN_INPUT {
@@ -137,7 +137,7 @@ impl ModelFile {
                 continue;
             }
             if view.dtype() == Dtype::F32 {
-                model.precision = Precision::Full;
+                model.format = WeightFormat::F32;
             }
             let weight = weight(&name, &view)?;
             model.weights.insert(name, weight);
@@ -155,7 +155,7 @@ impl ModelFile {
         }
     }
 
-    /// The content of a model file, in the model's `precision`.
+    /// The content of a model file, in the model's `format`.
     ///
     /// # Errors
     /// As for [`new`](Self::new); [`Error::TensorShape`] too for a weight whose values are not as many as its shape says,
@@ -165,9 +165,9 @@ impl ModelFile {
         let mut tensors = Vec::new();
         for (name, weight) in &self.weights {
             weight.check_length(name)?;
-            let (dtype, bytes) = match self.precision {
-                Precision::Full => (Dtype::F32, weight.values.iter().flat_map(|value| value.to_le_bytes()).collect()),
-                Precision::Half => (Dtype::F16, half_bytes(name, &weight.values)?),
+            let (dtype, bytes) = match self.format {
+                WeightFormat::F32 => (Dtype::F32, weight.values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+                WeightFormat::F16 => (Dtype::F16, half_bytes(name, &weight.values)?),
             };
             tensors.push((name.as_str(), dtype, weight.shape.clone(), bytes));
         }

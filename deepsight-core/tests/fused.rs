@@ -7,7 +7,7 @@ use deepsight_core::fused::FusedEfficientNet;
 use deepsight_core::fused::kernels::InstructionSet;
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
-    Architecture, Classifier, EfficientNet, Engine, Error, FaceClassifier, ModelCard, StateDict, Weight,
+    Architecture, Classifier, EfficientNet, Engine, Error, FaceClassifier, ModelCard, Precision, StateDict, Weight,
 };
 
 #[cfg(feature = "flex")]
@@ -225,4 +225,31 @@ fn random_weights_score_alike_in_a_classifier_made_of_a_network() {
     let burn = Classifier::<B>::new(network, card, &device).unwrap().with_engine(Engine::Burn).unwrap();
     let faces = &faces()[..1];
     assert_close(fused.logits(faces).unwrap().as_flattened(), burn.logits(faces).unwrap().as_flattened(), "logits");
+}
+
+/// Logits may move more; what counts is what a user sees.
+#[test]
+#[allow(clippy::print_stderr, reason = "what was not tested must be said")]
+fn bf16_moves_fake_probabilities_by_a_hundredth_at_most() {
+    let device = Default::default();
+    let exact = Classifier::<B>::pretrained(&device).unwrap();
+    let coarse = match Classifier::<B>::pretrained(&device).unwrap().with_precision(Precision::Bf16) {
+        Ok(coarse) => coarse,
+        Err(Error::Precision { .. }) => return eprintln!("skipped: this processor has no AVX512-BF16"),
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(coarse.fused().unwrap().instruction_set().name(), "avx512bf16");
+    let [exact, coarse] = [exact, coarse].map(|classifier| classifier.classify(&faces()).unwrap());
+    for (exact, coarse) in exact.iter().zip(&coarse) {
+        let difference = (exact.fake_probability - coarse.fake_probability).abs();
+        assert!(difference > 0.0, "nothing was rounded");
+        assert!(difference < 0.01, "{difference}");
+    }
+}
+
+#[test]
+fn burn_computes_in_its_own_precision_only() {
+    let classifier = Classifier::<B>::pretrained(&Default::default()).unwrap().with_engine(Engine::Burn).unwrap();
+    let error = classifier.with_precision(Precision::Bf16).unwrap_err();
+    assert!(matches!(error, Error::Precision { precision: Precision::Bf16, available: "burn" }), "{error}");
 }

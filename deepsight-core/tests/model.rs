@@ -11,7 +11,7 @@ use burn::backend::Flex;
 use burn::tensor::backend::Backend;
 use deepsight_core::image::{Rgb, RgbImage};
 use deepsight_core::{
-    Architecture, Classifier, Error, FaceClassifier, Golden, ModelCard, ModelFile, Precision, StateDict, Weight,
+    Architecture, Classifier, Error, FaceClassifier, Golden, ModelCard, ModelFile, StateDict, Weight, WeightFormat,
 };
 use safetensors::Dtype;
 use safetensors::tensor::{SafeTensors, TensorView};
@@ -211,7 +211,7 @@ fn what_could_not_be_read_again_is_not_written() {
 fn a_weight_beyond_half_precision_is_refused_not_stored_as_infinity() {
     let mut model = model();
     model.weights.get_mut("bn1.running_var").unwrap().values[3] = 1e6;
-    model.precision = Precision::Half;
+    model.format = WeightFormat::F16;
     assert!(matches!(model.to_bytes(), Err(Error::TensorNotFinite { index: 3, .. })));
 }
 
@@ -234,10 +234,10 @@ fn full_precision_comes_back_exactly_and_leaves_nothing_beside_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let classifier = classifier(model()).unwrap();
-    classifier.save(&path, Precision::Full).unwrap();
-    classifier.save(&path, Precision::Full).unwrap();
+    classifier.save(&path, WeightFormat::F32).unwrap();
+    classifier.save(&path, WeightFormat::F32).unwrap();
     let read = ModelFile::read(&path).unwrap();
-    assert_eq!((&read.card, &read.weights, read.precision), (&card(), &weights(), Precision::Full));
+    assert_eq!((&read.card, &read.weights, read.format), (&card(), &weights(), WeightFormat::F32));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
@@ -252,9 +252,9 @@ fn a_file_is_plain_safetensors_with_one_metadata_entry() {
 #[test]
 fn half_precision_comes_back_within_its_eleven_bits() {
     let mut model = model();
-    model.precision = Precision::Half;
+    model.format = WeightFormat::F16;
     let read = ModelFile::from_bytes(&model.to_bytes().unwrap()).unwrap();
-    assert_eq!(read.precision, Precision::Half);
+    assert_eq!(read.format, WeightFormat::F16);
     for (name, weight) in weights() {
         for (full, half) in weight.values.iter().zip(&read.weights[&name].values) {
             assert!((full - half).abs() <= full.abs() / 2048.0 + 3e-8, "{name}: {full} {half}");

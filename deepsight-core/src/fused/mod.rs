@@ -8,7 +8,9 @@ mod fold;
 pub mod kernels;
 #[cfg(feature = "model")]
 mod pool;
+mod precision;
 
 #[cfg(feature = "model")]
 pub use efficientnet::{Canvas, FusedEfficientNet};
 pub use engine::Engine;
+pub use precision::Precision;

@@ -4,7 +4,7 @@ use crate::efficientnet::config::Stage;
 use crate::fused::fold::Folder;
 use crate::fused::kernels::{
     Activation, Aligned, Border, Convolution, ExpandDepthwise, Expansion, Geometry, InstructionSet, Pointwise, Rows,
-    sigmoid_in_place,
+    narrow, sigmoid_in_place,
 };
 use crate::fused::pool::Pool;
 use crate::{Error, Padding};
@@ -32,7 +32,11 @@ struct Gate {
 /// Buffers of one image's passage, each as large as the largest block needs.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
+    /// The block's input as `bf16`.
+    words: Aligned,
     inner: Aligned,
+    /// The inside as `bf16`.
+    gated: Aligned,
     sums: Aligned,
     weights: Aligned,
     means: Aligned,
@@ -60,7 +64,7 @@ impl Block {
             Some(stem) => Expansion::Convolution(stem),
             None if expands => {
                 let folded = folder.normalized(&named("conv_pw"), &named("bn1"), &[channels, input, 1, 1])?;
-                Expansion::Pointwise(folded.pointwise(set, activation(config.activation)))
+                Expansion::Pointwise(folded.product(set, activation(config.activation)))
             }
             None => Expansion::None,
         };
@@ -88,7 +92,7 @@ impl Block {
         let project = folder.normalized(&named(project), &named(norms[1]), &[stage.channels, channels, 1, 1])?;
         // The depthwise convolution's blocks are whole vectors.
         let project = project.with_padded_inputs(inner.blocks() * set.lanes());
-        let project = project.pointwise(set, Activation::Identity);
+        let project = project.product(set, Activation::Identity);
         let residual = stride == 1 && input == stage.channels;
         Ok(Self { set, inner, kernel, stride, padding: config.padding, gate, project, residual })
     }
@@ -119,24 +123,40 @@ impl Block {
         let (pixels, lanes, blocks) = (rows * columns, self.set.lanes(), self.inner.blocks());
         let inner = buffers.inner.at_least(blocks * pixels * lanes);
         let sums = buffers.sums.at_least(blocks * rows * lanes);
-        self.expand(geometry, input, inner, sums, scratch, spread);
+        let expanded = if self.inner.reads_bf16() {
+            let words = buffers.words.at_least(input.len() / 2);
+            narrow(self.set, input, None, words);
+            &*words
+        } else {
+            input
+        };
+        self.expand(geometry, expanded, inner, sums, scratch, spread);
 
-        let mut weights = None;
-        if let Some(gate) = &self.gate {
+        let gates = self.gate.as_ref().map(|gate| {
             let means = buffers.means.at_least(blocks * lanes);
-            means.fill(0.0);
-            for (means, sums) in means.chunks_exact_mut(lanes).zip(sums.chunks_exact(rows * lanes)) {
-                for sums in sums.chunks_exact(lanes) {
-                    means.iter_mut().zip(sums).for_each(|(mean, sum)| *mean += sum);
-                }
-                means.iter_mut().for_each(|mean| *mean /= pixels as f32);
-            }
+            mean_of_rows(sums, means, lanes, pixels);
             let squeezed = buffers.squeezed.at_least(gate.reduce.outputs());
             gate.reduce.forward(&means[..self.inner.channels()], None, squeezed);
             let gates = buffers.gates.at_least(blocks * lanes);
             gates.fill(0.0);
             gate.expand.forward(squeezed, None, &mut gates[..self.inner.channels()]);
             sigmoid_in_place(self.set, gates);
+            &*gates
+        });
+
+        let mut weights = self.project.packed().weights();
+        let mut length = lanes;
+        let mut gated = &*inner;
+        if self.project.is_bf16() {
+            length = lanes / 2;
+            let words = buffers.gated.at_least(blocks * pixels * length);
+            let blocks = inner.chunks_exact(pixels * lanes).zip(words.chunks_exact_mut(pixels * length)).enumerate();
+            spread.each(blocks.collect(), |(block, (values, words))| {
+                let gates = gates.map(|gates| &gates[block * lanes..][..lanes]);
+                narrow(self.set, values, gates, words);
+            });
+            gated = &*words;
+        } else if let Some(gates) = gates {
             // Scaling the projection's inputs or its weights comes to the same: whichever are fewer.
             if pixels < self.project.outputs() {
                 for (block, gates) in inner.chunks_exact_mut(pixels * lanes).zip(gates.chunks_exact(lanes)) {
@@ -144,29 +164,27 @@ impl Block {
                         values.iter_mut().zip(gates).for_each(|(value, gate)| *value *= gate);
                     }
                 }
+                gated = &*inner;
             } else {
-                let scaled = buffers.weights.at_least(self.project.packed().weights().len());
+                let scaled = buffers.weights.at_least(weights.len());
                 self.project.packed().scale_inputs(gates, scaled);
-                weights = Some(&*scaled);
+                weights = &*scaled;
             }
         }
 
-        let weights = weights.unwrap_or(self.project.packed().weights());
-        let inner = &*inner;
         let outputs = self.project.outputs();
-        let project = |first: usize, output: &mut [f32]| {
+        spread.rows(output, outputs, |first, output| {
             let rows = Rows {
-                values: &inner[first * lanes..],
+                values: &gated[first * length..],
                 count: output.len() / outputs,
-                row_stride: lanes,
+                row_stride: length,
                 segments: blocks,
-                segment_stride: pixels * lanes,
-                length: lanes,
+                segment_stride: pixels * length,
+                length,
             };
             let residual = self.residual.then(|| &input[first * outputs..][..output.len()]);
             self.project.forward_rows(rows, weights, residual, output);
-        };
-        spread.rows(output, outputs, project);
+        });
     }
 
     /// Expansion and depthwise convolution of all channels, one or two vectors of them a task.
@@ -201,5 +219,17 @@ impl Block {
                 self.inner.forward(geometry, input, block, rows, scratch, &mut inner, &mut sums);
             });
         });
+    }
+}
+
+/// The mean of each channel, `[blocks, lanes]`, from its sums by row, `[blocks, rows, lanes]`.
+fn mean_of_rows(sums: &[f32], means: &mut [f32], lanes: usize, pixels: usize) {
+    means.fill(0.0);
+    let rows = sums.len() / means.len();
+    for (means, sums) in means.chunks_exact_mut(lanes).zip(sums.chunks_exact(rows * lanes)) {
+        for sums in sums.chunks_exact(lanes) {
+            means.iter_mut().zip(sums).for_each(|(mean, sum)| *mean += sum);
+        }
+        means.iter_mut().for_each(|mean| *mean /= pixels as f32);
     }
 }

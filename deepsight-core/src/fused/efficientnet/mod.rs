@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use self::block::{Block, Buffers};
 use super::fold::Folder;
-use super::kernels::{self, Aligned, Convolution, Geometry, InstructionSet, Pointwise};
+use super::kernels::{self, Aligned, Convolution, Geometry, InstructionSet, Pointwise, narrow};
 use super::pool::Pool;
 use crate::EfficientNetConfig;
 use crate::{Activation, Error, Padding, StateDict};
@@ -47,6 +47,8 @@ struct Workspace {
     image: Aligned,
     input: Aligned,
     output: Aligned,
+    /// The head's input as `bf16`.
+    words: Aligned,
     features: Aligned,
     pooled: Aligned,
     buffers: Buffers,
@@ -94,7 +96,7 @@ impl FusedEfficientNet {
             }
         }
         let features = config.features();
-        let head = folder.normalized("conv_head", "bn2", &[features, channels, 1, 1])?.pointwise(set, act);
+        let head = folder.normalized("conv_head", "bn2", &[features, channels, 1, 1])?.product(set, act);
         let classifier = folder.biased("classifier", &[config.classes, features])?;
         let classifier = classifier.pointwise(set, kernels::Activation::Identity);
         folder.finish()?;
@@ -214,6 +216,12 @@ impl FusedEfficientNet {
         let (rows, columns) = layout.output();
         let features = workspace.features.at_least(rows * columns * self.features());
         let channels = self.head.inputs();
+        let mut input: &[f32] = &input[..length];
+        if self.head.is_bf16() {
+            let words = workspace.words.at_least(length / 2);
+            narrow(self.set, input, None, words);
+            input = words;
+        }
         spread.rows(features, self.features(), |first, features| {
             let count = features.len() / self.features();
             self.head.forward(&input[first * channels..][..count * channels], None, features);
