@@ -1,5 +1,7 @@
 //! Geometry of `[x1, y1, x2, y2]` as facenet-pytorch's `detect_face.py` computes it, in its precision.
 
+use deepsight_core::fused::kernels::Region;
+
 /// How the overlap of two boxes is measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Overlap {
@@ -56,15 +58,6 @@ pub(crate) fn square(b: &[f32; 4]) -> [f32; 4] {
     let side = width.max(height);
     let (x, y) = (b[0] + width * 0.5 - side * 0.5, b[1] + height * 0.5 - side * 0.5);
     [x, y, x + side, y + side]
-}
-
-/// A rectangle of whole pixels inside an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Region {
-    pub(crate) x: usize,
-    pub(crate) y: usize,
-    pub(crate) width: usize,
-    pub(crate) height: usize,
 }
 
 /// The pixels of a box that lie in the image, by the reference's one-based rounding; `None` when there are none.

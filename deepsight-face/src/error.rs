@@ -20,6 +20,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The environment asks for instructions that this processor does not have.
+    #[error(transparent)]
+    InstructionSet(deepsight_core::Error),
     /// The device did not hand out a result.
     #[error("MTCNN {network}: cannot read the result from the device: {reason}")]
     Device {

@@ -1,22 +1,22 @@
 use burn::tensor::backend::Backend;
-use deepsight_core::{BoundingBox, DetectorInfo, Face, FaceDetector, Landmarks};
+use deepsight_core::fused::kernels::InstructionSet;
+use deepsight_core::{BoundingBox, DetectorInfo, Engine, Face, FaceDetector, Landmarks};
 use image::RgbImage;
 
 use crate::{Error, resample::shrink};
-use cascade::Found;
+use cascade::{Candidate, Cascade, Found};
 pub use config::MtcnnConfig;
-use onet::ONet;
-use pnet::PNet;
-use rnet::RNet;
+use fused::Fused;
+use modules::Modules;
 use weights::Weights;
 
 mod cascade;
 mod config;
-mod layers;
-mod onet;
-mod pnet;
+mod follow;
+mod fused;
+mod modules;
+mod networks;
 mod pyramid;
-mod rnet;
 mod weights;
 
 /// The multi-task cascaded face detector of Zhang et al. (2016) with pretrained weights: boxes, five landmarks and a
@@ -26,10 +26,15 @@ mod weights;
 #[derive(Debug)]
 pub struct Mtcnn<B: Backend> {
     config: MtcnnConfig,
-    pnet: PNet<B>,
-    rnet: RNet<B>,
-    onet: ONet<B>,
-    device: B::Device,
+    set: InstructionSet,
+    engine: Computes<B>,
+}
+
+/// The networks on one engine or the other.
+#[derive(Debug)]
+enum Computes<B: Backend> {
+    Burn(Box<Modules<B>>),
+    Fused(Box<Fused>),
 }
 
 impl<B: Backend> Mtcnn<B> {
@@ -47,14 +52,31 @@ impl<B: Backend> Mtcnn<B> {
     }
 
     fn load(config: MtcnnConfig, device: &B::Device) -> Result<Self, Error> {
+        let set = InstructionSet::from_environment().map_err(Error::InstructionSet)?;
         let weights = Weights::pretrained()?;
-        Ok(Self {
-            config,
-            pnet: PNet::load(&weights, device)?,
-            rnet: RNet::load(&weights, device)?,
-            onet: ONet::load(&weights, device)?,
-            device: device.clone(),
-        })
+        let engine = if config.engine.is_fused::<B>(device) {
+            Computes::Fused(Box::new(Fused::load(set, &weights)?))
+        } else {
+            Computes::Burn(Box::new(Modules::load(set, &weights, device)?))
+        };
+        Ok(Self { config, set, engine })
+    }
+
+    fn search(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Found>>, Error> {
+        let config = &self.config;
+        match &self.engine {
+            Computes::Burn(networks) => Cascade { networks: &**networks, config }.search(images),
+            Computes::Fused(networks) => Cascade { networks: &**networks, config }.search(images),
+        }
+    }
+
+    fn judge(&self, image: &RgbImage, candidates: &[Candidate]) -> Result<Vec<Found>, Error> {
+        let config = &self.config;
+        let found = match &self.engine {
+            Computes::Burn(networks) => Cascade { networks: &**networks, config }.judge(&[image], candidates),
+            Computes::Fused(networks) => Cascade { networks: &**networks, config }.judge(&[image], candidates),
+        };
+        Ok(found?.into_iter().flatten().collect())
     }
 
     /// The copy on which faces are looked for, where it is not the image itself.
@@ -63,7 +85,7 @@ impl<B: Backend> Mtcnn<B> {
         let max_side = self.config.max_side.filter(|&limit| width.max(height) > limit)?;
         let ratio = f64::from(max_side) / f64::from(width.max(height));
         let side = |s: u32| ((f64::from(s) * ratio).round() as u32).max(1);
-        (width > 0 && height > 0).then(|| shrink(image, side(width), side(height)))
+        (width > 0 && height > 0).then(|| shrink(self.set, image, side(width), side(height)))
     }
 
     /// Largest first, as many as asked for, in pixels of the original image.
@@ -92,19 +114,33 @@ impl<B: Backend> FaceDetector for Mtcnn<B> {
         let smaller: Vec<Option<RgbImage>> = images.iter().map(|image| self.smaller(image)).collect();
         let searched: Vec<&RgbImage> =
             images.iter().zip(&smaller).map(|(&image, copy)| copy.as_ref().unwrap_or(image)).collect();
-        let found = self.cascade(&searched)?;
+        let found = self.search(&searched)?;
         let per_image = found.into_iter().zip(searched).zip(images);
         Ok(per_image.map(|((found, searched), original)| self.faces(found, searched, original)).collect())
     }
 
+    /// Looks at squares around each earlier face, of some sizes and shifts that cover the motion from one frame to the next, in
+    /// the image's own pixels. Thresholds are those of [`detect`](Self::detect). Faces come largest first, and of each earlier
+    /// one there is one at most.
+    fn find_again(&self, image: &RgbImage, earlier: &[Face]) -> Result<Vec<Face>, Error> {
+        let earlier: Vec<BoundingBox> = earlier.iter().map(|face| face.bounding_box).collect();
+        let found = self.judge(image, &follow::candidates(&earlier))?;
+        Ok(self.faces(follow::same(found, &earlier), image, image))
+    }
+
     fn info(&self) -> DetectorInfo {
-        let MtcnnConfig { min_face_size, thresholds, factor, max_faces, max_side } = self.config;
+        let MtcnnConfig { min_face_size, thresholds, factor, max_faces, max_side, engine: _ } = self.config;
         let mut info = DetectorInfo::new("mtcnn");
         info.settings.insert("min_face_size".into(), min_face_size.into());
         info.settings.insert("thresholds".into(), thresholds.to_vec().into());
         info.settings.insert("factor".into(), factor.into());
         info.settings.insert("max_faces".into(), max_faces.into());
         info.settings.insert("max_side".into(), max_side.into());
+        let engine = match self.engine {
+            Computes::Burn(_) => Engine::Burn,
+            Computes::Fused(_) => Engine::Fused,
+        };
+        info.settings.insert("engine".into(), engine.name().into());
         info
     }
 }

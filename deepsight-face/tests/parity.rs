@@ -6,25 +6,31 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::backend::Backend;
-use deepsight_core::{Face, FaceDetector};
-use deepsight_face::Mtcnn;
+use deepsight_core::{Engine, Face, FaceDetector};
+use deepsight_face::MtcnnConfig;
 use image::RgbImage;
 use serde_json::Value;
 
 #[cfg(feature = "flex")]
 #[test]
+fn the_fused_engine_finds_the_faces_that_facenet_pytorch_finds() {
+    assert_parity::<burn::backend::Flex>(Engine::Fused);
+}
+
+#[cfg(feature = "flex")]
+#[test]
 fn flex_finds_the_faces_that_facenet_pytorch_finds() {
-    assert_parity::<burn::backend::Flex>();
+    assert_parity::<burn::backend::Flex>(Engine::Burn);
 }
 
 #[cfg(feature = "ndarray")]
 #[test]
 fn ndarray_finds_the_faces_that_facenet_pytorch_finds() {
-    assert_parity::<burn::backend::NdArray>();
+    assert_parity::<burn::backend::NdArray>(Engine::Burn);
 }
 
-fn assert_parity<B: Backend>() {
-    let detector = Mtcnn::<B>::pretrained(&B::Device::default()).unwrap();
+fn assert_parity<B: Backend>(engine: Engine) {
+    let detector = MtcnnConfig::new().with_engine(engine).init::<B>(&B::Device::default()).unwrap();
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/parity/expected.json")).unwrap();
     let expected: BTreeMap<String, Vec<Value>> = serde_json::from_str(&text).unwrap();
     assert_eq!(expected.len(), 7);

@@ -6,32 +6,28 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use burn::tensor::{Tensor, TensorData, backend::Backend};
 use image::RgbImage;
 use rayon::prelude::*;
 
 use super::{
-    Mtcnn,
-    onet::ONet,
+    MtcnnConfig,
+    networks::{Crop, Networks, Output, Window},
     pyramid::{Level, Tile, levels},
-    rnet::RNet,
 };
 use crate::{
     Error,
-    boxes::{Overlap, Region, clip, non_maximum_suppression, regress, square},
-    resample::{area, whole},
+    boxes::{Overlap, clip, non_maximum_suppression, regress, square},
 };
 
-/// P-Net windows along a tile's side: three layers of it fit the second-level cache of one core.
-const TILE: usize = 32;
-/// Crops in one batch of R-Net and of O-Net: enough for a matrix product, few enough for every core to get a batch.
-const RNET_BATCH: usize = 32;
-const ONET_BATCH: usize = 8;
-/// Images of one size in one batch of P-Net.
-const PNET_BATCH: usize = 4;
 /// Proposals that one level of one image, and then one image, may make. Photographs make a few thousand; noise at full
 /// size makes millions, and suppression takes the square of their number. The best ones stay.
 const MAX_PROPOSALS: usize = 20_000;
+
+/// The stages with the networks of one engine.
+pub(super) struct Cascade<'a, N> {
+    pub(super) networks: &'a N,
+    pub(super) config: &'a MtcnnConfig,
+}
 
 /// A face in the pixels of the image searched.
 #[derive(Debug)]
@@ -53,12 +49,12 @@ struct Proposal {
 
 /// A box in one of the images.
 #[derive(Clone)]
-struct Candidate {
-    image: usize,
-    bounds: [f32; 4],
+pub(super) struct Candidate {
+    pub(super) image: usize,
+    pub(super) bounds: [f32; 4],
 }
 
-/// A network's answer for one crop: probability of a face, then its other outputs.
+/// A network's answer for one candidate: probability of a face, then its other outputs.
 struct Answer<const N: usize> {
     image: usize,
     bounds: [f32; 4],
@@ -66,12 +62,17 @@ struct Answer<const N: usize> {
     values: [f32; N],
 }
 
-impl<B: Backend> Mtcnn<B> {
+impl<N: Networks> Cascade<'_, N> {
     /// The faces of each image, best first.
-    pub(super) fn cascade(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Found>>, Error> {
+    pub(super) fn search(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Found>>, Error> {
         let proposed = self.propose(images)?;
-        let refined = self.refine(images, proposed)?;
-        self.decide(images, refined)
+        self.judge(images, &proposed)
+    }
+
+    /// The faces among candidates, by image, best first.
+    pub(super) fn judge(&self, images: &[&RgbImage], candidates: &[Candidate]) -> Result<Vec<Vec<Found>>, Error> {
+        let refined = self.refine(images, candidates)?;
+        self.decide(images, &refined)
     }
 
     /// P-Net over the pyramids of all images.
@@ -81,19 +82,19 @@ impl<B: Backend> Mtcnn<B> {
             by_size.entry(image.dimensions()).or_default().push(index);
         }
         let mut tasks = Vec::new();
-        for ((width, height), indices) in by_size {
-            let levels = levels(width as usize, height as usize, self.config.min_face_size, self.config.factor);
-            for batch in indices.chunks(PNET_BATCH) {
+        for ((width, height), indices) in &by_size {
+            let levels = levels(*width as usize, *height as usize, self.config.min_face_size, self.config.factor);
+            for batch in indices.chunks(N::GRAIN.images) {
                 for (number, level) in levels.iter().enumerate() {
-                    let tiles = level.tiles(TILE);
-                    tasks.extend(tiles.into_iter().map(|tile| (batch.to_vec(), number, level.clone(), tile)));
+                    let tiles = level.tiles(N::GRAIN.tile);
+                    tasks.extend(tiles.into_iter().map(|tile| (batch, number, level.clone(), tile)));
                 }
             }
         }
         // By image and level; thinned out on the way, because an image can be made to propose everywhere.
         let proposed: Mutex<BTreeMap<(usize, usize), Vec<Proposal>>> = Mutex::default();
         tasks.into_par_iter().try_for_each(|(batch, number, level, tile)| {
-            let proposals = self.propose_in_tile(images, &batch, number, &level, tile)?;
+            let proposals = self.propose_in_tile(images, batch, number, &level, &tile)?;
             let mut proposed = proposed.lock().unwrap_or_else(PoisonError::into_inner);
             for proposal in proposals {
                 add(proposed.entry((proposal.image, number)).or_default(), proposal);
@@ -114,48 +115,37 @@ impl<B: Backend> Mtcnn<B> {
         batch: &[usize],
         number: usize,
         level: &Level,
-        tile: Tile,
+        tile: &Tile,
     ) -> Result<Vec<Proposal>, Error> {
-        let Region { width, height, .. } = tile.pixels;
-        let mut input = vec![0.0; 3 * height * width * batch.len()];
-        for (slot, &index) in batch.iter().enumerate() {
-            let (image, size) = (images[index], (level.width, level.height));
-            resample(image, whole(image), size, tile.pixels, (slot, batch.len()), &mut input);
-        }
-        let input = TensorData::new(input, [3, height, width, batch.len()]);
-        let output = self.pnet.forward(Tensor::from_data(input, &self.device));
-        let (logits, regression) = (read("P-Net", output.logits)?, read("P-Net", output.regression)?);
-
-        let cells = tile.cells.width * tile.cells.height;
+        let threshold = self.config.thresholds[0];
+        let least = least_difference(threshold);
+        let of_batch: Vec<&RgbImage> = batch.iter().map(|&image| images[image]).collect();
         let mut proposals = Vec::new();
-        for (slot, &image) in batch.iter().enumerate() {
-            let value =
-                |values: &[f32], channel: usize, cell: usize| values[(channel * cells + cell) * batch.len() + slot];
-            for cell in 0..cells {
-                let score = face_probability(value(&logits, 0, cell), value(&logits, 1, cell));
-                if score >= self.config.thresholds[0] {
-                    let column = tile.cells.x + cell % tile.cells.width;
-                    let row = tile.cells.y + cell / tile.cells.width;
-                    proposals.push(Proposal {
-                        image,
-                        level: number,
-                        cell: (row, column),
-                        bounds: window(column, row, level.scale),
-                        score,
-                        regression: [0, 1, 2, 3].map(|edge| value(&regression, edge, cell)),
-                    });
-                }
+        self.networks.propose(&of_batch, level, tile, |window, Output { logits: [no_face, face], values }| {
+            // Nearly all windows end here, so they are spared the exponential.
+            if face - no_face < least {
+                return;
             }
-        }
+            let score = face_probability([no_face, face]);
+            if score >= threshold {
+                let Window { image, column, row } = window;
+                let (column, row) = (tile.cells.x + column, tile.cells.y + row);
+                proposals.push(Proposal {
+                    image: batch[image],
+                    level: number,
+                    cell: (row, column),
+                    bounds: bounds(column, row, level.scale),
+                    score,
+                    regression: values,
+                });
+            }
+        })?;
         Ok(proposals)
     }
 
-    /// R-Net on all proposals of all images.
-    fn refine(&self, images: &[&RgbImage], proposed: Vec<Candidate>) -> Result<Vec<Candidate>, Error> {
-        let answers = self.answers(images, &proposed, RNET_BATCH, RNet::<B>::SIDE, |crops| {
-            let output = self.rnet.forward(crops);
-            Ok((read("R-Net", output.logits)?, read::<B, 2>("R-Net", output.regression)?))
-        })?;
+    /// R-Net on all candidates of all images.
+    fn refine(&self, images: &[&RgbImage], candidates: &[Candidate]) -> Result<Vec<Candidate>, Error> {
+        let answers = answers(images, candidates, batch::<N>(N::GRAIN.refine), |crops| self.networks.refine(crops))?;
         let kept = suppress(answers, images.len(), self.config.thresholds[1], |boxes: &[Answer<4>]| {
             let boxes: Vec<_> = boxes.iter().map(|answer| (answer.bounds, answer.score)).collect();
             non_maximum_suppression(&boxes, 0.7, Overlap::Union)
@@ -171,12 +161,8 @@ impl<B: Backend> Mtcnn<B> {
     }
 
     /// O-Net on all that is left.
-    fn decide(&self, images: &[&RgbImage], refined: Vec<Candidate>) -> Result<Vec<Vec<Found>>, Error> {
-        let answers = self.answers(images, &refined, ONET_BATCH, ONet::<B>::SIDE, |crops| {
-            let output = self.onet.forward(crops);
-            let values = Tensor::cat(vec![output.regression, output.landmarks], 0);
-            Ok((read("O-Net", output.logits)?, read::<B, 2>("O-Net", values)?))
-        })?;
+    fn decide(&self, images: &[&RgbImage], refined: &[Candidate]) -> Result<Vec<Vec<Found>>, Error> {
+        let answers = answers(images, refined, batch::<N>(N::GRAIN.decide), |crops| self.networks.decide(crops))?;
         let kept = suppress(answers, images.len(), self.config.thresholds[2], |answers: &[Answer<14>]| {
             let boxes: Vec<_> = answers.iter().map(|answer| (final_box(answer), answer.score)).collect();
             non_maximum_suppression(&boxes, 0.7, Overlap::Smaller)
@@ -188,78 +174,59 @@ impl<B: Backend> Mtcnn<B> {
         };
         Ok(kept.into_iter().map(|answers| answers.into_iter().map(found).collect()).collect())
     }
+}
 
-    /// Runs a network on the crops of all images in batches; a box without a pixel in its image gets no answer.
-    fn answers<const N: usize>(
-        &self,
-        images: &[&RgbImage],
-        candidates: &[Candidate],
-        batch: usize,
-        side: usize,
-        network: impl Fn(Tensor<B, 4>) -> Result<(Vec<f32>, Vec<f32>), Error> + Sync,
-    ) -> Result<Vec<Answer<N>>, Error> {
-        let crops: Vec<(&Candidate, Region)> = candidates
-            .iter()
-            .filter_map(|candidate| {
-                let image = whole(images[candidate.image]);
-                Some((candidate, clip(&candidate.bounds, image.width, image.height)?))
-            })
-            .collect();
-        let window = Region { x: 0, y: 0, width: side, height: side };
-        let answers: Vec<Vec<Answer<N>>> = crops
-            .par_chunks(batch)
-            .map(|crops| {
-                let count = crops.len();
-                let mut input = vec![0.0; 3 * side * side * count];
-                for (slot, (candidate, region)) in crops.iter().enumerate() {
-                    resample(images[candidate.image], *region, (side, side), window, (slot, count), &mut input);
-                }
-                let input = TensorData::new(input, [3, side, side, count]);
-                let (logits, values) = network(Tensor::from_data(input, &self.device))?;
-                let answer = |(slot, (candidate, _)): (usize, &(&Candidate, Region))| Answer {
-                    image: candidate.image,
-                    bounds: candidate.bounds,
-                    score: face_probability(logits[slot], logits[count + slot]),
-                    values: std::array::from_fn(|output| values[output * count + slot]),
-                };
-                Ok(crops.iter().enumerate().map(answer).collect())
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(answers.into_iter().flatten().collect())
+/// How many of so many crops go into one batch.
+fn batch<N: Networks>(most: usize) -> impl Fn(usize) -> usize {
+    move |crops: usize| {
+        if !N::GRAIN.even {
+            return most;
+        }
+        // As many batches as threads, or twice as many, or ...: else the last thread works while the others wait.
+        let batches = crops.div_ceil(most).next_multiple_of(rayon::current_num_threads().max(1));
+        crops.div_ceil(batches.max(1)).max(1)
     }
 }
 
-/// Puts a part of an image into a batch as the networks want it: RGB, `(value − 127.5) / 128`,
-/// `[3, height, width, batch]`. `slot` is its place in the batch, and the batch's length.
-fn resample(
-    image: &RgbImage,
-    region: Region,
-    size: (usize, usize),
-    window: Region,
-    (slot, batch): (usize, usize),
-    input: &mut [f32],
-) {
-    area(image, region, size, window, |column, row, mean| {
-        for (channel, value) in mean.into_iter().enumerate() {
-            let pixel = (channel * window.height + row) * window.width + column;
-            input[pixel * batch + slot] = (value - 127.5) * 0.007_812_5;
-        }
-    });
-}
-
-fn read<B: Backend, const D: usize>(network: &'static str, tensor: Tensor<B, D>) -> Result<Vec<f32>, Error> {
-    let error = |reason: String| Error::Device { network, reason };
-    let data = tensor.try_into_data().map_err(|e| error(e.to_string()))?;
-    data.convert::<f32>().into_vec().map_err(|e| error(e.to_string()))
+/// Runs a network on the crops of all images in batches; a box without a pixel in its image gets no answer.
+fn answers<const M: usize>(
+    images: &[&RgbImage],
+    candidates: &[Candidate],
+    batch: impl Fn(usize) -> usize,
+    network: impl Fn(&[Crop<'_>]) -> Result<Vec<Output<M>>, Error> + Send + Sync,
+) -> Result<Vec<Answer<M>>, Error> {
+    let (crops, candidates): (Vec<Crop<'_>>, Vec<&Candidate>) = candidates
+        .iter()
+        .filter_map(|candidate| {
+            let image = images[candidate.image];
+            let region = clip(&candidate.bounds, image.width() as usize, image.height() as usize)?;
+            Some((Crop { image, region }, candidate))
+        })
+        .unzip();
+    let outputs: Vec<Vec<Output<M>>> = crops.par_chunks(batch(crops.len())).map(network).collect::<Result<_, _>>()?;
+    let answer = |(&Candidate { image, bounds }, output): (&Candidate, Output<M>)| Answer {
+        image,
+        bounds,
+        score: face_probability(output.logits),
+        values: output.values,
+    };
+    Ok(candidates.into_iter().zip(outputs.into_iter().flatten()).map(answer).collect())
 }
 
 /// Softmax over "no face" and "face".
-fn face_probability(no_face: f32, face: f32) -> f32 {
+fn face_probability([no_face, face]: [f32; 2]) -> f32 {
     1.0 / (1.0 + (no_face - face).exp())
 }
 
+/// A difference of logits below which the probability is surely below the threshold; only just above it, it may be too.
+fn least_difference(threshold: f32) -> f32 {
+    // From about 17 on the probability is 1 in single precision, however large the difference.
+    let odds = f64::from(threshold) / (1.0 - f64::from(threshold));
+    (odds.ln().min(15.0) - 0.01) as f32
+}
+
 /// The window of P-Net's cell in pixels of the image.
-fn window(column: usize, row: usize, scale: f64) -> [f32; 4] {
+fn bounds(column: usize, row: usize, scale: f64) -> [f32; 4] {
     let edge = |cells: usize, offset: usize| ((2 * cells + offset) as f32 / scale as f32).floor();
     [edge(column, 1), edge(row, 1), edge(column, 12), edge(row, 12)]
 }
@@ -349,7 +316,20 @@ fn final_landmarks(answer: &Answer<14>) -> [[f32; 2]; 5] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_window_that_reaches_the_threshold_is_passed_over(
+            threshold in prop_oneof![Just(0.0f32), Just(1.0), 0.0..=1.0f32], no_face in -20.0..20.0f32, face in -20.0..20.0f32,
+        ) {
+            if face_probability([no_face, face]) >= threshold {
+                prop_assert!(face - no_face >= least_difference(threshold));
+            }
+        }
+    }
 
     #[test]
     fn of_too_many_proposals_the_best_are_kept_in_whatever_order_they_come() {

@@ -1,4 +1,5 @@
 use burn::tensor::backend::Backend;
+use deepsight_core::Engine;
 
 use crate::{Error, Mtcnn};
 
@@ -28,12 +29,22 @@ pub struct MtcnnConfig {
     /// Look for faces on a copy whose longer side has at most this many pixels, at least 12. Boxes and landmarks are
     /// those of the original. Default: the original.
     pub max_side: Option<u32>,
+    /// What computes the networks; the faces are the same but for rounding. Default: the fused engine where the backend is a
+    /// CPU, Burn elsewhere.
+    pub engine: Engine,
 }
 
 impl MtcnnConfig {
     /// The defaults of facenet-pytorch.
     pub fn new() -> Self {
-        Self { min_face_size: 20.0, thresholds: [0.6, 0.7, 0.7], factor: 0.709, max_faces: None, max_side: None }
+        Self {
+            min_face_size: 20.0,
+            thresholds: [0.6, 0.7, 0.7],
+            factor: 0.709,
+            max_faces: None,
+            max_side: None,
+            engine: Engine::Auto,
+        }
     }
 
     /// Sets [`min_face_size`](Self::min_face_size).
@@ -71,10 +82,19 @@ impl MtcnnConfig {
         self
     }
 
+    /// Sets [`engine`](Self::engine).
+    #[must_use]
+    pub fn with_engine(mut self, engine: Engine) -> Self {
+        self.engine = engine;
+        self
+    }
+
     /// The detector of these settings with the pretrained weights, on a device.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a value out of its range.
+    /// [`Error::Setting`] for a value out of its range; [`Error::InstructionSet`] when the environment variable
+    /// [`DEEPSIGHT_CPU`](deepsight_core::fused::kernels::InstructionSet::VARIABLE) names instructions that this processor
+    /// does not have.
     pub fn init<B: Backend>(&self, device: &B::Device) -> Result<Mtcnn<B>, Error> {
         self.validate()?;
         Mtcnn::load(self.clone(), device)

@@ -1,4 +1,4 @@
-use crate::boxes::Region;
+use deepsight_core::fused::kernels::Region;
 
 /// Side of P-Net's window in pixels.
 const WINDOW: f64 = 12.0;
@@ -40,14 +40,14 @@ pub(super) struct Tile {
 }
 
 impl Level {
-    /// Cuts the level up so that each window is in exactly one tile; `side` windows by `side` at most.
+    /// Cuts the level up so that each window is in exactly one tile, of so many columns and rows of windows at most.
     ///
     /// What passes between the layers of a tile stays in the processor's cache, and the tiles of all levels can run at
     /// once. Neighbours share the ten pixels by which windows overlap.
-    pub(super) fn tiles(&self, side: usize) -> Vec<Tile> {
+    pub(super) fn tiles(&self, (columns, rows): (usize, usize)) -> Vec<Tile> {
         let mut tiles = Vec::new();
-        for (y, cell_y) in spans(self.height, side) {
-            for (x, cell_x) in spans(self.width, side) {
+        for (y, cell_y) in spans(self.height, rows) {
+            for (x, cell_x) in spans(self.width, columns) {
                 tiles.push(Tile {
                     pixels: Region { x: x.0, y: y.0, width: x.1, height: y.1 },
                     cells: Region { x: cell_x.0, y: cell_y.0, width: cell_x.1, height: cell_y.1 },
@@ -80,12 +80,12 @@ mod tests {
     proptest! {
         #[test]
         fn tiles_hold_every_window_once_and_the_pixels_it_looks_at(
-            width in 12usize..300, height in 12usize..300, side in 1usize..70,
+            width in 12usize..300, height in 12usize..300, size in (1usize..70, 1usize..70),
         ) {
             let level = Level { scale: 1.0, width, height };
             let (columns, rows) = (width.div_ceil(2) - 5, height.div_ceil(2) - 5);
             let mut seen = vec![0; columns * rows];
-            for Tile { pixels, cells } in level.tiles(side) {
+            for Tile { pixels, cells } in level.tiles(size) {
                 prop_assert_eq!((pixels.x, pixels.y), (2 * cells.x, 2 * cells.y));
                 prop_assert!(pixels.x + pixels.width <= width && pixels.y + pixels.height <= height);
                 let answers = (pixels.width.div_ceil(2) - 5, pixels.height.div_ceil(2) - 5);

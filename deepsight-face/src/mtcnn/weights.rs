@@ -18,19 +18,23 @@ impl Weights {
         Ok(Self(SafeTensors::deserialize(PRETRAINED).map_err(error)?))
     }
 
-    /// The tensor of that name, which must have that shape.
+    /// The values of that name, which must have that shape.
+    pub(super) fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        let error = |reason| Error::Weights { tensor: name.into(), reason };
+        let view = self.0.tensor(name).map_err(|e| error(e.to_string()))?;
+        if view.dtype() != Dtype::F32 || view.shape() != shape {
+            return Err(error(format!("has {:?} {:?}, not F32 {shape:?}", view.dtype(), view.shape())));
+        }
+        Ok(view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    }
+
+    /// The same as a tensor.
     pub(super) fn tensor<B: Backend, const D: usize>(
         &self,
         name: &str,
         shape: [usize; D],
         device: &B::Device,
     ) -> Result<Tensor<B, D>, Error> {
-        let error = |reason| Error::Weights { tensor: name.into(), reason };
-        let view = self.0.tensor(name).map_err(|e| error(e.to_string()))?;
-        if view.dtype() != Dtype::F32 || view.shape() != shape {
-            return Err(error(format!("has {:?} {:?}, not F32 {shape:?}", view.dtype(), view.shape())));
-        }
-        let values = view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        Ok(Tensor::from_data(TensorData::new::<f32, _>(values, shape), device))
+        Ok(Tensor::from_data(TensorData::new::<f32, _>(self.values(name, &shape)?, shape), device))
     }
 }

@@ -111,7 +111,9 @@ impl Convolution {
             }
             return;
         }
-        gathered.resize(GATHERED * inputs, 0.0);
+        if gathered.len() < GATHERED * inputs {
+            gathered.resize(GATHERED * inputs, 0.0);
+        }
         let segment = self.kernel * self.channels;
         let line = width * self.channels;
         // The output pixel to be gathered next.

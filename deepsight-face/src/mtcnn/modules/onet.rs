@@ -3,11 +3,8 @@ use burn::{
     tensor::{Tensor, backend::Backend},
 };
 
-use super::{
-    layers::{Conv, Linear, PRelu, max_pool},
-    weights::Weights,
-};
-use crate::Error;
+use super::layers::{Conv, Linear, PRelu, max_pool};
+use crate::{Error, mtcnn::weights::Weights};
 
 /// The output network: decides, places the final box and finds the landmarks.
 #[derive(Module, Debug)]
@@ -38,9 +35,6 @@ pub(super) struct ONetOutput<B: Backend> {
 }
 
 impl<B: Backend> ONet<B> {
-    /// Side of the crops in pixels.
-    pub(super) const SIDE: usize = 48;
-
     pub(super) fn load(weights: &Weights, device: &B::Device) -> Result<Self, Error> {
         Ok(Self {
             conv1: Conv::load("onet.conv1", [3, 32], 3, weights, device)?,

@@ -10,8 +10,7 @@ use burn::{
     tensor::{Tensor, activation::relu, backend::Backend},
 };
 
-use super::weights::Weights;
-use crate::Error;
+use crate::{Error, mtcnn::weights::Weights};
 
 /// A square convolution without padding, stride 1.
 #[derive(Module, Debug)]

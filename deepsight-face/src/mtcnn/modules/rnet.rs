@@ -3,11 +3,8 @@ use burn::{
     tensor::{Tensor, backend::Backend},
 };
 
-use super::{
-    layers::{Conv, Linear, PRelu, max_pool},
-    weights::Weights,
-};
-use crate::Error;
+use super::layers::{Conv, Linear, PRelu, max_pool};
+use crate::{Error, mtcnn::weights::Weights};
 
 /// The refinement network: rejects most of P-Net's proposals and corrects the others.
 #[derive(Module, Debug)]
@@ -33,9 +30,6 @@ pub(super) struct RNetOutput<B: Backend> {
 }
 
 impl<B: Backend> RNet<B> {
-    /// Side of the crops in pixels.
-    pub(super) const SIDE: usize = 24;
-
     pub(super) fn load(weights: &Weights, device: &B::Device) -> Result<Self, Error> {
         Ok(Self {
             conv1: Conv::load("rnet.conv1", [3, 28], 3, weights, device)?,

@@ -3,11 +3,8 @@ use burn::{
     tensor::{Tensor, backend::Backend},
 };
 
-use super::{
-    layers::{Conv, PRelu, max_pool},
-    weights::Weights,
-};
-use crate::Error;
+use super::layers::{Conv, PRelu, max_pool};
+use crate::{Error, mtcnn::weights::Weights};
 
 /// The proposal network: slides a 12 × 12 window with stride 2 over a level of the image pyramid.
 #[derive(Module, Debug)]

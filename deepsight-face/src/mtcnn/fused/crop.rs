@@ -1,0 +1,134 @@
+use deepsight_core::fused::kernels::{AreaResize, Convolution, InstructionSet, MaxPool, Pointwise};
+
+use super::layers::{Loader, first};
+use crate::{
+    Error,
+    mtcnn::{
+        networks::{CONTRAST, Crop, MIDDLE, Output},
+        weights::Weights,
+    },
+};
+
+/// R-Net or O-Net: looks at crops of one size.
+pub(super) struct CropNetwork {
+    set: InstructionSet,
+    pooled: Vec<Pooled>,
+    last: Convolution,
+    dense: Pointwise,
+    /// No face, face, and all other outputs.
+    heads: Pointwise,
+}
+
+/// A convolution with the pool after it.
+struct Pooled {
+    convolution: Convolution,
+    /// Channels without those that fill up a vector.
+    channels: usize,
+    pool: MaxPool,
+}
+
+/// What a batch is computed in.
+pub(super) struct Buffers {
+    resize: AreaResize,
+    /// One crop.
+    image: Vec<f32>,
+    convolved: Vec<f32>,
+    pooled: Vec<f32>,
+    gathered: Vec<f32>,
+    /// All crops.
+    features: Vec<f32>,
+    hidden: Vec<f32>,
+    answers: Vec<f32>,
+}
+
+impl CropNetwork {
+    /// The refinement network: rejects most of P-Net's proposals and corrects the others.
+    pub(super) fn rnet(set: InstructionSet, weights: &Weights) -> Result<Self, Error> {
+        let loader = Loader { set, weights, network: "rnet" };
+        Ok(Self {
+            set,
+            pooled: vec![Pooled::load(&loader, 1, [3, 28], 3)?, Pooled::load(&loader, 2, [28, 48], 3)?],
+            last: loader.convolution(3, [48, 64], 2)?,
+            dense: loader.dense(4, [3, 3, 64], 128)?,
+            heads: loader.heads(&[("dense5_1", 2), ("dense5_2", 4)], 128, &[])?,
+        })
+    }
+
+    /// The output network: decides, places the final box and finds the landmarks.
+    pub(super) fn onet(set: InstructionSet, weights: &Weights) -> Result<Self, Error> {
+        let loader = Loader { set, weights, network: "onet" };
+        Ok(Self {
+            set,
+            pooled: vec![
+                Pooled::load(&loader, 1, [3, 32], 3)?,
+                Pooled::load(&loader, 2, [32, 64], 3)?,
+                Pooled::load(&loader, 3, [64, 64], 2)?,
+            ],
+            last: loader.convolution(4, [64, 128], 2)?,
+            dense: loader.dense(5, [3, 3, 128], 256)?,
+            heads: loader.heads(&[("dense6_1", 2), ("dense6_2", 4), ("dense6_3", 10)], 256, &[])?,
+        })
+    }
+
+    pub(super) fn buffers(&self) -> Buffers {
+        Buffers {
+            resize: AreaResize::new(self.set, MIDDLE, CONTRAST),
+            image: Vec::new(),
+            convolved: Vec::new(),
+            pooled: Vec::new(),
+            gathered: Vec::new(),
+            features: Vec::new(),
+            hidden: Vec::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    /// What it says of each crop, stretched to a square of that side.
+    pub(super) fn forward<const N: usize>(
+        &self,
+        crops: &[Crop<'_>],
+        side: usize,
+        buffers: &mut Buffers,
+    ) -> Vec<Output<N>> {
+        let Buffers { resize, image, convolved, pooled, gathered, features, hidden, answers } = buffers;
+        features.clear();
+        let mut size = side;
+        // The large layers crop by crop, in cache; the small ones at the end for all crops at once.
+        for crop in crops {
+            resize.plan(crop.region, (side, side), 0..side);
+            let input = first(image, 3 * side * side);
+            resize.rows(crop.image.as_raw(), crop.image.width() as usize, 0..side, input);
+            size = side;
+            for (layer, Pooled { convolution, channels, pool }) in self.pooled.iter().enumerate() {
+                let before = if layer == 0 { &*image } else { &*pooled };
+                let before = &before[..size * size * convolution.inputs()];
+                let (inner, pitch) = (convolution.output_size(size), convolution.outputs());
+                let convolved = first(convolved, inner * inner * pitch);
+                convolution.forward_images(before, size, size, gathered, convolved);
+                size = pool.output_size(inner);
+                pool.forward(convolved, inner, pitch, *channels, first(pooled, size * size * channels));
+            }
+            features.extend_from_slice(&pooled[..size * size * self.last.inputs()]);
+        }
+        let last = self.last.output_size(size);
+        let convolved = first(convolved, crops.len() * last * last * self.last.outputs());
+        self.last.forward_images(features, size, size, gathered, convolved);
+        let hidden = first(hidden, crops.len() * self.dense.outputs());
+        self.dense.forward(convolved, None, hidden);
+        let answers = first(answers, crops.len() * self.heads.outputs());
+        self.heads.forward(hidden, None, answers);
+        let output = |answer: &[f32]| Output {
+            logits: [answer[0], answer[1]],
+            values: std::array::from_fn(|value| answer[2 + value]),
+        };
+        answers.chunks_exact(self.heads.outputs()).map(output).collect()
+    }
+}
+
+impl Pooled {
+    fn load(loader: &Loader<'_>, number: u32, channels: [usize; 2], window: usize) -> Result<Self, Error> {
+        // Every kernel before a pool is 3 × 3.
+        let convolution = loader.convolution(number, channels, 3)?;
+        Ok(Self { convolution, channels: channels[1], pool: MaxPool::new(loader.set, window) })
+    }
+}
