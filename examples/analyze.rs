@@ -1,6 +1,6 @@
 //! Says of video clips whether the faces in them are real, and why. See `--help`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -9,11 +9,10 @@ use deepsight_core::{
 };
 use deepsight_examples::analyze::{Args, Destinations};
 use deepsight_examples::burn::tensor::backend::Backend;
+use deepsight_examples::clip::Clip;
 use deepsight_examples::output::{complain, print};
 use deepsight_examples::table::table;
 use deepsight_examples::with_backend;
-use deepsight_face::MtcnnConfig;
-use deepsight_video::Video;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Why there is no verdict, in the words of whoever failed.
@@ -78,20 +77,29 @@ fn cancel_on_interrupt() -> Result<CancelToken, Failure> {
 fn run<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<ExitCode, Failure> {
     let clips = args.clips();
     let mut destinations = Destinations::open(args, &clips).map_err(|error| Failure::input(&error))?;
-    let detector = MtcnnConfig::new().with_min_face_size(args.min_face_size).init::<B>(device);
-    let classifier = match &args.model {
-        Some(path) => Classifier::<B>::load(path, device),
-        None => Classifier::<B>::pretrained(device),
+    let threads = args.threads().map_err(|error| Failure::input(&error))?;
+    let load = || -> Result<_, Failure> {
+        let detector = args.detector().init::<B>(device).map_err(|error| Failure::input(&error))?;
+        let classifier = match &args.model {
+            Some(path) => Classifier::<B>::load(path, device),
+            None => Classifier::<B>::pretrained(device),
+        };
+        Ok(Analyzer::new(detector, classifier.map_err(|error| Failure::input(&error))?))
     };
-    let analyzer = Analyzer::new(
-        detector.map_err(|error| Failure::input(&error))?,
-        classifier.map_err(|error| Failure::input(&error))?,
-    );
-    let analyzer = analyzer.with_config(args.analyzer()).map_err(|error| Failure::input(&error))?;
+    let open = |clip: &Path| Clip::open(clip, &args.decoding(), args.sampling());
+    // ffprobe and ffmpeg take their time to start, and so do the networks.
+    let (analyzer, first) = std::thread::scope(|scope| {
+        let first = scope.spawn(|| open(&clips[0]));
+        (threads.install(load), first.join())
+    });
+    let analyzer = analyzer?.with_config(args.analyzer()).map_err(|error| Failure::input(&error))?;
+    let analyzer = analyzer.with_threads(threads);
+    let mut first = Some(first.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
 
     let (mut json, mut code, mut listening) = (String::new(), ExitCode::SUCCESS, true);
     for (position, clip) in clips.iter().enumerate() {
-        let report = match analyze(args, &analyzer, clip, cancel) {
+        let opened = first.take().unwrap_or_else(|| open(clip)).map_err(|error| Failure::input(&error));
+        let report = match opened.and_then(|opened| analyze(args, &analyzer, clip, opened, cancel)) {
             Ok(report) => report,
             Err(failure @ Failure::Input(_)) if clips.len() > 1 => {
                 // The other clips are worth their verdict all the same.
@@ -120,14 +128,12 @@ fn run<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Res
 fn analyze<D: FaceDetector, C: FaceClassifier>(
     args: &Args,
     analyzer: &Analyzer<D, C>,
-    clip: &Path,
+    path: &Path,
+    clip: Clip,
     cancel: &CancelToken,
 ) -> Result<Report, Failure> {
-    let video = Video::open(clip).map_err(|error| Failure::input(&error))?;
-    let mut input = video.input();
-    input.sha256 = Some(video.sha256().map_err(|error| Failure::input(&error))?);
-    let frames = video.frames(args.sampling()).map_err(|error| Failure::input(&error))?;
-    let bar = progress_bar(clip.to_path_buf(), frames.expected_frames());
+    let (frames, input) = clip.split();
+    let bar = progress_bar(path, frames.expected_frames());
     let job =
         Job::new().with_expected(frames.expected_frames()).with_cancel(cancel.clone()).with_progress(|progress| {
             bar.set_position(progress.frames);
@@ -136,14 +142,17 @@ fn analyze<D: FaceDetector, C: FaceClassifier>(
     let report = analyzer.analyze_job(frames, job);
     bar.finish_and_clear();
     match report {
-        Ok(report) => Ok(args.note_in(report.with_input(input))),
+        Ok(report) => {
+            let input = input().map_err(|error| Failure::input(&error))?;
+            Ok(args.note_in(report.with_input(input), analyzer.threads()))
+        }
         Err(Error::Cancelled) => Err(Failure::Interrupted),
-        Err(error) => Err(Failure::Input(format!("{}: {}", clip.display(), with_causes(&error)))),
+        Err(error) => Err(Failure::Input(format!("{}: {}", path.display(), with_causes(&error)))),
     }
 }
 
 /// On standard error, and only where that is a terminal.
-fn progress_bar(clip: PathBuf, frames: u64) -> ProgressBar {
+fn progress_bar(clip: &Path, frames: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} frames, {msg}");
     ProgressBar::with_draw_target(Some(frames), ProgressDrawTarget::stderr())
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))

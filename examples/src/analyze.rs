@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use deepsight_core::{Aggregation, AnalyzerConfig, Evidence, Report};
+use deepsight_core::{Aggregation, AnalyzerConfig, Error, Evidence, Report, Threads};
 use deepsight_face::MtcnnConfig;
-use deepsight_video::Sampling;
+use deepsight_video::{DecodeLimits, DecodeOptions, Sampling};
 
 use crate::device::Device;
 use crate::output::{OutputError, PendingFile, create_folder, unique_stems};
@@ -36,6 +36,15 @@ pub struct Args {
     /// Side of the smallest face to look for, in pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 20.0, value_parser = pixels)]
     pub min_face_size: f32,
+    /// Look for faces on a copy whose longer side has at most this many pixels; by default on the frame itself
+    #[arg(long, value_name = "PIXELS", value_parser = side)]
+    pub max_side: Option<u32>,
+    /// Search the whole picture every K frames only, and around the known faces in between
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub detect_every: u16,
+    /// Threads that compute, 1 to 1024; by default one for each core
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
     /// Detector confidence from which a face is scored, 0 to 1
     #[arg(long, value_name = "P", default_value_t = 0.9, value_parser = unit)]
     pub face_confidence: f32,
@@ -75,17 +84,45 @@ impl Args {
 
     /// How to judge.
     pub fn analyzer(&self) -> AnalyzerConfig {
-        let config =
-            AnalyzerConfig::new().with_aggregation(self.aggregation).with_face_confidence(self.face_confidence);
+        let config = AnalyzerConfig::new()
+            .with_aggregation(self.aggregation)
+            .with_face_confidence(self.face_confidence)
+            .with_detect_every(self.detect_every.into());
+        // Activation maps cost a run of the network each; they are made where somebody will see them.
+        let shown = self.html.is_some() || self.heatmaps.is_some();
+        let config = if shown { config } else { config.with_evidence(0) };
         match self.threshold {
             Some(threshold) => config.with_threshold(threshold),
             None => config,
         }
     }
 
+    /// How to find faces.
+    pub fn detector(&self) -> MtcnnConfig {
+        MtcnnConfig::new().with_min_face_size(self.min_face_size).with_max_side(self.max_side)
+    }
+
+    /// The threads that compute.
+    ///
+    /// # Errors
+    /// When the system refuses to start them.
+    pub fn threads(&self) -> Result<Threads, Error> {
+        self.threads.map_or_else(|| Ok(Threads::global()), |count| Threads::new(count.into()))
+    }
+
+    /// How to decode: on no more threads than everything else.
+    pub fn decoding(&self) -> DecodeOptions {
+        let limits = DecodeLimits::default();
+        let limits = match self.threads {
+            Some(threads) => limits.clone().with_max_threads(limits.max_threads.min(threads.into())),
+            None => limits,
+        };
+        DecodeOptions::default().with_limits(limits)
+    }
+
     /// The report with the flags that only the program knows.
-    pub fn note_in(&self, report: Report) -> Report {
-        let report = report.with_setting("device", self.device.to_string());
+    pub fn note_in(&self, report: Report, threads: &Threads) -> Report {
+        let report = report.with_setting("device", self.device.to_string()).with_setting("threads", threads.count());
         match self.fps {
             Some(fps) => report.with_setting("fps", fps),
             None => report.with_setting("frames", self.frames),
@@ -106,6 +143,12 @@ fn unit(text: &str) -> Result<f32, String> {
 fn pixels(text: &str) -> Result<f32, String> {
     let value: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
     let usable = MtcnnConfig::new().with_min_face_size(value).validate();
+    usable.map(|()| value).map_err(|error| error.to_string())
+}
+
+fn side(text: &str) -> Result<u32, String> {
+    let value: u32 = text.parse().map_err(|_| "not a whole number".to_owned())?;
+    let usable = MtcnnConfig::new().with_max_side(value).validate();
     usable.map(|()| value).map_err(|error| error.to_string())
 }
 
@@ -261,6 +304,12 @@ mod tests {
             (["--fps", "0"], "more than 0"),
             (["--fps", "inf"], "more than 0"),
             (["--min-face-size", "1"], "is not in 4..=16384"),
+            (["--max-side", "11"], "is not in 12 and above"),
+            (["--max-side", "half"], "not a whole number"),
+            (["--detect-every", "0"], "1..=1000"),
+            (["--detect-every", "1001"], "1..=1000"),
+            (["--threads", "0"], "1..=1024"),
+            (["--threads", "1025"], "1..=1024"),
             (["--aggregation", "max"], "worst-track"),
             (["--device", "tpu"], "no device"),
         ] {
@@ -278,8 +327,21 @@ mod tests {
         assert_eq!(args.analyzer().threshold, Some(0.7));
         assert_eq!(args.sampling(), Sampling::fps(2.0));
         assert_eq!(args.clips().len(), 2);
+        let args = parse(&["--max-side", "640", "--detect-every", "5", "--threads", "3"]).unwrap();
+        assert_eq!((args.detector().max_side, args.analyzer().detect_every), (Some(640), 5));
+        assert_eq!((args.threads().unwrap().count(), args.decoding().limits.max_threads), (3, 3));
+        let args = parse(&["--threads", "64"]).unwrap();
+        assert_eq!(args.decoding().limits.max_threads, DecodeLimits::default().max_threads);
         assert_eq!(parse(&[]).unwrap().sampling(), Sampling::evenly(30));
         assert!(parse(&[]).unwrap().clips()[0].ends_with("clips/portraits.mp4"));
+    }
+
+    #[test]
+    fn activation_maps_are_made_only_where_they_are_shown() {
+        assert_eq!(parse(&[]).unwrap().analyzer().evidence, 0);
+        for flags in [["--html", "report.html"], ["--heatmaps", "faces"]] {
+            assert_eq!(parse(&flags).unwrap().analyzer().evidence, AnalyzerConfig::new().evidence);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 compile_error!("choose at least one backend: --features flex, ndarray, cuda or wgpu");
 
 pub mod analyze;
+pub mod clip;
 pub mod device;
 pub mod output;
 pub mod table;

@@ -23,7 +23,8 @@ fn text(path: &Path) -> &str {
 #[test]
 fn json_on_standard_output_is_one_object_and_nothing_else() {
     let clip = bundled_clip();
-    let run = run("analyze", &[text(&clip), "--frames", "3", "--json", "-"]);
+    let flags = ["--frames", "3", "--threads", "2", "--max-side", "2000", "--json", "-"];
+    let run = run("analyze", &[&[text(&clip)], &flags[..]].concat());
     assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
     let report: Value = serde_json::from_str(&run.stdout).unwrap();
     let top = ["schema", "input", "model", "settings", "verdict", "reasons", "fake_probability", "tracks", "frames"];
@@ -36,7 +37,9 @@ fn json_on_standard_output_is_one_object_and_nothing_else() {
 
     assert_eq!(report["input"]["path"], text(&clip));
     assert_eq!(report["input"]["sha256"].as_str().unwrap().len(), 64);
-    assert_eq!(report["settings"]["run"], serde_json::json!({"device": "flex", "frames": 3}));
+    assert_eq!(report["settings"]["run"], serde_json::json!({"device": "flex", "frames": 3, "threads": 2}));
+    assert_eq!(report["settings"]["analyzer"]["detect_every"], 1);
+    assert_eq!(report["settings"]["detector"]["settings"]["max_side"], 2000);
     assert_eq!(keys(&report["seconds"]), ["classify", "decode", "detect", "total"]);
 
     let frames = report["frames"].as_array().unwrap();
