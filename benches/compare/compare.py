@@ -65,6 +65,8 @@ def main() -> None:
     if a.render:
         results = _read(a.render)
     else:
+        if a.write:
+            report.check_places(a.write, a.only)
         results = measure(a)
     texts = report.sections(results)
     for name, text in texts.items():
@@ -91,6 +93,7 @@ def measure(a: argparse.Namespace) -> dict[str, Any]:
     )
     destination = a.json or setting.folder / "results.json"
     results: dict[str, Any] = {"machine": machine(setting), "parts": {}}
+    _write(destination, results)
     for name in a.only:
         noise = Noise()
         said = {"command": _command(a, name), "occasion": occasion(setting)}
@@ -129,7 +132,9 @@ def _look_for_tools() -> None:
 def _read(path: pathlib.Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}") from error
+    except ValueError as error:
         raise Failure(f"{path}: {error}") from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import re
 from statistics import median, quantiles
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterable, Sequence
 
 from work import Failure
 
@@ -48,16 +48,30 @@ def sections(results: dict[str, Any]) -> dict[str, str]:
 
 def write(path: pathlib.Path, texts: dict[str, str]) -> None:
     """Puts each text between its markers, `<!-- compare:NAME -->` and `<!-- /compare:NAME -->`."""
+    page = _page_with_places(path, texts)
+    for name, text in texts.items():
+        page = _place(name).sub(lambda found, text=text: f"{found[1]}{text}\n{found[2]}", page)
+    path.write_text(page)
+
+
+def check_places(path: pathlib.Path, parts: Iterable[str]) -> None:
+    """An error if a page lacks the markers of one of the parts: better before an hour's work than after it."""
+    _page_with_places(path, ["machine", *parts])
+
+
+def _page_with_places(path: pathlib.Path, names: Iterable[str]) -> str:
     try:
         page = path.read_text()
     except OSError as error:
         raise Failure(f"{path}: {error.strerror}") from error
-    for name, text in texts.items():
-        place = re.compile(f"(<!-- compare:{name} -->\n).*?(<!-- /compare:{name} -->)", re.DOTALL)
-        if not place.search(page):
+    for name in names:
+        if not _place(name).search(page):
             raise Failure(f"{path}: no markers <!-- compare:{name} --> and <!-- /compare:{name} -->")
-        page = place.sub(lambda found, text=text: f"{found[1]}{text}\n{found[2]}", page)
-    path.write_text(page)
+    return page
+
+
+def _place(name: str) -> re.Pattern[str]:
+    return re.compile(f"(<!-- compare:{name} -->\n).*?(<!-- /compare:{name} -->)", re.DOTALL)
 
 
 def _machine(machine: dict[str, Any]) -> str:

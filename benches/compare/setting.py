@@ -96,7 +96,7 @@ def machine(setting: Setting) -> dict[str, Any]:
 def occasion(setting: Setting) -> dict[str, Any]:
     """When, on which commit and with which command a part was measured."""
     commit = _output("git", "rev-parse", "--short", "HEAD").strip()
-    changed = any(line[:2] != "??" for line in _output("git", "status", "--porcelain").splitlines())
+    changed = any(line[:2] != "??" for line in _output("git", "status", "--porcelain", "--", ".", ":!docs").splitlines())
     return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "commit": commit + (" with uncommitted changes" if changed else ""),

@@ -95,10 +95,12 @@ def start(command: Sequence[str], cpus: Sequence[int], errors: Any, **pipes: Any
     return process
 
 
-def last_line(errors: Any) -> str:
+def complaint(errors: Any) -> str:
+    """The line of standard error that says why: the one called an error, or the last."""
     errors.seek(0)
     lines = errors.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    named = (line.removeprefix("error: ") for line in lines if line.startswith("error: "))
+    return next(named, lines[-1] if lines else "it said nothing")
 
 
 class Worker:
@@ -116,13 +118,13 @@ class Worker:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise Failure(f"{self.name} ended: {last_line(self._errors)}") from None
+            raise Failure(f"{self.name} ended: {complaint(self._errors)}") from None
         ready, _, _ = select.select([self._process.stdout], [], [], ANSWER_SECONDS)
         if not ready:
             raise Failure(f"{self.name} did not answer in {ANSWER_SECONDS} s")
         line = self._process.stdout.readline()
         if not line:
-            raise Failure(f"{self.name} ended: {last_line(self._errors)}")
+            raise Failure(f"{self.name} ended: {complaint(self._errors)}")
         os.killpg(self._process.pid, signal.SIGSTOP)
         answer = json.loads(line)
         if "error" in answer:
@@ -186,7 +188,7 @@ def run_once(name: str, command: Sequence[str], cpus: Sequence[int]) -> Finished
             seconds = time.perf_counter() - started
         _end(process)
         if code != 0:
-            raise Failure(f"{name} failed: {last_line(errors)}")
+            raise Failure(f"{name} failed: {complaint(errors)}")
         output.seek(0)
         return Finished(seconds, watch.peak_mib(), output.read())
 
