@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pathlib
-from typing import Any
+from typing import Any, Iterator
 
 import work
 from setting import Setting
@@ -21,14 +21,12 @@ F32_TOLERANCE, BF16_TOLERANCE = 1e-3, 0.3
 PROBABILITY_TOLERANCE = 0.01
 
 
-def measure(setting: Setting) -> list[dict[str, Any]]:
+def measure(setting: Setting) -> Iterator[dict[str, Any]]:
     prepare(setting)
-    cases = []
     for name, size in CASES:
         for batch in BATCHES:
             print(f"classifier: {name} at {size}, batch {batch}", flush=True)
-            cases.append(_case(setting, name, size, batch))
-    return cases
+            yield _case(setting, name, size, batch)
 
 
 def prepare(setting: Setting) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from statistics import mean
-from typing import Any
+from typing import Any, Iterator
 
 import classifier
 import work
@@ -15,7 +15,7 @@ MODEL, SIZE, FRAMES = "efficientnet_b3", 288, 30
 TOLERANCE = 0.01
 
 
-def measure(setting: Setting) -> dict[str, Any]:
+def measure(setting: Setting) -> Iterator[dict[str, Any]]:
     classifier.prepare(setting)
     commands = {
         "torch": _pipeline(setting, "torch", ".pth"),
@@ -35,7 +35,7 @@ def measure(setting: Setting) -> dict[str, Any]:
             entries[name]["process_seconds"].append(finished.seconds)
             entries[name]["seconds"].append(_answer(name, finished)["seconds"])
             entries[name]["peak_mib"].append(finished.peak_mib)
-    return {
+    yield {
         "clip": setting.clip.name,
         "network": MODEL,
         "size": SIZE,

@@ -11,6 +11,7 @@ quiet: what other processes took is said with the result.
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import json
 import os
@@ -18,7 +19,7 @@ import pathlib
 import shlex
 import shutil
 import sys
-from typing import Any, Callable
+from typing import Any
 
 import report
 import work
@@ -95,17 +96,15 @@ def measure(a: argparse.Namespace) -> dict[str, Any]:
     results: dict[str, Any] = {"machine": machine(setting), "parts": {}}
     _write(destination, results)
     for name in a.only:
+        part: dict[str, Any] = {"command": _command(a, name), "occasion": occasion(setting), "cases": []}
+        results["parts"][name] = part
         noise = Noise()
-        said = {"command": _command(a, name), "occasion": occasion(setting)}
-        cases = _part(name)(setting)
-        results["parts"][name] = {**said, "others": noise.others(), "cases": cases}
-        # After each part: an hour's work is not lost with the last minute's.
-        _write(destination, results)
+        for case in importlib.import_module(name).measure(setting):
+            part["cases"].append(case)
+            part["others"] = noise.others()
+            # After each case: an hour's work is not lost with the last minute's.
+            _write(destination, results)
     return results
-
-
-def _part(name: str) -> Callable[[Setting], Any]:
-    return importlib.import_module(name).measure
 
 
 def _command(a: argparse.Namespace, part: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Iterator
 
 import work
 from setting import Setting
@@ -13,14 +13,12 @@ FACES = [1, 5]
 PIXELS, CONFIDENCE = 0.5, 1e-3
 
 
-def measure(setting: Setting) -> list[dict[str, Any]]:
+def measure(setting: Setting) -> Iterator[dict[str, Any]]:
     setting.folder.mkdir(parents=True, exist_ok=True)
-    cases = []
     for height in HEIGHTS:
         for faces in FACES:
             print(f"detector: {height} rows, {faces} faces", flush=True)
-            cases.append(_case(setting, height, faces))
-    return cases
+            yield _case(setting, height, faces)
 
 
 def _case(setting: Setting, height: int, faces: int) -> dict[str, Any]:

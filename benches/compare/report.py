@@ -42,6 +42,8 @@ def sections(results: dict[str, Any]) -> dict[str, str]:
     renderers: dict[str, Callable[[Any], str]] = {"classifier": _classifier, "detector": _detector, "clip": _clip}
     texts = {"machine": _machine(results["machine"])}
     for name, part in results["parts"].items():
+        if not part["cases"]:
+            continue
         texts[name] = f"{_occasion(name, part)}\n\n{renderers[name](part['cases'])}"
     return texts
 
@@ -149,7 +151,8 @@ def _detector(cases: list[dict[str, Any]]) -> str:
     return f"{_table(head, rows)}\n\n{told}"
 
 
-def _clip(case: dict[str, Any]) -> str:
+def _clip(cases: list[dict[str, Any]]) -> str:
+    (case,) = cases
     entries = case["entries"]
     analysis = {name: [[s["total"]] for s in entry["seconds"]] for name, entry in entries.items()}
     process = {name: [[s] for s in entry["process_seconds"]] for name, entry in entries.items()}

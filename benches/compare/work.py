@@ -159,7 +159,7 @@ def take_turns(workers: dict[str, Worker], rounds: int, seconds: float) -> dict[
     repeats = {}
     for name, worker in workers.items():
         worker.run(1)
-        repeats[name] = max(3, min(100, round(seconds / median(worker.run(3)))))
+        repeats[name] = max(2, min(100, round(seconds / median(worker.run(3)))))
     times: dict[str, list[list[float]]] = {name: [] for name in workers}
     for number in range(rounds):
         for name in list(workers) if number % 2 == 0 else reversed(workers):
