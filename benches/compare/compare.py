@@ -33,19 +33,19 @@ PARTS = ["classifier", "detector", "clip"]
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    whole = _whole_number
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--threads", type=whole, default=2, metavar="N", help="threads and cores for each (default 2)")
-    parser.add_argument("--rounds", type=whole, default=9, metavar="N", help="turns that each gets (default 9)")
-    parser.add_argument("--seconds", type=float, default=0.3, metavar="S", help="length of a warm turn (default 0.3)")
-    parser.add_argument("--clip", type=pathlib.Path, default=BUNDLED_CLIP, help="for the part `clip`; default the bundled one")
-    parser.add_argument("--engine", default="auto", help="ours: auto, burn or fused (default auto)")
-    parser.add_argument("--device", default="flex", help="ours: the backend's device (default flex)")
-    parser.add_argument("--binaries", type=pathlib.Path, metavar="DIR", help="folder of built programs; none is built then")
-    parser.add_argument("--work", type=pathlib.Path, metavar="DIR", help="for weights and pictures; default compare in cargo's target folder")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="raw numbers; default results.json in --work")
-    parser.add_argument("--write", type=pathlib.Path, metavar="PAGE", help="replace the marked sections of this page, such as docs/benchmarks.md")
-    parser.add_argument("--render", type=pathlib.Path, metavar="FILE", help="measure nothing: the tables of these raw numbers")
+    add = parser.add_argument
+    add("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}; default all")
+    add("--threads", type=_count, default=2, metavar="N", help="threads and cores for each (default 2)")
+    add("--rounds", type=_count, default=9, metavar="N", help="turns that each gets (default 9)")
+    add("--seconds", type=float, default=0.3, metavar="S", help="length of a warm turn (default 0.3)")
+    add("--clip", type=pathlib.Path, default=BUNDLED_CLIP, help="for the part `clip`; default the bundled one")
+    add("--engine", choices=["auto", "burn", "fused"], default="auto", help="ours: auto, burn or fused (default auto)")
+    add("--device", default="flex", help="ours: the backend's device (default flex)")
+    add("--binaries", type=pathlib.Path, metavar="DIR", help="folder of built programs; none is built then")
+    add("--work", type=pathlib.Path, metavar="DIR", help="for weights and pictures; default target/compare")
+    add("--json", type=pathlib.Path, metavar="FILE", help="raw numbers; default results.json in --work")
+    add("--write", type=pathlib.Path, metavar="PAGE", help="put the tables into this page: docs/benchmarks.md")
+    add("--render", type=pathlib.Path, metavar="FILE", help="measure nothing: the tables of these raw numbers")
     a = parser.parse_args()
     if not 0.01 <= a.seconds <= 60:
         parser.error(f"argument --seconds: {a.seconds} is not in 0.01..60")
@@ -54,7 +54,7 @@ def arguments() -> argparse.Namespace:
     return a
 
 
-def _whole_number(text: str) -> int:
+def _count(text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text) <= 1000):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1000")
     return int(text)

@@ -92,16 +92,19 @@ def _machine(machine: dict[str, Any]) -> str:
 def _occasion(name: str, part: dict[str, Any]) -> str:
     said = part["occasion"]
     return (
-        f"`{part['command']}`, {said['date']}, commit {said['commit']}: {said['threads']} threads of {said['processor']}, "
-        f"{said['rounds']} rounds, our engine `{said['engine']}` on `{said['device']}`. "
+        f"`{part['command']}`, {said['date']}, commit {said['commit']}: "
+        f"{said['threads']} threads of {said['processor']}, {said['rounds']} rounds, "
+        f"our engine `{said['engine']}` on `{said['device']}`. "
         f"Other processes took {100 * part['others']:.0f} % of the machine's CPU time meanwhile."
     )
 
 
 def _classifier(cases: list[dict[str, Any]]) -> str:
     shown = [name for name in CLASSIFIERS if any(name in case["entries"] for case in cases)]
-    label = lambda case: [f"{case['network'].removeprefix('efficientnet_').upper()}@{case['size']}", str(case["batch"])]
     head = ["network", "batch", *(CLASSIFIERS[name] for name in shown)]
+
+    def label(case: dict[str, Any]) -> list[str]:
+        return [f"{case['network'].removeprefix('efficientnet_').upper()}@{case['size']}", str(case["batch"])]
 
     def rows(cell: Callable[[dict[str, Any], dict[str, Any]], str]) -> list[list[str]]:
         return [
@@ -127,7 +130,7 @@ def _classifier(cases: list[dict[str, Any]]) -> str:
         _table(["network", "batch", *names], ratios),
         "Peak memory of the process, MiB:",
         _table(head, memory),
-        f"Largest difference from PyTorch's logits, as a fraction of the largest logit (from crops: of a probability): {told}.",
+        f"Largest difference from PyTorch's logits, in parts of the largest (from crops: of a probability): {told}.",
     ])
 
 
@@ -167,7 +170,13 @@ def _clip(cases: list[dict[str, Any]]) -> str:
         for name, title in CLIPS.items()
     ]
     ratios = [
-        [title, *(_ratio(values["ours"], values[name]) for values in (analysis, process, memory))]
+        [
+            title,
+            _ratio(analysis["ours"], analysis[name]),
+            _ratio(process["ours"], analysis[name]),
+            _ratio(process["ours"], process[name]),
+            _ratio(memory["ours"], memory[name]),
+        ]
         for name, title in CLIPS.items()
         if name != "ours"
     ]
@@ -176,7 +185,7 @@ def _clip(cases: list[dict[str, Any]]) -> str:
         f"`{case['clip']}`, {case['frames']} frames, {case['faces']} faces, {case['network']} at {case['size']}:",
         _table(["", "decode, s", "detect, s", "classify, s", "analysis, s", "whole process, s", "peak MiB"], rows),
         "Ratios; below 1, ours is faster or smaller:",
-        _table(["ours against", "analysis", "whole process", "peak memory"], ratios),
+        _table(["ours against", "analysis", "our process, its analysis", "whole process", "peak memory"], ratios),
         f"Mean fake probability: {probabilities}.",
     ])
 

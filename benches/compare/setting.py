@@ -96,7 +96,8 @@ def machine(setting: Setting) -> dict[str, Any]:
 def occasion(setting: Setting) -> dict[str, Any]:
     """When, on which commit and with which command a part was measured."""
     commit = _output("git", "rev-parse", "--short", "HEAD").strip()
-    changed = any(line[:2] != "??" for line in _output("git", "status", "--porcelain", "--", ".", ":!docs").splitlines())
+    # The page that is being written does not count.
+    changed = _output("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
     return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "commit": commit + (" with uncommitted changes" if changed else ""),

@@ -155,7 +155,10 @@ def workers() -> Iterator[dict[str, Worker]]:
 
 
 def take_turns(workers: dict[str, Worker], rounds: int, seconds: float) -> dict[str, list[list[float]]]:
-    """Times of each worker, round by round: A B C, C B A, A B C ..., about `seconds` a turn, the first run not counted."""
+    """Times of each worker, round by round: A B C, C B A, A B C ...
+
+    A turn takes about `seconds`; the first run in it wakes threads and caches and does not count.
+    """
     repeats = {}
     for name, worker in workers.items():
         worker.run(1)
