@@ -45,6 +45,8 @@ class Setting:
 
     def analyze(self, model: pathlib.Path) -> list[str]:
         """Ours, as a whole. How many threads it may use is said by the environment that `work.start` makes."""
+        if self.engine != "auto":
+            raise Failure(f"analyze cannot be told an engine: leave out --engine {self.engine} or the part clip")
         flags = ["--device", self.device, "--model", str(model), "--aggregation", "mean-of-faces", "--json", "-"]
         return [str(self.binaries / "examples" / "analyze"), *flags, str(self.clip)]
 

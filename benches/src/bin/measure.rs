@@ -9,10 +9,11 @@ use std::time::Instant;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use deepsight_benches::{group_portrait, portrait};
+use deepsight_core::fused::Canvas;
 use deepsight_core::image::RgbImage;
-use deepsight_core::{Classifier, Face, FaceClassifier, FaceDetector, FaceScore, with_causes};
+use deepsight_core::{Classifier, Engine, Face, FaceClassifier, FaceDetector, FaceScore, Threads, with_causes};
 use deepsight_examples::device::Device;
 use deepsight_examples::output::{complain, print};
 use deepsight_examples::with_backend;
@@ -28,19 +29,12 @@ struct Arguments {
     /// Where the networks run
     #[arg(long, value_name = "DEVICE", default_value_t = Device::default(), help = format!("Where the networks run: {}", Device::NAMES.join(", ")))]
     device: Device,
-    /// Which implementation of the networks runs
-    #[arg(long, value_enum, default_value_t = Engine::Auto)]
+    /// What computes the networks: auto, burn or fused
+    #[arg(long, value_name = "ENGINE", default_value_t = Engine::Auto)]
     engine: Engine,
     /// Threads to compute on
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Engine {
-    Auto,
-    Burn,
-    Fused,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -115,10 +109,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// The one place that knows how threads are limited.
 fn on_threads<T: Send>(threads: u16, body: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build();
-    pool.map_err(|error| with_causes(&error))?.install(body)
+    Threads::new(threads.into()).map_err(|error| with_causes(&error))?.install(body)
 }
 
 fn serve<B: Backend>(engine: Engine, device: &B::Device) -> Result<(), String> {
@@ -154,7 +146,7 @@ fn answer<B: Backend>(
             let classifier = classifier::<B>(model.as_deref(), engine, precision, device)?;
             classify(classifier, images.iter().map(pixels).collect::<Result<_, _>>()?)
         }
-        Request::Detect { image } => detect::<B>(pixels(&image)?, engine, device)?,
+        Request::Detect { image } => detect::<B>(pixels(&image)?, device)?,
     };
     let output = prepared()?;
     *work = Some(prepared);
@@ -178,9 +170,6 @@ fn classifier<B: Backend>(
     precision: Arithmetic,
     device: &B::Device,
 ) -> Result<Classifier<B>, String> {
-    if engine == Engine::Fused {
-        return Err("unavailable: engine fused is not in this build".into());
-    }
     if precision == Arithmetic::Bf16 {
         return Err("unavailable: precision bf16 is not in this build".into());
     }
@@ -188,33 +177,51 @@ fn classifier<B: Backend>(
         Some(path) => Classifier::<B>::load(path, device),
         None => Classifier::<B>::pretrained(device),
     };
+    let classifier = classifier.and_then(|classifier| classifier.with_engine(engine));
     let checked = classifier.and_then(|classifier| classifier.verify().map(|_| classifier));
     checked.map_err(|error| with_causes(&error))
 }
 
 /// The network and nothing around it, on numbers that are ready: what the peers do. The one place that knows how.
 fn network<B: Backend>(classifier: Classifier<B>, values: Vec<f32>, shape: [usize; 4], device: B::Device) -> Work {
-    let [_, channels, height, width] = shape;
-    Box::new(move || {
-        // One image a task, as `Classifier` itself does on a CPU.
-        let logits = values.par_chunks_exact(channels * height * width).map(|image| {
-            let image = TensorData::new(image.to_vec(), [1, channels, height, width]);
-            let logits = classifier.network().forward(Tensor::from_data(image, &device)).into_data();
-            let logits: Vec<f32> = logits.iter::<f32>().collect();
-            [logits[0], logits[1]]
+    let [batch, channels, height, width] = shape;
+    let plane = height * width;
+    if classifier.fused().is_none() {
+        return Box::new(move || {
+            // One image a task, as `Classifier` itself does on a CPU.
+            let logits = values.par_chunks_exact(channels * plane).map(|image| {
+                let image = TensorData::new(image.to_vec(), [1, channels, height, width]);
+                let logits = classifier.network().forward(Tensor::from_data(image, &device)).into_data();
+                pairs(logits.iter::<f32>().collect())
+            });
+            Ok(Output::Logits(logits.flatten().collect()))
         });
-        Ok(Output::Logits(logits.collect()))
+    }
+    // Ready is in the order that the engine takes, as PyTorch's tensor is for `channels_last`.
+    let pixels = |image: &[f32]| (0..plane * channels).map(|i| image[i % channels * plane + i / channels]).collect();
+    let images: Vec<Vec<f32>> = values.chunks_exact(channels * plane).map(pixels).collect();
+    Box::new(move || {
+        let fused = classifier.fused().ok_or("the fused engine is gone")?;
+        let fill = |index: usize, mut canvas: Canvas<'_>| {
+            for (row, values) in canvas.rows().zip(images[index].chunks_exact(channels * width)) {
+                row.copy_from_slice(values);
+            }
+        };
+        Ok(Output::Logits(pairs(fused.forward(batch, (height, width), fill))))
     })
+}
+
+/// By face.
+fn pairs(logits: Vec<f32>) -> Vec<[f32; 2]> {
+    logits.as_chunks().0.to_vec()
 }
 
 fn classify<B: Backend>(classifier: Classifier<B>, faces: Vec<RgbImage>) -> Work {
     Box::new(move || classifier.classify(&faces).map(Output::Scores).map_err(|error| with_causes(&error)))
 }
 
-fn detect<B: Backend>(image: RgbImage, engine: Engine, device: &B::Device) -> Result<Work, String> {
-    if engine == Engine::Fused {
-        return Err("unavailable: engine fused is not in this build".into());
-    }
+/// The one place that makes the detector.
+fn detect<B: Backend>(image: RgbImage, device: &B::Device) -> Result<Work, String> {
     let detector = MtcnnConfig::new().init::<B>(device).map_err(|error| with_causes(&error))?;
     Ok(Box::new(move || detector.detect(&[&image]).map(Output::Faces).map_err(|error| with_causes(&error))))
 }
