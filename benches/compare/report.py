@@ -9,6 +9,9 @@ from typing import Any, Callable, Iterable, Sequence
 
 from work import Failure
 
+# The share of the machine's CPU time that others may take before the page warns of its own numbers.
+QUIET = 0.1
+
 Rounds = Sequence[Sequence[float]]
 
 CLASSIFIERS = {
@@ -96,6 +99,7 @@ def _occasion(name: str, part: dict[str, Any]) -> str:
         f"{said['threads']} threads of {said['processor']}, {said['rounds']} rounds, "
         f"our engine `{said['engine']}` on `{said['device']}`. "
         f"Other processes took {100 * part['others']:.0f} % of the machine's CPU time meanwhile."
+        + (" **Too much to trust the ratios: who waits by spinning suffers most.**" if part["others"] > QUIET else "")
     )
 
 
