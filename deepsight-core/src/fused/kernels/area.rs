@@ -46,6 +46,11 @@ pub struct AreaResize {
     widest: usize,
     /// Sums of each source column over the rows of a bin; one more than there are, so that pixels can be read by fours.
     sums: Vec<u32>,
+    /// The sums added up, pixel by pixel.
+    prefix: Vec<[u32; 4]>,
+    /// Each wanted column's width in source columns, and the sum over its bin.
+    widths: Vec<[f32; 3]>,
+    totals: Vec<[i32; 3]>,
 }
 
 /// Pixels of a bin whose sum surely fits an `i32`.
@@ -55,8 +60,20 @@ impl AreaResize {
     /// A resize to `(mean − subtract) · multiply`; it keeps its buffers from one image to the next.
     pub fn new(set: InstructionSet, subtract: f32, multiply: f32) -> Self {
         let region = Region { x: 0, y: 0, width: 1, height: 1 };
-        let (columns, sums) = (Vec::new(), Vec::new());
-        Self { set, subtract, multiply, region, size: (1, 1), columns, left: 0, widest: 0, sums }
+        Self {
+            set,
+            subtract,
+            multiply,
+            region,
+            size: (1, 1),
+            columns: Vec::new(),
+            left: 0,
+            widest: 0,
+            sums: Vec::new(),
+            prefix: Vec::new(),
+            widths: Vec::new(),
+            totals: Vec::new(),
+        }
     }
 
     /// What the next calls of [`rows`](Self::rows) are to do: turn a region of an image into `size` pixels (columns, rows),
@@ -78,6 +95,12 @@ impl AreaResize {
         let width = self.columns.last().map_or(0, |last| last.1);
         self.sums.clear();
         self.sums.resize(3 * width + 1, 0);
+        self.prefix.clear();
+        self.prefix.resize(width + 1, [0; 4]);
+        self.widths.clear();
+        self.widths.extend(self.columns.iter().map(|(start, end)| [(end - start) as f32; 3]));
+        self.totals.clear();
+        self.totals.resize(self.columns.len(), [0; 3]);
     }
 
     /// Computes some rows of the planned result, `[rows, columns, 3]`, from an image of that width, `[height, width, 3]`.
@@ -117,8 +140,8 @@ impl Kernel for Resize<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let AreaResize { ref columns, ref mut sums, region, size, left, widest, .. } = *self.plan;
-        let (subtract, multiply) = (self.plan.subtract, self.plan.multiply);
+        let AreaResize { subtract, multiply, region, size, left, widest, .. } = *self.plan;
+        let AreaResize { columns, widths, sums, prefix, totals, .. } = self.plan;
         let values = sums.len() - 1;
         let source = |y: usize| &self.image[3 * ((region.y + y) * self.width + region.x + left)..][..values];
         for (row, output) in self.rows.zip(self.output.chunks_exact_mut(3 * columns.len())) {
@@ -132,27 +155,28 @@ impl Kernel for Resize<'_> {
                 continue;
             }
             add_rows(&mut sums[..values], top..bottom, source);
-            let last = output.len() - 3;
-            for (column, &(start, end)) in columns.iter().enumerate() {
-                let mut total = [0_u32; 4];
-                for pixel in start..end {
-                    // SAFETY: a pixel of the plan lies within the `values` sums, of which there is one more.
-                    let sum = unsafe { sums.as_ptr().add(3 * pixel).cast::<[u32; 4]>().read_unaligned() };
-                    for lane in 0..4 {
-                        total[lane] += sum[lane];
-                    }
-                }
-                let count = ((bottom - top) * (end - start)) as f32;
-                let mut result = [0.0_f32; 4];
-                for lane in 0..4 {
-                    result[lane] = (total[lane] as i32 as f32 / count - subtract) * multiply;
-                }
-                // The fourth value is written over by the next pixel.
-                match output.get_mut(3 * column..3 * column + 4) {
-                    Some(pixel) => pixel.copy_from_slice(&result),
-                    None => output[last..].copy_from_slice(&result[..3]),
-                }
+            add_up(sums, prefix);
+            for (&(start, end), totals) in columns.iter().zip(totals.iter_mut()) {
+                let (before, after) = (&prefix[start], &prefix[end]);
+                *totals = std::array::from_fn(|channel| after[channel].wrapping_sub(before[channel]) as i32);
             }
+            let rows = (bottom - top) as f32;
+            for ((value, total), width) in output.iter_mut().zip(totals.as_flattened()).zip(widths.as_flattened()) {
+                *value = (*total as f32 / (rows * width) - subtract) * multiply;
+            }
+        }
+    }
+}
+
+/// The sums of the pixels before each, and of all. A bin's total is the difference of two of them, whatever its width; it fits,
+/// so it does not matter that they may wrap around. The fourth value of each is of no use.
+#[inline(always)]
+fn add_up(sums: &[u32], prefix: &mut [[u32; 4]]) {
+    let mut total = [0_u32; 4];
+    for (pixel, prefix) in prefix.iter_mut().enumerate() {
+        *prefix = total;
+        if let Some(sum) = sums.get(3 * pixel..3 * pixel + 4) {
+            total = std::array::from_fn(|lane| total[lane].wrapping_add(sum[lane]));
         }
     }
 }
