@@ -21,7 +21,8 @@ static LANES_ON: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 
 /// `count` is at most 8, and the processor has AVX2.
 #[inline(always)]
 unsafe fn first(count: usize) -> __m256i {
-    // SAFETY: the window starts at 0 at the earliest, at 8 at the latest, and the table has sixteen values.
+    // SAFETY: the window starts at 0 at the earliest, at 8 at the latest, and the table has sixteen values; that there is
+    // AVX2 is the caller's promise.
     unsafe { _mm256_loadu_si256(LANES_ON.as_ptr().add(8 - count).cast()) }
 }
 

@@ -1,4 +1,4 @@
-use super::matmul::Rows;
+use super::matmul::{Rows, volume};
 use super::{Activation, InstructionSet, Pointwise};
 
 /// Values under a kernel from which on copying them costs little beside the product.
@@ -24,7 +24,8 @@ impl Convolution {
     /// From weights `[outputs, inputs, kernel, kernel]`, PyTorch's order, and one bias for each output.
     ///
     /// # Panics
-    /// When the weights' number is not that product, or kernel or stride is 0.
+    /// When the weights' number is not that product, there is none, kernel or stride is 0, or an activation by channel has not
+    /// one value for each output.
     pub fn new(
         set: InstructionSet,
         weights: &[f32],
@@ -34,9 +35,13 @@ impl Convolution {
         activation: Activation,
     ) -> Self {
         assert!(kernel > 0 && stride > 0, "kernel {kernel}, stride {stride}");
-        let (outputs, area) = (bias.len(), kernel * kernel);
-        let channels = weights.len() / (outputs * area).max(1);
-        assert_eq!(weights.len(), outputs * area * channels, "weights of {outputs} outputs, kernel {kernel}");
+        let (outputs, area) = (bias.len(), volume([kernel, kernel]));
+        let channels = weights.len() / volume([outputs, area]).max(1);
+        assert!(
+            channels > 0 && weights.len() == volume([outputs, area, channels]),
+            "{} weights of {outputs} outputs, kernel {kernel}",
+            weights.len()
+        );
         let mut by_pixel = vec![0.0; weights.len()];
         for (weights, by_pixel) in weights.chunks_exact(area * channels).zip(by_pixel.chunks_exact_mut(area * channels))
         {
@@ -76,7 +81,8 @@ impl Convolution {
         let pitch = columns * self.outputs();
         assert_eq!(output.len() % pitch, 0, "output of {columns} × {}", self.outputs());
         for (row, output) in output.chunks_exact_mut(pitch).enumerate() {
-            let rows = self.rows(&input[row * self.stride * width * self.channels..], width, columns);
+            let first = volume([self.first_input(row), width, self.channels]);
+            let rows = self.rows(&input[first..], width, columns);
             self.layer.forward_rows(rows, self.layer.packed().weights(), None, output);
         }
     }
@@ -140,12 +146,12 @@ impl Convolution {
 
     /// Rows or columns that so many of the output need.
     pub(crate) fn input_size(&self, size: usize) -> usize {
-        (size.max(1) - 1) * self.stride + self.kernel
+        if size == 0 { 0 } else { volume([size - 1, self.stride]).saturating_add(self.kernel) }
     }
 
     /// The first input row that an output row needs.
     pub(crate) fn first_input(&self, row: usize) -> usize {
-        row * self.stride
+        volume([row, self.stride])
     }
 
     /// One output row's pixels as rows of a matrix product.
@@ -153,9 +159,9 @@ impl Convolution {
         Rows {
             values: input,
             count: columns,
-            row_stride: self.stride * self.channels,
+            row_stride: volume([self.stride, self.channels]),
             segments: self.kernel,
-            segment_stride: width * self.channels,
+            segment_stride: volume([width, self.channels]),
             length: self.kernel * self.channels,
         }
     }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::activation::{Activation, Apply, Identity, Relu6, Silu};
 use super::aligned::Aligned;
 use super::instruction_set::InstructionSet;
-use super::matmul::{PANEL, Rows, Sink, multiply};
+use super::matmul::{PANEL, Rows, Sink, multiply, volume};
 use super::simd::{Kernel, Simd};
 use super::{Convolution, Pointwise};
 
@@ -43,7 +43,7 @@ pub struct Border {
 /// An expansion and the depthwise convolution after it, 3 × 3 or 5 × 5, stride 1 or 2, each with bias and one activation.
 ///
 /// Its output is in blocks of one vector of channels, `[blocks, rows, columns, lanes]`; lanes beyond the last channel are
-/// `activation(0)`.
+/// `activation(0)` where the input is finite.
 #[derive(Debug, Clone)]
 pub struct ExpandDepthwise {
     set: InstructionSet,
@@ -58,9 +58,12 @@ pub struct ExpandDepthwise {
     bias: Aligned,
 }
 
-/// Where everything lies for one size of the input.
+/// Where everything lies for one size of the input; for layers of one kernel, stride and instruction set.
 #[derive(Debug, Clone)]
 pub struct Geometry {
+    kernel: usize,
+    stride: usize,
+    lanes: usize,
     height: usize,
     width: usize,
     border: Border,
@@ -100,7 +103,7 @@ impl ExpandDepthwise {
         let channels = bias.len();
         assert!(matches!(kernel, 3 | 5) && matches!(stride, 1 | 2), "kernel {kernel}, stride {stride}");
         assert!(!matches!(activation, Activation::PRelu(_)), "no depthwise kernel with PReLU");
-        assert_eq!(weights.len(), channels * kernel * kernel, "weights of {channels} channels");
+        assert_eq!(weights.len(), volume([channels, kernel, kernel]), "weights of {channels} channels");
         let layer = match &expansion {
             Expansion::None => None,
             Expansion::Pointwise(layer) => Some(layer),
@@ -142,16 +145,24 @@ impl ExpandDepthwise {
     /// The layout for an input (after a stem, for its output) of `height × width` with zeros around it.
     ///
     /// # Panics
-    /// When the image with its border is smaller than the kernel.
+    /// When the image with its border is smaller than the kernel, or so large that a strip of it has 2³² values.
     pub fn geometry(&self, height: usize, width: usize, border: Border) -> Geometry {
-        let (padded_height, padded_width) = (height + border.top + border.bottom, width + border.left + border.right);
+        let padded = |size: usize, before, after| size.saturating_add(before).saturating_add(after);
+        let padded_height = padded(height, border.top, border.bottom);
+        let padded_width = padded(width, border.left, border.right);
         let smallest = padded_height.min(padded_width);
         assert!(smallest >= self.kernel, "{height} × {width} under a kernel of {}", self.kernel);
         let lanes = self.set.lanes();
-        let fitting = STRIP_BYTES / (4 * PANEL * padded_width * lanes);
+        let fitting = STRIP_BYTES / volume([4, PANEL, padded_width, lanes]);
         let strip = padded_height.min(fitting.max(2 * self.kernel));
+        // So no offset is cut off, and nothing overflows that is computed from a strip.
+        let largest = u32::try_from(volume([PANEL, strip, padded_width, lanes])).is_ok() && padded_height < usize::MAX;
+        assert!(largest, "{height} × {width} with {border:?} is too large");
         let offsets = (0..strip * width).map(|pixel| ((pixel / width * padded_width + pixel % width) * lanes) as u32);
         Geometry {
+            kernel: self.kernel,
+            stride: self.stride,
+            lanes,
             height,
             width,
             border,
@@ -174,7 +185,8 @@ impl ExpandDepthwise {
     /// wide and as many rows high. Each of `outputs` is `[rows, columns, lanes]`, each of `sums` is `[rows, lanes]`.
     ///
     /// # Panics
-    /// When a slice is too short, or blocks or rows are not there.
+    /// When the geometry is one for another kernel, stride or instruction set, a slice has not the length that it says, or
+    /// blocks or rows are not there. Only `scratch` and `input` may be longer.
     #[allow(clippy::too_many_arguments, reason = "what is read, which part of it, and where each result goes")]
     pub fn forward<'o>(
         &self,
@@ -187,15 +199,19 @@ impl ExpandDepthwise {
         sums: &mut [&'o mut [f32]],
     ) {
         let lanes = self.set.lanes();
-        assert!((1..=PANEL).contains(&outputs.len()) && block + outputs.len() <= self.blocks(), "block {block}");
-        assert!(rows.start <= rows.end && rows.end <= geometry.rows, "rows {rows:?}");
-        assert!(outputs.iter().all(|output| output.len() == rows.len() * geometry.columns * lanes), "output of rows");
-        assert!(
-            sums.len() == outputs.len() && sums.iter().all(|sums| sums.len() == rows.len() * lanes),
-            "sums of rows"
-        );
+        let made_for = (geometry.kernel, geometry.stride, geometry.lanes);
+        assert_eq!(made_for, (self.kernel, self.stride, lanes), "kernel, stride and lanes of the geometry");
+        let blocks = self.blocks();
+        assert!((1..=PANEL).contains(&outputs.len()), "{} blocks at once", outputs.len());
+        assert!(block < blocks && outputs.len() <= blocks - block, "block {block} of {blocks}");
+        assert!(rows.start <= rows.end && rows.end <= geometry.rows, "rows {rows:?} of {}", geometry.rows);
+        let expected = volume([rows.len(), geometry.columns, lanes]);
+        assert!(outputs.iter().all(|output| output.len() == expected), "outputs of {expected}");
+        assert_eq!(sums.len(), outputs.len(), "sums of all blocks");
+        let expected = volume([rows.len(), lanes]);
+        assert!(sums.iter().all(|sums| sums.len() == expected), "sums of {expected}");
         assert!(scratch.len() >= self.scratch(geometry), "scratch of {}", scratch.len());
-        assert!(geometry.offsets.len() == geometry.strip * geometry.width && geometry.strip >= self.kernel, "geometry");
+        assert!(input.len() >= self.input_len(geometry), "input of {}", input.len());
         let part = Part { layer: self, geometry, input, block, rows, scratch, outputs, sums };
         match self.activation {
             Activation::Identity => self.set.run(Activated { part, activation: Identity }),
@@ -203,6 +219,15 @@ impl ExpandDepthwise {
             Activation::Relu6 => self.set.run(Activated { part, activation: Relu6 }),
             // Refused when the layer was made.
             Activation::PRelu(_) => unreachable!(),
+        }
+    }
+
+    /// Values of the whole input.
+    fn input_len(&self, &Geometry { height, width, .. }: &Geometry) -> usize {
+        match &self.expansion {
+            Expansion::None => volume([height, width, self.channels]),
+            Expansion::Pointwise(layer) => volume([height, width, layer.inputs()]),
+            Expansion::Convolution(stem) => volume([stem.input_size(height), stem.input_size(width), stem.inputs()]),
         }
     }
 }
@@ -246,6 +271,7 @@ impl Part<'_, '_> {
     fn strips<S: Simd, A: Apply, const K: usize, const T: usize>(mut self, simd: S, activation: A) {
         let Geometry { columns, strip, .. } = *self.geometry;
         let pitch = self.geometry.padded_width() * S::LANES;
+        assert!(((columns - 1) * T + K) * S::LANES <= pitch && K <= strip);
         self.clear_sides(pitch);
         let (mut base, mut filled) = (self.rows.start * T, self.rows.start * T);
         let mut row = self.rows.start;
@@ -266,8 +292,8 @@ impl Part<'_, '_> {
                     let bias = &self.layer.bias[block * S::LANES..][..S::LANES];
                     let line = Line { input, pitch, weights, bias, columns };
                     let sums = &mut self.sums[v][(row + index - self.rows.start) * S::LANES..][..S::LANES];
-                    // SAFETY: the input is K rows of `columns` windows at stride T, the output one row of results, and the
-                    // sums are one vector.
+                    // SAFETY: the slices were cut to K rows, in each of which `columns` windows at stride T lie (asserted
+                    // above), to the block's weights and bias, to one row of results, and to one vector of sums.
                     unsafe {
                         let sum = line.convolve::<S, A, K, T>(simd, activation, block, output);
                         simd.store(sums.as_mut_ptr(), sum);
@@ -322,7 +348,8 @@ impl Part<'_, '_> {
         assert!(self.scratch.len() >= blocks.len() * plane && offsets.len() >= (end - start) * width);
         let target = self.scratch[at..].as_mut_ptr();
         let planes = Planes { target, plane, offsets, first: blocks.start, activation };
-        // SAFETY, for both products: there are offsets for every pixel of a strip, and a plane for every block.
+        // SAFETY, for both products: each of these rows is a pixel that has an offset; with it, the pixel lies within the
+        // strip, of which the scratch has a plane for every block.
         match &self.layer.expansion {
             Expansion::Pointwise(layer) => {
                 let inputs = layer.inputs();
@@ -355,7 +382,7 @@ impl Part<'_, '_> {
                 let input = &self.input[row * width * channels..][..width * channels];
                 let output = &mut self.scratch[v * plane + at + (row - rows.start) * pitch..][..width * S::LANES];
                 for (pixel, output) in input.chunks_exact(channels).zip(output.chunks_exact_mut(S::LANES)) {
-                    // SAFETY: both are slices of at least so many values.
+                    // SAFETY: the input was cut to `count` values, at most one vector, and the output to one vector.
                     unsafe {
                         let value = simd.load_first(pixel[first..first + count].as_ptr(), count);
                         simd.store(output.as_mut_ptr(), value);
@@ -400,8 +427,8 @@ impl Line<'_> {
     /// Writes the row and returns the sum of its windows.
     ///
     /// # Safety
-    /// The input holds `K` rows of `pitch`, each of `columns` windows of `K` at stride `T`; the weights `K · K` vectors; the
-    /// output `columns`.
+    /// The input holds `K` rows of `pitch`, each of `columns` windows of `K` at stride `T`; the weights `K · K` vectors, the
+    /// bias one; the output `columns`.
     #[inline(always)]
     unsafe fn convolve<S: Simd, A: Apply, const K: usize, const T: usize>(
         &self,
@@ -411,7 +438,6 @@ impl Line<'_> {
         output: &mut [f32],
     ) -> S::Vector {
         let mut sum = simd.splat(0.0);
-        debug_assert!(self.pitch >= ((self.columns - 1) * T + K) * S::LANES);
         let mut column = 0;
         // SAFETY: `column` and the width of each tile stay within `columns`.
         unsafe {

@@ -32,13 +32,18 @@ impl<'a> Rows<'a> {
     }
 
     /// Whether every row lies within the values.
-    fn fit(&self) -> bool {
+    pub(crate) fn fit(&self) -> bool {
         let last = |count: usize, stride: usize| count.saturating_sub(1).saturating_mul(stride);
         let end = last(self.count, self.row_stride)
             .saturating_add(last(self.segments, self.segment_stride))
             .saturating_add(self.length);
         self.count == 0 || self.segments == 0 || end <= self.values.len()
     }
+}
+
+/// How many values there are of these sizes; one that no slice can have where the product overflows.
+pub(crate) fn volume<const N: usize>(sizes: [usize; N]) -> usize {
+    sizes.into_iter().fold(1, usize::saturating_mul)
 }
 
 /// Where results go.
@@ -70,16 +75,20 @@ impl Packed {
     /// Packs `[outputs, inputs]`.
     ///
     /// # Panics
-    /// When there are more or fewer weights than the bias and `inputs` say.
+    /// When there are more or fewer weights than the bias and `inputs` say, or none.
     pub(crate) fn new(weights: &[f32], bias: &[f32], inputs: usize, lanes: usize) -> Self {
         let outputs = bias.len();
-        assert_eq!(weights.len(), inputs * outputs, "weights of {outputs} × {inputs}");
+        assert!(
+            !weights.is_empty() && weights.len() == volume([inputs, outputs]),
+            "{} weights of {outputs} × {inputs}",
+            weights.len()
+        );
         let width = PANEL * lanes;
         let panels = outputs.div_ceil(width);
-        let mut packed = Aligned::zeros(panels * inputs * width);
-        let mut padded = Aligned::zeros(panels * width);
+        let mut packed = Aligned::zeros(volume([panels, inputs, width]));
+        let mut padded = Aligned::zeros(volume([panels, width]));
         padded[..outputs].copy_from_slice(bias);
-        for (output, row) in weights.chunks_exact(inputs.max(1)).enumerate() {
+        for (output, row) in weights.chunks_exact(inputs).enumerate() {
             let panel = &mut packed[output / width * inputs * width..][..inputs * width];
             for (input, weight) in row.iter().enumerate() {
                 panel[input * width + output % width] = *weight;
@@ -178,21 +187,23 @@ pub(crate) unsafe fn multiply_with<S: Simd>(
     sink: &impl Sink<S>,
 ) {
     let width = PANEL * S::LANES;
-    assert!(rows.fit() && rows.segments * rows.length == packed.inputs, "rows of {} inputs", packed.inputs);
+    let inputs = volume([rows.segments, rows.length]);
+    assert!(rows.fit() && inputs == packed.inputs, "rows of {inputs} inputs for {}", packed.inputs);
     assert!(S::PAIRS || !packed.pairs, "rows in pairs");
     assert!(packed.lanes == S::LANES && weights.len() >= packed.weights.len() && vectors.end <= packed.vectors());
     let mut vector = vectors.start;
     while vector < vectors.end {
         let (panel, within) = (vector / PANEL, vector % PANEL);
         let pair = within == 0 && vector + 1 < vectors.end;
-        // SAFETY: panel and vector are within the packed weights and biases by the assertions.
+        // SAFETY: panel and vector are within the packed weights, which have at least one input, and the biases, by the
+        // assertions.
         let (weights, bias) = unsafe {
             let weights = weights.as_ptr().add(panel * packed.inputs * width + within * S::LANES);
             (weights, packed.bias.as_ptr().add(vector * S::LANES))
         };
         let tiles = Tiles { rows, weights, bias, vector };
-        // SAFETY: `PANEL` is two, so there are two vectors from an even one on; rows are checked above; the sink's part is
-        // the caller's promise.
+        // SAFETY: a panel holds its first vector's and its second's weights for every input, and biases are as many as
+        // there are vectors; rows are checked above; the sink's part is the caller's promise.
         unsafe {
             match (pair, S::PAIRS && packed.pairs) {
                 (true, false) => tiles.all::<S, 2, false>(simd, sink),
@@ -254,8 +265,8 @@ impl Tiles<'_> {
     /// Each output is summed in the order of the inputs whatever the tile, so results do not depend on how rows are cut.
     ///
     /// # Safety
-    /// `row + M` is at most the number of rows, which lie within their values; weights and bias hold `V` vectors; the
-    /// sink takes them.
+    /// `row + M` is at most the number of rows, which lie within their values; `V` vectors can be read at the bias, and at
+    /// the weights for every input, a panel apart; the sink takes these rows and vectors.
     #[inline(always)]
     unsafe fn tile<S: Simd, const M: usize, const V: usize, const PAIRS: bool>(
         &self,
@@ -292,7 +303,8 @@ impl Tiles<'_> {
                             };
                         }
                     }
-                    weights = weights.add(PANEL * S::LANES);
+                    // From a panel's second vector on, the last step leads out of the weights.
+                    weights = weights.wrapping_add(PANEL * S::LANES);
                 }
             }
         }
@@ -301,7 +313,7 @@ impl Tiles<'_> {
         let mut results = [[const { MaybeUninit::<Sums>::uninit() }; V]; M];
         for m in 0..M {
             for v in 0..V {
-                // SAFETY: no vector is larger.
+                // SAFETY: `Sums` has room for the largest vector.
                 unsafe { simd.store(results[m][v].as_mut_ptr().cast(), sums[m][v]) };
             }
         }

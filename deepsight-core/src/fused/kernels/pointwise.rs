@@ -1,7 +1,7 @@
 use super::activation::{Activation, Apply, Identity, PRelu, Relu6, Silu, slopes};
 use super::aligned::Aligned;
 use super::instruction_set::InstructionSet;
-use super::matmul::{Packed, Rows, Sink, multiply_with};
+use super::matmul::{Packed, Rows, Sink, multiply_with, volume};
 use super::simd::{Kernel, Simd};
 
 /// A 1 × 1 convolution, or fully connected layer, with bias, activation and residual: `[pixels, inputs]` to
@@ -95,7 +95,8 @@ impl Pointwise {
     /// The same for rows that lie in another way, and with weights that were scaled.
     pub(crate) fn forward_rows(&self, rows: Rows<'_>, weights: &[f32], residual: Option<&[f32]>, output: &mut [f32]) {
         let outputs = self.outputs();
-        assert_eq!(output.len(), rows.count * outputs, "output of {} × {outputs}", rows.count);
+        assert_eq!(output.len(), volume([rows.count, outputs]), "output of {} × {outputs}", rows.count);
+        assert!(rows.fit(), "{} rows of an input of {}", rows.count, rows.values.len());
         assert!(residual.is_none_or(|residual| residual.len() == output.len()), "residual of {} values", output.len());
         // One compiled copy for each activation, so that none of them is looked up in a loop.
         let packed = &self.packed;
@@ -132,8 +133,6 @@ impl<A: Apply> Kernel for Product<'_, A> {
     fn run<S: Simd>(self, simd: S) {
         let Self { packed, rows, .. } = self;
         let outputs = packed.outputs;
-        assert!(self.output.len() >= rows.count * outputs);
-        assert!(self.residual.is_none_or(|residual| residual.len() >= rows.count * outputs));
         let block = (BLOCK_BYTES / 4 / packed.inputs.max(1)).clamp(2 * S::ROWS, 12 * S::ROWS) / S::ROWS * S::ROWS;
         let mut start = 0;
         while start < rows.count {
@@ -146,7 +145,8 @@ impl<A: Apply> Kernel for Product<'_, A> {
                 outputs,
                 activation: self.activation,
             };
-            // SAFETY: the sink's slices hold `count` rows of all outputs.
+            // SAFETY: the sink's slices were cut to `count` rows of all outputs, and PReLU's slopes are as many as the packed
+            // biases (`Pointwise::new`).
             unsafe { multiply_with(simd, &part, packed, self.weights, 0..packed.vectors(), &sink) };
             start += count;
         }
@@ -167,7 +167,8 @@ impl<S: Simd, A: Apply> Sink<S> for Write<A> {
         let channel = vector * S::LANES;
         let at = row * self.outputs + channel;
         let lanes = self.outputs - channel;
-        // SAFETY: the channel is the first of a vector, and the pointers hold all rows and outputs (`Product`).
+        // SAFETY: the channel is the first of a vector of the layer, and the pointers hold all rows and outputs (`Product`),
+        // of which no more than a row's last one is touched.
         unsafe {
             let mut value = self.activation.apply(simd, value, channel);
             if lanes >= S::LANES {
