@@ -8,11 +8,12 @@ use super::simd::{Kernel, Simd};
 pub enum Activation {
     /// Nothing.
     Identity,
-    /// `x · sigmoid(x)`, also called swish; within 1e-6 of its exact value, relative. Minus infinity gives (almost) zero.
+    /// `x · sigmoid(x)`, also called swish; within 1e-6 of its exact value, relative, from `x` = −16 on, and within 4e-6 from −87
+    /// on. What is lower, minus infinity too, gives (almost) zero.
     Silu,
     /// `min(max(x, 0), 6)`
     Relu6,
-    /// `x` where positive, `slope · x` where negative, with one slope per channel (He et al., 2015).
+    /// `x` where positive, `slope · x` where negative, with one finite slope per channel (He et al., 2015).
     PRelu(Vec<f32>),
 }
 
@@ -120,7 +121,8 @@ const SERIES: [f32; 7] = {
     series
 };
 
-/// `1 / (1 + e⁻ˣ)` of every value, in place; within 1e-6 of the exact value, relative, down to `x` = −87.
+/// `1 / (1 + e⁻ˣ)` of every value, in place; within 1e-6 of the exact value, relative, from `x` = −16 on, and within 4e-6 from −87
+/// on. What is lower gives (almost) zero.
 pub fn sigmoid_in_place(set: InstructionSet, values: &mut [f32]) {
     set.run(Sigmoid(values));
 }

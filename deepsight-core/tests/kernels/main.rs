@@ -1,0 +1,25 @@
+//! The kernels against plain loops in double precision, on every instruction set that this processor has, and at the edges
+//! of mapped memory. Under Miri the same tests run with the portable set, in fewer and smaller cases.
+
+#![allow(clippy::unwrap_used)]
+
+mod activation;
+mod convolution;
+mod depthwise;
+mod exact;
+#[cfg(all(unix, not(miri)))]
+mod guarded;
+mod pointwise;
+mod refused;
+
+use proptest::test_runner::Config;
+
+/// Few cases under Miri, which takes a thousand times as long. Nothing is written for the next run.
+fn cases() -> Config {
+    Config { cases: if cfg!(miri) { 4 } else { 100 }, failure_persistence: None, ..Config::default() }
+}
+
+/// The size, or under Miri the smaller one.
+const fn up_to(size: usize, under_miri: usize) -> usize {
+    if cfg!(miri) { under_miri } else { size }
+}

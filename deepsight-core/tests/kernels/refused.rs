@@ -1,0 +1,231 @@
+//! What does not fit is refused, before anything is read or written.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use deepsight_core::fused::kernels::{
+    Activation, Border, Convolution, ExpandDepthwise, Expansion, Geometry, InstructionSet, Pointwise,
+};
+
+use crate::exact::{activation, values};
+
+/// Whether it panics with a message that has this in it.
+#[track_caller]
+fn assert_refused<T>(message: &str, run: impl FnOnce() -> T) {
+    let Err(payload) = catch_unwind(AssertUnwindSafe(run)) else { panic!("not refused: {message}") };
+    let text = payload.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string)).unwrap();
+    assert!(text.contains(message), "{text:?} does not say {message:?}");
+}
+
+#[test]
+fn pointwise_layers_of_sizes_that_do_not_agree() {
+    for set in InstructionSet::available() {
+        let new = |weights: usize, bias: usize, slopes: Option<usize>| {
+            let activation = slopes.map_or(Activation::Silu, |slopes| Activation::PRelu(vec![0.1; slopes]));
+            Pointwise::new(set, &vec![1.0; weights], &vec![0.0; bias], activation)
+        };
+        assert_refused("4 weights for 0 outputs", || new(4, 0, None));
+        assert_refused("0 weights for 2 outputs", || new(0, 2, None));
+        assert_refused("1 weights for 2 outputs", || new(1, 2, None));
+        assert_refused("7 weights of 2 × 3", || new(7, 2, None));
+        assert_refused("slopes of 2 channels", || new(4, 2, Some(1)));
+        assert_refused("slopes of 2 channels", || new(4, 2, Some(3)));
+        assert_refused("slopes of 2 channels", || new(4, 2, Some(0)));
+
+        let layer = new(6, 2, None);
+        assert_refused("input of 3 channels", || layer.forward(&[0.0; 4], None, &mut [0.0; 2]));
+        assert_refused("output of 1 × 2", || layer.forward(&[0.0; 3], None, &mut [0.0; 1]));
+        assert_refused("output of 1 × 2", || layer.forward(&[0.0; 3], None, &mut [0.0; 3]));
+        assert_refused("output of 0 × 2", || layer.forward(&[], None, &mut [0.0; 2]));
+        assert_refused("residual of 2 values", || layer.forward(&[0.0; 3], Some(&[0.0; 1]), &mut [0.0; 2]));
+        assert_refused("residual of 2 values", || layer.forward(&[0.0; 3], Some(&[0.0; 3]), &mut [0.0; 2]));
+    }
+}
+
+#[test]
+fn convolutions_of_sizes_that_do_not_agree() {
+    for set in InstructionSet::available() {
+        let new = |weights: usize, outputs: usize, kernel: usize, stride: usize| {
+            Convolution::new(set, &vec![1.0; weights], &vec![0.0; outputs], kernel, stride, Activation::Silu)
+        };
+        assert_refused("kernel 0", || new(9, 1, 0, 1));
+        assert_refused("stride 0", || new(9, 1, 3, 0));
+        assert_refused("17 weights of 2 outputs", || new(17, 2, 3, 1));
+        assert_refused("0 weights of 2 outputs", || new(0, 2, 3, 1));
+        assert_refused("0 weights of 0 outputs", || new(0, 0, 3, 1));
+        // Both have squares of one in 64 bits.
+        assert_refused("2 weights of 1 outputs", || new(2, 1, usize::MAX, 1));
+        assert_refused("2 weights of 1 outputs", || new(2, 1, usize::MAX / 2, 1));
+        let slopes = Activation::PRelu(vec![0.1; 3]);
+        assert_refused("slopes of 2 channels", || Convolution::new(set, &[1.0; 18], &[0.0; 2], 3, 1, slopes));
+
+        let layer = new(2 * 4 * 9, 2, 3, 2);
+        assert_refused("output of 2 × 2", || layer.forward(&[0.0; 100], 5, &mut [0.0; 5]));
+        assert_refused("rows of an input", || layer.forward(&[0.0; 59], 5, &mut [0.0; 4]));
+        assert_refused("rows of an input", || layer.forward(&[0.0; 99], 5, &mut [0.0; 8]));
+        assert_refused("rows of an input", || layer.forward(&[0.0; 60], 5, &mut [0.0; 12]));
+        assert_refused("2 columns under a kernel of 3", || layer.forward(&[0.0; 60], 2, &mut [0.0; 2]));
+        // The second row would begin at a multiple of 2⁶⁴.
+        let layer = new(4, 1, 1, 1 << (usize::BITS - 2));
+        assert_refused("out of range", || layer.forward(&[0.0; 16], 4, &mut [0.0; 2]));
+        // And here the second column.
+        let layer = new(2, 1, 1, 1 << (usize::BITS - 1));
+        assert_refused("rows of an input", || layer.forward(&[0.0; 16], (1 << (usize::BITS - 1)) + 1, &mut [0.0; 2]));
+    }
+}
+
+#[test]
+fn depthwise_layers_that_do_not_go_with_their_expansion() {
+    let sets = InstructionSet::available();
+    for &set in &sets {
+        let new = |expansion, weights: usize, kind, activation| {
+            ExpandDepthwise::new(set, expansion, &vec![1.0; weights], &[0.0; 5], kind, activation)
+        };
+        let pointwise = |set, channels: usize, activation| {
+            Expansion::Pointwise(Pointwise::new(set, &values(1, 2 * channels), &values(2, channels), activation))
+        };
+        assert_refused("kernel 4", || new(Expansion::None, 80, (4, 1), Activation::Silu));
+        assert_refused("stride 3", || new(Expansion::None, 45, (3, 3), Activation::Silu));
+        assert_refused("weights of 5 channels", || new(Expansion::None, 44, (3, 1), Activation::Silu));
+        assert_refused("no depthwise kernel with PReLU", || new(Expansion::None, 45, (3, 1), activation(3, 5)));
+        let other = pointwise(set, 6, Activation::Silu);
+        assert_refused("expanded channels", || new(other, 45, (3, 1), Activation::Silu));
+        let other = pointwise(set, 5, Activation::Relu6);
+        assert_refused("a layer of another kind", || new(other, 45, (3, 1), Activation::Silu));
+        for other in sets.iter().filter(|other| **other != set) {
+            let other = pointwise(*other, 5, Activation::Silu);
+            assert_refused("a layer of another kind", || new(other, 45, (3, 1), Activation::Silu));
+        }
+    }
+}
+
+fn plain(set: InstructionSet, channels: usize, kernel: usize, stride: usize) -> ExpandDepthwise {
+    let weights = values(1, channels * kernel * kernel);
+    ExpandDepthwise::new(set, Expansion::None, &weights, &values(2, channels), (kernel, stride), Activation::Silu)
+}
+
+#[test]
+fn images_too_small_for_a_kernel_and_too_large_for_an_offset() {
+    for set in InstructionSet::available() {
+        let layer = plain(set, 5, 3, 1);
+        assert_refused("2 × 9 under a kernel of 3", || layer.geometry(2, 9, Border::default()));
+        assert_refused("under a kernel of 3", || layer.geometry(0, 0, Border { top: 1, left: 9, bottom: 1, right: 9 }));
+        let max = usize::MAX;
+        for border in [
+            Border { top: max, ..Border::default() },
+            Border { left: max, ..Border::default() },
+            Border { left: max - 8, right: 1, ..Border::default() },
+            Border { bottom: max - 8, ..Border::default() },
+            Border { left: 1 << 30, ..Border::default() },
+        ] {
+            assert_refused("too large", || layer.geometry(9, 9, border));
+        }
+        assert_refused("too large", || layer.geometry(max, 9, Border { top: 4, ..Border::default() }));
+        assert_refused("too large", || layer.geometry(9, max / 4, Border::default()));
+    }
+}
+
+/// Calls the layer with slices of these lengths for one block, or as many as there are outputs.
+fn call(layer: &ExpandDepthwise, geometry: &Geometry, lengths: Lengths) {
+    let Lengths { input, block, rows, scratch, outputs, sums } = lengths;
+    let (mut outputs, mut sums): (Vec<_>, Vec<_>) =
+        (outputs.iter().map(|count| vec![0.0; *count]).collect(), sums.iter().map(|count| vec![0.0; *count]).collect());
+    let mut outputs: Vec<&mut [f32]> = outputs.iter_mut().map(|output: &mut Vec<f32>| &mut output[..]).collect();
+    let mut sums: Vec<&mut [f32]> = sums.iter_mut().map(|sums: &mut Vec<f32>| &mut sums[..]).collect();
+    let (input, mut scratch) = (vec![0.0; input], vec![0.0; scratch]);
+    layer.forward(geometry, &input, block, rows, &mut scratch, &mut outputs, &mut sums);
+}
+
+#[derive(Clone)]
+struct Lengths {
+    input: usize,
+    block: usize,
+    rows: std::ops::Range<usize>,
+    scratch: usize,
+    outputs: Vec<usize>,
+    sums: Vec<usize>,
+}
+
+impl Lengths {
+    /// All of the first block.
+    fn right(layer: &ExpandDepthwise, geometry: &Geometry, lanes: usize, input: usize) -> Self {
+        let (rows, columns) = geometry.output();
+        let (outputs, sums) = (vec![rows * columns * lanes], vec![rows * lanes]);
+        Self { input, block: 0, rows: 0..rows, scratch: layer.scratch(geometry), outputs, sums }
+    }
+}
+
+#[test]
+fn blocks_rows_and_slices_that_are_not_there() {
+    for set in InstructionSet::available() {
+        let lanes = set.lanes();
+        let layer = plain(set, lanes + 1, 3, 1);
+        let geometry = layer.geometry(6, 7, Border::default());
+        let right = Lengths::right(&layer, &geometry, lanes, 6 * 7 * (lanes + 1));
+        call(&layer, &geometry, right.clone());
+        let refused = |message: &str, change: fn(&mut Lengths)| {
+            let mut wrong = right.clone();
+            change(&mut wrong);
+            assert_refused(message, || call(&layer, &geometry, wrong));
+        };
+        refused("block 2 of 2", |wrong| wrong.block = 2);
+        refused("of 2", |wrong| wrong.block = usize::MAX);
+        refused("block 1 of 2", |wrong| {
+            (wrong.block, wrong.outputs, wrong.sums) =
+                (1, [&wrong.outputs[..], &wrong.outputs].concat(), [&wrong.sums[..], &wrong.sums].concat());
+        });
+        refused("0 blocks at once", |wrong| (wrong.outputs, wrong.sums) = (vec![], vec![]));
+        refused("3 blocks at once", |wrong| {
+            (wrong.outputs, wrong.sums) = (vec![wrong.outputs[0]; 3], vec![wrong.sums[0]; 3]);
+        });
+        refused("rows 0..5 of 4", |wrong| wrong.rows.end += 1);
+        #[allow(clippy::reversed_empty_ranges, reason = "that is what is refused")]
+        refused("rows 3..2 of 4", |wrong| wrong.rows = 3..2);
+        refused("outputs of", |wrong| wrong.outputs[0] -= 1);
+        refused("outputs of", |wrong| wrong.outputs[0] += 1);
+        refused("outputs of", |wrong| wrong.rows.end -= 1);
+        refused("sums of", |wrong| wrong.sums[0] -= 1);
+        refused("sums of all blocks", |wrong| wrong.sums.push(wrong.sums[0]));
+        refused("scratch of", |wrong| wrong.scratch -= 1);
+        refused("input of", |wrong| wrong.input -= 1);
+    }
+}
+
+#[test]
+fn a_geometry_of_another_kernel_stride_or_instruction_set() {
+    let sets = InstructionSet::available();
+    let kinds = [(3, 1), (3, 2), (5, 1), (5, 2)];
+    let layers: Vec<_> =
+        sets.iter().flat_map(|set| kinds.map(|kind| (*set, kind, plain(*set, 5, kind.0, kind.1)))).collect();
+    for (set, kind, layer) in &layers {
+        for (other_set, other_kind, other) in &layers {
+            let geometry = other.geometry(12, 13, Border::default());
+            let lengths = Lengths::right(layer, &geometry, set.lanes(), 12 * 13 * 5);
+            if (set, kind) == (other_set, other_kind) {
+                call(layer, &geometry, lengths);
+            } else {
+                assert_refused("kernel, stride and lanes of the geometry", || call(layer, &geometry, lengths));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_border_so_high_that_products_of_its_rows_overflow() {
+    for set in InstructionSet::available() {
+        let layer = plain(set, 5, 3, 1);
+        let geometry = layer.geometry(0, 3, Border { top: usize::MAX / 2 + 3, ..Border::default() });
+        let (rows, columns) = geometry.output();
+        assert_eq!((rows, columns), (usize::MAX / 2 + 1, 1));
+        // Rows times lanes is a multiple of 2⁶⁴.
+        let lengths = Lengths {
+            input: 0,
+            block: 0,
+            rows: 0..rows,
+            scratch: layer.scratch(&geometry),
+            outputs: vec![0],
+            sums: vec![0],
+        };
+        assert_refused("outputs of", || call(&layer, &geometry, lengths));
+    }
+}
