@@ -88,7 +88,9 @@ fn readable(value: *const f32) -> bool {
     unsafe {
         assert_eq!(libc::pipe(pipe.as_mut_ptr()), 0);
         let written = libc::write(pipe[1], value.cast(), size_of::<f32>());
-        pipe.map(|end| libc::close(end));
+        for end in pipe {
+            libc::close(end);
+        }
         written == 4
     }
 }

@@ -348,12 +348,12 @@ impl Part<'_, '_> {
         assert!(self.scratch.len() >= blocks.len() * plane && offsets.len() >= (end - start) * width);
         let target = self.scratch[at..].as_mut_ptr();
         let planes = Planes { target, plane, offsets, first: blocks.start, activation };
-        // SAFETY, for both products: each of these rows is a pixel that has an offset; with it, the pixel lies within the
-        // strip, of which the scratch has a plane for every block.
         match &self.layer.expansion {
             Expansion::Pointwise(layer) => {
                 let inputs = layer.inputs();
                 let rows = Rows::dense(&self.input[start * width * inputs..end * width * inputs], inputs);
+                // SAFETY: each of these rows is a pixel that has an offset; with it, the pixel lies within the strip, of which
+                // the scratch has a plane for every block.
                 unsafe { multiply(simd, &rows, layer.packed(), blocks, &planes) };
             }
             Expansion::Convolution(stem) => {
@@ -363,6 +363,7 @@ impl Part<'_, '_> {
                     let rows = stem.rows(input, across, width);
                     let target = self.scratch[at + (row - start) * pitch..].as_mut_ptr();
                     let planes = Planes { target, plane, offsets, first: blocks.start, activation };
+                    // SAFETY: as above, from a row of the strip on.
                     unsafe { multiply(simd, &rows, stem.layer().packed(), blocks.clone(), &planes) };
                 }
             }

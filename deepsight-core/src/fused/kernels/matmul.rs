@@ -128,6 +128,7 @@ impl Packed {
     }
 
     /// Writes the packed weights with input `i` scaled by `factors[i]`.
+    #[cfg(feature = "model")]
     pub(crate) fn scale_inputs(&self, factors: &[f32], scaled: &mut [f32]) {
         let width = PANEL * self.lanes;
         let panels = self.weights.chunks_exact(self.inputs * width).zip(scaled.chunks_exact_mut(self.inputs * width));
@@ -268,6 +269,7 @@ impl Tiles<'_> {
     /// `row + M` is at most the number of rows, which lie within their values; `V` vectors can be read at the bias, and at
     /// the weights for every input, a panel apart; the sink takes these rows and vectors.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "indices of registers, all known to the compiler")]
     unsafe fn tile<S: Simd, const M: usize, const V: usize, const PAIRS: bool>(
         &self,
         simd: S,

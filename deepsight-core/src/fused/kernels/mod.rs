@@ -27,11 +27,13 @@ mod portable;
 mod simd;
 
 pub use activation::{Activation, sigmoid_in_place};
+#[cfg(feature = "model")]
 pub(crate) use aligned::Aligned;
 pub use area::{AreaResize, Region};
 pub use convolution::Convolution;
 pub use depthwise::{Border, ExpandDepthwise, Expansion, Geometry};
 pub use instruction_set::InstructionSet;
+#[cfg(feature = "model")]
 pub(crate) use matmul::Rows;
 pub use narrow::narrow;
 pub use pointwise::Pointwise;

@@ -102,7 +102,7 @@ impl Pointwise {
         let packed = &self.packed;
         match self.activation {
             Activation::Identity => {
-                self.set.run(Product { packed, weights, rows, residual, output, activation: Identity })
+                self.set.run(Product { packed, weights, rows, residual, output, activation: Identity });
             }
             Activation::Silu => self.set.run(Product { packed, weights, rows, residual, output, activation: Silu }),
             Activation::Relu6 => self.set.run(Product { packed, weights, rows, residual, output, activation: Relu6 }),
