@@ -19,6 +19,11 @@ impl<const BF16: bool> Avx512<BF16> {
             && (!BF16 || is_x86_feature_detected!("avx512bf16"));
         present.then_some(Self(()))
     }
+
+    /// The same processor without its extension.
+    pub(crate) fn without_bf16(self) -> Avx512<false> {
+        Avx512(())
+    }
 }
 
 /// The first `count` lanes.

@@ -251,6 +251,7 @@ struct Activated<'a, 'o, A> {
 
 impl<A: Apply> Kernel for Activated<'_, '_, A> {
     type Output = ();
+    const PAIRS: bool = true;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {

@@ -113,7 +113,9 @@ impl InstructionSet {
             #[cfg(target_arch = "x86_64")]
             Token::Avx512(simd) => simd.vectorize(kernel),
             #[cfg(target_arch = "x86_64")]
-            Token::Avx512Bf16(simd) => simd.vectorize(kernel),
+            Token::Avx512Bf16(simd) if K::PAIRS => simd.vectorize(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx512Bf16(simd) => simd.without_bf16().vectorize(kernel),
             #[cfg(target_arch = "x86_64")]
             Token::Avx2(simd) => simd.vectorize(kernel),
             Token::Portable(simd) => simd.vectorize(kernel),

@@ -24,6 +24,7 @@ struct Narrow<'a> {
 
 impl Kernel for Narrow<'_> {
     type Output = ();
+    const PAIRS: bool = true;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {

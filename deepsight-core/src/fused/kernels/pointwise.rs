@@ -128,6 +128,7 @@ struct Product<'a, A> {
 
 impl<A: Apply> Kernel for Product<'_, A> {
     type Output = ();
+    const PAIRS: bool = true;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {

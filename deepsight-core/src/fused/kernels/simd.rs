@@ -70,6 +70,9 @@ pub(crate) trait Kernel {
     /// What it gives.
     type Output;
 
+    /// Whether it is to be compiled for products of pairs too; what has none is the same with them.
+    const PAIRS: bool = false;
+
     /// Runs it. Implementations, and all that they call, are `#[inline(always)]`.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
