@@ -4,13 +4,17 @@
 //! stays in the cache of one core; the depthwise convolution reads it there. So the expanded image, six times as large
 //! as the block's input, is never in memory as a whole.
 
+mod convolve;
+mod expand;
+
 use std::ops::Range;
 
-use super::activation::{Activation, Apply, Identity, Relu6, Silu};
+use self::convolve::Convolve;
+use self::expand::{Expand, Spread};
+use super::activation::{Activation, Identity, Relu6, Silu};
 use super::aligned::Aligned;
 use super::instruction_set::InstructionSet;
-use super::matmul::{PANEL, Rows, Sink, multiply, volume};
-use super::simd::{Kernel, Simd};
+use super::matmul::{PANEL, Rows, volume};
 use super::{Convolution, Pointwise};
 
 /// Bytes of scratch that a strip may take: with its weights and input it fits the second-level cache of one core.
@@ -212,14 +216,7 @@ impl ExpandDepthwise {
         assert!(sums.iter().all(|sums| sums.len() == expected), "sums of {expected}");
         assert!(scratch.len() >= self.scratch(geometry), "scratch of {}", scratch.len());
         assert!(input.len() >= self.input_len(geometry), "input of {}", input.len());
-        let part = Part { layer: self, geometry, input, block, rows, scratch, outputs, sums };
-        match self.activation {
-            Activation::Identity => self.set.run(Activated { part, activation: Identity }),
-            Activation::Silu => self.set.run(Activated { part, activation: Silu }),
-            Activation::Relu6 => self.set.run(Activated { part, activation: Relu6 }),
-            // Refused when the layer was made.
-            Activation::PRelu(_) => unreachable!(),
-        }
+        Part { layer: self, geometry, input, block, rows, scratch, outputs, sums }.strips();
     }
 
     /// Values of the whole input.
@@ -244,69 +241,30 @@ struct Part<'a, 'o> {
     sums: &'a mut [&'o mut [f32]],
 }
 
-struct Activated<'a, 'o, A> {
-    part: Part<'a, 'o>,
-    activation: A,
-}
-
-impl<A: Apply> Kernel for Activated<'_, '_, A> {
-    type Output = ();
-    const PAIRS: bool = true;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Self { part, activation } = self;
-        assert_eq!(part.layer.set.lanes(), S::LANES);
-        match (part.layer.kernel, part.layer.stride) {
-            (3, 1) => part.strips::<S, A, 3, 1>(simd, activation),
-            (3, _) => part.strips::<S, A, 3, 2>(simd, activation),
-            (_, 1) => part.strips::<S, A, 5, 1>(simd, activation),
-            _ => part.strips::<S, A, 5, 2>(simd, activation),
-        }
-    }
-}
-
 impl Part<'_, '_> {
     /// Fills the scratch with as many rows as it holds, convolves them, keeps those that the next strip needs too.
-    #[inline(always)]
-    fn strips<S: Simd, A: Apply, const K: usize, const T: usize>(mut self, simd: S, activation: A) {
-        let Geometry { columns, strip, .. } = *self.geometry;
-        let pitch = self.geometry.padded_width() * S::LANES;
-        assert!(((columns - 1) * T + K) * S::LANES <= pitch && K <= strip);
+    fn strips(mut self) {
+        let (kernel, stride) = (self.layer.kernel, self.layer.stride);
+        let pitch = self.geometry.padded_width() * self.layer.set.lanes();
+        let strip = self.geometry.strip;
         self.clear_sides(pitch);
-        let (mut base, mut filled) = (self.rows.start * T, self.rows.start * T);
+        let (mut base, mut filled) = (self.rows.start * stride, self.rows.start * stride);
         let mut row = self.rows.start;
         while row < self.rows.end {
-            let count = ((strip - K) / T + 1).min(self.rows.end - row);
-            self.keep(row * T - base..filled - base, pitch);
-            base = row * T;
-            let end = (row + count - 1) * T + K;
-            self.fill(simd, activation, base, filled..end, pitch);
+            let count = ((strip - kernel) / stride + 1).min(self.rows.end - row);
+            self.keep(row * stride - base..filled - base, pitch);
+            base = row * stride;
+            let end = (row + count - 1) * stride + kernel;
+            self.fill(base, filled..end, pitch);
             filled = end;
             for v in 0..self.outputs.len() {
-                let block = self.block + v;
-                for index in 0..count {
-                    let input = &self.scratch[v * strip * pitch + index * T * pitch..][..K * pitch];
-                    let at = (row + index - self.rows.start) * columns * S::LANES;
-                    let output = &mut self.outputs[v][at..at + columns * S::LANES];
-                    let weights = &self.layer.weights[block * K * K * S::LANES..][..K * K * S::LANES];
-                    let bias = &self.layer.bias[block * S::LANES..][..S::LANES];
-                    let line = Line { input, pitch, weights, bias, columns };
-                    let sums = &mut self.sums[v][(row + index - self.rows.start) * S::LANES..][..S::LANES];
-                    // SAFETY: the slices were cut to K rows, in each of which `columns` windows at stride T lie (asserted
-                    // above), to the block's weights and bias, to one row of results, and to one vector of sums.
-                    unsafe {
-                        let sum = line.convolve::<S, A, K, T>(simd, activation, block, output);
-                        simd.store(sums.as_mut_ptr(), sum);
-                    }
-                }
+                self.convolve(v, row..row + count, pitch);
             }
             row += count;
         }
     }
 
     /// Zeros to the left and right, where no pixel will be written.
-    #[inline(always)]
     fn clear_sides(&mut self, pitch: usize) {
         let Geometry { border, strip, .. } = *self.geometry;
         let lanes = self.layer.set.lanes();
@@ -317,7 +275,6 @@ impl Part<'_, '_> {
     }
 
     /// Moves these rows of the scratch to its start.
-    #[inline(always)]
     fn keep(&mut self, rows: Range<usize>, pitch: usize) {
         if rows.start == 0 {
             return;
@@ -329,10 +286,9 @@ impl Part<'_, '_> {
     }
 
     /// Writes the padded image's `rows` into the scratch, which begins with row `base`.
-    #[inline(always)]
-    fn fill<S: Simd, A: Apply>(&mut self, simd: S, activation: A, base: usize, rows: Range<usize>, pitch: usize) {
+    fn fill(&mut self, base: usize, rows: Range<usize>, pitch: usize) {
         let Geometry { height, width, border, strip, ref offsets, .. } = *self.geometry;
-        let plane = strip * pitch;
+        let (plane, lanes) = (strip * pitch, self.layer.set.lanes());
         // The image's own rows among them.
         let first = rows.start.max(border.top).min(rows.end);
         let last = rows.end.min(border.top + height).max(first);
@@ -345,158 +301,58 @@ impl Part<'_, '_> {
         }
         let (start, end) = (first - border.top, last - border.top);
         let blocks = self.block..self.block + self.outputs.len();
-        let at = (first - base) * pitch + border.left * S::LANES;
-        assert!(self.scratch.len() >= blocks.len() * plane && offsets.len() >= (end - start) * width);
-        let target = self.scratch[at..].as_mut_ptr();
-        let planes = Planes { target, plane, offsets, first: blocks.start, activation };
-        match &self.layer.expansion {
+        let at = (first - base) * pitch + border.left * lanes;
+        let target = &mut self.scratch[at..];
+        let (packed, rows, bands, band) = match &self.layer.expansion {
             Expansion::Pointwise(layer) => {
                 let inputs = layer.inputs();
                 let rows = Rows::dense(&self.input[start * width * inputs..end * width * inputs], inputs);
-                // SAFETY: each of these rows is a pixel that has an offset; with it, the pixel lies within the strip, of which
-                // the scratch has a plane for every block.
-                unsafe { multiply(simd, &rows, layer.packed(), blocks, &planes) };
+                (layer.packed(), rows, 1, 0)
             }
             Expansion::Convolution(stem) => {
-                let across = stem.input_size(width);
-                for row in start..end {
-                    let input = &self.input[stem.first_input(row) * across * stem.inputs()..];
-                    let rows = stem.rows(input, across, width);
-                    let target = self.scratch[at + (row - start) * pitch..].as_mut_ptr();
-                    let planes = Planes { target, plane, offsets, first: blocks.start, activation };
-                    // SAFETY: as above, from a row of the strip on.
-                    unsafe { multiply(simd, &rows, stem.layer().packed(), blocks.clone(), &planes) };
-                }
+                let across = stem.input_size(width) * stem.inputs();
+                let rows = stem.rows(&self.input[stem.first_input(start) * across..], stem.input_size(width), width);
+                (stem.layer().packed(), rows, end - start, stem.first_input(1) * across)
             }
-            Expansion::None => self.spread::<S>(simd, start..end, at, pitch),
+            Expansion::None => {
+                let (image, channels) = (&self.input[start * width * self.layer.channels..], self.layer.channels);
+                let size = (end - start, width);
+                return self.layer.set.run(Spread { image, size, channels, blocks, target, plane, pitch });
+            }
+        };
+        let expand = Expand { packed, rows, bands, band, blocks, target, plane, pitch, offsets, activation: () };
+        match self.layer.activation {
+            Activation::Identity => self.layer.set.run(expand.with(Identity)),
+            Activation::Silu => self.layer.set.run(expand.with(Silu)),
+            Activation::Relu6 => self.layer.set.run(expand.with(Relu6)),
+            Activation::PRelu(_) => unreachable!("refused when the layer was made"),
         }
     }
 
-    /// Copies the input's own channels into the planes.
-    #[inline(always)]
-    fn spread<S: Simd>(&mut self, simd: S, rows: Range<usize>, at: usize, pitch: usize) {
-        let (width, channels) = (self.geometry.width, self.layer.channels);
+    /// Computes these rows of one output from the scratch, which begins with the first row they need.
+    fn convolve(&mut self, v: usize, rows: Range<usize>, pitch: usize) {
+        let (lanes, area) = (self.layer.set.lanes(), self.layer.kernel * self.layer.kernel);
+        let columns = self.geometry.columns;
+        let done = rows.start - self.rows.start..rows.end - self.rows.start;
+        let block = self.block + v;
         let plane = self.geometry.strip * pitch;
-        for v in 0..self.outputs.len() {
-            let first = (self.block + v) * S::LANES;
-            let count = (channels - first).min(S::LANES);
-            for row in rows.clone() {
-                let input = &self.input[row * width * channels..][..width * channels];
-                let output = &mut self.scratch[v * plane + at + (row - rows.start) * pitch..][..width * S::LANES];
-                for (pixel, output) in input.chunks_exact(channels).zip(output.chunks_exact_mut(S::LANES)) {
-                    // SAFETY: the input was cut to `count` values, at most one vector, and the output to one vector.
-                    unsafe {
-                        let value = simd.load_first(pixel[first..first + count].as_ptr(), count);
-                        simd.store(output.as_mut_ptr(), value);
-                    }
-                }
-            }
+        let convolve = Convolve {
+            input: &self.scratch[v * plane..(v + 1) * plane],
+            pitch,
+            weights: &self.layer.weights[block * area * lanes..(block + 1) * area * lanes],
+            bias: &self.layer.bias[block * lanes..(block + 1) * lanes],
+            size: (self.layer.kernel, self.layer.stride),
+            columns,
+            block,
+            output: &mut self.outputs[v][done.start * columns * lanes..done.end * columns * lanes],
+            sums: &mut self.sums[v][done.start * lanes..done.end * lanes],
+            activation: (),
+        };
+        match self.layer.activation {
+            Activation::Identity => self.layer.set.run(convolve.with(Identity)),
+            Activation::Silu => self.layer.set.run(convolve.with(Silu)),
+            Activation::Relu6 => self.layer.set.run(convolve.with(Relu6)),
+            Activation::PRelu(_) => unreachable!("refused when the layer was made"),
         }
-    }
-}
-
-/// Writes each vector of channels into a plane of its own.
-struct Planes<'a, A> {
-    target: *mut f32,
-    plane: usize,
-    offsets: &'a [u32],
-    first: usize,
-    activation: A,
-}
-
-impl<S: Simd, A: Apply> Sink<S> for Planes<'_, A> {
-    #[inline(always)]
-    unsafe fn put(&self, simd: S, row: usize, vector: usize, value: S::Vector) {
-        // SAFETY: every row has an offset within its plane, and every vector from `first` on a plane (`fill`).
-        unsafe {
-            let value = self.activation.apply(simd, value, vector * S::LANES);
-            let offset = *self.offsets.get_unchecked(row) as usize + (vector - self.first) * self.plane;
-            simd.store(self.target.add(offset), value);
-        }
-    }
-}
-
-/// One row of windows of one block.
-struct Line<'a> {
-    input: &'a [f32],
-    pitch: usize,
-    weights: &'a [f32],
-    bias: &'a [f32],
-    columns: usize,
-}
-
-impl Line<'_> {
-    /// Writes the row and returns the sum of its windows.
-    ///
-    /// # Safety
-    /// The input holds `K` rows of `pitch`, each of `columns` windows of `K` at stride `T`; the weights `K · K` vectors, the
-    /// bias one; the output `columns`.
-    #[inline(always)]
-    unsafe fn convolve<S: Simd, A: Apply, const K: usize, const T: usize>(
-        &self,
-        simd: S,
-        activation: A,
-        block: usize,
-        output: &mut [f32],
-    ) -> S::Vector {
-        let mut sum = simd.splat(0.0);
-        let mut column = 0;
-        // SAFETY: `column` and the width of each tile stay within `columns`.
-        unsafe {
-            while column + 8 <= self.columns {
-                sum = self.tile::<S, A, K, T, 8>(simd, activation, block, column, output, sum);
-                column += 8;
-            }
-            if column + 7 == self.columns {
-                return self.tile::<S, A, K, T, 7>(simd, activation, block, column, output, sum);
-            }
-            if column + 4 <= self.columns {
-                sum = self.tile::<S, A, K, T, 4>(simd, activation, block, column, output, sum);
-                column += 4;
-            }
-            if column + 2 <= self.columns {
-                sum = self.tile::<S, A, K, T, 2>(simd, activation, block, column, output, sum);
-                column += 2;
-            }
-            if column < self.columns {
-                sum = self.tile::<S, A, K, T, 1>(simd, activation, block, column, output, sum);
-            }
-        }
-        sum
-    }
-
-    /// `N` neighbouring windows.
-    ///
-    /// # Safety
-    /// As for [`convolve`](Self::convolve), and `column + N` is at most `columns`.
-    #[inline(always)]
-    unsafe fn tile<S: Simd, A: Apply, const K: usize, const T: usize, const N: usize>(
-        &self,
-        simd: S,
-        activation: A,
-        block: usize,
-        column: usize,
-        output: &mut [f32],
-        mut sum: S::Vector,
-    ) -> S::Vector {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mut results = [simd.load(self.bias.as_ptr()); N];
-            for y in 0..K {
-                let input = self.input.as_ptr().add(y * self.pitch + column * T * S::LANES);
-                for x in 0..K {
-                    let weight = simd.load(self.weights.as_ptr().add((y * K + x) * S::LANES));
-                    for (n, result) in results.iter_mut().enumerate() {
-                        *result = simd.mul_add(simd.load(input.add((n * T + x) * S::LANES)), weight, *result);
-                    }
-                }
-            }
-            for (n, result) in results.into_iter().enumerate() {
-                let result = activation.apply(simd, result, block * S::LANES);
-                sum = simd.add(sum, result);
-                simd.store(output.as_mut_ptr().add((column + n) * S::LANES), result);
-            }
-        }
-        sum
     }
 }
