@@ -84,7 +84,10 @@ fn run<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Res
             Some(path) => Classifier::<B>::load(path, device),
             None => Classifier::<B>::pretrained(device),
         };
-        Ok(Analyzer::new(detector, classifier.map_err(|error| Failure::input(&error))?))
+        let classifier = classifier
+            .and_then(|classifier| classifier.with_engine(args.engine)?.with_precision(args.precision))
+            .map_err(|error| Failure::input(&error))?;
+        Ok(Analyzer::new(detector, classifier))
     };
     let open = |clip: &Path| Clip::open(clip, &args.decoding(), args.sampling());
     // ffprobe and ffmpeg take their time to start, and so do the networks.

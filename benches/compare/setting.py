@@ -44,10 +44,9 @@ class Setting:
         return [str(self.binaries / "measure"), *flags]
 
     def analyze(self, model: pathlib.Path) -> list[str]:
-        """Ours, as a whole. How many threads it may use is said by the environment that `work.start` makes."""
-        if self.engine != "auto":
-            raise Failure(f"analyze cannot be told an engine: leave out --engine {self.engine} or the part clip")
-        flags = ["--device", self.device, "--model", str(model), "--aggregation", "mean-of-faces", "--json", "-"]
+        """Ours, as a whole."""
+        flags = ["--device", self.device, "--engine", self.engine, "--threads", str(self.threads)]
+        flags += ["--model", str(model), "--aggregation", "mean-of-faces", "--json", "-"]
         return [str(self.binaries / "examples" / "analyze"), *flags, str(self.clip)]
 
     def convert(self) -> str:

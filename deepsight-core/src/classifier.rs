@@ -130,8 +130,10 @@ impl<B: Backend> Classifier<B> {
     /// [`Error::Precision`] when the engine or this processor cannot compute in it, and what
     /// [`with_engine`](Self::with_engine) says.
     pub fn with_precision(mut self, precision: Precision) -> Result<Self, Error> {
-        if self.fused.is_some() {
-            self.fuse(precision)?;
+        if let Some(fused) = &self.fused {
+            if fused.instruction_set() != precision.instruction_set()? {
+                self.fuse(precision)?;
+            }
         } else if precision != Precision::F32 {
             return Err(Error::Precision { precision, available: Engine::Burn.name() });
         }

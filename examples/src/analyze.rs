@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use deepsight_core::{Aggregation, AnalyzerConfig, Error, Evidence, Report, Threads};
+use deepsight_core::{Aggregation, AnalyzerConfig, Engine, Error, Evidence, Precision, Report, Threads};
 use deepsight_face::MtcnnConfig;
 use deepsight_video::{DecodeLimits, DecodeOptions, Sampling};
 
@@ -42,6 +42,12 @@ pub struct Args {
     /// Search the whole picture every K frames only, and around the known faces in between
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub detect_every: u16,
+    /// What computes the networks: auto (fused on a CPU), burn or fused
+    #[arg(long, value_name = "ENGINE", default_value_t = Engine::Auto)]
+    pub engine: Engine,
+    /// Arithmetic of the classifier's matrix products on the fused engine: f32 or, coarser and faster, bf16
+    #[arg(long, value_name = "TYPE", default_value_t = Precision::F32)]
+    pub precision: Precision,
     /// Threads that compute, 1 to 1024; by default one for each core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -99,7 +105,8 @@ impl Args {
 
     /// How to find faces.
     pub fn detector(&self) -> MtcnnConfig {
-        MtcnnConfig::new().with_min_face_size(self.min_face_size).with_max_side(self.max_side)
+        let config = MtcnnConfig::new().with_min_face_size(self.min_face_size).with_max_side(self.max_side);
+        config.with_engine(self.engine)
     }
 
     /// The threads that compute.
@@ -123,6 +130,7 @@ impl Args {
     /// The report with the flags that only the program knows.
     pub fn note_in(&self, report: Report, threads: &Threads) -> Report {
         let report = report.with_setting("device", self.device.to_string()).with_setting("threads", threads.count());
+        let report = report.with_setting("precision", self.precision.name());
         match self.fps {
             Some(fps) => report.with_setting("fps", fps),
             None => report.with_setting("frames", self.frames),

@@ -13,7 +13,9 @@ use clap::Parser;
 use deepsight_benches::{group_portrait, portrait};
 use deepsight_core::fused::Canvas;
 use deepsight_core::image::RgbImage;
-use deepsight_core::{Classifier, Engine, Face, FaceClassifier, FaceDetector, FaceScore, Threads, with_causes};
+use deepsight_core::{
+    Classifier, Engine, Error, Face, FaceClassifier, FaceDetector, FaceScore, Precision, Threads, with_causes,
+};
 use deepsight_examples::device::Device;
 use deepsight_examples::output::{complain, print};
 use deepsight_examples::with_backend;
@@ -37,14 +39,6 @@ struct Arguments {
     threads: u16,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Arithmetic {
-    #[default]
-    F32,
-    Bf16,
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 enum Request {
@@ -53,7 +47,7 @@ enum Request {
         /// The bundled model where none is named.
         model: Option<PathBuf>,
         #[serde(default)]
-        precision: Arithmetic,
+        precision: Precision,
         tensor: PathBuf,
         shape: [usize; 4],
     },
@@ -61,7 +55,7 @@ enum Request {
     Classify {
         model: Option<PathBuf>,
         #[serde(default)]
-        precision: Arithmetic,
+        precision: Precision,
         images: Vec<RawImage>,
     },
     /// Prepares face detection in one image. Answers with the faces.
@@ -146,7 +140,7 @@ fn answer<B: Backend>(
             let classifier = classifier::<B>(model.as_deref(), engine, precision, device)?;
             classify(classifier, images.iter().map(pixels).collect::<Result<_, _>>()?)
         }
-        Request::Detect { image } => detect::<B>(pixels(&image)?, device)?,
+        Request::Detect { image } => detect::<B>(pixels(&image)?, engine, device)?,
     };
     let output = prepared()?;
     *work = Some(prepared);
@@ -167,17 +161,17 @@ fn run(work: &mut Work, repeat: u16) -> Result<Value, String> {
 fn classifier<B: Backend>(
     model: Option<&Path>,
     engine: Engine,
-    precision: Arithmetic,
+    precision: Precision,
     device: &B::Device,
 ) -> Result<Classifier<B>, String> {
-    if precision == Arithmetic::Bf16 {
-        return Err("unavailable: precision bf16 is not in this build".into());
-    }
     let classifier = match model {
         Some(path) => Classifier::<B>::load(path, device),
         None => Classifier::<B>::pretrained(device),
     };
-    let classifier = classifier.and_then(|classifier| classifier.with_engine(engine));
+    let classifier = classifier.and_then(|classifier| classifier.with_engine(engine)?.with_precision(precision));
+    if let Err(error @ Error::Precision { .. }) = classifier {
+        return Err(format!("unavailable: {}", with_causes(&error)));
+    }
     let checked = classifier.and_then(|classifier| classifier.verify().map(|_| classifier));
     checked.map_err(|error| with_causes(&error))
 }
@@ -221,8 +215,8 @@ fn classify<B: Backend>(classifier: Classifier<B>, faces: Vec<RgbImage>) -> Work
 }
 
 /// The one place that makes the detector.
-fn detect<B: Backend>(image: RgbImage, device: &B::Device) -> Result<Work, String> {
-    let detector = MtcnnConfig::new().init::<B>(device).map_err(|error| with_causes(&error))?;
+fn detect<B: Backend>(image: RgbImage, engine: Engine, device: &B::Device) -> Result<Work, String> {
+    let detector = MtcnnConfig::new().with_engine(engine).init::<B>(device).map_err(|error| with_causes(&error))?;
     Ok(Box::new(move || detector.detect(&[&image]).map(Output::Faces).map_err(|error| with_causes(&error))))
 }
 
