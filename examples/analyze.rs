@@ -85,7 +85,7 @@ fn run<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Res
             None => Classifier::<B>::pretrained(device),
         };
         let classifier = classifier
-            .and_then(|classifier| classifier.with_engine(args.engine)?.with_precision(args.precision))
+            .and_then(|classifier| classifier.with_engine(args.engine))
             .map_err(|error| Failure::input(&error))?;
         Ok(Analyzer::new(detector, classifier))
     };

@@ -62,7 +62,6 @@ def _case(setting: Setting, name: str, size: int, batch: int) -> dict[str, Any]:
     ours: dict[str, dict[str, Any]] = {
         "ours": {"do": "network", "model": model, **tensor},
         "ours-classify": {"do": "classify", "model": model, "images": images},
-        "ours-bf16": {"do": "network", "model": model, "precision": "bf16", **tensor},
     }
     if name == "efficientnet_b0":
         # The small network, for those who can do with it: no output to compare, its own golden input is checked.

@@ -21,7 +21,6 @@ CLASSIFIERS = {
     "openvino-bf16": "OpenVINO bf16",
     "ours": "ours",
     "ours-classify": "ours, from crops",
-    "ours-bf16": "ours bf16",
     "ours-lite0": "ours, Lite0",
 }
 CLASSIFIER_RATIOS = [
@@ -29,8 +28,7 @@ CLASSIFIER_RATIOS = [
     ("ours", "torch"),
     ("ours", "openvino-f32"),
     ("ours-classify", "onnxruntime"),
-    ("ours-bf16", "openvino-bf16"),
-    ("ours-bf16", "ours"),
+    ("ours", "openvino-bf16"),
     ("ours-lite0", "onnxruntime"),
 ]
 CLIPS = {

@@ -4,11 +4,11 @@ use burn::tensor::backend::Backend;
 use image::RgbImage;
 use rayon::prelude::*;
 
-use crate::fused::FusedEfficientNet;
+use crate::fused::{FusedEfficientNet, kernels::InstructionSet};
 use crate::preprocess::Preprocess;
 use crate::{
     ActivationMap, EfficientNet, Engine, Error, FaceClassifier, FaceCrop, FaceScore, ModelCard, ModelFile, ModelInfo,
-    Precision, WeightFormat,
+    WeightFormat,
 };
 
 /// Scores faces: an EfficientNet with all that its model file says about using it.
@@ -75,7 +75,7 @@ impl<B: Backend> Classifier<B> {
         let network = config.init::<B>(device);
         network.check_state_dict(&file.weights)?;
         let fused = match Engine::Auto.is_fused::<B>(device) {
-            true => Some(FusedEfficientNet::new(&config, &file.weights, Precision::F32.instruction_set()?)?),
+            true => Some(FusedEfficientNet::new(&config, &file.weights, InstructionSet::from_environment()?)?),
             false => None,
         };
         let network = network.load_state_dict(file.weights)?;
@@ -117,33 +117,15 @@ impl<B: Backend> Classifier<B> {
     /// not have.
     pub fn with_engine(mut self, engine: Engine) -> Result<Self, Error> {
         match (engine.is_fused::<B>(&self.device), &self.fused) {
-            (true, None) => self.fuse(Precision::F32)?,
+            (true, None) => {
+                let (config, weights) = (self.card.architecture.config(), self.network.state_dict());
+                let set = InstructionSet::from_environment()?;
+                self.fused = Some(FusedEfficientNet::new(&config, &weights, set)?);
+            }
             (true, Some(_)) => {}
             (false, _) => self.fused = None,
         }
         Ok(self)
-    }
-
-    /// The same classifier with matrix products in another precision, on the fused engine; [`Precision::F32`] unless told.
-    ///
-    /// # Errors
-    /// [`Error::Precision`] when the engine or this processor cannot compute in it, and what
-    /// [`with_engine`](Self::with_engine) says.
-    pub fn with_precision(mut self, precision: Precision) -> Result<Self, Error> {
-        if let Some(fused) = &self.fused {
-            if fused.instruction_set() != precision.instruction_set()? {
-                self.fuse(precision)?;
-            }
-        } else if precision != Precision::F32 {
-            return Err(Error::Precision { precision, available: Engine::Burn.name() });
-        }
-        Ok(self)
-    }
-
-    fn fuse(&mut self, precision: Precision) -> Result<(), Error> {
-        let (config, weights) = (self.card.architecture.config(), self.network.state_dict());
-        self.fused = Some(FusedEfficientNet::new(&config, &weights, precision.instruction_set()?)?);
-        Ok(())
     }
 
     /// The engine in use: [`Engine::Burn`] or [`Engine::Fused`].

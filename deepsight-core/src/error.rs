@@ -57,14 +57,6 @@ pub enum Error {
         /// The names of those that can be used.
         available: String,
     },
-    /// The fused engine cannot compute in this precision here.
-    #[error("precision {precision} needs AVX512-BF16 on the fused engine; in use: {available}")]
-    Precision {
-        /// The precision asked for.
-        precision: crate::Precision,
-        /// The instructions, or the engine, in use instead.
-        available: &'static str,
-    },
     /// The name of an aggregation is not known.
     #[error("unknown aggregation {name:?}: choose worst-track, mean-of-faces, median or top-k:N with N from 1")]
     UnknownAggregation {

@@ -43,7 +43,7 @@ pub use error::{Error, with_causes};
 pub use explain::ActivationMap;
 pub use face::{BoundingBox, DetectorInfo, Face, FaceClassifier, FaceDetector, FaceScore, Landmarks, ModelInfo};
 pub use frame::Frame;
-pub use fused::{Engine, Precision};
+pub use fused::Engine;
 /// The crate whose `RgbImage` frames and faces are made of.
 pub use image;
 pub use input::Input;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use deepsight_core::{Aggregation, AnalyzerConfig, Engine, Error, Evidence, Precision, Report, Threads};
+use deepsight_core::{Aggregation, AnalyzerConfig, Engine, Error, Evidence, Report, Threads};
 use deepsight_face::MtcnnConfig;
 use deepsight_video::{DecodeLimits, DecodeOptions, Sampling};
 
@@ -45,9 +45,6 @@ pub struct Args {
     /// What computes the networks: auto (fused on a CPU), burn or fused
     #[arg(long, value_name = "ENGINE", default_value_t = Engine::Auto)]
     pub engine: Engine,
-    /// Arithmetic of the classifier's matrix products on the fused engine: f32 or, coarser and faster, bf16
-    #[arg(long, value_name = "TYPE", default_value_t = Precision::F32)]
-    pub precision: Precision,
     /// Threads that compute, 1 to 1024; by default one for each core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -130,7 +127,6 @@ impl Args {
     /// The report with the flags that only the program knows.
     pub fn note_in(&self, report: Report, threads: &Threads) -> Report {
         let report = report.with_setting("device", self.device.to_string()).with_setting("threads", threads.count());
-        let report = report.with_setting("precision", self.precision.name());
         match self.fps {
             Some(fps) => report.with_setting("fps", fps),
             None => report.with_setting("frames", self.frames),
@@ -320,6 +316,7 @@ mod tests {
             (["--threads", "1025"], "1..=1024"),
             (["--aggregation", "max"], "worst-track"),
             (["--device", "tpu"], "no device"),
+            (["--engine", "onnx"], "auto, burn or fused"),
         ] {
             let error = parse(&flags).unwrap_err();
             assert_eq!(error.exit_code(), 2);
@@ -335,6 +332,7 @@ mod tests {
         assert_eq!(args.analyzer().threshold, Some(0.7));
         assert_eq!(args.sampling(), Sampling::fps(2.0));
         assert_eq!(args.clips().len(), 2);
+        assert_eq!(parse(&["--engine", "burn"]).unwrap().detector().engine, Engine::Burn);
         let args = parse(&["--max-side", "640", "--detect-every", "5", "--threads", "3"]).unwrap();
         assert_eq!((args.detector().max_side, args.analyzer().detect_every), (Some(640), 5));
         assert_eq!((args.threads().unwrap().count(), args.decoding().limits.max_threads), (3, 3));

@@ -13,9 +13,7 @@ use clap::Parser;
 use deepsight_benches::{group_portrait, portrait};
 use deepsight_core::fused::Canvas;
 use deepsight_core::image::RgbImage;
-use deepsight_core::{
-    Classifier, Engine, Error, Face, FaceClassifier, FaceDetector, FaceScore, Precision, Threads, with_causes,
-};
+use deepsight_core::{Classifier, Engine, Face, FaceClassifier, FaceDetector, FaceScore, Threads, with_causes};
 use deepsight_examples::device::Device;
 use deepsight_examples::output::{complain, print};
 use deepsight_examples::with_backend;
@@ -46,18 +44,11 @@ enum Request {
     Network {
         /// The bundled model where none is named.
         model: Option<PathBuf>,
-        #[serde(default)]
-        precision: Precision,
         tensor: PathBuf,
         shape: [usize; 4],
     },
     /// Prepares resize, normalisation, network and calibration, on cut-out faces. Answers with probabilities.
-    Classify {
-        model: Option<PathBuf>,
-        #[serde(default)]
-        precision: Precision,
-        images: Vec<RawImage>,
-    },
+    Classify { model: Option<PathBuf>, images: Vec<RawImage> },
     /// Prepares face detection in one image. Answers with the faces.
     Detect { image: RawImage },
     /// Does what was prepared, this often. Answers with the seconds of each time.
@@ -132,12 +123,12 @@ fn answer<B: Backend>(
             return run(work, repeat);
         }
         Request::Picture { height, faces, path } => return picture(height, faces, &path),
-        Request::Network { model, precision, tensor, shape } => {
-            let classifier = classifier::<B>(model.as_deref(), engine, precision, device)?;
+        Request::Network { model, tensor, shape } => {
+            let classifier = classifier::<B>(model.as_deref(), engine, device)?;
             network(classifier, numbers(&tensor, shape)?, shape, device.clone())
         }
-        Request::Classify { model, precision, images } => {
-            let classifier = classifier::<B>(model.as_deref(), engine, precision, device)?;
+        Request::Classify { model, images } => {
+            let classifier = classifier::<B>(model.as_deref(), engine, device)?;
             classify(classifier, images.iter().map(pixels).collect::<Result<_, _>>()?)
         }
         Request::Detect { image } => detect::<B>(pixels(&image)?, engine, device)?,
@@ -157,21 +148,13 @@ fn run(work: &mut Work, repeat: u16) -> Result<Value, String> {
     Ok(json!({ "seconds": seconds }))
 }
 
-/// The one place that knows how an engine and a precision are asked for.
-fn classifier<B: Backend>(
-    model: Option<&Path>,
-    engine: Engine,
-    precision: Precision,
-    device: &B::Device,
-) -> Result<Classifier<B>, String> {
+/// The one place that knows how an engine is asked for.
+fn classifier<B: Backend>(model: Option<&Path>, engine: Engine, device: &B::Device) -> Result<Classifier<B>, String> {
     let classifier = match model {
         Some(path) => Classifier::<B>::load(path, device),
         None => Classifier::<B>::pretrained(device),
     };
-    let classifier = classifier.and_then(|classifier| classifier.with_engine(engine)?.with_precision(precision));
-    if let Err(error @ Error::Precision { .. }) = classifier {
-        return Err(format!("unavailable: {}", with_causes(&error)));
-    }
+    let classifier = classifier.and_then(|classifier| classifier.with_engine(engine));
     let checked = classifier.and_then(|classifier| classifier.verify().map(|_| classifier));
     checked.map_err(|error| with_causes(&error))
 }

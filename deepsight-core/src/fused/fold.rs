@@ -16,15 +16,6 @@ impl Folded {
         Pointwise::new(set, &self.weights, &self.bias, activation)
     }
 
-    /// A 1 × 1 convolution in the arithmetic of the instruction set: `bf16` where that is what it is for.
-    pub(super) fn product(&self, set: InstructionSet, activation: Activation) -> Pointwise {
-        if set.has_pairs() {
-            Pointwise::in_bf16(set, &self.weights, &self.bias, activation)
-        } else {
-            self.pointwise(set, activation)
-        }
-    }
-
     /// The same weights with zeros for inputs beyond the last one.
     pub(super) fn with_padded_inputs(self, padded: usize) -> Self {
         let inputs = self.weights.len() / self.bias.len();
@@ -56,6 +47,9 @@ impl<'a> Folder<'a> {
             return Err(Error::TensorShape { name: name.into(), found: weight.shape.clone(), expected: shape.into() });
         }
         weight.check_length(name)?;
+        if let Some(index) = weight.values.iter().position(|value| !value.is_finite()) {
+            return Err(Error::TensorNotFinite { name: name.into(), index, value: weight.values[index] });
+        }
         Ok(&weight.values)
     }
 

@@ -8,9 +8,7 @@ mod fold;
 pub mod kernels;
 #[cfg(feature = "model")]
 mod pool;
-mod precision;
 
 #[cfg(feature = "model")]
 pub use efficientnet::{Canvas, FusedEfficientNet};
 pub use engine::Engine;
-pub use precision::Precision;

@@ -4,7 +4,7 @@ use crate::efficientnet::config::Stage;
 use crate::fused::fold::Folder;
 use crate::fused::kernels::{
     Activation, Aligned, Border, Convolution, ExpandDepthwise, Expansion, Geometry, InstructionSet, Pointwise, Rows,
-    narrow, sigmoid_in_place,
+    sigmoid_in_place,
 };
 use crate::fused::pool::Pool;
 use crate::{Error, Padding};
@@ -32,11 +32,7 @@ struct Gate {
 /// Buffers of one image's passage, each as large as the largest block needs.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
-    /// The block's input as `bf16`.
-    words: Aligned,
     inner: Aligned,
-    /// The inside as `bf16`.
-    gated: Aligned,
     sums: Aligned,
     weights: Aligned,
     means: Aligned,
@@ -64,7 +60,7 @@ impl Block {
             Some(stem) => Expansion::Convolution(stem),
             None if expands => {
                 let folded = folder.normalized(&named("conv_pw"), &named("bn1"), &[channels, input, 1, 1])?;
-                Expansion::Pointwise(folded.product(set, activation(config.activation)))
+                Expansion::Pointwise(folded.pointwise(set, activation(config.activation)))
             }
             None => Expansion::None,
         };
@@ -92,7 +88,7 @@ impl Block {
         let project = folder.normalized(&named(project), &named(norms[1]), &[stage.channels, channels, 1, 1])?;
         // The depthwise convolution's blocks are whole vectors.
         let project = project.with_padded_inputs(inner.blocks() * set.lanes());
-        let project = project.product(set, Activation::Identity);
+        let project = project.pointwise(set, Activation::Identity);
         let residual = stride == 1 && input == stage.channels;
         Ok(Self { set, inner, kernel, stride, padding: config.padding, gate, project, residual })
     }
@@ -123,14 +119,7 @@ impl Block {
         let (pixels, lanes, blocks) = (rows * columns, self.set.lanes(), self.inner.blocks());
         let inner = buffers.inner.at_least(blocks * pixels * lanes);
         let sums = buffers.sums.at_least(blocks * rows * lanes);
-        let expanded = if self.inner.reads_bf16() {
-            let words = buffers.words.at_least(input.len() / 2);
-            narrow(self.set, input, None, words);
-            &*words
-        } else {
-            input
-        };
-        self.expand(geometry, expanded, inner, sums, scratch, spread);
+        self.expand(geometry, input, inner, sums, scratch, spread);
 
         let gates = self.gate.as_ref().map(|gate| {
             let means = buffers.means.at_least(blocks * lanes);
@@ -145,18 +134,7 @@ impl Block {
         });
 
         let mut weights = self.project.packed().weights();
-        let mut length = lanes;
-        let mut gated = &*inner;
-        if self.project.is_bf16() {
-            length = lanes / 2;
-            let words = buffers.gated.at_least(blocks * pixels * length);
-            let blocks = inner.chunks_exact(pixels * lanes).zip(words.chunks_exact_mut(pixels * length)).enumerate();
-            spread.each(blocks.collect(), |(block, (values, words))| {
-                let gates = gates.map(|gates| &gates[block * lanes..][..lanes]);
-                narrow(self.set, values, gates, words);
-            });
-            gated = &*words;
-        } else if let Some(gates) = gates {
+        if let Some(gates) = gates {
             // Scaling the projection's inputs or its weights comes to the same: whichever are fewer.
             if pixels < self.project.outputs() {
                 for (block, gates) in inner.chunks_exact_mut(pixels * lanes).zip(gates.chunks_exact(lanes)) {
@@ -164,7 +142,6 @@ impl Block {
                         values.iter_mut().zip(gates).for_each(|(value, gate)| *value *= gate);
                     }
                 }
-                gated = &*inner;
             } else {
                 let scaled = buffers.weights.at_least(weights.len());
                 self.project.packed().scale_inputs(gates, scaled);
@@ -172,15 +149,16 @@ impl Block {
             }
         }
 
+        let inner = &*inner;
         let outputs = self.project.outputs();
         spread.rows(output, outputs, |first, output| {
             let rows = Rows {
-                values: &gated[first * length..],
+                values: &inner[first * lanes..],
                 count: output.len() / outputs,
-                row_stride: length,
+                row_stride: lanes,
                 segments: blocks,
-                segment_stride: pixels * length,
-                length,
+                segment_stride: pixels * lanes,
+                length: lanes,
             };
             let residual = self.residual.then(|| &input[first * outputs..][..output.len()]);
             self.project.forward_rows(rows, weights, residual, output);

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use self::block::{Block, Buffers};
 use super::fold::Folder;
-use super::kernels::{self, Aligned, Convolution, Geometry, InstructionSet, Pointwise, narrow};
+use super::kernels::{self, Aligned, Convolution, Geometry, InstructionSet, Pointwise};
 use super::pool::Pool;
 use crate::EfficientNetConfig;
 use crate::{Activation, Error, Padding, StateDict};
@@ -47,8 +47,6 @@ struct Workspace {
     image: Aligned,
     input: Aligned,
     output: Aligned,
-    /// The head's input as `bf16`.
-    words: Aligned,
     features: Aligned,
     pooled: Aligned,
     buffers: Buffers,
@@ -79,7 +77,7 @@ impl FusedEfficientNet {
     /// The network of that shape with these weights, for an instruction set.
     ///
     /// # Errors
-    /// [`Error::TensorNames`] and [`Error::TensorShape`] when the weights are not the network's.
+    /// [`Error::TensorNames`], [`Error::TensorShape`] and [`Error::TensorNotFinite`] when the weights are not the network's.
     pub fn new(config: &EfficientNetConfig, weights: &StateDict, set: InstructionSet) -> Result<Self, Error> {
         let mut folder = Folder::new(config, weights);
         let act = activation(config.activation);
@@ -96,7 +94,7 @@ impl FusedEfficientNet {
             }
         }
         let features = config.features();
-        let head = folder.normalized("conv_head", "bn2", &[features, channels, 1, 1])?.product(set, act);
+        let head = folder.normalized("conv_head", "bn2", &[features, channels, 1, 1])?.pointwise(set, act);
         let classifier = folder.biased("classifier", &[config.classes, features])?;
         let classifier = classifier.pointwise(set, kernels::Activation::Identity);
         folder.finish()?;
@@ -216,12 +214,7 @@ impl FusedEfficientNet {
         let (rows, columns) = layout.output();
         let features = workspace.features.at_least(rows * columns * self.features());
         let channels = self.head.inputs();
-        let mut input: &[f32] = &input[..length];
-        if self.head.is_bf16() {
-            let words = workspace.words.at_least(length / 2);
-            narrow(self.set, input, None, words);
-            input = words;
-        }
+        let input: &[f32] = &input[..length];
         spread.rows(features, self.features(), |first, features| {
             let count = features.len() / self.features();
             self.head.forward(&input[first * channels..][..count * channels], None, features);

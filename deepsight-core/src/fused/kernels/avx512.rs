@@ -1,28 +1,21 @@
 //! Sixteen lanes, thirty-two registers: Intel since Skylake-SP, AMD since Zen 4.
 
 use std::arch::x86_64::*;
-use std::mem::transmute;
 
 use super::simd::{Kernel, Simd};
 
-/// This processor has AVX-512 F, DQ, BW and VL; with `BF16`, its extension for products of `bf16` too.
+/// This processor has AVX-512 F, DQ, BW and VL.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Avx512<const BF16: bool>(());
+pub(crate) struct Avx512(());
 
-impl<const BF16: bool> Avx512<BF16> {
+impl Avx512 {
     pub(crate) fn detect() -> Option<Self> {
         let present = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("fma")
-            && (!BF16 || is_x86_feature_detected!("avx512bf16"));
+            && is_x86_feature_detected!("fma");
         present.then_some(Self(()))
-    }
-
-    /// The same processor without its extension.
-    pub(crate) fn without_bf16(self) -> Avx512<false> {
-        Avx512(())
     }
 }
 
@@ -33,28 +26,22 @@ fn first(count: usize) -> __mmask16 {
 }
 
 #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,fma")]
-fn run<K: Kernel>(simd: Avx512<false>, kernel: K) -> K::Output {
-    kernel.run(simd)
-}
-
-#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,fma")]
-fn run_bf16<K: Kernel>(simd: Avx512<true>, kernel: K) -> K::Output {
+fn run<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
     kernel.run(simd)
 }
 
 // SAFETY, for every block below: the token exists only where the instructions do (`detect`); what is read and written
 // in memory is the caller's promise, where there is any.
 #[allow(clippy::undocumented_unsafe_blocks, reason = "one reason for all, above")]
-impl<const BF16: bool> Simd for Avx512<BF16> {
+impl Simd for Avx512 {
     type Vector = __m512;
 
     const LANES: usize = 16;
     const ROWS: usize = 12;
-    const PAIRS: bool = BF16;
 
     #[inline(always)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
-        if BF16 { unsafe { run_bf16(Avx512(()), kernel) } } else { unsafe { run(Avx512(()), kernel) } }
+        unsafe { run(self, kernel) }
     }
 
     #[inline(always)]
@@ -80,17 +67,6 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     #[inline(always)]
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         unsafe { _mm512_fmadd_ps(a, b, c) }
-    }
-
-    #[inline(always)]
-    fn dot_pairs(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        // The registers' bits are pairs of `bf16` (`narrow`, `Packed::pairs`).
-        unsafe { _mm512_dpbf16_ps(c, transmute::<__m512, __m512bh>(a), transmute::<__m512, __m512bh>(b)) }
-    }
-
-    #[inline(always)]
-    unsafe fn narrow(self, target: *mut f32, value: __m512) {
-        unsafe { target.cast::<__m256bh>().write_unaligned(_mm512_cvtneps_pbh(value)) }
     }
 
     #[inline(always)]

@@ -24,9 +24,7 @@ pub struct InstructionSet(Token);
 #[derive(Clone, Copy)]
 enum Token {
     #[cfg(target_arch = "x86_64")]
-    Avx512(Avx512<false>),
-    #[cfg(target_arch = "x86_64")]
-    Avx512Bf16(Avx512<true>),
+    Avx512(Avx512),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
     Portable(Portable),
@@ -64,31 +62,11 @@ impl InstructionSet {
         }
     }
 
-    /// AVX-512 with its extension for products of `bf16`, where this processor has it; never chosen without being asked
-    /// for, because results are coarser.
-    pub fn bf16() -> Option<Self> {
-        #[cfg(target_arch = "x86_64")]
-        return Avx512::detect().map(|token| Self(Token::Avx512Bf16(token)));
-        #[cfg(not(target_arch = "x86_64"))]
-        None
-    }
-
-    /// Whether matrix products can be of `bf16`.
-    pub(crate) fn has_pairs(self) -> bool {
-        match self.0 {
-            #[cfg(target_arch = "x86_64")]
-            Token::Avx512Bf16(_) => true,
-            _ => false,
-        }
-    }
-
-    /// `avx512`, `avx512bf16`, `avx2` or `portable`.
+    /// `avx512`, `avx2` or `portable`.
     pub fn name(self) -> &'static str {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Token::Avx512(_) => "avx512",
-            #[cfg(target_arch = "x86_64")]
-            Token::Avx512Bf16(_) => "avx512bf16",
             #[cfg(target_arch = "x86_64")]
             Token::Avx2(_) => "avx2",
             Token::Portable(_) => "portable",
@@ -99,7 +77,7 @@ impl InstructionSet {
     pub fn lanes(self) -> usize {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Token::Avx512(_) | Token::Avx512Bf16(_) => Avx512::<false>::LANES,
+            Token::Avx512(_) => Avx512::LANES,
             #[cfg(target_arch = "x86_64")]
             Token::Avx2(_) => Avx2::LANES,
             Token::Portable(_) => Portable::LANES,
@@ -112,10 +90,6 @@ impl InstructionSet {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Token::Avx512(simd) => simd.vectorize(kernel),
-            #[cfg(target_arch = "x86_64")]
-            Token::Avx512Bf16(simd) if K::PAIRS => simd.vectorize(kernel),
-            #[cfg(target_arch = "x86_64")]
-            Token::Avx512Bf16(simd) => simd.without_bf16().vectorize(kernel),
             #[cfg(target_arch = "x86_64")]
             Token::Avx2(simd) => simd.vectorize(kernel),
             Token::Portable(simd) => simd.vectorize(kernel),

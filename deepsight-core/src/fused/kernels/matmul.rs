@@ -58,13 +58,9 @@ pub(crate) trait Sink<S: Simd> {
 
 /// A matrix of weights with biases, packed for one number of lanes: panels of two vectors of outputs, each with its
 /// inputs one after the other.
-///
-/// In pairs, two inputs that follow each other are in the place of one, as `bf16`; so are the rows' values then.
 #[derive(Debug, Clone)]
 pub(crate) struct Packed {
-    /// Inputs, or pairs of them.
     pub(crate) inputs: usize,
-    pairs: bool,
     pub(crate) outputs: usize,
     lanes: usize,
     weights: Aligned,
@@ -94,22 +90,7 @@ impl Packed {
                 panel[input * width + output % width] = *weight;
             }
         }
-        Self { inputs, pairs: false, outputs, lanes, weights: packed, bias: padded }
-    }
-
-    /// Packs `[outputs, inputs]` in pairs of `bf16`; an odd input at the end is paired with a zero.
-    ///
-    /// # Panics
-    /// As for [`new`](Self::new).
-    pub(crate) fn in_pairs(weights: &[f32], bias: &[f32], inputs: usize, lanes: usize) -> Self {
-        assert_eq!(weights.len(), inputs * bias.len(), "weights of {} × {inputs}", bias.len());
-        let words: Vec<f32> = weights.chunks_exact(inputs.max(1)).flat_map(|row| row.chunks(2).map(pair)).collect();
-        Self { pairs: true, ..Self::new(&words, bias, inputs.div_ceil(2), lanes) }
-    }
-
-    /// Whether rows are to be in pairs.
-    pub(crate) fn pairs(&self) -> bool {
-        self.pairs
+        Self { inputs, outputs, lanes, weights: packed, bias: padded }
     }
 
     /// Vectors of outputs, padding of the last one included but not that of the last panel.
@@ -141,18 +122,6 @@ impl Packed {
             }
         }
     }
-}
-
-/// One or two values as `bf16` in one word, the first in its lower half.
-fn pair(values: &[f32]) -> f32 {
-    let bits = |index: usize| values.get(index).map_or(0, |value| round_to_bf16(*value));
-    f32::from_bits(bits(0) | bits(1) << 16)
-}
-
-/// The upper half of a finite value's bits, rounded to nearest, ties to even.
-fn round_to_bf16(value: f32) -> u32 {
-    let bits = value.to_bits();
-    (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
 }
 
 /// `rows · weights + bias` for the output vectors in `vectors`, of all rows.
@@ -190,7 +159,6 @@ pub(crate) unsafe fn multiply_with<S: Simd>(
     let width = PANEL * S::LANES;
     let inputs = volume([rows.segments, rows.length]);
     assert!(rows.fit() && inputs == packed.inputs, "rows of {inputs} inputs for {}", packed.inputs);
-    assert!(S::PAIRS || !packed.pairs, "rows in pairs");
     assert!(packed.lanes == S::LANES && weights.len() >= packed.weights.len() && vectors.end <= packed.vectors());
     let mut vector = vectors.start;
     while vector < vectors.end {
@@ -206,11 +174,10 @@ pub(crate) unsafe fn multiply_with<S: Simd>(
         // SAFETY: a panel holds its first vector's and its second's weights for every input, and biases are as many as
         // there are vectors; rows are checked above; the sink's part is the caller's promise.
         unsafe {
-            match (pair, S::PAIRS && packed.pairs) {
-                (true, false) => tiles.all::<S, 2, false>(simd, sink),
-                (false, false) => tiles.all::<S, 1, false>(simd, sink),
-                (true, true) => tiles.all::<S, 2, true>(simd, sink),
-                (false, true) => tiles.all::<S, 1, true>(simd, sink),
+            if pair {
+                tiles.all::<S, 2>(simd, sink);
+            } else {
+                tiles.all::<S, 1>(simd, sink);
             }
         }
         vector += if pair { 2 } else { 1 };
@@ -231,30 +198,30 @@ impl Tiles<'_> {
     /// # Safety
     /// As for [`tile`](Self::tile), for all rows.
     #[inline(always)]
-    unsafe fn all<S: Simd, const V: usize, const PAIRS: bool>(&self, simd: S, sink: &impl Sink<S>) {
+    unsafe fn all<S: Simd, const V: usize>(&self, simd: S, sink: &impl Sink<S>) {
         let count = self.rows.count;
         let mut row = 0;
         // SAFETY: `row` plus the height of each tile is at most `count`.
         unsafe {
             while row + S::ROWS <= count {
                 if S::ROWS == 12 {
-                    self.tile::<S, 12, V, PAIRS>(simd, row, sink);
+                    self.tile::<S, 12, V>(simd, row, sink);
                 } else {
-                    self.tile::<S, 6, V, PAIRS>(simd, row, sink);
+                    self.tile::<S, 6, V>(simd, row, sink);
                 }
                 row += S::ROWS;
             }
             if S::ROWS == 12 && count - row > 8 && count >= 12 {
-                self.tile::<S, 12, V, PAIRS>(simd, count - 12, sink);
+                self.tile::<S, 12, V>(simd, count - 12, sink);
                 row = count;
             }
             while row < count {
                 if count - row >= 4 || (count - row > 1 && count >= 4) {
                     let start = row.min(count - 4);
-                    self.tile::<S, 4, V, PAIRS>(simd, start, sink);
+                    self.tile::<S, 4, V>(simd, start, sink);
                     row = start + 4;
                 } else {
-                    self.tile::<S, 1, V, PAIRS>(simd, row, sink);
+                    self.tile::<S, 1, V>(simd, row, sink);
                     row += 1;
                 }
             }
@@ -270,12 +237,7 @@ impl Tiles<'_> {
     /// the weights for every input, a panel apart; the sink takes these rows and vectors.
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "indices of registers, all known to the compiler")]
-    unsafe fn tile<S: Simd, const M: usize, const V: usize, const PAIRS: bool>(
-        &self,
-        simd: S,
-        row: usize,
-        sink: &impl Sink<S>,
-    ) {
+    unsafe fn tile<S: Simd, const M: usize, const V: usize>(&self, simd: S, row: usize, sink: &impl Sink<S>) {
         let rows = self.rows;
         let mut sums = [[simd.splat(0.0); V]; M];
         for v in 0..V {
@@ -298,11 +260,7 @@ impl Tiles<'_> {
                     for m in 0..M {
                         let value = simd.splat(*input.add(m * rows.row_stride + i));
                         for v in 0..V {
-                            sums[m][v] = if PAIRS {
-                                simd.dot_pairs(value, weight[v], sums[m][v])
-                            } else {
-                                simd.mul_add(value, weight[v], sums[m][v])
-                            };
+                            sums[m][v] = simd.mul_add(value, weight[v], sums[m][v]);
                         }
                     }
                     // From a panel's second vector on, the last step leads out of the weights.

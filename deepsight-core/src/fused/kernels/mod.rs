@@ -20,7 +20,6 @@ mod convolution;
 mod depthwise;
 mod instruction_set;
 mod matmul;
-mod narrow;
 mod pointwise;
 mod pool;
 mod portable;
@@ -35,6 +34,5 @@ pub use depthwise::{Border, ExpandDepthwise, Expansion, Geometry};
 pub use instruction_set::InstructionSet;
 #[cfg(feature = "model")]
 pub(crate) use matmul::Rows;
-pub use narrow::narrow;
 pub use pointwise::Pointwise;
 pub use pool::MaxPool;

@@ -44,23 +44,7 @@ impl Pointwise {
         Self { set, packed, activation, slopes }
     }
 
-    /// The same with weights rounded to `bf16`, for input that was [narrowed](super::narrow) to it. Sums are `f32`.
-    ///
-    /// # Panics
-    /// As for [`new`](Self::new), and when the instruction set has no products of `bf16`.
-    pub fn in_bf16(set: InstructionSet, weights: &[f32], bias: &[f32], activation: Activation) -> Self {
-        assert!(set.has_pairs(), "{set} has no products of bf16");
-        let layer = Self::new(set, weights, bias, activation);
-        let packed = Packed::in_pairs(weights, bias, weights.len() / bias.len(), set.lanes());
-        Self { packed, ..layer }
-    }
-
-    /// Whether the input is to be narrowed.
-    pub fn is_bf16(&self) -> bool {
-        self.packed.pairs()
-    }
-
-    /// Values of a pixel in; of a narrowed input, pairs of them.
+    /// Values of a pixel in.
     pub fn inputs(&self) -> usize {
         self.packed.inputs
     }
@@ -128,7 +112,6 @@ struct Product<'a, A> {
 
 impl<A: Apply> Kernel for Product<'_, A> {
     type Output = ();
-    const PAIRS: bool = true;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {

@@ -11,8 +11,6 @@ pub(crate) trait Simd: Copy + Send + Sync {
     const LANES: usize;
     /// Rows of a matrix product that are computed together: as many as keep all registers in use, two vectors a row.
     const ROWS: usize;
-    /// Whether there are products of pairs of `bf16`.
-    const PAIRS: bool = false;
 
     /// Runs a kernel compiled for this set.
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output;
@@ -23,19 +21,6 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a · b + c`
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
-    /// In every lane, the two products of the pairs of `bf16` in `a` and `b`, added to the `f32` in `c`; only where
-    /// [`PAIRS`](Self::PAIRS).
-    fn dot_pairs(self, _a: Self::Vector, _b: Self::Vector, _c: Self::Vector) -> Self::Vector {
-        unreachable!("no products of pairs")
-    }
-    /// Writes the vector's values as `bf16`, rounded to nearest, two to an `f32`'s room; only where
-    /// [`PAIRS`](Self::PAIRS).
-    ///
-    /// # Safety
-    /// Half of [`LANES`](Self::LANES) `f32`s can be written.
-    unsafe fn narrow(self, _target: *mut f32, _value: Self::Vector) {
-        unreachable!("no pairs")
-    }
     /// The larger; `b` where one is not a number.
     fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// The smaller; `b` where one is not a number.
@@ -69,9 +54,6 @@ pub(crate) trait Simd: Copy + Send + Sync {
 pub(crate) trait Kernel {
     /// What it gives.
     type Output;
-
-    /// Whether it is to be compiled for products of pairs too; what has none is the same with them.
-    const PAIRS: bool = false;
 
     /// Runs it. Implementations, and all that they call, are `#[inline(always)]`.
     fn run<S: Simd>(self, simd: S) -> Self::Output;

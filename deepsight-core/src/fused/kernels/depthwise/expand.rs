@@ -31,7 +31,6 @@ impl<'a> Expand<'a, ()> {
 
 impl<A: Apply> Kernel for Expand<'_, A> {
     type Output = ();
-    const PAIRS: bool = true;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {

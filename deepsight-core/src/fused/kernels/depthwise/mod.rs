@@ -136,11 +136,6 @@ impl ExpandDepthwise {
         self.channels
     }
 
-    /// Whether the input is to be [narrowed](super::narrow).
-    pub fn reads_bf16(&self) -> bool {
-        matches!(&self.expansion, Expansion::Pointwise(layer) if layer.is_bf16())
-    }
-
     /// Vectors of channels out.
     pub fn blocks(&self) -> usize {
         self.channels.div_ceil(self.set.lanes())
