@@ -61,15 +61,13 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
         }
     }
 
-    /// Takes everything that detection sends, until it ends; when cancelled, without looking at it.
+    /// Takes everything that detection sends, until it ends or the run is cancelled.
     pub(super) fn run(&mut self, detected: Receiver<Result<Detected, FrameError>>, job: &mut Job<'_>) {
         let cancel = job.cancel.clone();
         self.progress.expected = job.expected;
-        // The other stages are waited for here, also when cancelled, because this wait does not block a thread that they
-        // may need. They watch the token themselves.
         while let Some(message) = detected.receive() {
             if cancel.is_cancelled() {
-                continue;
+                return;
             }
             match message {
                 Ok(frame) => self.take(frame),

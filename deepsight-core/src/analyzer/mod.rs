@@ -6,17 +6,18 @@ mod job;
 mod queue;
 mod search;
 mod stages;
+mod started;
 
-use std::thread::{self, ScopedJoinHandle};
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Instant;
 
 use self::collect::Collector;
 pub use self::config::AnalyzerConfig;
-use self::failure::panic_message;
 pub use self::failure::{FrameError, Stage};
 pub use self::job::{CancelToken, Job, Progress};
 use self::queue::queue;
 use self::stages::Detection;
+use self::started::Started;
 use crate::{Error, FaceClassifier, FaceDetector, Frame, Report, Seconds, Settings, Threads};
 
 /// Bytes of pixels from which a batch is full with fewer frames or faces than it may have: ten frames of 1920 × 1080.
@@ -161,12 +162,12 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
             let (frames_out, frames_in) = queue(self.config.detect_batch, QUEUE_BYTES);
             let (faces_out, faces_in) = queue(self.config.detect_batch, QUEUE_BYTES);
             let cancel = &cancel;
-            let decoding = scope.spawn(move || stages::decode(frames, frames_out, cancel));
-            let detecting = scope.spawn(move || detection.run(frames_in, faces_out));
+            let decoding = Started::new(scope, Stage::Decode, move || stages::decode(frames, frames_out, cancel));
+            let detecting = Started::new(scope, Stage::Detect, move || detection.run(frames_in, faces_out));
             // Each stage owns its receiver and drops it when it returns: the stage before it then ends at its next
             // send. So whichever stops first, none is left waiting for another.
             collector.run(faces_in, &mut job);
-            (join(decoding, Stage::Decode), join(detecting, Stage::Detect))
+            (decoding.join(), detecting.join())
         });
         let (decoding, detecting) = (decoding?, detecting?);
 
@@ -216,9 +217,4 @@ impl<C> Collector<'_, C> {
             _ => Ok(()),
         }
     }
-}
-
-/// Waits for a stage; foreign panics are caught within it, so one that arrives here is our own.
-fn join(stage: ScopedJoinHandle<'_, Duration>, name: Stage) -> Result<Duration, Error> {
-    stage.join().map_err(|panic| Error::Stopped { stage: name, reason: panic_message(panic.as_ref()) })
 }

@@ -1,16 +1,17 @@
 //! Analyses on threads of their own, and on shared ones.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
-    ActivationMap, Analyzer, AnalyzerConfig, DetectorInfo, Face, FaceClassifier, FaceCrop, FaceDetector, FaceScore,
-    ModelInfo, Report, Threads,
+    ActivationMap, Analyzer, AnalyzerConfig, CancelToken, DetectorInfo, Error, Face, FaceClassifier, FaceCrop,
+    FaceDetector, FaceScore, Frame, Job, ModelInfo, Report, Threads,
 };
 use rayon::prelude::*;
 
 use crate::analyzer::within_a_minute;
-use crate::stand_ins::{Broken, Classifier, Detector, face, frames};
+use crate::stand_ins::{Broken, Classifier, Detector, face, frame, frames};
 
 /// Counts the pieces of work that are under way at once, and remembers the most.
 #[derive(Default)]
@@ -125,4 +126,88 @@ fn analyses_may_themselves_be_spread_over_the_threads_they_use() {
     let all = || (0..6).into_par_iter().map(|_| report_on(threads.clone())).collect();
     let reports: Vec<Report> = within_a_minute(|| threads.install(all));
     assert!(reports.iter().all(|report| *report == expected));
+}
+
+/// Cancels the run at the first picture.
+struct Canceller<'a>(&'a CancelToken);
+
+impl FaceDetector for Canceller<'_> {
+    type Error = Broken;
+
+    fn detect(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Face>>, Broken> {
+        self.0.cancel();
+        Ok(vec![Vec::new(); images.len()])
+    }
+
+    fn info(&self) -> DetectorInfo {
+        DetectorInfo::new("canceller")
+    }
+}
+
+/// Frames that need the threads of the analysis to come and to go: the first one comes at once, the second one after the
+/// run was cancelled.
+struct Needy<'a> {
+    threads: &'a Threads,
+    cancel: &'a CancelToken,
+    given: u64,
+}
+
+impl Needy<'_> {
+    /// So many pieces of work that detection ends in between.
+    fn work(&self) {
+        (0..200).for_each(|_| self.threads.install(|| ()));
+    }
+}
+
+impl Iterator for Needy<'_> {
+    type Item = Result<Frame, Broken>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.given > 0 {
+            while !self.cancel.is_cancelled() {
+                std::thread::yield_now();
+            }
+            self.work();
+        }
+        self.given += 1;
+        Some(Ok(frame(self.given)))
+    }
+}
+
+impl Drop for Needy<'_> {
+    fn drop(&mut self) {
+        self.work();
+    }
+}
+
+#[test]
+fn cancelled_analyses_end_on_threads_that_their_frames_need() {
+    for (threads, analyses) in [(1, 1), (1, 4), (2, 9)] {
+        let threads = Threads::new(threads).unwrap();
+        let (cancel, classifier) = (CancelToken::new(), Classifier::of(|_| 0.1));
+        let one = |_| {
+            let config = AnalyzerConfig::new().with_batches(1, 1);
+            let analyzer = Analyzer::new(Canceller(&cancel), &classifier).with_config(config).unwrap();
+            let frames = Needy { threads: &threads, cancel: &cancel, given: 0 };
+            let job = Job::new().with_cancel(cancel.clone());
+            analyzer.with_threads(threads.clone()).analyze_job(frames, job)
+        };
+        let all = || (0..analyses).into_par_iter().map(one).collect();
+        let results: Vec<Result<Report, Error>> = within_a_minute(|| threads.install(all));
+        assert!(results.iter().all(|result| matches!(result, Err(Error::Cancelled))));
+    }
+}
+
+#[test]
+fn a_panic_of_the_progress_callback_ends_an_analysis_on_the_threads_it_uses() {
+    let threads = Threads::new(1).unwrap();
+    let (detector, classifier) = (Detector::two_people(), Classifier::of(|_| 0.1));
+    let config = AnalyzerConfig::new().with_batches(1, 1);
+    let analyzer = Analyzer::new(&detector, &classifier).with_config(config).unwrap().with_threads(threads.clone());
+    let run = || {
+        let job = Job::new().with_progress(|_| panic!("no one to tell"));
+        analyzer.analyze_job(frames(20), job).is_ok()
+    };
+    let panic = within_a_minute(|| threads.install(|| catch_unwind(AssertUnwindSafe(run)))).unwrap_err();
+    assert_eq!(panic.downcast_ref(), Some(&"no one to tell"));
 }
