@@ -50,8 +50,10 @@ pub enum Error {
         rule: &'static str,
     },
     /// No instruction set of that name can be used here.
-    #[error("instruction set {name:?} cannot be used: this processor and build have {available}")]
+    #[error("{}: this processor and build have {available}", wanted(*variable, name))]
     InstructionSet {
+        /// The environment variable that gave the name, where one did.
+        variable: Option<&'static str>,
         /// The name given.
         name: String,
         /// The names of those that can be used.
@@ -327,6 +329,14 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// The name of instructions that cannot be used, and where it came from.
+fn wanted(variable: Option<&'static str>, name: &str) -> String {
+    match variable {
+        Some(variable) => format!("{variable} is {name:?}"),
+        None => format!("instruction set {name:?} cannot be used"),
+    }
 }
 
 /// Both lists on one line, an empty one left out.

@@ -139,6 +139,34 @@ fn bad_input_and_usage_are_one_line_and_exit_code_2() {
     }
 }
 
+#[test]
+fn instructions_forced_by_the_environment_give_the_verdict_of_the_fastest_ones() {
+    let report = |instructions: Option<&str>| -> Value {
+        let mut program = program("analyze");
+        program.args(["--frames", "3", "--json", "-"]).env_remove("DEEPSIGHT_CPU");
+        if let Some(name) = instructions {
+            program.env("DEEPSIGHT_CPU", name);
+        }
+        let run = Run::from(program.output().unwrap());
+        assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{instructions:?}");
+        serde_json::from_str(&run.stdout).unwrap()
+    };
+    let fastest = report(None);
+    let probability = |report: &Value| report["fake_probability"].as_f64().unwrap();
+    // An empty variable is none.
+    for name in ["portable", ""] {
+        let forced = report(Some(name));
+        assert_eq!(forced["verdict"], fastest["verdict"], "{name:?}");
+        assert!((probability(&forced) - probability(&fastest)).abs() < 1e-3, "{name:?}: {forced} {fastest}");
+    }
+}
+
+#[test]
+fn instructions_that_are_not_there_are_refused_and_the_variable_named() {
+    let run = Run::from(program("analyze").args(["--frames", "1"]).env("DEEPSIGHT_CPU", "nonsense").output().unwrap());
+    run.assert_refused(&["DEEPSIGHT_CPU is \"nonsense\": this processor and build have ", "portable"]);
+}
+
 #[cfg(all(feature = "flex", feature = "ndarray"))]
 #[test]
 fn every_cpu_backend_gives_the_same_scores() {

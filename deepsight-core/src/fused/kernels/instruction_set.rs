@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::fmt;
 use std::str::FromStr;
 
@@ -51,15 +52,28 @@ impl InstructionSet {
         Self::available()[0]
     }
 
-    /// The one that the environment variable [`VARIABLE`](Self::VARIABLE) names, or the fastest where it is not set.
+    /// The one that the environment variable [`VARIABLE`](Self::VARIABLE) names, or the fastest where it is not set or
+    /// empty.
     ///
     /// # Errors
     /// [`Error::InstructionSet`] when the variable names none that this processor has.
     pub fn from_environment() -> Result<Self, Error> {
-        match std::env::var_os(Self::VARIABLE) {
-            Some(name) => name.to_string_lossy().parse(),
+        Self::from_variable(std::env::var_os(Self::VARIABLE))
+    }
+
+    fn from_variable(value: Option<OsString>) -> Result<Self, Error> {
+        match value.filter(|name| !name.is_empty()) {
+            Some(name) => Self::named(&name.to_string_lossy(), Some(Self::VARIABLE)),
             None => Ok(Self::best()),
         }
+    }
+
+    fn named(name: &str, variable: Option<&'static str>) -> Result<Self, Error> {
+        Self::available().into_iter().find(|set| set.name() == name).ok_or_else(|| Error::InstructionSet {
+            variable,
+            name: name.into(),
+            available: Self::available().iter().map(|set| set.name()).collect::<Vec<_>>().join(", "),
+        })
     }
 
     /// `avx512`, `avx2` or `portable`.
@@ -101,10 +115,7 @@ impl FromStr for InstructionSet {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        Self::available().into_iter().find(|set| set.name() == name).ok_or_else(|| Error::InstructionSet {
-            name: name.into(),
-            available: Self::available().iter().map(|set| set.name()).collect::<Vec<_>>().join(", "),
-        })
+        Self::named(name, None)
     }
 }
 
@@ -125,5 +136,39 @@ impl fmt::Debug for InstructionSet {
 impl fmt::Display for InstructionSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_variable_forces_an_instruction_set_by_its_name() {
+        for set in InstructionSet::available() {
+            assert_eq!(InstructionSet::from_variable(Some(set.name().into())).unwrap(), set);
+        }
+    }
+
+    #[test]
+    fn without_the_variable_or_with_an_empty_one_the_fastest_is_chosen() {
+        for value in [None, Some(OsString::new())] {
+            assert_eq!(InstructionSet::from_variable(value).unwrap(), InstructionSet::best());
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_not_known_is_refused_with_where_it_came_from_and_what_there_is() {
+        let names: Vec<_> = InstructionSet::available().iter().map(|set| set.name()).collect();
+        let have = format!("this processor and build have {}", names.join(", "));
+        for name in ["avx9", "AVX2", " portable", "portable\n"] {
+            let of_variable = InstructionSet::from_variable(Some(name.into())).unwrap_err().to_string();
+            assert_eq!(of_variable, format!("DEEPSIGHT_CPU is {name:?}: {have}"));
+            let given = name.parse::<InstructionSet>().unwrap_err().to_string();
+            assert_eq!(given, format!("instruction set {name:?} cannot be used: {have}"));
+        }
+        assert!("".parse::<InstructionSet>().is_err(), "only the variable may be empty");
     }
 }
