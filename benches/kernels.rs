@@ -1,10 +1,11 @@
-//! The CPU kernels by themselves, on one thread, for every instruction set of this processor: EfficientNet-B0's shapes, in
-//! floating-point operations, and activations, in values.
+//! The CPU kernels by themselves, on one thread, for every instruction set of this processor: the shapes of EfficientNet-B0
+//! and of the face detector, in floating-point operations, and activations, maxima and means, in values.
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use deepsight_core::fused::kernels::{
-    Activation, Border, Convolution, ExpandDepthwise, Expansion, InstructionSet, Pointwise, sigmoid_in_place,
+    Activation, AreaResize, Border, Convolution, ExpandDepthwise, Expansion, InstructionSet, MaxPool, Pointwise,
+    Region, sigmoid_in_place,
 };
 
 fn kernels(c: &mut Criterion) {
@@ -30,6 +31,9 @@ fn kernels(c: &mut Criterion) {
             expand_depthwise(&mut group, set, size, (inputs, channels), (kernel, stride));
         }
         sigmoid(&mut group, set);
+        small_images(&mut group, set);
+        max_pool(&mut group, set);
+        area_resize(&mut group, set);
         group.finish();
     }
 }
@@ -97,6 +101,52 @@ fn sigmoid(group: &mut BenchmarkGroup<'_, WallTime>, set: InstructionSet) {
     group.throughput(Throughput::Elements(values.len() as u64));
     // Of its own results: they take as long as any others.
     group.bench_function("sigmoid", |b| b.iter(|| sigmoid_in_place(set, &mut values)));
+}
+
+/// A layer of O-Net, over images too small to fill the registers row by row.
+fn small_images(group: &mut BenchmarkGroup<'_, WallTime>, set: InstructionSet) {
+    let (images, size, inputs, outputs) = (4, 23, 32, 64);
+    let activation = Activation::PRelu(values(outputs));
+    let layer = Convolution::new(set, &values(outputs * inputs * 9), &values(outputs), 3, 1, activation);
+    let (input, mut gathered) = (values(images * size * size * inputs), Vec::new());
+    let mut output = vec![0.0; images * layer.output_size(size).pow(2) * outputs];
+    group.throughput(Throughput::Elements(2 * (output.len() * inputs * 9) as u64));
+    group.bench_function(format!("convolution/prelu/{images}x{size}x{inputs}x{outputs}"), |b| {
+        b.iter(|| layer.forward_images(&input, size, size, &mut gathered, &mut output));
+    });
+}
+
+/// The pools after the first layers of P-Net, whose channels are filled up to a vector, and of O-Net.
+fn max_pool(group: &mut BenchmarkGroup<'_, WallTime>, set: InstructionSet) {
+    for (kernel, size, pitch, channels) in [(2, 254, 16, 10), (3, 46, 32, 32)] {
+        let pool = MaxPool::new(set, kernel);
+        let input = values(size * size * pitch);
+        let mut output = vec![0.0; pool.output_size(size).pow(2) * channels];
+        group.throughput(Throughput::Elements((size * size * channels) as u64));
+        group.bench_function(format!("max_pool/{size}x{channels}of{pitch}/k{kernel}"), |b| {
+            b.iter(|| pool.forward(&input, size, pitch, channels, &mut output));
+        });
+    }
+}
+
+/// A frame to a level of the pyramid, and a face in it to O-Net's input.
+fn area_resize(group: &mut BenchmarkGroup<'_, WallTime>, set: InstructionSet) {
+    let (width, height) = (1280, 720);
+    let image: Vec<u8> = (0..3 * width * height).map(|index| (index * 7919 % 256) as u8).collect();
+    let mut resize = AreaResize::new(set, 127.5, 0.007_812_5);
+    for (region, (columns, rows)) in [
+        (Region { x: 0, y: 0, width, height }, (768, 432)),
+        (Region { x: 500, y: 200, width: 181, height: 181 }, (48, 48)),
+    ] {
+        let mut output = vec![0.0; 3 * columns * rows];
+        group.throughput(Throughput::Elements(3 * (region.width * region.height) as u64));
+        group.bench_function(format!("area_resize/{}x{}/{columns}x{rows}", region.width, region.height), |b| {
+            b.iter(|| {
+                resize.plan(region, (columns, rows), 0..columns);
+                resize.rows(&image, width, 0..rows, &mut output);
+            });
+        });
+    }
 }
 
 /// Numbers between −1 and 1.

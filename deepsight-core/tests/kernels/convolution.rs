@@ -38,6 +38,72 @@ proptest! {
             prop_assert_eq!(&first[..], &output[..first.len()]);
         }
     }
+
+    #[test]
+    fn images_in_a_row_are_convolved_each_for_itself(
+        (kernel, stride) in (1..=3usize, 1..=2usize), more_rows in 0..up_to(12, 3), more_columns in 0..up_to(12, 3),
+        channels in 1..=up_to(40, 16), outputs in 1..=up_to(40, 5), images in 1..=up_to(4, 2), number in 0..4usize,
+        seed: u32,
+    ) {
+        let size = (kernel + more_rows, kernel + more_columns);
+        images_agree((kernel, stride), size, (channels, outputs), images, number, seed.into());
+    }
+}
+
+#[test]
+fn images_whose_pixels_are_gathered_across_their_borders_do_not_mix() {
+    // 3 × 20 outputs in passes of 48.
+    images_agree((3, 1), (6, 7), (15, 3), 3, 3, 1);
+    // As many columns as need no gathering, and one less.
+    for width in [50, 49] {
+        images_agree((3, 1), (3, width), (15, 1), up_to(3, 2), 0, 2);
+    }
+}
+
+/// Convolves images together, and compares them with plain loops and, to the bit, with each image by itself.
+#[track_caller]
+fn images_agree(
+    (kernel, stride): (usize, usize),
+    (height, width): (usize, usize),
+    (channels, outputs): (usize, usize),
+    images: usize,
+    number: usize,
+    seed: u64,
+) {
+    let (weights, bias) = (values(seed, outputs * channels * kernel * kernel), values(seed + 1, outputs));
+    let (image, activation) = (height * width * channels, activation(number, outputs));
+    let input = values(seed + 2, images * image);
+    let expected: Vec<Exact> = input
+        .chunks_exact(image)
+        .flat_map(|input| {
+            let input = Exact::of(input);
+            exact::convolution(&input, (height, width), &weights, &bias, (kernel, stride), &activation).2
+        })
+        .collect();
+    // As a layer before may leave it.
+    let mut gathered = vec![f32::NAN; 7];
+    for set in InstructionSet::available() {
+        let layer = Convolution::new(set, &weights, &bias, kernel, stride, activation.clone());
+        let mut output = vec![f32::NAN; expected.len()];
+        layer.forward_images(&input, height, width, &mut gathered, &mut output);
+        for (at, (expected, found)) in expected.iter().zip(&output).enumerate() {
+            expected.assert(*found, (set, at / outputs, at % outputs));
+        }
+        let result = expected.len() / images;
+        for (input, output) in input.chunks_exact(image).zip(output.chunks_exact(result)) {
+            let mut alone = vec![f32::NAN; result];
+            layer.forward(input, width, &mut alone);
+            assert_eq!(alone, output, "{set}");
+        }
+    }
+}
+
+#[test]
+fn no_images_are_no_work() {
+    for set in InstructionSet::available() {
+        let layer = Convolution::new(set, &values(1, 18), &[0.0, 0.0], 3, 2, activation(0, 2));
+        layer.forward_images(&[], 3, 4, &mut Vec::new(), &mut []);
+    }
 }
 
 #[test]

@@ -4,10 +4,14 @@
 use std::ops::{Deref, DerefMut};
 use std::ptr;
 
-use deepsight_core::fused::kernels::{Border, Convolution, InstructionSet, Pointwise, sigmoid_in_place};
+use deepsight_core::fused::kernels::{
+    AreaResize, Border, Convolution, InstructionSet, MaxPool, Pointwise, Region, sigmoid_in_place,
+};
 
+use crate::area::image;
 use crate::depthwise::{Before, Case, border};
 use crate::exact::{activation, values};
+use crate::pool::padded;
 
 /// Which end of the values lies at memory that nobody may touch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,15 +23,15 @@ enum Edge {
 const EDGES: [Edge; 2] = [Edge::Start, Edge::End];
 
 /// Values in pages of their own, with a page before and one after them that can be neither read nor written.
-struct Guarded {
+struct Guarded<T: Copy = f32> {
     mapping: *mut libc::c_void,
     bytes: usize,
-    values: *mut f32,
+    values: *mut T,
     len: usize,
 }
 
-impl Guarded {
-    fn new(edge: Edge, values: &[f32]) -> Self {
+impl<T: Copy> Guarded<T> {
+    fn new(edge: Edge, values: &[T]) -> Self {
         // SAFETY: only asks for a number.
         let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap();
         let inside = size_of_val(values).next_multiple_of(page);
@@ -45,36 +49,38 @@ impl Guarded {
                 assert_eq!(opened, 0, "{}", std::io::Error::last_os_error());
             }
             let before = if edge == Edge::End { inside - size_of_val(values) } else { 0 };
-            let target = first.byte_add(before).cast::<f32>();
+            let target = first.byte_add(before).cast::<T>();
             ptr::copy_nonoverlapping(values.as_ptr(), target, values.len());
             target
         };
         Self { mapping, bytes, values: target, len: values.len() }
     }
+}
 
+impl Guarded {
     /// Room for results.
     fn room(edge: Edge, len: usize) -> Self {
         Self::new(edge, &vec![f32::NAN; len])
     }
 }
 
-impl Deref for Guarded {
-    type Target = [f32];
+impl<T: Copy> Deref for Guarded<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
+    fn deref(&self) -> &[T] {
         // SAFETY: they were written in `new`, and are unmapped only in `drop`.
         unsafe { std::slice::from_raw_parts(self.values, self.len) }
     }
 }
 
-impl DerefMut for Guarded {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<T: Copy> DerefMut for Guarded<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as above, and nobody else has them.
         unsafe { std::slice::from_raw_parts_mut(self.values, self.len) }
     }
 }
 
-impl Drop for Guarded {
+impl<T: Copy> Drop for Guarded<T> {
     fn drop(&mut self) {
         // SAFETY: the mapping of `new`, of which no slice is left.
         unsafe { libc::munmap(self.mapping, self.bytes) };
@@ -143,6 +149,78 @@ fn convolutions_stay_within_their_slices() {
                         let mut output = Guarded::room(edge, results);
                         layer.forward(&input, width, &mut output);
                         assert!(output.iter().all(|value| value.is_finite()), "{set}: something was not written");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn convolutions_of_several_images_stay_within_their_slices() {
+    let mut gathered = Vec::new();
+    for set in InstructionSet::available() {
+        for edge in EDGES {
+            for (kernel, stride, channels, outputs) in
+                [(1, 1, 1, 1), (1, 2, 129, 9), (2, 1, 33, 17), (2, 2, 3, 10), (3, 1, 15, 33), (3, 2, 28, 31)]
+            {
+                let weights = Guarded::new(edge, &values(1, outputs * channels * kernel * kernel));
+                let bias = Guarded::new(edge, &values(2, outputs));
+                let layer = Convolution::new(set, &weights, &bias, kernel, stride, activation(3, outputs));
+                for (height, width) in [(kernel, kernel), (kernel + 2, kernel + 4), (kernel + 7, kernel + 5), (5, 53)] {
+                    for images in [0, 1, 3] {
+                        let input = Guarded::new(edge, &values(3, images * height * width * channels));
+                        let results = images * layer.output_size(height) * layer.output_size(width) * outputs;
+                        let mut output = Guarded::room(edge, results);
+                        layer.forward_images(&input, height, width, &mut gathered, &mut output);
+                        assert!(output.iter().all(|value| value.is_finite()), "{set}: something was not written");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn pools_stay_within_their_slices() {
+    for set in InstructionSet::available() {
+        for edge in EDGES {
+            for kernel in [2, 3] {
+                let pool = MaxPool::new(set, kernel);
+                for (height, width) in [(0, 3), (1, 1), (1, 2), (2, 1), (2, 3), (3, 2), (3, 3), (4, 7), (5, 5), (7, 4)]
+                {
+                    for channels in (1..=18).chain([31, 32, 33, 47]) {
+                        for padding in [0, 1, 5, 16, 21] {
+                            let pitch = channels + padding;
+                            let input = Guarded::new(edge, &padded(height * width, pitch, channels, 1));
+                            let results = pool.output_size(height) * pool.output_size(width) * channels;
+                            let mut output = Guarded::room(edge, results);
+                            pool.forward(&input, width, pitch, channels, &mut output);
+                            assert!(output.iter().all(|value| value.is_finite()), "{set}: something was not written");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn resizes_stay_within_their_slices() {
+    for set in InstructionSet::available() {
+        let mut resize = AreaResize::new(set, 127.5, 0.007_812_5);
+        for edge in EDGES {
+            for (width, height) in [(1, 1), (3, 2), (17, 5), (67, 9)] {
+                let image = Guarded::new(edge, &image(width, height, 1));
+                for (x, y) in [(0, 0), (width / 2, height / 2), (width - 1, height - 1)] {
+                    let region = Region { x, y, width: width - x, height: height - y };
+                    for (columns, rows) in [(1, 1), (2, 3), (7, 5), (33, 11), (71, 3)] {
+                        for first in [0, columns / 2, columns - 1] {
+                            resize.plan(region, (columns, rows), first..columns);
+                            let mut output = Guarded::room(edge, 3 * (columns - first) * rows);
+                            resize.rows(&image, width, 0..rows, &mut output);
+                            assert!(output.iter().all(|value| value.is_finite()), "{set}: something was not written");
+                        }
                     }
                 }
             }

@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod activation;
+mod area;
 mod convolution;
 mod depthwise;
 mod exact;
 #[cfg(all(unix, not(miri)))]
 mod guarded;
 mod pointwise;
+mod pool;
 mod refused;
 
 use proptest::test_runner::Config;

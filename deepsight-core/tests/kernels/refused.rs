@@ -3,7 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use deepsight_core::fused::kernels::{
-    Activation, Border, Convolution, ExpandDepthwise, Expansion, Geometry, InstructionSet, Pointwise,
+    Activation, AreaResize, Border, Convolution, ExpandDepthwise, Expansion, Geometry, InstructionSet, MaxPool,
+    Pointwise, Region,
 };
 
 use crate::exact::{activation, values};
@@ -71,6 +72,99 @@ fn convolutions_of_sizes_that_do_not_agree() {
         // And here the second column.
         let layer = new(2, 1, 1, 1 << (usize::BITS - 1));
         assert_refused("rows of an input", || layer.forward(&[0.0; 16], (1 << (usize::BITS - 1)) + 1, &mut [0.0; 2]));
+    }
+}
+
+#[test]
+fn images_that_are_not_those_of_a_convolution() {
+    for set in InstructionSet::available() {
+        // Too few values under the kernel to be gathered, and enough.
+        for channels in [1, 15] {
+            let layer = Convolution::new(set, &vec![1.0; 18 * channels], &[0.0; 2], 3, 1, Activation::Silu);
+            let forward = |input: usize, height: usize, width: usize, output: usize| {
+                let (input, mut output) = (vec![0.0; input * channels], vec![0.0; output]);
+                layer.forward_images(&input, height, width, &mut Vec::new(), &mut output);
+            };
+            forward(2 * 12, 3, 4, 2 * 4);
+            assert_refused("2 × 9 pixels under a kernel of 3", || forward(18, 2, 9, 0));
+            assert_refused("9 × 2 pixels under a kernel of 3", || forward(18, 9, 2, 0));
+            assert_refused("0 × 0 pixels under a kernel of 3", || forward(0, 0, 0, 0));
+            assert_refused("images of 3 × 4", || forward(12, 3, 4, 3));
+            assert_refused("images of 3 × 4", || forward(12, 3, 4, 8));
+            assert_refused("images of 3 × 4", || forward(24, 3, 4, 4));
+            assert_refused("images of 3 × 4", || forward(13, 3, 4, 4));
+            assert_refused("images of 3 × 4", || forward(0, 3, 4, 4));
+            // Products of these are 1, and a multiple of 2⁶⁴.
+            let third = usize::MAX / 3 * 2 + 1;
+            assert_refused("images of 3 × ", || forward(1, 3, third, 2));
+            assert_refused("images of 4 × ", || forward(0, 4, 1 << (usize::BITS - 2), 2));
+        }
+    }
+}
+
+#[test]
+fn pools_of_sizes_that_do_not_agree() {
+    for set in InstructionSet::available() {
+        for kernel in [0, 1, 4, usize::MAX] {
+            assert_refused("windows of", || MaxPool::new(set, kernel));
+        }
+        for kernel in [2, 3] {
+            let forward = |input: usize, width: usize, pitch: usize, channels: usize, output: usize| {
+                MaxPool::new(set, kernel).forward(&vec![0.0; input], width, pitch, channels, &mut vec![0.0; output]);
+            };
+            forward(3 * 3 * 5, 3, 5, 4, 4 * if kernel == 2 { 4 } else { 1 });
+            assert_refused("6 of 5 channels", || forward(45, 3, 5, 6, 6));
+            assert_refused("input of 3 × 5", || forward(44, 3, 5, 4, 4));
+            assert_refused("input of 0 × 5", || forward(45, 0, 5, 4, 0));
+            assert_refused("input of 3 × 0", || forward(45, 3, 0, 0, 0));
+            assert_refused("× 4", || forward(45, 3, 5, 4, 3));
+            assert_refused("× 4", || forward(45, 3, 5, 4, 20));
+            assert_refused("output of 0 × ", || forward(0, 3, 5, 4, 4));
+            // Three times that is 1 in 64 bits, and the maxima of three channels in windows of 2 are two values.
+            assert_refused("input of", || forward(1, usize::MAX / 3 * 2 + 1, 3, 3, 2));
+            // And here a row has no values.
+            assert_refused("input of", || forward(8, 1 << (usize::BITS - 1), 2, 2, 0));
+        }
+    }
+}
+
+#[test]
+fn resizes_beyond_their_image_or_plan() {
+    for set in InstructionSet::available() {
+        let plan = |region: [usize; 4], size: (usize, usize), columns: std::ops::Range<usize>| {
+            let [x, y, width, height] = region;
+            let mut resize = AreaResize::new(set, 0.0, 1.0);
+            resize.plan(Region { x, y, width, height }, size, columns);
+            resize
+        };
+        let max = usize::MAX;
+        assert_refused("an empty region", || plan([0, 0, 0, 1], (2, 1), 0..2));
+        assert_refused("an empty region", || plan([0, 0, 1, 0], (2, 1), 0..2));
+        assert_refused("columns 0..3 of 2", || plan([0, 0, 4, 1], (2, 1), 0..3));
+        assert_refused("too large", || plan([0, 0, max, 1], (2, 1), 0..1));
+        assert_refused("too large", || plan([0, 0, max / 4, 1], (2, 1), 0..1));
+        assert_refused("too large", || plan([0, 0, 1, max / 4], (2, 2), 0..1));
+        assert_refused("too large", || plan([0, 0, 4, 1], (max, 1), 0..1));
+        assert_refused("too large", || plan([0, 0, 1, 4], (1, max), 0..1));
+
+        let rows = |region: [usize; 4], image: usize, width: usize, rows: std::ops::Range<usize>, output: usize| {
+            plan(region, (2, 3), 0..2).rows(&vec![0; image], width, rows, &mut vec![0.0; output]);
+        };
+        rows([0, 1, 4, 1], 24, 4, 1..3, 12);
+        assert_refused("of an image 4 wide", || rows([0, 1, 4, 1], 12, 4, 0..1, 6));
+        assert_refused("of an image 4 wide", || rows([0, 1, 4, 1], 23, 4, 0..1, 6));
+        assert_refused("of an image 4 wide", || rows([1, 0, 4, 1], 24, 4, 0..1, 6));
+        assert_refused("of an image 0 wide", || rows([0, 0, 1, 1], 24, 0, 0..1, 6));
+        assert_refused("rows 2..4 of 3", || rows([0, 1, 4, 1], 24, 4, 2..4, 12));
+        assert_refused("output of 2 × 2 pixels", || rows([0, 1, 4, 1], 24, 4, 1..3, 11));
+        assert_refused("output of 2 × 2 pixels", || rows([0, 1, 4, 1], 24, 4, 1..3, 13));
+        // Sums and products that are small in 64 bits.
+        assert_refused("of an image 4 wide", || rows([max, 0, 4, 1], 24, 4, 0..1, 6));
+        assert_refused("of an image 4 wide", || rows([0, max, 4, 1], 24, 4, 0..1, 6));
+        assert_refused("of an image", || rows([0, 0, 4, 1], 24, max / 3 * 2 + 1, 0..1, 6));
+        // Rows times columns are 2⁶⁴.
+        let rows = 1 << (usize::BITS - 3);
+        assert_refused("output of", || plan([0, 0, 1, 1], (8, rows), 0..8).rows(&[0; 3], 1, 0..rows, &mut []));
     }
 }
 

@@ -1,6 +1,7 @@
 use std::ops::Range;
 
 use super::InstructionSet;
+use super::matmul::volume;
 use super::simd::{Kernel, Simd};
 
 /// A rectangle of whole pixels.
@@ -80,10 +81,18 @@ impl AreaResize {
     /// of which these `columns` are wanted.
     ///
     /// # Panics
-    /// When the region is empty, or the columns go beyond the size.
+    /// When the region is empty, the columns go beyond the size, or a side of region and size is so large that the bins
+    /// cannot be counted.
     pub fn plan(&mut self, region: Region, size: (usize, usize), columns: Range<usize>) {
         assert!(region.width > 0 && region.height > 0, "an empty region");
         assert!(columns.end <= size.0, "columns {columns:?} of {}", size.0);
+        let countable = |from: usize, to: usize| volume([3, from, to]) < usize::MAX;
+        assert!(
+            countable(region.width, size.0) && countable(region.height, size.1),
+            "{region:?} to {} × {} is too large",
+            size.0,
+            size.1
+        );
         (self.region, self.size) = (region, size);
         self.left = if columns.is_empty() { 0 } else { bin(columns.start, region.width, size.0).0 };
         self.columns.clear();
@@ -111,12 +120,17 @@ impl AreaResize {
     pub fn rows(&mut self, image: &[u8], width: usize, rows: Range<usize>, output: &mut [f32]) {
         let Region { x, y, width: columns, height } = self.region;
         assert!(
-            x + columns <= width && (y + height).checked_mul(3 * width).is_some_and(|end| end <= image.len()),
+            x.saturating_add(columns) <= width && volume([y.saturating_add(height), width, 3]) <= image.len(),
             "{:?} of an image {width} wide",
             self.region
         );
         assert!(rows.end <= self.size.1, "rows {rows:?} of {}", self.size.1);
-        assert_eq!(output.len(), rows.len() * self.columns.len() * 3, "output of {} columns", self.columns.len());
+        let (rows_wanted, columns_wanted) = (rows.len(), self.columns.len());
+        assert_eq!(
+            output.len(),
+            volume([rows_wanted, columns_wanted, 3]),
+            "output of {rows_wanted} × {columns_wanted} pixels"
+        );
         if !output.is_empty() {
             self.set.run(Resize { plan: self, image, width, rows, output });
         }
@@ -219,72 +233,4 @@ fn mean_of_many<'a>(rows: impl Iterator<Item = &'a [u8]>) -> [f32; 3] {
         count += row.len() as u64 / 3;
     }
     total.map(|total| total as f32 / count as f32)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// The mean of one output pixel by the definition.
-    fn mean(image: &[u8], width: usize, region: Region, size: (usize, usize), (x, y): (usize, usize)) -> [f32; 3] {
-        let ((left, right), (top, bottom)) = (bin(x, region.width, size.0), bin(y, region.height, size.1));
-        let pixels = (top..bottom).flat_map(|y| (left..right).map(move |x| (region.x + x, region.y + y)));
-        let mut total = [0_u64; 3];
-        for (x, y) in pixels {
-            for (channel, total) in total.iter_mut().enumerate() {
-                *total += u64::from(image[3 * (y * width + x) + channel]);
-            }
-        }
-        total.map(|total| total as f32 / ((right - left) * (bottom - top)) as f32)
-    }
-
-    proptest! {
-        #[test]
-        fn every_output_pixel_is_the_mean_of_its_bin(
-            (width, height) in (1usize..50, 1usize..40), (columns, rows) in (1usize..60, 1usize..60),
-            corner in (0.0..1.0f64, 0.0..1.0f64), opposite in (0.0..1.0f64, 0.0..1.0f64),
-            part in (0.0..1.0f64, 0.0..1.0f64), seed in any::<u32>(),
-        ) {
-            let image: Vec<u8> = (0..3 * width * height)
-                .map(|i| ((i as u32 + 1).wrapping_mul(seed | 1).wrapping_mul(2_654_435_761) >> 24) as u8)
-                .collect();
-            let choose = |share: f64, count: usize| (share * count as f64) as usize;
-            let (x, y) = (choose(corner.0, width), choose(corner.1, height));
-            let region =
-                Region { x, y, width: 1 + choose(opposite.0, width - x), height: 1 + choose(opposite.1, height - y) };
-            let (first, top) = (choose(part.0, columns), choose(part.1, rows));
-            for set in InstructionSet::available() {
-                let mut resize = AreaResize::new(set, 127.5, 0.007_812_5);
-                resize.plan(region, (columns, rows), first..columns);
-                let mut output = vec![f32::NAN; 3 * (columns - first) * (rows - top)];
-                resize.rows(&image, width, top..rows, &mut output);
-                for (index, pixel) in output.as_chunks::<3>().0.iter().enumerate() {
-                    let at = (first + index % (columns - first), top + index / (columns - first));
-                    let expected = mean(&image, width, region, (columns, rows), at);
-                    prop_assert_eq!(*pixel, expected.map(|mean| (mean - 127.5) * 0.007_812_5), "{} {:?}", set, at);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn means_over_more_pixels_than_a_sum_can_hold_are_exact() {
-        let (width, height) = (3000, 3000);
-        let image = vec![255; 3 * width * height];
-        let mut resize = AreaResize::new(InstructionSet::best(), 0.0, 1.0);
-        resize.plan(Region { x: 0, y: 0, width, height }, (1, 1), 0..1);
-        let mut output = [0.0; 3];
-        resize.rows(&image, width, 0..1, &mut output);
-        assert_eq!(output, [255.0; 3]);
-    }
-
-    #[test]
-    #[should_panic(expected = "of an image 4 wide")]
-    fn a_region_outside_of_the_image_is_refused() {
-        let mut resize = AreaResize::new(InstructionSet::best(), 0.0, 1.0);
-        resize.plan(Region { x: 0, y: 1, width: 4, height: 1 }, (2, 1), 0..2);
-        resize.rows(&[0; 12], 4, 0..1, &mut [0.0; 6]);
-    }
 }

@@ -78,7 +78,7 @@ impl Convolution {
         if columns == 0 {
             return assert!(output.is_empty(), "{width} columns under a kernel of {}", self.kernel);
         }
-        let pitch = columns * self.outputs();
+        let pitch = volume([columns, self.outputs()]);
         assert_eq!(output.len() % pitch, 0, "output of {columns} × {}", self.outputs());
         for (row, output) in output.chunks_exact_mut(pitch).enumerate() {
             let first = volume([self.first_input(row), width, self.channels]);
@@ -94,7 +94,7 @@ impl Convolution {
     /// from one row, and one image, to the next. `gathered` is a buffer to be reused.
     ///
     /// # Panics
-    /// When input and output are not of one number of images.
+    /// When the kernel does not fit into an image, or input and output are not of one number of images.
     pub fn forward_images(
         &self,
         input: &[f32],
@@ -104,11 +104,11 @@ impl Convolution {
         output: &mut [f32],
     ) {
         let (rows, columns) = (self.output_size(height), self.output_size(width));
-        let (image, result) = (height * width * self.channels, rows * columns * self.outputs());
-        assert!(result > 0, "{height} x {width} pixels under a kernel of {}", self.kernel);
+        let (image, result) = (volume([height, width, self.channels]), volume([rows, columns, self.outputs()]));
+        assert!(result > 0, "{height} × {width} pixels under a kernel of {}", self.kernel);
         assert!(
-            input.len().is_multiple_of(image) && output.len() == input.len() / image * result,
-            "images of {height} x {width}"
+            input.len().is_multiple_of(image) && output.len() == volume([input.len() / image, result]),
+            "images of {height} × {width}"
         );
         let inputs = self.layer.inputs();
         if inputs < WORTH_GATHERING || columns >= WIDE {
@@ -168,46 +168,5 @@ impl Convolution {
 
     pub(crate) fn layer(&self) -> &Pointwise {
         &self.layer
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn images_in_a_row_are_convolved_each_for_itself(
-            (kernel, stride) in (1usize..4, 1usize..3), (more_height, more_width) in (0usize..12, 0usize..12),
-            (channels, outputs) in (1usize..40, 1usize..40), images in 1usize..4, seed in any::<u32>(),
-        ) {
-            let (height, width) = (kernel + more_height, kernel + more_width);
-            let value = |i: usize| ((i as u32 + 1).wrapping_mul(seed | 1).wrapping_mul(2_654_435_761) >> 16) as f32 / 32768.0 - 1.0;
-            let weights: Vec<f32> = (0..outputs * channels * kernel * kernel).map(value).collect();
-            let (bias, slopes): (Vec<f32>, Vec<f32>) = (0..outputs).map(|i| (value(i + 7), value(i + 99))).unzip();
-            let input: Vec<f32> = (0..images * height * width * channels).map(|i| value(i + 1000)).collect();
-            for set in InstructionSet::available() {
-                let activation = Activation::PRelu(slopes.clone());
-                let layer = Convolution::new(set, &weights, &bias, kernel, stride, activation);
-                let (rows, columns) = (layer.output_size(height), layer.output_size(width));
-                let mut output = vec![f32::NAN; images * rows * columns * outputs];
-                layer.forward_images(&input, height, width, &mut Vec::new(), &mut output);
-                for (index, found) in output.iter().enumerate() {
-                    let (pixel, channel) = (index / outputs, index % outputs);
-                    let (image, row, column) = (pixel / columns / rows, pixel / columns % rows, pixel % columns);
-                    let mut sum = f64::from(bias[channel]);
-                    for (i, weight) in weights[channel * channels * kernel * kernel..][..channels * kernel * kernel].iter().enumerate() {
-                        let (y, x) = (row * stride + i / kernel % kernel, column * stride + i % kernel);
-                        let at = ((image * height + y) * width + x) * channels + i / kernel / kernel;
-                        sum += f64::from(*weight) * f64::from(input[at]);
-                    }
-                    let expected = if sum > 0.0 { sum } else { sum * f64::from(slopes[channel]) };
-                    prop_assert!((f64::from(*found) - expected).abs() < 1e-4, "{} {} not {}", set, found, expected);
-                }
-            }
-        }
     }
 }

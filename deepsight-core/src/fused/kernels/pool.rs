@@ -1,4 +1,5 @@
 use super::InstructionSet;
+use super::matmul::volume;
 use super::simd::{Kernel, Simd};
 
 /// Maxima over windows of 2 × 2 or 3 × 3 at stride 2, of which the last may stick out over the border (ceil mode).
@@ -39,18 +40,18 @@ impl MaxPool {
     /// When the input is not whole rows, the output not as large as it must be, or `channels` is over `pitch`.
     pub fn forward(&self, input: &[f32], width: usize, pitch: usize, channels: usize, output: &mut [f32]) {
         assert!(channels <= pitch, "{channels} of {pitch} channels");
-        let row = width * pitch;
-        assert_eq!(input.len() % row.max(1), 0, "input of {width} x {pitch}");
-        let height = input.len() / row.max(1);
+        let row = volume([width, pitch]);
+        assert!(input.len().is_multiple_of(row), "input of {width} × {pitch}");
+        let height = input.len().checked_div(row).unwrap_or(0);
         let (rows, columns) = (self.output_size(height), self.output_size(width));
-        assert_eq!(output.len(), rows * columns * channels, "output of {rows} x {columns} x {channels}");
+        assert_eq!(output.len(), volume([rows, columns, channels]), "output of {rows} × {columns} × {channels}");
         if output.is_empty() {
             return;
         }
         let pool = Pool { input, height, width, pitch, channels, output };
         match self.kernel {
-            2 => self.set.run(Sized::<2>(pool)),
-            _ => self.set.run(Sized::<3>(pool)),
+            2 => self.set.run(OfSide::<2>(pool)),
+            _ => self.set.run(OfSide::<3>(pool)),
         }
     }
 }
@@ -65,9 +66,9 @@ struct Pool<'a> {
 }
 
 /// The pool with its window's side known when it is compiled.
-struct Sized<'a, const K: usize>(Pool<'a>);
+struct OfSide<'a, const K: usize>(Pool<'a>);
 
-impl<const K: usize> Kernel for Sized<'_, K> {
+impl<const K: usize> Kernel for OfSide<'_, K> {
     type Output = ();
 
     #[inline(always)]
@@ -146,50 +147,5 @@ impl Window {
             }
             best
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn every_output_is_the_largest_of_its_window(
-            kernel in 2usize..=3, height in 1usize..9, width in 1usize..9, channels in 1usize..40, padding in 0usize..20,
-            seed in any::<u32>(),
-        ) {
-            let pitch = channels + padding;
-            let value = |i: usize| (i as u32 + 1).wrapping_mul(seed | 1).wrapping_mul(2_654_435_761) as f32 - 2e9;
-            let input: Vec<f32> = (0..height * width * pitch).map(value).collect();
-            for set in InstructionSet::available() {
-                let pool = MaxPool::new(set, kernel);
-                let (rows, columns) = (pool.output_size(height), pool.output_size(width));
-                let mut output = vec![f32::NAN; rows * columns * channels];
-                pool.forward(&input, width, pitch, channels, &mut output);
-                for (index, found) in output.iter().enumerate() {
-                    let (row, column) = (index / channels / columns, index / channels % columns);
-                    let expected = (2 * row..height.min(2 * row + kernel))
-                        .flat_map(|y| (2 * column..width.min(2 * column + kernel)).map(move |x| (y, x)))
-                        .map(|(y, x)| input[(y * width + x) * pitch + index % channels])
-                        .fold(f32::NEG_INFINITY, f32::max);
-                    prop_assert_eq!(*found, expected, "{} {} {}", set, row, column);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn sizes_are_those_of_pytorch_in_ceil_mode() {
-        let pool = |kernel| MaxPool::new(InstructionSet::best(), kernel);
-        assert_eq!([0, 1, 2, 3, 4, 5].map(|size| pool(2).output_size(size)), [0, 1, 1, 2, 2, 3]);
-        assert_eq!([0, 1, 2, 3, 4, 5, 22].map(|size| pool(3).output_size(size)), [0, 1, 1, 1, 2, 2, 11]);
-    }
-
-    #[test]
-    fn an_image_of_no_pixels_has_no_maxima() {
-        MaxPool::new(InstructionSet::best(), 2).forward(&[], 0, 3, 3, &mut []);
     }
 }
