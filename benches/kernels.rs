@@ -1,5 +1,5 @@
-//! The CPU kernels by themselves, on one thread, for every instruction set of this processor: the shapes of EfficientNet-B0
-//! and of the face detector, in floating-point operations, and activations, maxima and means, in values.
+//! The CPU kernels by themselves, on one thread, for every instruction set of this processor: the shapes of
+//! EfficientNet-B0 and of the face detector, in floating-point operations, and activations, maxima and means, in values.
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};

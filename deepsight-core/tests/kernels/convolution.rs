@@ -53,10 +53,10 @@ proptest! {
 #[test]
 fn images_whose_pixels_are_gathered_across_their_borders_do_not_mix() {
     // 3 × 20 outputs in passes of 48.
-    images_agree((3, 1), (6, 7), (15, 3), 3, 3, 1);
+    images_agree((3, 1), (6, 7), (15, up_to(3, 1)), 3, 3, 1);
     // As many columns as need no gathering, and one less.
-    for width in [50, 49] {
-        images_agree((3, 1), (3, width), (15, 1), up_to(3, 2), 0, 2);
+    for width in [50, 49].into_iter().take(up_to(2, 0)) {
+        images_agree((3, 1), (3, width), (15, 1), 3, 0, 2);
     }
 }
 
