@@ -1,4 +1,6 @@
-use super::{Padded, Scratch, Spread, activation};
+use super::padded::Padded;
+use super::spread::Spread;
+use super::{Scratch, activation};
 use crate::EfficientNetConfig;
 use crate::efficientnet::config::Stage;
 use crate::fused::fold::Folder;

@@ -1,12 +1,16 @@
 //! EfficientNet on the fused kernels.
 
 mod block;
+mod padded;
+mod spread;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 use self::block::{Block, Buffers};
+use self::padded::Padded;
+use self::spread::Spread;
 use super::fold::Folder;
 use super::kernels::{self, Aligned, Convolution, Geometry, InstructionSet, Pointwise};
 use super::pool::Pool;
@@ -269,76 +273,6 @@ fn clear_border(padded: &mut [f32], rows: Padded, columns: Padded, height: usize
         } else {
             values[..columns.before * 3].fill(0.0);
             values[(columns.before + width) * 3..].fill(0.0);
-        }
-    }
-}
-
-/// One side of an image under a convolution.
-#[derive(Debug, Clone, Copy)]
-struct Padded {
-    /// Zeros before the first pixel.
-    before: usize,
-    /// Zeros after the last one.
-    after: usize,
-    /// All that the convolution reads, without the padding that its stride leaves over.
-    padded: usize,
-    output: usize,
-}
-
-impl Padded {
-    fn of(padding: Padding, size: usize, kernel: usize, stride: usize) -> Self {
-        let (before, output) = match padding {
-            Padding::Symmetric => (kernel / 2, (size + kernel / 2 * 2 - kernel) / stride + 1),
-            Padding::TensorFlowSame => {
-                let output = size.div_ceil(stride);
-                (((output - 1) * stride + kernel).saturating_sub(size) / 2, output)
-            }
-        };
-        // Never less than the image: a stride that leaves pixels over at its end still has them in memory.
-        let padded = ((output - 1) * stride + kernel).max(before + size);
-        Self { before, after: padded - before - size, padded, output }
-    }
-}
-
-/// How the work on one image is spread.
-#[derive(Debug, Clone, Copy)]
-enum Spread {
-    /// Not at all: other threads have their own images.
-    OneThread,
-    /// Over this many threads.
-    Threads(usize),
-}
-
-impl Spread {
-    /// Tasks for each thread: enough that none waits long for the others.
-    const TASKS: usize = 2;
-    /// Fewest rows of a matrix product that are worth a task.
-    const FEWEST_ROWS: usize = 12;
-
-    /// Rows of an image in one task, where there are `others` tasks of all rows.
-    fn part(self, rows: usize, others: usize) -> usize {
-        match self {
-            Self::OneThread => rows,
-            Self::Threads(threads) => rows.div_ceil((Self::TASKS * threads).div_ceil(others)),
-        }
-    }
-
-    fn each<T: Send>(self, tasks: Vec<T>, run: impl Fn(T) + Sync + Send) {
-        match self {
-            Self::OneThread => tasks.into_iter().for_each(run),
-            Self::Threads(_) => tasks.into_par_iter().with_max_len(1).for_each(run),
-        }
-    }
-
-    /// Runs a function on parts of an output of rows of `length`, with the number of each part's first row.
-    fn rows(self, output: &mut [f32], length: usize, run: impl Fn(usize, &mut [f32]) + Sync + Send) {
-        match self {
-            Self::OneThread => run(0, output),
-            Self::Threads(threads) => {
-                let part = (output.len() / length).div_ceil(Self::TASKS * threads).max(Self::FEWEST_ROWS);
-                let parts = output.par_chunks_mut(part * length).with_max_len(1).enumerate();
-                parts.for_each(|(number, output)| run(number * part, output));
-            }
         }
     }
 }
