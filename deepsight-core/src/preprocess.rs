@@ -9,17 +9,21 @@ use crate::fused::Canvas;
 use crate::{ModelCard, ResizeFilter};
 
 /// Resize, scale to `0..=1`, subtract the mean, divide by the deviation; as a model's card says.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug)]
 pub(crate) struct Preprocess {
-    pub(crate) input_size: u32,
-    pub(crate) resize: ResizeFilter,
-    pub(crate) mean: [f32; 3],
-    pub(crate) std: [f32; 3],
+    input_size: u32,
+    resize: ResizeFilter,
+    /// What becomes of each 8-bit value of each channel.
+    values: [[f32; 256]; 3],
 }
 
 impl Preprocess {
     pub(crate) fn new(card: &ModelCard) -> Self {
-        Self { input_size: card.input_size, resize: card.resize, mean: card.mean, std: card.std }
+        let values = std::array::from_fn(|channel| {
+            let (mean, std) = (card.mean[channel], card.std[channel]);
+            std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std)
+        });
+        Self { input_size: card.input_size, resize: card.resize, values }
     }
 
     /// Images of any size to one tensor `[batch, 3, input_size, input_size]`, images spread over the threads.
@@ -35,10 +39,9 @@ impl Preprocess {
     /// One image as `[3, input_size, input_size]`.
     fn write(&self, image: &RgbImage, out: &mut [f32]) {
         let (side, plane) = (self.input_size as usize, out.len() / 3);
-        let values = self.values();
         let mut start = 0;
         self.resize.rows(image, self.input_size, self.input_size, |row| {
-            for (channel, values) in values.iter().enumerate() {
+            for (channel, values) in self.values.iter().enumerate() {
                 let out = &mut out[channel * plane + start..][..side];
                 for (value, pixel) in out.iter_mut().zip(row.chunks_exact(3)) {
                     *value = values[usize::from(pixel[channel])];
@@ -50,7 +53,7 @@ impl Preprocess {
 
     /// One image into the fused engine's input, resized and normalised row by row.
     pub(crate) fn fill(&self, image: &RgbImage, mut canvas: Canvas<'_>) {
-        let [red, green, blue] = self.values();
+        let [red, green, blue] = &self.values;
         let mut rows = canvas.rows();
         self.resize.rows(image, self.input_size, self.input_size, |row| {
             let Some(out) = rows.next() else { return };
@@ -58,13 +61,5 @@ impl Preprocess {
                 *value = [red[usize::from(pixel[0])], green[usize::from(pixel[1])], blue[usize::from(pixel[2])]];
             }
         });
-    }
-
-    /// What becomes of each 8-bit value of each channel.
-    fn values(&self) -> [[f32; 256]; 3] {
-        std::array::from_fn(|channel| {
-            let (mean, std) = (self.mean[channel], self.std[channel]);
-            std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std)
-        })
     }
 }

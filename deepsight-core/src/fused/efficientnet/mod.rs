@@ -146,24 +146,16 @@ impl FusedEfficientNet {
         let layout = self.layout(height, width);
         let mut logits = vec![0.0; images * classes];
         let threads = rayon::current_num_threads();
-        let spread = if threads > 1 { images / threads * threads } else { images };
+        let spread = images / threads * threads;
         let (together, alone) = logits.split_at_mut(spread * classes);
         let one = |image: usize, logits: &mut [f32], spread: Spread| {
             self.workspaces.with(|workspace| {
-                let mut pooled = std::mem::take(&mut workspace.pooled);
                 let features = self.features_of(&layout, workspace, |canvas| fill(image, canvas), spread);
-                self.classify(features, &mut pooled, logits);
-                workspace.pooled = pooled;
+                self.classify(&workspace.features[..features], &mut workspace.pooled, logits);
             });
         };
-        if threads > 1 {
-            together
-                .par_chunks_mut(classes)
-                .enumerate()
-                .for_each(|(image, logits)| one(image, logits, Spread::OneThread));
-        } else {
-            together.chunks_mut(classes).enumerate().for_each(|(image, logits)| one(image, logits, Spread::OneThread));
-        }
+        let together = together.par_chunks_mut(classes).enumerate();
+        together.for_each(|(image, logits)| one(image, logits, Spread::OneThread));
         for (image, logits) in alone.chunks_mut(classes).enumerate() {
             one(spread + image, logits, Spread::Threads(threads));
         }
@@ -183,19 +175,20 @@ impl FusedEfficientNet {
         let (rows, columns) = layout.output();
         let features = self.workspaces.with(|workspace| {
             let spread = Spread::Threads(rayon::current_num_threads());
-            self.features_of(&layout, workspace, fill, spread).to_vec()
+            let features = self.features_of(&layout, workspace, fill, spread);
+            workspace.features[..features].to_vec()
         });
         (features, rows, columns)
     }
 
-    /// Runs an image through stem, blocks and head; the features are left in the workspace's output.
-    fn features_of<'w>(
+    /// Runs an image through stem, blocks and head, and leaves the last feature map in the workspace; how many values it has.
+    fn features_of(
         &self,
         layout: &Layout,
-        workspace: &'w mut Workspace,
+        workspace: &mut Workspace,
         fill: impl FnOnce(Canvas<'_>),
         spread: Spread,
-    ) -> &'w [f32] {
+    ) -> usize {
         let [rows, columns] = layout.stem;
         let (height, width) = layout.size;
         let image = workspace.image.at_least(rows.padded * columns.padded * 3);
@@ -223,7 +216,7 @@ impl FusedEfficientNet {
             let count = features.len() / self.features();
             self.head.forward(&input[first * channels..][..count * channels], None, features);
         });
-        features
+        features.len()
     }
 
     /// Global average pooling and the classifier.
