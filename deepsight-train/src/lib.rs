@@ -1,0 +1,28 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod augment;
+mod blend;
+mod calibrate;
+#[cfg(feature = "model")]
+mod checkpoint;
+mod dataset;
+mod error;
+#[cfg(feature = "model")]
+mod evaluate;
+mod layout;
+mod manifest;
+mod metrics;
+mod plot;
+mod prepare;
+mod sampler;
+mod schedule;
+mod split;
+#[cfg(feature = "model")]
+mod step;
+mod tensorboard;
+#[cfg(feature = "model")]
+mod trainer;
+
+pub use error::Error;
+pub use manifest::{Label, Row, Split};
