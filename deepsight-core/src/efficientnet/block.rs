@@ -48,12 +48,18 @@ impl<B: Backend> Block<B> {
 /// Depthwise convolution, gate, pointwise projection (Howard et al., 2017).
 #[derive(Module, Debug)]
 pub struct DepthwiseSeparable<B: Backend> {
-    conv_dw: Conv2d<B>,
-    bn1: BatchNormAct<B>,
-    se: Option<SqueezeExcitation<B>>,
-    conv_pw: Conv2d<B>,
-    bn2: BatchNormAct<B>,
-    residual: bool,
+    /// The depthwise convolution.
+    pub conv_dw: Conv2d<B>,
+    /// Its norm.
+    pub bn1: BatchNormAct<B>,
+    /// The gate, where the family has one.
+    pub se: Option<SqueezeExcitation<B>>,
+    /// The projection, 1 × 1.
+    pub conv_pw: Conv2d<B>,
+    /// Its norm.
+    pub bn2: BatchNormAct<B>,
+    /// Whether the block's input is added to its output.
+    pub residual: bool,
 }
 
 impl<B: Backend> DepthwiseSeparable<B> {
@@ -80,14 +86,22 @@ impl<B: Backend> DepthwiseSeparable<B> {
 /// Pointwise expansion, depthwise convolution, gate, pointwise projection: MBConv (Sandler et al., CVPR 2018).
 #[derive(Module, Debug)]
 pub struct InvertedResidual<B: Backend> {
-    conv_pw: Conv2d<B>,
-    bn1: BatchNormAct<B>,
-    conv_dw: Conv2d<B>,
-    bn2: BatchNormAct<B>,
-    se: Option<SqueezeExcitation<B>>,
-    conv_pwl: Conv2d<B>,
-    bn3: BatchNormAct<B>,
-    residual: bool,
+    /// The expansion, 1 × 1.
+    pub conv_pw: Conv2d<B>,
+    /// Its norm.
+    pub bn1: BatchNormAct<B>,
+    /// The depthwise convolution.
+    pub conv_dw: Conv2d<B>,
+    /// Its norm.
+    pub bn2: BatchNormAct<B>,
+    /// The gate, where the family has one.
+    pub se: Option<SqueezeExcitation<B>>,
+    /// The projection, 1 × 1.
+    pub conv_pwl: Conv2d<B>,
+    /// Its norm.
+    pub bn3: BatchNormAct<B>,
+    /// Whether the block's input is added to its output.
+    pub residual: bool,
 }
 
 impl<B: Backend> InvertedResidual<B> {
@@ -125,8 +139,10 @@ fn gated<B: Backend>(gate: &Option<SqueezeExcitation<B>>, x: Tensor<B, 4>) -> Te
 /// Scales each channel by a gate computed from the means of all channels (Hu et al., CVPR 2018).
 #[derive(Module, Debug)]
 pub struct SqueezeExcitation<B: Backend> {
-    conv_reduce: Conv2d<B>,
-    conv_expand: Conv2d<B>,
+    /// From means of all channels to a few values.
+    pub conv_reduce: Conv2d<B>,
+    /// Back to a gate for each channel.
+    pub conv_expand: Conv2d<B>,
 }
 
 impl<B: Backend> SqueezeExcitation<B> {

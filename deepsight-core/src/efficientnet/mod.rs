@@ -38,12 +38,18 @@ use layer::convolution;
 /// ```
 #[derive(Module, Debug)]
 pub struct EfficientNet<B: Backend> {
-    conv_stem: Conv2d<B>,
-    bn1: BatchNormAct<B>,
-    blocks: Vec<Vec<Block<B>>>,
-    conv_head: Conv2d<B>,
-    bn2: BatchNormAct<B>,
-    classifier: Linear<B>,
+    /// The first convolution, 3 × 3, stride 2.
+    pub conv_stem: Conv2d<B>,
+    /// The stem's norm.
+    pub bn1: BatchNormAct<B>,
+    /// Stages of blocks.
+    pub blocks: Vec<Vec<Block<B>>>,
+    /// The last convolution, 1 × 1.
+    pub conv_head: Conv2d<B>,
+    /// The head's norm.
+    pub bn2: BatchNormAct<B>,
+    /// From pooled features to logits.
+    pub classifier: Linear<B>,
 }
 
 impl<B: Backend> EfficientNet<B> {

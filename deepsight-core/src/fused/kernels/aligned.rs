@@ -21,7 +21,6 @@ impl Aligned {
     }
 
     /// At least `len` values, whatever they are; it never shrinks.
-    #[cfg(feature = "model")]
     pub(crate) fn at_least(&mut self, len: usize) -> &mut [f32] {
         if self.len < len {
             // Not `resize`: nobody wants the old values copied.

@@ -24,6 +24,7 @@ mod pointwise;
 mod pool;
 mod portable;
 mod simd;
+pub mod training;
 
 pub use activation::{Activation, sigmoid_in_place};
 #[cfg(feature = "model")]

@@ -1,0 +1,74 @@
+//! From pooled features to the loss and back.
+
+use super::super::{Noise, Objective};
+use super::plan::Weight;
+use crate::Label;
+
+/// What the end of a pass gives.
+pub(super) struct Ending {
+    pub(super) loss: f64,
+    pub(super) fake_probabilities: Vec<f32>,
+    pub(super) classifier: Vec<f32>,
+    pub(super) classifier_bias: Vec<f32>,
+    /// Of the pooled features, `[batch, features]`.
+    pub(super) pooled: Vec<f32>,
+}
+
+/// Classifier and loss of pooled features, `[batch, features]`, and their gradients. Classes are real and fake.
+pub(super) fn finish(
+    pooled: &[f32],
+    labels: &[Label],
+    weights: &Weight,
+    bias: &Weight,
+    noise: &Noise,
+    objective: &Objective,
+) -> Ending {
+    let features = pooled.len() / labels.len();
+    let classes = bias.values.len();
+    let weight_of = |label: Label| f64::from(objective.class_weights[label as usize]);
+    let total: f64 = labels.iter().map(|label| weight_of(*label)).sum();
+    let smoothing = f64::from(objective.label_smoothing);
+    let mut ending = Ending {
+        loss: 0.0,
+        fake_probabilities: Vec::with_capacity(labels.len()),
+        classifier: vec![0.0; weights.values.len()],
+        classifier_bias: vec![0.0; classes],
+        pooled: vec![0.0; pooled.len()],
+    };
+    let mut kept = vec![0.0; features];
+    for (image, label) in labels.iter().enumerate() {
+        let at = image * features..(image + 1) * features;
+        kept.copy_from_slice(&pooled[at.clone()]);
+        let factors = noise.dropout.get(at.clone());
+        if let Some(factors) = factors {
+            kept.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
+        }
+        let mut logits: Vec<f64> = bias.values.iter().map(|bias| f64::from(*bias)).collect();
+        for (value, row) in kept.iter().zip(weights.values.chunks_exact(classes)) {
+            logits.iter_mut().zip(row).for_each(|(logit, weight)| *logit += f64::from(value * weight));
+        }
+        let highest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let log_sum = highest + logits.iter().map(|logit| (logit - highest).exp()).sum::<f64>().ln();
+        let probability = |class: usize| (logits[class] - log_sum).exp();
+        ending.fake_probabilities.push(probability(Label::Fake as usize) as f32);
+        // The target's share of each class: all of the label's, less what smoothing spreads over both.
+        let share = |class: usize| {
+            let own = if class == *label as usize { (1.0 - smoothing) * weight_of(*label) } else { 0.0 };
+            (own + smoothing / classes as f64 * f64::from(objective.class_weights[class])) / total
+        };
+        let shares: f64 = (0..classes).map(share).sum();
+        for class in 0..classes {
+            ending.loss -= share(class) * (logits[class] - log_sum);
+            let gradient = (shares * probability(class) - share(class)) as f32;
+            ending.classifier_bias[class] += gradient;
+            for (feature, value) in kept.iter().enumerate() {
+                ending.classifier[feature * classes + class] += gradient * value;
+                ending.pooled[at.start + feature] += gradient * weights.values[feature * classes + class];
+            }
+        }
+        if let Some(factors) = factors {
+            ending.pooled[at].iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
+        }
+    }
+    ending
+}

@@ -1,0 +1,91 @@
+//! Batch normalisation in training (Ioffe & Szegedy, 2015): what a pass forth finds out, and what the way back needs of it.
+
+use deepsight_core::fused::kernels::training::Derivative;
+
+/// A layer's batch statistics, as constants for each channel.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Norm {
+    pub(super) scale: Vec<f32>,
+    pub(super) shift: Vec<f32>,
+    pub(super) mean: Vec<f64>,
+    /// Biased: what is normalised by.
+    pub(super) variance: Vec<f64>,
+    inverse: Vec<f64>,
+}
+
+impl Norm {
+    /// From `[2, channels]`: the sums over `count` values of each channel and of their squares.
+    pub(super) fn new(sums: &[f64], count: usize, gamma: &[f32], beta: &[f32], epsilon: f64) -> Self {
+        let channels = gamma.len();
+        let count = count as f64;
+        let mean: Vec<f64> = sums[..channels].iter().map(|sum| sum / count).collect();
+        let variance: Vec<f64> =
+            sums[channels..].iter().zip(&mean).map(|(sum, mean)| (sum / count - mean * mean).max(0.0)).collect();
+        let inverse: Vec<f64> = variance.iter().map(|variance| 1.0 / (variance + epsilon).sqrt()).collect();
+        let scale = inverse.iter().zip(gamma).map(|(inverse, gamma)| (inverse * f64::from(*gamma)) as f32).collect();
+        let shift = (0..channels)
+            .map(|c| (f64::from(beta[c]) - mean[c] * inverse[c] * f64::from(gamma[c])) as f32)
+            .collect();
+        Self { scale, shift, mean, variance, inverse }
+    }
+
+    /// No norm: values as they are.
+    pub(super) fn identity(channels: usize) -> Self {
+        Self { scale: vec![1.0; channels], shift: vec![0.0; channels], ..Self::default() }
+    }
+
+    pub(super) fn constants(&self) -> Derivative<'_> {
+        Derivative { scale: &self.scale, shift: &self.shift }
+    }
+
+    /// The way back, from `[2, channels]`: the sums of the gradient `g` of the normalised values and of `g` times the values.
+    pub(super) fn back(&self, sums: &[f64], count: usize, gamma: &[f32]) -> Back {
+        let channels = gamma.len();
+        let count = count as f64;
+        let mut back = Back {
+            p: self.scale.clone(),
+            q: vec![0.0; channels],
+            r: vec![0.0; channels],
+            gamma: vec![0.0; channels],
+            beta: vec![0.0; channels],
+        };
+        for c in 0..channels {
+            let (sum, with_values) = (sums[c], sums[channels + c]);
+            let (mean, inverse, gamma) = (self.mean[c], self.inverse[c], f64::from(gamma[c]));
+            let with_normalised = inverse * (with_values - mean * sum);
+            // dz = γ / σ · (g − Σg / n − ẑ · Σgẑ / n), with ẑ = (z − μ) / σ
+            let q = -gamma * inverse * inverse * with_normalised / count;
+            back.q[c] = q as f32;
+            back.r[c] = (-gamma * inverse * sum / count - q * mean) as f32;
+            back.gamma[c] = with_normalised as f32;
+            back.beta[c] = sum as f32;
+        }
+        back
+    }
+}
+
+/// The gradient of what went into a norm is `g · p + z · q + r`.
+#[derive(Debug, Clone)]
+pub(super) struct Back {
+    pub(super) p: Vec<f32>,
+    pub(super) q: Vec<f32>,
+    pub(super) r: Vec<f32>,
+    /// Gradients of scale and shift.
+    pub(super) gamma: Vec<f32>,
+    pub(super) beta: Vec<f32>,
+}
+
+impl Back {
+    pub(super) fn constants(&self) -> [&[f32]; 3] {
+        [&self.p, &self.q, &self.r]
+    }
+}
+
+/// Sums of parts, in their order.
+pub(super) fn total(parts: &[Vec<f64>]) -> Vec<f64> {
+    let mut sums = parts[0].clone();
+    for part in &parts[1..] {
+        sums.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+    }
+    sums
+}

@@ -1,0 +1,198 @@
+//! A Burn network as the engine sees it: one list of convolutions, each with its norm, and how they hang together.
+
+use burn::backend::Autodiff;
+use burn::module::{Param, ParamId, RunningState};
+use burn::nn::conv::Conv2d;
+use burn::nn::{Linear, PaddingConfig2d};
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use deepsight_core::fused::kernels;
+use deepsight_core::{Activation, BatchNormAct, Block, EfficientNet, SqueezeExcitation};
+
+type Running<B> = RunningState<Tensor<Autodiff<B>, 1>>;
+
+/// A convolution and the batch norm and activation behind it.
+pub(super) struct Layer<'n, B: Backend> {
+    pub(super) kind: Kind,
+    pub(super) weight: Weight,
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+    /// Rows and columns in and out.
+    pub(super) input: (usize, usize),
+    pub(super) output: (usize, usize),
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
+    /// Rows of zeros above, columns of zeros to the left.
+    pub(super) padding: (usize, usize),
+    pub(super) gamma: Weight,
+    pub(super) beta: Weight,
+    pub(super) epsilon: f64,
+    pub(super) activation: kernels::Activation,
+    pub(super) running_mean: &'n Running<B>,
+    pub(super) running_var: &'n Running<B>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Stem,
+    Pointwise,
+    Depthwise,
+}
+
+/// A parameter's values, in Burn's order.
+pub(super) struct Weight {
+    pub(super) id: ParamId,
+    pub(super) values: Vec<f32>,
+    pub(super) shape: Vec<usize>,
+}
+
+/// Squeeze-and-excitation behind a depthwise convolution.
+pub(super) struct Gate {
+    pub(super) reduce: Weight,
+    pub(super) reduce_bias: Weight,
+    pub(super) expand: Weight,
+    pub(super) expand_bias: Weight,
+}
+
+/// A block by the numbers of its layers.
+pub(super) struct Unit {
+    pub(super) expand: Option<usize>,
+    pub(super) depthwise: usize,
+    pub(super) gate: Option<Gate>,
+    pub(super) project: usize,
+    pub(super) residual: bool,
+}
+
+/// A network for pictures of one size.
+pub(super) struct Plan<'n, B: Backend> {
+    /// The stem first, the head last.
+    pub(super) layers: Vec<Layer<'n, B>>,
+    pub(super) units: Vec<Unit>,
+    /// `[features, classes]`
+    pub(super) classifier: Weight,
+    pub(super) classifier_bias: Weight,
+}
+
+impl<'n, B: Backend> Plan<'n, B> {
+    pub(super) fn new(network: &'n EfficientNet<Autodiff<B>>, size: usize) -> Option<Self> {
+        let mut plan = Self {
+            layers: Vec::new(),
+            units: Vec::new(),
+            classifier: Weight::of(&network.classifier.weight),
+            classifier_bias: bias(&network.classifier)?,
+        };
+        let mut at = (size, size);
+        plan.push(&network.conv_stem, &network.bn1, &mut at);
+        for block in network.blocks.iter().flatten() {
+            let unit = match block {
+                Block::DepthwiseSeparable(block) => Unit {
+                    expand: None,
+                    depthwise: plan.push(&block.conv_dw, &block.bn1, &mut at),
+                    gate: gate(&block.se)?,
+                    project: plan.push(&block.conv_pw, &block.bn2, &mut at),
+                    residual: block.residual,
+                },
+                Block::InvertedResidual(block) => Unit {
+                    expand: Some(plan.push(&block.conv_pw, &block.bn1, &mut at)),
+                    depthwise: plan.push(&block.conv_dw, &block.bn2, &mut at),
+                    gate: gate(&block.se)?,
+                    project: plan.push(&block.conv_pwl, &block.bn3, &mut at),
+                    residual: block.residual,
+                },
+            };
+            plan.units.push(unit);
+        }
+        plan.push(&network.conv_head, &network.bn2, &mut at);
+        Some(plan)
+    }
+
+    /// Appends a convolution over an image of `at` rows and columns, which become those of its output.
+    fn push(
+        &mut self,
+        convolution: &Conv2d<Autodiff<B>>,
+        norm: &'n BatchNormAct<Autodiff<B>>,
+        at: &mut (usize, usize),
+    ) -> usize {
+        let weight = Weight::of(&convolution.weight);
+        let (kernel, stride) = (convolution.kernel_size[0], convolution.stride[0]);
+        let outputs = weight.shape[0];
+        let kind = match (convolution.groups, kernel) {
+            (1, 1) => Kind::Pointwise,
+            (1, _) => Kind::Stem,
+            _ => Kind::Depthwise,
+        };
+        let inputs = if kind == Kind::Depthwise { outputs } else { weight.shape[1] };
+        let padded = |size: usize| match convolution.padding {
+            PaddingConfig2d::Same => {
+                let output = size.div_ceil(stride);
+                (((output - 1) * stride + kernel).saturating_sub(size) / 2, output)
+            }
+            // What this crate's networks have else: half the kernel on every side.
+            _ => (kernel / 2, (size + kernel / 2 * 2 - kernel) / stride + 1),
+        };
+        let (rows, columns) = (padded(at.0), padded(at.1));
+        let layer = Layer {
+            kind,
+            weight,
+            inputs,
+            outputs,
+            input: *at,
+            output: (rows.1, columns.1),
+            kernel,
+            stride,
+            padding: (rows.0, columns.0),
+            gamma: Weight::of(&norm.weight),
+            beta: Weight::of(&norm.bias),
+            epsilon: norm.epsilon,
+            activation: match norm.activation {
+                Activation::Silu => kernels::Activation::Silu,
+                Activation::Relu6 => kernels::Activation::Relu6,
+                _ => kernels::Activation::Identity,
+            },
+            running_mean: &norm.running_mean,
+            running_var: &norm.running_var,
+        };
+        *at = layer.output;
+        self.layers.push(layer);
+        self.layers.len() - 1
+    }
+
+    pub(super) fn head(&self) -> usize {
+        self.layers.len() - 1
+    }
+}
+
+impl<B: Backend> Layer<'_, B> {
+    /// Pixels of one image of the output.
+    pub(super) fn pixels(&self) -> usize {
+        self.output.0 * self.output.1
+    }
+}
+
+impl Weight {
+    fn of<B: Backend, const D: usize>(param: &Param<Tensor<Autodiff<B>, D>>) -> Self {
+        let tensor = param.val().inner();
+        Self { id: param.id, shape: tensor.dims().to_vec(), values: values(tensor) }
+    }
+}
+
+/// A tensor's values, whatever its type was.
+pub(super) fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+fn bias<B: Backend>(linear: &Linear<Autodiff<B>>) -> Option<Weight> {
+    linear.bias.as_ref().map(Weight::of)
+}
+
+/// `Some(None)` where the block has no gate.
+#[allow(clippy::option_option, reason = "a gate without biases is no network of this crate")]
+fn gate<B: Backend>(gate: &Option<SqueezeExcitation<Autodiff<B>>>) -> Option<Option<Gate>> {
+    let Some(gate) = gate else { return Some(None) };
+    Some(Some(Gate {
+        reduce: Weight::of(&gate.conv_reduce.weight),
+        reduce_bias: Weight::of(gate.conv_reduce.bias.as_ref()?),
+        expand: Weight::of(&gate.conv_expand.weight),
+        expand_bias: Weight::of(gate.conv_expand.bias.as_ref()?),
+    }))
+}
