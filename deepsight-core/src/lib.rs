@@ -37,7 +37,7 @@ pub use crop::FaceCrop;
 #[cfg(feature = "model")]
 pub use efficientnet::{
     Activation, Architecture, BatchNormAct, Block, DepthwiseSeparable, EfficientNet, EfficientNetConfig,
-    InvertedResidual, Padding, SqueezeExcitation, StateDict, Weight,
+    InvertedResidual, Noise, Padding, SqueezeExcitation, StateDict, Weight,
 };
 pub use error::{Error, with_causes};
 pub use explain::ActivationMap;

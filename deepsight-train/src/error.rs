@@ -33,6 +33,22 @@ pub enum Error {
         /// What is allowed.
         rule: &'static str,
     },
+    /// A batch is not what the step was made for.
+    #[error("the batch cannot be used: {what}")]
+    Batch {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A device cannot compute in that precision.
+    #[error("{precision} cannot be used on {device}: {reason}")]
+    Precision {
+        /// The precision asked for.
+        precision: &'static str,
+        /// The backend's name of the device.
+        device: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// The detector, the model file or the network.
     #[error(transparent)]
     Core(#[from] deepsight_core::Error),
@@ -53,5 +69,11 @@ impl Error {
 
     pub(crate) fn picture(path: impl AsRef<Path>) -> impl FnOnce(image::ImageError) -> Self {
         move |source| Self::Picture { path: path.as_ref().to_owned(), source: PictureError(source) }
+    }
+
+    /// What a backend says when it cannot hand out numbers.
+    #[cfg(feature = "model")]
+    pub(crate) fn backend(error: impl std::fmt::Display) -> Self {
+        Self::Core(deepsight_core::Error::Backend { reason: error.to_string() })
     }
 }

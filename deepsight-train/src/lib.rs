@@ -26,3 +26,7 @@ mod trainer;
 
 pub use error::Error;
 pub use manifest::{Label, Row, Split};
+#[cfg(feature = "model")]
+pub use step::{
+    Batch, BurnStep, LossScale, Noise, Objective, Passed, Precision, Step, clip, gradient_norm, weighted_sum,
+};

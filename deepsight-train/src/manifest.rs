@@ -13,6 +13,16 @@ pub enum Label {
     Fake,
 }
 
+impl Label {
+    /// Position among the network's logits: real before fake.
+    pub fn class(self) -> usize {
+        match self {
+            Self::Real => 0,
+            Self::Fake => 1,
+        }
+    }
+}
+
 /// The part of the data that a face belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

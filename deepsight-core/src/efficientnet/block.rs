@@ -5,7 +5,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, activation};
 
 use super::config::Stage;
-use super::layer::{BatchNormAct, convolution};
+use super::layer::{BatchNormAct, convolution, convolve};
 use super::{Activation, EfficientNetConfig};
 
 /// One block of an EfficientNet, `[batch, channels, height, width]` to the stage's channels and resolution.
@@ -41,6 +41,28 @@ impl<B: Backend> Block<B> {
         match self {
             Self::DepthwiseSeparable(block) => block.forward(x),
             Self::InvertedResidual(block) => block.forward(x),
+        }
+    }
+
+    /// Whether the block adds its input to what it computes: where stochastic depth can leave it out.
+    pub fn is_residual(&self) -> bool {
+        match self {
+            Self::DepthwiseSeparable(block) => block.residual,
+            Self::InvertedResidual(block) => block.residual,
+        }
+    }
+
+    /// Runs the block by the batch's statistics. Where it is residual, each picture's branch is multiplied with `branch`,
+    /// `[batch, 1, 1, 1]`.
+    pub(super) fn forward_training(&self, x: Tensor<B, 4>, branch: Option<Tensor<B, 4>>) -> Tensor<B, 4> {
+        let y = match self {
+            Self::DepthwiseSeparable(block) => block.branch_training(x.clone()),
+            Self::InvertedResidual(block) => block.branch_training(x.clone()),
+        };
+        match (self.is_residual(), branch) {
+            (false, _) => y,
+            (true, None) => x + y,
+            (true, Some(branch)) => x + y * branch,
         }
     }
 }
@@ -80,6 +102,12 @@ impl<B: Backend> DepthwiseSeparable<B> {
         let y = gated(&self.se, y);
         let y = self.bn2.forward(self.conv_pw.forward(y));
         if self.residual { x + y } else { y }
+    }
+
+    fn branch_training(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let y = self.bn1.forward_training(convolve(&self.conv_dw, x));
+        let y = gated(&self.se, y);
+        self.bn2.forward_training(self.conv_pw.forward(y))
     }
 }
 
@@ -126,6 +154,13 @@ impl<B: Backend> InvertedResidual<B> {
         let y = gated(&self.se, y);
         let y = self.bn3.forward(self.conv_pwl.forward(y));
         if self.residual { x + y } else { y }
+    }
+
+    fn branch_training(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let y = self.bn1.forward_training(self.conv_pw.forward(x));
+        let y = self.bn2.forward_training(convolve(&self.conv_dw, y));
+        let y = gated(&self.se, y);
+        self.bn3.forward_training(self.conv_pwl.forward(y))
     }
 }
 

@@ -2,7 +2,9 @@ use burn::module::{Module, Param, RunningState};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Initializer, PaddingConfig2d};
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, activation};
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::{ConvOptions, PadMode};
+use burn::tensor::{DType, Tensor, activation};
 
 /// The non-linearity after a batch norm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,9 +61,27 @@ pub(super) fn convolution<B: Backend>(
         .init(device)
 }
 
+/// What a convolution gives in any floating-point type: Burn 0.21 pads unevenly in the backend's own type only.
+pub(super) fn convolve<B: Backend>(convolution: &Conv2d<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    let dtype = x.dtype();
+    if dtype == DType::F32 || convolution.padding != PaddingConfig2d::Same {
+        return convolution.forward(x);
+    }
+    let [_, _, height, width] = x.dims();
+    let around = |size: usize, axis: usize| {
+        let needed = (size.div_ceil(convolution.stride[axis]) - 1) * convolution.stride[axis];
+        let total = (needed + convolution.kernel_size[axis]).saturating_sub(size);
+        (total / 2, total - total / 2)
+    };
+    let ((top, bottom), (left, right)) = (around(height, 0), around(width, 1));
+    let padded = x.cast(DType::F32).pad((left, right, top, bottom), PadMode::Constant(0.0)).cast(dtype);
+    let options = ConvOptions::new(convolution.stride, [0, 0], convolution.dilation, convolution.groups);
+    conv2d(padded, convolution.weight.val(), convolution.bias.as_ref().map(|bias| bias.val()), options)
+}
+
 /// Batch normalisation (Ioffe & Szegedy, 2015) and the activation after it, with PyTorch's parameter names.
 ///
-/// It normalises by the running statistics, on every backend.
+/// [`forward`](Self::forward) normalises by the running statistics, on every backend; training by those of the batch.
 #[derive(Module, Debug)]
 pub struct BatchNormAct<B: Backend> {
     /// Scale, `[channels]`.
@@ -100,4 +120,37 @@ impl<B: Backend> BatchNormAct<B> {
         let shape = [1, channels, 1, 1];
         self.activation.forward(x * scale.reshape(shape) + shift.reshape(shape))
     }
+
+    /// As [`forward`](Self::forward), by the batch's own mean and variance, which the running statistics move towards as
+    /// PyTorch's do: by a tenth, with the variance of a sample rather than of a population.
+    ///
+    /// Computed in single precision whatever the input's type, and returned in that type.
+    pub fn forward_training(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let ([batch, channels, height, width], dtype) = (x.dims(), x.dtype());
+        // Over planes and then over pictures: reductions over the last dimension are the fast ones.
+        let planes = x.cast(DType::F32).reshape([batch, channels, height * width]);
+        let mean = planes.clone().mean_dim(2).mean_dim(0);
+        let centred = planes - mean.clone();
+        let variance = centred.clone().square().mean_dim(2).mean_dim(0);
+        self.follow(mean.clone(), variance.clone(), batch * height * width);
+        let shape = [1, channels, 1];
+        let scale = self.weight.val().reshape(shape) / (variance + self.epsilon).sqrt();
+        let y = centred * scale + self.bias.val().reshape(shape);
+        self.activation.forward(y.reshape([batch, channels, height, width])).cast(dtype)
+    }
+
+    /// Moves the running statistics towards those of a batch of `count` values a channel, `[1, channels, 1]` each.
+    fn follow(&self, mean: Tensor<B, 3>, variance: Tensor<B, 3>, count: usize) {
+        let channels = mean.dims()[1];
+        let unbiased = variance * (count as f64 / count.saturating_sub(1).max(1) as f64);
+        for (running, batch) in [(&self.running_mean, mean), (&self.running_var, unbiased)] {
+            let batch = batch.detach().reshape([channels]);
+            running.update(running.value_sync() * (1.0 - MOMENTUM) + batch * MOMENTUM);
+            // An update waits for the next one otherwise, and a network saved meanwhile would lack it.
+            running.value_sync();
+        }
+    }
 }
+
+/// Share of a batch in the running statistics: PyTorch's.
+const MOMENTUM: f64 = 0.1;

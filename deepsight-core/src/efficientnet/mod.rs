@@ -7,6 +7,7 @@ mod import;
 mod layer;
 mod pickle;
 mod state_dict;
+mod training;
 
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
@@ -18,6 +19,7 @@ pub use block::{Block, DepthwiseSeparable, InvertedResidual, SqueezeExcitation};
 pub use config::{Architecture, EfficientNetConfig};
 pub use layer::{Activation, BatchNormAct, Padding};
 pub use state_dict::{StateDict, Weight};
+pub use training::Noise;
 
 use block::channel_means;
 use layer::convolution;

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
@@ -36,6 +36,21 @@ impl<B: Backend> EfficientNet<B> {
         let mut shapes = Shapes { path: Path::default(), found: BTreeMap::new() };
         self.visit(&mut shapes);
         shapes.found
+    }
+
+    /// By which Burn knows each tensor, such as its gradient, by name.
+    ///
+    /// ```
+    /// use burn::backend::Flex;
+    /// use deepsight_core::EfficientNetConfig;
+    ///
+    /// let network = EfficientNetConfig::lite0().init::<Flex>(&Default::default());
+    /// assert_eq!(network.tensor_ids()["classifier.bias"], network.clone().tensor_ids()["classifier.bias"]);
+    /// ```
+    pub fn tensor_ids(&self) -> BTreeMap<String, ParamId> {
+        let mut ids = Ids { path: Path::default(), found: BTreeMap::new() };
+        self.visit(&mut ids);
+        ids.found
     }
 
     /// The network's parameters and batch-norm statistics.
@@ -154,6 +169,25 @@ impl<B: Backend> ModuleVisitor<B> for Shapes {
     }
 }
 
+struct Ids {
+    path: Path,
+    found: BTreeMap<String, ParamId>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Ids {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        self.found.insert(self.path.name(), param.id);
+    }
+}
+
 struct Collector {
     path: Path,
     found: StateDict,
@@ -195,6 +229,8 @@ impl<B: Backend> ModuleMapper<B> for Loader {
         let Some(weight) = self.weights.remove(&self.path.name()) else { return param };
         let tensor = Tensor::from_data(TensorData::new(weight.values, weight.shape), &param.lazy_device());
         let tensor = if self.path.transposed(D) { tensor.transpose() } else { tensor };
-        Param::initialized(param.id, tensor)
+        // Not a new parameter: that one would take no part in training.
+        let id = param.id;
+        param.transform_for_load(tensor, id)
     }
 }

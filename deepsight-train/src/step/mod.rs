@@ -1,12 +1,26 @@
 //! One forward and backward pass: pictures and labels to loss and gradients.
 
-use burn::backend::Autodiff;
-use burn::optim::GradientsParams;
-use burn::tensor::backend::Backend;
+mod burn;
+mod gradients;
+mod loss_scale;
+
+use std::fmt;
+use std::str::FromStr;
+
+use ::burn::backend::Autodiff;
+use ::burn::optim::GradientsParams;
+use ::burn::tensor::DType;
+use ::burn::tensor::backend::Backend;
 use deepsight_core::EfficientNet;
+pub use deepsight_core::Noise;
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Label};
+
+pub use self::burn::BurnStep;
+pub use gradients::{clip, gradient_norm, weighted_sum};
+pub use loss_scale::LossScale;
 
 /// Faces and what they are.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +29,26 @@ pub struct Batch {
     pub images: Vec<RgbImage>,
     /// One for each picture.
     pub labels: Vec<Label>,
+}
+
+impl Batch {
+    /// Checks that there are pictures, of that size a side, and a label for each.
+    ///
+    /// # Errors
+    /// [`Error::Batch`] with what is wrong.
+    pub fn check(&self, input_size: u32) -> Result<(), Error> {
+        let wrong = |what: String| Err(Error::Batch { what });
+        if self.images.is_empty() || self.images.len() != self.labels.len() {
+            return wrong(format!("{} pictures and {} labels", self.images.len(), self.labels.len()));
+        }
+        match self.images.iter().position(|image| image.dimensions() != (input_size, input_size)) {
+            Some(index) => {
+                let (width, height) = self.images[index].dimensions();
+                wrong(format!("picture {index} has {width} x {height} pixels, not {input_size} x {input_size}"))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// What is minimised: cross-entropy with weighted classes and smoothed labels, as PyTorch's `CrossEntropyLoss` defines it.
@@ -26,14 +60,23 @@ pub struct Objective {
     pub label_smoothing: f32,
 }
 
-/// The random part of a pass, drawn beforehand so that every engine computes the same.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Noise {
-    /// What pooled features are multiplied with before the classifier, `[batch, features]`: 0, or `1 / keep`. Empty for no dropout.
-    pub dropout: Vec<f32>,
-    /// For each block with a residual connection, in order, what each picture's branch is multiplied with: 0, or `1 / keep`.
-    /// Empty for no stochastic depth (Huang et al., ECCV 2016).
-    pub drop_path: Vec<Vec<f32>>,
+impl Objective {
+    /// What each class's negative log-probability counts in the loss of a batch, `[batch, 2]`, real before fake: the loss
+    /// is their sum of products.
+    pub fn targets(&self, labels: &[Label]) -> Vec<f32> {
+        let total = self.weight(labels);
+        let share = |label: Label, class: usize| {
+            let hit = if label.class() == class { 1.0 - self.label_smoothing } else { 0.0 };
+            (hit + self.label_smoothing / 2.0) * self.class_weights[class] / total
+        };
+        labels.iter().flat_map(|label| [share(*label, 0), share(*label, 1)]).collect()
+    }
+
+    /// What a batch's mean is divided by: the sum of its pictures' class weights. Losses and gradients of parts of a batch
+    /// add up to those of the whole when each counts by its part of this.
+    pub fn weight(&self, labels: &[Label]) -> f32 {
+        labels.iter().map(|label| self.class_weights[label.class()]).sum()
+    }
 }
 
 /// What a pass gives.
@@ -43,7 +86,8 @@ pub struct Passed {
     pub loss: f64,
     /// Of each picture, not calibrated.
     pub fake_probabilities: Vec<f32>,
-    /// Of the loss with respect to every parameter.
+    /// Of the loss with respect to every parameter. Empty where the loss scale of half precision was too high; it is lower
+    /// now, and the batch is lost.
     pub gradients: GradientsParams,
 }
 
@@ -60,4 +104,92 @@ pub trait Step<B: Backend> {
         noise: &Noise,
         objective: &Objective,
     ) -> Result<Passed, Error>;
+
+    /// What the loss is multiplied with before the way back, where the step computes in a type that needs it.
+    fn loss_scale(&self) -> Option<LossScale> {
+        None
+    }
+
+    /// Takes up the loss scale of an earlier run.
+    fn set_loss_scale(&mut self, _scale: LossScale) {}
+}
+
+/// What a step computes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Precision {
+    /// 32-bit floating point throughout.
+    #[default]
+    #[serde(rename = "f32")]
+    Full,
+    /// Convolutions in `bf16`, which has the range of `f32` and 8 significant bits.
+    #[serde(rename = "bf16")]
+    Brain,
+    /// Convolutions in `f16`, 11 significant bits and a narrow range, for which the loss is scaled (Micikevicius et al.,
+    /// ICLR 2018).
+    #[serde(rename = "f16")]
+    Half,
+}
+
+impl Precision {
+    /// Every choice.
+    pub const ALL: [Self; 3] = [Self::Full, Self::Brain, Self::Half];
+
+    /// Its name on command lines: `f32`, `bf16`, `f16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "f32",
+            Self::Brain => "bf16",
+            Self::Half => "f16",
+        }
+    }
+
+    fn dtype(self) -> DType {
+        match self {
+            Self::Full => DType::F32,
+            Self::Brain => DType::BF16,
+            Self::Half => DType::F16,
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let known = Self::ALL.into_iter().find(|precision| precision.name() == name);
+        known.ok_or_else(|| Error::Setting { name: "precision", value: name.into(), rule: "choose f32, bf16 or f16" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_those_of_pytorchs_weighted_smoothed_cross_entropy() {
+        let objective = Objective { class_weights: [0.5, 2.0], label_smoothing: 0.1 };
+        // torch.nn.CrossEntropyLoss(torch.tensor([0.5, 2.0]), label_smoothing=0.1), its derivative by -log p.
+        let expected = [0.19, 0.04, 0.01, 0.76];
+        let targets = objective.targets(&[Label::Real, Label::Fake]);
+        assert!(
+            targets.iter().zip(expected).all(|(ours, theirs): (&f32, f32)| (ours - theirs).abs() < 1e-6),
+            "{targets:?}"
+        );
+        assert_eq!(objective.weight(&[Label::Real, Label::Fake]), 2.5);
+    }
+
+    #[test]
+    fn a_batch_that_does_not_fit_is_an_error_that_says_how() {
+        let batch = Batch { images: vec![RgbImage::new(4, 4), RgbImage::new(4, 5)], labels: vec![Label::Real; 2] };
+        let message = batch.check(4).map_err(|error| error.to_string());
+        assert_eq!(message, Err("the batch cannot be used: picture 1 has 4 x 5 pixels, not 4 x 4".into()));
+        assert!(Batch::default().check(4).is_err());
+    }
 }

@@ -1,0 +1,153 @@
+use burn::backend::Autodiff;
+use burn::module::{Module, ModuleMapper, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::activation::log_softmax;
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor, TensorData};
+use deepsight_core::{EfficientNet, EfficientNetConfig};
+use rayon::prelude::*;
+
+use super::gradients::{gradient_norm, scaled};
+use super::loss_scale::LossScale;
+use super::{Batch, Noise, Objective, Passed, Precision, Step};
+use crate::Error;
+
+/// A step by Burn's automatic differentiation, on any backend: what every other engine is held against, and what runs on
+/// GPUs.
+#[derive(Debug)]
+pub struct BurnStep<B: Backend> {
+    config: EfficientNetConfig,
+    input_size: u32,
+    /// What becomes of each 8-bit value of each channel.
+    values: Box<[[f32; 256]; 3]>,
+    device: B::Device,
+    precision: Precision,
+    scale: LossScale,
+}
+
+impl<B: Backend> BurnStep<B> {
+    /// A step for networks of that shape on that device, of pictures of `input_size` pixels a side; `mean` and `std` are
+    /// the model card's.
+    pub fn new(
+        config: &EfficientNetConfig,
+        input_size: u32,
+        mean: [f32; 3],
+        std: [f32; 3],
+        device: &B::Device,
+    ) -> Self {
+        let value = |channel: usize, value: usize| (value as f32 / 255.0 - mean[channel]) / std[channel];
+        Self {
+            config: config.clone(),
+            input_size,
+            values: Box::new(std::array::from_fn(|channel| std::array::from_fn(|at| value(channel, at)))),
+            device: device.clone(),
+            precision: Precision::Full,
+            scale: LossScale::default(),
+        }
+    }
+
+    /// The same step computing in another precision. Parameters, their gradients, batch norms and the loss stay in `f32`.
+    ///
+    /// # Errors
+    /// [`Error::Precision`] when the device cannot compute in it.
+    pub fn with_precision(mut self, precision: Precision) -> Result<Self, Error> {
+        if !B::supports_dtype(&self.device, precision.dtype()) {
+            let device = B::name(&self.device);
+            return Err(Error::Precision { precision: precision.name(), device, reason: "it does not have that type" });
+        }
+        self.precision = precision;
+        Ok(self)
+    }
+
+    /// Pictures as `[batch, 3, side, side]`, normalised.
+    fn input(&self, batch: &Batch) -> Tensor<Autodiff<B>, 4> {
+        let (count, side) = (batch.images.len(), self.input_size as usize);
+        let plane = side * side;
+        let mut values = vec![0.0_f32; count * 3 * plane];
+        batch.images.par_iter().zip(values.par_chunks_exact_mut(3 * plane)).for_each(|(image, out)| {
+            for (channel, (out, values)) in out.chunks_exact_mut(plane).zip(self.values.iter()).enumerate() {
+                for (value, pixel) in out.iter_mut().zip(image.as_raw().chunks_exact(3)) {
+                    *value = values[usize::from(pixel[channel])];
+                }
+            }
+        });
+        Tensor::from_data(TensorData::new(values, [count, 3, side, side]), &self.device)
+    }
+
+    /// Logits in single precision, whatever the network computes in.
+    fn logits(&self, network: &EfficientNet<Autodiff<B>>, batch: &Batch, noise: &Noise) -> Tensor<Autodiff<B>, 2> {
+        let input = self.input(batch);
+        match self.precision {
+            Precision::Full => network.forward_training(input, noise),
+            half => {
+                let dtype = half.dtype();
+                // The copy shares the running statistics, and gradients reach the parameters through its casts.
+                let copy = network.clone().map(&mut Cast { dtype, layers: 0 });
+                copy.forward_training(input.cast(dtype), noise).cast(DType::F32)
+            }
+        }
+    }
+}
+
+impl<B: Backend> Step<B> for BurnStep<B> {
+    fn run(
+        &mut self,
+        network: &EfficientNet<Autodiff<B>>,
+        batch: &Batch,
+        noise: &Noise,
+        objective: &Objective,
+    ) -> Result<Passed, Error> {
+        batch.check(self.input_size)?;
+        noise.check(&self.config, batch.images.len())?;
+        let log_probabilities = log_softmax(self.logits(network, batch, noise), 1);
+        let targets = TensorData::new(objective.targets(&batch.labels), [batch.labels.len(), 2]);
+        let targets = Tensor::<Autodiff<B>, 2>::from_data(targets, &self.device);
+        let loss = -(log_probabilities.clone() * targets).sum();
+
+        let fake = log_probabilities.inner().exp().narrow(1, 1, 1).try_into_data().map_err(Error::backend)?;
+        let fake_probabilities = fake.iter::<f32>().collect();
+        let value = loss.clone().inner().try_into_data().map_err(Error::backend)?.iter::<f64>().sum();
+        if self.precision != Precision::Half {
+            let gradients = GradientsParams::from_grads(loss.backward(), network);
+            return Ok(Passed { loss: value, fake_probabilities, gradients });
+        }
+        let scale = self.scale.value();
+        let gradients = GradientsParams::from_grads((loss * scale).backward(), network);
+        let gradients = scaled(network, gradients, 1.0 / scale);
+        let usable = gradient_norm(network, &gradients)?.is_finite();
+        self.scale.update(usable);
+        let gradients = if usable { gradients } else { GradientsParams::new() };
+        Ok(Passed { loss: value, fake_probabilities, gradients })
+    }
+
+    fn loss_scale(&self) -> Option<LossScale> {
+        (self.precision == Precision::Half).then_some(self.scale)
+    }
+
+    fn set_loss_scale(&mut self, scale: LossScale) {
+        self.scale = scale;
+    }
+}
+
+/// Copies of a network's layers in another type; batch norms and statistics stay as they are.
+struct Cast {
+    dtype: DType,
+    /// How many layers that compute in the type the walk is in.
+    layers: usize,
+}
+
+const CAST_LAYERS: [&str; 2] = ["Struct:Conv2d", "Struct:Linear"];
+
+impl<B: Backend> ModuleMapper<B> for Cast {
+    fn enter_module(&mut self, _name: &str, container: &str) {
+        self.layers += usize::from(CAST_LAYERS.contains(&container));
+    }
+
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.layers -= usize::from(CAST_LAYERS.contains(&container));
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        if self.layers == 0 { param } else { param.map(|tensor| tensor.cast(self.dtype)) }
+    }
+}

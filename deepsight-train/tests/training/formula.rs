@@ -1,0 +1,78 @@
+//! The weights, pictures and noise of `training.py`, computed again.
+
+use burn::backend::{Autodiff, Flex};
+use deepsight_core::{Architecture, EfficientNet, Noise, Weight};
+use deepsight_train::{Batch, Label};
+use image::RgbImage;
+
+/// `count` numbers in `-1..1`, multiples of 2⁻²³: SplitMix64 seeded with the FNV-1a hash of `name`.
+pub(crate) fn uniform(name: &str, count: usize) -> Vec<f32> {
+    let mut state = name
+        .bytes()
+        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3));
+    (0..count)
+        .map(|_| {
+            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            let z = z ^ (z >> 31);
+            ((z >> 40) as f64 / f64::from(1 << 23) - 1.0) as f32
+        })
+        .collect()
+}
+
+pub(crate) const SIDE: u32 = 64;
+const BATCH: usize = 4;
+
+/// Lite0 with the formula's weights.
+pub(crate) fn network() -> EfficientNet<Autodiff<Flex>> {
+    let network = Architecture::EfficientNetLite0.config().init::<Autodiff<Flex>>(&Default::default());
+    let weights = network.state_shapes().into_iter().map(|(name, shape)| {
+        let values = values(&name, &shape);
+        (name, Weight { shape, values })
+    });
+    let weights = weights.collect();
+    network.load_state_dict(weights).unwrap()
+}
+
+fn values(name: &str, shape: &[usize]) -> Vec<f32> {
+    let u = uniform(name, shape.iter().product());
+    if shape.len() >= 2 {
+        let fan_in: usize = shape[1..].iter().product();
+        let scale = (3.0 / fan_in as f64).sqrt() as f32;
+        return u.iter().map(|u| u * scale).collect();
+    }
+    let offset = if name.ends_with("weight") || name.ends_with("running_var") { 1.0 } else { 0.0 };
+    u.iter().map(|u| offset + u * 0.3).collect()
+}
+
+pub(crate) fn batch() -> Batch {
+    let side = SIDE as usize;
+    let noise = uniform("pictures", BATCH * side * side * 3);
+    let value = |index: usize| {
+        let (channel, x, y) = (index % 3, index / 3 % side, index / 3 / side % side);
+        let picture = index / (3 * side * side);
+        ((f64::from(noise[index]) + 1.0) * 64.0) as u8 + ((x * (picture + 1) + y * (channel + 1)) % 128) as u8
+    };
+    let values: Vec<u8> = (0..noise.len()).map(value).collect();
+    let pictures = values.chunks_exact(side * side * 3);
+    Batch {
+        images: pictures.map(|pixels| RgbImage::from_raw(SIDE, SIDE, pixels.to_vec()).unwrap()).collect(),
+        labels: vec![Label::Real, Label::Fake, Label::Fake, Label::Real],
+    }
+}
+
+pub(crate) fn noise() -> Noise {
+    let config = Architecture::EfficientNetLite0.config();
+    let blocks = config.residual_blocks().len();
+    Noise {
+        dropout: factors("dropout", BATCH * config.features()),
+        drop_path: (0..blocks).map(|index| factors(&format!("drop_path.{index}"), BATCH)).collect(),
+    }
+}
+
+fn factors(name: &str, count: usize) -> Vec<f32> {
+    let rate = 0.25;
+    let factor = |u: &f32| if (f64::from(*u) + 1.0) / 2.0 < rate { 0.0 } else { (1.0 / (1.0 - rate)) as f32 };
+    uniform(name, count).iter().map(factor).collect()
+}
