@@ -28,5 +28,5 @@ pub use error::Error;
 pub use manifest::{Label, Row, Split};
 #[cfg(feature = "model")]
 pub use step::{
-    Batch, BurnStep, LossScale, Noise, Objective, Passed, Precision, Step, clip, gradient_norm, weighted_sum,
+    Batch, BurnStep, FusedStep, LossScale, Noise, Objective, Passed, Precision, Step, clip, gradient_norm, weighted_sum,
 };

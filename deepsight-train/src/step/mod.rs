@@ -1,6 +1,7 @@
 //! One forward and backward pass: pictures and labels to loss and gradients.
 
 mod burn;
+mod fused;
 mod gradients;
 mod loss_scale;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Label};
 
 pub use self::burn::BurnStep;
+pub use self::fused::FusedStep;
 pub use gradients::{clip, gradient_norm, weighted_sum};
 pub use loss_scale::LossScale;
 

@@ -25,9 +25,7 @@ pub(super) fn finish(
 ) -> Ending {
     let features = pooled.len() / labels.len();
     let classes = bias.values.len();
-    let weight_of = |label: Label| f64::from(objective.class_weights[label as usize]);
-    let total: f64 = labels.iter().map(|label| weight_of(*label)).sum();
-    let smoothing = f64::from(objective.label_smoothing);
+    let targets = objective.targets(labels);
     let mut ending = Ending {
         loss: 0.0,
         fake_probabilities: Vec::with_capacity(labels.len()),
@@ -36,7 +34,7 @@ pub(super) fn finish(
         pooled: vec![0.0; pooled.len()],
     };
     let mut kept = vec![0.0; features];
-    for (image, label) in labels.iter().enumerate() {
+    for (image, shares) in targets.chunks_exact(classes).enumerate() {
         let at = image * features..(image + 1) * features;
         kept.copy_from_slice(&pooled[at.clone()]);
         let factors = noise.dropout.get(at.clone());
@@ -50,16 +48,11 @@ pub(super) fn finish(
         let highest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let log_sum = highest + logits.iter().map(|logit| (logit - highest).exp()).sum::<f64>().ln();
         let probability = |class: usize| (logits[class] - log_sum).exp();
-        ending.fake_probabilities.push(probability(Label::Fake as usize) as f32);
-        // The target's share of each class: all of the label's, less what smoothing spreads over both.
-        let share = |class: usize| {
-            let own = if class == *label as usize { (1.0 - smoothing) * weight_of(*label) } else { 0.0 };
-            (own + smoothing / classes as f64 * f64::from(objective.class_weights[class])) / total
-        };
-        let shares: f64 = (0..classes).map(share).sum();
+        ending.fake_probabilities.push(probability(Label::Fake.class()) as f32);
+        let total: f32 = shares.iter().sum();
         for class in 0..classes {
-            ending.loss -= share(class) * (logits[class] - log_sum);
-            let gradient = (shares * probability(class) - share(class)) as f32;
+            ending.loss -= f64::from(shares[class]) * (logits[class] - log_sum);
+            let gradient = (f64::from(total) * probability(class) - f64::from(shares[class])) as f32;
             ending.classifier_bias[class] += gradient;
             for (feature, value) in kept.iter().enumerate() {
                 ending.classifier[feature * classes + class] += gradient * value;

@@ -12,12 +12,12 @@ mod plan;
 mod pointwise;
 mod workspace;
 
-use burn::backend::Autodiff;
-use burn::module::{ParamId, RunningState};
-use burn::optim::GradientsParams;
-use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
-use deepsight_core::EfficientNet;
+use ::burn::backend::Autodiff;
+use ::burn::module::{ParamId, RunningState};
+use ::burn::optim::GradientsParams;
+use ::burn::tensor::backend::Backend;
+use ::burn::tensor::{Tensor, TensorData};
+use deepsight_core::{EfficientNet, EfficientNetConfig};
 use deepsight_core::fused::kernels::training::{
     Depthwise, DepthwiseShape, add_moments, add_outer, affine, combine, differentiate,
 };
@@ -40,21 +40,23 @@ const MOMENTUM: f64 = 0.1;
 ///
 /// It gives what [`BurnStep`](super::BurnStep) gives, within rounding.
 pub struct FusedStep {
+    config: EfficientNetConfig,
     set: InstructionSet,
-    size: usize,
+    size: u32,
     mean: [f32; 3],
     std: [f32; 3],
     workspace: Workspace,
 }
 
 impl FusedStep {
-    /// For pictures of `size × size` pixels, normalised by mean and standard deviation of values in `0..=1`.
+    /// For networks of that shape and pictures of `size × size` pixels, normalised by mean and standard deviation of values in
+    /// `0..=1`.
     ///
     /// # Errors
     /// When the environment variable `DEEPSIGHT_CPU` names instructions that this processor does not have.
-    pub fn new(size: usize, mean: [f32; 3], std: [f32; 3]) -> Result<Self, Error> {
+    pub fn new(config: &EfficientNetConfig, size: u32, mean: [f32; 3], std: [f32; 3]) -> Result<Self, Error> {
         let set = InstructionSet::from_environment()?;
-        Ok(Self { set, size, mean, std, workspace: Workspace::default() })
+        Ok(Self { config: config.clone(), set, size, mean, std, workspace: Workspace::default() })
     }
 }
 
@@ -67,12 +69,8 @@ impl<B: Backend> Step<B> for FusedStep {
         objective: &Objective,
     ) -> Result<Passed, Error> {
         batch.check(self.size)?;
-        let plan = Plan::new(network, self.size).ok_or(Error::Setting {
-            name: "network",
-            value: "without biases in its classifier or gates".into(),
-            rule: "must be one of this crate's",
-        })?;
-        noise.check(batch.images.len(), plan.classifier.shape[0], plan.units.iter().filter(|unit| unit.residual).count())?;
+        noise.check(&self.config, batch.images.len())?;
+        let plan = Plan::new(network, self.size as usize)?;
         let device = network.conv_stem.weight.val().device();
         Ok(Pass::new(self, plan, batch, noise).run(objective, &device))
     }
@@ -100,7 +98,7 @@ struct Pass<'a, 'n, B: Backend> {
 
 impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
     fn new(step: &'a mut FusedStep, plan: Plan<'n, B>, batch: &'a Batch, noise: &'a Noise) -> Self {
-        let FusedStep { set, size, mean, std, workspace } = step;
+        let FusedStep { set, size, mean, std, workspace, .. } = step;
         let images = batch.images.len();
         workspace.tasks.resize_with(TASKS, Task::default);
         workspace.results.resize_with(plan.layers.len(), Vec::new);
@@ -119,7 +117,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         let products = plan.layers.iter().map(product).collect();
         let mut pass = Self {
             set: *set,
-            size: *size,
+            size: *size as usize,
             mean: *mean,
             std: *std,
             batch,
@@ -244,8 +242,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
 
     /// The means over each image of a layer's activated results, `[batch, channels]`.
     fn means(&self, index: usize) -> Vec<f32> {
-        let layer = &self.plan.layers[index];
-        let norm = &self.norms[index];
+        let (set, layer, norm) = (self.set, &self.plan.layers[index], &self.norms[index]);
         let length = layer.pixels() * layer.outputs;
         let mut means = vec![0.0; self.batch.images.len() * layer.outputs];
         let images = self.workspace.results[index].par_chunks(length).zip(means.par_chunks_mut(layer.outputs));
@@ -253,7 +250,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
             let mut activated = vec![0.0; 64.min(layer.pixels()) * layer.outputs];
             for results in results.chunks(64 * layer.outputs) {
                 let activated = &mut activated[..results.len()];
-                affine(self.set, &layer.activation, results, &norm.scale, &norm.shift, activated);
+                affine(set, &layer.activation, results, &norm.scale, &norm.shift, activated);
                 for pixel in activated.chunks_exact(layer.outputs) {
                     means.iter_mut().zip(pixel).for_each(|(mean, value)| *mean += value);
                 }

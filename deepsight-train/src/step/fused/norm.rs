@@ -80,12 +80,3 @@ impl Back {
         [&self.p, &self.q, &self.r]
     }
 }
-
-/// Sums of parts, in their order.
-pub(super) fn total(parts: &[Vec<f64>]) -> Vec<f64> {
-    let mut sums = parts[0].clone();
-    for part in &parts[1..] {
-        sums.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
-    }
-    sums
-}

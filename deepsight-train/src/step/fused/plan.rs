@@ -1,13 +1,15 @@
 //! A Burn network as the engine sees it: one list of convolutions, each with its norm, and how they hang together.
 
-use burn::backend::Autodiff;
-use burn::module::{Param, ParamId, RunningState};
-use burn::nn::conv::Conv2d;
-use burn::nn::{Linear, PaddingConfig2d};
-use burn::tensor::Tensor;
-use burn::tensor::backend::Backend;
+use ::burn::backend::Autodiff;
+use ::burn::module::{Param, ParamId, RunningState};
+use ::burn::nn::conv::Conv2d;
+use ::burn::nn::PaddingConfig2d;
+use ::burn::tensor::Tensor;
+use ::burn::tensor::backend::Backend;
 use deepsight_core::fused::kernels;
 use deepsight_core::{Activation, BatchNormAct, Block, EfficientNet, SqueezeExcitation};
+
+use crate::Error;
 
 type Running<B> = RunningState<Tensor<Autodiff<B>, 1>>;
 
@@ -74,12 +76,12 @@ pub(super) struct Plan<'n, B: Backend> {
 }
 
 impl<'n, B: Backend> Plan<'n, B> {
-    pub(super) fn new(network: &'n EfficientNet<Autodiff<B>>, size: usize) -> Option<Self> {
+    pub(super) fn new(network: &'n EfficientNet<Autodiff<B>>, size: usize) -> Result<Self, Error> {
         let mut plan = Self {
             layers: Vec::new(),
             units: Vec::new(),
             classifier: Weight::of(&network.classifier.weight),
-            classifier_bias: bias(&network.classifier)?,
+            classifier_bias: bias(&network.classifier.bias)?,
         };
         let mut at = (size, size);
         plan.push(&network.conv_stem, &network.bn1, &mut at);
@@ -88,14 +90,14 @@ impl<'n, B: Backend> Plan<'n, B> {
                 Block::DepthwiseSeparable(block) => Unit {
                     expand: None,
                     depthwise: plan.push(&block.conv_dw, &block.bn1, &mut at),
-                    gate: gate(&block.se)?,
+                    gate: block.se.as_ref().map(gate).transpose()?,
                     project: plan.push(&block.conv_pw, &block.bn2, &mut at),
                     residual: block.residual,
                 },
                 Block::InvertedResidual(block) => Unit {
                     expand: Some(plan.push(&block.conv_pw, &block.bn1, &mut at)),
                     depthwise: plan.push(&block.conv_dw, &block.bn2, &mut at),
-                    gate: gate(&block.se)?,
+                    gate: block.se.as_ref().map(gate).transpose()?,
                     project: plan.push(&block.conv_pwl, &block.bn3, &mut at),
                     residual: block.residual,
                 },
@@ -103,7 +105,7 @@ impl<'n, B: Backend> Plan<'n, B> {
             plan.units.push(unit);
         }
         plan.push(&network.conv_head, &network.bn2, &mut at);
-        Some(plan)
+        Ok(plan)
     }
 
     /// Appends a convolution over an image of `at` rows and columns, which become those of its output.
@@ -181,18 +183,20 @@ pub(super) fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f3
     tensor.into_data().iter::<f32>().collect()
 }
 
-fn bias<B: Backend>(linear: &Linear<Autodiff<B>>) -> Option<Weight> {
-    linear.bias.as_ref().map(Weight::of)
+fn gate<B: Backend>(gate: &SqueezeExcitation<Autodiff<B>>) -> Result<Gate, Error> {
+    Ok(Gate {
+        reduce: Weight::of(&gate.conv_reduce.weight),
+        reduce_bias: bias(&gate.conv_reduce.bias)?,
+        expand: Weight::of(&gate.conv_expand.weight),
+        expand_bias: bias(&gate.conv_expand.bias)?,
+    })
 }
 
-/// `Some(None)` where the block has no gate.
-#[allow(clippy::option_option, reason = "a gate without biases is no network of this crate")]
-fn gate<B: Backend>(gate: &Option<SqueezeExcitation<Autodiff<B>>>) -> Option<Option<Gate>> {
-    let Some(gate) = gate else { return Some(None) };
-    Some(Some(Gate {
-        reduce: Weight::of(&gate.conv_reduce.weight),
-        reduce_bias: Weight::of(gate.conv_reduce.bias.as_ref()?),
-        expand: Weight::of(&gate.conv_expand.weight),
-        expand_bias: Weight::of(gate.conv_expand.bias.as_ref()?),
-    }))
+/// A bias, which every network of this project has in its classifier and gates.
+fn bias<B: Backend>(bias: &Option<Param<Tensor<Autodiff<B>, 1>>>) -> Result<Weight, Error> {
+    bias.as_ref().map(Weight::of).ok_or(Error::Setting {
+        name: "network",
+        value: "one without biases in its classifier or gates".into(),
+        rule: "it must have them",
+    })
 }
