@@ -1,0 +1,66 @@
+//! One training step, in pictures per second: forth, back and the optimizer, on Burn's operators and on the fused engine.
+
+use burn::backend::Autodiff;
+use burn::optim::{AdamWConfig, Optimizer};
+use burn::tensor::backend::Backend;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use deepsight_benches::{devices, group_portrait};
+use deepsight_core::{Architecture, Engine, EfficientNet, image::imageops};
+use deepsight_examples::{device::Device, with_backend};
+use deepsight_train::{Batch, BurnStep, FusedStep, Label, Noise, Objective, Step};
+
+const SIZE: u32 = 224;
+const MEAN_AND_STD: [f32; 3] = [0.5; 3];
+
+fn train_step(c: &mut Criterion) {
+    for device in devices() {
+        with_backend!(device, |B, place| {
+            for architecture in [Architecture::EfficientNetLite0, Architecture::EfficientNetB0] {
+                let config = architecture.config();
+                if Engine::Auto.is_fused::<B>(&place) {
+                    let fused = FusedStep::new(&config, SIZE, MEAN_AND_STD, MEAN_AND_STD);
+                    let fused = fused.unwrap_or_else(|error| panic!("{error}"));
+                    on_engine::<B>(c, &device, &place, architecture, Engine::Fused, 32, fused);
+                }
+                let burn = BurnStep::<B>::new(&config, SIZE, MEAN_AND_STD, MEAN_AND_STD, &place);
+                // On a CPU a whole batch would take most of a minute.
+                let batch = if Engine::Auto.is_fused::<B>(&place) { 4 } else { 32 };
+                on_engine::<B>(c, &device, &place, architecture, Engine::Burn, batch, burn);
+            }
+        });
+    }
+}
+
+fn on_engine<B: Backend>(
+    c: &mut Criterion,
+    device: &Device,
+    place: &B::Device,
+    architecture: Architecture,
+    engine: Engine,
+    count: usize,
+    mut step: impl Step<B>,
+) {
+    let portrait = imageops::crop_imm(&group_portrait(720), 200, 20, SIZE, SIZE).to_image();
+    let batch = Batch {
+        images: vec![portrait; count],
+        labels: (0..count).map(|i| if i % 2 == 0 { Label::Real } else { Label::Fake }).collect(),
+    };
+    let objective = Objective { class_weights: [1.0; 2], label_smoothing: 0.05 };
+    let mut network: Option<EfficientNet<Autodiff<B>>> = Some(architecture.config().init(place));
+    let mut optimizer = AdamWConfig::new().init();
+    let mut group = c.benchmark_group(format!("train_step/{device}/{engine}"));
+    group.sample_size(10).throughput(Throughput::Elements(count as u64));
+    group.bench_function(format!("{}/batch_{count}", architecture.name()), |b| {
+        b.iter(|| {
+            let Some(current) = network.take() else { return };
+            let passed = step.run(&current, &batch, &Noise::default(), &objective);
+            let gradients = passed.unwrap_or_else(|error| panic!("{error}")).gradients;
+            network = Some(optimizer.step(1e-4, current, gradients));
+            let _ = B::sync(place);
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, train_step);
+criterion_main!(benches);
