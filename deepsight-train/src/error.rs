@@ -71,6 +71,16 @@ impl Error {
         move |source| Self::Picture { path: path.as_ref().to_owned(), source: PictureError(source) }
     }
 
+    /// An [`Error::Setting`] unless `holds`.
+    pub(crate) fn check(
+        name: &'static str,
+        value: impl std::fmt::Display,
+        holds: bool,
+        rule: &'static str,
+    ) -> Result<(), Self> {
+        if holds { Ok(()) } else { Err(Self::Setting { name, value: value.to_string(), rule }) }
+    }
+
     /// What a backend says when it cannot hand out numbers.
     #[cfg(feature = "model")]
     pub(crate) fn backend(error: impl std::fmt::Display) -> Self {

@@ -26,6 +26,9 @@ mod trainer;
 
 pub use error::Error;
 pub use manifest::{Label, Row, Split};
+pub use schedule::{
+    Plateau, PlateauState, Schedule, ScheduleConfig, ScheduleState, Scheduler, SchedulerName,
+};
 #[cfg(feature = "model")]
 pub use step::{
     Batch, BurnStep, FusedStep, LossScale, Noise, Objective, Passed, Precision, Step, clip, gradient_norm, weighted_sum,

@@ -1,0 +1,30 @@
+use burn::LearningRate;
+use burn::lr_scheduler::LrScheduler;
+use burn::tensor::backend::Backend;
+
+use super::{PlateauState, Schedule};
+
+impl LrScheduler for Schedule {
+    /// Steps done; the plateau's rate, best measure, bad epochs and cooldown.
+    type Record<B: Backend> = (usize, Option<(f64, Option<f64>, usize, usize)>);
+
+    fn step(&mut self) -> LearningRate {
+        self.next_rate()
+    }
+
+    fn to_record<B: Backend>(&self) -> Self::Record<B> {
+        let plateau = self.state.plateau.map(|state| (state.rate, state.best, state.bad_epochs, state.cooldown));
+        (self.state.step, plateau)
+    }
+
+    fn load_record<B: Backend>(mut self, (step, plateau): Self::Record<B>) -> Self {
+        self.state.step = step;
+        let plateau = plateau
+            .map(|(rate, best, bad_epochs, cooldown)| PlateauState { rate, best, bad_epochs, cooldown });
+        // A record of another kind of schedule says nothing about this one's plateau.
+        if self.state.plateau.is_some() && plateau.is_some() {
+            self.state.plateau = plateau;
+        }
+        self
+    }
+}
