@@ -57,24 +57,38 @@ impl FaceCrop {
     pub fn cut(&self, image: &RgbImage, face: &Face) -> Result<RgbImage, Error> {
         match *self {
             Self::Box => cut_box(image, &face.bounding_box, 0.0),
-            Self::Margin { fraction } => {
-                if !(fraction.is_finite() && fraction >= 0.0) {
-                    return Err(setting("fraction", fraction.into(), "0 and above"));
-                }
-                cut_box(image, &face.bounding_box, fraction.into())
-            }
+            Self::Margin { fraction } => cut_box(image, &face.bounding_box, checked_fraction(fraction)?),
+            Self::Aligned { size, scale } => Ok(warp(image, &to_image(face, size, scale)?, size)),
+        }
+    }
+
+    /// Where in the image the cut-out's corners lie, clockwise from its top left: `[x, y]` in pixels, in the coordinates of boxes
+    /// and landmarks. They may lie outside the image, and those of an aligned face are turned as the face is.
+    ///
+    /// The cut-out is an affine picture of what is between them, so they tell where a point of the image is seen in it.
+    ///
+    /// ```
+    /// use deepsight_core::{BoundingBox, Face, FaceCrop};
+    ///
+    /// let face = Face::new(BoundingBox::new(99.6, 50.2, 180.3, 150.5), None, 0.99);
+    /// assert_eq!(FaceCrop::Box.outline(&face)?, [[100.0, 50.0], [180.0, 50.0], [180.0, 150.0], [100.0, 150.0]]);
+    /// # Ok::<(), deepsight_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`FaceCrop::cut`].
+    pub fn outline(&self, face: &Face) -> Result<[[f64; 2]; 4], Error> {
+        let upright = |CutBox { left, top, width, height }: CutBox| {
+            let [left, top, right, bottom] = [left, top, left + width, top + height].map(|edge| edge as f64);
+            [[left, top], [right, top], [right, bottom], [left, bottom]]
+        };
+        match *self {
+            Self::Box => CutBox::around(&face.bounding_box, 0.0).map(upright),
+            Self::Margin { fraction } => CutBox::around(&face.bounding_box, checked_fraction(fraction)?).map(upright),
             Self::Aligned { size, scale } => {
-                if !(1..=MAX_ALIGNED_SIDE).contains(&size) {
-                    return Err(setting("size", size.into(), "1..=2048"));
-                }
-                if !(0.1..=10.0).contains(&scale) {
-                    return Err(setting("scale", scale.into(), "0.1..=10"));
-                }
-                let landmarks = face.landmarks.ok_or(Error::NoLandmarks)?;
-                let to_face = Similarity::between(&landmarks, &template(size, scale))
-                    .and_then(|to_template| to_template.inverse())
-                    .ok_or(Error::DegenerateLandmarks(landmarks))?;
-                Ok(warp(image, &to_face, size))
+                let to_image = to_image(face, size, scale)?;
+                let side = f64::from(size);
+                Ok([[0.0, 0.0], [side, 0.0], [side, side], [0.0, side]].map(|[x, y]| to_image.apply(x, y).into()))
             }
         }
     }
@@ -86,22 +100,57 @@ fn setting(name: &'static str, value: f64, allowed: &'static str) -> Error {
     Error::CropSetting { name, value, allowed }
 }
 
-/// PIL's `crop`: every coordinate rounded half to even, as Python rounds; black where there is no image.
-fn cut_box(image: &RgbImage, face_box: &BoundingBox, fraction: f64) -> Result<RgbImage, Error> {
-    let [x1, y1, x2, y2] = <[f32; 4]>::from(*face_box).map(f64::from);
-    let (dx, dy) = (fraction * (x2 - x1), fraction * (y2 - y1));
-    let [left, top, right, bottom] = [x1 - dx, y1 - dy, x2 + dx, y2 + dy].map(f64::round_ties_even);
-    let (width, height) = (right - left, bottom - top);
-    if !(width > 0.0 && height > 0.0 && width.is_finite() && height.is_finite()) {
-        return Err(Error::CropBox(*face_box));
+fn checked_fraction(fraction: f32) -> Result<f64, Error> {
+    if fraction.is_finite() && fraction >= 0.0 {
+        return Ok(fraction.into());
     }
-    let limit = FaceCrop::MAX_SIDE;
-    if width > f64::from(limit) || height > f64::from(limit) {
-        return Err(Error::CropTooLarge { width, height, limit });
-    }
+    Err(setting("fraction", fraction.into(), "0 and above"))
+}
 
-    // In range: two floats of a size that i64 cannot hold are further apart than the limit, or equal.
-    let (left, top, width, height) = (left as i64, top as i64, width as i64, height as i64);
+/// From pixels of the aligned cut-out to pixels of the image.
+fn to_image(face: &Face, size: u32, scale: f32) -> Result<Similarity, Error> {
+    if !(1..=MAX_ALIGNED_SIDE).contains(&size) {
+        return Err(setting("size", size.into(), "1..=2048"));
+    }
+    if !(0.1..=10.0).contains(&scale) {
+        return Err(setting("scale", scale.into(), "0.1..=10"));
+    }
+    let landmarks = face.landmarks.ok_or(Error::NoLandmarks)?;
+    Similarity::between(&landmarks, &template(size, scale))
+        .and_then(|to_template| to_template.inverse())
+        .ok_or(Error::DegenerateLandmarks(landmarks))
+}
+
+/// Whole pixels of the image, also outside it.
+struct CutBox {
+    left: i64,
+    top: i64,
+    width: i64,
+    height: i64,
+}
+
+impl CutBox {
+    /// The box widened by `fraction` of its sides, every coordinate rounded half to even, as Python rounds.
+    fn around(face_box: &BoundingBox, fraction: f64) -> Result<Self, Error> {
+        let [x1, y1, x2, y2] = <[f32; 4]>::from(*face_box).map(f64::from);
+        let (dx, dy) = (fraction * (x2 - x1), fraction * (y2 - y1));
+        let [left, top, right, bottom] = [x1 - dx, y1 - dy, x2 + dx, y2 + dy].map(f64::round_ties_even);
+        let (width, height) = (right - left, bottom - top);
+        if !(width > 0.0 && height > 0.0 && width.is_finite() && height.is_finite()) {
+            return Err(Error::CropBox(*face_box));
+        }
+        let limit = FaceCrop::MAX_SIDE;
+        if width > f64::from(limit) || height > f64::from(limit) {
+            return Err(Error::CropTooLarge { width, height, limit });
+        }
+        // In range: two floats of a size that i64 cannot hold are further apart than the limit, or equal.
+        Ok(Self { left: left as i64, top: top as i64, width: width as i64, height: height as i64 })
+    }
+}
+
+/// PIL's `crop`: black where there is no image.
+fn cut_box(image: &RgbImage, face_box: &BoundingBox, fraction: f64) -> Result<RgbImage, Error> {
+    let CutBox { left, top, width, height } = CutBox::around(face_box, fraction)?;
     let mut cut = RgbImage::new(width as u32, height as u32);
     let columns = left.max(0)..(left + width).min(image.width().into());
     let rows = top.max(0)..(top + height).min(image.height().into());

@@ -23,6 +23,70 @@ pub enum Error {
         /// Why.
         source: PictureError,
     },
+    /// A manifest is not a table of commas and lines, or its lines differ in length.
+    #[error("{path}: not a table", path = path.display())]
+    ManifestSyntax {
+        /// The manifest.
+        path: PathBuf,
+        /// Where and why.
+        source: TableError,
+    },
+    /// A manifest lacks a column.
+    #[error("{path}: has no column `{column}`", path = path.display())]
+    ManifestColumn {
+        /// The manifest.
+        path: PathBuf,
+        /// The column's name.
+        column: &'static str,
+    },
+    /// A field of a manifest cannot be what it is.
+    #[error("{path}: row {row}: {column} is `{value}`: {rule}", path = path.display())]
+    ManifestField {
+        /// The manifest.
+        path: PathBuf,
+        /// The row, counted from 1 below the header.
+        row: usize,
+        /// The column's name.
+        column: &'static str,
+        /// What is there.
+        value: String,
+        /// What is allowed.
+        rule: &'static str,
+    },
+    /// A manifest has a header and nothing below it.
+    #[error("{path}: has no rows", path = path.display())]
+    EmptyManifest {
+        /// The manifest.
+        path: PathBuf,
+    },
+    /// A crop that a manifest names is not there.
+    #[error("{path}: row {row}: {file}: there is no such file", path = path.display(), file = file.display())]
+    MissingCrop {
+        /// The manifest.
+        path: PathBuf,
+        /// The row, counted from 1 below the header.
+        row: usize,
+        /// The crop's file, as the manifest names it.
+        file: PathBuf,
+    },
+    /// A file is not the JSON that it should be.
+    #[error("{path}: not the JSON that belongs there", path = path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: JsonError,
+    },
+    /// A file was written by a later version.
+    #[error("{path}: schema is {schema}: this version knows {known}", path = path.display())]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// The schema it names.
+        schema: u32,
+        /// The schema that is understood.
+        known: u32,
+    },
     /// A setting is outside its range.
     #[error("{name} is {value}: {rule}")]
     Setting {
@@ -62,9 +126,27 @@ pub enum Error {
 #[error(transparent)]
 pub struct PictureError(image::ImageError);
 
+/// Why a table cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct TableError(csv::Error);
+
+/// Why JSON cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct JsonError(serde_json::Error);
+
 impl Error {
     pub(crate) fn io(path: impl AsRef<Path>, action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { path: path.as_ref().to_owned(), action, source }
+    }
+
+    pub(crate) fn table(path: impl AsRef<Path>) -> impl FnOnce(csv::Error) -> Self {
+        move |source| Self::ManifestSyntax { path: path.as_ref().to_owned(), source: TableError(source) }
+    }
+
+    pub(crate) fn json(path: impl AsRef<Path>) -> impl FnOnce(serde_json::Error) -> Self {
+        move |source| Self::Json { path: path.as_ref().to_owned(), source: JsonError(source) }
     }
 
     pub(crate) fn picture(path: impl AsRef<Path>) -> impl FnOnce(image::ImageError) -> Self {

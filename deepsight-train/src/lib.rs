@@ -23,9 +23,10 @@ mod step;
 mod tensorboard;
 #[cfg(feature = "model")]
 mod trainer;
+mod whole_file;
 
-pub use error::Error;
-pub use manifest::{Label, Row, Split};
+pub use error::{Error, JsonError, PictureError, TableError};
+pub use manifest::{Label, Manifest, Row, Split, UnknownName};
 pub use schedule::{
     Plateau, PlateauState, Schedule, ScheduleConfig, ScheduleState, Scheduler, SchedulerName,
 };

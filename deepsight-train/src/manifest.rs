@@ -1,7 +1,17 @@
-use std::path::PathBuf;
+//! Face crops on disk, what they show and where they come from.
 
-use deepsight_core::{BoundingBox, Landmarks};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use deepsight_core::{BoundingBox, FaceCrop, Landmarks};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::Error;
+use crate::whole_file::write_whole;
+
+mod table;
 
 /// What a face is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -14,11 +24,14 @@ pub enum Label {
 }
 
 impl Label {
-    /// Position among the network's logits: real before fake.
-    pub fn class(self) -> usize {
+    /// Both, real first.
+    pub const ALL: [Self; 2] = [Self::Real, Self::Fake];
+
+    /// `real` or `fake`, as manifests and folders name it.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Real => 0,
-            Self::Fake => 1,
+            Self::Real => "real",
+            Self::Fake => "fake",
         }
     }
 }
@@ -35,8 +48,59 @@ pub enum Split {
     Test,
 }
 
+impl Split {
+    /// All parts, in the order of [`SplitConfig::shares`](crate::SplitConfig::shares).
+    pub const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
+
+    /// `train`, `val` or `test`, as manifests name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// A name that is not one of those that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UnknownName(&'static str);
+
+impl FromStr for Label {
+    type Err = UnknownName;
+
+    /// In capitals too, as DFDC writes them.
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        let known = Self::ALL.into_iter().find(|label| label.name().eq_ignore_ascii_case(name));
+        known.ok_or(UnknownName("must be real or fake"))
+    }
+}
+
+impl FromStr for Split {
+    type Err = UnknownName;
+
+    /// In capitals too.
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        let known = Self::ALL.into_iter().find(|split| split.name().eq_ignore_ascii_case(name));
+        known.ok_or(UnknownName("must be train, val or test"))
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// One face crop on disk and where it comes from.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Row {
     /// The crop's file, relative to the manifest's folder.
@@ -61,8 +125,207 @@ pub struct Row {
     pub landmarks: Option<Landmarks>,
     /// The detector's confidence, `0..=1`.
     pub confidence: Option<f32>,
-    /// SHA-256 of the video's file, in hexadecimal digits.
+    /// SHA-256 of the file that the face was found in, video or picture, in hexadecimal digits.
     pub sha256: Option<String>,
     /// The part of the data, where it is decided.
     pub split: Option<Split>,
+    /// Name of the real video that a fake one was made from, where the layout tells.
+    pub original: Option<String>,
+}
+
+impl Row {
+    /// A crop of which no more is known.
+    pub fn new(file: impl Into<PathBuf>, label: Label, video: impl Into<String>) -> Self {
+        Self {
+            file: file.into(),
+            label,
+            video: video.into(),
+            target_id: None,
+            source_id: None,
+            frame: None,
+            time: None,
+            track: None,
+            bounds: None,
+            landmarks: None,
+            confidence: None,
+            sha256: None,
+            split: None,
+            original: None,
+        }
+    }
+}
+
+/// A list of face crops (CSV), and how they were cut (JSON beside it).
+///
+/// The CSV's columns, of which only the first three must be there and filled:
+/// `file,label,video,target_id,source_id,frame,time,track,x0,y0,x1,y1,left_eye_x,left_eye_y,right_eye_x,right_eye_y,`
+/// `nose_x,nose_y,mouth_left_x,mouth_left_y,mouth_right_x,mouth_right_y,confidence,sha256,split,original`.
+/// A column of another name is ignored.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Manifest {
+    /// The folder that files are named from.
+    pub root: PathBuf,
+    /// One for each crop.
+    pub rows: Vec<Row>,
+    /// How faces were cut from their frames; `None` for crops of somebody else's making.
+    pub crop: Option<FaceCrop>,
+    /// Side of the crops in pixels; `None` where they differ.
+    pub size: Option<u32>,
+    /// What else is known of how they were made, such as the detector and its settings.
+    pub settings: Map<String, Value>,
+}
+
+/// What is in the JSON beside the CSV.
+#[derive(Serialize, Deserialize)]
+struct Making {
+    schema: u32,
+    crop: Option<FaceCrop>,
+    size: Option<u32>,
+    #[serde(default)]
+    settings: Map<String, Value>,
+}
+
+/// Version of the JSON beside the CSV.
+const SCHEMA: u32 = 1;
+
+impl Manifest {
+    /// A manifest of crops in the folder `root`, of which it is not known how they were cut.
+    pub fn new(root: impl Into<PathBuf>, rows: Vec<Row>) -> Self {
+        Self { root: root.into(), rows, crop: None, size: None, settings: Map::new() }
+    }
+
+    /// Says how the crops were cut, and their side in pixels.
+    #[must_use]
+    pub fn with_crop(self, crop: FaceCrop, size: u32) -> Self {
+        Self { crop: Some(crop), size: Some(size), ..self }
+    }
+
+    /// Reads the CSV, the JSON beside it where there is one, and looks whether every crop's file is there.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a file cannot be read; [`Error::ManifestSyntax`], [`Error::ManifestColumn`] and [`Error::ManifestField`]
+    /// for what is in it; [`Error::EmptyManifest`]; [`Error::MissingCrop`] for a row without its file.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(Error::io(path, "cannot be read"))?;
+        let rows = table::read(&bytes, path)?;
+        let root = path.parent().unwrap_or(Path::new("")).to_owned();
+        if let Some((index, row)) = rows.iter().enumerate().find(|(_, row)| !root.join(&row.file).is_file()) {
+            return Err(Error::MissingCrop { path: path.to_owned(), row: index + 1, file: row.file.clone() });
+        }
+        let Making { crop, size, settings, .. } = Making::read(&path.with_extension("json"))?;
+        Ok(Self { root, rows, crop, size, settings })
+    }
+
+    /// Writes the CSV, and beside it the JSON. Each of the files appears whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when one cannot be written.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        let json = path.with_extension("json");
+        let making = Making { schema: SCHEMA, crop: self.crop, size: self.size, settings: self.settings.clone() };
+        let mut bytes = serde_json::to_vec_pretty(&making).map_err(|error| Error::json(&json)(error))?;
+        bytes.push(b'\n');
+        write_whole(&json, &bytes)?;
+        write_whole(path, &table::write(&self.rows, path)?)
+    }
+}
+
+impl Making {
+    fn read(path: &Path) -> Result<Self, Error> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self { schema: SCHEMA, crop: None, size: None, settings: Map::new() });
+            }
+            Err(error) => return Err(Error::io(path, "cannot be read")(error)),
+        };
+        let making: Self = serde_json::from_slice(&bytes).map_err(Error::json(path))?;
+        if making.schema == SCHEMA {
+            return Ok(making);
+        }
+        Err(Error::Schema { path: path.to_owned(), schema: making.schema, known: SCHEMA })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs;
+
+    use super::*;
+
+    fn full() -> Row {
+        let mut row = Row::new("fake/a, \"b\"/000010_0.png", Label::Fake, "a, \"b\"");
+        (row.target_id, row.source_id, row.original) = (Some("id1".into()), Some("id2".into()), Some("a".into()));
+        (row.frame, row.time, row.track) = (Some(10), Some(0.1 + 0.2), Some(3));
+        row.bounds = Some(BoundingBox::new(-1.5, 2.25, 100.1, 120.7));
+        row.landmarks = Some(Landmarks([[1.0, 2.1], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0], [9.0, 10.3]]));
+        (row.confidence, row.sha256, row.split) = (Some(0.9871), Some("ab".repeat(32)), Some(Split::Val));
+        row
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_to_the_last_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut manifest = Manifest::new(folder.path(), vec![full(), Row::new("real/x.jpg", Label::Real, "x")])
+            .with_crop(FaceCrop::Aligned { size: 64, scale: 0.8 }, 64);
+        manifest.settings.insert("face_confidence".into(), 0.9.into());
+        for row in &manifest.rows {
+            write_whole(&folder.path().join(&row.file), b"").unwrap();
+        }
+        let path = folder.path().join("manifest.csv");
+        manifest.write(&path).unwrap();
+        assert_eq!(Manifest::read(&path).unwrap(), manifest);
+    }
+
+    #[test]
+    fn a_list_written_by_hand_needs_three_columns_only_in_any_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("list.csv");
+        fs::write(folder.path().join("a.jpg"), "").unwrap();
+        fs::write(&path, "label,note,file,video,split\r\nREAL,nice,a.jpg,v,\r\n").unwrap();
+        let manifest = Manifest::read(&path).unwrap();
+        assert_eq!(manifest.rows, [Row::new("a.jpg", Label::Real, "v")]);
+        assert_eq!((manifest.crop, manifest.size), (None, None));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_file_row_column_and_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("list.csv");
+        fs::write(folder.path().join("a.jpg"), "").unwrap();
+        for (text, parts) in [
+            ("file,label\na.jpg,real\n", &["list.csv: has no column `video`"][..]),
+            ("file,label,video\n", &["list.csv: has no rows"]),
+            ("file,label,video\na.jpg,true,v\n", &["row 1: label is `true`: must be real or fake"]),
+            ("file,label,video\na.jpg,real,\n", &["row 1: video is ``: must not be empty"]),
+            ("file,label,video,split\na.jpg,real,v,dev\n", &["split is `dev`: must be train, val or test"]),
+            ("file,label,video,frame\na.jpg,real,v,-1\n", &["row 1: frame is `-1`: must be a whole number"]),
+            ("file,label,video,time\na.jpg,real,v,NaN\n", &["row 1: time is `NaN`: must be a finite number"]),
+            ("file,label,video,x0\na.jpg,real,v,1\n", &["row 1: y1 is ``: must be given where its neighbours are"]),
+            ("file,label,video\na.jpg,real,v\nb.jpg,fake,w\n", &["list.csv: row 2: b.jpg: there is no such file"]),
+            ("file,label,video\na.jpg,real\n", &["list.csv: not a table"]),
+        ] {
+            fs::write(&path, text).unwrap();
+            let message = Manifest::read(&path).unwrap_err().to_string();
+            assert!(parts.iter().all(|part| message.contains(part)), "{text}: {message}");
+        }
+        assert!(Manifest::read(folder.path().join("no.csv")).unwrap_err().to_string().contains("no.csv"));
+    }
+
+    #[test]
+    fn json_of_a_later_version_or_broken_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.jpg"), "").unwrap();
+        fs::write(folder.path().join("list.csv"), "file,label,video\na.jpg,real,v\n").unwrap();
+        for (json, part) in [("{\"schema\": 2}", "schema is 2"), ("{", "not the JSON")] {
+            fs::write(folder.path().join("list.json"), json).unwrap();
+            let message = Manifest::read(folder.path().join("list.csv")).unwrap_err().to_string();
+            assert!(message.contains(part), "{message}");
+        }
+    }
 }

@@ -53,6 +53,16 @@ impl Batch {
     }
 }
 
+impl Label {
+    /// Position among the network's logits: real before fake.
+    pub fn class(self) -> usize {
+        match self {
+            Self::Real => 0,
+            Self::Fake => 1,
+        }
+    }
+}
+
 /// What is minimised: cross-entropy with weighted classes and smoothed labels, as PyTorch's `CrossEntropyLoss` defines it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Objective {
