@@ -1,1 +1,161 @@
-//! 
+//! Makes probabilities mean what they say, and finds where to draw the line.
+
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::sigmoid;
+use crate::{Error, Label, Scored, Scores, video_scores};
+
+/// Temperatures beyond these say that the scores carry no probabilities, not that they want more scaling.
+const TEMPERATURES: [f64; 2] = [0.05, 20.0];
+
+/// What a threshold is to achieve over videos.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ThresholdRule {
+    /// The highest mean of both classes' recalls.
+    BalancedAccuracy,
+    /// The highest recall of fakes with at most this share of reals called fake, `0..1`.
+    FalsePositiveRate(f64),
+}
+
+/// What turns a network's logits into probabilities, and probabilities into answers.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Calibration {
+    /// Divides logits before the softmax, `0.05..=20`.
+    pub temperature: f64,
+    /// Fake probability from which a video is called fake, `0..=1`: exactly a single-precision number, as model files
+    /// store it.
+    pub threshold: f64,
+}
+
+/// Temperature from the faces' logits, then the threshold from the videos' probabilities at that temperature.
+///
+/// ```
+/// use deepsight_train::{Label, Scored, ThresholdRule, calibrate};
+///
+/// // Ten times as sure as it has a right to be: one in four is wrong.
+/// let face = |video: u32, label, logit| Scored::from_logit(video.to_string(), label, logit);
+/// let faces: Vec<Scored> = (0..100)
+///     .flat_map(|n| {
+///         let logit = if n % 4 == 0 { -11.0 } else { 11.0 };
+///         [face(n, Label::Real, -logit), face(n, Label::Fake, logit)]
+///     })
+///     .collect();
+/// let calibration = calibrate(&faces, ThresholdRule::BalancedAccuracy)?;
+/// assert!((faces[0].calibrated(calibration.temperature).fake_probability - 0.75).abs() < 1e-6);
+/// assert_eq!(calibration.threshold, 0.5);
+/// # Ok::<(), deepsight_train::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::OneClass`] when there are only reals or only fakes, [`Error::Setting`] for a false-positive rate outside
+/// `0..1`, and what [`Scores::of_faces`] says.
+pub fn calibrate(faces: &[Scored], rule: ThresholdRule) -> Result<Calibration, Error> {
+    let temperature = fit_temperature(faces)?;
+    let calibrated: Vec<Scored> = faces.iter().map(|face| face.calibrated(temperature)).collect();
+    Ok(Calibration { temperature, threshold: fit_threshold(&calibrated, rule)? })
+}
+
+/// The temperature of least cross-entropy (Guo et al., ICML 2017), where both classes count the same, and so do the videos
+/// of a class: data sets have many more faces of some videos than of others, which says nothing of the world.
+///
+/// # Errors
+/// As for [`calibrate`].
+pub fn fit_temperature(faces: &[Scored]) -> Result<f64, Error> {
+    both_classes(faces, "a temperature")?;
+    let videos = video_scores(faces);
+    let of = |label| videos.iter().filter(|video| video.label == label).count() as f64;
+    let counts = [of(Label::Real), of(Label::Fake)];
+    let weigh = |face: &Scored| {
+        let place = videos.binary_search_by(|video| (&video.video, video.label).cmp(&(&face.video, face.label)));
+        let faces = place.map_or(1, |place| videos[place].faces);
+        1.0 / (counts[usize::from(face.label == Label::Fake)] * faces as f64)
+    };
+    let weighted: Vec<(f64, f64, f64)> = faces
+        .iter()
+        .map(|face| (weigh(face), face.logit.clamp(-1e6, 1e6), f64::from(face.label == Label::Fake)))
+        .collect();
+    // Convex in the inverse temperature: its slope rises, so halving finds where it is 0.
+    let slope = |inverse: f64| -> f64 {
+        weighted.iter().map(|(weight, logit, fake)| weight * logit * (sigmoid(inverse * logit) - fake)).sum()
+    };
+    let [mut low, mut high] = [1.0 / TEMPERATURES[1], 1.0 / TEMPERATURES[0]];
+    for _ in 0..100 {
+        let middle = (low * high).sqrt();
+        if slope(middle) < 0.0 { low = middle } else { high = middle }
+    }
+    Ok((1.0 / (low * high).sqrt()).clamp(TEMPERATURES[0], TEMPERATURES[1]))
+}
+
+/// The threshold that a rule asks for over videos, in the middle between the scores that it divides.
+///
+/// # Errors
+/// As for [`calibrate`].
+pub fn fit_threshold(faces: &[Scored], rule: ThresholdRule) -> Result<f64, Error> {
+    if let ThresholdRule::FalsePositiveRate(rate) = rule
+        && !(0.0..1.0).contains(&rate)
+    {
+        let rule = "a false-positive rate is at least 0 and less than 1";
+        return Err(Error::Setting { name: "fpr", value: rate.to_string(), rule });
+    }
+    let scores = Scores::of_videos(faces)?;
+    both_classes(faces, "a threshold")?;
+    Ok(match rule {
+        ThresholdRule::BalancedAccuracy => best_balance(&scores),
+        ThresholdRule::FalsePositiveRate(rate) => lowest_within(&scores, rate),
+    })
+}
+
+/// Of cuts that are equally good, the one nearest to a half.
+fn best_balance(scores: &Scores) -> f64 {
+    let [reals, fakes] = [Label::Real, Label::Fake].map(|label| scores.probabilities(label));
+    let at_least = |sorted: &[f64], threshold: f64| sorted.partition_point(|score| *score >= threshold) as u128;
+    // Youden's index times both counts: whole numbers, so that equally good is exactly equal.
+    let merit = |threshold: f64| {
+        let found = at_least(&fakes, threshold) * reals.len() as u128;
+        (found + reals.len() as u128 * fakes.len() as u128) - at_least(&reals, threshold) * fakes.len() as u128
+    };
+    let from_half = |threshold: f64| (threshold - 0.5).abs();
+    let mut best = (0.5, merit(0.5));
+    for threshold in cuts(&reals, &fakes) {
+        let found = merit(threshold);
+        if found > best.1 || (found == best.1 && from_half(threshold) < from_half(best.0)) {
+            best = (threshold, found);
+        }
+    }
+    best.0
+}
+
+/// The lowest cut that calls few enough reals fake.
+fn lowest_within(scores: &Scores, rate: f64) -> f64 {
+    let [reals, fakes] = [Label::Real, Label::Fake].map(|label| scores.probabilities(label));
+    let within = |threshold: &f64| {
+        let called = reals.partition_point(|score| score >= threshold);
+        called as f64 / reals.len() as f64 <= rate
+    };
+    // Where even the highest possible threshold lets too many through, it is still the best there is.
+    cuts(&reals, &fakes).into_iter().rev().take_while(within).last().unwrap_or(1.0)
+}
+
+/// Thresholds between neighbouring scores, rising.
+fn cuts(reals: &[f64], fakes: &[f64]) -> Vec<f64> {
+    let mut scores: Vec<f64> = reals.iter().chain(fakes).copied().chain([0.0, 1.0]).collect();
+    scores.sort_by(f64::total_cmp);
+    scores.dedup();
+    let between = |pair: &[f64]| {
+        let middle = f64::from(((pair[0] + pair[1]) / 2.0) as f32);
+        // Single precision may round onto or past the lower score, which would then be called fake too.
+        if middle > pair[0] { middle } else { f64::from((pair[0] as f32).next_up()) }
+    };
+    let cuts = scores.windows(2).map(between);
+    cuts.filter(|cut| (0.0..=1.0).contains(cut)).collect()
+}
+
+fn both_classes(faces: &[Scored], what: &'static str) -> Result<(), Error> {
+    match Scores::of_faces(faces)?.only_class() {
+        Some(label) => Err(Error::OneClass { what, faces: faces.len(), label }),
+        None => Ok(()),
+    }
+}

@@ -1,6 +1,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::Label;
+use crate::metrics::label_name;
+
 /// What can go wrong between a folder of videos and a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -113,12 +116,39 @@ pub enum Error {
         /// Why not.
         reason: &'static str,
     },
+    /// There is nothing to measure.
+    #[error("no face has a score: there is nothing to measure")]
+    NothingScored,
+    /// What should be a probability is none.
+    #[error("video {video}{}: the fake probability is {value}: a number from 0 to 1 is needed", at_frame(*frame))]
+    ScoreOutOfRange {
+        /// The video.
+        video: String,
+        /// The frame in it, where it is known.
+        frame: Option<u64>,
+        /// What was given.
+        value: f64,
+    },
+    /// Something that needs both classes was asked of one.
+    #[error("{what} needs real and fake faces, but all {faces} are {}", label_name(*label))]
+    OneClass {
+        /// What was asked.
+        what: &'static str,
+        /// How many faces there are.
+        faces: usize,
+        /// What all of them are.
+        label: Label,
+    },
     /// The detector, the model file or the network.
     #[error(transparent)]
     Core(#[from] deepsight_core::Error),
     /// The video.
     #[error(transparent)]
     Video(#[from] deepsight_video::VideoError),
+}
+
+fn at_frame(frame: Option<u64>) -> String {
+    frame.map_or_else(String::new, |frame| format!(", frame {frame}"))
 }
 
 /// Why a picture cannot be decoded or encoded.

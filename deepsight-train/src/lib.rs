@@ -34,3 +34,9 @@ pub use schedule::{
 pub use step::{
     Batch, BurnStep, FusedStep, LossScale, Noise, Objective, Passed, Precision, Step, clip, gradient_norm, weighted_sum,
 };
+pub use calibrate::{Calibration, ThresholdRule, calibrate, fit_temperature, fit_threshold};
+pub use metrics::{
+    Bootstrap, CALIBRATION_BINS, Confusion, Intervals, Metric, Metrics, PrecisionRecallCurve, ReliabilityBin, RocCurve,
+    Scored, Scores, VideoScore, frame_auc, video_auc, video_scores,
+};
+pub use tensorboard::EventWriter;

@@ -1,0 +1,101 @@
+use rand::RngExt;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use super::measure::measure;
+use super::{Metric, Metrics, Scores};
+use crate::Label;
+
+/// Intervals by drawing videos anew (Efron, 1979), reals from reals and fakes from fakes: faces of one video are alike,
+/// so drawing faces would claim a certainty that is not there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Bootstrap {
+    /// How often to draw; 0 for no intervals.
+    pub replicates: u32,
+    /// What the draws follow from; the same seed gives the same intervals on any number of threads.
+    pub seed: u64,
+    /// How much of the replicates an interval holds, `0..1`.
+    pub level: f64,
+}
+
+impl Default for Bootstrap {
+    /// A thousand draws, 95 %.
+    fn default() -> Self {
+        Self { replicates: 1000, seed: 0, level: 0.95 }
+    }
+}
+
+impl Bootstrap {
+    /// The same with this many draws.
+    pub fn with_replicates(self, replicates: u32) -> Self {
+        Self { replicates, ..self }
+    }
+
+    /// The same from another seed.
+    pub fn with_seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+}
+
+/// Where each [`Metric`] would lie with other videos of the same kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Intervals {
+    values: [Option<[f64; 2]>; Metric::ALL.len()],
+}
+
+impl Intervals {
+    /// The interval's lower and upper end; `None` where the metric is not defined in every draw, or a class has fewer
+    /// than two videos to draw from.
+    pub fn get(&self, metric: Metric) -> Option<[f64; 2]> {
+        self.values[metric as usize]
+    }
+}
+
+impl Scores {
+    /// Intervals of [`metrics`](Self::metrics) at the same threshold: percentiles of the replicates, as numpy's
+    /// `percentile` takes them.
+    pub fn intervals(&self, threshold: f64, bootstrap: Bootstrap) -> Intervals {
+        let of = |label| (0..self.videos.len()).filter(|&video| self.videos[video] == label).collect::<Vec<_>>();
+        let classes = [of(Label::Real), of(Label::Fake)];
+        let too_few = classes.iter().any(|videos| videos.len() == 1) || classes.iter().all(Vec::is_empty);
+        if bootstrap.replicates == 0 || too_few {
+            return Intervals { values: Default::default() };
+        }
+        let replicates: Vec<Metrics> = (0..bootstrap.replicates)
+            .into_par_iter()
+            .map(|replicate| {
+                let times = draw(&classes, self.videos.len(), bootstrap.seed, replicate);
+                measure(&self.items, threshold, |video| times[video])
+            })
+            .collect();
+        let interval = |metric| {
+            let mut values: Vec<f64> = replicates.iter().map(|drawn| drawn.get(metric)).collect::<Option<_>>()?;
+            values.sort_by(f64::total_cmp);
+            let outside = (1.0 - bootstrap.level) / 2.0;
+            Some([percentile(&values, outside), percentile(&values, 1.0 - outside)])
+        };
+        Intervals { values: Metric::ALL.map(interval) }
+    }
+}
+
+/// How often each video is drawn.
+fn draw(classes: &[Vec<usize>; 2], videos: usize, seed: u64, replicate: u32) -> Vec<u64> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(replicate.into());
+    let mut times = vec![0; videos];
+    for class in classes {
+        for _ in class {
+            times[class[random.random_range(0..class.len())]] += 1;
+        }
+    }
+    times
+}
+
+/// Of sorted values, linear between two of them.
+fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let place = share.clamp(0.0, 1.0) * (sorted.len() - 1) as f64;
+    let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+    below + place.fract() * (above - below)
+}

@@ -1,0 +1,136 @@
+//! All metrics in one walk down the scores, so that a thousand resamples cost a thousand walks and no sorting.
+
+use super::scores::Item;
+use super::{CALIBRATION_BINS, Confusion, Metric, Metrics};
+
+/// Items are in descending order; each counts as often as `times` says of its video.
+pub(super) fn measure(items: &[Item], threshold: f64, times: impl Fn(usize) -> u64) -> Metrics {
+    let mut confusion = Confusion::default();
+    let mut fit = Fit::default();
+    for item in items {
+        let times = times(item.video);
+        let called_fake = item.probability >= threshold;
+        *match (item.fake, called_fake) {
+            (false, false) => &mut confusion.real_as_real,
+            (false, true) => &mut confusion.real_as_fake,
+            (true, false) => &mut confusion.fake_as_real,
+            (true, true) => &mut confusion.fake_as_fake,
+        } += times;
+        fit.add(item, times as f64);
+    }
+    let mut metrics = Metrics { threshold, confusion, values: Default::default() };
+    metrics.decisions();
+    metrics.probabilities(&fit);
+    metrics.ranking(items, times);
+    metrics
+}
+
+impl Metrics {
+    fn set(&mut self, metric: Metric, value: Option<f64>) {
+        self.values[metric as usize] = value.filter(|value| value.is_finite());
+    }
+
+    fn decisions(&mut self) {
+        let counts = self.confusion;
+        let [real_as_real, real_as_fake, fake_as_real, fake_as_fake] =
+            [counts.real_as_real, counts.real_as_fake, counts.fake_as_real, counts.fake_as_fake].map(|n| n as f64);
+        // 0 / 0 is what is not defined, and `set` drops it.
+        let share = |part: f64, rest: f64| Some(part / (part + rest));
+        let f1 = |hits: f64, misses: f64| Some(2.0 * hits / (2.0 * hits + misses));
+        let (real_recall, fake_recall) = (share(real_as_real, real_as_fake), share(fake_as_fake, fake_as_real));
+        self.set(Metric::Accuracy, share(real_as_real + fake_as_fake, real_as_fake + fake_as_real));
+        self.set(Metric::BalancedAccuracy, real_recall.zip(fake_recall).map(|(real, fake)| (real + fake) / 2.0));
+        self.set(Metric::FalsePositiveRate, share(real_as_fake, real_as_real));
+        self.set(Metric::RealPrecision, share(real_as_real, fake_as_real));
+        self.set(Metric::RealRecall, real_recall);
+        self.set(Metric::RealF1, f1(real_as_real, real_as_fake + fake_as_real));
+        self.set(Metric::FakePrecision, share(fake_as_fake, real_as_fake));
+        self.set(Metric::FakeRecall, fake_recall);
+        self.set(Metric::FakeF1, f1(fake_as_fake, real_as_fake + fake_as_real));
+    }
+
+    fn probabilities(&mut self, fit: &Fit) {
+        let off: f64 = fit.bins.iter().map(|(_, probability, fakes)| (probability - fakes).abs()).sum();
+        self.set(Metric::LogLoss, Some(fit.loss / fit.weight));
+        self.set(Metric::Brier, Some(fit.squared / fit.weight));
+        self.set(Metric::ExpectedCalibrationError, Some(off / fit.weight));
+    }
+
+    fn ranking(&mut self, items: &[Item], times: impl Fn(usize) -> u64) {
+        let (reals, fakes) = (self.confusion.reals() as f64, self.confusion.fakes() as f64);
+        if reals == 0.0 || fakes == 0.0 {
+            return;
+        }
+        let (mut false_positives, mut true_positives) = (0.0, 0.0);
+        let (mut area, mut precision_sum, mut equal_error) = (0.0, 0.0, None);
+        let (mut at_one_percent, mut at_one_per_mille): (f64, f64) = (0.0, 0.0);
+        // What scores the same cannot be told apart by any threshold: it is taken together.
+        for tied in items.chunk_by(|a, b| a.probability == b.probability) {
+            let counted =
+                |fake| tied.iter().filter(|item| item.fake == fake).map(|item| times(item.video)).sum::<u64>();
+            let (more_false, more_true) = (counted(false) as f64, counted(true) as f64);
+            if more_false + more_true == 0.0 {
+                continue;
+            }
+            let before = (false_positives / reals, 1.0 - true_positives / fakes);
+            area += more_false * (true_positives + more_true / 2.0);
+            false_positives += more_false;
+            true_positives += more_true;
+            precision_sum += more_true * true_positives / (true_positives + false_positives);
+            let rates = (false_positives / reals, 1.0 - true_positives / fakes);
+            if equal_error.is_none() && rates.0 >= rates.1 {
+                equal_error = Some(crossing(before, rates));
+            }
+            let recall = true_positives / fakes;
+            // Counts, because 0.01 has no exact binary fraction.
+            if 100.0 * false_positives <= reals {
+                at_one_percent = recall;
+            }
+            if 1000.0 * false_positives <= reals {
+                at_one_per_mille = recall;
+            }
+        }
+        self.set(Metric::Auc, Some(area / (reals * fakes)));
+        self.set(Metric::AveragePrecision, Some(precision_sum / fakes));
+        self.set(Metric::EqualErrorRate, equal_error);
+        self.set(Metric::TprAtOnePercent, Some(at_one_percent));
+        self.set(Metric::TprAtOnePerMille, Some(at_one_per_mille));
+    }
+}
+
+/// Where two rates, one rising from below the other, are the same on the line from one pair to the next.
+fn crossing(before: (f64, f64), after: (f64, f64)) -> f64 {
+    let (gap_before, gap_after) = (before.1 - before.0, after.0 - after.1);
+    let share = gap_before / (gap_before + gap_after);
+    before.0 + share * (after.0 - before.0)
+}
+
+/// What probabilities are worth as such.
+#[derive(Default)]
+struct Fit {
+    weight: f64,
+    loss: f64,
+    squared: f64,
+    /// Weight, sum of probabilities, and fakes.
+    bins: [(f64, f64, f64); CALIBRATION_BINS],
+}
+
+impl Fit {
+    fn add(&mut self, item: &Item, times: f64) {
+        let truth = f64::from(item.fake);
+        // scikit-learn keeps probabilities this far from 0 and 1, so that one sure mistake does not make it infinite.
+        let kept = item.probability.clamp(f64::EPSILON, 1.0 - f64::EPSILON);
+        self.weight += times;
+        self.loss -= times * if item.fake { kept.ln() } else { (1.0 - kept).ln() };
+        self.squared += times * (item.probability - truth).powi(2);
+        let bin = &mut self.bins[calibration_bin(item.probability)];
+        bin.0 += times;
+        bin.1 += times * item.probability;
+        bin.2 += times * truth;
+    }
+}
+
+/// Lower borders belong to a bin, and 1 to the last.
+pub(super) fn calibration_bin(probability: f64) -> usize {
+    ((probability * CALIBRATION_BINS as f64) as usize).min(CALIBRATION_BINS - 1)
+}
