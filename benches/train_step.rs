@@ -5,7 +5,7 @@ use burn::optim::{AdamWConfig, Optimizer};
 use burn::tensor::backend::Backend;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use deepsight_benches::{devices, group_portrait};
-use deepsight_core::{Architecture, Engine, EfficientNet, image::imageops};
+use deepsight_core::{Architecture, EfficientNet, Engine, image::imageops};
 use deepsight_examples::{device::Device, with_backend};
 use deepsight_train::{Batch, BurnStep, FusedStep, Label, Noise, Objective, Step};
 

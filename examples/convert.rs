@@ -40,7 +40,7 @@ struct Arguments {
     /// How faces are resized: opencv_bilinear or pil_bilinear
     #[arg(long, value_name = "FILTER", value_parser = json_name::<ResizeFilter>, default_value = "opencv_bilinear")]
     resize: ResizeFilter,
-    /// How faces are cut: box, margin:FRACTION or aligned:SIZE:SCALE
+    /// How faces are cut: box, margin:FRACTION, aligned:SIZE:SCALE or aligned:SIZE:SCALE:DOWN
     #[arg(long, value_name = "CROP", value_parser = crop, default_value = "box")]
     crop: FaceCrop,
     /// Fake probability from which a face counts as fake
@@ -155,10 +155,11 @@ fn crop(text: &str) -> Result<FaceCrop, String> {
     match text.split(':').collect::<Vec<_>>()[..] {
         ["box"] => Ok(FaceCrop::Box),
         ["margin", fraction] => Ok(FaceCrop::Margin { fraction: number(fraction)? }),
-        ["aligned", size, scale] => {
+        ["aligned", size, scale, ref down @ ..] if down.len() < 2 => {
             let size = size.parse().map_err(|_| format!("`{size}` is not a size in whole pixels"))?;
-            Ok(FaceCrop::Aligned { size, scale: number(scale)? })
+            let down = down.first().map_or(Ok(0.0), |down| number(down))?;
+            Ok(FaceCrop::Aligned { size, scale: number(scale)?, down })
         }
-        _ => Err("one of box, margin:FRACTION, aligned:SIZE:SCALE is needed".into()),
+        _ => Err("one of box, margin:FRACTION, aligned:SIZE:SCALE, aligned:SIZE:SCALE:DOWN is needed".into()),
     }
 }

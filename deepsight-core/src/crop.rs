@@ -28,6 +28,10 @@ pub enum FaceCrop {
         /// How much more than the 112-pixel ArcFace template is shown, `0.1..=10`: 1 is the template's own framing,
         /// 1.5 half as much again.
         scale: f32,
+        /// How far the square is moved down the face, as a share of its side, `-1..=1`: above 0 it shows more chin and less
+        /// forehead than the template, whose middle is between the eyes and the tip of the nose.
+        #[serde(default)]
+        down: f32,
     },
 }
 
@@ -45,7 +49,7 @@ impl FaceCrop {
     /// let face = Face::new(BoundingBox::new(99.6, 50.2, 180.3, 150.5), None, 0.99);
     /// assert_eq!(FaceCrop::Box.cut(&image, &face)?.dimensions(), (80, 100));
     /// assert_eq!(FaceCrop::Margin { fraction: 0.25 }.cut(&image, &face)?.dimensions(), (121, 151));
-    /// assert!(FaceCrop::Aligned { size: 112, scale: 1.0 }.cut(&image, &face).is_err(), "needs landmarks");
+    /// assert!(FaceCrop::Aligned { size: 112, scale: 1.0, down: 0.0 }.cut(&image, &face).is_err(), "needs landmarks");
     /// # Ok::<(), deepsight_core::Error>(())
     /// ```
     ///
@@ -58,7 +62,7 @@ impl FaceCrop {
         match *self {
             Self::Box => cut_box(image, &face.bounding_box, 0.0),
             Self::Margin { fraction } => cut_box(image, &face.bounding_box, checked_fraction(fraction)?),
-            Self::Aligned { size, scale } => Ok(warp(image, &to_image(face, size, scale)?, size)),
+            Self::Aligned { size, scale, down } => Ok(warp(image, &to_image(face, size, scale, down)?, size)),
         }
     }
 
@@ -85,8 +89,8 @@ impl FaceCrop {
         match *self {
             Self::Box => CutBox::around(&face.bounding_box, 0.0).map(upright),
             Self::Margin { fraction } => CutBox::around(&face.bounding_box, checked_fraction(fraction)?).map(upright),
-            Self::Aligned { size, scale } => {
-                let to_image = to_image(face, size, scale)?;
+            Self::Aligned { size, scale, down } => {
+                let to_image = to_image(face, size, scale, down)?;
                 let side = f64::from(size);
                 Ok([[0.0, 0.0], [side, 0.0], [side, side], [0.0, side]].map(|[x, y]| to_image.apply(x, y).into()))
             }
@@ -108,15 +112,18 @@ fn checked_fraction(fraction: f32) -> Result<f64, Error> {
 }
 
 /// From pixels of the aligned cut-out to pixels of the image.
-fn to_image(face: &Face, size: u32, scale: f32) -> Result<Similarity, Error> {
+fn to_image(face: &Face, size: u32, scale: f32, down: f32) -> Result<Similarity, Error> {
     if !(1..=MAX_ALIGNED_SIDE).contains(&size) {
         return Err(setting("size", size.into(), "1..=2048"));
     }
     if !(0.1..=10.0).contains(&scale) {
         return Err(setting("scale", scale.into(), "0.1..=10"));
     }
+    if !(-1.0..=1.0).contains(&down) {
+        return Err(setting("down", down.into(), "-1..=1"));
+    }
     let landmarks = face.landmarks.ok_or(Error::NoLandmarks)?;
-    Similarity::between(&landmarks, &template(size, scale))
+    Similarity::between(&landmarks, &template(size, scale, down))
         .and_then(|to_template| to_template.inverse())
         .ok_or(Error::DegenerateLandmarks(landmarks))
 }
@@ -170,10 +177,11 @@ fn cut_box(image: &RgbImage, face_box: &BoundingBox, fraction: f64) -> Result<Rg
 const ARCFACE_112: [[f64; 2]; 5] =
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]];
 
-/// The template in a square of `size` pixels that shows `scale` times as much.
-fn template(size: u32, scale: f32) -> [[f64; 2]; 5] {
-    let (size, scale) = (f64::from(size), f64::from(scale));
-    ARCFACE_112.map(|point| point.map(|p| size / 2.0 + (p - 56.0) / 112.0 * size / scale))
+/// The template in a square of `size` pixels that shows `scale` times as much, from `down` of its side further below.
+fn template(size: u32, scale: f32, down: f32) -> [[f64; 2]; 5] {
+    let (size, scale, down) = (f64::from(size), f64::from(scale), f64::from(down));
+    let at = |p: f64| size / 2.0 + (p - 56.0) / 112.0 * size / scale;
+    ARCFACE_112.map(|[x, y]| [at(x), at(y) - down * size])
 }
 
 /// `(x, y) ↦ (a·x − b·y + tx, b·x + a·y + ty)`: rotation, uniform scale and shift.

@@ -99,7 +99,9 @@ impl ModelCard {
         let crop_is_usable = match self.crop {
             FaceCrop::Box => true,
             FaceCrop::Margin { fraction } => (0.0..=4.0).contains(&fraction),
-            FaceCrop::Aligned { size, scale } => (16..=1024).contains(&size) && (0.1..=10.0).contains(&scale),
+            FaceCrop::Aligned { size, scale, down } => {
+                (16..=1024).contains(&size) && (0.1..=10.0).contains(&scale) && (-1.0..=1.0).contains(&down)
+            }
         };
         let labels: Vec<_> = self.labels.iter().map(String::as_str).collect();
         let golden_is_usable =
@@ -123,7 +125,7 @@ impl ModelCard {
             crop_is_usable,
             "crop",
             &self.crop,
-            "usable are a fraction of 0 to 4, a size of 16 to 1024 and a scale of 0.1 to 10",
+            "usable are a fraction of 0 to 4, a size of 16 to 1024, a scale of 0.1 to 10 and -1 to 1 down",
         )?;
         require(
             matches!(labels[..], ["real", "fake"] | ["fake", "real"]),

@@ -57,7 +57,7 @@ proptest! {
         size in 0u32..40,
     ) {
         let (image, face) = (coordinates(7, 5), face(coordinates_of_box, Some(points)));
-        for crop in [FaceCrop::Box, FaceCrop::Margin { fraction }, FaceCrop::Aligned { size, scale }] {
+        for crop in [FaceCrop::Box, FaceCrop::Margin { fraction }, FaceCrop::Aligned { size, scale, down: 0.0 }] {
             if let Ok(cut) = crop.cut(&image, &face) {
                 prop_assert!(cut.width() > 0 && cut.height() > 0);
             }
@@ -79,7 +79,7 @@ proptest! {
                 let distance = (x as f32 - point[0]).hypot(y as f32 - point[1]);
                 Rgb([(255.0 * (1.0 - distance / 5.0)).max(0.0) as u8; 3])
             });
-            let cut = FaceCrop::Aligned { size: 112, scale: 1.0 }.cut(&image, &face([0.0; 4], Some(points))).unwrap();
+            let cut = FaceCrop::Aligned { size: 112, scale: 1.0, down: 0.0 }.cut(&image, &face([0.0; 4], Some(points))).unwrap();
             let (cx, cy) = brightness_centre(&cut);
             prop_assert!((cx - target[0]).hypot(cy - target[1]) < 0.3, "({cx}, {cy}), not {target:?}");
         }
@@ -116,7 +116,8 @@ fn a_shrunk_face_is_averaged_and_not_skipped_over() {
     // Stripes one pixel wide: single samples would give black and white, an average gives grey.
     let image = RgbImage::from_fn(1000, 1000, |x, _| Rgb([if x % 2 == 0 { 0 } else { 255 }; 3]));
     let points = TEMPLATE.map(|point| point.map(|p| 8.0 * p + 50.0));
-    let cut = FaceCrop::Aligned { size: 112, scale: 1.0 }.cut(&image, &face([0.0; 4], Some(points))).unwrap();
+    let cut =
+        FaceCrop::Aligned { size: 112, scale: 1.0, down: 0.0 }.cut(&image, &face([0.0; 4], Some(points))).unwrap();
     assert!(cut.pixels().all(|pixel| pixel.0[0].abs_diff(128) <= 1));
 }
 
@@ -153,7 +154,7 @@ fn a_box_larger_than_any_frame_is_refused_with_the_limit() {
 
 #[test]
 fn alignment_without_usable_landmarks_is_refused() {
-    let (image, crop) = (coordinates(10, 10), FaceCrop::Aligned { size: 112, scale: 1.0 });
+    let (image, crop) = (coordinates(10, 10), FaceCrop::Aligned { size: 112, scale: 1.0, down: 0.0 });
     assert!(matches!(crop.cut(&image, &face([0.0, 0.0, 5.0, 5.0], None)), Err(Error::NoLandmarks)));
     let mut one_not_a_number = TEMPLATE;
     one_not_a_number[3][0] = f32::NAN;
@@ -168,14 +169,14 @@ fn settings_out_of_range_are_refused_by_name() {
     let (image, face) = (coordinates(10, 10), face([0.0, 0.0, 5.0, 5.0], Some(TEMPLATE)));
     for (crop, message) in [
         (FaceCrop::Margin { fraction: -0.5 }, "crop setting fraction = -0.5 is not in 0 and above"),
-        (FaceCrop::Aligned { size: 0, scale: 1.0 }, "crop setting size = 0 is not in 1..=2048"),
-        (FaceCrop::Aligned { size: 4000, scale: 1.0 }, "crop setting size = 4000 is not in 1..=2048"),
-        (FaceCrop::Aligned { size: 112, scale: 0.0 }, "crop setting scale = 0 is not in 0.1..=10"),
+        (FaceCrop::Aligned { size: 0, scale: 1.0, down: 0.0 }, "crop setting size = 0 is not in 1..=2048"),
+        (FaceCrop::Aligned { size: 4000, scale: 1.0, down: 0.0 }, "crop setting size = 4000 is not in 1..=2048"),
+        (FaceCrop::Aligned { size: 112, scale: 0.0, down: 0.0 }, "crop setting scale = 0 is not in 0.1..=10"),
     ] {
         assert_eq!(crop.cut(&image, &face).unwrap_err().to_string(), message);
     }
     assert!(FaceCrop::Margin { fraction: f32::NAN }.cut(&image, &face).is_err());
-    assert!(FaceCrop::Aligned { size: 112, scale: f32::NAN }.cut(&image, &face).is_err());
+    assert!(FaceCrop::Aligned { size: 112, scale: f32::NAN, down: 0.0 }.cut(&image, &face).is_err());
 }
 
 #[test]
@@ -183,7 +184,19 @@ fn a_face_far_outside_its_image_is_black() {
     let image = coordinates(10, 10);
     let points = TEMPLATE.map(|[x, y]| [x + 1e7, y]);
     let far = Face::new(BoundingBox::new(1e6, 0.0, 1e6 + 20.0, 20.0), Some(Landmarks(points)), 1.0);
-    for crop in [FaceCrop::Box, FaceCrop::Aligned { size: 20, scale: 1.0 }] {
+    for crop in [FaceCrop::Box, FaceCrop::Aligned { size: 20, scale: 1.0, down: 0.0 }] {
         assert!(crop.cut(&image, &far).unwrap().as_raw().iter().all(|&p| p == 0));
+    }
+}
+
+#[test]
+fn an_aligned_square_moved_down_shows_the_same_face_higher_up() {
+    let image = coordinates(200, 200);
+    let points = [[80.0, 80.0], [120.0, 80.0], [100.0, 100.0], [84.0, 125.0], [116.0, 125.0]];
+    let cut =
+        |down| FaceCrop::Aligned { size: 100, scale: 1.0, down }.cut(&image, &face([0.0; 4], Some(points))).unwrap();
+    let (plain, lower) = (cut(0.0), cut(0.2));
+    for y in 0..80 {
+        assert_eq!(lower.get_pixel(50, y), plain.get_pixel(50, y + 20), "row {y}");
     }
 }

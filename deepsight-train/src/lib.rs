@@ -25,18 +25,16 @@ mod tensorboard;
 mod trainer;
 mod whole_file;
 
+pub use calibrate::{Calibration, ThresholdRule, calibrate, fit_temperature, fit_threshold};
 pub use error::{Error, JsonError, PictureError, TableError};
 pub use manifest::{Label, Manifest, Row, Split, UnknownName};
-pub use schedule::{
-    Plateau, PlateauState, Schedule, ScheduleConfig, ScheduleState, Scheduler, SchedulerName,
-};
-#[cfg(feature = "model")]
-pub use step::{
-    Batch, BurnStep, FusedStep, LossScale, Noise, Objective, Passed, Precision, Step, clip, gradient_norm, weighted_sum,
-};
-pub use calibrate::{Calibration, ThresholdRule, calibrate, fit_temperature, fit_threshold};
 pub use metrics::{
     Bootstrap, CALIBRATION_BINS, Confusion, Intervals, Metric, Metrics, PrecisionRecallCurve, ReliabilityBin, RocCurve,
     Scored, Scores, VideoScore, frame_auc, video_auc, video_scores,
+};
+pub use schedule::{Plateau, PlateauState, Schedule, ScheduleConfig, ScheduleState, Scheduler, SchedulerName};
+#[cfg(feature = "model")]
+pub use step::{
+    Batch, BurnStep, FusedStep, LossScale, Noise, Objective, Passed, Precision, Step, clip, gradient_norm, weighted_sum,
 };
 pub use tensorboard::EventWriter;

@@ -272,7 +272,7 @@ mod tests {
     fn what_is_written_is_read_again_to_the_last_bit() {
         let folder = tempfile::tempdir().unwrap();
         let mut manifest = Manifest::new(folder.path(), vec![full(), Row::new("real/x.jpg", Label::Real, "x")])
-            .with_crop(FaceCrop::Aligned { size: 64, scale: 0.8 }, 64);
+            .with_crop(FaceCrop::Aligned { size: 64, scale: 0.8, down: 0.0 }, 64);
         manifest.settings.insert("face_confidence".into(), 0.9.into());
         for row in &manifest.rows {
             write_whole(&folder.path().join(&row.file), b"").unwrap();

@@ -315,7 +315,9 @@ fn crop(crop: FaceCrop) -> String {
     match crop {
         FaceCrop::Box => "the detector's box".into(),
         FaceCrop::Margin { fraction } => format!("the box with a margin of {}", percent(fraction)),
-        FaceCrop::Aligned { size, scale } => format!("aligned by landmarks, {size} pixels, scale {scale}"),
+        FaceCrop::Aligned { size, scale, down } => {
+            format!("aligned by landmarks, {size} pixels, scale {scale}, {down} down")
+        }
     }
 }
 

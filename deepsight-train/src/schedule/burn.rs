@@ -19,8 +19,8 @@ impl LrScheduler for Schedule {
 
     fn load_record<B: Backend>(mut self, (step, plateau): Self::Record<B>) -> Self {
         self.state.step = step;
-        let plateau = plateau
-            .map(|(rate, best, bad_epochs, cooldown)| PlateauState { rate, best, bad_epochs, cooldown });
+        let plateau =
+            plateau.map(|(rate, best, bad_epochs, cooldown)| PlateauState { rate, best, bad_epochs, cooldown });
         // A record of another kind of schedule says nothing about this one's plateau.
         if self.state.plateau.is_some() && plateau.is_some() {
             self.state.plateau = plateau;

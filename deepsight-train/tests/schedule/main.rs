@@ -61,7 +61,10 @@ fn a_schedule_goes_on_from_its_state() {
         });
         let state = serde_json::from_str(&serde_json::to_string(&whole.state()).unwrap()).unwrap();
         let mut resumed = config.init().unwrap().resume(state).unwrap();
-        assert_eq!((0..9).map(|_| resumed.next_rate()).collect::<Vec<_>>(), (0..9).map(|_| whole.next_rate()).collect::<Vec<_>>());
+        assert_eq!(
+            (0..9).map(|_| resumed.next_rate()).collect::<Vec<_>>(),
+            (0..9).map(|_| whole.next_rate()).collect::<Vec<_>>()
+        );
     }
     assert!(cosine.init().unwrap().resume(plateau.init().unwrap().state()).is_err());
 }

@@ -17,11 +17,11 @@ use ::burn::module::{ParamId, RunningState};
 use ::burn::optim::GradientsParams;
 use ::burn::tensor::backend::Backend;
 use ::burn::tensor::{Tensor, TensorData};
-use deepsight_core::{EfficientNet, EfficientNetConfig};
 use deepsight_core::fused::kernels::training::{
     Depthwise, DepthwiseShape, add_moments, add_outer, affine, combine, differentiate,
 };
 use deepsight_core::fused::kernels::{Activation, Convolution, InstructionSet};
+use deepsight_core::{EfficientNet, EfficientNetConfig};
 use image::RgbImage;
 use rayon::prelude::*;
 
@@ -180,7 +180,8 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         let layer = &self.plan.layers[0];
         let (set, size, mean, std) = (self.set, self.size, self.mean, self.std);
         let zeros = vec![0.0; layer.outputs];
-        let stem = Convolution::new(set, &layer.weight.values, &zeros, layer.kernel, layer.stride, Activation::Identity);
+        let stem =
+            Convolution::new(set, &layer.weight.values, &zeros, layer.kernel, layer.stride, Activation::Identity);
         let images = self.cut(0).images;
         let length = layer.pixels() * layer.outputs;
         let Workspace { results, tasks, .. } = &mut *self.workspace;
@@ -269,15 +270,17 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         let (before, after) = self.workspace.blocks.split_at_mut(index);
         let input = before.last().filter(|_| unit.residual);
         let results = &self.workspace.results[unit.project];
-        after[0].par_chunks_mut(length).zip(results.par_chunks(length)).enumerate().for_each(|(image, (block, results))| {
-            let factor = branch.map_or(1.0, |branch| branch[image]);
-            let scaled = |constants: &[f32]| constants.iter().map(|constant| constant * factor).collect::<Vec<_>>();
-            affine(self.set, &layer.activation, results, &scaled(&norm.scale), &scaled(&norm.shift), block);
-            if let Some(input) = input {
-                let input = &input[image * length..][..length];
-                block.iter_mut().zip(input).for_each(|(value, input)| *value += input);
-            }
-        });
+        after[0].par_chunks_mut(length).zip(results.par_chunks(length)).enumerate().for_each(
+            |(image, (block, results))| {
+                let factor = branch.map_or(1.0, |branch| branch[image]);
+                let scaled = |constants: &[f32]| constants.iter().map(|constant| constant * factor).collect::<Vec<_>>();
+                affine(self.set, &layer.activation, results, &scaled(&norm.scale), &scaled(&norm.shift), block);
+                if let Some(input) = input {
+                    let input = &input[image * length..][..length];
+                    block.iter_mut().zip(input).for_each(|(value, input)| *value += input);
+                }
+            },
+        );
     }
 
     /// A layer's norm from the moments that its tasks left.
@@ -384,7 +387,8 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         let parts = parts.zip(results.par_chunks(images * length)).zip(tasks.par_iter_mut());
         parts.enumerate().for_each(|(index, (((target, block), results), task))| {
             task.clear(layer.outputs, 0, 0);
-            for (image, (target, block)) in target.chunks_exact_mut(length).zip(block.chunks_exact(length)).enumerate() {
+            for (image, (target, block)) in target.chunks_exact_mut(length).zip(block.chunks_exact(length)).enumerate()
+            {
                 let factor = branch.map_or(1.0, |branch| branch[index * images + image]);
                 target.iter_mut().zip(block).for_each(|(target, gradient)| *target = gradient * factor);
             }
@@ -527,7 +531,8 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
             let given = images.iter().zip(gradients.chunks_exact(length)).zip(results.chunks_exact(length));
             for ((image, gradients), results) in given {
                 let width = padded(image, layer, size, (mean, std), &mut task.input);
-                let rows = gradients.chunks_exact(columns * layer.outputs).zip(results.chunks_exact(columns * layer.outputs));
+                let rows =
+                    gradients.chunks_exact(columns * layer.outputs).zip(results.chunks_exact(columns * layer.outputs));
                 for (row, (gradients, results)) in rows.enumerate() {
                     let gradient = first(&mut task.gradient, gradients.len());
                     combine(set, gradients, results, back.constants(), gradient);

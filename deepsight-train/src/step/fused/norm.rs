@@ -23,9 +23,8 @@ impl Norm {
             sums[channels..].iter().zip(&mean).map(|(sum, mean)| (sum / count - mean * mean).max(0.0)).collect();
         let inverse: Vec<f64> = variance.iter().map(|variance| 1.0 / (variance + epsilon).sqrt()).collect();
         let scale = inverse.iter().zip(gamma).map(|(inverse, gamma)| (inverse * f64::from(*gamma)) as f32).collect();
-        let shift = (0..channels)
-            .map(|c| (f64::from(beta[c]) - mean[c] * inverse[c] * f64::from(gamma[c])) as f32)
-            .collect();
+        let shift =
+            (0..channels).map(|c| (f64::from(beta[c]) - mean[c] * inverse[c] * f64::from(gamma[c])) as f32).collect();
         Self { scale, shift, mean, variance, inverse }
     }
 

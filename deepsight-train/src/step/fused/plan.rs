@@ -2,8 +2,8 @@
 
 use ::burn::backend::Autodiff;
 use ::burn::module::{Param, ParamId, RunningState};
-use ::burn::nn::conv::Conv2d;
 use ::burn::nn::PaddingConfig2d;
+use ::burn::nn::conv::Conv2d;
 use ::burn::tensor::Tensor;
 use ::burn::tensor::backend::Backend;
 use deepsight_core::fused::kernels;

@@ -89,7 +89,8 @@ impl Product {
     ) {
         let pixels = cut.images * cut.pixels;
         let (inputs, outputs) = (pixels * self.inputs, pixels * self.outputs);
-        let given = source.values.par_chunks(inputs).zip(gradients.par_chunks(outputs)).zip(results.par_chunks(outputs));
+        let given =
+            source.values.par_chunks(inputs).zip(gradients.par_chunks(outputs)).zip(results.par_chunks(outputs));
         let parts = given.zip(target.par_chunks_mut(inputs)).zip(tasks.par_iter_mut());
         parts.enumerate().for_each(|(index, ((((values, gradients), results), target), task))| {
             task.clear(self.inputs, self.inputs * self.outputs, self.inputs * cut.images);
@@ -110,7 +111,10 @@ impl Product {
                     let plain = self.input(values, source.norm, None, image, input);
                     let sums = &mut of_gates[image * self.inputs..][..self.inputs];
                     for (plain, target) in plain.chunks_exact(self.inputs).zip(target.chunks_exact(self.inputs)) {
-                        sums.iter_mut().zip(plain).zip(target).for_each(|((sum, plain), target)| *sum += plain * target);
+                        sums.iter_mut()
+                            .zip(plain)
+                            .zip(target)
+                            .for_each(|((sum, plain), target)| *sum += plain * target);
                     }
                 }
                 let input = self.input(values, source.norm, gates, image, input);

@@ -69,13 +69,7 @@ unsafe fn affine_from(
 ///
 /// # Panics
 /// When the slices are not of one number of pixels of as many channels as there are constants of each kind.
-pub fn combine(
-    set: InstructionSet,
-    gradients: &[f32],
-    values: &[f32],
-    [p, q, r]: [&[f32]; 3],
-    output: &mut [f32],
-) {
+pub fn combine(set: InstructionSet, gradients: &[f32], values: &[f32], [p, q, r]: [&[f32]; 3], output: &mut [f32]) {
     check(p, q, output.len());
     assert!(r.len() == p.len() && gradients.len() == output.len() && values.len() == output.len(), "values and output");
     set.run(Combine { gradients, values, p, q, r, output });
@@ -123,7 +117,10 @@ fn channels_of(sums: usize, values: usize) -> usize {
 
 fn check(scale: &[f32], shift: &[f32], values: usize) {
     let channels = scale.len();
-    assert!(channels > 0 && shift.len() == channels && values.is_multiple_of(channels), "{values} of {channels} channels");
+    assert!(
+        channels > 0 && shift.len() == channels && values.is_multiple_of(channels),
+        "{values} of {channels} channels"
+    );
 }
 
 /// An activation's derivative.
@@ -429,4 +426,3 @@ impl<A: Slope> Differentiate<'_, A> {
         add_sums(simd, sums, &mut self.sums[channel..], channels, lanes);
     }
 }
-
