@@ -98,6 +98,22 @@ impl FaceCrop {
     }
 }
 
+impl Landmarks {
+    /// How far the points are from those of a face seen from the front: root mean square distance in pixels of the 112-pixel
+    /// ArcFace template, after the similarity transform that fits best. Profiles reach 8; what is no face exceeds 10.
+    ///
+    /// `None` when the points determine no transform: they coincide, or are not finite.
+    pub fn misfit(&self) -> Option<f64> {
+        let to_template = Similarity::between(self, &ARCFACE_112)?;
+        let squared = self.0.iter().zip(&ARCFACE_112).map(|(&[x, y], [u, v])| {
+            let (x, y) = to_template.apply(x.into(), y.into());
+            (x - u).powi(2) + (y - v).powi(2)
+        });
+        let misfit = (squared.sum::<f64>() / 5.0).sqrt();
+        misfit.is_finite().then_some(misfit)
+    }
+}
+
 const MAX_ALIGNED_SIDE: u32 = 2048;
 
 fn setting(name: &'static str, value: f64, allowed: &'static str) -> Error {

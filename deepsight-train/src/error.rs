@@ -90,6 +90,50 @@ pub enum Error {
         /// The schema that is understood.
         known: u32,
     },
+    /// A folder holds no video or picture that is understood.
+    #[error(
+        "{path}: no videos or pictures: looked for real/ and fake/, manifest.csv, and the layouts of FaceForensics++, DFDC and \
+         Celeb-DF",
+        path = path.display()
+    )]
+    NoClips {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A clip's name is no name for a folder.
+    #[error("clip {name:?}: its name must be a plain relative path, to be that of a folder of crops")]
+    ClipName {
+        /// The name.
+        name: String,
+    },
+    /// No clip gave a face.
+    #[error("{path}: no face in {clips} clips: failures.csv says why", path = path.display())]
+    NoFaces {
+        /// The data set.
+        path: PathBuf,
+        /// Clips in it.
+        clips: usize,
+    },
+    /// The face detector cannot run.
+    #[error("face detector: {reason}")]
+    Detector {
+        /// What it says.
+        reason: String,
+    },
+    /// A folder was begun with other settings.
+    #[error("{path}: was begun with other settings: {differences}", path = path.display())]
+    OtherSettings {
+        /// The folder.
+        path: PathBuf,
+        /// What differs, and how.
+        differences: String,
+    },
+    /// Another run is at work in a folder.
+    #[error("{path}: another run is writing there", path = path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A setting is outside its range.
     #[error("{name} is {value}: {rule}")]
     Setting {

@@ -27,6 +27,7 @@ mod whole_file;
 
 pub use calibrate::{Calibration, ThresholdRule, calibrate, fit_temperature, fit_threshold};
 pub use error::{Error, JsonError, PictureError, TableError};
+pub use layout::{Clip, Dataset, Layout, Media, Picture};
 pub use manifest::{Label, Manifest, Row, Split, UnknownName};
 pub use metrics::{
     Bootstrap, CALIBRATION_BINS, Confusion, Intervals, Metric, Metrics, PrecisionRecallCurve, ReliabilityBin, RocCurve,
@@ -38,3 +39,4 @@ pub use step::{
     Batch, BurnStep, FusedStep, LossScale, Noise, Objective, Passed, Precision, Step, clip, gradient_norm, weighted_sum,
 };
 pub use tensorboard::EventWriter;
+pub use prepare::{CropFormat, Detectors, Failure, Preparation, PrepareConfig, PrepareProgress, Prepared};

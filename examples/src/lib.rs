@@ -9,6 +9,7 @@ pub mod analyze;
 pub mod clip;
 pub mod device;
 pub mod output;
+pub mod preprocess;
 pub mod table;
 
 /// The crate whose backends [`with_backend!`] picks from.

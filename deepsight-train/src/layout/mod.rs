@@ -1,1 +1,178 @@
-//!
+//! Data sets as they lie on disk: which clips there are, what they are, and who is seen in them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Label, Split};
+
+mod folders;
+mod listed;
+mod names;
+
+/// A data set in a folder.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Dataset {
+    /// The folder.
+    pub root: PathBuf,
+    /// How it is laid out.
+    pub layout: Layout,
+    /// What is in it, by label and name.
+    pub clips: Vec<Clip>,
+}
+
+/// How a data set is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Layout {
+    /// Videos or pictures in `real/` and `fake/`, or in one folder of a label that was given.
+    Folders,
+    /// Pictures of faces that a `manifest.csv` names.
+    Listed,
+}
+
+/// A video, or pictures that belong together, and what is known of it.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Clip {
+    /// Whether its faces are real.
+    pub label: Label,
+    /// Its name, unique within the data set together with the label; may hold `/`.
+    pub name: String,
+    /// Where it is.
+    pub media: Media,
+    /// The person whose body and scene are seen.
+    pub target_id: Option<String>,
+    /// The person whose face is seen, where it is another's.
+    pub source_id: Option<String>,
+    /// Name of the real video that it was made from.
+    pub original: Option<String>,
+    /// The part that the data set's own list puts it in.
+    pub split: Option<Split>,
+}
+
+/// Where a clip is.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Media {
+    /// In one file, with frames to be decoded.
+    Video(PathBuf),
+    /// In pictures, of one face each.
+    Pictures(Vec<Picture>),
+}
+
+/// A picture of one face.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Picture {
+    /// The file.
+    pub path: PathBuf,
+    /// Number of the frame that it was cut from, where its name or list tells.
+    pub frame: Option<u64>,
+    /// Seconds from the video's start, where a list tells.
+    pub time: Option<f64>,
+    /// The person in view, numbered within the video.
+    pub track: Option<u32>,
+}
+
+impl Dataset {
+    /// Looks what is in a folder. `label` is that of all it holds, for a folder without `real/` and `fake/`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a folder cannot be read; [`Error::NoClips`] when there is nothing that is understood; what
+    /// [`Manifest::read`](crate::Manifest::read) says of a `manifest.csv`.
+    pub fn find(root: impl AsRef<Path>, label: Option<Label>) -> Result<Self, Error> {
+        let root = root.as_ref();
+        fs::read_dir(root).map_err(Error::io(root, "cannot be read"))?;
+        let (layout, clips) = if let Some(label) = label {
+            (Layout::Folders, folders::of_label(root, label)?)
+        } else if root.join(listed::FILE).is_file() {
+            (Layout::Listed, listed::clips(root)?)
+        } else {
+            (Layout::Folders, folders::clips(root)?)
+        };
+        if clips.is_empty() {
+            return Err(Error::NoClips { path: root.to_owned() });
+        }
+        Ok(Self { root: root.to_owned(), layout, clips: unique(clips) })
+    }
+}
+
+impl Clip {
+    fn new(label: Label, name: impl Into<String>, media: Media) -> Self {
+        let name = name.into();
+        Self { label, name, media, target_id: None, source_id: None, original: None, split: None }
+    }
+}
+
+impl Picture {
+    fn new(path: PathBuf) -> Self {
+        Self { path, frame: None, time: None, track: None }
+    }
+}
+
+/// Sorted by label and name. Of videos with one name (`a.mp4`, `a.mkv`) each gets its extension back.
+fn unique(mut clips: Vec<Clip>) -> Vec<Clip> {
+    let mut counts: BTreeMap<(Label, String), usize> = BTreeMap::new();
+    for clip in &clips {
+        *counts.entry((clip.label, clip.name.clone())).or_default() += 1;
+    }
+    for clip in &mut clips {
+        let shared = counts.get(&(clip.label, clip.name.clone())).is_some_and(|&count| count > 1);
+        if let (true, Media::Video(path)) = (shared, &clip.media) {
+            let extension = path.extension().unwrap_or_default().to_string_lossy();
+            clip.name = format!("{}.{extension}", clip.name);
+        }
+    }
+    clips.sort_by(|a, b| (a.label, &a.name).cmp(&(b.label, &b.name)));
+    clips
+}
+
+/// What a file may be, by the end of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Video,
+    Picture,
+}
+
+impl Kind {
+    fn of(path: &Path) -> Option<Self> {
+        const VIDEOS: &[&str] = &[
+            "mp4", "avi", "mov", "mkv", "webm", "m4v", "mpg", "mpeg", "ts", "mts", "m2ts", "wmv", "flv", "3gp", "ogv",
+        ];
+        const PICTURES: &[&str] = &["jpg", "jpeg", "png"];
+        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+        let among = |names: &[&str]| names.contains(&extension.as_str());
+        if among(VIDEOS) { Some(Self::Video) } else { among(PICTURES).then_some(Self::Picture) }
+    }
+}
+
+/// All videos and pictures below a folder, sorted. Hidden ones, and folders behind links, are left out.
+fn files(folder: &Path) -> Result<Vec<(PathBuf, Kind)>, Error> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).map_err(Error::io(&folder, "cannot be read"))? {
+            let entry = entry.map_err(Error::io(&folder, "cannot be read"))?;
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                continue;
+            }
+            let kind = entry.file_type().map_err(Error::io(entry.path(), "cannot be read"))?;
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if let Some(kind) = Kind::of(&entry.path()) {
+                found.push((entry.path(), kind));
+            }
+        }
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
+}
+
+/// A path below `root` without its extension, with `/` between its parts.
+fn name(root: &Path, path: &Path) -> String {
+    let relative = path.strip_prefix(root).unwrap_or(path).with_extension("");
+    let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
+    parts.join("/")
+}

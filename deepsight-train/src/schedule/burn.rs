@@ -1,4 +1,4 @@
-use burn::LearningRate;
+use burn::optim::LearningRate;
 use burn::lr_scheduler::LrScheduler;
 use burn::tensor::backend::Backend;
 

@@ -1,0 +1,34 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{Clip, Media, Picture};
+use crate::{Error, Label, Manifest};
+
+/// The list's name.
+pub(super) const FILE: &str = "manifest.csv";
+
+/// The pictures that the list names, one clip for each of its videos.
+pub(super) fn clips(root: &Path) -> Result<Vec<Clip>, Error> {
+    let path = root.join(FILE);
+    let manifest = Manifest::read(&path)?;
+    let mut clips: BTreeMap<(Label, String), Clip> = BTreeMap::new();
+    for (index, row) in manifest.rows.into_iter().enumerate() {
+        let clip = clips.entry((row.label, row.video.clone())).or_insert_with(|| Clip {
+            target_id: row.target_id.clone(),
+            source_id: row.source_id.clone(),
+            original: row.original.clone(),
+            split: row.split,
+            ..Clip::new(row.label, row.video.clone(), Media::Pictures(Vec::new()))
+        });
+        if clip.split != row.split {
+            let value = row.split.map(|split| split.to_string()).unwrap_or_default();
+            let rule = "must be the same in all rows of a video";
+            return Err(Error::ManifestField { path, row: index + 1, column: "split", value, rule });
+        }
+        let picture = Picture { path: root.join(&row.file), frame: row.frame, time: row.time, track: row.track };
+        if let Media::Pictures(pictures) = &mut clip.media {
+            pictures.push(picture);
+        }
+    }
+    Ok(clips.into_values().collect())
+}

@@ -1,0 +1,422 @@
+//! What the workers read, searched in batches, cut out and written.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::io::Cursor;
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use deepsight_core::{CancelToken, Face, FaceDetector, Frame, Tracker, TrackerConfig, with_causes};
+use image::codecs::jpeg::JpegEncoder;
+use image::{ImageFormat, RgbImage};
+use rayon::prelude::*;
+
+use super::cut::{Outside, cut};
+use super::journal::{Finished, Journal};
+use super::portrait;
+use super::supply::{Arrival, Item, Supply};
+use super::{CropFormat, Detectors, Failure, PrepareConfig, PrepareProgress};
+use crate::layout::{Clip, Dataset, Media, Picture};
+use crate::whole_file::{UNFINISHED, write_whole};
+use crate::{Error, Row};
+
+/// Bytes of pixels from which a batch is full: 16 frames of 720p.
+const BATCH_BYTES: usize = 48 << 20;
+const JPEG_QUALITY: u8 = 95;
+
+pub(super) struct Gathering<'a, D> {
+    detectors: &'a Detectors<D>,
+    config: &'a PrepareConfig,
+    clips: &'a [Clip],
+    output: &'a Path,
+    journal: Journal,
+    /// Clips at work, by number.
+    open: BTreeMap<usize, Open>,
+    /// Failures of clips as a whole.
+    failed: Vec<Failure>,
+    progress: PrepareProgress,
+}
+
+pub(super) struct Gathered {
+    pub(super) rows: Vec<Row>,
+    pub(super) failures: Vec<Failure>,
+}
+
+/// A clip of which something has been read.
+struct Open {
+    tracker: Tracker,
+    rows: Vec<Row>,
+    failures: Vec<Failure>,
+    images: u64,
+    /// Names of its crops, without extension.
+    names: HashSet<String>,
+}
+
+/// A face that is to be cut out.
+struct Task<'a> {
+    clip: usize,
+    image: &'a RgbImage,
+    face: Face,
+    outside: Outside,
+    /// All but the landmarks.
+    row: Row,
+}
+
+impl<'a, D: FaceDetector> Gathering<'a, D> {
+    pub(super) fn new(
+        detectors: &'a Detectors<D>,
+        config: &'a PrepareConfig,
+        dataset: &'a Dataset,
+        output: &'a Path,
+        journal: Journal,
+    ) -> Result<Self, Error> {
+        for clip in &dataset.clips {
+            check_name(&clip.name)?;
+        }
+        let progress = PrepareProgress { of: dataset.clips.len(), ..PrepareProgress::default() };
+        let (open, failed) = (BTreeMap::new(), Vec::new());
+        Ok(Self { detectors, config, clips: &dataset.clips, output, journal, open, failed, progress })
+    }
+
+    pub(super) fn run(
+        mut self,
+        cancel: &CancelToken,
+        progress: &mut dyn FnMut(&PrepareProgress),
+    ) -> Result<Gathered, Error> {
+        let is_open = |clip: &Clip| !self.journal.done.contains_key(&(clip.label, clip.name.clone()));
+        let open: Vec<usize> = (0..self.clips.len()).filter(|&clip| is_open(&self.clips[clip])).collect();
+        self.progress.earlier = self.clips.len() - open.len();
+        self.progress.clips = self.progress.earlier;
+        self.progress.failures = self.journal.done.values().map(|entry| entry.failures.len()).sum();
+        progress(&self.progress);
+
+        let workers = self.config.workers.min(open.len().max(1));
+        let decode = self.decode_options(workers);
+        let (taken, stop) = (AtomicUsize::new(0), cancel.clone());
+        let supply = Supply {
+            clips: self.clips,
+            open: &open,
+            taken: &taken,
+            max_frames: self.config.max_frames,
+            decode: &decode,
+            cancel: &stop,
+        };
+        std::thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(2 * workers);
+            for _ in 0..workers {
+                let (sender, supply) = (sender.clone(), &supply);
+                scope.spawn(move || supply.work(&sender));
+            }
+            drop(sender);
+            // Workers end when the receiver goes, also after an error.
+            self.gather(receiver, cancel, progress)
+        })?;
+        Ok(self.gathered())
+    }
+
+    /// Decoders share the cores: together they are to start no more threads than one of them would alone.
+    fn decode_options(&self, workers: usize) -> deepsight_video::DecodeOptions {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let limits = self.config.decode.limits.clone();
+        let threads = limits.max_threads.min(cores.div_ceil(workers) as u32);
+        self.config.decode.clone().with_limits(limits.with_max_threads(threads))
+    }
+
+    fn gather(
+        &mut self,
+        arrivals: Receiver<Arrival>,
+        cancel: &CancelToken,
+        progress: &mut dyn FnMut(&PrepareProgress),
+    ) -> Result<(), Error> {
+        loop {
+            let (mut batch, mut images, mut bytes) = (Vec::new(), 0, 0);
+            while images < self.config.batch && bytes < BATCH_BYTES {
+                let Ok(arrival) = arrivals.recv() else { break };
+                match &arrival.item {
+                    Item::Frame(_) | Item::Picture(..) => images += 1,
+                    Item::Unreadable(..) | Item::End(_) | Item::Fatal(_) => {}
+                }
+                bytes += arrival.item.bytes();
+                batch.push(arrival);
+            }
+            if cancel.is_cancelled() {
+                return Err(deepsight_core::Error::Cancelled.into());
+            }
+            if batch.is_empty() {
+                return Ok(());
+            }
+            self.search(&batch)?;
+            self.conclude(batch)?;
+            progress(&self.progress);
+        }
+    }
+
+    /// Finds, follows and cuts out the faces of a batch.
+    fn search(&mut self, batch: &[Arrival]) -> Result<(), Error> {
+        let (mut frames, mut pictures): (Vec<(usize, &Frame)>, Vec<_>) = (Vec::new(), Vec::new());
+        for Arrival { clip, item } in batch {
+            match item {
+                Item::Frame(frame) => frames.push((*clip, frame)),
+                Item::Picture(number, image, sha256) => pictures.push((*clip, *number, image, sha256)),
+                Item::Unreadable(..) | Item::End(_) | Item::Fatal(_) => {}
+            }
+        }
+        let mut tasks = Vec::new();
+        let images: Vec<&RgbImage> = frames.iter().map(|(_, frame)| &frame.image).collect();
+        let found = portrait::detect(&self.detectors.frames, &images)?;
+        for ((clip, frame), faces) in frames.into_iter().zip(found) {
+            tasks.extend(self.follow(clip, frame, faces)?);
+        }
+        let images: Vec<&RgbImage> = pictures.iter().map(|(_, _, image, _)| *image).collect();
+        let found = portrait::find(self.detectors, self.config.crop, self.config.face_confidence, &images)?;
+        for ((clip, number, image, sha256), face) in pictures.into_iter().zip(found) {
+            tasks.extend(self.portrait(clip, number, image, sha256, face)?);
+        }
+
+        let (config, output) = (self.config, self.output);
+        let done: Vec<_> = tasks.into_par_iter().map(|task| (task.clip, write(config, output, task))).collect();
+        for (clip, written) in done {
+            let open = self.open(clip)?;
+            match written? {
+                Ok(row) => {
+                    open.rows.push(row);
+                    self.progress.faces += 1;
+                }
+                Err(reason) => {
+                    let failure = self.failure(clip, None, reason);
+                    self.open(clip)?.failures.push(failure);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The faces of a frame that the detector is sure of, each with its track.
+    fn follow<'f>(&mut self, clip: usize, frame: &'f Frame, faces: Vec<Face>) -> Result<Vec<Task<'f>>, Error> {
+        let sure = self.config.face_confidence;
+        let faces: Vec<Face> = faces.into_iter().filter(|face| face.confidence >= sure && is_finite(face)).collect();
+        let boxes: Vec<_> = faces.iter().map(|face| face.bounding_box).collect();
+        let extension = self.config.format.extension();
+        let known = &self.clips[clip];
+        let open = self.open(clip)?;
+        open.images += 1;
+        let tracks = open.tracker.link(frame.time, &frame.image, &boxes);
+        let task = |(face, track): (Face, usize)| {
+            let file = crop_file(known, &format!("{:06}_{track}.{extension}", frame.index));
+            let mut row = row(known, file, &face);
+            (row.frame, row.time, row.track) = (Some(frame.index), Some(frame.time), u32::try_from(track).ok());
+            Task { clip, image: &frame.image, face, outside: Outside::Black, row }
+        };
+        Ok(faces.into_iter().zip(tracks).map(task).collect())
+    }
+
+    /// The face of a picture; a failure where there is none.
+    fn portrait<'f>(
+        &mut self,
+        clip: usize,
+        number: usize,
+        image: &'f RgbImage,
+        sha256: &str,
+        face: Option<Face>,
+    ) -> Result<Option<Task<'f>>, Error> {
+        self.open(clip)?.images += 1;
+        let Some(face) = face else {
+            let failure = self.failure(clip, Some(number), "no face".into());
+            self.open(clip)?.failures.push(failure);
+            return Ok(None);
+        };
+        let known = &self.clips[clip];
+        let Media::Pictures(pictures) = &known.media else { return Ok(None) };
+        let name = self.open(clip)?.name(&pictures[number], number);
+        let extension = self.config.format.extension();
+        // A loose picture needs no folder of its own.
+        let alone = pictures.len() == 1 && known.name.rsplit('/').next() == Some(&name);
+        let file = if alone {
+            PathBuf::from(known.label.name()).join(format!("{}.{extension}", known.name))
+        } else {
+            crop_file(known, &format!("{name}.{extension}"))
+        };
+        let Picture { frame, time, track, .. } = pictures[number];
+        let row = Row { frame, time, track, sha256: Some(sha256.to_owned()), ..row(known, file, &face) };
+        Ok(Some(Task { clip, image, face, outside: Outside::Mirrored, row }))
+    }
+
+    /// Takes note of pictures that cannot be read, and of clips that are at their end.
+    fn conclude(&mut self, batch: Vec<Arrival>) -> Result<(), Error> {
+        for Arrival { clip, item } in batch {
+            match item {
+                Item::Frame(_) | Item::Picture(..) => self.progress.images += 1,
+                Item::Unreadable(number, reason) => {
+                    let failure = self.failure(clip, Some(number), reason);
+                    self.open(clip)?.failures.push(failure);
+                }
+                Item::End(outcome) => self.end(clip, outcome)?,
+                Item::Fatal(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, clip: usize, outcome: Result<Option<String>, String>) -> Result<(), Error> {
+        self.open(clip)?;
+        let Some(mut open) = self.open.remove(&clip) else { return Ok(()) };
+        let known = &self.clips[clip];
+        self.progress.clips += 1;
+        match outcome {
+            Ok(sha256) if !open.rows.is_empty() => {
+                for row in &mut open.rows {
+                    row.sha256 = row.sha256.take().or_else(|| sha256.clone());
+                }
+                self.progress.failures += open.failures.len();
+                let Open { rows, failures, .. } = open;
+                self.journal.finish(Finished { label: known.label, clip: known.name.clone(), rows, failures })
+            }
+            outcome => {
+                if let Some(reason) = self.reason(&open, outcome) {
+                    open.failures.insert(0, self.failure(clip, None, reason));
+                }
+                self.progress.failures += open.failures.len();
+                self.failed.append(&mut open.failures);
+                for row in &open.rows {
+                    let path = self.output.join(&row.file);
+                    fs::remove_file(&path).map_err(Error::io(&path, "cannot be removed"))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Why a clip failed, where its pictures do not say so each for itself.
+    fn reason(&self, open: &Open, outcome: Result<Option<String>, String>) -> Option<String> {
+        match outcome {
+            Err(reason) => Some(reason),
+            Ok(_) if open.failures.is_empty() => {
+                Some(format!("no face in {} frames at confidence {}", open.images, self.config.face_confidence))
+            }
+            Ok(_) => None,
+        }
+    }
+
+    /// The clip's record, which its first arrival begins.
+    fn open(&mut self, clip: usize) -> Result<&mut Open, Error> {
+        match self.open.entry(clip) {
+            Entry::Occupied(open) => Ok(open.into_mut()),
+            Entry::Vacant(place) => {
+                remove_unfinished(&self.output.join(crop_file(&self.clips[clip], "")))?;
+                let tracker = TrackerConfig::default().init()?;
+                Ok(place.insert(Open {
+                    tracker,
+                    rows: Vec::new(),
+                    failures: Vec::new(),
+                    images: 0,
+                    names: HashSet::new(),
+                }))
+            }
+        }
+    }
+
+    fn failure(&self, clip: usize, picture: Option<usize>, reason: String) -> Failure {
+        let Clip { label, name, media, .. } = &self.clips[clip];
+        let file = match (media, picture) {
+            (Media::Video(path), _) => path.clone(),
+            (Media::Pictures(pictures), number) => pictures[number.unwrap_or(0)].path.clone(),
+        };
+        Failure { file, label: *label, video: name.clone(), reason }
+    }
+
+    /// Rows and failures of this run and of earlier ones, in the order of the clips.
+    fn gathered(mut self) -> Gathered {
+        let (mut rows, mut failures) = (Vec::new(), Vec::new());
+        for clip in self.clips {
+            if let Some(entry) = self.journal.done.remove(&(clip.label, clip.name.clone())) {
+                // The data set's lists may have come after the crops.
+                rows.extend(entry.rows.into_iter().map(|row| Row { split: clip.split, ..row }));
+                failures.extend(entry.failures);
+            }
+        }
+        failures.append(&mut self.failed);
+        failures.sort_by(|a, b| (a.label, &a.video, &a.file).cmp(&(b.label, &b.video, &b.file)));
+        Gathered { rows, failures }
+    }
+}
+
+impl Open {
+    /// The name of a picture's crop: that of the picture, numbered where two would be the same.
+    fn name(&mut self, picture: &Picture, number: usize) -> String {
+        let name = picture.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if self.names.insert(name.clone()) {
+            return name;
+        }
+        let numbered = format!("{name}-{number}");
+        self.names.insert(numbered.clone());
+        numbered
+    }
+}
+
+/// Cuts out one face and writes it. Why it cannot be cut out is its own matter, that it cannot be written everybody's.
+fn write(config: &PrepareConfig, output: &Path, task: Task<'_>) -> Result<Result<Row, String>, Error> {
+    let Task { image, face, outside, mut row, .. } = task;
+    let crop = match cut(image, &face, config.crop, config.size, outside) {
+        Ok((crop, landmarks)) => {
+            row.landmarks = landmarks;
+            crop
+        }
+        Err(error) => return Ok(Err(with_causes(&error))),
+    };
+    let path = output.join(&row.file);
+    let mut bytes = Cursor::new(Vec::new());
+    let encoded = match config.format {
+        CropFormat::Png => crop.write_to(&mut bytes, ImageFormat::Png),
+        CropFormat::Jpeg => crop.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY)),
+    };
+    encoded.map_err(Error::picture(&path))?;
+    write_whole(&path, bytes.get_ref())?;
+    Ok(Ok(row))
+}
+
+fn row(clip: &Clip, file: PathBuf, face: &Face) -> Row {
+    Row {
+        target_id: clip.target_id.clone(),
+        source_id: clip.source_id.clone(),
+        original: clip.original.clone(),
+        split: clip.split,
+        bounds: Some(face.bounding_box),
+        confidence: Some(face.confidence),
+        ..Row::new(file, clip.label, clip.name.clone())
+    }
+}
+
+/// A file in the clip's own folder of crops.
+fn crop_file(clip: &Clip, name: &str) -> PathBuf {
+    Path::new(clip.label.name()).join(&clip.name).join(name)
+}
+
+/// Crops are written below a folder of the clip's name, which a list may have from anywhere.
+fn check_name(name: &str) -> Result<(), Error> {
+    let parts: Vec<_> = Path::new(name).components().collect();
+    let plain = parts.iter().all(|part| matches!(part, Component::Normal(_)));
+    if plain && !parts.is_empty() && !name.contains(['\\', '\0', ':']) {
+        return Ok(());
+    }
+    Err(Error::ClipName { name: name.to_owned() })
+}
+
+/// What a killed run left in the folder of a clip.
+fn remove_unfinished(folder: &Path) -> Result<(), Error> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries {
+        let path = entry.map_err(Error::io(folder, "cannot be read"))?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(UNFINISHED)) {
+            fs::remove_file(&path).map_err(Error::io(&path, "cannot be removed"))?;
+        }
+    }
+    Ok(())
+}
+
+fn is_finite(face: &Face) -> bool {
+    let edges: [f32; 4] = face.bounding_box.into();
+    let points = face.landmarks.iter().flat_map(|landmarks| landmarks.0.iter().flatten());
+    edges.iter().chain(points).all(|number| number.is_finite())
+}

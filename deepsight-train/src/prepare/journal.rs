@@ -1,0 +1,154 @@
+//! What is done already, so that a run that ends early is continued and not repeated.
+
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::Failure;
+use crate::{Error, Label, Row};
+
+const FILE: &str = "journal.jsonl";
+
+/// A file of one JSON object a line: first the settings, then one clip a line as each is finished.
+///
+/// A line counts from its end on: what a killed run left of one is cut off. The file is locked while it is open.
+#[derive(Debug)]
+pub(super) struct Journal {
+    path: PathBuf,
+    file: File,
+    pub(super) done: BTreeMap<(Label, String), Finished>,
+}
+
+/// A finished clip.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Finished {
+    pub(super) label: Label,
+    pub(super) clip: String,
+    pub(super) rows: Vec<Row>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) failures: Vec<Failure>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    settings: Map<String, Value>,
+}
+
+impl Journal {
+    /// Opens the folder's journal, or begins one.
+    ///
+    /// # Errors
+    /// When another run has it, it was made with other settings, or it cannot be read or written.
+    pub(super) fn open(folder: &Path, settings: &Map<String, Value>) -> Result<Self, Error> {
+        let path = folder.join(FILE);
+        let opened = File::options().read(true).append(true).create(true).open(&path);
+        let mut file = opened.map_err(Error::io(&path, "cannot be opened"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::Busy { path: folder.to_owned() }),
+            Err(TryLockError::Error(error)) => return Err(Error::io(&path, "cannot be locked")(error)),
+        }
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(Error::io(&path, "cannot be read"))?;
+        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        if whole < text.len() {
+            file.set_len(whole as u64).map_err(Error::io(&path, "cannot be written"))?;
+            file.seek(SeekFrom::End(0)).map_err(Error::io(&path, "cannot be written"))?;
+        }
+        let mut lines = text[..whole].split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        let mut journal = Self { path, file, done: BTreeMap::new() };
+        match lines.next() {
+            None => journal.append(&Header { settings: settings.clone() })?,
+            Some(line) => {
+                let header: Header = serde_json::from_slice(line).map_err(Error::json(&journal.path))?;
+                same_settings(folder, &header.settings, settings)?;
+            }
+        }
+        for line in lines {
+            let entry: Finished = serde_json::from_slice(line).map_err(Error::json(&journal.path))?;
+            journal.done.insert((entry.label, entry.clip.clone()), entry);
+        }
+        Ok(journal)
+    }
+
+    pub(super) fn finish(&mut self, entry: Finished) -> Result<(), Error> {
+        self.append(&entry)?;
+        self.done.insert((entry.label, entry.clip.clone()), entry);
+        Ok(())
+    }
+
+    fn append(&mut self, line: &impl Serialize) -> Result<(), Error> {
+        let mut bytes = serde_json::to_vec(line).map_err(Error::json(&self.path))?;
+        bytes.push(b'\n');
+        self.file.write_all(&bytes).map_err(Error::io(&self.path, "cannot be written"))
+    }
+}
+
+fn same_settings(folder: &Path, before: &Map<String, Value>, now: &Map<String, Value>) -> Result<(), Error> {
+    let names: std::collections::BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let value =
+        |settings: &Map<String, Value>, name: &str| settings.get(name).map_or("absent".into(), Value::to_string);
+    let differences: Vec<String> = names
+        .into_iter()
+        .filter(|&name| before.get(name) != now.get(name))
+        .map(|name| format!("{name} was {} and is {}", value(before, name), value(now, name)))
+        .collect();
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Error::OtherSettings { path: folder.to_owned(), differences: differences.join(", ") })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn settings(size: u32) -> Map<String, Value> {
+        Map::from_iter([("size".to_owned(), size.into()), ("format".to_owned(), "png".into())])
+    }
+
+    fn entry(clip: &str) -> Finished {
+        let rows = vec![Row::new(format!("real/{clip}.png"), Label::Real, clip)];
+        Finished { label: Label::Real, clip: clip.into(), rows, failures: Vec::new() }
+    }
+
+    #[test]
+    fn what_was_finished_is_known_to_the_next_run_and_half_a_line_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(folder.path(), &settings(64)).unwrap();
+        journal.finish(entry("a")).unwrap();
+        journal.finish(entry("b")).unwrap();
+        drop(journal);
+        let path = folder.path().join(FILE);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 7]).unwrap();
+
+        let mut journal = Journal::open(folder.path(), &settings(64)).unwrap();
+        assert_eq!(journal.done.values().collect::<Vec<_>>(), [&entry("a")]);
+        journal.finish(entry("b")).unwrap();
+        drop(journal);
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+
+    #[test]
+    fn other_settings_are_refused_and_the_differences_named() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Journal::open(folder.path(), &settings(64)).unwrap());
+        let message = Journal::open(folder.path(), &settings(96)).unwrap_err().to_string();
+        assert!(message.ends_with("size was 64 and is 96"), "{message}");
+        Journal::open(folder.path(), &settings(64)).unwrap();
+    }
+
+    #[test]
+    fn two_runs_do_not_write_into_one_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = Journal::open(folder.path(), &settings(64)).unwrap();
+        assert!(matches!(Journal::open(folder.path(), &settings(64)), Err(Error::Busy { .. })));
+    }
+}

@@ -1,0 +1,64 @@
+//! Cuts the faces out of a folder of videos or pictures, for training. See `--help`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use deepsight_core::{CancelToken, with_causes};
+use deepsight_examples::burn::tensor::backend::Backend;
+use deepsight_examples::output::{complain, print};
+use deepsight_examples::preprocess::{Args, Watch};
+use deepsight_examples::with_backend;
+use deepsight_face::Mtcnn;
+use deepsight_train::{Dataset, Detectors, Error, Preparation};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let cancel = CancelToken::new();
+    let outcome = args.device.check().map_err(|error| with_causes(&error)).and_then(|()| {
+        cancel_on_interrupt(&cancel)?;
+        with_backend!(args.device, |B, device| run::<B>(&args, &device, &cancel))
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) if cancel.is_cancelled() => {
+            complain("interrupted: the same command continues");
+            ExitCode::from(130)
+        }
+        Err(message) => {
+            complain(&format!("error: {message}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The first Ctrl-C ends the work in order, ffmpeg included; a second one ends the program at once.
+fn cancel_on_interrupt(cancel: &CancelToken) -> Result<(), String> {
+    let token = cancel.clone();
+    ctrlc::set_handler(move || {
+        if token.is_cancelled() {
+            std::process::exit(130);
+        }
+        token.cancel();
+    })
+    .map_err(|error| with_causes(&error))
+}
+
+fn run<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<(), String> {
+    let failed = |error: Error| with_causes(&error);
+    let dataset = Dataset::find(&args.data_dir, args.label).map_err(failed)?;
+    let [frames, pictures, lenient] = args.detectors();
+    let load = |config: deepsight_face::MtcnnConfig| -> Result<Mtcnn<B>, String> {
+        config.init(device).map_err(|error| with_causes(&error))
+    };
+    let detectors = Detectors { frames: load(frames)?, pictures: load(pictures)?, lenient: load(lenient)? };
+    let preparation = Preparation::new(detectors, args.config()).map_err(failed)?;
+    let mut watch = Watch::default();
+    let prepared = preparation.run(&dataset, &args.output_dir, cancel, |progress| watch.show(progress));
+    watch.end();
+    let prepared = prepared.map_err(failed)?;
+    let path = args.output_dir.join("manifest.csv");
+    prepared.manifest.write(&path).map_err(failed)?;
+    let (faces, failures) = (prepared.manifest.rows.len(), prepared.failures.len());
+    let text = format!("{}: {faces} faces of {} clips, {failures} failures", path.display(), dataset.clips.len());
+    print(&text).map_err(|error| with_causes(&error)).map(drop)
+}
