@@ -1,1 +1,197 @@
-//!
+//! Faces on disk as samples to train on.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use image::{ImageReader, RgbImage};
+use serde::{Deserialize, Serialize};
+
+use crate::augment::{Picture, Transform, check_size};
+use crate::{Augmentation, Draw, Error, Label, Row, SelfBlending};
+
+/// What a [`FaceDataset`] makes of the faces on disk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct DatasetConfig {
+    /// Side in pixels of the squares that come out, `1..=2048`: the network's input size.
+    pub size: u32,
+    /// What happens to a face before the network sees it.
+    pub augmentation: Augmentation,
+    /// How fakes are made of real faces.
+    pub self_blending: SelfBlending,
+    /// How many bytes of decoded crops may be kept in memory; a crop of 256 × 256 pixels takes 196,608. What comes first
+    /// stays, and the rest is read each time, so at 0 all of it is.
+    pub cache_bytes: usize,
+}
+
+impl Default for DatasetConfig {
+    fn default() -> Self {
+        Self {
+            size: 224,
+            augmentation: Augmentation::robust(),
+            self_blending: SelfBlending::default(),
+            cache_bytes: 2 << 30,
+        }
+    }
+}
+
+impl DatasetConfig {
+    /// The robust augmentation, for a network that sees `size` pixels a side.
+    pub fn new(size: u32) -> Self {
+        Self { size, ..Self::default() }
+    }
+
+    /// Sets what happens to a face before the network sees it.
+    #[must_use]
+    pub fn with_augmentation(mut self, augmentation: Augmentation) -> Self {
+        self.augmentation = augmentation;
+        self
+    }
+
+    /// Sets how fakes are made of real faces.
+    #[must_use]
+    pub fn with_self_blending(mut self, self_blending: SelfBlending) -> Self {
+        self.self_blending = self_blending;
+        self
+    }
+
+    /// Sets how many bytes of decoded crops may be kept in memory.
+    #[must_use]
+    pub fn with_cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+}
+
+/// One face as the network is to see it.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Sample {
+    /// A square of the dataset's size.
+    pub image: RgbImage,
+    /// What the face is now: a real face that was blended into itself is fake.
+    pub label: Label,
+    /// The row that it comes from.
+    pub row: usize,
+}
+
+/// The face crops of a manifest. Any number of threads may take samples at once, and none waits for another.
+#[derive(Debug)]
+pub struct FaceDataset {
+    root: PathBuf,
+    rows: Vec<Row>,
+    config: DatasetConfig,
+    cache: Vec<OnceLock<RgbImage>>,
+    cached_bytes: AtomicUsize,
+}
+
+/// No crop has a longer side: what [`FaceCrop`](deepsight_core::FaceCrop) cuts out at most.
+const MAX_SIDE: u32 = deepsight_core::FaceCrop::MAX_SIDE;
+
+impl FaceDataset {
+    /// The faces of `rows`, whose files lie under `root`.
+    ///
+    /// # Errors
+    /// - [`Error::Setting`] when a setting is out of its range;
+    /// - [`Error::Io`] when the file of a row is not there.
+    pub fn new(root: impl Into<PathBuf>, rows: Vec<Row>, config: DatasetConfig) -> Result<Self, Error> {
+        check_size(config.size)?;
+        config.augmentation.check()?;
+        config.self_blending.check()?;
+        let root = root.into();
+        // A missing file must not end a run hours after it began.
+        for row in &rows {
+            let path = root.join(&row.file);
+            path.metadata().map_err(Error::io(&path, "is in the manifest and cannot be read"))?;
+        }
+        let cache = rows.iter().map(|_| OnceLock::new()).collect();
+        Ok(Self { root, rows, config, cache, cached_bytes: AtomicUsize::new(0) })
+    }
+
+    /// What the faces are and where they come from.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// What is made of the faces.
+    pub fn config(&self) -> &DatasetConfig {
+        &self.config
+    }
+
+    /// The face that was drawn, blended into itself if the draw says so, and augmented. A function of the draw alone.
+    ///
+    /// # Errors
+    /// - [`Error::RowOutOfRange`] when there is no such row;
+    /// - [`Error::Io`] and [`Error::Picture`] when its file cannot be read;
+    /// - [`Error::NoLandmarks`], [`Error::DegenerateLandmarks`] and [`Error::BlendOfFake`] when it cannot be blended.
+    pub fn sample(&self, draw: &Draw) -> Result<Sample, Error> {
+        let row = self.row(draw.row)?;
+        let crop = self.crop(draw.row)?;
+        let crop = Picture::from_rgb(&crop);
+        let (picture, label) = if draw.self_blended {
+            if row.label == Label::Fake {
+                return Err(Error::BlendOfFake { file: row.file.clone() });
+            }
+            let landmarks = row.landmarks.ok_or_else(|| Error::NoLandmarks { file: row.file.clone() })?;
+            let blend = self.config.self_blending.run(crop, &landmarks, draw.seed);
+            let blend = blend.ok_or_else(|| Error::DegenerateLandmarks { file: row.file.clone() })?;
+            (blend.picture, Label::Fake)
+        } else {
+            (crop, row.label)
+        };
+        let image = self.config.augmentation.run(picture, self.config.size, draw.seed);
+        Ok(Sample { image, label, row: draw.row })
+    }
+
+    /// The face of a row as it is in validation, at the network's size: bilinear without smoothing, as
+    /// `ResizeFilter::OpencvBilinear` but for its rounding.
+    ///
+    /// # Errors
+    /// As [`FaceDataset::sample`].
+    pub fn plain(&self, row: usize) -> Result<RgbImage, Error> {
+        let crop = self.crop(row)?;
+        let mut picture = Picture::from_rgb(&crop);
+        let size = self.config.size as usize;
+        picture.warp(Transform::IDENTITY, size, size);
+        Ok(picture.to_rgb())
+    }
+
+    /// The crop of a row as it is on disk, from memory where it has been read before.
+    ///
+    /// # Errors
+    /// - [`Error::RowOutOfRange`] when there is no such row;
+    /// - [`Error::Io`] and [`Error::Picture`] when its file cannot be read.
+    pub fn crop(&self, row: usize) -> Result<Cow<'_, RgbImage>, Error> {
+        let file = &self.row(row)?.file;
+        if let Some(image) = self.cache[row].get() {
+            return Ok(Cow::Borrowed(image));
+        }
+        let image = read(&self.root.join(file))?;
+        let bytes = image.as_raw().len();
+        // Two threads that read one crop at once both count it; one gives its share back.
+        let room = |cached: usize| cached.checked_add(bytes).filter(|bytes| *bytes <= self.config.cache_bytes);
+        if self.cached_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
+            return Ok(Cow::Owned(image));
+        }
+        if self.cache[row].set(image).is_err() {
+            self.cached_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        self.crop(row)
+    }
+
+    fn row(&self, row: usize) -> Result<&Row, Error> {
+        self.rows.get(row).ok_or(Error::RowOutOfRange { row, rows: self.rows.len() })
+    }
+}
+
+fn read(path: &Path) -> Result<RgbImage, Error> {
+    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
+    let mut reader = reader.map_err(Error::io(path, "cannot be read"))?;
+    let mut limits = image::Limits::default();
+    (limits.max_image_width, limits.max_image_height) = (Some(MAX_SIDE), Some(MAX_SIDE));
+    reader.limits(limits);
+    Ok(reader.decode().map_err(Error::picture(path))?.into_rgb8())
+}

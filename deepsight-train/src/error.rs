@@ -183,6 +183,40 @@ pub enum Error {
         /// What all of them are.
         label: Label,
     },
+    /// There is nothing of a class to draw from.
+    #[error("{of}: no {label} faces to draw from", label = match label { Label::Real => "real", Label::Fake => "fake" })]
+    NoRows {
+        /// The rows that were looked through.
+        of: String,
+        /// The class that is missing.
+        label: Label,
+    },
+    /// A face has no landmarks, without which it cannot be blended into itself.
+    #[error("{file}: no landmarks in the manifest, which self-blended images need", file = file.display())]
+    NoLandmarks {
+        /// The crop's file.
+        file: PathBuf,
+    },
+    /// A face's landmarks determine no outline.
+    #[error("{file}: the landmarks lie on one line or are no numbers", file = file.display())]
+    DegenerateLandmarks {
+        /// The crop's file.
+        file: PathBuf,
+    },
+    /// A fake face cannot be made from a fake one.
+    #[error("{file}: only real faces are blended into themselves, and this one is fake", file = file.display())]
+    BlendOfFake {
+        /// The crop's file.
+        file: PathBuf,
+    },
+    /// There is no row of this number.
+    #[error("row {row} was asked for and there are {rows}")]
+    RowOutOfRange {
+        /// The row that was asked for, counted from 0.
+        row: usize,
+        /// How many there are.
+        rows: usize,
+    },
     /// The detector, the model file or the network.
     #[error(transparent)]
     Core(#[from] deepsight_core::Error),

@@ -15,6 +15,8 @@ mod manifest;
 mod metrics;
 mod plot;
 mod prepare;
+mod preview;
+mod random;
 mod sampler;
 mod schedule;
 mod split;
@@ -25,7 +27,12 @@ mod tensorboard;
 mod trainer;
 mod whole_file;
 
+pub use augment::{Augmentation, Operation, Step as AugmentStep};
+pub use blend::{Blended, Region, SelfBlending};
 pub use calibrate::{Calibration, ThresholdRule, calibrate, fit_temperature, fit_threshold};
+pub use dataset::{DatasetConfig, FaceDataset, Sample};
+/// The crate whose `RgbImage` samples are made of.
+pub use deepsight_core::image;
 pub use error::{Error, JsonError, PictureError, TableError};
 pub use layout::{Clip, Dataset, Layout, Media, Picture};
 pub use manifest::{Label, Manifest, Row, Split, UnknownName};
@@ -33,10 +40,13 @@ pub use metrics::{
     Bootstrap, CALIBRATION_BINS, Confusion, Intervals, Metric, Metrics, PrecisionRecallCurve, ReliabilityBin, RocCurve,
     Scored, Scores, VideoScore, frame_auc, video_auc, video_scores,
 };
+pub use prepare::{CropFormat, Detectors, Failure, Preparation, PrepareConfig, PrepareProgress, Prepared};
+pub use preview::{preview, preview_blending};
+pub use random::Between;
+pub use sampler::{Draw, Sampler, SamplerConfig, Source};
 pub use schedule::{Plateau, PlateauState, Schedule, ScheduleConfig, ScheduleState, Scheduler, SchedulerName};
 #[cfg(feature = "model")]
 pub use step::{
     Batch, BurnStep, FusedStep, LossScale, Noise, Objective, Passed, Precision, Step, clip, gradient_norm, weighted_sum,
 };
 pub use tensorboard::EventWriter;
-pub use prepare::{CropFormat, Detectors, Failure, Preparation, PrepareConfig, PrepareProgress, Prepared};

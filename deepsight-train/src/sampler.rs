@@ -1,1 +1,260 @@
-//!
+//! Which faces an epoch shows.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::random::{Purpose, check_share, generator};
+use crate::{Error, Label, Row, Split};
+
+/// One face to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Draw {
+    /// Index into the rows.
+    pub row: usize,
+    /// Whether the face, a real one, is first blended into itself, which makes it a fake.
+    pub self_blended: bool,
+    /// All that is random in what becomes of the picture.
+    pub seed: u64,
+}
+
+/// How faces are drawn.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SamplerConfig {
+    /// Share of the fakes that are made from real faces, `0..=1`. At 1, fake rows are never drawn.
+    pub self_blended: f32,
+    /// Faces an epoch shows, rounded up to an even number. As many as there are rows to draw from when not given.
+    pub draws: Option<usize>,
+    /// Parts of the data with a share of their own; what they leave goes to all other rows.
+    pub sources: Vec<Source>,
+}
+
+/// A part of the data with a look of its own, such as one of several collections.
+///
+/// Within each source real and fake weigh the same. So a source that has no fakes cannot teach that its look is real: all
+/// its fakes are made from its real faces, whatever the share of those elsewhere.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The folder that the rows' files lie in, as the manifest writes it.
+    pub folder: PathBuf,
+    /// Share of all draws, `0..=1`.
+    pub share: f32,
+}
+
+impl SamplerConfig {
+    /// Only rows of the manifest, as many an epoch as there are.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the share of the fakes that are made from real faces.
+    #[must_use]
+    pub fn with_self_blended(mut self, share: f32) -> Self {
+        self.self_blended = share;
+        self
+    }
+
+    /// Sets how many faces an epoch shows.
+    #[must_use]
+    pub fn with_draws(mut self, draws: usize) -> Self {
+        self.draws = Some(draws);
+        self
+    }
+
+    /// Gives the rows in a folder a share of their own.
+    #[must_use]
+    pub fn with_source(mut self, folder: impl Into<PathBuf>, share: f32) -> Self {
+        self.sources.push(Source { folder: folder.into(), share });
+        self
+    }
+}
+
+/// Draws faces so that both classes weigh the same, and within a class every video, however many faces it has.
+///
+/// Draws come in pairs, a real face and a fake one. A self-blended face is the fake beside the real face that it is made
+/// from, with the same seed: both pass the same augmentation, and all that differs is the blending (Shiohara and Yamasaki
+/// show them in pairs too). Videos are dealt like cards, all of them before one comes again, and the share of self-blended
+/// faces is kept from the first pairs on, so every batch of even size is balanced. Rows of the splits `val` and `test` are
+/// never drawn.
+///
+/// ```
+/// # use deepsight_train::{Label, Row, Sampler, SamplerConfig};
+/// let mut rows = vec![Row::new("real/a.png", Label::Real, "a"), Row::new("fake/b.png", Label::Fake, "b")];
+/// rows.extend((0..30).map(|n| Row::new(format!("fake/c_{n}.png"), Label::Fake, "c")));
+/// let sampler = Sampler::new(&rows, &SamplerConfig::new().with_draws(8), 1)?;
+/// let draws = sampler.epoch(0);
+/// assert_eq!(draws.iter().filter(|draw| draw.row == 0).count(), 4, "half are real");
+/// assert_eq!(draws.iter().filter(|draw| draw.row == 1).count(), 2, "half of the fakes are the one of video b");
+/// assert_eq!(draws, sampler.epoch(0));
+/// # Ok::<(), deepsight_train::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Sampler {
+    sources: Vec<Drawable>,
+    draws: usize,
+    seed: u64,
+}
+
+/// The rows of one source, by video.
+#[derive(Debug, Clone)]
+struct Drawable {
+    share: f32,
+    self_blended: f32,
+    real: Vec<Vec<usize>>,
+    fake: Vec<Vec<usize>>,
+}
+
+impl Sampler {
+    /// A sampler of these rows.
+    ///
+    /// # Errors
+    /// - [`Error::Setting`] when a share is outside `0..=1`, the shares of the sources sum to more than 1, or `draws` is 0;
+    /// - [`Error::NoRows`] when there is nothing real or, with `self_blended` below 1, nothing fake to draw;
+    /// - [`Error::NoLandmarks`] when real faces are to be blended and one has no landmarks.
+    pub fn new(rows: &[Row], config: &SamplerConfig, seed: u64) -> Result<Self, Error> {
+        check_share("self-blended", config.self_blended)?;
+        config.sources.iter().try_for_each(|source| check_share("source share", source.share))?;
+        let named: f32 = config.sources.iter().map(|source| source.share).sum();
+        if named > 1.0 + 1e-4 {
+            let value = named.to_string();
+            return Err(Error::Setting { name: "sum of the sources' shares", value, rule: "must be at most 1" });
+        }
+        if config.draws == Some(0) {
+            return Err(Error::Setting { name: "draws", value: "0".to_owned(), rule: "must be at least 1" });
+        }
+
+        let mut groups = vec![Vec::new(); config.sources.len() + 1];
+        for (index, row) in rows.iter().enumerate() {
+            if matches!(row.split, None | Some(Split::Train)) {
+                let own = config.sources.iter().position(|source| row.file.starts_with(&source.folder));
+                groups[own.unwrap_or(config.sources.len())].push(index);
+            }
+        }
+        let shares = config.sources.iter().map(|source| source.share).chain([1.0 - named]);
+        let names = config.sources.iter().map(|source| Some(&source.folder)).chain([None]);
+        let mut sources = Vec::new();
+        let mut drawable = 0;
+        for ((group, share), name) in groups.iter().zip(shares).zip(names) {
+            // What is left is never quite 0 when shares are added up.
+            if share > 1e-4 {
+                let name = name.map_or_else(|| "training rows".to_owned(), |folder| folder.display().to_string());
+                sources.push(Drawable::new(rows, group, share, config.self_blended, &name)?);
+                drawable += group.len();
+            }
+        }
+        Ok(Self { sources, draws: config.draws.unwrap_or(drawable).next_multiple_of(2), seed })
+    }
+
+    /// How many faces an epoch shows.
+    pub fn draws(&self) -> usize {
+        self.draws
+    }
+
+    /// The faces of an epoch, in order. The same for the same seed and epoch, whatever was drawn before: a run that was
+    /// stopped goes on from the position it had reached.
+    pub fn epoch(&self, epoch: u64) -> Vec<Draw> {
+        let mut random = generator(Purpose::Epoch, [self.seed, epoch, 0]);
+        let mut tables: Vec<Table> = self.sources.iter().map(|source| Table::new(source, &mut random)).collect();
+        let mut draws = Vec::with_capacity(self.draws);
+        for pair in 1..=self.draws / 2 {
+            // The source that is furthest behind its share.
+            let behind = |table: &Table| table.source.share * pair as f32 - table.pairs as f32;
+            if let Some(table) = tables.iter_mut().max_by(|a, b| behind(a).total_cmp(&behind(b))) {
+                draws.extend(table.pair(&mut random));
+            }
+        }
+        draws
+    }
+}
+
+impl Drawable {
+    fn new(rows: &[Row], group: &[usize], share: f32, self_blended: f32, name: &str) -> Result<Self, Error> {
+        let videos = |label: Label| {
+            let mut videos = BTreeMap::<&str, Vec<usize>>::new();
+            for &index in group.iter().filter(|index| rows[**index].label == label) {
+                videos.entry(&rows[index].video).or_default().push(index);
+            }
+            videos.into_values().collect::<Vec<_>>()
+        };
+        let (real, fake) = (videos(Label::Real), videos(Label::Fake));
+        if real.is_empty() {
+            return Err(Error::NoRows { of: name.to_owned(), label: Label::Real });
+        }
+        if fake.is_empty() && self_blended == 0.0 {
+            return Err(Error::NoRows { of: name.to_owned(), label: Label::Fake });
+        }
+        let self_blended = if fake.is_empty() { 1.0 } else { self_blended };
+        let without = |index: &&usize| rows[**index].landmarks.is_none();
+        if self_blended > 0.0
+            && let Some(index) = real.iter().flatten().find(without)
+        {
+            return Err(Error::NoLandmarks { file: rows[*index].file.clone() });
+        }
+        Ok(Self { share, self_blended, real, fake })
+    }
+}
+
+/// The cards of one source during an epoch.
+struct Table<'a> {
+    source: &'a Drawable,
+    real: Deck,
+    fake: Deck,
+    pairs: usize,
+    blended: usize,
+}
+
+impl<'a> Table<'a> {
+    fn new(source: &'a Drawable, random: &mut ChaCha8Rng) -> Self {
+        let (real, fake) = (Deck::new(source.real.len(), random), Deck::new(source.fake.len(), random));
+        Self { source, real, fake, pairs: 0, blended: 0 }
+    }
+
+    fn pair(&mut self, random: &mut ChaCha8Rng) -> [Draw; 2] {
+        self.pairs += 1;
+        let seed = random.random();
+        let row = pick(&self.source.real[self.real.deal(random)], random);
+        let real = Draw { row, self_blended: false, seed };
+        let fake = if self.source.self_blended * self.pairs as f32 - self.blended as f32 >= 0.5 {
+            self.blended += 1;
+            Draw { self_blended: true, ..real }
+        } else {
+            let row = pick(&self.source.fake[self.fake.deal(random)], random);
+            Draw { row, self_blended: false, seed: random.random() }
+        };
+        [real, fake]
+    }
+}
+
+fn pick(rows: &[usize], random: &mut ChaCha8Rng) -> usize {
+    rows[random.random_range(0..rows.len())]
+}
+
+/// Videos in random order, shuffled anew when all have been dealt.
+struct Deck {
+    cards: Vec<usize>,
+    dealt: usize,
+}
+
+impl Deck {
+    fn new(cards: usize, random: &mut ChaCha8Rng) -> Self {
+        let mut cards: Vec<usize> = (0..cards).collect();
+        cards.shuffle(random);
+        Self { cards, dealt: 0 }
+    }
+
+    fn deal(&mut self, random: &mut ChaCha8Rng) -> usize {
+        if self.dealt == self.cards.len() {
+            self.cards.shuffle(random);
+            self.dealt = 0;
+        }
+        self.dealt += 1;
+        self.cards[self.dealt - 1]
+    }
+}

@@ -103,7 +103,9 @@ mod tests {
     #[test]
     fn landmarks_are_where_the_cut_out_shows_them() {
         let (image, face) = marked();
-        for crop in [FaceCrop::Box, FaceCrop::Margin { fraction: 0.3 }, FaceCrop::Aligned { size: 160, scale: 1.1, down: 0.0 }] {
+        for crop in
+            [FaceCrop::Box, FaceCrop::Margin { fraction: 0.3 }, FaceCrop::Aligned { size: 160, scale: 1.1, down: 0.0 }]
+        {
             let (cut, landmarks) = cut(&image, &face, crop, 160, Outside::Black).unwrap();
             assert_eq!(cut.dimensions(), (160, 160));
             for [x, y] in landmarks.unwrap().0 {

@@ -1,5 +1,5 @@
-use burn::optim::LearningRate;
 use burn::lr_scheduler::LrScheduler;
+use burn::optim::LearningRate;
 use burn::tensor::backend::Backend;
 
 use super::{PlateauState, Schedule};

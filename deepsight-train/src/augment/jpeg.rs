@@ -1,0 +1,204 @@
+//! What JPEG does to a picture (ITU-T T.81), without writing a file: its last stage, the entropy coding, loses nothing.
+
+use std::sync::LazyLock;
+
+use super::picture::Picture;
+
+type Block = [[f32; 8]; 8];
+
+/// How a picture is compressed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Jpeg {
+    /// libjpeg's quality, `1..=100`.
+    pub(super) quality: f32,
+    /// Whether colour is kept at half the resolution, as most writers do (4:2:0).
+    pub(super) halve_color: bool,
+    /// Where in a block the picture's first pixel lies, `0..16`: a face is cut out of a frame that was compressed as a whole.
+    pub(super) offset: [usize; 2],
+}
+
+impl Picture {
+    pub(super) fn jpeg(&mut self, jpeg: &Jpeg) {
+        if self.pixels.is_empty() {
+            return;
+        }
+        let [luma, chroma] = quantisation(jpeg.quality);
+        let mut planes = self.to_planes(jpeg.offset);
+        let [y, cb, cr] = &mut planes;
+        y.code(&luma);
+        for plane in [cb, cr] {
+            if jpeg.halve_color {
+                let mut half = plane.halved();
+                half.code(&chroma);
+                plane.fill_doubled(&half);
+            } else {
+                plane.code(&chroma);
+            }
+        }
+        self.fill_from_planes(&planes, jpeg.offset);
+    }
+
+    /// Luminance and the two colour differences, less 128, grown to whole blocks of 16 by repeating the border.
+    fn to_planes(&self, [left, top]: [usize; 2]) -> [Plane; 3] {
+        let (width, height) = ((self.width + left).next_multiple_of(16), (self.height + top).next_multiple_of(16));
+        let mut planes = [(); 3].map(|()| Plane { width, values: vec![0.0; width * height] });
+        let [y, cb, cr] = &mut planes;
+        let rows = y.values.chunks_exact_mut(width).zip(cb.values.chunks_exact_mut(width));
+        for (row, ((y, cb), cr)) in rows.zip(cr.values.chunks_exact_mut(width)).enumerate() {
+            let row = row.saturating_sub(top).min(self.height - 1);
+            let inside = left..left + self.width;
+            let pixels = &self.pixels[row * self.width..][..self.width];
+            let outs = y[inside.clone()].iter_mut().zip(&mut cb[inside.clone()]).zip(&mut cr[inside.clone()]);
+            for (((y, cb), cr), [r, g, b, _]) in outs.zip(pixels) {
+                *y = 0.299 * r + 0.587 * g + 0.114 * b - 128.0;
+                *cb = -0.168_736 * r - 0.331_264 * g + 0.5 * b;
+                *cr = 0.5 * r - 0.418_688 * g - 0.081_312 * b;
+            }
+            for line in [y, cb, cr] {
+                let (first, last) = (line[inside.start], line[inside.end - 1]);
+                line[..inside.start].fill(first);
+                line[inside.end..].fill(last);
+            }
+        }
+        planes
+    }
+
+    fn fill_from_planes(&mut self, [y, cb, cr]: &[Plane; 3], [left, top]: [usize; 2]) {
+        for (row, pixels) in self.pixels.chunks_exact_mut(self.width).enumerate() {
+            let line = |plane: &Plane| (row + top) * plane.width + left;
+            let lines = y.values[line(y)..].iter().zip(&cb.values[line(cb)..]).zip(&cr.values[line(cr)..]);
+            for (pixel, ((y, cb), cr)) in pixels.iter_mut().zip(lines) {
+                let y = y + 128.0;
+                let rgb = [y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb, 0.0];
+                *pixel = rgb.map(|value| rounded(value.clamp(0.0, 255.0)));
+            }
+        }
+    }
+}
+
+/// One channel, a whole number of blocks wide and high.
+struct Plane {
+    width: usize,
+    values: Vec<f32>,
+}
+
+impl Plane {
+    /// Transforms, quantises and transforms back every block.
+    fn code(&mut self, table: &Quantisation) {
+        let dct = &*DCT;
+        for band in self.values.chunks_exact_mut(8 * self.width) {
+            for left in (0..self.width).step_by(8) {
+                let mut block = Block::default();
+                for (line, row) in block.iter_mut().zip(band.chunks_exact(self.width)) {
+                    line.copy_from_slice(&row[left..left + 8]);
+                }
+                let mut frequencies = product(&product(&dct.forward, &block), &dct.backward);
+                for ((line, steps), inverses) in frequencies.iter_mut().zip(&table.steps).zip(&table.inverses) {
+                    for ((value, step), inverse) in line.iter_mut().zip(steps).zip(inverses) {
+                        *value = rounded(*value * inverse) * step;
+                    }
+                }
+                let block = product(&product(&dct.backward, &frequencies), &dct.forward);
+                for (line, row) in block.iter().zip(band.chunks_exact_mut(self.width)) {
+                    row[left..left + 8].copy_from_slice(line);
+                }
+            }
+        }
+    }
+
+    /// Means of two by two.
+    fn halved(&self) -> Self {
+        let mut values = Vec::with_capacity(self.values.len() / 4);
+        for rows in self.values.chunks_exact(2 * self.width) {
+            let (above, below) = rows.split_at(self.width);
+            let pairs = above.as_chunks::<2>().0.iter().zip(below.as_chunks::<2>().0);
+            values.extend(pairs.map(|(a, b)| (a[0] + a[1] + b[0] + b[1]) / 4.0));
+        }
+        Self { width: self.width / 2, values }
+    }
+
+    /// Each value over two by two, as decoders that are after speed do.
+    fn fill_doubled(&mut self, half: &Self) {
+        for (rows, line) in self.values.chunks_exact_mut(2 * self.width).zip(half.values.chunks_exact(half.width)) {
+            for row in rows.chunks_exact_mut(self.width) {
+                for (pair, value) in row.as_chunks_mut::<2>().0.iter_mut().zip(line) {
+                    *pair = [*value; 2];
+                }
+            }
+        }
+    }
+}
+
+/// The matrix of the discrete cosine transform, and its inverse, which is its transpose.
+struct Dct {
+    forward: Block,
+    backward: Block,
+}
+
+static DCT: LazyLock<Dct> = LazyLock::new(|| {
+    let forward: Block = std::array::from_fn(|frequency| {
+        std::array::from_fn(|position| {
+            let angle = (2 * position + 1) as f64 * frequency as f64 * std::f64::consts::PI / 16.0;
+            let norm = if frequency == 0 { 0.125_f64.sqrt() } else { 0.5 };
+            (norm * angle.cos()) as f32
+        })
+    });
+    Dct { forward, backward: std::array::from_fn(|i| std::array::from_fn(|j| forward[j][i])) }
+});
+
+/// A matrix product whose inner loop runs along rows, which fill vector registers.
+fn product(a: &Block, b: &Block) -> Block {
+    a.map(|weights| {
+        let mut sum = [0.0; 8];
+        for (weight, row) in weights.iter().zip(b) {
+            for (sum, value) in sum.iter_mut().zip(row) {
+                *sum += weight * value;
+            }
+        }
+        sum
+    })
+}
+
+/// The nearest whole number, of values well below 2²², without the call that `f32::round` is on processors before SSE 4.1.
+fn rounded(value: f32) -> f32 {
+    const SHIFT: f32 = 12_582_912.0;
+    (value + SHIFT) - SHIFT
+}
+
+struct Quantisation {
+    steps: Block,
+    inverses: Block,
+}
+
+/// The tables of luminance and colour, as libjpeg scales those of Annex K.
+fn quantisation(quality: f32) -> [Quantisation; 2] {
+    let quality = quality.clamp(1.0, 100.0);
+    let percent = if quality < 50.0 { 5000.0 / quality } else { 200.0 - 2.0 * quality };
+    [&LUMA, &CHROMA].map(|table| {
+        let steps =
+            table.map(|row| row.map(|step| ((f32::from(step) * percent + 50.0) / 100.0).floor().clamp(1.0, 255.0)));
+        Quantisation { steps, inverses: steps.map(|row| row.map(f32::recip)) }
+    })
+}
+
+const LUMA: [[u8; 8]; 8] = [
+    [16, 11, 10, 16, 24, 40, 51, 61],
+    [12, 12, 14, 19, 26, 58, 60, 55],
+    [14, 13, 16, 24, 40, 57, 69, 56],
+    [14, 17, 22, 29, 51, 87, 80, 62],
+    [18, 22, 37, 56, 68, 109, 103, 77],
+    [24, 35, 55, 64, 81, 104, 113, 92],
+    [49, 64, 78, 87, 103, 121, 120, 101],
+    [72, 92, 95, 98, 112, 100, 103, 99],
+];
+
+const CHROMA: [[u8; 8]; 8] = [
+    [17, 18, 24, 47, 99, 99, 99, 99],
+    [18, 21, 26, 66, 99, 99, 99, 99],
+    [24, 26, 56, 99, 99, 99, 99, 99],
+    [47, 66, 99, 99, 99, 99, 99, 99],
+    [99; 8],
+    [99; 8],
+    [99; 8],
+    [99; 8],
+];

@@ -1,0 +1,74 @@
+//! A contact sheet: what the network will be shown.
+
+use image::{Rgb, RgbImage, imageops};
+use rayon::prelude::*;
+
+use crate::{Draw, Error, FaceDataset, Label};
+
+/// The samples of `draws` side by side, `columns` in a row, each in a border that tells what it is: green is real, red is
+/// fake, orange is a real face that was blended into itself.
+///
+/// # Errors
+/// - [`Error::Setting`] when there are no draws, no columns, or more than 1,000 draws;
+/// - what [`FaceDataset::sample`] fails with.
+pub fn preview(dataset: &FaceDataset, draws: &[Draw], columns: usize) -> Result<RgbImage, Error> {
+    let samples = draws.par_iter().map(|draw| {
+        let sample = dataset.sample(draw)?;
+        let color = match (draw.self_blended, sample.label) {
+            (true, _) => Rgb([240, 150, 20]),
+            (false, Label::Real) => Rgb([40, 160, 70]),
+            (false, Label::Fake) => Rgb([205, 45, 45]),
+        };
+        Ok((sample.image, color))
+    });
+    if !(1..=1000).contains(&draws.len()) {
+        let value = draws.len().to_string();
+        return Err(Error::Setting { name: "pictures of a preview", value, rule: "must be within 1..=1000" });
+    }
+    sheet(&samples.collect::<Result<Vec<_>, Error>>()?, columns)
+}
+
+/// How the fakes of one real face come about: a row for each seed, and in it target, source, mask and the fake.
+///
+/// # Errors
+/// - [`Error::Setting`] when there are no seeds, or more than 250;
+/// - [`Error::NoLandmarks`] and [`Error::DegenerateLandmarks`] when the face cannot be blended, and what
+///   [`FaceDataset::crop`] fails with.
+pub fn preview_blending(dataset: &FaceDataset, row: usize, seeds: &[u64]) -> Result<RgbImage, Error> {
+    if !(1..=250).contains(&seeds.len()) {
+        let value = seeds.len().to_string();
+        return Err(Error::Setting { name: "seeds of a preview", value, rule: "must be within 1..=250" });
+    }
+    let crop = dataset.crop(row)?;
+    let row = &dataset.rows()[row];
+    let landmarks = row.landmarks.ok_or_else(|| Error::NoLandmarks { file: row.file.clone() })?;
+    let mut cells = Vec::new();
+    for seed in seeds {
+        let blended = dataset.config().self_blending.blend(&row.file, &crop, &landmarks, *seed)?;
+        let mask = RgbImage::from_fn(crop.width(), crop.height(), |x, y| Rgb([blended.mask.get_pixel(x, y).0[0]; 3]));
+        let grey = Rgb([90; 3]);
+        cells.extend([(blended.target, grey), (blended.source, grey), (mask, grey)]);
+        cells.push((blended.image, Rgb([240, 150, 20])));
+    }
+    sheet(&cells, 4)
+}
+
+const BORDER: u32 = 4;
+
+fn sheet(cells: &[(RgbImage, Rgb<u8>)], columns: usize) -> Result<RgbImage, Error> {
+    if !(1..=100).contains(&columns) {
+        let value = columns.to_string();
+        return Err(Error::Setting { name: "columns of a preview", value, rule: "must be within 1..=100" });
+    }
+    let columns = columns.min(cells.len());
+    let side = |of: fn(&RgbImage) -> u32| cells.iter().map(|(image, _)| of(image)).max().unwrap_or(0) + 2 * BORDER;
+    let (width, height) = (side(RgbImage::width), side(RgbImage::height));
+    let mut sheet = RgbImage::new(width * columns as u32, height * cells.len().div_ceil(columns) as u32);
+    for (index, (image, color)) in cells.iter().enumerate() {
+        let (left, top) = ((index % columns) as u32 * width, (index / columns) as u32 * height);
+        let frame = RgbImage::from_pixel(width, height, *color);
+        imageops::replace(&mut sheet, &frame, left.into(), top.into());
+        imageops::replace(&mut sheet, image, (left + BORDER).into(), (top + BORDER).into());
+    }
+    Ok(sheet)
+}
