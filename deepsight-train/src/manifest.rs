@@ -329,24 +329,3 @@ mod tests {
         }
     }
 }
-
-impl Row {
-    /// A face of which nothing else is known.
-    pub fn new(file: impl Into<PathBuf>, label: Label, video: impl Into<String>) -> Self {
-        Self {
-            file: file.into(),
-            label,
-            video: video.into(),
-            target_id: None,
-            source_id: None,
-            frame: None,
-            time: None,
-            track: None,
-            bounds: None,
-            landmarks: None,
-            confidence: None,
-            sha256: None,
-            split: None,
-        }
-    }
-}
