@@ -4,8 +4,11 @@
 use std::ops::{Deref, DerefMut};
 use std::ptr;
 
+use deepsight_core::fused::kernels::training::{
+    Depthwise, DepthwiseShape, Derivative, Scratch, add_moments, add_outer, affine, combine, differentiate,
+};
 use deepsight_core::fused::kernels::{
-    AreaResize, Border, Convolution, InstructionSet, MaxPool, Pointwise, Region, sigmoid_in_place,
+    Activation, AreaResize, Border, Convolution, InstructionSet, MaxPool, Pointwise, Region, sigmoid_in_place,
 };
 
 use crate::area::image;
@@ -295,6 +298,58 @@ fn sigmoid_in_place_stays_within_its_slice() {
                 let mut values = Guarded::new(edge, &values(1, length));
                 sigmoid_in_place(set, &mut values);
                 assert!(values.iter().all(|value| (0.0..=1.0).contains(value)));
+            }
+        }
+    }
+}
+
+#[test]
+fn training_kernels_stay_within_what_they_are_given() {
+    for set in InstructionSet::available() {
+        for edge in EDGES {
+            for (pixels, channels) in [(1, 1), (3, 7), (33, 19), (257, 33)] {
+                let at = |n| Guarded::new(edge, &values(n, pixels * channels));
+                let constant = |n| Guarded::new(edge, &values(n, channels));
+                let (input, gradients, p, q, r) = (at(1), at(2), constant(3), constant(4), constant(5));
+                let mut room = Guarded::room(edge, pixels * channels);
+                let mut sums = Guarded::new(edge, &vec![0.0_f64; 2 * channels]);
+                add_moments(set, &input, &mut sums);
+                affine(set, &Activation::Silu, &input, &p, &q, &mut room);
+                combine(set, &gradients, &input, [&p, &q, &r], &mut room);
+                let norm = Derivative { scale: &p, shift: &q };
+                differentiate(set, &Activation::Relu6, &input, norm, &mut room, &mut sums);
+                let mut products = Guarded::new(edge, &vec![0.0; channels * channels]);
+                add_outer(set, &input, &gradients, channels, &mut products);
+            }
+            for (kernel, stride) in [(3, 1), (3, 2), (5, 1), (5, 2)] {
+                let (input, channels, output) =
+                    ((6_usize, 9_usize), 19, (6_usize.div_ceil(stride), 9_usize.div_ceil(stride)));
+                let shape =
+                    DepthwiseShape { channels, input, output, kernel, stride, padding: (kernel / 2, kernel / 2) };
+                let room =
+                    |n, (height, width): (usize, usize)| Guarded::new(edge, &values(n, height * width * channels));
+                let weights = Guarded::new(edge, &values(1, channels * kernel * kernel));
+                let layer = Depthwise::new(set, &weights, shape, Activation::Relu6);
+                let constants = [2, 3, 4].map(|n| Guarded::new(edge, &values(n, channels)));
+                let [p, q, r] = &constants;
+                let norm = Derivative { scale: p, shift: q };
+                let (image, gradients, mut results, mut target) =
+                    (room(5, input), room(6, output), room(7, output), room(8, input));
+                let mut taps = Guarded::new(edge, &vec![0.0; weights.len()]);
+                let mut sums = Guarded::new(edge, &vec![0.0_f64; 2 * channels]);
+                let mut scratch = Scratch::default();
+                layer.forward(&image, norm, &mut scratch, &mut results);
+                layer.add_weight_gradient(&image, norm, &gradients, &results, [p, q, r], &mut scratch, &mut taps);
+                layer.input_gradient(
+                    &image,
+                    norm,
+                    &gradients,
+                    &results,
+                    [p, q, r],
+                    &mut scratch,
+                    &mut target,
+                    &mut sums,
+                );
             }
         }
     }

@@ -13,6 +13,7 @@ mod guarded;
 mod pointwise;
 mod pool;
 mod refused;
+mod training;
 
 use proptest::test_runner::Config;
 

@@ -2,6 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use deepsight_core::fused::kernels::training::{
+    Depthwise, DepthwiseShape, Derivative, Scratch, add_moments, add_outer, affine, combine, differentiate,
+};
 use deepsight_core::fused::kernels::{
     Activation, AreaResize, Border, Convolution, ExpandDepthwise, Expansion, Geometry, InstructionSet, MaxPool,
     Pointwise, Region,
@@ -321,5 +324,41 @@ fn a_border_so_high_that_products_of_its_rows_overflow() {
             sums: vec![0],
         };
         assert_refused("outputs of", || call(&layer, &geometry, lengths));
+    }
+}
+
+#[test]
+fn training_kernels_of_sizes_that_do_not_agree() {
+    for set in InstructionSet::available() {
+        assert_refused("4 values, 0 sums", || add_moments(set, &[0.0; 4], &mut []));
+        assert_refused("5 values, 4 sums", || add_moments(set, &[0.0; 5], &mut [0.0; 4]));
+        let plain = Activation::Identity;
+        assert_refused("values and output", || affine(set, &plain, &[0.0; 4], &[1.0; 2], &[0.0; 2], &mut [0.0; 2]));
+        assert_refused("4 of 2 channels", || affine(set, &plain, &[0.0; 4], &[1.0; 2], &[0.0; 1], &mut [0.0; 4]));
+        assert_refused("5 of 2 channels", || affine(set, &plain, &[0.0; 5], &[1.0; 2], &[0.0; 2], &mut [0.0; 5]));
+        let slopes = Activation::PRelu(vec![0.1; 2]);
+        assert_refused("PReLU", || affine(set, &slopes, &[0.0; 4], &[1.0; 2], &[0.0; 2], &mut [0.0; 4]));
+        let constants: [&[f32]; 3] = [&[1.0; 2], &[1.0; 2], &[1.0; 1]];
+        assert_refused("values and output", || combine(set, &[0.0; 4], &[0.0; 4], constants, &mut [0.0; 4]));
+        let norm = Derivative { scale: &[1.0; 2], shift: &[0.0; 2] };
+        assert_refused("values and sums", || {
+            differentiate(set, &plain, &[0.0; 4], norm, &mut [0.0; 4], &mut [0.0; 3]);
+        });
+        assert_refused("0 sums", || add_outer(set, &[], &[], 2, &mut []));
+        assert_refused("1 pixels", || add_outer(set, &[0.0; 3], &[0.0; 3], 2, &mut [0.0; 4]));
+
+        let shape =
+            DepthwiseShape { channels: 2, input: (4, 4), output: (4, 4), kernel: 3, stride: 1, padding: (1, 1) };
+        let new = |weights: usize, shape| Depthwise::new(set, &vec![1.0; weights], shape, Activation::Relu6);
+        assert_refused("kernel 4", || new(32, DepthwiseShape { kernel: 4, ..shape }));
+        assert_refused("17 weights", || new(17, shape));
+        assert_refused("padding: (3, 1)", || new(18, DepthwiseShape { padding: (3, 1), ..shape }));
+        assert_refused("output: (6, 4)", || new(18, DepthwiseShape { output: (6, 4), ..shape }));
+        let layer = new(18, shape);
+        let mut scratch = Scratch::default();
+        assert_refused("input of", || layer.forward(&[0.0; 31], norm, &mut scratch, &mut [0.0; 32]));
+        let narrow = Derivative { scale: &[1.0; 1], shift: &[0.0; 1] };
+        let mut scratch = Scratch::default();
+        assert_refused("a norm of 2 channels", || layer.forward(&[0.0; 32], narrow, &mut scratch, &mut [0.0; 32]));
     }
 }

@@ -76,7 +76,7 @@ impl Depthwise {
     /// # Panics
     /// When the slices are not one image of the shape.
     pub fn forward(&self, values: &[f32], norm: Derivative<'_>, scratch: &mut Scratch, output: &mut [f32]) {
-        self.check(values, output);
+        self.check(values, norm, output);
         let DepthwiseShape { channels, output: (rows, columns), kernel, stride, .. } = self.shape;
         let pitch = self.padded_width() * channels;
         let ring = scratch.ring.at_least(kernel * pitch);
@@ -113,8 +113,9 @@ impl Depthwise {
         scratch: &mut Scratch,
         sums: &mut [f32],
     ) {
-        self.check(values, outputs);
+        self.check(values, norm, outputs);
         assert!(gradients.len() == outputs.len() && sums.len() == self.weights.len(), "gradients and sums");
+        assert_eq!(constants.map(<[f32]>::len), [self.shape.channels; 3], "constants");
         let DepthwiseShape { channels, output: (rows, columns), kernel, stride, .. } = self.shape;
         let pitch = self.padded_width() * channels;
         let Scratch { ring, row: line } = scratch;
@@ -152,8 +153,9 @@ impl Depthwise {
         result: &mut [f32],
         sums: &mut [f64],
     ) {
-        self.check(values, outputs);
+        self.check(values, norm, outputs);
         assert!(gradients.len() == outputs.len() && result.len() == values.len(), "gradients and result");
+        assert_eq!(constants.map(<[f32]>::len), [self.shape.channels; 3], "constants");
         let DepthwiseShape { channels, input: (height, width), output: (rows, columns), kernel, stride, padding } =
             self.shape;
         // A row of gradients with zeros between where windows are two pixels apart, and beyond both ends: column `c` of the
@@ -228,8 +230,9 @@ impl Depthwise {
         (input.1 + padding.1).max((output.1 - 1) * stride + kernel)
     }
 
-    fn check(&self, values: &[f32], outputs: &[f32]) {
+    fn check(&self, values: &[f32], norm: Derivative<'_>, outputs: &[f32]) {
         let DepthwiseShape { channels, input, output, .. } = self.shape;
+        assert!(norm.scale.len() == channels && norm.shift.len() == channels, "a norm of {channels} channels");
         assert_eq!(values.len(), volume([input.0, input.1, channels]), "input of {:?}", self.shape);
         assert_eq!(outputs.len(), volume([output.0, output.1, channels]), "output of {:?}", self.shape);
     }
