@@ -197,8 +197,8 @@ pub enum Error {
         /// The crop's file.
         file: PathBuf,
     },
-    /// A face's landmarks determine no outline.
-    #[error("{file}: the landmarks lie on one line or are no numbers", file = file.display())]
+    /// A face's landmarks fall together, are no numbers, or lie outside its picture.
+    #[error("{file}: the landmarks are no face within the picture", file = file.display())]
     DegenerateLandmarks {
         /// The crop's file.
         file: PathBuf,
@@ -208,6 +208,12 @@ pub enum Error {
     BlendOfFake {
         /// The crop's file.
         file: PathBuf,
+    },
+    /// ffmpeg did not do what it was asked for.
+    #[error("ffmpeg {reason}")]
+    Ffmpeg {
+        /// What it did instead.
+        reason: String,
     },
     /// There is no row of this number.
     #[error("row {row} was asked for and there are {rows}")]

@@ -27,10 +27,12 @@ mod tensorboard;
 mod trainer;
 mod whole_file;
 
-pub use augment::{Augmentation, Operation, Step as AugmentStep};
+pub use augment::{AugmentStep, Augmentation, ClipCompression, Operation, recompress};
 pub use blend::{Blended, Region, SelfBlending};
 pub use calibrate::{Calibration, ThresholdRule, calibrate, fit_temperature, fit_threshold};
 pub use dataset::{DatasetConfig, FaceDataset, Sample};
+#[cfg(feature = "model")]
+pub use dataset::{EpochDataset, FaceBatch, FaceBatcher, Loaded};
 /// The crate whose `RgbImage` samples are made of.
 pub use deepsight_core::image;
 pub use error::{Error, JsonError, PictureError, TableError};

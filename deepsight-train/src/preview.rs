@@ -44,7 +44,8 @@ pub fn preview_blending(dataset: &FaceDataset, row: usize, seeds: &[u64]) -> Res
     let landmarks = row.landmarks.ok_or_else(|| Error::NoLandmarks { file: row.file.clone() })?;
     let mut cells = Vec::new();
     for seed in seeds {
-        let blended = dataset.config().self_blending.blend(&row.file, &crop, &landmarks, *seed)?;
+        let blended = dataset.config().self_blending.blend(&crop, &landmarks, *seed)?;
+        let blended = blended.ok_or_else(|| Error::DegenerateLandmarks { file: row.file.clone() })?;
         let mask = RgbImage::from_fn(crop.width(), crop.height(), |x, y| Rgb([blended.mask.get_pixel(x, y).0[0]; 3]));
         let grey = Rgb([90; 3]);
         cells.extend([(blended.target, grey), (blended.source, grey), (mask, grey)]);

@@ -17,6 +17,8 @@ pub(crate) enum Purpose {
     AugmentWithin = 3,
     /// How a face is blended into itself.
     Blend = 4,
+    /// Whether and how a face's track is compressed.
+    Clip = 6,
     /// The table that noise is read from.
     Noise = 5,
 }

@@ -80,7 +80,8 @@ impl SamplerConfig {
 ///
 /// Draws come in pairs, a real face and a fake one. A self-blended face is the fake beside the real face that it is made
 /// from, with the same seed: both pass the same augmentation, and all that differs is the blending (Shiohara and Yamasaki
-/// show them in pairs too). Videos are dealt like cards, all of them before one comes again, and the share of self-blended
+/// show them in pairs too). Videos are dealt like cards, all of them before one comes again, and so are the faces of a video;
+/// the share of self-blended
 /// faces is kept from the first pairs on, so every batch of even size is balanced. Rows of the splits `val` and `test` are
 /// never drawn.
 ///
@@ -204,39 +205,53 @@ impl Drawable {
 /// The cards of one source during an epoch.
 struct Table<'a> {
     source: &'a Drawable,
-    real: Deck,
-    fake: Deck,
+    real: Hand,
+    fake: Hand,
     pairs: usize,
     blended: usize,
 }
 
 impl<'a> Table<'a> {
     fn new(source: &'a Drawable, random: &mut ChaCha8Rng) -> Self {
-        let (real, fake) = (Deck::new(source.real.len(), random), Deck::new(source.fake.len(), random));
+        let (real, fake) = (Hand::new(&source.real, random), Hand::new(&source.fake, random));
         Self { source, real, fake, pairs: 0, blended: 0 }
     }
 
     fn pair(&mut self, random: &mut ChaCha8Rng) -> [Draw; 2] {
         self.pairs += 1;
         let seed = random.random();
-        let row = pick(&self.source.real[self.real.deal(random)], random);
+        let row = self.real.deal(&self.source.real, random);
         let real = Draw { row, self_blended: false, seed };
         let fake = if self.source.self_blended * self.pairs as f32 - self.blended as f32 >= 0.5 {
             self.blended += 1;
             Draw { self_blended: true, ..real }
         } else {
-            let row = pick(&self.source.fake[self.fake.deal(random)], random);
+            let row = self.fake.deal(&self.source.fake, random);
             Draw { row, self_blended: false, seed: random.random() }
         };
         [real, fake]
     }
 }
 
-fn pick(rows: &[usize], random: &mut ChaCha8Rng) -> usize {
-    rows[random.random_range(0..rows.len())]
+/// The videos of one class, and of each video its faces.
+struct Hand {
+    videos: Deck,
+    faces: Vec<Deck>,
 }
 
-/// Videos in random order, shuffled anew when all have been dealt.
+impl Hand {
+    fn new(videos: &[Vec<usize>], random: &mut ChaCha8Rng) -> Self {
+        let faces = videos.iter().map(|faces| Deck::new(faces.len(), random)).collect();
+        Self { videos: Deck::new(videos.len(), random), faces }
+    }
+
+    fn deal(&mut self, videos: &[Vec<usize>], random: &mut ChaCha8Rng) -> usize {
+        let video = self.videos.deal(random);
+        videos[video][self.faces[video].deal(random)]
+    }
+}
+
+/// Numbers in random order, shuffled anew when all have been dealt.
 struct Deck {
     cards: Vec<usize>,
     dealt: usize,

@@ -1,6 +1,7 @@
 //! What happens to pictures before a network is trained on them.
 
 mod blur;
+mod clip;
 mod color;
 mod erase;
 mod geometry;
@@ -16,6 +17,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+pub use self::clip::{ClipCompression, recompress};
 pub(crate) use self::color::ColorMatrix;
 pub(crate) use self::geometry::Transform;
 pub use self::operation::Operation;
@@ -27,14 +29,14 @@ use crate::random::{Purpose, check_share, generator};
 /// An operation and how often it happens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Step {
+pub struct AugmentStep {
     /// Share of the pictures it happens to, `0..=1`.
     pub probability: f32,
     /// What happens.
     pub operation: Operation,
 }
 
-impl Step {
+impl AugmentStep {
     pub(self) fn check(&self, within: bool) -> Result<(), Error> {
         check_share("probability", self.probability)?;
         self.operation.check(within)
@@ -67,7 +69,7 @@ impl Step {
 #[serde(transparent)]
 pub struct Augmentation {
     /// First to last.
-    pub steps: Vec<Step>,
+    pub steps: Vec<AugmentStep>,
 }
 
 impl Augmentation {
@@ -79,7 +81,7 @@ impl Augmentation {
     /// Adds a step at the end.
     #[must_use]
     pub fn with(mut self, probability: f32, operation: Operation) -> Self {
-        self.steps.push(Step { probability, operation });
+        self.steps.push(AugmentStep { probability, operation });
         self
     }
 

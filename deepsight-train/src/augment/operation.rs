@@ -9,7 +9,7 @@ use super::geometry::Transform;
 use super::jpeg::Jpeg;
 use super::picture::Picture;
 use super::resample::Filter;
-use super::{Step, erase};
+use super::{AugmentStep, erase};
 use crate::Error;
 use crate::random::{Between, Purpose, generator};
 
@@ -86,7 +86,7 @@ pub enum Operation {
         side: Between,
         /// What happens while it is small. No geometry and no other `rescale`.
         #[serde(default)]
-        then: Vec<Step>,
+        then: Vec<AugmentStep>,
     },
     /// The picture is compressed as JPEG, its blocks beginning anywhere, colour at half the resolution three times of four.
     Jpeg {
@@ -232,7 +232,7 @@ impl Operation {
     }
 }
 
-fn rescale(picture: &mut Picture, side: f32, then: &[Step], seed: u64, random: &mut ChaCha8Rng) {
+fn rescale(picture: &mut Picture, side: f32, then: &[AugmentStep], seed: u64, random: &mut ChaCha8Rng) {
     let (width, height) = (picture.width, picture.height);
     let factor = (side / width.min(height).max(1) as f32).min(1.0);
     let shrunk = |length: usize| ((length as f32 * factor).round() as usize).clamp(1, length.max(1));

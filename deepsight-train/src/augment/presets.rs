@@ -1,6 +1,6 @@
 //! Chains with a name.
 
-use super::{Augmentation, Operation, Step};
+use super::{AugmentStep, Augmentation, Operation};
 use crate::Error;
 use crate::random::Between;
 
@@ -32,7 +32,7 @@ impl Augmentation {
     /// frame faces differently. Size, blur and compression vary most, because in collections they differ between real and
     /// fake, and would be learnt.
     pub fn robust() -> Self {
-        let step = |probability, operation| Step { probability, operation };
+        let step = |probability, operation| AugmentStep { probability, operation };
         Self::none()
             .with(0.5, Operation::Flip)
             .with(0.5, Operation::Rotate { degrees: Between(-8.0, 8.0) })

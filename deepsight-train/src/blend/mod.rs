@@ -133,30 +133,19 @@ impl SelfBlending {
         check_share("self-blending.deformation", self.deformation)
     }
 
-    /// Blends a face into itself, as `seed` has it. `landmarks` are in pixels of the picture.
+    /// Blends a face into itself, as `seed` has it. `landmarks` are in pixels of the picture; `None` where they fall together,
+    /// are no numbers, or lie outside of it.
     ///
     /// # Errors
-    /// - [`Error::Setting`] when a range is not right;
-    /// - [`Error::DegenerateLandmarks`], with `file` in it, when the landmarks are no face in the picture.
-    pub fn blend(
-        &self,
-        file: &std::path::Path,
-        image: &RgbImage,
-        landmarks: &Landmarks,
-        seed: u64,
-    ) -> Result<Blended, Error> {
+    /// [`Error::Setting`] when a range is not right.
+    pub fn blend(&self, image: &RgbImage, landmarks: &Landmarks, seed: u64) -> Result<Option<Blended>, Error> {
         self.check()?;
-        let blend = self.run(Picture::from_rgb(image), landmarks, seed);
-        let blend = blend.ok_or_else(|| Error::DegenerateLandmarks { file: file.to_owned() })?;
+        let Some(blend) = self.run(Picture::from_rgb(image), landmarks, seed) else { return Ok(None) };
         let levels = blend.mask.values().iter().step_by(4).map(|share| (255.0 * share).round() as u8);
         let mut mask = GrayImage::new(image.width(), image.height());
         mask.iter_mut().zip(levels).for_each(|(pixel, level)| *pixel = level);
-        Ok(Blended {
-            image: blend.picture.to_rgb(),
-            source: blend.source.to_rgb(),
-            target: blend.target.to_rgb(),
-            mask,
-        })
+        let [image, source, target] = [&blend.picture, &blend.source, &blend.target].map(Picture::to_rgb);
+        Ok(Some(Blended { image, source, target, mask }))
     }
 
     /// [`SelfBlending::blend`] where the settings have been checked; `None` where the landmarks are no face in the picture.

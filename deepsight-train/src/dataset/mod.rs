@@ -1,15 +1,23 @@
 //! Faces on disk as samples to train on.
 
+#[cfg(feature = "model")]
+mod burn;
+
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use image::{ImageReader, RgbImage};
+use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "model")]
+pub use self::burn::{EpochDataset, FaceBatch, FaceBatcher, Loaded};
 use crate::augment::{Picture, Transform, check_size};
-use crate::{Augmentation, Draw, Error, Label, Row, SelfBlending};
+use crate::random::{Purpose, generator};
+use crate::{Augmentation, ClipCompression, Draw, Error, Label, Row, SelfBlending, recompress};
 
 /// What a [`FaceDataset`] makes of the faces on disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +30,8 @@ pub struct DatasetConfig {
     pub augmentation: Augmentation,
     /// How fakes are made of real faces.
     pub self_blending: SelfBlending,
+    /// Whether some faces are compressed as video, with their neighbours in time.
+    pub clip_compression: Option<ClipCompression>,
     /// How many bytes of decoded crops may be kept in memory; a crop of 256 × 256 pixels takes 196,608. What comes first
     /// stays, and the rest is read each time, so at 0 all of it is.
     pub cache_bytes: usize,
@@ -33,6 +43,7 @@ impl Default for DatasetConfig {
             size: 224,
             augmentation: Augmentation::robust(),
             self_blending: SelfBlending::default(),
+            clip_compression: None,
             cache_bytes: 2 << 30,
         }
     }
@@ -55,6 +66,13 @@ impl DatasetConfig {
     #[must_use]
     pub fn with_self_blending(mut self, self_blending: SelfBlending) -> Self {
         self.self_blending = self_blending;
+        self
+    }
+
+    /// Has some faces compressed as video.
+    #[must_use]
+    pub fn with_clip_compression(mut self, clip_compression: ClipCompression) -> Self {
+        self.clip_compression = Some(clip_compression);
         self
     }
 
@@ -84,6 +102,8 @@ pub struct FaceDataset {
     root: PathBuf,
     rows: Vec<Row>,
     config: DatasetConfig,
+    /// For each row, its track's rows in order of time; empty where they are not needed.
+    tracks: Vec<Arc<[usize]>>,
     cache: Vec<OnceLock<RgbImage>>,
     cached_bytes: AtomicUsize,
 }
@@ -101,6 +121,7 @@ impl FaceDataset {
         check_size(config.size)?;
         config.augmentation.check()?;
         config.self_blending.check()?;
+        config.clip_compression.iter().try_for_each(ClipCompression::check)?;
         let root = root.into();
         // A missing file must not end a run hours after it began.
         for row in &rows {
@@ -108,7 +129,8 @@ impl FaceDataset {
             path.metadata().map_err(Error::io(&path, "is in the manifest and cannot be read"))?;
         }
         let cache = rows.iter().map(|_| OnceLock::new()).collect();
-        Ok(Self { root, rows, config, cache, cached_bytes: AtomicUsize::new(0) })
+        let tracks = if config.clip_compression.is_some() { tracks(&rows) } else { Vec::new() };
+        Ok(Self { root, rows, config, tracks, cache, cached_bytes: AtomicUsize::new(0) })
     }
 
     /// What the faces are and where they come from.
@@ -126,24 +148,65 @@ impl FaceDataset {
     /// # Errors
     /// - [`Error::RowOutOfRange`] when there is no such row;
     /// - [`Error::Io`] and [`Error::Picture`] when its file cannot be read;
-    /// - [`Error::NoLandmarks`], [`Error::DegenerateLandmarks`] and [`Error::BlendOfFake`] when it cannot be blended.
+    /// - [`Error::NoLandmarks`], [`Error::DegenerateLandmarks`] and [`Error::BlendOfFake`] when it cannot be blended;
+    /// - what [`recompress`] fails with, where clips are compressed.
     pub fn sample(&self, draw: &Draw) -> Result<Sample, Error> {
-        let row = self.row(draw.row)?;
-        let crop = self.crop(draw.row)?;
-        let crop = Picture::from_rgb(&crop);
-        let (picture, label) = if draw.self_blended {
-            if row.label == Label::Fake {
-                return Err(Error::BlendOfFake { file: row.file.clone() });
-            }
-            let landmarks = row.landmarks.ok_or_else(|| Error::NoLandmarks { file: row.file.clone() })?;
-            let blend = self.config.self_blending.run(crop, &landmarks, draw.seed);
-            let blend = blend.ok_or_else(|| Error::DegenerateLandmarks { file: row.file.clone() })?;
-            (blend.picture, Label::Fake)
-        } else {
-            (crop, row.label)
+        let label = if draw.self_blended { Label::Fake } else { self.row(draw.row)?.label };
+        let picture = match self.recompressed(draw)? {
+            Some(picture) => picture,
+            None => self.unaugmented(draw)?,
         };
         let image = self.config.augmentation.run(picture, self.config.size, draw.seed);
         Ok(Sample { image, label, row: draw.row })
+    }
+
+    /// The crop, blended if the draw says so.
+    fn unaugmented(&self, draw: &Draw) -> Result<Picture, Error> {
+        let row = self.row(draw.row)?;
+        if draw.self_blended && row.label == Label::Fake {
+            return Err(Error::BlendOfFake { file: row.file.clone() });
+        }
+        let crop = self.crop(draw.row)?;
+        let picture = Picture::from_rgb(&crop);
+        if !draw.self_blended {
+            return Ok(picture);
+        }
+        let landmarks = row.landmarks.ok_or_else(|| Error::NoLandmarks { file: row.file.clone() })?;
+        let blend = self.config.self_blending.run(picture, &landmarks, draw.seed);
+        blend.map(|blend| blend.picture).ok_or_else(|| Error::DegenerateLandmarks { file: row.file.clone() })
+    }
+
+    /// The same after it has been compressed with its neighbours in time, if that is to happen to it. They are blended alike,
+    /// as a forgery would be.
+    fn recompressed(&self, draw: &Draw) -> Result<Option<Picture>, Error> {
+        let Some(clip) = &self.config.clip_compression else { return Ok(None) };
+        let mut random = generator(Purpose::Clip, [draw.seed, 0, 0]);
+        if random.random::<f32>() >= clip.probability {
+            return Ok(None);
+        }
+        self.row(draw.row)?;
+        let track = &self.tracks[draw.row];
+        let place = track.iter().position(|row| *row == draw.row).unwrap_or_default();
+        let start =
+            place.saturating_sub(random.random_range(0..clip.frames)).min(track.len().saturating_sub(clip.frames));
+        let window = &track[start..track.len().min(start + clip.frames)];
+        let shown = |row: usize| self.unaugmented(&Draw { row, ..*draw }).map(|picture| picture.to_rgb());
+        let own = shown(draw.row)?.dimensions();
+        let mut frames = Vec::with_capacity(window.len());
+        let mut place = 0;
+        for row in window {
+            let frame = shown(*row)?;
+            if *row == draw.row {
+                place = frames.len();
+            }
+            // Crops that are not aligned differ in size, and a video's pictures do not.
+            if frame.dimensions() == own {
+                frames.push(frame);
+            }
+        }
+        let crf = clip.crf.draw(&mut random).round() as u8;
+        let frames = recompress(&frames, crf, &clip.program())?;
+        Ok(frames.get(place).map(Picture::from_rgb))
     }
 
     /// The face of a row as it is in validation, at the network's size: bilinear without smoothing, as
@@ -185,6 +248,20 @@ impl FaceDataset {
     fn row(&self, row: usize) -> Result<&Row, Error> {
         self.rows.get(row).ok_or(Error::RowOutOfRange { row, rows: self.rows.len() })
     }
+}
+
+fn tracks(rows: &[Row]) -> Vec<Arc<[usize]>> {
+    let mut tracks = HashMap::<_, Vec<usize>>::new();
+    let track_of = |row: &Row| (row.label, row.video.clone(), row.track);
+    for (index, row) in rows.iter().enumerate() {
+        tracks.entry(track_of(row)).or_default().push(index);
+    }
+    let shared = tracks.into_iter().map(|(track, mut members)| {
+        members.sort_by_key(|index| (rows[*index].frame, *index));
+        (track, Arc::<[usize]>::from(members))
+    });
+    let shared: HashMap<_, _> = shared.collect();
+    rows.iter().map(|row| Arc::clone(&shared[&track_of(row)])).collect()
 }
 
 fn read(path: &Path) -> Result<RgbImage, Error> {

@@ -1,0 +1,140 @@
+use deepsight_core::Landmarks;
+use deepsight_train::image::GrayImage;
+use deepsight_train::{Blended, Region, SelfBlending};
+
+use crate::{difference, face, picture};
+
+fn of(region: Region) -> SelfBlending {
+    let mut blending = SelfBlending::default();
+    (blending.regions, blending.ratios) = (vec![(region, 1.0)], vec![1.0]);
+    blending
+}
+
+fn blend(blending: &SelfBlending, landmarks: &Landmarks, seed: u64) -> Blended {
+    blending.blend(&picture(192, 192), landmarks, seed).unwrap().unwrap()
+}
+
+#[test]
+fn the_target_is_seen_outside_the_mask_and_the_source_within() {
+    for seed in 0..20 {
+        let blended = blend(&of(Region::Face), &face(192.0), seed);
+        assert_ne!(blended.source, blended.target);
+        let (mut inside, mut outside) = (0, 0);
+        for (x, y, mask) in blended.mask.enumerate_pixels() {
+            let shown = blended.image.get_pixel(x, y);
+            if mask.0[0] == 0 {
+                outside += 1;
+                let pairs = shown.0.iter().zip(blended.target.get_pixel(x, y).0);
+                // Half a level of the mask is half a level of the difference at most.
+                assert!(pairs.map(|(a, b)| a.abs_diff(b)).max() <= Some(1));
+            } else if mask.0[0] == 255 {
+                inside += 1;
+                let pairs = shown.0.iter().zip(blended.source.get_pixel(x, y).0);
+                assert!(pairs.map(|(a, b)| a.abs_diff(b)).max() <= Some(1));
+            }
+        }
+        assert!(inside > 500 && outside > 10_000, "{inside} inside, {outside} outside");
+    }
+}
+
+#[test]
+fn the_ratio_bounds_how_much_of_the_source_is_seen() {
+    let mut blending = of(Region::Face);
+    blending.ratios = vec![0.25];
+    let peak = blend(&blending, &face(192.0), 3).mask.iter().copied().max().unwrap();
+    assert!((60..=64).contains(&peak), "{peak}");
+}
+
+#[test]
+fn the_same_seed_blends_alike_and_another_does_not() {
+    let blending = SelfBlending::default();
+    let first = blend(&blending, &face(192.0), 1);
+    assert_eq!(blend(&blending, &face(192.0), 1), first);
+    for seed in 2..10 {
+        let other = blend(&blending, &face(192.0), seed);
+        assert_ne!(other.mask, first.mask);
+        assert!(difference(&other.image, &first.image) > 0.05);
+    }
+}
+
+/// Mean of the mask within a few pixels of a point, averaged over seeds.
+fn shown_at(region: Region, landmarks: &Landmarks, [x, y]: [f32; 2]) -> f64 {
+    let mean = |mask: &GrayImage| {
+        let near = (-3..=3).flat_map(|dx| (-3..=3).map(move |dy| (x as i32 + dx, y as i32 + dy)));
+        near.map(|(x, y)| f64::from(mask.get_pixel(x as u32, y as u32).0[0])).sum::<f64>() / 49.0 / 255.0
+    };
+    (0..24).map(|seed| mean(&blend(&of(region), landmarks, seed).mask)).sum::<f64>() / 24.0
+}
+
+#[test]
+fn every_region_covers_its_part_of_the_face_and_no_more() {
+    let landmarks = face(192.0);
+    let [left_eye, right_eye, nose, left_mouth, right_mouth] = landmarks.0;
+    let forehead = [nose[0], left_eye[1] - 20.0];
+    let chin = [nose[0], left_mouth[1] + 22.0];
+    let beside = [8.0, nose[1]];
+    let shown = |region, point| shown_at(region, &landmarks, point);
+    let all = [left_eye, right_eye, nose, left_mouth, right_mouth, forehead, chin];
+    for (region, inside, outside) in [
+        (Region::Face, all.to_vec(), vec![beside]),
+        (Region::BelowForehead, vec![left_eye, right_eye, nose, left_mouth, right_mouth, chin], vec![beside]),
+        (Region::Inner, vec![left_eye, right_eye, nose], vec![beside, [nose[0], chin[1] + 15.0]]),
+        (Region::LowerHalf, vec![nose, left_mouth, right_mouth, chin], vec![beside, forehead, left_eye, right_eye]),
+        (Region::Mouth, vec![[nose[0], left_mouth[1] - 5.0]], vec![beside, left_eye, right_eye, forehead]),
+        (Region::Eyes, vec![left_eye, right_eye], vec![beside, left_mouth, right_mouth, chin]),
+    ] {
+        for point in inside {
+            assert!(shown(region, point) > 0.6, "{region:?} {point:?} {}", shown(region, point));
+        }
+        for point in outside {
+            assert!(shown(region, point) < 0.2, "{region:?} {point:?} {}", shown(region, point));
+        }
+    }
+}
+
+fn center_of(mask: &GrayImage) -> [f64; 2] {
+    let (mut sum, mut x_sum, mut y_sum) = (0.0, 0.0, 0.0);
+    for (x, y, level) in mask.enumerate_pixels() {
+        let level = f64::from(level.0[0]);
+        (sum, x_sum, y_sum) = (sum + level, x_sum + level * f64::from(x), y_sum + level * f64::from(y));
+    }
+    [x_sum / sum, y_sum / sum]
+}
+
+#[test]
+fn the_mask_follows_the_face_and_where_it_looks() {
+    let landmarks = face(192.0);
+    let mean = |landmarks: &Landmarks, axis: usize| {
+        (0..12).map(|seed| center_of(&blend(&of(Region::Face), landmarks, seed).mask)[axis]).sum::<f64>() / 12.0
+    };
+    let middle = mean(&landmarks, 0);
+    let moved = Landmarks(landmarks.0.map(|[x, y]| [x + 20.0, y]));
+    assert!((18.0..22.0).contains(&(mean(&moved, 0) - middle)), "{} from {middle}", mean(&moved, 0));
+    // A nose to the right of the middle is a head turned right: more of its left side is seen.
+    let mut turned = landmarks;
+    turned.0[2][0] += 10.0;
+    assert!(mean(&turned, 0) < middle - 3.0, "{} from {middle}", mean(&turned, 0));
+    // Upside down is upside down.
+    let upside_down = Landmarks(landmarks.0.map(|point| point.map(|p| 191.0 - p)));
+    let (y, inverted) = (mean(&landmarks, 1), mean(&upside_down, 1));
+    assert!((191.0 - y - inverted).abs() < 3.0, "{y}, {inverted}");
+}
+
+#[test]
+fn landmarks_that_are_no_face_in_the_picture_give_nothing() {
+    let degenerate = [
+        Landmarks([[40.0, 40.0]; 5]),
+        Landmarks([[f32::NAN; 2]; 5]),
+        Landmarks([[f32::INFINITY, 3.0]; 5]),
+        Landmarks(face(192.0).0.map(|[x, y]| [x + 1e4, y])),
+        Landmarks(face(192.0).0.map(|point| point.map(|p| 1e30 * p))),
+        Landmarks(face(4.0).0),
+    ];
+    for landmarks in degenerate {
+        for seed in 0..4 {
+            let blended = SelfBlending::default().blend(&picture(192, 192), &landmarks, seed).unwrap();
+            assert!(blended.is_none(), "{landmarks:?}");
+        }
+    }
+    assert!(SelfBlending::default().blend(&picture(0, 0), &face(192.0), 1).unwrap().is_none());
+}
