@@ -2,7 +2,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::Label;
-use crate::metrics::label_name;
 
 /// What can go wrong between a folder of videos and a model.
 #[derive(Debug, thiserror::Error)]
@@ -174,7 +173,7 @@ pub enum Error {
         value: f64,
     },
     /// Something that needs both classes was asked of one.
-    #[error("{what} needs real and fake faces, but all {faces} are {}", label_name(*label))]
+    #[error("{what} needs real and fake faces, but all {faces} are {label}")]
     OneClass {
         /// What was asked.
         what: &'static str,
@@ -182,6 +181,14 @@ pub enum Error {
         faces: usize,
         /// What all of them are.
         label: Label,
+    },
+    /// A figure cannot be drawn.
+    #[error("figure {name} cannot be drawn: {reason}")]
+    Figure {
+        /// Which.
+        name: &'static str,
+        /// Why.
+        reason: String,
     },
     /// There is nothing of a class to draw from.
     #[error("{of}: no {label} faces to draw from", label = match label { Label::Real => "real", Label::Fake => "fake" })]

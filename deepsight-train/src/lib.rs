@@ -42,6 +42,7 @@ pub use metrics::{
     Bootstrap, CALIBRATION_BINS, Confusion, Intervals, Metric, Metrics, PrecisionRecallCurve, ReliabilityBin, RocCurve,
     Scored, Scores, VideoScore, frame_auc, video_auc, video_scores,
 };
+pub use plot::Figure;
 pub use prepare::{CropFormat, Detectors, Failure, Preparation, PrepareConfig, PrepareProgress, Prepared};
 pub use preview::{preview, preview_blending};
 pub use random::Between;

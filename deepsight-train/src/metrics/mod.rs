@@ -11,7 +11,7 @@ pub use bootstrap::{Bootstrap, Intervals};
 pub use curves::{PrecisionRecallCurve, ReliabilityBin, RocCurve};
 pub use metric::{Confusion, Metric, Metrics};
 pub use scored::{Scored, VideoScore, video_scores};
-pub(crate) use scored::{label_name, sigmoid};
+pub(crate) use scored::sigmoid;
 pub use scores::Scores;
 
 use crate::Error;

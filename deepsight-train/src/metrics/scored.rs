@@ -72,13 +72,6 @@ pub fn video_scores(faces: &[Scored]) -> Vec<VideoScore> {
     sums.into_iter().map(score).collect()
 }
 
-pub(crate) fn label_name(label: Label) -> &'static str {
-    match label {
-        Label::Real => "real",
-        Label::Fake => "fake",
-    }
-}
-
 pub(crate) fn sigmoid(logit: f64) -> f64 {
     1.0 / (1.0 + (-logit).exp())
 }

@@ -1,0 +1,35 @@
+use std::sync::Once;
+
+use plotters::style::{FontStyle, IntoFont, RGBColor, TextStyle, register_font as register};
+
+/// Listed twice for SVG, whose reader may not have the font; plotters takes the whole for a name.
+const FONT: &str = "DejaVu Sans, Verdana, sans-serif";
+const FONT_FILE: &[u8] = include_bytes!("../../fonts/DejaVuSans-Latin.ttf");
+
+pub(super) const WHITE: RGBColor = RGBColor(255, 255, 255);
+pub(super) const TEXT: RGBColor = RGBColor(28, 36, 48);
+pub(super) const SOFT: RGBColor = RGBColor(91, 102, 118);
+pub(super) const GRID: RGBColor = RGBColor(232, 235, 240);
+/// Blue and orange: the pair that most eyes can tell apart.
+pub(super) const REAL: RGBColor = RGBColor(37, 99, 201);
+pub(super) const FAKE: RGBColor = RGBColor(217, 72, 15);
+/// Of several curves in one figure.
+pub(super) const SERIES: [RGBColor; 5] =
+    [REAL, FAKE, RGBColor(11, 127, 111), RGBColor(161, 63, 176), RGBColor(138, 109, 0)];
+
+pub(super) const TITLE: u32 = 24;
+pub(super) const LABEL: u32 = 18;
+pub(super) const SMALL: u32 = 15;
+
+pub(super) fn font(size: u32, colour: RGBColor) -> TextStyle<'static> {
+    (FONT, size).into_font().color(&colour)
+}
+
+/// Makes the font known to plotters, which keeps it for the whole process.
+pub(super) fn register_font() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Were the file broken, every figure with text would say so.
+        let _ = register(FONT, FontStyle::Normal, FONT_FILE);
+    });
+}
