@@ -2,6 +2,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::Label;
+use crate::Split;
 
 /// What can go wrong between a folder of videos and a model.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +100,16 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// A data set's own list cannot be understood.
+    #[error("{path}: {entry}: {rule}", path = path.display())]
+    List {
+        /// The list.
+        path: PathBuf,
+        /// What is there.
+        entry: String,
+        /// What should be.
+        rule: &'static str,
+    },
     /// A clip's name is no name for a folder.
     #[error("clip {name:?}: its name must be a plain relative path, to be that of a folder of crops")]
     ClipName {
@@ -132,6 +143,33 @@ pub enum Error {
     Busy {
         /// The folder.
         path: PathBuf,
+    },
+    /// Two parts of the data share what they must not share.
+    #[error(
+        "splits overlap: {shared} is in {first} (video {first_video}) and in {second} (video {second_video}){}",
+        match more { 0 => String::new(), 1 => "; 1 more is shared".into(), more => format!("; {more} more are shared") }
+    )]
+    Overlap {
+        /// What is shared.
+        shared: String,
+        /// A part that it is in.
+        first: Split,
+        /// A video of that part.
+        first_video: String,
+        /// Another part that it is in.
+        second: Split,
+        /// A video of that part.
+        second_video: String,
+        /// How many other things are shared.
+        more: usize,
+    },
+    /// Everything hangs together with videos that are listed for other parts than training.
+    #[error(
+        "no video is left for train: all share persons, files or originals with videos listed for other parts, such as {listed}"
+    )]
+    NothingToTrain {
+        /// One of those videos.
+        listed: String,
     },
     /// A setting is outside its range.
     #[error("{name} is {value}: {rule}")]

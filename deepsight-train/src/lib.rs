@@ -53,3 +53,4 @@ pub use step::{
     Batch, BurnStep, FusedStep, LossScale, Noise, Objective, Passed, Precision, Step, clip, gradient_norm, weighted_sum,
 };
 pub use tensorboard::EventWriter;
+pub use split::{SplitBy, SplitConfig, SplitCount, SplitSummary, assign_splits, check_disjoint};

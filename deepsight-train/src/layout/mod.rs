@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Label, Split};
 
+mod celeb_df;
+mod dfdc;
+mod face_forensics;
 mod folders;
 mod listed;
 mod names;
@@ -30,6 +33,13 @@ pub enum Layout {
     Folders,
     /// Pictures of faces that a `manifest.csv` names.
     Listed,
+    /// FaceForensics++ (Rössler et al., ICCV 2019): `original_sequences`, `manipulated_sequences/METHOD/COMPRESSION/videos`, and
+    /// `train.json`, `val.json`, `test.json` in the same folder or in `splits` where they were put there.
+    FaceForensics,
+    /// The Deepfake Detection Challenge (Dolhansky et al., 2020): videos beside a `metadata.json`, also in folders of parts.
+    Dfdc,
+    /// Celeb-DF v2 (Li et al., CVPR 2020): `Celeb-real`, `Celeb-synthesis`, `YouTube-real`, `List_of_testing_videos.txt`.
+    CelebDf,
 }
 
 /// A video, or pictures that belong together, and what is known of it.
@@ -77,7 +87,11 @@ pub struct Picture {
 }
 
 impl Dataset {
-    /// Looks what is in a folder. `label` is that of all it holds, for a folder without `real/` and `fake/`.
+    /// Looks what is in a folder, and how it is laid out. `label` is that of all it holds, for a folder without `real/` and
+    /// `fake/`.
+    ///
+    /// Persons are named as in the data set itself, with `ff` before the numbers of FaceForensics++, so that persons of different
+    /// data sets are different ones. Official splits are taken over where their lists are there.
     ///
     /// # Errors
     /// [`Error::Io`] when a folder cannot be read; [`Error::NoClips`] when there is nothing that is understood; what
@@ -89,6 +103,12 @@ impl Dataset {
             (Layout::Folders, folders::of_label(root, label)?)
         } else if root.join(listed::FILE).is_file() {
             (Layout::Listed, listed::clips(root)?)
+        } else if face_forensics::FOLDERS.iter().any(|folder| root.join(folder).is_dir()) {
+            (Layout::FaceForensics, face_forensics::clips(root)?)
+        } else if celeb_df::FOLDERS.iter().any(|(folder, _)| root.join(folder).is_dir()) {
+            (Layout::CelebDf, celeb_df::clips(root)?)
+        } else if let Some(lists) = dfdc::lists(root)? {
+            (Layout::Dfdc, dfdc::clips(&lists)?)
         } else {
             (Layout::Folders, folders::clips(root)?)
         };
@@ -170,9 +190,21 @@ fn files(folder: &Path) -> Result<Vec<(PathBuf, Kind)>, Error> {
     Ok(found)
 }
 
+/// All videos below a folder, and their names from there; none where there is no such folder.
+fn videos(folder: &Path) -> Result<Vec<(PathBuf, String)>, Error> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let videos = files(folder)?.into_iter().filter(|(_, kind)| *kind == Kind::Video);
+    Ok(videos.map(|(path, _)| (path.clone(), name(folder, &path))).collect())
+}
+
 /// A path below `root` without its extension, with `/` between its parts.
 fn name(root: &Path, path: &Path) -> String {
     let relative = path.strip_prefix(root).unwrap_or(path).with_extension("");
     let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
     parts.join("/")
 }
+
+#[cfg(test)]
+mod tests;

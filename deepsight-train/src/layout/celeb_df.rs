@@ -1,0 +1,49 @@
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::{Clip, Media, names, videos};
+use crate::{Error, Label, Split};
+
+pub(super) const FOLDERS: [(&str, Label); 3] =
+    [("Celeb-real", Label::Real), ("YouTube-real", Label::Real), ("Celeb-synthesis", Label::Fake)];
+const TESTING: &str = "List_of_testing_videos.txt";
+
+/// Videos by the name of their folder and file. `idA_idB_NNNN` shows A's body with B's face, and was made from `idA_NNNN`; of the
+/// people in `YouTube-real` no more is known than that they are no others.
+pub(super) fn clips(root: &Path) -> Result<Vec<Clip>, Error> {
+    let testing = testing(&root.join(TESTING))?;
+    let mut clips = Vec::new();
+    for (folder, label) in FOLDERS {
+        for (path, name) in videos(&root.join(folder))? {
+            let (target_id, source_id) = names::persons(&name);
+            let original = match (&target_id, &source_id, name.rsplit_once('_')) {
+                (Some(target), Some(_), Some((_, number))) => Some(format!("Celeb-real/{target}_{number}")),
+                _ => None,
+            };
+            let name = format!("{folder}/{name}");
+            let split = testing.contains(&name).then_some(Split::Test);
+            let known = Clip { target_id, source_id, original, split, ..Clip::new(label, name, Media::Video(path)) };
+            clips.push(known);
+        }
+    }
+    Ok(clips)
+}
+
+/// Names of the videos in the list, of which a line is `1 YouTube-real/00170.mp4`; none without a list.
+fn testing(path: &Path) -> Result<HashSet<String>, Error> {
+    if !path.is_file() {
+        return Ok(HashSet::new());
+    }
+    let text = std::fs::read_to_string(path).map_err(Error::io(path, "cannot be read"))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines
+        .map(|line| {
+            let file = line.split_whitespace().next_back().unwrap_or_default();
+            let known =
+                FOLDERS.iter().any(|(folder, _)| file.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')));
+            let name = file.rsplit_once('.').map(|(name, _)| name.to_owned()).filter(|_| known);
+            let rule = "must be a label and a video, such as `1 YouTube-real/00170.mp4`";
+            name.ok_or_else(|| Error::List { path: path.to_owned(), entry: line.to_owned(), rule })
+        })
+        .collect()
+}

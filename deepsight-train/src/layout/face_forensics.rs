@@ -1,0 +1,86 @@
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::{Clip, Media, videos};
+use crate::{Error, Label, Split};
+
+pub(super) const FOLDERS: [&str; 2] = ["original_sequences", "manipulated_sequences"];
+
+/// Videos by their path: `original_sequences/youtube/c23/000`, `Deepfakes/c23/000_003`. The latter is target 000 with the face of
+/// source 003. Masks and pictures are left out.
+pub(super) fn clips(root: &Path) -> Result<Vec<Clip>, Error> {
+    let lists = Lists::read(root)?;
+    let mut clips = Vec::new();
+    for (folder, label) in [(FOLDERS[0], Label::Real), (FOLDERS[1], Label::Fake)] {
+        for (path, below) in videos(&root.join(folder))? {
+            // METHOD/COMPRESSION/videos/NAME
+            let parts: Vec<&str> = below.split('/').collect();
+            let [method, compression, "videos", name] = parts[..] else { continue };
+            let (target, source) = persons(name, label);
+            let made_from = |target: &str| format!("{}/{compression}/{target}", original_of(method));
+            let original = match label {
+                Label::Fake => target.as_deref().and_then(|id| id.strip_prefix("ff")).map(made_from),
+                Label::Real => None,
+            };
+            let split = lists.split(name);
+            let name = format!("{method}/{compression}/{name}");
+            let clip = Clip::new(label, name, Media::Video(path));
+            clips.push(Clip { target_id: target, source_id: source, original, split, ..clip });
+        }
+    }
+    Ok(clips)
+}
+
+/// Videos of YouTube are numbered, one person each; the actors of `DeepFakeDetection` too, with more words after the numbers:
+/// `01__exit_phone_room`, `01_02__exit_phone_room__YVGY8LOK`.
+fn persons(name: &str, label: Label) -> (Option<String>, Option<String>) {
+    let (numbers, prefix) = match name.split_once("__") {
+        Some((numbers, _)) => (numbers, "ffactor"),
+        None => (name, "ff"),
+    };
+    let id = |number: &str| {
+        let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| format!("{prefix}{number}"))
+    };
+    match (numbers.split_once('_'), label) {
+        (None, _) => (id(numbers), None),
+        (Some((target, source)), Label::Fake) => (id(target), id(source)),
+        // No original shows two people.
+        (Some(_), Label::Real) => (None, None),
+    }
+}
+
+fn original_of(method: &str) -> &'static str {
+    if method == "DeepFakeDetection" { "actors" } else { "youtube" }
+}
+
+/// The official division: pairs of numbers, each in one list.
+struct Lists(HashMap<String, Split>);
+
+impl Lists {
+    /// No division where the lists are not there.
+    fn read(root: &Path) -> Result<Self, Error> {
+        let mut lists = HashMap::new();
+        for split in Split::ALL {
+            let file = format!("{split}.json");
+            let places = [root.join(&file), root.join("splits").join(&file)];
+            let Some(path) = places.into_iter().find(|path| path.is_file()) else { continue };
+            for number in pairs(&path)?.into_iter().flatten() {
+                if lists.insert(number.clone(), split).is_some_and(|before| before != split) {
+                    return Err(Error::List { path, entry: number, rule: "must not be in two lists" });
+                }
+            }
+        }
+        Ok(Self(lists))
+    }
+
+    /// That of the target; by the lists its source is in the same.
+    fn split(&self, name: &str) -> Option<Split> {
+        self.0.get(name.split('_').next()?).copied()
+    }
+}
+
+fn pairs(path: &PathBuf) -> Result<Vec<[String; 2]>, Error> {
+    let bytes = std::fs::read(path).map_err(Error::io(path, "cannot be read"))?;
+    serde_json::from_slice(&bytes).map_err(Error::json(path))
+}

@@ -1,0 +1,185 @@
+#![allow(clippy::unwrap_used)]
+
+use tempfile::TempDir;
+
+use super::*;
+
+fn folder(files: &[&str]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for file in files {
+        write(&folder, file, "");
+    }
+    folder
+}
+
+fn write(folder: &TempDir, file: &str, text: &str) {
+    let path = folder.path().join(file);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+fn find(folder: &TempDir) -> Dataset {
+    Dataset::find(folder.path(), None).unwrap()
+}
+
+fn clip<'a>(dataset: &'a Dataset, label: Label, name: &str) -> &'a Clip {
+    let found = dataset.clips.iter().find(|clip| clip.label == label && clip.name == name);
+    found.unwrap_or_else(|| panic!("{name}: {:#?}", dataset.clips))
+}
+
+fn persons(clip: &Clip) -> [&str; 2] {
+    [&clip.target_id, &clip.source_id].map(|id| id.as_deref().unwrap_or_default())
+}
+
+fn names(dataset: &Dataset) -> Vec<String> {
+    dataset.clips.iter().map(|clip| format!("{} {}", clip.label, clip.name)).collect()
+}
+
+#[test]
+fn two_folders_give_videos_pictures_of_videos_and_loose_pictures() {
+    let folder = folder(&[
+        "real/a.mp4",
+        "real/a.mkv",
+        "real/sub/b.MOV",
+        "real/notes.txt",
+        "real/.hidden.mp4",
+        "fake/fake_id16_id6_0012_c.mp4",
+        "fake/id0_id1_0001_frame_12_face_0.jpg",
+        "fake/id0_id1_0001_frame_3_face_0.jpg",
+        "fake/shots/1.png",
+        "fake/shots/2.png",
+        "fake/lonely.jpeg",
+        "other/c.mp4",
+    ]);
+    let dataset = find(&folder);
+    assert_eq!(dataset.layout, Layout::Folders);
+    let expected = [
+        "real a.mkv",
+        "real a.mp4",
+        "real sub/b",
+        "fake fake_id16_id6_0012_c",
+        "fake id0_id1_0001",
+        "fake lonely",
+        "fake shots",
+    ];
+    assert_eq!(names(&dataset), expected);
+    assert_eq!(persons(clip(&dataset, Label::Fake, "fake_id16_id6_0012_c")), ["id16", "id6"]);
+    let Media::Pictures(pictures) = &clip(&dataset, Label::Fake, "id0_id1_0001").media else { panic!() };
+    assert_eq!(pictures.iter().map(|picture| picture.frame).collect::<Vec<_>>(), [Some(12), Some(3)]);
+    let Media::Pictures(pictures) = &clip(&dataset, Label::Fake, "shots").media else { panic!() };
+    assert_eq!((pictures.len(), pictures[0].frame), (2, None));
+}
+
+#[test]
+fn a_folder_of_one_label_needs_to_be_told_which() {
+    let folder = folder(&["Aaron_Guiel_0001.jpg", "Abel_Pacheco_0001.jpg"]);
+    let message = Dataset::find(folder.path(), None).unwrap_err().to_string();
+    assert!(message.contains("no videos or pictures: looked for real/ and fake/"), "{message}");
+    let dataset = Dataset::find(folder.path(), Some(Label::Real)).unwrap();
+    assert_eq!(names(&dataset), ["real Aaron_Guiel_0001", "real Abel_Pacheco_0001"]);
+    let missing = Dataset::find(folder.path().join("missing"), None).unwrap_err().to_string();
+    assert!(missing.contains("missing: cannot be read"), "{missing}");
+}
+
+#[test]
+fn pictures_of_a_list_keep_its_persons_and_its_split() {
+    let folder = folder(&["x/1.jpg", "x/2.jpg", "y.png"]);
+    let list = "file,label,video,target_id,source_id,split,frame\nx/1.jpg,fake,v,id1,id2,train,4\nx/2.jpg,fake,v,id1,id2,train,9\ny.png,real,w,id3,,val,\n";
+    write(&folder, "manifest.csv", list);
+    let dataset = find(&folder);
+    let v = clip(&dataset, Label::Fake, "v");
+    assert_eq!((dataset.layout, persons(v), v.split), (Layout::Listed, ["id1", "id2"], Some(Split::Train)));
+    let Media::Pictures(pictures) = &v.media else { panic!() };
+    assert_eq!((pictures[1].frame, &pictures[1].path), (Some(9), &folder.path().join("x/2.jpg")));
+
+    write(&folder, "manifest.csv", &list.replace("2.jpg,fake,v,id1,id2,train", "2.jpg,fake,v,id1,id2,val"));
+    let message = Dataset::find(folder.path(), None).unwrap_err().to_string();
+    assert!(message.contains("row 2: split is `val`: must be the same in all rows of a video"), "{message}");
+}
+
+#[test]
+fn face_forensics_names_tell_target_source_and_original_and_its_lists_the_split() {
+    let folder = folder(&[
+        "original_sequences/youtube/c23/videos/000.mp4",
+        "original_sequences/youtube/c23/videos/003.mp4",
+        "original_sequences/actors/c23/videos/01__exit_phone_room.mp4",
+        "manipulated_sequences/Deepfakes/c23/videos/000_003.mp4",
+        "manipulated_sequences/Deepfakes/c40/videos/000_003.mp4",
+        "manipulated_sequences/Deepfakes/masks/videos/ignored.txt",
+        "manipulated_sequences/DeepFakeDetection/c23/videos/01_02__exit_phone_room__YVGY8LOK.mp4",
+    ]);
+    write(&folder, "splits/train.json", r#"[["001", "870"]]"#);
+    write(&folder, "splits/test.json", r#"[["000", "003"]]"#);
+    let dataset = find(&folder);
+    assert_eq!((dataset.layout, dataset.clips.len()), (Layout::FaceForensics, 6));
+    let fake = clip(&dataset, Label::Fake, "Deepfakes/c40/000_003");
+    assert_eq!((persons(fake), fake.split), (["ff000", "ff003"], Some(Split::Test)));
+    assert_eq!(fake.original.as_deref(), Some("youtube/c40/000"));
+    let real = clip(&dataset, Label::Real, "youtube/c23/003");
+    assert_eq!((persons(real), real.split), (["ff003", ""], Some(Split::Test)));
+    let actor = clip(&dataset, Label::Real, "actors/c23/01__exit_phone_room");
+    assert_eq!((persons(actor), actor.split), (["ffactor01", ""], None));
+    let acted = clip(&dataset, Label::Fake, "DeepFakeDetection/c23/01_02__exit_phone_room__YVGY8LOK");
+    assert_eq!(persons(acted), ["ffactor01", "ffactor02"]);
+
+    write(&folder, "splits/val.json", r#"[["003", "005"]]"#);
+    let message = Dataset::find(folder.path(), None).unwrap_err().to_string();
+    assert!(message.contains("003: must not be in two lists"), "{message}");
+    write(&folder, "splits/val.json", r#"{"a": 1}"#);
+    assert!(Dataset::find(folder.path(), None).unwrap_err().to_string().contains("val.json: not the JSON"));
+}
+
+#[test]
+fn dfdc_lists_tell_label_and_original_and_a_split_only_where_there_are_two() {
+    let folder = folder(&["part_0/a.mp4", "part_0/b.mp4", "part_1/c.mp4"]);
+    let entry =
+        |label: &str, split: &str| format!(r#"{{"label": "{label}", "split": "{split}", "original": "b.mp4"}}"#);
+    let list = |split| {
+        format!(
+            r#"{{"a.mp4": {}, "b.mp4": {{"label": "REAL", "split": "train"}}, "gone.mp4": {}}}"#,
+            entry("FAKE", split),
+            entry("FAKE", split)
+        )
+    };
+    write(&folder, "part_0/metadata.json", &list("train"));
+    write(&folder, "part_1/metadata.json", r#"{"c.mp4": {"is_fake": 1, "split": "train"}}"#);
+    let dataset = find(&folder);
+    assert_eq!(
+        (dataset.layout, names(&dataset)),
+        (Layout::Dfdc, vec!["real b".into(), "fake a".into(), "fake c".into()])
+    );
+    assert_eq!(clip(&dataset, Label::Fake, "a").original.as_deref(), Some("b"));
+    assert!(dataset.clips.iter().all(|clip| clip.split.is_none()), "all of it is the training set");
+
+    write(&folder, "part_0/metadata.json", &list("test"));
+    let dataset = find(&folder);
+    assert_eq!(clip(&dataset, Label::Fake, "a").split, Some(Split::Test));
+    assert_eq!(clip(&dataset, Label::Fake, "c").split, None, "open to training and validation");
+
+    write(&folder, "part_1/metadata.json", r#"{"c.mp4": {"label": "MAYBE"}}"#);
+    let message = Dataset::find(folder.path(), None).unwrap_err().to_string();
+    assert!(message.contains("metadata.json: c.mp4: label must be REAL or FAKE"), "{message}");
+}
+
+#[test]
+fn celeb_df_names_tell_body_and_face_and_its_list_what_is_tested() {
+    let folder = folder(&[
+        "Celeb-real/id0_0001.mp4",
+        "Celeb-real/id16_0001.mp4",
+        "Celeb-synthesis/id0_id16_0001.mp4",
+        "YouTube-real/00170.mp4",
+    ]);
+    write(&folder, "List_of_testing_videos.txt", "1 YouTube-real/00170.mp4\n0 Celeb-synthesis/id0_id16_0001.mp4\n\n");
+    let dataset = find(&folder);
+    assert_eq!((dataset.layout, dataset.clips.len()), (Layout::CelebDf, 4));
+    let fake = clip(&dataset, Label::Fake, "Celeb-synthesis/id0_id16_0001");
+    assert_eq!((persons(fake), fake.split), (["id0", "id16"], Some(Split::Test)));
+    assert_eq!(fake.original.as_deref(), Some("Celeb-real/id0_0001"));
+    assert_eq!(persons(clip(&dataset, Label::Real, "Celeb-real/id0_0001")), ["id0", ""]);
+    assert_eq!(clip(&dataset, Label::Real, "YouTube-real/00170").split, Some(Split::Test));
+    assert_eq!(clip(&dataset, Label::Real, "Celeb-real/id16_0001").split, None);
+
+    write(&folder, "List_of_testing_videos.txt", "nonsense\n");
+    let message = Dataset::find(folder.path(), None).unwrap_err().to_string();
+    assert!(message.contains("List_of_testing_videos.txt: nonsense: must be a label and a video"), "{message}");
+}
