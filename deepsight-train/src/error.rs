@@ -1,8 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::Label;
-use crate::Split;
+use crate::{Label, Split};
 
 /// What can go wrong between a folder of videos and a model.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +108,16 @@ pub enum Error {
         entry: String,
         /// What should be.
         rule: &'static str,
+    },
+    /// Two clips of one label have one name.
+    #[error("{path}: two {label} clips are named {name}", path = path.display())]
+    SameName {
+        /// The folder.
+        path: PathBuf,
+        /// Their label.
+        label: Label,
+        /// Their name.
+        name: String,
     },
     /// A clip's name is no name for a folder.
     #[error("clip {name:?}: its name must be a plain relative path, to be that of a folder of crops")]

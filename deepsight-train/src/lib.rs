@@ -48,9 +48,9 @@ pub use preview::{preview, preview_blending};
 pub use random::Between;
 pub use sampler::{Draw, Sampler, SamplerConfig, Source};
 pub use schedule::{Plateau, PlateauState, Schedule, ScheduleConfig, ScheduleState, Scheduler, SchedulerName};
+pub use split::{SplitBy, SplitConfig, SplitCount, SplitSummary, assign_splits, check_disjoint};
 #[cfg(feature = "model")]
 pub use step::{
     Batch, BurnStep, FusedStep, LossScale, Noise, Objective, Passed, Precision, Step, clip, gradient_norm, weighted_sum,
 };
 pub use tensorboard::EventWriter;
-pub use split::{SplitBy, SplitConfig, SplitCount, SplitSummary, assign_splits, check_disjoint};

@@ -94,7 +94,8 @@ impl Dataset {
     /// data sets are different ones. Official splits are taken over where their lists are there.
     ///
     /// # Errors
-    /// [`Error::Io`] when a folder cannot be read; [`Error::NoClips`] when there is nothing that is understood; what
+    /// [`Error::Io`] when a folder cannot be read; [`Error::NoClips`] when there is nothing that is understood;
+    /// [`Error::SameName`] when two clips cannot be told apart; [`Error::List`] and [`Error::Json`] for lists of the data set; what
     /// [`Manifest::read`](crate::Manifest::read) says of a `manifest.csv`.
     pub fn find(root: impl AsRef<Path>, label: Option<Label>) -> Result<Self, Error> {
         let root = root.as_ref();
@@ -115,7 +116,13 @@ impl Dataset {
         if clips.is_empty() {
             return Err(Error::NoClips { path: root.to_owned() });
         }
-        Ok(Self { root: root.to_owned(), layout, clips: unique(clips) })
+        let clips = unique(clips);
+        match clips.windows(2).find(|pair| (pair[0].label, &pair[0].name) == (pair[1].label, &pair[1].name)) {
+            None => Ok(Self { root: root.to_owned(), layout, clips }),
+            Some(pair) => {
+                Err(Error::SameName { path: root.to_owned(), label: pair[0].label, name: pair[0].name.clone() })
+            }
+        }
     }
 }
 

@@ -156,6 +156,11 @@ fn dfdc_lists_tell_label_and_original_and_a_split_only_where_there_are_two() {
     assert_eq!(clip(&dataset, Label::Fake, "a").split, Some(Split::Test));
     assert_eq!(clip(&dataset, Label::Fake, "c").split, None, "open to training and validation");
 
+    write(&folder, "part_1/a.mp4", "");
+    write(&folder, "part_1/metadata.json", r#"{"a.mp4": {"label": "FAKE"}}"#);
+    let message = Dataset::find(folder.path(), None).unwrap_err().to_string();
+    assert!(message.ends_with("two fake clips are named a.mp4"), "{message}");
+
     write(&folder, "part_1/metadata.json", r#"{"c.mp4": {"label": "MAYBE"}}"#);
     let message = Dataset::find(folder.path(), None).unwrap_err().to_string();
     assert!(message.contains("metadata.json: c.mp4: label must be REAL or FAKE"), "{message}");

@@ -10,8 +10,8 @@ mod scores;
 pub use bootstrap::{Bootstrap, Intervals};
 pub use curves::{PrecisionRecallCurve, ReliabilityBin, RocCurve};
 pub use metric::{Confusion, Metric, Metrics};
-pub use scored::{Scored, VideoScore, video_scores};
 pub(crate) use scored::sigmoid;
+pub use scored::{Scored, VideoScore, video_scores};
 pub use scores::Scores;
 
 use crate::Error;

@@ -225,6 +225,8 @@ impl<D: FaceDetector> Preparation<D> {
         }
         let mut manifest = Manifest::new(output, gathered.rows).with_crop(self.config.crop, self.config.size);
         manifest.settings = self.settings();
+        // The manifest has fields for them.
+        manifest.settings.retain(|name, _| name != "crop" && name != "size");
         manifest.settings.insert("program".into(), concat!("deepsight-train ", env!("CARGO_PKG_VERSION")).into());
         Ok(Prepared { manifest, failures: gathered.failures })
     }
@@ -234,9 +236,8 @@ impl<D: FaceDetector> Preparation<D> {
         let PrepareConfig { max_frames, face_confidence, crop, size, format, .. } = self.config;
         let mut settings = Map::new();
         settings.insert("max-frames".into(), max_frames.into());
-        // As it was typed: 0.9 is another number in double precision.
-        settings.insert("face-confidence".into(), face_confidence.to_string().into());
-        settings.insert("crop".into(), serde_json::to_value(crop).unwrap_or_default());
+        settings.insert("face-confidence".into(), shortest(&face_confidence));
+        settings.insert("crop".into(), shortest(&crop));
         settings.insert("size".into(), size.into());
         settings.insert("format".into(), format.name().into());
         let Detectors { frames, pictures, lenient } = &self.detectors;
@@ -249,6 +250,11 @@ impl<D: FaceDetector> Preparation<D> {
         }
         settings
     }
+}
+
+/// JSON with numbers as they were typed: 0.8 in single precision is 0.800000011920929 in double.
+fn shortest(value: &impl Serialize) -> Value {
+    serde_json::to_string(value).and_then(|text| serde_json::from_str(&text)).unwrap_or_default()
 }
 
 fn check(name: &'static str, value: impl fmt::Display, holds: bool, rule: &'static str) -> Result<(), Error> {
