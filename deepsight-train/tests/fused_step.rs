@@ -6,7 +6,8 @@ use burn::backend::{Autodiff, Flex};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use deepsight_core::{EfficientNet, EfficientNetConfig};
+use burn::tensor::backend::Backend;
+use deepsight_core::{Classifier, EfficientNet, EfficientNetConfig, StateDict};
 use deepsight_train::{Batch, BurnStep, FusedStep, Label, Noise, Objective, Step};
 use image::RgbImage;
 
@@ -73,15 +74,12 @@ fn run(step: &mut impl Step<Flex>, network: &EfficientNet<B>, noise: &Noise) -> 
     (passed.loss, passed.fake_probabilities, values.found)
 }
 
-fn compare(config: &EfficientNetConfig, noise: &Noise) {
+fn compare(config: &EfficientNetConfig, start: StateDict, noise: &Noise) {
     let device = Default::default();
-    // By way of a record, because weights that nobody has looked at yet are drawn anew in every copy.
-    let network = config.init::<B>(&device).load_record(config.init::<B>(&device).into_record());
-    let record = network.clone().into_record();
+    let [network, other] = [start.clone(), start].map(|start| config.init::<B>(&device).load_state_dict(start).unwrap());
     let (mean, std) = ([0.5; 3], [0.25; 3]);
     let mut fused = FusedStep::new(config, SIZE, mean, std).unwrap();
     let mut burn = BurnStep::<Flex>::new(config, SIZE, mean, std, &device);
-    let other = config.init::<B>(&device).load_record(record);
     let ours = run(&mut fused, &network, noise);
     let theirs = run(&mut burn, &other, noise);
     assert!((ours.0 - theirs.0).abs() < 1e-3, "loss {} and {}", ours.0, theirs.0);
@@ -100,14 +98,57 @@ fn compare(config: &EfficientNetConfig, noise: &Noise) {
     assert!(worst.is_empty(), "{} of {}:\n{}", worst.len(), ours.2.len(), worst.join("\n"));
 }
 
+/// A trained network: gradients of a random one are so large that rounding decides which side of a corner a value is on.
+fn trained() -> StateDict {
+    Classifier::<Flex>::pretrained(&Default::default()).unwrap().network().state_dict()
+}
+
 #[test]
 fn lite0_has_burns_gradients() {
     let config = EfficientNetConfig::lite0();
-    compare(&config, &noise(&config));
+    compare(&config, trained(), &noise(&config));
 }
 
 #[test]
 fn b0_with_gates_has_burns_gradients() {
     let config = EfficientNetConfig::b0();
-    compare(&config, &Noise::default());
+    Flex::seed(&Default::default(), 1);
+    let start = config.init::<B>(&Default::default()).state_dict();
+    compare(&config, start, &Noise::default());
+}
+
+#[test]
+fn the_gradient_is_the_slope_of_the_loss() {
+    let config = EfficientNetConfig::lite0();
+    let device = Default::default();
+    let start = trained();
+    let mut step = FusedStep::new(&config, SIZE, [0.5; 3], [0.5; 3]).unwrap();
+    let objective = Objective { class_weights: [1.0; 2], label_smoothing: 0.0 };
+    let mut loss = |weights: &StateDict| {
+        let network = config.init::<B>(&device).load_state_dict(weights.clone()).unwrap();
+        let passed = step.run(&network, &batch(), &Noise::default(), &objective).unwrap();
+        (passed, network)
+    };
+    let (passed, network) = loss(&start);
+    // Late layers: in front of them, a step large enough for single precision runs into the corners of ReLU6.
+    for name in ["conv_head.weight", "bn2.weight", "classifier.weight", "blocks.6.0.conv_dw.weight"] {
+        let id = network.tensor_ids()[name];
+        let gradient = match start[name].shape.len() {
+            1 => passed.gradients.get::<Flex, 1>(id).unwrap().into_data(),
+            2 => passed.gradients.get::<Flex, 2>(id).unwrap().transpose().into_data(),
+            _ => passed.gradients.get::<Flex, 4>(id).unwrap().into_data(),
+        };
+        let gradient: Vec<f32> = gradient.to_vec().unwrap();
+        let squared: f64 = gradient.iter().map(|g| f64::from(*g).powi(2)).sum();
+        // Along the gradient, by a step that changes the loss by about a hundredth.
+        let reach = 5e-3 / squared;
+        let [ahead, behind] = [reach, -reach].map(|by| {
+            let mut weights = start.clone();
+            let values = &mut weights.get_mut(name).unwrap().values;
+            values.iter_mut().zip(&gradient).for_each(|(value, g)| *value += (by * f64::from(*g)) as f32);
+            loss(&weights).0.loss
+        });
+        let slope = (ahead - behind) / (2.0 * reach);
+        assert!((slope / squared - 1.0).abs() < 0.05, "{name}: slope {slope}, gradient squared {squared}");
+    }
 }
