@@ -180,7 +180,8 @@ impl Weight {
 
 /// A tensor's values, whatever its type was.
 pub(super) fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
-    tensor.into_data().iter::<f32>().collect()
+    let data = tensor.into_data().convert::<f32>();
+    data.to_vec().unwrap_or_else(|_| data.iter().collect())
 }
 
 fn gate<B: Backend>(gate: &SqueezeExcitation<Autodiff<B>>) -> Result<Gate, Error> {
