@@ -89,6 +89,15 @@ pub enum Error {
         /// The schema that is understood.
         known: u32,
     },
+    /// A manifest cannot be encoded as Parquet.
+    #[cfg(feature = "parquet")]
+    #[error("{path}: cannot be encoded as Parquet", path = path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ParquetError,
+    },
     /// A folder holds no video or picture that is understood.
     #[error(
         "{path}: no videos or pictures: looked for real/ and fake/, manifest.csv, and the layouts of FaceForensics++, DFDC and \
@@ -304,6 +313,12 @@ pub struct TableError(csv::Error);
 #[error(transparent)]
 pub struct JsonError(serde_json::Error);
 
+/// Why a manifest cannot be encoded as Parquet.
+#[cfg(feature = "parquet")]
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct ParquetError(parquet::errors::ParquetError);
+
 impl Error {
     pub(crate) fn io(path: impl AsRef<Path>, action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { path: path.as_ref().to_owned(), action, source }
@@ -311,6 +326,11 @@ impl Error {
 
     pub(crate) fn table(path: impl AsRef<Path>) -> impl FnOnce(csv::Error) -> Self {
         move |source| Self::ManifestSyntax { path: path.as_ref().to_owned(), source: TableError(source) }
+    }
+
+    #[cfg(feature = "parquet")]
+    pub(crate) fn parquet(path: impl AsRef<Path>) -> impl FnOnce(parquet::errors::ParquetError) -> Self {
+        move |source| Self::Parquet { path: path.as_ref().to_owned(), source: ParquetError(source) }
     }
 
     pub(crate) fn json(path: impl AsRef<Path>) -> impl FnOnce(serde_json::Error) -> Self {

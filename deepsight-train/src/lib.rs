@@ -35,6 +35,8 @@ pub use dataset::{DatasetConfig, FaceDataset, Sample};
 pub use dataset::{EpochDataset, FaceBatch, FaceBatcher, Loaded};
 /// The crate whose `RgbImage` samples are made of.
 pub use deepsight_core::image;
+#[cfg(feature = "parquet")]
+pub use error::ParquetError;
 pub use error::{Error, JsonError, PictureError, TableError};
 pub use layout::{Clip, Dataset, Layout, Media, Picture};
 pub use manifest::{Label, Manifest, Row, Split, UnknownName};

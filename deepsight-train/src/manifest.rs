@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 use crate::Error;
 use crate::whole_file::write_whole;
 
+#[cfg(feature = "parquet")]
+mod columns;
 mod table;
 
 /// What a face is.
@@ -230,6 +232,16 @@ impl Manifest {
         bytes.push(b'\n');
         write_whole(&json, &bytes)?;
         write_whole(path, &table::write(&self.rows, path)?)
+    }
+
+    /// Writes the rows as Parquet, for other programs: the columns of the CSV, typed, absent values null.
+    ///
+    /// # Errors
+    /// [`Error::Parquet`] when it cannot be encoded, [`Error::Io`] when it cannot be written.
+    #[cfg(feature = "parquet")]
+    pub fn write_parquet(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        write_whole(path, &columns::encode(&self.rows).map_err(Error::parquet(path))?)
     }
 }
 

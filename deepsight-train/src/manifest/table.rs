@@ -9,8 +9,8 @@ use deepsight_core::{BoundingBox, Landmarks};
 use super::{Row, UnknownName};
 use crate::Error;
 
-const BOX: [&str; 4] = ["x0", "y0", "x1", "y1"];
-const POINTS: [[&str; 2]; 5] = [
+pub(super) const BOX: [&str; 4] = ["x0", "y0", "x1", "y1"];
+pub(super) const POINTS: [[&str; 2]; 5] = [
     ["left_eye_x", "left_eye_y"],
     ["right_eye_x", "right_eye_y"],
     ["nose_x", "nose_y"],
@@ -27,9 +27,7 @@ pub(super) fn write(rows: &[Row], path: &Path) -> Result<Vec<u8>, Error> {
     for row in rows {
         let bounds: [Option<f32>; 4] = row.bounds.map_or([None; 4], |bounds| <[f32; 4]>::from(bounds).map(Some));
         let points = row.landmarks.map_or([[None; 2]; 5], |Landmarks(points)| points.map(|point| point.map(Some)));
-        // Forward slashes, so that a manifest made on Windows is read elsewhere.
-        let file: Vec<_> = row.file.iter().map(|part| part.to_string_lossy()).collect();
-        let mut record = vec![file.join("/"), row.label.to_string(), row.video.clone()];
+        let mut record = vec![file(row), row.label.to_string(), row.video.clone()];
         record.extend([row.target_id.clone().unwrap_or_default(), row.source_id.clone().unwrap_or_default()]);
         record.extend([text(row.frame), text(row.time), text(row.track)]);
         record.extend(bounds.into_iter().chain(points.into_iter().flatten()).map(text));
@@ -38,6 +36,12 @@ pub(super) fn write(rows: &[Row], path: &Path) -> Result<Vec<u8>, Error> {
         writer.write_record(&record).map_err(Error::table(path))?;
     }
     writer.into_inner().map_err(|error| Error::io(path, "cannot be written")(error.into_error()))
+}
+
+/// With forward slashes, so that a manifest made on Windows is read elsewhere.
+pub(super) fn file(row: &Row) -> String {
+    let parts: Vec<_> = row.file.iter().map(|part| part.to_string_lossy()).collect();
+    parts.join("/")
 }
 
 fn text(value: Option<impl ToString>) -> String {
