@@ -31,7 +31,8 @@ fn augment(c: &mut Criterion) {
         ("self_blended_robust", Augmentation::robust(), true, 1 << 20),
     ] {
         let config = DatasetConfig::new(224).with_augmentation(augmentation).with_cache_bytes(cache_bytes);
-        let faces = FaceDataset::new(folder.path(), vec![row.clone()], config).unwrap_or_else(|error| panic!("{error}"));
+        let faces =
+            FaceDataset::new(folder.path(), vec![row.clone()], config).unwrap_or_else(|error| panic!("{error}"));
         let mut seed = 0;
         group.bench_function(name, |b| {
             b.iter(|| {

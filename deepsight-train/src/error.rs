@@ -1,6 +1,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use deepsight_core::FaceCrop;
+
 use crate::{Label, Split};
 
 /// What can go wrong between a folder of videos and a model.
@@ -237,6 +239,60 @@ pub enum Error {
         faces: usize,
         /// What all of them are.
         label: Label,
+    },
+    /// A manifest has nothing in the part that was asked for.
+    #[error("{path}: no row is in split {split}: there are {there}", path = path.display())]
+    EmptySplit {
+        /// The manifest.
+        path: PathBuf,
+        /// The part.
+        split: Split,
+        /// How many rows are in which part.
+        there: String,
+    },
+    /// Something that should be a picture is a video.
+    #[error("{path}: a video, where pictures of faces are measured", path = path.display())]
+    NotPictures {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Faces were cut in another way than the model wants them.
+    #[error("{path}: these faces were cut as {found:?}, and the model wants {wanted:?}", path = path.display())]
+    OtherCrop {
+        /// The manifest.
+        path: PathBuf,
+        /// How they were cut.
+        found: FaceCrop,
+        /// How the model's card says that they must be.
+        wanted: FaceCrop,
+    },
+    /// A face cannot be scored.
+    #[error("{path}: this face cannot be scored", path = path.display())]
+    Face {
+        /// The picture.
+        path: PathBuf,
+        /// Why.
+        source: deepsight_core::Error,
+    },
+    /// A clip cannot be compressed anew.
+    #[error("{path}: cannot be compressed anew: {reason}", path = path.display())]
+    Recompression {
+        /// The clip.
+        path: PathBuf,
+        /// What ffmpeg said, or what became of it.
+        reason: String,
+    },
+    /// Of all clips none could be analysed.
+    #[error("{path}: none of {clips} clips could be analysed; the first, {first}: {reason}", path = path.display(), first = first.display())]
+    NoClipAnalyzed {
+        /// The folder.
+        path: PathBuf,
+        /// How many there are.
+        clips: usize,
+        /// The first clip.
+        first: PathBuf,
+        /// Why it could not.
+        reason: String,
     },
     /// A figure cannot be drawn.
     #[error("figure {name} cannot be drawn: {reason}")]

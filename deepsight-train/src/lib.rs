@@ -8,7 +8,6 @@ mod calibrate;
 mod checkpoint;
 mod dataset;
 mod error;
-#[cfg(feature = "model")]
 mod evaluate;
 mod layout;
 mod manifest;
@@ -38,6 +37,13 @@ pub use deepsight_core::image;
 #[cfg(feature = "parquet")]
 pub use error::ParquetError;
 pub use error::{Error, JsonError, PictureError, TableError};
+pub use evaluate::{
+    ClipFailure, ClipScore, ClipSet, Degradation, EVALUATION_SCHEMA, EvaluatedData, EvaluatedModel, Evaluation,
+    FittedOn, MeasuredValue, RobustnessRow, Section, TestClip, TestFace, TestSet, classification_report,
+    recompress_clip,
+};
+#[cfg(feature = "model")]
+pub use evaluate::{calibrated_file, fake_logits};
 pub use layout::{Clip, Dataset, Layout, Media, Picture};
 pub use manifest::{Label, Manifest, Row, Split, UnknownName};
 pub use metrics::{

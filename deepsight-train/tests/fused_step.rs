@@ -76,7 +76,8 @@ fn run(step: &mut impl Step<Flex>, network: &EfficientNet<B>, noise: &Noise) -> 
 
 fn compare(config: &EfficientNetConfig, start: StateDict, noise: &Noise) {
     let device = Default::default();
-    let [network, other] = [start.clone(), start].map(|start| config.init::<B>(&device).load_state_dict(start).unwrap());
+    let [network, other] =
+        [start.clone(), start].map(|start| config.init::<B>(&device).load_state_dict(start).unwrap());
     let (mean, std) = ([0.5; 3], [0.25; 3]);
     let mut fused = FusedStep::new(config, SIZE, mean, std).unwrap();
     let mut burn = BurnStep::<Flex>::new(config, SIZE, mean, std, &device);

@@ -1,1 +1,22 @@
-//!
+//! How good a model is: faces, videos and whole clips, scored and measured.
+
+mod clips;
+mod degradation;
+mod faces;
+mod html;
+#[cfg(feature = "model")]
+mod model;
+mod recompress;
+mod report;
+mod section;
+mod text;
+
+pub use clips::{ClipFailure, ClipScore, ClipSet, TestClip};
+pub use degradation::Degradation;
+pub use faces::{TestFace, TestSet};
+#[cfg(feature = "model")]
+pub use model::{calibrated_file, fake_logits};
+pub use recompress::recompress_clip;
+pub use report::{EVALUATION_SCHEMA, EvaluatedData, EvaluatedModel, Evaluation, FittedOn, RobustnessRow};
+pub use section::{MeasuredValue, Section};
+pub use text::classification_report;

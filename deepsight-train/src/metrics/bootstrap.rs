@@ -2,6 +2,7 @@ use rand::RngExt;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::measure::measure;
 use super::{Metric, Metrics, Scores};
@@ -9,7 +10,7 @@ use crate::Label;
 
 /// Intervals by drawing videos anew (Efron, 1979), reals from reals and fakes from fakes: faces of one video are alike,
 /// so drawing faces would claim a certainty that is not there.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Bootstrap {
     /// How often to draw; 0 for no intervals.

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Label;
 
 /// One face and what a network said of it.
@@ -42,7 +44,7 @@ impl Scored {
 }
 
 /// A video and the mean of its faces' probabilities.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct VideoScore {
     /// Its name.

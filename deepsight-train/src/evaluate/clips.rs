@@ -1,0 +1,131 @@
+use std::path::{Path, PathBuf};
+
+use deepsight_core::{Analyzer, CancelToken, FaceClassifier, FaceDetector, Job, Verdict, with_causes};
+use deepsight_video::{DecodeOptions, Sampling, Video};
+use serde::Serialize;
+
+use super::recompress;
+use crate::{Dataset, Error, Label, Media};
+
+/// A clip that is to be analysed.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct TestClip {
+    /// The video.
+    pub path: PathBuf,
+    /// What it is.
+    pub label: Label,
+}
+
+/// Clips to measure the whole way on, from the file to the verdict.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ClipSet {
+    /// The folder.
+    pub root: PathBuf,
+    /// The clips, real ones first.
+    pub clips: Vec<TestClip>,
+}
+
+/// What an analysis said of a clip.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ClipScore {
+    /// The video, named from the folder.
+    pub file: PathBuf,
+    /// What it is.
+    pub label: Label,
+    /// The answer.
+    pub verdict: Verdict,
+    /// Probability that it is forged; `None` where no face was scored.
+    pub fake_probability: Option<f32>,
+    /// Faces that were scored.
+    pub faces: usize,
+}
+
+/// A clip that could not be analysed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ClipFailure {
+    /// The video, named from the folder.
+    pub file: PathBuf,
+    /// What it is.
+    pub label: Label,
+    /// Why.
+    pub reason: String,
+}
+
+impl ClipSet {
+    /// The videos in `real/` and `fake/` of a folder.
+    ///
+    /// # Errors
+    /// What [`Dataset::find`] says, and [`Error::NoClips`] when there are pictures only.
+    pub fn find(root: impl AsRef<Path>) -> Result<Self, Error> {
+        let dataset = Dataset::find(root, None)?;
+        let clip = |clip: crate::Clip| match clip.media {
+            Media::Video(path) => Some(TestClip { path, label: clip.label }),
+            Media::Pictures(_) => None,
+        };
+        let clips: Vec<TestClip> = dataset.clips.into_iter().filter_map(clip).collect();
+        if clips.is_empty() {
+            return Err(Error::NoClips { path: dataset.root });
+        }
+        Ok(Self { root: dataset.root, clips })
+    }
+
+    /// Analyses every clip. With `crf` each is first compressed anew as H.264 of that constant rate factor, in a temporary folder.
+    ///
+    /// A clip that cannot be analysed is a failure in the second list.
+    ///
+    /// # Errors
+    /// [`Error::NoClipAnalyzed`] when none can, [`Error::Io`] when there is no place for temporary files, and
+    /// [`deepsight_core::Error::Cancelled`].
+    pub fn score<D: FaceDetector, C: FaceClassifier>(
+        &self,
+        analyzer: &Analyzer<D, C>,
+        decode: &DecodeOptions,
+        sampling: Sampling,
+        crf: Option<u8>,
+        cancel: &CancelToken,
+        mut progress: impl FnMut(usize),
+    ) -> Result<(Vec<ClipScore>, Vec<ClipFailure>), Error> {
+        let folder = tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "cannot be written in"))?;
+        let (mut scores, mut failures) = (Vec::new(), Vec::new());
+        for (place, clip) in self.clips.iter().enumerate() {
+            let analysed = || -> Result<_, Error> {
+                let spoiled = folder.path().join("clip.mp4");
+                let path = match crf {
+                    Some(crf) => recompress(&clip.path, &spoiled, crf, decode, cancel).map(|()| &spoiled)?,
+                    None => &clip.path,
+                };
+                let frames = Video::open_with(path, decode)?.frames(sampling)?;
+                Ok(analyzer.analyze_job(frames, Job::new().with_cancel(cancel.clone()))?)
+            };
+            let outcome = analysed();
+            if cancel.is_cancelled() {
+                return Err(deepsight_core::Error::Cancelled.into());
+            }
+            let (file, label) = (clip.path.strip_prefix(&self.root).unwrap_or(&clip.path).to_owned(), clip.label);
+            match outcome {
+                Ok(report) => scores.push(ClipScore {
+                    file,
+                    label,
+                    verdict: report.verdict,
+                    fake_probability: report.fake_probability,
+                    faces: report.tracks.iter().map(|track| track.scored).sum(),
+                }),
+                Err(error) => failures.push(ClipFailure { file, label, reason: with_causes(&error) }),
+            }
+            progress(place + 1);
+        }
+        match failures.first() {
+            Some(first) if scores.is_empty() => Err(Error::NoClipAnalyzed {
+                path: self.root.clone(),
+                clips: self.clips.len(),
+                first: first.file.clone(),
+                reason: first.reason.clone(),
+            }),
+            _ => Ok((scores, failures)),
+        }
+    }
+}

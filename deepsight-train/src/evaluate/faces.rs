@@ -1,0 +1,155 @@
+use std::path::{Path, PathBuf};
+
+use deepsight_core::{CancelToken, FaceCrop};
+use image::RgbImage;
+use rayon::prelude::*;
+
+use super::Degradation;
+use crate::{Dataset, Error, Label, Manifest, Media, Scored, Split};
+
+/// Pictures that are read and scored together: enough for every core and any GPU, little enough for any memory.
+const CHUNK: usize = 128;
+
+/// A face on disk that is to be scored.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct TestFace {
+    /// The picture.
+    pub path: PathBuf,
+    /// What it shows.
+    pub label: Label,
+    /// The video it is from.
+    pub video: String,
+    /// Number of the frame in the video.
+    pub frame: Option<u64>,
+    /// The person in view, numbered within the video.
+    pub track: Option<u32>,
+}
+
+/// Faces to measure a model on.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct TestSet {
+    /// Where they are listed, or lie.
+    pub source: PathBuf,
+    /// The part of the data that they are, where it is divided.
+    pub split: Option<Split>,
+    /// How they were cut from their frames; `None` where nobody wrote it down.
+    pub crop: Option<FaceCrop>,
+    /// The faces.
+    pub faces: Vec<TestFace>,
+}
+
+impl TestSet {
+    /// The faces of a manifest, or of one part of it. `path` is the manifest's file, for messages.
+    ///
+    /// # Errors
+    /// [`Error::EmptySplit`] when there is no face in that part.
+    pub fn of_manifest(manifest: &Manifest, path: impl AsRef<Path>, split: Option<Split>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let wanted = |row: &&crate::Row| split.is_none() || row.split == split;
+        let face = |row: &crate::Row| TestFace {
+            path: manifest.root.join(&row.file),
+            label: row.label,
+            video: row.video.clone(),
+            frame: row.frame,
+            track: row.track,
+        };
+        let faces: Vec<TestFace> = manifest.rows.iter().filter(wanted).map(face).collect();
+        if let (true, Some(split)) = (faces.is_empty(), split) {
+            let count = |split| manifest.rows.iter().filter(|row| row.split == split).count();
+            let of = |split: Split| format!("{} in {split}", count(Some(split)));
+            let there = [Split::ALL.map(of).join(", "), format!("{} in none", count(None))].join(", ");
+            return Err(Error::EmptySplit { path: path.to_owned(), split, there });
+        }
+        Ok(Self { source: path.to_owned(), split, crop: manifest.crop, faces })
+    }
+
+    /// The pictures of a folder with `real/` and `fake/`. Which video one is from is what [`Dataset::find`] reads from its
+    /// name: `id0_0001_frame_12_face_0.jpg` is of `id0_0001`; other pictures in a folder of their own below `real/` or
+    /// `fake/` are of one video, and loose ones are a video each.
+    ///
+    /// # Errors
+    /// [`Error::NotPictures`] when there are videos among them.
+    pub fn of_dataset(dataset: &Dataset) -> Result<Self, Error> {
+        let mut faces = Vec::new();
+        for clip in &dataset.clips {
+            let pictures = match &clip.media {
+                Media::Pictures(pictures) => pictures,
+                Media::Video(path) => return Err(Error::NotPictures { path: path.clone() }),
+            };
+            faces.extend(pictures.iter().map(|picture| TestFace {
+                path: picture.path.clone(),
+                label: clip.label,
+                video: clip.name.clone(),
+                frame: picture.frame,
+                track: picture.track,
+            }));
+        }
+        Ok(Self { source: dataset.root.clone(), split: None, crop: None, faces })
+    }
+
+    /// Refuses faces that are known to be cut in another way than a model wants them: their scores would mean little.
+    ///
+    /// # Errors
+    /// [`Error::OtherCrop`] with both ways.
+    pub fn check_crop(&self, wanted: FaceCrop) -> Result<(), Error> {
+        match self.crop {
+            Some(found) if found != wanted => Err(Error::OtherCrop { path: self.source.clone(), found, wanted }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads and scores every face. `logits` gives for each picture the logit of fake less that of real, before any
+    /// calibration; `temperature` divides it. `degradation` spoils pictures in memory first.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Picture`] for one that cannot be read, [`Error::Face`] for one without pixels or with scores that
+    /// are no numbers, what `logits` says, and [`deepsight_core::Error::Cancelled`].
+    pub fn score(
+        &self,
+        logits: impl Fn(&[RgbImage]) -> Result<Vec<f64>, deepsight_core::Error>,
+        temperature: f64,
+        degradation: Option<Degradation>,
+        cancel: &CancelToken,
+        mut progress: impl FnMut(usize),
+    ) -> Result<Vec<Scored>, Error> {
+        let mut scored = Vec::with_capacity(self.faces.len());
+        for faces in self.faces.chunks(CHUNK) {
+            if cancel.is_cancelled() {
+                return Err(deepsight_core::Error::Cancelled.into());
+            }
+            let read = |face: &TestFace| {
+                let picture = read(&face.path)?;
+                degradation.map_or(Ok(picture.clone()), |degradation| degradation.apply(&picture))
+            };
+            let pictures = faces.par_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+            let logits = logits(&pictures).map_err(|error| at_face(error, faces))?;
+            for (face, logit) in faces.iter().zip(logits) {
+                let row = Some(scored.len());
+                let of = Scored::from_logit(face.video.clone(), face.label, logit).calibrated(temperature);
+                scored.push(Scored { track: face.track, frame: face.frame, row, ..of });
+            }
+            progress(scored.len());
+        }
+        Ok(scored)
+    }
+}
+
+fn read(path: &Path) -> Result<RgbImage, Error> {
+    let bytes = std::fs::read(path).map_err(Error::io(path, "cannot be read"))?;
+    Ok(image::load_from_memory(&bytes).map_err(Error::picture(path))?.into_rgb8())
+}
+
+/// The classifier counts within one call; a reader wants the file.
+fn at_face(error: deepsight_core::Error, faces: &[TestFace]) -> Error {
+    use deepsight_core::Error::{EmptyFace, LogitsNotFinite};
+    let index = match &error {
+        EmptyFace { index, .. } | LogitsNotFinite { index, .. } => *index,
+        _ => return error.into(),
+    };
+    match faces.get(index) {
+        Some(face) => Error::Face { path: face.path.clone(), source: error },
+        None => error.into(),
+    }
+}

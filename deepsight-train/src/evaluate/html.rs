@@ -1,0 +1,235 @@
+use std::fmt::Write;
+
+use super::text::{ROBUSTNESS, capital, four, heading_of_intervals};
+use super::{Evaluation, Section};
+use crate::{Error, Label};
+
+const STYLE: &str = include_str!("style.css");
+/// Rows of the tables of single videos and clips; the JSON has them all.
+const MAX_ROWS: usize = 500;
+
+impl Evaluation {
+    /// The evaluation as one self-contained HTML page with its figures: no script, no network, light and dark, for screen and
+    /// paper.
+    ///
+    /// # Errors
+    /// [`Error::Figure`] when a figure cannot be drawn.
+    pub fn to_html(&self) -> Result<String, Error> {
+        let title = format!("Evaluation of {}", self.model.name);
+        let mut body = self.header(&title);
+        for section in &self.sections {
+            body += &measured(section, self.bootstrap.level)?;
+        }
+        body += &self.robustness_section();
+        body += &self.clip_section();
+        body += &self.notes_section();
+        body += &self.particulars();
+        body += &self.video_section();
+        Ok(format!(
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+             <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n\
+             <body>\n<main>\n{body}\n</main>\n<footer>{}</footer>\n</body>\n</html>\n",
+            escape(&title),
+            escape(self.program),
+        ))
+    }
+
+    fn header(&self, title: &str) -> String {
+        let split = self.data.split.map_or_else(String::new, |split| format!(", split {split}"));
+        let cards: String = self.sections.iter().map(|section| card(section, self.bootstrap.level)).collect();
+        format!(
+            "<header><p class=\"note\"><bdi>{}</bdi>{split}</p><h1>{}</h1><div class=\"cards\">{cards}</div></header>\n",
+            escape(&self.data.source),
+            escape(title),
+        )
+    }
+
+    fn robustness_section(&self) -> String {
+        if self.robustness.is_empty() {
+            return String::new();
+        }
+        let head: String = ROBUSTNESS.iter().map(|(_, title)| format!("<th scope=\"col\">{title}</th>")).collect();
+        let mut html = String::from("<section><h2>Robustness</h2>");
+        for (kind, rows) in self.robustness_tables() {
+            let rows: String = rows.into_iter().map(|(name, section)| robustness_row(name, section)).collect();
+            let _ = write!(
+                html,
+                "<div class=\"scroll\"><table><caption>{}</caption><thead><tr><th scope=\"col\">Input</th>{head}</tr></thead>\
+                 <tbody>{rows}</tbody></table></div>",
+                escape(&capital(kind))
+            );
+        }
+        html + "</section>\n"
+    }
+
+    fn clip_section(&self) -> String {
+        if self.clips.is_empty() {
+            return String::new();
+        }
+        let verdicts: String = Label::ALL
+            .map(|label| {
+                let [real, fake, uncertain] = self.verdicts_of(label);
+                format!("<tr><th scope=\"row\">{label}</th><td>{real}</td><td>{fake}</td><td>{uncertain}</td></tr>")
+            })
+            .concat();
+        let row = |clip: &super::ClipScore| {
+            format!(
+                "<tr><th scope=\"row\"><bdi>{}</bdi></th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                escape(&clip.file.to_string_lossy()),
+                clip.label,
+                clip.verdict,
+                four(clip.fake_probability.map(f64::from)),
+                clip.faces
+            )
+        };
+        let rows: String = self.clips.iter().take(MAX_ROWS).map(row).collect();
+        let failed: String = self
+            .failures
+            .iter()
+            .map(|failure| {
+                let file = escape(&failure.file.to_string_lossy());
+                format!("<li><bdi>{file}</bdi>: {}</li>", escape(&failure.reason))
+            })
+            .collect();
+        let failed = if failed.is_empty() { failed } else { format!("<h3>Not analysed</h3><ul>{failed}</ul>") };
+        format!(
+            "<section><h2>Verdicts</h2><div class=\"scroll\"><table><thead><tr><th scope=\"col\">Clip is</th>\
+             <th scope=\"col\">REAL</th><th scope=\"col\">FAKE</th><th scope=\"col\">UNCERTAIN</th></tr></thead><tbody>{verdicts}</tbody>\
+             </table></div>{failed}<details><summary>All clips ({})</summary><div class=\"scroll\"><table><thead><tr>\
+             <th scope=\"col\">Clip</th><th scope=\"col\">Is</th><th scope=\"col\">Verdict</th><th scope=\"col\">Fake probability</th>\
+             <th scope=\"col\">Faces</th></tr></thead><tbody>{rows}</tbody></table></div></details></section>\n",
+            counted(self.clips.len()),
+        )
+    }
+
+    fn notes_section(&self) -> String {
+        let notes: String = self.notes.iter().map(|note| format!("<li>{}</li>", escape(note))).collect();
+        if notes.is_empty() { notes } else { format!("<section><h2>Notes</h2><ul>{notes}</ul></section>\n") }
+    }
+
+    fn particulars(&self) -> String {
+        let model = &self.model;
+        let mut rows = vec![
+            ("Model", model.name.clone()),
+            ("Network", format!("{} at {} pixels", model.architecture, model.input_size)),
+            ("SHA-256", model.sha256.clone().unwrap_or_default()),
+            ("Temperature", format!("{:.4}", model.temperature)),
+            ("Fitted on", self.fitted_on().unwrap_or_default()),
+            ("Trained on", model.trained_on.clone()),
+        ];
+        let Self { bootstrap, .. } = self;
+        if bootstrap.replicates > 0 {
+            let drawn = format!("{} draws of videos, seed {}", bootstrap.replicates, bootstrap.seed);
+            rows.push(("Intervals", format!("{:.0} %, {drawn}", 100.0 * bootstrap.level)));
+        }
+        let rows: String = rows
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| format!("<dt>{name}</dt><dd><bdi>{}</bdi></dd>", escape(&value)))
+            .collect();
+        format!("<section><h2>Particulars</h2><dl>{rows}</dl></section>\n")
+    }
+
+    fn video_section(&self) -> String {
+        if self.videos.is_empty() {
+            return String::new();
+        }
+        // What went wrong most comes first.
+        let off = |video: &&crate::VideoScore| match video.label {
+            Label::Real => video.fake_probability,
+            Label::Fake => 1.0 - video.fake_probability,
+        };
+        let mut videos: Vec<_> = self.videos.iter().collect();
+        videos.sort_by(|a, b| off(b).total_cmp(&off(a)));
+        let row = |video: &&crate::VideoScore| {
+            format!(
+                "<tr><th scope=\"row\"><bdi>{}</bdi></th><td>{}</td><td>{:.4}</td><td>{}</td></tr>",
+                escape(&video.video),
+                video.label,
+                video.fake_probability,
+                video.faces
+            )
+        };
+        let rows: String = videos.iter().take(MAX_ROWS).map(row).collect();
+        format!(
+            "<section><details><summary>All videos ({}), worst first</summary><div class=\"scroll\"><table><thead><tr>\
+             <th scope=\"col\">Video</th><th scope=\"col\">Is</th><th scope=\"col\">Fake probability</th><th scope=\"col\">Faces</th></tr>\
+             </thead><tbody>{rows}</tbody></table></div></details></section>\n",
+            counted(self.videos.len()),
+        )
+    }
+}
+
+fn counted(rows: usize) -> String {
+    if rows > MAX_ROWS { format!("{MAX_ROWS} of {rows}") } else { rows.to_string() }
+}
+
+/// The one number that matters, large.
+fn card(section: &Section, level: f64) -> String {
+    let auc = section.get(crate::Metric::Auc);
+    let interval = auc.interval.map_or_else(String::new, |[low, high]| {
+        format!("<p class=\"note\">{} {low:.3} to {high:.3}</p>", heading_of_intervals(level))
+    });
+    let value = auc.value.map_or_else(|| "&ndash;".into(), |value| format!("{value:.3}"));
+    let Section { name, reals, fakes, .. } = section;
+    format!(
+        "<div class=\"card\"><p class=\"note\">AUC, {}</p><p class=\"number\">{value}</p>{interval}\
+         <p class=\"note\">{reals} real, {fakes} fake</p></div>",
+        escape(name)
+    )
+}
+
+fn measured(section: &Section, level: f64) -> Result<String, Error> {
+    let row = |measured: &super::MeasuredValue| {
+        let interval = measured.interval.map_or_else(String::new, |[low, high]| format!("{low:.4} to {high:.4}"));
+        let value = four(measured.value);
+        format!(
+            "<tr><th scope=\"row\">{}</th><td>{value}</td><td>{interval}</td></tr>",
+            escape(measured.metric.title())
+        )
+    };
+    let rows: String = section.metrics.iter().map(row).collect();
+    let mut figures = String::new();
+    for figure in section.figures() {
+        let _ = write!(figures, "<figure>{}</figure>", figure.to_svg()?);
+    }
+    let Section { name, threshold, .. } = section;
+    Ok(format!(
+        "<section><h2>{}</h2><p class=\"note\">called fake from {threshold:.4}</p><div class=\"scroll\"><table><thead><tr>\
+         <th scope=\"col\">Metric</th><th scope=\"col\">Value</th><th scope=\"col\">{}</th></tr></thead><tbody>{rows}</tbody></table>\
+         </div><div class=\"figures\">{figures}</div></section>\n",
+        escape(&capital(name)),
+        heading_of_intervals(level),
+    ))
+}
+
+fn robustness_row(name: &str, section: &Section) -> String {
+    let cell = |(metric, _): &(crate::Metric, &str)| {
+        let measured = section.get(*metric);
+        let interval = measured
+            .interval
+            .map_or_else(String::new, |[low, high]| format!("<br><span class=\"note\">{low:.3} to {high:.3}</span>"));
+        format!("<td>{}{interval}</td>", four(measured.value))
+    };
+    let cells: String = ROBUSTNESS.iter().map(cell).collect();
+    format!("<tr><th scope=\"row\">{}</th>{cells}</tr>", escape(name))
+}
+
+/// Text that is safe between tags. Control characters are shown as such.
+fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            c if c.is_control() => safe.push('\u{fffd}'),
+            c => safe.push(c),
+        }
+    }
+    safe
+}

@@ -1,0 +1,40 @@
+use burn::tensor::backend::Backend;
+use deepsight_core::{Classifier, FaceClassifier, ModelFile};
+use image::RgbImage;
+
+use crate::{Calibration, Error};
+
+/// For each face, the logit of fake less that of real: what the model says before temperature.
+///
+/// # Errors
+/// What [`Classifier::logits`] says.
+pub fn fake_logits<B: Backend>(
+    classifier: &Classifier<B>,
+    faces: &[RgbImage],
+) -> Result<Vec<f64>, deepsight_core::Error> {
+    let fake = classifier.card().fake_index();
+    let margin = |logits: [f32; 2]| f64::from(logits[fake]) - f64::from(logits[1 - fake]);
+    Ok(classifier.logits(faces)?.into_iter().map(margin).collect())
+}
+
+/// The model with another temperature and threshold. The score that its file promises for the golden input is the new one.
+///
+/// # Errors
+/// [`Error::Core`] when the model cannot be used or run.
+pub fn calibrated_file<B: Backend>(
+    mut file: ModelFile,
+    calibration: &Calibration,
+    device: &B::Device,
+) -> Result<ModelFile, Error> {
+    file.card.temperature = calibration.temperature as f32;
+    file.card.threshold = calibration.threshold as f32;
+    if let Some(face) = &file.golden_input {
+        let classifier = Classifier::<B>::from_file(file.clone(), device)?;
+        let score = classifier.classify(std::slice::from_ref(face))?;
+        if let (Some(golden), Some(score)) = (&mut file.card.golden, score.first()) {
+            golden.fake_probability = score.fake_probability;
+        }
+    }
+    file.sha256 = None;
+    Ok(file)
+}

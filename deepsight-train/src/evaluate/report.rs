@@ -1,0 +1,276 @@
+use deepsight_core::FaceCrop;
+use serde::Serialize;
+
+use super::{ClipFailure, ClipScore, Section};
+use crate::{
+    Bootstrap, Calibration, Error, Label, Metric, Scored, Scores, Split, ThresholdRule, VideoScore, calibrate,
+    video_scores,
+};
+
+/// The schema that [`Evaluation::schema`] has in this version.
+pub const EVALUATION_SCHEMA: u32 = 1;
+
+/// The model that was measured.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[non_exhaustive]
+pub struct EvaluatedModel {
+    /// Its name.
+    pub name: String,
+    /// Its network, such as `efficientnet_b0`.
+    pub architecture: String,
+    /// SHA-256 of its file in hexadecimal digits.
+    pub sha256: Option<String>,
+    /// Side of its input in pixels.
+    pub input_size: u32,
+    /// How it wants faces to be cut.
+    pub crop: Option<FaceCrop>,
+    /// What divides its logits.
+    pub temperature: f64,
+    /// What it was trained on.
+    pub trained_on: String,
+}
+
+impl EvaluatedModel {
+    /// What a model's card says of it; `sha256` is that of its file.
+    #[cfg(feature = "model")]
+    pub fn of_card(card: &deepsight_core::ModelCard, sha256: Option<String>) -> Self {
+        Self {
+            name: card.name.clone(),
+            architecture: card.architecture.to_string(),
+            sha256,
+            input_size: card.input_size,
+            crop: Some(card.crop),
+            temperature: card.temperature.into(),
+            trained_on: card.trained_on.clone(),
+        }
+    }
+}
+
+/// What it was measured on.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[non_exhaustive]
+pub struct EvaluatedData {
+    /// The manifest or folder.
+    pub source: String,
+    /// The part of it.
+    pub split: Option<Split>,
+}
+
+impl EvaluatedData {
+    /// The data in a manifest or folder, or a part of it.
+    pub fn new(source: impl Into<String>, split: Option<Split>) -> Self {
+        Self { source: source.into(), split }
+    }
+}
+
+/// What the calibration in force was fitted on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct FittedOn {
+    /// What was found.
+    pub calibration: Calibration,
+    /// What the threshold was to achieve.
+    pub rule: ThresholdRule,
+    /// The part of the data.
+    pub split: Option<Split>,
+    /// Real videos in it.
+    pub real_videos: usize,
+    /// Fake videos in it.
+    pub fake_videos: usize,
+}
+
+impl FittedOn {
+    /// Fits temperature and threshold to the faces of one part of the data.
+    ///
+    /// # Errors
+    /// What [`calibrate`] says.
+    pub fn fit(faces: &[Scored], rule: ThresholdRule, split: Option<Split>) -> Result<Self, Error> {
+        let calibration = calibrate(faces, rule)?;
+        let videos = Scores::of_videos(faces)?;
+        let [real_videos, fake_videos] = Label::ALL.map(|label| videos.count(label));
+        Ok(Self { calibration, rule, split, real_videos, fake_videos })
+    }
+}
+
+/// The same measurements of the same things, spoiled.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct RobustnessRow {
+    /// What was done to them, such as `JPEG 50`.
+    pub name: String,
+    /// Over single faces; `None` for clips.
+    pub faces: Option<Section>,
+    /// Over videos, or clips.
+    pub videos: Section,
+}
+
+/// Everything that was measured: what text, JSON and web page are made of.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Evaluation {
+    /// Version of the JSON: [`EVALUATION_SCHEMA`].
+    pub schema: u32,
+    /// What measured it.
+    pub program: &'static str,
+    /// The model.
+    pub model: EvaluatedModel,
+    /// The data.
+    pub data: EvaluatedData,
+    /// Where intervals come from.
+    pub bootstrap: Bootstrap,
+    /// Where temperature and threshold were fitted, where that was done now.
+    pub fitted: Option<FittedOn>,
+    /// What was measured, videos before faces.
+    pub sections: Vec<Section>,
+    /// The same on spoiled input.
+    pub robustness: Vec<RobustnessRow>,
+    /// The score of every video.
+    pub videos: Vec<VideoScore>,
+    /// The answer for every clip that was analysed as a whole.
+    pub clips: Vec<ClipScore>,
+    /// Clips that could not be analysed.
+    pub failures: Vec<ClipFailure>,
+    /// What a reader must know besides the numbers.
+    pub notes: Vec<String>,
+}
+
+impl Evaluation {
+    /// An evaluation in which nothing is measured yet.
+    pub fn new(model: EvaluatedModel, data: EvaluatedData, bootstrap: Bootstrap) -> Self {
+        Self {
+            schema: EVALUATION_SCHEMA,
+            program: concat!("deepsight-train ", env!("CARGO_PKG_VERSION")),
+            model,
+            data,
+            bootstrap,
+            fitted: None,
+            sections: Vec::new(),
+            robustness: Vec::new(),
+            videos: Vec::new(),
+            clips: Vec::new(),
+            failures: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Adds measurements of faces and of the videos that they are from.
+    ///
+    /// # Errors
+    /// [`Error::NothingScored`] and [`Error::ScoreOutOfRange`].
+    pub fn add_faces(&mut self, faces: &[Scored], threshold: f64) -> Result<(), Error> {
+        let videos = self.section("videos", Scores::of_videos(faces)?, threshold);
+        let faces_of = self.section("faces", Scores::of_faces(faces)?, threshold);
+        self.explain(&videos);
+        self.sections.extend([videos, faces_of]);
+        self.videos = video_scores(faces);
+        Ok(())
+    }
+
+    /// Adds measurements of faces that were spoiled in the way that `name` says.
+    ///
+    /// # Errors
+    /// As for [`add_faces`](Self::add_faces).
+    pub fn add_spoiled_faces(&mut self, name: &str, faces: &[Scored], threshold: f64) -> Result<(), Error> {
+        let videos = self.section("videos", Scores::of_videos(faces)?, threshold);
+        let faces = Some(self.section("faces", Scores::of_faces(faces)?, threshold));
+        self.robustness.push(RobustnessRow { name: name.into(), faces, videos });
+        Ok(())
+    }
+
+    /// Adds measurements of clips that were analysed as a whole.
+    ///
+    /// # Errors
+    /// [`Error::NothingScored`] when none of them has a probability.
+    pub fn add_clips(
+        &mut self,
+        clips: Vec<ClipScore>,
+        failures: Vec<ClipFailure>,
+        threshold: f64,
+    ) -> Result<(), Error> {
+        let section = self.section("clips", Scores::of_videos(&scored(&clips))?, threshold);
+        self.explain(&section);
+        self.sections.insert(0, section);
+        let without = clips.iter().filter(|clip| clip.fake_probability.is_none()).count();
+        if without > 0 {
+            self.notes.push(format!("{without} of {} clips have no face and are not measured.", clips.len()));
+        }
+        if !failures.is_empty() {
+            let all = clips.len() + failures.len();
+            self.notes.push(format!("{} of {all} clips could not be analysed and are not measured.", failures.len()));
+        }
+        self.clips = clips;
+        self.failures = failures;
+        Ok(())
+    }
+
+    /// Adds measurements of clips that were spoiled in the way that `name` says.
+    ///
+    /// # Errors
+    /// As for [`add_clips`](Self::add_clips).
+    pub fn add_spoiled_clips(&mut self, name: &str, clips: &[ClipScore], threshold: f64) -> Result<(), Error> {
+        let videos = self.section("clips", Scores::of_videos(&scored(clips))?, threshold);
+        self.robustness.push(RobustnessRow { name: name.into(), faces: None, videos });
+        Ok(())
+    }
+
+    /// The measurements of that name.
+    pub fn get(&self, name: &str) -> Option<&Section> {
+        self.sections.iter().find(|section| section.name == name)
+    }
+
+    /// The evaluation as JSON, of [`EVALUATION_SCHEMA`].
+    ///
+    /// # Errors
+    /// [`Error::Json`] when it cannot be written as such.
+    pub fn to_json(&self) -> Result<String, Error> {
+        let mut json = serde_json::to_string_pretty(self).map_err(Error::json("the evaluation"))?;
+        json.push('\n');
+        Ok(json)
+    }
+
+    fn section(&self, name: &str, scores: Scores, threshold: f64) -> Section {
+        Section::new(name, scores, threshold, self.bootstrap)
+    }
+
+    /// Says why numbers are missing.
+    fn explain(&mut self, section: &Section) {
+        let missing: Vec<&str> =
+            section.metrics.iter().filter(|measured| measured.value.is_none()).map(|m| m.metric.title()).collect();
+        if let Some(label) = section.scores.only_class() {
+            let other = if label == Label::Real { Label::Fake } else { Label::Real };
+            self.notes.push(format!(
+                "All {} {} are {label}: without any {other} there is no {}.",
+                section.scores.len(),
+                section.name,
+                missing.join(", ")
+            ));
+            return;
+        }
+        let precision =
+            [Metric::RealPrecision, Metric::FakePrecision].map(|metric| (metric, section.get(metric).value));
+        for (metric, _) in precision.into_iter().filter(|(_, value)| value.is_none()) {
+            self.notes.push(format!("{}: no {}: {}.", section.name, metric.title(), metric.needs()));
+        }
+        let reals = section.reals;
+        if reals < 1000 {
+            self.notes.push(format!(
+                "With {reals} real {} the false-positive rate moves in steps of {:.2} %: read the TPR at {} accordingly.",
+                section.name,
+                100.0 / reals as f64,
+                if reals < 100 { "1 % and 0.1 % FPR" } else { "0.1 % FPR" },
+            ));
+        }
+        let videos = [Label::Real, Label::Fake].map(|label| section.scores.videos(label));
+        if self.bootstrap.replicates > 0 && videos.contains(&1) {
+            self.notes.push(format!("{}: no intervals: they need two videos of each class.", section.name));
+        }
+    }
+}
+
+/// Clips with a probability.
+fn scored(clips: &[ClipScore]) -> Vec<Scored> {
+    let score = |clip: &ClipScore| {
+        Some(Scored::from_probability(clip.file.to_string_lossy(), clip.label, clip.fake_probability?.into()))
+    };
+    clips.iter().filter_map(score).collect()
+}
