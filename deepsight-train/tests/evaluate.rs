@@ -11,7 +11,7 @@ use deepsight_core::{
 };
 use deepsight_train::{
     Bootstrap, ClipSet, Dataset, Degradation, Error, EvaluatedData, EvaluatedModel, Evaluation, FittedOn, Label,
-    Manifest, Metric, Row, Scored, Scores, Split, TestSet, ThresholdRule, classification_report, recompress,
+    Manifest, Metric, Row, Scored, Scores, Split, TestSet, ThresholdRule, classification_report, recompress_clip,
 };
 use deepsight_video::{DecodeOptions, Sampling, Video};
 
@@ -335,14 +335,15 @@ fn a_clip_compressed_anew_has_its_frames_and_fewer_bytes_the_higher_the_factor()
     let decode = DecodeOptions::default();
     let bytes = |crf: u8| {
         let path = folder.path().join(format!("{crf}.mp4"));
-        recompress(Path::new(CLIP), &path, crf, &decode, &CancelToken::new()).unwrap();
+        recompress_clip(Path::new(CLIP), &path, crf, &decode, &CancelToken::new()).unwrap();
         let (before, after) = (Video::open(CLIP).unwrap(), Video::open(&path).unwrap());
         assert_eq!(after.info().frame_count, before.info().frame_count);
         assert!(before.info().width - after.info().width <= 1 && before.info().height - after.info().height <= 1);
         after.bytes()
     };
     assert!(bytes(40) < bytes(23));
-    let missing = recompress(Path::new(CLIP), &folder.path().join("no/where.mp4"), 23, &decode, &CancelToken::new());
+    let missing =
+        recompress_clip(Path::new(CLIP), &folder.path().join("no/where.mp4"), 23, &decode, &CancelToken::new());
     let message = missing.unwrap_err().to_string();
     assert!(message.contains("cannot be compressed anew") && message.contains("No such file"), "{message}");
 }

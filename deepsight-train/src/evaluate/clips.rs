@@ -4,7 +4,7 @@ use deepsight_core::{Analyzer, CancelToken, FaceClassifier, FaceDetector, Job, V
 use deepsight_video::{DecodeOptions, Sampling, Video};
 use serde::Serialize;
 
-use super::recompress;
+use super::recompress_clip;
 use crate::{Dataset, Error, Label, Media};
 
 /// A clip that is to be analysed.
@@ -95,7 +95,7 @@ impl ClipSet {
             let analysed = || -> Result<_, Error> {
                 let spoiled = folder.path().join("clip.mp4");
                 let path = match crf {
-                    Some(crf) => recompress(&clip.path, &spoiled, crf, decode, cancel).map(|()| &spoiled)?,
+                    Some(crf) => recompress_clip(&clip.path, &spoiled, crf, decode, cancel).map(|()| &spoiled)?,
                     None => &clip.path,
                 };
                 let frames = Video::open_with(path, decode)?.frames(sampling)?;
