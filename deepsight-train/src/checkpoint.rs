@@ -1,1 +1,200 @@
-//!
+//! All that a run needs to go on: one safetensors file, so that it is either the old state or the new one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use deepsight_core::{StateDict, Weight};
+use safetensors::Dtype;
+use safetensors::tensor::{SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::trainer::{Best, EpochSummary, OptimizerState};
+use crate::whole_file::write_whole;
+use crate::{Error, LossScale, ScheduleState};
+
+/// The state of a run between two optimizer steps.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Checkpoint {
+    pub(crate) counters: Counters,
+    /// Parameters and running statistics.
+    pub(crate) network: StateDict,
+    /// Their mean over the steps, where the run keeps one.
+    pub(crate) ema: StateDict,
+    pub(crate) optimizer: OptimizerState,
+}
+
+/// Everything but tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Counters {
+    schema: u32,
+    /// The run's configuration as JSON.
+    pub(crate) config: String,
+    /// Of the rows that it learns from and is judged by.
+    pub(crate) data: String,
+    /// The epoch that is under way, from 0.
+    pub(crate) epoch: usize,
+    /// Draws of it that are done.
+    pub(crate) position: usize,
+    /// Optimizer steps done.
+    pub(crate) step: usize,
+    optimizer_steps: usize,
+    pub(crate) schedule: ScheduleState,
+    pub(crate) ema_updates: u64,
+    /// One for each device.
+    pub(crate) loss_scales: Vec<Option<LossScale>>,
+    /// Sum of the losses of the epoch's passes, and how many there were.
+    #[serde(with = "crate::exact")]
+    pub(crate) loss_sum: f64,
+    pub(crate) passes: usize,
+    pub(crate) best: Option<Best>,
+    /// Every epoch done.
+    pub(crate) history: Vec<EpochSummary>,
+}
+
+impl Counters {
+    /// Those of a run that begins.
+    pub(crate) fn new(config: String, data: String, schedule: ScheduleState) -> Self {
+        Self {
+            schema: SCHEMA,
+            config,
+            data,
+            epoch: 0,
+            position: 0,
+            step: 0,
+            optimizer_steps: 0,
+            schedule,
+            ema_updates: 0,
+            loss_scales: Vec::new(),
+            loss_sum: 0.0,
+            passes: 0,
+            best: None,
+            history: Vec::new(),
+        }
+    }
+}
+
+const SCHEMA: u32 = 1;
+/// Where the counters are in the file's metadata.
+const COUNTERS: &str = "deepsight.run";
+/// What the names of each part's tensors begin with.
+const PARTS: [&str; 4] = ["network.", "ema.", "first.", "second."];
+/// Far more than any network known here needs.
+const MAX_BYTES: u64 = 4 << 30;
+
+impl Checkpoint {
+    /// Writes the file, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
+        let mut counters = self.counters.clone();
+        counters.optimizer_steps = self.optimizer.steps;
+        let counters = serde_json::to_string(&counters).map_err(Error::json(path))?;
+        let parts = [&self.network, &self.ema, &self.optimizer.first, &self.optimizer.second];
+        let mut tensors = Vec::new();
+        for (prefix, weights) in PARTS.iter().zip(parts) {
+            for (name, weight) in weights {
+                let bytes: Vec<u8> = weight.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                tensors.push((format!("{prefix}{name}"), weight.shape.clone(), bytes));
+            }
+        }
+        let views: Result<Vec<_>, _> = tensors
+            .iter()
+            .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+            .collect();
+        let metadata = Some(HashMap::from([(COUNTERS.to_owned(), counters)]));
+        let bytes = views.and_then(|views| safetensors::serialize(views, metadata));
+        write_whole(path, &bytes.map_err(|error| Error::checkpoint(path, error))?)
+    }
+
+    /// Reads such a file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read, [`Error::Checkpoint`] when it is none, or of another version.
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        let length = path.metadata().map_err(Error::io(path, "cannot be read"))?.len();
+        if length > MAX_BYTES {
+            return Err(Error::checkpoint(path, format_args!("it has {length} bytes, over the limit of {MAX_BYTES}")));
+        }
+        let bytes = std::fs::read(path).map_err(Error::io(path, "cannot be read"))?;
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| Error::checkpoint(path, error))?;
+        let counters = metadata.metadata().as_ref().and_then(|entries| entries.get(COUNTERS));
+        let counters = counters.ok_or_else(|| Error::checkpoint(path, "it has no state of a run in it"))?;
+        let counters: Counters = serde_json::from_str(counters).map_err(|error| Error::checkpoint(path, error))?;
+        if counters.schema != SCHEMA {
+            let what = format_args!("its schema is {}; this version reads schema {SCHEMA}", counters.schema);
+            return Err(Error::checkpoint(path, what));
+        }
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| Error::checkpoint(path, error))?;
+        let mut parts: BTreeMap<&str, StateDict> = PARTS.iter().map(|part| (*part, StateDict::new())).collect();
+        for (name, view) in tensors.tensors() {
+            let part = PARTS.iter().find_map(|part| Some((*part, name.strip_prefix(part)?)));
+            let (Some((part, name)), Dtype::F32) = (part, view.dtype()) else {
+                return Err(Error::checkpoint(path, format_args!("tensor `{}` is not of a run", name.escape_debug())));
+            };
+            let values = view.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            let weight = Weight { shape: view.shape().to_vec(), values };
+            parts.entry(part).or_default().insert(name.to_owned(), weight);
+        }
+        let mut part = |name| parts.remove(name).unwrap_or_default();
+        let [network, ema, first, second] = PARTS.map(&mut part);
+        let optimizer = OptimizerState { steps: counters.optimizer_steps, first, second };
+        Ok(Self { counters, network, ema, optimizer })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs;
+
+    use super::*;
+
+    fn checkpoint() -> Checkpoint {
+        let schedule = crate::ScheduleConfig::new(0.1, 4, crate::Scheduler::Cosine { minimum: 0.0 }).init().unwrap();
+        let mut counters = Counters::new("{}".into(), "hash".into(), schedule.state());
+        (counters.loss_sum, counters.optimizer_steps) = (0.1 + 0.2, 3);
+        let weights =
+            |value: f32| StateDict::from([("a.b".to_owned(), Weight { shape: vec![2], values: vec![value; 2] })]);
+        let optimizer = OptimizerState { steps: 3, first: weights(0.1), second: weights(f32::MIN_POSITIVE) };
+        Checkpoint { counters, network: weights(1.5), ema: StateDict::new(), optimizer }
+    }
+
+    #[test]
+    fn a_checkpoint_reads_back_to_the_last_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.safetensors");
+        checkpoint().write(&path).unwrap();
+        assert_eq!(Checkpoint::read(&path).unwrap(), checkpoint());
+    }
+
+    #[test]
+    fn a_checkpoint_that_cannot_be_written_leaves_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.safetensors");
+        checkpoint().write(&path).unwrap();
+        // What a full disk does to the file beside it, a folder in its place does too.
+        fs::create_dir(folder.path().join(".run.safetensors.part")).unwrap();
+        let mut next = checkpoint();
+        next.counters.epoch = 1;
+        let message = next.write(&path).unwrap_err().to_string();
+        assert!(message.contains("run.safetensors: cannot be written"), "{message}");
+        assert_eq!(Checkpoint::read(&path).unwrap(), checkpoint());
+    }
+
+    #[test]
+    fn files_that_are_no_checkpoint_are_named_with_what_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.safetensors");
+        checkpoint().write(&path).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        for cut in [0, 4, 40, bytes.len() - 1] {
+            fs::write(&path, &bytes[..cut]).unwrap();
+            let message = Checkpoint::read(&path).unwrap_err().to_string();
+            assert!(message.contains("run.safetensors: not a checkpoint"), "{message}");
+        }
+        fs::write(&path, safetensors::serialize(Vec::<(&str, TensorView<'_>)>::new(), None).unwrap()).unwrap();
+        assert!(Checkpoint::read(&path).unwrap_err().to_string().contains("no state of a run"));
+    }
+}

@@ -201,6 +201,39 @@ pub enum Error {
         /// What is allowed.
         rule: &'static str,
     },
+    /// A file is no checkpoint of a run, or of another one.
+    #[error("{path}: not a checkpoint that this run can go on from: {what}", path = path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A model file is for another network than the one to be trained.
+    #[cfg(feature = "model")]
+    #[error("{path}: the weights are of {found}, and {expected} is to be trained", path = path.display())]
+    OtherArchitecture {
+        /// The file.
+        path: PathBuf,
+        /// The network in it.
+        found: deepsight_core::Architecture,
+        /// The network asked for.
+        expected: deepsight_core::Architecture,
+    },
+    /// The loss or its gradients are no numbers any more. What was saved before is untouched.
+    #[error("{what} is {value} in epoch {epoch}, step {step}: the batch is {files}", files = listed(files))]
+    NotFinite {
+        /// What it is that is no number.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+        /// The epoch, from 1.
+        epoch: usize,
+        /// The step within it, from 1.
+        step: usize,
+        /// The faces of the batch.
+        files: Vec<PathBuf>,
+    },
     /// A batch is not what the step was made for.
     #[error("the batch cannot be used: {what}")]
     Batch {
@@ -397,6 +430,12 @@ impl Error {
         move |source| Self::Picture { path: path.as_ref().to_owned(), source: PictureError(source) }
     }
 
+    /// An [`Error::Checkpoint`] with what is wrong.
+    #[cfg(feature = "model")]
+    pub(crate) fn checkpoint(path: &Path, what: impl std::fmt::Display) -> Self {
+        Self::Checkpoint { path: path.to_owned(), what: what.to_string() }
+    }
+
     /// An [`Error::Setting`] unless `holds`.
     pub(crate) fn check(
         name: &'static str,
@@ -412,4 +451,9 @@ impl Error {
     pub(crate) fn backend(error: impl std::fmt::Display) -> Self {
         Self::Core(deepsight_core::Error::Backend { reason: error.to_string() })
     }
+}
+
+/// Names of files on one line.
+fn listed(files: &[PathBuf]) -> String {
+    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -9,6 +9,7 @@ mod checkpoint;
 mod dataset;
 mod error;
 mod evaluate;
+mod exact;
 mod layout;
 mod manifest;
 mod metrics;
@@ -62,3 +63,8 @@ pub use step::{
     Batch, BurnStep, FusedStep, LossScale, Noise, Objective, Passed, Precision, Step, clip, gradient_norm, weighted_sum,
 };
 pub use tensorboard::EventWriter;
+#[cfg(feature = "model")]
+pub use trainer::{
+    Best, ClassWeights, Ema, Ending, EpochSummary, Init, Optimizer, OptimizerState, Outcome, Progress, RunOptions,
+    StepSummary, TrainConfig, TrainData, Trainer,
+};

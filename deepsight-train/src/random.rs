@@ -21,6 +21,12 @@ pub(crate) enum Purpose {
     Clip = 6,
     /// The table that noise is read from.
     Noise = 5,
+    /// Which features and blocks a pass leaves out.
+    #[cfg(feature = "model")]
+    Drop = 6,
+    /// Weights that a network starts from.
+    #[cfg(feature = "model")]
+    Weights = 7,
 }
 
 /// A generator that nothing else uses: its key is the four numbers themselves.

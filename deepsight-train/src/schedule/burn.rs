@@ -6,7 +6,7 @@ use super::{PlateauState, Schedule};
 
 impl LrScheduler for Schedule {
     /// Steps done; the plateau's rate, best measure, bad epochs and cooldown.
-    type Record<B: Backend> = (usize, Option<(f64, Option<f64>, usize, usize)>);
+    type Record<B: Backend> = (usize, Option<(f64, f64, usize, usize)>);
 
     fn step(&mut self) -> LearningRate {
         self.next_rate()

@@ -31,9 +31,11 @@ impl Default for Plateau {
 #[non_exhaustive]
 pub struct PlateauState {
     /// The learning rate now.
+    #[serde(with = "crate::exact")]
     pub rate: f64,
-    /// The best measure yet.
-    pub best: Option<f64>,
+    /// The best measure yet; minus infinity before the first.
+    #[serde(with = "crate::exact")]
+    pub best: f64,
     /// Epochs since it last rose.
     pub bad_epochs: usize,
     /// Epochs of cooldown left.
@@ -59,12 +61,12 @@ impl Plateau {
     }
 
     pub(super) fn start(&self, rate: f64) -> PlateauState {
-        PlateauState { rate, best: None, bad_epochs: 0, cooldown: 0 }
+        PlateauState { rate, best: f64::NEG_INFINITY, bad_epochs: 0, cooldown: 0 }
     }
 
     pub(super) fn observe(&self, state: &mut PlateauState, measure: f64) {
-        if state.best.is_none_or(|best| measure > best * (1.0 + self.threshold)) {
-            (state.best, state.bad_epochs) = (Some(measure), 0);
+        if measure > state.best * (1.0 + self.threshold) {
+            (state.best, state.bad_epochs) = (measure, 0);
         } else {
             state.bad_epochs += 1;
         }

@@ -128,3 +128,19 @@ fn noise_for_another_batch_is_refused() {
     let refused = burn_step().run(&formula::network(), &formula::batch(), &noise, &OBJECTIVE);
     assert!(refused.unwrap_err().to_string().contains("drop_path"));
 }
+
+#[test]
+fn a_step_on_burn_gives_the_same_bits_again() {
+    let run = || {
+        let network = formula::network();
+        let passed = burn_step().run(&network, &formula::batch(), &formula::noise(), &OBJECTIVE).unwrap();
+        by_name(&network, &passed.gradients)
+    };
+    let first = run();
+    for _ in 0..5 {
+        let again = run();
+        let differing: Vec<_> =
+            first.iter().filter(|(name, values)| &again[*name] != *values).map(|(name, _)| name).collect();
+        assert!(differing.is_empty(), "{} {differing:?}", differing.len());
+    }
+}

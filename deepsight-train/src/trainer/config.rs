@@ -1,0 +1,267 @@
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use deepsight_core::{Architecture, Engine, FaceCrop};
+use serde::{Deserialize, Serialize};
+
+use crate::{Augmentation, Error, Plateau, Precision, ScheduleConfig, Scheduler, SchedulerName, SelfBlending, Source};
+
+/// Everything that decides what a training run computes. Two runs of the same configuration on the same data give the same
+/// model; on a CPU, to the last bit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct TrainConfig {
+    /// The network.
+    pub model_name: Architecture,
+    /// Side of its input in pixels, `32..=1024`; the architecture's own when not given.
+    pub input_size: Option<u32>,
+    /// Where the weights start.
+    pub init: Init,
+    /// How often the network sees an epoch's draws, from 1.
+    pub epochs: usize,
+    /// Faces an epoch shows; as many as there are rows to draw from when not given.
+    pub draws: Option<usize>,
+    /// Faces in one pass, from 2.
+    pub batch_size: usize,
+    /// Passes whose gradients make one step of the optimizer, from 1.
+    pub accumulate: usize,
+    /// The learning rate after the warm-up, above 0.
+    pub learning_rate: f64,
+    /// How it goes from there.
+    pub scheduler: SchedulerName,
+    /// Epochs over which it rises at first, from 0; fractions count.
+    pub warmup: f64,
+    /// Epochs between reductions of the scheduler `step`, from 1.
+    pub step_epochs: usize,
+    /// What the schedulers `step` and `plateau` multiply the rate with, above 0 and below 1.
+    pub rate_factor: f64,
+    /// Epochs without a better video AUC after which the scheduler `plateau` reduces the rate.
+    pub plateau_patience: usize,
+    /// The lowest rate of the schedulers `cosine` and `plateau`.
+    pub minimum_rate: f64,
+    /// Decoupled weight decay (AdamW), from 0. Norms and biases have none, as timm does it.
+    pub weight_decay: f32,
+    /// What real and fake count in the loss.
+    pub class_weights: ClassWeights,
+    /// Share of the target that is spread over both classes, `0..1`.
+    pub label_smoothing: f32,
+    /// Probability of dropping a pooled feature, `0..1`.
+    pub dropout: f32,
+    /// Probability of leaving out a block's branch, `0..1`; that of the last block, rising from 0 at the first (Huang et al.,
+    /// ECCV 2016).
+    pub drop_path: f32,
+    /// Share of the mean weights that a step keeps, `0..1`; they are what is validated and written. `None` for none.
+    pub ema: Option<f64>,
+    /// Longest gradient; a longer one is shortened to it, above 0. `None` for no limit.
+    pub grad_clip: Option<f64>,
+    /// Epochs without a better video AUC after which the run ends; `None` to go on to the last.
+    pub early_stopping: Option<usize>,
+    /// What becomes of a face before the network sees it.
+    pub augmentation: Augmentation,
+    /// Share of the fakes that are made from real faces, `0..=1`.
+    pub self_blended: f32,
+    /// How they are made.
+    pub self_blending: SelfBlending,
+    /// Folders with a share of the draws of their own.
+    pub sources: Vec<Source>,
+    /// Of everything that is random.
+    pub seed: u64,
+    /// What passes compute in.
+    pub precision: Precision,
+    /// What computes them.
+    pub engine: Engine,
+    /// How faces were cut from their frames, for crops whose manifest does not say.
+    pub crop: Option<FaceCrop>,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            model_name: Architecture::EfficientNetLite0,
+            input_size: None,
+            init: Init::None,
+            epochs: 20,
+            draws: None,
+            batch_size: 32,
+            accumulate: 1,
+            learning_rate: 5e-4,
+            scheduler: SchedulerName::Cosine,
+            warmup: 1.0,
+            step_epochs: 5,
+            rate_factor: 0.1,
+            plateau_patience: 2,
+            minimum_rate: 0.0,
+            weight_decay: 1e-2,
+            class_weights: ClassWeights::Equal,
+            label_smoothing: 0.05,
+            dropout: 0.2,
+            drop_path: 0.0,
+            ema: None,
+            grad_clip: None,
+            early_stopping: None,
+            augmentation: Augmentation::robust(),
+            self_blended: 0.0,
+            self_blending: SelfBlending::default(),
+            sources: Vec::new(),
+            seed: 0,
+            precision: Precision::Full,
+            engine: Engine::Auto,
+            crop: None,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// The defaults, for that network.
+    pub fn new(model_name: Architecture) -> Self {
+        Self { model_name, ..Self::default() }
+    }
+
+    /// Side of the network's input in pixels.
+    pub fn input_size(&self) -> u32 {
+        self.input_size.unwrap_or(self.model_name.config().resolution as u32)
+    }
+
+    /// Checks every value that does not need the data.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the first value outside its range.
+    pub fn validate(&self) -> Result<(), Error> {
+        let below_one = |value: f32| (0.0..1.0).contains(&value);
+        let number = |value: f64| value >= 0.0 && value.is_finite();
+        let (one, share) = ("1 or more is needed", "a number from 0 up to but not 1 is needed");
+        let size = self.input_size();
+        Error::check("input-size", size, (32..=1024).contains(&size), "32 to 1024 pixels are usable")?;
+        Error::check("epochs", self.epochs, self.epochs > 0, one)?;
+        Error::check("batch-size", self.batch_size, self.batch_size > 1, "2 or more is needed: batch norms compare")?;
+        Error::check("accumulate", self.accumulate, self.accumulate > 0, one)?;
+        Error::check("warmup", self.warmup, number(self.warmup), "a number from 0 up is needed")?;
+        let decay = number(self.weight_decay.into());
+        Error::check("weight-decay", self.weight_decay, decay, "a number from 0 up is needed")?;
+        Error::check("label-smoothing", self.label_smoothing, below_one(self.label_smoothing), share)?;
+        Error::check("dropout", self.dropout, below_one(self.dropout), share)?;
+        Error::check("drop-path", self.drop_path, below_one(self.drop_path), share)?;
+        if let Some(ema) = self.ema {
+            Error::check("ema", ema, (0.0..1.0).contains(&ema), share)?;
+        }
+        if let Some(limit) = self.grad_clip {
+            Error::check("grad-clip", limit, limit > 0.0 && limit.is_finite(), "a number above 0 is needed")?;
+        }
+        if let Some(epochs) = self.early_stopping {
+            Error::check("early-stopping", epochs, epochs > 0, one)?;
+        }
+        if let ClassWeights::Given([real, fake]) = self.class_weights {
+            let holds = [real, fake].iter().all(|weight| *weight > 0.0 && weight.is_finite());
+            Error::check("class-weights", self.class_weights, holds, "numbers above 0 are needed")?;
+        }
+        self.schedule(1).init().map(drop)
+    }
+
+    /// The schedule of a run with so many optimizer steps an epoch.
+    pub fn schedule(&self, steps_per_epoch: usize) -> ScheduleConfig {
+        let scheduler = match self.scheduler {
+            SchedulerName::Step => {
+                Scheduler::Step { every: self.step_epochs * steps_per_epoch, factor: self.rate_factor }
+            }
+            SchedulerName::Cosine => Scheduler::Cosine { minimum: self.minimum_rate },
+            SchedulerName::Plateau => {
+                let mut plateau = Plateau::new(self.rate_factor, self.plateau_patience);
+                plateau.minimum = self.minimum_rate;
+                Scheduler::Plateau(plateau)
+            }
+        };
+        let warmup = (self.warmup * steps_per_epoch as f64).round() as usize;
+        ScheduleConfig::new(self.learning_rate, self.epochs * steps_per_epoch, scheduler).with_warmup(warmup)
+    }
+}
+
+/// Where a network's weights start.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Init {
+    /// Random, from the run's seed.
+    #[default]
+    None,
+    /// A model file of ours, classifier included; or a state dict for another task such as ImageNet, whose classifier is
+    /// left as it is.
+    File(PathBuf),
+}
+
+/// What the classes count in the loss.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ClassWeights {
+    /// The same.
+    #[default]
+    Equal,
+    /// The less, the more often an epoch shows them. The sampler shows both alike, so this is close to [`Self::Equal`].
+    Balanced,
+    /// Real and fake, above 0.
+    Given([f32; 2]),
+}
+
+impl fmt::Display for ClassWeights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Equal => f.write_str("equal"),
+            Self::Balanced => f.write_str("balanced"),
+            Self::Given([real, fake]) => write!(f, "{real},{fake}"),
+        }
+    }
+}
+
+impl FromStr for ClassWeights {
+    type Err = Error;
+
+    /// `equal`, `balanced`, or two numbers with a comma between them: real and fake.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "equal" => return Ok(Self::Equal),
+            "balanced" => return Ok(Self::Balanced),
+            _ => {}
+        }
+        let numbers: Option<Vec<f32>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+        match numbers.as_deref() {
+            Some([real, fake]) => Ok(Self::Given([*real, *fake])),
+            _ => {
+                let rule = "equal, balanced or two numbers (real,fake) are needed";
+                Err(Error::Setting { name: "class-weights", value: text.into(), rule })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn settings_outside_their_range_are_named_as_on_the_command_line() {
+        let message = |change: fn(&mut TrainConfig)| {
+            let mut config = TrainConfig::default();
+            change(&mut config);
+            config.validate().unwrap_err().to_string()
+        };
+        assert_eq!(message(|config| config.epochs = 0), "epochs is 0: 1 or more is needed");
+        assert!(message(|config| config.batch_size = 1).starts_with("batch-size is 1: 2 or more"));
+        assert!(message(|config| config.learning_rate = -1.0).starts_with("learning-rate is -1: "));
+        assert!(message(|config| config.drop_path = 1.0).starts_with("drop-path is 1: "));
+        assert!(message(|config| config.ema = Some(f64::NAN)).starts_with("ema is NaN: "));
+        assert!(message(|config| config.class_weights = ClassWeights::Given([0.0, 1.0])).contains("0,1"));
+        TrainConfig::default().validate().unwrap();
+    }
+
+    #[test]
+    fn class_weights_read_back_as_they_are_written() {
+        for weights in [ClassWeights::Equal, ClassWeights::Balanced, ClassWeights::Given([0.5, 2.0])] {
+            assert_eq!(weights.to_string().parse::<ClassWeights>().unwrap(), weights);
+        }
+        assert!("1,2,3".parse::<ClassWeights>().is_err());
+    }
+}

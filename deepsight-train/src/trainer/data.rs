@@ -1,0 +1,170 @@
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use deepsight_core::FaceCrop;
+use sha2::{Digest, Sha256};
+
+use super::TrainConfig;
+use crate::{DatasetConfig, Error, FaceDataset, Label, Manifest, Row, Sampler, SamplerConfig, Split};
+
+/// The faces of a run: what it learns from and what it is judged by.
+#[derive(Debug)]
+pub struct TrainData {
+    dataset: FaceDataset,
+    sampler: Sampler,
+    validation: Vec<usize>,
+    crop: FaceCrop,
+    fingerprint: String,
+    described: String,
+}
+
+impl TrainData {
+    /// The faces of manifests, which are joined: people and videos of two manifests are never the same, whatever their names.
+    ///
+    /// # Errors
+    /// - [`Error::Setting`] when the manifests' crops were cut differently, or it is not known how;
+    /// - [`Error::NoRows`] when the validation split lacks a class;
+    /// - what [`Sampler::new`] and [`FaceDataset::new`] say.
+    pub fn new(manifests: Vec<Manifest>, config: &TrainConfig) -> Result<Self, Error> {
+        let crop = crop_of(&manifests, config.crop)?;
+        let (root, rows) = joined(manifests);
+        let validation: Vec<usize> = (0..rows.len()).filter(|row| rows[*row].split == Some(Split::Val)).collect();
+        for label in [Label::Real, Label::Fake] {
+            if !validation.iter().any(|row| rows[*row].label == label) {
+                return Err(Error::NoRows { of: "split val".into(), label });
+            }
+        }
+        let mut sampling = SamplerConfig::new().with_self_blended(config.self_blended);
+        (sampling.draws, sampling.sources) = (config.draws, config.sources.clone());
+        let sampler = Sampler::new(&rows, &sampling, config.seed)?;
+        let (fingerprint, described) = (fingerprint(&rows), describe(&rows, config));
+        let mut making = DatasetConfig::new(config.input_size());
+        (making.augmentation, making.self_blending) = (config.augmentation.clone(), config.self_blending.clone());
+        let dataset = FaceDataset::new(root, rows, making)?;
+        Ok(Self { dataset, sampler, validation, crop, fingerprint, described })
+    }
+
+    /// The faces, by row.
+    pub fn dataset(&self) -> &FaceDataset {
+        &self.dataset
+    }
+
+    /// What an epoch shows.
+    pub fn sampler(&self) -> &Sampler {
+        &self.sampler
+    }
+
+    /// Rows of the validation split.
+    pub fn validation(&self) -> &[usize] {
+        &self.validation
+    }
+
+    /// How the faces were cut from their frames.
+    pub fn crop(&self) -> FaceCrop {
+        self.crop
+    }
+
+    /// A hash of what the rows say: two runs on the same rows have the same one.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// What it is, in a line for the model card.
+    pub fn described(&self) -> &str {
+        &self.described
+    }
+
+    /// Names of rows' files, for messages.
+    pub(super) fn files(&self, rows: &[usize]) -> Vec<PathBuf> {
+        let rows: BTreeSet<usize> = rows.iter().copied().collect();
+        rows.into_iter().filter_map(|row| self.dataset.rows().get(row)).map(|row| row.file.clone()).collect()
+    }
+}
+
+fn crop_of(manifests: &[Manifest], given: Option<FaceCrop>) -> Result<FaceCrop, Error> {
+    let mut found: Option<FaceCrop> = None;
+    for manifest in manifests {
+        let Some(crop) = manifest.crop.or(given) else {
+            let rule = "no manifest.json beside the manifest says how the faces were cut; say it";
+            return Err(Error::Setting { name: "crop", value: "not known".into(), rule });
+        };
+        if found.is_some_and(|found| found != crop) {
+            let rule = "all manifests of a run must be cut alike";
+            return Err(Error::Setting { name: "crop", value: format!("{found:?} and {crop:?}"), rule });
+        }
+        found = Some(crop);
+    }
+    found.ok_or(Error::Setting { name: "manifest", value: "none".into(), rule: "at least one is needed" })
+}
+
+/// Rows of all manifests with names of their own, and the folder that their files are named from.
+fn joined(mut manifests: Vec<Manifest>) -> (PathBuf, Vec<Row>) {
+    if manifests.len() == 1
+        && let Some(only) = manifests.pop()
+    {
+        return (only.root, only.rows);
+    }
+    let mut rows = Vec::new();
+    for (index, manifest) in manifests.into_iter().enumerate() {
+        let name = |name: String| format!("{index}/{name}");
+        rows.extend(manifest.rows.into_iter().map(|mut row| {
+            row.file = manifest.root.join(&row.file);
+            row.video = name(row.video);
+            row.target_id = row.target_id.map(name);
+            row.source_id = row.source_id.map(name);
+            row.original = row.original.map(name);
+            row
+        }));
+    }
+    (Path::new("").to_owned(), rows)
+}
+
+fn fingerprint(rows: &[Row]) -> String {
+    let mut hash = Sha256::new();
+    for row in rows {
+        // Only what decides which pictures are drawn as what: times and boxes may be written again more exactly.
+        hash.update(format!("{:?}\n", (&row.file, row.label, &row.video, row.split, row.landmarks)));
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn describe(rows: &[Row], config: &TrainConfig) -> String {
+    let part = |label: Label| {
+        let rows = rows.iter().filter(|row| row.label == label && matches!(row.split, None | Some(Split::Train)));
+        let videos: BTreeSet<&str> = rows.clone().map(|row| row.video.as_str()).collect();
+        format!("{} {} faces of {} videos", rows.count(), label.name(), videos.len())
+    };
+    let blended = match config.self_blended > 0.0 {
+        true => format!(", {} % of the fakes self-blended", (100.0 * config.self_blended).round()),
+        false => String::new(),
+    };
+    format!("{}, {}{blended}", part(Label::Real), part(Label::Fake))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn people_of_two_manifests_are_told_apart_and_crops_must_agree() {
+        let manifest = |folder: &str, crop: FaceCrop| {
+            let mut row = Row::new("a.png", Label::Real, "v");
+            row.target_id = Some("7".into());
+            Manifest::new(folder, vec![row]).with_crop(crop, 64)
+        };
+        let both = vec![manifest("x", FaceCrop::Box), manifest("y", FaceCrop::Box)];
+        let (_, rows) = joined(both);
+        let names: Vec<_> = rows.iter().map(|row| (row.file.to_str().unwrap(), row.video.as_str())).collect();
+        assert_eq!(names, [("x/a.png", "0/v"), ("y/a.png", "1/v")]);
+        assert_eq!(rows[1].target_id.as_deref(), Some("1/7"));
+
+        let margin = FaceCrop::Margin { fraction: 0.3 };
+        let error = crop_of(&[manifest("x", FaceCrop::Box), manifest("y", margin)], None).unwrap_err();
+        assert!(error.to_string().contains("cut alike"), "{error}");
+        let unknown = Manifest::new("z", vec![]);
+        assert_eq!(crop_of(std::slice::from_ref(&unknown), Some(margin)).unwrap(), margin);
+        assert!(crop_of(&[unknown], None).unwrap_err().to_string().starts_with("crop is not known: "));
+    }
+}

@@ -1,0 +1,155 @@
+use std::thread;
+
+use burn::backend::Autodiff;
+use burn::module::{AutodiffModule, Module};
+use burn::tensor::backend::Backend;
+use deepsight_core::{EfficientNet, Engine, Noise};
+
+use super::{TrainConfig, noise};
+use crate::{Batch, BurnStep, Error, FusedStep, LossScale, Objective, Passed, Precision, Step, weighted_sum};
+
+/// The steps of a run: one for each device, each of which takes a part of every batch.
+pub(super) struct Engines<B: Backend> {
+    steps: Vec<(Box<dyn Step<B> + Send>, B::Device)>,
+    name: &'static str,
+}
+
+impl<B: Backend> Engines<B> {
+    /// One step for each device.
+    ///
+    /// # Errors
+    /// When a device cannot compute in the precision, or the engine not in that precision.
+    pub(super) fn new(
+        config: &TrainConfig,
+        mean: [f32; 3],
+        std: [f32; 3],
+        devices: &[B::Device],
+    ) -> Result<Self, Error> {
+        let (network, size) = (config.model_name.config(), config.input_size());
+        let mut name = Engine::Burn.name();
+        let mut make = |device: &B::Device| -> Result<Box<dyn Step<B> + Send>, Error> {
+            let (precision, on_cpu) = (config.precision.name(), Engine::Auto.is_fused::<B>(device));
+            let refused = |reason| Err(Error::Precision { precision, device: B::name(device), reason });
+            match (config.precision, config.engine.is_fused::<B>(device)) {
+                (Precision::Full, true) => {
+                    name = Engine::Fused.name();
+                    Ok(Box::new(FusedStep::new(&network, size, mean, std)?))
+                }
+                (_, true) => refused("CPUs compute in f32 only"),
+                (Precision::Full, false) => Ok(Box::new(BurnStep::new(&network, size, mean, std, device))),
+                (_, false) if on_cpu => refused("CPUs compute in f32 only"),
+                (half, false) => Ok(Box::new(BurnStep::new(&network, size, mean, std, device).with_precision(half)?)),
+            }
+        };
+        let steps =
+            devices.iter().map(|device| Ok((make(device)?, device.clone()))).collect::<Result<Vec<_>, Error>>()?;
+        match steps.is_empty() {
+            true => Err(Error::Setting { name: "device", value: "none".into(), rule: "at least one is needed" }),
+            false => Ok(Self { steps, name }),
+        }
+    }
+
+    /// What computes: `burn` or `fused`.
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// One pass of a batch. With several devices each computes on a copy of the network, batch norms by the statistics of its
+    /// part; gradients come together on the first, whose running statistics are the ones that stay.
+    ///
+    /// # Errors
+    /// What a step says.
+    pub(super) fn run(
+        &mut self,
+        network: &EfficientNet<Autodiff<B>>,
+        batch: &Batch,
+        noise: &Noise,
+        objective: &Objective,
+    ) -> Result<Passed, Error> {
+        let parts = split(batch.images.len(), self.steps.len());
+        let [(first, _), others @ ..] = self.steps.as_mut_slice() else {
+            return Err(Error::Batch { what: "there is no device to run it on".into() });
+        };
+        if parts.len() == 1 {
+            return first.run(network, batch, noise, objective);
+        }
+        let part = |range: &std::ops::Range<usize>| {
+            let images = batch.images[range.clone()].to_vec();
+            let part = Batch { images, labels: batch.labels[range.clone()].to_vec() };
+            (part, noise::part(noise, batch.images.len(), range.clone()))
+        };
+        let passed: Vec<Result<Passed, Error>> = thread::scope(|scope| {
+            let running: Vec<_> = others
+                .iter_mut()
+                .zip(&parts[1..])
+                .map(|((step, device), range)| {
+                    // Not a clone: clones share their running statistics.
+                    let copy = EfficientNet::from_inner(network.valid().to_device(device));
+                    let (batch, noise) = part(range);
+                    scope.spawn(move || step.run(&copy, &batch, &noise, objective))
+                })
+                .collect();
+            let (batch, noise) = part(&parts[0]);
+            let own = first.run(network, &batch, &noise, objective);
+            let joined = running
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            std::iter::once(own).chain(joined).collect()
+        });
+        let whole = objective.weight(&batch.labels);
+        let share = |range: &std::ops::Range<usize>| objective.weight(&batch.labels[range.clone()]) / whole;
+        combine(network, passed.into_iter().zip(parts.iter().map(share)))
+    }
+
+    /// The loss scale of each device.
+    pub(super) fn loss_scales(&self) -> Vec<Option<LossScale>> {
+        self.steps.iter().map(|(step, _)| step.loss_scale()).collect()
+    }
+
+    /// Takes up loss scales of an earlier run.
+    pub(super) fn set_loss_scales(&mut self, scales: &[Option<LossScale>]) {
+        for ((step, _), scale) in self.steps.iter_mut().zip(scales) {
+            if let Some(scale) = scale {
+                step.set_loss_scale(*scale);
+            }
+        }
+    }
+}
+
+/// Passes of parts of a batch as the pass of the whole, each part counting by its share. Where one part's gradients were lost,
+/// those of the whole are.
+pub(super) fn combine<B: Backend>(
+    network: &EfficientNet<Autodiff<B>>,
+    passed: impl Iterator<Item = (Result<Passed, Error>, f32)>,
+) -> Result<Passed, Error> {
+    let (mut loss, mut fake_probabilities, mut gradients, mut lost) = (0.0, Vec::new(), Vec::new(), false);
+    for (passed, share) in passed {
+        let passed = passed?;
+        loss += passed.loss * f64::from(share);
+        fake_probabilities.extend(passed.fake_probabilities);
+        lost |= passed.gradients.is_empty();
+        gradients.push((passed.gradients, share));
+    }
+    if lost {
+        gradients.clear();
+    }
+    Ok(Passed { loss, fake_probabilities, gradients: weighted_sum(network, gradients) })
+}
+
+/// Ranges of nearly equal length, at most so many, none shorter than two pictures.
+fn split(pictures: usize, devices: usize) -> Vec<std::ops::Range<usize>> {
+    let parts = devices.min(pictures / 2).max(1);
+    (0..parts).map(|part| part * pictures / parts..(part + 1) * pictures / parts).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_divided_without_loss_and_never_into_single_pictures() {
+        assert_eq!(split(7, 2), [0..3, 3..7]);
+        assert_eq!(split(5, 4), [0..2, 2..5]);
+        assert_eq!(split(3, 8), [0..3]);
+    }
+}

@@ -1,0 +1,171 @@
+//! Samples made by several threads ahead of the step that needs them, and handed over in order.
+//!
+//! Burn's `MultiThreadDataLoader` deals a dataset out to its workers and delivers what comes first, so the order of batches
+//! depends on timing: two runs differ, and a run that is resumed cannot be the one that was stopped. Here order is that of
+//! the jobs, whatever the number of workers.
+
+use std::collections::BTreeMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+/// Runs `work` on every job, on so many threads, at most `ahead` results in front of what `consume` has taken from the
+/// iterator that it is given, which has them in the order of the jobs. Returns what `consume` returns, without waiting for
+/// jobs that are not begun.
+pub(crate) fn in_order<J: Sync, T: Send, R>(
+    jobs: &[J],
+    workers: usize,
+    ahead: usize,
+    work: impl Fn(&J) -> T + Sync,
+    consume: impl FnOnce(&mut dyn Iterator<Item = T>) -> R,
+) -> R {
+    let queue = Queue::new(jobs.len(), ahead.max(1));
+    thread::scope(|scope| {
+        for _ in 0..workers.max(1).min(jobs.len()) {
+            scope.spawn(|| {
+                // Also when the work panics: the consumer must not wait for a result that will never come.
+                let _end = Stop(&queue, false);
+                while let Some(index) = queue.claim() {
+                    let result = work(&jobs[index]);
+                    queue.put(index, result);
+                }
+            });
+        }
+        let _end = Stop(&queue, true);
+        consume(&mut Results(&queue))
+    })
+}
+
+struct Queue<T> {
+    state: Mutex<State<T>>,
+    /// A result is there.
+    filled: Condvar,
+    /// A result was taken, or there is an end to it all.
+    taken: Condvar,
+    jobs: usize,
+    ahead: usize,
+}
+
+struct State<T> {
+    results: BTreeMap<usize, T>,
+    claimed: usize,
+    taken: usize,
+    stopped: bool,
+}
+
+impl<T> Queue<T> {
+    fn new(jobs: usize, ahead: usize) -> Self {
+        let state = State { results: BTreeMap::new(), claimed: 0, taken: 0, stopped: false };
+        Self { state: Mutex::new(state), filled: Condvar::new(), taken: Condvar::new(), jobs, ahead }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next job, once there is room for its result.
+    fn claim(&self) -> Option<usize> {
+        let mut state = self.lock();
+        while !state.stopped && state.claimed < self.jobs && state.claimed >= state.taken + self.ahead {
+            state = self.taken.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.stopped || state.claimed == self.jobs {
+            return None;
+        }
+        state.claimed += 1;
+        Some(state.claimed - 1)
+    }
+
+    fn put(&self, index: usize, result: T) {
+        self.lock().results.insert(index, result);
+        self.filled.notify_all();
+    }
+
+    fn take(&self) -> Option<T> {
+        let mut state = self.lock();
+        let next = state.taken;
+        while !state.stopped && next < self.jobs && !state.results.contains_key(&next) {
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let result = state.results.remove(&next)?;
+        state.taken += 1;
+        self.taken.notify_all();
+        Some(result)
+    }
+}
+
+/// Ends the queue when the consumer is done, or a worker has panicked.
+struct Stop<'a, T>(&'a Queue<T>, bool);
+
+impl<T> Drop for Stop<'_, T> {
+    fn drop(&mut self) {
+        if self.1 || thread::panicking() {
+            self.0.lock().stopped = true;
+            self.0.filled.notify_all();
+            self.0.taken.notify_all();
+        }
+    }
+}
+
+struct Results<'a, T>(&'a Queue<T>);
+
+impl<T> Iterator for Results<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        self.0.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn results_come_in_the_order_of_jobs_whatever_takes_longer() {
+        let jobs: Vec<u64> = (0..200).collect();
+        for workers in [1, 2, 7] {
+            // Early jobs are the long ones.
+            let work = |job: &u64| (0..(200 - job) * 500).fold(*job, |sum, n| std::hint::black_box(sum ^ n ^ n));
+            let results: Vec<u64> = in_order(&jobs, workers, 5, work, |results| results.collect());
+            assert_eq!(results, jobs);
+        }
+    }
+
+    #[test]
+    fn no_more_is_made_ahead_than_was_asked_for() {
+        let made = AtomicUsize::new(0);
+        let jobs: Vec<usize> = (0..50).collect();
+        let work = |job: &usize| {
+            made.fetch_add(1, Ordering::SeqCst);
+            *job
+        };
+        in_order(&jobs, 3, 4, work, |results| {
+            for taken in 1..=50 {
+                assert_eq!(results.next(), Some(taken - 1));
+                assert!(made.load(Ordering::SeqCst) <= taken + 4);
+            }
+            assert_eq!(results.next(), None);
+        });
+    }
+
+    #[test]
+    fn a_consumer_that_has_enough_ends_the_work() {
+        let made = AtomicUsize::new(0);
+        let jobs: Vec<usize> = (0..1000).collect();
+        let work = |job: &usize| {
+            made.fetch_add(1, Ordering::SeqCst);
+            *job
+        };
+        assert_eq!(in_order(&jobs, 2, 3, work, |results| results.next()), Some(0));
+        assert!(made.load(Ordering::SeqCst) <= 4);
+    }
+
+    #[test]
+    fn a_panic_in_a_worker_reaches_the_caller_and_does_not_hang() {
+        let jobs = [1, 2, 3];
+        let run = || in_order(&jobs, 2, 2, |job| assert_ne!(*job, 2), |results| results.count());
+        assert!(std::panic::catch_unwind(run).is_err());
+    }
+}

@@ -1,0 +1,56 @@
+use burn::tensor::backend::Backend;
+use deepsight_core::{CancelToken, Classifier, EfficientNet, ModelCard};
+
+use super::loader::in_order;
+use super::{EpochSummary, Progress, TrainData};
+use crate::{Error, Label, Scored, frame_auc, video_auc};
+
+/// Faces that are scored together, and held in memory.
+const CHUNK: usize = 64;
+
+/// Scores the validation split as an analysis would: whole crops, through a classifier. `None` when cancelled.
+pub(super) fn score<B: Backend>(
+    network: EfficientNet<B>,
+    card: &ModelCard,
+    data: &TrainData,
+    device: &B::Device,
+    workers: usize,
+    cancel: &CancelToken,
+    report: &mut dyn FnMut(&Progress<'_>),
+) -> Result<Option<Vec<Scored>>, Error> {
+    let classifier = Classifier::new(network, card.clone(), device)?;
+    let (dataset, total) = (data.dataset(), data.validation().len());
+    let (fake, mut scored) = (card.fake_index(), Vec::with_capacity(total));
+    let crop = |row: &usize| dataset.crop(*row).map(|crop| crop.into_owned());
+    in_order(data.validation(), workers, CHUNK, crop, |crops| {
+        for rows in data.validation().chunks(CHUNK) {
+            if cancel.is_cancelled() {
+                return Ok(None);
+            }
+            let faces = (&mut *crops).take(rows.len()).collect::<Result<Vec<_>, _>>()?;
+            let logits = classifier.logits(&faces)?;
+            scored.extend(rows.iter().zip(logits).map(|(index, logits)| {
+                let row = &dataset.rows()[*index];
+                let mut face = Scored::from_logit(&row.video, row.label, f64::from(logits[fake] - logits[1 - fake]));
+                (face.track, face.frame, face.row) = (row.track, row.frame, Some(*index));
+                face
+            }));
+            report(&Progress::Validating { done: scored.len(), total });
+        }
+        Ok(Some(std::mem::take(&mut scored)))
+    })
+}
+
+/// What the scores of an epoch come to.
+pub(super) fn summarize(epoch: usize, loss: f64, scored: &[Scored]) -> Result<EpochSummary, Error> {
+    // `TrainData` has made sure of both classes.
+    let (frame_auc, video_auc) = (frame_auc(scored)?.unwrap_or(0.5), video_auc(scored)?.unwrap_or(0.5));
+    let right = |face: &Scored| match face.label {
+        Label::Fake => face.logit,
+        Label::Real => -face.logit,
+    };
+    // ln(1 + e^-x), which stays finite for any x.
+    let surprise = |x: f64| (-x.abs()).exp().ln_1p() + (-x).max(0.0);
+    let validation_loss = scored.iter().map(|face| surprise(right(face))).sum::<f64>() / scored.len().max(1) as f64;
+    Ok(EpochSummary { epoch, loss, validation_loss, frame_auc, video_auc })
+}

@@ -1,0 +1,108 @@
+//! Whole runs on tiny pictures.
+
+#![cfg(feature = "flex")]
+#![allow(clippy::unwrap_used)]
+
+mod faces;
+mod refused;
+mod resume;
+
+use burn::backend::Flex;
+use deepsight_core::{CancelToken, Classifier, Engine, FaceClassifier, FaceCrop, WeightFormat};
+use deepsight_train::{Augmentation, Ending, Init, Progress, TrainConfig, TrainData, Trainer};
+
+type B = Flex;
+
+fn train(trainer: &mut Trainer<B>) -> deepsight_train::Outcome {
+    trainer.run(&CancelToken::new(), &mut |_| {}).unwrap()
+}
+
+#[test]
+fn a_network_learns_what_can_be_told_apart_and_its_file_says_how_to_use_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = faces::config();
+    (config.epochs, config.batch_size, config.draws) = (6, 8, Some(80));
+    (config.learning_rate, config.warmup, config.ema, config.drop_path) = (2e-3, 0.2, None, 0.0);
+    config.augmentation = Augmentation::none();
+    let output = folder.path().join("run");
+    let data = TrainData::new(vec![faces::manifest(folder.path(), 9)], &config).unwrap();
+    let mut trainer = Trainer::<B>::new(config, data, &[Default::default()], faces::options(&output)).unwrap();
+    let outcome = train(&mut trainer);
+    assert_eq!(outcome.ending, Ending::Finished);
+    let losses: Vec<f64> = outcome.history.iter().map(|epoch| epoch.loss).collect();
+    assert!(losses[5] < 0.7 * losses[0], "{losses:?}");
+    let best = outcome.best.unwrap();
+    assert!(best.video_auc > 0.9, "{:?}", outcome.history);
+
+    let model = deepsight_core::ModelFile::read(output.join("best.safetensors")).unwrap();
+    assert_eq!(model.format, WeightFormat::F16);
+    assert_eq!(model.card.crop, FaceCrop::Margin { fraction: 0.25 });
+    assert_eq!((model.card.input_size, model.card.mean, model.card.std), (faces::SIDE, [0.5; 3], [0.5; 3]));
+    assert_eq!(model.card.trained_on, "18 real faces of 6 videos, 18 fake faces of 6 videos");
+    assert_eq!((model.card.terms.as_str(), model.card.name.as_str()), ("for tests", "tiny"));
+    assert_eq!(model.card.metrics["val_video_auc"], best.video_auc);
+    let classifier = Classifier::<B>::from_file(model, &Default::default()).unwrap();
+    let crop = trainer.data().dataset().crop(0).unwrap().into_owned();
+    assert!(classifier.classify(&[crop]).unwrap()[0].fake_probability.is_finite());
+    for name in ["last.safetensors", "checkpoint.safetensors", "config.json", "history.json"] {
+        assert!(output.join(name).is_file(), "{name}");
+    }
+}
+
+#[test]
+fn a_run_starts_from_the_weights_of_a_model_file_without_a_step_of_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = faces::config();
+    (config.epochs, config.ema) = (1, None);
+    let first = folder.path().join("first");
+    let data = |config: &TrainConfig| faces::data(folder.path(), config);
+    train(
+        &mut Trainer::<B>::new(config.clone(), data(&config), &[Default::default()], faces::options(&first)).unwrap(),
+    );
+    let file = first.join("last.safetensors");
+    config.init = Init::File(file.clone());
+    let second = faces::options(&folder.path().join("second"));
+    let trainer = Trainer::<B>::new(config.clone(), data(&config), &[Default::default()], second).unwrap();
+    assert_eq!(trainer.network().state_dict(), deepsight_core::ModelFile::read(&file).unwrap().weights);
+}
+
+#[test]
+fn the_engines_agree_on_a_run_but_for_rounding() {
+    let folder = tempfile::tempdir().unwrap();
+    let losses = |engine: Engine| {
+        let mut config = faces::config();
+        (config.engine, config.epochs, config.learning_rate) = (engine, 1, 1e-7);
+        let output = faces::options(&folder.path().join(engine.name()));
+        let data = faces::data(folder.path(), &config);
+        let mut trainer = Trainer::<B>::new(config, data, &[Default::default()], output).unwrap();
+        let mut losses = Vec::new();
+        let mut note = |progress: &Progress<'_>| match progress {
+            Progress::Started { engine: name, .. } => assert_eq!(*name, engine.name()),
+            Progress::Step(step) => losses.push(step.loss),
+            _ => {}
+        };
+        trainer.run(&CancelToken::new(), &mut note).unwrap();
+        losses
+    };
+    let (burn, fused) = (losses(Engine::Burn), losses(Engine::Fused));
+    assert_eq!(burn.len(), 4);
+    assert!(burn.iter().zip(&fused).all(|(a, b)| (a - b).abs() < 0.02 * a), "{burn:?} {fused:?}");
+}
+
+#[test]
+fn a_run_ends_early_when_nothing_gets_better() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = faces::config();
+    (config.epochs, config.early_stopping) = (9, Some(2));
+    // No weight moves, so no score does; running statistics must not move either.
+    (config.learning_rate, config.weight_decay, config.ema) = (1e-30, 0.0, Some(1.0 - 1e-12));
+    let data = faces::data(folder.path(), &config);
+    let output = faces::options(&folder.path().join("run"));
+    let mut trainer = Trainer::<B>::new(config, data, &[Default::default()], output).unwrap();
+    let outcome = train(&mut trainer);
+    assert_eq!(outcome.ending, Ending::Stopped);
+    let best = outcome.best.unwrap();
+    assert_eq!(outcome.history.len(), best.epoch + 3);
+    // Asked again, there is nothing left to do.
+    assert_eq!(train(&mut trainer), outcome);
+}
