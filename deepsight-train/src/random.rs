@@ -18,15 +18,15 @@ pub(crate) enum Purpose {
     /// How a face is blended into itself.
     Blend = 4,
     /// Whether and how a face's track is compressed.
-    Clip = 6,
+    Clip = 5,
     /// The table that noise is read from.
-    Noise = 5,
+    Noise = 6,
     /// Which features and blocks a pass leaves out.
     #[cfg(feature = "model")]
-    Drop = 6,
+    Drop = 7,
     /// Weights that a network starts from.
     #[cfg(feature = "model")]
-    Weights = 7,
+    Weights = 8,
 }
 
 /// A generator that nothing else uses: its key is the four numbers themselves.
