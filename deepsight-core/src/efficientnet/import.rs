@@ -64,8 +64,11 @@ impl<B: Backend> EfficientNet<B> {
         let blocks = self.block_names();
         let rename = |names: BTreeMap<String, String>| {
             let timm = |(name, own): (String, String)| {
+                if name.starts_with(CLASSIFIER) || name.starts_with("_fc.") {
+                    return None;
+                }
                 let name = if name.starts_with('_') { backbone_name(&name, &blocks).unwrap_or(name) } else { name };
-                (!name.starts_with(CLASSIFIER) && !name.starts_with("_fc.")).then_some((name, own))
+                Some((name, own))
             };
             names.into_iter().filter_map(timm).collect()
         };
