@@ -121,7 +121,7 @@ impl Augmentation {
                 gathered = gathered.then(transform);
             } else {
                 picture.warp(std::mem::replace(&mut gathered, Transform::IDENTITY), size, size);
-                step.operation.apply(&mut picture, seed.wrapping_add(index as u64), &mut random);
+                step.operation.apply(&mut picture, [seed, index as u64], &mut random);
             }
         }
         picture.warp(gathered, size, size);

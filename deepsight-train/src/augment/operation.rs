@@ -196,8 +196,8 @@ impl Operation {
         }
     }
 
-    /// What it does to pixels. `seed` is for steps within.
-    pub(super) fn apply(&self, picture: &mut Picture, seed: u64, random: &mut ChaCha8Rng) {
+    /// What it does to pixels. `stream`, the picture's seed and the step's place, is for steps within.
+    pub(super) fn apply(&self, picture: &mut Picture, stream: [u64; 2], random: &mut ChaCha8Rng) {
         match self {
             // Gathered by whoever runs the steps.
             Self::Flip | Self::Rotate { .. } | Self::Zoom { .. } | Self::Stretch { .. } | Self::Shift { .. } => {}
@@ -221,7 +221,7 @@ impl Operation {
                 let deviation = deviation.draw(random);
                 picture.gaussian_noise(deviation, random);
             }
-            Self::Rescale { side, then } => rescale(picture, side.draw(random), then, seed, random),
+            Self::Rescale { side, then } => rescale(picture, side.draw(random), then, stream, random),
             Self::Jpeg { quality } => picture.jpeg(&Jpeg {
                 quality: quality.draw(random).round(),
                 halve_color: random.random_bool(0.75),
@@ -232,16 +232,16 @@ impl Operation {
     }
 }
 
-fn rescale(picture: &mut Picture, side: f32, then: &[AugmentStep], seed: u64, random: &mut ChaCha8Rng) {
+fn rescale(picture: &mut Picture, side: f32, then: &[AugmentStep], stream: [u64; 2], random: &mut ChaCha8Rng) {
     let (width, height) = (picture.width, picture.height);
     let factor = (side / width.min(height).max(1) as f32).min(1.0);
     let shrunk = |length: usize| ((length as f32 * factor).round() as usize).clamp(1, length.max(1));
     let [down, up] = Filter::pair(random);
     picture.resize(shrunk(width), shrunk(height), down);
     for (index, step) in then.iter().enumerate() {
-        let mut random = generator(Purpose::AugmentWithin, [seed, index as u64, 0]);
+        let mut random = generator(Purpose::AugmentWithin, [stream[0], stream[1], index as u64]);
         if step.happens(&mut random) {
-            step.operation.apply(picture, seed, &mut random);
+            step.operation.apply(picture, stream, &mut random);
         }
     }
     picture.resize(width, height, up);

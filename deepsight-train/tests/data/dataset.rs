@@ -30,7 +30,7 @@ fn draws() -> Vec<Draw> {
 }
 
 fn only_real_blended(draw: Draw) -> Draw {
-    Draw { self_blended: draw.self_blended && draw.row % 2 == 0, ..draw }
+    Draw { self_blended: draw.self_blended && draw.row.is_multiple_of(2), ..draw }
 }
 
 #[test]
