@@ -9,7 +9,7 @@ fn what_happens_depends_on_the_seed_and_on_nothing_else() {
     let image = picture(256, 256);
     let robust = Augmentation::robust();
     let first = robust.apply(&image, 224, 1).unwrap();
-    for seed in 2..20 {
+    for seed in 2..8 {
         assert_ne!(robust.apply(&image, 224, seed).unwrap(), first);
     }
     assert_eq!(robust.apply(&image, 224, 1).unwrap(), first);
@@ -202,7 +202,7 @@ fn erasing_covers_the_area_asked_for() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn a_picture_of_any_shape_becomes_a_square_and_an_even_one_stays_even(
