@@ -17,7 +17,7 @@ use crate::random::{Between, check_share};
 /// Some faces, with those of their track that come before and after, go through libx264 and come back.
 ///
 /// A codec keeps of a moving picture what the last one does not tell already, which JPEG cannot imitate. It takes two runs of
-/// ffmpeg, about a tenth of a second, for each face that it happens to, so no preset has it.
+/// ffmpeg, a tenth of a second or two, for each face that it happens to, so no preset has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -91,7 +91,7 @@ pub fn recompress(frames: &[RgbImage], crf: u8, ffmpeg: &Path) -> Result<Vec<Rgb
     let crop = format!("format=rgb24,crop={width}:{height}:0:0");
     run(ffmpeg, folder.path(), |command| {
         command.args(["-threads", "1", "-f", "matroska", "-i"]).arg(&coded).args(["-vf", &crop]);
-        command.args(["-fps_mode", "passthrough", "-f", "rawvideo"]).arg(&decoded);
+        command.args(["-f", "rawvideo"]).arg(&decoded);
     })?;
 
     let bytes = std::fs::read(&decoded).map_err(Error::io(&decoded, "cannot be read"))?;
