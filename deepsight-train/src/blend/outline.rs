@@ -26,21 +26,19 @@ pub enum Region {
 
 impl Region {
     /// The points of the shape that the region is the hull of.
-    fn points(self) -> Vec<Point> {
+    fn points(self) -> Vec<ShapePoint> {
         let of = |groups: &[&[ShapePoint]]| groups.concat().iter().flat_map(ShapePoint::both).collect::<Vec<_>>();
         let jaw = &OUTLINE[8..];
         match self {
             Self::Face => of(&[&OUTLINE]),
             Self::BelowForehead => of(&[&OUTLINE[7..], &BROWS]),
             Self::Inner => of(&[&BROWS, &CHEEKS, &MOUTH]),
-            Self::LowerHalf => of(&[&jaw[2..], &NOSE, &UNDER_EYES]),
+            Self::LowerHalf => of(&[&jaw[2..], &NOSE, &CHEEKS[..1]]),
             Self::Mouth => of(&[&NOSE[1..], &CHEEKS[2..], &MOUTH]),
-            Self::Eyes => of(&[&BROWS, &UNDER_EYES, &CHEEKS[..1]]),
+            Self::Eyes => of(&[&BROWS, &CHEEKS[..1]]),
         }
     }
 }
-
-type Point = ShapePoint;
 
 /// A point of the shape in the coordinates of the 112-pixel ArcFace template, and how it moves with the head.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +61,7 @@ const fn point(mean: [f32; 2], yaw: [f32; 2], pitch: [f32; 2], length: [f32; 2])
 // A linear model of a face's shape: 468 points (MediaPipe's face mesh) found in 393 photographs and their mirror images,
 // brought to the template by their five points, and regressed on where the nose lies between eyes and mouth and on how long
 // the face is. It leaves a deviation of 2 to 4 units of the template's 112. This is the right half; the left mirrors it.
+// `scripts/face-shape.py` prints it.
 
 /// From the middle of the hairline down to the chin.
 const OUTLINE: [ShapePoint; 19] = [
@@ -89,7 +88,7 @@ const OUTLINE: [ShapePoint; 19] = [
 /// Upper edge, from the nose outwards.
 const BROWS: [ShapePoint; 5] = [
     point([63.8, 41.0], [8.4, 1.2], [0.3, 6.2], [-3.6, -4.9]),
-    point([71.5, 40.1], [3.9, 1.7], [-0.6, 4.0], [-6.6, -5.3]),
+    point([71.5, 40.1], [3.9, 1.7], [0.6, 4.0], [-6.6, -5.3]),
     point([78.4, 39.7], [-3.3, 2.0], [0.8, 0.4], [-9.0, -6.1]),
     point([83.8, 41.3], [-11.8, 1.9], [0.8, -3.6], [-10.9, -7.1]),
     point([87.3, 44.4], [-21.1, 1.5], [0.7, -8.8], [-11.6, -8.7]),
@@ -99,8 +98,6 @@ const NOSE: [ShapePoint; 2] = [
     point([56.0, 54.5], [13.4, 0.0], [0.0, 10.9], [0.0, -3.7]),
     point([67.6, 72.9], [4.6, -0.8], [-1.0, 7.0], [-6.2, -0.8]),
 ];
-/// The rim of the eye's socket.
-const UNDER_EYES: [ShapePoint; 1] = [point([84.9, 61.6], [-18.2, -0.7], [-2.6, -8.3], [-12.2, -5.9])];
 /// Under the eye, cheekbone, and beside the mouth.
 const CHEEKS: [ShapePoint; 3] = [
     point([84.9, 61.6], [-18.2, -0.7], [-2.6, -8.3], [-12.2, -5.9]),
