@@ -45,6 +45,7 @@ fn cancel_on_interrupt(cancel: &CancelToken) -> Result<(), String> {
 
 fn run<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<(), String> {
     let failed = |error: Error| with_causes(&error);
+    args.division().validate().map_err(failed)?;
     let dataset = Dataset::find(&args.data_dir, args.label).map_err(failed)?;
     let [frames, pictures, lenient] = args.detectors();
     let load = |config: deepsight_face::MtcnnConfig| -> Result<Mtcnn<B>, String> {
@@ -56,9 +57,11 @@ fn run<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Res
     let prepared = preparation.run(&dataset, &args.output_dir, cancel, |progress| watch.show(progress));
     watch.end();
     let prepared = prepared.map_err(failed)?;
-    let path = args.output_dir.join("manifest.csv");
-    prepared.manifest.write(&path).map_err(failed)?;
-    let (faces, failures) = (prepared.manifest.rows.len(), prepared.failures.len());
-    let text = format!("{}: {faces} faces of {} clips, {failures} failures", path.display(), dataset.clips.len());
+    let failures = prepared.failures.len();
+    let text = args.write(prepared.manifest).map_err(|error| match error {
+        Error::NothingToTrain { .. } => format!("{error}: see --split-by and --ignore-official-split"),
+        error => failed(error),
+    })?;
+    let text = format!("{text}\n{failures} failures, see {}", args.output_dir.join("failures.csv").display());
     print(&text).map_err(|error| with_causes(&error)).map(drop)
 }

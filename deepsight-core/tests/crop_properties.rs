@@ -200,3 +200,46 @@ fn an_aligned_square_moved_down_shows_the_same_face_higher_up() {
         assert_eq!(lower.get_pixel(50, y), plain.get_pixel(50, y + 20), "row {y}");
     }
 }
+
+#[test]
+fn points_are_judged_by_their_shape_and_not_by_place_size_and_turn() {
+    let turned = TEMPLATE.map(|[x, y]| [300.0 - 2.0 * y, 40.0 + 2.0 * x]);
+    assert!(Landmarks(turned).misfit().unwrap() < 1e-3);
+    let mut profile = TEMPLATE;
+    (profile[1][0], profile[4][0]) = (50.0, 50.0);
+    let misfit = Landmarks(profile).misfit().unwrap();
+    assert!((3.0..12.0).contains(&misfit), "{misfit}");
+    let mut mixed = TEMPLATE;
+    mixed.swap(0, 4);
+    assert!(Landmarks(mixed).misfit().unwrap() > 15.0);
+    assert_eq!(Landmarks([[5.0, 5.0]; 5]).misfit(), None);
+    assert_eq!(Landmarks([[f32::NAN, 1.0]; 5]).misfit(), None);
+}
+
+proptest! {
+    #[test]
+    fn the_outline_of_an_aligned_crop_is_what_it_shows(
+        angle in 0.0..6.2f32, scale in 0.6..1.5f32, x in 60.0..130.0f32, y in 60.0..130.0f32,
+    ) {
+        let (sin, cos) = angle.sin_cos();
+        let points = TEMPLATE.map(|[u, v]| {
+            let (u, v) = ((u - 56.0) * scale, (v - 56.0) * scale);
+            [x + cos * u - sin * v, y + sin * u + cos * v]
+        });
+        let crop = FaceCrop::Aligned { size: 64, scale: 0.5, down: 0.1 };
+        let face = face([0.0; 4], Some(points));
+        let (image, cut) = (coordinates(200, 200), crop.cut(&coordinates(200, 200), &face).unwrap());
+        let [from, right, _, below] = crop.outline(&face).unwrap();
+        for (column, row) in [(8.0, 8.0), (50.0, 20.0), (31.0, 55.0)] {
+            let at = |axis: usize| {
+                from[axis] + (right[axis] - from[axis]) * column / 64.0 + (below[axis] - from[axis]) * row / 64.0
+            };
+            let seen = cut.get_pixel(column as u32, row as u32).0;
+            let (u, v) = (at(0), at(1));
+            prop_assert!((1.0..199.0).contains(&u) && (1.0..199.0).contains(&v));
+            prop_assert!((f64::from(seen[0]) - u).abs() < 1.0 && (f64::from(seen[1]) - v).abs() < 1.0);
+            let nearest = image.get_pixel(u.round() as u32, v.round() as u32).0;
+            prop_assert!(nearest[0].abs_diff(seen[0]) <= 1);
+        }
+    }
+}

@@ -31,6 +31,21 @@ impl Default for SplitConfig {
     }
 }
 
+impl SplitConfig {
+    /// Whether data can be divided so: worth asking before hours of work.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for shares that are negative, not finite, or give nothing to training.
+    pub fn validate(&self) -> Result<(), Error> {
+        let [train, val, test] = self.shares;
+        if train > 0.0 && self.shares.iter().all(|share| share.is_finite() && *share >= 0.0) {
+            return Ok(());
+        }
+        let rule = "must be three numbers, 0 or more, the first above 0";
+        Err(Error::Setting { name: "split", value: format!("{train}/{val}/{test}"), rule })
+    }
+}
+
 /// What must not be in two parts of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -98,11 +113,7 @@ impl FromStr for SplitBy {
 /// [`Error::Setting`] for shares that are negative, not finite, or give nothing to training; [`Error::Overlap`] when a video is in two
 /// parts already; [`Error::NothingToTrain`] when all is linked to videos of other parts.
 pub fn assign_splits(rows: &mut [Row], config: &SplitConfig) -> Result<(), Error> {
-    let [train, val, test] = config.shares;
-    let rule = "must be three numbers, 0 or more, the first above 0";
-    if !(train > 0.0 && config.shares.iter().all(|share| share.is_finite() && *share >= 0.0)) {
-        return Err(Error::Setting { name: "split", value: format!("{train}/{val}/{test}"), rule });
-    }
+    config.validate()?;
     if !config.keep_official {
         rows.iter_mut().for_each(|row| row.split = None);
     }

@@ -306,7 +306,7 @@ fn a_broken_video_is_a_row_of_failures_and_is_tried_again() {
     assert!(lines[1].contains("empty_scene.mp4,real,empty_scene,no face in 5 frames at confidence 0.9"), "{failures}");
     assert!(lines[2].contains("broken.mp4,fake,broken,\"not a video"), "{failures}");
     assert!(lines[3].contains("cut.mkv,fake,cut,") && lines[3].contains("cut short"), "{failures}");
-    assert_eq!(fs::read_dir(bench.output("out/fake/cut")).unwrap().count(), 0, "no faces of half a video");
+    assert!(!bench.output("out/fake/cut").exists(), "no faces of half a video");
 
     bench.clip("fake/broken.mp4", 8, &[30]);
     assert_eq!(bench.run(&Squares::default(), config()).unwrap().manifest.rows.len(), 10);

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 use deepsight_core::FaceCrop;
 use deepsight_face::MtcnnConfig;
-use deepsight_train::{CropFormat, Label, PrepareConfig, PrepareProgress};
+use deepsight_train::{
+    CropFormat, Error, Label, Manifest, PrepareConfig, PrepareProgress, SplitBy, SplitConfig, SplitSummary,
+    assign_splits,
+};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::device::Device;
@@ -59,6 +62,22 @@ pub struct Args {
     /// How crops are stored, png or jpeg
     #[arg(long, value_name = "FORMAT", default_value_t = CropFormat::Png)]
     pub format: CropFormat,
+    /// Shares of training, validation and test, in any unit
+    #[arg(long, value_name = "A/B/C", default_value = "70/15/15", value_parser = shares)]
+    pub split: Shares,
+    /// Another seed is another division into them
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub split_seed: u64,
+    /// What must not be in two of them: person (also its videos), or video
+    #[arg(long, value_name = "WHAT", default_value_t = SplitBy::Person)]
+    pub split_by: SplitBy,
+    /// Divide anew also what the data set's own lists have divided
+    #[arg(long)]
+    pub ignore_official_split: bool,
+    /// Write manifest.parquet too
+    #[cfg(feature = "parquet")]
+    #[arg(long)]
+    pub parquet: bool,
     /// Where the detector runs
     #[arg(long, value_name = "DEVICE", default_value_t = Device::default(), help = format!("Where the detector runs: {}", Device::NAMES.join(", ")))]
     pub device: Device,
@@ -73,6 +92,16 @@ pub enum Crop {
     Margin,
     /// Turned, scaled and shifted so that eyes, nose and mouth are always in one place
     Align,
+}
+
+/// Shares of the three parts of the data.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Shares(pub [f64; 3]);
+
+fn shares(text: &str) -> Result<Shares, String> {
+    let numbers: Result<Vec<f64>, _> = text.split('/').map(str::parse).collect();
+    let shares = numbers.ok().and_then(|numbers| numbers.try_into().ok());
+    shares.map(Shares).ok_or_else(|| "must be three numbers, such as 70/15/15".into())
 }
 
 /// Side of the smallest face in a picture of one face.
@@ -101,6 +130,31 @@ impl Args {
     pub fn detectors(&self) -> [MtcnnConfig; 3] {
         let pictures = MtcnnConfig::new().with_min_face_size(SMALLEST_IN_PICTURES);
         [MtcnnConfig::new().with_min_face_size(self.min_face_size), pictures.clone(), pictures.with_thresholds(LENIENT)]
+    }
+
+    /// How the data is divided.
+    pub fn division(&self) -> SplitConfig {
+        let mut config = SplitConfig::default();
+        config.shares = self.split.0;
+        (config.seed, config.by) = (self.split_seed, self.split_by);
+        config.keep_official = !self.ignore_official_split;
+        config
+    }
+
+    /// Divides the data and writes the manifest; returns what is to be said of it.
+    ///
+    /// # Errors
+    /// When nothing is left for training, or the manifest cannot be written. In the former case it is written without the division.
+    pub fn write(&self, mut manifest: Manifest) -> Result<String, Error> {
+        let path = self.output_dir.join("manifest.csv");
+        let divided = assign_splits(&mut manifest.rows, &self.division());
+        manifest.write(&path)?;
+        #[cfg(feature = "parquet")]
+        if self.parquet {
+            manifest.write_parquet(path.with_extension("parquet"))?;
+        }
+        divided?;
+        Ok(format!("{}: {} faces\n{}", path.display(), manifest.rows.len(), SplitSummary::of(&manifest.rows)))
     }
 }
 
@@ -155,4 +209,74 @@ fn message(progress: &PrepareProgress, elapsed: Duration) -> String {
         text.push_str(&format!(", {} left", HumanDuration(left)));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(flags: &[&str]) -> Result<Args, clap::Error> {
+        let folders = ["preprocess", "--data-dir", "data", "--output-dir", "out"];
+        Args::try_parse_from(folders.iter().chain(flags))
+    }
+
+    #[cfg(all(
+        feature = "flex",
+        feature = "ndarray",
+        not(any(feature = "cuda", feature = "wgpu", feature = "parquet"))
+    ))]
+    #[test]
+    fn the_help_text_stays_as_it_is() {
+        insta::assert_snapshot!(Args::command().term_width(100).render_long_help().to_string());
+    }
+
+    #[test]
+    fn flags_reach_the_settings() {
+        Args::command().debug_assert();
+        let args = parse(&["--crop", "margin", "--margin", "0.2", "--size", "128", "--workers", "3"]).unwrap();
+        let config = args.config();
+        assert_eq!((config.crop, config.size, config.workers), (FaceCrop::Margin { fraction: 0.2 }, 128, 3));
+        let args = parse(&["--size", "96", "--scale", "1", "--format", "jpeg", "--max-frames", "7"]).unwrap();
+        let config = args.config();
+        assert_eq!((config.crop, config.format), (FaceCrop::Aligned { size: 96, scale: 1.0 }, CropFormat::Jpeg));
+        assert_eq!((config.max_frames, config.size), (7, 96));
+        let args = parse(&["--split", "8/1/1", "--split-seed", "5", "--split-by", "video", "--ignore-official-split"]);
+        let division = args.unwrap().division();
+        assert_eq!((division.shares, division.seed, division.by), ([8.0, 1.0, 1.0], 5, SplitBy::Video));
+        assert!(!division.keep_official);
+        assert_eq!(parse(&[]).unwrap().division(), SplitConfig::default());
+        assert_eq!(parse(&["--min-face-size", "33"]).unwrap().detectors().map(|d| d.min_face_size), [33.0, 40.0, 40.0]);
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_refused_with_what_does() {
+        for (flags, part) in [
+            (["--split", "70/30"], "three numbers, such as 70/15/15"),
+            (["--split", "a/b/c"], "three numbers, such as 70/15/15"),
+            (["--split-by", "frame"], "must be person or video"),
+            (["--crop", "round"], "possible values: box, margin, align"),
+            (["--format", "bmp"], "must be png or jpeg"),
+            (["--label", "fraud"], "must be real or fake"),
+            (["--workers", "0"], "1..=256"),
+            (["--max-frames", "0"], "1.."),
+        ] {
+            let error = parse(&flags).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(part), "{flags:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn time_left_goes_by_the_clips_of_this_run() {
+        let mut progress = PrepareProgress::default();
+        (progress.clips, progress.earlier, progress.of, progress.images) = (60, 50, 100, 200);
+        let text = message(&progress, Duration::from_secs(10));
+        assert_eq!(text, "0 faces, 0 failures, 20.0 images/s, 40 seconds left");
+        progress.clips = 100;
+        assert!(!message(&progress, Duration::from_secs(10)).contains("left"));
+    }
 }

@@ -283,6 +283,8 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
                     let path = self.output.join(&row.file);
                     fs::remove_file(&path).map_err(Error::io(&path, "cannot be removed"))?;
                 }
+                // Where something else is in it, it stays.
+                let _ = fs::remove_dir(self.output.join(crop_file(known, "")));
                 Ok(())
             }
         }
