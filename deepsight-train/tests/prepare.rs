@@ -146,7 +146,7 @@ impl Bench {
 fn config() -> PrepareConfig {
     let mut config = PrepareConfig::default();
     (config.max_frames, config.workers, config.batch) = (5, 2, 3);
-    (config.crop, config.size) = (FaceCrop::Aligned { size: 32, scale: 0.9 }, 32);
+    (config.crop, config.size) = (FaceCrop::Aligned { size: 32, scale: 0.9, down: 0.0 }, 32);
     config
 }
 
@@ -220,7 +220,7 @@ fn the_manifest_is_read_again_and_can_be_divided() {
     let path = bench.output("out/manifest.csv");
     manifest.write(&path).unwrap();
     let read = Manifest::read(&path).unwrap();
-    assert_eq!((read.crop, read.size), (Some(FaceCrop::Aligned { size: 32, scale: 0.9 }), Some(32)));
+    assert_eq!((read.crop, read.size), (Some(FaceCrop::Aligned { size: 32, scale: 0.9, down: 0.0 }), Some(32)));
     assert_eq!(read, manifest);
     assert!(read.rows.iter().all(|row| row.split.is_some()));
     assert_eq!(read.settings["detector.frames"], "squares");

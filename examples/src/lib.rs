@@ -8,6 +8,8 @@ compile_error!("choose at least one backend: --features flex, ndarray, cuda or w
 pub mod analyze;
 pub mod clip;
 pub mod device;
+pub mod evaluate;
+pub mod interrupt;
 pub mod output;
 pub mod preprocess;
 pub mod table;

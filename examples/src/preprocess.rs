@@ -128,8 +128,7 @@ impl Args {
 
     /// The detectors for frames, for pictures, and for pictures in which that one finds nothing.
     pub fn detectors(&self) -> [MtcnnConfig; 3] {
-        let pictures = MtcnnConfig::new().with_min_face_size(SMALLEST_IN_PICTURES);
-        [MtcnnConfig::new().with_min_face_size(self.min_face_size), pictures.clone(), pictures.with_thresholds(LENIENT)]
+        detectors(MtcnnConfig::new().with_min_face_size(self.min_face_size))
     }
 
     /// How the data is divided.
@@ -156,6 +155,12 @@ impl Args {
         divided?;
         Ok(format!("{}: {} faces\n{}", path.display(), manifest.rows.len(), SplitSummary::of(&manifest.rows)))
     }
+}
+
+/// The detectors for frames, as given, for pictures, and for pictures in which that one finds nothing.
+pub fn detectors(frames: MtcnnConfig) -> [MtcnnConfig; 3] {
+    let pictures = frames.clone().with_min_face_size(SMALLEST_IN_PICTURES);
+    [frames, pictures.clone(), pictures.with_thresholds(LENIENT)]
 }
 
 /// How far a run has come: a bar on a terminal, a line now and then elsewhere.
@@ -242,7 +247,7 @@ mod tests {
         assert_eq!((config.crop, config.size, config.workers), (FaceCrop::Margin { fraction: 0.2 }, 128, 3));
         let args = parse(&["--size", "96", "--scale", "1", "--format", "jpeg", "--max-frames", "7"]).unwrap();
         let config = args.config();
-        assert_eq!((config.crop, config.format), (FaceCrop::Aligned { size: 96, scale: 1.0 }, CropFormat::Jpeg));
+        assert_eq!((config.crop, config.format), (FaceCrop::Aligned { size: 96, scale: 1.0, down: 0.13 }, CropFormat::Jpeg));
         assert_eq!((config.max_frames, config.size), (7, 96));
         let args = parse(&["--split", "8/1/1", "--split-seed", "5", "--split-by", "video", "--ignore-official-split"]);
         let division = args.unwrap().division();

@@ -1,11 +1,11 @@
 use std::path::{Path, PathBuf};
 
-use deepsight_core::{CancelToken, FaceCrop};
+use deepsight_core::{CancelToken, FaceCrop, FaceDetector};
 use image::RgbImage;
 use rayon::prelude::*;
 
 use super::Degradation;
-use crate::{Dataset, Error, Label, Manifest, Media, Scored, Split};
+use crate::{Dataset, Error, Failure, Label, Manifest, Media, Preparation, PrepareProgress, Scored, Split};
 
 /// Pictures that are read and scored together: enough for every core and any GPU, little enough for any memory.
 const CHUNK: usize = 128;
@@ -87,6 +87,25 @@ impl TestSet {
             }));
         }
         Ok(Self { source: dataset.root.clone(), split: None, crop: None, faces })
+    }
+
+    /// The faces of a data set, or of one part of it, cut out anew into the folder `output`; and what gave no face. Where the
+    /// folder has them already from a run with the same settings, nothing is done twice.
+    ///
+    /// # Errors
+    /// What [`Preparation::run`] says.
+    pub fn framed<D: FaceDetector>(
+        mut dataset: Dataset,
+        split: Option<Split>,
+        preparation: &Preparation<D>,
+        output: &Path,
+        cancel: &CancelToken,
+        progress: impl FnMut(&PrepareProgress),
+    ) -> Result<(Self, Vec<Failure>), Error> {
+        dataset.clips.retain(|clip| split.is_none() || clip.split == split);
+        let prepared = preparation.run(&dataset, output, cancel, progress)?;
+        let set = Self::of_manifest(&prepared.manifest, &dataset.root, split)?;
+        Ok((set, prepared.failures))
     }
 
     /// Refuses faces that are known to be cut in another way than a model wants them: their scores would mean little.

@@ -8,9 +8,8 @@ use crate::{Error, Label, Manifest};
 pub(super) const FILE: &str = "manifest.csv";
 
 /// The pictures that the list names, one clip for each of its videos.
-pub(super) fn clips(root: &Path) -> Result<Vec<Clip>, Error> {
-    let path = root.join(FILE);
-    let manifest = Manifest::read(&path)?;
+pub(super) fn clips(path: &Path, manifest: Manifest) -> Result<Vec<Clip>, Error> {
+    let root = manifest.root;
     let mut clips: BTreeMap<(Label, String), Clip> = BTreeMap::new();
     for (index, row) in manifest.rows.into_iter().enumerate() {
         let clip = clips.entry((row.label, row.video.clone())).or_insert_with(|| Clip {
@@ -23,6 +22,7 @@ pub(super) fn clips(root: &Path) -> Result<Vec<Clip>, Error> {
         if clip.split != row.split {
             let value = row.split.map(|split| split.to_string()).unwrap_or_default();
             let rule = "must be the same in all rows of a video";
+            let path = path.to_owned();
             return Err(Error::ManifestField { path, row: index + 1, column: "split", value, rule });
         }
         let picture = Picture { path: root.join(&row.file), frame: row.frame, time: row.time, track: row.track };

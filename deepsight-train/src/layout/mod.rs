@@ -103,7 +103,7 @@ impl Dataset {
         let (layout, clips) = if let Some(label) = label {
             (Layout::Folders, folders::of_label(root, label)?)
         } else if root.join(listed::FILE).is_file() {
-            (Layout::Listed, listed::clips(root)?)
+            return Self::listed(root.join(listed::FILE));
         } else if face_forensics::FOLDERS.iter().any(|folder| root.join(folder).is_dir()) {
             (Layout::FaceForensics, face_forensics::clips(root)?)
         } else if celeb_df::FOLDERS.iter().any(|(folder, _)| root.join(folder).is_dir()) {
@@ -123,6 +123,18 @@ impl Dataset {
                 Err(Error::SameName { path: root.to_owned(), label: pair[0].label, name: pair[0].name.clone() })
             }
         }
+    }
+
+    /// The pictures that a manifest lists, whatever its name: one clip for each of its videos.
+    ///
+    /// # Errors
+    /// What [`Manifest::read`](crate::Manifest::read) says, and [`Error::ManifestField`] when one video is in two splits.
+    pub fn listed(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let manifest = crate::Manifest::read(path)?;
+        let root = manifest.root.clone();
+        let clips = unique(listed::clips(path, manifest)?);
+        Ok(Self { root, layout: Layout::Listed, clips })
     }
 }
 

@@ -1,0 +1,182 @@
+//! Measures a model on faces and on whole clips, and calibrates it. See `--help`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use deepsight_core::{Analyzer, AnalyzerConfig, CancelToken, Classifier, FaceClassifier, ModelFile, with_causes};
+use deepsight_examples::burn::tensor::backend::Backend;
+use deepsight_examples::evaluate::{Args, CRFS, ReportError, Reports, bar, framing};
+use deepsight_examples::interrupt::cancel_on_interrupt;
+use deepsight_examples::output::{complain, print};
+use deepsight_examples::preprocess::{Watch, detectors};
+use deepsight_examples::with_backend;
+use deepsight_face::MtcnnConfig;
+use deepsight_train::{
+    ClipSet, Dataset, Degradation, Detectors, EvaluatedData, EvaluatedModel, Evaluation, Failure as Failed, FittedOn,
+    Manifest, Preparation, Scored, Split, TestSet, calibrated_file, fake_logits,
+};
+use deepsight_video::DecodeOptions;
+
+/// Why there is no report, in the words of whoever failed.
+enum Failure {
+    /// Bad input or usage.
+    Input(String),
+    /// A result cannot be written.
+    Output(String),
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Input(with_causes(&error))
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let cancel = CancelToken::new();
+    let outcome = args.device.check().map_err(Failure::from).and_then(|()| {
+        cancel_on_interrupt(&cancel)?;
+        with_backend!(args.device, |B, device| run::<B>(&args, &device, &cancel))
+    });
+    let (message, code) = match outcome {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(_) if cancel.is_cancelled() => ("interrupted".into(), 130),
+        Err(Failure::Input(message)) => (format!("error: {message}"), 2),
+        Err(Failure::Output(message)) => (format!("error: {message}"), 1),
+    };
+    complain(&message);
+    ExitCode::from(code)
+}
+
+fn run<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<(), Failure> {
+    let reports = Reports::open(&args.output_report)?;
+    let load = || match &args.model_path {
+        Some(path) => Classifier::<B>::load(path, device)?.with_engine(args.engine),
+        None => Classifier::<B>::pretrained(device)?.with_engine(args.engine),
+    };
+    let scratch = tempfile::tempdir()?;
+    let mut run = Run::<B> { args, device, cancel, scratch: scratch.path(), classifier: load()? };
+    let mut fitted = None;
+    if let (true, Some(path)) = (args.calibrate, &args.model_path) {
+        fitted = Some(run.calibrate(path)?);
+        run.classifier = load()?;
+    }
+    let evaluation = run.evaluate(fitted)?;
+    print(evaluation.to_text().trim_end())?;
+    reports.write(&evaluation).map_err(|error: ReportError| Failure::Output(with_causes(&error)))
+}
+
+struct Run<'a, B: Backend> {
+    args: &'a Args,
+    device: &'a B::Device,
+    cancel: &'a CancelToken,
+    /// For faces that nobody wants to keep.
+    scratch: &'a Path,
+    classifier: Classifier<B>,
+}
+
+impl<B: Backend> Run<'_, B> {
+    fn calibrate(&self, path: &Path) -> Result<FittedOn, Failure> {
+        let faces = self.faces(Some(Split::Val))?;
+        let fitted = FittedOn::fit(&self.score(&faces, 1.0, None, "val")?, self.args.rule(), faces.split)?;
+        calibrated_file::<B>(ModelFile::read(path)?, &fitted.calibration, self.device)?.write(path)?;
+        Ok(fitted)
+    }
+
+    fn evaluate(self, fitted: Option<FittedOn>) -> Result<Evaluation, Failure> {
+        let (args, card) = (self.args, self.classifier.card());
+        let (threshold, temperature) = (args.threshold.unwrap_or(card.threshold.into()), card.temperature.into());
+        let model = EvaluatedModel::of_card(card, self.classifier.info().sha256);
+        let split = args.split()?;
+        let mut evaluation = Evaluation::new(model, EvaluatedData::new(args.source(), split), args.intervals());
+        evaluation.fitted = fitted;
+        if args.has_faces() {
+            let faces = self.faces(split)?;
+            evaluation.add_faces(&self.score(&faces, temperature, None, "faces")?, threshold)?;
+            for degradation in Degradation::ALL.into_iter().filter(|_| args.robustness) {
+                let name = degradation.to_string();
+                let spoiled = self.score(&faces, temperature, Some(degradation), &name)?;
+                evaluation.add_spoiled_faces(&name, &spoiled, threshold)?;
+            }
+        }
+        match &args.videos {
+            Some(folder) => self.clips(evaluation, folder, threshold),
+            None => Ok(evaluation),
+        }
+    }
+
+    /// Faces as the model wants them.
+    fn faces(&self, split: Option<Split>) -> Result<TestSet, Failure> {
+        let (args, card) = (self.args, self.classifier.card());
+        let dataset = match args.list() {
+            Some(list) => {
+                let set = TestSet::of_manifest(&Manifest::read(&list)?, &list, split)?;
+                if args.as_is {
+                    return Ok(set);
+                }
+                set.check_crop(card.crop)?;
+                if set.crop.is_some() {
+                    return Ok(set);
+                }
+                Dataset::listed(&list)?
+            }
+            None => Dataset::find(args.test_dir.as_deref().unwrap_or(Path::new("")), None)?,
+        };
+        if args.as_is {
+            return Ok(TestSet::of_dataset(&dataset)?);
+        }
+        let [frames, pictures, lenient] = detectors(args.detector());
+        let load = |config: MtcnnConfig| config.init::<B>(self.device);
+        let detectors = Detectors { frames: load(frames)?, pictures: load(pictures)?, lenient: load(lenient)? };
+        let preparation = Preparation::new(detectors, framing(card.crop, card.input_size))?;
+        let output = args.framed.as_deref().unwrap_or(self.scratch).join(split.map_or("all", Split::name));
+        let mut watch = Watch::default();
+        let framed =
+            TestSet::framed(dataset, split, &preparation, &output, self.cancel, |progress| watch.show(progress));
+        watch.end();
+        let (set, failures) = framed?;
+        if let Some(Failed { file, reason, .. }) = failures.first() {
+            complain(&format!("no face in {} files; the first, {}: {reason}", failures.len(), file.display()));
+        }
+        Ok(set)
+    }
+
+    fn score(
+        &self,
+        faces: &TestSet,
+        temperature: f64,
+        spoil: Option<Degradation>,
+        what: &str,
+    ) -> Result<Vec<Scored>, Failure> {
+        let bar = bar(what, faces.faces.len());
+        let logits = |pictures: &[_]| fake_logits(&self.classifier, pictures);
+        let scored = faces.score(logits, temperature, spoil, self.cancel, |done| bar.set_position(done as u64));
+        bar.finish_and_clear();
+        Ok(scored?)
+    }
+
+    fn clips(self, mut evaluation: Evaluation, folder: &Path, threshold: f64) -> Result<Evaluation, Failure> {
+        let set = ClipSet::find(folder)?;
+        let (args, cancel) = (self.args, self.cancel);
+        let config = AnalyzerConfig::new().with_evidence(0).with_threshold(threshold as f32);
+        let detector = args.detector().init::<B>(self.device)?;
+        let analyzer = Analyzer::new(detector, self.classifier).with_config(config)?;
+        let decode = DecodeOptions::default();
+        let score = |crf: Option<u8>, what: &str| {
+            let bar = bar(what, set.clips.len());
+            let scored =
+                set.score(&analyzer, &decode, args.sampling(), crf, cancel, |done| bar.set_position(done as u64));
+            bar.finish_and_clear();
+            scored
+        };
+        let (clips, failures) = score(None, "clips")?;
+        evaluation.add_clips(clips, failures, threshold)?;
+        for crf in CRFS.into_iter().filter(|_| args.robustness) {
+            let name = format!("H.264 CRF {crf}");
+            let (clips, _) = score(Some(crf), &name)?;
+            evaluation.add_spoiled_clips(&name, &clips, threshold)?;
+        }
+        Ok(evaluation)
+    }
+}
