@@ -5,7 +5,7 @@ use deepsight_core::FaceCrop;
 use sha2::{Digest, Sha256};
 
 use super::TrainConfig;
-use crate::{DatasetConfig, Error, FaceDataset, Label, Manifest, Row, Sampler, SamplerConfig, Split};
+use crate::{DatasetConfig, Error, FaceDataset, Label, Manifest, Row, Sampler, SamplerConfig, Split, check_disjoint};
 
 /// The faces of a run: what it learns from and what it is judged by.
 #[derive(Debug)]
@@ -23,11 +23,13 @@ impl TrainData {
     ///
     /// # Errors
     /// - [`Error::Setting`] when the manifests' crops were cut differently, or it is not known how;
+    /// - [`Error::Overlap`] when two splits share a person, a video or a file;
     /// - [`Error::NoRows`] when the validation split lacks a class;
     /// - what [`Sampler::new`] and [`FaceDataset::new`] say.
     pub fn new(manifests: Vec<Manifest>, config: &TrainConfig) -> Result<Self, Error> {
         let crop = crop_of(&manifests, config.crop)?;
         let (root, rows) = joined(manifests);
+        check_disjoint(&rows)?;
         let validation: Vec<usize> = (0..rows.len()).filter(|row| rows[*row].split == Some(Split::Val)).collect();
         for label in [Label::Real, Label::Fake] {
             if !validation.iter().any(|row| rows[*row].label == label) {

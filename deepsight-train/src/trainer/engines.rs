@@ -84,7 +84,7 @@ impl<B: Backend> Engines<B> {
                 .zip(&parts[1..])
                 .map(|((step, device), range)| {
                     // Not a clone: clones share their running statistics.
-                    let copy = EfficientNet::from_inner(network.valid().to_device(device));
+                    let copy = EfficientNet::from_inner(network.valid()).fork(device);
                     let (batch, noise) = part(range);
                     scope.spawn(move || step.run(&copy, &batch, &noise, objective))
                 })
@@ -151,5 +151,49 @@ mod tests {
         assert_eq!(split(7, 2), [0..3, 3..7]);
         assert_eq!(split(5, 4), [0..2, 2..5]);
         assert_eq!(split(3, 8), [0..3]);
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn two_devices_give_the_mean_of_their_parts_by_class_weight() -> Result<(), Error> {
+        use burn::backend::Flex;
+        use deepsight_core::Architecture;
+        use image::{Rgb, RgbImage};
+
+        use crate::{Label, gradient_norm};
+
+        let mut config = TrainConfig::new(Architecture::EfficientNetLite0);
+        (config.input_size, config.engine, config.dropout) = (Some(32), Engine::Burn, 0.3);
+        let picture = |n: u32| RgbImage::from_fn(32, 32, |x, y| Rgb([(x * n) as u8, (y * 7) as u8, (x * y + n) as u8]));
+        let labels = vec![Label::Real, Label::Real, Label::Real, Label::Fake, Label::Fake];
+        let batch = Batch { images: (1..6).map(picture).collect(), labels };
+        let noise = noise::noise(&config, &config.model_name.config(), 0, 0, 5);
+        let objective = Objective { class_weights: [1.0, 3.0], label_smoothing: 0.1 };
+        let network = crate::trainer::init::initial::<Flex>(&config, &Default::default())?.0;
+        let engines =
+            |count: usize| Engines::<Flex>::new(&config, [0.5; 3], [0.5; 3], &vec![Default::default(); count]);
+
+        let both = engines(2)?.run(&network, &batch, &noise, &objective)?;
+        let running = network.state_dict()["bn2.running_mean"].clone();
+        let (mut loss, mut parts) = (0.0, Vec::new());
+        for (range, share) in [(0..2, 2.0 / 9.0), (2..5, 7.0 / 9.0)] {
+            let images = batch.images[range.clone()].to_vec();
+            let part = Batch { images, labels: batch.labels[range.clone()].to_vec() };
+            let network = EfficientNet::from_inner(network.valid());
+            let passed = engines(1)?.run(&network, &part, &noise::part(&noise, 5, range), &objective)?;
+            loss += f64::from(share) * passed.loss;
+            parts.push((passed.gradients, share));
+        }
+        assert!((both.loss - loss).abs() < 1e-5 * loss, "{} {loss}", both.loss);
+        assert_eq!(both.fake_probabilities.len(), 5);
+        // What is left of both when one is taken from the other.
+        let length = gradient_norm(&network, &both.gradients)?;
+        let sum = weighted_sum(&network, parts);
+        let rest = weighted_sum(&network, vec![(both.gradients, 1.0), (sum, -1.0)]);
+        let rest = gradient_norm(&network, &rest)?;
+        assert!(rest < 1e-4 * length, "{rest} of {length}");
+        // The second device's statistics are its own.
+        assert_eq!(network.state_dict()["bn2.running_mean"], running);
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ mod config;
 mod data;
 mod ema;
 mod engines;
+mod events;
 mod init;
 mod loader;
 mod noise;
@@ -30,6 +31,7 @@ use crate::{Error, Scored};
 pub use config::{ClassWeights, Init, TrainConfig};
 pub use data::TrainData;
 pub use ema::Ema;
+pub use events::EventLog;
 pub use optimizer::{Optimizer, OptimizerState};
 pub use progress::{Best, Ending, EpochSummary, Outcome, Progress, StepSummary};
 

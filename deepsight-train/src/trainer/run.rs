@@ -14,7 +14,7 @@ use super::{
 };
 use crate::checkpoint::{Checkpoint, Counters};
 use crate::whole_file::write_whole;
-use crate::{Batch, Draw, Error, Label, Objective, Sample, Schedule, Scored, clip, gradient_norm};
+use crate::{Batch, Draw, Error, Label, LossScale, Objective, Sample, Schedule, Scored, clip, gradient_norm};
 
 /// Everything of a run that changes with its steps.
 pub(super) struct Run<B: Backend> {
@@ -137,8 +137,8 @@ impl<B: Backend> Run<B> {
         }
         let total: f32 = weights.iter().sum();
         let passed = combine(&self.network, passed.into_iter().zip(weights.iter().map(|weight| weight / total)))?;
-        if passed.gradients.is_empty() {
-            let loss_scale = self.engines.loss_scales().iter().flatten().fold(f32::MAX, |low, s| low.min(s.value()));
+        let lowest = self.engines.loss_scales().iter().flatten().map(LossScale::value).reduce(f32::min);
+        if let (true, Some(loss_scale)) = (passed.gradients.is_empty(), lowest) {
             report(&Progress::Skipped { loss_scale });
             return Ok(());
         }

@@ -6,4 +6,5 @@
 #![allow(clippy::unwrap_used)]
 
 mod formula;
+mod optimizer;
 mod step;

@@ -1,0 +1,79 @@
+use std::path::Path;
+
+use super::{EpochSummary, Progress, TrainData};
+use crate::{Error, EventWriter, Figure, Scored, Scores, preview};
+
+/// Writes what a run tells into TensorBoard's event files.
+///
+/// Of every step the loss, the learning rate, the length of the gradients and the faces per second; of every epoch the loss and
+/// the AUCs of the validation, its precision-recall curve, and as images its ROC curves and confusion matrix; once a contact
+/// sheet of what the network sees.
+#[derive(Debug)]
+pub struct EventLog {
+    events: EventWriter,
+}
+
+/// Samples on the contact sheet.
+const SAMPLES: usize = 32;
+
+impl EventLog {
+    /// Begins event files in a folder; what an earlier part of the run has written there from `step` on no longer counts.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when they cannot be made.
+    pub fn new(folder: impl AsRef<Path>, step: usize) -> Result<Self, Error> {
+        let folder = folder.as_ref();
+        let events = if step == 0 { EventWriter::create(folder) } else { EventWriter::resume(folder, step as u64) };
+        Ok(Self { events: events? })
+    }
+
+    /// A contact sheet of the first samples of the run.
+    ///
+    /// # Errors
+    /// What [`preview`] and the writer say.
+    pub fn samples(&mut self, data: &TrainData) -> Result<(), Error> {
+        let mut draws = data.sampler().epoch(0);
+        draws.truncate(SAMPLES);
+        self.events.image("samples", 0, &preview(data.dataset(), &draws, 8)?)?;
+        self.events.flush()
+    }
+
+    /// Writes what is to be seen of an event.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written, [`Error::Figure`] when a figure cannot be drawn.
+    pub fn record(&mut self, progress: &Progress<'_>) -> Result<(), Error> {
+        match progress {
+            Progress::Step(summary) => {
+                let step = summary.step as u64 + 1;
+                let seconds = summary.elapsed.as_secs_f64().max(1e-9);
+                self.events.scalar("loss/train", step, summary.loss)?;
+                self.events.scalar("learning_rate", step, summary.learning_rate)?;
+                self.events.scalar("gradient_norm", step, summary.gradient_norm)?;
+                self.events.scalar("faces_per_second", step, summary.faces as f64 / seconds)
+            }
+            Progress::Epoch { summary, step, scored, .. } => {
+                self.epoch(summary, *step as u64, scored)?;
+                self.events.flush()
+            }
+            Progress::Saved(_) => self.events.flush(),
+            _ => Ok(()),
+        }
+    }
+
+    fn epoch(&mut self, summary: &EpochSummary, step: u64, scored: &[Scored]) -> Result<(), Error> {
+        /// What a face or video counts as fake from: nothing is calibrated while a run goes on.
+        const THRESHOLD: f64 = 0.5;
+        self.events.scalar("loss/validation", step, summary.validation_loss)?;
+        self.events.scalar("loss/epoch", step, summary.loss)?;
+        self.events.scalar("auc/faces", step, summary.frame_auc)?;
+        self.events.scalar("auc/videos", step, summary.video_auc)?;
+        let (faces, videos) = (Scores::of_faces(scored)?, Scores::of_videos(scored)?);
+        self.events.pr_curve("precision_recall/faces", step, &faces)?;
+        self.events.pr_curve("precision_recall/videos", step, &videos)?;
+        let roc = Figure::Roc { series: vec![("faces", &faces), ("videos", &videos)], threshold: THRESHOLD };
+        self.events.image("roc", step, &roc.to_image()?)?;
+        let counts = videos.metrics(THRESHOLD).confusion;
+        self.events.image("confusion/videos", step, &Figure::Confusion { name: "videos", counts }.to_image()?)
+    }
+}
