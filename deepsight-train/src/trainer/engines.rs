@@ -150,7 +150,7 @@ mod tests {
     fn a_batch_is_divided_without_loss_and_never_into_single_pictures() {
         assert_eq!(split(7, 2), [0..3, 3..7]);
         assert_eq!(split(5, 4), [0..2, 2..5]);
-        assert_eq!(split(3, 8), [0..3]);
+        assert_eq!(split(3, 8), vec![0..3]);
     }
 
     #[cfg(feature = "flex")]

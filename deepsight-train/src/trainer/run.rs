@@ -281,7 +281,7 @@ impl<B: Backend> Run<B> {
     }
 
     pub(super) fn checkpoint_due(&self) -> bool {
-        self.counters.step % self.options.checkpoint_every == 0
+        self.counters.step.is_multiple_of(self.options.checkpoint_every)
     }
 
     /// Two batches: one is waited for while the next is made.
