@@ -93,6 +93,18 @@ impl Device {
     }
 }
 
+impl Device {
+    /// Its number among the devices of its kind.
+    pub fn index(&self) -> u16 {
+        match self {
+            #[cfg(feature = "cuda")]
+            Self::Cuda(index) => u16::try_from(*index).unwrap_or(u16::MAX),
+            #[allow(unreachable_patterns, reason = "kinds of which there may be several come first")]
+            _ => 0,
+        }
+    }
+}
+
 /// The first backend of this build.
 impl Default for Device {
     #[allow(unreachable_code, reason = "every compiled backend has a line; the first one counts")]

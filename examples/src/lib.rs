@@ -13,6 +13,7 @@ pub mod interrupt;
 pub mod output;
 pub mod preprocess;
 pub mod table;
+pub mod train;
 
 /// The crate whose backends [`with_backend!`] picks from.
 pub use burn;

@@ -125,6 +125,11 @@ impl<B: Backend> Trainer<B> {
         &self.data
     }
 
+    /// Optimizer steps done.
+    pub fn step(&self) -> usize {
+        self.run.step_count()
+    }
+
     /// Goes through the epochs that are left, and tells `report` how it goes. Cancelled, it saves what it needs to go on.
     ///
     /// # Errors
