@@ -2,7 +2,7 @@
 # Type-checks every crate with each backend alone. Slow (each set compiles its own Burn): for before a release.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-for crate in deepsight-core deepsight-face deepsight-examples deepsight-benches; do
+for crate in deepsight-core deepsight-face deepsight-train deepsight-examples deepsight-benches; do
     for backend in flex ndarray cuda wgpu; do
         echo "== $crate, $backend alone"
         cargo check --locked -p "$crate" --no-default-features --features "$backend" --all-targets
@@ -12,4 +12,5 @@ echo "== without any backend"
 cargo check --locked -p deepsight-core --no-default-features
 cargo check --locked -p deepsight-core --no-default-features --features model
 cargo check --locked -p deepsight-face --no-default-features
+cargo check --locked -p deepsight-train --no-default-features --features parquet
 cargo check --locked -p deepsight-video --all-targets

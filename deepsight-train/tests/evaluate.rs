@@ -40,7 +40,7 @@ fn the_classification_report_is_scikit_learns() {
 /// Forty videos of three faces each, the fakes scored higher; `seed` makes other ones.
 fn faces(seed: u32) -> Vec<Scored> {
     let face = |n: u32| {
-        let (video, label) = (n / 3, if n / 3 % 2 == 0 { Label::Real } else { Label::Fake });
+        let (video, label) = (n / 3, if (n / 3).is_multiple_of(2) { Label::Real } else { Label::Fake });
         let noise = f64::from((n + seed) * 7919 % 101) / 20.0 - 2.5;
         Scored::from_logit(format!("v<{video}>"), label, if label == Label::Fake { 1.0 } else { -1.0 } + noise)
     };
@@ -163,7 +163,8 @@ fn pictures_of_a_folder_are_scored_as_they_are_and_belong_to_videos_by_their_nam
 fn what_cannot_be_scored_is_named() {
     let folder = folder();
     let set = || TestSet::of_dataset(&Dataset::find(folder.path(), None).unwrap()).unwrap();
-    let score = |logits: &dyn Fn(&[RgbImage]) -> Result<Vec<f64>, deepsight_core::Error>| {
+    type Logits<'a> = &'a dyn Fn(&[RgbImage]) -> Result<Vec<f64>, deepsight_core::Error>;
+    let score = |logits: Logits<'_>| {
         with_causes(&set().score(logits, 1.0, None, &CancelToken::new(), |_| ()).unwrap_err())
     };
     let not_finite =
