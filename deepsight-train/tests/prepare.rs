@@ -373,6 +373,7 @@ fn what_concerns_all_clips_ends_the_run() {
     let preparation = Preparation::new(detectors(), config()).unwrap();
     let message = preparation.run(&dataset, &inside, &CancelToken::new(), |_| ()).unwrap_err().to_string();
     assert!(message.starts_with("output-dir is ") && message.ends_with("must lie outside the data"), "{message}");
+    assert!(!inside.exists());
 
     let mut wrong = config();
     wrong.face_confidence = 1.5;

@@ -48,7 +48,7 @@ fn faces_of_both_clips_are_cut_listed_and_divided() {
     let run = run("preprocess", &bench.arguments("out", &["--max-frames", "4", "--workers", "2"]));
     assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{run:?}");
     for part in
-        ["manifest.csv: 12 faces", "train: 1 real videos (6 faces), 1 fake videos (6 faces)", "0 failures, see "]
+        ["manifest.csv: 10 faces", "train: 1 real videos (5 faces), 1 fake videos (5 faces)", "0 failures, see "]
     {
         assert!(run.stdout.contains(part), "{part}: {}", run.stdout);
     }

@@ -3,28 +3,25 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
-use std::io::Cursor;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use deepsight_core::{CancelToken, Face, FaceDetector, Frame, Tracker, TrackerConfig, with_causes};
-use image::codecs::jpeg::JpegEncoder;
-use image::{ImageFormat, RgbImage};
+use deepsight_core::{CancelToken, Face, FaceDetector, Frame, Tracker, TrackerConfig};
+use image::RgbImage;
 use rayon::prelude::*;
 
-use super::cut::{Outside, cut};
+use super::crops::{Task, check_name, crop_file, remove_unfinished, row, write};
+use super::cut::Outside;
 use super::journal::{Finished, Journal};
 use super::portrait;
 use super::supply::{Arrival, Item, Supply};
-use super::{CropFormat, Detectors, Failure, PrepareConfig, PrepareProgress};
+use super::{Detectors, Failure, PrepareConfig, PrepareProgress};
 use crate::layout::{Clip, Dataset, Media, Picture};
-use crate::whole_file::{UNFINISHED, write_whole};
 use crate::{Error, Row};
 
 /// Bytes of pixels from which a batch is full: 16 frames of 720p.
 const BATCH_BYTES: usize = 48 << 20;
-const JPEG_QUALITY: u8 = 95;
 
 pub(super) struct Gathering<'a, D> {
     detectors: &'a Detectors<D>,
@@ -52,16 +49,6 @@ struct Open {
     images: u64,
     /// Names of its crops, without extension.
     names: HashSet<String>,
-}
-
-/// A face that is to be cut out.
-struct Task<'a> {
-    clip: usize,
-    image: &'a RgbImage,
-    face: Face,
-    outside: Outside,
-    /// All but the landmarks.
-    row: Row,
 }
 
 impl<'a, D: FaceDetector> Gathering<'a, D> {
@@ -355,66 +342,6 @@ impl Open {
         self.names.insert(numbered.clone());
         numbered
     }
-}
-
-/// Cuts out one face and writes it. Why it cannot be cut out is its own matter, that it cannot be written everybody's.
-fn write(config: &PrepareConfig, output: &Path, task: Task<'_>) -> Result<Result<Row, String>, Error> {
-    let Task { image, face, outside, mut row, .. } = task;
-    let crop = match cut(image, &face, config.crop, config.size, outside) {
-        Ok((crop, landmarks)) => {
-            row.landmarks = landmarks;
-            crop
-        }
-        Err(error) => return Ok(Err(with_causes(&error))),
-    };
-    let path = output.join(&row.file);
-    let mut bytes = Cursor::new(Vec::new());
-    let encoded = match config.format {
-        CropFormat::Png => crop.write_to(&mut bytes, ImageFormat::Png),
-        CropFormat::Jpeg => crop.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY)),
-    };
-    encoded.map_err(Error::picture(&path))?;
-    write_whole(&path, bytes.get_ref())?;
-    Ok(Ok(row))
-}
-
-fn row(clip: &Clip, file: PathBuf, face: &Face) -> Row {
-    Row {
-        target_id: clip.target_id.clone(),
-        source_id: clip.source_id.clone(),
-        original: clip.original.clone(),
-        split: clip.split,
-        bounds: Some(face.bounding_box),
-        confidence: Some(face.confidence),
-        ..Row::new(file, clip.label, clip.name.clone())
-    }
-}
-
-/// A file in the clip's own folder of crops.
-fn crop_file(clip: &Clip, name: &str) -> PathBuf {
-    Path::new(clip.label.name()).join(&clip.name).join(name)
-}
-
-/// Crops are written below a folder of the clip's name, which a list may have from anywhere.
-fn check_name(name: &str) -> Result<(), Error> {
-    let parts: Vec<_> = Path::new(name).components().collect();
-    let plain = parts.iter().all(|part| matches!(part, Component::Normal(_)));
-    if plain && !parts.is_empty() && !name.contains(['\\', '\0', ':']) {
-        return Ok(());
-    }
-    Err(Error::ClipName { name: name.to_owned() })
-}
-
-/// What a killed run left in the folder of a clip.
-fn remove_unfinished(folder: &Path) -> Result<(), Error> {
-    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
-    for entry in entries {
-        let path = entry.map_err(Error::io(folder, "cannot be read"))?.path();
-        if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(UNFINISHED)) {
-            fs::remove_file(&path).map_err(Error::io(&path, "cannot be removed"))?;
-        }
-    }
-    Ok(())
 }
 
 fn is_finite(face: &Face) -> bool {

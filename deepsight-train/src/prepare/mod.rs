@@ -14,6 +14,7 @@ use crate::whole_file::write_whole;
 use crate::{Error, Label, Manifest};
 
 mod border;
+mod crops;
 mod cut;
 mod gather;
 mod journal;
@@ -168,6 +169,8 @@ pub struct Preparation<D> {
 }
 
 impl<D: FaceDetector> Preparation<D> {
+    /// A preparation with these detectors and settings.
+    ///
     /// # Errors
     /// [`Error::Setting`] for a value outside its range.
     pub fn new(detectors: Detectors<D>, config: PrepareConfig) -> Result<Self, Error> {
@@ -208,11 +211,13 @@ impl<D: FaceDetector> Preparation<D> {
         cancel: &CancelToken,
         mut progress: impl FnMut(&PrepareProgress),
     ) -> Result<Prepared, Error> {
-        std::fs::create_dir_all(output).map_err(Error::io(output, "cannot be made"))?;
         let canonical = |path: &Path| path.canonicalize().map_err(Error::io(path, "cannot be read"));
-        let (root, folder) = (canonical(&dataset.root)?, canonical(output)?);
-        let rule = "must lie outside the data";
-        check("output-dir", output.display(), !folder.starts_with(&root), rule)?;
+        let root = canonical(&dataset.root)?;
+        // Of a folder that is yet to be made, where it would be.
+        let there = std::path::absolute(output).map_err(Error::io(output, "cannot be made"))?;
+        let there = there.ancestors().find(|path| path.exists()).map_or(Ok(PathBuf::new()), canonical)?;
+        check("output-dir", output.display(), !there.starts_with(&root), "must lie outside the data")?;
+        std::fs::create_dir_all(output).map_err(Error::io(output, "cannot be made"))?;
 
         let mut settings = self.settings();
         settings.insert("data-dir".into(), root.to_string_lossy().into());
