@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use deepsight_core::{
-    Architecture, Classifier, Error, FaceCrop, ModelCard, ModelFile, ResizeFilter, WeightFormat, with_causes,
+    Architecture, Classifier, Error, FaceCrop, ModelCard, ModelFile, ResizeFilter, WeightFormat, image, with_causes,
 };
 use deepsight_examples::burn::tensor::backend::Backend;
 use deepsight_examples::device::Device;
@@ -17,8 +17,15 @@ use deepsight_examples::with_backend;
 #[command(name = "convert", version)]
 struct Arguments {
     /// timm state dict to read: .pth (zip or legacy) or .safetensors
-    #[arg(long, value_name = "FILE", requires_all = ["model_name", "output"], required_unless_present = "inspect")]
+    #[arg(long, value_name = "FILE", requires_all = ["model_name", "output"], required_unless_present_any = ["inspect", "model"])]
     timm: Option<PathBuf>,
+    /// Model file to give a golden input to
+    #[arg(long, value_name = "FILE", requires_all = ["golden", "output"], conflicts_with_all = ["timm", "model_name", "inspect"])]
+    model: Option<PathBuf>,
+    /// Picture of one face as the model's crop cuts it out, to be kept in the file with its score: --inspect then checks that a machine
+    /// computes the same
+    #[arg(long, value_name = "PICTURE", conflicts_with = "inspect")]
+    golden: Option<PathBuf>,
     /// Architecture: efficientnet_b0 to efficientnet_b4, or efficientnet_lite0
     #[arg(long, value_name = "NAME")]
     model_name: Option<Architecture>,
@@ -84,10 +91,18 @@ fn main() -> ExitCode {
 }
 
 fn run<B: Backend>(arguments: &Arguments, device: &B::Device) -> Result<String, String> {
+    if let (Some(model), Some(output)) = (&arguments.model, &arguments.output) {
+        let format = ModelFile::read(model).map_err(|error| with_causes(&error))?.format;
+        let classifier = Classifier::<B>::load(model, device).map_err(|error| with_causes(&error))?;
+        save(arguments, classifier, format, output)?;
+        return inspect::<B>(output, device);
+    }
     match (&arguments.inspect, &arguments.timm, arguments.model_name, &arguments.output) {
         (Some(file), ..) => inspect::<B>(file, device),
         (None, Some(timm), Some(architecture), Some(output)) => {
-            convert::<B>(arguments, timm, architecture, output, device).map_err(|error| with_causes(&error))?;
+            let made = convert::<B>(arguments, timm, architecture, output, device);
+            let format = if arguments.half { WeightFormat::F16 } else { WeightFormat::F32 };
+            save(arguments, made.map_err(|error| with_causes(&error))?, format, output)?;
             inspect::<B>(output, device)
         }
         // The parser lets nothing else through.
@@ -101,7 +116,7 @@ fn convert<B: Backend>(
     architecture: Architecture,
     output: &Path,
     device: &B::Device,
-) -> Result<(), Error> {
+) -> Result<Classifier<B>, Error> {
     let file_name = output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let mut card = ModelCard::new(a.name.clone().unwrap_or(file_name), architecture);
     card.input_size = a.input_size.unwrap_or(card.input_size);
@@ -115,8 +130,21 @@ fn convert<B: Backend>(
     (card.trained_on, card.terms) = (a.trained_on.clone(), a.terms.clone());
 
     let network = architecture.config().init::<B>(device).load_timm(timm)?;
-    let format = if a.half { WeightFormat::F16 } else { WeightFormat::F32 };
-    Classifier::new(network, card, device)?.save(output, format)
+    Classifier::new(network, card, device)
+}
+
+/// Writes the model file, with the golden input where one is given.
+fn save<B: Backend>(
+    a: &Arguments,
+    mut classifier: Classifier<B>,
+    format: WeightFormat,
+    output: &Path,
+) -> Result<(), String> {
+    if let Some(path) = &a.golden {
+        let picture = image::open(path).map_err(|error| format!("{}: {}", path.display(), with_causes(&error)))?;
+        classifier = classifier.with_golden_input(picture.into_rgb8()).map_err(|error| with_causes(&error))?;
+    }
+    classifier.save(output, format).map_err(|error| with_causes(&error))
 }
 
 fn inspect<B: Backend>(path: &Path, device: &B::Device) -> Result<String, String> {

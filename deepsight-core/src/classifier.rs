@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use crate::fused::{FusedEfficientNet, kernels::InstructionSet};
 use crate::preprocess::Preprocess;
 use crate::{
-    ActivationMap, EfficientNet, Engine, Error, FaceClassifier, FaceCrop, FaceScore, ModelCard, ModelFile, ModelInfo,
-    WeightFormat,
+    ActivationMap, EfficientNet, Engine, Error, FaceClassifier, FaceCrop, FaceScore, Golden, ModelCard, ModelFile,
+    ModelInfo, WeightFormat,
 };
 
 /// Scores faces: an EfficientNet with all that its model file says about using it.
@@ -225,6 +225,18 @@ impl<B: Backend> Classifier<B> {
         let fake = self.card.fake_index();
         let margin = f64::from(logits[fake] - logits[1 - fake]) / f64::from(self.card.temperature);
         FaceScore::new((1.0 / (1.0 + (-margin).exp())) as f32)
+    }
+
+    /// The same classifier with a golden input, a face as the card's crop cuts it out: its score is what the model file promises from
+    /// here on, within 0.001. The face travels in the file, so it must be one that may be passed on.
+    ///
+    /// # Errors
+    /// What [`logits`](Self::logits) says.
+    pub fn with_golden_input(mut self, face: RgbImage) -> Result<Self, Error> {
+        let score = self.score(self.logits(std::slice::from_ref(&face))?[0]);
+        self.card.golden = Some(Golden { fake_probability: score.fake_probability, tolerance: 1e-3 });
+        self.golden_input = Some(face);
+        Ok(self)
     }
 
     /// Runs the golden input, and says what it scored; `None` if the model file carries none.

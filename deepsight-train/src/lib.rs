@@ -65,6 +65,6 @@ pub use step::{
 pub use tensorboard::EventWriter;
 #[cfg(feature = "model")]
 pub use trainer::{
-    Best, ClassWeights, Ema, Ending, EpochSummary, EventLog, Init, Optimizer, OptimizerState, Outcome, Progress, RunOptions,
-    StepSummary, TrainConfig, TrainData, Trainer,
+    Best, ClassWeights, Ema, Ending, EpochSummary, EventLog, Init, Optimizer, OptimizerState, Outcome, Progress,
+    RunOptions, StepSummary, TrainConfig, TrainData, Trainer,
 };

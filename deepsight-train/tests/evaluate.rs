@@ -164,9 +164,8 @@ fn what_cannot_be_scored_is_named() {
     let folder = folder();
     let set = || TestSet::of_dataset(&Dataset::find(folder.path(), None).unwrap()).unwrap();
     type Logits<'a> = &'a dyn Fn(&[RgbImage]) -> Result<Vec<f64>, deepsight_core::Error>;
-    let score = |logits: Logits<'_>| {
-        with_causes(&set().score(logits, 1.0, None, &CancelToken::new(), |_| ()).unwrap_err())
-    };
+    let score =
+        |logits: Logits<'_>| with_causes(&set().score(logits, 1.0, None, &CancelToken::new(), |_| ()).unwrap_err());
     let not_finite =
         |_: &[RgbImage]| Err(deepsight_core::Error::LogitsNotFinite { index: 2, logits: vec![f32::NAN; 2] });
     let message = score(&not_finite);

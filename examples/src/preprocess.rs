@@ -247,7 +247,10 @@ mod tests {
         assert_eq!((config.crop, config.size, config.workers), (FaceCrop::Margin { fraction: 0.2 }, 128, 3));
         let args = parse(&["--size", "96", "--scale", "1", "--format", "jpeg", "--max-frames", "7"]).unwrap();
         let config = args.config();
-        assert_eq!((config.crop, config.format), (FaceCrop::Aligned { size: 96, scale: 1.0, down: 0.13 }, CropFormat::Jpeg));
+        assert_eq!(
+            (config.crop, config.format),
+            (FaceCrop::Aligned { size: 96, scale: 1.0, down: 0.13 }, CropFormat::Jpeg)
+        );
         assert_eq!((config.max_frames, config.size), (7, 96));
         let args = parse(&["--split", "8/1/1", "--split-seed", "5", "--split-by", "video", "--ignore-official-split"]);
         let division = args.unwrap().division();
