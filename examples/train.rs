@@ -9,7 +9,7 @@ use deepsight_examples::device::Device;
 use deepsight_examples::output::{complain, print};
 use deepsight_examples::train::{Args, Watch, backend_devices};
 use deepsight_examples::with_backend;
-use deepsight_train::{Ending, Error, EventLog, Progress, TrainData, Trainer, preview};
+use deepsight_train::{Ending, Error, EventLog, Progress, Trainer, preview};
 
 /// Why there is no model, with the exit code that says so.
 struct Failure(String, u8);
@@ -72,7 +72,7 @@ fn run<B: Backend>(
     let threads = args.threads().map_err(|error| Failure::input(error.into()))?;
     let config = args.config();
     config.validate().map_err(Failure::input)?;
-    let data = TrainData::new(args.manifests().map_err(Failure::input)?, &config).map_err(Failure::input)?;
+    let data = args.data(&config).map_err(Failure::input)?;
     if let Some(path) = &args.preview {
         let draws = data.sampler().epoch(0);
         let sheet = preview(data.dataset(), &draws[..draws.len().min(64)], 8).map_err(Failure::input)?;

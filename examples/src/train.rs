@@ -9,7 +9,7 @@ use clap::{Parser, ValueEnum};
 use deepsight_core::{Architecture, Engine, Error, FaceCrop, Threads};
 use deepsight_train::{
     Augmentation, ClassWeights, Ending, Init, Manifest, Outcome, Precision, Progress, RunOptions, SchedulerName,
-    Source, TrainConfig,
+    Source, TrainConfig, TrainData,
 };
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -137,6 +137,9 @@ pub struct Args {
     /// Threads that make samples
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub workers: usize,
+    /// Memory for decoded crops, in MiB; what has no room is read each time
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    pub cache: usize,
     /// Threads that compute; one for each core by default
     #[arg(long, value_name = "N")]
     pub threads: Option<u16>,
@@ -198,13 +201,15 @@ impl Args {
         options
     }
 
-    /// Reads the manifests.
+    /// The faces of the manifests.
     ///
     /// # Errors
-    /// When one cannot be read.
-    pub fn manifests(&self) -> Result<Vec<Manifest>, deepsight_train::Error> {
+    /// When a manifest cannot be read, or what [`TrainData::new`] says.
+    pub fn data(&self, config: &TrainConfig) -> Result<TrainData, deepsight_train::Error> {
         let folders = self.data_dir.iter().map(|folder| folder.join("manifest.csv"));
-        self.manifest.iter().cloned().chain(folders).map(Manifest::read).collect()
+        let manifests =
+            self.manifest.iter().cloned().chain(folders).map(Manifest::read).collect::<Result<Vec<_>, _>>()?;
+        TrainData::with_cache(manifests, config, self.cache.saturating_mul(1 << 20))
     }
 
     /// The devices asked for, or the build's default.

@@ -189,3 +189,55 @@ fn plain_names<'a>(names: impl Iterator<Item = &'a String>) -> BTreeMap<String, 
 fn renamed(shapes: &BTreeMap<String, Vec<usize>>, names: &BTreeMap<String, String>) -> BTreeMap<String, Vec<usize>> {
     names.iter().map(|(name, own)| (name.clone(), shapes[own].clone())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn names_by_what_layers_do_become_timms() {
+        let blocks = [("blocks.0.0".to_owned(), true), ("blocks.1.0".to_owned(), false)];
+        for (theirs, timm) in [
+            ("_conv_stem.weight", Some("conv_stem.weight")),
+            ("_bn0.bias", Some("bn1.bias")),
+            ("_bn1.running_var", Some("bn2.running_var")),
+            ("_fc.weight", Some("fc.weight")),
+            ("_blocks.0._depthwise_conv.weight", Some("blocks.0.0.conv_dw.weight")),
+            ("_blocks.0._bn1.weight", Some("blocks.0.0.bn1.weight")),
+            ("_blocks.0._se_reduce.bias", Some("blocks.0.0.se.conv_reduce.bias")),
+            ("_blocks.0._project_conv.weight", Some("blocks.0.0.conv_pw.weight")),
+            ("_blocks.1._expand_conv.weight", Some("blocks.1.0.conv_pw.weight")),
+            ("_blocks.1._bn0.weight", Some("blocks.1.0.bn1.weight")),
+            ("_blocks.1._bn2.weight", Some("blocks.1.0.bn3.weight")),
+            ("_blocks.1._project_conv.weight", Some("blocks.1.0.conv_pwl.weight")),
+            ("_blocks.0._expand_conv.weight", None),
+            ("_blocks.2._bn0.weight", None),
+            ("conv_stem.weight", None),
+        ] {
+            assert_eq!(backbone_name(theirs, &blocks).as_deref(), timm, "{theirs}");
+        }
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn weights_for_another_task_come_in_without_their_classifier() {
+        use crate::{EfficientNetConfig, ModelCard, ModelFile};
+
+        type B = burn::backend::Flex;
+        let device = Default::default();
+        let other = EfficientNetConfig::b0().with_classes(5).init::<B>(&device);
+        let card = ModelCard::new("other", crate::Architecture::EfficientNetB0);
+        let bytes = ModelFile::new(card, other.state_dict()).unwrap().to_bytes().unwrap();
+        let network = EfficientNetConfig::b0().init::<B>(&device);
+        let classifier = network.state_dict()["classifier.weight"].clone();
+        let state = network.load_backbone_bytes(&bytes).unwrap().state_dict();
+        assert_eq!(state["classifier.weight"], classifier);
+        assert_eq!(state["blocks.3.1.se.conv_expand.bias"], other.state_dict()["blocks.3.1.se.conv_expand.bias"]);
+
+        // Another network's are not taken for this one's.
+        let lite0 = EfficientNetConfig::lite0().init::<B>(&device);
+        assert!(matches!(lite0.load_backbone_bytes(&bytes), Err(Error::TensorNames { .. })));
+    }
+}

@@ -27,6 +27,14 @@ impl TrainData {
     /// - [`Error::NoRows`] when the validation split lacks a class;
     /// - what [`Sampler::new`] and [`FaceDataset::new`] say.
     pub fn new(manifests: Vec<Manifest>, config: &TrainConfig) -> Result<Self, Error> {
+        Self::with_cache(manifests, config, DatasetConfig::default().cache_bytes)
+    }
+
+    /// As [`new`](Self::new), keeping at most so many bytes of decoded crops in memory.
+    ///
+    /// # Errors
+    /// As for `new`.
+    pub fn with_cache(manifests: Vec<Manifest>, config: &TrainConfig, cache_bytes: usize) -> Result<Self, Error> {
         let crop = crop_of(&manifests, config.crop)?;
         let (root, rows) = joined(manifests);
         check_disjoint(&rows)?;
@@ -40,7 +48,7 @@ impl TrainData {
         (sampling.draws, sampling.sources) = (config.draws, config.sources.clone());
         let sampler = Sampler::new(&rows, &sampling, config.seed)?;
         let (fingerprint, described) = (fingerprint(&rows), describe(&rows, config));
-        let mut making = DatasetConfig::new(config.input_size());
+        let mut making = DatasetConfig::new(config.input_size()).with_cache_bytes(cache_bytes);
         (making.augmentation, making.self_blending) = (config.augmentation.clone(), config.self_blending.clone());
         let dataset = FaceDataset::new(root, rows, making)?;
         Ok(Self { dataset, sampler, validation, crop, fingerprint, described })

@@ -17,13 +17,14 @@ pub struct EventLog {
 const SAMPLES: usize = 32;
 
 impl EventLog {
-    /// Begins event files in a folder; what an earlier part of the run has written there from `step` on no longer counts.
+    /// Begins event files in a folder, of a run with so many steps done; what an earlier part of it has written of later ones
+    /// no longer counts.
     ///
     /// # Errors
     /// [`Error::Io`] when they cannot be made.
-    pub fn new(folder: impl AsRef<Path>, step: usize) -> Result<Self, Error> {
+    pub fn new(folder: impl AsRef<Path>, done: usize) -> Result<Self, Error> {
         let folder = folder.as_ref();
-        let events = if step == 0 { EventWriter::create(folder) } else { EventWriter::resume(folder, step as u64) };
+        let events = if done == 0 { EventWriter::create(folder) } else { EventWriter::resume(folder, done as u64 + 1) };
         Ok(Self { events: events? })
     }
 

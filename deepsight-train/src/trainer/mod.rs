@@ -159,6 +159,7 @@ impl<B: Backend> Trainer<B> {
     fn epoch(&mut self, cancel: &CancelToken, report: &mut dyn FnMut(&Progress<'_>)) -> Result<bool, Error> {
         let Self { data, run } = self;
         let draws = run.draws_left(data);
+        run.begin_epoch();
         let (workers, ahead) = (run.options().workers, run.samples_ahead());
         in_order(
             &draws,

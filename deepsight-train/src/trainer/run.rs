@@ -169,6 +169,11 @@ impl<B: Backend> Run<B> {
         Ok(())
     }
 
+    /// Steps are timed from now on, not from the end of the epoch before.
+    pub(super) fn begin_epoch(&mut self) {
+        self.last_step = Instant::now();
+    }
+
     fn lap(&mut self) -> Duration {
         let before = std::mem::replace(&mut self.last_step, Instant::now());
         self.last_step - before
