@@ -78,6 +78,9 @@ struct Run<'a, B: Backend> {
 
 impl<B: Backend> Run<'_, B> {
     fn calibrate(&self, path: &Path) -> Result<FittedOn, Failure> {
+        if self.args.list().is_none() {
+            return Err(Failure::Input("--calibrate needs a manifest with split val: name it with --manifest".into()));
+        }
         let faces = self.faces(Some(Split::Val))?;
         let fitted = FittedOn::fit(&self.score(&faces, 1.0, None, "val")?, self.args.rule(), faces.split)?;
         calibrated_file::<B>(ModelFile::read(path)?, &fitted.calibration, self.device)?.write(path)?;

@@ -235,7 +235,7 @@ fn degradations_lose_what_they_are_named_for() {
     let names = Degradation::ALL.map(|degradation| degradation.to_string());
     assert_eq!(
         names,
-        ["JPEG 70", "JPEG 50", "JPEG 30", "half resolution", "quarter resolution", "blur of 1 % of the side"]
+        ["JPEG 70", "JPEG 50", "JPEG 30", "half resolution", "quarter resolution", "blur, 1 % of the side"]
     );
 }
 

@@ -58,7 +58,7 @@ impl fmt::Display for Degradation {
             Self::Smaller(2) => f.write_str("half resolution"),
             Self::Smaller(4) => f.write_str("quarter resolution"),
             Self::Smaller(factor) => write!(f, "resolution 1/{factor}"),
-            Self::Blur(share) => write!(f, "blur of {} % of the side", 100.0 * share),
+            Self::Blur(share) => write!(f, "blur, {} % of the side", 100.0 * share),
         }
     }
 }
