@@ -66,7 +66,7 @@ fn faces_of_a_track_are_compressed_together_where_that_is_asked_for() {
         let draw = Draw { row, self_blended, seed: 3 };
         let (plain, compressed) = (plain.sample(&draw).unwrap(), compressed.sample(&draw).unwrap());
         let loss = difference(&plain.image, &compressed.image);
-        assert!((0.1..6.0).contains(&loss), "{loss}");
+        assert!((0.1..12.0).contains(&loss), "{loss}");
         assert_eq!(plain.label, compressed.label);
     }
 }
