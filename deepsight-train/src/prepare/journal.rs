@@ -38,6 +38,14 @@ struct Header {
     settings: Map<String, Value>,
 }
 
+impl Drop for Journal {
+    /// Closing the file is not enough: a child process that another thread has just forked holds it open until it becomes ffmpeg.
+    fn drop(&mut self) {
+        // Nobody is left who could be told.
+        let _ = self.file.unlock();
+    }
+}
+
 impl Journal {
     /// Opens the folder's journal, or begins one.
     ///
