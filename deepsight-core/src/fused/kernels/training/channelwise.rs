@@ -32,35 +32,10 @@ pub fn affine(
 ) {
     assert_eq!(values.len(), output.len(), "values and output");
     check(scale, shift, output.len());
-    let (input, output) = (values.as_ptr(), output);
-    // SAFETY: as many values can be read as there are in the output.
-    unsafe { affine_from(set, activation, input, scale, shift, output) }
-}
-
-/// [`affine`] of values that give way to the results.
-///
-/// # Panics
-/// As [`affine`].
-pub fn affine_in_place(set: InstructionSet, activation: &Activation, scale: &[f32], shift: &[f32], values: &mut [f32]) {
-    check(scale, shift, values.len());
-    // SAFETY: every value is read before its result is written in its place.
-    unsafe { affine_from(set, activation, values.as_ptr(), scale, shift, values) }
-}
-
-/// # Safety
-/// As many values can be read at `input` as `output` holds; it may be the output itself.
-unsafe fn affine_from(
-    set: InstructionSet,
-    activation: &Activation,
-    input: *const f32,
-    scale: &[f32],
-    shift: &[f32],
-    output: &mut [f32],
-) {
     match activation {
-        Activation::Identity => set.run(Affine { input, scale, shift, output, activation: Identity }),
-        Activation::Silu => set.run(Affine { input, scale, shift, output, activation: Silu }),
-        Activation::Relu6 => set.run(Affine { input, scale, shift, output, activation: Relu6 }),
+        Activation::Identity => set.run(Affine { values, scale, shift, output, activation: Identity }),
+        Activation::Silu => set.run(Affine { values, scale, shift, output, activation: Silu }),
+        Activation::Relu6 => set.run(Affine { values, scale, shift, output, activation: Relu6 }),
         Activation::PRelu(_) => panic!("no training with PReLU"),
     }
 }
@@ -174,7 +149,7 @@ unsafe fn store<S: Simd, const WHOLE: bool>(simd: S, target: *mut f32, value: S:
 }
 
 struct Affine<'a, A> {
-    input: *const f32,
+    values: &'a [f32],
     scale: &'a [f32],
     shift: &'a [f32],
     output: &'a mut [f32],
@@ -185,7 +160,7 @@ impl<A: Apply> Kernel for Affine<'_, A> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Simd>(mut self, simd: S) {
         let channels = self.scale.len();
         let pixels = self.output.len() / channels;
         for start in (0..pixels).step_by(BLOCK) {
@@ -212,7 +187,7 @@ impl<A: Apply> Affine<'_, A> {
     /// The pixels and the `lanes` channels from `channel` on are within the slices.
     #[inline(always)]
     unsafe fn part<S: Simd, const WHOLE: bool>(
-        &self,
+        &mut self,
         simd: S,
         pixels: std::ops::Range<usize>,
         channel: usize,
@@ -225,9 +200,9 @@ impl<A: Apply> Affine<'_, A> {
             let shift = load::<S, WHOLE>(simd, self.shift.as_ptr().add(channel), lanes);
             for pixel in pixels {
                 let at = pixel * channels + channel;
-                let value = load::<S, WHOLE>(simd, self.input.add(at), lanes);
+                let value = load::<S, WHOLE>(simd, self.values.as_ptr().add(at), lanes);
                 let value = self.activation.apply(simd, simd.mul_add(value, scale, shift), channel);
-                store::<S, WHOLE>(simd, self.output.as_ptr().cast_mut().add(at), value, lanes);
+                store::<S, WHOLE>(simd, self.output.as_mut_ptr().add(at), value, lanes);
             }
         }
     }

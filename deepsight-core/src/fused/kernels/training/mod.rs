@@ -8,6 +8,6 @@ mod channelwise;
 mod depthwise;
 mod outer;
 
-pub use channelwise::{Derivative, add_moments, affine, affine_in_place, combine, differentiate};
+pub use channelwise::{Derivative, add_moments, affine, combine, differentiate};
 pub use depthwise::{Depthwise, DepthwiseShape, Scratch};
 pub use outer::add_outer;
