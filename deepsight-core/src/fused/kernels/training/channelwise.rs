@@ -1,8 +1,11 @@
 //! Passes over `[pixels, channels]` in which each channel has constants of its own.
 
+use std::ops::Range;
+
 use super::super::activation::{Activation, Apply, Identity, Relu6, Silu, sigmoid};
 use super::super::instruction_set::InstructionSet;
 use super::super::simd::{Kernel, Simd};
+use super::lanes::{load, store};
 
 /// Pixels that are passed over channel by channel: few enough to stay in the first-level cache with all their channels.
 const BLOCK: usize = 32;
@@ -15,7 +18,7 @@ const SUMMED: usize = 256;
 /// When `values` are not whole pixels of as many channels as there are pairs of sums.
 pub fn add_moments(set: InstructionSet, values: &[f32], sums: &mut [f64]) {
     let channels = channels_of(sums.len(), values.len());
-    set.run(Moments { values, channels, sums });
+    set.run(Whole(Moments { values, channels, sums }));
 }
 
 /// `activation(values · scale + shift)` into `output`.
@@ -33,9 +36,9 @@ pub fn affine(
     assert_eq!(values.len(), output.len(), "values and output");
     check(scale, shift, output.len());
     match activation {
-        Activation::Identity => set.run(Affine { values, scale, shift, output, activation: Identity }),
-        Activation::Silu => set.run(Affine { values, scale, shift, output, activation: Silu }),
-        Activation::Relu6 => set.run(Affine { values, scale, shift, output, activation: Relu6 }),
+        Activation::Identity => set.run(Whole(Affine { values, scale, shift, output, activation: Identity })),
+        Activation::Silu => set.run(Whole(Affine { values, scale, shift, output, activation: Silu })),
+        Activation::Relu6 => set.run(Whole(Affine { values, scale, shift, output, activation: Relu6 })),
         Activation::PRelu(_) => panic!("no training with PReLU"),
     }
 }
@@ -47,7 +50,7 @@ pub fn affine(
 pub fn combine(set: InstructionSet, gradients: &[f32], values: &[f32], [p, q, r]: [&[f32]; 3], output: &mut [f32]) {
     check(p, q, output.len());
     assert!(r.len() == p.len() && gradients.len() == output.len() && values.len() == output.len(), "values and output");
-    set.run(Combine { gradients, values, p, q, r, output });
+    set.run(Whole(Combine { gradients, values, p, q, r, output }));
 }
 
 /// The way back through an activation after a batch norm; see [`differentiate`].
@@ -77,9 +80,11 @@ pub fn differentiate(
     check(scale, shift, gradients.len());
     assert!(values.len() == gradients.len() && sums.len() == 2 * scale.len(), "values and sums");
     match activation {
-        Activation::Identity => set.run(Differentiate { values, scale, shift, gradients, sums, slope: Identity }),
-        Activation::Silu => set.run(Differentiate { values, scale, shift, gradients, sums, slope: Silu }),
-        Activation::Relu6 => set.run(Differentiate { values, scale, shift, gradients, sums, slope: Relu6 }),
+        Activation::Identity => {
+            set.run(Whole(Differentiate { values, scale, shift, gradients, sums, slope: Identity }));
+        }
+        Activation::Silu => set.run(Whole(Differentiate { values, scale, shift, gradients, sums, slope: Silu })),
+        Activation::Relu6 => set.run(Whole(Differentiate { values, scale, shift, gradients, sums, slope: Relu6 })),
         Activation::PRelu(_) => panic!("no training with PReLU"),
     }
 }
@@ -130,22 +135,47 @@ impl Slope for Silu {
     }
 }
 
-/// Loads `lanes` values: without a mask where that is a whole vector.
-///
-/// # Safety
-/// As many values can be read.
-#[inline(always)]
-unsafe fn load<S: Simd, const WHOLE: bool>(simd: S, source: *const f32, lanes: usize) -> S::Vector {
-    // SAFETY: the caller's promise.
-    unsafe { if WHOLE { simd.load(source) } else { simd.load_first(source, lanes) } }
+/// A pass over the channels of some pixels, a vector of channels at a time.
+trait Pass {
+    /// Pixels that are passed over before the next vector of channels.
+    const BLOCK: usize;
+
+    fn channels(&self) -> usize;
+
+    fn pixels(&self) -> usize;
+
+    /// # Safety
+    /// The pixels and the `lanes` channels from `channel` on, a whole vector where `WHOLE`, are there.
+    unsafe fn part<S: Simd, const WHOLE: bool>(&mut self, simd: S, pixels: Range<usize>, channel: usize, lanes: usize);
 }
 
-/// # Safety
-/// As many values can be written.
-#[inline(always)]
-unsafe fn store<S: Simd, const WHOLE: bool>(simd: S, target: *mut f32, value: S::Vector, lanes: usize) {
-    // SAFETY: the caller's promise.
-    unsafe { if WHOLE { simd.store(target, value) } else { simd.store_first(target, value, lanes) } }
+/// Makes a pass over everything there is.
+struct Whole<P>(P);
+
+impl<P: Pass> Kernel for Whole<P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self(mut pass) = self;
+        let (channels, pixels) = (pass.channels(), pass.pixels());
+        for start in (0..pixels).step_by(P::BLOCK) {
+            let end = (start + P::BLOCK).min(pixels);
+            let mut channel = 0;
+            while channel < channels {
+                let lanes = S::LANES.min(channels - channel);
+                // SAFETY: neither pixels nor channels go beyond what the pass says there are.
+                unsafe {
+                    if lanes == S::LANES {
+                        pass.part::<S, true>(simd, start..end, channel, lanes);
+                    } else {
+                        pass.part::<S, false>(simd, start..end, channel, lanes);
+                    }
+                }
+                channel += lanes;
+            }
+        }
+    }
 }
 
 struct Affine<'a, A> {
@@ -156,44 +186,22 @@ struct Affine<'a, A> {
     activation: A,
 }
 
-impl<A: Apply> Kernel for Affine<'_, A> {
-    type Output = ();
+impl<A: Apply> Pass for Affine<'_, A> {
+    const BLOCK: usize = BLOCK;
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
-        let channels = self.scale.len();
-        let pixels = self.output.len() / channels;
-        for start in (0..pixels).step_by(BLOCK) {
-            let end = (start + BLOCK).min(pixels);
-            let mut channel = 0;
-            while channel < channels {
-                let lanes = S::LANES.min(channels - channel);
-                // SAFETY: pixels and channels are there, by the public functions' checks.
-                unsafe {
-                    if lanes == S::LANES {
-                        self.part::<S, true>(simd, start..end, channel, lanes);
-                    } else {
-                        self.part::<S, false>(simd, start..end, channel, lanes);
-                    }
-                }
-                channel += lanes;
-            }
-        }
+    fn channels(&self) -> usize {
+        self.scale.len()
     }
-}
 
-impl<A: Apply> Affine<'_, A> {
-    /// # Safety
-    /// The pixels and the `lanes` channels from `channel` on are within the slices.
     #[inline(always)]
-    unsafe fn part<S: Simd, const WHOLE: bool>(
-        &mut self,
-        simd: S,
-        pixels: std::ops::Range<usize>,
-        channel: usize,
-        lanes: usize,
-    ) {
-        let channels = self.scale.len();
+    fn pixels(&self) -> usize {
+        self.output.len() / self.channels()
+    }
+
+    #[inline(always)]
+    unsafe fn part<S: Simd, const WHOLE: bool>(&mut self, simd: S, pixels: Range<usize>, channel: usize, lanes: usize) {
+        let channels = self.channels();
         // SAFETY: the caller's promise; these activations need no channels.
         unsafe {
             let scale = load::<S, WHOLE>(simd, self.scale.as_ptr().add(channel), lanes);
@@ -217,44 +225,22 @@ struct Combine<'a> {
     output: &'a mut [f32],
 }
 
-impl Kernel for Combine<'_> {
-    type Output = ();
+impl Pass for Combine<'_> {
+    const BLOCK: usize = BLOCK;
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
-        let channels = self.p.len();
-        let pixels = self.output.len() / channels;
-        for start in (0..pixels).step_by(BLOCK) {
-            let end = (start + BLOCK).min(pixels);
-            let mut channel = 0;
-            while channel < channels {
-                let lanes = S::LANES.min(channels - channel);
-                // SAFETY: as for `Affine`.
-                unsafe {
-                    if lanes == S::LANES {
-                        self.part::<S, true>(simd, start..end, channel, lanes);
-                    } else {
-                        self.part::<S, false>(simd, start..end, channel, lanes);
-                    }
-                }
-                channel += lanes;
-            }
-        }
+    fn channels(&self) -> usize {
+        self.p.len()
     }
-}
 
-impl Combine<'_> {
-    /// # Safety
-    /// As for [`Affine::part`].
     #[inline(always)]
-    unsafe fn part<S: Simd, const WHOLE: bool>(
-        &mut self,
-        simd: S,
-        pixels: std::ops::Range<usize>,
-        channel: usize,
-        lanes: usize,
-    ) {
-        let channels = self.p.len();
+    fn pixels(&self) -> usize {
+        self.output.len() / self.channels()
+    }
+
+    #[inline(always)]
+    unsafe fn part<S: Simd, const WHOLE: bool>(&mut self, simd: S, pixels: Range<usize>, channel: usize, lanes: usize) {
+        let channels = self.channels();
         // SAFETY: the caller's promise.
         unsafe {
             let [p, q, r] =
@@ -276,42 +262,21 @@ struct Moments<'a> {
     sums: &'a mut [f64],
 }
 
-impl Kernel for Moments<'_> {
-    type Output = ();
+impl Pass for Moments<'_> {
+    const BLOCK: usize = SUMMED;
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
-        let pixels = self.values.len() / self.channels;
-        for start in (0..pixels).step_by(SUMMED) {
-            let end = (start + SUMMED).min(pixels);
-            let mut channel = 0;
-            while channel < self.channels {
-                let lanes = S::LANES.min(self.channels - channel);
-                // SAFETY: as for `Affine`.
-                unsafe {
-                    if lanes == S::LANES {
-                        self.part::<S, true>(simd, start..end, channel, lanes);
-                    } else {
-                        self.part::<S, false>(simd, start..end, channel, lanes);
-                    }
-                }
-                channel += lanes;
-            }
-        }
+    fn channels(&self) -> usize {
+        self.channels
     }
-}
 
-impl Moments<'_> {
-    /// # Safety
-    /// As for [`Affine::part`].
     #[inline(always)]
-    unsafe fn part<S: Simd, const WHOLE: bool>(
-        &mut self,
-        simd: S,
-        pixels: std::ops::Range<usize>,
-        channel: usize,
-        lanes: usize,
-    ) {
+    fn pixels(&self) -> usize {
+        self.values.len() / self.channels()
+    }
+
+    #[inline(always)]
+    unsafe fn part<S: Simd, const WHOLE: bool>(&mut self, simd: S, pixels: Range<usize>, channel: usize, lanes: usize) {
         let mut sums = [simd.splat(0.0); 2];
         for pixel in pixels {
             // SAFETY: the caller's promise.
@@ -345,44 +310,22 @@ struct Differentiate<'a, A> {
     slope: A,
 }
 
-impl<A: Slope> Kernel for Differentiate<'_, A> {
-    type Output = ();
+impl<A: Slope> Pass for Differentiate<'_, A> {
+    const BLOCK: usize = SUMMED;
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
-        let channels = self.scale.len();
-        let pixels = self.values.len() / channels;
-        for start in (0..pixels).step_by(SUMMED) {
-            let end = (start + SUMMED).min(pixels);
-            let mut channel = 0;
-            while channel < channels {
-                let lanes = S::LANES.min(channels - channel);
-                // SAFETY: as for `Affine`.
-                unsafe {
-                    if lanes == S::LANES {
-                        self.part::<S, true>(simd, start..end, channel, lanes);
-                    } else {
-                        self.part::<S, false>(simd, start..end, channel, lanes);
-                    }
-                }
-                channel += lanes;
-            }
-        }
+    fn channels(&self) -> usize {
+        self.scale.len()
     }
-}
 
-impl<A: Slope> Differentiate<'_, A> {
-    /// # Safety
-    /// As for [`Affine::part`].
     #[inline(always)]
-    unsafe fn part<S: Simd, const WHOLE: bool>(
-        &mut self,
-        simd: S,
-        pixels: std::ops::Range<usize>,
-        channel: usize,
-        lanes: usize,
-    ) {
-        let channels = self.scale.len();
+    fn pixels(&self) -> usize {
+        self.values.len() / self.channels()
+    }
+
+    #[inline(always)]
+    unsafe fn part<S: Simd, const WHOLE: bool>(&mut self, simd: S, pixels: Range<usize>, channel: usize, lanes: usize) {
+        let channels = self.channels();
         let mut sums = [simd.splat(0.0); 2];
         // SAFETY: the caller's promise.
         unsafe {

@@ -9,6 +9,7 @@ use super::super::instruction_set::InstructionSet;
 use super::super::matmul::volume;
 use super::super::simd::{Kernel, Simd};
 use super::channelwise::{Derivative, affine, combine, differentiate};
+use super::lanes::{load, store};
 
 /// What a depthwise convolution reads and writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,10 +85,7 @@ impl Depthwise {
         let mut filled = 0;
         for row in 0..rows {
             self.activate(values, norm, row, &mut filled, ring);
-            let lines: [&[f32]; 5] = std::array::from_fn(|y| match y < kernel {
-                true => &ring[(row * stride + y) % kernel * pitch..][..pitch],
-                false => &[],
-            });
+            let lines = self.under(row, ring);
             let taps: [&[f32]; 5] = std::array::from_fn(|y| match y < kernel {
                 true => &self.weights[y * kernel * channels..][..kernel * channels],
                 false => &[],
@@ -127,10 +125,7 @@ impl Depthwise {
             self.activate(values, norm, row, &mut filled, ring);
             let at = row * columns * channels..(row + 1) * columns * channels;
             combine(self.set, &gradients[at.clone()], &outputs[at], constants, line);
-            let lines: [&[f32]; 5] = std::array::from_fn(|y| match y < kernel {
-                true => &ring[(row * stride + y) % kernel * pitch..][..pitch],
-                false => &[],
-            });
+            let lines = self.under(row, ring);
             self.set.run(WeightGradient { lines: &lines[..kernel], gradients: line, channels, stride, sums });
         }
     }
@@ -212,6 +207,16 @@ impl Depthwise {
             }
             *filled += 1;
         }
+    }
+
+    /// The padded rows under an output row, as many as the kernel is high; the ring holds them.
+    fn under<'r>(&self, row: usize, ring: &'r [f32]) -> [&'r [f32]; 5] {
+        let DepthwiseShape { channels, kernel, stride, .. } = self.shape;
+        let pitch = self.padded_width() * channels;
+        std::array::from_fn(|y| match y < kernel {
+            true => &ring[(row * stride + y) % kernel * pitch..][..pitch],
+            false => &[],
+        })
     }
 
     /// One row of results from rows of windows and the taps for each.
@@ -303,10 +308,6 @@ impl<const K: usize, const T: usize> Line<'_, K, T> {
         channel: usize,
         lanes: usize,
     ) {
-        let load = |source: *const f32| {
-            // SAFETY: the caller's promise.
-            unsafe { if WHOLE { simd.load(source) } else { simd.load_first(source, lanes) } }
-        };
         let mut results = [simd.splat(0.0); N];
         // SAFETY: the caller's promise.
         unsafe {
@@ -314,19 +315,19 @@ impl<const K: usize, const T: usize> Line<'_, K, T> {
                 let input = line.as_ptr().add(column * T * self.channels + channel);
                 let taps = taps.as_ptr().add(channel);
                 for x in 0..K {
-                    let weight = load(taps.add(x * self.channels));
+                    let weight = load::<S, WHOLE>(simd, taps.add(x * self.channels), lanes);
                     for (n, result) in results.iter_mut().enumerate() {
-                        *result = simd.mul_add(load(input.add((n * T + x) * self.channels)), weight, *result);
+                        *result = simd.mul_add(
+                            load::<S, WHOLE>(simd, input.add((n * T + x) * self.channels), lanes),
+                            weight,
+                            *result,
+                        );
                     }
                 }
             }
             for (n, result) in results.into_iter().enumerate() {
                 let target = self.output.as_mut_ptr().add((column + n) * self.channels + channel);
-                if WHOLE {
-                    simd.store(target, result);
-                } else {
-                    simd.store_first(target, result, lanes);
-                }
+                store::<S, WHOLE>(simd, target, result, lanes);
             }
         }
     }
@@ -393,10 +394,6 @@ impl WeightGradient<'_> {
         channel: usize,
         lanes: usize,
     ) {
-        let load = |source: *const f32| {
-            // SAFETY: the caller's promise.
-            unsafe { if WHOLE { simd.load(source) } else { simd.load_first(source, lanes) } }
-        };
         // SAFETY: the caller's promise.
         unsafe {
             let target = self.sums.as_mut_ptr().add(y * K * self.channels + channel);
@@ -404,20 +401,16 @@ impl WeightGradient<'_> {
             let line = self.lines[y].as_ptr().add(channel);
             let gradients = self.gradients.as_ptr().add(channel);
             for column in 0..columns {
-                let gradient = load(gradients.add(column * self.channels));
+                let gradient = load::<S, WHOLE>(simd, gradients.add(column * self.channels), lanes);
                 let window = line.add(column * self.stride * self.channels);
                 for (x, sum) in sums.iter_mut().enumerate() {
-                    *sum = simd.mul_add(load(window.add(x * self.channels)), gradient, *sum);
+                    *sum = simd.mul_add(load::<S, WHOLE>(simd, window.add(x * self.channels), lanes), gradient, *sum);
                 }
             }
             for (x, sum) in sums.into_iter().enumerate() {
                 let target = target.add(x * self.channels);
-                let sum = simd.add(load(target), sum);
-                if WHOLE {
-                    simd.store(target, sum);
-                } else {
-                    simd.store_first(target, sum, lanes);
-                }
+                let sum = simd.add(load::<S, WHOLE>(simd, target, lanes), sum);
+                store::<S, WHOLE>(simd, target, sum, lanes);
             }
         }
     }

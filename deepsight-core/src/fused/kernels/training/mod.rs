@@ -6,6 +6,7 @@
 
 mod channelwise;
 mod depthwise;
+mod lanes;
 mod outer;
 
 pub use channelwise::{Derivative, add_moments, affine, combine, differentiate};

@@ -3,6 +3,7 @@
 use super::super::instruction_set::InstructionSet;
 use super::super::matmul::volume;
 use super::super::simd::{Kernel, Simd};
+use super::lanes::{load, store};
 
 /// Adds `leftᵀ · right` to `sums`: `[pixels, rows]` and `[pixels, columns]` to `[rows, columns]`.
 ///
@@ -94,10 +95,6 @@ impl Outer<'_> {
         column: usize,
         lanes: usize,
     ) {
-        let load = |source: *const f32| {
-            // SAFETY: the caller's promise.
-            unsafe { if WHOLE { simd.load(source) } else { simd.load_first(source, lanes) } }
-        };
         let mut sums = [[simd.splat(0.0); V]; M];
         // SAFETY: the slices hold as many pixels of rows and of columns, and a sum for each pair (`add_outer`).
         unsafe {
@@ -106,7 +103,7 @@ impl Outer<'_> {
             for _ in 0..self.pixels {
                 let mut values = [simd.splat(0.0); V];
                 for v in 0..V {
-                    values[v] = load(right.add(v * S::LANES));
+                    values[v] = load::<S, WHOLE>(simd, right.add(v * S::LANES), lanes);
                 }
                 for m in 0..M {
                     let factor = simd.splat(*left.add(m));
@@ -120,12 +117,8 @@ impl Outer<'_> {
             for m in 0..M {
                 for v in 0..V {
                     let target = self.sums.as_mut_ptr().add((row + m) * self.columns + column + v * S::LANES);
-                    let sum = simd.add(load(target), sums[m][v]);
-                    if WHOLE {
-                        simd.store(target, sum);
-                    } else {
-                        simd.store_first(target, sum, lanes);
-                    }
+                    let sum = simd.add(load::<S, WHOLE>(simd, target, lanes), sums[m][v]);
+                    store::<S, WHOLE>(simd, target, sum, lanes);
                 }
             }
         }
