@@ -10,6 +10,7 @@ use deepsight_core::{
 use deepsight_examples::analyze::{Args, Destinations};
 use deepsight_examples::burn::tensor::backend::Backend;
 use deepsight_examples::clip::Clip;
+use deepsight_examples::interrupt::cancel_on_interrupt;
 use deepsight_examples::output::{complain, print};
 use deepsight_examples::table::table;
 use deepsight_examples::with_backend;
@@ -45,7 +46,8 @@ impl Failure {
 fn main() -> ExitCode {
     let args = Args::parse();
     let outcome = args.device.check().map_err(|error| Failure::input(&error)).and_then(|()| {
-        let cancel = cancel_on_interrupt()?;
+        let cancel = CancelToken::new();
+        cancel_on_interrupt(&cancel).map_err(|error| Failure::input(&error))?;
         with_backend!(args.device, |B, device| run::<B>(&args, &device, &cancel))
     });
     match outcome {
@@ -58,20 +60,6 @@ fn main() -> ExitCode {
             failure.code()
         }
     }
-}
-
-/// The first Ctrl-C ends the work in order, ffmpeg included; a second one ends the program at once.
-fn cancel_on_interrupt() -> Result<CancelToken, Failure> {
-    let cancel = CancelToken::new();
-    let token = cancel.clone();
-    ctrlc::set_handler(move || {
-        if token.is_cancelled() {
-            std::process::exit(130);
-        }
-        token.cancel();
-    })
-    .map_err(|error| Failure::input(&error))?;
-    Ok(cancel)
 }
 
 fn run<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<ExitCode, Failure> {

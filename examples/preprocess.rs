@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use deepsight_core::{CancelToken, with_causes};
 use deepsight_examples::burn::tensor::backend::Backend;
+use deepsight_examples::interrupt::cancel_on_interrupt;
 use deepsight_examples::output::{complain, print};
 use deepsight_examples::preprocess::{Args, Watch};
 use deepsight_examples::with_backend;
@@ -15,7 +16,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let cancel = CancelToken::new();
     let outcome = args.device.check().map_err(|error| with_causes(&error)).and_then(|()| {
-        cancel_on_interrupt(&cancel)?;
+        cancel_on_interrupt(&cancel).map_err(|error| with_causes(&error))?;
         with_backend!(args.device, |B, device| run::<B>(&args, &device, &cancel))
     });
     match outcome {
@@ -29,18 +30,6 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
-}
-
-/// The first Ctrl-C ends the work in order, ffmpeg included; a second one ends the program at once.
-fn cancel_on_interrupt(cancel: &CancelToken) -> Result<(), String> {
-    let token = cancel.clone();
-    ctrlc::set_handler(move || {
-        if token.is_cancelled() {
-            std::process::exit(130);
-        }
-        token.cancel();
-    })
-    .map_err(|error| with_causes(&error))
 }
 
 fn run<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<(), String> {

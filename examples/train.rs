@@ -6,6 +6,7 @@ use clap::Parser;
 use deepsight_core::{CancelToken, with_causes};
 use deepsight_examples::burn::tensor::backend::Backend;
 use deepsight_examples::device::Device;
+use deepsight_examples::interrupt::cancel_on_interrupt;
 use deepsight_examples::output::{complain, print};
 use deepsight_examples::train::{Args, Watch, backend_devices};
 use deepsight_examples::with_backend;
@@ -28,7 +29,8 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let devices = args.devices();
     let outcome = check(&devices).and_then(|()| {
-        let cancel = cancel_on_interrupt()?;
+        let cancel = CancelToken::new();
+        cancel_on_interrupt(&cancel).map_err(|error| Failure(with_causes(&error), 2))?;
         with_backend!(devices[0], |B, device| run::<B>(&args, &device, &devices, &cancel))
     });
     match outcome {
@@ -46,20 +48,6 @@ fn main() -> ExitCode {
 
 fn check(devices: &[Device]) -> Result<(), Failure> {
     devices.iter().try_for_each(Device::check).map_err(|error| Failure(with_causes(&error), 2))
-}
-
-/// The first Ctrl-C ends the run in order, with everything saved; a second one ends the program at once.
-fn cancel_on_interrupt() -> Result<CancelToken, Failure> {
-    let cancel = CancelToken::new();
-    let token = cancel.clone();
-    ctrlc::set_handler(move || {
-        if token.is_cancelled() {
-            std::process::exit(130);
-        }
-        token.cancel();
-    })
-    .map_err(|error| Failure(with_causes(&error), 2))?;
-    Ok(cancel)
 }
 
 fn run<B: Backend>(

@@ -36,8 +36,8 @@ pub use classifier::Classifier;
 pub use crop::FaceCrop;
 #[cfg(feature = "model")]
 pub use efficientnet::{
-    Activation, Architecture, BatchNormAct, Block, DepthwiseSeparable, EfficientNet, EfficientNetConfig,
-    InvertedResidual, Noise, Padding, SqueezeExcitation, StateDict, Weight,
+    Activation, Architecture, BATCH_NORM_MOMENTUM, BatchNormAct, Block, DepthwiseSeparable, EfficientNet,
+    EfficientNetConfig, InvertedResidual, Noise, Padding, SqueezeExcitation, StateDict, Weight,
 };
 pub use error::{Error, with_causes};
 pub use explain::ActivationMap;
@@ -51,7 +51,9 @@ pub use input::Input;
 pub use model_card::{Golden, ModelCard};
 #[cfg(feature = "model")]
 pub use model_file::{ModelFile, ModelLimits, WeightFormat};
-pub use report::{ErrorLog, Evidence, REPORT_SCHEMA, Report, ReportFace, ReportFrame, Seconds, Settings, Track};
+pub use report::{
+    ErrorLog, Evidence, REPORT_SCHEMA, Report, ReportFace, ReportFrame, Seconds, Settings, Track, escape_html,
+};
 #[cfg(feature = "model")]
 pub use resize::ResizeFilter;
 pub use threads::Threads;

@@ -145,12 +145,12 @@ impl<B: Backend> BatchNormAct<B> {
         let unbiased = variance * (count as f64 / count.saturating_sub(1).max(1) as f64);
         for (running, batch) in [(&self.running_mean, mean), (&self.running_var, unbiased)] {
             let batch = batch.detach().reshape([channels]);
-            running.update(running.value_sync() * (1.0 - MOMENTUM) + batch * MOMENTUM);
+            running.update(running.value_sync() * (1.0 - BATCH_NORM_MOMENTUM) + batch * BATCH_NORM_MOMENTUM);
             // An update waits for the next one otherwise, and a network saved meanwhile would lack it.
             running.value_sync();
         }
     }
 }
 
-/// Share of a batch in the running statistics: PyTorch's.
-const MOMENTUM: f64 = 0.1;
+/// Share of a batch in the running statistics of training: PyTorch's.
+pub const BATCH_NORM_MOMENTUM: f64 = 0.1;

@@ -17,7 +17,7 @@ use burn::tensor::backend::Backend;
 
 pub use block::{Block, DepthwiseSeparable, InvertedResidual, SqueezeExcitation};
 pub use config::{Architecture, EfficientNetConfig};
-pub use layer::{Activation, BatchNormAct, Padding};
+pub use layer::{Activation, BATCH_NORM_MOMENTUM, BatchNormAct, Padding};
 pub use state_dict::{StateDict, Weight};
 pub use training::Noise;
 

@@ -24,7 +24,7 @@ impl Report {
              <body>\n<main>\n{}\n</main>\n<footer>DeepSight {}. An estimate by a trained model, not proof: \
              forgeries it was not trained on can pass, and poor video can look forged.</footer>\n</body>\n</html>\n",
             self.verdict,
-            escape(name),
+            escape_html(name),
             sections.concat(),
             env!("CARGO_PKG_VERSION"),
         )
@@ -50,7 +50,7 @@ impl Report {
             ),
         };
         let reasons: String =
-            self.reasons.iter().map(|reason| format!("<li>{}</li>", escape(&reason.to_string()))).collect();
+            self.reasons.iter().map(|reason| format!("<li>{}</li>", escape_html(&reason.to_string()))).collect();
         let probability = match self.fake_probability {
             Some(probability) => format!(
                 "<div class=\"probability\"><p><strong>{}</strong> fake probability</p>{}</div>",
@@ -64,7 +64,7 @@ impl Report {
             "<header class=\"answer {class}\"><p class=\"file\"><bdi>{}</bdi></p>\
              <h1><svg class=\"icon\" viewBox=\"0 0 24 24\" aria-hidden=\"true\"><circle cx=\"12\" cy=\"12\" r=\"10.5\"/>\
              <path d=\"{icon}\"/></svg>{}</h1><p class=\"sentence\">{sentence}</p>{probability}<ul class=\"reasons\">{reasons}</ul></header>",
-            escape(path),
+            escape_html(path),
             self.verdict,
         )
     }
@@ -176,7 +176,7 @@ impl Report {
                     (Some(index), None) => format!("frame {index}: "),
                     _ => String::new(),
                 };
-                format!("<li>{place}{} failed: {}</li>", error.stage, escape(&error.message))
+                format!("<li>{place}{} failed: {}</li>", error.stage, escape_html(&error.message))
             })
             .collect();
         let hidden = self.errors.count.saturating_sub(self.errors.first.len() as u64);
@@ -295,7 +295,7 @@ impl Rows {
     }
 
     fn add(&mut self, name: &str, value: impl ToString) -> &mut Self {
-        self.0 += &format!("<dt>{}</dt><dd><bdi>{}</bdi></dd>", escape(name), escape(&value.to_string()));
+        self.0 += &format!("<dt>{}</dt><dd><bdi>{}</bdi></dd>", escape_html(name), escape_html(&value.to_string()));
         self
     }
 
@@ -349,7 +349,7 @@ fn file_name(path: &str) -> &str {
 }
 
 /// Text that is safe between tags and in quoted attributes. Control characters are shown as such.
-pub(super) fn escape(text: &str) -> String {
+pub fn escape_html(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
@@ -371,7 +371,7 @@ mod tests {
 
     #[test]
     fn text_cannot_leave_its_element_or_attribute() {
-        assert_eq!(escape("<b a=\"x\" b='y'>&\n"), "&lt;b a=&quot;x&quot; b=&#39;y&#39;&gt;&amp;\u{fffd}");
+        assert_eq!(escape_html("<b a=\"x\" b='y'>&\n"), "&lt;b a=&quot;x&quot; b=&#39;y&#39;&gt;&amp;\u{fffd}");
     }
 
     #[test]

@@ -3,6 +3,8 @@ mod html;
 mod json;
 mod pictures;
 
+pub use html::escape_html;
+
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 

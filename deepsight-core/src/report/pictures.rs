@@ -5,7 +5,7 @@ use image::imageops::{FilterType, resize};
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
 use super::Evidence;
-use super::html::{clock, escape};
+use super::html::{clock, escape_html};
 use crate::verdict::percent;
 
 /// Longer side of a picture in the page, in pixels.
@@ -44,9 +44,9 @@ fn picture(image: &RgbImage, description: &str) -> String {
         Ok(()) => format!(
             "<img src=\"data:image/jpeg;base64,{}\" width=\"{width}\" height=\"{height}\" alt=\"{}\">",
             STANDARD.encode(&jpeg),
-            escape(description)
+            escape_html(description)
         ),
         // A page that lacks a picture says so where it would be.
-        Err(error) => format!("<span class=\"note\">no picture: {}</span>", escape(&error.to_string())),
+        Err(error) => format!("<span class=\"note\">no picture: {}</span>", escape_html(&error.to_string())),
     }
 }

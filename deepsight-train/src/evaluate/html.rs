@@ -1,5 +1,7 @@
 use std::fmt::Write;
 
+use deepsight_core::escape_html;
+
 use super::text::{ROBUSTNESS, capital, four, heading_of_intervals};
 use super::{Evaluation, Section};
 use crate::{Error, Label};
@@ -31,8 +33,8 @@ impl Evaluation {
              <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
              <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n\
              <body>\n<main>\n{body}\n</main>\n<footer>{}</footer>\n</body>\n</html>\n",
-            escape(&title),
-            escape(self.program),
+            escape_html(&title),
+            escape_html(self.program),
         ))
     }
 
@@ -41,8 +43,8 @@ impl Evaluation {
         let cards: String = self.sections.iter().map(|section| card(section, self.bootstrap.level)).collect();
         format!(
             "<header><p class=\"note\"><bdi>{}</bdi>{split}</p><h1>{}</h1><div class=\"cards\">{cards}</div></header>\n",
-            escape(&self.data.source),
-            escape(title),
+            escape_html(&self.data.source),
+            escape_html(title),
         )
     }
 
@@ -58,7 +60,7 @@ impl Evaluation {
                 html,
                 "<div class=\"scroll\"><table><caption>{}</caption><thead><tr><th scope=\"col\">Input</th>{head}</tr></thead>\
                  <tbody>{rows}</tbody></table></div>",
-                escape(&capital(kind))
+                escape_html(&capital(kind))
             );
         }
         html + "</section>\n"
@@ -77,7 +79,7 @@ impl Evaluation {
         let row = |clip: &super::ClipScore| {
             format!(
                 "<tr><th scope=\"row\"><bdi>{}</bdi></th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-                escape(&clip.file.to_string_lossy()),
+                escape_html(&clip.file.to_string_lossy()),
                 clip.label,
                 clip.verdict,
                 four(clip.fake_probability.map(f64::from)),
@@ -89,8 +91,8 @@ impl Evaluation {
             .failures
             .iter()
             .map(|failure| {
-                let file = escape(&failure.file.to_string_lossy());
-                format!("<li><bdi>{file}</bdi>: {}</li>", escape(&failure.reason))
+                let file = escape_html(&failure.file.to_string_lossy());
+                format!("<li><bdi>{file}</bdi>: {}</li>", escape_html(&failure.reason))
             })
             .collect();
         let failed = if failed.is_empty() { failed } else { format!("<h3>Not analysed</h3><ul>{failed}</ul>") };
@@ -105,7 +107,7 @@ impl Evaluation {
     }
 
     fn notes_section(&self) -> String {
-        let notes: String = self.notes.iter().map(|note| format!("<li>{}</li>", escape(note))).collect();
+        let notes: String = self.notes.iter().map(|note| format!("<li>{}</li>", escape_html(note))).collect();
         if notes.is_empty() { notes } else { format!("<section><h2>Notes</h2><ul>{notes}</ul></section>\n") }
     }
 
@@ -127,7 +129,7 @@ impl Evaluation {
         let rows: String = rows
             .into_iter()
             .filter(|(_, value)| !value.is_empty())
-            .map(|(name, value)| format!("<dt>{name}</dt><dd><bdi>{}</bdi></dd>", escape(&value)))
+            .map(|(name, value)| format!("<dt>{name}</dt><dd><bdi>{}</bdi></dd>", escape_html(&value)))
             .collect();
         format!("<section><h2>Particulars</h2><dl>{rows}</dl></section>\n")
     }
@@ -146,7 +148,7 @@ impl Evaluation {
         let row = |video: &&crate::VideoScore| {
             format!(
                 "<tr><th scope=\"row\"><bdi>{}</bdi></th><td>{}</td><td>{:.4}</td><td>{}</td></tr>",
-                escape(&video.video),
+                escape_html(&video.video),
                 video.label,
                 video.fake_probability,
                 video.faces
@@ -177,7 +179,7 @@ fn card(section: &Section, level: f64) -> String {
     format!(
         "<div class=\"card\"><p class=\"note\">AUC, {}</p><p class=\"number\">{value}</p>{interval}\
          <p class=\"note\">{reals} real, {fakes} fake</p></div>",
-        escape(name)
+        escape_html(name)
     )
 }
 
@@ -187,7 +189,7 @@ fn measured(section: &Section, level: f64) -> Result<String, Error> {
         let value = four(measured.value);
         format!(
             "<tr><th scope=\"row\">{}</th><td>{value}</td><td>{interval}</td></tr>",
-            escape(measured.metric.title())
+            escape_html(measured.metric.title())
         )
     };
     let rows: String = section.metrics.iter().map(row).collect();
@@ -200,7 +202,7 @@ fn measured(section: &Section, level: f64) -> Result<String, Error> {
         "<section><h2>{}</h2><p class=\"note\">called fake from {threshold:.4}</p><div class=\"scroll\"><table><thead><tr>\
          <th scope=\"col\">Metric</th><th scope=\"col\">Value</th><th scope=\"col\">{}</th></tr></thead><tbody>{rows}</tbody></table>\
          </div><div class=\"figures\">{figures}</div></section>\n",
-        escape(&capital(name)),
+        escape_html(&capital(name)),
         heading_of_intervals(level),
     ))
 }
@@ -214,22 +216,5 @@ fn robustness_row(name: &str, section: &Section) -> String {
         format!("<td>{}{interval}</td>", four(measured.value))
     };
     let cells: String = ROBUSTNESS.iter().map(cell).collect();
-    format!("<tr><th scope=\"row\">{}</th>{cells}</tr>", escape(name))
-}
-
-/// Text that is safe between tags. Control characters are shown as such.
-fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            c if c.is_control() => safe.push('\u{fffd}'),
-            c => safe.push(c),
-        }
-    }
-    safe
+    format!("<tr><th scope=\"row\">{}</th>{cells}</tr>", escape_html(name))
 }

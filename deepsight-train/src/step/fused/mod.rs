@@ -21,7 +21,7 @@ use deepsight_core::fused::kernels::training::{
     Depthwise, DepthwiseShape, add_moments, add_outer, affine, combine, differentiate,
 };
 use deepsight_core::fused::kernels::{Activation, Convolution, InstructionSet};
-use deepsight_core::{EfficientNet, EfficientNetConfig};
+use deepsight_core::{BATCH_NORM_MOMENTUM, EfficientNet, EfficientNetConfig};
 use image::RgbImage;
 use rayon::prelude::*;
 
@@ -32,9 +32,6 @@ use self::pointwise::{Cut, Product, Source};
 use self::workspace::{TASKS, Task, Workspace, first};
 use super::{Batch, Noise, Objective, Passed, Step};
 use crate::Error;
-
-/// Share of a batch in the running statistics: PyTorch's.
-const MOMENTUM: f64 = 0.1;
 
 /// The training step on the CPU, whatever the backend: the fastest where that is the processor's own.
 ///
@@ -172,8 +169,9 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         self.means(head)
     }
 
-    fn cut(&self, pixels: usize) -> Cut {
-        Cut { images: self.batch.images.len().div_ceil(TASKS), pixels }
+    /// Images of a task.
+    fn share(&self) -> usize {
+        self.batch.images.len().div_ceil(TASKS)
     }
 
     fn forward_stem(&mut self) {
@@ -182,7 +180,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         let zeros = vec![0.0; layer.outputs];
         let stem =
             Convolution::new(set, &layer.weight.values, &zeros, layer.kernel, layer.stride, Activation::Identity);
-        let images = self.cut(0).images;
+        let images = self.share();
         let length = layer.pixels() * layer.outputs;
         let Workspace { results, tasks, .. } = &mut *self.workspace;
         let parts = self.batch.images.par_chunks(images).zip(results[0].par_chunks_mut(images * length));
@@ -201,8 +199,8 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
     fn forward_pointwise(&mut self, index: usize, block: usize, gates: Option<&[f32]>) {
         let (before, after) = self.workspace.results.split_at_mut(index);
         let source = source(&self.plan, &self.norms, before, &self.workspace.blocks, index, block, gates);
-        let Some(product) = &self.products[index] else { return };
-        let cut = Cut { images: self.batch.images.len().div_ceil(TASKS), pixels: self.plan.layers[index].pixels() };
+        let product = made(&self.products, index);
+        let cut = Cut { images: self.share(), pixels: self.plan.layers[index].pixels() };
         product.forward(cut, source, &mut self.workspace.tasks, &mut after[0]);
         self.settle(index);
     }
@@ -211,10 +209,10 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         let (before, after) = self.workspace.results.split_at_mut(index);
         let source = source(&self.plan, &self.norms, before, &self.workspace.blocks, index, block, None);
         let layer = &self.plan.layers[index];
-        let Some(kernel) = &self.depthwise[index] else { return };
+        let kernel = made(&self.depthwise, index);
         let plain = Norm::identity(layer.inputs);
         let norm = source.norm.map_or(&plain, |(norm, _)| norm);
-        let images = self.batch.images.len().div_ceil(TASKS);
+        let images = self.share();
         let (input, output) = (layer.input.0 * layer.input.1 * layer.inputs, layer.pixels() * layer.outputs);
         let parts = source.values.par_chunks(images * input).zip(after[0].par_chunks_mut(images * output));
         parts.zip(self.workspace.tasks.par_iter_mut()).for_each(|((values, results), task)| {
@@ -293,8 +291,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
 
     /// Tasks that have images.
     fn used(&self) -> usize {
-        let images = self.batch.images.len();
-        images.div_ceil(images.div_ceil(TASKS))
+        self.batch.images.len().div_ceil(self.share())
     }
 
     /// All layers in reverse, from the gradient of the pooled features.
@@ -354,7 +351,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
     fn unpool(&mut self, head: usize, pooled: &[f32]) -> Vec<f64> {
         let layer = &self.plan.layers[head];
         let norm = &self.norms[head];
-        let (images, length) = (self.batch.images.len().div_ceil(TASKS), layer.pixels() * layer.outputs);
+        let (images, length) = (self.share(), layer.pixels() * layer.outputs);
         let Workspace { results, wide, tasks, .. } = &mut *self.workspace;
         let results = &results[head];
         let gradient = first(&mut wide[0], results.len());
@@ -379,7 +376,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
     fn branch_gradient(&mut self, project: usize, branch: Option<&[f32]>) -> Vec<f64> {
         let layer = &self.plan.layers[project];
         let norm = &self.norms[project];
-        let (images, length) = (self.batch.images.len().div_ceil(TASKS), layer.pixels() * layer.outputs);
+        let (images, length) = (self.share(), layer.pixels() * layer.outputs);
         let Workspace { results, narrow: [block, _, target], tasks, .. } = &mut *self.workspace;
         let results = &results[project];
         let target = first(target, results.len());
@@ -412,16 +409,12 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         let Workspace { results, blocks, wide, narrow, tasks } = &mut *self.workspace;
         let (before, after) = results.split_at(index);
         let source = source(&self.plan, &self.norms, before, blocks, index, block, gates);
-        let cut = Cut { images: self.batch.images.len().div_ceil(TASKS), pixels: layer.pixels() };
+        let cut = Cut { images: self.share(), pixels: layer.pixels() };
         let (gradients, target) = buffers(wide, narrow, from, to, after[0].len(), source.values.len());
-        if let Some(product) = &self.products[index] {
-            product.backward(cut, source, gradients, &after[0], &back, tasks, target);
-        }
-        let used = self.used();
-        let tasks = &self.workspace.tasks[..used];
-        if let Some(product) = &self.products[index] {
-            register::<B>(&mut self.gradients, &layer.weight, product.weights(tasks), device);
-        }
+        let product = made(&self.products, index);
+        product.backward(cut, source, gradients, &after[0], &back, tasks, target);
+        let tasks = &self.workspace.tasks[..self.used()];
+        register::<B>(&mut self.gradients, &layer.weight, product.weights(tasks), device);
         register_norm(&mut self.gradients, layer, back, device);
         Task::moments(tasks)
     }
@@ -441,25 +434,24 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         let source = source(&self.plan, &self.norms, before, blocks, index, block, None);
         let plain = Norm::identity(layer.inputs);
         let norm = source.norm.map_or(&plain, |(norm, _)| norm);
-        let images = self.batch.images.len().div_ceil(TASKS);
+        let images = self.share();
         let (input, output) = (layer.input.0 * layer.input.1 * layer.inputs, layer.pixels() * layer.outputs);
         let (gradients, target) = buffers(wide, narrow, from, to, after[0].len(), source.values.len());
-        if let Some(kernel) = &self.depthwise[index] {
-            let given = source.values.par_chunks(images * input).zip(gradients.par_chunks(images * output));
-            let given = given.zip(after[0].par_chunks(images * output));
-            let parts = given.zip(target.par_chunks_mut(images * input)).zip(tasks.par_iter_mut());
-            parts.for_each(|((((values, gradients), results), target), task)| {
-                task.clear(layer.inputs, layer.weight.values.len(), 0);
-                let Task { weights, moments, scratch, .. } = task;
-                let given = values.chunks_exact(input).zip(gradients.chunks_exact(output));
-                let images = given.zip(results.chunks_exact(output)).zip(target.chunks_exact_mut(input));
-                for (((values, gradients), results), target) in images {
-                    let (norm, back) = (norm.constants(), back.constants());
-                    kernel.add_weight_gradient(values, norm, gradients, results, back, scratch, weights);
-                    kernel.input_gradient(values, norm, gradients, results, back, scratch, target, moments);
-                }
-            });
-        }
+        let kernel = made(&self.depthwise, index);
+        let given = source.values.par_chunks(images * input).zip(gradients.par_chunks(images * output));
+        let given = given.zip(after[0].par_chunks(images * output));
+        let parts = given.zip(target.par_chunks_mut(images * input)).zip(tasks.par_iter_mut());
+        parts.for_each(|((((values, gradients), results), target), task)| {
+            task.clear(layer.inputs, layer.weight.values.len(), 0);
+            let Task { weights, moments, scratch, .. } = task;
+            let given = values.chunks_exact(input).zip(gradients.chunks_exact(output));
+            let images = given.zip(results.chunks_exact(output)).zip(target.chunks_exact_mut(input));
+            for (((values, gradients), results), target) in images {
+                let (norm, back) = (norm.constants(), back.constants());
+                kernel.add_weight_gradient(values, norm, gradients, results, back, scratch, weights);
+                kernel.input_gradient(values, norm, gradients, results, back, scratch, target, moments);
+            }
+        });
         let tasks = &self.workspace.tasks[..self.used()];
         // Taps come by tap; Burn keeps them by channel.
         let by_tap = Task::sum_weights(tasks, layer.weight.values.len());
@@ -477,7 +469,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         let Some(gate) = &unit.gate else { return Vec::new() };
         let layer = &self.plan.layers[unit.depthwise];
         let norm = &self.norms[unit.depthwise];
-        let (images, length) = (self.batch.images.len().div_ceil(TASKS), layer.pixels() * layer.outputs);
+        let (images, length) = (self.share(), layer.pixels() * layer.outputs);
         let squeezed = &self.squeezed[index];
         let Workspace { results, wide, tasks, .. } = &mut *self.workspace;
         let results = &results[unit.depthwise];
@@ -519,7 +511,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         let layer = &self.plan.layers[0];
         let back = self.norms[0].back(sums, self.batch.images.len() * layer.pixels(), &layer.gamma.values);
         let (set, size, mean, std) = (self.set, self.size, self.mean, self.std);
-        let (images, length) = (self.batch.images.len().div_ceil(TASKS), layer.pixels() * layer.outputs);
+        let (images, length) = (self.share(), layer.pixels() * layer.outputs);
         let under = layer.kernel * layer.kernel * layer.inputs;
         let Workspace { results, wide, tasks, .. } = &mut *self.workspace;
         let gradients = wide[1][..results[0].len()].par_chunks(images * length);
@@ -587,6 +579,14 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         let direct = self.plan.units.iter().skip(1).any(|unit| unit.depthwise == index && unit.expand.is_none());
         let activation = if direct { Activation::Identity } else { self.plan.layers[index - 1].activation.clone() };
         Some(Depthwise::new(self.set, &layer.weight.values, shape, activation))
+    }
+}
+
+/// What was made for a layer of that kind.
+fn made<T>(all: &[Option<T>], index: usize) -> &T {
+    match &all[index] {
+        Some(one) => one,
+        None => unreachable!("layer {index} is of another kind than the plan's units say"),
     }
 }
 
@@ -691,7 +691,7 @@ fn move_towards<B: Backend>(running: &RunningState<Tensor<Autodiff<B>, 1>>, batc
     let after: Vec<f32> = before
         .iter()
         .zip(batch)
-        .map(|(before, batch)| ((1.0 - MOMENTUM) * f64::from(*before) + MOMENTUM * batch) as f32)
+        .map(|(before, batch)| ((1.0 - BATCH_NORM_MOMENTUM) * f64::from(*before) + BATCH_NORM_MOMENTUM * batch) as f32)
         .collect();
     running.update(Tensor::from_data(TensorData::new(after, [batch.len()]), device));
     // An update waits for the next one otherwise, and a network saved meanwhile would lack it.
