@@ -197,22 +197,22 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
 
     /// A pointwise layer of block `block`, or the head behind the last.
     fn forward_pointwise(&mut self, index: usize, block: usize, gates: Option<&[f32]>) {
+        let cut = Cut { images: self.share(), pixels: self.plan.layers[index].pixels() };
         let (before, after) = self.workspace.results.split_at_mut(index);
         let source = source(&self.plan, &self.norms, before, &self.workspace.blocks, index, block, gates);
         let product = made(&self.products, index);
-        let cut = Cut { images: self.share(), pixels: self.plan.layers[index].pixels() };
         product.forward(cut, source, &mut self.workspace.tasks, &mut after[0]);
         self.settle(index);
     }
 
     fn forward_depthwise(&mut self, index: usize, block: usize) {
+        let images = self.share();
         let (before, after) = self.workspace.results.split_at_mut(index);
         let source = source(&self.plan, &self.norms, before, &self.workspace.blocks, index, block, None);
         let layer = &self.plan.layers[index];
         let kernel = made(&self.depthwise, index);
         let plain = Norm::identity(layer.inputs);
         let norm = source.norm.map_or(&plain, |(norm, _)| norm);
-        let images = self.share();
         let (input, output) = (layer.input.0 * layer.input.1 * layer.inputs, layer.pixels() * layer.outputs);
         let parts = source.values.par_chunks(images * input).zip(after[0].par_chunks_mut(images * output));
         parts.zip(self.workspace.tasks.par_iter_mut()).for_each(|((values, results), task)| {
@@ -406,10 +406,10 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
     ) -> Vec<f64> {
         let layer = &self.plan.layers[index];
         let back = self.norms[index].back(sums, self.batch.images.len() * layer.pixels(), &layer.gamma.values);
+        let cut = Cut { images: self.share(), pixels: layer.pixels() };
         let Workspace { results, blocks, wide, narrow, tasks } = &mut *self.workspace;
         let (before, after) = results.split_at(index);
         let source = source(&self.plan, &self.norms, before, blocks, index, block, gates);
-        let cut = Cut { images: self.share(), pixels: layer.pixels() };
         let (gradients, target) = buffers(wide, narrow, from, to, after[0].len(), source.values.len());
         let product = made(&self.products, index);
         product.backward(cut, source, gradients, &after[0], &back, tasks, target);
@@ -429,12 +429,12 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
     ) -> Vec<f64> {
         let layer = &self.plan.layers[index];
         let back = self.norms[index].back(sums, self.batch.images.len() * layer.pixels(), &layer.gamma.values);
+        let images = self.share();
         let Workspace { results, blocks, wide, narrow, tasks } = &mut *self.workspace;
         let (before, after) = results.split_at(index);
         let source = source(&self.plan, &self.norms, before, blocks, index, block, None);
         let plain = Norm::identity(layer.inputs);
         let norm = source.norm.map_or(&plain, |(norm, _)| norm);
-        let images = self.share();
         let (input, output) = (layer.input.0 * layer.input.1 * layer.inputs, layer.pixels() * layer.outputs);
         let (gradients, target) = buffers(wide, narrow, from, to, after[0].len(), source.values.len());
         let kernel = made(&self.depthwise, index);
