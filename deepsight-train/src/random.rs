@@ -47,6 +47,11 @@ impl Between {
         self.0 + (self.1 - self.0) * random.random::<f32>()
     }
 
+    /// As likely between 20 and 40 as between 40 and 80, for values above 0 whose ratios matter.
+    pub(crate) fn draw_ratio(self, random: &mut ChaCha8Rng) -> f32 {
+        self.0 * (self.1 / self.0).powf(random.random::<f32>())
+    }
+
     /// Checks that both ends lie in `low..=high` and are in order.
     pub(crate) fn check(self, name: &'static str, low: f32, high: f32, rule: &'static str) -> Result<(), Error> {
         // Not a number fails here too.

@@ -3,6 +3,7 @@
 mod blur;
 mod clip;
 mod color;
+mod dither;
 mod erase;
 mod geometry;
 mod jpeg;

@@ -82,7 +82,8 @@ pub enum Operation {
     },
     /// The picture is made smaller, passes through `then`, and is brought back to its size; both ways with a random filter.
     Rescale {
-        /// The smaller side in pixels, `8..=4096`; a picture that is smaller already stays as it is.
+        /// The smaller side in pixels, `8..=4096`, as likely below the geometric mean of the ends as above; a picture that is
+        /// smaller already stays as it is.
         side: Between,
         /// What happens while it is small. No geometry and no other `rescale`.
         #[serde(default)]
@@ -92,6 +93,11 @@ pub enum Operation {
     Jpeg {
         /// libjpeg's quality, `1..=100`.
         quality: Between,
+    },
+    /// The picture has few colours, and patterns that pass for those between, as in a GIF (Floyd and Steinberg, 1976).
+    Dither {
+        /// Levels of each channel, `2..=256`.
+        levels: Between,
     },
     /// A rectangle is filled with its own mean colour, with grey, or with noise (Zhong et al., "Random Erasing", AAAI 2020).
     Erase {
@@ -151,6 +157,9 @@ impl Operation {
             Self::Jpeg { quality } => {
                 quality.check("jpeg.quality", 1.0, 100.0, "must be within 1..=100, low end first")
             }
+            Self::Dither { levels } => {
+                levels.check("dither.levels", 2.0, 256.0, "must be within 2..=256, low end first")
+            }
             Self::Erase { area, aspect } => {
                 area.check("erase.area", 0.0, 1.0, "must be within 0..=1, low end first")?;
                 aspect.check("erase.aspect", 0.1, 10.0, "must be within 0.1..=10, low end first")
@@ -174,6 +183,7 @@ impl Operation {
             Self::GaussianNoise { .. } => "gaussian_noise",
             Self::Rescale { .. } => "rescale",
             Self::Jpeg { .. } => "jpeg",
+            Self::Dither { .. } => "dither",
             Self::Erase { .. } => "erase",
         }
     }
@@ -221,12 +231,13 @@ impl Operation {
                 let deviation = deviation.draw(random);
                 picture.gaussian_noise(deviation, random);
             }
-            Self::Rescale { side, then } => rescale(picture, side.draw(random), then, stream, random),
+            Self::Rescale { side, then } => rescale(picture, side.draw_ratio(random), then, stream, random),
             Self::Jpeg { quality } => picture.jpeg(&Jpeg {
                 quality: quality.draw(random).round(),
                 halve_color: random.random_bool(0.75),
                 offset: [random.random_range(0..16), random.random_range(0..16)],
             }),
+            Self::Dither { levels } => picture.dither(levels.draw_ratio(random).round()),
             Self::Erase { area, aspect } => erase::erase(picture, area.draw(random), aspect.draw(random), random),
         }
     }

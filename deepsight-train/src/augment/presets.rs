@@ -30,7 +30,8 @@ impl Augmentation {
     /// The order is a picture's way: how it is framed, the lens, the light, the sensor, the camera's processing, the platform's
     /// smaller copy and its compression, and a last compression by whoever passes it on. Framing varies because detectors
     /// frame faces differently. Size, blur and compression vary most, because in collections they differ between real and
-    /// fake, and would be learnt.
+    /// fake, and would be learnt: down to faces so small that nothing can be told from them, so that a network learns to be
+    /// undecided about those, and not that what is blurred is fake.
     pub fn robust() -> Self {
         let step = |probability, operation| AugmentStep { probability, operation };
         Self::none()
@@ -39,7 +40,7 @@ impl Augmentation {
             .with(0.3, Operation::Stretch { factor: Between(0.92, 1.09) })
             .with(0.9, Operation::Zoom { factor: Between(0.8, 1.15) })
             .with(0.9, Operation::Shift { share: Between(-0.05, 0.05) })
-            .with(0.2, Operation::Blur { sigma: Between(0.4, 1.8) })
+            .with(0.2, Operation::Blur { sigma: Between(0.4, 3.0) })
             .with(
                 0.7,
                 Operation::Color {
@@ -56,8 +57,11 @@ impl Augmentation {
             .with(
                 0.6,
                 Operation::Rescale {
-                    side: Between(64.0, 200.0),
-                    then: vec![step(0.5, Operation::Jpeg { quality: Between(40.0, 100.0) })],
+                    side: Between(32.0, 200.0),
+                    then: vec![
+                        step(0.08, Operation::Dither { levels: Between(5.0, 20.0) }),
+                        step(0.5, Operation::Jpeg { quality: Between(40.0, 100.0) }),
+                    ],
                 },
             )
             .with(0.5, Operation::Jpeg { quality: Between(40.0, 100.0) })

@@ -170,6 +170,38 @@ fn noise_has_the_deviation_asked_for_and_no_mean() {
 }
 
 #[test]
+fn dithering_leaves_as_many_levels_as_asked_for_and_the_light_as_it_was() {
+    let dithered = |image: &RgbImage, levels| {
+        let dither = Operation::Dither { levels: Between(levels, levels) };
+        Augmentation::none().with(1.0, dither).apply(image, image.width(), 1).unwrap()
+    };
+    let image = picture(128, 128);
+    for levels in [2, 5, 18] {
+        let found = dithered(&image, levels as f32);
+        let step = 255.0 / (levels - 1) as f32;
+        let on_a_level = |level: &u8| ((f32::from(*level) / step).round() * step - f32::from(*level)).abs() <= 0.5;
+        assert!(found.iter().all(on_a_level), "{levels}");
+    }
+    assert_eq!(dithered(&image, 256.0), image);
+
+    let grey = RgbImage::from_pixel(64, 64, Rgb([80, 128, 201]));
+    let found = dithered(&grey, 2.0);
+    for channel in 0..3 {
+        let mean = found.pixels().map(|pixel| f64::from(pixel.0[channel])).sum::<f64>() / (64.0 * 64.0);
+        assert!((mean - f64::from(grey.get_pixel(0, 0).0[channel])).abs() < 3.0, "{channel}: {mean}");
+    }
+}
+
+#[test]
+fn sizes_are_drawn_by_their_ratio() {
+    // Half of the draws between 8 and 128 lie below 32: a picture's neighbours differ the less, the smaller it was.
+    let rescaled = |side, seed| one(Operation::Rescale { side, then: Vec::new() }, seed);
+    let middle = |seed| sharpness(&rescaled(Between(32.0, 32.0), seed));
+    let blurrier = (0..200).filter(|seed| sharpness(&rescaled(Between(8.0, 128.0), *seed)) < middle(*seed)).count();
+    assert!((75..=125).contains(&blurrier), "{blurrier} of 200");
+}
+
+#[test]
 fn colours_change_as_asked() {
     let color = |brightness, contrast, saturation, hue| Operation::Color {
         brightness: Between(brightness, brightness),
