@@ -11,6 +11,7 @@ mod error;
 mod evaluate;
 mod exact;
 mod layout;
+mod locked;
 mod manifest;
 mod metrics;
 mod plot;

@@ -131,7 +131,8 @@ pub struct Row {
     pub sha256: Option<String>,
     /// The part of the data, where it is decided.
     pub split: Option<Split>,
-    /// Name of the real video that a fake one was made from, where the layout tells.
+    /// Name of the real video that a fake one was made from, where the layout tells; of a video that is there in several
+    /// compressions, the name that they share.
     pub original: Option<String>,
 }
 
@@ -212,7 +213,8 @@ impl Manifest {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(Error::io(path, "cannot be read"))?;
         let rows = table::read(&bytes, path)?;
-        let root = path.parent().unwrap_or(Path::new("")).to_owned();
+        // That of a bare name is no path, and nothing can be opened by it.
+        let root = path.parent().filter(|root| !root.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
         if let Some((index, row)) = rows.iter().enumerate().find(|(_, row)| !root.join(&row.file).is_file()) {
             return Err(Error::MissingCrop { path: path.to_owned(), row: index + 1, file: row.file.clone() });
         }

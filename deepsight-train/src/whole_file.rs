@@ -1,7 +1,8 @@
 //! Files that appear whole or not at all.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 
 use crate::Error;
@@ -9,7 +10,7 @@ use crate::Error;
 /// Ends the names of files that are being written; what is left of a killed run ends so too.
 pub(crate) const UNFINISHED: &str = ".part";
 
-/// Writes a file under a neighbour's name and then gives it its own. Folders on the way are made.
+/// Writes a file under a neighbour's name and then, when it has reached the disk, gives it its own. Folders on the way are made.
 pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), Error> {
     let mut hidden = OsString::from(".");
     hidden.push(path.file_name().unwrap_or_default());
@@ -18,7 +19,9 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), Error> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(Error::io(folder, "cannot be made"))?;
     }
-    let written = fs::write(&neighbour, content).and_then(|()| fs::rename(&neighbour, path));
+    // Some systems tell only now that the disk is full; the file that was there before must not be gone then.
+    let write = |mut file: File| file.write_all(content).and_then(|()| file.sync_all());
+    let written = File::create(&neighbour).and_then(write).and_then(|()| fs::rename(&neighbour, path));
     written.map_err(|source| {
         // A full disk has better use for the space; that it cannot be had back is the smaller trouble.
         let _ = fs::remove_file(&neighbour);

@@ -17,10 +17,10 @@ pub(super) fn clips(root: &Path) -> Result<Vec<Clip>, Error> {
             let parts: Vec<&str> = below.split('/').collect();
             let [method, compression, "videos", name] = parts[..] else { continue };
             let (target, source) = persons(name, label);
-            let made_from = |target: &str| format!("{}/{compression}/{target}", original_of(method));
+            // The same for every compression: they are one video.
             let original = match label {
-                Label::Fake => target.as_deref().and_then(|id| id.strip_prefix("ff")).map(made_from),
-                Label::Real => None,
+                Label::Real => Some(format!("{method}/{name}")),
+                Label::Fake => original(name),
             };
             let split = lists.split(name);
             let name = format!("{method}/{compression}/{name}");
@@ -50,8 +50,15 @@ fn persons(name: &str, label: Label) -> (Option<String>, Option<String>) {
     }
 }
 
-fn original_of(method: &str) -> &'static str {
-    if method == "DeepFakeDetection" { "actors" } else { "youtube" }
+/// The video that a fake one was made from: `youtube/000` of `000_003`, `actors/01__exit_phone_room` of
+/// `01_02__exit_phone_room__YVGY8LOK`.
+fn original(name: &str) -> Option<String> {
+    let mut words = name.split("__");
+    let target = words.next()?.split('_').next()?;
+    Some(match words.next() {
+        Some(scene) => format!("actors/{target}__{scene}"),
+        None => format!("youtube/{target}"),
+    })
 }
 
 /// The official division: pairs of numbers, each in one list.

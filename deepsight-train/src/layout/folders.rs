@@ -4,6 +4,11 @@ use std::path::Path;
 use super::{Clip, Kind, Media, Picture, files, name, names};
 use crate::{Error, Label};
 
+/// Whether there is `real/` or `fake/`.
+pub(super) fn are_in(root: &Path) -> bool {
+    Label::ALL.into_iter().any(|label| root.join(label.name()).is_dir())
+}
+
 /// Everything in `real/` and `fake/`, of which one may be missing.
 pub(super) fn clips(root: &Path) -> Result<Vec<Clip>, Error> {
     let mut clips = Vec::new();

@@ -56,7 +56,7 @@ pub struct Clip {
     pub target_id: Option<String>,
     /// The person whose face is seen, where it is another's.
     pub source_id: Option<String>,
-    /// Name of the real video that it was made from.
+    /// Name of the real video that it was made from; of one that is there in several compressions, what they share.
     pub original: Option<String>,
     /// The part that the data set's own list puts it in.
     pub split: Option<Split>,
@@ -108,7 +108,7 @@ impl Dataset {
             (Layout::FaceForensics, face_forensics::clips(root)?)
         } else if celeb_df::FOLDERS.iter().any(|(folder, _)| root.join(folder).is_dir()) {
             (Layout::CelebDf, celeb_df::clips(root)?)
-        } else if let Some(lists) = dfdc::lists(root)? {
+        } else if let Some(lists) = dfdc::lists(root)?.filter(|_| !folders::are_in(root)) {
             (Layout::Dfdc, dfdc::clips(&lists)?)
         } else {
             (Layout::Folders, folders::clips(root)?)
@@ -139,7 +139,7 @@ impl Dataset {
 }
 
 impl Clip {
-    fn new(label: Label, name: impl Into<String>, media: Media) -> Self {
+    pub(crate) fn new(label: Label, name: impl Into<String>, media: Media) -> Self {
         let name = name.into();
         Self { label, name, media, target_id: None, source_id: None, original: None, split: None }
     }

@@ -114,13 +114,15 @@ fn face_forensics_names_tell_target_source_and_original_and_its_lists_the_split(
     assert_eq!((dataset.layout, dataset.clips.len()), (Layout::FaceForensics, 6));
     let fake = clip(&dataset, Label::Fake, "Deepfakes/c40/000_003");
     assert_eq!((persons(fake), fake.split), (["ff000", "ff003"], Some(Split::Test)));
-    assert_eq!(fake.original.as_deref(), Some("youtube/c40/000"));
+    assert_eq!(fake.original.as_deref(), Some("youtube/000"));
     let real = clip(&dataset, Label::Real, "youtube/c23/003");
     assert_eq!((persons(real), real.split), (["ff003", ""], Some(Split::Test)));
+    assert_eq!(real.original.as_deref(), Some("youtube/003"), "whatever the compression");
     let actor = clip(&dataset, Label::Real, "actors/c23/01__exit_phone_room");
     assert_eq!((persons(actor), actor.split), (["ffactor01", ""], None));
     let acted = clip(&dataset, Label::Fake, "DeepFakeDetection/c23/01_02__exit_phone_room__YVGY8LOK");
     assert_eq!(persons(acted), ["ffactor01", "ffactor02"]);
+    assert_eq!((&acted.original, acted.original.as_deref()), (&actor.original, Some("actors/01__exit_phone_room")));
 
     write(&folder, "splits/val.json", r#"[["003", "005"]]"#);
     let message = Dataset::find(folder.path(), None).unwrap_err().to_string();
@@ -187,4 +189,12 @@ fn celeb_df_names_tell_body_and_face_and_its_list_what_is_tested() {
     write(&folder, "List_of_testing_videos.txt", "nonsense\n");
     let message = Dataset::find(folder.path(), None).unwrap_err().to_string();
     assert!(message.contains("List_of_testing_videos.txt: nonsense: must be a label and a video"), "{message}");
+}
+
+#[test]
+fn folders_that_were_sorted_by_hand_count_more_than_the_list_of_the_data_set_that_they_come_from() {
+    let folder = folder(&["real/a.mp4", "fake/b.mp4"]);
+    write(&folder, "metadata.json", r#"{"a.mp4": {"label": "REAL", "split": "train"}}"#);
+    let dataset = find(&folder);
+    assert_eq!((dataset.layout, names(&dataset)), (Layout::Folders, vec!["real a".into(), "fake b".into()]));
 }

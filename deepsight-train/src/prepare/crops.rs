@@ -68,7 +68,9 @@ pub(super) fn crop_file(clip: &Clip, name: &str) -> PathBuf {
 pub(super) fn check_name(name: &str) -> Result<(), Error> {
     let parts: Vec<_> = Path::new(name).components().collect();
     let plain = parts.iter().all(|part| matches!(part, Component::Normal(_)));
-    if plain && !parts.is_empty() && !name.contains(['\\', '\0', ':']) {
+    // What ends a path or names a drive where it is no part of a name.
+    let special = if cfg!(windows) { &['\\', '\0', ':'][..] } else { &['\0'] };
+    if plain && !parts.is_empty() && !name.contains(special) {
         return Ok(());
     }
     Err(Error::ClipName { name: name.to_owned() })

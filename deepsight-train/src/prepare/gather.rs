@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::crops::{Task, check_name, crop_file, remove_unfinished, row, write};
 use super::cut::Outside;
-use super::journal::{Finished, Journal};
+use super::journal::{Finished, Journal, state_of};
 use super::portrait;
 use super::supply::{Arrival, Item, Supply};
 use super::{Detectors, Failure, PrepareConfig, PrepareProgress};
@@ -57,11 +57,12 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
         config: &'a PrepareConfig,
         dataset: &'a Dataset,
         output: &'a Path,
-        journal: Journal,
+        mut journal: Journal,
     ) -> Result<Self, Error> {
         for clip in &dataset.clips {
             check_name(&clip.name)?;
         }
+        journal.forget_stale(output, &dataset.clips)?;
         let progress = PrepareProgress { of: dataset.clips.len(), ..PrepareProgress::default() };
         let (open, failed) = (BTreeMap::new(), Vec::new());
         Ok(Self { detectors, config, clips: &dataset.clips, output, journal, open, failed, progress })
@@ -258,7 +259,8 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
                 }
                 self.progress.failures += open.failures.len();
                 let Open { rows, failures, .. } = open;
-                self.journal.finish(Finished { label: known.label, clip: known.name.clone(), rows, failures })
+                let media = state_of(&known.media);
+                self.journal.finish(Finished { label: known.label, clip: known.name.clone(), media, rows, failures })
             }
             outcome => {
                 if let Some(reason) = self.reason(&open, outcome) {
@@ -321,7 +323,13 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
         for clip in self.clips {
             if let Some(entry) = self.journal.done.remove(&(clip.label, clip.name.clone())) {
                 // The data set's lists may have come after the crops.
-                rows.extend(entry.rows.into_iter().map(|row| Row { split: clip.split, ..row }));
+                rows.extend(entry.rows.into_iter().map(|row| Row {
+                    target_id: clip.target_id.clone(),
+                    source_id: clip.source_id.clone(),
+                    original: clip.original.clone(),
+                    split: clip.split,
+                    ..row
+                }));
                 failures.extend(entry.failures);
             }
         }

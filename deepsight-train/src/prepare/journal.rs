@@ -1,14 +1,17 @@
 //! What is done already, so that a run that ends early is continued and not repeated.
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use super::Failure;
+use crate::layout::{Clip, Media};
+use crate::locked::Locked;
 use crate::{Error, Label, Row};
 
 const FILE: &str = "journal.jsonl";
@@ -19,7 +22,7 @@ const FILE: &str = "journal.jsonl";
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
-    file: File,
+    file: Locked,
     pub(super) done: BTreeMap<(Label, String), Finished>,
 }
 
@@ -28,6 +31,9 @@ pub(super) struct Journal {
 pub(super) struct Finished {
     pub(super) label: Label,
     pub(super) clip: String,
+    /// What it was made from, as [`state_of`] has it.
+    #[serde(default)]
+    pub(super) media: String,
     pub(super) rows: Vec<Row>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) failures: Vec<Failure>,
@@ -38,14 +44,6 @@ struct Header {
     settings: Map<String, Value>,
 }
 
-impl Drop for Journal {
-    /// Closing the file is not enough: a child process that another thread has just forked holds it open until it becomes ffmpeg.
-    fn drop(&mut self) {
-        // Nobody is left who could be told.
-        let _ = self.file.unlock();
-    }
-}
-
 impl Journal {
     /// Opens the folder's journal, or begins one.
     ///
@@ -54,18 +52,13 @@ impl Journal {
     pub(super) fn open(folder: &Path, settings: &Map<String, Value>) -> Result<Self, Error> {
         let path = folder.join(FILE);
         let opened = File::options().read(true).append(true).create(true).open(&path);
-        let mut file = opened.map_err(Error::io(&path, "cannot be opened"))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::Busy { path: folder.to_owned() }),
-            Err(TryLockError::Error(error)) => return Err(Error::io(&path, "cannot be locked")(error)),
-        }
+        let file = Locked::new(opened.map_err(Error::io(&path, "cannot be opened"))?, &path, folder)?;
         let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(Error::io(&path, "cannot be read"))?;
+        (&*file).read_to_end(&mut text).map_err(Error::io(&path, "cannot be read"))?;
         let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
         if whole < text.len() {
             file.set_len(whole as u64).map_err(Error::io(&path, "cannot be written"))?;
-            file.seek(SeekFrom::End(0)).map_err(Error::io(&path, "cannot be written"))?;
+            (&*file).seek(SeekFrom::End(0)).map_err(Error::io(&path, "cannot be written"))?;
         }
         let mut lines = text[..whole].split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         let mut journal = Self { path, file, done: BTreeMap::new() };
@@ -83,6 +76,24 @@ impl Journal {
         Ok(journal)
     }
 
+    /// Forgets clips whose media are not what they were, or whose crops are gone, with the crops that there are. They are open then.
+    pub(super) fn forget_stale(&mut self, folder: &Path, clips: &[Clip]) -> Result<(), Error> {
+        for clip in clips {
+            let key = (clip.label, clip.name.clone());
+            let Some(entry) = self.done.get(&key) else { continue };
+            let there = |row: &Row| folder.join(&row.file).is_file();
+            if entry.media == state_of(&clip.media) && entry.rows.iter().all(there) {
+                continue;
+            }
+            for row in entry.rows.iter().filter(|row| there(row)) {
+                let path = folder.join(&row.file);
+                std::fs::remove_file(&path).map_err(Error::io(&path, "cannot be removed"))?;
+            }
+            self.done.remove(&key);
+        }
+        Ok(())
+    }
+
     pub(super) fn finish(&mut self, entry: Finished) -> Result<(), Error> {
         self.append(&entry)?;
         self.done.insert((entry.label, entry.clip.clone()), entry);
@@ -92,8 +103,22 @@ impl Journal {
     fn append(&mut self, line: &impl Serialize) -> Result<(), Error> {
         let mut bytes = serde_json::to_vec(line).map_err(Error::json(&self.path))?;
         bytes.push(b'\n');
-        self.file.write_all(&bytes).map_err(Error::io(&self.path, "cannot be written"))
+        (&*self.file).write_all(&bytes).map_err(Error::io(&self.path, "cannot be written"))
     }
+}
+
+/// Names, sizes and times of files, as one hash. What cannot be looked at counts too: it was there before.
+pub(super) fn state_of(media: &Media) -> String {
+    let mut hash = Sha256::new();
+    let mut take = |path: &Path| {
+        let state = path.metadata().map(|data| (data.len(), data.modified().ok()));
+        hash.update(format!("{:?}\n", (path.file_name(), state.ok())));
+    };
+    match media {
+        Media::Video(path) => take(path),
+        Media::Pictures(pictures) => pictures.iter().for_each(|picture| take(&picture.path)),
+    }
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn same_settings(folder: &Path, before: &Map<String, Value>, now: &Map<String, Value>) -> Result<(), Error> {
@@ -123,7 +148,7 @@ mod tests {
 
     fn entry(clip: &str) -> Finished {
         let rows = vec![Row::new(format!("real/{clip}.png"), Label::Real, clip)];
-        Finished { label: Label::Real, clip: clip.into(), rows, failures: Vec::new() }
+        Finished { label: Label::Real, clip: clip.into(), media: String::new(), rows, failures: Vec::new() }
     }
 
     #[test]
@@ -142,6 +167,29 @@ mod tests {
         journal.finish(entry("b")).unwrap();
         drop(journal);
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+
+    #[test]
+    fn a_clip_that_was_replaced_or_whose_crops_are_gone_is_open_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::create_dir(path("real")).unwrap();
+        let clips = ["same", "replaced", "gone"].map(|name| {
+            std::fs::write(path(name), name).unwrap();
+            std::fs::write(path(&format!("real/{name}.png")), "crop").unwrap();
+            Clip::new(Label::Real, name, Media::Video(path(name)))
+        });
+        let mut journal = Journal::open(folder.path(), &settings(64)).unwrap();
+        for clip in &clips {
+            journal.finish(Finished { media: state_of(&clip.media), ..entry(&clip.name) }).unwrap();
+        }
+        journal.forget_stale(folder.path(), &clips).unwrap();
+        assert_eq!(journal.done.len(), 3);
+        std::fs::write(path("replaced"), "another clip").unwrap();
+        std::fs::remove_file(path("real/gone.png")).unwrap();
+        journal.forget_stale(folder.path(), &clips).unwrap();
+        assert_eq!(journal.done.keys().map(|(_, name)| name.as_str()).collect::<Vec<_>>(), ["same"]);
+        assert!(!path("real/replaced.png").exists() && path("real/same.png").exists());
     }
 
     #[test]

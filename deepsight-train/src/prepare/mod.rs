@@ -34,7 +34,7 @@ pub struct PrepareConfig {
     pub face_confidence: f32,
     /// How faces are cut; the model that learns from them must be given faces cut alike.
     pub crop: FaceCrop,
-    /// Side of the crops in pixels, `16..=2048`; that of [`FaceCrop::Aligned`] where faces are aligned.
+    /// Side of the crops in pixels, `16..=2048`, where faces are aligned at most 1024 as in model files; that of [`FaceCrop::Aligned`] where faces are aligned.
     pub size: u32,
     /// How crops are stored.
     pub format: CropFormat,
@@ -183,11 +183,12 @@ impl<D: FaceDetector> Preparation<D> {
         match crop {
             FaceCrop::Aligned { size: side, scale, down } => {
                 check("size", size, size == side, "must be that of the aligned crop")?;
+                check("size", size, size <= 1024, "must lie in 16..=1024 where faces are aligned")?;
                 check("scale", scale, (0.1..=10.0).contains(&scale), "must lie in 0.1..=10")?;
                 check("down", down, (-1.0..=1.0).contains(&down), "must lie in -1..=1")?;
             }
             FaceCrop::Margin { fraction } => {
-                check("margin", fraction, (0.0..=10.0).contains(&fraction), "must lie in 0..=10")?;
+                check("margin", fraction, (0.0..=4.0).contains(&fraction), "must lie in 0..=4")?;
             }
             _ => {}
         }

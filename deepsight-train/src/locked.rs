@@ -1,0 +1,41 @@
+//! Files of which only one run at a time may be the writer.
+
+use std::fs::{File, TryLockError};
+use std::ops::Deref;
+use std::path::Path;
+
+use crate::Error;
+
+/// An open file that no other run can lock before this value is dropped.
+#[derive(Debug)]
+pub(crate) struct Locked(File);
+
+impl Locked {
+    /// Locks the file at `path`, for the right to write into `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when another run has it, [`Error::Io`] when the system cannot lock.
+    pub(crate) fn new(file: File, path: &Path, folder: &Path) -> Result<Self, Error> {
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(Error::Busy { path: folder.to_owned() }),
+            Err(TryLockError::Error(error)) => Err(Error::io(path, "cannot be locked")(error)),
+        }
+    }
+}
+
+impl Deref for Locked {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for Locked {
+    /// Closing the file is not enough: a child process that another thread has just forked holds it open until it becomes ffmpeg.
+    fn drop(&mut self) {
+        // Nobody is left who could be told.
+        let _ = self.0.unlock();
+    }
+}
