@@ -177,8 +177,8 @@ impl<B: Backend> Run<'_, B> {
         evaluation.add_clips(clips, failures, threshold)?;
         for crf in CRFS.into_iter().filter(|_| args.robustness) {
             let name = format!("H.264 CRF {crf}");
-            let (clips, _) = score(Some(crf), &name)?;
-            evaluation.add_spoiled_clips(&name, &clips, threshold)?;
+            let (clips, failures) = score(Some(crf), &name)?;
+            evaluation.add_spoiled_clips(&name, &clips, &failures, threshold)?;
         }
         Ok(evaluation)
     }

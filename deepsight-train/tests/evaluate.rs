@@ -235,7 +235,15 @@ fn degradations_lose_what_they_are_named_for() {
     let names = Degradation::ALL.map(|degradation| degradation.to_string());
     assert_eq!(
         names,
-        ["JPEG 70", "JPEG 50", "JPEG 30", "half resolution", "quarter resolution", "blur, 1 % of the side"]
+        [
+            "JPEG 70",
+            "JPEG 50",
+            "JPEG 30",
+            "half resolution",
+            "quarter resolution",
+            "resolution 1/8",
+            "blur, 1 % of the side"
+        ]
     );
 }
 
@@ -303,15 +311,17 @@ fn clips_are_analysed_whole_and_again_after_compression_and_broken_ones_are_list
     assert_eq!(files, [("real/a.mp4", Label::Real, 4), ("fake/b.mp4", Label::Fake, 4)]);
     assert_eq!(failures.len(), 1);
     assert!(failures[0].file.ends_with("broken.mp4") && !failures[0].reason.is_empty());
-    let (spoiled, _) = score(Some(45));
+    let (spoiled, lost) = score(Some(45));
     assert!(spoiled[0].fake_probability > clips[0].fake_probability, "strong compression takes detail away");
 
     let mut evaluation =
         Evaluation::new(EvaluatedModel::default(), EvaluatedData::default(), Bootstrap::default().with_replicates(0));
     evaluation.add_clips(clips, failures, 0.5).unwrap();
-    evaluation.add_spoiled_clips("H.264 CRF 45", &spoiled, 0.5).unwrap();
+    evaluation.add_spoiled_clips("H.264 CRF 45", &spoiled, &lost, 0.5).unwrap();
     let text = evaluation.to_text();
-    for part in ["Clips: 1 real, 1 fake", "Verdicts", "broken.mp4", "Robustness, clips", "H.264 CRF 45"] {
+    let parts =
+        ["Clips: 1 real, 1 fake", "Verdicts", "broken.mp4", "Robustness, clips", "H.264 CRF 45: 1 of 3 clips are not"];
+    for part in parts {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(evaluation.to_html().unwrap().contains("UNCERTAIN"));

@@ -105,7 +105,7 @@ impl Args {
     /// # Errors
     /// When there is a manifest and it cannot be read.
     pub fn split(&self) -> Result<Option<Split>, Error> {
-        let Some(list) = self.list() else { return Ok(None) };
+        let Some(list) = self.list() else { return Ok(self.split) };
         let divided = Manifest::read(list)?.rows.iter().any(|row| row.split.is_some());
         Ok(self.split.or_else(|| divided.then_some(Split::Test)))
     }

@@ -115,6 +115,7 @@ fn run(ffmpeg: &Path, folder: &Path, arguments: impl FnOnce(&mut Command)) -> Re
     command.args(["-hide_banner", "-loglevel", "error", "-nostdin", "-y"]);
     arguments(&mut command);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+    apart(&mut command);
     let failed = |source| Error::Video(VideoError::Spawn { program: ffmpeg.to_owned(), source });
     let mut running = Running(command.spawn().map_err(failed)?);
     let Some(status) = running.wait(PATIENCE).map_err(failed)? else {
@@ -126,6 +127,14 @@ fn run(ffmpeg: &Path, folder: &Path, arguments: impl FnOnce(&mut Command)) -> Re
     let said = std::fs::read(&log).unwrap_or_default();
     let said = String::from_utf8_lossy(&said).lines().last().unwrap_or("it did not say why").to_owned();
     Err(Error::Ffmpeg { reason: format!("failed: {said}") })
+}
+
+/// Keeps a terminal's Ctrl-C from the child: this process is to end in order, and ends the child itself.
+pub(crate) fn apart(command: &mut Command) {
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(command, 0);
+    #[cfg(not(unix))]
+    let _ = command;
 }
 
 /// A process that does not outlive this value.

@@ -78,7 +78,7 @@ impl ClipSet {
     /// A clip that cannot be analysed is a failure in the second list.
     ///
     /// # Errors
-    /// [`Error::NoClipAnalyzed`] when none can, [`Error::Io`] when there is no place for temporary files, and
+    /// [`Error::NoClipAnalyzed`] when none can as it is, [`Error::Io`] when there is no place for temporary files, and
     /// [`deepsight_core::Error::Cancelled`].
     pub fn score<D: FaceDetector, C: FaceClassifier>(
         &self,
@@ -119,7 +119,7 @@ impl ClipSet {
             progress(place + 1);
         }
         match failures.first() {
-            Some(first) if scores.is_empty() => Err(Error::NoClipAnalyzed {
+            Some(first) if scores.is_empty() && crf.is_none() => Err(Error::NoClipAnalyzed {
                 path: self.root.clone(),
                 clips: self.clips.len(),
                 first: first.file.clone(),

@@ -21,8 +21,15 @@ pub enum Degradation {
 
 impl Degradation {
     /// What a robustness table shows.
-    pub const ALL: [Self; 6] =
-        [Self::Jpeg(70), Self::Jpeg(50), Self::Jpeg(30), Self::Smaller(2), Self::Smaller(4), Self::Blur(0.01)];
+    pub const ALL: [Self; 7] = [
+        Self::Jpeg(70),
+        Self::Jpeg(50),
+        Self::Jpeg(30),
+        Self::Smaller(2),
+        Self::Smaller(4),
+        Self::Smaller(8),
+        Self::Blur(0.01),
+    ];
 
     /// The picture as it arrives.
     ///

@@ -9,6 +9,7 @@ use deepsight_core::CancelToken;
 use deepsight_video::{DecodeOptions, Sampling, Video};
 
 use crate::Error;
+use crate::augment::apart;
 
 /// What is shown of ffmpeg's complaints.
 const COMPLAINT: usize = 300;
@@ -72,7 +73,9 @@ impl Encoder {
         let codec = ["-c:v", "libx264", "-crf", &crf, "-preset", "medium", "-pix_fmt", "yuv420p", "-f", "mp4", "-y"];
         // A file, because a pipe that nobody empties would stop ffmpeg.
         let stderr = tempfile::tempfile().map_err(|error| error.to_string())?;
-        let child = Command::new(&program)
+        let mut command = Command::new(&program);
+        apart(&mut command);
+        let child = command
             .args(["-hide_banner", "-loglevel", "error"])
             .args(input)
             .args(even)

@@ -203,11 +203,27 @@ impl Evaluation {
         Ok(())
     }
 
-    /// Adds measurements of clips that were spoiled in the way that `name` says.
+    /// Adds measurements of clips that were spoiled in the way that `name` says, and a note of those that are not in them.
     ///
     /// # Errors
-    /// As for [`add_clips`](Self::add_clips).
-    pub fn add_spoiled_clips(&mut self, name: &str, clips: &[ClipScore], threshold: f64) -> Result<(), Error> {
+    /// [`Error::ScoreOutOfRange`].
+    pub fn add_spoiled_clips(
+        &mut self,
+        name: &str,
+        clips: &[ClipScore],
+        failures: &[ClipFailure],
+        threshold: f64,
+    ) -> Result<(), Error> {
+        let measured = clips.iter().filter(|clip| clip.fake_probability.is_some()).count();
+        let all = clips.len() + failures.len();
+        if measured < all {
+            let first = failures.first().map(|failure| format!(" ({}: {})", failure.file.display(), failure.reason));
+            let why = first.unwrap_or_default();
+            self.notes.push(format!("{name}: {} of {all} clips are not measured{why}.", all - measured));
+        }
+        if measured == 0 {
+            return Ok(());
+        }
         let videos = self.section("clips", Scores::of_videos(&scored(clips))?, threshold);
         self.robustness.push(RobustnessRow { name: name.into(), faces: None, videos });
         Ok(())

@@ -31,13 +31,13 @@ impl Scored {
         Self { video: video.into(), label, track: None, frame: None, row: None, fake_probability, logit }
     }
 
-    /// A face of which only the probability is known, such as that of a whole clip.
+    /// A face of which only the probability is known, such as that of a whole clip. At 0 and 1 the logit is infinite.
     pub fn from_probability(video: impl Into<String>, label: Label, fake_probability: f64) -> Self {
         let logit = (fake_probability / (1.0 - fake_probability)).ln();
         Self { fake_probability, ..Self::from_logit(video, label, logit) }
     }
 
-    /// The same face with the probability at a temperature (Guo et al., ICML 2017): above 1 less sure, below 1 surer.
+    /// The same face with the probability at a temperature above 0 (Guo et al., ICML 2017): above 1 less sure, below 1 surer.
     pub fn calibrated(&self, temperature: f64) -> Self {
         Self { fake_probability: sigmoid(self.logit / temperature), ..self.clone() }
     }
