@@ -48,7 +48,7 @@ fn run<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Res
     let prepared = prepared.map_err(failed)?;
     let failures = prepared.failures.len();
     let text = args.write(prepared.manifest).map_err(|error| match error {
-        Error::NothingToTrain { .. } => format!("{error}: see --split-by and --ignore-official-split"),
+        Error::NothingToTrain { .. } => format!("{error}: see --ignore-official-split and --split-by"),
         error => failed(error),
     })?;
     let text = format!("{text}\n{failures} failures, see {}", args.output_dir.join("failures.csv").display());

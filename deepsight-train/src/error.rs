@@ -183,11 +183,13 @@ pub enum Error {
         /// How many other things are shared.
         more: usize,
     },
-    /// Everything hangs together with videos that are listed for other parts than training.
+    /// Everything of a label hangs together with videos that are listed for other parts than training.
     #[error(
-        "no video is left for train: all share persons, files or originals with videos listed for other parts, such as {listed}"
+        "no {label} video is left for train: all share persons, files or originals with videos listed for other parts, such as {listed}"
     )]
     NothingToTrain {
+        /// What is missing.
+        label: Label,
         /// One of those videos.
         listed: String,
     },

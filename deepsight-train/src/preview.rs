@@ -9,7 +9,7 @@ use crate::{Draw, Error, FaceDataset, Label};
 /// fake, orange is a real face that was blended into itself.
 ///
 /// # Errors
-/// - [`Error::Setting`] when there are no draws, no columns, or more than 1,000 draws;
+/// - [`Error::Setting`] when there are no draws or more than 1,000, no columns or more than 100;
 /// - what [`FaceDataset::sample`] fails with.
 pub fn preview(dataset: &FaceDataset, draws: &[Draw], columns: usize) -> Result<RgbImage, Error> {
     let samples = draws.par_iter().map(|draw| {

@@ -21,6 +21,8 @@ pub(crate) enum Purpose {
     Clip = 5,
     /// The table that noise is read from.
     Noise = 6,
+    /// Whose face is blended into another.
+    Donor = 9,
     /// Which features and blocks a pass leaves out.
     #[cfg(feature = "model")]
     Drop = 7,

@@ -117,7 +117,7 @@ impl Sampler {
     ///
     /// # Errors
     /// - [`Error::Setting`] when a share is outside `0..=1`, the shares of the sources sum to more than 1, or `draws` is 0;
-    /// - [`Error::NoRows`] when there is nothing real or, with `self_blended` below 1, nothing fake to draw;
+    /// - [`Error::NoRows`] when there is nothing real or, with `self_blended` at 0, nothing fake to draw;
     /// - [`Error::NoLandmarks`] when real faces are to be blended and one has no landmarks.
     pub fn new(rows: &[Row], config: &SamplerConfig, seed: u64) -> Result<Self, Error> {
         check_share("self-blended", config.self_blended)?;
@@ -151,6 +151,12 @@ impl Sampler {
             }
         }
         Ok(Self { sources, draws: config.draws.unwrap_or(drawable).next_multiple_of(2), seed })
+    }
+
+    /// Whether some fakes are made from real faces.
+    #[cfg(feature = "model")]
+    pub(crate) fn blends(&self) -> bool {
+        self.sources.iter().any(|source| source.self_blended > 0.0)
     }
 
     /// How many faces an epoch shows.

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Error, Label, Row, Split};
 
 mod divide;
@@ -47,10 +49,11 @@ impl SplitConfig {
 }
 
 /// What must not be in two parts of the data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum SplitBy {
-    /// A person, as body or as face; nor what [`SplitBy::Video`] names.
+    /// A person that rows name, as body or as face; nor what [`SplitBy::Video`] names.
     #[default]
     Person,
     /// A video, also a copy of its file, or what was made from it. Scores on the other parts will then flatter the model:
@@ -93,7 +96,7 @@ impl FromStr for SplitBy {
 /// left open, and it is used for nothing. What is not linked to them goes to training, and to parts that no row had before.
 ///
 /// ```
-/// use deepsight_train::{Label, Row, Split, SplitConfig, assign_splits, check_disjoint};
+/// use deepsight_train::{Label, Row, Split, SplitBy, SplitConfig, assign_splits, check_disjoint};
 ///
 /// let mut rows = Vec::new();
 /// for person in 0..20 {
@@ -104,14 +107,14 @@ impl FromStr for SplitBy {
 ///     }
 /// }
 /// assign_splits(&mut rows, &SplitConfig::default())?;
-/// check_disjoint(&rows)?;
+/// check_disjoint(&rows, SplitBy::Person)?;
 /// assert_eq!(rows.iter().filter(|row| row.split == Some(Split::Train)).count(), 28);
 /// # Ok::<(), deepsight_train::Error>(())
 /// ```
 ///
 /// # Errors
 /// [`Error::Setting`] for shares that are negative, not finite, or give nothing to training; [`Error::Overlap`] when a video is in two
-/// parts already; [`Error::NothingToTrain`] when all is linked to videos of other parts.
+/// parts already; [`Error::NothingToTrain`] when all reals or all fakes are linked to videos that are listed for other parts.
 pub fn assign_splits(rows: &mut [Row], config: &SplitConfig) -> Result<(), Error> {
     config.validate()?;
     if !config.keep_official {
@@ -140,9 +143,13 @@ pub fn assign_splits(rows: &mut [Row], config: &SplitConfig) -> Result<(), Error
             splits[row] = splits[row].or(chosen);
         }
     }
-    if !rows.is_empty() && !splits.contains(&Some(Split::Train)) {
-        let listed = rows.iter().find(|row| row.split.is_some()).map(|row| row.video.clone()).unwrap_or_default();
-        return Err(Error::NothingToTrain { listed });
+    if let Some(listed) = rows.iter().find(|row| row.split.is_some()) {
+        let left =
+            |label: Label| (0..rows.len()).any(|row| rows[row].label == label && splits[row] == Some(Split::Train));
+        let there = |label: &Label| rows.iter().any(|row| row.label == *label);
+        if let Some(label) = Label::ALL.into_iter().find(|label| there(label) && !left(*label)) {
+            return Err(Error::NothingToTrain { label, listed: listed.video.clone() });
+        }
     }
     for (row, split) in rows.iter_mut().zip(splits) {
         row.split = split;
@@ -150,12 +157,13 @@ pub fn assign_splits(rows: &mut [Row], config: &SplitConfig) -> Result<(), Error
     Ok(())
 }
 
-/// Whether no two parts of the data share a person, a file, an original or a video. Rows without a split are in none.
+/// Whether no two parts of the data share a person, a file, an original or a video; with [`SplitBy::Video`], people may be shared.
+/// Rows without a split are in no part, and people are those that rows name.
 ///
 /// # Errors
 /// [`Error::Overlap`] names what is shared, by whom, and how much more there is.
-pub fn check_disjoint(rows: &[Row]) -> Result<(), Error> {
-    overlap(rows, |row| links(row, SplitBy::Person))
+pub fn check_disjoint(rows: &[Row], by: SplitBy) -> Result<(), Error> {
+    overlap(rows, |row| links(row, by))
 }
 
 /// Whether no video is in two parts.

@@ -1,5 +1,6 @@
 //! Flags of the `preprocess` example, and what it says while it works.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,9 @@ use crate::output::complain;
 #[derive(Debug, Parser)]
 #[command(
     name = "preprocess",
-    after_help = "A run that ends early is continued by the next one with the same flags. Exit code: 0 when the manifest is written, \
+    after_help = "Who is in a clip is known from a data set's own lists, from the columns target_id and source_id, or from its name: \
+id7_0001.mp4 shows person 7, id7_id9_0001.mp4 person 7 with 9's face. Clips that tell of nobody are divided as if of different people.\n\n\
+A run that ends early is continued by the next one with the same flags. Exit code: 0 when the manifest is written, \
 2 for bad input or usage, 130 when interrupted."
 )]
 pub struct Args {
@@ -41,7 +44,7 @@ pub struct Args {
     /// Videos that are decoded at the same time, 1 to 256; by default one for each core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
-    /// Detector confidence from which a face counts, 0 to 1
+    /// Detector confidence from which a face in a frame counts, 0 to 1; pictures of one face are searched less strictly
     #[arg(long, value_name = "P", default_value_t = 0.9)]
     pub face_confidence: f32,
     /// How faces are cut out
@@ -68,7 +71,7 @@ pub struct Args {
     /// Another seed is another division into them
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub split_seed: u64,
-    /// What must not be in two of them: person (also its videos), or video
+    /// What must not be in two of them: person (also its videos), or video. Tell `train` the same
     #[arg(long, value_name = "WHAT", default_value_t = SplitBy::Person)]
     pub split_by: SplitBy,
     /// Divide anew also what the data set's own lists have divided
@@ -153,7 +156,18 @@ impl Args {
             manifest.write_parquet(path.with_extension("parquet"))?;
         }
         divided?;
-        Ok(format!("{}: {} faces\n{}", path.display(), manifest.rows.len(), SplitSummary::of(&manifest.rows)))
+        let mut text =
+            format!("{}: {} faces\n{}", path.display(), manifest.rows.len(), SplitSummary::of(&manifest.rows));
+        let videos: BTreeSet<_> = manifest.rows.iter().map(|row| (row.label, &row.video)).collect();
+        let unknown = manifest.rows.iter().filter(|row| row.target_id.is_none() && row.source_id.is_none());
+        let unknown: BTreeSet<_> = unknown.map(|row| (row.label, &row.video)).collect();
+        if !unknown.is_empty() && self.split_by == SplitBy::Person {
+            let (unknown, all) = (unknown.len(), videos.len());
+            text += &format!(
+                "\n{unknown} of {all} videos do not tell who is in them: each was divided as if of its own person"
+            );
+        }
+        Ok(text)
     }
 }
 

@@ -8,8 +8,8 @@ use burn::tensor::backend::{Backend, DeviceId};
 use clap::{Parser, ValueEnum};
 use deepsight_core::{Architecture, Engine, Error, FaceCrop, Threads};
 use deepsight_train::{
-    Augmentation, ClassWeights, Ending, Init, Manifest, Outcome, Precision, Progress, RunOptions, SchedulerName,
-    Source, TrainConfig, TrainData,
+    Augmentation, ClassWeights, ClipCompression, Ending, Init, Manifest, Outcome, Precision, Progress, RunOptions,
+    SchedulerName, Source, SplitBy, TrainConfig, TrainData,
 };
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -25,7 +25,7 @@ events for TensorBoard into the output folder. Ctrl-C saves first; the same comm
 bit. Exit code: 0 when done, 1 when training failed, 2 for bad input or usage, 130 when interrupted."
 )]
 pub struct Args {
-    /// Manifest of face crops, as preprocess writes it; several are joined
+    /// Manifest of face crops, as preprocess writes it; several are joined, people of one name being one person
     #[arg(long, value_name = "CSV", required_unless_present = "data_dir")]
     pub manifest: Vec<PathBuf>,
     /// Folder with such a manifest.csv; several are joined
@@ -51,7 +51,7 @@ pub struct Args {
     /// How often to go through the data
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub epochs: usize,
-    /// Faces an epoch shows; as many as there are by default
+    /// Faces an epoch shows, in whole steps; as many as there are by default
     #[arg(long, value_name = "N")]
     pub draws: Option<usize>,
     /// Faces in one pass
@@ -84,7 +84,7 @@ pub struct Args {
     /// Weight decay of AdamW; norms and biases have none
     #[arg(long, value_name = "DECAY", default_value_t = 1e-2)]
     pub weight_decay: f32,
-    /// What the classes count in the loss: equal, balanced, or two numbers REAL,FAKE
+    /// What the classes count in the loss: equal, balanced (also without a value), or two numbers REAL,FAKE
     #[arg(long, value_name = "WEIGHTS", num_args = 0..=1, default_value = "equal", default_missing_value = "balanced")]
     pub class_weights: ClassWeights,
     /// Share of the target that is spread over both classes
@@ -96,7 +96,7 @@ pub struct Args {
     /// Probability of leaving out the last block; that of others rises to it
     #[arg(long, value_name = "P", default_value_t = 0.0)]
     pub drop_path: f32,
-    /// Judge and keep a mean of the weights over the steps, of which each step keeps this share
+    /// Judge and keep a mean of the weights over the steps, of which each step keeps this share (0.999 without a value)
     #[arg(long, value_name = "DECAY", num_args = 0..=1, default_missing_value = "0.999")]
     pub ema: Option<f64>,
     /// Longest gradient; a longer one is shortened to it
@@ -112,15 +112,24 @@ pub struct Args {
     /// What becomes of faces before the network sees them
     #[arg(long, value_name = "PRESET", value_enum, default_value_t = Preset::Robust)]
     pub augment: Preset,
+    /// Compress this share of the faces as H.264 first, each with its neighbours in time (0.1 without a value); slow
+    #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "0.1")]
+    pub clip_compression: Option<f32>,
     /// Share of the fakes that are made from real faces, 0 to 1
     #[arg(long, value_name = "RATIO", default_value_t = 0.0)]
     pub self_blended: f32,
-    /// Share of the draws for the faces in a folder, as FOLDER=SHARE; may be repeated
+    /// Share of those whose face is another real person's, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub donors: f32,
+    /// Share of the draws for the faces in a folder, as FOLDER=SHARE; may be repeated. FOLDER as the manifest writes it; with several manifests, with the manifest's own folder before it
     #[arg(long, value_name = "FOLDER=SHARE", value_parser = source)]
     pub source: Vec<Source>,
     /// Write a contact sheet of what the network will see (PNG or JPEG)
     #[arg(long, value_name = "FILE")]
     pub preview: Option<PathBuf>,
+    /// What training and validation must not share: person (also its videos), or video
+    #[arg(long, value_name = "WHAT", default_value_t = SplitBy::Person)]
+    pub split_by: SplitBy,
     /// How faces were cut, where the manifest does not say: box or margin:FRACTION
     #[arg(long, value_name = "CROP", value_parser = crop)]
     pub crop: Option<FaceCrop>,
@@ -131,7 +140,7 @@ pub struct Args {
     /// What computes the steps: auto, burn or fused
     #[arg(long, value_name = "ENGINE", default_value_t = Engine::Auto)]
     pub engine: Engine,
-    /// Compute in half precision, bf16 or f16, where the device can
+    /// Compute in half precision, bf16 (also without a value) or f16, where the device can
     #[arg(long, value_name = "TYPE", num_args = 0..=1, default_value = "f32", default_missing_value = "bf16", hide_default_value = true)]
     pub use_amp: Precision,
     /// Threads that make samples
@@ -183,12 +192,19 @@ impl Args {
             (self.label_smoothing, self.dropout, self.drop_path);
         (config.ema, config.grad_clip, config.early_stopping) = (self.ema, self.grad_clip, self.early_stopping);
         (config.seed, config.self_blended, config.sources) = (self.seed, self.self_blended, self.source.clone());
+        config.self_blending.donors = self.donors;
         config.augmentation = match self.augment {
             Preset::Seed => Augmentation::seed(),
             Preset::Robust => Augmentation::robust(),
             Preset::None => Augmentation::none(),
         };
-        (config.precision, config.engine, config.crop) = (self.use_amp, self.engine, self.crop);
+        config.clip_compression = self.clip_compression.map(|share| {
+            let mut clip = ClipCompression::default();
+            clip.probability = share;
+            clip
+        });
+        (config.precision, config.engine) = (self.use_amp, self.engine);
+        (config.split_by, config.crop) = (self.split_by, self.crop);
         config
     }
 
@@ -206,6 +222,15 @@ impl Args {
     /// # Errors
     /// When a manifest cannot be read, or what [`TrainData::new`] says.
     pub fn data(&self, config: &TrainConfig) -> Result<TrainData, deepsight_train::Error> {
+        let without = |folder: &&PathBuf| !folder.join("manifest.csv").is_file();
+        if let Some(folder) = self.data_dir.iter().find(without) {
+            let rule = "it must hold a manifest.csv; preprocess makes one of a folder of videos or pictures";
+            return Err(deepsight_train::Error::Setting {
+                name: "data-dir",
+                value: folder.display().to_string(),
+                rule,
+            });
+        }
         let folders = self.data_dir.iter().map(|folder| folder.join("manifest.csv"));
         let manifests =
             self.manifest.iter().cloned().chain(folders).map(Manifest::read).collect::<Result<Vec<_>, _>>()?;

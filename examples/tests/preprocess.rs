@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use deepsight_train::{Label, Manifest, Split, check_disjoint};
+use deepsight_train::{Label, Manifest, Split, SplitBy, check_disjoint};
 use program::{Run, bundled_clip, program, run};
 
 fn text(path: &Path) -> &str {
@@ -54,7 +54,7 @@ fn faces_of_both_clips_are_cut_listed_and_divided() {
     }
     let manifest = Manifest::read(bench.path("out/manifest.csv")).unwrap();
     assert_eq!(manifest.size, Some(64));
-    check_disjoint(&manifest.rows).unwrap();
+    check_disjoint(&manifest.rows, SplitBy::Person).unwrap();
     assert!(
         manifest.rows.iter().all(|row| row.split == Some(Split::Train)),
         "both show id1, so they are one component"

@@ -46,7 +46,8 @@ fn crops_become_a_model_that_analyze_loads() {
     let folder = tempfile::tempdir().unwrap();
     crops(folder.path());
     let (output, sheet) = (folder.path().join("out"), folder.path().join("sheet.png"));
-    let done = train(folder.path(), &output, &["--ema", "--drop-path", "0.1", "--preview", sheet.to_str().unwrap()]);
+    let settings = ["--ema", "--drop-path", "0.1", "--clip-compression", "0.5"];
+    let done = train(folder.path(), &output, &[&settings[..], &["--preview", sheet.to_str().unwrap()]].concat());
     assert_eq!(done.code, Some(0), "{done:?}");
     assert!(done.stdout.contains("4 real faces of 2 videos, 4 fake faces of 2 videos"), "{done:?}");
     assert!(done.stdout.contains("epoch 2/2") && done.stdout.contains("best.safetensors is of epoch"), "{done:?}");
@@ -60,8 +61,7 @@ fn crops_become_a_model_that_analyze_loads() {
     assert_eq!(said.code, Some(0), "{said:?}");
 
     // Everything is done, so going on does nothing more; beginning again must be meant.
-    let more = ["--ema", "--drop-path", "0.1", "--resume"];
-    let resumed = train(folder.path(), &output, &more);
+    let resumed = train(folder.path(), &output, &[&settings[..], &["--resume"]].concat());
     assert_eq!(resumed.code, Some(0), "{resumed:?}");
     assert!(!resumed.stdout.contains("epoch 1/2"), "{resumed:?}");
     train(folder.path(), &output, &[]).assert_refused(&["output-dir", "holds a run already"]);
@@ -73,16 +73,21 @@ fn bad_input_is_one_line_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let csv = crops(folder.path());
     let output = folder.path().join("out");
-    train(folder.path(), &output, &["--epochs", "0"]).assert_refused(&["epochs is 0: 1 or more"]);
+    train(folder.path(), &output, &["--epochs", "0"]).assert_refused(&["epochs is 0: 1 to 1000000"]);
     train(folder.path(), &output, &["--device", "tpu"]).assert_refused(&["tpu"]);
     train(folder.path(), &output, &["--model-name", "resnet50"]).assert_refused(&["resnet50", "efficientnet_b0"]);
     train(folder.path(), &output, &["--use-amp"]).assert_refused(&["bf16", "CPUs compute in f32 only"]);
     train(folder.path(), &output, &["--init", "no.pth"]).assert_refused(&["no.pth"]);
+    train(folder.path(), &output, &["--clip-compression", "2"]).assert_refused(&["clip-compression is 2"]);
     train(folder.path(), &output, &["--self-blended", "0.5"]).assert_refused(&["no landmarks"]);
     train(folder.path(), &output, &["--batch-size", "64"]).assert_refused(&["batch-size", "8 draws"]);
 
+    train(&output, &output, &[]).assert_refused(&["data-dir", "preprocess makes one"]);
+
     let text = fs::read_to_string(&csv).unwrap();
     fs::write(&csv, text.replace(",val", ",train")).unwrap();
+    train(folder.path(), &output, &[]).assert_refused(&["split is train for all faces", "preprocess"]);
+    fs::write(&csv, text.replace("real,real2,val", "real,real2,test")).unwrap();
     train(folder.path(), &output, &[]).assert_refused(&["split val", "no real faces"]);
     fs::write(&csv, text.replace("real0_0.png,real,real0,train", "real0_0.png,real,real0,val")).unwrap();
     train(folder.path(), &output, &[]).assert_refused(&["real0"]);

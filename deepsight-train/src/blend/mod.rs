@@ -1,5 +1,6 @@
 //! Fakes made of real faces alone.
 
+mod donor;
 mod mask;
 mod outline;
 
@@ -23,31 +24,34 @@ use crate::random::{Between, Purpose, check_share, generator};
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SelfBlending {
+    /// How often the face within the mask is another real person's, `0..=1`: a face swap without a network (Li et al., "Face X-ray
+    /// for More General Face Forgery Detection", CVPR 2020). Who blends chooses the other face.
+    pub donors: f32,
     /// What is replaced, each as likely as its weight says.
     pub regions: Vec<(Region, f32)>,
     /// How much of the source is seen within the mask, each value as likely.
     pub ratios: Vec<f32>,
-    /// How far the source is moved sideways, as a share of the width.
+    /// How far the source is moved sideways, as a share of the width, `-0.5..=0.5`.
     pub shift_x: Between,
-    /// How far the source is moved down, as a share of the height.
+    /// How far the source is moved down, as a share of the height, `-0.5..=0.5`.
     pub shift_y: Between,
-    /// How much larger the source is.
+    /// How much larger the source is, `0.5..=2`.
     pub resize: Between,
-    /// Levels of `0..=255` added to each channel on its own.
+    /// Levels of `0..=255` added to each channel on its own, `-255..=255`.
     pub channel_shift: Between,
-    /// How far hues turn, in degrees.
+    /// How far hues turn, in degrees, `-180..=180`.
     pub hue: Between,
-    /// Factor of the saturation.
+    /// Factor of the saturation, `0..=4`.
     pub saturation: Between,
-    /// Added to all channels, as a share of white.
+    /// Added to all channels, as a share of white, `-1..=1`.
     pub brightness: Between,
-    /// Factor of the contrast.
+    /// Factor of the contrast, `0..=4`.
     pub contrast: Between,
-    /// Where one copy loses detail: its side while it is small, as a share of the picture's.
+    /// Where one copy loses detail: its side while it is small, as a share of the picture's, `0.02..=1`.
     pub downscale: Between,
-    /// Where one copy is sharpened instead: how much.
+    /// Where one copy is sharpened instead: how much, `0..=5`.
     pub sharpen: Between,
-    /// How far the mask is bent, as a share of its size.
+    /// How far the mask is bent, as a share of its size, `0..=1`.
     pub deformation: f32,
 }
 
@@ -55,6 +59,7 @@ impl Default for SelfBlending {
     /// The paper's values where it gives them: ratios, shift and size; colours and detail are changed by what can just be seen.
     fn default() -> Self {
         Self {
+            donors: 0.0,
             regions: vec![
                 (Region::Face, 0.3),
                 (Region::BelowForehead, 0.3),
@@ -93,6 +98,17 @@ pub struct Blended {
     pub mask: GrayImage,
 }
 
+impl Blended {
+    fn new(blend: Blend) -> Self {
+        let (width, height) = blend.picture.size();
+        let levels = blend.mask.values().iter().step_by(4).map(|share| (255.0 * share).round() as u8);
+        let mut mask = GrayImage::new(width as u32, height as u32);
+        mask.iter_mut().zip(levels).for_each(|(pixel, level)| *pixel = level);
+        let [image, source, target] = [&blend.picture, &blend.source, &blend.target].map(Picture::to_rgb);
+        Self { image, source, target, mask }
+    }
+}
+
 /// The same as the network's pipeline has it.
 pub(crate) struct Blend {
     pub(crate) picture: Picture,
@@ -108,6 +124,7 @@ impl SelfBlending {
     /// # Errors
     /// [`Error::Setting`] names the first that is out of its range.
     pub fn check(&self) -> Result<(), Error> {
+        check_share("self-blending.donors", self.donors)?;
         let list = |name, values: &mut dyn Iterator<Item = f32>| {
             let mut sum = 0.0;
             for value in values {
@@ -140,22 +157,48 @@ impl SelfBlending {
     /// [`Error::Setting`] when a range is not right.
     pub fn blend(&self, image: &RgbImage, landmarks: &Landmarks, seed: u64) -> Result<Option<Blended>, Error> {
         self.check()?;
-        let Some(blend) = self.run(Picture::from_rgb(image), landmarks, seed) else { return Ok(None) };
-        let levels = blend.mask.values().iter().step_by(4).map(|share| (255.0 * share).round() as u8);
-        let mut mask = GrayImage::new(image.width(), image.height());
-        mask.iter_mut().zip(levels).for_each(|(pixel, level)| *pixel = level);
-        let [image, source, target] = [&blend.picture, &blend.source, &blend.target].map(Picture::to_rgb);
-        Ok(Some(Blended { image, source, target, mask }))
+        Ok(self.run(Picture::from_rgb(image), landmarks, None, seed).map(Blended::new))
     }
 
-    /// [`SelfBlending::blend`] where the settings have been checked; `None` where the landmarks are no face in the picture.
-    pub(crate) fn run(&self, target: Picture, landmarks: &Landmarks, seed: u64) -> Option<Blend> {
+    /// The same with another person's face within the mask, whatever [`donors`](Self::donors) says: moved so that its landmarks
+    /// lie where the other's are, and brought to the colours that it takes the place of. It looks best where both look the same way.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when a range is not right.
+    pub fn blend_with(
+        &self,
+        image: &RgbImage,
+        landmarks: &Landmarks,
+        donor: (&RgbImage, &Landmarks),
+        seed: u64,
+    ) -> Result<Option<Blended>, Error> {
+        self.check()?;
+        let donor = (Picture::from_rgb(donor.0), donor.1);
+        Ok(self.run(Picture::from_rgb(image), landmarks, Some(donor), seed).map(Blended::new))
+    }
+
+    /// [`SelfBlending::blend`] and [`SelfBlending::blend_with`] where the settings have been checked; `None` where the landmarks are
+    /// no face in the picture.
+    pub(crate) fn run(
+        &self,
+        target: Picture,
+        landmarks: &Landmarks,
+        donor: Option<(Picture, &Landmarks)>,
+        seed: u64,
+    ) -> Option<Blend> {
         let random = &mut generator(Purpose::Blend, [seed, 0, 0]);
         let size = target.size();
         let polygon = outline::outline(landmarks, self.region(random), random)?;
         let mask = mask::mask(&polygon, size, self.deformation, random)?;
 
-        let (mut source, mut target) = (target.clone(), target);
+        let (mut source, mut target) = match donor {
+            None => (target.clone(), target),
+            Some((donor, of_donor)) => {
+                let mut source = donor::fitted(donor, of_donor, landmarks, size)?;
+                donor::match_colors(&mut source, &target, &mask::placed(mask.clone(), Transform::IDENTITY, size));
+                (source, target)
+            }
+        };
         let changed = if random.random_bool(0.5) { &mut source } else { &mut target };
         self.recolor(changed, random);
         self.change_detail(changed, random);

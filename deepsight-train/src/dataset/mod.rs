@@ -5,19 +5,23 @@ mod burn;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use deepsight_core::Landmarks;
 use image::{ImageReader, RgbImage};
 use rand::RngExt;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "model")]
 pub use self::burn::{EpochDataset, FaceBatch, FaceBatcher, Loaded};
 use crate::augment::{Picture, Transform, check_size};
 use crate::random::{Purpose, generator};
-use crate::{Augmentation, ClipCompression, Draw, Error, Label, Row, SelfBlending, recompress};
+use crate::{Augmentation, ClipCompression, Draw, Error, Label, Row, SelfBlending, Split, recompress};
 
 /// What a [`FaceDataset`] makes of the faces on disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,6 +106,8 @@ pub struct FaceDataset {
     root: PathBuf,
     rows: Vec<Row>,
     config: DatasetConfig,
+    /// Rows whose faces may be blended into others; empty where none is.
+    donors: Vec<usize>,
     /// For each row, its track's rows in order of time; empty where they are not needed.
     tracks: Vec<Arc<[usize]>>,
     cache: Vec<OnceLock<RgbImage>>,
@@ -116,21 +122,42 @@ impl FaceDataset {
     ///
     /// # Errors
     /// - [`Error::Setting`] when a setting is out of its range;
-    /// - [`Error::Io`] when the file of a row is not there.
+    /// - [`Error::Io`] when the file of a row is not there, [`Error::Picture`] when it does not begin as a picture does.
     pub fn new(root: impl Into<PathBuf>, rows: Vec<Row>, config: DatasetConfig) -> Result<Self, Error> {
         check_size(config.size)?;
         config.augmentation.check()?;
         config.self_blending.check()?;
         config.clip_compression.iter().try_for_each(ClipCompression::check)?;
         let root = root.into();
-        // A missing file must not end a run hours after it began.
-        for row in &rows {
-            let path = root.join(&row.file);
-            path.metadata().map_err(Error::io(&path, "is in the manifest and cannot be read"))?;
-        }
+        // A file that is missing or no picture must not end a run hours after it began.
+        first_error(&rows, |row| size_of(&root.join(&row.file)))?;
         let cache = rows.iter().map(|_| OnceLock::new()).collect();
+        let gives = |row: &Row| {
+            row.label == Label::Real && row.landmarks.is_some() && matches!(row.split, None | Some(Split::Train))
+        };
+        let donors = match config.self_blending.donors > 0.0 {
+            true => (0..rows.len()).filter(|row| gives(&rows[*row])).collect(),
+            false => Vec::new(),
+        };
         let tracks = if config.clip_compression.is_some() { tracks(&rows) } else { Vec::new() };
-        Ok(Self { root, rows, config, tracks, cache, cached_bytes: AtomicUsize::new(0) })
+        Ok(Self { root, rows, config, donors, tracks, cache, cached_bytes: AtomicUsize::new(0) })
+    }
+
+    /// Whether the real faces of training can be blended into themselves: whether their landmarks lie within their pictures, and apart.
+    #[cfg(feature = "model")]
+    pub(crate) fn check_blending(&self) -> Result<(), Error> {
+        first_error(&self.rows, |row| {
+            let Some(landmarks) = row.landmarks.filter(|_| row.label == Label::Real && row.split == Some(Split::Train))
+            else {
+                return Ok(());
+            };
+            let (width, height) = size_of(&self.root.join(&row.file))?;
+            let inside = |[x, y]: &[f32; 2]| (0.0..width as f32).contains(x) && (0.0..height as f32).contains(y);
+            match landmarks.0.iter().all(inside) && landmarks.misfit().is_some() {
+                true => Ok(()),
+                false => Err(Error::DegenerateLandmarks { file: row.file.clone() }),
+            }
+        })
     }
 
     /// What the faces are and where they come from.
@@ -172,8 +199,31 @@ impl FaceDataset {
             return Ok(picture);
         }
         let landmarks = row.landmarks.ok_or_else(|| Error::NoLandmarks { file: row.file.clone() })?;
-        let blend = self.config.self_blending.run(picture, &landmarks, draw.seed);
+        let donor = match self.donor(row, &landmarks, draw.seed) {
+            Some(donor) => Some((Picture::from_rgb(self.crop(donor)?.as_ref()), donor)),
+            None => None,
+        };
+        let donor = donor.and_then(|(picture, donor)| Some((picture, self.rows[donor].landmarks.as_ref()?)));
+        let blend = self.config.self_blending.run(picture, &landmarks, donor, draw.seed);
         blend.map(|blend| blend.picture).ok_or_else(|| Error::DegenerateLandmarks { file: row.file.clone() })
+    }
+
+    /// Whose face is to be seen within the mask, if it is to be another's: of a few other people the one who looks most alike in pose
+    /// and shape. Nobody where there is no other person.
+    fn donor(&self, row: &Row, landmarks: &Landmarks, seed: u64) -> Option<usize> {
+        const LOOKED_AT: usize = 24;
+        let mut random = generator(Purpose::Donor, [seed, 0, 0]);
+        if random.random::<f32>() >= self.config.self_blending.donors || self.donors.is_empty() {
+            return None;
+        }
+        let is_other =
+            |donor: &Row| donor.video != row.video && (donor.target_id.is_none() || donor.target_id != row.target_id);
+        let looked_at: Vec<usize> =
+            (0..LOOKED_AT).map(|_| self.donors[random.random_range(0..self.donors.len())]).collect();
+        let others = looked_at.into_iter().filter(|donor| is_other(&self.rows[*donor]));
+        let unlike =
+            |donor: &usize| self.rows[*donor].landmarks.map_or(f32::INFINITY, |other| unlike(landmarks, &other));
+        others.min_by(|a, b| unlike(a).total_cmp(&unlike(b)))
     }
 
     /// The same after it has been compressed with its neighbours in time, if that is to happen to it. They are blended alike,
@@ -264,9 +314,35 @@ fn tracks(rows: &[Row]) -> Vec<Arc<[usize]>> {
     rows.iter().map(|row| Arc::clone(&shared[&track_of(row)])).collect()
 }
 
-fn read(path: &Path) -> Result<RgbImage, Error> {
+/// How far apart landmarks are, place and size aside.
+fn unlike(a: &Landmarks, b: &Landmarks) -> f32 {
+    let normal = |Landmarks(points): &Landmarks| {
+        let mean = [0, 1].map(|axis| points.iter().map(|point| point[axis]).sum::<f32>() / 5.0);
+        let points = points.map(|[x, y]| [x - mean[0], y - mean[1]]);
+        let size = points.iter().flatten().map(|p| p * p).sum::<f32>().sqrt();
+        points.map(|point| point.map(|p| p / size))
+    };
+    let (a, b) = (normal(a), normal(b));
+    a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| (a - b) * (a - b)).sum()
+}
+
+/// Looks at all rows at once, and says what is wrong with the first.
+fn first_error<T: Send>(rows: &[Row], look: impl Fn(&Row) -> Result<T, Error> + Sync + Send) -> Result<(), Error> {
+    rows.par_iter().map(look).find_first(Result::is_err).map_or(Ok(()), |found| found.map(drop))
+}
+
+fn open(path: &Path) -> Result<ImageReader<BufReader<File>>, Error> {
     let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
-    let mut reader = reader.map_err(Error::io(path, "cannot be read"))?;
+    reader.map_err(Error::io(path, "is in the manifest and cannot be read"))
+}
+
+/// Width and height, from the beginning of the file.
+fn size_of(path: &Path) -> Result<(u32, u32), Error> {
+    open(path)?.into_dimensions().map_err(Error::picture(path))
+}
+
+fn read(path: &Path) -> Result<RgbImage, Error> {
+    let mut reader = open(path)?;
     let mut limits = image::Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(MAX_SIDE), Some(MAX_SIDE));
     reader.limits(limits);

@@ -98,7 +98,7 @@ fn an_official_list_is_kept_and_what_hangs_together_with_it_follows() {
 
     let ignored = assigned(&rows, &SplitConfig { keep_official: false, ..Default::default() });
     assert!(ignored.iter().all(|row| row.split.is_some()));
-    check_disjoint(&ignored).unwrap();
+    check_disjoint(&ignored, SplitBy::Person).unwrap();
 }
 
 #[test]
@@ -108,11 +108,16 @@ fn a_list_that_leaves_nothing_to_train_on_is_refused_and_by_video_it_does() {
         row(Label::Real, "b", &["id1"]),
         row(Label::Fake, "c", &["id2", "id1"]),
     ];
-    let message = assign_splits(&mut rows.clone(), &SplitConfig::default()).unwrap_err().to_string();
-    assert!(message.contains("no video is left for train") && message.contains("such as a"), "{message}");
+    // Somebody who is linked to nobody does not help: nothing fake is left to learn from.
+    for stranger in [None, Some(row(Label::Real, "free", &["id9"]))] {
+        let mut rows: Vec<Row> = rows.iter().cloned().chain(stranger).collect();
+        let message = assign_splits(&mut rows, &SplitConfig::default()).unwrap_err().to_string();
+        assert!(message.contains("video is left for train") && message.contains("such as a"), "{message}");
+    }
     assign_splits(&mut rows, &SplitConfig { by: SplitBy::Video, ..Default::default() }).unwrap();
     assert_eq!(split_of(&rows, "a"), Some(Split::Test));
-    let message = check_disjoint(&rows).unwrap_err().to_string();
+    check_disjoint(&rows, SplitBy::Video).unwrap();
+    let message = check_disjoint(&rows, SplitBy::Person).unwrap_err().to_string();
     assert!(message.contains("person id1"), "{message}");
 }
 
@@ -125,7 +130,7 @@ fn an_overlap_is_named_with_what_is_shared_and_by_whom() {
             in_part(row(Label::Real, "c", &[]), Split::Test),
         ];
         change(&mut rows);
-        check_disjoint(&rows).map_err(|error| error.to_string())
+        check_disjoint(&rows, SplitBy::Person).map_err(|error| error.to_string())
     };
     assert_eq!(rows(|_| ()), Ok(()));
     let person = rows(|rows| rows[1].source_id = Some("id1".into())).unwrap_err();
@@ -177,7 +182,7 @@ proptest! {
     fn parts_are_disjoint_and_complete_and_the_same_again_in_any_order(rows in any_rows(), seed in any::<u64>()) {
         let config = SplitConfig { seed, ..Default::default() };
         let first = assigned(&rows, &config);
-        prop_assert!(check_disjoint(&first).is_ok());
+        prop_assert!(check_disjoint(&first, SplitBy::Person).is_ok());
         prop_assert!(first.iter().all(|row| row.split.is_some()));
 
         let mut turned = rows;
@@ -221,8 +226,8 @@ proptest! {
         for (before, after) in rows.iter().zip(&after) {
             prop_assert!(before.split.is_none() || before.split == after.split);
         }
-        if check_disjoint(&rows).is_ok() {
-            prop_assert!(check_disjoint(&after).is_ok(), "what is added overlaps with nothing");
+        if check_disjoint(&rows, SplitBy::Person).is_ok() {
+            prop_assert!(check_disjoint(&after, SplitBy::Person).is_ok(), "what is added overlaps with nothing");
         }
     }
 

@@ -10,7 +10,7 @@ use crate::Error;
 /// Length of all gradients as one vector; not finite if one of them is not.
 ///
 /// # Errors
-/// When the backend fails.
+/// [`deepsight_core::Error::Backend`] when the backend fails.
 pub fn gradient_norm<B: Backend>(
     network: &EfficientNet<Autodiff<B>>,
     gradients: &GradientsParams,
@@ -22,7 +22,7 @@ pub fn gradient_norm<B: Backend>(
     Ok(sum.sqrt())
 }
 
-/// Gradients scaled so that their length, `norm`, is at most `limit`: PyTorch's `clip_grad_norm_`.
+/// Gradients scaled so that their length, `norm`, is at most `limit`, both above 0: PyTorch's `clip_grad_norm_`.
 pub fn clip<B: Backend>(
     network: &EfficientNet<Autodiff<B>>,
     gradients: GradientsParams,

@@ -94,7 +94,7 @@ impl Objective {
 /// What a pass gives.
 #[derive(Debug)]
 pub struct Passed {
-    /// Mean loss over the batch.
+    /// Mean cross-entropy over the batch in nats, class weights and label smoothing included.
     pub loss: f64,
     /// Of each picture, not calibrated.
     pub fake_probabilities: Vec<f32>,
@@ -108,7 +108,9 @@ pub trait Step<B: Backend> {
     /// Runs the network forth and back.
     ///
     /// # Errors
-    /// When pictures are of another size than the step was made for, or there is not one label and one row of noise for each.
+    /// - [`Error::Batch`] when pictures are of another size than the step was made for, or there is not one label for each;
+    /// - [`deepsight_core::Error::TensorShape`] when the noise is not for as many pictures;
+    /// - [`deepsight_core::Error::Backend`] when the backend fails.
     fn run(
         &mut self,
         network: &EfficientNet<Autodiff<B>>,

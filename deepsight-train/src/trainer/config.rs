@@ -5,7 +5,10 @@ use std::str::FromStr;
 use deepsight_core::{Architecture, Engine, FaceCrop};
 use serde::{Deserialize, Serialize};
 
-use crate::{Augmentation, Error, Plateau, Precision, ScheduleConfig, Scheduler, SchedulerName, SelfBlending, Source};
+use crate::{
+    Augmentation, ClipCompression, Error, Plateau, Precision, ScheduleConfig, Scheduler, SchedulerName, SelfBlending,
+    Source, SplitBy,
+};
 
 /// Everything that decides what a training run computes. Two runs of the same configuration on the same data give the same
 /// model; on a CPU, to the last bit.
@@ -21,7 +24,8 @@ pub struct TrainConfig {
     pub init: Init,
     /// How often the network sees an epoch's draws, from 1.
     pub epochs: usize,
-    /// Faces an epoch shows; as many as there are rows to draw from when not given.
+    /// Faces an epoch shows, rounded up to an even number; as many as there are rows to draw from when not given. Those
+    /// at the end that make no whole step are left out.
     pub draws: Option<usize>,
     /// Faces in one pass, from 2.
     pub batch_size: usize,
@@ -60,7 +64,9 @@ pub struct TrainConfig {
     pub early_stopping: Option<usize>,
     /// What becomes of a face before the network sees it.
     pub augmentation: Augmentation,
-    /// Share of the fakes that are made from real faces, `0..=1`.
+    /// Whether some faces are compressed as video first, with their neighbours in time.
+    pub clip_compression: Option<ClipCompression>,
+    /// Share of the fakes that are made from real faces, `0..=1`. Above 0, all fakes of a source that has none are.
     pub self_blended: f32,
     /// How they are made.
     pub self_blending: SelfBlending,
@@ -72,6 +78,8 @@ pub struct TrainConfig {
     pub precision: Precision,
     /// What computes them.
     pub engine: Engine,
+    /// What training and validation must not share. By [`SplitBy::Video`] only, the scores of validation flatter.
+    pub split_by: SplitBy,
     /// How faces were cut from their frames, for crops whose manifest does not say.
     pub crop: Option<FaceCrop>,
 }
@@ -102,12 +110,14 @@ impl Default for TrainConfig {
             grad_clip: None,
             early_stopping: None,
             augmentation: Augmentation::robust(),
+            clip_compression: None,
             self_blended: 0.0,
             self_blending: SelfBlending::default(),
             sources: Vec::new(),
             seed: 0,
             precision: Precision::Full,
             engine: Engine::Auto,
+            split_by: SplitBy::Person,
             crop: None,
         }
     }
@@ -131,13 +141,22 @@ impl TrainConfig {
     pub fn validate(&self) -> Result<(), Error> {
         let below_one = |value: f32| (0.0..1.0).contains(&value);
         let number = |value: f64| value >= 0.0 && value.is_finite();
-        let (one, share) = ("1 or more is needed", "a number from 0 up to but not 1 is needed");
+        // Beyond these only slips of the keyboard are, and numbers that overflow.
+        const MANY: usize = 1_000_000;
+        const FACES: usize = 100_000_000;
+        let many = |value: usize| (1..=MANY).contains(&value);
+        let (one, share) = ("1 to 1000000 is needed", "a number from 0 up to but not 1 is needed");
         let size = self.input_size();
         Error::check("input-size", size, (32..=1024).contains(&size), "32 to 1024 pixels are usable")?;
-        Error::check("epochs", self.epochs, self.epochs > 0, one)?;
-        Error::check("batch-size", self.batch_size, self.batch_size > 1, "2 or more is needed: batch norms compare")?;
-        Error::check("accumulate", self.accumulate, self.accumulate > 0, one)?;
-        Error::check("warmup", self.warmup, number(self.warmup), "a number from 0 up is needed")?;
+        Error::check("epochs", self.epochs, many(self.epochs), one)?;
+        let batch = (2..=MANY).contains(&self.batch_size);
+        Error::check("batch-size", self.batch_size, batch, "2 to 1000000 is needed: batch norms compare")?;
+        Error::check("accumulate", self.accumulate, many(self.accumulate), one)?;
+        if let Some(draws) = self.draws {
+            Error::check("draws", draws, (1..=FACES).contains(&draws), "1 to 100000000 is needed")?;
+        }
+        let warmup = number(self.warmup) && self.warmup <= MANY as f64;
+        Error::check("warmup", self.warmup, warmup, "0 to 1000000 epochs are usable")?;
         let decay = number(self.weight_decay.into());
         Error::check("weight-decay", self.weight_decay, decay, "a number from 0 up is needed")?;
         Error::check("label-smoothing", self.label_smoothing, below_one(self.label_smoothing), share)?;
@@ -151,6 +170,15 @@ impl TrainConfig {
         }
         if let Some(epochs) = self.early_stopping {
             Error::check("early-stopping", epochs, epochs > 0, one)?;
+        }
+        let step = self.scheduler == SchedulerName::Step;
+        Error::check("step-epochs", self.step_epochs, !step || many(self.step_epochs), one)?;
+        let (uses_factor, factor) = (self.scheduler != SchedulerName::Cosine, self.rate_factor);
+        let holds = !uses_factor || (factor > 0.0 && factor < 1.0);
+        Error::check("rate-factor", factor, holds, "a number above 0 and below 1 is needed")?;
+        if let Some(clip) = &self.clip_compression {
+            let share = clip.probability;
+            Error::check("clip-compression", share, (0.0..=1.0).contains(&share), "a share in 0..=1 is needed")?;
         }
         if let ClassWeights::Given([real, fake]) = self.class_weights {
             let holds = [real, fake].iter().all(|weight| *weight > 0.0 && weight.is_finite());
@@ -248,10 +276,16 @@ mod tests {
             change(&mut config);
             config.validate().unwrap_err().to_string()
         };
-        assert_eq!(message(|config| config.epochs = 0), "epochs is 0: 1 or more is needed");
-        assert!(message(|config| config.batch_size = 1).starts_with("batch-size is 1: 2 or more"));
+        assert_eq!(message(|config| config.epochs = 0), "epochs is 0: 1 to 1000000 is needed");
+        assert!(message(|config| config.epochs = usize::MAX).ends_with("1 to 1000000 is needed"));
+        assert!(message(|config| config.batch_size = 1).starts_with("batch-size is 1: 2 to 1000000"));
+        assert!(message(|config| config.draws = Some(usize::MAX)).starts_with("draws is "));
         assert!(message(|config| config.learning_rate = -1.0).starts_with("learning-rate is -1: "));
         assert!(message(|config| config.drop_path = 1.0).starts_with("drop-path is 1: "));
+        let step = |config: &mut TrainConfig| (config.scheduler, config.step_epochs) = (SchedulerName::Step, 0);
+        assert!(message(step).starts_with("step-epochs is 0: "));
+        let plateau = |config: &mut TrainConfig| (config.scheduler, config.rate_factor) = (SchedulerName::Plateau, 1.0);
+        assert!(message(plateau).starts_with("rate-factor is 1: "));
         assert!(message(|config| config.ema = Some(f64::NAN)).starts_with("ema is NaN: "));
         assert!(message(|config| config.class_weights = ClassWeights::Given([0.0, 1.0])).contains("0,1"));
         TrainConfig::default().validate().unwrap();

@@ -5,7 +5,9 @@ use deepsight_core::FaceCrop;
 use sha2::{Digest, Sha256};
 
 use super::TrainConfig;
-use crate::{DatasetConfig, Error, FaceDataset, Label, Manifest, Row, Sampler, SamplerConfig, Split, check_disjoint};
+use crate::{
+    DatasetConfig, Error, FaceDataset, Label, Manifest, Row, Sampler, SamplerConfig, Split, SplitBy, check_disjoint,
+};
 
 /// The faces of a run: what it learns from and what it is judged by.
 #[derive(Debug)]
@@ -19,10 +21,11 @@ pub struct TrainData {
 }
 
 impl TrainData {
-    /// The faces of manifests, which are joined: people and videos of two manifests are never the same, whatever their names.
+    /// The faces of manifests, which are joined. Videos of two manifests are never the same, whatever their names; people are,
+    /// if they are named alike. Of a manifest that is divided, rows in no part are left out; one that is not is all for training.
     ///
     /// # Errors
-    /// - [`Error::Setting`] when the manifests' crops were cut differently, or it is not known how;
+    /// - [`Error::Setting`] when no manifest is divided, crops were cut differently, or it is not known how;
     /// - [`Error::Overlap`] when two splits share a person, a video or a file;
     /// - [`Error::NoRows`] when the validation split lacks a class;
     /// - what [`Sampler::new`] and [`FaceDataset::new`] say.
@@ -36,8 +39,12 @@ impl TrainData {
     /// As for `new`.
     pub fn with_cache(manifests: Vec<Manifest>, config: &TrainConfig, cache_bytes: usize) -> Result<Self, Error> {
         let crop = crop_of(&manifests, config.crop)?;
-        let (root, rows) = joined(manifests);
-        check_disjoint(&rows)?;
+        let (root, rows) = joined(manifests.into_iter().map(in_parts).collect());
+        if rows.iter().all(|row| row.split == Some(Split::Train)) {
+            let rule = "faces must be divided into train and val; preprocess does it, and assign_splits";
+            return Err(Error::Setting { name: "split", value: "train for all faces".into(), rule });
+        }
+        check_disjoint(&rows, config.split_by)?;
         let validation: Vec<usize> = (0..rows.len()).filter(|row| rows[*row].split == Some(Split::Val)).collect();
         for label in [Label::Real, Label::Fake] {
             if !validation.iter().any(|row| rows[*row].label == label) {
@@ -47,10 +54,14 @@ impl TrainData {
         let mut sampling = SamplerConfig::new().with_self_blended(config.self_blended);
         (sampling.draws, sampling.sources) = (config.draws, config.sources.clone());
         let sampler = Sampler::new(&rows, &sampling, config.seed)?;
-        let (fingerprint, described) = (fingerprint(&rows), describe(&rows, config));
+        let (fingerprint, described) = (fingerprint(&rows), describe(&rows, &sampler, config));
         let mut making = DatasetConfig::new(config.input_size()).with_cache_bytes(cache_bytes);
         (making.augmentation, making.self_blending) = (config.augmentation.clone(), config.self_blending.clone());
+        making.clip_compression.clone_from(&config.clip_compression);
         let dataset = FaceDataset::new(root, rows, making)?;
+        if sampler.blends() {
+            dataset.check_blending()?;
+        }
         Ok(Self { dataset, sampler, validation, crop, fingerprint, described })
     }
 
@@ -95,7 +106,7 @@ fn crop_of(manifests: &[Manifest], given: Option<FaceCrop>) -> Result<FaceCrop, 
     let mut found: Option<FaceCrop> = None;
     for manifest in manifests {
         let Some(crop) = manifest.crop.or(given) else {
-            let rule = "no manifest.json beside the manifest says how the faces were cut; say it";
+            let rule = "no JSON beside the manifest says how the faces were cut; say it";
             return Err(Error::Setting { name: "crop", value: "not known".into(), rule });
         };
         if found.is_some_and(|found| found != crop) {
@@ -107,7 +118,17 @@ fn crop_of(manifests: &[Manifest], given: Option<FaceCrop>) -> Result<FaceCrop, 
     found.ok_or(Error::Setting { name: "manifest", value: "none".into(), rule: "at least one is needed" })
 }
 
-/// Rows of all manifests with names of their own, and the folder that their files are named from.
+/// What is in no part of a divided manifest was left out of all of them on purpose, because it shares people with several.
+fn in_parts(mut manifest: Manifest) -> Manifest {
+    if manifest.rows.iter().any(|row| row.split.is_some()) {
+        manifest.rows.retain(|row| row.split.is_some());
+    } else {
+        manifest.rows.iter_mut().for_each(|row| row.split = Some(Split::Train));
+    }
+    manifest
+}
+
+/// Rows of all manifests with names of their own for videos, and the folder that their files are named from.
 fn joined(mut manifests: Vec<Manifest>) -> (PathBuf, Vec<Row>) {
     if manifests.len() == 1
         && let Some(only) = manifests.pop()
@@ -120,8 +141,6 @@ fn joined(mut manifests: Vec<Manifest>) -> (PathBuf, Vec<Row>) {
         rows.extend(manifest.rows.into_iter().map(|mut row| {
             row.file = manifest.root.join(&row.file);
             row.video = name(row.video);
-            row.target_id = row.target_id.map(name);
-            row.source_id = row.source_id.map(name);
             row.original = row.original.map(name);
             row
         }));
@@ -138,17 +157,28 @@ fn fingerprint(rows: &[Row]) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn describe(rows: &[Row], config: &TrainConfig) -> String {
+fn describe(rows: &[Row], sampler: &Sampler, config: &TrainConfig) -> String {
     let part = |label: Label| {
         let rows = rows.iter().filter(|row| row.label == label && matches!(row.split, None | Some(Split::Train)));
         let videos: BTreeSet<&str> = rows.clone().map(|row| row.video.as_str()).collect();
         format!("{} {} faces of {} videos", rows.count(), label.name(), videos.len())
     };
-    let blended = match config.self_blended > 0.0 {
-        true => format!(", {} % of the fakes self-blended", (100.0 * config.self_blended).round()),
-        false => String::new(),
-    };
-    format!("{}, {}{blended}", part(Label::Real), part(Label::Fake))
+    // Of what is drawn: sources without fakes make all of theirs, whatever share was asked for.
+    let draws = sampler.epoch(0);
+    let blended = draws.iter().filter(|draw| draw.self_blended).count();
+    let fakes = draws.iter().filter(|draw| draw.self_blended || rows[draw.row].label == Label::Fake).count();
+    let mut text = format!("{}, {}", part(Label::Real), part(Label::Fake));
+    if blended > 0 {
+        text += &format!(", {:.0} % of the fakes shown self-blended", 100.0 * blended as f64 / fakes as f64);
+        let donors = config.self_blending.donors;
+        if donors > 0.0 {
+            text += &format!(" ({:.0} % of these with another's face)", 100.0 * donors);
+        }
+    }
+    if config.split_by == SplitBy::Video {
+        text += ", people not kept apart from validation";
+    }
+    text
 }
 
 #[cfg(test)]
@@ -158,7 +188,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_of_two_manifests_are_told_apart_and_crops_must_agree() {
+    fn what_is_in_no_part_is_not_learnt_from() {
+        let row = |file: &str, split| {
+            let mut row = Row::new(file, Label::Real, file);
+            row.split = split;
+            row
+        };
+        let files = |rows: Vec<Row>| -> Vec<(String, Option<Split>)> {
+            let manifest = in_parts(Manifest::new("", rows));
+            manifest.rows.into_iter().map(|row| (row.video, row.split)).collect()
+        };
+        let divided = vec![row("a", Some(Split::Train)), row("between", None), row("b", Some(Split::Test))];
+        assert_eq!(files(divided), [("a".into(), Some(Split::Train)), ("b".into(), Some(Split::Test))]);
+        assert_eq!(files(vec![row("c", None)]), [("c".into(), Some(Split::Train))]);
+    }
+
+    #[test]
+    fn videos_of_two_manifests_are_told_apart_people_are_not_and_crops_must_agree() {
         let manifest = |folder: &str, crop: FaceCrop| {
             let mut row = Row::new("a.png", Label::Real, "v");
             row.target_id = Some("7".into());
@@ -168,7 +214,7 @@ mod tests {
         let (_, rows) = joined(both);
         let names: Vec<_> = rows.iter().map(|row| (row.file.to_str().unwrap(), row.video.as_str())).collect();
         assert_eq!(names, [("x/a.png", "0/v"), ("y/a.png", "1/v")]);
-        assert_eq!(rows[1].target_id.as_deref(), Some("1/7"));
+        assert_eq!(rows[1].target_id.as_deref(), Some("7"));
 
         let margin = FaceCrop::Margin { fraction: 0.3 };
         let error = crop_of(&[manifest("x", FaceCrop::Box), manifest("y", margin)], None).unwrap_err();

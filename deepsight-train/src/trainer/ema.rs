@@ -29,7 +29,7 @@ impl<B: Backend> Ema<B> {
     /// The same mean, going on from these weights after so many updates.
     ///
     /// # Errors
-    /// When the weights are not the network's.
+    /// [`deepsight_core::Error::TensorNames`] and [`deepsight_core::Error::TensorShape`] when the weights are not the network's.
     pub fn resume(mut self, weights: StateDict, updates: u64) -> Result<Self, Error> {
         self.network = self.network.load_state_dict(weights)?;
         self.updates = updates;

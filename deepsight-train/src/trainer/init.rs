@@ -1,6 +1,6 @@
 use burn::backend::Autodiff;
 use burn::tensor::backend::Backend;
-use deepsight_core::{EfficientNet, Error as CoreError, ModelCard, ModelFile, StateDict};
+use deepsight_core::{EfficientNet, Error as CoreError, ModelCard, ModelFile, StateDict, Weight};
 use rand::RngExt;
 
 use super::{Init, TrainConfig};
@@ -22,7 +22,10 @@ pub(super) fn initial<B: Backend>(
     Ok(match &config.init {
         Init::None => (network, None),
         Init::File(path) => match ModelFile::read(path) {
-            Ok(file) if file.card.architecture == config.model_name => {
+            Ok(mut file) if file.card.architecture == config.model_name => {
+                if file.card.fake_index() == 0 {
+                    file.weights.iter_mut().filter(|(name, _)| name.starts_with("classifier.")).for_each(swap_classes);
+                }
                 (network.load_state_dict(file.weights)?, Some(file.card))
             }
             Ok(file) => {
@@ -34,6 +37,12 @@ pub(super) fn initial<B: Backend>(
             Err(error) => return Err(error.into()),
         },
     })
+}
+
+/// Training has real before fake, whatever the file had.
+fn swap_classes((_, weight): (&String, &mut Weight)) {
+    let half = weight.values.len() / 2;
+    weight.values.rotate_left(half);
 }
 
 fn is_foreign(cause: &CoreError) -> bool {

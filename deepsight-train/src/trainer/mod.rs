@@ -17,6 +17,7 @@ mod progress;
 mod run;
 mod validate;
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -26,6 +27,7 @@ use deepsight_core::{CancelToken, EfficientNet};
 use self::loader::in_order;
 use self::run::Run;
 use crate::checkpoint::Checkpoint;
+use crate::locked::Locked;
 use crate::{Error, Scored};
 
 pub use config::{ClassWeights, Init, TrainConfig};
@@ -67,10 +69,21 @@ impl RunOptions {
     }
 }
 
+/// A file that is locked while a run writes into its folder.
+const LOCK: &str = ".lock";
+
+fn lock(options: &RunOptions) -> Result<Locked, Error> {
+    let (folder, path) = (&options.output, options.output.join(LOCK));
+    std::fs::create_dir_all(folder).map_err(Error::io(folder, "cannot be made"))?;
+    let opened = File::options().write(true).create(true).truncate(false).open(&path);
+    Locked::new(opened.map_err(Error::io(&path, "cannot be opened"))?, &path, folder)
+}
+
 /// Trains a network.
 ///
 /// It writes into its output folder, each file whole or not at all:
-/// - `best.safetensors`, the model file of the epoch with the best video AUC of the validation split, in half precision;
+/// - `best.safetensors`, the model file of the epoch with the best video AUC of the validation split, in half precision, its
+///   temperature and threshold fitted on that split as [`calibrate`](crate::calibrate) does;
 /// - `last.safetensors`, that of the last epoch done;
 /// - `checkpoint.safetensors`, what [`Trainer::resume`] goes on from;
 /// - `config.json` and `history.json`, for people.
@@ -78,6 +91,7 @@ impl RunOptions {
 pub struct Trainer<B: Backend> {
     data: TrainData,
     run: Run<B>,
+    _lock: Locked,
 }
 
 impl<B: Backend> Trainer<B> {
@@ -88,7 +102,7 @@ impl<B: Backend> Trainer<B> {
     ///   holds a run already;
     /// - [`Error::Precision`] when a device cannot compute in the precision asked for;
     /// - [`Error::Core`] and [`Error::OtherArchitecture`] when the initial weights cannot be used;
-    /// - [`Error::Io`] when the output folder cannot be made.
+    /// - [`Error::Io`] when the output folder cannot be made, [`Error::Busy`] when another run is at work in it.
     pub fn new(
         config: TrainConfig,
         data: TrainData,
@@ -99,8 +113,9 @@ impl<B: Backend> Trainer<B> {
         let checkpoint = run.checkpoint_path();
         let rule = "it holds a run already: resume that, or choose another folder";
         Error::check("output-dir", run.options().output.display(), !checkpoint.exists(), rule)?;
+        let _lock = lock(run.options())?;
         run.write_config()?;
-        Ok(Self { data, run })
+        Ok(Self { data, run, _lock })
     }
 
     /// A run that goes on from the checkpoint in its output folder.
@@ -117,7 +132,8 @@ impl<B: Backend> Trainer<B> {
         let mut run = Run::new(config, &data, devices, options)?;
         let path = run.checkpoint_path();
         run.load(Checkpoint::read(&path)?, &path, &data)?;
-        Ok(Self { data, run })
+        let _lock = lock(run.options())?;
+        Ok(Self { data, run, _lock })
     }
 
     /// The faces.
@@ -135,7 +151,7 @@ impl<B: Backend> Trainer<B> {
     /// # Errors
     /// - [`Error::NotFinite`] with the files of the batch when the loss is no number; what was saved before is left as it is;
     /// - [`Error::Io`] and [`Error::Picture`] when a face cannot be read, or a file cannot be written;
-    /// - what a step says.
+    /// - what [`Step::run`](crate::Step::run) says.
     pub fn run(&mut self, cancel: &CancelToken, report: &mut dyn FnMut(&Progress<'_>)) -> Result<Outcome, Error> {
         report(&self.run.started());
         while self.run.ending().is_none() {
@@ -157,7 +173,7 @@ impl<B: Backend> Trainer<B> {
 
     /// What is left of the epoch's steps; whether it was not cancelled.
     fn epoch(&mut self, cancel: &CancelToken, report: &mut dyn FnMut(&Progress<'_>)) -> Result<bool, Error> {
-        let Self { data, run } = self;
+        let Self { data, run, .. } = self;
         let draws = run.draws_left(data);
         run.begin_epoch();
         let (workers, ahead) = (run.options().workers, run.samples_ahead());

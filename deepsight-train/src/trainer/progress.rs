@@ -61,7 +61,7 @@ pub struct StepSummary {
     pub step_in_epoch: usize,
     /// The step within the run, from 0.
     pub step: usize,
-    /// Mean loss of its faces.
+    /// Mean loss of its faces, as in [`Passed::loss`](crate::Passed::loss).
     pub loss: f64,
     /// The learning rate.
     pub learning_rate: f64,
@@ -79,7 +79,7 @@ pub struct StepSummary {
 pub struct EpochSummary {
     /// The epoch, from 0.
     pub epoch: usize,
-    /// Mean training loss.
+    /// Mean training loss, with class weights and label smoothing: not to be compared with that of validation.
     #[serde(with = "crate::exact")]
     pub loss: f64,
     /// Mean negative logarithm of the probability given to the right class in validation.

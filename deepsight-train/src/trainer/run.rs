@@ -14,7 +14,10 @@ use super::{
 };
 use crate::checkpoint::{Checkpoint, Counters};
 use crate::whole_file::write_whole;
-use crate::{Batch, Draw, Error, Label, LossScale, Objective, Sample, Schedule, Scored, clip, gradient_norm};
+use crate::{
+    Batch, Calibration, Draw, Error, Label, LossScale, Objective, Sample, Schedule, Scored, ThresholdRule, calibrate,
+    clip, gradient_norm,
+};
 
 /// Everything of a run that changes with its steps.
 pub(super) struct Run<B: Backend> {
@@ -48,7 +51,7 @@ impl<B: Backend> Run<B> {
         options: RunOptions,
     ) -> Result<Self, Error> {
         config.validate()?;
-        Error::check("workers", options.workers, options.workers > 0, "1 or more is needed")?;
+        Error::check("workers", options.workers, (1..=256).contains(&options.workers), "1 to 256 is needed")?;
         Error::check(
             "checkpoint-every",
             options.checkpoint_every,
@@ -196,7 +199,7 @@ impl<B: Backend> Run<B> {
         let loss = self.counters.loss_sum / self.counters.passes.max(1) as f64;
         let summary = summarize(self.counters.epoch, loss, scored)?;
         let best = self.counters.best.is_none_or(|best| summary.video_auc > best.video_auc);
-        let model = self.model_file(&summary)?;
+        let model = self.model_file(&summary, calibrate(scored, ThresholdRule::BalancedAccuracy)?)?;
         if best {
             self.counters.best = Some(Best { epoch: summary.epoch, video_auc: summary.video_auc });
         }
@@ -214,8 +217,9 @@ impl<B: Backend> Run<B> {
         Ok((summary, best))
     }
 
-    fn model_file(&self, summary: &EpochSummary) -> Result<ModelFile, Error> {
+    fn model_file(&self, summary: &EpochSummary, calibration: Calibration) -> Result<ModelFile, Error> {
         let mut card = self.card.clone();
+        (card.temperature, card.threshold) = (calibration.temperature as f32, calibration.threshold as f32);
         let metrics = [
             ("epoch", (summary.epoch + 1) as f64),
             ("val_video_auc", summary.video_auc),
@@ -375,11 +379,15 @@ fn class_weights(weights: ClassWeights, data: &TrainData) -> [f32; 2] {
 
 /// The first setting in which two configurations differ.
 fn difference(before: &str, now: &str) -> Option<String> {
+    // Read and written again: a setting that there was not yet had the value that is its default now.
+    let whole =
+        |text: &str| serde_json::from_str::<TrainConfig>(text).and_then(|config| serde_json::to_string(&config));
+    let Ok(before) = whole(before) else { return Some("its configuration is of another version".to_owned()) };
     if before == now {
         return None;
     }
     let read = |text: &str| serde_json::from_str::<serde_json::Map<_, _>>(text).unwrap_or_default();
-    let (before, now) = (read(before), read(now));
+    let (before, now) = (read(&before), read(now));
     let none = serde_json::Value::Null;
     let differs = now.iter().find(|(name, value)| before.get(*name).unwrap_or(&none) != *value);
     Some(match differs {

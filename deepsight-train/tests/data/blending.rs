@@ -1,6 +1,6 @@
 use deepsight_core::Landmarks;
-use deepsight_train::image::GrayImage;
-use deepsight_train::{Blended, Region, SelfBlending};
+use deepsight_train::image::{GrayImage, Rgb, RgbImage};
+use deepsight_train::{Between, Blended, Region, SelfBlending};
 
 use crate::{difference, face, picture};
 
@@ -137,4 +137,27 @@ fn landmarks_that_are_no_face_in_the_picture_give_nothing() {
         }
     }
     assert!(SelfBlending::default().blend(&picture(0, 0), &face(192.0), 1).unwrap().is_none());
+}
+
+#[test]
+fn the_face_of_a_donor_comes_to_lie_where_the_others_was_in_its_colours() {
+    // The donor is the same scene seen from elsewhere and in another light: fitted and recoloured it is the target again.
+    let (image, landmarks) = (picture(192, 192), face(192.0));
+    let wide = picture(256, 256);
+    let seen = |[x, y]: [f32; 2]| [x * 256.0 / 192.0, y * 256.0 / 192.0];
+    let darker = RgbImage::from_fn(256, 256, |x, y| Rgb(wide.get_pixel(x, y).0.map(|level| level / 2)));
+    let mut blending = of(Region::Face);
+    // Nothing else is to change.
+    let still = Between(0.0, 0.0);
+    (blending.shift_x, blending.shift_y, blending.resize) = (still, still, Between(1.0, 1.0));
+    (blending.channel_shift, blending.hue, blending.brightness) = (still, still, still);
+    (blending.saturation, blending.contrast) = (Between(1.0, 1.0), Between(1.0, 1.0));
+    (blending.downscale, blending.sharpen) = (Between(1.0, 1.0), still);
+    let of_donor = Landmarks(landmarks.0.map(seen));
+    for seed in 0..4 {
+        let blended = blending.blend_with(&image, &landmarks, (&darker, &of_donor), seed).unwrap().unwrap();
+        assert!(difference(&blended.image, &image) < 2.0, "{}", difference(&blended.image, &image));
+    }
+    let degenerate = Landmarks([[40.0, 40.0]; 5]);
+    assert!(blending.blend_with(&image, &landmarks, (&darker, &degenerate), 1).unwrap().is_none());
 }

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use deepsight_core::Landmarks;
 use deepsight_train::image::{Rgb, imageops};
-use deepsight_train::{Augmentation, DatasetConfig, Draw, Error, FaceDataset, Label, Row, preview, preview_blending};
+use deepsight_train::{
+    Augmentation, DatasetConfig, Draw, Error, FaceDataset, Label, Row, Split, preview, preview_blending,
+};
 use rayon::prelude::*;
 use tempfile::TempDir;
 
@@ -100,13 +102,18 @@ fn a_face_that_cannot_be_used_is_named() {
 
     fs::write(folder.path().join("text.png"), "no picture").unwrap();
     picture(96, 96).save(folder.path().join("face.png")).unwrap();
-    let mut rows = ["text.png", "face.png", "face.png", "face.png"].map(|file| row(file, Label::Real, "a"));
+    let whole = fs::read(folder.path().join("face.png")).unwrap();
+    fs::write(folder.path().join("cut.png"), &whole[..whole.len() / 2]).unwrap();
+    let text = FaceDataset::new(folder.path(), vec![row("text.png", Label::Real, "a")], DatasetConfig::default());
+    assert!(matches!(text.unwrap_err(), Error::Picture { path, .. } if path == folder.path().join("text.png")));
+
+    let mut rows = ["cut.png", "face.png", "face.png", "face.png"].map(|file| row(file, Label::Real, "a"));
     rows[1].landmarks = None;
     rows[2].label = Label::Fake;
     rows[3].landmarks = Some(Landmarks([[9.0, 9.0]; 5]));
     let dataset = FaceDataset::new(folder.path(), rows.to_vec(), DatasetConfig::default()).unwrap();
     let error = |row, self_blended| dataset.sample(&Draw { row, self_blended, seed: 1 }).unwrap_err();
-    assert!(matches!(error(0, false), Error::Picture { path, .. } if path == folder.path().join("text.png")));
+    assert!(matches!(error(0, false), Error::Picture { path, .. } if path == folder.path().join("cut.png")));
     let file = |name: &str| Path::new(name).to_owned();
     assert!(matches!(error(1, true), Error::NoLandmarks { file: it } if it == file("face.png")));
     assert!(matches!(error(2, true), Error::BlendOfFake { file: it } if it == file("face.png")));
@@ -132,4 +139,22 @@ fn a_preview_shows_every_draw_in_the_colour_of_its_label() {
     assert_eq!(error, "pictures of a preview is 0: must be within 1..=1000");
     let error = preview(&dataset, &draws, 0).unwrap_err().to_string();
     assert_eq!(error, "columns of a preview is 0: must be within 1..=100");
+}
+
+#[test]
+fn donors_are_other_people_of_training_and_nobody_else() {
+    let mut config = DatasetConfig::new(64).with_augmentation(Augmentation::none());
+    config.self_blending.donors = 1.0;
+    let (folder, alone) = faces(DatasetConfig::new(64).with_augmentation(Augmentation::none()));
+    let draw = |seed| Draw { row: 0, self_blended: true, seed };
+    let with = |change: fn(&mut Row)| {
+        let mut rows = alone.rows().to_vec();
+        rows.iter_mut().for_each(change);
+        let dataset = FaceDataset::new(folder.path(), rows, config.clone()).unwrap();
+        (0..8).filter(|seed| dataset.sample(&draw(*seed)).unwrap() != alone.sample(&draw(*seed)).unwrap()).count()
+    };
+    assert_eq!(with(|_| ()), 8);
+    assert_eq!(with(|row| row.target_id = Some("one person".into())), 0);
+    assert_eq!(with(|row| row.split = (row.video != "0").then_some(Split::Val)), 0);
+    assert_eq!(with(|row| row.video = "0".into()), 0);
 }

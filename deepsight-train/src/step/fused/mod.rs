@@ -50,7 +50,7 @@ impl FusedStep {
     /// `0..=1`.
     ///
     /// # Errors
-    /// When the environment variable `DEEPSIGHT_CPU` names instructions that this processor does not have.
+    /// [`deepsight_core::Error::InstructionSet`] when the environment variable `DEEPSIGHT_CPU` names instructions that this processor does not have.
     pub fn new(config: &EfficientNetConfig, size: u32, mean: [f32; 3], std: [f32; 3]) -> Result<Self, Error> {
         let set = InstructionSet::from_environment()?;
         Ok(Self { config: config.clone(), set, size, mean, std, workspace: Workspace::default() })
