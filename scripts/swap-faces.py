@@ -1,12 +1,12 @@
-"""Makes face swaps of a kind that no training here shows: one photograph's face pasted into another's, without a network.
+"""Makes face swaps without a network: one photograph's face pasted into another's.
 
     pip install opencv-python-headless numpy
     python scripts/swap-faces.py crops/manifest.csv swapped --split test
 
 The manifest is what `preprocess --crop align` writes. Of every person's real faces some are taken; each is written as it is,
 and once more with another person's face in it: the one of thirty whose landmarks are most alike, laid over by them, brought to
-the colours it replaces, and blended by a soft edge or by Poisson's equation (Perez et al., SIGGRAPH 2003), in turn. The new folder has a manifest of its own, for
-`evaluate --manifest`.
+the colours it replaces, and blended by a soft edge or by Poisson's equation (Perez et al., SIGGRAPH 2003), or both in turn.
+The new folder has a manifest of its own, for `evaluate --manifest`.
 """
 
 import argparse
@@ -65,6 +65,7 @@ def main():
     parser.add_argument("output", type=pathlib.Path)
     parser.add_argument("--split", help="only this part of the manifest")
     parser.add_argument("--faces", type=int, default=8, help="faces of each video at most, spread over it")
+    parser.add_argument("--blending", choices=("soft", "poisson", "both"), default="both")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
@@ -93,7 +94,8 @@ def main():
             donors = [donor[random.integers(len(donor))] for donor in donors]
             source = min(donors, key=lambda donor: np.abs(landmarks(donor) - landmarks(face)).sum())
             image = read(face)
-            swapped = swap(image, landmarks(face), read(source), landmarks(source), poisson=count % 2 == 1)
+            poisson = args.blending == "poisson" or (args.blending == "both" and count % 2 == 1)
+            swapped = swap(image, landmarks(face), read(source), landmarks(source), poisson)
             if swapped is None:
                 continue
             for label, picture in (("real", image), ("fake", swapped)):

@@ -25,7 +25,8 @@ use crate::random::{Between, Purpose, check_share, generator};
 #[non_exhaustive]
 pub struct SelfBlending {
     /// How often the face within the mask is another real person's, `0..=1`: a face swap without a network (Li et al., "Face X-ray
-    /// for More General Face Forgery Detection", CVPR 2020). Who blends chooses the other face.
+    /// for More General Face Forgery Detection", CVPR 2020). Who blends chooses the other face; where
+    /// there is none that fits, the face is blended into itself.
     pub donors: f32,
     /// What is replaced, each as likely as its weight says.
     pub regions: Vec<(Region, f32)>,

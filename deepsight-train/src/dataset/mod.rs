@@ -199,18 +199,20 @@ impl FaceDataset {
             return Ok(picture);
         }
         let landmarks = row.landmarks.ok_or_else(|| Error::NoLandmarks { file: row.file.clone() })?;
-        let donor = match self.donor(row, &landmarks, draw.seed) {
-            Some(donor) => Some((Picture::from_rgb(self.crop(donor)?.as_ref()), donor)),
-            None => None,
-        };
-        let donor = donor.and_then(|(picture, donor)| Some((picture, self.rows[donor].landmarks.as_ref()?)));
-        let blend = self.config.self_blending.run(picture, &landmarks, donor, draw.seed);
+        let blending = &self.config.self_blending;
+        let mut blend = None;
+        if let Some((donor, of_donor)) = self.donor(row, &landmarks, draw.seed) {
+            let donor = Picture::from_rgb(self.crop(donor)?.as_ref());
+            blend = blending.run(picture.clone(), &landmarks, Some((donor, of_donor)), draw.seed);
+        }
+        // A profile and a full face do not fit; neither is at fault.
+        let blend = blend.or_else(|| blending.run(picture, &landmarks, None, draw.seed));
         blend.map(|blend| blend.picture).ok_or_else(|| Error::DegenerateLandmarks { file: row.file.clone() })
     }
 
     /// Whose face is to be seen within the mask, if it is to be another's: of a few other people the one who looks most alike in pose
     /// and shape. Nobody where there is no other person.
-    fn donor(&self, row: &Row, landmarks: &Landmarks, seed: u64) -> Option<usize> {
+    fn donor(&self, row: &Row, landmarks: &Landmarks, seed: u64) -> Option<(usize, &Landmarks)> {
         const LOOKED_AT: usize = 24;
         let mut random = generator(Purpose::Donor, [seed, 0, 0]);
         if random.random::<f32>() >= self.config.self_blending.donors || self.donors.is_empty() {
@@ -221,9 +223,8 @@ impl FaceDataset {
         let looked_at: Vec<usize> =
             (0..LOOKED_AT).map(|_| self.donors[random.random_range(0..self.donors.len())]).collect();
         let others = looked_at.into_iter().filter(|donor| is_other(&self.rows[*donor]));
-        let unlike =
-            |donor: &usize| self.rows[*donor].landmarks.map_or(f32::INFINITY, |other| unlike(landmarks, &other));
-        others.min_by(|a, b| unlike(a).total_cmp(&unlike(b)))
+        let others = others.filter_map(|donor| Some((donor, self.rows[donor].landmarks.as_ref()?)));
+        others.min_by(|(_, a), (_, b)| unlike(landmarks, a).total_cmp(&unlike(landmarks, b)))
     }
 
     /// The same after it has been compressed with its neighbours in time, if that is to happen to it. They are blended alike,
