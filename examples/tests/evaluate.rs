@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use deepsight_core::image::{Rgb, RgbImage};
 use deepsight_core::{FaceCrop, ModelFile};
-use deepsight_train::{Label, Manifest, Row, Split};
+use deepsight_train::{Degradation, Label, Manifest, Row, Split};
 use program::{Run, bundled_clip, bundled_model, run};
 use serde_json::Value;
 
@@ -62,7 +62,7 @@ fn a_manifest_is_measured_into_text_json_and_a_page_with_figures() {
     assert!(done.stdout.contains("Videos: 4 real, 4 fake") && done.stdout.contains("quarter resolution"), "{done:?}");
     let report = json(&as_json);
     assert_eq!((&report["sections"][1]["name"], &report["sections"][1]["reals"]), (&"faces".into(), &8.into()));
-    assert_eq!(report["robustness"].as_array().unwrap().len(), 6);
+    assert_eq!(report["robustness"].as_array().unwrap().len(), Degradation::ALL.len());
     assert_eq!(report["model"]["sha256"].as_str(), ModelFile::read(bundled_model()).unwrap().sha256.as_deref());
     assert_eq!(std::fs::read_to_string(&page).unwrap().matches("<figure>").count(), 10);
     for figure in ["videos-roc.png", "videos-roc.svg", "faces-reliability.png", "faces-scores.svg"] {
