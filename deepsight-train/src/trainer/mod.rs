@@ -91,7 +91,6 @@ fn lock(options: &RunOptions) -> Result<Locked, Error> {
 pub struct Trainer<B: Backend> {
     data: TrainData,
     run: Run<B>,
-    _lock: Locked,
 }
 
 impl<B: Backend> Trainer<B> {
@@ -115,7 +114,7 @@ impl<B: Backend> Trainer<B> {
         Error::check("output-dir", run.options().output.display(), !checkpoint.exists(), rule)?;
         let _lock = lock(run.options())?;
         run.write_config()?;
-        Ok(Self { data, run, _lock })
+        Ok(Self { data, run })
     }
 
     /// A run that goes on from the checkpoint in its output folder.
@@ -132,8 +131,7 @@ impl<B: Backend> Trainer<B> {
         let mut run = Run::new(config, &data, devices, options)?;
         let path = run.checkpoint_path();
         run.load(Checkpoint::read(&path)?, &path, &data)?;
-        let _lock = lock(run.options())?;
-        Ok(Self { data, run, _lock })
+        Ok(Self { data, run })
     }
 
     /// The faces.
@@ -149,10 +147,12 @@ impl<B: Backend> Trainer<B> {
     /// Goes through the epochs that are left, and tells `report` how it goes. Cancelled, it saves what it needs to go on.
     ///
     /// # Errors
+    /// - [`Error::Busy`] when another run is at work in the output folder;
     /// - [`Error::NotFinite`] with the files of the batch when the loss is no number; what was saved before is left as it is;
     /// - [`Error::Io`] and [`Error::Picture`] when a face cannot be read, or a file cannot be written;
     /// - what [`Step::run`](crate::Step::run) says.
     pub fn run(&mut self, cancel: &CancelToken, report: &mut dyn FnMut(&Progress<'_>)) -> Result<Outcome, Error> {
+        let _lock = lock(self.run.options())?;
         report(&self.run.started());
         while self.run.ending().is_none() {
             let began = Instant::now();
@@ -173,7 +173,7 @@ impl<B: Backend> Trainer<B> {
 
     /// What is left of the epoch's steps; whether it was not cancelled.
     fn epoch(&mut self, cancel: &CancelToken, report: &mut dyn FnMut(&Progress<'_>)) -> Result<bool, Error> {
-        let Self { data, run, .. } = self;
+        let Self { data, run } = self;
         let draws = run.draws_left(data);
         run.begin_epoch();
         let (workers, ahead) = (run.options().workers, run.samples_ahead());

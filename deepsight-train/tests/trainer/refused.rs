@@ -74,19 +74,49 @@ fn data_that_cannot_be_learnt_from_is_refused() {
         TrainData::new(vec![manifest], &config).unwrap_err().to_string()
     };
     let no_val = message(|manifest| manifest.rows.retain(|row| row.split != Some(Split::Val)));
-    assert!(no_val.contains("split val: no real faces"), "{no_val}");
+    assert!(no_val.contains("split is train for all faces"), "{no_val}");
     let one_class = message(|manifest| manifest.rows.retain(|row| row.label == Label::Real));
     assert!(one_class.contains("no fake faces"), "{one_class}");
     let uncut = message(|manifest| manifest.crop = None);
     assert!(uncut.contains("crop is not known"), "{uncut}");
 
+    // What is no picture is found before the first step, what is no whole one when it is read.
     let data = faces::data(folder.path(), &config);
-    fs::write(folder.path().join("real/0_0.png"), "not a picture").unwrap();
-    fs::write(folder.path().join("fake/0_0.png"), "not a picture").unwrap();
+    for label in ["real", "fake"] {
+        let path = folder.path().join(label).join("0_0.png");
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    }
     let options = faces::options(&folder.path().join("run"));
     let mut trainer = Trainer::<B>::new(config.clone(), data, &[Default::default()], options).unwrap();
     let error = trainer.run(&CancelToken::new(), &mut |_| {}).unwrap_err().to_string();
     assert!(error.contains("0_0.png"), "{error}");
+
+    let broken = message(|manifest| {
+        let path = manifest.root.join(&manifest.rows[0].file);
+        fs::write(path, "not a picture").unwrap();
+    });
+    assert!(broken.contains("0_0.png"), "{broken}");
+}
+
+#[test]
+fn a_folder_has_one_run_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = faces::config();
+    let make = || {
+        let data = faces::data(folder.path(), &config);
+        Trainer::<B>::new(config.clone(), data, &[Default::default()], faces::options(&folder.path().join("run")))
+    };
+    let cancel = CancelToken::new();
+    let mut refused = None;
+    let mut trainer = make().unwrap();
+    trainer
+        .run(&cancel, &mut |_| {
+            refused.get_or_insert_with(|| make().map(drop));
+            cancel.cancel();
+        })
+        .unwrap();
+    assert!(matches!(refused, Some(Err(Error::Busy { .. }))), "{refused:?}");
 }
 
 #[test]
