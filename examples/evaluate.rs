@@ -127,7 +127,7 @@ impl<B: Backend> Run<'_, B> {
             None => Dataset::find(args.test_dir.as_deref().unwrap_or(Path::new("")), None)?,
         };
         if args.as_is {
-            return Ok(TestSet::of_dataset(&dataset)?);
+            return Ok(TestSet::of_dataset(&dataset, split)?);
         }
         let [frames, pictures, lenient] = detectors(args.detector());
         let load = |config: MtcnnConfig| config.init::<B>(self.device);

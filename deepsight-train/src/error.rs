@@ -275,14 +275,14 @@ pub enum Error {
         /// What all of them are.
         label: Label,
     },
-    /// A manifest has nothing in the part that was asked for.
-    #[error("{path}: no row is in split {split}: there are {there}", path = path.display())]
+    /// There is nothing in the part of the data that was asked for.
+    #[error("{path}: nothing is in split {split}: there are {there}", path = path.display())]
     EmptySplit {
-        /// The manifest.
+        /// The manifest, or the folder.
         path: PathBuf,
         /// The part.
         split: Split,
-        /// How many rows are in which part.
+        /// How many rows or clips are in which part.
         there: String,
     },
     /// Something that should be a picture is a video.

@@ -144,7 +144,7 @@ fn folder() -> tempfile::TempDir {
 #[test]
 fn pictures_of_a_folder_are_scored_as_they_are_and_belong_to_videos_by_their_names() {
     let folder = folder();
-    let set = TestSet::of_dataset(&Dataset::find(folder.path(), None).unwrap()).unwrap();
+    let set = TestSet::of_dataset(&Dataset::find(folder.path(), None).unwrap(), None).unwrap();
     let mut seen = Vec::new();
     let scored = set.score(redness, 2.0, None, &CancelToken::new(), |done| seen.push(done)).unwrap();
     let found: Vec<_> = scored.iter().map(|face| (face.video.as_str(), face.label, face.frame, face.logit)).collect();
@@ -162,7 +162,7 @@ fn pictures_of_a_folder_are_scored_as_they_are_and_belong_to_videos_by_their_nam
 #[test]
 fn what_cannot_be_scored_is_named() {
     let folder = folder();
-    let set = || TestSet::of_dataset(&Dataset::find(folder.path(), None).unwrap()).unwrap();
+    let set = || TestSet::of_dataset(&Dataset::find(folder.path(), None).unwrap(), None).unwrap();
     type Logits<'a> = &'a dyn Fn(&[RgbImage]) -> Result<Vec<f64>, deepsight_core::Error>;
     let score =
         |logits: Logits<'_>| with_causes(&set().score(logits, 1.0, None, &CancelToken::new(), |_| ()).unwrap_err());
@@ -178,7 +178,7 @@ fn what_cannot_be_scored_is_named() {
     let message = score(&redness);
     assert!(message.contains("fake/c/2.png: not a picture"), "{message}");
     std::fs::write(folder.path().join("fake/d.mp4"), "").unwrap();
-    let message = TestSet::of_dataset(&Dataset::find(folder.path(), None).unwrap()).unwrap_err().to_string();
+    let message = TestSet::of_dataset(&Dataset::find(folder.path(), None).unwrap(), None).unwrap_err().to_string();
     assert!(message.contains("d.mp4: a video"), "{message}");
 }
 
@@ -199,7 +199,7 @@ fn a_part_without_rows_or_faces_cut_in_another_way_are_refused_with_what_there_i
     let message = of(Some(Split::Test)).unwrap_err().to_string();
     assert_eq!(
         message,
-        "crops/list.csv: no row is in split test: there are 1 in train, 1 in val, 0 in test, 1 in none"
+        "crops/list.csv: nothing is in split test: there are 1 in train, 1 in val, 0 in test, 1 in none"
     );
     let set = of(Some(Split::Val)).unwrap();
     assert_eq!((set.faces.len(), set.faces[0].path.as_path()), (1, Path::new("crops/b")));

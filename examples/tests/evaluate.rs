@@ -135,6 +135,10 @@ fn pictures_without_a_list_are_searched_for_the_face() {
     assert!(kept.path().join("all/real").is_dir());
     let as_is = evaluate(&["--test-dir", text(folder.path()), "--bootstrap", "0", "--as-is"]);
     assert!(as_is.stdout.contains("Faces: 1 real, 2 fake"), "{as_is:?}");
+    for flags in [&["--split", "val"][..], &["--split", "val", "--as-is"]] {
+        let refused = evaluate(&[&["--test-dir", text(folder.path())], flags].concat());
+        refused.assert_refused(&["nothing is in split val", "3 in none"]);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::Degradation;
-use crate::{Dataset, Error, Failure, Label, Manifest, Media, Preparation, PrepareProgress, Scored, Split};
+use crate::{Clip, Dataset, Error, Failure, Label, Manifest, Media, Preparation, PrepareProgress, Scored, Split};
 
 /// Pictures that are read and scored together: enough for every core and any GPU, little enough for any memory.
 const CHUNK: usize = 128;
@@ -57,23 +57,20 @@ impl TestSet {
         };
         let faces: Vec<TestFace> = manifest.rows.iter().filter(wanted).map(face).collect();
         if let (true, Some(split)) = (faces.is_empty(), split) {
-            let count = |split| manifest.rows.iter().filter(|row| row.split == split).count();
-            let of = |split: Split| format!("{} in {split}", count(Some(split)));
-            let there = [Split::ALL.map(of).join(", "), format!("{} in none", count(None))].join(", ");
-            return Err(Error::EmptySplit { path: path.to_owned(), split, there });
+            return Err(empty(path, split, manifest.rows.iter().map(|row| row.split)));
         }
         Ok(Self { source: path.to_owned(), split, crop: manifest.crop, faces })
     }
 
-    /// The pictures of a folder with `real/` and `fake/`. Which video one is from is what [`Dataset::find`] reads from its
+    /// The pictures of a folder with `real/` and `fake/`, or of one part of it where its clips are in parts. Which video one is from is what [`Dataset::find`] reads from its
     /// name: `id0_0001_frame_12_face_0.jpg` is of `id0_0001`; other pictures in a folder of their own below `real/` or
     /// `fake/` are of one video, and loose ones are a video each.
     ///
     /// # Errors
-    /// [`Error::NotPictures`] when there are videos among them.
-    pub fn of_dataset(dataset: &Dataset) -> Result<Self, Error> {
+    /// [`Error::NotPictures`] when there are videos among them, [`Error::EmptySplit`] when there is nothing in that part.
+    pub fn of_dataset(dataset: &Dataset, split: Option<Split>) -> Result<Self, Error> {
         let mut faces = Vec::new();
-        for clip in &dataset.clips {
+        for clip in part(dataset, split)? {
             let pictures = match &clip.media {
                 Media::Pictures(pictures) => pictures,
                 Media::Video(path) => return Err(Error::NotPictures { path: path.clone() }),
@@ -86,14 +83,14 @@ impl TestSet {
                 track: picture.track,
             }));
         }
-        Ok(Self { source: dataset.root.clone(), split: None, crop: None, faces })
+        Ok(Self { source: dataset.root.clone(), split, crop: None, faces })
     }
 
     /// The faces of a data set, or of one part of it, cut out anew into the folder `output`; and what gave no face. Where the
     /// folder has them already from a run with the same settings, nothing is done twice.
     ///
     /// # Errors
-    /// What [`Preparation::run`] says.
+    /// [`Error::EmptySplit`] when there is no clip in that part, and what [`Preparation::run`] says.
     pub fn framed<D: FaceDetector>(
         mut dataset: Dataset,
         split: Option<Split>,
@@ -102,7 +99,7 @@ impl TestSet {
         cancel: &CancelToken,
         progress: impl FnMut(&PrepareProgress),
     ) -> Result<(Self, Vec<Failure>), Error> {
-        dataset.clips.retain(|clip| split.is_none() || clip.split == split);
+        dataset.clips = part(&dataset, split)?.into_iter().cloned().collect();
         let prepared = preparation.run(&dataset, output, cancel, progress)?;
         let set = Self::of_manifest(&prepared.manifest, &dataset.root, split)?;
         Ok((set, prepared.failures))
@@ -153,6 +150,26 @@ impl TestSet {
         }
         Ok(scored)
     }
+}
+
+/// The clips of one part, or all.
+fn part(dataset: &Dataset, split: Option<Split>) -> Result<Vec<&Clip>, Error> {
+    let clips: Vec<&Clip> = dataset.clips.iter().filter(|clip| split.is_none() || clip.split == split).collect();
+    match split {
+        Some(split) if clips.is_empty() => {
+            Err(empty(&dataset.root, split, dataset.clips.iter().map(|clip| clip.split)))
+        }
+        _ => Ok(clips),
+    }
+}
+
+/// Nothing is in a part; what is in the others is said.
+fn empty(path: &Path, split: Split, splits: impl Iterator<Item = Option<Split>>) -> Error {
+    let splits: Vec<Option<Split>> = splits.collect();
+    let count = |split| splits.iter().filter(|other| **other == split).count();
+    let of = |split: Split| format!("{} in {split}", count(Some(split)));
+    let there = [Split::ALL.map(of).join(", "), format!("{} in none", count(None))].join(", ");
+    Error::EmptySplit { path: path.to_owned(), split, there }
 }
 
 fn read(path: &Path) -> Result<RgbImage, Error> {
