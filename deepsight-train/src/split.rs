@@ -146,8 +146,10 @@ pub fn assign_splits(rows: &mut [Row], config: &SplitConfig) -> Result<(), Error
     if let Some(listed) = rows.iter().find(|row| row.split.is_some()) {
         let left =
             |label: Label| (0..rows.len()).any(|row| rows[row].label == label && splits[row] == Some(Split::Train));
-        let there = |label: &Label| rows.iter().any(|row| row.label == *label);
-        if let Some(label) = Label::ALL.into_iter().find(|label| there(label) && !left(*label)) {
+        // A list may keep all fakes for the other parts on purpose, for training on reals alone; not so if it leaves some out.
+        let some_train = splits.contains(&Some(Split::Train));
+        let wanted = |label: Label| rows.iter().any(|row| row.label == label && !(some_train && row.split.is_some()));
+        if let Some(label) = Label::ALL.into_iter().find(|label| wanted(*label) && !left(*label)) {
             return Err(Error::NothingToTrain { label, listed: listed.video.clone() });
         }
     }

@@ -62,9 +62,9 @@ impl TestSet {
         Ok(Self { source: path.to_owned(), split, crop: manifest.crop, faces })
     }
 
-    /// The pictures of a folder with `real/` and `fake/`, or of one part of it where its clips are in parts. Which video one is from is what [`Dataset::find`] reads from its
-    /// name: `id0_0001_frame_12_face_0.jpg` is of `id0_0001`; other pictures in a folder of their own below `real/` or
-    /// `fake/` are of one video, and loose ones are a video each.
+    /// The pictures of a folder with `real/` and `fake/`, or of one part of it where its clips are in parts. Which video one is
+    /// from is what [`Dataset::find`] reads from its name: `id0_0001_frame_12_face_0.jpg` is of `id0_0001`; other pictures in a
+    /// folder of their own below `real/` or `fake/` are of one video, and loose ones are a video each.
     ///
     /// # Errors
     /// [`Error::NotPictures`] when there are videos among them, [`Error::EmptySplit`] when there is nothing in that part.

@@ -34,7 +34,8 @@ pub struct PrepareConfig {
     pub face_confidence: f32,
     /// How faces are cut; the model that learns from them must be given faces cut alike.
     pub crop: FaceCrop,
-    /// Side of the crops in pixels, `16..=2048`, where faces are aligned at most 1024 as in model files; that of [`FaceCrop::Aligned`] where faces are aligned.
+    /// Side of the crops in pixels, `16..=2048`; where faces are aligned that of [`FaceCrop::Aligned`], at most 1024 as in model
+    /// files.
     pub size: u32,
     /// How crops are stored.
     pub format: CropFormat,

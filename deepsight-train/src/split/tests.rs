@@ -122,6 +122,17 @@ fn a_list_that_leaves_nothing_to_train_on_is_refused_and_by_video_it_does() {
 }
 
 #[test]
+fn a_list_may_keep_all_fakes_from_training() {
+    let mut rows = vec![
+        row(Label::Real, "a", &["id1"]),
+        in_part(row(Label::Real, "b", &["id2"]), Split::Val),
+        in_part(row(Label::Fake, "c", &["id2", "id3"]), Split::Val),
+    ];
+    assign_splits(&mut rows, &SplitConfig::default()).unwrap();
+    assert_eq!(split_of(&rows, "a"), Some(Split::Train));
+}
+
+#[test]
 fn an_overlap_is_named_with_what_is_shared_and_by_whom() {
     let rows = |change: fn(&mut [Row])| {
         let mut rows = [
