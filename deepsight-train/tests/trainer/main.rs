@@ -8,7 +8,7 @@ mod refused;
 mod resume;
 
 use burn::backend::Flex;
-use deepsight_core::{CancelToken, Classifier, Engine, FaceClassifier, FaceCrop, WeightFormat};
+use deepsight_core::{CancelToken, Classifier, Engine, FaceClassifier, FaceCrop, ModelFile, WeightFormat};
 use deepsight_train::{Augmentation, Ending, Init, Progress, TrainConfig, TrainData, Trainer};
 
 type B = Flex;
@@ -34,7 +34,7 @@ fn a_network_learns_what_can_be_told_apart_and_its_file_says_how_to_use_it() {
     let best = outcome.best.unwrap();
     assert!(best.video_auc > 0.9, "{:?}", outcome.history);
 
-    let model = deepsight_core::ModelFile::read(output.join("best.safetensors")).unwrap();
+    let model = ModelFile::read(output.join("best.safetensors")).unwrap();
     assert_eq!(model.format, WeightFormat::F16);
     assert_eq!(model.card.crop, FaceCrop::Margin { fraction: 0.25 });
     assert_eq!((model.card.input_size, model.card.mean, model.card.std), (faces::SIDE, [0.5; 3], [0.5; 3]));
@@ -63,7 +63,22 @@ fn a_run_starts_from_the_weights_of_a_model_file_without_a_step_of_difference() 
     config.init = Init::File(file.clone());
     let second = faces::options(&folder.path().join("second"));
     let trainer = Trainer::<B>::new(config.clone(), data(&config), &[Default::default()], second).unwrap();
-    assert_eq!(trainer.network().state_dict(), deepsight_core::ModelFile::read(&file).unwrap().weights);
+    let weights = ModelFile::read(&file).unwrap().weights;
+    assert_eq!(trainer.network().state_dict(), weights);
+
+    // The same network with its classes the other way round in the file.
+    let mut turned = ModelFile::read(&file).unwrap();
+    turned.card.labels.swap(0, 1);
+    for name in ["classifier.weight", "classifier.bias"] {
+        let weight = turned.weights.get_mut(name).unwrap();
+        weight.values = weight.values.chunks(weight.values.len() / 2).rev().flatten().copied().collect();
+    }
+    let file = folder.path().join("turned.safetensors");
+    turned.write(&file).unwrap();
+    config.init = Init::File(file);
+    let third = faces::options(&folder.path().join("third"));
+    let trainer = Trainer::<B>::new(config.clone(), data(&config), &[Default::default()], third).unwrap();
+    assert_eq!(trainer.network().state_dict(), weights);
 }
 
 #[test]
