@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
@@ -168,7 +170,8 @@ pub trait FaceClassifier: Send + Sync {
     /// How faces are to be cut from their frame for this classifier.
     fn crop(&self) -> FaceCrop;
 
-    /// One score for each cut-out face, in order. The faces may differ in size.
+    /// One score for each cut-out face, in order. The faces may differ in size, and may come from several analyses: the score
+    /// of one must not depend on the others.
     ///
     /// # Errors
     /// When the network cannot run.
@@ -185,6 +188,44 @@ pub trait FaceClassifier: Send + Sync {
 
     /// Identity and decision threshold, for the report and the verdict.
     fn info(&self) -> ModelInfo;
+}
+
+/// A shared detector: several analyzers, with settings of their own, can use one.
+impl<D: FaceDetector + ?Sized> FaceDetector for Arc<D> {
+    type Error = D::Error;
+
+    fn detect(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Face>>, Self::Error> {
+        (**self).detect(images)
+    }
+
+    fn find_again(&self, image: &RgbImage, earlier: &[Face]) -> Result<Vec<Face>, Self::Error> {
+        (**self).find_again(image, earlier)
+    }
+
+    fn info(&self) -> DetectorInfo {
+        (**self).info()
+    }
+}
+
+/// A shared classifier.
+impl<C: FaceClassifier + ?Sized> FaceClassifier for Arc<C> {
+    type Error = C::Error;
+
+    fn crop(&self) -> FaceCrop {
+        (**self).crop()
+    }
+
+    fn classify(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Self::Error> {
+        (**self).classify(faces)
+    }
+
+    fn explain(&self, face: &RgbImage) -> Result<Option<ActivationMap>, Self::Error> {
+        (**self).explain(face)
+    }
+
+    fn info(&self) -> ModelInfo {
+        (**self).info()
+    }
 }
 
 /// A detector's name and settings, as a report shows them.

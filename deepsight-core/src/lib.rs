@@ -30,7 +30,7 @@ mod track;
 mod verdict;
 
 pub use aggregate::{Aggregation, Combined};
-pub use analyzer::{Analyzer, AnalyzerConfig, CancelToken, FrameError, Job, Progress, Stage};
+pub use analyzer::{Analyzer, AnalyzerConfig, CancelToken, FrameError, Job, Progress, ScoredFace, Stage};
 #[cfg(feature = "model")]
 pub use classifier::Classifier;
 pub use crop::FaceCrop;

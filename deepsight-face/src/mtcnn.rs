@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use burn::tensor::backend::Backend;
 use deepsight_core::fused::kernels::InstructionSet;
 use deepsight_core::{BoundingBox, DetectorInfo, Engine, Face, FaceDetector, Landmarks};
@@ -23,11 +25,20 @@ mod weights;
 /// probability for every face of an image.
 ///
 /// It finds what facenet-pytorch 2.6 finds: boxes and landmarks agree within half a pixel, probabilities within 0.001.
+///
+/// Clones share the networks.
 #[derive(Debug)]
 pub struct Mtcnn<B: Backend> {
     config: MtcnnConfig,
     set: InstructionSet,
-    engine: Computes<B>,
+    engine: Arc<Computes<B>>,
+}
+
+// Derived, it would ask for a backend that can be cloned.
+impl<B: Backend> Clone for Mtcnn<B> {
+    fn clone(&self) -> Self {
+        Self { config: self.config.clone(), set: self.set, engine: Arc::clone(&self.engine) }
+    }
 }
 
 /// The networks on one engine or the other.
@@ -51,6 +62,26 @@ impl<B: Backend> Mtcnn<B> {
         &self.config
     }
 
+    /// The same networks looking for faces from another size on.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the size is out of its range.
+    ///
+    /// ```
+    /// use deepsight_face::Mtcnn;
+    ///
+    /// let detector = Mtcnn::<burn::backend::Flex>::pretrained(&Default::default())?;
+    /// let coarse = detector.with_min_face_size(80.0)?;
+    /// assert_eq!((detector.config().min_face_size, coarse.config().min_face_size), (20.0, 80.0));
+    /// assert!(detector.with_min_face_size(0.0).is_err());
+    /// # Ok::<(), deepsight_face::Error>(())
+    /// ```
+    pub fn with_min_face_size(&self, pixels: f32) -> Result<Self, Error> {
+        let config = self.config.clone().with_min_face_size(pixels);
+        config.validate()?;
+        Ok(Self { config, ..self.clone() })
+    }
+
     fn load(config: MtcnnConfig, device: &B::Device) -> Result<Self, Error> {
         let set = InstructionSet::from_environment().map_err(Error::InstructionSet)?;
         let weights = Weights::pretrained()?;
@@ -59,12 +90,12 @@ impl<B: Backend> Mtcnn<B> {
         } else {
             Computes::Burn(Box::new(Modules::load(set, &weights, device)?))
         };
-        Ok(Self { config, set, engine })
+        Ok(Self { config, set, engine: Arc::new(engine) })
     }
 
     fn search(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Found>>, Error> {
         let config = &self.config;
-        match &self.engine {
+        match &*self.engine {
             Computes::Burn(networks) => Cascade { networks: &**networks, config }.search(images),
             Computes::Fused(networks) => Cascade { networks: &**networks, config }.search(images),
         }
@@ -72,7 +103,7 @@ impl<B: Backend> Mtcnn<B> {
 
     fn judge(&self, image: &RgbImage, candidates: &[Candidate]) -> Result<Vec<Found>, Error> {
         let config = &self.config;
-        let found = match &self.engine {
+        let found = match &*self.engine {
             Computes::Burn(networks) => Cascade { networks: &**networks, config }.judge(&[image], candidates),
             Computes::Fused(networks) => Cascade { networks: &**networks, config }.judge(&[image], candidates),
         };
@@ -136,7 +167,7 @@ impl<B: Backend> FaceDetector for Mtcnn<B> {
         info.settings.insert("factor".into(), factor.into());
         info.settings.insert("max_faces".into(), max_faces.into());
         info.settings.insert("max_side".into(), max_side.into());
-        let engine = match self.engine {
+        let engine = match &*self.engine {
             Computes::Burn(_) => Engine::Burn,
             Computes::Fused(_) => Engine::Fused,
         };

@@ -14,7 +14,7 @@ use crate::{
     DecodeOptions, Sampling, Video, VideoError, VideoInfo,
     ffmpeg::{self, DecodeJob, Programs},
     probe::{Header, refusal},
-    process::{Ending, Process},
+    process::{Ending, Process, StopHandle},
     sampling::{Picker, Plan},
 };
 
@@ -43,6 +43,11 @@ impl Frames {
     /// estimate.
     pub fn expected_frames(&self) -> u64 {
         self.expected
+    }
+
+    /// What ends the decoding from another thread, such as when nobody wants the result any more.
+    pub fn stop_handle(&self) -> StopHandle {
+        self.decode.as_ref().map(|decode| decode.process.stop_handle()).unwrap_or_default()
     }
 }
 

@@ -17,5 +17,6 @@ pub use decode::Frames;
 pub use error::VideoError;
 pub use ffmpeg::DecodeOptions;
 pub use limits::{DecodeLimits, Limit};
+pub use process::StopHandle;
 pub use sampling::Sampling;
 pub use video::{Video, VideoInfo};

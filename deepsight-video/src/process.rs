@@ -3,7 +3,7 @@ use std::{
     io::{self, BufRead, BufReader, Read},
     path::PathBuf,
     process::{Child, ChildStdout, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -89,6 +89,11 @@ impl Process {
         Output(self)
     }
 
+    /// What ends it from another thread.
+    pub(crate) fn stop_handle(&self) -> StopHandle {
+        StopHandle(Arc::downgrade(&self.shared))
+    }
+
     /// Whether it was killed because it took too long.
     pub(crate) fn timed_out(&self) -> bool {
         self.shared.lock().timed_out
@@ -125,6 +130,20 @@ impl Process {
             self.patience = self.patience.saturating_sub(start.elapsed());
         }
         value
+    }
+}
+
+/// Ends the decoding of [`Frames`](crate::Frames) from another thread, even while somebody waits for a frame: ffmpeg is killed,
+/// and the iterator ends with an error. Without effect once the iterator has ended.
+#[derive(Debug, Clone, Default)]
+pub struct StopHandle(Weak<Shared>);
+
+impl StopHandle {
+    /// Kills ffmpeg. Whoever holds the iterator waits for it, at once or when they drop it.
+    pub fn stop(&self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.lock().kill();
+        }
     }
 }
 

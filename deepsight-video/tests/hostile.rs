@@ -119,6 +119,23 @@ fn a_decoder_that_never_answers_is_killed_with_its_children_when_time_is_up() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_decoder_that_never_answers_is_stopped_from_another_thread() {
+    let clips = Clips::new();
+    let path = clips.ramp("ramp.mp4", 10);
+    let hangs = script(&clips, "ffmpeg-that-hangs", &format!("sleep 30 # {}", path.display()));
+    let options = limited(DecodeLimits::default()).with_ffmpeg(&hangs).with_ffprobe("ffprobe");
+    let video = Video::open_with(&path, &options).unwrap();
+    let mut frames = video.frames(Sampling::all()).unwrap();
+    let handle = frames.stop_handle();
+    let waiting = std::thread::spawn(move || frames.next());
+    handle.stop();
+    assert!(matches!(waiting.join().unwrap(), Some(Err(VideoError::Decode { .. }))));
+    handle.stop();
+    assert_eq!(processes_on(&path).len(), 0);
+}
+
 #[test]
 fn the_time_of_the_caller_is_not_counted() {
     let clips = Clips::new();

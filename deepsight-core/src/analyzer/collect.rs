@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 use rayon::prelude::*;
 
+use super::counter::{Counter, Scored};
 use super::evidence::{EvidenceBook, Exhibit};
 use super::failure::guarded;
 use super::queue::Receiver;
 use super::stages::Detected;
-use super::{AnalyzerConfig, BATCH_BYTES, CancelToken, FrameError, Job, Progress, Stage};
+use super::{AnalyzerConfig, BATCH_BYTES, CancelToken, FrameError, Job, Progress, ScoredFace, Stage};
 use crate::decide::Findings;
 use crate::{ErrorLog, Evidence, FaceClassifier, ReportFace, ReportFrame, Threads, Track, with_causes};
 
@@ -17,6 +18,7 @@ pub(super) struct Collector<'a, C> {
     classifier: &'a C,
     config: &'a AnalyzerConfig,
     threads: &'a Threads,
+    counter: &'a Counter,
     pending: VecDeque<Pending>,
     /// Bytes of the faces in `pending`.
     pending_bytes: usize,
@@ -42,11 +44,17 @@ struct Pending {
 }
 
 impl<'a, C: FaceClassifier> Collector<'a, C> {
-    pub(super) fn new(classifier: &'a C, config: &'a AnalyzerConfig, threads: &'a Threads) -> Self {
+    pub(super) fn new(
+        classifier: &'a C,
+        config: &'a AnalyzerConfig,
+        threads: &'a Threads,
+        counter: &'a Counter,
+    ) -> Self {
         Self {
             classifier,
             config,
             threads,
+            counter,
             pending: VecDeque::new(),
             pending_bytes: 0,
             book: EvidenceBook::new(config.evidence),
@@ -75,12 +83,12 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
             }
             self.tell(job);
             while self.has_full_batch() && !cancel.is_cancelled() {
-                self.score_batch();
+                self.score_batch(job);
                 self.tell(job);
             }
         }
         while !self.pending.is_empty() && !cancel.is_cancelled() {
-            self.score_batch();
+            self.score_batch(job);
             self.tell(job);
         }
     }
@@ -116,7 +124,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
     }
 
     /// Scores the oldest pending faces, at most a batch.
-    fn score_batch(&mut self) {
+    fn score_batch(&mut self, job: &mut Job<'_>) {
         let (mut crops, mut places, mut bytes) = (Vec::new(), Vec::new(), 0);
         while crops.len() < self.config.classify_batch && bytes < BATCH_BYTES {
             let Some(Pending { frame, face, track, crop }) = self.pending.pop_front() else { break };
@@ -126,8 +134,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
         }
         self.pending_bytes -= bytes;
         let started = Instant::now();
-        let classifier = self.classifier;
-        let scores = self.threads.install(|| classify_batch(classifier, &crops));
+        let Scored { crops, scores } = self.counter.score(self.classifier, self.threads, crops);
         self.spent += started.elapsed();
         for ((crop, (frame, face, track)), score) in crops.into_iter().zip(places).zip(scores) {
             let (index, time) = (self.frames[frame].index, self.frames[frame].time);
@@ -135,6 +142,10 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
                 Ok(fake_probability) => {
                     self.progress.faces += 1;
                     self.frames[frame].faces[face].fake_probability = Some(fake_probability);
+                    if let Some(scored) = &mut job.scored {
+                        let bounding_box = self.frames[frame].faces[face].face.bounding_box;
+                        scored(&ScoredFace { index, time, face, track, bounding_box, fake_probability, image: &crop });
+                    }
                     self.book.offer(Exhibit { track, frame, face, fake_probability, crop });
                 }
                 Err(message) => {
@@ -257,34 +268,5 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
             }
         }
         (tracks, findings)
-    }
-}
-
-/// The probability of each face; a batch that fails is repeated face by face, so that only the culprit is lost.
-fn classify_batch<C: FaceClassifier>(classifier: &C, crops: &[RgbImage]) -> Vec<Result<f32, String>> {
-    let attempt = |crops: &[RgbImage]| {
-        guarded(|| {
-            let scores = classifier.classify(crops).map_err(|error| with_causes(&error))?;
-            if scores.len() == crops.len() {
-                Ok(scores)
-            } else {
-                Err(format!("the classifier gave {} scores for {} faces", scores.len(), crops.len()))
-            }
-        })
-    };
-    let checked = |probability: f32| {
-        if (0.0..=1.0).contains(&probability) {
-            Ok(probability)
-        } else {
-            Err(format!("the classifier's probability is {probability}, outside 0..=1"))
-        }
-    };
-    match attempt(crops) {
-        Ok(scores) => scores.into_iter().map(|score| checked(score.fake_probability)).collect(),
-        Err(message) if crops.len() == 1 => vec![Err(message)],
-        Err(_) => crops
-            .iter()
-            .map(|crop| attempt(std::slice::from_ref(crop)).and_then(|scores| checked(scores[0].fake_probability)))
-            .collect(),
     }
 }

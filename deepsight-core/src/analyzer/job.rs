@@ -2,6 +2,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use image::RgbImage;
+
+use crate::BoundingBox;
+
 /// Stops a running analysis from another thread. Clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
@@ -37,7 +41,28 @@ pub struct Progress {
     pub errors: u64,
 }
 
+/// A face that has just been scored, before the clip has its verdict.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct ScoredFace<'a> {
+    /// Index of its frame.
+    pub index: u64,
+    /// Time of its frame in seconds.
+    pub time: f64,
+    /// Its position in the frame's list of faces.
+    pub face: usize,
+    /// The person.
+    pub track: usize,
+    /// Where it is, in pixels of the frame.
+    pub bounding_box: BoundingBox,
+    /// Probability that it is forged, `0..=1`.
+    pub fake_probability: f32,
+    /// The face as it was cut out for the classifier.
+    pub image: &'a RgbImage,
+}
+
 type OnProgress<'a> = Box<dyn FnMut(&Progress) + 'a>;
+type OnScored<'a> = Box<dyn FnMut(&ScoredFace<'_>) + 'a>;
 
 /// One run of an analysis as its caller sees it: how far it has come, and how to stop it.
 #[derive(Default)]
@@ -45,6 +70,7 @@ pub struct Job<'a> {
     pub(super) expected: Option<u64>,
     pub(super) cancel: CancelToken,
     pub(super) progress: Option<OnProgress<'a>>,
+    pub(super) scored: Option<OnScored<'a>>,
 }
 
 impl<'a> Job<'a> {
@@ -67,6 +93,12 @@ impl<'a> Job<'a> {
     pub fn with_progress(self, progress: impl FnMut(&Progress) + 'a) -> Self {
         Self { progress: Some(Box::new(progress)), ..self }
     }
+
+    /// Calls `scored` with every face as soon as it is scored, on the thread that called the analysis. How soon is a matter
+    /// of [`AnalyzerConfig::classify_batch`](crate::AnalyzerConfig::classify_batch): faces are scored when so many wait.
+    pub fn with_scored(self, scored: impl FnMut(&ScoredFace<'_>) + 'a) -> Self {
+        Self { scored: Some(Box::new(scored)), ..self }
+    }
 }
 
 impl fmt::Debug for Job<'_> {
@@ -75,6 +107,7 @@ impl fmt::Debug for Job<'_> {
             .field("expected", &self.expected)
             .field("cancel", &self.cancel)
             .field("progress", &self.progress.is_some())
+            .field("scored", &self.scored.is_some())
             .finish()
     }
 }

@@ -1,5 +1,6 @@
 mod collect;
 mod config;
+mod counter;
 mod evidence;
 mod failure;
 mod job;
@@ -13,8 +14,9 @@ use std::time::Instant;
 
 use self::collect::Collector;
 pub use self::config::AnalyzerConfig;
+use self::counter::Counter;
 pub use self::failure::{FrameError, Stage};
-pub use self::job::{CancelToken, Job, Progress};
+pub use self::job::{CancelToken, Job, Progress, ScoredFace};
 use self::queue::queue;
 use self::stages::Detection;
 use self::started::Started;
@@ -28,7 +30,8 @@ const QUEUE_BYTES: usize = BATCH_BYTES / 2;
 /// Turns frames into a [`Report`]: finds faces, follows them, scores them and judges the clip.
 ///
 /// Works with any [`FaceDetector`] and any [`FaceClassifier`]; see their traits. One analyzer can run several analyses,
-/// one after the other or, shared, at the same time.
+/// one after the other or, shared, at the same time. Faces of analyses that run at the same time on one analyzer and its clones
+/// go to the classifier together; a clone may have other settings, and `Arc`s of a detector and a classifier are cheap to clone.
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -80,12 +83,13 @@ pub struct Analyzer<D, C> {
     classifier: C,
     config: AnalyzerConfig,
     threads: Threads,
+    counter: Counter,
 }
 
 impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     /// An analyzer with the default settings.
     pub fn new(detector: D, classifier: C) -> Self {
-        Self { detector, classifier, config: AnalyzerConfig::default(), threads: Threads::global() }
+        Self { detector, classifier, config: AnalyzerConfig::default(), threads: Threads::global(), counter: Counter::default() }
     }
 
     /// The same with other settings.
@@ -113,6 +117,17 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     /// The settings.
     pub fn config(&self) -> &AnalyzerConfig {
         &self.config
+    }
+
+    /// The detector.
+    pub fn detector(&self) -> &D {
+        &self.detector
+    }
+
+    /// The same with another detector, such as one with other settings.
+    pub fn with_detector<E: FaceDetector>(self, detector: E) -> Analyzer<E, C> {
+        let Self { detector: _, classifier, config, threads, counter } = self;
+        Analyzer { detector, classifier, config, threads, counter }
     }
 
     /// The classifier.
@@ -156,7 +171,7 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         let cancel = job.cancel.clone();
         let crop = self.classifier.crop();
         let detection = Detection::new(&self.detector, crop, &self.config, &self.threads, &cancel)?;
-        let mut collector = Collector::new(&self.classifier, &self.config, &self.threads);
+        let mut collector = Collector::new(&self.classifier, &self.config, &self.threads, &self.counter);
 
         let (decoding, detecting) = thread::scope(|scope| {
             let (frames_out, frames_in) = queue(self.config.detect_batch, QUEUE_BYTES);

@@ -1,5 +1,5 @@
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -232,6 +232,44 @@ fn progress_grows_to_all_frames_and_faces() {
     let last = seen.last().unwrap();
     assert_eq!((last.frames, last.faces, last.errors, last.expected), (20, 40, 0, Some(20)));
 }
+
+#[test]
+fn every_scored_face_is_told_once_as_the_report_will_have_it() {
+    let told = RefCell::new(Vec::new());
+    let job = Job::new().with_scored(|face| {
+        assert!(face.image.width() > 0);
+        told.borrow_mut().push((face.index, face.time, face.face, face.track, face.bounding_box, face.fake_probability));
+    });
+    let (detector, classifier) = (Detector::two_people(), Classifier::of(|number| f32::from(number) / 100.0));
+    let report = Analyzer::new(&detector, &classifier).analyze_job(frames(20), job).unwrap();
+    let mut reported = Vec::new();
+    for frame in &report.frames {
+        for (place, face) in frame.faces.iter().enumerate() {
+            let (track, probability) = (face.track.unwrap(), face.fake_probability.unwrap());
+            reported.push((frame.index, frame.time, place, track, face.face.bounding_box, probability));
+        }
+    }
+    assert_eq!(told.into_inner(), reported);
+}
+
+#[test]
+fn one_detector_and_one_classifier_serve_analyzers_of_different_settings() {
+    let detector = Arc::new(ARC_DETECTOR.get_or_init(Detector::two_people));
+    let classifier = Arc::new(ARC_CLASSIFIER.get_or_init(|| Classifier::of(|_| 0.6)));
+    let analyzer = Analyzer::new(Arc::clone(&detector), Arc::clone(&classifier));
+    let strict = analyzer.clone().with_config(AnalyzerConfig::new().with_threshold(0.9)).unwrap();
+    let (one, other) = within_a_minute(|| {
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| strict.analyze(frames(40)).unwrap());
+            (analyzer.analyze(frames(40)).unwrap(), other.join().unwrap())
+        })
+    });
+    assert_eq!((one.verdict, other.verdict), (Verdict::Fake, Verdict::Real));
+    assert_eq!(one.frames, other.frames);
+}
+
+static ARC_DETECTOR: OnceLock<Detector> = OnceLock::new();
+static ARC_CLASSIFIER: OnceLock<Classifier> = OnceLock::new();
 
 #[test]
 fn cancelling_stops_an_endless_input_and_releases_it() {

@@ -1,0 +1,235 @@
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use image::RgbImage;
+
+use super::failure::guarded;
+use crate::{FaceClassifier, Threads, with_causes};
+
+/// Faces that go through the classifier together at most, whoever they belong to. A classifier on a GPU divides them further.
+const MAX_FACES: usize = 256;
+
+/// Where analyses on one analyzer and its clones bring their faces: what waits at the same time is scored together.
+///
+/// There is no thread behind it. Whoever comes first serves all who wait, once, and then the next in line does.
+#[derive(Clone, Default)]
+pub(super) struct Counter(Arc<Mutex<Line>>);
+
+#[derive(Default)]
+struct Line {
+    served: bool,
+    waiting: VecDeque<Request>,
+}
+
+struct Request {
+    crops: Vec<RgbImage>,
+    answer: SyncSender<Answer>,
+}
+
+enum Answer {
+    Scored(Scored),
+    /// You are first in line, and nobody serves.
+    Serve,
+}
+
+/// Faces with the probability of each, or why there is none.
+pub(super) struct Scored {
+    pub(super) crops: Vec<RgbImage>,
+    pub(super) scores: Vec<Result<f32, String>>,
+}
+
+impl Counter {
+    /// The faces back, each with its score. Takes a turn at scoring for others on `threads`.
+    pub(super) fn score<C: FaceClassifier>(&self, classifier: &C, threads: &Threads, crops: Vec<RgbImage>) -> Scored {
+        // A thread of the pool that waits here could wait for work that lies below on its own stack.
+        if rayon::current_thread_index().is_some() {
+            let scores = threads.install(|| classify(classifier, &crops));
+            return Scored { crops, scores };
+        }
+        let (answer, answers) = sync_channel(1);
+        let mut line = self.line();
+        line.waiting.push_back(Request { crops, answer });
+        if std::mem::replace(&mut line.served, true) {
+            drop(line);
+            match answers.recv() {
+                Ok(Answer::Scored(scored)) => return scored,
+                Ok(Answer::Serve) => {}
+                // Foreign panics are caught where they happen.
+                Err(_) => unreachable!("whoever scored these faces left"),
+            }
+        } else {
+            drop(line);
+        }
+        let turn = Turn(self);
+        let mut requests = self.take();
+        let taken: Vec<usize> = requests.iter().map(|request| request.crops.len()).collect();
+        let mut crops: Vec<RgbImage> = requests.iter_mut().flat_map(|request| std::mem::take(&mut request.crops)).collect();
+        let mut scores = threads.install(|| classify(classifier, &crops));
+        drop(turn);
+        // From behind, so that nothing is moved twice; the first request is our own.
+        for (request, count) in requests.iter().zip(taken).skip(1).rev() {
+            let rest = crops.len() - count;
+            let scored = Scored { crops: crops.split_off(rest), scores: scores.split_off(rest) };
+            // Whoever has gone needs no answer.
+            let _ = request.answer.send(Answer::Scored(scored));
+        }
+        Scored { crops, scores }
+    }
+
+    /// The first request and as many behind it as go together.
+    fn take(&self) -> Vec<Request> {
+        let mut line = self.line();
+        let (mut requests, mut faces) = (Vec::new(), 0);
+        while let Some(next) = line.waiting.front() {
+            faces += next.crops.len();
+            if !requests.is_empty() && faces > MAX_FACES {
+                break;
+            }
+            requests.extend(line.waiting.pop_front());
+        }
+        requests
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counter").field("waiting", &self.line().waiting.len()).finish()
+    }
+}
+
+/// A turn at serving; at its end, whatever that is, the next in line has theirs.
+struct Turn<'a>(&'a Counter);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut line = self.0.line();
+        loop {
+            match line.waiting.front() {
+                None => {
+                    line.served = false;
+                    return;
+                }
+                Some(next) if next.answer.send(Answer::Serve).is_ok() => return,
+                Some(_) => line.waiting.pop_front(),
+            };
+        }
+    }
+}
+
+/// The probability of each face; a batch that fails is repeated face by face, so that only the culprit is lost.
+fn classify<C: FaceClassifier>(classifier: &C, crops: &[RgbImage]) -> Vec<Result<f32, String>> {
+    let attempt = |crops: &[RgbImage]| {
+        guarded(|| {
+            let scores = classifier.classify(crops).map_err(|error| with_causes(&error))?;
+            if scores.len() == crops.len() {
+                Ok(scores)
+            } else {
+                Err(format!("the classifier gave {} scores for {} faces", scores.len(), crops.len()))
+            }
+        })
+    };
+    let checked = |probability: f32| {
+        if (0.0..=1.0).contains(&probability) {
+            Ok(probability)
+        } else {
+            Err(format!("the classifier's probability is {probability}, outside 0..=1"))
+        }
+    };
+    match attempt(crops) {
+        Ok(scores) => scores.into_iter().map(|score| checked(score.fake_probability)).collect(),
+        Err(message) if crops.len() == 1 => vec![Err(message)],
+        Err(_) => crops
+            .iter()
+            .map(|crop| attempt(std::slice::from_ref(crop)).and_then(|scores| checked(scores[0].fake_probability)))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::convert::Infallible;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::thread;
+
+    use super::*;
+    use crate::{FaceCrop, FaceScore, ModelInfo};
+
+    /// Scores a face by its width. Each call says how many faces it got, and waits to be let go.
+    struct Gated {
+        calls: Mutex<Sender<usize>>,
+        gate: Mutex<Receiver<()>>,
+    }
+
+    impl FaceClassifier for Gated {
+        type Error = Infallible;
+
+        fn crop(&self) -> FaceCrop {
+            FaceCrop::Box
+        }
+
+        fn classify(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Infallible> {
+            self.calls.lock().unwrap().send(faces.len()).unwrap();
+            self.gate.lock().unwrap().recv().unwrap();
+            Ok(faces.iter().map(|face| FaceScore::new(face.width() as f32 / 1000.0)).collect())
+        }
+
+        fn info(&self) -> ModelInfo {
+            ModelInfo::new("gated")
+        }
+    }
+
+    fn faces(widths: &[u32]) -> Vec<RgbImage> {
+        widths.iter().map(|&width| RgbImage::new(width, 1)).collect()
+    }
+
+    #[test]
+    fn faces_that_wait_at_the_same_time_are_scored_together_and_each_caller_gets_its_own() {
+        let ((calls, called), (open, gate)) = (channel(), channel());
+        let classifier = Gated { calls: Mutex::new(calls), gate: Mutex::new(gate) };
+        let (counter, pool) = (Counter::default(), Threads::new(1).unwrap());
+        thread::scope(|scope| {
+            let bring = |widths: &'static [u32]| {
+                let (counter, classifier, pool) = (&counter, &classifier, &pool);
+                scope.spawn(move || {
+                    let scored = counter.score(classifier, pool, faces(widths));
+                    let scores = scored.scores.into_iter().map(Result::unwrap);
+                    let expected: Vec<f32> = widths.iter().map(|&width| width as f32 / 1000.0).collect();
+                    assert_eq!(scores.collect::<Vec<_>>(), expected);
+                    assert_eq!(scored.crops, faces(widths));
+                })
+            };
+            bring(&[1, 2]);
+            assert_eq!(called.recv().unwrap(), 2);
+            for widths in [&[3][..], &[4, 5, 6], &[7]] {
+                bring(widths);
+            }
+            while counter.line().waiting.len() < 3 {
+                thread::yield_now();
+            }
+            open.send(()).unwrap();
+            assert_eq!(called.recv().unwrap(), 5, "those who waited go together");
+            open.send(()).unwrap();
+        });
+        assert!(called.try_recv().is_err());
+        assert!(!counter.line().served);
+    }
+
+    #[test]
+    fn a_thread_of_the_pool_never_waits_in_line() {
+        let ((calls, called), (open, gate)) = (channel(), channel());
+        let classifier = Gated { calls: Mutex::new(calls), gate: Mutex::new(gate) };
+        let (counter, pool) = (Counter::default(), Threads::new(1).unwrap());
+        counter.line().served = true;
+        open.send(()).unwrap();
+        let scored = pool.install(|| counter.score(&classifier, &pool, faces(&[9])));
+        assert_eq!((called.recv().unwrap(), scored.scores.len()), (1, 1));
+    }
+}
