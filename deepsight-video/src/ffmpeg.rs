@@ -58,6 +58,33 @@ impl DecodeOptions {
         self.max_side = Some(pixels);
         self
     }
+
+    /// Whether ffmpeg and ffprobe are there, found by starting both.
+    ///
+    /// # Errors
+    /// [`VideoError::FfmpegMissing`] with what to do, [`VideoError::Spawn`] when one is there and does not run.
+    pub fn check(&self) -> Result<(), VideoError> {
+        let programs = Programs::locate(self);
+        answers(&programs.ffmpeg)?;
+        answers(&programs.ffprobe)
+    }
+}
+
+/// A program that is there and runs.
+fn answers(program: &Path) -> Result<(), VideoError> {
+    let version = std::process::Command::new(program)
+        .arg("-version")
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status();
+    let failed = |source| VideoError::Spawn { program: program.to_path_buf(), source };
+    match version {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(failed(std::io::Error::other(format!("it ended with {status}")))),
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Err(missing(program)),
+        Err(source) => Err(failed(source)),
+    }
 }
 
 /// The two programs, as they will be started.

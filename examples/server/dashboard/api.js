@@ -1,0 +1,53 @@
+// The server's HTTP interface: every request of the page but the upload, which needs progress.
+
+import { Problem } from './problem.js';
+
+async function send(method, path, { json, signal } = {}) {
+  const options = { method, signal, headers: { Accept: 'application/json' }, credentials: 'same-origin' };
+  if (json !== undefined) {
+    options.headers['Content-Type'] = 'application/json';
+    options.body = JSON.stringify(json);
+  }
+  let response;
+  let body;
+  try {
+    response = await fetch(path, options);
+    body = await response.text();
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
+    throw Problem.network();
+  }
+  if (!response.ok) throw Problem.parse(response.status, body, response.headers.get('Retry-After'));
+  if (!body) return null;
+  try {
+    return JSON.parse(body);
+  } catch {
+    throw new Problem({ status: response.status, detail: 'The answer could not be read.', retryable: true });
+  }
+}
+
+const path = (id) => `/v1/analyses/${encodeURIComponent(id)}`;
+
+export const getServer = () => send('GET', '/v1/server');
+export const getModel = () => send('GET', '/v1/model');
+export const getAnalysis = (id, signal) => send('GET', path(id), { signal });
+export const deleteAnalysis = (id) => send('DELETE', path(id));
+export const signIn = (key) => send('POST', '/v1/session', { json: { api_key: key } });
+export const signOut = () => send('DELETE', '/v1/session');
+
+export function listAnalyses(after) {
+  const query = new URLSearchParams({ limit: 20 });
+  if (after) query.set('after', after);
+  return send('GET', `/v1/analyses?${query}`);
+}
+
+export const url = {
+  page: (id) => `/a/${encodeURIComponent(id)}`,
+  events: (id) => `${path(id)}/events`,
+  json: (id) => `${path(id)}/report.json`,
+  html: (id) => `${path(id)}/report.html`,
+  video: (id) => `${path(id)}/video`,
+  frame: (id, index) => `${path(id)}/frames/${index}`,
+  face: (id, frame, face) => `${path(id)}/faces/${frame}/${face}`,
+  activation: (id, frame, face) => `${path(id)}/faces/${frame}/${face}/activation`,
+};

@@ -1,0 +1,21 @@
+// Asks before something is deleted.
+
+import { $, fileName, text } from './dom.js';
+
+/** Resolves to whether the answer was yes. */
+export function confirmDelete(analysis) {
+  const dialog = $('confirm');
+  const running = analysis.status === 'queued' || analysis.status === 'running';
+  text('confirm-title', running ? 'Cancel and delete this analysis?' : 'Delete this analysis?');
+  text('confirm-text', 'Its report, pictures and video are removed from the server. This cannot be undone.');
+  fileName($('confirm-file'), analysis.file_name);
+  dialog.returnValue = 'no';
+  $('confirm-yes').onclick = () => dialog.close('yes');
+  $('confirm-no').onclick = () => dialog.close('no');
+  dialog.showModal();
+  // The harmless answer is the one that a hasty Enter gives.
+  $('confirm-no').focus();
+  return new Promise((resolve) => {
+    dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes'), { once: true });
+  });
+}

@@ -1,0 +1,82 @@
+// The particulars of a finished analysis: what was analysed, with what, how, how long it took, and what failed.
+
+import { el } from './dom.js';
+import { bytes, clock, moment, percent, plural } from './format.js';
+import { thresholdOf } from './tracks.js';
+
+export function showDetails(host, analysis) {
+  const { report } = analysis;
+  const { input, model, settings, seconds, errors } = report;
+  const { analyzer } = settings;
+  const some = (value, words) => (value === null || value === undefined || value === '' ? null : words(value));
+  host.replaceChildren(
+    facts('Input', [
+      ['File', analysis.file_name],
+      ['SHA-256', input.sha256],
+      ['Size', some(input.bytes, (count) => `${bytes(count)} (${count} bytes)`)],
+      ['Picture', some(input.width, (width) => `${width} × ${input.height} pixels`)],
+      ['Rotation applied', input.rotation ? `${input.rotation}°` : null],
+      ['Length', some(input.duration, (length) => `${length.toFixed(2)} s`)],
+      ['Frames in all', input.frames],
+      ['Frames analysed', report.frames.length],
+      ['Frame rate', some(input.frame_rate, (rate) =>
+        `${Number(rate.toFixed(3))} per second${input.variable_frame_rate ? ' (variable)' : ''}`)],
+      ['Container', input.container],
+      ['Codec', input.codec],
+    ]),
+    facts('Model', [
+      ['Model', model.name],
+      ['Architecture', model.architecture],
+      ['SHA-256', model.sha256],
+      ['Trained on', model.trained_on],
+      ['Terms of use', model.terms],
+    ]),
+    facts('Settings', [
+      ['Aggregation', analyzer.aggregation],
+      ['Threshold', percent(thresholdOf(report))],
+      ['Uncertain within', `${Number((analyzer.uncertain_band * 100).toFixed(1))} points`],
+      ['Faces needed', some(analyzer.min_faces, (faces) => `${faces}; ${analyzer.min_track_faces} per person`)],
+      ['Person counts from', some(analyzer.track_confidence, percent)],
+      ['Reliable face size', some(analyzer.reliable_face_size, (size) => `${size} pixels`)],
+      ['Face detector', settings.detector?.name],
+      ...plain(settings.detector?.settings),
+      ...plain(settings.run),
+    ]),
+    facts('Time taken', [
+      ['Finished', some(analysis.finished, moment)],
+      ['Decoding', some(seconds.decode, took)],
+      ['Finding faces', some(seconds.detect, took)],
+      ['Scoring faces', some(seconds.classify, took)],
+      ['In all (stages overlap)', some(seconds.total, took)],
+    ]));
+  if (errors.count > 0) host.append(failures(errors));
+}
+
+const took = (seconds) => `${seconds.toFixed(2)} s`;
+
+/** Settings that have no name of their own here, as the report has them. */
+function plain(values) {
+  // Single precision has seven digits; what comes after them is noise.
+  const short = (_, value) => (typeof value === 'number' ? Number(value.toPrecision(7)) : value);
+  return Object.entries(values ?? {}).filter(([, value]) => value !== null).map(([name, value]) => [
+    name.replaceAll('_', ' '),
+    typeof value === 'string' ? value : JSON.stringify(value, short),
+  ]);
+}
+
+function facts(title, rows) {
+  const known = rows.filter(([, value]) => value !== null && value !== undefined && value !== '');
+  return el('div', {}, el('h3', {}, title), el('dl', { class: 'facts' },
+    ...known.flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, el('bdi', {}, String(value)))])));
+}
+
+function failures(errors) {
+  const items = errors.first.map(({ stage, index, time, message }) => {
+    const place = index === null || index === undefined ? ''
+      : `frame ${index}${time === null || time === undefined ? '' : ` at ${clock(time)}`}: `;
+    return el('li', {}, `${place}${stage} failed: ${message}`);
+  });
+  const hidden = errors.count - errors.first.length;
+  return el('div', { class: 'wide' }, el('h3', {}, plural(errors.count, 'error')), el('ul', {}, ...items),
+    hidden > 0 ? el('p', { class: 'note' }, `and ${hidden} more`) : null);
+}

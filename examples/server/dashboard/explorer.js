@@ -1,0 +1,71 @@
+// Frame by frame: keeps the chart, the video, the tabs and the strip of faces at the same selection.
+
+import { $ } from './dom.js';
+import { Faces } from './faces.js';
+import { People } from './people.js';
+import { Player } from './player.js';
+import { Timeline } from './timeline.js';
+import { peopleOf, thresholdOf } from './tracks.js';
+
+/** Opens it for a finished analysis; `file` is the video where this page sent it. Returns what closes it. */
+export function openExplorer(analysis, file) {
+  const { report } = analysis;
+  const people = peopleOf(report);
+  const scored = people.some((one) => one.points.length > 0);
+  $('explorer-none').hidden = scored;
+  $('explorer-body').hidden = !scored;
+  $('people').hidden = !scored;
+  if (!scored) return () => {};
+
+  let person = null;
+  const player = new Player((time) => { timeline.cursor = time; });
+  const timeline = new Timeline(select);
+  const tabs = new People(people, select);
+  const faces = new Faces(analysis.id, select);
+
+  /** The point is -1 for a person without scored faces: the picture then stays where it is. */
+  function select(chosen, point) {
+    person = chosen;
+    tabs.select(person, point);
+    faces.select(person, point);
+    if (point < 0) return;
+    timeline.select(person, point);
+    player.go(person.points[point].frame, person.id);
+  }
+
+  /** Steps through the analysed frames, those without a face of the person included. */
+  function step(by) {
+    const position = player.frame + by;
+    if (!report.frames[position]) return;
+    const there = [person, ...people].find((one) => one.points.some((point) => point.frame === position));
+    if (there) {
+      select(there, there.points.findIndex((point) => point.frame === position));
+    } else {
+      player.go(position, person.id);
+      timeline.cursor = report.frames[position].time;
+    }
+  }
+  $('frame-back').onclick = () => step(-1);
+  $('frame-next').onclick = () => step(1);
+
+  const times = report.frames.map((frame) => frame.time);
+  timeline.show({
+    people,
+    start: times[0],
+    end: times.at(-1),
+    threshold: thresholdOf(report),
+    band: report.settings.analyzer.uncertain_band,
+  });
+  player.open({ id: analysis.id, report, people, file, available: analysis.video_available });
+
+  // The strongest evidence is what one wants to see first.
+  const first = people.find((one) => one.points.length > 0);
+  const highest = first.points.reduce((best, point, place) => (point.p > first.points[best].p ? place : best), 0);
+  select(first, highest);
+
+  return () => {
+    player.close();
+    timeline.close();
+    faces.close();
+  };
+}

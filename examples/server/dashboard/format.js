@@ -1,0 +1,53 @@
+// Numbers, times and counts as people read them, in the words of the HTML report.
+
+/** At most one decimal, and none where it would be 0: `97.3 %`. */
+export function percent(probability) {
+  return `${(probability * 100).toFixed(1).replace(/\.0$/, '')} %`;
+}
+
+export function maybePercent(probability) {
+  return probability === null || probability === undefined ? '–' : percent(probability);
+}
+
+/** A time as `m:ss`, with tenths where asked for. */
+export function clock(seconds, tenths = true) {
+  const sign = seconds < 0 ? '−' : '';
+  const total = tenths ? Math.round(Math.abs(seconds) * 10) / 10 : Math.round(Math.abs(seconds));
+  const rest = total % 60;
+  const shown = tenths ? rest.toFixed(1).padStart(4, '0') : String(rest).padStart(2, '0');
+  return `${sign}${Math.floor((total - rest) / 60 + 0.5)}:${shown}`;
+}
+
+export function bytes(count) {
+  const units = ['bytes', 'kB', 'MB', 'GB', 'TB'];
+  let unit = 0;
+  let value = count;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  const digits = unit === 0 || value >= 100 ? 0 : 1;
+  return `${value.toFixed(digits).replace(/\.0$/, '')} ${units[unit]}`;
+}
+
+export function plural(count, noun) {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+/** A length of time in its largest sensible unit: `24 hours`. */
+export function span(seconds) {
+  for (const [size, noun] of [[86400, 'day'], [3600, 'hour'], [60, 'minute']]) {
+    if (seconds >= 2 * size || seconds === size) return plural(Math.round(seconds / size), noun);
+  }
+  return plural(Math.round(seconds), 'second');
+}
+
+/** A moment in the reader's own time zone and language. */
+export function moment(time) {
+  return new Date(time).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+}
+
+/** People count from 1. */
+export function person(track) {
+  return `Person ${track + 1}`;
+}

@@ -1,0 +1,217 @@
+// Starts the page and shows what belongs to its address: `/` is a new analysis, `/a/{id}` an analysis.
+
+import { getAnalysis, getModel, getServer, url } from './api.js';
+import { $, announce, el, fileName, text, textOrHide } from './dom.js';
+import { bytes, percent, span } from './format.js';
+import { chosenFile, preparePicker, setFile } from './picker.js';
+import { Problem, showProblem } from './problem.js';
+import { openRecent } from './recent.js';
+import { openResult } from './result.js';
+import { openRunning } from './running.js';
+import { openSignIn, prepareSession, showSession } from './session.js';
+import { prepareSettings, readSettings } from './settings.js';
+import { upload } from './upload.js';
+import { show } from './views.js';
+
+let server = null;
+/** What this page has sent, by the analysis's id: the file to show and, should it fail, to send again. */
+const sent = new Map();
+/** Closes what is open: streams, timers and videos. */
+let close = () => {};
+/** Changes with the view, so that a late answer can tell that nobody waits for it. */
+let round = 0;
+let path = null;
+
+async function start() {
+  try {
+    const known = await getServer();
+    if (!server) {
+      preparePicker(known.max_upload_bytes);
+      prepareSettings(known);
+    }
+    server = known;
+  } catch (error) {
+    return openProblem(Problem.from(error), { again: start });
+  }
+  showSession(server);
+  text('version', server.version);
+  text('retention', `Videos are kept for ${span(server.keep_videos_seconds)}, reports for ${span(server.keep_reports_seconds)}.`);
+  route();
+}
+
+function navigate(to) {
+  if (to !== window.location.pathname) window.history.pushState(null, '', to);
+  route();
+}
+
+function route() {
+  close();
+  close = () => {};
+  round += 1;
+  path = window.location.pathname;
+  if (!server) return;
+  if (server.api_key_required && !server.signed_in) return openSignIn();
+  const id = /^\/a\/([^/]+)\/?$/.exec(path)?.[1];
+  if (id) openAnalysis(id);
+  else openStart();
+}
+
+function openStart(problem) {
+  show('start', 'New analysis');
+  showProblem($('start-problem'), problem);
+  close = openRecent(signedOut);
+  showModel();
+}
+
+async function showModel() {
+  try {
+    const model = await getModel();
+    const auc = model.metrics?.val_video_auc ?? model.metrics?.video_auc;
+    text('model-note', [
+      'The answer is an estimate by a trained model: evidence, not proof.',
+      `Model: ${model.name}${auc ? `, area under the ROC curve ${percent(auc)} on the videos it was validated with` : ''}.`,
+      model.terms ? `Terms of use: ${model.terms}.` : '',
+    ].join(' '));
+    $('model-note').hidden = false;
+  } catch {
+    // The page works without the note, and whatever is wrong shows at the next step.
+  }
+}
+
+/** A session may end while the page is open. */
+function signedOut(problem) {
+  if (problem.status !== 401) return false;
+  // Not asked from the server: were it of another opinion, the two would go round in circles.
+  server = { ...server, api_key_required: true, signed_in: false };
+  showSession(server);
+  route();
+  return true;
+}
+
+async function send(file, settings) {
+  if (window.location.pathname !== '/') window.history.pushState(null, '', '/');
+  close();
+  round += 1;
+  path = '/';
+  show('upload', `Sending: ${file.name}`);
+  fileName($('upload-name'), file.name);
+  const progress = (share) => {
+    $('upload-progress').value = share;
+    text('upload-text', share < 1
+      ? `${bytes(share * file.size)} of ${bytes(file.size)}` : 'All is sent. The server is checking the video …');
+  };
+  progress(0);
+  const transfer = upload(file, settings, progress);
+  const warn = (event) => event.preventDefault();
+  window.addEventListener('beforeunload', warn);
+  close = transfer.cancel;
+  $('upload-cancel').onclick = () => {
+    transfer.cancel();
+    route();
+    announce('The upload is cancelled.');
+  };
+  try {
+    const analysis = await transfer.sent;
+    // Null: cancelled, and whoever cancelled shows what comes next.
+    if (!analysis) return;
+    sent.set(analysis.id, { file, settings });
+    setFile(null);
+    navigate(url.page(analysis.id));
+  } catch (error) {
+    close = () => {};
+    const problem = Problem.from(error);
+    if (!signedOut(problem)) openStart(problem);
+  } finally {
+    window.removeEventListener('beforeunload', warn);
+  }
+}
+
+async function openAnalysis(id) {
+  const mine = round;
+  show('loading', 'Loading');
+  try {
+    const analysis = await getAnalysis(id);
+    if (mine !== round) return;
+    if (analysis.status === 'done') {
+      close = openResult(analysis, sent.get(id)?.file, { deleted: deleted(analysis), problem: failed });
+    } else if (analysis.status === 'failed') {
+      openFailed(analysis);
+    } else {
+      follow(analysis);
+    }
+  } catch (error) {
+    if (mine === round) failed(Problem.from(error), { again: route });
+  }
+}
+
+function follow(analysis) {
+  close = openRunning(analysis, analysis.settings?.threshold ?? analysis.prediction_threshold ?? server.defaults.threshold, {
+    end: route,
+    gone: () => openProblem(new Problem({ status: 404 })),
+    cancelled: () => {
+      const again = sent.get(analysis.id)?.file;
+      navigate('/');
+      if (again) setFile(again);
+      announce('The analysis is cancelled and deleted.');
+    },
+    problem: (problem) => failed(problem, { again: route }),
+  });
+}
+
+const deleted = (analysis) => () => {
+  sent.delete(analysis.id);
+  navigate('/');
+  announce(`${analysis.file_name} is deleted.`);
+};
+
+function failed(problem, choices) {
+  if (!signedOut(problem)) openProblem(problem, choices);
+}
+
+function openFailed(analysis) {
+  const problem = new Problem(analysis.problem ?? { status: 500 });
+  const mine = sent.get(analysis.id);
+  openProblem(problem, {
+    name: analysis.file_name,
+    again: mine && (() => send(mine.file, mine.settings)),
+    // What is said about a refused request does not fit an analysis that was let in and then broke.
+    advice: problem.retryable ? 'Another try with the same video may succeed.' : problem.advice,
+  });
+}
+
+/** A page of its own for what went wrong; `again` is what another try does, and without one the file is to be chosen again. */
+function openProblem(problem, { name, again, advice = problem.advice } = {}) {
+  close();
+  close = () => {};
+  const heading = name ? `Not analysed: ${problem.title}` : problem.title;
+  show('problem', heading);
+  text('problem-title', heading);
+  fileName($('problem-file'), name ?? '');
+  text('problem-detail', problem.detail);
+  const choose = problem.retryable && name && !again ? ' Choose the file again: this page no longer has it.' : '';
+  text('problem-advice', advice + choose);
+  textOrHide('problem-request', problem.request && `Request ${problem.request}`);
+  const actions = [];
+  if (problem.retryable && again) actions.push(el('button', { type: 'button', class: 'primary', click: again }, 'Try again'));
+  if (server) actions.push(el('a', { class: 'button', href: '/', 'data-route': true }, 'New analysis'));
+  $('problem-actions').replaceChildren(...actions);
+}
+
+$('analyse-form').addEventListener('submit', (event) => {
+  event.preventDefault();
+  const file = chosenFile();
+  const settings = file && readSettings();
+  if (settings) send(file, settings);
+});
+document.addEventListener('click', (event) => {
+  const link = event.target.closest?.('a[data-route]');
+  if (!link || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  navigate(link.pathname);
+});
+window.addEventListener('popstate', () => {
+  // Moving to an anchor of the page, as the skip link does, is no change of view.
+  if (window.location.pathname !== path) route();
+});
+prepareSession(start);
+start();

@@ -1,0 +1,97 @@
+// Choosing a video: the drop zone, the preview and the checks that need no server.
+
+import { $, announce, fileName, text } from './dom.js';
+import { bytes, clock } from './format.js';
+import { shown } from './views.js';
+
+const NAMES = /\.(mp4|m4v|avi|mov|mkv|webm)$/i;
+
+let limit = Infinity;
+let chosen = null;
+let preview = null;
+
+export function preparePicker(maxUploadBytes) {
+  limit = maxUploadBytes;
+  text('size-limit', `, up to ${bytes(limit)}`);
+  $('file').addEventListener('change', () => choose($('file').files));
+  $('forget').addEventListener('click', () => { setFile(null); $('file').focus(); });
+  $('preview').addEventListener('error', unplayable);
+  $('preview').addEventListener('loadedmetadata', () => {
+    // Sound alone is not what the preview is for.
+    if ($('preview').videoWidth === 0) unplayable();
+    else describe();
+  });
+  for (const kind of ['dragenter', 'dragover', 'dragleave', 'drop']) window.addEventListener(kind, drag);
+}
+
+/** The chosen file, or null after saying what is missing. */
+export function chosenFile() {
+  if (chosen && chosen.size <= limit && chosen.size > 0) return chosen;
+  if (!chosen) text('file-message', 'Choose a video first.');
+  $('file').focus();
+  return null;
+}
+
+export function setFile(file) {
+  chosen = file;
+  if (preview) URL.revokeObjectURL(preview);
+  preview = null;
+  if (!file) $('file').value = '';
+  text('file-message', file ? complaint(file) : '');
+  $('chosen').hidden = !file;
+  $('forget').hidden = !file;
+  $('preview-message').hidden = true;
+  $('preview').hidden = !file;
+  if (!file) {
+    $('preview').removeAttribute('src');
+    return;
+  }
+  preview = URL.createObjectURL(file);
+  $('preview').src = preview;
+  fileName($('chosen-name'), file.name);
+  describe();
+}
+
+function choose(files) {
+  // A cancelled dialog must not take the earlier choice away.
+  if (files.length === 0) return;
+  setFile(files[0]);
+  const others = files.length > 1 ? ' The others were left out: one video is analysed at a time.' : '';
+  announce(`${files[0].name} is chosen.${others}`);
+  if (others && !complaint(files[0])) text('file-message', others.trim());
+}
+
+function complaint(file) {
+  if (file.size === 0) return 'This file is empty. Choose another one.';
+  if (file.size > limit) {
+    return `This file has ${bytes(file.size)}, but the server takes at most ${bytes(limit)}. `
+      + 'Choose a shorter clip, or one with a lower resolution.';
+  }
+  const likely = file.type.startsWith('video/') || NAMES.test(file.name);
+  return likely ? '' : 'This may not be a video. The server decides when it has read it.';
+}
+
+function describe() {
+  const video = $('preview');
+  const facts = [bytes(chosen.size)];
+  if (Number.isFinite(video.duration) && video.videoWidth) {
+    facts.push(clock(video.duration), `${video.videoWidth} × ${video.videoHeight} pixels`);
+  }
+  text('chosen-facts', facts.join(' · '));
+}
+
+function unplayable() {
+  if (!chosen) return;
+  $('preview').hidden = true;
+  $('preview-message').hidden = false;
+}
+
+/** Files may be dropped anywhere on the start page; elsewhere a drop must at least not replace the page by the file. */
+function drag(event) {
+  if (!event.dataTransfer?.types.includes('Files')) return;
+  event.preventDefault();
+  const ready = shown('start');
+  const leaving = event.type === 'drop' || (event.type === 'dragleave' && event.relatedTarget === null);
+  $('drop').classList.toggle('over', ready && !leaving);
+  if (event.type === 'drop' && ready) choose(event.dataTransfer.files);
+}

@@ -1,0 +1,174 @@
+// Shows the video, or single frames where the browser cannot play it, with the faces of the analysed frame that is nearest.
+
+import { url } from './api.js';
+import { $, announce, text, textOrHide } from './dom.js';
+import { clock } from './format.js';
+import { drawOverlay } from './overlay.js';
+import { nearest } from './tracks.js';
+
+const CANNOT_PLAY = 'This browser cannot play this video: the analysed frames are shown as pictures.';
+const GONE = 'The video is no longer on the server, so its frames cannot be shown. The report and its numbers remain.';
+
+export class Player {
+  /** `onTime(seconds)` tells where the video stands when it is not this page that moved it. */
+  constructor(onTime) {
+    this.onTime = onTime;
+    this.video = $('video');
+    this.picture = $('frame-picture');
+    this.ended = new AbortController();
+    const listen = (node, kind, call) => node.addEventListener(kind, call, { signal: this.ended.signal });
+    listen(this.video, 'error', () => this.unplayable());
+    listen(this.video, 'loadedmetadata', () => (this.video.videoWidth ? this.ready() : this.unplayable()));
+    for (const kind of ['seeked', 'pause', 'timeupdate']) listen(this.video, kind, () => this.moved());
+    listen(this.video, 'play', () => { this.target = null; this.everyFrame(); });
+    listen(this.picture, 'load', () => { this.message(null); this.draw(); });
+    listen(this.picture, 'error', () => this.gone());
+    this.redraw = new ResizeObserver(() => this.draw());
+    this.redraw.observe($('stage'));
+  }
+
+  /** `file` is the video where this page sent it. */
+  open({ id, report, people, file, available }) {
+    Object.assign(this, { id, report, people, available });
+    Object.assign(this, { frame: 0, exact: true, selected: null, target: null });
+    const { width, height, frame_rate: rate } = report.input;
+    this.size = width && height ? [width, height] : null;
+    // Aimed inside a frame: its very start may still show the one before.
+    this.inside = rate ? Math.min(0.01, 0.25 / rate) : 0.001;
+    $('stage').style.aspectRatio = this.size ? `${width} / ${height}` : '16 / 9';
+    text('player-note', '');
+    this.message(null);
+    this.show('none');
+    if (file) {
+      this.source = URL.createObjectURL(file);
+      this.show('video');
+      this.video.src = this.source;
+    } else if (available) {
+      this.show('video');
+      this.video.src = url.video(id);
+    } else {
+      this.gone();
+    }
+  }
+
+  close() {
+    this.ended.abort();
+    this.redraw.disconnect();
+    this.video.pause();
+    this.video.removeAttribute('src');
+    this.video.load();
+    this.picture.removeAttribute('src');
+    if (this.source) URL.revokeObjectURL(this.source);
+  }
+
+  /** Goes to an analysed frame, by its place in the report; `selected` is the person to point out. */
+  go(position, selected) {
+    this.frame = position;
+    this.selected = selected;
+    this.exact = true;
+    this.target = this.report.frames[position].time;
+    if (this.mode === 'video') {
+      this.video.pause();
+      this.seek();
+    } else if (this.mode === 'pictures') {
+      this.load();
+    }
+    this.draw();
+  }
+
+  seek() {
+    if (this.target !== null && this.video.readyState > 0) this.video.currentTime = this.target + this.inside;
+  }
+
+  ready() {
+    this.seek();
+    this.draw();
+  }
+
+  /** The video moved: was it sent here, or did somebody play or seek it? */
+  moved() {
+    if (this.mode !== 'video' || this.video.seeking) return;
+    const now = this.video.currentTime;
+    if (this.target !== null && Math.abs(now - this.target) < 2 * this.inside + 0.002) return;
+    this.target = null;
+    const { frames, input } = this.report;
+    this.frame = Math.max(0, nearest(frames, now));
+    const off = now - frames[this.frame].time;
+    this.exact = off > -0.002 && off < 1 / (input.frame_rate || 25);
+    this.onTime(now);
+    this.draw();
+  }
+
+  everyFrame() {
+    const step = () => {
+      if (this.video.paused || this.ended.signal.aborted) return;
+      this.moved();
+      this.next(step);
+    };
+    this.next(step);
+  }
+
+  next(call) {
+    if (this.video.requestVideoFrameCallback) this.video.requestVideoFrameCallback(call);
+    else requestAnimationFrame(call);
+  }
+
+  unplayable() {
+    if (this.mode !== 'video' || !this.video.hasAttribute('src')) return;
+    if (!this.available) {
+      this.gone('This browser cannot play this video, and the server, which could show its frames as pictures, no longer has it.');
+      return;
+    }
+    text('player-note', CANNOT_PLAY);
+    announce(CANNOT_PLAY);
+    this.show('pictures');
+    this.load();
+  }
+
+  load() {
+    this.message('Loading the frame …');
+    this.picture.src = url.frame(this.id, this.report.frames[this.frame].index);
+    this.picture.alt = `Frame at ${clock(this.report.frames[this.frame].time)}`;
+  }
+
+  gone(words = GONE) {
+    if (!this.report) return;
+    this.show('none');
+    this.message(words);
+    announce(words);
+    text('player-note', '');
+    this.draw();
+  }
+
+  show(mode) {
+    this.mode = mode;
+    this.video.hidden = mode !== 'video';
+    this.picture.hidden = mode !== 'pictures';
+    $('stage').classList.toggle('empty', mode === 'none');
+  }
+
+  message(words) {
+    textOrHide('stage-message', words);
+  }
+
+  draw() {
+    if (!this.report) return;
+    const frame = this.report.frames[this.frame];
+    text('frame-text', `Frame ${frame.index} at ${clock(frame.time)}${this.exact ? '' : ' (nearest analysed)'}`);
+    $('frame-back').disabled = this.frame === 0;
+    $('frame-next').disabled = this.frame === this.report.frames.length - 1;
+    const natural = {
+      video: [this.video.videoWidth, this.video.videoHeight],
+      pictures: [this.picture.naturalWidth, this.picture.naturalHeight],
+      none: [0, 0],
+    }[this.mode];
+    drawOverlay({
+      frame,
+      people: this.people,
+      selected: this.selected,
+      picture: natural[0] > 0 ? natural : null,
+      size: this.size,
+      exact: this.exact,
+    });
+  }
+}

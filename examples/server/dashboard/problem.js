@@ -1,0 +1,80 @@
+// What went wrong, as the server or the network said it, and what can be done about it.
+
+import { el } from './dom.js';
+import { bytes, span } from './format.js';
+
+export class Problem extends Error {
+  /** Takes the members of a problem as the server writes them. */
+  constructor({ status = 0, title, detail, retryable, retryAfter, limit_bytes: limit, request_id: request }) {
+    super(detail || title || 'Something went wrong.');
+    this.status = status;
+    this.title = heading(status, title);
+    this.detail = detail || '';
+    this.retryAfter = retryAfter;
+    this.limit = limit;
+    this.request = request;
+    this.retryable = retryable ?? (status === 0 || status === 408 || status === 429 || status >= 500);
+  }
+
+  /** Of an answer: problem+json where the server wrote one, anything else where something between did. */
+  static parse(status, body, retryAfter) {
+    let members = {};
+    try {
+      members = JSON.parse(body) ?? {};
+    } catch {
+      members = { detail: status ? `The answer was number ${status}.` : '' };
+    }
+    const seconds = Number(retryAfter);
+    return new Problem({ ...members, status, retryAfter: retryAfter && seconds > 0 ? seconds : null });
+  }
+
+  static network(detail = 'The server did not answer.') {
+    return new Problem({ status: 0, detail });
+  }
+
+  static from(error) {
+    return error instanceof Problem ? error : new Problem({ status: -1, detail: error.message, retryable: true });
+  }
+
+  get advice() {
+    const again = this.retryAfter ? `Try again in about ${span(this.retryAfter)}.` : 'Try again in a little while.';
+    switch (this.status) {
+      case 0: return 'Check that you are online and that the server is running, then try again.';
+      case 400: return 'Check the settings, then try again.';
+      case 401: return 'Sign in with an API key.';
+      case 404: return 'It may have been deleted, or removed after its time. Check the address, or analyse the video again.';
+      case 409: return 'Wait until the analysis has finished.';
+      case 413: {
+        const most = this.limit ? `, of at most ${bytes(this.limit)}` : '';
+        return `Choose a smaller file${most}: a shorter clip, or one with a lower resolution.`;
+      }
+      case 415: return 'Choose a video in one of the formats MP4, AVI, MOV, MKV or WebM.';
+      case 422: return 'Check that the file plays elsewhere, and convert or shorten it if need be.';
+      case 429: return `The server is busy. ${again}`;
+      case 503: return `The server takes no more work at the moment, or is restarting. ${again}`;
+      case 507: return 'The server has no room left for videos. Delete analyses that are no longer needed, or ask whoever runs it.';
+      default: return this.retryable ? again : 'Ask whoever runs the server.';
+    }
+  }
+}
+
+function heading(status, title) {
+  switch (status) {
+    case -1: return 'Something went wrong on this page';
+    case 0: return 'The server cannot be reached';
+    case 401: return 'You are not signed in';
+    case 404: return 'There is no such analysis';
+    default: return title || (status >= 500 ? 'The server failed' : 'The request was refused');
+  }
+}
+
+/** Shows a problem inside a view; clears it where there is none. */
+export function showProblem(host, problem) {
+  host.replaceChildren();
+  if (!problem) return;
+  host.append(el('div', { class: 'problem', role: 'alert' },
+    el('p', {}, el('strong', {}, problem.title)),
+    problem.detail ? el('p', {}, problem.detail) : null,
+    el('p', {}, problem.advice),
+    problem.request ? el('p', { class: 'note' }, `Request ${problem.request}`) : null));
+}

@@ -1,0 +1,121 @@
+// The view of an analysis that waits or runs: where it stands, and its scores as they arrive.
+
+import { deleteAnalysis } from './api.js';
+import { drawChart, drawLegend } from './chart.js';
+import { $, announce, fileName, text } from './dom.js';
+import { person, plural } from './format.js';
+import { follow } from './live.js';
+import { Problem, showProblem } from './problem.js';
+import { COLOURS } from './tracks.js';
+import { show, title } from './views.js';
+
+/**
+ * `on.end(analysis)`, `on.gone()`, `on.cancelled()` and `on.problem(problem)` tell how it ended; `threshold` is the one in force.
+ * Returns what closes the view.
+ */
+export function openRunning(analysis, threshold, on) {
+  const people = new Map();
+  const seen = new Set();
+  let expected = null;
+  let quarter = 0;
+  let pending = false;
+
+  show('live', `Analysing: ${analysis.file_name}`);
+  fileName($('live-name'), analysis.file_name);
+  $('live-connection').hidden = true;
+  $('live-cancel').disabled = false;
+  showProblem($('live-problem'), null);
+  text('live-chart-note', 'Scores appear here as faces are scored. They may still change the verdict either way.');
+
+  function status({ status: name, position }) {
+    const queued = name === 'queued';
+    let words = 'Looking for faces and scoring them.';
+    if (queued) words = 'Waiting for its turn.';
+    if (queued && position > 0) words = `Waiting for its turn: ${plural(position, 'video')} before this one.`;
+    if ($('live-status').textContent !== words) announce(words);
+    text('live-status', words);
+    title(`${queued ? 'Waiting' : 'Analysing'}: ${analysis.file_name}`);
+  }
+
+  function progress(now) {
+    const done = now.frames ?? 0;
+    expected = now.expected_frames || expected;
+    const bar = $('live-progress');
+    if (expected && done > 0) bar.value = Math.min(1, done / expected);
+    else bar.removeAttribute('value');
+    text('live-frames', expected ? `${done} of ${expected}` : done);
+    text('live-faces', now.faces ?? 0);
+    text('live-errors', now.errors ?? 0);
+    if (!expected || done === 0) return;
+    const share = Math.min(1, done / expected);
+    title(`${Math.floor(share * 100)} %: ${analysis.file_name}`);
+    // Every frame would drown everything else that a screen reader has to say.
+    if (Math.floor(share * 4) > quarter) {
+      quarter = Math.floor(share * 4);
+      announce(`${done} of ${expected} frames analysed.`);
+    }
+  }
+
+  /** A stream that was interrupted sends everything again. */
+  function faces(list) {
+    for (const face of list) {
+      const key = `${face.frame}:${face.face}`;
+      if (seen.has(key) || face.fake_probability === null || face.track === null) continue;
+      seen.add(key);
+      if (!people.has(face.track)) people.set(face.track, []);
+      people.get(face.track).push({ time: face.time, p: face.fake_probability });
+    }
+    if (pending) return;
+    pending = true;
+    requestAnimationFrame(draw);
+  }
+
+  function draw() {
+    pending = false;
+    const curves = [...people].sort(([a], [b]) => a - b).map(([track, points]) => ({
+      name: person(track),
+      style: track < COLOURS ? track : null,
+      points: points.sort((a, b) => a.time - b.time),
+    }));
+    const end = Math.max(1, ...curves.map((curve) => curve.points.at(-1).time));
+    drawChart($('live-chart'), { curves, start: 0, end, threshold, band: 0 });
+    drawLegend($('live-legend'), { curves, threshold, band: 0 });
+    const latest = curves.map((curve) => `${curve.name}: ${plural(curve.points.length, 'face')}`).join('; ');
+    $('live-chart').setAttribute('aria-label', `Fake probability over time, so far. ${latest}`);
+  }
+
+  const stop = follow(analysis.id, {
+    status,
+    progress,
+    faces,
+    connected: (yes) => { $('live-connection').hidden = yes; },
+    end: on.end,
+    gone: on.gone,
+    problem: on.problem,
+  });
+  const redraw = new ResizeObserver(draw);
+  redraw.observe($('live-chart'));
+  status(analysis);
+  progress(analysis.progress ?? {});
+  draw();
+
+  $('live-cancel').onclick = async () => {
+    $('live-cancel').disabled = true;
+    try {
+      await deleteAnalysis(analysis.id);
+    } catch (error) {
+      const problem = Problem.from(error);
+      if (problem.status !== 404) {
+        $('live-cancel').disabled = false;
+        showProblem($('live-problem'), problem);
+        return;
+      }
+    }
+    on.cancelled();
+  };
+
+  return () => {
+    stop();
+    redraw.disconnect();
+  };
+}

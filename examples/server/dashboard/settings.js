@@ -1,0 +1,145 @@
+// The settings of an analysis: the form, its limits and messages, and remembering them in this browser.
+
+import { $, announce, text } from './dom.js';
+import { percent, plural } from './format.js';
+
+const KEY = 'deepsight-settings';
+const FIELDS = ['frames', 'fps', 'top-k', 'threshold', 'min-face-size'];
+/** What the server can read; a clip has fewer faces. */
+const TOP_K = { min: 1, max: 999999999 };
+const AGGREGATIONS = {
+  'worst-track': 'The verdict follows whoever looks most forged: best where one of several people may be.',
+  'mean-of-faces': 'All scored faces count the same, whoever they belong to.',
+  median: 'Half of the scored faces lie above: single outliers count for nothing.',
+  'top-k': 'Only the most suspicious faces count: for clips that are forged in places.',
+};
+
+let server;
+
+/** Fills the form for what the server allows; called once it is known. */
+export function prepareSettings(known) {
+  server = known;
+  const { limits, defaults } = known;
+  text('frames-help', `From ${limits.frames.min} to ${limits.frames.max}; usually ${defaults.frames}.`);
+  text('fps-help', `From ${limits.fps.min} to ${limits.fps.max}; a long video gives many frames.`);
+  text('threshold-help', `From this probability on a video counts as fake. Empty: the model's own, ${percent(defaults.threshold)}.`);
+  const { min, max } = limits.min_face_size;
+  text('min-face-size-help', `Smaller faces are not looked for; from ${min} to ${max}, usually ${defaults.min_face_size}.`);
+  $('threshold').placeholder = percent(defaults.threshold).replace(' %', '');
+  for (const input of $('settings').querySelectorAll('input, select')) {
+    input.addEventListener('input', () => { validate(); remember(); });
+  }
+  $('settings-reset').addEventListener('click', () => {
+    fill({});
+    validate();
+    remember();
+    announce('The settings are as they were at first.');
+  });
+  fill(recall());
+  validate();
+}
+
+/** The settings as the server takes them, or null where one is wrong; the first wrong field then has the focus. */
+export function readSettings() {
+  const wrong = validate();
+  if (wrong) {
+    $('settings').open = true;
+    $(wrong).focus();
+    return null;
+  }
+  // As numbers: a field also takes 3e1, which is not how the server writes 30.
+  const number = (id) => $(id).valueAsNumber;
+  const settings = { aggregation: $('aggregation').value, min_face_size: number('min-face-size') };
+  if (settings.aggregation === 'top-k') settings.aggregation += `:${number('top-k')}`;
+  const sampling = $('sampling-fps').checked ? 'fps' : 'frames';
+  settings[sampling] = number(sampling);
+  // Percent to a fraction, without the digits that binary division adds.
+  if ($('threshold').value !== '') settings.threshold = Number((number('threshold') / 100).toFixed(8));
+  return settings;
+}
+
+function fill(values) {
+  const { defaults } = server;
+  const fps = values.sampling === 'fps';
+  $('sampling-fps').checked = fps;
+  $('sampling-frames').checked = !fps;
+  $('frames').value = values.frames ?? defaults.frames;
+  $('fps').value = values.fps ?? 2;
+  const aggregation = values.aggregation in AGGREGATIONS ? values.aggregation : defaults.aggregation;
+  [$('aggregation').value, $('top-k').value] = aggregation.split(':');
+  $('top-k').value = values['top-k'] ?? ($('top-k').value || 10);
+  $('threshold').value = values.threshold ?? '';
+  $('min-face-size').value = values['min-face-size'] ?? defaults.min_face_size;
+}
+
+/** Shows what is wrong beside each field; returns the id of the first wrong one. */
+function validate() {
+  const fps = $('sampling-fps').checked;
+  const highest = $('aggregation').value === 'top-k';
+  $('frames').disabled = fps;
+  $('fps').disabled = !fps;
+  $('top-k-field').hidden = !highest;
+  text('aggregation-help', AGGREGATIONS[$('aggregation').value]);
+
+  const { limits } = server;
+  const threshold = { min: limits.threshold.min * 100, max: limits.threshold.max * 100 };
+  const wrong = [
+    fps || message('frames', limits.frames, { whole: true }),
+    !fps || message('fps', limits.fps),
+    !highest || message('top-k', TOP_K, { whole: true }),
+    message('threshold', threshold, { optional: true }),
+    message('min-face-size', limits.min_face_size),
+  ].find((id) => typeof id === 'string');
+  summarise(wrong);
+  return wrong;
+}
+
+/** Checks one field; its id where it is wrong. Fields that do not apply are never asked for. */
+function message(id, { min, max }, { whole = false, optional = false } = {}) {
+  const input = $(id);
+  const value = input.valueAsNumber;
+  const range = `from ${min} to ${max}`;
+  let words = '';
+  if (input.validity.badInput || (Number.isNaN(value) && !optional)) words = `Enter a number ${range}.`;
+  else if (value < min || value > max) words = `${input.value} is outside the limits: enter a number ${range}.`;
+  else if (whole && !Number.isInteger(value)) words = `Enter a whole number ${range}.`;
+  text(`${id}-error`, words);
+  if (words) input.setAttribute('aria-invalid', 'true');
+  else input.removeAttribute('aria-invalid');
+  return words ? id : null;
+}
+
+function summarise(wrong) {
+  for (const id of FIELDS) {
+    if (!$(id).disabled && !$(id).closest('[hidden]')) continue;
+    text(`${id}-error`, '');
+    $(id).removeAttribute('aria-invalid');
+  }
+  if (wrong) {
+    text('settings-summary', 'one of them needs attention');
+    return;
+  }
+  const sampling = $('sampling-fps').checked
+    ? `${$('fps').value} frames per second` : plural($('frames').valueAsNumber, 'frame');
+  const combined = $('aggregation').selectedOptions[0].textContent.toLowerCase();
+  const threshold = $('threshold').value === '' ? percent(server.defaults.threshold) : `${$('threshold').value} %`;
+  text('settings-summary', `${sampling}, ${combined}, fake from ${threshold}`);
+}
+
+function remember() {
+  const values = { sampling: $('sampling-fps').checked ? 'fps' : 'frames', aggregation: $('aggregation').value };
+  for (const id of FIELDS) if (!$(id).hasAttribute('aria-invalid')) values[id] = $(id).value;
+  try {
+    localStorage.setItem(KEY, JSON.stringify(values));
+  } catch {
+    // Storage may be full or forbidden: the settings then last as long as the page.
+  }
+}
+
+function recall() {
+  try {
+    return JSON.parse(localStorage.getItem(KEY)) ?? {};
+  } catch {
+    return {};
+  }
+}

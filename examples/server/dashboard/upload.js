@@ -1,0 +1,32 @@
+// Sends a video. XMLHttpRequest, because fetch does not tell how much has been sent.
+
+import { Problem } from './problem.js';
+
+/** `sent` resolves to the analysis, to null after `cancel`, and rejects with a Problem. */
+export function upload(file, settings, onProgress) {
+  const request = new XMLHttpRequest();
+  const sent = new Promise((resolve, reject) => {
+    request.upload.addEventListener('progress', (event) => {
+      if (event.lengthComputable) onProgress(event.loaded / event.total);
+    });
+    request.addEventListener('load', () => {
+      if (request.status !== 202) {
+        reject(Problem.parse(request.status, request.responseText, request.getResponseHeader('Retry-After')));
+        return;
+      }
+      try {
+        resolve(JSON.parse(request.responseText));
+      } catch {
+        reject(new Problem({ status: 202, detail: 'The answer could not be read.', retryable: true }));
+      }
+    });
+    request.addEventListener('error', () => reject(Problem.network('The connection broke while the video was being sent.')));
+    request.addEventListener('abort', () => resolve(null));
+  });
+  const body = new FormData();
+  body.append('video', file, file.name);
+  request.open('POST', `/v1/analyses?${new URLSearchParams(settings)}`);
+  request.setRequestHeader('Accept', 'application/json');
+  request.send(body);
+  return { sent, cancel: () => request.abort() };
+}

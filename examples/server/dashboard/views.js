@@ -1,0 +1,24 @@
+// Which of the page's views is shown, under which title, and where the focus goes.
+
+import { $ } from './dom.js';
+
+const VIEWS = ['loading', 'start', 'upload', 'live', 'result', 'problem', 'sign-in'];
+let first = true;
+
+export function title(words) {
+  document.title = words ? `${words} – DeepSight` : 'DeepSight';
+}
+
+/** Shows one view and moves the focus to its heading, unless the page has only just been loaded. */
+export function show(name, words) {
+  for (const view of VIEWS) $(`view-${view}`).hidden = view !== name;
+  title(words);
+  if (name === 'loading') return;
+  if (!first) {
+    window.scrollTo(0, 0);
+    $(`view-${name}`).querySelector('h1').focus({ preventScroll: true });
+  }
+  first = false;
+}
+
+export const shown = (name) => !$(`view-${name}`).hidden;

@@ -1,0 +1,143 @@
+//! The networks: one detector and one classifier that all analyses share, on a backend chosen at run time.
+
+use std::sync::Arc;
+
+use burn::tensor::backend::Backend;
+use deepsight_core::image::RgbImage;
+use deepsight_core::{
+    ActivationMap, Analyzer, Classifier, Error, FaceClassifier, Job, ModelCard, ModelInfo, Report, Threads,
+};
+use deepsight_examples::with_backend;
+use deepsight_face::{Mtcnn, MtcnnConfig};
+use deepsight_video::Frames;
+
+use crate::options::Options;
+use crate::settings::Settings;
+
+/// Faces of each person that a report shows with their activation maps.
+const EVIDENCE: usize = 3;
+
+/// What analyses videos. Clones share the networks; nothing in here changes.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    networks: Arc<dyn Networks>,
+    device: String,
+    threads: usize,
+}
+
+/// Why the networks cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EngineError {
+    #[error(transparent)]
+    Device(#[from] deepsight_examples::device::DeviceError),
+    #[error(transparent)]
+    Model(#[from] Error),
+    #[error("cannot load the face detector")]
+    Detector(#[from] deepsight_face::Error),
+}
+
+impl Engine {
+    /// Loads the networks, and checks that the model scores its golden input as its file promises.
+    pub(crate) fn load(options: &Options) -> Result<Self, EngineError> {
+        options.device.check()?;
+        let threads = options.threads.map_or_else(|| Ok(Threads::global()), |count| Threads::new(count.into()))?;
+        let count = threads.count();
+        let networks: Result<Arc<dyn Networks>, EngineError> = with_backend!(options.device, |B, device| {
+            OnBackend::<B>::load(options, threads, &device).map(|networks| Arc::new(networks) as Arc<dyn Networks>)
+        });
+        Ok(Self { networks: networks?, device: options.device.to_string(), threads: count })
+    }
+
+    /// Runs one analysis on the calling thread. `shown` says whether anybody will see pictures of it.
+    pub(crate) fn analyze(
+        &self,
+        frames: Frames,
+        settings: &Settings,
+        shown: bool,
+        job: Job<'_>,
+    ) -> Result<Report, EngineError> {
+        let evidence = if shown { EVIDENCE } else { 0 };
+        let report = self.networks.analyze(frames, settings, evidence, job)?;
+        let report = report.with_setting("device", self.device.clone()).with_setting("threads", self.threads);
+        Ok(match (settings.fps, settings.frames) {
+            (Some(fps), _) => report.with_setting("fps", fps),
+            (None, frames) => report.with_setting("frames", frames),
+        })
+    }
+
+    /// Where in a cut-out face the evidence lies.
+    pub(crate) fn explain(&self, face: &RgbImage) -> Result<Option<ActivationMap>, Error> {
+        self.networks.explain(face)
+    }
+
+    pub(crate) fn card(&self) -> &ModelCard {
+        self.networks.card()
+    }
+
+    pub(crate) fn model(&self) -> ModelInfo {
+        self.networks.model()
+    }
+
+    pub(crate) fn device(&self) -> &str {
+        &self.device
+    }
+}
+
+/// The networks with their backend forgotten.
+trait Networks: Send + Sync {
+    fn analyze(
+        &self,
+        frames: Frames,
+        settings: &Settings,
+        evidence: usize,
+        job: Job<'_>,
+    ) -> Result<Report, EngineError>;
+    fn explain(&self, face: &RgbImage) -> Result<Option<ActivationMap>, Error>;
+    fn card(&self) -> &ModelCard;
+    fn model(&self) -> ModelInfo;
+}
+
+struct OnBackend<B: Backend> {
+    /// Its clones score their faces together.
+    analyzer: Analyzer<Mtcnn<B>, Arc<Classifier<B>>>,
+}
+
+impl<B: Backend> OnBackend<B> {
+    fn load(options: &Options, threads: Threads, device: &B::Device) -> Result<Self, EngineError> {
+        let detector = MtcnnConfig::new().with_engine(options.engine).init::<B>(device)?;
+        let classifier = match &options.model {
+            Some(path) => Classifier::<B>::load(path, device),
+            None => Classifier::<B>::pretrained(device),
+        }?;
+        let classifier = classifier.with_engine(options.engine)?;
+        threads.install(|| classifier.verify())?;
+        Ok(Self { analyzer: Analyzer::new(detector, Arc::new(classifier)).with_threads(threads) })
+    }
+}
+
+impl<B: Backend> Networks for OnBackend<B> {
+    fn analyze(
+        &self,
+        frames: Frames,
+        settings: &Settings,
+        evidence: usize,
+        job: Job<'_>,
+    ) -> Result<Report, EngineError> {
+        let detector = self.analyzer.detector().with_min_face_size(settings.min_face_size)?;
+        let analyzer = self.analyzer.clone().with_detector(detector).with_config(settings.analyzer(evidence))?;
+        Ok(analyzer.analyze_job(frames, job)?)
+    }
+
+    fn explain(&self, face: &RgbImage) -> Result<Option<ActivationMap>, Error> {
+        let classifier = self.analyzer.classifier();
+        self.analyzer.threads().install(|| classifier.explain(face))
+    }
+
+    fn card(&self) -> &ModelCard {
+        self.analyzer.classifier().card()
+    }
+
+    fn model(&self) -> ModelInfo {
+        self.analyzer.classifier().info()
+    }
+}

@@ -1,0 +1,113 @@
+//! Who may send a video now: the queue is bounded before an upload begins, not after it has been received.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::web::problem::Problem;
+
+/// The places of the queue, and how many of them each client has.
+#[derive(Debug)]
+pub(super) struct Admissions {
+    places: Arc<Semaphore>,
+    limit: u32,
+    clients: Arc<Mutex<HashMap<String, u32>>>,
+    client_limit: Option<u32>,
+}
+
+/// A place in the queue, held from before the upload until the analysis begins; and the client's own count, until it ends.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    place: OwnedSemaphorePermit,
+    client: Client,
+}
+
+impl Admission {
+    /// Gives the place in the queue to somebody else; what is left counts as one of the client's until it is dropped.
+    pub(super) fn begin(self) -> Client {
+        let Self { place, client } = self;
+        drop(place);
+        client
+    }
+}
+
+/// Counts as one of a client's videos while it lives.
+#[derive(Debug)]
+pub(super) struct Client {
+    name: String,
+    counts: Arc<Mutex<HashMap<String, u32>>>,
+}
+
+impl Admissions {
+    pub(super) fn new(limit: u32, client_limit: Option<u32>) -> Self {
+        Self { places: Arc::new(Semaphore::new(limit as usize)), limit, clients: Arc::default(), client_limit }
+    }
+
+    /// A place for a video of `client`. `retry_after` is how many seconds whoever gets none should wait.
+    pub(super) fn admit(&self, client: &str, retry_after: impl Fn() -> u64) -> Result<Admission, Problem> {
+        let mut counts = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(client.to_owned()).or_default();
+        if let Some(limit) = self.client_limit.filter(|&limit| *count >= limit) {
+            return Err(Problem::too_many_jobs(limit, retry_after()));
+        }
+        *count += 1;
+        drop(counts);
+        let client = Client { name: client.to_owned(), counts: Arc::clone(&self.clients) };
+        match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => Ok(Admission { place, client }),
+            Err(_) => Err(Problem::queue_full(self.limit, retry_after())),
+        }
+    }
+
+    /// Whether the queue is full.
+    pub(super) fn is_full(&self) -> bool {
+        self.places.available_permits() == 0
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.name) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.name);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn status(outcome: Result<Admission, Problem>) -> u16 {
+        outcome.unwrap_err().status().as_u16()
+    }
+
+    #[test]
+    fn a_full_queue_refuses_until_a_place_is_free() {
+        let admissions = Admissions::new(2, None);
+        let first = admissions.admit("a", || 7).unwrap();
+        let _second = admissions.admit("b", || 7).unwrap();
+        assert!(admissions.is_full());
+        assert_eq!(status(admissions.admit("c", || 7)), 503);
+        let running = first.begin();
+        let _third = admissions.admit("c", || 7).unwrap();
+        drop(running);
+    }
+
+    #[test]
+    fn a_client_is_refused_at_its_own_limit_and_others_are_not() {
+        let admissions = Admissions::new(10, Some(1));
+        let first = admissions.admit("a", || 7).unwrap();
+        assert_eq!(status(admissions.admit("a", || 7)), 429);
+        let _other = admissions.admit("b", || 7).unwrap();
+        drop(first);
+        assert!(admissions.admit("a", || 7).is_ok());
+        assert_eq!(admissions.clients.lock().unwrap().len(), 1, "who has nothing under way is forgotten");
+    }
+}

@@ -1,0 +1,212 @@
+//! One analysis from its video to its report.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use deepsight_core::{Error, Report, with_causes};
+use deepsight_video::Video;
+use image::codecs::jpeg::JpegEncoder;
+use image::{ExtendedColorType, ImageEncoder, RgbImage};
+
+use super::{Admission, Counts, End, Inner, Job, Live, Scored, Sink, locked};
+use crate::clock::Moment;
+use crate::engine::EngineError;
+use crate::metrics::Ended;
+use crate::store::{Analysis, Finished, Picture, StoreError};
+use crate::web::problem::{Problem, without_path};
+
+/// Faces of one video that are kept as pictures; a long one with many people has more.
+const MAX_PICTURES: usize = 2000;
+/// As JPEG counts quality: artefacts stay below what the activation map of a face can see.
+const PICTURE_QUALITY: u8 = 92;
+
+/// Why there is no report.
+enum Failure {
+    Cancelled,
+    Problem(Problem),
+}
+
+impl Inner {
+    /// Analyses one video after the other until the line is closed.
+    pub(super) fn work(&self) {
+        while let Some(job) = self.next() {
+            self.metrics.running.inc();
+            let (live, id) = (Arc::clone(&job.live), job.analysis.id.clone());
+            // An analysis catches the panics of its parts; this is for our own.
+            if catch_unwind(AssertUnwindSafe(|| self.run(job))).is_err() {
+                tracing::error!(analysis = id, "a worker panicked");
+                if let Err(error) = self.store.fail(&id, Moment::now(), &Problem::internal()) {
+                    tracing::error!(error = with_causes(&error), "cannot keep that an analysis failed");
+                }
+                live.end(End::Stored);
+                self.leave(&live);
+            }
+            self.metrics.running.dec();
+        }
+    }
+
+    fn run(&self, job: Job) {
+        let Job { live, analysis, mut upload, video, sink, admission } = job;
+        // Its place in the queue is free; as the client's job it counts until the end.
+        let _client = admission.map(Admission::begin);
+        if live.is_cancelled() {
+            self.metrics.ended(Ended::cancelled);
+            return self.leave(&live);
+        }
+        let stored = matches!(sink, Sink::Store);
+        if stored {
+            match self.store.begin(&analysis.id, Moment::now()) {
+                Ok(true) => {}
+                Ok(false) => return self.leave(&live),
+                Err(error) => tracing::error!(error = with_causes(&error), "cannot keep that an analysis began"),
+            }
+        }
+        live.begin();
+        let started = Instant::now();
+        let outcome = self.analyze(&live, &analysis, upload.path(), video, stored);
+        let took = started.elapsed();
+        if outcome.is_ok() {
+            let mut usual = locked(&self.usual);
+            *usual = 0.8 * *usual + 0.2 * took.as_secs_f64();
+        }
+        match (outcome, sink) {
+            (Err(Failure::Cancelled), sink) if self.stopping() => return self.put_back(live, sink),
+            (Err(Failure::Cancelled), _) => {
+                tracing::info!(analysis = analysis.id, "cancelled");
+                self.metrics.ended(Ended::cancelled);
+                // The database knows nothing of it any more.
+                upload.release();
+            }
+            (Ok((report, _)), Sink::Reply(reply)) => {
+                self.told(&analysis, &report, took);
+                // Whoever has gone needs no answer.
+                drop(reply.send(Ok(report)));
+            }
+            (Ok((report, pictures)), Sink::Store) => {
+                self.told(&analysis, &report, took);
+                if let Err(error) = self.keep(&analysis, &report, &pictures) {
+                    tracing::error!(analysis = analysis.id, error = with_causes(&error), "cannot keep a report");
+                    self.failed(&analysis, &Problem::internal(), None);
+                }
+            }
+            (Err(Failure::Problem(problem)), Sink::Reply(reply)) => self.failed(&analysis, &problem, Some(reply)),
+            (Err(Failure::Problem(problem)), Sink::Store) => self.failed(&analysis, &problem, None),
+        }
+        live.end(End::Stored);
+        self.leave(&live);
+    }
+
+    fn analyze(
+        &self,
+        live: &Live,
+        analysis: &Analysis,
+        path: &Path,
+        video: Option<Video>,
+        stored: bool,
+    ) -> Result<(Report, Vec<Picture>), Failure> {
+        let of_video = |error| Failure::Problem(Problem::of_video(&error));
+        let video = video.map_or_else(|| Video::open_with(path, &self.decoding), Ok).map_err(of_video)?;
+        let frames = video.frames(analysis.settings.sampling()).map_err(of_video)?;
+        live.decodes_with(frames.stop_handle());
+
+        let mut pictures: Vec<Picture> = Vec::new();
+        let expected = frames.expected_frames();
+        let job = deepsight_core::Job::new()
+            .with_expected(expected)
+            .with_cancel(live.token())
+            .with_progress(|progress| live.progress(Counts::from(progress)))
+            .with_scored(|face| {
+                if stored && pictures.len() < MAX_PICTURES {
+                    match jpeg(face.image) {
+                        Ok(jpeg) => pictures.push(Picture { frame: face.index, face: face.face as u64, jpeg }),
+                        Err(error) => tracing::warn!(%error, "cannot keep a face as a picture"),
+                    }
+                }
+                live.scored(Scored::from(face));
+            });
+        let outcome = self.engine.analyze(frames, &analysis.settings, stored, job);
+        // A decoder that was stopped looks like one that failed.
+        if live.is_cancelled() {
+            return Err(Failure::Cancelled);
+        }
+        let report = outcome.map_err(|error| match &error {
+            EngineError::Model(Error::Cancelled) => Failure::Cancelled,
+            EngineError::Model(error) => Failure::Problem(Problem::of_analysis(error, path)),
+            error => Failure::Problem(Problem::hide(error)),
+        })?;
+        Ok((named(report, &video, analysis, path), pictures))
+    }
+
+    fn keep(&self, analysis: &Analysis, report: &Report, pictures: &[Picture]) -> Result<(), StoreError> {
+        let json = report.to_json().map_err(|error| serde::ser::Error::custom(error.to_string()));
+        let json: String = json.map_err(StoreError::Content)?;
+        let html = report.to_html();
+        if self.store.finish(&analysis.id, Moment::now(), &in_brief(report), &json, &html, pictures)? {
+            self.announce(&analysis.id)?;
+        }
+        Ok(())
+    }
+
+    fn told(&self, analysis: &Analysis, report: &Report, took: std::time::Duration) {
+        self.metrics.ended(Ended::done);
+        self.metrics.reported(report);
+        let (frames, seconds) = (report.frames.len(), took.as_secs_f64());
+        tracing::info!(analysis = analysis.id, verdict = %report.verdict, frames, seconds, "analysed");
+    }
+
+    fn failed(
+        &self,
+        analysis: &Analysis,
+        problem: &Problem,
+        reply: Option<tokio::sync::oneshot::Sender<Result<Report, Problem>>>,
+    ) {
+        self.metrics.ended(Ended::failed);
+        tracing::info!(analysis = analysis.id, status = problem.status().as_u16(), "failed");
+        if let Some(reply) = reply {
+            return drop(reply.send(Err(problem.clone())));
+        }
+        if let Err(error) = self.fail(analysis, problem) {
+            tracing::error!(analysis = analysis.id, error = with_causes(&error), "cannot keep that an analysis failed");
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.stopping.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+/// The report with its video called by the client's name for it, and never by where it lies.
+fn named(mut report: Report, video: &Video, analysis: &Analysis, path: &Path) -> Report {
+    for error in &mut report.errors.first {
+        error.message = without_path(&error.message, path);
+    }
+    let mut input = video.input();
+    input.path.clone_from(&analysis.file_name);
+    input.sha256 = Some(analysis.sha256.clone());
+    report.with_input(input)
+}
+
+/// What the list of analyses shows of a report.
+pub(crate) fn in_brief(report: &Report) -> Finished {
+    Finished {
+        verdict: report.verdict,
+        fake_probability: report.fake_probability,
+        threshold: report.settings.analyzer.threshold.unwrap_or(report.model.threshold),
+        reasons: report.reasons.iter().map(ToString::to_string).collect(),
+        faces: report.tracks.iter().map(|track| track.scored as u64).sum(),
+        people: report.tracks.len() as u64,
+        frames: report.frames.len() as u64,
+        errors: report.errors.count,
+    }
+}
+
+/// A picture as JPEG.
+pub(crate) fn jpeg(picture: &RgbImage) -> Result<Vec<u8>, image::ImageError> {
+    let mut bytes = Vec::new();
+    let (width, height) = picture.dimensions();
+    let encoder = JpegEncoder::new_with_quality(&mut bytes, PICTURE_QUALITY);
+    encoder.write_image(picture, width, height, ExtendedColorType::Rgb8)?;
+    Ok(bytes)
+}

@@ -1,0 +1,190 @@
+//! API keys, and the browser sessions that stand for them.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::random::{hex, secret};
+
+/// How long a browser stays signed in.
+pub(crate) const SESSION: Duration = Duration::from_secs(12 * 3600);
+/// Browsers that are signed in at once; beyond, the one that would be signed out first is.
+const MAX_SESSIONS: usize = 10_000;
+
+/// Who may use the server.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    known: Vec<Key>,
+    sessions: Mutex<HashMap<[u8; 32], Session>>,
+}
+
+#[derive(Debug)]
+struct Key {
+    name: String,
+    sha256: [u8; 32],
+}
+
+#[derive(Debug)]
+struct Session {
+    name: String,
+    ends: Instant,
+}
+
+/// What is wrong with a key of the configuration. It does not repeat it: it might be the key itself.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum KeyError {
+    #[error("API key {number}: must be NAME:SHA256, as new-key prints it")]
+    Form { number: usize },
+    #[error("API key {number}: a name has 1 to 64 letters, digits, dots, dashes and underscores")]
+    Name { number: usize },
+    #[error("API key {number}: what follows the name must be a SHA-256 of 64 hexadecimal digits, as new-key prints it")]
+    Hash { number: usize },
+    #[error("API key {number}: there is another one named {name}")]
+    Twice { number: usize, name: String },
+}
+
+impl Keys {
+    /// The keys of the configuration, each `NAME:SHA256`.
+    pub(crate) fn new(lines: &[String]) -> Result<Self, KeyError> {
+        let mut known: Vec<Key> = Vec::new();
+        for (position, line) in lines.iter().enumerate() {
+            let number = position + 1;
+            let (name, hash) = line.trim().split_once(':').ok_or(KeyError::Form { number })?;
+            if !is_name(name) {
+                return Err(KeyError::Name { number });
+            }
+            let sha256 = unhex(hash).ok_or(KeyError::Hash { number })?;
+            if known.iter().any(|key| key.name == name) {
+                return Err(KeyError::Twice { number, name: name.into() });
+            }
+            known.push(Key { name: name.into(), sha256 });
+        }
+        Ok(Self { known, sessions: Mutex::default() })
+    }
+
+    /// Whether a key is needed at all.
+    pub(crate) fn required(&self) -> bool {
+        !self.known.is_empty()
+    }
+
+    /// Whose key this is. Takes the same time whichever it is, and whether it is one.
+    pub(crate) fn owner(&self, key: &str) -> Option<&str> {
+        // A key has 256 random bits: a plain hash is as good as a slow one.
+        let presented = digest(key);
+        let mut owner = None;
+        for key in &self.known {
+            if bool::from(key.sha256.ct_eq(&presented)) {
+                owner = Some(key.name.as_str());
+            }
+        }
+        owner
+    }
+
+    /// Signs a browser in: the secret of its cookie.
+    pub(crate) fn sign_in(&self, owner: &str) -> String {
+        let cookie = secret();
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        sessions.retain(|_, session| session.ends > now);
+        if sessions.len() >= MAX_SESSIONS {
+            let first = sessions.iter().min_by_key(|(_, session)| session.ends).map(|(hash, _)| *hash);
+            first.map(|hash| sessions.remove(&hash));
+        }
+        // Kept as a hash, looked up by it: what an attacker can time says nothing about the secret.
+        sessions.insert(digest(&cookie), Session { name: owner.into(), ends: now + SESSION });
+        cookie
+    }
+
+    /// Whose session this is.
+    pub(crate) fn session(&self, cookie: &str) -> Option<String> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions
+            .get(&digest(cookie))
+            .filter(|session| session.ends > Instant::now())
+            .map(|session| session.name.clone())
+    }
+
+    pub(crate) fn sign_out(&self, cookie: &str) {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&digest(cookie));
+    }
+}
+
+/// A new key for `name`, and the line that lets a server know it.
+pub(crate) fn new_key(name: &str) -> Result<(String, String), KeyError> {
+    if !is_name(name) {
+        return Err(KeyError::Name { number: 1 });
+    }
+    let key = format!("ds_{}", secret());
+    let line = format!("{name}:{}", hex(&digest(&key)));
+    Ok((key, line))
+}
+
+fn is_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    (1..=64).contains(&name.len()) && name.chars().all(allowed)
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_known_by_its_line_and_no_other_is() {
+        let (key, line) = new_key("newsroom").unwrap();
+        let (other, _) = new_key("newsroom").unwrap();
+        let keys = Keys::new(&[line.clone()]).unwrap();
+        assert!(!line.contains(&key));
+        assert_eq!(keys.owner(&key), Some("newsroom"));
+        let hash = line.split_once(':').unwrap().1;
+        for wrong in [other.as_str(), "", hash, &key[..key.len() - 1], &format!("{key} ")] {
+            assert_eq!(keys.owner(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_session_stands_for_its_key_until_it_is_signed_out() {
+        let keys = Keys::new(&[new_key("desk").unwrap().1]).unwrap();
+        let cookie = keys.sign_in("desk");
+        assert_eq!(keys.session(&cookie).as_deref(), Some("desk"));
+        assert_eq!(keys.session("guess"), None);
+        keys.sign_out(&cookie);
+        assert_eq!(keys.session(&cookie), None);
+    }
+
+    #[test]
+    fn lines_that_are_no_keys_are_refused_without_repeating_them() {
+        let (key, line) = new_key("a").unwrap();
+        for (bad, part) in [
+            (key.as_str(), "NAME:SHA256"),
+            ("a:123", "64 hexadecimal"),
+            (&format!("a:{}", "g".repeat(64)), "64 hexadecimal"),
+            (&format!(":{}", "0".repeat(64)), "1 to 64 letters"),
+            (&format!("a b:{}", "0".repeat(64)), "1 to 64 letters"),
+        ] {
+            let message = Keys::new(&[bad.to_owned()]).unwrap_err().to_string();
+            assert!(message.contains(part) && !message.contains(bad), "{bad}: {message}");
+        }
+        assert!(matches!(Keys::new(&[line.clone(), line]), Err(KeyError::Twice { number: 2, .. })));
+        assert!(new_key("two words").is_err());
+    }
+}

@@ -1,0 +1,71 @@
+//! DeepSight as a server: a REST API, its documentation and a dashboard. See `--help`.
+#![forbid(unsafe_code)]
+#![allow(clippy::result_large_err, reason = "a problem is made once a request at most, never in a loop")]
+
+mod clock;
+mod engine;
+mod jobs;
+mod keys;
+mod metrics;
+mod options;
+mod random;
+mod serve;
+mod settings;
+mod start;
+mod store;
+mod uploads;
+mod web;
+mod webhook;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use deepsight_core::with_causes;
+use tracing_subscriber::EnvFilter;
+
+use crate::options::{Cli, Command};
+use crate::start::StartError;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Some(Command::NewKey { name }) = cli.command {
+        return new_key(&name);
+    }
+    log_to_stderr(cli.options.log_json);
+    match start::run(&cli.options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&with_causes(&error));
+            ExitCode::from(if matches!(error, StartError::Serve { .. }) { 1 } else { 2 })
+        }
+    }
+}
+
+fn new_key(name: &str) -> ExitCode {
+    match keys::new_key(name) {
+        Ok((key, line)) => {
+            let text = format!("API key, shown this once:  {key}\nFor the server:            --api-key {line}\n");
+            match std::io::stdout().write_all(text.as_bytes()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            }
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn log_to_stderr(json: bool) {
+    let filter = EnvFilter::try_from_env("DEEPSIGHT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let terminal = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
+    if json { log.json().init() } else { log.with_target(false).init() }
+}
+
+#[allow(clippy::print_stderr, reason = "the one place where the program speaks besides its log")]
+fn complain(message: &str) {
+    eprintln!("error: {message}");
+}

@@ -1,0 +1,303 @@
+//! Flags and environment variables.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use deepsight_core::Engine;
+use deepsight_examples::device::Device;
+use jiff::SignedDuration;
+
+/// Serves the detector over HTTP: a REST API under /v1, its documentation under /docs, and a dashboard under /.
+#[derive(Debug, Parser)]
+#[command(name = "deepsight-server", version, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) options: Options,
+}
+
+const AFTER_HELP: &str = "\
+Each flag can be given as a variable too: --max-upload 50MB is DEEPSIGHT_MAX_UPLOAD=50MB. Lists are separated by commas there.
+DEEPSIGHT_LOG sets what is logged, as in `info,deepsight_server=debug`; DEEPSIGHT_FFMPEG and DEEPSIGHT_FFPROBE name the programs; \
+DEEPSIGHT_WEBHOOK_SECRET signs webhooks; DEEPSIGHT_CPU forces an instruction set.
+Exit code: 0 after an orderly shutdown (SIGINT, SIGTERM), 2 for bad input or usage, 1 when serving fails.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Makes an API key: prints it once, and the line for --api-key that lets the server know it
+    NewKey {
+        /// Who will use it, as the log shows them
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Address to listen on; 0.0.0.0 for every one of this machine
+    #[arg(long, env = "DEEPSIGHT_BIND", value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub(crate) bind: IpAddr,
+    /// Port to listen on; 0 for a free one
+    #[arg(long, env = "DEEPSIGHT_PORT", value_name = "PORT", default_value_t = 8000)]
+    pub(crate) port: u16,
+    /// Folder for uploads and the database; by default one in the user's data folder
+    #[arg(long, env = "DEEPSIGHT_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// Weights file (safetensors with its model card); the bundled model by default
+    #[arg(long, env = "DEEPSIGHT_MODEL", value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
+    /// Where the networks run
+    #[arg(long, env = "DEEPSIGHT_DEVICE", value_name = "DEVICE", default_value_t = Device::default(), help = format!("Where the networks run: {}", Device::NAMES.join(", ")))]
+    pub(crate) device: Device,
+    /// What computes the networks: auto (fused on a CPU), burn or fused
+    #[arg(long, env = "DEEPSIGHT_ENGINE", value_name = "ENGINE", default_value_t = Engine::Auto)]
+    pub(crate) engine: Engine,
+    /// Threads that compute, 1 to 1024; by default one for each core
+    #[arg(long, env = "DEEPSIGHT_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Videos analysed at once; their faces share the threads
+    #[arg(long, env = "DEEPSIGHT_WORKERS", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) workers: u16,
+    /// Videos that may wait, uploads under way included; more are answered 503
+    #[arg(long, env = "DEEPSIGHT_QUEUE", value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) queue: u32,
+    /// Videos that one client (API key, else address) may have waiting or running; more are answered 429. By default the queue decides
+    #[arg(long, env = "DEEPSIGHT_CLIENT_JOBS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) client_jobs: Option<u32>,
+
+    /// Largest upload, such as 100MB or 1GiB
+    #[arg(long, env = "DEEPSIGHT_MAX_UPLOAD", value_name = "SIZE", default_value = "100MB")]
+    pub(crate) max_upload: Bytes,
+    /// Longest video
+    #[arg(long, env = "DEEPSIGHT_MAX_DURATION", value_name = "TIME", default_value = "1h")]
+    pub(crate) max_duration: Span,
+    /// Largest picture, in pixels (width times height)
+    #[arg(long, env = "DEEPSIGHT_MAX_PIXELS", value_name = "N", default_value_t = 8192 * 4320)]
+    pub(crate) max_pixels: u64,
+    /// Most frames that one analysis may look at
+    #[arg(long, env = "DEEPSIGHT_MAX_FRAMES", value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub(crate) max_frames: u64,
+    /// How long ffmpeg may keep an analysis waiting
+    #[arg(long, env = "DEEPSIGHT_MAX_DECODE", value_name = "TIME", default_value = "10m")]
+    pub(crate) max_decode: Span,
+
+    /// How long an uploaded video is kept after its analysis
+    #[arg(long, env = "DEEPSIGHT_KEEP_VIDEOS", value_name = "TIME", default_value = "24h")]
+    pub(crate) keep_videos: Span,
+    /// Bytes of videos that are kept after their analysis; the oldest go first
+    #[arg(long, env = "DEEPSIGHT_KEEP_BYTES", value_name = "SIZE", default_value = "10GB")]
+    pub(crate) keep_bytes: Bytes,
+    /// How long a report is kept
+    #[arg(long, env = "DEEPSIGHT_KEEP_REPORTS", value_name = "TIME", default_value = "30d")]
+    pub(crate) keep_reports: Span,
+
+    /// API key that may use the server, as NAME:SHA256 (see new-key); without any, everybody may
+    #[arg(
+        long = "api-key",
+        env = "DEEPSIGHT_API_KEYS",
+        value_name = "NAME:SHA256",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub(crate) api_keys: Vec<String>,
+    /// Web page that may call the API from a browser (CORS), such as https://newsroom.example
+    #[arg(long = "cors-origin", env = "DEEPSIGHT_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
+    pub(crate) cors_origins: Vec<String>,
+    /// Name under which the server is reached, as behind a proxy; others are refused. On a local address by default localhost alone
+    #[arg(long = "allowed-host", env = "DEEPSIGHT_ALLOWED_HOSTS", value_name = "HOST", value_delimiter = ',')]
+    pub(crate) allowed_hosts: Vec<String>,
+    /// Host that webhooks may go to, with its port unless it is the usual one; others are refused
+    #[arg(long = "webhook-host", env = "DEEPSIGHT_WEBHOOK_HOSTS", value_name = "HOST[:PORT]", value_delimiter = ',')]
+    pub(crate) webhook_hosts: Vec<String>,
+    /// Pause before a webhook that failed is sent again; each further one is five times as long
+    #[arg(long, env = "DEEPSIGHT_WEBHOOK_RETRY", value_name = "TIME", default_value = "5s")]
+    pub(crate) webhook_retry: Span,
+
+    /// Connections at once; more wait to be accepted
+    #[arg(long, env = "DEEPSIGHT_MAX_CONNECTIONS", value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_connections: u32,
+    /// How long a client may take over the header of a request
+    #[arg(long, env = "DEEPSIGHT_HEADER_TIMEOUT", value_name = "TIME", default_value = "10s")]
+    pub(crate) header_timeout: Span,
+    /// How long a client may pause within an upload
+    #[arg(long, env = "DEEPSIGHT_BODY_TIMEOUT", value_name = "TIME", default_value = "30s")]
+    pub(crate) body_timeout: Span,
+    /// How long a whole upload may take
+    #[arg(long, env = "DEEPSIGHT_UPLOAD_TIMEOUT", value_name = "TIME", default_value = "15m")]
+    pub(crate) upload_timeout: Span,
+    /// How long running analyses may take to finish when the server is told to stop; then they wait for the next start
+    #[arg(long, env = "DEEPSIGHT_SHUTDOWN_GRACE", value_name = "TIME", default_value = "20s")]
+    pub(crate) shutdown_grace: Span,
+    /// Log as JSON, one object a line
+    #[arg(long, env = "DEEPSIGHT_LOG_JSON", default_value_t = false)]
+    pub(crate) log_json: bool,
+}
+
+impl Options {
+    /// The flags in force as `name=value`, secrets left out.
+    pub(crate) fn summary(&self) -> String {
+        let list = |items: &[String]| if items.is_empty() { "none".to_owned() } else { items.join(",") };
+        let names: Vec<String> =
+            self.api_keys.iter().map(|key| key.split(':').next().unwrap_or_default().to_owned()).collect();
+        let rows = [
+            ("bind", self.bind.to_string()),
+            ("port", self.port.to_string()),
+            ("model", self.model.as_ref().map_or("bundled".into(), |path| path.display().to_string())),
+            ("device", self.device.to_string()),
+            ("engine", self.engine.to_string()),
+            ("threads", self.threads.map_or("all".into(), |count| count.to_string())),
+            ("workers", self.workers.to_string()),
+            ("queue", self.queue.to_string()),
+            ("client-jobs", self.client_jobs.map_or("any".into(), |count| count.to_string())),
+            ("max-upload", self.max_upload.to_string()),
+            ("max-duration", self.max_duration.to_string()),
+            ("max-pixels", self.max_pixels.to_string()),
+            ("max-frames", self.max_frames.to_string()),
+            ("max-decode", self.max_decode.to_string()),
+            ("keep-videos", self.keep_videos.to_string()),
+            ("keep-bytes", self.keep_bytes.to_string()),
+            ("keep-reports", self.keep_reports.to_string()),
+            ("api-keys", list(&names)),
+            ("cors-origins", list(&self.cors_origins)),
+            ("allowed-hosts", list(&self.allowed_hosts)),
+            ("webhook-hosts", list(&self.webhook_hosts)),
+            ("webhook-retry", self.webhook_retry.to_string()),
+            ("max-connections", self.max_connections.to_string()),
+            ("header-timeout", self.header_timeout.to_string()),
+            ("body-timeout", self.body_timeout.to_string()),
+            ("upload-timeout", self.upload_timeout.to_string()),
+            ("shutdown-grace", self.shutdown_grace.to_string()),
+        ];
+        rows.map(|(name, value)| format!("{name}={value}")).join(" ")
+    }
+}
+
+/// A duration as people write it: `90s`, `15m`, `24h`, `30d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span(pub(crate) Duration);
+
+impl std::str::FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // A day has no fixed length in jiff; here it has 24 hours.
+        let parsed = match text.trim().strip_suffix('d').map(|days| days.trim().parse::<u32>()) {
+            Some(Ok(days)) => Ok(Duration::from_secs(u64::from(days) * 86_400)),
+            _ => text.parse::<SignedDuration>().map_err(|_| ()).and_then(|span| span.try_into().map_err(|_| ())),
+        };
+        let span = parsed.map_err(|()| "not a time such as 30s, 15m, 24h or 30d".to_owned())?;
+        let limit = Duration::from_secs(100 * 366 * 86_400);
+        if span.is_zero() || span > limit {
+            return Err("must be more than 0, and less than 100 years".into());
+        }
+        Ok(Self(span))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.as_secs(), self.0.subsec_nanos()) {
+            (seconds, 0) if seconds % 86_400 == 0 => write!(f, "{}d", seconds / 86_400),
+            (seconds, 0) if seconds % 3600 == 0 => write!(f, "{}h", seconds / 3600),
+            (seconds, 0) if seconds % 60 == 0 => write!(f, "{}m", seconds / 60),
+            _ => write!(f, "{}s", self.0.as_secs_f64()),
+        }
+    }
+}
+
+/// A number of bytes as people write it: `500kB`, `100MB`, `1GiB`, `123`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bytes(pub(crate) u64);
+
+const UNITS: [(&str, u64); 8] = [
+    ("", 1),
+    ("B", 1),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+];
+
+impl std::str::FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let factor = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit.trim())).map(|(_, factor)| *factor);
+        let bytes = number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
+        match bytes {
+            Some(0) => Err("must be more than 0".into()),
+            Some(bytes) => Ok(Self(bytes)),
+            None => Err("not a size such as 500kB, 100MB or 1GiB".into()),
+        }
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let largest =
+            UNITS.iter().filter(|(_, factor)| self.0.is_multiple_of(*factor)).max_by_key(|(_, factor)| *factor);
+        let (name, factor) = largest.copied().unwrap_or(("B", 1));
+        write!(f, "{}{}", self.0 / factor, if name.is_empty() { "B" } else { name })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_help_text_stays_as_it_is() {
+        // Whatever this machine's own variables say.
+        let mut command = Cli::command().term_width(120).mut_args(|argument| argument.hide_env_values(true));
+        insta::assert_snapshot!(command.render_long_help().to_string());
+    }
+
+    #[test]
+    fn every_flag_has_a_variable_of_its_name() {
+        for argument in Cli::command().get_arguments().filter(|argument| !argument.is_global_set()) {
+            let Some(long) = argument.get_long().filter(|long| !["help", "version"].contains(long)) else { continue };
+            let variable = argument.get_env().unwrap_or_else(|| panic!("--{long} has no variable"));
+            let expected = format!("DEEPSIGHT_{}", long.replace('-', "_").to_uppercase());
+            let variable = variable.to_string_lossy();
+            assert!(variable == expected || variable == format!("{expected}S"), "--{long}: {variable}");
+        }
+    }
+
+    #[test]
+    fn times_and_sizes_read_back_as_they_are_written() {
+        for text in ["30s", "15m", "24h", "30d", "90s", "0.25s"] {
+            let span: Span = text.parse().unwrap();
+            assert_eq!(span.to_string().parse::<Span>().unwrap(), span);
+        }
+        assert_eq!("30d".parse::<Span>().unwrap().0.as_secs(), 30 * 86_400);
+        for text in ["500kB", "100MB", "1GiB", "123", "123B", "10 gb"] {
+            let bytes: Bytes = text.parse().unwrap();
+            assert_eq!(bytes.to_string().parse::<Bytes>().unwrap(), bytes);
+        }
+        assert_eq!("100MB".parse::<Bytes>().unwrap().0, 100_000_000);
+    }
+
+    #[test]
+    fn times_and_sizes_that_make_no_sense_are_refused() {
+        for text in ["", "0s", "-5s", "soon", "10", "999999d", "1e9h"] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+        for text in ["", "0", "-1", "12XB", "99999999999GB", "1.5GB"] {
+            assert!(text.parse::<Bytes>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! How one video is to be analysed: what a client may choose, and within which limits.
+
+use deepsight_core::{Aggregation, AnalyzerConfig};
+use deepsight_face::MtcnnConfig;
+use deepsight_video::Sampling;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::web::problem::Problem;
+
+/// Frames that are looked at unless a client says otherwise, spread evenly over the video.
+pub(crate) const FRAMES: u64 = 30;
+/// Side of the smallest face that is looked for, in pixels, unless a client says otherwise.
+pub(crate) const MIN_FACE_SIZE: f32 = 20.0;
+pub(crate) const MIN_FPS: f64 = 0.01;
+pub(crate) const MAX_FPS: f64 = 60.0;
+
+/// Settings of an analysis, as they were asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Settings {
+    /// Frames that are looked at, spread evenly; null where `fps` is given.
+    #[schema(example = 30, minimum = 1)]
+    pub(crate) frames: Option<u64>,
+    /// Frames that are looked at per second; null where `frames` is given.
+    #[schema(minimum = 0.01, maximum = 60.0)]
+    pub(crate) fps: Option<f64>,
+    /// How face scores become one: `worst-track`, `mean-of-faces`, `median` or `top-k:N`.
+    #[schema(value_type = String, example = "worst-track")]
+    pub(crate) aggregation: Aggregation,
+    /// Probability from which the video is fake; null for the model's own.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    pub(crate) threshold: Option<f32>,
+    /// Side of the smallest face that is looked for, in pixels.
+    #[schema(example = 20.0, minimum = 4.0, maximum = 16384.0)]
+    pub(crate) min_face_size: f32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            frames: Some(FRAMES),
+            fps: None,
+            aggregation: Aggregation::default(),
+            threshold: None,
+            min_face_size: MIN_FACE_SIZE,
+        }
+    }
+}
+
+/// The same as parameters of a request.
+#[derive(Debug, IntoParams, Deserialize)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "read by name in `Settings::from_query`; this is what the documentation shows")]
+pub(crate) struct SettingsParameters {
+    /// Frames to look at, spread evenly over the video; 30 by default.
+    #[param(minimum = 1, example = 30)]
+    frames: Option<u64>,
+    /// Frames to look at per second, instead of `frames`.
+    #[param(minimum = 0.01, maximum = 60.0)]
+    fps: Option<f64>,
+    /// How face scores become one: `worst-track` (default), `mean-of-faces`, `median` or `top-k:N`.
+    #[param(pattern = "^(worst-track|mean-of-faces|median|top-k:[1-9][0-9]{0,8})$")]
+    aggregation: Option<String>,
+    /// Probability from which the video is fake; the model's own by default.
+    #[param(minimum = 0.0, maximum = 1.0)]
+    threshold: Option<f32>,
+    /// Side of the smallest face to look for, in pixels; 20 by default.
+    #[param(minimum = 4.0, maximum = 16384.0)]
+    min_face_size: Option<f32>,
+}
+
+/// Parameters of a request, each of which may be taken once; what nobody took is an error.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// The value of a parameter.
+    pub(crate) fn take(&mut self, name: &str) -> Result<Option<String>, Problem> {
+        let Some(position) = self.0.iter().position(|(given, _)| given == name) else { return Ok(None) };
+        let (_, value) = self.0.remove(position);
+        if self.0.iter().any(|(given, _)| given == name) {
+            return Err(Problem::bad_parameter(name, &value, "given more than once"));
+        }
+        Ok(Some(value))
+    }
+
+    /// The value of a parameter as a number, or whatever else reads from text.
+    pub(crate) fn parse<T: std::str::FromStr>(&mut self, name: &str, expected: &str) -> Result<Option<T>, Problem> {
+        let Some(text) = self.take(name)? else { return Ok(None) };
+        match text.parse() {
+            Ok(value) => Ok(Some(value)),
+            Err(_) => Err(Problem::bad_parameter(name, &text, expected)),
+        }
+    }
+
+    /// Refuses what is left.
+    pub(crate) fn finish(self, known: &str) -> Result<(), Problem> {
+        match self.0.first() {
+            None => Ok(()),
+            Some((name, value)) => {
+                Err(Problem::bad_parameter(name, value, &format!("no such parameter; there are {known}")))
+            }
+        }
+    }
+}
+
+impl Settings {
+    /// Takes the settings out of a request's parameters.
+    pub(crate) fn take(parameters: &mut Parameters, max_frames: u64) -> Result<Self, Problem> {
+        let frames: Option<u64> = parameters.parse("frames", "must be a whole number")?;
+        let fps: Option<f64> = parameters.parse("fps", "must be a number")?;
+        let aggregation = parameters.take("aggregation")?;
+        let threshold: Option<f32> = parameters.parse("threshold", "must be a number")?;
+        let min_face_size: Option<f32> = parameters.parse("min_face_size", "must be a number of pixels")?;
+
+        let refuse =
+            |name: &str, value: &dyn ToString, rule: &str| Err(Problem::bad_parameter(name, &value.to_string(), rule));
+        if let (Some(frames), Some(_)) = (frames, fps) {
+            return refuse("frames", &frames, "give either frames or fps");
+        }
+        if let Some(frames) = frames.filter(|frames| !(1..=max_frames).contains(frames)) {
+            return refuse("frames", &frames, &format!("must lie between 1 and {max_frames}"));
+        }
+        if let Some(fps) = fps.filter(|fps| !(MIN_FPS..=MAX_FPS).contains(fps)) {
+            return refuse("fps", &fps, &format!("must lie between {MIN_FPS} and {MAX_FPS}"));
+        }
+        if let Some(threshold) = threshold.filter(|threshold| !(0.0..=1.0).contains(threshold)) {
+            return refuse("threshold", &threshold, "must lie between 0 and 1");
+        }
+        let min_face_size = min_face_size.unwrap_or(MIN_FACE_SIZE);
+        if MtcnnConfig::new().with_min_face_size(min_face_size).validate().is_err() {
+            return refuse("min_face_size", &min_face_size, "must lie between 4 and 16384 pixels");
+        }
+        let aggregation = match aggregation {
+            None => Aggregation::default(),
+            Some(name) => match name.parse::<Aggregation>() {
+                Ok(aggregation) => aggregation,
+                Err(error) => return refuse("aggregation", &name, &error.to_string()),
+            },
+        };
+        let frames = if fps.is_none() { Some(frames.unwrap_or(FRAMES.min(max_frames))) } else { None };
+        Ok(Self { frames, fps, aggregation, threshold, min_face_size })
+    }
+
+    /// Which frames to decode.
+    pub(crate) fn sampling(&self) -> Sampling {
+        match self.fps {
+            Some(fps) => Sampling::fps(fps),
+            None => Sampling::evenly(self.frames.unwrap_or(FRAMES)),
+        }
+    }
+
+    /// How to judge. Faces go to the classifier in small batches, so that those who watch see scores early.
+    pub(crate) fn analyzer(&self, evidence: usize) -> AnalyzerConfig {
+        let config =
+            AnalyzerConfig::new().with_aggregation(self.aggregation).with_evidence(evidence).with_batches(4, 8);
+        match self.threshold {
+            Some(threshold) => config.with_threshold(threshold),
+            None => config,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn read(query: &[(&str, &str)]) -> Result<Settings, String> {
+        let pairs = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut parameters = Parameters(pairs);
+        let settings = Settings::take(&mut parameters, 100).map_err(|problem| problem.detail().to_owned())?;
+        parameters.finish("frames").map_err(|problem| problem.detail().to_owned())?;
+        Ok(settings)
+    }
+
+    #[test]
+    fn settings_are_what_was_asked_for_and_defaults_elsewhere() {
+        assert_eq!(read(&[]).unwrap(), Settings::default());
+        let settings = read(&[("fps", "2"), ("aggregation", "top-k:5"), ("threshold", "0.7")]).unwrap();
+        assert_eq!((settings.frames, settings.fps), (None, Some(2.0)));
+        assert_eq!(settings.aggregation, Aggregation::TopK(5));
+        assert_eq!(settings.threshold, Some(0.7));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_its_name_and_value() {
+        for (name, value) in [
+            ("frames", "0"),
+            ("frames", "101"),
+            ("frames", "-1"),
+            ("frames", "many"),
+            ("fps", "0"),
+            ("fps", "NaN"),
+            ("fps", "61"),
+            ("threshold", "1.5"),
+            ("threshold", "NaN"),
+            ("min_face_size", "3"),
+            ("min_face_size", "inf"),
+            ("aggregation", "best-track"),
+            ("treshold", "0.5"),
+        ] {
+            let message = read(&[(name, value)]).unwrap_err();
+            assert!(message.contains(name) && message.contains(value), "{name}={value}: {message}");
+        }
+        assert!(read(&[("frames", "3"), ("fps", "1")]).unwrap_err().contains("either frames or fps"));
+        assert!(read(&[("frames", "3"), ("frames", "4")]).unwrap_err().contains("more than once"));
+    }
+}

@@ -1,0 +1,272 @@
+//! From flags to a running server, and from a signal to its end.
+
+use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use deepsight_core::with_causes;
+use deepsight_video::{DecodeLimits, DecodeOptions};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+use crate::clock::Moment;
+use crate::engine::{Engine, EngineError};
+use crate::jobs::{self, Jobs};
+use crate::keys::{KeyError, Keys};
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::serve::{Patience, serve};
+use crate::store::{Store, StoreError};
+use crate::uploads::Uploads;
+use crate::web::{self, App, HostError, Hosts, Limits, Parts};
+use crate::webhook::{SECRET, WebhookError, Webhooks};
+
+/// How often what is too old is removed.
+const SWEEP: Duration = Duration::from_secs(60);
+/// How long a cancelled analysis may take to stop, and an answer to be written.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why the server cannot start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
+    #[error("{SECRET} is not UTF-8 text")]
+    Secret,
+    #[error("there is no folder for data on this system: name one with --data-dir")]
+    NoDataDir,
+    #[error("cannot use the data folder {}", path.display())]
+    DataDir { path: PathBuf, source: std::io::Error },
+    #[error("another server uses the data folder {}", path.display())]
+    Busy { path: PathBuf },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("cannot {what}")]
+    Serve { what: &'static str, source: std::io::Error },
+}
+
+/// Serves until a signal comes.
+pub(crate) fn run(options: &Options) -> Result<(), StartError> {
+    tracing::info!("{}", options.summary());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| StartError::Serve { what: "start threads", source })?;
+    let outcome = runtime.block_on(run_on(options));
+    // What still hangs in a blocking call ends with the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
+
+async fn run_on(options: &Options) -> Result<(), StartError> {
+    let keys = Keys::new(&options.api_keys)?;
+    let hosts = Hosts::new(&options.allowed_hosts, &options.cors_origins, options.bind.is_loopback())?;
+    let secret = match std::env::var(SECRET) {
+        Ok(secret) => Some(secret),
+        Err(std::env::VarError::NotPresent) => None,
+        Err(std::env::VarError::NotUnicode(_)) => return Err(StartError::Secret),
+    };
+    let data = DataDir::open(options.data_dir.as_deref())?;
+    let store = Store::open(&data.path.join("deepsight.sqlite"))?;
+    let uploads = data.uploads()?;
+    let left = uploads.sweep(&store.uploads()?).map_err(|source| data.failed(source))?;
+    if left > 0 {
+        tracing::info!(files = left, "removed uploads that an earlier run left");
+    }
+
+    let decoding = decoding(options);
+    if let Err(error) = decoding.check() {
+        tracing::warn!(error = with_causes(&error), "videos cannot be read");
+    }
+    let metrics = Arc::new(Metrics::new());
+    let retry = options.webhook_retry.0;
+    let webhooks = Webhooks::new(&options.webhook_hosts, secret, retry, store.clone(), Arc::clone(&metrics))?;
+    let address = SocketAddr::new(options.bind, options.port);
+    let listen = |source| StartError::Listen { address, source };
+    // Before the networks are loaded: a port that is taken should be known at once.
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let engine = Engine::load(options)?;
+    let model = engine.model();
+    tracing::info!(model = model.name, device = engine.device(), terms = model.terms, "model loaded");
+
+    let threads = |source| StartError::Serve { what: "start threads", source };
+    let jobs = Jobs::start(jobs::Parts {
+        engine: engine.clone(),
+        store: store.clone(),
+        uploads: uploads.clone(),
+        metrics: Arc::clone(&metrics),
+        webhooks: webhooks.clone(),
+        decoding: decoding.clone(),
+        workers: options.workers.into(),
+        queue: options.queue,
+        client_jobs: options.client_jobs,
+    });
+    let jobs = jobs.map_err(threads)?;
+    jobs.restore()?;
+    let sender = webhooks.start().map_err(threads)?;
+
+    let (stopping, stop) = watch::channel(false);
+    let at_once = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
+    let app: App = Arc::new(Parts {
+        engine,
+        jobs: jobs.clone(),
+        store,
+        uploads,
+        metrics,
+        keys,
+        webhooks: webhooks.clone(),
+        decoding,
+        limits: Limits {
+            max_upload: options.max_upload.0,
+            max_frames: options.max_frames,
+            body_timeout: options.body_timeout.0,
+            upload_timeout: options.upload_timeout.0,
+            keep_videos: options.keep_videos.0,
+            keep_reports: options.keep_reports.0,
+        },
+        probes: Semaphore::new(at_once),
+        repeatable: Mutex::default(),
+        stop: stop.clone(),
+        hosts,
+    });
+    let sweeper = tokio::spawn(sweep(Arc::clone(&app), options.keep_bytes.0));
+
+    let address = listener.local_addr().map_err(listen)?;
+    if !address.ip().is_loopback() && !app.keys.required() {
+        tracing::warn!("everybody who reaches this address can use the server: give --api-key, or bind to 127.0.0.1");
+    }
+    if !address.ip().is_loopback() && options.allowed_hosts.is_empty() {
+        tracing::warn!("the server answers to any host name: give --allowed-host");
+    }
+    tracing::info!("listening on http://{address}");
+
+    let grace = options.shutdown_grace.0;
+    let patience = Patience {
+        connections: options.max_connections,
+        header: options.header_timeout.0,
+        // Whoever waits for an answer is told last.
+        shutdown: grace + PATIENCE + Duration::from_secs(2),
+    };
+    let serving = tokio::spawn(serve(listener, web::router(&app), patience, stop));
+    let signal = signal().await.map_err(|source| StartError::Serve { what: "listen for signals", source })?;
+    tracing::info!(signal, "stopping; again to stop at once");
+    stopping.send_replace(true);
+    sweeper.abort();
+
+    let stopped = {
+        let jobs = jobs.clone();
+        tokio::task::spawn_blocking(move || {
+            webhooks.close();
+            let ended = jobs.finish(grace, PATIENCE);
+            if !ended {
+                tracing::error!("an analysis did not stop in time");
+            }
+            while ended && !sender.is_finished() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        })
+    };
+    let orderly = async {
+        // Neither of the two panics; what did would be in the log.
+        let _ = tokio::join!(stopped, serving);
+    };
+    tokio::select! {
+        () = orderly => tracing::info!("stopped"),
+        _ = self::signal() => {
+            jobs.stop_now();
+            tracing::warn!("stopped at once");
+        }
+    }
+    drop(data);
+    Ok(())
+}
+
+/// What decoding a client's video may cost.
+fn decoding(options: &Options) -> DecodeOptions {
+    let limits = DecodeLimits::default()
+        .with_max_file_bytes(options.max_upload.0)
+        .with_max_duration_seconds(options.max_duration.0.as_secs().max(1))
+        .with_max_pixels(options.max_pixels)
+        .with_max_wait(options.max_decode.0);
+    DecodeOptions::default().with_limits(limits)
+}
+
+/// Removes what is too old, now and then.
+async fn sweep(app: App, keep_bytes: u64) {
+    loop {
+        let now = Moment::now();
+        let (videos, reports) = (now.before(app.limits.keep_videos), now.before(app.limits.keep_reports));
+        match app.store.run(move |store| store.expire(videos, reports, keep_bytes)).await {
+            Ok(released) => {
+                for name in released {
+                    app.uploads.delete(&name);
+                }
+            }
+            Err(error) => tracing::error!(error = with_causes(&error), "cannot remove what is too old"),
+        }
+        tokio::time::sleep(SWEEP).await;
+    }
+}
+
+/// Waits for the signal to stop, and says which it was.
+#[cfg(unix)]
+async fn signal() -> std::io::Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    })
+}
+
+#[cfg(not(unix))]
+async fn signal() -> std::io::Result<&'static str> {
+    tokio::signal::ctrl_c().await.map(|()| "Ctrl-C")
+}
+
+/// The data folder, which one server has at a time.
+struct DataDir {
+    path: PathBuf,
+    lock: File,
+}
+
+impl DataDir {
+    fn open(given: Option<&Path>) -> Result<Self, StartError> {
+        let path = match given {
+            Some(path) => path.to_owned(),
+            None => dirs::data_local_dir().ok_or(StartError::NoDataDir)?.join("deepsight-server"),
+        };
+        let failed = |source| StartError::DataDir { path: path.clone(), source };
+        // Its folders are the owner's alone.
+        Uploads::open(path.clone()).map_err(failed)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, lock }),
+            Err(TryLockError::WouldBlock) => Err(StartError::Busy { path }),
+            Err(TryLockError::Error(source)) => Err(StartError::DataDir { path, source }),
+        }
+    }
+
+    fn uploads(&self) -> Result<Uploads, StartError> {
+        Uploads::open(self.path.join("uploads")).map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: std::io::Error) -> StartError {
+        StartError::DataDir { path: self.path.clone(), source }
+    }
+}
+
+impl Drop for DataDir {
+    /// A child that was just forked holds the file open until it becomes ffmpeg, so closing it is not enough.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
+    }
+}

@@ -1,0 +1,324 @@
+//! The table of analyses, and what hangs on it.
+
+use std::fmt;
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Store, StoreError};
+use crate::clock::Moment;
+use crate::settings::Settings;
+use crate::web::problem::Problem;
+
+/// How far an analysis has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Status {
+    /// It waits for its turn.
+    Queued,
+    /// It is being analysed.
+    Running,
+    /// It has a report.
+    Done,
+    /// It has none, and `problem` says why.
+    Failed,
+}
+
+impl Status {
+    const ALL: [Self; 4] = [Self::Queued, Self::Running, Self::Done, Self::Failed];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether nothing more will happen.
+    pub(crate) fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Failed)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One analysis as the database has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Analysis {
+    /// Its place in the order of arrival; 0 before it is stored.
+    pub(crate) seq: i64,
+    pub(crate) id: String,
+    pub(crate) status: Status,
+    pub(crate) created: Moment,
+    pub(crate) started: Option<Moment>,
+    pub(crate) finished: Option<Moment>,
+    /// As the client called the file: a stranger's text.
+    pub(crate) file_name: String,
+    pub(crate) bytes: u64,
+    pub(crate) sha256: String,
+    pub(crate) settings: Settings,
+    pub(crate) upload: Option<String>,
+    pub(crate) attempts: u32,
+    pub(crate) origin: Origin,
+    pub(crate) result: Option<Finished>,
+    pub(crate) problem: Option<Problem>,
+}
+
+/// Who asked for an analysis, and how a repetition is told.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origin {
+    pub(crate) owner: String,
+    pub(crate) idempotency_key: Option<String>,
+    /// Of the video and the settings together.
+    pub(crate) fingerprint: String,
+}
+
+/// The result of an analysis in brief.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Finished {
+    pub(crate) verdict: deepsight_core::Verdict,
+    pub(crate) fake_probability: Option<f32>,
+    pub(crate) threshold: f32,
+    pub(crate) reasons: Vec<String>,
+    pub(crate) faces: u64,
+    pub(crate) people: u64,
+    pub(crate) frames: u64,
+    pub(crate) errors: u64,
+}
+
+/// A face as the model saw it.
+#[derive(Debug)]
+pub(crate) struct Picture {
+    pub(crate) frame: u64,
+    pub(crate) face: u64,
+    pub(crate) jpeg: Vec<u8>,
+}
+
+/// Some analyses of the list, newest first, and where the next page begins.
+pub(crate) struct Page {
+    pub(crate) items: Vec<Analysis>,
+    pub(crate) next: Option<i64>,
+}
+
+const COLUMNS: &str = "seq, id, status, created, started, finished, file_name, bytes, sha256, settings, upload, attempts, owner, \
+idempotency_key, fingerprint, result, problem";
+
+impl Store {
+    /// Adds an analysis, with the webhook that it is to send.
+    pub(crate) fn insert(&self, analysis: &Analysis, webhook: Option<&str>) -> Result<(), StoreError> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        transaction.execute(
+            "INSERT INTO analyses (id, status, created, file_name, bytes, sha256, settings, upload, owner, idempotency_key, fingerprint)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            params![
+                analysis.id,
+                analysis.status.name(),
+                analysis.created.0,
+                analysis.file_name,
+                analysis.bytes.cast_signed(),
+                analysis.sha256,
+                serde_json::to_string(&analysis.settings)?,
+                analysis.upload,
+                analysis.origin.owner,
+                analysis.origin.idempotency_key,
+                analysis.origin.fingerprint,
+            ],
+        )?;
+        if let Some(url) = webhook {
+            transaction.execute(
+                "INSERT INTO webhooks (id, analysis, url) VALUES (?1, ?2, ?3)",
+                params![crate::random::id(), analysis.id, url],
+            )?;
+        }
+        Ok(transaction.commit()?)
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Result<Option<Analysis>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM analyses WHERE id = ?1");
+        Ok(self.connection().query_row(&sql, [id], read).optional()?)
+    }
+
+    pub(crate) fn by_idempotency_key(&self, owner: &str, key: &str) -> Result<Option<Analysis>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM analyses WHERE owner = ?1 AND idempotency_key = ?2");
+        Ok(self.connection().query_row(&sql, [owner, key], read).optional()?)
+    }
+
+    /// At most `limit` analyses that arrived before the one at `before`, newest first.
+    pub(crate) fn page(&self, before: Option<i64>, limit: u32) -> Result<Page, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM analyses WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2");
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(&sql)?;
+        let rows = statement.query_map(params![before.unwrap_or(i64::MAX), limit + 1], read)?;
+        let mut items = rows.collect::<Result<Vec<_>, _>>()?;
+        let more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        let next = if more { items.last().map(|last| last.seq) } else { None };
+        Ok(Page { items, next })
+    }
+
+    /// Analyses that have not ended, in order of arrival.
+    pub(crate) fn unfinished(&self) -> Result<Vec<Analysis>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM analyses WHERE status IN ('queued', 'running') ORDER BY seq");
+        let connection = self.connection();
+        let mut statement = connection.prepare(&sql)?;
+        Ok(statement.query_map([], read)?.collect::<Result<_, _>>()?)
+    }
+
+    /// Notes that an analysis begins; false when it was removed.
+    pub(crate) fn begin(&self, id: &str, now: Moment) -> Result<bool, StoreError> {
+        let sql = "UPDATE analyses SET status = 'running', started = ?2, attempts = attempts + 1 WHERE id = ?1";
+        Ok(self.connection().execute(sql, params![id, now.0])? > 0)
+    }
+
+    /// Notes that an analysis waits again, through no fault of its own.
+    pub(crate) fn put_back(&self, id: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE analyses SET status = 'queued', started = NULL, attempts = max(0, attempts - 1)
+                   WHERE id = ?1 AND status = 'running'";
+        self.connection().execute(sql, [id])?;
+        Ok(())
+    }
+
+    /// Keeps a report; false when the analysis was removed.
+    pub(crate) fn finish(
+        &self,
+        id: &str,
+        now: Moment,
+        result: &Finished,
+        json: &str,
+        html: &str,
+        pictures: &[Picture],
+    ) -> Result<bool, StoreError> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        let found = transaction.execute(
+            "UPDATE analyses SET status = 'done', finished = ?2, result = ?3 WHERE id = ?1",
+            params![id, now.0, serde_json::to_string(result)?],
+        )?;
+        if found == 0 {
+            return Ok(false);
+        }
+        transaction.execute("INSERT INTO reports (id, json, html) VALUES (?1, ?2, ?3)", params![id, json, html])?;
+        {
+            let sql = "INSERT INTO pictures (id, frame, face, jpeg) VALUES (?1, ?2, ?3, ?4)";
+            let mut insert = transaction.prepare_cached(sql)?;
+            for picture in pictures {
+                insert.execute(params![id, picture.frame.cast_signed(), picture.face.cast_signed(), picture.jpeg])?;
+            }
+        }
+        transaction.commit()?;
+        Ok(true)
+    }
+
+    /// Keeps why there is no report; false when the analysis was removed.
+    pub(crate) fn fail(&self, id: &str, now: Moment, problem: &Problem) -> Result<bool, StoreError> {
+        let sql = "UPDATE analyses SET status = 'failed', finished = ?2, problem = ?3 WHERE id = ?1";
+        Ok(self.connection().execute(sql, params![id, now.0, serde_json::to_string(problem)?])? > 0)
+    }
+
+    pub(crate) fn report_json(&self, id: &str) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT json FROM reports WHERE id = ?1";
+        Ok(self.connection().query_row(sql, [id], |row| row.get(0)).optional()?)
+    }
+
+    pub(crate) fn report_html(&self, id: &str) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT html FROM reports WHERE id = ?1";
+        Ok(self.connection().query_row(sql, [id], |row| row.get(0)).optional()?)
+    }
+
+    pub(crate) fn picture(&self, id: &str, frame: u64, face: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let sql = "SELECT jpeg FROM pictures WHERE id = ?1 AND frame = ?2 AND face = ?3";
+        let place = params![id, frame.cast_signed(), face.cast_signed()];
+        Ok(self.connection().query_row(sql, place, |row| row.get(0)).optional()?)
+    }
+
+    /// Removes an analysis with all that hangs on it; its upload's name if it still had one. `None` when it is unknown.
+    pub(crate) fn remove(&self, id: &str) -> Result<Option<Option<String>>, StoreError> {
+        let sql = "DELETE FROM analyses WHERE id = ?1 RETURNING upload";
+        Ok(self.connection().query_row(sql, [id], |row| row.get(0)).optional()?)
+    }
+
+    /// Removes what ended before `reports`, and lets go of the videos of what ended before `videos`, and of the oldest while
+    /// more than `bytes` are kept. The uploads whose files may be deleted.
+    pub(crate) fn expire(&self, videos: Moment, reports: Moment, bytes: u64) -> Result<Vec<String>, StoreError> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        let mut released = names(
+            &transaction,
+            "DELETE FROM analyses WHERE status IN ('done', 'failed') AND finished < ?1 RETURNING upload",
+            reports.0,
+        )?;
+        released.extend(names(
+            &transaction,
+            "SELECT upload FROM analyses WHERE status IN ('done', 'failed') AND upload IS NOT NULL AND finished < ?1",
+            videos.0,
+        )?);
+        released.extend(names(
+            &transaction,
+            "SELECT upload FROM (
+                 SELECT upload, sum(bytes) OVER (ORDER BY finished DESC, seq DESC) AS kept FROM analyses
+                 WHERE status IN ('done', 'failed') AND upload IS NOT NULL
+             ) WHERE kept > ?1",
+            i64::try_from(bytes).unwrap_or(i64::MAX),
+        )?);
+        for name in &released {
+            transaction.execute("UPDATE analyses SET upload = NULL WHERE upload = ?1", [name])?;
+        }
+        transaction.commit()?;
+        Ok(released)
+    }
+
+    /// The uploads that somebody still needs.
+    pub(crate) fn uploads(&self) -> Result<Vec<String>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare("SELECT upload FROM analyses WHERE upload IS NOT NULL")?;
+        Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    }
+}
+
+fn names(connection: &Connection, sql: &str, bound: i64) -> Result<Vec<String>, StoreError> {
+    let mut statement = connection.prepare(sql)?;
+    let names = statement.query_map([bound], |row| row.get::<_, Option<String>>(0))?.collect::<Result<Vec<_>, _>>()?;
+    Ok(names.into_iter().flatten().collect())
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Analysis> {
+    let status: String = row.get("status")?;
+    let bytes: i64 = row.get("bytes")?;
+    Ok(Analysis {
+        seq: row.get("seq")?,
+        id: row.get("id")?,
+        // The table's own check lets nothing else in.
+        status: Status::ALL.into_iter().find(|known| known.name() == status).unwrap_or(Status::Failed),
+        created: Moment(row.get("created")?),
+        started: row.get::<_, Option<i64>>("started")?.map(Moment),
+        finished: row.get::<_, Option<i64>>("finished")?.map(Moment),
+        file_name: row.get("file_name")?,
+        bytes: bytes.cast_unsigned(),
+        sha256: row.get("sha256")?,
+        settings: json(row, "settings")?.unwrap_or_default(),
+        upload: row.get("upload")?,
+        attempts: row.get("attempts")?,
+        origin: Origin {
+            owner: row.get("owner")?,
+            idempotency_key: row.get("idempotency_key")?,
+            fingerprint: row.get("fingerprint")?,
+        },
+        result: json(row, "result")?,
+        problem: json(row, "problem")?,
+    })
+}
+
+fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<T>> {
+    let Some(text) = row.get::<_, Option<String>>(column)? else { return Ok(None) };
+    let value = serde_json::from_str(&text);
+    value.map(Some).map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error)))
+}

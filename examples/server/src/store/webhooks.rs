@@ -1,0 +1,48 @@
+//! The table of webhooks.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::{Store, StoreError};
+use crate::clock::Moment;
+
+/// A webhook that is to be sent.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    /// Stays the same when it is sent again.
+    pub(crate) id: String,
+    pub(crate) url: String,
+    pub(crate) body: String,
+    /// How often it was sent before.
+    pub(crate) attempts: u32,
+    pub(crate) due: Moment,
+}
+
+impl Store {
+    /// Makes the webhook of an analysis, if it asked for one, ready to be sent; whether there is one.
+    pub(crate) fn announce(&self, analysis: &str, body: &str, now: Moment) -> Result<bool, StoreError> {
+        let sql = "UPDATE webhooks SET body = ?2, due = ?3 WHERE analysis = ?1 AND body IS NULL";
+        Ok(self.connection().execute(sql, params![analysis, body, now.0])? > 0)
+    }
+
+    /// The webhook that is due first.
+    pub(crate) fn next_delivery(&self) -> Result<Option<Delivery>, StoreError> {
+        let sql = "SELECT id, url, body, attempts, due FROM webhooks WHERE due IS NOT NULL ORDER BY due LIMIT 1";
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok(Delivery {
+                id: row.get(0)?,
+                url: row.get(1)?,
+                body: row.get(2)?,
+                attempts: row.get(3)?,
+                due: Moment(row.get(4)?),
+            })
+        };
+        Ok(self.connection().query_row(sql, [], read).optional()?)
+    }
+
+    /// Notes that a webhook was sent, and when to send it again; never, where that is `None`.
+    pub(crate) fn delivered(&self, id: &str, again: Option<Moment>) -> Result<(), StoreError> {
+        let sql = "UPDATE webhooks SET attempts = attempts + 1, due = ?2 WHERE id = ?1";
+        self.connection().execute(sql, params![id, again.map(|moment| moment.0)])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,397 @@
+//! Analyses that are kept: sent, listed, read and removed.
+
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use deepsight_video::Video;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use utoipa::{IntoParams, IntoResponses, ToSchema};
+
+use super::guard::Client;
+use super::problem::Problem;
+use super::receive::{Received, receive};
+use super::report_schema::ReportSchema;
+use super::view::{AnalysisList, AnalysisView};
+use super::{App, Parts};
+use crate::clock::Moment;
+use crate::jobs::{Submission, expected_frames};
+use crate::random::hex;
+use crate::settings::{Parameters, Settings, SettingsParameters};
+use crate::store::{Analysis, Origin, Status};
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const MAX_PAGE: u32 = 100;
+const PAGE: u32 = 20;
+
+/// A video as a form.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "what the documentation shows")]
+pub(crate) struct VideoForm {
+    /// The video. What it is, is told by its content, not by its name.
+    #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
+    video: Vec<u8>,
+}
+
+/// What can be wrong with an upload.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "what the documentation shows")]
+pub(crate) enum UploadProblems {
+    /// A parameter cannot be used, or the form is broken
+    #[response(status = 400, content_type = "application/problem+json")]
+    Broken(#[to_schema] Problem),
+    /// An API key is needed
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthorized(#[to_schema] Problem),
+    /// A page of another site may not do this
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(#[to_schema] Problem),
+    /// The upload was too slow
+    #[response(status = 408, content_type = "application/problem+json")]
+    Slow(#[to_schema] Problem),
+    /// The upload is too large
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(#[to_schema] Problem),
+    /// The body is no form, or the file's content is not that of a video
+    #[response(status = 415, content_type = "application/problem+json")]
+    NotAVideo(#[to_schema] Problem),
+    /// The video cannot be read, or is over a limit, which is named
+    #[response(status = 422, content_type = "application/problem+json")]
+    Unreadable(#[to_schema] Problem),
+    /// You have too many videos waiting; the header Retry-After says when to come again
+    #[response(status = 429, content_type = "application/problem+json")]
+    TooMany(#[to_schema] Problem),
+    /// The server failed
+    #[response(status = 500, content_type = "application/problem+json")]
+    Failed(#[to_schema] Problem),
+    /// The queue is full, or the server stops; the header Retry-After says when to come again
+    #[response(status = 503, content_type = "application/problem+json")]
+    Busy(#[to_schema] Problem),
+    /// The disk is full
+    #[response(status = 507, content_type = "application/problem+json")]
+    Full(#[to_schema] Problem),
+}
+
+/// What can be wrong with a request about an analysis.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "what the documentation shows")]
+pub(crate) enum AnalysisProblems {
+    /// An API key is needed
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthorized(#[to_schema] Problem),
+    /// There is no such analysis, or no longer
+    #[response(status = 404, content_type = "application/problem+json")]
+    Unknown(#[to_schema] Problem),
+    /// The server failed
+    #[response(status = 500, content_type = "application/problem+json")]
+    Failed(#[to_schema] Problem),
+}
+
+/// Parameters of a new analysis besides the settings.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "read by name; this is what the documentation shows")]
+pub(crate) struct CreateParameters {
+    /// Where to send the analysis once it has ended, signed as Standard Webhooks have it. Only hosts that the server's
+    /// configuration names are allowed.
+    #[param(example = "https://newsroom.example/hooks/deepsight")]
+    webhook: Option<String>,
+}
+
+/// Send a video to be analysed
+///
+/// Answers as soon as the video has arrived and is known to be one. The analysis is kept, with its report, until it is removed
+/// or expires. Follow it at `/v1/analyses/{id}/events`, or ask `/v1/analyses/{id}` now and then.
+#[utoipa::path(
+    post, path = "/v1/analyses", tag = "analyses",
+    params(
+        SettingsParameters,
+        CreateParameters,
+        ("Idempotency-Key" = Option<String>, Header,
+         description = "Sending the same video with the same settings and key again gives the same analysis, and no second one."),
+    ),
+    request_body(content = inline(VideoForm), content_type = "multipart/form-data"),
+    responses(
+        (status = 202, description = "It waits for its turn", body = AnalysisView,
+         headers(("Location" = String, description = "The analysis"))),
+        (status = 409, description = "A request with the same Idempotency-Key is under way", body = Problem,
+         content_type = "application/problem+json"),
+        UploadProblems,
+    ),
+)]
+pub(crate) async fn create(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    Query(mut parameters): Query<Parameters>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let settings = Settings::take(&mut parameters, app.limits.max_frames)?;
+    let webhook = parameters.take("webhook")?;
+    if let Some(url) = &webhook {
+        app.webhooks.check(url).map_err(|rule| Problem::bad_parameter("webhook", url, &rule))?;
+    }
+    parameters.finish("frames, fps, aggregation, threshold, min_face_size and webhook")?;
+    let key = idempotency_key(request.headers())?;
+
+    let _repeatable = match &key {
+        Some(key) => Some(Repeatable::claim(&app, &client.owner, key)?),
+        None => None,
+    };
+    let earlier = match key.clone() {
+        Some(key) => {
+            let owner = client.owner.clone();
+            let found = app.store.run(move |store| store.by_idempotency_key(&owner, &key)).await;
+            found.map_err(|error| Problem::hide(&error))?
+        }
+        None => None,
+    };
+    if let Some(earlier) = earlier {
+        let received = receive(&app, request).await?;
+        if earlier.origin.fingerprint != fingerprint(&received.sha256, &settings, webhook.as_deref())? {
+            return Err(Problem::key_reused());
+        }
+        let mut response = accepted(&app, &earlier);
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        return Ok(response);
+    }
+
+    let admission = app.jobs.admit(&client.name)?;
+    let received = receive(&app, request).await?;
+    let video = accept(&app, &received, &settings).await?;
+    let mut analysis = draft(&received, settings);
+    analysis.origin = Origin {
+        owner: client.owner,
+        idempotency_key: key,
+        fingerprint: fingerprint(&received.sha256, &analysis.settings, webhook.as_deref())?,
+    };
+    let submission = Submission { analysis, upload: received.upload, video };
+    let jobs = app.jobs.clone();
+    let submitted = app.store.run(move |_| jobs.submit(admission, submission, webhook.as_deref())).await;
+    Ok(accepted(&app, &submitted.map_err(|error| Problem::hide(&error))?))
+}
+
+fn accepted(app: &Parts, analysis: &Analysis) -> Response {
+    let location = format!("/v1/analyses/{}", analysis.id);
+    let view = AnalysisView::of(analysis, app.jobs.live(&analysis.id).as_deref());
+    (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(view)).into_response()
+}
+
+/// Opens a video that has arrived, to know that it is one and within the limits.
+pub(super) async fn accept(app: &Parts, received: &Received, settings: &Settings) -> Result<Video, Problem> {
+    let video = app.probe(received.upload.path().to_owned(), app.decoding.clone()).await?;
+    let video = video.map_err(|error| Problem::of_video(&error))?;
+    let frames = expected_frames(settings, video.info().frame_count, video.info().duration);
+    let limit = app.limits.max_frames;
+    if frames > limit {
+        let detail = format!(
+            "With these settings {frames} frames would be looked at; the limit is {limit}. Choose fewer per second."
+        );
+        return Err(Problem::over_limit("max_frames", detail));
+    }
+    Ok(video)
+}
+
+/// An analysis that has yet to be queued.
+pub(super) fn draft(received: &Received, settings: Settings) -> Analysis {
+    Analysis {
+        seq: 0,
+        id: crate::random::id(),
+        status: Status::Queued,
+        created: Moment::now(),
+        started: None,
+        finished: None,
+        file_name: received.file_name.clone(),
+        bytes: received.bytes,
+        sha256: received.sha256.clone(),
+        settings,
+        upload: None,
+        attempts: 0,
+        origin: Origin::default(),
+        result: None,
+        problem: None,
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if (1..=255).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => Err(Problem::bad_request("The header Idempotency-Key must have 1 to 255 visible ASCII letters.")),
+    }
+}
+
+/// Tells a repetition from another request.
+fn fingerprint(sha256: &str, settings: &Settings, webhook: Option<&str>) -> Result<String, Problem> {
+    let settings = serde_json::to_string(settings).map_err(|error| Problem::hide(&error))?;
+    let all = format!("{sha256}\n{settings}\n{}", webhook.unwrap_or_default());
+    Ok(hex(&Sha256::digest(all.as_bytes())))
+}
+
+/// An Idempotency-Key whose request is under way.
+struct Repeatable<'a> {
+    app: &'a Parts,
+    key: (String, String),
+}
+
+impl<'a> Repeatable<'a> {
+    fn claim(app: &'a Parts, owner: &str, key: &str) -> Result<Self, Problem> {
+        let key = (owner.to_owned(), key.to_owned());
+        let mut claimed = app.repeatable.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !claimed.insert(key.clone()) {
+            return Err(Problem::conflict("A request with this Idempotency-Key is still under way."));
+        }
+        Ok(Self { app, key })
+    }
+}
+
+impl Drop for Repeatable<'_> {
+    fn drop(&mut self) {
+        self.app.repeatable.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+/// Parameters of the list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "read by name; this is what the documentation shows")]
+pub(crate) struct ListParameters {
+    /// Analyses a page; 20 by default.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<u32>,
+    /// What the page before gave as `next`.
+    #[param(pattern = "^[0-9]{1,18}$")]
+    after: Option<String>,
+}
+
+/// List analyses, newest first
+#[utoipa::path(
+    get, path = "/v1/analyses", tag = "analyses",
+    params(ListParameters),
+    responses(
+        (status = 200, description = "A page of the list", body = AnalysisList),
+        (status = 400, description = "A parameter cannot be used", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "An API key is needed", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "The server failed", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Query(mut parameters): Query<Parameters>,
+) -> Result<Json<AnalysisList>, Problem> {
+    let limit = parameters.parse("limit", "must be a whole number")?.unwrap_or(PAGE);
+    let after = parameters.parse::<u64>("after", "must be what the page before gave as next")?;
+    parameters.finish("limit and after")?;
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(Problem::bad_parameter("limit", &limit.to_string(), &format!("must lie between 1 and {MAX_PAGE}")));
+    }
+    let after = after.map(|after| i64::try_from(after).unwrap_or(i64::MAX));
+    let page = app.store.run(move |store| store.page(after, limit)).await.map_err(|error| Problem::hide(&error))?;
+    let view = |analysis: &Analysis| AnalysisView::of(analysis, app.jobs.live(&analysis.id).as_deref());
+    let items = page.items.iter().map(view).collect();
+    Ok(Json(AnalysisList { items, next: page.next.map(|next| next.to_string()) }))
+}
+
+/// One analysis as the database has it.
+pub(super) async fn find(app: &Parts, id: &str) -> Result<Analysis, Problem> {
+    let wanted = id.to_owned();
+    let found = app.store.run(move |store| store.get(&wanted)).await.map_err(|error| Problem::hide(&error))?;
+    found.ok_or_else(|| Problem::not_found("There is no analysis of this id, or it was removed."))
+}
+
+/// Read an analysis, with its report once it is done
+#[utoipa::path(
+    get, path = "/v1/analyses/{id}", tag = "analyses",
+    params(("id" = String, Path, description = "The analysis")),
+    responses((status = 200, description = "The analysis", body = AnalysisView), AnalysisProblems),
+)]
+pub(crate) async fn read(State(app): State<App>, Path(id): Path<String>) -> Result<Json<AnalysisView>, Problem> {
+    let analysis = find(&app, &id).await?;
+    let mut view = AnalysisView::of(&analysis, app.jobs.live(&id).as_deref());
+    if analysis.status == Status::Done {
+        let json = app.store.run(move |store| store.report_json(&id)).await.map_err(|error| Problem::hide(&error))?;
+        let report = json.map(|json| serde_json::from_str(&json)).transpose();
+        view.report = report.map_err(|error| Problem::hide(&error))?;
+    }
+    Ok(Json(view))
+}
+
+/// Remove an analysis
+///
+/// One that waits or runs is cancelled. Its report, its pictures and its video are deleted.
+#[utoipa::path(
+    delete, path = "/v1/analyses/{id}", tag = "analyses",
+    params(("id" = String, Path, description = "The analysis")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 403, description = "A page of another site may not do this", body = Problem,
+         content_type = "application/problem+json"),
+        AnalysisProblems,
+    ),
+)]
+pub(crate) async fn remove(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    let jobs = app.jobs.clone();
+    match app.store.run(move |_| jobs.remove(&id)).await {
+        Ok(true) => Ok(StatusCode::NO_CONTENT),
+        Ok(false) => Err(Problem::not_found("There is no analysis of this id, or it was removed.")),
+        Err(error) => Err(Problem::hide(&error)),
+    }
+}
+
+/// Download the report as JSON
+#[utoipa::path(
+    get, path = "/v1/analyses/{id}/report.json", tag = "analyses",
+    params(("id" = String, Path, description = "The analysis")),
+    responses(
+        (status = 200, description = "The report", body = ReportSchema),
+        (status = 409, description = "It is not done", body = Problem, content_type = "application/problem+json"),
+        AnalysisProblems,
+    ),
+)]
+pub(crate) async fn report_json(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let analysis = finished(&app, &id).await?;
+    let json = app.store.run(move |store| store.report_json(&id)).await.map_err(|error| Problem::hide(&error))?;
+    let json = json.ok_or_else(|| Problem::not_found("The report was removed."))?;
+    Ok(download(json, "application/json", &analysis, "json"))
+}
+
+/// Download the report as a web page
+///
+/// One file with everything in it: no script, no network.
+#[utoipa::path(
+    get, path = "/v1/analyses/{id}/report.html", tag = "analyses",
+    params(("id" = String, Path, description = "The analysis")),
+    responses(
+        (status = 200, description = "The report", body = String, content_type = "text/html"),
+        (status = 409, description = "It is not done", body = Problem, content_type = "application/problem+json"),
+        AnalysisProblems,
+    ),
+)]
+pub(crate) async fn report_html(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let analysis = finished(&app, &id).await?;
+    let html = app.store.run(move |store| store.report_html(&id)).await.map_err(|error| Problem::hide(&error))?;
+    let html = html.ok_or_else(|| Problem::not_found("The report was removed."))?;
+    Ok(download(html, "text/html; charset=utf-8", &analysis, "html"))
+}
+
+async fn finished(app: &Parts, id: &str) -> Result<Analysis, Problem> {
+    let analysis = find(app, id).await?;
+    match analysis.status {
+        Status::Done => Ok(analysis),
+        status => Err(Problem::conflict(format!("The analysis is {status}: there is no report."))),
+    }
+}
+
+/// A file to be saved under a name of ours: the client's own would have to be escaped for every system.
+fn download(content: String, mime: &'static str, analysis: &Analysis, ending: &str) -> Response {
+    let short = analysis.id.get(..8).unwrap_or(&analysis.id);
+    let disposition = format!("attachment; filename=\"deepsight-{short}.{ending}\"");
+    let policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox";
+    let headers = [
+        (header::CONTENT_TYPE, mime),
+        (header::CONTENT_DISPOSITION, &disposition),
+        (header::CONTENT_SECURITY_POLICY, policy),
+    ];
+    (headers, content).into_response()
+}

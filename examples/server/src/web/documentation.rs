@@ -1,0 +1,73 @@
+//! The OpenAPI document, and Swagger UI that shows it.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderValue, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+/// Swagger UI sets styles from its script, and draws pictures out of its own text.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "DeepSight",
+        description = "Is this video a deepfake? Send one, and get a verdict with its reasons.\n\n\
+            Errors are RFC 9457 problems: match on `type`, show `detail`. Times are RFC 3339 in UTC, probabilities lie between 0 and 1, \
+            boxes are in pixels of the upright picture.\n\n\
+            An estimate by a trained model is evidence to look closer, not proof. `/v1/model` has the model's terms of use.",
+        license(name = "MIT", identifier = "MIT"),
+    ),
+    servers((url = "/", description = "This server")),
+    tags(
+        (name = "predict", description = "One request, one answer"),
+        (name = "analyses", description = "Videos that are analysed in their turn, and whose reports are kept"),
+        (name = "pictures", description = "What an analysis looked at"),
+        (name = "session", description = "For browsers"),
+        (name = "service", description = "The server itself"),
+    ),
+    components(schemas(super::events::StatusEvent, super::events::FacesEvent)),
+    security(("bearer" = []), ("key" = []), ("session" = []), ()),
+    modifiers(&Schemes),
+)]
+struct Head;
+
+struct Schemes;
+
+impl Modify for Schemes {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API key"));
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
+        let header = ApiKeyValue::with_description("X-API-Key", "The same in a header of its own");
+        components.add_security_scheme("key", SecurityScheme::ApiKey(ApiKey::Header(header)));
+        let cookie = ApiKeyValue::with_description(super::session::COOKIE, "What `POST /v1/session` gives a browser");
+        components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
+    }
+}
+
+/// The document without its paths, which the routes bring.
+pub(super) fn head() -> utoipa::openapi::OpenApi {
+    Head::openapi()
+}
+
+/// `/openapi.json` and `/docs`.
+pub(super) fn pages(document: utoipa::openapi::OpenApi) -> Router {
+    // "Try it out" of a page that somebody else links to must not be able to send what they choose.
+    let config = Config::from("/openapi.json").query_config_enabled(false).persist_authorization(false);
+    let pages = SwaggerUi::new("/docs").url("/openapi.json", document).config(config);
+    Router::new().merge(pages).layer(from_fn(allow))
+}
+
+async fn allow(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}

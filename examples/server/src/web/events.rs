@@ -1,0 +1,187 @@
+//! Server-sent events: an analysis while it happens.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::{Stream, StreamExt, stream};
+use serde::Serialize;
+use tokio::sync::watch;
+use utoipa::ToSchema;
+
+use super::App;
+use super::analyses::{AnalysisProblems, find};
+use super::problem::Problem;
+use super::view::AnalysisView;
+use crate::jobs::{Counts, End, Live, Scored};
+use crate::store::Status;
+
+/// Faces in one event at most.
+const FACES: usize = 100;
+/// How often the place in the queue is looked up.
+const TICK: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct StatusEvent {
+    status: Status,
+    /// How many wait before it, while it is queued.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<usize>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FacesEvent {
+    /// In the order in which they were scored.
+    faces: Vec<Scored>,
+}
+
+/// Watch an analysis
+///
+/// A stream of server-sent events, from the beginning whenever it is opened; with `Last-Event-ID` faces that were told are not
+/// told again.
+///
+/// | event | data | when |
+/// | --- | --- | --- |
+/// | `status` | `StatusEvent` | it waits, with its place in the queue, or it runs |
+/// | `progress` | `Counts` | a frame was searched or faces were scored |
+/// | `faces` | `FacesEvent` | faces were scored: partial results |
+/// | `done` | `Analysis` | it has a report; the stream ends |
+/// | `failed` | `Analysis` | it has a `problem`; the stream ends |
+/// | `deleted` | `{}` | somebody removed it; the stream ends |
+///
+/// The stream may also just end, when the server stops: open it again.
+#[utoipa::path(
+    get, path = "/v1/analyses/{id}/events", tag = "analyses",
+    params(
+        ("id" = String, Path, description = "The analysis"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was seen"),
+    ),
+    responses(
+        (status = 200, description = "The events", body = String, content_type = "text/event-stream"),
+        AnalysisProblems,
+    ),
+)]
+pub(crate) async fn events(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    // First the one under way: it ends in the database before it leaves the queue.
+    let live = app.jobs.live(&id);
+    let analysis = find(&app, &id).await?;
+    let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok()).unwrap_or(0);
+    let watcher = Watcher {
+        changes: live.as_ref().map(|live| live.watch()),
+        live: live.filter(|_| !analysis.status.is_final()),
+        stop: app.stop.clone(),
+        app,
+        id,
+        seen,
+        status: None,
+        progress: None,
+        over: false,
+    };
+    let events = stream::unfold(watcher, |mut watcher| async move {
+        let events = watcher.next().await?;
+        Some((stream::iter(events.into_iter().map(Ok)), watcher))
+    });
+    Ok(Sse::new(events.flatten()).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
+}
+
+/// One client's view of an analysis: what it has been told, and what is new.
+struct Watcher {
+    app: App,
+    id: String,
+    live: Option<Arc<Live>>,
+    changes: Option<watch::Receiver<u64>>,
+    stop: watch::Receiver<bool>,
+    /// Faces that the client has been told of.
+    seen: usize,
+    status: Option<StatusEvent>,
+    progress: Option<Counts>,
+    over: bool,
+}
+
+impl Watcher {
+    /// The events that are new, when there are any; `None` at the end of the stream.
+    async fn next(&mut self) -> Option<Vec<Event>> {
+        while !self.over && !*self.stop.borrow() {
+            let events = self.news().await;
+            if !events.is_empty() {
+                return Some(events);
+            }
+            if self.over {
+                break;
+            }
+            let changes = self.changes.as_mut()?;
+            tokio::select! {
+                // An error says that it has ended, which the next look shows.
+                _ = changes.changed() => {}
+                _ = self.stop.wait_for(|stop| *stop) => {}
+                () = tokio::time::sleep(TICK) => {}
+            }
+        }
+        None
+    }
+
+    async fn news(&mut self) -> Vec<Event> {
+        let Some(live) = self.live.clone() else {
+            self.over = true;
+            return self.ending().await.into_iter().collect();
+        };
+        let mut events = Vec::new();
+        let snapshot = live.snapshot(self.seen, FACES);
+        let status = StatusEvent { status: snapshot.status, position: self.app.jobs.position(&self.id) };
+        if self.status.as_ref() != Some(&status) {
+            events.extend(event("status", &status, self.seen));
+            self.status = Some(status);
+        }
+        let caught_up = snapshot.faces.len() < FACES;
+        if !snapshot.faces.is_empty() {
+            self.seen += snapshot.faces.len();
+            events.extend(event("faces", &FacesEvent { faces: snapshot.faces }, self.seen));
+        }
+        if self.progress != Some(snapshot.progress) {
+            events.extend(event("progress", &snapshot.progress, self.seen));
+            self.progress = Some(snapshot.progress);
+        }
+        if caught_up {
+            self.over = snapshot.end.is_some();
+            match snapshot.end {
+                Some(End::Stored) => events.extend(self.ending().await),
+                Some(End::Removed) => events.extend(event("deleted", &serde_json::json!({}), self.seen)),
+                Some(End::PutBack) | None => {}
+            }
+        }
+        events
+    }
+
+    /// The last event of an analysis that is in the database for good.
+    async fn ending(&self) -> Option<Event> {
+        let analysis = match find(&self.app, &self.id).await {
+            Ok(analysis) => analysis,
+            Err(_) => return event("deleted", &serde_json::json!({}), self.seen),
+        };
+        let view = AnalysisView::of(&analysis, None);
+        match analysis.status {
+            Status::Done => event("done", &view, self.seen),
+            Status::Failed => event("failed", &view, self.seen),
+            // The server stops: it goes on after the next start.
+            Status::Queued | Status::Running => None,
+        }
+    }
+}
+
+fn event(name: &str, data: &impl Serialize, seen: usize) -> Option<Event> {
+    let event = Event::default().event(name).id(seen.to_string()).retry(Duration::from_secs(2));
+    match event.json_data(data) {
+        Ok(event) => Some(event),
+        Err(error) => {
+            tracing::error!(%error, "cannot write an event");
+            None
+        }
+    }
+}

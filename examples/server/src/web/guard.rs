@@ -1,0 +1,300 @@
+//! What every request goes through before and after its handler.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, BodyDataStream, Bytes};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt};
+use tracing::Instrument;
+
+use super::App;
+use super::problem::Problem;
+use super::session::COOKIE;
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Whoever sends a request: the name of their API key, else their address.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    pub(crate) name: String,
+    /// The key's name; empty where no key is needed.
+    pub(crate) owner: String,
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How long and how much of a refused upload is still read, so that the client comes to read why.
+const LINGER: Duration = Duration::from_secs(10);
+const LINGER_BYTES: u64 = 256 << 20;
+
+/// Names each request, measures it, logs it, and gives errors the form of a problem.
+pub(super) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let given = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_id(id));
+    let id = given.map_or_else(crate::random::id, str::to_owned);
+    let method = request.method().clone();
+    // The pattern, not the address: each of those would be a series of its own in the metrics.
+    let matched = request.extensions().get::<MatchedPath>();
+    let route = matched.map_or_else(|| "other".to_owned(), |matched| matched.as_str().to_owned());
+    let path = request.uri().path().to_owned();
+    let span = tracing::info_span!("request", id);
+    let mut response = next.run(request).instrument(span.clone()).await;
+
+    let status = response.status();
+    let refused = status.is_client_error() || status.is_server_error();
+    if refused && response.extensions().get::<InForm>().is_none() {
+        response = with_form(response, &id);
+    }
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    let took = started.elapsed();
+    app.metrics.answered(method.as_str(), &route, status.as_u16(), took);
+    span.in_scope(|| {
+        let milliseconds = took.as_millis() as u64;
+        tracing::info!(%method, path = printable(&path), status = status.as_u16(), milliseconds, "answered");
+    });
+    response
+}
+
+/// Marks an answer that is what it should be although its status is that of an error.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InForm;
+
+/// An error in the form of a problem, with the request's id.
+fn with_form(mut response: Response, id: &str) -> Response {
+    let problem = response.extensions_mut().remove::<Problem>();
+    let problem = problem.unwrap_or_else(|| Problem::of_status(response.status()));
+    let (head, _) = response.into_parts();
+    let mut formed = problem.with_request_id(id).into_response();
+    // Such as Allow, and what CORS says.
+    for (name, value) in &head.headers {
+        if !formed.headers().contains_key(name) && name != header::CONTENT_LENGTH && name != header::CONTENT_ENCODING {
+            formed.headers_mut().append(name, value.clone());
+        }
+    }
+    formed
+}
+
+fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+}
+
+/// A path for one line of a log.
+fn printable(path: &str) -> String {
+    path.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// Headers that keep a browser from doing more with an answer than is meant. A page that needs more says so itself.
+pub(super) async fn harden(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; sandbox"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    // CORS, where it is configured, says who else may read it.
+    if !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+        headers
+            .insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
+    }
+    response
+}
+
+/// Reads on for a while when a request is refused before its body has come: a client that is still sending would otherwise
+/// find its connection reset, and never learn why.
+pub(super) async fn linger(request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let shared = SharedBody(Arc::new(Mutex::new(Some(body.into_data_stream()))));
+    let response = next.run(Request::from_parts(head, Body::from_stream(shared.clone()))).await;
+    let refused = response.status().is_client_error() || response.status().is_server_error();
+    if let Some(mut rest) = shared.remaining().filter(|_| refused) {
+        tokio::spawn(async move {
+            let read_on = async {
+                let mut bytes = 0;
+                while let Some(Ok(chunk)) = rest.next().await {
+                    bytes += chunk.len() as u64;
+                    if bytes > LINGER_BYTES {
+                        break;
+                    }
+                }
+            };
+            // Time is up: the client has had its chance.
+            let _ = tokio::time::timeout(LINGER, read_on).await;
+        });
+    }
+    response
+}
+
+#[derive(Clone)]
+struct SharedBody(Arc<Mutex<Option<BodyDataStream>>>);
+
+impl SharedBody {
+    fn remaining(&self) -> Option<BodyDataStream> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Stream for SharedBody {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut body = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(stream) = body.as_mut() else { return Poll::Ready(None) };
+        let next = stream.poll_next_unpin(context);
+        if matches!(next, Poll::Ready(None | Some(Err(_)))) {
+            *body = None;
+        }
+        next
+    }
+}
+
+/// Names under which the server may be addressed, and sites that may use it from a browser.
+#[derive(Debug, Clone)]
+pub(crate) struct Hosts {
+    /// Empty: any name.
+    allowed: Vec<String>,
+    origins: Vec<String>,
+}
+
+/// A host or origin of the configuration that is none.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HostError {
+    #[error("--allowed-host {0:?} is not a host name")]
+    Host(String),
+    #[error("--cors-origin {0:?} is not an origin such as https://newsroom.example")]
+    Origin(String),
+}
+
+impl Hosts {
+    /// `local` says that the server listens on this machine alone: then it answers to no other name, or a page that a user
+    /// visits could have its own name point here (DNS rebinding) and read what it likes.
+    pub(crate) fn new(allowed: &[String], origins: &[String], local: bool) -> Result<Self, HostError> {
+        let mut names: Vec<String> = Vec::new();
+        for host in allowed {
+            let authority = host.parse::<axum::http::uri::Authority>();
+            let plain = authority.ok().filter(|authority| authority.port().is_none() && authority.host() == host);
+            names.push(plain.ok_or_else(|| HostError::Host(host.clone()))?.host().to_ascii_lowercase());
+        }
+        for origin in origins {
+            let uri = origin.parse::<Uri>().ok().filter(|uri| {
+                matches!(uri.scheme_str(), Some("http" | "https")) && uri.path() == "/" && !origin.ends_with('/')
+            });
+            uri.ok_or_else(|| HostError::Origin(origin.clone()))?;
+        }
+        if local {
+            names.extend(["localhost", "127.0.0.1", "[::1]"].map(str::to_owned));
+        }
+        Ok(Self { allowed: names, origins: origins.iter().map(|origin| origin.to_ascii_lowercase()).collect() })
+    }
+
+    pub(crate) fn origins(&self) -> &[String] {
+        &self.origins
+    }
+
+    fn knows(&self, host: &str) -> bool {
+        self.allowed.is_empty() || self.allowed.iter().any(|known| known.eq_ignore_ascii_case(host))
+    }
+}
+
+/// The host that a request names, without its port.
+fn host(request: &Request) -> Option<axum::http::uri::Authority> {
+    let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    request.uri().authority().cloned().or_else(|| named?.parse().ok())
+}
+
+/// Refuses requests to a name that is not ours.
+pub(super) async fn known_host(State(app): State<App>, request: Request, next: Next) -> Response {
+    match host(&request) {
+        None => Problem::bad_request("The header Host is missing or broken.").into_response(),
+        Some(authority) if app.hosts.knows(authority.host()) => next.run(request).await,
+        // What an orchestrator asks goes to an address, not to a name.
+        Some(_) if request.uri().path().starts_with("/health/") => next.run(request).await,
+        Some(authority) => Problem::misdirected(authority.host()).into_response(),
+    }
+}
+
+/// Refuses what another site's page sends in a user's name.
+pub(super) async fn same_site(State(app): State<App>, request: Request, next: Next) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+        return next.run(request).await;
+    }
+    let Some(origin) = request.headers().get(header::ORIGIN) else { return next.run(request).await };
+    let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
+    let own = host(&request).is_some_and(|authority| {
+        origin.split_once("://").is_some_and(|(_, of)| of.eq_ignore_ascii_case(authority.as_str()))
+    });
+    if own || app.hosts.origins.contains(&origin) {
+        return next.run(request).await;
+    }
+    Problem::forbidden("A page of another site may not use this server; --cors-origin allows one.").into_response()
+}
+
+/// Lets in who has a key, or a session in its stead, and notes who it is.
+pub(super) async fn require_key(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let address = request.extensions().get::<Peer>().map(|peer| peer.0.ip().to_string()).unwrap_or_default();
+    if !app.keys.required() {
+        request.extensions_mut().insert(Client { name: address, owner: String::new() });
+        return next.run(request).await;
+    }
+    let owner = match (presented(request.headers()), cookie(request.headers())) {
+        (Some(key), _) => app.keys.owner(key).map(str::to_owned),
+        (None, Some(cookie)) => app.keys.session(cookie),
+        (None, None) => None,
+    };
+    match owner {
+        Some(owner) => {
+            request.extensions_mut().insert(Client { name: owner.clone(), owner });
+            next.run(request).await
+        }
+        None => Problem::unauthorized(
+            "Send an API key of this server, as `Authorization: Bearer KEY` or `X-API-Key: KEY`, or sign in.",
+        )
+        .into_response(),
+    }
+}
+
+/// The key that a request brings.
+fn presented(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
+    });
+    bearer.or_else(|| headers.get("x-api-key").and_then(|key| key.to_str().ok()))
+}
+
+/// The session that a request brings.
+pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(';')).find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        (name == COOKIE).then_some(value)
+    })
+}
+
+impl Problem {
+    /// An error that came without a form of ours.
+    fn of_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::NOT_FOUND => Self::not_found("There is nothing under this address."),
+            StatusCode::METHOD_NOT_ALLOWED => Self::method_not_allowed(),
+            status if status.is_server_error() => Self::internal(),
+            status => Self::other(status),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! HTTP: which address leads where, and what every request goes through on its way.
+
+mod analyses;
+mod dashboard;
+mod documentation;
+mod events;
+mod guard;
+mod pictures;
+mod predict;
+pub(crate) mod problem;
+mod receive;
+mod report_schema;
+mod service;
+mod session;
+pub(crate) mod view;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::IntoResponse;
+use axum::{Router, routing::get};
+use deepsight_video::{DecodeOptions, Video, VideoError};
+use tokio::sync::{Semaphore, watch};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use self::problem::Problem;
+use crate::engine::Engine;
+use crate::jobs::Jobs;
+use crate::keys::Keys;
+use crate::metrics::Metrics;
+use crate::store::Store;
+use crate::uploads::Uploads;
+use crate::webhook::Webhooks;
+
+/// What handlers work with. Clones are the same.
+pub(crate) type App = Arc<Parts>;
+
+/// The parts of the server.
+pub(crate) struct Parts {
+    pub(crate) engine: Engine,
+    pub(crate) jobs: Jobs,
+    pub(crate) store: Store,
+    pub(crate) uploads: Uploads,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) keys: Keys,
+    pub(crate) webhooks: Webhooks,
+    pub(crate) decoding: DecodeOptions,
+    pub(crate) limits: Limits,
+    /// Videos that are probed or decoded for a single picture at once.
+    pub(crate) probes: Semaphore,
+    /// Uploads under way that came with an Idempotency-Key: owner and key.
+    pub(crate) repeatable: Mutex<HashSet<(String, String)>>,
+    /// True when the server stops.
+    pub(crate) stop: watch::Receiver<bool>,
+    pub(crate) hosts: guard::Hosts,
+}
+
+/// What clients are held to.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub(crate) max_upload: u64,
+    pub(crate) max_frames: u64,
+    pub(crate) body_timeout: Duration,
+    pub(crate) upload_timeout: Duration,
+    pub(crate) keep_videos: Duration,
+    pub(crate) keep_reports: Duration,
+}
+
+pub(crate) use guard::{HostError, Hosts, Peer};
+
+impl Parts {
+    /// Opens a video where waiting for ffprobe holds up no connection, a few at a time.
+    pub(crate) async fn probe(
+        &self,
+        path: std::path::PathBuf,
+        options: DecodeOptions,
+    ) -> Result<Result<Video, VideoError>, Problem> {
+        self.aside(move || Video::open_with(&path, &options)).await
+    }
+
+    /// Runs work that takes long on a thread of its own, a few at a time.
+    async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+        let _permit = self.probes.acquire().await.map_err(|error| Problem::hide(&error))?;
+        tokio::task::spawn_blocking(work).await.map_err(|error| Problem::hide(&error))
+    }
+}
+
+/// The service with all its layers.
+pub(crate) fn router(app: &App) -> Router {
+    let open = OpenApiRouter::new()
+        .routes(routes!(service::live))
+        .routes(routes!(service::ready))
+        .routes(routes!(service::server))
+        .routes(routes!(session::sign_in, session::sign_out));
+    let uploads = OpenApiRouter::new()
+        .routes(routes!(predict::predict))
+        .routes(routes!(analyses::create))
+        // They count for themselves, as they write.
+        .layer(DefaultBodyLimit::disable());
+    let protected = OpenApiRouter::new()
+        .routes(routes!(analyses::list))
+        .routes(routes!(analyses::read, analyses::remove))
+        .routes(routes!(analyses::report_json))
+        .routes(routes!(analyses::report_html))
+        .routes(routes!(events::events))
+        .routes(routes!(pictures::face))
+        .routes(routes!(pictures::activation))
+        .routes(routes!(pictures::frame))
+        .routes(routes!(pictures::video))
+        .routes(routes!(service::model))
+        .routes(routes!(service::metrics))
+        .merge(uploads)
+        .layer(from_fn_with_state(Arc::clone(app), guard::require_key));
+    let (api, document) =
+        OpenApiRouter::with_openapi(documentation::head()).merge(open).merge(protected).split_for_parts();
+
+    Router::new()
+        .merge(api.with_state(Arc::clone(app)))
+        .merge(documentation::pages(document))
+        .merge(dashboard::pages())
+        .route("/favicon.ico", get(async || axum::response::Redirect::permanent("/assets/icon.svg").into_response()))
+        .fallback(async || Problem::not_found("No page and no part of the API has this address; /docs lists them."))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(Arc::clone(app), guard::same_site))
+        .layer(cors(&app.hosts))
+        .layer(from_fn_with_state(Arc::clone(app), guard::known_host))
+        .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
+        .layer(from_fn(guard::linger))
+        .layer(from_fn(guard::harden))
+        .layer(from_fn_with_state(Arc::clone(app), guard::observe))
+}
+
+/// Without configured origins no other site learns anything.
+fn cors(hosts: &Hosts) -> CorsLayer {
+    if hosts.origins().is_empty() {
+        return CorsLayer::new();
+    }
+    let names = [header::AUTHORIZATION, header::CONTENT_TYPE];
+    let ours = ["x-api-key", "idempotency-key", "last-event-id", "x-request-id"].map(HeaderName::from_static);
+    let origins: Vec<HeaderValue> = hosts.origins().iter().filter_map(|origin| origin.parse().ok()).collect();
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers(names.into_iter().chain(ours).collect::<Vec<_>>())
+        .expose_headers([header::LOCATION, header::RETRY_AFTER, HeaderName::from_static("x-request-id")])
+        .max_age(Duration::from_secs(600))
+}

@@ -1,0 +1,180 @@
+//! Pictures of an analysis: its video, single frames, single faces, and where in a face the evidence lies.
+
+use std::io::Read;
+
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use deepsight_core::image::RgbImage;
+use deepsight_video::{Sampling, Video};
+use image::ImageFormat;
+use tower::ServiceExt;
+use tower_http::services::ServeFile;
+
+use super::analyses::{AnalysisProblems, find};
+use super::problem::Problem;
+use super::{App, Parts};
+use crate::jobs::jpeg;
+
+/// Longer side of the picture of a whole frame, in pixels.
+const FRAME_SIDE: u32 = 1280;
+/// What never changes while it is there. Private: it may need a key.
+const KEEP: &str = "private, max-age=86400, immutable";
+
+/// The picture of a face, as the model saw it
+#[utoipa::path(
+    get, path = "/v1/analyses/{id}/faces/{frame}/{face}", tag = "pictures",
+    params(
+        ("id" = String, Path, description = "The analysis"),
+        ("frame" = u64, Path, description = "Index of the frame, as the report has it"),
+        ("face" = u64, Path, description = "Position in the frame's list of faces"),
+    ),
+    responses(
+        (status = 200, description = "The face", body = Vec<u8>, content_type = "image/jpeg"),
+        (status = 400, description = "A number is none", body = Problem, content_type = "application/problem+json"),
+        AnalysisProblems,
+    ),
+)]
+pub(crate) async fn face(
+    State(app): State<App>,
+    Path((id, frame, face)): Path<(String, u64, u64)>,
+) -> Result<Response, Problem> {
+    Ok(picture(stored_face(&app, id, frame, face).await?))
+}
+
+/// The same face with its activation map over it
+///
+/// Most speaks for a forgery where it is yellow. Every picture has a scale of its own, so a face with a low probability has
+/// bright places too. It is computed when it is asked for, from the picture that is kept (JPEG).
+#[utoipa::path(
+    get, path = "/v1/analyses/{id}/faces/{frame}/{face}/activation", tag = "pictures",
+    params(
+        ("id" = String, Path, description = "The analysis"),
+        ("frame" = u64, Path, description = "Index of the frame, as the report has it"),
+        ("face" = u64, Path, description = "Position in the frame's list of faces"),
+    ),
+    responses(
+        (status = 200, description = "The face and its map", body = Vec<u8>, content_type = "image/jpeg"),
+        (status = 400, description = "A number is none", body = Problem, content_type = "application/problem+json"),
+        AnalysisProblems,
+    ),
+)]
+pub(crate) async fn activation(
+    State(app): State<App>,
+    Path((id, frame, face)): Path<(String, u64, u64)>,
+) -> Result<Response, Problem> {
+    let stored = stored_face(&app, id, frame, face).await?;
+    let engine = app.engine.clone();
+    let overlay = app.aside(move || -> Result<Option<Vec<u8>>, Problem> {
+        let face = image::load_from_memory_with_format(&stored, ImageFormat::Jpeg);
+        let face: RgbImage = face.map_err(|error| Problem::hide(&error))?.to_rgb8();
+        let map = engine.explain(&face).map_err(|error| Problem::hide(&error))?;
+        map.map(|map| jpeg(&map.overlay(&face)).map_err(|error| Problem::hide(&error))).transpose()
+    });
+    overlay.await??.map(picture).ok_or_else(|| Problem::not_found("This model has no activation maps."))
+}
+
+async fn stored_face(app: &Parts, id: String, frame: u64, face: u64) -> Result<Vec<u8>, Problem> {
+    let found = app.store.run(move |store| store.picture(&id, frame, face)).await;
+    let found = found.map_err(|error| Problem::hide(&error))?;
+    found.ok_or_else(|| Problem::not_found("There is no picture of this face."))
+}
+
+/// The picture of a frame
+///
+/// Upright, at most 1280 pixels on the longer side. For browsers that cannot play the video. It is decoded when it is asked for.
+#[utoipa::path(
+    get, path = "/v1/analyses/{id}/frames/{index}", tag = "pictures",
+    params(
+        ("id" = String, Path, description = "The analysis"),
+        ("index" = u64, Path, description = "Index of the frame in the video"),
+    ),
+    responses(
+        (status = 200, description = "The frame", body = Vec<u8>, content_type = "image/jpeg"),
+        (status = 400, description = "The index is no number", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The frame cannot be read", body = Problem, content_type = "application/problem+json"),
+        AnalysisProblems,
+    ),
+)]
+pub(crate) async fn frame(State(app): State<App>, Path((id, index)): Path<(String, u64)>) -> Result<Response, Problem> {
+    let path = kept_video(&app, &id).await?;
+    let options = app.decoding.clone().with_max_side(FRAME_SIDE);
+    let decode = move || -> Result<Vec<u8>, Problem> {
+        let video = Video::open_with(&path, &options).map_err(|error| Problem::of_video(&error))?;
+        if index >= video.info().frame_count {
+            return Err(Problem::not_found("The video has no frame of this index."));
+        }
+        // The frames 0 and `index`: the second is the one.
+        let sampling = match index {
+            0 => Sampling::all().with_max_frames(1),
+            _ => Sampling::every(index).with_max_frames(2),
+        };
+        let mut frames = video.frames(sampling).map_err(|error| Problem::of_video(&error))?;
+        let frame = frames.find(|frame| !matches!(frame, Ok(frame) if frame.index != index));
+        let frame = frame.ok_or_else(|| Problem::not_found("The video has no frame of this index."))?;
+        let frame = frame.map_err(|error| Problem::of_video(&error))?;
+        jpeg(&frame.image).map_err(|error| Problem::hide(&error))
+    };
+    Ok(picture(app.aside(decode).await??))
+}
+
+/// The video itself
+///
+/// In ranges, as players ask for it.
+#[utoipa::path(
+    get, path = "/v1/analyses/{id}/video", tag = "pictures",
+    params(("id" = String, Path, description = "The analysis")),
+    responses(
+        (status = 200, description = "The video", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 206, description = "A part of it", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 416, description = "There is no such part", body = Problem, content_type = "application/problem+json"),
+        AnalysisProblems,
+    ),
+)]
+pub(crate) async fn video(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let path = kept_video(&app, &id).await?;
+    let kind = app
+        .aside({
+            let path = path.clone();
+            move || container(&path)
+        })
+        .await?;
+    let served = ServeFile::new(path).oneshot(request).await;
+    let mut response = served.map_err(|never| match never {})?.map(Body::new);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    Ok(response)
+}
+
+/// Where the video of an analysis lies.
+async fn kept_video(app: &Parts, id: &str) -> Result<std::path::PathBuf, Problem> {
+    let gone = || Problem::not_found("The video of this analysis is not kept any more.");
+    let name = find(app, id).await?.upload.ok_or_else(gone)?;
+    let path = app.uploads.path(&name);
+    if path.is_file() { Ok(path) } else { Err(gone()) }
+}
+
+/// What a browser should take the file for, by its first bytes.
+fn container(path: &std::path::Path) -> &'static str {
+    let mut start = [0; 12];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut start));
+    match (read.unwrap_or(0), &start) {
+        // QuickTime too: browsers play it under this name only.
+        (12, [_, _, _, _, b'f', b't', b'y', b'p', ..]) => "video/mp4",
+        // Matroska is a superset of WebM, and browsers try it under this name.
+        (12, [0x1a, 0x45, 0xdf, 0xa3, ..]) => "video/webm",
+        (12, [b'R', b'I', b'F', b'F', ..]) => "video/x-msvideo",
+        (12, [b'O', b'g', b'g', b'S', ..]) => "video/ogg",
+        _ => "application/octet-stream",
+    }
+}
+
+fn picture(jpeg: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, KEEP)], jpeg).into_response()
+}

@@ -1,0 +1,110 @@
+//! One video in, one answer out, in one request: what the clients of the Python system know.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, Request, State};
+use axum::{Extension, Json};
+use deepsight_core::{Report, Verdict};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::analyses::{accept, draft};
+use super::guard::Client;
+use super::problem::Problem;
+use super::receive::receive;
+use super::report_schema::{ReportSchema, Verdict as VerdictSchema};
+use super::{App, analyses};
+use crate::jobs::{Live, Submission};
+use crate::settings::{Parameters, Settings, SettingsParameters};
+
+/// The answer for a video.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Prediction {
+    /// REAL, FAKE or UNCERTAIN.
+    #[schema(value_type = VerdictSchema)]
+    verdict: Verdict,
+    /// Faces that were scored.
+    faces_detected: u64,
+    /// Probability that the video is forged, as `aggregation` takes it from the faces; null where no face could be scored.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    average_fake_probability: Option<f32>,
+    /// Probability from which it counts as fake.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    prediction_threshold: f32,
+    /// Why the verdict is UNCERTAIN; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// Everything that was found, where `full=true` asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ReportSchema>)]
+    report: Option<serde_json::Value>,
+}
+
+/// Parameters of a prediction besides the settings.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "read by name; this is what the documentation shows")]
+pub(crate) struct PredictParameters {
+    /// Add the whole report; false by default.
+    full: Option<bool>,
+}
+
+/// Analyse a video and wait for the answer
+///
+/// The video is analysed at once, or when those before it are done. Nothing is kept: neither the video nor the report. If the
+/// client goes away, the analysis stops. For long videos, and for all who want to watch, there is `/v1/analyses`.
+#[utoipa::path(
+    post, path = "/predict", tag = "predict",
+    params(SettingsParameters, PredictParameters),
+    request_body(content = inline(analyses::VideoForm), content_type = "multipart/form-data"),
+    responses(
+        (status = 200, description = "The answer", body = Prediction),
+        analyses::UploadProblems,
+    ),
+)]
+pub(crate) async fn predict(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    Query(mut parameters): Query<Parameters>,
+    request: Request,
+) -> Result<Json<Prediction>, Problem> {
+    let settings = Settings::take(&mut parameters, app.limits.max_frames)?;
+    let full = parameters.parse("full", "must be true or false")?.unwrap_or(false);
+    parameters.finish("frames, fps, aggregation, threshold, min_face_size and full")?;
+
+    let admission = app.jobs.admit(&client.name)?;
+    let received = receive(&app, request).await?;
+    let video = accept(&app, &received, &settings).await?;
+    let analysis = draft(&received, settings);
+    let submission = Submission { analysis, upload: received.upload, video };
+    let (live, answer) = app.jobs.ask(admission, submission);
+    // When the client goes away, so does this future.
+    let watched = CancelOnDrop(live);
+    let report = answer.await.map_err(|_| Problem::internal())??;
+    drop(watched);
+    prediction(&report, full).map(Json)
+}
+
+fn prediction(report: &Report, full: bool) -> Result<Prediction, Problem> {
+    let brief = crate::jobs::in_brief(report);
+    let doubts = report.reasons.iter().filter(|reason| reason.is_doubt()).map(ToString::to_string);
+    let reason = (report.verdict == Verdict::Uncertain).then(|| doubts.collect::<Vec<_>>().join(" "));
+    let report = if full { Some(serde_json::to_value(report).map_err(|error| Problem::hide(&error))?) } else { None };
+    Ok(Prediction {
+        verdict: brief.verdict,
+        faces_detected: brief.faces,
+        average_fake_probability: brief.fake_probability,
+        prediction_threshold: brief.threshold,
+        reason,
+        report,
+    })
+}
+
+struct CancelOnDrop(Arc<Live>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        // Without effect on one that has ended.
+        self.0.cancel();
+    }
+}

@@ -1,0 +1,144 @@
+//! Receives a video: out of the form, onto the disk, counted and hashed on its way.
+
+use std::future::Future;
+
+use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{FromRequest, Multipart, Request};
+use axum::http::header;
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncWriteExt, BufWriter};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::Parts;
+use super::problem::Problem;
+use crate::random::hex;
+use crate::uploads::Upload;
+
+/// What a form may hold beside the video: boundaries and headers.
+const ENVELOPE: u64 = 64 << 10;
+const BUFFER: usize = 256 << 10;
+/// Letters of a file's name that are kept.
+const MAX_NAME: usize = 255;
+
+/// A video that has arrived.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) upload: Upload,
+    /// As the client calls it, without folders. For showing only.
+    pub(super) file_name: String,
+    pub(super) bytes: u64,
+    pub(super) sha256: String,
+}
+
+/// The field `video` of a form, which must be its only one.
+pub(super) async fn receive(app: &Parts, request: Request) -> Result<Received, Problem> {
+    let headers = request.headers();
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > app.limits.max_upload.saturating_add(ENVELOPE)) {
+        return Err(Problem::too_large(app.limits.max_upload));
+    }
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !content_type.trim_start().to_ascii_lowercase().starts_with("multipart/form-data") {
+        return Err(Problem::not_multipart());
+    }
+    let form = Multipart::from_request(request, &()).await;
+    let mut form = form.map_err(|error| Problem::broken_multipart(format!("The form cannot be read: {error}.")))?;
+
+    let deadline = Instant::now() + app.limits.upload_timeout;
+    let mut received = None;
+    while let Some(field) = patiently(app, deadline, form.next_field()).await? {
+        match field.name() {
+            Some("video") if received.is_none() => received = Some(save(app, deadline, field).await?),
+            Some("video") => return Err(Problem::broken_multipart("The field `video` comes more than once.")),
+            name => {
+                let name: String = name.unwrap_or_default().chars().take(100).collect();
+                let detail = format!(
+                    "The form has a field {name:?}; it takes only `video`. Settings are parameters of the address, as in ?frames=60."
+                );
+                return Err(Problem::broken_multipart(detail));
+            }
+        }
+    }
+    received.ok_or_else(|| Problem::broken_multipart("The form has no field `video`."))
+}
+
+async fn save(app: &Parts, deadline: Instant, mut field: Field<'_>) -> Result<Received, Problem> {
+    let file_name = shown_name(field.file_name().unwrap_or_default());
+    let (upload, file) = app.uploads.create().map_err(|error| unwritable(&error))?;
+    let mut file = BufWriter::with_capacity(BUFFER, tokio::fs::File::from_std(file));
+    let (mut bytes, mut hash) = (0_u64, Sha256::new());
+    while let Some(chunk) = patiently(app, deadline, field.chunk()).await? {
+        bytes += chunk.len() as u64;
+        if bytes > app.limits.max_upload {
+            return Err(Problem::too_large(app.limits.max_upload));
+        }
+        app.metrics.uploaded.inc_by(chunk.len() as u64);
+        hash.update(&chunk);
+        file.write_all(&chunk).await.map_err(|error| unwritable(&error))?;
+    }
+    file.flush().await.map_err(|error| unwritable(&error))?;
+    // Once it is accepted, not even a power cut may lose it.
+    file.get_ref().sync_all().await.map_err(|error| unwritable(&error))?;
+    Ok(Received { upload, file_name, bytes, sha256: hex(&hash.finalize()) })
+}
+
+/// Waits for the client, but not for ever.
+async fn patiently<T>(
+    app: &Parts,
+    deadline: Instant,
+    next: impl Future<Output = Result<T, MultipartError>>,
+) -> Result<T, Problem> {
+    let (pause, whole) = (app.limits.body_timeout, app.limits.upload_timeout);
+    match timeout_at(deadline, timeout(pause, next)).await {
+        Ok(Ok(Ok(value))) => Ok(value),
+        Ok(Ok(Err(error))) => {
+            let detail = format!("The form ends or breaks off where it should not: {}.", error.body_text());
+            Err(Problem::broken_multipart(detail))
+        }
+        Ok(Err(_)) => {
+            let seconds = pause.as_secs_f64();
+            Err(Problem::upload_too_slow(format!("Nothing came for {seconds} s, which is the limit.")))
+        }
+        Err(_) => {
+            let seconds = whole.as_secs_f64();
+            Err(Problem::upload_too_slow(format!("The upload took more than {seconds} s, which is the limit.")))
+        }
+    }
+}
+
+fn unwritable(error: &std::io::Error) -> Problem {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    if matches!(error.kind(), StorageFull | QuotaExceeded) {
+        tracing::error!(%error, "no room for uploads");
+        return Problem::disk_full();
+    }
+    Problem::hide(error)
+}
+
+/// What a client calls its file: no folders, nothing that commands a terminal, not too long. Still a stranger's text.
+fn shown_name(name: &str) -> String {
+    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let clean: String = last.chars().filter(|c| !c.is_control() && !is_invisible(*c)).take(MAX_NAME).collect();
+    if clean.trim().is_empty() { "video".into() } else { clean }
+}
+
+/// Letters that turn the direction of text round, or have no width: `gpj.exe` can look like `exe.jpg` with them.
+fn is_invisible(letter: char) -> bool {
+    matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_is_shown_without_folders_and_without_tricks() {
+        assert_eq!(shown_name("clip.mp4"), "clip.mp4");
+        assert_eq!(shown_name("../../etc/passwd"), "passwd");
+        assert_eq!(shown_name("C:\\fakepath\\clip.mp4"), "clip.mp4");
+        assert_eq!(shown_name("a\u{1b}[31m\nb\u{202e}4pm.exe"), "a[31mb4pm.exe");
+        assert_eq!(shown_name("<img src=x onerror=alert(1)>.mp4"), "<img src=x onerror=alert(1)>.mp4");
+        assert_eq!(shown_name("  "), "video");
+        assert_eq!(shown_name(&"x".repeat(10_000)).len(), MAX_NAME);
+    }
+}

@@ -1,0 +1,195 @@
+//! The report's JSON for the documentation. `deepsight-core` writes it and knows nothing of OpenAPI; the tests read real reports
+//! with these types, which take no field that is not here.
+#![cfg_attr(not(test), allow(dead_code, reason = "what the documentation shows"))]
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// Everything an analysis found. Times are in seconds, boxes and landmarks in pixels, probabilities between 0 and 1.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Report)]
+pub(crate) struct ReportSchema {
+    /// Version of this format.
+    #[schema(example = 1)]
+    schema: u32,
+    input: Input,
+    model: Classifier,
+    settings: ReportSettings,
+    verdict: Verdict,
+    /// Why, doubts first.
+    reasons: Vec<ReportReason>,
+    /// Probability that the video is forged; null where no face was scored.
+    fake_probability: Option<f32>,
+    /// The people in view, in order of appearance.
+    tracks: Vec<Track>,
+    /// The frames that were searched, in order of presentation.
+    frames: Vec<Frame>,
+    errors: Errors,
+    seconds: Seconds,
+}
+
+/// The answer for a video.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum Verdict {
+    /// The faces show no forgery.
+    Real,
+    /// At least one person's face is forged.
+    Fake,
+    /// The video does not allow an answer; the reasons say why.
+    Uncertain,
+}
+
+/// The video.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Input {
+    /// The file as its sender called it. Untrusted text.
+    path: String,
+    sha256: Option<String>,
+    bytes: Option<u64>,
+    /// As ffmpeg names it.
+    container: Option<String>,
+    codec: Option<String>,
+    /// Upright, in pixels.
+    width: Option<u32>,
+    height: Option<u32>,
+    /// Clockwise rotation in degrees that was applied.
+    rotation: Option<u32>,
+    /// Frames per second, on average.
+    frame_rate: Option<f64>,
+    variable_frame_rate: Option<bool>,
+    duration: Option<f64>,
+    /// Frames in the whole video.
+    frames: Option<u64>,
+}
+
+/// The model that scored the faces.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Classifier {
+    name: String,
+    architecture: String,
+    sha256: Option<String>,
+    trained_on: String,
+    terms: String,
+    threshold: f32,
+    /// How faces are cut out.
+    #[schema(value_type = Object)]
+    crop: Value,
+    engine: Option<String>,
+}
+
+/// How it was analysed.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReportSettings {
+    detector: Detector,
+    /// Settings of the analysis by name, with the threshold that was in force.
+    #[schema(value_type = Object)]
+    analyzer: Map<String, Value>,
+    /// The server's own, such as its device.
+    #[schema(value_type = Object)]
+    run: Map<String, Value>,
+}
+
+/// The face detector.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Detector {
+    name: String,
+    #[schema(value_type = Object)]
+    settings: Map<String, Value>,
+}
+
+/// Why the verdict is what it is.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct ReportReason {
+    /// A name to match on, such as `decided_by_track`.
+    #[schema(example = "decided_by_track")]
+    kind: String,
+    /// The same as a sentence.
+    message: String,
+    /// Its numbers, by name.
+    #[serde(flatten)]
+    numbers: Map<String, Value>,
+}
+
+/// One person in view over time.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Track {
+    /// 0 is "Person 1".
+    id: usize,
+    faces: usize,
+    /// Faces of them that were scored.
+    scored: usize,
+    first_frame: u64,
+    last_frame: u64,
+    start: f64,
+    end: f64,
+    /// Mean of the scored faces.
+    fake_probability: Option<f32>,
+    max_fake_probability: Option<f32>,
+    /// Of the shorter sides, in pixels.
+    median_face_size: Option<f32>,
+    /// Of the detector's confidence.
+    median_confidence: Option<f32>,
+}
+
+/// A frame and the faces in it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Frame {
+    index: u64,
+    time: f64,
+    faces: Vec<ReportedFace>,
+}
+
+/// A face of a frame.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReportedFace {
+    /// Left, top, right, bottom; it may reach over the border.
+    #[serde(rename = "box")]
+    bounding_box: [f32; 4],
+    /// Left eye, right eye, nose, left and right corner of the mouth, as the viewer sees them.
+    landmarks: Option<[[f32; 2]; 5]>,
+    /// The detector's.
+    confidence: f32,
+    /// The person; null where the detector was not sure enough.
+    track: Option<usize>,
+    /// Null where it was not scored.
+    fake_probability: Option<f32>,
+}
+
+/// What went wrong with single frames and faces.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Errors {
+    count: u64,
+    /// The first of them.
+    first: Vec<FrameProblem>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FrameProblem {
+    /// `decode`, `detect`, `crop`, `classify` or `explain`.
+    stage: String,
+    index: Option<u64>,
+    time: Option<f64>,
+    message: String,
+}
+
+/// Where the time went. Stages overlap.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Seconds {
+    decode: f64,
+    detect: f64,
+    classify: f64,
+    total: f64,
+}

@@ -1,0 +1,202 @@
+//! The server itself: whether it is well, what it measures, what it is made of.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::App;
+use super::guard::cookie;
+use super::problem::Problem;
+use crate::settings::{FRAMES, MAX_FPS, MIN_FACE_SIZE, MIN_FPS};
+
+/// How long starting ffmpeg may take before it counts as missing.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Health {
+    /// `live`, `ready` or `not ready`.
+    #[schema(example = "ready")]
+    status: &'static str,
+    /// What was looked at; true is well.
+    #[schema(example = json!({"model": true, "ffmpeg": true, "queue": true, "running": true}))]
+    checks: BTreeMap<&'static str, bool>,
+}
+
+/// Whether the process is alive
+#[utoipa::path(
+    get, path = "/health/live", tag = "service", security(()),
+    responses((status = 200, description = "It is", body = Health)),
+)]
+pub(crate) async fn live() -> Json<Health> {
+    Json(Health { status: "live", checks: BTreeMap::new() })
+}
+
+/// Whether videos can be sent
+///
+/// The model is loaded, ffmpeg is found, the queue is not full, and the server is not being stopped.
+#[utoipa::path(
+    get, path = "/health/ready", tag = "service", security(()),
+    responses(
+        (status = 200, description = "They can", body = Health),
+        (status = 503, description = "They cannot, and a check says why", body = Health),
+    ),
+)]
+pub(crate) async fn ready(State(app): State<App>) -> Response {
+    let decoding = app.decoding.clone();
+    let ffmpeg = tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(move || decoding.check().is_ok()));
+    let checks = BTreeMap::from([
+        // It is loaded, and has scored its golden input, before the server listens.
+        ("model", true),
+        ("ffmpeg", matches!(ffmpeg.await, Ok(Ok(true)))),
+        ("queue", !app.jobs.is_full()),
+        ("running", !app.jobs.is_stopping()),
+    ]);
+    let well = checks.values().all(|well| *well);
+    let (code, status) = if well { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
+    let mut response = (code, Json(Health { status, checks })).into_response();
+    response.extensions_mut().insert(super::guard::InForm);
+    response
+}
+
+/// What Prometheus reads
+#[utoipa::path(
+    get, path = "/metrics", tag = "service",
+    responses(
+        (status = 200, description = "Measurements as OpenMetrics text", body = String,
+         content_type = "application/openmetrics-text"),
+        (status = 401, description = "An API key is needed", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
+    let text = app.metrics.text().map_err(|error| Problem::hide(&error))?;
+    Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
+}
+
+/// The model that scores faces.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Model {
+    name: String,
+    #[schema(example = "tf_efficientnet_lite0")]
+    architecture: String,
+    /// SHA-256 of the weights file.
+    sha256: Option<String>,
+    /// Side of the network's input in pixels.
+    input_size: u32,
+    /// Probability from which a video counts as fake, unless a client says otherwise.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    threshold: f32,
+    /// Divides the logits: calibration.
+    temperature: f32,
+    trained_on: String,
+    /// What the weights may be used for.
+    terms: String,
+    /// Quality as it was measured, by name.
+    metrics: BTreeMap<String, f64>,
+    /// What computes it.
+    #[schema(example = "fused")]
+    engine: Option<String>,
+    /// Where it runs.
+    #[schema(example = "flex")]
+    device: String,
+}
+
+/// Which model answers, how good it is, and its terms of use
+#[utoipa::path(
+    get, path = "/v1/model", tag = "service",
+    responses(
+        (status = 200, description = "The model", body = Model),
+        (status = 401, description = "An API key is needed", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn model(State(app): State<App>) -> Json<Model> {
+    let (card, info) = (app.engine.card(), app.engine.model());
+    Json(Model {
+        name: info.name,
+        architecture: info.architecture,
+        sha256: info.sha256,
+        input_size: card.input_size,
+        threshold: info.threshold,
+        temperature: card.temperature,
+        trained_on: info.trained_on,
+        terms: info.terms,
+        metrics: card.metrics.clone(),
+        engine: info.engine.map(|engine| engine.to_string()),
+        device: app.engine.device().to_owned(),
+    })
+}
+
+/// What a client has to know before it sends anything.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Server {
+    version: &'static str,
+    /// Whether an API key is needed.
+    api_key_required: bool,
+    /// Whether this request would be let in.
+    signed_in: bool,
+    max_upload_bytes: u64,
+    defaults: Defaults,
+    limits: SettingLimits,
+    keep_videos_seconds: u64,
+    keep_reports_seconds: u64,
+}
+
+/// Settings where a client chooses none.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Defaults {
+    frames: u64,
+    aggregation: String,
+    min_face_size: f32,
+    /// The model's own.
+    threshold: f32,
+}
+
+/// Between what settings must lie.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SettingLimits {
+    frames: Range,
+    fps: Range,
+    min_face_size: Range,
+    threshold: Range,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Range {
+    min: f64,
+    max: f64,
+}
+
+/// Limits and defaults
+#[utoipa::path(
+    get, path = "/v1/server", tag = "service", security(()),
+    responses((status = 200, description = "What the server takes", body = Server)),
+)]
+pub(crate) async fn server(State(app): State<App>, headers: HeaderMap) -> Json<Server> {
+    let session = cookie(&headers).and_then(|cookie| app.keys.session(cookie));
+    let range = |min: f64, max: f64| Range { min, max };
+    Json(Server {
+        version: env!("CARGO_PKG_VERSION"),
+        api_key_required: app.keys.required(),
+        signed_in: !app.keys.required() || session.is_some(),
+        max_upload_bytes: app.limits.max_upload,
+        defaults: Defaults {
+            frames: FRAMES.min(app.limits.max_frames),
+            aggregation: deepsight_core::Aggregation::default().to_string(),
+            min_face_size: MIN_FACE_SIZE,
+            threshold: app.engine.model().threshold,
+        },
+        limits: SettingLimits {
+            frames: range(1.0, app.limits.max_frames as f64),
+            fps: range(MIN_FPS, MAX_FPS),
+            min_face_size: range(4.0, 16384.0),
+            threshold: range(0.0, 1.0),
+        },
+        keep_videos_seconds: app.limits.keep_videos.as_secs(),
+        keep_reports_seconds: app.limits.keep_reports.as_secs(),
+    })
+}

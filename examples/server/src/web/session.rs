@@ -1,0 +1,72 @@
+//! Sessions: how a browser that has an API key keeps it out of its pages' addresses, pictures and scripts.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::App;
+use super::guard::cookie;
+use super::problem::Problem;
+use crate::keys::SESSION;
+
+/// The cookie's name.
+pub(super) const COOKIE: &str = "deepsight_session";
+
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct SignIn {
+    /// The key as `new-key` printed it.
+    #[schema(example = "ds_…")]
+    api_key: String,
+}
+
+/// Sign a browser in
+///
+/// Gives a cookie that stands for the API key for twelve hours, or until the server stops. Scripts cannot read it, and other
+/// sites cannot use it.
+#[utoipa::path(
+    post, path = "/v1/session", tag = "session", security(()),
+    request_body = SignIn,
+    responses(
+        (status = 204, description = "Signed in", headers(("Set-Cookie" = String, description = "The session"))),
+        (status = 400, description = "The body is no JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "The key is not known", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "A page of another site may not do this", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not called JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The JSON lacks the key", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn sign_in(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Json(body): Json<SignIn>,
+) -> Result<Response, Problem> {
+    let owner = app.keys.owner(body.api_key.trim());
+    let owner = owner.ok_or_else(|| Problem::unauthorized("This server does not know the API key."))?;
+    let cookie = app.keys.sign_in(owner);
+    // Behind a proxy that speaks TLS the cookie must never travel without it.
+    let secure = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+    let secure = if secure { "; Secure" } else { "" };
+    let seconds = SESSION.as_secs();
+    let line = format!("{COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, line)]).into_response())
+}
+
+/// Sign a browser out
+#[utoipa::path(
+    delete, path = "/v1/session", tag = "session", security(()),
+    responses(
+        (status = 204, description = "Signed out"),
+        (status = 403, description = "A page of another site may not do this", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn sign_out(State(app): State<App>, headers: HeaderMap) -> Response {
+    if let Some(cookie) = cookie(&headers) {
+        app.keys.sign_out(cookie);
+    }
+    let line = format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
+    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, line)]).into_response()
+}

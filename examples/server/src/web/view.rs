@@ -1,0 +1,109 @@
+//! What clients see of an analysis.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::problem::Problem;
+use super::report_schema::ReportSchema;
+use crate::clock::Moment;
+use crate::jobs::{Counts, Live};
+use crate::settings::Settings;
+use crate::store::{Analysis, Status};
+
+/// An analysis, from its arrival to its report.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Analysis)]
+pub(crate) struct AnalysisView {
+    /// Its name in every address: 32 hexadecimal digits.
+    #[schema(example = "0f3cb5d7a1e24f6c9d8e7b6a5c4d3e2f", pattern = "^[0-9a-f]{32}$")]
+    id: String,
+    status: Status,
+    /// The file as its sender called it, without folders. Untrusted text: escape it wherever you show it.
+    #[schema(example = "clip.mp4")]
+    file_name: String,
+    /// Size of the video.
+    bytes: u64,
+    /// SHA-256 of the video, in hexadecimal.
+    sha256: String,
+    /// When it arrived.
+    #[schema(value_type = String, format = DateTime)]
+    created: Moment,
+    /// When it began to be analysed.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    started: Option<Moment>,
+    /// When it was done or failed.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    finished: Option<Moment>,
+    settings: Settings,
+    progress: Counts,
+    /// REAL, FAKE or UNCERTAIN; null before it is done.
+    #[schema(value_type = Option<super::report_schema::Verdict>)]
+    verdict: Option<deepsight_core::Verdict>,
+    /// Probability that the video is forged; null before it is done, and where no face could be scored.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    fake_probability: Option<f32>,
+    /// Probability from which it counts as fake; null before it is done.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    prediction_threshold: Option<f32>,
+    /// Faces that were scored; null before it is done.
+    faces_detected: Option<u64>,
+    /// People in view; null before it is done.
+    people: Option<u64>,
+    /// Why the verdict is what it is, in sentences, doubts first.
+    reasons: Vec<String>,
+    /// Whether the video itself is still kept.
+    video_available: bool,
+    /// Why it failed.
+    problem: Option<Problem>,
+    /// Everything that was found; only where a single analysis was asked for, once it is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ReportSchema>)]
+    pub(crate) report: Option<serde_json::Value>,
+}
+
+impl AnalysisView {
+    /// An analysis as the database has it, and as it is right now.
+    pub(crate) fn of(analysis: &Analysis, live: Option<&Live>) -> Self {
+        let result = analysis.result.as_ref();
+        let mut progress = result.map_or_else(Counts::default, |result| Counts {
+            frames: result.frames,
+            expected_frames: Some(result.frames),
+            faces: result.faces,
+            errors: result.errors,
+        });
+        if let Some(live) = live.filter(|_| !analysis.status.is_final()) {
+            progress = live.snapshot(usize::MAX, 0).progress;
+        }
+        Self {
+            id: analysis.id.clone(),
+            status: analysis.status,
+            file_name: analysis.file_name.clone(),
+            bytes: analysis.bytes,
+            sha256: analysis.sha256.clone(),
+            created: analysis.created,
+            started: analysis.started,
+            finished: analysis.finished,
+            settings: analysis.settings.clone(),
+            progress,
+            verdict: result.map(|result| result.verdict),
+            fake_probability: result.and_then(|result| result.fake_probability),
+            prediction_threshold: result.map(|result| result.threshold),
+            faces_detected: result.map(|result| result.faces),
+            people: result.map(|result| result.people),
+            reasons: result.map(|result| result.reasons.clone()).unwrap_or_default(),
+            video_available: analysis.upload.is_some(),
+            problem: analysis.problem.clone(),
+            report: None,
+        }
+    }
+}
+
+/// A page of the list of analyses.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AnalysisList {
+    /// Newest first.
+    pub(crate) items: Vec<AnalysisView>,
+    /// What to give as `after` for the next page; null at the end.
+    #[schema(example = "41")]
+    pub(crate) next: Option<String>,
+}

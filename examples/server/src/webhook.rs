@@ -1,0 +1,230 @@
+//! Tells others when an analysis has ended, as Standard Webhooks (standardwebhooks.com) have it: signed with HMAC-SHA256, and
+//! only to hosts that the configuration names.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::http::Uri;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use deepsight_core::with_causes;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::clock::Moment;
+use crate::metrics::{Ended, Metrics};
+use crate::store::{Analysis, Delivery, Status, Store, StoreError};
+use crate::web::view::AnalysisView;
+
+/// How often a webhook is sent before it is given up.
+const MAX_ATTEMPTS: u32 = 6;
+/// How long a receiver may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// The variable that holds the secret: on a command line everybody on the machine could read it.
+pub(crate) const SECRET: &str = "DEEPSIGHT_WEBHOOK_SECRET";
+const MIN_SECRET: usize = 24;
+
+/// The sender of webhooks. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Webhooks(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    hosts: Vec<String>,
+    secret: Vec<u8>,
+    retry: Duration,
+    metrics: Arc<Metrics>,
+    closed: AtomicBool,
+    news: Mutex<bool>,
+    wake: Condvar,
+}
+
+/// Why webhooks cannot be sent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WebhookError {
+    #[error("--webhook-host needs a secret to sign with: set {SECRET} to at least {MIN_SECRET} characters")]
+    NoSecret,
+    #[error("{SECRET} has {0} characters; it needs at least {MIN_SECRET}")]
+    ShortSecret(usize),
+    #[error("--webhook-host {0:?} is not a host with or without a port, such as example.org or example.org:8443")]
+    Host(String),
+}
+
+impl Webhooks {
+    /// A sender to these hosts.
+    pub(crate) fn new(
+        hosts: &[String],
+        secret: Option<String>,
+        retry: Duration,
+        store: Store,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, WebhookError> {
+        let is_host =
+            |host: &String| host.parse::<axum::http::uri::Authority>().is_ok_and(|known| !known.as_str().contains('@'));
+        if let Some(host) = hosts.iter().find(|host| !is_host(host)) {
+            return Err(WebhookError::Host(host.clone()));
+        }
+        let secret = secret.filter(|secret| !secret.is_empty());
+        match &secret {
+            None if !hosts.is_empty() => return Err(WebhookError::NoSecret),
+            Some(secret) if secret.chars().count() < MIN_SECRET => {
+                return Err(WebhookError::ShortSecret(secret.chars().count()));
+            }
+            _ => {}
+        }
+        let secret = secret.unwrap_or_default().into_bytes();
+        let hosts = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        let (closed, news, wake) = (AtomicBool::new(false), Mutex::new(false), Condvar::new());
+        Ok(Self(Arc::new(Inner { store, hosts, secret, retry, metrics, closed, news, wake })))
+    }
+
+    /// Checks an address that a client gave; why not, where it is not allowed.
+    pub(crate) fn check(&self, url: &str) -> Result<(), String> {
+        let uri: Uri = url.parse().map_err(|_| "must be an address such as https://example.org/hook".to_owned())?;
+        let authority = uri.authority().ok_or_else(|| "must be an address with a host".to_owned())?;
+        let usual = match uri.scheme_str() {
+            Some("https") => 443,
+            Some("http") => 80,
+            _ => return Err("must begin with https:// or http://".into()),
+        };
+        if authority.as_str().contains('@') {
+            return Err("must not hold a user name".into());
+        }
+        let host = authority.host().to_ascii_lowercase();
+        let port = authority.port_u16().unwrap_or(usual);
+        let wanted = if port == usual { host } else { format!("{host}:{port}") };
+        if self.0.hosts.contains(&wanted) {
+            return Ok(());
+        }
+        Err("is not among the hosts that this server sends webhooks to".into())
+    }
+
+    /// Sends the webhook of an analysis that has ended, if it asked for one.
+    pub(crate) fn announce(&self, analysis: &Analysis) -> Result<(), StoreError> {
+        let kind = if analysis.status == Status::Done { "analysis.done" } else { "analysis.failed" };
+        let now = Moment::now();
+        let body = serde_json::json!({
+            "type": kind,
+            "timestamp": now.to_string(),
+            "data": AnalysisView::of(analysis, None),
+        });
+        if self.0.store.announce(&analysis.id, &body.to_string(), now)? {
+            self.0.wake();
+        }
+        Ok(())
+    }
+
+    /// Starts the thread that sends, beginning with what an earlier run left.
+    pub(crate) fn start(&self) -> std::io::Result<JoinHandle<()>> {
+        let inner = Arc::clone(&self.0);
+        std::thread::Builder::new().name("webhooks".into()).spawn(move || inner.run())
+    }
+
+    /// Ends the thread after the delivery at hand; the rest is sent after the next start.
+    pub(crate) fn close(&self) {
+        self.0.closed.store(true, Ordering::SeqCst);
+        self.0.wake();
+    }
+}
+
+impl Inner {
+    fn run(&self) {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            // An allowed host must not pass us on to one that is not.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            .proxy(None)
+            .user_agent(concat!("deepsight/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .into();
+        while !self.closed.load(Ordering::SeqCst) {
+            let pause = match self.store.next_delivery() {
+                Ok(Some(delivery)) if delivery.due.away().is_zero() => {
+                    self.deliver(&agent, &delivery);
+                    continue;
+                }
+                Ok(Some(delivery)) => delivery.due.away(),
+                Ok(None) => Duration::from_secs(3600),
+                Err(error) => {
+                    tracing::error!(error = with_causes(&error), "cannot read the webhooks");
+                    Duration::from_secs(60)
+                }
+            };
+            self.sleep(pause);
+        }
+    }
+
+    fn deliver(&self, agent: &ureq::Agent, delivery: &Delivery) {
+        let now = Moment::now().seconds();
+        let answer = agent
+            .post(&delivery.url)
+            .header("content-type", "application/json")
+            .header("webhook-id", &delivery.id)
+            .header("webhook-timestamp", now.to_string())
+            .header("webhook-signature", signature(&self.secret, &delivery.id, now, &delivery.body))
+            .send(&delivery.body);
+        let attempt = delivery.attempts + 1;
+        let again = match &answer {
+            Ok(answer) if answer.status().is_success() => {
+                self.metrics.webhook(Ended::done);
+                None
+            }
+            _ if attempt >= MAX_ATTEMPTS => {
+                tracing::error!(webhook = delivery.id, attempt, "given up");
+                self.metrics.webhook(Ended::failed);
+                None
+            }
+            failed => {
+                let reason = match failed {
+                    Ok(answer) => format!("answered {}", answer.status()),
+                    Err(error) => error.to_string(),
+                };
+                tracing::warn!(webhook = delivery.id, attempt, reason, "not delivered");
+                Some(Moment::now().after(self.retry * 5_u32.pow(delivery.attempts)))
+            }
+        };
+        if let Err(error) = self.store.delivered(&delivery.id, again) {
+            tracing::error!(error = with_causes(&error), "cannot keep what became of a webhook");
+            // Without this it would be sent again at once.
+            self.sleep(self.retry);
+        }
+    }
+
+    fn sleep(&self, pause: Duration) {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*news {
+            news = self.wake.wait_timeout(news, pause).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *news = false;
+    }
+
+    fn wake(&self) {
+        *self.news.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.wake.notify_all();
+    }
+}
+
+/// `v1,` and the HMAC-SHA256 of `id.timestamp.body` in Base64.
+fn signature(secret: &[u8], id: &str, timestamp: i64, body: &str) -> String {
+    #[allow(clippy::expect_used, reason = "HMAC takes keys of any length")]
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("a key of any length");
+    mac.update(format!("{id}.{timestamp}.").as_bytes());
+    mac.update(body.as_bytes());
+    format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signature_is_that_of_the_standard() {
+        // Made with Python's hmac: key "topsecretkey-for-webhooks", message "id.1.{}".
+        let found = signature(b"topsecretkey-for-webhooks", "id", 1, "{}");
+        assert_eq!(found, "v1,g8dIUhMAG0Y5y7Nd5AOTSyHbCC1wL9pDji3rtu6yeMI=");
+    }
+}

@@ -1,0 +1,97 @@
+//! Slow clients and many connections.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::support::Server;
+
+fn connect(server: &Server) -> TcpStream {
+    let stream = TcpStream::connect(server.url.trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream
+}
+
+/// Sends `text` a letter at a time until the server has had enough; what it answered.
+fn drip(stream: &mut TcpStream, mut text: impl Iterator<Item = u8>) -> String {
+    let mut reader = stream.try_clone().unwrap();
+    let listening = std::thread::spawn(move || {
+        let mut answer = String::new();
+        // A reset ends it as well as a close.
+        let _ = reader.read_to_string(&mut answer);
+        answer
+    });
+    while !listening.is_finished() {
+        if let Some(byte) = text.next() {
+            // Fails once the server has closed.
+            let _ = stream.write_all(&[byte]);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    listening.join().unwrap()
+}
+
+#[test]
+fn a_header_that_comes_a_letter_at_a_time_is_not_waited_for() {
+    let server = Server::start(&["--header-timeout", "500ms"]);
+    let begun = Instant::now();
+    let endless = "GET /health/live HTTP/1.1\r\nX-Slow: ".bytes().chain(std::iter::repeat(b'x'));
+    let answer = drip(&mut connect(&server), endless);
+    assert!(!answer.contains("200 OK"), "{answer}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_body_that_pauses_or_drips_for_ever_is_not_waited_for() {
+    let upload = |server: &Server| {
+        let host = server.url.trim_start_matches("http://").to_owned();
+        format!(
+            "POST /predict HTTP/1.1\r\nHost: {host}\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000000\r\n\r\n\
+             --x\r\nContent-Disposition: form-data; name=\"video\"; filename=\"a.mp4\"\r\n\r\n"
+        )
+    };
+    let server = Server::start(&["--body-timeout", "300ms"]);
+    let mut stream = connect(&server);
+    stream.write_all(upload(&server).as_bytes()).unwrap();
+    let answer = drip(&mut stream, std::iter::empty());
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("Nothing came for 0.3 s"), "{answer}");
+
+    let server = Server::start(&["--upload-timeout", "600ms"]);
+    let mut stream = connect(&server);
+    stream.write_all(upload(&server).as_bytes()).unwrap();
+    let answer = drip(&mut stream, std::iter::repeat(b'x'));
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("more than 0.6 s"), "{answer}");
+    assert_eq!(server.uploads(), 0);
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_leaves_nothing() {
+    let server = Server::start(&[]);
+    let host = server.url.trim_start_matches("http://").to_owned();
+    let mut stream = connect(&server);
+    let head = format!(
+        "POST /v1/analyses HTTP/1.1\r\nHost: {host}\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000000\r\n\r\n\
+         --x\r\nContent-Disposition: form-data; name=\"video\"; filename=\"a.mp4\"\r\n\r\nsome of it"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    server.until_uploads(1).await;
+    drop(stream);
+    server.until_uploads(0).await;
+    assert_eq!(server.get("/health/ready").send().await.unwrap().status(), 200);
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_for_their_turn() {
+    let server = Server::start(&["--max-connections", "1"]);
+    let ask = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let first = connect(&server);
+    let mut second = connect(&server);
+    second.write_all(ask).unwrap();
+    second.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(second.read(&mut [0; 1]).is_err(), "no answer while the first is there");
+    drop(first);
+    second.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut answer = String::new();
+    second.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+}

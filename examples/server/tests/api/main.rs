@@ -1,0 +1,17 @@
+//! The API over real HTTP on a real port, with real videos.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod analyses;
+mod events;
+mod limits;
+mod pictures;
+mod predict;
+mod refusals;
+mod restart;
+mod security;
+mod service;
+mod start;
+mod webhooks;

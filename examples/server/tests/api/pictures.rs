@@ -1,0 +1,79 @@
+//! Faces, activation maps, frames and the video itself.
+
+use deepsight_core::image::DynamicImage;
+use serde_json::Value;
+
+use crate::support::{Clips, Server, portraits};
+
+async fn picture(server: &Server, path: &str) -> DynamicImage {
+    let response = server.get(path).send().await.unwrap();
+    assert_eq!(response.status(), 200, "{path}");
+    assert_eq!(response.headers()["content-type"], "image/jpeg");
+    let bytes = response.bytes().await.unwrap();
+    image::load_from_memory_with_format(&bytes, image::ImageFormat::Jpeg).unwrap()
+}
+
+#[tokio::test]
+async fn every_scored_face_has_a_picture_and_a_map_over_it() {
+    let server = Server::start(&[]);
+    let id = server.submit("?frames=4", &portraits()).await["id"].as_str().unwrap().to_owned();
+    let done = server.finished(&id).await;
+    let (mut faces, mut most_moved) = (0, 0);
+    for frame in done["report"]["frames"].as_array().unwrap() {
+        for (place, face) in frame["faces"].as_array().unwrap().iter().enumerate() {
+            if face["fake_probability"].is_null() {
+                continue;
+            }
+            faces += 1;
+            let path = format!("/v1/analyses/{id}/faces/{}/{place}", frame["index"]);
+            let plain = picture(&server, &path).await.to_rgb8();
+            assert_eq!(plain.dimensions(), (256, 256), "as the model's crop cuts it");
+            let over = picture(&server, &format!("{path}/activation")).await.to_rgb8();
+            assert_eq!(over.dimensions(), plain.dimensions());
+            let moved = plain.pixels().zip(over.pixels()).map(|(a, b)| u64::from(a.0[0].abs_diff(b.0[0]))).sum::<u64>();
+            most_moved = most_moved.max(moved);
+        }
+    }
+    assert_eq!(faces, done["faces_detected"].as_u64().unwrap());
+    // In a face in which nothing speaks for a forgery the map is empty, but not in all of them.
+    assert!(most_moved > 256 * 256, "the map is seen: {most_moved}");
+    assert_eq!(server.get(&format!("/v1/analyses/{id}/faces/1/0")).send().await.unwrap().status(), 404);
+    assert_eq!(server.get(&format!("/v1/analyses/{id}/faces/x/0")).send().await.unwrap().status(), 400);
+}
+
+#[tokio::test]
+async fn a_frame_is_the_one_of_its_index() {
+    let (server, clips) = (Server::start(&[]), Clips::new());
+    // Frame n is a grey of 20 n: 10 frames.
+    let ramp = "color=s=64x48:r=10:d=1,geq=lum='20*N':cb=128:cr=128";
+    let clip = clips.make("ramp.mkv", &["-f", "lavfi", "-i", ramp, "-c:v", "ffv1"]);
+    let id = server.submit("?frames=3", &clip).await["id"].as_str().unwrap().to_owned();
+    server.finished(&id).await;
+    for index in [0_u32, 1, 7, 9] {
+        let frame = picture(&server, &format!("/v1/analyses/{id}/frames/{index}")).await.to_luma8();
+        // Limited range, 16 to 235, comes out as 0 to 255.
+        let expected = ((20.0 * f64::from(index) - 16.0) * 255.0 / 219.0).clamp(0.0, 255.0);
+        let found = f64::from(frame.get_pixel(32, 24).0[0]);
+        assert!((found - expected).abs() < 4.0, "frame {index}: {found}, not {expected}");
+    }
+    let response = server.get(&format!("/v1/analyses/{id}/frames/10")).send().await.unwrap();
+    assert_eq!(response.status(), 404);
+}
+
+#[tokio::test]
+async fn the_video_comes_back_whole_and_in_ranges() {
+    let server = Server::start(&[]);
+    let id = server.submit("?frames=2", &portraits()).await["id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/analyses/{id}/video");
+    let response = server.get(&path).send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "video/mp4");
+    let original = std::fs::read(portraits()).unwrap();
+    assert_eq!(response.bytes().await.unwrap(), original);
+    let response = server.get(&path).header("Range", "bytes=1000-1099").send().await.unwrap();
+    assert_eq!(response.status(), 206);
+    assert_eq!(response.headers()["content-range"], format!("bytes 1000-1099/{}", original.len()));
+    assert_eq!(response.bytes().await.unwrap(), original[1000..1100]);
+    let response = server.get(&path).header("Range", "bytes=99999999-").send().await.unwrap();
+    assert_eq!(response.status(), 416);
+    assert_eq!(response.json::<Value>().await.unwrap()["status"], 416);
+}

@@ -1,0 +1,102 @@
+//! `POST /predict`.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::support::{Clips, PATIENCE, Server, form, portraits};
+
+fn keys(value: &Value) -> Vec<&str> {
+    let mut keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
+#[tokio::test]
+async fn a_video_gets_the_answer_that_clients_of_the_python_system_know() {
+    let server = Server::start(&[]);
+    let response = server.send("/predict?frames=12", &portraits()).await;
+    assert_eq!(response.status(), 200);
+    let answer: Value = response.json().await.unwrap();
+    let known = ["average_fake_probability", "faces_detected", "prediction_threshold", "verdict"];
+    assert_eq!(keys(&answer), known);
+    assert_eq!(answer["verdict"], "REAL");
+    assert!((0.0..0.5).contains(&answer["average_fake_probability"].as_f64().unwrap()));
+    assert!(answer["faces_detected"].as_u64().unwrap() >= 12);
+    assert!((answer["prediction_threshold"].as_f64().unwrap() - 0.62).abs() < 0.01);
+    assert_eq!(server.uploads(), 0, "nothing is kept");
+    assert_eq!(server.json("/v1/analyses").await["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_video_without_a_face_is_uncertain_with_a_reason_and_without_a_probability() {
+    let (server, clips) = (Server::start(&[]), Clips::new());
+    let answer: Value = server.send("/predict", &clips.faceless()).await.json().await.unwrap();
+    assert_eq!(answer["verdict"], "UNCERTAIN");
+    assert_eq!(answer["faces_detected"], 0);
+    assert_eq!(answer["average_fake_probability"], Value::Null);
+    assert_eq!(answer["reason"], "No face was found in 10 frames.");
+}
+
+#[tokio::test]
+async fn the_full_report_comes_where_it_is_asked_for_and_says_nothing_of_the_server() {
+    let server = Server::start(&[]);
+    let response =
+        server.send("/predict?full=true&frames=5&threshold=0.001&aggregation=mean-of-faces", &portraits()).await;
+    let text = response.text().await.unwrap();
+    assert!(!text.contains(server.data.path().to_str().unwrap()), "{text}");
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(answer["prediction_threshold"].as_f64().unwrap() as f32, 0.001);
+    let report = &answer["report"];
+    assert_eq!(report["schema"], 1);
+    assert_eq!(report["input"]["path"], "portraits.mp4");
+    assert_eq!(report["input"]["sha256"].as_str().unwrap().len(), 64);
+    assert_eq!(report["settings"]["analyzer"]["aggregation"], "mean-of-faces");
+    assert_eq!(
+        report["settings"]["run"],
+        json!({"device": "flex", "frames": 5, "threads": report["settings"]["run"]["threads"]})
+    );
+    assert_eq!(report["frames"].as_array().unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_stops_its_analysis() {
+    let (server, clips) = (Server::start(&["--workers", "1"]), Clips::new());
+    let long = clips.long();
+    let request = server.post("/predict?frames=1000").multipart(form(&long)).send();
+    let begun = Instant::now();
+    tokio::select! {
+        answer = request => panic!("it was to take long: {answer:?}"),
+        () = async {
+            while !server.get("/metrics").send().await.unwrap().text().await.unwrap().contains("running_analyses 1") {
+                assert!(begun.elapsed() < PATIENCE);
+            }
+        } => {}
+    }
+    // Dropping the request closes its connection.
+    server.until_uploads(0).await;
+    loop {
+        let metrics = server.get("/metrics").send().await.unwrap().text().await.unwrap();
+        if metrics.contains("deepsight_analyses_total{outcome=\"cancelled\"} 1")
+            && metrics.contains("running_analyses 0")
+        {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{metrics}");
+    }
+    #[cfg(target_os = "linux")]
+    assert_eq!(crate::support::processes_on(server.data.path()).len(), 0);
+}
+
+#[tokio::test]
+async fn videos_that_are_analysed_at_once_get_the_answers_that_they_get_alone() {
+    let (server, clips) = (Server::start(&["--workers", "4"]), Clips::new());
+    let portraits = portraits();
+    let half = clips.make("half.mp4", &["-i", portraits.to_str().unwrap(), "-vf", "scale=480:-2", "-t", "3"]);
+    let ask = async |clip| server.send("/predict?frames=10", clip).await.json::<Value>().await.unwrap();
+    let (alone, half_alone) = (ask(&portraits).await, ask(&half).await);
+    assert_ne!(alone["average_fake_probability"], half_alone["average_fake_probability"]);
+    let (a, b, c, d) = tokio::join!(ask(&portraits), ask(&half), ask(&portraits), ask(&half));
+    assert_eq!([&a, &c], [&alone, &alone]);
+    assert_eq!([&b, &d], [&half_alone, &half_alone]);
+}

@@ -1,0 +1,67 @@
+//! Flags, variables, and starts that cannot be.
+
+use std::sync::Arc;
+
+use crate::support::Server;
+
+/// Why a server with these flags does not start: one line.
+fn refusal(flags: &[&str], variables: &[(&str, &str)]) -> String {
+    let data = Arc::new(tempfile::tempdir().unwrap());
+    let Err(refused) = Server::try_start(data, flags, variables) else {
+        panic!("it started with {flags:?} {variables:?}")
+    };
+    assert_eq!(refused.code, Some(2), "{}", refused.said);
+    let line = refused.said.lines().find(|line| line.starts_with("error: ")).unwrap_or_default().to_owned();
+    assert!(!line.is_empty(), "{}", refused.said);
+    line
+}
+
+#[test]
+fn a_start_that_cannot_be_says_why_in_one_line() {
+    let name = |flags: &[&str], parts: &[&str]| {
+        let line = refusal(flags, &[]);
+        assert!(parts.iter().all(|part| line.contains(part)), "{flags:?}: {line}");
+    };
+    name(&["--api-key", "secret"], &["API key 1", "NAME:SHA256"]);
+    name(&["--cors-origin", "newsroom.example"], &["--cors-origin", "newsroom.example"]);
+    name(&["--allowed-host", "https://x.example"], &["--allowed-host", "https://x.example"]);
+    name(&["--webhook-host", "x.example"], &["DEEPSIGHT_WEBHOOK_SECRET"]);
+    name(&["--model", "/nowhere/model.safetensors"], &["/nowhere/model.safetensors"]);
+    name(&["--bind", "203.0.113.7"], &["cannot listen on 203.0.113.7:0"]);
+    name(&["--device", "tpu"], &["tpu", "flex"]);
+    name(&["--queue", "0"], &["--queue", "0"]);
+    name(&["--max-upload", "much"], &["--max-upload", "much", "100MB"]);
+    name(&["--keep-videos", "soon"], &["--keep-videos", "soon", "24h"]);
+    let line = refusal(&["--webhook-host", "x.example"], &[("DEEPSIGHT_WEBHOOK_SECRET", "short")]);
+    assert!(line.contains("5 characters") && !line.contains("short"), "{line}");
+}
+
+#[test]
+fn two_servers_do_not_share_a_data_folder_or_a_port() {
+    let server = Server::start(&[]);
+    let Err(refused) = Server::try_start(Arc::clone(&server.data), &[], &[]) else { panic!("both run") };
+    assert!(refused.said.contains("another server uses the data folder"), "{}", refused.said);
+    let port = server.url.rsplit(':').next().unwrap();
+    let line = refusal(&["--port", port], &[]);
+    assert!(line.contains("cannot listen on 127.0.0.1:"), "{line}");
+}
+
+#[tokio::test]
+async fn variables_stand_for_flags_and_flags_come_first() {
+    let variables = [("DEEPSIGHT_MAX_UPLOAD", "2MB"), ("DEEPSIGHT_MAX_FRAMES", "50")];
+    let server = Server::start_with(&["--max-frames", "60"], &variables);
+    let facts = server.json("/v1/server").await;
+    assert_eq!((&facts["max_upload_bytes"], &facts["limits"]["frames"]["max"]), (&2_000_000.into(), &60.0.into()));
+    let log = server.log.lock().unwrap().clone();
+    assert!(log.contains("max-upload=2MB") && log.contains("max-frames=60"), "the configuration is printed: {log}");
+}
+
+#[test]
+fn listening_to_everybody_without_a_key_is_warned_of() {
+    let server = Server::start(&["--bind", "0.0.0.0"]);
+    let log = server.log.lock().unwrap().clone();
+    assert!(log.contains("WARN") && log.contains("everybody who reaches this address can use the server"), "{log}");
+    let server = Server::start(&[]);
+    let log = server.log.lock().unwrap().clone();
+    assert!(!log.contains("WARN"), "{log}");
+}

@@ -1,0 +1,267 @@
+//! Starts the server as users do, on a free port and an empty data folder, and talks to it over HTTP.
+#![allow(dead_code, clippy::unwrap_used, clippy::print_stderr)]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use reqwest::multipart::{Form, Part};
+use reqwest::{Client, RequestBuilder, Response};
+use serde_json::Value;
+
+/// How long anything may take before a test gives up. Far more than it takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A data folder and the server that uses it.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) url: String,
+    pub(crate) log: Arc<Mutex<String>>,
+    pub(crate) client: Client,
+    pub(crate) data: Arc<tempfile::TempDir>,
+}
+
+/// A server that was not let start: its exit code, and what it said.
+pub(crate) struct Refused {
+    pub(crate) code: Option<i32>,
+    pub(crate) said: String,
+}
+
+impl Server {
+    /// A server with these flags.
+    pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::start_with(flags, &[])
+    }
+
+    /// A server with these flags and environment variables.
+    pub(crate) fn start_with(flags: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::start_on(Arc::new(tempfile::tempdir().unwrap()), flags, variables)
+    }
+
+    /// A server on a data folder that another one used.
+    pub(crate) fn start_on(data: Arc<tempfile::TempDir>, flags: &[&str], variables: &[(&str, &str)]) -> Self {
+        match Self::try_start(data, flags, variables) {
+            Ok(server) => server,
+            Err(refused) => panic!("the server did not start: {:?} {}", refused.code, refused.said),
+        }
+    }
+
+    pub(crate) fn try_start(
+        data: Arc<tempfile::TempDir>,
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Self, Refused> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_deepsight-server"));
+        command.arg("--data-dir").arg(data.path()).args(flags);
+        // A server that comes back must do so where it was.
+        if !flags.contains(&"--port") {
+            command.args(["--port", "0"]);
+        }
+        // Nothing of the machine's own configuration.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DEEPSIGHT_")) {
+            command.env_remove(name);
+        }
+        command.envs(variables.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let address = follow(child.stderr.take().unwrap(), Arc::clone(&log));
+        match address.recv_timeout(PATIENCE) {
+            Ok(address) => {
+                let client = Client::builder().timeout(PATIENCE).build().unwrap();
+                Ok(Self { child, url: format!("http://{address}"), log, client, data })
+            }
+            Err(_) => {
+                let code = child.wait().unwrap().code();
+                let said = log.lock().unwrap().clone();
+                Err(Refused { code, said })
+            }
+        }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(format!("{}{path}", self.url))
+    }
+
+    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
+        self.client.post(format!("{}{path}", self.url))
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> RequestBuilder {
+        self.client.delete(format!("{}{path}", self.url))
+    }
+
+    /// Sends a video to `path`.
+    pub(crate) async fn send(&self, path: &str, clip: &Path) -> Response {
+        self.post(path).multipart(form(clip)).send().await.unwrap()
+    }
+
+    /// Sends a video to be analysed; the analysis as it was accepted.
+    pub(crate) async fn submit(&self, query: &str, clip: &Path) -> Value {
+        let response = self.send(&format!("/v1/analyses{query}"), clip).await;
+        assert_eq!(response.status(), 202, "{}", response.text().await.unwrap());
+        response.json().await.unwrap()
+    }
+
+    pub(crate) async fn json(&self, path: &str) -> Value {
+        self.get(path).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Waits for the end of an analysis by its events; the analysis with its report.
+    pub(crate) async fn finished(&self, id: &str) -> Value {
+        let events = self.get(&format!("/v1/analyses/{id}/events")).send().await.unwrap().text().await.unwrap();
+        assert!(events.contains("event: done") || events.contains("event: failed"), "{events}");
+        self.json(&format!("/v1/analyses/{id}")).await
+    }
+
+    /// Waits until an analysis is in a state.
+    pub(crate) async fn until(&self, id: &str, status: &str) -> Value {
+        let begun = Instant::now();
+        loop {
+            let analysis = self.json(&format!("/v1/analyses/{id}")).await;
+            if analysis["status"] == status {
+                return analysis;
+            }
+            assert!(begun.elapsed() < PATIENCE, "still not {status}: {analysis}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Files among the uploads.
+    pub(crate) fn uploads(&self) -> usize {
+        std::fs::read_dir(self.data.path().join("uploads")).unwrap().count()
+    }
+
+    /// Waits until so many uploads are left.
+    pub(crate) async fn until_uploads(&self, count: usize) {
+        let begun = Instant::now();
+        while self.uploads() != count {
+            assert!(begun.elapsed() < PATIENCE, "{} uploads are left, not {count}", self.uploads());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks the server to stop, as an orchestrator does.
+    #[cfg(unix)]
+    pub(crate) fn terminate(&self) {
+        assert!(Command::new("kill").arg(self.pid().to_string()).status().unwrap().success());
+    }
+
+    /// Waits for the server to end by itself.
+    pub(crate) fn ended(mut self) -> (ExitStatus, String) {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status, self.log.lock().unwrap().clone());
+            }
+            assert!(begun.elapsed() < PATIENCE, "the server does not end: {}", self.log.lock().unwrap());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Ends the server as a crash does; its data folder.
+    pub(crate) fn kill(mut self) -> Arc<tempfile::TempDir> {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        Arc::clone(&self.data)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the server's log:\n{}", self.log.lock().unwrap_or_else(|log| log.into_inner()));
+        }
+    }
+}
+
+/// Takes down the log, and tells the address once the server listens.
+fn follow(stderr: std::process::ChildStderr, log: Arc<Mutex<String>>) -> Receiver<String> {
+    let (sender, address) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if let Some((_, address)) = line.split_once("listening on http://") {
+                // As JSON there is more behind it. The test may have given up.
+                let address = address.split('"').next().unwrap_or_default();
+                let _ = sender.send(address.trim().to_owned());
+            }
+            let mut log = log.lock().unwrap();
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+    address
+}
+
+/// A form with a video under its own name.
+pub(crate) fn form(clip: &Path) -> Form {
+    let name = clip.file_name().unwrap().to_string_lossy().into_owned();
+    Form::new().part("video", Part::bytes(std::fs::read(clip).unwrap()).file_name(name))
+}
+
+/// Three people, one of whom comes twice; REAL by the bundled model.
+pub(crate) fn portraits() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../clips/portraits.mp4"))
+}
+
+/// Clips that ffmpeg makes, in a folder that goes with this value.
+pub(crate) struct Clips(tempfile::TempDir);
+
+impl Clips {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// What ffmpeg makes of these arguments.
+    pub(crate) fn make(&self, name: &str, arguments: &[&str]) -> PathBuf {
+        let path = self.path(name);
+        let mut command = Command::new("ffmpeg");
+        command.args(["-hide_banner", "-loglevel", "error", "-nostdin", "-y"]).args(arguments).arg(&path);
+        assert!(command.status().unwrap().success(), "{command:?}");
+        path
+    }
+
+    /// A second of colours, without a face.
+    pub(crate) fn faceless(&self) -> PathBuf {
+        self.make("faceless.mp4", &["-f", "lavfi", "-i", "testsrc=s=160x120:r=10:d=1", "-pix_fmt", "yuv420p"])
+    }
+
+    /// The portraits again and again: an analysis that takes long, with `frames` at a large number.
+    pub(crate) fn long(&self) -> PathBuf {
+        let portraits = portraits();
+        let portraits = portraits.to_str().unwrap();
+        self.make("long.mp4", &["-stream_loop", "19", "-i", portraits, "-c", "copy"])
+    }
+
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+}
+
+/// The processes that work on a file of this folder, ended ones that nobody waited for among them.
+#[cfg(target_os = "linux")]
+pub(crate) fn processes_on(folder: &Path) -> Vec<u32> {
+    let folder = folder.to_string_lossy().into_owned();
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let works_on_it = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        line.starts_with("ff") && line.contains(&folder)
+    };
+    pids.filter(works_on_it).collect()
+}
