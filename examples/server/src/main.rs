@@ -18,19 +18,23 @@ mod web;
 mod webhook;
 
 use std::io::{IsTerminal, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use deepsight_core::with_causes;
 use tracing_subscriber::EnvFilter;
 
-use crate::options::{Cli, Command};
+use crate::options::{Cli, Command, Options};
 use crate::start::StartError;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Some(Command::NewKey { name }) = cli.command {
-        return new_key(&name);
+    match cli.command {
+        Some(Command::NewKey { name }) => return new_key(&name),
+        Some(Command::Health) => return health(&cli.options),
+        None => {}
     }
     log_to_stderr(cli.options.log_json);
     match start::run(&cli.options) {
@@ -54,6 +58,20 @@ fn new_key(name: &str) -> ExitCode {
         Err(error) => {
             complain(&error.to_string());
             ExitCode::from(2)
+        }
+    }
+}
+
+fn health(options: &Options) -> ExitCode {
+    // A server that listens to every address listens to this one.
+    let ip = if options.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { options.bind };
+    let url = format!("http://{}/health/ready", SocketAddr::new(ip, options.port));
+    let agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(8))).proxy(None).build();
+    match ureq::Agent::from(agent).get(&url).call() {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("{url}: {error}"));
+            ExitCode::FAILURE
         }
     }
 }

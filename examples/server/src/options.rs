@@ -34,6 +34,8 @@ pub(crate) enum Command {
         /// Who will use it, as the log shows them
         name: String,
     },
+    /// Asks the server on --port whether videos can be sent; exit code 0 when they can, 1 when not. For containers
+    Health,
 }
 
 #[derive(Debug, Args)]

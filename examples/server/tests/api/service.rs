@@ -13,6 +13,19 @@ async fn the_server_says_whether_it_is_well() {
     assert!(ready["checks"].as_object().unwrap().values().all(|well| *well == true));
 }
 
+#[test]
+fn the_program_itself_can_ask_as_a_container_does() {
+    let health = |port: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_deepsight-server"));
+        command.args(["--port", port, "health"]).output().unwrap().status.code()
+    };
+    let server = Server::start(&[]);
+    let port = server.url.rsplit(':').next().unwrap().to_owned();
+    assert_eq!(health(&port), Some(0));
+    drop(server);
+    assert_eq!(health(&port), Some(1));
+}
+
 #[tokio::test]
 async fn without_ffmpeg_it_is_alive_and_not_ready_and_says_what_is_missing() {
     let server =
