@@ -125,7 +125,9 @@ impl Metrics {
 
     /// Takes down an answer. `route` is the route's pattern, never the address itself: that would be a series each.
     pub(crate) fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
-        let (method, route) = (method.to_owned(), route.to_owned());
+        // A client may make methods up, too.
+        let known = ["GET", "HEAD", "POST", "DELETE", "OPTIONS"].into_iter().find(|known| *known == method);
+        let (method, route) = (known.unwrap_or("other").to_owned(), route.to_owned());
         self.request_seconds.get_or_create(&Route { route: route.clone() }).observe(took.as_secs_f64());
         self.requests.get_or_create(&Request { method, route, status }).inc();
     }

@@ -133,6 +133,8 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
             keep_reports: options.keep_reports.0,
         },
         probes: Semaphore::new(at_once),
+        pictures: Semaphore::new(at_once),
+        ffmpeg: tokio::sync::Mutex::default(),
         repeatable: Mutex::default(),
         stop: stop.clone(),
         hosts,

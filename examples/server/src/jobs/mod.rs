@@ -20,7 +20,7 @@ pub(crate) use self::live::{Counts, End, Live, Scored};
 pub(crate) use self::worker::{in_brief, jpeg};
 use crate::clock::Moment;
 use crate::engine::Engine;
-use crate::metrics::Metrics;
+use crate::metrics::{Ended, Metrics};
 use crate::settings::Settings;
 use crate::store::{Analysis, Status, Store, StoreError};
 use crate::uploads::{Upload, Uploads};
@@ -189,7 +189,7 @@ impl Jobs {
     }
 
     /// Queues an analysis whose report nobody keeps but who asks for it. Dropping the waiting end does not stop it;
-    /// [`Live::cancel`] does.
+    /// [`withdraw`](Self::withdraw) does.
     pub(crate) fn ask(
         &self,
         admission: Admission,
@@ -216,25 +216,29 @@ impl Jobs {
     /// Forgets an analysis: stops it, removes its report, its pictures and its video. Whether there was one.
     pub(crate) fn remove(&self, id: &str) -> Result<bool, StoreError> {
         let Some(upload) = self.0.store.remove(id)? else { return Ok(false) };
-        let live = self.live(id);
-        if let Some(live) = &live {
+        if let Some(live) = self.live(id) {
             live.end(End::Removed);
-            live.cancel();
-        }
-        let waiting = {
-            let mut line = self.0.line();
-            let place = line.waiting.iter().position(|job| job.live.id == id);
-            place.and_then(|place| line.waiting.remove(place))
-        };
-        if let Some(job) = waiting {
-            self.0.leave(&job.live);
-            self.0.metrics.queued.dec();
-            self.0.metrics.ended(crate::metrics::Ended::cancelled);
+            self.withdraw(&live);
         }
         if let Some(name) = upload {
             self.0.uploads.delete(&name);
         }
         Ok(true)
+    }
+
+    /// Stops an analysis that nobody wants any more. One that waits gives its place in the queue away at once.
+    pub(crate) fn withdraw(&self, live: &Live) {
+        live.cancel();
+        let waiting = {
+            let mut line = self.0.line();
+            let place = line.waiting.iter().position(|job| job.live.id == live.id);
+            place.and_then(|place| line.waiting.remove(place))
+        };
+        if let Some(job) = waiting {
+            self.0.leave(&job.live);
+            self.0.metrics.queued.dec();
+            self.0.metrics.ended(Ended::cancelled);
+        }
     }
 
     /// Seconds after which a refused client should try again: what the line takes to become shorter.

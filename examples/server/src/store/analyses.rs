@@ -273,6 +273,8 @@ impl Store {
             transaction.execute("UPDATE analyses SET upload = NULL WHERE upload = ?1", [name])?;
         }
         transaction.commit()?;
+        // Gives the room of what is gone back to the disk.
+        connection.execute_batch("PRAGMA incremental_vacuum;")?;
         Ok(released)
     }
 

@@ -15,6 +15,15 @@ pub(crate) use webhooks::Delivery;
 /// The layout of the tables, as `PRAGMA user_version`.
 const VERSION: i64 = 1;
 
+/// `auto_vacuum` counts for a new file only, and before anything else. What was answered with "accepted" must survive a power
+/// cut, hence FULL. What is removed shows people's faces, so it is overwritten.
+const SETTINGS: &str = "\
+PRAGMA auto_vacuum = INCREMENTAL;
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+PRAGMA foreign_keys = ON;
+PRAGMA secure_delete = ON;";
+
 /// The database. Clones share one connection.
 #[derive(Clone)]
 pub(crate) struct Store(Arc<Mutex<Connection>>);
@@ -38,10 +47,7 @@ impl Store {
         let failed = |source| StoreError::Open { path: path.to_owned(), source };
         let connection = Connection::open(path).map_err(failed)?;
         connection.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
-        // What was answered with "accepted" must survive a power cut, hence FULL.
-        connection
-            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
-            .map_err(failed)?;
+        connection.execute_batch(SETTINGS).map_err(failed)?;
         let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
         match found {
             0 => connection.execute_batch(include_str!("schema.sql")).map_err(failed)?,

@@ -180,8 +180,7 @@ fn accepted(app: &Parts, analysis: &Analysis) -> Response {
 
 /// Opens a video that has arrived, to know that it is one and within the limits.
 pub(super) async fn accept(app: &Parts, received: &Received, settings: &Settings) -> Result<Video, Problem> {
-    let video = app.probe(received.upload.path().to_owned(), app.decoding.clone()).await?;
-    let video = video.map_err(|error| Problem::of_video(&error))?;
+    let video = app.probe(received.upload.path().to_owned()).await?;
     let frames = expected_frames(settings, video.info().frame_count, video.info().duration);
     let limit = app.limits.max_frames;
     if frames > limit {

@@ -16,14 +16,14 @@ pub(crate) mod view;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::{Router, routing::get};
-use deepsight_video::{DecodeOptions, Video, VideoError};
+use deepsight_video::{DecodeOptions, Video};
 use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -54,8 +54,12 @@ pub(crate) struct Parts {
     pub(crate) webhooks: Webhooks,
     pub(crate) decoding: DecodeOptions,
     pub(crate) limits: Limits,
-    /// Videos that are probed or decoded for a single picture at once.
+    /// Videos that are probed on arrival at once.
     pub(crate) probes: Semaphore,
+    /// Pictures that are made at once. Apart from the above, so that who asks for many holds up no upload.
+    pub(crate) pictures: Semaphore,
+    /// Whether ffmpeg was there, and when that was found out.
+    pub(crate) ffmpeg: tokio::sync::Mutex<Option<(Instant, bool)>>,
     /// Uploads under way that came with an Idempotency-Key: owner and key.
     pub(crate) repeatable: Mutex<HashSet<(String, String)>>,
     /// True when the server stops.
@@ -78,19 +82,17 @@ pub(crate) use guard::{HostError, Hosts, Peer};
 
 impl Parts {
     /// Opens a video where waiting for ffprobe holds up no connection, a few at a time.
-    pub(crate) async fn probe(
-        &self,
-        path: std::path::PathBuf,
-        options: DecodeOptions,
-    ) -> Result<Result<Video, VideoError>, Problem> {
-        self.aside(move || Video::open_with(&path, &options)).await
+    pub(crate) async fn probe(&self, path: std::path::PathBuf) -> Result<Video, Problem> {
+        let options = self.decoding.clone();
+        let opened = aside(&self.probes, move || Video::open_with(&path, &options)).await?;
+        opened.map_err(|error| Problem::of_video(&error))
     }
+}
 
-    /// Runs work that takes long on a thread of its own, a few at a time.
-    async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-        let _permit = self.probes.acquire().await.map_err(|error| Problem::hide(&error))?;
-        tokio::task::spawn_blocking(work).await.map_err(|error| Problem::hide(&error))
-    }
+/// Runs work that takes long on a thread of its own, when there is a place for it.
+async fn aside<T: Send + 'static>(places: &Semaphore, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    let _place = places.acquire().await.map_err(|error| Problem::hide(&error))?;
+    tokio::task::spawn_blocking(work).await.map_err(|error| Problem::hide(&error))
 }
 
 /// The service with all its layers.

@@ -1,20 +1,21 @@
 //! Pictures of an analysis: its video, single frames, single faces, and where in a face the evidence lies.
 
 use std::io::Read;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use deepsight_core::image::RgbImage;
-use deepsight_video::{Sampling, Video};
+use deepsight_video::{Sampling, StopHandle, Video};
 use image::ImageFormat;
 use tower::ServiceExt;
 use tower_http::services::ServeFile;
 
 use super::analyses::{AnalysisProblems, find};
 use super::problem::Problem;
-use super::{App, Parts};
+use super::{App, Parts, aside};
 use crate::jobs::jpeg;
 
 /// Longer side of the picture of a whole frame, in pixels.
@@ -66,7 +67,7 @@ pub(crate) async fn activation(
 ) -> Result<Response, Problem> {
     let stored = stored_face(&app, id, frame, face).await?;
     let engine = app.engine.clone();
-    let overlay = app.aside(move || -> Result<Option<Vec<u8>>, Problem> {
+    let overlay = aside(&app.pictures, move || -> Result<Option<Vec<u8>>, Problem> {
         let face = image::load_from_memory_with_format(&stored, ImageFormat::Jpeg);
         let face: RgbImage = face.map_err(|error| Problem::hide(&error))?.to_rgb8();
         let map = engine.explain(&face).map_err(|error| Problem::hide(&error))?;
@@ -100,6 +101,9 @@ async fn stored_face(app: &Parts, id: String, frame: u64, face: u64) -> Result<V
 pub(crate) async fn frame(State(app): State<App>, Path((id, index)): Path<(String, u64)>) -> Result<Response, Problem> {
     let path = kept_video(&app, &id).await?;
     let options = app.decoding.clone().with_max_side(FRAME_SIDE);
+    // When the client goes away, so does this future.
+    let decoding = StopOnDrop::default();
+    let handle = Arc::clone(&decoding.0);
     let decode = move || -> Result<Vec<u8>, Problem> {
         let video = Video::open_with(&path, &options).map_err(|error| Problem::of_video(&error))?;
         if index >= video.info().frame_count {
@@ -111,12 +115,31 @@ pub(crate) async fn frame(State(app): State<App>, Path((id, index)): Path<(Strin
             _ => Sampling::every(index).with_max_frames(2),
         };
         let mut frames = video.frames(sampling).map_err(|error| Problem::of_video(&error))?;
+        let gone = handle.lock().unwrap_or_else(PoisonError::into_inner).replace(frames.stop_handle()).is_some();
+        if gone {
+            return Err(Problem::internal());
+        }
         let frame = frames.find(|frame| !matches!(frame, Ok(frame) if frame.index != index));
         let frame = frame.ok_or_else(|| Problem::not_found("The video has no frame of this index."))?;
         let frame = frame.map_err(|error| Problem::of_video(&error))?;
         jpeg(&frame.image).map_err(|error| Problem::hide(&error))
     };
-    Ok(picture(app.aside(decode).await??))
+    Ok(picture(aside(&app.pictures, decode).await??))
+}
+
+/// Ends the decoding for a client that has gone.
+#[derive(Default)]
+struct StopOnDrop(Arc<Mutex<Option<StopHandle>>>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        let mut handle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match handle.as_ref() {
+            Some(handle) => handle.stop(),
+            // It has not begun, and finds this instead.
+            None => *handle = Some(StopHandle::default()),
+        }
+    }
 }
 
 /// The video itself
@@ -138,12 +161,8 @@ pub(crate) async fn video(
     request: Request,
 ) -> Result<Response, Problem> {
     let path = kept_video(&app, &id).await?;
-    let kind = app
-        .aside({
-            let path = path.clone();
-            move || container(&path)
-        })
-        .await?;
+    let file = path.clone();
+    let kind = aside(&app.pictures, move || container(&file)).await?;
     let served = ServeFile::new(path).oneshot(request).await;
     let mut response = served.map_err(|never| match never {})?.map(Body::new);
     let headers = response.headers_mut();

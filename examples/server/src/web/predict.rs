@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::receive::receive;
 use super::report_schema::{ReportSchema, Verdict as VerdictSchema};
 use super::{App, analyses};
-use crate::jobs::{Live, Submission};
+use crate::jobs::{Jobs, Live, Submission};
 use crate::settings::{Parameters, Settings, SettingsParameters};
 
 /// The answer for a video.
@@ -79,7 +79,7 @@ pub(crate) async fn predict(
     let submission = Submission { analysis, upload: received.upload, video };
     let (live, answer) = app.jobs.ask(admission, submission);
     // When the client goes away, so does this future.
-    let watched = CancelOnDrop(live);
+    let watched = WithdrawOnDrop { jobs: app.jobs.clone(), live };
     let report = answer.await.map_err(|_| Problem::internal())??;
     drop(watched);
     prediction(&report, full).map(Json)
@@ -100,11 +100,14 @@ fn prediction(report: &Report, full: bool) -> Result<Prediction, Problem> {
     })
 }
 
-struct CancelOnDrop(Arc<Live>);
+struct WithdrawOnDrop {
+    jobs: Jobs,
+    live: Arc<Live>,
+}
 
-impl Drop for CancelOnDrop {
+impl Drop for WithdrawOnDrop {
     fn drop(&mut self) {
         // Without effect on one that has ended.
-        self.0.cancel();
+        self.jobs.withdraw(&self.live);
     }
 }

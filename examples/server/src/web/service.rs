@@ -1,7 +1,7 @@
 //! The server itself: whether it is well, what it measures, what it is made of.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -10,12 +10,12 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::App;
 use super::guard::cookie;
 use super::problem::Problem;
+use super::{App, Parts};
 use crate::settings::{FRAMES, MAX_FPS, MIN_FACE_SIZE, MIN_FPS};
 
-/// How long starting ffmpeg may take before it counts as missing.
+/// How long starting ffmpeg may take before it counts as missing, and how long what was found counts: asking starts processes.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -48,12 +48,10 @@ pub(crate) async fn live() -> Json<Health> {
     ),
 )]
 pub(crate) async fn ready(State(app): State<App>) -> Response {
-    let decoding = app.decoding.clone();
-    let ffmpeg = tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(move || decoding.check().is_ok()));
     let checks = BTreeMap::from([
         // It is loaded, and has scored its golden input, before the server listens.
         ("model", true),
-        ("ffmpeg", matches!(ffmpeg.await, Ok(Ok(true)))),
+        ("ffmpeg", has_ffmpeg(&app).await),
         ("queue", !app.jobs.is_full()),
         ("running", !app.jobs.is_stopping()),
     ]);
@@ -62,6 +60,18 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
     let mut response = (code, Json(Health { status, checks })).into_response();
     response.extensions_mut().insert(super::guard::InForm);
     response
+}
+
+async fn has_ffmpeg(app: &Parts) -> bool {
+    let mut known = app.ffmpeg.lock().await;
+    if let Some((_, there)) = known.filter(|(when, _)| when.elapsed() < PATIENCE) {
+        return there;
+    }
+    let decoding = app.decoding.clone();
+    let check = tokio::task::spawn_blocking(move || decoding.check().is_ok());
+    let there = matches!(tokio::time::timeout(PATIENCE, check).await, Ok(Ok(true)));
+    *known = Some((Instant::now(), there));
+    there
 }
 
 /// What Prometheus reads

@@ -100,3 +100,29 @@ async fn videos_that_are_analysed_at_once_get_the_answers_that_they_get_alone() 
     assert_eq!([&a, &c], [&alone, &alone]);
     assert_eq!([&b, &d], [&half_alone, &half_alone]);
 }
+
+#[tokio::test]
+async fn a_client_that_goes_away_while_it_waits_gives_its_place_away() {
+    let (server, clips) = (Server::start(&["--workers", "1", "--queue", "1"]), Clips::new());
+    let long = clips.long();
+    let running = server.submit("?frames=1000", &long).await["id"].as_str().unwrap().to_owned();
+    server.until(&running, "running").await;
+    let ready = async || server.get("/health/ready").send().await.unwrap().status() == 200;
+    let request = server.post("/predict").multipart(form(&portraits())).send();
+    let begun = Instant::now();
+    tokio::select! {
+        answer = request => panic!("it was to wait: {answer:?}"),
+        () = async {
+            while ready().await {
+                assert!(begun.elapsed() < PATIENCE);
+            }
+            // It has arrived, and is behind the other.
+            server.until_uploads(2).await;
+        } => {}
+    }
+    while !ready().await {
+        assert!(begun.elapsed() < PATIENCE);
+    }
+    assert_eq!(server.json(&format!("/v1/analyses/{running}")).await["status"], "running");
+    server.until_uploads(1).await;
+}
