@@ -65,7 +65,8 @@ impl Counter {
         let turn = Turn(self);
         let mut requests = self.take();
         let taken: Vec<usize> = requests.iter().map(|request| request.crops.len()).collect();
-        let mut crops: Vec<RgbImage> = requests.iter_mut().flat_map(|request| std::mem::take(&mut request.crops)).collect();
+        let mut crops: Vec<RgbImage> =
+            requests.iter_mut().flat_map(|request| std::mem::take(&mut request.crops)).collect();
         let mut scores = threads.install(|| classify(classifier, &crops));
         drop(turn);
         // From behind, so that nothing is moved twice; the first request is our own.

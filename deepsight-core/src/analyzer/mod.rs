@@ -31,7 +31,7 @@ const QUEUE_BYTES: usize = BATCH_BYTES / 2;
 ///
 /// Works with any [`FaceDetector`] and any [`FaceClassifier`]; see their traits. One analyzer can run several analyses,
 /// one after the other or, shared, at the same time. Faces of analyses that run at the same time on one analyzer and its clones
-/// go to the classifier together; a clone may have other settings, and `Arc`s of a detector and a classifier are cheap to clone.
+/// go to the classifier together, as long as they share their [`Threads`]; a clone may have other settings, and `Arc`s of a detector and a classifier are cheap to clone.
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -89,7 +89,13 @@ pub struct Analyzer<D, C> {
 impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     /// An analyzer with the default settings.
     pub fn new(detector: D, classifier: C) -> Self {
-        Self { detector, classifier, config: AnalyzerConfig::default(), threads: Threads::global(), counter: Counter::default() }
+        Self {
+            detector,
+            classifier,
+            config: AnalyzerConfig::default(),
+            threads: Threads::global(),
+            counter: Counter::default(),
+        }
     }
 
     /// The same with other settings.
@@ -106,7 +112,8 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     /// All calls of the detector and the classifier are made on them, and analyzers that are given clones of one handle
     /// share them: together they keep no more threads busy than the handle has. What is done on a GPU is not counted.
     pub fn with_threads(self, threads: Threads) -> Self {
-        Self { threads, ..self }
+        // Others' faces are not to be scored on these threads, nor these faces on others'.
+        Self { threads, counter: Counter::default(), ..self }
     }
 
     /// The threads that work.

@@ -115,7 +115,7 @@ impl Report {
         let explanation = if self.evidence.iter().any(|evidence| evidence.activation.is_some()) {
             "<p class=\"note how\">The faces of each person with the highest fake probability. Beside each, coloured, what in it \
              speaks for a forgery: most where it is yellow. Every picture has a scale of its own, so a face with a low \
-             probability has bright places too.</p>"
+             probability may have bright places too; one without colour has no place that speaks for a forgery.</p>"
         } else {
             ""
         };

@@ -151,7 +151,7 @@ pub struct Seconds {
     pub decode: f64,
     /// Finding, following and cutting out faces.
     pub detect: f64,
-    /// Scoring and explaining them.
+    /// Scoring and explaining them, and waiting for that while faces of other analyses were scored.
     pub classify: f64,
     /// From start to end.
     pub total: f64,

@@ -1,6 +1,6 @@
 use std::cell::RefCell;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use deepsight_core::image::RgbImage;
@@ -238,7 +238,14 @@ fn every_scored_face_is_told_once_as_the_report_will_have_it() {
     let told = RefCell::new(Vec::new());
     let job = Job::new().with_scored(|face| {
         assert!(face.image.width() > 0);
-        told.borrow_mut().push((face.index, face.time, face.face, face.track, face.bounding_box, face.fake_probability));
+        told.borrow_mut().push((
+            face.index,
+            face.time,
+            face.face,
+            face.track,
+            face.bounding_box,
+            face.fake_probability,
+        ));
     });
     let (detector, classifier) = (Detector::two_people(), Classifier::of(|number| f32::from(number) / 100.0));
     let report = Analyzer::new(&detector, &classifier).analyze_job(frames(20), job).unwrap();

@@ -59,7 +59,7 @@ function plain(values) {
   // Single precision has seven digits; what comes after them is noise.
   const short = (_, value) => (typeof value === 'number' ? Number(value.toPrecision(7)) : value);
   return Object.entries(values ?? {}).filter(([, value]) => value !== null).map(([name, value]) => [
-    name.replaceAll('_', ' '),
+    `${name[0].toUpperCase()}${name.slice(1)}`.replaceAll('_', ' '),
     typeof value === 'string' ? value : JSON.stringify(value, short),
   ]);
 }

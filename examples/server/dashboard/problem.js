@@ -32,6 +32,11 @@ export class Problem extends Error {
     return new Problem({ status: 0, detail });
   }
 
+  /** Of a file that this page was given and cannot read any more. */
+  static unreadable() {
+    return new Problem({ status: -2, detail: 'It was moved, changed or deleted after it was chosen.', retryable: false });
+  }
+
   static from(error) {
     return error instanceof Problem ? error : new Problem({ status: -1, detail: error.message, retryable: true });
   }
@@ -39,6 +44,7 @@ export class Problem extends Error {
   get advice() {
     const again = this.retryAfter ? `Try again in about ${span(this.retryAfter)}.` : 'Try again in a little while.';
     switch (this.status) {
+      case -2: return 'Choose it again, or another one.';
       case 0: return 'Check that you are online and that the server is running, then try again.';
       case 400: return 'Check the settings, then try again.';
       case 401: return 'Sign in with an API key.';
@@ -60,6 +66,7 @@ export class Problem extends Error {
 
 function heading(status, title) {
   switch (status) {
+    case -2: return 'The file cannot be read';
     case -1: return 'Something went wrong on this page';
     case 0: return 'The server cannot be reached';
     case 401: return 'You are not signed in';

@@ -20,7 +20,11 @@ export function upload(file, settings, onProgress) {
         reject(new Problem({ status: 202, detail: 'The answer could not be read.', retryable: true }));
       }
     });
-    request.addEventListener('error', () => reject(Problem.network('The connection broke while the video was being sent.')));
+    request.addEventListener('error', async () => {
+      reject(await readable(file)
+        ? Problem.network('The connection broke while the video was being sent.')
+        : Problem.unreadable());
+    });
     request.addEventListener('abort', () => resolve(null));
   });
   const body = new FormData();
@@ -30,3 +34,6 @@ export function upload(file, settings, onProgress) {
   request.send(body);
   return { sent, cancel: () => request.abort() };
 }
+
+/** A file that was moved or changed since it was chosen breaks the request just as a lost connection does. */
+const readable = (file) => file.slice(0, 1).arrayBuffer().then(() => true, () => false);

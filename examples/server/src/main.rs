@@ -65,7 +65,7 @@ fn new_key(name: &str) -> ExitCode {
 fn health(options: &Options) -> ExitCode {
     // A server that listens to every address listens to this one.
     let ip = if options.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { options.bind };
-    let url = format!("http://{}/health/ready", SocketAddr::new(ip, options.port));
+    let url = format!("http://{}/health/live", SocketAddr::new(ip, options.port));
     let agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(8))).proxy(None).build();
     match ureq::Agent::from(agent).get(&url).call() {
         Ok(_) => ExitCode::SUCCESS,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -34,7 +34,7 @@ pub(crate) enum Command {
         /// Who will use it, as the log shows them
         name: String,
     },
-    /// Asks the server on --port whether videos can be sent; exit code 0 when they can, 1 when not. For containers
+    /// Asks the server on --port whether it is alive; exit code 0 when it is, 1 when not. For containers
     Health,
 }
 
@@ -68,7 +68,8 @@ pub(crate) struct Options {
     /// Videos that may wait, uploads under way included; more are answered 503
     #[arg(long, env = "DEEPSIGHT_QUEUE", value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) queue: u32,
-    /// Videos that one client (API key, else address) may have waiting or running; more are answered 429. By default the queue decides
+    /// Videos that one client (API key, else address) may have waiting or running; more are answered 429. By default as many as
+    /// there are workers, and half of the queue
     #[arg(long, env = "DEEPSIGHT_CLIENT_JOBS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) client_jobs: Option<u32>,
 
@@ -121,12 +122,12 @@ pub(crate) struct Options {
     pub(crate) webhook_retry: Span,
 
     /// Connections at once; more wait to be accepted
-    #[arg(long, env = "DEEPSIGHT_MAX_CONNECTIONS", value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "DEEPSIGHT_MAX_CONNECTIONS", value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_connections: u32,
     /// How long a client may take over the header of a request
     #[arg(long, env = "DEEPSIGHT_HEADER_TIMEOUT", value_name = "TIME", default_value = "10s")]
     pub(crate) header_timeout: Span,
-    /// How long a client may pause within an upload
+    /// How long a client may pause within an upload, or not read an answer
     #[arg(long, env = "DEEPSIGHT_BODY_TIMEOUT", value_name = "TIME", default_value = "30s")]
     pub(crate) body_timeout: Span,
     /// How long a whole upload may take
@@ -141,21 +142,27 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Videos that one client may have waiting or running: nobody fills the queue alone, by slow uploads say.
+    pub(crate) fn client_jobs(&self) -> u32 {
+        self.client_jobs.unwrap_or(u32::from(self.workers) + self.queue.div_ceil(2))
+    }
+
     /// The flags in force as `name=value`, secrets left out.
-    pub(crate) fn summary(&self) -> String {
+    pub(crate) fn summary(&self, data_dir: &Path) -> String {
         let list = |items: &[String]| if items.is_empty() { "none".to_owned() } else { items.join(",") };
         let names: Vec<String> =
             self.api_keys.iter().map(|key| key.split(':').next().unwrap_or_default().to_owned()).collect();
         let rows = [
             ("bind", self.bind.to_string()),
             ("port", self.port.to_string()),
+            ("data-dir", data_dir.display().to_string()),
             ("model", self.model.as_ref().map_or("bundled".into(), |path| path.display().to_string())),
             ("device", self.device.to_string()),
             ("engine", self.engine.to_string()),
             ("threads", self.threads.map_or("all".into(), |count| count.to_string())),
             ("workers", self.workers.to_string()),
             ("queue", self.queue.to_string()),
-            ("client-jobs", self.client_jobs.map_or("any".into(), |count| count.to_string())),
+            ("client-jobs", self.client_jobs().to_string()),
             ("max-upload", self.max_upload.to_string()),
             ("max-duration", self.max_duration.to_string()),
             ("max-pixels", self.max_pixels.to_string()),
@@ -164,16 +171,17 @@ impl Options {
             ("keep-videos", self.keep_videos.to_string()),
             ("keep-bytes", self.keep_bytes.to_string()),
             ("keep-reports", self.keep_reports.to_string()),
-            ("api-keys", list(&names)),
-            ("cors-origins", list(&self.cors_origins)),
-            ("allowed-hosts", list(&self.allowed_hosts)),
-            ("webhook-hosts", list(&self.webhook_hosts)),
+            ("api-key", list(&names)),
+            ("cors-origin", list(&self.cors_origins)),
+            ("allowed-host", list(&self.allowed_hosts)),
+            ("webhook-host", list(&self.webhook_hosts)),
             ("webhook-retry", self.webhook_retry.to_string()),
             ("max-connections", self.max_connections.to_string()),
             ("header-timeout", self.header_timeout.to_string()),
             ("body-timeout", self.body_timeout.to_string()),
             ("upload-timeout", self.upload_timeout.to_string()),
             ("shutdown-grace", self.shutdown_grace.to_string()),
+            ("log-json", self.log_json.to_string()),
         ];
         rows.map(|(name, value)| format!("{name}={value}")).join(" ")
     }
@@ -276,6 +284,16 @@ mod tests {
             let expected = format!("DEEPSIGHT_{}", long.replace('-', "_").to_uppercase());
             let variable = variable.to_string_lossy();
             assert!(variable == expected || variable == format!("{expected}S"), "--{long}: {variable}");
+        }
+    }
+
+    #[test]
+    fn what_is_printed_at_start_has_every_flag() {
+        let cli = Cli::parse_from(["deepsight-server"]);
+        let summary = format!(" {}", cli.options.summary(Path::new("data")));
+        for argument in Cli::command().get_arguments() {
+            let Some(long) = argument.get_long().filter(|long| !["help", "version"].contains(long)) else { continue };
+            assert!(summary.contains(&format!(" {long}=")), "{long} is not in {summary}");
         }
     }
 

@@ -10,6 +10,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
 use crate::web::Peer;
@@ -18,6 +19,8 @@ use crate::web::Peer;
 pub(crate) struct Patience {
     pub(crate) connections: u32,
     pub(crate) header: Duration,
+    /// For a client that does not read its answer.
+    pub(crate) write: Duration,
     /// For requests under way when the server stops.
     pub(crate) shutdown: Duration,
 }
@@ -41,7 +44,9 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, patience: Patie
             request.extensions_mut().insert(Peer(peer));
             router.clone().oneshot(request)
         });
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(patience.write));
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(Box::pin(stream)), service));
         tokio::spawn(async move {
             let _place = place;
             if let Err(error) = connection.await {

@@ -50,7 +50,7 @@ impl Default for Settings {
 /// The same as parameters of a request.
 #[derive(Debug, IntoParams, Deserialize)]
 #[into_params(parameter_in = Query)]
-#[allow(dead_code, reason = "read by name in `Settings::from_query`; this is what the documentation shows")]
+#[allow(dead_code, reason = "read by name in `Settings::take`; this is what the documentation shows")]
 pub(crate) struct SettingsParameters {
     /// Frames to look at, spread evenly over the video; 30 by default.
     #[param(minimum = 1, example = 30)]

@@ -57,7 +57,6 @@ pub(crate) enum StartError {
 
 /// Serves until a signal comes.
 pub(crate) fn run(options: &Options) -> Result<(), StartError> {
-    tracing::info!("{}", options.summary());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|source| StartError::Serve { what: "start threads", source })?;
     let outcome = runtime.block_on(run_on(options));
@@ -75,6 +74,7 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
         Err(std::env::VarError::NotUnicode(_)) => return Err(StartError::Secret),
     };
     let data = DataDir::open(options.data_dir.as_deref())?;
+    tracing::info!("{}", options.summary(&data.path));
     let store = Store::open(&data.path.join("deepsight.sqlite"))?;
     let uploads = data.uploads()?;
     let left = uploads.sweep(&store.uploads()?).map_err(|source| data.failed(source))?;
@@ -107,11 +107,11 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
         decoding: decoding.clone(),
         workers: options.workers.into(),
         queue: options.queue,
-        client_jobs: options.client_jobs,
+        client_jobs: options.client_jobs(),
     });
     let jobs = jobs.map_err(threads)?;
     jobs.restore()?;
-    let sender = webhooks.start().map_err(threads)?;
+    let senders = webhooks.start().map_err(threads)?;
 
     let (stopping, stop) = watch::channel(false);
     let at_once = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
@@ -132,8 +132,8 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
             keep_videos: options.keep_videos.0,
             keep_reports: options.keep_reports.0,
         },
-        probes: Semaphore::new(at_once),
-        pictures: Semaphore::new(at_once),
+        probes: Arc::new(Semaphore::new(at_once)),
+        pictures: Arc::new(Semaphore::new(at_once)),
         ffmpeg: tokio::sync::Mutex::default(),
         repeatable: Mutex::default(),
         stop: stop.clone(),
@@ -148,17 +148,20 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
     if !address.ip().is_loopback() && options.allowed_hosts.is_empty() {
         tracing::warn!("the server answers to any host name: give --allowed-host");
     }
+    // Before anybody can learn that it listens, and ask it to stop.
+    let mut signals = Signals::new().map_err(|source| StartError::Serve { what: "listen for signals", source })?;
     tracing::info!("listening on http://{address}");
 
     let grace = options.shutdown_grace.0;
     let patience = Patience {
         connections: options.max_connections,
         header: options.header_timeout.0,
+        write: options.body_timeout.0,
         // Whoever waits for an answer is told last.
         shutdown: grace + PATIENCE + Duration::from_secs(2),
     };
     let serving = tokio::spawn(serve(listener, web::router(&app), patience, stop));
-    let signal = signal().await.map_err(|source| StartError::Serve { what: "listen for signals", source })?;
+    let signal = signals.next().await;
     tracing::info!(signal, "stopping; again to stop at once");
     stopping.send_replace(true);
     sweeper.abort();
@@ -171,7 +174,7 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
             if !ended {
                 tracing::error!("an analysis did not stop in time");
             }
-            while ended && !sender.is_finished() {
+            while ended && senders.iter().any(|sender| !sender.is_finished()) {
                 std::thread::sleep(Duration::from_millis(5));
             }
         })
@@ -182,7 +185,7 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
     };
     tokio::select! {
         () = orderly => tracing::info!("stopped"),
-        _ = self::signal() => {
+        _ = signals.next() => {
             jobs.stop_now();
             tracing::warn!("stopped at once");
         }
@@ -206,32 +209,64 @@ async fn sweep(app: App, keep_bytes: u64) {
     loop {
         let now = Moment::now();
         let (videos, reports) = (now.before(app.limits.keep_videos), now.before(app.limits.keep_reports));
-        match app.store.run(move |store| store.expire(videos, reports, keep_bytes)).await {
-            Ok(released) => {
-                for name in released {
-                    app.uploads.delete(&name);
-                }
+        let uploads = app.uploads.clone();
+        let swept = app.store.run(move |store| {
+            for name in store.expire(videos, reports, keep_bytes)? {
+                uploads.delete(&name);
             }
-            Err(error) => tracing::error!(error = with_causes(&error), "cannot remove what is too old"),
+            Ok(())
+        });
+        let mut more = swept.await.map(|()| true);
+        // A piece at a time: others want the database, too.
+        while let Ok(true) = more {
+            more = app.store.run(Store::shrink).await;
+        }
+        if let Err(error) = more {
+            tracing::error!(error = with_causes(&error), "cannot remove what is too old");
         }
         tokio::time::sleep(SWEEP).await;
     }
 }
 
-/// Waits for the signal to stop, and says which it was.
+/// The signals that stop the server.
 #[cfg(unix)]
-async fn signal() -> std::io::Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(tokio::select! {
-        _ = interrupt.recv() => "SIGINT",
-        _ = terminate.recv() => "SIGTERM",
-    })
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for one, and says which it was.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
 }
 
 #[cfg(not(unix))]
-async fn signal() -> std::io::Result<&'static str> {
-    tokio::signal::ctrl_c().await.map(|()| "Ctrl-C")
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> &'static str {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => "Ctrl-C",
+            // It cannot be listened for, so it ends the process as it does by itself.
+            Err(_) => std::future::pending().await,
+        }
+    }
 }
 
 /// The data folder, which one server has at a time.

@@ -1,8 +1,9 @@
 //! Tells others when an analysis has ended, as Standard Webhooks (standardwebhooks.com) have it: signed with HMAC-SHA256, and
 //! only to hosts that the configuration names.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The variable that holds the secret: on a command line everybody on the machine could read it.
 pub(crate) const SECRET: &str = "DEEPSIGHT_WEBHOOK_SECRET";
 const MIN_SECRET: usize = 24;
+/// Deliveries at once, each to a host of its own, and how many are looked through for one that can be sent.
+const AT_ONCE: usize = 4;
+const LOOK_AHEAD: u32 = 100;
 
 /// The sender of webhooks. Clones are the same.
 #[derive(Clone)]
@@ -33,11 +37,13 @@ pub(crate) struct Webhooks(Arc<Inner>);
 struct Inner {
     store: Store,
     hosts: Vec<String>,
-    secret: Vec<u8>,
+    secret: Option<Vec<u8>>,
     retry: Duration,
     metrics: Arc<Metrics>,
     closed: AtomicBool,
-    news: Mutex<bool>,
+    /// Hosts that something is being sent to: one that is slow holds up no other.
+    busy: Mutex<HashSet<String>>,
+    news: Mutex<u64>,
     wake: Condvar,
 }
 
@@ -74,31 +80,18 @@ impl Webhooks {
             }
             _ => {}
         }
-        let secret = secret.unwrap_or_default().into_bytes();
+        let secret = secret.map(|secret| match secret.strip_prefix("whsec_").map(|encoded| STANDARD.decode(encoded)) {
+            Some(Ok(decoded)) => decoded,
+            _ => secret.into_bytes(),
+        });
         let hosts = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
-        let (closed, news, wake) = (AtomicBool::new(false), Mutex::new(false), Condvar::new());
-        Ok(Self(Arc::new(Inner { store, hosts, secret, retry, metrics, closed, news, wake })))
+        let (closed, busy, news, wake) = (AtomicBool::new(false), Mutex::default(), Mutex::new(0), Condvar::new());
+        Ok(Self(Arc::new(Inner { store, hosts, secret, retry, metrics, closed, busy, news, wake })))
     }
 
     /// Checks an address that a client gave; why not, where it is not allowed.
     pub(crate) fn check(&self, url: &str) -> Result<(), String> {
-        let uri: Uri = url.parse().map_err(|_| "must be an address such as https://example.org/hook".to_owned())?;
-        let authority = uri.authority().ok_or_else(|| "must be an address with a host".to_owned())?;
-        let usual = match uri.scheme_str() {
-            Some("https") => 443,
-            Some("http") => 80,
-            _ => return Err("must begin with https:// or http://".into()),
-        };
-        if authority.as_str().contains('@') {
-            return Err("must not hold a user name".into());
-        }
-        let host = authority.host().to_ascii_lowercase();
-        let port = authority.port_u16().unwrap_or(usual);
-        let wanted = if port == usual { host } else { format!("{host}:{port}") };
-        if self.0.hosts.contains(&wanted) {
-            return Ok(());
-        }
-        Err("is not among the hosts that this server sends webhooks to".into())
+        self.0.check(url).map(drop)
     }
 
     /// Sends the webhook of an analysis that has ended, if it asked for one.
@@ -116,13 +109,16 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Starts the thread that sends, beginning with what an earlier run left.
-    pub(crate) fn start(&self) -> std::io::Result<JoinHandle<()>> {
-        let inner = Arc::clone(&self.0);
-        std::thread::Builder::new().name("webhooks".into()).spawn(move || inner.run())
+    /// Starts the threads that send, beginning with what an earlier run left.
+    pub(crate) fn start(&self) -> std::io::Result<Vec<JoinHandle<()>>> {
+        let start = |number| {
+            let inner = Arc::clone(&self.0);
+            std::thread::Builder::new().name(format!("webhooks-{number}")).spawn(move || inner.run())
+        };
+        (0..AT_ONCE).map(start).collect()
     }
 
-    /// Ends the thread after the delivery at hand; the rest is sent after the next start.
+    /// Ends the threads after the deliveries at hand; the rest is sent after the next start.
     pub(crate) fn close(&self) {
         self.0.closed.store(true, Ordering::SeqCst);
         self.0.wake();
@@ -130,6 +126,27 @@ impl Webhooks {
 }
 
 impl Inner {
+    /// The host and port of an address that is allowed; else why it is not.
+    fn check(&self, url: &str) -> Result<String, String> {
+        let uri: Uri = url.parse().map_err(|_| "must be an address such as https://example.org/hook".to_owned())?;
+        let authority = uri.authority().ok_or_else(|| "must be an address with a host".to_owned())?;
+        let usual = match uri.scheme_str() {
+            Some("https") => 443,
+            Some("http") => 80,
+            _ => return Err("must begin with https:// or http://".into()),
+        };
+        if authority.as_str().contains('@') {
+            return Err("must not hold a user name".into());
+        }
+        let host = authority.host().to_ascii_lowercase();
+        let port = authority.port_u16().unwrap_or(usual);
+        let full = format!("{host}:{port}");
+        if self.hosts.contains(&full) || (port == usual && self.hosts.contains(&host)) {
+            return Ok(full);
+        }
+        Err("is not among the hosts that this server sends webhooks to".into())
+    }
+
     fn run(&self) {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_global(Some(PATIENCE))
@@ -142,30 +159,60 @@ impl Inner {
             .build()
             .into();
         while !self.closed.load(Ordering::SeqCst) {
-            let pause = match self.store.next_delivery() {
-                Ok(Some(delivery)) if delivery.due.away().is_zero() => {
-                    self.deliver(&agent, &delivery);
-                    continue;
-                }
-                Ok(Some(delivery)) => delivery.due.away(),
-                Ok(None) => Duration::from_secs(3600),
+            let seen = *self.news();
+            let pause = match self.store.deliveries(LOOK_AHEAD) {
+                Ok(deliveries) => match self.claim(deliveries) {
+                    Ok(claimed) => {
+                        self.deliver(&agent, &claimed.delivery);
+                        continue;
+                    }
+                    Err(pause) => pause,
+                },
                 Err(error) => {
                     tracing::error!(error = with_causes(&error), "cannot read the webhooks");
                     Duration::from_secs(60)
                 }
             };
-            self.sleep(pause);
+            self.sleep(seen, pause);
         }
     }
 
+    /// The first that is due and whose host is free; else how long there is nothing to do.
+    fn claim(&self, deliveries: Vec<Delivery>) -> Result<Claimed<'_>, Duration> {
+        let mut pause = Duration::from_secs(3600);
+        for delivery in deliveries {
+            let due = delivery.due.away();
+            if !due.is_zero() {
+                pause = pause.min(due);
+                break;
+            }
+            // One that is not allowed is not sent, so it needs no host to itself.
+            let host = self.check(&delivery.url).unwrap_or_else(|_| delivery.id.clone());
+            if self.busy().insert(host.clone()) {
+                return Ok(Claimed { inner: self, host, delivery });
+            }
+        }
+        Err(pause)
+    }
+
     fn deliver(&self, agent: &ureq::Agent, delivery: &Delivery) {
+        // The configuration may have changed since it was asked for.
+        let secret = match (self.check(&delivery.url), &self.secret) {
+            (Ok(_), Some(secret)) => secret,
+            (refused, _) => {
+                let reason = refused.err().unwrap_or_else(|| format!("{SECRET} is not set"));
+                tracing::error!(webhook = delivery.id, reason, "not sent");
+                self.metrics.webhook(Ended::failed);
+                return self.keep(delivery, None);
+            }
+        };
         let now = Moment::now().seconds();
         let answer = agent
             .post(&delivery.url)
             .header("content-type", "application/json")
             .header("webhook-id", &delivery.id)
             .header("webhook-timestamp", now.to_string())
-            .header("webhook-signature", signature(&self.secret, &delivery.id, now, &delivery.body))
+            .header("webhook-signature", signature(secret, &delivery.id, now, &delivery.body))
             .send(&delivery.body);
         let attempt = delivery.attempts + 1;
         let again = match &answer {
@@ -187,24 +234,49 @@ impl Inner {
                 Some(Moment::now().after(self.retry * 5_u32.pow(delivery.attempts)))
             }
         };
+        self.keep(delivery, again);
+    }
+
+    fn keep(&self, delivery: &Delivery, again: Option<Moment>) {
         if let Err(error) = self.store.delivered(&delivery.id, again) {
             tracing::error!(error = with_causes(&error), "cannot keep what became of a webhook");
             // Without this it would be sent again at once.
-            self.sleep(self.retry);
+            self.sleep(*self.news(), self.retry);
         }
     }
 
-    fn sleep(&self, pause: Duration) {
-        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*news {
-            news = self.wake.wait_timeout(news, pause).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        *news = false;
+    /// Waits until there is more news than the caller has seen.
+    fn sleep(&self, seen: u64, pause: Duration) {
+        let waited = self.wake.wait_timeout_while(self.news(), pause, |news| *news == seen);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     fn wake(&self) {
-        *self.news.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *self.news() += 1;
         self.wake.notify_all();
+    }
+
+    fn news(&self) -> MutexGuard<'_, u64> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn busy(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A delivery that has its host to itself.
+struct Claimed<'a> {
+    inner: &'a Inner,
+    host: String,
+    delivery: Delivery,
+}
+
+impl Drop for Claimed<'_> {
+    fn drop(&mut self) {
+        self.inner.busy().remove(&self.host);
+        // Another one may have waited for the host.
+        self.inner.wake();
     }
 }
 

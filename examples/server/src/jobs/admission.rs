@@ -13,7 +13,7 @@ pub(super) struct Admissions {
     places: Arc<Semaphore>,
     limit: u32,
     clients: Arc<Mutex<HashMap<String, u32>>>,
-    client_limit: Option<u32>,
+    client_limit: u32,
 }
 
 /// A place in the queue, held from before the upload until the analysis begins; and the client's own count, until it ends.
@@ -40,7 +40,7 @@ pub(super) struct Client {
 }
 
 impl Admissions {
-    pub(super) fn new(limit: u32, client_limit: Option<u32>) -> Self {
+    pub(super) fn new(limit: u32, client_limit: u32) -> Self {
         Self { places: Arc::new(Semaphore::new(limit as usize)), limit, clients: Arc::default(), client_limit }
     }
 
@@ -48,8 +48,8 @@ impl Admissions {
     pub(super) fn admit(&self, client: &str, retry_after: impl Fn() -> u64) -> Result<Admission, Problem> {
         let mut counts = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(client.to_owned()).or_default();
-        if let Some(limit) = self.client_limit.filter(|&limit| *count >= limit) {
-            return Err(Problem::too_many_jobs(limit, retry_after()));
+        if *count >= self.client_limit {
+            return Err(Problem::too_many_jobs(self.client_limit, retry_after()));
         }
         *count += 1;
         drop(counts);
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_refuses_until_a_place_is_free() {
-        let admissions = Admissions::new(2, None);
+        let admissions = Admissions::new(2, 9);
         let first = admissions.admit("a", || 7).unwrap();
         let _second = admissions.admit("b", || 7).unwrap();
         assert!(admissions.is_full());
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_client_is_refused_at_its_own_limit_and_others_are_not() {
-        let admissions = Admissions::new(10, Some(1));
+        let admissions = Admissions::new(10, 1);
         let first = admissions.admit("a", || 7).unwrap();
         assert_eq!(status(admissions.admit("a", || 7)), 429);
         let _other = admissions.admit("b", || 7).unwrap();

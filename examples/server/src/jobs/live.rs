@@ -1,6 +1,7 @@
 //! An analysis while it waits and runs: how far it is, for whoever watches, and how to stop it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use deepsight_core::{CancelToken, Progress, ScoredFace};
 use deepsight_video::StopHandle;
@@ -27,6 +28,7 @@ struct State {
     progress: Counts,
     faces: Vec<Scored>,
     end: Option<End>,
+    began: Option<Instant>,
 }
 
 /// How it ended, as far as watchers have to know; the database has the rest.
@@ -103,7 +105,8 @@ pub(crate) struct Snapshot {
 
 impl Live {
     pub(crate) fn new(id: String) -> Self {
-        let state = State { status: Status::Queued, progress: Counts::default(), faces: Vec::new(), end: None };
+        let state =
+            State { status: Status::Queued, progress: Counts::default(), faces: Vec::new(), end: None, began: None };
         let (changed, _) = watch::channel(0);
         Self { id, cancel: CancelToken::new(), stop: Mutex::default(), state: Mutex::new(state), changed }
     }
@@ -121,7 +124,7 @@ impl Live {
     }
 
     pub(crate) fn begin(&self) {
-        self.change(|state| state.status = Status::Running);
+        self.change(|state| (state.status, state.began) = (Status::Running, Some(Instant::now())));
     }
 
     pub(crate) fn progress(&self, progress: Counts) {
@@ -131,6 +134,11 @@ impl Live {
     pub(crate) fn scored(&self, face: Scored) {
         // A change of the progress follows each batch of faces and tells of them too.
         self.state().faces.push(face);
+    }
+
+    /// How long it has been running.
+    pub(crate) fn running_for(&self) -> Duration {
+        self.state().began.map_or(Duration::ZERO, |began| began.elapsed())
     }
 
     /// The first end counts.

@@ -97,7 +97,7 @@ pub(crate) struct Parts {
     pub(crate) decoding: DecodeOptions,
     pub(crate) workers: u32,
     pub(crate) queue: u32,
-    pub(crate) client_jobs: Option<u32>,
+    pub(crate) client_jobs: u32,
 }
 
 impl Jobs {
@@ -130,6 +130,9 @@ impl Jobs {
 
     /// Puts what an earlier run of the server left back into the line, and fails what cannot be run again.
     pub(crate) fn restore(&self) -> Result<(), StoreError> {
+        for id in self.0.store.unannounced()? {
+            self.0.announce(&id)?;
+        }
         for mut analysis in self.0.store.unfinished()? {
             let upload = analysis.upload.as_deref().and_then(|name| self.0.uploads.reopen(name));
             match upload {
@@ -244,7 +247,10 @@ impl Jobs {
     /// Seconds after which a refused client should try again: what the line takes to become shorter.
     pub(crate) fn retry_after(&self) -> u64 {
         let waiting = self.0.line().waiting.len() as f64;
-        let seconds = *locked(&self.0.usual) * (waiting / f64::from(self.0.workers)).max(1.0) / 2.0;
+        // What runs may take longer than what came before it.
+        let longest = locked(&self.0.live).values().map(|live| live.running_for()).max().unwrap_or_default();
+        let usual = locked(&self.0.usual).max(longest.as_secs_f64());
+        let seconds = usual * (waiting / f64::from(self.0.workers)).max(1.0) / 2.0;
         (seconds.ceil() as u64).clamp(1, 120)
     }
 

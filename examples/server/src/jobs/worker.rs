@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use deepsight_core::{Error, Report, with_causes};
 use deepsight_video::Video;
@@ -33,12 +33,15 @@ impl Inner {
     pub(super) fn work(&self) {
         while let Some(job) = self.next() {
             self.metrics.running.inc();
-            let (live, id) = (Arc::clone(&job.live), job.analysis.id.clone());
+            let (live, analysis) = (Arc::clone(&job.live), job.analysis.clone());
+            let stored = matches!(job.sink, Sink::Store);
+            let _span = tracing::info_span!("analysis", id = analysis.id).entered();
             // An analysis catches the panics of its parts; this is for our own.
             if catch_unwind(AssertUnwindSafe(|| self.run(job))).is_err() {
-                tracing::error!(analysis = id, "a worker panicked");
-                if let Err(error) = self.store.fail(&id, Moment::now(), &Problem::internal()) {
-                    tracing::error!(error = with_causes(&error), "cannot keep that an analysis failed");
+                tracing::error!("a worker panicked");
+                self.metrics.ended(Ended::failed);
+                if stored {
+                    self.keep_failure(&analysis, &Problem::internal());
                 }
                 live.end(End::Stored);
                 self.leave(&live);
@@ -52,6 +55,9 @@ impl Inner {
         // Its place in the queue is free; as the client's job it counts until the end.
         let _client = admission.map(Admission::begin);
         if live.is_cancelled() {
+            if self.stopping() {
+                return self.put_back(live, sink);
+            }
             self.metrics.ended(Ended::cancelled);
             return self.leave(&live);
         }
@@ -59,7 +65,10 @@ impl Inner {
         if stored {
             match self.store.begin(&analysis.id, Moment::now()) {
                 Ok(true) => {}
-                Ok(false) => return self.leave(&live),
+                Ok(false) => {
+                    live.end(End::Removed);
+                    return self.leave(&live);
+                }
                 Err(error) => tracing::error!(error = with_causes(&error), "cannot keep that an analysis began"),
             }
         }
@@ -74,23 +83,23 @@ impl Inner {
         match (outcome, sink) {
             (Err(Failure::Cancelled), sink) if self.stopping() => return self.put_back(live, sink),
             (Err(Failure::Cancelled), _) => {
-                tracing::info!(analysis = analysis.id, "cancelled");
+                tracing::info!("cancelled");
                 self.metrics.ended(Ended::cancelled);
                 // The database knows nothing of it any more.
                 upload.release();
             }
             (Ok((report, _)), Sink::Reply(reply)) => {
-                self.told(&analysis, &report, took);
+                self.told(&report, took);
                 // Whoever has gone needs no answer.
                 drop(reply.send(Ok(report)));
             }
-            (Ok((report, pictures)), Sink::Store) => {
-                self.told(&analysis, &report, took);
-                if let Err(error) = self.keep(&analysis, &report, &pictures) {
-                    tracing::error!(analysis = analysis.id, error = with_causes(&error), "cannot keep a report");
+            (Ok((report, pictures)), Sink::Store) => match self.keep(&analysis, &report, &pictures) {
+                Ok(()) => self.told(&report, took),
+                Err(error) => {
+                    tracing::error!(error = with_causes(&error), "cannot keep a report");
                     self.failed(&analysis, &Problem::internal(), None);
                 }
-            }
+            },
             (Err(Failure::Problem(problem)), Sink::Reply(reply)) => self.failed(&analysis, &problem, Some(reply)),
             (Err(Failure::Problem(problem)), Sink::Store) => self.failed(&analysis, &problem, None),
         }
@@ -149,11 +158,11 @@ impl Inner {
         Ok(())
     }
 
-    fn told(&self, analysis: &Analysis, report: &Report, took: std::time::Duration) {
+    fn told(&self, report: &Report, took: Duration) {
         self.metrics.ended(Ended::done);
         self.metrics.reported(report);
         let (frames, seconds) = (report.frames.len(), took.as_secs_f64());
-        tracing::info!(analysis = analysis.id, verdict = %report.verdict, frames, seconds, "analysed");
+        tracing::info!(verdict = %report.verdict, frames, seconds, "analysed");
     }
 
     fn failed(
@@ -163,12 +172,22 @@ impl Inner {
         reply: Option<tokio::sync::oneshot::Sender<Result<Report, Problem>>>,
     ) {
         self.metrics.ended(Ended::failed);
-        tracing::info!(analysis = analysis.id, status = problem.status().as_u16(), "failed");
+        tracing::info!(status = problem.status().as_u16(), "failed");
         if let Some(reply) = reply {
             return drop(reply.send(Err(problem.clone())));
         }
-        if let Err(error) = self.fail(analysis, problem) {
-            tracing::error!(analysis = analysis.id, error = with_causes(&error), "cannot keep that an analysis failed");
+        self.keep_failure(analysis, problem);
+    }
+
+    /// Keeps that an analysis failed. Where even that cannot be written, such as on a full disk, it waits until it can: whoever
+    /// asks is to be told the truth, and there is no use in beginning another one meanwhile.
+    fn keep_failure(&self, analysis: &Analysis, problem: &Problem) {
+        while let Err(error) = self.fail(analysis, problem) {
+            tracing::error!(error = with_causes(&error), "cannot keep that an analysis failed");
+            if self.stopping() {
+                return;
+            }
+            std::thread::sleep(Duration::from_secs(1));
         }
     }
 

@@ -273,9 +273,24 @@ impl Store {
             transaction.execute("UPDATE analyses SET upload = NULL WHERE upload = ?1", [name])?;
         }
         transaction.commit()?;
-        // Gives the room of what is gone back to the disk.
-        connection.execute_batch("PRAGMA incremental_vacuum;")?;
         Ok(released)
+    }
+
+    /// Gives some of the room of what was removed back to the disk; whether there is more.
+    pub(crate) fn shrink(&self) -> Result<bool, StoreError> {
+        let connection = self.connection();
+        {
+            // Each step frees a page.
+            let mut statement = connection.prepare_cached("PRAGMA incremental_vacuum(2000)")?;
+            let mut steps = statement.query([])?;
+            while steps.next()?.is_some() {}
+        }
+        let free: i64 = connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
+        if free == 0 {
+            // What was removed is not to stay in the log either.
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        }
+        Ok(free > 0)
     }
 
     /// The uploads that somebody still needs.

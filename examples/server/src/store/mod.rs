@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 pub(crate) use analyses::{Analysis, Finished, Origin, Picture, Status};
 pub(crate) use webhooks::Delivery;
@@ -33,6 +33,8 @@ pub(crate) struct Store(Arc<Mutex<Connection>>);
 pub(crate) enum StoreError {
     #[error("cannot open the database {}", path.display())]
     Open { path: PathBuf, source: rusqlite::Error },
+    #[error("cannot use the database {}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
     #[error("the database {} has layout {found}; this version reads layout {VERSION}", path.display())]
     Version { path: PathBuf, found: i64 },
     #[error("the database failed")]
@@ -41,10 +43,18 @@ pub(crate) enum StoreError {
     Content(#[from] serde_json::Error),
 }
 
+impl StoreError {
+    /// Whether what was to be unique is there already.
+    pub(crate) fn is_taken(&self) -> bool {
+        matches!(self, Self::Sql(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation))
+    }
+}
+
 impl Store {
     /// Opens the database, or makes it.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Open { path: path.to_owned(), source };
+        owners_alone(path).map_err(|source| StoreError::File { path: path.to_owned(), source })?;
         let connection = Connection::open(path).map_err(failed)?;
         connection.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
         connection.execute_batch(SETTINGS).map_err(failed)?;
@@ -62,10 +72,14 @@ impl Store {
         &self,
         work: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let store = self.clone();
-        match tokio::task::spawn_blocking(move || work(&store)).await {
+        let (store, span) = (self.clone(), tracing::Span::current());
+        match tokio::task::spawn_blocking(move || span.in_scope(|| work(&store))).await {
             Ok(outcome) => outcome,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends, and this request with it.
+                Err(_) => std::future::pending().await,
+            },
         }
     }
 
@@ -73,4 +87,17 @@ impl Store {
         // A panic leaves no transaction open: dropping one rolls it back.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Makes the file, and lets nobody but its owner read it: it shows people's faces. SQLite's files beside it take after it.
+fn owners_alone(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path)?;
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    drop(file);
+    Ok(())
 }

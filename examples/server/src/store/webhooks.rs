@@ -1,6 +1,6 @@
 //! The table of webhooks.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use super::{Store, StoreError};
 use crate::clock::Moment;
@@ -24,9 +24,9 @@ impl Store {
         Ok(self.connection().execute(sql, params![analysis, body, now.0])? > 0)
     }
 
-    /// The webhook that is due first.
-    pub(crate) fn next_delivery(&self) -> Result<Option<Delivery>, StoreError> {
-        let sql = "SELECT id, url, body, attempts, due FROM webhooks WHERE due IS NOT NULL ORDER BY due LIMIT 1";
+    /// Webhooks that are to be sent, those that are due first before the others.
+    pub(crate) fn deliveries(&self, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+        let sql = "SELECT id, url, body, attempts, due FROM webhooks WHERE due IS NOT NULL ORDER BY due LIMIT ?1";
         let read = |row: &rusqlite::Row<'_>| {
             Ok(Delivery {
                 id: row.get(0)?,
@@ -36,7 +36,18 @@ impl Store {
                 due: Moment(row.get(4)?),
             })
         };
-        Ok(self.connection().query_row(sql, [], read).optional()?)
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(sql)?;
+        Ok(statement.query_map([limit], read)?.collect::<Result<_, _>>()?)
+    }
+
+    /// Analyses that have ended without their webhook having been made ready: the server stopped in between.
+    pub(crate) fn unannounced(&self) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT analysis FROM webhooks JOIN analyses ON analyses.id = analysis
+                   WHERE body IS NULL AND status IN ('done', 'failed')";
+        let connection = self.connection();
+        let mut statement = connection.prepare(sql)?;
+        Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
     }
 
     /// Notes that a webhook was sent, and when to send it again; never, where that is `None`.

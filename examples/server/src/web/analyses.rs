@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use deepsight_video::Video;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 
@@ -27,7 +28,8 @@ const MAX_PAGE: u32 = 100;
 const PAGE: u32 = 20;
 
 /// A video as a form.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "what the documentation shows")]
 pub(crate) struct VideoForm {
     /// The video. What it is, is told by its content, not by its name.
@@ -41,37 +43,37 @@ pub(crate) struct VideoForm {
 pub(crate) enum UploadProblems {
     /// A parameter cannot be used, or the form is broken
     #[response(status = 400, content_type = "application/problem+json")]
-    Broken(#[to_schema] Problem),
+    Broken(Problem),
     /// An API key is needed
     #[response(status = 401, content_type = "application/problem+json")]
-    Unauthorized(#[to_schema] Problem),
+    Unauthorized(Problem),
     /// A page of another site may not do this
     #[response(status = 403, content_type = "application/problem+json")]
-    Forbidden(#[to_schema] Problem),
+    Forbidden(Problem),
     /// The upload was too slow
     #[response(status = 408, content_type = "application/problem+json")]
-    Slow(#[to_schema] Problem),
+    Slow(Problem),
     /// The upload is too large
     #[response(status = 413, content_type = "application/problem+json")]
-    TooLarge(#[to_schema] Problem),
+    TooLarge(Problem),
     /// The body is no form, or the file's content is not that of a video
     #[response(status = 415, content_type = "application/problem+json")]
-    NotAVideo(#[to_schema] Problem),
+    NotAVideo(Problem),
     /// The video cannot be read, or is over a limit, which is named
     #[response(status = 422, content_type = "application/problem+json")]
-    Unreadable(#[to_schema] Problem),
+    Unreadable(Problem),
     /// You have too many videos waiting; the header Retry-After says when to come again
     #[response(status = 429, content_type = "application/problem+json")]
-    TooMany(#[to_schema] Problem),
+    TooMany(Problem),
     /// The server failed
     #[response(status = 500, content_type = "application/problem+json")]
-    Failed(#[to_schema] Problem),
+    Failed(Problem),
     /// The queue is full, or the server stops; the header Retry-After says when to come again
     #[response(status = 503, content_type = "application/problem+json")]
-    Busy(#[to_schema] Problem),
+    Busy(Problem),
     /// The disk is full
     #[response(status = 507, content_type = "application/problem+json")]
-    Full(#[to_schema] Problem),
+    Full(Problem),
 }
 
 /// What can be wrong with a request about an analysis.
@@ -80,13 +82,13 @@ pub(crate) enum UploadProblems {
 pub(crate) enum AnalysisProblems {
     /// An API key is needed
     #[response(status = 401, content_type = "application/problem+json")]
-    Unauthorized(#[to_schema] Problem),
+    Unauthorized(Problem),
     /// There is no such analysis, or no longer
     #[response(status = 404, content_type = "application/problem+json")]
-    Unknown(#[to_schema] Problem),
+    Unknown(Problem),
     /// The server failed
     #[response(status = 500, content_type = "application/problem+json")]
-    Failed(#[to_schema] Problem),
+    Failed(Problem),
 }
 
 /// Parameters of a new analysis besides the settings.
@@ -100,6 +102,17 @@ pub(crate) struct CreateParameters {
     webhook: Option<String>,
 }
 
+/// How a request is told from its repetition.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "read by name; this is what the documentation shows")]
+pub(crate) struct RepeatHeader {
+    /// Sending the same video with the same settings and key again gives the same analysis, and no second one.
+    #[serde(rename = "Idempotency-Key")]
+    #[param(min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
+    idempotency_key: Option<String>,
+}
+
 /// Send a video to be analysed
 ///
 /// Answers as soon as the video has arrived and is known to be one. The analysis is kept, with its report, until it is removed
@@ -109,8 +122,7 @@ pub(crate) struct CreateParameters {
     params(
         SettingsParameters,
         CreateParameters,
-        ("Idempotency-Key" = Option<String>, Header,
-         description = "Sending the same video with the same settings and key again gives the same analysis, and no second one."),
+        RepeatHeader,
     ),
     request_body(content = inline(VideoForm), content_type = "multipart/form-data"),
     responses(
@@ -147,6 +159,7 @@ pub(crate) async fn create(
         }
         None => None,
     };
+    let admission = app.jobs.admit(&client.name)?;
     if let Some(earlier) = earlier {
         let received = receive(&app, request).await?;
         if earlier.origin.fingerprint != fingerprint(&received.sha256, &settings, webhook.as_deref())? {
@@ -157,7 +170,6 @@ pub(crate) async fn create(
         return Ok(response);
     }
 
-    let admission = app.jobs.admit(&client.name)?;
     let received = receive(&app, request).await?;
     let video = accept(&app, &received, &settings).await?;
     let mut analysis = draft(&received, settings);
@@ -169,7 +181,14 @@ pub(crate) async fn create(
     let submission = Submission { analysis, upload: received.upload, video };
     let jobs = app.jobs.clone();
     let submitted = app.store.run(move |_| jobs.submit(admission, submission, webhook.as_deref())).await;
-    Ok(accepted(&app, &submitted.map_err(|error| Problem::hide(&error))?))
+    match submitted {
+        Ok(analysis) => Ok(accepted(&app, &analysis)),
+        // A client that went away and came again while its first request was on its way into the database.
+        Err(error) if error.is_taken() => {
+            Err(Problem::conflict("A request with this Idempotency-Key was just accepted."))
+        }
+        Err(error) => Err(Problem::hide(&error)),
+    }
 }
 
 fn accepted(app: &Parts, analysis: &Analysis) -> Response {
@@ -216,7 +235,7 @@ pub(super) fn draft(received: &Received, settings: Settings) -> Analysis {
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     match value.to_str() {
-        Ok(key) if (1..=255).contains(&key.len()) => Ok(Some(key.to_owned())),
+        Ok(key) if (1..=255).contains(&key.len()) && !key.contains(' ') => Ok(Some(key.to_owned())),
         _ => Err(Problem::bad_request("The header Idempotency-Key must have 1 to 255 visible ASCII letters.")),
     }
 }
@@ -310,7 +329,7 @@ pub(crate) async fn read(State(app): State<App>, Path(id): Path<String>) -> Resu
     let mut view = AnalysisView::of(&analysis, app.jobs.live(&id).as_deref());
     if analysis.status == Status::Done {
         let json = app.store.run(move |store| store.report_json(&id)).await.map_err(|error| Problem::hide(&error))?;
-        let report = json.map(|json| serde_json::from_str(&json)).transpose();
+        let report = json.map(RawValue::from_string).transpose();
         view.report = report.map_err(|error| Problem::hide(&error))?;
     }
     Ok(Json(view))

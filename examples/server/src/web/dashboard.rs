@@ -70,7 +70,8 @@ static WITH_TAGS: LazyLock<Vec<File>> = LazyLock::new(|| {
             Some("svg") => "image/svg+xml",
             _ => "application/octet-stream",
         };
-        let tag = format!("\"{}\"", &hex(&Sha256::digest(content))[..32]);
+        // Weak: packed for the way it is the same file.
+        let tag = format!("W/\"{}\"", &hex(&Sha256::digest(content))[..32]);
         File { name, kind, content, tag }
     };
     FILES.iter().map(file).collect()

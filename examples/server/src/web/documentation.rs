@@ -6,8 +6,11 @@ use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{RefOr, Schema};
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::Limits;
 
 /// Swagger UI sets styles from its script, and draws pictures out of its own text.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
@@ -56,8 +59,20 @@ pub(super) fn head() -> utoipa::openapi::OpenApi {
     Head::openapi()
 }
 
+/// Says in the document what this server's own configuration allows.
+fn with_limits(document: &mut utoipa::openapi::OpenApi, limits: &Limits) {
+    let operations = document.paths.paths.values_mut().filter_map(|path| path.post.as_mut());
+    for parameter in operations.filter_map(|operation| operation.parameters.as_mut()).flatten() {
+        let RefOr::T(parameter) = parameter else { continue };
+        if let ("frames", Some(RefOr::T(Schema::Object(schema)))) = (parameter.name.as_str(), &mut parameter.schema) {
+            schema.maximum = Some((limits.max_frames as usize).into());
+        }
+    }
+}
+
 /// `/openapi.json` and `/docs`.
-pub(super) fn pages(document: utoipa::openapi::OpenApi) -> Router {
+pub(super) fn pages(mut document: utoipa::openapi::OpenApi, limits: &Limits) -> Router {
+    with_limits(&mut document, limits);
     // "Try it out" of a page that somebody else links to must not be able to send what they choose.
     let config = Config::from("/openapi.json").query_config_enabled(false).persist_authorization(false);
     let pages = SwaggerUi::new("/docs").url("/openapi.json", document).config(config);

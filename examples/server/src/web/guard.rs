@@ -17,6 +17,7 @@ use tracing::Instrument;
 use super::App;
 use super::problem::Problem;
 use super::session::COOKIE;
+use crate::keys::Keys;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +35,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// How long and how much of a refused upload is still read, so that the client comes to read why.
 const LINGER: Duration = Duration::from_secs(10);
 const LINGER_BYTES: u64 = 256 << 20;
+const LINGER_WHEN_STOPPING: Duration = Duration::from_millis(500);
 
 /// Names each request, measures it, logs it, and gives errors the form of a problem.
 pub(super) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
@@ -75,9 +77,10 @@ fn with_form(mut response: Response, id: &str) -> Response {
     let problem = problem.unwrap_or_else(|| Problem::of_status(response.status()));
     let (head, _) = response.into_parts();
     let mut formed = problem.with_request_id(id).into_response();
+    let own: Vec<HeaderName> = formed.headers().keys().cloned().collect();
     // Such as Allow, and what CORS says.
     for (name, value) in &head.headers {
-        if !formed.headers().contains_key(name) && name != header::CONTENT_LENGTH && name != header::CONTENT_ENCODING {
+        if !own.contains(name) && name != header::CONTENT_LENGTH && name != header::CONTENT_ENCODING {
             formed.headers_mut().append(name, value.clone());
         }
     }
@@ -118,7 +121,7 @@ pub(super) async fn harden(request: Request, next: Next) -> Response {
 
 /// Reads on for a while when a request is refused before its body has come: a client that is still sending would otherwise
 /// find its connection reset, and never learn why.
-pub(super) async fn linger(request: Request, next: Next) -> Response {
+pub(super) async fn linger(State(app): State<App>, request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
     let shared = SharedBody(Arc::new(Mutex::new(Some(body.into_data_stream()))));
     let response = next.run(Request::from_parts(head, Body::from_stream(shared.clone()))).await;
@@ -134,8 +137,14 @@ pub(super) async fn linger(request: Request, next: Next) -> Response {
                     }
                 }
             };
-            // Time is up: the client has had its chance.
-            let _ = tokio::time::timeout(LINGER, read_on).await;
+            let mut stop = app.stop.clone();
+            tokio::select! {
+                () = read_on => {}
+                // The client has had its chance.
+                () = tokio::time::sleep(LINGER) => {}
+                // There is still time for one that reads at once.
+                () = async { let _ = stop.wait_for(|stop| *stop).await; tokio::time::sleep(LINGER_WHEN_STOPPING).await } => {}
+            }
         });
     }
     response
@@ -252,12 +261,7 @@ pub(super) async fn require_key(State(app): State<App>, mut request: Request, ne
         request.extensions_mut().insert(Client { name: address, owner: String::new() });
         return next.run(request).await;
     }
-    let owner = match (presented(request.headers()), cookie(request.headers())) {
-        (Some(key), _) => app.keys.owner(key).map(str::to_owned),
-        (None, Some(cookie)) => app.keys.session(cookie),
-        (None, None) => None,
-    };
-    match owner {
+    match owner(&app.keys, request.headers()) {
         Some(owner) => {
             request.extensions_mut().insert(Client { name: owner.clone(), owner });
             next.run(request).await
@@ -266,6 +270,15 @@ pub(super) async fn require_key(State(app): State<App>, mut request: Request, ne
             "Send an API key of this server, as `Authorization: Bearer KEY` or `X-API-Key: KEY`, or sign in.",
         )
         .into_response(),
+    }
+}
+
+/// Whose key, or session, a request brings.
+pub(super) fn owner(keys: &Keys, headers: &HeaderMap) -> Option<String> {
+    match (presented(headers), cookie(headers)) {
+        (Some(key), _) => keys.owner(key).map(str::to_owned),
+        (None, Some(cookie)) => keys.session(cookie),
+        (None, None) => None,
     }
 }
 

@@ -27,7 +27,9 @@ use deepsight_video::{DecodeOptions, Video};
 use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::timeout::RequestBodyTimeoutLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -55,9 +57,9 @@ pub(crate) struct Parts {
     pub(crate) decoding: DecodeOptions,
     pub(crate) limits: Limits,
     /// Videos that are probed on arrival at once.
-    pub(crate) probes: Semaphore,
+    pub(crate) probes: Arc<Semaphore>,
     /// Pictures that are made at once. Apart from the above, so that who asks for many holds up no upload.
-    pub(crate) pictures: Semaphore,
+    pub(crate) pictures: Arc<Semaphore>,
     /// Whether ffmpeg was there, and when that was found out.
     pub(crate) ffmpeg: tokio::sync::Mutex<Option<(Instant, bool)>>,
     /// Uploads under way that came with an Idempotency-Key: owner and key.
@@ -90,8 +92,17 @@ impl Parts {
 }
 
 /// Runs work that takes long on a thread of its own, when there is a place for it.
-async fn aside<T: Send + 'static>(places: &Semaphore, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-    let _place = places.acquire().await.map_err(|error| Problem::hide(&error))?;
+async fn aside<T: Send + 'static>(
+    places: &Arc<Semaphore>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(|error| Problem::hide(&error))?;
+    let span = tracing::Span::current();
+    // The place goes with the work: a client that goes away does not end it.
+    let work = move || {
+        let _place = place;
+        span.in_scope(work)
+    };
     tokio::task::spawn_blocking(work).await.map_err(|error| Problem::hide(&error))
 }
 
@@ -101,7 +112,11 @@ pub(crate) fn router(app: &App) -> Router {
         .routes(routes!(service::live))
         .routes(routes!(service::ready))
         .routes(routes!(service::server))
-        .routes(routes!(session::sign_in, session::sign_out));
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(session::sign_in, session::sign_out))
+                .layer(RequestBodyTimeoutLayer::new(app.limits.body_timeout)),
+        );
     let uploads = OpenApiRouter::new()
         .routes(routes!(predict::predict))
         .routes(routes!(analyses::create))
@@ -124,35 +139,46 @@ pub(crate) fn router(app: &App) -> Router {
     let (api, document) =
         OpenApiRouter::with_openapi(documentation::head()).merge(open).merge(protected).split_for_parts();
 
-    Router::new()
+    let router = Router::new()
         .merge(api.with_state(Arc::clone(app)))
-        .merge(documentation::pages(document))
+        .merge(documentation::pages(document, &app.limits))
         .merge(dashboard::pages())
         .route("/favicon.ico", get(async || axum::response::Redirect::permanent("/assets/icon.svg").into_response()))
         .fallback(async || Problem::not_found("No page and no part of the API has this address; /docs lists them."))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .layer(CompressionLayer::new())
-        .layer(from_fn_with_state(Arc::clone(app), guard::same_site))
-        .layer(cors(&app.hosts))
+        // Videos are packed already, and a player asks for parts of them.
+        .layer(
+            CompressionLayer::new().compress_when(
+                DefaultPredicate::new()
+                    .and(NotForContentType::const_new("video/"))
+                    .and(NotForContentType::const_new("application/octet-stream")),
+            ),
+        )
+        .layer(from_fn_with_state(Arc::clone(app), guard::same_site));
+    // Without configured origins no other site learns anything.
+    let router = if app.hosts.origins().is_empty() { router } else { router.layer(cors(app.hosts.origins())) };
+    router
         .layer(from_fn_with_state(Arc::clone(app), guard::known_host))
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
-        .layer(from_fn(guard::linger))
+        .layer(from_fn_with_state(Arc::clone(app), guard::linger))
         .layer(from_fn(guard::harden))
         .layer(from_fn_with_state(Arc::clone(app), guard::observe))
 }
 
-/// Without configured origins no other site learns anything.
-fn cors(hosts: &Hosts) -> CorsLayer {
-    if hosts.origins().is_empty() {
-        return CorsLayer::new();
-    }
+fn cors(origins: &[String]) -> CorsLayer {
     let names = [header::AUTHORIZATION, header::CONTENT_TYPE];
     let ours = ["x-api-key", "idempotency-key", "last-event-id", "x-request-id"].map(HeaderName::from_static);
-    let origins: Vec<HeaderValue> = hosts.origins().iter().filter_map(|origin| origin.parse().ok()).collect();
+    let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
         .allow_headers(names.into_iter().chain(ours).collect::<Vec<_>>())
-        .expose_headers([header::LOCATION, header::RETRY_AFTER, HeaderName::from_static("x-request-id")])
+        .expose_headers([
+            header::CONTENT_DISPOSITION,
+            header::LOCATION,
+            header::RETRY_AFTER,
+            HeaderName::from_static("idempotency-replayed"),
+            HeaderName::from_static("x-request-id"),
+        ])
         .max_age(Duration::from_secs(600))
 }

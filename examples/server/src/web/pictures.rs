@@ -12,16 +12,23 @@ use deepsight_video::{Sampling, StopHandle, Video};
 use image::ImageFormat;
 use tower::ServiceExt;
 use tower_http::services::ServeFile;
+use utoipa::ToSchema;
 
 use super::analyses::{AnalysisProblems, find};
 use super::problem::Problem;
 use super::{App, Parts, aside};
 use crate::jobs::jpeg;
 
+/// A file as it is.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[allow(dead_code, reason = "what the documentation shows")]
+pub(crate) struct Bytes(Vec<u8>);
+
 /// Longer side of the picture of a whole frame, in pixels.
 const FRAME_SIDE: u32 = 1280;
-/// What never changes while it is there. Private: it may need a key.
-const KEEP: &str = "private, max-age=86400, immutable";
+/// It never changes while it is there, but may be removed, and may need a key.
+const KEEP: &str = "private, max-age=600";
 
 /// The picture of a face, as the model saw it
 #[utoipa::path(
@@ -32,7 +39,7 @@ const KEEP: &str = "private, max-age=86400, immutable";
         ("face" = u64, Path, description = "Position in the frame's list of faces"),
     ),
     responses(
-        (status = 200, description = "The face", body = Vec<u8>, content_type = "image/jpeg"),
+        (status = 200, description = "The face", body = Bytes, content_type = "image/jpeg"),
         (status = 400, description = "A number is none", body = Problem, content_type = "application/problem+json"),
         AnalysisProblems,
     ),
@@ -47,7 +54,7 @@ pub(crate) async fn face(
 /// The same face with its activation map over it
 ///
 /// Most speaks for a forgery where it is yellow. Every picture has a scale of its own, so a face with a low probability has
-/// bright places too. It is computed when it is asked for, from the picture that is kept (JPEG).
+/// bright places too, and a face without colour has no place that speaks for a forgery. It is computed when it is asked for, from the picture that is kept (JPEG).
 #[utoipa::path(
     get, path = "/v1/analyses/{id}/faces/{frame}/{face}/activation", tag = "pictures",
     params(
@@ -56,7 +63,7 @@ pub(crate) async fn face(
         ("face" = u64, Path, description = "Position in the frame's list of faces"),
     ),
     responses(
-        (status = 200, description = "The face and its map", body = Vec<u8>, content_type = "image/jpeg"),
+        (status = 200, description = "The face and its map", body = Bytes, content_type = "image/jpeg"),
         (status = 400, description = "A number is none", body = Problem, content_type = "application/problem+json"),
         AnalysisProblems,
     ),
@@ -92,7 +99,7 @@ async fn stored_face(app: &Parts, id: String, frame: u64, face: u64) -> Result<V
         ("index" = u64, Path, description = "Index of the frame in the video"),
     ),
     responses(
-        (status = 200, description = "The frame", body = Vec<u8>, content_type = "image/jpeg"),
+        (status = 200, description = "The frame", body = Bytes, content_type = "image/jpeg"),
         (status = 400, description = "The index is no number", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The frame cannot be read", body = Problem, content_type = "application/problem+json"),
         AnalysisProblems,
@@ -149,8 +156,8 @@ impl Drop for StopOnDrop {
     get, path = "/v1/analyses/{id}/video", tag = "pictures",
     params(("id" = String, Path, description = "The analysis")),
     responses(
-        (status = 200, description = "The video", body = Vec<u8>, content_type = "application/octet-stream"),
-        (status = 206, description = "A part of it", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 200, description = "The video", content((Bytes = "video/mp4"), (Bytes = "video/webm"), (Bytes = "video/x-msvideo"), (Bytes = "video/ogg"), (Bytes = "application/octet-stream"))),
+        (status = 206, description = "A part of it", content((Bytes = "video/mp4"), (Bytes = "video/webm"), (Bytes = "video/x-msvideo"), (Bytes = "video/ogg"), (Bytes = "application/octet-stream"))),
         (status = 416, description = "There is no such part", body = Problem, content_type = "application/problem+json"),
         AnalysisProblems,
     ),
@@ -162,7 +169,7 @@ pub(crate) async fn video(
 ) -> Result<Response, Problem> {
     let path = kept_video(&app, &id).await?;
     let file = path.clone();
-    let kind = aside(&app.pictures, move || container(&file)).await?;
+    let kind = tokio::task::spawn_blocking(move || container(&file)).await.map_err(|error| Problem::hide(&error))?;
     let served = ServeFile::new(path).oneshot(request).await;
     let mut response = served.map_err(|never| match never {})?.map(Body::new);
     let headers = response.headers_mut();

@@ -6,6 +6,7 @@ use axum::extract::{Query, Request, State};
 use axum::{Extension, Json};
 use deepsight_core::{Report, Verdict};
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::analyses::{accept, draft};
@@ -37,7 +38,7 @@ pub(crate) struct Prediction {
     /// Everything that was found, where `full=true` asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<ReportSchema>)]
-    report: Option<serde_json::Value>,
+    report: Option<Box<RawValue>>,
 }
 
 /// Parameters of a prediction besides the settings.
@@ -89,7 +90,7 @@ fn prediction(report: &Report, full: bool) -> Result<Prediction, Problem> {
     let brief = crate::jobs::in_brief(report);
     let doubts = report.reasons.iter().filter(|reason| reason.is_doubt()).map(ToString::to_string);
     let reason = (report.verdict == Verdict::Uncertain).then(|| doubts.collect::<Vec<_>>().join(" "));
-    let report = if full { Some(serde_json::to_value(report).map_err(|error| Problem::hide(&error))?) } else { None };
+    let report = if full { Some(to_raw_value(report).map_err(|error| Problem::hide(&error))?) } else { None };
     Ok(Prediction {
         verdict: brief.verdict,
         faces_detected: brief.faces,

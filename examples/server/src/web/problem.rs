@@ -165,14 +165,13 @@ impl Problem {
     }
 
     pub(crate) fn too_many_jobs(limit: u32, seconds: u64) -> Self {
-        let detail =
-            format!("You have {limit} videos waiting or running, which is the limit. Try again in {seconds} s.");
+        let detail = format!("You have {} waiting or running, which is the limit.", videos(limit));
         let status = StatusCode::TOO_MANY_REQUESTS;
         Self::new(status, "too-many-jobs", "Too many videos at once", detail).after(seconds)
     }
 
     pub(crate) fn queue_full(limit: u32, seconds: u64) -> Self {
-        let detail = format!("{limit} videos are waiting already, which is the limit. Try again in {seconds} s.");
+        let detail = format!("The queue has room for {}, and is full.", videos(limit));
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue-full", "The server is busy", detail).after(seconds)
     }
 
@@ -196,7 +195,8 @@ impl Problem {
 
     /// Something broke that is not the client's business; the log has it.
     pub(crate) fn internal() -> Self {
-        let detail = "Something went wrong in the server. Its log has the details under the request's id.";
+        let detail =
+            "Something went wrong in the server. Its log has the details under the id of the request or the analysis.";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed", detail).retryable()
     }
 
@@ -274,8 +274,12 @@ impl Problem {
 /// What ffmpeg or an analysis says of a video, without the place where it lies.
 pub(crate) fn without_path(text: &str, path: &Path) -> String {
     let path = path.to_string_lossy();
-    let text = text.replace(&format!("file:{path}"), &path);
+    let text = text.replace("[error] ", "").replace(&format!("file:{path}"), &path);
     text.replace(&format!("{path}: "), "").replace(&*path, "the video")
+}
+
+fn videos(count: u32) -> String {
+    if count == 1 { "1 video".into() } else { format!("{count} videos") }
 }
 
 /// Text of others within our sentence: short, one line, no full stop.

@@ -1,10 +1,16 @@
 //! Receives a video: out of the form, onto the disk, counted and hashed on its way.
 
 use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::header;
+use futures_util::{Stream, StreamExt};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -41,6 +47,8 @@ pub(super) async fn receive(app: &Parts, request: Request) -> Result<Received, P
     if !content_type.trim_start().to_ascii_lowercase().starts_with("multipart/form-data") {
         return Err(Problem::not_multipart());
     }
+    let delivered = Arc::new(AtomicU64::new(0));
+    let request = request.map(|body| Body::from_stream(Metered::new(body, Arc::clone(&delivered))));
     let form = Multipart::from_request(request, &()).await;
     let mut form = form.map_err(|error| Problem::broken_multipart(format!("The form cannot be read: {error}.")))?;
 
@@ -48,7 +56,7 @@ pub(super) async fn receive(app: &Parts, request: Request) -> Result<Received, P
     let mut received = None;
     while let Some(field) = patiently(app, deadline, form.next_field()).await? {
         match field.name() {
-            Some("video") if received.is_none() => received = Some(save(app, deadline, field).await?),
+            Some("video") if received.is_none() => received = Some(save(app, deadline, field, &delivered).await?),
             Some("video") => return Err(Problem::broken_multipart("The field `video` comes more than once.")),
             name => {
                 let name: String = name.unwrap_or_default().chars().take(100).collect();
@@ -62,13 +70,19 @@ pub(super) async fn receive(app: &Parts, request: Request) -> Result<Received, P
     received.ok_or_else(|| Problem::broken_multipart("The form has no field `video`."))
 }
 
-async fn save(app: &Parts, deadline: Instant, mut field: Field<'_>) -> Result<Received, Problem> {
+async fn save(
+    app: &Parts,
+    deadline: Instant,
+    mut field: Field<'_>,
+    delivered: &AtomicU64,
+) -> Result<Received, Problem> {
     let file_name = shown_name(field.file_name().unwrap_or_default());
     let (upload, file) = app.uploads.create().map_err(|error| unwritable(&error))?;
     let mut file = BufWriter::with_capacity(BUFFER, tokio::fs::File::from_std(file));
     let (mut bytes, mut hash) = (0_u64, Sha256::new());
     while let Some(chunk) = patiently(app, deadline, field.chunk()).await? {
         bytes += chunk.len() as u64;
+        delivered.store(bytes, Ordering::Relaxed);
         if bytes > app.limits.max_upload {
             return Err(Problem::too_large(app.limits.max_upload));
         }
@@ -89,7 +103,12 @@ async fn patiently<T>(
     next: impl Future<Output = Result<T, MultipartError>>,
 ) -> Result<T, Problem> {
     let (pause, whole) = (app.limits.body_timeout, app.limits.upload_timeout);
-    match timeout_at(deadline, timeout(pause, next)).await {
+    let mut stop = app.stop.clone();
+    let outcome = tokio::select! {
+        outcome = timeout_at(deadline, timeout(pause, next)) => outcome,
+        _ = stop.wait_for(|stop| *stop) => return Err(Problem::stopping()),
+    };
+    match outcome {
         Ok(Ok(Ok(value))) => Ok(value),
         Ok(Ok(Err(error))) => {
             let detail = format!("The form ends or breaks off where it should not: {}.", error.body_text());
@@ -102,6 +121,48 @@ async fn patiently<T>(
         Err(_) => {
             let seconds = whole.as_secs_f64();
             Err(Problem::upload_too_slow(format!("The upload took more than {seconds} s, which is the limit.")))
+        }
+    }
+}
+
+/// A form's body, whose own part (what stands before, between and around the fields) is held to [`ENVELOPE`]: the parser keeps
+/// all of it in memory until it finds an end.
+struct Metered {
+    body: BodyDataStream,
+    read: u64,
+    /// Bytes of fields that came out of the parser.
+    delivered: Arc<AtomicU64>,
+    /// The parser takes all that is ready before it looks at it; after each piece it is made to look.
+    pause: bool,
+}
+
+impl Metered {
+    fn new(body: Body, delivered: Arc<AtomicU64>) -> Self {
+        Self { body: body.into_data_stream(), read: 0, delivered, pause: false }
+    }
+}
+
+impl Stream for Metered {
+    type Item = Result<Bytes, axum::BoxError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if std::mem::take(&mut self.pause) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        match std::task::ready!(self.body.poll_next_unpin(context)) {
+            Some(Ok(piece)) => {
+                self.read += piece.len() as u64;
+                self.pause = true;
+                // What was read just now has not been looked at.
+                let ahead = self.read.saturating_sub(self.delivered.load(Ordering::Relaxed) + piece.len() as u64);
+                if ahead > ENVELOPE + BUFFER as u64 {
+                    return Poll::Ready(Some(Err("the form has too much beside its fields".into())));
+                }
+                Poll::Ready(Some(Ok(piece)))
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
+            None => Poll::Ready(None),
         }
     }
 }

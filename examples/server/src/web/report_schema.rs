@@ -193,3 +193,29 @@ pub(crate) struct Seconds {
     classify: f64,
     total: f64,
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use clap::Parser;
+    use deepsight_core::{Job, Report};
+    use deepsight_video::{Sampling, Video};
+
+    use super::ReportSchema;
+    use crate::engine::Engine;
+    use crate::options::Cli;
+    use crate::settings::Settings;
+
+    #[test]
+    fn a_real_report_has_the_fields_that_the_documentation_shows_and_no_others() {
+        let engine = Engine::load(&Cli::parse_from(["deepsight-server"]).options).unwrap();
+        let video = Video::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../clips/portraits.mp4")).unwrap();
+        let frames = video.frames(Sampling::evenly(6)).unwrap();
+        let report: Report = engine.analyze(frames, &Settings::default(), false, Job::new()).unwrap();
+        let json = report.with_input(video.input()).to_json().unwrap();
+        let read: ReportSchema = serde_json::from_str(&json).unwrap();
+        assert_eq!((read.schema, read.frames.len()), (deepsight_core::REPORT_SCHEMA, 6));
+        assert!(!read.tracks.is_empty());
+    }
+}

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::guard::cookie;
+use super::guard::owner;
 use super::problem::Problem;
 use super::{App, Parts};
 use crate::settings::{FRAMES, MAX_FPS, MIN_FACE_SIZE, MIN_FPS};
@@ -187,12 +187,11 @@ pub(crate) struct Range {
     responses((status = 200, description = "What the server takes", body = Server)),
 )]
 pub(crate) async fn server(State(app): State<App>, headers: HeaderMap) -> Json<Server> {
-    let session = cookie(&headers).and_then(|cookie| app.keys.session(cookie));
     let range = |min: f64, max: f64| Range { min, max };
     Json(Server {
         version: env!("CARGO_PKG_VERSION"),
         api_key_required: app.keys.required(),
-        signed_in: !app.keys.required() || session.is_some(),
+        signed_in: !app.keys.required() || owner(&app.keys, &headers).is_some(),
         max_upload_bytes: app.limits.max_upload,
         defaults: Defaults {
             frames: FRAMES.min(app.limits.max_frames),

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -68,5 +68,7 @@ pub(crate) async fn sign_out(State(app): State<App>, headers: HeaderMap) -> Resp
         app.keys.sign_out(cookie);
     }
     let line = format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
-    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, line)]).into_response()
+    // Pictures of faces are not to stay behind.
+    let forget = (HeaderName::from_static("clear-site-data"), "\"cache\"".to_owned());
+    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, line), forget]).into_response()
 }

@@ -1,6 +1,7 @@
 //! What clients see of an analysis.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
@@ -58,7 +59,7 @@ pub(crate) struct AnalysisView {
     /// Everything that was found; only where a single analysis was asked for, once it is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<ReportSchema>)]
-    pub(crate) report: Option<serde_json::Value>,
+    pub(crate) report: Option<Box<RawValue>>,
 }
 
 impl AnalysisView {

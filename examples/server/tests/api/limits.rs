@@ -64,6 +64,48 @@ fn a_body_that_pauses_or_drips_for_ever_is_not_waited_for() {
     assert_eq!(server.uploads(), 0);
 }
 
+#[test]
+fn a_key_that_never_comes_and_an_answer_that_is_never_read_hold_no_connection() {
+    let server = Server::start(&["--body-timeout", "300ms"]);
+    let host = server.url.trim_start_matches("http://").to_owned();
+    let mut stream = connect(&server);
+    let sign_in = format!(
+        "POST /v1/session HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"
+    );
+    stream.write_all(sign_in.as_bytes()).unwrap();
+    let answer = drip(&mut stream, std::iter::empty());
+    assert!(!answer.contains(" 204 "), "{answer}");
+
+    // Far more than the system keeps for a reader that does not read.
+    let mut stream = connect(&server);
+    for _ in 0..40 {
+        let ask = format!("GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        if stream.write_all(ask.as_bytes()).is_err() {
+            break;
+        }
+    }
+    let begun = Instant::now();
+    #[cfg(target_os = "linux")]
+    while connections(&server) > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the connection is still there");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop((stream, begun));
+}
+
+/// Sockets that the server has open, besides the one that it listens on.
+#[cfg(target_os = "linux")]
+fn connections(server: &Server) -> usize {
+    let port = format!(":{:04X}", server.url.rsplit(':').next().unwrap().parse::<u16>().unwrap());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    // Local address, then state: 01 is an established connection.
+    let of_server = |line: &&str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields.get(1).is_some_and(|local| local.ends_with(&port)) && fields.get(3) == Some(&"01")
+    };
+    table.lines().filter(of_server).count()
+}
+
 #[tokio::test]
 async fn an_upload_that_breaks_off_leaves_nothing() {
     let server = Server::start(&[]);

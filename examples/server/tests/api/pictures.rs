@@ -69,6 +69,9 @@ async fn the_video_comes_back_whole_and_in_ranges() {
     assert_eq!(response.headers()["content-type"], "video/mp4");
     let original = std::fs::read(portraits()).unwrap();
     assert_eq!(response.bytes().await.unwrap(), original);
+    let response = server.get(&path).header("Accept-Encoding", "gzip").send().await.unwrap();
+    assert!(!response.headers().contains_key("content-encoding"), "it is packed already");
+    assert_eq!(response.headers()["content-length"], original.len().to_string().as_str());
     let response = server.get(&path).header("Range", "bytes=1000-1099").send().await.unwrap();
     assert_eq!(response.status(), 206);
     assert_eq!(response.headers()["content-range"], format!("bytes 1000-1099/{}", original.len()));

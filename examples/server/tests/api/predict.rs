@@ -70,6 +70,7 @@ async fn a_client_that_goes_away_stops_its_analysis() {
         () = async {
             while !server.get("/metrics").send().await.unwrap().text().await.unwrap().contains("running_analyses 1") {
                 assert!(begun.elapsed() < PATIENCE);
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
         } => {}
     }
@@ -83,6 +84,7 @@ async fn a_client_that_goes_away_stops_its_analysis() {
             break;
         }
         assert!(begun.elapsed() < PATIENCE, "{metrics}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     #[cfg(target_os = "linux")]
     assert_eq!(crate::support::processes_on(server.data.path()).len(), 0);
@@ -103,7 +105,7 @@ async fn videos_that_are_analysed_at_once_get_the_answers_that_they_get_alone() 
 
 #[tokio::test]
 async fn a_client_that_goes_away_while_it_waits_gives_its_place_away() {
-    let (server, clips) = (Server::start(&["--workers", "1", "--queue", "1"]), Clips::new());
+    let (server, clips) = (Server::start(&["--workers", "1", "--queue", "1", "--client-jobs", "9"]), Clips::new());
     let long = clips.long();
     let running = server.submit("?frames=1000", &long).await["id"].as_str().unwrap().to_owned();
     server.until(&running, "running").await;
@@ -115,6 +117,7 @@ async fn a_client_that_goes_away_while_it_waits_gives_its_place_away() {
         () = async {
             while ready().await {
                 assert!(begun.elapsed() < PATIENCE);
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
             // It has arrived, and is behind the other.
             server.until_uploads(2).await;
@@ -122,6 +125,7 @@ async fn a_client_that_goes_away_while_it_waits_gives_its_place_away() {
     }
     while !ready().await {
         assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     assert_eq!(server.json(&format!("/v1/analyses/{running}")).await["status"], "running");
     server.until_uploads(1).await;

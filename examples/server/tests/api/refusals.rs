@@ -144,6 +144,36 @@ async fn an_upload_over_the_limit_is_refused_and_the_client_comes_to_read_why() 
 }
 
 #[tokio::test]
+async fn a_form_that_never_comes_to_its_video_is_refused_before_it_fills_the_memory() {
+    let server = Server::start(&[]);
+    let address = server.url.trim_start_matches("http://");
+    let endless: [(&str, &[u8]); 3] = [
+        ("a preamble", b""),
+        ("a header", b"--x\r\nX-A: "),
+        ("an ending", b"--x\r\nContent-Disposition: form-data; name=\"video\"\r\n\r\n\r\n--x--"),
+    ];
+    for (what, beginning) in endless {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let head = format!(
+            "POST /predict HTTP/1.1\r\nHost: {address}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\
+             Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let piece = [beginning, &[b'y'; 100_000]].concat();
+        for piece in std::iter::once(piece.as_slice()).chain(std::iter::repeat_n(&[b'y'; 100_000][..], 20)) {
+            let framed = [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
+            stream.write_all(&framed).unwrap();
+        }
+        stream.write_all(b"0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 ") || what == "an ending", "{what}: {answer}");
+        assert!(answer.starts_with("HTTP/1.1 4"), "{what}: {answer}");
+    }
+    server.until_uploads(0).await;
+}
+
+#[tokio::test]
 async fn a_video_over_a_limit_is_refused_with_the_limit_by_name() {
     let clips = Clips::new();
     let clip = clips.make("clip.mp4", &["-f", "lavfi", "-i", "testsrc=s=320x240:r=10:d=4", "-pix_fmt", "yuv420p"]);
@@ -183,7 +213,7 @@ async fn a_video_that_breaks_while_it_is_decoded_is_a_problem_of_its_own() {
 
 #[tokio::test]
 async fn a_full_queue_is_said_before_the_upload_with_the_time_to_come_again() {
-    let (server, clips) = (Server::start(&["--workers", "1", "--queue", "1"]), Clips::new());
+    let (server, clips) = (Server::start(&["--workers", "1", "--queue", "1", "--client-jobs", "9"]), Clips::new());
     let long = clips.long();
     let running = server.submit("?frames=1000", &long).await["id"].as_str().unwrap().to_owned();
     server.until(&running, "running").await;
@@ -212,7 +242,7 @@ async fn a_client_with_too_many_videos_is_refused_and_others_are_not() {
     let (server, clips) = (Server::start(&["--workers", "1", "--client-jobs", "1"]), Clips::new());
     let first = server.submit("?frames=1000", &clips.long()).await["id"].as_str().unwrap().to_owned();
     let problem = refused(server.post("/v1/analyses").multipart(form(&portraits())), 429).await;
-    assert!(detail(&problem).contains("1 videos") && problem["retry_after"].as_u64().unwrap() >= 1);
+    assert!(detail(&problem).contains("1 video waiting") && problem["retry_after"].as_u64().unwrap() >= 1);
     server.delete(&format!("/v1/analyses/{first}")).send().await.unwrap();
     server.until_uploads(0).await;
     let begun = std::time::Instant::now();
@@ -222,5 +252,6 @@ async fn a_client_with_too_many_videos_is_refused_and_others_are_not() {
             break;
         }
         assert!(begun.elapsed() < crate::support::PATIENCE);
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }

@@ -41,7 +41,9 @@ async fn with_keys_only_who_has_one_comes_in() {
     assert_eq!(with("X-API-Key", key[1..].to_owned()).await.unwrap().status(), 401);
     assert_eq!(with("Authorization", format!("Basic {key}")).await.unwrap().status(), 401);
     let log = server.log.lock().unwrap().clone();
-    assert!(log.contains("api-keys=desk,archive"), "{log}");
+    assert!(log.contains("api-key=desk,archive"), "{log}");
+    let facts = server.get("/v1/server").bearer_auth(&key).send().await.unwrap();
+    assert_eq!(facts.json::<serde_json::Value>().await.unwrap()["signed_in"], true);
     assert!(!log.contains(&key) && !log.contains(line.split(':').nth(1).unwrap()), "secrets are not logged");
 }
 

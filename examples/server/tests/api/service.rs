@@ -66,7 +66,12 @@ async fn prometheus_reads_what_happened() {
     server.get(&format!("/v1/analyses/{id}")).send().await.unwrap();
     let response = server.get("/metrics").send().await.unwrap();
     assert!(response.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
-    let text = response.text().await.unwrap();
+    let (mut text, begun) = (response.text().await.unwrap(), std::time::Instant::now());
+    // A worker is at rest a moment after its report can be read.
+    while !text.contains("deepsight_running_analyses 0") {
+        assert!(begun.elapsed() < crate::support::PATIENCE);
+        text = server.get("/metrics").send().await.unwrap().text().await.unwrap();
+    }
     for line in [
         "deepsight_http_requests_total{method=\"POST\",route=\"/predict\",status=\"200\"} 1",
         "deepsight_http_requests_total{method=\"GET\",route=\"/v1/analyses/{id}\",status=\"200\"} 2",

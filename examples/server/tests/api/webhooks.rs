@@ -103,6 +103,7 @@ async fn who_asked_is_told_with_a_signature_and_again_until_it_is_taken() {
         .contains("webhooks_total{outcome=\"done\"} 1")
     {
         assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -115,17 +116,46 @@ async fn a_webhook_that_was_not_delivered_is_delivered_after_the_next_start() {
         let flags = ["--webhook-host", address.as_str(), "--webhook-retry", retry];
         Server::start_on(data, &flags, &[("DEEPSIGHT_WEBHOOK_SECRET", SECRET)])
     };
-    let server = start(std::sync::Arc::new(tempfile::tempdir().unwrap()), "300ms");
+    let server = start(std::sync::Arc::new(tempfile::tempdir().unwrap()), "2s");
     let broken = clips.write("half.mp4", &std::fs::read(crate::support::portraits()).unwrap()[..100_000]);
     let request = server.post("/v1/analyses").query(&[("frames", "2"), ("webhook", &url)]);
     let accepted: Value = request.multipart(form(&broken)).send().await.unwrap().json().await.unwrap();
     delivered.recv_timeout(PATIENCE).unwrap().assert_signed();
-    let server = start(server.kill(), "300ms");
+    assert!(delivered.try_recv().is_err(), "it is not sent again at once");
+    let server = start(server.kill(), "2s");
     let delivery = delivered.recv_timeout(PATIENCE).unwrap();
     delivery.assert_signed();
     let body: Value = serde_json::from_str(&delivery.body).unwrap();
     assert_eq!(body["data"]["id"], accepted["id"]);
     drop(server);
+}
+
+#[tokio::test]
+async fn a_host_that_the_configuration_no_longer_names_is_told_nothing() {
+    let (address, delivered) = receiver(&["503 Later", "200 OK"]);
+    let clips = Clips::new();
+    let flags = ["--webhook-host", address.as_str(), "--webhook-retry", "1s"];
+    let server = Server::start_with(&flags, &[("DEEPSIGHT_WEBHOOK_SECRET", SECRET)]);
+    let url = format!("http://{address}/");
+    let request = server.post("/v1/analyses").query(&[("frames", "2"), ("webhook", &url)]);
+    request.multipart(form(&clips.faceless())).send().await.unwrap();
+    delivered.recv_timeout(PATIENCE).unwrap();
+    let server = Server::start_on(server.kill(), &[], &[]);
+    let begun = std::time::Instant::now();
+    while !server
+        .get("/metrics")
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap()
+        .contains("webhooks_total{outcome=\"failed\"} 1")
+    {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(delivered.try_recv().is_err());
 }
 
 #[tokio::test]

@@ -74,6 +74,8 @@ impl Server {
                 Ok(Self { child, url: format!("http://{address}"), log, client, data })
             }
             Err(_) => {
+                // It has ended, or hangs.
+                let _ = child.kill();
                 let code = child.wait().unwrap().code();
                 let said = log.lock().unwrap().clone();
                 Err(Refused { code, said })
