@@ -152,7 +152,7 @@ mod tests {
     fn a_key_is_known_by_its_line_and_no_other_is() {
         let (key, line) = new_key("newsroom").unwrap();
         let (other, _) = new_key("newsroom").unwrap();
-        let keys = Keys::new(&[line.clone()]).unwrap();
+        let keys = Keys::new(std::slice::from_ref(&line)).unwrap();
         assert!(!line.contains(&key));
         assert_eq!(keys.owner(&key), Some("newsroom"));
         let hash = line.split_once(':').unwrap().1;

@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deepsight_core::with_causes;
 use deepsight_video::{DecodeLimits, DecodeOptions};
@@ -27,6 +27,8 @@ use crate::webhook::{SECRET, WebhookError, Webhooks};
 const SWEEP: Duration = Duration::from_secs(60);
 /// How long a cancelled analysis may take to stop, and an answer to be written.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the delivery of a webhook may take once all else has ended.
+const SENDERS: Duration = Duration::from_secs(2);
 
 /// Why the server cannot start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -174,7 +176,9 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
             if !ended {
                 tracing::error!("an analysis did not stop in time");
             }
-            while ended && senders.iter().any(|sender| !sender.is_finished()) {
+            // A delivery that is broken off is made again after the next start.
+            let patience = Instant::now() + SENDERS;
+            while senders.iter().any(|sender| !sender.is_finished()) && Instant::now() < patience {
                 std::thread::sleep(Duration::from_millis(5));
             }
         })

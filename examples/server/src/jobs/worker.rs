@@ -153,7 +153,10 @@ impl Inner {
         let json: String = json.map_err(StoreError::Content)?;
         let html = report.to_html();
         if self.store.finish(&analysis.id, Moment::now(), &in_brief(report), &json, &html, pictures)? {
-            self.announce(&analysis.id)?;
+            // The report is kept. A webhook that is not ready by now will be at the next start.
+            if let Err(error) = self.announce(&analysis.id) {
+                tracing::error!(error = with_causes(&error), "cannot make a webhook ready");
+            }
         }
         Ok(())
     }

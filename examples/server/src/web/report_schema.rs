@@ -1,6 +1,6 @@
 //! The report's JSON for the documentation. `deepsight-core` writes it and knows nothing of OpenAPI; the tests read real reports
 //! with these types, which take no field that is not here.
-#![cfg_attr(not(test), allow(dead_code, reason = "what the documentation shows"))]
+#![allow(dead_code, reason = "what the documentation shows")]
 
 use serde::Deserialize;
 use serde_json::{Map, Value};

@@ -29,6 +29,26 @@ async fn a_video_gets_the_answer_that_clients_of_the_python_system_know() {
 }
 
 #[tokio::test]
+async fn videos_of_every_container_that_the_dashboard_names_are_taken() {
+    let (server, clips) = (Server::start(&[]), Clips::new());
+    let portraits = portraits();
+    let source = ["-t", "0.5", "-i", portraits.to_str().unwrap()];
+    for (name, codec) in [
+        ("clip.mp4", ["-c:v", "libx264", "-preset", "ultrafast"]),
+        ("clip.mov", ["-c:v", "libx264", "-preset", "ultrafast"]),
+        ("clip.mkv", ["-c:v", "libx264", "-preset", "ultrafast"]),
+        ("clip.avi", ["-c:v", "mpeg4", "-q:v", "3"]),
+        ("clip.webm", ["-c:v", "libvpx", "-deadline", "realtime"]),
+    ] {
+        let clip = clips.make(name, &[&source[..], &codec[..]].concat());
+        let response = server.send("/predict?frames=3", &clip).await;
+        assert_eq!(response.status(), 200, "{name}");
+        let answer: Value = response.json().await.unwrap();
+        assert_eq!(answer["faces_detected"], 3, "{name}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_video_without_a_face_is_uncertain_with_a_reason_and_without_a_probability() {
     let (server, clips) = (Server::start(&[]), Clips::new());
     let answer: Value = server.send("/predict", &clips.faceless()).await.json().await.unwrap();
