@@ -108,7 +108,7 @@ pub(crate) struct Options {
         hide_env_values = true
     )]
     pub(crate) api_keys: Vec<String>,
-    /// Web page that may call the API from a browser (CORS), such as https://newsroom.example
+    /// Origin (scheme and host) whose pages may call the API from a browser: CORS
     #[arg(long = "cors-origin", env = "DEEPSIGHT_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) cors_origins: Vec<String>,
     /// Name under which the server is reached, as behind a proxy; others are refused. On a local address by default localhost alone
