@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -386,7 +387,8 @@ fn difference(before: &str, now: &str) -> Option<String> {
     if before == now {
         return None;
     }
-    let read = |text: &str| serde_json::from_str::<serde_json::Map<_, _>>(text).unwrap_or_default();
+    // By name, whatever order a map of serde_json keeps in this build.
+    let read = |text: &str| serde_json::from_str::<BTreeMap<String, serde_json::Value>>(text).unwrap_or_default();
     let (before, now) = (read(&before), read(now));
     let none = serde_json::Value::Null;
     let differs = now.iter().find(|(name, value)| before.get(*name).unwrap_or(&none) != *value);

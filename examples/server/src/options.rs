@@ -89,6 +89,10 @@ pub(crate) struct Options {
     #[arg(long, env = "DEEPSIGHT_MAX_DECODE", value_name = "TIME", default_value = "10m")]
     pub(crate) max_decode: Span,
 
+    /// How long an analysis may take in all
+    #[arg(long, env = "DEEPSIGHT_MAX_ANALYSIS", value_name = "TIME", default_value = "30m")]
+    pub(crate) max_analysis: Span,
+
     /// How long an uploaded video is kept after its analysis
     #[arg(long, env = "DEEPSIGHT_KEEP_VIDEOS", value_name = "TIME", default_value = "24h")]
     pub(crate) keep_videos: Span,
@@ -98,6 +102,9 @@ pub(crate) struct Options {
     /// How long a report is kept
     #[arg(long, env = "DEEPSIGHT_KEEP_REPORTS", value_name = "TIME", default_value = "30d")]
     pub(crate) keep_reports: Span,
+    /// Bytes of reports and pictures of faces that are kept; the oldest go first
+    #[arg(long, env = "DEEPSIGHT_KEEP_DATABASE", value_name = "SIZE", default_value = "10GB")]
+    pub(crate) keep_database: Bytes,
 
     /// API key that may use the server, as NAME:SHA256 (see new-key); without any, everybody may
     #[arg(
@@ -168,9 +175,11 @@ impl Options {
             ("max-pixels", self.max_pixels.to_string()),
             ("max-frames", self.max_frames.to_string()),
             ("max-decode", self.max_decode.to_string()),
+            ("max-analysis", self.max_analysis.to_string()),
             ("keep-videos", self.keep_videos.to_string()),
             ("keep-bytes", self.keep_bytes.to_string()),
             ("keep-reports", self.keep_reports.to_string()),
+            ("keep-database", self.keep_database.to_string()),
             ("api-key", list(&names)),
             ("cors-origin", list(&self.cors_origins)),
             ("allowed-host", list(&self.allowed_hosts)),

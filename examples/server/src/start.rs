@@ -107,6 +107,7 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
         metrics: Arc::clone(&metrics),
         webhooks: webhooks.clone(),
         decoding: decoding.clone(),
+        max_analysis: options.max_analysis.0,
         workers: options.workers.into(),
         queue: options.queue,
         client_jobs: options.client_jobs(),
@@ -141,7 +142,7 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
         stop: stop.clone(),
         hosts,
     });
-    let sweeper = tokio::spawn(sweep(Arc::clone(&app), options.keep_bytes.0));
+    let sweeper = tokio::spawn(sweep(Arc::clone(&app), options.keep_bytes.0, options.keep_database.0));
 
     let address = listener.local_addr().map_err(listen)?;
     if !address.ip().is_loopback() && !app.keys.required() {
@@ -209,14 +210,15 @@ fn decoding(options: &Options) -> DecodeOptions {
 }
 
 /// Removes what is too old, now and then.
-async fn sweep(app: App, keep_bytes: u64) {
+async fn sweep(app: App, keep_bytes: u64, keep_database: u64) {
     loop {
         let now = Moment::now();
         let (videos, reports) = (now.before(app.limits.keep_videos), now.before(app.limits.keep_reports));
         let uploads = app.uploads.clone();
         let swept = app.store.run(move |store| {
-            for name in store.expire(videos, reports, keep_bytes)? {
-                uploads.delete(&name);
+            let expired = store.expire(videos, reports, keep_bytes)?;
+            for name in expired.iter().chain(&store.trim(keep_database)?) {
+                uploads.delete(name);
             }
             Ok(())
         });

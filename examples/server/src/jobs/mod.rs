@@ -41,6 +41,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     webhooks: Webhooks,
     decoding: DecodeOptions,
+    max_analysis: Duration,
     admissions: Admissions,
     workers: u32,
     line: Mutex<Line>,
@@ -95,6 +96,7 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) webhooks: Webhooks,
     pub(crate) decoding: DecodeOptions,
+    pub(crate) max_analysis: Duration,
     pub(crate) workers: u32,
     pub(crate) queue: u32,
     pub(crate) client_jobs: u32,
@@ -103,7 +105,8 @@ pub(crate) struct Parts {
 impl Jobs {
     /// Starts the workers.
     pub(crate) fn start(parts: Parts) -> std::io::Result<Self> {
-        let Parts { engine, store, uploads, metrics, webhooks, decoding, workers, queue, client_jobs } = parts;
+        let Parts { engine, store, uploads, metrics, webhooks, decoding, max_analysis, workers, queue, client_jobs } =
+            parts;
         let jobs = Self(Arc::new(Inner {
             engine,
             store,
@@ -111,6 +114,7 @@ impl Jobs {
             metrics,
             webhooks,
             decoding,
+            max_analysis,
             admissions: Admissions::new(queue, client_jobs),
             workers,
             line: Mutex::default(),

@@ -1,5 +1,6 @@
 //! One analysis from its video to its report.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -120,12 +121,18 @@ impl Inner {
         let frames = video.frames(analysis.settings.sampling()).map_err(of_video)?;
         live.decodes_with(frames.stop_handle());
 
-        let mut pictures: Vec<Picture> = Vec::new();
+        let (mut pictures, started, late) = (Vec::new(), Instant::now(), Cell::new(false));
         let expected = frames.expected_frames();
         let job = deepsight_core::Job::new()
             .with_expected(expected)
             .with_cancel(live.token())
-            .with_progress(|progress| live.progress(Counts::from(progress)))
+            .with_progress(|progress| {
+                live.progress(Counts::from(progress));
+                if started.elapsed() > self.max_analysis {
+                    late.set(true);
+                    live.cancel();
+                }
+            })
             .with_scored(|face| {
                 if stored && pictures.len() < MAX_PICTURES {
                     match jpeg(face.image) {
@@ -136,6 +143,11 @@ impl Inner {
                 live.scored(Scored::from(face));
             });
         let outcome = self.engine.analyze(frames, &analysis.settings, stored, job);
+        if late.get() {
+            let seconds = self.max_analysis.as_secs_f64();
+            let detail = format!("The analysis took more than {seconds} s, which is the limit.");
+            return Err(Failure::Problem(Problem::over_limit("max_analysis", detail)));
+        }
         // A decoder that was stopped looks like one that failed.
         if live.is_cancelled() {
             return Err(Failure::Cancelled);

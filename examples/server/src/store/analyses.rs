@@ -276,6 +276,26 @@ impl Store {
         Ok(released)
     }
 
+    /// Removes the oldest of what has ended while the database holds more than `bytes`. The uploads whose files may be deleted.
+    pub(crate) fn trim(&self, bytes: u64) -> Result<Vec<String>, StoreError> {
+        let connection = self.connection();
+        let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
+        let (page, mut released) = (number("PRAGMA page_size")?, Vec::new());
+        loop {
+            let used = (number("PRAGMA page_count")? - number("PRAGMA freelist_count")?) * page;
+            let sql = "DELETE FROM analyses WHERE seq = (
+                           SELECT seq FROM analyses WHERE status IN ('done', 'failed') ORDER BY finished, seq LIMIT 1
+                       ) RETURNING upload";
+            if used.cast_unsigned() <= bytes {
+                return Ok(released);
+            }
+            match connection.query_row(sql, [], |row| row.get::<_, Option<String>>(0)).optional()? {
+                Some(upload) => released.extend(upload),
+                None => return Ok(released),
+            }
+        }
+    }
+
     /// Gives some of the room of what was removed back to the disk; whether there is more.
     pub(crate) fn shrink(&self) -> Result<bool, StoreError> {
         let connection = self.connection();

@@ -212,6 +212,18 @@ async fn a_video_that_breaks_while_it_is_decoded_is_a_problem_of_its_own() {
 }
 
 #[tokio::test]
+async fn an_analysis_that_takes_too_long_is_ended_with_the_limit_by_name() {
+    let (server, clips) = (Server::start(&["--max-analysis", "50ms"]), Clips::new());
+    let long = clips.long();
+    let problem = refused(server.post("/predict?frames=1000").multipart(form(&long)), 422).await;
+    assert_eq!(problem["limit"], "max_analysis");
+    assert!(detail(&problem).contains("0.05 s"), "{problem}");
+    let id = server.submit("?frames=1000", &long).await["id"].as_str().unwrap().to_owned();
+    let failed = server.finished(&id).await;
+    assert_eq!((&failed["status"], &failed["problem"]["limit"]), (&"failed".into(), &"max_analysis".into()));
+}
+
+#[tokio::test]
 async fn a_full_queue_is_said_before_the_upload_with_the_time_to_come_again() {
     let (server, clips) = (Server::start(&["--workers", "1", "--queue", "1", "--client-jobs", "9"]), Clips::new());
     let long = clips.long();

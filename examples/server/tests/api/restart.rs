@@ -128,6 +128,36 @@ async fn what_is_too_old_goes_at_the_next_start() {
 
 #[cfg(unix)]
 #[tokio::test]
+async fn the_oldest_reports_go_when_the_database_is_too_large() {
+    let server = Server::start(&[]);
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let id = server.submit("?frames=60", &portraits()).await["id"].as_str().unwrap().to_owned();
+        server.finished(&id).await;
+        ids.push(id);
+    }
+    let database = server.data.path().join("deepsight.sqlite");
+    let data = server.kill();
+    // Opened and closed, the database has all of its log in it.
+    let server = Server::start_on(data, &[], &[]);
+    server.terminate();
+    let data = Arc::clone(&server.data);
+    server.ended();
+    let bytes = std::fs::metadata(&database).unwrap().len();
+    let server = Server::start_on(data, &["--keep-database", &(bytes * 5 / 6).to_string()], &[]);
+    let begun = std::time::Instant::now();
+    while server.get(&format!("/v1/analyses/{}", ids[0])).send().await.unwrap().status() != 404 {
+        assert!(begun.elapsed() < crate::support::PATIENCE);
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    for id in &ids[1..] {
+        assert_eq!(server.get(&format!("/v1/analyses/{id}/faces/0/0")).send().await.unwrap().status(), 200);
+    }
+    server.until_uploads(2).await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
 async fn nobody_else_can_read_what_is_kept_and_what_is_removed_leaves_the_disk() {
     use std::os::unix::fs::PermissionsExt;
     let data = Arc::new(tempfile::tempdir().unwrap());

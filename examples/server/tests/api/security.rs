@@ -166,7 +166,14 @@ async fn a_request_has_an_id_which_the_log_has_too() {
     let bad = server.get("/nothing").header("X-Request-Id", "a b\"c").send().await.unwrap();
     let made = bad.headers()["x-request-id"].to_str().unwrap().to_owned();
     assert_eq!(made.len(), 32);
-    let log = server.log.lock().unwrap().clone();
-    assert!(log.contains("\"order-7.a\"") && log.contains(&made), "{log}");
+    let begun = std::time::Instant::now();
+    let log = loop {
+        let log = server.log.lock().unwrap().clone();
+        if log.contains("\"order-7.a\"") && log.contains(&made) {
+            break log;
+        }
+        assert!(begun.elapsed() < crate::support::PATIENCE, "{log}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    };
     assert!(log.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{log}");
 }
