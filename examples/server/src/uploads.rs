@@ -83,9 +83,10 @@ impl Upload {
         self.kept = true;
     }
 
-    /// Deletes the file when this value is dropped.
-    pub(crate) fn release(&mut self) {
+    /// The file again as one that is deleted when this value is dropped.
+    pub(crate) fn release(mut self) -> Self {
         self.kept = false;
+        self
     }
 }
 

@@ -16,6 +16,7 @@ use crate::clock::Moment;
 use crate::engine::EngineError;
 use crate::metrics::Ended;
 use crate::store::{Analysis, Finished, Picture, StoreError};
+use crate::uploads::Upload;
 use crate::web::problem::{Problem, without_path};
 
 /// Faces of one video that are kept as pictures; a long one with many people has more.
@@ -52,7 +53,7 @@ impl Inner {
     }
 
     fn run(&self, job: Job) {
-        let Job { live, analysis, mut upload, video, sink, admission } = job;
+        let Job { live, analysis, upload, video, sink, admission } = job;
         // Its place in the queue is free; as the client's job it counts until the end.
         let _client = admission.map(Admission::begin);
         if live.is_cancelled() {
@@ -77,6 +78,8 @@ impl Inner {
         let started = Instant::now();
         let outcome = self.analyze(&live, &analysis, upload.path(), video, stored);
         let took = started.elapsed();
+        // Of a video that somebody only asked about nothing is left when they read the answer.
+        let upload = stored.then_some(upload);
         if outcome.is_ok() {
             let mut usual = locked(&self.usual);
             *usual = 0.8 * *usual + 0.2 * took.as_secs_f64();
@@ -87,7 +90,7 @@ impl Inner {
                 tracing::info!("cancelled");
                 self.metrics.ended(Ended::cancelled);
                 // The database knows nothing of it any more.
-                upload.release();
+                drop(upload.map(Upload::release));
             }
             (Ok((report, _)), Sink::Reply(reply)) => {
                 self.told(&report, took);
