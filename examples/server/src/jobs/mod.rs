@@ -263,7 +263,7 @@ impl Jobs {
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.0.stopping.load(Ordering::SeqCst)
+        self.0.is_stopping()
     }
 
     /// Takes no more videos. What waits stays in the database; whoever waits for an answer is told.
@@ -310,6 +310,10 @@ impl Jobs {
 }
 
 impl Inner {
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
     fn enqueue(&self, job: Job) {
         locked(&self.live).insert(job.live.id.clone(), Arc::clone(&job.live));
         let mut line = self.line();

@@ -57,7 +57,7 @@ impl Inner {
         // Its place in the queue is free; as the client's job it counts until the end.
         let _client = admission.map(Admission::begin);
         if live.is_cancelled() {
-            if self.stopping() {
+            if self.is_stopping() {
                 return self.put_back(live, sink);
             }
             self.metrics.ended(Ended::cancelled);
@@ -85,7 +85,7 @@ impl Inner {
             *usual = 0.8 * *usual + 0.2 * took.as_secs_f64();
         }
         match (outcome, sink) {
-            (Err(Failure::Cancelled), sink) if self.stopping() => return self.put_back(live, sink),
+            (Err(Failure::Cancelled), sink) if self.is_stopping() => return self.put_back(live, sink),
             (Err(Failure::Cancelled), _) => {
                 tracing::info!("cancelled");
                 self.metrics.ended(Ended::cancelled);
@@ -202,15 +202,11 @@ impl Inner {
     fn keep_failure(&self, analysis: &Analysis, problem: &Problem) {
         while let Err(error) = self.fail(analysis, problem) {
             tracing::error!(error = with_causes(&error), "cannot keep that an analysis failed");
-            if self.stopping() {
+            if self.is_stopping() {
                 return;
             }
             std::thread::sleep(Duration::from_secs(1));
         }
-    }
-
-    fn stopping(&self) -> bool {
-        self.stopping.load(std::sync::atomic::Ordering::SeqCst)
     }
 }
 

@@ -265,7 +265,6 @@ impl Problem {
                 Self::unreadable(format!("No frame could be read: {reason}."))
             }
             Error::NoFrames => Self::unreadable("The video holds no frame."),
-            Error::Cancelled => Self::interrupted("The analysis was cancelled."),
             error => Self::hide(error),
         }
     }
