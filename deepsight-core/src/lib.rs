@@ -19,6 +19,7 @@ mod input;
 mod model_card;
 #[cfg(feature = "model")]
 mod model_file;
+mod precision;
 #[cfg(feature = "model")]
 mod preprocess;
 mod report;
@@ -51,6 +52,7 @@ pub use input::Input;
 pub use model_card::{Golden, ModelCard};
 #[cfg(feature = "model")]
 pub use model_file::{ModelFile, ModelLimits, WeightFormat};
+pub use precision::Precision;
 pub use report::{
     ErrorLog, Evidence, REPORT_SCHEMA, Report, ReportFace, ReportFrame, Seconds, Settings, Track, escape_html,
 };

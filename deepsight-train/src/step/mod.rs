@@ -5,17 +5,12 @@ mod fused;
 mod gradients;
 mod loss_scale;
 
-use std::fmt;
-use std::str::FromStr;
-
 use ::burn::backend::Autodiff;
 use ::burn::optim::GradientsParams;
-use ::burn::tensor::DType;
 use ::burn::tensor::backend::Backend;
 use deepsight_core::EfficientNet;
-pub use deepsight_core::Noise;
+pub use deepsight_core::{Noise, Precision};
 use image::RgbImage;
-use serde::{Deserialize, Serialize};
 
 use crate::{Error, Label};
 
@@ -126,60 +121,6 @@ pub trait Step<B: Backend> {
 
     /// Takes up the loss scale of an earlier run.
     fn set_loss_scale(&mut self, _scale: LossScale) {}
-}
-
-/// What a step computes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Precision {
-    /// 32-bit floating point throughout.
-    #[default]
-    #[serde(rename = "f32")]
-    Full,
-    /// Convolutions in `bf16`, which has the range of `f32` and 8 significant bits.
-    #[serde(rename = "bf16")]
-    Brain,
-    /// Convolutions in `f16`, 11 significant bits and a narrow range, for which the loss is scaled (Micikevicius et al.,
-    /// ICLR 2018).
-    #[serde(rename = "f16")]
-    Half,
-}
-
-impl Precision {
-    /// Every choice.
-    pub const ALL: [Self; 3] = [Self::Full, Self::Brain, Self::Half];
-
-    /// Its name on command lines: `f32`, `bf16`, `f16`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Full => "f32",
-            Self::Brain => "bf16",
-            Self::Half => "f16",
-        }
-    }
-
-    fn dtype(self) -> DType {
-        match self {
-            Self::Full => DType::F32,
-            Self::Brain => DType::BF16,
-            Self::Half => DType::F16,
-        }
-    }
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Precision {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self, Error> {
-        let known = Self::ALL.into_iter().find(|precision| precision.name() == name);
-        known.ok_or_else(|| Error::Setting { name: "precision", value: name.into(), rule: "choose f32, bf16 or f16" })
-    }
 }
 
 #[cfg(test)]
