@@ -12,6 +12,8 @@ pub mod evaluate;
 pub mod interrupt;
 pub mod output;
 pub mod preprocess;
+pub mod shards;
+pub mod share_out;
 pub mod table;
 pub mod train;
 
