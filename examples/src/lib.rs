@@ -10,6 +10,7 @@ pub mod clip;
 pub mod device;
 pub mod evaluate;
 pub mod interrupt;
+pub mod merge;
 pub mod output;
 pub mod preprocess;
 pub mod shards;

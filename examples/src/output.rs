@@ -90,6 +90,17 @@ impl PendingFile {
     }
 }
 
+/// A part of the content, as [`append`](PendingFile::append) writes it.
+impl Write for PendingFile {
+    fn write(&mut self, content: &[u8]) -> io::Result<usize> {
+        self.file.write(content)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 impl Drop for PendingFile {
     fn drop(&mut self) {
         if let Some(neighbour) = &self.neighbour {

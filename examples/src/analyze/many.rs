@@ -33,7 +33,7 @@ pub fn many<B: Backend>(
     let open = file.open_clips(args.retry_failed);
     let before = file.tally();
     if before.failed > 0 && !args.retry_failed {
-        complain(&format!("{} clips failed before: --retry-failed tries them again", before.failed));
+        complain(&format!("clips that failed before: {}; --retry-failed tries them again", before.failed));
     }
 
     let bars = Bars::default();

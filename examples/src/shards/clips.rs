@@ -26,7 +26,7 @@ impl ClipList {
         let mut bytes = Vec::new();
         if manifest == Path::new("-") {
             std::io::stdin().read_to_end(&mut bytes).map_err(ShardError::read(Path::new("standard input")))?;
-            return Self::new(PathBuf::new(), lines(manifest, &bytes)?);
+            return Self::named(manifest, PathBuf::new(), lines(manifest, &bytes)?);
         }
         let extension = manifest.extension().unwrap_or_default().to_string_lossy().to_lowercase();
         let parse = match extension.as_str() {
@@ -36,10 +36,14 @@ impl ClipList {
         };
         bytes = std::fs::read(manifest).map_err(ShardError::read(manifest))?;
         let files = parse(manifest, &bytes)?;
+        Self::named(manifest, manifest.parent().unwrap_or(Path::new("")).into(), files)
+    }
+
+    fn named(manifest: &Path, folder: PathBuf, files: Vec<String>) -> Result<Self, ShardError> {
         if files.is_empty() {
             return Err(ShardError::Manifest { path: manifest.into(), reason: "names no clip".into() });
         }
-        Self::new(manifest.parent().unwrap_or(Path::new("")).into(), files)
+        Self::new(folder, files)
     }
 
     /// The clips of a command line.

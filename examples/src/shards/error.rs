@@ -64,6 +64,12 @@ pub enum ShardError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The file was written anew while it was read.
+    #[error("{}: changed while it was read", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file was made in another way.
     #[error("{}: made with other settings: {differences}", path.display())]
     OtherSettings {

@@ -64,13 +64,19 @@ impl ShardFile {
         }
         let positions = shard.positions(clips.len()).collect();
         let shard_file = Self { path, file, positions, done, synced: Instant::now() };
+        let mut line = serde_json::to_vec(header).map_err(|error| shard_file.failed(error.into()))?;
         match before {
             None => {
-                let mut line = serde_json::to_vec(header).map_err(|error| shard_file.failed(error.into()))?;
                 line.push(b'\n');
                 shard_file.append(&line)?;
             }
             Some(before) => {
+                // As it would be read: numbers with many digits may come back as their neighbours.
+                let header = parse_header(&line).map_err(|reason| ShardError::Line {
+                    path: shard_file.path.clone(),
+                    line: 1,
+                    reason,
+                })?;
                 if let Some(differences) = differences(&before.common(), &header.common()) {
                     return Err(ShardError::OtherSettings { path: shard_file.path.clone(), differences });
                 }
@@ -155,7 +161,7 @@ pub fn scan(
         }
         let wrong = |reason| ShardError::Line { path: path.to_owned(), line: number, reason };
         if header.is_none() {
-            header = Some(read_header(&text).map_err(wrong)?);
+            header = Some(parse_header(&text).map_err(wrong)?);
         } else {
             let line = serde_json::from_slice(&text).map_err(|error| wrong(format!("not a clip's: {error}")))?;
             each(line, end).map_err(wrong)?;
@@ -165,7 +171,22 @@ pub fn scan(
     Ok((header, end))
 }
 
-fn read_header(line: &[u8]) -> Result<Header, String> {
+/// Reads the header of a shard's file, if it has one.
+///
+/// # Errors
+/// When it cannot be read, or its first line is no header.
+pub fn header(path: &Path) -> Result<Option<Header>, ShardError> {
+    let file = File::open(path).map_err(ShardError::read(path))?;
+    let mut line = Vec::new();
+    BufReader::new(file).read_until(b'\n', &mut line).map_err(ShardError::read(path))?;
+    if line.pop() != Some(b'\n') {
+        return Ok(None);
+    }
+    let wrong = |reason| ShardError::Line { path: path.to_owned(), line: 1, reason };
+    parse_header(&line).map(Some).map_err(wrong)
+}
+
+fn parse_header(line: &[u8]) -> Result<Header, String> {
     let header: Header = serde_json::from_slice(line).map_err(|error| format!("not the header of a shard: {error}"))?;
     if header.schema != SCHEMA {
         return Err(format!("schema {} is not known, only {SCHEMA}", header.schema));

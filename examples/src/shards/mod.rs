@@ -28,7 +28,7 @@ mod tally;
 
 pub use clips::ClipList;
 pub use error::ShardError;
-pub use file::{ShardFile, scan};
+pub use file::{ShardFile, header, scan};
 pub use line::{Header, Line, Outcome, SCHEMA};
 pub(crate) use settings::settings;
 pub use settings::{Settings, differences};
