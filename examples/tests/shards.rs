@@ -199,7 +199,7 @@ fn merged_lines_and_rows_are_in_the_order_of_the_manifest_and_always_the_same() 
 #[cfg(unix)]
 #[test]
 fn an_interrupted_shard_keeps_what_is_done() {
-    let clips = Clips::new(40);
+    let clips = Clips::new(20);
     let file = clips.at("results/reports-00000-of-00001.jsonl");
     let command = &mut program("analyze");
     let child = command.args(clips.flags("0/1")).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -208,7 +208,7 @@ fn an_interrupted_shard_keeps_what_is_done() {
     let run = Run::from(child.wait_with_output().unwrap());
     assert_eq!((run.code, run.stdout.as_str()), (Some(130), ""), "{run:?}");
     let done = lines(&file).len() - 1;
-    assert_eq!(run.stderr, format!("{done} of 40 clips are done: the same command goes on\ninterrupted\n"));
+    assert_eq!(run.stderr, format!("{done} of 20 clips are done: the same command goes on\ninterrupted\n"));
 }
 
 /// Slurm's script, with a stand-in for what Slurm puts around it: three shards, one of which is killed in the middle.
@@ -217,7 +217,7 @@ fn an_interrupted_shard_keeps_what_is_done() {
 fn the_script_for_slurm_goes_on_after_it_was_killed_and_its_shards_are_merged() {
     use std::os::unix::fs::PermissionsExt;
 
-    let clips = Clips::new(30);
+    let clips = Clips::new(18);
     let bin = clips.at("bin");
     fs::create_dir(&bin).unwrap();
     fs::write(bin.join("srun"), "#!/bin/sh\nexec \"$@\"\n").unwrap();
@@ -252,7 +252,7 @@ fn the_script_for_slurm_goes_on_after_it_was_killed_and_its_shards_are_merged() 
         let run = Run::from(task(shard).output().unwrap());
         assert_eq!(run.code, Some(code), "shard {shard}: {run:?}");
         let before = if shard == 1 { done } else { 0 };
-        assert!(run.stdout.starts_with("10 of 10 clips: "), "{run:?}");
+        assert!(run.stdout.starts_with("6 of 6 clips: "), "{run:?}");
         assert!(run.stdout.ends_with(&format!("; {before} were done before\n")), "{run:?}");
     }
     let merged = clips.merge(&["--manifest", &clips.text("clips.txt"), "--output", &clips.text("all.jsonl")]);

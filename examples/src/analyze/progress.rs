@@ -16,6 +16,12 @@ impl Bars {
         bar.with_message("0 faces")
     }
 
+    /// Takes a bar away.
+    pub(super) fn remove(&self, bar: &ProgressBar) {
+        bar.finish_and_clear();
+        self.0.remove(bar);
+    }
+
     /// A bar of so many steps, as a template has it.
     pub fn bar(&self, length: u64, template: &str) -> ProgressBar {
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());

@@ -62,7 +62,7 @@ impl<B: Backend> Worker<B> {
                 bar.set_message(format!("{} faces", progress.faces));
             });
         let report = self.analyzer.analyze_job(frames, job);
-        bar.finish_and_clear();
+        bars.remove(&bar);
         match report {
             Ok(report) => {
                 let input = input().map_err(failure)?;
