@@ -10,8 +10,11 @@ pub mod clip;
 pub mod device;
 pub mod evaluate;
 pub mod interrupt;
+pub mod merge;
 pub mod output;
 pub mod preprocess;
+pub mod shards;
+pub mod share_out;
 pub mod table;
 pub mod train;
 
