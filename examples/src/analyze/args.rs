@@ -202,7 +202,11 @@ impl Args {
     /// How to find faces.
     pub fn detector(&self) -> MtcnnConfig {
         let config = MtcnnConfig::new().with_min_face_size(self.min_face_size).with_max_side(self.max_side);
-        config.with_engine(self.engine)
+        let config = config.with_engine(self.engine);
+        match self.batches() {
+            Some((frames, _)) => config.with_batch_size(frames),
+            None => config,
+        }
     }
 
     /// The classifier of the model that the flags name, computed as they say.
@@ -214,20 +218,11 @@ impl Args {
             Some(path) => Classifier::load(path, device),
             None => Classifier::pretrained(device),
         };
-        let classifier = self.classifier_precision(classifier?.with_engine(self.engine)?)?;
+        let classifier = classifier?.with_engine(self.engine)?.with_precision(self.precision)?;
         Ok(match self.batches() {
             Some((_, faces)) => classifier.with_batch_size(faces),
             None => classifier,
         })
-    }
-
-    /// The classifier in the precision that the flags ask for.
-    fn classifier_precision<B: Backend>(&self, classifier: Classifier<B>) -> Result<Classifier<B>, Error> {
-        // merged later: classifier.with_precision(self.precision)
-        match self.precision {
-            Precision::Full => Ok(classifier),
-            other => Err(Error::Setting { name: "precision", value: other.to_string(), rule: "must be f32" }),
-        }
     }
 
     /// The threads that compute.
