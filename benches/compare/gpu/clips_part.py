@@ -139,7 +139,7 @@ def _decode(place: Place, height: int, jobs: int, hwaccel: bool, budget: Budget)
             done[number] += 1
 
     start = time.monotonic()
-    threads_of = [threading.Thread(target=loop, args=(number,)) for number in range(jobs)]
+    threads_of = [threading.Thread(target=loop, args=(number,), daemon=True) for number in range(jobs)]
     with _Watch() as watch:
         for thread in threads_of:
             thread.start()
@@ -159,7 +159,10 @@ class _Watch:
     """How busy CPUs and GPU are meanwhile; the GPU by nvidia-smi, which is asked and not told."""
 
     # Not every driver knows of the decoder.
-    FIELDS = ["utilization.gpu,utilization.memory,memory.used,utilization.decoder", "utilization.gpu,utilization.memory,memory.used"]
+    FIELDS = [
+        "utilization.gpu,utilization.memory,memory.used,utilization.decoder",
+        "utilization.gpu,utilization.memory,memory.used",
+    ]
 
     def __enter__(self) -> _Watch:
         self._start = _busy()
@@ -171,7 +174,9 @@ class _Watch:
             try:
                 if subprocess.run(_smi(fields), capture_output=True, timeout=5, check=False).returncode == 0:
                     command = [*_smi(fields), "-lms", "200"]
-                    self._process = work.start(command, sorted(os.sched_getaffinity(0)), self._errors, stdout=subprocess.PIPE)
+                    self._process = work.start(
+                        command, sorted(os.sched_getaffinity(0)), self._errors, stdout=subprocess.PIPE
+                    )
                     break
             except (OSError, subprocess.TimeoutExpired, Failure) as error:
                 self._reason = f"nvidia-smi: {getattr(error, 'strerror', None) or error}"

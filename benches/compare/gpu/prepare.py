@@ -21,6 +21,7 @@ from PIL import Image
 from place import MEAN, STD
 from weights import settled
 
+
 def frames_of(clip: pathlib.Path, width: int, height: int, count: int) -> np.ndarray:
     """`count` frames, as far apart as ffmpeg can put them from the start on."""
     probe = [os.environ["DEEPSIGHT_FFPROBE"], "-v", "error", "-select_streams", "v:0", "-count_packets"]

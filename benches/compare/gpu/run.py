@@ -19,7 +19,6 @@ import threading
 import time
 from typing import Any, Sequence
 
-import network_part
 import train_part
 import work
 from place import MEAN, STD, TIMM_NAMES, Place, Size
@@ -41,7 +40,9 @@ def main() -> None:
     parser.add_argument("--packed", type=pathlib.Path, required=True, help="the folder that was packed")
     parser.add_argument("--work", type=pathlib.Path, required=True, help="for weights and pictures")
     parser.add_argument("--json", type=pathlib.Path, required=True, help="where the results go")
-    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: everything once, tiny, to see that it runs")
+    parser.add_argument(
+        "--device", choices=["cuda", "cpu"], default="cuda", help="cpu: everything once, tiny, to see that it runs"
+    )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default all")
     parser.add_argument("--seconds", type=float, default=445, help="for all of it (default 445)")
     a = parser.parse_args()
@@ -69,7 +70,11 @@ def main() -> None:
     ready = step(steps, "prepare", lambda: ready_inputs(place, Budget(a.seconds / 2)))
     save()
     ahead = [what for what, part in AHEAD.items() if ready and part in a.parts]
-    warming = [threading.Thread(target=compiled, args=(place, budget("selftest"), steps, what)) for what in ahead]
+    warming = [
+        # A daemon, so that nobody waits for it when time is up.
+        threading.Thread(target=compiled, args=(place, budget("selftest"), steps, what), daemon=True)
+        for what in ahead
+    ]
     for thread in warming:
         thread.start()
     step(steps, "selftest", lambda: selftest(place, max(20.0, budget("selftest").left())))
@@ -117,13 +122,31 @@ def step(steps: list[dict[str, Any]], name: str, action: Any) -> bool:
 def ready_inputs(place: Place, budget: Budget) -> dict[str, Any]:
     size = place.size
     command = [*place.script("prepare.py"), "--clips", str(place.packed / "clips"), "--out", str(place.folder)]
-    command += ["--device", place.device, "--networks", *(f"{TIMM_NAMES.get(name, name)}:{side}" for name, side in size.networks)]
-    command += ["--batches", *map(str, size.batches), "--heights", *map(str, size.heights), "--frames", str(max(size.frames))]
+    command += [
+        "--device",
+        place.device,
+        "--networks",
+        *(f"{TIMM_NAMES.get(name, name)}:{side}" for name, side in size.networks),
+    ]
+    command += [
+        "--batches",
+        *map(str, size.batches),
+        "--heights",
+        *map(str, size.heights),
+        "--frames",
+        str(max(size.frames)),
+    ]
     finished("prepare.py", command, place, budget.left())
     triples = {"--mean": MEAN, "--std": STD}
     told = [word for flag, values in triples.items() for word in (flag, ",".join(map(str, values)))]
     for name, side in size.networks:
-        command = [place.program("convert"), "--timm", str(place.folder / f"{TIMM_NAMES.get(name, name)}.pth"), "--model-name", name]
+        command = [
+            place.program("convert"),
+            "--timm",
+            str(place.folder / f"{TIMM_NAMES.get(name, name)}.pth"),
+            "--model-name",
+            name,
+        ]
         command += ["--input-size", str(side), "--output", place.model_file(name, side), *told]
         finished("convert", command, place, budget.left())
     return {}
@@ -194,7 +217,11 @@ def machine(place: Place) -> dict[str, Any]:
     info = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
     names = (line.split(":", 1)[1].strip() for line in info if line.startswith("model name"))
     versions = {name: _version(name) for name in PACKAGES}
-    versions |= {"Python": platform.python_version(), "timm": _carried("timm"), "facenet-pytorch": _carried("facenet_pytorch")}
+    versions |= {
+        "Python": platform.python_version(),
+        "timm": _carried("timm"),
+        "facenet-pytorch": _carried("facenet_pytorch"),
+    }
     try:
         import torch
 
@@ -208,7 +235,9 @@ def machine(place: Place) -> dict[str, Any]:
     gpu = _said(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader", "--id=0"])
     commit = place.packed / "commit"
     return {
-        "gpu": dict(zip(fields.split(","), gpu.split(", "))) if gpu.count(",") == fields.count(",") else {"missing": gpu},
+        "gpu": dict(zip(fields.split(","), gpu.split(", ")))
+        if gpu.count(",") == fields.count(",")
+        else {"missing": gpu},
         "processor": next(names, platform.machine()),
         "cpus": len(place.cpus),
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
@@ -228,7 +257,11 @@ def _version(name: str) -> str:
 
 
 def _carried(module: str) -> str:
-    found = [path.name for folder in os.environ["PYTHONPATH"].split(":") for path in pathlib.Path(folder).glob(f"{module}-*.dist-info")]
+    found = [
+        path.name
+        for folder in os.environ["PYTHONPATH"].split(":")
+        for path in pathlib.Path(folder).glob(f"{module}-*.dist-info")
+    ]
     return found[0].removeprefix(f"{module}-").removesuffix(".dist-info") if found else "of this machine"
 
 

@@ -1,7 +1,7 @@
 """results.json as Markdown: what was measured, and by name what was not and why.
 
-    tables.py RESULTS.json                            # print
-    tables.py RESULTS.json --write docs/benchmarks.md # and put it between <!-- compare:gpu --> and <!-- /compare:gpu -->
+tables.py RESULTS.json                            # print
+tables.py RESULTS.json --write docs/benchmarks.md # and put it between <!-- compare:gpu --> and <!-- /compare:gpu -->
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ NETWORKS = {
     "ours-bf16": "ours bf16",
     "ours-crops-bf16": "ours bf16, from crops",
 }
-TRAINERS = {"train": "PyTorch bf16", "train-compile": "torch.compile bf16", "ours-f32": "ours f32", "ours-bf16": "ours bf16"}
+TRAINERS = {
+    "train": "PyTorch bf16",
+    "train-compile": "torch.compile bf16",
+    "ours-f32": "ours f32",
+    "ours-bf16": "ours bf16",
+}
 DETECTORS = {"facenet": "facenet-pytorch", "ours": "ours"}
 
 Case = dict[str, Any]
@@ -43,7 +48,11 @@ def text(results: dict[str, Any]) -> str:
 
 def _occasion(results: dict[str, Any]) -> str:
     said = results["machine"]
-    trial = "" if said["device"] == "cuda" else " **On a CPU, with tiny sizes, only to see that it runs: no figure here says anything.**"
+    trial = (
+        ""
+        if said["device"] == "cuda"
+        else " **On a CPU, with tiny sizes, only to see that it runs: no figure here says anything.**"
+    )
     return (
         f"`run.sh`, {said['date']}, commit {said['commit']}, at most {said['rounds']} rounds, "
         f"{results['seconds']:.0f} s in all.{trial}"
@@ -53,12 +62,22 @@ def _occasion(results: dict[str, Any]) -> str:
 def _machine(machine: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     gpu = machine["gpu"]
-    rows = [["GPU", gpu["missing"]]] if "missing" in gpu else [
-        ["GPU", f"{gpu['name']}, {gpu['memory.total']}, MIG {gpu['mig.mode.current']}"],
-        ["driver", gpu["driver_version"]],
-        ["clocks at the start", f"{gpu['clocks.sm']} of {gpu['clocks.max.sm']}, memory {gpu['clocks.mem']}; power limit {gpu['power.limit']}"],
+    rows = (
+        [["GPU", gpu["missing"]]]
+        if "missing" in gpu
+        else [
+            ["GPU", f"{gpu['name']}, {gpu['memory.total']}, MIG {gpu['mig.mode.current']}"],
+            ["driver", gpu["driver_version"]],
+            [
+                "clocks at the start",
+                f"{gpu['clocks.sm']} of {gpu['clocks.max.sm']}, memory {gpu['clocks.mem']}; power limit {gpu['power.limit']}",
+            ],
+        ]
+    )
+    rows += [
+        ["processor", f"{machine['processor']}, {machine['cpus']} CPUs used"],
+        ["memory", f"{machine['memory_gib']} GiB"],
     ]
-    rows += [["processor", f"{machine['processor']}, {machine['cpus']} CPUs used"], ["memory", f"{machine['memory_gib']} GiB"]]
     return report.table(["", ""], [*rows, ["versions", versions]])
 
 
@@ -81,28 +100,36 @@ def _classifier(cases: list[Case]) -> str:
 
     cases = sorted(cases, key=lambda case: (case["network"], case["batch"]))
     compared = [name for name in NETWORKS if name != "f32"]
-    pairs = [("ours-f32", "f32"), ("ours-f32", "tf32"), ("ours-bf16", "bf16"), ("ours-bf16", "compile"), ("ours-bf16", "graph")]
-    return "\n\n".join([
-        "### Classifier",
-        "Images a second, with the quartiles of all runs, logits read back. The input is in the GPU's memory already, but for *from "
-        "crops*: that is `classify`, from 8-bit pictures in the host's memory to probabilities. *PyTorch bf16* is autocast in "
-        "`channels_last`; compiled (in the default mode) and as a graph its weights are bf16, too. PyTorch ships with TF32 "
-        "convolutions on. A dash: not asked for at that batch.",
-        report.table(["network", "batch", *NETWORKS.values()], _rows(cases, label, NETWORKS, _rate)),
-        "Speed of ours over theirs, medians; above 1, ours is faster:",
-        report.table(
-            ["network", "batch", *(f"{NETWORKS[a]} / {NETWORKS[b]}" for a, b in pairs)],
-            [label(case) + [_over(case, *pair) for pair in pairs] for case in cases],
-        ),
-        "Largest difference from PyTorch's f32 logits, in parts of the largest (from crops: of a probability). The weights are "
-        "not trained, which bf16 feels more than trained ones:",
-        report.table(
-            ["network", "batch", *(NETWORKS[name] for name in compared)],
-            [label(case) + [accuracy(case, name) for name in compared] for case in cases],
-        ),
-        _warm_up(cases, NETWORKS),
-        _missing(cases, label, NETWORKS),
-    ])
+    pairs = [
+        ("ours-f32", "f32"),
+        ("ours-f32", "tf32"),
+        ("ours-bf16", "bf16"),
+        ("ours-bf16", "compile"),
+        ("ours-bf16", "graph"),
+    ]
+    return "\n\n".join(
+        [
+            "### Classifier",
+            "Images a second, with the quartiles of all runs, logits read back. The input is in the GPU's memory already, but for *from "
+            "crops*: that is `classify`, from 8-bit pictures in the host's memory to probabilities. *PyTorch bf16* is autocast in "
+            "`channels_last`; compiled (in the default mode) and as a graph its weights are bf16, too. PyTorch ships with TF32 "
+            "convolutions on. A dash: not asked for at that batch.",
+            report.table(["network", "batch", *NETWORKS.values()], _rows(cases, label, NETWORKS, _rate)),
+            "Speed of ours over theirs, medians; above 1, ours is faster:",
+            report.table(
+                ["network", "batch", *(f"{NETWORKS[a]} / {NETWORKS[b]}" for a, b in pairs)],
+                [label(case) + [_over(case, *pair) for pair in pairs] for case in cases],
+            ),
+            "Largest difference from PyTorch's f32 logits, in parts of the largest (from crops: of a probability). The weights are "
+            "not trained, which bf16 feels more than trained ones:",
+            report.table(
+                ["network", "batch", *(NETWORKS[name] for name in compared)],
+                [label(case) + [accuracy(case, name) for name in compared] for case in cases],
+            ),
+            _warm_up(cases, NETWORKS),
+            _missing(cases, label, NETWORKS),
+        ]
+    )
 
 
 def _detector(cases: list[Case]) -> str:
@@ -114,13 +141,15 @@ def _detector(cases: list[Case]) -> str:
         [*row, _over(case, "ours", "facenet"), case["agreement"]]
         for row, case in zip(_rows(cases, label, DETECTORS, _rate), cases)
     ]
-    return "\n\n".join([
-        "### Detector",
-        "Frames a second, from frames in the host's memory to boxes and landmarks:",
-        report.table(["frames", "at once", *DETECTORS.values(), "ours / theirs", "the same faces"], rows),
-        _warm_up(cases, DETECTORS),
-        _missing(cases, label, DETECTORS),
-    ])
+    return "\n\n".join(
+        [
+            "### Detector",
+            "Frames a second, from frames in the host's memory to boxes and landmarks:",
+            report.table(["frames", "at once", *DETECTORS.values(), "ours / theirs", "the same faces"], rows),
+            _warm_up(cases, DETECTORS),
+            _missing(cases, label, DETECTORS),
+        ]
+    )
 
 
 def _train(cases: list[Case]) -> str:
@@ -132,14 +161,16 @@ def _train(cases: list[Case]) -> str:
         for row, case in zip(_rows(cases, label, TRAINERS, _rate), cases)
     ]
     over = [f"ours bf16 / {TRAINERS[name]}" for name in ("train", "train-compile")]
-    return "\n\n".join([
-        "### Training step",
-        "Pictures a second: from 8-bit pictures in the host's memory, forth, back, AdamW. PyTorch with autocast, `channels_last` and "
-        "a fused optimizer.",
-        report.table(["network", "batch", *TRAINERS.values(), *over], rows),
-        _warm_up(cases, TRAINERS),
-        _missing(cases, label, TRAINERS),
-    ])
+    return "\n\n".join(
+        [
+            "### Training step",
+            "Pictures a second: from 8-bit pictures in the host's memory, forth, back, AdamW. PyTorch with autocast, `channels_last` and "
+            "a fused optimizer.",
+            report.table(["network", "batch", *TRAINERS.values(), *over], rows),
+            _warm_up(cases, TRAINERS),
+            _missing(cases, label, TRAINERS),
+        ]
+    )
 
 
 def _clips(cases: list[Case]) -> str:
@@ -160,14 +191,16 @@ def _clips(cases: list[Case]) -> str:
     head = ["clip", "at once", "decoded by", "decoding alone", "`analyze`", "of decoding alone"]
     head += ["GPU busy, %", "its decoder, %", "its memory, MiB", "CPUs busy, %"]
     seen = [entry["gpu_missing"] for case in cases for entry in case["entries"].values() if "gpu_missing" in entry]
-    return "\n\n".join([
-        "### Whole clips",
-        "Frames decoded a second, of which 30 a clip are looked at, once kernels are compiled and clips come steadily. Near 1 *of "
-        "decoding alone* means that decoding bounds the whole. Busy, by `nvidia-smi`, is the share of time in which any kernel ran.",
-        report.table(head, rows),
-        *([f"GPU not watched: {_one_line(seen[0])}."] if seen else []),
-        _missing(cases, label, {"decode": "decoding alone", "analyze": "`analyze`"}),
-    ])
+    return "\n\n".join(
+        [
+            "### Whole clips",
+            "Frames decoded a second, of which 30 a clip are looked at, once kernels are compiled and clips come steadily. Near 1 *of "
+            "decoding alone* means that decoding bounds the whole. Busy, by `nvidia-smi`, is the share of time in which any kernel ran.",
+            report.table(head, rows),
+            *([f"GPU not watched: {_one_line(seen[0])}."] if seen else []),
+            _missing(cases, label, {"decode": "decoding alone", "analyze": "`analyze`"}),
+        ]
+    )
 
 
 def _network(case: Case) -> str:
@@ -207,7 +240,9 @@ def _over(case: Case, ours: str, theirs: str) -> str:
 def _warm_up(cases: list[Case], names: dict[str, str]) -> str:
     """Compiling and choosing kernels is paid once, and is not in the tables above."""
     longest = {
-        shown: max((case["entries"][name].get("prepared", 0.0) for case in cases if name in case["entries"]), default=0.0)
+        shown: max(
+            (case["entries"][name].get("prepared", 0.0) for case in cases if name in case["entries"]), default=0.0
+        )
         for name, shown in names.items()
     }
     told = ", ".join(f"{shown} {seconds:.1f} s" for shown, seconds in longest.items() if seconds)
