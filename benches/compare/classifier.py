@@ -34,7 +34,7 @@ def measure(setting: Setting) -> Iterator[dict[str, Any]]:
 def prepare(setting: Setting) -> None:
     """Weights in everybody's format and faces, made once and again when the script that makes them changes."""
     stamp = setting.folder / "export.stamp"
-    sources = [pathlib.Path(__file__).with_name(name) for name in ("export.py", "pipeline.py", "requirements.txt")]
+    sources = [pathlib.Path(__file__).with_name(name) for name in ("export.py", "weights.py", "pipeline.py", "requirements.txt")]
     state = json.dumps([CASES, BATCHES, *(source.read_text() for source in sources)])
     if not (stamp.exists() and stamp.read_text() == state):
         print("exporting weights and faces", flush=True)

@@ -31,18 +31,18 @@ def _case(setting: Setting, height: int, faces: int) -> dict[str, Any]:
         painter.close()
         workers["ours"] = Worker("ours", setting.measure(), setting.cpus)
 
-        request = {"do": "detect", "image": {"path": path, **sides}}
-        theirs = workers["facenet"].ask(request)["output"]
+        request = {"do": "detect", "images": [{"path": path, **sides}]}
+        theirs = workers["facenet"].ask(request)["output"][0]
         ours = workers["ours"].ask(request)["output"][0]
-        differences = _differences(ours, theirs)
+        apart = differences(ours, theirs)
         entries = {
             name: {"seconds": rounds, "peak_mib": workers[name].peak_mib()}
             for name, rounds in work.take_turns(workers, setting.rounds, setting.seconds).items()
         }
-    return {"height": height, "faces": faces, "found": len(theirs), "differences": differences, "entries": entries}
+    return {"height": height, "faces": faces, "found": len(theirs), "differences": apart, "entries": entries}
 
 
-def _differences(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[str, float]:
+def differences(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[str, float]:
     """The largest differences in pixels and in confidence; an error when the same faces were not found."""
     if len(ours) != len(theirs):
         raise Failure(f"detector: ours finds {len(ours)} faces, facenet-pytorch {len(theirs)}")

@@ -12,12 +12,12 @@ import json
 import pathlib
 
 import numpy as np
-import timm
 import torch
 from facenet_pytorch import MTCNN
 from PIL import Image
 
 from pipeline import find_faces, preprocess, sampled_frames
+from weights import settled
 
 
 def cut_out_faces(clip: str) -> list[Image.Image]:
@@ -29,32 +29,6 @@ def cut_out_faces(clip: str) -> list[Image.Image]:
 
 def batch_of(faces: list[Image.Image], size: int) -> torch.Tensor:
     return torch.from_numpy(np.stack([preprocess(face, size) for face in faces]))
-
-
-def settled(name: str, faces: torch.Tensor) -> torch.nn.Module:
-    """An untrained network that tells faces apart, and whose batch norms are not the identity.
-
-    Batch norms take the faces' statistics and random affine terms, so that an error in their order or their epsilon
-    shows; the classifier is scaled until the middle two thirds of the faces lie 4 apart in the margin of their logits.
-    """
-    torch.manual_seed(0)
-    model = timm.create_model(name, pretrained=False, num_classes=2)
-    for layer in model.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(layer.weight, 0.8, 1.2)
-            torch.nn.init.uniform_(layer.bias, -0.1, 0.1)
-            layer.momentum = None
-    with torch.no_grad():
-        model.train()(faces)
-        logits = model.eval()(faces)
-        margins = logits[:, 1] - logits[:, 0]
-        low, middle, high = margins.quantile(torch.tensor([1 / 6, 1 / 2, 5 / 6]))
-        scale = 4 / (high - low)
-        head = model.get_classifier()
-        head.weight *= scale
-        head.bias *= scale
-        head.bias[1] -= middle * scale
-    return model
 
 
 def export(name: str, faces: list[Image.Image], folder: pathlib.Path) -> None:

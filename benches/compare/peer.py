@@ -2,7 +2,7 @@
 
 Requests come on standard input and answers go to standard output, a line of JSON each, as for our own `measure`:
 {"do": "network", "name": "efficientnet_b0", "folder": ..., "tensor": ..., "shape": [8, 3, 224, 224]},
-{"do": "detect", "image": {"path": ..., "width": 1280, "height": 720}}, {"do": "run", "repeat": 5}.
+{"do": "detect", "images": [{"path": ..., "width": 1280, "height": 720}]}, {"do": "run", "repeat": 5}.
 """
 
 from __future__ import annotations
@@ -67,20 +67,28 @@ def openvino_network(precision: str) -> Callable[[pathlib.Path, np.ndarray, int]
     return prepare
 
 
-def facenet_detection(image: np.ndarray, threads: int) -> Work:
+def pixels(image: dict[str, Any]) -> np.ndarray:
+    return np.fromfile(image["path"], np.uint8).reshape(image["height"], image["width"], 3)
+
+
+def facenet_detection(images: np.ndarray, threads: int, device: str = "cpu") -> Work:
+    """On `[frames, height, width, 3]`."""
     import torch
     from facenet_pytorch import MTCNN
 
     torch.set_num_threads(threads)
-    detector = MTCNN(keep_all=True, post_process=False, device="cpu")
+    detector = MTCNN(keep_all=True, post_process=False, device=device)
 
-    def detect() -> list[dict[str, Any]]:
+    def detect() -> list[list[dict[str, Any]]]:
         with torch.inference_mode():
-            boxes, scores, landmarks = detector.detect(image, landmarks=True)
-        found = zip(boxes, scores, landmarks) if boxes is not None else []
-        return [{"box": b.tolist(), "confidence": float(s), "landmarks": p.tolist()} for b, s, p in found]
+            return [_faces(*found) for found in zip(*detector.detect(images, landmarks=True))]
 
     return detect
+
+
+def _faces(boxes: Any, scores: Any, landmarks: Any) -> list[dict[str, Any]]:
+    found = zip(boxes, scores, landmarks) if boxes is not None else []
+    return [{"box": b.tolist(), "confidence": float(s), "landmarks": p.tolist()} for b, s, p in found]
 
 
 NETWORKS = {
@@ -93,9 +101,7 @@ NETWORKS = {
 
 def prepared(engine: str, request: dict[str, Any], threads: int) -> Work:
     if request["do"] == "detect":
-        image = request["image"]
-        pixels = np.fromfile(image["path"], np.uint8).reshape(image["height"], image["width"], 3)
-        return facenet_detection(pixels, threads)
+        return facenet_detection(np.stack([pixels(image) for image in request["images"]]), threads)
     images = np.fromfile(request["tensor"], np.float32).reshape(request["shape"])
     return NETWORKS[engine](pathlib.Path(request["folder"]) / request["name"], images, threads)
 
@@ -109,11 +115,8 @@ def timed(work: Work, repeat: int) -> list[float]:
     return seconds
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("engine", choices=[*NETWORKS, "facenet"])
-    parser.add_argument("--threads", type=int, default=2)
-    a = parser.parse_args()
+def serve(prepare: Callable[[dict[str, Any]], Work]) -> None:
+    """Answers requests until there are no more."""
     # What a library prints must not be taken for an answer.
     answers, sys.stdout = sys.stdout, sys.stderr
     work: Work | None = None
@@ -124,12 +127,22 @@ def main() -> None:
                 assert work is not None, "nothing is prepared"
                 answer: dict[str, Any] = {"seconds": timed(work, request["repeat"])}
             else:
-                work = prepared(a.engine, request, a.threads)
+                # The memory of the work before it is free for this one.
+                work = None
+                work = prepare(request)
                 output = work()
                 answer = {"output": output.tolist() if isinstance(output, np.ndarray) else output}
         except Exception as error:  # whatever a library throws is an answer, too
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("engine", choices=[*NETWORKS, "facenet"])
+    parser.add_argument("--threads", type=int, default=2)
+    a = parser.parse_args()
+    serve(lambda request: prepared(a.engine, request, a.threads))
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def _machine(machine: dict[str, Any]) -> str:
         ["system", machine["system"]],
         ["versions", versions],
     ]
-    return _table(["", ""], rows)
+    return table(["", ""], rows)
 
 
 def _occasion(name: str, part: dict[str, Any]) -> str:
@@ -127,11 +127,11 @@ def _classifier(cases: list[dict[str, Any]]) -> str:
     told = ", ".join(f"{name} {value:.1g}" for name, value in differences.items())
     return "\n\n".join([
         "Milliseconds per image:",
-        _table(head, times),
+        table(head, times),
         "Ratios; below 1, ours is faster:",
-        _table(["network", "batch", *names], ratios),
+        table(["network", "batch", *names], ratios),
         "Peak memory of the process, MiB:",
-        _table(head, memory),
+        table(head, memory),
         f"Largest difference from PyTorch's logits, in parts of the largest (from crops: of a probability): {told}.",
     ])
 
@@ -153,7 +153,7 @@ def _detector(cases: list[dict[str, Any]]) -> str:
     confidence = max(case["differences"]["confidence"] for case in cases)
     head = ["frame", "facenet-pytorch, ms", "ours, ms", "ratio", "facenet-pytorch, MiB", "ours, MiB", "ratio"]
     told = f"Boxes and landmarks differ by at most {pixels:.2g} pixels, confidences by {confidence:.1g}."
-    return f"{_table(head, rows)}\n\n{told}"
+    return f"{table(head, rows)}\n\n{told}"
 
 
 def _clip(cases: list[dict[str, Any]]) -> str:
@@ -185,9 +185,9 @@ def _clip(cases: list[dict[str, Any]]) -> str:
     probabilities = ", ".join(f"{name} {value:.4f}" for name, value in case["fake_probability"].items())
     return "\n\n".join([
         f"`{case['clip']}`, {case['frames']} frames, {case['faces']} faces, {case['network']} at {case['size']}:",
-        _table(["", "decode, s", "detect, s", "classify, s", "analysis, s", "whole process, s", "peak MiB"], rows),
+        table(["", "decode, s", "detect, s", "classify, s", "analysis, s", "whole process, s", "peak MiB"], rows),
         "Ratios; below 1, ours is faster or smaller:",
-        _table(["ours against", "analysis", "our process, its analysis", "whole process", "peak memory"], ratios),
+        table(["ours against", "analysis", "our process, its analysis", "whole process", "peak memory"], ratios),
         f"Mean fake probability: {probabilities}.",
     ])
 
@@ -212,6 +212,6 @@ def _median(rounds: Rounds) -> float:
     return median(value for values in rounds for value in values)
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

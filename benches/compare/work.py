@@ -27,6 +27,10 @@ class Failure(Exception):
     """Why there is no result, in one line."""
 
 
+class Silent(Failure):
+    """A process that did not answer in its time, or is gone: nothing more can be asked of it."""
+
+
 class Unavailable(Failure):
     """A part of ours that this build does not have."""
 
@@ -37,10 +41,10 @@ _alive: set[subprocess.Popen[bytes]] = set()
 def end_all() -> None:
     """Kills what is still running, children of children included."""
     for process in list(_alive):
-        _end(process)
+        end(process)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -111,20 +115,20 @@ class Worker:
         self._errors = tempfile.TemporaryFile()
         self._process = start(command, cpus, self._errors, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], seconds: float = ANSWER_SECONDS) -> dict[str, Any]:
         assert self._process.stdin and self._process.stdout
         os.killpg(self._process.pid, signal.SIGCONT)
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise Failure(f"{self.name} ended: {complaint(self._errors)}") from None
-        ready, _, _ = select.select([self._process.stdout], [], [], ANSWER_SECONDS)
+            raise Silent(f"{self.name} ended: {complaint(self._errors)}") from None
+        ready, _, _ = select.select([self._process.stdout], [], [], seconds)
         if not ready:
-            raise Failure(f"{self.name} did not answer in {ANSWER_SECONDS} s")
+            raise Silent(f"{self.name} did not answer in {seconds:.0f} s")
         line = self._process.stdout.readline()
         if not line:
-            raise Failure(f"{self.name} ended: {complaint(self._errors)}")
+            raise Silent(f"{self.name} ended: {complaint(self._errors)}")
         os.killpg(self._process.pid, signal.SIGSTOP)
         answer = json.loads(line)
         if "error" in answer:
@@ -132,14 +136,14 @@ class Worker:
             raise kind(f"{self.name}: {answer['error'].removeprefix('unavailable: ')}")
         return answer
 
-    def run(self, repeat: int) -> list[float]:
-        return self.ask({"do": "run", "repeat": repeat})["seconds"]
+    def run(self, repeat: int, seconds: float = ANSWER_SECONDS) -> list[float]:
+        return self.ask({"do": "run", "repeat": repeat}, seconds)["seconds"]
 
     def peak_mib(self) -> float:
         return _peak_kib(self._process.pid) / 1024
 
     def close(self) -> None:
-        _end(self._process)
+        end(self._process)
         self._errors.close()
 
 
@@ -189,7 +193,7 @@ def run_once(name: str, command: Sequence[str], cpus: Sequence[int]) -> Finished
             except subprocess.TimeoutExpired:
                 raise Failure(f"{name} did not end in {ANSWER_SECONDS} s") from None
             seconds = time.perf_counter() - started
-        _end(process)
+        end(process)
         if code != 0:
             raise Failure(f"{name} failed: {complaint(errors)}")
         output.seek(0)

@@ -10,8 +10,13 @@ use serde_json::{Value, json};
 
 /// The answers to requests, a line each.
 fn answers(requests: &[String]) -> Vec<Value> {
+    answers_with(&[], requests)
+}
+
+fn answers_with(flags: &[&str], requests: &[String]) -> Vec<Value> {
     let mut measure = Command::new(env!("CARGO_BIN_EXE_measure"))
         .args(["--device", "flex", "--threads", "2"])
+        .args(flags)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -60,12 +65,38 @@ fn a_request_that_cannot_be_met_is_answered_with_why_and_the_next_one_is_met() {
 }
 
 #[test]
+fn a_training_step_answers_with_its_loss_and_is_taken_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("grey.rgb");
+    std::fs::write(&path, [127; 32 * 32 * 3]).unwrap();
+    let image = json!({ "path": path, "width": 32, "height": 32 });
+    let step = |images| json!({ "do": "train_step", "network": "efficientnet_lite0", "images": images }).to_string();
+    let answers =
+        answers(&[step(vec![]), step(vec![image.clone(), image]), json!({ "do": "run", "repeat": 2 }).to_string()]);
+    assert!(answers[0]["error"].as_str().unwrap().contains("needs pictures"), "{}", answers[0]);
+    // One face that is real and fake at once, with logits near 0: about ln 2.
+    let loss = answers[1]["output"].as_f64().unwrap();
+    assert!((0.6..0.8).contains(&loss), "{loss}");
+    assert_eq!(answers[2]["seconds"].as_array().unwrap().len(), 2, "{}", answers[2]);
+}
+
+#[test]
+fn a_precision_that_the_engine_does_not_have_is_refused_and_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let tensor = folder.path().join("faces.f32");
+    std::fs::write(&tensor, vec![0; 3 * 32 * 32 * 4]).unwrap();
+    let answers = answers_with(&["--precision", "bf16"], &[network(&tensor, [1, 3, 32, 32])]);
+    let error = answers[0]["error"].as_str().unwrap();
+    assert!(error.contains("unavailable") && error.contains("bf16"), "{error}");
+}
+
+#[test]
 fn a_picture_of_five_faces_shows_the_detector_five() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("five.rgb");
     let picture = json!({ "do": "picture", "height": 480, "faces": 5, "path": path }).to_string();
     let image = json!({ "path": path, "width": 854, "height": 480 });
-    let answers = answers(&[picture, json!({ "do": "detect", "image": image }).to_string()]);
+    let answers = answers(&[picture, json!({ "do": "detect", "images": [image] }).to_string()]);
     assert_eq!(answers[0], json!({ "width": 854, "height": 480 }));
     assert_eq!(answers[1]["output"][0].as_array().unwrap().len(), 5, "{}", answers[1]);
 }

@@ -36,6 +36,7 @@ pub(crate) struct Stream {
     pub(crate) codec_type: Option<String>,
     pub(crate) codec_name: Option<String>,
     pub(crate) pix_fmt: Option<String>,
+    pub(crate) color_range: Option<String>,
     pub(crate) width: Option<u32>,
     pub(crate) height: Option<u32>,
     pub(crate) sample_aspect_ratio: Option<String>,

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::Limit;
+use crate::{HwAccel, Limit};
 
 /// What can go wrong between a path and its frames. Every message is one line.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,23 @@ pub enum VideoError {
         program: PathBuf,
         /// What the operating system said.
         source: io::Error,
+    },
+    /// No hardware decoder has that name.
+    #[error("no hardware decoder {name:?}; there is {choice}", choice = HwAccel::NAMES.join(", "))]
+    UnknownHwAccel {
+        /// The name given.
+        name: String,
+    },
+    /// The hardware decoder that was asked for cannot be used. Nothing is decoded on the CPU instead.
+    #[error(
+        "cannot decode on {hwaccel}: {reason}; see whether `nvidia-smi` finds the GPU and `ffmpeg -hwaccels` lists cuda, \
+         or ask for no hardware decoder"
+    )]
+    HwAccel {
+        /// What was asked for.
+        hwaccel: HwAccel,
+        /// What ffmpeg said.
+        reason: String,
     },
     /// The video is over one of the [`DecodeLimits`](crate::DecodeLimits).
     #[error("{path}: {value} {limit} is over the limit of {max}", path = shown(path))]

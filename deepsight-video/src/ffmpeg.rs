@@ -7,8 +7,9 @@ use std::{
 use ffmpeg_sidecar::command::FfmpegCommand;
 
 use crate::{
-    DecodeLimits, VideoError,
+    DecodeLimits, HwAccel, VideoError,
     limits::{DECODERS, DEMUXERS, PROTOCOLS},
+    process,
 };
 
 /// Where ffmpeg is, how much a video may cost, and how large its frames should be.
@@ -32,6 +33,9 @@ pub struct DecodeOptions {
     pub limits: DecodeLimits,
     /// Frames whose longer side is over this many pixels are scaled down to it (bicubic). `None` keeps their size.
     pub max_side: Option<u32>,
+    /// What decodes instead of the CPU. By default nothing does. Where it is not there, decoding fails with
+    /// [`VideoError::HwAccel`]; a stream that it has no circuits for is decoded on the CPU all the same.
+    pub hwaccel: Option<HwAccel>,
 }
 
 impl DecodeOptions {
@@ -59,14 +63,22 @@ impl DecodeOptions {
         self
     }
 
-    /// Whether ffmpeg and ffprobe are there, found by starting both.
+    /// Lets `hwaccel` decode.
+    pub fn with_hwaccel(mut self, hwaccel: HwAccel) -> Self {
+        self.hwaccel = Some(hwaccel);
+        self
+    }
+
+    /// Whether ffmpeg and ffprobe are there, found by starting both, and so is the hardware that is to decode.
     ///
     /// # Errors
-    /// [`VideoError::FfmpegMissing`] with what to do, [`VideoError::Spawn`] when one is there and does not run.
+    /// [`VideoError::FfmpegMissing`] with what to do, [`VideoError::Spawn`] when one is there and does not run,
+    /// [`VideoError::HwAccel`] when ffmpeg cannot open the hardware.
     pub fn check(&self) -> Result<(), VideoError> {
         let programs = Programs::locate(self);
         answers(&programs.ffmpeg)?;
-        answers(&programs.ffprobe)
+        answers(&programs.ffprobe)?;
+        self.hwaccel.map_or(Ok(()), |hwaccel| opens(&programs.ffmpeg, hwaccel))
     }
 }
 
@@ -85,6 +97,15 @@ fn answers(program: &Path) -> Result<(), VideoError> {
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => Err(missing(program)),
         Err(source) => Err(failed(source)),
     }
+}
+
+/// A device that ffmpeg can use: it opens those that it is told of before it says its version.
+fn opens(program: &Path, hwaccel: HwAccel) -> Result<(), VideoError> {
+    let mut command = std::process::Command::new(program);
+    command.args(["-hide_banner", "-loglevel", "error", "-init_hw_device", &hwaccel.to_string(), "-version"]);
+    let output = command.stdin(std::process::Stdio::null()).output();
+    let output = output.map_err(|source| VideoError::Spawn { program: program.to_path_buf(), source })?;
+    if output.status.success() { Ok(()) } else { Err(hwaccel.unavailable(process::one_line(&output.stderr))) }
 }
 
 /// The two programs, as they will be started.
@@ -144,6 +165,9 @@ pub(crate) fn decode(program: &Path, file: &Path, limits: &DecodeLimits, job: &D
     // The filters below turn the picture themselves and keep one size throughout: left to itself ffmpeg rebuilds the
     // filters, and counts from 0 again, wherever a video changes its size. Time stamps stay those of the file.
     command.args(["-noautorotate", "-reinit_filter", "0", "-copyts", "-threads"]).arg(limits.threads().to_string());
+    if let Some(hwaccel) = job.hwaccel {
+        hwaccel.ask(&mut command);
+    }
     command.input(file_url(file)).arg("-map").arg(format!("0:{}", job.stream));
     command.args(["-an", "-sn", "-dn", "-vf"]).arg(&job.filters);
     command.args(if job.old_sync_option { ["-vsync", "passthrough"] } else { ["-fps_mode", "passthrough"] });
@@ -160,6 +184,7 @@ pub(crate) struct DecodeJob {
     pub(crate) filters: String,
     pub(crate) max_frames: Option<u64>,
     pub(crate) old_sync_option: bool,
+    pub(crate) hwaccel: Option<HwAccel>,
 }
 
 /// No single allocation of ffmpeg is larger: a frame of 8192 × 4320 at 16 bits a channel fits.
@@ -177,4 +202,25 @@ fn file_url(file: &Path) -> OsString {
     let mut url = OsString::from("file:");
     url.push(path::absolute(file).unwrap_or_else(|_| file.to_path_buf()));
     url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(hwaccel: Option<HwAccel>) -> Vec<String> {
+        let job = DecodeJob { stream: 1, filters: "null".into(), max_frames: Some(3), old_sync_option: false, hwaccel };
+        let mut command = decode(Path::new("ffmpeg"), Path::new("/clip.mp4"), &DecodeLimits::default(), &job);
+        command.as_inner_mut().get_args().map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn hardware_is_asked_for_before_the_input_and_changes_nothing_else() {
+        let (plain, mut hardware) = (line(None), line(Some(HwAccel::Cuda { device: 1 })));
+        assert!(!plain.contains(&"-hwaccel".to_owned()), "{plain:?}");
+        let input = hardware.iter().position(|word| word == "-i").expect("there is an input");
+        let asked: Vec<_> = hardware.drain(input - 4..input).collect();
+        assert_eq!(asked, ["-hwaccel", "cuda", "-hwaccel_device", "1"]);
+        assert_eq!(hardware, plain);
+    }
 }

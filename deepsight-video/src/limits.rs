@@ -23,7 +23,8 @@ pub struct DecodeLimits {
     pub max_wait: Duration,
     /// Bytes kept of what ffmpeg writes on standard error; older text is dropped. Default 8 KiB.
     pub max_stderr_bytes: usize,
-    /// Address space of an ffmpeg process in bytes (enforced on Linux). Default 4 GiB.
+    /// Address space of an ffmpeg process in bytes (enforced on Linux, and not with a
+    /// [hardware decoder](crate::DecodeOptions::hwaccel)). Default 4 GiB.
     pub max_memory_bytes: u64,
     /// Threads an ffmpeg decoder may start; never more than one over the machine's cores. Default 8.
     pub max_threads: u32,

@@ -19,6 +19,8 @@ pub(crate) struct Header {
     pub(crate) container: String,
     pub(crate) codec: String,
     pub(crate) pixel_format: Option<String>,
+    /// Whether colours go from 0 to 255 rather than from 16 to 235.
+    pub(crate) full_range: bool,
     /// As coded, before any rotation.
     pub(crate) width: u32,
     pub(crate) height: u32,
@@ -123,8 +125,8 @@ pub(crate) fn refusal(path: &Path, ending: &Ending, limits: &DecodeLimits) -> Vi
 const VERSIONS: &str = "-show_library_versions";
 const ENTRIES: &str = "-show_entries";
 const PACKETS: &str = "packet=codec_type,stream_index,pts_time,dts_time,duration_time,flags";
-const HEADERS: &str = "format=format_name,duration:stream=index,codec_type,codec_name,pix_fmt,width,height,\
-     sample_aspect_ratio,r_frame_rate,avg_frame_rate,time_base,start_time,duration,nb_frames:stream_disposition=\
+const HEADERS: &str = "format=format_name,duration:stream=index,codec_type,codec_name,pix_fmt,color_range,width,\
+     height,sample_aspect_ratio,r_frame_rate,avg_frame_rate,time_base,start_time,duration,nb_frames:stream_disposition=\
      attached_pic,timed_thumbnails,still_image:stream_side_data_list:stream_side_data=displaymatrix";
 
 /// Runs ffprobe once. Its packets go to `packets`, and end it when they are too many.
@@ -136,7 +138,8 @@ fn ask(
     packets: &mut Packets,
 ) -> Result<Answer, VideoError> {
     let show = [show, &["-of", "json=compact=1"]].concat();
-    let mut process = Process::spawn(&mut ffmpeg::ffprobe(&programs.ffprobe, path, limits, &show), limits, |_| false)?;
+    let mut process =
+        Process::spawn(&mut ffmpeg::ffprobe(&programs.ffprobe, path, limits, &show), limits, None, |_| false)?;
     let failed = |source| VideoError::Spawn { program: programs.ffprobe.clone(), source };
     let answer = match answer::read(process.output(), packets) {
         Ok(answer) => Some(answer),
@@ -158,7 +161,8 @@ fn count_frames(path: &Path, programs: &Programs, limits: &DecodeLimits, stream:
     let (threads, stream) = (limits.threads().to_string(), stream.to_string());
     let show = ["-threads", &threads, "-select_streams", &stream];
     let show = [&show[..], &["-show_entries", "frame=best_effort_timestamp_time", "-of", "compact"]].concat();
-    let mut process = Process::spawn(&mut ffmpeg::ffprobe(&programs.ffprobe, path, limits, &show), limits, |_| false)?;
+    let mut process =
+        Process::spawn(&mut ffmpeg::ffprobe(&programs.ffprobe, path, limits, &show), limits, None, |_| false)?;
     let failed = |source| VideoError::Spawn { program: programs.ffprobe.clone(), source };
     let mut frames = 0;
     let mut lines = BufReader::new(process.output());
@@ -210,6 +214,7 @@ impl Answer {
             container: self.format.format_name.unwrap_or_else(|| "unknown".into()),
             codec: stream.codec_name.clone().unwrap_or_else(|| "unknown".into()),
             pixel_format: stream.pix_fmt.clone(),
+            full_range: stream.color_range.as_deref() == Some("pc"),
             width,
             height,
             orientation: matrix.map(Orientation::from_display_matrix).unwrap_or_default(),

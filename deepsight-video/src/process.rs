@@ -10,7 +10,7 @@ use std::{
 
 use ffmpeg_sidecar::command::FfmpegCommand;
 
-use crate::{DecodeLimits, VideoError, ffmpeg};
+use crate::{DecodeLimits, HwAccel, VideoError, ffmpeg};
 
 /// A running ffmpeg or ffprobe that cannot outlive this value or its time: both kill it, with its process group, and
 /// wait for it.
@@ -37,6 +37,7 @@ impl Process {
     pub(crate) fn spawn(
         command: &mut FfmpegCommand,
         limits: &DecodeLimits,
+        hwaccel: Option<HwAccel>,
         on_line: impl FnMut(&[u8]) -> bool + Send + 'static,
     ) -> Result<Self, VideoError> {
         // The crate's own spawn insists on a pipe to standard input.
@@ -54,7 +55,7 @@ impl Process {
             Err(source) => return Err(failed(source)),
         };
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let limited = confine(&child, limits);
+        let limited = confine(&child, limits, hwaccel);
         let shared = Arc::new(Shared {
             state: Mutex::new(State { child, reaped: false, deadline: None, closing: false, timed_out: false }),
             changed: Condvar::new(),
@@ -271,15 +272,25 @@ impl Drop for KillOnDrop {
     }
 }
 
-/// Lowers what the operating system lets the child have: memory, and no files or core dumps written.
+/// The most a child may write into a file where a driver runs in it: the CUDA driver keeps some pages of shared memory in
+/// one, and would be killed over it.
 #[cfg(target_os = "linux")]
-fn confine(child: &Child, limits: &DecodeLimits) -> io::Result<()> {
+const DRIVER_FILE_BYTES: u64 = 16 << 20;
+
+/// Lowers what the operating system lets the child have: memory, and no files or core dumps written. The driver of a GPU
+/// reserves as much address space as all memories of the machine have together, so there can be no limit on that.
+#[cfg(target_os = "linux")]
+fn confine(child: &Child, limits: &DecodeLimits, hwaccel: Option<HwAccel>) -> io::Result<()> {
     use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
     let Some(pid) = Pid::from_raw(child.id().cast_signed()) else {
         return Ok(());
     };
-    for (resource, bytes) in [(Resource::As, limits.max_memory_bytes), (Resource::Fsize, 0), (Resource::Core, 0)] {
+    let (memory, file) = match hwaccel {
+        None => (limits.max_memory_bytes, 0),
+        Some(HwAccel::Cuda { .. }) => (u64::MAX, DRIVER_FILE_BYTES),
+    };
+    for (resource, bytes) in [(Resource::As, memory), (Resource::Fsize, file), (Resource::Core, 0)] {
         // A limit that the whole session is under already may be lower, and cannot be raised.
         let bytes = getrlimit(resource).maximum.map_or(bytes, |inherited| inherited.min(bytes));
         if bytes == u64::MAX {
@@ -295,7 +306,7 @@ fn confine(child: &Child, limits: &DecodeLimits) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn confine(_: &Child, _: &DecodeLimits) -> io::Result<()> {
+fn confine(_: &Child, _: &DecodeLimits, _: Option<HwAccel>) -> io::Result<()> {
     Ok(())
 }
 
@@ -340,6 +351,13 @@ impl Tail {
         let lines: Vec<_> = self.lines.iter().map(String::as_str).collect();
         lines.join("; ")
     }
+}
+
+/// All that a program wrote on standard error, on one line.
+pub(crate) fn one_line(stderr: &[u8]) -> String {
+    let mut tail = Tail { lines: VecDeque::new(), bytes: 0, max_bytes: DecodeLimits::default().max_stderr_bytes };
+    stderr.split(|&byte| byte == b'\n').for_each(|line| tail.push(line.trim_ascii()));
+    tail.to_line()
 }
 
 /// Text that a hostile file may have chosen, made safe to show on a terminal, and without the address in `[mov @ 0x5]`.

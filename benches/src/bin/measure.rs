@@ -7,17 +7,23 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use burn::backend::Autodiff;
+use burn::optim::{AdamWConfig, Optimizer};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use clap::Parser;
 use deepsight_benches::{group_portrait, portrait};
 use deepsight_core::fused::Canvas;
 use deepsight_core::image::RgbImage;
-use deepsight_core::{Classifier, Engine, Face, FaceClassifier, FaceDetector, FaceScore, Threads, with_causes};
+use deepsight_core::{
+    Architecture, Classifier, EfficientNet, Engine, Face, FaceClassifier, FaceDetector, FaceScore, Precision, Threads,
+    with_causes,
+};
 use deepsight_examples::device::Device;
 use deepsight_examples::output::{complain, print};
 use deepsight_examples::with_backend;
 use deepsight_face::MtcnnConfig;
+use deepsight_train::{Batch, BurnStep, FusedStep, Label, Noise, Objective, Step};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -32,6 +38,9 @@ struct Arguments {
     /// What computes the networks: auto, burn or fused
     #[arg(long, value_name = "ENGINE", default_value_t = Engine::Auto)]
     engine: Engine,
+    /// What networks compute in, on a GPU: f32, bf16 or f16
+    #[arg(long, value_name = "TYPE", default_value_t = Precision::Full)]
+    precision: Precision,
     /// Threads to compute on
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
@@ -49,8 +58,10 @@ enum Request {
     },
     /// Prepares resize, normalisation, network and calibration, on cut-out faces. Answers with probabilities.
     Classify { model: Option<PathBuf>, images: Vec<RawImage> },
-    /// Prepares face detection in one image. Answers with the faces.
-    Detect { image: RawImage },
+    /// Prepares face detection in images, all at once. Answers with the faces of each.
+    Detect { images: Vec<RawImage> },
+    /// Prepares a training step on a batch of square pictures: normalised, forth, back, optimizer. Answers with the loss.
+    TrainStep { network: Architecture, images: Vec<RawImage> },
     /// Does what was prepared, this often. Answers with the seconds of each time.
     Run { repeat: u16 },
     /// Writes a picture with one face or five, as raw RGB.
@@ -73,16 +84,25 @@ enum Output {
     Logits(Vec<[f32; 2]>),
     Scores(Vec<FaceScore>),
     Faces(Vec<Vec<Face>>),
+    Loss(f64),
+}
+
+/// How the networks are to compute.
+#[derive(Debug, Clone, Copy)]
+struct How {
+    engine: Engine,
+    precision: Precision,
 }
 
 type Work = Box<dyn FnMut() -> Result<Output, String> + Send>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let how = How { engine: arguments.engine, precision: arguments.precision };
     let done = match arguments.device.check() {
-        Ok(()) => with_backend!(arguments.device, |B, device| {
-            on_threads(arguments.threads, || serve::<B>(arguments.engine, &device))
-        }),
+        Ok(()) => {
+            with_backend!(arguments.device, |B, device| on_threads(arguments.threads, || serve::<B>(how, &device)))
+        }
         Err(error) => Err(with_causes(&error)),
     };
     match done {
@@ -98,12 +118,11 @@ fn on_threads<T: Send>(threads: u16, body: impl FnOnce() -> Result<T, String> + 
     Threads::new(threads.into()).map_err(|error| with_causes(&error))?.install(body)
 }
 
-fn serve<B: Backend>(engine: Engine, device: &B::Device) -> Result<(), String> {
+fn serve<B: Backend>(how: How, device: &B::Device) -> Result<(), String> {
     let mut work = None;
     for line in io::stdin().lock().lines() {
         let line = line.map_err(|error| with_causes(&error))?;
-        let answer =
-            answer::<B>(&line, &mut work, engine, device).unwrap_or_else(|message| json!({ "error": message }));
+        let answer = answer::<B>(&line, &mut work, how, device).unwrap_or_else(|message| json!({ "error": message }));
         if !print(&answer.to_string()).map_err(|error| with_causes(&error))? {
             break;
         }
@@ -111,27 +130,34 @@ fn serve<B: Backend>(engine: Engine, device: &B::Device) -> Result<(), String> {
     Ok(())
 }
 
-fn answer<B: Backend>(
-    line: &str,
-    work: &mut Option<Work>,
-    engine: Engine,
-    device: &B::Device,
-) -> Result<Value, String> {
-    let mut prepared = match serde_json::from_str(line).map_err(|error| with_causes(&error))? {
+fn answer<B: Backend>(line: &str, work: &mut Option<Work>, how: How, device: &B::Device) -> Result<Value, String> {
+    let request = serde_json::from_str(line).map_err(|error| with_causes(&error))?;
+    if !matches!(request, Request::Run { .. } | Request::Picture { .. }) {
+        // The memory of the work before it is free for this one.
+        *work = None;
+        B::memory_cleanup(device);
+    }
+    let mut prepared = match request {
         Request::Run { repeat } => {
-            let work = work.as_mut().ok_or("nothing is prepared: send network, classify or detect first")?;
+            let work =
+                work.as_mut().ok_or("nothing is prepared: send network, classify, detect or train_step first")?;
             return run(work, repeat);
         }
         Request::Picture { height, faces, path } => return picture(height, faces, &path),
         Request::Network { model, tensor, shape } => {
-            let classifier = classifier::<B>(model.as_deref(), engine, device)?;
-            network(classifier, numbers(&tensor, shape)?, shape, device.clone())
+            let classifier = classifier::<B>(model.as_deref(), how.engine, device)?;
+            network(classifier, numbers(&tensor, shape)?, shape, how, device.clone())?
         }
         Request::Classify { model, images } => {
-            let classifier = classifier::<B>(model.as_deref(), engine, device)?;
+            let classifier = in_precision(classifier::<B>(model.as_deref(), how.engine, device)?, how.precision)?;
             classify(classifier, images.iter().map(pixels).collect::<Result<_, _>>()?)
         }
-        Request::Detect { image } => detect::<B>(pixels(&image)?, engine, device)?,
+        Request::Detect { images } => {
+            detect::<B>(images.iter().map(pixels).collect::<Result<_, _>>()?, how.engine, device)?
+        }
+        Request::TrainStep { network, images } => {
+            train_step::<B>(network, images.iter().map(pixels).collect::<Result<_, _>>()?, how, device.clone())?
+        }
     };
     let output = prepared()?;
     *work = Some(prepared);
@@ -159,12 +185,34 @@ fn classifier<B: Backend>(model: Option<&Path>, engine: Engine, device: &B::Devi
     checked.map_err(|error| with_causes(&error))
 }
 
+/// The one place that knows how a precision is asked for.
+fn in_precision<B: Backend>(classifier: Classifier<B>, precision: Precision) -> Result<Classifier<B>, String> {
+    // PRECISION: `classifier.with_precision(precision).map_err(|error| with_causes(&error))` once core has it.
+    if precision == Precision::Full { Ok(classifier) } else { Err(unavailable(precision)) }
+}
+
+fn unavailable(precision: Precision) -> String {
+    format!("unavailable: this build classifies in f32 only, not in {precision}")
+}
+
 /// The network and nothing around it, on numbers that are ready: what the peers do. The one place that knows how.
-fn network<B: Backend>(classifier: Classifier<B>, values: Vec<f32>, shape: [usize; 4], device: B::Device) -> Work {
+fn network<B: Backend>(
+    classifier: Classifier<B>,
+    values: Vec<f32>,
+    shape: [usize; 4],
+    how: How,
+    device: B::Device,
+) -> Result<Work, String> {
     let [batch, channels, height, width] = shape;
     let plane = height * width;
+    if !Engine::Auto.is_fused::<B>(&device) {
+        return network_on_gpu(classifier.network(), values, shape, how.precision, &device);
+    }
+    if how.precision != Precision::Full {
+        return Err(unavailable(how.precision));
+    }
     if classifier.fused().is_none() {
-        return Box::new(move || {
+        return Ok(Box::new(move || {
             // One image a task, as `Classifier` itself does on a CPU.
             let logits = values.par_chunks_exact(channels * plane).map(|image| {
                 let image = TensorData::new(image.to_vec(), [1, channels, height, width]);
@@ -172,12 +220,12 @@ fn network<B: Backend>(classifier: Classifier<B>, values: Vec<f32>, shape: [usiz
                 pairs(logits.iter::<f32>().collect())
             });
             Ok(Output::Logits(logits.flatten().collect()))
-        });
+        }));
     }
     // Ready is in the order that the engine takes, as PyTorch's tensor is for `channels_last`.
     let pixels = |image: &[f32]| (0..plane * channels).map(|i| image[i % channels * plane + i / channels]).collect();
     let images: Vec<Vec<f32>> = values.chunks_exact(channels * plane).map(pixels).collect();
-    Box::new(move || {
+    Ok(Box::new(move || {
         let fused = classifier.fused().ok_or("the fused engine is gone")?;
         let fill = |index: usize, mut canvas: Canvas<'_>| {
             for (row, values) in canvas.rows().zip(images[index].chunks_exact(channels * width)) {
@@ -185,7 +233,28 @@ fn network<B: Backend>(classifier: Classifier<B>, values: Vec<f32>, shape: [usiz
             }
         };
         Ok(Output::Logits(pairs(fused.forward(batch, (height, width), fill))))
-    })
+    }))
+}
+
+/// On numbers that are in the GPU's memory already, in the type that the network takes: all of a batch at once.
+fn network_on_gpu<B: Backend>(
+    network: &EfficientNet<B>,
+    values: Vec<f32>,
+    shape: [usize; 4],
+    precision: Precision,
+    device: &B::Device,
+) -> Result<Work, String> {
+    let network = match precision {
+        Precision::Full => network.clone(),
+        // PRECISION: `half => network.with_convolutions_in(half.dtype()),` once core has it.
+        half => return Err(unavailable(half)),
+    };
+    let images = Tensor::<B, 4>::from_data(TensorData::new(values, shape), device).cast(precision.dtype());
+    Ok(Box::new(move || {
+        // Reading the logits waits for the GPU.
+        let logits = network.forward(images.clone()).try_into_data().map_err(|error| error.to_string())?;
+        Ok(Output::Logits(pairs(logits.iter::<f32>().collect())))
+    }))
 }
 
 /// By face.
@@ -194,13 +263,53 @@ fn pairs(logits: Vec<f32>) -> Vec<[f32; 2]> {
 }
 
 fn classify<B: Backend>(classifier: Classifier<B>, faces: Vec<RgbImage>) -> Work {
+    let classifier = classifier.with_batch_size(faces.len());
     Box::new(move || classifier.classify(&faces).map(Output::Scores).map_err(|error| with_causes(&error)))
 }
 
 /// The one place that makes the detector.
-fn detect<B: Backend>(image: RgbImage, engine: Engine, device: &B::Device) -> Result<Work, String> {
+fn detect<B: Backend>(images: Vec<RgbImage>, engine: Engine, device: &B::Device) -> Result<Work, String> {
     let detector = MtcnnConfig::new().with_engine(engine).init::<B>(device).map_err(|error| with_causes(&error))?;
-    Ok(Box::new(move || detector.detect(&[&image]).map(Output::Faces).map_err(|error| with_causes(&error))))
+    Ok(Box::new(move || {
+        let images: Vec<&RgbImage> = images.iter().collect();
+        detector.detect(&images).map(Output::Faces).map_err(|error| with_causes(&error))
+    }))
+}
+
+/// Channel means and deviations of a training step's pictures; its speed does not depend on them.
+const MEAN_AND_STD: [f32; 3] = [0.5; 3];
+
+/// The one place that makes a training step: from 8-bit pictures in the host's memory, as the trainer has them.
+fn train_step<B: Backend>(
+    architecture: Architecture,
+    images: Vec<RgbImage>,
+    how: How,
+    device: B::Device,
+) -> Result<Work, String> {
+    let size = images.first().ok_or("a training step needs pictures")?.width();
+    let config = architecture.config();
+    let mut step: Box<dyn Step<B> + Send> = if how.engine.is_fused::<B>(&device) {
+        if how.precision != Precision::Full {
+            return Err(format!("unavailable: the fused engine trains in f32, not in {}", how.precision));
+        }
+        let step = FusedStep::new(&config, size, MEAN_AND_STD, MEAN_AND_STD);
+        Box::new(step.map_err(|error| with_causes(&error))?)
+    } else {
+        let step = BurnStep::<B>::new(&config, size, MEAN_AND_STD, MEAN_AND_STD, &device);
+        Box::new(step.with_precision(how.precision).map_err(|error| with_causes(&error))?)
+    };
+    let labels = [Label::Real, Label::Fake].into_iter().cycle().take(images.len()).collect();
+    let batch = Batch { images, labels };
+    let objective = Objective { class_weights: [1.0; 2], label_smoothing: 0.05 };
+    let mut network: Option<EfficientNet<Autodiff<B>>> = Some(config.init(&device));
+    let mut optimizer = AdamWConfig::new().init();
+    Ok(Box::new(move || {
+        let current = network.take().ok_or("the step before this one failed")?;
+        let passed = step.run(&current, &batch, &Noise::default(), &objective).map_err(|error| with_causes(&error))?;
+        network = Some(optimizer.step(1e-4, current, passed.gradients));
+        B::sync(&device).map_err(|error| error.to_string())?;
+        Ok(Output::Loss(passed.loss))
+    }))
 }
 
 fn picture(height: u32, faces: u8, path: &Path) -> Result<Value, String> {
