@@ -185,14 +185,12 @@ fn classifier<B: Backend>(model: Option<&Path>, engine: Engine, device: &B::Devi
     checked.map_err(|error| with_causes(&error))
 }
 
-/// The one place that knows how a precision is asked for.
 fn in_precision<B: Backend>(classifier: Classifier<B>, precision: Precision) -> Result<Classifier<B>, String> {
-    // PRECISION: `classifier.with_precision(precision).map_err(|error| with_causes(&error))` once core has it.
-    if precision == Precision::Full { Ok(classifier) } else { Err(unavailable(precision)) }
+    classifier.with_precision(precision).map_err(|error| format!("unavailable: {}", with_causes(&error)))
 }
 
 fn unavailable(precision: Precision) -> String {
-    format!("unavailable: this build classifies in f32 only, not in {precision}")
+    format!("unavailable: the fused engine computes in f32 only, not in {precision}")
 }
 
 /// The network and nothing around it, on numbers that are ready: what the peers do. The one place that knows how.
@@ -244,12 +242,8 @@ fn network_on_gpu<B: Backend>(
     precision: Precision,
     device: &B::Device,
 ) -> Result<Work, String> {
-    let network = match precision {
-        Precision::Full => network.clone(),
-        // PRECISION: `half => network.with_convolutions_in(half.dtype()),` once core has it.
-        half => return Err(unavailable(half)),
-    };
-    let images = Tensor::<B, 4>::from_data(TensorData::new(values, shape), device).cast(precision.dtype());
+    let network = network.with_convolutions_in(precision.dtype());
+    let images = Tensor::<B, 4>::from_data(TensorData::new(values, shape), device);
     Ok(Box::new(move || {
         // Reading the logits waits for the GPU.
         let logits = network.forward(images.clone()).try_into_data().map_err(|error| error.to_string())?;

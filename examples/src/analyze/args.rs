@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use burn::tensor::backend::Backend;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use deepsight_core::{Aggregation, AnalyzerConfig, Classifier, Engine, Error, Precision, Report, Threads};
 use deepsight_face::MtcnnConfig;
-use deepsight_video::{DecodeLimits, DecodeOptions, Sampling};
+use deepsight_video::{DecodeLimits, DecodeOptions, HwAccel, Sampling};
 
 use crate::device::Device;
 use crate::shards::{ClipList, Shard, ShardError};
@@ -43,7 +43,7 @@ pub struct Args {
     /// What the classifier computes in on a GPU: f32, bf16 or f16
     #[arg(long, value_name = "TYPE", default_value_t = Precision::Full)]
     pub precision: Precision,
-    /// What decodes instead of the CPU
+    /// What decodes instead of the CPU: cuda or cuda:n, an NVIDIA GPU's video engine
     #[arg(long, value_name = "DECODER")]
     pub hwaccel: Option<HwAccel>,
     /// Frames, and faces, that a device is given at once, 1 to 1024; by default 8 and 32, on a GPU 32 and 128
@@ -109,13 +109,6 @@ pub struct Args {
     /// Throw away what an earlier run wrote for this shard
     #[arg(long, requires = "output_dir", conflicts_with = "retry_failed")]
     pub restart: bool,
-}
-
-/// What decodes instead of the CPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum HwAccel {
-    /// NVIDIA's decoder (NVDEC)
-    Cuda,
 }
 
 impl Args {
@@ -242,8 +235,7 @@ impl Args {
         };
         let options = DecodeOptions::default().with_limits(limits);
         match self.hwaccel {
-            // merged later: options.with_hwaccel(deepsight_video::HwAccel::Cuda)
-            Some(HwAccel::Cuda) => options,
+            Some(hwaccel) => options.with_hwaccel(hwaccel),
             None => options,
         }
     }
@@ -263,7 +255,8 @@ impl Args {
         if self.precision != Precision::Full {
             choices.push(("precision", self.precision.name().into()));
         }
-        if let Some(HwAccel::Cuda) = self.hwaccel {
+        if self.hwaccel.is_some() {
+            // Which of several GPUs makes no difference.
             choices.push(("hwaccel", "cuda".into()));
         }
         choices

@@ -7,7 +7,7 @@ mod many;
 mod progress;
 mod worker;
 
-pub use args::{Args, HwAccel};
+pub use args::Args;
 pub use destinations::{DestinationError, Destinations};
 pub use failure::Failure;
 pub use many::many;
