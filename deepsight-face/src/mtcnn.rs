@@ -121,12 +121,12 @@ impl<B: Backend> Mtcnn<B> {
     fn search(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Found>>, Error> {
         let config = &self.config;
         match &*self.engine {
-            Computes::Burn(networks) => self.batches.run(
-                "images",
-                images,
-                || networks.free_memory(),
-                |images| Cascade { networks: &**networks, config }.search(images),
-            ),
+            Computes::Burn(networks) => {
+                let search = |images: &[&RgbImage]| Cascade { networks: &**networks, config }.search(images);
+                let portions = portions(images)
+                    .map(|portion| self.batches.run("images", portion, || networks.free_memory(), search));
+                Ok(portions.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+            }
             Computes::Fused(networks) => Cascade { networks: &**networks, config }.search(images),
         }
     }
@@ -162,6 +162,24 @@ impl<B: Backend> Mtcnn<B> {
         };
         found.into_iter().map(face).collect()
     }
+}
+
+/// Pixels that a GPU is given at once: what 32 images of 1280 × 720 have, for which it takes about three gigabytes.
+const PORTION: usize = 32 * 1280 * 720;
+
+/// Cuts a list of images so that each part has no more pixels than a GPU is given at once, or one image.
+fn portions<'a, 'i>(mut images: &'a [&'i RgbImage]) -> impl Iterator<Item = &'a [&'i RgbImage]> {
+    std::iter::from_fn(move || {
+        let mut pixels = 0;
+        let fits = |image: &&&RgbImage| {
+            pixels += image.width() as usize * image.height() as usize;
+            pixels <= PORTION
+        };
+        let count = images.iter().take_while(fits).count().max(1);
+        let (portion, rest) = images.split_at_checked(count)?;
+        images = rest;
+        Some(portion)
+    })
 }
 
 impl<B: Backend> FaceDetector for Mtcnn<B> {
@@ -204,5 +222,22 @@ impl<B: Backend> FaceDetector for Mtcnn<B> {
         };
         info.settings.insert("engine".into(), engine.name().into());
         info
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_is_given_as_many_pixels_as_it_takes_and_one_image_however_large() {
+        let sizes = |sizes: &[(u32, u32)]| -> Vec<usize> {
+            let images: Vec<RgbImage> = sizes.iter().map(|&(width, height)| RgbImage::new(width, height)).collect();
+            portions(&images.iter().collect::<Vec<_>>()).map(<[_]>::len).collect()
+        };
+        assert_eq!(sizes(&[(1280, 720); 40]), [32, 8]);
+        assert_eq!(sizes(&[(1920, 1080); 20]), [14, 6]);
+        assert_eq!(sizes(&[(8192, 4320), (8192, 4320), (10, 10), (0, 0)]), [1, 1, 2]);
+        assert!(sizes(&[]).is_empty());
     }
 }

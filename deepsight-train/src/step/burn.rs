@@ -61,7 +61,7 @@ impl<B: Backend> BurnStep<B> {
     /// Pictures as `[batch, 3, side, side]`, normalised.
     fn input(&self, batch: &Batch) -> Tensor<Autodiff<B>, 4> {
         let (count, side) = (batch.images.len(), self.input_size as usize);
-        let pixels = batch.images.iter().flat_map(|image| image.as_raw()).copied().collect();
+        let pixels = batch.images.iter().map(|image| image.as_raw().as_slice()).collect::<Vec<_>>().concat();
         gpu::normalised(pixels, [count, side, side], self.mean, self.std, &self.device)
     }
 

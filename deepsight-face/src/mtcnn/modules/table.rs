@@ -25,7 +25,7 @@ impl<B: Backend> Table<B> {
     /// Uploads images of `width` × `height` pixels.
     pub(super) fn new(images: &[&RgbImage], width: usize, height: usize, device: &B::Device) -> Self {
         let bytes = 3 * width * height * images.len();
-        let pixels: Vec<u8> = images.iter().flat_map(|image| image.as_raw()).copied().collect();
+        let pixels = images.iter().map(|image| image.as_raw().as_slice()).collect::<Vec<_>>().concat();
         let pixels = gpu::upload::<B>(pixels, device).narrow(0, 0, bytes).reshape([images.len(), height, width, 3]);
         // A CPU's sums would stop the program rather than run over, and may as well be wide.
         let pixels = if gpu::is_cpu::<B>(device) { pixels.cast(IntDType::I64) } else { pixels };
