@@ -143,8 +143,8 @@ impl<B: Backend> Classifier<B> {
 
     /// The same classifier computing in another precision; [`Precision::Full`] unless told.
     ///
-    /// In half precision convolutions take and give numbers of that type and add up in single precision; batch norms and all
-    /// that follows the last feature map stay in single precision. In `f32`, products keep their digits also on GPUs whose
+    /// In half precision matrix products take and give numbers of that type and add up in single precision; all else stays in
+    /// single precision. In `f32`, products keep their digits also on GPUs whose
     /// matrix units would round them ([`gpu::conv2d`]), which takes about three times as long there.
     ///
     /// # Errors
@@ -158,7 +158,7 @@ impl<B: Backend> Classifier<B> {
                 return Err(self.refused(precision, "the device does not have that type"));
             }
         }
-        self.half = (precision != Precision::Full).then(|| self.network.with_convolutions_in(precision.dtype()));
+        self.half = (precision != Precision::Full).then(|| self.network.with_products_in(precision.dtype()));
         self.precision = precision;
         Ok(self)
     }

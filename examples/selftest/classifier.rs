@@ -41,7 +41,7 @@ fn in_precision<B: Backend>(
     if !B::supports_dtype(device, precision.dtype()) {
         return Ok(Check::absent(precision.name(), "the device does not have that type"));
     }
-    let network = network.with_convolutions_in(precision.dtype());
+    let network = network.with_products_in(precision.dtype());
     let mut furthest = 0.0_f64;
     for case in expected["cases"].as_array().ok_or("no cases")? {
         let [height, width] = ["height", "width"].map(|side| case[side].as_u64().unwrap_or(0) as usize);

@@ -242,7 +242,7 @@ fn network_on_gpu<B: Backend>(
     precision: Precision,
     device: &B::Device,
 ) -> Result<Work, String> {
-    let network = network.with_convolutions_in(precision.dtype());
+    let network = network.with_products_in(precision.dtype());
     let images = Tensor::<B, 4>::from_data(TensorData::new(values, shape), device);
     Ok(Box::new(move || {
         // Reading the logits waits for the GPU.

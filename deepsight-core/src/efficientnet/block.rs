@@ -5,10 +5,10 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, activation};
 
 use super::config::Stage;
-use super::layer::{BatchNormAct, Depthwise, convolution, convolve, convolve_training};
+use super::layer::{BatchNormAct, Depthwise, convolution, convolve, convolve_training, pixel_means};
 use super::{Activation, EfficientNetConfig};
 
-/// One block of an EfficientNet, `[batch, channels, height, width]` to the stage's channels and resolution.
+/// One block of an EfficientNet, `[batch, height, width, channels]` to the stage's resolution and channels.
 // All but one or two of a network's blocks are the larger variant: a box would save nothing.
 #[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
@@ -197,13 +197,7 @@ impl<B: Backend> SqueezeExcitation<B> {
 
     fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         // The gate's own non-linearity is SiLU in every EfficientNet that has one.
-        let squeezed = activation::silu(convolve(&self.conv_reduce, channel_means(x.clone())));
+        let squeezed = activation::silu(convolve(&self.conv_reduce, pixel_means(x.clone())));
         x * sigmoid(convolve(&self.conv_expand, squeezed))
     }
-}
-
-/// The mean over each channel's plane: `[batch, channels, height, width]` to `[batch, channels, 1, 1]`.
-pub(super) fn channel_means<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
-    let [batch, channels, height, width] = x.dims();
-    x.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels, 1, 1])
 }

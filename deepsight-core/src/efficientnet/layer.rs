@@ -63,11 +63,10 @@ pub(super) fn convolution<B: Backend>(
         .init(device)
 }
 
-/// What a convolution gives, computed in the type of its weights without losing digits on devices that would round them.
+/// What a convolution gives, `[batch, height, width, channels]`, computed in the type of its weights without losing digits on
+/// devices that would round them.
 pub(super) fn convolve<B: Backend>(convolution: &Conv2d<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
-    let weight = convolution.weight.val();
-    let (x, options) = padded(convolution, x.cast(weight.dtype()));
-    gpu::conv2d(x, weight, convolution.bias.as_ref().map(|bias| bias.val()), options)
+    computed(convolution, x, gpu::matmul, gpu::conv2d)
 }
 
 /// The same as training computes it: single precision may be rounded as the device likes, as PyTorch does it, and depthwise
@@ -77,16 +76,47 @@ pub(super) fn convolve_training<B: Backend>(
     x: Tensor<B, 4>,
     depthwise: Depthwise<'_, B>,
 ) -> Tensor<B, 4> {
-    let weight = convolution.weight.val();
-    let (x, options) = padded(convolution, x.cast(weight.dtype()));
-    match &convolution.bias {
+    computed(convolution, x, Tensor::matmul, |x, weight, bias, options| match bias {
         None if options.groups > 1 => depthwise(x, weight, options),
-        bias => conv2d(x, weight, bias.as_ref().map(|bias| bias.val()), options),
-    }
+        bias => conv2d(x, weight, bias, options),
+    })
 }
 
 /// A depthwise convolution without bias: input `[batch, channels, height, width]`, weights `[channels, 1, kernel, kernel]`.
 pub type Depthwise<'a, B> = &'a dyn Fn(Tensor<B, 4>, Tensor<B, 4>, ConvOptions<2>) -> Tensor<B, 4>;
+
+/// A pointwise convolution is a product of all pixels with its weights: in half precision GPUs add up products in single
+/// precision, and what follows can be fused with it; neither is sure of a convolution.
+fn computed<B: Backend>(
+    convolution: &Conv2d<B>,
+    x: Tensor<B, 4>,
+    product: impl FnOnce(Tensor<B, 2>, Tensor<B, 2>) -> Tensor<B, 2>,
+    conv2d: impl FnOnce(Tensor<B, 4>, Tensor<B, 4>, Option<Tensor<B, 1>>, ConvOptions<2>) -> Tensor<B, 4>,
+) -> Tensor<B, 4> {
+    let (weight, bias) = (convolution.weight.val(), convolution.bias.as_ref().map(|bias| bias.val()));
+    let x = x.cast(weight.dtype());
+    let ([outputs, _, _, _], [batch, height, width, inputs]) = (weight.dims(), x.dims());
+    if is_pointwise(convolution) {
+        let pixels = x.reshape([batch * height * width, inputs]);
+        let y = product(pixels, weight.reshape([outputs, inputs]).transpose());
+        let y = match bias {
+            Some(bias) => y + bias.reshape([1, outputs]),
+            None => y,
+        };
+        return y.reshape([batch, height, width, outputs]);
+    }
+    let (x, options) = padded(convolution, x.permute(TO_PLANES));
+    conv2d(x, weight, bias, options).permute(TO_PIXELS)
+}
+
+fn is_pointwise<B: Backend>(convolution: &Conv2d<B>) -> bool {
+    convolution.kernel_size == [1, 1] && convolution.stride == [1, 1] && convolution.groups == 1
+}
+
+/// Axes of `[batch, channels, height, width]` in those of `[batch, height, width, channels]`.
+pub(super) const TO_PLANES: [isize; 4] = [0, 3, 1, 2];
+/// The other way round.
+pub(super) const TO_PIXELS: [isize; 4] = [0, 2, 3, 1];
 
 /// The input with what a convolution pads unevenly, and the options for the rest.
 fn padded<B: Backend>(convolution: &Conv2d<B>, x: Tensor<B, 4>) -> (Tensor<B, 4>, ConvOptions<2>) {
@@ -113,7 +143,7 @@ fn padded<B: Backend>(convolution: &Conv2d<B>, x: Tensor<B, 4>) -> (Tensor<B, 4>
 
 /// Batch normalisation (Ioffe & Szegedy, 2015) and the activation after it, with PyTorch's parameter names.
 ///
-/// Both compute in, and return, single precision, whatever comes in.
+/// Both take and give `[batch, height, width, channels]`, and compute in, and return, single precision, whatever comes in.
 ///
 /// [`forward`](Self::forward) normalises by the running statistics, on every backend; training by those of the batch.
 #[derive(Module, Debug)]
@@ -145,36 +175,31 @@ impl<B: Backend> BatchNormAct<B> {
         }
     }
 
-    /// `[batch, channels, height, width]` to the same shape.
+    /// By the running statistics.
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let channels = x.dims()[1];
         // Folded into one scale and one shift a channel: two passes over the feature map instead of four.
         let scale = self.weight.val() / (self.running_var.value() + self.epsilon).sqrt();
         let shift = self.bias.val() - self.running_mean.value() * scale.clone();
-        let shape = [1, channels, 1, 1];
-        self.activation.forward(x.cast(DType::F32) * scale.reshape(shape) + shift.reshape(shape))
+        let y = x.cast(DType::F32) * scale.unsqueeze() + shift.unsqueeze();
+        self.activation.forward(y)
     }
 
-    /// As [`forward`](Self::forward), by the batch's own mean and variance, which the running statistics move towards as
-    /// PyTorch's do: by a tenth, with the variance of a sample rather than of a population.
-    ///
+    /// By the batch's own mean and variance, which the running statistics move towards as PyTorch's do: by a tenth, with the
+    /// variance of a sample rather than of a population.
     pub fn forward_training(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let [batch, channels, height, width] = x.dims();
-        // Over planes and then over pictures: reductions over the last dimension are the fast ones.
-        let planes = x.cast(DType::F32).reshape([batch, channels, height * width]);
-        let mean = planes.clone().mean_dim(2).mean_dim(0);
-        let centred = planes - mean.clone();
-        let variance = centred.clone().square().mean_dim(2).mean_dim(0);
-        self.follow(mean.clone(), variance.clone(), batch * height * width);
-        let shape = [1, channels, 1];
-        let scale = self.weight.val().reshape(shape) / (variance + self.epsilon).sqrt();
-        let y = centred * scale + self.bias.val().reshape(shape);
-        self.activation.forward(y.reshape([batch, channels, height, width]))
+        let [batch, height, width, _] = x.dims();
+        let x = x.cast(DType::F32);
+        let mean = pixel_means(x.clone()).mean_dim(0);
+        let centred = x - mean.clone();
+        let variance = pixel_means(centred.clone().square()).mean_dim(0);
+        self.follow(mean, variance.clone(), batch * height * width);
+        let scale = self.weight.val().unsqueeze() / (variance + self.epsilon).sqrt();
+        self.activation.forward(centred * scale + self.bias.val().unsqueeze())
     }
 
-    /// Moves the running statistics towards those of a batch of `count` values a channel, `[1, channels, 1]` each.
-    fn follow(&self, mean: Tensor<B, 3>, variance: Tensor<B, 3>, count: usize) {
-        let channels = mean.dims()[1];
+    /// Moves the running statistics towards those of a batch of `count` values a channel, `[1, 1, 1, channels]` each.
+    fn follow(&self, mean: Tensor<B, 4>, variance: Tensor<B, 4>, count: usize) {
+        let channels = mean.dims()[3];
         let unbiased = variance * (count as f64 / count.saturating_sub(1).max(1) as f64);
         for (running, batch) in [(&self.running_mean, mean), (&self.running_var, unbiased)] {
             let batch = batch.detach().reshape([channels]);
@@ -183,6 +208,12 @@ impl<B: Backend> BatchNormAct<B> {
             running.value_sync();
         }
     }
+}
+
+/// The mean over each picture's pixels: `[batch, height, width, channels]` to `[batch, 1, 1, channels]`. Along one axis after
+/// the other, so that there is a sum for every thread of a GPU.
+pub(super) fn pixel_means<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
+    x.mean_dim(2).mean_dim(1)
 }
 
 /// Share of a batch in the running statistics of training: PyTorch's.

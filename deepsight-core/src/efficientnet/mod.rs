@@ -21,8 +21,7 @@ pub use layer::{Activation, BATCH_NORM_MOMENTUM, BatchNormAct, Depthwise, Paddin
 pub use state_dict::{StateDict, Weight};
 pub use training::Noise;
 
-use block::channel_means;
-use layer::{convolution, convolve};
+use layer::{TO_PIXELS, TO_PLANES, convolution, convolve, pixel_means};
 
 use crate::gpu;
 
@@ -55,8 +54,8 @@ pub struct EfficientNet<B: Backend> {
     pub classifier: Linear<B>,
 }
 
-/// Copies of a network's convolutions in another type, but for depthwise ones and gates.
-struct CastConvolutions {
+/// Copies of a network's pointwise convolutions in another type, but for those of gates.
+struct CastProducts {
     dtype: DType,
     /// How many convolutions the walk is in, and how many gates.
     within: usize,
@@ -66,7 +65,7 @@ struct CastConvolutions {
 const CONVOLUTION: &str = "Struct:Conv2d";
 const GATE: &str = "Struct:SqueezeExcitation";
 
-impl<B: Backend> ModuleMapper<B> for CastConvolutions {
+impl<B: Backend> ModuleMapper<B> for CastProducts {
     fn enter_module(&mut self, _name: &str, container: &str) {
         self.within += usize::from(container == CONVOLUTION);
         self.gates += usize::from(container == GATE);
@@ -78,7 +77,7 @@ impl<B: Backend> ModuleMapper<B> for CastConvolutions {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let is_product = self.within > 0 && self.gates == 0 && param.dims().get(1).is_some_and(|&inputs| inputs > 1);
+        let is_product = self.within > 0 && self.gates == 0 && param.dims().get(2) == Some(&1);
         if is_product { param.map(|tensor| tensor.cast(self.dtype)) } else { param }
     }
 }
@@ -119,17 +118,18 @@ impl<B: Backend> EfficientNet<B> {
 
     /// The last feature map: `[batch, 3, height, width]` to `[batch, features, height / 32, width / 32]`, rounded up.
     pub fn forward_features(&self, images: Tensor<B, 4>) -> Tensor<B, 4> {
-        let mut x = self.bn1.forward(convolve(&self.conv_stem, images));
+        // Pixel by pixel, as pointwise convolutions want them and GPUs' other convolutions turn them anyway.
+        let mut x = self.bn1.forward(convolve(&self.conv_stem, images.permute(TO_PIXELS)));
         for block in self.blocks.iter().flatten() {
             x = block.forward(x);
         }
-        self.bn2.forward(convolve(&self.conv_head, x))
+        self.bn2.forward(convolve(&self.conv_head, x)).permute(TO_PLANES)
     }
 
     /// Logits from the last feature map: global average pooling and the classifier.
     pub fn forward_head(&self, features: Tensor<B, 4>) -> Tensor<B, 2> {
         let [batch, channels, _, _] = features.dims();
-        let pooled = channel_means(features).reshape([batch, channels]);
+        let pooled = pixel_means(features.permute(TO_PIXELS)).reshape([batch, channels]);
         let logits = gpu::matmul(pooled, self.classifier.weight.val());
         match &self.classifier.bias {
             Some(bias) => logits + bias.val().unsqueeze(),
@@ -137,12 +137,12 @@ impl<B: Backend> EfficientNet<B> {
         }
     }
 
-    /// The same network with its matrix products, which all convolutions but depthwise ones are, of operands in another
-    /// floating-point type. All else stays in single precision: depthwise convolutions, which GPUs add up in their type and
-    /// which wait for memory rather than for arithmetic; batch norms, sums, gates and the logits. Running statistics are
-    /// shared, and gradients reach the parameters through the casts.
-    pub fn with_convolutions_in(&self, dtype: DType) -> Self {
-        self.clone().map(&mut CastConvolutions { dtype, within: 0, gates: 0 })
+    /// The same network with its matrix products, which pointwise convolutions are, of operands in another floating-point
+    /// type. All else stays in single precision: the other convolutions, which GPUs may add up in their own type and which
+    /// are a small part of the arithmetic; batch norms, sums, gates and the logits. Running statistics are shared, and
+    /// gradients reach the parameters through the casts.
+    pub fn with_products_in(&self, dtype: DType) -> Self {
+        self.clone().map(&mut CastProducts { dtype, within: 0, gates: 0 })
     }
 
     /// The classifier's weights, `[features, classes]`: what a class activation map multiplies the feature map with.

@@ -2,8 +2,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::module::conv2d;
 use burn::tensor::{Tensor, TensorData};
 
-use super::block::channel_means;
-use super::layer::convolve_training;
+use super::layer::{TO_PIXELS, convolve_training, pixel_means};
 use super::{Depthwise, EfficientNet, EfficientNetConfig};
 use crate::Error;
 
@@ -92,7 +91,7 @@ impl<B: Backend> EfficientNet<B> {
         depthwise: Depthwise<'_, B>,
     ) -> Tensor<B, 2> {
         let device = images.device();
-        let mut x = self.bn1.forward_training(convolve_training(&self.conv_stem, images, depthwise));
+        let mut x = self.bn1.forward_training(convolve_training(&self.conv_stem, images.permute(TO_PIXELS), depthwise));
         let [batch, _, _, _] = x.dims();
         let mut drop_path = noise.drop_path.iter();
         for block in self.blocks.iter().flatten() {
@@ -104,8 +103,8 @@ impl<B: Backend> EfficientNet<B> {
             x = block.forward_training(x, branch, depthwise);
         }
         let features = self.bn2.forward_training(convolve_training(&self.conv_head, x, depthwise));
-        let channels = features.dims()[1];
-        let mut pooled = channel_means(features).reshape([batch, channels]);
+        let channels = features.dims()[3];
+        let mut pooled = pixel_means(features).reshape([batch, channels]);
         if !noise.dropout.is_empty() {
             let factors = TensorData::new(noise.dropout.clone(), [batch, channels]);
             pooled = pooled * Tensor::<B, 2>::from_data(factors, &device);

@@ -70,7 +70,7 @@ impl<B: Backend> BurnStep<B> {
         let input = self.input(batch);
         match self.precision {
             Precision::Full => network.forward_training_with(input, noise, &depthwise),
-            half => network.with_convolutions_in(half.dtype()).forward_training_with(input, noise, &depthwise),
+            half => network.with_products_in(half.dtype()).forward_training_with(input, noise, &depthwise),
         }
     }
 }
