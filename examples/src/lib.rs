@@ -14,6 +14,7 @@ pub mod output;
 pub mod preprocess;
 pub mod table;
 pub mod train;
+pub mod warnings;
 
 /// The crate whose backends [`with_backend!`] picks from.
 pub use burn;
