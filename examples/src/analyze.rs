@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
     /// Where the networks run
-    #[arg(long, value_name = "DEVICE", default_value_t = Device::default(), help = format!("Where the networks run: {}", Device::NAMES.join(", ")))]
+    #[arg(long, value_name = "DEVICE", default_value_t = Device::default(), help = Device::help("Where the networks run"))]
     pub device: Device,
     /// Frames to look at, spread evenly over the clip
     #[arg(long, value_name = "N", default_value_t = 30, conflicts_with = "fps", value_parser = clap::value_parser!(u64).range(1..))]
