@@ -45,7 +45,7 @@ impl Failure {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let outcome = args.device.check().map_err(|error| Failure::input(&error)).and_then(|()| {
+    let outcome = args.device.prepare().map_err(|error| Failure::input(&error)).and_then(|()| {
         let cancel = CancelToken::new();
         cancel_on_interrupt(&cancel).map_err(|error| Failure::input(&error))?;
         with_backend!(args.device, |B, device| run::<B>(&args, &device, &cancel))

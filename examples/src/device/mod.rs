@@ -3,6 +3,8 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 mod list;
+#[cfg(feature = "gpu")]
+mod prepare;
 #[cfg(feature = "wgpu")]
 mod wgpu;
 
@@ -13,6 +15,8 @@ use std::time::Duration;
 #[cfg(feature = "cuda")]
 pub use cuda::{CudaFault, Version};
 pub use list::{DeviceParser, list};
+
+use crate::warnings;
 
 /// How long a driver may take to answer. On a machine with many GPUs, the first program after a start waits tens of seconds.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
@@ -100,6 +104,37 @@ impl Device {
             Self::Cuda(index) => cuda::check(*index, limit).map_err(|fault| DeviceError::Cuda { index: *index, fault }),
             #[cfg(feature = "wgpu")]
             Self::Wgpu => wgpu::check(),
+        }
+    }
+
+    /// [Checks](Self::check) the device and makes the settings that a program wants before it uses Burn: warnings go to
+    /// standard error, what autotuning finds out on a GPU goes to the user's folder of caches, and nothing is said of memory
+    /// that a GPU lacks, because it is asked for less then.
+    ///
+    /// # Errors
+    /// As for [`check`](Self::check).
+    pub fn prepare(&self) -> Result<(), DeviceError> {
+        warnings::show();
+        self.check()?;
+        #[cfg(feature = "gpu")]
+        if self.is_gpu() {
+            prepare::keep_tuning();
+            warnings::hide_retried_panics();
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "gpu")]
+    fn is_gpu(&self) -> bool {
+        match self {
+            #[cfg(feature = "flex")]
+            Self::Flex => false,
+            #[cfg(feature = "ndarray")]
+            Self::NdArray => false,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => true,
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu => true,
         }
     }
 
