@@ -2,33 +2,52 @@
 
 use burn::tensor::backend::Backend;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use deepsight_benches::{devices, group_portrait};
-use deepsight_core::{Architecture, Classifier, Engine, FaceClassifier, ModelCard, image::imageops};
+use deepsight_benches::{devices, group_portrait, skipped};
+use deepsight_core::{Architecture, Classifier, Engine, FaceClassifier, ModelCard, Precision, gpu, image::imageops};
 use deepsight_examples::{device::Device, with_backend};
+
+/// Faces that a GPU takes at once at most.
+const LARGEST: usize = 256;
 
 fn classify(c: &mut Criterion) {
     for device in devices() {
         with_backend!(device, |B, place| {
-            // The fused engine where it is what the backend takes by itself, and Burn's operators everywhere.
-            if Engine::Auto.is_fused::<B>(&place) {
-                on_engine::<B>(c, &device, &place, Engine::Fused);
+            if gpu::is_cpu::<B>(&place) {
+                // The fused engine, which the backend takes by itself, and Burn's operators.
+                for engine in [Engine::Fused, Engine::Burn] {
+                    measure::<B>(c, &device, &place, (engine, Precision::Full), &[1, 8]);
+                }
+            } else {
+                for precision in Precision::ALL {
+                    measure::<B>(c, &device, &place, (Engine::Burn, precision), &[1, 32, 128, 256]);
+                }
             }
-            on_engine::<B>(c, &device, &place, Engine::Burn);
         });
     }
 }
 
-fn on_engine<B: Backend>(c: &mut Criterion, device: &Device, place: &B::Device, engine: Engine) {
+fn measure<B: Backend>(
+    c: &mut Criterion,
+    device: &Device,
+    place: &B::Device,
+    (engine, precision): (Engine, Precision),
+    batches: &[usize],
+) {
+    if !B::supports_dtype(place, precision.dtype()) {
+        return skipped(device, precision);
+    }
     let portrait = imageops::crop_imm(&group_portrait(720), 200, 20, 200, 240).to_image();
-    let mut group = c.benchmark_group(format!("classify/{device}/{engine}"));
+    // Names of earlier measurements stay comparable.
+    let name = if precision == Precision::Full { engine.to_string() } else { format!("{engine}_{precision}") };
+    let mut group = c.benchmark_group(format!("classify/{device}/{name}"));
     group.sample_size(10);
     for architecture in [Architecture::EfficientNetLite0, Architecture::EfficientNetB0, Architecture::EfficientNetB3] {
         // Random weights: they take as long as trained ones.
         let network = architecture.config().init(place);
-        let card = ModelCard::new("random", architecture);
-        let classifier = Classifier::<B>::new(network, card, place).and_then(|made| made.with_engine(engine));
-        let classifier = classifier.unwrap_or_else(|error| panic!("{error}"));
-        for batch in [1, 8] {
+        let classifier = Classifier::<B>::new(network, ModelCard::new("random", architecture), place)
+            .and_then(|made| made.with_engine(engine)?.with_precision(precision));
+        let classifier = classifier.unwrap_or_else(|error| panic!("{error}")).with_batch_size(LARGEST);
+        for &batch in batches {
             let faces = vec![portrait.clone(); batch];
             group.throughput(Throughput::Elements(batch as u64));
             group.bench_function(format!("{}/batch_{batch}", architecture.name()), |b| {

@@ -3,7 +3,7 @@
 use burn::tensor::backend::Backend;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use deepsight_benches::{HEIGHTS, devices, frames, group_portrait, portrait};
-use deepsight_core::{FaceDetector, image::RgbImage};
+use deepsight_core::{FaceDetector, gpu, image::RgbImage};
 use deepsight_examples::{device::Device, with_backend};
 use deepsight_face::Mtcnn;
 
@@ -20,6 +20,14 @@ fn on_backend<B: Backend>(c: &mut Criterion, device: &Device, place: &B::Device)
     for (name, height) in HEIGHTS {
         measure(&mut group, &detector, &format!("{name}/1_face"), &[portrait(height)]);
         measure(&mut group, &detector, &format!("{name}/5_faces"), &[group_portrait(height)]);
+    }
+    if !gpu::is_cpu::<B>(place) {
+        // What fills a GPU: many frames, each with faces.
+        for (name, height) in HEIGHTS.into_iter().filter(|(_, height)| *height >= 720) {
+            for batch in [8, 32] {
+                measure(&mut group, &detector, &format!("{name}/batch_{batch}"), &vec![group_portrait(height); batch]);
+            }
+        }
     }
     // As an analysis calls it: frames of one clip together.
     let clip: Vec<RgbImage> = frames(8).into_iter().map(|frame| frame.image).collect();

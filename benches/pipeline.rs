@@ -1,14 +1,18 @@
 //! A clip to its report: decode, detect, classify, judge; in sampled frames per second.
 
+use std::thread;
+
 use burn::tensor::backend::Backend;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use deepsight_benches::{clip, devices};
-use deepsight_core::{Analyzer, Architecture, Classifier, ModelCard};
+use deepsight_core::{Analyzer, Architecture, Classifier, ModelCard, gpu};
 use deepsight_examples::{device::Device, with_backend};
 use deepsight_face::Mtcnn;
 use deepsight_video::{Sampling, Video};
 
 const FRAMES: u64 = 12;
+/// Clips at once on a GPU.
+const CLIPS: u64 = 8;
 
 fn pipeline(c: &mut Criterion) {
     for device in devices() {
@@ -18,20 +22,27 @@ fn pipeline(c: &mut Criterion) {
 
 fn on_backend<B: Backend>(c: &mut Criterion, device: &Device, place: &B::Device) {
     let mut group = c.benchmark_group(format!("pipeline/{device}"));
-    group.sample_size(10).throughput(Throughput::Elements(FRAMES));
+    group.sample_size(10);
     for architecture in [Architecture::EfficientNetLite0, Architecture::EfficientNetB3] {
         let detector = Mtcnn::<B>::pretrained(place).unwrap_or_else(|error| panic!("{error}"));
         // Random weights: they take as long as trained ones.
         let network = architecture.config().init(place);
         let classifier = Classifier::<B>::new(network, ModelCard::new("random", architecture), place);
         let analyzer = Analyzer::new(detector, classifier.unwrap_or_else(|error| panic!("{error}")));
-        group.bench_function(format!("{architecture}/360p"), |b| {
-            b.iter(|| {
-                let frames = Video::open(clip()).and_then(|video| video.frames(Sampling::evenly(FRAMES)));
-                let frames = frames.unwrap_or_else(|error| panic!("{error}"));
-                analyzer.analyze(frames).unwrap_or_else(|error| panic!("{error}"))
+        let analyze = || {
+            let frames = Video::open(clip()).and_then(|video| video.frames(Sampling::evenly(FRAMES)));
+            let frames = frames.unwrap_or_else(|error| panic!("{error}"));
+            analyzer.analyze(frames).unwrap_or_else(|error| panic!("{error}"))
+        };
+        group.throughput(Throughput::Elements(FRAMES));
+        group.bench_function(format!("{architecture}/360p"), |b| b.iter(analyze));
+        if !gpu::is_cpu::<B>(place) {
+            // Side by side, as many clips keep a GPU busy.
+            group.throughput(Throughput::Elements(FRAMES * CLIPS));
+            group.bench_function(format!("{architecture}/360p/{CLIPS}_clips"), |b| {
+                b.iter(|| thread::scope(|scope| (0..CLIPS).for_each(|_| drop(scope.spawn(analyze)))));
             });
-        });
+        }
     }
     group.finish();
 }

@@ -4,32 +4,60 @@ use burn::backend::Autodiff;
 use burn::optim::{AdamWConfig, Optimizer};
 use burn::tensor::backend::Backend;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use deepsight_benches::{devices, group_portrait};
-use deepsight_core::{Architecture, EfficientNet, Engine, image::imageops};
+use deepsight_benches::{devices, group_portrait, skipped};
+use deepsight_core::{Architecture, EfficientNet, Engine, Precision, gpu, image::imageops};
 use deepsight_examples::{device::Device, with_backend};
 use deepsight_train::{Batch, BurnStep, FusedStep, Label, Noise, Objective, Step};
 
-const SIZE: u32 = 224;
+/// Side of the pictures: what the network was made for.
+fn side(architecture: Architecture) -> u32 {
+    if architecture == Architecture::EfficientNetB3 { 300 } else { 224 }
+}
+
 const MEAN_AND_STD: [f32; 3] = [0.5; 3];
 
 fn train_step(c: &mut Criterion) {
     for device in devices() {
         with_backend!(device, |B, place| {
-            for architecture in [Architecture::EfficientNetLite0, Architecture::EfficientNetB0] {
-                let config = architecture.config();
-                if Engine::Auto.is_fused::<B>(&place) {
-                    let fused = FusedStep::new(&config, SIZE, MEAN_AND_STD, MEAN_AND_STD);
-                    let fused = fused.unwrap_or_else(|error| panic!("{error}"));
-                    on_engine::<B>(c, &device, &place, architecture, Engine::Fused, 32, fused);
-                }
-                // Burn's operators take seconds a picture on a CPU: a small batch of the small network says enough.
-                let small = Engine::Auto.is_fused::<B>(&place);
-                if !small || architecture == Architecture::EfficientNetLite0 {
-                    let burn = BurnStep::<B>::new(&config, SIZE, MEAN_AND_STD, MEAN_AND_STD, &place);
-                    on_engine::<B>(c, &device, &place, architecture, Engine::Burn, if small { 2 } else { 32 }, burn);
+            if gpu::is_cpu::<B>(&place) {
+                on_cpu::<B>(c, &device, &place);
+            } else {
+                for architecture in [Architecture::EfficientNetB0, Architecture::EfficientNetB3] {
+                    for precision in Precision::ALL {
+                        on_gpu::<B>(c, &device, &place, architecture, precision);
+                    }
                 }
             }
         });
+    }
+}
+
+fn on_cpu<B: Backend>(c: &mut Criterion, device: &Device, place: &B::Device) {
+    for architecture in [Architecture::EfficientNetLite0, Architecture::EfficientNetB0] {
+        let config = architecture.config();
+        let fused = FusedStep::new(&config, side(architecture), MEAN_AND_STD, MEAN_AND_STD);
+        let fused = fused.unwrap_or_else(|error| panic!("{error}"));
+        on_engine::<B>(c, device, place, architecture, &Engine::Fused.to_string(), 32, fused);
+        // Burn's operators take seconds a picture on a CPU: a small batch of the small network says enough.
+        if architecture == Architecture::EfficientNetLite0 {
+            let burn = BurnStep::<B>::new(&config, side(architecture), MEAN_AND_STD, MEAN_AND_STD, place);
+            on_engine::<B>(c, device, place, architecture, &Engine::Burn.to_string(), 2, burn);
+        }
+    }
+}
+
+fn on_gpu<B: Backend>(
+    c: &mut Criterion,
+    device: &Device,
+    place: &B::Device,
+    architecture: Architecture,
+    precision: Precision,
+) {
+    let (config, side) = (architecture.config(), side(architecture));
+    let step = BurnStep::<B>::new(&config, side, MEAN_AND_STD, MEAN_AND_STD, place);
+    match step.with_precision(precision) {
+        Ok(step) => on_engine::<B>(c, device, place, architecture, &format!("burn_{precision}"), 64, step),
+        Err(_) => skipped(device, precision),
     }
 }
 
@@ -38,11 +66,12 @@ fn on_engine<B: Backend>(
     device: &Device,
     place: &B::Device,
     architecture: Architecture,
-    engine: Engine,
+    engine: &str,
     count: usize,
     mut step: impl Step<B>,
 ) {
-    let portrait = imageops::crop_imm(&group_portrait(720), 200, 20, SIZE, SIZE).to_image();
+    let side = side(architecture);
+    let portrait = imageops::crop_imm(&group_portrait(720), 200, 20, side, side).to_image();
     let batch = Batch {
         images: vec![portrait; count],
         labels: (0..count).map(|i| if i % 2 == 0 { Label::Real } else { Label::Fake }).collect(),

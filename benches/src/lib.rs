@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use deepsight_core::{Frame, image};
+use deepsight_core::{Frame, Precision, image};
 use deepsight_examples::device::Device;
 use deepsight_video::{Sampling, Video};
 use image::{RgbImage, imageops};
@@ -56,6 +56,12 @@ pub fn group_portrait(height: u32) -> RgbImage {
 /// The even width nearest to 16 : 9.
 fn width(height: u32) -> u32 {
     (height * 8 + 4) / 9 * 2
+}
+
+/// A line on standard error for a precision that a device does not have.
+#[allow(clippy::print_stderr, reason = "a bench that is left out must say so")]
+pub fn skipped(device: &Device, precision: Precision) {
+    eprintln!("skipped: {device} does not compute in {precision}");
 }
 
 /// The devices of this build that are here, and a line on standard error for each that is not.

@@ -5,11 +5,14 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use crate::fused::{FusedEfficientNet, kernels::InstructionSet};
+use crate::gpu::{self, BatchLimit};
 use crate::preprocess::Preprocess;
 use crate::{
     ActivationMap, EfficientNet, Engine, Error, FaceClassifier, FaceCrop, FaceScore, Golden, ModelCard, ModelFile,
-    ModelInfo, WeightFormat,
+    ModelInfo, Precision, WeightFormat,
 };
+
+const FUSED_IS_SINGLE: &str = "the fused engine computes in f32";
 
 /// Scores faces: an EfficientNet with all that its model file says about using it.
 ///
@@ -27,11 +30,14 @@ pub struct Classifier<B: Backend> {
     network: EfficientNet<B>,
     /// Takes the network's place where it is there.
     fused: Option<FusedEfficientNet>,
+    precision: Precision,
+    /// The network in half precision, where that is what computes.
+    half: Option<EfficientNet<B>>,
     card: ModelCard,
     golden_input: Option<RgbImage>,
     sha256: Option<String>,
     device: B::Device,
-    batch_size: usize,
+    batches: BatchLimit,
 }
 
 impl<B: Backend> Classifier<B> {
@@ -82,11 +88,13 @@ impl<B: Backend> Classifier<B> {
         Ok(Self {
             network,
             fused,
+            precision: Precision::Full,
+            half: None,
             card: file.card,
             golden_input: file.golden_input,
             sha256: file.sha256,
             device: device.clone(),
-            batch_size: Self::BATCH_SIZE,
+            batches: BatchLimit::new(Self::BATCH_SIZE),
         })
     }
 
@@ -101,11 +109,13 @@ impl<B: Backend> Classifier<B> {
         let classifier = Self {
             network,
             fused: None,
+            precision: Precision::Full,
+            half: None,
             card,
             golden_input: None,
             sha256: None,
             device: device.clone(),
-            batch_size: Self::BATCH_SIZE,
+            batches: BatchLimit::new(Self::BATCH_SIZE),
         };
         classifier.with_engine(Engine::Auto)
     }
@@ -114,8 +124,11 @@ impl<B: Backend> Classifier<B> {
     ///
     /// # Errors
     /// [`Error::InstructionSet`] when the environment variable `DEEPSIGHT_CPU` names instructions that this processor does
-    /// not have.
+    /// not have; [`Error::Precision`] when the fused engine is to compute in half precision.
     pub fn with_engine(mut self, engine: Engine) -> Result<Self, Error> {
+        if self.precision != Precision::Full && engine.is_fused::<B>(&self.device) {
+            return Err(self.refused(self.precision, FUSED_IS_SINGLE));
+        }
         match (engine.is_fused::<B>(&self.device), &self.fused) {
             (true, None) => {
                 let (config, weights) = (self.card.architecture.config(), self.network.state_dict());
@@ -126,6 +139,47 @@ impl<B: Backend> Classifier<B> {
             (false, _) => self.fused = None,
         }
         Ok(self)
+    }
+
+    /// The same classifier computing in another precision; [`Precision::Full`] unless told.
+    ///
+    /// In half precision convolutions take and give numbers of that type and add up in single precision; batch norms and all
+    /// that follows the last feature map stay in single precision. In `f32`, products keep their digits also on GPUs whose
+    /// matrix units would round them ([`gpu::conv2d`]), which takes about three times as long there.
+    ///
+    /// # Errors
+    /// [`Error::Precision`] when the device does not have the type, or the engine is the fused one, which computes in `f32`.
+    pub fn with_precision(mut self, precision: Precision) -> Result<Self, Error> {
+        if precision != Precision::Full {
+            if self.fused.is_some() {
+                return Err(self.refused(precision, FUSED_IS_SINGLE));
+            }
+            if !B::supports_dtype(&self.device, precision.dtype()) {
+                return Err(self.refused(precision, "the device does not have that type"));
+            }
+        }
+        self.half = (precision != Precision::Full).then(|| self.network.with_convolutions_in(precision.dtype()));
+        self.precision = precision;
+        Ok(self)
+    }
+
+    fn refused(&self, precision: Precision, reason: &'static str) -> Error {
+        Error::Precision { precision, device: B::name(&self.device), reason }
+    }
+
+    /// The precision it computes in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Runs the network on `faces` blank faces, so that a GPU compiles its kernels, and finds the fastest ones for batches of
+    /// that size, before the first face comes. A CPU needs no warming up.
+    ///
+    /// # Errors
+    /// What [`logits`](Self::logits) says.
+    pub fn warm_up(&self, faces: usize) -> Result<(), Error> {
+        let side = self.card.input_size;
+        self.logits(&vec![RgbImage::new(side, side); faces]).map(drop)
     }
 
     /// The engine in use: [`Engine::Burn`] or [`Engine::Fused`].
@@ -142,9 +196,14 @@ impl<B: Backend> Classifier<B> {
     ///
     /// It changes nothing on the CPU: there every face goes through the network alone, several at once on rayon's
     /// threads, which is faster than a batch on either engine.
-    pub fn with_batch_size(mut self, batch_size: usize) -> Self {
-        self.batch_size = batch_size.max(1);
-        self
+    pub fn with_batch_size(self, batch_size: usize) -> Self {
+        Self { batches: BatchLimit::new(batch_size), ..self }
+    }
+
+    /// The largest number of faces that go through the network together: smaller than was asked for since a GPU's memory was
+    /// full, which the log says.
+    pub fn batch_size(&self) -> usize {
+        self.batches.size()
     }
 
     /// What the model file says.
@@ -173,8 +232,7 @@ impl<B: Backend> Classifier<B> {
                 faces.par_chunks(1).map(|face| self.forward(face)).collect::<Result<Vec<_>, _>>()?.concat()
             }
             None => {
-                let batches = faces.chunks(self.batch_size).map(|faces| self.forward(faces));
-                batches.collect::<Result<Vec<_>, _>>()?.concat()
+                self.batches.run("faces", faces, || B::memory_cleanup(&self.device), |faces| self.forward(faces))?
             }
         };
         match logits.iter().position(|logits| logits.iter().any(|logit| !logit.is_finite())) {
@@ -185,7 +243,8 @@ impl<B: Backend> Classifier<B> {
 
     fn forward(&self, faces: &[RgbImage]) -> Result<Vec<[f32; 2]>, Error> {
         let input = Preprocess::new(&self.card).batch(faces, &self.device);
-        let logits = self.network.forward(input).try_into_data().map_err(backend)?;
+        let network = self.half.as_ref().unwrap_or(&self.network);
+        let logits = network.forward(input).try_into_data().map_err(backend)?;
         let logits: Vec<f32> = logits.iter::<f32>().collect();
         Ok(logits.as_chunks().0.to_vec())
     }
@@ -313,6 +372,7 @@ impl<B: Backend> FaceClassifier for Classifier<B> {
         info.threshold = self.card.threshold;
         info.crop = self.card.crop;
         info.engine = Some(self.engine());
+        info.precision = Some(self.precision);
         info
     }
 }
@@ -322,5 +382,5 @@ fn is_empty(face: &RgbImage) -> bool {
 }
 
 fn backend(error: impl std::fmt::Display) -> Error {
-    Error::Backend { reason: error.to_string() }
+    Error::Backend { reason: gpu::device_message(&error.to_string()) }
 }

@@ -285,6 +285,16 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
+    /// A network cannot compute in that precision there.
+    #[error("{precision} cannot be used on {device}: {reason}")]
+    Precision {
+        /// The precision asked for.
+        precision: crate::Precision,
+        /// The backend's name of the device.
+        device: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// The model's golden input does not get the score that its file promises.
     #[error("the golden input scores {found}; the model file promises {expected} within {tolerance}")]
     GoldenMismatch {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::{ActivationMap, Engine, FaceCrop};
+use crate::{ActivationMap, Engine, FaceCrop, Precision};
 
 /// An axis-parallel rectangle in pixels of the image it was found in; it may reach over the image's border.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -266,6 +266,14 @@ pub struct ModelInfo {
     /// What computed it, where there is a choice.
     #[serde(default)]
     pub engine: Option<Engine>,
+    /// What it computed in, where there is a choice.
+    #[serde(default, skip_serializing_if = "is_single")]
+    pub precision: Option<Precision>,
+}
+
+/// Single precision goes without saying.
+fn is_single(precision: &Option<Precision>) -> bool {
+    precision.is_none_or(|precision| precision == Precision::Full)
 }
 
 impl ModelInfo {
@@ -280,6 +288,7 @@ impl ModelInfo {
             threshold: 0.5,
             crop: FaceCrop::Box,
             engine: None,
+            precision: None,
         }
     }
 }

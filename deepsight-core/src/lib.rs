@@ -14,6 +14,8 @@ mod explain;
 mod face;
 mod frame;
 pub mod fused;
+#[cfg(feature = "model")]
+pub mod gpu;
 mod input;
 #[cfg(feature = "model")]
 mod model_card;
@@ -37,7 +39,7 @@ pub use classifier::Classifier;
 pub use crop::FaceCrop;
 #[cfg(feature = "model")]
 pub use efficientnet::{
-    Activation, Architecture, BATCH_NORM_MOMENTUM, BatchNormAct, Block, DepthwiseSeparable, EfficientNet,
+    Activation, Architecture, BATCH_NORM_MOMENTUM, BatchNormAct, Block, Depthwise, DepthwiseSeparable, EfficientNet,
     EfficientNetConfig, InvertedResidual, Noise, Padding, SqueezeExcitation, StateDict, Weight,
 };
 pub use error::{Error, with_causes};

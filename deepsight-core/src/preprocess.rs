@@ -1,11 +1,12 @@
 //! A face's pixels to the numbers the network was trained on.
 
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
 use image::RgbImage;
 use rayon::prelude::*;
 
 use crate::fused::Canvas;
+use crate::gpu;
 use crate::{ModelCard, ResizeFilter};
 
 /// Resize, scale to `0..=1`, subtract the mean, divide by the deviation; as a model's card says.
@@ -13,6 +14,8 @@ use crate::{ModelCard, ResizeFilter};
 pub(crate) struct Preprocess {
     input_size: u32,
     resize: ResizeFilter,
+    mean: [f32; 3],
+    std: [f32; 3],
     /// What becomes of each 8-bit value of each channel.
     values: [[f32; 256]; 3],
 }
@@ -23,32 +26,23 @@ impl Preprocess {
             let (mean, std) = (card.mean[channel], card.std[channel]);
             std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std)
         });
-        Self { input_size: card.input_size, resize: card.resize, values }
+        Self { input_size: card.input_size, resize: card.resize, mean: card.mean, std: card.std, values }
     }
 
-    /// Images of any size to one tensor `[batch, 3, input_size, input_size]`, images spread over the threads.
+    /// Images of any size to one tensor `[batch, 3, input_size, input_size]`: resized here, as 8-bit pixels and therefore to the
+    /// bit, images spread over the threads; normalised on the device.
     pub(crate) fn batch<B: Backend>(&self, images: &[RgbImage], device: &B::Device) -> Tensor<B, 4> {
         let side = self.input_size as usize;
-        let mut values = vec![0.0_f32; images.len() * 3 * side * side];
-        images.par_iter().zip(values.par_chunks_exact_mut(3 * side * side)).for_each(|(image, out)| {
-            self.write(image, out);
-        });
-        Tensor::from_data(TensorData::new(values, [images.len(), 3, side, side]), device)
-    }
-
-    /// One image as `[3, input_size, input_size]`.
-    fn write(&self, image: &RgbImage, out: &mut [f32]) {
-        let (side, plane) = (self.input_size as usize, out.len() / 3);
-        let mut start = 0;
-        self.resize.rows(image, self.input_size, self.input_size, |row| {
-            for (channel, values) in self.values.iter().enumerate() {
-                let out = &mut out[channel * plane + start..][..side];
-                for (value, pixel) in out.iter_mut().zip(row.chunks_exact(3)) {
-                    *value = values[usize::from(pixel[channel])];
+        let mut pixels = vec![0; images.len() * 3 * side * side];
+        images.par_iter().zip(pixels.par_chunks_exact_mut(3 * side * side)).for_each(|(image, out)| {
+            let mut lines = out.chunks_exact_mut(3 * side);
+            self.resize.rows(image, self.input_size, self.input_size, |row| {
+                if let Some(line) = lines.next() {
+                    line.copy_from_slice(row);
                 }
-            }
-            start += side;
+            });
         });
+        gpu::normalised(pixels, [images.len(), side, side], self.mean, self.std, device)
     }
 
     /// One image into the fused engine's input, resized and normalised row by row.

@@ -1,3 +1,5 @@
+use deepsight_core::gpu::{Failed, device_message};
+
 /// What can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -24,11 +26,21 @@ pub enum Error {
     #[error(transparent)]
     InstructionSet(deepsight_core::Error),
     /// The device did not hand out a result.
-    #[error("MTCNN {network}: cannot read the result from the device: {reason}")]
+    #[error("MTCNN {network}: the device gave no result: {reason}")]
     Device {
         /// The network that ran.
         network: &'static str,
         /// What the backend says.
         reason: String,
     },
+}
+
+impl Failed for Error {
+    fn is_of_device(&self) -> bool {
+        matches!(self, Self::Device { .. })
+    }
+
+    fn panicked(message: &str) -> Self {
+        Self::Device { network: "cascade", reason: device_message(message) }
+    }
 }

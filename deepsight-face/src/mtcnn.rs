@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use burn::tensor::backend::Backend;
 use deepsight_core::fused::kernels::InstructionSet;
+use deepsight_core::gpu::BatchLimit;
 use deepsight_core::{BoundingBox, DetectorInfo, Engine, Face, FaceDetector, Landmarks};
 use image::RgbImage;
 
@@ -32,12 +33,19 @@ pub struct Mtcnn<B: Backend> {
     config: MtcnnConfig,
     set: InstructionSet,
     engine: Arc<Computes<B>>,
+    /// Images that are searched together on a GPU.
+    batches: Arc<BatchLimit>,
 }
 
 // Derived, it would ask for a backend that can be cloned.
 impl<B: Backend> Clone for Mtcnn<B> {
     fn clone(&self) -> Self {
-        Self { config: self.config.clone(), set: self.set, engine: Arc::clone(&self.engine) }
+        Self {
+            config: self.config.clone(),
+            set: self.set,
+            engine: Arc::clone(&self.engine),
+            batches: Arc::clone(&self.batches),
+        }
     }
 }
 
@@ -82,21 +90,43 @@ impl<B: Backend> Mtcnn<B> {
         Ok(Self { config, ..self.clone() })
     }
 
+    /// Searches `images` black images of a size, so that a GPU compiles its kernels, and finds the fastest ones for pictures of
+    /// that size, before the first one comes. A CPU needs no warming up.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device fails.
+    pub fn warm_up(&self, images: usize, width: u32, height: u32) -> Result<(), Error> {
+        let black = RgbImage::new(width, height);
+        self.detect(&vec![&black; images])?;
+        // Nothing in a black image comes to the second and third network.
+        let middle = |count: usize| {
+            let [x, y] = [width, height].map(|side| side as f32 / 2.0);
+            vec![Candidate { image: 0, bounds: [0.0, 0.0, x, y] }; count]
+        };
+        self.judge(&black, &middle(images * 64)).map(drop)
+    }
+
     fn load(config: MtcnnConfig, device: &B::Device) -> Result<Self, Error> {
         let set = InstructionSet::from_environment().map_err(Error::InstructionSet)?;
         let weights = Weights::pretrained()?;
         let engine = if config.engine.is_fused::<B>(device) {
             Computes::Fused(Box::new(Fused::load(set, &weights)?))
         } else {
-            Computes::Burn(Box::new(Modules::load(set, &weights, device)?))
+            Computes::Burn(Box::new(Modules::load(&weights, device)?))
         };
-        Ok(Self { config, set, engine: Arc::new(engine) })
+        let batches = Arc::new(BatchLimit::new(config.batch_size));
+        Ok(Self { config, set, engine: Arc::new(engine), batches })
     }
 
     fn search(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Found>>, Error> {
         let config = &self.config;
         match &*self.engine {
-            Computes::Burn(networks) => Cascade { networks: &**networks, config }.search(images),
+            Computes::Burn(networks) => self.batches.run(
+                "images",
+                images,
+                || networks.free_memory(),
+                |images| Cascade { networks: &**networks, config }.search(images),
+            ),
             Computes::Fused(networks) => Cascade { networks: &**networks, config }.search(images),
         }
     }
@@ -160,7 +190,8 @@ impl<B: Backend> FaceDetector for Mtcnn<B> {
     }
 
     fn info(&self) -> DetectorInfo {
-        let MtcnnConfig { min_face_size, thresholds, factor, max_faces, max_side, engine: _ } = self.config;
+        let MtcnnConfig { min_face_size, thresholds, factor, max_faces, max_side, engine: _, batch_size: _ } =
+            self.config;
         let mut info = DetectorInfo::new("mtcnn");
         info.settings.insert("min_face_size".into(), min_face_size.into());
         info.settings.insert("thresholds".into(), thresholds.to_vec().into());

@@ -63,12 +63,41 @@ impl PendingFile {
     /// # Errors
     /// When the disk is full or the file cannot be replaced; what was there before stays.
     pub fn commit(mut self, content: &[u8]) -> Result<(), OutputError> {
-        self.file.write_all(content).and_then(|()| self.file.flush()).map_err(OutputError::at(&self.target))?;
+        self.append(content)?;
+        self.finish()
+    }
+
+    /// Writes a part of the content, behind what was written before.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub fn append(&mut self, content: &[u8]) -> Result<(), OutputError> {
+        self.file.write_all(content).map_err(OutputError::at(&self.target))
+    }
+
+    /// Puts what was written in place.
+    ///
+    /// # Errors
+    /// When the disk is full or the file cannot be replaced; what was there before stays.
+    pub fn finish(mut self) -> Result<(), OutputError> {
         if let Some(neighbour) = &self.neighbour {
-            fs::rename(neighbour, &self.target).map_err(OutputError::at(&self.target))?;
+            // Some systems tell only now that the disk is full; the file that was there before must not be gone then.
+            let placed = self.file.sync_all().and_then(|()| fs::rename(neighbour, &self.target));
+            placed.map_err(OutputError::at(&self.target))?;
             self.neighbour = None;
         }
         Ok(())
+    }
+}
+
+/// A part of the content, as [`append`](PendingFile::append) writes it.
+impl Write for PendingFile {
+    fn write(&mut self, content: &[u8]) -> io::Result<usize> {
+        self.file.write(content)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

@@ -109,6 +109,40 @@ fn a_broken_clip_among_several_is_told_by_name_and_does_not_stop_the_others() {
 }
 
 #[test]
+fn results_do_not_depend_on_how_many_clips_are_analysed_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let clips = ["a.mp4", "broken.mp4", "b.mp4", "c.mp4"].map(|name| folder.path().join(name));
+    for clip in &clips {
+        std::fs::copy(bundled_clip(), clip).unwrap();
+    }
+    std::fs::write(&clips[1], "no film").unwrap();
+    let clips = clips.each_ref().map(|clip| text(clip));
+    let several = |jobs: &str| {
+        let mut run = run("analyze", &[&clips[..], &["--frames", "2", "--json", "-", "--jobs", jobs]].concat());
+        assert_eq!(run.code, Some(2), "{run:?}");
+        let mut reports = reports(&run);
+        reports.iter_mut().for_each(|report| drop(report.as_object_mut().unwrap().remove("seconds")));
+        run.stdout.clear();
+        (reports, run.stderr)
+    };
+    let (one, complaint) = several("1");
+    let paths: Vec<_> = one.iter().map(|report| report["input"]["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, [clips[0], clips[2], clips[3]], "in the order of the clips");
+    assert_eq!(several("4"), (one, complaint));
+}
+
+#[cfg(all(feature = "flex", feature = "ndarray"))]
+#[test]
+fn devices_of_two_kinds_and_one_device_twice_are_refused() {
+    run("analyze", &["--device", "flex", "--device", "ndarray"]).assert_refused(&[
+        "device ndarray",
+        "of one kind",
+        "the first is flex",
+    ]);
+    run("analyze", &["--device", "flex", "--device", "flex"]).assert_refused(&["device flex is named twice", "--jobs"]);
+}
+
+#[test]
 fn bad_input_and_usage_are_one_line_and_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str, bytes: &[u8]| {

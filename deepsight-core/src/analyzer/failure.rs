@@ -54,7 +54,7 @@ pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, String>) -> Result<T, 
 }
 
 /// The text of a caught panic.
-pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panic: {}", text.unwrap_or("no message"))
 }

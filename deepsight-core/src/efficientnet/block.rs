@@ -5,7 +5,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, activation};
 
 use super::config::Stage;
-use super::layer::{BatchNormAct, convolution, convolve};
+use super::layer::{BatchNormAct, Depthwise, convolution, convolve, convolve_training};
 use super::{Activation, EfficientNetConfig};
 
 /// One block of an EfficientNet, `[batch, channels, height, width]` to the stage's channels and resolution.
@@ -36,7 +36,7 @@ impl<B: Backend> Block<B> {
         }
     }
 
-    /// Runs the block.
+    /// Runs the block, in and out in single precision.
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         match self {
             Self::DepthwiseSeparable(block) => block.forward(x),
@@ -54,10 +54,15 @@ impl<B: Backend> Block<B> {
 
     /// Runs the block by the batch's statistics. Where it is residual, each picture's branch is multiplied with `branch`,
     /// `[batch, 1, 1, 1]`.
-    pub(super) fn forward_training(&self, x: Tensor<B, 4>, branch: Option<Tensor<B, 4>>) -> Tensor<B, 4> {
+    pub(super) fn forward_training(
+        &self,
+        x: Tensor<B, 4>,
+        branch: Option<Tensor<B, 4>>,
+        depthwise: Depthwise<'_, B>,
+    ) -> Tensor<B, 4> {
         let y = match self {
-            Self::DepthwiseSeparable(block) => block.branch_training(x.clone()),
-            Self::InvertedResidual(block) => block.branch_training(x.clone()),
+            Self::DepthwiseSeparable(block) => block.branch_training(x.clone(), depthwise),
+            Self::InvertedResidual(block) => block.branch_training(x.clone(), depthwise),
         };
         match (self.is_residual(), branch) {
             (false, _) => y,
@@ -98,16 +103,16 @@ impl<B: Backend> DepthwiseSeparable<B> {
     }
 
     fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let y = self.bn1.forward(self.conv_dw.forward(x.clone()));
+        let y = self.bn1.forward(convolve(&self.conv_dw, x.clone()));
         let y = gated(&self.se, y);
-        let y = self.bn2.forward(self.conv_pw.forward(y));
+        let y = self.bn2.forward(convolve(&self.conv_pw, y));
         if self.residual { x + y } else { y }
     }
 
-    fn branch_training(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let y = self.bn1.forward_training(convolve(&self.conv_dw, x));
+    fn branch_training(&self, x: Tensor<B, 4>, depthwise: Depthwise<'_, B>) -> Tensor<B, 4> {
+        let y = self.bn1.forward_training(convolve_training(&self.conv_dw, x, depthwise));
         let y = gated(&self.se, y);
-        self.bn2.forward_training(self.conv_pw.forward(y))
+        self.bn2.forward_training(convolve_training(&self.conv_pw, y, depthwise))
     }
 }
 
@@ -149,18 +154,18 @@ impl<B: Backend> InvertedResidual<B> {
     }
 
     fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let y = self.bn1.forward(self.conv_pw.forward(x.clone()));
-        let y = self.bn2.forward(self.conv_dw.forward(y));
+        let y = self.bn1.forward(convolve(&self.conv_pw, x.clone()));
+        let y = self.bn2.forward(convolve(&self.conv_dw, y));
         let y = gated(&self.se, y);
-        let y = self.bn3.forward(self.conv_pwl.forward(y));
+        let y = self.bn3.forward(convolve(&self.conv_pwl, y));
         if self.residual { x + y } else { y }
     }
 
-    fn branch_training(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let y = self.bn1.forward_training(self.conv_pw.forward(x));
-        let y = self.bn2.forward_training(convolve(&self.conv_dw, y));
+    fn branch_training(&self, x: Tensor<B, 4>, depthwise: Depthwise<'_, B>) -> Tensor<B, 4> {
+        let y = self.bn1.forward_training(convolve_training(&self.conv_pw, x, depthwise));
+        let y = self.bn2.forward_training(convolve_training(&self.conv_dw, y, depthwise));
         let y = gated(&self.se, y);
-        self.bn3.forward_training(self.conv_pwl.forward(y))
+        self.bn3.forward_training(convolve_training(&self.conv_pwl, y, depthwise))
     }
 }
 
@@ -192,8 +197,8 @@ impl<B: Backend> SqueezeExcitation<B> {
 
     fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         // The gate's own non-linearity is SiLU in every EfficientNet that has one.
-        let squeezed = activation::silu(self.conv_reduce.forward(channel_means(x.clone())));
-        x * sigmoid(self.conv_expand.forward(squeezed))
+        let squeezed = activation::silu(convolve(&self.conv_reduce, channel_means(x.clone())));
+        x * sigmoid(convolve(&self.conv_expand, squeezed))
     }
 }
 

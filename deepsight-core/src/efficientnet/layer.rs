@@ -6,6 +6,8 @@ use burn::tensor::module::conv2d;
 use burn::tensor::ops::{ConvOptions, PadMode};
 use burn::tensor::{DType, Tensor, activation};
 
+use crate::gpu;
+
 /// The non-linearity after a batch norm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -61,25 +63,57 @@ pub(super) fn convolution<B: Backend>(
         .init(device)
 }
 
-/// What a convolution gives in any floating-point type: Burn 0.21 pads unevenly in the backend's own type only.
+/// What a convolution gives, computed in the type of its weights without losing digits on devices that would round them.
 pub(super) fn convolve<B: Backend>(convolution: &Conv2d<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
-    let dtype = x.dtype();
-    if dtype == DType::F32 || convolution.padding != PaddingConfig2d::Same {
-        return convolution.forward(x);
+    let weight = convolution.weight.val();
+    let (x, options) = padded(convolution, x.cast(weight.dtype()));
+    gpu::conv2d(x, weight, convolution.bias.as_ref().map(|bias| bias.val()), options)
+}
+
+/// The same as training computes it: single precision may be rounded as the device likes, as PyTorch does it, and depthwise
+/// convolutions are done by whoever knows a fast way back.
+pub(super) fn convolve_training<B: Backend>(
+    convolution: &Conv2d<B>,
+    x: Tensor<B, 4>,
+    depthwise: Depthwise<'_, B>,
+) -> Tensor<B, 4> {
+    let weight = convolution.weight.val();
+    let (x, options) = padded(convolution, x.cast(weight.dtype()));
+    match &convolution.bias {
+        None if options.groups > 1 => depthwise(x, weight, options),
+        bias => conv2d(x, weight, bias.as_ref().map(|bias| bias.val()), options),
     }
+}
+
+/// A depthwise convolution without bias: input `[batch, channels, height, width]`, weights `[channels, 1, kernel, kernel]`.
+pub type Depthwise<'a, B> = &'a dyn Fn(Tensor<B, 4>, Tensor<B, 4>, ConvOptions<2>) -> Tensor<B, 4>;
+
+/// The input with what a convolution pads unevenly, and the options for the rest.
+fn padded<B: Backend>(convolution: &Conv2d<B>, x: Tensor<B, 4>) -> (Tensor<B, 4>, ConvOptions<2>) {
+    let options = |padding| ConvOptions::new(convolution.stride, padding, convolution.dilation, convolution.groups);
     let [_, _, height, width] = x.dims();
     let around = |size: usize, axis: usize| {
         let needed = (size.div_ceil(convolution.stride[axis]) - 1) * convolution.stride[axis];
         let total = (needed + convolution.kernel_size[axis]).saturating_sub(size);
         (total / 2, total - total / 2)
     };
-    let ((top, bottom), (left, right)) = (around(height, 0), around(width, 1));
-    let padded = x.cast(DType::F32).pad((left, right, top, bottom), PadMode::Constant(0.0)).cast(dtype);
-    let options = ConvOptions::new(convolution.stride, [0, 0], convolution.dilation, convolution.groups);
-    conv2d(padded, convolution.weight.val(), convolution.bias.as_ref().map(|bias| bias.val()), options)
+    let ((top, bottom), (left, right)) = match convolution.padding {
+        PaddingConfig2d::Valid => ((0, 0), (0, 0)),
+        PaddingConfig2d::Explicit(top, left, bottom, right) => ((top, bottom), (left, right)),
+        PaddingConfig2d::Same => (around(height, 0), around(width, 1)),
+    };
+    if top == bottom && left == right {
+        return (x, options([top, left]));
+    }
+    // Burn 0.21 pads in the backend's own type only.
+    let dtype = x.dtype();
+    let x = x.cast(DType::F32).pad((left, right, top, bottom), PadMode::Constant(0.0)).cast(dtype);
+    (x, options([0, 0]))
 }
 
 /// Batch normalisation (Ioffe & Szegedy, 2015) and the activation after it, with PyTorch's parameter names.
+///
+/// Both compute in, and return, single precision, whatever comes in.
 ///
 /// [`forward`](Self::forward) normalises by the running statistics, on every backend; training by those of the batch.
 #[derive(Module, Debug)]
@@ -118,15 +152,14 @@ impl<B: Backend> BatchNormAct<B> {
         let scale = self.weight.val() / (self.running_var.value() + self.epsilon).sqrt();
         let shift = self.bias.val() - self.running_mean.value() * scale.clone();
         let shape = [1, channels, 1, 1];
-        self.activation.forward(x * scale.reshape(shape) + shift.reshape(shape))
+        self.activation.forward(x.cast(DType::F32) * scale.reshape(shape) + shift.reshape(shape))
     }
 
     /// As [`forward`](Self::forward), by the batch's own mean and variance, which the running statistics move towards as
     /// PyTorch's do: by a tenth, with the variance of a sample rather than of a population.
     ///
-    /// Computed in single precision whatever the input's type, and returned in that type.
     pub fn forward_training(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let ([batch, channels, height, width], dtype) = (x.dims(), x.dtype());
+        let [batch, channels, height, width] = x.dims();
         // Over planes and then over pictures: reductions over the last dimension are the fast ones.
         let planes = x.cast(DType::F32).reshape([batch, channels, height * width]);
         let mean = planes.clone().mean_dim(2).mean_dim(0);
@@ -136,7 +169,7 @@ impl<B: Backend> BatchNormAct<B> {
         let shape = [1, channels, 1];
         let scale = self.weight.val().reshape(shape) / (variance + self.epsilon).sqrt();
         let y = centred * scale + self.bias.val().reshape(shape);
-        self.activation.forward(y.reshape([batch, channels, height, width])).cast(dtype)
+        self.activation.forward(y.reshape([batch, channels, height, width]))
     }
 
     /// Moves the running statistics towards those of a batch of `count` values a channel, `[1, channels, 1]` each.

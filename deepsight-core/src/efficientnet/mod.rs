@@ -9,20 +9,22 @@ mod pickle;
 mod state_dict;
 mod training;
 
-use burn::module::Module;
+use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::conv::Conv2d;
 use burn::nn::{Initializer, Linear, LinearConfig};
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
 
 pub use block::{Block, DepthwiseSeparable, InvertedResidual, SqueezeExcitation};
 pub use config::{Architecture, EfficientNetConfig};
-pub use layer::{Activation, BATCH_NORM_MOMENTUM, BatchNormAct, Padding};
+pub use layer::{Activation, BATCH_NORM_MOMENTUM, BatchNormAct, Depthwise, Padding};
 pub use state_dict::{StateDict, Weight};
 pub use training::Noise;
 
 use block::channel_means;
-use layer::convolution;
+use layer::{convolution, convolve};
+
+use crate::gpu;
 
 /// An EfficientNet: an image to class logits.
 ///
@@ -30,8 +32,7 @@ use layer::convolution;
 ///
 /// ```
 /// use burn::backend::Flex;
-/// use burn::tensor::Tensor;
-/// use deepsight_core::EfficientNetConfig;
+/// /// use deepsight_core::EfficientNetConfig;
 ///
 /// let device = Default::default();
 /// let network = EfficientNetConfig::lite0().init::<Flex>(&device);
@@ -52,6 +53,34 @@ pub struct EfficientNet<B: Backend> {
     pub bn2: BatchNormAct<B>,
     /// From pooled features to logits.
     pub classifier: Linear<B>,
+}
+
+/// Copies of a network's convolutions in another type, but for depthwise ones and gates.
+struct CastConvolutions {
+    dtype: DType,
+    /// How many convolutions the walk is in, and how many gates.
+    within: usize,
+    gates: usize,
+}
+
+const CONVOLUTION: &str = "Struct:Conv2d";
+const GATE: &str = "Struct:SqueezeExcitation";
+
+impl<B: Backend> ModuleMapper<B> for CastConvolutions {
+    fn enter_module(&mut self, _name: &str, container: &str) {
+        self.within += usize::from(container == CONVOLUTION);
+        self.gates += usize::from(container == GATE);
+    }
+
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.within -= usize::from(container == CONVOLUTION);
+        self.gates -= usize::from(container == GATE);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let is_product = self.within > 0 && self.gates == 0 && param.dims().get(1).is_some_and(|&inputs| inputs > 1);
+        if is_product { param.map(|tensor| tensor.cast(self.dtype)) } else { param }
+    }
 }
 
 impl<B: Backend> EfficientNet<B> {
@@ -90,17 +119,30 @@ impl<B: Backend> EfficientNet<B> {
 
     /// The last feature map: `[batch, 3, height, width]` to `[batch, features, height / 32, width / 32]`, rounded up.
     pub fn forward_features(&self, images: Tensor<B, 4>) -> Tensor<B, 4> {
-        let mut x = self.bn1.forward(self.conv_stem.forward(images));
+        let mut x = self.bn1.forward(convolve(&self.conv_stem, images));
         for block in self.blocks.iter().flatten() {
             x = block.forward(x);
         }
-        self.bn2.forward(self.conv_head.forward(x))
+        self.bn2.forward(convolve(&self.conv_head, x))
     }
 
     /// Logits from the last feature map: global average pooling and the classifier.
     pub fn forward_head(&self, features: Tensor<B, 4>) -> Tensor<B, 2> {
         let [batch, channels, _, _] = features.dims();
-        self.classifier.forward(channel_means(features).reshape([batch, channels]))
+        let pooled = channel_means(features).reshape([batch, channels]);
+        let logits = gpu::matmul(pooled, self.classifier.weight.val());
+        match &self.classifier.bias {
+            Some(bias) => logits + bias.val().unsqueeze(),
+            None => logits,
+        }
+    }
+
+    /// The same network with its matrix products, which all convolutions but depthwise ones are, of operands in another
+    /// floating-point type. All else stays in single precision: depthwise convolutions, which GPUs add up in their type and
+    /// which wait for memory rather than for arithmetic; batch norms, sums, gates and the logits. Running statistics are
+    /// shared, and gradients reach the parameters through the casts.
+    pub fn with_convolutions_in(&self, dtype: DType) -> Self {
+        self.clone().map(&mut CastConvolutions { dtype, within: 0, gates: 0 })
     }
 
     /// The classifier's weights, `[features, classes]`: what a class activation map multiplies the feature map with.

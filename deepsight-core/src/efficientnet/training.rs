@@ -1,9 +1,10 @@
 use burn::tensor::backend::Backend;
+use burn::tensor::module::conv2d;
 use burn::tensor::{Tensor, TensorData};
 
 use super::block::channel_means;
-use super::layer::convolve;
-use super::{EfficientNet, EfficientNetConfig};
+use super::layer::convolve_training;
+use super::{Depthwise, EfficientNet, EfficientNetConfig};
 use crate::Error;
 
 /// The random part of a training pass, drawn beforehand: with it, the pass is a function of its inputs alone, and every
@@ -77,25 +78,37 @@ impl<B: Backend> EfficientNet<B> {
     /// # Panics
     /// When the noise is not for this network and batch ([`Noise::check`]).
     pub fn forward_training(&self, images: Tensor<B, 4>, noise: &Noise) -> Tensor<B, 2> {
+        self.forward_training_with(images, noise, &|x, weight, options| conv2d(x, weight, None, options))
+    }
+
+    /// The same with depthwise convolutions of the caller's, such as some with a gradient of their own.
+    ///
+    /// # Panics
+    /// As for [`forward_training`](Self::forward_training).
+    pub fn forward_training_with(
+        &self,
+        images: Tensor<B, 4>,
+        noise: &Noise,
+        depthwise: Depthwise<'_, B>,
+    ) -> Tensor<B, 2> {
         let device = images.device();
-        let mut x = self.bn1.forward_training(convolve(&self.conv_stem, images));
+        let mut x = self.bn1.forward_training(convolve_training(&self.conv_stem, images, depthwise));
         let [batch, _, _, _] = x.dims();
-        let dtype = x.dtype();
         let mut drop_path = noise.drop_path.iter();
         for block in self.blocks.iter().flatten() {
             let branch = if block.is_residual() { drop_path.next() } else { None };
             let branch = branch.map(|factors| {
                 let data = TensorData::new(factors.clone(), [batch, 1, 1, 1]);
-                Tensor::<B, 4>::from_data(data, &device).cast(dtype)
+                Tensor::<B, 4>::from_data(data, &device)
             });
-            x = block.forward_training(x, branch);
+            x = block.forward_training(x, branch, depthwise);
         }
-        let features = self.bn2.forward_training(self.conv_head.forward(x));
+        let features = self.bn2.forward_training(convolve_training(&self.conv_head, x, depthwise));
         let channels = features.dims()[1];
         let mut pooled = channel_means(features).reshape([batch, channels]);
         if !noise.dropout.is_empty() {
             let factors = TensorData::new(noise.dropout.clone(), [batch, channels]);
-            pooled = pooled * Tensor::<B, 2>::from_data(factors, &device).cast(dtype);
+            pooled = pooled * Tensor::<B, 2>::from_data(factors, &device);
         }
         self.classifier.forward(pooled)
     }

@@ -35,8 +35,7 @@ impl Engine {
     #[cfg(feature = "model")]
     pub fn is_fused<B: burn::tensor::backend::Backend>(self, device: &B::Device) -> bool {
         match self {
-            // By name, because nothing in a backend's type says whether it computes on the CPU.
-            Self::Auto => ["flex", "ndarray"].iter().any(|cpu| B::name(device).contains(cpu)),
+            Self::Auto => crate::gpu::is_cpu::<B>(device),
             Self::Burn => false,
             Self::Fused => true,
         }

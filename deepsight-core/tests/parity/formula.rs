@@ -1,6 +1,8 @@
 //! The weights and images of `export.py`, computed again.
 
-use deepsight_core::{Architecture, StateDict, Weight};
+use std::collections::BTreeMap;
+
+use deepsight_core::{StateDict, Weight};
 use serde_json::Value;
 
 /// `count` numbers in `-1..1`, multiples of 2⁻²³: SplitMix64 seeded with the FNV-1a hash of `name`.
@@ -32,17 +34,9 @@ pub(crate) fn images(name: &str, count: usize, height: usize, width: usize) -> V
     (0..noise.len()).map(pixel).collect()
 }
 
-/// Where the backend makes no difference.
-#[cfg(feature = "flex")]
-pub(crate) type AnyBackend = burn::backend::Flex;
-#[cfg(not(feature = "flex"))]
-pub(crate) type AnyBackend = burn::backend::NdArray;
-
-/// The weights of one model of `logits.json`.
-pub(crate) fn weights(architecture: Architecture, expected: &Value) -> StateDict {
-    let network = architecture.config().init::<AnyBackend>(&Default::default());
-    network
-        .state_shapes()
+/// The weights of one model of `logits.json`, whose tensors have those shapes.
+pub(crate) fn weights(shapes: BTreeMap<String, Vec<usize>>, expected: &Value) -> StateDict {
+    shapes
         .into_iter()
         .map(|(name, shape)| {
             let values = values(&name, &shape, expected);

@@ -4,10 +4,22 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use deepsight_core::fused::FusedEfficientNet;
 use deepsight_core::fused::kernels::InstructionSet;
-use deepsight_core::{Architecture, EfficientNet};
+use deepsight_core::{Architecture, EfficientNet, StateDict};
 use serde_json::Value;
 
-use crate::formula::{self, AnyBackend};
+use crate::formula;
+
+/// Where the backend makes no difference.
+#[cfg(feature = "flex")]
+type AnyBackend = burn::backend::Flex;
+#[cfg(not(feature = "flex"))]
+type AnyBackend = burn::backend::NdArray;
+
+/// The weights of the formula.
+fn weights(architecture: Architecture, expected: &Value) -> StateDict {
+    let network = architecture.config().init::<AnyBackend>(&Default::default());
+    formula::weights(network.state_shapes(), expected)
+}
 
 fn expected(architecture: Architecture) -> Value {
     let all: Value = serde_json::from_str(include_str!("logits.json")).unwrap();
@@ -16,7 +28,7 @@ fn expected(architecture: Architecture) -> Value {
 
 fn network<B: Backend>(architecture: Architecture, expected: &Value) -> EfficientNet<B> {
     let network = architecture.config().init::<B>(&Default::default());
-    network.load_state_dict(formula::weights(architecture, expected)).unwrap()
+    network.load_state_dict(weights(architecture, expected)).unwrap()
 }
 
 /// The largest difference to timm's logits, as a share of the logit (of 0.1 for smaller ones), over all images and sizes;
@@ -48,7 +60,7 @@ fn burn_differs_by<B: Backend>(architecture: Architecture) -> f32 {
 }
 
 fn fused_differs_by(architecture: Architecture, set: InstructionSet) -> f32 {
-    let weights = formula::weights(architecture, &expected(architecture));
+    let weights = weights(architecture, &expected(architecture));
     let network = FusedEfficientNet::new(&architecture.config(), &weights, set).unwrap();
     largest_difference(architecture, |pixels, height, width| {
         network.forward(3, (height, width), |image, mut canvas| {
@@ -113,7 +125,7 @@ fn tensors_have_timms_names() {
 #[test]
 fn a_state_dict_comes_out_as_it_went_in() {
     let expected = expected(Architecture::EfficientNetLite0);
-    let weights = formula::weights(Architecture::EfficientNetLite0, &expected);
+    let weights = weights(Architecture::EfficientNetLite0, &expected);
     let network = network::<AnyBackend>(Architecture::EfficientNetLite0, &expected);
     assert_eq!(network.state_dict(), weights);
 }

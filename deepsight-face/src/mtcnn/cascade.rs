@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::{
     MtcnnConfig,
     networks::{Crop, Networks, Output, Window},
-    pyramid::{Level, Tile, levels},
+    pyramid::levels,
 };
 use crate::{
     Error,
@@ -65,87 +65,59 @@ struct Answer<const N: usize> {
 impl<N: Networks> Cascade<'_, N> {
     /// The faces of each image, best first.
     pub(super) fn search(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Found>>, Error> {
-        let proposed = self.propose(images)?;
-        self.judge(images, &proposed)
+        let held = self.networks.hold(images)?;
+        let proposed = self.propose(images.len(), &held)?;
+        self.judge_held(images, &held, &proposed)
     }
 
     /// The faces among candidates, by image, best first.
     pub(super) fn judge(&self, images: &[&RgbImage], candidates: &[Candidate]) -> Result<Vec<Vec<Found>>, Error> {
-        let refined = self.refine(images, candidates)?;
-        self.decide(images, &refined)
+        self.judge_held(images, &self.networks.hold(images)?, candidates)
+    }
+
+    fn judge_held(
+        &self,
+        images: &[&RgbImage],
+        held: &N::Images<'_>,
+        candidates: &[Candidate],
+    ) -> Result<Vec<Vec<Found>>, Error> {
+        let refined = self.refine(images, held, candidates)?;
+        self.decide(images, held, &refined)
     }
 
     /// P-Net over the pyramids of all images.
-    fn propose(&self, images: &[&RgbImage]) -> Result<Vec<Candidate>, Error> {
-        let mut by_size: BTreeMap<(u32, u32), Vec<usize>> = BTreeMap::new();
-        for (index, image) in images.iter().enumerate() {
-            by_size.entry(image.dimensions()).or_default().push(index);
-        }
-        let mut tasks = Vec::new();
-        for ((width, height), indices) in &by_size {
-            let levels = levels(*width as usize, *height as usize, self.config.min_face_size, self.config.factor);
-            for batch in indices.chunks(N::GRAIN.images) {
-                for (number, level) in levels.iter().enumerate() {
-                    let tiles = level.tiles(N::GRAIN.tile);
-                    tasks.extend(tiles.into_iter().map(|tile| (batch, number, level.clone(), tile)));
-                }
-            }
-        }
+    fn propose(&self, images: usize, held: &N::Images<'_>) -> Result<Vec<Candidate>, Error> {
+        let threshold = self.config.thresholds[0];
+        let pyramid = |width, height| levels(width, height, self.config.min_face_size, self.config.factor);
         // By image and level; thinned out on the way, because an image can be made to propose everywhere.
         let proposed: Mutex<BTreeMap<(usize, usize), Vec<Proposal>>> = Mutex::default();
-        tasks.into_par_iter().try_for_each(|(batch, number, level, tile)| {
-            let proposals = self.propose_in_tile(images, batch, number, &level, &tile)?;
+        self.networks.propose(held, pyramid, least_difference(threshold), |windows| {
             let mut proposed = proposed.lock().unwrap_or_else(PoisonError::into_inner);
-            for proposal in proposals {
-                add(proposed.entry((proposal.image, number)).or_default(), proposal);
+            for Window { image, level, scale, column, row, output: Output { logits, values } } in windows {
+                let score = face_probability(logits);
+                if score >= threshold {
+                    let (cell, bounds) = ((row, column), bounds(column, row, scale));
+                    let proposal = Proposal { image, level, cell, bounds, score, regression: values };
+                    add(proposed.entry((image, level)).or_default(), proposal);
+                }
             }
-            Ok(())
         })?;
 
-        let mut per_image: Vec<Vec<Proposal>> = images.iter().map(|_| Vec::new()).collect();
+        let mut per_image: Vec<Vec<Proposal>> = (0..images).map(|_| Vec::new()).collect();
         for ((image, _), proposals) in proposed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             per_image[image].extend(proposals);
         }
         Ok(per_image.into_par_iter().flat_map_iter(thin_out).collect())
     }
 
-    fn propose_in_tile(
+    /// R-Net on all candidates of all images.
+    fn refine(
         &self,
         images: &[&RgbImage],
-        batch: &[usize],
-        number: usize,
-        level: &Level,
-        tile: &Tile,
-    ) -> Result<Vec<Proposal>, Error> {
-        let threshold = self.config.thresholds[0];
-        let least = least_difference(threshold);
-        let of_batch: Vec<&RgbImage> = batch.iter().map(|&image| images[image]).collect();
-        let mut proposals = Vec::new();
-        self.networks.propose(&of_batch, level, tile, |window, Output { logits: [no_face, face], values }| {
-            // Nearly all windows end here, so they are spared the exponential.
-            if face - no_face < least {
-                return;
-            }
-            let score = face_probability([no_face, face]);
-            if score >= threshold {
-                let Window { image, column, row } = window;
-                let (column, row) = (tile.cells.x + column, tile.cells.y + row);
-                proposals.push(Proposal {
-                    image: batch[image],
-                    level: number,
-                    cell: (row, column),
-                    bounds: bounds(column, row, level.scale),
-                    score,
-                    regression: values,
-                });
-            }
-        })?;
-        Ok(proposals)
-    }
-
-    /// R-Net on all candidates of all images.
-    fn refine(&self, images: &[&RgbImage], candidates: &[Candidate]) -> Result<Vec<Candidate>, Error> {
-        let answers = answers(images, candidates, batch::<N>(N::GRAIN.refine), |crops| self.networks.refine(crops))?;
+        held: &N::Images<'_>,
+        candidates: &[Candidate],
+    ) -> Result<Vec<Candidate>, Error> {
+        let answers = answers(images, candidates, |crops| self.networks.refine(held, crops))?;
         let kept = suppress(answers, images.len(), self.config.thresholds[1], |boxes: &[Answer<4>]| {
             let boxes: Vec<_> = boxes.iter().map(|answer| (answer.bounds, answer.score)).collect();
             non_maximum_suppression(&boxes, 0.7, Overlap::Union)
@@ -161,8 +133,13 @@ impl<N: Networks> Cascade<'_, N> {
     }
 
     /// O-Net on all that is left.
-    fn decide(&self, images: &[&RgbImage], refined: &[Candidate]) -> Result<Vec<Vec<Found>>, Error> {
-        let answers = answers(images, refined, batch::<N>(N::GRAIN.decide), |crops| self.networks.decide(crops))?;
+    fn decide(
+        &self,
+        images: &[&RgbImage],
+        held: &N::Images<'_>,
+        refined: &[Candidate],
+    ) -> Result<Vec<Vec<Found>>, Error> {
+        let answers = answers(images, refined, |crops| self.networks.decide(held, crops))?;
         let kept = suppress(answers, images.len(), self.config.thresholds[2], |answers: &[Answer<14>]| {
             let boxes: Vec<_> = answers.iter().map(|answer| (final_box(answer), answer.score)).collect();
             non_maximum_suppression(&boxes, 0.7, Overlap::Smaller)
@@ -176,41 +153,27 @@ impl<N: Networks> Cascade<'_, N> {
     }
 }
 
-/// How many of so many crops go into one batch.
-fn batch<N: Networks>(most: usize) -> impl Fn(usize) -> usize {
-    move |crops: usize| {
-        if !N::GRAIN.even {
-            return most;
-        }
-        // As many batches as threads, or twice as many, or ...: else the last thread works while the others wait.
-        let batches = crops.div_ceil(most).next_multiple_of(rayon::current_num_threads().max(1));
-        crops.div_ceil(batches.max(1)).max(1)
-    }
-}
-
-/// Runs a network on the crops of all images in batches; a box without a pixel in its image gets no answer.
+/// A network's answers for the crops of all images; a box without a pixel in its image gets none.
 fn answers<const M: usize>(
     images: &[&RgbImage],
     candidates: &[Candidate],
-    batch: impl Fn(usize) -> usize,
-    network: impl Fn(&[Crop<'_>]) -> Result<Vec<Output<M>>, Error> + Send + Sync,
+    network: impl FnOnce(&[Crop]) -> Result<Vec<Output<M>>, Error>,
 ) -> Result<Vec<Answer<M>>, Error> {
-    let (crops, candidates): (Vec<Crop<'_>>, Vec<&Candidate>) = candidates
+    let (crops, candidates): (Vec<Crop>, Vec<&Candidate>) = candidates
         .iter()
         .filter_map(|candidate| {
             let image = images[candidate.image];
             let region = clip(&candidate.bounds, image.width() as usize, image.height() as usize)?;
-            Some((Crop { image, region }, candidate))
+            Some((Crop { image: candidate.image, region }, candidate))
         })
         .unzip();
-    let outputs: Vec<Vec<Output<M>>> = crops.par_chunks(batch(crops.len())).map(network).collect::<Result<_, _>>()?;
     let answer = |(&Candidate { image, bounds }, output): (&Candidate, Output<M>)| Answer {
         image,
         bounds,
         score: face_probability(output.logits),
         values: output.values,
     };
-    Ok(candidates.into_iter().zip(outputs.into_iter().flatten()).map(answer).collect())
+    Ok(candidates.into_iter().zip(network(&crops)?).map(answer).collect())
 }
 
 /// Softmax over "no face" and "face".

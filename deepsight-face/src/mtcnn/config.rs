@@ -32,6 +32,9 @@ pub struct MtcnnConfig {
     /// What computes the networks; the faces are the same but for rounding. Default: the fused engine where the backend is a
     /// CPU, Burn elsewhere.
     pub engine: Engine,
+    /// Images that go through the networks together on a GPU, at least 1; more of one call wait for their turn. Its memory
+    /// grows with them. Default 32.
+    pub batch_size: usize,
 }
 
 impl MtcnnConfig {
@@ -44,6 +47,7 @@ impl MtcnnConfig {
             max_faces: None,
             max_side: None,
             engine: Engine::Auto,
+            batch_size: 32,
         }
     }
 
@@ -89,6 +93,13 @@ impl MtcnnConfig {
         self
     }
 
+    /// Sets [`batch_size`](Self::batch_size).
+    #[must_use]
+    pub fn with_batch_size(mut self, images: usize) -> Self {
+        self.batch_size = images;
+        self
+    }
+
     /// The detector of these settings with the pretrained weights, on a device.
     ///
     /// # Errors
@@ -119,7 +130,7 @@ impl MtcnnConfig {
         if let Some(side) = self.max_side {
             check(side >= 12, "max_side", side.into(), "12 and above")?;
         }
-        Ok(())
+        check(self.batch_size >= 1, "batch_size", self.batch_size as f64, "1 and above")
     }
 }
 

@@ -1,58 +1,55 @@
+use std::collections::BTreeMap;
+
 use deepsight_core::fused::kernels::Region;
 use image::RgbImage;
 
-use super::pyramid::{Level, Tile};
+use super::pyramid::Level;
 use crate::Error;
 
 /// The three networks as the cascade needs them, whatever computes them.
 pub(super) trait Networks: Sync {
-    /// How its work is best cut up.
-    const GRAIN: Grain;
+    /// Images where the networks can read them.
+    type Images<'a>: Sync;
 
-    /// P-Net on a tile of images of one size: what it says of every window, in any order.
+    /// Brings images there.
+    fn hold<'a>(&self, images: &[&'a RgbImage]) -> Result<Self::Images<'a>, Error>;
+
+    /// P-Net on all images, each at the levels that `pyramid` gives for its width and height: the windows whose logits are at
+    /// least `least` apart, in any order and in any portions.
     fn propose(
         &self,
-        images: &[&RgbImage],
-        level: &Level,
-        tile: &Tile,
-        take: impl FnMut(Window, Output<4>),
+        images: &Self::Images<'_>,
+        pyramid: impl Fn(usize, usize) -> Vec<Level> + Sync,
+        least: f32,
+        found: impl Fn(Vec<Window>) + Sync,
     ) -> Result<(), Error>;
 
     /// R-Net on crops, which it stretches to 24 × 24 pixels; regression.
-    fn refine(&self, crops: &[Crop<'_>]) -> Result<Vec<Output<4>>, Error>;
+    fn refine(&self, images: &Self::Images<'_>, crops: &[Crop]) -> Result<Vec<Output<4>>, Error>;
 
     /// O-Net on crops, which it stretches to 48 × 48 pixels; regression, then five x and five y of the landmarks.
-    fn decide(&self, crops: &[Crop<'_>]) -> Result<Vec<Output<14>>, Error>;
+    fn decide(&self, images: &Self::Images<'_>, crops: &[Crop]) -> Result<Vec<Output<14>>, Error>;
 }
 
-/// Sizes of tasks.
-pub(super) struct Grain {
-    /// Columns and rows of P-Net's windows in a tile.
-    pub(super) tile: (usize, usize),
-    /// Images of one size in a batch of P-Net.
-    pub(super) images: usize,
-    /// Crops in a batch of R-Net.
-    pub(super) refine: usize,
-    /// Crops in a batch of O-Net.
-    pub(super) decide: usize,
-    /// Whether batches may be smaller, so that every thread gets as many.
-    pub(super) even: bool,
-}
-
-/// Where one of P-Net's windows lies.
-#[derive(Clone, Copy)]
+/// One of P-Net's windows, and what the network says of it.
 pub(super) struct Window {
-    /// The image's place in the batch.
+    /// The image's place among those held.
     pub(super) image: usize,
-    /// In the tile.
+    /// The level's place in the image's pyramid.
+    pub(super) level: usize,
+    /// Pixels of the level per pixel of the image.
+    pub(super) scale: f64,
+    /// By windows, in the level.
     pub(super) column: usize,
-    /// In the tile.
+    /// By windows, in the level.
     pub(super) row: usize,
+    pub(super) output: Output<4>,
 }
 
 /// A part of an image, all within it.
-pub(super) struct Crop<'a> {
-    pub(super) image: &'a RgbImage,
+pub(super) struct Crop {
+    /// The image's place among those held.
+    pub(super) image: usize,
     pub(super) region: Region,
 }
 
@@ -72,3 +69,12 @@ pub(super) const CONTRAST: f32 = 0.007_812_5;
 pub(super) const RNET_SIDE: usize = 24;
 /// Side of O-Net's crops in pixels.
 pub(super) const ONET_SIDE: usize = 48;
+
+/// Places of the images of each width and height; those without a pixel have none.
+pub(super) fn by_size(images: &[&RgbImage]) -> BTreeMap<(usize, usize), Vec<usize>> {
+    let mut by_size: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for (place, image) in images.iter().enumerate().filter(|(_, image)| !image.is_empty()) {
+        by_size.entry((image.width() as usize, image.height() as usize)).or_default().push(place);
+    }
+    by_size
+}

@@ -30,6 +30,11 @@ pub(super) fn levels(width: usize, height: usize, min_face_size: f32, factor: f6
     levels
 }
 
+/// P-Net's windows along an axis of so many pixels.
+pub(super) fn windows(pixels: usize) -> usize {
+    pixels.div_ceil(2).saturating_sub(5)
+}
+
 /// A part of a level that goes through P-Net at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tile {
@@ -60,7 +65,7 @@ impl Level {
 
 /// Start and length of each tile along one axis, in pixels and in windows.
 fn spans(pixels: usize, side: usize) -> Vec<((usize, usize), (usize, usize))> {
-    let cells = pixels.div_ceil(2).saturating_sub(5);
+    let cells = windows(pixels);
     (0..cells)
         .step_by(side)
         .map(|start| {

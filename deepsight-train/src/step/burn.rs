@@ -1,12 +1,11 @@
 use burn::backend::Autodiff;
-use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Tensor, TensorData};
-use deepsight_core::{EfficientNet, EfficientNetConfig};
-use rayon::prelude::*;
+use burn::tensor::{Tensor, TensorData};
+use deepsight_core::{EfficientNet, EfficientNetConfig, gpu};
 
+use super::depthwise::depthwise;
 use super::gradients::{gradient_norm, scaled};
 use super::loss_scale::LossScale;
 use super::{Batch, Noise, Objective, Passed, Precision, Step};
@@ -18,8 +17,8 @@ use crate::Error;
 pub struct BurnStep<B: Backend> {
     config: EfficientNetConfig,
     input_size: u32,
-    /// What becomes of each 8-bit value of each channel.
-    values: Box<[[f32; 256]; 3]>,
+    mean: [f32; 3],
+    std: [f32; 3],
     device: B::Device,
     precision: Precision,
     scale: LossScale,
@@ -35,11 +34,11 @@ impl<B: Backend> BurnStep<B> {
         std: [f32; 3],
         device: &B::Device,
     ) -> Self {
-        let value = |channel: usize, value: usize| (value as f32 / 255.0 - mean[channel]) / std[channel];
         Self {
             config: config.clone(),
             input_size,
-            values: Box::new(std::array::from_fn(|channel| std::array::from_fn(|at| value(channel, at)))),
+            mean,
+            std,
             device: device.clone(),
             precision: Precision::Full,
             scale: LossScale::default(),
@@ -62,29 +61,16 @@ impl<B: Backend> BurnStep<B> {
     /// Pictures as `[batch, 3, side, side]`, normalised.
     fn input(&self, batch: &Batch) -> Tensor<Autodiff<B>, 4> {
         let (count, side) = (batch.images.len(), self.input_size as usize);
-        let plane = side * side;
-        let mut values = vec![0.0_f32; count * 3 * plane];
-        batch.images.par_iter().zip(values.par_chunks_exact_mut(3 * plane)).for_each(|(image, out)| {
-            for (channel, (out, values)) in out.chunks_exact_mut(plane).zip(self.values.iter()).enumerate() {
-                for (value, pixel) in out.iter_mut().zip(image.as_raw().chunks_exact(3)) {
-                    *value = values[usize::from(pixel[channel])];
-                }
-            }
-        });
-        Tensor::from_data(TensorData::new(values, [count, 3, side, side]), &self.device)
+        let pixels = batch.images.iter().flat_map(|image| image.as_raw()).copied().collect();
+        gpu::normalised(pixels, [count, side, side], self.mean, self.std, &self.device)
     }
 
     /// Logits in single precision, whatever the network computes in.
     fn logits(&self, network: &EfficientNet<Autodiff<B>>, batch: &Batch, noise: &Noise) -> Tensor<Autodiff<B>, 2> {
         let input = self.input(batch);
         match self.precision {
-            Precision::Full => network.forward_training(input, noise),
-            half => {
-                let dtype = half.dtype();
-                // The copy shares the running statistics, and gradients reach the parameters through its casts.
-                let copy = network.clone().map(&mut Cast { dtype, layers: 0 });
-                copy.forward_training(input.cast(dtype), noise).cast(DType::F32)
-            }
+            Precision::Full => network.forward_training_with(input, noise, &depthwise),
+            half => network.with_convolutions_in(half.dtype()).forward_training_with(input, noise, &depthwise),
         }
     }
 }
@@ -126,28 +112,5 @@ impl<B: Backend> Step<B> for BurnStep<B> {
 
     fn set_loss_scale(&mut self, scale: LossScale) {
         self.scale = scale;
-    }
-}
-
-/// Copies of a network's layers in another type; batch norms and statistics stay as they are.
-struct Cast {
-    dtype: DType,
-    /// How many layers that compute in the type the walk is in.
-    layers: usize,
-}
-
-const CAST_LAYERS: [&str; 2] = ["Struct:Conv2d", "Struct:Linear"];
-
-impl<B: Backend> ModuleMapper<B> for Cast {
-    fn enter_module(&mut self, _name: &str, container: &str) {
-        self.layers += usize::from(CAST_LAYERS.contains(&container));
-    }
-
-    fn exit_module(&mut self, _name: &str, container: &str) {
-        self.layers -= usize::from(CAST_LAYERS.contains(&container));
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        if self.layers == 0 { param } else { param.map(|tensor| tensor.cast(self.dtype)) }
     }
 }

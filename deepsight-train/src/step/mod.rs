@@ -1,6 +1,7 @@
 //! One forward and backward pass: pictures and labels to loss and gradients.
 
 mod burn;
+mod depthwise;
 mod fused;
 mod gradients;
 mod loss_scale;

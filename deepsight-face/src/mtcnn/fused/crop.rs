@@ -1,4 +1,5 @@
 use deepsight_core::fused::kernels::{AreaResize, Convolution, InstructionSet, MaxPool, Pointwise};
+use image::RgbImage;
 
 use super::layers::{Loader, first};
 use crate::{
@@ -86,7 +87,8 @@ impl CropNetwork {
     /// What it says of each crop, stretched to a square of that side.
     pub(super) fn forward<const N: usize>(
         &self,
-        crops: &[Crop<'_>],
+        images: &[&RgbImage],
+        crops: &[Crop],
         side: usize,
         buffers: &mut Buffers,
     ) -> Vec<Output<N>> {
@@ -95,9 +97,10 @@ impl CropNetwork {
         let mut size = side;
         // The large layers crop by crop, in cache; the small ones at the end for all crops at once.
         for crop in crops {
+            let source = images[crop.image];
             resize.plan(crop.region, (side, side), 0..side);
             let input = first(image, 3 * side * side);
-            resize.rows(crop.image.as_raw(), crop.image.width() as usize, 0..side, input);
+            resize.rows(source.as_raw(), source.width() as usize, 0..side, input);
             size = side;
             for (layer, Pooled { convolution, channels, pool }) in self.pooled.iter().enumerate() {
                 let before = if layer == 0 { &*image } else { &*pooled };

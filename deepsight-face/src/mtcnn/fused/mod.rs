@@ -5,11 +5,12 @@ use std::sync::{Mutex, PoisonError};
 
 use deepsight_core::fused::kernels::InstructionSet;
 use image::RgbImage;
+use rayon::prelude::*;
 
 use self::{crop::CropNetwork, pnet::PNet};
 use super::{
-    networks::{Crop, Grain, Networks, ONET_SIDE, Output, RNET_SIDE, Window},
-    pyramid::{Level, Tile},
+    networks::{Crop, Networks, ONET_SIDE, Output, RNET_SIDE, Window, by_size},
+    pyramid::Level,
     weights::Weights,
 };
 use crate::Error;
@@ -60,32 +61,68 @@ impl fmt::Debug for Fused {
     }
 }
 
+/// Columns and rows of P-Net's windows in a tile: a row fills the registers.
+const TILE: (usize, usize) = (120, 64);
+/// Crops that go through a network at once, at most: one tile of the widest processors' matrix product.
+const BATCH: usize = 12;
+
 impl Networks for Fused {
-    // A row of a tile fills the registers, and a batch one tile of the widest processors' matrix product.
-    const GRAIN: Grain = Grain { tile: (120, 64), images: 1, refine: 12, decide: 12, even: true };
+    type Images<'a> = Vec<&'a RgbImage>;
+
+    fn hold<'a>(&self, images: &[&'a RgbImage]) -> Result<Vec<&'a RgbImage>, Error> {
+        Ok(images.to_vec())
+    }
 
     fn propose(
         &self,
-        images: &[&RgbImage],
-        level: &Level,
-        tile: &Tile,
-        mut take: impl FnMut(Window, Output<4>),
+        images: &Vec<&RgbImage>,
+        pyramid: impl Fn(usize, usize) -> Vec<Level> + Sync,
+        least: f32,
+        found: impl Fn(Vec<Window>) + Sync,
     ) -> Result<(), Error> {
-        self.with_buffers(|buffers| {
-            for (index, image) in images.iter().enumerate() {
-                self.pnet.forward(image, level, tile, &mut buffers.tile, |column, row, output| {
-                    take(Window { image: index, column, row }, output);
-                });
+        let mut tasks = Vec::new();
+        for ((width, height), places) in by_size(images) {
+            let levels = pyramid(width, height);
+            for place in places {
+                for (number, level) in levels.iter().enumerate() {
+                    tasks.extend(level.tiles(TILE).into_iter().map(|tile| (place, number, level.clone(), tile)));
+                }
             }
+        }
+        tasks.into_par_iter().for_each(|(image, number, level, tile)| {
+            let mut seen = Vec::new();
+            self.with_buffers(|buffers| {
+                self.pnet.forward(images[image], &level, &tile, &mut buffers.tile, |column, row, output| {
+                    // Nearly all windows end here.
+                    if output.logits[1] - output.logits[0] >= least {
+                        let (column, row) = (tile.cells.x + column, tile.cells.y + row);
+                        seen.push(Window { image, level: number, scale: level.scale, column, row, output });
+                    }
+                });
+            });
+            found(seen);
         });
         Ok(())
     }
 
-    fn refine(&self, crops: &[Crop<'_>]) -> Result<Vec<Output<4>>, Error> {
-        Ok(self.with_buffers(|buffers| self.rnet.forward(crops, RNET_SIDE, &mut buffers.crops)))
+    fn refine(&self, images: &Vec<&RgbImage>, crops: &[Crop]) -> Result<Vec<Output<4>>, Error> {
+        let forward = |crops: &[Crop]| {
+            self.with_buffers(|buffers| self.rnet.forward(images, crops, RNET_SIDE, &mut buffers.crops))
+        };
+        Ok(crops.par_chunks(batch(crops.len())).flat_map_iter(forward).collect())
     }
 
-    fn decide(&self, crops: &[Crop<'_>]) -> Result<Vec<Output<14>>, Error> {
-        Ok(self.with_buffers(|buffers| self.onet.forward(crops, ONET_SIDE, &mut buffers.crops)))
+    fn decide(&self, images: &Vec<&RgbImage>, crops: &[Crop]) -> Result<Vec<Output<14>>, Error> {
+        let forward = |crops: &[Crop]| {
+            self.with_buffers(|buffers| self.onet.forward(images, crops, ONET_SIDE, &mut buffers.crops))
+        };
+        Ok(crops.par_chunks(batch(crops.len())).flat_map_iter(forward).collect())
     }
+}
+
+/// How many of so many crops go into one batch.
+fn batch(crops: usize) -> usize {
+    // As many batches as threads, or twice as many, or ...: else the last thread works while the others wait.
+    let batches = crops.div_ceil(BATCH).next_multiple_of(rayon::current_num_threads().max(1));
+    crops.div_ceil(batches.max(1)).max(1)
 }

@@ -1,21 +1,32 @@
 //! The networks as Burn modules: the reference, and what runs on GPUs.
+//!
+//! Pictures go to the device once, as bytes; pyramids and crops are cut out there ([`table`]), and what comes back is one
+//! number for each of P-Net's windows, and then what is said of the few that may be faces. So a batch of frames, however many,
+//! waits for the device four times.
 
-use burn::tensor::{Tensor, TensorData, backend::Backend};
-use deepsight_core::fused::kernels::{AreaResize, InstructionSet, Region};
+use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
+use deepsight_core::gpu::device_message;
 use image::RgbImage;
+use rayon::prelude::*;
 
-use self::{onet::ONet, pnet::PNet, rnet::RNet};
+use self::{onet::ONet, pnet::PNet, rnet::RNet, table::Table};
 use super::{
-    networks::{CONTRAST, Crop, Grain, MIDDLE, Networks, ONET_SIDE, Output, RNET_SIDE, Window},
-    pyramid::{Level, Tile},
+    networks::{Crop, Networks, ONET_SIDE, Output, RNET_SIDE, Window, by_size},
+    pyramid::{Level, windows},
     weights::Weights,
 };
-use crate::{Error, resample::whole};
+use crate::Error;
 
 mod layers;
 mod onet;
 mod pnet;
 mod rnet;
+mod table;
+
+/// Crops that go through R-Net at once: a quarter of a gigabyte of features.
+const REFINED: usize = 4096;
+/// Crops that go through O-Net at once, for the same reason.
+const DECIDED: usize = 1024;
 
 /// The three networks on a device of Burn's.
 #[derive(Debug)]
@@ -24,104 +35,174 @@ pub(super) struct Modules<B: Backend> {
     rnet: RNet<B>,
     onet: ONet<B>,
     device: B::Device,
-    set: InstructionSet,
+}
+
+/// Images on the device.
+pub(super) struct Held<B: Backend> {
+    groups: Vec<Group<B>>,
+    /// Of each image, its group and its place in it.
+    places: Vec<(usize, usize)>,
+}
+
+/// Images of one size.
+struct Group<B: Backend> {
+    table: Table<B>,
+    /// Their places among all images.
+    images: Vec<usize>,
 }
 
 impl<B: Backend> Modules<B> {
-    pub(super) fn load(set: InstructionSet, weights: &Weights, device: &B::Device) -> Result<Self, Error> {
+    pub(super) fn load(weights: &Weights, device: &B::Device) -> Result<Self, Error> {
         Ok(Self {
             pnet: PNet::load(weights, device)?,
             rnet: RNet::load(weights, device)?,
             onet: ONet::load(weights, device)?,
             device: device.clone(),
-            set,
         })
     }
 
-    /// A batch of crops, `[3, side, side, batch]`.
-    fn crops(&self, crops: &[Crop<'_>], side: usize) -> Tensor<B, 4> {
-        let window = Region { x: 0, y: 0, width: side, height: side };
-        let parts = crops.iter().map(|crop| (crop.image, crop.region));
-        self.batch(parts, (side, side), window)
+    /// Forgets what the device keeps for later, so that there is room.
+    pub(super) fn free_memory(&self) {
+        B::memory_cleanup(&self.device);
     }
 
-    /// Parts of images, each resized to `size` (width, height) and of that a window, as the networks want them: RGB,
-    /// `(value − 127.5) / 128`, `[3, height, width, batch]`.
-    fn batch<'a>(
+    /// P-Net on images of one size.
+    fn propose_in(
         &self,
-        parts: impl ExactSizeIterator<Item = (&'a RgbImage, Region)>,
-        size: (usize, usize),
-        window: Region,
-    ) -> Tensor<B, 4> {
-        let Region { x, y, width, height } = window;
-        let count = parts.len();
-        let mut resize = AreaResize::new(self.set, MIDDLE, CONTRAST);
-        let mut pixels = vec![0.0; 3 * width * height];
-        let mut input = vec![0.0; pixels.len() * count];
-        for (slot, (image, region)) in parts.enumerate() {
-            resize.plan(region, size, x..x + width);
-            resize.rows(image.as_raw(), image.width() as usize, y..y + height, &mut pixels);
-            for (place, pixel) in pixels.as_chunks::<3>().0.iter().enumerate() {
-                for (channel, value) in pixel.iter().enumerate() {
-                    input[(channel * width * height + place) * count + slot] = *value;
+        group: &Group<B>,
+        levels: &[Level],
+        least: f32,
+        found: &(impl Fn(Vec<Window>) + Sync),
+    ) -> Result<(), Error> {
+        if levels.is_empty() {
+            return Ok(());
+        }
+        let outputs = levels.iter().map(|level| self.pnet.forward(group.table.level(level)));
+        let (margins, regressions): (Vec<_>, Vec<_>) =
+            outputs.map(|output| (output.margins, output.regressions)).unzip();
+        let margins = read("P-Net", Tensor::cat(margins, 1))?;
+        let cells: usize = levels.iter().map(|level| windows(level.width) * windows(level.height)).sum();
+        let passed = passed(&margins, least);
+        if passed.is_empty() {
+            return Ok(());
+        }
+        let count = group.images.len();
+        let regressions = Tensor::cat(regressions, 1).reshape([count * cells, 4]);
+        let picked: Vec<i32> = passed.iter().map(|&cell| cell as i32).collect();
+        let values = read("P-Net", regressions.select(0, indices(picked, &self.device)))?;
+        let seen = passed.iter().zip(values.as_chunks::<4>().0).map(|(&cell, &values)| {
+            let (level, column, row) = place(levels, cell % cells);
+            let output = Output { logits: [0.0, margins[cell]], values };
+            let (image, scale) = (group.images[cell / cells], levels[level].scale);
+            Window { image, level, scale, column, row, output }
+        });
+        found(seen.collect());
+        Ok(())
+    }
+
+    /// A network's answers for crops, taken in batches of their group, `most` at a time.
+    fn answers<const N: usize>(
+        &self,
+        images: &Held<B>,
+        crops: &[Crop],
+        (side, most): (usize, usize),
+        network: impl Fn(Tensor<B, 4>) -> Result<Vec<Output<N>>, Error>,
+    ) -> Result<Vec<Output<N>>, Error> {
+        let mut by_group: Vec<Vec<usize>> = vec![Vec::new(); images.groups.len()];
+        for (index, crop) in crops.iter().enumerate() {
+            by_group[images.places[crop.image].0].push(index);
+        }
+        let mut outputs: Vec<Option<Output<N>>> = crops.iter().map(|_| None).collect();
+        for (group, of_group) in images.groups.iter().zip(by_group) {
+            for batch in of_group.chunks(most) {
+                let regions = batch.iter().map(|&index| (images.places[crops[index].image].1, crops[index].region));
+                let answers = network(group.table.crops(regions, side))?;
+                for (&index, output) in batch.iter().zip(answers) {
+                    outputs[index] = Some(output);
                 }
             }
         }
-        Tensor::from_data(TensorData::new(input, [3, height, width, count]), &self.device)
+        Ok(outputs.into_iter().flatten().collect())
     }
 }
 
 impl<B: Backend> Networks for Modules<B> {
-    // Three layers of a tile fit the second-level cache of one core; crops are enough for a matrix product, and few enough
-    // for every core to get a batch.
-    const GRAIN: Grain = Grain { tile: (32, 32), images: 4, refine: 32, decide: 8, even: false };
+    type Images<'a> = Held<B>;
+
+    fn hold(&self, images: &[&RgbImage]) -> Result<Held<B>, Error> {
+        let mut held = Held { groups: Vec::new(), places: vec![(0, 0); images.len()] };
+        for ((width, height), places) in by_size(images) {
+            for (slot, &place) in places.iter().enumerate() {
+                held.places[place] = (held.groups.len(), slot);
+            }
+            let of_size: Vec<&RgbImage> = places.iter().map(|&place| images[place]).collect();
+            held.groups.push(Group { table: Table::new(&of_size, width, height, &self.device), images: places });
+        }
+        Ok(held)
+    }
 
     fn propose(
         &self,
-        images: &[&RgbImage],
-        level: &Level,
-        tile: &Tile,
-        mut take: impl FnMut(Window, Output<4>),
+        images: &Held<B>,
+        pyramid: impl Fn(usize, usize) -> Vec<Level> + Sync,
+        least: f32,
+        found: impl Fn(Vec<Window>) + Sync,
     ) -> Result<(), Error> {
-        let parts = images.iter().map(|&image| (image, whole(image)));
-        let output = self.pnet.forward(self.batch(parts, (level.width, level.height), tile.pixels));
-        let (logits, regression) = (read("P-Net", output.logits)?, read("P-Net", output.regression)?);
-        let cells = tile.cells.width * tile.cells.height;
-        for cell in 0..cells {
-            for image in 0..images.len() {
-                let value = |values: &[f32], channel: usize| values[(channel * cells + cell) * images.len() + image];
-                let window = Window { image, column: cell % tile.cells.width, row: cell / tile.cells.width };
-                let logits = [value(&logits, 0), value(&logits, 1)];
-                take(window, Output { logits, values: [0, 1, 2, 3].map(|edge| value(&regression, edge)) });
-            }
-        }
-        Ok(())
+        images.groups.iter().try_for_each(|group| {
+            let (width, height) = group.table.size();
+            self.propose_in(group, &pyramid(width, height), least, &found)
+        })
     }
 
-    fn refine(&self, crops: &[Crop<'_>]) -> Result<Vec<Output<4>>, Error> {
-        let output = self.rnet.forward(self.crops(crops, RNET_SIDE));
-        Ok(outputs(crops.len(), &read("R-Net", output.logits)?, &read("R-Net", output.regression)?))
+    fn refine(&self, images: &Held<B>, crops: &[Crop]) -> Result<Vec<Output<4>>, Error> {
+        self.answers(images, crops, (RNET_SIDE, REFINED), |crops| outputs("R-Net", self.rnet.forward(crops)))
     }
 
-    fn decide(&self, crops: &[Crop<'_>]) -> Result<Vec<Output<14>>, Error> {
-        let output = self.onet.forward(self.crops(crops, ONET_SIDE));
-        let values = Tensor::cat(vec![output.regression, output.landmarks], 0);
-        Ok(outputs(crops.len(), &read("O-Net", output.logits)?, &read("O-Net", values)?))
+    fn decide(&self, images: &Held<B>, crops: &[Crop]) -> Result<Vec<Output<14>>, Error> {
+        self.answers(images, crops, (ONET_SIDE, DECIDED), |crops| outputs("O-Net", self.onet.forward(crops)))
     }
 }
 
-/// One answer a crop, of `[2, count]` and `[N, count]`.
-fn outputs<const N: usize>(count: usize, logits: &[f32], values: &[f32]) -> Vec<Output<N>> {
-    (0..count)
-        .map(|slot| Output {
-            logits: [logits[slot], logits[count + slot]],
-            values: std::array::from_fn(|output| values[output * count + slot]),
-        })
-        .collect()
+/// Positions of the margins that are at least `least`, in order.
+fn passed(margins: &[f32], least: f32) -> Vec<usize> {
+    const PART: usize = 1 << 16;
+    let parts = margins.par_chunks(PART).enumerate().map(|(part, margins)| {
+        let of_part = margins.iter().enumerate().filter(|(_, margin)| **margin >= least);
+        of_part.map(|(cell, _)| part * PART + cell).collect::<Vec<_>>()
+    });
+    parts.collect::<Vec<_>>().concat()
+}
+
+/// Level, column and row of the window at that position in the list of all windows of an image.
+fn place(levels: &[Level], mut cell: usize) -> (usize, usize, usize) {
+    for (number, level) in levels.iter().enumerate() {
+        let (columns, rows) = (windows(level.width), windows(level.height));
+        if cell < columns * rows {
+            return (number, cell % columns, cell / columns);
+        }
+        cell -= columns * rows;
+    }
+    unreachable!("there are as many cells as the levels have")
+}
+
+/// Positions on the device.
+fn indices<B: Backend>(values: Vec<i32>, device: &B::Device) -> Tensor<B, 1, Int> {
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [count]), (device, DType::I32))
+}
+
+/// One answer a crop, of `[count, 2 + N]`: logits, then the rest.
+fn outputs<B: Backend, const N: usize>(network: &'static str, answers: Tensor<B, 2>) -> Result<Vec<Output<N>>, Error> {
+    let values = read(network, answers)?;
+    let output = |values: &[f32]| Output {
+        logits: [values[0], values[1]],
+        values: std::array::from_fn(|output| values[2 + output]),
+    };
+    Ok(values.chunks_exact(2 + N).map(output).collect())
 }
 
 fn read<B: Backend, const D: usize>(network: &'static str, tensor: Tensor<B, D>) -> Result<Vec<f32>, Error> {
-    let error = |reason: String| Error::Device { network, reason };
+    let error = |reason: String| Error::Device { network, reason: device_message(&reason) };
     let data = tensor.try_into_data().map_err(|e| error(e.to_string()))?;
     data.convert::<f32>().into_vec().map_err(|e| error(e.to_string()))
 }

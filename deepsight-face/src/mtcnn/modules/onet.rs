@@ -19,19 +19,8 @@ pub(super) struct ONet<B: Backend> {
     prelu4: PRelu<B>,
     dense5: Linear<B>,
     prelu5: PRelu<B>,
-    dense6_1: Linear<B>,
-    dense6_2: Linear<B>,
-    dense6_3: Linear<B>,
-}
-
-/// What O-Net says of every crop.
-pub(super) struct ONetOutput<B: Backend> {
-    /// No face, face: `[2, batch]`, before the softmax.
-    pub(super) logits: Tensor<B, 2>,
-    /// Shifts of left, top, right and bottom edge in box sides: `[4, batch]`.
-    pub(super) regression: Tensor<B, 2>,
-    /// Five x and then five y in box sides from its corner: `[10, batch]`.
-    pub(super) landmarks: Tensor<B, 2>,
+    /// `dense6_1`, `dense6_2` and `dense6_3`.
+    heads: Linear<B>,
 }
 
 impl<B: Backend> ONet<B> {
@@ -47,23 +36,21 @@ impl<B: Backend> ONet<B> {
             prelu4: PRelu::load("onet.prelu4", 128, weights, device)?,
             dense5: Linear::load_after_convolution("onet.dense5", [128, 3, 3], 256, weights, device)?,
             prelu5: PRelu::load("onet.prelu5", 256, weights, device)?,
-            dense6_1: Linear::load("onet.dense6_1", [256, 2], weights, device)?,
-            dense6_2: Linear::load("onet.dense6_2", [256, 4], weights, device)?,
-            dense6_3: Linear::load("onet.dense6_3", [256, 10], weights, device)?,
+            heads: Linear::side_by_side([
+                Linear::load("onet.dense6_1", [256, 2], weights, device)?,
+                Linear::load("onet.dense6_2", [256, 4], weights, device)?,
+                Linear::load("onet.dense6_3", [256, 10], weights, device)?,
+            ]),
         })
     }
 
-    /// `[3, 48, 48, batch]`, RGB in `-1..1` → `[_, batch]`.
-    pub(super) fn forward(&self, crops: Tensor<B, 4>) -> ONetOutput<B> {
+    /// `[batch, 3, 48, 48]`, RGB in `-1..1` → `[batch, 16]`: no face and face, before the softmax; shifts of left, top, right and
+    /// bottom edge in box sides; five x and then five y of the landmarks in box sides from its corner.
+    pub(super) fn forward(&self, crops: Tensor<B, 4>) -> Tensor<B, 2> {
         let x = max_pool(self.prelu1.forward(self.conv1.forward(crops)), 3);
         let x = max_pool(self.prelu2.forward(self.conv2.forward(x)), 3);
         let x = max_pool(self.prelu3.forward(self.conv3.forward(x)), 2);
         let x = self.prelu4.forward(self.conv4.forward(x));
-        let x = self.prelu5.forward(self.dense5.forward(x.flatten(0, 2)));
-        ONetOutput {
-            logits: self.dense6_1.forward(x.clone()),
-            regression: self.dense6_2.forward(x.clone()),
-            landmarks: self.dense6_3.forward(x),
-        }
+        self.heads.forward(self.prelu5.forward(self.dense5.forward(x.flatten(1, 3))))
     }
 }

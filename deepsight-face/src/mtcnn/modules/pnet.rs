@@ -15,16 +15,16 @@ pub(super) struct PNet<B: Backend> {
     prelu2: PRelu<B>,
     conv3: Conv<B>,
     prelu3: PRelu<B>,
-    conv4_1: Conv<B>,
-    conv4_2: Conv<B>,
+    /// `conv4_1` and `conv4_2`.
+    heads: Conv<B>,
 }
 
 /// What P-Net says of every window.
 pub(super) struct PNetOutput<B: Backend> {
-    /// No face, face: `[2, rows, columns, batch]`, before the softmax.
-    pub(super) logits: Tensor<B, 4>,
-    /// Shifts of left, top, right and bottom edge in window sides: `[4, rows, columns, batch]`.
-    pub(super) regression: Tensor<B, 4>,
+    /// How far the logits of face and no face are apart, `[batch, windows]`, row by row.
+    pub(super) margins: Tensor<B, 2>,
+    /// Shifts of left, top, right and bottom edge in window sides, `[batch, windows, 4]`.
+    pub(super) regressions: Tensor<B, 3>,
 }
 
 impl<B: Backend> PNet<B> {
@@ -36,18 +36,27 @@ impl<B: Backend> PNet<B> {
             prelu2: PRelu::load("pnet.prelu2", 16, weights, device)?,
             conv3: Conv::load("pnet.conv3", [16, 32], 3, weights, device)?,
             prelu3: PRelu::load("pnet.prelu3", 32, weights, device)?,
-            conv4_1: Conv::load("pnet.conv4_1", [32, 2], 1, weights, device)?,
-            conv4_2: Conv::load("pnet.conv4_2", [32, 4], 1, weights, device)?,
+            heads: Conv::side_by_side([
+                Conv::load("pnet.conv4_1", [32, 2], 1, weights, device)?,
+                Conv::load("pnet.conv4_2", [32, 4], 1, weights, device)?,
+            ]),
         })
     }
 
-    /// `[3, height, width, batch]`, RGB in `-1..1` → one answer per window, `[_, rows, columns, batch]` with
-    /// `rows = ⌈height / 2⌉ − 5` and `columns = ⌈width / 2⌉ − 5`.
-    pub(super) fn forward(&self, image: Tensor<B, 4>) -> PNetOutput<B> {
-        let x = self.prelu1.forward(self.conv1.forward(image));
+    /// `[batch, 3, height, width]`, RGB in `-1..1` → an answer for each window, of which there are `⌈height / 2⌉ − 5` rows and
+    /// `⌈width / 2⌉ − 5` columns.
+    pub(super) fn forward(&self, images: Tensor<B, 4>) -> PNetOutput<B> {
+        let x = self.prelu1.forward(self.conv1.forward(images));
         let x = max_pool(x, 2);
         let x = self.prelu2.forward(self.conv2.forward(x));
         let x = self.prelu3.forward(self.conv3.forward(x));
-        PNetOutput { logits: self.conv4_1.forward(x.clone()), regression: self.conv4_2.forward(x) }
+        let answers = self.heads.forward(x);
+        let [batch, outputs, rows, columns] = answers.dims();
+        let answers = answers.permute([0, 2, 3, 1]).reshape([batch, rows * columns, outputs]);
+        let logit = |class| answers.clone().narrow(2, class, 1);
+        PNetOutput {
+            margins: (logit(1) - logit(0)).reshape([batch, rows * columns]),
+            regressions: answers.clone().narrow(2, 2, outputs - 2),
+        }
     }
 }

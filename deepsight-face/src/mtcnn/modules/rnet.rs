@@ -17,16 +17,8 @@ pub(super) struct RNet<B: Backend> {
     prelu3: PRelu<B>,
     dense4: Linear<B>,
     prelu4: PRelu<B>,
-    dense5_1: Linear<B>,
-    dense5_2: Linear<B>,
-}
-
-/// What R-Net says of every crop.
-pub(super) struct RNetOutput<B: Backend> {
-    /// No face, face: `[2, batch]`, before the softmax.
-    pub(super) logits: Tensor<B, 2>,
-    /// Shifts of left, top, right and bottom edge in box sides: `[4, batch]`.
-    pub(super) regression: Tensor<B, 2>,
+    /// `dense5_1` and `dense5_2`.
+    heads: Linear<B>,
 }
 
 impl<B: Backend> RNet<B> {
@@ -40,17 +32,19 @@ impl<B: Backend> RNet<B> {
             prelu3: PRelu::load("rnet.prelu3", 64, weights, device)?,
             dense4: Linear::load_after_convolution("rnet.dense4", [64, 3, 3], 128, weights, device)?,
             prelu4: PRelu::load("rnet.prelu4", 128, weights, device)?,
-            dense5_1: Linear::load("rnet.dense5_1", [128, 2], weights, device)?,
-            dense5_2: Linear::load("rnet.dense5_2", [128, 4], weights, device)?,
+            heads: Linear::side_by_side([
+                Linear::load("rnet.dense5_1", [128, 2], weights, device)?,
+                Linear::load("rnet.dense5_2", [128, 4], weights, device)?,
+            ]),
         })
     }
 
-    /// `[3, 24, 24, batch]`, RGB in `-1..1` → `[_, batch]`.
-    pub(super) fn forward(&self, crops: Tensor<B, 4>) -> RNetOutput<B> {
+    /// `[batch, 3, 24, 24]`, RGB in `-1..1` → `[batch, 6]`: no face and face, before the softmax; shifts of left, top, right and
+    /// bottom edge in box sides.
+    pub(super) fn forward(&self, crops: Tensor<B, 4>) -> Tensor<B, 2> {
         let x = max_pool(self.prelu1.forward(self.conv1.forward(crops)), 3);
         let x = max_pool(self.prelu2.forward(self.conv2.forward(x)), 3);
         let x = self.prelu3.forward(self.conv3.forward(x));
-        let x = self.prelu4.forward(self.dense4.forward(x.flatten(0, 2)));
-        RNetOutput { logits: self.dense5_1.forward(x.clone()), regression: self.dense5_2.forward(x) }
+        self.heads.forward(self.prelu4.forward(self.dense4.forward(x.flatten(1, 3))))
     }
 }

@@ -1,0 +1,178 @@
+//! Where the results of `analyze` go.
+
+use std::path::PathBuf;
+
+use deepsight_core::{Evidence, Report};
+
+use super::Args;
+use crate::output::{OutputError, PendingFile, create_folder, unique_stems};
+
+/// Where results are written. Making it finds out whether they can be.
+#[derive(Debug)]
+pub struct Destinations {
+    stems: Vec<String>,
+    json: Option<PendingFile>,
+    html: Html,
+    heatmaps: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+enum Html {
+    None,
+    Page(Option<PendingFile>),
+    Folder(PathBuf),
+}
+
+/// Why the destinations do not fit.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DestinationError {
+    /// One page for several clips.
+    #[error("--html {} names one page for {clips} clips: name a folder, ending in /", path.display())]
+    OnePage {
+        /// The page named.
+        path: PathBuf,
+        /// The clips given.
+        clips: usize,
+    },
+    /// A result would replace what it is made from.
+    #[error("{flag} {} is also an input", path.display())]
+    Input {
+        /// The flag that names it.
+        flag: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file or folder cannot be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+impl Destinations {
+    /// Opens the files and makes the folders that the flags name.
+    ///
+    /// # Errors
+    /// When one cannot be written or is an input, or one page is named for several clips.
+    pub fn open(args: &Args, clips: &[PathBuf]) -> Result<Self, DestinationError> {
+        // A slip of the hand must not cost the only copy of a clip.
+        let inputs: Vec<PathBuf> =
+            clips.iter().chain(&args.model).filter_map(|input| std::fs::canonicalize(input).ok()).collect();
+        for (flag, path) in [("--json", &args.json), ("--html", &args.html)] {
+            let path =
+                path.as_ref().filter(|path| std::fs::canonicalize(path).is_ok_and(|path| inputs.contains(&path)));
+            if let Some(path) = path {
+                return Err(DestinationError::Input { flag, path: path.clone() });
+            }
+        }
+        let html = match &args.html {
+            None => Html::None,
+            Some(path) if path.is_dir() || path.to_string_lossy().ends_with(std::path::is_separator) => {
+                create_folder(path)?;
+                Html::Folder(path.clone())
+            }
+            Some(path) if clips.len() > 1 => {
+                return Err(DestinationError::OnePage { path: path.clone(), clips: clips.len() });
+            }
+            Some(path) => Html::Page(Some(PendingFile::create(path)?)),
+        };
+        if let Some(folder) = &args.heatmaps {
+            create_folder(folder)?;
+        }
+        let json = args.json.as_deref().filter(|_| !args.json_on_stdout()).map(PendingFile::create).transpose()?;
+        Ok(Self { stems: unique_stems(clips), json, html, heatmaps: args.heatmaps.clone() })
+    }
+
+    /// Writes the page and the pictures of one clip, by its place among the clips, and its JSON behind that of the one before.
+    ///
+    /// # Errors
+    /// When one cannot be written.
+    pub fn write(&mut self, clip: usize, report: &Report, json: &str) -> Result<(), OutputError> {
+        if let Some(file) = &mut self.json {
+            file.append(json.as_bytes())?;
+            file.append(b"\n")?;
+        }
+        let stem = &self.stems[clip];
+        let page = match &mut self.html {
+            Html::None => None,
+            Html::Page(page) => page.take(),
+            Html::Folder(folder) => Some(PendingFile::create(&folder.join(format!("{stem}.html")))?),
+        };
+        if let Some(page) = page {
+            page.commit(report.to_html().as_bytes())?;
+        }
+        let Some(folder) = &self.heatmaps else { return Ok(()) };
+        for evidence in &report.evidence {
+            let path = folder.join(picture_name(stem, evidence));
+            let Some(overlay) = evidence.overlay() else { continue };
+            let mut png = std::io::Cursor::new(Vec::new());
+            let encoded = overlay.write_to(&mut png, image::ImageFormat::Png);
+            encoded.map_err(|error| OutputError::new(&path, std::io::Error::other(error)))?;
+            PendingFile::create(&path)?.commit(png.get_ref())?;
+        }
+        Ok(())
+    }
+
+    /// Puts the JSON of all clips that were analysed in place.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish(self) -> Result<(), OutputError> {
+        self.json.map_or(Ok(()), PendingFile::finish)
+    }
+}
+
+fn picture_name(stem: &str, evidence: &Evidence) -> String {
+    format!("{stem}-person{}-frame{:06}-{}.png", evidence.track + 1, evidence.index, evidence.face)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use clap::Parser;
+
+    use super::*;
+
+    fn parse(flags: &[&str]) -> Result<Args, clap::Error> {
+        Args::try_parse_from(std::iter::once(&"analyze").chain(flags))
+    }
+
+    #[test]
+    fn one_page_is_not_shared_by_several_clips_but_a_folder_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let page = folder.path().join("report.html");
+        let args = parse(&["--html", page.to_str().unwrap()]).unwrap();
+        let two = [PathBuf::from("a.mp4"), PathBuf::from("b.mp4")];
+        let message = Destinations::open(&args, &two).unwrap_err().to_string();
+        assert!(message.contains("name a folder"), "{message}");
+        assert!(Destinations::open(&args, &two[..1]).is_ok());
+        let args = parse(&["--html", folder.path().to_str().unwrap()]).unwrap();
+        assert!(matches!(Destinations::open(&args, &two).unwrap().html, Html::Folder(_)));
+    }
+
+    #[test]
+    fn a_result_does_not_replace_a_clip_or_a_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("input");
+        std::fs::write(&input, "precious").unwrap();
+        let link = folder.path().join("sub/../input");
+        std::fs::create_dir(folder.path().join("sub")).unwrap();
+        for flag in ["--json", "--html"] {
+            let args = parse(&[flag, link.to_str().unwrap(), input.to_str().unwrap()]).unwrap();
+            let message = Destinations::open(&args, &args.clips()).unwrap_err().to_string();
+            assert!(message.starts_with(flag) && message.ends_with("is also an input"), "{message}");
+            let args = parse(&[flag, input.to_str().unwrap(), "--model", link.to_str().unwrap()]).unwrap();
+            assert!(Destinations::open(&args, &args.clips()).is_err(), "{flag}");
+        }
+        assert_eq!(std::fs::read_to_string(&input).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_destination_that_cannot_be_written_is_found_before_any_work() {
+        let clip = [PathBuf::from("a.mp4")];
+        for flag in ["--json", "--html"] {
+            let args = parse(&[flag, "/nonexistent/folder/report"]).unwrap();
+            assert!(Destinations::open(&args, &clip).is_err(), "{flag}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The lines of a shard's file.
+
+use deepsight_core::{Input, Report, Seconds, Verdict};
+use serde::{Deserialize, Serialize};
+
+use super::{ClipList, Settings, Shard};
+
+/// The version of the lines.
+pub const SCHEMA: u32 = 1;
+
+/// The first line: what made the others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Header {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The shard's number, from 0.
+    pub shard: u32,
+    /// How many shards there are.
+    pub of: u32,
+    /// How many clips all shards have together.
+    pub clips: usize,
+    /// [`ClipList::sha256`] of them.
+    pub clips_sha256: String,
+    /// What decided over the results.
+    pub settings: Settings,
+}
+
+impl Header {
+    /// The header of a shard of these clips.
+    pub fn new(shard: Shard, clips: &ClipList, settings: Settings) -> Self {
+        let (index, of) = (shard.index(), shard.of());
+        Self { schema: SCHEMA, shard: index, of, clips: clips.len(), clips_sha256: clips.sha256(), settings }
+    }
+
+    /// What must be the same in all shards.
+    pub(crate) fn common(&self) -> Settings {
+        let mut all = self.settings.clone();
+        all.insert("clips".into(), self.clips.into());
+        all.insert("clips_sha256".into(), self.clips_sha256.clone().into());
+        all
+    }
+}
+
+/// A line that was read: of the report only what a table shows.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Read")]
+#[non_exhaustive]
+pub struct Line {
+    /// The clip's place in the list, from 0.
+    pub position: usize,
+    /// The clip's name in the list.
+    pub file: String,
+    /// How many frames were searched.
+    pub frames: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of a clip.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It was analysed.
+    Report(Box<Summary>),
+    /// It could not be, for this reason.
+    Error(String),
+}
+
+/// As it is written; `serde(flatten)` would hold all of a report's frames in memory.
+#[derive(Deserialize)]
+struct Read {
+    position: usize,
+    file: String,
+    #[serde(default)]
+    frames: u64,
+    report: Option<Box<Summary>>,
+    error: Option<String>,
+}
+
+impl TryFrom<Read> for Line {
+    type Error = &'static str;
+
+    fn try_from(read: Read) -> Result<Self, Self::Error> {
+        let Read { position, file, frames, report, error } = read;
+        let outcome = match (report, error) {
+            (Some(report), None) => Outcome::Report(report),
+            (None, Some(error)) => Outcome::Error(error),
+            _ => return Err("either a report or an error is needed"),
+        };
+        Ok(Self { position, file, frames, outcome })
+    }
+}
+
+/// The parts of a report that a table shows.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[non_exhaustive]
+pub struct Summary {
+    /// The clip.
+    pub input: Input,
+    /// The answer.
+    pub verdict: Verdict,
+    /// Probability that the clip is forged; `None` where no face was scored.
+    pub fake_probability: Option<f32>,
+    /// The people in view.
+    pub tracks: Vec<Person>,
+    /// Where the time went.
+    pub seconds: Seconds,
+}
+
+/// A person in view.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[non_exhaustive]
+pub struct Person {
+    /// Faces that were scored.
+    pub scored: usize,
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    position: usize,
+    file: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frames: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<&'a Report>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+/// The line of a clip that was analysed, or could not be.
+pub(super) fn encode(
+    position: usize,
+    file: &str,
+    outcome: &mut Result<Report, String>,
+    brief: bool,
+) -> Result<Vec<u8>, serde_json::Error> {
+    let empty = Written { position, file, frames: None, report: None, error: None };
+    let line = match outcome {
+        Ok(report) => {
+            let frames = Some(report.frames.len());
+            if brief {
+                report.frames.clear();
+            }
+            Written { frames, report: Some(report), ..empty }
+        }
+        Err(error) => Written { error: Some(error), ..empty },
+    };
+    let mut bytes = serde_json::to_vec(&line)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
