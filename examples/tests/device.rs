@@ -11,6 +11,7 @@ fn every_program_lists_the_devices_of_this_build() {
         ("analyze", &["no-such-clip.mp4"][..]),
         ("evaluate", &[]),
         ("preprocess", &[]),
+        ("selftest", &[]),
         ("train", &["--device", deepsight_examples::device::Device::NAMES[0]]),
     ] {
         let run = run(name, &[others, &["--device", "list"]].concat());

@@ -87,7 +87,7 @@ int nvrtcCompileProgram(void *program, int count, const char *const *options) {
     char expected[64];
     int capability = number("FAKE_GPU", 90);
     snprintf(expected, sizeof expected, "--gpu-architecture=sm_%d%s", capability, capability >= 90 ? "a" : "");
-    if (count != 3 || strcmp(options[0], expected) || strncmp(options[1], "--include-path=/", 16)) return 5;
+    if (count != 4 || strcmp(options[0], expected) || strncmp(options[1], "--include-path=/", 16)) return 5;
     return outcome(__func__);
 }
 static const char LOG[] = "\n  fake error: no builtins\nand more";

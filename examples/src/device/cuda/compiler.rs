@@ -82,14 +82,15 @@ impl Compiler {
         let options = [
             format!("--gpu-architecture=sm_{major}{minor}{specific}"),
             format!("--include-path={}", include.display()),
+            format!("--include-path={}", include.join("cccl").display()),
             "-lineinfo".into(),
         ];
         // A path from a variable or a constant has no zero in it.
         let options = options.map(|option| CString::new(option).unwrap_or_default());
         let options = options.each_ref().map(|option| option.as_ptr());
         let program = Program::new(self)?;
-        // SAFETY: the program lives, and so do the options and their texts.
-        match unsafe { self.nvrtcCompileProgram(program.handle, 3, options.as_ptr()) } {
+        // SAFETY: the program lives, and so do the four options and their texts.
+        match unsafe { self.nvrtcCompileProgram(program.handle, 4, options.as_ptr()) } {
             Err(CudaFault::Compiler { call, code, .. }) => {
                 Err(CudaFault::Compiler { call, code, reason: program.complaint()? })
             }

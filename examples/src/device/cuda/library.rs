@@ -19,18 +19,19 @@ pub(super) fn load(
         match unsafe { Library::new(name) } {
             // Burn keeps it loaded too, and a driver that has threads cannot be unloaded.
             Ok(library) => return Ok(Box::leak(Box::new(library))),
-            Err(error) => broken = broken.or_else(|| why_broken(&error)),
+            Err(error) => broken = broken.or_else(|| why_broken(name, &error)),
         }
     }
     let looked_for = format!("{usual} and {} other names of it", names.len() - 1);
     Err(CudaFault::NotInstalled { purpose, looked_for, broken, advice })
 }
 
-/// The system's words, unless they are that there is no such file.
-fn why_broken(error: &libloading::Error) -> Option<String> {
+/// Why a file of that name cannot be loaded, in the system's words; nothing where there is no such file. A file that another
+/// one needs may be missing all the same.
+fn why_broken(name: &str, error: &libloading::Error) -> Option<String> {
     let words = deepsight_core::with_causes(error);
-    let absent = ["No such file", "could not be found", "cannot be found", "no such file"];
-    (!absent.iter().any(|text| words.contains(text))).then_some(words)
+    let absent = cfg!(windows) || words.contains(&format!("{name}: cannot open shared object file: No such file"));
+    (!absent).then_some(words)
 }
 
 /// Methods that call C functions of `self.library` and turn what they return into a `Result`.
