@@ -35,7 +35,7 @@ impl<E: std::error::Error> From<E> for Failure {
 fn main() -> ExitCode {
     let args = Args::parse();
     let cancel = CancelToken::new();
-    let outcome = args.device.check().map_err(Failure::from).and_then(|()| {
+    let outcome = args.device.prepare().map_err(Failure::from).and_then(|()| {
         cancel_on_interrupt(&cancel)?;
         with_backend!(args.device, |B, device| run::<B>(&args, &device, &cancel))
     });

@@ -15,7 +15,7 @@ use deepsight_train::{Dataset, Detectors, Error, Preparation};
 fn main() -> ExitCode {
     let args = Args::parse();
     let cancel = CancelToken::new();
-    let outcome = args.device.check().map_err(|error| with_causes(&error)).and_then(|()| {
+    let outcome = args.device.prepare().map_err(|error| with_causes(&error)).and_then(|()| {
         cancel_on_interrupt(&cancel).map_err(|error| with_causes(&error))?;
         with_backend!(args.device, |B, device| run::<B>(&args, &device, &cancel))
     });

@@ -28,7 +28,7 @@ impl Failure {
 fn main() -> ExitCode {
     let args = Args::parse();
     let devices = args.devices();
-    let outcome = check(&devices).and_then(|()| {
+    let outcome = prepare(&devices).and_then(|()| {
         let cancel = CancelToken::new();
         cancel_on_interrupt(&cancel).map_err(|error| Failure(with_causes(&error), 2))?;
         with_backend!(devices[0], |B, device| run::<B>(&args, &device, &devices, &cancel))
@@ -46,8 +46,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn check(devices: &[Device]) -> Result<(), Failure> {
-    devices.iter().try_for_each(Device::check).map_err(|error| Failure(with_causes(&error), 2))
+fn prepare(devices: &[Device]) -> Result<(), Failure> {
+    devices.iter().try_for_each(Device::prepare).map_err(|error| Failure(with_causes(&error), 2))
 }
 
 fn run<B: Backend>(

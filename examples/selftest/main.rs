@@ -29,7 +29,7 @@ ffmpeg."
 )]
 struct Args {
     /// What to check
-    #[arg(long, value_name = "DEVICE", default_value_t = Device::default(), help = format!("What to check: {}", Device::NAMES.join(", ")))]
+    #[arg(long, value_name = "DEVICE", default_value_t = Device::default(), help = Device::help("What to check"))]
     device: Device,
     /// Make only the checks whose name has this in it
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
@@ -38,7 +38,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    if let Err(error) = args.device.check() {
+    if let Err(error) = args.device.prepare() {
         complain(&format!("error: {}", with_causes(&error)));
         return ExitCode::from(2);
     }

@@ -71,7 +71,7 @@ pub struct Args {
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub seed: u64,
     /// Where the networks run
-    #[arg(long, value_name = "DEVICE", default_value_t = Device::default(), help = format!("Where the networks run: {}", Device::NAMES.join(", ")))]
+    #[arg(long, value_name = "DEVICE", default_value_t = Device::default(), help = Device::help("Where the networks run"))]
     pub device: Device,
     /// What computes the networks: auto (fused on a CPU), burn or fused
     #[arg(long, value_name = "ENGINE", default_value_t = Engine::Auto)]

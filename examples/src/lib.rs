@@ -17,6 +17,7 @@ pub mod shards;
 pub mod share_out;
 pub mod table;
 pub mod train;
+pub mod warnings;
 
 /// The crate whose backends [`with_backend!`] picks from.
 pub use burn;

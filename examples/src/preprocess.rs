@@ -82,7 +82,7 @@ pub struct Args {
     #[arg(long)]
     pub parquet: bool,
     /// Where the detector runs
-    #[arg(long, value_name = "DEVICE", default_value_t = Device::default(), help = format!("Where the detector runs: {}", Device::NAMES.join(", ")))]
+    #[arg(long, value_name = "DEVICE", default_value_t = Device::default(), help = Device::help("Where the detector runs"))]
     pub device: Device,
 }
 

@@ -135,7 +135,7 @@ pub struct Args {
     pub crop: Option<FaceCrop>,
 
     /// Where to train; repeated, batches are divided
-    #[arg(long, value_name = "DEVICE", help = format!("Where to train: {}; repeated, batches are divided", Device::NAMES.join(", ")))]
+    #[arg(long, value_name = "DEVICE", help = Device::help("Where to train (repeated, batches are divided)"))]
     pub device: Vec<Device>,
     /// What computes the steps: auto, burn or fused
     #[arg(long, value_name = "ENGINE", default_value_t = Engine::Auto)]

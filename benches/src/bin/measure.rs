@@ -33,7 +33,7 @@ use serde_json::{Value, json};
 #[command(name = "measure", version)]
 struct Arguments {
     /// Where the networks run
-    #[arg(long, value_name = "DEVICE", default_value_t = Device::default(), help = format!("Where the networks run: {}", Device::NAMES.join(", ")))]
+    #[arg(long, value_name = "DEVICE", default_value_t = Device::default(), help = Device::help("Where the networks run"))]
     device: Device,
     /// What computes the networks: auto, burn or fused
     #[arg(long, value_name = "ENGINE", default_value_t = Engine::Auto)]
@@ -99,7 +99,7 @@ type Work = Box<dyn FnMut() -> Result<Output, String> + Send>;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let how = How { engine: arguments.engine, precision: arguments.precision };
-    let done = match arguments.device.check() {
+    let done = match arguments.device.prepare() {
         Ok(()) => {
             with_backend!(arguments.device, |B, device| on_threads(arguments.threads, || serve::<B>(how, &device)))
         }

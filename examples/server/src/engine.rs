@@ -39,7 +39,7 @@ pub(crate) enum EngineError {
 impl Engine {
     /// Loads the networks, and checks that the model scores its golden input as its file promises.
     pub(crate) fn load(options: &Options) -> Result<Self, EngineError> {
-        options.device.check()?;
+        options.device.prepare()?;
         let threads = options.threads.map_or_else(|| Ok(Threads::global()), |count| Threads::new(count.into()))?;
         let count = threads.count();
         let networks: Result<Arc<dyn Networks>, EngineError> = with_backend!(options.device, |B, device| {

@@ -76,8 +76,11 @@ fn health(options: &Options) -> ExitCode {
     }
 }
 
+/// What is logged by default: nothing of Burn's GPU backends, whose failures come back as errors of an analysis.
+const LOGGED: &str = "info,burn=off,cubecl=off,naga=off,wgpu=off";
+
 fn log_to_stderr(json: bool) {
-    let filter = EnvFilter::try_from_env("DEEPSIGHT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("DEEPSIGHT_LOG").unwrap_or_else(|_| EnvFilter::new(LOGGED));
     let terminal = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
     if json { log.json().init() } else { log.with_target(false).init() }

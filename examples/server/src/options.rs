@@ -54,7 +54,7 @@ pub(crate) struct Options {
     #[arg(long, env = "DEEPSIGHT_MODEL", value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
     /// Where the networks run
-    #[arg(long, env = "DEEPSIGHT_DEVICE", value_name = "DEVICE", default_value_t = Device::default(), help = format!("Where the networks run: {}", Device::NAMES.join(", ")))]
+    #[arg(long, env = "DEEPSIGHT_DEVICE", value_name = "DEVICE", default_value_t = Device::default(), help = Device::help("Where the networks run"))]
     pub(crate) device: Device,
     /// What computes the networks: auto (fused on a CPU), burn or fused
     #[arg(long, env = "DEEPSIGHT_ENGINE", value_name = "ENGINE", default_value_t = Engine::Auto)]

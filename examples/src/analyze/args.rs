@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
     /// Where the networks run
-    #[arg(long, value_name = "DEVICE", default_values_t = [Device::default()], help = format!("Where the networks run: {}; repeated, each has networks of its own and takes clips when it is free", Device::NAMES.join(", ")))]
+    #[arg(long, value_name = "DEVICE", default_values_t = [Device::default()], help = Device::help("Where the networks run (repeated, each has networks of its own and takes clips when it is free)"))]
     pub device: Vec<Device>,
     /// Clips that are decoded and analysed at the same time on each device, 1 to 64; by default 1 on a CPU, and on a GPU as many as there are cores, but no more than 8
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -131,7 +131,7 @@ impl Args {
         }
     }
 
-    /// Looks whether every device is there and is named once.
+    /// Looks whether every device is there and is named once, and [prepares](Device::prepare) it.
     ///
     /// # Errors
     /// A line that says of which device it is not so.
@@ -140,7 +140,7 @@ impl Args {
             if self.device[..position].contains(device) {
                 return Err(format!("device {device} is named twice: --jobs is for more clips at once on one device"));
             }
-            device.check().map_err(|error| error.to_string())?;
+            device.prepare().map_err(|error| error.to_string())?;
         }
         Ok(())
     }
