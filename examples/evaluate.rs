@@ -51,9 +51,12 @@ fn main() -> ExitCode {
 
 fn run<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<(), Failure> {
     let reports = Reports::open(&args.output_report)?;
-    let load = || match &args.model_path {
-        Some(path) => Classifier::<B>::load(path, device)?.with_engine(args.engine),
-        None => Classifier::<B>::pretrained(device)?.with_engine(args.engine),
+    let load = || {
+        let classifier = match &args.model_path {
+            Some(path) => Classifier::<B>::load(path, device),
+            None => Classifier::<B>::pretrained(device),
+        };
+        classifier?.with_engine(args.engine)?.with_precision(args.precision)
     };
     let scratch = tempfile::tempdir()?;
     let mut run = Run::<B> { args, device, cancel, scratch: scratch.path(), classifier: load()? };

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use deepsight_core::{Engine, FaceCrop};
+use deepsight_core::{Engine, FaceCrop, Precision};
 use deepsight_face::MtcnnConfig;
 use deepsight_train::{Bootstrap, Error, Evaluation, Manifest, PrepareConfig, Split, ThresholdRule};
 use deepsight_video::Sampling;
@@ -76,6 +76,9 @@ pub struct Args {
     /// What computes the networks: auto (fused on a CPU), burn or fused
     #[arg(long, value_name = "ENGINE", default_value_t = Engine::Auto)]
     pub engine: Engine,
+    /// What the classifier computes in on a GPU: f32, bf16 or f16
+    #[arg(long, value_name = "TYPE", default_value_t = Precision::Full)]
+    pub precision: Precision,
 }
 
 /// What robustness tables show for clips.

@@ -16,6 +16,8 @@ use crate::settings::Settings;
 
 /// Faces of each person that a report shows with their activation maps.
 const EVIDENCE: usize = 3;
+/// Frames and faces that a GPU is given at once.
+const GPU_BATCHES: (usize, usize) = (32, 128);
 
 /// What analyses videos. Clones share the networks; nothing in here changes.
 #[derive(Clone)]
@@ -100,6 +102,8 @@ trait Networks: Send + Sync {
 struct OnBackend<B: Backend> {
     /// Its clones score their faces together.
     analyzer: Analyzer<Mtcnn<B>, Arc<Classifier<B>>>,
+    /// Frames and faces that a GPU is given at once.
+    batches: Option<(usize, usize)>,
 }
 
 impl<B: Backend> OnBackend<B> {
@@ -110,8 +114,22 @@ impl<B: Backend> OnBackend<B> {
             None => Classifier::<B>::pretrained(device),
         }?;
         let classifier = classifier.with_engine(options.engine)?;
+        // What the file promises, it promises of single precision.
         threads.install(|| classifier.verify())?;
-        Ok(Self { analyzer: Analyzer::new(detector, Arc::new(classifier)).with_threads(threads) })
+        let classifier = classifier.with_precision(options.precision)?;
+        let (batches, classifier) = match options.device.is_gpu() {
+            true => (Some(GPU_BATCHES), classifier.with_batch_size(GPU_BATCHES.1)),
+            false => (None, classifier),
+        };
+        if batches.is_some() {
+            // Before the server says that it is ready, not while the first client waits.
+            threads.install(|| {
+                detector.warm_up(1, 1280, 720)?;
+                Ok::<_, EngineError>(classifier.warm_up(GPU_BATCHES.1)?)
+            })?;
+        }
+        let analyzer = Analyzer::new(detector, Arc::new(classifier)).with_threads(threads);
+        Ok(Self { analyzer, batches })
     }
 }
 
@@ -124,7 +142,12 @@ impl<B: Backend> Networks for OnBackend<B> {
         job: Job<'_>,
     ) -> Result<Report, EngineError> {
         let detector = self.analyzer.detector().with_min_face_size(settings.min_face_size)?;
-        let analyzer = self.analyzer.clone().with_detector(detector).with_config(settings.analyzer(evidence))?;
+        let config = settings.analyzer(evidence);
+        let config = match self.batches {
+            Some((frames, faces)) => config.with_batches(frames, faces),
+            None => config,
+        };
+        let analyzer = self.analyzer.clone().with_detector(detector).with_config(config)?;
         Ok(analyzer.analyze_job(frames, job)?)
     }
 

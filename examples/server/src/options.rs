@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use deepsight_core::Engine;
+use deepsight_core::{Engine, Precision};
 use deepsight_examples::device::Device;
 use jiff::SignedDuration;
 
@@ -59,6 +59,9 @@ pub(crate) struct Options {
     /// What computes the networks: auto (fused on a CPU), burn or fused
     #[arg(long, env = "DEEPSIGHT_ENGINE", value_name = "ENGINE", default_value_t = Engine::Auto)]
     pub(crate) engine: Engine,
+    /// What the classifier computes in on a GPU: f32, bf16 or f16
+    #[arg(long, env = "DEEPSIGHT_PRECISION", value_name = "TYPE", default_value_t = Precision::Full)]
+    pub(crate) precision: Precision,
     /// Threads that compute, 1 to 1024; by default one for each core
     #[arg(long, env = "DEEPSIGHT_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
@@ -166,6 +169,7 @@ impl Options {
             ("model", self.model.as_ref().map_or("bundled".into(), |path| path.display().to_string())),
             ("device", self.device.to_string()),
             ("engine", self.engine.to_string()),
+            ("precision", self.precision.to_string()),
             ("threads", self.threads.map_or("all".into(), |count| count.to_string())),
             ("workers", self.workers.to_string()),
             ("queue", self.queue.to_string()),

@@ -147,7 +147,7 @@ impl Args {
 
     /// Whether the networks run on a GPU: by name, because nothing else says so.
     fn on_gpu(&self) -> bool {
-        !["flex", "ndarray"].contains(&self.device[0].to_string().as_str())
+        self.device[0].is_gpu()
     }
 
     /// How many of so many clips each device analyses at the same time.

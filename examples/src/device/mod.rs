@@ -124,8 +124,8 @@ impl Device {
         Ok(())
     }
 
-    #[cfg(feature = "gpu")]
-    fn is_gpu(&self) -> bool {
+    /// Whether it is a GPU, which wants larger batches and several clips at once.
+    pub fn is_gpu(&self) -> bool {
         match self {
             #[cfg(feature = "flex")]
             Self::Flex => false,

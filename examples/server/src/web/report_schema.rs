@@ -80,6 +80,8 @@ pub(crate) struct Classifier {
     #[schema(value_type = Object)]
     crop: Value,
     engine: Option<String>,
+    /// `bf16` or `f16`, where it was not `f32`.
+    precision: Option<String>,
 }
 
 /// How it was analysed.
