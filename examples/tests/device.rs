@@ -149,7 +149,7 @@ mod cuda {
     #[test]
     fn a_list_says_why_there_is_no_gpu() {
         let Some(machine) = Machine::new() else { return };
-        let run = machine.with("FAKE_FAIL", "cuInit=803").start(program("train").args(["--device", "list"]));
+        let run = machine.with("FAKE_FAIL", "cuInit=803").start(program("analyze").args(["--device", "list"]));
         assert_eq!(run.code, Some(0));
         let line = run.stdout.lines().find(|line| line.starts_with("cuda ")).unwrap();
         assert!(line.contains("cannot be used: the CUDA driver failed in cuInit with error 803"), "{run:?}");
