@@ -14,16 +14,17 @@ pub(super) type Line = (String, Result<String, String>);
 /// The devices that this build can use, one a line: what each is, or why it cannot be used.
 #[allow(clippy::vec_init_then_push, reason = "which lines there are depends on the build")]
 pub fn list() -> String {
-    let mut lines: Vec<Line> = Vec::new();
-    #[cfg(feature = "flex")]
-    lines.push(("flex".into(), processor()));
-    #[cfg(feature = "ndarray")]
-    lines.push(("ndarray".into(), processor()));
-    #[cfg(feature = "cuda")]
-    lines.extend(super::cuda::list(super::ANSWER_LIMIT));
-    #[cfg(feature = "wgpu")]
-    lines.push(("wgpu".into(), super::wgpu::list()));
-
+    let kinds: &[Vec<Line>] = &[
+        #[cfg(feature = "flex")]
+        vec![("flex".into(), processor())],
+        #[cfg(feature = "ndarray")]
+        vec![("ndarray".into(), processor())],
+        #[cfg(feature = "cuda")]
+        super::cuda::list(super::ANSWER_LIMIT),
+        #[cfg(feature = "wgpu")]
+        vec![("wgpu".into(), super::wgpu::list())],
+    ];
+    let lines = kinds.concat();
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let text = |(name, what): Line| {
         let what = what.unwrap_or_else(|reason| format!("cannot be used: {reason}"));
