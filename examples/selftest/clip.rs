@@ -41,7 +41,7 @@ fn against_the_cpu(clip: &Path, ours: &Report) -> Checked {
 #[cfg(not(feature = "flex"))]
 fn against_the_cpu(_: &Path, ours: &Report) -> Checked {
     let what = format!("{} faces, {}", faces(ours).len(), ours.verdict);
-    Ok(vec![Check::absent(what, "this build has no CPU backend flex to compare with")])
+    Ok(vec![Check::absent(what, crate::NO_FLEX)])
 }
 
 fn analyze<B: Backend>(clip: &Path, device: &B::Device) -> Result<Analyzed, Box<dyn Error>> {

@@ -7,6 +7,7 @@ mod detector;
 #[path = "../../deepsight-core/tests/parity/formula.rs"]
 mod formula;
 mod table;
+#[cfg(feature = "flex")]
 mod training;
 
 use std::process::ExitCode;
@@ -55,9 +56,16 @@ fn run<B: Backend>(table: &mut Table, device: &B::Device) {
     }
     table.check("bundled model", || classifier::bundled::<B>(device));
     table.check("model file, there and back", || classifier::round_trip::<B>(device));
+    #[cfg(feature = "flex")]
     table.check("training step", || training::step::<B>(device));
+    #[cfg(not(feature = "flex"))]
+    table.check("training step", || Ok(vec![table::Check::absent("loss and gradients", NO_FLEX)]));
     table.check("bundled clip", || clip::report::<B>(device));
 }
+
+/// Why some things cannot be compared.
+#[cfg(not(feature = "flex"))]
+const NO_FLEX: &str = "this build has no CPU backend flex to compare with";
 
 /// What a check gives: a row for each thing that it looked at, or why it could not look.
 type Checked = Result<Vec<Check>, Box<dyn std::error::Error>>;

@@ -1,8 +1,8 @@
 //! A training step against the CPU's.
 
 use deepsight_core::image::{Rgb, RgbImage};
-use deepsight_core::{Architecture, EfficientNetConfig, Noise, Precision, StateDict};
-use deepsight_examples::burn::backend::Autodiff;
+use deepsight_core::{Architecture, EfficientNetConfig, Noise, Precision, StateDict, gpu};
+use deepsight_examples::burn::backend::{Autodiff, Flex};
 use deepsight_examples::burn::module::{Module, ModuleVisitor, Param};
 use deepsight_examples::burn::optim::GradientsParams;
 use deepsight_examples::burn::tensor::Tensor;
@@ -23,59 +23,35 @@ struct Outcome {
 }
 
 pub(crate) fn step<B: Backend>(device: &B::Device) -> Checked {
-    #[cfg(not(feature = "flex"))]
-    {
-        let _ = device;
-        return Ok(vec![Check::absent("loss and gradients", "this build has no CPU backend flex to compare with")]);
-    }
-    #[cfg(feature = "flex")]
-    {
-        // A network without corners, which rounding would send a gradient around.
-        let config = Architecture::EfficientNetB0.config();
-        let start = start(&config);
-        type Cpu = deepsight_examples::burn::backend::Flex;
-        let Some(expected) = run::<Cpu>(&config, &start, Precision::Full, &Default::default())? else {
-            return Err("the CPU's step gave no gradients".into());
-        };
-        let mut checks = Vec::new();
-        for precision in Precision::ALL {
-            if precision != Precision::Full && deepsight_core::gpu::is_cpu::<B>(device) {
-                checks.push(Check::absent(precision.name(), "CPUs train in f32"));
-                continue;
-            }
-            if !B::supports_dtype(device, precision.dtype()) {
-                checks.push(Check::absent(precision.name(), "the device does not have that type"));
-                continue;
-            }
-            // Rounded products, as PyTorch has them on such devices, are good enough to train by.
-            let rounded = deepsight_core::gpu::rounds_products::<B>(device);
-            let limits = match precision {
-                Precision::Full if rounded => [1e-2, 2e-2],
-                Precision::Full => [1e-3, 1e-3],
-                _ => [5e-2, 0.2],
-            };
-            match run::<B>(&config, &start, precision, device)? {
-                Some(ours) => {
-                    checks.push(Check::new(
-                        format!("{precision}: loss, relative"),
-                        relative(&ours, &expected),
-                        limits[0],
-                    ));
-                    let apart = distance(&ours.values, &expected.values);
-                    checks.push(Check::new(format!("{precision}: gradients, relative"), apart, limits[1]));
-                }
-                None => return Err(format!("{precision}: gradients overflow at every loss scale").into()),
-            }
+    // A network without corners, which rounding would send a gradient around; the same random weights on each device.
+    let config = Architecture::EfficientNetB0.config();
+    Flex::seed(&Default::default(), 1);
+    let start = config.init::<Flex>(&Default::default()).state_dict();
+    let expected = run::<Flex>(&config, &start, Precision::Full, &Default::default())?;
+    let expected = expected.ok_or("the CPU's step gave no gradients")?;
+    let mut checks = Vec::new();
+    for precision in Precision::ALL {
+        if precision != Precision::Full && gpu::is_cpu::<B>(device) {
+            checks.push(Check::absent(precision.name(), "CPUs train in f32"));
+            continue;
         }
-        Ok(checks)
+        if !B::supports_dtype(device, precision.dtype()) {
+            checks.push(Check::absent(precision.name(), "the device does not have that type"));
+            continue;
+        }
+        // Rounded products, as PyTorch has them on such devices, are good enough to train by.
+        let limits = match precision {
+            Precision::Full if gpu::rounds_products::<B>(device) => [1e-2, 2e-2],
+            Precision::Full => [1e-3, 1e-3],
+            _ => [5e-2, 0.2],
+        };
+        let ours = run::<B>(&config, &start, precision, device)?;
+        let ours = ours.ok_or_else(|| format!("{precision}: gradients overflow at every loss scale"))?;
+        let apart = distance(&ours.values, &expected.values);
+        checks.push(Check::new(format!("{precision}: loss, relative"), relative(&ours, &expected), limits[0]));
+        checks.push(Check::new(format!("{precision}: gradients, relative"), apart, limits[1]));
     }
-}
-
-/// Random weights, the same on each device.
-fn start(config: &EfficientNetConfig) -> StateDict {
-    type Cpu = deepsight_examples::burn::backend::Flex;
-    Cpu::seed(&Default::default(), 1);
-    config.init::<Cpu>(&Default::default()).state_dict()
+    Ok(checks)
 }
 
 /// `None` where `f16` overflows at every loss scale.

@@ -31,7 +31,8 @@ use crate::gpu;
 ///
 /// ```
 /// use burn::backend::Flex;
-/// /// use deepsight_core::EfficientNetConfig;
+/// use burn::tensor::Tensor;
+/// use deepsight_core::EfficientNetConfig;
 ///
 /// let device = Default::default();
 /// let network = EfficientNetConfig::lite0().init::<Flex>(&device);

@@ -336,7 +336,7 @@ mod tests {
             (["--batch", "0"], "1..=1024"),
             (["--batch", "1025"], "1..=1024"),
             (["--precision", "f64"], "must be f32, bf16 or f16"),
-            (["--hwaccel", "vaapi"], "possible values: cuda"),
+            (["--hwaccel", "vaapi"], "no hardware decoder"),
             (["--manifest", "clips.txt"], "--output-dir"),
             (["--shard", "0/2"], "--output-dir"),
             (["--engine", "onnx"], "auto, burn or fused"),
