@@ -15,6 +15,7 @@ use std::time::Instant;
 use self::collect::Collector;
 pub use self::config::AnalyzerConfig;
 use self::counter::Counter;
+#[cfg(feature = "model")]
 pub(crate) use self::failure::panic_message;
 pub use self::failure::{FrameError, Stage};
 pub use self::job::{CancelToken, Job, Progress, ScoredFace};
