@@ -17,10 +17,13 @@ trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
 cd "$work"
 mkdir -p lists/partial cache/archives/partial
-. /etc/os-release
-printf 'Types: deb deb-src\nURIs: http://deb.debian.org/debian\nSuites: %s\nComponents: main\nSigned-By: %s\n' \
-    "$VERSION_CODENAME" /usr/share/keyrings/debian-archive-keyring.gpg >ffmpeg.sources
-apt="-q -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=$work -o Dir::State::Lists=$work/lists -o Dir::Cache=$work/cache"
+# The machine's own sources, and the source packages beside them.
+mkdir sources
+cat /etc/apt/sources.list 2>/dev/null | sed -n 's/^deb \(.*\)/deb \1\ndeb-src \1/p' >sources/machine.list
+for file in /etc/apt/sources.list.d/*.sources; do
+    [ ! -e "$file" ] || sed 's/^Types:.*/Types: deb deb-src/' "$file" >"sources/$(basename "$file")"
+done
+apt="-q -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=$work/sources -o Dir::State::Lists=$work/lists -o Dir::Cache=$work/cache"
 # shellcheck disable=SC2086 # words, not one
 {
     apt-get $apt update

@@ -48,7 +48,7 @@ fn values(name: &str, shape: &[usize]) -> Vec<f32> {
 
 pub(crate) fn batch() -> Batch {
     let side = SIDE as usize;
-    let noise = uniform("pictures", BATCH * side * side * 3);
+    let noise = uniform("pictures 3", BATCH * side * side * 3);
     let value = |index: usize| {
         let (channel, x, y) = (index % 3, index / 3 % side, index / 3 / side % side);
         let picture = index / (3 * side * side);

@@ -86,8 +86,7 @@ fn agrees_with_timm(network: &EfficientNet<Autodiff<B>>, passed: &Passed, tolera
 fn a_step_on_burn_has_timms_loss_gradients_and_running_statistics() {
     let network = formula::network();
     let passed = burn_step().run(&network, &formula::batch(), &formula::noise(), &OBJECTIVE).unwrap();
-    // Batch norms over 16 values a channel amplify the order in which sums are taken.
-    agrees_with_timm(&network, &passed, 4e-3);
+    agrees_with_timm(&network, &passed, 2e-3);
 }
 
 #[test]
