@@ -19,7 +19,9 @@ cd "$work"
 mkdir -p lists/partial cache/archives/partial
 # The machine's own sources, and the source packages beside them.
 mkdir sources
-cat /etc/apt/sources.list 2>/dev/null | sed -n 's/^deb \(.*\)/deb \1\ndeb-src \1/p' >sources/machine.list
+if [ -e /etc/apt/sources.list ]; then
+    sed -n 's/^deb \(.*\)/deb \1\ndeb-src \1/p' /etc/apt/sources.list >sources/machine.list
+fi
 for file in /etc/apt/sources.list.d/*.sources; do
     [ ! -e "$file" ] || sed 's/^Types:.*/Types: deb deb-src/' "$file" >"sources/$(basename "$file")"
 done
