@@ -225,7 +225,22 @@ impl<B: Backend> Classifier<B> {
             let (width, height) = faces[index].dimensions();
             return Err(Error::EmptyFace { index, width, height });
         }
-        let logits = match &self.fused {
+        let mut logits = self.network_logits(faces)?;
+        if self.card.mirrored {
+            let mirrored: Vec<RgbImage> = faces.par_iter().map(image::imageops::flip_horizontal).collect();
+            for (logits, other) in logits.iter_mut().zip(self.network_logits(&mirrored)?) {
+                *logits = [0, 1].map(|class| f32::midpoint(logits[class], other[class]));
+            }
+        }
+        match logits.iter().position(|logits| logits.iter().any(|logit| !logit.is_finite())) {
+            Some(index) => Err(Error::LogitsNotFinite { index, logits: logits[index].to_vec() }),
+            None => Ok(logits),
+        }
+    }
+
+    /// Returns the network's answers to the faces as they are.
+    fn network_logits(&self, faces: &[RgbImage]) -> Result<Vec<[f32; 2]>, Error> {
+        Ok(match &self.fused {
             Some(fused) => self.forward_fused(fused, faces),
             // One by one: most operators of Burn's CPU backends use one thread.
             None if Engine::Auto.is_fused::<B>(&self.device) => {
@@ -234,11 +249,7 @@ impl<B: Backend> Classifier<B> {
             None => {
                 self.batches.run("faces", faces, || B::memory_cleanup(&self.device), |faces| self.forward(faces))?
             }
-        };
-        match logits.iter().position(|logits| logits.iter().any(|logit| !logit.is_finite())) {
-            Some(index) => Err(Error::LogitsNotFinite { index, logits: logits[index].to_vec() }),
-            None => Ok(logits),
-        }
+        })
     }
 
     fn forward(&self, faces: &[RgbImage]) -> Result<Vec<[f32; 2]>, Error> {
@@ -373,6 +384,7 @@ impl<B: Backend> FaceClassifier for Classifier<B> {
         info.crop = self.card.crop;
         info.engine = Some(self.engine());
         info.precision = Some(self.precision);
+        info.reliability.clone_from(&self.card.reliability);
         info
     }
 }

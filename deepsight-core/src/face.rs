@@ -3,7 +3,7 @@ use std::sync::Arc;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::{ActivationMap, Engine, FaceCrop, Precision};
+use crate::{ActivationMap, Engine, FaceCrop, Precision, Reliability};
 
 /// An axis-parallel rectangle in pixels of the image it was found in; it may reach over the image's border.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -269,6 +269,9 @@ pub struct ModelInfo {
     /// What it computed in, where there is a choice.
     #[serde(default, skip_serializing_if = "is_single")]
     pub precision: Option<Precision>,
+    /// How far its probabilities can be trusted, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reliability: Option<Reliability>,
 }
 
 /// Single precision goes without saying.
@@ -289,6 +292,7 @@ impl ModelInfo {
             crop: FaceCrop::Box,
             engine: None,
             precision: None,
+            reliability: None,
         }
     }
 }

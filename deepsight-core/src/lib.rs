@@ -24,6 +24,7 @@ mod model_file;
 mod precision;
 #[cfg(feature = "model")]
 mod preprocess;
+mod reliability;
 mod report;
 #[cfg(feature = "model")]
 mod resize;
@@ -55,6 +56,7 @@ pub use model_card::{Golden, ModelCard};
 #[cfg(feature = "model")]
 pub use model_file::{ModelFile, ModelLimits, WeightFormat};
 pub use precision::Precision;
+pub use reliability::{FalseAlarms, QualityLimits, Reliability};
 pub use report::{
     ErrorLog, Evidence, REPORT_SCHEMA, Report, ReportFace, ReportFrame, Seconds, Settings, Track, escape_html,
 };

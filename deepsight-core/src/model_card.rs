@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Architecture, Error, FaceCrop, ResizeFilter};
+use crate::{Architecture, Error, FaceCrop, Reliability, ResizeFilter};
 
 /// What must be known to use a model's weights rightly: the JSON under `deepsight` in the file's metadata.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -40,6 +40,12 @@ pub struct ModelCard {
     pub terms: String,
     /// Measured quality by name, such as `video_auc`.
     pub metrics: BTreeMap<String, f64>,
+    /// Whether a face's logits are the mean of those of the face and of its mirror image. Doubles the time of scoring.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub mirrored: bool,
+    /// How far the probabilities can be trusted, where it was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reliability: Option<Reliability>,
     /// The score that the golden input must get, where the file carries one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub golden: Option<Golden>,
@@ -77,6 +83,8 @@ impl ModelCard {
             trained_on: String::new(),
             terms: String::new(),
             metrics: BTreeMap::new(),
+            mirrored: false,
+            reliability: None,
             golden: None,
         }
     }
@@ -146,6 +154,13 @@ impl ModelCard {
             &self.metrics,
             "finite numbers are needed",
         )?;
+        if let Some(reliability) = &self.reliability {
+            reliability.validate().map_err(|error| Error::ModelCardInvalid {
+                field: "reliability",
+                value: serde_json::to_string(reliability).unwrap_or_default(),
+                expected: error.to_string(),
+            })?;
+        }
         require(golden_is_usable, "golden", &self.golden, "a probability in 0..=1 and a tolerance above 0 are needed")
     }
 
@@ -178,6 +193,8 @@ impl ModelCard {
             trained_on: field(&card, "trained_on")?,
             terms: field(&card, "terms")?,
             metrics: field(&card, "metrics")?,
+            mirrored: if card.contains_key("mirrored") { field(&card, "mirrored")? } else { false },
+            reliability: if card.contains_key("reliability") { field(&card, "reliability")? } else { None },
             golden: if card.contains_key("golden") { field(&card, "golden")? } else { None },
         };
         card.validate()?;
