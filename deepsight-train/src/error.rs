@@ -351,6 +351,23 @@ pub enum Error {
         /// The crop's file.
         file: PathBuf,
     },
+    /// A fake face names the real video that it was made of, and training has no face of it, nor of its person.
+    #[error(
+        "{file}: its original `{original}` has no real face in training, nor has its person; add the original's faces to the \
+         source, empty the column, or do without pairs",
+        file = file.display()
+    )]
+    NoOriginal {
+        /// The fake crop's file.
+        file: PathBuf,
+        /// The real video that the manifest names.
+        original: String,
+    },
+    /// Fakes are to be shown beside what they were made of, and none can be.
+    #[error(
+        "paired: no fake face of training names an original or shares its target_id with a real face of its source"
+    )]
+    NoPairs,
     /// A face's landmarks fall together, are no numbers, or lie outside its picture.
     #[error("{file}: the landmarks are no face within the picture", file = file.display())]
     DegenerateLandmarks {

@@ -1,7 +1,8 @@
 //! Which faces an epoch shows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -29,6 +30,10 @@ pub struct Draw {
 pub struct SamplerConfig {
     /// Share of the fakes that are made from real faces, `0..=1`. At 1, fake rows are never drawn.
     pub self_blended: f32,
+    /// Share of the other fakes that are shown beside the real face that they were made of, `0..=1`: the row that
+    /// [`Row::original`] names, or one of the same [`Row::target_id`]. Both get the same augmentation, so neither person nor
+    /// light nor camera tells them apart. A fake that has neither is shown beside any real face.
+    pub paired: f32,
     /// Faces an epoch shows, rounded up to an even number. As many as there are rows to draw from when not given.
     pub draws: Option<usize>,
     /// Parts of the data with a share of their own; what they leave goes to all other rows.
@@ -61,6 +66,13 @@ impl SamplerConfig {
         self
     }
 
+    /// Sets the share of the other fakes that are shown beside what they were made of.
+    #[must_use]
+    pub fn with_paired(mut self, share: f32) -> Self {
+        self.paired = share;
+        self
+    }
+
     /// Sets how many faces an epoch shows.
     #[must_use]
     pub fn with_draws(mut self, draws: usize) -> Self {
@@ -80,10 +92,10 @@ impl SamplerConfig {
 ///
 /// Draws come in pairs, a real face and a fake one. A self-blended face is the fake beside the real face that it is made
 /// from, with the same seed: both pass the same augmentation, and all that differs is the blending (Shiohara and Yamasaki
-/// show them in pairs too). Videos are dealt like cards, all of them before one comes again, and so are the faces of a video;
-/// the share of self-blended
-/// faces is kept from the first pairs on, so every batch of even size is balanced. Rows of the splits `val` and `test` are
-/// never drawn.
+/// show them in pairs too). A [paired](SamplerConfig::paired) fake is shown beside its original in the same way. Videos are
+/// dealt like cards, all of them before one comes again, and so are the faces of a video; the shares of self-blended and of
+/// paired faces are kept from the first pairs on, so every batch of even size is balanced. Rows of the splits `val` and
+/// `test` are never drawn.
 ///
 /// ```
 /// # use deepsight_train::{Label, Row, Sampler, SamplerConfig};
@@ -108,8 +120,11 @@ pub struct Sampler {
 struct Drawable {
     share: f32,
     self_blended: f32,
+    paired: f32,
     real: Vec<Vec<usize>>,
     fake: Vec<Vec<usize>>,
+    /// For each fake row, the real rows that it may be shown beside. Empty where nothing is paired.
+    originals: HashMap<usize, Arc<[usize]>>,
 }
 
 impl Sampler {
@@ -118,9 +133,12 @@ impl Sampler {
     /// # Errors
     /// - [`Error::Setting`] when a share is outside `0..=1`, the shares of the sources sum to more than 1, or `draws` is 0;
     /// - [`Error::NoRows`] when there is nothing real or, with `self_blended` at 0, nothing fake to draw;
-    /// - [`Error::NoLandmarks`] when real faces are to be blended and one has no landmarks.
+    /// - [`Error::NoLandmarks`] when real faces are to be blended and one has no landmarks;
+    /// - [`Error::NoOriginal`] when fakes are to be paired and one names an original that is not there;
+    /// - [`Error::NoPairs`] when fakes are to be paired and none can be.
     pub fn new(rows: &[Row], config: &SamplerConfig, seed: u64) -> Result<Self, Error> {
         check_share("self-blended", config.self_blended)?;
+        check_share("paired", config.paired)?;
         config.sources.iter().try_for_each(|source| check_share("source share", source.share))?;
         let named: f32 = config.sources.iter().map(|source| source.share).sum();
         if named > 1.0 + 1e-4 {
@@ -146,9 +164,12 @@ impl Sampler {
             // What is left is never quite 0 when shares are added up.
             if share > 1e-4 {
                 let name = name.map_or_else(|| "training rows".to_owned(), |folder| folder.display().to_string());
-                sources.push(Drawable::new(rows, group, share, config.self_blended, &name)?);
+                sources.push(Drawable::new(rows, group, share, config, &name)?);
                 drawable += group.len();
             }
+        }
+        if config.paired > 0.0 && sources.iter().all(|source| source.originals.is_empty()) {
+            return Err(Error::NoPairs);
         }
         Ok(Self { sources, draws: config.draws.unwrap_or(drawable).next_multiple_of(2), seed })
     }
@@ -182,7 +203,7 @@ impl Sampler {
 }
 
 impl Drawable {
-    fn new(rows: &[Row], group: &[usize], share: f32, self_blended: f32, name: &str) -> Result<Self, Error> {
+    fn new(rows: &[Row], group: &[usize], share: f32, config: &SamplerConfig, name: &str) -> Result<Self, Error> {
         let videos = |label: Label| {
             let mut videos = BTreeMap::<&str, Vec<usize>>::new();
             for &index in group.iter().filter(|index| rows[**index].label == label) {
@@ -194,18 +215,52 @@ impl Drawable {
         if real.is_empty() {
             return Err(Error::NoRows { of: name.to_owned(), label: Label::Real });
         }
-        if fake.is_empty() && self_blended == 0.0 {
+        if fake.is_empty() && config.self_blended == 0.0 {
             return Err(Error::NoRows { of: name.to_owned(), label: Label::Fake });
         }
-        let self_blended = if fake.is_empty() { 1.0 } else { self_blended };
+        let self_blended = if fake.is_empty() { 1.0 } else { config.self_blended };
         let without = |index: &&usize| rows[**index].landmarks.is_none();
         if self_blended > 0.0
             && let Some(index) = real.iter().flatten().find(without)
         {
             return Err(Error::NoLandmarks { file: rows[*index].file.clone() });
         }
-        Ok(Self { share, self_blended, real, fake })
+        let originals = match config.paired > 0.0 && self_blended < 1.0 {
+            true => originals(rows, group)?,
+            false => HashMap::new(),
+        };
+        Ok(Self { share, self_blended, paired: config.paired, real, fake, originals })
     }
+}
+
+/// Returns the real faces that each fake of a source was made of: those of the video that it names, else, because a
+/// preparation may have lost that video, those of the person whose body it shows. A fake that names no original and whose
+/// person has no real face is left out, and is never paired.
+fn originals(rows: &[Row], group: &[usize]) -> Result<HashMap<usize, Arc<[usize]>>, Error> {
+    let (mut of_video, mut of_person) = (HashMap::<&str, Vec<usize>>::new(), HashMap::<&str, Vec<usize>>::new());
+    for &index in group.iter().filter(|index| rows[**index].label == Label::Real) {
+        of_video.entry(&rows[index].video).or_default().push(index);
+        if let Some(person) = &rows[index].target_id {
+            of_person.entry(person).or_default().push(index);
+        }
+    }
+    let shared = |lists: HashMap<&'_ str, Vec<usize>>| -> HashMap<String, Arc<[usize]>> {
+        lists.into_iter().map(|(name, list)| (name.to_owned(), list.into())).collect()
+    };
+    let (of_video, of_person) = (shared(of_video), shared(of_person));
+    let fakes = group.iter().filter(|index| rows[**index].label == Label::Fake);
+    let found = fakes.filter_map(|&index| {
+        let row = &rows[index];
+        let video = row.original.as_ref().and_then(|name| of_video.get(name));
+        match (video.or_else(|| of_person.get(row.target_id.as_ref()?)), &row.original) {
+            (Some(faces), _) => Some(Ok((index, Arc::clone(faces)))),
+            (None, Some(original)) => {
+                Some(Err(Error::NoOriginal { file: row.file.clone(), original: original.clone() }))
+            }
+            (None, None) => None,
+        }
+    });
+    found.collect()
 }
 
 /// The cards of one source during an epoch.
@@ -215,20 +270,32 @@ struct Table<'a> {
     fake: Hand,
     pairs: usize,
     blended: usize,
+    paired: usize,
 }
 
 impl<'a> Table<'a> {
     fn new(source: &'a Drawable, random: &mut ChaCha8Rng) -> Self {
         let (real, fake) = (Hand::new(&source.real, random), Hand::new(&source.fake, random));
-        Self { source, real, fake, pairs: 0, blended: 0 }
+        Self { source, real, fake, pairs: 0, blended: 0, paired: 0 }
     }
 
     fn pair(&mut self, random: &mut ChaCha8Rng) -> [Draw; 2] {
         self.pairs += 1;
         let seed = random.random();
+        let due = |share: f32, of: usize, done: usize| share * of as f32 - done as f32 >= 0.5;
+        let blended = due(self.source.self_blended, self.pairs, self.blended);
+        if !blended && due(self.source.paired, self.pairs - self.blended, self.paired) {
+            let fake = Draw { row: self.fake.deal(&self.source.fake, random), self_blended: false, seed };
+            if let Some(originals) = self.source.originals.get(&fake.row) {
+                self.paired += 1;
+                return [Draw { row: originals[random.random_range(0..originals.len())], ..fake }, fake];
+            }
+            let row = self.real.deal(&self.source.real, random);
+            return [Draw { row, self_blended: false, seed: random.random() }, fake];
+        }
         let row = self.real.deal(&self.source.real, random);
         let real = Draw { row, self_blended: false, seed };
-        let fake = if self.source.self_blended * self.pairs as f32 - self.blended as f32 >= 0.5 {
+        let fake = if blended {
             self.blended += 1;
             Draw { self_blended: true, ..real }
         } else {

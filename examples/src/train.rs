@@ -121,6 +121,9 @@ pub struct Args {
     /// Share of those whose face is another real person's, 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub donors: f32,
+    /// Share of the other fakes that are shown beside the real face that they were made of, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub paired: f32,
     /// Share of the draws for the faces in a folder, as FOLDER=SHARE; may be repeated. FOLDER as the manifest writes it; with several manifests, with the manifest's own folder before it
     #[arg(long, value_name = "FOLDER=SHARE", value_parser = source)]
     pub source: Vec<Source>,
@@ -192,7 +195,7 @@ impl Args {
             (self.label_smoothing, self.dropout, self.drop_path);
         (config.ema, config.grad_clip, config.early_stopping) = (self.ema, self.grad_clip, self.early_stopping);
         (config.seed, config.self_blended, config.sources) = (self.seed, self.self_blended, self.source.clone());
-        config.self_blending.donors = self.donors;
+        (config.paired, config.self_blending.donors) = (self.paired, self.donors);
         config.augmentation = match self.augment {
             Preset::Seed => Augmentation::seed(),
             Preset::Robust => Augmentation::robust(),

@@ -57,7 +57,8 @@ pub struct SelfBlending {
 }
 
 impl Default for SelfBlending {
-    /// The paper's values where it gives them: ratios, shift and size; colours and detail are changed by what can just be seen.
+    /// The paper's values where it or its code gives them: ratios, shift, size, channels and brightness, and one copy is always
+    /// sharpened or made smaller. Hue and saturation are changed by what can just be seen.
     fn default() -> Self {
         Self {
             donors: 0.0,
@@ -73,10 +74,10 @@ impl Default for SelfBlending {
             shift_x: Between(-0.03, 0.03),
             shift_y: Between(-0.015, 0.015),
             resize: Between(0.95, 1.05),
-            channel_shift: Between(-14.0, 14.0),
+            channel_shift: Between(-20.0, 20.0),
             hue: Between(-8.0, 8.0),
             saturation: Between(0.75, 1.25),
-            brightness: Between(-0.08, 0.08),
+            brightness: Between(-0.1, 0.1),
             contrast: Between(0.88, 1.12),
             downscale: Between(0.25, 0.75),
             sharpen: Between(0.3, 1.5),

@@ -68,7 +68,9 @@ pub struct TrainConfig {
     pub clip_compression: Option<ClipCompression>,
     /// Share of the fakes that are made from real faces, `0..=1`. Above 0, all fakes of a source that has none are.
     pub self_blended: f32,
-    /// How they are made.
+    /// Share of the other fakes that are shown beside the real face that they were made of, `0..=1`.
+    pub paired: f32,
+    /// How self-blended fakes are made.
     pub self_blending: SelfBlending,
     /// Folders with a share of the draws of their own.
     pub sources: Vec<Source>,
@@ -112,6 +114,7 @@ impl Default for TrainConfig {
             augmentation: Augmentation::robust(),
             clip_compression: None,
             self_blended: 0.0,
+            paired: 0.0,
             self_blending: SelfBlending::default(),
             sources: Vec::new(),
             seed: 0,

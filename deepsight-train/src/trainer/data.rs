@@ -51,10 +51,10 @@ impl TrainData {
                 return Err(Error::NoRows { of: "split val".into(), label });
             }
         }
-        let mut sampling = SamplerConfig::new().with_self_blended(config.self_blended);
+        let mut sampling = SamplerConfig::new().with_self_blended(config.self_blended).with_paired(config.paired);
         (sampling.draws, sampling.sources) = (config.draws, config.sources.clone());
         let sampler = Sampler::new(&rows, &sampling, config.seed)?;
-        let (fingerprint, described) = (fingerprint(&rows), describe(&rows, &sampler, config));
+        let (fingerprint, described) = (fingerprint(&rows, config), describe(&rows, &sampler, config));
         let mut making = DatasetConfig::new(config.input_size()).with_cache_bytes(cache_bytes);
         (making.augmentation, making.self_blending) = (config.augmentation.clone(), config.self_blending.clone());
         making.clip_compression.clone_from(&config.clip_compression);
@@ -148,11 +148,14 @@ fn joined(mut manifests: Vec<Manifest>) -> (PathBuf, Vec<Row>) {
     (Path::new("").to_owned(), rows)
 }
 
-fn fingerprint(rows: &[Row]) -> String {
+fn fingerprint(rows: &[Row], config: &TrainConfig) -> String {
     let mut hash = Sha256::new();
     for row in rows {
         // Only what decides which pictures are drawn as what: times and boxes may be written again more exactly.
         hash.update(format!("{:?}\n", (&row.file, row.label, &row.video, row.split, row.landmarks)));
+        if config.paired > 0.0 {
+            hash.update(format!("{:?}\n", (&row.original, &row.target_id)));
+        }
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

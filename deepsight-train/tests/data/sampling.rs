@@ -95,6 +95,68 @@ fn a_source_of_real_faces_alone_is_as_often_fake_as_real() {
     assert_eq!(others.filter(|draw| draw.self_blended).count(), 70);
 }
 
+/// Three people with two real videos each, and a fake of each video that names it.
+fn pairable() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for video in 0..6 {
+        let (real, person) = (format!("real{video}"), format!("person{}", video / 2));
+        for face in 0..3 {
+            let mut row = row(&format!("real/{video}_{face}.png"), Label::Real, &real);
+            row.target_id = Some(person.clone());
+            rows.push(row);
+        }
+        let mut row = row(&format!("fake/{video}.png"), Label::Fake, &format!("fake{video}"));
+        (row.target_id, row.original) = (Some(person), Some(real));
+        rows.push(row);
+    }
+    rows
+}
+
+#[test]
+fn a_paired_fake_stands_beside_its_original_with_the_same_augmentation() {
+    let rows = pairable();
+    let config = SamplerConfig::new().with_draws(400).with_paired(0.5).with_self_blended(0.2);
+    let draws = Sampler::new(&rows, &config, 3).unwrap().epoch(1);
+    let is_pair = |pair: &&[Draw]| pair[0].seed == pair[1].seed && !pair[1].self_blended;
+    let pairs: Vec<_> = draws.chunks(2).filter(is_pair).collect();
+    // A fifth of 200 is blended, and half of the rest is paired.
+    assert_eq!(pairs.len(), 80);
+    for pair in pairs {
+        assert_eq!(rows[pair[1].row].label, Label::Fake);
+        assert_eq!(rows[pair[1].row].original.as_ref(), Some(&rows[pair[0].row].video));
+    }
+}
+
+#[test]
+fn a_fake_whose_original_is_lost_is_paired_with_its_person() {
+    let mut rows = pairable();
+    rows.retain(|row| row.video != "real0");
+    let draws = Sampler::new(&rows, &SamplerConfig::new().with_draws(400).with_paired(1.0), 3).unwrap().epoch(0);
+    let lost = draws.chunks(2).filter(|pair| rows[pair[1].row].video == "fake0");
+    let partners: HashSet<&str> = lost.map(|pair| rows[pair[0].row].video.as_str()).collect();
+    assert_eq!(partners, HashSet::from(["real1"]));
+}
+
+#[test]
+fn a_fake_whose_original_names_nobody_is_an_error() {
+    let error = |rows: &[Row]| {
+        let config = SamplerConfig::new().with_paired(0.5);
+        Sampler::new(rows, &config, 1).unwrap_err().to_string()
+    };
+    let mut rows = pairable();
+    rows.iter_mut().filter(|row| row.video == "fake4").for_each(|row| row.original = Some("nobody".into()));
+    rows.retain(|row| row.label == Label::Fake || row.target_id.as_deref() != Some("person2"));
+    let message = error(&rows);
+    assert!(
+        message.starts_with("fake/4.png: its original `nobody` has no real face in training, nor has"),
+        "{message}"
+    );
+    rows.iter_mut().for_each(|row| (row.original, row.target_id) = (None, None));
+    assert!(error(&rows).contains("no fake face of training names an original"));
+    let message = Sampler::new(&rows, &SamplerConfig::new().with_paired(1.5), 1).unwrap_err().to_string();
+    assert_eq!(message, "paired is 1.5: must be within 0..=1");
+}
+
 #[test]
 fn what_cannot_be_drawn_is_an_error_that_says_what() {
     let error = |rows: &[Row], config: &SamplerConfig| Sampler::new(rows, config, 1).unwrap_err().to_string();
