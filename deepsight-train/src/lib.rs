@@ -10,6 +10,7 @@ mod dataset;
 mod error;
 mod evaluate;
 mod exact;
+mod label_noise;
 mod layout;
 mod locked;
 mod manifest;
@@ -46,6 +47,7 @@ pub use evaluate::{
 };
 #[cfg(feature = "model")]
 pub use evaluate::{calibrated_file, fake_logits};
+pub use label_noise::{ForgeryDifference, forgery_differences};
 pub use layout::{Clip, Dataset, Layout, Media, Picture};
 pub use manifest::{Label, Manifest, Row, Split, UnknownName};
 pub use metrics::{

@@ -9,7 +9,7 @@ use deepsight_core::FaceCrop;
 use deepsight_face::MtcnnConfig;
 use deepsight_train::{
     CropFormat, Error, Label, Manifest, PrepareConfig, PrepareProgress, SplitBy, SplitConfig, SplitSummary,
-    assign_splits,
+    assign_splits, forgery_differences,
 };
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -77,6 +77,9 @@ pub struct Args {
     /// Divide anew also what the data set's own lists have divided
     #[arg(long)]
     pub ignore_official_split: bool,
+    /// Leave out fakes whose crop differs from their original's by fewer levels of 255 on average: nothing in them is forged
+    #[arg(long, value_name = "LEVELS", default_value_t = 0.0, value_parser = levels)]
+    pub min_difference: f32,
     /// Write manifest.parquet too
     #[cfg(feature = "parquet")]
     #[arg(long)]
@@ -105,6 +108,11 @@ fn shares(text: &str) -> Result<Shares, String> {
     let numbers: Result<Vec<f64>, _> = text.split('/').map(str::parse).collect();
     let shares = numbers.ok().and_then(|numbers| numbers.try_into().ok());
     shares.map(Shares).ok_or_else(|| "must be three numbers, such as 70/15/15".into())
+}
+
+fn levels(text: &str) -> Result<f32, String> {
+    let levels = text.parse().ok().filter(|levels| (0.0..=255.0).contains(levels));
+    levels.ok_or_else(|| "must be a number of levels, 0 to 255".into())
 }
 
 /// Side of the smallest face in a picture of one face.
@@ -143,12 +151,30 @@ impl Args {
         config
     }
 
+    /// Drops the fakes that hardly differ from their originals, where that is asked for. Returns a line that says how many.
+    fn leave_out_unforged(&self, manifest: &mut Manifest) -> Result<String, Error> {
+        if self.min_difference == 0.0 {
+            return Ok(String::new());
+        }
+        let differences = forgery_differences(manifest)?;
+        let unforged: BTreeSet<usize> =
+            differences.iter().filter(|fake| fake.difference < self.min_difference).map(|fake| fake.row).collect();
+        let mut row = 0..;
+        manifest.rows.retain(|_| row.next().is_none_or(|row| !unforged.contains(&row)));
+        let (out, all) = (unforged.len(), differences.len());
+        Ok(format!(
+            "{out} of {all} fakes with a known original differ from it by less than {} levels: left out\n",
+            self.min_difference
+        ))
+    }
+
     /// Divides the data and writes the manifest; returns what is to be said of it.
     ///
     /// # Errors
     /// When nothing is left for training, or the manifest cannot be written. In the former case it is written without the division.
     pub fn write(&self, mut manifest: Manifest) -> Result<String, Error> {
         let path = self.output_dir.join("manifest.csv");
+        let left_out = self.leave_out_unforged(&mut manifest)?;
         let divided = assign_splits(&mut manifest.rows, &self.division());
         manifest.write(&path)?;
         #[cfg(feature = "parquet")]
@@ -156,8 +182,12 @@ impl Args {
             manifest.write_parquet(path.with_extension("parquet"))?;
         }
         divided?;
-        let mut text =
-            format!("{}: {} faces\n{}", path.display(), manifest.rows.len(), SplitSummary::of(&manifest.rows));
+        let mut text = format!(
+            "{}: {} faces\n{left_out}{}",
+            path.display(),
+            manifest.rows.len(),
+            SplitSummary::of(&manifest.rows)
+        );
         let videos: BTreeSet<_> = manifest.rows.iter().map(|row| (row.label, &row.video)).collect();
         let unknown = manifest.rows.iter().filter(|row| row.target_id.is_none() && row.source_id.is_none());
         let unknown: BTreeSet<_> = unknown.map(|row| (row.label, &row.video)).collect();
