@@ -120,6 +120,17 @@ pub enum Error {
         /// What should be.
         rule: &'static str,
     },
+    /// A fake clip's name does not begin with a forgery method.
+    #[error(
+        "{path}: {name}: methods are asked from names, and this one does not begin with a method and `_`",
+        path = path.display()
+    )]
+    NoMethod {
+        /// The folder.
+        path: PathBuf,
+        /// The clip's name.
+        name: String,
+    },
     /// Two clips of one label have one name.
     #[error("{path}: two {label} clips are named {name}", path = path.display())]
     SameName {

@@ -47,7 +47,7 @@ pub use evaluate::{
 #[cfg(feature = "model")]
 pub use evaluate::{calibrated_file, fake_logits};
 pub use layout::{Clip, Dataset, Layout, Media, Picture};
-pub use manifest::{Label, Manifest, Row, Split, UnknownName};
+pub use manifest::{Label, Manifest, Row, Split, UnknownName, source_names};
 pub use metrics::{
     Bootstrap, CALIBRATION_BINS, Confusion, Intervals, Metric, Metrics, PrecisionRecallCurve, ReliabilityBin, RocCurve,
     Scored, Scores, VideoScore, frame_auc, video_auc, video_scores,

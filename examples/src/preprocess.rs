@@ -77,6 +77,9 @@ pub struct Args {
     /// Divide anew also what the data set's own lists have divided
     #[arg(long)]
     pub ignore_official_split: bool,
+    /// Fill the column method of fake faces, where it is empty, with what their videos' names begin with, up to the first `_`: Face2Face of Face2Face_0001
+    #[arg(long)]
+    pub method_from_name: bool,
     /// Write manifest.parquet too
     #[cfg(feature = "parquet")]
     #[arg(long)]
