@@ -50,7 +50,7 @@ pub use layout::{Clip, Dataset, Layout, Media, Picture};
 pub use manifest::{Label, Manifest, Row, Split, UnknownName, source_names};
 pub use metrics::{
     Bootstrap, CALIBRATION_BINS, Confusion, Intervals, Metric, Metrics, PrecisionRecallCurve, ReliabilityBin, RocCurve,
-    Scored, Scores, VideoScore, frame_auc, video_auc, video_scores,
+    Scored, Scores, SourceAuc, VideoScore, by_source, frame_auc, mean_video_auc, source_aucs, video_auc, video_scores,
 };
 pub use plot::Figure;
 pub use prepare::{CropFormat, Detectors, Failure, Preparation, PrepareConfig, PrepareProgress, Prepared};
