@@ -9,6 +9,7 @@ mod model;
 mod recompress;
 mod report;
 mod section;
+mod sources;
 mod text;
 
 pub use clips::{ClipFailure, ClipScore, ClipSet, TestClip};
@@ -17,6 +18,9 @@ pub use faces::{TestFace, TestSet};
 #[cfg(feature = "model")]
 pub use model::{calibrated_file, fake_logits};
 pub use recompress::recompress_clip;
-pub use report::{EVALUATION_SCHEMA, EvaluatedData, EvaluatedModel, Evaluation, FittedOn, RobustnessRow};
+pub use report::{
+    EVALUATION_SCHEMA, EvaluatedData, EvaluatedModel, EvaluatedSource, Evaluation, FittedOn, RobustnessRow,
+};
 pub use section::{MeasuredValue, Section};
+pub use sources::{GroupMetrics, MeanValue, MethodReport, SourceMeans, SourceReport};
 pub use text::classification_report;
