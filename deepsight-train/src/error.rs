@@ -362,6 +362,12 @@ pub enum Error {
         /// The crop's file.
         file: PathBuf,
     },
+    /// A face has no landmarks, without which its quality cannot be measured.
+    #[error("{file}: no landmarks in the manifest, which measuring its quality needs", file = file.display())]
+    UnknownLandmarks {
+        /// The crop's file.
+        file: PathBuf,
+    },
     /// A face's landmarks fall together, are no numbers, or lie outside its picture.
     #[error("{file}: the landmarks are no face within the picture", file = file.display())]
     DegenerateLandmarks {

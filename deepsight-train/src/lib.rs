@@ -44,8 +44,9 @@ pub use error::ParquetError;
 pub use error::{Error, JsonError, PictureError, TableError};
 pub use evaluate::{
     ClipFailure, ClipScore, ClipSet, Degradation, EVALUATION_SCHEMA, EvaluatedData, EvaluatedModel, EvaluatedSource,
-    Evaluation, FittedOn, GroupMetrics, MeanValue, MeasuredValue, MethodReport, RobustnessRow, Section, SourceMeans, SourceReport, TestClip, TestFace,
-    TestSet, classification_report, recompress_clip,
+    Evaluation, FittedOn, GradedFace, GroupMetrics, MeanValue, MeasuredValue, MethodReport, QualityAim, QualityBin,
+    QualityFigures, QualityLevel, QualityReport, RobustnessRow, Section, SourceMeans, SourceReport, TestClip, TestFace,
+    TestSet, classification_report, fit_quality, recompress_clip,
 };
 #[cfg(feature = "model")]
 pub use evaluate::{calibrated_file, fake_logits};

@@ -25,6 +25,7 @@ impl Evaluation {
         }
         body += &self.by_source_section();
         body += &self.verdict_section();
+        body += &self.quality.as_ref().map(super::QualityReport::to_html).unwrap_or_default();
         body += &self.robustness_section();
         body += &self.clip_section();
         body += &self.notes_section();

@@ -6,6 +6,8 @@ mod faces;
 mod html;
 #[cfg(feature = "model")]
 mod model;
+mod quality;
+mod quality_tables;
 mod recompress;
 mod report;
 mod section;
@@ -17,6 +19,7 @@ pub use degradation::Degradation;
 pub use faces::{TestFace, TestSet};
 #[cfg(feature = "model")]
 pub use model::{calibrated_file, fake_logits};
+pub use quality::{GradedFace, QualityAim, QualityBin, QualityFigures, QualityLevel, QualityReport, fit_quality};
 pub use recompress::recompress_clip;
 pub use report::{
     EVALUATION_SCHEMA, EvaluatedData, EvaluatedModel, EvaluatedSource, Evaluation, FittedOn, RobustnessRow,

@@ -2,7 +2,7 @@ use deepsight_core::{FaceCrop, Reliability};
 use serde::Serialize;
 
 use super::sources::source_reports;
-use super::{ClipFailure, ClipScore, Section, SourceMeans, SourceReport, TestSet};
+use super::{ClipFailure, ClipScore, QualityReport, Section, SourceMeans, SourceReport, TestSet};
 use crate::{
     Bootstrap, Calibration, Error, Label, MeasuredVerdicts, Metric, Scored, Scores, Split, ThresholdRule, VerdictAim,
     VerdictLimits, VerdictRates, VideoScore, false_alarms, fit_temperature, fit_verdicts, measure_verdicts,
@@ -187,6 +187,8 @@ pub struct Evaluation {
     pub source_means: Option<SourceMeans>,
     /// What verdicts over the videos come to, source by source.
     pub video_verdicts: Option<MeasuredVerdicts>,
+    /// Where quality ends, where that was measured.
+    pub quality: Option<QualityReport>,
     /// The same on spoiled input.
     pub robustness: Vec<RobustnessRow>,
     /// The score of every video.
@@ -213,6 +215,7 @@ impl Evaluation {
             by_source: Vec::new(),
             source_means: None,
             video_verdicts: None,
+            quality: None,
             robustness: Vec::new(),
             videos: Vec::new(),
             clips: Vec::new(),

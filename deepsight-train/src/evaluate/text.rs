@@ -100,6 +100,7 @@ impl Evaluation {
             text += &verdict_table("Verdicts by source, videos", verdicts);
         }
         text += &self.verdicts();
+        text += &self.quality.as_ref().map(super::QualityReport::to_text).unwrap_or_default();
         text += &self.robustness();
         if !self.failures.is_empty() {
             text += "\nNot analysed\n";
