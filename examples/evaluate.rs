@@ -6,15 +6,15 @@ use std::process::ExitCode;
 use clap::Parser;
 use deepsight_core::{Analyzer, AnalyzerConfig, CancelToken, Classifier, FaceClassifier, ModelFile, with_causes};
 use deepsight_examples::burn::tensor::backend::Backend;
-use deepsight_examples::evaluate::{Args, CRFS, ReportError, Reports, bar, framing};
+use deepsight_examples::evaluate::{Args, CRFS, ListedSource, ReportError, Reports, bar, framing};
 use deepsight_examples::interrupt::cancel_on_interrupt;
 use deepsight_examples::output::{complain, print};
 use deepsight_examples::preprocess::{Watch, detectors};
 use deepsight_examples::with_backend;
 use deepsight_face::MtcnnConfig;
 use deepsight_train::{
-    ClipSet, Dataset, Degradation, Detectors, EvaluatedData, EvaluatedModel, Evaluation, Failure as Failed, FittedOn,
-    Manifest, Preparation, Scored, Split, TestSet, calibrated_file, fake_logits,
+    Calibration, ClipSet, Dataset, Degradation, Detectors, EvaluatedData, EvaluatedModel, Evaluation,
+    Failure as Failed, FittedOn, Preparation, Scored, Split, TestSet, VerdictAim, calibrated_file, fake_logits,
 };
 use deepsight_video::DecodeOptions;
 
@@ -81,28 +81,40 @@ struct Run<'a, B: Backend> {
 
 impl<B: Backend> Run<'_, B> {
     fn calibrate(&self, path: &Path) -> Result<FittedOn, Failure> {
-        if self.args.list().is_none() {
+        if self.args.lists().is_empty() {
             return Err(Failure::Input("--calibrate needs a manifest with split val: name it with --manifest".into()));
         }
-        let faces = self.faces(Some(Split::Val))?;
-        let fitted = FittedOn::fit(&self.score(&faces, 1.0, None, "val")?, self.args.rule(), faces.split)?;
-        calibrated_file::<B>(ModelFile::read(path)?, &fitted.calibration, self.device)?.write(path)?;
+        let sets = self.sets(Some(Split::Val))?;
+        let scored = self.score(&sets, 1.0, None, "val")?;
+        let card = self.classifier.card();
+        let before = Calibration::new(card.temperature.into(), card.threshold.into());
+        let fitted = FittedOn::fit(&scored, VerdictAim::new(self.args.rule()), Some(Split::Val))?;
+        let fitted = fitted.compared(&scored, before, self.band())?;
+        calibrated_file::<B>(ModelFile::read(path)?, &fitted, self.device)?.write(path)?;
         Ok(fitted)
+    }
+
+    /// Returns the model's uncertain band, or the one that an analysis takes where the model has none.
+    fn band(&self) -> f64 {
+        let measured = self.classifier.card().reliability.as_ref();
+        measured.map_or(AnalyzerConfig::new().uncertain_band, |reliability| reliability.uncertain_band).into()
     }
 
     fn evaluate(self, fitted: Option<FittedOn>) -> Result<Evaluation, Failure> {
         let (args, card) = (self.args, self.classifier.card());
         let (threshold, temperature) = (args.threshold.unwrap_or(card.threshold.into()), card.temperature.into());
         let model = EvaluatedModel::of_card(card, self.classifier.info().sha256);
-        let split = args.split()?;
-        let mut evaluation = Evaluation::new(model, EvaluatedData::new(args.source(), split), args.intervals());
+        let sets = if args.has_faces() { self.sets(None)? } else { Vec::new() };
+        let data = if args.has_faces() { EvaluatedData::of_sets(&sets) } else { args.clips() };
+        let mut evaluation = Evaluation::new(model, data, args.intervals());
         evaluation.fitted = fitted;
         if args.has_faces() {
-            let faces = self.faces(split)?;
-            evaluation.add_faces(&self.score(&faces, temperature, None, "faces")?, threshold)?;
+            let scored = self.score(&sets, temperature, None, "faces")?;
+            evaluation.add_faces(&scored, threshold)?;
+            evaluation.add_verdicts(&scored, threshold, self.band())?;
             for degradation in Degradation::ALL.into_iter().filter(|_| args.robustness) {
                 let name = degradation.to_string();
-                let spoiled = self.score(&faces, temperature, Some(degradation), &name)?;
+                let spoiled = self.score(&sets, temperature, Some(degradation), &name)?;
                 evaluation.add_spoiled_faces(&name, &spoiled, threshold)?;
             }
         }
@@ -112,23 +124,37 @@ impl<B: Backend> Run<'_, B> {
         }
     }
 
-    /// Faces as the model wants them.
-    fn faces(&self, split: Option<Split>) -> Result<TestSet, Failure> {
-        let (args, card) = (self.args, self.classifier.card());
-        let dataset = match args.list() {
-            Some(list) => {
-                let set = TestSet::of_manifest(&Manifest::read(&list)?, &list, split)?;
-                if args.as_is {
-                    return Ok(set);
-                }
-                set.check_crop(card.crop)?;
-                if set.crop.is_some() {
-                    return Ok(set);
-                }
-                Dataset::listed(&list)?
+    /// The faces of every source as the model wants them: of one part, or of the part that the flags come to.
+    fn sets(&self, part: Option<Split>) -> Result<Vec<TestSet>, Failure> {
+        let (args, sources) = (self.args, self.args.sources()?);
+        if sources.is_empty() {
+            let dataset = Dataset::find(args.test_dir.as_deref().unwrap_or(Path::new("")), None)?;
+            return Ok(vec![self.cut(dataset, part.or(args.split), "")?]);
+        }
+        let several = sources.len() > 1;
+        let set = |source: ListedSource| -> Result<TestSet, Failure> {
+            let split = part.or_else(|| args.split_of(&source.manifest));
+            let set = TestSet::of_manifest(&source.manifest, &source.path, split)?;
+            if !args.as_is {
+                set.check_crop(self.classifier.card().crop)?;
             }
-            None => Dataset::find(args.test_dir.as_deref().unwrap_or(Path::new("")), None)?,
+            let set = if args.as_is || set.crop.is_some() {
+                set
+            } else {
+                let mut dataset = Dataset::listed(&source.path)?;
+                if args.method_from_name.contains(&source.name) {
+                    dataset.name_methods()?;
+                }
+                self.cut(dataset, split, if several { &source.name } else { "" })?
+            };
+            Ok(set.with_name(source.name))
         };
+        sources.into_iter().map(set).collect()
+    }
+
+    /// The pictures of a data set as they are, or searched for the face, which is cut out anew.
+    fn cut(&self, dataset: Dataset, split: Option<Split>, folder: &str) -> Result<TestSet, Failure> {
+        let (args, card) = (self.args, self.classifier.card());
         if args.as_is {
             return Ok(TestSet::of_dataset(&dataset, split)?);
         }
@@ -136,7 +162,8 @@ impl<B: Backend> Run<'_, B> {
         let load = |config: MtcnnConfig| config.init::<B>(self.device);
         let detectors = Detectors { frames: load(frames)?, pictures: load(pictures)?, lenient: load(lenient)? };
         let preparation = Preparation::new(detectors, framing(card.crop, card.input_size))?;
-        let output = args.framed.as_deref().unwrap_or(self.scratch).join(split.map_or("all", Split::name));
+        let kept = args.framed.as_deref().unwrap_or(self.scratch).join(folder);
+        let output = kept.join(split.map_or("all", Split::name));
         let mut watch = Watch::default();
         let framed =
             TestSet::framed(dataset, split, &preparation, &output, self.cancel, |progress| watch.show(progress));
@@ -148,18 +175,24 @@ impl<B: Backend> Run<'_, B> {
         Ok(set)
     }
 
+    /// Scores the faces of all sources.
     fn score(
         &self,
-        faces: &TestSet,
+        sets: &[TestSet],
         temperature: f64,
         spoil: Option<Degradation>,
         what: &str,
     ) -> Result<Vec<Scored>, Failure> {
-        let bar = bar(what, faces.faces.len());
+        let bar = bar(what, sets.iter().map(|set| set.faces.len()).sum());
         let logits = |pictures: &[_]| fake_logits(&self.classifier, pictures);
-        let scored = faces.score(logits, temperature, spoil, self.cancel, |done| bar.set_position(done as u64));
+        let mut scored: Vec<Scored> = Vec::new();
+        for set in sets {
+            let before = scored.len();
+            let show = |done| bar.set_position((before + done) as u64);
+            scored.extend(set.score(logits, temperature, spoil, self.cancel, show)?);
+        }
         bar.finish_and_clear();
-        Ok(scored?)
+        Ok(scored)
     }
 
     fn clips(self, mut evaluation: Evaluation, folder: &Path, threshold: f64) -> Result<Evaluation, Failure> {

@@ -35,7 +35,10 @@ fn main() -> ExitCode {
 fn run<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<(), String> {
     let failed = |error: Error| with_causes(&error);
     args.division().validate().map_err(failed)?;
-    let dataset = Dataset::find(&args.data_dir, args.label).map_err(failed)?;
+    let mut dataset = Dataset::find(&args.data_dir, args.label).map_err(failed)?;
+    if args.method_from_name {
+        dataset.name_methods().map_err(failed)?;
+    }
     let [frames, pictures, lenient] = args.detectors();
     let load = |config: deepsight_face::MtcnnConfig| -> Result<Mtcnn<B>, String> {
         config.init(device).map_err(|error| with_causes(&error))

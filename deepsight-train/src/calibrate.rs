@@ -2,8 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::sigmoid;
-use crate::{Error, Label, Scored, Scores, video_scores};
+use crate::metrics::{balanced_weights, sigmoid};
+use crate::{Error, Label, Scored, Scores, by_source};
+
+mod alarms;
+mod band;
+mod verdicts;
+
+pub use alarms::false_alarms;
+pub use band::{VerdictAim, VerdictLimits, fit_verdicts};
+pub use verdicts::{MeasuredVerdicts, VerdictRates, measure_verdicts};
 
 /// Temperatures beyond these say that the scores carry no probabilities, not that they want more scaling.
 const TEMPERATURES: [f64; 2] = [0.05, 20.0];
@@ -13,9 +21,9 @@ const TEMPERATURES: [f64; 2] = [0.05, 20.0];
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ThresholdRule {
-    /// The highest mean of both classes' recalls.
+    /// The highest mean of both classes' recalls, each the mean over the sources that have the class.
     BalancedAccuracy,
-    /// The highest recall of fakes with at most this share of reals called fake, `0..1`.
+    /// The highest recall of fakes with at most this share of reals called fake in every source, `0..1`.
     FalsePositiveRate(f64),
 }
 
@@ -28,6 +36,13 @@ pub struct Calibration {
     /// Fake probability from which a video is called fake, `0..=1`: exactly a single-precision number, as model files
     /// store it.
     pub threshold: f64,
+}
+
+impl Calibration {
+    /// Creates the calibration of a temperature and a threshold.
+    pub fn new(temperature: f64, threshold: f64) -> Self {
+        Self { temperature, threshold }
+    }
 }
 
 /// Temperature from the faces' logits, then the threshold from the videos' probabilities at that temperature.
@@ -58,24 +73,18 @@ pub fn calibrate(faces: &[Scored], rule: ThresholdRule) -> Result<Calibration, E
     Ok(Calibration { temperature, threshold: fit_threshold(&calibrated, rule)? })
 }
 
-/// The temperature of least cross-entropy (Guo et al., ICML 2017), where both classes count the same, and so do the videos
-/// of a class: data sets have many more faces of some videos than of others, which says nothing of the world.
+/// The temperature of least cross-entropy (Guo et al., ICML 2017). Both classes count the same, within a class the sources
+/// that have it, within a source its videos, and within a video its faces: data sets have many more faces of some videos
+/// than of others, and one has many more videos than another, which says nothing of the world.
 ///
 /// # Errors
 /// As for [`calibrate`].
 pub fn fit_temperature(faces: &[Scored]) -> Result<f64, Error> {
     both_classes(faces, "a temperature")?;
-    let videos = video_scores(faces);
-    let of = |label| videos.iter().filter(|video| video.label == label).count() as f64;
-    let counts = [of(Label::Real), of(Label::Fake)];
-    let weigh = |face: &Scored| {
-        let place = videos.binary_search_by(|video| (&video.video, video.label).cmp(&(&face.video, face.label)));
-        let faces = place.map_or(1, |place| videos[place].faces);
-        1.0 / (counts[usize::from(face.label == Label::Fake)] * faces as f64)
-    };
     let weighted: Vec<(f64, f64, f64)> = faces
         .iter()
-        .map(|face| (weigh(face), face.logit.clamp(-1e6, 1e6), f64::from(face.label == Label::Fake)))
+        .zip(balanced_weights(faces))
+        .map(|(face, weight)| (weight, face.logit.clamp(-1e6, 1e6), f64::from(face.label == Label::Fake)))
         .collect();
     // Convex in the inverse temperature: its slope rises, so halving finds where it is 0.
     let slope = |inverse: f64| -> f64 {
@@ -100,48 +109,73 @@ pub fn fit_threshold(faces: &[Scored], rule: ThresholdRule) -> Result<f64, Error
         let rule = "a false-positive rate is at least 0 and less than 1";
         return Err(Error::Setting { name: "fpr", value: rate.to_string(), rule });
     }
-    let scores = Scores::of_videos(faces)?;
     both_classes(faces, "a threshold")?;
+    let sources = sources_of(faces);
     Ok(match rule {
-        ThresholdRule::BalancedAccuracy => best_balance(&scores),
-        ThresholdRule::FalsePositiveRate(rate) => lowest_within(&scores, rate),
+        ThresholdRule::BalancedAccuracy => best_balance(&sources),
+        ThresholdRule::FalsePositiveRate(rate) => lowest_within(&sources, rate),
     })
 }
 
-/// Of cuts that are equally good, the one nearest to a half.
-fn best_balance(scores: &Scores) -> f64 {
-    let [reals, fakes] = [Label::Real, Label::Fake].map(|label| scores.probabilities(label));
-    let at_least = |sorted: &[f64], threshold: f64| sorted.partition_point(|score| *score >= threshold) as u128;
-    // Youden's index times both counts: whole numbers, so that equally good is exactly equal.
-    let merit = |threshold: f64| {
-        let found = at_least(&fakes, threshold) * reals.len() as u128;
-        (found + reals.len() as u128 * fakes.len() as u128) - at_least(&reals, threshold) * fakes.len() as u128
+/// The videos' probabilities of one source.
+struct SourceScores {
+    /// Of its real videos, from the highest down.
+    reals: Vec<f64>,
+    /// Of its fake videos, from the highest down.
+    fakes: Vec<f64>,
+}
+
+/// Returns the videos' probabilities by source. The faces must have been checked.
+fn sources_of(faces: &[Scored]) -> Vec<SourceScores> {
+    let source = |(_, faces): (&str, Vec<Scored>)| {
+        let scores = Scores::of_videos(&faces).ok()?;
+        let [reals, fakes] = Label::ALL.map(|label| scores.probabilities(label));
+        Some(SourceScores { reals, fakes })
     };
+    by_source(faces).into_iter().filter_map(source).collect()
+}
+
+/// Returns how many scores, sorted from the highest down, reach a threshold.
+fn at_least(sorted: &[f64], threshold: f64) -> usize {
+    sorted.partition_point(|score| *score >= threshold)
+}
+
+/// Of cuts that are equally good, the one nearest to a half.
+fn best_balance(sources: &[SourceScores]) -> f64 {
+    let share = |of: fn(&SourceScores) -> &Vec<f64>, threshold: f64| {
+        let classes = sources.iter().map(of).filter(|scores| !scores.is_empty());
+        let shares: Vec<f64> = classes.map(|scores| at_least(scores, threshold) as f64 / scores.len() as f64).collect();
+        shares.iter().sum::<f64>() / shares.len().max(1) as f64
+    };
+    // Youden's index.
+    let merit = |threshold: f64| share(|source| &source.fakes, threshold) - share(|source| &source.reals, threshold);
     let from_half = |threshold: f64| (threshold - 0.5).abs();
     let mut best = (0.5, merit(0.5));
-    for threshold in cuts(&reals, &fakes) {
+    for threshold in cuts(sources) {
         let found = merit(threshold);
-        if found > best.1 || (found == best.1 && from_half(threshold) < from_half(best.0)) {
+        // Sums of shares differ in the last bits where they are equal.
+        let equal = (found - best.1).abs() < 1e-12;
+        if (!equal && found > best.1) || (equal && from_half(threshold) < from_half(best.0)) {
             best = (threshold, found);
         }
     }
     best.0
 }
 
-/// The lowest cut that calls few enough reals fake.
-fn lowest_within(scores: &Scores, rate: f64) -> f64 {
-    let [reals, fakes] = [Label::Real, Label::Fake].map(|label| scores.probabilities(label));
+/// The lowest cut that calls few enough reals of every source fake.
+fn lowest_within(sources: &[SourceScores], rate: f64) -> f64 {
     let within = |threshold: &f64| {
-        let called = reals.partition_point(|score| score >= threshold);
-        called as f64 / reals.len() as f64 <= rate
+        let of_source = |source: &SourceScores| at_least(&source.reals, *threshold) as f64 / source.reals.len() as f64;
+        sources.iter().filter(|source| !source.reals.is_empty()).all(|source| of_source(source) <= rate)
     };
     // Where even the highest possible threshold lets too many through, it is still the best there is.
-    cuts(&reals, &fakes).into_iter().rev().take_while(within).last().unwrap_or(1.0)
+    cuts(sources).into_iter().rev().take_while(within).last().unwrap_or(1.0)
 }
 
 /// Thresholds between neighbouring scores, rising.
-fn cuts(reals: &[f64], fakes: &[f64]) -> Vec<f64> {
-    let mut scores: Vec<f64> = reals.iter().chain(fakes).copied().chain([0.0, 1.0]).collect();
+fn cuts(sources: &[SourceScores]) -> Vec<f64> {
+    let scores = sources.iter().flat_map(|source| source.reals.iter().chain(&source.fakes));
+    let mut scores: Vec<f64> = scores.copied().chain([0.0, 1.0]).collect();
     scores.sort_by(f64::total_cmp);
     scores.dedup();
     let between = |pair: &[f64]| {

@@ -71,6 +71,27 @@ impl Counters {
             history: Vec::new(),
         }
     }
+
+    /// Returns the counters with the mean video AUCs that an earlier version did not write: of a single source they are
+    /// its video AUCs.
+    ///
+    /// # Errors
+    /// Returns what is wrong when there are several sources: the best epoch so far was chosen in another way.
+    pub(crate) fn with_means(mut self, one_source: bool) -> Result<Self, &'static str> {
+        for epoch in self.history.iter_mut().filter(|epoch| epoch.sources.is_empty()) {
+            if !one_source {
+                return Err("an earlier version wrote it, which chose the best epoch by the videos of all manifests \
+                    together and not by the mean over manifests: begin a new run, with --init from its best.safetensors");
+            }
+            epoch.mean_video_auc = epoch.video_auc;
+        }
+        if let Some(best) = &mut self.best
+            && let Some(epoch) = self.history.iter().find(|epoch| epoch.epoch == best.epoch)
+        {
+            best.mean_video_auc = epoch.mean_video_auc;
+        }
+        Ok(self)
+    }
 }
 
 const SCHEMA: u32 = 1;
@@ -181,6 +202,21 @@ mod tests {
         let message = next.write(&path).unwrap_err().to_string();
         assert!(message.contains("run.safetensors: cannot be written"), "{message}");
         assert_eq!(Checkpoint::read(&path).unwrap(), checkpoint());
+    }
+
+    #[test]
+    fn a_checkpoint_without_means_goes_on_with_one_source_and_is_refused_with_several() {
+        let exact = |value: f64| format!("{:016x}", value.to_bits());
+        let mut counters = serde_json::to_value(checkpoint().counters).unwrap();
+        counters["best"] = serde_json::json!({ "epoch": 0, "video_auc": exact(0.75) });
+        counters["history"] = serde_json::json!([{
+            "epoch": 0, "loss": exact(0.5), "validation_loss": exact(0.25), "frame_auc": exact(0.5), "video_auc": exact(0.75),
+        }]);
+        let before: Counters = serde_json::from_value(counters).unwrap();
+        let after = before.clone().with_means(true).unwrap();
+        assert_eq!((after.best.unwrap().mean_video_auc, after.history[0].mean_video_auc), (0.75, 0.75));
+        assert!(before.with_means(false).unwrap_err().contains("an earlier version wrote it"));
+        checkpoint().counters.with_means(false).unwrap();
     }
 
     #[test]

@@ -120,6 +120,17 @@ pub enum Error {
         /// What should be.
         rule: &'static str,
     },
+    /// A fake clip's name does not begin with a forgery method.
+    #[error(
+        "{path}: {name}: methods are asked from names, and this one does not begin with a method and `_`",
+        path = path.display()
+    )]
+    NoMethod {
+        /// The folder.
+        path: PathBuf,
+        /// The clip's name.
+        name: String,
+    },
     /// Two clips of one label have one name.
     #[error("{path}: two {label} clips are named {name}", path = path.display())]
     SameName {
@@ -368,6 +379,12 @@ pub enum Error {
         "paired: no fake face of training names an original or shares its target_id with a real face of its source"
     )]
     NoPairs,
+    /// A face has no landmarks, without which its quality cannot be measured.
+    #[error("{file}: no landmarks in the manifest, which measuring its quality needs", file = file.display())]
+    UnknownLandmarks {
+        /// The crop's file.
+        file: PathBuf,
+    },
     /// A face's landmarks fall together, are no numbers, or lie outside its picture.
     #[error("{file}: the landmarks are no face within the picture", file = file.display())]
     DegenerateLandmarks {

@@ -1,6 +1,5 @@
 //! Numbers in JSON to the last bit, which decimal digits are not when `serde_json` reads them.
 
-use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serializer};
 
 pub(crate) fn serialize<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
@@ -8,7 +7,23 @@ pub(crate) fn serialize<S: Serializer>(number: &f64, serializer: S) -> Result<S:
 }
 
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    let digits = String::deserialize(deserializer)?;
-    let bits = u64::from_str_radix(&digits, 16);
-    bits.map(f64::from_bits).map_err(|_| D::Error::custom("a number's 16 hexadecimal digits are needed"))
+    parse(&String::deserialize(deserializer)?)
+}
+
+fn parse<E: serde::de::Error>(digits: &str) -> Result<f64, E> {
+    let bits = u64::from_str_radix(digits, 16);
+    bits.map(f64::from_bits).map_err(|_| E::custom("a number's 16 hexadecimal digits are needed"))
+}
+
+/// Numbers that may be absent.
+pub(crate) mod optional {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(number: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+        number.map(|number| format!("{:016x}", number.to_bits())).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+        Option::<String>::deserialize(deserializer)?.map(|digits| super::parse(&digits)).transpose()
+    }
 }

@@ -31,7 +31,10 @@ mod whole_file;
 
 pub use augment::{AugmentStep, Augmentation, ClipCompression, Operation, recompress};
 pub use blend::{Blended, Region, SelfBlending};
-pub use calibrate::{Calibration, ThresholdRule, calibrate, fit_temperature, fit_threshold};
+pub use calibrate::{
+    Calibration, MeasuredVerdicts, ThresholdRule, VerdictAim, VerdictLimits, VerdictRates, calibrate, false_alarms,
+    fit_temperature, fit_threshold, fit_verdicts, measure_verdicts,
+};
 pub use dataset::{DatasetConfig, FaceDataset, Sample};
 #[cfg(feature = "model")]
 pub use dataset::{EpochDataset, FaceBatch, FaceBatcher, Loaded};
@@ -41,18 +44,20 @@ pub use deepsight_core::image;
 pub use error::ParquetError;
 pub use error::{Error, JsonError, PictureError, TableError};
 pub use evaluate::{
-    ClipFailure, ClipScore, ClipSet, Degradation, EVALUATION_SCHEMA, EvaluatedData, EvaluatedModel, Evaluation,
-    FittedOn, MeasuredValue, RobustnessRow, Section, TestClip, TestFace, TestSet, classification_report,
-    recompress_clip,
+    ClipFailure, ClipScore, ClipSet, Degradation, EVALUATION_SCHEMA, EvaluatedData, EvaluatedModel, EvaluatedSource,
+    Evaluation, FittedOn, GradedFace, GroupMetrics, MeanValue, MeasuredValue, MethodReport, QualityAim, QualityBin,
+    QualityFigures, QualityLevel, QualityReport, RobustnessRow, Section, SourceMeans, SourceReport, TestClip, TestFace,
+    TestSet, classification_report, fit_quality, recompress_clip,
 };
 #[cfg(feature = "model")]
 pub use evaluate::{calibrated_file, fake_logits};
 pub use label_noise::{ForgeryDifference, forgery_differences};
 pub use layout::{Clip, Dataset, Layout, Media, Picture};
-pub use manifest::{Label, Manifest, Row, Split, UnknownName};
+pub use manifest::{Label, Manifest, Row, Split, UnknownName, source_names};
 pub use metrics::{
     Bootstrap, CALIBRATION_BINS, Confusion, Intervals, Metric, Metrics, PrecisionRecallCurve, ReliabilityBin, RocCurve,
-    Scored, Scores, VideoScore, frame_auc, video_auc, video_scores,
+    Scored, Scores, SourceAuc, VideoScore, balanced_calibration_error, by_source, frame_auc, mean_video_auc,
+    source_aucs, video_auc, video_scores,
 };
 pub use plot::Figure;
 pub use prepare::{CropFormat, Detectors, Failure, Preparation, PrepareConfig, PrepareProgress, Prepared};

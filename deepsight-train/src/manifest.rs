@@ -134,6 +134,9 @@ pub struct Row {
     /// Name of the real video that a fake one was made from, where the layout tells; of a video that is there in several
     /// compressions, the name that they share.
     pub original: Option<String>,
+    /// Name of the forgery method of a fake face, such as `Deepfakes`, where it is known; `None` for a real face.
+    #[serde(default)]
+    pub method: Option<String>,
 }
 
 impl Row {
@@ -154,15 +157,45 @@ impl Row {
             sha256: None,
             split: None,
             original: None,
+            method: None,
         }
     }
+}
+
+/// Returns the forgery method that a video's name begins with: the last part of the name up to its first `_`, such as
+/// `Deepfakes` for `Deepfakes_train_roi_282`. `None` for a name without `_`, or with nothing before it.
+pub(crate) fn method_in_name(video: &str) -> Option<&str> {
+    let name = video.rsplit('/').next().unwrap_or(video);
+    name.split_once('_').map(|(method, _)| method).filter(|method| !method.is_empty())
+}
+
+/// Returns a name for each manifest as a source of faces: the name of its folder. A second folder of the same name gets
+/// `-2` appended, a third `-3`.
+///
+/// ```
+/// use deepsight_train::source_names;
+///
+/// assert_eq!(source_names(["crops/dfdc", "crops/ffpp", "old/dfdc"]), ["dfdc", "ffpp", "dfdc-2"]);
+/// ```
+pub fn source_names<P: AsRef<Path>>(folders: impl IntoIterator<Item = P>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for folder in folders {
+        let folder = folder.as_ref();
+        // `.` and `..` have a name only once they are resolved.
+        let absolute = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let name = absolute.file_name().map_or_else(|| "faces".into(), |name| name.to_string_lossy().into_owned());
+        let numbered = (2..).map(|number| format!("{name}-{number}"));
+        let unused = std::iter::once(name.clone()).chain(numbered).find(|name| !names.contains(name));
+        names.push(unused.unwrap_or(name));
+    }
+    names
 }
 
 /// A list of face crops (CSV), and how they were cut (JSON beside it).
 ///
 /// The CSV's columns, of which only the first three must be there and filled:
 /// `file,label,video,target_id,source_id,frame,time,track,x0,y0,x1,y1,left_eye_x,left_eye_y,right_eye_x,right_eye_y,`
-/// `nose_x,nose_y,mouth_left_x,mouth_left_y,mouth_right_x,mouth_right_y,confidence,sha256,split,original`.
+/// `nose_x,nose_y,mouth_left_x,mouth_left_y,mouth_right_x,mouth_right_y,confidence,sha256,split,original,method`.
 /// A column of another name is ignored.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -202,6 +235,24 @@ impl Manifest {
     #[must_use]
     pub fn with_crop(self, crop: FaceCrop, size: u32) -> Self {
         Self { crop: Some(crop), size: Some(size), ..self }
+    }
+
+    /// Fills the empty methods of fake faces with what their videos' names begin with, up to the first `_`, such as
+    /// `Deepfakes` for `Deepfakes_train_roi_282`. `path` is the manifest's file, for messages.
+    ///
+    /// # Errors
+    /// [`Error::ManifestField`] for a fake face whose video's name has no `_`, or nothing before it.
+    pub fn name_methods(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let unnamed = |row: &Row| row.label == Label::Fake && row.method.is_none();
+        for (index, row) in self.rows.iter_mut().enumerate().filter(|(_, row)| unnamed(row)) {
+            let Some(method) = method_in_name(&row.video) else {
+                let rule = "must begin with the method and `_`, because methods are asked from names";
+                let (path, value) = (path.as_ref().to_owned(), row.video.clone());
+                return Err(Error::ManifestField { path, row: index + 1, column: "video", value, rule });
+            };
+            row.method = Some(method.to_owned());
+        }
+        Ok(())
     }
 
     /// Reads the CSV, the JSON beside it where there is one, and looks whether every crop's file is there.
@@ -279,6 +330,7 @@ mod tests {
         row.bounds = Some(BoundingBox::new(-1.5, 2.25, 100.1, 120.7));
         row.landmarks = Some(Landmarks([[1.0, 2.1], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0], [9.0, 10.3]]));
         (row.confidence, row.sha256, row.split) = (Some(0.9871), Some("ab".repeat(32)), Some(Split::Val));
+        row.method = Some("Face2Face".into());
         row
     }
 
@@ -323,12 +375,42 @@ mod tests {
             ("file,label,video,x0\na.jpg,real,v,1\n", &["row 1: y1 is ``: must be given where its neighbours are"]),
             ("file,label,video\na.jpg,real,v\nb.jpg,fake,w\n", &["list.csv: row 2: b.jpg: there is no such file"]),
             ("file,label,video\na.jpg,real\n", &["list.csv: not a table"]),
+            (
+                "file,label,video,method\na.jpg,real,v,FaceSwap\n",
+                &["row 1: method is `FaceSwap`: must be empty for a real face"],
+            ),
         ] {
             fs::write(&path, text).unwrap();
             let message = Manifest::read(&path).unwrap_err().to_string();
             assert!(parts.iter().all(|part| message.contains(part)), "{text}: {message}");
         }
         assert!(Manifest::read(folder.path().join("no.csv")).unwrap_err().to_string().contains("no.csv"));
+    }
+
+    #[test]
+    fn methods_are_read_from_names_only_where_the_column_is_empty_and_the_name_has_one() {
+        let mut known = Row::new("c.jpg", Label::Fake, "id0_id1_0001");
+        known.method = Some("face swap".into());
+        let fake = |video: &str| Row::new("a.jpg", Label::Fake, video);
+        let rows = vec![fake("c23/NeuralTextures_roi_3"), known, Row::new("b.jpg", Label::Real, "youtube_roi_1")];
+        let mut manifest = Manifest::new("ffpp", rows);
+        manifest.name_methods("ffpp/list.csv").unwrap();
+        let methods: Vec<_> = manifest.rows.iter().map(|row| row.method.as_deref()).collect();
+        assert_eq!(methods, [Some("NeuralTextures"), Some("face swap"), None]);
+        for video in ["kligyzlcuk", "_roi_3", "a_b/c"] {
+            let message = Manifest::new("x", vec![fake(video)]).name_methods("list.csv").unwrap_err().to_string();
+            assert!(message.contains("list.csv: row 1: video is") && message.contains("begin with"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_named_by_its_folder_and_every_name_is_used_once() {
+        assert_eq!(source_names(["a/x", "x-2", "b/x", "y"]), ["x", "x-2", "x-3", "y"]);
+        let folder = tempfile::tempdir().unwrap();
+        let inside = folder.path().join("inside");
+        fs::create_dir(&inside).unwrap();
+        let name = folder.path().canonicalize().unwrap().file_name().unwrap().to_string_lossy().into_owned();
+        assert_eq!(source_names([inside.join("..")]), [name]);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Thresholds and temperatures do what they are asked to.
 #![allow(clippy::unwrap_used)]
 
-use deepsight_train::{Error, Label, Metric, Scored, Scores, ThresholdRule, calibrate, fit_threshold};
+use deepsight_train::{
+    Error, Label, Metric, Scored, Scores, ThresholdRule, VerdictAim, balanced_calibration_error, calibrate,
+    false_alarms, fit_temperature, fit_threshold, fit_verdicts, measure_verdicts,
+};
 use proptest::prelude::*;
 
 fn videos(scores: &[(f64, bool)]) -> Vec<Scored> {
@@ -74,4 +77,127 @@ proptest! {
             prop_assert!(balance(*other) <= balance(threshold) + 1e-6, "{} beats {}", other, threshold);
         }
     }
+}
+
+/// Videos of one source: real and fake ones with evenly spread scores between two probabilities each.
+fn source(name: &str, reals: (usize, f64, f64), fakes: (usize, f64, f64)) -> Vec<Scored> {
+    let class = |label: Label, (count, low, high): (usize, f64, f64)| {
+        let score = move |n: usize| low + (high - low) * (n as f64 + 0.5) / count as f64;
+        (0..count).map(move |n| Scored::from_probability(format!("{n}"), label, score(n)))
+    };
+    let videos = class(Label::Real, reals).chain(class(Label::Fake, fakes));
+    videos.map(|face| face.with_source(name)).collect()
+}
+
+#[test]
+fn a_source_of_many_videos_does_not_outvote_a_small_one() {
+    let face = |source: &str, n: u32, label, logit| Scored::from_logit(n.to_string(), label, logit).with_source(source);
+    let mut faces: Vec<Scored> =
+        (0..100).flat_map(|n| [face("large", n, Label::Real, -4.0), face("large", n, Label::Fake, 4.0)]).collect();
+    faces.extend([face("small", 0, Label::Real, 4.0), face("small", 0, Label::Fake, -4.0)]);
+    // Half of the weight is wrong, so no temperature fits but the highest.
+    assert!(fit_temperature(&faces).unwrap() > 19.0);
+    faces.truncate(200);
+    assert!(fit_temperature(&faces).unwrap() < 0.06);
+}
+
+#[test]
+fn a_false_positive_rate_is_kept_in_every_source() {
+    let easy = source("easy", (400, 0.0, 0.2), (400, 0.5, 1.0));
+    let hard = source("hard", (20, 0.2, 0.8), (20, 0.4, 1.0));
+    let rule = ThresholdRule::FalsePositiveRate(0.1);
+    let own = fit_threshold(&hard, rule).unwrap();
+    let both = [easy.clone(), hard.clone()].concat();
+    let threshold = fit_threshold(&both, rule).unwrap();
+    assert!(threshold >= own - 0.02 && threshold > fit_threshold(&easy, rule).unwrap(), "{threshold}");
+    for faces in [&easy, &hard] {
+        let rate = Scores::of_videos(faces).unwrap().metrics(threshold).get(Metric::FalsePositiveRate);
+        assert!(rate.unwrap() <= 0.1, "{rate:?}");
+    }
+}
+
+#[test]
+fn the_band_is_as_wide_as_the_worst_source_needs_and_lies_where_it_needs_it() {
+    let easy = source("easy", (200, 0.0, 0.3), (200, 0.7, 1.0));
+    // Reals of this source score up to 0.6, none of its fakes below 0.45.
+    let hard = source("hard", (100, 0.0, 0.6), (100, 0.45, 1.0));
+    let aim = VerdictAim::new(ThresholdRule::BalancedAccuracy);
+    let alone = fit_verdicts(&easy, aim).unwrap();
+    assert_eq!((alone.uncertain_band, alone.reached), (0.0, true));
+    let faces = [easy, hard].concat();
+    let limits = fit_verdicts(&faces, aim).unwrap();
+    assert!(limits.reached);
+    let measured = measure_verdicts(&faces, limits.threshold, limits.uncertain_band).unwrap();
+    for source in &measured.sources {
+        assert!(source.right.unwrap() >= 0.9 && source.reals_called_fake.unwrap() <= 0.05, "{source:?}");
+        assert!(source.decided.unwrap() > 0.8, "{source:?}");
+        assert_eq!(source.reals.iter().sum::<usize>(), if source.name == "easy" { 200 } else { 100 });
+    }
+    // A narrower aim asks for more doubt.
+    let mut strict = aim;
+    (strict.right, strict.reals_called_fake) = (0.99, 0.0);
+    let wider = fit_verdicts(&faces, strict).unwrap();
+    assert!(wider.reached && wider.uncertain_band > limits.uncertain_band, "{wider:?} {limits:?}");
+}
+
+#[test]
+fn scores_that_tell_nothing_are_said_to_reach_no_aim_and_a_source_of_reals_counts() {
+    let blind = source("blind", (50, 0.2, 0.8), (50, 0.2, 0.8));
+    let aim = VerdictAim::new(ThresholdRule::BalancedAccuracy);
+    let limits = fit_verdicts(&blind, aim).unwrap();
+    assert!(!limits.reached && (0.0..=0.5).contains(&limits.uncertain_band), "{limits:?}");
+
+    let easy = source("easy", (100, 0.0, 0.4), (100, 0.5, 1.0));
+    let reals = source("reals", (100, 0.0, 0.7), (0, 0.0, 0.0));
+    let faces = [easy.clone(), reals].concat();
+    let limits = fit_verdicts(&faces, aim).unwrap();
+    let upper = limits.threshold + limits.uncertain_band;
+    assert!(limits.reached && upper > 0.66 && upper < 0.67, "at most 5 of 100 are called FAKE: {limits:?}");
+    let measured = measure_verdicts(&faces, limits.threshold, limits.uncertain_band).unwrap();
+    assert_eq!((measured.sources[1].fakes_called_real, measured.sources[1].right_fakes), (None, None));
+    assert!(measured.sources[1].right.is_some());
+}
+
+#[test]
+fn the_curve_of_false_alarms_never_falls_to_zero_and_can_be_stored() {
+    let faces = [
+        source("a", (400, 0.0, 0.9), (10, 0.5, 1.0)),
+        source("b", (100, 0.0, 0.5), (0, 0.0, 0.0)),
+        source("fakes", (0, 0.0, 0.0), (10, 0.5, 1.0)),
+    ]
+    .concat();
+    let curve = false_alarms(&faces);
+    assert!((12..=20).contains(&curve.len()), "{}", curve.len());
+    assert_eq!((curve[0].probability, curve[0].rate), (0.0, 1.0));
+    let last = curve.last().unwrap();
+    let highest = 0.9 * 399.5 / 400.0;
+    assert!((f64::from(last.probability) - highest).abs() < 1e-6);
+    assert!((f64::from(last.rate) - (2.0 / 401.0 + 1.0 / 101.0) / 2.0).abs() < 2e-3, "{last:?}");
+    let mut reliability = deepsight_core::Reliability::new(0.1);
+    reliability.false_alarms = curve;
+    reliability.validate().unwrap();
+    assert!(reliability.false_alarms.iter().all(|point| point.rate > 0.0));
+    assert!(false_alarms(&source("fakes", (0, 0.0, 0.0), (10, 0.5, 1.0))).is_empty());
+    assert_eq!(false_alarms(&source("same", (10, 0.25, 0.25), (0, 0.0, 0.0))).len(), 2);
+}
+
+#[test]
+fn the_calibration_error_counts_classes_and_sources_the_same() {
+    let at = |p: f64, label, count: usize, offset: usize| {
+        (0..count).map(move |n| Scored::from_probability(format!("{}", n + offset), label, p))
+    };
+    // Of what is scored 0.25 a quarter is fake, where both classes are as frequent.
+    let mixed = |reals: usize, fakes: usize| -> Vec<Scored> {
+        let reals = at(0.25, Label::Real, 3 * reals, 0).chain(at(0.75, Label::Real, reals, 3 * reals));
+        let fakes = at(0.25, Label::Fake, fakes, 0).chain(at(0.75, Label::Fake, 3 * fakes, fakes));
+        reals.chain(fakes).collect()
+    };
+    assert!(balanced_calibration_error(&mixed(10, 10)) < 1e-9);
+    assert!(balanced_calibration_error(&mixed(10, 90)) < 1e-9, "more fakes change nothing");
+    let skewed = Scores::of_faces(&mixed(10, 90)).unwrap().metrics(0.5).get(Metric::ExpectedCalibrationError);
+    assert!(skewed.unwrap() > 0.2, "{skewed:?}");
+    let small: Vec<Scored> = at(1.0, Label::Real, 1, 0).chain(at(0.0, Label::Fake, 1, 0)).collect();
+    let small = small.into_iter().map(|face| face.with_source("small"));
+    let both: Vec<Scored> = mixed(100, 100).into_iter().chain(small).collect();
+    assert!((balanced_calibration_error(&both) - 0.5).abs() < 1e-9, "half of the weight is wrong");
 }

@@ -11,7 +11,8 @@ use deepsight_core::{
 };
 use deepsight_train::{
     Bootstrap, ClipSet, Dataset, Degradation, Error, EvaluatedData, EvaluatedModel, Evaluation, FittedOn, Label,
-    Manifest, Metric, Row, Scored, Scores, Split, TestSet, ThresholdRule, classification_report, recompress_clip,
+    Manifest, Metric, Row, Scored, Scores, Split, TestSet, ThresholdRule, VerdictAim, classification_report,
+    recompress_clip,
 };
 use deepsight_video::{DecodeOptions, Sampling, Video};
 
@@ -53,8 +54,9 @@ fn evaluation() -> Evaluation {
     model.temperature = 1.25;
     let data = EvaluatedData::new("crops/manifest.csv", Some(Split::Test));
     let mut evaluation = Evaluation::new(model, data, Bootstrap::default().with_replicates(50).with_seed(1));
-    evaluation.fitted =
-        Some(FittedOn::fit(&faces(5), ThresholdRule::FalsePositiveRate(0.1), Some(Split::Val)).unwrap());
+    evaluation.fitted = Some(
+        FittedOn::fit(&faces(5), VerdictAim::new(ThresholdRule::FalsePositiveRate(0.1)), Some(Split::Val)).unwrap(),
+    );
     evaluation.add_faces(&faces(0), 0.55).unwrap();
     evaluation.add_spoiled_faces("JPEG 50", &faces(3), 0.55).unwrap();
     evaluation
@@ -115,6 +117,67 @@ fn one_class_is_measured_as_far_as_it_goes_with_a_sentence_that_says_so() {
     );
     assert!(evaluation.to_text().contains("AUC                             -\n"));
     assert_eq!(evaluation.to_html().unwrap().matches("<figure>").count(), 6);
+}
+
+/// Faces of two sources of one name a video: an easy one and a hard one whose fakes are of two methods, and one of reals only.
+fn faces_of_three_sources() -> Vec<Scored> {
+    let easy = faces(0).into_iter().map(|face| {
+        let logit = if face.label == Label::Fake { face.logit.abs() } else { -face.logit.abs() };
+        Scored::from_logit(face.video, face.label, logit).with_source("easy")
+    });
+    let hard = faces(1).into_iter().map(|face| {
+        let number: u32 = face.video.trim_matches(['v', '<', '>']).parse().unwrap();
+        let method = if number % 4 == 1 { "FaceSwap" } else { "Deepfakes" };
+        let fake = face.label == Label::Fake;
+        // Those of one method are as good as real.
+        let logit = if fake && method == "FaceSwap" { face.logit - 2.0 } else { face.logit };
+        let face = Scored::from_logit(face.video, face.label, logit).with_source("hard");
+        if fake { face.with_method(method) } else { face }
+    });
+    let reals = faces(2).into_iter().filter(|face| face.label == Label::Real).map(|face| face.with_source("<reals>"));
+    easy.chain(hard).chain(reals).collect()
+}
+
+#[test]
+fn a_good_source_does_not_hide_a_bad_one_nor_a_good_method() {
+    let data = EvaluatedData::new("easy, hard, <reals>", None);
+    let mut evaluation = Evaluation::new(EvaluatedModel::default(), data, Bootstrap::default().with_replicates(50));
+    let all = faces_of_three_sources();
+    evaluation.add_faces(&all, 0.5).unwrap();
+    let names: Vec<_> = evaluation.by_source.iter().map(|source| source.name.as_str()).collect();
+    assert_eq!(names, ["easy", "hard", "<reals>"]);
+    assert_eq!(evaluation.get("videos").unwrap().reals, 60, "videos of one name in two sources are two");
+    let [easy, hard, reals] = &evaluation.by_source[..] else { panic!("three sources") };
+    let methods: Vec<_> = hard.methods.iter().map(|method| (method.name.as_str(), method.videos.reals)).collect();
+    assert_eq!(methods, [("Deepfakes", 20), ("FaceSwap", 20)], "each against all reals");
+    let auc = |group: &deepsight_train::GroupMetrics| group.get(Metric::Auc).value;
+    let bad = &hard.methods[1];
+    assert!(auc(&bad.videos) < Some(0.6) && auc(&hard.methods[0].videos) > Some(0.95), "{:?}", auc(&bad.videos));
+    assert!(bad.faces.get(Metric::Auc).interval.is_some());
+    assert_eq!((auc(&easy.videos), auc(&reals.videos)), (Some(1.0), None));
+    let rate = reals.videos.get(Metric::FalsePositiveRate);
+    assert!(rate.value.is_some() && rate.interval.is_some(), "shares of one class are measured");
+
+    let means = evaluation.source_means.as_ref().unwrap();
+    let mean = means.videos[Metric::Auc as usize];
+    assert_eq!((mean.sources, mean.value), (2, Some((1.0 + auc(&hard.videos).unwrap()) / 2.0)));
+    let [low, high] = mean.interval.unwrap();
+    assert!(low < mean.value.unwrap() && mean.value.unwrap() < high);
+    assert_eq!(means.videos[Metric::FalsePositiveRate as usize].sources, 3);
+
+    let text = evaluation.to_text();
+    let tables = text[text.find("\nBy source, videos").unwrap()..text.find("\nNotes").unwrap()].to_owned();
+    insta::assert_snapshot!(tables);
+    assert!(
+        text.contains("<reals>: all 20 videos are real. Without a fake one there is no AUC, only the share"),
+        "{text}"
+    );
+    let page = evaluation.to_html().unwrap();
+    assert!(page.contains("<bdi>&lt;reals&gt;</bdi>") && page.contains("AUC, videos, mean over sources"));
+    let json: serde_json::Value = serde_json::from_str(&evaluation.to_json().unwrap()).unwrap();
+    assert_eq!(json["by_source"][1]["methods"][1]["name"], "FaceSwap");
+    assert_eq!(json["by_source"][2]["videos"]["metrics"][0]["value"], serde_json::Value::Null);
+    assert_eq!(json["source_means"]["videos"][0]["sources"], 2);
 }
 
 fn picture(path: &Path, value: u8) {

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use deepsight_core::{Engine, FaceCrop, Precision};
 use deepsight_face::MtcnnConfig;
-use deepsight_train::{Bootstrap, Error, Evaluation, Manifest, PrepareConfig, Split, ThresholdRule};
+use deepsight_train::{
+    Bootstrap, Error, EvaluatedData, Evaluation, Manifest, PrepareConfig, Split, ThresholdRule, source_names,
+};
 use deepsight_video::Sampling;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -31,10 +33,13 @@ pub struct Args {
     /// Folder with real/ and fake/, or with a manifest.csv
     #[arg(long, value_name = "DIR", conflicts_with = "manifest")]
     pub test_dir: Option<PathBuf>,
-    /// List of faces: file, label, video, and what else `preprocess` writes
+    /// List of faces: file, label, video, and what else `preprocess` writes. Repeatable: each is a source, named by its folder
     #[arg(long, value_name = "CSV")]
-    pub manifest: Option<PathBuf>,
-    /// Part of the manifest: train, val or test; by default test where rows are in parts, else all
+    pub manifest: Vec<PathBuf>,
+    /// Source whose forgery methods, where its manifest names none, are what its fake videos' names begin with, up to the first `_`. Repeatable
+    #[arg(long, value_name = "SOURCE")]
+    pub method_from_name: Vec<String>,
+    /// Part of each manifest: train, val or test; by default test where its rows are in parts, else all
     #[arg(long, value_name = "SPLIT")]
     pub split: Option<Split>,
     /// Folder of clips in real/ and fake/, for the whole analysis from file to verdict
@@ -46,10 +51,10 @@ pub struct Args {
     /// Write the report here, as .txt, .json or .html; figures go inside the page, or as PNG and SVG in a folder beside it. Repeatable
     #[arg(long, value_name = "FILE", value_parser = report_path)]
     pub output_report: Vec<PathBuf>,
-    /// Fit temperature and threshold on split val of the manifest first, and write them into the model file
+    /// Fit temperature, threshold and uncertain band on split val of the manifests first, and write them into the model file, with how often real videos reach a probability. All sources count the same
     #[arg(long, requires = "model_path")]
     pub calibrate: bool,
-    /// With --calibrate: find most fakes with at most this share of real videos called fake, instead of the best balanced accuracy
+    /// With --calibrate: a threshold that calls at most this share of the real videos of every source fake, instead of one with the best balanced accuracy. Without it, verdicts call at most 0.05 of them FAKE
     #[arg(long, value_name = "RATE", requires = "calibrate", value_parser = rate)]
     pub fpr: Option<f64>,
     /// Probability from which something is called fake, 0 to 1; the model's own by default
@@ -85,32 +90,45 @@ pub struct Args {
 pub const CRFS: [u8; 3] = [23, 32, 40];
 
 impl Args {
-    /// The manifest that is read, by its own flag or as that of the folder.
-    pub fn list(&self) -> Option<PathBuf> {
-        let of_folder =
-            || self.test_dir.as_ref().map(|folder| folder.join("manifest.csv")).filter(|path| path.is_file());
-        self.manifest.clone().or_else(of_folder)
+    /// Returns the manifests to be read: those of the flag, or that of the folder.
+    pub fn lists(&self) -> Vec<PathBuf> {
+        let of_folder = self.test_dir.as_ref().map(|folder| folder.join("manifest.csv")).filter(|path| path.is_file());
+        self.manifest.iter().cloned().chain(of_folder).collect()
+    }
+
+    /// Reads the manifests, and names the source that each of them is.
+    ///
+    /// # Errors
+    /// When one cannot be read, or `--method-from-name` names no source or finds no method in a name.
+    pub fn sources(&self) -> Result<Vec<ListedSource>, Error> {
+        let lists = self.lists();
+        let mut manifests = lists.iter().map(Manifest::read).collect::<Result<Vec<_>, _>>()?;
+        let names = source_names(manifests.iter().map(|manifest| &manifest.root));
+        for wanted in &self.method_from_name {
+            let Some(place) = names.iter().position(|name| name == wanted) else {
+                let value = format!("{wanted}, and the sources are {}", names.join(", "));
+                return Err(Error::Setting { name: "method-from-name", value, rule: "it must name a source" });
+            };
+            manifests[place].name_methods(&lists[place])?;
+        }
+        let source = |((name, path), manifest)| ListedSource { name, path, manifest };
+        Ok(names.into_iter().zip(lists).zip(manifests).map(source).collect())
     }
 
     /// Whether faces are to be scored, and not only clips.
     pub fn has_faces(&self) -> bool {
-        self.manifest.is_some() || self.test_dir.is_some()
+        !self.manifest.is_empty() || self.test_dir.is_some()
     }
 
-    /// What is measured, as it was named.
-    pub fn source(&self) -> String {
-        let named = self.manifest.as_ref().or(self.test_dir.as_ref()).or(self.videos.as_ref());
-        named.map(|path| path.display().to_string()).unwrap_or_default()
+    /// Describes the data where no faces are measured, only clips.
+    pub fn clips(&self) -> EvaluatedData {
+        EvaluatedData::new(self.videos.as_ref().map(|path| path.display().to_string()).unwrap_or_default(), None)
     }
 
-    /// The part that was asked for, or what a manifest is likely to be read for.
-    ///
-    /// # Errors
-    /// When there is a manifest and it cannot be read.
-    pub fn split(&self) -> Result<Option<Split>, Error> {
-        let Some(list) = self.list() else { return Ok(self.split) };
-        let divided = Manifest::read(list)?.rows.iter().any(|row| row.split.is_some());
-        Ok(self.split.or_else(|| divided.then_some(Split::Test)))
+    /// Returns the part of a manifest to be measured: the one asked for, else `test` where its rows are in parts.
+    pub fn split_of(&self, manifest: &Manifest) -> Option<Split> {
+        let divided = manifest.rows.iter().any(|row| row.split.is_some());
+        self.split.or_else(|| divided.then_some(Split::Test))
     }
 
     /// What the threshold is to achieve.
@@ -132,6 +150,17 @@ impl Args {
     pub fn detector(&self) -> MtcnnConfig {
         MtcnnConfig::new().with_engine(self.engine)
     }
+}
+
+/// A manifest and the name that it has as a source of faces.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListedSource {
+    /// The name.
+    pub name: String,
+    /// The manifest's file.
+    pub path: PathBuf,
+    /// What is in it.
+    pub manifest: Manifest,
 }
 
 /// How pictures are cut anew for a model.

@@ -80,6 +80,9 @@ pub struct Args {
     /// Leave out fakes whose crop differs from their original's by fewer levels of 255 on average: nothing in them is forged
     #[arg(long, value_name = "LEVELS", default_value_t = 0.0, value_parser = levels)]
     pub min_difference: f32,
+    /// Fill the column method of fake faces, where it is empty, with what their videos' names begin with, up to the first `_`: Face2Face of Face2Face_0001
+    #[arg(long)]
+    pub method_from_name: bool,
     /// Write manifest.parquet too
     #[cfg(feature = "parquet")]
     #[arg(long)]

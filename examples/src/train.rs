@@ -9,7 +9,7 @@ use clap::{Parser, ValueEnum};
 use deepsight_core::{Architecture, Engine, Error, FaceCrop, Threads};
 use deepsight_train::{
     Augmentation, ClassWeights, ClipCompression, Ending, Init, Manifest, Outcome, Precision, Progress, RunOptions,
-    SchedulerName, Source, SplitBy, TrainConfig, TrainData,
+    SchedulerName, Source, SourceAuc, SplitBy, TrainConfig, TrainData,
 };
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -21,7 +21,9 @@ use crate::output::{complain, print};
 #[command(
     name = "train",
     after_help = "Writes best.safetensors (what analyze --model takes), last.safetensors, checkpoint.safetensors, history.json and \
-events for TensorBoard into the output folder. Ctrl-C saves first; the same command with --resume goes on, on a CPU to the last \
+events for TensorBoard into the output folder. Each manifest is a source, named by its folder. The best epoch is the one whose \
+video AUC, averaged over the sources, is highest; a source with only real or only fake faces in split val has none and is left \
+out of the mean. Ctrl-C saves first; the same command with --resume goes on, on a CPU to the last \
 bit. Exit code: 0 when done, 1 when training failed, 2 for bad input or usage, 130 when interrupted."
 )]
 pub struct Args {
@@ -75,7 +77,7 @@ pub struct Args {
     /// What the schedulers step and plateau multiply the learning rate with
     #[arg(long, value_name = "FACTOR", default_value_t = 0.1)]
     pub rate_factor: f64,
-    /// Epochs without a better video AUC that the scheduler plateau puts up with
+    /// Epochs without a better mean video AUC that the scheduler plateau puts up with
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub plateau_patience: usize,
     /// Lowest learning rate of the schedulers cosine and plateau
@@ -102,7 +104,7 @@ pub struct Args {
     /// Longest gradient; a longer one is shortened to it
     #[arg(long, value_name = "LENGTH")]
     pub grad_clip: Option<f64>,
-    /// End after so many epochs without a better video AUC
+    /// End after so many epochs without a better mean video AUC
     #[arg(long, value_name = "EPOCHS")]
     pub early_stopping: Option<usize>,
     /// Of everything that is random
@@ -286,6 +288,17 @@ fn crop(text: &str) -> Result<FaceCrop, String> {
     }
 }
 
+/// A line on one source in an epoch's validation.
+fn of_source(source: &SourceAuc) -> String {
+    let SourceAuc { name, reals, fakes, frame_auc, video_auc, .. } = source;
+    match frame_auc.zip(*video_auc) {
+        Some((faces, videos)) => {
+            format!("\n  {name}: face AUC {faces:.4}, video AUC {videos:.4} ({reals} real, {fakes} fake videos)")
+        }
+        None => format!("\n  {name}: no AUC, because it has one class only ({reals} real, {fakes} fake videos)"),
+    }
+}
+
 /// How far a run has come: a bar on a terminal, a line now and then elsewhere, and a line for each epoch on standard output.
 #[derive(Debug)]
 pub struct Watch {
@@ -336,17 +349,25 @@ impl Watch {
             }
             Progress::Epoch { summary, best, elapsed, .. } => {
                 self.pace = (0, 0.0);
-                let line = format!(
-                    "epoch {}/{}  loss {:.4}  val loss {:.4}  face AUC {:.4}  video AUC {:.4}{}  {}",
+                let mut line = format!(
+                    "epoch {}/{}  loss {:.4}  val loss {:.4}  face AUC {:.4}  video AUC {:.4}{}{}  {}",
                     summary.epoch + 1,
                     self.epochs,
                     summary.loss,
                     summary.validation_loss,
                     summary.frame_auc,
                     summary.video_auc,
+                    if summary.sources.len() > 1 {
+                        format!("  mean over sources {:.4}", summary.mean_video_auc)
+                    } else {
+                        String::new()
+                    },
                     if *best { "  best" } else { "" },
                     HumanDuration(*elapsed),
                 );
+                if summary.sources.len() > 1 {
+                    line.extend(summary.sources.iter().map(of_source));
+                }
                 // That nobody reads it any more is no reason to end a run of hours.
                 self.bar.suspend(|| print(&line).map(drop).unwrap_or_default());
             }
@@ -377,8 +398,10 @@ impl Watch {
         };
         if let (Some(best), true) = (outcome.best, outcome.ending != Ending::Cancelled) {
             let file = output.join("best.safetensors");
-            let text =
-                format!("{why}: {} is of epoch {}, video AUC {:.4}", file.display(), best.epoch + 1, best.video_auc);
+            let several = outcome.history.last().is_some_and(|epoch| epoch.sources.len() > 1);
+            let (what, auc) =
+                if several { ("mean video AUC", best.mean_video_auc) } else { ("video AUC", best.video_auc) };
+            let text = format!("{why}: {} is of epoch {}, {what} {auc:.4}", file.display(), best.epoch + 1);
             print(&text).map(drop).unwrap_or_default();
         }
     }

@@ -73,6 +73,39 @@ fn a_manifest_is_measured_into_text_json_and_a_page_with_figures() {
 }
 
 #[test]
+fn several_manifests_are_measured_each_by_itself_and_by_method_where_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let crop = ModelFile::read(bundled_model()).unwrap().card.crop;
+    let [first, second] = ["first", "second"].map(|name| {
+        let list = crops(&folder.path().join(name), crop);
+        let text = std::fs::read_to_string(&list).unwrap();
+        std::fs::write(&list, text.replace(",fake,v", ",fake,swap_")).unwrap();
+        list
+    });
+    let report = folder.path().join("r.json");
+    let flags = ["--manifest", text(&first), "--manifest", text(&second), "--bootstrap", "10"];
+    let more = ["--method-from-name", "second", "--output-report", text(&report)];
+    let done = evaluate(&[&flags[..], &more].concat());
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
+    for part in ["\n  first: ", "\nBy source, videos", "\nmean over sources", "Videos: 8 real, 8 fake"] {
+        assert!(done.stdout.contains(part), "{part}: {done:?}");
+    }
+    let report = json(&report);
+    let sources = &report["by_source"];
+    assert_eq!((&sources[0]["name"], &sources[0]["methods"]), (&"first".into(), &serde_json::json!([])));
+    assert_eq!(
+        (&sources[1]["methods"][0]["name"], &sources[1]["methods"][0]["faces"]["reals"]),
+        (&"swap".into(), &8.into())
+    );
+    assert_eq!(report["data"]["sources"][1]["split"], "test");
+    evaluate(&[&flags[..], &["--method-from-name", "third"]].concat()).assert_refused(&[
+        "method-from-name",
+        "third",
+        "first, second",
+    ]);
+}
+
+#[test]
 fn calibration_is_written_into_the_model_and_keeps_its_promise() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model.safetensors");
@@ -94,6 +127,16 @@ fn calibration_is_written_into_the_model_and_keeps_its_promise() {
     assert_eq!(report["sections"][0]["threshold"].as_f64().unwrap(), f64::from(after.card.threshold));
     assert_eq!(report["model"]["sha256"].as_str(), after.sha256.as_deref());
     assert!(run("convert", &["--inspect", text(&model)]).stdout.contains(", as promised"));
+
+    let reliability = after.card.reliability.as_ref().unwrap();
+    assert_eq!(report["fitted"]["reliability"]["uncertain_band"].as_f64().unwrap() as f32, reliability.uncertain_band);
+    assert_eq!(report["video_verdicts"]["uncertain_band"].as_f64().unwrap() as f32, reliability.uncertain_band);
+    assert!(reliability.false_alarms.iter().all(|point| point.rate > 0.0) && reliability.missed_fakes.len() == 1);
+    assert!(report["fitted"]["before"]["sources"][0]["decided"].is_f64());
+    assert!(
+        done.stdout.contains("\nBefore calibration: ") && done.stdout.contains("\nAfter calibration: "),
+        "{done:?}"
+    );
 
     // The rate is kept on what it was fitted on.
     let on_val = folder.path().join("val.json");

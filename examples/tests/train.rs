@@ -69,6 +69,40 @@ fn crops_become_a_model_that_analyze_loads() {
 }
 
 #[test]
+fn every_manifest_is_a_source_with_its_own_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["first", "second", "real-only"] {
+        fs::create_dir(at(name)).unwrap();
+        crops(&at(name));
+    }
+    let list = at("real-only/manifest.csv");
+    let text = fs::read_to_string(&list).unwrap();
+    let reals: String = text.lines().filter(|line| !line.contains(",fake,")).map(|line| format!("{line}\n")).collect();
+    fs::write(list, reals).unwrap();
+    let (output, [second, reals]) = (at("out"), [at("second"), at("real-only")]);
+    let more = ["--data-dir", second.to_str().unwrap(), "--data-dir", reals.to_str().unwrap()];
+    let done = train(&at("first"), &output, &more);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    for part in [
+        "mean over sources",
+        "\n  first: face AUC ",
+        "\n  second: face AUC ",
+        "\n  real-only: no AUC, because it has one class only (1 real, 0 fake videos)",
+        ", mean video AUC ",
+    ] {
+        assert!(done.stdout.contains(part), "{part}: {done:?}");
+    }
+    let history = fs::read_to_string(output.join("history.json")).unwrap();
+    let history: serde_json::Value = serde_json::from_str(&history).unwrap();
+    let epoch = &history[1];
+    let auc = |name: &str| epoch["sources"][name]["video_auc"].as_f64();
+    let mean = (auc("first").unwrap() + auc("second").unwrap()) / 2.0;
+    assert!((epoch["val_mean_video_auc"].as_f64().unwrap() - mean).abs() < 1e-12, "{epoch}");
+    assert_eq!((auc("real-only"), &epoch["sources"]["real-only"]["real_videos"]), (None, &1.into()));
+}
+
+#[test]
 fn bad_input_is_one_line_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let csv = crops(folder.path());

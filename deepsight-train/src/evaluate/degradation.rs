@@ -17,6 +17,10 @@ pub enum Degradation {
     Smaller(u32),
     /// Blurred by a Gaussian whose deviation is this share of the shorter side.
     Blur(f32),
+    /// Shrunk until the shorter side has this many pixels, and enlarged again; unchanged where it is no longer than that.
+    Side(u32),
+    /// Exposed this many stops less: each halves the light.
+    Darker(f32),
 }
 
 impl Degradation {
@@ -29,6 +33,29 @@ impl Degradation {
         Self::Smaller(4),
         Self::Smaller(8),
         Self::Blur(0.01),
+    ];
+
+    /// Steps by which the limits of quality are found.
+    pub const LEVELS: [Self; 19] = [
+        Self::Side(128),
+        Self::Side(96),
+        Self::Side(80),
+        Self::Side(64),
+        Self::Side(48),
+        Self::Side(40),
+        Self::Side(32),
+        Self::Side(24),
+        Self::Blur(0.005),
+        Self::Blur(0.01),
+        Self::Blur(0.015),
+        Self::Blur(0.02),
+        Self::Blur(0.03),
+        Self::Blur(0.04),
+        Self::Darker(1.0),
+        Self::Darker(2.0),
+        Self::Darker(3.0),
+        Self::Darker(4.0),
+        Self::Darker(5.0),
     ];
 
     /// The picture as it arrives.
@@ -53,6 +80,22 @@ impl Degradation {
                 let side = |pixels: u32| (pixels / factor.max(1)).max(1);
                 Ok(imageops::resize(picture, side(width), side(height), FilterType::Triangle))
             }
+            Self::Side(side) => {
+                let shorter = width.min(height);
+                if side >= shorter {
+                    return Ok(picture.clone());
+                }
+                let shrunk = |pixels: u32| (u64::from(pixels) * u64::from(side) / u64::from(shorter)).max(1) as u32;
+                let small = imageops::resize(picture, shrunk(width), shrunk(height), FilterType::Triangle);
+                Ok(imageops::resize(&small, width, height, FilterType::CatmullRom))
+            }
+            Self::Darker(stops) => {
+                // Pixel values are about the light to the power of 1 / 2.2.
+                let factor = (-stops / 2.2).exp2();
+                let mut darker = picture.clone();
+                darker.iter_mut().for_each(|value| *value = (f32::from(*value) * factor).round() as u8);
+                Ok(darker)
+            }
             Self::Blur(share) => Ok(imageops::blur(picture, (share * width.min(height) as f32).max(0.1))),
         }
     }
@@ -65,6 +108,8 @@ impl fmt::Display for Degradation {
             Self::Smaller(2) => f.write_str("half resolution"),
             Self::Smaller(4) => f.write_str("quarter resolution"),
             Self::Smaller(factor) => write!(f, "resolution 1/{factor}"),
+            Self::Side(side) => write!(f, "{side} pixels a side"),
+            Self::Darker(stops) => write!(f, "{stops} stops darker"),
             Self::Blur(share) => write!(f, "blur, {} % of the side", 100.0 * share),
         }
     }

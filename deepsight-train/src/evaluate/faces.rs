@@ -1,14 +1,16 @@
 use std::path::{Path, PathBuf};
 
-use deepsight_core::{CancelToken, FaceCrop, FaceDetector};
+use deepsight_core::{CancelToken, FaceCrop, FaceDetector, Landmarks};
 use image::RgbImage;
 use rayon::prelude::*;
 
 use super::Degradation;
-use crate::{Clip, Dataset, Error, Failure, Label, Manifest, Media, Preparation, PrepareProgress, Scored, Split};
+use crate::{
+    Clip, Dataset, Error, Failure, Label, Manifest, Media, Preparation, PrepareProgress, Scored, Split, source_names,
+};
 
 /// Pictures that are read and scored together: enough for every core and any GPU, little enough for any memory.
-const CHUNK: usize = 128;
+pub(super) const CHUNK: usize = 128;
 
 /// A face on disk that is to be scored.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,12 +26,18 @@ pub struct TestFace {
     pub frame: Option<u64>,
     /// The person in view, numbered within the video.
     pub track: Option<u32>,
+    /// Name of the forgery method, where it is known.
+    pub method: Option<String>,
+    /// Eyes, nose and corners of the mouth in pixels of the picture, where they are known.
+    pub landmarks: Option<Landmarks>,
 }
 
 /// Faces to measure a model on.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct TestSet {
+    /// Name as a source of faces: that of their folder.
+    pub name: String,
     /// Where they are listed, or lie.
     pub source: PathBuf,
     /// The part of the data that they are, where it is divided.
@@ -54,12 +62,14 @@ impl TestSet {
             video: row.video.clone(),
             frame: row.frame,
             track: row.track,
+            method: row.method.clone(),
+            landmarks: row.landmarks,
         };
         let faces: Vec<TestFace> = manifest.rows.iter().filter(wanted).map(face).collect();
         if let (true, Some(split)) = (faces.is_empty(), split) {
             return Err(empty(path, split, manifest.rows.iter().map(|row| row.split)));
         }
-        Ok(Self { source: path.to_owned(), split, crop: manifest.crop, faces })
+        Ok(Self { name: named(&manifest.root), source: path.to_owned(), split, crop: manifest.crop, faces })
     }
 
     /// The pictures of a folder with `real/` and `fake/`, or of one part of it where its clips are in parts. Which video one is
@@ -81,9 +91,11 @@ impl TestSet {
                 video: clip.name.clone(),
                 frame: picture.frame,
                 track: picture.track,
+                method: clip.method.clone(),
+                landmarks: None,
             }));
         }
-        Ok(Self { source: dataset.root.clone(), split, crop: None, faces })
+        Ok(Self { name: named(&dataset.root), source: dataset.root.clone(), split, crop: None, faces })
     }
 
     /// The faces of a data set, or of one part of it, cut out anew into the folder `output`; and what gave no face. Where the
@@ -102,7 +114,13 @@ impl TestSet {
         dataset.clips = part(&dataset, split)?.into_iter().cloned().collect();
         let prepared = preparation.run(&dataset, output, cancel, progress)?;
         let set = Self::of_manifest(&prepared.manifest, &dataset.root, split)?;
-        Ok((set, prepared.failures))
+        Ok((Self { name: named(&dataset.root), ..set }, prepared.failures))
+    }
+
+    /// Returns the same set under another name as a source.
+    #[must_use]
+    pub fn with_name(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
     }
 
     /// Refuses faces that are known to be cut in another way than a model wants them: their scores would mean little.
@@ -143,13 +161,24 @@ impl TestSet {
             let logits = logits(&pictures).map_err(|error| at_face(error, faces))?;
             for (face, logit) in faces.iter().zip(logits) {
                 let row = Some(scored.len());
-                let of = Scored::from_logit(face.video.clone(), face.label, logit).calibrated(temperature);
-                scored.push(Scored { track: face.track, frame: face.frame, row, ..of });
+                scored.push(Scored { row, ..self.scored(face, logit, temperature) });
             }
             progress(scored.len());
         }
         Ok(scored)
     }
+
+    /// Returns a face of this set with its score.
+    pub(super) fn scored(&self, face: &TestFace, logit: f64, temperature: f64) -> Scored {
+        let of = Scored::from_logit(face.video.clone(), face.label, logit).calibrated(temperature);
+        let (source, method) = (self.name.clone(), face.method.clone());
+        Scored { source, method, track: face.track, frame: face.frame, ..of }
+    }
+}
+
+/// Returns a folder's name as a source.
+fn named(folder: &Path) -> String {
+    source_names([folder]).pop().unwrap_or_default()
 }
 
 /// The clips of one part, or all.
@@ -172,13 +201,13 @@ fn empty(path: &Path, split: Split, splits: impl Iterator<Item = Option<Split>>)
     Error::EmptySplit { path: path.to_owned(), split, there }
 }
 
-fn read(path: &Path) -> Result<RgbImage, Error> {
+pub(super) fn read(path: &Path) -> Result<RgbImage, Error> {
     let bytes = std::fs::read(path).map_err(Error::io(path, "cannot be read"))?;
     Ok(image::load_from_memory(&bytes).map_err(Error::picture(path))?.into_rgb8())
 }
 
 /// The classifier counts within one call; a reader wants the file.
-fn at_face(error: deepsight_core::Error, faces: &[TestFace]) -> Error {
+pub(super) fn at_face(error: deepsight_core::Error, faces: &[TestFace]) -> Error {
     use deepsight_core::Error::{EmptyFace, LogitsNotFinite};
     let index = match &error {
         EmptyFace { index, .. } | LogitsNotFinite { index, .. } => *index,

@@ -2,9 +2,10 @@ use std::fmt::Write;
 
 use deepsight_core::escape_html;
 
-use super::text::{ROBUSTNESS, capital, four, heading_of_intervals};
-use super::{Evaluation, Section};
-use crate::{Error, Label};
+use super::sources::{GroupRow, tables};
+use super::text::{BY_SOURCE, ROBUSTNESS, VERDICTS, VERDICTS_NOTE, capital, four, heading_of_intervals, verdict_cells};
+use super::{Evaluation, MeanValue, Section};
+use crate::{Error, Label, MeasuredVerdicts};
 
 const STYLE: &str = include_str!("style.css");
 /// Rows of the tables of single videos and clips; the JSON has them all.
@@ -22,6 +23,9 @@ impl Evaluation {
         for section in &self.sections {
             body += &measured(section, self.bootstrap.level)?;
         }
+        body += &self.by_source_section();
+        body += &self.verdict_section();
+        body += &self.quality.as_ref().map(super::QualityReport::to_html).unwrap_or_default();
         body += &self.robustness_section();
         body += &self.clip_section();
         body += &self.notes_section();
@@ -40,12 +44,59 @@ impl Evaluation {
 
     fn header(&self, title: &str) -> String {
         let split = self.data.split.map_or_else(String::new, |split| format!(", split {split}"));
+        let mean = self.source_means.as_ref().and_then(|means| means.videos.first()).map(mean_card).unwrap_or_default();
         let cards: String = self.sections.iter().map(|section| card(section, self.bootstrap.level)).collect();
         format!(
-            "<header><p class=\"note\"><bdi>{}</bdi>{split}</p><h1>{}</h1><div class=\"cards\">{cards}</div></header>\n",
+            "<header><p class=\"note\"><bdi>{}</bdi>{split}</p><h1>{}</h1><div class=\"cards\">{mean}{cards}</div></header>\n",
             escape_html(&self.data.source),
             escape_html(title),
         )
+    }
+
+    fn by_source_section(&self) -> String {
+        if self.by_source.is_empty() {
+            return String::new();
+        }
+        let columns: Vec<_> = BY_SOURCE.into_iter().flatten().collect();
+        let head: String = columns.iter().map(|(_, title)| format!("<th scope=\"col\">{title}</th>")).collect();
+        let mut html = String::from("<section><h2>By source and method</h2>");
+        for (kind, rows) in tables(&self.by_source, self.source_means.as_ref()) {
+            let row = |row: &GroupRow<'_>| {
+                let cells: String =
+                    columns.iter().map(|(metric, _)| cell(row.value(*metric), row.interval(*metric))).collect();
+                let [reals, fakes] = row.counts.map_or([String::new(), String::new()], |n| n.map(|n| n.to_string()));
+                let indent = if row.of_source { "&emsp;" } else { "" };
+                let name = escape_html(row.name);
+                format!(
+                    "<tr><th scope=\"row\">{indent}<bdi>{name}</bdi></th><td>{reals}</td><td>{fakes}</td>{cells}</tr>"
+                )
+            };
+            let rows: String = rows.iter().map(row).collect();
+            let _ = write!(
+                html,
+                "<div class=\"scroll\"><table><caption>{}</caption><thead><tr><th scope=\"col\">Source</th>\
+                 <th scope=\"col\">real</th><th scope=\"col\">fake</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>",
+                capital(kind)
+            );
+        }
+        html + "<p class=\"note\">A method's row has its fakes against all reals of the source. In the mean every source counts \
+                the same.</p></section>\n"
+    }
+
+    fn verdict_section(&self) -> String {
+        let fitted = self.fitted.as_ref();
+        let tables = [
+            ("Before calibration", fitted.and_then(|fitted| fitted.before.as_ref())),
+            ("After calibration", fitted.map(|fitted| &fitted.after)),
+            ("As measured here", self.video_verdicts.as_ref()),
+        ];
+        let tables: String =
+            tables.into_iter().filter_map(|(title, verdicts)| Some(verdict_table(title, verdicts?))).collect();
+        if tables.is_empty() {
+            return tables;
+        }
+        let note = VERDICTS_NOTE;
+        format!("<section><h2>Verdicts by source, videos</h2>{tables}<p class=\"note\">{note}</p></section>\n")
     }
 
     fn robustness_section(&self) -> String {
@@ -168,6 +219,19 @@ fn counted(rows: usize) -> String {
     if rows > MAX_ROWS { format!("{MAX_ROWS} of {rows}") } else { rows.to_string() }
 }
 
+/// The mean over sources, large: the AUC is the first of the metrics.
+fn mean_card(auc: &MeanValue) -> String {
+    let interval = auc
+        .interval
+        .map_or_else(String::new, |[low, high]| format!("<p class=\"note\">interval {low:.3} to {high:.3}</p>"));
+    let value = auc.value.map_or_else(|| "&ndash;".into(), |value| format!("{value:.3}"));
+    format!(
+        "<div class=\"card\"><p class=\"note\">AUC, videos, mean over sources</p><p class=\"number\">{value}</p>{interval}\
+         <p class=\"note\">{} sources with both classes</p></div>",
+        auc.sources
+    )
+}
+
 /// The one number that matters, large.
 fn card(section: &Section, level: f64) -> String {
     let auc = section.get(crate::Metric::Auc);
@@ -207,13 +271,33 @@ fn measured(section: &Section, level: f64) -> Result<String, Error> {
     ))
 }
 
+fn verdict_table(title: &str, verdicts: &MeasuredVerdicts) -> String {
+    let head: String = VERDICTS.iter().map(|title| format!("<th scope=\"col\">{title}</th>")).collect();
+    let row = |source: &crate::VerdictRates| {
+        let cells = verdict_cells(source).map(|cell| format!("<td>{cell}</td>")).concat();
+        format!("<tr><th scope=\"row\"><bdi>{}</bdi></th>{cells}</tr>", escape_html(&source.name))
+    };
+    let rows: String = verdicts.sources.iter().map(row).collect();
+    let MeasuredVerdicts { threshold, uncertain_band, .. } = verdicts;
+    format!(
+        "<div class=\"scroll\"><table><caption>{title}: threshold {threshold:.4}, UNCERTAIN nearer than {uncertain_band:.4}; \
+         calibration error of all sources together {:.4} over videos, {:.4} over faces</caption><thead><tr>\
+         <th scope=\"col\">Source</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>",
+        verdicts.video_calibration_error, verdicts.face_calibration_error,
+    )
+}
+
+/// A value with its interval below it.
+fn cell(value: Option<f64>, interval: Option<[f64; 2]>) -> String {
+    let interval = interval
+        .map_or_else(String::new, |[low, high]| format!("<br><span class=\"note\">{low:.3} to {high:.3}</span>"));
+    format!("<td>{}{interval}</td>", four(value))
+}
+
 fn robustness_row(name: &str, section: &Section) -> String {
     let cell = |(metric, _): &(crate::Metric, &str)| {
         let measured = section.get(*metric);
-        let interval = measured
-            .interval
-            .map_or_else(String::new, |[low, high]| format!("<br><span class=\"note\">{low:.3} to {high:.3}</span>"));
-        format!("<td>{}{interval}</td>", four(measured.value))
+        cell(measured.value, measured.interval)
     };
     let cells: String = ROBUSTNESS.iter().map(cell).collect();
     format!("<tr><th scope=\"row\">{}</th>{cells}</tr>", escape_html(name))

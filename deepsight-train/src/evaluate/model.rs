@@ -2,7 +2,8 @@ use burn::tensor::backend::Backend;
 use deepsight_core::{Classifier, FaceClassifier, ModelFile};
 use image::RgbImage;
 
-use crate::{Calibration, Error};
+use super::FittedOn;
+use crate::Error;
 
 /// For each face, the logit of fake less that of real: what the model says before temperature.
 ///
@@ -17,17 +18,19 @@ pub fn fake_logits<B: Backend>(
     Ok(classifier.logits(faces)?.into_iter().map(margin).collect())
 }
 
-/// The model with another temperature and threshold. The score that its file promises for the golden input is the new one.
+/// The model with another temperature, threshold and reliability. The score that its file promises for the golden input is the new one.
 ///
 /// # Errors
 /// [`Error::Core`] when the model cannot be used or run.
 pub fn calibrated_file<B: Backend>(
     mut file: ModelFile,
-    calibration: &Calibration,
+    fitted: &FittedOn,
     device: &B::Device,
 ) -> Result<ModelFile, Error> {
-    file.card.temperature = calibration.temperature as f32;
-    file.card.threshold = calibration.threshold as f32;
+    file.card.temperature = fitted.calibration.temperature as f32;
+    file.card.threshold = fitted.calibration.threshold as f32;
+    file.card.reliability = Some(fitted.reliability.clone());
+    file.card.validate()?;
     if let Some(face) = &file.golden_input {
         let classifier = Classifier::<B>::from_file(file.clone(), device)?;
         let score = classifier.classify(std::slice::from_ref(face))?;

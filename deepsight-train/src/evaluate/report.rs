@@ -1,9 +1,11 @@
-use deepsight_core::FaceCrop;
+use deepsight_core::{FaceCrop, Reliability};
 use serde::Serialize;
 
-use super::{ClipFailure, ClipScore, Section};
+use super::sources::source_reports;
+use super::{ClipFailure, ClipScore, QualityReport, Section, SourceMeans, SourceReport, TestSet};
 use crate::{
-    Bootstrap, Calibration, Error, Label, Metric, Scored, Scores, Split, ThresholdRule, VideoScore, calibrate,
+    Bootstrap, Calibration, Error, Label, MeasuredVerdicts, Metric, Scored, Scores, Split, ThresholdRule, VerdictAim,
+    VerdictLimits, VerdictRates, VideoScore, false_alarms, fit_temperature, fit_verdicts, measure_verdicts,
     video_scores,
 };
 
@@ -52,14 +54,42 @@ impl EvaluatedModel {
 pub struct EvaluatedData {
     /// The manifest or folder.
     pub source: String,
-    /// The part of it.
+    /// The part of it; `None` for all of it, or where parts differ between sources.
+    pub split: Option<Split>,
+    /// The sources, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<EvaluatedSource>,
+}
+
+/// One of several sources that a model was measured on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct EvaluatedSource {
+    /// Its name.
+    pub name: String,
+    /// The manifest.
+    pub path: String,
+    /// The part of it; `None` for all of it.
     pub split: Option<Split>,
 }
 
 impl EvaluatedData {
     /// The data in a manifest or folder, or a part of it.
     pub fn new(source: impl Into<String>, split: Option<Split>) -> Self {
-        Self { source: source.into(), split }
+        Self { source: source.into(), split, sources: Vec::new() }
+    }
+
+    /// Creates the description of faces to be measured, of one set or of several.
+    pub fn of_sets(sets: &[TestSet]) -> Self {
+        let path = |set: &TestSet| set.source.display().to_string();
+        let split =
+            sets.first().and_then(|set| set.split).filter(|split| sets.iter().all(|set| set.split == Some(*split)));
+        let of = |set: &TestSet| EvaluatedSource { name: set.name.clone(), path: path(set), split: set.split };
+        Self {
+            source: sets.iter().map(path).collect::<Vec<_>>().join(", "),
+            split,
+            sources: if sets.len() > 1 { sets.iter().map(of).collect() } else { Vec::new() },
+        }
     }
 }
 
@@ -67,10 +97,20 @@ impl EvaluatedData {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct FittedOn {
-    /// What was found.
+    /// What was found. The threshold is the middle of the uncertain band.
     pub calibration: Calibration,
     /// What the threshold was to achieve.
     pub rule: ThresholdRule,
+    /// What verdicts were to achieve in every source.
+    pub aim: VerdictAim,
+    /// Whether they achieve it; if not, the band is the one that comes nearest.
+    pub reached: bool,
+    /// What is written into the model file.
+    pub reliability: Reliability,
+    /// What verdicts came to before, on the same videos.
+    pub before: Option<MeasuredVerdicts>,
+    /// What verdicts come to now.
+    pub after: MeasuredVerdicts,
     /// The part of the data.
     pub split: Option<Split>,
     /// Real videos in it.
@@ -80,15 +120,34 @@ pub struct FittedOn {
 }
 
 impl FittedOn {
-    /// Fits temperature and threshold to the faces of one part of the data.
+    /// Fits temperature, threshold and uncertain band to the faces of one part of the data, and measures how often real
+    /// videos reach a probability and fake ones are called REAL. All sources count the same.
     ///
     /// # Errors
-    /// What [`calibrate`] says.
-    pub fn fit(faces: &[Scored], rule: ThresholdRule, split: Option<Split>) -> Result<Self, Error> {
-        let calibration = calibrate(faces, rule)?;
+    /// What [`fit_temperature`] and [`fit_verdicts`] say.
+    pub fn fit(faces: &[Scored], aim: VerdictAim, split: Option<Split>) -> Result<Self, Error> {
+        let temperature = fit_temperature(faces)?;
+        let calibrated: Vec<Scored> = faces.iter().map(|face| face.calibrated(temperature)).collect();
+        let VerdictLimits { threshold, uncertain_band, reached, .. } = fit_verdicts(&calibrated, aim)?;
+        let after = measure_verdicts(&calibrated, threshold, uncertain_band)?;
+        let mut reliability = Reliability::new(uncertain_band as f32);
+        reliability.false_alarms = false_alarms(&calibrated);
+        let missed = |source: &VerdictRates| Some((source.name.clone(), source.fakes_called_real? as f32));
+        reliability.missed_fakes = after.sources.iter().filter_map(missed).collect();
         let videos = Scores::of_videos(faces)?;
         let [real_videos, fake_videos] = Label::ALL.map(|label| videos.count(label));
-        Ok(Self { calibration, rule, split, real_videos, fake_videos })
+        let calibration = Calibration { temperature, threshold };
+        let rule = aim.rule;
+        Ok(Self { calibration, rule, aim, reached, reliability, before: None, after, split, real_videos, fake_videos })
+    }
+
+    /// Returns the same with what verdicts on these faces came to before, at another temperature, threshold and band.
+    ///
+    /// # Errors
+    /// What [`measure_verdicts`] says.
+    pub fn compared(self, faces: &[Scored], before: Calibration, uncertain_band: f64) -> Result<Self, Error> {
+        let scored: Vec<Scored> = faces.iter().map(|face| face.calibrated(before.temperature)).collect();
+        Ok(Self { before: Some(measure_verdicts(&scored, before.threshold, uncertain_band)?), ..self })
     }
 }
 
@@ -122,6 +181,14 @@ pub struct Evaluation {
     pub fitted: Option<FittedOn>,
     /// What was measured, videos before faces.
     pub sections: Vec<Section>,
+    /// The same by source and method, where there are several sources, or methods are known.
+    pub by_source: Vec<SourceReport>,
+    /// Means over the sources, where there are several.
+    pub source_means: Option<SourceMeans>,
+    /// What verdicts over the videos come to, source by source.
+    pub video_verdicts: Option<MeasuredVerdicts>,
+    /// Where quality ends, where that was measured.
+    pub quality: Option<QualityReport>,
     /// The same on spoiled input.
     pub robustness: Vec<RobustnessRow>,
     /// The score of every video.
@@ -145,6 +212,10 @@ impl Evaluation {
             bootstrap,
             fitted: None,
             sections: Vec::new(),
+            by_source: Vec::new(),
+            source_means: None,
+            video_verdicts: None,
+            quality: None,
             robustness: Vec::new(),
             videos: Vec::new(),
             clips: Vec::new(),
@@ -153,7 +224,7 @@ impl Evaluation {
         }
     }
 
-    /// Adds measurements of faces and of the videos that they are from.
+    /// Adds measurements of faces and of the videos that they are from, of all together and of each source and method.
     ///
     /// # Errors
     /// [`Error::NothingScored`] and [`Error::ScoreOutOfRange`].
@@ -163,6 +234,24 @@ impl Evaluation {
         self.explain(&videos);
         self.sections.extend([videos, faces_of]);
         self.videos = video_scores(faces);
+        let sources = source_reports(faces, threshold, self.bootstrap)?;
+        let several = sources.len() > 1;
+        if several || sources.iter().any(|source| !source.methods.is_empty()) {
+            self.source_means = several.then(|| SourceMeans::of(&sources, self.bootstrap.level));
+            for source in sources.iter().filter(|_| several) {
+                self.notes.extend(one_class_note(source));
+            }
+            self.by_source = sources;
+        }
+        Ok(())
+    }
+
+    /// Adds what verdicts over the faces' videos come to at a threshold and uncertain band.
+    ///
+    /// # Errors
+    /// As for [`add_faces`](Self::add_faces).
+    pub fn add_verdicts(&mut self, faces: &[Scored], threshold: f64, uncertain_band: f64) -> Result<(), Error> {
+        self.video_verdicts = Some(measure_verdicts(faces, threshold, uncertain_band)?);
         Ok(())
     }
 
@@ -281,6 +370,17 @@ impl Evaluation {
             self.notes.push(format!("{}: no intervals: they need two videos of each class.", section.name));
         }
     }
+}
+
+/// Says that a source has one class only, and what is measured of it all the same.
+fn one_class_note(source: &SourceReport) -> Option<String> {
+    let SourceReport { name, videos, .. } = source;
+    let (there, missing) = match (videos.reals, videos.fakes) {
+        (reals, 0) => (format!("{reals} videos are real"), "fake"),
+        (0, fakes) => (format!("{fakes} videos are fake"), "real"),
+        _ => return None,
+    };
+    Some(format!("{name}: all {there}. Without a {missing} one there is no AUC, only the share of them called fake."))
 }
 
 /// Clips with a probability.

@@ -2,8 +2,9 @@ use std::fmt::Write;
 
 use deepsight_core::Verdict;
 
+use super::sources::tables;
 use super::{Evaluation, MeasuredValue, Section};
-use crate::{Label, Metric, Metrics, ThresholdRule};
+use crate::{Label, MeasuredVerdicts, Metric, Metrics, ThresholdRule, VerdictAim, VerdictRates};
 
 /// Precision, recall and F1 of both classes, laid out like scikit-learn's `classification_report` with four digits. What is not
 /// defined is a dash, where scikit-learn warns and says 0.
@@ -52,6 +53,31 @@ pub fn classification_report(metrics: &Metrics) -> String {
     )
 }
 
+/// Columns of the two tables by source; all of [`Metric::ALL`] between them.
+pub(super) const BY_SOURCE: [&[(Metric, &str)]; 2] = [
+    &[
+        (Metric::Auc, "AUC"),
+        (Metric::AveragePrecision, "AP"),
+        (Metric::EqualErrorRate, "EER"),
+        (Metric::TprAtOnePercent, "TPR 1 %"),
+        (Metric::TprAtOnePerMille, "TPR 0.1 %"),
+        (Metric::LogLoss, "log loss"),
+        (Metric::Brier, "Brier"),
+        (Metric::ExpectedCalibrationError, "cal. err."),
+    ],
+    &[
+        (Metric::Accuracy, "accuracy"),
+        (Metric::BalancedAccuracy, "bal. acc."),
+        (Metric::FalsePositiveRate, "FPR"),
+        (Metric::RealPrecision, "real prec"),
+        (Metric::RealRecall, "real rec"),
+        (Metric::RealF1, "real F1"),
+        (Metric::FakePrecision, "fake prec"),
+        (Metric::FakeRecall, "fake rec"),
+        (Metric::FakeF1, "fake F1"),
+    ],
+];
+
 /// Columns of the robustness table.
 pub(super) const ROBUSTNESS: [(Metric, &str); 6] = [
     (Metric::Auc, "AUC"),
@@ -69,7 +95,12 @@ impl Evaluation {
         for section in &self.sections {
             text += &measured(section, self.bootstrap.level);
         }
+        text += &self.tables_by_source();
+        if let Some(verdicts) = &self.video_verdicts {
+            text += &verdict_table("Verdicts by source, videos", verdicts);
+        }
         text += &self.verdicts();
+        text += &self.quality.as_ref().map(super::QualityReport::to_text).unwrap_or_default();
         text += &self.robustness();
         if !self.failures.is_empty() {
             text += "\nNot analysed\n";
@@ -91,6 +122,10 @@ impl Evaluation {
         if let Some(split) = self.data.split {
             let _ = write!(text, ", split {split}");
         }
+        for source in &self.data.sources {
+            let split = source.split.map_or_else(String::new, |split| format!(", split {split}"));
+            let _ = write!(text, "\n  {}: {}{split}", source.name, source.path);
+        }
         let _ = writeln!(text, "\n{} at {} pixels", self.model.architecture, self.model.input_size);
         if let Some(sha256) = &self.model.sha256 {
             let _ = writeln!(text, "SHA-256 {sha256}");
@@ -98,6 +133,12 @@ impl Evaluation {
         let _ = writeln!(text, "temperature {:.4}", self.model.temperature);
         if let Some(sentence) = self.fitted_on() {
             let _ = writeln!(text, "{sentence}");
+        }
+        if let Some(fitted) = &self.fitted {
+            if let Some(before) = &fitted.before {
+                text += &verdict_table("Before calibration", before);
+            }
+            text += &verdict_table("After calibration", &fitted.after);
         }
         text
     }
@@ -111,7 +152,67 @@ impl Evaluation {
         };
         let split = fitted.split.map_or_else(String::new, |split| format!(" of split {split}"));
         let (reals, fakes) = (fitted.real_videos, fitted.fake_videos);
-        Some(format!("temperature and threshold fitted on {reals} real and {fakes} fake videos{split}, for {aim}"))
+        let VerdictAim { right, reals_called_fake, .. } = fitted.aim;
+        let wanted = format!(
+            "in every source {:.0} % of the decided videos are right and at most {:.1} % of the real ones are called FAKE",
+            100.0 * right,
+            100.0 * reals_called_fake
+        );
+        let band = if fitted.reached {
+            format!("with the uncertain band {wanted}")
+        } else {
+            format!("no uncertain band makes it so that {wanted}, and this one comes nearest")
+        };
+        Some(format!(
+            "temperature and threshold fitted on {reals} real and {fakes} fake videos{split}, for {aim}; {band}"
+        ))
+    }
+
+    /// Returns two tables over videos and two over faces, which hold all metrics between them.
+    fn tables_by_source(&self) -> String {
+        let mut text = String::new();
+        if self.by_source.is_empty() {
+            return text;
+        }
+        for (kind, rows) in tables(&self.by_source, self.source_means.as_ref()) {
+            let widest = rows.iter().map(|row| row.name.chars().count() + 2).max().unwrap_or(0).max(22);
+            for (place, columns) in BY_SOURCE.iter().enumerate() {
+                let _ = write!(
+                    text,
+                    "\n{:<width$} {:>6} {:>6}",
+                    format!("By source, {kind}"),
+                    "real",
+                    "fake",
+                    width = widest
+                );
+                for (metric, title) in *columns {
+                    let _ = write!(text, " {title:>9}");
+                    if *metric == Metric::Auc {
+                        let _ = write!(text, " {:>16}", heading_of_intervals(self.bootstrap.level));
+                    }
+                }
+                text.push('\n');
+                for row in &rows {
+                    let name = format!("{}{}", if row.of_source { "  " } else { "" }, row.name);
+                    let [reals, fakes] =
+                        row.counts.map_or([String::new(), String::new()], |n| n.map(|n| n.to_string()));
+                    let _ = write!(text, "{name:<widest$} {reals:>6} {fakes:>6}");
+                    for (metric, _) in *columns {
+                        let _ = write!(text, " {:>9}", four(row.value(*metric)));
+                        if *metric == Metric::Auc {
+                            let interval = row.interval(*metric);
+                            let interval = interval.map_or("-".into(), |[low, high]| format!("[{low:.4}, {high:.4}]"));
+                            let _ = write!(text, " {interval:>16}");
+                        }
+                    }
+                    text.push('\n');
+                }
+                if place == 0 && rows.iter().any(|row| row.of_source) {
+                    text += "A method's row has its fakes against all reals of the source.\n";
+                }
+            }
+        }
+        text
     }
 
     fn verdicts(&self) -> String {
@@ -168,6 +269,65 @@ impl Evaluation {
         }
         tables
     }
+}
+
+/// Columns of the tables of verdicts.
+pub(super) const VERDICTS: [&str; 12] = [
+    "real",
+    "fake",
+    "decided",
+    "n",
+    "right",
+    "right real",
+    "right fake",
+    "real FAKE",
+    "fake REAL",
+    "cal. err.",
+    "faces",
+    "uncertain",
+];
+
+/// Returns the cells of a source's row in a table of verdicts, in the order of [`VERDICTS`].
+pub(super) fn verdict_cells(source: &VerdictRates) -> [String; 12] {
+    let VerdictRates { reals, fakes, .. } = source;
+    [
+        reals.iter().sum::<usize>().to_string(),
+        fakes.iter().sum::<usize>().to_string(),
+        four(source.decided),
+        source.decided_videos().to_string(),
+        four(source.right),
+        four(source.right_reals),
+        four(source.right_fakes),
+        four(source.reals_called_fake),
+        four(source.fakes_called_real),
+        four(Some(source.video_calibration_error)),
+        four(Some(source.face_calibration_error)),
+        (reals[1] + fakes[1]).to_string(),
+    ]
+}
+
+/// What the columns of a table of verdicts are.
+pub(super) const VERDICTS_NOTE: &str = "decided: share of videos that are not UNCERTAIN, and their number n; right: share of \
+    the decided; real FAKE, fake REAL: share of all videos of the class; cal. err.: expected calibration error over videos, and \
+    over faces. Both classes count the same, and so do all sources.";
+
+fn verdict_table(title: &str, verdicts: &MeasuredVerdicts) -> String {
+    let MeasuredVerdicts { threshold, uncertain_band, sources, .. } = verdicts;
+    let mut text = format!("\n{title}: threshold {threshold:.4}, UNCERTAIN nearer than {uncertain_band:.4}\n");
+    let widest = sources.iter().map(|source| source.name.chars().count()).max().unwrap_or(0).max(12);
+    let _ = write!(text, "{:<widest$}", "source");
+    text += &VERDICTS.map(|title| format!(" {title:>10}")).concat();
+    text.push('\n');
+    for source in sources {
+        let _ = write!(text, "{:<widest$}", source.name);
+        text += &verdict_cells(source).map(|cell| format!(" {cell:>10}")).concat();
+        text.push('\n');
+    }
+    let (videos, faces) = (verdicts.video_calibration_error, verdicts.face_calibration_error);
+    let _ =
+        writeln!(text, "Calibration error of all sources together: {videos:.4} over videos, {faces:.4} over faces.");
+    let _ = writeln!(text, "{VERDICTS_NOTE}");
+    text
 }
 
 fn measured(section: &Section, level: f64) -> String {

@@ -23,9 +23,10 @@ pub(super) fn clips(root: &Path) -> Result<Vec<Clip>, Error> {
                 Label::Fake => original(name),
             };
             let split = lists.split(name);
+            let forgery = (label == Label::Fake).then(|| method.to_owned());
             let name = format!("{method}/{compression}/{name}");
             let clip = Clip::new(label, name, Media::Video(path));
-            clips.push(Clip { target_id: target, source_id: source, original, split, ..clip });
+            clips.push(Clip { target_id: target, source_id: source, original, split, method: forgery, ..clip });
         }
     }
     Ok(clips)

@@ -17,6 +17,7 @@ pub(super) fn clips(path: &Path, manifest: Manifest) -> Result<Vec<Clip>, Error>
             source_id: row.source_id.clone(),
             original: row.original.clone(),
             split: row.split,
+            method: row.method.clone(),
             ..Clip::new(row.label, row.video.clone(), Media::Pictures(Vec::new()))
         });
         if clip.split != row.split {
@@ -24,6 +25,11 @@ pub(super) fn clips(path: &Path, manifest: Manifest) -> Result<Vec<Clip>, Error>
             let rule = "must be the same in all rows of a video";
             let path = path.to_owned();
             return Err(Error::ManifestField { path, row: index + 1, column: "split", value, rule });
+        }
+        if clip.method != row.method {
+            let (path, value) = (path.to_owned(), row.method.unwrap_or_default());
+            let rule = "must be the same in all rows of a video";
+            return Err(Error::ManifestField { path, row: index + 1, column: "method", value, rule });
         }
         let picture = Picture { path: root.join(&row.file), frame: row.frame, time: row.time, track: row.track };
         if let Media::Pictures(pictures) = &mut clip.media {

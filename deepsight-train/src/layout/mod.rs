@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::manifest::method_in_name;
 use crate::{Error, Label, Split};
 
 mod celeb_df;
@@ -60,6 +61,8 @@ pub struct Clip {
     pub original: Option<String>,
     /// The part that the data set's own list puts it in.
     pub split: Option<Split>,
+    /// Name of the forgery method of a fake clip, where the layout tells.
+    pub method: Option<String>,
 }
 
 /// Where a clip is.
@@ -125,10 +128,25 @@ impl Dataset {
         }
     }
 
+    /// Fills the empty methods of fake clips with what their names begin with, up to the first `_`, such as `Deepfakes`
+    /// for `Deepfakes_train_roi_282`.
+    ///
+    /// # Errors
+    /// [`Error::NoMethod`] for a fake clip whose name has no `_`, or nothing before it.
+    pub fn name_methods(&mut self) -> Result<(), Error> {
+        for clip in self.clips.iter_mut().filter(|clip| clip.label == Label::Fake && clip.method.is_none()) {
+            let method = method_in_name(&clip.name);
+            let none = || Error::NoMethod { path: self.root.clone(), name: clip.name.clone() };
+            clip.method = Some(method.ok_or_else(none)?.to_owned());
+        }
+        Ok(())
+    }
+
     /// The pictures that a manifest lists, whatever its name: one clip for each of its videos.
     ///
     /// # Errors
-    /// What [`Manifest::read`](crate::Manifest::read) says, and [`Error::ManifestField`] when one video is in two splits.
+    /// What [`Manifest::read`](crate::Manifest::read) says, and [`Error::ManifestField`] when one video is in two splits or
+    /// of two methods.
     pub fn listed(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let manifest = crate::Manifest::read(path)?;
@@ -141,7 +159,7 @@ impl Dataset {
 impl Clip {
     pub(crate) fn new(label: Label, name: impl Into<String>, media: Media) -> Self {
         let name = name.into();
-        Self { label, name, media, target_id: None, source_id: None, original: None, split: None }
+        Self { label, name, media, target_id: None, source_id: None, original: None, split: None, method: None }
     }
 }
 

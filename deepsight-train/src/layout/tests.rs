@@ -115,9 +115,11 @@ fn face_forensics_names_tell_target_source_and_original_and_its_lists_the_split(
     let fake = clip(&dataset, Label::Fake, "Deepfakes/c40/000_003");
     assert_eq!((persons(fake), fake.split), (["ff000", "ff003"], Some(Split::Test)));
     assert_eq!(fake.original.as_deref(), Some("youtube/000"));
+    assert_eq!(fake.method.as_deref(), Some("Deepfakes"));
     let real = clip(&dataset, Label::Real, "youtube/c23/003");
     assert_eq!((persons(real), real.split), (["ff003", ""], Some(Split::Test)));
     assert_eq!(real.original.as_deref(), Some("youtube/003"), "whatever the compression");
+    assert_eq!(real.method, None);
     let actor = clip(&dataset, Label::Real, "actors/c23/01__exit_phone_room");
     assert_eq!((persons(actor), actor.split), (["ffactor01", ""], None));
     let acted = clip(&dataset, Label::Fake, "DeepFakeDetection/c23/01_02__exit_phone_room__YVGY8LOK");

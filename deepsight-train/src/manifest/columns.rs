@@ -76,6 +76,7 @@ fn columns() -> Vec<Column> {
         text("sha256", |row| row.sha256.clone()),
         text("split", |row| row.split.map(|split| split.to_string())),
         text("original", |row| row.original.clone()),
+        text("method", |row| row.method.clone()),
     ]);
     columns
 }
@@ -136,6 +137,7 @@ mod tests {
     fn columns_are_typed_and_what_is_absent_is_null() {
         let mut row = Row::new("fake/v/000010_0.png", Label::Fake, "v");
         (row.frame, row.time, row.split) = (Some(10), Some(0.4), Some(Split::Val));
+        row.method = Some("FaceSwap".into());
         row.landmarks = Some(Landmarks([[1.0, 2.5], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0], [9.0, 10.0]]));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("manifest.parquet");
@@ -144,13 +146,14 @@ mod tests {
         let reader = SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap();
         let rows: Vec<_> = reader.get_row_iter(None).unwrap().map(Result::unwrap).collect();
         let names: Vec<_> = rows[0].get_column_iter().map(|(name, _)| name.clone()).collect();
-        assert_eq!((names.len(), names[5].as_str(), names[13].as_str()), (26, "frame", "left_eye_y"));
+        assert_eq!((names.len(), names[5].as_str(), names[13].as_str()), (27, "frame", "left_eye_y"));
         assert_eq!(
             (rows[0].get_string(0).unwrap().as_str(), rows[0].get_long(5).unwrap()),
             ("fake/v/000010_0.png", 10)
         );
         assert_eq!((rows[0].get_double(6).unwrap(), rows[0].get_float(13).unwrap()), (0.4, 2.5));
         assert_eq!(rows[0].get_string(24).unwrap(), "val");
+        assert_eq!((rows[0].get_string(26).unwrap().as_str(), rows[1].get_string(26).is_err()), ("FaceSwap", true));
         assert_eq!(rows[1].get_string(1).unwrap(), "real");
         assert!(rows[1].get_long(5).is_err(), "null");
     }

@@ -7,7 +7,7 @@ use csv::StringRecord;
 use deepsight_core::{BoundingBox, Landmarks};
 
 use super::{Row, UnknownName};
-use crate::Error;
+use crate::{Error, Label};
 
 pub(super) const BOX: [&str; 4] = ["x0", "y0", "x1", "y1"];
 pub(super) const POINTS: [[&str; 2]; 5] = [
@@ -21,7 +21,7 @@ pub(super) const POINTS: [[&str; 2]; 5] = [
 pub(super) fn write(rows: &[Row], path: &Path) -> Result<Vec<u8>, Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let first = ["file", "label", "video", "target_id", "source_id", "frame", "time", "track"];
-    let last = ["confidence", "sha256", "split", "original"];
+    let last = ["confidence", "sha256", "split", "original", "method"];
     let header = first.iter().chain(&BOX).chain(POINTS.iter().flatten()).chain(&last);
     writer.write_record(header).map_err(Error::table(path))?;
     for row in rows {
@@ -32,7 +32,7 @@ pub(super) fn write(rows: &[Row], path: &Path) -> Result<Vec<u8>, Error> {
         record.extend([text(row.frame), text(row.time), text(row.track)]);
         record.extend(bounds.into_iter().chain(points.into_iter().flatten()).map(text));
         record.extend([text(row.confidence), row.sha256.clone().unwrap_or_default(), text(row.split)]);
-        record.push(row.original.clone().unwrap_or_default());
+        record.extend([row.original.clone().unwrap_or_default(), row.method.clone().unwrap_or_default()]);
         writer.write_record(&record).map_err(Error::table(path))?;
     }
     writer.into_inner().map_err(|error| Error::io(path, "cannot be written")(error.into_error()))
@@ -89,6 +89,10 @@ impl Line<'_> {
         row.confidence = self.all(["confidence"])?.map(|[confidence]| confidence);
         row.bounds = self.all(BOX)?.map(BoundingBox::from);
         row.landmarks = self.points()?;
+        row.method = self.field("method").map(str::to_owned);
+        if row.method.is_some() && row.label == Label::Real {
+            return Err(self.wrong("method", "must be empty for a real face"));
+        }
         row.split = self.field("split").map(|split| self.named("split", split)).transpose()?;
         Ok(row)
     }

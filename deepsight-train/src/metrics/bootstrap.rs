@@ -54,30 +54,49 @@ impl Intervals {
     }
 }
 
+impl Intervals {
+    /// Returns the intervals that hold the share `level` of the replicates.
+    pub(crate) fn of(replicates: &[Metrics], level: f64) -> Self {
+        let interval = |metric| {
+            let values: Option<Vec<f64>> = replicates.iter().map(|drawn| drawn.get(metric)).collect();
+            Self::percentiles(values?, level)
+        };
+        Self { values: Metric::ALL.map(interval) }
+    }
+
+    /// Returns the middle share `level` of values, as numpy's `percentile` takes it; `None` for no values.
+    pub(crate) fn percentiles(mut values: Vec<f64>, level: f64) -> Option<[f64; 2]> {
+        if values.is_empty() {
+            return None;
+        }
+        values.sort_by(f64::total_cmp);
+        let outside = (1.0 - level) / 2.0;
+        Some([percentile(&values, outside), percentile(&values, 1.0 - outside)])
+    }
+}
+
 impl Scores {
     /// Intervals of [`metrics`](Self::metrics) at the same threshold: percentiles of the replicates, as numpy's
     /// `percentile` takes them.
     pub fn intervals(&self, threshold: f64, bootstrap: Bootstrap) -> Intervals {
+        Intervals::of(&self.replicates(threshold, bootstrap), bootstrap.level)
+    }
+
+    /// Returns the metrics of each draw of videos; none where a class has a single video.
+    pub(crate) fn replicates(&self, threshold: f64, bootstrap: Bootstrap) -> Vec<Metrics> {
         let of = |label| (0..self.videos.len()).filter(|&video| self.videos[video] == label).collect::<Vec<_>>();
         let classes = [of(Label::Real), of(Label::Fake)];
         let too_few = classes.iter().any(|videos| videos.len() == 1) || classes.iter().all(Vec::is_empty);
-        if bootstrap.replicates == 0 || too_few {
-            return Intervals { values: Default::default() };
+        if too_few {
+            return Vec::new();
         }
-        let replicates: Vec<Metrics> = (0..bootstrap.replicates)
-            .into_par_iter()
+        let replicates = (0..bootstrap.replicates).into_par_iter();
+        replicates
             .map(|replicate| {
                 let times = draw(&classes, self.videos.len(), bootstrap.seed, replicate);
                 measure(&self.items, threshold, |video| times[video])
             })
-            .collect();
-        let interval = |metric| {
-            let mut values: Vec<f64> = replicates.iter().map(|drawn| drawn.get(metric)).collect::<Option<_>>()?;
-            values.sort_by(f64::total_cmp);
-            let outside = (1.0 - bootstrap.level) / 2.0;
-            Some([percentile(&values, outside), percentile(&values, 1.0 - outside)])
-        };
-        Intervals { values: Metric::ALL.map(interval) }
+            .collect()
     }
 }
 

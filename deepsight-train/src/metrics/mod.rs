@@ -6,6 +6,7 @@ mod measure;
 mod metric;
 mod scored;
 mod scores;
+mod sources;
 
 pub use bootstrap::{Bootstrap, Intervals};
 pub use curves::{PrecisionRecallCurve, ReliabilityBin, RocCurve};
@@ -13,6 +14,8 @@ pub use metric::{Confusion, Metric, Metrics};
 pub(crate) use scored::sigmoid;
 pub use scored::{Scored, VideoScore, video_scores};
 pub use scores::Scores;
+pub use sources::{SourceAuc, balanced_calibration_error, by_source, mean_video_auc, source_aucs};
+pub(crate) use sources::{balanced_weights, grouped, videos_as_faces};
 
 use crate::Error;
 

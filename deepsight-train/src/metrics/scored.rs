@@ -4,14 +4,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::Label;
 
-/// One face and what a network said of it.
+/// One face and the score that a network gave it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Scored {
-    /// The video it is from. A video is its name and its label: a real and a fake one of the same name are two.
+    /// The data set it is from; empty where there is only one.
+    pub source: String,
+    /// The video it is from. A video is its source, its name and its label: a real and a fake one of the same name are two.
     pub video: String,
     /// What the face is.
     pub label: Label,
+    /// Name of the forgery method, where it is known; `None` for a real face.
+    pub method: Option<String>,
     /// The person in view, numbered within the video.
     pub track: Option<u32>,
     /// Number of the frame in the video.
@@ -28,7 +32,34 @@ impl Scored {
     /// A face with the probability that the network itself gives it: no temperature.
     pub fn from_logit(video: impl Into<String>, label: Label, logit: f64) -> Self {
         let fake_probability = sigmoid(logit);
-        Self { video: video.into(), label, track: None, frame: None, row: None, fake_probability, logit }
+        Self {
+            source: String::new(),
+            video: video.into(),
+            label,
+            method: None,
+            track: None,
+            frame: None,
+            row: None,
+            fake_probability,
+            logit,
+        }
+    }
+
+    /// Returns the same face as one of a data set, which is named.
+    #[must_use]
+    pub fn with_source(self, source: impl Into<String>) -> Self {
+        Self { source: source.into(), ..self }
+    }
+
+    /// Returns the same face with the name of its forgery method.
+    #[must_use]
+    pub fn with_method(self, method: impl Into<String>) -> Self {
+        Self { method: Some(method.into()), ..self }
+    }
+
+    /// Identifies the video: source, name and label.
+    pub(crate) fn key(&self) -> (&str, &str, Label) {
+        (&self.source, &self.video, self.label)
     }
 
     /// A face of which only the probability is known, such as that of a whole clip. At 0 and 1 the logit is infinite.
@@ -47,31 +78,39 @@ impl Scored {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct VideoScore {
+    /// The data set it is from; empty where there is only one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub source: String,
     /// Its name.
     pub video: String,
     /// What it is.
     pub label: Label,
+    /// Name of the forgery method, where it is known: that of the first of its faces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
     /// Mean fake probability of its faces, `0..=1`.
     pub fake_probability: f64,
     /// How many faces that is the mean of.
     pub faces: usize,
 }
 
-/// One score for each video, ordered by name.
+/// Returns one score for each video, ordered by source, name and label.
 pub fn video_scores(faces: &[Scored]) -> Vec<VideoScore> {
-    let mut sums: BTreeMap<(&str, Label), (f64, usize)> = BTreeMap::new();
+    let mut sums: BTreeMap<(&str, &str, Label), (&Scored, f64, usize)> = BTreeMap::new();
     for face in faces {
-        let (sum, count) = sums.entry((&face.video, face.label)).or_default();
+        let (_, sum, count) = sums.entry(face.key()).or_insert((face, 0.0, 0));
         *sum += face.fake_probability;
         *count += 1;
     }
-    let score = |((video, label), (sum, faces)): ((&str, Label), (f64, usize))| VideoScore {
-        video: video.to_owned(),
-        label,
+    let score = |(first, sum, faces): (&Scored, f64, usize)| VideoScore {
+        source: first.source.clone(),
+        video: first.video.clone(),
+        label: first.label,
+        method: first.method.clone(),
         fake_probability: sum / faces as f64,
         faces,
     };
-    sums.into_iter().map(score).collect()
+    sums.into_values().map(score).collect()
 }
 
 pub(crate) fn sigmoid(logit: f64) -> f64 {

@@ -29,18 +29,18 @@ impl Scores {
     /// [`Error::NothingScored`] for no faces, [`Error::ScoreOutOfRange`] for a probability that is none.
     pub fn of_faces(faces: &[Scored]) -> Result<Self, Error> {
         check(faces)?;
-        let mut numbers: BTreeMap<(&str, Label), usize> = BTreeMap::new();
+        let mut numbers: BTreeMap<(&str, &str, Label), usize> = BTreeMap::new();
         for face in faces {
-            numbers.entry((&face.video, face.label)).or_default();
+            numbers.entry(face.key()).or_default();
         }
-        let videos = numbers.keys().map(|(_, label)| *label).collect();
+        let videos = numbers.keys().map(|(_, _, label)| *label).collect();
         for (number, place) in numbers.values_mut().enumerate() {
             *place = number;
         }
         let item = |face: &Scored| Item {
             probability: face.fake_probability,
             fake: face.label == Label::Fake,
-            video: numbers[&(face.video.as_str(), face.label)],
+            video: numbers[&face.key()],
         };
         Ok(Self::sorted(faces.iter().map(item).collect(), videos))
     }

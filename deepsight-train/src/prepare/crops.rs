@@ -53,6 +53,7 @@ pub(super) fn row(clip: &Clip, file: PathBuf, face: &Face) -> Row {
         source_id: clip.source_id.clone(),
         original: clip.original.clone(),
         split: clip.split,
+        method: clip.method.clone(),
         bounds: Some(face.bounding_box),
         confidence: Some(face.confidence),
         ..Row::new(file, clip.label, clip.name.clone())

@@ -328,6 +328,7 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
                     source_id: clip.source_id.clone(),
                     original: clip.original.clone(),
                     split: clip.split,
+                    method: clip.method.clone(),
                     ..row
                 }));
                 failures.extend(entry.failures);

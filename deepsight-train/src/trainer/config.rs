@@ -41,7 +41,7 @@ pub struct TrainConfig {
     pub step_epochs: usize,
     /// What the schedulers `step` and `plateau` multiply the rate with, above 0 and below 1.
     pub rate_factor: f64,
-    /// Epochs without a better video AUC after which the scheduler `plateau` reduces the rate.
+    /// Epochs without a better mean video AUC after which the scheduler `plateau` reduces the rate.
     pub plateau_patience: usize,
     /// The lowest rate of the schedulers `cosine` and `plateau`.
     pub minimum_rate: f64,
@@ -60,7 +60,7 @@ pub struct TrainConfig {
     pub ema: Option<f64>,
     /// Longest gradient; a longer one is shortened to it, above 0. `None` for no limit.
     pub grad_clip: Option<f64>,
-    /// Epochs without a better video AUC after which the run ends; `None` to go on to the last.
+    /// Epochs without a better mean video AUC after which the run ends; `None` to go on to the last.
     pub early_stopping: Option<usize>,
     /// What becomes of a face before the network sees it.
     pub augmentation: Augmentation,

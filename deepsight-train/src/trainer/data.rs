@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::TrainConfig;
 use crate::{
     DatasetConfig, Error, FaceDataset, Label, Manifest, Row, Sampler, SamplerConfig, Split, SplitBy, check_disjoint,
+    source_names,
 };
 
 /// The faces of a run: what it learns from and what it is judged by.
@@ -15,6 +16,8 @@ pub struct TrainData {
     dataset: FaceDataset,
     sampler: Sampler,
     validation: Vec<usize>,
+    /// Name of each manifest, and the first row that is not of it or of one before it.
+    sources: Vec<(String, usize)>,
     crop: FaceCrop,
     fingerprint: String,
     described: String,
@@ -39,7 +42,14 @@ impl TrainData {
     /// As for `new`.
     pub fn with_cache(manifests: Vec<Manifest>, config: &TrainConfig, cache_bytes: usize) -> Result<Self, Error> {
         let crop = crop_of(&manifests, config.crop)?;
-        let (root, rows) = joined(manifests.into_iter().map(in_parts).collect());
+        let manifests: Vec<Manifest> = manifests.into_iter().map(in_parts).collect();
+        let names = source_names(manifests.iter().map(|manifest| &manifest.root));
+        let ends = manifests.iter().scan(0, |end, manifest| {
+            *end += manifest.rows.len();
+            Some(*end)
+        });
+        let sources = names.into_iter().zip(ends).collect();
+        let (root, rows) = joined(manifests);
         if rows.iter().all(|row| row.split == Some(Split::Train)) {
             let rule = "faces must be divided into train and val; preprocess does it, and assign_splits";
             return Err(Error::Setting { name: "split", value: "train for all faces".into(), rule });
@@ -62,7 +72,7 @@ impl TrainData {
         if sampler.blends() {
             dataset.check_blending()?;
         }
-        Ok(Self { dataset, sampler, validation, crop, fingerprint, described })
+        Ok(Self { dataset, sampler, validation, sources, crop, fingerprint, described })
     }
 
     /// The faces, by row.
@@ -78,6 +88,20 @@ impl TrainData {
     /// Rows of the validation split.
     pub fn validation(&self) -> &[usize] {
         &self.validation
+    }
+
+    /// Names of the manifests, each a source of faces: see [`source_names`].
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        self.sources.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Returns the name of the manifest that a row is from.
+    ///
+    /// # Panics
+    /// Panics if there is no such row.
+    pub fn source_of(&self, row: usize) -> &str {
+        assert!(row < self.dataset.rows().len(), "there is no row {row}");
+        &self.sources[self.sources.partition_point(|(_, end)| *end <= row)].0
     }
 
     /// How the faces were cut from their frames.

@@ -6,7 +6,7 @@ use crate::{Error, EventWriter, Figure, Scored, Scores, preview};
 /// Writes what a run tells into TensorBoard's event files.
 ///
 /// Of every step the loss, the learning rate, the length of the gradients and the faces per second; of every epoch the loss and
-/// the AUCs of the validation, its precision-recall curve, and as images its ROC curves and confusion matrix; once a contact
+/// the AUCs of the validation, of all faces and of each source, its precision-recall curve, and as images its ROC curves and confusion matrix; once a contact
 /// sheet of what the network sees.
 #[derive(Debug)]
 pub struct EventLog {
@@ -69,6 +69,14 @@ impl EventLog {
         self.events.scalar("loss/epoch", step, summary.loss)?;
         self.events.scalar("auc/faces", step, summary.frame_auc)?;
         self.events.scalar("auc/videos", step, summary.video_auc)?;
+        self.events.scalar("auc/videos_mean_over_sources", step, summary.mean_video_auc)?;
+        for source in &summary.sources {
+            for (of, auc) in [("faces", source.frame_auc), ("videos", source.video_auc)] {
+                if let Some(auc) = auc {
+                    self.events.scalar(&format!("auc_{of}/{}", source.name), step, auc)?;
+                }
+            }
+        }
         let (faces, videos) = (Scores::of_faces(scored)?, Scores::of_videos(scored)?);
         self.events.pr_curve("precision_recall/faces", step, &faces)?;
         self.events.pr_curve("precision_recall/videos", step, &videos)?;

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Scored;
+use crate::{Scored, SourceAuc};
 
 /// What a run tells while it goes on.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub enum Progress<'a> {
         summary: EpochSummary,
         /// Optimizer steps done in all.
         step: usize,
-        /// Whether no epoch before had a better video AUC.
+        /// Whether no epoch before had so high a mean video AUC.
         best: bool,
         /// Time since the epoch began, or the run went on.
         elapsed: Duration,
@@ -74,7 +74,7 @@ pub struct StepSummary {
 }
 
 /// How an epoch went.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EpochSummary {
     /// The epoch, from 0.
@@ -91,6 +91,13 @@ pub struct EpochSummary {
     /// Area under the ROC curve over the videos of the validation split.
     #[serde(with = "crate::exact")]
     pub video_auc: f64,
+    /// Mean of the sources' video AUCs, each source counting the same: the best epoch is the one with the highest.
+    /// Sources of one class are left out; where all are, it is [`video_auc`](Self::video_auc).
+    #[serde(default, with = "crate::exact")]
+    pub mean_video_auc: f64,
+    /// The AUCs of each source, in the order of the manifests. Sources without faces in the validation split are left out.
+    #[serde(default)]
+    pub sources: Vec<SourceAuc>,
 }
 
 /// The best epoch of a run.
@@ -99,9 +106,12 @@ pub struct EpochSummary {
 pub struct Best {
     /// The epoch, from 0.
     pub epoch: usize,
-    /// Its video AUC.
+    /// Its video AUC, over the videos of all sources together.
     #[serde(with = "crate::exact")]
     pub video_auc: f64,
+    /// Its mean video AUC, by which it was chosen.
+    #[serde(default, with = "crate::exact")]
+    pub mean_video_auc: f64,
 }
 
 /// How a run ended.
@@ -122,7 +132,7 @@ pub struct Outcome {
 pub enum Ending {
     /// All epochs are done.
     Finished,
-    /// The video AUC has not risen for as many epochs as were put up with.
+    /// The mean video AUC has not risen for as many epochs as were put up with.
     Stopped,
     /// It was cancelled, and everything it needs to go on is saved.
     Cancelled,

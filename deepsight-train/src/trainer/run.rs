@@ -16,8 +16,8 @@ use super::{
 use crate::checkpoint::{Checkpoint, Counters};
 use crate::whole_file::write_whole;
 use crate::{
-    Batch, Calibration, Draw, Error, Label, LossScale, Objective, Sample, Schedule, Scored, ThresholdRule, calibrate,
-    clip, gradient_norm,
+    Batch, Calibration, Draw, Error, Label, LossScale, Objective, Sample, Schedule, Scored, SourceAuc, ThresholdRule,
+    calibrate, clip, gradient_norm,
 };
 
 /// Everything of a run that changes with its steps.
@@ -101,6 +101,8 @@ impl<B: Backend> Run<B> {
         if counters.data != data.fingerprint() {
             return Err(Error::checkpoint(path, "it is of a run on other faces than the manifest's"));
         }
+        let counters =
+            counters.with_means(data.sources().count() == 1).map_err(|what| Error::checkpoint(path, what))?;
         let wrong = |error: Error| Error::checkpoint(path, deepsight_core::with_causes(&error));
         self.network = self.network.clone().load_state_dict(network).map_err(|error| wrong(error.into()))?;
         // Begins again with this network's tensors, whose identity the optimizer and the mean go by.
@@ -199,18 +201,19 @@ impl<B: Backend> Run<B> {
     ) -> Result<(EpochSummary, bool), Error> {
         let loss = self.counters.loss_sum / self.counters.passes.max(1) as f64;
         let summary = summarize(self.counters.epoch, loss, scored)?;
-        let best = self.counters.best.is_none_or(|best| summary.video_auc > best.video_auc);
+        let best = self.counters.best.is_none_or(|best| summary.mean_video_auc > best.mean_video_auc);
         let model = self.model_file(&summary, calibrate(scored, ThresholdRule::BalancedAccuracy)?)?;
         if best {
-            self.counters.best = Some(Best { epoch: summary.epoch, video_auc: summary.video_auc });
+            let EpochSummary { epoch, video_auc, mean_video_auc, .. } = summary;
+            self.counters.best = Some(Best { epoch, video_auc, mean_video_auc });
         }
         for name in if best { &["best.safetensors", "last.safetensors"][..] } else { &["last.safetensors"] } {
             let path = self.options.output.join(name);
             model.write(&path)?;
             report(&Progress::Saved(&path));
         }
-        self.schedule.observe(summary.video_auc);
-        self.counters.history.push(summary);
+        self.schedule.observe(summary.mean_video_auc);
+        self.counters.history.push(summary.clone());
         (self.counters.loss_sum, self.counters.passes) = (0.0, 0);
         (self.counters.epoch, self.counters.position) = (self.counters.epoch + 1, 0);
         self.write_history()?;
@@ -223,11 +226,14 @@ impl<B: Backend> Run<B> {
         (card.temperature, card.threshold) = (calibration.temperature as f32, calibration.threshold as f32);
         let metrics = [
             ("epoch", (summary.epoch + 1) as f64),
+            ("val_mean_video_auc", summary.mean_video_auc),
             ("val_video_auc", summary.video_auc),
             ("val_frame_auc", summary.frame_auc),
             ("val_loss", summary.validation_loss),
         ];
         card.metrics = metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let of_source = |source: &SourceAuc| Some((format!("val_video_auc/{}", source.name), source.video_auc?));
+        card.metrics.extend(summary.sources.iter().filter_map(of_source));
         let mut file = ModelFile::new(card, self.judged().state_dict())?;
         file.format = WeightFormat::F16;
         Ok(file)
@@ -259,13 +265,23 @@ impl<B: Backend> Run<B> {
 
     fn write_history(&self) -> Result<(), Error> {
         let path = self.options.output.join("history.json");
+        let source = |source: &SourceAuc| {
+            let SourceAuc { name, reals, fakes, frame_auc, video_auc } = source;
+            let measured = serde_json::json!({
+                "real_videos": reals, "fake_videos": fakes, "frame_auc": frame_auc, "video_auc": video_auc,
+            });
+            (name.clone(), measured)
+        };
         let epoch = |summary: &EpochSummary| {
+            let sources: BTreeMap<String, serde_json::Value> = summary.sources.iter().map(source).collect();
             serde_json::json!({
                 "epoch": summary.epoch + 1,
                 "loss": summary.loss,
                 "val_loss": summary.validation_loss,
                 "val_frame_auc": summary.frame_auc,
                 "val_video_auc": summary.video_auc,
+                "val_mean_video_auc": summary.mean_video_auc,
+                "sources": sources,
             })
         };
         let epochs: Vec<_> = self.counters.history.iter().map(epoch).collect();

@@ -3,7 +3,7 @@ use deepsight_core::{CancelToken, Classifier, EfficientNet, ModelCard};
 
 use super::loader::in_order;
 use super::{EpochSummary, Progress, TrainData};
-use crate::{Error, Label, Scored, frame_auc, video_auc};
+use crate::{Error, Label, Scored, frame_auc, mean_video_auc, source_aucs, video_auc};
 
 /// Faces that are scored together, and held in memory.
 const CHUNK: usize = 64;
@@ -33,6 +33,7 @@ pub(super) fn score<B: Backend>(
                 let row = &dataset.rows()[*index];
                 let mut face = Scored::from_logit(&row.video, row.label, f64::from(logits[fake] - logits[1 - fake]));
                 (face.track, face.frame, face.row) = (row.track, row.frame, Some(*index));
+                (face.source, face.method) = (data.source_of(*index).to_owned(), row.method.clone());
                 face
             }));
             report(&Progress::Validating { done: scored.len(), total });
@@ -52,5 +53,8 @@ pub(super) fn summarize(epoch: usize, loss: f64, scored: &[Scored]) -> Result<Ep
     // ln(1 + e^-x), which stays finite for any x.
     let surprise = |x: f64| (-x.abs()).exp().ln_1p() + (-x).max(0.0);
     let validation_loss = scored.iter().map(|face| surprise(right(face))).sum::<f64>() / scored.len().max(1) as f64;
-    Ok(EpochSummary { epoch, loss, validation_loss, frame_auc, video_auc })
+    let sources = source_aucs(scored)?;
+    // Where every source has one class only, all of them together are all there is to choose by.
+    let mean_video_auc = mean_video_auc(&sources).unwrap_or(video_auc);
+    Ok(EpochSummary { epoch, loss, validation_loss, frame_auc, video_auc, mean_video_auc, sources })
 }

@@ -1,0 +1,155 @@
+//! What verdicts come to, source by source.
+
+use deepsight_core::Verdict;
+use serde::Serialize;
+
+use crate::metrics::{balanced_calibration_error, by_source, videos_as_faces};
+use crate::{Error, Label, Scored, Scores, video_scores};
+
+/// What verdicts over videos come to at one threshold and uncertain band.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct MeasuredVerdicts {
+    /// Fake probability in the middle of the uncertain band, `0..=1`.
+    pub threshold: f64,
+    /// Distance from the threshold within which a verdict is UNCERTAIN, `0..=0.5`.
+    pub uncertain_band: f64,
+    /// The sources, in the order in which they occur.
+    pub sources: Vec<VerdictRates>,
+    /// Expected calibration error of the videos' probabilities, classes and sources counting the same.
+    pub video_calibration_error: f64,
+    /// The same of the faces' probabilities.
+    pub face_calibration_error: f64,
+}
+
+/// What the verdicts of one source come to. Shares of nothing are `None`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct VerdictRates {
+    /// The source.
+    pub name: String,
+    /// Real videos called REAL, UNCERTAIN and FAKE.
+    pub reals: [usize; 3],
+    /// Fake videos called REAL, UNCERTAIN and FAKE.
+    pub fakes: [usize; 3],
+    /// Share of videos that are not UNCERTAIN, both classes counting the same.
+    pub decided: Option<f64>,
+    /// Share of the decided videos that are right, both classes counting the same.
+    pub right: Option<f64>,
+    /// Share of the decided real videos that are called REAL.
+    pub right_reals: Option<f64>,
+    /// Share of the decided fake videos that are called FAKE.
+    pub right_fakes: Option<f64>,
+    /// Share of all real videos that are called FAKE.
+    pub reals_called_fake: Option<f64>,
+    /// Share of all fake videos that are called REAL.
+    pub fakes_called_real: Option<f64>,
+    /// Expected calibration error of the videos' probabilities, classes counting the same.
+    pub video_calibration_error: f64,
+    /// The same of the faces' probabilities.
+    pub face_calibration_error: f64,
+}
+
+/// Returns the verdict on a video, in single precision as an analysis decides.
+pub(super) fn verdict(fake_probability: f64, threshold: f64, band: f64) -> Verdict {
+    let (probability, threshold, band) = (fake_probability as f32, threshold as f32, band as f32);
+    if (probability - threshold).abs() < band {
+        Verdict::Uncertain
+    } else if probability >= threshold {
+        Verdict::Fake
+    } else {
+        Verdict::Real
+    }
+}
+
+/// Measures the verdicts on the videos of each source, a video's probability being the mean of its faces'.
+///
+/// # Errors
+/// [`Error::NothingScored`] and [`Error::ScoreOutOfRange`], as of [`Scores::of_faces`].
+pub fn measure_verdicts(faces: &[Scored], threshold: f64, uncertain_band: f64) -> Result<MeasuredVerdicts, Error> {
+    Scores::of_faces(faces)?;
+    let rates = |(name, faces): (&str, Vec<Scored>)| VerdictRates::of(name, &faces, threshold, uncertain_band);
+    Ok(MeasuredVerdicts {
+        threshold,
+        uncertain_band,
+        sources: by_source(faces).into_iter().map(rates).collect(),
+        video_calibration_error: balanced_calibration_error(&videos_as_faces(faces)),
+        face_calibration_error: balanced_calibration_error(faces),
+    })
+}
+
+impl VerdictRates {
+    fn of(name: &str, faces: &[Scored], threshold: f64, band: f64) -> Self {
+        let videos = video_scores(faces);
+        let count = |label, wanted| {
+            let called = |video: &&crate::VideoScore| {
+                video.label == label && verdict(video.fake_probability, threshold, band) == wanted
+            };
+            videos.iter().filter(called).count()
+        };
+        let of = |label| [Verdict::Real, Verdict::Uncertain, Verdict::Fake].map(|verdict| count(label, verdict));
+        let (reals, fakes) = (of(Label::Real), of(Label::Fake));
+        let shares = Shares::of(reals, fakes);
+        let within = |right: usize, wrong: usize| (right + wrong > 0).then(|| right as f64 / (right + wrong) as f64);
+        let of_class = |counts: [usize; 3], wrong: usize| within(wrong, counts.iter().sum::<usize>() - wrong);
+        Self {
+            name: name.to_owned(),
+            reals,
+            fakes,
+            decided: Some(shares.decided()),
+            right: shares.right(),
+            right_reals: within(reals[0], reals[2]),
+            right_fakes: within(fakes[2], fakes[0]),
+            reals_called_fake: of_class(reals, reals[2]),
+            fakes_called_real: of_class(fakes, fakes[0]),
+            video_calibration_error: balanced_calibration_error(&videos_as_faces(faces)),
+            face_calibration_error: balanced_calibration_error(faces),
+        }
+    }
+
+    /// Returns the number of videos that are not UNCERTAIN.
+    pub fn decided_videos(&self) -> usize {
+        self.reals[0] + self.reals[2] + self.fakes[0] + self.fakes[2]
+    }
+}
+
+/// The shares of a source's classes that are decided rightly and wrongly.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Shares {
+    right: f64,
+    wrong: f64,
+    /// Classes with videos: 1 or 2.
+    classes: f64,
+}
+
+impl Shares {
+    /// Takes videos called REAL, UNCERTAIN and FAKE.
+    pub(super) fn of(reals: [usize; 3], fakes: [usize; 3]) -> Self {
+        let mut shares = Self::default();
+        for (counts, right, wrong) in [(reals, 0, 2), (fakes, 2, 0)] {
+            let all = counts.iter().sum::<usize>() as f64;
+            if all > 0.0 {
+                shares.right += counts[right] as f64 / all;
+                shares.wrong += counts[wrong] as f64 / all;
+                shares.classes += 1.0;
+            }
+        }
+        shares
+    }
+
+    /// Share of videos that are decided, classes counting the same.
+    pub(super) fn decided(self) -> f64 {
+        (self.right + self.wrong) / self.classes.max(1.0)
+    }
+
+    /// Share of videos that are decided rightly, classes counting the same.
+    pub(super) fn decided_rightly(self) -> f64 {
+        self.right / self.classes.max(1.0)
+    }
+
+    /// Share of the decided that is right, classes counting the same.
+    pub(super) fn right(self) -> Option<f64> {
+        let decided = self.right + self.wrong;
+        (decided > 0.0).then(|| self.right / decided)
+    }
+}
