@@ -6,6 +6,15 @@ use deepsight_benches::{devices, group_portrait, skipped};
 use deepsight_core::{Architecture, Classifier, Engine, FaceClassifier, ModelCard, Precision, gpu, image::imageops};
 use deepsight_examples::{device::Device, with_backend};
 
+/// The networks to measure.
+const ARCHITECTURES: [Architecture; 5] = [
+    Architecture::EfficientNetLite0,
+    Architecture::EfficientNetLite1,
+    Architecture::EfficientNetLite2,
+    Architecture::EfficientNetB0,
+    Architecture::EfficientNetB3,
+];
+
 /// Faces that a GPU takes at once at most.
 const LARGEST: usize = 256;
 
@@ -41,7 +50,7 @@ fn measure<B: Backend>(
     let name = if precision == Precision::Full { engine.to_string() } else { format!("{engine}_{precision}") };
     let mut group = c.benchmark_group(format!("classify/{device}/{name}"));
     group.sample_size(10);
-    for architecture in [Architecture::EfficientNetLite0, Architecture::EfficientNetB0, Architecture::EfficientNetB3] {
+    for architecture in ARCHITECTURES {
         // Random weights: they take as long as trained ones.
         let network = architecture.config().init(place);
         let classifier = Classifier::<B>::new(network, ModelCard::new("random", architecture), place)

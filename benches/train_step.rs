@@ -9,9 +9,9 @@ use deepsight_core::{Architecture, EfficientNet, Engine, Precision, gpu, image::
 use deepsight_examples::{device::Device, with_backend};
 use deepsight_train::{Batch, BurnStep, FusedStep, Label, Noise, Objective, Step};
 
-/// Side of the pictures: what the network was made for.
+/// Side of the pictures in pixels: the resolution of the architecture, except for B3, which the paper's 300 stands for.
 fn side(architecture: Architecture) -> u32 {
-    if architecture == Architecture::EfficientNetB3 { 300 } else { 224 }
+    if architecture == Architecture::EfficientNetB3 { 300 } else { architecture.config().resolution as u32 }
 }
 
 const MEAN_AND_STD: [f32; 3] = [0.5; 3];
@@ -33,7 +33,12 @@ fn train_step(c: &mut Criterion) {
 }
 
 fn on_cpu<B: Backend>(c: &mut Criterion, device: &Device, place: &B::Device) {
-    for architecture in [Architecture::EfficientNetLite0, Architecture::EfficientNetB0] {
+    for architecture in [
+        Architecture::EfficientNetLite0,
+        Architecture::EfficientNetLite1,
+        Architecture::EfficientNetLite2,
+        Architecture::EfficientNetB0,
+    ] {
         let config = architecture.config();
         let fused = FusedStep::new(&config, side(architecture), MEAN_AND_STD, MEAN_AND_STD);
         let fused = fused.unwrap_or_else(|error| panic!("{error}"));

@@ -1,6 +1,6 @@
 """What a training step takes in PyTorch: EfficientNet-Lite0 of timm, 224 pixels, batch 32, AdamW, channels last.
 
-    python train_step.py --crops CROPS [--threads 2] [--steps 20]
+    python train_step.py --crops CROPS [--threads 2] [--steps 20] [--model tf_efficientnet_lite2 --size 260]
 
 CROPS is a folder of face crops. Prints milliseconds a picture, median over the steps: of the pass and the optimizer alone, and with a usual
 augmentation (flip, crop, scale, JPEG, blur, light) on the same thread. Ours is what `train` says of the same crops, whose augmentation does more.
@@ -18,10 +18,8 @@ import numpy as np
 import timm
 import torch
 
-SIZE = 224
 
-
-def sample(path: pathlib.Path) -> np.ndarray:
+def sample(path: pathlib.Path, size: int) -> np.ndarray:
     image = cv2.imread(str(path))[:, :, ::-1]
     if random.random() < 0.5:
         image = image[:, ::-1]
@@ -33,7 +31,7 @@ def sample(path: pathlib.Path) -> np.ndarray:
     if random.random() < 0.5:
         scale = random.uniform(0.5, 1.0)
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    image = cv2.resize(image, (SIZE, SIZE))
+    image = cv2.resize(image, (size, size))
     if random.random() < 0.5:
         image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, random.randint(40, 95)])[1], 1)
     if random.random() < 0.3:
@@ -48,19 +46,22 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--model", default="tf_efficientnet_lite0", help="timm's name of the network")
+    parser.add_argument("--size", type=int, default=224, help="side of the pictures in pixels")
     a = parser.parse_args()
     cv2.setNumThreads(0)
     torch.set_num_threads(a.threads)
     random.seed(0), torch.manual_seed(0)
     files = sorted(p for p in a.crops.rglob("*") if p.suffix in (".png", ".jpg"))
-    model = timm.create_model("tf_efficientnet_lite0", num_classes=2, drop_rate=0.2).to(memory_format=torch.channels_last).train()
+    model = timm.create_model(a.model, num_classes=2, drop_rate=0.2)
+    model = model.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters(), 5e-4, weight_decay=1e-2)
     loss_of = torch.nn.CrossEntropyLoss(label_smoothing=0.05)
     labels = torch.arange(a.batch) % 2
     alone, whole = [], []
     for step in range(a.steps + 2):
         began = time.perf_counter()
-        pictures = torch.from_numpy(np.stack([sample(random.choice(files)) for _ in range(a.batch)]))
+        pictures = torch.from_numpy(np.stack([sample(random.choice(files), a.size) for _ in range(a.batch)]))
         ready = time.perf_counter()
         optimizer.zero_grad()
         loss_of(model(pictures.to(memory_format=torch.channels_last)), labels).backward()

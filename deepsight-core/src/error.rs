@@ -209,8 +209,8 @@ pub enum Error {
     },
     /// No architecture of that name is known.
     #[error(
-        "unknown architecture `{}`; known are efficientnet_b0, efficientnet_b1, efficientnet_b2, efficientnet_b3, \
-         efficientnet_b4 and efficientnet_lite0",
+        "unknown architecture `{}`; known are efficientnet_b0 to efficientnet_b4 and efficientnet_lite0 to \
+         efficientnet_lite4",
         quoted(name)
     )]
     UnknownArchitecture {

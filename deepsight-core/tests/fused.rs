@@ -123,6 +123,26 @@ fn lite0_agrees_with_burn_at_even_odd_and_oblong_sizes() {
 }
 
 #[test]
+fn lite1_agrees_with_burn() {
+    agrees_with_burn(Architecture::EfficientNetLite1, &[(65, 65)]);
+}
+
+#[test]
+fn lite2_agrees_with_burn() {
+    agrees_with_burn(Architecture::EfficientNetLite2, &[(65, 65), (33, 70)]);
+}
+
+#[test]
+fn lite3_agrees_with_burn() {
+    agrees_with_burn(Architecture::EfficientNetLite3, &[(64, 64)]);
+}
+
+#[test]
+fn lite4_agrees_with_burn() {
+    agrees_with_burn(Architecture::EfficientNetLite4, &[(64, 64)]);
+}
+
+#[test]
 fn the_last_feature_map_agrees_with_burn() {
     let (network, weights) = network(Architecture::EfficientNetB0);
     let (tensor, images) = images(1, 96, 64);

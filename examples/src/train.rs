@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(long)]
     pub resume: bool,
 
-    /// Network: efficientnet_b0 to efficientnet_b4, or efficientnet_lite0
+    /// Network: efficientnet_b0 to efficientnet_b4, or efficientnet_lite0 to efficientnet_lite4
     #[arg(long, value_name = "NAME", default_value = "efficientnet_lite0")]
     pub model_name: Architecture,
     /// Where the weights start: a model file, an ImageNet state dict (.pth or .safetensors), or none

@@ -11,8 +11,8 @@ from typing import Any
 from turns import Engine
 
 HERE = pathlib.Path(__file__).resolve().parent
-# The bundled network pads as TensorFlow does, which is another network to timm.
-TIMM_NAMES = {"efficientnet_lite0": "tf_efficientnet_lite0"}
+# The Lite networks pad as TensorFlow does; timm has another network by the plain name.
+TIMM_NAMES = {f"efficientnet_lite{n}": f"tf_efficientnet_lite{n}" for n in range(5)}
 # What timm's default_cfg says of these networks, and what the model files are told.
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 

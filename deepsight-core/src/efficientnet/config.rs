@@ -29,17 +29,33 @@ pub enum Architecture {
     /// EfficientNet-Lite0, as timm's `tf_efficientnet_lite0`.
     #[serde(rename = "efficientnet_lite0")]
     EfficientNetLite0,
+    /// EfficientNet-Lite1, as timm's `tf_efficientnet_lite1`.
+    #[serde(rename = "efficientnet_lite1")]
+    EfficientNetLite1,
+    /// EfficientNet-Lite2, as timm's `tf_efficientnet_lite2`.
+    #[serde(rename = "efficientnet_lite2")]
+    EfficientNetLite2,
+    /// EfficientNet-Lite3, as timm's `tf_efficientnet_lite3`.
+    #[serde(rename = "efficientnet_lite3")]
+    EfficientNetLite3,
+    /// EfficientNet-Lite4, as timm's `tf_efficientnet_lite4`.
+    #[serde(rename = "efficientnet_lite4")]
+    EfficientNetLite4,
 }
 
 impl Architecture {
     /// Every architecture, smallest first within its family.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::EfficientNetB0,
         Self::EfficientNetB1,
         Self::EfficientNetB2,
         Self::EfficientNetB3,
         Self::EfficientNetB4,
         Self::EfficientNetLite0,
+        Self::EfficientNetLite1,
+        Self::EfficientNetLite2,
+        Self::EfficientNetLite3,
+        Self::EfficientNetLite4,
     ];
 
     /// Its name in model files and on command lines, such as `efficientnet_b3`.
@@ -51,6 +67,10 @@ impl Architecture {
             Self::EfficientNetB3 => "efficientnet_b3",
             Self::EfficientNetB4 => "efficientnet_b4",
             Self::EfficientNetLite0 => "efficientnet_lite0",
+            Self::EfficientNetLite1 => "efficientnet_lite1",
+            Self::EfficientNetLite2 => "efficientnet_lite2",
+            Self::EfficientNetLite3 => "efficientnet_lite3",
+            Self::EfficientNetLite4 => "efficientnet_lite4",
         }
     }
 
@@ -63,14 +83,25 @@ impl Architecture {
             Self::EfficientNetB3 => EfficientNetConfig::b3(),
             Self::EfficientNetB4 => EfficientNetConfig::b4(),
             Self::EfficientNetLite0 => EfficientNetConfig::lite0(),
+            Self::EfficientNetLite1 => EfficientNetConfig::lite1(),
+            Self::EfficientNetLite2 => EfficientNetConfig::lite2(),
+            Self::EfficientNetLite3 => EfficientNetConfig::lite3(),
+            Self::EfficientNetLite4 => EfficientNetConfig::lite4(),
         }
     }
 
     /// Mean and standard deviation that timm's `default_cfg` gives for this architecture, RGB, of pixels in `0..=1`.
     pub fn timm_normalization(self) -> ([f32; 3], [f32; 3]) {
         match self {
-            Self::EfficientNetB1 | Self::EfficientNetLite0 => ([0.5; 3], [0.5; 3]),
-            _ => ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+            Self::EfficientNetB0 | Self::EfficientNetB2 | Self::EfficientNetB3 | Self::EfficientNetB4 => {
+                ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+            }
+            Self::EfficientNetB1
+            | Self::EfficientNetLite0
+            | Self::EfficientNetLite1
+            | Self::EfficientNetLite2
+            | Self::EfficientNetLite3
+            | Self::EfficientNetLite4 => ([0.5; 3], [0.5; 3]),
         }
     }
 }
@@ -84,9 +115,9 @@ impl fmt::Display for Architecture {
 impl FromStr for Architecture {
     type Err = Error;
 
-    /// Reads [`name`](Self::name); timm's `tf_efficientnet_lite0` is understood too.
+    /// Reads [`name`](Self::name), or timm's name of a Lite network, such as `tf_efficientnet_lite0`.
     fn from_str(name: &str) -> Result<Self, Error> {
-        let plain = name.strip_prefix("tf_").filter(|rest| *rest == "efficientnet_lite0").unwrap_or(name);
+        let plain = name.strip_prefix("tf_").filter(|rest| rest.starts_with("efficientnet_lite")).unwrap_or(name);
         Self::ALL
             .into_iter()
             .find(|architecture| architecture.name() == plain)
@@ -121,7 +152,8 @@ pub struct EfficientNetConfig {
     pub padding: Padding,
     /// Added to the variance in batch norms.
     pub batch_norm_epsilon: f64,
-    /// Whether `width` applies to the stem and the head too; the Lite family leaves these as they are.
+    /// Whether `width` scales the channels of the stem and of the head, and `depth` the number of blocks of the first and of
+    /// the last stage. The Lite family keeps the baseline's numbers there.
     pub scale_stem_and_head: bool,
     /// Number of classes.
     pub classes: usize,
@@ -156,13 +188,37 @@ impl EfficientNetConfig {
     /// EfficientNet-Lite0, 3.4 M parameters, 224 pixels: no squeeze-and-excitation, ReLU6, TensorFlow's padding and
     /// batch-norm epsilon, as timm's `tf_efficientnet_lite0`.
     pub fn lite0() -> Self {
+        Self::lite(1.0, 1.0, 224, 0.2)
+    }
+
+    /// EfficientNet-Lite1, 4.1 M parameters, 240 pixels.
+    pub fn lite1() -> Self {
+        Self::lite(1.0, 1.1, 240, 0.2)
+    }
+
+    /// EfficientNet-Lite2, 4.8 M parameters, 260 pixels.
+    pub fn lite2() -> Self {
+        Self::lite(1.1, 1.2, 260, 0.3)
+    }
+
+    /// EfficientNet-Lite3, 6.9 M parameters; timm's checkpoint is for 300 pixels (TensorFlow's for 280).
+    pub fn lite3() -> Self {
+        Self::lite(1.2, 1.4, 300, 0.3)
+    }
+
+    /// EfficientNet-Lite4, 11.7 M parameters; timm's checkpoint is for 380 pixels (TensorFlow's for 300).
+    pub fn lite4() -> Self {
+        Self::lite(1.4, 1.8, 380, 0.3)
+    }
+
+    fn lite(width: f64, depth: f64, resolution: usize, dropout: f64) -> Self {
         Self {
             activation: Activation::Relu6,
             squeeze_excitation: false,
             padding: Padding::TensorFlowSame,
             batch_norm_epsilon: 1e-3,
             scale_stem_and_head: false,
-            ..Self::scaled(1.0, 1.0, 224, 0.2)
+            ..Self::scaled(width, depth, resolution, dropout)
         }
     }
 
@@ -204,14 +260,16 @@ impl EfficientNetConfig {
 
     /// The stages with their scaled widths and depths.
     pub(crate) fn stages(&self) -> Vec<Stage> {
-        BASELINE
-            .iter()
-            .map(|stage| Stage {
+        let scale = |(number, stage): (usize, &Stage)| {
+            let is_outer = number == 0 || number == BASELINE.len() - 1;
+            let depth = if is_outer && !self.scale_stem_and_head { 1.0 } else { self.depth };
+            Stage {
                 channels: scaled_channels(stage.channels, self.width),
-                blocks: (stage.blocks as f64 * self.depth).ceil() as usize,
+                blocks: (stage.blocks as f64 * depth).ceil() as usize,
                 ..*stage
-            })
-            .collect()
+            }
+        };
+        BASELINE.iter().enumerate().map(scale).collect()
     }
 
     fn outer_channels(&self, channels: usize) -> usize {
@@ -263,11 +321,28 @@ mod tests {
     }
 
     #[test]
+    fn lite_networks_scale_neither_stem_nor_head_nor_the_depth_of_the_outer_stages() {
+        let shape = |config: EfficientNetConfig| -> Vec<_> {
+            assert_eq!((config.stem_channels(), config.features()), (32, 1280));
+            config.stages().iter().map(|stage| (stage.blocks, stage.channels)).collect()
+        };
+        let lite1 = [(1, 16), (3, 24), (3, 40), (4, 80), (4, 112), (5, 192), (1, 320)];
+        let lite2 = [(1, 16), (3, 24), (3, 48), (4, 88), (4, 120), (5, 208), (1, 352)];
+        let lite3 = [(1, 24), (3, 32), (3, 48), (5, 96), (5, 136), (6, 232), (1, 384)];
+        let lite4 = [(1, 24), (4, 32), (4, 56), (6, 112), (6, 160), (8, 272), (1, 448)];
+        assert_eq!(shape(EfficientNetConfig::lite1()), lite1);
+        assert_eq!(shape(EfficientNetConfig::lite2()), lite2);
+        assert_eq!(shape(EfficientNetConfig::lite3()), lite3);
+        assert_eq!(shape(EfficientNetConfig::lite4()), lite4);
+    }
+
+    #[test]
     fn names_read_back_as_the_architecture_they_name() {
         for architecture in Architecture::ALL {
             assert_eq!(architecture.name().parse::<Architecture>().unwrap(), architecture);
         }
         assert_eq!("tf_efficientnet_lite0".parse::<Architecture>().unwrap(), Architecture::EfficientNetLite0);
+        assert_eq!("tf_efficientnet_lite4".parse::<Architecture>().unwrap(), Architecture::EfficientNetLite4);
         assert!("tf_efficientnet_b0".parse::<Architecture>().is_err());
     }
 }

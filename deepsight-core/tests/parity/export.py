@@ -18,6 +18,10 @@ MODELS = {
     "efficientnet_b0": ("efficientnet_b0", [(64, 64), (65, 97)]),
     "efficientnet_b3": ("efficientnet_b3", [(64, 64), (75, 51)]),
     "efficientnet_lite0": ("tf_efficientnet_lite0", [(64, 64), (63, 85)]),
+    "efficientnet_lite1": ("tf_efficientnet_lite1", [(64, 64)]),
+    "efficientnet_lite2": ("tf_efficientnet_lite2", [(64, 64), (63, 85)]),
+    "efficientnet_lite3": ("tf_efficientnet_lite3", [(64, 64)]),
+    "efficientnet_lite4": ("tf_efficientnet_lite4", [(64, 64)]),
 }
 
 
@@ -71,7 +75,8 @@ def settle(model: torch.nn.Module, x: torch.Tensor) -> dict[str, list[float]]:
         def hook(norm, inputs):
             mean = np.float32(float(inputs[0].mean()))
             var = np.float32(float(inputs[0].var()))
-            statistics[name] = [float(mean), float(var)]
+            # As few digits as give the same 32 bits again.
+            statistics[name] = [float(str(mean)), float(str(var))]
             count = norm.num_features
             spread = uniform(f"{name}.running_mean", count)
             norm.running_mean.copy_(torch.from_numpy(mean + np.float32(0.3) * np.sqrt(var) * spread))

@@ -15,6 +15,17 @@ type AnyBackend = burn::backend::Flex;
 #[cfg(not(feature = "flex"))]
 type AnyBackend = burn::backend::NdArray;
 
+/// The networks in `logits.json`.
+const EXPORTED: [Architecture; 7] = [
+    Architecture::EfficientNetB0,
+    Architecture::EfficientNetB3,
+    Architecture::EfficientNetLite0,
+    Architecture::EfficientNetLite1,
+    Architecture::EfficientNetLite2,
+    Architecture::EfficientNetLite3,
+    Architecture::EfficientNetLite4,
+];
+
 /// The weights of the formula.
 fn weights(architecture: Architecture, expected: &Value) -> StateDict {
     let network = architecture.config().init::<AnyBackend>(&Default::default());
@@ -75,7 +86,7 @@ fn fused_differs_by(architecture: Architecture, set: InstructionSet) -> f32 {
 
 #[test]
 fn the_fused_engine_agrees_with_timm_on_every_instruction_set() {
-    for architecture in [Architecture::EfficientNetB0, Architecture::EfficientNetB3, Architecture::EfficientNetLite0] {
+    for architecture in EXPORTED {
         for set in InstructionSet::available() {
             let difference = fused_differs_by(architecture, set);
             assert!(difference < TOLERANCE, "{architecture} on {set}: {difference}");
@@ -105,6 +116,19 @@ macro_rules! agrees_with_timm {
             fn lite0_agrees_with_timm_on_even_and_odd_sizes() {
                 assert!(burn_differs_by::<$backend>(Architecture::EfficientNetLite0) < TOLERANCE);
             }
+
+            #[test]
+            fn larger_lite_networks_agree_with_timm() {
+                for architecture in [
+                    Architecture::EfficientNetLite1,
+                    Architecture::EfficientNetLite2,
+                    Architecture::EfficientNetLite3,
+                    Architecture::EfficientNetLite4,
+                ] {
+                    let difference = burn_differs_by::<$backend>(architecture);
+                    assert!(difference < TOLERANCE, "{architecture}: {difference}");
+                }
+            }
         }
     };
 }
@@ -114,7 +138,7 @@ agrees_with_timm!(burn::backend::NdArray, "ndarray", ndarray);
 
 #[test]
 fn tensors_have_timms_names() {
-    for architecture in [Architecture::EfficientNetB0, Architecture::EfficientNetB3, Architecture::EfficientNetLite0] {
+    for architecture in EXPORTED {
         let network = architecture.config().init::<AnyBackend>(&Default::default());
         let ours: Vec<_> = network.state_shapes().into_keys().collect();
         let timm = expected(architecture)["names"].clone();
