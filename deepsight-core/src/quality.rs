@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::Landmarks;
+use crate::{Face, Landmarks};
 
 /// How well a face can be judged: what its cut-out shows, whatever the size of its box.
 ///
@@ -48,8 +48,12 @@ impl FaceQuality {
         Self { turn: tenth(turn(landmarks)), ..Self::of_crop(crop) }
     }
 
-    /// Measures a cut-out whose landmarks are unknown; the face counts as seen from the front.
-    pub(crate) fn of_crop(crop: &RgbImage) -> Self {
+    /// Measures the cut-out of a face; one without landmarks counts as seen from the front.
+    pub(crate) fn of_face(crop: &RgbImage, face: &Face) -> Self {
+        face.landmarks.as_ref().map_or_else(|| Self::of_crop(crop), |landmarks| Self::measure(crop, landmarks))
+    }
+
+    fn of_crop(crop: &RgbImage) -> Self {
         let Some(canvas) = Canvas::of(crop) else { return Self::new(0.0, 0.0, 0.0) };
         let side = crop.width().min(crop.height()).min(SIDE as u32) as f32;
         Self { detail: tenth(canvas.detail().min(side)), light: (canvas.light() * 1000.0).round() / 1000.0, turn: 0.0 }
