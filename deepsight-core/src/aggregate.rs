@@ -54,13 +54,21 @@ impl Aggregation {
     /// assert!(Aggregation::MeanOfFaces.combine(&[], 3).is_none());
     /// ```
     pub fn combine(&self, tracks: &[Vec<f32>], min_track_faces: usize) -> Option<Combined> {
-        let mut all: Vec<f32> = tracks.iter().flatten().copied().collect();
+        let weighed = |faces: &Vec<f32>| faces.iter().map(|&probability| Weighed::full(probability)).collect();
+        self.combine_weighed(&tracks.iter().map(weighed).collect::<Vec<_>>(), min_track_faces)
+    }
+
+    /// Combines faces that count by their weights. Faces of weight 0 count where all others have it too.
+    ///
+    /// The median is the weighted one, and the `k` highest faces are those that have a weight of `k` together.
+    pub(crate) fn combine_weighed(&self, tracks: &[Vec<Weighed>], min_track_faces: usize) -> Option<Combined> {
+        let mut all: Vec<Weighed> = tracks.iter().flatten().copied().collect();
         if all.is_empty() {
             return None;
         }
         if *self == Self::WorstTrack {
             let steady = tracks.iter().enumerate().filter(|(_, faces)| faces.len() >= min_track_faces.max(1));
-            let worst = steady.map(|(track, faces)| (track, mean(faces), faces.len())).max_by(|a, b| {
+            let worst = steady.map(|(track, faces)| (track, weighed_mean(faces), counting(faces))).max_by(|a, b| {
                 // Of two equally suspicious people the first one decides.
                 a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))
             });
@@ -68,13 +76,17 @@ impl Aggregation {
                 return Some(Combined { fake_probability, track: Some(track), faces });
             }
         }
-        all.sort_by(|a, b| b.total_cmp(a));
+        if all.iter().all(|face| face.weight <= 0.0) {
+            all.iter_mut().for_each(|face| face.weight = 1.0);
+        }
+        all.retain(|face| face.weight > 0.0);
+        all.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         let (fake_probability, faces) = match *self {
-            Self::WorstTrack | Self::MeanOfFaces => (mean(&all), all.len()),
-            Self::Median => (f32::midpoint(all[(all.len() - 1) / 2], all[all.len() / 2]), all.len()),
+            Self::WorstTrack | Self::MeanOfFaces => (weighed_mean(&all), all.len()),
+            Self::Median => (weighed_median(&all), all.len()),
             Self::TopK(k) => {
-                let top = &all[..k.clamp(1, all.len())];
-                (mean(top), top.len())
+                let top = highest(&all, k.max(1));
+                (weighed_mean(&top), top.len())
             }
         };
         Some(Combined { fake_probability, track: None, faces })
@@ -88,9 +100,69 @@ impl Aggregation {
     }
 }
 
-/// Mean of probabilities, summed in double precision so that the order of the faces does not show.
-pub(crate) fn mean(values: &[f32]) -> f32 {
-    (values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len().max(1) as f64) as f32
+/// A face's probability and how much it counts, `0..=1`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Weighed {
+    pub(crate) probability: f32,
+    pub(crate) weight: f32,
+}
+
+impl Weighed {
+    pub(crate) fn full(probability: f32) -> Self {
+        Self { probability, weight: 1.0 }
+    }
+}
+
+/// Weighted mean of probabilities, the plain one where all weights are 0. Summed in double precision, so that the order of the
+/// faces does not show.
+pub(crate) fn weighed_mean(faces: &[Weighed]) -> f32 {
+    let total: f64 = faces.iter().map(|face| f64::from(face.weight)).sum();
+    if total > 0.0 {
+        let sum: f64 = faces.iter().map(|face| f64::from(face.weight) * f64::from(face.probability)).sum();
+        return (sum / total) as f32;
+    }
+    let sum: f64 = faces.iter().map(|face| f64::from(face.probability)).sum();
+    (sum / faces.len().max(1) as f64) as f32
+}
+
+/// Faces that have a weight; all where none has.
+fn counting(faces: &[Weighed]) -> usize {
+    match faces.iter().filter(|face| face.weight > 0.0).count() {
+        0 => faces.len(),
+        count => count,
+    }
+}
+
+/// The probability on both sides of which half of the weight lies; between two of them, their middle. Faces by falling probability.
+fn weighed_median(faces: &[Weighed]) -> f32 {
+    let half = faces.iter().map(|face| f64::from(face.weight)).sum::<f64>() / 2.0;
+    let mut sum = 0.0;
+    let mut upper = None;
+    for face in faces {
+        sum += f64::from(face.weight);
+        if sum >= half && upper.is_none() {
+            upper = Some(face.probability);
+        }
+        if sum > half {
+            return f32::midpoint(upper.unwrap_or(face.probability), face.probability);
+        }
+    }
+    upper.or(faces.last().map(|face| face.probability)).unwrap_or(0.0)
+}
+
+/// The highest faces that have a weight of `k` together, the last one in part. Faces by falling probability.
+fn highest(faces: &[Weighed], k: usize) -> Vec<Weighed> {
+    let mut left = k as f64;
+    let mut top = Vec::new();
+    for face in faces {
+        let weight = f64::from(face.weight).min(left);
+        if weight <= 0.0 {
+            break;
+        }
+        left -= weight;
+        top.push(Weighed { weight: weight as f32, ..*face });
+    }
+    top
 }
 
 impl fmt::Display for Aggregation {
@@ -171,6 +243,36 @@ mod tests {
         assert_eq!(top(9).faces, 3);
     }
 
+    fn weighed(faces: &[(f32, f32)]) -> Vec<Weighed> {
+        faces.iter().map(|&(probability, weight)| Weighed { probability, weight }).collect()
+    }
+
+    #[test]
+    fn every_aggregation_counts_faces_by_their_weights() {
+        let tracks = [weighed(&[(0.9, 0.0), (0.2, 1.0), (0.4, 0.5)]), weighed(&[(1.0, 0.0), (0.1, 0.5), (0.5, 1.0)])];
+        let probability = |how: Aggregation| how.combine_weighed(&tracks, 3).unwrap();
+        let near = |how, wanted: f32| assert!((probability(how).fake_probability - wanted).abs() < 1e-6, "{how}");
+        near(Aggregation::WorstTrack, 0.55 / 1.5);
+        near(Aggregation::MeanOfFaces, 0.95 / 3.0);
+        near(Aggregation::Median, 0.3);
+        near(Aggregation::TopK(1), 0.5);
+        near(Aggregation::TopK(2), (0.5 + 0.2 + 0.1) / 2.0);
+        assert_eq!(
+            (probability(Aggregation::WorstTrack).track, probability(Aggregation::WorstTrack).faces),
+            (Some(1), 2)
+        );
+        assert_eq!(probability(Aggregation::MeanOfFaces).faces, 4);
+    }
+
+    #[test]
+    fn faces_that_all_weigh_nothing_count_alike() {
+        let tracks = [weighed(&[(0.2, 0.0), (0.6, 0.0), (1.0, 0.0)])];
+        for how in [Aggregation::WorstTrack, Aggregation::MeanOfFaces, Aggregation::Median, Aggregation::TopK(3)] {
+            let combined = how.combine_weighed(&tracks, 3).unwrap();
+            assert!((combined.fake_probability - 0.6).abs() < 1e-6 && combined.faces == 3, "{how}");
+        }
+    }
+
     #[test]
     fn names_read_back_and_wrong_ones_are_answered_with_the_choice() {
         for aggregation in
@@ -210,6 +312,7 @@ mod tests {
             tracks in prop::collection::vec(prop::collection::vec(0.0f32..=1.0, 3..8), 1..5),
         ) {
             let worst = Aggregation::WorstTrack.combine(&tracks, 3).unwrap();
+            let mean = |track: &Vec<f32>| Aggregation::MeanOfFaces.combine(std::slice::from_ref(track), 1).unwrap().fake_probability;
             prop_assert!(tracks.iter().all(|track| mean(track) <= worst.fake_probability));
         }
     }

@@ -24,6 +24,7 @@ mod model_file;
 mod precision;
 #[cfg(feature = "model")]
 mod preprocess;
+mod quality;
 mod reliability;
 mod report;
 #[cfg(feature = "model")]
@@ -56,6 +57,7 @@ pub use model_card::{Golden, ModelCard};
 #[cfg(feature = "model")]
 pub use model_file::{ModelFile, ModelLimits, WeightFormat};
 pub use precision::Precision;
+pub use quality::FaceQuality;
 pub use reliability::{FalseAlarms, QualityLimits, Reliability};
 pub use report::{
     ErrorLog, Evidence, REPORT_SCHEMA, Report, ReportFace, ReportFrame, Seconds, Settings, Track, escape_html,

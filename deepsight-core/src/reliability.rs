@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, FaceQuality};
 
 /// How far a model's probabilities can be trusted, measured on people that the model was not trained on.
 ///
@@ -36,6 +36,49 @@ pub struct QualityLimits {
     pub min_light: f32,
     /// Turn above which a face does not count, in degrees, `0..=90`.
     pub max_turn: f32,
+}
+
+impl QualityLimits {
+    /// Returns how much a face of this quality counts, `0..=1`: the product of the three factors, of which each is 1 for a face
+    /// that is good enough and 0 for one beyond its limit.
+    ///
+    /// - Detail: 0 up to `min_detail`, rising linearly to 1 at `full_detail`.
+    /// - Light: 0 below `min_light`, rising linearly to 1 at 1.25 times `min_light`.
+    /// - Turn: 1 up to 10 degrees below `max_turn`, falling linearly to 0 at `max_turn`. A `max_turn` of 90 is no limit.
+    ///
+    /// ```
+    /// use deepsight_core::{FaceQuality, QualityLimits};
+    ///
+    /// let clear = FaceQuality::new(120.0, 1.0, 15.0);
+    /// assert_eq!(QualityLimits::default().weight(&clear), 1.0);
+    /// ```
+    pub fn weight(&self, quality: &FaceQuality) -> f32 {
+        self.factors(quality).iter().product()
+    }
+
+    /// The factors of detail, light and turn.
+    pub(crate) fn factors(&self, quality: &FaceQuality) -> [f32; 3] {
+        /// Rises from 0 at `zero` to 1 at `full`, also where these are one value.
+        fn ramp(value: f32, zero: f32, full: f32) -> f32 {
+            if value >= full { 1.0 } else { ((value - zero) / (full - zero)).clamp(0.0, 1.0) }
+        }
+        let turn = if self.max_turn >= 90.0 { 1.0 } else { ramp(-quality.turn, -self.max_turn, -self.full_turn()) };
+        [
+            ramp(quality.detail, self.min_detail, self.full_detail),
+            ramp(quality.light, self.min_light, self.full_light()),
+            turn,
+        ]
+    }
+
+    /// Light from which a face counts in full, as far as there can be so much.
+    pub(crate) fn full_light(&self) -> f32 {
+        (1.25 * self.min_light).min(1.0)
+    }
+
+    /// Turn up to which a face counts in full, in degrees.
+    pub(crate) fn full_turn(&self) -> f32 {
+        (self.max_turn - 10.0).max(0.0)
+    }
 }
 
 /// A point of the curve of false alarms.
@@ -73,6 +116,43 @@ impl Reliability {
         }
     }
 
+    /// Returns the threshold that the most suspicious of `people` must reach, so that a clip of real people is no more often called
+    /// FAKE than a clip of one of them is at `threshold`.
+    ///
+    /// Each person is allowed the rate `1 − (1 − rate)^(1 / people)`, where `rate` is the false-alarm rate at `threshold` (Šidák,
+    /// "Rectangular confidence regions for the means of multivariate normal distributions", JASA 1967). The logarithm of the rate
+    /// is interpolated linearly over the logit of the probability, and continued beyond the last point. The result is at most
+    /// 0.999, unless `threshold` is higher, and `threshold` itself where no false alarms were measured.
+    ///
+    /// ```
+    /// use deepsight_core::{FalseAlarms, Reliability};
+    ///
+    /// let mut reliability = Reliability::new(0.05);
+    /// assert_eq!(reliability.threshold_among(25, 0.6), 0.6);
+    /// reliability.false_alarms =
+    ///     [(0.5, 0.1), (0.7, 0.03), (0.9, 0.005), (0.95, 0.002)].map(|(p, rate)| FalseAlarms::new(p, rate)).into();
+    /// assert_eq!(reliability.threshold_among(1, 0.7), 0.7);
+    /// assert!((0.9..0.96).contains(&reliability.threshold_among(10, 0.7)));
+    /// ```
+    pub fn threshold_among(&self, people: usize, threshold: f32) -> f32 {
+        const HIGHEST: f64 = 0.999;
+        let probability = f64::from(threshold);
+        // A rate of 0 was not measured: nobody of a few hundred people got there.
+        let curve: Vec<(f64, f64)> = self
+            .false_alarms
+            .iter()
+            .filter(|point| point.rate > 0.0)
+            .map(|point| (logit(point.probability.into()), f64::from(point.rate).ln()))
+            .collect();
+        if people <= 1 || curve.is_empty() {
+            return threshold;
+        }
+        let rate = line_at(&curve, logit(probability)).exp().min(1.0);
+        let allowed = -((-rate).ln_1p() / people as f64).exp_m1();
+        let corrected = falls_to(&curve, allowed.ln()).map_or(HIGHEST, |logit| 1.0 / (1.0 + (-logit).exp()));
+        corrected.min(HIGHEST).max(probability) as f32
+    }
+
     /// Checks every value against its range.
     ///
     /// # Errors
@@ -96,9 +176,51 @@ impl Reliability {
             let rule = "probabilities must rise and rates must not";
             Error::check("false_alarms.probability", pair[1].probability, ordered, rule)?;
         }
-        for rate in self.missed_fakes.values() {
+        for (source, rate) in &self.missed_fakes {
+            // A name is printed in a sentence, so it must not command a terminal.
+            let usable = source.len() <= 100 && !source.contains(char::is_control);
+            Error::check("missed_fakes", source, usable, "must be named by up to 100 bytes of text on one line")?;
             Error::check("missed_fakes", *rate, unit(*rate), "must lie in 0..=1")?;
         }
         Ok(())
     }
+}
+
+/// Log-odds of a probability, kept finite.
+fn logit(probability: f64) -> f64 {
+    let probability = probability.clamp(1e-6, 1.0 - 1e-6);
+    (probability / (1.0 - probability)).ln()
+}
+
+/// The curve's value at `x`: linear between points, constant before the first, with the last slope beyond the last.
+fn line_at(curve: &[(f64, f64)], x: f64) -> f64 {
+    let Some(next) = curve.iter().position(|&(at, _)| at >= x) else {
+        let Some(&(last_x, last_y)) = curve.last() else { return 0.0 };
+        return last_y + last_slope(curve).unwrap_or(0.0) * (x - last_x);
+    };
+    if next == 0 {
+        return curve[0].1;
+    }
+    let ((x0, y0), (x1, y1)) = (curve[next - 1], curve[next]);
+    if x1 > x0 { y0 + (y1 - y0) * (x - x0) / (x1 - x0) } else { y1 }
+}
+
+/// Where the falling curve reaches `y`; `None` where it never does.
+fn falls_to(curve: &[(f64, f64)], y: f64) -> Option<f64> {
+    let &(last_x, last_y) = curve.last()?;
+    match curve.iter().position(|&(_, at)| at <= y) {
+        Some(0) => Some(curve[0].0),
+        Some(next) => {
+            let ((x0, y0), (x1, y1)) = (curve[next - 1], curve[next]);
+            Some(x0 + (x1 - x0) * (y - y0) / (y1 - y0))
+        }
+        None => Some(last_x + (y - last_y) / last_slope(curve)?),
+    }
+}
+
+/// Slope from the last earlier point with a higher rate to the last point; `None` where the curve does not fall.
+fn last_slope(curve: &[(f64, f64)]) -> Option<f64> {
+    let &(last_x, last_y) = curve.last()?;
+    let &(x, y) = curve.iter().rev().find(|&&(x, y)| y > last_y && x < last_x)?;
+    Some((last_y - y) / (last_x - x))
 }

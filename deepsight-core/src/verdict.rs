@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,39 @@ pub enum Reason {
         /// The side from which faces count as reliable.
         limit: f32,
     },
+    /// The faces that decide show too little detail to judge, whatever their size. Leaves the verdict uncertain.
+    FacesTooBlurred {
+        /// Median of the detail of those that do not count in full, in pixels.
+        median: f32,
+        /// Detail from which a face counts in full.
+        limit: f32,
+    },
+    /// The faces that decide are too dark or overexposed to judge. Leaves the verdict uncertain.
+    FacesTooDark {
+        /// Median of the light of those that do not count in full, `0..=1`.
+        median: f32,
+        /// Light from which a face counts in full.
+        limit: f32,
+    },
+    /// The faces that decide are turned too far away from the camera to judge. Leaves the verdict uncertain.
+    FacesTurned {
+        /// Median of the turn of those that do not count in full, in degrees.
+        median: f32,
+        /// Turn up to which a face counts in full.
+        limit: f32,
+    },
+    /// The most suspicious of several people is above the threshold, but one of as many real people may be so by chance. Leaves
+    /// the verdict uncertain.
+    ManyPeople {
+        /// Tracks that were judged. One person in several tracks, on both sides of a cut, counts as several.
+        people: usize,
+        /// The probability of the most suspicious one.
+        fake_probability: f32,
+        /// The decision threshold for one person.
+        threshold: f32,
+        /// The threshold for the most suspicious of so many people.
+        corrected: f32,
+    },
     /// The probability is too close to the threshold to call. Leaves the verdict uncertain.
     NearThreshold {
         /// The clip's probability.
@@ -119,6 +153,32 @@ pub enum Reason {
         /// The side in pixels from which faces count as reliable.
         limit: f32,
     },
+    /// Tracks whose faces show too little detail to judge had no say.
+    BlurredTracksIgnored {
+        /// How many.
+        tracks: usize,
+        /// Detail from which a face counts in full, in pixels.
+        limit: f32,
+    },
+    /// Tracks whose faces are too dark or overexposed to judge had no say.
+    DarkTracksIgnored {
+        /// How many.
+        tracks: usize,
+        /// Light from which a face counts in full, `0..=1`.
+        limit: f32,
+    },
+    /// Tracks whose faces are turned too far away from the camera to judge had no say.
+    TurnedTracksIgnored {
+        /// How many.
+        tracks: usize,
+        /// Turn up to which a face counts in full, in degrees.
+        limit: f32,
+    },
+    /// How often the model calls a fake REAL. Stands with the verdict [`Verdict::Real`] where it was measured.
+    MissedFakes {
+        /// Share of the fake videos that are called REAL, `0..=1`, by the name of their source.
+        shares: BTreeMap<String, f32>,
+    },
     /// Tracks with too few faces had no say.
     ShortTracksIgnored {
         /// How many.
@@ -144,6 +204,10 @@ impl Reason {
             | Self::NoSteadyTrack { .. }
             | Self::DoubtfulFaces { .. }
             | Self::FacesTooSmall { .. }
+            | Self::FacesTooBlurred { .. }
+            | Self::FacesTooDark { .. }
+            | Self::FacesTurned { .. }
+            | Self::ManyPeople { .. }
             | Self::NearThreshold { .. } => true,
             Self::FrameErrors { failed, frames: all } | Self::FaceErrors { failed, faces: all } => {
                 failed.saturating_mul(2) >= all
@@ -151,6 +215,10 @@ impl Reason {
             Self::DecidedByTrack { .. }
             | Self::DecidedByFaces { .. }
             | Self::SmallTracksIgnored { .. }
+            | Self::BlurredTracksIgnored { .. }
+            | Self::DarkTracksIgnored { .. }
+            | Self::TurnedTracksIgnored { .. }
+            | Self::MissedFakes { .. }
             | Self::ShortTracksIgnored { .. }
             | Self::DoubtfulTracksIgnored { .. } => false,
         }
@@ -178,6 +246,28 @@ impl fmt::Display for Reason {
             Self::FacesTooSmall { median, limit } => write!(
                 f,
                 "The faces are too small to judge: {median:.0} pixels across (median), reliable from {limit:.0}."
+            ),
+            Self::FacesTooBlurred { median, limit } => write!(
+                f,
+                "The faces are too blurred to judge: they show as much as sharp ones of {median:.0} pixels (median), reliable from {limit:.0}."
+            ),
+            Self::FacesTooDark { median, limit } => write!(
+                f,
+                "The faces are too dark or overexposed to judge: light of {} (median), reliable from {}.",
+                percent(*median),
+                percent(*limit)
+            ),
+            Self::FacesTurned { median, limit } => write!(
+                f,
+                "The faces are turned too far from the camera to judge: by {median:.0} degrees (median), reliable up to {limit:.0}."
+            ),
+            Self::ManyPeople { people, fake_probability, threshold, corrected } => write!(
+                f,
+                "Of {people} people in view one may look forged by chance: the most suspicious has {}; FAKE takes {} among so many, \
+                 and {} for one alone.",
+                percent(*fake_probability),
+                percent(*corrected),
+                percent(*threshold)
             ),
             Self::NearThreshold { fake_probability, threshold, band } => write!(
                 f,
@@ -212,6 +302,31 @@ impl fmt::Display for Reason {
             ),
             Self::SmallTracksIgnored { tracks, limit } => {
                 write!(f, "{} faces smaller than {limit:.0} pixels and did not count.", tracks_have(*tracks))
+            }
+            Self::BlurredTracksIgnored { tracks, limit } => write!(
+                f,
+                "{} faces that are too blurred to judge (reliable from {limit:.0} pixels of detail) and did not count.",
+                tracks_have(*tracks)
+            ),
+            Self::DarkTracksIgnored { tracks, limit } => write!(
+                f,
+                "{} faces that are too dark or overexposed to judge (reliable from a light of {}) and did not count.",
+                tracks_have(*tracks),
+                percent(*limit)
+            ),
+            Self::TurnedTracksIgnored { tracks, limit } => write!(
+                f,
+                "{} faces that are turned too far from the camera (reliable up to {limit:.0} degrees) and did not count.",
+                tracks_have(*tracks)
+            ),
+            Self::MissedFakes { shares } => {
+                let shares: Vec<String> =
+                    shares.iter().map(|(source, share)| format!("{} ({source})", percent(*share))).collect();
+                write!(
+                    f,
+                    "Of fakes of people it was not trained on, the model calls {} REAL: a REAL is weak evidence.",
+                    shares.join(", ")
+                )
             }
             Self::ShortTracksIgnored { tracks, needed } => {
                 write!(f, "{} fewer than {needed} faces and did not count.", tracks_have(*tracks))

@@ -8,10 +8,13 @@ use super::counter::{Counter, Scored};
 use super::evidence::{EvidenceBook, Exhibit};
 use super::failure::guarded;
 use super::queue::Receiver;
-use super::stages::Detected;
+use super::stages::{Cut, Detected};
 use super::{AnalyzerConfig, BATCH_BYTES, CancelToken, FrameError, Job, Progress, ScoredFace, Stage};
-use crate::decide::Findings;
-use crate::{ErrorLog, Evidence, FaceClassifier, ReportFace, ReportFrame, Threads, Track, with_causes};
+use crate::aggregate::weighed_mean;
+use crate::decide::{Findings, median};
+use crate::{
+    ErrorLog, Evidence, FaceClassifier, FaceQuality, Reliability, ReportFace, ReportFrame, Threads, Track, with_causes,
+};
 
 /// The last stage: scores faces in batches across frames and keeps what the report needs.
 pub(super) struct Collector<'a, C> {
@@ -103,9 +106,10 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
         let mut listed = Vec::with_capacity(faces.len());
         for (position, found) in faces.into_iter().enumerate() {
             let track = found.followed.as_ref().map(|(track, _)| *track);
-            listed.push(ReportFace { face: found.face, track, fake_probability: None });
+            let quality = found.followed.as_ref().and_then(|(_, cut)| Some(cut.as_ref().ok()?.quality));
+            listed.push(ReportFace { face: found.face, track, quality, fake_probability: None });
             match found.followed {
-                Some((track, Ok(crop))) => {
+                Some((track, Ok(Cut { crop, .. }))) => {
                     self.pending_bytes += crop.as_raw().len();
                     self.pending.push_back(Pending { frame, face: position, track, crop });
                 }
@@ -143,8 +147,19 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
                     self.progress.faces += 1;
                     self.frames[frame].faces[face].fake_probability = Some(fake_probability);
                     if let Some(scored) = &mut job.scored {
-                        let bounding_box = self.frames[frame].faces[face].face.bounding_box;
-                        scored(&ScoredFace { index, time, face, track, bounding_box, fake_probability, image: &crop });
+                        let ReportFace { face: ref found, quality, .. } = self.frames[frame].faces[face];
+                        let bounding_box = found.bounding_box;
+                        let image = &crop;
+                        scored(&ScoredFace {
+                            index,
+                            time,
+                            face,
+                            track,
+                            bounding_box,
+                            quality,
+                            fake_probability,
+                            image,
+                        });
                     }
                     self.book.offer(Exhibit { track, frame, face, fake_probability, crop });
                 }
@@ -227,7 +242,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
     }
 
     /// The tracks in order of appearance, and what the verdict is taken from.
-    pub(super) fn tracks(&self) -> (Vec<Track>, Findings) {
+    pub(super) fn tracks(&self, reliability: Option<&Reliability>) -> (Vec<Track>, Findings) {
         let mut tracks: Vec<Track> = Vec::new();
         let mut findings = Findings {
             frames: self.frames.len() as u64 + self.failed_frames,
@@ -243,6 +258,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
                     findings.probabilities.resize_with(id + 1, Vec::new);
                     findings.sizes.resize_with(id + 1, Vec::new);
                     findings.confidences.resize_with(id + 1, Vec::new);
+                    findings.qualities.resize_with(id + 1, Vec::new);
                 }
                 let track = &mut tracks[id];
                 if track.faces == 0 {
@@ -254,6 +270,8 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
                     findings.probabilities[id].push(fake_probability);
                     findings.sizes[id].push(face.face.size());
                     findings.confidences[id].push(face.face.confidence);
+                    // A face that was scored was cut out.
+                    findings.qualities[id].push(face.quality.unwrap_or(FaceQuality::new(0.0, 0.0, 0.0)));
                 }
             }
         }
@@ -261,10 +279,16 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
             let scores = &findings.probabilities[id];
             track.scored = scores.len();
             if !scores.is_empty() {
-                track.fake_probability = Some(crate::aggregate::mean(scores));
+                let weighed = findings.weighed(id, self.config, reliability);
+                let qualities = &findings.qualities[id];
+                let middle = |value: fn(&FaceQuality) -> f32| median(qualities.iter().map(value).collect());
+                track.fake_probability = Some(weighed_mean(&weighed));
+                track.quality = Some(FaceQuality::new(middle(|q| q.detail), middle(|q| q.light), middle(|q| q.turn)));
+                track.effective_faces =
+                    reliability.map(|reliability| qualities.iter().map(|q| reliability.quality.weight(q)).sum());
                 track.max_fake_probability = Some(scores.iter().copied().fold(0.0, f32::max));
-                track.median_face_size = Some(crate::decide::median(findings.sizes[id].clone()));
-                track.median_confidence = Some(crate::decide::median(findings.confidences[id].clone()));
+                track.median_face_size = Some(median(findings.sizes[id].clone()));
+                track.median_confidence = Some(median(findings.confidences[id].clone()));
             }
         }
         (tracks, findings)

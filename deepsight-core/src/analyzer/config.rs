@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Aggregation, Error, TrackerConfig};
+use crate::{Aggregation, Error, Reliability, TrackerConfig};
 
 /// How a clip is analysed and judged.
 ///
@@ -19,8 +19,9 @@ pub struct AnalyzerConfig {
     pub aggregation: Aggregation,
     /// Probability from which a clip is fake, `0..=1`; the model's own where `None`.
     pub threshold: Option<f32>,
-    /// Distance from the threshold within which the verdict is uncertain, `0..=0.5`; 0.05. 0 decides always.
-    pub uncertain_band: f32,
+    /// Distance from the threshold within which the verdict is uncertain, `0..=0.5`. 0 decides always. Where `None`, it is that
+    /// of the model's [`Reliability`], or 0.05 for a model without one.
+    pub uncertain_band: Option<f32>,
     /// The detector's confidence from which a face is followed and scored, `0..=1`; 0.9. Others are only listed.
     pub face_confidence: f32,
     /// Scored faces from which a verdict is given, at least 1; 3.
@@ -53,7 +54,7 @@ impl Default for AnalyzerConfig {
         Self {
             aggregation: Aggregation::WorstTrack,
             threshold: None,
-            uncertain_band: 0.05,
+            uncertain_band: None,
             face_confidence: 0.9,
             min_faces: 3,
             min_track_faces: 3,
@@ -85,9 +86,9 @@ impl AnalyzerConfig {
         Self { threshold: Some(threshold), ..self }
     }
 
-    /// Sets [`uncertain_band`](Self::uncertain_band).
+    /// Sets [`uncertain_band`](Self::uncertain_band), overriding the model's.
     pub fn with_uncertain_band(self, uncertain_band: f32) -> Self {
-        Self { uncertain_band, ..self }
+        Self { uncertain_band: Some(uncertain_band), ..self }
     }
 
     /// Sets [`face_confidence`](Self::face_confidence).
@@ -140,6 +141,12 @@ impl AnalyzerConfig {
         Self { tracker, ..self }
     }
 
+    /// Returns the uncertain band in force for a model of this reliability.
+    pub(crate) fn band(&self, reliability: Option<&Reliability>) -> f32 {
+        const DEFAULT: f32 = 0.05;
+        self.uncertain_band.or(reliability.map(|reliability| reliability.uncertain_band)).unwrap_or(DEFAULT)
+    }
+
     /// Checks every value against its range.
     ///
     /// # Errors
@@ -151,8 +158,9 @@ impl AnalyzerConfig {
         if let Some(threshold) = self.threshold {
             Error::check("threshold", threshold, unit(threshold), UNIT)?;
         }
-        let band = self.uncertain_band;
-        Error::check("uncertain_band", band, (0.0..=0.5).contains(&band), "must lie in 0..=0.5")?;
+        if let Some(band) = self.uncertain_band {
+            Error::check("uncertain_band", band, (0.0..=0.5).contains(&band), "must lie in 0..=0.5")?;
+        }
         Error::check("face_confidence", self.face_confidence, unit(self.face_confidence), UNIT)?;
         Error::check("min_faces", self.min_faces, self.min_faces >= 1, "must be at least 1")?;
         Error::check("min_track_faces", self.min_track_faces, self.min_track_faces >= 1, "must be at least 1")?;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use image::RgbImage;
 
-use crate::BoundingBox;
+use crate::{BoundingBox, FaceQuality};
 
 /// Stops a running analysis from another thread. Clones share one state.
 #[derive(Debug, Clone, Default)]
@@ -55,6 +55,8 @@ pub struct ScoredFace<'a> {
     pub track: usize,
     /// Where it is, in pixels of the frame.
     pub bounding_box: BoundingBox,
+    /// How well it can be judged.
+    pub quality: Option<FaceQuality>,
     /// Probability that it is forged, `0..=1`.
     pub fake_probability: f32,
     /// The face as it was cut out for the classifier.

@@ -22,7 +22,7 @@ pub use self::job::{CancelToken, Job, Progress, ScoredFace};
 use self::queue::queue;
 use self::stages::Detection;
 use self::started::Started;
-use crate::{Error, FaceClassifier, FaceDetector, Frame, Report, Seconds, Settings, Threads};
+use crate::{Error, FaceClassifier, FaceDetector, Frame, Reliability, Report, Seconds, Settings, Threads};
 
 /// Bytes of pixels from which a batch is full with fewer frames or faces than it may have: ten frames of 1920 × 1080.
 const BATCH_BYTES: usize = 64 << 20;
@@ -154,7 +154,7 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     /// # Errors
     /// [`Error::Unreadable`] when the input fails before its first frame, [`Error::NoFrames`] when it has none,
     /// [`Error::NothingAnalyzed`] when detection failed for all frames or scoring for all faces, [`Error::Setting`] when
-    /// the classifier's own threshold is outside `0..=1`.
+    /// the classifier's own threshold is outside `0..=1`, or its [`Reliability`] is not valid.
     pub fn analyze<I, E>(&self, frames: I) -> Result<Report, Error>
     where
         I: IntoIterator<Item = Result<Frame, E>> + Send,
@@ -176,6 +176,8 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         let model = self.classifier.info();
         let in_range = (0.0..=1.0).contains(&model.threshold);
         Error::check("the model's threshold", model.threshold, in_range, "must lie in 0..=1")?;
+        let reliability = model.reliability.as_ref();
+        reliability.map_or(Ok(()), Reliability::validate)?;
         let threshold = self.config.threshold.unwrap_or(model.threshold);
         let cancel = job.cancel.clone();
         let crop = self.classifier.crop();
@@ -200,8 +202,8 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
             return Err(Error::Cancelled);
         }
         collector.refuse_nothing()?;
-        let (tracks, findings) = collector.tracks();
-        let decision = findings.decide(&self.config, threshold);
+        let (tracks, findings) = collector.tracks(reliability);
+        let decision = findings.decide(&self.config, threshold, reliability);
         let Collector { frames, errors, spent, .. } = collector;
         let seconds = Seconds {
             decode: decoding.as_secs_f64(),
@@ -209,7 +211,8 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
             classify: spent.as_secs_f64(),
             total: started.elapsed().as_secs_f64(),
         };
-        let analyzer = AnalyzerConfig { threshold: Some(threshold), ..self.config.clone() };
+        let uncertain_band = Some(self.config.band(reliability));
+        let analyzer = AnalyzerConfig { threshold: Some(threshold), uncertain_band, ..self.config.clone() };
         let settings = Settings { detector: self.detector.info(), analyzer, run: Default::default() };
         Ok(Report::new(decision, model, settings, tracks, frames, errors, seconds, evidence))
     }

@@ -8,7 +8,7 @@ use super::queue::{Receiver, Sender};
 use super::search::{Found, Search};
 use super::{AnalyzerConfig, BATCH_BYTES, CancelToken, FrameError, Stage};
 use crate::scene::Scene;
-use crate::{BoundingBox, Error, Face, FaceCrop, FaceDetector, Frame, Threads, Tracker, with_causes};
+use crate::{BoundingBox, Error, Face, FaceCrop, FaceDetector, FaceQuality, Frame, Threads, Tracker, with_causes};
 
 /// Errors in a row after which an input is given up: an iterator that fails forever must not run forever.
 const MAX_ERRORS_IN_A_ROW: usize = 100;
@@ -26,14 +26,20 @@ impl Detected {
     /// Bytes of its cut-out faces.
     fn bytes(&self) -> usize {
         let crops = self.faces.iter().filter_map(|face| face.followed.as_ref()?.1.as_ref().ok());
-        crops.map(|crop| crop.as_raw().len()).sum()
+        crops.map(|cut| cut.crop.as_raw().len()).sum()
     }
 }
 
 pub(super) struct DetectedFace {
     pub(super) face: Face,
     /// Track and crop; `None` for a face that the detector is not sure enough of.
-    pub(super) followed: Option<(usize, Result<RgbImage, String>)>,
+    pub(super) followed: Option<(usize, Result<Cut, String>)>,
+}
+
+/// A face cut out of its frame.
+pub(super) struct Cut {
+    pub(super) crop: RgbImage,
+    pub(super) quality: FaceQuality,
 }
 
 /// Pulls frames out of the input until it ends, the receiver is gone or the run is cancelled.
@@ -185,7 +191,13 @@ impl<'a, D: FaceDetector> Detection<'a, D> {
         let mut tracks = self.tracker.link_scene(time, scene, &boxes).into_iter();
         let followed: Vec<(Face, Option<usize>)> =
             faces.into_iter().map(|face| if sure(&face) { (face, tracks.next()) } else { (face, None) }).collect();
-        let cut = |face: &Face| guarded(|| self.crop.cut(&frame.image, face).map_err(|error| with_causes(&error)));
+        let cut = |face: &Face| {
+            guarded(|| {
+                let crop = self.crop.cut(&frame.image, face).map_err(|error| with_causes(&error))?;
+                let quality = FaceQuality::of_face(&crop, face);
+                Ok(Cut { crop, quality })
+            })
+        };
         let faces = followed
             .into_par_iter()
             .map(|(face, track)| {

@@ -26,7 +26,7 @@ pub(super) fn timeline(report: &Report) -> String {
         description(report)
     );
     let threshold = f64::from(report.settings.analyzer.threshold.unwrap_or(report.model.threshold));
-    let band = f64::from(report.settings.analyzer.uncertain_band);
+    let band = f64::from(report.settings.analyzer.band(report.model.reliability.as_ref()));
     let (band_top, band_bottom) = (y((threshold + band).min(1.0)), y((threshold - band).max(0.0)));
     let _ = write!(
         svg,

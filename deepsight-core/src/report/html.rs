@@ -123,7 +123,7 @@ impl Report {
             "<section><h2>People</h2>{explanation}<div class=\"cards\">{cards}</div><div class=\"scroll\"><table><caption>Everyone in view, with \
              the mean and the highest fake probability of their faces</caption><thead><tr><th scope=\"col\">Person</th>\
              <th scope=\"col\">Mean</th><th scope=\"col\">Highest</th><th scope=\"col\">Faces</th><th scope=\"col\">From</th>\
-             <th scope=\"col\">To</th><th scope=\"col\">Size</th></tr></thead><tbody>{rows}</tbody></table></div></section>"
+             <th scope=\"col\">To</th><th scope=\"col\">Size</th><th scope=\"col\">Detail</th></tr></thead><tbody>{rows}</tbody></table></div></section>"
         )
     }
 
@@ -131,10 +131,11 @@ impl Report {
         let short = match self.counts(track) {
             true => "",
             false if track.scored < self.settings.analyzer.min_track_faces => " (too few faces to count)",
+            false if !track.is_clear(&self.settings.analyzer) => " (too blurred, dark or turned to count)",
             false => " (perhaps no face)",
         };
         format!(
-            "<tr><th scope=\"row\"><span class=\"dot {colour}\"></span>{}{short}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr><th scope=\"row\"><span class=\"dot {colour}\"></span>{}{short}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             person(track.id),
             maybe(track.fake_probability),
             maybe(track.max_fake_probability),
@@ -142,6 +143,7 @@ impl Report {
             clock(track.start, true),
             clock(track.end, true),
             track.median_face_size.map_or("&ndash;".into(), |side| format!("{side:.0} px")),
+            track.quality.map_or("&ndash;".into(), |quality| format!("{:.0} px", quality.detail)),
         )
     }
 
@@ -209,7 +211,7 @@ impl Report {
 
         let mut settings = Rows::new();
         settings.add("Aggregation", analyzer.aggregation).add("Threshold", percent(self.threshold()));
-        settings.add("Uncertain within", format!("{} points", analyzer.uncertain_band * 100.0));
+        settings.add("Uncertain within", format!("{} points", analyzer.band(self.model.reliability.as_ref()) * 100.0));
         settings.add("Face confidence from", percent(analyzer.face_confidence));
         settings.add("Person counts from", percent(analyzer.track_confidence));
         settings.add("Faces needed", format!("{}; {} per person", analyzer.min_faces, analyzer.min_track_faces));
@@ -253,12 +255,13 @@ impl Report {
             .map(|(frame, face)| {
                 let [x1, y1, x2, y2]: [f32; 4] = face.face.bounding_box.into();
                 format!(
-                    "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{x1:.0}, {y1:.0}, {x2:.0}, {y2:.0}</td></tr>",
+                    "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{x1:.0}, {y1:.0}, {x2:.0}, {y2:.0}</td></tr>",
                     frame.index,
                     clock(frame.time, true),
                     face.track.map_or("&ndash;".into(), person),
                     maybe(face.fake_probability),
                     percent(face.face.confidence),
+                    face.quality.map_or("&ndash;".into(), |quality| format!("{:.0} px", quality.detail)),
                 )
             })
             .collect();
@@ -266,7 +269,7 @@ impl Report {
         format!(
             "<section><details><summary>All scored faces ({count}{cut})</summary><div class=\"scroll\"><table><thead><tr>\
              <th scope=\"col\">Frame</th><th scope=\"col\">Time</th><th scope=\"col\">Person</th><th scope=\"col\">Fake probability</th>\
-             <th scope=\"col\">Detector</th><th scope=\"col\">Box</th></tr></thead><tbody>{rows}</tbody></table></div></details></section>"
+             <th scope=\"col\">Detector</th><th scope=\"col\">Detail</th><th scope=\"col\">Box</th></tr></thead><tbody>{rows}</tbody></table></div></details></section>"
         )
     }
 
@@ -277,7 +280,8 @@ impl Report {
 
     /// Where it was too close to call.
     fn band(&self) -> (f32, f32) {
-        let (threshold, band) = (self.threshold(), self.settings.analyzer.uncertain_band);
+        let band = self.settings.analyzer.band(self.model.reliability.as_ref());
+        let threshold = self.threshold();
         ((threshold - band).max(0.0), (threshold + band).min(1.0))
     }
 

@@ -8,8 +8,10 @@ pub use html::escape_html;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::decide::Decision;
-use crate::{ActivationMap, AnalyzerConfig, DetectorInfo, Face, FrameError, Input, ModelInfo, Reason, Verdict};
+use crate::decide::{Decision, has_enough_weight};
+use crate::{
+    ActivationMap, AnalyzerConfig, DetectorInfo, Face, FaceQuality, FrameError, Input, ModelInfo, Reason, Verdict,
+};
 
 /// The schema that [`Report::schema`] has in this version.
 pub const REPORT_SCHEMA: u32 = 1;
@@ -80,7 +82,8 @@ pub struct Track {
     pub start: f64,
     /// Time of the last frame.
     pub end: f64,
-    /// Mean probability of the scored faces; `None` where there is none.
+    /// Mean probability of the scored faces, by their weights where the model has a
+    /// [`Reliability`](crate::Reliability) and enough of them can be judged; `None` where there is none.
     pub fake_probability: Option<f32>,
     /// Highest probability of a face.
     pub max_fake_probability: Option<f32>,
@@ -89,13 +92,26 @@ pub struct Track {
     /// Median of the detector's confidence in the scored faces, `0..=1`.
     #[serde(default)]
     pub median_confidence: Option<f32>,
+    /// Medians of the quality of the scored faces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<FaceQuality>,
+    /// Sum of the weights of the scored faces ([`QualityLimits::weight`](crate::QualityLimits::weight)); `None` where the model
+    /// has no limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective_faces: Option<f32>,
 }
 
 impl Track {
-    /// Whether the track is long and sure enough to decide a clip alone.
+    /// Whether the track is long, sure and clear enough to decide a clip alone.
     pub(crate) fn counts(&self, config: &AnalyzerConfig) -> bool {
         self.scored >= config.min_track_faces
             && self.median_confidence.is_some_and(|confidence| confidence >= config.track_confidence)
+            && self.is_clear(config)
+    }
+
+    /// Whether enough of the faces are neither blurred nor dark nor turned away.
+    pub(crate) fn is_clear(&self, config: &AnalyzerConfig) -> bool {
+        self.effective_faces.is_none_or(|weight| has_enough_weight(weight, self.scored, config.min_track_faces))
     }
 }
 
@@ -120,6 +136,9 @@ pub struct ReportFace {
     pub face: Face,
     /// The person it belongs to; `None` where the detector was not sure enough.
     pub track: Option<usize>,
+    /// How well it can be judged; `None` where it was not cut out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<FaceQuality>,
     /// Probability that it is forged; `None` where it was not scored.
     pub fake_probability: Option<f32>,
 }

@@ -1,0 +1,226 @@
+//! Which people have a say in the verdict.
+
+use super::{Findings, has_enough_weight, median};
+use crate::aggregate::Weighed;
+use crate::{Aggregation, AnalyzerConfig, Combined, FaceQuality, QualityLimits, Reason, Reliability};
+
+/// What is wrong with faces that cannot be judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Defect {
+    Blurred,
+    Dark,
+    Turned,
+}
+
+impl Defect {
+    const ALL: [Self; 3] = [Self::Blurred, Self::Dark, Self::Turned];
+
+    /// The defect that costs these faces most weight.
+    fn worst<'a>(limits: &QualityLimits, faces: impl Iterator<Item = &'a FaceQuality> + Clone) -> Self {
+        let weight = |defect: &Self| faces.clone().map(|quality| defect.factor(limits, quality)).sum::<f32>();
+        Self::ALL.into_iter().min_by(|a, b| weight(a).total_cmp(&weight(b))).unwrap_or(Self::Blurred)
+    }
+
+    /// What is left of a face's weight by this defect alone.
+    pub(super) fn factor(self, limits: &QualityLimits, quality: &FaceQuality) -> f32 {
+        limits.factors(quality)[self as usize]
+    }
+
+    pub(super) fn value(self, quality: &FaceQuality) -> f32 {
+        match self {
+            Self::Blurred => quality.detail,
+            Self::Dark => quality.light,
+            Self::Turned => quality.turn,
+        }
+    }
+
+    /// The value from which a face counts in full.
+    fn limit(self, limits: &QualityLimits) -> f32 {
+        match self {
+            Self::Blurred => limits.full_detail,
+            Self::Dark => limits.full_light(),
+            Self::Turned => limits.full_turn(),
+        }
+    }
+
+    pub(super) fn doubt(self, median: f32, limits: &QualityLimits) -> Reason {
+        let limit = self.limit(limits);
+        match self {
+            Self::Blurred => Reason::FacesTooBlurred { median, limit },
+            Self::Dark => Reason::FacesTooDark { median, limit },
+            Self::Turned => Reason::FacesTurned { median, limit },
+        }
+    }
+
+    fn ignored(self, tracks: usize, limits: &QualityLimits) -> Reason {
+        let limit = self.limit(limits);
+        match self {
+            Self::Blurred => Reason::BlurredTracksIgnored { tracks, limit },
+            Self::Dark => Reason::DarkTracksIgnored { tracks, limit },
+            Self::Turned => Reason::TurnedTracksIgnored { tracks, limit },
+        }
+    }
+}
+
+/// The people of a clip, and which of them decide.
+#[derive(Debug)]
+pub(super) struct People {
+    /// The faces of each track; none of a track whose faces are perhaps no faces, unless there are no others.
+    pub(super) judged: Vec<Vec<Weighed>>,
+    /// Of each track with enough faces, why it cannot be judged.
+    pub(super) defects: Vec<Option<Defect>>,
+    /// Whether the detector is sure of nobody.
+    pub(super) nobody_is_sure: bool,
+    /// Who decides.
+    pub(super) combined: Option<Combined>,
+    /// Why the verdict is left open, where those who cannot be judged leave it so.
+    pub(super) unclear: Option<Defect>,
+    small: Vec<bool>,
+    doubtful: usize,
+    small_ignored: usize,
+}
+
+impl People {
+    /// Chooses who decides. From the probability `clearly_fake` on, somebody who can be judged decides alone.
+    pub(super) fn among(
+        findings: &Findings,
+        config: &AnalyzerConfig,
+        clearly_fake: f32,
+        reliability: Option<&Reliability>,
+    ) -> Self {
+        let tracks = findings.probabilities.len();
+        let doubtful = doubtful_tracks(findings, config);
+        // With nobody else to judge by, they are judged, and the verdict is left open.
+        let nobody_else = (0..tracks).all(|track| doubtful[track] || findings.probabilities[track].is_empty());
+        let weighed = |track| findings.weighed(track, config, reliability);
+        let judged: Vec<Vec<Weighed>> = (0..tracks)
+            .map(|track| if doubtful[track] && !nobody_else { Vec::new() } else { weighed(track) })
+            .collect();
+        let defects = (0..tracks)
+            .map(|track| {
+                let limits = &reliability?.quality;
+                let qualities = &findings.qualities[track];
+                let weight = qualities.iter().map(|quality| limits.weight(quality)).sum();
+                let is_judged = is_steady(&judged[track], config) && config.aggregation == Aggregation::WorstTrack;
+                let is_clear = has_enough_weight(weight, qualities.len(), config.min_track_faces);
+                (is_judged && !is_clear).then(|| Defect::worst(limits, qualities.iter()))
+            })
+            .collect();
+        let small = findings.sizes.iter().map(|sizes| median(sizes.clone()) < config.reliable_face_size).collect();
+        let people = Self {
+            nobody_is_sure: doubtful.contains(&true) && nobody_else,
+            doubtful: if nobody_else { 0 } else { doubtful.iter().filter(|&&doubtful| doubtful).count() },
+            combined: None,
+            unclear: None,
+            small_ignored: 0,
+            judged,
+            defects,
+            small,
+        };
+        people.decided(findings, config, clearly_fake, reliability)
+    }
+
+    /// A face in the background that is too small to judge leaves the verdict open when it is the most suspicious one; but it must
+    /// not hide that somebody large enough is clearly fake. The same holds for faces that are too blurred, dark or turned, if they
+    /// are a quarter of all. Where they are more than half, nobody is cleared for them.
+    fn decided(
+        self,
+        findings: &Findings,
+        config: &AnalyzerConfig,
+        clearly_fake: f32,
+        reliability: Option<&Reliability>,
+    ) -> Self {
+        let combine = |tracks: &[Vec<Weighed>]| config.aggregation.combine_weighed(tracks, config.min_track_faces);
+        let of_track = |combined: &Combined| combined.track.is_some();
+        let worst = combine(&self.judged);
+        let Some(track) = worst.and_then(|worst| worst.track) else {
+            let unclear = worst.and(reliability).and_then(|reliability| {
+                let faces = findings.qualities.iter().flatten();
+                let weights: Vec<f32> = faces.clone().map(|quality| reliability.quality.weight(quality)).collect();
+                let clear = has_enough_weight(weights.iter().sum(), weights.len(), config.min_faces);
+                (!clear).then(|| Defect::worst(&reliability.quality, faces))
+            });
+            return Self { combined: worst, unclear, ..self };
+        };
+        if self.small[track] || self.defects[track].is_some() {
+            let able = combine(&self.without(|track| self.small[track] || self.defects[track].is_some()));
+            let clearly_fake = able.filter(|able| of_track(able) && able.fake_probability >= clearly_fake);
+            if clearly_fake.is_some() {
+                let is_ignored = |&track: &usize| {
+                    self.small[track] && self.defects[track].is_none() && is_steady(&self.judged[track], config)
+                };
+                let small_ignored = (0..self.judged.len()).filter(is_ignored).count();
+                return Self { combined: clearly_fake, small_ignored, ..self };
+            }
+        }
+        let faces = |is_meant: &dyn Fn(usize) -> bool| -> usize {
+            let steady = self.judged.iter().enumerate().filter(|(_, faces)| is_steady(faces, config));
+            steady.filter(|&(track, _)| is_meant(track)).map(|(_, faces)| faces.len()).sum()
+        };
+        let (unjudged, all) = (faces(&|track| self.defects[track].is_some()), faces(&|_| true));
+        let clear = combine(&self.without(|track| self.defects[track].is_some())).filter(of_track);
+        let most_common = || self.defects.iter().flatten().next().copied();
+        let (combined, unclear) = match (self.defects[track], clear) {
+            (Some(defect), Some(_)) if 4 * unjudged >= all => (worst, Some(defect)),
+            (Some(defect), None) => (worst, Some(defect)),
+            (_, clear) if 2 * unjudged > all && worst.is_some_and(|worst| worst.fake_probability < clearly_fake) => {
+                (clear, most_common())
+            }
+            (_, clear) => (clear, None),
+        };
+        Self { combined, unclear, ..self }
+    }
+
+    /// How many people could be judged: with each of them a real clip has one more chance to look forged.
+    pub(super) fn able(&self, config: &AnalyzerConfig) -> usize {
+        let is_able = |&track: &usize| {
+            is_steady(&self.judged[track], config) && self.defects[track].is_none() && !self.small[track]
+        };
+        (0..self.judged.len()).filter(is_able).count()
+    }
+
+    /// Who had no say, and why.
+    pub(super) fn ignored(&self, config: &AnalyzerConfig, reliability: Option<&Reliability>) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        if self.small_ignored > 0 {
+            reasons.push(Reason::SmallTracksIgnored { tracks: self.small_ignored, limit: config.reliable_face_size });
+        }
+        if let (None, Some(reliability)) = (self.unclear, reliability) {
+            for defect in Defect::ALL {
+                let tracks = self.defects.iter().filter(|&&found| found == Some(defect)).count();
+                if tracks > 0 {
+                    reasons.push(defect.ignored(tracks, &reliability.quality));
+                }
+            }
+        }
+        if self.combined.is_some_and(|combined| combined.track.is_some()) {
+            let short = |faces: &&Vec<Weighed>| !faces.is_empty() && faces.len() < config.min_track_faces;
+            let tracks = self.judged.iter().filter(short).count();
+            if tracks > 0 {
+                reasons.push(Reason::ShortTracksIgnored { tracks, needed: config.min_track_faces });
+            }
+        }
+        if self.doubtful > 0 {
+            reasons.push(Reason::DoubtfulTracksIgnored { tracks: self.doubtful, limit: config.track_confidence });
+        }
+        reasons
+    }
+
+    /// The judged tracks with those that are left out emptied, so that each keeps its place.
+    fn without(&self, is_out: impl Fn(usize) -> bool) -> Vec<Vec<Weighed>> {
+        let tracks = self.judged.iter().enumerate();
+        tracks.map(|(track, faces)| if is_out(track) { Vec::new() } else { faces.clone() }).collect()
+    }
+}
+
+/// Whether a track has enough faces to be judged on its own.
+fn is_steady(faces: &[Weighed], config: &AnalyzerConfig) -> bool {
+    faces.len() >= config.min_track_faces.max(1)
+}
+
+/// For each track, whether it is perhaps no face at all. The other aggregations ask faces, not tracks.
+fn doubtful_tracks(findings: &Findings, config: &AnalyzerConfig) -> Vec<bool> {
+    let doubtful = |faces: &Vec<f32>| !faces.is_empty() && median(faces.clone()) < config.track_confidence;
+    let tracks = findings.confidences.iter();
+    tracks.map(|faces| config.aggregation == Aggregation::WorstTrack && doubtful(faces)).collect()
+}

@@ -1,0 +1,350 @@
+use super::*;
+use crate::{FalseAlarms, QualityLimits};
+
+fn findings(tracks: &[(&[f32], f32)]) -> Findings {
+    Findings {
+        probabilities: tracks.iter().map(|(faces, _)| faces.to_vec()).collect(),
+        sizes: tracks.iter().map(|(faces, size)| vec![*size; faces.len()]).collect(),
+        confidences: tracks.iter().map(|(faces, _)| vec![0.999; faces.len()]).collect(),
+        frames: 30,
+        ..Findings::default()
+    }
+}
+
+fn decide(findings: &Findings) -> Decision {
+    findings.decide(&AnalyzerConfig::new(), 0.5, None)
+}
+
+#[test]
+fn a_clip_without_faces_is_uncertain_and_has_no_probability() {
+    let decision = decide(&findings(&[]));
+    assert_eq!(decision.verdict, Verdict::Uncertain);
+    assert_eq!(decision.fake_probability, None);
+    assert_eq!(decision.reasons, [Reason::NoFaces { frames: 30 }]);
+}
+
+#[test]
+fn the_most_suspicious_person_decides_and_is_named() {
+    let decision = decide(&findings(&[(&[0.1; 10], 80.0), (&[0.9; 10], 80.0), (&[1.0], 80.0)]));
+    assert_eq!(decision.verdict, Verdict::Fake);
+    assert_eq!(decision.reasons.len(), 2, "{:?}", decision.reasons);
+    assert_eq!(
+        decision.reasons[0].to_string(),
+        "Person 2 is the most suspicious: 90 % over 10 faces, at or above the threshold of 50 %."
+    );
+    assert_eq!(decision.reasons[1], Reason::ShortTracksIgnored { tracks: 1, needed: 3 });
+}
+
+#[test]
+fn probabilities_on_the_threshold_are_fake_without_a_band_and_uncertain_with_one() {
+    let found = findings(&[(&[0.5; 10], 80.0)]);
+    assert_eq!(decide(&found).verdict, Verdict::Uncertain);
+    assert!(matches!(decide(&found).reasons[0], Reason::NearThreshold { .. }));
+    assert_eq!(found.decide(&AnalyzerConfig::new().with_uncertain_band(0.0), 0.5, None).verdict, Verdict::Fake);
+}
+
+#[test]
+fn few_faces_small_faces_and_flickering_faces_leave_it_open() {
+    let reason = |found: &Findings| {
+        let decision = decide(found);
+        assert_eq!(decision.verdict, Verdict::Uncertain);
+        assert!(decision.fake_probability.is_some());
+        decision.reasons[0].clone()
+    };
+    assert_eq!(reason(&findings(&[(&[0.9, 0.9], 80.0)])), Reason::TooFewFaces { faces: 2, needed: 3 });
+    assert_eq!(reason(&findings(&[(&[0.9; 5], 20.0)])), Reason::FacesTooSmall { median: 20.0, limit: 32.0 });
+    let flicker: Vec<(&[f32], f32)> = vec![(&[0.9], 80.0); 8];
+    assert_eq!(reason(&findings(&flicker)), Reason::NoSteadyTrack { longest: 1, needed: 3 });
+}
+
+#[test]
+fn something_that_is_perhaps_no_face_neither_accuses_nor_clears_anybody() {
+    let mut found = findings(&[(&[0.1; 10], 80.0), (&[0.9; 6], 80.0)]);
+    found.confidences[1] = vec![0.92; 6];
+    let decision = decide(&found);
+    assert_eq!(decision.verdict, Verdict::Real);
+    assert_eq!(decision.reasons[1], Reason::DoubtfulTracksIgnored { tracks: 1, limit: 0.95 });
+
+    found.confidences[0] = vec![0.94; 10];
+    let decision = decide(&found);
+    assert_eq!(decision.verdict, Verdict::Uncertain);
+    assert_eq!(decision.reasons[0], Reason::DoubtfulFaces { confidence: 0.94, limit: 0.95 });
+    assert_eq!(decision.fake_probability, Some(0.9));
+
+    let python = AnalyzerConfig::new().with_aggregation(Aggregation::MeanOfFaces);
+    assert_eq!(found.decide(&python, 0.5, None).verdict, Verdict::Real, "a mean of faces takes them all");
+}
+
+#[test]
+fn a_small_face_in_the_background_does_not_hide_a_clear_forgery_but_keeps_a_clip_from_being_called_real() {
+    let crowd: [(&[f32], f32); 2] = [(&[0.9; 10], 200.0), (&[0.97; 10], 20.0)];
+    let decision = decide(&findings(&crowd));
+    assert_eq!((decision.verdict, decision.fake_probability), (Verdict::Fake, Some(0.9)));
+    assert!(matches!(decision.reasons[0], Reason::DecidedByTrack { track: 0, .. }), "{:?}", decision.reasons);
+    assert_eq!(decision.reasons[1].to_string(), "1 track has faces smaller than 32 pixels and did not count.");
+    for large in [0.1, 0.52] {
+        let crowd: [(&[f32], f32); 2] = [(&[large; 10], 200.0), (&[0.97; 10], 20.0)];
+        let decision = decide(&findings(&crowd));
+        assert_eq!(decision.verdict, Verdict::Uncertain);
+        assert_eq!(decision.reasons[0], Reason::FacesTooSmall { median: 20.0, limit: 32.0 });
+    }
+}
+
+#[test]
+fn one_face_and_several_are_spoken_of_as_such() {
+    let sentence = |tracks: &[(&[f32], f32)]| decide(&findings(tracks)).reasons[1].to_string();
+    assert_eq!(sentence(&[(&[0.9], 80.0)]), "1 face (mean-of-faces) gives 90 %, at or above the threshold of 50 %.");
+    assert_eq!(
+        sentence(&[(&[0.1], 80.0), (&[0.1], 80.0)]),
+        "2 faces together (mean-of-faces) give 10 %, below the threshold of 50 %."
+    );
+}
+
+#[test]
+fn lost_frames_are_told_and_half_of_them_are_too_many() {
+    let lost = |failed_frames| Findings { failed_frames, ..findings(&[(&[0.1; 10], 80.0)]) };
+    assert_eq!(decide(&lost(3)).verdict, Verdict::Real);
+    assert_eq!(decide(&lost(3)).reasons[1].to_string(), "3 of 30 frames could not be analysed.");
+    assert_eq!(decide(&lost(15)).verdict, Verdict::Uncertain);
+    assert_eq!(decide(&lost(15)).reasons[0], Reason::FrameErrors { failed: 15, frames: 30 });
+}
+
+#[test]
+fn faces_that_could_not_be_scored_are_not_called_absent() {
+    let decision = decide(&Findings { failed_faces: 4, ..findings(&[]) });
+    assert!(matches!(decision.reasons[0], Reason::TooFewFaces { faces: 0, .. }), "{:?}", decision.reasons);
+    assert_eq!(decision.fake_probability, None);
+}
+
+/// A model that judges faces from 40 pixels of detail, in full from 80, and whose real people are called FAKE at these rates.
+fn reliability() -> Reliability {
+    let mut reliability = Reliability::new(0.05);
+    reliability.quality = QualityLimits { min_detail: 40.0, full_detail: 80.0, min_light: 0.2, max_turn: 70.0 };
+    reliability.false_alarms =
+        [(0.5, 0.12), (0.6, 0.06), (0.75, 0.02), (0.9, 0.005)].map(|(p, rate)| FalseAlarms::new(p, rate)).into();
+    reliability
+}
+
+/// Tracks of faces of 120 pixels, each of one probability and quality.
+fn seen(tracks: &[(f32, usize, FaceQuality)]) -> Findings {
+    let probabilities: Vec<Vec<f32>> = tracks.iter().map(|&(p, faces, _)| vec![p; faces]).collect();
+    let sized: Vec<(&[f32], f32)> = probabilities.iter().map(|faces| (&faces[..], 120.0)).collect();
+    Findings { qualities: tracks.iter().map(|&(_, faces, quality)| vec![quality; faces]).collect(), ..findings(&sized) }
+}
+
+fn judge(found: &Findings) -> Decision {
+    found.decide(&AnalyzerConfig::new(), 0.6, Some(&reliability()))
+}
+
+fn clear() -> FaceQuality {
+    FaceQuality::new(120.0, 1.0, 10.0)
+}
+
+fn blurred() -> FaceQuality {
+    FaceQuality::new(35.0, 1.0, 10.0)
+}
+
+#[test]
+fn a_blurred_person_alone_is_neither_fake_nor_real() {
+    for probability in [0.95, 0.05] {
+        let decision = judge(&seen(&[(probability, 30, blurred())]));
+        assert_eq!((decision.verdict, decision.fake_probability), (Verdict::Uncertain, Some(probability)));
+        assert_eq!(decision.reasons[0], Reason::FacesTooBlurred { median: 35.0, limit: 80.0 });
+        assert_eq!(decision.reasons.len(), 2, "{:?}", decision.reasons);
+    }
+    assert_eq!(
+        judge(&seen(&[(0.95, 30, blurred())])).reasons[0].to_string(),
+        "The faces are too blurred to judge: they show as much as sharp ones of 35 pixels (median), reliable from 80."
+    );
+}
+
+#[test]
+fn dark_and_turned_faces_are_named_as_such() {
+    let dark = judge(&seen(&[(0.95, 30, FaceQuality::new(120.0, 0.1, 0.0))]));
+    assert_eq!(dark.reasons[0], Reason::FacesTooDark { median: 0.1, limit: 0.25 });
+    let turned = judge(&seen(&[(0.95, 30, FaceQuality::new(120.0, 1.0, 75.0))]));
+    assert_eq!(turned.reasons[0], Reason::FacesTurned { median: 75.0, limit: 60.0 });
+    assert_eq!((dark.verdict, turned.verdict), (Verdict::Uncertain, Verdict::Uncertain));
+}
+
+#[test]
+fn a_clear_person_is_found_fake_beside_blurred_ones() {
+    for blurred_score in [0.1, 0.99] {
+        let found = seen(&[(blurred_score, 30, blurred()), (0.9, 5, clear()), (0.97, 30, blurred())]);
+        let decision = judge(&found);
+        assert_eq!((decision.verdict, decision.fake_probability), (Verdict::Fake, Some(0.9)));
+        assert!(matches!(decision.reasons[0], Reason::DecidedByTrack { track: 1, faces: 5, .. }));
+        assert_eq!(
+            decision.reasons[1].to_string(),
+            "2 tracks have faces that are too blurred to judge (reliable from 80 pixels of detail) and did not count."
+        );
+    }
+}
+
+#[test]
+fn nobody_is_cleared_while_a_more_suspicious_person_with_many_faces_cannot_be_judged() {
+    let decision = judge(&seen(&[(0.1, 20, clear()), (0.9, 10, blurred())]));
+    assert_eq!((decision.verdict, decision.fake_probability), (Verdict::Uncertain, Some(0.9)));
+    assert_eq!(decision.reasons[0], Reason::FacesTooBlurred { median: 35.0, limit: 80.0 });
+    let few = judge(&seen(&[(0.1, 20, clear()), (0.9, 5, blurred())]));
+    assert_eq!((few.verdict, few.fake_probability), (Verdict::Real, Some(0.1)));
+    assert_eq!(few.reasons[1], Reason::BlurredTracksIgnored { tracks: 1, limit: 80.0 });
+    let less_suspicious = judge(&seen(&[(0.1, 20, clear()), (0.05, 10, blurred())]));
+    assert_eq!(less_suspicious.verdict, Verdict::Real);
+    let most = judge(&seen(&[(0.1, 9, clear()), (0.05, 10, blurred())]));
+    assert_eq!((most.verdict, most.fake_probability), (Verdict::Uncertain, Some(0.1)));
+    assert_eq!(most.reasons[0], Reason::FacesTooBlurred { median: 35.0, limit: 80.0 });
+}
+
+#[test]
+fn a_person_is_judged_by_the_clear_faces_alone() {
+    let mut found = seen(&[(0.95, 30, blurred())]);
+    for face in 0..10 {
+        (found.probabilities[0][face], found.qualities[0][face]) = (0.1, clear());
+    }
+    let decision = judge(&found);
+    assert_eq!(decision.verdict, Verdict::Real);
+    assert!((decision.fake_probability.unwrap_or(1.0) - 0.1).abs() < 1e-6);
+    assert!(matches!(decision.reasons[0], Reason::DecidedByTrack { faces: 10, .. }), "{:?}", decision.reasons);
+    found.qualities[0][3..].fill(blurred());
+    assert_eq!(judge(&found).verdict, Verdict::Uncertain, "a tenth of the faces is too little");
+}
+
+#[test]
+fn detail_between_the_limits_counts_in_part() {
+    let limits = reliability().quality;
+    let weight = |detail: f32, light: f32, turn: f32| limits.weight(&FaceQuality::new(detail, light, turn));
+    for (detail, light, turn, wanted) in [
+        (40.0, 1.0, 0.0, 0.0),
+        (60.0, 1.0, 0.0, 0.5),
+        (80.0, 1.0, 0.0, 1.0),
+        (256.0, 0.225, 0.0, 0.5),
+        (256.0, 0.19, 0.0, 0.0),
+        (256.0, 1.0, 65.0, 0.5),
+        (60.0, 1.0, 65.0, 0.25),
+        (256.0, 1.0, 71.0, 0.0),
+    ] {
+        assert!((weight(detail, light, turn) - wanted).abs() < 1e-5, "{detail}, {light}, {turn}");
+    }
+    let all = QualityLimits::default();
+    assert_eq!(all.weight(&FaceQuality::new(0.0, 0.0, 90.0)), 1.0, "limits that refuse no face");
+}
+
+#[test]
+fn the_other_aggregations_leave_unclear_faces_out_and_the_verdict_open_where_most_are() {
+    for how in [Aggregation::MeanOfFaces, Aggregation::Median, Aggregation::TopK(5)] {
+        let config = AnalyzerConfig::new().with_aggregation(how);
+        let judge = |found: &Findings| found.decide(&config, 0.6, Some(&reliability()));
+        let mixed = judge(&seen(&[(0.1, 10, clear()), (0.95, 20, blurred())]));
+        assert_eq!((mixed.verdict, mixed.fake_probability), (Verdict::Real, Some(0.1)), "{how}");
+        let mostly = judge(&seen(&[(0.1, 2, clear()), (0.95, 20, blurred())]));
+        assert_eq!(mostly.verdict, Verdict::Uncertain);
+        assert_eq!(mostly.reasons[0], Reason::FacesTooBlurred { median: 35.0, limit: 80.0 });
+    }
+}
+
+#[test]
+fn a_model_without_reliability_judges_blurred_faces_as_all_others() {
+    let found = seen(&[(0.9, 10, blurred()), (0.1, 30, clear())]);
+    let decision = found.decide(&AnalyzerConfig::new(), 0.6, None);
+    assert_eq!((decision.verdict, decision.fake_probability), (Verdict::Fake, Some(0.9)));
+}
+
+#[test]
+fn the_uncertain_band_is_the_models_unless_the_analysis_sets_one() {
+    let found = seen(&[(0.68, 10, clear())]);
+    let mut reliability = reliability();
+    reliability.uncertain_band = 0.1;
+    let verdict = |config: AnalyzerConfig, model| found.decide(&config, 0.6, model).verdict;
+    assert_eq!(verdict(AnalyzerConfig::new(), Some(&reliability)), Verdict::Uncertain);
+    assert_eq!(verdict(AnalyzerConfig::new().with_uncertain_band(0.02), Some(&reliability)), Verdict::Fake);
+    assert_eq!(verdict(AnalyzerConfig::new(), None), Verdict::Fake, "0.05 for a model without one");
+}
+
+/// 25 real people with scores as real people have them; the worst is at 0.75.
+fn gallery() -> Findings {
+    let tracks: Vec<_> = (0..25).map(|person| (0.75 * (1.0 - person as f32 / 25.0).powi(3), 8, clear())).collect();
+    seen(&tracks)
+}
+
+#[test]
+fn the_worst_of_many_real_people_is_not_called_fake() {
+    let decision = judge(&gallery());
+    assert_eq!((decision.verdict, decision.fake_probability), (Verdict::Uncertain, Some(0.75)));
+    let Reason::ManyPeople { people: 25, fake_probability: 0.75, threshold: 0.6, corrected } = decision.reasons[0]
+    else {
+        panic!("{:?}", decision.reasons)
+    };
+    assert!((0.9..0.98).contains(&corrected), "{corrected}");
+    let sentence = decision.reasons[0].to_string();
+    assert!(
+        sentence.starts_with(
+            "Of 25 people in view one may look forged by chance: the most suspicious has 75 %; FAKE takes 9"
+        ),
+        "{sentence}"
+    );
+    assert!(sentence.ends_with("among so many, and 60 % for one alone."), "{sentence}");
+}
+
+#[test]
+fn one_clear_forgery_among_several_people_is_found() {
+    let mut tracks = vec![(0.2, 8, clear()); 4];
+    tracks.push((0.97, 8, clear()));
+    assert_eq!(judge(&seen(&tracks)).verdict, Verdict::Fake);
+}
+
+#[test]
+fn one_person_alone_needs_the_threshold_and_no_more() {
+    assert_eq!(judge(&seen(&[(0.7, 8, clear())])).verdict, Verdict::Fake);
+    let beside_blurred = judge(&seen(&[(0.7, 8, clear()), (0.1, 8, blurred()), (0.1, 8, blurred())]));
+    assert_eq!(beside_blurred.verdict, Verdict::Fake, "who cannot be judged is no further chance");
+}
+
+#[test]
+fn without_a_curve_of_false_alarms_many_people_are_judged_as_one() {
+    let mut reliability = reliability();
+    reliability.false_alarms.clear();
+    let config = AnalyzerConfig::new();
+    assert_eq!(gallery().decide(&config, 0.6, Some(&reliability)).verdict, Verdict::Fake);
+    assert_eq!(gallery().decide(&config, 0.6, None).verdict, Verdict::Fake);
+}
+
+#[test]
+fn the_corrected_threshold_keeps_the_rate_of_false_alarms_of_a_clip() {
+    let mut reliability = reliability();
+    // One in ten at 0.5, one in a hundred at 0.9, and so on along the log-odds.
+    reliability.false_alarms = [(0.5, 0.1), (0.9, 0.01)].map(|(p, rate)| FalseAlarms::new(p, rate)).into();
+    for people in [2, 5, 20, 50] {
+        let corrected = f64::from(reliability.threshold_among(people, 0.5));
+        let rate = 0.1 * 0.1_f64.powf((corrected / (1.0 - corrected)).ln() / 9_f64.ln());
+        let of_a_clip = 1.0 - (1.0 - rate).powi(people as i32);
+        assert!((of_a_clip - 0.1).abs() < 1e-3, "{people}: {of_a_clip}");
+    }
+    assert_eq!(reliability.threshold_among(1, 0.5), 0.5);
+    assert_eq!(reliability.threshold_among(100_000, 0.5), 0.999);
+    assert_eq!(reliability.threshold_among(9, 0.9995), 0.9995);
+    for flat in [vec![], vec![(0.5, 0.0)], vec![(0.2, 1.0), (0.9, 1.0)], vec![(0.5, 0.1)], vec![(0.0, 1.0), (1.0, 0.0)]]
+    {
+        reliability.false_alarms = flat.into_iter().map(|(p, rate)| FalseAlarms::new(p, rate)).collect();
+        let corrected = reliability.threshold_among(10, 0.6);
+        assert!((0.6..=0.999).contains(&corrected), "{corrected}");
+    }
+}
+
+#[test]
+fn real_says_how_many_fakes_the_model_misses_where_that_was_measured() {
+    let mut reliability = reliability();
+    let decide =
+        |p, reliability: &Reliability| seen(&[(p, 8, clear())]).decide(&AnalyzerConfig::new(), 0.6, Some(reliability));
+    assert_eq!(decide(0.1, &reliability).reasons.len(), 1);
+    reliability.missed_fakes = [("celebdf".to_owned(), 0.04), ("dfdc".to_owned(), 0.22)].into();
+    let real = decide(0.1, &reliability);
+    assert_eq!(real.verdict, Verdict::Real);
+    assert_eq!(
+        real.reasons[1].to_string(),
+        "Of fakes of people it was not trained on, the model calls 4 % (celebdf), 22 % (dfdc) REAL: a REAL is weak evidence."
+    );
+    for other in [0.9, 0.6] {
+        assert_eq!(decide(other, &reliability).reasons.len(), if other == 0.9 { 1 } else { 2 });
+    }
+}
