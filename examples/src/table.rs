@@ -17,8 +17,8 @@ pub fn table(report: &Report, verbose: bool) -> String {
     if !report.tracks.is_empty() {
         let _ = writeln!(
             text,
-            "{:>8}{:>7}{:>10}{:>10}{:>10}{:>10}{:>9}",
-            "person", "faces", "from", "to", "fake", "highest", "size"
+            "{:>8}{:>7}{:>10}{:>10}{:>10}{:>10}{:>9}{:>9}",
+            "person", "faces", "from", "to", "fake", "highest", "size", "detail"
         );
         report.tracks.iter().for_each(|track| row(&mut text, track));
     }
@@ -32,7 +32,7 @@ fn row(text: &mut String, track: &Track) {
     let maybe = |probability: Option<f32>| probability.map_or("-".into(), percent);
     let _ = writeln!(
         text,
-        "{:>8}{:>7}{:>10}{:>10}{:>10}{:>10}{:>9}",
+        "{:>8}{:>7}{:>10}{:>10}{:>10}{:>10}{:>9}{:>9}",
         track.id + 1,
         track.scored,
         format!("{:.2} s", track.start),
@@ -40,6 +40,7 @@ fn row(text: &mut String, track: &Track) {
         maybe(track.fake_probability),
         maybe(track.max_fake_probability),
         track.median_face_size.map_or("-".into(), |side| format!("{side:.0} px")),
+        track.quality.map_or("-".into(), |quality| format!("{:.0} px", quality.detail)),
     );
 }
 

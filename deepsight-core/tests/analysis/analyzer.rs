@@ -3,10 +3,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use deepsight_core::image::RgbImage;
+use deepsight_core::image::imageops::{FilterType, resize, thumbnail};
+use deepsight_core::image::{self, RgbImage};
 use deepsight_core::{
-    Aggregation, Analyzer, AnalyzerConfig, BoundingBox, CancelToken, Error, FaceCrop, Frame, Job, Reason, Report,
-    Stage, Verdict,
+    Aggregation, Analyzer, AnalyzerConfig, BoundingBox, CancelToken, Error, Face, FaceCrop, Frame, Job, Reason,
+    Reliability, Report, Stage, Verdict,
 };
 
 use crate::stand_ins::{Act, Broken, Classifier, Detector, face, frame, frames};
@@ -392,4 +393,48 @@ fn faces_are_cut_as_the_classifier_asks() {
     let classifier = Classifier { crop: FaceCrop::Margin { fraction: 0.25 }, ..Classifier::of(|_| 0.1) };
     let report = analyze(&Detector::two_people(), &classifier, 4).unwrap();
     assert_eq!(report.evidence[0].image.dimensions(), (120, 150));
+}
+
+/// A report on ten frames of one photograph whose face is scored 0.95, by a model that judges faces from 30 pixels of detail on.
+fn report_on(photo: &RgbImage) -> Report {
+    let mut face = face(0.0, 0.99);
+    face.bounding_box = BoundingBox::new(57.0, 68.0, 153.0, 164.0);
+    let detector = Detector::of(vec![Face::new(face.bounding_box, face.landmarks, face.confidence)]);
+    let mut reliability = Reliability::new(0.2);
+    (reliability.quality.min_detail, reliability.quality.full_detail) = (30.0, 50.0);
+    let classifier = Classifier { reliability: Some(reliability), ..Classifier::of(|_| 0.95) };
+    let frames = (0..10).map(|index| Ok::<_, Broken>(Frame::new(index, index as f64, photo.clone())));
+    within_a_minute(|| Analyzer::new(&detector, &classifier).analyze(frames)).unwrap()
+}
+
+#[test]
+fn a_face_that_was_shrunk_and_enlarged_again_is_not_judged_though_its_box_is_as_large() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../deepsight-face/tests/photos/one.png");
+    let photo = image::open(path).unwrap().to_rgb8();
+    let (width, height) = photo.dimensions();
+    let sharp = report_on(&photo);
+    assert_eq!(sharp.verdict, Verdict::Fake, "{:?}", sharp.reasons);
+    assert_eq!(sharp.settings.analyzer.uncertain_band, Some(0.2), "the model's");
+    assert_eq!(sharp.tracks[0].effective_faces, Some(10.0));
+
+    let enlarged = resize(&thumbnail(&photo, width / 6, height / 6), width, height, FilterType::CatmullRom);
+    let report = report_on(&enlarged);
+    assert_eq!((report.verdict, report.fake_probability), (Verdict::Uncertain, Some(0.95)));
+    let Reason::FacesTooBlurred { median, limit: 50.0 } = report.reasons[0] else { panic!("{:?}", report.reasons) };
+    assert!((10.0..25.0).contains(&median), "{median}");
+    let (track, face) = (&report.tracks[0], &report.frames[3].faces[0]);
+    assert_eq!((track.median_face_size, track.effective_faces), (Some(96.0), Some(0.0)));
+    assert_eq!(track.quality, face.quality);
+    assert_eq!(track.quality.map(|quality| quality.detail), Some(median));
+    assert!(report.to_html().contains("(too blurred, dark or turned to count)"));
+
+    let read = Report::from_json(&report.to_json().unwrap()).unwrap();
+    assert_eq!((read.tracks, read.frames), (report.tracks, report.frames));
+}
+
+#[test]
+fn a_model_whose_reliability_cannot_be_used_is_refused() {
+    let classifier = Classifier { reliability: Some(Reliability::new(0.9)), ..Classifier::of(|_| 0.1) };
+    let error = analyze(&Detector::two_people(), &classifier, 5).unwrap_err();
+    assert!(error.to_string().contains("uncertain_band is 0.9"), "{error}");
 }

@@ -38,6 +38,28 @@ fn a_report_reads_back_what_was_written() {
 }
 
 #[test]
+fn a_report_of_an_earlier_version_without_qualities_still_reads() {
+    /// Removes a key from every object within a value.
+    fn forget(value: &mut serde_json::Value, key: &str) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                fields.remove(key);
+                fields.values_mut().for_each(|value| forget(value, key));
+            }
+            serde_json::Value::Array(values) => values.iter_mut().for_each(|value| forget(value, key)),
+            _ => {}
+        }
+    }
+    let mut earlier = serde_json::from_str(&report(5, true).to_json().unwrap()).unwrap();
+    forget(&mut earlier, "quality");
+    let earlier = earlier.to_string();
+    assert!(!earlier.contains("quality"), "{earlier}");
+    let read = Report::from_json(&earlier).unwrap();
+    assert_eq!((read.tracks[0].quality, read.frames[0].faces[0].quality), (None, None));
+    assert!(read.to_html().contains("&ndash;"));
+}
+
+#[test]
 fn reports_of_another_schema_and_other_text_are_refused() {
     let json = report(5, true).to_json().unwrap().replace("\"schema\":1", "\"schema\":7");
     assert!(matches!(Report::from_json(&json), Err(Error::ReportSchema { found: 7, supported: 1 })));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use deepsight_core::image::{Rgb, RgbImage};
 use deepsight_core::{
     ActivationMap, BoundingBox, DetectorInfo, Face, FaceClassifier, FaceCrop, FaceDetector, FaceScore, Frame,
-    Landmarks, ModelInfo,
+    Landmarks, ModelInfo, Reliability,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +87,7 @@ pub(crate) struct Classifier {
     pub(crate) score: fn(u8) -> f32,
     pub(crate) script: fn(u8) -> Act,
     pub(crate) crop: FaceCrop,
+    pub(crate) reliability: Option<Reliability>,
     pub(crate) batches: Mutex<Vec<usize>>,
     pub(crate) explained: AtomicUsize,
 }
@@ -97,6 +98,7 @@ impl Classifier {
             score,
             script: |_| Act::Work,
             crop: FaceCrop::Box,
+            reliability: None,
             batches: Mutex::default(),
             explained: AtomicUsize::new(0),
         }
@@ -133,6 +135,8 @@ impl FaceClassifier for &Classifier {
     }
 
     fn info(&self) -> ModelInfo {
-        ModelInfo::new("scripted")
+        let mut info = ModelInfo::new("scripted");
+        info.reliability = self.reliability.clone();
+        info
     }
 }

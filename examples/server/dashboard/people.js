@@ -62,6 +62,7 @@ export class People {
       `in view from ${clock(track.start)} to ${clock(track.end)}`,
     ];
     if (track.median_face_size) facts.push(`face of ${Math.round(track.median_face_size)} pixels`);
+    if (track.quality) facts.push(`detail of ${Math.round(track.quality.detail)} pixels`);
     text('person-facts', track.scored > 0 ? facts.join(' · ') : 'No face of this person was scored.');
     textOrHide('person-discounted', one.discounted && `Does not count towards the verdict: ${one.discounted}.`);
   }

@@ -62,7 +62,13 @@ export function nearest(points, time) {
 function whyDiscounted(track, analyzer) {
   if (track.scored < analyzer.min_track_faces) return 'too few faces to count';
   if (!(track.median_confidence >= analyzer.track_confidence)) return 'perhaps no face';
+  if (!isClear(track, analyzer)) return 'faces too blurred, dark or turned to judge';
   return null;
+}
+
+/** Whether the weights of the faces add up to enough, by the rule of the library's `has_enough_weight`. */
+function isClear({ effective_faces: weight, scored }, { min_track_faces: needed }) {
+  return weight === undefined || weight === null || (weight >= 0.5 * Math.max(1, needed) && weight >= 0.25 * scored);
 }
 
 const rank = (one) => 2 * one.decides + !one.discounted;

@@ -82,6 +82,9 @@ pub(crate) struct Classifier {
     engine: Option<String>,
     /// `bf16` or `f16`, where it was not `f32`.
     precision: Option<String>,
+    /// How far its probabilities can be trusted, where it was measured.
+    #[schema(value_type = Object)]
+    reliability: Option<Value>,
 }
 
 /// How it was analysed.
@@ -132,13 +135,29 @@ pub(crate) struct Track {
     last_frame: u64,
     start: f64,
     end: f64,
-    /// Mean of the scored faces.
+    /// Mean of the scored faces, of clear ones more than of others where the model has limits of quality.
     fake_probability: Option<f32>,
     max_fake_probability: Option<f32>,
     /// Of the shorter sides, in pixels.
     median_face_size: Option<f32>,
     /// Of the detector's confidence.
     median_confidence: Option<f32>,
+    /// Medians of the scored faces.
+    quality: Option<Quality>,
+    /// Sum of the weights that the scored faces have by their quality, where the model has limits of quality.
+    effective_faces: Option<f32>,
+}
+
+/// How well a face can be judged.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Quality {
+    /// Effective resolution of the cut-out face in pixels: an enlarged or blurred face has little, whatever its box.
+    detail: f32,
+    /// Exposure from 0, black or blown out, to 1.
+    light: f32,
+    /// Angle to the camera in degrees: 0 from the front, 90 in profile.
+    turn: f32,
 }
 
 /// A frame and the faces in it.
@@ -163,6 +182,8 @@ pub(crate) struct ReportedFace {
     confidence: f32,
     /// The person; null where the detector was not sure enough.
     track: Option<usize>,
+    /// Absent where it was not cut out.
+    quality: Option<Quality>,
     /// Null where it was not scored.
     fake_probability: Option<f32>,
 }
