@@ -3,7 +3,9 @@ use std::fmt::Write;
 use deepsight_core::escape_html;
 
 use super::sources::{GroupRow, tables};
-use super::text::{BY_SOURCE, ROBUSTNESS, VERDICTS, VERDICTS_NOTE, capital, four, heading_of_intervals, verdict_cells};
+use super::text::{
+    BY_SOURCE, ROBUSTNESS, VERDICTS, VERDICTS_NOTE, capital, four, heading_of_intervals, or_all, verdict_cells,
+};
 use super::{Evaluation, MeanValue, Section};
 use crate::{Error, Label, MeasuredVerdicts};
 
@@ -275,7 +277,7 @@ fn verdict_table(title: &str, verdicts: &MeasuredVerdicts) -> String {
     let head: String = VERDICTS.iter().map(|title| format!("<th scope=\"col\">{title}</th>")).collect();
     let row = |source: &crate::VerdictRates| {
         let cells = verdict_cells(source).map(|cell| format!("<td>{cell}</td>")).concat();
-        format!("<tr><th scope=\"row\"><bdi>{}</bdi></th>{cells}</tr>", escape_html(&source.name))
+        format!("<tr><th scope=\"row\"><bdi>{}</bdi></th>{cells}</tr>", escape_html(or_all(&source.name)))
     };
     let rows: String = verdicts.sources.iter().map(row).collect();
     let MeasuredVerdicts { threshold, uncertain_band, .. } = verdicts;

@@ -14,7 +14,8 @@ pub struct GroupMetrics {
     pub reals: usize,
     /// How many of them are fake.
     pub fakes: usize,
-    /// All of [`Metric::ALL`], in that order. What needs both classes has no value where there is one.
+    /// All of [`Metric::ALL`], in that order. Of one class only the share called fake is measured: its false-positive rate
+    /// and recall; all else has no value, because it would be of one class by construction.
     pub metrics: Vec<MeasuredValue>,
     /// What was called what.
     pub confusion: Confusion,
@@ -81,12 +82,17 @@ fn name<S: Serializer>(metric: &Metric, serializer: S) -> Result<S::Ok, S::Error
 impl GroupMetrics {
     fn new(scores: &Scores, threshold: f64, bootstrap: Bootstrap) -> Self {
         let metrics = scores.metrics(threshold);
+        let only_class = scores.only_class();
+        let is_measured = |metric| match only_class {
+            None => true,
+            Some(Label::Real) => matches!(metric, Metric::FalsePositiveRate | Metric::RealRecall),
+            Some(Label::Fake) => metric == Metric::FakeRecall,
+        };
         let replicates = scores.replicates(threshold, bootstrap);
         let intervals = Intervals::of(&replicates, bootstrap.level);
-        let measured = |(metric, value): (Metric, Option<f64>)| MeasuredValue {
-            metric,
-            value,
-            interval: intervals.get(metric).filter(|_| value.is_some()),
+        let measured = |(metric, value): (Metric, Option<f64>)| {
+            let value = value.filter(|_| is_measured(metric));
+            MeasuredValue { metric, value, interval: intervals.get(metric).filter(|_| value.is_some()) }
         };
         Self {
             reals: scores.count(Label::Real),

@@ -311,6 +311,11 @@ pub(super) const VERDICTS_NOTE: &str = "decided: share of videos that are not UN
     the decided; real FAKE, fake REAL: share of all videos of the class; cal. err.: expected calibration error over videos, and \
     over faces. Both classes count the same, and so do all sources.";
 
+/// Returns a source's name, or what to call the only one of no name.
+pub(super) fn or_all(name: &str) -> &str {
+    if name.is_empty() { "all" } else { name }
+}
+
 fn verdict_table(title: &str, verdicts: &MeasuredVerdicts) -> String {
     let MeasuredVerdicts { threshold, uncertain_band, sources, .. } = verdicts;
     let mut text = format!("\n{title}: threshold {threshold:.4}, UNCERTAIN nearer than {uncertain_band:.4}\n");
@@ -319,7 +324,7 @@ fn verdict_table(title: &str, verdicts: &MeasuredVerdicts) -> String {
     text += &VERDICTS.map(|title| format!(" {title:>10}")).concat();
     text.push('\n');
     for source in sources {
-        let _ = write!(text, "{:<widest$}", source.name);
+        let _ = write!(text, "{:<widest$}", or_all(&source.name));
         text += &verdict_cells(source).map(|cell| format!(" {cell:>10}")).concat();
         text.push('\n');
     }
