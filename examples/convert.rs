@@ -19,14 +19,14 @@ struct Arguments {
     /// timm state dict to read: .pth (zip or legacy) or .safetensors
     #[arg(long, value_name = "FILE", requires_all = ["model_name", "output"], required_unless_present_any = ["inspect", "model"])]
     timm: Option<PathBuf>,
-    /// Model file to give a golden input to
-    #[arg(long, value_name = "FILE", requires_all = ["golden", "output"], conflicts_with_all = ["timm", "model_name", "inspect"])]
+    /// Model file to give a golden input to, or to store in another format
+    #[arg(long, value_name = "FILE", requires = "output", conflicts_with_all = ["timm", "model_name", "inspect"])]
     model: Option<PathBuf>,
     /// Picture of one face as the model's crop cuts it out, to be kept in the file with its score: --inspect then checks that a machine
     /// computes the same
     #[arg(long, value_name = "PICTURE", conflicts_with = "inspect")]
     golden: Option<PathBuf>,
-    /// Architecture: efficientnet_b0 to efficientnet_b4, or efficientnet_lite0
+    /// Architecture: efficientnet_b0 to efficientnet_b4, or efficientnet_lite0 to efficientnet_lite4
     #[arg(long, value_name = "NAME")]
     model_name: Option<Architecture>,
     /// Model file to write
@@ -68,9 +68,20 @@ struct Arguments {
     /// Terms of use of the weights
     #[arg(long, value_name = "TEXT", default_value = "")]
     terms: String,
-    /// Store weights in half precision
-    #[arg(long)]
+    /// How weights are stored: f32, f16, or i8, which has 8-bit integers with a scale for each output channel for most weights and f16
+    /// for the rest; f32 by default, and with --model what the file has
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<WeightFormat>,
+    /// Store weights in half precision: the same as --format f16
+    #[arg(long, conflicts_with = "format")]
     half: bool,
+}
+
+impl Arguments {
+    /// The format asked for.
+    fn format(&self) -> Option<WeightFormat> {
+        self.format.or(self.half.then_some(WeightFormat::F16))
+    }
 }
 
 fn main() -> ExitCode {
@@ -92,17 +103,20 @@ fn main() -> ExitCode {
 
 fn run<B: Backend>(arguments: &Arguments, device: &B::Device) -> Result<String, String> {
     if let (Some(model), Some(output)) = (&arguments.model, &arguments.output) {
+        if arguments.golden.is_none() && arguments.format().is_none() {
+            return Err("--model needs --golden, --format or both".into());
+        }
         let format = ModelFile::read(model).map_err(|error| with_causes(&error))?.format;
         let classifier = Classifier::<B>::load(model, device).map_err(|error| with_causes(&error))?;
-        save(arguments, classifier, format, output)?;
+        save(arguments, classifier, arguments.format().unwrap_or(format), output, device)?;
         return inspect::<B>(output, device);
     }
     match (&arguments.inspect, &arguments.timm, arguments.model_name, &arguments.output) {
         (Some(file), ..) => inspect::<B>(file, device),
         (None, Some(timm), Some(architecture), Some(output)) => {
             let made = convert::<B>(arguments, timm, architecture, output, device);
-            let format = if arguments.half { WeightFormat::F16 } else { WeightFormat::F32 };
-            save(arguments, made.map_err(|error| with_causes(&error))?, format, output)?;
+            let format = arguments.format().unwrap_or(WeightFormat::F32);
+            save(arguments, made.map_err(|error| with_causes(&error))?, format, output, device)?;
             inspect::<B>(output, device)
         }
         // The parser lets nothing else through.
@@ -133,25 +147,34 @@ fn convert<B: Backend>(
     Classifier::new(network, card, device)
 }
 
-/// Writes the model file, with the golden input where one is given.
+/// Writes the model file, with the golden input where one is given or the model has one.
 fn save<B: Backend>(
     a: &Arguments,
-    mut classifier: Classifier<B>,
+    classifier: Classifier<B>,
     format: WeightFormat,
     output: &Path,
+    device: &B::Device,
 ) -> Result<(), String> {
-    if let Some(path) = &a.golden {
-        let picture = image::open(path).map_err(|error| format!("{}: {}", path.display(), with_causes(&error)))?;
-        classifier = classifier.with_golden_input(picture.into_rgb8()).map_err(|error| with_causes(&error))?;
-    }
-    classifier.save(output, format).map_err(|error| with_causes(&error))
+    let failed = |error: Error| with_causes(&error);
+    let face = match &a.golden {
+        Some(path) => {
+            let picture = image::open(path).map_err(|error| format!("{}: {}", path.display(), with_causes(&error)))?;
+            Some(picture.into_rgb8())
+        }
+        None => classifier.to_file(format).golden_input,
+    };
+    let Some(face) = face else { return classifier.save(output, format).map_err(failed) };
+    // The promised score is that of the weights as the file will have them, rounded.
+    let bytes = classifier.to_file(format).to_bytes().map_err(failed)?;
+    let rounded = Classifier::<B>::from_bytes(&bytes, device).and_then(|rounded| rounded.with_golden_input(face));
+    rounded.and_then(|rounded| rounded.save(output, format)).map_err(failed)
 }
 
 fn inspect<B: Backend>(path: &Path, device: &B::Device) -> Result<String, String> {
     let file = ModelFile::read(path).map_err(|error| with_causes(&error))?;
     let card = serde_json::to_string_pretty(&file.card).map_err(|error| with_causes(&error))?;
     let parameters: usize = file.weights.values().map(|weight| weight.values.len()).sum();
-    let format = if file.format == WeightFormat::F16 { "f16" } else { "f32" };
+    let format = file.format;
     let mut lines = vec![
         format!("{}: {card}", path.display()),
         format!("tensors     {} of {parameters} numbers, {format}", file.weights.len()),

@@ -9,6 +9,8 @@ mod crop;
 mod decide;
 #[cfg(feature = "model")]
 mod efficientnet;
+#[cfg(feature = "model")]
+mod eight_bits;
 mod error;
 mod explain;
 mod face;

@@ -262,6 +262,110 @@ fn half_precision_comes_back_within_its_eleven_bits() {
     }
 }
 
+/// A small file with a card and these tensors.
+fn file_with_tensors(tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)]) -> Vec<u8> {
+    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+        let view = TensorView::new(*dtype, shape.clone(), bytes).unwrap();
+        (*name, view)
+    });
+    let metadata = [("deepsight".to_owned(), card_json().to_string())].into();
+    safetensors::serialize(views, Some(metadata)).unwrap()
+}
+
+fn scales(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+#[test]
+fn integers_are_multiplied_with_the_scale_of_their_channel() {
+    let bytes = file_with_tensors(&[
+        ("w", Dtype::I8, vec![2, 2, 1, 1], vec![127, 0x80, 1, 0xff]),
+        ("w.scale", Dtype::F32, vec![2], scales(&[0.5, 0.0])),
+        ("bias", Dtype::F16, vec![1], vec![0, 0]),
+    ]);
+    let read = ModelFile::from_bytes(&bytes).unwrap();
+    assert_eq!(read.weights["w"], Weight { shape: vec![2, 2, 1, 1], values: vec![63.5, -64.0, 0.0, -0.0] });
+    assert_eq!((read.weights.len(), read.format), (2, WeightFormat::I8));
+}
+
+#[test]
+fn integers_with_wrong_or_missing_scales_are_refused_by_name() {
+    let integers = ("w", Dtype::I8, vec![2, 2], vec![1, 2, 3, 4]);
+    let read = |scale| read_error(&file_with_tensors(&[integers.clone(), scale]));
+    let error = read_error(&file_with_tensors(std::slice::from_ref(&integers)));
+    assert!(matches!(&error, Error::TensorNames { missing, .. } if missing == &["w.scale"]), "{error}");
+    let error = read(("w.scale", Dtype::F16, vec![2], vec![0; 4]));
+    assert!(matches!(&error, Error::TensorType { name, expected: "F32", .. } if name == "w.scale"), "{error}");
+    for shape in [vec![4], vec![2, 1], vec![1]] {
+        let values = scales(&vec![1.0; shape.iter().product()]);
+        let error = read(("w.scale", Dtype::F32, shape, values));
+        assert!(
+            matches!(&error, Error::TensorShape { name, expected, .. } if name == "w.scale" && expected == &[2]),
+            "{error}"
+        );
+    }
+    for bad in [f32::NAN, f32::NEG_INFINITY, -0.1] {
+        let error = read(("w.scale", Dtype::F32, vec![2], scales(&[1.0, bad])));
+        assert!(matches!(&error, Error::TensorNotFinite { name, index: 1, .. } if name == "w.scale"), "{error}");
+    }
+    let vector = [("b", Dtype::I8, vec![2], vec![1, 2]), ("b.scale", Dtype::F32, vec![2], scales(&[1.0; 2]))];
+    let error = read_error(&file_with_tensors(&vector));
+    assert!(matches!(&error, Error::TensorType { name, .. } if name == "b"), "{error}");
+}
+
+#[test]
+fn scales_without_their_integers_are_not_weights_of_a_network() {
+    let mut model = model();
+    model.weights.insert("conv_head.weight.scale".into(), Weight { shape: vec![1280], values: vec![1.0; 1280] });
+    let error = classifier(ModelFile::from_bytes(&model.to_bytes().unwrap()).unwrap()).unwrap_err();
+    assert!(matches!(&error, Error::TensorNames { unexpected, .. } if unexpected == &["conv_head.weight.scale"]));
+}
+
+/// What Lite0 has in 8 bits.
+const ROUNDED: [&str; 6] = [
+    "blocks.5.1.conv_pw.weight",
+    "blocks.5.2.conv_pw.weight",
+    "blocks.5.3.conv_pw.weight",
+    "blocks.6.0.conv_pw.weight",
+    "blocks.6.0.conv_pwl.weight",
+    "conv_head.weight",
+];
+
+#[test]
+fn eight_bits_come_back_within_half_a_step_and_the_rest_within_half_precision() {
+    let mut model = model();
+    model.weights.get_mut("conv_head.weight").unwrap().values[..320].fill(0.0);
+    model.format = WeightFormat::I8;
+    let bytes = model.to_bytes().unwrap();
+    let read = ModelFile::from_bytes(&bytes).unwrap();
+    assert_eq!((read.format, &read.card), (WeightFormat::I8, &model.card));
+    let stored = SafeTensors::deserialize(&bytes).unwrap();
+    let integers = stored.tensors().into_iter().filter(|(_, view)| view.dtype() == Dtype::I8).map(|(name, _)| name);
+    assert_eq!(integers.collect::<std::collections::BTreeSet<_>>(), ROUNDED.map(str::to_owned).into());
+    for (name, weight) in &model.weights {
+        let in_eight_bits = ROUNDED.contains(&name.as_str());
+        let length = weight.values.len() / weight.shape[0];
+        let channels = weight.values.chunks(length).zip(read.weights[name].values.chunks(length));
+        for (channel, back) in channels {
+            let step = channel.iter().fold(0.0_f32, |largest, value| largest.max(value.abs())) / 127.0;
+            for (value, back) in channel.iter().zip(back) {
+                let bound = if in_eight_bits { 0.501 * step } else { value.abs() / 2048.0 + 3e-8 };
+                assert!((value - back).abs() <= bound, "{name}: {value} {back}");
+            }
+        }
+    }
+    assert_eq!(read.to_bytes().unwrap(), bytes, "a file that was read is written as it was");
+    assert!(classifier(read).is_ok());
+}
+
+#[test]
+fn a_format_is_read_by_its_name() {
+    for format in WeightFormat::ALL {
+        assert_eq!(format.name().parse::<WeightFormat>().unwrap(), format);
+    }
+    assert!("q4".parse::<WeightFormat>().is_err());
+}
+
 #[test]
 fn the_files_hash_is_in_the_info() {
     let bytes = model().to_bytes().unwrap();
