@@ -4,7 +4,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use deepsight_core::{Analyzer, AnalyzerConfig, CancelToken, Classifier, FaceClassifier, ModelFile, with_causes};
+use deepsight_core::image::RgbImage;
+use deepsight_core::{
+    Analyzer, AnalyzerConfig, CancelToken, Classifier, FaceClassifier, FaceQuality, Landmarks, ModelFile, with_causes,
+};
 use deepsight_examples::burn::tensor::backend::Backend;
 use deepsight_examples::evaluate::{Args, CRFS, ListedSource, ReportError, Reports, bar, framing};
 use deepsight_examples::interrupt::cancel_on_interrupt;
@@ -14,7 +17,8 @@ use deepsight_examples::with_backend;
 use deepsight_face::MtcnnConfig;
 use deepsight_train::{
     Calibration, ClipSet, Dataset, Degradation, Detectors, EvaluatedData, EvaluatedModel, Evaluation,
-    Failure as Failed, FittedOn, Preparation, Scored, Split, TestSet, VerdictAim, calibrated_file, fake_logits,
+    Failure as Failed, FittedOn, Preparation, QualityAim, QualityReport, Scored, Split, TestSet, VerdictAim,
+    calibrated_file, fake_logits, fit_quality,
 };
 use deepsight_video::DecodeOptions;
 
@@ -60,12 +64,15 @@ fn run<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Res
     };
     let scratch = tempfile::tempdir()?;
     let mut run = Run::<B> { args, device, cancel, scratch: scratch.path(), classifier: load()? };
-    let mut fitted = None;
+    let (mut fitted, mut quality) = (None, None);
     if let (true, Some(path)) = (args.calibrate, &args.model_path) {
-        fitted = Some(run.calibrate(path)?);
+        let found = run.calibrate(path)?;
+        fitted = Some(found.0);
+        quality = found.1;
         run.classifier = load()?;
     }
-    let evaluation = run.evaluate(fitted)?;
+    let mut evaluation = run.evaluate(fitted)?;
+    evaluation.quality = quality;
     print(evaluation.to_text().trim_end())?;
     reports.write(&evaluation).map_err(|error: ReportError| Failure::Output(with_causes(&error)))
 }
@@ -80,7 +87,7 @@ struct Run<'a, B: Backend> {
 }
 
 impl<B: Backend> Run<'_, B> {
-    fn calibrate(&self, path: &Path) -> Result<FittedOn, Failure> {
+    fn calibrate(&self, path: &Path) -> Result<(FittedOn, Option<QualityReport>), Failure> {
         if self.args.lists().is_empty() {
             return Err(Failure::Input("--calibrate needs a manifest with split val: name it with --manifest".into()));
         }
@@ -89,15 +96,37 @@ impl<B: Backend> Run<'_, B> {
         let card = self.classifier.card();
         let before = Calibration::new(card.temperature.into(), card.threshold.into());
         let fitted = FittedOn::fit(&scored, VerdictAim::new(self.args.rule()), Some(Split::Val))?;
-        let fitted = fitted.compared(&scored, before, self.band())?;
+        let mut fitted = fitted.compared(&scored, before, self.band())?;
+        let quality = self.args.quality.map(|faces| self.quality(sets, faces, fitted.calibration)).transpose()?;
+        if let Some(report) = &quality {
+            fitted.reliability.quality = report.limits;
+        }
         calibrated_file::<B>(ModelFile::read(path)?, &fitted, self.device)?.write(path)?;
-        Ok(fitted)
+        Ok((fitted, quality))
+    }
+
+    /// Finds the limits of quality on at most so many faces of each source.
+    fn quality(&self, sets: Vec<TestSet>, faces: usize, calibration: Calibration) -> Result<QualityReport, Failure> {
+        let sets: Vec<TestSet> = sets.into_iter().map(|set| set.spread(faces)).collect();
+        let bar = bar("quality", sets.iter().map(|set| set.faces.len()).sum());
+        let logits = |pictures: &[_]| fake_logits(&self.classifier, pictures);
+        let measure = |picture: &RgbImage, landmarks: &Landmarks| {
+            let quality = FaceQuality::measure(picture, landmarks);
+            [quality.detail, quality.light, quality.turn]
+        };
+        let (mut graded, mut before) = (Vec::new(), 0);
+        for set in &sets {
+            let show = |done| bar.set_position((before + done) as u64);
+            graded.extend(set.grade(logits, measure, calibration.temperature, self.cancel, show)?);
+            before += set.faces.len();
+        }
+        bar.finish_and_clear();
+        Ok(fit_quality(&graded, calibration.threshold, QualityAim::default())?)
     }
 
     /// Returns the model's uncertain band, or the one that an analysis takes where the model has none.
     fn band(&self) -> f64 {
-        let measured = self.classifier.card().reliability.as_ref();
-        measured.map_or(AnalyzerConfig::new().uncertain_band, |reliability| reliability.uncertain_band).into()
+        AnalyzerConfig::new().band(self.classifier.card().reliability.as_ref()).into()
     }
 
     fn evaluate(self, fitted: Option<FittedOn>) -> Result<Evaluation, Failure> {

@@ -54,6 +54,9 @@ pub struct Args {
     /// Fit temperature, threshold and uncertain band on split val of the manifests first, and write them into the model file, with how often real videos reach a probability. All sources count the same
     #[arg(long, requires = "model_path")]
     pub calibrate: bool,
+    /// With --calibrate: also find the limits of quality, on at most so many faces of each source, made worse step by step
+    #[arg(long, value_name = "FACES", requires = "calibrate", num_args = 0..=1, default_missing_value = "400")]
+    pub quality: Option<usize>,
     /// With --calibrate: a threshold that calls at most this share of the real videos of every source fake, instead of one with the best balanced accuracy. Without it, verdicts call at most 0.05 of them FAKE
     #[arg(long, value_name = "RATE", requires = "calibrate", value_parser = rate)]
     pub fpr: Option<f64>,

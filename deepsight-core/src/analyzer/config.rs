@@ -141,8 +141,8 @@ impl AnalyzerConfig {
         Self { tracker, ..self }
     }
 
-    /// Returns the uncertain band in force for a model of this reliability.
-    pub(crate) fn band(&self, reliability: Option<&Reliability>) -> f32 {
+    /// Returns the uncertain band in force for a model of this reliability: the configured one, else the model's, else 0.05.
+    pub fn band(&self, reliability: Option<&Reliability>) -> f32 {
         const DEFAULT: f32 = 0.05;
         self.uncertain_band.or(reliability.map(|reliability| reliability.uncertain_band)).unwrap_or(DEFAULT)
     }
