@@ -97,7 +97,10 @@ impl<B: Backend> Run<'_, B> {
         let before = Calibration::new(card.temperature.into(), card.threshold.into());
         let fitted = FittedOn::fit(&scored, VerdictAim::new(self.args.rule()), Some(Split::Val))?;
         let mut fitted = fitted.compared(&scored, before, self.band())?;
-        let quality = self.args.quality.map(|faces| self.quality(sets, faces, fitted.calibration)).transpose()?;
+        // What is called FAKE is what lies above the band.
+        let fake_from = fitted.calibration.threshold + f64::from(fitted.reliability.uncertain_band);
+        let calling = Calibration::new(fitted.calibration.temperature, fake_from.min(1.0));
+        let quality = self.args.quality.map(|faces| self.quality(sets, faces, calling)).transpose()?;
         if let Some(report) = &quality {
             fitted.reliability.quality = report.limits;
         }

@@ -52,7 +52,7 @@ program preprocess -- --data-dir "$output/photo" --label real --output-dir "$cro
 model=$output/efficientnet_lite0.safetensors
 lists=(--manifest "$crops/celebdf/manifest.csv" --manifest "$crops/dfdc/manifest.csv" --manifest "$crops/ffpp/manifest.csv" --split val)
 cp "$output/last/best.safetensors" "$output/calibrated.safetensors"
-program evaluate -- --model-path "$output/calibrated.safetensors" "${lists[@]}" --calibrate --quality --fpr 0.05 --bootstrap 0
+program evaluate -- --model-path "$output/calibrated.safetensors" "${lists[@]}" --calibrate --quality --bootstrap 0
 program convert -- --model "$output/calibrated.safetensors" --golden "$crops/photo/real/one.png" --output "$model"
 program evaluate -- --model-path "$model" "${lists[@]}" --robustness \
     --output-report "$output/model-report.html" --output-report "$output/model-report.txt" --output-report "$output/model-report.json"

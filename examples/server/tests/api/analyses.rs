@@ -4,7 +4,7 @@ use deepsight_core::Report;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
-use crate::support::{Clips, Server, form, portraits};
+use crate::support::{Clips, Server, VERDICT, form, portraits};
 
 #[tokio::test]
 async fn an_analysis_goes_from_its_arrival_to_its_report() {
@@ -23,7 +23,7 @@ async fn an_analysis_goes_from_its_arrival_to_its_report() {
 
     let done = server.finished(id).await;
     assert_eq!(done["status"], "done");
-    assert_eq!(done["verdict"], "REAL");
+    assert_eq!(done["verdict"], VERDICT);
     assert_eq!(
         done["progress"],
         json!({"frames": 8, "expected_frames": 8, "faces": done["faces_detected"], "errors": 0})

@@ -2,7 +2,7 @@ use serde_json::Value;
 
 use crate::chromium::Browser;
 use crate::page::{analysed, ask_for_frames, choose, count, open, page_of, shown_id, until_view};
-use crate::support::{Clips, Server, portraits};
+use crate::support::{Clips, Server, VERDICT, portraits};
 
 #[tokio::test]
 async fn a_chosen_video_is_previewed_watched_while_it_is_analysed_and_judged() {
@@ -34,11 +34,11 @@ async fn a_chosen_video_is_previewed_watched_while_it_is_analysed_and_judged() {
     let id = shown_id(&browser).await;
     let analysis = server.json(&format!("/v1/analyses/{id}")).await;
     assert_eq!(analysis["settings"]["frames"], 120);
-    assert_eq!(browser.text("#verdict").await, "REAL");
+    assert_eq!(browser.text("#verdict").await, VERDICT);
     assert_eq!(count(&browser, "#verdict svg").await, 1, "the verdict has an icon");
-    assert_eq!(browser.text("#verdict-sentence").await, "No sign of a forged face was found.");
+    assert_eq!(browser.text("#verdict-sentence").await, "No reliable answer can be given.");
     assert_eq!(browser.text("#probability").await, percent(&analysis["fake_probability"]));
-    assert!(browser.title().await.unwrap().starts_with("REAL: portraits.mp4"));
+    assert!(browser.title().await.unwrap().starts_with(&format!("{VERDICT}: portraits.mp4")));
     for reason in analysis["reasons"].as_array().unwrap() {
         assert!(browser.text("#reasons").await.contains(reason.as_str().unwrap()));
     }
@@ -120,7 +120,7 @@ async fn reports_are_downloaded_and_a_copied_link_opens_the_result_for_another_p
     browser.click("#download-json").await;
     let json: Value = serde_json::from_slice(&std::fs::read(browser.downloaded("json").await).unwrap()).unwrap();
     assert_eq!(json, analysis["report"]);
-    assert_eq!(json["verdict"], "REAL");
+    assert_eq!(json["verdict"], VERDICT);
     browser.click("#download-html").await;
     let html = std::fs::read_to_string(browser.downloaded("html").await).unwrap();
     assert!(html.starts_with("<!doctype html>") || html.starts_with("<!DOCTYPE html>"));
@@ -142,7 +142,7 @@ async fn reports_are_downloaded_and_a_copied_link_opens_the_result_for_another_p
     let browser = browser.afresh().await;
     browser.goto(&link).await.unwrap();
     until_view(&browser, "result").await;
-    assert_eq!(browser.text("#verdict").await, "REAL");
+    assert_eq!(browser.text("#verdict").await, VERDICT);
     assert_eq!(browser.text("#result-name").await, "portraits.mp4");
     browser.assert_quiet(&[]).await;
 }
@@ -155,7 +155,7 @@ async fn a_result_is_listed_until_it_is_deleted_which_is_asked_about_first() {
     let path = format!("/v1/analyses/{}", analysis["id"].as_str().unwrap());
     open(&browser, &server, "/").await;
     let listed = browser.until_text("#recent", "portraits.mp4").await;
-    assert!(listed.contains("REAL"), "{listed}");
+    assert!(listed.contains(VERDICT), "{listed}");
     assert!(listed.contains(&percent(&analysis["fake_probability"])), "{listed}");
 
     browser.click("#recent a").await;

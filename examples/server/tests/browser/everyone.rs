@@ -3,7 +3,7 @@ use thirtyfour::Key;
 
 use crate::chromium::Browser;
 use crate::page::{analysed, ask_for_frames, choose, count, open, page_of, until_view};
-use crate::support::{Clips, Server, portraits};
+use crate::support::{Clips, Server, VERDICT, portraits};
 
 /// The narrowest phones in use.
 const PHONE: (u32, u32) = (360, 740);
@@ -117,7 +117,7 @@ async fn the_keyboard_reaches_everything_and_the_focus_is_never_lost() {
     browser.eval("document.querySelector('#recent a').focus()").await;
     press(&browser, Key::Enter).await;
     until_view(&browser, "result").await;
-    assert_eq!(focused(&browser).await, "REAL", "a new view is read from its heading on");
+    assert_eq!(focused(&browser).await, VERDICT, "a new view is read from its heading on");
     let tabs =
         browser.eval("[...document.querySelectorAll('#people-tabs [role=tab]')].map((tab) => tab.innerText)").await;
     browser.eval("document.querySelector('#people-tabs [aria-selected=true]').focus()").await;

@@ -1,6 +1,6 @@
 use crate::chromium::Browser;
 use crate::page::{analysed, ask_for_frames, choose, open, page_of, shown_id, until_view};
-use crate::support::{Clips, Server, portraits};
+use crate::support::{Clips, Server, VERDICT, portraits};
 
 /// What Chromium itself writes to the console when a server is gone.
 const GONE: &[&str] = &["net::ERR_", "status of 0"];
@@ -168,7 +168,7 @@ async fn a_finished_report_opens_again_after_the_server_was_stopped_and_started(
     browser.click("#recent a").await;
     until_view(&browser, "result").await;
     assert_eq!(shown_id(&browser).await, analysis["id"].as_str().unwrap());
-    assert_eq!(browser.text("#verdict").await, "REAL");
+    assert_eq!(browser.text("#verdict").await, VERDICT);
     browser.until("document.getElementById('video').readyState >= 2").await;
     browser.until("document.querySelector('#strip img').naturalWidth > 0").await;
     browser.assert_quiet(&[]).await;
