@@ -64,9 +64,11 @@ impl Findings {
                 if (fake_probability - threshold).abs() < band {
                     reasons.push(Reason::NearThreshold { fake_probability, threshold, band });
                 } else if let (Some(_), Some(reliability)) = (combined.track, reliability) {
-                    let count = people.able(config);
-                    let corrected = reliability.threshold_among(count, threshold);
+                    // One person is called FAKE from the upper end of the band on.
+                    let (count, alone) = (people.able(config), (threshold + band).min(1.0));
+                    let corrected = reliability.threshold_among(count, alone);
                     if fake_probability >= threshold && fake_probability < corrected {
+                        let threshold = alone;
                         reasons.push(Reason::ManyPeople { people: count, fake_probability, threshold, corrected });
                     }
                 }

@@ -96,7 +96,7 @@ pub enum Reason {
         people: usize,
         /// The probability of the most suspicious one.
         fake_probability: f32,
-        /// The decision threshold for one person.
+        /// The probability from which one person alone is called FAKE: the threshold and the uncertain band.
         threshold: f32,
         /// The threshold for the most suspicious of so many people.
         corrected: f32,
