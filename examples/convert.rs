@@ -68,8 +68,8 @@ struct Arguments {
     /// Terms of use of the weights
     #[arg(long, value_name = "TEXT", default_value = "")]
     terms: String,
-    /// How weights are stored: f32, f16, or i8, which has 8-bit integers with a scale for each output channel for most weights and f16
-    /// for the rest; f32 by default, and with --model what the file has
+    /// How weights are stored: f32, f16, or i8, which is f16 with 8-bit integers and scales in the last layers; f32 by default, and with
+    /// --model what the file has
     #[arg(long, value_name = "FORMAT")]
     format: Option<WeightFormat>,
     /// Store weights in half precision: the same as --format f16

@@ -25,9 +25,9 @@ pub enum WeightFormat {
     F32,
     /// 16-bit floating point: half the size, 11 significant bits.
     F16,
-    /// Signed 8-bit integers with a 32-bit scale for each output channel in the late pointwise convolutions, which hold about half
-    /// of the weights; 16-bit floating point in all other tensors. About three quarters of the size of `F16`. The crate's README
-    /// has the effect on probabilities.
+    /// Signed 8-bit integers with a 32-bit scale for each output channel in the pointwise convolutions of the last stage and the
+    /// head; 16-bit floating point in all other tensors. Six sevenths of the size of `F16`. The crate's README has the effect on
+    /// probabilities.
     I8,
 }
 
@@ -368,15 +368,11 @@ fn golden_input(view: &TensorView<'_>) -> Result<RgbImage, Error> {
     })
 }
 
-/// Whether [`WeightFormat::I8`] stores the weight in 8 bits: a pointwise convolution, though not a gate's, of the head, of stage
-/// 6, or one that expands the channels in a block of stage 5 after the first. These hold half of the weights and are the least
-/// sensitive. What rounding changes in an earlier layer grows on its way through the later ones, and projections add their
-/// errors to the residual path.
+/// Whether [`WeightFormat::I8`] stores the weight in 8 bits: a pointwise convolution of the last stage, though not a gate's, or the
+/// head. What rounding changes in an earlier layer grows on its way through the later ones.
 fn is_rounded(name: &str, weight: &Weight) -> bool {
     let is_pointwise = matches!(weight.shape[..], [_, inputs, 1, 1] if inputs > 1) && !name.contains(".se.");
-    let is_expansion = name.starts_with("blocks.5.") && name.ends_with(".conv_pw.weight");
-    let is_late = name == "conv_head.weight" || name.starts_with("blocks.6.");
-    is_pointwise && (is_late || is_expansion && !name.starts_with("blocks.5.0."))
+    is_pointwise && (name == "conv_head.weight" || name.starts_with("blocks.6."))
 }
 
 fn half_bytes(name: &str, values: &[f32]) -> Result<Vec<u8>, Error> {
