@@ -18,8 +18,8 @@ async fn a_video_gets_the_answer_that_clients_of_the_python_system_know() {
     let response = server.send("/predict?frames=12", &portraits()).await;
     assert_eq!(response.status(), 200);
     let answer: Value = response.json().await.unwrap();
-    let known = ["average_fake_probability", "faces_detected", "prediction_threshold", "verdict"];
-    assert_eq!(keys(&answer), known);
+    let known = ["average_fake_probability", "faces_detected", "prediction_threshold", "reason", "verdict"];
+    assert_eq!(keys(&answer), known, "a reason stands with UNCERTAIN");
     assert_eq!(answer["verdict"], VERDICT);
     assert!((0.0..0.5).contains(&answer["average_fake_probability"].as_f64().unwrap()));
     assert!(answer["faces_detected"].as_u64().unwrap() >= 12);
