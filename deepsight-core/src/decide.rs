@@ -63,7 +63,8 @@ impl Findings {
                 reasons.extend(people.unclear.map(|defect| self.unclear(defect, &people, config, reliability)));
                 if (fake_probability - threshold).abs() < band {
                     reasons.push(Reason::NearThreshold { fake_probability, threshold, band });
-                } else if let (Some(_), Some(reliability)) = (combined.track, reliability) {
+                } else if let (Some(_), Some(reliability), None) = (combined.track, reliability, config.threshold) {
+                    // A configured threshold is taken at its word.
                     // One person is called FAKE from the upper end of the band on.
                     let (count, alone) = (people.able(config), (threshold + band).min(1.0));
                     let corrected = reliability.threshold_among(count, alone);

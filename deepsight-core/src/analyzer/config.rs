@@ -142,9 +142,11 @@ impl AnalyzerConfig {
     }
 
     /// Returns the uncertain band in force for a model of this reliability: the configured one, else the model's, else 0.05.
+    /// The model's band was measured around its own threshold and does not hold around a configured one.
     pub fn band(&self, reliability: Option<&Reliability>) -> f32 {
         const DEFAULT: f32 = 0.05;
-        self.uncertain_band.or(reliability.map(|reliability| reliability.uncertain_band)).unwrap_or(DEFAULT)
+        let measured = reliability.filter(|_| self.threshold.is_none()).map(|reliability| reliability.uncertain_band);
+        self.uncertain_band.or(measured).unwrap_or(DEFAULT)
     }
 
     /// Checks every value against its range.

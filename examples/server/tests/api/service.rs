@@ -49,7 +49,7 @@ async fn the_model_is_named_with_its_terms() {
     let model = server.json("/v1/model").await;
     assert!(model["name"].as_str().unwrap().starts_with("efficientnet-lite0"));
     assert!(model["terms"].as_str().unwrap().contains("Research use only"));
-    assert!(model["metrics"]["val_video_auc"].as_f64().unwrap() > 0.9);
+    assert!(model["metrics"]["val_video_auc"].as_f64().unwrap() > 0.8);
     assert_eq!(
         (&model["input_size"], &model["device"], &model["engine"]),
         (&192.into(), &"flex".into(), &"fused".into())
