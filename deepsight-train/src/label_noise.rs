@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use image::imageops::{FilterType, resize};
-use image::{GrayImage, ImageReader};
+use image::GrayImage;
+use image::imageops::{FilterType, grayscale, resize};
 use rayon::prelude::*;
 
+use crate::dataset::read;
 use crate::{Error, Label, Manifest};
 
 /// How far a fake crop is from the crop of the real video that it was made of.
@@ -23,12 +24,13 @@ pub struct ForgeryDifference {
 /// Side at which crops are compared: compression noise averages out, and a replaced face does not.
 const SIDE: u32 = 64;
 
-/// Compares every fake that names its original with the original's crop of the same frame, or with its first crop where no
-/// frame is named alike. Returns one entry for each such fake, in the order of the rows.
+/// Compares every fake that names its original with the original's crop of the same frame, or with its first crop where
+/// no frame is named alike. Returns one entry for each such fake, in the order of the rows.
 ///
-/// A collection of forgeries has rows whose label is wrong for the picture: only the voice is forged, or the face of another
-/// person in view. Such a crop differs from its original by compression alone, one or two levels; a replaced face differs by
-/// more. Only crops that are cut alike can be compared, such as those of one [`Preparation`](crate::Preparation).
+/// A collection of forgeries has rows whose label is wrong for the picture: only the voice is forged, or the face of
+/// another person in view. Such a crop differs from its original by compression alone, one or two levels; a replaced
+/// face differs by more. Only crops that are cut alike can be compared, such as those of one
+/// [`Preparation`](crate::Preparation).
 ///
 /// # Errors
 /// [`Error::Io`] and [`Error::Picture`] when a crop cannot be read.
@@ -47,11 +49,8 @@ pub fn forgery_differences(manifest: &Manifest) -> Result<Vec<ForgeryDifference>
         })
         .collect();
     let small = |row: usize| -> Result<GrayImage, Error> {
-        let path = manifest.root.join(&rows[row].file);
-        let reader = ImageReader::open(&path).and_then(ImageReader::with_guessed_format);
-        let picture = reader.map_err(Error::io(&path, "is in the manifest and cannot be read"))?.decode();
-        let luma = picture.map_err(Error::picture(&path))?.into_luma8();
-        Ok(resize(&luma, SIDE, SIDE, FilterType::Triangle))
+        let crop = read(&manifest.root.join(&rows[row].file))?;
+        Ok(resize(&grayscale(&crop), SIDE, SIDE, FilterType::Triangle))
     };
     let compare = |(row, original): (usize, usize)| {
         let (fake, real) = (small(row)?, small(original)?);

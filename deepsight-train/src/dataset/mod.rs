@@ -342,7 +342,8 @@ fn size_of(path: &Path) -> Result<(u32, u32), Error> {
     open(path)?.into_dimensions().map_err(Error::picture(path))
 }
 
-fn read(path: &Path) -> Result<RgbImage, Error> {
+/// Reads a crop, whose sides are bounded.
+pub(crate) fn read(path: &Path) -> Result<RgbImage, Error> {
     let mut reader = open(path)?;
     let mut limits = image::Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(MAX_SIDE), Some(MAX_SIDE));
