@@ -111,19 +111,14 @@ impl<B: Backend> Run<'_, B> {
     /// Finds the limits of quality on at most so many faces of each source.
     fn quality(&self, sets: Vec<TestSet>, faces: usize, calibration: Calibration) -> Result<QualityReport, Failure> {
         let sets: Vec<TestSet> = sets.into_iter().map(|set| set.spread(faces)).collect();
-        let bar = bar("quality", sets.iter().map(|set| set.faces.len()).sum());
         let logits = |pictures: &[_]| fake_logits(&self.classifier, pictures);
         let measure = |picture: &RgbImage, landmarks: &Landmarks| {
             let quality = FaceQuality::measure(picture, landmarks);
             [quality.detail, quality.light, quality.turn]
         };
-        let (mut graded, mut before) = (Vec::new(), 0);
-        for set in &sets {
-            let show = |done| bar.set_position((before + done) as u64);
-            graded.extend(set.grade(logits, measure, calibration.temperature, self.cancel, show)?);
-            before += set.faces.len();
-        }
-        bar.finish_and_clear();
+        let graded = over_sources(&sets, "quality", |set, show| {
+            set.grade(logits, measure, calibration.temperature, self.cancel, show)
+        })?;
         Ok(fit_quality(&graded, calibration.threshold, QualityAim::default())?)
     }
 
@@ -215,22 +210,16 @@ impl<B: Backend> Run<'_, B> {
         spoil: Option<Degradation>,
         what: &str,
     ) -> Result<Vec<Scored>, Failure> {
-        let bar = bar(what, sets.iter().map(|set| set.faces.len()).sum());
         let logits = |pictures: &[_]| fake_logits(&self.classifier, pictures);
-        let mut scored: Vec<Scored> = Vec::new();
-        for set in sets {
-            let before = scored.len();
-            let show = |done| bar.set_position((before + done) as u64);
-            scored.extend(set.score(logits, temperature, spoil, self.cancel, show)?);
-        }
-        bar.finish_and_clear();
-        Ok(scored)
+        over_sources(sets, what, |set, show| set.score(logits, temperature, spoil, self.cancel, show))
     }
 
     fn clips(self, mut evaluation: Evaluation, folder: &Path, threshold: f64) -> Result<Evaluation, Failure> {
         let set = ClipSet::find(folder)?;
         let (args, cancel) = (self.args, self.cancel);
-        let config = AnalyzerConfig::new().with_evidence(0).with_threshold(threshold as f32);
+        let mut config = AnalyzerConfig::new().with_evidence(0);
+        // The measured band and rates belong to the model's own threshold.
+        config.threshold = args.threshold.map(|threshold| threshold as f32);
         let detector = args.detector().init::<B>(self.device)?;
         let analyzer = Analyzer::new(detector, self.classifier).with_config(config)?;
         let decode = DecodeOptions::default();
@@ -250,4 +239,20 @@ impl<B: Backend> Run<'_, B> {
         }
         Ok(evaluation)
     }
+}
+
+/// Joins the results of all sources, with one bar for their faces. `work` says how many faces of its source are done.
+fn over_sources<T>(
+    sets: &[TestSet],
+    what: &str,
+    work: impl Fn(&TestSet, &mut dyn FnMut(usize)) -> Result<Vec<T>, deepsight_train::Error>,
+) -> Result<Vec<T>, Failure> {
+    let bar = bar(what, sets.iter().map(|set| set.faces.len()).sum());
+    let (mut results, mut before) = (Vec::new(), 0);
+    for set in sets {
+        results.extend(work(set, &mut |done| bar.set_position((before + done) as u64))?);
+        before += set.faces.len();
+    }
+    bar.finish_and_clear();
+    Ok(results)
 }
