@@ -113,8 +113,8 @@ impl Weighed {
     }
 }
 
-/// Weighted mean of probabilities, the plain one where all weights are 0. Summed in double precision, so that the order of the
-/// faces does not show.
+/// Weighted mean of probabilities, the plain one where all weights are 0. Summed in double precision, so that the order
+/// of the faces does not show.
 pub(crate) fn weighed_mean(faces: &[Weighed]) -> f32 {
     let total: f64 = faces.iter().map(|face| f64::from(face.weight)).sum();
     if total > 0.0 {
@@ -133,7 +133,8 @@ fn counting(faces: &[Weighed]) -> usize {
     }
 }
 
-/// The probability on both sides of which half of the weight lies; between two of them, their middle. Faces by falling probability.
+/// The probability on both sides of which half of the weight lies; between two of them, their middle. Faces by falling
+/// probability.
 fn weighed_median(faces: &[Weighed]) -> f32 {
     let half = faces.iter().map(|face| f64::from(face.weight)).sum::<f64>() / 2.0;
     let mut sum = 0.0;

@@ -12,8 +12,8 @@ pub(crate) struct Decision {
     pub(crate) reasons: Vec<Reason>,
 }
 
-/// A clip's evidence as the decision needs it; probabilities, sizes, detector confidences and qualities are of the scored faces,
-/// track by track.
+/// A clip's evidence as the decision needs it; probabilities, sizes, detector confidences and qualities are of the
+/// scored faces, track by track.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Findings {
     pub(crate) probabilities: Vec<Vec<f32>>,
@@ -69,8 +69,12 @@ impl Findings {
                     let (count, alone) = (people.able(config), (threshold + band).min(1.0));
                     let corrected = reliability.threshold_among(count, alone);
                     if fake_probability >= threshold && fake_probability < corrected {
-                        let threshold = alone;
-                        reasons.push(Reason::ManyPeople { people: count, fake_probability, threshold, corrected });
+                        reasons.push(Reason::ManyPeople {
+                            people: count,
+                            fake_probability,
+                            threshold: alone,
+                            corrected,
+                        });
                     }
                 }
                 reasons.push(match combined.track {
@@ -112,8 +116,8 @@ impl Findings {
         Decision { verdict, fake_probability, reasons }
     }
 
-    /// The faces of a track with their weights. A track of which too little can be judged counts with all its faces alike: it
-    /// decides nothing, and its mean should not be that of one face.
+    /// The faces of a track with their weights. A track of which too little can be judged counts with all its faces
+    /// alike: it decides nothing, and its mean should not be that of one face.
     pub(crate) fn weighed(
         &self,
         track: usize,
@@ -131,8 +135,8 @@ impl Findings {
         if clear || config.aggregation != Aggregation::WorstTrack { weighed } else { full() }
     }
 
-    /// Why faces cannot be judged, with the median of those faces that do not count in full: of the track that decides, if that
-    /// is one which cannot be judged, or else of all such tracks.
+    /// Why faces cannot be judged, with the median of those faces that do not count in full: of the track that decides,
+    /// if that is one which cannot be judged, or else of all such tracks.
     fn unclear(
         &self,
         defect: Defect,
@@ -155,8 +159,8 @@ impl Findings {
     }
 }
 
-/// Whether the weights of `faces` add up to enough to judge them: half of the faces that are needed, so that a face needs not be
-/// perfect where one is enough, and a quarter of all, so that many bad faces do not make up for good ones.
+/// Whether the weights of `faces` add up to enough to judge them: half of the faces that are needed, so that a face
+/// needs not be perfect where one is enough, and a quarter of all, so that many bad faces do not make up for good ones.
 pub(crate) fn has_enough_weight(weight: f32, faces: usize, needed: usize) -> bool {
     weight >= 0.5 * needed.max(1) as f32 && weight >= 0.25 * faces as f32
 }

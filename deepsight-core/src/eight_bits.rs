@@ -8,8 +8,8 @@ const LARGEST: f32 = 127.0;
 /// Largest absolute weight that is written: multiples of its scale stay finite.
 const LARGEST_WEIGHT: f32 = f32::MAX / 2.0;
 
-/// Low bits of a scale that are zero. The product of an 8-bit integer with what is left of the 24 significant bits is exact in
-/// `f32`, so a file that is read and written again does not change.
+/// Number of low bits that are zero in every scale. A scale then has 17 significant bits, so its product with an 8-bit
+/// integer is exact in `f32`, and a file that is read and written again does not change.
 const CLEARED_BITS: u32 = 7;
 
 /// A tensor `[outputs, ...]` in 8 bits: a weight is an integer times the scale of its output channel.
@@ -21,8 +21,8 @@ pub(crate) struct EightBits {
 }
 
 impl EightBits {
-    /// Rounds each weight to the nearest step of its output channel: the error is at most half a step, and a step is the
-    /// channel's largest absolute weight divided by 127.
+    /// Rounds each weight to the nearest step of its output channel: the error is at most half a step, and a step is
+    /// the channel's largest absolute weight divided by 127.
     ///
     /// # Errors
     /// [`Error::TensorNotFinite`] with the first weight that is not finite, or above half of the largest `f32`.

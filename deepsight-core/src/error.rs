@@ -245,8 +245,8 @@ pub enum Error {
         /// The element types that can be read.
         expected: &'static str,
     },
-    /// A weight is not a finite number, or not one that the file's format can hold, or a scale of 8-bit weights is negative or
-    /// too large.
+    /// A weight is not a finite number, or not one that the file's format can hold, or a scale of 8-bit weights is
+    /// negative or too large.
     #[error("tensor `{}` has the value {value} at index {index}, which is not a usable weight", quoted(name))]
     TensorNotFinite {
         /// The tensor's name.

@@ -25,9 +25,9 @@ pub enum WeightFormat {
     F32,
     /// 16-bit floating point: half the size, 11 significant bits.
     F16,
-    /// Signed 8-bit integers with a 32-bit scale for each output channel in the pointwise convolutions of the last stage and the
-    /// head; 16-bit floating point in all other tensors. Six sevenths of the size of `F16`. The crate's README has the effect on
-    /// probabilities.
+    /// Signed 8-bit integers with a 32-bit scale for each output channel in the pointwise convolutions of the last
+    /// stage and the head; 16-bit floating point in all other tensors. Six sevenths of the size of `F16`. The crate's
+    /// README has the effect on probabilities.
     I8,
 }
 
@@ -368,8 +368,8 @@ fn golden_input(view: &TensorView<'_>) -> Result<RgbImage, Error> {
     })
 }
 
-/// Whether [`WeightFormat::I8`] stores the weight in 8 bits: a pointwise convolution of the last stage, though not a gate's, or the
-/// head. What rounding changes in an earlier layer grows on its way through the later ones.
+/// Whether [`WeightFormat::I8`] stores the weight in 8 bits: a pointwise convolution of the last stage, though not a
+/// gate's, or the head. What rounding changes in an earlier layer grows on its way through the later ones.
 fn is_rounded(name: &str, weight: &Weight) -> bool {
     let is_pointwise = matches!(weight.shape[..], [_, inputs, 1, 1] if inputs > 1) && !name.contains(".se.");
     is_pointwise && (name == "conv_head.weight" || name.starts_with("blocks.6."))

@@ -7,20 +7,22 @@ use crate::{Face, Landmarks};
 
 /// How well a face can be judged: what its cut-out shows, whatever the size of its box.
 ///
-/// A face that was enlarged, blurred or filmed out of focus has a large box and little detail. A classifier that looks for
-/// traces of a forgery sees none there, or takes the blur for one; see [`QualityLimits`](crate::QualityLimits).
+/// A face that was enlarged, blurred or filmed out of focus has a large box and little detail. A classifier that looks
+/// for traces of a forgery sees none there, or takes the blur for one; see [`QualityLimits`](crate::QualityLimits).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FaceQuality {
-    /// Effective resolution in pixels, `0..=256`: the side of the smallest sharp picture that shows as much as the cut-out.
+    /// Effective resolution in pixels, `0..=256`: the side of the smallest sharp picture that shows as much as the
+    /// cut-out.
     ///
     /// Never more than the shorter side of the cut-out. A cut-out of 256 pixels that was enlarged from 60 has about 60.
     /// Values above 150 are coarse.
     pub detail: f32,
     /// Exposure, `0..=1`: near 0 for a face that is nearly black or blown out, 1 for a well-lit one.
     pub light: f32,
-    /// Angle between the face and the camera in degrees, `0..=90`: 0 from the front, 90 in profile or where the landmarks
-    /// determine no pose. It is mainly the yaw. Pitch counts beyond 20 degrees, rotation within the picture not at all.
+    /// Angle between the face and the camera in degrees, `0..=90`: 0 from the front, 90 in profile or where the
+    /// landmarks determine no pose. It is mainly the yaw. Pitch counts beyond 20 degrees, rotation within the picture
+    /// not at all.
     pub turn: f32,
 }
 
@@ -78,8 +80,8 @@ const EDGE_CELLS: f32 = 0.1;
 const NOISE_GAINS: [f32; 3] = [0.0450, 0.002_02, 0.000_118];
 /// How much larger the strongest of a cell's squared gradients is than their mean, where it is noise.
 const NOISE_PEAK: [f32; 3] = [3.0, 2.0, 1.0];
-/// Standard deviation of the blur, in pixels of the source, of a sharp picture that was enlarged bilinearly, as this measure
-/// reads it from real faces.
+/// Standard deviation of the blur, in pixels of the source, of a sharp picture that was enlarged bilinearly, as this
+/// measure reads it from real faces.
 const SHARP_SIGMA: f32 = 0.35;
 /// Share of equal neighbors at edges from which a picture counts as made of blocks.
 const BLOCKY: f32 = 0.42;
@@ -106,11 +108,12 @@ impl Canvas {
         Some(Self { counts: counting(&luma), luma })
     }
 
-    /// Effective resolution: the ratio of gradients before and after a known blur at the strongest edges gives the blur that the
-    /// edges already had (Zhuo and Sim, "Defocus map estimation from a single image", Pattern Recognition 2011).
+    /// Effective resolution: the ratio of gradients before and after a known blur at the strongest edges gives the blur
+    /// that the edges already had (Zhuo and Sim, "Defocus map estimation from a single image", Pattern Recognition
+    /// 2011).
     ///
-    /// Here three images of rising blur are compared, and of each cell only the strongest gradient, so that noise and the blocks
-    /// of a codec, which are weak beside the edges of a face, have little say.
+    /// Here three images of rising blur are compared, and of each cell only the strongest gradient, so that noise and
+    /// the blocks of a codec, which are weak beside the edges of a face, have little say.
     fn detail(&self) -> f32 {
         let noise = self.noise().powi(2);
         let mut image = Cow::Borrowed(&self.luma[..]);
@@ -141,8 +144,8 @@ impl Canvas {
         self.block_side(&cells).map_or(detail, |block| detail.min(SIDE as f32 / block))
     }
 
-    /// Standard deviation of white noise in gray levels, from the flattest quarter of the face (Immerkær, "Fast noise variance
-    /// estimation", Computer Vision and Image Understanding 1996).
+    /// Standard deviation of white noise in gray levels, from the flattest quarter of the face (Immerkær, "Fast noise
+    /// variance estimation", Computer Vision and Image Understanding 1996).
     fn noise(&self) -> f32 {
         let mut tiles = Vec::with_capacity(CELLS * CELLS / 4);
         for (row, column) in (0..CELLS / 2).flat_map(|row| (0..CELLS / 2).map(move |column| (row, column))) {
@@ -169,8 +172,8 @@ impl Canvas {
 
     /// Side in pixels of the blocks that the picture is made of, where it was enlarged by repeating pixels.
     ///
-    /// Blocks have sharp borders, which would pass for detail. But within them neighbors are equal, which they are neither
-    /// in a sharp picture's texture nor in an interpolated one.
+    /// Blocks have sharp borders, which would pass for detail. But within them neighbors are equal, which they are
+    /// neither in a sharp picture's texture nor in an interpolated one.
     fn block_side(&self, cells: &[usize]) -> Option<f32> {
         let (mut equal, mut starts) = (0, 0);
         for cell in cells {
@@ -198,8 +201,8 @@ impl Canvas {
         (equal as f32 >= BLOCKY * all as f32 && starts > 0).then(|| all as f32 / starts as f32)
     }
 
-    /// Exposure: how bright the brightest tenth of the face begins, so that dark skin in good light is not called dark, times the
-    /// share of the face that is not blown out.
+    /// Exposure: how bright the brightest tenth of the face begins, so that dark skin in good light is not called dark,
+    /// times the share of the face that is not blown out.
     fn light(&self) -> f32 {
         /// Share of full brightness that the brightest tenth of a face reaches in good light.
         const BRIGHT: f32 = 0.5;
@@ -276,8 +279,8 @@ fn taps(length: usize) -> Vec<Tap> {
         .collect()
 }
 
-/// The cells within the ellipse of a face, without those near pure black: outside its frame a cut-out is black, and the border
-/// of the frame is no edge of the face. Where little is left so, a dark picture, all of the ellipse.
+/// The cells within the ellipse of a face, without those near pure black: outside its frame a cut-out is black, and the
+/// border of the frame is no edge of the face. Where little is left so, a dark picture, all of the ellipse.
 fn counting(luma: &[f32]) -> Vec<bool> {
     let half = (CELLS as f32 - 1.0) / 2.0;
     let cells = || (0..CELLS * CELLS).map(|cell| (cell / CELLS, cell % CELLS));
@@ -348,8 +351,9 @@ fn strongest(image: &[f32], side: usize) -> Vec<f32> {
     strongest
 }
 
-/// Standard deviation in pixels of the blur that edges had before the three smoothings: at a step that was blurred by `sigma` the
-/// squared gradient is proportional to `1 / (sigma² + variance)`. Least squares of the logarithms over a grid of sigmas.
+/// Standard deviation in pixels of the blur that edges had before the three smoothings: at a step that was blurred by
+/// `sigma` the squared gradient is proportional to `1 / (sigma² + variance)`. Least squares of the logarithms over a
+/// grid of sigmas.
 fn blur(energies: &[f32; 3]) -> f32 {
     let logarithms = energies.map(f32::ln);
     let misfit = |sigma: f32| {
@@ -364,12 +368,14 @@ fn blur(energies: &[f32; 3]) -> f32 {
 
 /// Angle between the face and the camera in degrees, from a scaled orthographic view of a head.
 ///
-/// Eyes and corners of the mouth of the ArcFace template lie in one plane, the tip of the nose in front of it. An affine map takes
-/// the plane to the picture. Where the nose is seen beside its foot, in the plane's own coordinates, gives yaw and pitch.
+/// Eyes and corners of the mouth of the ArcFace template lie in one plane, the tip of the nose in front of it. An
+/// affine map takes the plane to the picture. Where the nose is seen beside its foot, in the plane's own coordinates,
+/// gives yaw and pitch.
 fn turn(landmarks: &Landmarks) -> f32 {
     /// The template's eyes and corners of the mouth less their mean, in its pixels, `[x, y]`.
     const PLANE: [[f64; 2]; 4] = [[-17.7, -20.2], [17.6, -20.4], [-14.4, 20.4], [14.8, 20.2]];
-    /// The nose seen from the front, and how far its tip is in front of the plane: 25 mm where the eyes are 63 mm apart.
+    /// The nose seen from the front, and how far its tip is in front of the plane: 25 mm where the eyes are 63 mm
+    /// apart.
     const NOSE: [f64; 2] = [0.0, -0.2];
     const DEPTH: f64 = 14.0;
     /// Pitch in degrees that does not count: faces that look straight ahead differ by as much.

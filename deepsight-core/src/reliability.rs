@@ -6,8 +6,9 @@ use crate::{Error, FaceQuality};
 
 /// How far a model's probabilities can be trusted, measured on people that the model was not trained on.
 ///
-/// A model file carries one, so that a verdict rests on measured rates and not on constants in code. A model without one
-/// (a network of another project, say) is judged by the defaults of [`AnalyzerConfig`](crate::AnalyzerConfig) alone.
+/// A model file carries one, so that a verdict rests on measured rates and not on constants in code. A model without
+/// one (a network of another project, say) is judged by the defaults of [`AnalyzerConfig`](crate::AnalyzerConfig)
+/// alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Reliability {
@@ -15,7 +16,8 @@ pub struct Reliability {
     pub uncertain_band: f32,
     /// Which faces can be judged at all.
     pub quality: QualityLimits,
-    /// How often one real person reaches a probability, by rising probability and falling rate. Empty where not measured.
+    /// How often one real person reaches a probability, by rising probability and falling rate. Empty where not
+    /// measured.
     #[serde(default)]
     pub false_alarms: Vec<FalseAlarms>,
     /// Share of the fake videos of each source that are called REAL, `0..=1`, by the source's name.
@@ -39,12 +41,13 @@ pub struct QualityLimits {
 }
 
 impl QualityLimits {
-    /// Returns how much a face of this quality counts, `0..=1`: the product of the three factors, of which each is 1 for a face
-    /// that is good enough and 0 for one beyond its limit.
+    /// Returns how much a face of this quality counts, `0..=1`: the product of the three factors, of which each is 1
+    /// for a face that is good enough and 0 for one beyond its limit.
     ///
     /// - Detail: 0 up to `min_detail`, rising linearly to 1 at `full_detail`.
     /// - Light: 0 below `min_light`, rising linearly to 1 at 1.25 times `min_light`.
-    /// - Turn: 1 up to 10 degrees below `max_turn`, falling linearly to 0 at `max_turn`. A `max_turn` of 90 is no limit.
+    /// - Turn: 1 up to 10 degrees below `max_turn`, falling linearly to 0 at `max_turn`. A `max_turn` of 90 is no
+    ///   limit.
     ///
     /// ```
     /// use deepsight_core::{FaceQuality, QualityLimits};
@@ -116,13 +119,14 @@ impl Reliability {
         }
     }
 
-    /// Returns the threshold that the most suspicious of `people` must reach, so that a clip of real people is no more often called
-    /// FAKE than a clip of one of them is at `threshold`.
+    /// Returns the threshold that the most suspicious of `people` must reach, so that a clip of real people is no more
+    /// often called FAKE than a clip of one of them is at `threshold`.
     ///
-    /// Each person is allowed the rate `1 − (1 − rate)^(1 / people)`, where `rate` is the false-alarm rate at `threshold` (Šidák,
-    /// "Rectangular confidence regions for the means of multivariate normal distributions", JASA 1967). The logarithm of the rate
-    /// is interpolated linearly over the logit of the probability, and continued beyond the last point. The result is at most
-    /// 0.999, unless `threshold` is higher, and `threshold` itself where no false alarms were measured.
+    /// Each person is allowed the rate `1 − (1 − rate)^(1 / people)`, where `rate` is the false-alarm rate at
+    /// `threshold` (Šidák, "Rectangular confidence regions for the means of multivariate normal distributions", JASA
+    /// 1967). The logarithm of the rate is interpolated linearly over the logit of the probability, and continued
+    /// beyond the last point. The result is at most 0.999, unless `threshold` is higher, and `threshold` itself where
+    /// no false alarms were measured.
     ///
     /// ```
     /// use deepsight_core::{FalseAlarms, Reliability};

@@ -89,8 +89,8 @@ pub enum Reason {
         /// Turn up to which a face counts in full.
         limit: f32,
     },
-    /// The most suspicious of several people is above the threshold, but one of as many real people may be so by chance. Leaves
-    /// the verdict uncertain.
+    /// The most suspicious of several people is above the threshold, but one of as many real people may be so by
+    /// chance. Leaves the verdict uncertain.
     ManyPeople {
         /// Tracks that were judged. One person in several tracks, on both sides of a cut, counts as several.
         people: usize,

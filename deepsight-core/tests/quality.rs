@@ -1,4 +1,5 @@
-//! The measure of a face's quality, on a photograph that is shrunk, enlarged, blurred, lit and compressed by known amounts.
+//! The measure of a face's quality, on a photograph that is shrunk, enlarged, blurred, lit and compressed by known
+//! amounts.
 
 #![allow(clippy::unwrap_used)]
 
@@ -152,7 +153,8 @@ fn light_falls_in_the_dark_and_where_the_picture_is_blown_out() {
     }
 }
 
-/// A head of the template's proportions, turned by these degrees about its vertical, its horizontal and the view's axis.
+/// A head of the template's proportions, turned by these degrees about its vertical, its horizontal and the view's
+/// axis.
 fn turned(yaw: f32, pitch: f32, roll: f32, scale: f32) -> Landmarks {
     let points =
         [[-17.7, -20.2, 0.0], [17.6, -20.4, 0.0], [0.0, -0.2, 14.0], [-14.4, 20.4, 0.0], [14.8, 20.2, 0.0_f32]];

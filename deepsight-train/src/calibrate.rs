@@ -73,9 +73,9 @@ pub fn calibrate(faces: &[Scored], rule: ThresholdRule) -> Result<Calibration, E
     Ok(Calibration { temperature, threshold: fit_threshold(&calibrated, rule)? })
 }
 
-/// The temperature of least cross-entropy (Guo et al., ICML 2017). Both classes count the same, within a class the sources
-/// that have it, within a source its videos, and within a video its faces: data sets have many more faces of some videos
-/// than of others, and one has many more videos than another, which says nothing of the world.
+/// The temperature of least cross-entropy (Guo et al., ICML 2017). Both classes count the same, within a class the
+/// sources that have it, within a source its videos, and within a video its faces: data sets have many more faces of
+/// some videos than of others, and one has many more videos than another, which says nothing of the world.
 ///
 /// # Errors
 /// As for [`calibrate`].

@@ -31,8 +31,8 @@ pub struct SamplerConfig {
     /// Share of the fakes that are made from real faces, `0..=1`. At 1, fake rows are never drawn.
     pub self_blended: f32,
     /// Share of the other fakes that are shown beside the real face that they were made of, `0..=1`: the row that
-    /// [`Row::original`] names, or one of the same [`Row::target_id`]. Both get the same augmentation, so neither person nor
-    /// light nor camera tells them apart. A fake that has neither is shown beside any real face.
+    /// [`Row::original`] names, or one of the same [`Row::target_id`]. Both get the same augmentation, so neither
+    /// person nor light nor camera tells them apart. A fake that has neither is shown beside any real face.
     pub paired: f32,
     /// Faces an epoch shows, rounded up to an even number. As many as there are rows to draw from when not given.
     pub draws: Option<usize>,
@@ -90,12 +90,12 @@ impl SamplerConfig {
 
 /// Draws faces so that both classes weigh the same, and within a class every video, however many faces it has.
 ///
-/// Draws come in pairs, a real face and a fake one. A self-blended face is the fake beside the real face that it is made
-/// from, with the same seed: both pass the same augmentation, and all that differs is the blending (Shiohara and Yamasaki
-/// show them in pairs too). A [paired](SamplerConfig::paired) fake is shown beside its original in the same way. Videos are
-/// dealt like cards, all of them before one comes again, and so are the faces of a video; the shares of self-blended and of
-/// paired faces are kept from the first pairs on, so every batch of even size is balanced. Rows of the splits `val` and
-/// `test` are never drawn.
+/// Draws come in pairs, a real face and a fake one. A self-blended face is the fake beside the real face that it is
+/// made from, with the same seed: both pass the same augmentation, and all that differs is the blending (Shiohara and
+/// Yamasaki show them in pairs too). A [paired](SamplerConfig::paired) fake is shown beside its original in the same
+/// way. Videos are dealt like cards, all of them before one comes again, and so are the faces of a video; the shares of
+/// self-blended and of paired faces are kept from the first pairs on, so every batch of even size is balanced. Rows of
+/// the splits `val` and `test` are never drawn.
 ///
 /// ```
 /// # use deepsight_train::{Label, Row, Sampler, SamplerConfig};
@@ -234,8 +234,8 @@ impl Drawable {
 }
 
 /// Returns the real faces that each fake of a source was made of: those of the video that it names, else, because a
-/// preparation may have lost that video, those of the person whose body it shows. A fake that names no original and whose
-/// person has no real face is left out, and is never paired.
+/// preparation may have lost that video, those of the person whose body it shows. A fake that names no original and
+/// whose person has no real face is left out, and is never paired.
 fn originals(rows: &[Row], group: &[usize]) -> Result<HashMap<usize, Arc<[usize]>>, Error> {
     let (mut of_video, mut of_person) = (HashMap::<&str, Vec<usize>>::new(), HashMap::<&str, Vec<usize>>::new());
     for &index in group.iter().filter(|index| rows[**index].label == Label::Real) {

@@ -119,7 +119,8 @@ fn one_class_is_measured_as_far_as_it_goes_with_a_sentence_that_says_so() {
     assert_eq!(evaluation.to_html().unwrap().matches("<figure>").count(), 6);
 }
 
-/// Faces of two sources of one name a video: an easy one and a hard one whose fakes are of two methods, and one of reals only.
+/// Faces of two sources of one name a video: an easy one and a hard one whose fakes are of two methods, and one of
+/// reals only.
 fn faces_of_three_sources() -> Vec<Scored> {
     let easy = faces(0).into_iter().map(|face| {
         let logit = if face.label == Label::Fake { face.logit.abs() } else { -face.logit.abs() };

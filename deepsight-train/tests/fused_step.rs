@@ -105,7 +105,8 @@ fn trained() -> StateDict {
     Classifier::<Flex>::pretrained(&Default::default()).unwrap().network().state_dict()
 }
 
-/// The trained Lite0 as a deeper network of the same width: a block that it does not have is a copy of its stage's last.
+/// The trained Lite0 as a deeper network of the same width: a block that it does not have is a copy of its stage's
+/// last.
 fn deepened(config: &EfficientNetConfig) -> StateDict {
     let lite0 = trained();
     let shapes = config.init::<B>(&Default::default()).state_shapes();

@@ -13,8 +13,8 @@ fn noise(n: u32) -> f64 {
     f64::from(n.wrapping_mul(2_654_435_761) >> 8) / f64::from(1_u32 << 24) - 0.5
 }
 
-/// Faces of two sources at every level. Scores tell the classes apart above 40 pixels of detail and 0.2 of light; below,
-/// both classes look alike, and in the dark everything looks fake.
+/// Faces of two sources at every level. Scores tell the classes apart above 40 pixels of detail and 0.2 of light;
+/// below, both classes look alike, and in the dark everything looks fake.
 fn graded() -> Vec<GradedFace> {
     let mut faces = Vec::new();
     let levels = std::iter::once(None).chain(Degradation::LEVELS.map(Some));

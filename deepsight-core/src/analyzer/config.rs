@@ -19,8 +19,8 @@ pub struct AnalyzerConfig {
     pub aggregation: Aggregation,
     /// Probability from which a clip is fake, `0..=1`; the model's own where `None`.
     pub threshold: Option<f32>,
-    /// Distance from the threshold within which the verdict is uncertain, `0..=0.5`. 0 decides always. Where `None`, it is that
-    /// of the model's [`Reliability`], or 0.05 for a model without one.
+    /// Distance from the threshold within which the verdict is uncertain, `0..=0.5`. 0 decides always. Where `None`, it
+    /// is that of the model's [`Reliability`], or 0.05 for a model without one.
     pub uncertain_band: Option<f32>,
     /// The detector's confidence from which a face is followed and scored, `0..=1`; 0.9. Others are only listed.
     pub face_confidence: f32,
@@ -141,8 +141,8 @@ impl AnalyzerConfig {
         Self { tracker, ..self }
     }
 
-    /// Returns the uncertain band in force for a model of this reliability: the configured one, else the model's, else 0.05.
-    /// The model's band was measured around its own threshold and does not hold around a configured one.
+    /// Returns the uncertain band in force for a model of this reliability: the configured one, else the model's, else
+    /// 0.05. The model's band was measured around its own threshold and does not hold around a configured one.
     pub fn band(&self, reliability: Option<&Reliability>) -> f32 {
         const DEFAULT: f32 = 0.05;
         let measured = reliability.filter(|_| self.threshold.is_none()).map(|reliability| reliability.uncertain_band);

@@ -120,9 +120,9 @@ impl People {
         people.decided(findings, config, clearly_fake, reliability)
     }
 
-    /// A face in the background that is too small to judge leaves the verdict open when it is the most suspicious one; but it must
-    /// not hide that somebody large enough is clearly fake. The same holds for faces that are too blurred, dark or turned, if they
-    /// are a quarter of all. Where they are more than half, nobody is cleared for them.
+    /// A face in the background that is too small to judge leaves the verdict open when it is the most suspicious one;
+    /// but it must not hide that somebody large enough is clearly fake. The same holds for faces that are too blurred,
+    /// dark or turned, if they are a quarter of all. Where they are more than half, nobody is cleared for them.
     fn decided(
         self,
         findings: &Findings,

@@ -116,7 +116,8 @@ fn faces_that_could_not_be_scored_are_not_called_absent() {
     assert_eq!(decision.fake_probability, None);
 }
 
-/// A model that judges faces from 40 pixels of detail, in full from 80, and whose real people are called FAKE at these rates.
+/// A model that judges faces from 40 pixels of detail, in full from 80, and whose real people are called FAKE at these
+/// rates.
 fn reliability() -> Reliability {
     let mut reliability = Reliability::new(0.05);
     reliability.quality = QualityLimits { min_detail: 40.0, full_detail: 80.0, min_light: 0.2, max_turn: 70.0 };

@@ -152,8 +152,8 @@ pub struct EfficientNetConfig {
     pub padding: Padding,
     /// Added to the variance in batch norms.
     pub batch_norm_epsilon: f64,
-    /// Whether `width` scales the channels of the stem and of the head, and `depth` the number of blocks of the first and of
-    /// the last stage. The Lite family keeps the baseline's numbers there.
+    /// Whether `width` scales the channels of the stem and of the head, and `depth` the number of blocks of the first
+    /// and of the last stage. The Lite family keeps the baseline's numbers there.
     pub scale_stem_and_head: bool,
     /// Number of classes.
     pub classes: usize,

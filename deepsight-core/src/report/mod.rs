@@ -95,8 +95,8 @@ pub struct Track {
     /// Medians of the quality of the scored faces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<FaceQuality>,
-    /// Sum of the weights of the scored faces ([`QualityLimits::weight`](crate::QualityLimits::weight)); `None` where the model
-    /// has no limits.
+    /// Sum of the weights of the scored faces ([`QualityLimits::weight`](crate::QualityLimits::weight)); `None` where
+    /// the model has no limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_faces: Option<f32>,
 }

@@ -395,7 +395,8 @@ fn faces_are_cut_as_the_classifier_asks() {
     assert_eq!(report.evidence[0].image.dimensions(), (120, 150));
 }
 
-/// A report on ten frames of one photograph whose face is scored 0.95, by a model that judges faces from 30 pixels of detail on.
+/// A report on ten frames of one photograph whose face is scored 0.95, by a model that judges faces from 30 pixels of
+/// detail on.
 fn report_on(photo: &RgbImage) -> Report {
     let mut face = face(0.0, 0.99);
     face.bounding_box = BoundingBox::new(57.0, 68.0, 153.0, 164.0);

@@ -27,12 +27,12 @@ impl Augmentation {
 
     /// What keeps a detector from leaning on what is not forgery: the default.
     ///
-    /// The order is a picture's way: how it is framed, the lens, the light, the sensor, the camera's processing, the platform's
-    /// smaller copy and its compression, and a last compression by whoever passes it on. Framing varies because detectors
-    /// frame faces differently. Size, blur and compression vary most, because in collections they differ between real and
-    /// fake, and would be learnt: down to faces so small that nothing can be told from them, so that a network learns to be
-    /// undecided about those, and not that what is blurred is fake. The second, rarer blur is that of a lens out of focus: at
-    /// 10 of 256 pixels nothing is left of a forgery.
+    /// The order is a picture's way: how it is framed, the lens, the light, the sensor, the camera's processing, the
+    /// platform's smaller copy and its compression, and a last compression by whoever passes it on. Framing varies
+    /// because detectors frame faces differently. Size, blur and compression vary most, because in collections they
+    /// differ between real and fake, and would be learnt: down to faces so small that nothing can be told from them, so
+    /// that a network learns to be undecided about those, and not that what is blurred is fake. The second, rarer blur
+    /// is that of a lens out of focus: at 10 of 256 pixels nothing is left of a forgery.
     pub fn robust() -> Self {
         let step = |probability, operation| AugmentStep { probability, operation };
         Self::none()

@@ -57,8 +57,8 @@ pub struct SelfBlending {
 }
 
 impl Default for SelfBlending {
-    /// The paper's values where it or its code gives them: ratios, shift, size, channels and brightness, and one copy is always
-    /// sharpened or made smaller. Hue and saturation are changed by what can just be seen.
+    /// The paper's values where it or its code gives them: ratios, shift, size, channels and brightness, and one copy
+    /// is always sharpened or made smaller. Hue and saturation are changed by what can just be seen.
     fn default() -> Self {
         Self {
             donors: 0.0,

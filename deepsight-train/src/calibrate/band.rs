@@ -48,14 +48,14 @@ pub struct VerdictLimits {
 
 /// Finds the threshold and band with which most videos get the right verdict, while every source keeps the aim.
 ///
-/// REAL and FAKE each have a limit of their own: a source whose reals score high moves the upper one only. The threshold is
-/// the middle between the two, so that they are a band of one width around it, as an analysis decides. The threshold
-/// that the rule alone would choose lies within the band; where the rule is a false-positive rate, the middle is at least
-/// that threshold, so the rate holds for a threshold without a band too.
+/// REAL and FAKE each have a limit of their own: a source whose reals score high moves the upper one only. The
+/// threshold is the middle between the two, so that they are a band of one width around it, as an analysis decides. The
+/// threshold that the rule alone would choose lies within the band; where the rule is a false-positive rate, the middle
+/// is at least that threshold, so the rate holds for a threshold without a band too.
 ///
 /// Most right is the highest mean over sources of the share of videos that is decided rightly, both classes of a source
-/// counting the same. A source of one class is held to the same aim with the class that it has. Where no limits reach the
-/// aim in every source, those are taken that call the fewest reals FAKE beyond the aim, and of these those with the
+/// counting the same. A source of one class is held to the same aim with the class that it has. Where no limits reach
+/// the aim in every source, those are taken that call the fewest reals FAKE beyond the aim, and of these those with the
 /// highest share of right verdicts in the worst source.
 ///
 /// # Errors

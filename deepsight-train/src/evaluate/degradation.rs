@@ -17,7 +17,8 @@ pub enum Degradation {
     Smaller(u32),
     /// Blurred by a Gaussian whose deviation is this share of the shorter side.
     Blur(f32),
-    /// Shrunk until the shorter side has this many pixels, and enlarged again; unchanged where it is no longer than that.
+    /// Shrunk until the shorter side has this many pixels, and enlarged again; unchanged where it is no longer than
+    /// that.
     Side(u32),
     /// Exposed this many stops less: each halves the light.
     Darker(f32),

@@ -18,7 +18,8 @@ pub fn fake_logits<B: Backend>(
     Ok(classifier.logits(faces)?.into_iter().map(margin).collect())
 }
 
-/// The model with another temperature, threshold and reliability. The score that its file promises for the golden input is the new one.
+/// The model with another temperature, threshold and reliability. The score that its file promises for the golden input
+/// is the new one.
 ///
 /// # Errors
 /// [`Error::Core`] when the model cannot be used or run.

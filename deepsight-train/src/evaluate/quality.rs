@@ -50,8 +50,9 @@ impl TestSet {
         self
     }
 
-    /// Measures and scores every face as it is and at every level of [`Degradation::LEVELS`]. `logits` and `temperature`
-    /// are as for [`score`](Self::score); `measure` returns detail, light and turn of a picture with these landmarks.
+    /// Measures and scores every face as it is and at every level of [`Degradation::LEVELS`]. `logits` and
+    /// `temperature` are as for [`score`](Self::score); `measure` returns detail, light and turn of a picture with
+    /// these landmarks.
     ///
     /// # Errors
     /// [`Error::UnknownLandmarks`] for a face whose landmarks the manifest does not have, and what `score` says.
@@ -101,7 +102,8 @@ pub struct QualityAim {
     pub auc: f64,
     /// Largest false-positive rate as a multiple of that of faces as they are, which counts as at least 1 %; 2.
     pub false_positives: f64,
-    /// How much the area under the ROC curve may be lower than that of faces as they are where a face counts in full; 0.02.
+    /// How much the area under the ROC curve may be lower than that of faces as they are where a face counts in full;
+    /// 0.02.
     pub full_loss: f64,
 }
 
@@ -181,9 +183,9 @@ pub struct QualityReport {
 
 /// Finds the limits of quality within which faces reach the aim.
 ///
-/// The faces are sorted by a measure and cut into bins of about as many faces. From the best bin on, a limit lies where the
-/// last of the bins ends that reach the aim without a gap. No limit lies beyond what was measured: where all bins reach the
-/// aim, the limit is the worst value that any face has.
+/// The faces are sorted by a measure and cut into bins of about as many faces. From the best bin on, a limit lies where
+/// the last of the bins ends that reach the aim without a gap. No limit lies beyond what was measured: where all bins
+/// reach the aim, the limit is the worst value that any face has.
 ///
 /// # Errors
 /// [`Error::OneClass`] when the faces as they are have one class only, and what [`Scores::of_faces`] says.

@@ -14,8 +14,8 @@ pub struct GroupMetrics {
     pub reals: usize,
     /// How many of them are fake.
     pub fakes: usize,
-    /// All of [`Metric::ALL`], in that order. Of one class only the share called fake is measured: its false-positive rate
-    /// and recall; all else has no value, because it would be of one class by construction.
+    /// All of [`Metric::ALL`], in that order. Of one class only the share called fake is measured: its false-positive
+    /// rate and recall; all else has no value, because it would be of one class by construction.
     pub metrics: Vec<MeasuredValue>,
     /// What was called what.
     pub confusion: Confusion,
@@ -115,8 +115,8 @@ fn group(faces: &[Scored], threshold: f64, bootstrap: Bootstrap) -> Result<[Grou
     Ok([measured(Scores::of_videos(faces)?), measured(Scores::of_faces(faces)?)])
 }
 
-/// Measures every source, in the order in which they occur, and its methods. The draws of each source follow from a seed
-/// of its own, so that those of different sources are independent.
+/// Measures every source, in the order in which they occur, and its methods. The draws of each source follow from a
+/// seed of its own, so that those of different sources are independent.
 pub(super) fn source_reports(
     faces: &[Scored],
     threshold: f64,

@@ -10,7 +10,8 @@ use crate::Label;
 pub struct Scored {
     /// The data set it is from; empty where there is only one.
     pub source: String,
-    /// The video it is from. A video is its source, its name and its label: a real and a fake one of the same name are two.
+    /// The video it is from. A video is its source, its name and its label: a real and a fake one of the same name are
+    /// two.
     pub video: String,
     /// What the face is.
     pub label: Label,

@@ -85,8 +85,8 @@ pub fn mean_video_auc(sources: &[SourceAuc]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// Returns the weight of each face such that both classes weigh the same, within a class the sources that have it, within a
-/// source its videos, and within a video its faces. The weights of a class add up to 1.
+/// Returns the weight of each face such that both classes weigh the same, within a class the sources that have it,
+/// within a source its videos, and within a video its faces. The weights of a class add up to 1.
 pub(crate) fn balanced_weights(faces: &[Scored]) -> Vec<f64> {
     let mut faces_of: BTreeMap<(&str, &str, Label), usize> = BTreeMap::new();
     for face in faces {
@@ -117,8 +117,8 @@ pub(crate) fn videos_as_faces(faces: &[Scored]) -> Vec<Scored> {
 /// Bins of [`balanced_calibration_error`], of equal width over `0..=1`.
 const BINS: usize = 10;
 
-/// Returns the expected calibration error in ten bins (Guo et al., ICML 2017) with both classes, all sources of a class and
-/// all videos of a source counting the same; 0 for no faces.
+/// Returns the expected calibration error in ten bins (Guo et al., ICML 2017) with both classes, all sources of a class
+/// and all videos of a source counting the same; 0 for no faces.
 ///
 /// [`Metric::ExpectedCalibrationError`](crate::Metric::ExpectedCalibrationError) counts every face or video the same
 /// instead, so it depends on how many fakes a data set happens to have for each real one, and on its largest source.

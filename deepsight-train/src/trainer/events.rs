@@ -5,9 +5,9 @@ use crate::{Error, EventWriter, Figure, Scored, Scores, preview};
 
 /// Writes what a run tells into TensorBoard's event files.
 ///
-/// Of every step the loss, the learning rate, the length of the gradients and the faces per second; of every epoch the loss and
-/// the AUCs of the validation, of all faces and of each source, its precision-recall curve, and as images its ROC curves and confusion matrix; once a contact
-/// sheet of what the network sees.
+/// Of every step the loss, the learning rate, the length of the gradients and the faces per second; of every epoch the
+/// loss and the AUCs of the validation, of all faces and of each source, its precision-recall curve, and as images its
+/// ROC curves and confusion matrix; once a contact sheet of what the network sees.
 #[derive(Debug)]
 pub struct EventLog {
     events: EventWriter,

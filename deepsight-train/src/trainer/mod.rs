@@ -82,9 +82,9 @@ fn lock(options: &RunOptions) -> Result<Locked, Error> {
 /// Trains a network.
 ///
 /// It writes into its output folder, each file whole or not at all:
-/// - `best.safetensors`, the model file of the epoch with the best video AUC of the validation split, taken as the mean over
-///   the manifests ([`EpochSummary::mean_video_auc`]), in half precision, its temperature and threshold fitted on that split
-///   as [`calibrate`](crate::calibrate) does;
+/// - `best.safetensors`, the model file of the epoch with the best video AUC of the validation split, taken as the mean
+///   over the manifests ([`EpochSummary::mean_video_auc`]), in half precision, its temperature and threshold fitted on
+///   that split as [`calibrate`](crate::calibrate) does;
 /// - `last.safetensors`, that of the last epoch done;
 /// - `checkpoint.safetensors`, what [`Trainer::resume`] goes on from;
 /// - `config.json` and `history.json`, for people.

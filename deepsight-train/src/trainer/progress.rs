@@ -95,7 +95,8 @@ pub struct EpochSummary {
     /// Sources of one class are left out; where all are, it is [`video_auc`](Self::video_auc).
     #[serde(default, with = "crate::exact")]
     pub mean_video_auc: f64,
-    /// The AUCs of each source, in the order of the manifests. Sources without faces in the validation split are left out.
+    /// The AUCs of each source, in the order of the manifests. Sources without faces in the validation split are left
+    /// out.
     #[serde(default)]
     pub sources: Vec<SourceAuc>,
 }

@@ -209,7 +209,8 @@ pub(crate) fn form(clip: &Path) -> Form {
     Form::new().part("video", Part::bytes(std::fs::read(clip).unwrap()).file_name(name))
 }
 
-/// What the bundled model says of [`portraits`]: it is not sure enough of these small faces to clear four people at once.
+/// What the bundled model says of [`portraits`]: it is not sure enough of these small faces to clear four people at
+/// once.
 pub(crate) const VERDICT: &str = "UNCERTAIN";
 
 /// Three people, one of whom comes twice.
