@@ -54,7 +54,7 @@ fn json_on_standard_output_is_one_object_and_nothing_else() {
         assert_eq!(keys(frame), ["faces", "index", "time"]);
         assert!((frame["time"].as_f64().unwrap() - frame["index"].as_f64().unwrap() / 25.0).abs() < 1e-6);
         for face in frame["faces"].as_array().unwrap() {
-            assert_eq!(keys(face), ["box", "confidence", "fake_probability", "landmarks", "track"]);
+            assert_eq!(keys(face), ["box", "confidence", "fake_probability", "landmarks", "quality", "track"]);
             let corner = |index: usize| face["box"][index].as_f64().unwrap();
             assert!(corner(0) < corner(2) && corner(1) < corner(3), "{face}");
             assert_eq!(face["landmarks"].as_array().unwrap().len(), 5);
