@@ -4,7 +4,7 @@ use burn::tensor::backend::Backend;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use deepsight_benches::{devices, group_portrait, skipped};
 use deepsight_core::{Architecture, Classifier, Engine, FaceClassifier, ModelCard, Precision, gpu, image::imageops};
-use deepsight_examples::{device::Device, with_backend};
+use deepsight_device::{Device, with_backend};
 
 /// The networks to measure.
 const ARCHITECTURES: [Architecture; 5] = [

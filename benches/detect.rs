@@ -4,7 +4,7 @@ use burn::tensor::backend::Backend;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use deepsight_benches::{HEIGHTS, devices, frames, group_portrait, portrait};
 use deepsight_core::{FaceDetector, gpu, image::RgbImage};
-use deepsight_examples::{device::Device, with_backend};
+use deepsight_device::{Device, with_backend};
 use deepsight_face::Mtcnn;
 
 fn detect(c: &mut Criterion) {

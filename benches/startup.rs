@@ -4,7 +4,7 @@ use burn::tensor::backend::Backend;
 use criterion::{Criterion, criterion_group, criterion_main};
 use deepsight_benches::{clip, devices};
 use deepsight_core::Classifier;
-use deepsight_examples::{device::Device, with_backend};
+use deepsight_device::{Device, with_backend};
 use deepsight_face::Mtcnn;
 use deepsight_video::{Frames, Sampling, Video, VideoError};
 

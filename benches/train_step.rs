@@ -6,7 +6,7 @@ use burn::tensor::backend::Backend;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use deepsight_benches::{devices, group_portrait, skipped};
 use deepsight_core::{Architecture, EfficientNet, Engine, Precision, gpu, image::imageops};
-use deepsight_examples::{device::Device, with_backend};
+use deepsight_device::{Device, with_backend};
 use deepsight_train::{Batch, BurnStep, FusedStep, Label, Noise, Objective, Step};
 
 /// Side of the pictures in pixels: the resolution of the architecture, except for B3, which the paper's 300 stands for.

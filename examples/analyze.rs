@@ -1,95 +1,10 @@
-//! Says of video clips whether the faces in them are real, and why. See `--help`.
+//! Says of video clips whether the faces in them are real, and why: `deepsight analyze` as an example. See `--help`.
 
-use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
 
 use clap::Parser;
-use deepsight_core::{CancelToken, Report};
-use deepsight_examples::analyze::{Args, Bars, Destinations, Failure, Worker, many, workers};
-use deepsight_examples::burn::tensor::backend::Backend;
-use deepsight_examples::clip::Clip;
-use deepsight_examples::interrupt::cancel_on_interrupt;
-use deepsight_examples::output::{complain, print};
-use deepsight_examples::share_out::{Order, share_out};
-use deepsight_examples::table::table;
-use deepsight_examples::with_backend;
+use deepsight_cli::analyze::{Args, main as analyze};
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let outcome = args.check_devices().map_err(Failure::Input).and_then(|()| {
-        let cancel = CancelToken::new();
-        cancel_on_interrupt(&cancel).map_err(|error| Failure::input(&error))?;
-        with_backend!(args.device[0], |B, device| run::<B>(&args, &device, &cancel))
-    });
-    outcome.unwrap_or_else(|failure| {
-        complain(&failure.to_string());
-        failure.code()
-    })
-}
-
-fn run<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<ExitCode, Failure> {
-    match &args.output_dir {
-        Some(folder) => many::<B>(args, folder, device, cancel),
-        None => show::<B>(args, device, cancel),
-    }
-}
-
-/// Shows the verdicts, in the order of the clips.
-fn show<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<ExitCode, Failure> {
-    let clips = args.clips();
-    let destinations = Destinations::open(args, &clips).map_err(|error| Failure::input(&error))?;
-    let threads = args.threads().map_err(|error| Failure::input(&error))?;
-    let open = |clip: &Path| Clip::open(clip, &args.decoding(), args.sampling());
-    // ffprobe and ffmpeg take their time to start, and so do the networks.
-    let (workers, first) = std::thread::scope(|scope| {
-        let first = scope.spawn(|| open(&clips[0]));
-        (workers::<B>(args, device, &threads), first.join())
-    });
-    let workers = workers?;
-    let first = Mutex::new(Some(first.unwrap_or_else(|panic| std::panic::resume_unwind(panic))));
-
-    let bars = Bars::default();
-    let work = |worker: &Worker<B>, position: usize| {
-        let clip = &clips[position];
-        let first = (position == 0).then(|| first.lock().unwrap_or_else(PoisonError::into_inner).take());
-        worker.analyze(args, clip, first.flatten().unwrap_or_else(|| open(clip)), cancel, &bars)
-    };
-    let mut results =
-        Results { args, several: clips.len() > 1, destinations, listening: true, code: ExitCode::SUCCESS };
-    let take = |position, outcome| bars.suspend(|| results.take(position, outcome));
-    share_out(&workers, args.jobs(clips.len()), clips.len(), Order::AsGiven, cancel, work, take)?;
-    results.destinations.finish().map_err(|error| Failure::output(&error))?;
-    Ok(results.code)
-}
-
-/// Where the verdicts go, one after the other.
-struct Results<'a> {
-    args: &'a Args,
-    several: bool,
-    destinations: Destinations,
-    listening: bool,
-    code: ExitCode,
-}
-
-impl Results<'_> {
-    fn take(&mut self, position: usize, outcome: Result<Report, Failure>) -> Result<(), Failure> {
-        let report = match outcome {
-            // The other clips are worth their verdict all the same.
-            Err(failure @ Failure::Clip(_)) if self.several => {
-                complain(&failure.to_string());
-                self.code = failure.code();
-                return Ok(());
-            }
-            outcome => outcome?,
-        };
-        let object = if self.several { report.to_json() } else { report.to_json_pretty() };
-        let object = object.map_err(|error| Failure::output(&error))?;
-        self.destinations.write(position, &report, &object).map_err(|error| Failure::output(&error))?;
-        let text = if self.args.json_on_stdout() { &object } else { &table(&report, self.args.verbose) };
-        if self.listening {
-            self.listening = print(text).map_err(|error| Failure::output(&error))?;
-        }
-        Ok(())
-    }
+    analyze(&Args::parse())
 }

@@ -1,93 +1,10 @@
-//! Trains a network to tell real faces from fake ones. See `--help`.
+//! Trains a network to tell real faces from fake ones: `deepsight train` as an example. See `--help`.
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use deepsight_core::{CancelToken, with_causes};
-use deepsight_examples::burn::tensor::backend::Backend;
-use deepsight_examples::device::Device;
-use deepsight_examples::interrupt::cancel_on_interrupt;
-use deepsight_examples::output::{complain, print};
-use deepsight_examples::train::{Args, Watch, backend_devices};
-use deepsight_examples::with_backend;
-use deepsight_train::{Ending, Error, EventLog, Progress, Trainer, preview};
-
-/// Why there is no model, with the exit code that says so.
-struct Failure(String, u8);
-
-impl Failure {
-    fn input(error: Error) -> Self {
-        Self(with_causes(&error), 2)
-    }
-
-    fn training(error: Error) -> Self {
-        Self(with_causes(&error), 1)
-    }
-}
+use deepsight_cli::train::{Args, main as train};
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let devices = args.devices();
-    let outcome = prepare(&devices).and_then(|()| {
-        let cancel = CancelToken::new();
-        cancel_on_interrupt(&cancel).map_err(|error| Failure(with_causes(&error), 2))?;
-        with_backend!(devices[0], |B, device| run::<B>(&args, &device, &devices, &cancel))
-    });
-    match outcome {
-        Ok(Ending::Cancelled) => {
-            complain("interrupted: the same command with --resume goes on");
-            ExitCode::from(130)
-        }
-        Ok(_) => ExitCode::SUCCESS,
-        Err(Failure(message, code)) => {
-            complain(&format!("error: {message}"));
-            ExitCode::from(code)
-        }
-    }
-}
-
-fn prepare(devices: &[Device]) -> Result<(), Failure> {
-    devices.iter().try_for_each(Device::prepare).map_err(|error| Failure(with_causes(&error), 2))
-}
-
-fn run<B: Backend>(
-    args: &Args,
-    device: &B::Device,
-    choices: &[Device],
-    cancel: &CancelToken,
-) -> Result<Ending, Failure> {
-    let devices = backend_devices::<B>(device, choices).map_err(|message| Failure(message, 2))?;
-    let threads = args.threads().map_err(|error| Failure::input(error.into()))?;
-    let config = args.config();
-    config.validate().map_err(Failure::input)?;
-    let data = args.data(&config).map_err(Failure::input)?;
-    if let Some(path) = &args.preview {
-        let draws = data.sampler().epoch(0);
-        let sheet = preview(data.dataset(), &draws[..draws.len().min(64)], 8).map_err(Failure::input)?;
-        sheet.save(path).map_err(|error| Failure(format!("{}: {}", path.display(), with_causes(&error)), 2))?;
-    }
-    let make = if args.resume { Trainer::<B>::resume } else { Trainer::<B>::new };
-    let mut trainer = make(config, data, &devices, args.options()).map_err(Failure::input)?;
-    print(&format!("{}: {}", args.output_dir.display(), trainer.data().described()))
-        .map_err(|error| Failure(with_causes(&error), 1))?;
-
-    let mut events = EventLog::new(args.output_dir.join("events"), trainer.step()).map_err(Failure::training)?;
-    if trainer.step() == 0 {
-        events.samples(trainer.data()).map_err(Failure::training)?;
-    }
-    let mut watch = Watch::default();
-    let mut lost = None;
-    let mut report = |progress: &Progress<'_>| {
-        watch.show(progress);
-        // A curve that cannot be written is no reason to end a run of hours, but worth a line.
-        if lost.is_none()
-            && let Err(error) = events.record(progress)
-        {
-            complain(&format!("warning: no more events for TensorBoard: {}", with_causes(&error)));
-            lost = Some(());
-        }
-    };
-    let outcome = threads.install(|| trainer.run(cancel, &mut report));
-    watch.end(&args.output_dir, outcome.as_ref().ok());
-    outcome.map(|outcome| outcome.ending).map_err(Failure::training)
+    train(&Args::parse())
 }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use deepsight_core::{Frame, Precision, image};
-use deepsight_examples::device::Device;
+use deepsight_device::Device;
 use deepsight_video::{Sampling, Video};
 use image::{RgbImage, imageops};
 

@@ -2,7 +2,7 @@
 //! can take turns with others. Requests come on standard input and answers go to standard output, a line of JSON each.
 
 use std::fs;
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -19,9 +19,8 @@ use deepsight_core::{
     Architecture, Classifier, EfficientNet, Engine, Face, FaceClassifier, FaceDetector, FaceScore, Precision, Threads,
     with_causes,
 };
-use deepsight_examples::device::Device;
-use deepsight_examples::output::{complain, print};
-use deepsight_examples::with_backend;
+use deepsight_device::Device;
+use deepsight_device::with_backend;
 use deepsight_face::MtcnnConfig;
 use deepsight_train::{Batch, BurnStep, FusedStep, Label, Noise, Objective, Step};
 use rayon::prelude::*;
@@ -108,7 +107,8 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            complain(&format!("error: {message}"));
+            // Nobody is left to tell when standard error is closed.
+            let _ = writeln!(io::stderr(), "error: {message}");
             ExitCode::from(2)
         }
     }
@@ -123,8 +123,12 @@ fn serve<B: Backend>(how: How, device: &B::Device) -> Result<(), String> {
     for line in io::stdin().lock().lines() {
         let line = line.map_err(|error| with_causes(&error))?;
         let answer = answer::<B>(&line, &mut work, how, device).unwrap_or_else(|message| json!({ "error": message }));
-        if !print(&answer.to_string()).map_err(|error| with_causes(&error))? {
-            break;
+        let mut stdout = io::stdout().lock();
+        match writeln!(stdout, "{answer}").and_then(|()| stdout.flush()) {
+            Ok(()) => {}
+            // The script that asks has gone.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            Err(error) => return Err(format!("standard output: {}", with_causes(&error))),
         }
     }
     Ok(())

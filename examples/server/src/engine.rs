@@ -7,7 +7,7 @@ use deepsight_core::image::RgbImage;
 use deepsight_core::{
     ActivationMap, Analyzer, Classifier, Error, FaceClassifier, Job, ModelCard, ModelInfo, Report, Threads,
 };
-use deepsight_examples::with_backend;
+use deepsight_device::with_backend;
 use deepsight_face::{Mtcnn, MtcnnConfig};
 use deepsight_video::Frames;
 
@@ -31,7 +31,7 @@ pub(crate) struct Engine {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EngineError {
     #[error(transparent)]
-    Device(#[from] deepsight_examples::device::DeviceError),
+    Device(#[from] deepsight_device::DeviceError),
     #[error(transparent)]
     Model(#[from] Error),
     #[error("cannot load the face detector")]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use deepsight_core::{Engine, Precision};
-use deepsight_examples::device::Device;
+use deepsight_device::Device;
 use jiff::SignedDuration;
 
 /// Serves the detector over HTTP: a REST API under /v1, its documentation under /docs, and a dashboard under /.

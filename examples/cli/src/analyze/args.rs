@@ -1,0 +1,410 @@
+//! Flags of `deepsight analyze`.
+
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+
+use burn::tensor::backend::Backend;
+use clap::Parser;
+use deepsight_core::{Aggregation, AnalyzerConfig, Classifier, Engine, Error, Precision, Report, Threads};
+use deepsight_device::Device;
+use deepsight_face::MtcnnConfig;
+use deepsight_video::{DecodeLimits, DecodeOptions, HwAccel, Sampling};
+
+use crate::shards::{ClipList, Shard, ShardError};
+
+/// Clips at once on a GPU at most, unless somebody asks for more.
+const GPU_JOBS: usize = 8;
+/// Frames and faces that a GPU is given at once, unless somebody asks for other numbers.
+const GPU_BATCHES: (usize, usize) = (32, 128);
+
+/// Finds the faces in video clips and says whether they are real.
+#[derive(Debug, Parser)]
+#[command(
+    name = "analyze",
+    after_help = "Exit code: 0 when every clip has a verdict, 2 for bad input or usage, a path that cannot be written \
+included, 1 when writing a result fails later, 130 when interrupted.\n\n\
+With --output-dir, results are lines of JSON in a file of the folder, a line for each clip as soon as it is done. The same command \
+goes on where an earlier run ended. --shard I/N takes every N-th clip, so that N machines with 0/N to N-1/N share a manifest; \
+the example merge joins their files."
+)]
+pub struct Args {
+    /// Video files; the bundled clip without any
+    #[arg(value_name = "CLIP")]
+    pub clips: Vec<PathBuf>,
+    /// Weights file (safetensors with its model card); the bundled model by default
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Where the networks run
+    #[arg(long, value_name = "DEVICE", default_values_t = [Device::default()], help = Device::help("Where the networks run (repeated, each has networks of its own and takes clips when it is free)"))]
+    pub device: Vec<Device>,
+    /// Clips that are decoded and analysed at the same time on each device, 1 to 64; by default 1 on a CPU, and on a GPU as many as there are cores, but no more than 8
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub jobs: Option<u16>,
+    /// What the classifier computes in on a GPU: f32, bf16 or f16
+    #[arg(long, value_name = "TYPE", default_value_t = Precision::Full)]
+    pub precision: Precision,
+    /// What decodes instead of the CPU: cuda or cuda:n, an NVIDIA GPU's video engine
+    #[arg(long, value_name = "DECODER")]
+    pub hwaccel: Option<HwAccel>,
+    /// Frames, and faces, that a device is given at once, 1 to 1024; by default 8 and 32, on a GPU 32 and 128
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub batch: Option<u16>,
+    /// Frames to look at, spread evenly over the clip
+    #[arg(long, value_name = "N", default_value_t = 30, conflicts_with = "fps", value_parser = clap::value_parser!(u64).range(1..))]
+    pub frames: u64,
+    /// Frames to look at per second, instead of --frames
+    #[arg(long, value_name = "F", value_parser = positive)]
+    pub fps: Option<f64>,
+    /// Side of the smallest face to look for, in pixels
+    #[arg(long, value_name = "PIXELS", default_value_t = 20.0, value_parser = pixels)]
+    pub min_face_size: f32,
+    /// Look for faces on a copy whose longer side has at most this many pixels; by default on the frame itself
+    #[arg(long, value_name = "PIXELS", value_parser = side)]
+    pub max_side: Option<u32>,
+    /// Search the whole picture every K frames only, and around the known faces in between
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub detect_every: u16,
+    /// What computes the networks: auto (fused on a CPU), burn or fused
+    #[arg(long, value_name = "ENGINE", default_value_t = Engine::Auto)]
+    pub engine: Engine,
+    /// Threads that compute, 1 to 1024; by default one for each core
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Detector confidence from which a face is scored, 0 to 1
+    #[arg(long, value_name = "P", default_value_t = 0.9, value_parser = unit)]
+    pub face_confidence: f32,
+    /// How face scores become one: worst-track, mean-of-faces, median or top-k:N
+    #[arg(long, value_name = "HOW", default_value_t = Aggregation::WorstTrack)]
+    pub aggregation: Aggregation,
+    /// Probability from which a clip is fake, 0 to 1; the model's own by default
+    #[arg(long, value_name = "T", value_parser = unit)]
+    pub threshold: Option<f32>,
+    /// Write the report as JSON, one object a line for several clips; - for standard output without the table
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the report as a web page; for several clips, a folder that gets one page each
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Write the most suspicious faces with their activation maps into this folder, as PNG
+    #[arg(long, value_name = "DIR")]
+    pub heatmaps: Option<PathBuf>,
+    /// Say more: model, settings, timings, errors of single frames
+    #[arg(long)]
+    pub verbose: bool,
+    /// Folder for the results of many clips, as lines of JSON; the same command goes on where an earlier run ended
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["json", "html", "heatmaps", "verbose"])]
+    pub output_dir: Option<PathBuf>,
+    /// List of the clips: a .csv with a column file, or a .txt with one path a line; paths are relative to its folder. - for such lines from standard input
+    #[arg(long, value_name = "FILE", requires = "output_dir", conflicts_with = "clips")]
+    pub manifest: Option<PathBuf>,
+    /// Take those clips alone whose position in the list, counted from 0, leaves I when divided by N
+    #[arg(long, value_name = "I/N", requires = "output_dir", default_value_t = Shard::WHOLE)]
+    pub shard: Shard,
+    /// Leave the frames out of the reports; the verdict, the people and all else stay
+    #[arg(long, requires = "output_dir")]
+    pub brief: bool,
+    /// Try clips again that failed in an earlier run
+    #[arg(long, requires = "output_dir")]
+    pub retry_failed: bool,
+    /// Throw away what an earlier run wrote for this shard
+    #[arg(long, requires = "output_dir", conflicts_with = "retry_failed")]
+    pub restart: bool,
+}
+
+impl Args {
+    /// The clips to analyse: those given, or the bundled one.
+    pub fn clips(&self) -> Vec<PathBuf> {
+        if self.clips.is_empty() {
+            return vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../clips/portraits.mp4")];
+        }
+        self.clips.clone()
+    }
+
+    /// All clips of the run, of which it may do a shard only.
+    ///
+    /// # Errors
+    /// When the manifest cannot be read, is empty, or names a clip twice.
+    pub fn clip_list(&self) -> Result<ClipList, ShardError> {
+        match &self.manifest {
+            Some(manifest) => ClipList::read(manifest),
+            None => ClipList::of(&self.clips()),
+        }
+    }
+
+    /// Looks whether every device is there and is named once, and [prepares](Device::prepare) it.
+    ///
+    /// # Errors
+    /// A line that says of which device it is not so.
+    pub fn check_devices(&self) -> Result<(), String> {
+        for (position, device) in self.device.iter().enumerate() {
+            if self.device[..position].contains(device) {
+                return Err(format!("device {device} is named twice: --jobs is for more clips at once on one device"));
+            }
+            device.prepare().map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Whether the networks run on a GPU: by name, because nothing else says so.
+    fn on_gpu(&self) -> bool {
+        self.device[0].is_gpu()
+    }
+
+    /// How many of so many clips each device analyses at the same time.
+    pub fn jobs(&self, clips: usize) -> usize {
+        let jobs = match self.jobs {
+            Some(jobs) => jobs.into(),
+            None if self.on_gpu() => available_parallelism().map_or(1, usize::from).min(GPU_JOBS),
+            None => 1,
+        };
+        jobs.min(clips)
+    }
+
+    /// Frames and faces that a device is given at once, where it is not the analyzer's defaults.
+    fn batches(&self) -> Option<(usize, usize)> {
+        match self.batch {
+            Some(batch) => Some((batch.into(), batch.into())),
+            None => self.on_gpu().then_some(GPU_BATCHES),
+        }
+    }
+
+    /// Which frames to look at.
+    pub fn sampling(&self) -> Sampling {
+        self.fps.map_or_else(|| Sampling::evenly(self.frames), Sampling::fps)
+    }
+
+    /// How to judge.
+    pub fn analyzer(&self) -> AnalyzerConfig {
+        let config = AnalyzerConfig::new()
+            .with_aggregation(self.aggregation)
+            .with_face_confidence(self.face_confidence)
+            .with_detect_every(self.detect_every.into());
+        // Activation maps cost a run of the network each; they are made where somebody will see them.
+        let shown = self.html.is_some() || self.heatmaps.is_some();
+        let config = if shown { config } else { config.with_evidence(0) };
+        let config = match self.batches() {
+            Some((frames, faces)) => config.with_batches(frames, faces),
+            None => config,
+        };
+        match self.threshold {
+            Some(threshold) => config.with_threshold(threshold),
+            None => config,
+        }
+    }
+
+    /// How to find faces.
+    pub fn detector(&self) -> MtcnnConfig {
+        let config = MtcnnConfig::new().with_min_face_size(self.min_face_size).with_max_side(self.max_side);
+        let config = config.with_engine(self.engine);
+        match self.batches() {
+            Some((frames, _)) => config.with_batch_size(frames),
+            None => config,
+        }
+    }
+
+    /// The classifier of the model that the flags name, computed as they say.
+    ///
+    /// # Errors
+    /// When the model cannot be read, or its network cannot be computed so.
+    pub fn classifier<B: Backend>(&self, device: &B::Device) -> Result<Classifier<B>, Error> {
+        let classifier = match &self.model {
+            Some(path) => Classifier::load(path, device),
+            None => Classifier::pretrained(device),
+        };
+        let classifier = classifier?.with_engine(self.engine)?.with_precision(self.precision)?;
+        Ok(match self.batches() {
+            Some((_, faces)) => classifier.with_batch_size(faces),
+            None => classifier,
+        })
+    }
+
+    /// The threads that compute.
+    ///
+    /// # Errors
+    /// When the system refuses to start them.
+    pub fn threads(&self) -> Result<Threads, Error> {
+        self.threads.map_or_else(|| Ok(Threads::global()), |count| Threads::new(count.into()))
+    }
+
+    /// How to decode: on no more threads than everything else.
+    pub fn decoding(&self) -> DecodeOptions {
+        let limits = DecodeLimits::default();
+        let limits = match self.threads {
+            Some(threads) => limits.clone().with_max_threads(limits.max_threads.min(threads.into())),
+            None => limits,
+        };
+        let options = DecodeOptions::default().with_limits(limits);
+        match self.hwaccel {
+            Some(hwaccel) => options.with_hwaccel(hwaccel),
+            None => options,
+        }
+    }
+
+    /// The report with the flags that only the program knows, and the device that it was made on.
+    pub fn note_in(&self, report: Report, device: Device, threads: &Threads) -> Report {
+        let report = report.with_setting("device", device.to_string()).with_setting("threads", threads.count());
+        self.choices().into_iter().fold(report, |report, (name, value)| report.with_setting(name, value))
+    }
+
+    /// The flags that decide over a result, of those that only the program knows.
+    pub fn choices(&self) -> Vec<(&'static str, serde_json::Value)> {
+        let mut choices = vec![match self.fps {
+            Some(fps) => ("fps", fps.into()),
+            None => ("frames", self.frames.into()),
+        }];
+        if self.precision != Precision::Full {
+            choices.push(("precision", self.precision.name().into()));
+        }
+        if self.hwaccel.is_some() {
+            // Which of several GPUs makes no difference.
+            choices.push(("hwaccel", "cuda".into()));
+        }
+        choices
+    }
+
+    /// Whether standard output is for JSON alone.
+    pub fn json_on_stdout(&self) -> bool {
+        self.json.as_deref() == Some(Path::new("-"))
+    }
+}
+
+fn unit(text: &str) -> Result<f32, String> {
+    let value: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("must lie between 0 and 1".into()) }
+}
+
+fn pixels(text: &str) -> Result<f32, String> {
+    let value: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
+    let usable = MtcnnConfig::new().with_min_face_size(value).validate();
+    usable.map(|()| value).map_err(|error| error.to_string())
+}
+
+fn side(text: &str) -> Result<u32, String> {
+    let value: u32 = text.parse().map_err(|_| "not a whole number".to_owned())?;
+    let usable = MtcnnConfig::new().with_max_side(value).validate();
+    usable.map(|()| value).map_err(|error| error.to_string())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if value.is_finite() && value > 0.0 { Ok(value) } else { Err("must be more than 0".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(flags: &[&str]) -> Result<Args, clap::Error> {
+        Args::try_parse_from(std::iter::once(&"analyze").chain(flags))
+    }
+
+    #[cfg(all(feature = "flex", feature = "ndarray", not(feature = "cuda"), not(feature = "wgpu")))]
+    #[test]
+    fn the_help_text_stays_as_it_is() {
+        insta::assert_snapshot!(Args::command().term_width(100).render_long_help().to_string());
+    }
+
+    #[test]
+    fn the_flags_do_not_contradict_each_other() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn values_outside_their_range_are_refused_with_the_range() {
+        for (flags, part) in [
+            (["--threshold", "1.5"], "between 0 and 1"),
+            (["--threshold", "nan"], "between 0 and 1"),
+            (["--face-confidence", "x"], "not a number"),
+            (["--frames", "0"], "1.."),
+            (["--fps", "0"], "more than 0"),
+            (["--fps", "inf"], "more than 0"),
+            (["--min-face-size", "1"], "is not in 4..=16384"),
+            (["--max-side", "11"], "is not in 12 and above"),
+            (["--max-side", "half"], "not a whole number"),
+            (["--detect-every", "0"], "1..=1000"),
+            (["--detect-every", "1001"], "1..=1000"),
+            (["--threads", "0"], "1..=1024"),
+            (["--threads", "1025"], "1..=1024"),
+            (["--aggregation", "max"], "worst-track"),
+            (["--device", "tpu"], "no device"),
+            (["--jobs", "0"], "1..=64"),
+            (["--jobs", "65"], "1..=64"),
+            (["--batch", "0"], "1..=1024"),
+            (["--batch", "1025"], "1..=1024"),
+            (["--precision", "f64"], "must be f32, bf16 or f16"),
+            (["--hwaccel", "vaapi"], "no hardware decoder"),
+            (["--manifest", "clips.txt"], "--output-dir"),
+            (["--shard", "0/2"], "--output-dir"),
+            (["--engine", "onnx"], "auto, burn or fused"),
+        ] {
+            let error = parse(&flags).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(part), "{flags:?}: {error}");
+        }
+        assert!(parse(&["--fps", "2", "--frames", "10"]).is_err(), "one way of sampling at a time");
+    }
+
+    #[test]
+    fn flags_reach_the_settings() {
+        let args = parse(&["--aggregation", "top-k:5", "--threshold", "0.7", "--fps", "2", "a.mp4", "b.mp4"]).unwrap();
+        assert_eq!(args.analyzer().aggregation, Aggregation::TopK(5));
+        assert_eq!(args.analyzer().threshold, Some(0.7));
+        assert_eq!(args.sampling(), Sampling::fps(2.0));
+        assert_eq!(args.clips().len(), 2);
+        assert_eq!(parse(&["--engine", "burn"]).unwrap().detector().engine, Engine::Burn);
+        let args = parse(&["--max-side", "640", "--detect-every", "5", "--threads", "3"]).unwrap();
+        assert_eq!((args.detector().max_side, args.analyzer().detect_every), (Some(640), 5));
+        assert_eq!((args.threads().unwrap().count(), args.decoding().limits.max_threads), (3, 3));
+        let args = parse(&["--threads", "64"]).unwrap();
+        assert_eq!(args.decoding().limits.max_threads, DecodeLimits::default().max_threads);
+        let args = parse(&["--batch", "64", "--jobs", "4"]).unwrap();
+        assert_eq!((args.analyzer().detect_batch, args.analyzer().classify_batch), (64, 64));
+        assert_eq!((args.jobs(100), args.jobs(3)), (4, 3));
+        assert_eq!(parse(&[]).unwrap().sampling(), Sampling::evenly(30));
+        assert!(parse(&[]).unwrap().clips()[0].ends_with("clips/portraits.mp4"));
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn a_cpu_is_given_one_clip_at_a_time_and_the_usual_batches() {
+        let args = parse(&["--device", "flex"]).unwrap();
+        assert_eq!(args.jobs(100), 1);
+        let (config, usual) = (args.analyzer(), AnalyzerConfig::new());
+        assert_eq!((config.detect_batch, config.classify_batch), (usual.detect_batch, usual.classify_batch));
+        assert_eq!(args.choices(), [("frames", 30.into())]);
+    }
+
+    #[cfg(feature = "cuda")]
+    #[test]
+    fn a_gpu_is_given_several_clips_at_a_time_and_larger_batches() {
+        let args = parse(&["--device", "cuda:0", "--device", "cuda:1"]).unwrap();
+        assert!((1..=8).contains(&args.jobs(100)) && args.jobs(1) == 1);
+        assert_eq!((args.analyzer().detect_batch, args.analyzer().classify_batch), (32, 128));
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn a_device_that_is_named_twice_is_refused() {
+        let message = parse(&["--device", "flex", "--device", "flex"]).unwrap().check_devices().unwrap_err();
+        assert!(message.starts_with("device flex is named twice"), "{message}");
+        parse(&["--device", "flex"]).unwrap().check_devices().unwrap();
+    }
+
+    #[test]
+    fn the_report_names_precision_and_decoder_where_they_are_not_the_usual_ones() {
+        let args = parse(&["--precision", "bf16", "--hwaccel", "cuda", "--fps", "2"]).unwrap();
+        assert_eq!(args.choices(), [("fps", 2.0.into()), ("precision", "bf16".into()), ("hwaccel", "cuda".into())]);
+    }
+
+    #[test]
+    fn activation_maps_are_made_only_where_they_are_shown() {
+        assert_eq!(parse(&[]).unwrap().analyzer().evidence, 0);
+        for flags in [["--html", "report.html"], ["--heatmaps", "faces"]] {
+            assert_eq!(parse(&flags).unwrap().analyzer().evidence, AnalyzerConfig::new().evidence);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Networks on a device, and the way of a clip through them.
+
+use std::path::Path;
+
+use burn::tensor::backend::Backend;
+use deepsight_core::{Analyzer, CancelToken, Classifier, Error, Job, Report, Threads, with_causes};
+use deepsight_device::Device;
+use deepsight_device::backend_devices;
+use deepsight_face::Mtcnn;
+use deepsight_video::VideoError;
+
+use super::{Args, Bars, Failure};
+use crate::clip::Clip;
+
+/// The networks on one device. Clips that it analyses at the same time share them, and their faces are scored together.
+#[derive(Debug)]
+pub struct Worker<B: Backend> {
+    device: Device,
+    analyzer: Analyzer<Mtcnn<B>, Classifier<B>>,
+}
+
+/// Loads the networks onto each of the devices, of which `first` is the backend's own name for the first.
+///
+/// # Errors
+/// When the devices are of different kinds, or a network cannot be loaded or computed as the flags ask.
+pub fn workers<B: Backend>(args: &Args, first: &B::Device, threads: &Threads) -> Result<Vec<Worker<B>>, Failure> {
+    let places = backend_devices::<B>(first, &args.device).map_err(Failure::Input)?;
+    let load = |(&device, place): (&Device, &B::Device)| -> Result<Worker<B>, Failure> {
+        let detector = args.detector().init::<B>(place).map_err(|error| Failure::input(&error))?;
+        let classifier = args.classifier::<B>(place).map_err(|error| Failure::input(&error))?;
+        let analyzer = Analyzer::new(detector, classifier).with_config(args.analyzer());
+        let analyzer = analyzer.map_err(|error| Failure::input(&error))?.with_threads(threads.clone());
+        Ok(Worker { device, analyzer })
+    };
+    threads.install(|| args.device.iter().zip(&places).map(load).collect())
+}
+
+impl<B: Backend> Worker<B> {
+    /// The networks and how they are used.
+    pub fn analyzer(&self) -> &Analyzer<Mtcnn<B>, Classifier<B>> {
+        &self.analyzer
+    }
+
+    /// Analyses a clip that was opened, or could not be.
+    ///
+    /// # Errors
+    /// [`Failure::Clip`] when it cannot be opened, decoded or analysed, [`Failure::Input`] when ffmpeg cannot be run and
+    /// no clip could be, [`Failure::Interrupted`] when the token is cancelled.
+    pub fn analyze(
+        &self,
+        args: &Args,
+        path: &Path,
+        clip: Result<Clip, VideoError>,
+        cancel: &CancelToken,
+        bars: &Bars,
+    ) -> Result<Report, Failure> {
+        let (frames, input) = clip.map_err(failure)?.split();
+        let bar = bars.clip(path, frames.expected_frames());
+        let job =
+            Job::new().with_expected(frames.expected_frames()).with_cancel(cancel.clone()).with_progress(|progress| {
+                bar.set_position(progress.frames);
+                bar.set_message(format!("{} faces", progress.faces));
+            });
+        let report = self.analyzer.analyze_job(frames, job);
+        bars.remove(&bar);
+        match report {
+            Ok(report) => {
+                let input = input().map_err(failure)?;
+                Ok(args.note_in(report.with_input(input), self.device, self.analyzer.threads()))
+            }
+            Err(Error::Cancelled) => Err(Failure::Interrupted),
+            Err(error) => Err(Failure::Clip(format!("{}: {}", path.display(), with_causes(&error)))),
+        }
+    }
+}
+
+fn failure(error: VideoError) -> Failure {
+    let message = with_causes(&error);
+    match error {
+        VideoError::FfmpegMissing { .. } | VideoError::Spawn { .. } => Failure::Input(message),
+        _ => Failure::Clip(message),
+    }
+}

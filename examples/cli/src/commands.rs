@@ -1,0 +1,81 @@
+//! The commands of the one program `deepsight`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{analyze, convert, devices, evaluate, merge, preprocess, selftest, shell, train};
+
+/// Says whether the faces in videos are real; trains and measures the models that do.
+#[derive(Debug, Parser)]
+#[command(
+    name = "deepsight",
+    arg_required_else_help = true,
+    after_help = "`deepsight COMMAND --help` tells the flags and exit codes of each command. A verdict is evidence to look closer, \
+not proof; the bundled model is for research use only."
+)]
+pub struct Deepsight {
+    /// Print the version, the features of this build, and the bundled model
+    #[arg(short = 'V', long)]
+    pub version: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Option<Commands>,
+}
+
+/// A command of `deepsight`, with its flags.
+#[derive(Debug, Subcommand)]
+#[non_exhaustive]
+pub enum Commands {
+    /// Find the faces in video clips and say whether they are real
+    Analyze(Box<analyze::Args>),
+    /// Join the results of analyze --output-dir into one file and a table
+    Merge(Box<merge::Args>),
+    /// Turn a timm state dict into a model file, or inspect a model file
+    Convert(Box<convert::Args>),
+    /// Cut the faces out of a folder of videos or pictures, for training
+    Preprocess(Box<preprocess::Args>),
+    /// Train a network to tell real faces from fake ones
+    Train(Box<train::Args>),
+    /// Measure a model on faces and clips, and calibrate it
+    Evaluate(Box<evaluate::Args>),
+    /// Check on a device that everything computes what the references compute
+    Selftest(Box<selftest::Args>),
+    /// List the devices that this build can use
+    Devices,
+    /// Print the completions of a shell
+    Completions(shell::CompletionArgs),
+    /// Write the manual pages, one for each command
+    Man(shell::ManArgs),
+}
+
+impl Deepsight {
+    /// Runs the command, and returns the exit code of the process.
+    pub fn run(&self) -> ExitCode {
+        let Some(command) = self.command.as_ref().filter(|_| !self.version) else { return shell::version() };
+        match command {
+            Commands::Analyze(args) => analyze::main(args),
+            Commands::Merge(args) => merge::main(args),
+            Commands::Convert(args) => convert::main(args),
+            Commands::Preprocess(args) => preprocess::main(args),
+            Commands::Train(args) => train::main(args),
+            Commands::Evaluate(args) => evaluate::main(args),
+            Commands::Selftest(args) => selftest::main(args),
+            Commands::Devices => devices::main(),
+            Commands::Completions(args) => shell::completions(args),
+            Commands::Man(args) => shell::man(args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_and_their_flags_fit_together() {
+        Deepsight::command().debug_assert();
+    }
+}

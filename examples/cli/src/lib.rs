@@ -1,0 +1,29 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+#[cfg(not(any(feature = "flex", feature = "ndarray", feature = "cuda", feature = "wgpu")))]
+compile_error!("choose at least one backend: --features flex, ndarray, cuda or wgpu");
+
+pub mod analyze;
+mod clip;
+mod commands;
+pub mod convert;
+pub mod devices;
+pub mod evaluate;
+mod interrupt;
+pub mod merge;
+mod output;
+pub mod preprocess;
+pub mod selftest;
+mod shards;
+mod share_out;
+mod shell;
+mod table;
+pub mod train;
+
+pub use commands::{Commands, Deepsight};
+
+// The workspace's README belongs to no one crate; this one depends on all that its example uses.
+#[cfg(all(doctest, feature = "flex"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -1,0 +1,145 @@
+//! Flags of `deepsight merge`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+
+use super::MergeError;
+use crate::analyze::Failure;
+use crate::shards::{Shard, ShardError};
+
+/// Joins the results of analyze --output-dir, of one machine or many, into one file and a table.
+#[derive(Debug, Parser)]
+#[command(
+    name = "merge",
+    after_help = "Looks whether all shards are there, were made with the same settings of the same clips, and have one line for each \
+clip. Files are written only if so, and appear whole; the same command again makes the same files.\n\n\
+Columns of the table: file, verdict, fake_probability, faces (scored), persons, frames (searched), seconds (that the analysis \
+took), width, height, sha256, error. What is not known is empty.\n\n\
+Exit code: 0 when every clip has its line, be it of a failure; 2 when one has none, for bad input or usage, 1 when writing a \
+result fails, 130 when interrupted."
+)]
+pub struct Args {
+    /// The folder of the shards' files, or the files
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Look whether the shards were made of these clips, and name those that are missing
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
+    /// Write the lines of all clips, in the order of the manifest
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Write a table with a row for each clip
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// Write the table as Parquet
+    #[cfg(feature = "parquet")]
+    #[arg(long, value_name = "FILE")]
+    pub parquet: Option<PathBuf>,
+}
+
+impl Args {
+    /// The files of shards that the paths name.
+    ///
+    /// # Errors
+    /// When a folder cannot be read, or there is no such file.
+    pub fn files(&self) -> Result<Vec<PathBuf>, MergeError> {
+        let mut files = Vec::new();
+        for path in &self.paths {
+            if !path.is_dir() {
+                files.push(path.clone());
+                continue;
+            }
+            let before = files.len();
+            for entry in fs::read_dir(path).map_err(ShardError::read(path))? {
+                let entry = entry.map_err(ShardError::read(path))?;
+                if entry.file_name().to_str().is_some_and(|name| Shard::of_file_name(name).is_some()) {
+                    files.push(entry.path());
+                }
+            }
+            if files.len() == before {
+                return Err(MergeError::NoShards { path: path.clone() });
+            }
+            files[before..].sort_unstable();
+        }
+        Ok(files)
+    }
+
+    /// Looks whether what is to be written is something else than what is read, and each a file of its own.
+    ///
+    /// # Errors
+    /// A line that says which is not.
+    pub fn check_outputs(&self, files: &[PathBuf]) -> Result<(), Failure> {
+        let inputs: Vec<PathBuf> =
+            files.iter().chain(&self.manifest).filter_map(|path| fs::canonicalize(path).ok()).collect();
+        let mut seen: Vec<&Path> = Vec::new();
+        for (flag, path) in self.outputs() {
+            let refuse = |why: &str| Err(Failure::Input(format!("{flag} {} {why}", path.display())));
+            let shard = path.file_name().and_then(|name| name.to_str()).and_then(Shard::of_file_name);
+            if fs::canonicalize(path).is_ok_and(|path| inputs.contains(&path)) {
+                return refuse("is also an input");
+            }
+            if shard.is_some() {
+                return refuse("has the name of a shard's file");
+            }
+            if seen.contains(&path) {
+                return refuse("is written twice");
+            }
+            seen.push(path);
+        }
+        Ok(())
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let outputs = [
+            ("--output", self.output.as_deref()),
+            ("--csv", self.csv.as_deref()),
+            #[cfg(feature = "parquet")]
+            ("--parquet", self.parquet.as_deref()),
+        ];
+        outputs.into_iter().filter_map(|(flag, path)| Some((flag, path?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[cfg(not(feature = "parquet"))]
+    #[test]
+    fn the_help_text_stays_as_it_is() {
+        insta::assert_snapshot!(Args::command().term_width(100).render_long_help().to_string());
+    }
+
+    #[test]
+    fn a_folder_stands_for_its_shards_and_results_replace_nothing_that_is_read() {
+        Args::command().debug_assert();
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let parse = |flags: &[&str]| {
+            let folder = folder.path().to_str().unwrap();
+            Args::try_parse_from(["merge", folder].iter().chain(flags)).unwrap()
+        };
+        let message = parse(&[]).files().unwrap_err().to_string();
+        assert!(message.ends_with("has no file of a shard, such as reports-00000-of-00008.jsonl"), "{message}");
+        let names = ["reports-00000-of-00002.jsonl", "reports-00001-of-00002.jsonl", "all.jsonl", "reports-1.jsonl"];
+        names.iter().for_each(|name| std::fs::write(at(name), "").unwrap());
+        let files = parse(&[]).files().unwrap();
+        assert_eq!(files, [at(names[0]), at(names[1])].map(PathBuf::from));
+        for (flags, part) in [
+            (["--output", &at(names[0]), "--csv", "x"], "--output"),
+            (["--csv", &at("all.jsonl"), "--manifest", &at("all.jsonl")], "is also an input"),
+            (["--output", &at("reports-00007-of-00008.jsonl"), "--csv", "x"], "has the name of a shard's file"),
+            (["--output", "x", "--csv", "x"], "--csv x is written twice"),
+        ] {
+            let failure = parse(&flags).check_outputs(&files).unwrap_err().to_string();
+            assert!(failure.contains(part), "{failure}");
+        }
+        parse(&["--output", &at("all.jsonl"), "--csv", &at("all.csv")]).check_outputs(&files).unwrap();
+    }
+}

@@ -1,0 +1,121 @@
+//! EfficientNet against timm, in every precision, and against itself after a way through a file.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+use deepsight_core::image::{Rgb, RgbImage};
+use deepsight_core::{Architecture, Classifier, EfficientNet, FaceClassifier, ModelFile, Precision, WeightFormat};
+use serde_json::Value;
+
+use super::table::Check;
+use super::{Checked, formula};
+
+pub(crate) const ARCHITECTURES: [Architecture; 3] =
+    [Architecture::EfficientNetB0, Architecture::EfficientNetB3, Architecture::EfficientNetLite0];
+
+/// These networks have random weights, which amplify what is rounded: PyTorch's `bf16` autocast moves the probabilities by
+/// 0.067, 0.021 and 0.011, and rounding their weights alone by 0.012.
+const BRAIN_LIMIT: f64 = 3e-2;
+
+const LOGITS: &str = include_str!("../../../../deepsight-core/tests/parity/logits.json");
+
+/// Logits of Burn's network, which is what runs on a GPU, against timm's; in half precision, probabilities.
+pub(crate) fn golden<B: Backend>(architecture: Architecture, device: &B::Device) -> Checked {
+    let all: Value = serde_json::from_str(LOGITS)?;
+    let expected = &all["models"][architecture.name()];
+    let network = architecture.config().init::<B>(device);
+    let weights = formula::weights(network.state_shapes(), expected);
+    let network = network.load_state_dict(weights)?;
+    Precision::ALL
+        .into_iter()
+        .map(|precision| in_precision(architecture, &network, expected, precision, device))
+        .collect()
+}
+
+fn in_precision<B: Backend>(
+    architecture: Architecture,
+    network: &EfficientNet<B>,
+    expected: &Value,
+    precision: Precision,
+    device: &B::Device,
+) -> Result<Check, Box<dyn std::error::Error>> {
+    if !B::supports_dtype(device, precision.dtype()) {
+        return Ok(Check::absent(precision.name(), "the device does not have that type"));
+    }
+    let network = network.with_products_in(precision.dtype());
+    let mut furthest = 0.0_f64;
+    for case in expected["cases"].as_array().ok_or("no cases")? {
+        let [height, width] = ["height", "width"].map(|side| case[side].as_u64().unwrap_or(0) as usize);
+        let pixels = formula::images(&format!("{architecture}.{height}x{width}"), 3, height, width);
+        let input = Tensor::<B, 4>::from_data(TensorData::new(pixels, [3, 3, height, width]), device);
+        let ours = network.forward(input).try_into_data().map_err(|error| error.to_string())?;
+        let ours: Vec<f64> = ours.iter::<f64>().collect();
+        let theirs: Vec<[f64; 2]> = serde_json::from_value(case["logits"].clone())?;
+        for (ours, theirs) in ours.as_chunks().0.iter().zip(&theirs) {
+            let off = match precision {
+                Precision::Full => relative(ours, theirs),
+                _ => (probability(ours) - probability(theirs)).abs(),
+            };
+            furthest = if off.is_nan() { off } else { furthest.max(off) };
+        }
+    }
+    Ok(match precision {
+        Precision::Full => Check::new("f32: logits, relative", furthest, 1e-3),
+        Precision::Brain => Check::new("bf16: probabilities", furthest, BRAIN_LIMIT),
+        half => Check::new(format!("{half}: probabilities"), furthest, 1e-2),
+    })
+}
+
+/// Of the logits, or of 0.1 where they are smaller.
+fn relative(ours: &[f64; 2], theirs: &[f64; 2]) -> f64 {
+    ours.iter().zip(theirs).map(|(a, b)| (a - b).abs() / b.abs().max(0.1)).fold(0.0, f64::max)
+}
+
+fn probability([first, second]: &[f64; 2]) -> f64 {
+    1.0 / (1.0 + (first - second).exp())
+}
+
+/// The model of this project: the score that its file promises, and the same faces one by one and together.
+pub(crate) fn bundled<B: Backend>(device: &B::Device) -> Checked {
+    let classifier = Classifier::<B>::pretrained(device)?;
+    let score = classifier.verify()?.ok_or("the file has no golden input")?;
+    let promised = classifier.card().golden.ok_or("the file promises no score")?;
+    let faces: Vec<RgbImage> = (1..40).map(pattern).collect();
+    let together = classifier.classify(&faces)?;
+    let mut apart = 0.0_f64;
+    for (face, score) in faces.iter().zip(&together) {
+        let alone = classifier.classify(std::slice::from_ref(face))?[0];
+        apart = apart.max(f64::from(alone.fake_probability - score.fake_probability).abs());
+    }
+    let off = f64::from(score.fake_probability - promised.fake_probability).abs();
+    Ok(vec![
+        Check::new("the golden input's probability", off, promised.tolerance.into()),
+        Check::new("faces alone and 39 together", apart, 1e-4),
+    ])
+}
+
+/// A picture like no other.
+fn pattern(number: u32) -> RgbImage {
+    let side = 90 + 7 * number;
+    RgbImage::from_fn(side, side, |x, y| Rgb([(x * number) as u8, (x + y * 3) as u8, 255 - (y * number / 2) as u8]))
+}
+
+/// Weights that go to the device, from there into a file, and back again.
+pub(crate) fn round_trip<B: Backend>(device: &B::Device) -> Checked {
+    let first = Classifier::<B>::pretrained(device)?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("model.safetensors");
+    first.save(&path, WeightFormat::F32)?;
+    let second = Classifier::<B>::load(&path, device)?;
+    let weights = |classifier: &Classifier<B>| classifier.network().state_dict();
+    let unequal = weights(&first).iter().zip(&weights(&second)).filter(|(a, b)| a != b).count();
+    let original =
+        ModelFile::from_bytes(include_bytes!("../../../../deepsight-core/weights/efficientnet_lite0.safetensors"))?;
+    let changed = original.weights.iter().zip(&weights(&second)).filter(|(a, b)| a != b).count();
+    let faces: Vec<RgbImage> = (1..4).map(pattern).collect();
+    let (before, after) = (first.logits(&faces)?, second.logits(&faces)?);
+    let off = before.as_flattened().iter().zip(after.as_flattened()).map(|(a, b)| (a - b).abs());
+    Ok(vec![
+        Check::new("tensors that changed", unequal.max(changed) as f64, 0.0),
+        Check::new("logits", off.fold(0.0, f32::max).into(), 1e-5),
+    ])
+}

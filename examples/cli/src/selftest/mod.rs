@@ -1,0 +1,71 @@
+//! `deepsight selftest`: checks on a device what the tests check on a CPU, with everything it needs within the program.
+
+mod classifier;
+mod clip;
+mod detector;
+#[allow(clippy::unwrap_used, reason = "it is code of the tests, on a file that they made")]
+#[path = "../../../../deepsight-core/tests/parity/formula.rs"]
+mod formula;
+mod table;
+#[cfg(feature = "flex")]
+mod training;
+
+use std::process::ExitCode;
+
+use burn::tensor::backend::Backend;
+use clap::Parser;
+use deepsight_core::with_causes;
+use deepsight_device::Device;
+use deepsight_device::with_backend;
+
+use super::table::{Check, Table};
+use crate::output::{complain, print};
+
+/// Checks detector, classifier, training and a whole clip on a device, against their references.
+#[derive(Debug, Parser)]
+#[command(
+    name = "selftest",
+    after_help = "Exit code: 0 when everything agrees, 1 when something does not, 2 when the device cannot be used. The clip needs \
+ffmpeg."
+)]
+pub struct Args {
+    /// What to check
+    #[arg(long, value_name = "DEVICE", default_value_t = Device::default(), help = Device::help("What to check"))]
+    device: Device,
+    /// Make only the checks whose name has this in it
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    only: String,
+}
+
+/// Makes the checks on the device that the flags name, and returns the exit code.
+pub fn main(args: &Args) -> ExitCode {
+    if let Err(error) = args.device.prepare() {
+        complain(&format!("error: {}", with_causes(&error)));
+        return ExitCode::from(2);
+    }
+    let mut table = Table::new(|line| print(line).is_ok(), args.only.clone());
+    with_backend!(args.device, |B, device| on::<B>(&mut table, &device));
+    table.end(&args.device.to_string())
+}
+
+/// Every check, whatever the ones before came to.
+fn on<B: Backend>(table: &mut Table, device: &B::Device) {
+    table.check("detector, 7 photographs", || detector::photographs::<B>(device));
+    for architecture in classifier::ARCHITECTURES {
+        table.check(&format!("{architecture}, golden inputs"), || classifier::golden::<B>(architecture, device));
+    }
+    table.check("bundled model", || classifier::bundled::<B>(device));
+    table.check("model file, there and back", || classifier::round_trip::<B>(device));
+    #[cfg(feature = "flex")]
+    table.check("training step", || training::step::<B>(device));
+    #[cfg(not(feature = "flex"))]
+    table.check("training step", || Ok(vec![table::Check::absent("loss and gradients", NO_FLEX)]));
+    table.check("bundled clip", || clip::report::<B>(device));
+}
+
+/// Why some things cannot be compared.
+#[cfg(not(feature = "flex"))]
+const NO_FLEX: &str = "this build has no CPU backend flex to compare with";
+
+/// What a check gives: a row for each thing that it looked at, or why it could not look.
+type Checked = Result<Vec<Check>, Box<dyn std::error::Error>>;

@@ -1,0 +1,395 @@
+//! Flags of `deepsight train`, and what it says while it works.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use burn::prelude::DeviceOps;
+use burn::tensor::backend::{Backend, DeviceId};
+use clap::{Parser, ValueEnum};
+use deepsight_core::{Architecture, Engine, Error, FaceCrop, Threads};
+use deepsight_device::Device;
+use deepsight_train::{
+    Augmentation, ClassWeights, ClipCompression, Ending, Init, Manifest, Outcome, Precision, Progress, RunOptions,
+    SchedulerName, Source, SourceAuc, SplitBy, TrainConfig, TrainData,
+};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::output::{complain, print};
+
+/// Trains a network to tell real faces from fake ones.
+#[derive(Debug, Parser)]
+#[command(
+    name = "train",
+    after_help = "Writes best.safetensors (what analyze --model takes), last.safetensors, checkpoint.safetensors, history.json and \
+events for TensorBoard into the output folder. Each manifest is a source, named by its folder. The best epoch is the one whose \
+video AUC, averaged over the sources, is highest; a source with only real or only fake faces in split val has none and is left \
+out of the mean. Ctrl-C saves first; the same command with --resume goes on, on a CPU to the last \
+bit. Exit code: 0 when done, 1 when training failed, 2 for bad input or usage, 130 when interrupted."
+)]
+pub struct Args {
+    /// Manifest of face crops, as preprocess writes it; several are joined, people of one name being one person
+    #[arg(long, value_name = "CSV", required_unless_present = "data_dir")]
+    pub manifest: Vec<PathBuf>,
+    /// Folder with such a manifest.csv; several are joined
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Vec<PathBuf>,
+    /// Folder for everything that the run writes
+    #[arg(long, value_name = "DIR")]
+    pub output_dir: PathBuf,
+    /// Go on from the checkpoint in the output folder
+    #[arg(long)]
+    pub resume: bool,
+
+    /// Network: efficientnet_b0 to efficientnet_b4, or efficientnet_lite0 to efficientnet_lite4
+    #[arg(long, value_name = "NAME", default_value = "efficientnet_lite0")]
+    pub model_name: Architecture,
+    /// Where the weights start: a model file, an ImageNet state dict (.pth or .safetensors), or none
+    #[arg(long, value_name = "FILE", default_value = "none", value_parser = init)]
+    pub init: Init,
+    /// Side of the network's input in pixels; timm's for the network by default
+    #[arg(long, value_name = "PIXELS")]
+    pub input_size: Option<u32>,
+
+    /// How often to go through the data
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub epochs: usize,
+    /// Faces an epoch shows, in whole steps; as many as there are by default
+    #[arg(long, value_name = "N")]
+    pub draws: Option<usize>,
+    /// Faces in one pass
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub batch_size: usize,
+    /// Passes whose gradients make one step
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub accumulate: usize,
+    /// Learning rate after the warm-up
+    #[arg(long, value_name = "RATE", default_value_t = 5e-4)]
+    pub learning_rate: f64,
+    /// How the learning rate falls: step, cosine or plateau
+    #[arg(long, value_name = "NAME", default_value_t = SchedulerName::Cosine)]
+    pub scheduler: SchedulerName,
+    /// Epochs over which the learning rate rises at first
+    #[arg(long, value_name = "EPOCHS", default_value_t = 1.0)]
+    pub warmup: f64,
+    /// Epochs between reductions of the scheduler step
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub step_epochs: usize,
+    /// What the schedulers step and plateau multiply the learning rate with
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.1)]
+    pub rate_factor: f64,
+    /// Epochs without a better mean video AUC that the scheduler plateau puts up with
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub plateau_patience: usize,
+    /// Lowest learning rate of the schedulers cosine and plateau
+    #[arg(long, value_name = "RATE", default_value_t = 0.0)]
+    pub minimum_rate: f64,
+    /// Weight decay of AdamW; norms and biases have none
+    #[arg(long, value_name = "DECAY", default_value_t = 1e-2)]
+    pub weight_decay: f32,
+    /// What the classes count in the loss: equal, balanced (also without a value), or two numbers REAL,FAKE
+    #[arg(long, value_name = "WEIGHTS", num_args = 0..=1, default_value = "equal", default_missing_value = "balanced")]
+    pub class_weights: ClassWeights,
+    /// Share of the target that is spread over both classes
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    pub label_smoothing: f32,
+    /// Probability of dropping a pooled feature
+    #[arg(long, value_name = "P", default_value_t = 0.2)]
+    pub dropout: f32,
+    /// Probability of leaving out the last block; that of others rises to it
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    pub drop_path: f32,
+    /// Judge and keep a mean of the weights over the steps, of which each step keeps this share (0.999 without a value)
+    #[arg(long, value_name = "DECAY", num_args = 0..=1, default_missing_value = "0.999")]
+    pub ema: Option<f64>,
+    /// Longest gradient; a longer one is shortened to it
+    #[arg(long, value_name = "LENGTH")]
+    pub grad_clip: Option<f64>,
+    /// End after so many epochs without a better mean video AUC
+    #[arg(long, value_name = "EPOCHS")]
+    pub early_stopping: Option<usize>,
+    /// Of everything that is random
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+
+    /// What becomes of faces before the network sees them
+    #[arg(long, value_name = "PRESET", value_enum, default_value_t = Preset::Robust)]
+    pub augment: Preset,
+    /// Compress this share of the faces as H.264 first, each with its neighbours in time (0.1 without a value); slow
+    #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "0.1")]
+    pub clip_compression: Option<f32>,
+    /// Share of the fakes that are made from real faces, 0 to 1
+    #[arg(long, value_name = "RATIO", default_value_t = 0.0)]
+    pub self_blended: f32,
+    /// Share of those whose face is another real person's, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub donors: f32,
+    /// Share of the other fakes that are shown beside the real face that they were made of, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub paired: f32,
+    /// Share of the draws for the faces in a folder, as FOLDER=SHARE; may be repeated. FOLDER as the manifest writes it; with several manifests, with the manifest's own folder before it
+    #[arg(long, value_name = "FOLDER=SHARE", value_parser = source)]
+    pub source: Vec<Source>,
+    /// Write a contact sheet of what the network will see (PNG or JPEG)
+    #[arg(long, value_name = "FILE")]
+    pub preview: Option<PathBuf>,
+    /// What training and validation must not share: person (also its videos), or video
+    #[arg(long, value_name = "WHAT", default_value_t = SplitBy::Person)]
+    pub split_by: SplitBy,
+    /// How faces were cut, where the manifest does not say: box or margin:FRACTION
+    #[arg(long, value_name = "CROP", value_parser = crop)]
+    pub crop: Option<FaceCrop>,
+
+    /// Where to train; repeated, batches are divided
+    #[arg(long, value_name = "DEVICE", help = Device::help("Where to train (repeated, batches are divided)"))]
+    pub device: Vec<Device>,
+    /// What computes the steps: auto, burn or fused
+    #[arg(long, value_name = "ENGINE", default_value_t = Engine::Auto)]
+    pub engine: Engine,
+    /// Compute in half precision, bf16 (also without a value) or f16, where the device can
+    #[arg(long, value_name = "TYPE", num_args = 0..=1, default_value = "f32", default_missing_value = "bf16", hide_default_value = true)]
+    pub use_amp: Precision,
+    /// Threads that make samples
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub workers: usize,
+    /// Memory for decoded crops, in MiB; what has no room is read each time
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    pub cache: usize,
+    /// Threads that compute; one for each core by default
+    #[arg(long, value_name = "N")]
+    pub threads: Option<u16>,
+    /// Steps between checkpoints within an epoch
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub checkpoint_every: usize,
+    /// Name of the model; that of the output folder by default
+    #[arg(long)]
+    pub name: Option<String>,
+    /// What the data is, for the model's card; the number of faces and videos by default
+    #[arg(long, value_name = "TEXT")]
+    pub trained_on: Option<String>,
+    /// Terms of use of the weights, for the model's card
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub terms: String,
+}
+
+/// What becomes of faces before the network sees them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Preset {
+    /// What the Python system does
+    Seed,
+    /// Compression, scaling, blur, noise, colour and more
+    Robust,
+    /// Nothing
+    None,
+}
+
+impl Args {
+    /// The configuration that the flags come to.
+    pub fn config(&self) -> TrainConfig {
+        let mut config = TrainConfig::new(self.model_name);
+        (config.init, config.input_size) = (self.init.clone(), self.input_size);
+        (config.epochs, config.draws) = (self.epochs, self.draws);
+        (config.batch_size, config.accumulate) = (self.batch_size, self.accumulate);
+        (config.learning_rate, config.scheduler, config.warmup) = (self.learning_rate, self.scheduler, self.warmup);
+        (config.step_epochs, config.rate_factor) = (self.step_epochs, self.rate_factor);
+        (config.plateau_patience, config.minimum_rate) = (self.plateau_patience, self.minimum_rate);
+        (config.weight_decay, config.class_weights) = (self.weight_decay, self.class_weights);
+        (config.label_smoothing, config.dropout, config.drop_path) =
+            (self.label_smoothing, self.dropout, self.drop_path);
+        (config.ema, config.grad_clip, config.early_stopping) = (self.ema, self.grad_clip, self.early_stopping);
+        (config.seed, config.self_blended, config.sources) = (self.seed, self.self_blended, self.source.clone());
+        (config.paired, config.self_blending.donors) = (self.paired, self.donors);
+        config.augmentation = match self.augment {
+            Preset::Seed => Augmentation::seed(),
+            Preset::Robust => Augmentation::robust(),
+            Preset::None => Augmentation::none(),
+        };
+        config.clip_compression = self.clip_compression.map(|share| {
+            let mut clip = ClipCompression::default();
+            clip.probability = share;
+            clip
+        });
+        (config.precision, config.engine) = (self.use_amp, self.engine);
+        (config.split_by, config.crop) = (self.split_by, self.crop);
+        config
+    }
+
+    /// What does not change the result.
+    pub fn options(&self) -> RunOptions {
+        let mut options = RunOptions::new(&self.output_dir);
+        (options.workers, options.checkpoint_every) = (self.workers, self.checkpoint_every);
+        (options.name, options.trained_on) = (self.name.clone(), self.trained_on.clone());
+        options.terms.clone_from(&self.terms);
+        options
+    }
+
+    /// The faces of the manifests.
+    ///
+    /// # Errors
+    /// When a manifest cannot be read, or what [`TrainData::new`] says.
+    pub fn data(&self, config: &TrainConfig) -> Result<TrainData, deepsight_train::Error> {
+        let without = |folder: &&PathBuf| !folder.join("manifest.csv").is_file();
+        if let Some(folder) = self.data_dir.iter().find(without) {
+            let rule = "it must hold a manifest.csv; preprocess makes one of a folder of videos or pictures";
+            return Err(deepsight_train::Error::Setting {
+                name: "data-dir",
+                value: folder.display().to_string(),
+                rule,
+            });
+        }
+        let folders = self.data_dir.iter().map(|folder| folder.join("manifest.csv"));
+        let manifests =
+            self.manifest.iter().cloned().chain(folders).map(Manifest::read).collect::<Result<Vec<_>, _>>()?;
+        TrainData::with_cache(manifests, config, self.cache.saturating_mul(1 << 20))
+    }
+
+    /// The devices asked for, or the build's default.
+    pub fn devices(&self) -> Vec<Device> {
+        if self.device.is_empty() { vec![Device::default()] } else { self.device.clone() }
+    }
+
+    /// The pool that steps and validation compute on.
+    ///
+    /// # Errors
+    /// When the system refuses to start its threads.
+    pub fn threads(&self) -> Result<Threads, Error> {
+        self.threads.map_or_else(|| Ok(Threads::global()), |count| Threads::new(count.into()))
+    }
+}
+
+fn init(text: &str) -> Result<Init, String> {
+    Ok(if text == "none" { Init::None } else { Init::File(text.into()) })
+}
+
+fn source(text: &str) -> Result<Source, String> {
+    let parts = text.rsplit_once('=').and_then(|(folder, share)| Some((folder, share.parse().ok()?)));
+    let (folder, share) = parts.ok_or("FOLDER=SHARE is needed, such as faces/lfw=0.2")?;
+    Ok(Source { folder: folder.into(), share })
+}
+
+fn crop(text: &str) -> Result<FaceCrop, String> {
+    let needed = || "box or margin:FRACTION is needed".to_owned();
+    match text.split_once(':') {
+        None if text == "box" => Ok(FaceCrop::Box),
+        Some(("margin", fraction)) => Ok(FaceCrop::Margin { fraction: fraction.parse().map_err(|_| needed())? }),
+        _ => Err(needed()),
+    }
+}
+
+/// A line on one source in an epoch's validation.
+fn of_source(source: &SourceAuc) -> String {
+    let SourceAuc { name, reals, fakes, frame_auc, video_auc, .. } = source;
+    match frame_auc.zip(*video_auc) {
+        Some((faces, videos)) => {
+            format!("\n  {name}: face AUC {faces:.4}, video AUC {videos:.4} ({reals} real, {fakes} fake videos)")
+        }
+        None => format!("\n  {name}: no AUC, because it has one class only ({reals} real, {fakes} fake videos)"),
+    }
+}
+
+/// How far a run has come: a bar on a terminal, a line now and then elsewhere, and a line for each epoch on standard output.
+#[derive(Debug)]
+pub struct Watch {
+    bar: ProgressBar,
+    last_line: Instant,
+    epochs: usize,
+    steps_per_epoch: usize,
+    /// Faces and seconds of the epoch so far.
+    pace: (usize, f64),
+}
+
+/// Time between two lines where there is no terminal.
+const LINES: Duration = Duration::from_secs(30);
+
+impl Default for Watch {
+    fn default() -> Self {
+        let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {msg}");
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { bar, last_line: Instant::now(), epochs: 0, steps_per_epoch: 0, pace: (0, 0.0) }
+    }
+}
+
+impl Watch {
+    /// Shows it.
+    pub fn show(&mut self, progress: &Progress<'_>) {
+        match progress {
+            Progress::Started { epochs, steps_per_epoch, done, engine } => {
+                (self.epochs, self.steps_per_epoch) = (*epochs, *steps_per_epoch);
+                let from = if *done > 0 { format!(", {done} steps done before") } else { String::new() };
+                complain(&format!("{epochs} epochs of {steps_per_epoch} steps on the {engine} engine{from}"));
+            }
+            Progress::Step(step) => {
+                self.pace = (self.pace.0 + step.faces, self.pace.1 + step.elapsed.as_secs_f64());
+                let (done, rate) = (step.step_in_epoch + 1, self.pace.0 as f64 / self.pace.1.max(1e-9));
+                let left = Duration::from_secs_f64(
+                    self.pace.1 / done.max(1) as f64 * self.steps_per_epoch.saturating_sub(done) as f64,
+                );
+                let text = format!("loss {:.4}, {rate:.1} faces/s, {} left", step.loss, HumanDuration(left));
+                self.tell(step.epoch, "steps", done, self.steps_per_epoch, text);
+            }
+            Progress::Skipped { loss_scale } => complain(&format!("gradients overflowed: loss scale {loss_scale}")),
+            Progress::Validating { done, total } => {
+                self.bar.set_prefix("validation");
+                self.bar.set_length(*total as u64);
+                self.bar.set_position(*done as u64);
+                self.bar.set_message("faces");
+            }
+            Progress::Epoch { summary, best, elapsed, .. } => {
+                self.pace = (0, 0.0);
+                let mut line = format!(
+                    "epoch {}/{}  loss {:.4}  val loss {:.4}  face AUC {:.4}  video AUC {:.4}{}{}  {}",
+                    summary.epoch + 1,
+                    self.epochs,
+                    summary.loss,
+                    summary.validation_loss,
+                    summary.frame_auc,
+                    summary.video_auc,
+                    if summary.sources.len() > 1 {
+                        format!("  mean over sources {:.4}", summary.mean_video_auc)
+                    } else {
+                        String::new()
+                    },
+                    if *best { "  best" } else { "" },
+                    HumanDuration(*elapsed),
+                );
+                if summary.sources.len() > 1 {
+                    line.extend(summary.sources.iter().map(of_source));
+                }
+                // That nobody reads it any more is no reason to end a run of hours.
+                self.bar.suspend(|| print(&line).map(drop).unwrap_or_default());
+            }
+            _ => {}
+        }
+    }
+
+    fn tell(&mut self, epoch: usize, what: &str, done: usize, of: usize, text: String) {
+        let epoch = format!("epoch {}/{}", epoch + 1, self.epochs);
+        if !self.bar.is_hidden() {
+            self.bar.set_prefix(epoch);
+            self.bar.set_length(of as u64);
+            self.bar.set_position(done as u64);
+            self.bar.set_message(text);
+        } else if self.last_line.elapsed() >= LINES {
+            self.last_line = Instant::now();
+            complain(&format!("{epoch}, {done}/{of} {what}, {text}"));
+        }
+    }
+
+    /// Takes the bar away, and says how the run ended.
+    pub fn end(&self, output: &Path, outcome: Option<&Outcome>) {
+        self.bar.finish_and_clear();
+        let Some(outcome) = outcome else { return };
+        let why = match outcome.ending {
+            Ending::Stopped => "stopped early",
+            _ => "done",
+        };
+        if let (Some(best), true) = (outcome.best, outcome.ending != Ending::Cancelled) {
+            let file = output.join("best.safetensors");
+            let several = outcome.history.last().is_some_and(|epoch| epoch.sources.len() > 1);
+            let (what, auc) =
+                if several { ("mean video AUC", best.mean_video_auc) } else { ("video AUC", best.video_auc) };
+            let text = format!("{why}: {} is of epoch {}, {what} {auc:.4}", file.display(), best.epoch + 1);
+            print(&text).map(drop).unwrap_or_default();
+        }
+    }
+}

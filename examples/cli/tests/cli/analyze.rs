@@ -1,0 +1,260 @@
+//! The `analyze` program from outside: exit codes, and what goes to standard output, to standard error and to files.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::program::{Run, bundled_clip, program, run};
+
+fn keys(value: &Value) -> Vec<&str> {
+    let mut keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    // Whether serde_json keeps them in order is up to whatever else is compiled with it.
+    keys.sort_unstable();
+    keys
+}
+
+fn reports(run: &Run) -> Vec<Value> {
+    run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn json_on_standard_output_is_one_object_and_nothing_else() {
+    let clip = bundled_clip();
+    let flags = ["--frames", "3", "--threads", "2", "--max-side", "2000", "--json", "-"];
+    let run = run("analyze", &[&[text(&clip)], &flags[..]].concat());
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    let top = ["schema", "input", "model", "settings", "verdict", "reasons", "fake_probability", "tracks", "frames"];
+    let mut expected = [&top[..], &["errors", "seconds"]].concat();
+    expected.sort_unstable();
+    assert_eq!(keys(&report), expected);
+    assert_eq!(report["schema"], 1);
+    assert!(["REAL", "FAKE", "UNCERTAIN"].contains(&report["verdict"].as_str().unwrap()));
+    assert!((0.0..=1.0).contains(&report["fake_probability"].as_f64().unwrap()));
+
+    assert_eq!(report["input"]["path"], text(&clip));
+    assert_eq!(report["input"]["sha256"].as_str().unwrap().len(), 64);
+    assert_eq!(report["settings"]["run"], serde_json::json!({"device": "flex", "frames": 3, "threads": 2}));
+    assert_eq!(report["settings"]["analyzer"]["detect_every"], 1);
+    assert_eq!(report["settings"]["detector"]["settings"]["max_side"], 2000);
+    assert_eq!(keys(&report["seconds"]), ["classify", "decode", "detect", "total"]);
+
+    let frames = report["frames"].as_array().unwrap();
+    let indices: Vec<_> = frames.iter().map(|frame| frame["index"].as_u64().unwrap()).collect();
+    assert_eq!(indices, [0, 89, 179]);
+    let faces: Vec<_> = frames.iter().map(|frame| frame["faces"].as_array().unwrap().len()).collect();
+    assert_eq!(faces, [1, 2, 1]);
+    for frame in frames {
+        assert_eq!(keys(frame), ["faces", "index", "time"]);
+        assert!((frame["time"].as_f64().unwrap() - frame["index"].as_f64().unwrap() / 25.0).abs() < 1e-6);
+        for face in frame["faces"].as_array().unwrap() {
+            assert_eq!(keys(face), ["box", "confidence", "fake_probability", "landmarks", "quality", "track"]);
+            let corner = |index: usize| face["box"][index].as_f64().unwrap();
+            assert!(corner(0) < corner(2) && corner(1) < corner(3), "{face}");
+            assert_eq!(face["landmarks"].as_array().unwrap().len(), 5);
+            let track = &face["track"];
+            assert!(report["tracks"].as_array().unwrap().iter().any(|known| known["id"] == *track), "{face}");
+        }
+    }
+}
+
+#[test]
+fn without_a_clip_the_bundled_one_is_shown_as_a_table_and_results_go_where_the_flags_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (json, page, pictures) = (at("report.json"), at("report.html"), at("pictures"));
+    let flags = ["--json", text(&json), "--html", text(&page), "--heatmaps", text(&pictures)];
+    let run = run("analyze", &[&["--frames", "3", "--verbose"], &flags[..]].concat());
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
+    for part in ["portraits.mp4\n", "% fake", "person", "model efficientnet-lite0", "3 frames, 4 faces found"] {
+        assert!(run.stdout.contains(part), "{part}: {}", run.stdout);
+    }
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    assert_eq!(report["frames"].as_array().unwrap().len(), 3);
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("<svg") && page.contains(report["input"]["sha256"].as_str().unwrap()));
+    let pictures: Vec<_> = std::fs::read_dir(pictures).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!pictures.is_empty() && pictures.iter().all(|path| image::open(path).is_ok()), "{pictures:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "nothing else is left");
+}
+
+#[test]
+fn a_broken_clip_among_several_is_told_by_name_and_does_not_stop_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let (broken, missing, json) =
+        (folder.path().join("broken.mp4"), folder.path().join("missing.mp4"), folder.path().join("all.json"));
+    std::fs::write(&broken, "no film").unwrap();
+    let clip = bundled_clip();
+    let clips = [text(&clip), text(&broken), text(&missing), text(&clip)];
+    let both = run("analyze", &[&clips, &["--frames", "1", "--json", "-"][..]].concat());
+    assert_eq!(both.code, Some(2));
+    assert_eq!(reports(&both).len(), 2, "{both:?}");
+    assert!(reports(&both).iter().all(|report| report["input"]["path"] == text(&clip)));
+    let lines: Vec<_> = both.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{both:?}");
+    for (line, name) in lines.iter().zip(["broken.mp4: not a video", "missing.mp4: No such file"]) {
+        assert!(line.starts_with("error: ") && line.contains(name), "{line}");
+    }
+
+    let filed = run("analyze", &[&clips, &["--frames", "1", "--json", text(&json)][..]].concat());
+    assert_eq!(filed.code, Some(2));
+    assert_eq!(std::fs::read_to_string(&json).unwrap().lines().count(), 2);
+    assert!(filed.stdout.contains("UNCERTAIN"), "the table is on standard output: {filed:?}");
+}
+
+#[test]
+fn results_do_not_depend_on_how_many_clips_are_analysed_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let clips = ["a.mp4", "broken.mp4", "b.mp4", "c.mp4"].map(|name| folder.path().join(name));
+    for clip in &clips {
+        std::fs::copy(bundled_clip(), clip).unwrap();
+    }
+    std::fs::write(&clips[1], "no film").unwrap();
+    let clips = clips.each_ref().map(|clip| text(clip));
+    let several = |jobs: &str| {
+        let mut run = run("analyze", &[&clips[..], &["--frames", "2", "--json", "-", "--jobs", jobs]].concat());
+        assert_eq!(run.code, Some(2), "{run:?}");
+        let mut reports = reports(&run);
+        reports.iter_mut().for_each(|report| drop(report.as_object_mut().unwrap().remove("seconds")));
+        run.stdout.clear();
+        (reports, run.stderr)
+    };
+    let (one, complaint) = several("1");
+    let paths: Vec<_> = one.iter().map(|report| report["input"]["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, [clips[0], clips[2], clips[3]], "in the order of the clips");
+    assert_eq!(several("4"), (one, complaint));
+}
+
+#[cfg(all(feature = "flex", feature = "ndarray"))]
+#[test]
+fn devices_of_two_kinds_and_one_device_twice_are_refused() {
+    run("analyze", &["--device", "flex", "--device", "ndarray"]).assert_refused(&[
+        "device ndarray",
+        "of one kind",
+        "the first is flex",
+    ]);
+    run("analyze", &["--device", "flex", "--device", "flex"]).assert_refused(&["device flex is named twice", "--jobs"]);
+}
+
+#[test]
+fn bad_input_and_usage_are_one_line_and_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (empty, garbage, four) = (at("empty.mp4", b""), at("garbage.mp4", &[7; 5000]), at("four.safetensors", b"abcd"));
+    let model = std::fs::read(program::bundled_model()).unwrap();
+    let cut = at("cut.safetensors", &model[..model.len() / 2]);
+    let (clip, folder) = (bundled_clip(), text(folder.path()));
+    let (clip, nowhere) = (text(&clip), format!("{folder}/missing/report"));
+    let cases: [(&[&str], &[&str]); 14] = [
+        (&[&empty, "--json", "-"], &["empty.mp4", "empty"]),
+        (&[&garbage, "--json", "-"], &["garbage.mp4", "not a video"]),
+        (&[folder], &["not a regular file"]),
+        (&["missing.mp4"], &["missing.mp4", "No such file"]),
+        (&[clip, "--model", &four], &["four.safetensors", "4 bytes"]),
+        (&[clip, "--model", &cut], &["cut.safetensors", "not a safetensors file"]),
+        (&[clip, "--model", &nowhere], &["missing/report", "No such file"]),
+        (&[clip, "--json", &nowhere], &["cannot write", "missing/report"]),
+        (&[clip, "--heatmaps", &empty], &["cannot write", "empty.mp4"]),
+        (&[&empty, "--json", &empty], &["--json", "empty.mp4", "also an input"]),
+        (&[clip, clip, "--html", &nowhere], &["--html", "2 clips", "name a folder"]),
+        (&[clip, "--device", "tpu"], &["--device", "\"tpu\"", "there is flex"]),
+        (&[clip, "--min-face-size", "2"], &["--min-face-size", "4..=16384"]),
+        (&[clip, "--speed"], &["--speed"]),
+    ];
+    for (arguments, parts) in cases {
+        run("analyze", arguments).assert_refused(parts);
+    }
+}
+
+#[test]
+fn instructions_forced_by_the_environment_give_the_verdict_of_the_fastest_ones() {
+    let report = |instructions: Option<&str>| -> Value {
+        let mut program = program("analyze");
+        program.args(["--frames", "3", "--json", "-"]).env_remove("DEEPSIGHT_CPU");
+        if let Some(name) = instructions {
+            program.env("DEEPSIGHT_CPU", name);
+        }
+        let run = Run::from(program.output().unwrap());
+        assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{instructions:?}");
+        serde_json::from_str(&run.stdout).unwrap()
+    };
+    let fastest = report(None);
+    let probability = |report: &Value| report["fake_probability"].as_f64().unwrap();
+    // An empty variable is none.
+    for name in ["portable", ""] {
+        let forced = report(Some(name));
+        assert_eq!(forced["verdict"], fastest["verdict"], "{name:?}");
+        assert!((probability(&forced) - probability(&fastest)).abs() < 1e-3, "{name:?}: {forced} {fastest}");
+    }
+}
+
+#[test]
+fn instructions_that_are_not_there_are_refused_and_the_variable_named() {
+    let run = Run::from(program("analyze").args(["--frames", "1"]).env("DEEPSIGHT_CPU", "nonsense").output().unwrap());
+    run.assert_refused(&["DEEPSIGHT_CPU is \"nonsense\": this processor and build have ", "portable"]);
+}
+
+#[cfg(all(feature = "flex", feature = "ndarray"))]
+#[test]
+fn every_cpu_backend_gives_the_same_scores() {
+    let scores = |device: &str| -> Vec<f64> {
+        let run = run("analyze", &["--device", device, "--frames", "2", "--json", "-"]);
+        assert_eq!(run.code, Some(0), "{run:?}");
+        let report: Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!(report["settings"]["run"]["device"], device);
+        let frames = report["frames"].as_array().unwrap().iter();
+        let faces = frames.flat_map(|frame| frame["faces"].as_array().unwrap());
+        faces.map(|face| face["fake_probability"].as_f64().unwrap()).collect()
+    };
+    let (flex, ndarray) = (scores("flex"), scores("ndarray"));
+    assert_eq!((flex.len(), ndarray.len()), (2, 2));
+    assert!(flex.iter().zip(&ndarray).all(|(a, b)| (a - b).abs() < 1e-3), "{flex:?} {ndarray:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_leaves_is_no_error_and_a_full_disk_is_one() {
+    let arguments = ["--frames", "1", "--json", "-"];
+    let mut child = program("analyze").args(arguments).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+
+    #[cfg(target_os = "linux")]
+    {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let run = Run::from(program("analyze").args(arguments).stdout(full).output().unwrap());
+        assert_eq!(run.code, Some(1), "{run:?}");
+        assert!(run.stderr.starts_with("error: cannot write standard output"), "{run:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_or_a_request_to_end_leaves_nothing_half_done() {
+    for signal in ["-INT", "-TERM"] {
+        let folder = tempfile::tempdir().unwrap();
+        let files = || std::fs::read_dir(folder.path()).unwrap().count();
+        let json = folder.path().join("report.json");
+        let mut command = program("analyze");
+        command.args(["--fps", "25", "--json", text(&json)]);
+        let piped = std::process::Stdio::piped;
+        let child = command.stdout(piped()).stderr(piped()).spawn().unwrap();
+        // It listens to signals before it opens its results.
+        while files() == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let kill = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        let run = Run::from(child.wait_with_output().unwrap());
+        assert_eq!((run.code, run.stderr.as_str()), (Some(130), "interrupted\n"), "{run:?}");
+        assert_eq!((run.stdout.as_str(), files()), ("", 0), "{signal}");
+    }
+}

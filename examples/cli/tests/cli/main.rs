@@ -1,0 +1,13 @@
+//! The commands as a user starts them.
+#![allow(clippy::unwrap_used)]
+
+mod analyze;
+mod convert;
+mod device;
+mod evaluate;
+mod preprocess;
+mod program;
+mod selftest;
+mod shards;
+mod shell;
+mod train;

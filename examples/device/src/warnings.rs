@@ -1,0 +1,76 @@
+//! What the libraries warn of while a program runs.
+
+use std::io::{self, Write};
+use std::panic;
+use std::sync::Once;
+use std::thread;
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+/// Writes warnings of DeepSight's own crates to standard error, and nothing of others.
+///
+/// A program that keeps a log of its own has set that before, and it stays.
+pub fn show() {
+    if log::set_logger(&Shown).is_ok() {
+        log::set_max_level(LevelFilter::Warn);
+    }
+}
+
+/// From now on says nothing of a GPU's memory running out on the thread that serves the GPU: whoever asked for the memory
+/// learns of it, does with less, and warns. All other panics are reported as before.
+pub fn hide_retried_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !is_retried(thread::current().name(), panic.payload_as_str()) {
+                report(panic);
+            }
+        }));
+    });
+}
+
+/// Whether it is the panic of CubeCL's device thread that has no memory to give: `unwrap` of its `IoError::BufferTooBig`.
+/// The thread itself goes on.
+fn is_retried(thread: Option<&str>, message: Option<&str>) -> bool {
+    let serves_a_gpu = thread.is_some_and(|name| name.starts_with("DSU-") || name.starts_with("DSD-"));
+    serves_a_gpu && message.is_some_and(|message| message.contains("can't allocate buffer of size"))
+}
+
+struct Shown;
+
+impl Log for Shown {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= Level::Warn && metadata.target().starts_with("deepsight")
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            // Nobody is left to tell when standard error is closed.
+            let _ = writeln!(io::stderr(), "warning: {}", record.args());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_warnings_and_errors_of_our_own_crates_are_shown() {
+        let shown = |target, level| Shown.enabled(&Metadata::builder().target(target).level(level).build());
+        assert!(shown("deepsight_core::classifier", Level::Warn) && shown("deepsight_face", Level::Error));
+        assert!(!shown("deepsight_core", Level::Info));
+        assert!(!shown("cubecl_common::device", Level::Warn) && !shown("wgpu_core", Level::Error));
+    }
+
+    #[test]
+    fn only_a_gpu_thread_without_memory_is_passed_over() {
+        let message = "called `Result::unwrap()` on an `Err` value: can't allocate buffer of size: 4096\n";
+        assert!(is_retried(Some("DSD-0-0"), Some(message)) && is_retried(Some("DSU-0-1"), Some(message)));
+        assert!(!is_retried(Some("main"), Some(message)) && !is_retried(None, Some(message)));
+        assert!(!is_retried(Some("DSD-0-0"), Some("index out of bounds")) && !is_retried(Some("DSD-0-0"), None));
+    }
+}
