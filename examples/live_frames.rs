@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let job = Job::new().with_cancel(cancel).with_scored(|face| {
         println!("{:6.2} s  person {}: {:4.1} % fake", face.time, face.track + 1, face.fake_probability * 100.0);
     });
-    let report = analyzer.analyze_job(receiver.into_iter(), job)?;
+    let report = analyzer.analyze_job(receiver, job)?;
     println!("{}, from {} frames", report.verdict, report.frames.len());
     camera.join().map_err(|_| "the camera's thread panicked")?;
     Ok(())

@@ -8,7 +8,7 @@ use deepsight_video::{DecodeOptions, Frames, Sampling, Video, VideoError};
 
 /// A clip that is being decoded while its file is hashed beside it.
 #[derive(Debug)]
-pub struct Clip {
+pub(crate) struct Clip {
     frames: Frames,
     input: Input,
     sha256: JoinHandle<Result<String, VideoError>>,
@@ -19,7 +19,7 @@ impl Clip {
     ///
     /// # Errors
     /// When it cannot be opened or decoded.
-    pub fn open(path: &Path, options: &DecodeOptions, sampling: Sampling) -> Result<Self, VideoError> {
+    pub(crate) fn open(path: &Path, options: &DecodeOptions, sampling: Sampling) -> Result<Self, VideoError> {
         let video = Video::open_with(path, options)?;
         let frames = video.frames(sampling)?;
         let input = video.input();
@@ -27,7 +27,7 @@ impl Clip {
     }
 
     /// The frames, and what is asked when they have been analysed: how a report names the clip, hash included.
-    pub fn split(self) -> (Frames, impl FnOnce() -> Result<Input, VideoError>) {
+    pub(crate) fn split(self) -> (Frames, impl FnOnce() -> Result<Input, VideoError>) {
         let Self { frames, mut input, sha256 } = self;
         let named = || {
             let hash = sha256.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;

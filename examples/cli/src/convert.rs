@@ -8,8 +8,7 @@ use clap::Parser;
 use deepsight_core::{
     Architecture, Classifier, Error, FaceCrop, ModelCard, ModelFile, ResizeFilter, WeightFormat, image, with_causes,
 };
-use deepsight_device::Device;
-use deepsight_device::with_backend;
+use deepsight_device::{Device, with_backend};
 
 use crate::output::{complain, print};
 
@@ -103,7 +102,7 @@ pub fn main(args: &Args) -> ExitCode {
 }
 
 fn on<B: Backend>(args: &Args, device: &B::Device) -> Result<String, String> {
-    if let (Some(model), Some(output)) = (args.model, args.output) {
+    if let (Some(model), Some(output)) = (&args.model, &args.output) {
         if args.golden.is_none() && args.format().is_none() {
             return Err("--model needs --golden, --format or both".into());
         }
@@ -112,7 +111,7 @@ fn on<B: Backend>(args: &Args, device: &B::Device) -> Result<String, String> {
         save(args, classifier, args.format().unwrap_or(format), output, device)?;
         return inspect::<B>(output, device);
     }
-    match (args.inspect, args.timm, args.model_name, args.output) {
+    match (&args.inspect, &args.timm, args.model_name, &args.output) {
         (Some(file), ..) => inspect::<B>(file, device),
         (None, Some(timm), Some(architecture), Some(output)) => {
             let made = convert::<B>(args, timm, architecture, output, device);

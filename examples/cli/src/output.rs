@@ -28,7 +28,7 @@ impl OutputError {
 ///
 /// Pipes and devices are written directly. Dropped without [`commit`](Self::commit), it leaves nothing behind.
 #[derive(Debug)]
-pub struct PendingFile {
+pub(crate) struct PendingFile {
     target: PathBuf,
     neighbour: Option<PathBuf>,
     file: File,
@@ -39,7 +39,7 @@ impl PendingFile {
     ///
     /// # Errors
     /// When the folder is missing, the path is a folder, or permission is lacking.
-    pub fn create(path: &Path) -> Result<Self, OutputError> {
+    pub(crate) fn create(path: &Path) -> Result<Self, OutputError> {
         // A link is followed, not replaced.
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         if target.is_dir() {
@@ -62,7 +62,7 @@ impl PendingFile {
     ///
     /// # Errors
     /// When the disk is full or the file cannot be replaced; what was there before stays.
-    pub fn commit(mut self, content: &[u8]) -> Result<(), OutputError> {
+    pub(crate) fn commit(mut self, content: &[u8]) -> Result<(), OutputError> {
         self.append(content)?;
         self.finish()
     }
@@ -71,7 +71,7 @@ impl PendingFile {
     ///
     /// # Errors
     /// When the disk is full.
-    pub fn append(&mut self, content: &[u8]) -> Result<(), OutputError> {
+    pub(crate) fn append(&mut self, content: &[u8]) -> Result<(), OutputError> {
         self.file.write_all(content).map_err(OutputError::at(&self.target))
     }
 
@@ -79,7 +79,7 @@ impl PendingFile {
     ///
     /// # Errors
     /// When the disk is full or the file cannot be replaced; what was there before stays.
-    pub fn finish(mut self) -> Result<(), OutputError> {
+    pub(crate) fn finish(mut self) -> Result<(), OutputError> {
         if let Some(neighbour) = &self.neighbour {
             // Some systems tell only now that the disk is full; the file that was there before must not be gone then.
             let placed = self.file.sync_all().and_then(|()| fs::rename(neighbour, &self.target));
@@ -114,13 +114,13 @@ impl Drop for PendingFile {
 ///
 /// # Errors
 /// When it cannot be made or written in.
-pub fn create_folder(path: &Path) -> Result<(), OutputError> {
+pub(crate) fn create_folder(path: &Path) -> Result<(), OutputError> {
     fs::create_dir_all(path).map_err(OutputError::at(path))?;
     PendingFile::create(&path.join("probe")).map(drop).map_err(|error| OutputError { path: path.into(), ..error })
 }
 
 /// A name for each clip's outputs: its file name without extension, numbered where two would be the same.
-pub fn unique_stems(clips: &[PathBuf]) -> Vec<String> {
+pub(crate) fn unique_stems(clips: &[PathBuf]) -> Vec<String> {
     let mut stems: Vec<String> = Vec::with_capacity(clips.len());
     for clip in clips {
         let stem = clip.file_stem().map_or_else(|| "clip".into(), |stem| stem.to_string_lossy().into_owned());
@@ -135,7 +135,7 @@ pub fn unique_stems(clips: &[PathBuf]) -> Vec<String> {
 ///
 /// # Errors
 /// When standard output cannot be written for another reason.
-pub fn print(text: &str) -> Result<bool, OutputError> {
+pub(crate) fn print(text: &str) -> Result<bool, OutputError> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(true),
@@ -145,7 +145,7 @@ pub fn print(text: &str) -> Result<bool, OutputError> {
 }
 
 /// Writes a line on standard error. That its reader is gone is nobody's business.
-pub fn complain(text: &str) {
+pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 

@@ -12,7 +12,7 @@ const AHEAD: usize = 2;
 
 /// In which order results are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub(crate) enum Order {
     /// That of the items.
     AsGiven,
     /// As they come.
@@ -37,7 +37,7 @@ pub enum Stopped<E> {
 /// # Errors
 /// [`Stopped::Failed`] with the first error of `take`, which cancels the token so that work under way ends too, and
 /// [`Stopped::Cancelled`] when somebody else cancelled it before the last result.
-pub fn share_out<W: Sync, T: Send, E>(
+pub(crate) fn share_out<W: Sync, T: Send, E>(
     workers: &[W],
     jobs: usize,
     count: usize,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use deepsight_core::{Report, Track};
 
 /// Verdict, reasons and people of one clip; with `verbose` also where the time went and what failed.
-pub fn table(report: &Report, verbose: bool) -> String {
+pub(crate) fn table(report: &Report, verbose: bool) -> String {
     // A stranger may have chosen the name, and put a terminal's commands in it.
     let path: String = report.input.path.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
     let mut text = format!("{path}\n");

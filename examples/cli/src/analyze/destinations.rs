@@ -9,7 +9,7 @@ use crate::output::{OutputError, PendingFile, create_folder, unique_stems};
 
 /// Where results are written. Making it finds out whether they can be.
 #[derive(Debug)]
-pub struct Destinations {
+pub(super) struct Destinations {
     stems: Vec<String>,
     json: Option<PendingFile>,
     html: Html,
@@ -26,7 +26,7 @@ enum Html {
 /// Why the destinations do not fit.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum DestinationError {
+pub(super) enum DestinationError {
     /// One page for several clips.
     #[error("--html {} names one page for {clips} clips: name a folder, ending in /", path.display())]
     OnePage {
@@ -53,7 +53,7 @@ impl Destinations {
     ///
     /// # Errors
     /// When one cannot be written or is an input, or one page is named for several clips.
-    pub fn open(args: &Args, clips: &[PathBuf]) -> Result<Self, DestinationError> {
+    pub(super) fn open(args: &Args, clips: &[PathBuf]) -> Result<Self, DestinationError> {
         // A slip of the hand must not cost the only copy of a clip.
         let inputs: Vec<PathBuf> =
             clips.iter().chain(&args.model).filter_map(|input| std::fs::canonicalize(input).ok()).collect();
@@ -86,7 +86,7 @@ impl Destinations {
     ///
     /// # Errors
     /// When one cannot be written.
-    pub fn write(&mut self, clip: usize, report: &Report, json: &str) -> Result<(), OutputError> {
+    pub(super) fn write(&mut self, clip: usize, report: &Report, json: &str) -> Result<(), OutputError> {
         if let Some(file) = &mut self.json {
             file.append(json.as_bytes())?;
             file.append(b"\n")?;
@@ -116,7 +116,7 @@ impl Destinations {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn finish(self) -> Result<(), OutputError> {
+    pub(super) fn finish(self) -> Result<(), OutputError> {
         self.json.map_or(Ok(()), PendingFile::finish)
     }
 }

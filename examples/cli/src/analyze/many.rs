@@ -18,7 +18,7 @@ use crate::share_out::{Order, share_out};
 ///
 /// # Errors
 /// When the clips, the networks or the file cannot be used, and [`Failure::Interrupted`].
-pub fn many<B: Backend>(
+pub(super) fn many<B: Backend>(
     args: &Args,
     folder: &Path,
     device: &B::Device,

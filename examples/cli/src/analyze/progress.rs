@@ -6,7 +6,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A bar for each clip under way, one below the other.
 #[derive(Debug, Default)]
-pub struct Bars(MultiProgress);
+pub(super) struct Bars(MultiProgress);
 
 impl Bars {
     /// The bar of a clip that has so many frames to be looked at.
@@ -23,13 +23,13 @@ impl Bars {
     }
 
     /// A bar of so many steps, as a template has it.
-    pub fn bar(&self, length: u64, template: &str) -> ProgressBar {
+    pub(super) fn bar(&self, length: u64, template: &str) -> ProgressBar {
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         self.0.add(ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden()).with_style(style))
     }
 
     /// Writes lines with the bars out of the way.
-    pub fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
+    pub(super) fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
         self.0.suspend(write)
     }
 }

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use burn::tensor::backend::Backend;
 use deepsight_core::{Analyzer, CancelToken, Classifier, Error, Job, Report, Threads, with_causes};
-use deepsight_device::Device;
-use deepsight_device::backend_devices;
+use deepsight_device::{Device, backend_devices};
 use deepsight_face::Mtcnn;
 use deepsight_video::VideoError;
 
@@ -14,7 +13,7 @@ use crate::clip::Clip;
 
 /// The networks on one device. Clips that it analyses at the same time share them, and their faces are scored together.
 #[derive(Debug)]
-pub struct Worker<B: Backend> {
+pub(super) struct Worker<B: Backend> {
     device: Device,
     analyzer: Analyzer<Mtcnn<B>, Classifier<B>>,
 }
@@ -23,7 +22,11 @@ pub struct Worker<B: Backend> {
 ///
 /// # Errors
 /// When the devices are of different kinds, or a network cannot be loaded or computed as the flags ask.
-pub fn workers<B: Backend>(args: &Args, first: &B::Device, threads: &Threads) -> Result<Vec<Worker<B>>, Failure> {
+pub(super) fn workers<B: Backend>(
+    args: &Args,
+    first: &B::Device,
+    threads: &Threads,
+) -> Result<Vec<Worker<B>>, Failure> {
     let places = backend_devices::<B>(first, &args.device).map_err(Failure::Input)?;
     let load = |(&device, place): (&Device, &B::Device)| -> Result<Worker<B>, Failure> {
         let detector = args.detector().init::<B>(place).map_err(|error| Failure::input(&error))?;
@@ -37,7 +40,7 @@ pub fn workers<B: Backend>(args: &Args, first: &B::Device, threads: &Threads) ->
 
 impl<B: Backend> Worker<B> {
     /// The networks and how they are used.
-    pub fn analyzer(&self) -> &Analyzer<Mtcnn<B>, Classifier<B>> {
+    pub(super) fn analyzer(&self) -> &Analyzer<Mtcnn<B>, Classifier<B>> {
         &self.analyzer
     }
 
@@ -46,7 +49,7 @@ impl<B: Backend> Worker<B> {
     /// # Errors
     /// [`Failure::Clip`] when it cannot be opened, decoded or analysed, [`Failure::Input`] when ffmpeg cannot be run and
     /// no clip could be, [`Failure::Interrupted`] when the token is cancelled.
-    pub fn analyze(
+    pub(super) fn analyze(
         &self,
         args: &Args,
         path: &Path,

@@ -90,7 +90,7 @@ pub struct Args {
 }
 
 /// What robustness tables show for clips.
-pub const CRFS: [u8; 3] = [23, 32, 40];
+pub(crate) const CRFS: [u8; 3] = [23, 32, 40];
 
 impl Args {
     /// Returns the manifests to be read: those of the flag, or that of the folder.
@@ -167,7 +167,7 @@ pub struct ListedSource {
 }
 
 /// How pictures are cut anew for a model.
-pub fn framing(crop: FaceCrop, input_size: u32) -> PrepareConfig {
+pub(crate) fn framing(crop: FaceCrop, input_size: u32) -> PrepareConfig {
     let mut config = PrepareConfig::default();
     config.crop = crop;
     config.size = match crop {
@@ -207,7 +207,7 @@ impl Format {
 
 /// Where reports are written. Making it finds out whether they can be.
 #[derive(Debug)]
-pub struct Reports {
+pub(crate) struct Reports {
     files: Vec<(Format, PendingFile)>,
     figures: Vec<PathBuf>,
 }
@@ -217,7 +217,7 @@ impl Reports {
     ///
     /// # Errors
     /// When one cannot be written.
-    pub fn open(paths: &[PathBuf]) -> Result<Self, OutputError> {
+    pub(crate) fn open(paths: &[PathBuf]) -> Result<Self, OutputError> {
         let (mut files, mut figures) = (Vec::new(), Vec::new());
         for path in paths {
             let Some(format) = Format::of(path) else { continue };
@@ -238,7 +238,7 @@ impl Reports {
     ///
     /// # Errors
     /// When a figure cannot be drawn or a file cannot be written.
-    pub fn write(self, evaluation: &Evaluation) -> Result<(), ReportError> {
+    pub(crate) fn write(self, evaluation: &Evaluation) -> Result<(), ReportError> {
         for folder in &self.figures {
             for section in &evaluation.sections {
                 for figure in section.figures() {
@@ -263,7 +263,7 @@ impl Reports {
 /// Why a report is not written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ReportError {
+pub(crate) enum ReportError {
     /// A file cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -273,7 +273,7 @@ pub enum ReportError {
 }
 
 /// A bar on standard error, where that is a terminal.
-pub fn bar(what: &str, length: usize) -> ProgressBar {
+pub(crate) fn bar(what: &str, length: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len}, {eta} left");
     ProgressBar::with_draw_target(Some(length as u64), ProgressDrawTarget::stderr())
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use burn::tensor::backend::Backend;
-use clap::Parser;
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
     Analyzer, AnalyzerConfig, CancelToken, Classifier, FaceClassifier, FaceQuality, Landmarks, ModelFile, with_causes,

@@ -205,14 +205,14 @@ impl Args {
 }
 
 /// The detectors for frames, as given, for pictures, and for pictures in which that one finds nothing.
-pub fn detectors(frames: MtcnnConfig) -> [MtcnnConfig; 3] {
+pub(crate) fn detectors(frames: MtcnnConfig) -> [MtcnnConfig; 3] {
     let pictures = frames.clone().with_min_face_size(SMALLEST_IN_PICTURES);
     [frames, pictures.clone(), pictures.with_thresholds(LENIENT)]
 }
 
 /// How far a run has come: a bar on a terminal, a line now and then elsewhere.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     bar: ProgressBar,
     started: Instant,
     last_line: Instant,
@@ -232,7 +232,7 @@ impl Default for Watch {
 
 impl Watch {
     /// Shows it.
-    pub fn show(&mut self, progress: &PrepareProgress) {
+    pub(crate) fn show(&mut self, progress: &PrepareProgress) {
         let text = message(progress, self.started.elapsed());
         if !self.bar.is_hidden() {
             self.bar.set_length(progress.of as u64);
@@ -245,7 +245,7 @@ impl Watch {
     }
 
     /// Takes the bar away.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.bar.finish_and_clear();
     }
 }

@@ -5,7 +5,6 @@ pub(crate) mod args;
 use std::process::ExitCode;
 
 use burn::tensor::backend::Backend;
-use clap::Parser;
 use deepsight_core::{CancelToken, with_causes};
 use deepsight_device::with_backend;
 use deepsight_face::Mtcnn;

@@ -15,10 +15,9 @@ use std::process::ExitCode;
 use burn::tensor::backend::Backend;
 use clap::Parser;
 use deepsight_core::with_causes;
-use deepsight_device::Device;
-use deepsight_device::with_backend;
+use deepsight_device::{Device, with_backend};
 
-use super::table::{Check, Table};
+use self::table::{Check, Table};
 use crate::output::{complain, print};
 
 /// Checks detector, classifier, training and a whole clip on a device, against their references.

@@ -16,7 +16,7 @@ const SYNC: Duration = Duration::from_secs(10);
 
 /// A shard's file, open for one run at a time to add to.
 #[derive(Debug)]
-pub struct ShardFile {
+pub(crate) struct ShardFile {
     path: PathBuf,
     file: Locked,
     positions: Vec<usize>,
@@ -30,7 +30,7 @@ impl ShardFile {
     ///
     /// # Errors
     /// When another run writes it, it was made with other settings or of other clips, or it cannot be read or written.
-    pub fn open(folder: &Path, header: &Header, clips: &ClipList, restart: bool) -> Result<Self, ShardError> {
+    pub(crate) fn open(folder: &Path, header: &Header, clips: &ClipList, restart: bool) -> Result<Self, ShardError> {
         let shard = Shard::new(header.shard, header.of).map_err(|reason| ShardError::Line {
             path: folder.to_owned(),
             line: 1,
@@ -86,7 +86,7 @@ impl ShardFile {
     }
 
     /// The positions of the clips that are to be done, those that failed before among them with `retry_failed`.
-    pub fn open_clips(&self, retry_failed: bool) -> Vec<usize> {
+    pub(crate) fn open_clips(&self, retry_failed: bool) -> Vec<usize> {
         let open = |position: &usize| match self.done.get(position) {
             None => true,
             Some(verdict) => verdict.is_none() && retry_failed,
@@ -95,7 +95,7 @@ impl ShardFile {
     }
 
     /// How many of the shard's clips have come to what.
-    pub fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> Tally {
         let mut tally = Tally { of: self.positions.len(), ..Tally::default() };
         self.done.values().for_each(|&verdict| tally.add(verdict));
         tally
@@ -105,7 +105,7 @@ impl ShardFile {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn finish(
+    pub(crate) fn finish(
         &mut self,
         position: usize,
         file: &str,
@@ -125,7 +125,7 @@ impl ShardFile {
     ///
     /// # Errors
     /// When the system cannot write them.
-    pub fn sync(&mut self) -> Result<(), ShardError> {
+    pub(crate) fn sync(&mut self) -> Result<(), ShardError> {
         self.file.0.sync_data().map_err(|error| self.failed(error))?;
         self.synced = Instant::now();
         Ok(())
@@ -146,7 +146,7 @@ impl ShardFile {
 ///
 /// # Errors
 /// When it cannot be read, a line is none, or `each` says what is wrong with one.
-pub fn scan(
+pub(crate) fn scan(
     path: &Path,
     mut each: impl FnMut(Line, u64) -> Result<(), String>,
 ) -> Result<(Option<Header>, u64), ShardError> {
@@ -175,7 +175,7 @@ pub fn scan(
 ///
 /// # Errors
 /// When it cannot be read, or its first line is no header.
-pub fn header(path: &Path) -> Result<Option<Header>, ShardError> {
+pub(crate) fn header(path: &Path) -> Result<Option<Header>, ShardError> {
     let file = File::open(path).map_err(ShardError::read(path))?;
     let mut line = Vec::new();
     BufReader::new(file).read_until(b'\n', &mut line).map_err(ShardError::read(path))?;

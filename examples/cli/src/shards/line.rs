@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::{ClipList, Settings, Shard};
 
 /// The version of the lines.
-pub const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// The first line: what made the others.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Header {
+pub(crate) struct Header {
     /// [`SCHEMA`].
     pub schema: u32,
     /// The shard's number, from 0.
@@ -28,7 +28,7 @@ pub struct Header {
 
 impl Header {
     /// The header of a shard of these clips.
-    pub fn new(shard: Shard, clips: &ClipList, settings: Settings) -> Self {
+    pub(crate) fn new(shard: Shard, clips: &ClipList, settings: Settings) -> Self {
         let (index, of) = (shard.index(), shard.of());
         Self { schema: SCHEMA, shard: index, of, clips: clips.len(), clips_sha256: clips.sha256(), settings }
     }

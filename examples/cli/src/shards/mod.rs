@@ -26,11 +26,11 @@ mod settings;
 mod shard;
 mod tally;
 
-pub use clips::ClipList;
-pub use error::ShardError;
-pub use file::{ShardFile, header, scan};
-pub use line::{Header, Line, Outcome, SCHEMA};
+pub(crate) use clips::ClipList;
+pub(crate) use error::ShardError;
+pub(crate) use file::{ShardFile, header, scan};
+pub(crate) use line::{Header, Line, Outcome, SCHEMA};
 pub(crate) use settings::settings;
-pub use settings::{Settings, differences};
-pub use shard::Shard;
-pub use tally::Tally;
+pub(crate) use settings::{Settings, differences};
+pub(crate) use shard::Shard;
+pub(crate) use tally::Tally;

@@ -4,7 +4,7 @@ use deepsight_core::{AnalyzerConfig, DetectorInfo, ModelInfo};
 use serde_json::{Map, Value};
 
 /// Settings by name, such as `analyzer.aggregation`.
-pub type Settings = Map<String, Value>;
+pub(crate) type Settings = Map<String, Value>;
 
 /// All settings that decide over a result, flat. What only decides how fast it comes is left out: threads, and which of
 /// several equal devices; and how many faces go together, which changes no score beyond rounding. So a run may go on with more
@@ -48,7 +48,7 @@ fn flatten(name: &str, value: &Value, into: &mut Settings) {
 }
 
 /// Which settings are not what they were, each with both values; `None` where none is.
-pub fn differences(before: &Settings, now: &Settings) -> Option<String> {
+pub(crate) fn differences(before: &Settings, now: &Settings) -> Option<String> {
     let names: std::collections::BTreeSet<&String> = before.keys().chain(now.keys()).collect();
     let value = |settings: &Settings, name: &str| settings.get(name).map_or("absent".into(), Value::to_string);
     let differences: Vec<String> = names

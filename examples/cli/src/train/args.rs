@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use burn::prelude::DeviceOps;
-use burn::tensor::backend::{Backend, DeviceId};
 use clap::{Parser, ValueEnum};
 use deepsight_core::{Architecture, Engine, Error, FaceCrop, Threads};
 use deepsight_device::Device;
@@ -288,7 +286,7 @@ fn of_source(source: &SourceAuc) -> String {
 
 /// How far a run has come: a bar on a terminal, a line now and then elsewhere, and a line for each epoch on standard output.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     bar: ProgressBar,
     last_line: Instant,
     epochs: usize,
@@ -311,7 +309,7 @@ impl Default for Watch {
 
 impl Watch {
     /// Shows it.
-    pub fn show(&mut self, progress: &Progress<'_>) {
+    pub(crate) fn show(&mut self, progress: &Progress<'_>) {
         match progress {
             Progress::Started { epochs, steps_per_epoch, done, engine } => {
                 (self.epochs, self.steps_per_epoch) = (*epochs, *steps_per_epoch);
@@ -376,7 +374,7 @@ impl Watch {
     }
 
     /// Takes the bar away, and says how the run ended.
-    pub fn end(&self, output: &Path, outcome: Option<&Outcome>) {
+    pub(crate) fn end(&self, output: &Path, outcome: Option<&Outcome>) {
         self.bar.finish_and_clear();
         let Some(outcome) = outcome else { return };
         let why = match outcome.ending {

@@ -5,10 +5,8 @@ pub(crate) mod args;
 use std::process::ExitCode;
 
 use burn::tensor::backend::Backend;
-use clap::Parser;
 use deepsight_core::{CancelToken, with_causes};
-use deepsight_device::Device;
-use deepsight_device::with_backend;
+use deepsight_device::{Device, backend_devices, with_backend};
 use deepsight_train::{Ending, Error, EventLog, Progress, Trainer, preview};
 
 use crate::interrupt::cancel_on_interrupt;
@@ -16,7 +14,7 @@ use crate::output::{complain, print};
 
 pub use args::Args;
 
-use self::args::{Watch, backend_devices};
+use self::args::Watch;
 
 /// Why there is no model, with the exit code that says so.
 struct Failure(String, u8);
