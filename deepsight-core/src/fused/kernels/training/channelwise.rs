@@ -121,8 +121,7 @@ impl Slope for Identity {
 impl Slope for Relu6 {
     #[inline(always)]
     fn slope<S: Simd>(self, simd: S, x: S::Vector) -> S::Vector {
-        // Builds step functions without comparisons: any positive number but the smallest, times this factor, is above
-        // 1.
+        // Builds step functions without comparisons: this factor takes every positive number but the smallest above 1.
         let steep = simd.splat(1e30);
         let one = simd.splat(1.0);
         let step = |x| simd.min(one, simd.max(simd.splat(0.0), simd.mul(x, steep)));
