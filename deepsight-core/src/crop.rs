@@ -81,7 +81,7 @@ impl FaceCrop {
     /// ```
     ///
     /// # Errors
-    /// As [`FaceCrop::cut`].
+    /// The errors of [`FaceCrop::cut`].
     pub fn outline(&self, face: &Face) -> Result<[[f64; 2]; 4], Error> {
         let upright = |CutBox { left, top, width, height }: CutBox| {
             let [left, top, right, bottom] = [left, top, left + width, top + height].map(|edge| edge as f64);

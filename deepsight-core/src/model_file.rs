@@ -1,4 +1,4 @@
-//! The self-describing weights file: safetensors whose metadata describe how the weights are used.
+//! The self-describing weights file: safetensors whose metadata describes how the weights are used.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;

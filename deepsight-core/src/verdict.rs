@@ -89,8 +89,8 @@ pub enum Reason {
         /// Turn up to which a face has full weight, in degrees.
         limit: f32,
     },
-    /// The most suspicious of several people is above the threshold, but among so many real people one may be above it
-    /// by chance. Makes the verdict uncertain.
+    /// The most suspicious of several people is above the threshold, but among that many real people one may be above
+    /// it by chance. Makes the verdict uncertain.
     ManyPeople {
         /// Tracks that were judged. One person in several tracks, on both sides of a cut, counts as several.
         people: usize,

@@ -59,7 +59,7 @@ pub struct ScoredFace<'a> {
     pub quality: Option<FaceQuality>,
     /// Probability that it is forged, `0..=1`.
     pub fake_probability: f32,
-    /// The face as it was cut out for the classifier.
+    /// The crop that the classifier scored.
     pub image: &'a RgbImage,
 }
 

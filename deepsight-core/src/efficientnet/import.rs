@@ -33,7 +33,7 @@ impl<B: Backend> EfficientNet<B> {
     /// Loads the weights as [`load_timm`](Self::load_timm) does, from the content of a file.
     ///
     /// # Errors
-    /// The causes that `load_timm` lists.
+    /// The errors that `load_timm` lists as causes.
     pub fn load_timm_bytes(self, bytes: &[u8]) -> Result<Self, Error> {
         let expected = self.state_shapes();
         let weights = if is_safetensors(bytes) {

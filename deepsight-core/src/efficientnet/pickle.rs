@@ -316,7 +316,7 @@ impl<'a> Pickle<'a> {
     /// Returns the stack's height without its topmost `count` values.
     ///
     /// # Errors
-    /// One of these values is below the last mark, or the stack is too short.
+    /// Returns an error if one of these values is below the last mark, or the stack is too short.
     fn below(&self, count: usize) -> Result<usize, String> {
         let floor = self.marks.last().copied().unwrap_or(0);
         self.stack.len().checked_sub(count).filter(|start| *start >= floor).ok_or("the stack is empty".into())

@@ -15,7 +15,7 @@ impl Report {
     /// Writes the report as indented JSON, without a line break at its end.
     ///
     /// # Errors
-    /// Those of [`to_json`](Self::to_json).
+    /// The errors of [`to_json`](Self::to_json).
     pub fn to_json_pretty(&self) -> Result<String, Error> {
         serde_json::to_string_pretty(self).map_err(malformed)
     }

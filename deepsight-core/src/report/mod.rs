@@ -190,7 +190,7 @@ pub struct Evidence {
     pub face: usize,
     /// The face's probability.
     pub fake_probability: f32,
-    /// The face as it was cut out for the classifier.
+    /// The crop that the classifier scored.
     pub image: RgbImage,
     /// The map of where in the face the evidence lies, if the classifier provides one.
     pub activation: Option<ActivationMap>,
