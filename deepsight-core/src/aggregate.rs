@@ -5,42 +5,43 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// How the scores of a clip's faces become the clip's one probability.
+/// The rule that combines the scores of a clip's faces into one probability.
 ///
 /// Written as text (`Display`, `FromStr`, serde) it is `worst-track`, `mean-of-faces`, `median` or `top-k:5`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum Aggregation {
-    /// The mean of the most suspicious person: a clip is as fake as its most fake track.
+    /// The mean of the most suspicious person: a clip has the probability of its most suspicious track.
     ///
-    /// Only tracks with enough faces count, so that a face that flickers up once cannot decide alone. Where no track
-    /// has enough, it is the mean of all faces. In an analysis a track whose faces are too small to judge does not count
-    /// where a larger one is clearly fake ([`AnalyzerConfig::reliable_face_size`](crate::AnalyzerConfig)).
+    /// Only tracks with enough faces count, so that a face that appears once cannot decide alone. If no track has
+    /// enough, it is the mean of all faces. In an analysis, a track whose faces are too small to judge does not count
+    /// if a larger one is clearly fake ([`AnalyzerConfig::reliable_face_size`](crate::AnalyzerConfig)).
     #[default]
     WorstTrack,
-    /// The mean of all faces, whoever they belong to.
+    /// The mean of all faces, whichever person they belong to.
     MeanOfFaces,
-    /// The median of all faces: blind to a few outliers, and to a forged person in the minority.
+    /// The median of all faces. It ignores a few outliers, but also a forged person who has fewer faces than the
+    /// others.
     Median,
-    /// The mean of the `k` highest faces; of all, where there are fewer.
+    /// The mean of the `k` highest faces, or of all faces if there are fewer.
     TopK(usize),
 }
 
-/// A clip's probability and what it rests on.
+/// A clip's probability, and the track and the number of faces that it comes from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Combined {
     /// Probability that the clip is forged, `0..=1`.
     pub fake_probability: f32,
-    /// Position, in the list given, of the track that decided; `None` where all tracks had a say.
+    /// Index, in the given list, of the track that decided; `None` if all tracks counted.
     pub track: Option<usize>,
-    /// Faces that the probability was taken from.
+    /// Number of faces that the probability was computed from.
     pub faces: usize,
 }
 
 impl Aggregation {
-    /// One probability out of the face probabilities (`0..=1`) of each track; `None` where there is no face at all.
+    /// Combines the face probabilities (`0..=1`) of each track into one; `None` if there is no face.
     ///
     /// `min_track_faces` is the number of faces from which a track counts for [`Aggregation::WorstTrack`].
     ///
@@ -58,9 +59,9 @@ impl Aggregation {
         self.combine_weighed(&tracks.iter().map(weighed).collect::<Vec<_>>(), min_track_faces)
     }
 
-    /// Combines faces that count by their weights. Faces of weight 0 count where all others have it too.
+    /// Combines weighted faces. If all faces have weight 0, they count equally.
     ///
-    /// The median is the weighted one, and the `k` highest faces are those that have a weight of `k` together.
+    /// The median is the weighted one, and the `k` highest faces are those whose weights add up to `k`.
     pub(crate) fn combine_weighed(&self, tracks: &[Vec<Weighed>], min_track_faces: usize) -> Option<Combined> {
         let mut all: Vec<Weighed> = tracks.iter().flatten().copied().collect();
         if all.is_empty() {
@@ -69,7 +70,7 @@ impl Aggregation {
         if *self == Self::WorstTrack {
             let steady = tracks.iter().enumerate().filter(|(_, faces)| faces.len() >= min_track_faces.max(1));
             let worst = steady.map(|(track, faces)| (track, weighed_mean(faces), counting(faces))).max_by(|a, b| {
-                // Of two equally suspicious people the first one decides.
+                // Of two equally suspicious people, the first one decides.
                 a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))
             });
             if let Some((track, fake_probability, faces)) = worst {
@@ -100,7 +101,7 @@ impl Aggregation {
     }
 }
 
-/// A face's probability and how much it counts, `0..=1`.
+/// A face's probability and its weight, both `0..=1`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Weighed {
     pub(crate) probability: f32,
@@ -113,8 +114,8 @@ impl Weighed {
     }
 }
 
-/// Weighted mean of probabilities, the plain one where all weights are 0. Summed in double precision, so that the order
-/// of the faces does not show.
+/// Returns the weighted mean of the probabilities, or the plain mean if all weights are 0. Sums in double precision, so
+/// that the order of the faces does not change the result.
 pub(crate) fn weighed_mean(faces: &[Weighed]) -> f32 {
     let total: f64 = faces.iter().map(|face| f64::from(face.weight)).sum();
     if total > 0.0 {
@@ -125,7 +126,7 @@ pub(crate) fn weighed_mean(faces: &[Weighed]) -> f32 {
     (sum / faces.len().max(1) as f64) as f32
 }
 
-/// Faces that have a weight; all where none has.
+/// Returns the number of faces with a weight above 0, or of all faces if there is none.
 fn counting(faces: &[Weighed]) -> usize {
     match faces.iter().filter(|face| face.weight > 0.0).count() {
         0 => faces.len(),
@@ -133,8 +134,8 @@ fn counting(faces: &[Weighed]) -> usize {
     }
 }
 
-/// The probability on both sides of which half of the weight lies; between two of them, their middle. Faces by falling
-/// probability.
+/// Returns the weighted median: the probability with half of the weight on each side. If this lies between two faces,
+/// returns their midpoint. Faces must be sorted by falling probability.
 fn weighed_median(faces: &[Weighed]) -> f32 {
     let half = faces.iter().map(|face| f64::from(face.weight)).sum::<f64>() / 2.0;
     let mut sum = 0.0;
@@ -151,7 +152,8 @@ fn weighed_median(faces: &[Weighed]) -> f32 {
     upper.or(faces.last().map(|face| face.probability)).unwrap_or(0.0)
 }
 
-/// The highest faces that have a weight of `k` together, the last one in part. Faces by falling probability.
+/// Returns the highest faces, up to a total weight of `k`; the weight of the last one is reduced to fit. Faces must be
+/// sorted by falling probability.
 fn highest(faces: &[Weighed], k: usize) -> Vec<Weighed> {
     let mut left = k as f64;
     let mut top = Vec::new();
@@ -216,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_single_flickering_face_does_not_decide_for_its_clip() {
+    fn a_single_face_that_appears_once_does_not_decide() {
         let tracks = [vec![0.1; 20], vec![0.99]];
         let worst = Aggregation::WorstTrack.combine(&tracks, 3).unwrap();
         assert_eq!((worst.track, worst.faces), (Some(0), 20));
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_steady_track_the_worst_one_gives_way_to_all_faces() {
+    fn without_a_steady_track_all_faces_are_averaged() {
         let combined = Aggregation::WorstTrack.combine(&[vec![0.2], vec![0.6]], 3).unwrap();
         assert_eq!((combined.track, combined.faces), (None, 2));
         assert!((combined.fake_probability - 0.4).abs() < 1e-6);
@@ -266,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn faces_that_all_weigh_nothing_count_alike() {
+    fn faces_that_all_have_weight_zero_count_equally() {
         let tracks = [weighed(&[(0.2, 0.0), (0.6, 0.0), (1.0, 0.0)])];
         for how in [Aggregation::WorstTrack, Aggregation::MeanOfFaces, Aggregation::Median, Aggregation::TopK(3)] {
             let combined = how.combine_weighed(&tracks, 3).unwrap();
@@ -275,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn names_read_back_and_wrong_ones_are_answered_with_the_choice() {
+    fn names_parse_back_and_the_error_for_a_wrong_name_lists_the_choices() {
         for aggregation in
             [Aggregation::WorstTrack, Aggregation::MeanOfFaces, Aggregation::Median, Aggregation::TopK(5)]
         {

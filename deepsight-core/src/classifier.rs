@@ -14,7 +14,7 @@ use crate::{
 
 const FUSED_IS_SINGLE: &str = "the fused engine computes in f32";
 
-/// Scores faces: an EfficientNet with all that its model file says about using it.
+/// A classifier of faces: an EfficientNet with the card of its model file.
 ///
 /// ```no_run
 /// use burn::backend::Flex;
@@ -28,10 +28,10 @@ const FUSED_IS_SINGLE: &str = "the fused engine computes in f32";
 #[derive(Debug)]
 pub struct Classifier<B: Backend> {
     network: EfficientNet<B>,
-    /// Takes the network's place where it is there.
+    /// The fused network, which computes instead of `network` if it is present.
     fused: Option<FusedEfficientNet>,
     precision: Precision,
-    /// The network in half precision, where that is what computes.
+    /// The network in half precision, if `precision` is not [`Precision::Full`].
     half: Option<EfficientNet<B>>,
     card: ModelCard,
     golden_input: Option<RgbImage>,
@@ -41,13 +41,13 @@ pub struct Classifier<B: Backend> {
 }
 
 impl<B: Backend> Classifier<B> {
-    /// Largest number of faces that go through the network together on a GPU, unless told otherwise.
+    /// Default for the largest batch of faces on a GPU.
     pub const BATCH_SIZE: usize = 32;
 
-    /// The model that comes with this crate.
+    /// Loads the model that comes with this crate.
     ///
     /// # Errors
-    /// When the embedded file is damaged.
+    /// Returns an error if the embedded file is damaged.
     pub fn pretrained(device: &B::Device) -> Result<Self, Error> {
         Self::from_bytes(include_bytes!("../weights/efficientnet_lite0.safetensors"), device)
     }
@@ -55,8 +55,8 @@ impl<B: Backend> Classifier<B> {
     /// Loads a model file.
     ///
     /// # Errors
-    /// [`Error::Model`] with the path; its cause is what [`ModelFile::from_bytes`] and
-    /// [`from_file`](Self::from_file) say.
+    /// [`Error::Model`] with the path. Its cause is an error of [`ModelFile::from_bytes`] or
+    /// [`from_file`](Self::from_file).
     pub fn load(path: impl AsRef<Path>, device: &B::Device) -> Result<Self, Error> {
         let path = path.as_ref();
         Self::from_file(ModelFile::read(path)?, device).map_err(|error| error.at(path))
@@ -65,16 +65,16 @@ impl<B: Backend> Classifier<B> {
     /// Loads the content of a model file, such as an upload.
     ///
     /// # Errors
-    /// What [`ModelFile::from_bytes`] and [`from_file`](Self::from_file) say.
+    /// The errors of [`ModelFile::from_bytes`] and [`from_file`](Self::from_file).
     pub fn from_bytes(bytes: &[u8], device: &B::Device) -> Result<Self, Error> {
         Self::from_file(ModelFile::from_bytes(bytes)?, device)
     }
 
-    /// A classifier of a model file's content.
+    /// Creates a classifier from a model file's content.
     ///
     /// # Errors
-    /// When the weights are not those of the card's architecture: [`Error::TensorNames`], [`Error::TensorShape`],
-    /// [`Error::TensorNotFinite`]; when the card cannot be used ([`ModelCard::validate`]).
+    /// [`Error::TensorNames`], [`Error::TensorShape`] or [`Error::TensorNotFinite`] when the weights are not those of
+    /// the card's architecture, and the errors of [`ModelCard::validate`] when the card is not usable.
     pub fn from_file(file: ModelFile, device: &B::Device) -> Result<Self, Error> {
         file.card.validate()?;
         let config = file.card.architecture.config();
@@ -98,12 +98,12 @@ impl<B: Backend> Classifier<B> {
         })
     }
 
-    /// A classifier of a network and the card that says how to use it. A `golden` of the card is dropped: its input is
-    /// not here.
+    /// Creates a classifier from a network and the card that describes its use. A `golden` of the card is ignored,
+    /// because its input is missing.
     ///
     /// # Errors
-    /// When the card cannot be used ([`ModelCard::validate`]), the network is not of the card's architecture, or what
-    /// [`with_engine`](Self::with_engine) says.
+    /// Returns an error if the card is not usable ([`ModelCard::validate`]), if the network is not of the card's
+    /// architecture, or if [`with_engine`](Self::with_engine) fails.
     pub fn new(network: EfficientNet<B>, card: ModelCard, device: &B::Device) -> Result<Self, Error> {
         card.validate()?;
         let classifier = Self {
@@ -120,11 +120,11 @@ impl<B: Backend> Classifier<B> {
         classifier.with_engine(Engine::Auto)
     }
 
-    /// The same classifier on another engine; [`Engine::Auto`] unless told.
+    /// Sets the engine; [`Engine::Auto`] by default.
     ///
     /// # Errors
-    /// [`Error::InstructionSet`] when the environment variable `DEEPSIGHT_CPU` names instructions that this processor does
-    /// not have; [`Error::Precision`] when the fused engine is to compute in half precision.
+    /// [`Error::InstructionSet`] when the environment variable `DEEPSIGHT_CPU` names instructions that this processor
+    /// does not have; [`Error::Precision`] when the engine is the fused one and the precision is not `f32`.
     pub fn with_engine(mut self, engine: Engine) -> Result<Self, Error> {
         if self.precision != Precision::Full && engine.is_fused::<B>(&self.device) {
             return Err(self.refused(self.precision, FUSED_IS_SINGLE));
@@ -141,14 +141,15 @@ impl<B: Backend> Classifier<B> {
         Ok(self)
     }
 
-    /// The same classifier computing in another precision; [`Precision::Full`] unless told.
+    /// Sets the precision; [`Precision::Full`] by default.
     ///
-    /// In half precision matrix products take and give numbers of that type and add up in single precision; all else stays in
-    /// single precision. In `f32`, products keep their digits also on GPUs whose
-    /// matrix units would round them ([`gpu::conv2d`]), which takes about three times as long there.
+    /// In half precision, operands and results of matrix products have that type, and sums are in single precision.
+    /// Everything else stays in single precision. In `f32`, products keep all digits even on GPUs whose matrix units
+    /// would round them ([`gpu::conv2d`]), which takes about three times as long there.
     ///
     /// # Errors
-    /// [`Error::Precision`] when the device does not have the type, or the engine is the fused one, which computes in `f32`.
+    /// [`Error::Precision`] when the device does not have the type, or the engine is the fused one, which computes in
+    /// `f32`.
     pub fn with_precision(mut self, precision: Precision) -> Result<Self, Error> {
         if precision != Precision::Full {
             if self.fused.is_some() {
@@ -167,56 +168,56 @@ impl<B: Backend> Classifier<B> {
         Error::Precision { precision, device: B::name(&self.device), reason }
     }
 
-    /// The precision it computes in.
+    /// Returns the precision.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// Runs the network on `faces` blank faces, so that a GPU compiles its kernels, and finds the fastest ones for batches of
-    /// that size, before the first face comes. A CPU needs no warming up.
+    /// Runs the network on `faces` blank faces. A GPU then compiles its kernels, and finds the fastest ones for batches
+    /// of that size, before the first real face. A CPU does not need this.
     ///
     /// # Errors
-    /// What [`logits`](Self::logits) says.
+    /// The errors of [`logits`](Self::logits).
     pub fn warm_up(&self, faces: usize) -> Result<(), Error> {
         let side = self.card.input_size;
         self.logits(&vec![RgbImage::new(side, side); faces]).map(drop)
     }
 
-    /// The engine in use: [`Engine::Burn`] or [`Engine::Fused`].
+    /// Returns the engine in use: [`Engine::Burn`] or [`Engine::Fused`].
     pub fn engine(&self) -> Engine {
         if self.fused.is_some() { Engine::Fused } else { Engine::Burn }
     }
 
-    /// The fused network, where that is the engine.
+    /// Returns the fused network, if that is the engine.
     pub fn fused(&self) -> Option<&FusedEfficientNet> {
         self.fused.as_ref()
     }
 
-    /// The same classifier with at most this many faces (at least one) in the network together. GPU memory grows with it.
+    /// Sets the largest batch of faces, at least 1. GPU memory grows with it.
     ///
-    /// It changes nothing on the CPU: there every face goes through the network alone, several at once on rayon's
-    /// threads, which is faster than a batch on either engine.
+    /// It has no effect on the CPU. There, each face goes through the network alone, and rayon's threads process
+    /// several at once, which is faster than a batch on either engine.
     pub fn with_batch_size(self, batch_size: usize) -> Self {
         Self { batches: BatchLimit::new(batch_size), ..self }
     }
 
-    /// The largest number of faces that go through the network together: smaller than was asked for since a GPU's memory was
-    /// full, which the log says.
+    /// Returns the largest batch of faces. It is smaller than the configured one after a GPU's memory was full, which
+    /// is logged.
     pub fn batch_size(&self) -> usize {
         self.batches.size()
     }
 
-    /// What the model file says.
+    /// Returns the model card.
     pub fn card(&self) -> &ModelCard {
         &self.card
     }
 
-    /// The network.
+    /// Returns the network.
     pub fn network(&self) -> &EfficientNet<B> {
         &self.network
     }
 
-    /// Logits of each face, uncalibrated, in the order of the card's labels.
+    /// Computes the uncalibrated logits of each face, in the order of the card's labels.
     ///
     /// # Errors
     /// [`Error::EmptyFace`], [`Error::LogitsNotFinite`] and [`Error::Backend`].
@@ -238,11 +239,11 @@ impl<B: Backend> Classifier<B> {
         }
     }
 
-    /// Returns the network's answers to the faces as they are.
+    /// Computes the network's logits of the faces, without those of their mirror images.
     fn network_logits(&self, faces: &[RgbImage]) -> Result<Vec<[f32; 2]>, Error> {
         Ok(match &self.fused {
             Some(fused) => self.forward_fused(fused, faces),
-            // One by one: most operators of Burn's CPU backends use one thread.
+            // One face per call, in parallel, because most operators of Burn's CPU backends use one thread.
             None if Engine::Auto.is_fused::<B>(&self.device) => {
                 faces.par_chunks(1).map(|face| self.forward(face)).collect::<Result<Vec<_>, _>>()?.concat()
             }
@@ -266,14 +267,14 @@ impl<B: Backend> Classifier<B> {
         logits.as_chunks().0.to_vec()
     }
 
-    /// Height and width of the network's input.
+    /// Returns the height and width of the network's input.
     fn size(&self) -> (usize, usize) {
         let side = self.card.input_size as usize;
         (side, side)
     }
 
-    /// How much each place of a face speaks for the fake class rather than the real one, row by row, with the map's width
-    /// and height.
+    /// Computes how strongly each position of a face supports the fake class against the real one. Returns the values
+    /// row by row, and the map's width and height.
     fn class_activation(&self, face: &RgbImage) -> Result<(Vec<f32>, usize, usize), Error> {
         let fake = self.card.fake_index();
         let preprocess = Preprocess::new(&self.card);
@@ -297,11 +298,11 @@ impl<B: Backend> Classifier<B> {
         FaceScore::new((1.0 / (1.0 + (-margin).exp())) as f32)
     }
 
-    /// The same classifier with a golden input, a face as the card's crop cuts it out: its score is what the model file promises from
-    /// here on, within 0.001. The face travels in the file, so it must be one that may be passed on.
+    /// Sets the golden input, a face as the card's crop cuts it out. Its score becomes the one that the model file
+    /// specifies, with a tolerance of 0.001. The face is stored in the file, so it must be one that may be distributed.
     ///
     /// # Errors
-    /// What [`logits`](Self::logits) says.
+    /// The errors of [`logits`](Self::logits).
     pub fn with_golden_input(mut self, face: RgbImage) -> Result<Self, Error> {
         let score = self.score(self.logits(std::slice::from_ref(&face))?[0]);
         self.card.golden = Some(Golden { fake_probability: score.fake_probability, tolerance: 1e-3 });
@@ -309,11 +310,11 @@ impl<B: Backend> Classifier<B> {
         Ok(self)
     }
 
-    /// Runs the golden input, and says what it scored; `None` if the model file carries none.
+    /// Scores the golden input and returns its score; `None` if the model file contains none.
     ///
     /// # Errors
-    /// [`Error::GoldenMismatch`] when the score is not the one the file promises, and what
-    /// [`logits`](Self::logits) says.
+    /// [`Error::GoldenMismatch`] when the score is not the one that the file specifies, and the errors of
+    /// [`logits`](Self::logits).
     pub fn verify(&self) -> Result<Option<FaceScore>, Error> {
         let (Some(golden), Some(face)) = (self.card.golden, &self.golden_input) else { return Ok(None) };
         let score = self.score(self.logits(std::slice::from_ref(face))?[0]);
@@ -327,7 +328,7 @@ impl<B: Backend> Classifier<B> {
         Ok(Some(score))
     }
 
-    /// The content of a model file with this classifier's weights, card and golden input.
+    /// Returns the content of a model file with this classifier's weights, card and golden input.
     pub fn to_file(&self, format: WeightFormat) -> ModelFile {
         let mut card = self.card.clone();
         card.golden = card.golden.filter(|_| self.golden_input.is_some());
@@ -360,9 +361,10 @@ impl<B: Backend> FaceClassifier for Classifier<B> {
         Ok(self.logits(faces)?.into_iter().map(|logits| self.score(logits)).collect())
     }
 
-    /// Class activation map (Zhou et al., CVPR 2016) of the margin between fake and real, which is all that a softmax of
-    /// two classes sees: the last feature map weighted by the difference of the two classes' weights, what speaks for
-    /// real cut off at 0, the strongest place scaled to 1. Where nothing speaks for a forgery the map is 0 throughout.
+    /// Computes the class activation map (Zhou et al., CVPR 2016) of the margin between fake and real, because a
+    /// softmax of two classes depends only on that margin. The map is the last feature map weighted by the difference
+    /// of the two classes' weights. Negative values, which support the real class, become 0, and the largest value
+    /// becomes 1. If no position supports the fake class, the map is 0 everywhere.
     fn explain(&self, face: &RgbImage) -> Result<Option<ActivationMap>, Error> {
         if is_empty(face) {
             return Err(Error::EmptyFace { index: 0, width: face.width(), height: face.height() });

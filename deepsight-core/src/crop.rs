@@ -3,41 +3,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::{BoundingBox, Error, Face, Landmarks};
 
-/// How a face is cut out of its frame before it is classified.
+/// The method by which a face is cut out of its frame before it is classified.
 ///
-/// The choice belongs to the model: it travels in the weights file, so that a face is cut in analysis as in training.
+/// The method belongs to the model and is stored in the weights file, so that analysis uses the same crops as training.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FaceCrop {
-    /// The detector's box, rounded to whole pixels; black outside the image. What PIL's `Image.crop` does.
+    /// The detector's box, rounded to whole pixels and black outside the image, as PIL's `Image.crop` does it.
     Box,
     /// The box widened on each side by `fraction` of its width and height; black outside the image.
     Margin {
         /// Share of the box's side added on each side, at least 0; 0.3 makes the crop 1.6 times as wide.
         fraction: f32,
     },
-    /// A square of `size` pixels in which eyes, nose and mouth lie where the ArcFace template has them
+    /// A square of `size` pixels in which eyes, nose and mouth are at the positions of the ArcFace template
     /// (a similarity transform: rotation, scale, shift).
     ///
-    /// The transform is the least-squares one of Umeyama (1991), without reflection; pixels are sampled bilinearly as
-    /// OpenCV's `warpAffine` does, and averaged where the face is larger than the square.
+    /// The transform is the least-squares one of Umeyama (1991), without reflection. Pixels are sampled bilinearly as
+    /// in OpenCV's `warpAffine`, and averaged if the face is larger than the square.
     Aligned {
         /// Side of the square in pixels, `1..=2048`; 112 and 224 are usual.
         size: u32,
-        /// How much more than the 112-pixel ArcFace template is shown, `0.1..=10`: 1 is the template's own framing,
-        /// 1.5 half as much again.
+        /// Ratio of the area's side to that of the 112-pixel ArcFace template, `0.1..=10`: 1 shows what the template
+        /// shows, and 1.5 shows half as much again along each side.
         scale: f32,
-        /// How far the square is moved down the face, as a share of its side, `-1..=1`: above 0 it shows more chin and less
-        /// forehead than the template, whose middle is between the eyes and the tip of the nose.
+        /// Distance by which the square is moved down the face, as a share of its side, `-1..=1`. Above 0 it shows more
+        /// chin and less forehead than the template, whose middle is between the eyes and the tip of the nose.
         #[serde(default)]
         down: f32,
     },
 }
 
 impl FaceCrop {
-    /// The longest side in pixels that [`FaceCrop::Box`] and [`FaceCrop::Margin`] cut out: more than any frame of
-    /// 8K video needs, little enough (200 MB) to survive a detector gone mad.
+    /// The longest side in pixels that [`FaceCrop::Box`] and [`FaceCrop::Margin`] cut out. It is more than any frame of
+    /// 8K video needs, and limits the memory for a defective detector's boxes to 200 MB.
     pub const MAX_SIDE: u32 = 8192;
 
     /// Cuts one face out of its image.
@@ -54,9 +54,9 @@ impl FaceCrop {
     /// ```
     ///
     /// # Errors
-    /// - [`Error::CropBox`] when the box is empty, also after rounding, or not finite;
+    /// - [`Error::CropBox`] when the box is empty, before or after rounding, or not finite;
     /// - [`Error::CropTooLarge`] when a side would be longer than [`FaceCrop::MAX_SIDE`];
-    /// - [`Error::NoLandmarks`] and [`Error::DegenerateLandmarks`] when alignment has nothing to go by;
+    /// - [`Error::NoLandmarks`] and [`Error::DegenerateLandmarks`] when there are no usable landmarks for alignment;
     /// - [`Error::CropSetting`] when a field of the crop itself is out of range.
     pub fn cut(&self, image: &RgbImage, face: &Face) -> Result<RgbImage, Error> {
         match *self {
@@ -66,10 +66,11 @@ impl FaceCrop {
         }
     }
 
-    /// Where in the image the cut-out's corners lie, clockwise from its top left: `[x, y]` in pixels, in the coordinates of boxes
-    /// and landmarks. They may lie outside the image, and those of an aligned face are turned as the face is.
+    /// Returns the positions of the crop's corners in the image, clockwise from the top left: `[x, y]` in pixels, in
+    /// the coordinates of boxes and landmarks. They may lie outside the image, and those of an aligned face are rotated
+    /// with the face.
     ///
-    /// The cut-out is an affine picture of what is between them, so they tell where a point of the image is seen in it.
+    /// The crop is an affine image of the area between them, so they determine the position of any image point in it.
     ///
     /// ```
     /// use deepsight_core::{BoundingBox, Face, FaceCrop};
@@ -80,7 +81,7 @@ impl FaceCrop {
     /// ```
     ///
     /// # Errors
-    /// As [`FaceCrop::cut`].
+    /// The errors of [`FaceCrop::cut`].
     pub fn outline(&self, face: &Face) -> Result<[[f64; 2]; 4], Error> {
         let upright = |CutBox { left, top, width, height }: CutBox| {
             let [left, top, right, bottom] = [left, top, left + width, top + height].map(|edge| edge as f64);
@@ -99,10 +100,11 @@ impl FaceCrop {
 }
 
 impl Landmarks {
-    /// How far the points are from those of a face seen from the front: root mean square distance in pixels of the 112-pixel
-    /// ArcFace template, after the similarity transform that fits best. Profiles reach 8; what is no face exceeds 10.
+    /// Returns the deviation of the points from those of a face seen from the front. It is the root mean square
+    /// distance in pixels of the 112-pixel ArcFace template, after the best-fitting similarity transform. Faces in
+    /// profile reach 8; points that are not those of a face exceed 10.
     ///
-    /// `None` when the points determine no transform: they coincide, or are not finite.
+    /// `None` if the points determine no transform, because they coincide or are not finite.
     pub fn misfit(&self) -> Option<f64> {
         let to_template = Similarity::between(self, &ARCFACE_112)?;
         let squared = self.0.iter().zip(&ARCFACE_112).map(|(&[x, y], [u, v])| {
@@ -127,7 +129,7 @@ fn checked_fraction(fraction: f32) -> Result<f64, Error> {
     Err(setting("fraction", fraction.into(), "0 and above"))
 }
 
-/// From pixels of the aligned cut-out to pixels of the image.
+/// Returns the transform from pixels of the aligned crop to pixels of the image.
 fn to_image(face: &Face, size: u32, scale: f32, down: f32) -> Result<Similarity, Error> {
     if !(1..=MAX_ALIGNED_SIDE).contains(&size) {
         return Err(setting("size", size.into(), "1..=2048"));
@@ -144,7 +146,7 @@ fn to_image(face: &Face, size: u32, scale: f32, down: f32) -> Result<Similarity,
         .ok_or(Error::DegenerateLandmarks(landmarks))
 }
 
-/// Whole pixels of the image, also outside it.
+/// A rectangle in whole pixels of the image, which may extend beyond it.
 struct CutBox {
     left: i64,
     top: i64,
@@ -153,7 +155,8 @@ struct CutBox {
 }
 
 impl CutBox {
-    /// The box widened by `fraction` of its sides, every coordinate rounded half to even, as Python rounds.
+    /// Widens the box on each side by `fraction` of its width and height, and rounds every coordinate. Ties round to
+    /// even, as in Python.
     fn around(face_box: &BoundingBox, fraction: f64) -> Result<Self, Error> {
         let [x1, y1, x2, y2] = <[f32; 4]>::from(*face_box).map(f64::from);
         let (dx, dy) = (fraction * (x2 - x1), fraction * (y2 - y1));
@@ -166,12 +169,12 @@ impl CutBox {
         if width > f64::from(limit) || height > f64::from(limit) {
             return Err(Error::CropTooLarge { width, height, limit });
         }
-        // In range: two floats of a size that i64 cannot hold are further apart than the limit, or equal.
+        // The casts are in range: two floats too large for i64 differ by more than the limit, or are equal.
         Ok(Self { left: left as i64, top: top as i64, width: width as i64, height: height as i64 })
     }
 }
 
-/// PIL's `crop`: black where there is no image.
+/// Cuts out a box as PIL's `crop` does: black outside the image.
 fn cut_box(image: &RgbImage, face_box: &BoundingBox, fraction: f64) -> Result<RgbImage, Error> {
     let CutBox { left, top, width, height } = CutBox::around(face_box, fraction)?;
     let mut cut = RgbImage::new(width as u32, height as u32);
@@ -189,18 +192,19 @@ fn cut_box(image: &RgbImage, face_box: &BoundingBox, fraction: f64) -> Result<Rg
     Ok(cut)
 }
 
-/// Where the five landmarks lie in a 112-pixel ArcFace crop (Deng et al., 2019; insightface `arcface_dst`).
+/// Positions of the five landmarks in a 112-pixel ArcFace crop (Deng et al., 2019; insightface `arcface_dst`).
 const ARCFACE_112: [[f64; 2]; 5] =
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]];
 
-/// The template in a square of `size` pixels that shows `scale` times as much, from `down` of its side further below.
+/// Returns the template's landmarks in a square of `size` pixels that shows `scale` times as much along each side and
+/// is moved down by `down` of its side.
 fn template(size: u32, scale: f32, down: f32) -> [[f64; 2]; 5] {
     let (size, scale, down) = (f64::from(size), f64::from(scale), f64::from(down));
     let at = |p: f64| size / 2.0 + (p - 56.0) / 112.0 * size / scale;
     ARCFACE_112.map(|[x, y]| [at(x), at(y) - down * size])
 }
 
-/// `(x, y) ↦ (a·x − b·y + tx, b·x + a·y + ty)`: rotation, uniform scale and shift.
+/// The transform `(x, y) ↦ (a·x − b·y + tx, b·x + a·y + ty)`: rotation, uniform scale and shift.
 #[derive(Debug, Clone, Copy)]
 struct Similarity {
     a: f64,
@@ -210,10 +214,10 @@ struct Similarity {
 }
 
 impl Similarity {
-    /// The least-squares similarity from landmarks to target points, or `None` when the landmarks determine none.
+    /// Returns the least-squares similarity from landmarks to target points; `None` if the landmarks determine none.
     ///
-    /// In the plane Umeyama's singular value decomposition comes down to a linear fit of `a` and `b`: a rotation times
-    /// a scale is any such pair, a reflection is none.
+    /// In two dimensions, Umeyama's singular value decomposition reduces to a linear fit of `a` and `b`: every such
+    /// pair is a rotation times a scale, and none is a reflection.
     fn between(landmarks: &Landmarks, target: &[[f64; 2]; 5]) -> Option<Self> {
         let source = landmarks.0.map(|point| point.map(f64::from));
         let ([sx, sy], [tx, ty]) = (mean(&source), mean(target));
@@ -224,7 +228,7 @@ impl Similarity {
             along += x * u + y * v;
             across += x * v - y * u;
         }
-        // Landmarks within a fraction of a pixel of each other say nothing of a face; NaN fails here too.
+        // Landmarks within a fraction of a pixel of each other determine no pose. This condition also excludes NaN.
         if !(spread.is_finite() && spread > 1e-2) {
             return None;
         }
@@ -253,9 +257,9 @@ fn mean(points: &[[f64; 2]; 5]) -> [f64; 2] {
     [0, 1].map(|axis| points.iter().map(|p| p[axis]).sum::<f64>() / 5.0)
 }
 
-/// A square of `size` pixels whose pixel `(x, y)` shows the image at `to_image(x, y)`.
+/// Samples a square of `size` pixels, whose pixel `(x, y)` shows the image at `to_image(x, y)`.
 fn warp(image: &RgbImage, to_image: &Similarity, size: u32) -> RgbImage {
-    // One bilinear sample per pixel would skip image pixels where the image is shrunk: average a grid of them instead.
+    // If the image is shrunk, one bilinear sample per pixel would skip image pixels, so a grid of samples is averaged.
     let grid = to_image.scale().ceil().clamp(1.0, 8.0);
     let offsets: Vec<f64> = (0..grid as u32).map(|a| (f64::from(a) + 0.5) / grid - 0.5).collect();
     RgbImage::from_fn(size, size, |x, y| {
@@ -270,7 +274,7 @@ fn warp(image: &RgbImage, to_image: &Similarity, size: u32) -> RgbImage {
     })
 }
 
-/// Adds the image's value at `(x, y)`, whole numbers being the middles of pixels, black outside.
+/// Adds the image's value at `(x, y)` to `sum`. Integer coordinates are the centers of pixels, and outside is black.
 fn add_bilinear(image: &RgbImage, x: f64, y: f64, sum: &mut [f64; 3]) {
     let (width, height) = image.dimensions();
     if !(x > -1.0 && y > -1.0 && x < width.into() && y < height.into()) {

@@ -4,7 +4,7 @@ use self::people::{Defect, People};
 use crate::aggregate::Weighed;
 use crate::{Aggregation, AnalyzerConfig, FaceQuality, Reason, Reliability, Verdict};
 
-/// What a clip's tracks and failures amount to.
+/// The verdict on a clip, its probability and the reasons.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Decision {
     pub(crate) verdict: Verdict,
@@ -12,8 +12,8 @@ pub(crate) struct Decision {
     pub(crate) reasons: Vec<Reason>,
 }
 
-/// A clip's evidence as the decision needs it; probabilities, sizes, detector confidences and qualities are of the
-/// scored faces, track by track.
+/// A clip's evidence, from which the verdict is decided. Probabilities, sizes, detector confidences and qualities are
+/// those of the scored faces, one list for each track.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Findings {
     pub(crate) probabilities: Vec<Vec<f32>>,
@@ -26,7 +26,7 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    /// The verdict under the configured rules and the given threshold, doubts first among its reasons.
+    /// Decides the verdict by the configured rules and the given threshold. Doubts come first among its reasons.
     pub(crate) fn decide(
         &self,
         config: &AnalyzerConfig,
@@ -64,8 +64,8 @@ impl Findings {
                 if (fake_probability - threshold).abs() < band {
                     reasons.push(Reason::NearThreshold { fake_probability, threshold, band });
                 } else if let (Some(_), Some(reliability), None) = (combined.track, reliability, config.threshold) {
-                    // A configured threshold is taken at its word.
-                    // One person is called FAKE from the upper end of the band on.
+                    // Only the model's own threshold is corrected: its rates were not measured at a configured one.
+                    // With one person, the verdict is FAKE from the upper end of the band on.
                     let (count, alone) = (people.able(config), (threshold + band).min(1.0));
                     let corrected = reliability.threshold_among(count, alone);
                     if fake_probability >= threshold && fake_probability < corrected {
@@ -80,7 +80,7 @@ impl Findings {
                 reasons.push(match combined.track {
                     Some(track) => Reason::DecidedByTrack { track, faces: combined.faces, fake_probability, threshold },
                     None => {
-                        // A clip without a steady track falls back to all its faces: say what was really done.
+                        // A clip without a steady track falls back to all its faces: the reason names that rule.
                         let aggregation = match config.aggregation {
                             Aggregation::WorstTrack => Aggregation::MeanOfFaces,
                             other => other,
@@ -98,7 +98,7 @@ impl Findings {
             let faces = self.failed_faces + scored as u64;
             reasons.push(Reason::FaceErrors { failed: self.failed_faces, faces });
         }
-        // Stable: doubts come first, each group in the order found.
+        // The sort is stable: doubts come first, and each group keeps its order.
         reasons.sort_by_key(|reason| !reason.is_doubt());
 
         let fake_probability = people.combined.map(|combined| combined.fake_probability);
@@ -116,8 +116,8 @@ impl Findings {
         Decision { verdict, fake_probability, reasons }
     }
 
-    /// The faces of a track with their weights. A track of which too little can be judged counts with all its faces
-    /// alike: it decides nothing, and its mean should not be that of one face.
+    /// Returns the faces of a track with their weights. If too few faces of the track can be judged and tracks decide,
+    /// all faces get full weight: such a track decides nothing, and its mean should not be that of one face.
     pub(crate) fn weighed(
         &self,
         track: usize,
@@ -131,12 +131,12 @@ impl Findings {
         let weighed: Vec<Weighed> =
             probabilities.iter().zip(weights).map(|(&probability, weight)| Weighed { probability, weight }).collect();
         let clear = has_enough_weight(total(&weighed), weighed.len(), config.min_track_faces);
-        // The other aggregations ask faces, not tracks.
+        // The other aggregations decide by faces, not by tracks.
         if clear || config.aggregation != Aggregation::WorstTrack { weighed } else { full() }
     }
 
-    /// Why faces cannot be judged, with the median of those faces that do not count in full: of the track that decides,
-    /// if that is one which cannot be judged, or else of all such tracks.
+    /// Returns the reason why faces cannot be judged, with the median quality of the faces whose weight is reduced. The
+    /// faces are those of the deciding track if it cannot be judged, or else of all tracks that cannot be judged.
     fn unclear(
         &self,
         defect: Defect,
@@ -159,8 +159,9 @@ impl Findings {
     }
 }
 
-/// Whether the weights of `faces` add up to enough to judge them: half of the faces that are needed, so that a face
-/// needs not be perfect where one is enough, and a quarter of all, so that many bad faces do not make up for good ones.
+/// Returns whether the weights of `faces` add up to enough to judge them. The sum must reach half of `needed`, so that
+/// a single face does not have to be perfect where one is enough, and a quarter of `faces`, so that many bad faces do
+/// not make up for good ones.
 pub(crate) fn has_enough_weight(weight: f32, faces: usize, needed: usize) -> bool {
     weight >= 0.5 * needed.max(1) as f32 && weight >= 0.25 * faces as f32
 }
@@ -169,7 +170,7 @@ fn total(faces: &[Weighed]) -> f32 {
     faces.iter().map(|face| face.weight).sum()
 }
 
-/// Median; the upper one of an even number, 0 of none.
+/// Returns the median: the upper of the two middle values for an even count, and 0 for no values.
 pub(crate) fn median(mut values: Vec<f32>) -> f32 {
     values.sort_by(f32::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)

@@ -2,10 +2,10 @@
 
 use crate::{Error, Weight};
 
-/// Largest integer that is written: the range is symmetric, so -128 is not used.
+/// Largest integer that is written. The range is symmetric, so -128 is not used.
 const LARGEST: f32 = 127.0;
 
-/// Largest absolute weight that is written: multiples of its scale stay finite.
+/// Largest absolute weight that is accepted. Up to it, the multiples of a channel's scale are finite.
 const LARGEST_WEIGHT: f32 = f32::MAX / 2.0;
 
 /// Number of low bits that are zero in every scale. A scale then has 17 significant bits, so its product with an 8-bit
@@ -14,15 +14,15 @@ const CLEARED_BITS: u32 = 7;
 
 /// A tensor `[outputs, ...]` in 8 bits: a weight is an integer times the scale of its output channel.
 pub(crate) struct EightBits {
-    /// Of the tensor's shape, row-major.
+    /// One integer for each element of the tensor, row-major.
     pub(crate) integers: Vec<i8>,
-    /// `[outputs]`; 0 for a channel of zeros.
+    /// One scale for each output channel, `[outputs]`; 0 for a channel of zeros.
     pub(crate) scales: Vec<f32>,
 }
 
 impl EightBits {
-    /// Rounds each weight to the nearest step of its output channel: the error is at most half a step, and a step is
-    /// the channel's largest absolute weight divided by 127.
+    /// Rounds each weight to the nearest multiple of its output channel's scale. The scale is the channel's largest
+    /// absolute weight divided by 127, and the error is at most half of it.
     ///
     /// # Errors
     /// [`Error::TensorNotFinite`] with the first weight that is not finite, or above half of the largest `f32`.
@@ -37,17 +37,17 @@ impl EightBits {
             let scale = scale_for(largest);
             rounded.scales.push(scale);
             let nearest = |value: &f32| (value / scale).round().clamp(-LARGEST, LARGEST) as i8;
-            // Division by a scale of 0 would not give a number.
+            // Division by a scale of 0 would give NaN.
             rounded.integers.extend(channel.iter().map(|value| if scale > 0.0 { nearest(value) } else { 0 }));
         }
         Ok(rounded)
     }
 
-    /// The weights of a tensor of that shape.
+    /// Returns the weights as a tensor of the given shape.
     ///
     /// # Errors
-    /// [`Error::TensorNotFinite`] with `scale_name` and the first scale that is negative, not finite, or so large that its
-    /// multiples are not finite.
+    /// [`Error::TensorNotFinite`] with `scale_name` and the first scale that is negative, not finite, or so large that
+    /// its multiples are not finite.
     pub(crate) fn weight(&self, shape: &[usize], scale_name: &str) -> Result<Weight, Error> {
         let usable = |scale: f32| scale >= 0.0 && (scale * 128.0).is_finite();
         if let Some(index) = self.scales.iter().position(|scale| !usable(*scale)) {
@@ -59,17 +59,18 @@ impl EightBits {
     }
 }
 
-/// The values of each output channel.
+/// Splits the values by output channel.
 fn channels<'a, T>(outputs: Option<&usize>, values: &'a [T]) -> impl Iterator<Item = &'a [T]> {
     let length = values.len() / outputs.copied().unwrap_or(1).max(1);
     values.chunks_exact(length.max(1))
 }
 
-/// The step of a channel whose largest absolute weight is `largest`, rounded up to fewer significant bits.
+/// Returns the scale of a channel whose largest absolute weight is `largest`, rounded up so that its low
+/// [`CLEARED_BITS`] are zero.
 fn scale_for(largest: f32) -> f32 {
     let low = (1 << CLEARED_BITS) - 1;
     let scale = f32::from_bits(((largest / LARGEST).to_bits() + low) & !low);
-    // What is too small for a normal number is nothing beside the channels of a network that works.
+    // A subnormal scale is negligible beside the other channels of a working network, so it becomes 0.
     if scale.is_normal() { scale } else { 0.0 }
 }
 
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_of_zeros_stays_one_beside_others() {
+    fn a_channel_of_zeros_stays_zero_beside_other_channels() {
         let (rounded, back) = there_and_back(&weight(&[&[0.0, -0.0], &[0.5, -1.0], &[1e-44, 0.0]]));
         assert_eq!((rounded.scales[0], rounded.scales[2]), (0.0, 0.0));
         assert_eq!((&rounded.integers[..2], &rounded.integers[4..]), (&[0, 0][..], &[0, 0][..]));
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_refused_by_name_and_place() {
+    fn values_that_are_not_finite_are_refused_by_name_and_index() {
         let error = EightBits::round("w", &weight(&[&[0.0, 1.0], &[f32::INFINITY, 1.0]])).map(drop).unwrap_err();
         assert!(matches!(&error, Error::TensorNotFinite { name, index: 2, .. } if name == "w"), "{error}");
         for bad in [f32::NAN, f32::INFINITY, -1.0, 1e37] {
@@ -112,7 +113,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_weight_is_within_half_a_step_of_its_channel_and_a_second_time_changes_nothing(
+        fn each_weight_is_within_half_a_step_and_rounding_again_changes_nothing(
             values in proptest::collection::vec(-1.0_f32..1.0, 12),
             exponents in proptest::collection::vec(-20_i32..20, 3),
         ) {

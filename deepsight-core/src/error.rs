@@ -3,19 +3,19 @@ use std::path::PathBuf;
 
 use crate::{BoundingBox, Landmarks};
 
-/// What can go wrong in this crate.
+/// The errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A face's box has no area, or a coordinate that is not a number.
+    /// A face's box is empty or not finite.
     #[error("cannot cut out the face: its box [{}, {}, {}, {}] is empty or not finite", .0.x1, .0.y1, .0.x2, .0.y2)]
     CropBox(BoundingBox),
-    /// A cut-out face would be larger than any real one.
+    /// The crop of a face would exceed the limit, which is larger than any real face.
     #[error("cannot cut out the face: {width} x {height} pixels are over the limit of {limit} a side")]
     CropTooLarge {
-        /// Width it would have, in pixels.
+        /// Width that the crop would have, in pixels.
         width: f64,
-        /// Height it would have, in pixels.
+        /// Height that the crop would have, in pixels.
         height: f64,
         /// The longest side allowed ([`FaceCrop::MAX_SIDE`](crate::FaceCrop::MAX_SIDE)).
         limit: u32,
@@ -27,14 +27,13 @@ pub enum Error {
         name: &'static str,
         /// Its value.
         value: f64,
-        /// What it may be.
+        /// The allowed values.
         allowed: &'static str,
     },
-    /// Alignment was asked for, but the detector found no landmarks.
+    /// Alignment was requested, but the detector found no landmarks.
     #[error("cannot align the face: it has no landmarks")]
     NoLandmarks,
-    /// Alignment was asked for, but the landmarks fall together or are not finite, so that they say nothing of the
-    /// face's pose.
+    /// Alignment was requested, but the landmarks coincide or are not finite, so they do not determine the face's pose.
     #[error("cannot align the face: its landmarks {:?} are degenerate", .0.0)]
     DegenerateLandmarks(Landmarks),
 
@@ -44,44 +43,44 @@ pub enum Error {
     Setting {
         /// Name of the setting.
         name: &'static str,
-        /// The value given.
+        /// The given value.
         value: String,
-        /// What the value must be, as the end of a sentence.
+        /// The rule for the value, as the end of a sentence.
         rule: &'static str,
     },
-    /// No instruction set of that name can be used here.
+    /// An instruction set of that name does not exist, or this processor or build does not have it.
     #[error("{}: this processor and build have {available}", wanted(*variable, name))]
     InstructionSet {
-        /// The environment variable that gave the name, where one did.
+        /// The environment variable that the name comes from, if it comes from one.
         variable: Option<&'static str>,
-        /// The name given.
+        /// The given name.
         name: String,
-        /// The names of those that can be used.
+        /// The names of the instruction sets that can be used.
         available: String,
     },
     /// The name of an aggregation is not known.
     #[error("unknown aggregation {name:?}: choose worst-track, mean-of-faces, median or top-k:N with N from 1")]
     UnknownAggregation {
-        /// The name given.
+        /// The given name.
         name: String,
     },
-    /// The input gave an error before its first frame.
+    /// The input returned an error before its first frame.
     #[error("cannot read any frame: {reason}")]
     Unreadable {
-        /// What the input's iterator said, with its causes.
+        /// The error of the input's iterator, with its causes.
         reason: String,
     },
     /// The input ended without a frame.
     #[error("the input holds no frame")]
     NoFrames,
-    /// Not one frame could be analysed, or not one of the faces found could be scored.
+    /// No frame could be analyzed, or none of the found faces could be scored.
     #[error("{stage} failed for all {count} {what}: {reason}")]
     NothingAnalyzed {
-        /// Where it went wrong.
+        /// The stage that failed.
         stage: crate::Stage,
-        /// How many were tried.
+        /// Number of frames or faces that failed.
         count: u64,
-        /// What was tried: frames or faces.
+        /// The kind of items that failed: `frames` or `faces`.
         what: &'static str,
         /// The first failure, with its causes.
         reason: String,
@@ -92,15 +91,15 @@ pub enum Error {
     /// The system refused to start a pool of threads.
     #[error("cannot start {count} threads: {reason}")]
     NoThreads {
-        /// How many were asked for.
+        /// Number of threads that was requested.
         count: usize,
-        /// What it said.
+        /// The system's message.
         reason: String,
     },
-    /// A thread of the analysis ended by a panic of its own; a defect of this library.
+    /// A thread of the analysis panicked, which is a defect of this library.
     #[error("{stage} stopped unexpectedly: {reason}")]
     Stopped {
-        /// Which one.
+        /// The stage that panicked.
         stage: crate::Stage,
         /// The panic's message.
         reason: String,
@@ -108,7 +107,7 @@ pub enum Error {
     /// A report's JSON cannot be read.
     #[error("not a report: {}", quoted(reason))]
     MalformedReport {
-        /// What the parser said, with line and column.
+        /// The parser's message, with line and column.
         reason: String,
     },
     /// A report was written with a newer or unknown schema.
@@ -129,22 +128,22 @@ pub enum Error {
         source: std::io::Error,
     },
 
-    // Models: their files, their weights, running them.
+    // Models: their files, their weights, and running them.
     /// A model or checkpoint file could not be used.
     #[error("cannot use {}", path.display())]
     Model {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         #[source]
         cause: Box<Error>,
     },
     /// The operating system refused to read or write a model or checkpoint file.
     #[error("cannot {action} the file")]
     ModelIo {
-        /// What was tried: `read` or `write`.
+        /// The operation that failed: `read` or `write`.
         action: &'static str,
-        /// Why it failed.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
@@ -156,7 +155,7 @@ pub enum Error {
         /// Largest size allowed.
         limit: u64,
     },
-    /// The bytes are no safetensors file, or one that is cut off or damaged.
+    /// The bytes are not a safetensors file, or the file is truncated or damaged.
     #[error("not a safetensors file of {bytes} bytes: {}", quoted(reason))]
     NotSafetensors {
         /// Size of the input.
@@ -169,7 +168,7 @@ pub enum Error {
         "the safetensors file has no `deepsight` metadata: import a timm state dict with the convert example first"
     )]
     NoModelCard,
-    /// The model card is longer than any real one.
+    /// The model card exceeds the limit, which is longer than any real card.
     #[error("the model card has {bytes} bytes; the limit is {limit}")]
     ModelCardTooLarge {
         /// Its length.
@@ -180,15 +179,15 @@ pub enum Error {
     /// The model card is not a JSON object.
     #[error("the model card is not a JSON object: {}", quoted(reason))]
     ModelCardSyntax {
-        /// What the parser said.
+        /// The parser's message.
         reason: String,
     },
-    /// The model card is of a schema that this version does not know.
+    /// The model card has a schema that this version does not know.
     #[error("the model card has schema {found}; this version reads schema {supported}")]
     UnsupportedSchema {
-        /// The schema it says it has.
+        /// The card's schema.
         found: u64,
-        /// The one that is understood.
+        /// The schema that this version reads.
         supported: u32,
     },
     /// The model card lacks a field.
@@ -197,14 +196,14 @@ pub enum Error {
         /// Name of the field.
         field: &'static str,
     },
-    /// A field of the model card has a value that cannot be used.
+    /// A field of the model card has a value that is not usable.
     #[error("the model card's field `{field}` is {}: {}", quoted(value), quoted(expected))]
     ModelCardInvalid {
         /// Name of the field.
         field: &'static str,
         /// Its value.
         value: String,
-        /// What is allowed.
+        /// The allowed values.
         expected: String,
     },
     /// No architecture of that name is known.
@@ -214,7 +213,7 @@ pub enum Error {
         quoted(name)
     )]
     UnknownArchitecture {
-        /// The name asked for.
+        /// The given name.
         name: String,
     },
     /// The tensors are not those of the architecture.
@@ -225,7 +224,7 @@ pub enum Error {
         /// Names that the architecture does not have.
         unexpected: Vec<String>,
     },
-    /// A tensor has another shape than the architecture's, or another number of values than its shape says.
+    /// A tensor's shape is not that of the architecture, or its number of values does not match its shape.
     #[error("tensor `{}` has shape {found:?}; {expected:?} is needed", quoted(name))]
     TensorShape {
         /// The tensor's name.
@@ -245,18 +244,18 @@ pub enum Error {
         /// The element types that can be read.
         expected: &'static str,
     },
-    /// A weight is not a finite number, or not one that the file's format can hold, or a scale of 8-bit weights is
-    /// negative or too large.
+    /// A weight is not finite or cannot be represented in the file's format, or a scale of 8-bit weights is negative or
+    /// too large.
     #[error("tensor `{}` has the value {value} at index {index}, which is not a usable weight", quoted(name))]
     TensorNotFinite {
         /// The tensor's name.
         name: String,
-        /// Position of the value in row-major order.
+        /// Index of the value in row-major order.
         index: usize,
         /// The value.
         value: f32,
     },
-    /// A file is no PyTorch checkpoint that can be read.
+    /// A file is not a readable PyTorch checkpoint.
     #[error("not a readable PyTorch checkpoint: {}", quoted(reason))]
     NotACheckpoint {
         /// What is wrong with it.
@@ -272,7 +271,7 @@ pub enum Error {
         /// Height in pixels.
         height: u32,
     },
-    /// The network answered with something that is no number.
+    /// A logit of the network is not finite.
     #[error("the network's logits for face {index} are {logits:?}")]
     LogitsNotFinite {
         /// Position in the call's list.
@@ -283,33 +282,33 @@ pub enum Error {
     /// The backend failed to run the network.
     #[error("the backend failed to run the network: {reason}")]
     Backend {
-        /// What it said.
+        /// The backend's message.
         reason: String,
     },
-    /// A network cannot compute in that precision there.
+    /// A network cannot compute in that precision on that device.
     #[error("{precision} cannot be used on {device}: {reason}")]
     Precision {
-        /// The precision asked for.
+        /// The requested precision.
         precision: crate::Precision,
         /// The backend's name of the device.
         device: String,
-        /// Why not.
+        /// The reason.
         reason: &'static str,
     },
-    /// The model's golden input does not get the score that its file promises.
+    /// The model's golden input does not get the score that its file specifies.
     #[error("the golden input scores {found}; the model file promises {expected} within {tolerance}")]
     GoldenMismatch {
-        /// The fake probability it got.
+        /// The fake probability that it gets.
         found: f32,
-        /// The one it should get.
+        /// The fake probability that the file specifies.
         expected: f32,
-        /// How far the two may be apart.
+        /// Largest allowed difference between the two.
         tolerance: f32,
     },
 }
 
 impl Error {
-    /// An [`Error::Setting`] unless `holds`.
+    /// Returns an [`Error::Setting`] unless `holds`.
     pub(crate) fn check(
         name: &'static str,
         value: impl std::fmt::Display,
@@ -320,7 +319,7 @@ impl Error {
     }
 }
 
-/// An error and its causes in one line, without repeating a cause that the error already quotes.
+/// Formats an error and its causes on one line. A cause whose message the text already contains is left out.
 ///
 /// ```
 /// use deepsight_core::with_causes;
@@ -342,7 +341,7 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The name of instructions that cannot be used, and where it came from.
+/// Formats the name of an instruction set that cannot be used, and the variable that it comes from.
 fn wanted(variable: Option<&'static str>, name: &str) -> String {
     match variable {
         Some(variable) => format!("{variable} is {name:?}"),
@@ -350,9 +349,9 @@ fn wanted(variable: Option<&'static str>, name: &str) -> String {
     }
 }
 
-/// Both lists on one line, an empty one left out.
+/// Formats both lists on one line, and leaves out an empty one.
 fn name_lists(missing: &[String], unexpected: &[String]) -> impl fmt::Display {
-    /// More than any network known here has; the error's fields have them all.
+    /// Number of names that are listed. No known network has more tensors, and the error's fields contain all names.
     const MAX_NAMES: usize = 1000;
     let part = |title: &str, names: &[String]| {
         let listed: Vec<_> = names.iter().take(MAX_NAMES).map(|name| quoted(name)).collect();
@@ -362,8 +361,8 @@ fn name_lists(missing: &[String], unexpected: &[String]) -> impl fmt::Display {
     [part("missing", missing), part("unexpected", unexpected)].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
-/// Text out of a file as a message may quote it: on one line, without control characters, which can command a
-/// terminal, and not much longer than a line.
+/// Prepares text from a file for a message. It is kept on one line and its length is limited. Control characters are
+/// escaped, because they can control a terminal.
 fn quoted(text: &str) -> String {
     const MAX_LETTERS: usize = 1000;
     let mut quoted = String::new();
@@ -382,7 +381,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_of_a_file_cannot_command_the_terminal_or_flood_it() {
+    fn text_of_a_file_cannot_control_or_flood_the_terminal() {
         let name = format!("\u{1b}[2J\n{}", "a".repeat(5000));
         let error = Error::TensorNames { missing: vec![name; 2000], unexpected: vec![] }.to_string();
         assert!(error.starts_with("the tensors are not those of the architecture: 2000 missing: \\u{1b}[2J\\naaa"));

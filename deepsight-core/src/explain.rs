@@ -1,21 +1,21 @@
 use image::{Rgb, RgbImage};
 
-/// Where in a face the evidence for a forgery lies: a map over the face's pixels.
+/// A map over a face's pixels that shows where the evidence for a forgery lies.
 ///
-/// Class activation mapping (Zhou et al., CVPR 2016) of the fake class.
+/// It is the class activation map (Zhou et al., CVPR 2016) of the fake class.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ActivationMap {
     /// Width in pixels; the width of the explained face.
     pub width: u32,
-    /// Height in pixels.
+    /// Height in pixels; the height of the explained face.
     pub height: u32,
-    /// Row by row, `width × height` values in `0..=1`; 1 speaks most for a forgery.
+    /// `width × height` values in `0..=1`, row by row; 1 is the strongest evidence for a forgery.
     pub values: Vec<f32>,
 }
 
 impl ActivationMap {
-    /// A coarse map, row by row, negative values cut off, the largest scaled to 1 (all 0 if none is positive),
-    /// stretched bilinearly over `width` by `height` pixels.
+    /// Builds a map of `width` by `height` pixels from a coarse one, which is given row by row. Negative values become
+    /// 0, the largest value becomes 1 (all values are 0 if none is positive), and the map is stretched bilinearly.
     #[cfg(any(feature = "model", test))]
     pub(crate) fn from_coarse(
         coarse: &[f32],
@@ -34,7 +34,7 @@ impl ActivationMap {
         map.stretched(width, height)
     }
 
-    /// The map over another number of pixels, bilinear, pixel centres at halves.
+    /// Resizes the map bilinearly. The centers of pixels are at half-integer coordinates.
     fn stretched(&self, width: u32, height: u32) -> Self {
         let columns = neighbours(self.width, width);
         let rows = neighbours(self.height, height);
@@ -52,9 +52,9 @@ impl ActivationMap {
         self.values.get(y * self.width as usize + x).copied().unwrap_or(0.0)
     }
 
-    /// The face with the map over it: untouched where the map is 0, towards a bright yellow where it is 1, through
-    /// purple and red (the colours of matplotlib's `inferno`, whose lightness grows evenly). The map is stretched to
-    /// the face if the two differ in size.
+    /// Draws the map over the face. The face is unchanged where the map is 0, and turns through purple and red to a
+    /// bright yellow where the map is 1 (the colors of matplotlib's `inferno`, whose lightness grows evenly). If map
+    /// and face differ in size, the map is stretched to the face.
     ///
     /// ```
     /// use deepsight_core::ActivationMap;
@@ -82,10 +82,10 @@ impl ActivationMap {
     }
 }
 
-/// Share of the colour where the map is strongest: the face below must stay recognisable.
+/// Share of the color where the map is strongest. It is below 1 so that the face stays recognizable.
 const OPACITY: f32 = 0.65;
 
-/// For each output position its two neighbours and the share of the second.
+/// Returns, for each output position, its two neighboring input positions and the weight of the second one.
 fn neighbours(from: u32, to: u32) -> Vec<(usize, usize, f32)> {
     let last = from.saturating_sub(1) as f32;
     let scale = from as f32 / to as f32;
@@ -106,7 +106,7 @@ fn blend(below: Rgb<u8>, above: [f32; 3], opacity: f32) -> Rgb<u8> {
     out
 }
 
-/// Eleven evenly spaced colours of matplotlib's `inferno` (CC0), interpolated.
+/// Returns a color of matplotlib's `inferno` (CC0), interpolated between eleven evenly spaced ones.
 fn inferno(value: f32) -> [f32; 3] {
     const COLOURS: [[u8; 3]; 11] = [
         [0, 0, 4],
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_strongest_place_is_one_and_what_speaks_for_real_is_zero() {
+    fn the_strongest_evidence_is_one_and_evidence_for_real_is_zero() {
         let map = ActivationMap::from_coarse(&[-4.0, 2.0], 2, 1, 4, 1);
         assert_eq!(map.values, [0.0, 0.25, 0.75, 1.0]);
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ActivationMap, Engine, FaceCrop, Precision, Reliability};
 
-/// An axis-parallel rectangle in pixels of the image it was found in; it may reach over the image's border.
+/// An axis-parallel rectangle in pixels of its image. It may extend beyond the image's border.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(from = "[f32; 4]", into = "[f32; 4]")]
 pub struct BoundingBox {
@@ -20,32 +20,32 @@ pub struct BoundingBox {
 }
 
 impl BoundingBox {
-    /// The box between two corners.
+    /// Creates a box from its top left and its bottom right corner.
     pub const fn new(x1: f32, y1: f32, x2: f32, y2: f32) -> Self {
         Self { x1, y1, x2, y2 }
     }
 
-    /// Width in pixels, `x2 − x1`.
+    /// Returns the width in pixels, `x2 − x1`.
     pub fn width(&self) -> f32 {
         self.x2 - self.x1
     }
 
-    /// Height in pixels, `y2 − y1`.
+    /// Returns the height in pixels, `y2 − y1`.
     pub fn height(&self) -> f32 {
         self.y2 - self.y1
     }
 
-    /// Area in square pixels; 0 for a box that is inside out.
+    /// Returns the area in square pixels; 0 for an inverted box.
     pub fn area(&self) -> f32 {
         self.width().max(0.0) * self.height().max(0.0)
     }
 
-    /// The point in the middle, `(x, y)`.
+    /// Returns the center, `(x, y)`.
     pub fn center(&self) -> (f32, f32) {
         ((self.x1 + self.x2) / 2.0, (self.y1 + self.y2) / 2.0)
     }
 
-    /// Intersection over union with another box, in `0..=1`; 0 when neither has an area.
+    /// Returns the intersection over union with another box, in `0..=1`; 0 if neither has an area.
     ///
     /// ```
     /// use deepsight_core::BoundingBox;
@@ -86,27 +86,27 @@ pub struct Landmarks(pub [[f32; 2]; 5]);
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Face {
-    /// Where it is.
+    /// Its position.
     #[serde(rename = "box")]
     pub bounding_box: BoundingBox,
-    /// Its five landmarks, where the detector finds them. Alignment needs them.
+    /// Its five landmarks, if the detector finds them. Alignment needs them.
     pub landmarks: Option<Landmarks>,
     /// The detector's probability that this is a face, `0..=1`.
     pub confidence: f32,
 }
 
 impl Face {
-    /// A face with its box, landmarks and the detector's confidence in `0..=1`.
+    /// Creates a face from its box, its landmarks and the detector's confidence in `0..=1`.
     pub fn new(bounding_box: BoundingBox, landmarks: Option<Landmarks>, confidence: f32) -> Self {
         Self { bounding_box, landmarks, confidence }
     }
 
-    /// The box's shorter side in pixels: what "too small to judge" is measured by.
+    /// Returns the box's shorter side in pixels. A face whose size is too small cannot be judged.
     pub fn size(&self) -> f32 {
         self.bounding_box.width().min(self.bounding_box.height())
     }
 
-    /// Whether the face is somewhere: all its numbers are finite.
+    /// Returns whether all numbers of the face are finite.
     pub(crate) fn is_finite(&self) -> bool {
         let edges: [f32; 4] = self.bounding_box.into();
         let mut points = self.landmarks.iter().flat_map(|landmarks| landmarks.0.iter().flatten());
@@ -116,7 +116,7 @@ impl Face {
     }
 }
 
-/// What a classifier says of one face.
+/// A classifier's result for one face.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FaceScore {
@@ -125,72 +125,73 @@ pub struct FaceScore {
 }
 
 impl FaceScore {
-    /// A score of the given probability in `0..=1`.
+    /// Creates a score with this probability in `0..=1`.
     pub fn new(fake_probability: f32) -> Self {
         Self { fake_probability }
     }
 }
 
-/// Finds faces in images. What an [`Analyzer`](crate::Analyzer) needs of a detector.
+/// A detector that finds faces in images. An [`Analyzer`](crate::Analyzer) needs one.
 pub trait FaceDetector: Send + Sync {
-    /// Why detection failed.
+    /// The error of a failed detection.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// The faces of each image, in the order of the images; an image without a face gives an empty list.
+    /// Finds the faces of each image, in the order of the images. An image without a face gives an empty list.
     ///
     /// The images may differ in size.
     ///
     /// # Errors
-    /// When the detector cannot run. An image in which nothing is found is no error.
+    /// Returns an error if the detector cannot run. An image without a face is not an error.
     fn detect(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Face>>, Self::Error>;
 
-    /// The faces of the previous frame, `earlier`, found again in this one: what an [`Analyzer`](crate::Analyzer) asks on
-    /// the frames between two full detections ([`detect_every`](crate::AnalyzerConfig::detect_every)).
+    /// Finds the faces of the previous frame, `earlier`, again in this one. An [`Analyzer`](crate::Analyzer) calls this
+    /// for the frames between two full detections ([`detect_every`](crate::AnalyzerConfig::detect_every)).
     ///
-    /// Only the neighbourhood of each earlier face need be searched, and of each face there may be one at most; faces that
-    /// come into view elsewhere may be missed, and a face that is not there any more is left out. Boxes and landmarks
-    /// are in pixels of `image`. Where the detector has nothing cheaper it detects anew, which is the default.
+    /// Only the neighborhood of each earlier face has to be searched. The result has at most one face for each earlier
+    /// one, and none for a face that is no longer there. It may miss faces that appear elsewhere. Boxes and landmarks
+    /// are in pixels of `image`. The default runs a full detection, for detectors without a cheaper search.
     ///
     /// # Errors
-    /// When the detector cannot run. Finding none of the faces is no error.
+    /// Returns an error if the detector cannot run. Finding none of the faces is not an error.
     fn find_again(&self, image: &RgbImage, earlier: &[Face]) -> Result<Vec<Face>, Self::Error> {
         let _ = earlier;
         Ok(self.detect(&[image])?.pop().unwrap_or_default())
     }
 
-    /// Name and settings, for the report.
+    /// Returns the detector's name and settings, for the report.
     fn info(&self) -> DetectorInfo;
 }
 
-/// Scores faces. What an [`Analyzer`](crate::Analyzer) needs of a classifier.
+/// A classifier that scores faces. An [`Analyzer`](crate::Analyzer) needs one.
 pub trait FaceClassifier: Send + Sync {
-    /// Why scoring failed.
+    /// The error of a failed classification.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// How faces are to be cut from their frame for this classifier.
+    /// Returns the method by which faces are cut from their frame for this classifier.
     fn crop(&self) -> FaceCrop;
 
-    /// One score for each cut-out face, in order. The faces may differ in size, and may come from several analyses: the score
-    /// of one must not depend on the others.
+    /// Returns one score for each crop of a face, in order. The faces may differ in size, and may come from several
+    /// analyses, so the score of one must not depend on the others.
     ///
     /// # Errors
-    /// When the network cannot run.
+    /// Returns an error if the network cannot run.
     fn classify(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Self::Error>;
 
-    /// Where in the cut-out face the evidence for a forgery lies; `None` where the classifier cannot say.
+    /// Returns a map of where in the crop the evidence for a forgery lies; `None` if the classifier cannot compute one,
+    /// which is the default.
     ///
     /// # Errors
-    /// When the network cannot run.
+    /// Returns an error if the network cannot run.
     fn explain(&self, face: &RgbImage) -> Result<Option<ActivationMap>, Self::Error> {
         let _ = face;
         Ok(None)
     }
 
-    /// Identity and decision threshold, for the report and the verdict.
+    /// Returns the identity and the decision threshold, for the report and the verdict.
     fn info(&self) -> ModelInfo;
 }
 
-/// A shared detector: several analyzers, with settings of their own, can use one.
+/// A shared detector. Several analyzers with different settings can use it.
 impl<D: FaceDetector + ?Sized> FaceDetector for Arc<D> {
     type Error = D::Error;
 
@@ -239,7 +240,7 @@ pub struct DetectorInfo {
 }
 
 impl DetectorInfo {
-    /// A detector of this name, without settings.
+    /// Creates the information of a detector with this name and no settings.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), ..Self::default() }
     }
@@ -251,36 +252,36 @@ impl DetectorInfo {
 pub struct ModelInfo {
     /// Name of the model.
     pub name: String,
-    /// Architecture, such as `efficientnet_b3`; empty where there is none to name.
+    /// Architecture, such as `efficientnet_b3`; empty if it has no name.
     pub architecture: String,
-    /// SHA-256 of the weights file in hexadecimal, where it came from one.
+    /// SHA-256 of the weights file in hexadecimal, if the model was read from one.
     pub sha256: Option<String>,
-    /// What it was trained on; empty when unknown.
+    /// Data that it was trained on; empty if unknown.
     pub trained_on: String,
-    /// Terms of use of the weights; empty when unknown.
+    /// Terms of use of the weights; empty if unknown.
     pub terms: String,
     /// Probability from which a face counts as fake, `0..=1`.
     pub threshold: f32,
-    /// How faces are cut from their frame.
+    /// The method by which faces are cut from their frame.
     pub crop: FaceCrop,
-    /// What computed it, where there is a choice.
+    /// The engine that computed it, if there is a choice.
     #[serde(default)]
     pub engine: Option<Engine>,
-    /// What it computed in, where there is a choice.
+    /// The precision that it was computed in, if there is a choice.
     #[serde(default, skip_serializing_if = "is_single")]
     pub precision: Option<Precision>,
-    /// How far its probabilities can be trusted, where it was measured.
+    /// The reliability of its probabilities, if it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reliability: Option<Reliability>,
 }
 
-/// Single precision goes without saying.
+/// Returns whether the precision is single or absent. Reports leave it out then.
 fn is_single(precision: &Option<Precision>) -> bool {
     precision.is_none_or(|precision| precision == Precision::Full)
 }
 
 impl ModelInfo {
-    /// A model of this name with threshold 0.5 and the plain box as crop.
+    /// Creates the information of a model with this name, threshold 0.5 and [`FaceCrop::Box`].
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),

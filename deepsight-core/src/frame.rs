@@ -1,10 +1,10 @@
 use image::RgbImage;
 
-/// One picture of a video, upright, with its place in time.
+/// One upright image of a video with its presentation time.
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Frame {
-    /// Position in the video's order of presentation, from 0. Frames that were not sampled count too.
+    /// Position in the video's order of presentation, from 0. Frames that were not sampled are counted too.
     pub index: u64,
     /// Presentation time in seconds from the start of the video.
     pub time: f64,
@@ -13,7 +13,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A frame of the given position, presentation time in seconds, and pixels.
+    /// Creates a frame from its position, its presentation time in seconds, and its pixels.
     pub fn new(index: u64, time: f64, image: RgbImage) -> Self {
         Self { index, time, image }
     }

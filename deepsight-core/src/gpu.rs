@@ -1,6 +1,7 @@
-//! What the networks need on a GPU: few bytes on the way there, products that keep single precision, and batches that fit.
+//! Support for networks on a GPU: uploads of few bytes, matrix products that keep single precision, and batches that
+//! fit into memory.
 //!
-//! All of it is made of Burn's operations, so it runs, and is tested, on every backend.
+//! Everything consists of Burn's operations, so it runs, and is tested, on every backend.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,32 +13,32 @@ use burn::tensor::{DType, ElementConversion, Int, Tensor, TensorData};
 
 use crate::Error;
 
-/// Whether that device of a backend is the CPU.
+/// Returns whether this device of the backend is the CPU.
 pub fn is_cpu<B: Backend>(device: &B::Device) -> bool {
     // By name, because nothing in a backend's type says so.
     let name = B::name(device);
     ["flex", "ndarray"].iter().any(|cpu| name.contains(cpu))
 }
 
-/// Bytes as numbers `0..=255` on a device, `[bytes]`; as many as come, rounded up to a multiple of 4 by zeros.
+/// Uploads bytes to a device as numbers `0..=255`, `[bytes]`. Zeros are appended up to a multiple of 4.
 ///
-/// They travel four to a 32-bit integer and are taken apart there: a quarter of what single precision would take, and no
-/// backend needs to know a type of 8 bits.
+/// Four bytes are sent in each 32-bit integer and separated on the device. This takes a quarter of the bytes of single
+/// precision, and backends need no 8-bit type.
 pub fn upload<B: Backend>(mut bytes: Vec<u8>, device: &B::Device) -> Tensor<B, 1, Int> {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     let words: Vec<i32> = bytes.as_chunks::<4>().0.iter().map(|word| i32::from_le_bytes(*word)).collect();
     let count = words.len();
     let words = Tensor::<B, 2, Int>::from_data(TensorData::new(words, [count, 1]), (device, DType::I32));
-    // What the sign drags in from the left is masked away.
+    // The mask removes the sign bits that the shift inserts.
     let byte = |place: i32| words.clone().bitwise_right_shift_scalar((8 * place).elem()).bitwise_and_scalar(255.elem());
     Tensor::cat([0, 1, 2, 3].map(byte).into(), 1).flatten(0, 1)
 }
 
-/// Pictures of one size, RGB and one after the other, as a network wants them: `[count, 3, height, width]`, less the mean and
-/// divided by the deviation of each channel, of values in `0..=1`. Normalised on the device.
+/// Converts consecutive RGB images of one size to a network's input, `[count, 3, height, width]`. Scales values to
+/// `0..=1`, subtracts the mean and divides by the standard deviation of each channel, on the device.
 ///
 /// # Panics
-/// When there are not `3 · count · height · width` bytes.
+/// Panics if `pixels.len() != 3 * count * height * width`.
 pub fn normalised<B: Backend>(
     pixels: Vec<u8>,
     [count, height, width]: [usize; 3],
@@ -55,15 +56,16 @@ pub fn normalised<B: Backend>(
     (pixels * scale + shift).permute([0, 3, 1, 2])
 }
 
-/// Whether products of single precision are computed from operands of fewer digits on that device: NVIDIA's matrix units
-/// round them to TF32, 11 significant bits, and autotune prefers those units.
+/// Returns whether the device computes single-precision products from rounded operands. NVIDIA's matrix units round
+/// them to TF32, 11 significant bits, and autotune prefers those units.
 pub fn rounds_products<B: Backend>(device: &B::Device) -> bool {
     // By name, because nothing in a backend's type says so.
     B::name(device).contains("cuda")
 }
 
-/// A convolution that keeps the digits of its type: on devices that round operands ([`rounds_products`]), single precision is
-/// split as [`split_conv2d`] says. Depthwise ones do not go to the matrix units.
+/// Computes a convolution with all digits of its type. On devices that round operands ([`rounds_products`]), single
+/// precision is split as in [`split_conv2d`]. Convolutions with groups are not split, because depthwise ones do not use
+/// the matrix units.
 pub fn conv2d<B: Backend>(
     x: Tensor<B, 4>,
     weight: Tensor<B, 4>,
@@ -77,8 +79,9 @@ pub fn conv2d<B: Backend>(
     }
 }
 
-/// A convolution as the sum of three, of the upper halves of the operands' digits and of the lower: rounded to 11 significant
-/// bits each, they lose 2⁻¹⁸ of a product rather than 2⁻¹¹ (Ootomo & Yokota, IJHPCA 2022, with `bf16` for the upper half).
+/// Computes a convolution as the sum of three, whose operands are the upper and the lower digits of the original ones.
+/// When each operand is rounded to 11 significant bits, the error of a product is 2⁻¹⁸ instead of 2⁻¹¹ (Ootomo &
+/// Yokota, IJHPCA 2022, with `bf16` for the upper half).
 pub fn split_conv2d<B: Backend>(
     x: Tensor<B, 4>,
     weight: Tensor<B, 4>,
@@ -91,26 +94,26 @@ pub fn split_conv2d<B: Backend>(
     burn_conv2d(x_upper, weight_upper, bias, options) + small
 }
 
-/// A matrix product that keeps the digits of its type, as [`conv2d`] does.
+/// Computes a matrix product with all digits of its type, as [`conv2d`] does.
 pub fn matmul<B: Backend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 2> {
     if a.dtype() == DType::F32 && rounds_products::<B>(&a.device()) { split_matmul(a, b) } else { a.matmul(b) }
 }
 
-/// A matrix product as the sum of three, as [`split_conv2d`] is.
+/// Computes a matrix product as the sum of three, as [`split_conv2d`] does.
 pub fn split_matmul<B: Backend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 2> {
     let ((a_upper, a_lower), (b_upper, b_lower)) = (split(a), split(b));
     let small = a_lower.matmul(b_upper.clone()) + a_upper.clone().matmul(b_lower);
     a_upper.matmul(b_upper) + small
 }
 
-/// The 8 leading bits of each number, and the rest.
+/// Splits each number into its 8 leading significant bits and the rest.
 fn split<B: Backend, const D: usize>(x: Tensor<B, D>) -> (Tensor<B, D>, Tensor<B, D>) {
     let upper = x.clone().cast(DType::BF16).cast(DType::F32);
     (upper.clone(), x - upper)
 }
 
-/// How much goes to a device at once. Where the device fails, its memory being full most likely, the limit is halved, once and
-/// for good, and the run goes on with a warning in the log.
+/// The limit on the batch size on a device. When the device fails, most likely because its memory is full, the limit is
+/// halved once and permanently, and the run continues with a warning in the log.
 #[derive(Debug)]
 pub struct BatchLimit {
     size: AtomicUsize,
@@ -118,21 +121,22 @@ pub struct BatchLimit {
 }
 
 impl BatchLimit {
-    /// A limit of at least one.
+    /// Creates a limit of `size`, at least 1.
     pub fn new(size: usize) -> Self {
         Self { size: AtomicUsize::new(size.max(1)), halved: AtomicBool::new(false) }
     }
 
-    /// The limit as it is now.
+    /// Returns the current limit.
     pub fn size(&self) -> usize {
         self.size.load(Ordering::Relaxed)
     }
 
-    /// Runs `call` on the items in batches of the limit; `what` names them in the warning. `recover` is called before the
-    /// batch that failed is tried again in halves.
+    /// Runs `call` on the items in batches up to the limit; `what` names the items in the warning. `recover` is called
+    /// before a failed batch is tried again in smaller ones.
     ///
     /// # Errors
-    /// What `call` says of a single item, or of a batch after the limit was halved. A panic of `call` counts as an error.
+    /// The error of `call` for a single item, for a batch after the limit was halved, or for one that is not the
+    /// device's failure. A panic of `call` counts as an error.
     pub fn run<T, R, E: Failed>(
         &self,
         what: &str,
@@ -164,8 +168,8 @@ impl BatchLimit {
         Ok(results)
     }
 
-    /// Halves the limit below a batch that failed, unless that was done before. A batch that was cut by the old limit may
-    /// be tried again all the same.
+    /// Halves the size of a failed batch and makes it the limit, unless the limit was halved before. Returns whether
+    /// the batch may be tried again, which also holds if it is larger than a limit that was halved in the meantime.
     fn halve(&self, failed: usize) -> bool {
         if !self.halved.swap(true, Ordering::Relaxed) {
             self.size.store((failed / 2).max(1), Ordering::Relaxed);
@@ -177,10 +181,10 @@ impl BatchLimit {
 
 /// Errors of code that runs on a device.
 pub trait Failed: std::fmt::Display {
-    /// Whether the device failed, rather than the input being refused.
+    /// Returns whether the device failed. Otherwise the input was refused.
     fn is_of_device(&self) -> bool;
 
-    /// The error that a panic comes to.
+    /// Creates the error for a panic with this message.
     fn panicked(message: &str) -> Self;
 }
 
@@ -194,7 +198,8 @@ impl Failed for Error {
     }
 }
 
-/// What a backend says of a failure, on one line: without the backtraces, and with what to do where memory is the cause.
+/// Formats a backend's message about a failure on one line, without backtraces. If memory is the cause, adds what to
+/// do.
 pub fn device_message(message: &str) -> String {
     let told = message.lines().map(str::trim).take_while(|line| !line.starts_with("Backtrace"));
     let told: Vec<&str> = told.filter(|line| !line.is_empty()).take(6).collect();
@@ -215,7 +220,7 @@ mod tests {
 
     use super::*;
 
-    /// A device that can hold so many items.
+    /// Returns a call that panics for more than `capacity` items, and records the size of each batch in `calls`.
     fn device(capacity: usize, calls: &RefCell<Vec<usize>>) -> impl Fn(&[u8]) -> Result<Vec<u8>, Error> {
         move |items| {
             calls.borrow_mut().push(items.len());
@@ -227,18 +232,18 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_does_not_fit_is_halved_once_and_the_run_goes_on() {
+    fn a_batch_that_does_not_fit_is_halved_once_and_the_run_continues() {
         let items: Vec<u8> = (0..20).collect();
         let (limit, calls) = (BatchLimit::new(8), RefCell::default());
         assert_eq!(limit.run("faces", &items, || {}, device(4, &calls)).unwrap(), items);
         assert_eq!((limit.size(), calls.take()), (4, vec![8, 4, 4, 4, 4, 4]));
-        // For good: nothing is tried in vain again.
+        // The limit stays halved: no batch fails again.
         assert_eq!(limit.run("faces", &items[..6], || {}, device(4, &calls)).unwrap(), items[..6]);
         assert_eq!(calls.take(), [4, 2]);
     }
 
     #[test]
-    fn what_half_the_batch_does_not_mend_is_an_error_that_says_so_on_one_line() {
+    fn a_failure_of_half_the_batch_is_an_error_on_one_line() {
         let (limit, calls) = (BatchLimit::new(8), RefCell::default());
         let error = limit.run("faces", &[0; 20], || {}, device(3, &calls)).unwrap_err().to_string();
         assert!(error.contains("memory is full") && error.contains("size: 4096"), "{error}");
@@ -247,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_the_input_is_not_tried_again() {
+    fn an_error_of_the_input_is_not_tried_again() {
         let calls = RefCell::new(0);
         let refuse = |_: &[u8]| {
             *calls.borrow_mut() += 1;

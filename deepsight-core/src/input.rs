@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-/// What was analysed, as a report names it. Every field but `path` may be unknown: a camera has no file hash.
+/// Description of the analyzed input in a report. Every field but `path` may be unknown: a camera has no file hash.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Input {
@@ -31,7 +31,7 @@ pub struct Input {
 }
 
 impl Input {
-    /// An input of this name, of which nothing else is known.
+    /// Creates an input with this name and no other information.
     pub fn new(path: impl Into<String>) -> Self {
         Self { path: path.into(), ..Self::default() }
     }

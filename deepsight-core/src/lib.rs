@@ -51,7 +51,7 @@ pub use explain::ActivationMap;
 pub use face::{BoundingBox, DetectorInfo, Face, FaceClassifier, FaceDetector, FaceScore, Landmarks, ModelInfo};
 pub use frame::Frame;
 pub use fused::Engine;
-/// The crate whose `RgbImage` frames and faces are made of.
+/// The crate that provides `RgbImage`, the type of frames and crops.
 pub use image;
 pub use input::Input;
 #[cfg(feature = "model")]

@@ -1,4 +1,4 @@
-//! What a model file says about using its weights.
+//! The description in a model file of how its weights are used.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{Architecture, Error, FaceCrop, Reliability, ResizeFilter};
 
-/// What must be known to use a model's weights rightly: the JSON under `deepsight` in the file's metadata.
+/// Everything needed to use a model's weights correctly. It is the JSON under `deepsight` in the file's metadata.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ModelCard {
@@ -16,47 +16,48 @@ pub struct ModelCard {
     pub schema: u32,
     /// Name of the model.
     pub name: String,
-    /// The network the weights are for.
+    /// The network that the weights are for.
     pub architecture: Architecture,
     /// Side of the network's square input in pixels, `32..=1024`.
     pub input_size: u32,
-    /// Subtracted from pixels in `0..=1`, RGB.
+    /// Mean that is subtracted from pixels in `0..=1`, RGB.
     pub mean: [f32; 3],
-    /// Divides them afterwards, RGB; above 0.
+    /// Standard deviation by which the result is divided, RGB; above 0.
     pub std: [f32; 3],
-    /// How a face is brought to the input size.
+    /// The filter that resizes a face to the input size.
     pub resize: ResizeFilter,
-    /// How a face is cut from its frame.
+    /// The method by which a face is cut from its frame.
     pub crop: FaceCrop,
-    /// What the two logits stand for: `real` and `fake`, in the order of the logits.
+    /// The classes of the two logits: `real` and `fake`, in the order of the logits.
     pub labels: [String; 2],
     /// Fake probability from which a face counts as fake, `0..=1`.
     pub threshold: f32,
-    /// Divides the logits before the softmax (Guo et al., ICML 2017); above 0.
+    /// Temperature by which the logits are divided before the softmax (Guo et al., ICML 2017); above 0.
     pub temperature: f32,
-    /// What it was trained on.
+    /// Data that it was trained on.
     pub trained_on: String,
     /// Terms of use of the weights.
     pub terms: String,
     /// Measured quality by name, such as `video_auc`.
     pub metrics: BTreeMap<String, f64>,
-    /// Whether a face's logits are the mean of those of the face and of its mirror image. Doubles the time of scoring.
+    /// Whether a face's logits are the mean of those of the face and of its mirror image. This doubles the time of
+    /// scoring.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub mirrored: bool,
-    /// How far the probabilities can be trusted, where it was measured.
+    /// The reliability of the probabilities, if it was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reliability: Option<Reliability>,
-    /// The score that the golden input must get, where the file carries one.
+    /// The score that the golden input must get, if the file contains one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub golden: Option<Golden>,
 }
 
-/// The score that a model file promises for its golden input.
+/// The expected score of a model file's golden input.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Golden {
     /// Calibrated fake probability, `0..=1`.
     pub fake_probability: f32,
-    /// How far the probability may be off, above 0.
+    /// Largest allowed difference from this probability, above 0.
     pub tolerance: f32,
 }
 
@@ -64,8 +65,8 @@ impl ModelCard {
     /// The schema that this version reads and writes.
     pub const SCHEMA: u32 = 1;
 
-    /// A card with timm's input size, mean and deviation for the architecture, OpenCV's resize, the plain box as crop,
-    /// labels `real`, `fake`, threshold 0.5 and temperature 1.
+    /// Creates a card with timm's input size, mean and deviation for the architecture, OpenCV's resize,
+    /// [`FaceCrop::Box`], labels `real` and `fake`, threshold 0.5 and temperature 1.
     pub fn new(name: impl Into<String>, architecture: Architecture) -> Self {
         let (mean, std) = architecture.timm_normalization();
         Self {
@@ -89,12 +90,12 @@ impl ModelCard {
         }
     }
 
-    /// Position of the fake class among the logits.
+    /// Returns the index of the fake class among the logits.
     pub fn fake_index(&self) -> usize {
         usize::from(self.labels[1] == "fake")
     }
 
-    /// Checks that every value can be used.
+    /// Checks that every value is usable.
     ///
     /// # Errors
     /// [`Error::ModelCardInvalid`] with the first field that is wrong, [`Error::UnsupportedSchema`].
@@ -114,7 +115,7 @@ impl ModelCard {
         let labels: Vec<_> = self.labels.iter().map(String::as_str).collect();
         let golden_is_usable =
             self.golden.is_none_or(|g| probability(g.fake_probability) && g.tolerance > 0.0 && g.tolerance.is_finite());
-        // A name is printed wherever a model is, so it must not command a terminal.
+        // A name is printed to terminals, so it must not contain control characters.
         require(!self.name.contains(char::is_control), "name", &self.name, "text on one line is needed")?;
         require(
             (32..=1024).contains(&self.input_size),
@@ -165,7 +166,7 @@ impl ModelCard {
     }
 
     pub(crate) fn from_json(text: &str) -> Result<Self, Error> {
-        // Parsed JSON takes many times its length in memory.
+        // Parsed JSON takes many times its length in memory, so the length is limited.
         const MAX_BYTES: usize = 1 << 20;
         if text.len() > MAX_BYTES {
             return Err(Error::ModelCardTooLarge { bytes: text.len(), limit: MAX_BYTES });

@@ -1,4 +1,4 @@
-//! The self-describing weights file: safetensors whose metadata says how the weights are to be used.
+//! The self-describing weights file: safetensors whose metadata describes how the weights are used.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -17,13 +17,13 @@ use sha2::{Digest, Sha256};
 use crate::eight_bits::EightBits;
 use crate::{Error, ModelCard, StateDict, Weight};
 
-/// How weights are stored in a file.
+/// The format in which a file stores weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WeightFormat {
-    /// 32-bit floating point: exact.
+    /// 32-bit floating point, which is exact.
     F32,
-    /// 16-bit floating point: half the size, 11 significant bits.
+    /// 16-bit floating point: half the size of `F32`, 11 significant bits.
     F16,
     /// Signed 8-bit integers with a 32-bit scale for each output channel in the pointwise convolutions of the last
     /// stage and the head; 16-bit floating point in all other tensors. Six sevenths of the size of `F16`. The crate's
@@ -35,7 +35,7 @@ impl WeightFormat {
     /// Every format.
     pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::I8];
 
-    /// Its name on command lines: `f32`, `f16`, `i8`.
+    /// Returns its name on command lines: `f32`, `f16`, `i8`.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -65,11 +65,11 @@ impl FromStr for WeightFormat {
     }
 }
 
-/// Limits on what is read.
+/// Limits on the model files that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ModelLimits {
-    /// Largest file in bytes; 1 GiB unless told. The largest model known here has 70 MB.
+    /// Largest file in bytes; 1 GiB by default. The largest model of a known architecture has 70 MB.
     pub max_bytes: u64,
 }
 
@@ -87,7 +87,7 @@ impl ModelLimits {
         let bytes = file.metadata().map_err(failed)?.len();
         self.check(bytes)?;
         let mut content = Vec::with_capacity(bytes as usize);
-        // A file that grows meanwhile, or a device without a length, is cut off by the limit too.
+        // `take` also limits a file that grows in the meantime, or a device without a length.
         file.take(self.max_bytes.saturating_add(1)).read_to_end(&mut content).map_err(failed)?;
         self.check(content.len() as u64)?;
         Ok(content)
@@ -101,37 +101,37 @@ impl ModelLimits {
     }
 }
 
-/// Weights with all that is needed to use them: the content of a model file.
+/// The content of a model file: weights with everything needed to use them.
 ///
-/// The file is safetensors: tensors in half or full precision under timm's names, the [`ModelCard`] as JSON under
-/// `deepsight` in the metadata, and at will the golden input, a face as it was cut out, as `golden.input`
-/// (`[height, width, 3]`, u8 RGB). A tensor of two or more dimensions may be of signed 8-bit integers; the tensor with `.scale`
-/// after its name then has the factor of each output channel, `[outputs]`, f32.
+/// The file is safetensors. It contains tensors in half or full precision under timm's names, the [`ModelCard`] as JSON
+/// under `deepsight` in the metadata, and optionally the golden input, a crop of a face, as `golden.input`
+/// (`[height, width, 3]`, u8 RGB). A tensor of two or more dimensions may be of signed 8-bit integers. The tensor with
+/// `.scale` after its name then has the factor of each output channel, `[outputs]`, f32.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ModelFile {
-    /// How the weights are to be used.
+    /// The description of how the weights are used.
     pub card: ModelCard,
     /// The network's parameters and batch-norm statistics.
     pub weights: StateDict,
-    /// A face whose score the card's `golden` promises.
+    /// The face whose expected score is the card's `golden`.
     pub golden_input: Option<RgbImage>,
-    /// SHA-256 of the file in hexadecimal, where there is one yet.
+    /// SHA-256 of the file in hexadecimal, if it was read from one.
     pub sha256: Option<String>,
-    /// How the file stores the weights: `I8` where it has a tensor of integers, otherwise the widest of its types.
+    /// The format of the weights in the file: `I8` if it has a tensor of integers, otherwise the widest of its types.
     pub format: WeightFormat,
 }
 
 const METADATA_KEY: &str = "deepsight";
 const GOLDEN_INPUT: &str = "golden.input";
-/// Follows the name of a tensor of integers in the name of its scales.
+/// Suffix that is added to the name of a tensor of integers to name the tensor of its scales.
 const SCALE: &str = ".scale";
 
 impl ModelFile {
-    /// A model file to be written, in full precision.
+    /// Creates the content of a model file in full precision, to be written.
     ///
     /// # Errors
-    /// When the card has a value that cannot be used ([`ModelCard::validate`]).
+    /// Returns an error if the card has a value that is not usable ([`ModelCard::validate`]).
     pub fn new(card: ModelCard, weights: StateDict) -> Result<Self, Error> {
         let model = Self { card, weights, golden_input: None, sha256: None, format: WeightFormat::F32 };
         model.validate()?;
@@ -141,13 +141,13 @@ impl ModelFile {
     /// Reads and checks a model file of up to 1 GiB.
     ///
     /// # Errors
-    /// [`Error::Model`] with the path and, as its cause, what [`from_bytes`](Self::from_bytes) says,
-    /// [`Error::ModelIo`] or [`Error::ModelTooLarge`].
+    /// [`Error::Model`] with the path. Its cause is an error of [`from_bytes`](Self::from_bytes), [`Error::ModelIo`] or
+    /// [`Error::ModelTooLarge`].
     pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::read_within(path, ModelLimits::default())
     }
 
-    /// Reads and checks a model file within the limits given.
+    /// Reads and checks a model file within the given limits.
     ///
     /// # Errors
     /// As for [`read`](Self::read).
@@ -158,19 +158,20 @@ impl ModelFile {
 
     /// Reads and checks the content of a model file.
     ///
-    /// Whether the tensors are those of the architecture is checked when a [`Classifier`](crate::Classifier) is made.
+    /// That the tensors are those of the architecture is only checked when a [`Classifier`](crate::Classifier) is
+    /// created.
     ///
     /// # Errors
-    /// One variant of [`Error`] for each thing that can be wrong: [`Error::NotSafetensors`], [`Error::NoModelCard`],
-    /// the `ModelCard...` ones, [`Error::UnsupportedSchema`], [`Error::UnknownArchitecture`] and [`Error::TensorType`]. For a
-    /// tensor of 8-bit integers also [`Error::TensorNames`] when its scales are missing, [`Error::TensorShape`] when they are
-    /// not one a channel, and [`Error::TensorNotFinite`] when one of them cannot be used.
+    /// One variant of [`Error`] for each possible defect: [`Error::NotSafetensors`], [`Error::NoModelCard`], the
+    /// `ModelCard...` ones, [`Error::UnsupportedSchema`], [`Error::UnknownArchitecture`] and [`Error::TensorType`]. For
+    /// a tensor of 8-bit integers also [`Error::TensorNames`] when its scales are missing, [`Error::TensorShape`] when
+    /// there is not one scale for each channel, and [`Error::TensorNotFinite`] when a scale is not usable.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let (sha256, parsed) = rayon::join(|| hex(&Sha256::digest(bytes)), || Self::parse(bytes));
         Ok(Self { sha256: Some(sha256), ..parsed? })
     }
 
-    /// All but the hash.
+    /// Reads everything except the hash.
     fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let damaged = |error: SafeTensorError| Error::not_safetensors(bytes.len(), &error);
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
@@ -214,11 +215,11 @@ impl ModelFile {
         }
     }
 
-    /// The content of a model file, in the model's `format`.
+    /// Writes the bytes of a model file in the model's `format`.
     ///
     /// # Errors
-    /// As for [`new`](Self::new); [`Error::TensorShape`] too for a weight whose values are not as many as its shape says,
-    /// and [`Error::TensorNotFinite`] for one that the format cannot hold.
+    /// As for [`new`](Self::new). Also [`Error::TensorShape`] for a weight whose number of values does not match its
+    /// shape, and [`Error::TensorNotFinite`] for a value that the format cannot represent.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         self.validate()?;
         let mut tensors = Vec::new();
@@ -253,10 +254,11 @@ impl ModelFile {
         safetensors::serialize(views.map_err(failed)?, Some(metadata)).map_err(failed)
     }
 
-    /// Writes a model file: beside its place first, then renamed, so that a reader never sees half of it.
+    /// Writes a model file. The file is written under another name in the same directory and then renamed, so that a
+    /// reader never sees an incomplete file.
     ///
     /// # Errors
-    /// [`Error::Model`] with the path and, as its cause, what [`to_bytes`](Self::to_bytes) says or [`Error::ModelIo`].
+    /// [`Error::Model`] with the path. Its cause is an error of [`to_bytes`](Self::to_bytes) or [`Error::ModelIo`].
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
         let io = |source| Error::ModelIo { action: "write", source };
@@ -265,7 +267,7 @@ impl ModelFile {
 }
 
 impl Error {
-    /// The same error with the file it is about.
+    /// Adds the path of the file to the error.
     pub(crate) fn at(self, path: &Path) -> Self {
         Self::Model { path: path.into(), cause: Box::new(self) }
     }
@@ -275,7 +277,7 @@ impl Error {
     }
 }
 
-/// Puts a file in its place in one step.
+/// Writes a file beside its path and renames it, so that the content at the path is replaced in one step.
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut name = path.file_name().ok_or(std::io::ErrorKind::InvalidFilename)?.to_owned();
     name.push(format!(".{}.partial", std::process::id()));
@@ -286,7 +288,7 @@ fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     });
     let placed = written.and_then(|()| std::fs::rename(&partial, path));
     if placed.is_err() {
-        // What matters to the caller is the first failure; a leftover that cannot be removed either is not worse.
+        // The caller needs the first failure. If the partial file cannot be removed, it stays, which does no harm.
         let _ = std::fs::remove_file(&partial);
     }
     placed
@@ -306,7 +308,8 @@ fn weight(name: &str, view: &TensorView<'_>) -> Result<Weight, Error> {
     let values = match view.dtype() {
         Dtype::F32 => full_values(view),
         Dtype::F16 => {
-            // As a slice, because the processor converts eight at once; one after the other takes most of the loading.
+            // Converted as a slice, because the processor converts eight values at once. Converting them one by one
+            // would take most of the loading time.
             let halves: Vec<f16> = view.data().chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]])).collect();
             halves.to_f32_vec()
         }
@@ -317,7 +320,7 @@ fn weight(name: &str, view: &TensorView<'_>) -> Result<Weight, Error> {
     Ok(Weight { shape: view.shape().to_vec(), values })
 }
 
-/// The weight of a tensor of 8-bit integers with its scales.
+/// Reads the weight from a tensor of 8-bit integers and its scales.
 fn integer_weight(
     name: &str,
     view: &TensorView<'_>,
@@ -325,7 +328,7 @@ fn integer_weight(
     scales: &TensorView<'_>,
 ) -> Result<Weight, Error> {
     let shape = view.shape();
-    // A norm's or a bias's value has a channel of its own.
+    // In a tensor of one dimension (a norm's or a bias), each value would need its own scale, so it is refused.
     let (2.., Some(outputs)) = (shape.len(), shape.first()) else {
         return Err(Error::TensorType { name: name.into(), found: "I8".into(), expected: "F32 or F16" });
     };
@@ -368,8 +371,9 @@ fn golden_input(view: &TensorView<'_>) -> Result<RgbImage, Error> {
     })
 }
 
-/// Whether [`WeightFormat::I8`] stores the weight in 8 bits: a pointwise convolution of the last stage, though not a
-/// gate's, or the head. What rounding changes in an earlier layer grows on its way through the later ones.
+/// Returns whether [`WeightFormat::I8`] stores the weight in 8 bits. It does so for the head and the pointwise
+/// convolutions of the last stage, except those of gates. Rounding errors of earlier layers would grow in the later
+/// ones.
 fn is_rounded(name: &str, weight: &Weight) -> bool {
     let is_pointwise = matches!(weight.shape[..], [_, inputs, 1, 1] if inputs > 1) && !name.contains(".se.");
     is_pointwise && (name == "conv_head.weight" || name.starts_with("blocks.6."))

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// What a network computes in.
+/// The floating-point type in which a network computes.
 ///
 /// ```
 /// use deepsight_core::Precision;
@@ -24,17 +24,17 @@ pub enum Precision {
     /// Convolutions in `bf16`, which has the range of `f32` and 8 significant bits.
     #[serde(rename = "bf16")]
     Brain,
-    /// Convolutions in `f16`, 11 significant bits and a narrow range; training scales the loss for it (Micikevicius et al.,
-    /// ICLR 2018).
+    /// Convolutions in `f16`, which has 11 significant bits and a narrow range. Training scales the loss for it
+    /// (Micikevicius et al., ICLR 2018).
     #[serde(rename = "f16")]
     Half,
 }
 
 impl Precision {
-    /// Every choice.
+    /// Every precision.
     pub const ALL: [Self; 3] = [Self::Full, Self::Brain, Self::Half];
 
-    /// Its name on command lines and in reports: `f32`, `bf16`, `f16`.
+    /// Returns its name on command lines and in reports: `f32`, `bf16`, `f16`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Full => "f32",
@@ -43,7 +43,7 @@ impl Precision {
         }
     }
 
-    /// Burn's name of the type.
+    /// Returns Burn's identifier of the type.
     #[cfg(feature = "model")]
     pub fn dtype(self) -> burn::tensor::DType {
         match self {

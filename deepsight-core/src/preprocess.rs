@@ -1,4 +1,4 @@
-//! A face's pixels to the numbers the network was trained on.
+//! Conversion of a face's pixels to the network's input.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -9,14 +9,15 @@ use crate::fused::Canvas;
 use crate::gpu;
 use crate::{ModelCard, ResizeFilter};
 
-/// Resize, scale to `0..=1`, subtract the mean, divide by the deviation; as a model's card says.
+/// Preprocessing by a model's card: resizes, scales to `0..=1`, subtracts the mean and divides by the standard
+/// deviation.
 #[derive(Debug)]
 pub(crate) struct Preprocess {
     input_size: u32,
     resize: ResizeFilter,
     mean: [f32; 3],
     std: [f32; 3],
-    /// What becomes of each 8-bit value of each channel.
+    /// The normalized value of each 8-bit value of each channel.
     values: [[f32; 256]; 3],
 }
 
@@ -29,8 +30,8 @@ impl Preprocess {
         Self { input_size: card.input_size, resize: card.resize, mean: card.mean, std: card.std, values }
     }
 
-    /// Images of any size to one tensor `[batch, 3, input_size, input_size]`: resized here, as 8-bit pixels and therefore to the
-    /// bit, images spread over the threads; normalised on the device.
+    /// Converts images of any size to one tensor, `[batch, 3, input_size, input_size]`. The images are resized on the
+    /// CPU's threads as 8-bit pixels, so that every bit is the same on all devices, and normalized on the device.
     pub(crate) fn batch<B: Backend>(&self, images: &[RgbImage], device: &B::Device) -> Tensor<B, 4> {
         let side = self.input_size as usize;
         let mut pixels = vec![0; images.len() * 3 * side * side];
@@ -45,7 +46,7 @@ impl Preprocess {
         gpu::normalised(pixels, [images.len(), side, side], self.mean, self.std, device)
     }
 
-    /// One image into the fused engine's input, resized and normalised row by row.
+    /// Writes one image to the fused engine's input, resized and normalized row by row.
     pub(crate) fn fill(&self, image: &RgbImage, mut canvas: Canvas<'_>) {
         let [red, green, blue] = &self.values;
         let mut rows = canvas.rows();

@@ -5,37 +5,36 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Face, Landmarks};
 
-/// How well a face can be judged: what its cut-out shows, whatever the size of its box.
+/// The quality of a face, measured on its crop and independent of the size of its box.
 ///
 /// A face that was enlarged, blurred or filmed out of focus has a large box and little detail. A classifier that looks
-/// for traces of a forgery sees none there, or takes the blur for one; see [`QualityLimits`](crate::QualityLimits).
+/// for traces of a forgery finds none there, or mistakes the blur for one; see [`QualityLimits`](crate::QualityLimits).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FaceQuality {
-    /// Effective resolution in pixels, `0..=256`: the side of the smallest sharp picture that shows as much as the
-    /// cut-out.
+    /// Effective resolution in pixels, `0..=256`: the side of the smallest sharp image that shows as much as the crop.
     ///
-    /// Never more than the shorter side of the cut-out. A cut-out of 256 pixels that was enlarged from 60 has about 60.
-    /// Values above 150 are coarse.
+    /// It is never more than the shorter side of the crop. A crop of 256 pixels that was enlarged from 60 has about 60.
+    /// Values above 150 are imprecise.
     pub detail: f32,
     /// Exposure, `0..=1`: near 0 for a face that is nearly black or blown out, 1 for a well-lit one.
     pub light: f32,
-    /// Angle between the face and the camera in degrees, `0..=90`: 0 from the front, 90 in profile or where the
-    /// landmarks determine no pose. It is mainly the yaw. Pitch counts beyond 20 degrees, rotation within the picture
-    /// not at all.
+    /// Angle between the face and the camera in degrees, `0..=90`: 0 from the front, 90 in profile or if the landmarks
+    /// determine no pose. It is mainly the yaw. Pitch counts only beyond 20 degrees, and rotation within the image does
+    /// not count.
     pub turn: f32,
 }
 
 impl FaceQuality {
-    /// Creates a quality of known values.
+    /// Creates a quality with these values.
     pub fn new(detail: f32, light: f32, turn: f32) -> Self {
         Self { detail, light, turn }
     }
 
-    /// Measures a face as [`FaceCrop`](crate::FaceCrop) cut it out. Takes about a third of a millisecond.
+    /// Measures a face on the crop made by [`FaceCrop`](crate::FaceCrop). Takes about a third of a millisecond.
     ///
-    /// Only the shape of the landmarks is used, so they may be in pixels of the frame. Values are rounded to a decimal
-    /// (`light` to three), because they go into reports.
+    /// Only the shape of the landmarks is used, so they may be in pixels of the frame. Values are rounded to one
+    /// decimal (`light` to three), because they are written to reports.
     ///
     /// ```
     /// use deepsight_core::{FaceQuality, Landmarks, image::{Rgb, RgbImage}};
@@ -50,7 +49,7 @@ impl FaceQuality {
         Self { turn: tenth(turn(landmarks)), ..Self::of_crop(crop) }
     }
 
-    /// Measures the cut-out of a face; one without landmarks counts as seen from the front.
+    /// Measures the crop of a face. A face without landmarks counts as seen from the front.
     pub(crate) fn of_face(crop: &RgbImage, face: &Face) -> Self {
         face.landmarks.as_ref().map_or_else(|| Self::of_crop(crop), |landmarks| Self::measure(crop, landmarks))
     }
@@ -66,30 +65,31 @@ fn tenth(value: f32) -> f32 {
     (value * 10.0).round() / 10.0
 }
 
-/// Side in pixels of the square that every cut-out is brought to before it is measured.
+/// Side in pixels of the square to which every crop is resized before it is measured.
 const SIDE: usize = 256;
-/// Side in pixels of the cells in which the strongest gradient is looked for, and their number along a side.
+/// Side in pixels of the cells in which the strongest gradient is searched.
 const CELL: usize = 8;
+/// Number of cells along a side.
 const CELLS: usize = SIDE / CELL;
-/// Variances in square pixels of the three smoothed images that gradients are compared in: a binomial filter of five
-/// taps (variance 1) on images of full, half and a quarter of the size.
+/// Variances in square pixels of the three smoothed images whose gradients are compared: a binomial filter of five taps
+/// (variance 1) on images of full, half and a quarter of the size.
 const VARIANCES: [f32; 3] = [1.0, 5.0, 21.0];
-/// Share of the cells, those with the strongest edges, that detail is read from.
+/// Share of the cells that detail is measured on: those with the strongest edges.
 const EDGE_CELLS: f32 = 0.1;
-/// Mean squared gradient that white noise of variance 1 leaves in each of the three images.
+/// Mean squared gradient of white noise of variance 1 in each of the three images.
 const NOISE_GAINS: [f32; 3] = [0.0450, 0.002_02, 0.000_118];
-/// How much larger the strongest of a cell's squared gradients is than their mean, where it is noise.
+/// Ratio of the strongest of a cell's squared gradients to their mean in pure noise, for each of the three images.
 const NOISE_PEAK: [f32; 3] = [3.0, 2.0, 1.0];
-/// Standard deviation of the blur, in pixels of the source, of a sharp picture that was enlarged bilinearly, as this
-/// measure reads it from real faces.
+/// Standard deviation of the blur, in pixels of the source, that this method measures on real faces in a sharp image
+/// that was enlarged bilinearly.
 const SHARP_SIGMA: f32 = 0.35;
-/// Share of equal neighbors at edges from which a picture counts as made of blocks.
+/// Share of equal neighbors at edges from which an image counts as made of blocks.
 const BLOCKY: f32 = 0.42;
 
-/// A cut-out as luma in a square of [`SIDE`] pixels, with the cells that show the face.
+/// A crop as luma in a square of [`SIDE`] pixels, with the cells that show the face.
 struct Canvas {
     luma: Vec<f32>,
-    /// Whether a cell lies within the ellipse that a face fills, away from black that is not picture.
+    /// Whether each cell is inside the ellipse that a face fills, and not near the black outside the frame.
     counts: Vec<bool>,
 }
 
@@ -99,7 +99,7 @@ impl Canvas {
         if width == 0 || height == 0 {
             return None;
         }
-        // The weights of ITU-R BT.601 in 1/1024, added up in whole numbers, which is faster.
+        // The weights of ITU-R BT.601 in 1/1024, summed as integers, which is faster.
         let luma = |&[red, green, blue]: &[u8; 3]| {
             (306 * i32::from(red) + 601 * i32::from(green) + 117 * i32::from(blue)) as f32 / 1024.0
         };
@@ -108,12 +108,12 @@ impl Canvas {
         Some(Self { counts: counting(&luma), luma })
     }
 
-    /// Effective resolution: the ratio of gradients before and after a known blur at the strongest edges gives the blur
-    /// that the edges already had (Zhuo and Sim, "Defocus map estimation from a single image", Pattern Recognition
-    /// 2011).
+    /// Measures the effective resolution. The ratio of gradients before and after a known blur at the strongest edges
+    /// gives the blur that the edges already had (Zhuo and Sim, "Defocus map estimation from a single image", Pattern
+    /// Recognition 2011).
     ///
-    /// Here three images of rising blur are compared, and of each cell only the strongest gradient, so that noise and
-    /// the blocks of a codec, which are weak beside the edges of a face, have little say.
+    /// This function compares three images of rising blur, and uses only the strongest gradient of each cell. Noise and
+    /// the blocks of a codec, which are weak beside the edges of a face, then have little influence.
     fn detail(&self) -> f32 {
         let noise = self.noise().powi(2);
         let mut image = Cow::Borrowed(&self.luma[..]);
@@ -135,7 +135,7 @@ impl Canvas {
         cells.truncate(((cells.len() as f32 * EDGE_CELLS) as usize).max(1));
         let energies: Vec<f32> =
             peaks.iter().map(|p| cells.iter().map(|&c| p[c]).sum::<f32>() / cells.len() as f32).collect();
-        // A gradient of a hundredth of a level is no edge.
+        // A gradient of a hundredth of a gray level is not an edge.
         if energies.iter().any(|&energy| energy < 1e-4) {
             return 0.0;
         }
@@ -144,8 +144,8 @@ impl Canvas {
         self.block_side(&cells).map_or(detail, |block| detail.min(SIDE as f32 / block))
     }
 
-    /// Standard deviation of white noise in gray levels, from the flattest quarter of the face (Immerkær, "Fast noise
-    /// variance estimation", Computer Vision and Image Understanding 1996).
+    /// Estimates the standard deviation of white noise in gray levels from the flattest quarter of the face (Immerkær,
+    /// "Fast noise variance estimation", Computer Vision and Image Understanding 1996).
     fn noise(&self) -> f32 {
         let mut tiles = Vec::with_capacity(CELLS * CELLS / 4);
         for (row, column) in (0..CELLS / 2).flat_map(|row| (0..CELLS / 2).map(move |column| (row, column))) {
@@ -154,7 +154,7 @@ impl Canvas {
             }
             let (top, left) = (2 * CELL * row, 2 * CELL * column);
             let mut sum = 0.0;
-            // Every other line is enough.
+            // Every second line is enough.
             for y in (top + 1..top + 2 * CELL - 1).step_by(2) {
                 let line = |y: usize| &self.luma[y * SIDE + left..][..2 * CELL];
                 let (above, here, below) = (line(y - 1), line(y), line(y + 1));
@@ -170,10 +170,10 @@ impl Canvas {
         tiles.get(tiles.len() / 4).map_or(0.0, |sum| sum / pixels / 6.0 * std::f32::consts::FRAC_PI_2.sqrt())
     }
 
-    /// Side in pixels of the blocks that the picture is made of, where it was enlarged by repeating pixels.
+    /// Returns the side in pixels of the image's blocks, if the image was enlarged by repeating pixels.
     ///
-    /// Blocks have sharp borders, which would pass for detail. But within them neighbors are equal, which they are
-    /// neither in a sharp picture's texture nor in an interpolated one.
+    /// Blocks have sharp borders, which would count as detail. But neighboring pixels within a block are equal, unlike
+    /// those in the texture of a sharp image or in an interpolated image.
     fn block_side(&self, cells: &[usize]) -> Option<f32> {
         let (mut equal, mut starts) = (0, 0);
         for cell in cells {
@@ -190,7 +190,7 @@ impl Canvas {
                         let index = at(a, b);
                         let is_equal = change(index) < 0.5 * mean;
                         equal += usize::from(is_equal);
-                        // A border may be two pixels wide after an interpolation: count where it begins.
+                        // A border may be two pixels wide after an interpolation, so only its beginning is counted.
                         let follows_equal = index >= step && change(index - step) < 0.5 * mean;
                         starts += usize::from(!is_equal && follows_equal);
                     }
@@ -201,8 +201,9 @@ impl Canvas {
         (equal as f32 >= BLOCKY * all as f32 && starts > 0).then(|| all as f32 / starts as f32)
     }
 
-    /// Exposure: how bright the brightest tenth of the face begins, so that dark skin in good light is not called dark,
-    /// times the share of the face that is not blown out.
+    /// Measures the exposure: the lowest brightness of the brightest tenth of the face, relative to good light, times
+    /// the share of the face that is not blown out. With the brightest tenth, dark skin in good light does not count as
+    /// dark.
     fn light(&self) -> f32 {
         /// Share of full brightness that the brightest tenth of a face reaches in good light.
         const BRIGHT: f32 = 0.5;
@@ -227,7 +228,8 @@ impl Canvas {
     }
 }
 
-/// The image at [`SIDE`] by [`SIDE`] pixels: the mean where it is larger, bilinear where it is smaller.
+/// Resizes the image to [`SIDE`] by [`SIDE`] pixels: averages a larger image, and interpolates a smaller one
+/// bilinearly.
 fn resampled(image: Vec<f32>, width: usize, height: usize) -> Vec<f32> {
     if (width, height) == (SIDE, SIDE) {
         return image;
@@ -248,7 +250,7 @@ fn resampled(image: Vec<f32>, width: usize, height: usize) -> Vec<f32> {
     out
 }
 
-/// The inputs of one output of a resampling, neighbors of each other, with weights that add up to 1.
+/// The consecutive inputs of one output of a resampling, with weights that add up to 1.
 struct Tap {
     first: usize,
     weights: Vec<f32>,
@@ -260,7 +262,8 @@ impl Tap {
     }
 }
 
-/// Taps from `length` pixels to [`SIDE`], a triangle filter as wide as the larger of the two kinds of pixels.
+/// Returns the taps for resampling `length` pixels to [`SIDE`]. They form a triangle filter whose radius is one pixel
+/// of the input or of the output, whichever is larger.
 fn taps(length: usize) -> Vec<Tap> {
     let scale = length as f32 / SIDE as f32;
     let radius = scale.max(1.0);
@@ -272,15 +275,16 @@ fn taps(length: usize) -> Vec<Tap> {
             let weight = |at: usize| (1.0 - (at as f32 - center).abs() / radius).max(0.0);
             let mut weights: Vec<f32> = (first.min(last)..=last).map(weight).collect();
             let sum: f32 = weights.iter().sum();
-            // Beyond the border there is one pixel, which may be further away than the radius.
+            // At the border there may be a single pixel that is further away than the radius: it gets the whole weight.
             weights.iter_mut().for_each(|weight| *weight = if sum > 0.0 { *weight / sum } else { 1.0 });
             Tap { first: first.min(last), weights }
         })
         .collect()
 }
 
-/// The cells within the ellipse of a face, without those near pure black: outside its frame a cut-out is black, and the
-/// border of the frame is no edge of the face. Where little is left so, a dark picture, all of the ellipse.
+/// Returns the cells within the ellipse of a face, without those near pure black. A crop is black outside its frame,
+/// and the frame's border is not an edge of the face. If less than a quarter would remain, as in a dark image, returns
+/// all cells of the ellipse.
 fn counting(luma: &[f32]) -> Vec<bool> {
     let half = (CELLS as f32 - 1.0) / 2.0;
     let cells = || (0..CELLS * CELLS).map(|cell| (cell / CELLS, cell % CELLS));
@@ -306,7 +310,7 @@ fn counting(luma: &[f32]) -> Vec<bool> {
     if 4 * count(&clear) >= count(&inside) { clear } else { inside }
 }
 
-/// The image after the binomial filter 1 4 6 4 1 in both directions, borders repeated.
+/// Applies the binomial filter 1 4 6 4 1 in both directions, with repeated borders.
 fn smoothed(image: &[f32], side: usize) -> Vec<f32> {
     let mut out = vec![0.0; side * side];
     let mut padded = vec![0.0; side + 4];
@@ -328,13 +332,13 @@ fn smoothed(image: &[f32], side: usize) -> Vec<f32> {
     out
 }
 
-/// The strongest squared gradient of each cell, by central differences in pixels of the image.
+/// Returns the strongest squared gradient of each cell, by central differences in pixels of the image.
 fn strongest(image: &[f32], side: usize) -> Vec<f32> {
     let cell = side / CELLS;
     let mut strongest = Vec::with_capacity(CELLS * CELLS);
     let mut columns = vec![0.0_f32; side];
     for top in (0..side).step_by(cell) {
-        // Of each column first, then of each cell: that is what vectors are good at.
+        // The maximum of each column first, then of each cell: the compiler vectorizes this order well.
         columns.fill(0.0);
         for y in top.max(1)..(top + cell).min(side - 1) {
             let line = |y: usize, x: usize| &image[y * side + x..][..side - 2];
@@ -351,9 +355,9 @@ fn strongest(image: &[f32], side: usize) -> Vec<f32> {
     strongest
 }
 
-/// Standard deviation in pixels of the blur that edges had before the three smoothings: at a step that was blurred by
-/// `sigma` the squared gradient is proportional to `1 / (sigma² + variance)`. Least squares of the logarithms over a
-/// grid of sigmas.
+/// Returns the standard deviation in pixels of the blur that edges had before the three smoothings. At a step that was
+/// blurred by `sigma`, the squared gradient is proportional to `1 / (sigma² + variance)`. The result is the
+/// least-squares fit of the logarithms over a grid of sigmas.
 fn blur(energies: &[f32; 3]) -> f32 {
     let logarithms = energies.map(f32::ln);
     let misfit = |sigma: f32| {
@@ -366,19 +370,19 @@ fn blur(energies: &[f32; 3]) -> f32 {
     sigmas.min_by(|&a, &b| misfit(a).total_cmp(&misfit(b))).unwrap_or(40.0)
 }
 
-/// Angle between the face and the camera in degrees, from a scaled orthographic view of a head.
+/// Returns the angle between the face and the camera in degrees, from a scaled orthographic view of a head.
 ///
-/// Eyes and corners of the mouth of the ArcFace template lie in one plane, the tip of the nose in front of it. An
-/// affine map takes the plane to the picture. Where the nose is seen beside its foot, in the plane's own coordinates,
-/// gives yaw and pitch.
+/// The eyes and the corners of the mouth of the ArcFace template lie in one plane, and the tip of the nose lies in
+/// front of it. An affine map takes the plane to the image. The shift of the nose's tip from its foot on the plane, in
+/// the plane's coordinates, gives yaw and pitch.
 fn turn(landmarks: &Landmarks) -> f32 {
-    /// The template's eyes and corners of the mouth less their mean, in its pixels, `[x, y]`.
+    /// The template's eyes and corners of the mouth minus their mean, in the template's pixels, `[x, y]`.
     const PLANE: [[f64; 2]; 4] = [[-17.7, -20.2], [17.6, -20.4], [-14.4, 20.4], [14.8, 20.2]];
-    /// The nose seen from the front, and how far its tip is in front of the plane: 25 mm where the eyes are 63 mm
-    /// apart.
+    /// Position of the nose seen from the front, in the same coordinates.
     const NOSE: [f64; 2] = [0.0, -0.2];
+    /// Distance of the nose's tip from the plane in the template's pixels: 25 mm for eyes that are 63 mm apart.
     const DEPTH: f64 = 14.0;
-    /// Pitch in degrees that does not count: faces that look straight ahead differ by as much.
+    /// Pitch in degrees that does not count, because faces that look straight ahead differ by that much.
     const FREE_PITCH: f64 = 20.0;
     let [left_eye, right_eye, nose, left_mouth, right_mouth] = landmarks.0.map(|point| point.map(f64::from));
     let seen = [left_eye, right_eye, left_mouth, right_mouth];
@@ -386,7 +390,8 @@ fn turn(landmarks: &Landmarks) -> f32 {
     for [x, y] in PLANE {
         (xx, xy, yy) = (xx + x * x, xy + x * y, yy + y * y);
     }
-    // Per axis of the picture: the least squares of `seen = a·x + b·y + mean`, and the nose's shift from its foot.
+    // For each axis of the image: the least-squares fit of `seen = a·x + b·y + mean`, and the nose's shift from its
+    // foot.
     let row = |axis: usize| {
         let mean = seen.iter().map(|point| point[axis]).sum::<f64>() / 4.0;
         let (mut sx, mut sy) = (0.0, 0.0);

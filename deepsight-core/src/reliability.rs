@@ -4,20 +4,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, FaceQuality};
 
-/// How far a model's probabilities can be trusted, measured on people that the model was not trained on.
+/// The reliability of a model's probabilities, measured on people that the model was not trained on.
 ///
-/// A model file carries one, so that a verdict rests on measured rates and not on constants in code. A model without
-/// one (a network of another project, say) is judged by the defaults of [`AnalyzerConfig`](crate::AnalyzerConfig)
-/// alone.
+/// A model file can contain one, so that a verdict is based on measured rates and not on constants in code. For a model
+/// without one (such as a network of another project), the defaults of [`AnalyzerConfig`](crate::AnalyzerConfig) apply.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Reliability {
     /// Distance from the threshold within which a verdict is uncertain, `0..=0.5`.
     pub uncertain_band: f32,
-    /// Which faces can be judged at all.
+    /// The limits of quality within which faces can be judged.
     pub quality: QualityLimits,
-    /// How often one real person reaches a probability, by rising probability and falling rate. Empty where not
-    /// measured.
+    /// The share of real people who reach a probability, as a curve of rising probabilities and falling rates. Empty if
+    /// not measured.
     #[serde(default)]
     pub false_alarms: Vec<FalseAlarms>,
     /// Share of the fake videos of each source that are called REAL, `0..=1`, by the source's name.
@@ -25,14 +24,14 @@ pub struct Reliability {
     pub missed_fakes: BTreeMap<String, f32>,
 }
 
-/// The limits within which a face's probability means something. Units are those of
+/// The limits of quality within which a face's probability is meaningful. Units are those of
 /// [`FaceQuality`](crate::FaceQuality).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct QualityLimits {
     /// Detail below which a face does not count, in pixels, `0..=4096`.
     pub min_detail: f32,
-    /// Detail from which a face counts in full, in pixels, at least `min_detail`.
+    /// Detail from which a face has full weight, in pixels, at least `min_detail`.
     pub full_detail: f32,
     /// Light below which a face does not count, `0..=1`.
     pub min_light: f32,
@@ -41,12 +40,12 @@ pub struct QualityLimits {
 }
 
 impl QualityLimits {
-    /// Returns how much a face of this quality counts, `0..=1`: the product of the three factors, of which each is 1
-    /// for a face that is good enough and 0 for one beyond its limit.
+    /// Returns the weight of a face of this quality, `0..=1`. It is the product of three factors. Each is 1 for a face
+    /// that is good enough and 0 for one beyond the limit.
     ///
     /// - Detail: 0 up to `min_detail`, rising linearly to 1 at `full_detail`.
     /// - Light: 0 below `min_light`, rising linearly to 1 at 1.25 times `min_light`.
-    /// - Turn: 1 up to 10 degrees below `max_turn`, falling linearly to 0 at `max_turn`. A `max_turn` of 90 is no
+    /// - Turn: 1 up to 10 degrees below `max_turn`, falling linearly to 0 at `max_turn`. A `max_turn` of 90 means no
     ///   limit.
     ///
     /// ```
@@ -59,9 +58,9 @@ impl QualityLimits {
         self.factors(quality).iter().product()
     }
 
-    /// The factors of detail, light and turn.
+    /// Returns the factors of detail, light and turn.
     pub(crate) fn factors(&self, quality: &FaceQuality) -> [f32; 3] {
-        /// Rises from 0 at `zero` to 1 at `full`, also where these are one value.
+        /// Rises linearly from 0 at `zero` to 1 at `full`. If the two are equal, steps from 0 to 1 there.
         fn ramp(value: f32, zero: f32, full: f32) -> f32 {
             if value >= full { 1.0 } else { ((value - zero) / (full - zero)).clamp(0.0, 1.0) }
         }
@@ -73,12 +72,12 @@ impl QualityLimits {
         ]
     }
 
-    /// Light from which a face counts in full, as far as there can be so much.
+    /// Returns the light from which a face has full weight, at most 1.
     pub(crate) fn full_light(&self) -> f32 {
         (1.25 * self.min_light).min(1.0)
     }
 
-    /// Turn up to which a face counts in full, in degrees.
+    /// Returns the turn up to which a face has full weight, in degrees.
     pub(crate) fn full_turn(&self) -> f32 {
         (self.max_turn - 10.0).max(0.0)
     }
@@ -109,7 +108,7 @@ impl Default for QualityLimits {
 }
 
 impl Reliability {
-    /// Creates the reliability of a model of which only the uncertain band is known.
+    /// Creates a reliability of which only the uncertain band is known.
     pub fn new(uncertain_band: f32) -> Self {
         Self {
             uncertain_band,
@@ -141,7 +140,7 @@ impl Reliability {
     pub fn threshold_among(&self, people: usize, threshold: f32) -> f32 {
         const HIGHEST: f64 = 0.999;
         let probability = f64::from(threshold);
-        // A rate of 0 was not measured: nobody of a few hundred people got there.
+        // A rate of 0 is left out: it only means that none of a few hundred people reached the probability.
         let curve: Vec<(f64, f64)> = self
             .false_alarms
             .iter()
@@ -181,7 +180,7 @@ impl Reliability {
             Error::check("false_alarms.probability", pair[1].probability, ordered, rule)?;
         }
         for (source, rate) in &self.missed_fakes {
-            // A name is printed in a sentence, so it must not command a terminal.
+            // A name is printed in a sentence, so it must not contain control characters for a terminal.
             let usable = source.len() <= 100 && !source.contains(char::is_control);
             Error::check("missed_fakes", source, usable, "must be named by up to 100 bytes of text on one line")?;
             Error::check("missed_fakes", *rate, unit(*rate), "must lie in 0..=1")?;
@@ -190,13 +189,14 @@ impl Reliability {
     }
 }
 
-/// Log-odds of a probability, kept finite.
+/// Returns the log-odds of a probability, which is clamped so that they are finite.
 fn logit(probability: f64) -> f64 {
     let probability = probability.clamp(1e-6, 1.0 - 1e-6);
     (probability / (1.0 - probability)).ln()
 }
 
-/// The curve's value at `x`: linear between points, constant before the first, with the last slope beyond the last.
+/// Returns the curve's value at `x`: linear between points, constant before the first point, and with the last slope
+/// after the last point.
 fn line_at(curve: &[(f64, f64)], x: f64) -> f64 {
     let Some(next) = curve.iter().position(|&(at, _)| at >= x) else {
         let Some(&(last_x, last_y)) = curve.last() else { return 0.0 };
@@ -209,7 +209,7 @@ fn line_at(curve: &[(f64, f64)], x: f64) -> f64 {
     if x1 > x0 { y0 + (y1 - y0) * (x - x0) / (x1 - x0) } else { y1 }
 }
 
-/// Where the falling curve reaches `y`; `None` where it never does.
+/// Returns the `x` at which the falling curve reaches `y`; `None` if it never does.
 fn falls_to(curve: &[(f64, f64)], y: f64) -> Option<f64> {
     let &(last_x, last_y) = curve.last()?;
     match curve.iter().position(|&(_, at)| at <= y) {
@@ -222,7 +222,8 @@ fn falls_to(curve: &[(f64, f64)], y: f64) -> Option<f64> {
     }
 }
 
-/// Slope from the last earlier point with a higher rate to the last point; `None` where the curve does not fall.
+/// Returns the slope from the last earlier point with a higher rate to the last point; `None` if the curve does not
+/// fall.
 fn last_slope(curve: &[(f64, f64)]) -> Option<f64> {
     let &(last_x, last_y) = curve.last()?;
     let &(x, y) = curve.iter().rev().find(|&&(x, y)| y > last_y && x < last_x)?;

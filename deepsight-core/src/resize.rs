@@ -1,24 +1,26 @@
-//! Resizing as OpenCV and PIL do it, to the bit: both work in fixed point, and a classifier trained behind one of them
-//! must see the same pixels here.
+//! Resizing with the same bits as OpenCV and PIL. Both compute in fixed point, and a classifier trained with one of
+//! them must get the same pixels here.
 
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-/// How a face is brought to the network's input size.
+/// The filter that resizes a face to the network's input size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ResizeFilter {
-    /// OpenCV's `cv2.resize(..., interpolation=cv2.INTER_LINEAR)` on 8-bit images, bit for bit (its own code, without
-    /// vendor libraries). It does not smooth when it shrinks.
+    /// OpenCV's `cv2.resize(..., interpolation=cv2.INTER_LINEAR)` on 8-bit images, bit for bit (OpenCV's own code,
+    /// without vendor libraries). It does not smooth when it shrinks.
     OpencvBilinear,
-    /// PIL's `Image.resize(..., Image.Resampling.BILINEAR)` on 8-bit images. It smooths when it shrinks. Bit for bit that
-    /// of Pillow up to 12; Pillow 13 shrinks rows before columns where rows shrink far more, and may differ by one level.
+    /// PIL's `Image.resize(..., Image.Resampling.BILINEAR)` on 8-bit images. It smooths when it shrinks. The result is
+    /// bit for bit that of Pillow up to version 12. Pillow 13 shrinks rows before columns if rows shrink far more, and
+    /// may differ by one level.
     PilBilinear,
 }
 
 impl ResizeFilter {
-    /// The image at `width` by `height` pixels. An image or a size without pixels gives black.
+    /// Resizes the image to `width` by `height` pixels. An image without pixels gives a black one, and a size without
+    /// pixels an empty one.
     pub fn resize(self, image: &RgbImage, width: u32, height: u32) -> RgbImage {
         let mut out = RgbImage::new(width, height);
         let mut lines = out.chunks_exact_mut((width as usize * 3).max(1));
@@ -30,7 +32,8 @@ impl ResizeFilter {
         out
     }
 
-    /// Hands the rows of the resized image to `emit`, top to bottom, `[width, 3]` each, without ever holding all of it.
+    /// Passes the rows of the resized image to `emit`, top to bottom, `[width, 3]` each. The whole resized image is
+    /// never in memory.
     pub(crate) fn rows(self, image: &RgbImage, width: u32, height: u32, mut emit: impl FnMut(&[u8])) {
         let pitch = width as usize * 3;
         if image.dimensions() == (width, height) {
@@ -49,7 +52,7 @@ impl ResizeFilter {
     }
 }
 
-/// What OpenCV does instead of interpolating when both sides are exactly halved: the mean of four pixels.
+/// Computes the mean of four pixels, as OpenCV does instead of interpolating when both sides are exactly halved.
 fn halve(source: &RgbImage, width: u32, mut emit: impl FnMut(&[u8])) {
     let stride = source.width() as usize * 3;
     let mut row = vec![0; width as usize * 3];
@@ -64,14 +67,15 @@ fn halve(source: &RgbImage, width: u32, mut emit: impl FnMut(&[u8])) {
     }
 }
 
-/// Where one output position reads: two neighbours and their weights in 1/2048.
+/// The two neighboring inputs of one output position and their weights in 1/2048.
 struct Tap {
     first: usize,
     second: usize,
     weights: [i32; 2],
 }
 
-/// OpenCV's `resizeGeneric_` for `INTER_LINEAR` on `uchar`: 11-bit weights, rows summed at reduced precision.
+/// Computes OpenCV's `resizeGeneric_` for `INTER_LINEAR` on `uchar`, with 11-bit weights and rows summed at reduced
+/// precision.
 fn opencv_bilinear(source: &RgbImage, (width, height): (u32, u32), mut emit: impl FnMut(&[u8])) {
     let columns = opencv_taps(source.width(), width, true);
     let rows = opencv_taps(source.height(), height, false);
@@ -86,7 +90,7 @@ fn opencv_bilinear(source: &RgbImage, (width, height): (u32, u32), mut emit: imp
             })
         }));
     };
-    // Consecutive output rows often read the same input rows: keep the last two.
+    // Consecutive output rows often read the same input rows, so the last two are kept.
     let mut kept: [(Option<usize>, Vec<i32>); 2] = Default::default();
     let mut line = vec![0; width as usize * 3];
     for tap in &rows {
@@ -115,7 +119,7 @@ fn opencv_taps(from: u32, to: u32, horizontal: bool) -> Vec<Tap> {
             let exact = ((f64::from(position) + 0.5) * scale - 0.5) as f32;
             let mut first = exact.floor() as i64;
             let mut fraction = exact - first as f32;
-            // Beyond the border OpenCV moves columns onto it, but only clamps the rows and keeps their weights.
+            // Beyond the border, OpenCV moves columns onto it, but it only clamps rows and keeps their weights.
             if horizontal && first < 0 {
                 (first, fraction) = (0, 0.0);
             }
@@ -129,13 +133,13 @@ fn opencv_taps(from: u32, to: u32, horizontal: bool) -> Vec<Tap> {
         .collect()
 }
 
-/// A window of input positions and their weights in 2⁻²², for one output position.
+/// The window of input positions of one output position, and their weights in 2⁻²².
 struct Window {
     start: usize,
     weights: Vec<i32>,
 }
 
-/// PIL's `ImagingResample` with the triangle filter: columns first, then rows, 8 bits in between.
+/// Computes PIL's `ImagingResample` with the triangle filter: columns first, then rows, with 8 bits in between.
 fn pil_bilinear(source: &RgbImage, (width, height): (u32, u32), mut emit: impl FnMut(&[u8])) {
     let columns = pil_windows(source.width(), width);
     let rows = pil_windows(source.height(), height);
@@ -173,7 +177,7 @@ const HALF: i32 = 1 << (PRECISION - 1);
 
 fn pil_windows(from: u32, to: u32) -> Vec<Window> {
     let scale = f64::from(from) / f64::from(to);
-    // The triangle widens with the step between output pixels, but never narrows.
+    // The triangle is as wide as the step between output pixels, but never narrower than an input pixel.
     let support = scale.max(1.0);
     (0..to)
         .map(|position| {

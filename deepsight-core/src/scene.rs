@@ -1,26 +1,28 @@
 use image::RgbImage;
 
-/// Columns and rows of the thumbnail by which two frames are compared.
+/// Columns of the thumbnail by which two frames are compared.
 const COLUMNS: usize = 16;
+/// Rows of the thumbnail.
 const ROWS: usize = 12;
-/// Levels per colour channel of the colour histogram.
+/// Levels per channel of the color histogram.
 const LEVELS: usize = 4;
-/// Pixels looked at along the shorter side: more of them cost time and tell nothing new at 16 × 12 cells.
+/// Approximate number of pixels sampled along the shorter side. More would cost time and add no information to 16 × 12
+/// cells.
 const SAMPLES: u32 = 180;
 
-/// What a frame looks like from far away: a tiny colour thumbnail and a colour histogram, to tell a cut from a movement.
+/// A summary of a frame, to distinguish a cut from a movement: a small color thumbnail and a color histogram.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Scene {
     /// Mean red, green and blue of each cell, `0..=1`.
     cells: Vec<[f32; 3]>,
-    /// Share of the pixels in each colour bin.
+    /// Share of the pixels in each color bin.
     histogram: Vec<f32>,
 }
 
-/// How alike two scenes are.
+/// The similarity of two scenes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Likeness {
-    /// Normalised cross-correlation of the thumbnails, `-1..=1`; indifferent to brightness and contrast.
+    /// Normalized cross-correlation of the thumbnails, `-1..=1`. It does not depend on brightness and contrast.
     pub(crate) correlation: f32,
     /// Half the L1 distance of the histograms, `0..=1`.
     pub(crate) colour_change: f32,
@@ -59,7 +61,8 @@ impl Scene {
     }
 
     fn correlation(&self, other: &Self) -> f32 {
-        /// A thumbnail whose cells vary less than this (one grey level, RMS) is flat: it correlates with nothing.
+        /// RMS variation (one gray level) below which a thumbnail is flat. A flat thumbnail has no correlation with one
+        /// that is not.
         const FLAT: f32 = 1.0 / 255.0;
         let (mine, theirs) = (self.mean(), other.mean());
         let (mut product, mut own, mut foreign) = (0.0_f32, 0.0_f32, 0.0_f32);
@@ -74,7 +77,7 @@ impl Scene {
         let flat = FLAT * FLAT * (3 * COLUMNS * ROWS) as f32;
         match (own < flat, foreign < flat) {
             (false, false) => product / (own * foreign).sqrt(),
-            // Two plain pictures are one scene when they have one colour.
+            // Two flat images are one scene if they have the same color.
             (true, true) => 1.0 - mine.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) * 4.0,
             _ => 0.0,
         }
@@ -95,7 +98,7 @@ impl Scene {
 pub(crate) mod test_pictures {
     use image::{Rgb, RgbImage};
 
-    /// A picture of coloured tiles; another seed is another picture, `shift` moves it by so many pixels.
+    /// Draws a picture of colored tiles. Each seed gives another picture, and `shift` moves it by that many pixels.
     pub(crate) fn picture(seed: u32, shift: u32) -> RgbImage {
         RgbImage::from_fn(320, 240, |x, y| {
             let mut tile = ((x + shift) / 40).wrapping_mul(73_856_093) ^ (y / 40).wrapping_mul(19_349_663);
@@ -131,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_frames_are_told_apart_by_their_colour_and_empty_ones_do_no_harm() {
+    fn plain_frames_are_distinguished_by_color_and_empty_frames_are_accepted() {
         let plain = |shade| Scene::of(&RgbImage::from_pixel(64, 48, Rgb([shade; 3])));
         assert!(plain(10).likeness(&plain(12)).correlation > 0.9);
         assert!(plain(10).likeness(&plain(200)).correlation < 0.3);

@@ -4,10 +4,10 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::Error;
 
-/// The threads on which CPU work runs: a handle that analyses share. Clones are the same threads.
+/// A handle to the threads on which CPU work runs. Analyses can share it, and clones refer to the same threads.
 ///
-/// An [`Analyzer`](crate::Analyzer) runs its detector, its classifier and its own work on pixels here, and nothing else: waiting
-/// for frames happens elsewhere. So however many analyses share one handle, at once no more than its threads are at work.
+/// An [`Analyzer`](crate::Analyzer) runs its detector, its classifier and its own work on pixels on these threads. It
+/// waits for frames on other threads. So all analyses that share one handle together keep at most its threads busy.
 ///
 /// ```
 /// use deepsight_core::Threads;
@@ -19,21 +19,21 @@ use crate::Error;
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Threads {
-    /// `None` is rayon's own process-wide pool.
+    /// The pool; `None` for rayon's global one.
     pool: Option<Arc<ThreadPool>>,
 }
 
 impl Threads {
-    /// The pool that the whole process shares: rayon's global one, with a thread for each core unless the program or the
-    /// variable `RAYON_NUM_THREADS` says otherwise. The default.
+    /// Returns a handle to rayon's global pool, which the whole process shares. It has one thread for each core, unless
+    /// the program or the variable `RAYON_NUM_THREADS` sets another number. This is the default.
     pub fn global() -> Self {
         Self::default()
     }
 
-    /// A pool of its own with `count` threads, `1..=1024`. They end when the last clone of the handle is dropped.
+    /// Creates a separate pool with `count` threads, `1..=1024`. They end when the last clone of the handle is dropped.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a count outside the range, [`Error::NoThreads`] when the system refuses that many.
+    /// [`Error::Setting`] for a count outside the range, [`Error::NoThreads`] if the system refuses to start them.
     pub fn new(count: usize) -> Result<Self, Error> {
         Error::check("threads", count, (1..=1024).contains(&count), "must lie in 1..=1024")?;
         let pool =
@@ -42,19 +42,19 @@ impl Threads {
         Ok(Self { pool: Some(Arc::new(pool)) })
     }
 
-    /// How many threads there are.
+    /// Returns the number of threads.
     pub fn count(&self) -> usize {
         self.pool.as_ref().map_or_else(rayon::current_num_threads, |pool| pool.current_num_threads())
     }
 
-    /// Runs `work` on one of the threads and waits for it. Inside, these are rayon's current pool: everything that `work`
-    /// spreads with rayon stays on them. A panic of `work` goes on in the caller.
+    /// Runs `work` on one of the threads and waits for it. Within `work`, these threads are rayon's current pool, so
+    /// all work that it distributes with rayon stays on them. A panic of `work` is propagated to the caller.
     ///
-    /// Work for the global pool that is asked for on a thread of another pool stays in that pool.
+    /// If this is called for the global pool on a thread of another pool, the work stays in that other pool.
     pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         match &self.pool {
             Some(pool) => pool.install(work),
-            // A scope runs in the pool too, which a plain call from a thread outside would not.
+            // A scope runs in the pool. A plain call would stay on the calling thread.
             None => rayon::scope(|_| work()),
         }
     }
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_and_all_that_it_spreads_run_on_the_threads_of_the_handle() {
+    fn work_and_its_parallel_parts_run_on_the_threads_of_the_handle() {
         let threads = Threads::new(3).unwrap();
         let names = threads.clone().install(|| {
             assert_eq!(rayon::current_num_threads(), 3);

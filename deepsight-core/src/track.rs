@@ -4,23 +4,24 @@ use serde::{Deserialize, Serialize};
 use crate::scene::{Likeness, Scene};
 use crate::{BoundingBox, Error};
 
-/// When two faces of different frames are taken for one person.
+/// The conditions under which faces of different frames are taken for one person.
 ///
-/// The defaults hold for densely and for sparsely sampled video: thirty frames out of fifteen seconds, between which
-/// a head moves by half its width, as well as every frame.
+/// The defaults fit densely and sparsely sampled video: every frame, or thirty frames of fifteen seconds, between which
+/// a head moves by half its width.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct TrackerConfig {
     /// Overlap (intersection over union) from which a face continues a track, `0..=1`; 0.2.
     pub min_iou: f32,
-    /// Where the boxes do not overlap enough: how far the centre may have moved, in face sides; 1.0.
+    /// Distance that the center may move if the boxes do not overlap enough, in face sides; 1.0.
     pub max_move: f32,
-    /// For such a move: how many times larger or smaller the face may have become, at least 1; 1.5.
+    /// Factor by which the face may become larger or smaller in such a move, at least 1; 1.5.
     pub max_size_ratio: f32,
-    /// Seconds that a track outlives its last face; 1.5.
+    /// Seconds for which a track continues after its last face; 1.5.
     pub max_gap: f64,
-    /// Frames without the face that a track outlives however far apart in time they are, for sparse sampling; 2.
+    /// Frames without the face after which a track still continues, however far apart in time they are; 2. This is for
+    /// sparse sampling.
     pub max_missed: u32,
     /// Correlation of two frames' thumbnails below which there is a cut between them, `-1..=1`; 0.3.
     pub min_correlation: f32,
@@ -33,7 +34,7 @@ impl Default for TrackerConfig {
 }
 
 impl TrackerConfig {
-    /// A tracker with these settings, at the start of a video.
+    /// Creates a tracker with these settings for the start of a video.
     ///
     /// # Errors
     /// [`Error::Setting`] when a value is outside its range.
@@ -42,10 +43,10 @@ impl TrackerConfig {
         Ok(Tracker { config: self.clone(), live: Vec::new(), next_id: 0, previous: None })
     }
 
-    /// Whether there is a cut between two frames that follow each other: it breaks the composition of the picture; a
-    /// milder break is one too when the colours change with it.
+    /// Returns whether there is a cut between two consecutive frames. A cut changes the composition of the image
+    /// strongly, or less strongly if the colors change too.
     pub(crate) fn is_cut(&self, before: &Scene, after: &Scene) -> bool {
-        /// With the palette a quarter replaced, half-similar compositions are different shots.
+        /// Share of the colors whose change makes half-similar compositions different shots.
         const COLOUR_CHANGE: f32 = 0.25;
         let Likeness { correlation, colour_change } = before.likeness(after);
         let floor = self.min_correlation;
@@ -83,9 +84,9 @@ impl TrackerConfig {
 
 /// Links the faces of successive frames into tracks: one track is one person in view over time.
 ///
-/// Greedy: pairs of a track's last box and a face are taken by falling overlap (as the IoU tracker of Bochinski et al.,
-/// AVSS 2017), then, among those left over, by rising distance. A cut between two frames ends every track, so that a
-/// face in the place of another one does not inherit its history.
+/// The assignment is greedy. It takes pairs of a track's last box and a face by falling overlap (as the IoU tracker of
+/// Bochinski et al., AVSS 2017), and then pairs of the remaining ones by rising distance. A cut between two frames ends
+/// every track, so that a face at the position of another one does not continue its track.
 ///
 /// ```
 /// use deepsight_core::{BoundingBox, TrackerConfig, image::RgbImage};
@@ -115,15 +116,16 @@ struct LiveTrack {
 }
 
 impl Tracker {
-    /// The track of each face of the next frame, in the order of the faces; tracks are numbered from 0 as they appear.
+    /// Returns the track of each face of the next frame, in the order of the faces. Tracks are numbered from 0 in the
+    /// order in which they appear.
     ///
-    /// `time` is in seconds; frames are given in order of presentation, those without faces too (they carry the cuts
-    /// and the gaps).
+    /// `time` is in seconds. Frames must be given in order of presentation, including those without faces, because cuts
+    /// and gaps are found on them.
     pub fn link(&mut self, time: f64, image: &RgbImage, faces: &[BoundingBox]) -> Vec<usize> {
         self.link_scene(time, Scene::of(image), faces)
     }
 
-    /// Like [`link`](Self::link), where the look of the frame is known already.
+    /// Works as [`link`](Self::link) does, for a frame whose [`Scene`] is known.
     pub(crate) fn link_scene(&mut self, time: f64, scene: Scene, faces: &[BoundingBox]) -> Vec<usize> {
         if self.previous.as_ref().is_some_and(|previous| self.config.is_cut(previous, &scene)) {
             self.live.clear();
@@ -150,7 +152,8 @@ impl Tracker {
         faces.iter().zip(assigned).map(|(face, slot)| self.extend(slot, time, *face)).collect()
     }
 
-    /// Gives free faces to free tracks, the cheapest pair first; `cost` is `None` for a pair that must not be.
+    /// Assigns unassigned faces to unassigned tracks, the pair of lowest cost first. `cost` is `None` for a pair that
+    /// is not allowed.
     fn assign(
         &self,
         faces: &[BoundingBox],
@@ -166,7 +169,7 @@ impl Tracker {
                 }
             }
         }
-        // Ties go to the older track and the earlier face: the result does not depend on chance.
+        // Ties go to the older track and the earlier face, so that the result is deterministic.
         pairs.sort_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
         for (_, slot, face) in pairs {
             if !taken[slot] && assigned[face].is_none() {
@@ -189,14 +192,14 @@ impl Tracker {
     }
 }
 
-/// Distance of the centres in mean face sides.
+/// Returns the distance of the centers in mean face sides.
 fn relative_distance(a: &BoundingBox, b: &BoundingBox) -> f32 {
     let ((ax, ay), (bx, by)) = (a.center(), b.center());
     let side = (a.area().sqrt() + b.area().sqrt()) / 2.0;
     (ax - bx).hypot(ay - by) / side
 }
 
-/// How many times larger the larger face is, by side; at least 1.
+/// Returns the ratio of the larger face's side to the smaller one's, at least 1.
 fn size_ratio(a: &BoundingBox, b: &BoundingBox) -> f32 {
     let ratio = a.area().sqrt() / b.area().sqrt();
     ratio.max(1.0 / ratio)
@@ -283,7 +286,7 @@ mod tests {
         assert!(refused(TrackerConfig { max_size_ratio: 0.5, ..Default::default() }).contains("max_size_ratio"));
     }
 
-    /// Any boxes, also inside out, empty, huge and not finite.
+    /// Generates any boxes, including inverted, empty, huge and non-finite ones.
     fn any_box() -> impl Strategy<Value = BoundingBox> {
         let edge = || prop_oneof![8 => -200.0f32..800.0, 1 => Just(f32::NAN), 1 => Just(f32::MAX), 1 => Just(0.0)];
         (edge(), edge(), edge(), edge()).prop_map(|(x1, y1, x2, y2)| BoundingBox::new(x1, y1, x2, y2))
@@ -312,11 +315,11 @@ mod tests {
         }
 
         #[test]
-        fn people_who_stay_apart_keep_their_tracks_in_whatever_order_they_are_found(
+        fn people_who_stay_apart_keep_their_tracks_in_any_order_of_detection(
             people in 1usize..6,
             steps in prop::collection::vec((prop::collection::vec((-0.35f32..0.35, -0.35f32..0.35), 6), any::<u64>()), 2..15),
         ) {
-            // Homes lie four sides apart and people stray at most 0.35 sides from home in each axis.
+            // People are four face sides apart and move at most 0.35 sides from their position along each axis.
             let side = 50.0;
             let mut tracker = tracker();
             let image = scene(5);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Aggregation;
 
-/// The answer for a clip.
+/// The result of an analysis: whether the clip is forged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[non_exhaustive]
@@ -28,100 +28,100 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Why a verdict is what it is. `Display` gives a sentence.
+/// A reason for a verdict. `Display` writes it as a sentence.
 ///
-/// In a report's JSON each reason is an object with its `kind`, its numbers and the sentence as `message`.
+/// In a report's JSON, each reason is an object with its `kind`, its numbers and the sentence as `message`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reason {
-    /// No face was found: there is nothing to judge. Leaves the verdict uncertain.
+    /// No face was found, so there is nothing to judge. Makes the verdict uncertain.
     NoFaces {
         /// Frames that were searched.
         frames: u64,
     },
-    /// Fewer faces were scored than the analysis asks for. Leaves the verdict uncertain.
+    /// Fewer faces were scored than the analysis requires. Makes the verdict uncertain.
     TooFewFaces {
         /// Faces that were scored.
         faces: usize,
-        /// How many it takes.
+        /// Faces that are required.
         needed: usize,
     },
-    /// Nobody stays in view long enough to be judged on their own. Leaves the verdict uncertain.
+    /// No person stays in view long enough to be judged alone. Makes the verdict uncertain.
     NoSteadyTrack {
         /// Faces of the longest track.
         longest: usize,
-        /// How many it takes.
+        /// Faces that a track needs.
         needed: usize,
     },
-    /// The detector itself was not sure that anybody is there. Leaves the verdict uncertain.
+    /// The detector was not sure that the tracks show faces. Makes the verdict uncertain.
     DoubtfulFaces {
         /// Highest median confidence of a track.
         confidence: f32,
         /// The confidence from which a track counts.
         limit: f32,
     },
-    /// The faces that decide are too small to show traces of a forgery reliably. Leaves the verdict uncertain.
+    /// The faces that decide are too small to show traces of a forgery reliably. Makes the verdict uncertain.
     FacesTooSmall {
         /// Median of their shorter sides in pixels.
         median: f32,
         /// The side from which faces count as reliable.
         limit: f32,
     },
-    /// The faces that decide show too little detail to judge, whatever their size. Leaves the verdict uncertain.
+    /// The faces that decide show too little detail to judge, whatever their size. Makes the verdict uncertain.
     FacesTooBlurred {
-        /// Median of the detail of those that do not count in full, in pixels.
+        /// Median detail of the faces without full weight, in pixels.
         median: f32,
-        /// Detail from which a face counts in full.
+        /// Detail from which a face has full weight, in pixels.
         limit: f32,
     },
-    /// The faces that decide are too dark or overexposed to judge. Leaves the verdict uncertain.
+    /// The faces that decide are too dark or overexposed to judge. Makes the verdict uncertain.
     FacesTooDark {
-        /// Median of the light of those that do not count in full, `0..=1`.
+        /// Median light of the faces without full weight, `0..=1`.
         median: f32,
-        /// Light from which a face counts in full.
+        /// Light from which a face has full weight, `0..=1`.
         limit: f32,
     },
-    /// The faces that decide are turned too far away from the camera to judge. Leaves the verdict uncertain.
+    /// The faces that decide are turned too far away from the camera to judge. Makes the verdict uncertain.
     FacesTurned {
-        /// Median of the turn of those that do not count in full, in degrees.
+        /// Median turn of the faces without full weight, in degrees.
         median: f32,
-        /// Turn up to which a face counts in full.
+        /// Turn up to which a face has full weight, in degrees.
         limit: f32,
     },
-    /// The most suspicious of several people is above the threshold, but one of as many real people may be so by
-    /// chance. Leaves the verdict uncertain.
+    /// The most suspicious of several people is above the threshold, but among that many real people one may be above
+    /// it by chance. Makes the verdict uncertain.
     ManyPeople {
         /// Tracks that were judged. One person in several tracks, on both sides of a cut, counts as several.
         people: usize,
-        /// The probability of the most suspicious one.
+        /// Probability of the most suspicious one.
         fake_probability: f32,
-        /// The probability from which one person alone is called FAKE: the threshold and the uncertain band.
+        /// Probability from which a single person is called FAKE: the threshold plus the uncertain band.
         threshold: f32,
-        /// The threshold for the most suspicious of so many people.
+        /// Probability from which the most suspicious of `people` is called FAKE.
         corrected: f32,
     },
-    /// The probability is too close to the threshold to call. Leaves the verdict uncertain.
+    /// The probability is too close to the threshold. Makes the verdict uncertain.
     NearThreshold {
         /// The clip's probability.
         fake_probability: f32,
         /// The decision threshold.
         threshold: f32,
-        /// Distance from the threshold up to which nothing is decided.
+        /// Distance from the threshold within which the verdict is uncertain.
         band: f32,
     },
-    /// Some frames could not be read or searched. Leaves the verdict uncertain when it is half of them or more.
+    /// Some frames could not be read or searched. Makes the verdict uncertain if half of the frames or more failed.
     FrameErrors {
         /// Frames that failed.
         failed: u64,
-        /// Frames in all, those included.
+        /// All frames, including those that failed.
         frames: u64,
     },
-    /// Some faces could not be scored. Leaves the verdict uncertain when it is half of them or more.
+    /// Some faces could not be scored. Makes the verdict uncertain if half of the faces or more failed.
     FaceErrors {
         /// Faces that failed.
         failed: u64,
-        /// Faces in all, those included.
+        /// All faces, including those that failed.
         faces: u64,
     },
     /// The most suspicious person decided.
@@ -135,9 +135,9 @@ pub enum Reason {
         /// The decision threshold.
         threshold: f32,
     },
-    /// The faces decided together.
+    /// All faces together decided.
     DecidedByFaces {
-        /// Faces that were taken into account.
+        /// Faces that counted.
         faces: usize,
         /// How they were combined.
         aggregation: Aggregation,
@@ -146,57 +146,57 @@ pub enum Reason {
         /// The decision threshold.
         threshold: f32,
     },
-    /// Tracks whose faces are too small to judge had no say, because somebody else is fake beyond doubt.
+    /// Tracks whose faces are too small to judge did not count, because another person is clearly fake.
     SmallTracksIgnored {
-        /// How many.
+        /// Number of tracks.
         tracks: usize,
         /// The side in pixels from which faces count as reliable.
         limit: f32,
     },
-    /// Tracks whose faces show too little detail to judge had no say.
+    /// Tracks whose faces show too little detail to judge did not count.
     BlurredTracksIgnored {
-        /// How many.
+        /// Number of tracks.
         tracks: usize,
-        /// Detail from which a face counts in full, in pixels.
+        /// Detail from which a face has full weight, in pixels.
         limit: f32,
     },
-    /// Tracks whose faces are too dark or overexposed to judge had no say.
+    /// Tracks whose faces are too dark or overexposed to judge did not count.
     DarkTracksIgnored {
-        /// How many.
+        /// Number of tracks.
         tracks: usize,
-        /// Light from which a face counts in full, `0..=1`.
+        /// Light from which a face has full weight, `0..=1`.
         limit: f32,
     },
-    /// Tracks whose faces are turned too far away from the camera to judge had no say.
+    /// Tracks whose faces are turned too far away from the camera to judge did not count.
     TurnedTracksIgnored {
-        /// How many.
+        /// Number of tracks.
         tracks: usize,
-        /// Turn up to which a face counts in full, in degrees.
+        /// Turn up to which a face has full weight, in degrees.
         limit: f32,
     },
-    /// How often the model calls a fake REAL. Stands with the verdict [`Verdict::Real`] where it was measured.
+    /// How often the model calls a fake REAL. Accompanies the verdict [`Verdict::Real`] if it was measured.
     MissedFakes {
-        /// Share of the fake videos that are called REAL, `0..=1`, by the name of their source.
+        /// Share of the fake videos of each source that are called REAL, `0..=1`, by the source's name.
         shares: BTreeMap<String, f32>,
     },
-    /// Tracks with too few faces had no say.
+    /// Tracks with too few faces did not count.
     ShortTracksIgnored {
-        /// How many.
+        /// Number of tracks.
         tracks: usize,
-        /// Faces that it takes to count.
+        /// Faces that a track needs.
         needed: usize,
     },
-    /// Tracks of which the detector was not sure that they are faces had no say.
+    /// Tracks that may show no face, by the detector's confidence, did not count.
     DoubtfulTracksIgnored {
-        /// How many.
+        /// Number of tracks.
         tracks: usize,
-        /// Median confidence that it takes to count.
+        /// Median detector confidence that a track needs.
         limit: f32,
     },
 }
 
 impl Reason {
-    /// Whether this reason alone makes the verdict [`Verdict::Uncertain`]; the others explain.
+    /// Returns whether this reason alone makes the verdict [`Verdict::Uncertain`]. The other reasons only explain it.
     pub fn is_doubt(&self) -> bool {
         match *self {
             Self::NoFaces { .. }
@@ -355,12 +355,12 @@ fn tracks_have(tracks: usize) -> String {
     format!("{} {}", count(tracks as u64, "track"), if tracks == 1 { "has" } else { "have" })
 }
 
-/// A probability as a person reads it: `97.3 %`.
+/// Formats a probability for a reader, such as `97.3 %`.
 pub(crate) fn percent(probability: f32) -> String {
     format!("{} %", number(probability * 100.0))
 }
 
-/// At most one decimal, and none where it would be 0.
+/// Formats a number with at most one decimal, and without the decimal if it would be 0.
 fn number(value: f32) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)

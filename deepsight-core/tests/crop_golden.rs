@@ -1,4 +1,4 @@
-//! Crops against PIL, OpenCV and Umeyama's method; `crop_golden/export.py` makes the expected pictures.
+//! Tests of crops against PIL, OpenCV and Umeyama's method. `crop_golden/export.py` writes the expected images.
 
 #![allow(clippy::unwrap_used)]
 
@@ -30,7 +30,8 @@ fn crops_are_those_of_pil_and_opencv() {
         let cut = crop.cut(&image, &Face::new(bounding_box, landmarks, 1.0)).unwrap();
         assert_eq!(cut.dimensions(), expected.dimensions(), "{name}");
 
-        // OpenCV places samples on a grid of 1/32 pixel; the image's edge against black is its steepest slope.
+        // OpenCV places samples on a grid of 1/32 pixel. The largest differences are at the image's edge against black,
+        // which is its steepest slope.
         let differences: Vec<u8> =
             cut.as_raw().iter().zip(expected.as_raw()).map(|(ours, theirs)| ours.abs_diff(*theirs)).collect();
         let worst = differences.iter().copied().max().unwrap();
@@ -43,7 +44,7 @@ fn crops_are_those_of_pil_and_opencv() {
     }
 }
 
-/// Three slow integer waves; must equal `test_image` in `export.py`.
+/// Creates an image of three slow integer waves. It must equal `test_image` in `export.py`.
 fn test_image(width: u32, height: u32) -> RgbImage {
     let wave = |t: u32, period: u32| {
         let phase = t % (2 * period);

@@ -1,4 +1,4 @@
-//! What holds of every crop, and what each bad face is told.
+//! Tests of properties of every crop, and of the error for each bad face.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +15,7 @@ fn face(bounding_box: [f32; 4], landmarks: Option<[[f32; 2]; 5]>) -> Face {
     Face::new(bounding_box.into(), landmarks.map(Landmarks), 0.99)
 }
 
-/// Every pixel tells where it is, and none is black.
+/// Creates an image in which every pixel holds its own coordinates and none is black.
 fn coordinates(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| Rgb([x as u8, y as u8, 255]))
 }
@@ -49,7 +49,7 @@ proptest! {
     }
 
     #[test]
-    fn any_face_at_all_is_cut_or_refused_without_a_panic(
+    fn any_face_is_cropped_or_refused_without_a_panic(
         coordinates_of_box in prop::array::uniform4(prop::num::f32::ANY),
         points in prop::array::uniform5(prop::array::uniform2(prop::num::f32::ANY)),
         fraction in prop::num::f32::ANY,
@@ -64,7 +64,7 @@ proptest! {
         }
     }
 
-    /// Draw a spot on each landmark of a face in any pose: after alignment the spots lie on the template.
+    /// Draws a spot on each landmark of a face in any pose. After alignment, the spots lie on the template.
     #[test]
     fn alignment_brings_the_landmarks_of_any_pose_onto_the_template(
         angle in -3.1..3.1f32, zoom in 0.7..1.6f32, x in 90.0..110.0f32, y in 90.0..110.0f32,
@@ -112,8 +112,8 @@ fn a_margin_widens_every_side_by_its_share_of_the_box() {
 }
 
 #[test]
-fn a_shrunk_face_is_averaged_and_not_skipped_over() {
-    // Stripes one pixel wide: single samples would give black and white, an average gives grey.
+fn a_shrunk_face_is_averaged_instead_of_sampled_at_single_points() {
+    // The stripes are one pixel wide: single samples would give black and white, an average gives gray.
     let image = RgbImage::from_fn(1000, 1000, |x, _| Rgb([if x % 2 == 0 { 0 } else { 255 }; 3]));
     let points = TEMPLATE.map(|point| point.map(|p| 8.0 * p + 50.0));
     let cut =
@@ -122,7 +122,7 @@ fn a_shrunk_face_is_averaged_and_not_skipped_over() {
 }
 
 #[test]
-fn boxes_without_area_or_with_coordinates_that_are_no_numbers_are_refused() {
+fn boxes_without_area_or_with_non_finite_coordinates_are_refused() {
     let image = coordinates(10, 10);
     for bad in [
         [1.0, 1.0, 1.0, 5.0],
@@ -202,7 +202,7 @@ fn an_aligned_square_moved_down_shows_the_same_face_higher_up() {
 }
 
 #[test]
-fn points_are_judged_by_their_shape_and_not_by_place_size_and_turn() {
+fn misfit_depends_on_the_shape_of_the_landmarks_but_not_on_position_size_or_rotation() {
     let turned = TEMPLATE.map(|[x, y]| [300.0 - 2.0 * y, 40.0 + 2.0 * x]);
     assert!(Landmarks(turned).misfit().unwrap() < 1e-3);
     let mut profile = TEMPLATE;
@@ -218,7 +218,7 @@ fn points_are_judged_by_their_shape_and_not_by_place_size_and_turn() {
 
 proptest! {
     #[test]
-    fn the_outline_of_an_aligned_crop_is_what_it_shows(
+    fn the_outline_of_an_aligned_crop_matches_its_pixels(
         angle in 0.0..6.2f32, scale in 0.6..1.5f32, x in 60.0..130.0f32, y in 60.0..130.0f32,
     ) {
         let (sin, cos) = angle.sin_cos();

@@ -1,4 +1,4 @@
-//! The fused engine against Burn, which stays the reference.
+//! Tests of the fused engine against Burn, which is the reference.
 #![cfg(feature = "model")]
 #![allow(clippy::unwrap_used)]
 
@@ -15,10 +15,10 @@ type B = burn::backend::Flex;
 #[cfg(all(feature = "ndarray", not(feature = "flex")))]
 type B = burn::backend::NdArray;
 
-/// Of any logit, as a share of the largest.
+/// Largest allowed difference of any logit, as a share of the largest logit.
 const TOLERANCE: f32 = 1e-4;
 
-/// The same pseudo-random numbers in `-1..1` on every run.
+/// Returns a generator of pseudo-random numbers in `-1..1`, the same for the same seed.
 fn noise(seed: u64) -> impl FnMut() -> f32 {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     move || {
@@ -29,7 +29,7 @@ fn noise(seed: u64) -> impl FnMut() -> f32 {
     }
 }
 
-/// A network whose batch norms do something.
+/// Creates a network whose batch norms change their input.
 fn network(architecture: Architecture) -> (EfficientNet<B>, StateDict) {
     let network = architecture.config().init::<B>(&Default::default());
     let mut weights = network.state_dict();
@@ -49,7 +49,7 @@ fn network(architecture: Architecture) -> (EfficientNet<B>, StateDict) {
     (network.load_state_dict(weights.clone()).unwrap(), weights)
 }
 
-/// `[images, 3, height, width]`, and the same image by image as `[height, width, 3]`.
+/// Creates images as one tensor, `[images, 3, height, width]`, and the same images one by one, `[height, width, 3]`.
 fn images(count: usize, height: usize, width: usize) -> (Tensor<B, 4>, Vec<Vec<f32>>) {
     let mut noise = noise(99);
     let values: Vec<f32> = (0..count * 3 * height * width).map(|_| 2.0 * noise()).collect();
@@ -200,12 +200,12 @@ fn weights_of_another_network_are_refused_by_name() {
 }
 
 #[test]
-fn an_instruction_set_that_is_not_there_is_refused_with_those_that_are() {
+fn an_unavailable_instruction_set_is_refused_with_the_available_ones() {
     let error = "sse9".parse::<InstructionSet>().unwrap_err().to_string();
     assert!(error.contains("\"sse9\"") && error.contains("portable"), "{error}");
 }
 
-/// Cut-out faces of the crop tests, at their own sizes.
+/// Loads the crops of the crop tests, at their own sizes.
 fn faces() -> Vec<RgbImage> {
     let open = |name| {
         let path = format!("{}/tests/crop_golden/{name}.png", env!("CARGO_MANIFEST_DIR"));
@@ -262,7 +262,7 @@ fn real_faces_get_burns_logits_on_every_instruction_set() {
 }
 
 #[test]
-fn a_weight_that_is_no_number_is_refused_by_name() {
+fn a_nan_weight_is_refused_by_name() {
     let (_, mut weights) = network(Architecture::EfficientNetLite0);
     weights.get_mut("conv_head.weight").unwrap().values[7] = f32::NAN;
     let error = FusedEfficientNet::new(&Architecture::EfficientNetLite0.config(), &weights, InstructionSet::best());
@@ -271,7 +271,7 @@ fn a_weight_that_is_no_number_is_refused_by_name() {
 }
 
 #[test]
-fn random_weights_score_alike_in_a_classifier_made_of_a_network() {
+fn random_weights_score_alike_on_both_engines_in_a_classifier_built_from_a_network() {
     let device = Default::default();
     let card = ModelCard::new("random", Architecture::EfficientNetB0);
     let (network, _) = network(Architecture::EfficientNetB0);

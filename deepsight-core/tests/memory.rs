@@ -1,4 +1,4 @@
-//! The fused engine's buffers are used again and again.
+//! Test that the fused engine reuses its buffers.
 #![cfg(feature = "model")]
 #![allow(clippy::unwrap_used)]
 
@@ -10,22 +10,22 @@ use deepsight_core::fused::FusedEfficientNet;
 use deepsight_core::fused::kernels::InstructionSet;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// The system's allocator, with a count of the bytes that are out.
+/// The system's allocator, with a count of the allocated bytes.
 struct Counting;
 
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is passed unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         IN_USE.fetch_add(layout.size(), Ordering::SeqCst);
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         IN_USE.fetch_sub(layout.size(), Ordering::SeqCst);
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -33,7 +33,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Bytes that are out after a thousand calls more than before them.
+/// Returns how many more bytes are allocated after a thousand calls than before them.
 fn growth(network: &FusedEfficientNet, pool: &ThreadPool, images: impl Fn(usize) -> usize) -> usize {
     let call = |number| {
         let images = images(number);
@@ -41,7 +41,7 @@ fn growth(network: &FusedEfficientNet, pool: &ThreadPool, images: impl Fn(usize)
             .install(|| network.forward(images, (32, 32), |_, mut canvas| canvas.rows().for_each(|row| row.fill(0.5))));
         assert!(logits.iter().all(|logit| logit.is_finite()));
     };
-    // A warm-up: a new pool and a new test make buffers of their own, some of them on other threads.
+    // Warms up first: a new pool and a new test allocate buffers of their own, some of them on other threads.
     (0..200).for_each(call);
     let before = IN_USE.load(Ordering::SeqCst);
     (0..1000).for_each(call);
@@ -52,7 +52,7 @@ fn pool(threads: usize) -> ThreadPool {
     ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
 }
 
-// One test and not two: the allocator counts for the whole process, in which tests run side by side.
+// This is one test instead of two, because the allocator counts for the whole process, in which tests run in parallel.
 #[test]
 fn a_thousand_calls_take_no_more_memory_than_the_first() {
     #[cfg(feature = "flex")]
@@ -65,14 +65,15 @@ fn a_thousand_calls_take_no_more_memory_than_the_first() {
     let network = FusedEfficientNet::new(&config, &weights, InstructionSet::best()).unwrap();
     drop(weights);
 
-    // One thread, so that the number of buffers out at once does not hang on its schedule.
+    // With one thread, the number of buffers in use at once does not depend on the schedule.
     let one = pool(1);
     let grown = growth(&network, &one, |number| 1 + number % 3);
     assert_eq!(grown, 0, "bytes more after a thousand calls on one thread");
 
-    // One image on two threads: its parts are spread over them, and each has a scratch while it works. The first one has
-    // its full size by now; when a second one is out, and for which layer, depends on the schedule. None is larger than two
-    // vectors of channels of the 16 x 16 pixels after the stem with their border, 41 KiB in AVX-512.
+    // With one image on two threads, its parts are spread over both, and each thread uses a scratch buffer while it
+    // works. The first scratch has its full size by now. When a second one is used, and for which layer, depends on the
+    // schedule. None is larger than two vectors of channels of the 16 x 16 pixels after the stem with their border, 41
+    // KiB in AVX-512.
     const SCRATCH: usize = 48 << 10;
     let two = pool(2);
     let grown = growth(&network, &two, |_| 1);

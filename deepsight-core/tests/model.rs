@@ -1,4 +1,4 @@
-//! Model files, the classifier and the import of checkpoints, seen from outside.
+//! Tests of model files, the classifier and the import of checkpoints, through the public API.
 
 #![cfg(feature = "flex")]
 #![allow(clippy::unwrap_used)]
@@ -17,7 +17,7 @@ use safetensors::Dtype;
 use safetensors::tensor::{SafeTensors, TensorView};
 use serde_json::{Value, json};
 
-/// Random weights, the same in every test of a run; making them takes a while.
+/// Returns random weights, the same in every test of a run, because creating them takes a while.
 fn weights() -> StateDict {
     static WEIGHTS: OnceLock<StateDict> = OnceLock::new();
     let fresh = || {
@@ -45,7 +45,7 @@ fn face(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| Rgb([(x * 7) as u8, (y * 5) as u8, (x * y) as u8]))
 }
 
-/// A small file with this JSON as its card, one tensor, and nothing else.
+/// Creates a small file with this JSON as its card and one tensor.
 fn file_with_card(card: &str) -> Vec<u8> {
     let view = TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap();
     let metadata = [("deepsight".to_owned(), card.to_owned())].into();
@@ -61,7 +61,7 @@ fn read_error(bytes: &[u8]) -> Error {
 }
 
 #[test]
-fn four_bytes_garbage_and_a_cut_file_are_not_safetensors() {
+fn short_random_and_truncated_files_are_not_safetensors() {
     let whole = model().to_bytes().unwrap();
     for bytes in [&b"\x01\x02\x03\x04"[..], b"", &[0xff; 64], &[b'a'; 5000], &whole[..whole.len() - 1], &whole[..500]] {
         let error = read_error(bytes);
@@ -77,7 +77,7 @@ fn a_state_dict_without_a_card_is_refused_as_such() {
 }
 
 #[test]
-fn a_card_that_is_no_json_object_is_refused() {
+fn a_card_that_is_not_a_json_object_is_refused() {
     for card in ["", "{", "[1]", "null"] {
         assert!(matches!(read_error(&file_with_card(card)), Error::ModelCardSyntax { .. }), "{card}");
     }
@@ -197,7 +197,7 @@ fn a_tensor_of_wrong_type_is_named() {
 }
 
 #[test]
-fn what_could_not_be_read_again_is_not_written() {
+fn a_model_that_could_not_be_read_back_is_not_written() {
     let mut short = model();
     short.weights.get_mut("classifier.bias").unwrap().values.pop();
     let error = short.to_bytes().unwrap_err().to_string();
@@ -230,7 +230,7 @@ fn a_missing_file_a_folder_and_a_file_over_the_limit_name_the_path() {
 }
 
 #[test]
-fn full_precision_comes_back_exactly_and_leaves_nothing_beside_it() {
+fn full_precision_is_read_back_exactly_and_saving_leaves_no_other_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let classifier = classifier(model()).unwrap();
@@ -250,7 +250,7 @@ fn a_file_is_plain_safetensors_with_one_metadata_entry() {
 }
 
 #[test]
-fn half_precision_comes_back_within_its_eleven_bits() {
+fn half_precision_is_read_back_within_eleven_bits() {
     let mut model = model();
     model.format = WeightFormat::F16;
     let read = ModelFile::from_bytes(&model.to_bytes().unwrap()).unwrap();
@@ -262,7 +262,7 @@ fn half_precision_comes_back_within_its_eleven_bits() {
     }
 }
 
-/// A small file with a card and these tensors.
+/// Creates a small file with a card and these tensors.
 fn file_with_tensors(tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)]) -> Vec<u8> {
     let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
         let view = TensorView::new(*dtype, shape.clone(), bytes).unwrap();
@@ -277,7 +277,7 @@ fn scales(values: &[f32]) -> Vec<u8> {
 }
 
 #[test]
-fn integers_are_multiplied_with_the_scale_of_their_channel() {
+fn integers_are_multiplied_by_the_scale_of_their_channel() {
     let bytes = file_with_tensors(&[
         ("w", Dtype::I8, vec![2, 2, 1, 1], vec![127, 0x80, 1, 0xff]),
         ("w.scale", Dtype::F32, vec![2], scales(&[0.5, 0.0])),
@@ -314,18 +314,18 @@ fn integers_with_wrong_or_missing_scales_are_refused_by_name() {
 }
 
 #[test]
-fn scales_without_their_integers_are_not_weights_of_a_network() {
+fn scales_without_integers_are_refused_as_unexpected_tensors() {
     let mut model = model();
     model.weights.insert("conv_head.weight.scale".into(), Weight { shape: vec![1280], values: vec![1.0; 1280] });
     let error = classifier(ModelFile::from_bytes(&model.to_bytes().unwrap()).unwrap()).unwrap_err();
     assert!(matches!(&error, Error::TensorNames { unexpected, .. } if unexpected == &["conv_head.weight.scale"]));
 }
 
-/// What Lite0 has in 8 bits.
+/// The tensors of Lite0 that are stored in 8 bits.
 const ROUNDED: [&str; 3] = ["blocks.6.0.conv_pw.weight", "blocks.6.0.conv_pwl.weight", "conv_head.weight"];
 
 #[test]
-fn eight_bits_come_back_within_half_a_step_and_the_rest_within_half_precision() {
+fn eight_bit_weights_are_read_back_within_half_a_step_and_the_rest_within_half_precision() {
     let mut model = model();
     model.weights.get_mut("conv_head.weight").unwrap().values[..320].fill(0.0);
     model.format = WeightFormat::I8;
@@ -386,7 +386,7 @@ fn a_golden_input_is_checked_when_asked() {
 }
 
 #[test]
-fn a_promised_score_without_its_input_is_refused() {
+fn an_expected_score_without_its_input_is_refused() {
     let mut model = model();
     model.card.golden = Some(Golden { fake_probability: 0.5, tolerance: 1e-3 });
     assert!(matches!(model.to_bytes(), Err(Error::TensorNames { missing, .. }) if missing == ["golden.input"]));
@@ -410,9 +410,9 @@ fn an_empty_face_is_an_error() {
 }
 
 #[test]
-fn logits_that_are_no_numbers_are_an_error() {
+fn non_finite_logits_are_an_error() {
     let mut model = model();
-    // Finite weights whose product is not.
+    // The weights are finite, but their product is not.
     model.weights.get_mut("classifier.weight").unwrap().values.fill(3e38);
     model.weights.get_mut("bn2.bias").unwrap().values.fill(6.0);
     let error = classifier(model).unwrap().classify(&[face(64, 64)]).unwrap_err();
@@ -420,7 +420,7 @@ fn logits_that_are_no_numbers_are_an_error() {
 }
 
 #[test]
-fn temperature_and_label_order_mean_what_they_say() {
+fn temperature_and_label_order_change_the_score_as_documented() {
     let [real, fake] = classifier(model()).unwrap().logits(&[face(64, 64)]).unwrap()[0];
     let score = |edit: fn(&mut ModelCard)| {
         let mut model = model();
@@ -442,7 +442,7 @@ fn an_activation_map_covers_the_face_and_reaches_one_or_is_zero() {
 }
 
 #[test]
-fn the_bundled_model_loads_and_keeps_its_promise_on_every_cpu_backend() {
+fn the_bundled_model_loads_and_passes_its_golden_check_on_every_cpu_backend() {
     fn keeps_its_promise<B: Backend>() {
         let classifier = Classifier::<B>::pretrained(&Default::default()).unwrap();
         assert!(classifier.verify().unwrap().is_some(), "it carries a golden input");
@@ -453,7 +453,7 @@ fn the_bundled_model_loads_and_keeps_its_promise_on_every_cpu_backend() {
     keeps_its_promise::<burn::backend::NdArray>();
 }
 
-// Checkpoints as PyTorch saves them; `checkpoints/export.py` makes the files.
+// Tests of checkpoints as PyTorch saves them. `checkpoints/export.py` writes the files.
 
 fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name)).unwrap()
@@ -465,7 +465,7 @@ fn import(bytes: &[u8]) -> Result<StateDict, Error> {
 }
 
 #[test]
-fn state_dicts_in_safetensors_load_with_wrappers_prefixes() {
+fn safetensors_state_dicts_load_with_wrapper_prefixes() {
     let weights = weights();
     let bytes: BTreeMap<String, Vec<u8>> =
         weights.iter().map(|(n, w)| (n.clone(), w.values.iter().flat_map(|v| v.to_le_bytes()).collect())).collect();
@@ -475,8 +475,8 @@ fn state_dicts_in_safetensors_load_with_wrappers_prefixes() {
 }
 
 #[test]
-fn every_checkpoint_format_names_what_is_missing_and_what_is_too_much() {
-    // Three tensors of a state dict, one of them foreign: the whole would be 13 MB.
+fn every_checkpoint_format_names_missing_and_unexpected_tensors() {
+    // The files hold only three tensors, one of them foreign, because a whole state dict would be 13 MB.
     for name in ["zip.pth", "legacy.pth", "nested.pth", "channels_last.pth"] {
         let Err(Error::TensorNames { missing, unexpected }) = import(&fixture(name)) else { panic!("{name}") };
         assert_eq!(unexpected, ["foreign.weight"], "{name}");
@@ -486,7 +486,7 @@ fn every_checkpoint_format_names_what_is_missing_and_what_is_too_much() {
     }
 }
 
-/// What a legacy checkpoint has before the pickle of its state dict.
+/// The bytes of a legacy checkpoint before the pickle of its state dict.
 const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.K\x01.}.";
 
 #[test]
@@ -495,7 +495,7 @@ fn hostile_pickles_are_an_error() {
     let doubled = [&b"]"[..], &b"2a".repeat(1000), b"."].concat();
     let long_text = b"X\xff\xff\xff\xff".to_vec();
     let many = vec![b'N'; 5_000_000];
-    // One long list, then dictionaries made of it over and over.
+    // One long list, from which dictionaries are then built over and over.
     let pairs = b"NN\x86".repeat(100_000);
     let copies =
         [&b"]("[..], &pairs, b"e\x85q\x01", &b"ccollections\nOrderedDict\nh\x01R".repeat(20_000), b"."].concat();
@@ -519,9 +519,10 @@ fn hostile_pickles_are_an_error() {
     }
 }
 
-/// One megabyte of text, mentioned a hundred thousand times: whoever copies it each time runs out of memory.
+/// The text of one megabyte is referenced a hundred thousand times. An importer that copied it each time would run out
+/// of memory.
 #[test]
-fn a_long_text_that_a_pickle_mentions_often_is_not_copied_as_often() {
+fn a_long_text_that_a_pickle_references_often_is_not_copied_each_time() {
     let text = [&b"X\x00\x00\x10\x00"[..], &[b'a'; 1 << 20], b"q\x010"].concat();
     let parameters =
         [&text[..], b"ctorch._utils\n_rebuild_parameter\nq\x020", &b"h\x02h\x01\x85R0".repeat(100_000), b"N."].concat();

@@ -1,4 +1,4 @@
-//! The measure of a face's quality, on a photograph that is shrunk, enlarged, blurred, lit and compressed by known
+//! Tests of a face's measured quality, on photographs that are shrunk, enlarged, blurred, lit and compressed by known
 //! amounts.
 
 #![allow(clippy::unwrap_used)]
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 const FRONT: Landmarks = Landmarks([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]]);
 
-/// The two largest faces of the photographs, as crops of 256 pixels.
+/// Loads the two largest faces of the photographs, as crops of 256 pixels.
 fn faces() -> [RgbImage; 2] {
     let photos = concat!(env!("CARGO_MANIFEST_DIR"), "/../deepsight-face/tests/photos");
     let photo = |name: &str| image::open(format!("{photos}/{name}.png")).unwrap().to_rgb8();
@@ -25,7 +25,7 @@ fn detail(image: &RgbImage) -> f32 {
     FaceQuality::measure(image, &FRONT).detail
 }
 
-/// The mean of the pixels under each of `side` by `side` ones, then enlarged.
+/// Shrinks the image to `side × side` pixels by averaging, then enlarges it to 256 pixels.
 fn through(side: u32, image: &RgbImage, filter: FilterType) -> RgbImage {
     resize(&image::imageops::thumbnail(image, side, side), 256, 256, filter)
 }
@@ -36,7 +36,7 @@ fn jpeg(image: &RgbImage, quality: u8) -> RgbImage {
     image::load_from_memory(&bytes).unwrap().to_rgb8()
 }
 
-/// Gray noise of this standard deviation: the sum of twelve uniform numbers is all but normal.
+/// Adds gray noise with this standard deviation. The sum of twelve uniform numbers is almost normally distributed.
 fn noisy(image: &RgbImage, sigma: f32) -> RgbImage {
     let mut state = 1_u32;
     let mut uniform = move || {
@@ -59,7 +59,7 @@ fn lit(image: &RgbImage, gain: f32, offset: f32) -> RgbImage {
     lit
 }
 
-/// What is known of a face of `own` detail that went through `side` pixels: both blurs add up.
+/// Returns the expected detail of a face with detail `own` after it went through `side` pixels: both blurs add up.
 fn expected(own: f32, side: f32) -> f32 {
     (own.powi(-2) + side.powi(-2)).powf(-0.5)
 }
@@ -82,7 +82,7 @@ fn an_enlarged_face_has_the_detail_it_had_before() {
 }
 
 #[test]
-fn repeated_pixels_are_no_detail() {
+fn repeated_pixels_add_no_detail() {
     for face in faces() {
         for side in [60, 40, 25] {
             assert_near(detail(&through(side, &face, FilterType::Nearest)), side as f32, 0.3);
@@ -102,7 +102,7 @@ fn detail_falls_with_every_blur_and_with_every_step_of_shrinking() {
 }
 
 #[test]
-fn neither_noise_nor_compression_pretends_detail_after_a_blur() {
+fn neither_noise_nor_compression_adds_much_detail_to_a_blurred_face() {
     for face in faces() {
         let soft = through(30, &face, FilterType::Triangle);
         let clean = detail(&soft);
@@ -132,7 +132,7 @@ fn detail_depends_neither_on_the_size_of_the_crop_nor_on_its_contrast() {
 }
 
 #[test]
-fn the_black_beyond_the_border_of_the_frame_is_no_edge() {
+fn black_pixels_beyond_the_border_of_the_frame_do_not_count_as_an_edge() {
     for face in faces() {
         let soft = through(40, &face, FilterType::Triangle);
         let mut cut = soft.clone();
@@ -142,7 +142,7 @@ fn the_black_beyond_the_border_of_the_frame_is_no_edge() {
 }
 
 #[test]
-fn light_falls_in_the_dark_and_where_the_picture_is_blown_out() {
+fn light_is_lower_in_dark_and_in_overexposed_images() {
     let light = |image: &RgbImage| FaceQuality::measure(image, &FRONT).light;
     for face in faces() {
         assert!(light(&face) > 0.9, "{}", light(&face));
@@ -153,8 +153,8 @@ fn light_falls_in_the_dark_and_where_the_picture_is_blown_out() {
     }
 }
 
-/// A head of the template's proportions, turned by these degrees about its vertical, its horizontal and the view's
-/// axis.
+/// Returns the landmarks of a head with the template's proportions, turned by these degrees about its vertical axis,
+/// its horizontal axis and the view's axis.
 fn turned(yaw: f32, pitch: f32, roll: f32, scale: f32) -> Landmarks {
     let points =
         [[-17.7, -20.2, 0.0], [17.6, -20.4, 0.0], [0.0, -0.2, 14.0], [-14.4, 20.4, 0.0], [14.8, 20.2, 0.0_f32]];
@@ -171,7 +171,7 @@ fn turn(landmarks: &Landmarks) -> f32 {
 }
 
 #[test]
-fn turn_is_the_yaw_whatever_the_size_and_rotation_in_the_picture() {
+fn turn_equals_the_yaw_at_any_size_and_rotation_in_the_image() {
     for roll in [0.0, 25.0, 90.0, 180.0] {
         for yaw in [0.0, 20.0, 45.0, 70.0] {
             for (yaw, scale) in [(yaw, 0.7), (-yaw, 5.0)] {
@@ -184,7 +184,7 @@ fn turn_is_the_yaw_whatever_the_size_and_rotation_in_the_picture() {
 }
 
 #[test]
-fn landmarks_without_a_pose_are_in_profile() {
+fn landmarks_without_a_pose_count_as_a_profile() {
     for landmarks in [[[5.0; 2]; 5], [[f32::NAN; 2]; 5], [[f32::INFINITY; 2]; 5]] {
         assert_eq!(turn(&Landmarks(landmarks)), 90.0);
     }
@@ -192,7 +192,7 @@ fn landmarks_without_a_pose_are_in_profile() {
 
 proptest! {
     #[test]
-    fn any_picture_has_numbers_within_their_ranges(
+    fn every_measure_of_any_image_is_within_its_range(
         width in 0_u32..70, height in 0_u32..70, seed in any::<u32>(), flat in any::<bool>(),
         points in prop::array::uniform5(prop::array::uniform2(-1e6_f32..1e6)),
     ) {

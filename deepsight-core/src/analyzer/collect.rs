@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::counter::{Counter, Scored};
 use super::evidence::{EvidenceBook, Exhibit};
 use super::failure::guarded;
 use super::queue::Receiver;
+use super::shared_batcher::{Scored, SharedBatcher};
 use super::stages::{Cut, Detected};
 use super::{AnalyzerConfig, BATCH_BYTES, CancelToken, FrameError, Job, Progress, ScoredFace, Stage};
 use crate::aggregate::weighed_mean;
@@ -16,12 +16,12 @@ use crate::{
     ErrorLog, Evidence, FaceClassifier, FaceQuality, Reliability, ReportFace, ReportFrame, Threads, Track, with_causes,
 };
 
-/// The last stage: scores faces in batches across frames and keeps what the report needs.
+/// The last stage. It scores faces in batches across frames and collects the data for the report.
 pub(super) struct Collector<'a, C> {
     classifier: &'a C,
     config: &'a AnalyzerConfig,
     threads: &'a Threads,
-    counter: &'a Counter,
+    counter: &'a SharedBatcher,
     pending: VecDeque<Pending>,
     /// Bytes of the faces in `pending`.
     pending_bytes: usize,
@@ -31,16 +31,17 @@ pub(super) struct Collector<'a, C> {
     pub(super) errors: ErrorLog,
     pub(super) failed_frames: u64,
     pub(super) failed_faces: u64,
-    /// First failure of each kind, for the case that nothing else comes.
+    /// The first failure of each kind, which becomes the error if nothing could be analyzed.
     pub(super) first_frame_error: Option<FrameError>,
     pub(super) first_face_error: Option<FrameError>,
     pub(super) spent: Duration,
 }
 
-/// A face on its way to the classifier.
+/// A face that waits for the classifier.
 struct Pending {
-    /// Position of its frame in `frames`, and its own position there.
+    /// Index of its frame in `frames`.
     frame: usize,
+    /// Index of the face in the frame's list.
     face: usize,
     track: usize,
     crop: RgbImage,
@@ -51,7 +52,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
         classifier: &'a C,
         config: &'a AnalyzerConfig,
         threads: &'a Threads,
-        counter: &'a Counter,
+        counter: &'a SharedBatcher,
     ) -> Self {
         Self {
             classifier,
@@ -72,7 +73,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
         }
     }
 
-    /// Takes everything that detection sends, until it ends or the run is cancelled.
+    /// Processes everything that detection sends, until it ends or the analysis is cancelled.
     pub(super) fn run(&mut self, detected: Receiver<Result<Detected, FrameError>>, job: &mut Job<'_>) {
         let cancel = job.cancel.clone();
         self.progress.expected = job.expected;
@@ -122,12 +123,13 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
         self.frames.push(ReportFrame { index, time, faces: listed });
     }
 
-    /// Whether enough faces wait. When that is so depends on the faces alone: batches are the same on each run.
+    /// Returns whether enough faces wait for a batch. This depends on the faces alone, so batches are the same on each
+    /// run.
     fn has_full_batch(&self) -> bool {
         self.pending.len() >= self.config.classify_batch || self.pending_bytes >= BATCH_BYTES
     }
 
-    /// Scores the oldest pending faces, at most a batch.
+    /// Scores the oldest pending faces, at most one batch.
     fn score_batch(&mut self, job: &mut Job<'_>) {
         let (mut crops, mut places, mut bytes) = (Vec::new(), Vec::new(), 0);
         while crops.len() < self.config.classify_batch && bytes < BATCH_BYTES {
@@ -177,7 +179,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
 
     fn lose_frame(&mut self, error: FrameError) {
         self.failed_frames += 1;
-        // Frames that came and failed say more than frames that did not come.
+        // An error of a later stage replaces a decoding error, because it says more about the frames that were read.
         if self
             .first_frame_error
             .as_ref()
@@ -206,7 +208,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
         }
     }
 
-    /// The kept faces with their activation maps, by track and falling probability.
+    /// Computes the activation maps of the kept faces. Returns the faces by track and falling probability.
     pub(super) fn explain(&mut self, cancel: &CancelToken) -> Vec<Evidence> {
         let started = Instant::now();
         let classifier = self.classifier;
@@ -241,7 +243,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
         evidence
     }
 
-    /// The tracks in order of appearance, and what the verdict is taken from.
+    /// Returns the tracks in order of appearance, and the findings from which the verdict is decided.
     pub(super) fn tracks(&self, reliability: Option<&Reliability>) -> (Vec<Track>, Findings) {
         let mut tracks: Vec<Track> = Vec::new();
         let mut findings = Findings {
@@ -270,7 +272,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
                     findings.probabilities[id].push(fake_probability);
                     findings.sizes[id].push(face.face.size());
                     findings.confidences[id].push(face.face.confidence);
-                    // A face that was scored was cut out.
+                    // A scored face was cut out, so it always has a quality.
                     findings.qualities[id].push(face.quality.unwrap_or(FaceQuality::new(0.0, 0.0, 0.0)));
                 }
             }

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Aggregation, Error, Reliability, TrackerConfig};
 
-/// How a clip is analysed and judged.
+/// The settings by which a clip is analyzed and judged.
 ///
 /// ```
 /// use deepsight_core::{Aggregation, AnalyzerConfig};
@@ -15,37 +15,42 @@ use crate::{Aggregation, Error, Reliability, TrackerConfig};
 #[serde(default)]
 #[non_exhaustive]
 pub struct AnalyzerConfig {
-    /// How face scores become the clip's probability; [`Aggregation::WorstTrack`].
+    /// Rule that combines face scores into the clip's probability; [`Aggregation::WorstTrack`] by default.
     pub aggregation: Aggregation,
-    /// Probability from which a clip is fake, `0..=1`; the model's own where `None`.
+    /// Probability from which a clip is fake, `0..=1`; the model's own threshold if `None`.
     pub threshold: Option<f32>,
-    /// Distance from the threshold within which the verdict is uncertain, `0..=0.5`. 0 decides always. Where `None`, it
-    /// is that of the model's [`Reliability`], or 0.05 for a model without one.
+    /// Distance from the threshold within which the verdict is uncertain, `0..=0.5`. With 0 the threshold always
+    /// decides. If `None`, it is that of the model's [`Reliability`], or 0.05 for a model without one and for a
+    /// configured threshold.
     pub uncertain_band: Option<f32>,
-    /// The detector's confidence from which a face is followed and scored, `0..=1`; 0.9. Others are only listed.
+    /// Detector confidence from which a face is followed and scored, `0..=1`; 0.9 by default. Others are only listed.
     pub face_confidence: f32,
-    /// Scored faces from which a verdict is given, at least 1; 3.
+    /// Number of scored faces from which a verdict is given, at least 1; 3 by default.
     pub min_faces: usize,
-    /// Faces from which a track counts for [`Aggregation::WorstTrack`], at least 1; 3.
+    /// Number of faces from which a track counts for [`Aggregation::WorstTrack`], at least 1; 3 by default.
     pub min_track_faces: usize,
-    /// Median detector confidence from which a track counts for [`Aggregation::WorstTrack`], `0..=1`; 0.95. Something
-    /// in the background that looks like a face now and then stays below it; people, even in profile, above.
+    /// Median detector confidence from which a track counts for [`Aggregation::WorstTrack`], `0..=1`; 0.95 by default.
+    /// Objects in the background that sometimes look like a face stay below it; people, even in profile, are above it.
     pub track_confidence: f32,
-    /// Shorter side in pixels below which the median deciding face is too small for a verdict; 32. 0 takes any size.
+    /// Shorter side in pixels below which the median deciding face is too small for a verdict; 32 by default. 0 accepts
+    /// any size.
     pub reliable_face_size: f32,
-    /// Every how many frames the whole picture is searched for faces, `1..=1000`; 1. On the frames in between the followed
-    /// faces are only looked for around where they were ([`FaceDetector::find_again`](crate::FaceDetector::find_again)),
-    /// unless there is a cut or one of them is lost: then the whole picture is searched too.
+    /// Interval in frames at which the whole image is searched for faces, `1..=1000`; 1 by default. On the frames in
+    /// between, the followed faces are only searched around their last positions
+    /// ([`FaceDetector::find_again`](crate::FaceDetector::find_again)). After a cut, or if one of them is lost, the
+    /// whole image is searched too.
     pub detect_every: usize,
-    /// Frames given to the detector at once, `1..=1024`; 8. Memory grows with it.
+    /// Frames given to the detector at once, `1..=1024`; 8 by default. Memory grows with it.
     pub detect_batch: usize,
-    /// Faces given to the classifier at once, `1..=4096`; 32. Memory grows with it.
+    /// Faces given to the classifier at once, `1..=4096`; 32 by default. Memory grows with it.
     pub classify_batch: usize,
-    /// Highest-scoring faces of each track that are kept, with their activation maps, for a reader, `0..=100`; 3.
+    /// Number of highest-scoring faces of each track that are kept as evidence, with their activation maps, `0..=100`;
+    /// 3 by default.
     pub evidence: usize,
-    /// Errors of single frames and faces that are listed in full in the report, `0..=10000`; 20. All are counted.
+    /// Number of errors of single frames and faces that are listed in full in the report, `0..=10000`; 20 by default.
+    /// All are counted.
     pub max_errors: usize,
-    /// How faces become tracks.
+    /// The settings by which faces are linked to tracks.
     pub tracker: TrackerConfig,
 }
 
@@ -71,7 +76,7 @@ impl Default for AnalyzerConfig {
 }
 
 impl AnalyzerConfig {
-    /// The defaults.
+    /// Creates the default settings.
     pub fn new() -> Self {
         Self::default()
     }
@@ -141,8 +146,9 @@ impl AnalyzerConfig {
         Self { tracker, ..self }
     }
 
-    /// Returns the uncertain band in force for a model of this reliability: the configured one, else the model's, else
-    /// 0.05. The model's band was measured around its own threshold and does not hold around a configured one.
+    /// Returns the uncertain band that applies to a model with this reliability: the configured band, or else the
+    /// model's, or else 0.05. The model's band was measured around its own threshold, so it is not used around a
+    /// configured one.
     pub fn band(&self, reliability: Option<&Reliability>) -> f32 {
         const DEFAULT: f32 = 0.05;
         let measured = reliability.filter(|_| self.threshold.is_none()).map(|reliability| reliability.uncertain_band);
@@ -152,7 +158,7 @@ impl AnalyzerConfig {
     /// Checks every value against its range.
     ///
     /// # Errors
-    /// [`Error::Setting`] that names the first value outside its range.
+    /// [`Error::Setting`] names the first value outside its range.
     pub fn validate(&self) -> Result<(), Error> {
         const UNIT: &str = "must lie in 0..=1";
         let unit = |value: f32| (0.0..=1.0).contains(&value);

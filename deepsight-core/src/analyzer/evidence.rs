@@ -1,20 +1,21 @@
 use image::RgbImage;
 
-/// Faces kept in all, however many tracks a clip has: evidence must not grow with its length.
+/// Limit on the faces kept for all tracks together, so that the evidence does not grow with the clip's length.
 const MAX_EXHIBITS: usize = 60;
 
-/// A scored face that may be shown to a reader.
+/// A scored face that may become evidence in the report.
 #[derive(Debug)]
 pub(super) struct Exhibit {
     pub(super) track: usize,
-    /// Position of its frame in the report, and its own position there.
+    /// Index of its frame in the report's list.
     pub(super) frame: usize,
+    /// Index of the face in the frame's list.
     pub(super) face: usize,
     pub(super) fake_probability: f32,
     pub(super) crop: RgbImage,
 }
 
-/// Keeps the highest-scoring faces of each track, within a bound over all tracks.
+/// The highest-scoring faces of each track, with a limit on all tracks together.
 #[derive(Debug, Default)]
 pub(super) struct EvidenceBook {
     per_track: usize,
@@ -35,7 +36,8 @@ impl EvidenceBook {
         if self.of_track(track).count() > self.per_track {
             self.drop_lowest_of(track);
         } else if self.exhibits.len() > MAX_EXHIBITS {
-            // The last face of a person is worth more than the second one of another; among equals the lowest goes.
+            // Removes a face of the track with the most faces, so that no person loses the last face while another has
+            // two. Among tracks of equal length, the one with the lowest face loses it.
             let fullest = self
                 .exhibits
                 .iter()
@@ -47,7 +49,7 @@ impl EvidenceBook {
         }
     }
 
-    /// What was kept, by track, each by falling probability.
+    /// Returns the kept faces, sorted by track and then by falling probability.
     pub(super) fn into_exhibits(mut self) -> Vec<Exhibit> {
         self.exhibits.sort_by(|a, b| a.track.cmp(&b.track).then(b.fake_probability.total_cmp(&a.fake_probability)));
         self.exhibits
@@ -85,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn many_tracks_share_a_bound_and_the_most_suspicious_stay() {
+    fn many_tracks_share_a_limit_and_the_most_suspicious_are_kept() {
         let mut book = EvidenceBook::new(3);
         for face in 0..600 {
             offer(&mut book, face / 3, face as f32 / 600.0);
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_where_nothing_is_wanted() {
+    fn nothing_is_kept_if_no_evidence_is_requested() {
         let mut book = EvidenceBook::new(0);
         offer(&mut book, 0, 1.0);
         assert!(book.into_exhibits().is_empty());

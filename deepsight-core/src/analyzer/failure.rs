@@ -17,7 +17,7 @@ pub enum Stage {
     Crop,
     /// Scoring faces.
     Classify,
-    /// Making activation maps.
+    /// Computing activation maps.
     Explain,
 }
 
@@ -33,27 +33,27 @@ impl fmt::Display for Stage {
     }
 }
 
-/// What went wrong with one frame or face; the rest of the clip was analysed all the same.
+/// The error of one frame or face. The rest of the clip was still analyzed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FrameError {
-    /// Where it went wrong.
+    /// The stage that failed.
     pub stage: Stage,
-    /// The frame's index, where it is known.
+    /// The frame's index, if it is known.
     pub index: Option<u64>,
-    /// The frame's presentation time in seconds, where it is known.
+    /// The frame's presentation time in seconds, if it is known.
     pub time: Option<f64>,
     /// The error with its causes.
     pub message: String,
 }
 
-/// Runs foreign code; its panic becomes a message like its errors.
+/// Runs code of another crate and converts a panic to an error message.
 pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    // What the call leaves half-changed is used by further calls of the same foreign code only.
+    // Unwind-safe: state that a panic leaves half-changed is only used by further calls of the same foreign code.
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panic_message(panic.as_ref())))
 }
 
-/// The text of a caught panic.
+/// Returns the text of a caught panic.
 pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panic: {}", text.unwrap_or("no message"))

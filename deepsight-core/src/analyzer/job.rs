@@ -6,34 +6,34 @@ use image::RgbImage;
 
 use crate::{BoundingBox, FaceQuality};
 
-/// Stops a running analysis from another thread. Clones share one state.
+/// A token that stops a running analysis from another thread. Clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
 
 impl CancelToken {
-    /// A token that nobody has cancelled yet.
+    /// Creates a token that is not cancelled.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks every analysis that watches this token to stop; it does so after the batch and the frame at hand.
+    /// Asks every analysis with this token to stop. It stops after the current batch and frame.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether [`cancel`](Self::cancel) was called.
+    /// Returns whether [`cancel`](Self::cancel) was called.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// How far an analysis has come.
+/// The progress of an analysis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Frames that were searched for faces, failed ones included.
+    /// Frames that were searched for faces, including failed ones.
     pub frames: u64,
-    /// Frames that are to come in all, where the caller said so.
+    /// Total number of frames, if the caller gave it.
     pub expected: Option<u64>,
     /// Faces that were scored.
     pub faces: u64,
@@ -41,7 +41,7 @@ pub struct Progress {
     pub errors: u64,
 }
 
-/// A face that has just been scored, before the clip has its verdict.
+/// A face that was just scored, before the clip has a verdict.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct ScoredFace<'a> {
@@ -51,22 +51,22 @@ pub struct ScoredFace<'a> {
     pub time: f64,
     /// Its position in the frame's list of faces.
     pub face: usize,
-    /// The person.
+    /// The track it belongs to.
     pub track: usize,
-    /// Where it is, in pixels of the frame.
+    /// Its position, in pixels of the frame.
     pub bounding_box: BoundingBox,
-    /// How well it can be judged.
+    /// Its quality.
     pub quality: Option<FaceQuality>,
     /// Probability that it is forged, `0..=1`.
     pub fake_probability: f32,
-    /// The face as it was cut out for the classifier.
+    /// The crop that the classifier scored.
     pub image: &'a RgbImage,
 }
 
 type OnProgress<'a> = Box<dyn FnMut(&Progress) + 'a>;
 type OnScored<'a> = Box<dyn FnMut(&ScoredFace<'_>) + 'a>;
 
-/// One run of an analysis as its caller sees it: how far it has come, and how to stop it.
+/// The caller's controls of one analysis: the progress callbacks and the token that stops it.
 #[derive(Default)]
 pub struct Job<'a> {
     pub(super) expected: Option<u64>,
@@ -76,28 +76,30 @@ pub struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// A run that nobody watches.
+    /// Creates a job without callbacks, whose token is never cancelled.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Says how many frames are to come; only [`Progress`] repeats it.
+    /// Sets the expected number of frames. It is only reported in [`Progress`].
     pub fn with_expected(self, frames: impl Into<Option<u64>>) -> Self {
         Self { expected: frames.into(), ..self }
     }
 
-    /// Makes the run stop when this token is cancelled.
+    /// Sets the token that stops the analysis when it is cancelled.
     pub fn with_cancel(self, cancel: CancelToken) -> Self {
         Self { cancel, ..self }
     }
 
-    /// Calls `progress` after every frame and every batch of faces, on the thread that called the analysis.
+    /// Sets a callback that is called after every frame and every batch of faces, on the thread that called the
+    /// analysis.
     pub fn with_progress(self, progress: impl FnMut(&Progress) + 'a) -> Self {
         Self { progress: Some(Box::new(progress)), ..self }
     }
 
-    /// Calls `scored` with every face as soon as it is scored, on the thread that called the analysis. How soon is a matter
-    /// of [`AnalyzerConfig::classify_batch`](crate::AnalyzerConfig::classify_batch): faces are scored when so many wait.
+    /// Sets a callback that is called with every scored face, on the thread that called the analysis. The delay depends
+    /// on [`AnalyzerConfig::classify_batch`](crate::AnalyzerConfig::classify_batch): faces are scored when that many
+    /// wait.
     pub fn with_scored(self, scored: impl FnMut(&ScoredFace<'_>) + 'a) -> Self {
         Self { scored: Some(Box::new(scored)), ..self }
     }

@@ -1,39 +1,41 @@
 mod collect;
 mod config;
-mod counter;
 mod evidence;
 mod failure;
 mod job;
 mod queue;
 mod search;
+mod shared_batcher;
+mod stage_thread;
 mod stages;
-mod started;
 
 use std::thread;
 use std::time::Instant;
 
 use self::collect::Collector;
 pub use self::config::AnalyzerConfig;
-use self::counter::Counter;
 #[cfg(feature = "model")]
 pub(crate) use self::failure::panic_message;
 pub use self::failure::{FrameError, Stage};
 pub use self::job::{CancelToken, Job, Progress, ScoredFace};
 use self::queue::queue;
+use self::shared_batcher::SharedBatcher;
+use self::stage_thread::StageThread;
 use self::stages::Detection;
-use self::started::Started;
 use crate::{Error, FaceClassifier, FaceDetector, Frame, Reliability, Report, Seconds, Settings, Threads};
 
-/// Bytes of pixels from which a batch is full with fewer frames or faces than it may have: ten frames of 1920 × 1080.
+/// Bytes of pixels at which a batch is full even if it has fewer frames or faces than allowed: ten frames of
+/// 1920 × 1080.
 const BATCH_BYTES: usize = 64 << 20;
-/// Bytes of pixels that wait between two stages, which is a batch while pictures are small.
+/// Limit on the bytes of pixels in the queue between two stages. While images are small, a whole batch fits.
 const QUEUE_BYTES: usize = BATCH_BYTES / 2;
 
-/// Turns frames into a [`Report`]: finds faces, follows them, scores them and judges the clip.
+/// The analysis that turns frames into a [`Report`]: it finds faces, follows them, scores them and judges the clip.
 ///
-/// Works with any [`FaceDetector`] and any [`FaceClassifier`]; see their traits. One analyzer can run several analyses,
-/// one after the other or, shared, at the same time. Faces of analyses that run at the same time on one analyzer and its clones
-/// go to the classifier together, as long as they share their [`Threads`]; a clone may have other settings, and `Arc`s of a detector and a classifier are cheap to clone.
+/// It works with any [`FaceDetector`] and any [`FaceClassifier`]; see their traits. One analyzer can run several
+/// analyses, one after the other or, if it is shared, at the same time. Faces of simultaneous analyses on one analyzer
+/// and its clones go to the classifier together, as long as they share their [`Threads`]. A clone may have other
+/// settings, and `Arc`s of a detector and a classifier are cheap to clone.
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -85,22 +87,22 @@ pub struct Analyzer<D, C> {
     classifier: C,
     config: AnalyzerConfig,
     threads: Threads,
-    counter: Counter,
+    counter: SharedBatcher,
 }
 
 impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
-    /// An analyzer with the default settings.
+    /// Creates an analyzer with the default settings.
     pub fn new(detector: D, classifier: C) -> Self {
         Self {
             detector,
             classifier,
             config: AnalyzerConfig::default(),
             threads: Threads::global(),
-            counter: Counter::default(),
+            counter: SharedBatcher::default(),
         }
     }
 
-    /// The same with other settings.
+    /// Sets the settings.
     ///
     /// # Errors
     /// [`Error::Setting`] when one is outside its range.
@@ -109,52 +111,52 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         Ok(Self { config, ..self })
     }
 
-    /// The same on other threads than those of the global pool.
+    /// Sets the threads, instead of those of the global pool.
     ///
-    /// All calls of the detector and the classifier are made on them, and analyzers that are given clones of one handle
-    /// share them: together they keep no more threads busy than the handle has. What is done on a GPU is not counted.
+    /// The detector and the classifier are only called on these threads. Analyzers with clones of one handle share the
+    /// threads, so together they keep at most as many threads busy as the handle has. Work on a GPU does not count.
     pub fn with_threads(self, threads: Threads) -> Self {
-        // Others' faces are not to be scored on these threads, nor these faces on others'.
-        Self { threads, counter: Counter::default(), ..self }
+        // A new batcher, so that faces of other analyzers are not scored on these threads, nor these faces on theirs.
+        Self { threads, counter: SharedBatcher::default(), ..self }
     }
 
-    /// The threads that work.
+    /// Returns the threads.
     pub fn threads(&self) -> &Threads {
         &self.threads
     }
 
-    /// The settings.
+    /// Returns the settings.
     pub fn config(&self) -> &AnalyzerConfig {
         &self.config
     }
 
-    /// The detector.
+    /// Returns the detector.
     pub fn detector(&self) -> &D {
         &self.detector
     }
 
-    /// The same with another detector, such as one with other settings.
+    /// Replaces the detector, for example by one with other settings.
     pub fn with_detector<E: FaceDetector>(self, detector: E) -> Analyzer<E, C> {
         let Self { detector: _, classifier, config, threads, counter } = self;
         Analyzer { detector, classifier, config, threads, counter }
     }
 
-    /// The classifier.
+    /// Returns the classifier.
     pub fn classifier(&self) -> &C {
         &self.classifier
     }
 
-    /// Analyses frames, given in order of presentation, from whatever source.
+    /// Analyzes frames from any source, in order of presentation.
     ///
-    /// Decoding (the iterator), detection and classification each have a thread of their own, a few frames apart; what
-    /// they compute is computed on the analyzer's [`Threads`].
-    /// Errors of single frames and faces, and panics of the iterator, the detector or the classifier, are collected
-    /// in the report; frames that failed are missing from its list.
+    /// Decoding (the iterator), detection and classification each run on a thread of their own, a few frames apart.
+    /// Their computations run on the analyzer's [`Threads`]. Errors of single frames and faces, and panics of the
+    /// iterator, the detector or the classifier, are collected in the report. Frames that failed are missing from its
+    /// list.
     ///
     /// # Errors
     /// [`Error::Unreadable`] when the input fails before its first frame, [`Error::NoFrames`] when it has none,
-    /// [`Error::NothingAnalyzed`] when detection failed for all frames or scoring for all faces, [`Error::Setting`] when
-    /// the classifier's own threshold is outside `0..=1`, or its [`Reliability`] is not valid.
+    /// [`Error::NothingAnalyzed`] when detection failed for all frames or scoring for all faces, [`Error::Setting`]
+    /// when the classifier's own threshold is outside `0..=1`, or its [`Reliability`] is not valid.
     pub fn analyze<I, E>(&self, frames: I) -> Result<Report, Error>
     where
         I: IntoIterator<Item = Result<Frame, E>> + Send,
@@ -163,10 +165,10 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         self.analyze_job(frames, Job::new())
     }
 
-    /// Like [`analyze`](Self::analyze), with progress and cancellation.
+    /// Analyzes frames as [`analyze`](Self::analyze) does, with progress and cancellation.
     ///
     /// # Errors
-    /// Those of [`analyze`](Self::analyze), and [`Error::Cancelled`].
+    /// The errors of [`analyze`](Self::analyze), and [`Error::Cancelled`].
     pub fn analyze_job<I, E>(&self, frames: I, mut job: Job<'_>) -> Result<Report, Error>
     where
         I: IntoIterator<Item = Result<Frame, E>> + Send,
@@ -188,10 +190,10 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
             let (frames_out, frames_in) = queue(self.config.detect_batch, QUEUE_BYTES);
             let (faces_out, faces_in) = queue(self.config.detect_batch, QUEUE_BYTES);
             let cancel = &cancel;
-            let decoding = Started::new(scope, Stage::Decode, move || stages::decode(frames, frames_out, cancel));
-            let detecting = Started::new(scope, Stage::Detect, move || detection.run(frames_in, faces_out));
-            // Each stage owns its receiver and drops it when it returns: the stage before it then ends at its next
-            // send. So whichever stops first, none is left waiting for another.
+            let decoding = StageThread::new(scope, Stage::Decode, move || stages::decode(frames, frames_out, cancel));
+            let detecting = StageThread::new(scope, Stage::Detect, move || detection.run(frames_in, faces_out));
+            // Each stage owns its receiver and drops it when it returns. The previous stage then ends at its next send,
+            // so no stage waits forever for another, whichever stops first.
             collector.run(faces_in, &mut job);
             (decoding.join(), detecting.join())
         });
@@ -219,7 +221,7 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
 }
 
 impl<C> Collector<'_, C> {
-    /// An analysis in which nothing could be done is an error, not a report of nothing.
+    /// Returns an error if no frame could be analyzed, or if there were faces and none could be scored.
     fn refuse_nothing(&self) -> Result<(), Error> {
         if self.frames.is_empty() {
             return Err(match &self.first_frame_error {

@@ -2,8 +2,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// A queue between two stages that holds few items and few bytes: neither stage runs far ahead of the other, and what
-/// waits between them does not grow with the clip or with its pictures.
+/// Creates a queue between two stages with a limit on items and bytes. The first stage cannot run far ahead of the
+/// second, and the memory of the queue does not grow with the clip's length or the size of its images.
 pub(super) fn queue<T>(max_items: usize, max_bytes: usize) -> (Sender<T>, Receiver<T>) {
     let state = State { waiting: VecDeque::new(), bytes: 0, sender_gone: false, receiver_gone: false };
     let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), max_items, max_bytes });
@@ -14,7 +14,7 @@ pub(super) struct Sender<T>(Arc<Shared<T>>);
 
 pub(super) struct Receiver<T>(Arc<Shared<T>>);
 
-/// Nobody receives any more.
+/// The error that the receiver is dropped.
 #[derive(Debug)]
 pub(super) struct Gone;
 
@@ -26,7 +26,7 @@ struct Shared<T> {
 }
 
 struct State<T> {
-    /// Items with the bytes they were sent with.
+    /// Items and the number of bytes given for each.
     waiting: VecDeque<(T, usize)>,
     bytes: usize,
     sender_gone: bool,
@@ -34,7 +34,8 @@ struct State<T> {
 }
 
 impl<T> Sender<T> {
-    /// Puts an item of so many bytes into the queue, when it fits; an item larger than the whole queue fits an empty one.
+    /// Waits until an item of `bytes` fits into the queue, and adds it. An item larger than the limit fits into an
+    /// empty queue.
     pub(super) fn send(&self, item: T, bytes: usize) -> Result<(), Gone> {
         let Shared { changed, max_items, max_bytes, .. } = &*self.0;
         let mut state = self.0.lock();
@@ -56,9 +57,10 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// The next item; `None` when there is no more to come.
+    /// Waits for the next item; `None` if the queue is empty and the sender is dropped.
     ///
-    /// On a thread of a rayon pool it lends a hand while it waits: the item may be work that waits for this very thread.
+    /// On a thread of a rayon pool, it runs work of the pool while it waits, because the item may depend on work that
+    /// waits for this thread.
     pub(super) fn receive(&self) -> Option<T> {
         let in_pool = rayon::current_thread_index().is_some();
         let mut state = self.0.lock();
@@ -119,7 +121,8 @@ mod tests {
 
     use super::*;
 
-    /// Sends `count` items of so many bytes while a receiver looks, before each, at how many have been let in.
+    /// Sends `count` items of `bytes` each. Returns the largest number of items that the sender was ahead of the
+    /// receiver.
     fn most_ahead(max_items: usize, max_bytes: usize, count: usize, bytes: usize) -> usize {
         let (sender, receiver) = queue(max_items, max_bytes);
         let sent = AtomicUsize::new(0);
@@ -144,15 +147,15 @@ mod tests {
     }
 
     #[test]
-    fn items_come_in_order_and_neither_more_nor_larger_than_allowed() {
-        // One more may get in between taking an item and looking.
+    fn items_arrive_in_order_and_within_the_limits() {
+        // One more item may be sent between the removal of an item and the check.
         assert!(most_ahead(3, usize::MAX, 200, 1) <= 3 + 1);
         assert!(most_ahead(100, 10, 200, 4) <= 2 + 1);
         assert!(most_ahead(100, 10, 50, 1000) <= 1 + 1, "an item over the limit comes through alone");
     }
 
     #[test]
-    fn a_sender_learns_that_nobody_receives() {
+    fn sending_to_a_dropped_receiver_is_an_error() {
         let (sender, receiver) = queue(1, 100);
         sender.send(1, 1).unwrap();
         let sending = thread::spawn(move || sender.send(2, 1).is_err());

@@ -6,21 +6,22 @@ use super::failure::guarded;
 use crate::scene::Scene;
 use crate::{Face, FaceDetector, Frame, with_causes};
 
-/// Looks for faces in frame after frame: in the whole picture where it must, around the known faces where it may.
+/// A search for faces in consecutive frames. It searches the whole image only if necessary, and otherwise the
+/// surroundings of the known faces.
 pub(super) struct Search<'a, D> {
     detector: &'a D,
     config: &'a AnalyzerConfig,
-    /// Frames that were searched so far.
+    /// Number of frames searched so far.
     searched: usize,
-    /// What the frame before looked like.
+    /// The scene of the previous frame.
     previous: Option<Scene>,
-    /// The faces followed in the frame before; `None` where that is not known, as at the start and after a failure.
+    /// The faces followed in the previous frame. `None` if they are not known, as at the start and after a failure.
     earlier: Option<Vec<Face>>,
 }
 
-/// A frame that is searched whole and those after it that are not.
+/// Consecutive frames of which at most the first is searched as a whole image in advance.
 struct Run<'a> {
-    /// Faces followed before the first of `frames`, or what the search of a whole picture gave for it.
+    /// The faces followed before the first of `frames`, or the result of the search in its whole image.
     start: Start,
     frames: &'a [Frame],
 }
@@ -30,7 +31,7 @@ enum Start {
     Whole(Found),
 }
 
-/// The faces of one frame, or why there are none.
+/// The faces of one frame, or the message of the failed search.
 pub(super) type Found = Result<Vec<Face>, String>;
 
 impl<'a, D: FaceDetector> Search<'a, D> {
@@ -38,14 +39,14 @@ impl<'a, D: FaceDetector> Search<'a, D> {
         Self { detector, config, searched: 0, previous: None, earlier: None }
     }
 
-    /// The faces of each frame; `scenes` are the frames' looks. Which pictures are searched whole does not depend on how
-    /// frames fall into batches.
+    /// Finds the faces of each frame; `scenes` are the frames' scenes. How frames are divided into batches does not
+    /// change which of them are searched as a whole.
     pub(super) fn batch(&mut self, frames: &[Frame], scenes: &[Scene]) -> Vec<Found> {
         let whole = self.whole(scenes);
         let picked: Vec<&Frame> =
             frames.iter().zip(&whole).filter(|(_, whole)| **whole).map(|(frame, _)| frame).collect();
         let found = self.detect(&picked);
-        // One run depends on its own first frame only, so runs go side by side.
+        // A run does not depend on other runs, so all of them are processed in parallel.
         let runs = self.runs(frames, &whole, found);
         let found: Vec<Found> = runs.into_par_iter().flat_map_iter(|run| self.follow(run)).collect();
         if let Some(last) = found.last() {
@@ -54,7 +55,7 @@ impl<'a, D: FaceDetector> Search<'a, D> {
         found
     }
 
-    /// Which frames are searched whole whatever is found in the others.
+    /// Returns which frames are searched as a whole in any case, independent of the faces found in other frames.
     fn whole(&mut self, scenes: &[Scene]) -> Vec<bool> {
         let mut whole = Vec::with_capacity(scenes.len());
         for scene in scenes {
@@ -66,7 +67,8 @@ impl<'a, D: FaceDetector> Search<'a, D> {
         whole
     }
 
-    /// The faces of whole pictures; a batch that fails is repeated frame by frame, so that only the culprit is lost.
+    /// Finds the faces in whole images. A batch that fails is repeated frame by frame, so that only the frame that
+    /// causes the failure is lost.
     fn detect(&self, frames: &[&Frame]) -> Vec<Found> {
         if frames.is_empty() {
             return Vec::new();
@@ -89,7 +91,7 @@ impl<'a, D: FaceDetector> Search<'a, D> {
         }
     }
 
-    /// Cuts the frames before each that was searched whole.
+    /// Splits the frames into runs, before each frame that was searched as a whole.
     fn runs<'f>(&mut self, frames: &'f [Frame], whole: &[bool], found: Vec<Found>) -> Vec<Run<'f>> {
         let starts = (0..frames.len()).filter(|&index| index == 0 || whole[index]);
         let ends = starts.clone().skip(1).chain([frames.len()]);
@@ -104,7 +106,7 @@ impl<'a, D: FaceDetector> Search<'a, D> {
             .collect()
     }
 
-    /// The faces of each frame of a run, from the faces before it.
+    /// Finds the faces of each frame of a run, from the faces of the previous frame.
     fn follow(&self, run: Run<'_>) -> Vec<Found> {
         let mut all: Vec<Found> = Vec::with_capacity(run.frames.len());
         let mut earlier = match run.start {
@@ -123,7 +125,8 @@ impl<'a, D: FaceDetector> Search<'a, D> {
         all
     }
 
-    /// The faces around those of the frame before; all faces of the picture where one of them is lost or none are known.
+    /// Finds the faces in the surroundings of those of the previous frame. If one of them is lost or none are known,
+    /// searches the whole image.
     fn find_again(&self, frame: &Frame, earlier: Option<&[Face]>) -> Found {
         if let Some(earlier) = earlier {
             let found = guarded(|| {

@@ -10,7 +10,7 @@ use super::{AnalyzerConfig, BATCH_BYTES, CancelToken, FrameError, Stage};
 use crate::scene::Scene;
 use crate::{BoundingBox, Error, Face, FaceCrop, FaceDetector, FaceQuality, Frame, Threads, Tracker, with_causes};
 
-/// Errors in a row after which an input is given up: an iterator that fails forever must not run forever.
+/// Number of consecutive errors after which decoding stops, because an iterator may return errors forever.
 const MAX_ERRORS_IN_A_ROW: usize = 100;
 
 /// A frame after detection.
@@ -18,12 +18,12 @@ pub(super) struct Detected {
     pub(super) index: u64,
     pub(super) time: f64,
     pub(super) faces: Vec<DetectedFace>,
-    /// Faces left out because their numbers are not finite.
+    /// Number of faces left out because they are not finite.
     pub(super) malformed: usize,
 }
 
 impl Detected {
-    /// Bytes of its cut-out faces.
+    /// Returns the bytes of its crops.
     fn bytes(&self) -> usize {
         let crops = self.faces.iter().filter_map(|face| face.followed.as_ref()?.1.as_ref().ok());
         crops.map(|cut| cut.crop.as_raw().len()).sum()
@@ -32,18 +32,18 @@ impl Detected {
 
 pub(super) struct DetectedFace {
     pub(super) face: Face,
-    /// Track and crop; `None` for a face that the detector is not sure enough of.
+    /// Track and crop; `None` if the detector's confidence in the face is too low.
     pub(super) followed: Option<(usize, Result<Cut, String>)>,
 }
 
-/// A face cut out of its frame.
+/// The crop of a face and its quality.
 pub(super) struct Cut {
     pub(super) crop: RgbImage,
     pub(super) quality: FaceQuality,
 }
 
-/// Pulls frames out of the input until it ends, the receiver is gone or the run is cancelled.
-/// Returns the time spent waiting for frames.
+/// Reads frames from the input until it ends, the receiver is dropped or the analysis is cancelled. Returns the time
+/// spent waiting for frames.
 pub(super) fn decode<I, E>(frames: I, out: Sender<Result<Frame, FrameError>>, cancel: &CancelToken) -> Duration
 where
     I: IntoIterator<Item = Result<Frame, E>>,
@@ -54,7 +54,7 @@ where
     let mut iterator = match guarded(|| Ok(frames.into_iter())) {
         Ok(iterator) => iterator,
         Err(message) => {
-            // Nobody listens any more when the run was cancelled.
+            // The receiver may be dropped already if the analysis was cancelled.
             let _ = out.send(Err(failed(None, message)), 0);
             return started.elapsed();
         }
@@ -75,7 +75,7 @@ where
             }
             Ok(Some(Ok(frame))) => (Ok(frame), false),
             Ok(Some(Err(message))) => (Err(failed(None, message)), false),
-            // After a panic the iterator may be in any state: its end is the only safe reading.
+            // After a panic, the iterator may be in any state, so it is not used again.
             Err(message) => (Err(failed(None, message)), true),
         };
         errors_in_a_row = if item.is_ok() { 0 } else { errors_in_a_row + 1 };
@@ -89,7 +89,8 @@ where
             break;
         }
     }
-    // A child process that the iterator owns is to end with it; its panic is not worth more than its frames.
+    // Dropped here so that a child process that the iterator owns ends. A panic of the drop is ignored: the frames were
+    // already read.
     let _ = guarded(|| {
         drop(iterator);
         Ok(())
@@ -97,7 +98,7 @@ where
     spent
 }
 
-/// The second stage: finds, follows and cuts out the faces of the frames, batch by batch and in their order.
+/// The second stage. It finds, follows and cuts out the faces of the frames, in batches and in the frames' order.
 pub(super) struct Detection<'a, D> {
     search: Search<'a, D>,
     tracker: Tracker,
@@ -119,7 +120,8 @@ impl<'a, D: FaceDetector> Detection<'a, D> {
         Ok(Self { search: Search::new(detector, config), tracker, crop, config, threads, cancel })
     }
 
-    /// Works until no frame comes, the receiver is gone or the run is cancelled. Returns the time spent, waiting excluded.
+    /// Processes frames until there are no more, the receiver is dropped or the analysis is cancelled. Returns the time
+    /// spent, without the time spent waiting.
     pub(super) fn run(
         mut self,
         frames: Receiver<Result<Frame, FrameError>>,
@@ -129,7 +131,7 @@ impl<'a, D: FaceDetector> Detection<'a, D> {
         loop {
             let mut batch = Vec::with_capacity(self.config.detect_batch);
             let mut bytes = 0;
-            // Batches are filled, not taken as they come: their size, and with it every score, is the same on each run.
+            // Waits for full batches, so that the size of each batch, and with it every score, is the same on each run.
             while batch.len() < self.config.detect_batch && bytes < BATCH_BYTES {
                 match frames.receive() {
                     Some(Ok(frame)) => {
@@ -156,7 +158,7 @@ impl<'a, D: FaceDetector> Detection<'a, D> {
             spent += started.elapsed();
             for (frame, (scene, found)) in batch.into_iter().zip(searched) {
                 let started = Instant::now();
-                // One frame after the other: the cut-outs of a whole batch need not be in memory at once.
+                // One frame after the other, so that the crops of a whole batch are never in memory at once.
                 let result = threads.install(|| self.follow(&frame, scene, found));
                 spent += started.elapsed();
                 let bytes = result.as_ref().map_or(0, Detected::bytes);
@@ -173,7 +175,7 @@ impl<'a, D: FaceDetector> Detection<'a, D> {
         scenes.into_iter().zip(found).collect()
     }
 
-    /// Links a frame's faces to their tracks and cuts out those that the detector is sure of.
+    /// Links a frame's faces to tracks and cuts out those that reach the configured confidence.
     fn follow(&mut self, frame: &Frame, scene: Scene, found: Found) -> Result<Detected, FrameError> {
         let (index, time) = (frame.index, frame.time);
         let faces = found.map_err(|message| FrameError {
@@ -183,7 +185,7 @@ impl<'a, D: FaceDetector> Detection<'a, D> {
             message,
         })?;
         let count = faces.len();
-        // A face that is nowhere cannot be listed: JSON has no infinity.
+        // Faces that are not finite cannot be listed in the report, because JSON has no infinity.
         let faces: Vec<Face> = faces.into_iter().filter(Face::is_finite).collect();
         let malformed = count - faces.len();
         let sure = |face: &Face| face.confidence >= self.config.face_confidence;

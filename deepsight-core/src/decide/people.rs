@@ -1,10 +1,10 @@
-//! Which people have a say in the verdict.
+//! Selection of the people whose faces count for the verdict.
 
 use super::{Findings, has_enough_weight, median};
 use crate::aggregate::Weighed;
 use crate::{Aggregation, AnalyzerConfig, Combined, FaceQuality, QualityLimits, Reason, Reliability};
 
-/// What is wrong with faces that cannot be judged.
+/// The reason why faces cannot be judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Defect {
     Blurred,
@@ -15,13 +15,13 @@ pub(super) enum Defect {
 impl Defect {
     const ALL: [Self; 3] = [Self::Blurred, Self::Dark, Self::Turned];
 
-    /// The defect that costs these faces most weight.
+    /// Returns the defect that reduces the weight of these faces the most.
     fn worst<'a>(limits: &QualityLimits, faces: impl Iterator<Item = &'a FaceQuality> + Clone) -> Self {
         let weight = |defect: &Self| faces.clone().map(|quality| defect.factor(limits, quality)).sum::<f32>();
         Self::ALL.into_iter().min_by(|a, b| weight(a).total_cmp(&weight(b))).unwrap_or(Self::Blurred)
     }
 
-    /// What is left of a face's weight by this defect alone.
+    /// Returns the factor by which this defect alone reduces a face's weight.
     pub(super) fn factor(self, limits: &QualityLimits, quality: &FaceQuality) -> f32 {
         limits.factors(quality)[self as usize]
     }
@@ -34,7 +34,7 @@ impl Defect {
         }
     }
 
-    /// The value from which a face counts in full.
+    /// Returns the quality value at which a face gets full weight.
     fn limit(self, limits: &QualityLimits) -> f32 {
         match self {
             Self::Blurred => limits.full_detail,
@@ -62,18 +62,18 @@ impl Defect {
     }
 }
 
-/// The people of a clip, and which of them decide.
+/// The people of a clip, and the combined probability of those who decide.
 #[derive(Debug)]
 pub(super) struct People {
-    /// The faces of each track; none of a track whose faces are perhaps no faces, unless there are no others.
+    /// The faces of each track. Empty for a track that may show no face, unless there are no other tracks.
     pub(super) judged: Vec<Vec<Weighed>>,
-    /// Of each track with enough faces, why it cannot be judged.
+    /// For each track with enough faces, the reason why it cannot be judged, if there is one.
     pub(super) defects: Vec<Option<Defect>>,
-    /// Whether the detector is sure of nobody.
+    /// Whether the detector's confidence is too low for every track.
     pub(super) nobody_is_sure: bool,
-    /// Who decides.
+    /// The clip's probability and the track it comes from; `None` if no face was scored.
     pub(super) combined: Option<Combined>,
-    /// Why the verdict is left open, where those who cannot be judged leave it so.
+    /// The defect that leaves the verdict uncertain, if people who cannot be judged are the reason for that.
     pub(super) unclear: Option<Defect>,
     small: Vec<bool>,
     doubtful: usize,
@@ -81,7 +81,8 @@ pub(super) struct People {
 }
 
 impl People {
-    /// Chooses who decides. From the probability `clearly_fake` on, somebody who can be judged decides alone.
+    /// Selects the people who decide. A person who can be judged and reaches the probability `clearly_fake` decides
+    /// alone.
     pub(super) fn among(
         findings: &Findings,
         config: &AnalyzerConfig,
@@ -90,7 +91,7 @@ impl People {
     ) -> Self {
         let tracks = findings.probabilities.len();
         let doubtful = doubtful_tracks(findings, config);
-        // With nobody else to judge by, they are judged, and the verdict is left open.
+        // If all tracks are doubtful, they are judged all the same, and the verdict is uncertain.
         let nobody_else = (0..tracks).all(|track| doubtful[track] || findings.probabilities[track].is_empty());
         let weighed = |track| findings.weighed(track, config, reliability);
         let judged: Vec<Vec<Weighed>> = (0..tracks)
@@ -120,9 +121,10 @@ impl People {
         people.decided(findings, config, clearly_fake, reliability)
     }
 
-    /// A face in the background that is too small to judge leaves the verdict open when it is the most suspicious one;
-    /// but it must not hide that somebody large enough is clearly fake. The same holds for faces that are too blurred,
-    /// dark or turned, if they are a quarter of all. Where they are more than half, nobody is cleared for them.
+    /// Decides the clip's probability. A face in the background that is too small to judge leaves the verdict uncertain
+    /// if it is the most suspicious one, but it must not hide that a larger face is clearly fake. The same holds for
+    /// faces that are too blurred, dark or turned, if they are at least a quarter of all. If they are more than half,
+    /// the clip cannot be called real.
     fn decided(
         self,
         findings: &Findings,
@@ -171,7 +173,7 @@ impl People {
         Self { combined, unclear, ..self }
     }
 
-    /// How many people could be judged: with each of them a real clip has one more chance to look forged.
+    /// Returns how many people could be judged. With each of them, a real clip has one more chance to look forged.
     pub(super) fn able(&self, config: &AnalyzerConfig) -> usize {
         let is_able = |&track: &usize| {
             is_steady(&self.judged[track], config) && self.defects[track].is_none() && !self.small[track]
@@ -179,7 +181,7 @@ impl People {
         (0..self.judged.len()).filter(is_able).count()
     }
 
-    /// Who had no say, and why.
+    /// Returns the reasons why tracks did not count.
     pub(super) fn ignored(&self, config: &AnalyzerConfig, reliability: Option<&Reliability>) -> Vec<Reason> {
         let mut reasons = Vec::new();
         if self.small_ignored > 0 {
@@ -206,19 +208,20 @@ impl People {
         reasons
     }
 
-    /// The judged tracks with those that are left out emptied, so that each keeps its place.
+    /// Returns the judged tracks, with those that are left out emptied so that each track keeps its index.
     fn without(&self, is_out: impl Fn(usize) -> bool) -> Vec<Vec<Weighed>> {
         let tracks = self.judged.iter().enumerate();
         tracks.map(|(track, faces)| if is_out(track) { Vec::new() } else { faces.clone() }).collect()
     }
 }
 
-/// Whether a track has enough faces to be judged on its own.
+/// Returns whether a track has enough faces to be judged on its own.
 fn is_steady(faces: &[Weighed], config: &AnalyzerConfig) -> bool {
     faces.len() >= config.min_track_faces.max(1)
 }
 
-/// For each track, whether it is perhaps no face at all. The other aggregations ask faces, not tracks.
+/// Returns, for each track, whether it may show no face. This is always `false` for aggregations other than
+/// [`Aggregation::WorstTrack`]: they decide by faces, not by tracks.
 fn doubtful_tracks(findings: &Findings, config: &AnalyzerConfig) -> Vec<bool> {
     let doubtful = |faces: &Vec<f32>| !faces.is_empty() && median(faces.clone()) < config.track_confidence;
     let tracks = findings.confidences.iter();

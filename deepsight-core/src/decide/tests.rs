@@ -44,7 +44,7 @@ fn probabilities_on_the_threshold_are_fake_without_a_band_and_uncertain_with_one
 }
 
 #[test]
-fn few_faces_small_faces_and_flickering_faces_leave_it_open() {
+fn few_faces_small_faces_and_flickering_faces_make_the_verdict_uncertain() {
     let reason = |found: &Findings| {
         let decision = decide(found);
         assert_eq!(decision.verdict, Verdict::Uncertain);
@@ -58,7 +58,7 @@ fn few_faces_small_faces_and_flickering_faces_leave_it_open() {
 }
 
 #[test]
-fn something_that_is_perhaps_no_face_neither_accuses_nor_clears_anybody() {
+fn tracks_that_may_show_no_face_do_not_decide() {
     let mut found = findings(&[(&[0.1; 10], 80.0), (&[0.9; 6], 80.0)]);
     found.confidences[1] = vec![0.92; 6];
     let decision = decide(&found);
@@ -76,7 +76,7 @@ fn something_that_is_perhaps_no_face_neither_accuses_nor_clears_anybody() {
 }
 
 #[test]
-fn a_small_face_in_the_background_does_not_hide_a_clear_forgery_but_keeps_a_clip_from_being_called_real() {
+fn a_small_face_in_the_background_does_not_hide_a_clear_forgery_but_prevents_the_verdict_real() {
     let crowd: [(&[f32], f32); 2] = [(&[0.9; 10], 200.0), (&[0.97; 10], 20.0)];
     let decision = decide(&findings(&crowd));
     assert_eq!((decision.verdict, decision.fake_probability), (Verdict::Fake, Some(0.9)));
@@ -91,7 +91,7 @@ fn a_small_face_in_the_background_does_not_hide_a_clear_forgery_but_keeps_a_clip
 }
 
 #[test]
-fn one_face_and_several_are_spoken_of_as_such() {
+fn reasons_use_the_singular_for_one_face_and_the_plural_for_several() {
     let sentence = |tracks: &[(&[f32], f32)]| decide(&findings(tracks)).reasons[1].to_string();
     assert_eq!(sentence(&[(&[0.9], 80.0)]), "1 face (mean-of-faces) gives 90 %, at or above the threshold of 50 %.");
     assert_eq!(
@@ -101,7 +101,7 @@ fn one_face_and_several_are_spoken_of_as_such() {
 }
 
 #[test]
-fn lost_frames_are_told_and_half_of_them_are_too_many() {
+fn failed_frames_are_reported_and_half_of_them_make_the_verdict_uncertain() {
     let lost = |failed_frames| Findings { failed_frames, ..findings(&[(&[0.1; 10], 80.0)]) };
     assert_eq!(decide(&lost(3)).verdict, Verdict::Real);
     assert_eq!(decide(&lost(3)).reasons[1].to_string(), "3 of 30 frames could not be analysed.");
@@ -110,14 +110,14 @@ fn lost_frames_are_told_and_half_of_them_are_too_many() {
 }
 
 #[test]
-fn faces_that_could_not_be_scored_are_not_called_absent() {
+fn faces_that_could_not_be_scored_are_not_reported_as_missing() {
     let decision = decide(&Findings { failed_faces: 4, ..findings(&[]) });
     assert!(matches!(decision.reasons[0], Reason::TooFewFaces { faces: 0, .. }), "{:?}", decision.reasons);
     assert_eq!(decision.fake_probability, None);
 }
 
-/// A model that judges faces from 40 pixels of detail, in full from 80, and whose real people are called FAKE at these
-/// rates.
+/// Returns the reliability of a model that judges faces from 40 pixels of detail on, with full weight from 80 on. Real
+/// people are called FAKE at the rates given here.
 fn reliability() -> Reliability {
     let mut reliability = Reliability::new(0.05);
     reliability.quality = QualityLimits { min_detail: 40.0, full_detail: 80.0, min_light: 0.2, max_turn: 70.0 };
@@ -126,7 +126,7 @@ fn reliability() -> Reliability {
     reliability
 }
 
-/// Tracks of faces of 120 pixels, each of one probability and quality.
+/// Returns findings whose faces are 120 pixels in size. Each track has one probability and one quality.
 fn seen(tracks: &[(f32, usize, FaceQuality)]) -> Findings {
     let probabilities: Vec<Vec<f32>> = tracks.iter().map(|&(p, faces, _)| vec![p; faces]).collect();
     let sized: Vec<(&[f32], f32)> = probabilities.iter().map(|faces| (&faces[..], 120.0)).collect();
@@ -183,7 +183,7 @@ fn a_clear_person_is_found_fake_beside_blurred_ones() {
 }
 
 #[test]
-fn nobody_is_cleared_while_a_more_suspicious_person_with_many_faces_cannot_be_judged() {
+fn a_clip_is_not_real_while_a_more_suspicious_person_with_many_faces_cannot_be_judged() {
     let decision = judge(&seen(&[(0.1, 20, clear()), (0.9, 10, blurred())]));
     assert_eq!((decision.verdict, decision.fake_probability), (Verdict::Uncertain, Some(0.9)));
     assert_eq!(decision.reasons[0], Reason::FacesTooBlurred { median: 35.0, limit: 80.0 });
@@ -232,7 +232,7 @@ fn detail_between_the_limits_counts_in_part() {
 }
 
 #[test]
-fn the_other_aggregations_leave_unclear_faces_out_and_the_verdict_open_where_most_are() {
+fn the_other_aggregations_ignore_unclear_faces_and_are_uncertain_if_most_are_unclear() {
     for how in [Aggregation::MeanOfFaces, Aggregation::Median, Aggregation::TopK(5)] {
         let config = AnalyzerConfig::new().with_aggregation(how);
         let judge = |found: &Findings| found.decide(&config, 0.6, Some(&reliability()));
@@ -262,7 +262,7 @@ fn the_uncertain_band_is_the_models_unless_the_analysis_sets_one() {
     assert_eq!(verdict(AnalyzerConfig::new(), None), Verdict::Fake, "0.05 for a model without one");
 }
 
-/// 25 real people with scores as real people have them; the worst is at 0.75.
+/// Returns 25 real people with a realistic distribution of scores; the highest score is 0.75.
 fn gallery() -> Findings {
     let tracks: Vec<_> = (0..25).map(|person| (0.75 * (1.0 - person as f32 / 25.0).powi(3), 8, clear())).collect();
     seen(&tracks)
@@ -295,7 +295,7 @@ fn one_clear_forgery_among_several_people_is_found() {
 }
 
 #[test]
-fn one_person_alone_needs_the_threshold_and_no_more() {
+fn a_single_person_is_judged_by_the_uncorrected_threshold() {
     assert_eq!(judge(&seen(&[(0.7, 8, clear())])).verdict, Verdict::Fake);
     let beside_blurred = judge(&seen(&[(0.7, 8, clear()), (0.1, 8, blurred()), (0.1, 8, blurred())]));
     assert_eq!(beside_blurred.verdict, Verdict::Fake, "who cannot be judged is no further chance");
@@ -313,7 +313,7 @@ fn without_a_curve_of_false_alarms_many_people_are_judged_as_one() {
 #[test]
 fn the_corrected_threshold_keeps_the_rate_of_false_alarms_of_a_clip() {
     let mut reliability = reliability();
-    // One in ten at 0.5, one in a hundred at 0.9, and so on along the log-odds.
+    // The rate is 1 in 10 at 0.5 and 1 in 100 at 0.9, and its logarithm is linear in the log-odds of the probability.
     reliability.false_alarms = [(0.5, 0.1), (0.9, 0.01)].map(|(p, rate)| FalseAlarms::new(p, rate)).into();
     for people in [2, 5, 20, 50] {
         let corrected = f64::from(reliability.threshold_among(people, 0.5));
@@ -333,7 +333,7 @@ fn the_corrected_threshold_keeps_the_rate_of_false_alarms_of_a_clip() {
 }
 
 #[test]
-fn real_says_how_many_fakes_the_model_misses_where_that_was_measured() {
+fn the_verdict_real_names_the_share_of_missed_fakes_where_it_was_measured() {
     let mut reliability = reliability();
     let decide =
         |p, reliability: &Reliability| seen(&[(p, 8, clear())]).decide(&AnalyzerConfig::new(), 0.6, Some(reliability));

@@ -9,7 +9,7 @@ use super::layer::{BatchNormAct, Depthwise, convolution, convolve, convolve_trai
 use super::{Activation, EfficientNetConfig};
 
 /// One block of an EfficientNet, `[batch, height, width, channels]` to the stage's resolution and channels.
-// All but one or two of a network's blocks are the larger variant: a box would save nothing.
+// All but one or two of a network's blocks are the larger variant, so a box would save nothing.
 #[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 pub enum Block<B: Backend> {
@@ -20,7 +20,7 @@ pub enum Block<B: Backend> {
 }
 
 impl<B: Backend> Block<B> {
-    /// The block that takes `input` channels into `stage`; `first` if it is the one that applies the stage's stride.
+    /// Creates a block of `stage` whose input has `input` channels. `first` says whether it applies the stage's stride.
     pub(super) fn new(
         config: &EfficientNetConfig,
         stage: &Stage,
@@ -36,7 +36,7 @@ impl<B: Backend> Block<B> {
         }
     }
 
-    /// Runs the block, in and out in single precision.
+    /// Runs the block. Input and output are in single precision.
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         match self {
             Self::DepthwiseSeparable(block) => block.forward(x),
@@ -44,7 +44,7 @@ impl<B: Backend> Block<B> {
         }
     }
 
-    /// Whether the block adds its input to what it computes: where stochastic depth can leave it out.
+    /// Returns whether the block adds its input to its output. Stochastic depth can drop only such blocks.
     pub fn is_residual(&self) -> bool {
         match self {
             Self::DepthwiseSeparable(block) => block.residual,
@@ -52,8 +52,8 @@ impl<B: Backend> Block<B> {
         }
     }
 
-    /// Runs the block by the batch's statistics. Where it is residual, each picture's branch is multiplied with `branch`,
-    /// `[batch, 1, 1, 1]`.
+    /// Runs the block with the batch's statistics. If it is residual, the branch of each image is multiplied by
+    /// `branch`, `[batch, 1, 1, 1]`.
     pub(super) fn forward_training(
         &self,
         x: Tensor<B, 4>,
@@ -179,14 +179,15 @@ fn gated<B: Backend>(gate: &Option<SqueezeExcitation<B>>, x: Tensor<B, 4>) -> Te
 /// Scales each channel by a gate computed from the means of all channels (Hu et al., CVPR 2018).
 #[derive(Module, Debug)]
 pub struct SqueezeExcitation<B: Backend> {
-    /// From means of all channels to a few values.
+    /// Reduces the means of all channels to a few values, 1 × 1.
     pub conv_reduce: Conv2d<B>,
-    /// Back to a gate for each channel.
+    /// Expands these values to a gate for each channel, 1 × 1.
     pub conv_expand: Conv2d<B>,
 }
 
 impl<B: Backend> SqueezeExcitation<B> {
-    /// For `channels`, in a block whose input has `block_input` channels: the paper squeezes to a quarter of the latter.
+    /// Creates a gate for `channels` in a block whose input has `block_input` channels. As in the paper, it squeezes to
+    /// a quarter of `block_input`.
     fn new(channels: usize, block_input: usize, device: &B::Device) -> Self {
         let squeezed = block_input / 4;
         Self {
@@ -196,7 +197,7 @@ impl<B: Backend> SqueezeExcitation<B> {
     }
 
     fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        // The gate's own non-linearity is SiLU in every EfficientNet that has one.
+        // The gate uses SiLU in every EfficientNet that has gates.
         let squeezed = activation::silu(convolve(&self.conv_reduce, pixel_means(x.clone())));
         x * sigmoid(convolve(&self.conv_expand, squeezed))
     }

@@ -1,4 +1,5 @@
-//! The two containers PyTorch saves state dicts in: a zip archive (since 1.6) and consecutive pickles (before).
+//! Reader of the two containers in which PyTorch saves state dicts: a zip archive (since 1.6) and consecutive pickles
+//! (before).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,14 +7,14 @@ use super::pickle::{Id, MAX_NAME, Node, Pickle};
 use super::state_dict::Weight;
 use crate::Error;
 
-/// The state dict of a PyTorch checkpoint, its values still in the file.
+/// The state dict of a PyTorch checkpoint. Its values stay in the file's bytes until they are read.
 pub(super) struct Checkpoint<'a> {
     nodes: Vec<Node>,
     storages: HashMap<String, &'a [u8]>,
     tensors: BTreeMap<String, Id>,
 }
 
-/// Where training scripts put the state dict, if not at the top.
+/// Keys under which training scripts store the state dict, if it is not at the top level.
 const NESTED: [&str; 7] = ["state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema", "net", "network"];
 
 impl<'a> Checkpoint<'a> {
@@ -24,7 +25,7 @@ impl<'a> Checkpoint<'a> {
         Ok(Self { nodes, storages, tensors })
     }
 
-    /// Name and shape of every tensor.
+    /// Returns the name and shape of every tensor.
     pub(super) fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
         let shape = |id: &Id| match &self.nodes[*id] {
             Node::Tensor { shape, .. } => shape.clone(),
@@ -33,7 +34,7 @@ impl<'a> Checkpoint<'a> {
         self.tensors.iter().map(|(name, id)| (name.clone(), shape(id))).collect()
     }
 
-    /// The values of one tensor. Its shape is to be checked before: it decides how much memory this takes.
+    /// Reads the values of one tensor. The caller must check the shape first, because it determines the memory used.
     pub(super) fn weight(&self, name: &str) -> Result<Weight, Error> {
         let damaged = |what: &str| Error::NotACheckpoint { reason: format!("tensor `{name}` {what}") };
         let Some(Node::Tensor { storage, offset, shape, strides }) = self.tensors.get(name).map(|id| &self.nodes[*id])
@@ -59,7 +60,7 @@ impl<'a> Checkpoint<'a> {
             let values = data[offset * size..][..count * size].chunks_exact(size).map(convert).collect();
             return Ok(Weight { shape: shape.clone(), values });
         }
-        // Tensors saved in another memory order, such as channels_last, come out row-major.
+        // Tensors saved in another memory order, such as channels_last, are converted to row-major order.
         let mut values = Vec::with_capacity(count);
         let mut index = vec![0; shape.len()];
         loop {
@@ -73,7 +74,7 @@ impl<'a> Checkpoint<'a> {
     }
 }
 
-/// Whether consecutive elements lie side by side. A dimension of length 1 may have any stride.
+/// Returns whether the elements are in row-major order without gaps. A dimension of length 1 may have any stride.
 fn is_row_major(shape: &[usize], strides: &[usize]) -> bool {
     let mut next = 1;
     shape.iter().zip(strides).rev().all(|(length, stride)| {
@@ -85,7 +86,8 @@ fn is_row_major(shape: &[usize], strides: &[usize]) -> bool {
 
 type Convert = fn(&[u8]) -> f32;
 
-/// Size of a storage's elements in bytes, and how one becomes a number; `None` for types that weights do not have.
+/// Returns the size in bytes of a storage's elements and the function that reads one. `None` for types that weights do
+/// not have.
 fn element(kind: &str) -> Option<(usize, Convert)> {
     Some(match kind {
         "FloatStorage" => (4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
@@ -96,7 +98,7 @@ fn element(kind: &str) -> Option<(usize, Convert)> {
     })
 }
 
-/// The named tensors: of the root, or of the dictionary under one of the usual keys.
+/// Returns the named tensors of the root, or of the dictionary under one of the usual keys.
 fn state_dict(nodes: &[Node], root: Id) -> Result<BTreeMap<String, Id>, String> {
     let Node::Dict(top) = &nodes[root] else {
         return Err("it does not hold a dictionary; save `model.state_dict()`, not the model".into());
@@ -123,7 +125,7 @@ fn state_dict(nodes: &[Node], root: Id) -> Result<BTreeMap<String, Id>, String> 
 
 fn tensors(nodes: &[Node], dict: &[(Id, Id)]) -> Result<BTreeMap<String, Id>, String> {
     let mut found = BTreeMap::new();
-    // One by one: a collected map would first hold a copy of the name for each time that a hostile file repeats it.
+    // Inserted one by one: `collect` would first hold one copy of a name for each time that a hostile file repeats it.
     for (name, value) in dict {
         if let (Some(name), Node::Tensor { .. }) = (text(nodes, *name), &nodes[*value]) {
             if name.len() > MAX_NAME {
@@ -144,7 +146,7 @@ fn text(nodes: &[Node], id: Id) -> Option<&str> {
 
 type Container<'a> = (Vec<Node>, Id, HashMap<String, &'a [u8]>);
 
-/// `<name>/data.pkl` and `<name>/data/<key>` in a zip archive without compression.
+/// Reads `<name>/data.pkl` and `<name>/data/<key>` from a zip archive without compression.
 fn read_zip(bytes: &[u8]) -> Result<Container<'_>, String> {
     let entries = zip_entries(bytes)?;
     let (path, pickle) = entries
@@ -161,14 +163,14 @@ fn read_zip(bytes: &[u8]) -> Result<Container<'_>, String> {
     Ok((nodes, root, storages.collect()))
 }
 
-/// The files of a zip archive, from its central directory (APPNOTE 4.3).
+/// Returns the files of a zip archive by the archive's central directory (APPNOTE 4.3).
 fn zip_entries(bytes: &[u8]) -> Result<BTreeMap<String, &[u8]>, String> {
     let cut = || "the archive is cut off".to_owned();
     let number = |at: usize, size: usize| -> Result<usize, String> {
         let field = at.checked_add(size).and_then(|end| bytes.get(at..end)).ok_or_else(cut)?;
         Ok(field.iter().rev().fold(0, |value, byte| value << 8 | usize::from(*byte)))
     };
-    // The record at the end is found from behind: a comment of up to 64 KiB may follow it.
+    // The search for the record at the end goes backwards, because a comment of up to 64 KiB may follow it.
     let end = bytes.len().checked_sub(22).ok_or_else(cut)?;
     let end = (end.saturating_sub(0xffff)..=end).rev().find(|at| bytes[*at..].starts_with(b"PK\x05\x06"));
     let end = end.ok_or_else(cut)?;
@@ -196,7 +198,8 @@ fn zip_entries(bytes: &[u8]) -> Result<BTreeMap<String, &[u8]>, String> {
     Ok(entries)
 }
 
-/// Magic number, version, system, state dict and storage keys as pickles, then for each key its length and data.
+/// Reads the format before 1.6: magic number, version, system, state dict and storage keys as pickles, then the length
+/// and data of each key.
 fn read_legacy(bytes: &[u8]) -> Result<Container<'_>, String> {
     const MAGIC: &[u8] = &[0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, b'.'];
     let mut rest = bytes.strip_prefix(MAGIC).ok_or("neither a zip archive nor a legacy pickle of PyTorch")?;
@@ -229,7 +232,7 @@ fn read_legacy(bytes: &[u8]) -> Result<Container<'_>, String> {
     Ok((nodes, root, storages))
 }
 
-/// Bytes an element of a storage takes.
+/// Returns the size in bytes of a storage's elements.
 fn storage_size(kind: &str) -> Option<usize> {
     Some(match kind {
         "DoubleStorage" | "LongStorage" | "ComplexFloatStorage" => 8,
@@ -246,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_checkpoint_cut_anywhere_is_an_error_and_an_altered_byte_is_never_a_panic() {
+    fn a_truncated_checkpoint_is_an_error_and_an_altered_byte_never_panics() {
         let files: [&[u8]; 3] = [
             include_bytes!("../../tests/checkpoints/zip.pth"),
             include_bytes!("../../tests/checkpoints/legacy.pth"),
@@ -262,7 +265,7 @@ mod tests {
                     altered[position] ^= flip;
                     let Ok(checkpoint) = Checkpoint::read(&altered) else { continue };
                     for (name, shape) in checkpoint.shapes() {
-                        // The caller knows the shape that it wants; a wild one is refused before its values are read.
+                        // A caller knows the expected shape, and refuses a wrong one before its values are read.
                         if shape.iter().try_fold(1_usize, |count, side| count.checked_mul(*side)) > Some(1 << 16) {
                             continue;
                         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Activation, EfficientNet, Padding};
 use crate::Error;
 
-/// The networks this crate knows by name.
+/// The networks that this crate knows by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Architecture {
@@ -58,7 +58,7 @@ impl Architecture {
         Self::EfficientNetLite4,
     ];
 
-    /// Its name in model files and on command lines, such as `efficientnet_b3`.
+    /// Returns its name in model files and on command lines, such as `efficientnet_b3`.
     pub fn name(self) -> &'static str {
         match self {
             Self::EfficientNetB0 => "efficientnet_b0",
@@ -74,7 +74,7 @@ impl Architecture {
         }
     }
 
-    /// The network's shape.
+    /// Returns the shape of the network.
     pub fn config(self) -> EfficientNetConfig {
         match self {
             Self::EfficientNetB0 => EfficientNetConfig::b0(),
@@ -90,7 +90,8 @@ impl Architecture {
         }
     }
 
-    /// Mean and standard deviation that timm's `default_cfg` gives for this architecture, RGB, of pixels in `0..=1`.
+    /// Returns the mean and standard deviation, RGB, of pixels in `0..=1` that timm's `default_cfg` gives for this
+    /// architecture.
     pub fn timm_normalization(self) -> ([f32; 3], [f32; 3]) {
         match self {
             Self::EfficientNetB0 | Self::EfficientNetB2 | Self::EfficientNetB3 | Self::EfficientNetB4 => {
@@ -136,17 +137,18 @@ impl FromStr for Architecture {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct EfficientNetConfig {
-    /// Factor on every layer's channels.
+    /// Factor by which the channels of every layer are scaled.
     pub width: f64,
-    /// Factor on the number of blocks of every stage.
+    /// Factor by which the number of blocks of every stage is scaled.
     pub depth: f64,
-    /// Side of the input in pixels that timm's `default_cfg` gives; the network itself takes any size from 32 up.
+    /// Side of the input in pixels that timm's `default_cfg` gives. The network itself takes any size from 32 pixels
+    /// up.
     pub resolution: usize,
     /// Probability of dropping a pooled feature in training.
     pub dropout: f64,
     /// The non-linearity after each batch norm.
     pub activation: Activation,
-    /// Whether blocks gate their channels by squeeze-and-excitation (Hu et al., CVPR 2018).
+    /// Whether blocks scale their channels by squeeze-and-excitation (Hu et al., CVPR 2018).
     pub squeeze_excitation: bool,
     /// How convolutions pad their input.
     pub padding: Padding,
@@ -160,53 +162,56 @@ pub struct EfficientNetConfig {
 }
 
 impl EfficientNetConfig {
-    /// EfficientNet-B0: the baseline, 4.0 M parameters, 224 pixels.
+    /// Returns the shape of EfficientNet-B0: the baseline, 4.0 M parameters, 224 pixels.
     pub fn b0() -> Self {
         Self::scaled(1.0, 1.0, 224, 0.2)
     }
 
-    /// EfficientNet-B1, 240 pixels.
+    /// Returns the shape of EfficientNet-B1, 240 pixels.
     pub fn b1() -> Self {
         Self::scaled(1.0, 1.1, 240, 0.2)
     }
 
-    /// EfficientNet-B2; timm's checkpoint is for 256 pixels (the paper's for 260).
+    /// Returns the shape of EfficientNet-B2. Timm's checkpoint is for 256 pixels (the paper's for 260).
     pub fn b2() -> Self {
         Self::scaled(1.1, 1.2, 256, 0.3)
     }
 
-    /// EfficientNet-B3, 10.7 M parameters; timm's checkpoint is for 288 pixels (the paper's for 300).
+    /// Returns the shape of EfficientNet-B3, 10.7 M parameters. Timm's checkpoint is for 288 pixels (the paper's for
+    /// 300).
     pub fn b3() -> Self {
         Self::scaled(1.2, 1.4, 288, 0.3)
     }
 
-    /// EfficientNet-B4; timm's checkpoint is for 320 pixels (the paper's for 380).
+    /// Returns the shape of EfficientNet-B4. Timm's checkpoint is for 320 pixels (the paper's for 380).
     pub fn b4() -> Self {
         Self::scaled(1.4, 1.8, 320, 0.4)
     }
 
-    /// EfficientNet-Lite0, 3.4 M parameters, 224 pixels: no squeeze-and-excitation, ReLU6, TensorFlow's padding and
-    /// batch-norm epsilon, as timm's `tf_efficientnet_lite0`.
+    /// Returns the shape of EfficientNet-Lite0, 3.4 M parameters, 224 pixels: no squeeze-and-excitation, ReLU6,
+    /// TensorFlow's padding and batch-norm epsilon, as in timm's `tf_efficientnet_lite0`.
     pub fn lite0() -> Self {
         Self::lite(1.0, 1.0, 224, 0.2)
     }
 
-    /// EfficientNet-Lite1, 4.1 M parameters, 240 pixels.
+    /// Returns the shape of EfficientNet-Lite1, 4.1 M parameters, 240 pixels.
     pub fn lite1() -> Self {
         Self::lite(1.0, 1.1, 240, 0.2)
     }
 
-    /// EfficientNet-Lite2, 4.8 M parameters, 260 pixels.
+    /// Returns the shape of EfficientNet-Lite2, 4.8 M parameters, 260 pixels.
     pub fn lite2() -> Self {
         Self::lite(1.1, 1.2, 260, 0.3)
     }
 
-    /// EfficientNet-Lite3, 6.9 M parameters; timm's checkpoint is for 300 pixels (TensorFlow's for 280).
+    /// Returns the shape of EfficientNet-Lite3, 6.9 M parameters. Timm's checkpoint is for 300 pixels (TensorFlow's for
+    /// 280).
     pub fn lite3() -> Self {
         Self::lite(1.2, 1.4, 300, 0.3)
     }
 
-    /// EfficientNet-Lite4, 11.7 M parameters; timm's checkpoint is for 380 pixels (TensorFlow's for 300).
+    /// Returns the shape of EfficientNet-Lite4, 11.7 M parameters. Timm's checkpoint is for 380 pixels (TensorFlow's
+    /// for 300).
     pub fn lite4() -> Self {
         Self::lite(1.4, 1.8, 380, 0.3)
     }
@@ -237,28 +242,28 @@ impl EfficientNetConfig {
         }
     }
 
-    /// The same network with another number of classes.
+    /// Sets the number of classes.
     pub fn with_classes(mut self, classes: usize) -> Self {
         self.classes = classes;
         self
     }
 
-    /// Channels of the last feature map: what the classifier sees.
+    /// Returns the channels of the last feature map, which is the classifier's input.
     pub fn features(&self) -> usize {
         self.outer_channels(1280)
     }
 
-    /// A network of this shape with fresh random weights.
+    /// Creates a network of this shape with random weights.
     pub fn init<B: Backend>(&self, device: &B::Device) -> EfficientNet<B> {
         EfficientNet::new(self, device)
     }
 
-    /// Channels of the stem's output.
+    /// Returns the channels of the stem's output.
     pub(crate) fn stem_channels(&self) -> usize {
         self.outer_channels(32)
     }
 
-    /// The stages with their scaled widths and depths.
+    /// Returns the stages with their scaled widths and depths.
     pub(crate) fn stages(&self) -> Vec<Stage> {
         let scale = |(number, stage): (usize, &Stage)| {
             let is_outer = number == 0 || number == BASELINE.len() - 1;
@@ -283,12 +288,12 @@ pub(crate) struct Stage {
     pub(crate) blocks: usize,
     pub(crate) kernel: usize,
     pub(crate) stride: usize,
-    /// How much wider the inside of a block is than its input; 1 for blocks without an expansion.
+    /// Ratio of a block's inner channels to its input channels; 1 for blocks without an expansion.
     pub(crate) expansion: usize,
     pub(crate) channels: usize,
 }
 
-/// Table 1 of the paper.
+/// The stages of the baseline network: Table 1 of the paper.
 const BASELINE: [Stage; 7] = [
     Stage { blocks: 1, kernel: 3, stride: 1, expansion: 1, channels: 16 },
     Stage { blocks: 2, kernel: 3, stride: 2, expansion: 6, channels: 24 },
@@ -299,7 +304,7 @@ const BASELINE: [Stage; 7] = [
     Stage { blocks: 1, kernel: 3, stride: 1, expansion: 6, channels: 320 },
 ];
 
-/// Scaled and rounded to a multiple of 8, but never below 90 % of the exact value (the reference's rule).
+/// Scales channels and rounds them to a multiple of 8, but never below 90 % of the exact value (the reference's rule).
 fn scaled_channels(channels: usize, width: f64) -> usize {
     let exact = channels as f64 * width;
     let rounded = (((exact + 4.0) / 8.0) as usize * 8).max(8);

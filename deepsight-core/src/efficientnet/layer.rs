@@ -12,7 +12,7 @@ use crate::gpu;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Activation {
-    /// None: the output of a block is linear.
+    /// No activation, as at the end of a block, whose output is linear.
     Identity,
     /// `x · sigmoid(x)`, also called swish.
     Silu,
@@ -34,13 +34,14 @@ impl Activation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Padding {
-    /// Half the kernel on every side, whatever the stride: PyTorch's habit.
+    /// Half the kernel on every side, whatever the stride, as PyTorch's networks do.
     Symmetric,
-    /// As little as gives `ceil(size / stride)`, an odd pixel going to the right and bottom: TensorFlow's `SAME`.
+    /// The least padding that gives an output of `ceil(size / stride)`; an odd pixel is added at the right and bottom.
+    /// This is TensorFlow's `SAME`.
     TensorFlowSame,
 }
 
-/// A convolution without bias, as batch-normalised networks use; channels are `[input, output]`.
+/// Creates a convolution without bias, because a batch norm follows. Channels are `[input, output]`.
 pub(super) fn convolution<B: Backend>(
     channels: [usize; 2],
     kernel: usize,
@@ -58,19 +59,19 @@ pub(super) fn convolution<B: Backend>(
         .with_groups(groups)
         .with_padding(padding)
         .with_bias(false)
-        // The reference's: normal, variance 2 / fan-out.
+        // As in the reference: normal with variance 2 / fan-out.
         .with_initializer(Initializer::KaimingNormal { gain: std::f64::consts::SQRT_2, fan_out_only: true })
         .init(device)
 }
 
-/// What a convolution gives, `[batch, height, width, channels]`, computed in the type of its weights without losing digits on
-/// devices that would round them.
+/// Applies a convolution to `x`, `[batch, height, width, channels]`. Computes in the type of the weights, and keeps all
+/// digits on devices that would round them.
 pub(super) fn convolve<B: Backend>(convolution: &Conv2d<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
     computed(convolution, x, gpu::matmul, gpu::conv2d)
 }
 
-/// The same as training computes it: single precision may be rounded as the device likes, as PyTorch does it, and depthwise
-/// convolutions are done by whoever knows a fast way back.
+/// Applies a convolution as in training. The device may round single precision, as it may in PyTorch, and `depthwise`
+/// computes the depthwise convolutions, so that the caller can supply a fast backward pass.
 pub(super) fn convolve_training<B: Backend>(
     convolution: &Conv2d<B>,
     x: Tensor<B, 4>,
@@ -82,11 +83,13 @@ pub(super) fn convolve_training<B: Backend>(
     })
 }
 
-/// A depthwise convolution without bias: input `[batch, channels, height, width]`, weights `[channels, 1, kernel, kernel]`.
+/// Function that computes a depthwise convolution without bias from the input, `[batch, channels, height, width]`, and
+/// the weights, `[channels, 1, kernel, kernel]`.
 pub type Depthwise<'a, B> = &'a dyn Fn(Tensor<B, 4>, Tensor<B, 4>, ConvOptions<2>) -> Tensor<B, 4>;
 
-/// A pointwise convolution is a product of all pixels with its weights: in half precision GPUs add up products in single
-/// precision, and what follows can be fused with it; neither is sure of a convolution.
+/// Computes a convolution, by `product` if it is pointwise and by `conv2d` otherwise. A pointwise convolution is the
+/// matrix product of all pixels with the weights. In half precision, GPUs sum matrix products in single precision and
+/// can fuse the next operations with them; neither is certain for convolutions.
 fn computed<B: Backend>(
     convolution: &Conv2d<B>,
     x: Tensor<B, 4>,
@@ -113,12 +116,12 @@ fn is_pointwise<B: Backend>(convolution: &Conv2d<B>) -> bool {
     convolution.kernel_size == [1, 1] && convolution.stride == [1, 1] && convolution.groups == 1
 }
 
-/// Axes of `[batch, channels, height, width]` in those of `[batch, height, width, channels]`.
+/// Permutation from `[batch, height, width, channels]` to `[batch, channels, height, width]`.
 pub(super) const TO_PLANES: [isize; 4] = [0, 3, 1, 2];
-/// The other way round.
+/// Permutation from `[batch, channels, height, width]` to `[batch, height, width, channels]`.
 pub(super) const TO_PIXELS: [isize; 4] = [0, 2, 3, 1];
 
-/// The input with what a convolution pads unevenly, and the options for the rest.
+/// Returns the input, padded if the convolution's padding is uneven, and the options for the convolution.
 fn padded<B: Backend>(convolution: &Conv2d<B>, x: Tensor<B, 4>) -> (Tensor<B, 4>, ConvOptions<2>) {
     let options = |padding| ConvOptions::new(convolution.stride, padding, convolution.dilation, convolution.groups);
     let [_, _, height, width] = x.dims();
@@ -141,11 +144,13 @@ fn padded<B: Backend>(convolution: &Conv2d<B>, x: Tensor<B, 4>) -> (Tensor<B, 4>
     (x, options([0, 0]))
 }
 
-/// Batch normalisation (Ioffe & Szegedy, 2015) and the activation after it, with PyTorch's parameter names.
+/// Batch normalization (Ioffe & Szegedy, 2015) and the activation after it, with PyTorch's parameter names.
 ///
-/// Both take and give `[batch, height, width, channels]`, and compute in, and return, single precision, whatever comes in.
+/// Both passes take and return `[batch, height, width, channels]`. They compute in single precision and return it,
+/// whatever the type of the input.
 ///
-/// [`forward`](Self::forward) normalises by the running statistics, on every backend; training by those of the batch.
+/// [`forward`](Self::forward) normalizes by the running statistics on every backend.
+/// [`forward_training`](Self::forward_training) normalizes by the statistics of the batch.
 #[derive(Module, Debug)]
 pub struct BatchNormAct<B: Backend> {
     /// Scale, `[channels]`.
@@ -175,17 +180,17 @@ impl<B: Backend> BatchNormAct<B> {
         }
     }
 
-    /// By the running statistics.
+    /// Normalizes by the running statistics.
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        // Folded into one scale and one shift a channel: two passes over the feature map instead of four.
+        // One scale and one shift for each channel take two passes over the feature map instead of four.
         let scale = self.weight.val() / (self.running_var.value() + self.epsilon).sqrt();
         let shift = self.bias.val() - self.running_mean.value() * scale.clone();
         let y = x.cast(DType::F32) * scale.unsqueeze() + shift.unsqueeze();
         self.activation.forward(y)
     }
 
-    /// By the batch's own mean and variance, which the running statistics move towards as PyTorch's do: by a tenth, with the
-    /// variance of a sample rather than of a population.
+    /// Normalizes by the batch's mean and variance, and updates the running statistics as PyTorch does: they move by a
+    /// tenth towards those of the batch, with the sample variance rather than the population variance.
     pub fn forward_training(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         let [batch, height, width, _] = x.dims();
         let x = x.cast(DType::F32);
@@ -197,24 +202,26 @@ impl<B: Backend> BatchNormAct<B> {
         self.activation.forward(centred * scale + self.bias.val().unsqueeze())
     }
 
-    /// Moves the running statistics towards those of a batch of `count` values a channel, `[1, 1, 1, channels]` each.
+    /// Moves the running statistics towards `mean` and `variance` of a batch, `[1, 1, 1, channels]` each. The batch has
+    /// `count` values in each channel.
     fn follow(&self, mean: Tensor<B, 4>, variance: Tensor<B, 4>, count: usize) {
         let channels = mean.dims()[3];
         let unbiased = variance * (count as f64 / count.saturating_sub(1).max(1) as f64);
         for (running, batch) in [(&self.running_mean, mean), (&self.running_var, unbiased)] {
             let batch = batch.detach().reshape([channels]);
             running.update(running.value_sync() * (1.0 - BATCH_NORM_MOMENTUM) + batch * BATCH_NORM_MOMENTUM);
-            // An update waits for the next one otherwise, and a network saved meanwhile would lack it.
+            // Applies the update now. Otherwise it is applied at the next one, and a network saved before that lacks
+            // it.
             running.value_sync();
         }
     }
 }
 
-/// The mean over each picture's pixels: `[batch, height, width, channels]` to `[batch, 1, 1, channels]`. Along one axis after
-/// the other, so that there is a sum for every thread of a GPU.
+/// Returns the mean over the pixels of each image: `[batch, height, width, channels]` to `[batch, 1, 1, channels]`.
+/// Reduces one axis after the other, so that there are enough sums for all threads of a GPU.
 pub(super) fn pixel_means<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
     x.mean_dim(2).mean_dim(1)
 }
 
-/// Share of a batch in the running statistics of training: PyTorch's.
+/// Weight of a batch in the update of the running statistics; PyTorch's default.
 pub const BATCH_NORM_MOMENTUM: f64 = 0.1;

@@ -25,9 +25,9 @@ use layer::{TO_PIXELS, TO_PLANES, convolution, convolve, pixel_means};
 
 use crate::gpu;
 
-/// An EfficientNet: an image to class logits.
+/// An EfficientNet, which computes class logits from images.
 ///
-/// Made by [`EfficientNetConfig::init`]; weights come in by [`load_state_dict`](Self::load_state_dict).
+/// [`EfficientNetConfig::init`] creates one, and [`load_state_dict`](Self::load_state_dict) sets its weights.
 ///
 /// ```
 /// use burn::backend::Flex;
@@ -51,14 +51,14 @@ pub struct EfficientNet<B: Backend> {
     pub conv_head: Conv2d<B>,
     /// The head's norm.
     pub bn2: BatchNormAct<B>,
-    /// From pooled features to logits.
+    /// The linear layer from pooled features to logits.
     pub classifier: Linear<B>,
 }
 
-/// Copies of a network's pointwise convolutions in another type, but for those of gates.
+/// Module mapper that casts the weights of pointwise convolutions, except those of gates, to another type.
 struct CastProducts {
     dtype: DType,
-    /// How many convolutions the walk is in, and how many gates.
+    /// Number of convolutions that enclose the current position; `gates` counts the gates.
     within: usize,
     gates: usize,
 }
@@ -105,21 +105,23 @@ impl<B: Backend> EfficientNet<B> {
             blocks,
             conv_head: convolution([channels, features], 1, 1, 1, config.padding, device),
             bn2: norm(features),
-            // The reference's: uniform in ±1 / √fan-out.
+            // As in the reference: uniform in ±1 / √fan-out.
             classifier: LinearConfig::new(features, config.classes)
                 .with_initializer(Initializer::Uniform { min: -bound, max: bound })
                 .init(device),
         }
     }
 
-    /// Class logits of a batch of normalised RGB images: `[batch, 3, height, width]` to `[batch, classes]`.
+    /// Computes the class logits of a batch of normalized RGB images: `[batch, 3, height, width]` to `[batch,
+    /// classes]`.
     pub fn forward(&self, images: Tensor<B, 4>) -> Tensor<B, 2> {
         self.forward_head(self.forward_features(images))
     }
 
-    /// The last feature map: `[batch, 3, height, width]` to `[batch, features, height / 32, width / 32]`, rounded up.
+    /// Computes the last feature map: `[batch, 3, height, width]` to `[batch, features, height / 32, width / 32]`,
+    /// rounded up.
     pub fn forward_features(&self, images: Tensor<B, 4>) -> Tensor<B, 4> {
-        // Pixel by pixel, as pointwise convolutions want them and GPUs' other convolutions turn them anyway.
+        // Channels come last: pointwise convolutions need that order, and GPUs convert to it for the others anyway.
         let mut x = self.bn1.forward(convolve(&self.conv_stem, images.permute(TO_PIXELS)));
         for block in self.blocks.iter().flatten() {
             x = block.forward(x);
@@ -127,7 +129,7 @@ impl<B: Backend> EfficientNet<B> {
         self.bn2.forward(convolve(&self.conv_head, x)).permute(TO_PLANES)
     }
 
-    /// Logits from the last feature map: global average pooling and the classifier.
+    /// Computes logits from the last feature map, by global average pooling and the classifier.
     pub fn forward_head(&self, features: Tensor<B, 4>) -> Tensor<B, 2> {
         let [batch, channels, _, _] = features.dims();
         let pooled = pixel_means(features.permute(TO_PIXELS)).reshape([batch, channels]);
@@ -138,15 +140,16 @@ impl<B: Backend> EfficientNet<B> {
         }
     }
 
-    /// The same network with its matrix products, which pointwise convolutions are, of operands in another floating-point
-    /// type. All else stays in single precision: the other convolutions, which GPUs may add up in their own type and which
-    /// are a small part of the arithmetic; batch norms, sums, gates and the logits. Running statistics are shared, and
-    /// gradients reach the parameters through the casts.
+    /// Returns the same network with the operands of its matrix products, which are the pointwise convolutions, in
+    /// another floating-point type. Everything else stays in single precision: batch norms, sums, gates, the logits,
+    /// and the other convolutions, which GPUs may sum in the operands' type and which are a small part of the
+    /// arithmetic. Running statistics are shared, and gradients reach the parameters through the casts.
     pub fn with_products_in(&self, dtype: DType) -> Self {
         self.clone().map(&mut CastProducts { dtype, within: 0, gates: 0 })
     }
 
-    /// The classifier's weights, `[features, classes]`: what a class activation map multiplies the feature map with.
+    /// Returns the classifier's weights, `[features, classes]`. A class activation map is the feature map weighted by
+    /// them.
     pub fn classifier_weights(&self) -> Tensor<B, 2> {
         self.classifier.weight.val()
     }

@@ -1,10 +1,10 @@
 //! Reads the pickles inside PyTorch checkpoints without running anything.
 //!
-//! Only what a state dict is made of gets a meaning: dictionaries, tuples, lists, text, integers, storages, tensors.
-//! Every other object (an optimizer's state, a namespace of arguments) is read over as [`Node::Other`]. Nodes lie in one
-//! list and refer to each other by number, so shared, cyclic or deeply nested objects cost neither copies nor stack.
+//! Only the parts of a state dict are interpreted: dictionaries, tuples, lists, text, integers, storages and tensors.
+//! Every other object (an optimizer's state, a namespace of arguments) becomes [`Node::Other`]. All nodes are in one
+//! list and refer to each other by index, so shared, cyclic or deeply nested objects need neither copies nor stack.
 
-/// Position of a node.
+/// Index of a node in the list of nodes.
 pub(super) type Id = usize;
 
 /// One object of a pickle.
@@ -32,15 +32,17 @@ pub(super) enum Node {
     },
 }
 
-/// Far above what a state dict of the largest network has, far below what would hurt.
+/// Limit on the number of objects. It is far above the objects in a state dict of the largest network, and low enough
+/// to bound memory.
 const MAX_NODES: usize = 1 << 20;
-/// Bounds the stack, which instructions that make no node can grow.
+/// Limit on the number of instructions. It bounds the stack, which instructions that create no node can grow.
 const MAX_STEPS: usize = 1 << 24;
-/// Whatever one instruction copies (a shape, a storage's key, a class's name) stays as short as real ones are.
+/// Limit on the dimensions of a shape. With [`MAX_NAME`], it bounds what one instruction can copy.
 const MAX_DIMENSIONS: usize = 8;
+/// Limit on the length in bytes of a storage's key, a class's name or a tensor's name.
 pub(super) const MAX_NAME: usize = 512;
 
-/// A pickle as it is read.
+/// The state of a pickle's reader.
 pub(super) struct Pickle<'a> {
     input: &'a [u8],
     position: usize,
@@ -48,12 +50,12 @@ pub(super) struct Pickle<'a> {
     stack: Vec<Id>,
     marks: Vec<usize>,
     memo: Vec<Option<Id>>,
-    /// Pairs that were copied from lists into dictionaries.
+    /// Number of pairs copied from lists into dictionaries.
     copied: usize,
 }
 
 impl<'a> Pickle<'a> {
-    /// Reads the pickle that `input` begins with: its nodes, the root, and its length in bytes.
+    /// Reads the pickle at the beginning of `input`. Returns its nodes, the root, and its length in bytes.
     pub(super) fn read(input: &'a [u8]) -> Result<(Vec<Node>, Id, usize), String> {
         let mut pickle =
             Self { input, position: 0, nodes: vec![], stack: vec![], marks: vec![], memo: vec![], copied: 0 };
@@ -162,7 +164,7 @@ impl<'a> Pickle<'a> {
                 let node = self.call(callable, arguments);
                 self.push(node)
             }
-            // The object keeps what it is; its further state (such as a state dict's `_metadata`) is of no use here.
+            // The object stays as it is: its additional state (such as a state dict's `_metadata`) is not needed.
             b'b' => self.pop().map(drop),
             0x81 => self.below(2).and_then(|start| self.replace_from(start)),
             0x92 => self.below(3).and_then(|start| self.replace_from(start)),
@@ -194,7 +196,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// What a call gives, for the few callables that make up a state dict.
+    /// Returns the result of a call, for the few callables that occur in a state dict.
     fn call(&mut self, callable: Id, arguments: Id) -> Node {
         let (Node::Global(name), Node::Tuple(arguments)) = (&self.nodes[callable], &self.nodes[arguments]) else {
             return Node::Other;
@@ -207,7 +209,8 @@ impl<'a> Pickle<'a> {
             ("torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state", [tensor, ..]) => {
                 match &self.nodes[*tensor] {
                     tensor @ Node::Tensor { .. } => tensor.clone(),
-                    // Only tensors are small: a text or a list may be as long as the file, and copied without end.
+                    // Only tensors are small. A text or a list may be as long as the file, and a hostile file could
+                    // make it be copied many times.
                     _ => Node::Other,
                 }
             }
@@ -249,7 +252,8 @@ impl<'a> Pickle<'a> {
         items.iter().filter_map(pair).collect()
     }
 
-    /// `('storage', torch.FloatStorage, key, location, elements)` as PyTorch's persistent identifiers are.
+    /// Reads a storage from PyTorch's persistent identifier, `('storage', torch.FloatStorage, key, location,
+    /// elements)`.
     fn storage(&self, id: Id) -> Node {
         let Node::Tuple(items) = &self.nodes[id] else { return Node::Other };
         let [_, kind, key, ..] = items.as_slice() else { return Node::Other };
@@ -309,7 +313,10 @@ impl<'a> Pickle<'a> {
         Ok(())
     }
 
-    /// The stack's height without its topmost `count` values, none of which may lie below a mark.
+    /// Returns the stack's height without its topmost `count` values.
+    ///
+    /// # Errors
+    /// Returns an error if one of these values is below the last mark, or the stack is too short.
     fn below(&self, count: usize) -> Result<usize, String> {
         let floor = self.marks.last().copied().unwrap_or(0);
         self.stack.len().checked_sub(count).filter(|start| *start >= floor).ok_or("the stack is empty".into())
@@ -331,7 +338,7 @@ impl<'a> Pickle<'a> {
 
     fn long(&mut self, length: usize) -> Result<(), String> {
         let bytes = self.take(length)?;
-        // Wider integers (the legacy format's magic number) carry no meaning here.
+        // Wider integers (the legacy format's magic number) are not needed.
         if bytes.len() > 8 {
             return self.push(Node::Other);
         }

@@ -15,12 +15,12 @@ pub type StateDict = BTreeMap<String, Weight>;
 pub struct Weight {
     /// Length of each dimension.
     pub shape: Vec<usize>,
-    /// The values; as many as the dimensions' product.
+    /// The values. Their number is the product of the dimensions.
     pub values: Vec<f32>,
 }
 
 impl Weight {
-    /// Checks that there are as many values as the shape says.
+    /// Checks that the number of values is the product of the dimensions.
     pub(crate) fn check_length(&self, name: &str) -> Result<(), Error> {
         let elements = self.shape.iter().try_fold(1_usize, |count, length| count.checked_mul(*length));
         if elements == Some(self.values.len()) {
@@ -31,14 +31,14 @@ impl Weight {
 }
 
 impl<B: Backend> EfficientNet<B> {
-    /// The shape of every tensor this network needs, by name.
+    /// Returns the shape of every tensor of this network, by name.
     pub fn state_shapes(&self) -> BTreeMap<String, Vec<usize>> {
         let mut shapes = Shapes { path: Path::default(), found: BTreeMap::new() };
         self.visit(&mut shapes);
         shapes.found
     }
 
-    /// By which Burn knows each tensor, such as its gradient, by name.
+    /// Returns Burn's identifier of each tensor, by name. Gradients, for example, are found by it.
     ///
     /// ```
     /// use burn::backend::Flex;
@@ -53,19 +53,19 @@ impl<B: Backend> EfficientNet<B> {
         ids.found
     }
 
-    /// The network's parameters and batch-norm statistics.
+    /// Returns the network's parameters and batch-norm statistics.
     pub fn state_dict(&self) -> StateDict {
         let mut collector = Collector { path: Path::default(), found: StateDict::new() };
         self.visit(&mut collector);
         collector.found
     }
 
-    /// Checks that the weights are this network's, all of them and nothing else, and finite.
+    /// Checks that the weights are exactly the tensors of this network, in its shapes, and finite.
     pub(crate) fn check_state_dict(&self, weights: &StateDict) -> Result<(), Error> {
         check(&self.state_shapes(), weights)
     }
 
-    /// The same network with these parameters and batch-norm statistics.
+    /// Replaces the network's parameters and batch-norm statistics.
     ///
     /// # Errors
     /// [`Error::TensorNames`] with every missing and every unexpected name, [`Error::TensorShape`] and
@@ -76,7 +76,7 @@ impl<B: Backend> EfficientNet<B> {
     }
 }
 
-/// Checks that the weights are exactly those tensors, in those shapes, and all finite.
+/// Checks that the weights are exactly the expected tensors, in the expected shapes, and finite.
 fn check(expected: &BTreeMap<String, Vec<usize>>, weights: &StateDict) -> Result<(), Error> {
     check_shapes(expected, &weights.iter().map(|(name, weight)| (name.clone(), weight.shape.clone())).collect())?;
     for (name, weight) in weights {
@@ -88,7 +88,7 @@ fn check(expected: &BTreeMap<String, Vec<usize>>, weights: &StateDict) -> Result
     Ok(())
 }
 
-/// Checks that exactly the expected tensors are there, in the expected shapes.
+/// Checks that exactly the expected tensors are present, in the expected shapes.
 pub(super) fn check_shapes(
     expected: &BTreeMap<String, Vec<usize>>,
     found: &BTreeMap<String, Vec<usize>>,
@@ -106,11 +106,11 @@ pub(super) fn check_shapes(
     }
 }
 
-/// Where a walk over the modules is, as timm would name the place.
+/// The position of a visit to the modules, as a path of timm's names.
 #[derive(Default)]
 struct Path {
     names: Vec<String>,
-    /// Which of the modules entered are in `names`, and whether each is a `Linear`.
+    /// For each module entered, whether it is in `names` and whether it is a `Linear`.
     entered: Vec<Level>,
 }
 
@@ -121,7 +121,7 @@ struct Level {
 
 impl Path {
     fn enter(&mut self, name: &str, container: &str) {
-        // The variants of the block enum are no place of their own in the reference.
+        // The variants of the block enum are not part of the names in the reference.
         let named = !container.starts_with("Enum:");
         if named {
             self.names.push(name.to_owned());
@@ -139,7 +139,8 @@ impl Path {
         self.names.join(".")
     }
 
-    /// Whether the tensor here is stored transposed: PyTorch's linear weights are `[output, input]`, Burn's the reverse.
+    /// Returns whether this tensor is stored transposed: PyTorch's linear weights are `[output, input]`, Burn's are
+    /// `[input, output]`.
     fn transposed(&self, rank: usize) -> bool {
         rank == 2 && self.entered.iter().any(|level| level.linear)
     }
@@ -160,7 +161,7 @@ impl<B: Backend> ModuleVisitor<B> for Shapes {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        // The lazy shape leaves random initial values uncomputed: they are about to be replaced.
+        // The lazy shape does not compute the random initial values, which are about to be replaced.
         let mut shape = param.lazy_shape().to_vec();
         if self.path.transposed(D) {
             shape.reverse();
@@ -225,18 +226,18 @@ impl<B: Backend> ModuleMapper<B> for Loader {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        // `check` has made sure that every name is there.
+        // `check` has verified that every name is present.
         let Some(weight) = self.weights.remove(&self.path.name()) else { return param };
         let weight = if self.path.transposed(D) { transposed(&weight) } else { weight };
         let tensor = Tensor::from_data(TensorData::new(weight.values, weight.shape), &param.lazy_device());
-        // Not a new parameter: that one would take no part in training.
+        // The parameter keeps its identifier: a new one would not be trained.
         let id = param.id;
         param.transform_for_load(tensor, id)
     }
 }
 
-/// A matrix with rows and columns exchanged, in memory too: backends add up in another order where a tensor is only seen so,
-/// and a run that goes on from a file would not be the one that was stopped.
+/// Transposes a matrix in memory. With a transposed view, backends would add in another order, and a run resumed from a
+/// file would differ from the one that was stopped.
 fn transposed(weight: &Weight) -> Weight {
     let [rows, columns] = [weight.shape[0], weight.shape[1]];
     let values = (0..columns).flat_map(|column| (0..rows).map(move |row| weight.values[row * columns + column]));

@@ -6,22 +6,23 @@ use super::layer::{TO_PIXELS, convolve_training, pixel_means};
 use super::{Depthwise, EfficientNet, EfficientNetConfig};
 use crate::Error;
 
-/// The random part of a training pass, drawn beforehand: with it, the pass is a function of its inputs alone, and every
-/// engine computes the same.
+/// The random factors of a training pass, drawn in advance. With them, the pass depends on its inputs alone, and every
+/// engine computes the same result.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Noise {
-    /// What pooled features are multiplied with before the classifier, `[batch, features]`: 0, or `1 / keep`. Empty for no dropout.
+    /// Factors of the pooled features before the classifier, `[batch, features]`: 0 or `1 / keep`. Empty for no
+    /// dropout.
     pub dropout: Vec<f32>,
-    /// For each block with a residual connection, in order, what each picture's branch is multiplied with: 0, or `1 / keep`.
-    /// Empty for no stochastic depth (Huang et al., ECCV 2016).
+    /// Factors of each image's branch, for each block with a residual connection, in order: 0 or `1 / keep`. Empty for
+    /// no stochastic depth (Huang et al., ECCV 2016).
     pub drop_path: Vec<Vec<f32>>,
 }
 
 impl Noise {
-    /// Checks that there is a factor for everything in a batch, or none at all.
+    /// Checks that each of the two lists has a factor for every element of a batch, or is empty.
     ///
     /// # Errors
-    /// [`Error::TensorShape`] with what is there and what is needed.
+    /// [`Error::TensorShape`] with the shape found and the shape expected.
     pub fn check(&self, config: &EfficientNetConfig, batch: usize) -> Result<(), Error> {
         let wrong = |name: &str, found, expected| Error::TensorShape { name: name.into(), found, expected };
         let features = config.features();
@@ -39,7 +40,7 @@ impl Noise {
 }
 
 impl EfficientNetConfig {
-    /// Positions of the blocks with a residual connection among all blocks: those that stochastic depth can leave out.
+    /// Returns the indices, among all blocks, of the blocks with a residual connection. Stochastic depth can drop them.
     ///
     /// ```
     /// use deepsight_core::EfficientNetConfig;
@@ -64,26 +65,26 @@ impl EfficientNetConfig {
         residual
     }
 
-    /// Number of blocks.
+    /// Returns the number of blocks.
     pub fn blocks(&self) -> usize {
         self.stages().iter().map(|stage| stage.blocks).sum()
     }
 }
 
 impl<B: Backend> EfficientNet<B> {
-    /// Class logits as in training: batch norms by the batch's statistics, with the running ones moved towards them,
-    /// stochastic depth and dropout. `[batch, 3, height, width]` to `[batch, classes]`.
+    /// Computes class logits as in training: `[batch, 3, height, width]` to `[batch, classes]`. Batch norms use the
+    /// batch's statistics and move the running ones towards them; stochastic depth and dropout are applied.
     ///
     /// # Panics
-    /// When the noise is not for this network and batch ([`Noise::check`]).
+    /// Panics if the noise does not fit this network and batch ([`Noise::check`]).
     pub fn forward_training(&self, images: Tensor<B, 4>, noise: &Noise) -> Tensor<B, 2> {
         self.forward_training_with(images, noise, &|x, weight, options| conv2d(x, weight, None, options))
     }
 
-    /// The same with depthwise convolutions of the caller's, such as some with a gradient of their own.
+    /// Computes the same with the caller's depthwise convolution, such as one with its own backward pass.
     ///
     /// # Panics
-    /// As for [`forward_training`](Self::forward_training).
+    /// Panics as [`forward_training`](Self::forward_training) does.
     pub fn forward_training_with(
         &self,
         images: Tensor<B, 4>,

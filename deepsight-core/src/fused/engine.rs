@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// What computes a network.
+/// The implementation that computes a network.
 ///
 /// ```
 /// use deepsight_core::Engine;
@@ -18,20 +18,20 @@ use crate::Error;
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Engine {
-    /// The fused engine where the backend computes on the CPU, Burn elsewhere.
+    /// The fused engine if the backend computes on the CPU, otherwise Burn.
     #[default]
     Auto,
     /// Burn's own operators, on the backend's device.
     Burn,
-    /// The fused engine, on the CPU whatever the backend.
+    /// The fused engine, on the CPU with any backend.
     Fused,
 }
 
 impl Engine {
-    /// Every choice.
+    /// All engines.
     pub const ALL: [Self; 3] = [Self::Auto, Self::Burn, Self::Fused];
 
-    /// Whether this comes to the fused engine on that device of a backend.
+    /// Returns whether this selects the fused engine on the given device of a backend.
     #[cfg(feature = "model")]
     pub fn is_fused<B: burn::tensor::backend::Backend>(self, device: &B::Device) -> bool {
         match self {
@@ -41,7 +41,7 @@ impl Engine {
         }
     }
 
-    /// Its name on command lines and in reports.
+    /// Returns the name used on command lines and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",

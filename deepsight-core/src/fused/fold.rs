@@ -4,19 +4,19 @@ use super::kernels::{Activation, InstructionSet, Pointwise};
 use crate::EfficientNetConfig;
 use crate::{Error, StateDict};
 
-/// Convolution weights and biases into which batch norms were folded, `[outputs, ...]` and `[outputs]`.
+/// Convolution weights `[outputs, ...]` and biases `[outputs]`, with the batch norms folded in.
 pub(super) struct Folded {
     pub(super) weights: Vec<f32>,
     pub(super) bias: Vec<f32>,
 }
 
 impl Folded {
-    /// A 1 × 1 convolution.
+    /// Builds a 1 × 1 convolution from the weights and biases.
     pub(super) fn pointwise(&self, set: InstructionSet, activation: Activation) -> Pointwise {
         Pointwise::new(set, &self.weights, &self.bias, activation)
     }
 
-    /// The same weights with zeros for inputs beyond the last one.
+    /// Appends zero weights to each output until it has `padded` inputs.
     pub(super) fn with_padded_inputs(self, padded: usize) -> Self {
         let inputs = self.weights.len() / self.bias.len();
         let mut weights = vec![0.0; padded * self.bias.len()];
@@ -27,7 +27,7 @@ impl Folded {
     }
 }
 
-/// Takes a network's weights apart, each to be taken once.
+/// The tensors of a network that were not taken yet. Each tensor can be taken once.
 pub(super) struct Folder<'a> {
     left: BTreeMap<&'a str, &'a crate::Weight>,
     epsilon: f64,
@@ -39,7 +39,8 @@ impl<'a> Folder<'a> {
         Self { left, epsilon: config.batch_norm_epsilon }
     }
 
-    /// The values of the tensor of that name, which must have that shape.
+    /// Takes the tensor `name` and returns its values. Returns an error if the tensor is missing, has another shape, or
+    /// holds a value that is not finite.
     pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Result<&'a [f32], Error> {
         let missing = || Error::TensorNames { missing: vec![name.into()], unexpected: vec![] };
         let weight = self.left.remove(name).ok_or_else(missing)?;
@@ -53,7 +54,8 @@ impl<'a> Folder<'a> {
         Ok(&weight.values)
     }
 
-    /// The convolution `{conv}.weight` of that shape, `[outputs, ...]`, with the batch norm `{norm}` folded into it.
+    /// Takes the convolution `{conv}.weight` of the given shape, `[outputs, ...]`, and folds the batch norm `{norm}`
+    /// into it.
     pub(super) fn normalized(&mut self, conv: &str, norm: &str, shape: &[usize]) -> Result<Folded, Error> {
         let outputs = shape[0];
         let kernel = self.take(&format!("{conv}.weight"), shape)?;
@@ -62,7 +64,7 @@ impl<'a> Folder<'a> {
         let mean = self.take(&format!("{norm}.running_mean"), &[outputs])?;
         let variance = self.take(&format!("{norm}.running_var"), &[outputs])?;
         let mut folded = Folded { weights: Vec::with_capacity(kernel.len()), bias: Vec::with_capacity(outputs) };
-        // In double precision: what is lost here would be lost in every result.
+        // Folds in double precision, because a rounding error here would affect every result.
         for (output, kernel) in kernel.chunks_exact(kernel.len() / outputs).enumerate() {
             let factor = f64::from(scale[output]) / (f64::from(variance[output]) + self.epsilon).sqrt();
             folded.weights.extend(kernel.iter().map(|weight| (f64::from(*weight) * factor) as f32));
@@ -71,13 +73,13 @@ impl<'a> Folder<'a> {
         Ok(folded)
     }
 
-    /// The layer `{name}.weight` of that shape with its own bias.
+    /// Takes the weights `{name}.weight` of the given shape, and the biases `{name}.bias`.
     pub(super) fn biased(&mut self, name: &str, shape: &[usize]) -> Result<Folded, Error> {
         let weights = self.take(&format!("{name}.weight"), shape)?.to_vec();
         Ok(Folded { weights, bias: self.take(&format!("{name}.bias"), &[shape[0]])?.to_vec() })
     }
 
-    /// Checks that nothing is left.
+    /// Returns an error if any tensor was not taken.
     pub(super) fn finish(self) -> Result<(), Error> {
         if self.left.is_empty() {
             return Ok(());

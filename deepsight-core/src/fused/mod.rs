@@ -1,4 +1,4 @@
-//! The fused engine: inference on the CPU by kernels of our own.
+//! The fused engine: inference on the CPU with this crate's own kernels.
 
 #[cfg(feature = "model")]
 mod efficientnet;

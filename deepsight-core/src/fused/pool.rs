@@ -1,8 +1,7 @@
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-/// Buffers that are lent out and come back, so that nothing is allocated again and again. It holds as many as were ever in
-/// use at once.
+/// A pool of reusable buffers, which avoids repeated allocation. It holds as many buffers as were ever in use at once.
 pub(super) struct Pool<T>(Mutex<Vec<T>>);
 
 impl<T: Default> Pool<T> {
@@ -10,9 +9,9 @@ impl<T: Default> Pool<T> {
         Self(Mutex::default())
     }
 
-    /// Runs a function with something from the pool.
+    /// Calls a function with a buffer from the pool, or with a new one if the pool is empty.
     pub(super) fn with<R>(&self, function: impl FnOnce(&mut T) -> R) -> R {
-        // A panic in between loses the buffer and leaves the pool as it was.
+        // If the function panics, its buffer is lost and the pool stays usable.
         let mut lent = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         let result = function(&mut lent);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(lent);

@@ -4,9 +4,9 @@ use super::Report;
 use super::html::{clock, person};
 use crate::verdict::percent;
 
-/// People drawn in a colour of their own; the rest shares a grey.
+/// Number of people with a color of their own. The others share a gray.
 pub(super) const COLOURS: usize = 8;
-/// Points drawn per person; longer curves are averaged down to it.
+/// Maximum number of points drawn per person. Longer curves are averaged down to it.
 const MAX_POINTS: usize = 300;
 
 const WIDTH: f64 = 720.0;
@@ -16,7 +16,7 @@ const RIGHT: f64 = 14.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 36.0;
 
-/// The fake probability of every person over time, as an SVG with its legend.
+/// Draws the fake probability of every person over time, as an SVG with its legend.
 pub(super) fn timeline(report: &Report) -> String {
     let curves = curves(report);
     let axis = Axis::over(report);
@@ -69,11 +69,11 @@ pub(super) fn timeline(report: &Report) -> String {
     svg + &legend(&curves, threshold as f32, band > 0.0)
 }
 
-/// The colour class of every track: `p0`, `p1`, ..., or `rest`.
+/// Returns the color class of every track: `p0`, `p1`, ..., or `rest`.
 pub(super) fn colours(report: &Report) -> Vec<String> {
     let counts = |i: usize| report.tracks[i].counts(&report.settings.analyzer);
     let mut ranked: Vec<usize> = (0..report.tracks.len()).filter(|&i| report.tracks[i].scored > 0).collect();
-    // Most suspicious people first, those who flicker up last.
+    // Tracks that count come first, then those that do not, each by falling probability.
     ranked.sort_by(|&a, &b| {
         let rank = |i: usize| (counts(i), report.tracks[i].fake_probability.unwrap_or(0.0));
         let (a, b) = (rank(a), rank(b));
@@ -88,7 +88,7 @@ pub(super) fn colours(report: &Report) -> Vec<String> {
 struct Curve {
     colour: String,
     name: String,
-    /// Times and probabilities.
+    /// Pairs of time in seconds and probability.
     points: Vec<(f64, f64)>,
 }
 
@@ -107,7 +107,7 @@ fn curves(report: &Report) -> Vec<Curve> {
         }
     }
     curves.retain(|curve| !curve.points.is_empty());
-    // Grey first: nobody who matters is painted over.
+    // Gray curves are drawn first, so that they do not cover the colored ones.
     curves.sort_by_key(|curve| curve.colour != "rest");
     curves
 }
@@ -129,7 +129,7 @@ impl Curve {
             let _ = write!(svg, "{x:.1},{y:.1} ");
         }
         svg.push_str("\"/>");
-        // Dots show where the clip was looked at; a dense curve needs none.
+        // Dots mark the analyzed frames; a dense curve needs none.
         if points.len() <= 60 {
             for (x, y) in &points {
                 let _ = write!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.6\"/>");

@@ -7,11 +7,12 @@ use crate::verdict::percent;
 use crate::{Error, FaceCrop, Reason, Verdict};
 
 const STYLE: &str = include_str!("style.css");
-/// Rows of the table of single faces; the JSON has them all.
+/// Maximum number of rows in the table of single faces. The JSON contains all faces.
 const MAX_ROWS: usize = 500;
 
 impl Report {
-    /// The report as one self-contained HTML page: no script, no network, light and dark, for screen and paper.
+    /// Writes the report as one self-contained HTML page, without scripts or network access. It has a light and a dark
+    /// style, and fits screen and paper.
     pub fn to_html(&self) -> String {
         let name = if self.input.path.is_empty() { "video" } else { file_name(&self.input.path) };
         let sections =
@@ -102,7 +103,7 @@ impl Report {
         });
         let colours = chart::colours(self);
         let rows: String = self.tracks.iter().zip(&colours).map(|(track, colour)| self.row(track, colour)).collect();
-        // Who matters most comes first.
+        // The deciding person comes first, then those who count, each group by falling probability.
         let mut ranked: Vec<(&Track, &String)> = self.tracks.iter().zip(&colours).collect();
         ranked.sort_by(|(a, _), (b, _)| {
             let rank = |track: &Track| (decider == Some(track.id), self.counts(track));
@@ -111,7 +112,7 @@ impl Report {
         });
         let cards: String =
             ranked.into_iter().map(|(track, colour)| self.card(track, colour, decider == Some(track.id))).collect();
-        // The strongest place of a harmless face is bright too: unsaid, the maps would accuse everybody.
+        // Each map is scaled to its own maximum, so even a real face has bright regions. The page must explain that.
         let explanation = if self.evidence.iter().any(|evidence| evidence.activation.is_some()) {
             "<p class=\"note how\">The faces of each person with the highest fake probability. Beside each, coloured, what in it \
              speaks for a forgery: most where it is yellow. Every picture has a scale of its own, so a face with a low \
@@ -273,12 +274,12 @@ impl Report {
         )
     }
 
-    /// The threshold that was in force.
+    /// Returns the threshold that was applied.
     fn threshold(&self) -> f32 {
         self.settings.analyzer.threshold.unwrap_or(self.model.threshold)
     }
 
-    /// Where it was too close to call.
+    /// Returns the lowest and the highest probability of the uncertain band.
     fn band(&self) -> (f32, f32) {
         let band = self.settings.analyzer.band(self.model.reliability.as_ref());
         let threshold = self.threshold();
@@ -290,7 +291,7 @@ impl Report {
     }
 }
 
-/// Rows of a table of names and values, everything escaped.
+/// The rows of a table of names and values, all escaped.
 struct Rows(String);
 
 impl Rows {
@@ -325,17 +326,17 @@ fn crop(crop: FaceCrop) -> String {
     }
 }
 
-/// A setting as text: without the quotes that JSON puts around it.
+/// Formats a setting as text. Strings are without the quotes that JSON puts around them.
 fn plain(value: &serde_json::Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// How a page calls a track; people count from 1.
+/// Returns the name of a track on the page. People are numbered from 1.
 pub(super) fn person(track: usize) -> String {
     format!("Person {}", track.saturating_add(1))
 }
 
-/// A time as `m:ss`, with tenths where asked for.
+/// Formats a time as `m:ss`, with tenths of a second if requested.
 pub(super) fn clock(seconds: f64, tenths: bool) -> String {
     let sign = if seconds < 0.0 { "&minus;" } else { "" };
     let (total, digits) = if tenths { ((seconds.abs() * 10.0).round(), 1) } else { (seconds.abs().round() * 10.0, 0) };
@@ -352,7 +353,7 @@ fn file_name(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
-/// Text that is safe between tags and in quoted attributes. Control characters are shown as such.
+/// Escapes text for use between tags and in quoted attributes. Control characters become U+FFFD.
 pub fn escape_html(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {

@@ -4,23 +4,23 @@ use super::{REPORT_SCHEMA, Report};
 use crate::Error;
 
 impl Report {
-    /// The report as one line of JSON, without a line break at its end.
+    /// Writes the report as one line of JSON, without a line break at its end.
     ///
     /// # Errors
-    /// [`Error::MalformedReport`] when a value cannot be written; reports made by an analyzer always can.
+    /// [`Error::MalformedReport`] if a value cannot be written. This does not happen for reports of an analyzer.
     pub fn to_json(&self) -> Result<String, Error> {
         serde_json::to_string(self).map_err(malformed)
     }
 
-    /// The report as indented JSON, without a line break at its end.
+    /// Writes the report as indented JSON, without a line break at its end.
     ///
     /// # Errors
-    /// Those of [`to_json`](Self::to_json).
+    /// The errors of [`to_json`](Self::to_json).
     pub fn to_json_pretty(&self) -> Result<String, Error> {
         serde_json::to_string_pretty(self).map_err(malformed)
     }
 
-    /// Reads what [`to_json`](Self::to_json) wrote; [`evidence`](Self::evidence) stays empty.
+    /// Reads the JSON that [`to_json`](Self::to_json) writes. [`evidence`](Self::evidence) stays empty.
     ///
     /// # Errors
     /// [`Error::ReportSchema`] for a report of another schema, [`Error::MalformedReport`] for anything else that is
@@ -30,7 +30,7 @@ impl Report {
         struct Versioned {
             schema: u64,
         }
-        // The schema first: a field that another version lacks is not the news.
+        // The schema is read first: for another version, the error should name the schema, not a missing field.
         let Versioned { schema } = serde_json::from_str(json).map_err(malformed)?;
         if schema != u64::from(REPORT_SCHEMA) {
             return Err(Error::ReportSchema { found: schema, supported: REPORT_SCHEMA });
@@ -43,7 +43,7 @@ fn malformed(error: serde_json::Error) -> Error {
     Error::MalformedReport { reason: error.to_string() }
 }
 
-/// Reasons with their sentence beside their numbers, for readers that know no kinds.
+/// Serialization of reasons with their sentence beside their numbers, for programs that do not know the kinds.
 pub(super) mod reasons {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

@@ -16,51 +16,51 @@ use crate::{
 /// The schema that [`Report::schema`] has in this version.
 pub const REPORT_SCHEMA: u32 = 1;
 
-/// Everything an analysis found: the verdict, why, and the evidence.
+/// The result of an analysis: the verdict, its reasons, and the evidence.
 ///
-/// Serialises to the JSON that [`Report::to_json`] writes and reads back from it, but for
-/// [`evidence`](Self::evidence), which is pictures. Times are in seconds, boxes and landmarks in pixels, probabilities
-/// in `0..=1`; every number is finite.
+/// Serializes to the JSON that [`Report::to_json`] writes, and deserializes from it, except for
+/// [`evidence`](Self::evidence), which consists of images. Times are in seconds, boxes and landmarks in pixels,
+/// probabilities in `0..=1`. Every number is finite.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report {
     /// Version of this format: [`REPORT_SCHEMA`].
     pub schema: u32,
-    /// What was analysed; its path is empty until [`with_input`](Self::with_input) names it.
+    /// The analyzed input. Its path is empty until [`with_input`](Self::with_input) sets it.
     pub input: Input,
     /// The classifier.
     pub model: ModelInfo,
-    /// How it was analysed.
+    /// The settings of the analysis.
     pub settings: Settings,
-    /// The answer.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Why, doubts first.
+    /// The reasons for the verdict, doubts first.
     #[serde(with = "json::reasons")]
     pub reasons: Vec<Reason>,
-    /// Probability that the clip is forged; `None` where no face was scored.
+    /// Probability that the clip is forged; `None` if no face was scored.
     pub fake_probability: Option<f32>,
     /// The people in view, in order of appearance.
     pub tracks: Vec<Track>,
     /// The frames that were searched, in order of presentation.
     pub frames: Vec<ReportFrame>,
-    /// What went wrong with single frames and faces.
+    /// The errors of single frames and faces.
     pub errors: ErrorLog,
-    /// Where the time went.
+    /// The time spent in each stage.
     pub seconds: Seconds,
     /// The highest-scoring faces of each track, by track and falling probability. Not part of the JSON.
     #[serde(skip)]
     pub evidence: Vec<Evidence>,
 }
 
-/// How a clip was analysed.
+/// The settings with which a clip was analyzed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Settings {
     /// The face detector.
     pub detector: DetectorInfo,
-    /// The analyzer, with the threshold that was in force.
+    /// The analyzer's settings, with the threshold that was applied.
     pub analyzer: AnalyzerConfig,
-    /// What the program adds: its device, its sampling. See [`Report::with_setting`].
+    /// Settings that the program adds, such as its device and its sampling. See [`Report::with_setting`].
     pub run: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -72,7 +72,7 @@ pub struct Track {
     pub id: usize,
     /// Faces in the track.
     pub faces: usize,
-    /// Faces of them that were scored.
+    /// Faces in the track that were scored.
     pub scored: usize,
     /// Index of the first frame.
     pub first_frame: u64,
@@ -82,8 +82,8 @@ pub struct Track {
     pub start: f64,
     /// Time of the last frame.
     pub end: f64,
-    /// Mean probability of the scored faces, by their weights where the model has a
-    /// [`Reliability`](crate::Reliability) and enough of them can be judged; `None` where there is none.
+    /// Mean probability of the scored faces. It is weighted if the model has a [`Reliability`](crate::Reliability) and
+    /// enough of the faces can be judged. `None` if no face was scored.
     pub fake_probability: Option<f32>,
     /// Highest probability of a face.
     pub max_fake_probability: Option<f32>,
@@ -95,21 +95,21 @@ pub struct Track {
     /// Medians of the quality of the scored faces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<FaceQuality>,
-    /// Sum of the weights of the scored faces ([`QualityLimits::weight`](crate::QualityLimits::weight)); `None` where
-    /// the model has no limits.
+    /// Sum of the weights of the scored faces ([`QualityLimits::weight`](crate::QualityLimits::weight)); `None` if the
+    /// model has no limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_faces: Option<f32>,
 }
 
 impl Track {
-    /// Whether the track is long, sure and clear enough to decide a clip alone.
+    /// Returns whether the track has enough faces, confidence and quality to decide a clip alone.
     pub(crate) fn counts(&self, config: &AnalyzerConfig) -> bool {
         self.scored >= config.min_track_faces
             && self.median_confidence.is_some_and(|confidence| confidence >= config.track_confidence)
             && self.is_clear(config)
     }
 
-    /// Whether enough of the faces are neither blurred nor dark nor turned away.
+    /// Returns whether enough of the faces are neither blurred nor dark nor turned away.
     pub(crate) fn is_clear(&self, config: &AnalyzerConfig) -> bool {
         self.effective_faces.is_none_or(|weight| has_enough_weight(weight, self.scored, config.min_track_faces))
     }
@@ -134,22 +134,22 @@ pub struct ReportFace {
     /// Box, landmarks and confidence.
     #[serde(flatten)]
     pub face: Face,
-    /// The person it belongs to; `None` where the detector was not sure enough.
+    /// The track it belongs to; `None` if the detector's confidence was too low.
     pub track: Option<usize>,
-    /// How well it can be judged; `None` where it was not cut out.
+    /// Its quality; `None` if it was not cut out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<FaceQuality>,
-    /// Probability that it is forged; `None` where it was not scored.
+    /// Probability that it is forged; `None` if it was not scored.
     pub fake_probability: Option<f32>,
 }
 
-/// Errors of single frames and faces: all counted, the first ones listed.
+/// Errors of single frames and faces. All are counted, and the first ones are listed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ErrorLog {
-    /// How many there were.
+    /// Number of errors.
     pub count: u64,
-    /// The first of them, up to [`AnalyzerConfig::max_errors`].
+    /// The first errors, up to [`AnalyzerConfig::max_errors`].
     pub first: Vec<FrameError>,
 }
 
@@ -162,7 +162,7 @@ impl ErrorLog {
     }
 }
 
-/// Seconds spent. The stages overlap: their sum may exceed the total.
+/// Seconds spent in each stage. The stages overlap, so their sum may exceed the total.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Seconds {
@@ -170,17 +170,17 @@ pub struct Seconds {
     pub decode: f64,
     /// Finding, following and cutting out faces.
     pub detect: f64,
-    /// Scoring and explaining them, and waiting for that while faces of other analyses were scored.
+    /// Scoring and explaining faces, including the wait while faces of other analyses were scored.
     pub classify: f64,
     /// From start to end.
     pub total: f64,
 }
 
-/// A face that speaks for its track, as a person can look at it.
+/// A high-scoring face of a track, for a person to look at.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Evidence {
-    /// The person.
+    /// The track it belongs to.
     pub track: usize,
     /// Index of the frame.
     pub index: u64,
@@ -190,9 +190,9 @@ pub struct Evidence {
     pub face: usize,
     /// The face's probability.
     pub fake_probability: f32,
-    /// The face as it was cut out for the classifier.
+    /// The crop that the classifier scored.
     pub image: RgbImage,
-    /// Where in it the evidence lies, if the classifier can say.
+    /// The map of where in the face the evidence lies, if the classifier provides one.
     pub activation: Option<ActivationMap>,
 }
 
@@ -225,12 +225,12 @@ impl Report {
         }
     }
 
-    /// The report with its input named.
+    /// Sets the input.
     pub fn with_input(self, input: Input) -> Self {
         Self { input, ..self }
     }
 
-    /// The report with one more of the program's own settings, such as its device.
+    /// Adds one of the program's own settings, such as its device.
     pub fn with_setting(mut self, name: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
         self.settings.run.insert(name.into(), value.into());
         self

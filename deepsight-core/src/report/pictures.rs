@@ -8,17 +8,17 @@ use super::Evidence;
 use super::html::{clock, escape_html};
 use crate::verdict::percent;
 
-/// Longer side of a picture in the page, in pixels.
+/// Maximum length in pixels of the longer side of a picture on the page.
 const THUMBNAIL: u32 = 176;
 
 impl Evidence {
-    /// The face with its activation map laid over it; `None` where there is no map.
+    /// Draws the activation map over the face; `None` if there is no map.
     pub fn overlay(&self) -> Option<RgbImage> {
         self.activation.as_ref().map(|activation| activation.overlay(&self.image))
     }
 }
 
-/// A face and, beside it, where in it the evidence lies.
+/// Writes a figure of a face and, beside it, the face with its activation map.
 pub(super) fn figure(evidence: &Evidence) -> String {
     let time = clock(evidence.time, true);
     let mut pictures = picture(&evidence.image, &format!("Face at {time}"));
@@ -46,7 +46,7 @@ fn picture(image: &RgbImage, description: &str) -> String {
             STANDARD.encode(&jpeg),
             escape_html(description)
         ),
-        // A page that lacks a picture says so where it would be.
+        // If a picture cannot be encoded, the page says so in its place.
         Err(error) => format!("<span class=\"note\">no picture: {}</span>", escape_html(&error.to_string())),
     }
 }

@@ -16,7 +16,7 @@ fn analyze(detector: &Detector, classifier: &Classifier, count: u64) -> Result<R
     within_a_minute(|| Analyzer::new(detector, classifier).analyze(frames(count)))
 }
 
-/// Runs a test's analysis; one that hangs fails the test instead of the whole run.
+/// Runs a test's analysis. Aborts the process if it takes more than a minute, so that a test that hangs fails.
 pub(crate) fn within_a_minute<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     let done = Arc::new(AtomicBool::new(false));
     let watched = done.clone();
@@ -96,7 +96,7 @@ fn faces_of_low_confidence_are_listed_without_track_and_score() {
 }
 
 #[test]
-fn a_frame_on_which_detection_fails_or_panics_is_lost_alone_and_named() {
+fn detection_that_fails_or_panics_loses_only_its_frame_and_names_it() {
     let detector = Detector::two_people().scripted(|number| match number {
         3 => Act::Fail,
         7 => Act::Panic,
@@ -114,7 +114,7 @@ fn a_frame_on_which_detection_fails_or_panics_is_lost_alone_and_named() {
 }
 
 #[test]
-fn a_face_on_which_classification_fails_or_panics_is_lost_alone() {
+fn classification_that_fails_or_panics_loses_only_its_face() {
     let classifier = Classifier::of(|_| 0.1).scripted(|number| match number {
         2 => Act::Fail,
         5 => Act::Panic,
@@ -128,7 +128,7 @@ fn a_face_on_which_classification_fails_or_panics_is_lost_alone() {
 }
 
 #[test]
-fn scores_that_are_no_probabilities_are_errors_and_never_reach_the_report() {
+fn scores_that_are_not_probabilities_are_errors_and_never_reach_the_report() {
     let classifier = Classifier::of(|number| match number {
         1 => f32::NAN,
         2 => 1.5,
@@ -141,7 +141,7 @@ fn scores_that_are_no_probabilities_are_errors_and_never_reach_the_report() {
 }
 
 #[test]
-fn faces_that_are_nowhere_are_errors() {
+fn faces_with_infinite_coordinates_are_errors() {
     let mut nowhere = face(20.0, 1.0);
     nowhere.bounding_box.x2 = f32::INFINITY;
     let report = analyze(&Detector::of(vec![nowhere, face(220.0, 1.0)]), &Classifier::of(|_| 0.9), 4).unwrap();
@@ -151,7 +151,7 @@ fn faces_that_are_nowhere_are_errors() {
 }
 
 #[test]
-fn faces_that_cannot_be_cut_out_are_errors_of_cropping() {
+fn faces_that_cannot_be_cropped_are_crop_errors() {
     let mut flat = face(220.0, 1.0);
     flat.bounding_box.x2 = flat.bounding_box.x1;
     let report = analyze(&Detector::of(vec![face(20.0, 1.0), flat]), &Classifier::of(|_| 0.9), 4).unwrap();
@@ -185,7 +185,7 @@ fn input_without_frames_is_refused() {
 }
 
 #[test]
-fn input_that_fails_forever_is_given_up() {
+fn input_that_keeps_failing_is_abandoned() {
     let endless = std::iter::once(Ok(frame(0))).chain(std::iter::repeat_with(|| Err(Broken("again".into()))));
     let report =
         within_a_minute(|| Analyzer::new(&Detector::two_people(), &Classifier::of(|_| 0.1)).analyze(endless).unwrap());
@@ -193,7 +193,7 @@ fn input_that_fails_forever_is_given_up() {
 }
 
 #[test]
-fn input_that_panics_ends_the_clip_there() {
+fn a_panic_in_the_input_ends_the_clip() {
     let input =
         (0..20).map(|number| if number == 10 { panic!("the disk is gone") } else { Ok::<_, Broken>(frame(number)) });
     let report =
@@ -203,7 +203,7 @@ fn input_that_panics_ends_the_clip_there() {
 }
 
 #[test]
-fn frames_without_pixels_or_time_are_errors_of_decoding() {
+fn frames_without_pixels_or_time_are_decoding_errors() {
     let empty = Frame::new(1, 0.1, RgbImage::new(0, 0));
     let timeless = Frame::new(2, f64::NAN, frame(0).image);
     let input = [Ok::<_, Broken>(frame(0)), Ok(empty), Ok(timeless)];
@@ -235,7 +235,7 @@ fn progress_grows_to_all_frames_and_faces() {
 }
 
 #[test]
-fn every_scored_face_is_told_once_as_the_report_will_have_it() {
+fn every_scored_face_reaches_the_callback_once_as_in_the_report() {
     let told = RefCell::new(Vec::new());
     let job = Job::new().with_scored(|face| {
         assert!(face.image.width() > 0);
@@ -302,7 +302,7 @@ fn cancelling_stops_an_endless_input_and_releases_it() {
     });
     let (detector, classifier) = (Detector::two_people(), Classifier::of(|_| 0.1));
     let analyzer = Analyzer::new(&detector, &classifier);
-    // `job` holds a callback that need not be sendable: watch from outside.
+    // The callback in `job` need not be `Send`, which `within_a_minute` requires. A hang must be noticed from outside.
     let error = analyzer.analyze_job(endless, job).unwrap_err();
     assert!(matches!(error, Error::Cancelled));
     assert!(released.load(Ordering::Relaxed), "the input is dropped before the call returns");
@@ -334,7 +334,8 @@ fn the_input_is_read_only_a_few_batches_ahead_of_the_scores() {
     let (detector, classifier) = (Detector::two_people(), Classifier::of(|_| 0.1));
     let config = AnalyzerConfig::new().with_batches(4, 8);
     Analyzer::new(&detector, &classifier).with_config(config).unwrap().analyze_job(input, job).unwrap();
-    // At most: a batch in detection, one in the queue before it and one behind it, a frame in each hand.
+    // At most, there is one batch in detection, one in the queue before it, one in the queue after it, and one frame
+    // held by each stage.
     assert!(lead.into_inner() <= 3 * 4 + 4, "frames pile up in memory");
 }
 
@@ -346,7 +347,7 @@ fn large_faces_are_scored_in_smaller_batches_than_small_ones() {
     let (detector, classifier) = (Detector::of(vec![large]), Classifier::of(|_| 0.1));
     let config = AnalyzerConfig::new().with_evidence(0);
     Analyzer::new(&detector, &classifier).with_config(config).unwrap().analyze(input).unwrap();
-    // 64 MiB are full with three pictures of 27 million bytes.
+    // Three images of 27 million bytes fill 64 MiB.
     assert_eq!(*detector.batches.lock().unwrap(), [3, 2]);
     assert_eq!(*classifier.batches.lock().unwrap(), [3, 2]);
 }
@@ -378,7 +379,7 @@ fn settings_outside_their_range_are_refused_by_name() {
 }
 
 #[test]
-fn the_highest_faces_of_each_track_are_kept_and_explained() {
+fn the_highest_scored_faces_of_each_track_are_kept_and_explained() {
     let (detector, classifier) = (Detector::two_people(), Classifier::of(|number| f32::from(number) / 100.0));
     let report = analyze(&detector, &classifier, 20).unwrap();
     let kept: Vec<_> = report.evidence.iter().map(|evidence| (evidence.track, evidence.index)).collect();
@@ -389,14 +390,14 @@ fn the_highest_faces_of_each_track_are_kept_and_explained() {
 }
 
 #[test]
-fn faces_are_cut_as_the_classifier_asks() {
+fn faces_are_cropped_as_the_classifier_requests() {
     let classifier = Classifier { crop: FaceCrop::Margin { fraction: 0.25 }, ..Classifier::of(|_| 0.1) };
     let report = analyze(&Detector::two_people(), &classifier, 4).unwrap();
     assert_eq!(report.evidence[0].image.dimensions(), (120, 150));
 }
 
-/// A report on ten frames of one photograph whose face is scored 0.95, by a model that judges faces from 30 pixels of
-/// detail on.
+/// Returns the report on ten frames of one photograph. The face is scored 0.95, by a model that judges faces from 30
+/// pixels of detail on.
 fn report_on(photo: &RgbImage) -> Report {
     let mut face = face(0.0, 0.99);
     face.bounding_box = BoundingBox::new(57.0, 68.0, 153.0, 164.0);
@@ -409,7 +410,7 @@ fn report_on(photo: &RgbImage) -> Report {
 }
 
 #[test]
-fn a_face_that_was_shrunk_and_enlarged_again_is_not_judged_though_its_box_is_as_large() {
+fn a_face_that_was_shrunk_and_enlarged_is_not_judged_although_its_box_is_large() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../deepsight-face/tests/photos/one.png");
     let photo = image::open(path).unwrap().to_rgb8();
     let (width, height) = photo.dimensions();
@@ -434,7 +435,7 @@ fn a_face_that_was_shrunk_and_enlarged_again_is_not_judged_though_its_box_is_as_
 }
 
 #[test]
-fn a_model_whose_reliability_cannot_be_used_is_refused() {
+fn a_model_with_unusable_reliability_settings_is_refused() {
     let classifier = Classifier { reliability: Some(Reliability::new(0.9)), ..Classifier::of(|_| 0.1) };
     let error = analyze(&Detector::two_people(), &classifier, 5).unwrap_err();
     assert!(error.to_string().contains("uncertain_band is 0.9"), "{error}");

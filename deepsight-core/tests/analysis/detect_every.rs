@@ -1,4 +1,4 @@
-//! Which pictures are searched whole, and which only around the faces known already.
+//! Tests of which frames are searched as a whole, and which only around known faces.
 
 use std::sync::Mutex;
 
@@ -10,14 +10,14 @@ use crate::stand_ins::{Broken, Classifier, face};
 /// How a frame was searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Call {
-    /// Around this many faces.
+    /// Only around this many known faces.
     Around(usize),
     Whole,
 }
 use Call::{Around, Whole};
 
-/// Two people and something that is hardly a face, who drift to the right; the script says what goes wrong when they
-/// are found again.
+/// A detector that finds two people and something that is hardly a face. All of them drift to the right. The script
+/// says what goes wrong when they are found again.
 #[derive(Debug)]
 struct Follower {
     script: fn(u8) -> Trouble,
@@ -50,7 +50,7 @@ impl Follower {
         self.calls.lock().unwrap().push((number, call));
     }
 
-    /// What was asked, by frame.
+    /// Returns the recorded calls, in the order of the frames.
     fn calls(&self) -> Vec<(u8, Call)> {
         let mut calls = std::mem::take(&mut *self.calls.lock().unwrap());
         calls.sort_unstable();
@@ -87,7 +87,7 @@ impl FaceDetector for &Follower {
     }
 }
 
-/// Frames of one grey, from `cut` on of another.
+/// Creates frames of one gray, and of another gray from `cut` on.
 fn frames(count: u8, cut: u8) -> impl Iterator<Item = Result<Frame, Broken>> + Send {
     (0..count).map(move |number| {
         let shade = if number < cut { 100 } else { 250 };
@@ -103,7 +103,7 @@ fn analyze(detector: &Follower, every: usize, detect_batch: usize, count: u8, cu
 }
 
 #[test]
-fn every_picture_is_searched_whole_unless_asked_otherwise() {
+fn every_frame_is_searched_whole_by_default() {
     let detector = Follower::faithful();
     let classifier = Classifier::of(|_| 0.1);
     let report = Analyzer::new(&detector, &classifier).analyze(frames(10, 10)).unwrap();
@@ -112,7 +112,7 @@ fn every_picture_is_searched_whole_unless_asked_otherwise() {
 }
 
 #[test]
-fn between_whole_pictures_faces_are_found_again_whatever_the_batches() {
+fn between_full_searches_faces_are_found_again_at_any_batch_size() {
     for batch in [1, 2, 3, 8, 64] {
         let detector = Follower::faithful();
         let report = analyze(&detector, 3, batch, 11, 11);
@@ -123,7 +123,7 @@ fn between_whole_pictures_faces_are_found_again_whatever_the_batches() {
 }
 
 #[test]
-fn following_every_face_gives_the_same_report_as_searching_every_picture() {
+fn following_every_face_gives_the_same_report_as_searching_every_frame() {
     let whole = analyze(&Follower::faithful(), 1, 8, 40, 23);
     assert_eq!(whole.tracks.len(), 4, "two people, and two after the cut");
     for (every, batch) in [(2, 8), (3, 4), (7, 8), (1000, 8)] {
@@ -135,7 +135,7 @@ fn following_every_face_gives_the_same_report_as_searching_every_picture() {
 }
 
 #[test]
-fn a_lost_face_is_looked_for_in_the_whole_picture() {
+fn a_lost_face_is_searched_in_the_whole_frame() {
     for batch in [1, 4, 8] {
         let detector = Follower::of(|number| if number == 4 { Trouble::Lost } else { Trouble::None });
         let report = analyze(&detector, 5, batch, 8, 8);
@@ -156,7 +156,7 @@ fn a_lost_face_is_looked_for_in_the_whole_picture() {
 }
 
 #[test]
-fn the_first_picture_after_a_cut_is_searched_whole() {
+fn the_first_frame_after_a_cut_is_searched_whole() {
     for batch in [1, 5, 8] {
         let detector = Follower::faithful();
         analyze(&detector, 10, batch, 8, 5);
@@ -166,7 +166,7 @@ fn the_first_picture_after_a_cut_is_searched_whole() {
 }
 
 #[test]
-fn a_frame_on_which_finding_again_fails_or_panics_is_lost_alone_and_the_next_one_searched_whole() {
+fn finding_again_that_fails_or_panics_loses_only_its_frame_and_the_next_one_is_searched_whole() {
     for (trouble, message) in [(Trouble::Error, "lost sight in frame 4"), (Trouble::Panic, "panic: blinded by frame 4")]
     {
         let script = match trouble {
@@ -184,7 +184,7 @@ fn a_frame_on_which_finding_again_fails_or_panics_is_lost_alone_and_the_next_one
 }
 
 #[test]
-fn a_detector_that_cannot_find_again_detects_every_picture() {
+fn a_detector_that_cannot_find_faces_again_searches_every_frame() {
     let detector = crate::stand_ins::Detector::two_people();
     let classifier = Classifier::of(|_| 0.1);
     let config = AnalyzerConfig::new().with_detect_every(4);
@@ -195,7 +195,7 @@ fn a_detector_that_cannot_find_again_detects_every_picture() {
 }
 
 #[test]
-fn steps_outside_the_range_are_refused_by_name() {
+fn detect_every_outside_its_range_is_refused_by_name() {
     for (every, shown) in [(0, "0"), (1001, "1001")] {
         let (detector, classifier) = (Follower::faithful(), Classifier::of(|_| 0.1));
         let config = AnalyzerConfig::new().with_detect_every(every);

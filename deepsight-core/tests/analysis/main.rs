@@ -1,4 +1,4 @@
-//! The analysis from frames to report, on detectors and classifiers made for the purpose.
+//! Tests of the analysis from frames to report, with scripted detectors and classifiers.
 
 #![allow(clippy::unwrap_used)]
 

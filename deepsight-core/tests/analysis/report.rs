@@ -29,7 +29,7 @@ fn a_clip_without_faces_has_a_null_probability_in_its_json() {
 }
 
 #[test]
-fn a_report_reads_back_what_was_written() {
+fn a_written_report_is_read_back_without_its_evidence() {
     for mut report in [report(5, true), report(4, false)] {
         let read = Report::from_json(&report.to_json().unwrap()).unwrap();
         report.evidence.clear();
@@ -38,7 +38,7 @@ fn a_report_reads_back_what_was_written() {
 }
 
 #[test]
-fn a_report_of_an_earlier_version_without_qualities_still_reads() {
+fn a_report_of_an_earlier_version_without_qualities_can_be_read() {
     /// Removes a key from every object within a value.
     fn forget(value: &mut serde_json::Value, key: &str) {
         match value {
@@ -69,7 +69,7 @@ fn reports_of_another_schema_and_other_text_are_refused() {
 }
 
 #[test]
-fn the_page_stands_alone_and_says_what_the_report_says() {
+fn the_page_is_self_contained_and_shows_the_report() {
     let page = report(8, true).to_html();
     assert!(page.contains("<title>FAKE: talk.mp4</title>"));
     for part in
@@ -78,7 +78,7 @@ fn the_page_stands_alone_and_says_what_the_report_says() {
         assert!(page.contains(part), "{part}");
     }
     assert!(page.contains("<svg class=\"chart\"") && page.contains("<polyline"));
-    // Three faces, each with its map.
+    // The page shows three faces, each with its activation map.
     assert_eq!(page.matches("<img src=\"data:image/jpeg;base64,").count(), 6);
     for outside in ["<script", "http:", "https:", "<link", "@import", "url("] {
         assert!(!page.contains(outside), "{outside}");
@@ -91,7 +91,7 @@ fn the_page_stands_alone_and_says_what_the_report_says() {
 }
 
 #[test]
-fn nothing_that_comes_from_outside_is_taken_for_markup() {
+fn text_from_outside_is_escaped_in_the_page() {
     let evil = "<img src=x onerror=alert(1)>\"'&.mp4";
     let mut report = report(5, true).with_input(Input::new(evil)).with_setting(evil, evil);
     report.input.codec = Some(evil.into());
@@ -122,7 +122,7 @@ fn the_page_of_a_long_clip_stays_small() {
 }
 
 #[test]
-fn a_report_read_from_strange_json_still_makes_a_page() {
+fn a_report_with_extreme_values_still_renders_a_page() {
     let json = report(5, true).to_json().unwrap();
     for (from, to) in [
         ("\"track\":0", "\"track\":18446744073709551615"),
@@ -140,7 +140,7 @@ fn a_report_read_from_strange_json_still_makes_a_page() {
 }
 
 #[test]
-fn a_page_is_written_to_its_file_or_the_file_is_named() {
+fn a_page_is_written_to_its_file_or_the_error_names_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report.html");
     let report = report(5, true);

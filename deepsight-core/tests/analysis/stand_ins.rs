@@ -1,4 +1,4 @@
-//! A world of flat frames in which faces are read off the frame's number.
+//! Frames of one color that hold their own number, and a detector and a classifier that work from that number.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use deepsight_core::{
 #[error("{0}")]
 pub(crate) struct Broken(pub(crate) String);
 
-/// Frame `number`: grey, with its number in the red of every pixel's lowest levels.
+/// Creates frame `number`. It is gray, and the red value of every pixel is the frame's number.
 pub(crate) fn frame(number: u64) -> Frame {
     Frame::new(number * 3, number as f64 * 0.12, RgbImage::from_pixel(400, 200, Rgb([number as u8, 100, 100])))
 }
@@ -26,7 +26,7 @@ fn number_of(image: &RgbImage) -> u8 {
     image.get_pixel(0, 0).0[0]
 }
 
-/// What a [`Scripted`] part does when it meets a frame.
+/// The action of a scripted [`Detector`] or [`Classifier`] on a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Act {
     Work,
@@ -34,7 +34,7 @@ pub(crate) enum Act {
     Panic,
 }
 
-/// Finds the same faces in every frame, and misbehaves where its script says so.
+/// A detector that finds the same faces in every frame, and fails or panics where its script says so.
 #[derive(Debug)]
 pub(crate) struct Detector {
     pub(crate) faces: Vec<Face>,
@@ -81,7 +81,7 @@ impl FaceDetector for &Detector {
     }
 }
 
-/// Scores faces by the frame they were cut from.
+/// A classifier that scores faces by the number of the frame they were cropped from.
 #[derive(Debug)]
 pub(crate) struct Classifier {
     pub(crate) score: fn(u8) -> f32,

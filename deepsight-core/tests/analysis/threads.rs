@@ -1,4 +1,4 @@
-//! Analyses on threads of their own, and on shared ones.
+//! Tests of analyses on threads of their own and on shared threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,17 +13,17 @@ use rayon::prelude::*;
 use crate::analyzer::within_a_minute;
 use crate::stand_ins::{Broken, Classifier, Detector, face, frame, frames};
 
-/// Counts the pieces of work that are under way at once, and remembers the most.
+/// A counter of the tasks that run at once, and of their largest number.
 #[derive(Default)]
 struct Meter {
     now: AtomicUsize,
     most: AtomicUsize,
-    /// Pieces that ran on a thread outside of the pool.
+    /// Number of tasks that ran on a thread outside the pool.
     strangers: AtomicUsize,
 }
 
 impl Meter {
-    /// One piece of work, on one thread from beginning to end.
+    /// Runs one task, on one thread from beginning to end.
     fn work(&self) {
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
@@ -35,14 +35,14 @@ impl Meter {
         self.now.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// A call that works alone at first, and then on many pieces.
+    /// Runs one task alone, and then eight tasks in parallel.
     fn call(&self) {
         self.work();
         (0..8).into_par_iter().for_each(|_| self.work());
     }
 }
 
-/// A detector and classifier in one that works on the meter.
+/// A detector and classifier whose work is counted by the meter.
 struct Worker<'a>(&'a Meter);
 
 impl FaceDetector for Worker<'_> {
@@ -86,7 +86,7 @@ impl FaceClassifier for Worker<'_> {
 }
 
 #[test]
-fn analyses_that_share_two_threads_never_do_three_things_at_once() {
+fn analyses_that_share_two_threads_never_run_three_tasks_at_once() {
     let meter = Meter::default();
     let threads = Threads::new(2).unwrap();
     let analyze = || {
@@ -120,7 +120,7 @@ fn the_number_of_threads_changes_no_result() {
 }
 
 #[test]
-fn analyses_may_themselves_be_spread_over_the_threads_they_use() {
+fn analyses_can_run_on_the_threads_that_they_use() {
     let threads = Threads::new(2).unwrap();
     let expected = report_on(threads.clone());
     let all = || (0..6).into_par_iter().map(|_| report_on(threads.clone())).collect();
@@ -128,7 +128,7 @@ fn analyses_may_themselves_be_spread_over_the_threads_they_use() {
     assert!(reports.iter().all(|report| *report == expected));
 }
 
-/// Cancels the run at the first picture.
+/// A detector that cancels the analysis at the first frame.
 struct Canceller<'a>(&'a CancelToken);
 
 impl FaceDetector for Canceller<'_> {
@@ -144,8 +144,8 @@ impl FaceDetector for Canceller<'_> {
     }
 }
 
-/// Frames that need the threads of the analysis to come and to go: the first one comes at once, the second one after the
-/// run was cancelled.
+/// An input that needs the threads of the analysis to read frames and to be dropped. The first frame comes at once, the
+/// second one after the analysis was canceled.
 struct Needy<'a> {
     threads: &'a Threads,
     cancel: &'a CancelToken,
@@ -153,7 +153,7 @@ struct Needy<'a> {
 }
 
 impl Needy<'_> {
-    /// So many pieces of work that detection ends in between.
+    /// Runs enough tasks that detection ends during them.
     fn work(&self) {
         (0..200).for_each(|_| self.threads.install(|| ()));
     }
@@ -181,7 +181,7 @@ impl Drop for Needy<'_> {
 }
 
 #[test]
-fn cancelled_analyses_end_on_threads_that_their_frames_need() {
+fn canceled_analyses_end_on_threads_that_their_input_needs() {
     for (threads, analyses) in [(1, 1), (1, 4), (2, 9)] {
         let threads = Threads::new(threads).unwrap();
         let (cancel, classifier) = (CancelToken::new(), Classifier::of(|_| 0.1));

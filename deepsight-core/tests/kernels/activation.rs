@@ -3,7 +3,7 @@ use deepsight_core::fused::kernels::{Activation, InstructionSet, Pointwise, sigm
 use crate::exact::{activate, values};
 use crate::up_to;
 
-/// From the smallest number to the largest and by small steps where the functions bend, of both signs.
+/// Returns numbers of both signs, from the smallest to the largest, in small steps where the functions bend.
 fn sweep() -> Vec<f32> {
     let magnitudes = (-1490..=1279).step_by(up_to(1, 60)).map(|tenths| 2.0_f64.powf(f64::from(tenths) / 10.0) as f32);
     let linear = (0..=200_000).step_by(up_to(1, 9000)).map(|step| step as f32 / 2000.0);
@@ -23,7 +23,7 @@ fn sweep() -> Vec<f32> {
     magnitudes.chain(linear).chain(edges).flat_map(|value| [value, -value]).collect()
 }
 
-/// What a layer applies: through one that multiplies by one, with whole vectors and a part of one.
+/// Applies an activation through a layer that multiplies by one, with whole vectors and a part of one.
 fn apply(set: InstructionSet, activation: impl Fn(usize) -> Activation, inputs: &[f32]) -> Vec<f32> {
     let channels = set.lanes() + 3;
     let layer = Pointwise::new(set, &vec![1.0; channels], &vec![0.0; channels], activation(channels));
@@ -50,16 +50,16 @@ fn sigmoid(set: InstructionSet, inputs: &[f32]) -> Vec<f32> {
     values
 }
 
-/// Half a step between the smallest numbers.
+/// Half the distance between the smallest numbers.
 const SMALLEST: f64 = 0.75e-45;
 
-/// The promised bound of the relative error.
+/// Returns the documented bound of the relative error.
 fn bound(x: f32) -> f64 {
     if x >= -16.0 { 1e-6 } else { 4e-6 }
 }
 
 #[test]
-fn silu_and_sigmoid_keep_their_promise_from_the_smallest_to_the_largest_number() {
+fn silu_and_sigmoid_keep_their_error_bounds_from_the_smallest_to_the_largest_number() {
     let inputs = sweep();
     for set in InstructionSet::available() {
         let results = inputs.iter().zip(silu(set, &inputs)).zip(sigmoid(set, &inputs));
@@ -94,7 +94,7 @@ fn silu_and_sigmoid_of_infinities_are_their_limits() {
 }
 
 #[test]
-fn what_is_not_a_number_stays_so_and_does_not_spread() {
+fn nan_stays_nan_and_does_not_spread_to_other_values() {
     for set in InstructionSet::available() {
         let mut inputs = values(7, 3 * set.lanes() + 1);
         let spoilt = [0, set.lanes() + 1, 3 * set.lanes()];

@@ -7,12 +7,13 @@ use crate::{cases, up_to};
 const SUBTRACT: f32 = 127.5;
 const MULTIPLY: f32 = 0.007_812_5;
 
-/// An RGB image that looks random.
+/// Creates an RGB image that looks random.
 pub(crate) fn image(width: usize, height: usize, seed: u64) -> Vec<u8> {
     values(seed, 3 * width * height).iter().map(|value| (128.0 * (value + 1.0)) as u8).collect()
 }
 
-/// One output pixel by the definition. Sums and counts are whole numbers below 2²⁴, so that single precision has them all.
+/// Computes one output pixel by the definition. Sums and counts are whole numbers below 2²⁴, so they are exact in
+/// single precision.
 fn pixel(image: &[u8], width: usize, region: Region, size: (usize, usize), (x, y): (usize, usize)) -> [f32; 3] {
     let bin = |i: usize, input: usize, output: usize| i * input / output..((i + 1) * input).div_ceil(output);
     let (mut total, mut count) = ([0_u32; 3], 0_u32);
@@ -55,7 +56,7 @@ proptest! {
 }
 
 #[test]
-fn a_plan_leaves_nothing_to_the_next_one() {
+fn a_plan_does_not_affect_the_next_one() {
     let (width, height) = (13, 7);
     let image = image(width, height, 1);
     let plans = [
@@ -81,11 +82,11 @@ fn a_plan_leaves_nothing_to_the_next_one() {
     }
 }
 
-// Millions of pixels, which take Miri hours.
+// Miri would need hours for these millions of pixels.
 #[cfg(not(miri))]
 #[test]
 fn means_over_more_pixels_than_a_sum_can_hold_are_exact() {
-    // Nine times a power of two, so that single precision has the sums.
+    // The number of pixels is nine times a power of two, so that the sums are exact in single precision.
     let (width, height) = (3 << 10, 3 << 10);
     let image: Vec<u8> = [255, 254, 1].into_iter().cycle().take(3 * width * height).collect();
     for set in InstructionSet::available() {
@@ -98,7 +99,7 @@ fn means_over_more_pixels_than_a_sum_can_hold_are_exact() {
 }
 
 #[test]
-fn nothing_wanted_is_no_work() {
+fn empty_rows_and_columns_are_accepted() {
     for set in InstructionSet::available() {
         let mut resize = AreaResize::new(set, SUBTRACT, MULTIPLY);
         resize.plan(Region { x: 0, y: 0, width: 2, height: 1 }, (4, 3), 4..4);

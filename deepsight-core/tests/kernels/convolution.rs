@@ -8,7 +8,7 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn every_convolution_is_that_of_plain_loops(
+    fn every_convolution_matches_plain_loops(
         kernel in 1..=5usize, stride in 1..=3usize, channels in 1..=up_to(12, 3), outputs in 1..=up_to(40, 9),
         more_rows in 0..up_to(12, 3), more_columns in 0..up_to(20, 4), number in 0..4usize, seed: u32,
     ) {
@@ -30,7 +30,7 @@ proptest! {
                 expected.assert(*found, (set, at / outputs / columns, at / outputs % columns, at % outputs));
             }
 
-            // Only the first rows, of an image that ends with what they need.
+            // Computes only the first rows, from an image that ends with the last value they need.
             let fewer = rows.div_ceil(2);
             let needed = ((fewer - 1) * stride + kernel) * width * channels;
             let mut first = vec![f32::NAN; fewer * columns * outputs];
@@ -40,7 +40,7 @@ proptest! {
     }
 
     #[test]
-    fn images_in_a_row_are_convolved_each_for_itself(
+    fn contiguous_images_are_convolved_separately(
         (kernel, stride) in (1..=3usize, 1..=2usize), more_rows in 0..up_to(12, 3), more_columns in 0..up_to(12, 3),
         channels in 1..=up_to(40, 16), outputs in 1..=up_to(40, 5), images in 1..=up_to(4, 2), number in 0..4usize,
         seed: u32,
@@ -52,15 +52,16 @@ proptest! {
 
 #[test]
 fn images_whose_pixels_are_gathered_across_their_borders_do_not_mix() {
-    // 3 × 20 outputs in passes of 48.
+    // These are 3 × 20 outputs, gathered 48 at a time.
     images_agree((3, 1), (6, 7), (15, up_to(3, 1)), 3, 3, 1);
-    // As many columns as need no gathering, and one less.
+    // The first width needs no gathering, the second has one column too few for that.
     for width in [50, 49].into_iter().take(up_to(2, 0)) {
         images_agree((3, 1), (3, width), (15, 1), 3, 0, 2);
     }
 }
 
-/// Convolves images together, and compares them with plain loops and, to the bit, with each image by itself.
+/// Convolves images together, and compares the results with plain loops and, bit by bit, with each image computed
+/// alone.
 #[track_caller]
 fn images_agree(
     (kernel, stride): (usize, usize),
@@ -80,7 +81,7 @@ fn images_agree(
             exact::convolution(&input, (height, width), &weights, &bias, (kernel, stride), &activation).2
         })
         .collect();
-    // As a layer before may leave it.
+    // The state in which a previous layer may leave the buffer.
     let mut gathered = vec![f32::NAN; 7];
     for set in InstructionSet::available() {
         let layer = Convolution::new(set, &weights, &bias, kernel, stride, activation.clone());
@@ -99,7 +100,7 @@ fn images_agree(
 }
 
 #[test]
-fn no_images_are_no_work() {
+fn zero_images_are_accepted() {
     for set in InstructionSet::available() {
         let layer = Convolution::new(set, &values(1, 18), &[0.0, 0.0], 3, 2, activation(0, 2));
         layer.forward_images(&[], 3, 4, &mut Vec::new(), &mut []);

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::exact::{self, Exact, activation, values};
 use crate::{cases, up_to};
 
-/// What makes the channels.
+/// The layer before the depthwise convolution.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Before {
     Nothing,
@@ -27,7 +27,7 @@ pub(crate) struct Case {
     pub(crate) height: usize,
     pub(crate) width: usize,
     pub(crate) border: Border,
-    /// Without PReLU, for which there is no depthwise kernel.
+    /// Never PReLU, for which there is no depthwise kernel.
     pub(crate) activation: Activation,
 }
 
@@ -77,7 +77,7 @@ impl Case {
         values(5, count).iter().map(|value| 3.0 * value).collect()
     }
 
-    /// `[rows, columns, channels]`
+    /// Computes the expected output with plain loops, `[rows, columns, channels]`.
     fn exact(&self) -> Vec<Exact> {
         let (input, size) = (Exact::of(&self.input()), (self.height, self.width));
         let (weights, bias) = (self.expansion_weights(), self.expansion_bias());
@@ -93,7 +93,7 @@ impl Case {
         exact::depthwise(&expanded, size, &self.weights(), &self.bias(), kind, &self.activation).2
     }
 
-    /// The whole output, computed in parts of so many rows, of one block or two at a time.
+    /// Computes the whole output in parts of `height` rows, `together` blocks at a time (one or two).
     fn run(&self, set: InstructionSet, height: usize, together: usize) -> Results {
         let layer = self.layer(set);
         let geometry = layer.geometry(self.height, self.width, self.border);
@@ -103,7 +103,7 @@ impl Case {
         for (number, results) in results.chunks_mut(together).enumerate() {
             for start in (0..rows).step_by(height) {
                 let part = start..rows.min(start + height);
-                // What is left there must not matter.
+                // Old values in the scratch must not affect the result.
                 let mut scratch = vec![f32::NAN; layer.scratch(&geometry)];
                 let within = |per_row: usize| -> Range<usize> { part.start * per_row..part.end * per_row };
                 let (mut outputs, mut sums): (Vec<&mut [f32]>, Vec<&mut [f32]>) = results
@@ -161,7 +161,7 @@ impl Case {
     }
 }
 
-/// PyTorch's padding of half the kernel, or TensorFlow's, which depends on the size.
+/// Returns PyTorch's padding of half the kernel, or with `same` TensorFlow's, which depends on the size.
 pub(crate) fn border((height, width): (usize, usize), kernel: usize, stride: usize, same: bool) -> Border {
     let [(top, bottom), (left, right)] = [height, width].map(|size| {
         let padding = ((size.div_ceil(stride) - 1) * stride + kernel).saturating_sub(size);
@@ -178,7 +178,7 @@ fn any_case() -> impl Strategy<Value = Case> {
     ];
     let size = (1..=up_to(14, 5), 1..=up_to(20, 6));
     let kind = (prop_oneof![Just(3), Just(5)], 1..=2usize, 0..3usize);
-    // Also borders larger than the image; five pixels are enough for every kernel.
+    // Borders may be larger than the image. Five pixels are enough for every kernel.
     let any_border = (2..8usize, 2..8usize, 2..8usize, 2..8usize);
     (before, 1..=up_to(40, 9), kind, size, 0..3usize, any_border).prop_map(
         |(before, channels, (kernel, stride, number), (height, width), padding, (top, left, bottom, right))| {
@@ -197,17 +197,17 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn every_block_is_that_of_plain_loops(case in any_case()) {
+    fn every_block_matches_plain_loops(case in any_case()) {
         case.assert_exact();
     }
 
     #[test]
-    fn results_are_the_same_to_the_bit_however_rows_and_blocks_are_cut(case in any_case(), height in 1..8usize) {
+    fn results_are_bit_identical_however_rows_and_blocks_are_divided(case in any_case(), height in 1..8usize) {
         case.assert_same_however_cut(height);
     }
 }
 
-/// So wide that a strip is as low as it may be.
+/// Creates a case so wide that a strip has the fewest rows that it can have.
 fn wide(kernel: usize, stride: usize, before: Before, number: usize) -> Case {
     let (height, width) = if cfg!(miri) { (7, 1180) } else { (45, 1200) };
     let channels = up_to(20, 1);
@@ -216,9 +216,10 @@ fn wide(kernel: usize, stride: usize, before: Before, number: usize) -> Case {
 }
 
 #[test]
-fn an_image_of_several_strips_is_that_of_plain_loops() {
+fn an_image_of_several_strips_matches_plain_loops() {
     if cfg!(miri) {
-        // Eight thousand pixels at the least: there is no time for the loops. What was not written is not a number.
+        // Strips need at least eight thousand pixels, and the plain loops would take too long. Values that were not
+        // written would be NaN.
         let results = wide(3, 2, Before::Nothing, 2).run(InstructionSet::available()[0], usize::MAX / 2, 2);
         let mut values = results.iter().flat_map(|(output, sums)| output.iter().chain(sums));
         return assert!(values.all(|value| value.is_finite()));
@@ -230,7 +231,7 @@ fn an_image_of_several_strips_is_that_of_plain_loops() {
 
 #[test]
 #[cfg(not(miri))]
-fn strips_end_elsewhere_in_parts_and_change_no_bit() {
+fn results_are_bit_identical_when_parts_move_the_ends_of_strips() {
     for height in [1, 4, 19] {
         wide(5, 2, Before::Pointwise(3), 1).assert_same_however_cut(height);
         wide(3, 1, Before::Stem(1), 1).assert_same_however_cut(height);

@@ -1,8 +1,9 @@
-//! The layers as plain loops in double precision, with bounds of what single precision may lose, and values to feed them.
+//! The layers as plain loops in double precision, with bounds of the error of single precision, and values to feed
+//! them.
 
 use deepsight_core::fused::kernels::{Activation, Border};
 
-/// A result and how far from it one in single precision may be.
+/// An exact result, and the largest error that a result in single precision may have.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Exact {
     pub(crate) value: f64,
@@ -14,7 +15,7 @@ impl Exact {
         values.iter().map(|value| Self { value: f64::from(*value), error: 0.0 }).collect()
     }
 
-    /// Terms that are added one after the other, in any order.
+    /// Adds terms one after the other, in any order.
     pub(crate) fn sum(terms: impl Iterator<Item = Self> + Clone) -> Self {
         let magnitude: f64 = terms.clone().map(|term| term.value.abs()).sum();
         let roundings = (terms.clone().count() + 4) as f64;
@@ -60,7 +61,8 @@ pub(crate) fn activate(activation: &Activation, x: f64, channel: usize) -> f64 {
     }
 }
 
-/// A square convolution over `[height, width, channels]`: rows, columns and `[rows, columns, outputs]`.
+/// Computes a square convolution over `[height, width, channels]`. Returns rows, columns and
+/// `[rows, columns, outputs]`.
 pub(crate) fn convolution(
     input: &[Exact],
     (height, width): (usize, usize),
@@ -89,7 +91,8 @@ pub(crate) fn convolution(
     (rows, columns, results)
 }
 
-/// Every channel on its own, with zeros around the image: rows, columns and `[rows, columns, channels]`.
+/// Convolves every channel separately, with zeros around the image. Returns rows, columns and
+/// `[rows, columns, channels]`.
 pub(crate) fn depthwise(
     input: &[Exact],
     (height, width, border): (usize, usize, Border),
@@ -123,7 +126,7 @@ pub(crate) fn depthwise(
     (rows, columns, results)
 }
 
-/// Numbers in `-1..1` that look random, the same for the same seed (SplitMix64).
+/// Returns numbers in `-1..1` that look random, the same for the same seed (SplitMix64).
 pub(crate) fn values(seed: u64, count: usize) -> Vec<f32> {
     let value = |index: usize| {
         let mut bits = seed.wrapping_add(index as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -134,7 +137,7 @@ pub(crate) fn values(seed: u64, count: usize) -> Vec<f32> {
     (0..count).map(value).collect()
 }
 
-/// The four activations in turn.
+/// Returns one of the four activations by its number.
 pub(crate) fn activation(number: usize, channels: usize) -> Activation {
     match number % 4 {
         0 => Activation::Identity,

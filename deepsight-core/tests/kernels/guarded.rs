@@ -1,5 +1,5 @@
-//! Every slice that a caller gives lies at the edge of mapped memory: whoever reads or writes one value beyond it ends the
-//! whole test run with a segmentation fault.
+//! Tests in which every slice passed to a kernel lies at the edge of mapped memory. A kernel that reads or writes one
+//! value beyond it ends the whole test run with a segmentation fault.
 
 use std::ops::{Deref, DerefMut};
 use std::ptr;
@@ -16,7 +16,7 @@ use crate::depthwise::{Before, Case, border};
 use crate::exact::{activation, values};
 use crate::pool::padded;
 
-/// Which end of the values lies at memory that nobody may touch.
+/// The end of the values that lies next to inaccessible memory.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Edge {
     Start,
@@ -25,7 +25,7 @@ enum Edge {
 
 const EDGES: [Edge; 2] = [Edge::Start, Edge::End];
 
-/// Values in pages of their own, with a page before and one after them that can be neither read nor written.
+/// Values in pages of their own. The page before and the page after them can be neither read nor written.
 struct Guarded<T: Copy = f32> {
     mapping: *mut libc::c_void,
     bytes: usize,
@@ -35,16 +35,16 @@ struct Guarded<T: Copy = f32> {
 
 impl<T: Copy> Guarded<T> {
     fn new(edge: Edge, values: &[T]) -> Self {
-        // SAFETY: only asks for a number.
+        // SAFETY: the call only returns a number.
         let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap();
         let inside = size_of_val(values).next_multiple_of(page);
         let bytes = inside + 2 * page;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANON;
-        // SAFETY: a new mapping, wherever there is room.
+        // SAFETY: this creates a new mapping at an address that the system chooses.
         let mapping = unsafe { libc::mmap(ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0) };
         assert_ne!(mapping, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
-        // SAFETY: within the mapping, whose pages between the first and the last can be read and written from here on; the
-        // values fit there and start at a multiple of their size.
+        // SAFETY: the pointers stay within the mapping, whose pages between the first and the last can be read and
+        // written from here on. The values fit there and start at a multiple of their size.
         let target = unsafe {
             let first = mapping.byte_add(page);
             if inside > 0 {
@@ -61,7 +61,7 @@ impl<T: Copy> Guarded<T> {
 }
 
 impl Guarded {
-    /// Room for results.
+    /// Creates a buffer for results, filled with NaN.
     fn room(edge: Edge, len: usize) -> Self {
         Self::new(edge, &vec![f32::NAN; len])
     }
@@ -71,29 +71,29 @@ impl<T: Copy> Deref for Guarded<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: they were written in `new`, and are unmapped only in `drop`.
+        // SAFETY: the values were written in `new` and are unmapped only in `drop`.
         unsafe { std::slice::from_raw_parts(self.values, self.len) }
     }
 }
 
 impl<T: Copy> DerefMut for Guarded<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: as above, and nobody else has them.
+        // SAFETY: as above, and `&mut self` makes the access exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.values, self.len) }
     }
 }
 
 impl<T: Copy> Drop for Guarded<T> {
     fn drop(&mut self) {
-        // SAFETY: the mapping of `new`, of which no slice is left.
+        // SAFETY: this is the mapping from `new`, and no slice of it is left.
         unsafe { libc::munmap(self.mapping, self.bytes) };
     }
 }
 
-/// Whether the value there can be read, as the system sees it.
+/// Returns whether the system allows reading the value at this address.
 fn readable(value: *const f32) -> bool {
     let mut pipe = [0; 2];
-    // SAFETY: the system writes two descriptors; what it cannot read from the pointer it reports.
+    // SAFETY: `pipe` has room for the two descriptors. `write` returns an error if it cannot read from the pointer.
     unsafe {
         assert_eq!(libc::pipe(pipe.as_mut_ptr()), 0);
         let written = libc::write(pipe[1], value.cast(), size_of::<f32>());
@@ -304,7 +304,7 @@ fn sigmoid_in_place_stays_within_its_slice() {
 }
 
 #[test]
-fn training_kernels_stay_within_what_they_are_given() {
+fn training_kernels_stay_within_their_slices() {
     for set in InstructionSet::available() {
         for edge in EDGES {
             for (pixels, channels) in [(1, 1), (3, 7), (33, 19), (257, 33)] {

@@ -1,5 +1,5 @@
-//! The kernels against plain loops in double precision, on every instruction set that this processor has, and at the edges
-//! of mapped memory. Under Miri the same tests run with the portable set, in fewer and smaller cases.
+//! Tests of the kernels against plain loops in double precision, on every instruction set that this processor has, and
+//! at the edges of mapped memory. Under Miri, the same tests run with the portable set, in fewer and smaller cases.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,12 +17,13 @@ mod training;
 
 use proptest::test_runner::Config;
 
-/// Few cases under Miri, which takes a thousand times as long. Nothing is written for the next run.
+/// Returns the configuration of property tests. There are few cases under Miri, which takes a thousand times as long.
+/// No failures are saved for the next run.
 fn cases() -> Config {
     Config { cases: if cfg!(miri) { 4 } else { 100 }, failure_persistence: None, ..Config::default() }
 }
 
-/// The size, or under Miri the smaller one.
+/// Returns `size`, or under Miri the smaller `under_miri`.
 const fn up_to(size: usize, under_miri: usize) -> usize {
     if cfg!(miri) { under_miri } else { size }
 }

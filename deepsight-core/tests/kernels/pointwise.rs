@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use crate::exact::{self, Exact, activation, values};
 use crate::{cases, up_to};
 
-/// A layer's weights and one input.
+/// The weights of a layer and one input.
 struct Case {
     weights: Vec<f32>,
     bias: Vec<f32>,
@@ -27,7 +27,7 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn every_product_is_that_of_plain_loops(
+    fn every_product_matches_plain_loops(
         pixels in 1..=up_to(60, 14), inputs in 1..=up_to(200, 9), outputs in 1..=up_to(70, 14),
         number in 0..4usize, residual: bool, seed: u32,
     ) {
@@ -50,7 +50,7 @@ proptest! {
     }
 
     #[test]
-    fn a_pixel_is_the_same_to_the_bit_whatever_pixels_are_with_it(
+    fn a_pixel_is_bit_identical_whatever_pixels_are_computed_with_it(
         pixels in 2..=up_to(200, 14), inputs in 1..=up_to(700, 5), outputs in 1..=up_to(40, 12), cut in 0.0..1.0f64, seed: u32,
     ) {
         let case = Case::new(pixels, inputs, outputs, seed.into());
@@ -70,7 +70,7 @@ proptest! {
 }
 
 #[test]
-fn no_pixels_are_no_work() {
+fn zero_pixels_are_accepted() {
     for set in InstructionSet::available() {
         Pointwise::new(set, &[1.0, 2.0], &[0.0], activation(0, 1)).forward(&[], Some(&[]), &mut []);
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use crate::exact::values;
 use crate::{cases, up_to};
 
-/// Pixels of `pitch` values, of which those after the first `channels` are larger than any that may come out.
+/// Returns pixels of `pitch` values. Those after the first `channels` are infinite, so they would show in the output.
 pub(crate) fn padded(pixels: usize, pitch: usize, channels: usize, seed: u64) -> Vec<f32> {
     let mut input = values(seed, pixels * pitch);
     for (at, value) in input.iter_mut().enumerate() {
@@ -15,9 +15,9 @@ pub(crate) fn padded(pixels: usize, pitch: usize, channels: usize, seed: u64) ->
     input
 }
 
-/// The largest value of every window, `[rows, columns, channels]`.
+/// Returns the largest value of every window, `[rows, columns, channels]`.
 fn maxima(input: &[f32], (height, width): (usize, usize), pitch: usize, channels: usize, kernel: usize) -> Vec<f32> {
-    // In ceil mode a window begins wherever the one before leaves a row or column over.
+    // In ceil mode, another window begins if the previous one does not cover the last row or column.
     let starts = |size: usize| (0..size).step_by(2).filter(move |start| *start == 0 || start + kernel < size + 2);
     let mut results = Vec::new();
     for top in starts(height) {
@@ -66,7 +66,7 @@ fn sizes_are_those_of_pytorch_in_ceil_mode() {
 }
 
 #[test]
-fn an_image_of_no_pixels_has_no_maxima() {
+fn an_image_without_pixels_or_channels_has_no_maxima() {
     for set in InstructionSet::available() {
         MaxPool::new(set, 2).forward(&[], 0, 3, 3, &mut []);
         MaxPool::new(set, 3).forward(&[], 5, 3, 3, &mut []);

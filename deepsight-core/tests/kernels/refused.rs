@@ -1,4 +1,4 @@
-//! What does not fit is refused, before anything is read or written.
+//! Tests that sizes which do not fit are refused before anything is read or written.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -12,7 +12,7 @@ use deepsight_core::fused::kernels::{
 
 use crate::exact::{activation, values};
 
-/// Whether it panics with a message that has this in it.
+/// Asserts that the function panics with a message that contains `message`.
 #[track_caller]
 fn assert_refused<T>(message: &str, run: impl FnOnce() -> T) {
     let Err(payload) = catch_unwind(AssertUnwindSafe(run)) else { panic!("not refused: {message}") };
@@ -22,7 +22,7 @@ fn assert_refused<T>(message: &str, run: impl FnOnce() -> T) {
 }
 
 #[test]
-fn pointwise_layers_of_sizes_that_do_not_agree() {
+fn pointwise_layers_with_inconsistent_sizes_are_refused() {
     for set in InstructionSet::available() {
         let new = |weights: usize, bias: usize, slopes: Option<usize>| {
             let activation = slopes.map_or(Activation::Silu, |slopes| Activation::PRelu(vec![0.1; slopes]));
@@ -47,7 +47,7 @@ fn pointwise_layers_of_sizes_that_do_not_agree() {
 }
 
 #[test]
-fn convolutions_of_sizes_that_do_not_agree() {
+fn convolutions_with_inconsistent_sizes_are_refused() {
     for set in InstructionSet::available() {
         let new = |weights: usize, outputs: usize, kernel: usize, stride: usize| {
             Convolution::new(set, &vec![1.0; weights], &vec![0.0; outputs], kernel, stride, Activation::Silu)
@@ -57,7 +57,7 @@ fn convolutions_of_sizes_that_do_not_agree() {
         assert_refused("17 weights of 2 outputs", || new(17, 2, 3, 1));
         assert_refused("0 weights of 2 outputs", || new(0, 2, 3, 1));
         assert_refused("0 weights of 0 outputs", || new(0, 0, 3, 1));
-        // Both have squares of one in 64 bits.
+        // In 64 bits, the square of both wraps to 1.
         assert_refused("2 weights of 1 outputs", || new(2, 1, usize::MAX, 1));
         assert_refused("2 weights of 1 outputs", || new(2, 1, usize::MAX / 2, 1));
         let slopes = Activation::PRelu(vec![0.1; 3]);
@@ -72,16 +72,16 @@ fn convolutions_of_sizes_that_do_not_agree() {
         // The second row would begin at a multiple of 2⁶⁴.
         let layer = new(4, 1, 1, 1 << (usize::BITS - 2));
         assert_refused("out of range", || layer.forward(&[0.0; 16], 4, &mut [0.0; 2]));
-        // And here the second column.
+        // The second column would begin at a multiple of 2⁶⁴.
         let layer = new(2, 1, 1, 1 << (usize::BITS - 1));
         assert_refused("rows of an input", || layer.forward(&[0.0; 16], (1 << (usize::BITS - 1)) + 1, &mut [0.0; 2]));
     }
 }
 
 #[test]
-fn images_that_are_not_those_of_a_convolution() {
+fn images_that_do_not_fit_a_convolution_are_refused() {
     for set in InstructionSet::available() {
-        // Too few values under the kernel to be gathered, and enough.
+        // One channel gives too few values under the kernel to gather, 15 channels give enough.
         for channels in [1, 15] {
             let layer = Convolution::new(set, &vec![1.0; 18 * channels], &[0.0; 2], 3, 1, Activation::Silu);
             let forward = |input: usize, height: usize, width: usize, output: usize| {
@@ -97,7 +97,7 @@ fn images_that_are_not_those_of_a_convolution() {
             assert_refused("images of 3 × 4", || forward(24, 3, 4, 4));
             assert_refused("images of 3 × 4", || forward(13, 3, 4, 4));
             assert_refused("images of 3 × 4", || forward(0, 3, 4, 4));
-            // Products of these are 1, and a multiple of 2⁶⁴.
+            // In 64 bits, the products of these sizes wrap to 1 and to 0.
             let third = usize::MAX / 3 * 2 + 1;
             assert_refused("images of 3 × ", || forward(1, 3, third, 2));
             assert_refused("images of 4 × ", || forward(0, 4, 1 << (usize::BITS - 2), 2));
@@ -106,7 +106,7 @@ fn images_that_are_not_those_of_a_convolution() {
 }
 
 #[test]
-fn pools_of_sizes_that_do_not_agree() {
+fn pools_with_inconsistent_sizes_are_refused() {
     for set in InstructionSet::available() {
         for kernel in [0, 1, 4, usize::MAX] {
             assert_refused("windows of", || MaxPool::new(set, kernel));
@@ -123,16 +123,17 @@ fn pools_of_sizes_that_do_not_agree() {
             assert_refused("× 4", || forward(45, 3, 5, 4, 3));
             assert_refused("× 4", || forward(45, 3, 5, 4, 20));
             assert_refused("output of 0 × ", || forward(0, 3, 5, 4, 4));
-            // Three times that is 1 in 64 bits, and the maxima of three channels in windows of 2 are two values.
+            // Three times that width wraps to 1 in 64 bits, and the maxima of three channels in windows of 2 wrap to
+            // two values.
             assert_refused("input of", || forward(1, usize::MAX / 3 * 2 + 1, 3, 3, 2));
-            // And here a row has no values.
+            // The number of values in a row wraps to 0.
             assert_refused("input of", || forward(8, 1 << (usize::BITS - 1), 2, 2, 0));
         }
     }
 }
 
 #[test]
-fn resizes_beyond_their_image_or_plan() {
+fn resizes_beyond_their_image_or_plan_are_refused() {
     for set in InstructionSet::available() {
         let plan = |region: [usize; 4], size: (usize, usize), columns: std::ops::Range<usize>| {
             let [x, y, width, height] = region;
@@ -161,7 +162,7 @@ fn resizes_beyond_their_image_or_plan() {
         assert_refused("rows 2..4 of 3", || rows([0, 1, 4, 1], 24, 4, 2..4, 12));
         assert_refused("output of 2 × 2 pixels", || rows([0, 1, 4, 1], 24, 4, 1..3, 11));
         assert_refused("output of 2 × 2 pixels", || rows([0, 1, 4, 1], 24, 4, 1..3, 13));
-        // Sums and products that are small in 64 bits.
+        // These sums and products wrap to small numbers in 64 bits.
         assert_refused("of an image 4 wide", || rows([max, 0, 4, 1], 24, 4, 0..1, 6));
         assert_refused("of an image 4 wide", || rows([0, max, 4, 1], 24, 4, 0..1, 6));
         assert_refused("of an image", || rows([0, 0, 4, 1], 24, max / 3 * 2 + 1, 0..1, 6));
@@ -172,7 +173,7 @@ fn resizes_beyond_their_image_or_plan() {
 }
 
 #[test]
-fn depthwise_layers_that_do_not_go_with_their_expansion() {
+fn depthwise_layers_that_do_not_fit_their_expansion_are_refused() {
     let sets = InstructionSet::available();
     for &set in &sets {
         let new = |expansion, weights: usize, kind, activation| {
@@ -202,7 +203,7 @@ fn plain(set: InstructionSet, channels: usize, kernel: usize, stride: usize) -> 
 }
 
 #[test]
-fn images_too_small_for_a_kernel_and_too_large_for_an_offset() {
+fn images_too_small_for_a_kernel_or_too_large_for_an_offset_are_refused() {
     for set in InstructionSet::available() {
         let layer = plain(set, 5, 3, 1);
         assert_refused("2 × 9 under a kernel of 3", || layer.geometry(2, 9, Border::default()));
@@ -222,7 +223,7 @@ fn images_too_small_for_a_kernel_and_too_large_for_an_offset() {
     }
 }
 
-/// Calls the layer with slices of these lengths for one block, or as many as there are outputs.
+/// Calls the layer with slices of these lengths, for as many blocks as there are outputs.
 fn call(layer: &ExpandDepthwise, geometry: &Geometry, lengths: Lengths) {
     let Lengths { input, block, rows, scratch, outputs, sums } = lengths;
     let (mut outputs, mut sums): (Vec<_>, Vec<_>) =
@@ -244,7 +245,7 @@ struct Lengths {
 }
 
 impl Lengths {
-    /// All of the first block.
+    /// Returns the right lengths for all rows of the first block.
     fn right(layer: &ExpandDepthwise, geometry: &Geometry, lanes: usize, input: usize) -> Self {
         let (rows, columns) = geometry.output();
         let (outputs, sums) = (vec![rows * columns * lanes], vec![rows * lanes]);
@@ -253,7 +254,7 @@ impl Lengths {
 }
 
 #[test]
-fn blocks_rows_and_slices_that_are_not_there() {
+fn blocks_rows_and_slices_out_of_range_are_refused() {
     for set in InstructionSet::available() {
         let lanes = set.lanes();
         let layer = plain(set, lanes + 1, 3, 1);
@@ -289,7 +290,7 @@ fn blocks_rows_and_slices_that_are_not_there() {
 }
 
 #[test]
-fn a_geometry_of_another_kernel_stride_or_instruction_set() {
+fn a_geometry_of_another_kernel_stride_or_instruction_set_is_refused() {
     let sets = InstructionSet::available();
     let kinds = [(3, 1), (3, 2), (5, 1), (5, 2)];
     let layers: Vec<_> =
@@ -308,7 +309,7 @@ fn a_geometry_of_another_kernel_stride_or_instruction_set() {
 }
 
 #[test]
-fn a_border_so_high_that_products_of_its_rows_overflow() {
+fn a_border_so_high_that_products_of_its_rows_overflow_is_refused() {
     for set in InstructionSet::available() {
         let layer = plain(set, 5, 3, 1);
         let geometry = layer.geometry(0, 3, Border { top: usize::MAX / 2 + 3, ..Border::default() });
@@ -328,7 +329,7 @@ fn a_border_so_high_that_products_of_its_rows_overflow() {
 }
 
 #[test]
-fn training_kernels_of_sizes_that_do_not_agree() {
+fn training_kernels_with_inconsistent_sizes_are_refused() {
     for set in InstructionSet::available() {
         assert_refused("4 values, 0 sums", || add_moments(set, &[0.0; 4], &mut []));
         assert_refused("5 values, 4 sums", || add_moments(set, &[0.0; 5], &mut [0.0; 4]));

@@ -1,4 +1,4 @@
-//! The training kernels against plain loops in double precision.
+//! Tests of the training kernels against plain loops in double precision.
 
 use deepsight_core::fused::kernels::training::{
     Depthwise, DepthwiseShape, Derivative, Scratch, add_moments, add_outer, affine, combine, differentiate,
@@ -9,12 +9,12 @@ use proptest::prelude::*;
 use crate::exact::{activate, values};
 use crate::{cases, up_to};
 
-/// Activations by a number: those that training has.
+/// Returns one of the activations that training supports, by its number.
 fn activation(which: u8) -> Activation {
     [Activation::Identity, Activation::Silu, Activation::Relu6][usize::from(which) % 3].clone()
 }
 
-/// The derivative, away from the corners of ReLU6 by what rounding can move a value.
+/// Returns the derivative, or `None` so close to the corners of ReLU6 that rounding could move a value across them.
 fn slope(activation: &Activation, x: f64) -> Option<f64> {
     match activation {
         Activation::Relu6 if x.abs() < 1e-4 || (x - 6.0).abs() < 1e-4 => None,
@@ -27,7 +27,7 @@ fn slope(activation: &Activation, x: f64) -> Option<f64> {
     }
 }
 
-/// Values in -2..2.
+/// Returns values in -2..2.
 fn spread(seed: u64, count: usize) -> Vec<f32> {
     values(seed, count).into_iter().map(|value| 2.0 * value).collect()
 }
@@ -42,7 +42,7 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn passes_over_channels_are_what_their_formulas_say(
+    fn passes_over_channels_match_their_formulas(
         pixels in 1..=up_to(300, 40), channels in 1..=up_to(70, 19), which in 0..3_u8, seed: u32,
     ) {
         let seed = u64::from(seed);
@@ -71,7 +71,7 @@ proptest! {
                 if let Some(slope) = slope(&activation, normalised) {
                     assert_close(slopes[at].into(), gradient * slope, 4.0, (set, "differentiate", at));
                 }
-                // Sums of what was found: whether a corner counts is tested above.
+                // Sums the kernel's own products, because the derivative at the corners is left open above.
                 expected_sums[channel] += f64::from(slopes[at]);
                 expected_sums[channels + channel] += f64::from(slopes[at]) * value;
             }
@@ -88,7 +88,7 @@ proptest! {
     }
 
     #[test]
-    fn outer_products_are_added_to_what_is_there(
+    fn outer_products_are_added_to_the_existing_sums(
         pixels in 0..=up_to(60, 9), rows in 1..=up_to(40, 15), columns in 1..=up_to(70, 19), seed: u32,
     ) {
         let (left, right) = (spread(seed.into(), pixels * rows), spread(u64::from(seed) + 1, pixels * columns));
@@ -106,7 +106,7 @@ proptest! {
     }
 
     #[test]
-    fn depthwise_convolutions_and_their_gradients_are_those_of_plain_loops(
+    fn depthwise_convolutions_and_their_gradients_match_plain_loops(
         height in 1..=up_to(13, 6), width in 1..=up_to(13, 6), channels in 1..=up_to(37, 5), large: bool, stride in 1..=2_usize,
         same: bool, which in 0..3_u8, seed: u32,
     ) {
@@ -140,7 +140,7 @@ impl Case {
         which: u8,
         seed: u64,
     ) -> Self {
-        // PyTorch's half a kernel on every side, or TensorFlow's as little as it takes.
+        // PyTorch pads half a kernel on every side, TensorFlow pads as little as needed.
         let side = |size: usize| match same {
             true => (((size.div_ceil(stride) - 1) * stride + kernel).saturating_sub(size) / 2, size.div_ceil(stride)),
             false => (kernel / 2, (size - 1) / stride + 1),
@@ -160,7 +160,7 @@ impl Case {
         }
     }
 
-    /// The pixel of the input under a tap of a window, where it is no padding.
+    /// Returns the input pixel under a tap of a window, or none if the tap lies on padding.
     fn under(&self, (row, column): (usize, usize), (y, x): (usize, usize)) -> Option<usize> {
         let DepthwiseShape { input, stride, padding, .. } = self.shape;
         let at = |window: usize, tap: usize, padding: usize, size: usize| {
@@ -236,7 +236,7 @@ impl Case {
 }
 
 #[test]
-fn the_gradient_of_a_depthwise_convolution_is_its_finite_difference() {
+fn the_gradient_of_a_depthwise_convolution_matches_its_finite_difference() {
     let case = Case::new((7, 6), 3, 3, 2, true, 1, 11);
     let set = InstructionSet::best();
     let norm = Derivative { scale: &case.scale, shift: &case.shift };
@@ -273,7 +273,7 @@ fn the_gradient_of_a_depthwise_convolution_is_its_finite_difference() {
         let slope = (moved(step) - moved(-step)) / f64::from(2.0 * step);
         assert!((slope - f64::from(taps[tap * 3 + channel])).abs() < 1e-2, "channel {channel}, tap {tap}: {slope}");
     }
-    // A shift moves every pixel of its channel: its gradient is the sum that the way back leaves.
+    // A shift moves every pixel of its channel, so its gradient is the sum that the backward pass returns.
     for channel in 0..3 {
         let moved = |by: f32| {
             let mut shift = case.shift.clone();

@@ -1,11 +1,11 @@
-//! The weights and images of `export.py`, computed again.
+//! The weights and images of `export.py`, computed by the same formula.
 
 use std::collections::BTreeMap;
 
 use deepsight_core::{StateDict, Weight};
 use serde_json::Value;
 
-/// `count` numbers in `-1..1`, multiples of 2⁻²³: SplitMix64 seeded with the FNV-1a hash of `name`.
+/// Returns `count` numbers in `-1..1`, multiples of 2⁻²³: SplitMix64 seeded with the FNV-1a hash of `name`.
 pub(crate) fn uniform(name: &str, count: usize) -> Vec<f32> {
     let mut state = name
         .bytes()
@@ -21,7 +21,7 @@ pub(crate) fn uniform(name: &str, count: usize) -> Vec<f32> {
         .collect()
 }
 
-/// Stripes of different slope and period with noise, `[count, 3, height, width]`, values in `-2..2`.
+/// Returns images of stripes of different slope and period with noise, `[count, 3, height, width]`, values in `-2..2`.
 pub(crate) fn images(name: &str, count: usize, height: usize, width: usize) -> Vec<f32> {
     let noise = uniform(name, count * 3 * height * width);
     let pixel = |index: usize| {
@@ -34,7 +34,7 @@ pub(crate) fn images(name: &str, count: usize, height: usize, width: usize) -> V
     (0..noise.len()).map(pixel).collect()
 }
 
-/// The weights of one model of `logits.json`, whose tensors have those shapes.
+/// Returns the weights of one model of `logits.json`, whose tensors have these shapes.
 pub(crate) fn weights(shapes: BTreeMap<String, Vec<usize>>, expected: &Value) -> StateDict {
     shapes
         .into_iter()

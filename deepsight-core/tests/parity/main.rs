@@ -1,6 +1,6 @@
-//! Holds the networks and the resize filters against what timm, OpenCV and PIL compute.
+//! Tests of the networks and the resize filters against timm, OpenCV and PIL.
 //!
-//! `export.py` and `resize.py`, beside this file, made the expected values.
+//! `export.py` and `resize.py`, next to this file, wrote the expected values.
 
 #![cfg(any(feature = "flex", feature = "ndarray"))]
 #![allow(clippy::unwrap_used)]

@@ -1,4 +1,4 @@
-//! Logits of EfficientNet against timm's.
+//! Tests of the logits of EfficientNet against timm's.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::formula;
 
-/// Where the backend makes no difference.
+/// The backend for tests whose result does not depend on it.
 #[cfg(feature = "flex")]
 type AnyBackend = burn::backend::Flex;
 #[cfg(not(feature = "flex"))]
@@ -26,7 +26,7 @@ const EXPORTED: [Architecture; 7] = [
     Architecture::EfficientNetLite4,
 ];
 
-/// The weights of the formula.
+/// Returns the weights computed by the formula.
 fn weights(architecture: Architecture, expected: &Value) -> StateDict {
     let network = architecture.config().init::<AnyBackend>(&Default::default());
     formula::weights(network.state_shapes(), expected)
@@ -42,8 +42,8 @@ fn network<B: Backend>(architecture: Architecture, expected: &Value) -> Efficien
     network.load_state_dict(weights(architecture, expected)).unwrap()
 }
 
-/// The largest difference to timm's logits, as a share of the logit (of 0.1 for smaller ones), over all images and sizes;
-/// `forward` gets three images `[3, 3, height, width]` with height and width.
+/// Returns the largest difference from timm's logits over all images and sizes, as a share of the logit (of 0.1 for
+/// smaller logits). `forward` gets three images, `[3, 3, height, width]`, with height and width.
 fn largest_difference(architecture: Architecture, mut forward: impl FnMut(Vec<f32>, usize, usize) -> Vec<f32>) -> f32 {
     let expected = expected(architecture);
     let mut largest = 0.0_f32;
@@ -147,7 +147,7 @@ fn tensors_have_timms_names() {
 }
 
 #[test]
-fn a_state_dict_comes_out_as_it_went_in() {
+fn a_loaded_state_dict_is_returned_unchanged() {
     let expected = expected(Architecture::EfficientNetLite0);
     let weights = weights(Architecture::EfficientNetLite0, &expected);
     let network = network::<AnyBackend>(Architecture::EfficientNetLite0, &expected);

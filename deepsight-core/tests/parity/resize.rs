@@ -1,4 +1,4 @@
-//! Resize filters against OpenCV and PIL.
+//! Tests of the resize filters against OpenCV and PIL.
 
 use deepsight_core::ResizeFilter;
 use deepsight_core::image::RgbImage;
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::formula::uniform;
 
-/// Noise over a slope, as `resize.py` makes it.
+/// Creates an image of noise over a slope, as `resize.py` does.
 fn picture(width: u32, height: u32) -> RgbImage {
     let noise = uniform(&format!("{width}x{height}"), (width * height * 3) as usize);
     let value = |(index, noise): (usize, &f32)| {
@@ -16,7 +16,7 @@ fn picture(width: u32, height: u32) -> RgbImage {
     RgbImage::from_raw(width, height, noise.iter().enumerate().map(value).collect()).unwrap()
 }
 
-/// CRC-32 as zlib computes it.
+/// Computes CRC-32 as zlib does.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 })

@@ -11,7 +11,7 @@ use crate::fused::kernels::{
 use crate::fused::pool::Pool;
 use crate::{Error, Padding};
 
-/// A block of the network; the first one has the stem for its expansion.
+/// A block of the network. The first block uses the stem as its expansion.
 #[derive(Debug)]
 pub(super) struct Block {
     set: InstructionSet,
@@ -24,14 +24,14 @@ pub(super) struct Block {
     residual: bool,
 }
 
-/// Squeeze-and-excitation: a factor for each channel from the means of all.
+/// Squeeze-and-excitation: one factor per channel, computed from the means of all channels.
 #[derive(Debug)]
 struct Gate {
     reduce: Pointwise,
     expand: Pointwise,
 }
 
-/// Buffers of one image's passage, each as large as the largest block needs.
+/// Buffers for one image's forward pass, each as large as the largest block needs.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
     inner: Aligned,
@@ -43,7 +43,7 @@ pub(super) struct Buffers {
 }
 
 impl Block {
-    /// The block of that name, which takes `input` channels into `stage`.
+    /// Builds the block called `name` in the weights, which maps `input` channels to the channels of `stage`.
     pub(super) fn new(
         config: &EfficientNetConfig,
         stage: &Stage,
@@ -54,7 +54,7 @@ impl Block {
     ) -> Result<Self, Error> {
         let stride = if first { stage.stride } else { 1 };
         let channels = input * stage.expansion;
-        // With and without expansion, timm counts the batch norms and names the projection differently.
+        // timm numbers the batch norms and names the projection differently in blocks with and without expansion.
         let expands = stage.expansion > 1;
         let (norms, project) = if expands { (["bn2", "bn3"], "conv_pwl") } else { (["bn1", "bn2"], "conv_pw") };
         let named = |part: &str| format!("{name}.{part}");
@@ -88,26 +88,26 @@ impl Block {
             None
         };
         let project = folder.normalized(&named(project), &named(norms[1]), &[stage.channels, channels, 1, 1])?;
-        // The depthwise convolution's blocks are whole vectors.
+        // The depthwise convolution pads its channels to whole vectors, so the projection needs as many inputs.
         let project = project.with_padded_inputs(inner.blocks() * set.lanes());
         let project = project.pointwise(set, Activation::Identity);
         let residual = stride == 1 && input == stage.channels;
         Ok(Self { set, inner, kernel, stride, padding: config.padding, gate, project, residual })
     }
 
-    /// Channels out.
+    /// Returns the number of output channels.
     pub(super) fn outputs(&self) -> usize {
         self.project.outputs()
     }
 
-    /// The layout for an input of that height and width.
+    /// Returns the layout for an input of `height × width` pixels.
     pub(super) fn geometry(&self, height: usize, width: usize) -> Geometry {
         let [rows, columns] = [height, width].map(|size| Padded::of(self.padding, size, self.kernel, self.stride));
         let border = Border { top: rows.before, left: columns.before, bottom: rows.after, right: columns.after };
         self.inner.geometry(height, width, border)
     }
 
-    /// `[height, width, inputs]` to `[rows, columns, outputs]`.
+    /// Computes the block: `[height, width, inputs]` to `[rows, columns, outputs]`.
     pub(super) fn forward(
         &self,
         geometry: &Geometry,
@@ -137,7 +137,8 @@ impl Block {
 
         let mut weights = self.project.packed().weights();
         if let Some(gates) = gates {
-            // Scaling the projection's inputs or its weights comes to the same: whichever are fewer.
+            // Scaling the projection's inputs gives the same result as scaling its weights. The smaller of the two is
+            // scaled.
             if pixels < self.project.outputs() {
                 for (block, gates) in inner.chunks_exact_mut(pixels * lanes).zip(gates.chunks_exact(lanes)) {
                     for values in block.chunks_exact_mut(lanes) {
@@ -167,7 +168,8 @@ impl Block {
         });
     }
 
-    /// Expansion and depthwise convolution of all channels, one or two vectors of them a task.
+    /// Computes the expansion and depthwise convolution of all channels. Each task computes one or two vectors of
+    /// channels.
     fn expand(
         &self,
         geometry: &Geometry,
@@ -183,7 +185,7 @@ impl Block {
         let mut tasks = Vec::new();
         let (inner, sums) = (inner.chunks_mut(2 * rows * columns * lanes), sums.chunks_mut(2 * rows * lanes));
         for (pair, (inner, sums)) in inner.zip(sums).enumerate() {
-            // The same rows of the pair's two blocks go together.
+            // A task computes the same rows of both channel blocks of a pair.
             let mut inner: Vec<_> =
                 inner.chunks_mut(rows * columns * lanes).map(|b| b.chunks_mut(height * columns * lanes)).collect();
             let mut sums: Vec<_> = sums.chunks_mut(rows * lanes).map(|b| b.chunks_mut(height * lanes)).collect();
@@ -202,7 +204,7 @@ impl Block {
     }
 }
 
-/// The mean of each channel, `[blocks, lanes]`, from its sums by row, `[blocks, rows, lanes]`.
+/// Computes the mean of each channel, `[blocks, lanes]`, from its sums by row, `[blocks, rows, lanes]`.
 fn mean_of_rows(sums: &[f32], means: &mut [f32], lanes: usize, pixels: usize) {
     means.fill(0.0);
     let rows = sums.len() / means.len();

@@ -17,35 +17,36 @@ use super::pool::Pool;
 use crate::EfficientNetConfig;
 use crate::{Activation, Error, Padding, StateDict};
 
-/// An EfficientNet for inference on the CPU: batch norms folded into the convolutions, whole blocks computed in the cache.
+/// An EfficientNet for inference on the CPU. The batch norms are folded into the convolutions, and each block is
+/// computed in the cache.
 ///
-/// It is derived from the weights of an [`EfficientNet`](crate::EfficientNet) and gives the same logits, within 1e-4
-/// relative. Threads can share it; work is spread over rayon's current pool. What it computes for an image depends neither on
-/// the number of threads nor on the other images.
+/// It is built from the weights of an [`EfficientNet`](crate::EfficientNet) and gives the same logits, within 1e-4
+/// relative. Threads can share it. The work is spread over rayon's current thread pool. The result for an image depends
+/// neither on the number of threads nor on the other images.
 #[derive(Debug)]
 pub struct FusedEfficientNet {
     set: InstructionSet,
     padding: Padding,
     blocks: Vec<Block>,
     head: Pointwise,
-    /// From the pooled features to the logits.
+    /// Maps the pooled features to the logits.
     classifier: Pointwise,
     workspaces: Pool<Workspace>,
     scratch: Pool<Scratch>,
-    /// Of the size last seen.
+    /// Layout of the last input size.
     layout: Mutex<Option<Arc<Layout>>>,
 }
 
-/// Where everything lies for one size of the input.
+/// The sizes and padding of all layers for one input size.
 #[derive(Debug)]
 struct Layout {
     size: (usize, usize),
-    /// Rows and columns under the stem.
+    /// Padding of the rows and of the columns for the stem.
     stem: [Padded; 2],
     blocks: Vec<Geometry>,
 }
 
-/// What one image needs on its way.
+/// Buffers for one image's forward pass.
 #[derive(Debug, Default)]
 struct Workspace {
     image: Aligned,
@@ -56,11 +57,11 @@ struct Workspace {
     buffers: Buffers,
 }
 
-/// What one task needs while it expands.
+/// Scratch memory for one expansion task.
 #[derive(Debug, Default)]
 struct Scratch(Aligned);
 
-/// An image to be filled in: rows of `[width, 3]`.
+/// A writable image: rows of `[width, 3]`.
 #[derive(Debug)]
 pub struct Canvas<'a> {
     values: &'a mut [f32],
@@ -70,7 +71,7 @@ pub struct Canvas<'a> {
 }
 
 impl Canvas<'_> {
-    /// The rows from the top, each `[width, 3]`: RGB, normalised.
+    /// Returns the rows from top to bottom, each `[width, 3]`: RGB, normalized.
     pub fn rows(&mut self) -> impl Iterator<Item = &mut [f32]> {
         let (left, width) = (3 * self.left, 3 * self.width);
         self.values.chunks_exact_mut(3 * self.pitch).map(move |row| &mut row[left..left + width])
@@ -78,10 +79,11 @@ impl Canvas<'_> {
 }
 
 impl FusedEfficientNet {
-    /// The network of that shape with these weights, for an instruction set.
+    /// Builds the network described by `config` from its weights, for an instruction set.
     ///
     /// # Errors
-    /// [`Error::TensorNames`], [`Error::TensorShape`] and [`Error::TensorNotFinite`] when the weights are not the network's.
+    /// Returns [`Error::TensorNames`], [`Error::TensorShape`] or [`Error::TensorNotFinite`] if the weights are not
+    /// those of the network.
     pub fn new(config: &EfficientNetConfig, weights: &StateDict, set: InstructionSet) -> Result<Self, Error> {
         let mut folder = Folder::new(config, weights);
         let act = activation(config.activation);
@@ -114,28 +116,29 @@ impl FusedEfficientNet {
         })
     }
 
-    /// The instructions it was made for.
+    /// Returns the instruction set that the network was built for.
     pub fn instruction_set(&self) -> InstructionSet {
         self.set
     }
 
-    /// Channels of the last feature map.
+    /// Returns the number of channels of the last feature map.
     pub fn features(&self) -> usize {
         self.head.outputs()
     }
 
-    /// Number of classes.
+    /// Returns the number of classes.
     pub fn classes(&self) -> usize {
         self.classifier.outputs()
     }
 
-    /// Class logits of a batch of `images` of `height × width` pixels, `[images, classes]`; `fill` writes the image of a
-    /// number.
+    /// Computes the class logits, `[images, classes]`, of a batch of `images` images of `height × width` pixels. Calls
+    /// `fill` with the index of each image to write its pixels.
     ///
-    /// As many images at once as there are threads; those that are left over share all threads, one after the other.
+    /// Images are computed in rounds, one image per thread. If fewer images than threads remain, all threads work
+    /// together on each of them, one image after the other.
     ///
     /// # Panics
-    /// When height or width is 0.
+    /// Panics if `height` or `width` is 0.
     pub fn forward(
         &self,
         images: usize,
@@ -162,10 +165,11 @@ impl FusedEfficientNet {
         logits
     }
 
-    /// The last feature map of one image, `[⌈height / 32⌉, ⌈width / 32⌉, features]`, with its height and width.
+    /// Computes the last feature map of one image, `[⌈height / 32⌉, ⌈width / 32⌉, features]`. Returns it with its
+    /// height and width.
     ///
     /// # Panics
-    /// When height or width is 0.
+    /// Panics if `height` or `width` is 0.
     pub fn forward_features(
         &self,
         (height, width): (usize, usize),
@@ -181,7 +185,8 @@ impl FusedEfficientNet {
         (features, rows, columns)
     }
 
-    /// Runs an image through stem, blocks and head, and leaves the last feature map in the workspace; how many values it has.
+    /// Runs an image through stem, blocks and head, and stores the last feature map in the workspace. Returns its
+    /// number of values.
     fn features_of(
         &self,
         layout: &Layout,
@@ -219,7 +224,7 @@ impl FusedEfficientNet {
         features.len()
     }
 
-    /// Global average pooling and the classifier.
+    /// Applies global average pooling and the classifier.
     fn classify(&self, features: &[f32], pooled: &mut Aligned, logits: &mut [f32]) {
         let pooled = pooled.at_least(self.features());
         pooled.fill(0.0);
@@ -231,7 +236,7 @@ impl FusedEfficientNet {
         self.classifier.forward(pooled, None, logits);
     }
 
-    /// The layout for a size, made anew only when the size changes.
+    /// Returns the layout for an input size. It is computed again only when the size changes.
     fn layout(&self, height: usize, width: usize) -> Arc<Layout> {
         assert!(height > 0 && width > 0, "an image of {height} × {width}");
         let mut last = self.layout.lock().unwrap_or_else(PoisonError::into_inner);
@@ -252,13 +257,13 @@ impl FusedEfficientNet {
 }
 
 impl Layout {
-    /// Rows and columns of the last feature map.
+    /// Returns the number of rows and columns of the last feature map.
     fn output(&self) -> (usize, usize) {
         self.blocks.last().map_or((0, 0), Geometry::output)
     }
 }
 
-/// Zeros everywhere but where the image will be.
+/// Fills the padding around the image with zeros.
 fn clear_border(padded: &mut [f32], rows: Padded, columns: Padded, height: usize, width: usize) {
     for (row, values) in padded.chunks_exact_mut(columns.padded * 3).enumerate() {
         if row < rows.before || row >= rows.before + height {

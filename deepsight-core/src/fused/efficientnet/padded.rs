@@ -1,13 +1,13 @@
 use crate::Padding;
 
-/// One side of an image under a convolution.
+/// The padding of one axis of an image for a convolution.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Padded {
     /// Zeros before the first pixel.
     pub(super) before: usize,
-    /// Zeros after the last one.
+    /// Zeros after the last pixel.
     pub(super) after: usize,
-    /// All that the convolution reads, without the padding that its stride leaves over.
+    /// Size of the padded axis, without padding that no window reads because of the stride.
     pub(super) padded: usize,
     pub(super) output: usize,
 }
@@ -21,7 +21,7 @@ impl Padded {
                 (((output - 1) * stride + kernel).saturating_sub(size) / 2, output)
             }
         };
-        // Never less than the image: a stride that leaves pixels over at its end still has them in memory.
+        // The axis always holds the whole image, even the last pixels that no window reads because of the stride.
         let padded = ((output - 1) * stride + kernel).max(before + size);
         Self { before, after: padded - before - size, padded, output }
     }

@@ -1,21 +1,21 @@
 use rayon::prelude::*;
 
-/// How the work on one image is spread.
+/// The distribution of the work on one image over threads.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Spread {
-    /// Not at all: other threads have their own images.
+    /// The calling thread does all the work, because the other threads have their own images.
     OneThread,
-    /// Over this many threads.
+    /// This many threads share the work.
     Threads(usize),
 }
 
 impl Spread {
-    /// Tasks for each thread: enough that none waits long for the others.
+    /// Tasks per thread, enough that no thread waits long for the others.
     const TASKS: usize = 2;
-    /// Fewest rows of a matrix product that are worth a task.
+    /// Smallest number of rows of a matrix product that is worth a task of its own.
     const FEWEST_ROWS: usize = 12;
 
-    /// Rows of an image in one task, where there are `others` tasks of all rows.
+    /// Returns the number of rows per task if the work is already divided into `others` tasks that each cover all rows.
     pub(super) fn part(self, rows: usize, others: usize) -> usize {
         match self {
             Self::OneThread => rows,
@@ -30,7 +30,8 @@ impl Spread {
         }
     }
 
-    /// Runs a function on parts of an output of rows of `length`, with the number of each part's first row.
+    /// Runs a function on parts of an output whose rows have `length` values. The function also gets the index of the
+    /// part's first row.
     pub(super) fn rows(self, output: &mut [f32], length: usize, run: impl Fn(usize, &mut [f32]) + Sync + Send) {
         match self {
             Self::OneThread => run(0, output),

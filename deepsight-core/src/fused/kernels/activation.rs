@@ -2,22 +2,22 @@ use super::aligned::Aligned;
 use super::instruction_set::InstructionSet;
 use super::simd::{Kernel, Simd};
 
-/// What a layer applies to its results before it writes them.
+/// The function that a layer applies to its results before it writes them.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Activation {
-    /// Nothing.
+    /// `x`
     Identity,
-    /// `x · sigmoid(x)`, also called swish; within 1e-6 of its exact value, relative, from `x` = −16 on, and within 4e-6 from −87
-    /// on. What is lower, minus infinity too, gives (almost) zero.
+    /// `x · sigmoid(x)`, also called swish. The relative error is within 1e-6 from `x` = −16 on, and within 4e-6 from
+    /// −87 on. Lower values, including minus infinity, give (almost) zero.
     Silu,
     /// `min(max(x, 0), 6)`
     Relu6,
-    /// `x` where positive, `slope · x` where negative, with one finite slope per channel (He et al., 2015).
+    /// `x` if positive, `slope · x` if negative, with one finite slope per channel (He et al., 2015).
     PRelu(Vec<f32>),
 }
 
-/// An activation made ready for a layer: what is applied to a vector of neighbouring channels.
+/// An activation prepared for a layer. It is applied to one vector of neighboring channels at a time.
 pub(crate) trait Apply: Copy + Send + Sync {
     /// # Safety
     /// `channel` is the first of a whole vector of channels of the layer, padding included.
@@ -33,7 +33,7 @@ pub(crate) struct Silu;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Relu6;
 
-/// One slope per channel, as many as the layer has with its padding.
+/// One slope per channel of the layer, including its padding.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PRelu<'a>(pub(crate) &'a [f32]);
 
@@ -54,7 +54,7 @@ impl Apply for Silu {
 impl Apply for Relu6 {
     #[inline(always)]
     unsafe fn apply<S: Simd>(self, simd: S, value: S::Vector, _: usize) -> S::Vector {
-        // The value last: what is not a number stays so.
+        // The value is the last argument, so that NaN stays NaN.
         simd.min(simd.splat(6.0), simd.max(simd.splat(0.0), value))
     }
 }
@@ -63,14 +63,14 @@ impl Apply for PRelu<'_> {
     #[inline(always)]
     unsafe fn apply<S: Simd>(self, simd: S, value: S::Vector, channel: usize) -> S::Vector {
         debug_assert!(channel + S::LANES <= self.0.len());
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         let slope = unsafe { simd.load(self.0.as_ptr().add(channel)) };
         let zero = simd.splat(0.0);
         simd.mul_add(slope, simd.min(zero, value), simd.max(zero, value))
     }
 }
 
-/// The slopes of a layer's channels, with zeros up to `padded`; none for other activations.
+/// Returns the slopes of a layer's channels, padded with zeros to `padded`. Returns no values for other activations.
 pub(crate) fn slopes(activation: &Activation, padded: usize) -> Aligned {
     let Activation::PRelu(given) = activation else { return Aligned::default() };
     let mut slopes = Aligned::zeros(padded);
@@ -78,7 +78,7 @@ pub(crate) fn slopes(activation: &Activation, padded: usize) -> Aligned {
     slopes
 }
 
-/// Below it `x · sigmoid(x)` is zero for every purpose, and the exponential of `-x` is about to overflow.
+/// The smallest `x` that is computed. Below it, `x · sigmoid(x)` is practically zero, and `e⁻ˣ` is about to overflow.
 const LOWEST: f32 = -87.0;
 
 /// `x · sigmoid(x)`
@@ -96,11 +96,11 @@ pub(crate) fn sigmoid<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
 
 #[inline(always)]
 fn sigmoid_above_lowest<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
-    // e⁻ˣ = 2ᵗ = 2ⁿ · 2ᶠ with n whole and f in ±½; the limit keeps 2ⁿ a normal number.
+    // e⁻ˣ = 2ᵗ = 2ⁿ · 2ᶠ, with a whole n and f in ±½. The limit keeps 2ⁿ a normal number.
     let t = simd.max(simd.splat(-126.0), simd.mul(x, simd.splat(-std::f32::consts::LOG2_E)));
     let n = simd.round(t);
     let f = simd.sub(t, n);
-    // The exponential's series in f · ln 2, whose seventh term is below a half unit in the last place.
+    // The power series of the exponential in f · ln 2. Its seventh term is below half a unit in the last place.
     let mut power = simd.splat(SERIES[6]);
     for coefficient in [SERIES[5], SERIES[4], SERIES[3], SERIES[2], SERIES[1], SERIES[0]] {
         power = simd.mul_add(power, f, simd.splat(coefficient));
@@ -121,8 +121,8 @@ const SERIES: [f32; 7] = {
     series
 };
 
-/// `1 / (1 + e⁻ˣ)` of every value, in place; within 1e-6 of the exact value, relative, from `x` = −16 on, and within 4e-6 from −87
-/// on. What is lower gives (almost) zero.
+/// Replaces every value with `1 / (1 + e⁻ˣ)`. The relative error is within 1e-6 from `x` = −16 on, and within 4e-6 from
+/// −87 on. Lower values give (almost) zero.
 pub fn sigmoid_in_place(set: InstructionSet, values: &mut [f32]) {
     set.run(Sigmoid(values));
 }
@@ -136,7 +136,7 @@ impl Kernel for Sigmoid<'_> {
     fn run<S: Simd>(self, simd: S) {
         for values in self.0.chunks_mut(S::LANES) {
             let count = values.len();
-            // SAFETY: `count` values are there, at most one vector.
+            // SAFETY: the slice has `count` values, at most one vector.
             unsafe {
                 let value = simd.load_first(values.as_ptr(), count);
                 simd.store_first(values.as_mut_ptr(), sigmoid(simd, value), count);

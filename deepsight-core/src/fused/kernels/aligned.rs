@@ -2,12 +2,12 @@ use std::ops::{Deref, DerefMut};
 
 const LINE: usize = 16;
 
-/// One line of cache, one AVX-512 vector.
+/// One cache line, which is also one AVX-512 vector.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 struct Line([f32; LINE]);
 
-/// A vector of `f32` that starts on a line of the cache, so that no vector straddles two.
+/// A buffer of `f32` values that starts at a cache line, so that no SIMD vector crosses two lines.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Aligned {
     lines: Vec<Line>,
@@ -15,15 +15,15 @@ pub(crate) struct Aligned {
 }
 
 impl Aligned {
-    /// `len` zeros.
+    /// Creates a buffer of `len` zeros.
     pub(crate) fn zeros(len: usize) -> Self {
         Self { lines: vec![Line([0.0; LINE]); len.div_ceil(LINE)], len }
     }
 
-    /// At least `len` values, whatever they are; it never shrinks.
+    /// Returns `len` values with unspecified contents. Grows the buffer if it is too short, and never shrinks it.
     pub(crate) fn at_least(&mut self, len: usize) -> &mut [f32] {
         if self.len < len {
-            // Not `resize`: nobody wants the old values copied.
+            // Does not use `resize`, which would copy the old values although nobody needs them.
             *self = Self::default();
             *self = Self::zeros(len);
         }
@@ -42,7 +42,7 @@ impl Deref for Aligned {
 
 impl DerefMut for Aligned {
     fn deref_mut(&mut self) -> &mut [f32] {
-        // SAFETY: as above, and nobody else holds them.
+        // SAFETY: as above, and `&mut self` makes the access exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
     }
 }

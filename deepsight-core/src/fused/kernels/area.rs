@@ -17,10 +17,12 @@ pub struct Region {
     pub height: usize,
 }
 
-/// Resizes a region of an 8-bit RGB image by the mean over each output pixel's area, and normalises it, in one pass.
+/// A resize of a region of an 8-bit RGB image by the mean over each output pixel's area, with normalization in the same
+/// pass.
 ///
-/// Output pixel `i` of `n` is the mean over `⌊i · input / n⌋ .. ⌈(i + 1) · input / n⌉`, as PyTorch's
-/// `interpolate(mode="area")` has it; then `(mean − subtract) · multiply`. Sums are of integers, hence exact.
+/// Output pixel `i` of `n` is the mean over `⌊i · input / n⌋ .. ⌈(i + 1) · input / n⌉`, as in PyTorch's
+/// `interpolate(mode="area")`. The mean is then normalized to `(mean − subtract) · multiply`. Sums are sums of
+/// integers, so they are exact.
 ///
 /// ```
 /// use deepsight_core::fused::kernels::{AreaResize, InstructionSet, Region};
@@ -39,26 +41,27 @@ pub struct AreaResize {
     multiply: f32,
     region: Region,
     size: (usize, usize),
-    /// First and last source column of each wanted one, last excluded, counted from the first one's first.
+    /// The source columns of each requested output column, as start and end (exclusive), relative to `left`.
     columns: Vec<(usize, usize)>,
-    /// First source column.
+    /// First source column of the first requested output column, relative to the region.
     left: usize,
-    /// The widest of the columns.
+    /// Largest number of source columns under one output column.
     widest: usize,
-    /// Sums of each source column over the rows of a bin; one more than there are, so that pixels can be read by fours.
+    /// Sums of each source column over the rows of a bin. One extra value allows reading pixels four values at a time.
     sums: Vec<u32>,
-    /// The sums added up, pixel by pixel.
+    /// Prefix sums of `sums`, pixel by pixel.
     prefix: Vec<[u32; 4]>,
-    /// Each wanted column's width in source columns, and the sum over its bin.
+    /// Width of each requested column in source columns, once per color channel.
     widths: Vec<[f32; 3]>,
+    /// Sum over the bin of each requested column.
     totals: Vec<[i32; 3]>,
 }
 
-/// Pixels of a bin whose sum surely fits an `i32`.
+/// Largest number of pixels in a bin whose sum is certain to fit an `i32`.
 const MAX_PIXELS: usize = i32::MAX as usize / 255;
 
 impl AreaResize {
-    /// A resize to `(mean − subtract) · multiply`; it keeps its buffers from one image to the next.
+    /// Creates a resize to `(mean − subtract) · multiply`. It keeps its buffers from one image to the next.
     pub fn new(set: InstructionSet, subtract: f32, multiply: f32) -> Self {
         let region = Region { x: 0, y: 0, width: 1, height: 1 };
         Self {
@@ -77,12 +80,12 @@ impl AreaResize {
         }
     }
 
-    /// What the next calls of [`rows`](Self::rows) are to do: turn a region of an image into `size` pixels (columns, rows),
-    /// of which these `columns` are wanted.
+    /// Plans the next calls of [`rows`](Self::rows): they resize a region of an image to `size` pixels (columns, rows),
+    /// and compute only the output columns in `columns`.
     ///
     /// # Panics
-    /// When the region is empty, the columns go beyond the size, or a side of region and size is so large that the bins
-    /// cannot be counted.
+    /// Panics if the region is empty, if the columns go beyond the size, or if the region and the size are so large
+    /// along an axis that computing the bins could overflow.
     pub fn plan(&mut self, region: Region, size: (usize, usize), columns: Range<usize>) {
         assert!(region.width > 0 && region.height > 0, "an empty region");
         assert!(columns.end <= size.0, "columns {columns:?} of {}", size.0);
@@ -112,11 +115,12 @@ impl AreaResize {
         self.totals.resize(self.columns.len(), [0; 3]);
     }
 
-    /// Computes some rows of the planned result, `[rows, columns, 3]`, from an image of that width, `[height, width, 3]`.
+    /// Computes some rows of the planned result, `[rows, columns, 3]`, from an image that is `width` pixels wide,
+    /// `[height, width, 3]`.
     ///
     /// # Panics
-    /// When the region does not lie in the image, the rows go beyond the planned size, or the output is not as long as
-    /// they are.
+    /// Panics if the region does not lie in the image, if the rows go beyond the planned size, or if `output` does not
+    /// have the length of these rows.
     pub fn rows(&mut self, image: &[u8], width: usize, rows: Range<usize>, output: &mut [f32]) {
         let Region { x, y, width: columns, height } = self.region;
         assert!(
@@ -182,8 +186,9 @@ impl Kernel for Resize<'_> {
     }
 }
 
-/// The sums of the pixels before each, and of all. A bin's total is the difference of two of them, whatever its width; it fits,
-/// so it does not matter that they may wrap around. The fourth value of each is of no use.
+/// Writes the sum of the pixels before each pixel, and last the sum of all pixels. The total of a bin of any width is
+/// the difference of two of these sums. The total fits, so the sums may wrap around. The fourth value of each sum is
+/// unused.
 #[inline(always)]
 fn add_up(sums: &[u32], prefix: &mut [[u32; 4]]) {
     let mut total = [0_u32; 4];
@@ -195,7 +200,7 @@ fn add_up(sums: &[u32], prefix: &mut [[u32; 4]]) {
     }
 }
 
-/// Sets each sum to that of its column over these rows, three rows a pass.
+/// Sets each sum to that of its column over these rows, three rows per pass.
 #[inline(always)]
 fn add_rows<'a>(sums: &mut [u32], rows: Range<usize>, source: impl Fn(usize) -> &'a [u8]) {
     let mut start = rows.start;
@@ -221,7 +226,7 @@ fn add_rows<'a>(sums: &mut [u32], rows: Range<usize>, source: impl Fn(usize) -> 
     }
 }
 
-/// The mean colour of more pixels than a sum of 32 bits can hold.
+/// Returns the mean color of more pixels than a sum of 32 bits can hold.
 fn mean_of_many<'a>(rows: impl Iterator<Item = &'a [u8]>) -> [f32; 3] {
     let (mut total, mut count) = ([0_u64; 3], 0_u64);
     for row in rows {

@@ -1,10 +1,10 @@
-//! Eight lanes, sixteen registers: Intel since Haswell, AMD since Excavator.
+//! AVX2: eight lanes and sixteen registers. Intel has it since Haswell, AMD since Excavator.
 
 use std::arch::x86_64::*;
 
 use super::simd::{Kernel, Simd};
 
-/// This processor has AVX2 and FMA.
+/// A token that proves that this processor has AVX2 and FMA.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Avx2(());
 
@@ -14,15 +14,16 @@ impl Avx2 {
     }
 }
 
-/// Eight lanes on, eight off: a window of eight that starts `count` before the middle has the first `count` on.
+/// A mask with eight lanes on, then eight off. A window of eight that starts `count` before the middle has its first
+/// `count` lanes on.
 static LANES_ON: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// # Safety
 /// `count` is at most 8, and the processor has AVX2.
 #[inline(always)]
 unsafe fn first(count: usize) -> __m256i {
-    // SAFETY: the window starts at 0 at the earliest, at 8 at the latest, and the table has sixteen values; that there is
-    // AVX2 is the caller's promise.
+    // SAFETY: the window starts at 0 at the earliest and at 8 at the latest, and the table has sixteen values. The
+    // caller guarantees that the processor has AVX2.
     unsafe { _mm256_loadu_si256(LANES_ON.as_ptr().add(8 - count).cast()) }
 }
 
@@ -31,8 +32,8 @@ fn run<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
     kernel.run(simd)
 }
 
-// SAFETY, for every block below: the token exists only where the instructions do (`detect`); what is read and written
-// in memory is the caller's promise, where there is any.
+// SAFETY, for every block below: the token exists only if the processor has the instructions (`detect`). Where memory
+// is read or written, the caller guarantees that it is valid.
 #[allow(clippy::undocumented_unsafe_blocks, reason = "one reason for all, above")]
 impl Simd for Avx2 {
     type Vector = __m256;
@@ -82,7 +83,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn reciprocal(self, a: __m256) -> __m256 {
-        // The estimate has eleven bits here: two steps would cost what the division does.
+        // The estimate has eleven bits here. Refining it takes two steps, which cost as much as the division.
         unsafe { _mm256_div_ps(_mm256_set1_ps(1.0), a) }
     }
 
@@ -94,7 +95,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn scale(self, a: __m256, n: __m256) -> __m256 {
         unsafe {
-            // 2ⁿ by its exponent bits.
+            // Builds 2ⁿ from its exponent bits.
             let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
             _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
         }

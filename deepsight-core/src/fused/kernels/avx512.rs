@@ -1,10 +1,10 @@
-//! Sixteen lanes, thirty-two registers: Intel since Skylake-SP, AMD since Zen 4.
+//! AVX-512: sixteen lanes and thirty-two registers. Intel has it since Skylake-SP, AMD since Zen 4.
 
 use std::arch::x86_64::*;
 
 use super::simd::{Kernel, Simd};
 
-/// This processor has AVX-512 F, DQ, BW and VL.
+/// A token that proves that this processor has AVX-512 F, DQ, BW and VL, and FMA.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Avx512(());
 
@@ -19,7 +19,7 @@ impl Avx512 {
     }
 }
 
-/// The first `count` lanes.
+/// Returns the mask of the first `count` lanes.
 #[inline(always)]
 fn first(count: usize) -> __mmask16 {
     ((1_u32 << count) - 1) as __mmask16
@@ -30,8 +30,8 @@ fn run<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
     kernel.run(simd)
 }
 
-// SAFETY, for every block below: the token exists only where the instructions do (`detect`); what is read and written
-// in memory is the caller's promise, where there is any.
+// SAFETY, for every block below: the token exists only if the processor has the instructions (`detect`). Where memory
+// is read or written, the caller guarantees that it is valid.
 #[allow(clippy::undocumented_unsafe_blocks, reason = "one reason for all, above")]
 impl Simd for Avx512 {
     type Vector = __m512;
@@ -82,7 +82,8 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn reciprocal(self, a: __m512) -> __m512 {
         unsafe {
-            // Fourteen bits, doubled by a step of Newton's method; a division takes four times as long.
+            // The estimate has fourteen bits, and one step of Newton's method doubles them. A division takes four times
+            // as long.
             let estimate = _mm512_rcp14_ps(a);
             _mm512_mul_ps(estimate, _mm512_fnmadd_ps(a, estimate, _mm512_set1_ps(2.0)))
         }

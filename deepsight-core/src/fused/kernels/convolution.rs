@@ -1,17 +1,17 @@
 use super::matmul::{Rows, volume};
 use super::{Activation, InstructionSet, Pointwise};
 
-/// Values under a kernel from which on copying them costs little beside the product.
+/// Number of values under a kernel from which on gathering them costs little compared with the product.
 const WORTH_GATHERING: usize = 128;
-/// Columns that fill the registers well enough without.
+/// Number of output columns that fill the registers well enough without gathering.
 const WIDE: usize = 48;
-/// Pixels gathered at a time: a multiple of every instruction set's rows.
+/// Number of output pixels gathered at a time: a multiple of `ROWS` of every instruction set.
 const GATHERED: usize = 48;
 
 /// A square convolution without padding, with bias and activation: `[height, width, inputs]` to
 /// `[rows, columns, outputs]`, with `rows = (height − kernel) / stride + 1`, rounded down.
 ///
-/// For few input channels: the kernel's pixels are read where they lie.
+/// It is meant for few input channels: the pixels under the kernel are read in place.
 #[derive(Debug, Clone)]
 pub struct Convolution {
     layer: Pointwise,
@@ -21,11 +21,11 @@ pub struct Convolution {
 }
 
 impl Convolution {
-    /// From weights `[outputs, inputs, kernel, kernel]`, PyTorch's order, and one bias for each output.
+    /// Builds the layer from weights `[outputs, inputs, kernel, kernel]`, in PyTorch's order, and one bias per output.
     ///
     /// # Panics
-    /// When the weights' number is not that product, there is none, kernel or stride is 0, or an activation by channel has not
-    /// one value for each output.
+    /// Panics if `weights` is empty or its length is not a multiple of `outputs * kernel²`, if `kernel` or `stride` is
+    /// 0, or if an activation per channel does not have one value per output.
     pub fn new(
         set: InstructionSet,
         weights: &[f32],
@@ -54,17 +54,17 @@ impl Convolution {
         Self { layer: Pointwise::new(set, &by_pixel, bias, activation), channels, kernel, stride }
     }
 
-    /// Channels in.
+    /// Returns the number of input channels.
     pub fn inputs(&self) -> usize {
         self.channels
     }
 
-    /// Channels out.
+    /// Returns the number of output channels.
     pub fn outputs(&self) -> usize {
         self.layer.outputs()
     }
 
-    /// Rows or columns that come of so many; 0 where the kernel does not fit.
+    /// Returns the output size along an axis of `size` pixels, or 0 if the kernel does not fit.
     pub fn output_size(&self, size: usize) -> usize {
         if size < self.kernel { 0 } else { (size - self.kernel) / self.stride + 1 }
     }
@@ -72,7 +72,7 @@ impl Convolution {
     /// Computes all rows of `output` from the first rows of `input`, `[height, width, inputs]`.
     ///
     /// # Panics
-    /// When the output is not whole rows, or the input has too few.
+    /// Panics if `output` is not a whole number of rows, or if `input` has too few rows.
     pub fn forward(&self, input: &[f32], width: usize, output: &mut [f32]) {
         let columns = self.output_size(width);
         if columns == 0 {
@@ -87,14 +87,14 @@ impl Convolution {
         }
     }
 
-    /// Computes whole images that lie one after the other, `[images, height, width, inputs]` to
-    /// `[images, rows, columns, outputs]`.
+    /// Computes contiguous images, `[images, height, width, inputs]` to `[images, rows, columns, outputs]`.
     ///
-    /// For images so small that a row would not fill the processor's registers: the pixels under the kernel are gathered
-    /// from one row, and one image, to the next. `gathered` is a buffer to be reused.
+    /// It is meant for images so small that one row does not fill the processor's registers: pixels under the kernel
+    /// are gathered across the ends of rows and images. `gathered` is a reusable buffer.
     ///
     /// # Panics
-    /// When the kernel does not fit into an image, or input and output are not of one number of images.
+    /// Panics if the kernel does not fit into an image, or if `input` and `output` do not hold the same number of
+    /// images.
     pub fn forward_images(
         &self,
         input: &[f32],
@@ -122,7 +122,7 @@ impl Convolution {
         }
         let segment = self.kernel * self.channels;
         let line = width * self.channels;
-        // The output pixel to be gathered next.
+        // The output pixel to gather next.
         let (mut at, mut row, mut column) = (0, 0, 0);
         for output in output.chunks_mut(GATHERED * self.outputs()) {
             let count = output.len() / self.outputs();
@@ -144,17 +144,17 @@ impl Convolution {
         }
     }
 
-    /// Rows or columns that so many of the output need.
+    /// Returns the input size along an axis that `size` output pixels need.
     pub(crate) fn input_size(&self, size: usize) -> usize {
         if size == 0 { 0 } else { volume([size - 1, self.stride]).saturating_add(self.kernel) }
     }
 
-    /// The first input row that an output row needs.
+    /// Returns the first input row that an output row needs.
     pub(crate) fn first_input(&self, row: usize) -> usize {
         volume([row, self.stride])
     }
 
-    /// One output row's pixels as rows of a matrix product.
+    /// Returns the pixels of one output row as rows of a matrix product.
     pub(crate) fn rows<'a>(&self, input: &'a [f32], width: usize, columns: usize) -> Rows<'a> {
         Rows {
             values: input,

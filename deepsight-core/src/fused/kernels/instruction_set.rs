@@ -8,7 +8,7 @@ use super::simd::{Kernel, Simd};
 use super::{avx2::Avx2, avx512::Avx512};
 use crate::Error;
 
-/// The instructions that kernels use; one that exists is one that this processor has.
+/// An instruction set for the kernels. A value exists only if this processor has the instructions.
 ///
 /// ```
 /// use deepsight_core::fused::kernels::InstructionSet;
@@ -32,10 +32,11 @@ enum Token {
 }
 
 impl InstructionSet {
-    /// The environment variable that forces one: `avx512`, `avx2` or `portable`.
+    /// The environment variable that forces an instruction set: `avx512`, `avx2` or `portable`.
     pub const VARIABLE: &'static str = "DEEPSIGHT_CPU";
 
-    /// Those of this processor, the fastest first; the last one is there on every processor.
+    /// Returns the instruction sets of this processor, the fastest first. The last one, `portable`, is always
+    /// available.
     pub fn available() -> Vec<Self> {
         let mut sets = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -47,16 +48,16 @@ impl InstructionSet {
         sets
     }
 
-    /// The fastest of this processor.
+    /// Returns the fastest instruction set of this processor.
     pub fn best() -> Self {
         Self::available()[0]
     }
 
-    /// The one that the environment variable [`VARIABLE`](Self::VARIABLE) names, or the fastest where it is not set or
-    /// empty.
+    /// Returns the instruction set that the environment variable [`VARIABLE`](Self::VARIABLE) names, or the fastest one
+    /// if the variable is unset or empty.
     ///
     /// # Errors
-    /// [`Error::InstructionSet`] when the variable names none that this processor has.
+    /// Returns [`Error::InstructionSet`] if the variable names no instruction set that this processor has.
     pub fn from_environment() -> Result<Self, Error> {
         Self::from_variable(std::env::var_os(Self::VARIABLE))
     }
@@ -76,7 +77,7 @@ impl InstructionSet {
         })
     }
 
-    /// `avx512`, `avx2` or `portable`.
+    /// Returns the name: `avx512`, `avx2` or `portable`.
     pub fn name(self) -> &'static str {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
@@ -87,7 +88,7 @@ impl InstructionSet {
         }
     }
 
-    /// How many `f32`s are computed at once.
+    /// Returns the number of `f32` values in a vector.
     pub fn lanes(self) -> usize {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_not_known_is_refused_with_where_it_came_from_and_what_there_is() {
+    fn an_unknown_name_is_refused_with_its_source_and_the_available_sets() {
         let names: Vec<_> = InstructionSet::available().iter().map(|set| set.name()).collect();
         let have = format!("this processor and build have {}", names.join(", "));
         for name in ["avx9", "AVX2", " portable", "portable\n"] {

@@ -1,19 +1,19 @@
-//! The matrix product that every layer but the depthwise ones comes down to: rows of an input in memory times packed
-//! weights, a register tile at a time, handed to a [`Sink`] while still in registers.
+//! The matrix product behind every layer except the depthwise ones: rows of an input in memory times packed weights. It
+//! computes one register tile at a time and passes the results to a [`Sink`] before they are written to the output.
 
 use std::mem::MaybeUninit;
 
 use super::aligned::Aligned;
 use super::simd::Simd;
 
-/// Vectors side by side in a panel of weights.
+/// Number of vectors side by side in a panel of weights.
 pub(crate) const PANEL: usize = 2;
 
-/// The rows of the left matrix, wherever they lie: row `r` is `segments` runs of `length` values, of which run `s` begins
-/// at `r · row_stride + s · segment_stride`.
+/// The rows of the left matrix, which need not be contiguous. Row `r` consists of `segments` runs of `length` values,
+/// and run `s` begins at `r · row_stride + s · segment_stride`.
 ///
-/// An NHWC image under a pointwise convolution is one run per pixel; under a `k × k` convolution, `k` runs of `k` pixels
-/// that overlap from row to row. Channels in blocks are one run per block.
+/// An NHWC image under a pointwise convolution has one run per pixel. Under a `k × k` convolution, it has `k` runs of
+/// `k` pixels, which overlap from row to row. Channels in blocks have one run per block.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rows<'a> {
     pub(crate) values: &'a [f32],
@@ -25,13 +25,13 @@ pub(crate) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Rows one after the other.
+    /// Returns contiguous rows of `length` values.
     pub(crate) fn dense(values: &'a [f32], length: usize) -> Self {
         let count = values.len() / length.max(1);
         Self { values, count, row_stride: length, segments: 1, segment_stride: 0, length }
     }
 
-    /// Whether every row lies within the values.
+    /// Returns whether every row lies within the values.
     pub(crate) fn fit(&self) -> bool {
         let last = |count: usize, stride: usize| count.saturating_sub(1).saturating_mul(stride);
         let end = last(self.count, self.row_stride)
@@ -41,23 +41,23 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// How many values there are of these sizes; one that no slice can have where the product overflows.
+/// Returns the product of the sizes. If the product overflows, returns a length that no slice can have.
 pub(crate) fn volume<const N: usize>(sizes: [usize; N]) -> usize {
     sizes.into_iter().fold(1, usize::saturating_mul)
 }
 
-/// Where results go.
+/// A consumer of results.
 pub(crate) trait Sink<S: Simd> {
-    /// Takes a vector of results: those of `row` for the channels from `vector · LANES` on. A row may come twice, with
-    /// the same results.
+    /// Takes a vector of results: those of `row` for the channels from `vector · LANES` on. A row may be passed twice,
+    /// with the same results.
     ///
     /// # Safety
     /// `row` and `vector` are within the product that [`multiply`] was called for.
     unsafe fn put(&self, simd: S, row: usize, vector: usize, value: S::Vector);
 }
 
-/// A matrix of weights with biases, packed for one number of lanes: panels of two vectors of outputs, each with its
-/// inputs one after the other.
+/// A matrix of weights with biases, packed for one number of lanes. A panel holds two vectors of outputs: for each
+/// input in turn, the weights of these outputs.
 #[derive(Debug, Clone)]
 pub(crate) struct Packed {
     pub(crate) inputs: usize,
@@ -68,10 +68,10 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// Packs `[outputs, inputs]`.
+    /// Packs weights `[outputs, inputs]`.
     ///
     /// # Panics
-    /// When there are more or fewer weights than the bias and `inputs` say, or none.
+    /// Panics if `weights` is empty or if `weights.len() != bias.len() * inputs`.
     pub(crate) fn new(weights: &[f32], bias: &[f32], inputs: usize, lanes: usize) -> Self {
         let outputs = bias.len();
         assert!(
@@ -93,22 +93,22 @@ impl Packed {
         Self { inputs, outputs, lanes, weights: packed, bias: padded }
     }
 
-    /// Vectors of outputs, padding of the last one included but not that of the last panel.
+    /// Returns the number of output vectors. The padding of the last vector is included, that of the last panel is not.
     pub(crate) fn vectors(&self) -> usize {
         self.outputs.div_ceil(self.lanes)
     }
 
-    /// Outputs with the padding of whole panels.
+    /// Returns the number of outputs, padded to whole panels.
     pub(crate) fn padded(&self) -> usize {
         self.bias.len()
     }
 
-    /// The packed weights, as [`multiply_with`] takes them.
+    /// Returns the packed weights, as [`multiply_with`] takes them.
     pub(crate) fn weights(&self) -> &[f32] {
         &self.weights
     }
 
-    /// Writes the packed weights with input `i` scaled by `factors[i]`.
+    /// Writes the packed weights to `scaled`, those of input `i` multiplied by `factors[i]`.
     #[cfg(feature = "model")]
     pub(crate) fn scale_inputs(&self, factors: &[f32], scaled: &mut [f32]) {
         let width = PANEL * self.lanes;
@@ -124,13 +124,14 @@ impl Packed {
     }
 }
 
-/// `rows · weights + bias` for the output vectors in `vectors`, of all rows.
+/// Computes `rows · weights + bias` of all rows for the output vectors in `vectors`.
 ///
 /// # Safety
 /// The sink can take every row and every one of these vectors.
 ///
 /// # Panics
-/// When the rows are not as long as the weights' inputs, reach beyond their values, or `vectors` beyond the outputs.
+/// Panics if the rows do not have as many values as the weights have inputs, if they reach beyond their values, or if
+/// `vectors` reaches beyond the outputs.
 #[inline(always)]
 pub(crate) unsafe fn multiply<S: Simd>(
     simd: S,
@@ -139,11 +140,11 @@ pub(crate) unsafe fn multiply<S: Simd>(
     vectors: std::ops::Range<usize>,
     sink: &impl Sink<S>,
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { multiply_with(simd, rows, packed, &packed.weights, vectors, sink) }
 }
 
-/// [`multiply`] with other packed weights in the place of the matrix's own.
+/// Computes the same as [`multiply`], with other packed weights in place of the matrix's own.
 ///
 /// # Safety
 /// As for [`multiply`].
@@ -164,15 +165,15 @@ pub(crate) unsafe fn multiply_with<S: Simd>(
     while vector < vectors.end {
         let (panel, within) = (vector / PANEL, vector % PANEL);
         let pair = within == 0 && vector + 1 < vectors.end;
-        // SAFETY: panel and vector are within the packed weights, which have at least one input, and the biases, by the
-        // assertions.
+        // SAFETY: the assertions ensure that panel and vector are within the packed weights, which have at least one
+        // input, and within the biases.
         let (weights, bias) = unsafe {
             let weights = weights.as_ptr().add(panel * packed.inputs * width + within * S::LANES);
             (weights, packed.bias.as_ptr().add(vector * S::LANES))
         };
         let tiles = Tiles { rows, weights, bias, vector };
-        // SAFETY: a panel holds its first vector's and its second's weights for every input, and biases are as many as
-        // there are vectors; rows are checked above; the sink's part is the caller's promise.
+        // SAFETY: a panel holds the weights of both its vectors for every input, and there are as many biases as
+        // vectors. The rows are checked above. The caller guarantees that the sink takes the results.
         unsafe {
             if pair {
                 tiles.all::<S, 2>(simd, sink);
@@ -193,7 +194,8 @@ struct Tiles<'a> {
 }
 
 impl Tiles<'_> {
-    /// Full tiles first; what is left goes through smaller ones, or once more through a tile that overlaps the last.
+    /// Computes full tiles first. The remaining rows go through smaller tiles, or through a tile that overlaps the
+    /// previous one.
     ///
     /// # Safety
     /// As for [`tile`](Self::tile), for all rows.
@@ -228,20 +230,22 @@ impl Tiles<'_> {
         }
     }
 
-    /// `M` rows from `row` on, `V` vectors of outputs, every sum in a register.
+    /// Computes `M` rows from `row` on and `V` vectors of outputs, with every sum in a register.
     ///
-    /// Each output is summed in the order of the inputs whatever the tile, so results do not depend on how rows are cut.
+    /// Each output is summed in the order of the inputs in every tile, so the results do not depend on how the rows are
+    /// divided.
     ///
     /// # Safety
-    /// `row + M` is at most the number of rows, which lie within their values; `V` vectors can be read at the bias, and at
-    /// the weights for every input, a panel apart; the sink takes these rows and vectors.
+    /// `row + M` is at most the number of rows, and the rows lie within their values. `V` vectors can be read at the
+    /// bias. For every input, `V` vectors can be read at the weights, one panel apart. The sink takes these rows and
+    /// vectors.
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "indices of registers, all known to the compiler")]
     unsafe fn tile<S: Simd, const M: usize, const V: usize>(&self, simd: S, row: usize, sink: &impl Sink<S>) {
         let rows = self.rows;
         let mut sums = [[simd.splat(0.0); V]; M];
         for v in 0..V {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             let bias = unsafe { simd.load(self.bias.add(v * S::LANES)) };
             for sum in &mut sums {
                 sum[v] = bias;
@@ -263,13 +267,14 @@ impl Tiles<'_> {
                             sums[m][v] = simd.mul_add(value, weight[v], sums[m][v]);
                         }
                     }
-                    // From a panel's second vector on, the last step leads out of the weights.
+                    // Wraps because the last step from a panel's second vector ends beyond the weights.
                     weights = weights.wrapping_add(PANEL * S::LANES);
                 }
             }
         }
-        // The sink's code is too long to be repeated for each of up to 24 sums. Looping over registers is impossible, and
-        // compilers would keep the sums in memory all along; so they are moved there only now.
+        // The sink's code is too long to repeat for each of up to 24 sums, so it is called in a loop. A loop cannot
+        // index registers. If it read the sums directly, compilers would keep them in memory during the whole product.
+        // So the sums are stored to memory only here.
         let mut results = [[const { MaybeUninit::<Sums>::uninit() }; V]; M];
         for m in 0..M {
             for v in 0..V {
@@ -279,17 +284,17 @@ impl Tiles<'_> {
         }
         for (m, results) in results.iter().enumerate() {
             for (v, result) in results.iter().enumerate() {
-                // SAFETY: the caller's promise; the result was stored above.
+                // SAFETY: guaranteed by the caller; the result was stored above.
                 unsafe { sink.put(simd, row + m, self.vector + v, simd.load(result.as_ptr().cast())) };
             }
         }
     }
 }
 
-/// Lanes of the widest vector.
+/// Number of lanes of the widest vector.
 const LARGEST: usize = 16;
 
-/// Room for one vector.
+/// Memory for one vector.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 struct Sums(#[allow(dead_code, reason = "written and read as vectors")] [f32; LARGEST]);

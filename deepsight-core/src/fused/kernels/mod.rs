@@ -1,11 +1,11 @@
-//! The CPU kernels of the fused engine: NHWC, `f32`, one function per layer, compiled for several instruction sets of which
-//! the best one is chosen when the program runs.
+//! The CPU kernels of the fused engine, on NHWC images of `f32`. There is one function per layer. Each is compiled for
+//! several instruction sets, and the best available one is chosen at run time.
 //!
-//! Layers are built once, from weights in PyTorch's order, and packed for an [`InstructionSet`]; they hold no state and can be
-//! shared between threads. What they compute does not depend on how the work is cut up. Nothing here starts a thread: who
-//! calls them spreads the work.
+//! Layers are built once, from weights in PyTorch's order, and packed for an [`InstructionSet`]. They hold no state, so
+//! threads can share them. Their results do not depend on how the work is divided. Kernels start no threads: the caller
+//! distributes the work.
 //!
-//! Inside, `unsafe` code reads and writes through pointers; every public function checks lengths first and panics when
+//! Inside, `unsafe` code reads and writes through pointers. Every public function checks lengths first and panics if
 //! they do not fit, as slices do.
 #![allow(unsafe_code)]
 

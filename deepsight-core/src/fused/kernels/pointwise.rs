@@ -24,11 +24,11 @@ pub struct Pointwise {
 }
 
 impl Pointwise {
-    /// From weights `[outputs, inputs]` and one bias for each output.
+    /// Builds the layer from weights `[outputs, inputs]` and one bias per output.
     ///
     /// # Panics
-    /// When the number of weights is not a multiple of the number of biases, there is none, or an activation by channel
-    /// has not one value for each output.
+    /// Panics if the number of weights is not a multiple of the number of biases, if there are no weights or biases, or
+    /// if an activation per channel does not have one value per output.
     pub fn new(set: InstructionSet, weights: &[f32], bias: &[f32], activation: Activation) -> Self {
         assert!(
             !bias.is_empty() && weights.len() >= bias.len(),
@@ -44,12 +44,12 @@ impl Pointwise {
         Self { set, packed, activation, slopes }
     }
 
-    /// Values of a pixel in.
+    /// Returns the number of input values per pixel.
     pub fn inputs(&self) -> usize {
         self.packed.inputs
     }
 
-    /// Values of a pixel out.
+    /// Returns the number of output values per pixel.
     pub fn outputs(&self) -> usize {
         self.packed.outputs
     }
@@ -57,7 +57,7 @@ impl Pointwise {
     /// Computes `activation(input · weights + bias) + residual`; `residual` and `output` are `[pixels, outputs]`.
     ///
     /// # Panics
-    /// When the three are not of one number of pixels.
+    /// Panics if `input`, `residual` and `output` do not hold the same number of pixels.
     pub fn forward(&self, input: &[f32], residual: Option<&[f32]>, output: &mut [f32]) {
         assert_eq!(input.len() % self.inputs(), 0, "input of {} channels", self.inputs());
         let rows = Rows::dense(input, self.inputs());
@@ -76,13 +76,14 @@ impl Pointwise {
         &self.packed
     }
 
-    /// The same for rows that lie in another way, and with weights that were scaled.
+    /// Computes the same as [`forward`](Self::forward), for rows in any layout and with packed weights that may be
+    /// scaled.
     pub(crate) fn forward_rows(&self, rows: Rows<'_>, weights: &[f32], residual: Option<&[f32]>, output: &mut [f32]) {
         let outputs = self.outputs();
         assert_eq!(output.len(), volume([rows.count, outputs]), "output of {} × {outputs}", rows.count);
         assert!(rows.fit(), "{} rows of an input of {}", rows.count, rows.values.len());
         assert!(residual.is_none_or(|residual| residual.len() == output.len()), "residual of {} values", output.len());
-        // One compiled copy for each activation, so that none of them is looked up in a loop.
+        // Each activation gets its own compiled copy, so that no loop has to look it up.
         let packed = &self.packed;
         match self.activation {
             Activation::Identity => {
@@ -98,7 +99,7 @@ impl Pointwise {
     }
 }
 
-/// Bytes of input that a pass over all weights keeps in the second-level cache.
+/// Size in bytes of the input that stays in the second-level cache during a pass over all weights.
 const BLOCK_BYTES: usize = 96 << 10;
 
 struct Product<'a, A> {
@@ -129,7 +130,7 @@ impl<A: Apply> Kernel for Product<'_, A> {
                 outputs,
                 activation: self.activation,
             };
-            // SAFETY: the sink's slices were cut to `count` rows of all outputs, and PReLU's slopes are as many as the packed
+            // SAFETY: the sink's slices hold `count` rows of all outputs, and there are as many PReLU slopes as packed
             // biases (`Pointwise::new`).
             unsafe { multiply_with(simd, &part, packed, self.weights, 0..packed.vectors(), &sink) };
             start += count;
@@ -137,7 +138,7 @@ impl<A: Apply> Kernel for Product<'_, A> {
     }
 }
 
-/// Writes rows one after the other, `[rows, outputs]`.
+/// A sink that writes contiguous rows, `[rows, outputs]`.
 struct Write<A> {
     output: *mut f32,
     residual: Option<*const f32>,
@@ -151,8 +152,8 @@ impl<S: Simd, A: Apply> Sink<S> for Write<A> {
         let channel = vector * S::LANES;
         let at = row * self.outputs + channel;
         let lanes = self.outputs - channel;
-        // SAFETY: the channel is the first of a vector of the layer, and the pointers hold all rows and outputs (`Product`),
-        // of which no more than a row's last one is touched.
+        // SAFETY: the channel is the first of a vector of the layer. The pointers hold all rows and outputs
+        // (`Product`), and nothing beyond a row's last output is accessed.
         unsafe {
             let mut value = self.activation.apply(simd, value, channel);
             if lanes >= S::LANES {

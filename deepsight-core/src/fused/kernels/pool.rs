@@ -2,7 +2,7 @@ use super::InstructionSet;
 use super::matmul::volume;
 use super::simd::{Kernel, Simd};
 
-/// Maxima over windows of 2 × 2 or 3 × 3 at stride 2, of which the last may stick out over the border (ceil mode).
+/// Max pooling with windows of 2 × 2 or 3 × 3 and stride 2. The last windows may reach beyond the border (ceil mode).
 ///
 /// ```
 /// use deepsight_core::fused::kernels::{InstructionSet, MaxPool};
@@ -19,25 +19,26 @@ pub struct MaxPool {
 }
 
 impl MaxPool {
-    /// A pool of that window's side.
+    /// Creates a pool whose windows are `kernel × kernel`.
     ///
     /// # Panics
-    /// When `kernel` is neither 2 nor 3.
+    /// Panics if `kernel` is neither 2 nor 3.
     pub fn new(set: InstructionSet, kernel: usize) -> Self {
         assert!(kernel == 2 || kernel == 3, "windows of {kernel}");
         Self { set, kernel }
     }
 
-    /// Rows or columns that come of so many.
+    /// Returns the output size along an axis of `size` pixels.
     pub fn output_size(&self, size: usize) -> usize {
         if size == 0 { 0 } else { size.saturating_sub(self.kernel).div_ceil(2) + 1 }
     }
 
-    /// From `[height, width, pitch]` to `[rows, columns, channels]`: only the first `channels` of each pixel are kept, so
-    /// that the layer before may fill up its channels to whole vectors.
+    /// Computes the maxima: `[height, width, pitch]` to `[rows, columns, channels]`. Only the first `channels` values
+    /// of each pixel are used, so the previous layer may pad its channels to whole vectors.
     ///
     /// # Panics
-    /// When the input is not whole rows, the output not as large as it must be, or `channels` is over `pitch`.
+    /// Panics if `input` is not a whole number of rows, if `output` does not have the length of the result, or if
+    /// `channels` is larger than `pitch`.
     pub fn forward(&self, input: &[f32], width: usize, pitch: usize, channels: usize, output: &mut [f32]) {
         assert!(channels <= pitch, "{channels} of {pitch} channels");
         let row = volume([width, pitch]);
@@ -65,7 +66,7 @@ struct Pool<'a> {
     output: &'a mut [f32],
 }
 
-/// The pool with its window's side known when it is compiled.
+/// The pool with the side of its windows known at compile time.
 struct OfSide<'a, const K: usize>(Pool<'a>);
 
 impl<const K: usize> Kernel for OfSide<'_, K> {
@@ -80,9 +81,9 @@ impl<const K: usize> Kernel for OfSide<'_, K> {
                 let (rows, columns) = (K.min(height - y), K.min(width - x));
                 let mut channel = 0;
                 while channel < channels {
-                    // SAFETY: the window's rows and columns are cut off at the border of the input, whose length is
-                    // `height · width · pitch`; lanes are read up to the end of a pixel, and written up to the end of the
-                    // output. What is written beyond the pixel's channels is written again by the next pixel.
+                    // SAFETY: the window is clipped to the input, whose length is `height · width · pitch`. Reads end
+                    // at the end of a pixel, and writes at the end of the output. Values written beyond the pixel's
+                    // channels are overwritten by the next pixel.
                     unsafe {
                         let first = pixels.add((y * width + x) * pitch + channel);
                         let lanes = S::LANES.min(pitch - channel);
@@ -107,7 +108,7 @@ impl<const K: usize> Kernel for OfSide<'_, K> {
     }
 }
 
-/// A window's values of one vector of channels, in memory.
+/// The location of a window's values for one vector of channels.
 struct Window {
     first: *const f32,
     row: usize,
@@ -120,7 +121,7 @@ impl Window {
     /// `K` rows and columns of whole vectors can be read.
     #[inline(always)]
     unsafe fn whole<S: Simd, const K: usize>(&self, simd: S) -> S::Vector {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let mut best = simd.load(self.first);
             for y in 0..K {
@@ -133,10 +134,10 @@ impl Window {
     }
 
     /// # Safety
-    /// So many rows and columns of `lanes` values can be read.
+    /// `rows` rows and `columns` columns of `lanes` values can be read.
     #[inline(always)]
     unsafe fn part<S: Simd>(&self, simd: S, rows: usize, columns: usize) -> S::Vector {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let mut best = simd.load_first(self.first, self.lanes);
             for y in 0..rows {

@@ -1,8 +1,9 @@
-//! Four lanes in plain Rust, which compilers turn into the vectors that every 64-bit processor has (SSE2, NEON).
+//! Four lanes in plain Rust. Compilers translate them into the vector instructions that every 64-bit processor has
+//! (SSE2, NEON).
 
 use super::simd::{Kernel, Simd};
 
-/// Needs nothing of the processor.
+/// The instruction set that every processor supports.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Portable;
 
@@ -18,14 +19,14 @@ fn zip(a: F32x4, b: F32x4, f: impl Fn(f32, f32) -> f32) -> F32x4 {
     F32x4([f(a.0[0], b.0[0]), f(a.0[1], b.0[1]), f(a.0[2], b.0[2]), f(a.0[3], b.0[3])])
 }
 
-/// Adding it leaves a whole number in the lowest bits of the sum: 1.5 · 2²³.
+/// 1.5 · 2²³. After adding it to a number, the lowest bits of the sum are that number, rounded to a whole one.
 const ROUNDING: f32 = 12_582_912.0;
 
 impl Simd for Portable {
     type Vector = F32x4;
 
     const LANES: usize = LANES;
-    // Sixteen registers on x86, thirty-two on Arm.
+    // x86 has sixteen vector registers, Arm has thirty-two.
     const ROWS: usize = if cfg!(target_arch = "aarch64") { 12 } else { 6 };
 
     #[inline(always)]
@@ -55,7 +56,8 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn mul_add(self, a: F32x4, b: F32x4, c: F32x4) -> F32x4 {
-        // In one instruction where there is one; elsewhere the fused form would be a call for every lane.
+        // Uses the fused instruction if the processor has one. Elsewhere, `f32::mul_add` would be a function call per
+        // lane.
         if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
             F32x4(std::array::from_fn(|i| a.0[i].mul_add(b.0[i], c.0[i])))
         } else {
@@ -85,13 +87,13 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn scale(self, a: F32x4, n: F32x4) -> F32x4 {
-        // 2ⁿ by its exponent bits; what else is in the sum is shifted out.
+        // Builds 2ⁿ from its exponent bits. The shift drops all other bits of the sum.
         zip(a, n, |a, n| a * f32::from_bits(((n + ROUNDING).to_bits() << 23).wrapping_add(1.0_f32.to_bits())))
     }
 
     #[inline(always)]
     unsafe fn load(self, source: *const f32) -> F32x4 {
-        // SAFETY: the caller's promise; an array of `f32` is aligned as one is.
+        // SAFETY: guaranteed by the caller; an array of `f32` has the alignment of `f32`.
         F32x4(unsafe { source.cast::<[f32; LANES]>().read() })
     }
 
@@ -99,7 +101,7 @@ impl Simd for Portable {
     unsafe fn load_first(self, source: *const f32, count: usize) -> F32x4 {
         let mut values = [0.0; LANES];
         for (lane, value) in values.iter_mut().enumerate().take(count) {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             *value = unsafe { source.add(lane).read() };
         }
         F32x4(values)
@@ -107,14 +109,14 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn store(self, target: *mut f32, value: F32x4) {
-        // SAFETY: the caller's promise; an array of `f32` is aligned as one is.
+        // SAFETY: guaranteed by the caller; an array of `f32` has the alignment of `f32`.
         unsafe { target.cast::<[f32; LANES]>().write(value.0) }
     }
 
     #[inline(always)]
     unsafe fn store_first(self, target: *mut f32, value: F32x4, count: usize) {
         for (lane, value) in value.0.into_iter().enumerate().take(count) {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe { target.add(lane).write(value) }
         }
     }

@@ -1,4 +1,4 @@
-//! What reads the scratch planes.
+//! The depthwise convolution, which reads the scratch planes.
 
 use super::super::activation::Apply;
 use super::super::simd::{Kernel, Simd};
@@ -51,8 +51,8 @@ impl<A: Apply> Convolve<'_, A> {
         let rows = output.chunks_exact_mut(columns * S::LANES).zip(sums.chunks_exact_mut(S::LANES));
         for (row, (output, sums)) in rows.enumerate() {
             let line = Line { input: &input[row * T * pitch..][..K * pitch], pitch, weights, bias, columns };
-            // SAFETY: the slices were cut to K rows, in each of which `columns` windows at stride T lie (asserted above), to the
-            // block's weights and bias, to one row of results, and to one vector of sums.
+            // SAFETY: the slices hold K rows, in each of which `columns` windows at stride T fit (asserted above), the
+            // block's weights and bias, one row of results, and one vector of sums.
             unsafe {
                 let sum = line.convolve::<S, A, K, T>(simd, activation, block, output);
                 simd.store(sums.as_mut_ptr(), sum);
@@ -71,11 +71,11 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Writes the row and returns the sum of its windows.
+    /// Writes the row of results and returns their sum.
     ///
     /// # Safety
-    /// The input holds `K` rows of `pitch`, each of `columns` windows of `K` at stride `T`; the weights `K · K` vectors, the
-    /// bias one; the output `columns`.
+    /// The input holds `K` rows of `pitch` values, and each row holds `columns` windows of `K` at stride `T`. The
+    /// weights hold `K · K` vectors, the bias one vector, and the output `columns` vectors.
     #[inline(always)]
     unsafe fn convolve<S: Simd, A: Apply, const K: usize, const T: usize>(
         &self,
@@ -110,7 +110,7 @@ impl Line<'_> {
         sum
     }
 
-    /// `N` neighbouring windows.
+    /// Computes `N` neighboring windows and returns `sum` plus their results.
     ///
     /// # Safety
     /// As for [`convolve`](Self::convolve), and `column + N` is at most `columns`.
@@ -124,7 +124,7 @@ impl Line<'_> {
         output: &mut [f32],
         mut sum: S::Vector,
     ) -> S::Vector {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let mut results = [simd.load(self.bias.as_ptr()); N];
             for y in 0..K {

@@ -1,4 +1,4 @@
-//! What fills the scratch planes.
+//! The expansion, which fills the scratch planes.
 
 use std::ops::Range;
 
@@ -6,9 +6,9 @@ use super::super::activation::Apply;
 use super::super::matmul::{Packed, Rows, Sink, multiply};
 use super::super::simd::{Kernel, Simd};
 
-/// An expansion by a matrix product: bands of rows, of which each begins `band` values after the last one.
+/// An expansion by a matrix product, on bands of rows. Each band begins `band` values after the previous one.
 ///
-/// It is a kernel of its own, apart from the convolution, so that each is compiled once for every activation.
+/// It is a kernel separate from the convolution, so that each is compiled only once per activation.
 pub(super) struct Expand<'a, A> {
     pub(super) packed: &'a Packed,
     pub(super) rows: Rows<'a>,
@@ -46,14 +46,14 @@ impl<A: Apply> Kernel for Expand<'_, A> {
                 first: self.blocks.start,
                 activation: self.activation,
             };
-            // SAFETY: every row has an offset, the last of which is the largest; with it, and from the last band in the last
-            // plane on, a vector lies within the target (asserted above).
+            // SAFETY: every row has an offset, and the last offset is the largest. At that offset of the last band in
+            // the last plane, a vector lies within the target (asserted above).
             unsafe { multiply(simd, &rows, self.packed, self.blocks.clone(), &planes) };
         }
     }
 }
 
-/// Copies an image's own channels into the planes.
+/// A kernel that copies an image's own channels into the planes, without expansion.
 pub(super) struct Spread<'a> {
     pub(super) image: &'a [f32],
     pub(super) size: (usize, usize),
@@ -77,7 +77,8 @@ impl Kernel for Spread<'_> {
                 let input = &self.image[row * width * self.channels..][..width * self.channels];
                 let output = &mut self.target[v * self.plane + row * self.pitch..][..width * S::LANES];
                 for (pixel, output) in input.chunks_exact(self.channels).zip(output.chunks_exact_mut(S::LANES)) {
-                    // SAFETY: the input was cut to `count` values, at most one vector, and the output to one vector.
+                    // SAFETY: the input slice has `count` values, at most one vector, and the output slice has one
+                    // vector.
                     unsafe {
                         let value = simd.load_first(pixel[first..first + count].as_ptr(), count);
                         simd.store(output.as_mut_ptr(), value);
@@ -88,7 +89,7 @@ impl Kernel for Spread<'_> {
     }
 }
 
-/// Writes each vector of channels into a plane of its own.
+/// A sink that writes each vector of channels into a plane of its own.
 struct Planes<'a, A> {
     target: *mut f32,
     plane: usize,
@@ -100,7 +101,8 @@ struct Planes<'a, A> {
 impl<S: Simd, A: Apply> Sink<S> for Planes<'_, A> {
     #[inline(always)]
     unsafe fn put(&self, simd: S, row: usize, vector: usize, value: S::Vector) {
-        // SAFETY: every row has an offset within its plane, and every vector from `first` on a plane (`fill`).
+        // SAFETY: every row has an offset within its plane, and every vector from `first` on has a plane (checked in
+        // `Expand::run`).
         unsafe {
             let value = self.activation.apply(simd, value, vector * S::LANES);
             let offset = *self.offsets.get_unchecked(row) as usize + (vector - self.first) * self.plane;

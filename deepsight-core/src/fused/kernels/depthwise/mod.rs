@@ -1,8 +1,9 @@
-//! The inside of a mobile inverted bottleneck (Sandler et al., CVPR 2018): expansion and depthwise convolution at once.
+//! The first layers of a mobile inverted bottleneck (Sandler et al., CVPR 2018): expansion and depthwise convolution,
+//! computed together.
 //!
-//! A vector or two of expanded channels at a time goes, strip by strip, into a scratch plane with zero borders that
-//! stays in the cache of one core; the depthwise convolution reads it there. So the expanded image, six times as large
-//! as the block's input, is never in memory as a whole.
+//! One or two vectors of expanded channels at a time are written, strip by strip, to scratch planes with zero borders.
+//! The planes stay in the cache of one core, and the depthwise convolution reads them there. So the expanded image,
+//! which is six times as large as the block's input, is never in memory as a whole.
 
 mod convolve;
 mod expand;
@@ -17,15 +18,15 @@ use super::instruction_set::InstructionSet;
 use super::matmul::{PANEL, Rows, volume};
 use super::{Convolution, Pointwise};
 
-/// Bytes of scratch that a strip may take: with its weights and input it fits the second-level cache of one core.
+/// Largest scratch size of a strip in bytes. With its weights and input, it fits the second-level cache of one core.
 const STRIP_BYTES: usize = 256 << 10;
 
-/// What makes the channels that a depthwise convolution reads.
+/// The layer that computes the channels that a depthwise convolution reads.
 #[derive(Debug, Clone)]
 pub enum Expansion {
-    /// The input's own channels, as they are.
+    /// No layer: the input's own channels.
     None,
-    /// More channels, pixel by pixel.
+    /// A pointwise convolution to more channels.
     Pointwise(Pointwise),
     /// A convolution over a padded image: a network's stem.
     Convolution(Convolution),
@@ -44,10 +45,11 @@ pub struct Border {
     pub right: usize,
 }
 
-/// An expansion and the depthwise convolution after it, 3 × 3 or 5 × 5, stride 1 or 2, each with bias and one activation.
+/// An expansion and the depthwise convolution after it, 3 × 3 or 5 × 5, with stride 1 or 2. Both have biases and the
+/// same activation.
 ///
-/// Its output is in blocks of one vector of channels, `[blocks, rows, columns, lanes]`; lanes beyond the last channel are
-/// `activation(0)` where the input is finite.
+/// The output consists of blocks of one vector of channels, `[blocks, rows, columns, lanes]`. Lanes beyond the last
+/// channel are `activation(0)` if the input is finite.
 #[derive(Debug, Clone)]
 pub struct ExpandDepthwise {
     set: InstructionSet,
@@ -62,7 +64,7 @@ pub struct ExpandDepthwise {
     bias: Aligned,
 }
 
-/// Where everything lies for one size of the input; for layers of one kernel, stride and instruction set.
+/// The memory layout for one input size. It fits layers of one kernel, stride and instruction set.
 #[derive(Debug, Clone)]
 pub struct Geometry {
     kernel: usize,
@@ -73,14 +75,14 @@ pub struct Geometry {
     border: Border,
     rows: usize,
     columns: usize,
-    /// Padded rows of the scratch plane.
+    /// Number of padded rows in a scratch plane.
     strip: usize,
-    /// Offset in the plane of each pixel of a strip, counted from its first row that is no border.
+    /// Offset of each pixel of a strip in the plane, relative to the first pixel that is not border.
     offsets: Vec<u32>,
 }
 
 impl Geometry {
-    /// Rows and columns of the output.
+    /// Returns the number of rows and columns of the output.
     pub fn output(&self) -> (usize, usize) {
         (self.rows, self.columns)
     }
@@ -91,11 +93,11 @@ impl Geometry {
 }
 
 impl ExpandDepthwise {
-    /// From depthwise weights `[channels, kernel, kernel]` and one bias for each channel.
+    /// Builds the layers from depthwise weights `[channels, kernel, kernel]` and one bias per channel.
     ///
     /// # Panics
-    /// When the sizes do not agree with each other or with the expansion's outputs, the expansion has another activation
-    /// or instruction set, or there is no kernel for this size, stride or activation.
+    /// Panics if the sizes do not agree with each other or with the expansion's outputs, if the expansion has another
+    /// activation or instruction set, or if there is no kernel for this size, stride or activation.
     pub fn new(
         set: InstructionSet,
         expansion: Expansion,
@@ -131,20 +133,21 @@ impl ExpandDepthwise {
         Self { set, expansion, channels, kernel, stride, activation, weights: packed, bias: padded }
     }
 
-    /// Channels out, without padding.
+    /// Returns the number of output channels, without padding.
     pub fn channels(&self) -> usize {
         self.channels
     }
 
-    /// Vectors of channels out.
+    /// Returns the number of output blocks, each one vector of channels.
     pub fn blocks(&self) -> usize {
         self.channels.div_ceil(self.set.lanes())
     }
 
-    /// The layout for an input (after a stem, for its output) of `height × width` with zeros around it.
+    /// Returns the layout for an input of `height × width` pixels with zeros around it. With a stem, this is the size
+    /// of the stem's output.
     ///
     /// # Panics
-    /// When the image with its border is smaller than the kernel, or so large that a strip of it has 2³² values.
+    /// Panics if the image with its border is smaller than the kernel, or so large that a strip of it has 2³² values.
     pub fn geometry(&self, height: usize, width: usize, border: Border) -> Geometry {
         let padded = |size: usize, before, after| size.saturating_add(before).saturating_add(after);
         let padded_height = padded(height, border.top, border.bottom);
@@ -154,7 +157,7 @@ impl ExpandDepthwise {
         let lanes = self.set.lanes();
         let fitting = STRIP_BYTES / volume([4, PANEL, padded_width, lanes]);
         let strip = padded_height.min(fitting.max(2 * self.kernel));
-        // So no offset is cut off, and nothing overflows that is computed from a strip.
+        // This ensures that offsets fit `u32` and that nothing computed from a strip overflows.
         let largest = u32::try_from(volume([PANEL, strip, padded_width, lanes])).is_ok() && padded_height < usize::MAX;
         assert!(largest, "{height} × {width} with {border:?} is too large");
         let offsets = (0..strip * width).map(|pixel| ((pixel / width * padded_width + pixel % width) * lanes) as u32);
@@ -172,20 +175,21 @@ impl ExpandDepthwise {
         }
     }
 
-    /// Values of scratch that [`forward`](Self::forward) needs.
+    /// Returns the number of scratch values that [`forward`](Self::forward) needs.
     pub fn scratch(&self, geometry: &Geometry) -> usize {
         PANEL * geometry.strip * geometry.padded_width() * self.set.lanes()
     }
 
-    /// Computes `rows` of the output for as many blocks from `block` on as there are `outputs`, one or two, and the sums
-    /// of each channel over each row.
+    /// Computes `rows` of the output, and the sums of each channel over each row, for the blocks from `block` on. There
+    /// are as many blocks as `outputs`, one or two.
     ///
-    /// `input` is `[height, width, inputs]`; before a stem it is the padded image, `(width − 1) · stride + kernel` columns
-    /// wide and as many rows high. Each of `outputs` is `[rows, columns, lanes]`, each of `sums` is `[rows, lanes]`.
+    /// `input` is `[height, width, inputs]`. With a stem, it is the padded image that the stem reads,
+    /// `(width − 1) · stride + kernel` columns wide and `(height − 1) · stride + kernel` rows high. Each of `outputs`
+    /// is `[rows, columns, lanes]`, each of `sums` is `[rows, lanes]`.
     ///
     /// # Panics
-    /// When the geometry is one for another kernel, stride or instruction set, a slice has not the length that it says, or
-    /// blocks or rows are not there. Only `scratch` and `input` may be longer.
+    /// Panics if the geometry is for another kernel, stride or instruction set, if a slice does not have the length
+    /// described above, or if the blocks or rows are out of range. Only `scratch` and `input` may be longer.
     #[allow(clippy::too_many_arguments, reason = "what is read, which part of it, and where each result goes")]
     pub fn forward<'o>(
         &self,
@@ -214,7 +218,7 @@ impl ExpandDepthwise {
         Part { layer: self, geometry, input, block, rows, scratch, outputs, sums }.strips();
     }
 
-    /// Values of the whole input.
+    /// Returns the number of values of the whole input.
     fn input_len(&self, &Geometry { height, width, .. }: &Geometry) -> usize {
         match &self.expansion {
             Expansion::None => volume([height, width, self.channels]),
@@ -224,7 +228,7 @@ impl ExpandDepthwise {
     }
 }
 
-/// What [`ExpandDepthwise::forward`] has checked.
+/// The arguments of [`ExpandDepthwise::forward`], after its checks.
 struct Part<'a, 'o> {
     layer: &'a ExpandDepthwise,
     geometry: &'a Geometry,
@@ -237,7 +241,8 @@ struct Part<'a, 'o> {
 }
 
 impl Part<'_, '_> {
-    /// Fills the scratch with as many rows as it holds, convolves them, keeps those that the next strip needs too.
+    /// Computes all rows in strips: fills the scratch with as many rows as it holds, convolves them, and keeps those
+    /// that the next strip also needs.
     fn strips(mut self) {
         let (kernel, stride) = (self.layer.kernel, self.layer.stride);
         let pitch = self.geometry.padded_width() * self.layer.set.lanes();
@@ -259,7 +264,7 @@ impl Part<'_, '_> {
         }
     }
 
-    /// Zeros to the left and right, where no pixel will be written.
+    /// Fills the left and right borders with zeros. No pixel is written there later.
     fn clear_sides(&mut self, pitch: usize) {
         let Geometry { border, strip, .. } = *self.geometry;
         let lanes = self.layer.set.lanes();
@@ -280,11 +285,11 @@ impl Part<'_, '_> {
         }
     }
 
-    /// Writes the padded image's `rows` into the scratch, which begins with row `base`.
+    /// Writes `rows` of the padded image into the scratch, which begins with row `base`.
     fn fill(&mut self, base: usize, rows: Range<usize>, pitch: usize) {
         let Geometry { height, width, border, strip, ref offsets, .. } = *self.geometry;
         let (plane, lanes) = (strip * pitch, self.layer.set.lanes());
-        // The image's own rows among them.
+        // The rows of the image among them, without the border.
         let first = rows.start.max(border.top).min(rows.end);
         let last = rows.end.min(border.top + height).max(first);
         for v in 0..self.outputs.len() {
@@ -324,7 +329,7 @@ impl Part<'_, '_> {
         }
     }
 
-    /// Computes these rows of one output from the scratch, which begins with the first row they need.
+    /// Computes the given rows of one output from the scratch, which begins with the first row that they need.
     fn convolve(&mut self, v: usize, rows: Range<usize>, pitch: usize) {
         let (lanes, area) = (self.layer.set.lanes(), self.layer.kernel * self.layer.kernel);
         let columns = self.geometry.columns;

@@ -1,4 +1,4 @@
-//! Passes over `[pixels, channels]` in which each channel has constants of its own.
+//! Passes over `[pixels, channels]` with separate constants for each channel.
 
 use std::ops::Range;
 
@@ -7,24 +7,26 @@ use super::super::instruction_set::InstructionSet;
 use super::super::simd::{Kernel, Simd};
 use super::lanes::{load, store};
 
-/// Pixels that are passed over channel by channel: few enough to stay in the first-level cache with all their channels.
+/// Number of pixels processed before the next vector of channels, small enough that all their channels stay in the
+/// first-level cache.
 const BLOCK: usize = 32;
-/// Pixels whose values are summed in single precision before they join the sums in double precision.
+/// Number of pixels summed in single precision before their sum is added in double precision.
 const SUMMED: usize = 256;
 
-/// Adds to `sums`, `[2, channels]`, the sum of each channel over all pixels and the sum of its squares.
+/// Adds the sum of each channel over all pixels, and the sum of its squares, to `sums`, `[2, channels]`.
 ///
 /// # Panics
-/// When `values` are not whole pixels of as many channels as there are pairs of sums.
+/// Panics if `values` is not a whole number of pixels with one channel per pair of sums.
 pub fn add_moments(set: InstructionSet, values: &[f32], sums: &mut [f64]) {
     let channels = channels_of(sums.len(), values.len());
     set.run(Whole(Moments { values, channels, sums }));
 }
 
-/// `activation(values · scale + shift)` into `output`.
+/// Writes `activation(values · scale + shift)` to `output`.
 ///
 /// # Panics
-/// When the slices are not of one number of pixels of as many channels as there are scales and shifts, or with PReLU.
+/// Panics if the slices do not hold the same number of pixels, if they do not have one channel per scale and shift, or
+/// if the activation is PReLU.
 pub fn affine(
     set: InstructionSet,
     activation: &Activation,
@@ -43,32 +45,33 @@ pub fn affine(
     }
 }
 
-/// `gradients · p + values · q + r` into `output`: what a batch norm passes back.
+/// Writes `gradients · p + values · q + r` to `output`: the backward pass of a batch norm.
 ///
 /// # Panics
-/// When the slices are not of one number of pixels of as many channels as there are constants of each kind.
+/// Panics if the slices do not hold the same number of pixels, or if they do not have one channel per constant of each
+/// kind.
 pub fn combine(set: InstructionSet, gradients: &[f32], values: &[f32], [p, q, r]: [&[f32]; 3], output: &mut [f32]) {
     check(p, q, output.len());
     assert!(r.len() == p.len() && gradients.len() == output.len() && values.len() == output.len(), "values and output");
     set.run(Whole(Combine { gradients, values, p, q, r, output }));
 }
 
-/// The way back through an activation after a batch norm; see [`differentiate`].
+/// The batch norm's constants, for the forward and backward passes of the activation after it; see [`differentiate`].
 #[derive(Debug, Clone, Copy)]
 pub struct Derivative<'a> {
-    /// What the norm multiplies each channel with.
+    /// The factor of each channel.
     pub scale: &'a [f32],
-    /// What it then adds.
+    /// The value added to each channel after the multiplication.
     pub shift: &'a [f32],
 }
 
-/// Multiplies `gradients` with the activation's derivative at `values · scale + shift`, and adds to `sums`, `[2, channels]`, each
-/// channel's sum of the products and of the products times `values`.
+/// Multiplies `gradients` by the activation's derivative at `values · scale + shift`. Adds two sums per channel to
+/// `sums`, `[2, channels]`: that of the products, and that of the products times `values`.
 ///
-/// ReLU6 is flat at 0 and 6, as in PyTorch.
+/// The derivative of ReLU6 is 0 at 0 and at 6, as in PyTorch.
 ///
 /// # Panics
-/// As [`affine`], and when there is not a pair of sums for each channel.
+/// Panics for the same reasons as [`affine`], and if there is not a pair of sums for each channel.
 pub fn differentiate(
     set: InstructionSet,
     activation: &Activation,
@@ -118,7 +121,7 @@ impl Slope for Identity {
 impl Slope for Relu6 {
     #[inline(always)]
     fn slope<S: Simd>(self, simd: S, x: S::Vector) -> S::Vector {
-        // Steps without comparisons: all but the smallest numbers times this are above 1.
+        // Builds step functions without comparisons: this factor takes every positive number but the smallest above 1.
         let steep = simd.splat(1e30);
         let one = simd.splat(1.0);
         let step = |x| simd.min(one, simd.max(simd.splat(0.0), simd.mul(x, steep)));
@@ -135,9 +138,9 @@ impl Slope for Silu {
     }
 }
 
-/// A pass over the channels of some pixels, a vector of channels at a time.
+/// A pass over pixels, one vector of channels at a time.
 trait Pass {
-    /// Pixels that are passed over before the next vector of channels.
+    /// Number of pixels processed before the next vector of channels.
     const BLOCK: usize;
 
     fn channels(&self) -> usize;
@@ -145,11 +148,12 @@ trait Pass {
     fn pixels(&self) -> usize;
 
     /// # Safety
-    /// The pixels and the `lanes` channels from `channel` on, a whole vector where `WHOLE`, are there.
+    /// The pixels and the `lanes` channels from `channel` on are within the slices. With `WHOLE`, `lanes` is a whole
+    /// vector.
     unsafe fn part<S: Simd, const WHOLE: bool>(&mut self, simd: S, pixels: Range<usize>, channel: usize, lanes: usize);
 }
 
-/// Makes a pass over everything there is.
+/// A kernel that runs a pass over all pixels and channels.
 struct Whole<P>(P);
 
 impl<P: Pass> Kernel for Whole<P> {
@@ -164,7 +168,7 @@ impl<P: Pass> Kernel for Whole<P> {
             let mut channel = 0;
             while channel < channels {
                 let lanes = S::LANES.min(channels - channel);
-                // SAFETY: neither pixels nor channels go beyond what the pass says there are.
+                // SAFETY: pixels and channels stay below the numbers that the pass returns.
                 unsafe {
                     if lanes == S::LANES {
                         pass.part::<S, true>(simd, start..end, channel, lanes);
@@ -202,7 +206,7 @@ impl<A: Apply> Pass for Affine<'_, A> {
     #[inline(always)]
     unsafe fn part<S: Simd, const WHOLE: bool>(&mut self, simd: S, pixels: Range<usize>, channel: usize, lanes: usize) {
         let channels = self.channels();
-        // SAFETY: the caller's promise; these activations need no channels.
+        // SAFETY: guaranteed by the caller; the activations used here ignore the channel.
         unsafe {
             let scale = load::<S, WHOLE>(simd, self.scale.as_ptr().add(channel), lanes);
             let shift = load::<S, WHOLE>(simd, self.shift.as_ptr().add(channel), lanes);
@@ -241,7 +245,7 @@ impl Pass for Combine<'_> {
     #[inline(always)]
     unsafe fn part<S: Simd, const WHOLE: bool>(&mut self, simd: S, pixels: Range<usize>, channel: usize, lanes: usize) {
         let channels = self.channels();
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let [p, q, r] =
                 [self.p, self.q, self.r].map(|constant| load::<S, WHOLE>(simd, constant.as_ptr().add(channel), lanes));
@@ -279,7 +283,7 @@ impl Pass for Moments<'_> {
     unsafe fn part<S: Simd, const WHOLE: bool>(&mut self, simd: S, pixels: Range<usize>, channel: usize, lanes: usize) {
         let mut sums = [simd.splat(0.0); 2];
         for pixel in pixels {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             let value =
                 unsafe { load::<S, WHOLE>(simd, self.values.as_ptr().add(pixel * self.channels + channel), lanes) };
             sums = [simd.add(sums[0], value), simd.mul_add(value, value, sums[1])];
@@ -288,7 +292,7 @@ impl Pass for Moments<'_> {
     }
 }
 
-/// Adds the first lanes of two vectors to two rows of sums, `channels` apart.
+/// Adds the first `lanes` values of two vectors to two rows of sums, which are `channels` apart.
 #[inline(always)]
 fn add_sums<S: Simd>(simd: S, vectors: [S::Vector; 2], sums: &mut [f64], channels: usize, lanes: usize) {
     for (row, vector) in vectors.into_iter().enumerate() {
@@ -327,7 +331,7 @@ impl<A: Slope> Pass for Differentiate<'_, A> {
     unsafe fn part<S: Simd, const WHOLE: bool>(&mut self, simd: S, pixels: Range<usize>, channel: usize, lanes: usize) {
         let channels = self.channels();
         let mut sums = [simd.splat(0.0); 2];
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let scale = load::<S, WHOLE>(simd, self.scale.as_ptr().add(channel), lanes);
             let shift = load::<S, WHOLE>(simd, self.shift.as_ptr().add(channel), lanes);

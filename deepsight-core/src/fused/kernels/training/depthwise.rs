@@ -1,7 +1,8 @@
 //! Depthwise convolutions of whole images and their gradients.
 //!
-//! A few rows at a time are brought into a ring of padded rows: activated on the way forth, passed back through the batch norm on
-//! the way back. So neither the activated image nor the norm's gradient is ever in memory as a whole.
+//! A ring buffer holds a few padded rows at a time. Input rows are activated as they enter it, and gradient rows pass
+//! backward through the batch norm. So neither the activated image nor the norm's gradient is ever in memory as a
+//! whole.
 
 use super::super::activation::Activation;
 use super::super::aligned::Aligned;
@@ -11,31 +12,32 @@ use super::super::simd::{Kernel, Simd};
 use super::channelwise::{Derivative, affine, combine, differentiate};
 use super::lanes::{load, store};
 
-/// What a depthwise convolution reads and writes.
+/// The sizes of a depthwise convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DepthwiseShape {
-    /// Channels, each convolved by itself.
+    /// Number of channels. Each channel is convolved separately.
     pub channels: usize,
-    /// Rows and columns in.
+    /// Rows and columns of the input.
     pub input: (usize, usize),
-    /// Rows and columns out.
+    /// Rows and columns of the output.
     pub output: (usize, usize),
     /// Side of the kernel: 3 or 5.
     pub kernel: usize,
     /// Pixels from window to window: 1 or 2.
     pub stride: usize,
-    /// Rows of zeros above and columns to the left; below and to the right there are as many as the output needs.
+    /// Rows of zeros above and columns of zeros to the left. Below and to the right, there are as many as the output
+    /// needs.
     pub padding: (usize, usize),
 }
 
-/// Buffers of one thread, to be reused from image to image.
+/// Buffers of one thread, reusable from image to image.
 #[derive(Debug, Default)]
 pub struct Scratch {
     ring: Aligned,
     row: Aligned,
 }
 
-/// A depthwise convolution behind a batch norm and activation, with what its gradients need.
+/// A depthwise convolution after a batch norm and an activation, with weights for its forward and backward passes.
 #[derive(Debug, Clone)]
 pub struct Depthwise {
     set: InstructionSet,
@@ -43,16 +45,17 @@ pub struct Depthwise {
     activation: Activation,
     /// `[kernel · kernel, channels]`
     weights: Aligned,
-    /// The same, each kernel turned by half a turn.
+    /// The same weights, with each kernel rotated by 180°.
     turned: Aligned,
 }
 
 impl Depthwise {
-    /// From weights `[channels, kernel, kernel]`; `activation` is that of the norm before it.
+    /// Builds the layer from weights `[channels, kernel, kernel]`. `activation` is the one between the batch norm and
+    /// the convolution.
     ///
     /// # Panics
-    /// When the weights are not those of the shape, or there is no kernel of that size and stride, or an output that no window of
-    /// the input could give.
+    /// Panics if `weights` does not have the shape's length, if there is no kernel of that size and stride, or if the
+    /// window of an output covers no part of the input.
     pub fn new(set: InstructionSet, weights: &[f32], shape: DepthwiseShape, activation: Activation) -> Self {
         let DepthwiseShape { channels, input, output, kernel, stride, padding } = shape;
         assert!(matches!(kernel, 3 | 5) && matches!(stride, 1 | 2), "kernel {kernel}, stride {stride}");
@@ -75,7 +78,7 @@ impl Depthwise {
     /// Convolves `activation(values · scale + shift)`: `[height, width, channels]` to `[rows, columns, channels]`.
     ///
     /// # Panics
-    /// When the slices are not one image of the shape.
+    /// Panics if the slices do not have the lengths of one image of the shape.
     pub fn forward(&self, values: &[f32], norm: Derivative<'_>, scratch: &mut Scratch, output: &mut [f32]) {
         self.check(values, norm, output);
         let DepthwiseShape { channels, output: (rows, columns), kernel, stride, .. } = self.shape;
@@ -95,11 +98,12 @@ impl Depthwise {
         }
     }
 
-    /// Adds the gradient of the weights, `[kernel · kernel, channels]`, of one image: `values` are those of
-    /// [`forward`](Self::forward), the gradient of its output is `gradients · p + outputs · q + r`.
+    /// Adds the gradient of the weights of one image to `sums`, `[kernel · kernel, channels]`. `values` are those of
+    /// [`forward`](Self::forward). The gradient of the output is `gradients · p + outputs · q + r`, with `p`, `q` and
+    /// `r` from `constants`.
     ///
     /// # Panics
-    /// When the slices are not one image of the shape.
+    /// Panics if the slices do not have the lengths of one image of the shape.
     #[allow(clippy::too_many_arguments, reason = "what came in, what went out, and where each result goes")]
     pub fn add_weight_gradient(
         &self,
@@ -130,12 +134,12 @@ impl Depthwise {
         }
     }
 
-    /// The gradient of what the norm before gave, times the activation's derivative, into `result`, `[height, width, channels]`; its
-    /// sums go to `sums` as [`differentiate`] adds them. The other arguments are those of
-    /// [`add_weight_gradient`](Self::add_weight_gradient).
+    /// Computes the gradient of the batch norm's output, which is the gradient of the convolution's input times the
+    /// activation's derivative. Writes it to `result`, `[height, width, channels]`, and adds its sums to `sums` as
+    /// [`differentiate`] does. The other arguments are those of [`add_weight_gradient`](Self::add_weight_gradient).
     ///
     /// # Panics
-    /// When the slices are not one image of the shape.
+    /// Panics if the slices do not have the lengths of one image of the shape.
     #[allow(clippy::too_many_arguments, reason = "what came in, what went out, and where each result goes")]
     pub fn input_gradient(
         &self,
@@ -153,8 +157,8 @@ impl Depthwise {
         assert_eq!(constants.map(<[f32]>::len), [self.shape.channels; 3], "constants");
         let DepthwiseShape { channels, input: (height, width), output: (rows, columns), kernel, stride, padding } =
             self.shape;
-        // A row of gradients with zeros between where windows are two pixels apart, and beyond both ends: column `c` of the
-        // input reads from `c + padding` on, the row's first value lying at `kernel − 1`.
+        // A row of gradients has zeros beyond both ends, and between the values if windows are two pixels apart. Its
+        // first value lies at `kernel − 1`. Column `c` of the input reads from `c + padding` on.
         let pitch = (width + padding.1 + kernel).max((columns - 1) * stride + kernel) * channels;
         let Scratch { ring, row: line } = scratch;
         let ring = ring.at_least(kernel * pitch);
@@ -162,7 +166,7 @@ impl Depthwise {
         let line = line.at_least(columns * channels);
         let mut filled = 0;
         for y in 0..height {
-            // The windows over this row: those that begin at most `kernel − 1` above it.
+            // The windows over this row begin at most `kernel − 1` rows above it.
             let below = y + padding.0;
             let first = (below + 1).saturating_sub(kernel).div_ceil(stride);
             let last = (below / stride).min(rows - 1);
@@ -191,7 +195,7 @@ impl Depthwise {
         }
     }
 
-    /// Brings the rows under an output row into the ring.
+    /// Activates the input rows under an output row and stores them in the ring.
     fn activate(&self, values: &[f32], norm: Derivative<'_>, row: usize, filled: &mut usize, ring: &mut [f32]) {
         let DepthwiseShape { channels, input: (height, width), kernel, stride, padding, .. } = self.shape;
         let pitch = self.padded_width() * channels;
@@ -209,7 +213,7 @@ impl Depthwise {
         }
     }
 
-    /// The padded rows under an output row, as many as the kernel is high; the ring holds them.
+    /// Returns the padded rows under an output row from the ring, one for each row of the kernel.
     fn under<'r>(&self, row: usize, ring: &'r [f32]) -> [&'r [f32]; 5] {
         let DepthwiseShape { channels, kernel, stride, .. } = self.shape;
         let pitch = self.padded_width() * channels;
@@ -219,7 +223,7 @@ impl Depthwise {
         })
     }
 
-    /// One row of results from rows of windows and the taps for each.
+    /// Computes one row of results from the rows under its windows and the taps for each of them.
     fn line(&self, lines: &[&[f32]], taps: &[&[f32]], stride: usize, output: &mut [f32]) {
         let channels = self.shape.channels;
         match (self.shape.kernel, stride) {
@@ -243,7 +247,7 @@ impl Depthwise {
     }
 }
 
-/// A row of windows: sums over some lines of `K` taps each.
+/// A row of results: each is a sum over lines of `K` taps, with stride `T`.
 struct Line<'a, const K: usize, const T: usize> {
     lines: &'a [&'a [f32]],
     taps: &'a [&'a [f32]],
@@ -296,10 +300,10 @@ impl<const K: usize, const T: usize> Kernel for Line<'_, K, T> {
 }
 
 impl<const K: usize, const T: usize> Line<'_, K, T> {
-    /// `N` neighbouring windows of a vector of channels.
+    /// Computes `N` neighboring windows for one vector of channels.
     ///
     /// # Safety
-    /// The columns and the `lanes` channels from `channel` on are there.
+    /// The `N` windows from `column` on and the `lanes` channels from `channel` on are within the slices.
     #[inline(always)]
     unsafe fn tile<S: Simd, const N: usize, const WHOLE: bool>(
         &mut self,
@@ -309,7 +313,7 @@ impl<const K: usize, const T: usize> Line<'_, K, T> {
         lanes: usize,
     ) {
         let mut results = [simd.splat(0.0); N];
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             for (line, taps) in self.lines.iter().zip(self.taps) {
                 let input = line.as_ptr().add(column * T * self.channels + channel);
@@ -333,9 +337,9 @@ impl<const K: usize, const T: usize> Line<'_, K, T> {
     }
 }
 
-/// One row's share of the gradient of the taps.
+/// The contribution of one output row to the gradient of the taps.
 struct WeightGradient<'a> {
-    /// As many lines as the kernel is high.
+    /// One line for each row of the kernel.
     lines: &'a [&'a [f32]],
     /// `[columns, channels]`
     gradients: &'a [f32],
@@ -381,10 +385,10 @@ impl WeightGradient<'_> {
         }
     }
 
-    /// The taps of one of the kernel's rows.
+    /// Adds the gradient of the taps in row `y` of the kernel.
     ///
     /// # Safety
-    /// The columns and the `lanes` channels from `channel` on are there.
+    /// The `columns` columns and the `lanes` channels from `channel` on are within the slices.
     #[inline(always)]
     unsafe fn taps<S: Simd, const K: usize, const WHOLE: bool>(
         &mut self,
@@ -394,7 +398,7 @@ impl WeightGradient<'_> {
         channel: usize,
         lanes: usize,
     ) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let target = self.sums.as_mut_ptr().add(y * K * self.channels + channel);
             let mut sums = [simd.splat(0.0); K];

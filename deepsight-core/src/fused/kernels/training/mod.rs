@@ -1,8 +1,8 @@
-//! What training needs beside the layers of inference: batch statistics, the norm's and activation's way forth and back, and
-//! the gradients of convolutions.
+//! The kernels that training needs in addition to the layers of inference: batch statistics, the forward and backward
+//! passes of batch norms and activations, and the gradients of convolutions.
 //!
-//! Images are `[pixels, channels]` or `[height, width, channels]`; what is summed is added to what is there, in double precision
-//! where many values come together.
+//! Images are `[pixels, channels]` or `[height, width, channels]`. Sums are added to the existing values of their
+//! output, in double precision where many values are summed.
 
 mod channelwise;
 mod depthwise;

@@ -1,4 +1,4 @@
-//! The gradient of a pointwise convolution's weights: sums over pixels of what came in times what went out.
+//! The gradient of a pointwise convolution's weights: sums over pixels of inputs times gradients of outputs.
 
 use super::super::instruction_set::InstructionSet;
 use super::super::matmul::volume;
@@ -7,10 +7,10 @@ use super::lanes::{load, store};
 
 /// Adds `leftᵀ · right` to `sums`: `[pixels, rows]` and `[pixels, columns]` to `[rows, columns]`.
 ///
-/// It is fastest where `columns` are more than `rows`.
+/// It is fastest if `columns` is larger than `rows`.
 ///
 /// # Panics
-/// When the slices do not agree on pixels, rows and columns.
+/// Panics if the slices do not agree on the numbers of pixels, rows and columns.
 pub fn add_outer(set: InstructionSet, left: &[f32], right: &[f32], columns: usize, sums: &mut [f32]) {
     assert!(columns > 0 && !sums.is_empty() && sums.len().is_multiple_of(columns), "{} sums", sums.len());
     let rows = sums.len() / columns;
@@ -36,7 +36,7 @@ impl Kernel for Outer<'_> {
         let mut column = 0;
         while column < self.columns {
             let lanes = self.columns - column;
-            // SAFETY: two vectors, one, or the first lanes of one are within the columns.
+            // SAFETY: two vectors, one vector, or the first lanes of one vector are within the columns.
             unsafe {
                 if lanes >= 2 * S::LANES {
                     self.down::<S, 2, true>(simd, column, S::LANES);
@@ -54,14 +54,15 @@ impl Kernel for Outer<'_> {
 }
 
 impl Outer<'_> {
-    /// All rows of `V` vectors of columns.
+    /// Computes all rows of `V` vectors of columns.
     ///
     /// # Safety
-    /// `V` vectors from `column` on, the first `lanes` of one where not `WHOLE`, are within the columns.
+    /// `V` vectors from `column` on are within the columns. Without `WHOLE`, the first `lanes` values of one vector
+    /// are.
     #[inline(always)]
     unsafe fn down<S: Simd, const V: usize, const WHOLE: bool>(&mut self, simd: S, column: usize, lanes: usize) {
         let mut row = 0;
-        // SAFETY: the caller's promise; row plus height is at most the rows.
+        // SAFETY: guaranteed by the caller; `row` plus the height of the tile is at most the number of rows.
         unsafe {
             if S::ROWS == 12 {
                 while row + 12 <= self.rows {
@@ -85,7 +86,7 @@ impl Outer<'_> {
     }
 
     /// # Safety
-    /// As for [`down`](Self::down), and `row + M` is at most the rows.
+    /// As for [`down`](Self::down), and `row + M` is at most the number of rows.
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "indices of registers, all known to the compiler")]
     unsafe fn tile<S: Simd, const M: usize, const V: usize, const WHOLE: bool>(
@@ -96,7 +97,8 @@ impl Outer<'_> {
         lanes: usize,
     ) {
         let mut sums = [[simd.splat(0.0); V]; M];
-        // SAFETY: the slices hold as many pixels of rows and of columns, and a sum for each pair (`add_outer`).
+        // SAFETY: the slices hold `pixels` pixels of `rows` and of `columns` values, and a sum for each pair of row and
+        // column (checked in `add_outer`).
         unsafe {
             let mut left = self.left.as_ptr().add(row);
             let mut right = self.right.as_ptr().add(column);

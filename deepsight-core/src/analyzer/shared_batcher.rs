@@ -8,14 +8,16 @@ use image::RgbImage;
 use super::failure::guarded;
 use crate::{FaceClassifier, Threads, with_causes};
 
-/// Faces that go through the classifier together at most, whoever they belong to. A classifier on a GPU divides them further.
+/// Limit on the faces of several requests in one call of the classifier. A classifier on a GPU divides them further.
 const MAX_FACES: usize = 256;
 
-/// Where analyses on one analyzer and its clones bring their faces: what waits at the same time is scored together.
+/// A batcher for the faces of all analyses on one analyzer and its clones: requests that wait at the same time are
+/// scored together.
 ///
-/// There is no thread behind it. Whoever comes first serves all who wait, once, and then the next in line does.
+/// It has no thread of its own. The first caller scores one batch for every waiting caller, then hands over to the
+/// next.
 #[derive(Clone, Default)]
-pub(super) struct Counter(Arc<Mutex<Line>>);
+pub(super) struct SharedBatcher(Arc<Mutex<Line>>);
 
 #[derive(Default)]
 struct Line {
@@ -30,20 +32,20 @@ struct Request {
 
 enum Answer {
     Scored(Scored),
-    /// You are first in line, and nobody serves.
+    /// The caller's request is first in the queue, and the caller must score the next batch.
     Serve,
 }
 
-/// Faces with the probability of each, or why there is none.
+/// Faces with the probability of each, or the message of the failure.
 pub(super) struct Scored {
     pub(super) crops: Vec<RgbImage>,
     pub(super) scores: Vec<Result<f32, String>>,
 }
 
-impl Counter {
-    /// The faces back, each with its score. Takes a turn at scoring for others on `threads`.
+impl SharedBatcher {
+    /// Scores the faces and returns them with their scores. May score faces of other callers too, on `threads`.
     pub(super) fn score<C: FaceClassifier>(&self, classifier: &C, threads: &Threads, crops: Vec<RgbImage>) -> Scored {
-        // A thread of the pool that waits here could wait for work that lies below on its own stack.
+        // A thread of the pool must not wait here: the work it waits for may be further down on its own stack.
         if rayon::current_thread_index().is_some() {
             let scores = threads.install(|| classify(classifier, &crops));
             return Scored { crops, scores };
@@ -56,7 +58,7 @@ impl Counter {
             match answers.recv() {
                 Ok(Answer::Scored(scored)) => return scored,
                 Ok(Answer::Serve) => {}
-                // Foreign panics are caught where they happen.
+                // Panics of the classifier are caught in `classify`.
                 Err(_) => unreachable!("whoever scored these faces left"),
             }
         } else {
@@ -69,17 +71,17 @@ impl Counter {
             requests.iter_mut().flat_map(|request| std::mem::take(&mut request.crops)).collect();
         let mut scores = threads.install(|| classify(classifier, &crops));
         drop(turn);
-        // From behind, so that nothing is moved twice; the first request is our own.
+        // Splits from the end, so that nothing is moved twice. The first request is the caller's own.
         for (request, count) in requests.iter().zip(taken).skip(1).rev() {
             let rest = crops.len() - count;
             let scored = Scored { crops: crops.split_off(rest), scores: scores.split_off(rest) };
-            // Whoever has gone needs no answer.
+            // A caller that is gone needs no answer.
             let _ = request.answer.send(Answer::Scored(scored));
         }
         Scored { crops, scores }
     }
 
-    /// The first request and as many behind it as go together.
+    /// Removes the first request from the queue, and the next ones up to [`MAX_FACES`] faces in total.
     fn take(&self) -> Vec<Request> {
         let mut line = self.line();
         let (mut requests, mut faces) = (Vec::new(), 0);
@@ -98,14 +100,14 @@ impl Counter {
     }
 }
 
-impl fmt::Debug for Counter {
+impl fmt::Debug for SharedBatcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Counter").field("waiting", &self.line().waiting.len()).finish()
+        f.debug_struct("SharedBatcher").field("waiting", &self.line().waiting.len()).finish()
     }
 }
 
-/// A turn at serving; at its end, whatever that is, the next in line has theirs.
-struct Turn<'a>(&'a Counter);
+/// A guard held while a caller scores a batch. When it is dropped, also by a panic, the next caller is told to score.
+struct Turn<'a>(&'a SharedBatcher);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
@@ -123,7 +125,8 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// The probability of each face; a batch that fails is repeated face by face, so that only the culprit is lost.
+/// Returns the probability of each face. A batch that fails is repeated face by face, so that only the face that causes
+/// the failure is lost.
 fn classify<C: FaceClassifier>(classifier: &C, crops: &[RgbImage]) -> Vec<Result<f32, String>> {
     let attempt = |crops: &[RgbImage]| {
         guarded(|| {
@@ -163,7 +166,7 @@ mod tests {
     use super::*;
     use crate::{FaceCrop, FaceScore, ModelInfo};
 
-    /// Scores a face by its width. Each call says how many faces it got, and waits to be let go.
+    /// Classifier whose score is the face's width. Each call sends its number of faces, and waits for a signal.
     struct Gated {
         calls: Mutex<Sender<usize>>,
         gate: Mutex<Receiver<()>>,
@@ -195,7 +198,7 @@ mod tests {
     fn faces_that_wait_at_the_same_time_are_scored_together_and_each_caller_gets_its_own() {
         let ((calls, called), (open, gate)) = (channel(), channel());
         let classifier = Gated { calls: Mutex::new(calls), gate: Mutex::new(gate) };
-        let (counter, pool) = (Counter::default(), Threads::new(1).unwrap());
+        let (counter, pool) = (SharedBatcher::default(), Threads::new(1).unwrap());
         thread::scope(|scope| {
             let bring = |widths: &'static [u32]| {
                 let (counter, classifier, pool) = (&counter, &classifier, &pool);
@@ -224,10 +227,10 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_of_the_pool_never_waits_in_line() {
+    fn a_thread_of_the_pool_never_waits_in_the_queue() {
         let ((calls, called), (open, gate)) = (channel(), channel());
         let classifier = Gated { calls: Mutex::new(calls), gate: Mutex::new(gate) };
-        let (counter, pool) = (Counter::default(), Threads::new(1).unwrap());
+        let (counter, pool) = (SharedBatcher::default(), Threads::new(1).unwrap());
         counter.line().served = true;
         open.send(()).unwrap();
         let scored = pool.install(|| counter.score(&classifier, &pool, faces(&[9])));

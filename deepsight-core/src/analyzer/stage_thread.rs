@@ -7,24 +7,24 @@ use super::failure::panic_message;
 use super::queue::{Receiver, queue};
 use crate::Error;
 
-/// A stage on a thread of its own, which is waited for without blocking a thread of a pool that the stage may need: its
-/// detector does, and its frames may.
-pub(super) struct Started<'scope> {
+/// A stage that runs on its own thread. Waiting for it does not block a thread of a rayon pool, because the stage may
+/// need that thread: its detector does, and its frames may.
+pub(super) struct StageThread<'scope> {
     name: Stage,
     thread: ScopedJoinHandle<'scope, Duration>,
     end: End,
 }
 
-/// Waits for the end of a stage when it is dropped, which is also when the caller's own thread panics.
+/// A guard that waits for the end of a stage when it is dropped, also if the caller's thread panics.
 struct End(Receiver<Infallible>);
 
-impl<'scope> Started<'scope> {
+impl<'scope> StageThread<'scope> {
     pub(super) fn new<'env>(
         scope: &'scope Scope<'scope, 'env>,
         name: Stage,
         run: impl FnOnce() -> Duration + Send + 'scope,
     ) -> Self {
-        // Nothing is ever sent: the stage holds the sender for as long as it runs.
+        // No item is ever sent. The stage holds the sender while it runs, and its drop ends the wait.
         let (running, end) = queue(1, 0);
         let thread = scope.spawn(move || {
             let _running = running;
@@ -33,7 +33,8 @@ impl<'scope> Started<'scope> {
         Self { name, thread, end: End(end) }
     }
 
-    /// Waits for the stage; foreign panics are caught within it, so one that arrives here is our own.
+    /// Waits for the stage and returns its time. Panics of foreign code are caught within the stage, so a panic that
+    /// arrives here is a defect of this crate.
     pub(super) fn join(self) -> Result<Duration, Error> {
         let Self { name, thread, end } = self;
         drop(end);
