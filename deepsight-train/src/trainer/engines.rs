@@ -6,7 +6,7 @@ use burn::tensor::backend::Backend;
 use deepsight_core::{EfficientNet, Engine, Noise};
 
 use super::{TrainConfig, noise};
-use crate::{Batch, BurnStep, Error, FusedStep, LossScale, Objective, Passed, Precision, Step, weighted_sum};
+use crate::{Batch, BurnStep, Error, FusedStep, LossScale, Objective, Precision, Step, StepOutput, weighted_sum};
 
 /// The steps of a run: one for each device, each of which takes a part of every batch.
 pub(super) struct Engines<B: Backend> {
@@ -65,7 +65,7 @@ impl<B: Backend> Engines<B> {
         batch: &Batch,
         noise: &Noise,
         objective: &Objective,
-    ) -> Result<Passed, Error> {
+    ) -> Result<StepOutput, Error> {
         let parts = split(batch.images.len(), self.steps.len());
         let [(first, _), others @ ..] = self.steps.as_mut_slice() else {
             return Err(Error::Batch { what: "there is no device to run it on".into() });
@@ -78,7 +78,7 @@ impl<B: Backend> Engines<B> {
             let part = Batch { images, labels: batch.labels[range.clone()].to_vec() };
             (part, noise::part(noise, batch.images.len(), range.clone()))
         };
-        let passed: Vec<Result<Passed, Error>> = thread::scope(|scope| {
+        let passed: Vec<Result<StepOutput, Error>> = thread::scope(|scope| {
             let running: Vec<_> = others
                 .iter_mut()
                 .zip(&parts[1..])
@@ -120,8 +120,8 @@ impl<B: Backend> Engines<B> {
 /// those of the whole are.
 pub(super) fn combine<B: Backend>(
     network: &EfficientNet<Autodiff<B>>,
-    passed: impl Iterator<Item = (Result<Passed, Error>, f32)>,
-) -> Result<Passed, Error> {
+    passed: impl Iterator<Item = (Result<StepOutput, Error>, f32)>,
+) -> Result<StepOutput, Error> {
     let (mut loss, mut fake_probabilities, mut gradients, mut lost) = (0.0, Vec::new(), Vec::new(), false);
     for (passed, share) in passed {
         let passed = passed?;
@@ -133,7 +133,7 @@ pub(super) fn combine<B: Backend>(
     if lost {
         gradients.clear();
     }
-    Ok(Passed { loss, fake_probabilities, gradients: weighted_sum(network, gradients) })
+    Ok(StepOutput { loss, fake_probabilities, gradients: weighted_sum(network, gradients) })
 }
 
 /// Ranges of nearly equal length, at most so many, none shorter than two pictures.

@@ -61,7 +61,7 @@ pub struct StepSummary {
     pub step_in_epoch: usize,
     /// The step within the run, from 0.
     pub step: usize,
-    /// Mean loss of its faces, as in [`Passed::loss`](crate::Passed::loss).
+    /// Mean loss of its faces, as in [`StepOutput::loss`](crate::StepOutput::loss).
     pub loss: f64,
     /// The learning rate.
     pub learning_rate: f64,

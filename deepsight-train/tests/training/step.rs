@@ -7,7 +7,7 @@ use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use deepsight_core::{Architecture, EfficientNet};
-use deepsight_train::{BurnStep, Objective, Passed, Precision, Step, gradient_norm};
+use deepsight_train::{BurnStep, Objective, Precision, Step, StepOutput, gradient_norm};
 use serde_json::Value;
 
 use crate::formula;
@@ -57,7 +57,7 @@ fn difference(ours: &[f32], theirs: &[f64]) -> f64 {
     largest / scale
 }
 
-fn agrees_with_timm(network: &EfficientNet<Autodiff<B>>, passed: &Passed, tolerance: f64) {
+fn agrees_with_timm(network: &EfficientNet<Autodiff<B>>, passed: &StepOutput, tolerance: f64) {
     let expected = expected();
     let loss = expected["loss"].as_f64().unwrap();
     assert!((passed.loss - loss).abs() < tolerance * loss, "loss {} instead of {loss}", passed.loss);
