@@ -41,7 +41,8 @@ pub enum Layout {
     /// The Deepfake Detection Challenge (Dolhansky et al., 2020): videos beside a `metadata.json`, in the folder itself
     /// or in its immediate subfolders.
     Dfdc,
-    /// Celeb-DF v2 (Li et al., CVPR 2020): `Celeb-real`, `Celeb-synthesis`, `YouTube-real`, `List_of_testing_videos.txt`.
+    /// Celeb-DF v2 (Li et al., CVPR 2020): `Celeb-real`, `Celeb-synthesis`, `YouTube-real`,
+    /// `List_of_testing_videos.txt`.
     CelebDf,
 }
 
