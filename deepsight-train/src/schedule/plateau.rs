@@ -9,7 +9,7 @@ use crate::Error;
 pub struct Plateau {
     /// Factor that the rate is multiplied by, above 0 and below 1.
     pub factor: f64,
-    /// Number of epochs without a rise after which one more reduces the rate.
+    /// Number of epochs without a rise that are tolerated. One more reduces the rate.
     pub patience: usize,
     /// Share of the best measure by which a new one must exceed it to count as a rise.
     pub threshold: f64,

@@ -41,7 +41,7 @@ pub struct TrainConfig {
     pub step_epochs: usize,
     /// Factor by which the schedulers `step` and `plateau` reduce the rate, above 0 and below 1.
     pub rate_factor: f64,
-    /// Epochs without a better mean video AUC after which the scheduler `plateau` reduces the rate.
+    /// Epochs without a better mean video AUC that the scheduler `plateau` tolerates. One more reduces the rate.
     pub plateau_patience: usize,
     /// The lowest rate of the schedulers `cosine` and `plateau`.
     pub minimum_rate: f64,
@@ -231,7 +231,7 @@ pub enum ClassWeights {
     /// The same weight for both.
     #[default]
     Equal,
-    /// A class weighs the less, the more often an epoch draws it. The sampler draws both equally often, so this is
+    /// The more often an epoch draws a class, the lower its weight. The sampler draws both equally often, so this is
     /// close to [`Self::Equal`].
     Balanced,
     /// Weights of real and fake, above 0.

@@ -80,9 +80,9 @@ fn lock(options: &RunOptions) -> Result<Locked, Error> {
     Locked::new(opened.map_err(Error::io(&path, "cannot be opened"))?, &path, folder)
 }
 
-/// Trains a network.
+/// A training run of a network.
 ///
-/// A trainer writes these files into its output folder, each of them whole or not at all:
+/// It writes these files into its output folder, each of them whole or not at all:
 /// - `best.safetensors`, the model file of the best epoch, in half precision. The best epoch is the one with the
 ///   highest video AUC of the validation split, as the mean over the manifests ([`EpochSummary::mean_video_auc`]).
 ///   Temperature and threshold are fitted on that split as [`calibrate`](crate::calibrate) does;
