@@ -146,7 +146,7 @@ impl<B: Backend> Trainer<B> {
         self.run.step_count()
     }
 
-    /// Runs the remaining epochs, and calls `report` on every progress. If cancelled, it saves a checkpoint to resume
+    /// Runs the remaining epochs, and passes each event to `report`. If cancelled, it saves a checkpoint to resume
     /// from.
     ///
     /// # Errors
