@@ -1,4 +1,4 @@
-//! Makes probabilities mean what they say, and finds where to draw the line.
+//! Calibration: fits the temperature of the probabilities and the threshold of the verdict.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,28 +13,30 @@ pub use alarms::false_alarms;
 pub use band::{VerdictAim, VerdictLimits, fit_verdicts};
 pub use verdicts::{MeasuredVerdicts, VerdictRates, measure_verdicts};
 
-/// Temperatures beyond these say that the scores carry no probabilities, not that they want more scaling.
+/// Range of the temperature. A best temperature outside it means that the scores carry no probabilities, not that they
+/// need more scaling.
 const TEMPERATURES: [f64; 2] = [0.05, 20.0];
 
-/// What a threshold is to achieve over videos.
+/// What a threshold must achieve over videos.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ThresholdRule {
-    /// The highest mean of both classes' recalls, each the mean over the sources that have the class.
+    /// The highest mean of both classes' recalls. The recall of a class is the mean over the sources that have the
+    /// class.
     BalancedAccuracy,
-    /// The highest recall of fakes with at most this share of reals called fake in every source, `0..1`.
+    /// The highest recall of fakes for which at most this share of reals, `0..1`, is called fake in every source.
     FalsePositiveRate(f64),
 }
 
-/// What turns a network's logits into probabilities, and probabilities into answers.
+/// The temperature that turns logits into probabilities, and the threshold that turns probabilities into verdicts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Calibration {
     /// Divides logits before the softmax, `0.05..=20`.
     pub temperature: f64,
-    /// Fake probability from which a video is called fake, `0..=1`: exactly a single-precision number, as model files
-    /// store it.
+    /// Fake probability from which a video is called fake, `0..=1`. The value is exactly representable in single
+    /// precision, because model files store it so.
     pub threshold: f64,
 }
 
@@ -45,7 +47,7 @@ impl Calibration {
     }
 }
 
-/// Temperature from the faces' logits, then the threshold from the videos' probabilities at that temperature.
+/// Fits the temperature on the faces' logits, then the threshold on the videos' probabilities at that temperature.
 ///
 /// ```
 /// use deepsight_train::{Label, Scored, ThresholdRule, calibrate};
@@ -66,16 +68,17 @@ impl Calibration {
 ///
 /// # Errors
 /// [`Error::OneClass`] when there are only reals or only fakes, [`Error::Setting`] for a false-positive rate outside
-/// `0..1`, and what [`Scores::of_faces`] says.
+/// `0..1`, and the errors of [`Scores::of_faces`].
 pub fn calibrate(faces: &[Scored], rule: ThresholdRule) -> Result<Calibration, Error> {
     let temperature = fit_temperature(faces)?;
     let calibrated: Vec<Scored> = faces.iter().map(|face| face.calibrated(temperature)).collect();
     Ok(Calibration { temperature, threshold: fit_threshold(&calibrated, rule)? })
 }
 
-/// The temperature of least cross-entropy (Guo et al., ICML 2017). Both classes count the same, within a class the
-/// sources that have it, within a source its videos, and within a video its faces: data sets have many more faces of
-/// some videos than of others, and one has many more videos than another, which says nothing of the world.
+/// Returns the temperature of least cross-entropy (Guo et al., ICML 2017). Both classes have the same weight, within a
+/// class all sources that have it, within a source all videos, and within a video all faces. Without these weights the
+/// videos with many faces and the sources with many videos would dominate, and their sizes say nothing about the videos
+/// that will be analyzed.
 ///
 /// # Errors
 /// As for [`calibrate`].
@@ -86,7 +89,7 @@ pub fn fit_temperature(faces: &[Scored]) -> Result<f64, Error> {
         .zip(balanced_weights(faces))
         .map(|(face, weight)| (weight, face.logit.clamp(-1e6, 1e6), f64::from(face.label == Label::Fake)))
         .collect();
-    // Convex in the inverse temperature: its slope rises, so halving finds where it is 0.
+    // The loss is convex in the inverse temperature. Its slope rises, so bisection finds its zero.
     let slope = |inverse: f64| -> f64 {
         weighted.iter().map(|(weight, logit, fake)| weight * logit * (sigmoid(inverse * logit) - fake)).sum()
     };
@@ -98,7 +101,7 @@ pub fn fit_temperature(faces: &[Scored]) -> Result<f64, Error> {
     Ok((1.0 / (low * high).sqrt()).clamp(TEMPERATURES[0], TEMPERATURES[1]))
 }
 
-/// The threshold that a rule asks for over videos, in the middle between the scores that it divides.
+/// Returns the threshold that meets a rule over videos, in the middle between the scores that it separates.
 ///
 /// # Errors
 /// As for [`calibrate`].
@@ -119,13 +122,13 @@ pub fn fit_threshold(faces: &[Scored], rule: ThresholdRule) -> Result<f64, Error
 
 /// The videos' probabilities of one source.
 struct SourceScores {
-    /// Of its real videos, from the highest down.
+    /// Probabilities of the real videos, in descending order.
     reals: Vec<f64>,
-    /// Of its fake videos, from the highest down.
+    /// Probabilities of the fake videos, in descending order.
     fakes: Vec<f64>,
 }
 
-/// Returns the videos' probabilities by source. The faces must have been checked.
+/// Returns the videos' probabilities by source. The faces must have been checked before.
 fn sources_of(faces: &[Scored]) -> Vec<SourceScores> {
     let source = |(_, faces): (&str, Vec<Scored>)| {
         let scores = Scores::of_videos(&faces).ok()?;
@@ -135,12 +138,12 @@ fn sources_of(faces: &[Scored]) -> Vec<SourceScores> {
     by_source(faces).into_iter().filter_map(source).collect()
 }
 
-/// Returns how many scores, sorted from the highest down, reach a threshold.
+/// Returns how many scores reach a threshold. The scores are in descending order.
 fn at_least(sorted: &[f64], threshold: f64) -> usize {
     sorted.partition_point(|score| *score >= threshold)
 }
 
-/// Of cuts that are equally good, the one nearest to a half.
+/// Returns the threshold of the best balanced accuracy. Of equally good ones it is the one nearest to 0.5.
 fn best_balance(sources: &[SourceScores]) -> f64 {
     let share = |of: fn(&SourceScores) -> &Vec<f64>, threshold: f64| {
         let classes = sources.iter().map(of).filter(|scores| !scores.is_empty());
@@ -153,7 +156,7 @@ fn best_balance(sources: &[SourceScores]) -> f64 {
     let mut best = (0.5, merit(0.5));
     for threshold in cuts(sources) {
         let found = merit(threshold);
-        // Sums of shares differ in the last bits where they are equal.
+        // Equal sums of shares may differ in the last bits.
         let equal = (found - best.1).abs() < 1e-12;
         if (!equal && found > best.1) || (equal && from_half(threshold) < from_half(best.0)) {
             best = (threshold, found);
@@ -162,17 +165,17 @@ fn best_balance(sources: &[SourceScores]) -> f64 {
     best.0
 }
 
-/// The lowest cut that calls few enough reals of every source fake.
+/// Returns the lowest threshold whose share of reals called fake is at most `rate` in every source.
 fn lowest_within(sources: &[SourceScores], rate: f64) -> f64 {
     let within = |threshold: &f64| {
         let of_source = |source: &SourceScores| at_least(&source.reals, *threshold) as f64 / source.reals.len() as f64;
         sources.iter().filter(|source| !source.reals.is_empty()).all(|source| of_source(source) <= rate)
     };
-    // Where even the highest possible threshold lets too many through, it is still the best there is.
+    // Where even the highest possible threshold calls too many reals fake, it is still the best one.
     cuts(sources).into_iter().rev().take_while(within).last().unwrap_or(1.0)
 }
 
-/// Thresholds between neighbouring scores, rising.
+/// Returns the thresholds between neighboring scores, in ascending order.
 fn cuts(sources: &[SourceScores]) -> Vec<f64> {
     let scores = sources.iter().flat_map(|source| source.reals.iter().chain(&source.fakes));
     let mut scores: Vec<f64> = scores.copied().chain([0.0, 1.0]).collect();
@@ -180,7 +183,7 @@ fn cuts(sources: &[SourceScores]) -> Vec<f64> {
     scores.dedup();
     let between = |pair: &[f64]| {
         let middle = f64::from(((pair[0] + pair[1]) / 2.0) as f32);
-        // Single precision may round onto or past the lower score, which would then be called fake too.
+        // Rounding to single precision may reach or pass the lower score, which would then be called fake too.
         if middle > pair[0] { middle } else { f64::from((pair[0] as f32).next_up()) }
     };
     let cuts = scores.windows(2).map(between);

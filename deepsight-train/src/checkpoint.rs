@@ -1,4 +1,4 @@
-//! All that a run needs to go on: one safetensors file, so that it is either the old state or the new one.
+//! Checkpoints: the whole state of a run in one safetensors file, so that it is either the old state or the new one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -18,41 +18,41 @@ pub(crate) struct Checkpoint {
     pub(crate) counters: Counters,
     /// Parameters and running statistics.
     pub(crate) network: StateDict,
-    /// Their mean over the steps, where the run keeps one.
+    /// Mean of the parameters and statistics over the steps. Empty if the run does not keep one.
     pub(crate) ema: StateDict,
     pub(crate) optimizer: OptimizerState,
 }
 
-/// Everything but tensors.
+/// The part of a run's state that is not tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Counters {
     schema: u32,
     /// The run's configuration as JSON.
     pub(crate) config: String,
-    /// Of the rows that it learns from and is judged by.
+    /// Fingerprint of the rows of training and validation.
     pub(crate) data: String,
-    /// The epoch that is under way, from 0.
+    /// The current epoch, from 0.
     pub(crate) epoch: usize,
-    /// Draws of it that are done.
+    /// Number of draws of the current epoch that are done.
     pub(crate) position: usize,
-    /// Optimizer steps done.
+    /// Number of optimizer steps done.
     pub(crate) step: usize,
     optimizer_steps: usize,
     pub(crate) schedule: ScheduleState,
     pub(crate) ema_updates: u64,
-    /// One for each device.
+    /// Loss scale of each device.
     pub(crate) loss_scales: Vec<Option<LossScale>>,
-    /// Sum of the losses of the epoch's passes, and how many there were.
+    /// Sum of the losses of the current epoch's steps, and the number of these steps.
     #[serde(with = "crate::exact")]
     pub(crate) loss_sum: f64,
     pub(crate) passes: usize,
     pub(crate) best: Option<Best>,
-    /// Every epoch done.
+    /// Summaries of all epochs done.
     pub(crate) history: Vec<EpochSummary>,
 }
 
 impl Counters {
-    /// Those of a run that begins.
+    /// Creates the counters of a run before its first step.
     pub(crate) fn new(config: String, data: String, schedule: ScheduleState) -> Self {
         Self {
             schema: SCHEMA,
@@ -72,11 +72,11 @@ impl Counters {
         }
     }
 
-    /// Returns the counters with the mean video AUCs that an earlier version did not write: of a single source they are
-    /// its video AUCs.
+    /// Returns the counters with the mean video AUCs that an earlier version did not write. With a single source they
+    /// equal its video AUCs.
     ///
     /// # Errors
-    /// Returns what is wrong when there are several sources: the best epoch so far was chosen in another way.
+    /// Returns the reason if there are several sources: the best epoch so far was then chosen in another way.
     pub(crate) fn with_means(mut self, one_source: bool) -> Result<Self, &'static str> {
         for epoch in self.history.iter_mut().filter(|epoch| epoch.sources.is_empty()) {
             if !one_source {
@@ -95,11 +95,11 @@ impl Counters {
 }
 
 const SCHEMA: u32 = 1;
-/// Where the counters are in the file's metadata.
+/// Key of the counters in the file's metadata.
 const COUNTERS: &str = "deepsight.run";
-/// What the names of each part's tensors begin with.
+/// Prefixes of the tensors' names, one for each part.
 const PARTS: [&str; 4] = ["network.", "ema.", "first.", "second."];
-/// Far more than any network known here needs.
+/// Largest size of a checkpoint that is read: far more than any network of this project needs.
 const MAX_BYTES: u64 = 4 << 30;
 
 impl Checkpoint {
@@ -128,10 +128,11 @@ impl Checkpoint {
         write_whole(path, &bytes.map_err(|error| Error::checkpoint(path, error))?)
     }
 
-    /// Reads such a file.
+    /// Reads a checkpoint.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be read, [`Error::Checkpoint`] when it is none, or of another version.
+    /// [`Error::Io`] when the file cannot be read, [`Error::Checkpoint`] when it is not a checkpoint, or one of another
+    /// version.
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
         let length = path.metadata().map_err(Error::io(path, "cannot be read"))?.len();
         if length > MAX_BYTES {
@@ -195,7 +196,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.safetensors");
         checkpoint().write(&path).unwrap();
-        // What a full disk does to the file beside it, a folder in its place does too.
+        // A folder with the name of the temporary file makes the write fail, as a full disk would.
         fs::create_dir(folder.path().join(".run.safetensors.part")).unwrap();
         let mut next = checkpoint();
         next.counters.epoch = 1;
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_no_checkpoint_are_named_with_what_is_wrong() {
+    fn a_file_that_is_not_a_checkpoint_is_an_error_with_its_name_and_the_reason() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.safetensors");
         checkpoint().write(&path).unwrap();

@@ -5,7 +5,7 @@ use deepsight_core::FaceCrop;
 
 use crate::{Label, Split};
 
-/// What can go wrong between a folder of videos and a model.
+/// An error on the way from a folder of videos to a trained and measured model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -14,9 +14,9 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, such as `cannot be read`.
+        /// The action that failed, such as `cannot be read`.
         action: &'static str,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
     /// A picture cannot be decoded or encoded.
@@ -24,15 +24,15 @@ pub enum Error {
     Picture {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: PictureError,
     },
-    /// A manifest is not a table of commas and lines, or its lines differ in length.
+    /// A manifest is not comma-separated values, or its lines differ in their number of fields.
     #[error("{path}: not a table", path = path.display())]
     ManifestSyntax {
         /// The manifest.
         path: PathBuf,
-        /// Where and why.
+        /// The position and the cause.
         source: TableError,
     },
     /// A manifest lacks a column.
@@ -43,7 +43,7 @@ pub enum Error {
         /// The column's name.
         column: &'static str,
     },
-    /// A field of a manifest cannot be what it is.
+    /// A field of a manifest has a value that is not allowed.
     #[error("{path}: row {row}: {column} is `{value}`: {rule}", path = path.display())]
     ManifestField {
         /// The manifest.
@@ -52,18 +52,18 @@ pub enum Error {
         row: usize,
         /// The column's name.
         column: &'static str,
-        /// What is there.
+        /// The value found.
         value: String,
-        /// What is allowed.
+        /// The values allowed.
         rule: &'static str,
     },
-    /// A manifest has a header and nothing below it.
+    /// A manifest has a header and no rows.
     #[error("{path}: has no rows", path = path.display())]
     EmptyManifest {
         /// The manifest.
         path: PathBuf,
     },
-    /// A crop that a manifest names is not there.
+    /// A crop named in a manifest does not exist.
     #[error("{path}: row {row}: {file}: there is no such file", path = path.display(), file = file.display())]
     MissingCrop {
         /// The manifest.
@@ -73,22 +73,22 @@ pub enum Error {
         /// The crop's file, as the manifest names it.
         file: PathBuf,
     },
-    /// A file is not the JSON that it should be.
+    /// A file is not JSON, or not of the expected structure.
     #[error("{path}: not the JSON that belongs there", path = path.display())]
     Json {
         /// The file.
         path: PathBuf,
-        /// Where and why.
+        /// The position and the cause.
         source: JsonError,
     },
-    /// A file was written by a later version.
+    /// A file has a schema that this version does not know.
     #[error("{path}: schema is {schema}: this version knows {known}", path = path.display())]
     Schema {
         /// The file.
         path: PathBuf,
-        /// The schema it names.
+        /// The schema named in the file.
         schema: u32,
-        /// The schema that is understood.
+        /// The schema that this version reads.
         known: u32,
     },
     /// A manifest cannot be encoded as Parquet.
@@ -97,10 +97,10 @@ pub enum Error {
     Parquet {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: ParquetError,
     },
-    /// A folder holds no video or picture that is understood.
+    /// A folder holds no video or picture in a known layout.
     #[error(
         "{path}: no videos or pictures: looked for real/ and fake/, manifest.csv, and the layouts of FaceForensics++, DFDC and \
          Celeb-DF",
@@ -110,14 +110,14 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
-    /// A data set's own list cannot be understood.
+    /// An entry of a data set's own list cannot be read.
     #[error("{path}: {entry}: {rule}", path = path.display())]
     List {
         /// The list.
         path: PathBuf,
-        /// What is there.
+        /// The entry found.
         entry: String,
-        /// What should be.
+        /// What the entry must be.
         rule: &'static str,
     },
     /// A fake clip's name does not begin with a forgery method.
@@ -131,7 +131,7 @@ pub enum Error {
         /// The clip's name.
         name: String,
     },
-    /// Two clips of one label have one name.
+    /// Two clips of the same label have the same name.
     #[error("{path}: two {label} clips are named {name}", path = path.display())]
     SameName {
         /// The folder.
@@ -141,65 +141,65 @@ pub enum Error {
         /// Their name.
         name: String,
     },
-    /// A clip's name is no name for a folder.
+    /// A clip's name cannot be used as a folder's name.
     #[error("clip {name:?}: its name must be a plain relative path, to be that of a folder of crops")]
     ClipName {
         /// The name.
         name: String,
     },
-    /// No clip gave a face.
+    /// No face was found in any clip.
     #[error("{path}: no face in {clips} clips: failures.csv says why", path = path.display())]
     NoFaces {
         /// The data set.
         path: PathBuf,
-        /// Clips in it.
+        /// Number of clips in it.
         clips: usize,
     },
     /// The face detector cannot run.
     #[error("face detector: {reason}")]
     Detector {
-        /// What it says.
+        /// The detector's message.
         reason: String,
     },
-    /// A folder was begun with other settings.
+    /// A folder holds the results of a run with other settings.
     #[error("{path}: was begun with other settings: {differences}", path = path.display())]
     OtherSettings {
         /// The folder.
         path: PathBuf,
-        /// What differs, and how.
+        /// The settings that differ, with both values.
         differences: String,
     },
-    /// Another run is at work in a folder.
+    /// Another run is writing to a folder.
     #[error("{path}: another run is writing there", path = path.display())]
     Busy {
         /// The folder.
         path: PathBuf,
     },
-    /// Two parts of the data share what they must not share.
+    /// Two splits share a person, a file or a video.
     #[error(
         "splits overlap: {shared} is in {first} (video {first_video}) and in {second} (video {second_video}){}",
         match more { 0 => String::new(), 1 => "; 1 more is shared".into(), more => format!("; {more} more are shared") }
     )]
     Overlap {
-        /// What is shared.
+        /// The person, file or video that is shared.
         shared: String,
-        /// A part that it is in.
+        /// A split that holds it.
         first: Split,
-        /// A video of that part.
+        /// A video of that split.
         first_video: String,
-        /// Another part that it is in.
+        /// Another split that holds it.
         second: Split,
-        /// A video of that part.
+        /// A video of that split.
         second_video: String,
-        /// How many other things are shared.
+        /// Number of further things that are shared.
         more: usize,
     },
-    /// Everything of a label hangs together with videos that are listed for other parts than training.
+    /// Every video of a label is linked with videos listed for other splits than training.
     #[error(
         "no {label} video is left for train: all share persons, files or originals with videos listed for other parts, such as {listed}"
     )]
     NothingToTrain {
-        /// What is missing.
+        /// The label without videos.
         label: Label,
         /// One of those videos.
         listed: String,
@@ -209,34 +209,34 @@ pub enum Error {
     Setting {
         /// The setting's name, as on command lines without dashes.
         name: &'static str,
-        /// What was given.
+        /// The value given.
         value: String,
-        /// What is allowed.
+        /// The values allowed.
         rule: &'static str,
     },
-    /// A file is no checkpoint of a run, or of another one.
+    /// A file is not a checkpoint, or it is the checkpoint of another run.
     #[error("{path}: not a checkpoint that this run can go on from: {what}", path = path.display())]
     Checkpoint {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The difference or defect found.
         what: String,
     },
-    /// A model file is for another network than the one to be trained.
+    /// A model file holds another network than the one to be trained.
     #[cfg(feature = "model")]
     #[error("{path}: the weights are of {found}, and {expected} is to be trained", path = path.display())]
     OtherArchitecture {
         /// The file.
         path: PathBuf,
-        /// The network in it.
+        /// The network in the file.
         found: deepsight_core::Architecture,
         /// The network asked for.
         expected: deepsight_core::Architecture,
     },
-    /// The loss or its gradients are no numbers any more. What was saved before is untouched.
+    /// The loss or its gradients are no longer finite. Files saved earlier are unchanged.
     #[error("{what} is {value} in epoch {epoch}, step {step}: the batch is {files}", files = listed(files))]
     NotFinite {
-        /// What it is that is no number.
+        /// The quantity that is not finite.
         what: &'static str,
         /// Its value.
         value: f64,
@@ -244,13 +244,13 @@ pub enum Error {
         epoch: usize,
         /// The step within it, from 1.
         step: usize,
-        /// The faces of the batch.
+        /// The files of the batch's faces.
         files: Vec<PathBuf>,
     },
-    /// A batch is not what the step was made for.
+    /// A batch does not fit the step.
     #[error("the batch cannot be used: {what}")]
     Batch {
-        /// What is wrong with it.
+        /// The difference found.
         what: String,
     },
     /// A device cannot compute in that precision.
@@ -258,58 +258,58 @@ pub enum Error {
     Precision {
         /// The precision asked for.
         precision: &'static str,
-        /// The backend's name of the device.
+        /// The backend's name for the device.
         device: String,
-        /// Why not.
+        /// The cause.
         reason: &'static str,
     },
     /// There is nothing to measure.
     #[error("no face has a score: there is nothing to measure")]
     NothingScored,
-    /// What should be a probability is none.
+    /// A fake probability is not a number in `0..=1`.
     #[error("video {video}{}: the fake probability is {value}: a number from 0 to 1 is needed", at_frame(*frame))]
     ScoreOutOfRange {
         /// The video.
         video: String,
-        /// The frame in it, where it is known.
+        /// The frame in the video, where it is known.
         frame: Option<u64>,
-        /// What was given.
+        /// The value given.
         value: f64,
     },
-    /// Something that needs both classes was asked of one.
+    /// A computation that needs both classes got faces of one class only.
     #[error("{what} needs real and fake faces, but all {faces} are {label}")]
     OneClass {
-        /// What was asked.
+        /// The computation.
         what: &'static str,
-        /// How many faces there are.
+        /// Number of faces.
         faces: usize,
-        /// What all of them are.
+        /// Their label.
         label: Label,
     },
-    /// There is nothing in the part of the data that was asked for.
+    /// The requested split is empty.
     #[error("{path}: nothing is in split {split}: there are {there}", path = path.display())]
     EmptySplit {
         /// The manifest, or the folder.
         path: PathBuf,
-        /// The part.
+        /// The split.
         split: Split,
-        /// How many rows or clips are in which part.
+        /// Number of rows or clips in each split.
         there: String,
     },
-    /// Something that should be a picture is a video.
+    /// A clip is a video, where pictures are needed.
     #[error("{path}: a video, where pictures of faces are measured", path = path.display())]
     NotPictures {
         /// The file.
         path: PathBuf,
     },
-    /// Faces were cut in another way than the model wants them.
+    /// Faces are cropped in another way than the model expects.
     #[error("{path}: these faces were cut as {found:?}, and the model wants {wanted:?}", path = path.display())]
     OtherCrop {
         /// The manifest.
         path: PathBuf,
-        /// How they were cut.
+        /// The crop of the faces.
         found: FaceCrop,
-        /// How the model's card says that they must be.
+        /// The crop named in the model's card.
         wanted: FaceCrop,
     },
     /// A face cannot be scored.
@@ -317,43 +317,43 @@ pub enum Error {
     Face {
         /// The picture.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: deepsight_core::Error,
     },
-    /// A clip cannot be compressed anew.
+    /// A clip cannot be recompressed.
     #[error("{path}: cannot be compressed anew: {reason}", path = path.display())]
     Recompression {
         /// The clip.
         path: PathBuf,
-        /// What ffmpeg said, or what became of it.
+        /// ffmpeg's message, or how it ended.
         reason: String,
     },
-    /// Of all clips none could be analysed.
+    /// None of the clips could be analyzed.
     #[error("{path}: none of {clips} clips could be analysed; the first, {first}: {reason}", path = path.display(), first = first.display())]
     NoClipAnalyzed {
         /// The folder.
         path: PathBuf,
-        /// How many there are.
+        /// Number of clips.
         clips: usize,
         /// The first clip.
         first: PathBuf,
-        /// Why it could not.
+        /// The cause for the first clip.
         reason: String,
     },
     /// A figure cannot be drawn.
     #[error("figure {name} cannot be drawn: {reason}")]
     Figure {
-        /// Which.
+        /// The figure's name.
         name: &'static str,
-        /// Why.
+        /// The cause.
         reason: String,
     },
-    /// There is nothing of a class to draw from.
+    /// The sampler has no faces of a class to draw from.
     #[error("{of}: no {label} faces to draw from", label = match label { Label::Real => "real", Label::Fake => "fake" })]
     NoRows {
-        /// The rows that were looked through.
+        /// The rows that were searched.
         of: String,
-        /// The class that is missing.
+        /// The class without faces.
         label: Label,
     },
     /// A face has no landmarks, without which it cannot be blended into itself.
@@ -362,7 +362,7 @@ pub enum Error {
         /// The crop's file.
         file: PathBuf,
     },
-    /// A fake face names the real video that it was made of, and training has no face of it, nor of its person.
+    /// A fake face names its original video, and training has no real face of that video or of its person.
     #[error(
         "{file}: its original `{original}` has no real face in training, nor has its person; add the original's faces to the \
          source, empty the column, or do without pairs",
@@ -374,7 +374,7 @@ pub enum Error {
         /// The real video that the manifest names.
         original: String,
     },
-    /// Fakes are to be shown beside what they were made of, and none can be.
+    /// Pairs of a fake and its original were asked for, and no fake face can be paired.
     #[error(
         "paired: no fake face of training names an original or shares its target_id with a real face of its source"
     )]
@@ -385,36 +385,36 @@ pub enum Error {
         /// The crop's file.
         file: PathBuf,
     },
-    /// A face's landmarks fall together, are no numbers, or lie outside its picture.
+    /// A face's landmarks coincide, are not finite, or lie outside its picture.
     #[error("{file}: the landmarks are no face within the picture", file = file.display())]
     DegenerateLandmarks {
         /// The crop's file.
         file: PathBuf,
     },
-    /// A fake face cannot be made from a fake one.
+    /// Self-blending was asked for a fake face. Only real faces are blended into themselves.
     #[error("{file}: only real faces are blended into themselves, and this one is fake", file = file.display())]
     BlendOfFake {
         /// The crop's file.
         file: PathBuf,
     },
-    /// ffmpeg did not do what it was asked for.
+    /// ffmpeg failed.
     #[error("ffmpeg {reason}")]
     Ffmpeg {
-        /// What it did instead.
+        /// ffmpeg's error.
         reason: String,
     },
-    /// There is no row of this number.
+    /// A row number is out of range.
     #[error("row {row} was asked for and there are {rows}")]
     RowOutOfRange {
-        /// The row that was asked for, counted from 0.
+        /// The requested row, counted from 0.
         row: usize,
-        /// How many there are.
+        /// Number of rows.
         rows: usize,
     },
-    /// The detector, the model file or the network.
+    /// An error of the detector, the model file or the network.
     #[error(transparent)]
     Core(#[from] deepsight_core::Error),
-    /// The video.
+    /// An error of the video.
     #[error(transparent)]
     Video(#[from] deepsight_video::VideoError),
 }
@@ -466,13 +466,13 @@ impl Error {
         move |source| Self::Picture { path: path.as_ref().to_owned(), source: PictureError(source) }
     }
 
-    /// An [`Error::Checkpoint`] with what is wrong.
+    /// Returns an [`Error::Checkpoint`] with the defect `what`.
     #[cfg(feature = "model")]
     pub(crate) fn checkpoint(path: &Path, what: impl std::fmt::Display) -> Self {
         Self::Checkpoint { path: path.to_owned(), what: what.to_string() }
     }
 
-    /// An [`Error::Setting`] unless `holds`.
+    /// Returns an [`Error::Setting`] unless `holds`.
     pub(crate) fn check(
         name: &'static str,
         value: impl std::fmt::Display,
@@ -482,14 +482,14 @@ impl Error {
         if holds { Ok(()) } else { Err(Self::Setting { name, value: value.to_string(), rule }) }
     }
 
-    /// What a backend says when it cannot hand out numbers.
+    /// Converts the error of a backend that cannot return a tensor's values.
     #[cfg(feature = "model")]
     pub(crate) fn backend(error: impl std::fmt::Display) -> Self {
         Self::Core(deepsight_core::Error::Backend { reason: error.to_string() })
     }
 }
 
-/// Names of files on one line.
+/// Joins file names with commas on one line.
 fn listed(files: &[PathBuf]) -> String {
     files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -1,4 +1,5 @@
-//! Numbers in JSON to the last bit, which decimal digits are not when `serde_json` reads them.
+//! Serialization of `f64` as its bits in hexadecimal, because `serde_json` does not read decimal digits back to the
+//! last bit.
 
 use serde::{Deserialize, Deserializer, Serializer};
 
@@ -15,7 +16,7 @@ fn parse<E: serde::de::Error>(digits: &str) -> Result<f64, E> {
     bits.map(f64::from_bits).map_err(|_| E::custom("a number's 16 hexadecimal digits are needed"))
 }
 
-/// Numbers that may be absent.
+/// The same for numbers that may be absent.
 pub(crate) mod optional {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

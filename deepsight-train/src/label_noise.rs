@@ -1,4 +1,4 @@
-//! Fakes that hardly differ from what they were made of.
+//! Differences between fakes and their originals, to find fakes that show no forgery.
 
 use std::collections::HashMap;
 
@@ -9,27 +9,28 @@ use rayon::prelude::*;
 use crate::dataset::read;
 use crate::{Error, Label, Manifest};
 
-/// How far a fake crop is from the crop of the real video that it was made of.
+/// The difference between a fake crop and the crop of its original video.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct ForgeryDifference {
     /// Index of the fake's row.
     pub row: usize,
-    /// Index of the row that it was compared with.
+    /// Index of the row of the original.
     pub original: usize,
     /// Mean absolute difference of luma between both crops at 64 × 64 pixels, in levels of `0..=255`.
     pub difference: f32,
 }
 
-/// Side at which crops are compared: compression noise averages out, and a replaced face does not.
+/// Side in pixels at which crops are compared. At this size compression noise averages out, and a replaced face still
+/// differs.
 const SIDE: u32 = 64;
 
-/// Compares every fake that names its original with the original's crop of the same frame, or with its first crop where
-/// no frame is named alike. Returns one entry for each such fake, in the order of the rows.
+/// Compares every fake that names its original with the original's crop of the same frame. Where the original has no
+/// crop of that frame, its first crop is taken. Returns one entry for each such fake, in the order of the rows.
 ///
 /// A collection of forgeries has rows whose label is wrong for the picture: only the voice is forged, or the face of
-/// another person in view. Such a crop differs from its original by compression alone, one or two levels; a replaced
-/// face differs by more. Only crops that are cut alike can be compared, such as those of one
+/// another person in view. Such a crop differs from its original by compression alone, by one or two levels. A replaced
+/// face differs by more. Crops can be compared only if they are cropped in the same way, such as those of one
 /// [`Preparation`](crate::Preparation).
 ///
 /// # Errors

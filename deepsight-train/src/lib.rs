@@ -38,7 +38,7 @@ pub use calibrate::{
 pub use dataset::{DatasetConfig, FaceDataset, Sample};
 #[cfg(feature = "model")]
 pub use dataset::{EpochDataset, FaceBatch, FaceBatcher, Loaded};
-/// The crate whose `RgbImage` samples are made of.
+/// The crate that defines `RgbImage`, the type of a sample's picture.
 pub use deepsight_core::image;
 #[cfg(feature = "parquet")]
 pub use error::ParquetError;
@@ -68,7 +68,8 @@ pub use schedule::{Plateau, PlateauState, Schedule, ScheduleConfig, ScheduleStat
 pub use split::{SplitBy, SplitConfig, SplitCount, SplitSummary, assign_splits, check_disjoint};
 #[cfg(feature = "model")]
 pub use step::{
-    Batch, BurnStep, FusedStep, LossScale, Noise, Objective, Passed, Precision, Step, clip, gradient_norm, weighted_sum,
+    Batch, BurnStep, FusedStep, LossScale, Noise, Objective, Precision, Step, StepOutput, clip, gradient_norm,
+    weighted_sum,
 };
 pub use tensorboard::EventWriter;
 #[cfg(feature = "model")]

@@ -1,4 +1,4 @@
-//! Files of which only one run at a time may be the writer.
+//! Files that only one run at a time may write.
 
 use std::fs::{File, TryLockError};
 use std::ops::Deref;
@@ -6,15 +6,15 @@ use std::path::Path;
 
 use crate::Error;
 
-/// An open file that no other run can lock before this value is dropped.
+/// An open, locked file. No other run can lock it until this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Locked(File);
 
 impl Locked {
-    /// Locks the file at `path`, for the right to write into `folder`.
+    /// Locks the file at `path`, so that only this run writes into `folder`.
     ///
     /// # Errors
-    /// [`Error::Busy`] when another run has it, [`Error::Io`] when the system cannot lock.
+    /// [`Error::Busy`] when another run has locked it, [`Error::Io`] when the system cannot lock.
     pub(crate) fn new(file: File, path: &Path, folder: &Path) -> Result<Self, Error> {
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
@@ -33,9 +33,10 @@ impl Deref for Locked {
 }
 
 impl Drop for Locked {
-    /// Closing the file is not enough: a child process that another thread has just forked holds it open until it becomes ffmpeg.
+    /// Unlocks the file. Closing it is not enough: a child process that another thread has just forked holds it open
+    /// until it executes ffmpeg.
     fn drop(&mut self) {
-        // Nobody is left who could be told.
+        // An error cannot be reported from `drop`.
         let _ = self.0.unlock();
     }
 }

@@ -1,4 +1,4 @@
-//! Face crops on disk, what they show and where they come from.
+//! Manifests: lists of face crops on disk, with their labels and their origin.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,21 +15,21 @@ use crate::whole_file::write_whole;
 mod columns;
 mod table;
 
-/// What a face is.
+/// The class of a face.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Label {
-    /// As the camera saw it.
+    /// Unchanged since it was recorded.
     Real,
-    /// Made or changed by a forgery method.
+    /// Generated or changed by a forgery method.
     Fake,
 }
 
 impl Label {
-    /// Both, real first.
+    /// Both labels, real first.
     pub const ALL: [Self; 2] = [Self::Real, Self::Fake];
 
-    /// `real` or `fake`, as manifests and folders name it.
+    /// Returns `real` or `fake`, as manifests and folders name it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Real => "real",
@@ -42,11 +42,11 @@ impl Label {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
-    /// What the network learns from.
+    /// Faces that the network is trained on.
     Train,
-    /// What the best epoch, the temperature and the threshold are chosen on.
+    /// Faces on which the best epoch, the temperature and the threshold are chosen.
     Val,
-    /// What is only measured on.
+    /// Faces that are used for measurement only.
     Test,
 }
 
@@ -54,7 +54,7 @@ impl Split {
     /// All parts, in the order of [`SplitConfig::shares`](crate::SplitConfig::shares).
     pub const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
 
-    /// `train`, `val` or `test`, as manifests name it.
+    /// Returns `train`, `val` or `test`, as manifests name it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
@@ -64,7 +64,7 @@ impl Split {
     }
 }
 
-/// A name that is not one of those that there are.
+/// The error for a name that is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UnknownName(&'static str);
@@ -72,7 +72,7 @@ pub struct UnknownName(&'static str);
 impl FromStr for Label {
     type Err = UnknownName;
 
-    /// In capitals too, as DFDC writes them.
+    /// Parses a label. Case is ignored, because DFDC writes labels in capitals.
     fn from_str(name: &str) -> Result<Self, UnknownName> {
         let known = Self::ALL.into_iter().find(|label| label.name().eq_ignore_ascii_case(name));
         known.ok_or(UnknownName("must be real or fake"))
@@ -82,7 +82,7 @@ impl FromStr for Label {
 impl FromStr for Split {
     type Err = UnknownName;
 
-    /// In capitals too.
+    /// Parses a split. Case is ignored.
     fn from_str(name: &str) -> Result<Self, UnknownName> {
         let known = Self::ALL.into_iter().find(|split| split.name().eq_ignore_ascii_case(name));
         known.ok_or(UnknownName("must be train, val or test"))
@@ -101,7 +101,7 @@ impl fmt::Display for Split {
     }
 }
 
-/// One face crop on disk and where it comes from.
+/// One face crop on disk and its origin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Row {
@@ -111,15 +111,15 @@ pub struct Row {
     pub label: Label,
     /// Name of the video, unique within the manifest together with the label.
     pub video: String,
-    /// The person whose body and scene are seen, where the layout tells.
+    /// The person whose body and scene are seen, where the layout names them.
     pub target_id: Option<String>,
-    /// The person whose face is seen, where it is another's.
+    /// The person whose face is seen, where it is not that of the body.
     pub source_id: Option<String>,
     /// Number of the frame in the video, counted from 0.
     pub frame: Option<u64>,
     /// Seconds from the video's start.
     pub time: Option<f64>,
-    /// The person in view, numbered within the video.
+    /// Number of the tracked person within the video.
     pub track: Option<u32>,
     /// The detector's box in pixels of the frame.
     pub bounds: Option<BoundingBox>,
@@ -127,12 +127,12 @@ pub struct Row {
     pub landmarks: Option<Landmarks>,
     /// The detector's confidence, `0..=1`.
     pub confidence: Option<f32>,
-    /// SHA-256 of the file that the face was found in, video or picture, in hexadecimal digits.
+    /// SHA-256 of the video or picture in which the face was found, in hexadecimal digits.
     pub sha256: Option<String>,
-    /// The part of the data, where it is decided.
+    /// The part of the data, where it is assigned.
     pub split: Option<Split>,
-    /// Name of the real video that a fake one was made from, where the layout tells; of a video that is there in several
-    /// compressions, the name that they share.
+    /// Name of the real video that a fake one was made from, where the layout names it. Where the video exists in
+    /// several compressions, this is the name that they share.
     pub original: Option<String>,
     /// Name of the forgery method of a fake face, such as `Deepfakes`, where it is known; `None` for a real face.
     #[serde(default)]
@@ -140,7 +140,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// A crop of which no more is known.
+    /// Creates a row in which every other field is `None`.
     pub fn new(file: impl Into<PathBuf>, label: Label, video: impl Into<String>) -> Self {
         Self {
             file: file.into(),
@@ -163,14 +163,14 @@ impl Row {
 }
 
 /// Returns the forgery method that a video's name begins with: the last part of the name up to its first `_`, such as
-/// `Deepfakes` for `Deepfakes_train_roi_282`. `None` for a name without `_`, or with nothing before it.
+/// `Deepfakes` for `Deepfakes_train_roi_282`. Returns `None` for a name without `_`, or with nothing before it.
 pub(crate) fn method_in_name(video: &str) -> Option<&str> {
     let name = video.rsplit('/').next().unwrap_or(video);
     name.split_once('_').map(|(method, _)| method).filter(|method| !method.is_empty())
 }
 
-/// Returns a name for each manifest as a source of faces: the name of its folder. A second folder of the same name gets
-/// `-2` appended, a third `-3`.
+/// Returns the name of each manifest as a source of faces: the name of its folder. A second folder of the same name
+/// gets `-2` appended, a third `-3`.
 ///
 /// ```
 /// use deepsight_train::source_names;
@@ -181,7 +181,7 @@ pub fn source_names<P: AsRef<Path>>(folders: impl IntoIterator<Item = P>) -> Vec
     let mut names: Vec<String> = Vec::new();
     for folder in folders {
         let folder = folder.as_ref();
-        // `.` and `..` have a name only once they are resolved.
+        // `.` and `..` have a name only after they are resolved.
         let absolute = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
         let name = absolute.file_name().map_or_else(|| "faces".into(), |name| name.to_string_lossy().into_owned());
         let numbered = (2..).map(|number| format!("{name}-{number}"));
@@ -191,28 +191,28 @@ pub fn source_names<P: AsRef<Path>>(folders: impl IntoIterator<Item = P>) -> Vec
     names
 }
 
-/// A list of face crops (CSV), and how they were cut (JSON beside it).
+/// A list of face crops (CSV), and how they were cropped (JSON beside it).
 ///
-/// The CSV's columns, of which only the first three must be there and filled:
+/// The CSV has the following columns. Only the first three must exist and be filled:
 /// `file,label,video,target_id,source_id,frame,time,track,x0,y0,x1,y1,left_eye_x,left_eye_y,right_eye_x,right_eye_y,`
 /// `nose_x,nose_y,mouth_left_x,mouth_left_y,mouth_right_x,mouth_right_y,confidence,sha256,split,original,method`.
 /// A column of another name is ignored.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Manifest {
-    /// The folder that files are named from.
+    /// The folder that the rows' file names are relative to.
     pub root: PathBuf,
-    /// One for each crop.
+    /// One row for each crop.
     pub rows: Vec<Row>,
-    /// How faces were cut from their frames; `None` for crops of somebody else's making.
+    /// How faces were cropped from their frames; `None` where that is not known, as for crops made by other programs.
     pub crop: Option<FaceCrop>,
     /// Side of the crops in pixels; `None` where they differ.
     pub size: Option<u32>,
-    /// What else is known of how they were made, such as the detector and its settings.
+    /// Other settings of the preparation, such as the detector and its thresholds.
     pub settings: Map<String, Value>,
 }
 
-/// What is in the JSON beside the CSV.
+/// The content of the JSON beside the CSV.
 #[derive(Serialize, Deserialize)]
 struct Making {
     schema: u32,
@@ -226,19 +226,19 @@ struct Making {
 const SCHEMA: u32 = 1;
 
 impl Manifest {
-    /// A manifest of crops in the folder `root`, of which it is not known how they were cut.
+    /// Creates a manifest of crops in the folder `root`. The way in which they were cropped stays unknown.
     pub fn new(root: impl Into<PathBuf>, rows: Vec<Row>) -> Self {
         Self { root: root.into(), rows, crop: None, size: None, settings: Map::new() }
     }
 
-    /// Says how the crops were cut, and their side in pixels.
+    /// Sets how the crops were cropped, and their side in pixels.
     #[must_use]
     pub fn with_crop(self, crop: FaceCrop, size: u32) -> Self {
         Self { crop: Some(crop), size: Some(size), ..self }
     }
 
-    /// Fills the empty methods of fake faces with what their videos' names begin with, up to the first `_`, such as
-    /// `Deepfakes` for `Deepfakes_train_roi_282`. `path` is the manifest's file, for messages.
+    /// Fills the empty methods of fake faces from their videos' names: the part up to the first `_`, such as
+    /// `Deepfakes` for `Deepfakes_train_roi_282`. `path` is the manifest's file, for error messages.
     ///
     /// # Errors
     /// [`Error::ManifestField`] for a fake face whose video's name has no `_`, or nothing before it.
@@ -255,16 +255,17 @@ impl Manifest {
         Ok(())
     }
 
-    /// Reads the CSV, the JSON beside it where there is one, and looks whether every crop's file is there.
+    /// Reads the CSV and, where it exists, the JSON beside it, and checks that every crop's file exists.
     ///
     /// # Errors
-    /// [`Error::Io`] when a file cannot be read; [`Error::ManifestSyntax`], [`Error::ManifestColumn`] and [`Error::ManifestField`]
-    /// for what is in it; [`Error::EmptyManifest`]; [`Error::MissingCrop`] for a row without its file.
+    /// [`Error::Io`] when a file cannot be read; [`Error::ManifestSyntax`], [`Error::ManifestColumn`] and
+    /// [`Error::ManifestField`] when the CSV is not valid; [`Error::Json`] and [`Error::Schema`] when the JSON is not;
+    /// [`Error::EmptyManifest`] for a CSV without rows; [`Error::MissingCrop`] for a row without its file.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(Error::io(path, "cannot be read"))?;
         let rows = table::read(&bytes, path)?;
-        // That of a bare name is no path, and nothing can be opened by it.
+        // The parent of a bare file name is an empty path, which cannot be opened.
         let root = path.parent().filter(|root| !root.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
         if let Some((index, row)) = rows.iter().enumerate().find(|(_, row)| !root.join(&row.file).is_file()) {
             return Err(Error::MissingCrop { path: path.to_owned(), row: index + 1, file: row.file.clone() });
@@ -273,10 +274,11 @@ impl Manifest {
         Ok(Self { root, rows, crop, size, settings })
     }
 
-    /// Writes the CSV, and beside it the JSON. Each of the files appears whole or not at all.
+    /// Writes the CSV, and the JSON beside it. Each file is written completely or not at all.
     ///
     /// # Errors
-    /// [`Error::Io`] when one cannot be written.
+    /// [`Error::Io`] when a file cannot be written; [`Error::ManifestSyntax`] and [`Error::Json`] when one cannot be
+    /// encoded.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
         let json = path.with_extension("json");
@@ -287,10 +289,10 @@ impl Manifest {
         write_whole(path, &table::write(&self.rows, path)?)
     }
 
-    /// Writes the rows as Parquet, for other programs: the columns of the CSV, typed, absent values null.
+    /// Writes the rows as Parquet, for other programs: the CSV's columns, typed, with null for absent values.
     ///
     /// # Errors
-    /// [`Error::Parquet`] when it cannot be encoded, [`Error::Io`] when it cannot be written.
+    /// [`Error::Parquet`] when the rows cannot be encoded, [`Error::Io`] when the file cannot be written.
     #[cfg(feature = "parquet")]
     pub fn write_parquet(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
@@ -360,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_file_row_column_and_value() {
+    fn errors_name_the_file_row_column_and_value() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("list.csv");
         fs::write(folder.path().join("a.jpg"), "").unwrap();

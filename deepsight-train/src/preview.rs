@@ -1,12 +1,12 @@
-//! A contact sheet: what the network will be shown.
+//! Contact sheets of training samples.
 
 use image::{Rgb, RgbImage, imageops};
 use rayon::prelude::*;
 
 use crate::{Draw, Error, FaceDataset, Label};
 
-/// The samples of `draws` side by side, `columns` in a row, each in a border that tells what it is: green is real, red is
-/// fake, orange is a real face that was blended into itself.
+/// Renders the samples of `draws` side by side, `columns` in a row. The color of a sample's border tells its class:
+/// green for real, red for fake, orange for a real face that was blended into itself.
 ///
 /// # Errors
 /// - [`Error::Setting`] when there are no draws or more than 1,000, no columns or more than 100;
@@ -28,7 +28,8 @@ pub fn preview(dataset: &FaceDataset, draws: &[Draw], columns: usize) -> Result<
     sheet(&samples.collect::<Result<Vec<_>, Error>>()?, columns)
 }
 
-/// How the fakes of one real face come about: a row for each seed, and in it target, source, mask and the fake.
+/// Renders how fakes of one real face are blended: one row for each seed, with target, source, mask and the resulting
+/// fake.
 ///
 /// # Errors
 /// - [`Error::Setting`] when there are no seeds, or more than 250;

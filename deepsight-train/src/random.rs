@@ -1,4 +1,4 @@
-//! Random numbers that are a function of what they are for, so that nothing depends on which thread drew before.
+//! Random numbers that depend only on their purpose and seed, and not on what other threads have drawn.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// What random numbers are for. Two purposes never share a stream, even under one seed.
+/// The purpose of random numbers. Two purposes never share a stream, even with the same seed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Purpose {
     /// Which faces an epoch shows.
@@ -17,7 +17,7 @@ pub(crate) enum Purpose {
     AugmentWithin = 3,
     /// How a face is blended into itself.
     Blend = 4,
-    /// Whether and how a face's track is compressed.
+    /// Whether and how a face is compressed together with its track.
     Clip = 5,
     /// The table that noise is read from.
     Noise = 6,
@@ -31,7 +31,7 @@ pub(crate) enum Purpose {
     Weights = 8,
 }
 
-/// A generator that nothing else uses: its key is the four numbers themselves.
+/// Creates a generator whose key is the purpose and the three numbers, so that nothing else draws the same stream.
 pub(crate) fn generator(purpose: Purpose, [seed, major, minor]: [u64; 3]) -> ChaCha8Rng {
     let mut key = [0; 32];
     for (bytes, number) in key.chunks_exact_mut(8).zip([purpose as u64, seed, major, minor]) {
@@ -40,7 +40,8 @@ pub(crate) fn generator(purpose: Purpose, [seed, major, minor]: [u64; 3]) -> Cha
     ChaCha8Rng::from_seed(key)
 }
 
-/// The two ends, included, that a value is drawn between, all alike. In a file `[low, high]`.
+/// A range that values are drawn from uniformly, given by its two ends, which are included. In a file, it is
+/// `[low, high]`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Between(pub f32, pub f32);
 
@@ -49,14 +50,15 @@ impl Between {
         self.0 + (self.1 - self.0) * random.random::<f32>()
     }
 
-    /// As likely between 20 and 40 as between 40 and 80, for values above 0 whose ratios matter.
+    /// Draws a value whose logarithm is uniform, for values above 0 whose ratios matter. For example, it is as likely
+    /// between 20 and 40 as between 40 and 80.
     pub(crate) fn draw_ratio(self, random: &mut ChaCha8Rng) -> f32 {
         self.0 * (self.1 / self.0).powf(random.random::<f32>())
     }
 
     /// Checks that both ends lie in `low..=high` and are in order.
     pub(crate) fn check(self, name: &'static str, low: f32, high: f32, rule: &'static str) -> Result<(), Error> {
-        // Not a number fails here too.
+        // NaN fails here too.
         if low <= self.0 && self.0 <= self.1 && self.1 <= high {
             return Ok(());
         }
@@ -64,7 +66,7 @@ impl Between {
     }
 }
 
-/// Checks a share of something.
+/// Checks that a share is within `0..=1`.
 pub(crate) fn check_share(name: &'static str, share: f32) -> Result<(), Error> {
     if (0.0..=1.0).contains(&share) {
         return Ok(());

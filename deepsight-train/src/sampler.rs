@@ -1,4 +1,4 @@
-//! Which faces an epoch shows.
+//! The draws of an epoch: which faces are shown, and in what order.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 use crate::random::{Purpose, check_share, generator};
 use crate::{Error, Label, Row, Split};
 
-/// One face to show.
+/// One drawn face.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Draw {
-    /// Index into the rows.
+    /// Index of the row.
     pub row: usize,
-    /// Whether the face, a real one, is first blended into itself, which makes it a fake.
+    /// Whether the face, which is real, is first blended into itself, which makes it a fake.
     pub self_blended: bool,
-    /// All that is random in what becomes of the picture.
+    /// Seed for blending, compression and augmentation of the picture.
     pub seed: u64,
 }
 
@@ -30,31 +30,33 @@ pub struct Draw {
 pub struct SamplerConfig {
     /// Share of the fakes that are made from real faces, `0..=1`. At 1, fake rows are never drawn.
     pub self_blended: f32,
-    /// Share of the other fakes that are shown beside the real face that they were made of, `0..=1`: the row that
-    /// [`Row::original`] names, or one of the same [`Row::target_id`]. Both get the same augmentation, so neither
-    /// person nor light nor camera tells them apart. A fake that has neither is shown beside any real face.
+    /// Share of the other fakes that are drawn together with the real face that they were made of, `0..=1`: a face of
+    /// the video that [`Row::original`] names, or one with the same [`Row::target_id`]. Both get the same augmentation,
+    /// so person, light and camera do not distinguish them. A fake that has neither is drawn together with any real
+    /// face.
     pub paired: f32,
-    /// Faces an epoch shows, rounded up to an even number. As many as there are rows to draw from when not given.
+    /// Number of faces drawn in an epoch, rounded up to an even number. The number of rows to draw from if not given.
     pub draws: Option<usize>,
-    /// Parts of the data with a share of their own; what they leave goes to all other rows.
+    /// Parts of the data that have their own share of the draws. The remaining share goes to all other rows.
     pub sources: Vec<Source>,
 }
 
-/// A part of the data with a look of its own, such as one of several collections.
+/// A part of the data with its own look, such as one of several collections.
 ///
-/// Within each source real and fake weigh the same. So a source that has no fakes cannot teach that its look is real: all
-/// its fakes are made from its real faces, whatever the share of those elsewhere.
+/// Real and fake faces are drawn equally often within each source. If a source has no fakes, all its fakes are made
+/// from its real faces, whatever the share of self-blended faces elsewhere, so that a network does not learn that the
+/// look of the source is real.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// The folder that the rows' files lie in, as the manifest writes it.
+    /// The folder of the rows' files, as written in the manifest.
     pub folder: PathBuf,
     /// Share of all draws, `0..=1`.
     pub share: f32,
 }
 
 impl SamplerConfig {
-    /// Only rows of the manifest, as many an epoch as there are.
+    /// Returns the defaults: only rows of the manifest are drawn, and as many in an epoch as there are rows.
     pub fn new() -> Self {
         Self::default()
     }
@@ -66,21 +68,21 @@ impl SamplerConfig {
         self
     }
 
-    /// Sets the share of the other fakes that are shown beside what they were made of.
+    /// Sets the share of the other fakes that are drawn together with the real face that they were made of.
     #[must_use]
     pub fn with_paired(mut self, share: f32) -> Self {
         self.paired = share;
         self
     }
 
-    /// Sets how many faces an epoch shows.
+    /// Sets how many faces are drawn in an epoch.
     #[must_use]
     pub fn with_draws(mut self, draws: usize) -> Self {
         self.draws = Some(draws);
         self
     }
 
-    /// Gives the rows in a folder a share of their own.
+    /// Gives the rows in a folder their own share of the draws.
     #[must_use]
     pub fn with_source(mut self, folder: impl Into<PathBuf>, share: f32) -> Self {
         self.sources.push(Source { folder: folder.into(), share });
@@ -88,14 +90,15 @@ impl SamplerConfig {
     }
 }
 
-/// Draws faces so that both classes weigh the same, and within a class every video, however many faces it has.
+/// A sampler, which draws both classes equally often and, within a class, every video equally often, however many faces
+/// it has.
 ///
-/// Draws come in pairs, a real face and a fake one. A self-blended face is the fake beside the real face that it is
-/// made from, with the same seed: both pass the same augmentation, and all that differs is the blending (Shiohara and
-/// Yamasaki show them in pairs too). A [paired](SamplerConfig::paired) fake is shown beside its original in the same
-/// way. Videos are dealt like cards, all of them before one comes again, and so are the faces of a video; the shares of
-/// self-blended and of paired faces are kept from the first pairs on, so every batch of even size is balanced. Rows of
-/// the splits `val` and `test` are never drawn.
+/// Faces are drawn in pairs, a real face and a fake one, so every batch of even size is balanced. A self-blended fake
+/// is drawn together with the real face that it is made from, with the same seed: both get the same augmentation, and
+/// they differ in the blending only (Shiohara and Yamasaki show them in pairs too). A [paired](SamplerConfig::paired)
+/// fake is drawn together with its original in the same way. Videos are drawn without replacement: all of them are
+/// drawn before one is drawn again. So are the faces of a video. The shares of self-blended and of paired faces are
+/// kept from the first pairs on. Rows of the splits `val` and `test` are never drawn.
 ///
 /// ```
 /// # use deepsight_train::{Label, Row, Sampler, SamplerConfig};
@@ -123,15 +126,16 @@ struct Drawable {
     paired: f32,
     real: Vec<Vec<usize>>,
     fake: Vec<Vec<usize>>,
-    /// For each fake row, the real rows that it may be shown beside. Empty where nothing is paired.
+    /// For each fake row, the real rows that it may be paired with. Empty if fakes are not paired.
     originals: HashMap<usize, Arc<[usize]>>,
 }
 
 impl Sampler {
-    /// A sampler of these rows.
+    /// Creates a sampler of these rows.
     ///
     /// # Errors
-    /// - [`Error::Setting`] when a share is outside `0..=1`, the shares of the sources sum to more than 1, or `draws` is 0;
+    /// - [`Error::Setting`] when a share is outside `0..=1`, the shares of the sources sum to more than 1, or `draws`
+    ///   is 0;
     /// - [`Error::NoRows`] when there is nothing real or, with `self_blended` at 0, nothing fake to draw;
     /// - [`Error::NoLandmarks`] when real faces are to be blended and one has no landmarks;
     /// - [`Error::NoOriginal`] when fakes are to be paired and one names an original that is not there;
@@ -161,7 +165,7 @@ impl Sampler {
         let mut sources = Vec::new();
         let mut drawable = 0;
         for ((group, share), name) in groups.iter().zip(shares).zip(names) {
-            // What is left is never quite 0 when shares are added up.
+            // Due to rounding, the remaining share is never exactly 0.
             if share > 1e-4 {
                 let name = name.map_or_else(|| "training rows".to_owned(), |folder| folder.display().to_string());
                 sources.push(Drawable::new(rows, group, share, config, &name)?);
@@ -174,19 +178,19 @@ impl Sampler {
         Ok(Self { sources, draws: config.draws.unwrap_or(drawable).next_multiple_of(2), seed })
     }
 
-    /// Whether some fakes are made from real faces.
+    /// Returns whether some fakes are made from real faces.
     #[cfg(feature = "model")]
     pub(crate) fn blends(&self) -> bool {
         self.sources.iter().any(|source| source.self_blended > 0.0)
     }
 
-    /// How many faces an epoch shows.
+    /// Returns the number of faces drawn in an epoch.
     pub fn draws(&self) -> usize {
         self.draws
     }
 
-    /// The faces of an epoch, in order. The same for the same seed and epoch, whatever was drawn before: a run that was
-    /// stopped goes on from the position it had reached.
+    /// Returns the faces of an epoch, in order. They depend only on the sampler's seed and the epoch, and not on
+    /// earlier draws, so a resumed run continues at the position that it had reached.
     pub fn epoch(&self, epoch: u64) -> Vec<Draw> {
         let mut random = generator(Purpose::Epoch, [self.seed, epoch, 0]);
         let mut tables: Vec<Table> = self.sources.iter().map(|source| Table::new(source, &mut random)).collect();
@@ -233,9 +237,9 @@ impl Drawable {
     }
 }
 
-/// Returns the real faces that each fake of a source was made of: those of the video that it names, else, because a
-/// preparation may have lost that video, those of the person whose body it shows. A fake that names no original and
-/// whose person has no real face is left out, and is never paired.
+/// Returns the real faces that each fake of a source was made of. These are the faces of the video that the fake names.
+/// If they are missing, because the preparation lost that video, they are those of the person whose body the fake
+/// shows. A fake that names no original and whose person has no real face is left out, and is never paired.
 fn originals(rows: &[Row], group: &[usize]) -> Result<HashMap<usize, Arc<[usize]>>, Error> {
     let (mut of_video, mut of_person) = (HashMap::<&str, Vec<usize>>::new(), HashMap::<&str, Vec<usize>>::new());
     for &index in group.iter().filter(|index| rows[**index].label == Label::Real) {
@@ -263,7 +267,7 @@ fn originals(rows: &[Row], group: &[usize]) -> Result<HashMap<usize, Arc<[usize]
     found.collect()
 }
 
-/// The cards of one source during an epoch.
+/// The state of one source during an epoch.
 struct Table<'a> {
     source: &'a Drawable,
     real: Hand,
@@ -306,7 +310,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// The videos of one class, and of each video its faces.
+/// The videos of one class and the faces of each video, each in random order.
 struct Hand {
     videos: Deck,
     faces: Vec<Deck>,
@@ -324,7 +328,7 @@ impl Hand {
     }
 }
 
-/// Numbers in random order, shuffled anew when all have been dealt.
+/// Numbers in random order, which are shuffled again when all have been drawn.
 struct Deck {
     cards: Vec<usize>,
     dealt: usize,

@@ -1,4 +1,5 @@
-//! Parts of the data that share no person, no file and no original, so that what is measured is not what was learnt by heart.
+//! Division of the data into splits that share no person, no file and no original, so that a measurement does not
+//! reward memorized faces.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,17 +14,17 @@ mod links;
 
 use links::{Groups, Link, links};
 
-/// How videos are divided.
+/// Settings of the division.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct SplitConfig {
-    /// How much of each label's videos goes to training, validation and test, in any unit; 70, 15 and 15.
+    /// Shares of each label's videos for training, validation and test, in any unit; 70, 15 and 15.
     pub shares: [f64; 3],
-    /// Another seed is another division; 0.
+    /// Seed of the division; 0.
     pub seed: u64,
-    /// What must not be in two parts.
+    /// What two splits must not share.
     pub by: SplitBy,
-    /// Whether splits that rows have already, from a data set's own list, are kept; true.
+    /// Whether existing splits of rows, from a data set's own list, are kept; true.
     pub keep_official: bool,
 }
 
@@ -34,7 +35,7 @@ impl Default for SplitConfig {
 }
 
 impl SplitConfig {
-    /// Whether data can be divided so: worth asking before hours of work.
+    /// Checks the shares, before hours of work on the data.
     ///
     /// # Errors
     /// [`Error::Setting`] for shares that are negative, not finite, or give nothing to training.
@@ -48,21 +49,21 @@ impl SplitConfig {
     }
 }
 
-/// What must not be in two parts of the data.
+/// What two splits must not share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum SplitBy {
-    /// A person that rows name, as body or as face; nor what [`SplitBy::Video`] names.
+    /// Persons that rows name, as body or as face, and everything that [`SplitBy::Video`] names.
     #[default]
     Person,
-    /// A video, also a copy of its file, or what was made from it. Scores on the other parts will then flatter the model:
-    /// it has seen their people.
+    /// Videos, copies of their files, and videos made from them. Scores on validation and test are then too high,
+    /// because the model was trained on the same people.
     Video,
 }
 
 impl SplitBy {
-    /// `person` or `video`, as command lines name it.
+    /// Returns `person` or `video`, as command lines name it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Person => "person",
@@ -86,14 +87,15 @@ impl FromStr for SplitBy {
     }
 }
 
-/// Puts every row into a part of the data.
+/// Assigns a split to every row.
 ///
-/// Videos that are linked by a shared person, a shared file or a shared original form a component, and components are divided: the
-/// largest first, each to where it brings the shares of both labels closest to those wanted. Where there are enough of them, every
-/// part gets videos of both labels. The result depends on the videos and the seed alone, not on the order of the rows.
+/// Videos that are linked by a shared person, file or original form a component. Components are assigned one by one,
+/// the largest first, each to the split that brings the shares of both labels closest to the wanted ones. Where there
+/// are enough components, every split gets videos of both labels. The result depends only on the videos and the seed,
+/// not on the order of the rows.
 ///
-/// Splits that rows have already are kept. What is linked to them goes with them; if that pulls it two ways its split is
-/// left open, and it is used for nothing. What is not linked to them goes to training, and to parts that no row had before.
+/// Existing splits of rows are kept. Videos that are linked to them get the same split. If they are linked to two
+/// splits, they get none, and are not used. Other videos go to training, and to the splits that no row had before.
 ///
 /// ```
 /// use deepsight_train::{Label, Row, Split, SplitBy, SplitConfig, assign_splits, check_disjoint};
@@ -113,8 +115,9 @@ impl FromStr for SplitBy {
 /// ```
 ///
 /// # Errors
-/// [`Error::Setting`] for shares that are negative, not finite, or give nothing to training; [`Error::Overlap`] when a video is in two
-/// parts already; [`Error::NothingToTrain`] when all reals or all fakes are linked to videos that are listed for other parts.
+/// [`Error::Setting`] for shares that are negative, not finite, or give nothing to training; [`Error::Overlap`] when a
+/// video already has two splits; [`Error::NothingToTrain`] when all reals or all fakes are linked to videos that are
+/// listed for other splits.
 pub fn assign_splits(rows: &mut [Row], config: &SplitConfig) -> Result<(), Error> {
     config.validate()?;
     if !config.keep_official {
@@ -124,7 +127,7 @@ pub fn assign_splits(rows: &mut [Row], config: &SplitConfig) -> Result<(), Error
 
     let components = components(rows, config.by);
     let official: BTreeSet<Split> = rows.iter().filter_map(|row| row.split).collect();
-    // A list settles the parts that it names.
+    // Validation and test are complete if a list names them. Only training gets more videos then.
     let shares = [0, 1, 2].map(|part| {
         let split = Split::ALL[part];
         if split == Split::Train || !official.contains(&split) { config.shares[part] } else { 0.0 }
@@ -146,7 +149,8 @@ pub fn assign_splits(rows: &mut [Row], config: &SplitConfig) -> Result<(), Error
     if let Some(listed) = rows.iter().find(|row| row.split.is_some()) {
         let left =
             |label: Label| (0..rows.len()).any(|row| rows[row].label == label && splits[row] == Some(Split::Train));
-        // A list may keep all fakes for the other parts on purpose, for training on reals alone; not so if it leaves some out.
+        // A list may put all fakes into other splits on purpose, to train on reals alone. A label of which it leaves
+        // some videos unlisted must have videos in training.
         let some_train = splits.contains(&Some(Split::Train));
         let wanted = |label: Label| rows.iter().any(|row| row.label == label && !(some_train && row.split.is_some()));
         if let Some(label) = Label::ALL.into_iter().find(|label| wanted(*label) && !left(*label)) {
@@ -159,16 +163,17 @@ pub fn assign_splits(rows: &mut [Row], config: &SplitConfig) -> Result<(), Error
     Ok(())
 }
 
-/// Whether no two parts of the data share a person, a file, an original or a video; with [`SplitBy::Video`], people may be shared.
-/// Rows without a split are in no part, and people are those that rows name.
+/// Checks that no two splits share a person, a file, an original or a video. With [`SplitBy::Video`], persons may be
+/// shared. Rows without a split are ignored, and only persons that rows name are compared.
 ///
 /// # Errors
-/// [`Error::Overlap`] names what is shared, by whom, and how much more there is.
+/// [`Error::Overlap`] with one thing that is shared, the two videos that share it, and the number of other shared
+/// things.
 pub fn check_disjoint(rows: &[Row], by: SplitBy) -> Result<(), Error> {
     overlap(rows, |row| links(row, by))
 }
 
-/// Whether no video is in two parts.
+/// Checks that no video has two splits.
 fn check_videos(rows: &[Row]) -> Result<(), Error> {
     overlap(rows, |row| vec![Link::Video(row.label, &row.video)])
 }
@@ -197,24 +202,24 @@ fn overlap<'a>(rows: &'a [Row], links: impl Fn(&'a Row) -> Vec<Link<'a>>) -> Res
     })
 }
 
-/// Videos that are linked with each other.
+/// Videos that are linked with each other, directly or through others.
 #[derive(Debug, Default)]
 struct Component {
-    /// How many, real and fake.
+    /// Number of real and of fake videos.
     videos: [usize; 2],
     rows: Vec<usize>,
-    /// Parts that some of them are in already.
+    /// Splits that some of them have already.
     official: BTreeSet<Split>,
 }
 
 impl Component {
-    /// Where all that is linked belongs, if that is settled.
+    /// Returns the existing split of the component, if there is exactly one.
     fn follows(&self) -> Option<Split> {
         self.official.first().copied().filter(|_| self.official.len() == 1)
     }
 }
 
-/// All components, in the order of their first videos.
+/// Returns all components, in the order of their first videos by label and name.
 fn components(rows: &[Row], by: SplitBy) -> Vec<Component> {
     let mut groups = Groups::default();
     for row in rows {
@@ -229,7 +234,7 @@ fn components(rows: &[Row], by: SplitBy) -> Vec<Component> {
         component.rows.push(index);
         component.official.extend(row.split);
     }
-    // By name, not by place in the list.
+    // Ordered by name, so that the order of the rows does not matter.
     let mut order: Vec<usize> = Vec::with_capacity(components.len());
     for ((label, _), group) in videos {
         if let Some(component) = components.get_mut(&group) {
@@ -242,25 +247,26 @@ fn components(rows: &[Row], by: SplitBy) -> Vec<Component> {
     order.into_iter().filter_map(|group| components.remove(&group)).collect()
 }
 
-/// How many videos and crops are in each part.
+/// Number of videos and crops in each split.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct SplitSummary {
-    /// Videos and crops of each part, real before fake, in the order of [`Split::ALL`]; then those of no part.
+    /// Videos and crops of each split, real before fake, in the order of [`Split::ALL`]. The last entry counts rows
+    /// without a split.
     pub counts: [[SplitCount; 2]; 4],
 }
 
-/// Videos and the crops from them.
+/// Number of videos, and of crops from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SplitCount {
-    /// Videos.
+    /// Number of videos.
     pub videos: usize,
-    /// Crops.
+    /// Number of crops.
     pub crops: usize,
 }
 
 impl SplitSummary {
-    /// Counts what is in the rows.
+    /// Counts the videos and crops of the rows.
     pub fn of(rows: &[Row]) -> Self {
         let mut summary = Self::default();
         let mut videos = BTreeSet::new();
@@ -276,7 +282,7 @@ impl SplitSummary {
     }
 }
 
-/// One line a part: `train: 28 real videos (280 faces), 14 fake videos (140 faces)`.
+/// Writes one line for each split: `train: 28 real videos (280 faces), 14 fake videos (140 faces)`.
 impl fmt::Display for SplitSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (part, counts) in self.counts.iter().enumerate() {

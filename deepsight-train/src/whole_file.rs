@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Files that are written whole or not at all.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -7,10 +7,11 @@ use std::path::Path;
 
 use crate::Error;
 
-/// Ends the names of files that are being written; what is left of a killed run ends so too.
+/// Ending of the temporary names of files that are being written. A killed run may leave such a file.
 pub(crate) const UNFINISHED: &str = ".part";
 
-/// Writes a file under a neighbour's name and then, when it has reached the disk, gives it its own. Folders on the way are made.
+/// Writes a file under a temporary name in the same folder, and renames it when its content has reached the disk.
+/// Missing parent folders are created.
 pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), Error> {
     let mut hidden = OsString::from(".");
     hidden.push(path.file_name().unwrap_or_default());
@@ -19,11 +20,11 @@ pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), Error> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(Error::io(folder, "cannot be made"))?;
     }
-    // Some systems tell only now that the disk is full; the file that was there before must not be gone then.
+    // Some systems report a full disk only at `sync_all`, so the earlier file must not be replaced before that.
     let write = |mut file: File| file.write_all(content).and_then(|()| file.sync_all());
     let written = File::create(&neighbour).and_then(write).and_then(|()| fs::rename(&neighbour, path));
     written.map_err(|source| {
-        // A full disk has better use for the space; that it cannot be had back is the smaller trouble.
+        // Frees the space on a full disk. An error here matters less than the one that is returned.
         let _ = fs::remove_file(&neighbour);
         Error::io(path, "cannot be written")(source)
     })
@@ -36,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_replaces_its_predecessor_and_leaves_no_neighbour() {
+    fn a_file_replaces_the_earlier_one_and_leaves_no_temporary_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/er/file.txt");
         write_whole(&path, b"before").unwrap();
@@ -46,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_put_in_place_is_named_and_nothing_is_left() {
+    fn a_failed_rename_is_an_error_with_the_file_name_and_leaves_no_temporary_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("taken");
         fs::create_dir_all(path.join("by-a-folder")).unwrap();

@@ -1,4 +1,4 @@
-//! Thresholds and temperatures do what they are asked to.
+//! Tests of thresholds, temperatures, uncertain bands and false-alarm curves.
 #![allow(clippy::unwrap_used)]
 
 use deepsight_train::{
@@ -14,7 +14,7 @@ fn videos(scores: &[(f64, bool)]) -> Vec<Scored> {
 }
 
 #[test]
-fn equally_good_thresholds_are_settled_by_the_one_nearest_to_a_half() {
+fn of_equally_good_thresholds_the_one_nearest_to_a_half_is_chosen() {
     let apart = videos(&[(0.1, false), (0.2, false), (0.6, true), (0.9, true)]);
     assert_eq!(fit_threshold(&apart, ThresholdRule::BalancedAccuracy).unwrap(), 0.5);
     let high = videos(&[(0.7, false), (0.8, true)]);
@@ -22,13 +22,13 @@ fn equally_good_thresholds_are_settled_by_the_one_nearest_to_a_half() {
 }
 
 #[test]
-fn faces_of_many_faced_videos_do_not_outvote_the_others() {
-    // One real video with a hundred sure faces, one with a single wrong one: the temperature must see two videos.
+fn videos_with_many_faces_do_not_outvote_others() {
+    // One real video has a hundred confident faces, another a single wrong one. Both must have the same weight.
     let mut faces: Vec<Scored> = (0..100).map(|_| Scored::from_logit("many", Label::Real, -4.0)).collect();
     faces.push(Scored::from_logit("one", Label::Real, 4.0));
     faces.push(Scored::from_logit("a", Label::Fake, 4.0));
     let temperature = calibrate(&faces, ThresholdRule::BalancedAccuracy).unwrap().temperature;
-    // Three quarters of the weight are right: the probability that fits is 3 / 4.
+    // Three quarters of the weight are right, so the calibrated probability is 3 / 4.
     assert!((temperature - 4.0 / 3f64.ln()).abs() < 1e-9, "{temperature}");
 }
 
@@ -79,7 +79,7 @@ proptest! {
     }
 }
 
-/// Videos of one source: real and fake ones with evenly spread scores between two probabilities each.
+/// Returns videos of one source. The scores of its reals and of its fakes are each evenly spread over a range.
 fn source(name: &str, reals: (usize, f64, f64), fakes: (usize, f64, f64)) -> Vec<Scored> {
     let class = |label: Label, (count, low, high): (usize, f64, f64)| {
         let score = move |n: usize| low + (high - low) * (n as f64 + 0.5) / count as f64;
@@ -95,7 +95,7 @@ fn a_source_of_many_videos_does_not_outvote_a_small_one() {
     let mut faces: Vec<Scored> =
         (0..100).flat_map(|n| [face("large", n, Label::Real, -4.0), face("large", n, Label::Fake, 4.0)]).collect();
     faces.extend([face("small", 0, Label::Real, 4.0), face("small", 0, Label::Fake, -4.0)]);
-    // Half of the weight is wrong, so no temperature fits but the highest.
+    // Half of the weight is wrong, so the highest temperature fits best.
     assert!(fit_temperature(&faces).unwrap() > 19.0);
     faces.truncate(200);
     assert!(fit_temperature(&faces).unwrap() < 0.06);
@@ -117,9 +117,9 @@ fn a_false_positive_rate_is_kept_in_every_source() {
 }
 
 #[test]
-fn the_band_is_as_wide_as_the_worst_source_needs_and_lies_where_it_needs_it() {
+fn the_band_has_the_width_and_place_that_the_worst_source_needs() {
     let easy = source("easy", (200, 0.0, 0.3), (200, 0.7, 1.0));
-    // Reals of this source score up to 0.6, none of its fakes below 0.45.
+    // Reals of this source score up to 0.6, and none of its fakes below 0.45.
     let hard = source("hard", (100, 0.0, 0.6), (100, 0.45, 1.0));
     let aim = VerdictAim::new(ThresholdRule::BalancedAccuracy);
     let alone = fit_verdicts(&easy, aim).unwrap();
@@ -133,7 +133,7 @@ fn the_band_is_as_wide_as_the_worst_source_needs_and_lies_where_it_needs_it() {
         assert!(source.decided.unwrap() > 0.8, "{source:?}");
         assert_eq!(source.reals.iter().sum::<usize>(), if source.name == "easy" { 200 } else { 100 });
     }
-    // A narrower aim asks for more doubt.
+    // A stricter aim needs a wider band.
     let mut strict = aim;
     (strict.right, strict.reals_called_fake) = (0.99, 0.0);
     let wider = fit_verdicts(&faces, strict).unwrap();
@@ -141,7 +141,7 @@ fn the_band_is_as_wide_as_the_worst_source_needs_and_lies_where_it_needs_it() {
 }
 
 #[test]
-fn scores_that_tell_nothing_are_said_to_reach_no_aim_and_a_source_of_reals_counts() {
+fn scores_without_information_reach_no_aim_and_a_source_of_reals_counts() {
     let blind = source("blind", (50, 0.2, 0.8), (50, 0.2, 0.8));
     let aim = VerdictAim::new(ThresholdRule::BalancedAccuracy);
     let limits = fit_verdicts(&blind, aim).unwrap();
@@ -159,7 +159,7 @@ fn scores_that_tell_nothing_are_said_to_reach_no_aim_and_a_source_of_reals_count
 }
 
 #[test]
-fn the_curve_of_false_alarms_never_falls_to_zero_and_can_be_stored() {
+fn the_false_alarm_curve_is_never_zero_and_passes_validation() {
     let faces = [
         source("a", (400, 0.0, 0.9), (10, 0.5, 1.0)),
         source("b", (100, 0.0, 0.5), (0, 0.0, 0.0)),
@@ -182,11 +182,11 @@ fn the_curve_of_false_alarms_never_falls_to_zero_and_can_be_stored() {
 }
 
 #[test]
-fn the_calibration_error_counts_classes_and_sources_the_same() {
+fn the_calibration_error_weighs_classes_and_sources_equally() {
     let at = |p: f64, label, count: usize, offset: usize| {
         (0..count).map(move |n| Scored::from_probability(format!("{}", n + offset), label, p))
     };
-    // Of what is scored 0.25 a quarter is fake, where both classes are as frequent.
+    // A quarter of the scores of 0.25 is fake where both classes are equally frequent.
     let mixed = |reals: usize, fakes: usize| -> Vec<Scored> {
         let reals = at(0.25, Label::Real, 3 * reals, 0).chain(at(0.75, Label::Real, reals, 3 * reals));
         let fakes = at(0.25, Label::Fake, fakes, 0).chain(at(0.75, Label::Fake, 3 * fakes, fakes));

@@ -1,4 +1,4 @@
-//! Evaluations say what was measured, as text, JSON and web page, and refuse what cannot be.
+//! Tests of evaluations: their text, JSON and web page, and the input that they refuse.
 #![allow(clippy::unwrap_used)]
 
 use std::convert::Infallible;
@@ -19,7 +19,7 @@ use deepsight_video::{DecodeOptions, Sampling, Video};
 const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/clips/portraits.mp4");
 
 #[test]
-fn the_classification_report_is_scikit_learns() {
+fn the_classification_report_matches_scikit_learns() {
     let cases: Vec<serde_json::Value> = serde_json::from_str(include_str!("metrics/expected.json")).unwrap();
     for case in
         cases.iter().filter(|case| ["spread", "tied", "skewed and too sure"].contains(&case["name"].as_str().unwrap()))
@@ -38,7 +38,7 @@ fn the_classification_report_is_scikit_learns() {
     }
 }
 
-/// Forty videos of three faces each, the fakes scored higher; `seed` makes other ones.
+/// Returns forty videos of three faces each. Fakes score higher. Another `seed` gives other scores.
 fn faces(seed: u32) -> Vec<Scored> {
     let face = |n: u32| {
         let (video, label) = (n / 3, if (n / 3).is_multiple_of(2) { Label::Real } else { Label::Fake });
@@ -86,7 +86,7 @@ fn the_json_has_the_numbers_that_the_text_rounds() {
 }
 
 #[test]
-fn the_page_stands_alone_and_names_cannot_leave_their_place() {
+fn the_page_is_self_contained_and_names_are_escaped() {
     let page = evaluation().to_html().unwrap();
     assert!(page.contains("v&lt;1&gt;") && page.contains("mine &amp; yours") && !page.contains("v<1>"));
     for outside in ["<script", "src=", "@import", "url(", "<link"] {
@@ -102,7 +102,7 @@ fn the_page_stands_alone_and_names_cannot_leave_their_place() {
 }
 
 #[test]
-fn one_class_is_measured_as_far_as_it_goes_with_a_sentence_that_says_so() {
+fn one_class_is_measured_as_far_as_possible_and_a_note_says_so() {
     let mut evaluation =
         Evaluation::new(EvaluatedModel::default(), EvaluatedData::default(), Bootstrap::default().with_replicates(20));
     let fakes: Vec<Scored> = faces(0).into_iter().filter(|face| face.label == Label::Fake).collect();
@@ -119,8 +119,8 @@ fn one_class_is_measured_as_far_as_it_goes_with_a_sentence_that_says_so() {
     assert_eq!(evaluation.to_html().unwrap().matches("<figure>").count(), 6);
 }
 
-/// Faces of two sources of one name a video: an easy one and a hard one whose fakes are of two methods, and one of
-/// reals only.
+/// Returns faces of three sources: an easy one, a hard one whose fakes are of two methods, and one of reals only. All
+/// sources use the same video names.
 fn faces_of_three_sources() -> Vec<Scored> {
     let easy = faces(0).into_iter().map(|face| {
         let logit = if face.label == Label::Fake { face.logit.abs() } else { -face.logit.abs() };
@@ -130,7 +130,7 @@ fn faces_of_three_sources() -> Vec<Scored> {
         let number: u32 = face.video.trim_matches(['v', '<', '>']).parse().unwrap();
         let method = if number % 4 == 1 { "FaceSwap" } else { "Deepfakes" };
         let fake = face.label == Label::Fake;
-        // Those of one method are as good as real.
+        // Fakes of this method score like reals.
         let logit = if fake && method == "FaceSwap" { face.logit - 2.0 } else { face.logit };
         let face = Scored::from_logit(face.video, face.label, logit).with_source("hard");
         if fake { face.with_method(method) } else { face }
@@ -186,7 +186,7 @@ fn picture(path: &Path, value: u8) {
     RgbImage::from_fn(32, 24, |x, y| Rgb([value, (7 * x) as u8, (9 * y) as u8])).save(path).unwrap();
 }
 
-/// Says of a picture what its first pixel is.
+/// Returns the red value of each picture's first pixel minus 128 as its logit.
 fn redness(pictures: &[RgbImage]) -> Result<Vec<f64>, deepsight_core::Error> {
     Ok(pictures.iter().map(|picture| f64::from(picture.get_pixel(0, 0).0[0]) - 128.0).collect())
 }
@@ -206,7 +206,7 @@ fn folder() -> tempfile::TempDir {
 }
 
 #[test]
-fn pictures_of_a_folder_are_scored_as_they_are_and_belong_to_videos_by_their_names() {
+fn pictures_of_a_folder_are_scored_unchanged_and_grouped_into_videos_by_name() {
     let folder = folder();
     let set = TestSet::of_dataset(&Dataset::find(folder.path(), None).unwrap(), None).unwrap();
     let mut seen = Vec::new();
@@ -224,7 +224,7 @@ fn pictures_of_a_folder_are_scored_as_they_are_and_belong_to_videos_by_their_nam
 }
 
 #[test]
-fn what_cannot_be_scored_is_named() {
+fn an_error_names_the_file_that_cannot_be_scored() {
     let folder = folder();
     let set = || TestSet::of_dataset(&Dataset::find(folder.path(), None).unwrap(), None).unwrap();
     type Logits<'a> = &'a dyn Fn(&[RgbImage]) -> Result<Vec<f64>, deepsight_core::Error>;
@@ -247,7 +247,7 @@ fn what_cannot_be_scored_is_named() {
 }
 
 #[test]
-fn a_part_without_rows_or_faces_cut_in_another_way_are_refused_with_what_there_is() {
+fn an_empty_split_and_faces_of_another_crop_are_refused_with_what_was_found() {
     let row = |file: &str, label, split| {
         let mut row = Row::new(file, label, file);
         row.split = split;
@@ -277,8 +277,8 @@ fn a_part_without_rows_or_faces_cut_in_another_way_are_refused_with_what_there_i
 }
 
 #[test]
-fn degradations_lose_what_they_are_named_for() {
-    // A checkerboard: all of it is detail.
+fn each_degradation_removes_what_its_name_says() {
+    // A checkerboard, which consists of detail only.
     let picture = RgbImage::from_fn(64, 48, |x, y| Rgb([if (x / 2 + y / 2) % 2 == 0 { 230 } else { 20 }; 3]));
     let spread = |image: &RgbImage| {
         let values: Vec<f64> = image.as_raw().iter().map(|value| f64::from(*value)).collect();
@@ -311,7 +311,7 @@ fn degradations_lose_what_they_are_named_for() {
     );
 }
 
-/// Sees one face in the middle of every frame.
+/// A detector that finds one face in the middle of every frame.
 struct Middle;
 
 impl FaceDetector for Middle {
@@ -331,7 +331,7 @@ impl FaceDetector for Middle {
     }
 }
 
-/// Calls fake what has little detail.
+/// A classifier that calls faces with little detail fake.
 struct Detail;
 
 impl FaceClassifier for Detail {
@@ -357,7 +357,7 @@ impl FaceClassifier for Detail {
 }
 
 #[test]
-fn clips_are_analysed_whole_and_again_after_compression_and_broken_ones_are_listed() {
+fn clips_are_analyzed_before_and_after_recompression_and_broken_ones_are_listed() {
     let folder = tempfile::tempdir().unwrap();
     for (name, label) in [("real/a.mp4", "real"), ("fake/b.mp4", "fake")] {
         std::fs::create_dir_all(folder.path().join(label)).unwrap();
@@ -404,7 +404,7 @@ fn folders_without_clips_or_with_broken_ones_only_are_refused() {
 }
 
 #[test]
-fn a_clip_compressed_anew_has_its_frames_and_fewer_bytes_the_higher_the_factor() {
+fn a_recompressed_clip_keeps_its_frames_and_is_smaller_at_a_higher_rate_factor() {
     let folder = tempfile::tempdir().unwrap();
     let decode = DecodeOptions::default();
     let bytes = |crf: u8| {

@@ -1,4 +1,4 @@
-//! The fused training step against Burn's.
+//! Compares the fused training step with Burn's.
 #![cfg(feature = "flex")]
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
@@ -39,7 +39,7 @@ fn noise(config: &EfficientNetConfig) -> Noise {
     Noise { dropout, drop_path: drop_path.collect() }
 }
 
-/// Gradients where there are any, values elsewhere: running statistics.
+/// Collects gradients, and the values of tensors without gradients: running statistics.
 struct Values<'a> {
     gradients: &'a GradientsParams,
     path: Vec<String>,
@@ -74,7 +74,7 @@ fn run(step: &mut impl Step<Flex>, network: &EfficientNet<B>, noise: &Noise, see
     (passed.loss, passed.fake_probabilities, values.found)
 }
 
-/// Tensors whose gradients differ by more than this share of their length.
+/// Returns the tensors whose gradients differ by more than this share of their norm.
 fn differing(config: &EfficientNetConfig, start: StateDict, noise: &Noise, seed: u32, tolerance: f64) -> Vec<String> {
     let device = Default::default();
     let [network, other] =
@@ -100,13 +100,14 @@ fn differing(config: &EfficientNetConfig, start: StateDict, noise: &Noise, seed:
     worst
 }
 
-/// A trained network: gradients of a random one are so large that rounding decides which side of a corner a value is on.
+/// Returns the weights of a trained network. The gradients of a random one are so large that rounding decides on which
+/// side of a corner a value lies.
 fn trained() -> StateDict {
     Classifier::<Flex>::pretrained(&Default::default()).unwrap().network().state_dict()
 }
 
-/// The trained Lite0 as a deeper network of the same width: a block that it does not have is a copy of its stage's
-/// last.
+/// Returns the trained Lite0 as a deeper network of the same width. A block that Lite0 does not have is a copy of the
+/// last block of its stage.
 fn deepened(config: &EfficientNetConfig) -> StateDict {
     let lite0 = trained();
     let shapes = config.init::<B>(&Default::default()).state_shapes();
@@ -125,8 +126,8 @@ fn deepened(config: &EfficientNetConfig) -> StateDict {
 fn lite0_has_burns_gradients() {
     let config = EfficientNetConfig::lite0();
     let noise = noise(&config);
-    // A value within rounding of a corner of ReLU6 sends its gradient on here and not there. Not every batch has one that
-    // matters; a wrong gradient would be wrong for all.
+    // A value within rounding distance of a corner of ReLU6 may pass its gradient on in one step and not in the other.
+    // Not every batch has such a value that matters. A wrong gradient would differ in every batch.
     let agrees = |seed: &u32| {
         let far = differing(&config, trained(), &noise, *seed, 5e-2);
         assert!(far.is_empty(), "batch {seed}:\n{}", far.join("\n"));
@@ -147,7 +148,7 @@ fn b0_with_gates_has_burns_gradients() {
     smooth_network_has_burns_gradients(&EfficientNetConfig::b0());
 }
 
-/// Shapes of the larger Lite networks. With SiLU in place of ReLU6 there are no corners, so random weights do.
+/// Tests the shapes of the larger Lite networks. SiLU in place of ReLU6 has no corners, so random weights suffice.
 #[test]
 fn lite2_and_lite4_with_a_smooth_activation_have_burns_gradients() {
     for mut config in [EfficientNetConfig::lite2(), EfficientNetConfig::lite4()] {
@@ -177,7 +178,8 @@ fn the_gradient_is_the_slope_of_the_loss() {
         (passed, network)
     };
     let (passed, network) = loss(&start);
-    // Late layers: in front of them, a step large enough for single precision runs into the corners of ReLU6.
+    // Only late layers are tested. In earlier ones, a step that is large enough for single precision crosses corners of
+    // ReLU6.
     for name in ["conv_head.weight", "bn2.weight", "classifier.weight", "blocks.6.0.conv_dw.weight"] {
         let id = network.tensor_ids()[name];
         let gradient = match start[name].shape.len() {
@@ -187,7 +189,7 @@ fn the_gradient_is_the_slope_of_the_loss() {
         };
         let gradient: Vec<f32> = gradient.to_vec().unwrap();
         let squared: f64 = gradient.iter().map(|g| f64::from(*g).powi(2)).sum();
-        // Along the gradient, by a step that changes the loss by about a hundredth.
+        // A step along the gradient that changes the loss by about a hundredth.
         let reach = 5e-3 / squared;
         let [ahead, behind] = [reach, -reach].map(|by| {
             let mut weights = start.clone();

@@ -1,4 +1,4 @@
-//! The metrics agree with scikit-learn; see `metrics/export.py`.
+//! Compares the metrics with scikit-learn's; see `metrics/export.py`.
 #![allow(clippy::unwrap_used)]
 
 use deepsight_train::{
@@ -48,7 +48,7 @@ fn assert_agree(found: &Metrics, expected: &Value, what: &str) {
 }
 
 #[test]
-fn every_metric_is_scikit_learns_over_faces_and_over_videos() {
+fn every_metric_matches_scikit_learns_over_faces_and_over_videos() {
     for case in cases() {
         let (faces, threshold) = (faces(&case), case["threshold"].as_f64().unwrap());
         let name = case["name"].as_str().unwrap();
@@ -60,7 +60,7 @@ fn every_metric_is_scikit_learns_over_faces_and_over_videos() {
 }
 
 #[test]
-fn curves_have_the_points_that_scikit_learn_gives_them() {
+fn curves_have_the_points_of_scikit_learns() {
     for case in cases().iter().filter(|case| case.get("roc").is_some()) {
         let name = case["name"].as_str().unwrap();
         let scores = Scores::of_faces(&faces(case)).unwrap();
@@ -76,16 +76,16 @@ fn curves_have_the_points_that_scikit_learn_gives_them() {
 }
 
 #[test]
-fn the_temperature_has_the_least_cross_entropy_that_a_search_finds() {
+fn the_temperature_matches_that_of_a_search_for_the_least_cross_entropy() {
     for case in cases().iter().filter(|case| case.get("temperature").is_some()) {
         let (found, expected) = (fit_temperature(&faces(case)).unwrap(), case["temperature"]["at"].as_f64().unwrap());
-        // Golden-section search ends where the loss is flat to its last digit.
+        // Golden-section search ends where the loss no longer changes in its last digit.
         assert!((found / expected).ln().abs() < 1e-5, "{}: {found} is not {expected}", case["name"]);
     }
 }
 
 #[test]
-fn one_class_leaves_out_what_needs_both_and_nothing_else() {
+fn one_class_lacks_only_the_metrics_that_need_both() {
     let faces = [1.0, -2.0].map(|logit| Scored::from_logit("a", Label::Fake, logit));
     let scores = Scores::of_faces(&faces).unwrap();
     let metrics = scores.metrics(0.5);
@@ -109,7 +109,7 @@ fn a_real_and_a_fake_video_of_one_name_are_two() {
 }
 
 #[test]
-fn what_is_no_probability_is_named_with_its_video_and_frame() {
+fn an_invalid_probability_is_reported_with_its_video_and_frame() {
     for value in [f64::NAN, -0.1, 1.5, f64::INFINITY] {
         let mut face = Scored::from_probability("clip", Label::Real, value);
         face.frame = Some(7);
@@ -136,7 +136,7 @@ fn clips(reals: usize, fakes: usize, faces: usize, seed: u64) -> Vec<Scored> {
 }
 
 #[test]
-fn intervals_come_from_the_seed_hold_the_value_and_narrow_with_more_videos() {
+fn intervals_depend_on_the_seed_contain_the_value_and_narrow_with_more_videos() {
     let bootstrap = Bootstrap::default().with_replicates(400).with_seed(3);
     let width = |videos| {
         let scores = Scores::of_faces(&clips(videos, videos, 4, 5)).unwrap();
@@ -151,7 +151,7 @@ fn intervals_come_from_the_seed_hold_the_value_and_narrow_with_more_videos() {
 }
 
 #[test]
-fn intervals_are_of_videos_however_many_faces_they_have() {
+fn intervals_do_not_narrow_with_more_faces_of_the_same_videos() {
     let bootstrap = Bootstrap::default().with_replicates(400);
     let width = |faces| {
         let scores = Scores::of_faces(&clips(30, 30, faces, 5)).unwrap();

@@ -1,9 +1,10 @@
-//! Figures are drawn with the text that they need, whatever the scores. `DEEPSIGHT_KEEP_FIGURES=FOLDER` keeps them.
+//! Tests that figures are drawn with their text, whatever the scores. `DEEPSIGHT_KEEP_FIGURES=FOLDER` keeps the
+//! figures.
 #![allow(clippy::unwrap_used)]
 
 use deepsight_train::{Figure, Label, Scored, Scores};
 
-/// A hundred scores from a formula, not too well separated.
+/// Returns three hundred scores from a formula, whose classes overlap.
 fn faces() -> Vec<Scored> {
     let face = |n: u32| {
         let label = if n.is_multiple_of(3) { Label::Fake } else { Label::Real };
@@ -26,7 +27,7 @@ fn figures<'a>(videos: &'a Scores, faces: &'a Scores) -> [Figure<'a>; 5] {
 }
 
 #[test]
-fn every_figure_is_drawn_in_pixels_and_in_vectors_with_its_numbers() {
+fn every_figure_is_drawn_as_pixels_and_as_vectors_with_its_numbers() {
     let faces = faces();
     let (videos, faces) = (Scores::of_videos(&faces).unwrap(), Scores::of_faces(&faces).unwrap());
     let words = [
@@ -51,15 +52,15 @@ fn every_figure_is_drawn_in_pixels_and_in_vectors_with_its_numbers() {
 }
 
 #[test]
-fn letters_are_drawn_without_a_font_of_the_system() {
-    // The legend's words differ and nothing else does: were text left out, the pictures would be the same.
+fn text_is_drawn_without_a_font_of_the_system() {
+    // Only the words of the legend differ. If text were left out, the pictures would be equal.
     let scores = Scores::of_faces(&faces()).unwrap();
     let named = |name| Figure::Roc { series: vec![(name, &scores)], threshold: 0.5 }.to_image().unwrap();
     assert_ne!(named("aaa"), named("bbb"));
 }
 
 #[test]
-fn one_class_or_one_score_is_drawn_too() {
+fn figures_of_one_class_or_one_score_are_drawn_too() {
     for face in [Scored::from_logit("a", Label::Real, 900.0), Scored::from_logit("a", Label::Fake, -900.0)] {
         let scores = Scores::of_faces(&[face]).unwrap();
         for figure in figures(&scores, &scores) {

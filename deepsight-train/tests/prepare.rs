@@ -1,4 +1,5 @@
-//! Faces cut out of clips that ffmpeg makes and pictures that the tests draw, with a detector that sees white squares.
+//! Tests of the preparation, on clips made with ffmpeg, on drawn pictures, and with a detector that finds white
+//! squares.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ use deepsight_train::{
 };
 use tempfile::TempDir;
 
-/// Finds white squares with something darker around them, left to right, and counts the images it is given.
+/// A detector that finds white squares with darker surroundings, from left to right, and counts the images it is given.
 #[derive(Debug, Default)]
 struct Squares {
     images: AtomicUsize,
@@ -66,7 +67,7 @@ fn landmarks(bounds: &BoundingBox) -> Landmarks {
     Landmarks(template.map(|[x, y]| [bounds.x1 + x * bounds.width(), bounds.y1 + y * bounds.height()]))
 }
 
-/// A data set and a folder for its crops.
+/// A data set, and a folder for its crops.
 struct Bench {
     folder: TempDir,
 }
@@ -87,7 +88,8 @@ impl Bench {
         self.folder.path().join(name)
     }
 
-    /// `frames` frames of 160 × 96 at 10 a second, with white squares that start at these columns and move to the right.
+    /// Writes a clip of `frames` frames of 160 × 96 pixels at 10 per second. White squares start at these columns and
+    /// move to the right.
     fn clip(&self, name: &str, frames: u32, squares: &[u32]) {
         let raw = self.folder.path().join("raw");
         let mut pixels = Vec::new();
@@ -106,7 +108,7 @@ impl Bench {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// A picture of this size with a white square of `side` at (`x`, `y`) on grey.
+    /// Writes a gray picture of this size with a white square of `side` pixels at (`x`, `y`).
     fn picture(&self, name: &str, size: (u32, u32), square: Option<(u32, u32, u32)>) {
         let mut image = RgbImage::from_pixel(size.0, size.1, Rgb([70; 3]));
         if let Some((x, y, side)) = square {
@@ -120,7 +122,7 @@ impl Bench {
         self.run_until("out", detector, config, usize::MAX)
     }
 
-    /// Cancels the run after so many clips.
+    /// Runs the preparation, and cancels it after `clips` clips.
     fn run_until(
         &self,
         output: &str,
@@ -150,7 +152,7 @@ fn config() -> PrepareConfig {
     config
 }
 
-/// All files below a folder, by name.
+/// Returns the content of all files below a folder, by name.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -169,7 +171,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[test]
-fn faces_of_videos_are_spread_over_them_followed_and_described() {
+fn faces_are_taken_from_the_whole_video_tracked_and_described() {
     let bench = Bench::new();
     bench.clip("real/one.mp4", 21, &[20]);
     bench.clip("fake/id3_id4_0001.mp4", 21, &[10, 90]);
@@ -209,7 +211,7 @@ fn faces_of_videos_are_spread_over_them_followed_and_described() {
 }
 
 #[test]
-fn the_manifest_is_read_again_and_can_be_divided() {
+fn a_written_manifest_is_read_back_unchanged_and_can_be_split() {
     let bench = Bench::new();
     for n in 0..6 {
         let label = ["real", "fake"][n % 2];
@@ -228,7 +230,7 @@ fn the_manifest_is_read_again_and_can_be_divided() {
 }
 
 #[test]
-fn the_number_of_workers_and_the_batch_change_nothing() {
+fn the_number_of_workers_and_the_batch_size_do_not_change_the_result() {
     let bench = Bench::new();
     bench.clip("real/a.mp4", 9, &[20]);
     bench.clip("real/b.mp4", 14, &[40]);
@@ -245,7 +247,7 @@ fn the_number_of_workers_and_the_batch_change_nothing() {
             .write(bench.output(output).join("manifest.csv"))
             .unwrap();
         let mut files = files(&bench.output(output));
-        // Its lines come as clips are finished.
+        // The order of its lines is that in which clips are finished.
         files.remove(Path::new("journal.jsonl"));
         trees.push(files);
     }
@@ -254,7 +256,7 @@ fn the_number_of_workers_and_the_batch_change_nothing() {
 }
 
 #[test]
-fn an_interrupted_run_is_continued_without_doing_anything_twice() {
+fn an_interrupted_run_is_continued_without_repeating_work() {
     let bench = Bench::new();
     for name in ["a", "b", "c", "d"] {
         bench.clip(&format!("real/{name}.mp4"), 8, &[20]);
@@ -266,7 +268,7 @@ fn an_interrupted_run_is_continued_without_doing_anything_twice() {
     let first = Squares::default();
     let stopped = bench.run_until("out", &first, config.clone(), 2).unwrap_err();
     assert!(matches!(stopped, Error::Core(CoreError::Cancelled)), "{stopped}");
-    // What a killed run leaves: half a file, and half a line.
+    // A killed run leaves an incomplete file and an incomplete line.
     fs::write(bench.output("out/real/d/.000000_0.png.part"), "half").unwrap_or_else(|_| {
         fs::create_dir_all(bench.output("out/real/d")).unwrap();
         fs::write(bench.output("out/real/d/.000000_0.png.part"), "half").unwrap();
@@ -314,7 +316,7 @@ fn a_broken_video_is_a_row_of_failures_and_is_tried_again() {
 }
 
 #[test]
-fn pictures_are_found_tight_or_loose_and_mirrored_where_they_end() {
+fn faces_are_found_in_tight_and_loose_pictures_and_mirrored_beyond_their_edges() {
     let bench = Bench::new();
     bench.picture("real/loose.png", (120, 120), Some((40, 40, 40)));
     bench.picture("real/tight.png", (50, 50), Some((2, 2, 46)));
@@ -331,7 +333,7 @@ fn pictures_are_found_tight_or_loose_and_mirrored_where_they_end() {
     for row in &prepared.manifest.rows {
         let crop = deepsight_core::image::open(bench.output("out").join(&row.file)).unwrap().into_rgb8();
         assert!(crop.pixels().all(|pixel| pixel.0[0] >= 70), "nothing is black: {:?}", row.file);
-        // The square is 1 / 1.6 of the crop wide, and the rest is its surroundings or their mirror image.
+        // The square is 1 / 1.6 of the crop's width. The rest is its surroundings or their mirror image.
         let [left, ..] = row.landmarks.unwrap().0;
         assert!((left[0] - 32.0 * (0.3 + 0.34) / 1.6).abs() < 0.7, "{left:?}");
     }
@@ -341,7 +343,7 @@ fn pictures_are_found_tight_or_loose_and_mirrored_where_they_end() {
 }
 
 #[test]
-fn another_run_with_other_settings_is_refused_and_told_which() {
+fn a_run_with_other_settings_is_refused_and_the_differences_are_named() {
     let bench = Bench::new();
     bench.picture("real/a.png", (90, 90), Some((20, 20, 40)));
     bench.run(&Squares::default(), config()).unwrap();
@@ -350,7 +352,7 @@ fn another_run_with_other_settings_is_refused_and_told_which() {
     other.workers = 5;
     let message = bench.run(&Squares::default(), other).unwrap_err().to_string();
     assert!(message.contains("begun with other settings: crop was {"), "{message}");
-    // What a crop consists of is written in one order or another, by what else is compiled.
+    // The order of the crop's fields depends on the features of other crates in the build.
     for part in [r#""down":0.0"#, r#""kind":"aligned""#, r#""scale":0.9"#, r#""size":32"#] {
         assert!(message.contains(part), "{message}");
     }
@@ -359,7 +361,7 @@ fn another_run_with_other_settings_is_refused_and_told_which() {
 }
 
 #[test]
-fn what_concerns_all_clips_ends_the_run() {
+fn failures_that_concern_all_clips_end_the_run() {
     let bench = Bench::new();
     bench.clip("real/a.mp4", 8, &[20]);
     let broken = Squares { broken: true, ..Squares::default() };
@@ -387,7 +389,7 @@ fn what_concerns_all_clips_ends_the_run() {
 }
 
 #[test]
-fn data_without_a_face_and_names_that_lead_elsewhere_are_refused() {
+fn data_without_a_face_and_names_that_leave_the_folder_are_refused() {
     let bench = Bench::new();
     bench.picture("real/a.png", (90, 90), None);
     let message = bench.run(&Squares::default(), config()).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Limits of quality are found where scores stop to mean something.
+//! Tests that quality limits are found where scores lose their meaning.
 #![allow(clippy::unwrap_used)]
 
 use deepsight_core::image::{Rgb, RgbImage};
@@ -8,13 +8,13 @@ use deepsight_train::{
     Row, Scored, TestSet, fit_quality,
 };
 
-/// Noise in `-0.5..0.5` that is the same in every run.
+/// Returns noise in `-0.5..0.5` that is the same in every run.
 fn noise(n: u32) -> f64 {
     f64::from(n.wrapping_mul(2_654_435_761) >> 8) / f64::from(1_u32 << 24) - 0.5
 }
 
-/// Faces of two sources at every level. Scores tell the classes apart above 40 pixels of detail and 0.2 of light;
-/// below, both classes look alike, and in the dark everything looks fake.
+/// Returns faces of two sources at every level. Scores separate the classes above 40 pixels of detail and 0.2 of light.
+/// Below that detail both classes score alike, and below that light all faces score as fake.
 fn graded() -> Vec<GradedFace> {
     let mut faces = Vec::new();
     let levels = std::iter::once(None).chain(Degradation::LEVELS.map(Some));
@@ -46,7 +46,7 @@ fn graded() -> Vec<GradedFace> {
 }
 
 #[test]
-fn limits_lie_where_the_classes_can_no_longer_be_told_apart() {
+fn limits_lie_where_scores_no_longer_separate_the_classes() {
     let report = fit_quality(&graded(), 0.56, QualityAim::default()).unwrap();
     let limits = report.limits;
     assert!((36.0..=64.0).contains(&limits.min_detail), "{limits:?}");
@@ -68,7 +68,7 @@ fn limits_lie_where_the_classes_can_no_longer_be_told_apart() {
 }
 
 #[test]
-fn scores_that_mean_nothing_give_no_limit_and_one_class_is_refused() {
+fn scores_without_information_give_no_limit_and_one_class_is_refused() {
     let blind: Vec<GradedFace> = graded()
         .into_iter()
         .enumerate()

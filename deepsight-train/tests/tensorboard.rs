@@ -1,4 +1,4 @@
-//! Event files are framed, and hold what was written. `tensorboard/load.py` reads one with TensorBoard itself:
+//! Tests the framing and the content of event files. `tensorboard/load.py` reads one with TensorBoard itself:
 //!
 //! `DEEPSIGHT_KEEP_EVENTS=FOLDER cargo test -p deepsight-train --no-default-features --test tensorboard`
 //! `python deepsight-train/tests/tensorboard/load.py FOLDER`   (PyPI's `tensorboard` 2.21)
@@ -9,7 +9,7 @@ use std::path::Path;
 use deepsight_core::image::{Rgb, RgbImage};
 use deepsight_train::{EventWriter, Label, Scored, Scores};
 
-/// What `load.py` expects to find.
+/// Writes the events that `load.py` expects.
 fn write(folder: &Path) -> Vec<u8> {
     let mut events = EventWriter::create(folder).unwrap();
     for step in 1..=5u64 {
@@ -29,7 +29,7 @@ fn write(folder: &Path) -> Vec<u8> {
     std::fs::read(events.path()).unwrap()
 }
 
-/// CRC-32C by the bit (RFC 3720), masked: not the code under test.
+/// Computes a masked CRC-32C bit by bit (RFC 3720), independently of the code under test.
 fn masked_crc(data: &[u8]) -> u32 {
     let mut crc = !0u32;
     for byte in data {
@@ -64,7 +64,7 @@ fn records_are_framed_with_their_length_and_checksums() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_is_named() {
+fn an_error_names_the_folder_that_cannot_be_created() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();

@@ -1,16 +1,16 @@
-//! Gaussian blur and sharpening, columns and rows one after the other.
+//! Gaussian blur and sharpening, along rows and then along columns.
 
 use super::picture::{Picture, Pixel};
 
 impl Picture {
-    /// Blurs with a Gaussian of this standard deviation in pixels; borders repeat their last pixel.
+    /// Blurs with a Gaussian of standard deviation `sigma`, in pixels. Borders repeat the last pixel.
     pub(crate) fn blur(&mut self, sigma: f32) {
         if let Some(kernel) = gaussian(sigma) {
             self.convolve(&kernel);
         }
     }
 
-    /// Adds `amount` of what a blur of `sigma` takes away (unsharp masking).
+    /// Sharpens by unsharp masking: adds the detail that a blur of `sigma` removes, multiplied by `amount`.
     pub(crate) fn sharpen(&mut self, sigma: f32, amount: f32) {
         let sharp = self.clone();
         self.blur(sigma);
@@ -53,7 +53,8 @@ pub(super) fn add_weighted(out: &mut [f32], values: &[f32], weight: f32) {
     }
 }
 
-/// Weights that sum to 1, out to three deviations; `None` where they would change nothing.
+/// Returns the weights of a Gaussian, which sum to 1 and reach to three standard deviations. Returns `None` if they
+/// would change nothing.
 fn gaussian(sigma: f32) -> Option<Vec<f32>> {
     if sigma < 0.1 {
         return None;

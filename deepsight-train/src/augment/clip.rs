@@ -1,4 +1,4 @@
-//! Recompression as video: what one picture alone cannot show.
+//! Recompression as video, which needs several pictures of a face.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,21 +14,22 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::random::{Between, check_share};
 
-/// Some faces, with those of their track that come before and after, go through libx264 and come back.
+/// The compression of some faces by libx264, together with the faces of their track before and after them.
 ///
-/// A codec keeps of a moving picture what the last one does not tell already, which JPEG cannot imitate. It takes two runs of
-/// ffmpeg, a tenth of a second or two, for each face that it happens to, so no preset has it.
+/// A video codec stores how a frame differs from earlier frames, which JPEG cannot imitate. Each compressed face takes
+/// two runs of ffmpeg, which need a tenth of a second or two, so no preset uses it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ClipCompression {
-    /// Share of the faces that it happens to, `0..=1`.
+    /// Share of the faces that are compressed, `0..=1`.
     pub probability: f32,
-    /// libx264's constant rate factor, `0..=51`: 23 is its default, 40 is poor.
+    /// libx264's constant rate factor, `0..=51`. Its default is 23; 40 is poor quality.
     pub crf: Between,
-    /// How many faces of a track are compressed together, `1..=64`.
+    /// Number of faces of a track that are compressed together, `1..=64`.
     pub frames: usize,
-    /// The ffmpeg program. By default what the variable `DEEPSIGHT_FFMPEG` names, else `ffmpeg` on the `PATH`.
+    /// The ffmpeg program. By default the one that the environment variable `DEEPSIGHT_FFMPEG` names, else `ffmpeg` on
+    /// the `PATH`.
     pub ffmpeg: Option<PathBuf>,
 }
 
@@ -48,14 +49,14 @@ impl ClipCompression {
         Err(Error::Setting { name: "clip.frames", value: self.frames.to_string(), rule: "must be within 1..=64" })
     }
 
-    /// The program that will be run.
+    /// Returns the ffmpeg program that will be run.
     pub(crate) fn program(&self) -> PathBuf {
         let named = || std::env::var_os("DEEPSIGHT_FFMPEG").filter(|name| !name.is_empty()).map(PathBuf::from);
         self.ffmpeg.clone().or_else(named).unwrap_or_else(|| PathBuf::from("ffmpeg"))
     }
 }
 
-/// Consecutive pictures of one size as they are after libx264 at a constant rate factor, 4:2:0, and back.
+/// Compresses consecutive pictures of one size by libx264 at a constant rate factor, in 4:2:0, and decodes them again.
 ///
 /// # Errors
 /// - [`Error::Setting`] when `crf` is over 51, the pictures differ in size, or one has no pixels;
@@ -72,14 +73,15 @@ pub fn recompress(frames: &[RgbImage], crf: u8, ffmpeg: &Path) -> Result<Vec<Rgb
         return Err(Error::Setting { name: "size of a clip's pictures", value, rule: "must be the same, and not 0" });
     }
 
-    // Files, not pipes: ffmpeg writes before it has read all, and one thread cannot do both.
+    // Files, not pipes: ffmpeg writes before it has read all of its input, and one thread cannot write and read at
+    // once.
     let folder = tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "no folder can be made in it"))?;
     let [raw, coded, decoded] = ["raw", "coded.mkv", "decoded"].map(|name| folder.path().join(name));
     let write = |file: &mut File| frames.iter().try_for_each(|frame| file.write_all(frame.as_raw()));
     File::create(&raw).and_then(|mut file| write(&mut file)).map_err(Error::io(&raw, "cannot be written"))?;
     let size = format!("{width}x{height}");
     let crf = crf.to_string();
-    // Colour at half the resolution wants even sides.
+    // Color at half the resolution needs even sides, so they are padded.
     let encode = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", &size, "-r", "25", "-i"];
     let encode_to = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-c:v", "libx264", "-preset", "veryfast", "-crf", &crf];
     let arguments = |command: &mut Command| {
@@ -87,7 +89,7 @@ pub fn recompress(frames: &[RgbImage], crf: u8, ffmpeg: &Path) -> Result<Vec<Rgb
         command.arg(&coded);
     };
     run(ffmpeg, folder.path(), arguments)?;
-    // As RGB first: halved colour cannot be cut at odd sides.
+    // Converted to RGB before cropping, because color at half the resolution cannot be cropped to odd sides.
     let crop = format!("format=rgb24,crop={width}:{height}:0:0");
     run(ffmpeg, folder.path(), |command| {
         command.args(["-threads", "1", "-f", "matroska", "-i"]).arg(&coded).args(["-vf", &crop]);
@@ -105,7 +107,7 @@ pub fn recompress(frames: &[RgbImage], crf: u8, ffmpeg: &Path) -> Result<Vec<Rgb
     Ok(images)
 }
 
-/// Far more than a few pictures need on the slowest machine.
+/// Time limit of one run of ffmpeg: far more than a few pictures need on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn run(ffmpeg: &Path, folder: &Path, arguments: impl FnOnce(&mut Command)) -> Result<(), Error> {
@@ -129,7 +131,8 @@ fn run(ffmpeg: &Path, folder: &Path, arguments: impl FnOnce(&mut Command)) -> Re
     Err(Error::Ffmpeg { reason: format!("failed: {said}") })
 }
 
-/// Keeps a terminal's Ctrl-C from the child: this process is to end in order, and ends the child itself.
+/// Puts the child into its own process group, so that a terminal's Ctrl-C does not reach it. This process shuts down in
+/// order, and ends the child itself.
 pub(crate) fn apart(command: &mut Command) {
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(command, 0);
@@ -137,11 +140,12 @@ pub(crate) fn apart(command: &mut Command) {
     let _ = command;
 }
 
-/// A process that does not outlive this value.
+/// A child process that is killed when this value is dropped.
 struct Running(Child);
 
 impl Running {
-    /// How it ended, or `None` when it has not.
+    /// Waits for the process to end, and returns its exit status. Returns `None` if it is still running after
+    /// `patience`.
     fn wait(&mut self, patience: Duration) -> io::Result<Option<ExitStatus>> {
         let end = Instant::now() + patience;
         let mut pause = Duration::from_millis(1);
@@ -158,7 +162,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail on a process that has ended and been waited for, which is what is wanted.
+        // Both fail if the process has ended and been waited for, which is the goal.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,21 +1,21 @@
-//! Brightness, contrast, saturation, hue and shifts of channels: all of them one matrix a pixel.
+//! Brightness, contrast, saturation, hue and shifts of channels, all of them as one matrix for each pixel.
 
 use super::picture::Picture;
 
-/// What becomes of a colour: a 3 × 3 matrix of red, green, blue, and what is added, in levels of `0..=255`.
+/// A change of colors: a 3 × 3 matrix of red, green and blue, and the levels added to each, on the scale `0..=255`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct ColorMatrix {
     rows: [[f32; 3]; 3],
     add: [f32; 3],
 }
 
-/// The weights of luminance in the W3C's Filter Effects Module, whose `saturate` and `hueRotate` these are.
+/// The weights of luminance in the W3C's Filter Effects Module. Saturation and hue are its `saturate` and `hueRotate`.
 const LUMINANCE: [f32; 3] = [0.213, 0.715, 0.072];
 
 impl ColorMatrix {
     pub(crate) const IDENTITY: Self = Self { rows: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], add: [0.0; 3] };
 
-    /// Adds to red, green and blue.
+    /// Adds levels to red, green and blue.
     pub(crate) fn shifted(mut self, levels: [f32; 3]) -> Self {
         for (add, levels) in self.add.iter_mut().zip(levels) {
             *add += levels;
@@ -23,7 +23,7 @@ impl ColorMatrix {
         self
     }
 
-    /// Moves away from middle grey, or towards it where `factor` is below 1.
+    /// Multiplies the distance from middle gray by `factor`.
     pub(crate) fn contrasted(mut self, factor: f32) -> Self {
         for (row, add) in self.rows.iter_mut().zip(&mut self.add) {
             row.iter_mut().for_each(|weight| *weight *= factor);
@@ -32,13 +32,13 @@ impl ColorMatrix {
         self
     }
 
-    /// Moves away from grey of the same luminance: 0 leaves no colour, 1 changes nothing.
+    /// Multiplies the distance from gray of the same luminance by `factor`: 0 leaves no color, 1 changes nothing.
     pub(crate) fn saturated(self, factor: f32) -> Self {
         let keep = |row: usize, column: usize| if row == column { factor } else { 0.0 };
         self.then(std::array::from_fn(|r| std::array::from_fn(|c| LUMINANCE[c] * (1.0 - factor) + keep(r, c))))
     }
 
-    /// Turns hues, luminance kept.
+    /// Turns hues by `degrees`, and keeps the luminance.
     pub(crate) fn hue_turned(self, degrees: f32) -> Self {
         const COS: [[f32; 3]; 3] = [[0.787, -0.715, -0.072], [-0.213, 0.285, -0.072], [-0.213, -0.715, 0.928]];
         const SIN: [[f32; 3]; 3] = [[-0.213, -0.715, 0.928], [0.143, 0.140, -0.283], [-0.787, 0.715, 0.072]];
@@ -60,7 +60,7 @@ impl Picture {
         if *matrix == ColorMatrix::IDENTITY {
             return;
         }
-        // One column of the matrix a channel, so that a pixel is three products of a vector and a number.
+        // One column of the matrix for each channel, so that a pixel takes three products of a vector and a number.
         let column = |c: usize| [matrix.rows[0][c], matrix.rows[1][c], matrix.rows[2][c], 0.0];
         let (red, green, blue) = (column(0), column(1), column(2));
         let add = [matrix.add[0], matrix.add[1], matrix.add[2], 0.0];
@@ -70,9 +70,9 @@ impl Picture {
         }
     }
 
-    /// Raises values, as shares of 255, to a power: above 1 darkens the middle tones.
+    /// Raises values, as shares of 255, to the power `exponent`. Above 1, this darkens the middle tones.
     pub(super) fn gamma(&mut self, exponent: f32) {
-        // Values are not whole numbers here, but a curve this smooth needs no more than a straight line between them.
+        // Values are not whole numbers here. The curve is smooth enough for linear interpolation between whole levels.
         let curve: [f32; 257] = std::array::from_fn(|level| 255.0 * (level as f32 / 255.0).min(1.0).powf(exponent));
         for value in self.values_mut() {
             let inside = value.clamp(0.0, 255.0);

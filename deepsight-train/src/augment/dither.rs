@@ -1,14 +1,14 @@
-//! Few colours.
+//! Dithering: a picture with few colors.
 
 use super::picture::{Picture, Pixel};
 
 impl Picture {
-    /// Rounds each channel to one of `levels` values, from 2, evenly apart, and hands what is lost on to the pixels that come
-    /// after (Floyd and Steinberg, "An adaptive algorithm for spatial greyscale", 1976).
+    /// Rounds each channel to one of `levels` evenly spaced values, from 2, and distributes the rounding error to the
+    /// pixels that follow (Floyd and Steinberg, "An adaptive algorithm for spatial greyscale", 1976).
     pub(super) fn dither(&mut self, levels: f32) {
         let width = self.width;
         let step = 255.0 / (levels - 1.0);
-        // What the row above has handed down, a pixel wider on both sides than the row itself.
+        // Errors passed on to the row below, one pixel wider on both sides than the row itself.
         let mut below = vec![Pixel::default(); width + 2];
         for row in self.pixels.chunks_exact_mut(width.max(1)) {
             let above = std::mem::replace(&mut below, vec![Pixel::default(); width + 2]);

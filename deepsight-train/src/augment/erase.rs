@@ -1,4 +1,4 @@
-//! Parts of a face that are covered.
+//! Random erasing: covers a part of a face with a rectangle.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;

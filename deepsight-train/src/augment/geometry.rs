@@ -1,9 +1,9 @@
-//! Flip, rotation, zoom and shift: gathered into one transform, so that pixels are sampled once.
+//! Flip, rotation, zoom and shift. They are combined into one transform, so that pixels are sampled once.
 
 use super::picture::{Picture, Pixel};
 
-/// Where a point of the result lies in the picture: `x' = a·x + b·y + c`, `y' = d·x + e·y + f`, with both sides running over
-/// `-1..=1` from left to right and top to bottom.
+/// An affine map from a point of the result to the point of the picture that it shows: `x' = a·x + b·y + c`,
+/// `y' = d·x + e·y + f`. In both, coordinates run over `-1..=1` from left to right and from top to bottom.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Transform(pub(crate) [f32; 6]);
 
@@ -30,7 +30,7 @@ impl Transform {
         Self([1.0, 0.0, -2.0 * right, 0.0, 1.0, -2.0 * down])
     }
 
-    /// This transform of the picture, then `next` of what it gave.
+    /// Returns the transform that applies this one to the picture, and then `next` to the result.
     pub(crate) fn then(self, next: Self) -> Self {
         let [a, b, c, d, e, f] = self.0;
         let [g, h, i, j, k, l] = next.0;
@@ -39,10 +39,10 @@ impl Transform {
 }
 
 impl Picture {
-    /// The picture at another size and transformed, sampled bilinearly, mirrored outside.
+    /// Transforms and resizes the picture. It is sampled bilinearly, and mirrored outside its borders.
     ///
-    /// It does not smooth when it shrinks: what a network is shown in analysis is not smoothed either, so a network trained
-    /// on smoothed pictures would meet sharper ones. The identity is `cv2.resize(..., INTER_LINEAR)` but for its rounding.
+    /// Shrinking does not smooth. An analysis does not smooth either, so a network trained on smoothed pictures would
+    /// see sharper ones there. The identity does the same as `cv2.resize(..., INTER_LINEAR)`, except for its rounding.
     pub(crate) fn warp(&mut self, transform: Transform, width: usize, height: usize) {
         if transform == Transform::IDENTITY && (width, height) == (self.width, self.height) {
             return;
@@ -50,7 +50,7 @@ impl Picture {
         let [a, b, c, d, e, f] = transform.0;
         let (half_width, half_height) = (self.width as f32 / 2.0, self.height as f32 / 2.0);
         let (step_x, step_y) = (2.0 / width as f32, 2.0 / height as f32);
-        // From whole numbers of the result to pixels of the picture.
+        // From pixel indices of the result to pixel positions in the picture.
         let at = |along: f32, across: f32, offset: f32, half: f32| {
             let start = along * (step_x / 2.0 - 1.0) + across * (step_y / 2.0 - 1.0) + offset + 1.0;
             [along * step_x * half, across * step_y * half, start * half - 0.5]
@@ -70,7 +70,8 @@ impl Picture {
         self.swap(width, height);
     }
 
-    /// Shows at each place what lies `field` away from it: the field's first two values, in pixels, at its own place.
+    /// Moves each pixel: the pixel at a position shows the one at that position plus the first two values of `field`
+    /// there, in pixels.
     pub(crate) fn displace(&mut self, field: &Self) {
         let (columns, rows) = (mirrored(self.width), mirrored(self.height));
         self.spare.clear();
@@ -83,15 +84,15 @@ impl Picture {
     }
 }
 
-/// How far outside, in pictures, the mirrors reach; further out is the last that they show.
+/// Number of mirrored copies of the picture on each side. Positions further out show the last pixel of the last copy.
 const MIRRORS: usize = 3;
 
-/// The pixel that each position from `-MIRRORS · length` on shows, every border being a mirror.
+/// Returns the index of the pixel that each position from `-MIRRORS · length` on shows, with every border as a mirror.
 fn mirrored(length: usize) -> Vec<u32> {
     let period = 2 * length;
     (0..(2 * MIRRORS + 1) * length)
         .map(|position| (position + MIRRORS * length) % period)
-        // Two reflections are none: an odd number of pictures to the left starts with a mirrored one.
+        // Two reflections cancel out, so with an odd number of copies to the left, the first one is mirrored.
         .map(|folded| if folded < length { folded as u32 } else { (period - 1 - folded) as u32 })
         .collect()
 }
@@ -110,7 +111,7 @@ fn sample(pixels: &[Pixel], width: usize, mirrors: (&[u32], &[u32]), x: f32, y: 
 
 #[cold]
 fn sample_outside(pixels: &[Pixel], width: usize, (columns, rows): (&[u32], &[u32]), x: f32, y: f32) -> Pixel {
-    // Counted from the first mirror on, both are positive and truncation is the floor.
+    // Counted from the first copy on, both positions are positive, so truncation is the floor.
     let reach = |position: f32, table: &[u32]| {
         let length = table.len() / (2 * MIRRORS + 1);
         let position = (position + (MIRRORS * length) as f32).clamp(0.0, (table.len() - 2) as f32);

@@ -1,4 +1,5 @@
-//! What JPEG does to a picture (ITU-T T.81), without writing a file: its last stage, the entropy coding, loses nothing.
+//! JPEG compression of a picture (ITU-T T.81) without writing a file. Its last stage, the entropy coding, is left out
+//! because it is lossless.
 
 use std::sync::LazyLock;
 
@@ -11,9 +12,10 @@ type Block = [[f32; 8]; 8];
 pub(super) struct Jpeg {
     /// libjpeg's quality, `1..=100`.
     pub(super) quality: f32,
-    /// Whether colour is kept at half the resolution, as most writers do (4:2:0).
+    /// Whether color is kept at half the resolution (4:2:0), as most encoders do.
     pub(super) halve_color: bool,
-    /// Where in a block the picture's first pixel lies, `0..16`: a face is cut out of a frame that was compressed as a whole.
+    /// Position of the picture's first pixel in a block, `0..16` in each direction. It need not be 0, because a face is
+    /// cut out of a frame that was compressed as a whole.
     pub(super) offset: [usize; 2],
 }
 
@@ -38,7 +40,8 @@ impl Picture {
         self.fill_from_planes(&planes, jpeg.offset);
     }
 
-    /// Luminance and the two colour differences, less 128, grown to whole blocks of 16 by repeating the border.
+    /// Returns luminance, less 128, and the two color differences, extended to whole blocks of 16 by repeating the
+    /// border.
     fn to_planes(&self, [left, top]: [usize; 2]) -> [Plane; 3] {
         let (width, height) = ((self.width + left).next_multiple_of(16), (self.height + top).next_multiple_of(16));
         let mut planes = [(); 3].map(|()| Plane { width, values: vec![0.0; width * height] });
@@ -76,14 +79,14 @@ impl Picture {
     }
 }
 
-/// One channel, a whole number of blocks wide and high.
+/// One channel. Its width and height are whole numbers of blocks.
 struct Plane {
     width: usize,
     values: Vec<f32>,
 }
 
 impl Plane {
-    /// Transforms, quantises and transforms back every block.
+    /// Transforms, quantizes and transforms back every block.
     fn code(&mut self, table: &Quantisation) {
         let dct = &*DCT;
         for band in self.values.chunks_exact_mut(8 * self.width) {
@@ -108,7 +111,7 @@ impl Plane {
         }
     }
 
-    /// Means of two by two.
+    /// Returns the channel at half the resolution: the means of two by two values.
     fn halved(&self) -> Self {
         let mut values = Vec::with_capacity(self.values.len() / 4);
         for rows in self.values.chunks_exact(2 * self.width) {
@@ -119,7 +122,7 @@ impl Plane {
         Self { width: self.width / 2, values }
     }
 
-    /// Each value over two by two, as decoders that are after speed do.
+    /// Fills the channel from one at half the resolution. Each value is repeated two by two times, as fast decoders do.
     fn fill_doubled(&mut self, half: &Self) {
         for (rows, line) in self.values.chunks_exact_mut(2 * self.width).zip(half.values.chunks_exact(half.width)) {
             for row in rows.chunks_exact_mut(self.width) {
@@ -131,7 +134,7 @@ impl Plane {
     }
 }
 
-/// The matrix of the discrete cosine transform, and its inverse, which is its transpose.
+/// The matrix of the discrete cosine transform, and its inverse, which is the transpose.
 struct Dct {
     forward: Block,
     backward: Block,
@@ -148,7 +151,7 @@ static DCT: LazyLock<Dct> = LazyLock::new(|| {
     Dct { forward, backward: std::array::from_fn(|i| std::array::from_fn(|j| forward[j][i])) }
 });
 
-/// A matrix product whose inner loop runs along rows, which fill vector registers.
+/// Returns a matrix product. The inner loop runs along rows, which fill vector registers.
 fn product(a: &Block, b: &Block) -> Block {
     a.map(|weights| {
         let mut sum = [0.0; 8];
@@ -161,7 +164,7 @@ fn product(a: &Block, b: &Block) -> Block {
     })
 }
 
-/// The nearest whole number, of values well below 2²², without the call that `f32::round` is on processors before SSE 4.1.
+/// Returns the nearest whole number, for values well below 2²². `f32::round` would be a function call without SSE 4.1.
 fn rounded(value: f32) -> f32 {
     const SHIFT: f32 = 12_582_912.0;
     (value + SHIFT) - SHIFT
@@ -172,7 +175,7 @@ struct Quantisation {
     inverses: Block,
 }
 
-/// The tables of luminance and colour, as libjpeg scales those of Annex K.
+/// Returns the quantization tables of luminance and color: those of Annex K, scaled as in libjpeg.
 fn quantisation(quality: f32) -> [Quantisation; 2] {
     let quality = quality.clamp(1.0, 100.0);
     let percent = if quality < 50.0 { 5000.0 / quality } else { 200.0 - 2.0 * quality };
@@ -223,7 +226,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::unwrap_used)]
-    fn a_picture_is_what_a_file_of_that_quality_would_hold() {
+    fn a_compressed_picture_is_close_to_one_decoded_from_a_file_of_that_quality() {
         for quality in [95, 75, 50, 20] {
             let mut file = Vec::new();
             JpegEncoder::new_with_quality(&mut file, quality).encode_image(&picture()).unwrap();
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn half_the_colour_costs_colour_and_blocks_may_begin_anywhere() {
+    fn color_at_half_the_resolution_loses_more_and_the_offset_moves_the_blocks() {
         let loss = |halve_color, offset| {
             let (original, mut ours) = (Picture::from_rgb(&picture()), Picture::from_rgb(&picture()));
             ours.jpeg(&Jpeg { quality: 90.0, halve_color, offset });

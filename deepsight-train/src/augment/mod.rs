@@ -1,4 +1,4 @@
-//! What happens to pictures before a network is trained on them.
+//! Augmentation: random changes of pictures before a network is trained on them.
 
 mod blur;
 mod clip;
@@ -28,13 +28,13 @@ pub(crate) use self::resample::Filter;
 use crate::Error;
 use crate::random::{Purpose, check_share, generator};
 
-/// An operation and how often it happens.
+/// An operation and its probability.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AugmentStep {
-    /// Share of the pictures it happens to, `0..=1`.
+    /// Share of the pictures that the operation is applied to, `0..=1`.
     pub probability: f32,
-    /// What happens.
+    /// The operation.
     pub operation: Operation,
 }
 
@@ -44,17 +44,19 @@ impl AugmentStep {
         self.operation.check(within)
     }
 
-    /// Every stream answers this first, so that a step draws the same whatever its probability.
+    /// Draws whether the step is applied. This is always the first number drawn, so that a step draws the same
+    /// parameters whatever its probability.
     pub(self) fn happens(&self, random: &mut ChaCha8Rng) -> bool {
         random.random::<f32>() < self.probability
     }
 }
 
-/// A chain of operations, each with its probability, as a picture passes from a scene to who looks at it.
+/// A chain of operations, each with its probability, which imitates what a picture goes through between camera and
+/// viewer.
 ///
-/// What happens is a function of the seed and of nothing else: each step has random numbers of its own, so a step that is
-/// added at the end, or that is more or less probable, leaves what the others do as it is. Geometric steps that follow one
-/// another are gathered, and pixels are sampled once for all of them, straight to the final size.
+/// The result depends on the picture, its size and the seed alone. Each step has its own random numbers, so a step that
+/// is added at the end, or whose probability changes, does not change the random numbers of the others. Consecutive
+/// geometric steps are combined, and pixels are sampled once for all of them, directly at the final size.
 ///
 /// ```
 /// use deepsight_train::{Augmentation, Between, Operation, image::RgbImage};
@@ -70,12 +72,12 @@ impl AugmentStep {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Augmentation {
-    /// First to last.
+    /// The steps, in the order in which they are applied.
     pub steps: Vec<AugmentStep>,
 }
 
 impl Augmentation {
-    /// Pictures are only brought to their size.
+    /// Returns the empty chain, which only resizes pictures.
     pub fn none() -> Self {
         Self::default()
     }
@@ -95,7 +97,7 @@ impl Augmentation {
         self.steps.iter().try_for_each(|step| step.check(false))
     }
 
-    /// The picture as a square of `size` pixels, changed as `seed` has it.
+    /// Returns the augmented picture as a square of `size` pixels a side. `seed` decides all that is random.
     ///
     /// # Errors
     /// [`Error::Setting`] when a step is out of range, `size` is not within `1..=2048`, or the picture has no pixels.
@@ -110,7 +112,7 @@ impl Augmentation {
         Ok(self.run(Picture::from_rgb(image), size, seed))
     }
 
-    /// [`Augmentation::apply`] where all of that has been checked.
+    /// Does the same as [`Augmentation::apply`], for arguments that have been checked.
     pub(crate) fn run(&self, mut picture: Picture, size: u32, seed: u64) -> RgbImage {
         let size = size as usize;
         let mut gathered = Transform::IDENTITY;
@@ -131,7 +133,7 @@ impl Augmentation {
     }
 }
 
-/// Checks the side of what a network is shown.
+/// Checks the side of a network's input.
 pub(crate) fn check_size(size: u32) -> Result<(), Error> {
     if (1..=2048).contains(&size) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Noise of sensors.
+//! Sensor noise.
 
 use std::f32::consts::TAU;
 use std::sync::LazyLock;
@@ -9,8 +9,9 @@ use rand_chacha::ChaCha8Rng;
 use super::picture::Picture;
 use crate::random::{Purpose, generator};
 
-/// Normal deviates. Rows of a picture read runs of them from random starts: drawing a hundred and fifty thousand anew for
-/// each picture would take longer than everything else together, and no network can tell.
+/// A table of normally distributed numbers. Each row of a picture reads a sequence of them from a random start. Drawing
+/// a hundred and fifty thousand new numbers for each picture would take longer than all other operations together, and
+/// a network cannot tell the difference.
 static NORMAL: LazyLock<Vec<f32>> = LazyLock::new(|| {
     let mut random = generator(Purpose::Noise, [0; 3]);
     (0..1 << 15)
@@ -30,7 +31,8 @@ fn run(length: usize, random: &mut ChaCha8Rng) -> impl Iterator<Item = f32> + us
 }
 
 impl Picture {
-    /// Adds the same noise to all tones: `deviation` in levels of `0..=255`, drawn for each channel on its own.
+    /// Adds noise that does not depend on the brightness, drawn for each channel separately. `deviation` is its
+    /// standard deviation in levels of `0..=255`.
     pub(super) fn gaussian_noise(&mut self, deviation: f32, random: &mut ChaCha8Rng) {
         let width = self.width;
         for row in self.pixels.chunks_exact_mut(width.max(1)) {
@@ -41,8 +43,9 @@ impl Picture {
         self.clamp();
     }
 
-    /// Adds the noise of a sensor at high gain: its variance grows with the light (Foi et al., 2008), and `color` of it differs
-    /// between the channels. `deviation` is that of white, in levels.
+    /// Adds the noise of a sensor at high gain. Its variance grows with the light (Foi et al., 2008), and the share
+    /// `color` of it differs between the channels. `deviation` is the standard deviation of white, in levels of
+    /// `0..=255`.
     pub(super) fn iso_noise(&mut self, deviation: f32, color: f32, random: &mut ChaCha8Rng) {
         let width = self.width;
         let (common, own) = (deviation * (1.0 - color), deviation * color);

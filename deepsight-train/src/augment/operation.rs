@@ -1,4 +1,4 @@
-//! The single things that can happen to a picture.
+//! The operations of an augmentation.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -13,97 +13,99 @@ use super::{AugmentStep, erase};
 use crate::Error;
 use crate::random::{Between, Purpose, generator};
 
-/// One thing that can happen to a face's picture. Sizes are in pixels of what the network is shown.
+/// One operation on the picture of a face. Sizes are in pixels of the network's input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Operation {
-    /// Left and right change places.
+    /// Swaps left and right.
     Flip,
-    /// The face is turned clockwise by this many degrees, `-180..=180`.
+    /// Rotates the face clockwise, by `-180..=180` degrees.
     Rotate {
         /// The angle.
         degrees: Between,
     },
-    /// The face becomes larger by this factor, `0.25..=4`; below 1 more is seen around it.
+    /// Enlarges the face by a factor, `0.25..=4`. Below 1, the face becomes smaller, and more is seen around it.
     Zoom {
         /// The factor of both sides.
         factor: Between,
     },
-    /// The face becomes wider by this factor and less high by it, `0.5..=2`.
+    /// Changes the face's ratio of width to height by a factor, `0.5..=2`. Its area stays the same.
     Stretch {
-        /// The factor of the width.
+        /// The factor of the ratio.
         factor: Between,
     },
-    /// The face moves right and down, each on its own, by this share of the side, `-0.5..=0.5`.
+    /// Moves the face right and down by a share of the side, `-0.5..=0.5`, drawn separately for each direction.
     Shift {
         /// The share.
         share: Between,
     },
-    /// Light and colour change.
+    /// Changes light and color.
     Color {
         /// Added to all channels, as a share of white, `-1..=1`.
         brightness: Between,
-        /// How far from middle grey values are, `0..=4`; 1 changes nothing.
+        /// Factor of the distance from middle gray, `0..=4`. 1 changes nothing.
         contrast: Between,
-        /// How far from grey colours are, `0..=4`; 0 leaves none, 1 changes nothing.
+        /// Factor of the distance from gray of the same luminance, `0..=4`. 0 leaves no color, 1 changes nothing.
         saturation: Between,
-        /// How far hues turn, in degrees, `-180..=180`.
+        /// Angle that hues turn by, in degrees, `-180..=180`.
         hue: Between,
-        /// Added to each channel on its own, as a share of white, `-1..=1`: a white balance that is off.
+        /// Added to each channel separately, as a share of white, `-1..=1`, like a wrong white balance.
         cast: Between,
     },
-    /// Values, as shares of white, are raised to this power, `0.2..=5`.
+    /// Raises values, as shares of white, to a power, `0.2..=5`.
     Gamma {
-        /// The exponent; above 1 darkens.
+        /// The exponent. Above 1, it darkens.
         exponent: Between,
     },
-    /// A lens out of focus: a Gaussian of this standard deviation in pixels, `0..=10`.
+    /// Blurs like a lens out of focus: by a Gaussian whose standard deviation is `0..=10` pixels.
     Blur {
         /// The standard deviation.
         sigma: Between,
     },
-    /// Edges are made stronger, as cameras and platforms do (unsharp masking), `0..=5`.
+    /// Sharpens edges by unsharp masking, as cameras and platforms do.
     Sharpen {
-        /// How much of what a blur of one pixel takes away is added.
+        /// Factor of the detail that is added, `0..=5`: the detail that a blur of one pixel removes.
         amount: Between,
     },
-    /// A sensor at high gain: noise whose variance grows with the light.
+    /// Adds the noise of a sensor at high gain, whose variance grows with the light.
     IsoNoise {
-        /// Standard deviation of white in levels of `0..=255`.
+        /// Standard deviation of the noise of white, in levels of `0..=255`.
         deviation: Between,
-        /// How much of it differs between the channels, `0..=1`.
+        /// Share of the noise that differs between the channels, `0..=1`.
         color: Between,
     },
-    /// Noise that is the same in all tones.
+    /// Adds noise that does not depend on the brightness.
     GaussianNoise {
-        /// Standard deviation in levels of `0..=255`.
+        /// Standard deviation of the noise, in levels of `0..=255`.
         deviation: Between,
     },
-    /// The picture is made smaller, passes through `then`, and is brought back to its size; both ways with a random filter.
+    /// Shrinks the picture, applies `then`, and enlarges it to its former size. Each resize uses a random filter.
     Rescale {
-        /// The smaller side in pixels, `8..=4096`, as likely below the geometric mean of the ends as above; a picture that is
-        /// smaller already stays as it is.
+        /// Shorter side of the shrunk picture in pixels, `8..=4096`. It is as likely below the geometric mean of the
+        /// ends as above. A picture that is smaller already is not resized.
         side: Between,
-        /// What happens while it is small. No geometry and no other `rescale`.
+        /// Steps that are applied to the shrunk picture. They must not be geometry or another `rescale`.
         #[serde(default)]
         then: Vec<AugmentStep>,
     },
-    /// The picture is compressed as JPEG, its blocks beginning anywhere, colour at half the resolution three times of four.
+    /// Compresses the picture as JPEG. Its blocks begin at a random position, and color has half the resolution three
+    /// times out of four.
     Jpeg {
         /// libjpeg's quality, `1..=100`.
         quality: Between,
     },
-    /// The picture has few colours, and patterns that pass for those between, as in a GIF (Floyd and Steinberg, 1976).
+    /// Reduces the picture to a few colors, with patterns for those in between, as in a GIF (Floyd and Steinberg,
+    /// 1976).
     Dither {
-        /// Levels of each channel, `2..=256`.
+        /// Number of levels of each channel, `2..=256`.
         levels: Between,
     },
-    /// A rectangle is filled with its own mean colour, with grey, or with noise (Zhong et al., "Random Erasing", AAAI 2020).
+    /// Fills a rectangle with its own mean color, with gray, or with noise (Zhong et al., "Random Erasing", AAAI 2020).
     Erase {
         /// Share of the picture that is covered, `0..=1`.
         area: Between,
-        /// Width over height, `0.1..=10`.
+        /// Width of the rectangle divided by its height, `0.1..=10`.
         aspect: Between,
     },
 }
@@ -167,7 +169,7 @@ impl Operation {
         }
     }
 
-    /// The name in a file.
+    /// Returns the name of the operation in a file.
     fn name(&self) -> &'static str {
         match self {
             Self::Flip => "flip",
@@ -188,7 +190,7 @@ impl Operation {
         }
     }
 
-    /// What it does to places, if that is all it does.
+    /// Returns the transform of a geometric operation, or `None` for any other operation.
     pub(super) fn transform(&self, random: &mut ChaCha8Rng) -> Option<Transform> {
         match self {
             Self::Flip => Some(Transform::flip()),
@@ -206,10 +208,11 @@ impl Operation {
         }
     }
 
-    /// What it does to pixels. `stream`, the picture's seed and the step's place, is for steps within.
+    /// Applies the operation to pixels. `stream` is the picture's seed and the step's index, for the random numbers of
+    /// steps within this one.
     pub(super) fn apply(&self, picture: &mut Picture, stream: [u64; 2], random: &mut ChaCha8Rng) {
         match self {
-            // Gathered by whoever runs the steps.
+            // Geometric operations are applied through `transform`.
             Self::Flip | Self::Rotate { .. } | Self::Zoom { .. } | Self::Stretch { .. } | Self::Shift { .. } => {}
             Self::Color { brightness, contrast, saturation, hue, cast } => {
                 let matrix = ColorMatrix::IDENTITY

@@ -1,13 +1,14 @@
-//! A picture as augmentations work on it.
+//! The picture format that augmentations work on.
 
 use std::cell::RefCell;
 
 use image::RgbImage;
 
-/// Red, green, blue in `0..=255`, not rounded; the fourth is padding that lets one pixel fill one vector register.
+/// Red, green and blue in `0..=255`, not rounded. The fourth value is padding, so that one pixel fills one vector
+/// register.
 pub(crate) type Pixel = [f32; 4];
 
-/// A picture in single precision. Operations write into `spare` and swap.
+/// A picture in single precision. Operations write their result to `spare` and then swap it with `pixels`.
 #[derive(Debug)]
 pub(crate) struct Picture {
     pub(super) width: usize,
@@ -24,7 +25,7 @@ impl Picture {
         picture
     }
 
-    /// A picture of zeros.
+    /// Creates a picture of zeros.
     pub(crate) fn filled(width: usize, height: usize) -> Self {
         let mut picture = Self::empty(width, height);
         picture.pixels.resize(width * height, Pixel::default());
@@ -44,7 +45,7 @@ impl Picture {
         image
     }
 
-    /// Width and height.
+    /// Returns width and height.
     pub(crate) fn size(&self) -> (usize, usize) {
         (self.width, self.height)
     }
@@ -53,23 +54,23 @@ impl Picture {
         self.pixels.chunks_exact_mut(self.width.max(1))
     }
 
-    /// Makes what was written to `spare` the picture.
+    /// Swaps `spare` with the pixels, after an operation has written a picture of that size to it.
     pub(super) fn swap(&mut self, width: usize, height: usize) {
         std::mem::swap(&mut self.pixels, &mut self.spare);
         (self.width, self.height) = (width, height);
     }
 
-    /// All values, four to a pixel.
+    /// Returns all values, four to a pixel.
     pub(crate) fn values(&self) -> &[f32] {
         self.pixels.as_flattened()
     }
 
-    /// All values, four to a pixel.
+    /// Returns all values, four to a pixel.
     pub(crate) fn values_mut(&mut self) -> &mut [f32] {
         self.pixels.as_flattened_mut()
     }
 
-    /// Brings values back to what 8 bits can hold, without rounding them.
+    /// Limits values to `0..=255`, without rounding them.
     pub(crate) fn clamp(&mut self) {
         for value in self.values_mut() {
             *value = value.clamp(0.0, 255.0);
@@ -86,12 +87,13 @@ impl Clone for Picture {
 }
 
 thread_local! {
-    /// Buffers that the thread's pictures have left. A megabyte that is given back to the system and asked for again costs
-    /// as much, page by page, as what is done with it.
+    /// Buffers of dropped pictures, which the thread uses again. Returning a megabyte to the system and allocating it
+    /// again costs as much, page by page, as the operation that uses it.
     static BUFFERS: RefCell<Vec<Vec<Pixel>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A thread keeps no more than what one self-blended face needs, and none larger than 1024 × 1024 pixels.
+/// Limits of the buffers that a thread keeps: their number is what one self-blended face needs, and each has at most
+/// 1024 × 1024 pixels.
 const MAX_BUFFERS: usize = 12;
 const MAX_BUFFER: usize = 1 << 20;
 
@@ -103,7 +105,7 @@ impl Drop for Picture {
     fn drop(&mut self) {
         for mut used in [std::mem::take(&mut self.pixels), std::mem::take(&mut self.spare)] {
             used.clear();
-            // A thread that is ending has nowhere to keep it.
+            // Fails in a thread that is ending, which cannot keep the buffer.
             let _ = BUFFERS.try_with(|buffers| {
                 let mut buffers = buffers.borrow_mut();
                 if (1..=MAX_BUFFER).contains(&used.capacity()) && buffers.len() < MAX_BUFFERS {

@@ -1,17 +1,17 @@
-//! Chains with a name.
+//! The presets: augmentations with a name.
 
 use super::{AugmentStep, Augmentation, Operation};
 use crate::Error;
 use crate::random::Between;
 
 impl Augmentation {
-    /// The presets, as [`Augmentation::named`] takes them.
+    /// The names of the presets, for [`Augmentation::named`].
     pub const NAMES: [&str; 3] = ["robust", "seed", "none"];
 
-    /// The preset of this name: `robust`, `seed` or `none`.
+    /// Returns the preset of this name: `robust`, `seed` or `none`.
     ///
     /// # Errors
-    /// [`Error::Setting`] when there is none of this name.
+    /// [`Error::Setting`] when there is no preset of this name.
     pub fn named(name: &str) -> Result<Self, Error> {
         match name {
             "robust" => Ok(Self::robust()),
@@ -25,14 +25,15 @@ impl Augmentation {
         }
     }
 
-    /// What keeps a detector from leaning on what is not forgery: the default.
+    /// Returns the default preset. It keeps a detector from relying on anything other than the forgery.
     ///
-    /// The order is a picture's way: how it is framed, the lens, the light, the sensor, the camera's processing, the
-    /// platform's smaller copy and its compression, and a last compression by whoever passes it on. Framing varies
-    /// because detectors frame faces differently. Size, blur and compression vary most, because in collections they
-    /// differ between real and fake, and would be learnt: down to faces so small that nothing can be told from them, so
-    /// that a network learns to be undecided about those, and not that what is blurred is fake. The second, rarer blur
-    /// is that of a lens out of focus: at 10 of 256 pixels nothing is left of a forgery.
+    /// The steps are in the order in which they happen to a picture: framing, lens, light, sensor, the camera's
+    /// processing, the platform's smaller copy and its compression, and a last compression when the picture is passed
+    /// on. Framing varies because detectors frame faces differently. Size, blur and compression vary most, because in
+    /// collections they differ between real and fake, and a network would learn them. They go down to faces so small
+    /// that nobody can judge them, so that a network learns to be undecided about those, and not that blurred faces are
+    /// fake. The second, rarer blur is that of a lens out of focus: with 10 of 256 pixels, no trace of a forgery
+    /// remains.
     pub fn robust() -> Self {
         let step = |probability, operation| AugmentStep { probability, operation };
         Self::none()
@@ -71,7 +72,8 @@ impl Augmentation {
             .with(0.15, Operation::Erase { area: Between(0.02, 0.12), aspect: Between(0.4, 2.5) })
     }
 
-    /// What a plain Python trainer does (timm's or Albumentations' usual list): flip, a little crop, light, JPEG.
+    /// Returns the usual augmentation of a plain Python trainer with timm or Albumentations: flip, a little crop,
+    /// light, JPEG.
     pub fn seed() -> Self {
         Self::none()
             .with(0.5, Operation::Flip)

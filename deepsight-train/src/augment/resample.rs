@@ -1,4 +1,4 @@
-//! Down and up again in size, as players and platforms do it.
+//! Resizing with the filters that players and platforms use.
 
 use std::f32::consts::PI;
 
@@ -8,23 +8,24 @@ use rand_chacha::ChaCha8Rng;
 use super::blur::add_weighted;
 use super::picture::{Picture, Pixel};
 
-/// How a size is changed.
+/// A filter for resizing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Filter {
     /// The mean of the area that a pixel covers.
     Area,
-    /// Straight lines between neighbours; smooths when it shrinks.
+    /// Linear interpolation between neighbors. Smooths when shrinking.
     Bilinear,
-    /// Catmull-Rom; smooths when it shrinks.
+    /// Catmull-Rom. Smooths when shrinking.
     Bicubic,
-    /// Lanczos with three lobes; smooths when it shrinks.
+    /// Lanczos with three lobes. Smooths when shrinking.
     Lanczos,
-    /// Straight lines between neighbours, skipping pixels when it shrinks: cheap, and common.
+    /// Linear interpolation between neighbors, which skips pixels when shrinking. Cheap and common.
     Skipping,
 }
 
 impl Filter {
-    /// Ways to make a picture smaller, and to enlarge it again; a mean of areas would repeat pixels there.
+    /// Draws a filter to shrink a picture, and one to enlarge it again. `Area` is not used to enlarge, because it would
+    /// repeat pixels.
     pub(crate) fn pair(random: &mut ChaCha8Rng) -> [Self; 2] {
         const DOWN: [Filter; 5] = [Filter::Area, Filter::Bilinear, Filter::Bicubic, Filter::Lanczos, Filter::Skipping];
         const UP: [Filter; 3] = [Filter::Bilinear, Filter::Bicubic, Filter::Lanczos];
@@ -82,7 +83,7 @@ impl Picture {
     }
 }
 
-/// The pixels that one pixel of the result is made of, and their weights, which sum to 1.
+/// The pixels that one pixel of the result is computed from, and their weights, which sum to 1.
 struct Window {
     start: usize,
     weights: Vec<f32>,

@@ -1,11 +1,11 @@
-//! Another person's face in place of one's own.
+//! The face of another person, to be blended into a picture.
 
 use deepsight_core::Landmarks;
 
 use crate::augment::{Picture, Transform};
 
-/// The picture so that its landmarks come to lie on those of a face in a picture of `size`, by the affine map of least squares.
-/// `None` where five points tell of no such map.
+/// Warps the donor's picture to `size`, so that its landmarks lie on those of the target, by the affine map of least
+/// squares. Returns `None` if the five points do not determine such a map.
 pub(super) fn fitted(
     mut donor: Picture,
     landmarks: &Landmarks,
@@ -21,7 +21,7 @@ pub(super) fn fitted(
     let (from, to) = (between(target, size), between(landmarks, donor.size()));
     let mean = |points: &[[f64; 2]; 5]| [0, 1].map(|axis| points.iter().map(|point| point[axis]).sum::<f64>() / 5.0);
     let (from_mean, to_mean) = (mean(&from), mean(&to));
-    // Normal equations of the linear part, about the means.
+    // Normal equations of the linear part, after the means are subtracted.
     let sum = |a: &dyn Fn(usize) -> f64, b: &dyn Fn(usize) -> f64| (0..5).map(|n| a(n) * b(n)).sum::<f64>();
     let x = |n: usize| from[n][0] - from_mean[0];
     let y = |n: usize| from[n][1] - from_mean[1];
@@ -34,7 +34,7 @@ pub(super) fn fitted(
         [a, b, to_mean[axis] - a * from_mean[0] - b * from_mean[1]].map(|number| number as f32)
     };
     let ([a, b, c], [d, e, f]) = (row(0), row(1));
-    // A face that would be mirrored, or twenty times as large or small, is none; nor is what is not a number.
+    // Refuses a map that mirrors the face, changes its area by a factor of twenty or more, or is not finite.
     if !(0.05..20.0).contains(&(a * e - b * d)) || ![a, b, c, d, e, f].iter().all(|number| number.is_finite()) {
         return None;
     }
@@ -42,7 +42,8 @@ pub(super) fn fitted(
     Some(donor)
 }
 
-/// Gives each channel of the source the mean and the deviation that the target has under the mask (Reinhard et al., 2001, in RGB).
+/// Gives each channel of the source the mean and the standard deviation that the target has within the mask (Reinhard
+/// et al., 2001, in RGB).
 pub(super) fn match_colors(source: &mut Picture, target: &Picture, mask: &Picture) {
     let moments = |picture: &Picture| {
         let (mut weight, mut sums, mut squares) = (0.0_f64, [0.0_f64; 3], [0.0_f64; 3]);
@@ -60,7 +61,7 @@ pub(super) fn match_colors(source: &mut Picture, target: &Picture, mask: &Pictur
         (mean, deviation)
     };
     let ((from, from_deviation), (to, to_deviation)) = (moments(source), moments(target));
-    // A flat source has no detail that could be made stronger.
+    // The gain is limited, because a flat source has no detail to amplify.
     let gain = [0, 1, 2].map(|c| (to_deviation[c] / from_deviation[c].max(1.0)).clamp(0.4, 2.5));
     for pixel in source.values_mut().chunks_exact_mut(4) {
         for c in 0..3 {

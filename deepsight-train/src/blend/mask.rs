@@ -1,14 +1,16 @@
-//! How much of the source is seen at each place.
+//! The mask: the share of the source at each pixel.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::augment::{Filter, Picture, Transform};
 
-/// The longer side that a mask is made at. It is blurred anyway, and a quarter of the pixels is a quarter of the time.
+/// Longer side in pixels at which a mask is made. It is blurred anyway, and a quarter of the pixels takes a quarter of
+/// the time.
 const SIDE: f32 = 128.0;
 
-/// A mask of `polygon`, convex and in pixels, for a picture of `width` by `height`; `None` when it covers nothing.
+/// Returns a mask of a convex `polygon`, in pixels of a picture of `width` by `height`. Returns `None` if it covers
+/// nothing.
 pub(super) fn mask(
     polygon: &[[f32; 2]],
     (width, height): (usize, usize),
@@ -26,8 +28,8 @@ pub(super) fn mask(
     let size = covered.sqrt();
     deform(&mut mask, deformation * size, random);
 
-    // Shiohara and Yamasaki, section 3.2: blur, drop all that is less than 1, blur again. The first takes the mask's border
-    // away, the second gives it a soft one; which is larger decides whether the mask shrinks or grows.
+    // Shiohara and Yamasaki, section 3.2: blur, set all values below 1 to 0, and blur again. The first blur removes the
+    // mask's border, the second gives it a soft one. Which blur is larger decides whether the mask shrinks or grows.
     let mut share = |low: f32, high: f32| (low + (high - low) * random.random::<f32>()) * size;
     mask.blur(share(0.0, 0.025));
     for value in mask.values_mut() {
@@ -42,7 +44,7 @@ pub(super) fn mask(
     Some(mask)
 }
 
-/// Coverage of each pixel by a convex polygon, `0..=1`.
+/// Returns the coverage of each pixel by a convex polygon, `0..=1`.
 fn filled(corners: &[[f32; 2]], width: usize, height: usize) -> Picture {
     let mut mask = Picture::filled(width, height);
     for (row, pixels) in mask.rows_mut().enumerate() {
@@ -62,7 +64,7 @@ fn filled(corners: &[[f32; 2]], width: usize, height: usize) -> Picture {
     mask
 }
 
-/// Elastic deformation (Simard et al., 2003): every place is moved by a smooth random field.
+/// Deforms the mask elastically (Simard et al., 2003): every pixel is moved by a smooth random field.
 fn deform(mask: &mut Picture, reach: f32, random: &mut ChaCha8Rng) {
     let nodes = random.random_range(4..=8);
     let mut field = Picture::filled(nodes, nodes);
@@ -74,7 +76,7 @@ fn deform(mask: &mut Picture, reach: f32, random: &mut ChaCha8Rng) {
     mask.displace(&field);
 }
 
-/// The mask at the picture's size, moved as the source was.
+/// Returns the mask at the picture's size, moved like the source.
 pub(super) fn placed(mut mask: Picture, transform: Transform, (width, height): (usize, usize)) -> Picture {
     mask.warp(transform, width, height);
     mask

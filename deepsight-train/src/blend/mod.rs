@@ -1,4 +1,4 @@
-//! Fakes made of real faces alone.
+//! Self-blending: fakes made from real faces only.
 
 mod donor;
 mod mask;
@@ -15,32 +15,33 @@ use crate::Error;
 use crate::augment::{ColorMatrix, Filter, Picture, Transform};
 use crate::random::{Between, Purpose, check_share, generator};
 
-/// Self-blended images: a real face is blended with a slightly changed copy of itself (Shiohara and Yamasaki, "Detecting
-/// Deepfakes with Self-Blended Images", CVPR 2022).
+/// The settings of self-blended images: a real face is blended with a slightly changed copy of itself (Shiohara and
+/// Yamasaki, "Detecting Deepfakes with Self-Blended Images", CVPR 2022).
 ///
-/// What is left is what forgeries have in common, whatever method made them: a seam, and a face whose colour, sharpness and
-/// place do not quite fit what is around it. There is nothing else to learn, because both halves are one photograph.
+/// Such a picture has the traces that forgeries by all methods have in common: a seam, and a face whose color,
+/// sharpness and position do not quite fit its surroundings. A network can learn nothing else from it, because both
+/// parts come from the same photograph.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SelfBlending {
-    /// How often the face within the mask is another real person's, `0..=1`: a face swap without a network (Li et al., "Face X-ray
-    /// for More General Face Forgery Detection", CVPR 2020). Who blends chooses the other face; where
+    /// Probability that the face within the mask is another real person's, `0..=1`: a face swap without a network (Li
+    /// et al., "Face X-ray for More General Face Forgery Detection", CVPR 2020). The caller chooses the other face. If
     /// there is none that fits, the face is blended into itself.
     pub donors: f32,
-    /// What is replaced, each as likely as its weight says.
+    /// The regions that may be replaced, each with a weight that its probability is proportional to.
     pub regions: Vec<(Region, f32)>,
-    /// How much of the source is seen within the mask, each value as likely.
+    /// Shares of the source within the mask. Each value is equally likely.
     pub ratios: Vec<f32>,
-    /// How far the source is moved sideways, as a share of the width, `-0.5..=0.5`.
+    /// Distance that the source is moved to the right, as a share of the width, `-0.5..=0.5`.
     pub shift_x: Between,
-    /// How far the source is moved down, as a share of the height, `-0.5..=0.5`.
+    /// Distance that the source is moved down, as a share of the height, `-0.5..=0.5`.
     pub shift_y: Between,
-    /// How much larger the source is, `0.5..=2`.
+    /// Factor that the source is enlarged by, `0.5..=2`.
     pub resize: Between,
-    /// Levels of `0..=255` added to each channel on its own, `-255..=255`.
+    /// Levels of `0..=255` added to each channel separately, `-255..=255`.
     pub channel_shift: Between,
-    /// How far hues turn, in degrees, `-180..=180`.
+    /// Angle that hues turn by, in degrees, `-180..=180`.
     pub hue: Between,
     /// Factor of the saturation, `0..=4`.
     pub saturation: Between,
@@ -48,17 +49,17 @@ pub struct SelfBlending {
     pub brightness: Between,
     /// Factor of the contrast, `0..=4`.
     pub contrast: Between,
-    /// Where one copy loses detail: its side while it is small, as a share of the picture's, `0.02..=1`.
+    /// Factor that one copy is shrunk by, to lose detail, before it is enlarged again, `0.02..=1`.
     pub downscale: Between,
-    /// Where one copy is sharpened instead: how much, `0..=5`.
+    /// Amount that one copy is sharpened by, if it is not shrunk, `0..=5`.
     pub sharpen: Between,
-    /// How far the mask is bent, as a share of its size, `0..=1`.
+    /// Distance that points of the mask are moved by at most, as a share of its size, `0..=1`.
     pub deformation: f32,
 }
 
 impl Default for SelfBlending {
-    /// The paper's values where it or its code gives them: ratios, shift, size, channels and brightness, and one copy
-    /// is always sharpened or made smaller. Hue and saturation are changed by what can just be seen.
+    /// Returns the paper's values where it or its code gives them: ratios, shift, size, channels and brightness. As in
+    /// the paper, one copy is always sharpened or shrunk. Hue and saturation change just enough to be visible.
     fn default() -> Self {
         Self {
             donors: 0.0,
@@ -86,17 +87,17 @@ impl Default for SelfBlending {
     }
 }
 
-/// A self-blended face and what it was made of, all of one size.
+/// A self-blended face, and the pictures that it was made of. All have the same size.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Blended {
     /// The fake.
     pub image: RgbImage,
-    /// What is seen within the mask.
+    /// The picture that is seen within the mask.
     pub source: RgbImage,
-    /// What is seen around it.
+    /// The picture that is seen around the mask.
     pub target: RgbImage,
-    /// How much of the source is seen: 255 is all.
+    /// Share of the source at each pixel: 255 is all of it.
     pub mask: GrayImage,
 }
 
@@ -111,12 +112,12 @@ impl Blended {
     }
 }
 
-/// The same as the network's pipeline has it.
+/// A self-blended face in the format of the training pipeline.
 pub(crate) struct Blend {
     pub(crate) picture: Picture,
     source: Picture,
     target: Picture,
-    /// The ratio included.
+    /// Share of the source at each pixel, multiplied by the ratio.
     mask: Picture,
 }
 
@@ -152,21 +153,23 @@ impl SelfBlending {
         check_share("self-blending.deformation", self.deformation)
     }
 
-    /// Blends a face into itself, as `seed` has it. `landmarks` are in pixels of the picture; `None` where they fall together,
-    /// are no numbers, or lie outside of it.
+    /// Blends a face into itself. `landmarks` are in pixels of the picture, and `seed` decides all that is random.
+    /// Returns `None` if the landmarks coincide, are not finite, or lie outside of the picture.
     ///
     /// # Errors
-    /// [`Error::Setting`] when a range is not right.
+    /// [`Error::Setting`] when a setting is out of its range.
     pub fn blend(&self, image: &RgbImage, landmarks: &Landmarks, seed: u64) -> Result<Option<Blended>, Error> {
         self.check()?;
         Ok(self.run(Picture::from_rgb(image), landmarks, None, seed).map(Blended::new))
     }
 
-    /// The same with another person's face within the mask, whatever [`donors`](Self::donors) says: moved so that its landmarks
-    /// lie where the other's are, and brought to the colours that it takes the place of. It looks best where both look the same way.
+    /// Does the same as [`blend`](Self::blend), with another person's face within the mask, whatever the value of
+    /// [`donors`](Self::donors). The donor's face is moved so that its landmarks lie on those of the picture, and its
+    /// colors are matched to those of the face that it replaces. The result looks best if both faces look in the same
+    /// direction.
     ///
     /// # Errors
-    /// [`Error::Setting`] when a range is not right.
+    /// [`Error::Setting`] when a setting is out of its range.
     pub fn blend_with(
         &self,
         image: &RgbImage,
@@ -179,8 +182,8 @@ impl SelfBlending {
         Ok(self.run(Picture::from_rgb(image), landmarks, Some(donor), seed).map(Blended::new))
     }
 
-    /// [`SelfBlending::blend`] and [`SelfBlending::blend_with`] where the settings have been checked; `None` where the landmarks are
-    /// no face in the picture.
+    /// Does the same as [`SelfBlending::blend`] and [`SelfBlending::blend_with`], for settings that have been checked.
+    /// Returns `None` if the landmarks are not those of a face in the picture.
     pub(crate) fn run(
         &self,
         target: Picture,
@@ -240,7 +243,7 @@ impl SelfBlending {
         picture.recolor(&matrix);
     }
 
-    /// Takes detail away or makes it stronger.
+    /// Removes or sharpens detail, with equal probability.
     fn change_detail(&self, picture: &mut Picture, random: &mut ChaCha8Rng) {
         if random.random_bool(0.5) {
             picture.sharpen(1.0, self.sharpen.draw(random));

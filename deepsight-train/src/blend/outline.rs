@@ -1,4 +1,4 @@
-//! Where a face's outline is, from its five landmarks.
+//! The outline of a face, estimated from its five landmarks.
 
 use deepsight_core::Landmarks;
 use rand::RngExt;
@@ -12,20 +12,20 @@ use serde::{Deserialize, Serialize};
 pub enum Region {
     /// From the hairline to the chin.
     Face,
-    /// From the brows to the chin, as a hull of 68 landmarks covers it.
+    /// From the brows to the chin, like the hull of 68 landmarks.
     BelowForehead,
     /// Brows, cheeks and mouth, within the outline.
     Inner,
     /// From under the eyes to the chin.
     LowerHalf,
-    /// Mouth and what is around it, as where lips are made to speak.
+    /// The mouth and its surroundings, which lip synchronization replaces.
     Mouth,
     /// Brows and eyes.
     Eyes,
 }
 
 impl Region {
-    /// The points of the shape that the region is the hull of.
+    /// Returns the points of the shape whose hull is the region.
     fn points(self) -> Vec<ShapePoint> {
         let of = |groups: &[&[ShapePoint]]| groups.concat().iter().flat_map(ShapePoint::both).collect::<Vec<_>>();
         let jaw = &OUTLINE[8..];
@@ -40,15 +40,16 @@ impl Region {
     }
 }
 
-/// A point of the shape in the coordinates of the 112-pixel ArcFace template, and how it moves with the head.
+/// A point of the shape, in the coordinates of the 112-pixel ArcFace template, and how it moves with the pose of the
+/// head.
 #[derive(Debug, Clone, Copy)]
 struct ShapePoint {
     mean: [f32; 2],
-    /// For each unit that the nose lies to the right of where it does in a face seen from the front.
+    /// Movement for each unit that the nose lies further to the right than in a frontal face.
     yaw: [f32; 2],
-    /// For each unit that the nose lies lower.
+    /// Movement for each unit that the nose lies lower.
     pitch: [f32; 2],
-    /// For each unit that eyes and mouth are further apart than the eyes are from each other.
+    /// Movement for each unit that the distance from eyes to mouth exceeds that between the eyes.
     length: [f32; 2],
 }
 
@@ -58,10 +59,10 @@ const fn point(mean: [f32; 2], yaw: [f32; 2], pitch: [f32; 2], length: [f32; 2])
     ShapePoint { mean, yaw, pitch, length }
 }
 
-// A linear model of a face's shape: 468 points (MediaPipe's face mesh) found in 393 photographs and their mirror images,
-// brought to the template by their five points, and regressed on where the nose lies between eyes and mouth and on how long
-// the face is. It leaves a deviation of 2 to 4 units of the template's 112. This is the right half; the left mirrors it.
-// `scripts/face-shape.py` prints it.
+// A linear model of a face's shape. It was fitted to 468 points (MediaPipe's face mesh) of 393 photographs and their
+// mirror images, aligned to the template by their five landmarks. The points are regressed on the position of the nose
+// between eyes and mouth, and on the length of the face. The remaining deviation is 2 to 4 units of the template's 112.
+// This is the right half; the left mirrors it. `scripts/face-shape.py` prints it.
 
 /// From the middle of the hairline down to the chin.
 const OUTLINE: [ShapePoint; 19] = [
@@ -85,7 +86,7 @@ const OUTLINE: [ShapePoint; 19] = [
     point([63.2, 115.3], [-6.9, -2.9], [-3.0, -9.6], [-2.1, -6.2]),
     point([56.0, 116.1], [-4.3, 0.0], [0.0, -9.1], [0.0, -6.2]),
 ];
-/// Upper edge, from the nose outwards.
+/// Upper edge of the brow, from the nose outward.
 const BROWS: [ShapePoint; 5] = [
     point([63.8, 41.0], [8.4, 1.2], [0.3, 6.2], [-3.6, -4.9]),
     point([71.5, 40.1], [3.9, 1.7], [0.6, 4.0], [-6.6, -5.3]),
@@ -93,7 +94,7 @@ const BROWS: [ShapePoint; 5] = [
     point([83.8, 41.3], [-11.8, 1.9], [0.8, -3.6], [-10.9, -7.1]),
     point([87.3, 44.4], [-21.1, 1.5], [0.7, -8.8], [-11.6, -8.7]),
 ];
-/// Bridge between the eyes, and wing.
+/// Bridge between the eyes, and wing of the nose.
 const NOSE: [ShapePoint; 2] = [
     point([56.0, 54.5], [13.4, 0.0], [0.0, 10.9], [0.0, -3.7]),
     point([67.6, 72.9], [4.6, -0.8], [-1.0, 7.0], [-6.2, -0.8]),
@@ -104,14 +105,14 @@ const CHEEKS: [ShapePoint; 3] = [
     point([82.8, 70.5], [-12.4, -1.5], [-1.5, -4.2], [-14.3, -2.7]),
     point([78.1, 75.4], [-5.9, -1.8], [-0.4, 0.5], [-13.2, -1.5]),
 ];
-/// Corner, and the chin's upper end.
+/// Corner of the mouth, and upper end of the chin.
 const MOUTH: [ShapePoint; 2] = [
     point([70.2, 90.3], [-6.8, -1.4], [0.9, -6.1], [-14.6, 7.3]),
     point([56.0, 105.3], [4.1, 0.0], [0.0, -1.7], [0.0, -4.4]),
 ];
 
 impl ShapePoint {
-    /// The point and its mirror image: a face that looks the other way is a mirrored face.
+    /// Returns the point and its mirror image. A face that looks in the opposite direction is a mirrored face.
     fn both(&self) -> [Self; 2] {
         let [x, y] = self.mean;
         let mirror = |[dx, dy]: [f32; 2]| [-dx, dy];
@@ -125,7 +126,7 @@ impl ShapePoint {
     }
 }
 
-/// How a face is held and shaped, in units of the distance between the eyes, and less the mean of faces.
+/// Pose and shape of a face, in units of the distance between the eyes, relative to the mean face.
 #[derive(Debug, Clone, Copy)]
 struct Pose {
     yaw: f32,
@@ -133,7 +134,7 @@ struct Pose {
     length: f32,
 }
 
-/// From the template to the picture, and the pose.
+/// The map from the template to the picture, and the pose of the face.
 struct Fit {
     /// `x' = a·x − b·y + tx`, `y' = b·x + a·y + ty`.
     to_picture: [f32; 4],
@@ -146,12 +147,13 @@ const TEMPLATE: [[f32; 2]; 5] =
 /// The template's distance between the eyes.
 const UNIT: f32 = 35.0;
 
-/// Feature values of the mean face, and how far from them the regression holds.
+/// Values of the mean face, and the distance from them within which the regression holds.
 const MEAN: Pose = Pose { yaw: 0.0, pitch: 0.039, length: 0.113 };
 const REACH: Pose = Pose { yaw: 0.45, pitch: 0.3, length: 0.35 };
 
 impl Fit {
-    /// The least-squares similarity (Umeyama, 1991); `None` where landmarks lie within a pixel of each other or are no numbers.
+    /// Fits a similarity by least squares (Umeyama, 1991). Returns `None` if the landmarks lie within a pixel of each
+    /// other or are not finite.
     fn new(landmarks: &Landmarks) -> Option<Self> {
         let mean = |points: &[[f32; 2]; 5]| [0, 1].map(|axis| points.iter().map(|p| p[axis]).sum::<f32>() / 5.0);
         let ([sx, sy], [tx, ty]) = (mean(&TEMPLATE), mean(&landmarks.0));
@@ -164,7 +166,7 @@ impl Fit {
         }
         let (a, b) = (along / spread, across / spread);
         let squared = a * a + b * b;
-        // Not a number fails here too.
+        // NaN fails here too.
         if !(squared.is_finite() && squared * UNIT * UNIT > 1.0) {
             return None;
         }
@@ -197,8 +199,9 @@ impl Pose {
     }
 }
 
-/// The hull of a region of the face, in pixels of the picture, a little different each time: no model of mean faces knows
-/// this one, and forgeries differ in what they replace. `None` where the landmarks are no face.
+/// Returns the hull of a region of the face, in pixels of the picture. It varies a little at random, because a model of
+/// the mean face does not fit each face exactly, and forgeries differ in what they replace. Returns `None` if the
+/// landmarks are not those of a face.
 pub(super) fn outline(landmarks: &Landmarks, region: Region, random: &mut ChaCha8Rng) -> Option<Vec<[f32; 2]>> {
     let fit = Fit::new(landmarks)?;
     let Pose { yaw, pitch, length } = fit.pose;
@@ -221,7 +224,7 @@ pub(super) fn outline(landmarks: &Landmarks, region: Region, random: &mut ChaCha
     Some(hull(varied.collect()))
 }
 
-/// The convex hull, by Andrew's monotone chain (1979).
+/// Returns the convex hull, by Andrew's monotone chain (1979).
 pub(super) fn hull(mut points: Vec<[f32; 2]>) -> Vec<[f32; 2]> {
     points.sort_by(|a, b| a[0].total_cmp(&b[0]).then(a[1].total_cmp(&b[1])));
     let turns_left =
@@ -236,7 +239,7 @@ pub(super) fn hull(mut points: Vec<[f32; 2]>) -> Vec<[f32; 2]> {
             }
             chain.push(point);
         }
-        // The last point begins the other chain.
+        // The last point is also the first of the other chain.
         chain.pop();
         chain
     };

@@ -1,21 +1,22 @@
-//! How often a real video reaches a probability.
+//! The false-alarm curve: how often a real video reaches a probability.
 
 use deepsight_core::FalseAlarms;
 
 use super::sources_of;
 use crate::Scored;
 
-/// Points of the curve, or fewer where there are fewer scores.
+/// Largest number of points of the curve. It has fewer where there are fewer scores.
 const POINTS: usize = 16;
 
-/// Returns how often a real video reaches a probability, by rising probability from 0 to the highest score of a real
-/// video.
+/// Returns the false-alarm curve: how often a real video reaches a probability, by ascending probability from 0 to the
+/// highest score of a real video.
 ///
-/// The rate of a source is `(k + 1) / (n + 1)`, where `k` of its `n` real videos score at least the probability, and
-/// the curve is the mean over the sources that have real videos. For videos like those measured that is the chance of
-/// one more video to score so high, whatever the distribution of scores (Vovk et al., "Algorithmic Learning in a Random
-/// World", 2005, conformal p-values), and never 0: of 400 videos none is evidence for a rate below 1 in 401. Rates fall
-/// by about the same factor from point to point; beyond the last point nothing is measured, and its rate is the bound.
+/// The rate of a source is `(k + 1) / (n + 1)`, where `k` of its `n` real videos score at least the probability. The
+/// curve is the mean over the sources that have real videos. For videos like those measured, this is the chance that
+/// one more video scores so high, whatever the distribution of scores (Vovk et al., "Algorithmic Learning in a Random
+/// World", 2005, conformal p-values). It is never 0: if none of 400 videos reaches a probability, that is no evidence
+/// for a rate below 1 in 401. Rates fall by about the same factor from point to point. Nothing is measured beyond the
+/// last point, whose rate is the bound there.
 pub fn false_alarms(faces: &[Scored]) -> Vec<FalseAlarms> {
     let sources: Vec<Vec<f64>> =
         sources_of(faces).into_iter().map(|source| source.reals).filter(|reals| !reals.is_empty()).collect();

@@ -1,4 +1,4 @@
-//! Where the uncertain band begins and ends.
+//! Fits the threshold and the uncertain band.
 
 use serde::Serialize;
 
@@ -6,25 +6,27 @@ use super::verdicts::Shares;
 use super::{SourceScores, ThresholdRule, fit_threshold, sources_of};
 use crate::{Error, Scored};
 
-/// Probabilities at which the band may begin and end, in equal steps over `0..=1`.
+/// Number of equal steps over `0..=1` at which the band may begin and end.
 const STEPS: usize = 400;
-/// Share of a source's videos that must be decided before the share of right ones says anything.
+/// Least share of a source's videos that must be decided. Below it, the share of right ones says nothing and counts as
+/// 0.
 const LEAST_DECIDED: f64 = 0.05;
 
-/// What verdicts are to achieve over the videos of every source.
+/// What verdicts must achieve over the videos of every source.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct VerdictAim {
-    /// What the threshold in the middle of the band is to achieve.
+    /// What the threshold in the middle of the band must achieve.
     pub rule: ThresholdRule,
-    /// Least share of the decided videos that is right, both classes counting the same; 0.9.
+    /// Least share of the decided videos that must be right, both classes with the same weight; 0.9.
     pub right: f64,
-    /// Largest share of real videos that is called FAKE; 0.05.
+    /// Largest share of real videos that may be called FAKE; 0.05, or the false-positive rate of the rule.
     pub reals_called_fake: f64,
 }
 
 impl VerdictAim {
-    /// Creates the aim of 90 % right, with at most the rule's false-positive rate, or 5 %, of real videos called FAKE.
+    /// Creates the aim of 90 % right. At most the rule's false-positive rate, or 5 %, of real videos may be called
+    /// FAKE.
     pub fn new(rule: ThresholdRule) -> Self {
         let reals_called_fake = match rule {
             ThresholdRule::FalsePositiveRate(rate) => rate,
@@ -42,21 +44,22 @@ pub struct VerdictLimits {
     pub threshold: f64,
     /// Distance from the threshold within which a verdict is UNCERTAIN, `0..=0.5`.
     pub uncertain_band: f64,
-    /// Whether the aim is reached in every source. If not, the limits are those that come nearest.
+    /// Whether the aim is reached in every source. If not, the limits are the nearest that were found.
     pub reached: bool,
 }
 
-/// Finds the threshold and band with which most videos get the right verdict, while every source keeps the aim.
+/// Finds the threshold and band with which most videos get the right verdict, and with which every source meets the
+/// aim.
 ///
-/// REAL and FAKE each have a limit of their own: a source whose reals score high moves the upper one only. The
-/// threshold is the middle between the two, so that they are a band of one width around it, as an analysis decides. The
-/// threshold that the rule alone would choose lies within the band; where the rule is a false-positive rate, the middle
-/// is at least that threshold, so the rate holds for a threshold without a band too.
+/// REAL and FAKE have separate limits: a source whose reals score high moves the upper limit only. The threshold is the
+/// middle between both limits, so that the band has the same width on both sides of it, as in an analysis. The
+/// threshold that the rule alone would choose lies within the band. Where the rule is a false-positive rate, the middle
+/// is at least that threshold, so that the rate also holds for the threshold without a band.
 ///
-/// Most right is the highest mean over sources of the share of videos that is decided rightly, both classes of a source
-/// counting the same. A source of one class is held to the same aim with the class that it has. Where no limits reach
-/// the aim in every source, those are taken that call the fewest reals FAKE beyond the aim, and of these those with the
-/// highest share of right verdicts in the worst source.
+/// Among the limits that meet the aim, those with the highest share of rightly decided videos are chosen: the mean over
+/// sources, with both classes of a source having the same weight. A source of one class must meet the same aim with the
+/// class that it has. Where no limits meet the aim in every source, those are chosen that call the fewest reals FAKE
+/// beyond the aim, and of these those with the highest share of right verdicts in the worst source.
 ///
 /// # Errors
 /// As for [`calibrate`](super::calibrate).
@@ -78,7 +81,7 @@ pub fn fit_verdicts(faces: &[Scored], aim: VerdictAim) -> Result<VerdictLimits, 
             }
         }
     }
-    // A threshold of 0 or 1 is on the grid, so there is always a pair.
+    // The grid includes 0 and 1, so there is always a pair.
     let (cost, lower, upper) = best.unwrap_or((Cost::default(), rule_threshold, rule_threshold));
     Ok(VerdictLimits {
         threshold: f64::from(((lower + upper) / 2.0) as f32),
@@ -87,7 +90,7 @@ pub fn fit_verdicts(faces: &[Scored], aim: VerdictAim) -> Result<VerdictLimits, 
     })
 }
 
-/// For each step, how many scores of each class are at most and at least that.
+/// Number of scores of each class that are at most, and at least, the value of each step.
 struct Counts {
     at_most: [Vec<usize>; 2],
     at_least: [Vec<usize>; 2],
@@ -109,7 +112,8 @@ impl Counts {
         }
     }
 
-    /// Videos of each class called REAL, UNCERTAIN and FAKE. Where the limits meet, what lies on them is FAKE.
+    /// Returns the number of videos of each class called REAL, UNCERTAIN and FAKE. Where both limits are equal, a score
+    /// equal to them is FAKE.
     fn verdicts(&self, lower: usize, upper: usize) -> [[usize; 3]; 2] {
         [0, 1].map(|class| {
             let fake = self.at_least[class][upper];
@@ -119,14 +123,14 @@ impl Counts {
     }
 }
 
-/// How far limits are from the aim, and what they cost: compared in the order of the fields.
+/// The distance of limits from the aim, and their cost. Costs are compared field by field, in this order.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cost {
     /// Sum over sources of the share of reals called FAKE beyond the aim.
     false_alarms: f64,
-    /// How much less than the aim is right in the worst source.
+    /// How far the share of right verdicts in the worst source is below the aim.
     shortfall: f64,
-    /// Mean over sources of the share of videos that is not decided rightly.
+    /// Mean over sources of the share of videos that are not decided rightly.
     open_or_wrong: f64,
     /// Width of the band.
     width: f64,
@@ -150,7 +154,7 @@ impl Cost {
 
     fn is_less(self, other: Self) -> bool {
         let fields = |cost: Self| [cost.false_alarms, cost.shortfall, cost.open_or_wrong, cost.width];
-        // Sums of shares differ in the last bits where they are equal.
+        // Equal sums of shares may differ in the last bits.
         let differing = fields(self).into_iter().zip(fields(other)).find(|(a, b)| (a - b).abs() > 1e-9);
         differing.is_some_and(|(a, b)| a < b)
     }

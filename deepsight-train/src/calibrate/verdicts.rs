@@ -1,4 +1,4 @@
-//! What verdicts come to, source by source.
+//! Measures verdicts by source.
 
 use deepsight_core::Verdict;
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::metrics::{balanced_calibration_error, by_source, videos_as_faces};
 use crate::{Error, Label, Scored, Scores, video_scores};
 
-/// What verdicts over videos come to at one threshold and uncertain band.
+/// Rates of the verdicts over videos at one threshold and uncertain band.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct MeasuredVerdicts {
@@ -16,25 +16,25 @@ pub struct MeasuredVerdicts {
     pub uncertain_band: f64,
     /// The sources, in the order in which they occur.
     pub sources: Vec<VerdictRates>,
-    /// Expected calibration error of the videos' probabilities, classes and sources counting the same.
+    /// Expected calibration error of the videos' probabilities. Classes and sources have the same weight.
     pub video_calibration_error: f64,
-    /// The same of the faces' probabilities.
+    /// Expected calibration error of the faces' probabilities, with the same weights.
     pub face_calibration_error: f64,
 }
 
-/// What the verdicts of one source come to. Shares of nothing are `None`.
+/// Rates of the verdicts of one source. A share of zero videos is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct VerdictRates {
-    /// The source.
+    /// The source's name.
     pub name: String,
     /// Real videos called REAL, UNCERTAIN and FAKE.
     pub reals: [usize; 3],
     /// Fake videos called REAL, UNCERTAIN and FAKE.
     pub fakes: [usize; 3],
-    /// Share of videos that are not UNCERTAIN, both classes counting the same.
+    /// Share of videos that are not UNCERTAIN, both classes with the same weight.
     pub decided: Option<f64>,
-    /// Share of the decided videos that are right, both classes counting the same.
+    /// Share of the decided videos that are right, both classes with the same weight.
     pub right: Option<f64>,
     /// Share of the decided real videos that are called REAL.
     pub right_reals: Option<f64>,
@@ -44,13 +44,13 @@ pub struct VerdictRates {
     pub reals_called_fake: Option<f64>,
     /// Share of all fake videos that are called REAL.
     pub fakes_called_real: Option<f64>,
-    /// Expected calibration error of the videos' probabilities, classes counting the same.
+    /// Expected calibration error of the videos' probabilities, both classes with the same weight.
     pub video_calibration_error: f64,
-    /// The same of the faces' probabilities.
+    /// Expected calibration error of the faces' probabilities, with the same weights.
     pub face_calibration_error: f64,
 }
 
-/// Returns the verdict on a video, in single precision as an analysis decides.
+/// Returns the verdict on a video. Computes in single precision, as an analysis does.
 pub(super) fn verdict(fake_probability: f64, threshold: f64, band: f64) -> Verdict {
     let (probability, threshold, band) = (fake_probability as f32, threshold as f32, band as f32);
     if (probability - threshold).abs() < band {
@@ -62,10 +62,10 @@ pub(super) fn verdict(fake_probability: f64, threshold: f64, band: f64) -> Verdi
     }
 }
 
-/// Measures the verdicts on the videos of each source, a video's probability being the mean of its faces'.
+/// Measures the verdicts on the videos of each source. A video's probability is the mean of its faces'.
 ///
 /// # Errors
-/// [`Error::NothingScored`] and [`Error::ScoreOutOfRange`], as of [`Scores::of_faces`].
+/// [`Error::NothingScored`] and [`Error::ScoreOutOfRange`], as [`Scores::of_faces`].
 pub fn measure_verdicts(faces: &[Scored], threshold: f64, uncertain_band: f64) -> Result<MeasuredVerdicts, Error> {
     Scores::of_faces(faces)?;
     let rates = |(name, faces): (&str, Vec<Scored>)| VerdictRates::of(name, &faces, threshold, uncertain_band);
@@ -113,17 +113,17 @@ impl VerdictRates {
     }
 }
 
-/// The shares of a source's classes that are decided rightly and wrongly.
+/// Sums over a source's classes of the shares of videos that are decided rightly and wrongly.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Shares {
     right: f64,
     wrong: f64,
-    /// Classes with videos: 1 or 2.
+    /// Number of classes with videos: 1 or 2.
     classes: f64,
 }
 
 impl Shares {
-    /// Takes videos called REAL, UNCERTAIN and FAKE.
+    /// Counts the videos called REAL, UNCERTAIN and FAKE of each class.
     pub(super) fn of(reals: [usize; 3], fakes: [usize; 3]) -> Self {
         let mut shares = Self::default();
         for (counts, right, wrong) in [(reals, 0, 2), (fakes, 2, 0)] {
@@ -137,17 +137,17 @@ impl Shares {
         shares
     }
 
-    /// Share of videos that are decided, classes counting the same.
+    /// Returns the share of videos that are decided, classes with the same weight.
     pub(super) fn decided(self) -> f64 {
         (self.right + self.wrong) / self.classes.max(1.0)
     }
 
-    /// Share of videos that are decided rightly, classes counting the same.
+    /// Returns the share of videos that are decided rightly, classes with the same weight.
     pub(super) fn decided_rightly(self) -> f64 {
         self.right / self.classes.max(1.0)
     }
 
-    /// Share of the decided that is right, classes counting the same.
+    /// Returns the share of the decided videos that are right, classes with the same weight.
     pub(super) fn right(self) -> Option<f64> {
         let decided = self.right + self.wrong;
         (decided > 0.0).then(|| self.right / decided)

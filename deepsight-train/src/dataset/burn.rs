@@ -1,4 +1,4 @@
-//! The faces as Burn's data loaders take them.
+//! The faces as datasets and batches for Burn's data loaders.
 
 use std::sync::Arc;
 
@@ -10,10 +10,11 @@ use burn::tensor::{Int, Tensor, TensorData};
 use super::{FaceDataset, Sample};
 use crate::{Draw, Error, Label};
 
-/// A sample, or why there is none: Burn's loaders have no errors of their own, and copy what they pass on.
+/// A sample, or the error of loading it. Burn's loaders have no errors of their own. The error is shared because they
+/// clone items.
 pub type Loaded = Result<Sample, Arc<Error>>;
 
-/// The rows, as they are in validation.
+/// The faces of the rows without augmentation, as in validation.
 impl Dataset<Loaded> for FaceDataset {
     fn get(&self, index: usize) -> Option<Loaded> {
         let row = self.rows().get(index)?;
@@ -47,7 +48,7 @@ pub struct EpochDataset {
 }
 
 impl EpochDataset {
-    /// The samples of `draws`.
+    /// Creates a dataset of the samples of `draws`.
     pub fn new(faces: Arc<FaceDataset>, draws: Vec<Draw>) -> Self {
         Self { faces, draws }
     }
@@ -63,28 +64,28 @@ impl Dataset<Loaded> for EpochDataset {
     }
 }
 
-/// Makes a tensor of samples.
+/// A batcher, which makes tensors of samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FaceBatcher {
-    /// Subtracted from red, green and blue, as shares of white.
+    /// Numbers subtracted from red, green and blue, as shares of white.
     pub mean: [f32; 3],
-    /// What they are then divided by.
+    /// Numbers that the differences are divided by.
     pub std: [f32; 3],
 }
 
-/// Samples side by side.
+/// A batch of samples.
 #[derive(Debug, Clone)]
 pub struct FaceBatch<B: Backend> {
-    /// Normalised pictures, `[batch, 3, size, size]`.
+    /// Normalized pictures, `[batch, 3, size, size]`.
     pub images: Tensor<B, 4>,
-    /// 0 is real, 1 is fake, `[batch]`.
+    /// Classes, 0 for real and 1 for fake, `[batch]`.
     pub labels: Tensor<B, 1, Int>,
-    /// Where each comes from.
+    /// The row of each sample.
     pub rows: Vec<usize>,
 }
 
 impl<B: Backend> Batcher<B, Loaded, Result<FaceBatch<B>, Arc<Error>>> for FaceBatcher {
-    /// The samples as one batch, or the first error among them, also when they differ in size.
+    /// Returns the samples as one batch, or the first error among them. Samples that differ in size are an error too.
     fn batch(&self, items: Vec<Loaded>, device: &B::Device) -> Result<FaceBatch<B>, Arc<Error>> {
         let samples = items.into_iter().collect::<Result<Vec<_>, _>>()?;
         let size = samples.first().map_or((0, 0), |sample| sample.image.dimensions());

@@ -1,4 +1,4 @@
-//! Faces on disk as samples to train on.
+//! Training samples from the face crops on disk.
 
 #[cfg(feature = "model")]
 mod burn;
@@ -23,21 +23,21 @@ use crate::augment::{Picture, Transform, check_size};
 use crate::random::{Purpose, generator};
 use crate::{Augmentation, ClipCompression, Draw, Error, Label, Row, SelfBlending, Split, recompress};
 
-/// What a [`FaceDataset`] makes of the faces on disk.
+/// How a [`FaceDataset`] makes samples of the faces on disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct DatasetConfig {
-    /// Side in pixels of the squares that come out, `1..=2048`: the network's input size.
+    /// Side in pixels of the square samples, `1..=2048`: the network's input size.
     pub size: u32,
-    /// What happens to a face before the network sees it.
+    /// Augmentation of the faces.
     pub augmentation: Augmentation,
-    /// How fakes are made of real faces.
+    /// How fakes are made from real faces.
     pub self_blending: SelfBlending,
-    /// Whether some faces are compressed as video, with their neighbours in time.
+    /// Compression of some faces as video, together with their neighbors in time.
     pub clip_compression: Option<ClipCompression>,
-    /// How many bytes of decoded crops may be kept in memory; a crop of 256 × 256 pixels takes 196,608. What comes first
-    /// stays, and the rest is read each time, so at 0 all of it is.
+    /// Number of bytes of decoded crops that may be kept in memory. A crop of 256 × 256 pixels takes 196,608. The crops
+    /// read first are kept. All others are read from disk each time; with 0, all crops are.
     pub cache_bytes: usize,
 }
 
@@ -54,26 +54,26 @@ impl Default for DatasetConfig {
 }
 
 impl DatasetConfig {
-    /// The robust augmentation, for a network that sees `size` pixels a side.
+    /// Returns the robust augmentation, for a network whose input has `size` pixels a side.
     pub fn new(size: u32) -> Self {
         Self { size, ..Self::default() }
     }
 
-    /// Sets what happens to a face before the network sees it.
+    /// Sets the augmentation of the faces.
     #[must_use]
     pub fn with_augmentation(mut self, augmentation: Augmentation) -> Self {
         self.augmentation = augmentation;
         self
     }
 
-    /// Sets how fakes are made of real faces.
+    /// Sets how fakes are made from real faces.
     #[must_use]
     pub fn with_self_blending(mut self, self_blending: SelfBlending) -> Self {
         self.self_blending = self_blending;
         self
     }
 
-    /// Has some faces compressed as video.
+    /// Sets the compression of some faces as video.
     #[must_use]
     pub fn with_clip_compression(mut self, clip_compression: ClipCompression) -> Self {
         self.clip_compression = Some(clip_compression);
@@ -88,48 +88,48 @@ impl DatasetConfig {
     }
 }
 
-/// One face as the network is to see it.
+/// One face, ready for the network.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Sample {
     /// A square of the dataset's size.
     pub image: RgbImage,
-    /// What the face is now: a real face that was blended into itself is fake.
+    /// Label of the picture. A real face that was blended into itself is fake.
     pub label: Label,
-    /// The row that it comes from.
+    /// The row that the face comes from.
     pub row: usize,
 }
 
-/// The face crops of a manifest. Any number of threads may take samples at once, and none waits for another.
+/// The face crops of a manifest. Any number of threads may take samples at once, without waiting for one another.
 #[derive(Debug)]
 pub struct FaceDataset {
     root: PathBuf,
     rows: Vec<Row>,
     config: DatasetConfig,
-    /// Rows whose faces may be blended into others; empty where none is.
+    /// Rows whose faces may be blended into others. Empty if donors are not used.
     donors: Vec<usize>,
-    /// For each row, its track's rows in order of time; empty where they are not needed.
+    /// For each row, the rows of its track in order of time. Empty without clip compression.
     tracks: Vec<Arc<[usize]>>,
     cache: Vec<OnceLock<RgbImage>>,
     cached_bytes: AtomicUsize,
 }
 
-/// No crop has a longer side: what [`FaceCrop`](deepsight_core::FaceCrop) cuts out at most.
+/// Longest side of a crop: the longest that [`FaceCrop`](deepsight_core::FaceCrop) cuts out.
 const MAX_SIDE: u32 = deepsight_core::FaceCrop::MAX_SIDE;
 
 impl FaceDataset {
-    /// The faces of `rows`, whose files lie under `root`.
+    /// Creates a dataset of the faces of `rows`, whose files are in the folder `root`.
     ///
     /// # Errors
     /// - [`Error::Setting`] when a setting is out of its range;
-    /// - [`Error::Io`] when the file of a row is not there, [`Error::Picture`] when it does not begin as a picture does.
+    /// - [`Error::Io`] when the file of a row cannot be read, [`Error::Picture`] when it does not begin like a picture.
     pub fn new(root: impl Into<PathBuf>, rows: Vec<Row>, config: DatasetConfig) -> Result<Self, Error> {
         check_size(config.size)?;
         config.augmentation.check()?;
         config.self_blending.check()?;
         config.clip_compression.iter().try_for_each(ClipCompression::check)?;
         let root = root.into();
-        // A file that is missing or no picture must not end a run hours after it began.
+        // Checked now, so that a file that is missing or no picture does not end a run hours after it began.
         first_error(&rows, |row| size_of(&root.join(&row.file)))?;
         let cache = rows.iter().map(|_| OnceLock::new()).collect();
         let gives = |row: &Row| {
@@ -143,7 +143,8 @@ impl FaceDataset {
         Ok(Self { root, rows, config, donors, tracks, cache, cached_bytes: AtomicUsize::new(0) })
     }
 
-    /// Whether the real faces of training can be blended into themselves: whether their landmarks lie within their pictures, and apart.
+    /// Checks that the real faces of training can be blended into themselves: their landmarks must lie within their
+    /// pictures, and apart from each other.
     #[cfg(feature = "model")]
     pub(crate) fn check_blending(&self) -> Result<(), Error> {
         first_error(&self.rows, |row| {
@@ -160,23 +161,25 @@ impl FaceDataset {
         })
     }
 
-    /// What the faces are and where they come from.
+    /// Returns the rows of the manifest, which describe the faces.
     pub fn rows(&self) -> &[Row] {
         &self.rows
     }
 
-    /// What is made of the faces.
+    /// Returns how samples are made of the faces.
     pub fn config(&self) -> &DatasetConfig {
         &self.config
     }
 
-    /// The face that was drawn, blended into itself if the draw says so, and augmented. A function of the draw alone.
+    /// Returns the face of a draw, blended into itself if the draw says so, and augmented. The sample depends on the
+    /// draw alone.
     ///
     /// # Errors
     /// - [`Error::RowOutOfRange`] when there is no such row;
     /// - [`Error::Io`] and [`Error::Picture`] when its file cannot be read;
-    /// - [`Error::NoLandmarks`], [`Error::DegenerateLandmarks`] and [`Error::BlendOfFake`] when it cannot be blended;
-    /// - what [`recompress`] fails with, where clips are compressed.
+    /// - [`Error::NoLandmarks`], [`Error::DegenerateLandmarks`] and [`Error::BlendOfFake`] when the face cannot be
+    ///   blended;
+    /// - the errors of [`recompress`], if clips are compressed.
     pub fn sample(&self, draw: &Draw) -> Result<Sample, Error> {
         let label = if draw.self_blended { Label::Fake } else { self.row(draw.row)?.label };
         let picture = match self.recompressed(draw)? {
@@ -187,7 +190,7 @@ impl FaceDataset {
         Ok(Sample { image, label, row: draw.row })
     }
 
-    /// The crop, blended if the draw says so.
+    /// Returns the crop of a draw, blended if the draw says so.
     fn unaugmented(&self, draw: &Draw) -> Result<Picture, Error> {
         let row = self.row(draw.row)?;
         if draw.self_blended && row.label == Label::Fake {
@@ -205,13 +208,13 @@ impl FaceDataset {
             let donor = Picture::from_rgb(self.crop(donor)?.as_ref());
             blend = blending.run(picture.clone(), &landmarks, Some((donor, of_donor)), draw.seed);
         }
-        // A profile and a full face do not fit; neither is at fault.
+        // A profile does not fit a frontal face, which is no error: the face is then blended into itself.
         let blend = blend.or_else(|| blending.run(picture, &landmarks, None, draw.seed));
         blend.map(|blend| blend.picture).ok_or_else(|| Error::DegenerateLandmarks { file: row.file.clone() })
     }
 
-    /// Whose face is to be seen within the mask, if it is to be another's: of a few other people the one who looks most alike in pose
-    /// and shape. Nobody where there is no other person.
+    /// Chooses at random whether another person's face is used within the mask, and returns it: among a few faces of
+    /// other people, the one most similar in pose and shape. Returns `None` if there is no other person among them.
     fn donor(&self, row: &Row, landmarks: &Landmarks, seed: u64) -> Option<(usize, &Landmarks)> {
         const LOOKED_AT: usize = 24;
         let mut random = generator(Purpose::Donor, [seed, 0, 0]);
@@ -227,8 +230,8 @@ impl FaceDataset {
         others.min_by(|(_, a), (_, b)| unlike(landmarks, a).total_cmp(&unlike(landmarks, b)))
     }
 
-    /// The same after it has been compressed with its neighbours in time, if that is to happen to it. They are blended alike,
-    /// as a forgery would be.
+    /// Chooses at random whether the face of a draw is compressed, and returns it after compression together with its
+    /// neighbors in time. They are all blended in the same way, as in a forgery.
     fn recompressed(&self, draw: &Draw) -> Result<Option<Picture>, Error> {
         let Some(clip) = &self.config.clip_compression else { return Ok(None) };
         let mut random = generator(Purpose::Clip, [draw.seed, 0, 0]);
@@ -250,7 +253,7 @@ impl FaceDataset {
             if *row == draw.row {
                 place = frames.len();
             }
-            // Crops that are not aligned differ in size, and a video's pictures do not.
+            // Crops that are not aligned differ in size, but the pictures of a video must have one size.
             if frame.dimensions() == own {
                 frames.push(frame);
             }
@@ -260,11 +263,11 @@ impl FaceDataset {
         Ok(frames.get(place).map(Picture::from_rgb))
     }
 
-    /// The face of a row as it is in validation, at the network's size: bilinear without smoothing, as
-    /// `ResizeFilter::OpencvBilinear` but for its rounding.
+    /// Returns the face of a row without augmentation, as in validation, at the network's size. It is resized
+    /// bilinearly and without smoothing, as by `ResizeFilter::OpencvBilinear` except for its rounding.
     ///
     /// # Errors
-    /// As [`FaceDataset::sample`].
+    /// The errors of [`FaceDataset::crop`].
     pub fn plain(&self, row: usize) -> Result<RgbImage, Error> {
         let crop = self.crop(row)?;
         let mut picture = Picture::from_rgb(&crop);
@@ -273,7 +276,7 @@ impl FaceDataset {
         Ok(picture.to_rgb())
     }
 
-    /// The crop of a row as it is on disk, from memory where it has been read before.
+    /// Returns the crop of a row as it is on disk, from memory if it is kept there.
     ///
     /// # Errors
     /// - [`Error::RowOutOfRange`] when there is no such row;
@@ -285,7 +288,8 @@ impl FaceDataset {
         }
         let image = read(&self.root.join(file))?;
         let bytes = image.as_raw().len();
-        // Two threads that read one crop at once both count it; one gives its share back.
+        // Two threads that read the same crop at once both count its bytes. The one that comes second subtracts them
+        // again.
         let room = |cached: usize| cached.checked_add(bytes).filter(|bytes| *bytes <= self.config.cache_bytes);
         if self.cached_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
             return Ok(Cow::Owned(image));
@@ -315,7 +319,7 @@ fn tracks(rows: &[Row]) -> Vec<Arc<[usize]>> {
     rows.iter().map(|row| Arc::clone(&shared[&track_of(row)])).collect()
 }
 
-/// How far apart landmarks are, place and size aside.
+/// Returns the squared distance of two sets of landmarks, after both are moved to one center and scaled to one size.
 fn unlike(a: &Landmarks, b: &Landmarks) -> f32 {
     let normal = |Landmarks(points): &Landmarks| {
         let mean = [0, 1].map(|axis| points.iter().map(|point| point[axis]).sum::<f32>() / 5.0);
@@ -327,7 +331,7 @@ fn unlike(a: &Landmarks, b: &Landmarks) -> f32 {
     a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| (a - b) * (a - b)).sum()
 }
 
-/// Looks at all rows at once, and says what is wrong with the first.
+/// Checks all rows in parallel, and returns the error of the first row that has one.
 fn first_error<T: Send>(rows: &[Row], look: impl Fn(&Row) -> Result<T, Error> + Sync + Send) -> Result<(), Error> {
     rows.par_iter().map(look).find_first(Result::is_err).map_or(Ok(()), |found| found.map(drop))
 }
@@ -337,12 +341,12 @@ fn open(path: &Path) -> Result<ImageReader<BufReader<File>>, Error> {
     reader.map_err(Error::io(path, "is in the manifest and cannot be read"))
 }
 
-/// Width and height, from the beginning of the file.
+/// Returns width and height of a picture, from the beginning of its file.
 fn size_of(path: &Path) -> Result<(u32, u32), Error> {
     open(path)?.into_dimensions().map_err(Error::picture(path))
 }
 
-/// Reads a crop, whose sides are bounded.
+/// Reads a crop. Pictures with a side above `MAX_SIDE` are refused.
 pub(crate) fn read(path: &Path) -> Result<RgbImage, Error> {
     let mut reader = open(path)?;
     let mut limits = image::Limits::default();

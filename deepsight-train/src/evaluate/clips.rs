@@ -7,17 +7,17 @@ use serde::Serialize;
 use super::recompress_clip;
 use crate::{Dataset, Error, Label, Media};
 
-/// A clip that is to be analysed.
+/// A clip to be analyzed.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct TestClip {
     /// The video.
     pub path: PathBuf,
-    /// What it is.
+    /// Whether it is real or fake.
     pub label: Label,
 }
 
-/// Clips to measure the whole way on, from the file to the verdict.
+/// Clips for a measurement of the whole analysis, from the file to the verdict.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ClipSet {
@@ -27,39 +27,39 @@ pub struct ClipSet {
     pub clips: Vec<TestClip>,
 }
 
-/// What an analysis said of a clip.
+/// The result of a clip's analysis.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ClipScore {
-    /// The video, named from the folder.
+    /// The video, relative to the folder.
     pub file: PathBuf,
-    /// What it is.
+    /// Whether it is real or fake.
     pub label: Label,
-    /// The answer.
+    /// The analysis's verdict.
     pub verdict: Verdict,
     /// Probability that it is forged; `None` where no face was scored.
     pub fake_probability: Option<f32>,
-    /// Faces that were scored.
+    /// Number of faces that were scored.
     pub faces: usize,
 }
 
-/// A clip that could not be analysed.
+/// A clip that could not be analyzed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ClipFailure {
-    /// The video, named from the folder.
+    /// The video, relative to the folder.
     pub file: PathBuf,
-    /// What it is.
+    /// Whether it is real or fake.
     pub label: Label,
-    /// Why.
+    /// The cause.
     pub reason: String,
 }
 
 impl ClipSet {
-    /// The videos in `real/` and `fake/` of a folder.
+    /// Finds the videos of a folder with `real/` and `fake/`, or in another layout that [`Dataset::find`] knows.
     ///
     /// # Errors
-    /// What [`Dataset::find`] says, and [`Error::NoClips`] when there are pictures only.
+    /// The errors of [`Dataset::find`], and [`Error::NoClips`] when the folder holds pictures only.
     pub fn find(root: impl AsRef<Path>) -> Result<Self, Error> {
         let dataset = Dataset::find(root, None)?;
         let clip = |clip: crate::Clip| match clip.media {
@@ -73,13 +73,14 @@ impl ClipSet {
         Ok(Self { root: dataset.root, clips })
     }
 
-    /// Analyses every clip. With `crf` each is first compressed anew as H.264 of that constant rate factor, in a temporary folder.
+    /// Analyzes every clip. With `crf`, each clip is first recompressed as H.264 of that constant rate factor, in a
+    /// temporary folder.
     ///
-    /// A clip that cannot be analysed is a failure in the second list.
+    /// Clips that cannot be analyzed are returned as failures in the second list.
     ///
     /// # Errors
-    /// [`Error::NoClipAnalyzed`] when none can as it is, [`Error::Io`] when there is no place for temporary files, and
-    /// [`deepsight_core::Error::Cancelled`].
+    /// [`Error::NoClipAnalyzed`] when no clip can be analyzed without recompression, [`Error::Io`] when no temporary
+    /// folder can be created, and [`deepsight_core::Error::Cancelled`].
     pub fn score<D: FaceDetector, C: FaceClassifier>(
         &self,
         analyzer: &Analyzer<D, C>,

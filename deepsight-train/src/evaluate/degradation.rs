@@ -7,25 +7,25 @@ use image::{ImageFormat, RgbImage};
 
 use crate::Error;
 
-/// What the way through a network or a phone does to a picture of a face.
+/// A loss of quality as transmission over a network or recording with a phone causes it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Degradation {
     /// Compressed as JPEG of this quality, `1..=100`.
     Jpeg(u8),
-    /// One in this many pixels is left in each direction, each the mean of what it stands for.
+    /// Shrunk by this factor in each direction, with a triangle filter.
     Smaller(u32),
-    /// Blurred by a Gaussian whose deviation is this share of the shorter side.
+    /// Blurred by a Gaussian whose standard deviation is this share of the shorter side.
     Blur(f32),
-    /// Shrunk until the shorter side has this many pixels, and enlarged again; unchanged where it is no longer than
-    /// that.
+    /// Shrunk until the shorter side has this many pixels, then enlarged to the old size. A picture whose shorter side
+    /// is not longer stays unchanged.
     Side(u32),
-    /// Exposed this many stops less: each halves the light.
+    /// Underexposed by this many stops. Each stop halves the light.
     Darker(f32),
 }
 
 impl Degradation {
-    /// What a robustness table shows.
+    /// The degradations of a robustness table.
     pub const ALL: [Self; 7] = [
         Self::Jpeg(70),
         Self::Jpeg(50),
@@ -36,7 +36,7 @@ impl Degradation {
         Self::Blur(0.01),
     ];
 
-    /// Steps by which the limits of quality are found.
+    /// The degradations by which the limits of quality are fitted.
     pub const LEVELS: [Self; 19] = [
         Self::Side(128),
         Self::Side(96),
@@ -59,10 +59,10 @@ impl Degradation {
         Self::Darker(5.0),
     ];
 
-    /// The picture as it arrives.
+    /// Returns the degraded picture.
     ///
     /// # Errors
-    /// [`Error::Picture`] when it cannot be encoded.
+    /// [`Error::Picture`] when the picture cannot be encoded as JPEG or decoded again.
     pub fn apply(self, picture: &RgbImage) -> Result<RgbImage, Error> {
         let (width, height) = picture.dimensions();
         if width == 0 || height == 0 {
@@ -91,7 +91,7 @@ impl Degradation {
                 Ok(imageops::resize(&small, width, height, FilterType::CatmullRom))
             }
             Self::Darker(stops) => {
-                // Pixel values are about the light to the power of 1 / 2.2.
+                // Pixel values are approximately the light to the power of 1 / 2.2.
                 let factor = (-stops / 2.2).exp2();
                 let mut darker = picture.clone();
                 darker.iter_mut().for_each(|value| *value = (f32::from(*value) * factor).round() as u8);

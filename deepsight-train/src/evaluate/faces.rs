@@ -9,22 +9,23 @@ use crate::{
     Clip, Dataset, Error, Failure, Label, Manifest, Media, Preparation, PrepareProgress, Scored, Split, source_names,
 };
 
-/// Pictures that are read and scored together: enough for every core and any GPU, little enough for any memory.
+/// Number of pictures that are read and scored together: enough to occupy every core and any GPU, and few enough for
+/// any memory.
 pub(super) const CHUNK: usize = 128;
 
-/// A face on disk that is to be scored.
+/// A face on disk to be scored.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct TestFace {
     /// The picture.
     pub path: PathBuf,
-    /// What it shows.
+    /// Whether it is real or fake.
     pub label: Label,
     /// The video it is from.
     pub video: String,
     /// Number of the frame in the video.
     pub frame: Option<u64>,
-    /// The person in view, numbered within the video.
+    /// Number of the tracked person within the video.
     pub track: Option<u32>,
     /// Name of the forgery method, where it is known.
     pub method: Option<String>,
@@ -32,27 +33,27 @@ pub struct TestFace {
     pub landmarks: Option<Landmarks>,
 }
 
-/// Faces to measure a model on.
+/// Faces on which a model is measured.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct TestSet {
-    /// Name as a source of faces: that of their folder.
+    /// Name as a source of faces: the name of their folder.
     pub name: String,
-    /// Where they are listed, or lie.
+    /// The manifest that lists them, or their folder.
     pub source: PathBuf,
-    /// The part of the data that they are, where it is divided.
+    /// The part of the data that they belong to, where it is divided.
     pub split: Option<Split>,
-    /// How they were cut from their frames; `None` where nobody wrote it down.
+    /// How they were cropped from their frames; `None` where it is not recorded.
     pub crop: Option<FaceCrop>,
     /// The faces.
     pub faces: Vec<TestFace>,
 }
 
 impl TestSet {
-    /// The faces of a manifest, or of one part of it. `path` is the manifest's file, for messages.
+    /// Returns the faces of a manifest, or of one split of it. `path` is the manifest's file, for error messages.
     ///
     /// # Errors
-    /// [`Error::EmptySplit`] when there is no face in that part.
+    /// [`Error::EmptySplit`] when there is no face in that split.
     pub fn of_manifest(manifest: &Manifest, path: impl AsRef<Path>, split: Option<Split>) -> Result<Self, Error> {
         let path = path.as_ref();
         let wanted = |row: &&crate::Row| split.is_none() || row.split == split;
@@ -72,12 +73,14 @@ impl TestSet {
         Ok(Self { name: named(&manifest.root), source: path.to_owned(), split, crop: manifest.crop, faces })
     }
 
-    /// The pictures of a folder with `real/` and `fake/`, or of one part of it where its clips are in parts. Which video one is
-    /// from is what [`Dataset::find`] reads from its name: `id0_0001_frame_12_face_0.jpg` is of `id0_0001`; other pictures in a
-    /// folder of their own below `real/` or `fake/` are of one video, and loose ones are a video each.
+    /// Returns the pictures of a data set, or of one split of it where its clips are assigned to splits.
+    ///
+    /// [`Dataset::find`] reads from a picture's name which video it is from: `id0_0001_frame_12_face_0.jpg` is from
+    /// `id0_0001`. Other pictures in a folder of their own below `real/` or `fake/` are one video, and each loose
+    /// picture is a video of its own.
     ///
     /// # Errors
-    /// [`Error::NotPictures`] when there are videos among them, [`Error::EmptySplit`] when there is nothing in that part.
+    /// [`Error::NotPictures`] when a clip is a video, [`Error::EmptySplit`] when there is no clip in that split.
     pub fn of_dataset(dataset: &Dataset, split: Option<Split>) -> Result<Self, Error> {
         let mut faces = Vec::new();
         for clip in part(dataset, split)? {
@@ -98,11 +101,12 @@ impl TestSet {
         Ok(Self { name: named(&dataset.root), source: dataset.root.clone(), split, crop: None, faces })
     }
 
-    /// The faces of a data set, or of one part of it, cut out anew into the folder `output`; and what gave no face. Where the
-    /// folder has them already from a run with the same settings, nothing is done twice.
+    /// Finds and crops the faces of a data set, or of one split of it, into the folder `output`. Also returns the clips
+    /// and pictures without a face. Crops that the folder already holds from a run with the same settings are kept, not
+    /// cropped again.
     ///
     /// # Errors
-    /// [`Error::EmptySplit`] when there is no clip in that part, and what [`Preparation::run`] says.
+    /// [`Error::EmptySplit`] when there is no clip in that split, and the errors of [`Preparation::run`].
     pub fn framed<D: FaceDetector>(
         mut dataset: Dataset,
         split: Option<Split>,
@@ -117,16 +121,17 @@ impl TestSet {
         Ok((Self { name: named(&dataset.root), ..set }, prepared.failures))
     }
 
-    /// Returns the same set under another name as a source.
+    /// Returns the same faces under another source name.
     #[must_use]
     pub fn with_name(self, name: impl Into<String>) -> Self {
         Self { name: name.into(), ..self }
     }
 
-    /// Refuses faces that are known to be cut in another way than a model wants them: their scores would mean little.
+    /// Returns an error if the faces are known to be cropped in another way than the model expects. Their scores would
+    /// mean little.
     ///
     /// # Errors
-    /// [`Error::OtherCrop`] with both ways.
+    /// [`Error::OtherCrop`] with both kinds of crop.
     pub fn check_crop(&self, wanted: FaceCrop) -> Result<(), Error> {
         match self.crop {
             Some(found) if found != wanted => Err(Error::OtherCrop { path: self.source.clone(), found, wanted }),
@@ -134,12 +139,12 @@ impl TestSet {
         }
     }
 
-    /// Reads and scores every face. `logits` gives for each picture the logit of fake less that of real, before any
-    /// calibration; `temperature` divides it. `degradation` spoils pictures in memory first.
+    /// Reads and scores every face. `logits` returns, for each picture, the logit of fake minus that of real, before
+    /// calibration. `temperature` divides it. `degradation` is applied to the pictures in memory first.
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::Picture`] for one that cannot be read, [`Error::Face`] for one without pixels or with scores that
-    /// are no numbers, what `logits` says, and [`deepsight_core::Error::Cancelled`].
+    /// [`Error::Io`] and [`Error::Picture`] for a picture that cannot be read, [`Error::Face`] for one without pixels
+    /// or with scores that are not finite, the errors of `logits`, and [`deepsight_core::Error::Cancelled`].
     pub fn score(
         &self,
         logits: impl Fn(&[RgbImage]) -> Result<Vec<f64>, deepsight_core::Error>,
@@ -168,7 +173,7 @@ impl TestSet {
         Ok(scored)
     }
 
-    /// Returns a face of this set with its score.
+    /// Returns the score of a face of this set.
     pub(super) fn scored(&self, face: &TestFace, logit: f64, temperature: f64) -> Scored {
         let of = Scored::from_logit(face.video.clone(), face.label, logit).calibrated(temperature);
         let (source, method) = (self.name.clone(), face.method.clone());
@@ -176,12 +181,12 @@ impl TestSet {
     }
 }
 
-/// Returns a folder's name as a source.
+/// Returns the name of a folder as a source.
 fn named(folder: &Path) -> String {
     source_names([folder]).pop().unwrap_or_default()
 }
 
-/// The clips of one part, or all.
+/// Returns the clips of one split, or all clips.
 fn part(dataset: &Dataset, split: Option<Split>) -> Result<Vec<&Clip>, Error> {
     let clips: Vec<&Clip> = dataset.clips.iter().filter(|clip| split.is_none() || clip.split == split).collect();
     match split {
@@ -192,7 +197,7 @@ fn part(dataset: &Dataset, split: Option<Split>) -> Result<Vec<&Clip>, Error> {
     }
 }
 
-/// Nothing is in a part; what is in the others is said.
+/// Returns the error for an empty split, with the number of items in every other split.
 fn empty(path: &Path, split: Split, splits: impl Iterator<Item = Option<Split>>) -> Error {
     let splits: Vec<Option<Split>> = splits.collect();
     let count = |split| splits.iter().filter(|other| **other == split).count();
@@ -206,7 +211,7 @@ pub(super) fn read(path: &Path) -> Result<RgbImage, Error> {
     Ok(image::load_from_memory(&bytes).map_err(Error::picture(path))?.into_rgb8())
 }
 
-/// The classifier counts within one call; a reader wants the file.
+/// Names the face's file in an error of the classifier, which gives only the index within the call.
 pub(super) fn at_face(error: deepsight_core::Error, faces: &[TestFace]) -> Error {
     use deepsight_core::Error::{EmptyFace, LogitsNotFinite};
     let index = match &error {

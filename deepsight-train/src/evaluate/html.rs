@@ -10,12 +10,12 @@ use super::{Evaluation, MeanValue, Section};
 use crate::{Error, Label, MeasuredVerdicts};
 
 const STYLE: &str = include_str!("style.css");
-/// Rows of the tables of single videos and clips; the JSON has them all.
+/// Most rows in a table of single videos or clips. The JSON has all of them.
 const MAX_ROWS: usize = 500;
 
 impl Evaluation {
-    /// The evaluation as one self-contained HTML page with its figures: no script, no network, light and dark, for screen and
-    /// paper.
+    /// Renders the evaluation as one self-contained HTML page with its figures. The page needs no script and no
+    /// network, has a light and a dark style, and suits screen and paper.
     ///
     /// # Errors
     /// [`Error::Figure`] when a figure cannot be drawn.
@@ -191,7 +191,7 @@ impl Evaluation {
         if self.videos.is_empty() {
             return String::new();
         }
-        // What went wrong most comes first.
+        // Lists the videos with the largest errors first.
         let off = |video: &&crate::VideoScore| match video.label {
             Label::Real => video.fake_probability,
             Label::Fake => 1.0 - video.fake_probability,
@@ -221,7 +221,7 @@ fn counted(rows: usize) -> String {
     if rows > MAX_ROWS { format!("{MAX_ROWS} of {rows}") } else { rows.to_string() }
 }
 
-/// The mean over sources, large: the AUC is the first of the metrics.
+/// Renders the mean AUC over sources as a large number. The AUC is the first of the metrics.
 fn mean_card(auc: &MeanValue) -> String {
     let interval = auc
         .interval
@@ -234,7 +234,7 @@ fn mean_card(auc: &MeanValue) -> String {
     )
 }
 
-/// The one number that matters, large.
+/// Renders the AUC of a section as a large number.
 fn card(section: &Section, level: f64) -> String {
     let auc = section.get(crate::Metric::Auc);
     let interval = auc.interval.map_or_else(String::new, |[low, high]| {
@@ -289,7 +289,7 @@ fn verdict_table(title: &str, verdicts: &MeasuredVerdicts) -> String {
     )
 }
 
-/// A value with its interval below it.
+/// Renders a table cell with a value and its interval below it.
 fn cell(value: Option<f64>, interval: Option<[f64; 2]>) -> String {
     let interval = interval
         .map_or_else(String::new, |[low, high]| format!("<br><span class=\"note\">{low:.3} to {high:.3}</span>"));

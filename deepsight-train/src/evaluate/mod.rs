@@ -1,4 +1,4 @@
-//! How good a model is: faces, videos and whole clips, scored and measured.
+//! Evaluation of a model: scores faces, videos and whole clips, and measures the scores.
 
 mod clips;
 mod degradation;

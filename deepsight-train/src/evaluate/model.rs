@@ -5,10 +5,10 @@ use image::RgbImage;
 use super::FittedOn;
 use crate::Error;
 
-/// For each face, the logit of fake less that of real: what the model says before temperature.
+/// Returns, for each face, the logit of fake minus that of real, before the temperature is applied.
 ///
 /// # Errors
-/// What [`Classifier::logits`] says.
+/// The errors of [`Classifier::logits`].
 pub fn fake_logits<B: Backend>(
     classifier: &Classifier<B>,
     faces: &[RgbImage],
@@ -18,11 +18,11 @@ pub fn fake_logits<B: Backend>(
     Ok(classifier.logits(faces)?.into_iter().map(margin).collect())
 }
 
-/// The model with another temperature, threshold and reliability. The score that its file promises for the golden input
-/// is the new one.
+/// Returns the model with another temperature, threshold and reliability. The score of the golden input in its card is
+/// computed again.
 ///
 /// # Errors
-/// [`Error::Core`] when the model cannot be used or run.
+/// [`Error::Core`] when the new card is not valid, or the model cannot be loaded or run.
 pub fn calibrated_file<B: Backend>(
     mut file: ModelFile,
     fitted: &FittedOn,

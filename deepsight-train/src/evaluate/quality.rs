@@ -1,4 +1,5 @@
-//! From which quality on a face's score means something: faces are degraded step by step, measured and scored.
+//! Fitting of quality limits: faces are degraded step by step, measured and scored, to find the quality from which on
+//! their scores mean something.
 
 use deepsight_core::{CancelToken, Landmarks, QualityLimits};
 use image::RgbImage;
@@ -9,39 +10,40 @@ use super::faces::{CHUNK, read};
 use super::{Degradation, TestSet};
 use crate::{Error, Label, Scored, Scores, by_source};
 
-/// Bins of each measure of quality, with about as many faces in each.
+/// Number of bins of each measure of quality. All bins hold about equally many faces.
 const BINS: usize = 12;
-/// Faces of each class that a source needs in a bin for its figures to count.
+/// Least number of faces of a class that a source needs in a bin for its figures to count.
 const LEAST_FACES: usize = 20;
 
-/// A face at one level of degradation, measured and scored.
+/// A face at one level of degradation, with its measured quality and its score.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct GradedFace {
     /// The face and its score.
     pub scored: Scored,
-    /// What was done to it; `None` for a face as it is.
+    /// The degradation; `None` for the undegraded face.
     pub level: Option<Degradation>,
     /// Its measured detail in pixels, light in `0..=1` and turn in degrees.
     pub measured: [f32; 3],
 }
 
 impl GradedFace {
-    /// Creates one of a face, of what was done to it and of its measured detail, light and turn.
+    /// Creates a graded face from its score, its degradation and its measured detail, light and turn.
     pub fn new(scored: Scored, level: Option<Degradation>, measured: [f32; 3]) -> Self {
         Self { scored, level, measured }
     }
 }
 
 impl TestSet {
-    /// Keeps at most `most` faces, evenly spread over the list. Grading scores each of them at every level.
+    /// Keeps at most `most` faces, evenly spread over the list, because [`grade`](Self::grade) scores each of them at
+    /// every level.
     #[must_use]
     pub fn spread(mut self, most: usize) -> Self {
         let (all, most) = (self.faces.len(), most.max(1));
         if all > most {
             let mut place = 0;
             self.faces.retain(|_| {
-                // Keeps one face whenever the share of the list that has passed reaches one more of `most`.
+                // Keeps a face whenever `place * most / all` steps to the next whole number.
                 let kept = (place + 1) * most / all > place * most / all;
                 place += 1;
                 kept
@@ -50,12 +52,12 @@ impl TestSet {
         self
     }
 
-    /// Measures and scores every face as it is and at every level of [`Degradation::LEVELS`]. `logits` and
-    /// `temperature` are as for [`score`](Self::score); `measure` returns detail, light and turn of a picture with
+    /// Measures and scores every face, undegraded and at every level of [`Degradation::LEVELS`]. `logits` and
+    /// `temperature` are as for [`score`](Self::score). `measure` returns detail, light and turn of a picture with
     /// these landmarks.
     ///
     /// # Errors
-    /// [`Error::UnknownLandmarks`] for a face whose landmarks the manifest does not have, and what `score` says.
+    /// [`Error::UnknownLandmarks`] for a face without landmarks in the manifest, and the errors of `score`.
     pub fn grade(
         &self,
         logits: impl Fn(&[RgbImage]) -> Result<Vec<f64>, deepsight_core::Error>,
@@ -94,16 +96,16 @@ impl TestSet {
     }
 }
 
-/// What a face must reach to be judged.
+/// The aim that faces must reach to be judged.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct QualityAim {
-    /// Least area under the ROC curve, over faces, as the mean over sources; 0.75.
+    /// Least area under the ROC curve over faces, as the mean over sources; 0.75.
     pub auc: f64,
-    /// Largest false-positive rate as a multiple of that of faces as they are, which counts as at least 1 %; 2.
+    /// Largest false-positive rate, as a multiple of that of undegraded faces, which is taken as at least 1 %; 2.
     pub false_positives: f64,
-    /// How much the area under the ROC curve may be lower than that of faces as they are where a face counts in full;
-    /// 0.02.
+    /// How much lower than that of undegraded faces the area under the ROC curve may be where a face still has full
+    /// weight; 0.02.
     pub full_loss: f64,
 }
 
@@ -113,15 +115,15 @@ impl Default for QualityAim {
     }
 }
 
-/// Figures of some faces of one source, or means over sources.
+/// Figures over faces of one source, or means over sources.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct QualityFigures {
     /// The source; `None` for the mean over sources.
     pub source: Option<String>,
-    /// Real faces.
+    /// Number of real faces.
     pub reals: usize,
-    /// Fake faces.
+    /// Number of fake faces.
     pub fakes: usize,
     /// Area under the ROC curve.
     pub auc: Option<f64>,
@@ -137,7 +139,7 @@ pub struct QualityFigures {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct QualityLevel {
-    /// What was done, such as `32 pixels a side`.
+    /// The degradation, such as `32 pixels a side`.
     pub level: String,
     /// The sources, then their mean.
     pub figures: Vec<QualityFigures>,
@@ -147,48 +149,48 @@ pub struct QualityLevel {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct QualityBin {
-    /// Lowest value in it.
+    /// Lowest value in the bin.
     pub from: f64,
-    /// Highest value in it.
+    /// Highest value in the bin.
     pub to: f64,
     /// Means over the sources that have enough faces of the class.
     pub figures: QualityFigures,
-    /// Whether its faces reach the aim.
+    /// Whether the bin's faces reach the aim.
     pub reached: bool,
 }
 
-/// Where quality ends: limits, and the figures that they rest on.
+/// The fitted limits of quality, and the figures that they are based on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct QualityReport {
-    /// What faces must reach.
+    /// The aim that faces must reach.
     pub aim: QualityAim,
     /// The model's threshold, from which a face counts as fake.
     pub threshold: f64,
     /// Largest false-positive rate that is within the aim.
     pub false_positive_bound: f64,
-    /// Faces as they are, then every level.
+    /// Figures of undegraded faces, then of every level.
     pub levels: Vec<QualityLevel>,
-    /// By detail in pixels: faces as they are, made smaller and blurred.
+    /// Bins by detail in pixels, over undegraded, shrunk and blurred faces.
     pub detail: Vec<QualityBin>,
-    /// By light: faces as they are, and darkened.
+    /// Bins by light, over undegraded and darkened faces.
     pub light: Vec<QualityBin>,
-    /// By turn in degrees: faces as they are.
+    /// Bins by turn in degrees, over undegraded faces.
     pub turn: Vec<QualityBin>,
-    /// The limits. Where the best faces by one measure do not reach the aim, that measure refuses none.
+    /// The limits. A measure whose best faces do not reach the aim has no limit.
     pub limits: QualityLimits,
-    /// The measures that have no limit because the best faces by them do not reach the aim.
+    /// The measures that have no limit because their best faces do not reach the aim.
     pub not_reached: Vec<&'static str>,
 }
 
-/// Finds the limits of quality within which faces reach the aim.
+/// Fits the limits of quality within which faces reach the aim.
 ///
-/// The faces are sorted by a measure and cut into bins of about as many faces. From the best bin on, a limit lies where
-/// the last of the bins ends that reach the aim without a gap. No limit lies beyond what was measured: where all bins
-/// reach the aim, the limit is the worst value that any face has.
+/// The faces are sorted by a measure and divided into bins of about equally many faces. Starting at the best bin, the
+/// limit is the far end of the last bin before the first one that does not reach the aim. No limit lies beyond the
+/// measured range: where all bins reach the aim, the limit is the worst value of any face.
 ///
 /// # Errors
-/// [`Error::OneClass`] when the faces as they are have one class only, and what [`Scores::of_faces`] says.
+/// [`Error::OneClass`] when the undegraded faces have one class only, and the errors of [`Scores::of_faces`].
 pub fn fit_quality(faces: &[GradedFace], threshold: f64, aim: QualityAim) -> Result<QualityReport, Error> {
     let at_level = |level: Option<Degradation>| {
         faces.iter().filter(|face| face.level == level).map(|face| face.scored.clone()).collect::<Vec<_>>()
@@ -245,12 +247,12 @@ pub fn fit_quality(faces: &[GradedFace], threshold: f64, aim: QualityAim) -> Res
     Ok(QualityReport { aim, threshold, false_positive_bound, levels, detail, light, turn, limits, not_reached })
 }
 
-/// Returns where the lowest bin begins from which on all bins are good.
+/// Returns the lower end of the lowest bin from which on all bins are good.
 fn lowest(bins: &[QualityBin], good: impl Fn(&QualityBin) -> bool) -> Option<f64> {
     bins.iter().rev().take_while(|bin| good(bin)).last().map(|bin| bin.from)
 }
 
-/// Sorts faces by a measure and cuts them into bins. Faces of one value are in one bin.
+/// Sorts faces by a measure and divides them into bins. Faces with equal values go into the same bin.
 fn binned(
     mut faces: Vec<&GradedFace>,
     measure: usize,
@@ -287,7 +289,7 @@ fn by_each_source(faces: &[Scored], threshold: f64) -> Vec<QualityFigures> {
     all
 }
 
-/// Returns means over the sources that have at least so many faces of the class, or of both for the AUC.
+/// Returns means over the sources that have at least `least` faces of the class, or of both classes for the AUC.
 fn mean_over_sources(faces: &[Scored], threshold: f64, least: usize) -> QualityFigures {
     let sources: Vec<QualityFigures> =
         by_source(faces).into_iter().map(|(_, faces)| figures(&faces, threshold)).collect();

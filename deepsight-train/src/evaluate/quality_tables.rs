@@ -1,4 +1,4 @@
-//! The limits of quality and what they rest on, as text and as HTML.
+//! The report on quality limits as text and as HTML.
 
 use std::fmt::Write;
 
@@ -53,7 +53,7 @@ impl QualityReport {
         html + "<p class=\"note\">" + &self.sentence() + "</p></section>\n"
     }
 
-    /// What was asked for, and the limits.
+    /// Returns a sentence with the aim and the limits.
     fn sentence(&self) -> String {
         let QualityLimits { min_detail, full_detail, min_light, max_turn, .. } = self.limits;
         let mut text = format!(

@@ -1,4 +1,4 @@
-//! Clips as a platform would store them.
+//! Recompression of clips, as a video platform does it.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -11,12 +11,12 @@ use deepsight_video::{DecodeOptions, Sampling, Video};
 use crate::Error;
 use crate::augment::apart;
 
-/// What is shown of ffmpeg's complaints.
+/// Most characters of ffmpeg's message that an error shows.
 const COMPLAINT: usize = 300;
 
-/// Writes a clip's pictures anew as H.264 of a constant rate factor (`0..=51`, 23 is x264's default), without sound.
+/// Encodes a clip's pictures again as H.264 of a constant rate factor (`0..=51`, 23 is x264's default), without sound.
 ///
-/// The clip is decoded as the analysis decodes it, under the same limits; the encoder sees nothing but pixels.
+/// The clip is decoded as an analysis decodes it, with the same limits. The encoder reads raw pixels only.
 ///
 /// # Errors
 /// [`Error::Video`] when the clip cannot be decoded, [`Error::Recompression`] when it cannot be encoded, and
@@ -50,7 +50,7 @@ pub fn recompress_clip(
     encoder.finish().map_err(failed)
 }
 
-/// An ffmpeg that is killed and waited for when it is dropped.
+/// A running ffmpeg. Dropping it kills the process and waits for its end.
 struct Encoder {
     child: Child,
     stderr: File,
@@ -68,10 +68,10 @@ impl Encoder {
         let size = format!("{width}x{height}");
         let (rate, crf) = (rate.to_string(), crf.to_string());
         let input = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", &size, "-r", &rate, "-i", "pipe:0"];
-        // Colour has half the resolution, so both sides must be even.
+        // Color has half the resolution, so width and height must be even.
         let even = ["-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2"];
         let codec = ["-c:v", "libx264", "-crf", &crf, "-preset", "medium", "-pix_fmt", "yuv420p", "-f", "mp4", "-y"];
-        // A file, because a pipe that nobody empties would stop ffmpeg.
+        // A file, because ffmpeg would block on a pipe that is not read.
         let stderr = tempfile::tempfile().map_err(|error| error.to_string())?;
         let mut command = Command::new(&program);
         apart(&mut command);
@@ -89,7 +89,8 @@ impl Encoder {
         Ok(Self { child, stderr })
     }
 
-    /// `false` when the encoder takes no more; its end says why.
+    /// Writes a frame's pixels. Returns `false` when the encoder accepts no more; [`finish`](Self::finish) then says
+    /// why.
     fn write(&mut self, pixels: &[u8]) -> bool {
         self.child.stdin.as_mut().is_some_and(|stdin| stdin.write_all(pixels).is_ok())
     }
@@ -101,7 +102,7 @@ impl Encoder {
             return Ok(());
         }
         let mut said = Vec::new();
-        // Without its words there is still its status.
+        // Where the message cannot be read, the error still has the status.
         let _ = self.stderr.rewind().and_then(|()| (&mut self.stderr).take(64 << 10).read_to_end(&mut said));
         let said = String::from_utf8_lossy(&said);
         let words: String = said.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(COMPLAINT).collect();
@@ -111,13 +112,13 @@ impl Encoder {
 
 impl Drop for Encoder {
     fn drop(&mut self) {
-        // Both fail for a child that has ended and been waited for, which is as it should be.
+        // Both fail for a child that has already ended and been waited for. Those errors can be ignored.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The same ffmpeg that decodes.
+/// Returns the ffmpeg program that the decoder uses.
 fn program(decode: &DecodeOptions) -> PathBuf {
     let named = || std::env::var_os("DEEPSIGHT_FFMPEG").filter(|value| !value.is_empty()).map(PathBuf::from);
     decode.ffmpeg.clone().or_else(named).unwrap_or_else(|| "ffmpeg".into())

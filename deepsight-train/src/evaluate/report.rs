@@ -9,7 +9,7 @@ use crate::{
     video_scores,
 };
 
-/// The schema that [`Evaluation::schema`] has in this version.
+/// The value of [`Evaluation::schema`] in this version.
 pub const EVALUATION_SCHEMA: u32 = 1;
 
 /// The model that was measured.
@@ -24,16 +24,16 @@ pub struct EvaluatedModel {
     pub sha256: Option<String>,
     /// Side of its input in pixels.
     pub input_size: u32,
-    /// How it wants faces to be cut.
+    /// How it expects faces to be cropped.
     pub crop: Option<FaceCrop>,
-    /// What divides its logits.
+    /// The temperature, by which its logits are divided.
     pub temperature: f64,
-    /// What it was trained on.
+    /// The data that it was trained on.
     pub trained_on: String,
 }
 
 impl EvaluatedModel {
-    /// What a model's card says of it; `sha256` is that of its file.
+    /// Creates the description from a model's card. `sha256` is that of the model's file.
     #[cfg(feature = "model")]
     pub fn of_card(card: &deepsight_core::ModelCard, sha256: Option<String>) -> Self {
         Self {
@@ -48,13 +48,13 @@ impl EvaluatedModel {
     }
 }
 
-/// What it was measured on.
+/// The data that the model was measured on.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[non_exhaustive]
 pub struct EvaluatedData {
     /// The manifest or folder.
     pub source: String,
-    /// The part of it; `None` for all of it, or where parts differ between sources.
+    /// The split; `None` for all of the data, or where sources have different splits.
     pub split: Option<Split>,
     /// The sources, where there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -69,17 +69,17 @@ pub struct EvaluatedSource {
     pub name: String,
     /// The manifest.
     pub path: String,
-    /// The part of it; `None` for all of it.
+    /// The split; `None` for all of the data.
     pub split: Option<Split>,
 }
 
 impl EvaluatedData {
-    /// The data in a manifest or folder, or a part of it.
+    /// Creates the description of a manifest or folder, or of a split of it.
     pub fn new(source: impl Into<String>, split: Option<Split>) -> Self {
         Self { source: source.into(), split, sources: Vec::new() }
     }
 
-    /// Creates the description of faces to be measured, of one set or of several.
+    /// Creates the description of one or several test sets.
     pub fn of_sets(sets: &[TestSet]) -> Self {
         let path = |set: &TestSet| set.source.display().to_string();
         let split =
@@ -93,38 +93,38 @@ impl EvaluatedData {
     }
 }
 
-/// What the calibration in force was fitted on.
+/// A fitted calibration, its aim and the data that it was fitted on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct FittedOn {
-    /// What was found. The threshold is the middle of the uncertain band.
+    /// The fitted temperature and threshold. The threshold is the middle of the uncertain band.
     pub calibration: Calibration,
-    /// What the threshold was to achieve.
+    /// What the threshold had to achieve.
     pub rule: ThresholdRule,
-    /// What verdicts were to achieve in every source.
+    /// What verdicts had to achieve in every source.
     pub aim: VerdictAim,
-    /// Whether they achieve it; if not, the band is the one that comes nearest.
+    /// Whether verdicts achieve it. If not, the band is the nearest one found.
     pub reached: bool,
-    /// What is written into the model file.
+    /// The reliability that is written into the model file.
     pub reliability: Reliability,
-    /// What verdicts came to before, on the same videos.
+    /// The verdicts on the same videos before calibration.
     pub before: Option<MeasuredVerdicts>,
-    /// What verdicts come to now.
+    /// The verdicts after calibration.
     pub after: MeasuredVerdicts,
-    /// The part of the data.
+    /// The split that it was fitted on.
     pub split: Option<Split>,
-    /// Real videos in it.
+    /// Number of real videos in it.
     pub real_videos: usize,
-    /// Fake videos in it.
+    /// Number of fake videos in it.
     pub fake_videos: usize,
 }
 
 impl FittedOn {
-    /// Fits temperature, threshold and uncertain band to the faces of one part of the data, and measures how often real
-    /// videos reach a probability and fake ones are called REAL. All sources count the same.
+    /// Fits temperature, threshold and uncertain band to the faces of one split. Also measures how often real videos
+    /// reach a probability, and how often fake ones are called REAL. All sources have the same weight.
     ///
     /// # Errors
-    /// What [`fit_temperature`] and [`fit_verdicts`] say.
+    /// The errors of [`fit_temperature`] and [`fit_verdicts`].
     pub fn fit(faces: &[Scored], aim: VerdictAim, split: Option<Split>) -> Result<Self, Error> {
         let temperature = fit_temperature(faces)?;
         let calibrated: Vec<Scored> = faces.iter().map(|face| face.calibrated(temperature)).collect();
@@ -141,68 +141,68 @@ impl FittedOn {
         Ok(Self { calibration, rule, aim, reached, reliability, before: None, after, split, real_videos, fake_videos })
     }
 
-    /// Returns the same with what verdicts on these faces came to before, at another temperature, threshold and band.
+    /// Adds the verdicts on these faces before calibration, at another temperature, threshold and band.
     ///
     /// # Errors
-    /// What [`measure_verdicts`] says.
+    /// The errors of [`measure_verdicts`].
     pub fn compared(self, faces: &[Scored], before: Calibration, uncertain_band: f64) -> Result<Self, Error> {
         let scored: Vec<Scored> = faces.iter().map(|face| face.calibrated(before.temperature)).collect();
         Ok(Self { before: Some(measure_verdicts(&scored, before.threshold, uncertain_band)?), ..self })
     }
 }
 
-/// The same measurements of the same things, spoiled.
+/// Measurements of the same faces, videos or clips after a degradation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RobustnessRow {
-    /// What was done to them, such as `JPEG 50`.
+    /// The degradation, such as `JPEG 50`.
     pub name: String,
-    /// Over single faces; `None` for clips.
+    /// Measurements over single faces; `None` for clips.
     pub faces: Option<Section>,
-    /// Over videos, or clips.
+    /// Measurements over videos, or clips.
     pub videos: Section,
 }
 
-/// Everything that was measured: what text, JSON and web page are made of.
+/// All measurements, from which the text, the JSON and the web page are made.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Evaluation {
     /// Version of the JSON: [`EVALUATION_SCHEMA`].
     pub schema: u32,
-    /// What measured it.
+    /// Name and version of the program that measured.
     pub program: &'static str,
     /// The model.
     pub model: EvaluatedModel,
     /// The data.
     pub data: EvaluatedData,
-    /// Where intervals come from.
+    /// The settings of the bootstrap intervals.
     pub bootstrap: Bootstrap,
-    /// Where temperature and threshold were fitted, where that was done now.
+    /// The fitted calibration, where it was fitted in this evaluation.
     pub fitted: Option<FittedOn>,
-    /// What was measured, videos before faces.
+    /// The measurements, videos before faces.
     pub sections: Vec<Section>,
-    /// The same by source and method, where there are several sources, or methods are known.
+    /// The same measurements by source and method, where there are several sources, or methods are known.
     pub by_source: Vec<SourceReport>,
     /// Means over the sources, where there are several.
     pub source_means: Option<SourceMeans>,
-    /// What verdicts over the videos come to, source by source.
+    /// The verdicts over the videos, by source.
     pub video_verdicts: Option<MeasuredVerdicts>,
-    /// Where quality ends, where that was measured.
+    /// The limits of quality, where they were fitted.
     pub quality: Option<QualityReport>,
-    /// The same on spoiled input.
+    /// The same measurements on degraded input.
     pub robustness: Vec<RobustnessRow>,
     /// The score of every video.
     pub videos: Vec<VideoScore>,
-    /// The answer for every clip that was analysed as a whole.
+    /// The result of every clip that was analyzed as a whole.
     pub clips: Vec<ClipScore>,
-    /// Clips that could not be analysed.
+    /// The clips that could not be analyzed.
     pub failures: Vec<ClipFailure>,
-    /// What a reader must know besides the numbers.
+    /// Remarks that a reader of the numbers must know.
     pub notes: Vec<String>,
 }
 
 impl Evaluation {
-    /// An evaluation in which nothing is measured yet.
+    /// Creates an evaluation without measurements.
     pub fn new(model: EvaluatedModel, data: EvaluatedData, bootstrap: Bootstrap) -> Self {
         Self {
             schema: EVALUATION_SCHEMA,
@@ -224,7 +224,7 @@ impl Evaluation {
         }
     }
 
-    /// Adds measurements of faces and of the videos that they are from, of all together and of each source and method.
+    /// Adds measurements of faces and of their videos, over all of them and by source and method.
     ///
     /// # Errors
     /// [`Error::NothingScored`] and [`Error::ScoreOutOfRange`].
@@ -246,7 +246,7 @@ impl Evaluation {
         Ok(())
     }
 
-    /// Adds what verdicts over the faces' videos come to at a threshold and uncertain band.
+    /// Adds the verdicts over the faces' videos at a threshold and uncertain band.
     ///
     /// # Errors
     /// As for [`add_faces`](Self::add_faces).
@@ -255,7 +255,7 @@ impl Evaluation {
         Ok(())
     }
 
-    /// Adds measurements of faces that were spoiled in the way that `name` says.
+    /// Adds measurements of faces that were degraded as `name` says.
     ///
     /// # Errors
     /// As for [`add_faces`](Self::add_faces).
@@ -266,7 +266,7 @@ impl Evaluation {
         Ok(())
     }
 
-    /// Adds measurements of clips that were analysed as a whole.
+    /// Adds measurements of clips that were analyzed as a whole.
     ///
     /// # Errors
     /// [`Error::NothingScored`] when none of them has a probability.
@@ -292,7 +292,7 @@ impl Evaluation {
         Ok(())
     }
 
-    /// Adds measurements of clips that were spoiled in the way that `name` says, and a note of those that are not in them.
+    /// Adds measurements of clips that were degraded as `name` says, and a note on the clips that are not measured.
     ///
     /// # Errors
     /// [`Error::ScoreOutOfRange`].
@@ -318,15 +318,15 @@ impl Evaluation {
         Ok(())
     }
 
-    /// The measurements of that name.
+    /// Returns the section of that name.
     pub fn get(&self, name: &str) -> Option<&Section> {
         self.sections.iter().find(|section| section.name == name)
     }
 
-    /// The evaluation as JSON, of [`EVALUATION_SCHEMA`].
+    /// Serializes the evaluation as JSON, with the schema [`EVALUATION_SCHEMA`].
     ///
     /// # Errors
-    /// [`Error::Json`] when it cannot be written as such.
+    /// [`Error::Json`] when it cannot be serialized.
     pub fn to_json(&self) -> Result<String, Error> {
         let mut json = serde_json::to_string_pretty(self).map_err(Error::json("the evaluation"))?;
         json.push('\n');
@@ -337,7 +337,7 @@ impl Evaluation {
         Section::new(name, scores, threshold, self.bootstrap)
     }
 
-    /// Says why numbers are missing.
+    /// Adds notes on why values are missing.
     fn explain(&mut self, section: &Section) {
         let missing: Vec<&str> =
             section.metrics.iter().filter(|measured| measured.value.is_none()).map(|m| m.metric.title()).collect();
@@ -372,7 +372,7 @@ impl Evaluation {
     }
 }
 
-/// Says that a source has one class only, and what is measured of it all the same.
+/// Returns the note on a source that has one class only, which says what is still measured.
 fn one_class_note(source: &SourceReport) -> Option<String> {
     let SourceReport { name, videos, .. } = source;
     let (there, missing) = match (videos.reals, videos.fakes) {
@@ -383,7 +383,7 @@ fn one_class_note(source: &SourceReport) -> Option<String> {
     Some(format!("{name}: all {there}. Without a {missing} one there is no AUC, only the share of them called fake."))
 }
 
-/// Clips with a probability.
+/// Returns the clips with a probability as scores.
 fn scored(clips: &[ClipScore]) -> Vec<Scored> {
     let score = |clip: &ClipScore| {
         Some(Scored::from_probability(clip.file.to_string_lossy(), clip.label, clip.fake_probability?.into()))

@@ -4,19 +4,19 @@ use crate::{
     Bootstrap, Confusion, Figure, Label, Metric, Metrics, PrecisionRecallCurve, ReliabilityBin, RocCurve, Scores,
 };
 
-/// Bins of the histogram in files.
+/// Number of bins of the histogram.
 const HISTOGRAM_BINS: usize = 20;
 
-/// One metric's value and where it would lie with other videos of the same kind.
+/// One metric's value and its confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct MeasuredValue {
-    /// What is measured.
+    /// The metric.
     #[serde(rename = "metric", serialize_with = "name")]
     pub metric: Metric,
     /// Its value; `None` where it is not defined.
     pub value: Option<f64>,
-    /// Lower and upper end of its interval; `None` where there is none.
+    /// Lower and upper end of its interval; `None` where it has none.
     pub interval: Option<[f64; 2]>,
 }
 
@@ -28,33 +28,33 @@ fn name<S: Serializer>(metric: &Metric, serializer: S) -> Result<S::Ok, S::Error
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Section {
-    /// What is measured, such as `videos`.
+    /// The kind, such as `videos`.
     pub name: String,
-    /// How many of them are real.
+    /// Number of real ones.
     pub reals: usize,
-    /// How many of them are fake.
+    /// Number of fake ones.
     pub fakes: usize,
     /// Fake probability from which one is called fake.
     pub threshold: f64,
     /// All of [`Metric::ALL`], in that order.
     pub metrics: Vec<MeasuredValue>,
-    /// What was called what.
+    /// Counts by class and decision.
     pub confusion: Confusion,
-    /// `None` when there is only one class.
+    /// ROC curve; `None` when there is only one class.
     pub roc: Option<RocCurve>,
-    /// `None` when there is only one class.
+    /// Precision-recall curve; `None` when there is only one class.
     pub precision_recall: Option<PrecisionRecallCurve>,
-    /// What comes true of probabilities.
+    /// Mean probability and share of fakes by bin of probability.
     pub reliability: Vec<ReliabilityBin>,
-    /// Reals and fakes in twenty equal parts of `0..=1`.
+    /// Number of reals and fakes in twenty equal parts of `0..=1`.
     pub histogram: Vec<[u64; 2]>,
-    /// What all of it comes from. Not part of the JSON.
+    /// The scores that were measured. Not part of the JSON.
     #[serde(skip)]
     pub scores: Scores,
 }
 
 impl Section {
-    /// Measures scores.
+    /// Computes metrics, intervals and curves of scores.
     pub fn new(name: impl Into<String>, scores: Scores, threshold: f64, bootstrap: Bootstrap) -> Self {
         let (metrics, intervals) = (scores.metrics(threshold), scores.intervals(threshold, bootstrap));
         let measured = |(metric, value)| MeasuredValue {
@@ -77,17 +77,17 @@ impl Section {
         }
     }
 
-    /// One of the metrics.
+    /// Returns one of the metrics.
     pub fn get(&self, metric: Metric) -> MeasuredValue {
         self.metrics[metric as usize]
     }
 
-    /// The same numbers without intervals.
+    /// Returns the metrics without intervals.
     pub fn plain(&self) -> Metrics {
         self.scores.metrics(self.threshold)
     }
 
-    /// Its figures; curves only where there are two classes.
+    /// Returns its figures. Curves are included only where there are two classes.
     pub fn figures(&self) -> Vec<Figure<'_>> {
         let (name, scores, threshold) = (self.name.as_str(), &self.scores, self.threshold);
         let mut figures = vec![Figure::Confusion { name, counts: self.confusion }];

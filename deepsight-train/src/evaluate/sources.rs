@@ -1,4 +1,4 @@
-//! The same measurements by source and, within a source, by forgery method.
+//! The measurements by source and, within a source, by forgery method.
 
 use serde::{Serialize, Serializer};
 
@@ -10,16 +10,17 @@ use crate::{Bootstrap, Confusion, Error, Intervals, Label, Metric, Metrics, Scor
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct GroupMetrics {
-    /// How many of them are real.
+    /// Number of real ones.
     pub reals: usize,
-    /// How many of them are fake.
+    /// Number of fake ones.
     pub fakes: usize,
-    /// All of [`Metric::ALL`], in that order. Of one class only the share called fake is measured: its false-positive
-    /// rate and recall; all else has no value, because it would be of one class by construction.
+    /// All of [`Metric::ALL`], in that order. In a group of one class only the class's own rates are measured:
+    /// false-positive rate and recall for reals, recall for fakes. The other metrics have no value, because with one
+    /// class they are not defined or not meaningful.
     pub metrics: Vec<MeasuredValue>,
-    /// What was called what.
+    /// Counts by class and decision.
     pub confusion: Confusion,
-    /// What intervals come from.
+    /// The bootstrap replicates that the intervals are computed from.
     #[serde(skip)]
     replicates: Vec<Metrics>,
 }
@@ -28,11 +29,11 @@ pub struct GroupMetrics {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct MethodReport {
-    /// The method.
+    /// The method's name.
     pub name: String,
-    /// Over videos.
+    /// Measurements over videos.
     pub videos: GroupMetrics,
-    /// Over single faces.
+    /// Measurements over single faces.
     pub faces: GroupMetrics,
 }
 
@@ -40,28 +41,28 @@ pub struct MethodReport {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct SourceReport {
-    /// The source.
+    /// The source's name.
     pub name: String,
-    /// Over videos.
+    /// Measurements over videos.
     pub videos: GroupMetrics,
-    /// Over single faces.
+    /// Measurements over single faces.
     pub faces: GroupMetrics,
-    /// The methods of its fakes, by name; empty where no face names one.
+    /// The methods of its fakes, sorted by name; empty where no face names one.
     pub methods: Vec<MethodReport>,
 }
 
-/// A metric's mean over the sources that have it, each source counting the same.
+/// A metric's mean over the sources that have it, all sources with the same weight.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct MeanValue {
-    /// What is measured.
+    /// The metric.
     #[serde(serialize_with = "name")]
     pub metric: Metric,
-    /// How many sources have a value.
+    /// Number of sources with a value.
     pub sources: usize,
     /// The mean; `None` where no source has a value.
     pub value: Option<f64>,
-    /// Lower and upper end of its interval; `None` where a source with a value has none.
+    /// Lower and upper end of the mean's interval; `None` where a source with a value has no interval.
     pub interval: Option<[f64; 2]>,
 }
 
@@ -109,14 +110,14 @@ impl GroupMetrics {
     }
 }
 
-/// Measures faces and videos of one group.
+/// Measures the videos and the faces of one group.
 fn group(faces: &[Scored], threshold: f64, bootstrap: Bootstrap) -> Result<[GroupMetrics; 2], Error> {
     let measured = |scores: Scores| GroupMetrics::new(&scores, threshold, bootstrap);
     Ok([measured(Scores::of_videos(faces)?), measured(Scores::of_faces(faces)?)])
 }
 
-/// Measures every source, in the order in which they occur, and its methods. The draws of each source follow from a
-/// seed of its own, so that those of different sources are independent.
+/// Measures every source, in the order of occurrence, and its methods. The bootstrap of each source has a seed of its
+/// own, so that the draws of different sources are independent.
 pub(super) fn source_reports(
     faces: &[Scored],
     threshold: f64,
@@ -170,9 +171,9 @@ fn means(groups: &[&GroupMetrics], level: f64) -> Vec<MeanValue> {
 /// A row of the tables by source.
 pub(super) struct GroupRow<'a> {
     pub(super) name: &'a str,
-    /// Whether it is a method of the source above it.
+    /// Whether the row is a method of the source above it.
     pub(super) of_source: bool,
-    /// Real and fake ones; `None` for means.
+    /// Number of real and fake ones; `None` for means.
     pub(super) counts: Option<[usize; 2]>,
     /// Value and interval, by metric.
     values: Vec<(Option<f64>, Option<[f64; 2]>)>,

@@ -6,8 +6,8 @@ use super::sources::tables;
 use super::{Evaluation, MeasuredValue, Section};
 use crate::{Label, MeasuredVerdicts, Metric, Metrics, ThresholdRule, VerdictAim, VerdictRates};
 
-/// Precision, recall and F1 of both classes, laid out like scikit-learn's `classification_report` with four digits. What is not
-/// defined is a dash, where scikit-learn warns and says 0.
+/// Formats precision, recall and F1 of both classes like scikit-learn's `classification_report` with four digits. A
+/// value that is not defined is a dash, where scikit-learn warns and prints 0.
 ///
 /// ```
 /// use deepsight_train::{Label, Scored, Scores, classification_report};
@@ -53,7 +53,7 @@ pub fn classification_report(metrics: &Metrics) -> String {
     )
 }
 
-/// Columns of the two tables by source; all of [`Metric::ALL`] between them.
+/// Columns of the two tables by source. Together they have all of [`Metric::ALL`].
 pub(super) const BY_SOURCE: [&[(Metric, &str)]; 2] = [
     &[
         (Metric::Auc, "AUC"),
@@ -89,7 +89,7 @@ pub(super) const ROBUSTNESS: [(Metric, &str); 6] = [
 ];
 
 impl Evaluation {
-    /// The evaluation as a person reads it in a terminal.
+    /// Formats the evaluation as text for a terminal.
     pub fn to_text(&self) -> String {
         let mut text = self.heading();
         for section in &self.sections {
@@ -143,7 +143,7 @@ impl Evaluation {
         text
     }
 
-    /// Where the calibration comes from.
+    /// Returns a sentence on the data and the aim of the calibration; `None` where nothing was fitted.
     pub(super) fn fitted_on(&self) -> Option<String> {
         let fitted = self.fitted.as_ref()?;
         let aim = match fitted.rule {
@@ -168,7 +168,7 @@ impl Evaluation {
         ))
     }
 
-    /// Returns two tables over videos and two over faces, which hold all metrics between them.
+    /// Returns two tables over videos and two over faces. The two tables together have all metrics.
     fn tables_by_source(&self) -> String {
         let mut text = String::new();
         if self.by_source.is_empty() {
@@ -227,7 +227,7 @@ impl Evaluation {
         text
     }
 
-    /// How many clips of a class were called real, fake and uncertain.
+    /// Returns how many clips of a class were called real, fake and uncertain.
     pub(super) fn verdicts_of(&self, label: Label) -> [usize; 3] {
         [Verdict::Real, Verdict::Fake, Verdict::Uncertain]
             .map(|verdict| self.clips.iter().filter(|clip| clip.label == label && clip.verdict == verdict).count())
@@ -251,7 +251,7 @@ impl Evaluation {
         text
     }
 
-    /// Tables by what is measured, with what is not spoiled in the first row.
+    /// Returns one table for each kind of section. Its first row is the undegraded input.
     pub(super) fn robustness_tables(&self) -> Vec<(&str, Vec<(&str, &Section)>)> {
         let mut tables: Vec<(&str, Vec<(&str, &Section)>)> = Vec::new();
         let spoiled = self.robustness.iter().flat_map(|row| {
@@ -306,12 +306,12 @@ pub(super) fn verdict_cells(source: &VerdictRates) -> [String; 12] {
     ]
 }
 
-/// What the columns of a table of verdicts are.
+/// Explanation of the columns of a table of verdicts.
 pub(super) const VERDICTS_NOTE: &str = "decided: share of videos that are not UNCERTAIN, and their number n; right: share of \
     the decided; real FAKE, fake REAL: share of all videos of the class; cal. err.: expected calibration error over videos, and \
     over faces. Both classes count the same, and so do all sources.";
 
-/// Returns a source's name, or what to call the only one of no name.
+/// Returns a source's name, or `all` for the only source, which has no name.
 pub(super) fn or_all(name: &str) -> &str {
     if name.is_empty() { "all" } else { name }
 }

@@ -8,8 +8,8 @@ pub(super) const FOLDERS: [(&str, Label); 3] =
     [("Celeb-real", Label::Real), ("YouTube-real", Label::Real), ("Celeb-synthesis", Label::Fake)];
 const TESTING: &str = "List_of_testing_videos.txt";
 
-/// Videos by the name of their folder and file. `idA_idB_NNNN` shows A's body with B's face, and was made from `idA_NNNN`; of the
-/// people in `YouTube-real` no more is known than that they are no others.
+/// Returns the videos, named by folder and file. `idA_idB_NNNN` shows the body of A with the face of B, and was made
+/// from `idA_NNNN`. The people in `YouTube-real` are not named; none of them is among the named persons.
 pub(super) fn clips(root: &Path) -> Result<Vec<Clip>, Error> {
     let testing = testing(&root.join(TESTING))?;
     let mut clips = Vec::new();
@@ -29,7 +29,7 @@ pub(super) fn clips(root: &Path) -> Result<Vec<Clip>, Error> {
     Ok(clips)
 }
 
-/// Names of the videos in the list, of which a line is `1 YouTube-real/00170.mp4`; none without a list.
+/// Returns the names of the videos in the list; none if there is no list. A line of it is `1 YouTube-real/00170.mp4`.
 fn testing(path: &Path) -> Result<HashSet<String>, Error> {
     if !path.is_file() {
         return Ok(HashSet::new());

@@ -9,17 +9,17 @@ use crate::{Error, Label, Split};
 
 const FILE: &str = "metadata.json";
 
-/// What the list says of one video.
+/// An entry of a list: one video.
 #[derive(Deserialize)]
 struct Entry {
     label: Option<String>,
-    /// In the lists of the test set, instead of a label.
+    /// Stands in the lists of the test set instead of a label.
     is_fake: Option<u8>,
     original: Option<String>,
     split: Option<String>,
 }
 
-/// The lists of a folder and of the folders in it; `None` where there is none.
+/// Returns the lists in a folder and in its immediate subfolders; `None` if there are none.
 pub(super) fn lists(root: &Path) -> Result<Option<Vec<PathBuf>>, Error> {
     let mut lists = vec![root.join(FILE)];
     for entry in fs::read_dir(root).map_err(Error::io(root, "cannot be read"))? {
@@ -30,10 +30,10 @@ pub(super) fn lists(root: &Path) -> Result<Option<Vec<PathBuf>>, Error> {
     Ok(Some(lists).filter(|lists| !lists.is_empty()))
 }
 
-/// Videos that the lists name and that are there: of parts of the data set not all are.
+/// Returns the videos that the lists name and that exist. A partial download lacks some of them.
 ///
-/// The lists name no persons. A split counts only where the lists tell apart more than one; with a test part and no validation part,
-/// the training part is open to both, or nothing could be chosen on.
+/// The lists name no persons. Their splits are taken over only where they name at least two. Where they name no
+/// validation split, the training videos get no split, so that a validation split can be assigned from them.
 pub(super) fn clips(lists: &[PathBuf]) -> Result<Vec<Clip>, Error> {
     let mut clips = Vec::new();
     for path in lists {
@@ -72,7 +72,7 @@ fn clip(list: &Path, file: &str, video: PathBuf, entry: &Entry) -> Result<Clip, 
     Ok(Clip { original, split, ..Clip::new(label, stem(file), Media::Video(video)) })
 }
 
-/// Names are unique over all parts: they are random.
+/// Returns the name without extension. DFDC's names are random, so they are unique over all parts.
 fn stem(file: &str) -> String {
     Path::new(file).file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -6,8 +6,8 @@ use crate::{Error, Label, Split};
 
 pub(super) const FOLDERS: [&str; 2] = ["original_sequences", "manipulated_sequences"];
 
-/// Videos by their path: `original_sequences/youtube/c23/000`, `Deepfakes/c23/000_003`. The latter is target 000 with the face of
-/// source 003. Masks and pictures are left out.
+/// Returns the videos, named by their path: `youtube/c23/000`, `Deepfakes/c23/000_003`. The latter is target 000 with
+/// the face of source 003. Masks and pictures are left out.
 pub(super) fn clips(root: &Path) -> Result<Vec<Clip>, Error> {
     let lists = Lists::read(root)?;
     let mut clips = Vec::new();
@@ -17,7 +17,7 @@ pub(super) fn clips(root: &Path) -> Result<Vec<Clip>, Error> {
             let parts: Vec<&str> = below.split('/').collect();
             let [method, compression, "videos", name] = parts[..] else { continue };
             let (target, source) = persons(name, label);
-            // The same for every compression: they are one video.
+            // All compressions of a video have the same original, because they are the same video.
             let original = match label {
                 Label::Real => Some(format!("{method}/{name}")),
                 Label::Fake => original(name),
@@ -32,8 +32,9 @@ pub(super) fn clips(root: &Path) -> Result<Vec<Clip>, Error> {
     Ok(clips)
 }
 
-/// Videos of YouTube are numbered, one person each; the actors of `DeepFakeDetection` too, with more words after the numbers:
-/// `01__exit_phone_room`, `01_02__exit_phone_room__YVGY8LOK`.
+/// Returns target and source of a video. YouTube's videos are numbered, with one person each. The actors of
+/// `DeepFakeDetection` are numbered too, with more words after the numbers: `01__exit_phone_room`,
+/// `01_02__exit_phone_room__YVGY8LOK`.
 fn persons(name: &str, label: Label) -> (Option<String>, Option<String>) {
     let (numbers, prefix) = match name.split_once("__") {
         Some((numbers, _)) => (numbers, "ffactor"),
@@ -46,12 +47,12 @@ fn persons(name: &str, label: Label) -> (Option<String>, Option<String>) {
     match (numbers.split_once('_'), label) {
         (None, _) => (id(numbers), None),
         (Some((target, source)), Label::Fake) => (id(target), id(source)),
-        // No original shows two people.
+        // No original shows two persons.
         (Some(_), Label::Real) => (None, None),
     }
 }
 
-/// The video that a fake one was made from: `youtube/000` of `000_003`, `actors/01__exit_phone_room` of
+/// Returns the video that a fake one was made from: `youtube/000` for `000_003`, `actors/01__exit_phone_room` for
 /// `01_02__exit_phone_room__YVGY8LOK`.
 fn original(name: &str) -> Option<String> {
     let mut words = name.split("__");
@@ -62,11 +63,11 @@ fn original(name: &str) -> Option<String> {
     })
 }
 
-/// The official division: pairs of numbers, each in one list.
+/// The official splits by video number, from lists of pairs of numbers. Each number is in one list.
 struct Lists(HashMap<String, Split>);
 
 impl Lists {
-    /// No division where the lists are not there.
+    /// Reads the lists. A missing list assigns nothing.
     fn read(root: &Path) -> Result<Self, Error> {
         let mut lists = HashMap::new();
         for split in Split::ALL {
@@ -82,7 +83,7 @@ impl Lists {
         Ok(Self(lists))
     }
 
-    /// That of the target; by the lists its source is in the same.
+    /// Returns the split of the target. The lists put its source into the same one.
     fn split(&self, name: &str) -> Option<Split> {
         self.0.get(name.split('_').next()?).copied()
     }

@@ -4,12 +4,12 @@ use std::path::Path;
 use super::{Clip, Kind, Media, Picture, files, name, names};
 use crate::{Error, Label};
 
-/// Whether there is `real/` or `fake/`.
+/// Returns whether `real/` or `fake/` exists.
 pub(super) fn are_in(root: &Path) -> bool {
     Label::ALL.into_iter().any(|label| root.join(label.name()).is_dir())
 }
 
-/// Everything in `real/` and `fake/`, of which one may be missing.
+/// Returns the clips in `real/` and `fake/`, one of which may be missing.
 pub(super) fn clips(root: &Path) -> Result<Vec<Clip>, Error> {
     let mut clips = Vec::new();
     for label in Label::ALL {
@@ -21,8 +21,8 @@ pub(super) fn clips(root: &Path) -> Result<Vec<Clip>, Error> {
     Ok(clips)
 }
 
-/// Everything below one folder. Each video is a clip; pictures that name a video and a frame are clips of those videos, other
-/// pictures in a folder of their own are one clip, and loose ones a clip each.
+/// Returns the clips below one folder. Each video is a clip. Pictures whose names contain a video and a frame form the
+/// clips of those videos. Other pictures in a folder of their own form one clip, and each loose picture is a clip.
 pub(super) fn of_label(folder: &Path, label: Label) -> Result<Vec<Clip>, Error> {
     let mut clips = Vec::new();
     let mut pictures: BTreeMap<String, Vec<Picture>> = BTreeMap::new();

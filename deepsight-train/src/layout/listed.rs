@@ -4,10 +4,10 @@ use std::path::Path;
 use super::{Clip, Media, Picture};
 use crate::{Error, Label, Manifest};
 
-/// The list's name.
+/// File name of the list.
 pub(super) const FILE: &str = "manifest.csv";
 
-/// The pictures that the list names, one clip for each of its videos.
+/// Returns the pictures that the list names, as one clip for each of its videos.
 pub(super) fn clips(path: &Path, manifest: Manifest) -> Result<Vec<Clip>, Error> {
     let root = manifest.root;
     let mut clips: BTreeMap<(Label, String), Clip> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Data sets as they lie on disk: which clips there are, what they are, and who is seen in them.
+//! Data sets on disk: finds their clips, with labels, persons, originals and official splits.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,30 +20,33 @@ mod names;
 pub struct Dataset {
     /// The folder.
     pub root: PathBuf,
-    /// How it is laid out.
+    /// Its layout.
     pub layout: Layout,
-    /// What is in it, by label and name.
+    /// Its clips, sorted by label and name.
     pub clips: Vec<Clip>,
 }
 
-/// How a data set is laid out.
+/// The folder structure of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Layout {
-    /// Videos or pictures in `real/` and `fake/`, or in one folder of a label that was given.
+    /// Videos or pictures in `real/` and `fake/`, or in one folder with a given label.
     Folders,
-    /// Pictures of faces that a `manifest.csv` names.
+    /// Pictures of faces that are listed in a `manifest.csv`.
     Listed,
-    /// FaceForensics++ (Rössler et al., ICCV 2019): `original_sequences`, `manipulated_sequences/METHOD/COMPRESSION/videos`, and
-    /// `train.json`, `val.json`, `test.json` in the same folder or in `splits` where they were put there.
+    /// FaceForensics++ (Rössler et al., ICCV 2019): `original_sequences` and
+    /// `manipulated_sequences/METHOD/COMPRESSION/videos`. The lists `train.json`, `val.json` and `test.json` are
+    /// optional, in the same folder or in `splits`.
     FaceForensics,
-    /// The Deepfake Detection Challenge (Dolhansky et al., 2020): videos beside a `metadata.json`, also in folders of parts.
+    /// The Deepfake Detection Challenge (Dolhansky et al., 2020): videos beside a `metadata.json`, in the folder itself
+    /// or in its immediate subfolders.
     Dfdc,
-    /// Celeb-DF v2 (Li et al., CVPR 2020): `Celeb-real`, `Celeb-synthesis`, `YouTube-real`, `List_of_testing_videos.txt`.
+    /// Celeb-DF v2 (Li et al., CVPR 2020): `Celeb-real`, `Celeb-synthesis`, `YouTube-real`,
+    /// `List_of_testing_videos.txt`.
     CelebDf,
 }
 
-/// A video, or pictures that belong together, and what is known of it.
+/// A video, or the pictures of one video, with its label and origin.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Clip {
@@ -51,27 +54,28 @@ pub struct Clip {
     pub label: Label,
     /// Its name, unique within the data set together with the label; may hold `/`.
     pub name: String,
-    /// Where it is.
+    /// Its file or files.
     pub media: Media,
     /// The person whose body and scene are seen.
     pub target_id: Option<String>,
-    /// The person whose face is seen, where it is another's.
+    /// The person whose face is seen, where it is not that of the body.
     pub source_id: Option<String>,
-    /// Name of the real video that it was made from; of one that is there in several compressions, what they share.
+    /// Name of the real video that it was made from. Where that video exists in several compressions, this is the name
+    /// that they share.
     pub original: Option<String>,
-    /// The part that the data set's own list puts it in.
+    /// The split that the data set's own list assigns.
     pub split: Option<Split>,
-    /// Name of the forgery method of a fake clip, where the layout tells.
+    /// Name of the forgery method of a fake clip, where the layout names it.
     pub method: Option<String>,
 }
 
-/// Where a clip is.
+/// The files of a clip.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Media {
-    /// In one file, with frames to be decoded.
+    /// One video file, with frames to be decoded.
     Video(PathBuf),
-    /// In pictures, of one face each.
+    /// Pictures, of one face each.
     Pictures(Vec<Picture>),
 }
 
@@ -81,25 +85,25 @@ pub enum Media {
 pub struct Picture {
     /// The file.
     pub path: PathBuf,
-    /// Number of the frame that it was cut from, where its name or list tells.
+    /// Number of the frame that it was cut from, where its name or a list gives it.
     pub frame: Option<u64>,
-    /// Seconds from the video's start, where a list tells.
+    /// Seconds from the video's start, where a list gives it.
     pub time: Option<f64>,
-    /// The person in view, numbered within the video.
+    /// Number of the tracked person within the video.
     pub track: Option<u32>,
 }
 
 impl Dataset {
-    /// Looks what is in a folder, and how it is laid out. `label` is that of all it holds, for a folder without `real/` and
+    /// Finds the clips in a folder and its layout. `label` is the label of all clips, for a folder without `real/` and
     /// `fake/`.
     ///
-    /// Persons are named as in the data set itself, with `ff` before the numbers of FaceForensics++, so that persons of different
-    /// data sets are different ones. Official splits are taken over where their lists are there.
+    /// Persons have the names that the data set gives them, with `ff` before the numbers of FaceForensics++, so that
+    /// persons of different data sets have different names. Official splits are taken over where their lists exist.
     ///
     /// # Errors
-    /// [`Error::Io`] when a folder cannot be read; [`Error::NoClips`] when there is nothing that is understood;
-    /// [`Error::SameName`] when two clips cannot be told apart; [`Error::List`] and [`Error::Json`] for lists of the data set; what
-    /// [`Manifest::read`](crate::Manifest::read) says of a `manifest.csv`.
+    /// [`Error::Io`] when a folder cannot be read; [`Error::NoClips`] when it holds no clip in a known layout;
+    /// [`Error::SameName`] when two clips have the same label and name; [`Error::List`] and [`Error::Json`] when a list
+    /// of the data set is not valid; the errors of [`Manifest::read`](crate::Manifest::read) for a `manifest.csv`.
     pub fn find(root: impl AsRef<Path>, label: Option<Label>) -> Result<Self, Error> {
         let root = root.as_ref();
         fs::read_dir(root).map_err(Error::io(root, "cannot be read"))?;
@@ -128,8 +132,8 @@ impl Dataset {
         }
     }
 
-    /// Fills the empty methods of fake clips with what their names begin with, up to the first `_`, such as `Deepfakes`
-    /// for `Deepfakes_train_roi_282`.
+    /// Fills the empty methods of fake clips from their names: the part up to the first `_`, such as `Deepfakes` for
+    /// `Deepfakes_train_roi_282`.
     ///
     /// # Errors
     /// [`Error::NoMethod`] for a fake clip whose name has no `_`, or nothing before it.
@@ -142,11 +146,11 @@ impl Dataset {
         Ok(())
     }
 
-    /// The pictures that a manifest lists, whatever its name: one clip for each of its videos.
+    /// Returns the pictures listed in a manifest, which may have any file name, as one clip for each of its videos.
     ///
     /// # Errors
-    /// What [`Manifest::read`](crate::Manifest::read) says, and [`Error::ManifestField`] when one video is in two splits or
-    /// of two methods.
+    /// The errors of [`Manifest::read`](crate::Manifest::read), and [`Error::ManifestField`] when one video has two
+    /// splits or two methods.
     pub fn listed(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let manifest = crate::Manifest::read(path)?;
@@ -169,7 +173,7 @@ impl Picture {
     }
 }
 
-/// Sorted by label and name. Of videos with one name (`a.mp4`, `a.mkv`) each gets its extension back.
+/// Sorts by label and name. Videos that differ only in extension (`a.mp4`, `a.mkv`) get it appended to their names.
 fn unique(mut clips: Vec<Clip>) -> Vec<Clip> {
     let mut counts: BTreeMap<(Label, String), usize> = BTreeMap::new();
     for clip in &clips {
@@ -186,7 +190,7 @@ fn unique(mut clips: Vec<Clip>) -> Vec<Clip> {
     clips
 }
 
-/// What a file may be, by the end of its name.
+/// The kind of a file, by its extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Video,
@@ -205,7 +209,8 @@ impl Kind {
     }
 }
 
-/// All videos and pictures below a folder, sorted. Hidden ones, and folders behind links, are left out.
+/// Returns all videos and pictures below a folder, sorted. Hidden files and folders, and folders behind links, are left
+/// out.
 fn files(folder: &Path) -> Result<Vec<(PathBuf, Kind)>, Error> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -227,7 +232,7 @@ fn files(folder: &Path) -> Result<Vec<(PathBuf, Kind)>, Error> {
     Ok(found)
 }
 
-/// All videos below a folder, and their names from there; none where there is no such folder.
+/// Returns all videos below a folder, with their names relative to it; none if the folder does not exist.
 fn videos(folder: &Path) -> Result<Vec<(PathBuf, String)>, Error> {
     if !folder.is_dir() {
         return Ok(Vec::new());
@@ -236,7 +241,7 @@ fn videos(folder: &Path) -> Result<Vec<(PathBuf, String)>, Error> {
     Ok(videos.map(|(path, _)| (path.clone(), name(folder, &path))).collect())
 }
 
-/// A path below `root` without its extension, with `/` between its parts.
+/// Returns a path relative to `root` without its extension, with `/` between its parts.
 fn name(root: &Path, path: &Path) -> String {
     let relative = path.strip_prefix(root).unwrap_or(path).with_extension("");
     let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();

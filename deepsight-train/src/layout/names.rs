@@ -1,7 +1,7 @@
-//! What file names tell.
+//! Persons, videos and frames in file names.
 
-/// Persons in a name such as Celeb-DF's: `id0_0001` is id0, `id0_id16_0001` the body of id0 with the face of id16. Words before
-/// and after do no harm.
+/// Returns the persons in a name like those of Celeb-DF: `id0_0001` shows id0, `id0_id16_0001` the body of id0 with the
+/// face of id16. Other words before and after are ignored.
 pub(super) fn persons(name: &str) -> (Option<String>, Option<String>) {
     let file = name.rsplit('/').next().unwrap_or(name);
     let mut persons = file.split('_').filter(|word| is_person(word)).map(str::to_owned);
@@ -12,7 +12,8 @@ fn is_person(word: &str) -> bool {
     word.strip_prefix("id").is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Video and frame of a picture that was cut from one: `id0_0001_frame_12_face_0` is frame 12 of `id0_0001`.
+/// Returns video and frame of a picture that was cut from a video: `id0_0001_frame_12_face_0` is frame 12 of
+/// `id0_0001`.
 pub(super) fn video_and_frame(name: &str) -> Option<(&str, u64)> {
     let (video, rest) = name.rsplit_once("_frame_")?;
     let digits = rest.split('_').next()?;
@@ -38,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_cut_from_a_video_name_it_and_their_frame() {
+    fn video_and_frame_are_read_from_a_picture_name() {
         assert_eq!(video_and_frame("id0_0001_frame_12_face_0"), Some(("id0_0001", 12)));
         assert_eq!(video_and_frame("clip_frame_7"), Some(("clip", 7)));
         assert_eq!(video_and_frame("Aaron_Guiel_0001"), None);

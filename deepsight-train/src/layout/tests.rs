@@ -36,7 +36,7 @@ fn names(dataset: &Dataset) -> Vec<String> {
 }
 
 #[test]
-fn two_folders_give_videos_pictures_of_videos_and_loose_pictures() {
+fn real_and_fake_folders_give_videos_pictures_of_videos_and_loose_pictures() {
     let folder = folder(&[
         "real/a.mp4",
         "real/a.mkv",
@@ -71,7 +71,7 @@ fn two_folders_give_videos_pictures_of_videos_and_loose_pictures() {
 }
 
 #[test]
-fn a_folder_of_one_label_needs_to_be_told_which() {
+fn a_folder_without_real_and_fake_needs_a_label() {
     let folder = folder(&["Aaron_Guiel_0001.jpg", "Abel_Pacheco_0001.jpg"]);
     let message = Dataset::find(folder.path(), None).unwrap_err().to_string();
     assert!(message.contains("no videos or pictures: looked for real/ and fake/"), "{message}");
@@ -82,7 +82,7 @@ fn a_folder_of_one_label_needs_to_be_told_which() {
 }
 
 #[test]
-fn pictures_of_a_list_keep_its_persons_and_its_split() {
+fn listed_pictures_keep_their_persons_and_split() {
     let folder = folder(&["x/1.jpg", "x/2.jpg", "y.png"]);
     let list = "file,label,video,target_id,source_id,split,frame\nx/1.jpg,fake,v,id1,id2,train,4\nx/2.jpg,fake,v,id1,id2,train,9\ny.png,real,w,id3,,val,\n";
     write(&folder, "manifest.csv", list);
@@ -98,7 +98,7 @@ fn pictures_of_a_list_keep_its_persons_and_its_split() {
 }
 
 #[test]
-fn face_forensics_names_tell_target_source_and_original_and_its_lists_the_split() {
+fn face_forensics_names_give_target_source_and_original_and_its_lists_give_the_split() {
     let folder = folder(&[
         "original_sequences/youtube/c23/videos/000.mp4",
         "original_sequences/youtube/c23/videos/003.mp4",
@@ -134,7 +134,7 @@ fn face_forensics_names_tell_target_source_and_original_and_its_lists_the_split(
 }
 
 #[test]
-fn dfdc_lists_tell_label_and_original_and_a_split_only_where_there_are_two() {
+fn dfdc_lists_give_label_and_original_and_a_split_only_where_they_name_two() {
     let folder = folder(&["part_0/a.mp4", "part_0/b.mp4", "part_1/c.mp4"]);
     let entry =
         |label: &str, split: &str| format!(r#"{{"label": "{label}", "split": "{split}", "original": "b.mp4"}}"#);
@@ -171,7 +171,7 @@ fn dfdc_lists_tell_label_and_original_and_a_split_only_where_there_are_two() {
 }
 
 #[test]
-fn celeb_df_names_tell_body_and_face_and_its_list_what_is_tested() {
+fn celeb_df_names_give_body_and_face_and_its_list_gives_the_test_split() {
     let folder = folder(&[
         "Celeb-real/id0_0001.mp4",
         "Celeb-real/id16_0001.mp4",
@@ -194,7 +194,7 @@ fn celeb_df_names_tell_body_and_face_and_its_list_what_is_tested() {
 }
 
 #[test]
-fn folders_that_were_sorted_by_hand_count_more_than_the_list_of_the_data_set_that_they_come_from() {
+fn real_and_fake_folders_take_precedence_over_a_metadata_list() {
     let folder = folder(&["real/a.mp4", "fake/b.mp4"]);
     write(&folder, "metadata.json", r#"{"a.mp4": {"label": "REAL", "split": "train"}}"#);
     let dataset = find(&folder);

@@ -1,4 +1,4 @@
-//! Rows as Parquet.
+//! Encoding of rows as Parquet.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use parquet::schema::types::{Type, TypePtr};
 use super::Row;
 use super::table::{BOX, POINTS, file};
 
-/// A column: its name and what it takes of a row.
+/// A column: its name and the function that reads its value from a row.
 struct Column {
     name: &'static str,
     required: bool,
@@ -48,7 +48,7 @@ pub(super) fn encode(rows: &[Row]) -> Result<Vec<u8>, ParquetError> {
     writer.into_inner()
 }
 
-/// Those of the CSV, in its order.
+/// Returns the columns of the CSV, in its order.
 fn columns() -> Vec<Column> {
     let mut columns = vec![
         text("file", |row| Some(file(row))).required(),
@@ -56,7 +56,7 @@ fn columns() -> Vec<Column> {
         text("video", |row| Some(row.video.clone())).required(),
         text("target_id", |row| row.target_id.clone()),
         text("source_id", |row| row.source_id.clone()),
-        // Parquet's plain integers are signed; no video has more frames than they count.
+        // Parquet's plain integers are signed. No video has more frames than an `i64` holds.
         column("frame", Values::Whole(Box::new(|row| row.frame.and_then(|frame| i64::try_from(frame).ok())))),
         column("time", Values::Double(Box::new(|row| row.time))),
         column("track", Values::Whole(Box::new(|row| row.track.map(i64::from)))),
@@ -107,7 +107,7 @@ impl Column {
     }
 }
 
-/// Values that are there, and for an optional column a level for each row: 1 where there is one, 0 for null.
+/// Writes the values that are present. An optional column also gets a level for each row: 1 for a value, 0 for null.
 fn write<T: DataType>(
     group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
     rows: &[Row],
@@ -134,7 +134,7 @@ mod tests {
     use crate::{Label, Manifest, Split};
 
     #[test]
-    fn columns_are_typed_and_what_is_absent_is_null() {
+    fn columns_are_typed_and_absent_values_are_null() {
         let mut row = Row::new("fake/v/000010_0.png", Label::Fake, "v");
         (row.frame, row.time, row.split) = (Some(10), Some(0.4), Some(Split::Val));
         row.method = Some("FaceSwap".into());

@@ -1,4 +1,4 @@
-//! Rows as CSV and back.
+//! Encoding of rows as CSV, and decoding.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -38,7 +38,7 @@ pub(super) fn write(rows: &[Row], path: &Path) -> Result<Vec<u8>, Error> {
     writer.into_inner().map_err(|error| Error::io(path, "cannot be written")(error.into_error()))
 }
 
-/// With forward slashes, so that a manifest made on Windows is read elsewhere.
+/// Returns the crop's file with forward slashes, so that a manifest made on Windows can be read on other systems.
 pub(super) fn file(row: &Row) -> String {
     let parts: Vec<_> = row.file.iter().map(|part| part.to_string_lossy()).collect();
     parts.join("/")
@@ -123,7 +123,7 @@ impl Line<'_> {
         }
     }
 
-    /// Numbers that are all there or all absent.
+    /// Reads numbers that must be all present or all absent.
     fn all<const N: usize>(&self, columns: [&'static str; N]) -> Result<Option<[f32; N]>, Error> {
         let mut numbers = [0.0; N];
         let mut absent = None;
@@ -133,7 +133,7 @@ impl Line<'_> {
                 None => absent = Some(column),
                 Some(field) => {
                     present = true;
-                    // Read as what it is: by way of a double it might be rounded twice.
+                    // Parsed as `f32` directly: parsed as `f64` first, it might be rounded twice.
                     let parsed = field.parse::<f32>().ok().filter(|parsed| parsed.is_finite());
                     *number = parsed.ok_or_else(|| self.wrong(column, "must be a finite number"))?;
                 }

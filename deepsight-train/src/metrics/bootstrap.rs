@@ -8,47 +8,47 @@ use super::measure::measure;
 use super::{Metric, Metrics, Scores};
 use crate::Label;
 
-/// Intervals by drawing videos anew (Efron, 1979), reals from reals and fakes from fakes: faces of one video are alike,
-/// so drawing faces would claim a certainty that is not there.
+/// Settings of bootstrap intervals (Efron, 1979). Videos are drawn with replacement, reals from reals and fakes from
+/// fakes. Faces are not drawn one by one, because the faces of a video are alike and the intervals would be too narrow.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Bootstrap {
-    /// How often to draw; 0 for no intervals.
+    /// Number of draws; 0 for no intervals.
     pub replicates: u32,
-    /// What the draws follow from; the same seed gives the same intervals on any number of threads.
+    /// Seed of the draws. The same seed gives the same intervals on any number of threads.
     pub seed: u64,
-    /// How much of the replicates an interval holds, `0..1`.
+    /// Share of the replicates that an interval holds, `0..1`.
     pub level: f64,
 }
 
 impl Default for Bootstrap {
-    /// A thousand draws, 95 %.
+    /// Returns a thousand draws with seed 0, and intervals of 95 %.
     fn default() -> Self {
         Self { replicates: 1000, seed: 0, level: 0.95 }
     }
 }
 
 impl Bootstrap {
-    /// The same with this many draws.
+    /// Returns the same settings with another number of draws.
     pub fn with_replicates(self, replicates: u32) -> Self {
         Self { replicates, ..self }
     }
 
-    /// The same from another seed.
+    /// Returns the same settings with another seed.
     pub fn with_seed(self, seed: u64) -> Self {
         Self { seed, ..self }
     }
 }
 
-/// Where each [`Metric`] would lie with other videos of the same kind.
+/// Confidence intervals of every [`Metric`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Intervals {
     values: [Option<[f64; 2]>; Metric::ALL.len()],
 }
 
 impl Intervals {
-    /// The interval's lower and upper end; `None` where the metric is not defined in every draw, or a class has fewer
-    /// than two videos to draw from.
+    /// Returns the interval's lower and upper end. Returns `None` where the metric is not defined in every draw, or a
+    /// class has fewer than two videos to draw from.
     pub fn get(&self, metric: Metric) -> Option<[f64; 2]> {
         self.values[metric as usize]
     }
@@ -64,7 +64,8 @@ impl Intervals {
         Self { values: Metric::ALL.map(interval) }
     }
 
-    /// Returns the middle share `level` of values, as numpy's `percentile` takes it; `None` for no values.
+    /// Returns the interval that holds the middle share `level` of values, as numpy's `percentile` computes it; `None`
+    /// for no values.
     pub(crate) fn percentiles(mut values: Vec<f64>, level: f64) -> Option<[f64; 2]> {
         if values.is_empty() {
             return None;
@@ -76,13 +77,13 @@ impl Intervals {
 }
 
 impl Scores {
-    /// Intervals of [`metrics`](Self::metrics) at the same threshold: percentiles of the replicates, as numpy's
-    /// `percentile` takes them.
+    /// Returns the intervals of [`metrics`](Self::metrics) at the same threshold: percentiles of the replicates, as
+    /// numpy's `percentile` computes them.
     pub fn intervals(&self, threshold: f64, bootstrap: Bootstrap) -> Intervals {
         Intervals::of(&self.replicates(threshold, bootstrap), bootstrap.level)
     }
 
-    /// Returns the metrics of each draw of videos; none where a class has a single video.
+    /// Returns the metrics of each draw of videos. Returns no draws where a class has a single video.
     pub(crate) fn replicates(&self, threshold: f64, bootstrap: Bootstrap) -> Vec<Metrics> {
         let of = |label| (0..self.videos.len()).filter(|&video| self.videos[video] == label).collect::<Vec<_>>();
         let classes = [of(Label::Real), of(Label::Fake)];
@@ -100,7 +101,7 @@ impl Scores {
     }
 }
 
-/// How often each video is drawn.
+/// Returns how often each video is drawn in one replicate.
 fn draw(classes: &[Vec<usize>; 2], videos: usize, seed: u64, replicate: u32) -> Vec<u64> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     random.set_stream(replicate.into());
@@ -113,7 +114,7 @@ fn draw(classes: &[Vec<usize>; 2], videos: usize, seed: u64, replicate: u32) -> 
     times
 }
 
-/// Of sorted values, linear between two of them.
+/// Returns a percentile of sorted values, with linear interpolation between neighbors.
 fn percentile(sorted: &[f64], share: f64) -> f64 {
     let place = share.clamp(0.0, 1.0) * (sorted.len() - 1) as f64;
     let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);

@@ -4,35 +4,36 @@ use super::measure::calibration_bin;
 use super::{CALIBRATION_BINS, Scores};
 use crate::Label;
 
-/// Receiver operating characteristic, as scikit-learn's `roc_curve` gives it: one point for each threshold that matters.
+/// Receiver operating characteristic (ROC), as scikit-learn's `roc_curve` returns it: one point for each threshold that
+/// is a corner.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RocCurve {
-    /// Share of reals called fake, rising from 0 to 1.
+    /// Share of reals called fake, ascending from 0 to 1.
     pub false_positive_rate: Vec<f64>,
-    /// Share of fakes called fake, rising from 0 to 1.
+    /// Share of fakes called fake, ascending from 0 to 1.
     pub true_positive_rate: Vec<f64>,
-    /// Fake probability from which something is called fake, falling; the first, infinite in scikit-learn, is 2: above
-    /// any probability, and a number that JSON can hold.
+    /// Fake probability from which a score is called fake, descending. The first one is 2, where scikit-learn has
+    /// infinity: it is above any probability, and JSON can represent it.
     pub thresholds: Vec<f64>,
 }
 
-/// Precision against recall, as scikit-learn's `precision_recall_curve` gives it.
+/// Precision against recall, as scikit-learn's `precision_recall_curve` returns it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PrecisionRecallCurve {
-    /// Share of those called fake that are; the last is 1, without a threshold.
+    /// Share of those called fake that are fake. The last point is 1, and has no threshold.
     pub precision: Vec<f64>,
-    /// Share of fakes called fake, falling from 1 to 0.
+    /// Share of fakes called fake, descending from 1 to 0.
     pub recall: Vec<f64>,
-    /// Fake probability from which something is called fake, rising; one fewer than points.
+    /// Fake probability from which a score is called fake, ascending. There is one threshold fewer than points.
     pub thresholds: Vec<f64>,
 }
 
 /// One bin of a reliability diagram.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ReliabilityBin {
-    /// Where it begins; it ends where the next begins.
+    /// Lower end of the bin. It ends where the next one begins.
     pub from: f64,
-    /// How many scores lie in it.
+    /// Number of scores in the bin.
     pub count: usize,
     /// Mean of their probabilities; `None` in an empty bin.
     pub mean_probability: Option<f64>,
@@ -41,18 +42,19 @@ pub struct ReliabilityBin {
 }
 
 impl Scores {
-    /// The ROC curve without the points on straight lines between others; `None` when there is only one class.
+    /// Returns the ROC curve without the points that lie on straight lines between others; `None` when there is only
+    /// one class.
     pub fn roc_curve(&self) -> Option<RocCurve> {
         let (reals, fakes) = self.both_classes()?;
         let mut points = vec![(0, 0, 2.0)];
         points.extend(self.cumulated());
         let is_corner = |at: usize| {
             let [before, here, after] = [points[at - 1], points[at], points[at + 1]];
-            // As scikit-learn does it: by second differences, so only where steps are equally long.
+            // Uses second differences, as scikit-learn does, so only points between equally long steps are dropped.
             here.0 - before.0 != after.0 - here.0 || here.1 - before.1 != after.1 - here.1
         };
         let kept: Vec<_> = (0..points.len())
-            // The highest score stays whatever it is: the point before it is no threshold.
+            // The point of the highest score is always kept, because the point before it has no score as its threshold.
             .filter(|&at| at < 2 || at + 1 == points.len() || is_corner(at))
             .map(|at| points[at])
             .collect();
@@ -63,7 +65,7 @@ impl Scores {
         })
     }
 
-    /// Precision against recall; `None` when there is only one class.
+    /// Returns precision against recall; `None` when there is only one class.
     pub fn precision_recall_curve(&self) -> Option<PrecisionRecallCurve> {
         let (_, fakes) = self.both_classes()?;
         let mut points = self.cumulated();
@@ -77,7 +79,7 @@ impl Scores {
         })
     }
 
-    /// What comes true of probabilities, in [`CALIBRATION_BINS`] bins.
+    /// Returns mean probability and share of fakes in [`CALIBRATION_BINS`] bins of probability.
     pub fn reliability(&self) -> Vec<ReliabilityBin> {
         let mut sums = [(0, 0.0, 0); CALIBRATION_BINS];
         for item in &self.items {
@@ -95,7 +97,7 @@ impl Scores {
         sums.into_iter().enumerate().map(bin).collect()
     }
 
-    /// How many reals and how many fakes lie in each of `bins` equal parts of `0..=1`.
+    /// Returns the number of reals and of fakes in each of `bins` equal parts of `0..=1`.
     pub fn histogram(&self, bins: usize) -> Vec<[u64; 2]> {
         let bins = bins.max(1);
         let mut counts = vec![[0; 2]; bins];
@@ -110,7 +112,7 @@ impl Scores {
         (counts.0 > 0 && counts.1 > 0).then_some(counts)
     }
 
-    /// Reals and fakes with at least each score that occurs, from the highest down.
+    /// Returns the number of reals and of fakes with at least each score that occurs, from the highest score down.
     fn cumulated(&self) -> Vec<(i64, i64, f64)> {
         let (mut reals, mut fakes) = (0, 0);
         let mut point = |tied: &[super::scores::Item]| {

@@ -1,9 +1,10 @@
-//! All metrics in one walk down the scores, so that a thousand resamples cost a thousand walks and no sorting.
+//! Computation of all metrics in one pass over the sorted scores, so that a thousand resamples need a thousand passes
+//! and no sorting.
 
 use super::scores::Item;
 use super::{CALIBRATION_BINS, Confusion, Metric, Metrics};
 
-/// Items are in descending order; each counts as often as `times` says of its video.
+/// Computes all metrics. `items` are in descending order, and each counts `times(video)` times.
 pub(super) fn measure(items: &[Item], threshold: f64, times: impl Fn(usize) -> u64) -> Metrics {
     let mut confusion = Confusion::default();
     let mut fit = Fit::default();
@@ -34,7 +35,7 @@ impl Metrics {
         let counts = self.confusion;
         let [real_as_real, real_as_fake, fake_as_real, fake_as_fake] =
             [counts.real_as_real, counts.real_as_fake, counts.fake_as_real, counts.fake_as_fake].map(|n| n as f64);
-        // 0 / 0 is what is not defined, and `set` drops it.
+        // A value of 0 / 0 is not defined, and `set` drops it because it is not finite.
         let share = |part: f64, rest: f64| Some(part / (part + rest));
         let f1 = |hits: f64, misses: f64| Some(2.0 * hits / (2.0 * hits + misses));
         let (real_recall, fake_recall) = (share(real_as_real, real_as_fake), share(fake_as_fake, fake_as_real));
@@ -64,7 +65,7 @@ impl Metrics {
         let (mut false_positives, mut true_positives) = (0.0, 0.0);
         let (mut area, mut precision_sum, mut equal_error) = (0.0, 0.0, None);
         let (mut at_one_percent, mut at_one_per_mille): (f64, f64) = (0.0, 0.0);
-        // What scores the same cannot be told apart by any threshold: it is taken together.
+        // No threshold separates equal scores, so they are processed together.
         for tied in items.chunk_by(|a, b| a.probability == b.probability) {
             let counted =
                 |fake| tied.iter().filter(|item| item.fake == fake).map(|item| times(item.video)).sum::<u64>();
@@ -82,7 +83,7 @@ impl Metrics {
                 equal_error = Some(crossing(before, rates));
             }
             let recall = true_positives / fakes;
-            // Counts, because 0.01 has no exact binary fraction.
+            // Compares counts, because 0.01 is not exact in binary.
             if 100.0 * false_positives <= reals {
                 at_one_percent = recall;
             }
@@ -98,27 +99,28 @@ impl Metrics {
     }
 }
 
-/// Where two rates, one rising from below the other, are the same on the line from one pair to the next.
+/// Returns where the line from one pair of rates to the next has equal rates. The first rate rises from below the
+/// second.
 fn crossing(before: (f64, f64), after: (f64, f64)) -> f64 {
     let (gap_before, gap_after) = (before.1 - before.0, after.0 - after.1);
     let share = gap_before / (gap_before + gap_after);
     before.0 + share * (after.0 - before.0)
 }
 
-/// What probabilities are worth as such.
+/// Sums for the metrics of the probabilities themselves.
 #[derive(Default)]
 struct Fit {
     weight: f64,
     loss: f64,
     squared: f64,
-    /// Weight, sum of probabilities, and fakes.
+    /// Sum of weights, of probabilities and of fakes in each bin.
     bins: [(f64, f64, f64); CALIBRATION_BINS],
 }
 
 impl Fit {
     fn add(&mut self, item: &Item, times: f64) {
         let truth = f64::from(item.fake);
-        // scikit-learn keeps probabilities this far from 0 and 1, so that one sure mistake does not make it infinite.
+        // Clamped as in scikit-learn, so that one confident mistake does not make the loss infinite.
         let kept = item.probability.clamp(f64::EPSILON, 1.0 - f64::EPSILON);
         self.weight += times;
         self.loss -= times * if item.fake { kept.ln() } else { (1.0 - kept).ln() };
@@ -130,7 +132,7 @@ impl Fit {
     }
 }
 
-/// Lower borders belong to a bin, and 1 to the last.
+/// Returns the bin of a probability. A bin includes its lower end, and the last bin includes 1.
 pub(super) fn calibration_bin(probability: f64) -> usize {
     ((probability * CALIBRATION_BINS as f64) as usize).min(CALIBRATION_BINS - 1)
 }

@@ -2,16 +2,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What can be measured of scores and labels. Fake is the positive class.
+/// A measure of scores against labels. Fake is the positive class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Metric {
-    /// Area under the ROC curve: how often a fake scores higher than a real, ties counting half.
+    /// Area under the ROC curve: how often a fake scores higher than a real. Ties count half.
     Auc,
     /// Mean of the precision over the fakes, from the highest score down.
     AveragePrecision,
-    /// Where the false-positive and the false-negative rate are the same, linear between the points of the ROC curve.
+    /// Rate at which the false-positive and the false-negative rate are equal, with linear interpolation between the
+    /// points of the ROC curve.
     EqualErrorRate,
     /// Highest true-positive rate that a threshold attains with a false-positive rate of at most 1 %.
     #[serde(rename = "tpr_at_fpr_0.01")]
@@ -19,7 +20,7 @@ pub enum Metric {
     /// Highest true-positive rate that a threshold attains with a false-positive rate of at most 0.1 %.
     #[serde(rename = "tpr_at_fpr_0.001")]
     TprAtOnePerMille,
-    /// Share that is classified rightly.
+    /// Share of scores that are classified rightly.
     Accuracy,
     /// Mean of the two classes' recalls.
     BalancedAccuracy,
@@ -29,25 +30,25 @@ pub enum Metric {
     RealPrecision,
     /// Share of reals that are called real.
     RealRecall,
-    /// Harmonic mean of the two.
+    /// Harmonic mean of precision and recall of reals.
     RealF1,
     /// Share of those called fake that are fake.
     FakePrecision,
     /// Share of fakes that are called fake.
     FakeRecall,
-    /// Harmonic mean of the two.
+    /// Harmonic mean of precision and recall of fakes.
     FakeF1,
-    /// Mean negative logarithm of the probability given to what is true.
+    /// Mean negative logarithm of the probability of the true class.
     LogLoss,
-    /// Mean squared difference between probability and truth.
+    /// Mean squared difference between the fake probability and the label, 1 for fake.
     Brier,
     /// Mean distance between probability and share of fakes in bins of probability
-    /// ([`CALIBRATION_BINS`](crate::CALIBRATION_BINS)), weighted by what is in them.
+    /// ([`CALIBRATION_BINS`](crate::CALIBRATION_BINS)), weighted by the number of scores in each bin.
     ExpectedCalibrationError,
 }
 
 impl Metric {
-    /// All of them, in the order of reports.
+    /// All metrics, in the order of reports.
     pub const ALL: [Self; 17] = [
         Self::Auc,
         Self::AveragePrecision,
@@ -68,7 +69,7 @@ impl Metric {
         Self::ExpectedCalibrationError,
     ];
 
-    /// What a person reads.
+    /// Returns the name for readers.
     pub fn title(self) -> &'static str {
         match self {
             Self::Auc => "AUC",
@@ -91,7 +92,7 @@ impl Metric {
         }
     }
 
-    /// The name in files, such as `tpr_at_fpr_0.01`.
+    /// Returns the name in files, such as `tpr_at_fpr_0.01`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auc => "auc",
@@ -114,7 +115,7 @@ impl Metric {
         }
     }
 
-    /// Why it may be missing from measurements.
+    /// Returns what the metric needs in order to be defined.
     pub fn needs(self) -> &'static str {
         match self {
             Self::RealPrecision => "something must be called real",
@@ -129,14 +130,14 @@ impl Metric {
     }
 }
 
-/// [`Metric::title`].
+/// Writes [`Metric::title`].
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.title())
     }
 }
 
-/// How many of each class were called what.
+/// Counts by true class and decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Confusion {
     /// Reals called real: true negatives.
@@ -150,17 +151,17 @@ pub struct Confusion {
 }
 
 impl Confusion {
-    /// How many are real.
+    /// Returns the number of reals.
     pub fn reals(&self) -> u64 {
         self.real_as_real + self.real_as_fake
     }
 
-    /// How many are fake.
+    /// Returns the number of fakes.
     pub fn fakes(&self) -> u64 {
         self.fake_as_real + self.fake_as_fake
     }
 
-    /// How many there are.
+    /// Returns the number of all.
     pub fn total(&self) -> u64 {
         self.reals() + self.fakes()
     }
@@ -170,22 +171,23 @@ impl Confusion {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Metrics {
-    /// Fake probability from which something is called fake.
+    /// Fake probability from which a score is called fake.
     pub threshold: f64,
-    /// How many were called what.
+    /// Counts by true class and decision.
     pub confusion: Confusion,
     pub(super) values: [Option<f64>; Metric::ALL.len()],
 }
 
 impl Metrics {
-    /// The value, or `None` where it is not defined: [`Metric::needs`] says why. It is never 0 for want of data.
+    /// Returns the value, or `None` where it is not defined: [`Metric::needs`] says why. A value that is not defined is
+    /// never 0.
     ///
-    /// scikit-learn agrees where a value is defined; for precision without predictions it warns and says 0.
+    /// Defined values agree with scikit-learn's. For precision without predictions, scikit-learn warns and returns 0.
     pub fn get(&self, metric: Metric) -> Option<f64> {
         self.values[metric as usize]
     }
 
-    /// Metrics with their values, in the order of [`Metric::ALL`].
+    /// Returns the metrics with their values, in the order of [`Metric::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = (Metric, Option<f64>)> {
         Metric::ALL.into_iter().zip(self.values)
     }

@@ -1,4 +1,4 @@
-//! How good scores are: of single faces, and of videos.
+//! Metrics of scores, over single faces and over videos.
 
 mod bootstrap;
 mod curves;
@@ -19,11 +19,12 @@ pub(crate) use sources::{balanced_weights, grouped, videos_as_faces};
 
 use crate::Error;
 
-/// Bins of the expected calibration error and of reliability diagrams, of equal width over `0..=1`; 15 as in Guo et al.,
-/// "On Calibration of Modern Neural Networks", ICML 2017.
+/// Number of bins of the expected calibration error and of reliability diagrams. The bins have equal width over
+/// `0..=1`. 15 as in Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
 pub const CALIBRATION_BINS: usize = 15;
 
-/// Area under the ROC curve over videos, each scored with the mean of its faces; `None` when there is only one class.
+/// Returns the area under the ROC curve over videos, each scored with the mean of its faces; `None` when there is only
+/// one class.
 ///
 /// ```
 /// use deepsight_train::{Label, Scored, video_auc};
@@ -36,12 +37,12 @@ pub const CALIBRATION_BINS: usize = 15;
 /// ```
 ///
 /// # Errors
-/// [`Error::NothingScored`] for no faces, [`Error::ScoreOutOfRange`] for a probability that is none.
+/// [`Error::NothingScored`] for no faces, [`Error::ScoreOutOfRange`] for a probability outside `0..=1`.
 pub fn video_auc(faces: &[Scored]) -> Result<Option<f64>, Error> {
     Ok(Scores::of_videos(faces)?.auc())
 }
 
-/// Area under the ROC curve over single faces; `None` when there is only one class.
+/// Returns the area under the ROC curve over single faces; `None` when there is only one class.
 ///
 /// # Errors
 /// As for [`video_auc`].

@@ -4,33 +4,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::Label;
 
-/// One face and the score that a network gave it.
+/// One face and its score by a network.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Scored {
     /// The data set it is from; empty where there is only one.
     pub source: String,
-    /// The video it is from. A video is its source, its name and its label: a real and a fake one of the same name are
-    /// two.
+    /// The video it is from. A video is identified by its source, its name and its label: a real and a fake one of the
+    /// same name are different videos.
     pub video: String,
-    /// What the face is.
+    /// The class of the face.
     pub label: Label,
     /// Name of the forgery method, where it is known; `None` for a real face.
     pub method: Option<String>,
-    /// The person in view, numbered within the video.
+    /// Number of the tracked person within the video.
     pub track: Option<u32>,
     /// Number of the frame in the video.
     pub frame: Option<u64>,
-    /// Place among the rows it was scored from.
+    /// Index among the rows that were scored.
     pub row: Option<usize>,
     /// Probability that the face is fake, `0..=1`.
     pub fake_probability: f64,
-    /// Logit of fake less that of real, before any calibration.
+    /// Logit of fake minus that of real, before calibration.
     pub logit: f64,
 }
 
 impl Scored {
-    /// A face with the probability that the network itself gives it: no temperature.
+    /// Creates the score of a face from a logit. Its probability is computed without a temperature.
     pub fn from_logit(video: impl Into<String>, label: Label, logit: f64) -> Self {
         let fake_probability = sigmoid(logit);
         Self {
@@ -46,7 +46,7 @@ impl Scored {
         }
     }
 
-    /// Returns the same face as one of a data set, which is named.
+    /// Returns the same face with the name of its data set.
     #[must_use]
     pub fn with_source(self, source: impl Into<String>) -> Self {
         Self { source: source.into(), ..self }
@@ -58,18 +58,20 @@ impl Scored {
         Self { method: Some(method.into()), ..self }
     }
 
-    /// Identifies the video: source, name and label.
+    /// Returns what identifies the video: source, name and label.
     pub(crate) fn key(&self) -> (&str, &str, Label) {
         (&self.source, &self.video, self.label)
     }
 
-    /// A face of which only the probability is known, such as that of a whole clip. At 0 and 1 the logit is infinite.
+    /// Creates the score of a face whose logit is not known, such as that of a whole clip. At 0 and 1 the logit is
+    /// infinite.
     pub fn from_probability(video: impl Into<String>, label: Label, fake_probability: f64) -> Self {
         let logit = (fake_probability / (1.0 - fake_probability)).ln();
         Self { fake_probability, ..Self::from_logit(video, label, logit) }
     }
 
-    /// The same face with the probability at a temperature above 0 (Guo et al., ICML 2017): above 1 less sure, below 1 surer.
+    /// Returns the same face with its probability at a temperature above 0 (Guo et al., ICML 2017). Temperatures above
+    /// 1 move it toward 0.5, temperatures below 1 away from it.
     pub fn calibrated(&self, temperature: f64) -> Self {
         Self { fake_probability: sigmoid(self.logit / temperature), ..self.clone() }
     }
@@ -84,14 +86,14 @@ pub struct VideoScore {
     pub source: String,
     /// Its name.
     pub video: String,
-    /// What it is.
+    /// The class of the video.
     pub label: Label,
-    /// Name of the forgery method, where it is known: that of the first of its faces.
+    /// Name of the forgery method, where it is known. It is the method of its first face.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
     /// Mean fake probability of its faces, `0..=1`.
     pub fake_probability: f64,
-    /// How many faces that is the mean of.
+    /// Number of faces.
     pub faces: usize,
 }
 

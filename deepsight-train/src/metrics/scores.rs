@@ -4,12 +4,12 @@ use super::measure::measure;
 use super::{Metric, Metrics, Scored, video_scores};
 use crate::{Error, Label};
 
-/// Scores with their labels, ready to be measured: checked, and in order.
+/// Checked and sorted scores with their labels, from which metrics are computed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scores {
-    /// From the highest fake probability down.
+    /// Faces or videos, by descending fake probability.
     pub(super) items: Vec<Item>,
-    /// The label of each video that items are from.
+    /// The label of each video that the items are from.
     pub(super) videos: Vec<Label>,
 }
 
@@ -18,15 +18,15 @@ pub struct Scores {
 pub(super) struct Item {
     pub(super) probability: f64,
     pub(super) fake: bool,
-    /// Place in `Scores::videos`.
+    /// Index in `Scores::videos`.
     pub(super) video: usize,
 }
 
 impl Scores {
-    /// Every face for itself. Intervals are those of drawing videos all the same.
+    /// Takes every face as one score. The bootstrap still draws videos.
     ///
     /// # Errors
-    /// [`Error::NothingScored`] for no faces, [`Error::ScoreOutOfRange`] for a probability that is none.
+    /// [`Error::NothingScored`] for no faces, [`Error::ScoreOutOfRange`] for a probability outside `0..=1`.
     pub fn of_faces(faces: &[Scored]) -> Result<Self, Error> {
         check(faces)?;
         let mut numbers: BTreeMap<(&str, &str, Label), usize> = BTreeMap::new();
@@ -45,7 +45,7 @@ impl Scores {
         Ok(Self::sorted(faces.iter().map(item).collect(), videos))
     }
 
-    /// Every video with the mean probability of its faces.
+    /// Takes every video as one score: the mean probability of its faces.
     ///
     /// # Errors
     /// As for [`of_faces`](Self::of_faces).
@@ -66,43 +66,43 @@ impl Scores {
         Self { items, videos }
     }
 
-    /// How many there are: faces or videos.
+    /// Returns the number of scores: faces or videos.
     pub fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Never: without scores there is an error instead.
+    /// Returns `false`: without scores the constructors return an error.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// How many there are of a class.
+    /// Returns the number of scores of a class.
     pub fn count(&self, label: Label) -> usize {
         self.items.iter().filter(|item| item.label() == label).count()
     }
 
-    /// How many videos of a class they are from.
+    /// Returns the number of videos of a class that the scores are from.
     pub fn videos(&self, label: Label) -> usize {
         self.videos.iter().filter(|of| **of == label).count()
     }
 
-    /// The class that all are of, if there is only one.
+    /// Returns the class of all scores, if there is only one.
     pub fn only_class(&self) -> Option<Label> {
         let first = self.items.first()?.label();
         self.items.iter().all(|item| item.label() == first).then_some(first)
     }
 
-    /// Probabilities of one class, from the highest down.
+    /// Returns the probabilities of one class, in descending order.
     pub fn probabilities(&self, label: Label) -> Vec<f64> {
         self.items.iter().filter(|item| item.label() == label).map(|item| item.probability).collect()
     }
 
-    /// Everything that can be measured, calling fake what has at least `threshold`.
+    /// Returns all metrics. Scores of at least `threshold` are called fake.
     pub fn metrics(&self, threshold: f64) -> Metrics {
         measure(&self.items, threshold, |_| 1)
     }
 
-    /// Area under the ROC curve; `None` when there is only one class.
+    /// Returns the area under the ROC curve; `None` when there is only one class.
     pub fn auc(&self) -> Option<f64> {
         self.metrics(0.5).get(Metric::Auc)
     }

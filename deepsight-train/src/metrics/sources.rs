@@ -1,4 +1,4 @@
-//! The same measurements for each source of faces, so that a good source does not hide a bad one.
+//! Metrics of each source of faces, so that a good source does not hide a bad one.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ use crate::{Error, Label};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SourceAuc {
-    /// The source.
+    /// The source's name.
     pub name: String,
-    /// Real videos.
+    /// Number of real videos.
     pub reals: usize,
-    /// Fake videos.
+    /// Number of fake videos.
     pub fakes: usize,
     /// Area under the ROC curve over its faces; `None` where it has one class only.
     #[serde(with = "crate::exact::optional")]
@@ -25,12 +25,12 @@ pub struct SourceAuc {
     pub video_auc: Option<f64>,
 }
 
-/// Returns the faces of each source, in the order in which the sources occur first.
+/// Returns the faces of each source, in the order in which the sources first occur.
 pub fn by_source(faces: &[Scored]) -> Vec<(&str, Vec<Scored>)> {
     grouped(faces, |face| Some(face.source.as_str()))
 }
 
-/// Returns the faces of each key, in the order in which the keys occur first. Leaves out faces without a key.
+/// Returns the faces of each key, in the order in which the keys first occur. Faces without a key are left out.
 pub(crate) fn grouped<'a>(
     faces: &'a [Scored],
     key: impl Fn(&'a Scored) -> Option<&'a str>,
@@ -46,7 +46,7 @@ pub(crate) fn grouped<'a>(
     groups
 }
 
-/// Measures each source by itself, in the order in which they occur first.
+/// Measures each source separately, in the order in which the sources first occur.
 ///
 /// # Errors
 /// As for [`video_auc`](crate::video_auc).
@@ -64,8 +64,8 @@ pub fn source_aucs(faces: &[Scored]) -> Result<Vec<SourceAuc>, Error> {
     by_source(faces).into_iter().map(measured).collect()
 }
 
-/// Returns the mean of the sources' video AUCs, each source counting the same. Leaves out sources of one class; `None`
-/// where all are.
+/// Returns the mean of the sources' video AUCs, all sources with the same weight. Sources of one class are left out.
+/// Returns `None` if no source is left.
 ///
 /// ```
 /// use deepsight_train::{Label, Scored, mean_video_auc, source_aucs, video_auc};
@@ -85,8 +85,8 @@ pub fn mean_video_auc(sources: &[SourceAuc]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// Returns the weight of each face such that both classes weigh the same, within a class the sources that have it,
-/// within a source its videos, and within a video its faces. The weights of a class add up to 1.
+/// Returns a weight for each face. Both classes have the same total weight, within a class all sources that have it,
+/// within a source all videos, and within a video all faces. The weights of a class add up to 1.
 pub(crate) fn balanced_weights(faces: &[Scored]) -> Vec<f64> {
     let mut faces_of: BTreeMap<(&str, &str, Label), usize> = BTreeMap::new();
     for face in faces {
@@ -114,14 +114,14 @@ pub(crate) fn videos_as_faces(faces: &[Scored]) -> Vec<Scored> {
     video_scores(faces).into_iter().map(of_video).collect()
 }
 
-/// Bins of [`balanced_calibration_error`], of equal width over `0..=1`.
+/// Number of bins of [`balanced_calibration_error`], of equal width over `0..=1`.
 const BINS: usize = 10;
 
-/// Returns the expected calibration error in ten bins (Guo et al., ICML 2017) with both classes, all sources of a class
-/// and all videos of a source counting the same; 0 for no faces.
+/// Returns the expected calibration error in ten bins (Guo et al., ICML 2017). Both classes have the same weight, and
+/// so do all sources of a class and all videos of a source. Returns 0 for no faces.
 ///
-/// [`Metric::ExpectedCalibrationError`](crate::Metric::ExpectedCalibrationError) counts every face or video the same
-/// instead, so it depends on how many fakes a data set happens to have for each real one, and on its largest source.
+/// [`Metric::ExpectedCalibrationError`](crate::Metric::ExpectedCalibrationError) gives every face or video the same
+/// weight instead. It depends on how many fakes a data set has for each real one, and mostly on its largest source.
 ///
 /// ```
 /// use deepsight_train::{Label, Scored, balanced_calibration_error};

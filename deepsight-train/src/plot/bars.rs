@@ -1,4 +1,4 @@
-//! Bars over the probability.
+//! Bar charts over the fake probability.
 
 use plotters::chart::{ChartBuilder, SeriesLabelPosition};
 use plotters::element::{Circle, PathElement, Rectangle, Text};
@@ -11,7 +11,7 @@ use super::style::{FAKE, GRID, LABEL, REAL, SMALL, SOFT, TEXT, TITLE, font};
 use super::{Area, Drawn};
 use crate::{CALIBRATION_BINS, Label, Metric, ReliabilityBin, Scores};
 
-/// Bins of the histogram.
+/// Number of bins of the histogram.
 const HISTOGRAM_BINS: usize = 20;
 
 pub(super) fn reliability<DB: DrawingBackend>(area: &Area<DB>, name: &str, scores: &Scores) -> Drawn<DB> {
@@ -31,7 +31,7 @@ pub(super) fn reliability<DB: DrawingBackend>(area: &Area<DB>, name: &str, score
     diagonal(&mut chart)?;
     let point = |(_, mean, share): (f64, f64, f64)| Circle::new((mean, share), 5, REAL.filled());
     chart.draw_series(bins.iter().filter_map(filled).map(point))?;
-    // How much each bar rests on, above where bars can reach.
+    // Writes the number of scores of each bar above the highest possible bar.
     let style = font(SMALL, SOFT).pos(Pos::new(HPos::Center, VPos::Top));
     let count = |bin: &ReliabilityBin| Text::new(bin.count.to_string(), (bin.from + width / 2.0, 1.065), style.clone());
     chart.draw_series(bins.iter().map(count))?;
@@ -41,7 +41,7 @@ pub(super) fn reliability<DB: DrawingBackend>(area: &Area<DB>, name: &str, score
 pub(super) fn histogram<DB: DrawingBackend>(area: &Area<DB>, name: &str, scores: &Scores, threshold: f64) -> Drawn<DB> {
     let counts = [Label::Real, Label::Fake].map(|label| scores.count(label));
     let bins = scores.histogram(HISTOGRAM_BINS);
-    // Shares, because there may be many times more of one class than of the other.
+    // Draws shares, because one class may have many times more scores than the other.
     let share = |bin: usize, class: usize| bins[bin][class] as f64 / counts[class].max(1) as f64;
     let highest = (0..bins.len()).flat_map(|bin| [share(bin, 0), share(bin, 1)]).fold(0.0, f64::max);
     let top = ((1.3 * highest * 20.0).ceil() / 20.0).clamp(0.05, 1.3);

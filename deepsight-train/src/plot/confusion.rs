@@ -1,4 +1,4 @@
-//! The confusion matrix: rows are what is, columns what it was called.
+//! The confusion matrix. A row is a true class, a column a decision.
 
 use plotters::element::{Rectangle, Text};
 use plotters::prelude::DrawingBackend;
@@ -9,7 +9,7 @@ use super::style::{LABEL, REAL, SOFT, TEXT, TITLE, WHITE, font};
 use super::{Area, Drawn};
 use crate::Confusion;
 
-/// Left, top, width and height of one of the four cells, in pixels.
+/// Left and top of the first of four cells, and width and height of each, in pixels.
 const CELL: (i32, i32, i32, i32) = (190, 120, 290, 210);
 
 pub(super) fn matrix<DB: DrawingBackend>(area: &Area<DB>, name: &str, counts: &Confusion) -> Drawn<DB> {

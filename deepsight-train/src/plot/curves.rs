@@ -1,4 +1,4 @@
-//! Curves in the unit square.
+//! Curve charts in the unit square.
 
 use plotters::chart::{ChartBuilder, ChartContext, SeriesLabelPosition};
 use plotters::coord::cartesian::Cartesian2d;
@@ -44,7 +44,8 @@ pub(super) fn precision_recall<DB: DrawingBackend>(
     legend(&mut chart, SeriesLabelPosition::LowerLeft)
 }
 
-/// Between two thresholds there is nothing to attain, so precision is not joined by slopes (Davis & Goadrich, ICML 2006).
+/// Returns the points of a step curve. No threshold attains a point between two others, so precision is not
+/// interpolated (Davis & Goadrich, ICML 2006).
 fn steps(recall: &[f64], precision: &[f64]) -> Vec<(f64, f64)> {
     let mut points = Vec::with_capacity(2 * recall.len());
     for (place, (&recall, &precision)) in recall.iter().zip(precision).enumerate() {
@@ -70,7 +71,7 @@ fn unit_square<'a, DB: DrawingBackend>(
     square(area, title, x, y, 1.0)
 }
 
-/// Axes from 0 to 1, with room above as far as `top`.
+/// Draws axes from 0 to 1. The vertical one extends to `top`.
 pub(super) fn square<'a, DB: DrawingBackend>(
     area: &'a Area<DB>,
     title: &str,

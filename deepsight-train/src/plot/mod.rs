@@ -1,4 +1,4 @@
-//! Pictures of an evaluation, as PNG and SVG.
+//! Figures of an evaluation, as PNG and SVG.
 
 mod bars;
 mod confusion;
@@ -17,11 +17,11 @@ use crate::{Confusion, Error, Scores};
 /// Width and height of a figure in pixels.
 pub(crate) const FIGURE_SIZE: (u32, u32) = (840, 630);
 
-/// What may go wrong while drawing, whatever is drawn on.
+/// Result of drawing, generic over the backend's error.
 type Drawn<DB> = Result<(), plotters::drawing::DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
 type Area<DB> = DrawingArea<DB, Shift>;
 
-/// A picture of scores that can be had as pixels and as vectors.
+/// A figure of scores that can be rendered as pixels and as vectors.
 ///
 /// ```
 /// use deepsight_train::{Figure, Label, Scored, Scores};
@@ -37,40 +37,39 @@ type Area<DB> = DrawingArea<DB, Shift>;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Figure<'a> {
-    /// True-positive against false-positive rate, with the point that the threshold picks. What has only one class has no
-    /// curve.
+    /// True-positive against false-positive rate, with the point of the threshold. Scores of one class have no curve.
     Roc {
-        /// Names and what they name.
+        /// The curves' names and scores.
         series: Vec<(&'a str, &'a Scores)>,
         /// Fake probability from which something is called fake.
         threshold: f64,
     },
-    /// Precision against recall, in steps, with the point that the threshold picks.
+    /// Precision against recall, in steps, with the point of the threshold.
     PrecisionRecall {
-        /// Names and what they name.
+        /// The curves' names and scores.
         series: Vec<(&'a str, &'a Scores)>,
         /// Fake probability from which something is called fake.
         threshold: f64,
     },
-    /// Share of fakes among what got about the same probability (Niculescu-Mizil & Caruana, ICML 2005).
+    /// Share of fakes among scores of similar probability (Niculescu-Mizil & Caruana, ICML 2005).
     Reliability {
-        /// What is scored, such as `faces`.
+        /// The kind of scores, such as `faces`.
         name: &'a str,
         /// The scores.
         scores: &'a Scores,
     },
-    /// Where the scores of each class lie.
+    /// Distribution of the scores of each class.
     Histogram {
-        /// What is scored, such as `faces`.
+        /// The kind of scores, such as `faces`.
         name: &'a str,
         /// The scores.
         scores: &'a Scores,
         /// Fake probability from which something is called fake.
         threshold: f64,
     },
-    /// What was called what.
+    /// Counts by true class and decision.
     Confusion {
-        /// What is counted, such as `faces`.
+        /// The kind of what is counted, such as `faces`.
         name: &'a str,
         /// The counts.
         counts: Confusion,
@@ -78,7 +77,7 @@ pub enum Figure<'a> {
 }
 
 impl Figure<'_> {
-    /// The figure as an image of 840 × 630 pixels.
+    /// Renders the figure as an image of 840 × 630 pixels.
     ///
     /// # Errors
     /// [`Error::Figure`] when it cannot be drawn.
@@ -89,7 +88,7 @@ impl Figure<'_> {
         Ok(image)
     }
 
-    /// The figure as a PNG file's content.
+    /// Renders the figure as the content of a PNG file.
     ///
     /// # Errors
     /// As for [`to_image`](Self::to_image).
@@ -100,7 +99,7 @@ impl Figure<'_> {
         Ok(png.into_inner())
     }
 
-    /// The figure as an SVG document.
+    /// Renders the figure as an SVG document.
     ///
     /// # Errors
     /// As for [`to_image`](Self::to_image).
@@ -110,7 +109,7 @@ impl Figure<'_> {
         Ok(svg)
     }
 
-    /// A name for its files, without extension.
+    /// Returns the name of its files, without extension.
     pub fn file_stem(&self) -> &'static str {
         match self {
             Self::Roc { .. } => "roc",

@@ -2,7 +2,7 @@ use std::sync::Once;
 
 use plotters::style::{FontStyle, IntoFont, RGBColor, TextStyle, register_font as register};
 
-/// Listed twice for SVG, whose reader may not have the font; plotters takes the whole for a name.
+/// A list of fallbacks for SVG, whose viewer may not have the first font. plotters takes the whole string as one name.
 const FONT: &str = "DejaVu Sans, Verdana, sans-serif";
 const FONT_FILE: &[u8] = include_bytes!("../../fonts/DejaVuSans-Latin.ttf");
 
@@ -10,10 +10,10 @@ pub(super) const WHITE: RGBColor = RGBColor(255, 255, 255);
 pub(super) const TEXT: RGBColor = RGBColor(28, 36, 48);
 pub(super) const SOFT: RGBColor = RGBColor(91, 102, 118);
 pub(super) const GRID: RGBColor = RGBColor(232, 235, 240);
-/// Blue and orange: the pair that most eyes can tell apart.
+/// Blue and orange, the pair of colors that most people can tell apart.
 pub(super) const REAL: RGBColor = RGBColor(37, 99, 201);
 pub(super) const FAKE: RGBColor = RGBColor(217, 72, 15);
-/// Of several curves in one figure.
+/// Colors of the curves of one figure.
 pub(super) const SERIES: [RGBColor; 5] =
     [REAL, FAKE, RGBColor(11, 127, 111), RGBColor(161, 63, 176), RGBColor(138, 109, 0)];
 
@@ -25,11 +25,11 @@ pub(super) fn font(size: u32, colour: RGBColor) -> TextStyle<'static> {
     (FONT, size).into_font().color(&colour)
 }
 
-/// Makes the font known to plotters, which keeps it for the whole process.
+/// Registers the font with plotters, which keeps it for the whole process.
 pub(super) fn register_font() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // Were the file broken, every figure with text would say so.
+        // If the font file were broken, drawing any figure with text would return an error.
         let _ = register(FONT, FontStyle::Normal, FONT_FILE);
     });
 }

@@ -1,17 +1,17 @@
-//! Pictures continued beyond their edges.
+//! Extension of pictures beyond their edges.
 
 use image::RgbImage;
 
-/// What is seen beyond the edge of a picture.
+/// The content beyond the edge of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Border {
-    /// The pixel at the edge, again and again.
+    /// The pixel at the edge, repeated.
     Replicated,
-    /// The picture mirrored at the middle of the pixel at the edge, which is not repeated.
+    /// The picture mirrored at the center of the pixel at the edge, which is not repeated.
     Mirrored,
 }
 
-/// Pixels to add on each side.
+/// Number of pixels to add on each side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sides {
     pub(super) left: u32,
@@ -30,7 +30,7 @@ impl Sides {
     }
 }
 
-/// The picture with borders; one without pixels stays as it is.
+/// Returns the picture with borders. A picture without pixels is returned unchanged.
 pub(super) fn widen(image: &RgbImage, sides: Sides, border: Border) -> RgbImage {
     let (width, height) = image.dimensions();
     if width == 0 || height == 0 {
@@ -47,7 +47,7 @@ pub(super) fn widen(image: &RgbImage, sides: Sides, border: Border) -> RgbImage 
     RgbImage::from_raw(width, height, wide).unwrap_or_else(|| image.clone())
 }
 
-/// Which pixel of a line is seen at each place of the longer line.
+/// Returns, for each position of the extended line, the index of the pixel that is seen there.
 fn sources(length: u32, before: u32, after: u32, border: Border) -> Vec<usize> {
     let last = i64::from(length) - 1;
     let source = |place: i64| match border {
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn borders_are_those_of_opencv_however_wide() {
+    fn borders_match_opencv_at_any_width() {
         assert_eq!(sources(3, 2, 2, Border::Replicated), [0, 0, 0, 1, 2, 2, 2]);
         assert_eq!(sources(3, 2, 2, Border::Mirrored), [2, 1, 0, 1, 2, 1, 0]);
         assert_eq!(sources(3, 5, 5, Border::Mirrored), [1, 0, 1, 2, 1, 0, 1, 2, 1, 0, 1, 2, 1]);
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_picture_is_where_the_borders_put_it() {
+    fn the_picture_lies_unchanged_inside_its_borders() {
         let image = RgbImage::from_fn(4, 3, |x, y| Rgb([x as u8, y as u8, 9]));
         let wide = widen(&image, Sides { left: 2, top: 1, right: 0, bottom: 3 }, Border::Mirrored);
         assert_eq!(wide.dimensions(), (6, 7));

@@ -1,4 +1,4 @@
-//! One face's crop: what it is called, what is known of it, and its file.
+//! A crop of one face: its file name, its row of the manifest and its file.
 
 use std::fs;
 use std::io::Cursor;
@@ -16,17 +16,18 @@ use crate::{Error, Row};
 
 const JPEG_QUALITY: u8 = 95;
 
-/// A face that is to be cut out.
+/// A face to be cropped.
 pub(super) struct Task<'a> {
     pub(super) clip: usize,
     pub(super) image: &'a RgbImage,
     pub(super) face: Face,
     pub(super) outside: Outside,
-    /// All but the landmarks.
+    /// The row, complete except for the landmarks.
     pub(super) row: Row,
 }
 
-/// Cuts out one face and writes it. Why it cannot be cut out is its own matter, that it cannot be written everybody's.
+/// Crops one face and writes it. The inner error is the reason why this face cannot be cropped. The outer error is a
+/// failure to write, which ends the run.
 pub(super) fn write(config: &PrepareConfig, output: &Path, task: Task<'_>) -> Result<Result<Row, String>, Error> {
     let Task { image, face, outside, mut row, .. } = task;
     let crop = match cut(image, &face, config.crop, config.size, outside) {
@@ -60,16 +61,17 @@ pub(super) fn row(clip: &Clip, file: PathBuf, face: &Face) -> Row {
     }
 }
 
-/// A file in the clip's own folder of crops.
+/// Returns a file's path in the clip's own folder of crops.
 pub(super) fn crop_file(clip: &Clip, name: &str) -> PathBuf {
     Path::new(clip.label.name()).join(&clip.name).join(name)
 }
 
-/// Crops are written below a folder of the clip's name, which a list may have from anywhere.
+/// Checks that a clip's name is safe as a folder's name. Crops are written below that folder, and a list from anywhere
+/// may give the name.
 pub(super) fn check_name(name: &str) -> Result<(), Error> {
     let parts: Vec<_> = Path::new(name).components().collect();
     let plain = parts.iter().all(|part| matches!(part, Component::Normal(_)));
-    // What ends a path or names a drive where it is no part of a name.
+    // Characters that end a path or name a drive on this system, and do not belong to a name.
     let special = if cfg!(windows) { &['\\', '\0', ':'][..] } else { &['\0'] };
     if plain && !parts.is_empty() && !name.contains(special) {
         return Ok(());
@@ -77,7 +79,7 @@ pub(super) fn check_name(name: &str) -> Result<(), Error> {
     Err(Error::ClipName { name: name.to_owned() })
 }
 
-/// What a killed run left in the folder of a clip.
+/// Removes the unfinished files that a killed run left in the folder of a clip.
 pub(super) fn remove_unfinished(folder: &Path) -> Result<(), Error> {
     let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
     for entry in entries {

@@ -1,4 +1,4 @@
-//! Faces cut out of their pictures, with their landmarks.
+//! Cropping of faces from pictures, together with their landmarks.
 
 use deepsight_core::{BoundingBox, Face, FaceCrop, Landmarks};
 use image::RgbImage;
@@ -6,16 +6,17 @@ use image::imageops::{FilterType, resize};
 
 use super::border::{Border, Sides, widen};
 
-/// What a cut-out shows where it leaves the picture.
+/// The content of a crop outside the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outside {
-    /// Black, as in analysis: there is no more of the frame.
+    /// Black, as in an analysis: the frame has no more pixels.
     Black,
-    /// The picture mirrored: a tight crop's frame went on, and black would tell the crops of one data set from another's.
+    /// The picture mirrored. The frame of a tightly cropped picture went on beyond it, and black borders would let a
+    /// network tell the crops of one data set from those of another.
     Mirrored,
 }
 
-/// The face as a square of `size` pixels, and its landmarks in pixels of the square.
+/// Returns the face as a square of `size` pixels, and its landmarks in pixels of the square.
 pub(super) fn cut(
     image: &RgbImage,
     face: &Face,
@@ -31,28 +32,28 @@ pub(super) fn cut(
         let wide = widen(image, sides, Border::Mirrored);
         crop.cut(&wide, &moved(face, sides.left as f32, sides.top as f32))?
     };
-    // As the classifier brings it to its input size, whatever its shape.
+    // Resizes as the classifier resizes to its input size, whatever the crop's shape.
     let cut = if cut.dimensions() == (size, size) { cut } else { resize(&cut, size, size, FilterType::Triangle) };
     let landmarks =
         face.landmarks.map(|Landmarks(points)| Landmarks(points.map(|point| seen_at(point, &outline, size))));
     Ok((cut, landmarks))
 }
 
-/// Whether the cut-out lies in the picture as a whole.
+/// Returns whether the whole crop lies inside the picture.
 pub(super) fn is_inside(image: &RgbImage, outline: &[[f64; 2]; 4]) -> bool {
     let (width, height) = (f64::from(image.width()), f64::from(image.height()));
     outline.iter().all(|[x, y]| (-0.5..=width).contains(x) && (-0.5..=height).contains(y))
 }
 
-/// The face in a picture that is moved by so many pixels.
+/// Returns the face in a picture that is shifted by `dx` and `dy` pixels.
 pub(super) fn moved(face: &Face, dx: f32, dy: f32) -> Face {
     let BoundingBox { x1, y1, x2, y2 } = face.bounding_box;
     let landmarks = face.landmarks.map(|Landmarks(points)| Landmarks(points.map(|[x, y]| [x + dx, y + dy])));
     Face::new(BoundingBox::new(x1 + dx, y1 + dy, x2 + dx, y2 + dy), landmarks, face.confidence)
 }
 
-/// How far the cut-out reaches over the picture's edges. What is further away than the picture is large stays black: the square
-/// of such a face is a mistake of the detector, and not worth its memory.
+/// Returns how far the crop extends beyond the picture's edges, at most twice the picture's longer side. Anything
+/// farther away stays black: such a large crop is a mistake of the detector, and not worth its memory.
 fn beyond(image: &RgbImage, outline: &[[f64; 2]; 4]) -> Sides {
     let (width, height) = (f64::from(image.width()), f64::from(image.height()));
     let most = 2.0 * width.max(height);
@@ -60,7 +61,7 @@ fn beyond(image: &RgbImage, outline: &[[f64; 2]; 4]) -> Sides {
     let over = |distance: fn([f64; 2], f64, f64) -> f64| {
         outline.iter().map(|&corner| distance(corner, width, height)).fold(0.0, f64::max)
     };
-    // One pixel more, which bilinear sampling looks at.
+    // Adds one pixel that bilinear interpolation reads.
     let spare = |distance: f64| if distance > 0.0 { side(distance + 1.0) } else { 0 };
     Sides {
         left: spare(over(|[x, _], _, _| -x)),
@@ -70,7 +71,7 @@ fn beyond(image: &RgbImage, outline: &[[f64; 2]; 4]) -> Sides {
     }
 }
 
-/// Where a point of the image is seen in a square that shows what is between the corners of the outline.
+/// Maps a point of the image into the square whose corners are those of the outline.
 fn seen_at([x, y]: [f32; 2], outline: &[[f64; 2]; 4], size: u32) -> [f32; 2] {
     let [[left, top], right, _, below] = *outline;
     let (ax, ay) = (right[0] - left, right[1] - top);
@@ -88,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    /// A face turned by some degrees, its points marked in white on grey.
+    /// Returns a picture with a rotated face whose landmarks are marked in white on gray.
     fn marked() -> (RgbImage, Face) {
         let points = [[80.0, 92.0], [131.0, 84.0], [110.0, 118.0], [92.0, 150.0], [134.0, 144.0]];
         let mut image = RgbImage::from_pixel(220, 240, Rgb([90; 3]));
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn landmarks_are_where_the_cut_out_shows_them() {
+    fn landmarks_match_the_pixels_of_the_crop() {
         let (image, face) = marked();
         for crop in
             [FaceCrop::Box, FaceCrop::Margin { fraction: 0.3 }, FaceCrop::Aligned { size: 160, scale: 1.1, down: 0.0 }]
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mirrored_cut_out_has_no_black_and_shows_the_inside_as_before() {
+    fn a_mirrored_crop_has_no_black_and_the_same_inside() {
         let (image, face) = marked();
         let crop = FaceCrop::Aligned { size: 128, scale: 2.2, down: 0.0 };
         assert!(!is_inside(&image, &crop.outline(&face).unwrap()));
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_out_inside_the_picture_is_the_same_either_way() {
+    fn a_crop_inside_the_picture_is_the_same_with_black_and_mirrored_borders() {
         let (image, face) = marked();
         let crop = FaceCrop::Aligned { size: 96, scale: 0.8, down: 0.0 };
         assert!(is_inside(&image, &crop.outline(&face).unwrap()));

@@ -1,4 +1,4 @@
-//! What the workers read, searched in batches, cut out and written.
+//! Searches the frames and pictures that the workers read in batches, crops the faces and writes the crops.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
@@ -20,7 +20,7 @@ use super::{Detectors, Failure, PrepareConfig, PrepareProgress};
 use crate::layout::{Clip, Dataset, Media, Picture};
 use crate::{Error, Row};
 
-/// Bytes of pixels from which a batch is full: 16 frames of 720p.
+/// Bytes of pixels from which a batch is full: about 18 frames of 720p.
 const BATCH_BYTES: usize = 48 << 20;
 
 pub(super) struct Gathering<'a, D> {
@@ -29,9 +29,9 @@ pub(super) struct Gathering<'a, D> {
     clips: &'a [Clip],
     output: &'a Path,
     journal: Journal,
-    /// Clips at work, by number.
+    /// Clips in progress, by number.
     open: BTreeMap<usize, Open>,
-    /// Failures of clips as a whole.
+    /// Failures of clips that failed as a whole.
     failed: Vec<Failure>,
     progress: PrepareProgress,
 }
@@ -41,7 +41,7 @@ pub(super) struct Gathered {
     pub(super) failures: Vec<Failure>,
 }
 
-/// A clip of which something has been read.
+/// A clip in progress.
 struct Open {
     tracker: Tracker,
     rows: Vec<Row>,
@@ -98,13 +98,14 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
                 scope.spawn(move || supply.work(&sender));
             }
             drop(sender);
-            // Workers end when the receiver goes, also after an error.
+            // The workers end when the receiver is dropped, also after an error.
             self.gather(receiver, cancel, progress)
         })?;
         Ok(self.gathered())
     }
 
-    /// Decoders share the cores: together they are to start no more threads than one of them would alone.
+    /// Returns decode options that share the cores among the decoders: together they start about as many threads as one
+    /// decoder alone would.
     fn decode_options(&self, workers: usize) -> deepsight_video::DecodeOptions {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let limits = self.config.decode.limits.clone();
@@ -141,7 +142,7 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
         }
     }
 
-    /// Finds, follows and cuts out the faces of a batch.
+    /// Detects, tracks and crops the faces of a batch.
     fn search(&mut self, batch: &[Arrival]) -> Result<(), Error> {
         let (mut frames, mut pictures): (Vec<(usize, &Frame)>, Vec<_>) = (Vec::new(), Vec::new());
         for Arrival { clip, item } in batch {
@@ -181,7 +182,7 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
         Ok(())
     }
 
-    /// The faces of a frame that the detector is sure of, each with its track.
+    /// Returns the faces of a frame with enough confidence, each with its track.
     fn follow<'f>(&mut self, clip: usize, frame: &'f Frame, faces: Vec<Face>) -> Result<Vec<Task<'f>>, Error> {
         let sure = self.config.face_confidence;
         let faces: Vec<Face> = faces.into_iter().filter(|face| face.confidence >= sure && is_finite(face)).collect();
@@ -200,7 +201,7 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
         Ok(faces.into_iter().zip(tracks).map(task).collect())
     }
 
-    /// The face of a picture; a failure where there is none.
+    /// Returns the face of a picture. Records a failure if there is none.
     fn portrait<'f>(
         &mut self,
         clip: usize,
@@ -219,7 +220,7 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
         let Media::Pictures(pictures) = &known.media else { return Ok(None) };
         let name = self.open(clip)?.name(&pictures[number], number);
         let extension = self.config.format.extension();
-        // A loose picture needs no folder of its own.
+        // The crop of a loose picture needs no folder of its own.
         let alone = pictures.len() == 1 && known.name.rsplit('/').next() == Some(&name);
         let file = if alone {
             PathBuf::from(known.label.name()).join(format!("{}.{extension}", known.name))
@@ -231,7 +232,7 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
         Ok(Some(Task { clip, image, face, outside: Outside::Mirrored, row }))
     }
 
-    /// Takes note of pictures that cannot be read, and of clips that are at their end.
+    /// Records pictures that cannot be read, and finishes clips that are read to their end.
     fn conclude(&mut self, batch: Vec<Arrival>) -> Result<(), Error> {
         for Arrival { clip, item } in batch {
             match item {
@@ -272,14 +273,14 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
                     let path = self.output.join(&row.file);
                     fs::remove_file(&path).map_err(Error::io(&path, "cannot be removed"))?;
                 }
-                // Where something else is in it, it stays.
+                // The folder stays if it holds other files.
                 let _ = fs::remove_dir(self.output.join(crop_file(known, "")));
                 Ok(())
             }
         }
     }
 
-    /// Why a clip failed, where its pictures do not say so each for itself.
+    /// Returns why a clip failed; `None` if the failures of its pictures say it already.
     fn reason(&self, open: &Open, outcome: Result<Option<String>, String>) -> Option<String> {
         match outcome {
             Err(reason) => Some(reason),
@@ -290,7 +291,7 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
         }
     }
 
-    /// The clip's record, which its first arrival begins.
+    /// Returns the state of a clip in progress, which its first arrival creates.
     fn open(&mut self, clip: usize) -> Result<&mut Open, Error> {
         match self.open.entry(clip) {
             Entry::Occupied(open) => Ok(open.into_mut()),
@@ -317,12 +318,13 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
         Failure { file, label: *label, video: name.clone(), reason }
     }
 
-    /// Rows and failures of this run and of earlier ones, in the order of the clips.
+    /// Returns the rows and failures of this run and of earlier ones, in the order of the clips.
     fn gathered(mut self) -> Gathered {
         let (mut rows, mut failures) = (Vec::new(), Vec::new());
         for clip in self.clips {
             if let Some(entry) = self.journal.done.remove(&(clip.label, clip.name.clone())) {
-                // The data set's lists may have come after the crops.
+                // Takes these fields from the data set again, because its lists may have been added after the crops
+                // were made.
                 rows.extend(entry.rows.into_iter().map(|row| Row {
                     target_id: clip.target_id.clone(),
                     source_id: clip.source_id.clone(),
@@ -341,7 +343,7 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
 }
 
 impl Open {
-    /// The name of a picture's crop: that of the picture, numbered where two would be the same.
+    /// Returns the name of a picture's crop: the picture's name, with its number appended if the name is already used.
     fn name(&mut self, picture: &Picture, number: usize) -> String {
         let name = picture.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         if self.names.insert(name.clone()) {

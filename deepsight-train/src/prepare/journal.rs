@@ -1,4 +1,4 @@
-//! What is done already, so that a run that ends early is continued and not repeated.
+//! A journal of finished clips, so that the next run continues an interrupted one.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,9 +16,9 @@ use crate::{Error, Label, Row};
 
 const FILE: &str = "journal.jsonl";
 
-/// A file of one JSON object a line: first the settings, then one clip a line as each is finished.
+/// A file with one JSON object per line: first the settings, then each clip when it is finished.
 ///
-/// A line counts from its end on: what a killed run left of one is cut off. The file is locked while it is open.
+/// A line without its end, which a killed run may leave, is removed. The file is locked while it is open.
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
@@ -31,7 +31,7 @@ pub(super) struct Journal {
 pub(super) struct Finished {
     pub(super) label: Label,
     pub(super) clip: String,
-    /// What it was made from, as [`state_of`] has it.
+    /// State of its files when it was finished, from [`state_of`].
     #[serde(default)]
     pub(super) media: String,
     pub(super) rows: Vec<Row>,
@@ -45,10 +45,10 @@ struct Header {
 }
 
 impl Journal {
-    /// Opens the folder's journal, or begins one.
+    /// Opens the folder's journal, or creates it.
     ///
     /// # Errors
-    /// When another run has it, it was made with other settings, or it cannot be read or written.
+    /// If another run has locked it, it was created with other settings, or it cannot be read or written.
     pub(super) fn open(folder: &Path, settings: &Map<String, Value>) -> Result<Self, Error> {
         let path = folder.join(FILE);
         let opened = File::options().read(true).append(true).create(true).open(&path);
@@ -76,7 +76,8 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Forgets clips whose media are not what they were, or whose crops are gone, with the crops that there are. They are open then.
+    /// Removes the entries of clips whose files have changed or whose crops are missing, and deletes their remaining
+    /// crops. Such clips are processed again.
     pub(super) fn forget_stale(&mut self, folder: &Path, clips: &[Clip]) -> Result<(), Error> {
         for clip in clips {
             let key = (clip.label, clip.name.clone());
@@ -107,7 +108,8 @@ impl Journal {
     }
 }
 
-/// Names, sizes and times of files, as one hash. What cannot be looked at counts too: it was there before.
+/// Returns a hash of the names, sizes and modification times of files. A file whose metadata cannot be read gets a hash
+/// too, so that it counts as changed.
 pub(super) fn state_of(media: &Media) -> String {
     let mut hash = Sha256::new();
     let mut take = |path: &Path| {
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_finished_is_known_to_the_next_run_and_half_a_line_is_not() {
+    fn finished_clips_are_kept_for_the_next_run_and_an_incomplete_line_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = Journal::open(folder.path(), &settings(64)).unwrap();
         journal.finish(entry("a")).unwrap();
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clip_that_was_replaced_or_whose_crops_are_gone_is_open_again() {
+    fn a_clip_that_was_replaced_or_lost_its_crops_is_processed_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         std::fs::create_dir(path("real")).unwrap();

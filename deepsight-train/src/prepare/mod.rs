@@ -1,4 +1,4 @@
-//! Faces cut out of videos and pictures, once, before training.
+//! Preparation of a data set: crops the faces of videos and pictures once, before training.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -24,26 +24,26 @@ mod supply;
 use gather::Gathering;
 use journal::Journal;
 
-/// How faces are found and cut out.
+/// Settings for finding and cropping faces.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PrepareConfig {
-    /// Frames of each video, spread over the whole of it as in analysis; 100.
+    /// Most frames of each video, spread evenly over all of it as in an analysis; 100.
     pub max_frames: u64,
-    /// The detector's confidence from which a face of a frame counts, `0..=1`; 0.9, as in analysis.
+    /// Least confidence of the detector for a face in a frame, `0..=1`; 0.9, as in an analysis.
     pub face_confidence: f32,
-    /// How faces are cut; the model that learns from them must be given faces cut alike.
+    /// How faces are cropped. A model trained on them must be given faces cropped in the same way.
     pub crop: FaceCrop,
-    /// Side of the crops in pixels, `16..=2048`; where faces are aligned that of [`FaceCrop::Aligned`], at most 1024 as in model
-    /// files.
+    /// Side of the crops in pixels, `16..=2048`. For aligned faces it must be the size in [`FaceCrop::Aligned`], and at
+    /// most 1024 as in model files.
     pub size: u32,
-    /// How crops are stored.
+    /// File format of the crops.
     pub format: CropFormat,
-    /// Videos that are decoded at the same time, `1..=256`; one for each core.
+    /// Number of videos that are decoded at the same time, `1..=256`; by default one for each core.
     pub workers: usize,
-    /// Images in one call of the detector, `1..=1024`; 16.
+    /// Number of images in one call of the detector, `1..=1024`; 16.
     pub batch: usize,
-    /// How videos are decoded, and what one may cost.
+    /// How videos are decoded, and the limits of decoding.
     pub decode: DecodeOptions,
 }
 
@@ -52,7 +52,7 @@ impl Default for PrepareConfig {
         Self {
             max_frames: 100,
             face_confidence: 0.9,
-            // What a picture cut tightly around a face, from eyebrows to chin, shows nearly all of.
+            // A picture that is cropped tightly around a face, from eyebrows to chin, shows almost all of this square.
             crop: FaceCrop::Aligned { size: 256, scale: 0.8, down: 0.13 },
             size: 256,
             format: CropFormat::Png,
@@ -63,19 +63,20 @@ impl Default for PrepareConfig {
     }
 }
 
-/// How crops are stored.
+/// File format of the crops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum CropFormat {
-    /// Without loss.
+    /// PNG, without loss.
     #[default]
     Png,
-    /// A fifth of the space, at quality 95; it leaves traces of its own beside those of a forgery.
+    /// JPEG of quality 95, in a fifth of the space. It leaves compression artifacts of its own beside the traces of a
+    /// forgery.
     Jpeg,
 }
 
 impl CropFormat {
-    /// `png` or `jpeg`, as command lines name it.
+    /// Returns `png` or `jpeg`, as command lines name it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Png => "png",
@@ -106,63 +107,64 @@ impl FromStr for CropFormat {
     }
 }
 
-/// One method of detection, set up for what it is used for.
+/// One detector with different settings for different inputs.
 #[derive(Debug, Clone)]
 pub struct Detectors<D> {
-    /// For frames of videos, as the analysis runs it.
+    /// For frames of videos, with the settings of an analysis.
     pub frames: D,
-    /// For pictures of one large face: small ones need not be looked for.
+    /// For pictures of one large face, without a search for small ones.
     pub pictures: D,
-    /// For pictures in which that one finds nothing: with lower thresholds.
+    /// For pictures in which `pictures` finds nothing, with lower thresholds.
     pub lenient: D,
 }
 
-/// How far a run has come.
+/// Progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PrepareProgress {
-    /// Clips that are finished, failed ones and those of earlier runs included.
+    /// Number of finished clips, including failed ones and those of earlier runs.
     pub clips: usize,
-    /// Clips that there are.
+    /// Number of all clips.
     pub of: usize,
-    /// Clips that earlier runs had finished.
+    /// Number of clips that earlier runs finished.
     pub earlier: usize,
-    /// Frames and pictures that were searched in this run.
+    /// Number of frames and pictures searched in this run.
     pub images: u64,
-    /// Faces that were cut out in this run.
+    /// Number of faces cropped in this run.
     pub faces: u64,
-    /// Failures that are known of, earlier runs included.
+    /// Number of failures so far, including those of earlier runs.
     pub failures: usize,
 }
 
-/// What did not give a face, and why: a row of `failures.csv`.
+/// A file without a usable face, and the reason: a row of `failures.csv`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Failure {
     /// The video or picture.
     pub file: PathBuf,
-    /// What it is labelled.
+    /// Its label.
     pub label: Label,
     /// The clip's name.
     pub video: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// What a run made.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Prepared {
-    /// The crops, by label, clip and frame, with those splits that the data set's own lists give. It is not written yet.
+    /// The crops, sorted by label, clip and frame, with the splits of the data set's own lists where it has any. The
+    /// manifest is not written yet.
     pub manifest: Manifest,
-    /// What gave no face.
+    /// The files without a usable face.
     pub failures: Vec<Failure>,
 }
 
-/// Cuts the faces out of a data set's videos and pictures, into a folder of crops and a manifest.
+/// Crops the faces of a data set's videos and pictures, into a folder of crops and a manifest.
 ///
-/// What is written, and which faces, does not depend on the number of workers. A run that ends early is continued by the next one
-/// on the same folder: finished clips are in its `journal.jsonl`, and files appear whole or not at all.
+/// The crops and their order do not depend on the number of workers. The next run on the same folder continues an
+/// interrupted one: finished clips are in its `journal.jsonl`, and each file is written completely or not at all.
 #[derive(Debug)]
 pub struct Preparation<D> {
     detectors: Detectors<D>,
@@ -170,7 +172,7 @@ pub struct Preparation<D> {
 }
 
 impl<D: FaceDetector> Preparation<D> {
-    /// A preparation with these detectors and settings.
+    /// Creates a preparation with these detectors and settings.
     ///
     /// # Errors
     /// [`Error::Setting`] for a value outside its range.
@@ -196,16 +198,19 @@ impl<D: FaceDetector> Preparation<D> {
         Ok(Self { detectors, config })
     }
 
-    /// Cuts out what is not cut out yet. `output` must lie outside the data set.
+    /// Processes the clips that are not finished yet. `output` must lie outside the data set.
     ///
     /// # Errors
-    /// - [`Error::OtherSettings`] when the folder was begun with other settings, [`Error::Busy`] when another run is at work in it;
+    /// - [`Error::OtherSettings`] when the folder holds a run with other settings, [`Error::Busy`] when another run is
+    ///   writing to it;
+    /// - [`Error::Setting`] when `output` lies inside the data set, [`Error::ClipName`] when a clip's name is not a
+    ///   plain relative path;
     /// - [`Error::Detector`] when the detector cannot run, [`Error::Video`] when ffmpeg cannot be started;
     /// - [`Error::Io`] when a file cannot be written;
-    /// - [`Error::NoFaces`] when no clip gave one;
+    /// - [`Error::NoFaces`] when no face was found in any clip;
     /// - [`deepsight_core::Error::Cancelled`], in [`Error::Core`], when the token was cancelled.
     ///
-    /// A clip that cannot be read is none of these: it is a [`Failure`], and tried again by the next run.
+    /// A clip that cannot be read is not an error but a [`Failure`], and the next run tries it again.
     pub fn run(
         &self,
         dataset: &Dataset,
@@ -215,7 +220,7 @@ impl<D: FaceDetector> Preparation<D> {
     ) -> Result<Prepared, Error> {
         let canonical = |path: &Path| path.canonicalize().map_err(Error::io(path, "cannot be read"));
         let root = canonical(&dataset.root)?;
-        // Of a folder that is yet to be made, where it would be.
+        // A folder that does not exist yet is checked by its nearest existing ancestor.
         let there = std::path::absolute(output).map_err(Error::io(output, "cannot be made"))?;
         let there = there.ancestors().find(|path| path.exists()).map_or(Ok(PathBuf::new()), canonical)?;
         check("output-dir", output.display(), !there.starts_with(&root), "must lie outside the data")?;
@@ -232,13 +237,13 @@ impl<D: FaceDetector> Preparation<D> {
         }
         let mut manifest = Manifest::new(output, gathered.rows).with_crop(self.config.crop, self.config.size);
         manifest.settings = self.settings();
-        // The manifest has fields for them.
+        // The manifest has fields for `crop` and `size`.
         manifest.settings.retain(|name, _| name != "crop" && name != "size");
         manifest.settings.insert("program".into(), concat!("deepsight-train ", env!("CARGO_PKG_VERSION")).into());
         Ok(Prepared { manifest, failures: gathered.failures })
     }
 
-    /// What decides which crops there are, by name.
+    /// Returns the settings that determine the crops, by name.
     fn settings(&self) -> Map<String, Value> {
         let PrepareConfig { max_frames, face_confidence, crop, size, format, .. } = self.config;
         let mut settings = Map::new();
@@ -251,7 +256,7 @@ impl<D: FaceDetector> Preparation<D> {
         for (use_, detector) in [("frames", frames), ("pictures", pictures), ("lenient", lenient)] {
             let info = detector.info();
             settings.insert(format!("detector.{use_}"), info.name.into());
-            // On another device faces are the same but for rounding, so a run may be continued there.
+            // Faces differ between devices only by rounding, so a run may be continued on another device.
             let named = info.settings.into_iter().filter(|(name, _)| name != "engine");
             settings.extend(named.map(|(name, value)| (format!("detector.{use_}.{name}"), value)));
         }
@@ -259,7 +264,7 @@ impl<D: FaceDetector> Preparation<D> {
     }
 }
 
-/// JSON with numbers as they were typed: 0.8 in single precision is 0.800000011920929 in double.
+/// Converts to JSON with the shortest digits of each number: 0.8 in single precision is 0.800000011920929 in double.
 fn shortest(value: &impl Serialize) -> Value {
     serde_json::to_string(value).and_then(|text| serde_json::from_str(&text)).unwrap_or_default()
 }

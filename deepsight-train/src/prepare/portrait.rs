@@ -1,4 +1,4 @@
-//! The one face of a picture that shows one.
+//! Detection of the one face in a picture of a single face.
 
 use deepsight_core::{BoundingBox, Face, FaceCrop, FaceDetector, with_causes};
 use image::RgbImage;
@@ -8,17 +8,20 @@ use super::border::{Border, Sides, widen};
 use super::cut::{is_inside, moved};
 use crate::Error;
 
-/// A tight crop shows the detector no surroundings; this share of its longer side is added all around before the search.
+/// Share of the longer side by which a tight crop is padded on every side before the search, because it shows the
+/// detector no surroundings.
 const PADDING: f32 = 0.5;
-/// [`Landmarks::misfit`](deepsight_core::Landmarks::misfit) from which points are no face's; profiles reach 8.
+/// [`Landmarks::misfit`](deepsight_core::Landmarks::misfit) from which points are not those of a face. Faces in profile
+/// reach 8.
 const WORST_FIT: f64 = 10.0;
-/// Overlap with the whole picture from which a face fills it. A mirrored border shows pieces of the face again.
+/// Least intersection over union with the whole picture for a face found in a padded one. It excludes the parts of the
+/// face that a mirrored border repeats.
 const FILLS: f32 = 0.3;
 
-/// The face of each picture, the largest one in its middle; `None` where there is none.
+/// Returns the largest face in the middle of each picture; `None` where there is none.
 ///
-/// A loose picture shows it as it is. In a tight one the detector needs more to go by: the picture is widened by its edge pixels,
-/// then by its mirror image, then searched with less strict thresholds.
+/// A loosely cropped picture is searched unchanged. A tightly cropped one shows the detector too little. It is then
+/// padded with its edge pixels, then with its mirror image, and then searched with lower thresholds.
 pub(super) fn find<D: FaceDetector>(
     detectors: &Detectors<D>,
     crop: FaceCrop,
@@ -26,7 +29,7 @@ pub(super) fn find<D: FaceDetector>(
     pictures: &[&RgbImage],
 ) -> Result<Vec<Option<Face>>, Error> {
     let mut found: Vec<Option<Face>> = vec![None; pictures.len()];
-    // Faces that are not seen whole, for pictures in which nothing better is found.
+    // Faces that are not completely visible, for pictures in which nothing better is found.
     let mut cut_off: Vec<Option<Face>> = vec![None; pictures.len()];
     for (index, faces) in detect(&detectors.pictures, pictures)?.into_iter().enumerate() {
         let central = faces.into_iter().filter(|face| face.confidence >= face_confidence);
@@ -57,7 +60,7 @@ pub(super) fn find<D: FaceDetector>(
     Ok(found.into_iter().zip(cut_off).map(|(found, cut_off)| found.or(cut_off)).collect())
 }
 
-/// The detector's faces of each image.
+/// Returns the detector's faces of each image.
 pub(super) fn detect<D: FaceDetector>(detector: &D, images: &[&RgbImage]) -> Result<Vec<Vec<Face>>, Error> {
     if images.is_empty() {
         return Ok(Vec::new());
@@ -84,7 +87,7 @@ fn largest_in_the_middle(picture: &RgbImage, faces: impl Iterator<Item = Face>) 
     faces.max_by(|a, b| a.bounding_box.area().total_cmp(&b.bounding_box.area()))
 }
 
-/// Whether the picture shows all that is cut out, and all that the detector looked at.
+/// Returns whether the picture contains the whole crop and the whole box of the detector.
 fn is_whole(picture: &RgbImage, crop: FaceCrop, face: &Face) -> bool {
     let BoundingBox { x1, y1, x2, y2 } = face.bounding_box;
     let inside = x1 >= 0.0 && y1 >= 0.0 && x2 <= picture.width() as f32 && y2 <= picture.height() as f32;
@@ -99,6 +102,6 @@ fn fills(picture: &RgbImage, faces: impl Iterator<Item = Face>) -> Option<Face> 
 }
 
 fn is_face(face: &Face) -> bool {
-    // A detector without landmarks is taken at its word.
+    // A face of a detector without landmarks cannot be checked, and is accepted.
     face.landmarks.is_none_or(|landmarks| landmarks.misfit().is_some_and(|misfit| misfit < WORST_FIT))
 }

@@ -1,4 +1,4 @@
-//! Frames and pictures of many clips, read beside the detector.
+//! Reads frames and pictures of many clips, concurrently with the detector.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::Error;
 use crate::layout::{Clip, Media, Picture};
 
-/// What was read of the clip of this number. Arrivals of one clip come in order.
+/// A message of a worker on the clip with this number. The messages of one clip arrive in order.
 pub(super) struct Arrival {
     pub(super) clip: usize,
     pub(super) item: Item,
@@ -21,18 +21,18 @@ pub(super) struct Arrival {
 pub(super) enum Item {
     /// The next sampled frame of a video.
     Frame(Frame),
-    /// A picture by its number in the clip, and the SHA-256 of its file.
+    /// A picture, by its number in the clip, and the SHA-256 of its file.
     Picture(usize, RgbImage, String),
-    /// A picture that cannot be read, and why.
+    /// A picture that cannot be read, by its number in the clip, and the reason.
     Unreadable(usize, String),
-    /// The clip is read; of a video, the SHA-256 of its file, or why it failed.
+    /// The end of the clip: for a video the SHA-256 of its file, or the reason why it failed.
     End(Result<Option<String>, String>),
-    /// Nothing can be read, for want of ffmpeg.
+    /// No video can be read, because ffmpeg is missing or cannot be started.
     Fatal(VideoError),
 }
 
 impl Item {
-    /// Bytes of its pixels.
+    /// Returns the number of bytes of its pixels.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Frame(frame) => frame.image.as_raw().len(),
@@ -42,12 +42,12 @@ impl Item {
     }
 }
 
-/// What the workers share.
+/// The state shared by the workers.
 pub(super) struct Supply<'a> {
     pub(super) clips: &'a [Clip],
-    /// Numbers of the clips that are to be read.
+    /// Numbers of the clips to be read.
     pub(super) open: &'a [usize],
-    /// How many of them were taken.
+    /// How many of `open` have been taken by a worker.
     pub(super) taken: &'a AtomicUsize,
     pub(super) max_frames: u64,
     pub(super) decode: &'a DecodeOptions,
@@ -55,7 +55,7 @@ pub(super) struct Supply<'a> {
 }
 
 impl Supply<'_> {
-    /// Reads clip after clip until none is left, the run is cancelled or nobody listens.
+    /// Reads one clip after the other until none is left, the run is cancelled or the receiver is dropped.
     pub(super) fn work(&self, out: &SyncSender<Arrival>) {
         while let Some(&clip) = self.open.get(self.taken.fetch_add(1, Ordering::Relaxed)) {
             if self.cancel.is_cancelled() {
@@ -86,7 +86,7 @@ impl Supply<'_> {
             match frame {
                 _ if self.cancel.is_cancelled() => return Ok(()),
                 Ok(frame) => send(Item::Frame(frame))?,
-                // A part of a clip is not what was asked for, and may be what somebody is still copying.
+                // A clip that is readable only in part counts as failed: it may still be being copied.
                 Err(error) => return send(Item::End(Err(reason(path, &error)))),
             }
         }
@@ -109,7 +109,7 @@ impl Supply<'_> {
 
 type Sent = Result<(), SendError<Arrival>>;
 
-/// Most pixels of a picture along a side; it may come from anywhere.
+/// Largest side of a picture in pixels, because pictures may come from anywhere.
 const MAX_SIDE: u32 = 16_384;
 
 fn read(path: &Path) -> Result<(RgbImage, String), Error> {
@@ -118,14 +118,14 @@ fn read(path: &Path) -> Result<(RgbImage, String), Error> {
     let mut limits = image::Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(MAX_SIDE), Some(MAX_SIDE));
     reader.limits(limits);
-    // By its bytes: downloads are often named for another format than they are in.
+    // Detects the format from the content: downloaded files often have the extension of another format.
     let reader = reader.with_guessed_format().map_err(Error::io(path, "cannot be read"))?;
     let image = reader.decode().map_err(Error::picture(path))?.into_rgb8();
     let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     Ok((image, sha256))
 }
 
-/// The error and its causes; the path in front of it, of which the table has a column, is left out.
+/// Returns the error and its causes, without the path in front, because the table has a column for it.
 fn reason(path: &Path, error: &dyn std::error::Error) -> String {
     let text = with_causes(error);
     let named = format!("{}: ", path.display());

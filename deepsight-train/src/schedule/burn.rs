@@ -5,7 +5,7 @@ use burn::tensor::backend::Backend;
 use super::{PlateauState, Schedule};
 
 impl LrScheduler for Schedule {
-    /// Steps done; the plateau's rate, best measure, bad epochs and cooldown.
+    /// Number of steps done, and the plateau's rate, best measure, bad epochs and cooldown.
     type Record<B: Backend> = (usize, Option<(f64, f64, usize, usize)>);
 
     fn step(&mut self) -> LearningRate {
@@ -21,7 +21,7 @@ impl LrScheduler for Schedule {
         self.state.step = step;
         let plateau =
             plateau.map(|(rate, best, bad_epochs, cooldown)| PlateauState { rate, best, bad_epochs, cooldown });
-        // A record of another kind of schedule says nothing about this one's plateau.
+        // The record of another kind of schedule has no plateau for this one.
         if self.state.plateau.is_some() && plateau.is_some() {
             self.state.plateau = plateau;
         }

@@ -1,4 +1,4 @@
-//! The learning rate over a run: warm-up, then steps, a cosine, or reductions on a plateau.
+//! The learning rate over a run: a warm-up, then steps, a cosine, or reductions on a plateau.
 
 #[cfg(feature = "model")]
 mod burn;
@@ -14,29 +14,29 @@ use crate::Error;
 
 pub use plateau::{Plateau, PlateauState};
 
-/// How the learning rate goes after the warm-up.
+/// How the learning rate changes after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Scheduler {
-    /// Multiplied with `factor` every so many steps: PyTorch's `StepLR`.
+    /// The rate is multiplied by `factor` every `every` steps, as in PyTorch's `StepLR`.
     Step {
         /// Optimizer steps between reductions, from 1.
         every: usize,
-        /// What the rate is multiplied with, above 0 and at most 1.
+        /// Factor that the rate is multiplied by, above 0 and at most 1.
         factor: f64,
     },
-    /// Half a cosine down to `minimum` at the end of the run (Loshchilov & Hutter, ICLR 2017): PyTorch's
-    /// `CosineAnnealingLR`.
+    /// The rate falls along half a cosine to `minimum` at the end of the run (Loshchilov & Hutter, ICLR 2017), as in
+    /// PyTorch's `CosineAnnealingLR`.
     Cosine {
         /// The rate at the end, from 0.
         minimum: f64,
     },
-    /// Reduced when the validation's measure stops rising: PyTorch's `ReduceLROnPlateau`.
+    /// The rate is reduced when the measure of the validation stops rising, as in PyTorch's `ReduceLROnPlateau`.
     Plateau(Plateau),
 }
 
-/// The name of a [`Scheduler`], as on command lines.
+/// The name of a [`Scheduler`], as on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -51,10 +51,10 @@ pub enum SchedulerName {
 }
 
 impl SchedulerName {
-    /// Every choice.
+    /// All names.
     pub const ALL: [Self; 3] = [Self::Step, Self::Cosine, Self::Plateau];
 
-    /// `step`, `cosine` or `plateau`.
+    /// Returns `step`, `cosine` or `plateau`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Step => "step",
@@ -80,35 +80,35 @@ impl FromStr for SchedulerName {
     }
 }
 
-/// What a [`Schedule`] is made of.
+/// The settings of a [`Schedule`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ScheduleConfig {
     /// The rate after the warm-up, above 0.
     pub learning_rate: f64,
-    /// Optimizer steps of warm-up, over which the rate rises linearly; 0 for none.
+    /// Optimizer steps of warm-up, over which the rate rises linearly. 0 for no warm-up.
     pub warmup: usize,
     /// Share of the rate that the warm-up starts from, `0..=1`. PyTorch's `LinearLR` calls it `start_factor`.
     pub warmup_start: f64,
     /// Optimizer steps of the whole run, warm-up included.
     pub total: usize,
-    /// What comes after the warm-up.
+    /// How the rate changes after the warm-up.
     pub scheduler: Scheduler,
 }
 
 impl ScheduleConfig {
-    /// A schedule of `total` steps without warm-up.
+    /// Returns the settings of a schedule of `total` steps without warm-up.
     pub fn new(learning_rate: f64, total: usize, scheduler: Scheduler) -> Self {
         Self { learning_rate, warmup: 0, warmup_start: 0.01, total, scheduler }
     }
 
-    /// The same with a warm-up of that many steps.
+    /// Sets the number of warm-up steps.
     pub fn with_warmup(mut self, steps: usize) -> Self {
         self.warmup = steps;
         self
     }
 
-    /// The schedule at its first step.
+    /// Creates the schedule at its first step.
     ///
     /// # Errors
     /// [`Error::Setting`] with the first value that is outside its range.
@@ -137,7 +137,7 @@ impl ScheduleConfig {
     }
 }
 
-/// Gives each optimizer step its learning rate. With the feature `model` it is a Burn `LrScheduler`.
+/// The learning rate of each optimizer step. With the feature `model`, it implements Burn's `LrScheduler`.
 ///
 /// ```
 /// use deepsight_train::{ScheduleConfig, Scheduler};
@@ -153,25 +153,25 @@ pub struct Schedule {
     state: ScheduleState,
 }
 
-/// Where a [`Schedule`] is.
+/// The state of a [`Schedule`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ScheduleState {
     /// Optimizer steps done.
     pub step: usize,
-    /// What the plateau schedule remembers.
+    /// State of the plateau schedule.
     pub plateau: Option<PlateauState>,
 }
 
 impl Schedule {
-    /// The rate of the step to come, which then counts as done.
+    /// Returns the rate of the next step, and counts that step as done.
     pub fn next_rate(&mut self) -> f64 {
         let rate = self.rate();
         self.state.step += 1;
         rate
     }
 
-    /// The rate of the step to come.
+    /// Returns the rate of the next step.
     pub fn rate(&self) -> f64 {
         let ScheduleConfig { learning_rate, warmup, warmup_start, total, scheduler } = self.config;
         let step = self.state.step;
@@ -190,19 +190,19 @@ impl Schedule {
         }
     }
 
-    /// Tells the schedule what an epoch's validation measured, more being better. Only a plateau schedule cares.
+    /// Records the measure of an epoch's validation; higher is better. Only a plateau schedule uses it.
     pub fn observe(&mut self, measure: f64) {
         if let (Scheduler::Plateau(plateau), Some(state)) = (self.config.scheduler, &mut self.state.plateau) {
             plateau.observe(state, measure);
         }
     }
 
-    /// Where it is.
+    /// Returns the state of the schedule.
     pub fn state(&self) -> ScheduleState {
         self.state
     }
 
-    /// The same schedule, elsewhere.
+    /// Restores a state.
     ///
     /// # Errors
     /// [`Error::Setting`] when the state is of another kind of schedule.

@@ -2,51 +2,51 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// Reduces the learning rate when a measure stops rising, as PyTorch's `ReduceLROnPlateau` does with `mode="max"` and
-/// `threshold_mode="rel"`.
+/// The settings of reductions of the learning rate when a measure stops rising, as PyTorch's `ReduceLROnPlateau` does
+/// with `mode="max"` and `threshold_mode="rel"`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Plateau {
-    /// What the rate is multiplied with, above 0 and below 1.
+    /// Factor that the rate is multiplied by, above 0 and below 1.
     pub factor: f64,
-    /// Epochs without a rise that are put up with.
+    /// Number of epochs without a rise that are tolerated. One more reduces the rate.
     pub patience: usize,
-    /// How much of itself the best measure must be exceeded by to count as a rise.
+    /// Share of the best measure by which a new one must exceed it to count as a rise.
     pub threshold: f64,
     /// Epochs after a reduction during which nothing is counted.
     pub cooldown: usize,
-    /// The rate is never reduced below this.
+    /// Lowest rate that a reduction may reach.
     pub minimum: f64,
 }
 
-/// PyTorch's defaults, but for patience: 2, because a run here has tens of epochs and not hundreds.
+/// PyTorch's defaults, except for the patience, which is 2 because a run here has tens of epochs and not hundreds.
 impl Default for Plateau {
     fn default() -> Self {
         Self { factor: 0.1, patience: 2, threshold: 1e-4, cooldown: 0, minimum: 0.0 }
     }
 }
 
-/// What a plateau schedule remembers from epoch to epoch.
+/// The state of a plateau schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PlateauState {
-    /// The learning rate now.
+    /// The current learning rate.
     #[serde(with = "crate::exact")]
     pub rate: f64,
-    /// The best measure yet; minus infinity before the first.
+    /// The best measure so far. Minus infinity before the first.
     #[serde(with = "crate::exact")]
     pub best: f64,
-    /// Epochs since it last rose.
+    /// Epochs since the best measure last rose.
     pub bad_epochs: usize,
     /// Epochs of cooldown left.
     pub cooldown: usize,
 }
 
-/// PyTorch leaves the rate alone when it would change by less.
+/// Smallest change of the rate: as in PyTorch, the rate is left unchanged if it would change by less.
 const SMALLEST_CHANGE: f64 = 1e-8;
 
 impl Plateau {
-    /// Reductions by `factor` after `patience` epochs without a rise.
+    /// Returns settings that reduce the rate by `factor` when there was no rise for more than `patience` epochs.
     pub fn new(factor: f64, patience: usize) -> Self {
         Self { factor, patience, ..Self::default() }
     }

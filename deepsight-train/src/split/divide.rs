@@ -1,14 +1,15 @@
-//! Components into parts of wanted shares.
+//! Assignment of components to three parts of wanted shares.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-/// The part, 0 to 2, of each component, of which `sizes` are the numbers of real and fake videos. Parts without a share get none.
+/// Returns the part, 0 to 2, of each component. `sizes` are the numbers of real and fake videos of each. Parts with a
+/// share of 0 get no components.
 pub(super) fn divide(sizes: &[[usize; 2]], shares: [f64; 3], seed: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..sizes.len()).collect();
     order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-    // Small ones last, to fill the gaps that large ones leave; those of one size stay shuffled.
+    // Small components come last, to fill the gaps that large ones leave. Components of equal size stay shuffled.
     order.sort_by_key(|&index| std::cmp::Reverse(sizes[index][0] + sizes[index][1]));
 
     let mut division = Division::new(sizes, shares);
@@ -23,11 +24,11 @@ pub(super) fn divide(sizes: &[[usize; 2]], shares: [f64; 3], seed: u64) -> Vec<u
 
 struct Division<'a> {
     sizes: &'a [[usize; 2]],
-    /// Wanted, of each part; they add up to 1.
+    /// Wanted share of each part. They add up to 1.
     shares: [f64; 3],
-    /// All videos, real and fake.
+    /// Number of all videos, real and fake.
     totals: [usize; 2],
-    /// Videos in each part so far.
+    /// Number of real and fake videos in each part so far.
     held: [[usize; 2]; 3],
     part: Vec<usize>,
 }
@@ -57,7 +58,8 @@ impl<'a> Division<'a> {
         }
     }
 
-    /// How far the shares of both labels would be from those wanted with the component in a part: a sum of squares.
+    /// Returns how far the shares of both labels are from the wanted ones with the component in a part: a sum of
+    /// squares.
     fn cost_with(&self, index: usize, part: usize) -> f64 {
         let mut cost = 0.0;
         for (other, held) in self.held.iter().enumerate() {
@@ -70,8 +72,8 @@ impl<'a> Division<'a> {
         cost
     }
 
-    /// Gives every part videos of both labels, where another part can spare a component: without them neither a threshold can be
-    /// chosen nor anything be measured.
+    /// Gives every part videos of both labels, where another part can spare a component. Without both labels, a part
+    /// serves neither to choose a threshold nor to measure.
     fn fill_gaps(&mut self, order: &[usize]) {
         for part in self.parts() {
             for label in 0..2 {
@@ -94,7 +96,7 @@ impl<'a> Division<'a> {
         }
     }
 
-    /// Whether its part has more of what it is made of.
+    /// Returns whether its part keeps videos of each of the component's labels without it.
     fn can_spare(&self, index: usize) -> bool {
         let (size, held) = (self.sizes[index], self.held[self.part[index]]);
         (0..2).all(|label| size[label] == 0 || held[label] > size[label])

@@ -1,4 +1,4 @@
-//! What ties videos together.
+//! Links between videos that must stay in one split.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,14 +6,14 @@ use std::fmt;
 use super::SplitBy;
 use crate::{Label, Row};
 
-/// Something that a video has, and that must not be in two parts of the data.
+/// A property of a video that two splits must not share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Link<'a> {
-    /// The person seen, as body or as face.
+    /// A person seen in it, as body or as face.
     Person(&'a str),
     /// The SHA-256 of the file.
     File(&'a str),
-    /// The video itself; of a fake one also what it was made from.
+    /// The video itself, or the original of a fake one.
     Video(Label, &'a str),
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Groups<'a> {
 }
 
 impl<'a> Groups<'a> {
-    /// Makes one group of all those that these are in.
+    /// Merges the groups of these links into one.
     pub(super) fn join(&mut self, links: &[Link<'a>]) {
         let Some((&first, others)) = links.split_first() else { return };
         for &link in others {
@@ -62,7 +62,7 @@ impl<'a> Groups<'a> {
         }
     }
 
-    /// The group that it is in, alone if it was joined with nothing.
+    /// Returns the group of a link. A link that was not joined with another one has its own group.
     pub(super) fn of(&mut self, link: Link<'a>) -> usize {
         let fresh = self.parents.len();
         let mut number = *self.numbers.entry(link).or_insert(fresh);

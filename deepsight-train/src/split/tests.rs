@@ -53,7 +53,7 @@ fn an_original_of_the_same_name_as_a_fake_is_another_video() {
 }
 
 #[test]
-fn by_video_persons_may_be_shared_and_originals_may_not() {
+fn a_split_by_video_may_share_persons_but_not_originals() {
     let mut rows =
         vec![row(Label::Real, "a", &["id1"]), row(Label::Fake, "b", &["id1"]), row(Label::Real, "c", &["id1"])];
     rows[1].original = Some("a".into());
@@ -79,7 +79,7 @@ fn with_few_components_every_part_still_gets_both_labels() {
 }
 
 #[test]
-fn an_official_list_is_kept_and_what_hangs_together_with_it_follows() {
+fn an_official_split_is_kept_and_linked_videos_follow_it() {
     let mut rows = vec![
         in_part(row(Label::Real, "listed", &["id1"]), Split::Test),
         row(Label::Fake, "linked", &["id1", "id2"]),
@@ -102,13 +102,13 @@ fn an_official_list_is_kept_and_what_hangs_together_with_it_follows() {
 }
 
 #[test]
-fn a_list_that_leaves_nothing_to_train_on_is_refused_and_by_video_it_does() {
+fn a_list_that_leaves_nothing_to_train_on_is_refused_unless_split_by_video() {
     let mut rows = vec![
         in_part(row(Label::Real, "a", &["id1"]), Split::Test),
         row(Label::Real, "b", &["id1"]),
         row(Label::Fake, "c", &["id2", "id1"]),
     ];
-    // Somebody who is linked to nobody does not help: nothing fake is left to learn from.
+    // A real video without links does not help, because no fake is left to train on.
     for stranger in [None, Some(row(Label::Real, "free", &["id9"]))] {
         let mut rows: Vec<Row> = rows.iter().cloned().chain(stranger).collect();
         let message = assign_splits(&mut rows, &SplitConfig::default()).unwrap_err().to_string();
@@ -133,7 +133,7 @@ fn a_list_may_keep_all_fakes_from_training() {
 }
 
 #[test]
-fn an_overlap_is_named_with_what_is_shared_and_by_whom() {
+fn an_overlap_error_names_what_is_shared_and_both_videos() {
     let rows = |change: fn(&mut [Row])| {
         let mut rows = [
             in_part(row(Label::Real, "a", &["id1"]), Split::Train),
@@ -159,7 +159,7 @@ fn an_overlap_is_named_with_what_is_shared_and_by_whom() {
 }
 
 #[test]
-fn shares_that_make_no_sense_are_refused() {
+fn invalid_shares_are_refused() {
     for shares in [[0.0, 1.0, 1.0], [1.0, -1.0, 0.0], [1.0, f64::NAN, 0.0], [f64::INFINITY, 1.0, 1.0]] {
         let message = assign_splits(&mut [], &SplitConfig { shares, ..Default::default() }).unwrap_err().to_string();
         assert!(message.starts_with("split is "), "{message}");
@@ -169,7 +169,7 @@ fn shares_that_make_no_sense_are_refused() {
     assert!(all.iter().all(|row| row.split == Some(Split::Train)));
 }
 
-/// Videos with persons, files and originals shared at random.
+/// Generates videos with persons, files and originals shared at random.
 fn any_rows() -> impl Strategy<Value = Vec<Row>> {
     let id = |most: u32| prop::option::weighted(0.6, 0..most);
     let video = (any::<bool>(), id(60), id(60), id(200), id(40), 1usize..4);
@@ -190,7 +190,7 @@ fn any_rows() -> impl Strategy<Value = Vec<Row>> {
 
 proptest! {
     #[test]
-    fn parts_are_disjoint_and_complete_and_the_same_again_in_any_order(rows in any_rows(), seed in any::<u64>()) {
+    fn parts_are_disjoint_complete_and_independent_of_the_row_order(rows in any_rows(), seed in any::<u64>()) {
         let config = SplitConfig { seed, ..Default::default() };
         let first = assigned(&rows, &config);
         prop_assert!(check_disjoint(&first, SplitBy::Person).is_ok());
@@ -208,7 +208,7 @@ proptest! {
     }
 
     #[test]
-    fn small_components_come_near_the_wanted_shares_in_both_labels(
+    fn small_components_approach_the_wanted_shares_of_both_labels(
         sizes in prop::collection::vec((0usize..4, 0usize..4), 60..200),
         seed in any::<u64>(),
     ) {
@@ -225,14 +225,14 @@ proptest! {
     }
 
     #[test]
-    fn official_parts_survive_whatever_the_rest_is(rows in any_rows(), parts in prop::collection::vec(0usize..9, 120)) {
+    fn official_parts_are_always_kept(rows in any_rows(), parts in prop::collection::vec(0usize..9, 120)) {
         let mut rows = rows;
         for row in &mut rows {
             let number: usize = row.video.parse().unwrap();
             row.split = Split::ALL.get(parts[number]).copied();
         }
         let mut after = rows.clone();
-        // It may leave nothing to train on; then too nothing is moved.
+        // Nothing may be left to train on. In that case nothing is moved either.
         let _ = assign_splits(&mut after, &SplitConfig::default());
         for (before, after) in rows.iter().zip(&after) {
             prop_assert!(before.split.is_none() || before.split == after.split);
@@ -243,7 +243,7 @@ proptest! {
     }
 
     #[test]
-    fn another_seed_is_another_division(seed in 0u64..1000) {
+    fn another_seed_gives_another_division(seed in 0u64..1000) {
         let rows: Vec<Row> = (0..100).map(|n| row(Label::ALL[n % 2], &n.to_string(), &[])).collect();
         let of = |seed| assigned(&rows, &SplitConfig { seed, ..Default::default() });
         prop_assert!(of(seed) != of(seed + 1));

@@ -8,11 +8,11 @@ use deepsight_core::{EfficientNet, EfficientNetConfig, gpu};
 use super::depthwise::depthwise;
 use super::gradients::{gradient_norm, scaled};
 use super::loss_scale::LossScale;
-use super::{Batch, Noise, Objective, Passed, Precision, Step};
+use super::{Batch, Noise, Objective, Precision, Step, StepOutput};
 use crate::Error;
 
-/// A step by Burn's automatic differentiation, on any backend: what every other engine is held against, and what runs on
-/// GPUs.
+/// A training step by Burn's automatic differentiation, on any backend. It runs on GPUs, and it is the reference that
+/// every other engine is compared with.
 #[derive(Debug)]
 pub struct BurnStep<B: Backend> {
     config: EfficientNetConfig,
@@ -25,8 +25,8 @@ pub struct BurnStep<B: Backend> {
 }
 
 impl<B: Backend> BurnStep<B> {
-    /// A step for networks of that shape on that device, of pictures of `input_size` pixels a side; `mean` and `std` are
-    /// the model card's.
+    /// Creates a step for networks of that shape on that device, and for pictures of `input_size` pixels a side. `mean`
+    /// and `std` are those of the model card.
     pub fn new(
         config: &EfficientNetConfig,
         input_size: u32,
@@ -45,10 +45,11 @@ impl<B: Backend> BurnStep<B> {
         }
     }
 
-    /// The same step computing in another precision. Parameters, their gradients, batch norms and the loss stay in `f32`.
+    /// Sets the precision that the step computes in. Parameters, their gradients, batch norms and the loss stay in
+    /// `f32`.
     ///
     /// # Errors
-    /// [`Error::Precision`] when the device cannot compute in it.
+    /// [`Error::Precision`] when the device cannot compute in that precision.
     pub fn with_precision(mut self, precision: Precision) -> Result<Self, Error> {
         if !B::supports_dtype(&self.device, precision.dtype()) {
             let device = B::name(&self.device);
@@ -58,14 +59,14 @@ impl<B: Backend> BurnStep<B> {
         Ok(self)
     }
 
-    /// Pictures as `[batch, 3, side, side]`, normalised.
+    /// Returns the normalized pictures, `[batch, 3, side, side]`.
     fn input(&self, batch: &Batch) -> Tensor<Autodiff<B>, 4> {
         let (count, side) = (batch.images.len(), self.input_size as usize);
         let pixels = batch.images.iter().map(|image| image.as_raw().as_slice()).collect::<Vec<_>>().concat();
         gpu::normalised(pixels, [count, side, side], self.mean, self.std, &self.device)
     }
 
-    /// Logits in single precision, whatever the network computes in.
+    /// Returns the logits in single precision, whatever precision the network computes in.
     fn logits(&self, network: &EfficientNet<Autodiff<B>>, batch: &Batch, noise: &Noise) -> Tensor<Autodiff<B>, 2> {
         let input = self.input(batch);
         match self.precision {
@@ -82,7 +83,7 @@ impl<B: Backend> Step<B> for BurnStep<B> {
         batch: &Batch,
         noise: &Noise,
         objective: &Objective,
-    ) -> Result<Passed, Error> {
+    ) -> Result<StepOutput, Error> {
         batch.check(self.input_size)?;
         noise.check(&self.config, batch.images.len())?;
         let log_probabilities = log_softmax(self.logits(network, batch, noise), 1);
@@ -95,7 +96,7 @@ impl<B: Backend> Step<B> for BurnStep<B> {
         let value = loss.clone().inner().try_into_data().map_err(Error::backend)?.iter::<f64>().sum();
         if self.precision != Precision::Half {
             let gradients = GradientsParams::from_grads(loss.backward(), network);
-            return Ok(Passed { loss: value, fake_probabilities, gradients });
+            return Ok(StepOutput { loss: value, fake_probabilities, gradients });
         }
         let scale = self.scale.value();
         let gradients = GradientsParams::from_grads((loss * scale).backward(), network);
@@ -103,7 +104,7 @@ impl<B: Backend> Step<B> for BurnStep<B> {
         let usable = gradient_norm(network, &gradients)?.is_finite();
         self.scale.update(usable);
         let gradients = if usable { gradients } else { GradientsParams::new() };
-        Ok(Passed { loss: value, fake_probabilities, gradients })
+        Ok(StepOutput { loss: value, fake_probabilities, gradients })
     }
 
     fn loss_scale(&self) -> Option<LossScale> {

@@ -8,11 +8,11 @@ use burn::tensor::module::{conv_transpose2d, conv2d};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, FloatTensor};
 use burn::tensor::{Tensor, TensorPrimitive};
 
-/// A depthwise convolution, `[batch, channels, height, width]` by `[channels, 1, kernel, kernel]`, whose way back is two
-/// convolutions.
+/// Computes the depthwise convolution of `x`, `[batch, channels, height, width]`, with `weight`,
+/// `[channels, 1, kernel, kernel]`. Its backward pass is two convolutions.
 ///
-/// Burn's own takes the gradient of grouped weights group by group: on a GPU, two launches for each of some thousand
-/// channels.
+/// Burn's own backward pass computes the gradient of grouped weights group by group. On a GPU these are two kernel
+/// launches for each of some thousand channels.
 pub(super) fn depthwise<B: Backend>(
     x: Tensor<Autodiff<B>, 4>,
     weight: Tensor<Autodiff<B>, 4>,
@@ -56,8 +56,11 @@ impl<B: Backend> Backward<B, 2> for Depthwise {
     }
 }
 
-/// Each picture's each channel is a group of its own, and its output's gradient the kernel, whose taps lie as far apart as the
-/// convolution stepped; then the pictures are added up.
+/// Returns the gradient of the weights, `[channels, 1, rows, columns]`.
+///
+/// Each channel of each picture is convolved, as a group of its own, with the gradient of its output as the kernel.
+/// Stride and dilation change places: the kernel's dilation is the forward pass's stride. The sum over the pictures is
+/// the gradient.
 fn weight_gradient<B: Backend>(
     x: Tensor<B, 4>,
     gradient: Tensor<B, 4>,
@@ -68,12 +71,12 @@ fn weight_gradient<B: Backend>(
     let groups = batch * channels;
     let turned = ConvOptions::new(options.dilation, options.padding, options.stride, groups);
     let (x, gradient) = (x.reshape([1, groups, height, width]), gradient.reshape([groups, 1, out_height, out_width]));
-    // Where the last step left a border, there are more positions than the kernel has.
+    // If the stride did not reach the last rows or columns, the result has more positions than the kernel.
     let taps = conv2d(x, gradient, None, turned).slice([0..1, 0..groups, 0..rows, 0..columns]);
     taps.reshape([batch, channels, rows, columns]).sum_dim(0).reshape([channels, 1, rows, columns])
 }
 
-/// The convolution turned round.
+/// Returns the gradient of the input: a transposed convolution of the output's gradient.
 fn input_gradient<B: Backend>(
     gradient: Tensor<B, 4>,
     weight: Tensor<B, 4>,
@@ -107,7 +110,7 @@ mod tests {
 
     type B = Autodiff<Flex>;
 
-    /// Gradients of a weighted sum of the outputs.
+    /// Returns the gradients of a weighted sum of the outputs: for `x`, then for the weights.
     fn gradients(
         convolve: impl Fn(Tensor<B, 4>, Tensor<B, 4>, ConvOptions<2>) -> Tensor<B, 4>,
         (size, kernel, stride, padding): ([usize; 2], usize, usize, usize),

@@ -7,7 +7,7 @@ use deepsight_core::EfficientNet;
 
 use crate::Error;
 
-/// Length of all gradients as one vector; not finite if one of them is not.
+/// Returns the length of all gradients as one vector. It is not finite if one of them is not.
 ///
 /// # Errors
 /// [`deepsight_core::Error::Backend`] when the backend fails.
@@ -22,7 +22,8 @@ pub fn gradient_norm<B: Backend>(
     Ok(sum.sqrt())
 }
 
-/// Gradients scaled so that their length, `norm`, is at most `limit`, both above 0: PyTorch's `clip_grad_norm_`.
+/// Scales gradients of length `norm` so that their length is at most `limit`, as PyTorch's `clip_grad_norm_` does. Both
+/// numbers must be above 0.
 pub fn clip<B: Backend>(
     network: &EfficientNet<Autodiff<B>>,
     gradients: GradientsParams,
@@ -33,7 +34,8 @@ pub fn clip<B: Backend>(
     if factor >= 1.0 { gradients } else { scaled(network, gradients, factor as f32) }
 }
 
-/// The sum of gradients, each times its factor, on the first one's device; they are added in the order given.
+/// Returns the sum of gradients, each multiplied by its factor, on the device of the first. They are added in the order
+/// given.
 pub fn weighted_sum<B: Backend>(
     network: &EfficientNet<Autodiff<B>>,
     parts: Vec<(GradientsParams, f32)>,
@@ -43,7 +45,7 @@ pub fn weighted_sum<B: Backend>(
     sum.done
 }
 
-/// Gradients times a factor.
+/// Multiplies gradients by a factor.
 pub(super) fn scaled<B: Backend>(
     network: &EfficientNet<Autodiff<B>>,
     gradients: GradientsParams,

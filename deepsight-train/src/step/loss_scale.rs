@@ -1,11 +1,11 @@
 use serde::{Deserialize, Serialize};
 
-/// What the loss is multiplied with so that small gradients do not vanish in `f16`: halved when one overflows, doubled
-/// after 2,000 passes without, as PyTorch's `GradScaler` does.
+/// The factor that the loss is multiplied by so that small gradients do not vanish in `f16`. It is halved when a
+/// gradient overflows, and doubled after 2,000 passes without an overflow, as PyTorch's `GradScaler` does.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LossScale {
     value: f32,
-    /// Passes since it was last changed.
+    /// Passes since the factor last changed.
     steady: u32,
 }
 
@@ -19,12 +19,12 @@ impl Default for LossScale {
 }
 
 impl LossScale {
-    /// The factor.
+    /// Returns the factor.
     pub fn value(&self) -> f32 {
         self.value
     }
 
-    /// Takes account of a pass whose gradients were all finite, or not.
+    /// Adapts the factor after a pass. `finite` says whether all gradients of the pass were finite.
     pub(super) fn update(&mut self, finite: bool) {
         if !finite {
             *self = Self { value: self.value / 2.0, steady: 0 };

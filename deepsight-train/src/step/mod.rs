@@ -20,17 +20,18 @@ pub use self::fused::FusedStep;
 pub use gradients::{clip, gradient_norm, weighted_sum};
 pub use loss_scale::LossScale;
 
-/// Faces and what they are.
+/// A batch of face pictures and their labels.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     /// Pictures of the network's input size.
     pub images: Vec<RgbImage>,
-    /// One for each picture.
+    /// One label for each picture.
     pub labels: Vec<Label>,
 }
 
 impl Batch {
-    /// Checks that there are pictures, of that size a side, and a label for each.
+    /// Checks that the batch is not empty, that every picture has `input_size` pixels a side, and that there is one
+    /// label for each picture.
     ///
     /// # Errors
     /// [`Error::Batch`] with what is wrong.
@@ -50,7 +51,7 @@ impl Batch {
 }
 
 impl Label {
-    /// Position among the network's logits: real before fake.
+    /// Returns the index of the class among the network's logits: real before fake.
     pub fn class(self) -> usize {
         match self {
             Self::Real => 0,
@@ -59,18 +60,19 @@ impl Label {
     }
 }
 
-/// What is minimised: cross-entropy with weighted classes and smoothed labels, as PyTorch's `CrossEntropyLoss` defines it.
+/// The loss that training minimizes: cross-entropy with class weights and label smoothing, as PyTorch's
+/// `CrossEntropyLoss` defines it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Objective {
-    /// Weights of real and fake.
+    /// Weights of the classes real and fake.
     pub class_weights: [f32; 2],
     /// Share of the target that is spread over both classes, `0..1`.
     pub label_smoothing: f32,
 }
 
 impl Objective {
-    /// What each class's negative log-probability counts in the loss of a batch, `[batch, 2]`, real before fake: the loss
-    /// is their sum of products.
+    /// Returns the factor of each class's negative log-probability in the loss of a batch, `[batch, 2]`, real before
+    /// fake. The loss is the sum of the negative log-probabilities, each multiplied by its factor.
     pub fn targets(&self, labels: &[Label]) -> Vec<f32> {
         let total = self.weight(labels);
         let share = |label: Label, class: usize| {
@@ -80,32 +82,34 @@ impl Objective {
         labels.iter().flat_map(|label| [share(*label, 0), share(*label, 1)]).collect()
     }
 
-    /// What a batch's mean is divided by: the sum of its pictures' class weights. Losses and gradients of parts of a batch
-    /// add up to those of the whole when each counts by its part of this.
+    /// Returns the sum of the pictures' class weights, which the mean loss of a batch is divided by. Losses and
+    /// gradients of parts of a batch add up to those of the whole batch if each is multiplied by its part's share of
+    /// this sum.
     pub fn weight(&self, labels: &[Label]) -> f32 {
         labels.iter().map(|label| self.class_weights[label.class()]).sum()
     }
 }
 
-/// What a pass gives.
+/// The results of one forward and backward pass.
 #[derive(Debug)]
-pub struct Passed {
+pub struct StepOutput {
     /// Mean cross-entropy over the batch in nats, class weights and label smoothing included.
     pub loss: f64,
-    /// Of each picture, not calibrated.
+    /// Probability of each picture to be fake, not calibrated.
     pub fake_probabilities: Vec<f32>,
-    /// Of the loss with respect to every parameter. Empty where the loss scale of half precision was too high; it is lower
-    /// now, and the batch is lost.
+    /// Gradients of the loss with respect to every parameter. Empty if the loss scale of half precision was too high:
+    /// the batch is then lost, and the scale has been lowered.
     pub gradients: GradientsParams,
 }
 
-/// Computes gradients. Running statistics of batch norms in the network move on with each pass.
+/// A way to compute the gradients of a batch. Each pass updates the running statistics of the network's batch norms.
 pub trait Step<B: Backend> {
-    /// Runs the network forth and back.
+    /// Runs the network forward and backward.
     ///
     /// # Errors
-    /// - [`Error::Batch`] when pictures are of another size than the step was made for, or there is not one label for each;
-    /// - [`deepsight_core::Error::TensorShape`] when the noise is not for as many pictures;
+    /// - [`Error::Batch`] when pictures do not have the size that the step was made for, or there is not one label for
+    ///   each;
+    /// - [`deepsight_core::Error::TensorShape`] when the noise is for another number of pictures;
     /// - [`deepsight_core::Error::Backend`] when the backend fails.
     fn run(
         &mut self,
@@ -113,14 +117,15 @@ pub trait Step<B: Backend> {
         batch: &Batch,
         noise: &Noise,
         objective: &Objective,
-    ) -> Result<Passed, Error>;
+    ) -> Result<StepOutput, Error>;
 
-    /// What the loss is multiplied with before the way back, where the step computes in a type that needs it.
+    /// Returns the factor that the loss is multiplied by before the backward pass, if the step computes in a type that
+    /// needs one.
     fn loss_scale(&self) -> Option<LossScale> {
         None
     }
 
-    /// Takes up the loss scale of an earlier run.
+    /// Restores the loss scale of an earlier run.
     fn set_loss_scale(&mut self, _scale: LossScale) {}
 }
 
@@ -131,7 +136,7 @@ mod tests {
     #[test]
     fn targets_are_those_of_pytorchs_weighted_smoothed_cross_entropy() {
         let objective = Objective { class_weights: [0.5, 2.0], label_smoothing: 0.1 };
-        // torch.nn.CrossEntropyLoss(torch.tensor([0.5, 2.0]), label_smoothing=0.1), its derivative by -log p.
+        // Derivatives by -log p of torch.nn.CrossEntropyLoss(torch.tensor([0.5, 2.0]), label_smoothing=0.1).
         let expected = [0.19, 0.04, 0.01, 0.76];
         let targets = objective.targets(&[Label::Real, Label::Fake]);
         assert!(

@@ -1,4 +1,4 @@
-//! TensorBoard's messages by hand: a protobuf compiler for seven of them would be a tool more to install.
+//! TensorBoard's messages, written by hand: generating these few would need a protobuf compiler to be installed.
 
 use prost::{Message, Oneof};
 

@@ -1,8 +1,8 @@
 //! Event files that TensorBoard reads.
 //!
-//! A file is a sequence of TFRecords: length, masked CRC-32C of the length, a protobuf message `tensorboard.Event`, masked
-//! CRC-32C of the message. The messages here are those fields of TensorBoard's `event.proto`, `summary.proto`,
-//! `tensor.proto` and of its plugins that are written.
+//! A file is a sequence of TFRecords: length, masked CRC-32C of the length, a protobuf message `tensorboard.Event`,
+//! masked CRC-32C of the message. The messages here have only the fields that are written, of TensorBoard's
+//! `event.proto`, `summary.proto`, `tensor.proto` and of its plugins.
 
 mod messages;
 
@@ -21,12 +21,12 @@ use self::messages::{
 };
 use crate::{Error, Label, Scores};
 
-/// Thresholds of a PR curve, from 0 to 1; TensorBoard's default is 201.
+/// Number of thresholds of a PR curve, from 0 to 1: TensorBoard's default.
 const PR_THRESHOLDS: usize = 201;
 
-/// Writes what a run should show in TensorBoard: point `tensorboard --logdir` at the folder.
+/// A writer of event files for TensorBoard. `tensorboard --logdir` with the folder shows them.
 ///
-/// Nothing is lost when a run is killed but what was written since the last [`flush`](Self::flush).
+/// If a run is killed, only the events written since the last [`flush`](Self::flush) are lost.
 ///
 /// ```
 /// let folder = tempfile::tempdir()?;
@@ -44,17 +44,18 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// Begins an event file of its own in a folder, which is made if it is not there.
+    /// Creates a new event file in a folder. The folder is created if it does not exist.
     ///
     /// # Errors
-    /// [`Error::Io`] when the folder or the file cannot be made.
+    /// [`Error::Io`] when the folder or the file cannot be created.
     pub fn create(folder: impl AsRef<Path>) -> Result<Self, Error> {
-        // Two writers of one process within a second must not share a file.
+        // Two writers that one process creates within a second must not share a file.
         static WRITERS: AtomicU32 = AtomicU32::new(0);
         let folder = folder.as_ref();
         fs::create_dir_all(folder).map_err(Error::io(folder, "cannot be made"))?;
         let number = WRITERS.fetch_add(1, Ordering::Relaxed);
-        // TensorBoard reads the files of a folder in the order of their names, and takes any with `tfevents` in it.
+        // TensorBoard reads the files of a folder in the order of their names, and reads every file with `tfevents` in
+        // its name.
         let name = format!("events.out.tfevents.{:010}.deepsight.{}.{number}", now() as u64, std::process::id());
         let path = folder.join(name);
         let file = File::create_new(&path).map_err(Error::io(&path, "cannot be made"))?;
@@ -63,31 +64,31 @@ impl EventWriter {
         Ok(writer)
     }
 
-    /// Begins the event file of a run that goes on from `step`: what earlier files of the folder have from that step on is
-    /// not shown any more.
+    /// Creates the event file of a run that is resumed at `step`. Events of earlier files of the folder from that step
+    /// on are no longer shown.
     ///
     /// # Errors
-    /// As for [`create`](Self::create).
+    /// The errors of [`create`](Self::create).
     pub fn resume(folder: impl AsRef<Path>, step: u64) -> Result<Self, Error> {
         let mut writer = Self::create(folder)?;
         writer.write(step, event::What::SessionLog(SessionLog { status: session_status::START }))?;
         Ok(writer)
     }
 
-    /// The event file.
+    /// Returns the path of the event file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A number, for a curve over steps.
+    /// Writes a number, for a curve over steps.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be written, as for all that follow.
+    /// [`Error::Io`] when it cannot be written.
     pub fn scalar(&mut self, tag: &str, step: u64, value: f64) -> Result<(), Error> {
         self.summary(tag, step, None, value::Content::SimpleValue(value as f32))
     }
 
-    /// A picture.
+    /// Writes a picture.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written, [`Error::Picture`] when it has no pixels.
@@ -99,7 +100,7 @@ impl EventWriter {
         self.summary(tag, step, None, value::Content::Image(image))
     }
 
-    /// Text, which TensorBoard shows as Markdown.
+    /// Writes text, which TensorBoard shows as Markdown.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
@@ -114,13 +115,13 @@ impl EventWriter {
         self.summary(tag, step, Some(metadata), value::Content::Tensor(tensor))
     }
 
-    /// Precision against recall over the thresholds from 0 to 1.
+    /// Writes a curve of precision against recall, over thresholds from 0 to 1.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
     pub fn pr_curve(&mut self, tag: &str, step: u64, scores: &Scores) -> Result<(), Error> {
         let thresholds = PR_THRESHOLDS as u32;
-        // `PrCurvePluginData`: version 0, which is left out, and the number of thresholds.
+        // `PrCurvePluginData` has version 0, which is left out, and the number of thresholds.
         let content = messages::PrCurvePluginData { num_thresholds: thresholds }.encode_to_vec();
         let dimension = |size: usize| Dimension { size: size as i64 };
         let tensor = TensorProto {
@@ -133,7 +134,7 @@ impl EventWriter {
         self.summary(tag, step, Some(metadata), value::Content::Tensor(tensor))
     }
 
-    /// Hands all that was written to the system.
+    /// Passes all buffered events to the operating system.
     ///
     /// # Errors
     /// [`Error::Io`] when the disk is full or gone.
@@ -164,7 +165,8 @@ fn metadata(plugin: &str, content: Vec<u8>) -> SummaryMetadata {
     SummaryMetadata { plugin_data, data_class: data_class::TENSOR }
 }
 
-/// True and false positives, true and false negatives, precision and recall, each over all thresholds.
+/// Returns true positives, false positives, true negatives, false negatives, precision and recall, each over all
+/// thresholds.
 fn pr_curve(scores: &Scores) -> Vec<f32> {
     let [reals, fakes] = [Label::Real, Label::Fake].map(|label| scores.probabilities(label));
     let mut rows: [Vec<f32>; 6] = Default::default();
@@ -172,7 +174,7 @@ fn pr_curve(scores: &Scores) -> Vec<f32> {
         let threshold = number as f64 / (PR_THRESHOLDS - 1) as f64;
         let called_fake = |sorted: &[f64]| sorted.partition_point(|score| *score >= threshold) as f32;
         let (true_positives, false_positives) = (called_fake(&fakes), called_fake(&reals));
-        // TensorBoard's own writers give 0 for 0 / 0 too: a chart has to draw something.
+        // TensorBoard's own writers also write 0 for 0 / 0, because a chart has to draw something.
         let share = |of: f32| if of > 0.0 { true_positives / of } else { 0.0 };
         let values = [
             true_positives,
@@ -187,7 +189,7 @@ fn pr_curve(scores: &Scores) -> Vec<f32> {
     rows.concat()
 }
 
-/// TFRecord framing.
+/// Returns a message in a TFRecord's frame.
 fn record(message: &[u8]) -> Vec<u8> {
     let length = (message.len() as u64).to_le_bytes();
     let mut record = Vec::with_capacity(message.len() + 16);
@@ -198,12 +200,13 @@ fn record(message: &[u8]) -> Vec<u8> {
     record
 }
 
-/// Masked, because a checksum of data that holds checksums is a weak one (`tensorflow/core/lib/hash/crc32c.h`).
+/// Returns the masked checksum. It is masked because a checksum of data that holds checksums is weak
+/// (`tensorflow/core/lib/hash/crc32c.h`).
 fn masked_crc(data: &[u8]) -> u32 {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// Seconds since 1970; TensorBoard shows it and orders nothing by it.
+/// Returns the seconds since 1970. TensorBoard shows this time, but does not order events by it.
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |passed| passed.as_secs_f64())
 }

@@ -10,79 +10,81 @@ use crate::{
     Source, SplitBy,
 };
 
-/// Everything that decides what a training run computes. Two runs of the same configuration on the same data give the same
-/// model; on a CPU, to the last bit.
+/// The settings that decide what a training run computes. Two runs of the same configuration on the same data give the
+/// same model. On a CPU, the models are the same to the last bit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TrainConfig {
     /// The network.
     pub model_name: Architecture,
-    /// Side of its input in pixels, `32..=1024`; the architecture's own when not given.
+    /// Side of the network's input in pixels, `32..=1024`. The architecture's own size if not given.
     pub input_size: Option<u32>,
-    /// Where the weights start.
+    /// The weights that training starts from.
     pub init: Init,
-    /// How often the network sees an epoch's draws, from 1.
+    /// Number of epochs, from 1.
     pub epochs: usize,
-    /// Faces an epoch shows, rounded up to an even number; as many as there are rows to draw from when not given. Those
-    /// at the end that make no whole step are left out.
+    /// Number of faces drawn in an epoch, rounded up to an even number. The number of rows to draw from if not given.
+    /// Faces at the end that do not fill a whole step are left out.
     pub draws: Option<usize>,
-    /// Faces in one pass, from 2.
+    /// Number of faces in one pass, from 2.
     pub batch_size: usize,
-    /// Passes whose gradients make one step of the optimizer, from 1.
+    /// Number of passes whose gradients are combined for one step of the optimizer, from 1.
     pub accumulate: usize,
     /// The learning rate after the warm-up, above 0.
     pub learning_rate: f64,
-    /// How it goes from there.
+    /// How the learning rate changes after the warm-up.
     pub scheduler: SchedulerName,
-    /// Epochs over which it rises at first, from 0; fractions count.
+    /// Epochs of warm-up, over which the learning rate rises, from 0. May be a fraction.
     pub warmup: f64,
     /// Epochs between reductions of the scheduler `step`, from 1.
     pub step_epochs: usize,
-    /// What the schedulers `step` and `plateau` multiply the rate with, above 0 and below 1.
+    /// Factor by which the schedulers `step` and `plateau` reduce the rate, above 0 and below 1.
     pub rate_factor: f64,
-    /// Epochs without a better mean video AUC after which the scheduler `plateau` reduces the rate.
+    /// Epochs without a better mean video AUC that the scheduler `plateau` tolerates. One more reduces the rate.
     pub plateau_patience: usize,
     /// The lowest rate of the schedulers `cosine` and `plateau`.
     pub minimum_rate: f64,
-    /// Decoupled weight decay (AdamW), from 0. Norms and biases have none, as timm does it.
+    /// Decoupled weight decay (AdamW), from 0. It is not applied to norms and biases, as in timm.
     pub weight_decay: f32,
-    /// What real and fake count in the loss.
+    /// Weights of real and fake in the loss.
     pub class_weights: ClassWeights,
     /// Share of the target that is spread over both classes, `0..1`.
     pub label_smoothing: f32,
     /// Probability of dropping a pooled feature, `0..1`.
     pub dropout: f32,
-    /// Probability of leaving out a block's branch, `0..1`; that of the last block, rising from 0 at the first (Huang et al.,
-    /// ECCV 2016).
+    /// Probability of leaving out the branch of the last block, `0..1`. The probability rises linearly from 0 at the
+    /// first block (Huang et al., ECCV 2016).
     pub drop_path: f32,
-    /// Share of the mean weights that a step keeps, `0..1`; they are what is validated and written. `None` for none.
+    /// Share of the mean weights that a step keeps, `0..1`. The mean weights are then validated and written. `None` for
+    /// no mean.
     pub ema: Option<f64>,
-    /// Longest gradient; a longer one is shortened to it, above 0. `None` for no limit.
+    /// Limit of the gradients' length, above 0. Longer gradients are scaled down to it. `None` for no limit.
     pub grad_clip: Option<f64>,
-    /// Epochs without a better mean video AUC after which the run ends; `None` to go on to the last.
+    /// Epochs without a better mean video AUC after which the run ends. `None` to run all epochs.
     pub early_stopping: Option<usize>,
-    /// What becomes of a face before the network sees it.
+    /// Augmentation of the faces.
     pub augmentation: Augmentation,
-    /// Whether some faces are compressed as video first, with their neighbours in time.
+    /// Compression of some faces as video, together with their neighbors in time, before augmentation.
     pub clip_compression: Option<ClipCompression>,
-    /// Share of the fakes that are made from real faces, `0..=1`. Above 0, all fakes of a source that has none are.
+    /// Share of the fakes that are made from real faces, `0..=1`. If above 0, all fakes of a source without fakes are
+    /// made from real faces.
     pub self_blended: f32,
-    /// Share of the other fakes that are shown beside the real face that they were made of, `0..=1`.
+    /// Share of the other fakes that are drawn together with the real face that they were made of, `0..=1`.
     pub paired: f32,
     /// How self-blended fakes are made.
     pub self_blending: SelfBlending,
-    /// Folders with a share of the draws of their own.
+    /// Folders that have their own share of the draws.
     pub sources: Vec<Source>,
-    /// Of everything that is random.
+    /// Seed of all random numbers.
     pub seed: u64,
-    /// What passes compute in.
+    /// Precision of the passes.
     pub precision: Precision,
-    /// What computes them.
+    /// Engine that computes the passes.
     pub engine: Engine,
-    /// What training and validation must not share. By [`SplitBy::Video`] only, the scores of validation flatter.
+    /// What training and validation must not share. With [`SplitBy::Video`], the scores of validation are too good.
     pub split_by: SplitBy,
-    /// How faces were cut from their frames, for crops whose manifest does not say.
+    /// How faces were cut from their frames, for manifests that do not say.
     pub crop: Option<FaceCrop>,
 }
 
@@ -127,12 +129,12 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// The defaults, for that network.
+    /// Returns the defaults for that network.
     pub fn new(model_name: Architecture) -> Self {
         Self { model_name, ..Self::default() }
     }
 
-    /// Side of the network's input in pixels.
+    /// Returns the side of the network's input in pixels.
     pub fn input_size(&self) -> u32 {
         self.input_size.unwrap_or(self.model_name.config().resolution as u32)
     }
@@ -144,7 +146,7 @@ impl TrainConfig {
     pub fn validate(&self) -> Result<(), Error> {
         let below_one = |value: f32| (0.0..1.0).contains(&value);
         let number = |value: f64| value >= 0.0 && value.is_finite();
-        // Beyond these only slips of the keyboard are, and numbers that overflow.
+        // Larger values are typing errors, or would overflow.
         const MANY: usize = 1_000_000;
         const FACES: usize = 100_000_000;
         let many = |value: usize| (1..=MANY).contains(&value);
@@ -190,7 +192,7 @@ impl TrainConfig {
         self.schedule(1).init().map(drop)
     }
 
-    /// The schedule of a run with so many optimizer steps an epoch.
+    /// Returns the schedule of a run with that many optimizer steps in an epoch.
     pub fn schedule(&self, steps_per_epoch: usize) -> ScheduleConfig {
         let scheduler = match self.scheduler {
             SchedulerName::Step => {
@@ -208,7 +210,7 @@ impl TrainConfig {
     }
 }
 
-/// Where a network's weights start.
+/// The weights that a network starts from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -216,22 +218,23 @@ pub enum Init {
     /// Random, from the run's seed.
     #[default]
     None,
-    /// A model file of ours, classifier included; or a state dict for another task such as ImageNet, whose classifier is
-    /// left as it is.
+    /// A model file of this project, whose classifier is loaded too, or a state dict for another task such as ImageNet,
+    /// whose classifier is not loaded.
     File(PathBuf),
 }
 
-/// What the classes count in the loss.
+/// The weights of the classes in the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ClassWeights {
-    /// The same.
+    /// The same weight for both.
     #[default]
     Equal,
-    /// The less, the more often an epoch shows them. The sampler shows both alike, so this is close to [`Self::Equal`].
+    /// The more often an epoch draws a class, the lower its weight. The sampler draws both equally often, so this is
+    /// close to [`Self::Equal`].
     Balanced,
-    /// Real and fake, above 0.
+    /// Weights of real and fake, above 0.
     Given([f32; 2]),
 }
 
@@ -248,7 +251,7 @@ impl fmt::Display for ClassWeights {
 impl FromStr for ClassWeights {
     type Err = Error;
 
-    /// `equal`, `balanced`, or two numbers with a comma between them: real and fake.
+    /// Parses `equal`, `balanced`, or two numbers with a comma between them: the weights of real and fake.
     fn from_str(text: &str) -> Result<Self, Error> {
         match text {
             "equal" => return Ok(Self::Equal),

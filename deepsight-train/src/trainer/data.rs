@@ -10,13 +10,13 @@ use crate::{
     source_names,
 };
 
-/// The faces of a run: what it learns from and what it is judged by.
+/// The faces of a run, for training and for validation.
 #[derive(Debug)]
 pub struct TrainData {
     dataset: FaceDataset,
     sampler: Sampler,
     validation: Vec<usize>,
-    /// Name of each manifest, and the first row that is not of it or of one before it.
+    /// Name of each manifest, and the index after its last row.
     sources: Vec<(String, usize)>,
     crop: FaceCrop,
     fingerprint: String,
@@ -24,22 +24,24 @@ pub struct TrainData {
 }
 
 impl TrainData {
-    /// The faces of manifests, which are joined. Videos of two manifests are never the same, whatever their names; people are,
-    /// if they are named alike. Of a manifest that is divided, rows in no part are left out; one that is not is all for training.
+    /// Joins the faces of manifests. Videos of two manifests are never the same, even if their names are equal. People
+    /// are the same if their names are equal. In a manifest that is divided into splits, rows without a split are left
+    /// out. A manifest that is not divided is used for training only.
     ///
     /// # Errors
-    /// - [`Error::Setting`] when no manifest is divided, crops were cut differently, or it is not known how;
+    /// - [`Error::Setting`] when no manifest is divided, when crops were cut differently, or when it is not known how
+    ///   they were cut;
     /// - [`Error::Overlap`] when two splits share a person, a video or a file;
     /// - [`Error::NoRows`] when the validation split lacks a class;
-    /// - what [`Sampler::new`] and [`FaceDataset::new`] say.
+    /// - the errors of [`Sampler::new`] and [`FaceDataset::new`].
     pub fn new(manifests: Vec<Manifest>, config: &TrainConfig) -> Result<Self, Error> {
         Self::with_cache(manifests, config, DatasetConfig::default().cache_bytes)
     }
 
-    /// As [`new`](Self::new), keeping at most so many bytes of decoded crops in memory.
+    /// Does the same as [`new`](Self::new), and sets how many bytes of decoded crops may be kept in memory.
     ///
     /// # Errors
-    /// As for `new`.
+    /// The errors of `new`.
     pub fn with_cache(manifests: Vec<Manifest>, config: &TrainConfig, cache_bytes: usize) -> Result<Self, Error> {
         let crop = crop_of(&manifests, config.crop)?;
         let manifests: Vec<Manifest> = manifests.into_iter().map(in_parts).collect();
@@ -75,22 +77,22 @@ impl TrainData {
         Ok(Self { dataset, sampler, validation, sources, crop, fingerprint, described })
     }
 
-    /// The faces, by row.
+    /// Returns the faces, by row.
     pub fn dataset(&self) -> &FaceDataset {
         &self.dataset
     }
 
-    /// What an epoch shows.
+    /// Returns the sampler, which draws the faces of an epoch.
     pub fn sampler(&self) -> &Sampler {
         &self.sampler
     }
 
-    /// Rows of the validation split.
+    /// Returns the rows of the validation split.
     pub fn validation(&self) -> &[usize] {
         &self.validation
     }
 
-    /// Names of the manifests, each a source of faces: see [`source_names`].
+    /// Returns the names of the manifests, each a source of faces: see [`source_names`].
     pub fn sources(&self) -> impl Iterator<Item = &str> {
         self.sources.iter().map(|(name, _)| name.as_str())
     }
@@ -104,22 +106,22 @@ impl TrainData {
         &self.sources[self.sources.partition_point(|(_, end)| *end <= row)].0
     }
 
-    /// How the faces were cut from their frames.
+    /// Returns how the faces were cut from their frames.
     pub fn crop(&self) -> FaceCrop {
         self.crop
     }
 
-    /// A hash of what the rows say: two runs on the same rows have the same one.
+    /// Returns a hash of the rows. Two runs on the same rows have the same hash.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
-    /// What it is, in a line for the model card.
+    /// Returns a description of the data in one line, for the model card.
     pub fn described(&self) -> &str {
         &self.described
     }
 
-    /// Names of rows' files, for messages.
+    /// Returns the names of the rows' files, for messages.
     pub(super) fn files(&self, rows: &[usize]) -> Vec<PathBuf> {
         let rows: BTreeSet<usize> = rows.iter().copied().collect();
         rows.into_iter().filter_map(|row| self.dataset.rows().get(row)).map(|row| row.file.clone()).collect()
@@ -142,7 +144,8 @@ fn crop_of(manifests: &[Manifest], given: Option<FaceCrop>) -> Result<FaceCrop, 
     found.ok_or(Error::Setting { name: "manifest", value: "none".into(), rule: "at least one is needed" })
 }
 
-/// What is in no part of a divided manifest was left out of all of them on purpose, because it shares people with several.
+/// Removes rows without a split from a divided manifest, and gives all rows of another manifest to training. A row
+/// without a split was left out on purpose, because it shares people with several splits.
 fn in_parts(mut manifest: Manifest) -> Manifest {
     if manifest.rows.iter().any(|row| row.split.is_some()) {
         manifest.rows.retain(|row| row.split.is_some());
@@ -152,7 +155,7 @@ fn in_parts(mut manifest: Manifest) -> Manifest {
     manifest
 }
 
-/// Rows of all manifests with names of their own for videos, and the folder that their files are named from.
+/// Returns the rows of all manifests, with distinct names for videos, and the folder that their files are relative to.
 fn joined(mut manifests: Vec<Manifest>) -> (PathBuf, Vec<Row>) {
     if manifests.len() == 1
         && let Some(only) = manifests.pop()
@@ -175,7 +178,8 @@ fn joined(mut manifests: Vec<Manifest>) -> (PathBuf, Vec<Row>) {
 fn fingerprint(rows: &[Row], config: &TrainConfig) -> String {
     let mut hash = Sha256::new();
     for row in rows {
-        // Only what decides which pictures are drawn as what: times and boxes may be written again more exactly.
+        // Only what decides which pictures are drawn, and with which label. Times and boxes may change when a manifest
+        // is written again more exactly.
         hash.update(format!("{:?}\n", (&row.file, row.label, &row.video, row.split, row.landmarks)));
         if config.paired > 0.0 {
             hash.update(format!("{:?}\n", (&row.original, &row.target_id)));
@@ -190,7 +194,8 @@ fn describe(rows: &[Row], sampler: &Sampler, config: &TrainConfig) -> String {
         let videos: BTreeSet<&str> = rows.clone().map(|row| row.video.as_str()).collect();
         format!("{} {} faces of {} videos", rows.count(), label.name(), videos.len())
     };
-    // Of what is drawn: sources without fakes make all of theirs, whatever share was asked for.
+    // Counted from the draws, because sources without fakes make all their fakes, whatever the share in the
+    // configuration.
     let draws = sampler.epoch(0);
     let blended = draws.iter().filter(|draw| draw.self_blended).count();
     let fakes = draws.iter().filter(|draw| draw.self_blended || rows[draw.row].label == Label::Fake).count();
@@ -215,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_in_no_part_is_not_learnt_from() {
+    fn rows_of_a_divided_manifest_without_a_split_are_not_trained_on() {
         let row = |file: &str, split| {
             let mut row = Row::new(file, Label::Real, file);
             row.split = split;
@@ -231,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn videos_of_two_manifests_are_told_apart_people_are_not_and_crops_must_agree() {
+    fn manifests_share_people_but_not_videos_and_must_be_cut_alike() {
         let manifest = |folder: &str, crop: FaceCrop| {
             let mut row = Row::new("a.png", Label::Real, "v");
             row.target_id = Some("7".into());

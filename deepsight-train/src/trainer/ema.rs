@@ -7,11 +7,11 @@ use deepsight_core::{EfficientNet, StateDict};
 
 use crate::Error;
 
-/// The exponential mean of a network's weights and running statistics over the steps of a run (Polyak & Juditsky, 1992):
-/// steadier than the weights themselves, and mostly better.
+/// The exponential mean of a network's weights and running statistics over the steps of a run (Polyak & Juditsky,
+/// 1992). It is steadier than the weights themselves, and mostly better.
 ///
-/// Early in a run less is kept, `(1 + n) / (10 + n)` after `n` steps, so that the mean does not remember where training began
-/// (TensorFlow's `ExponentialMovingAverage` does so).
+/// Early in a run an update keeps less of the mean, `(1 + n) / (10 + n)` after `n` updates, so that the initial weights
+/// soon lose their influence. TensorFlow's `ExponentialMovingAverage` does the same.
 #[derive(Debug)]
 pub struct Ema<B: Backend> {
     network: EfficientNet<B>,
@@ -20,23 +20,25 @@ pub struct Ema<B: Backend> {
 }
 
 impl<B: Backend> Ema<B> {
-    /// A mean that begins with the network as it is; each update keeps `decay` of it, `0..1`.
+    /// Creates a mean that begins with the network's current weights. Each update keeps the share `decay` of it,
+    /// `0..1`.
     pub fn new(network: &EfficientNet<Autodiff<B>>, decay: f64) -> Self {
-        // Not a clone of the network: clones share their running statistics, `valid` copies them.
+        // Not a clone of the network: clones share their running statistics, whereas `valid` copies them.
         Self { network: network.valid(), decay, updates: 0 }
     }
 
-    /// The same mean, going on from these weights after so many updates.
+    /// Restores the mean's weights and its number of updates.
     ///
     /// # Errors
-    /// [`deepsight_core::Error::TensorNames`] and [`deepsight_core::Error::TensorShape`] when the weights are not the network's.
+    /// [`deepsight_core::Error::TensorNames`] and [`deepsight_core::Error::TensorShape`] when the weights are not the
+    /// network's.
     pub fn resume(mut self, weights: StateDict, updates: u64) -> Result<Self, Error> {
         self.network = self.network.load_state_dict(weights)?;
         self.updates = updates;
         Ok(self)
     }
 
-    /// Takes in the network after a step.
+    /// Updates the mean with the network after a step.
     pub fn update(&mut self, network: &EfficientNet<Autodiff<B>>) {
         let kept = self.decay.min((1 + self.updates) as f64 / (10 + self.updates) as f64);
         self.updates += 1;
@@ -45,18 +47,18 @@ impl<B: Backend> Ema<B> {
         self.network = self.network.clone().map(&mut Mix { current: current.tensors, kept });
     }
 
-    /// The mean.
+    /// Returns the mean.
     pub fn network(&self) -> &EfficientNet<B> {
         &self.network
     }
 
-    /// How many steps are in it.
+    /// Returns the number of updates.
     pub fn updates(&self) -> u64 {
         self.updates
     }
 }
 
-/// Tensors by their identity, which a network and its mean share.
+/// Tensors by their parameter's ID, which a network and its mean share.
 struct Current {
     tensors: GradientsParams,
 }

@@ -6,19 +6,19 @@ use burn::tensor::backend::Backend;
 use deepsight_core::{EfficientNet, Engine, Noise};
 
 use super::{TrainConfig, noise};
-use crate::{Batch, BurnStep, Error, FusedStep, LossScale, Objective, Passed, Precision, Step, weighted_sum};
+use crate::{Batch, BurnStep, Error, FusedStep, LossScale, Objective, Precision, Step, StepOutput, weighted_sum};
 
-/// The steps of a run: one for each device, each of which takes a part of every batch.
+/// The training steps of a run: one for each device. Each computes a part of every batch.
 pub(super) struct Engines<B: Backend> {
     steps: Vec<(Box<dyn Step<B> + Send>, B::Device)>,
     name: &'static str,
 }
 
 impl<B: Backend> Engines<B> {
-    /// One step for each device.
+    /// Creates one step for each device.
     ///
     /// # Errors
-    /// When a device cannot compute in the precision, or the engine not in that precision.
+    /// Returns an error if a device or the engine cannot compute in the precision, or if there is no device.
     pub(super) fn new(
         config: &TrainConfig,
         mean: [f32; 3],
@@ -49,23 +49,23 @@ impl<B: Backend> Engines<B> {
         }
     }
 
-    /// What computes: `burn` or `fused`.
+    /// Returns the name of the engine: `burn` or `fused`.
     pub(super) fn name(&self) -> &'static str {
         self.name
     }
 
-    /// One pass of a batch. With several devices each computes on a copy of the network, batch norms by the statistics of its
-    /// part; gradients come together on the first, whose running statistics are the ones that stay.
+    /// Runs one pass of a batch. With several devices, each computes on a copy of the network, and batch norms use the
+    /// statistics of the device's part. Gradients are added up on the first device, whose running statistics are kept.
     ///
     /// # Errors
-    /// What a step says.
+    /// The errors of [`Step::run`].
     pub(super) fn run(
         &mut self,
         network: &EfficientNet<Autodiff<B>>,
         batch: &Batch,
         noise: &Noise,
         objective: &Objective,
-    ) -> Result<Passed, Error> {
+    ) -> Result<StepOutput, Error> {
         let parts = split(batch.images.len(), self.steps.len());
         let [(first, _), others @ ..] = self.steps.as_mut_slice() else {
             return Err(Error::Batch { what: "there is no device to run it on".into() });
@@ -78,7 +78,7 @@ impl<B: Backend> Engines<B> {
             let part = Batch { images, labels: batch.labels[range.clone()].to_vec() };
             (part, noise::part(noise, batch.images.len(), range.clone()))
         };
-        let passed: Vec<Result<Passed, Error>> = thread::scope(|scope| {
+        let passed: Vec<Result<StepOutput, Error>> = thread::scope(|scope| {
             let running: Vec<_> = others
                 .iter_mut()
                 .zip(&parts[1..])
@@ -101,12 +101,12 @@ impl<B: Backend> Engines<B> {
         combine(network, passed.into_iter().zip(parts.iter().map(share)))
     }
 
-    /// The loss scale of each device.
+    /// Returns the loss scale of each device.
     pub(super) fn loss_scales(&self) -> Vec<Option<LossScale>> {
         self.steps.iter().map(|(step, _)| step.loss_scale()).collect()
     }
 
-    /// Takes up loss scales of an earlier run.
+    /// Restores the loss scales of an earlier run.
     pub(super) fn set_loss_scales(&mut self, scales: &[Option<LossScale>]) {
         for ((step, _), scale) in self.steps.iter_mut().zip(scales) {
             if let Some(scale) = scale {
@@ -116,12 +116,12 @@ impl<B: Backend> Engines<B> {
     }
 }
 
-/// Passes of parts of a batch as the pass of the whole, each part counting by its share. Where one part's gradients were lost,
-/// those of the whole are.
+/// Combines the outputs of a batch's parts into that of the whole batch, each part weighted by its share. If the
+/// gradients of one part were lost, those of the whole batch are lost.
 pub(super) fn combine<B: Backend>(
     network: &EfficientNet<Autodiff<B>>,
-    passed: impl Iterator<Item = (Result<Passed, Error>, f32)>,
-) -> Result<Passed, Error> {
+    passed: impl Iterator<Item = (Result<StepOutput, Error>, f32)>,
+) -> Result<StepOutput, Error> {
     let (mut loss, mut fake_probabilities, mut gradients, mut lost) = (0.0, Vec::new(), Vec::new(), false);
     for (passed, share) in passed {
         let passed = passed?;
@@ -133,10 +133,11 @@ pub(super) fn combine<B: Backend>(
     if lost {
         gradients.clear();
     }
-    Ok(Passed { loss, fake_probabilities, gradients: weighted_sum(network, gradients) })
+    Ok(StepOutput { loss, fake_probabilities, gradients: weighted_sum(network, gradients) })
 }
 
-/// Ranges of nearly equal length, at most so many, none shorter than two pictures.
+/// Divides pictures into ranges of nearly equal length: at most one for each device, and none shorter than two
+/// pictures.
 fn split(pictures: usize, devices: usize) -> Vec<std::ops::Range<usize>> {
     let parts = devices.min(pictures / 2).max(1);
     (0..parts).map(|part| part * pictures / parts..(part + 1) * pictures / parts).collect()
@@ -186,13 +187,13 @@ mod tests {
         }
         assert!((both.loss - loss).abs() < 1e-5 * loss, "{} {loss}", both.loss);
         assert_eq!(both.fake_probabilities.len(), 5);
-        // What is left of both when one is taken from the other.
+        // The difference of the two gradients.
         let length = gradient_norm(&network, &both.gradients)?;
         let sum = weighted_sum(&network, parts);
         let rest = weighted_sum(&network, vec![(both.gradients, 1.0), (sum, -1.0)]);
         let rest = gradient_norm(&network, &rest)?;
         assert!(rest < 1e-4 * length, "{rest} of {length}");
-        // The second device's statistics are its own.
+        // The second device does not change the network's running statistics.
         assert_eq!(network.state_dict()["bn2.running_mean"], running);
         Ok(())
     }

@@ -3,35 +3,36 @@ use std::path::Path;
 use super::{EpochSummary, Progress, TrainData};
 use crate::{Error, EventWriter, Figure, Scored, Scores, preview};
 
-/// Writes what a run tells into TensorBoard's event files.
+/// Writes a run's progress into TensorBoard's event files.
 ///
-/// Of every step the loss, the learning rate, the length of the gradients and the faces per second; of every epoch the
-/// loss and the AUCs of the validation, of all faces and of each source, its precision-recall curve, and as images its
-/// ROC curves and confusion matrix; once a contact sheet of what the network sees.
+/// - For every step: the loss, the learning rate, the length of the gradients and the faces per second.
+/// - For every epoch: the loss and the AUCs of the validation, over all faces and for each source, its precision-recall
+///   curve, and as images its ROC curves and confusion matrix.
+/// - Once: a contact sheet of the samples that the network sees.
 #[derive(Debug)]
 pub struct EventLog {
     events: EventWriter,
 }
 
-/// Samples on the contact sheet.
+/// Number of samples on the contact sheet.
 const SAMPLES: usize = 32;
 
 impl EventLog {
-    /// Begins event files in a folder, of a run with so many steps done; what an earlier part of it has written of later ones
-    /// no longer counts.
+    /// Creates an event file in a folder, for a run with `done` steps done. Events of later steps in earlier files of
+    /// the folder are no longer shown.
     ///
     /// # Errors
-    /// [`Error::Io`] when they cannot be made.
+    /// [`Error::Io`] when the file cannot be created.
     pub fn new(folder: impl AsRef<Path>, done: usize) -> Result<Self, Error> {
         let folder = folder.as_ref();
         let events = if done == 0 { EventWriter::create(folder) } else { EventWriter::resume(folder, done as u64 + 1) };
         Ok(Self { events: events? })
     }
 
-    /// A contact sheet of the first samples of the run.
+    /// Writes a contact sheet of the first samples of the run.
     ///
     /// # Errors
-    /// What [`preview`] and the writer say.
+    /// The errors of [`preview`] and [`EventWriter::image`].
     pub fn samples(&mut self, data: &TrainData) -> Result<(), Error> {
         let mut draws = data.sampler().epoch(0);
         draws.truncate(SAMPLES);
@@ -39,10 +40,10 @@ impl EventLog {
         self.events.flush()
     }
 
-    /// Writes what is to be seen of an event.
+    /// Writes the values of a progress report.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be written, [`Error::Figure`] when a figure cannot be drawn.
+    /// [`Error::Io`] when they cannot be written, [`Error::Figure`] when a figure cannot be drawn.
     pub fn record(&mut self, progress: &Progress<'_>) -> Result<(), Error> {
         match progress {
             Progress::Step(summary) => {
@@ -63,7 +64,7 @@ impl EventLog {
     }
 
     fn epoch(&mut self, summary: &EpochSummary, step: u64, scored: &[Scored]) -> Result<(), Error> {
-        /// What a face or video counts as fake from: nothing is calibrated while a run goes on.
+        /// Probability from which a face or video counts as fake. Nothing is calibrated during a run.
         const THRESHOLD: f64 = 0.5;
         self.events.scalar("loss/validation", step, summary.validation_loss)?;
         self.events.scalar("loss/epoch", step, summary.loss)?;

@@ -7,15 +7,15 @@ use super::{Init, TrainConfig};
 use crate::Error;
 use crate::random::{Purpose, generator};
 
-/// The network that a run starts from, and the card of the model file where that is what it starts from.
+/// Returns the network that a run starts from, and the model card if the run starts from a model file.
 ///
 /// # Errors
-/// When the file of `--init` is not one of weights of this architecture.
+/// Returns an error if the file of `--init` does not hold weights of this architecture.
 pub(super) fn initial<B: Backend>(
     config: &TrainConfig,
     device: &B::Device,
 ) -> Result<(EfficientNet<Autodiff<B>>, Option<ModelCard>), Error> {
-    // On the backend that differentiates from the start: parameters that come from the other one take no part in training.
+    // Created on the autodiff backend, because parameters that come from the inner backend are not trained.
     let network = config.model_name.config().init::<Autodiff<B>>(device);
     let weights = fresh(&network, config.seed);
     let network = network.load_state_dict(weights)?;
@@ -32,14 +32,14 @@ pub(super) fn initial<B: Backend>(
                 let (found, expected) = (file.card.architecture, config.model_name);
                 return Err(Error::OtherArchitecture { path: path.clone(), found, expected });
             }
-            // Not one of ours: a state dict for another task, then.
+            // Not a model file of this project, so it is read as a state dict for another task.
             Err(CoreError::Model { cause, .. }) if is_foreign(&cause) => (network.load_backbone(path)?, None),
             Err(error) => return Err(error.into()),
         },
     })
 }
 
-/// Training has real before fake, whatever the file had.
+/// Swaps the two classes of a classifier's weight or bias: training has real before fake.
 fn swap_classes((_, weight): (&String, &mut Weight)) {
     let half = weight.values.len() / 2;
     weight.values.rotate_left(half);
@@ -49,20 +49,20 @@ fn is_foreign(cause: &CoreError) -> bool {
     matches!(cause, CoreError::NotSafetensors { .. } | CoreError::NoModelCard)
 }
 
-/// Random weights by timm's rules but for the classifier, a function of the seed alone: Burn's generator is shared with everything else in the
-/// process, and another on each backend.
+/// Returns random weights, by timm's rules except for the classifier. They depend on the seed alone. Burn's generator
+/// is not used, because the whole process shares it and it differs from backend to backend.
 fn fresh<B: Backend>(network: &EfficientNet<B>, seed: u64) -> StateDict {
     let mut weights = network.state_dict();
     for (index, (name, weight)) in weights.iter_mut().enumerate() {
         let mut random = generator(Purpose::Weights, [seed, index as u64, 0]);
         match *weight.shape.as_slice() {
-            // Normal, variance 2 / fan-out; a depthwise kernel's fan-out is that of its one channel.
+            // Normal distribution of variance 2 / fan-out. A depthwise kernel's fan-out is that of one channel.
             [outputs, inputs, height, width] => {
                 let groups = if inputs == 1 { outputs } else { 1 };
                 let deviation = (2.0 / (height * width * outputs / groups) as f64).sqrt();
                 weight.values.iter_mut().for_each(|value| *value = (normal(&mut random) * deviation) as f32);
             }
-            // PyTorch's bound. timm's, 1 / √outputs, gives logits of tens where there are two classes.
+            // PyTorch's bound. With two classes, timm's bound, 1 / √outputs, gives logits in the tens.
             [_, inputs] => {
                 let bound = 1.0 / (inputs as f64).sqrt();
                 weight
@@ -70,7 +70,7 @@ fn fresh<B: Backend>(network: &EfficientNet<B>, seed: u64) -> StateDict {
                     .iter_mut()
                     .for_each(|value| *value = ((2.0 * random.random::<f64>() - 1.0) * bound) as f32);
             }
-            // Norms as they are made; timm's biases are 0.
+            // Norms keep the values of a new network. Biases are 0, as in timm.
             _ if name.ends_with(".bias") => weight.values.fill(0.0),
             _ => {}
         }
@@ -78,7 +78,7 @@ fn fresh<B: Backend>(network: &EfficientNet<B>, seed: u64) -> StateDict {
     weights
 }
 
-/// A standard normal number (Box & Muller, 1958).
+/// Draws a standard normal number (Box & Muller, 1958).
 fn normal(random: &mut impl rand::Rng) -> f64 {
     let (radius, angle): (f64, f64) = (1.0 - random.random::<f64>(), random.random());
     (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()

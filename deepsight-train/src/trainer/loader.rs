@@ -1,16 +1,16 @@
-//! Samples made by several threads ahead of the step that needs them, and handed over in order.
+//! A loader: several threads make samples before a training step needs them, and the step receives them in order.
 //!
-//! Burn's `MultiThreadDataLoader` deals a dataset out to its workers and delivers what comes first, so the order of batches
-//! depends on timing: two runs differ, and a run that is resumed cannot be the one that was stopped. Here order is that of
-//! the jobs, whatever the number of workers.
+//! Burn's `MultiThreadDataLoader` divides a dataset among its workers and delivers the batch that is ready first, so
+//! the order of batches depends on timing. Two runs differ, and a resumed run cannot continue exactly as the stopped
+//! one would have. Here the order is that of the jobs, whatever the number of workers.
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Runs `work` on every job, on so many threads, at most `ahead` results in front of what `consume` has taken from the
-/// iterator that it is given, which has them in the order of the jobs. Returns what `consume` returns, without waiting for
-/// jobs that are not begun.
+/// Runs `work` on every job, on `workers` threads, and passes `consume` an iterator over the results, in the order of
+/// the jobs. At most `ahead` results are made before `consume` takes them. Returns the result of `consume`, without
+/// starting the remaining jobs.
 pub(crate) fn in_order<J: Sync, T: Send, R>(
     jobs: &[J],
     workers: usize,
@@ -22,7 +22,7 @@ pub(crate) fn in_order<J: Sync, T: Send, R>(
     thread::scope(|scope| {
         for _ in 0..workers.max(1).min(jobs.len()) {
             scope.spawn(|| {
-                // Also when the work panics: the consumer must not wait for a result that will never come.
+                // Stops the queue if the work panics, so that the consumer does not wait for a result that never comes.
                 let _end = Stop(&queue, false);
                 while let Some(index) = queue.claim() {
                     let result = work(&jobs[index]);
@@ -37,9 +37,9 @@ pub(crate) fn in_order<J: Sync, T: Send, R>(
 
 struct Queue<T> {
     state: Mutex<State<T>>,
-    /// A result is there.
+    /// Notified when a result was put into the queue.
     filled: Condvar,
-    /// A result was taken, or there is an end to it all.
+    /// Notified when a result was taken, or the queue stopped.
     taken: Condvar,
     jobs: usize,
     ahead: usize,
@@ -62,7 +62,8 @@ impl<T> Queue<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next job, once there is room for its result.
+    /// Waits until there is room for another result, and returns the index of the next job. Returns `None` if there is
+    /// none or the queue stopped.
     fn claim(&self) -> Option<usize> {
         let mut state = self.lock();
         while !state.stopped && state.claimed < self.jobs && state.claimed >= state.taken + self.ahead {
@@ -93,7 +94,8 @@ impl<T> Queue<T> {
     }
 }
 
-/// Ends the queue when the consumer is done, or a worker has panicked.
+/// Stops the queue when dropped. With `true`, for the consumer, it always does. With `false`, for a worker, it does
+/// only if the thread panics.
 struct Stop<'a, T>(&'a Queue<T>, bool);
 
 impl<T> Drop for Stop<'_, T> {
@@ -123,10 +125,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_come_in_the_order_of_jobs_whatever_takes_longer() {
+    fn results_come_in_the_order_of_the_jobs_even_if_earlier_jobs_take_longer() {
         let jobs: Vec<u64> = (0..200).collect();
         for workers in [1, 2, 7] {
-            // Early jobs are the long ones.
+            // Earlier jobs take longer.
             let work = |job: &u64| (0..(200 - job) * 500).fold(*job, |sum, n| std::hint::black_box(sum ^ n ^ n));
             let results: Vec<u64> = in_order(&jobs, workers, 5, work, |results| results.collect());
             assert_eq!(results, jobs);
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_made_ahead_than_was_asked_for() {
+    fn at_most_the_given_number_of_results_is_made_ahead() {
         let made = AtomicUsize::new(0);
         let jobs: Vec<usize> = (0..50).collect();
         let work = |job: &usize| {
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_consumer_that_has_enough_ends_the_work() {
+    fn the_work_ends_when_the_consumer_returns() {
         let made = AtomicUsize::new(0);
         let jobs: Vec<usize> = (0..1000).collect();
         let work = |job: &usize| {

@@ -1,8 +1,9 @@
-//! A training run: from samples to a model file, with everything it needs to go on after an interruption.
+//! A training run: from samples to a model file, with checkpoints to resume from after an interruption.
 //!
 //! Burn's `SupervisedTraining` is not used. Its loader delivers batches in the order in which its threads finish, its
-//! checkpoints are several files taken at the end of an epoch, and its steps differentiate by Burn's own means only. A run
-//! here can be stopped at any step and goes on bit for bit, and takes its gradients from any [`Step`](crate::Step).
+//! checkpoints are several files written at the end of an epoch, and its steps use Burn's automatic differentiation
+//! only. A run here can be stopped at any step and continues bit for bit, and it takes its gradients from any
+//! [`Step`](crate::Step).
 
 mod config;
 mod data;
@@ -37,26 +38,26 @@ pub use events::EventLog;
 pub use optimizer::{Optimizer, OptimizerState};
 pub use progress::{Best, Ending, EpochSummary, Outcome, Progress, StepSummary};
 
-/// What of a run does not change its result.
+/// The options of a run that do not change its result.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct RunOptions {
-    /// The folder that everything is written to.
+    /// The folder that the run writes to.
     pub output: PathBuf,
-    /// Threads that make samples, from 1.
+    /// Number of threads that make samples, from 1.
     pub workers: usize,
     /// Optimizer steps between checkpoints within an epoch, from 1.
     pub checkpoint_every: usize,
-    /// Name of the model; the output folder's name when not given.
+    /// Name of the model. The output folder's name if not given.
     pub name: Option<String>,
-    /// What the data is, for the model card; the number of faces and videos when not given.
+    /// Description of the data, for the model card. The number of faces and videos if not given.
     pub trained_on: Option<String>,
     /// Terms of use of the weights, for the model card.
     pub terms: String,
 }
 
 impl RunOptions {
-    /// Two workers, and a checkpoint every 200 steps.
+    /// Returns the defaults: two workers, and a checkpoint every 200 steps.
     pub fn new(output: impl Into<PathBuf>) -> Self {
         Self {
             output: output.into(),
@@ -69,7 +70,7 @@ impl RunOptions {
     }
 }
 
-/// A file that is locked while a run writes into its folder.
+/// Name of the file that is locked while a run writes into its folder.
 const LOCK: &str = ".lock";
 
 fn lock(options: &RunOptions) -> Result<Locked, Error> {
@@ -79,15 +80,15 @@ fn lock(options: &RunOptions) -> Result<Locked, Error> {
     Locked::new(opened.map_err(Error::io(&path, "cannot be opened"))?, &path, folder)
 }
 
-/// Trains a network.
+/// A training run of a network.
 ///
-/// It writes into its output folder, each file whole or not at all:
-/// - `best.safetensors`, the model file of the epoch with the best video AUC of the validation split, taken as the mean
-///   over the manifests ([`EpochSummary::mean_video_auc`]), in half precision, its temperature and threshold fitted on
-///   that split as [`calibrate`](crate::calibrate) does;
-/// - `last.safetensors`, that of the last epoch done;
-/// - `checkpoint.safetensors`, what [`Trainer::resume`] goes on from;
-/// - `config.json` and `history.json`, for people.
+/// It writes these files into its output folder, each of them whole or not at all:
+/// - `best.safetensors`, the model file of the best epoch, in half precision. The best epoch is the one with the
+///   highest video AUC of the validation split, as the mean over the manifests ([`EpochSummary::mean_video_auc`]).
+///   Temperature and threshold are fitted on that split as [`calibrate`](crate::calibrate) does;
+/// - `last.safetensors`, the model file of the last epoch done;
+/// - `checkpoint.safetensors`, the state that [`Trainer::resume`] continues from;
+/// - `config.json` and `history.json`, for people to read.
 #[derive(Debug)]
 pub struct Trainer<B: Backend> {
     data: TrainData,
@@ -95,14 +96,14 @@ pub struct Trainer<B: Backend> {
 }
 
 impl<B: Backend> Trainer<B> {
-    /// A run that begins. Batches are divided among the devices.
+    /// Begins a run. Batches are divided among the devices.
     ///
     /// # Errors
-    /// - [`Error::Setting`] when a setting is outside its range, an epoch shows less than a step takes, or the output folder
-    ///   holds a run already;
-    /// - [`Error::Precision`] when a device cannot compute in the precision asked for;
+    /// - [`Error::Setting`] when a setting is outside its range, an epoch draws fewer faces than a step takes, or the
+    ///   output folder holds a run already;
+    /// - [`Error::Precision`] when a device cannot compute in the configured precision;
     /// - [`Error::Core`] and [`Error::OtherArchitecture`] when the initial weights cannot be used;
-    /// - [`Error::Io`] when the output folder cannot be made, [`Error::Busy`] when another run is at work in it.
+    /// - [`Error::Io`] when the output folder cannot be created, [`Error::Busy`] when another run is writing into it.
     pub fn new(
         config: TrainConfig,
         data: TrainData,
@@ -118,11 +119,11 @@ impl<B: Backend> Trainer<B> {
         Ok(Self { data, run })
     }
 
-    /// A run that goes on from the checkpoint in its output folder.
+    /// Resumes a run from the checkpoint in its output folder.
     ///
     /// # Errors
-    /// As for [`new`](Self::new), and [`Error::Checkpoint`] when the checkpoint is of another run: another configuration or
-    /// other faces.
+    /// The errors of [`new`](Self::new), and [`Error::Checkpoint`] when the checkpoint is of another run: of another
+    /// configuration or other faces.
     pub fn resume(
         config: TrainConfig,
         data: TrainData,
@@ -135,23 +136,25 @@ impl<B: Backend> Trainer<B> {
         Ok(Self { data, run })
     }
 
-    /// The faces.
+    /// Returns the faces.
     pub fn data(&self) -> &TrainData {
         &self.data
     }
 
-    /// Optimizer steps done.
+    /// Returns the number of optimizer steps done.
     pub fn step(&self) -> usize {
         self.run.step_count()
     }
 
-    /// Goes through the epochs that are left, and tells `report` how it goes. Cancelled, it saves what it needs to go on.
+    /// Runs the remaining epochs, and passes each event to `report`. If cancelled, it saves a checkpoint to resume
+    /// from.
     ///
     /// # Errors
-    /// - [`Error::Busy`] when another run is at work in the output folder;
-    /// - [`Error::NotFinite`] with the files of the batch when the loss is no number; what was saved before is left as it is;
+    /// - [`Error::Busy`] when another run is writing into the output folder;
+    /// - [`Error::NotFinite`] with the files of the batch when the loss is not a finite number. Files that were saved
+    ///   before are left unchanged;
     /// - [`Error::Io`] and [`Error::Picture`] when a face cannot be read, or a file cannot be written;
-    /// - what [`Step::run`](crate::Step::run) says.
+    /// - the errors of [`Step::run`](crate::Step::run).
     pub fn run(&mut self, cancel: &CancelToken, report: &mut dyn FnMut(&Progress<'_>)) -> Result<Outcome, Error> {
         let _lock = lock(self.run.options())?;
         report(&self.run.started());
@@ -172,7 +175,7 @@ impl<B: Backend> Trainer<B> {
         Ok(self.run.outcome(self.run.ending().unwrap_or(Ending::Finished)))
     }
 
-    /// What is left of the epoch's steps; whether it was not cancelled.
+    /// Runs the remaining steps of the epoch. Returns `false` if it was cancelled.
     fn epoch(&mut self, cancel: &CancelToken, report: &mut dyn FnMut(&Progress<'_>)) -> Result<bool, Error> {
         let Self { data, run } = self;
         let draws = run.draws_left(data);
@@ -207,7 +210,7 @@ impl<B: Backend> Trainer<B> {
         validate::score(run.judged(), run.card(), &self.data, run.device(), workers, cancel, report)
     }
 
-    /// The network as it is validated and written: the mean over the steps where the run keeps one.
+    /// Returns the network that is validated and written: the mean over the steps if the run keeps one.
     pub fn network(&self) -> EfficientNet<B> {
         self.run.judged()
     }

@@ -4,7 +4,7 @@ use rand::RngExt;
 use super::TrainConfig;
 use crate::random::{Purpose, generator};
 
-/// Draws the noise of the pass that begins at a position of an epoch. A function of its arguments alone.
+/// Draws the noise of the pass that begins at `position` of an epoch. The noise depends on the arguments alone.
 pub(super) fn noise(
     config: &TrainConfig,
     network: &EfficientNetConfig,
@@ -20,14 +20,14 @@ pub(super) fn noise(
     let dropout = if config.dropout > 0.0 { factors(config.dropout, batch * network.features()) } else { Vec::new() };
     let mut drop_path = Vec::new();
     if config.drop_path > 0.0 {
-        // timm's rule: the rate rises with the block's place among all blocks, residual or not.
+        // timm's rule: the rate rises with the block's index among all blocks, residual or not.
         let rate = |place: usize| config.drop_path * place as f32 / network.blocks() as f32;
         drop_path.extend(network.residual_blocks().into_iter().map(|place| factors(rate(place), batch)));
     }
     Noise { dropout, drop_path }
 }
 
-/// The noise of a part of a batch of so many pictures.
+/// Returns the noise of a part of a batch of `batch` pictures.
 pub(super) fn part(noise: &Noise, batch: usize, part: std::ops::Range<usize>) -> Noise {
     let features = noise.dropout.len() / batch;
     Noise {
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_are_those_asked_for_and_the_mean_is_kept() {
+    fn noise_has_the_configured_rates_and_a_mean_of_one() {
         let mut config = TrainConfig::new(Architecture::EfficientNetLite0);
         (config.dropout, config.drop_path) = (0.25, 0.4);
         let network = Architecture::EfficientNetLite0.config();

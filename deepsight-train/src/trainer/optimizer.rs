@@ -11,10 +11,11 @@ use deepsight_core::{EfficientNet, StateDict, Weight};
 
 use crate::Error;
 
-/// AdamW (Loshchilov & Hutter, ICLR 2019) as PyTorch has it, with weight decay on kernels and matrices and none on norms and
-/// biases, as timm does it.
+/// AdamW (Loshchilov & Hutter, ICLR 2019) as in PyTorch, with weight decay on kernels and matrices and none on norms
+/// and biases, as in timm.
 ///
-/// Burn's AdamW has one decay for all parameters, so this is two of them, each seeing its part of the gradients.
+/// Burn's AdamW has one decay for all parameters. This optimizer therefore consists of two, each of which receives its
+/// part of the gradients.
 #[derive(Clone)]
 pub struct Optimizer<B: Backend> {
     decayed: Adaptor<B>,
@@ -23,11 +24,11 @@ pub struct Optimizer<B: Backend> {
 
 type Adaptor<B> = OptimizerAdaptor<AdamW, EfficientNet<Autodiff<B>>, Autodiff<B>>;
 
-/// What an [`Optimizer`] remembers: of each parameter, by its name, the running means of gradients and of their squares, in
-/// Burn's order of dimensions.
+/// The state of an [`Optimizer`]: for each parameter, by name, the running means of its gradients and of their squares,
+/// in Burn's order of dimensions.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OptimizerState {
-    /// Steps done.
+    /// Number of steps done.
     pub steps: usize,
     /// Means of gradients.
     pub first: StateDict,
@@ -36,13 +37,13 @@ pub struct OptimizerState {
 }
 
 impl<B: Backend> Optimizer<B> {
-    /// An optimizer before its first step.
+    /// Creates an optimizer before its first step.
     pub fn new(weight_decay: f32) -> Self {
         let adaptor = |decay| AdamWConfig::new().with_epsilon(1e-8).with_weight_decay(decay).init();
         Self { decayed: adaptor(weight_decay), plain: adaptor(0.0) }
     }
 
-    /// The network after a step along its gradients.
+    /// Returns the network after a step along its gradients.
     pub fn step(
         &mut self,
         rate: f64,
@@ -57,7 +58,7 @@ impl<B: Backend> Optimizer<B> {
         network
     }
 
-    /// What it remembers of a network's parameters.
+    /// Returns the optimizer's state for a network's parameters.
     pub fn state(&self, network: &EfficientNet<Autodiff<B>>) -> OptimizerState {
         let records = self.decayed.to_record().into_iter().chain(self.plain.to_record()).collect();
         let names = names(network);
@@ -66,10 +67,11 @@ impl<B: Backend> Optimizer<B> {
         read.state
     }
 
-    /// The same optimizer, going on from a state.
+    /// Restores a state.
     ///
     /// # Errors
-    /// [`deepsight_core::Error::TensorNames`] and [`deepsight_core::Error::TensorShape`] when the state is of another network.
+    /// [`deepsight_core::Error::TensorNames`] and [`deepsight_core::Error::TensorShape`] when the state is of another
+    /// network.
     pub fn load(mut self, network: &EfficientNet<Autodiff<B>>, state: OptimizerState) -> Result<Self, Error> {
         if state.steps == 0 {
             return Ok(self);
@@ -89,15 +91,15 @@ impl<B: Backend> Optimizer<B> {
     }
 }
 
-/// Lets Burn forget parameters of earlier steps. It keeps a record of each new one that is to be differentiated by, and looks
-/// for those without a use only on its way back through a graph: a step that takes its gradients elsewhere would add 300 kB to
-/// the process's memory every time.
+/// Makes Burn release its records of the parameters of earlier steps. Burn keeps a record of each new parameter that
+/// requires a gradient, and removes unused records only in a backward pass of its own. Without this call, a step that
+/// computes its gradients without Burn would add 300 kB to the process's memory every time.
 fn forget_old_parameters<B: Backend>(network: &EfficientNet<Autodiff<B>>) {
     let Some(device) = network.devices().into_iter().next() else { return };
     drop(Tensor::<Autodiff<B>, 1>::zeros([1], &device).require_grad().backward());
 }
 
-/// Names of the parameters that are trained; running statistics are not.
+/// Returns the names of the parameters that are trained. Running statistics are not.
 fn names<B: Backend>(network: &EfficientNet<Autodiff<B>>) -> BTreeMap<ParamId, String> {
     let ids = network.tensor_ids().into_iter();
     ids.filter(|(name, _)| !name.contains(".running_")).map(|(name, id)| (id, name)).collect()

@@ -5,44 +5,44 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Scored, SourceAuc};
 
-/// What a run tells while it goes on.
+/// An event of a run, passed to the callback of [`Trainer::run`](crate::Trainer::run).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Progress<'a> {
-    /// It begins, or goes on.
+    /// The run began or was resumed.
     Started {
-        /// Epochs in all.
+        /// Number of epochs.
         epochs: usize,
-        /// Optimizer steps in each.
+        /// Optimizer steps in each epoch.
         steps_per_epoch: usize,
-        /// Optimizer steps done before.
+        /// Optimizer steps that were done before.
         done: usize,
-        /// What computes the steps: `burn` or `fused`.
+        /// Name of the engine that computes the steps: `burn` or `fused`.
         engine: &'static str,
     },
     /// A step of the optimizer is done.
     Step(StepSummary),
-    /// A batch was lost because the loss scale was too high for half precision; it is lower now.
+    /// A batch was lost because the loss scale was too high for half precision. The scale has been lowered.
     Skipped {
-        /// The scale that is tried next.
+        /// The lowered scale, which is tried next.
         loss_scale: f32,
     },
-    /// So many faces of the validation split are scored.
+    /// Some faces of the validation split are scored.
     Validating {
-        /// Faces scored.
+        /// Number of faces scored so far.
         done: usize,
-        /// Of so many.
+        /// Number of faces in the split.
         total: usize,
     },
     /// An epoch is done and validated.
     Epoch {
-        /// How it went.
+        /// Losses and AUCs of the epoch.
         summary: EpochSummary,
-        /// Optimizer steps done in all.
+        /// Optimizer steps done in the whole run.
         step: usize,
-        /// Whether no epoch before had so high a mean video AUC.
+        /// Whether the mean video AUC is higher than in every epoch before.
         best: bool,
-        /// Time since the epoch began, or the run went on.
+        /// Time since the epoch began or the run was resumed.
         elapsed: Duration,
         /// The faces of the validation split and their scores.
         scored: &'a [Scored],
@@ -51,7 +51,7 @@ pub enum Progress<'a> {
     Saved(&'a Path),
 }
 
-/// How a step of the optimizer went.
+/// The measurements of one step of the optimizer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct StepSummary {
@@ -61,25 +61,25 @@ pub struct StepSummary {
     pub step_in_epoch: usize,
     /// The step within the run, from 0.
     pub step: usize,
-    /// Mean loss of its faces, as in [`Passed::loss`](crate::Passed::loss).
+    /// Mean loss of the step's faces, as in [`StepOutput::loss`](crate::StepOutput::loss).
     pub loss: f64,
     /// The learning rate.
     pub learning_rate: f64,
-    /// Length of the gradients, before they were shortened.
+    /// Length of the gradients before clipping.
     pub gradient_norm: f64,
-    /// Faces in it.
+    /// Number of faces in the step.
     pub faces: usize,
-    /// Time since the step before, waiting for samples included.
+    /// Time since the step before, including the wait for samples.
     pub elapsed: Duration,
 }
 
-/// How an epoch went.
+/// Losses and AUCs of one epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EpochSummary {
     /// The epoch, from 0.
     pub epoch: usize,
-    /// Mean training loss, with class weights and label smoothing: not to be compared with that of validation.
+    /// Mean training loss, with class weights and label smoothing. It cannot be compared with the validation loss.
     #[serde(with = "crate::exact")]
     pub loss: f64,
     /// Mean negative logarithm of the probability given to the right class in validation.
@@ -91,8 +91,8 @@ pub struct EpochSummary {
     /// Area under the ROC curve over the videos of the validation split.
     #[serde(with = "crate::exact")]
     pub video_auc: f64,
-    /// Mean of the sources' video AUCs, each source counting the same: the best epoch is the one with the highest.
-    /// Sources of one class are left out; where all are, it is [`video_auc`](Self::video_auc).
+    /// Mean of the sources' video AUCs, each source with the same weight. The best epoch is the one with the highest
+    /// mean. Sources of one class are left out. If all sources are, this is [`video_auc`](Self::video_auc).
     #[serde(default, with = "crate::exact")]
     pub mean_video_auc: f64,
     /// The AUCs of each source, in the order of the manifests. Sources without faces in the validation split are left
@@ -107,23 +107,23 @@ pub struct EpochSummary {
 pub struct Best {
     /// The epoch, from 0.
     pub epoch: usize,
-    /// Its video AUC, over the videos of all sources together.
+    /// Video AUC of the epoch, over the videos of all sources together.
     #[serde(with = "crate::exact")]
     pub video_auc: f64,
-    /// Its mean video AUC, by which it was chosen.
+    /// Mean video AUC of the epoch, which it was chosen by.
     #[serde(default, with = "crate::exact")]
     pub mean_video_auc: f64,
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// Why.
+    /// Why the run ended.
     pub ending: Ending,
-    /// The epoch whose weights are in `best.safetensors`; `None` when none is done.
+    /// The epoch whose weights are in `best.safetensors`. `None` if no epoch is done.
     pub best: Option<Best>,
-    /// All epochs done.
+    /// Summaries of all epochs done.
     pub history: Vec<EpochSummary>,
 }
 
@@ -133,8 +133,8 @@ pub struct Outcome {
 pub enum Ending {
     /// All epochs are done.
     Finished,
-    /// The mean video AUC has not risen for as many epochs as were put up with.
+    /// The mean video AUC did not rise for as many epochs as early stopping allows.
     Stopped,
-    /// It was cancelled, and everything it needs to go on is saved.
+    /// The run was cancelled, and a checkpoint to resume from is saved.
     Cancelled,
 }

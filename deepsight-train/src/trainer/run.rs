@@ -20,7 +20,7 @@ use crate::{
     calibrate, clip, gradient_norm,
 };
 
-/// Everything of a run that changes with its steps.
+/// The state of a run, which changes with its steps.
 pub(super) struct Run<B: Backend> {
     config: TrainConfig,
     options: RunOptions,
@@ -44,7 +44,7 @@ impl<B: Backend> std::fmt::Debug for Run<B> {
 }
 
 impl<B: Backend> Run<B> {
-    /// A run before its first step.
+    /// Creates a run before its first step.
     pub(super) fn new(
         config: TrainConfig,
         data: &TrainData,
@@ -92,7 +92,7 @@ impl<B: Backend> Run<B> {
         })
     }
 
-    /// Goes on from a checkpoint.
+    /// Restores the state of a checkpoint.
     pub(super) fn load(&mut self, checkpoint: Checkpoint, path: &Path, data: &TrainData) -> Result<(), Error> {
         let Checkpoint { counters, network, ema, optimizer } = checkpoint;
         if let Some(what) = difference(&counters.config, &self.counters.config) {
@@ -105,7 +105,7 @@ impl<B: Backend> Run<B> {
             counters.with_means(data.sources().count() == 1).map_err(|what| Error::checkpoint(path, what))?;
         let wrong = |error: Error| Error::checkpoint(path, deepsight_core::with_causes(&error));
         self.network = self.network.clone().load_state_dict(network).map_err(|error| wrong(error.into()))?;
-        // Begins again with this network's tensors, whose identity the optimizer and the mean go by.
+        // Created anew, because the optimizer and the mean find this network's tensors by their IDs.
         self.optimizer = Optimizer::new(self.config.weight_decay).load(&self.network, optimizer).map_err(wrong)?;
         if let Some(decay) = self.config.ema {
             self.ema = Some(Ema::new(&self.network, decay).resume(ema, counters.ema_updates).map_err(wrong)?);
@@ -116,7 +116,7 @@ impl<B: Backend> Run<B> {
         Ok(())
     }
 
-    /// One step of the optimizer.
+    /// Runs one step of the optimizer.
     pub(super) fn step(
         &mut self,
         samples: &mut dyn Iterator<Item = Result<Sample, Error>>,
@@ -175,7 +175,7 @@ impl<B: Backend> Run<B> {
         Ok(())
     }
 
-    /// Steps are timed from now on, not from the end of the epoch before.
+    /// Starts to time the first step of an epoch, so that the time of validation does not count.
     pub(super) fn begin_epoch(&mut self) {
         self.last_step = Instant::now();
     }
@@ -193,7 +193,8 @@ impl<B: Backend> Run<B> {
         Err(Error::NotFinite { what, value, epoch: self.counters.epoch + 1, step, files: data.files(rows) })
     }
 
-    /// Takes account of an epoch's validation, and writes what came of it. Whether it was the best.
+    /// Records an epoch's validation, saves the models, the history and a checkpoint, and returns the summary and
+    /// whether this epoch is the best.
     pub(super) fn end_epoch(
         &mut self,
         scored: &[Scored],
@@ -256,7 +257,7 @@ impl<B: Backend> Run<B> {
         Ok(())
     }
 
-    /// Writes the configuration, for people.
+    /// Writes the configuration, for people to read.
     pub(super) fn write_config(&self) -> Result<(), Error> {
         let path = self.options.output.join("config.json");
         let text = serde_json::to_string_pretty(&self.config).map_err(Error::json(&path))?;
@@ -289,7 +290,7 @@ impl<B: Backend> Run<B> {
         write_whole(&path, format!("{text}\n").as_bytes())
     }
 
-    /// Draws of the epoch that no step has taken yet.
+    /// Returns the draws of the epoch that no step has taken yet.
     pub(super) fn draws_left(&self, data: &TrainData) -> Vec<Draw> {
         let mut draws = data.sampler().epoch(self.counters.epoch as u64);
         draws.truncate(self.draws_taken());
@@ -297,7 +298,8 @@ impl<B: Backend> Run<B> {
         draws
     }
 
-    /// Draws of an epoch that make whole steps. What is left is too few for batch norms that compare with the others.
+    /// Returns the number of draws of an epoch that fill whole steps. The remaining draws are too few for batch norms
+    /// that compare with those of whole batches.
     fn draws_taken(&self) -> usize {
         self.steps_per_epoch * self.config.batch_size * self.config.accumulate
     }
@@ -310,7 +312,8 @@ impl<B: Backend> Run<B> {
         self.counters.step.is_multiple_of(self.options.checkpoint_every)
     }
 
-    /// Two batches: one is waited for while the next is made.
+    /// Returns how many samples are made ahead: two batches, so that the next one is made while a step waits for the
+    /// first.
     pub(super) fn samples_ahead(&self) -> usize {
         2 * self.config.batch_size
     }
@@ -324,7 +327,7 @@ impl<B: Backend> Run<B> {
         }
     }
 
-    /// Why there is no more to do, if there is not.
+    /// Returns why the run ends now, or `None` if it goes on.
     pub(super) fn ending(&self) -> Option<Ending> {
         let since_best = self.counters.best.map_or(0, |best| self.counters.epoch - 1 - best.epoch);
         if self.config.early_stopping.is_some_and(|patience| since_best >= patience) {
@@ -341,7 +344,7 @@ impl<B: Backend> Run<B> {
         self.counters.step
     }
 
-    /// The network that is validated and written.
+    /// Returns the network that is validated and written.
     pub(super) fn judged(&self) -> EfficientNet<B> {
         match &self.ema {
             Some(ema) => ema.network().clone(),
@@ -366,7 +369,8 @@ impl<B: Backend> Run<B> {
     }
 }
 
-/// How the model is to be used: as the model that it starts from where there is one, else as timm says.
+/// Returns the model's card. Mean, standard deviation and resizing are those of the model that the run starts from, if
+/// there is one, else those of timm.
 fn card(config: &TrainConfig, data: &TrainData, options: &RunOptions, given: Option<ModelCard>) -> ModelCard {
     let folder = options.output.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = options.name.clone().or(folder).unwrap_or_else(|| config.model_name.to_string());
@@ -394,16 +398,17 @@ fn class_weights(weights: ClassWeights, data: &TrainData) -> [f32; 2] {
     }
 }
 
-/// The first setting in which two configurations differ.
+/// Describes the first setting in which two configurations differ, or returns `None` if they are equal.
 fn difference(before: &str, now: &str) -> Option<String> {
-    // Read and written again: a setting that there was not yet had the value that is its default now.
+    // Read and written again: a setting that an earlier version did not have takes its default, which is the value it
+    // had.
     let whole =
         |text: &str| serde_json::from_str::<TrainConfig>(text).and_then(|config| serde_json::to_string(&config));
     let Ok(before) = whole(before) else { return Some("its configuration is of another version".to_owned()) };
     if before == now {
         return None;
     }
-    // By name, whatever order a map of serde_json keeps in this build.
+    // Sorted by name, because the order of a serde_json map depends on the build.
     let read = |text: &str| serde_json::from_str::<BTreeMap<String, serde_json::Value>>(text).unwrap_or_default();
     let (before, now) = (read(&before), read(now));
     let none = serde_json::Value::Null;

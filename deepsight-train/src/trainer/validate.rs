@@ -5,10 +5,10 @@ use super::loader::in_order;
 use super::{EpochSummary, Progress, TrainData};
 use crate::{Error, Label, Scored, frame_auc, mean_video_auc, source_aucs, video_auc};
 
-/// Faces that are scored together, and held in memory.
+/// Number of faces that are scored together, and held in memory.
 const CHUNK: usize = 64;
 
-/// Scores the validation split as an analysis would: whole crops, through a classifier. `None` when cancelled.
+/// Scores the validation split as an analysis would: whole crops, through a classifier. Returns `None` if cancelled.
 pub(super) fn score<B: Backend>(
     network: EfficientNet<B>,
     card: &ModelCard,
@@ -42,9 +42,9 @@ pub(super) fn score<B: Backend>(
     })
 }
 
-/// What the scores of an epoch come to.
+/// Summarizes the scores of an epoch.
 pub(super) fn summarize(epoch: usize, loss: f64, scored: &[Scored]) -> Result<EpochSummary, Error> {
-    // `TrainData` has made sure of both classes.
+    // `TrainData` has checked that both classes are present.
     let (frame_auc, video_auc) = (frame_auc(scored)?.unwrap_or(0.5), video_auc(scored)?.unwrap_or(0.5));
     let right = |face: &Scored| match face.label {
         Label::Fake => face.logit,
@@ -54,7 +54,7 @@ pub(super) fn summarize(epoch: usize, loss: f64, scored: &[Scored]) -> Result<Ep
     let surprise = |x: f64| (-x.abs()).exp().ln_1p() + (-x).max(0.0);
     let validation_loss = scored.iter().map(|face| surprise(right(face))).sum::<f64>() / scored.len().max(1) as f64;
     let sources = source_aucs(scored)?;
-    // Where every source has one class only, all of them together are all there is to choose by.
+    // If every source has one class only, there is no mean, and the AUC of all videos together chooses the best epoch.
     let mean_video_auc = mean_video_auc(&sources).unwrap_or(video_auc);
     Ok(EpochSummary { epoch, loss, validation_loss, frame_auc, video_auc, mean_video_auc, sources })
 }

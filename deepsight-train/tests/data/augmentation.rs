@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use crate::{difference, picture};
 
 #[test]
-fn what_happens_depends_on_the_seed_and_on_nothing_else() {
+fn augmentation_depends_only_on_the_seed() {
     let image = picture(256, 256);
     let robust = Augmentation::robust();
     let first = robust.apply(&image, 224, 1).unwrap();
@@ -16,7 +16,7 @@ fn what_happens_depends_on_the_seed_and_on_nothing_else() {
 }
 
 #[test]
-fn presets_have_names_pass_their_own_check_and_survive_a_file() {
+fn presets_have_names_are_valid_and_survive_a_file() {
     for name in Augmentation::NAMES {
         let preset = Augmentation::named(name).unwrap();
         preset.check().unwrap();
@@ -51,7 +51,7 @@ fn settings_out_of_range_are_refused_by_name() {
 }
 
 #[test]
-fn nothing_happens_to_a_picture_of_the_right_size_without_steps() {
+fn without_steps_a_picture_of_the_right_size_is_unchanged() {
     let image = picture(100, 100);
     assert_eq!(Augmentation::none().apply(&image, 100, 3).unwrap(), image);
 }
@@ -83,7 +83,7 @@ fn a_zoom_enlarges_the_middle_and_a_shift_moves_right_and_down() {
     let shifted = Augmentation::none().with(1.0, shifted).apply(&image, 200, 3).unwrap();
     let inside = imageops::crop_imm(&shifted, 50, 50, 150, 150).to_image();
     assert!(difference(&inside, &imageops::crop_imm(&image, 0, 0, 150, 150).to_image()) < 0.01);
-    // What came in from outside is the picture in a mirror.
+    // Pixels from outside come from the mirrored picture.
     let outside = imageops::crop_imm(&shifted, 0, 50, 50, 150).to_image();
     let mirrored = imageops::flip_horizontal(&imageops::crop_imm(&image, 0, 0, 50, 150).to_image());
     assert!(difference(&outside, &mirrored) < 0.01);
@@ -91,7 +91,7 @@ fn a_zoom_enlarges_the_middle_and_a_shift_moves_right_and_down() {
 
 #[test]
 fn geometric_steps_are_sampled_once() {
-    // Two turns that cancel out leave no trace of interpolation.
+    // Two rotations that cancel each other leave no trace of interpolation.
     let image = picture(100, 100);
     let turn = |degrees| Operation::Rotate { degrees: Between(degrees, degrees) };
     let there_and_back = Augmentation::none().with(1.0, turn(33.0)).with(1.0, turn(-33.0));
@@ -99,7 +99,7 @@ fn geometric_steps_are_sampled_once() {
 }
 
 #[test]
-fn steps_happen_as_often_as_they_should() {
+fn steps_are_applied_with_their_probability() {
     let image = RgbImage::from_fn(8, 8, |x, _| Rgb([30 * x as u8; 3]));
     for (probability, expected) in [(0.0, 0..=0), (0.3, 250..=350), (1.0, 1000..=1000)] {
         let flip = Augmentation::none().with(probability, Operation::Flip);
@@ -109,7 +109,7 @@ fn steps_happen_as_often_as_they_should() {
 }
 
 #[test]
-fn a_step_does_the_same_whatever_the_others_do() {
+fn a_step_does_not_depend_on_the_other_steps() {
     let image = picture(100, 100);
     let light = Operation::Gamma { exponent: Between(0.5, 2.0) };
     let alone = Augmentation::none().with(0.0, Operation::Flip).with(1.0, light.clone());
@@ -120,7 +120,7 @@ fn a_step_does_the_same_whatever_the_others_do() {
     }
 }
 
-/// Mean of a horizontal neighbour's difference: how sharp a picture is.
+/// Returns the mean difference between horizontal neighbors, as a measure of sharpness.
 fn sharpness(image: &RgbImage) -> f64 {
     let (width, height) = image.dimensions();
     let left = imageops::crop_imm(image, 0, 0, width - 1, height).to_image();
@@ -143,7 +143,7 @@ fn blur_and_a_smaller_size_take_detail_away_and_sharpening_adds_it() {
 }
 
 #[test]
-fn lower_jpeg_quality_costs_more() {
+fn lower_jpeg_quality_changes_more() {
     let image = picture(128, 128);
     let cost = |quality| difference(&one(Operation::Jpeg { quality: Between(quality, quality) }, 3), &image);
     let costs = [100.0, 90.0, 70.0, 40.0, 10.0].map(cost);
@@ -152,7 +152,7 @@ fn lower_jpeg_quality_costs_more() {
 }
 
 #[test]
-fn noise_has_the_deviation_asked_for_and_no_mean() {
+fn noise_has_the_requested_deviation_and_zero_mean() {
     let grey = RgbImage::from_pixel(128, 128, Rgb([128; 3]));
     let deviation = |operation| {
         let noisy = Augmentation::none().with(1.0, operation).apply(&grey, 128, 5).unwrap();
@@ -164,13 +164,13 @@ fn noise_has_the_deviation_asked_for_and_no_mean() {
     };
     let uniform = deviation(Operation::GaussianNoise { deviation: Between(6.0, 6.0) });
     assert!((5.7..6.3).contains(&uniform), "{uniform}");
-    // At half the light 1 / √2 of white's.
+    // At half the brightness the deviation is 1 / √2 of that at white.
     let iso = deviation(Operation::IsoNoise { deviation: Between(10.0, 10.0), color: Between(1.0, 1.0) });
     assert!((6.7..7.5).contains(&iso), "{iso}");
 }
 
 #[test]
-fn dithering_leaves_as_many_levels_as_asked_for_and_the_light_as_it_was() {
+fn dithering_leaves_the_requested_number_of_levels_and_keeps_the_brightness() {
     let dithered = |image: &RgbImage, levels| {
         let dither = Operation::Dither { levels: Between(levels, levels) };
         Augmentation::none().with(1.0, dither).apply(image, image.width(), 1).unwrap()
@@ -194,7 +194,8 @@ fn dithering_leaves_as_many_levels_as_asked_for_and_the_light_as_it_was() {
 
 #[test]
 fn sizes_are_drawn_by_their_ratio() {
-    // Half of the draws between 8 and 128 lie below 32: a picture's neighbours differ the less, the smaller it was.
+    // Half of the draws between 8 and 128 lie below 32. The smaller a picture was, the less its neighboring pixels
+    // differ.
     let rescaled = |side, seed| one(Operation::Rescale { side, then: Vec::new() }, seed);
     let middle = |seed| sharpness(&rescaled(Between(32.0, 32.0), seed));
     let blurrier = (0..200).filter(|seed| sharpness(&rescaled(Between(8.0, 128.0), *seed)) < middle(*seed)).count();
@@ -202,7 +203,7 @@ fn sizes_are_drawn_by_their_ratio() {
 }
 
 #[test]
-fn colours_change_as_asked() {
+fn colors_change_as_requested() {
     let color = |brightness, contrast, saturation, hue| Operation::Color {
         brightness: Between(brightness, brightness),
         contrast: Between(contrast, contrast),
@@ -224,7 +225,7 @@ fn colours_change_as_asked() {
 }
 
 #[test]
-fn erasing_covers_the_area_asked_for() {
+fn erasing_covers_the_requested_area() {
     let image = picture(128, 128);
     for seed in 0..6 {
         let erased = one(Operation::Erase { area: Between(0.1, 0.1), aspect: Between(1.0, 1.0) }, seed);
@@ -237,12 +238,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn a_picture_of_any_shape_becomes_a_square_and_an_even_one_stays_even(
+    fn a_picture_of_any_shape_becomes_a_square_and_a_uniform_one_stays_uniform(
         (width, height, size, seed) in (1_u32..80, 1_u32..80, 1_u32..64, any::<u64>()),
     ) {
         let robust = Augmentation::robust();
         prop_assert_eq!(robust.apply(&picture(width, height), size, seed).unwrap().dimensions(), (size, size));
-        // Nothing comes in from outside a picture but the picture.
+        // Pixels from outside come from the picture itself.
         let white = RgbImage::from_pixel(width, height, Rgb([200; 3]));
         let geometry = Augmentation { steps: robust.steps[..5].to_vec() };
         prop_assert!(geometry.apply(&white, size, seed).unwrap().iter().all(|level| *level == 200));

@@ -25,7 +25,7 @@ fn the_target_is_seen_outside_the_mask_and_the_source_within() {
             if mask.0[0] == 0 {
                 outside += 1;
                 let pairs = shown.0.iter().zip(blended.target.get_pixel(x, y).0);
-                // Half a level of the mask is half a level of the difference at most.
+                // An error of half a level in the mask causes at most half a level in the blend.
                 assert!(pairs.map(|(a, b)| a.abs_diff(b)).max() <= Some(1));
             } else if mask.0[0] == 255 {
                 inside += 1;
@@ -57,7 +57,7 @@ fn the_same_seed_blends_alike_and_another_does_not() {
     }
 }
 
-/// Mean of the masks within a few pixels of a point.
+/// Returns the mean of the masks within a few pixels of a point.
 fn shown_at(masks: &[GrayImage], [x, y]: [f32; 2]) -> f64 {
     let mean = |mask: &GrayImage| {
         let near = (-3..=3).flat_map(|dx| (-3..=3).map(move |dy| (x as i32 + dx, y as i32 + dy)));
@@ -102,7 +102,7 @@ fn center_of(mask: &GrayImage) -> [f64; 2] {
 }
 
 #[test]
-fn the_mask_follows_the_face_and_where_it_looks() {
+fn the_mask_follows_the_position_and_the_direction_of_the_face() {
     let landmarks = face(192.0);
     let mean = |landmarks: &Landmarks, axis: usize| {
         (0..12).map(|seed| center_of(&blend(&of(Region::Face), landmarks, seed).mask)[axis]).sum::<f64>() / 12.0
@@ -110,18 +110,18 @@ fn the_mask_follows_the_face_and_where_it_looks() {
     let middle = mean(&landmarks, 0);
     let moved = Landmarks(landmarks.0.map(|[x, y]| [x + 20.0, y]));
     assert!((18.0..22.0).contains(&(mean(&moved, 0) - middle)), "{} from {middle}", mean(&moved, 0));
-    // A nose to the right of the middle is a head turned right: more of its left side is seen.
+    // A nose to the right of the middle means a head turned to the right, which shows more of its left side.
     let mut turned = landmarks;
     turned.0[2][0] += 10.0;
     assert!(mean(&turned, 0) < middle - 3.0, "{} from {middle}", mean(&turned, 0));
-    // Upside down is upside down.
+    // A face that is upside down has a mask that is upside down.
     let upside_down = Landmarks(landmarks.0.map(|point| point.map(|p| 191.0 - p)));
     let (y, inverted) = (mean(&landmarks, 1), mean(&upside_down, 1));
     assert!((191.0 - y - inverted).abs() < 3.0, "{y}, {inverted}");
 }
 
 #[test]
-fn landmarks_that_are_no_face_in_the_picture_give_nothing() {
+fn landmarks_that_are_no_face_in_the_picture_give_no_blend() {
     let degenerate = [
         Landmarks([[40.0, 40.0]; 5]),
         Landmarks([[f32::NAN; 2]; 5]),
@@ -140,14 +140,14 @@ fn landmarks_that_are_no_face_in_the_picture_give_nothing() {
 }
 
 #[test]
-fn the_face_of_a_donor_comes_to_lie_where_the_others_was_in_its_colours() {
-    // The donor is the same scene seen from elsewhere and in another light: fitted and recoloured it is the target again.
+fn the_face_of_a_donor_is_fitted_to_the_position_and_colors_of_the_target() {
+    // The donor is the same scene at another scale and in darker light. Fitted and recolored, it equals the target.
     let (image, landmarks) = (picture(192, 192), face(192.0));
     let wide = picture(256, 256);
     let seen = |[x, y]: [f32; 2]| [x * 256.0 / 192.0, y * 256.0 / 192.0];
     let darker = RgbImage::from_fn(256, 256, |x, y| Rgb(wide.get_pixel(x, y).0.map(|level| level / 2)));
     let mut blending = of(Region::Face);
-    // Nothing else is to change.
+    // All other changes are switched off.
     let still = Between(0.0, 0.0);
     (blending.shift_x, blending.shift_y, blending.resize) = (still, still, Between(1.0, 1.0));
     (blending.channel_shift, blending.hue, blending.brightness) = (still, still, still);

@@ -19,7 +19,7 @@ fn faces() -> (tempfile::TempDir, Arc<FaceDataset>) {
 const BATCHER: FaceBatcher = FaceBatcher { mean: [0.4, 0.5, 0.6], std: [0.2, 0.25, 0.3] };
 
 #[test]
-fn workers_give_the_samples_in_the_order_they_were_drawn() {
+fn workers_return_the_samples_in_the_order_they_were_drawn() {
     let (_folder, faces) = faces();
     let draws: Vec<Draw> = (0..10).map(|n| Draw { row: n % 2, self_blended: n == 4, seed: n as u64 }).collect();
     let loader = DataLoaderBuilder::<Flex, _, _>::new(BATCHER)
@@ -37,7 +37,7 @@ fn workers_give_the_samples_in_the_order_they_were_drawn() {
 }
 
 #[test]
-fn pixels_are_normalised_channel_by_channel() {
+fn pixels_are_normalized_channel_by_channel() {
     let (_folder, faces) = faces();
     let plain = Dataset::get(&*faces, 1).unwrap();
     let image = plain.clone().unwrap().image;
@@ -53,7 +53,7 @@ fn pixels_are_normalised_channel_by_channel() {
 }
 
 #[test]
-fn an_error_comes_through_the_loader() {
+fn the_loader_passes_errors_on() {
     let (_folder, faces) = faces();
     let draws = vec![Draw { row: 0, self_blended: false, seed: 1 }, Draw { row: 1, self_blended: true, seed: 1 }];
     let epoch = EpochDataset::new(faces, draws);

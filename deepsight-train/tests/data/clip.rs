@@ -11,7 +11,7 @@ fn clip(width: u32, height: u32) -> Vec<RgbImage> {
 }
 
 #[test]
-fn a_clip_comes_back_in_order_and_poorer_at_a_higher_rate_factor() {
+fn a_clip_keeps_its_order_and_loses_more_at_a_higher_rate_factor() {
     let frames = clip(96, 96);
     let loss = |crf| {
         let back = recompress(&frames, crf, Path::new("ffmpeg")).unwrap();
@@ -36,7 +36,7 @@ fn sides_may_be_odd() {
 }
 
 #[test]
-fn what_cannot_be_compressed_is_an_error() {
+fn clips_that_cannot_be_compressed_are_errors() {
     let error =
         |frames: &[RgbImage], crf, program: &str| recompress(frames, crf, Path::new(program)).unwrap_err().to_string();
     assert_eq!(error(&clip(8, 8), 52, "ffmpeg"), "crf is 52: must be within 0..=51");
@@ -48,7 +48,7 @@ fn what_cannot_be_compressed_is_an_error() {
 }
 
 #[test]
-fn faces_of_a_track_are_compressed_together_where_that_is_asked_for() {
+fn faces_of_a_track_are_compressed_together_if_requested() {
     let folder = tempfile::tempdir().unwrap();
     let mut rows: Vec<Row> = Vec::new();
     for (n, frame) in clip(96, 96).iter().enumerate() {

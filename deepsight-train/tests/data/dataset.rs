@@ -51,7 +51,7 @@ fn a_sample_is_the_same_on_every_thread_and_from_memory_or_disk() {
 }
 
 #[test]
-fn no_more_is_kept_in_memory_than_allowed() {
+fn the_limit_of_cached_bytes_is_kept() {
     let crop = 96 * 96 * 3;
     let (_folder, dataset) = faces(DatasetConfig::new(64).with_cache_bytes(2 * crop + crop / 2));
     for _ in 0..2 {
@@ -94,7 +94,7 @@ fn settings_are_checked_before_anything_is_read() {
 }
 
 #[test]
-fn a_face_that_cannot_be_used_is_named() {
+fn an_error_names_a_face_that_cannot_be_used() {
     let folder = tempfile::tempdir().unwrap();
     let missing = FaceDataset::new(folder.path(), vec![row("gone.png", Label::Real, "a")], DatasetConfig::default());
     let path = folder.path().join("gone.png");
@@ -123,7 +123,7 @@ fn a_face_that_cannot_be_used_is_named() {
 }
 
 #[test]
-fn a_preview_shows_every_draw_in_the_colour_of_its_label() {
+fn a_preview_shows_every_draw_in_the_color_of_its_label() {
     let (_folder, dataset) = faces(DatasetConfig::new(32));
     let draws = [(0, false), (1, false), (2, true)].map(|(row, self_blended)| Draw { row, self_blended, seed: 1 });
     let sheet = preview(&dataset, &draws, 2).unwrap();
@@ -142,7 +142,7 @@ fn a_preview_shows_every_draw_in_the_colour_of_its_label() {
 }
 
 #[test]
-fn donors_are_other_people_of_training_and_nobody_else() {
+fn donors_are_only_other_people_of_training() {
     let mut config = DatasetConfig::new(64).with_augmentation(Augmentation::none());
     config.self_blending.donors = 1.0;
     let (folder, alone) = faces(DatasetConfig::new(64).with_augmentation(Augmentation::none()));

@@ -1,4 +1,4 @@
-//! The way of a face from its file to what the network is shown.
+//! Tests of the steps from a face's file to the network's input.
 
 #![allow(clippy::unwrap_used)]
 
@@ -14,7 +14,7 @@ use deepsight_core::Landmarks;
 use deepsight_train::image::{Rgb, RgbImage};
 use deepsight_train::{Label, Row};
 
-/// A picture with edges, slopes and colours, and nothing symmetric.
+/// Returns a picture with edges, gradients and colors, and without symmetry.
 fn picture(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
         let (u, v) = (x as f32 / width as f32, y as f32 / height as f32);
@@ -25,7 +25,7 @@ fn picture(width: u32, height: u32) -> RgbImage {
     })
 }
 
-/// The five points of a face that fills a picture of `size` pixels as an aligned crop of scale 1.4 does.
+/// Returns the five landmarks of a face that fills a picture of `size` pixels like an aligned crop of scale 1.4.
 fn face(size: f32) -> Landmarks {
     let template = [[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]];
     Landmarks(template.map(|point: [f32; 2]| point.map(|p| size * (0.5 + (p - 56.0) / 112.0 / 1.4))))
@@ -37,7 +37,7 @@ fn row(file: &str, label: Label, video: &str) -> Row {
     row
 }
 
-/// Mean absolute difference of two pictures in levels.
+/// Returns the mean absolute difference of two pictures in levels.
 fn difference(a: &RgbImage, b: &RgbImage) -> f64 {
     assert_eq!(a.dimensions(), b.dimensions());
     let sum: u64 = a.iter().zip(b.iter()).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use crate::row;
 
-/// Videos with 1, 2, 3, ... faces each.
+/// Returns the rows of videos with 1, 2, 3, ... faces.
 fn rows(real: usize, fake: usize) -> Vec<Row> {
     let faces = |label, videos: usize, name: &str| {
         let of = |video: usize| (0..=video).map(move |face| (video, face));
@@ -24,7 +24,7 @@ fn by_video(rows: &[Row], draws: &[Draw], of: impl Fn(&Draw) -> bool) -> BTreeMa
 }
 
 #[test]
-fn every_video_and_both_classes_weigh_the_same() {
+fn every_video_and_both_classes_have_the_same_weight() {
     let rows = rows(6, 15);
     let draws = Sampler::new(&rows, &SamplerConfig::new().with_draws(600), 7).unwrap().epoch(0);
     assert_eq!(draws.len(), 600);
@@ -58,7 +58,7 @@ fn a_self_blended_face_stands_beside_the_face_it_is_made_of() {
 }
 
 #[test]
-fn an_epoch_is_a_function_of_seed_and_number() {
+fn an_epoch_depends_only_on_seed_and_number() {
     let rows = rows(6, 15);
     let sampler = |seed| Sampler::new(&rows, &SamplerConfig::new().with_self_blended(0.5), seed).unwrap();
     let epoch = sampler(7).epoch(4);
@@ -73,7 +73,7 @@ fn an_epoch_is_a_function_of_seed_and_number() {
 }
 
 #[test]
-fn faces_that_are_kept_back_are_never_drawn() {
+fn faces_of_validation_and_test_are_never_drawn() {
     let mut rows = rows(6, 6);
     for (index, row) in rows.iter_mut().enumerate() {
         row.split = [None, Some(Split::Train), Some(Split::Val), Some(Split::Test)][index % 4];
@@ -83,7 +83,7 @@ fn faces_that_are_kept_back_are_never_drawn() {
 }
 
 #[test]
-fn a_source_of_real_faces_alone_is_as_often_fake_as_real() {
+fn a_source_of_real_faces_alone_gives_as_many_fake_faces_as_real_ones() {
     let mut rows = rows(6, 15);
     rows.extend((0..40).map(|n| row(&format!("portraits/{n}.png"), Label::Real, &format!("portrait{n}"))));
     let config = SamplerConfig::new().with_draws(1000).with_self_blended(0.2).with_source("portraits", 0.3);
@@ -95,7 +95,7 @@ fn a_source_of_real_faces_alone_is_as_often_fake_as_real() {
     assert_eq!(others.filter(|draw| draw.self_blended).count(), 70);
 }
 
-/// Three people with two real videos each, and a fake of each video that names it.
+/// Returns the rows of three people with two real videos each, and of a fake of each video that names its original.
 fn pairable() -> Vec<Row> {
     let mut rows = Vec::new();
     for video in 0..6 {
@@ -119,7 +119,7 @@ fn a_paired_fake_stands_beside_its_original_with_the_same_augmentation() {
     let draws = Sampler::new(&rows, &config, 3).unwrap().epoch(1);
     let is_pair = |pair: &&[Draw]| pair[0].seed == pair[1].seed && !pair[1].self_blended;
     let pairs: Vec<_> = draws.chunks(2).filter(is_pair).collect();
-    // A fifth of 200 is blended, and half of the rest is paired.
+    // A fifth of the 200 pairs is blended, and half of the rest is paired.
     assert_eq!(pairs.len(), 80);
     for pair in pairs {
         assert_eq!(rows[pair[1].row].label, Label::Fake);
@@ -128,7 +128,7 @@ fn a_paired_fake_stands_beside_its_original_with_the_same_augmentation() {
 }
 
 #[test]
-fn a_fake_whose_original_is_lost_is_paired_with_its_person() {
+fn a_fake_without_its_original_is_paired_with_another_video_of_its_person() {
     let mut rows = pairable();
     rows.retain(|row| row.video != "real0");
     let draws = Sampler::new(&rows, &SamplerConfig::new().with_draws(400).with_paired(1.0), 3).unwrap().epoch(0);
@@ -138,7 +138,7 @@ fn a_fake_whose_original_is_lost_is_paired_with_its_person() {
 }
 
 #[test]
-fn a_fake_whose_original_names_nobody_is_an_error() {
+fn a_fake_whose_original_and_person_are_missing_is_an_error() {
     let error = |rows: &[Row]| {
         let config = SamplerConfig::new().with_paired(0.5);
         Sampler::new(rows, &config, 1).unwrap_err().to_string()
@@ -158,7 +158,7 @@ fn a_fake_whose_original_names_nobody_is_an_error() {
 }
 
 #[test]
-fn what_cannot_be_drawn_is_an_error_that_says_what() {
+fn an_error_says_what_cannot_be_drawn() {
     let error = |rows: &[Row], config: &SamplerConfig| Sampler::new(rows, config, 1).unwrap_err().to_string();
     let plain = SamplerConfig::new();
     assert_eq!(error(&[], &plain), "training rows: no real faces to draw from");

@@ -1,4 +1,4 @@
-//! Holds schedules against what PyTorch computes: `schedule.py`, beside this file, made the expected values.
+//! Compares schedules with PyTorch's. The expected values come from `schedule.py`, beside this file.
 
 #![allow(clippy::unwrap_used)]
 
@@ -22,21 +22,21 @@ fn is_pytorchs(name: &str, mut schedule: Schedule) {
 }
 
 #[test]
-fn steps_are_those_of_pytorch() {
+fn steps_match_pytorchs() {
     let config = ScheduleConfig::new(RATE, TOTAL, Scheduler::Step { every: 7, factor: 0.3 });
     is_pytorchs("step", config.init().unwrap());
     is_pytorchs("step_warm", config.with_warmup(WARMUP).init().unwrap());
 }
 
 #[test]
-fn the_cosine_is_that_of_pytorch() {
+fn the_cosine_matches_pytorchs() {
     let config = ScheduleConfig::new(RATE, TOTAL, Scheduler::Cosine { minimum: 0.001 });
     is_pytorchs("cosine", config.init().unwrap());
     is_pytorchs("cosine_warm", config.with_warmup(WARMUP).init().unwrap());
 }
 
 #[test]
-fn reductions_on_a_plateau_are_those_of_pytorch() {
+fn reductions_on_a_plateau_match_pytorchs() {
     let mut cooled = Plateau::new(0.1, 0);
     (cooled.cooldown, cooled.threshold, cooled.minimum) = (3, 0.01, 0.0002);
     for (name, plateau) in [("plateau", Plateau::new(0.5, 2)), ("plateau_cooldown", cooled)] {
@@ -50,7 +50,7 @@ fn reductions_on_a_plateau_are_those_of_pytorch() {
 }
 
 #[test]
-fn a_schedule_goes_on_from_its_state() {
+fn a_schedule_continues_from_its_state() {
     let plateau = ScheduleConfig::new(RATE, TOTAL, Scheduler::Plateau(Plateau::new(0.5, 0)));
     let cosine = ScheduleConfig::new(RATE, TOTAL, Scheduler::Cosine { minimum: 0.0 }).with_warmup(WARMUP);
     for config in [plateau, cosine] {
@@ -71,7 +71,7 @@ fn a_schedule_goes_on_from_its_state() {
 
 #[cfg(feature = "flex")]
 #[test]
-fn it_is_a_scheduler_of_burns_that_saves_and_loads() {
+fn a_schedule_is_a_burn_scheduler_that_saves_and_loads() {
     use burn::lr_scheduler::LrScheduler;
 
     type B = burn::backend::Flex;

@@ -1,4 +1,4 @@
-//! A folder of tiny pictures that a network can tell apart: real ones are smooth, fake ones have a grid in them.
+//! Creates a folder of tiny pictures that a network can tell apart: real ones are smooth, fake ones contain a grid.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use image::{Rgb, RgbImage};
 
 pub(crate) const SIDE: u32 = 32;
 
-/// Writes `videos` videos of each label with three faces each; every third video is for validation.
+/// Writes `videos` videos of each label with three faces each. Every third video is for validation.
 pub(crate) fn manifest(folder: &Path, videos: usize) -> Manifest {
     let mut rows = Vec::new();
     for label in [Label::Real, Label::Fake] {
@@ -35,7 +35,7 @@ fn picture(label: Label, number: usize) -> RgbImage {
     })
 }
 
-/// A run that is over in seconds, with a bit of everything.
+/// Returns the settings of a run that takes seconds and uses many features.
 pub(crate) fn config() -> TrainConfig {
     let mut config = TrainConfig::new(Architecture::EfficientNetLite0);
     config.input_size = Some(SIDE);
@@ -53,7 +53,7 @@ pub(crate) fn data(folder: &Path, config: &TrainConfig) -> TrainData {
 
 pub(crate) fn options(output: &Path) -> RunOptions {
     let mut options = RunOptions::new(output);
-    // Not that of the folder: files of two runs are compared byte by byte.
+    // The default is the folder's name. It would differ between runs whose files are compared byte by byte.
     options.name = Some("tiny".into());
     options.terms = "for tests".into();
     options

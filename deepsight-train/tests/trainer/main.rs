@@ -1,4 +1,4 @@
-//! Whole runs on tiny pictures.
+//! Complete training runs on tiny pictures.
 
 #![cfg(feature = "flex")]
 #![allow(clippy::unwrap_used)]
@@ -18,7 +18,7 @@ fn train(trainer: &mut Trainer<B>) -> deepsight_train::Outcome {
 }
 
 #[test]
-fn a_network_learns_what_can_be_told_apart_and_its_file_says_how_to_use_it() {
+fn a_network_learns_to_separate_the_classes_and_its_model_file_is_complete() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = faces::config();
     (config.epochs, config.batch_size, config.draws) = (6, 8, Some(80));
@@ -50,7 +50,7 @@ fn a_network_learns_what_can_be_told_apart_and_its_file_says_how_to_use_it() {
 }
 
 #[test]
-fn a_run_starts_from_the_weights_of_a_model_file_without_a_step_of_difference() {
+fn a_run_starts_from_exactly_the_weights_of_a_model_file() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = faces::config();
     (config.epochs, config.ema) = (1, None);
@@ -66,7 +66,7 @@ fn a_run_starts_from_the_weights_of_a_model_file_without_a_step_of_difference() 
     let weights = ModelFile::read(&file).unwrap().weights;
     assert_eq!(trainer.network().state_dict(), weights);
 
-    // The same network with its classes the other way round in the file.
+    // The same network with its two classes in reverse order in the file.
     let mut turned = ModelFile::read(&file).unwrap();
     turned.card.labels.swap(0, 1);
     for name in ["classifier.weight", "classifier.bias"] {
@@ -82,7 +82,7 @@ fn a_run_starts_from_the_weights_of_a_model_file_without_a_step_of_difference() 
 }
 
 #[test]
-fn the_engines_agree_on_a_run_but_for_rounding() {
+fn the_engines_agree_on_a_run_up_to_rounding() {
     let folder = tempfile::tempdir().unwrap();
     let losses = |engine: Engine| {
         let mut config = faces::config();
@@ -105,11 +105,11 @@ fn the_engines_agree_on_a_run_but_for_rounding() {
 }
 
 #[test]
-fn a_run_ends_early_when_nothing_gets_better() {
+fn a_run_stops_early_without_improvement() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = faces::config();
     (config.epochs, config.early_stopping) = (9, Some(2));
-    // No weight moves, so no score does; running statistics must not move either.
+    // The weights and the running statistics must not change, so that no score does.
     (config.learning_rate, config.weight_decay, config.ema) = (1e-30, 0.0, Some(1.0 - 1e-12));
     let data = faces::data(folder.path(), &config);
     let output = faces::options(&folder.path().join("run"));
@@ -118,6 +118,6 @@ fn a_run_ends_early_when_nothing_gets_better() {
     assert_eq!(outcome.ending, Ending::Stopped);
     let best = outcome.best.unwrap();
     assert_eq!(outcome.history.len(), best.epoch + 3);
-    // Asked again, there is nothing left to do.
+    // Another call has nothing left to do.
     assert_eq!(train(&mut trainer), outcome);
 }

@@ -1,4 +1,4 @@
-//! What a run refuses, and what it leaves behind.
+//! Tests of the input that a run refuses, and of the files that it then leaves.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use deepsight_train::{Error, Init, Label, Precision, Progress, Split, TrainConfi
 use crate::{B, faces, train};
 
 #[test]
-fn a_loss_that_is_no_number_ends_the_run_with_the_batch_named_and_the_last_checkpoint_kept() {
+fn a_loss_that_is_not_finite_ends_the_run_names_the_batch_and_keeps_the_last_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = faces::config();
     (config.learning_rate, config.warmup, config.grad_clip, config.weight_decay) = (1e30, 0.0, None, 1e8);
@@ -32,7 +32,7 @@ fn a_loss_that_is_no_number_ends_the_run_with_the_batch_named_and_the_last_check
 }
 
 #[test]
-fn a_checkpoint_of_another_run_is_refused_with_what_differs() {
+fn a_checkpoint_of_another_run_is_refused_and_the_differences_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = faces::config();
     config.epochs = 1;
@@ -65,7 +65,7 @@ fn a_checkpoint_of_another_run_is_refused_with_what_differs() {
 }
 
 #[test]
-fn data_that_cannot_be_learnt_from_is_refused() {
+fn data_that_cannot_be_trained_on_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let config = faces::config();
     let message = |change: fn(&mut deepsight_train::Manifest)| {
@@ -80,7 +80,7 @@ fn data_that_cannot_be_learnt_from_is_refused() {
     let uncut = message(|manifest| manifest.crop = None);
     assert!(uncut.contains("crop is not known"), "{uncut}");
 
-    // What is no picture is found before the first step, what is no whole one when it is read.
+    // A file that is not a picture is detected before the first step, a truncated picture only when it is read.
     let data = faces::data(folder.path(), &config);
     for label in ["real", "fake"] {
         let path = folder.path().join(label).join("0_0.png");
@@ -120,7 +120,7 @@ fn a_folder_has_one_run_at_a_time() {
 }
 
 #[test]
-fn settings_that_do_not_go_together_are_refused() {
+fn incompatible_settings_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let message = |change: fn(&mut TrainConfig)| {
         let mut config = faces::config();
@@ -138,7 +138,7 @@ fn settings_that_do_not_go_together_are_refused() {
     let no_file = message(|config| config.init = Init::File("nowhere.safetensors".into()));
     assert!(no_file.contains("nowhere.safetensors"), "{no_file}");
 
-    // A model file of another network.
+    // A model file of another architecture.
     let mut config = faces::config();
     config.epochs = 1;
     let options = faces::options(&folder.path().join("lite0"));

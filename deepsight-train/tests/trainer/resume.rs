@@ -1,4 +1,4 @@
-//! Runs that are stopped and go on.
+//! Tests of runs that are stopped and resumed.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ fn read(folder: &Path) -> Vec<Vec<u8>> {
     FILES.iter().map(|name| std::fs::read(folder.join(name)).unwrap()).collect()
 }
 
-/// Trains until so many steps are done in all, and cancels.
+/// Trains until `steps` steps are done in total, then cancels.
 fn stop_after(trainer: &mut Trainer<B>, steps: usize) {
     let cancel = CancelToken::new();
     let mut count = |progress: &Progress<'_>| {
@@ -37,7 +37,7 @@ fn goes_on_bit_for_bit(config: &TrainConfig, stops: &[usize]) {
 
     let parts = folder.path().join("parts");
     let mut options = faces::options(&parts);
-    // What does not change the result may change.
+    // Settings that do not affect the result may change.
     options.workers = 3;
     let mut trainer = Trainer::<B>::new(config.clone(), data(), &devices, options.clone()).unwrap();
     for stop in stops {
@@ -52,13 +52,13 @@ fn goes_on_bit_for_bit(config: &TrainConfig, stops: &[usize]) {
 }
 
 #[test]
-fn a_run_stopped_anywhere_gives_the_same_bytes_as_one_in_one_go() {
-    // In the middle of an epoch, at its end, and in the next.
+fn a_run_stopped_anywhere_gives_the_same_bytes_as_an_uninterrupted_one() {
+    // Stops in the middle of an epoch, at its end, and in the next one.
     goes_on_bit_for_bit(&faces::config(), &[3, 4, 6]);
 }
 
 #[test]
-fn so_does_one_on_burns_engine_with_a_plateau_and_accumulated_gradients() {
+fn a_stopped_run_on_burns_engine_with_a_plateau_and_accumulated_gradients_gives_the_same_bytes() {
     let mut config = faces::config();
     (config.engine, config.scheduler, config.plateau_patience) = (Engine::Burn, SchedulerName::Plateau, 0);
     (config.accumulate, config.epochs, config.label_smoothing) = (2, 3, 0.1);
@@ -66,7 +66,7 @@ fn so_does_one_on_burns_engine_with_a_plateau_and_accumulated_gradients() {
 }
 
 #[test]
-fn a_run_on_two_devices_goes_on_too() {
+fn a_stopped_run_on_two_devices_gives_the_same_network() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = faces::config();
     (config.epochs, config.batch_size) = (1, 8);

@@ -1,11 +1,11 @@
-//! The weights, pictures and noise of `training.py`, computed again.
+//! Computes the weights, pictures and noise of `training.py` again.
 
 use burn::backend::{Autodiff, Flex};
 use deepsight_core::{Architecture, EfficientNet, Noise, Weight};
 use deepsight_train::{Batch, Label};
 use image::RgbImage;
 
-/// `count` numbers in `-1..1`, multiples of 2⁻²³: SplitMix64 seeded with the FNV-1a hash of `name`.
+/// Returns `count` numbers in `-1..1`, multiples of 2⁻²³: SplitMix64 seeded with the FNV-1a hash of `name`.
 pub(crate) fn uniform(name: &str, count: usize) -> Vec<f32> {
     let mut state = name
         .bytes()
@@ -24,7 +24,7 @@ pub(crate) fn uniform(name: &str, count: usize) -> Vec<f32> {
 pub(crate) const SIDE: u32 = 64;
 const BATCH: usize = 4;
 
-/// Lite0 with the formula's weights.
+/// Returns Lite0 with the formula's weights.
 pub(crate) fn network() -> EfficientNet<Autodiff<Flex>> {
     let network = Architecture::EfficientNetLite0.config().init::<Autodiff<Flex>>(&Default::default());
     let weights = network.state_shapes().into_iter().map(|(name, shape)| {

@@ -1,6 +1,6 @@
-//! Holds training steps and the optimizer against what timm and PyTorch compute.
+//! Compares training steps with timm's, and the optimizer with PyTorch's.
 //!
-//! `training.py`, beside this file, made the expected values.
+//! The expected values come from `training.py`, beside this file.
 
 #![cfg(feature = "flex")]
 #![allow(clippy::unwrap_used)]

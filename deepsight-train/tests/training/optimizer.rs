@@ -1,4 +1,4 @@
-//! Steps of the optimizer against PyTorch's.
+//! Compares steps of the optimizer with PyTorch's.
 
 use burn::backend::{Autodiff, Flex};
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
@@ -13,7 +13,7 @@ use crate::formula::{self, uniform};
 
 type B = Flex;
 
-/// Gradients that the formula gives for a step, in PyTorch's order of elements.
+/// Returns the formula's gradients for a step, in PyTorch's order of elements.
 fn gradients(network: &EfficientNet<Autodiff<B>>, step: usize) -> GradientsParams {
     struct Make {
         names: BTreeMap<ParamId, String>,
@@ -43,7 +43,7 @@ fn gradients(network: &EfficientNet<Autodiff<B>>, step: usize) -> GradientsParam
 }
 
 #[test]
-fn clipped_steps_without_decay_of_norms_and_biases_are_those_of_pytorch() {
+fn clipped_steps_without_decay_of_norms_and_biases_match_pytorchs() {
     let golden: Value = serde_json::from_str(include_str!("training.json")).unwrap();
     let mut network = formula::network();
     let mut optimizer = Optimizer::<B>::new(0.5);
@@ -53,7 +53,7 @@ fn clipped_steps_without_decay_of_norms_and_biases_are_those_of_pytorch() {
         let gradients = clip(&network, gradients, norm, 1.0);
         assert!((gradient_norm(&network, &gradients).unwrap() - 1.0).abs() < 1e-4);
         network = optimizer.step(0.01, network, gradients);
-        // Written and read again, it goes on as it was.
+        // Saving and loading the state must not change the next steps.
         let state = optimizer.state(&network);
         assert_eq!(state.steps, step + 1);
         optimizer = Optimizer::new(0.5).load(&network, state).unwrap();

@@ -1,4 +1,4 @@
-//! One step of every engine against timm's.
+//! Compares one step of Burn's engine with timm's.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use deepsight_core::{Architecture, EfficientNet};
-use deepsight_train::{BurnStep, Objective, Passed, Precision, Step, gradient_norm};
+use deepsight_train::{BurnStep, Objective, Precision, Step, StepOutput, gradient_norm};
 use serde_json::Value;
 
 use crate::formula;
@@ -30,7 +30,7 @@ fn numbers(values: &Value) -> Vec<f64> {
     values.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
 }
 
-/// Gradients by timm's names, in PyTorch's order of elements.
+/// Returns the gradients by timm's names, in PyTorch's order of elements.
 fn by_name(network: &EfficientNet<Autodiff<B>>, gradients: &GradientsParams) -> BTreeMap<String, Vec<f32>> {
     struct Collect<'a> {
         gradients: &'a GradientsParams,
@@ -39,7 +39,7 @@ fn by_name(network: &EfficientNet<Autodiff<B>>, gradients: &GradientsParams) -> 
     impl ModuleVisitor<Autodiff<B>> for Collect<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Autodiff<B>, D>>) {
             let Some(gradient) = self.gradients.get::<B, D>(param.id) else { return };
-            // The only matrix is the classifier's, which PyTorch stores transposed.
+            // The only matrix is the classifier's. PyTorch stores it transposed.
             let gradient = if D == 2 { gradient.transpose() } else { gradient };
             self.found.insert(param.id, gradient.into_data().iter::<f32>().collect());
         }
@@ -50,14 +50,14 @@ fn by_name(network: &EfficientNet<Autodiff<B>>, gradients: &GradientsParams) -> 
     ids.filter_map(|(name, id)| Some((name, collect.found.remove(&id)?))).collect()
 }
 
-/// The largest difference between numbers, as a share of the largest of those expected.
+/// Returns the largest difference between numbers, as a share of the largest expected one.
 fn difference(ours: &[f32], theirs: &[f64]) -> f64 {
     let scale = theirs.iter().fold(0.0, |scale: f64, value| scale.max(value.abs()));
     let largest = ours.iter().zip(theirs).map(|(ours, theirs)| (f64::from(*ours) - theirs).abs()).fold(0.0, f64::max);
     largest / scale
 }
 
-fn agrees_with_timm(network: &EfficientNet<Autodiff<B>>, passed: &Passed, tolerance: f64) {
+fn agrees_with_timm(network: &EfficientNet<Autodiff<B>>, passed: &StepOutput, tolerance: f64) {
     let expected = expected();
     let loss = expected["loss"].as_f64().unwrap();
     assert!((passed.loss - loss).abs() < tolerance * loss, "loss {} instead of {loss}", passed.loss);
@@ -90,8 +90,8 @@ fn a_step_on_burn_has_timms_loss_gradients_and_running_statistics() {
 }
 
 #[test]
-fn half_precision_comes_near_and_leaves_the_parameters_as_they_are() {
-    // Batch norms over the 16 values that a channel has here in the last layers amplify what is rounded.
+fn half_precision_is_close_and_leaves_the_parameters_unchanged() {
+    // In the last layers, batch norms over the 16 values of a channel amplify rounding errors.
     for (precision, tolerance) in [(Precision::Brain, 0.25), (Precision::Half, 0.1)] {
         let mut step = burn_step().with_precision(precision).unwrap();
         let mut try_once = || {
@@ -101,7 +101,7 @@ fn half_precision_comes_near_and_leaves_the_parameters_as_they_are() {
         };
         let (mut network, mut passed) = try_once();
         if precision == Precision::Half {
-            // These gradients are large: the first scale is too much for them, and is lowered until it is not.
+            // These gradients overflow at the first scale, which is then lowered step by step.
             assert!(passed.gradients.is_empty());
             let tries = (1..16).find(|_| {
                 (network, passed) = try_once();
@@ -130,7 +130,7 @@ fn noise_for_another_batch_is_refused() {
 }
 
 #[test]
-fn a_step_on_burn_gives_the_same_bits_again() {
+fn a_step_on_burn_is_reproducible_to_the_bit() {
     let run = || {
         let network = formula::network();
         let passed = burn_step().run(&network, &formula::batch(), &formula::noise(), &OBJECTIVE).unwrap();

@@ -1,12 +1,12 @@
-//! Squeeze-and-excitation (Hu et al., CVPR 2018), forth and back, for one image.
+//! Squeeze-and-excitation (Hu et al., CVPR 2018), forward and backward, for one image.
 
 use super::plan::{Gate, Weight};
 
-/// What an image's gate was computed from.
+/// The gates of an image, and the values that they were computed from.
 pub(super) struct Squeezed {
-    /// Means of all channels.
+    /// Mean of each channel.
     means: Vec<f32>,
-    /// Before SiLU.
+    /// Reduced channels before SiLU.
     reduced: Vec<f32>,
     pub(super) gates: Vec<f32>,
 }
@@ -19,7 +19,7 @@ impl Gate {
         Squeezed { means, reduced, gates }
     }
 
-    /// Adds the gradients of the four parameters and returns that of the means.
+    /// Adds the gradients of the four parameters to `sums`, and returns the gradient of the means.
     pub(super) fn backward(&self, squeezed: &Squeezed, of_gates: &[f32], sums: &mut [Vec<f32>; 4]) -> Vec<f32> {
         let outer = |g: f32, s: f32| g * s * (1.0 - s);
         let of_expanded: Vec<f32> = of_gates.iter().zip(&squeezed.gates).map(|(g, s)| outer(*g, *s)).collect();
@@ -33,7 +33,7 @@ impl Gate {
         back(&self.reduce, &of_reduced, &squeezed.means, reduce, reduce_bias)
     }
 
-    /// Zeros for the gradients of reduce, its bias, expand, its bias.
+    /// Returns zeros for the gradients of reduce, its bias, expand and its bias.
     pub(super) fn zeros(&self) -> [Vec<f32>; 4] {
         [&self.reduce, &self.reduce_bias, &self.expand, &self.expand_bias].map(|weight| vec![0.0; weight.values.len()])
     }
@@ -48,7 +48,7 @@ fn product(weights: &Weight, bias: &Weight, input: &[f32]) -> Vec<f32> {
     rows.map(|(row, bias)| bias + row.iter().zip(input).map(|(a, b)| a * b).sum::<f32>()).collect()
 }
 
-/// Adds the gradients of weights and bias, and returns that of the input.
+/// Adds the gradients of the weights to `sums` and those of the bias to `bias`, and returns the gradient of the input.
 fn back(weights: &Weight, gradient: &[f32], input: &[f32], sums: &mut [f32], bias: &mut [f32]) -> Vec<f32> {
     let mut of_input = vec![0.0; input.len()];
     let rows = weights.values.chunks_exact(input.len()).zip(sums.chunks_exact_mut(input.len()));

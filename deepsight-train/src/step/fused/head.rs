@@ -1,20 +1,21 @@
-//! From pooled features to the loss and back.
+//! The classifier and the loss, forward and backward.
 
 use super::super::{Noise, Objective};
 use super::plan::Weight;
 use crate::Label;
 
-/// What the end of a pass gives.
+/// The loss of a batch, its probabilities, and the gradients of classifier and pooled features.
 pub(super) struct Ending {
     pub(super) loss: f64,
     pub(super) fake_probabilities: Vec<f32>,
     pub(super) classifier: Vec<f32>,
     pub(super) classifier_bias: Vec<f32>,
-    /// Of the pooled features, `[batch, features]`.
+    /// Gradient of the pooled features, `[batch, features]`.
     pub(super) pooled: Vec<f32>,
 }
 
-/// Classifier and loss of pooled features, `[batch, features]`, and their gradients. Classes are real and fake.
+/// Computes classifier and loss from pooled features, `[batch, features]`, and their gradients. The classes are real
+/// and fake.
 pub(super) fn finish(
     pooled: &[f32],
     labels: &[Label],

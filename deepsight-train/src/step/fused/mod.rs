@@ -1,9 +1,10 @@
-//! The fused training step for CPUs: the whole network forth and back by kernels of our own.
+//! The fused training step for CPUs: the whole network, forward and backward, by kernels of our own.
 //!
-//! Burn's operators take a batch norm as a dozen passes over memory and a depthwise gradient as a loop over channels. Here a layer
-//! writes its convolution's results once, before the norm; norm and activation are computed again wherever those results are read,
-//! forth and back, while they are in the cache. The batch is cut into a fixed number of tasks whose sums are taken in order, so
-//! that results do not depend on threads.
+//! Burn's operators compute a batch norm in a dozen passes over memory, and a depthwise gradient in a loop over
+//! channels. Here a layer writes its convolution's results once, before the norm. Norm and activation are computed
+//! again wherever those results are read, in the forward and in the backward pass, while the results are in the cache.
+//! The batch is cut into a fixed number of tasks, whose sums are added in order, so that results do not depend on the
+//! number of threads.
 
 mod gate;
 mod head;
@@ -30,12 +31,13 @@ use self::norm::{Back, Norm};
 use self::plan::{Kind, Layer, Plan, Unit, Weight, values};
 use self::pointwise::{Cut, Product, Source};
 use self::workspace::{TASKS, Task, Workspace, first};
-use super::{Batch, Noise, Objective, Passed, Step};
+use super::{Batch, Noise, Objective, Step, StepOutput};
 use crate::Error;
 
-/// The training step on the CPU, whatever the backend: the fastest where that is the processor's own.
+/// A training step that computes on the CPU, whatever the backend. It is the fastest step if the backend runs on the
+/// CPU too.
 ///
-/// It gives what [`BurnStep`](super::BurnStep) gives, within rounding.
+/// Its results are those of [`BurnStep`](super::BurnStep), within rounding.
 pub struct FusedStep {
     config: EfficientNetConfig,
     set: InstructionSet,
@@ -46,11 +48,12 @@ pub struct FusedStep {
 }
 
 impl FusedStep {
-    /// For networks of that shape and pictures of `size × size` pixels, normalised by mean and standard deviation of values in
-    /// `0..=1`.
+    /// Creates a step for networks of that shape and for pictures of `size × size` pixels. `mean` and `std` normalize
+    /// values in `0..=1`.
     ///
     /// # Errors
-    /// [`deepsight_core::Error::InstructionSet`] when the environment variable `DEEPSIGHT_CPU` names instructions that this processor does not have.
+    /// [`deepsight_core::Error::InstructionSet`] when the environment variable `DEEPSIGHT_CPU` names instructions that
+    /// this processor does not have.
     pub fn new(config: &EfficientNetConfig, size: u32, mean: [f32; 3], std: [f32; 3]) -> Result<Self, Error> {
         let set = InstructionSet::from_environment()?;
         Ok(Self { config: config.clone(), set, size, mean, std, workspace: Workspace::default() })
@@ -64,7 +67,7 @@ impl<B: Backend> Step<B> for FusedStep {
         batch: &Batch,
         noise: &Noise,
         objective: &Objective,
-    ) -> Result<Passed, Error> {
+    ) -> Result<StepOutput, Error> {
         batch.check(self.size)?;
         noise.check(&self.config, batch.images.len())?;
         let plan = Plan::new(network, self.size as usize)?;
@@ -73,7 +76,7 @@ impl<B: Backend> Step<B> for FusedStep {
     }
 }
 
-/// One pass over one batch.
+/// One forward and backward pass of one batch.
 struct Pass<'a, 'n, B: Backend> {
     set: InstructionSet,
     size: usize,
@@ -83,12 +86,12 @@ struct Pass<'a, 'n, B: Backend> {
     batch: &'a Batch,
     noise: &'a Noise,
     workspace: &'a mut Workspace,
-    /// Of each layer.
+    /// Batch norm of each layer.
     norms: Vec<Norm>,
-    /// Of pointwise layers.
+    /// Weights of each pointwise layer; `None` for other layers.
     products: Vec<Option<Product>>,
     depthwise: Vec<Option<Depthwise>>,
-    /// Of each block with a gate, one for each image.
+    /// For each block, the values of its gate for each image. Empty for a block without a gate.
     squeezed: Vec<Vec<Squeezed>>,
     gradients: GradientsParams,
 }
@@ -101,7 +104,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         workspace.results.resize_with(plan.layers.len(), Vec::new);
         workspace.blocks.resize_with(plan.units.len(), Vec::new);
         for (layer, results) in plan.layers.iter().zip(&mut workspace.results) {
-            // Exactly this long: tasks are cut from it.
+            // Must have exactly this length, because the tasks take chunks of it.
             results.resize(images * layer.pixels() * layer.outputs, 0.0);
         }
         for (unit, block) in plan.units.iter().zip(&mut workspace.blocks) {
@@ -131,7 +134,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         pass
     }
 
-    fn run(mut self, objective: &Objective, device: &B::Device) -> Passed {
+    fn run(mut self, objective: &Objective, device: &B::Device) -> StepOutput {
         let pooled = self.forward();
         let ending = head::finish(
             &pooled,
@@ -145,10 +148,10 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         register::<B>(&mut self.gradients, &self.plan.classifier_bias, ending.classifier_bias, device);
         self.backward(&ending.pooled, device);
         self.follow(device);
-        Passed { loss: ending.loss, fake_probabilities: ending.fake_probabilities, gradients: self.gradients }
+        StepOutput { loss: ending.loss, fake_probabilities: ending.fake_probabilities, gradients: self.gradients }
     }
 
-    /// All layers in order; gives the pooled features, `[batch, features]`.
+    /// Runs all layers in order, and returns the pooled features, `[batch, features]`.
     fn forward(&mut self) -> Vec<f32> {
         self.forward_stem();
         let mut residuals = 0;
@@ -169,7 +172,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         self.means(head)
     }
 
-    /// Images of a task.
+    /// Returns the number of images of a task.
     fn share(&self) -> usize {
         self.batch.images.len().div_ceil(TASKS)
     }
@@ -195,7 +198,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         self.settle(0);
     }
 
-    /// A pointwise layer of block `block`, or the head behind the last.
+    /// Runs a pointwise layer of block `block`, or the head if `block` is the number of blocks.
     fn forward_pointwise(&mut self, index: usize, block: usize, gates: Option<&[f32]>) {
         let cut = Cut { images: self.share(), pixels: self.plan.layers[index].pixels() };
         let (before, after) = self.workspace.results.split_at_mut(index);
@@ -225,7 +228,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         self.settle(index);
     }
 
-    /// The gates of a block, `[batch, channels]`, where it has any.
+    /// Returns the gates of a block, `[batch, channels]`, or `None` if it has none.
     fn forward_gate(&mut self, index: usize) -> Option<Vec<f32>> {
         let unit = &self.plan.units[index];
         let mut squeezed = Vec::new();
@@ -239,7 +242,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         (!gates.is_empty()).then_some(gates)
     }
 
-    /// The means over each image of a layer's activated results, `[batch, channels]`.
+    /// Returns the means over each image of a layer's activated results, `[batch, channels]`.
     fn means(&self, index: usize) -> Vec<f32> {
         let (set, layer, norm) = (self.set, &self.plan.layers[index], &self.norms[index]);
         let length = layer.pixels() * layer.outputs;
@@ -259,7 +262,8 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         means
     }
 
-    /// A block's result: its projection's norm, scaled where stochastic depth says so, plus its input where it is residual.
+    /// Computes a block's result: its projection's normalized results, plus its input if the block is residual.
+    /// `branch` has a factor of stochastic depth for the projection of each image.
     fn finish_block(&mut self, index: usize, branch: Option<&[f32]>) {
         let unit = &self.plan.units[index];
         let layer = &self.plan.layers[unit.project];
@@ -281,7 +285,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         );
     }
 
-    /// A layer's norm from the moments that its tasks left.
+    /// Computes a layer's norm from the moments that the tasks have summed.
     fn settle(&mut self, index: usize) {
         let layer = &self.plan.layers[index];
         let count = self.batch.images.len() * layer.pixels();
@@ -289,16 +293,16 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         self.norms[index] = Norm::new(&sums, count, &layer.gamma.values, &layer.beta.values, layer.epsilon);
     }
 
-    /// Tasks that have images.
+    /// Returns the number of tasks that have images.
     fn used(&self) -> usize {
         self.batch.images.len().div_ceil(self.share())
     }
 
-    /// All layers in reverse, from the gradient of the pooled features.
+    /// Runs all layers in reverse order, from the gradient of the pooled features.
     fn backward(&mut self, pooled: &[f32], device: &B::Device) {
         let head = self.plan.head();
         let mut sums = self.unpool(head, pooled);
-        // The head's gradient lies in the first wide buffer, its input's goes to the first narrow one.
+        // The head's gradient is in the first wide buffer. The gradient of its input goes to the first narrow buffer.
         let last = self.plan.units.len();
         self.backward_pointwise(head, last, None, (Buffer::Wide(0), Buffer::Narrow(0)), &sums, device);
         let mut residuals = self.plan.units.iter().filter(|unit| unit.residual).count();
@@ -326,7 +330,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
                     let buffers = (Buffer::Wide(1), Buffer::Narrow(1));
                     self.backward_pointwise(expand, index, None, buffers, &sums, device);
                 }
-                // In front of the first block is the stem, whose gradient stays in the wide buffer.
+                // The first block reads the stem, whose gradient is expected in the second wide buffer.
                 None if index == 0 => {
                     sums = self.backward_depthwise(depthwise, index, (Buffer::Wide(0), Buffer::Wide(1)), &sums, device);
                 }
@@ -347,7 +351,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         self.backward_stem(&sums, device);
     }
 
-    /// The gradient of the head's normalised results, into the first wide buffer, and its sums.
+    /// Writes the gradient of the head's normalized results into the first wide buffer, and returns its sums.
     fn unpool(&mut self, head: usize, pooled: &[f32]) -> Vec<f64> {
         let layer = &self.plan.layers[head];
         let norm = &self.norms[head];
@@ -371,8 +375,8 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         Task::moments(&self.workspace.tasks[..self.used()])
     }
 
-    /// The gradient of a projection's normalised results, into the last narrow buffer: the block's, scaled where stochastic
-    /// depth says so. And its sums.
+    /// Writes the gradient of a projection's normalized results into the last narrow buffer, and returns its sums. It
+    /// is the gradient of the block's result, multiplied by the factors of stochastic depth in `branch`.
     fn branch_gradient(&mut self, project: usize, branch: Option<&[f32]>) -> Vec<f64> {
         let layer = &self.plan.layers[project];
         let norm = &self.norms[project];
@@ -394,7 +398,8 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         Task::moments(&self.workspace.tasks[..self.used()])
     }
 
-    /// A pointwise layer's way back, from buffer to buffer; gives the sums of the gradient before it.
+    /// Runs a pointwise layer's backward pass from one buffer to another, and returns the sums of the gradient that it
+    /// wrote.
     fn backward_pointwise(
         &mut self,
         index: usize,
@@ -453,7 +458,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
             }
         });
         let tasks = &self.workspace.tasks[..self.used()];
-        // Taps come by tap; Burn keeps them by channel.
+        // From the kernel's `[tap, channel]` to Burn's `[channel, tap]`.
         let by_tap = Task::sum_weights(tasks, layer.weight.values.len());
         let area = layer.kernel * layer.kernel;
         let by_channel = (0..by_tap.len()).map(|i| by_tap[i % area * layer.outputs + i / area]).collect();
@@ -462,8 +467,8 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         Task::moments(tasks)
     }
 
-    /// Turns the gradient of a block's gated values, in the first wide buffer, into that of its depthwise layer's normalised
-    /// results; gives its sums.
+    /// Turns the gradient of a block's gated values, in the first wide buffer, into the gradient of its depthwise
+    /// layer's normalized results, and returns the sums of the latter.
     fn backward_gate(&mut self, index: usize, device: &B::Device) -> Vec<f64> {
         let unit = &self.plan.units[index];
         let Some(gate) = &unit.gate else { return Vec::new() };
@@ -506,7 +511,8 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         Task::moments(&self.workspace.tasks[..self.used()])
     }
 
-    /// The stem's weights; its gradient lies in the second wide buffer.
+    /// Computes the gradient of the stem's weights. The gradient of the stem's normalized results is in the second wide
+    /// buffer.
     fn backward_stem(&mut self, sums: &[f64], device: &B::Device) {
         let layer = &self.plan.layers[0];
         let back = self.norms[0].back(sums, self.batch.images.len() * layer.pixels(), &layer.gamma.values);
@@ -539,7 +545,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
                 }
             }
         });
-        // `[pixel, channel, output]` to PyTorch's `[output, channel, pixel]`.
+        // From `[pixel, channel, output]` to PyTorch's `[output, channel, pixel]`.
         let sums = Task::sum_weights(&self.workspace.tasks[..self.used()], layer.weight.values.len());
         let area = layer.kernel * layer.kernel;
         let turned = (0..sums.len()).map(|i| {
@@ -550,7 +556,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
         register_norm(&mut self.gradients, layer, back, device);
     }
 
-    /// Moves the running statistics towards the batch's.
+    /// Moves the running statistics toward those of the batch.
     fn follow(&self, device: &B::Device) {
         for (layer, norm) in self.plan.layers.iter().zip(&self.norms) {
             let count = (self.batch.images.len() * layer.pixels()) as f64;
@@ -575,14 +581,15 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
             stride: layer.stride,
             padding: layer.padding,
         };
-        // A block without expansion reads the block before it, behind which there is no activation; the first reads the stem.
+        // A block without expansion reads the result of the block before it, which has no activation. The first block
+        // reads the stem.
         let direct = self.plan.units.iter().skip(1).any(|unit| unit.depthwise == index && unit.expand.is_none());
         let activation = if direct { Activation::Identity } else { self.plan.layers[index - 1].activation.clone() };
         Some(Depthwise::new(self.set, &layer.weight.values, shape, activation))
     }
 }
 
-/// What was made for a layer of that kind.
+/// Returns the entry of a layer of the right kind.
 fn made<T>(all: &[Option<T>], index: usize) -> &T {
     match &all[index] {
         Some(one) => one,
@@ -590,7 +597,8 @@ fn made<T>(all: &[Option<T>], index: usize) -> &T {
     }
 }
 
-/// Where a layer of block `block` reads: the layer before it, or, at a block's beginning, what the block before gave.
+/// Returns the input of a layer of block `block`: the results of the layer before it or, at the beginning of a block,
+/// the result of the block before.
 fn source<'a, B: Backend>(
     plan: &'a Plan<'_, B>,
     norms: &'a [Norm],
@@ -611,14 +619,14 @@ fn source<'a, B: Backend>(
     }
 }
 
-/// A gradient's place.
+/// A buffer that holds a gradient.
 #[derive(Clone, Copy)]
 enum Buffer {
     Wide(usize),
     Narrow(usize),
 }
 
-/// A gradient to read and another to write.
+/// Borrows the gradient to read, of `read` values, and the one to write, of `written` values.
 fn buffers<'a>(
     wide: &'a mut [Vec<f32>; 2],
     narrow: &'a mut [Vec<f32>; 3],
@@ -640,7 +648,7 @@ fn buffers<'a>(
     (&from[..read], first(to, written))
 }
 
-/// The normalised picture with the stem's zeros around it, `[height, width, 3]`; gives its width.
+/// Writes the normalized picture with the stem's zero padding to `target`, `[height, width, 3]`, and returns its width.
 fn padded<B: Backend>(
     image: &RgbImage,
     layer: &Layer<'_, B>,
@@ -668,7 +676,7 @@ fn register_norm<B: Backend>(gradients: &mut GradientsParams, layer: &Layer<'_, 
     register::<B>(gradients, &layer.beta, back.beta, device);
 }
 
-/// Files a gradient under its parameter.
+/// Registers the gradient of a parameter.
 fn register<B: Backend>(gradients: &mut GradientsParams, weight: &Weight, values: Vec<f32>, device: &B::Device) {
     fn of<B: Backend, const D: usize>(
         gradients: &mut GradientsParams,
@@ -694,6 +702,6 @@ fn move_towards<B: Backend>(running: &RunningState<Tensor<Autodiff<B>, 1>>, batc
         .map(|(before, batch)| ((1.0 - BATCH_NORM_MOMENTUM) * f64::from(*before) + BATCH_NORM_MOMENTUM * batch) as f32)
         .collect();
     running.update(Tensor::from_data(TensorData::new(after, [batch.len()]), device));
-    // An update waits for the next one otherwise, and a network saved meanwhile would lack it.
+    // Burn otherwise applies an update only at the next one, and a network saved in between would lack it.
     running.value_sync();
 }

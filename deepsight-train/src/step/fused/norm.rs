@@ -1,20 +1,22 @@
-//! Batch normalisation in training (Ioffe & Szegedy, 2015): what a pass forth finds out, and what the way back needs of it.
+//! Batch normalization in training (Ioffe & Szegedy, 2015): the statistics of the forward pass, and the constants that
+//! the backward pass needs.
 
 use deepsight_core::fused::kernels::training::Derivative;
 
-/// A layer's batch statistics, as constants for each channel.
+/// A layer's batch statistics, and its norm as a scale and a shift for each channel.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Norm {
     pub(super) scale: Vec<f32>,
     pub(super) shift: Vec<f32>,
     pub(super) mean: Vec<f64>,
-    /// Biased: what is normalised by.
+    /// Biased variance, which values are normalized by.
     pub(super) variance: Vec<f64>,
     inverse: Vec<f64>,
 }
 
 impl Norm {
-    /// From `[2, channels]`: the sums over `count` values of each channel and of their squares.
+    /// Computes the norm from `sums`, `[2, channels]`: the sums over `count` values of each channel, and of their
+    /// squares.
     pub(super) fn new(sums: &[f64], count: usize, gamma: &[f32], beta: &[f32], epsilon: f64) -> Self {
         let channels = gamma.len();
         let count = count as f64;
@@ -28,7 +30,7 @@ impl Norm {
         Self { scale, shift, mean, variance, inverse }
     }
 
-    /// No norm: values as they are.
+    /// Returns a norm that leaves values unchanged.
     pub(super) fn identity(channels: usize) -> Self {
         Self { scale: vec![1.0; channels], shift: vec![0.0; channels], ..Self::default() }
     }
@@ -37,7 +39,8 @@ impl Norm {
         Derivative { scale: &self.scale, shift: &self.shift }
     }
 
-    /// The way back, from `[2, channels]`: the sums of the gradient `g` of the normalised values and of `g` times the values.
+    /// Returns the constants of the backward pass, from `sums`, `[2, channels]`: the sums of the gradient `g` of the
+    /// normalized values, and of `g` times the values before the norm.
     pub(super) fn back(&self, sums: &[f64], count: usize, gamma: &[f32]) -> Back {
         let channels = gamma.len();
         let count = count as f64;
@@ -63,13 +66,14 @@ impl Norm {
     }
 }
 
-/// The gradient of what went into a norm is `g · p + z · q + r`.
+/// The constants of a norm's backward pass: the gradient of its input `z` is `g · p + z · q + r`, with the gradient `g`
+/// of its output.
 #[derive(Debug, Clone)]
 pub(super) struct Back {
     pub(super) p: Vec<f32>,
     pub(super) q: Vec<f32>,
     pub(super) r: Vec<f32>,
-    /// Gradients of scale and shift.
+    /// Gradients of the parameters: scale and shift.
     pub(super) gamma: Vec<f32>,
     pub(super) beta: Vec<f32>,
 }

@@ -1,4 +1,4 @@
-//! A Burn network as the engine sees it: one list of convolutions, each with its norm, and how they hang together.
+//! A Burn network as the fused step sees it: one list of convolutions, each with its norm, and the blocks they form.
 
 use ::burn::backend::Autodiff;
 use ::burn::module::{Param, ParamId, RunningState};
@@ -13,18 +13,18 @@ use crate::Error;
 
 type Running<B> = RunningState<Tensor<Autodiff<B>, 1>>;
 
-/// A convolution and the batch norm and activation behind it.
+/// A convolution and the batch norm and activation after it.
 pub(super) struct Layer<'n, B: Backend> {
     pub(super) kind: Kind,
     pub(super) weight: Weight,
     pub(super) inputs: usize,
     pub(super) outputs: usize,
-    /// Rows and columns in and out.
+    /// Rows and columns of the input, and of the output.
     pub(super) input: (usize, usize),
     pub(super) output: (usize, usize),
     pub(super) kernel: usize,
     pub(super) stride: usize,
-    /// Rows of zeros above, columns of zeros to the left.
+    /// Rows of zeros above the input, and columns of zeros to its left.
     pub(super) padding: (usize, usize),
     pub(super) gamma: Weight,
     pub(super) beta: Weight,
@@ -48,7 +48,7 @@ pub(super) struct Weight {
     pub(super) shape: Vec<usize>,
 }
 
-/// Squeeze-and-excitation behind a depthwise convolution.
+/// Squeeze-and-excitation after a depthwise convolution.
 pub(super) struct Gate {
     pub(super) reduce: Weight,
     pub(super) reduce_bias: Weight,
@@ -56,7 +56,7 @@ pub(super) struct Gate {
     pub(super) expand_bias: Weight,
 }
 
-/// A block by the numbers of its layers.
+/// A block, given by the indices of its layers.
 pub(super) struct Unit {
     pub(super) expand: Option<usize>,
     pub(super) depthwise: usize,
@@ -65,7 +65,7 @@ pub(super) struct Unit {
     pub(super) residual: bool,
 }
 
-/// A network for pictures of one size.
+/// The layers and blocks of a network, for pictures of one size.
 pub(super) struct Plan<'n, B: Backend> {
     /// The stem first, the head last.
     pub(super) layers: Vec<Layer<'n, B>>,
@@ -108,7 +108,8 @@ impl<'n, B: Backend> Plan<'n, B> {
         Ok(plan)
     }
 
-    /// Appends a convolution over an image of `at` rows and columns, which become those of its output.
+    /// Appends a convolution and returns its index. `at` holds the rows and columns of its input, and becomes those of
+    /// its output.
     fn push(
         &mut self,
         convolution: &Conv2d<Autodiff<B>>,
@@ -129,7 +130,7 @@ impl<'n, B: Backend> Plan<'n, B> {
                 let output = size.div_ceil(stride);
                 (((output - 1) * stride + kernel).saturating_sub(size) / 2, output)
             }
-            // What this crate's networks have else: half the kernel on every side.
+            // The only other padding of this project's networks: half the kernel on every side.
             _ => (kernel / 2, (size + kernel / 2 * 2 - kernel) / stride + 1),
         };
         let (rows, columns) = (padded(at.0), padded(at.1));
@@ -165,7 +166,7 @@ impl<'n, B: Backend> Plan<'n, B> {
 }
 
 impl<B: Backend> Layer<'_, B> {
-    /// Pixels of one image of the output.
+    /// Returns the number of pixels of one image of the output.
     pub(super) fn pixels(&self) -> usize {
         self.output.0 * self.output.1
     }
@@ -178,7 +179,7 @@ impl Weight {
     }
 }
 
-/// A tensor's values, whatever its type was.
+/// Returns a tensor's values as `f32`, whatever its type.
 pub(super) fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     let data = tensor.into_data().convert::<f32>();
     data.to_vec().unwrap_or_else(|_| data.iter().collect())
@@ -193,7 +194,7 @@ fn gate<B: Backend>(gate: &SqueezeExcitation<Autodiff<B>>) -> Result<Gate, Error
     })
 }
 
-/// A bias, which every network of this project has in its classifier and gates.
+/// Returns a bias, which every network of this project has in its classifier and gates.
 fn bias<B: Backend>(bias: &Option<Param<Tensor<Autodiff<B>, 1>>>) -> Result<Weight, Error> {
     bias.as_ref().map(Weight::of).ok_or(Error::Setting {
         name: "network",

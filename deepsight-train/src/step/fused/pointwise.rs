@@ -1,4 +1,5 @@
-//! Pointwise convolutions, forth and back, some pixels at a time so that what is between memory and product stays in the cache.
+//! Pointwise convolutions, forward and backward. They run on some pixels at a time, so that intermediate values stay in
+//! the cache.
 
 use deepsight_core::fused::kernels::training::{add_moments, add_outer, affine, combine, differentiate};
 use deepsight_core::fused::kernels::{Activation, InstructionSet, Pointwise};
@@ -7,28 +8,28 @@ use rayon::prelude::*;
 use super::norm::{Back, Norm};
 use super::workspace::Task;
 
-/// A layer's two matrices.
+/// A layer's weights, prepared for both passes.
 pub(super) struct Product {
     set: InstructionSet,
     inputs: usize,
     outputs: usize,
     forward: Pointwise,
-    /// From gradients of outputs to those of inputs.
+    /// Turns gradients of outputs into gradients of inputs.
     backward: Pointwise,
 }
 
-/// Where a layer's input comes from.
+/// The input of a layer, and the operations that are still to be applied to it.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
     /// `[batch, pixels, inputs]`
     pub(super) values: &'a [f32],
-    /// What makes inputs of the values; none where they are the inputs.
+    /// Norm and activation that turn the values into inputs; `None` if the values are the inputs.
     pub(super) norm: Option<(&'a Norm, &'a Activation)>,
-    /// Gates, `[batch, inputs]`.
+    /// Gates that the inputs are multiplied by, `[batch, inputs]`.
     pub(super) gates: Option<&'a [f32]>,
 }
 
-/// How the batch is cut: `images` to a task, of `pixels` each.
+/// How the batch is cut into tasks: `images` to a task, of `pixels` each.
 #[derive(Clone, Copy)]
 pub(super) struct Cut {
     pub(super) images: usize,
@@ -36,7 +37,7 @@ pub(super) struct Cut {
 }
 
 impl Product {
-    /// From weights `[outputs, inputs]`.
+    /// Prepares weights, `[outputs, inputs]`.
     pub(super) fn new(set: InstructionSet, weights: &[f32], inputs: usize) -> Self {
         let outputs = weights.len() / inputs;
         let mut turned = vec![0.0; weights.len()];
@@ -54,7 +55,7 @@ impl Product {
         }
     }
 
-    /// Fills `results`, `[batch, pixels, outputs]`, and each task's moments of them.
+    /// Fills `results`, `[batch, pixels, outputs]`, and sums their moments in each task.
     pub(super) fn forward(&self, cut: Cut, source: Source<'_>, tasks: &mut [Task], results: &mut [f32]) {
         let pixels = cut.images * cut.pixels;
         let parts = source.values.par_chunks(pixels * self.inputs).zip(results.par_chunks_mut(pixels * self.outputs));
@@ -72,10 +73,12 @@ impl Product {
         });
     }
 
-    /// From the gradient of the normalised results, `[batch, pixels, outputs]`, to that of the inputs, into `target`,
-    /// `[batch, pixels, inputs]`; each task's share of the weights' gradient, in the order of [`weights`](Self::weights).
+    /// Turns the gradient of the normalized results, `[batch, pixels, outputs]`, into the gradient of the inputs,
+    /// `[batch, pixels, inputs]`, and writes it to `target`. Each task sums its share of the weights' gradient, in the
+    /// order that [`weights`](Self::weights) reads.
     ///
-    /// Where the source has a norm and no gates, the gradient is that of the norm's results, and tasks sum it for its way back.
+    /// If the source has a norm and no gates, the gradient written is that of the norm's results, and the tasks sum it
+    /// for the norm's backward pass.
     #[allow(clippy::too_many_arguments, reason = "what came in, what went out, and where each result goes")]
     pub(super) fn backward(
         &self,
@@ -107,7 +110,7 @@ impl Product {
                 let values = &values[inside];
                 let image = span.start / cut.pixels;
                 if gates.is_some() {
-                    // What a gate was multiplied with, times what comes back: its gradient.
+                    // The gradient of a gate: the values that it multiplied, times the gradients of the products.
                     let plain = self.input(values, source.norm, None, image, input);
                     let sums = &mut of_gates[image * self.inputs..][..self.inputs];
                     for (plain, target) in plain.chunks_exact(self.inputs).zip(target.chunks_exact(self.inputs)) {
@@ -130,7 +133,7 @@ impl Product {
         });
     }
 
-    /// The weights' gradient, `[outputs, inputs]`, from the tasks' shares.
+    /// Returns the weights' gradient, `[outputs, inputs]`, from the tasks' shares.
     pub(super) fn weights(&self, tasks: &[Task]) -> Vec<f32> {
         let sums = Task::sum_weights(tasks, self.inputs * self.outputs);
         if self.inputs >= self.outputs {
@@ -145,7 +148,8 @@ impl Product {
         turned
     }
 
-    /// Pixels that are computed together; of one image only where gates differ from image to image.
+    /// Returns the ranges of pixels that are computed together. With gates, a range does not go beyond one image,
+    /// because gates differ from image to image.
     fn spans(&self, cut: Cut, pixels: usize, gated: bool) -> impl Iterator<Item = std::ops::Range<usize>> {
         let most = (VALUES / (self.inputs + self.outputs)).clamp(48, 384);
         let whole = if gated { cut.pixels } else { pixels };
@@ -156,7 +160,7 @@ impl Product {
         })
     }
 
-    /// The inputs of some pixels of one image or more.
+    /// Returns the inputs of some pixels of one or more images.
     fn input<'a>(
         &self,
         values: &'a [f32],
@@ -181,5 +185,5 @@ impl Product {
     }
 }
 
-/// Values of inputs and outputs together that fit the second-level cache with some of the weights.
+/// Number of inputs and outputs together that fit in the second-level cache beside some of the weights.
 const VALUES: usize = 48 << 10;

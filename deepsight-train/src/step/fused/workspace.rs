@@ -1,26 +1,27 @@
-//! Buffers that last from pass to pass, so that memory is asked for once.
+//! Buffers that are kept from pass to pass, so that memory is allocated once.
 
 use deepsight_core::fused::kernels::training::Scratch;
 use rayon::prelude::*;
 
-/// Tasks a batch is cut into, however many threads there are: sums are then taken in one order.
+/// Number of tasks that a batch is cut into, whatever the number of threads, so that sums are always added in the same
+/// order.
 pub(super) const TASKS: usize = 8;
 
-/// What the images of one task leave behind.
+/// Buffers and sums of one task.
 #[derive(Default)]
 pub(super) struct Task {
     pub(super) input: Vec<f32>,
     pub(super) gradient: Vec<f32>,
-    /// `[2, channels]`
+    /// Sums for each channel, `[2, channels]`.
     pub(super) moments: Vec<f64>,
     pub(super) weights: Vec<f32>,
-    /// `[images, channels]`
+    /// Gradients of the gates, `[images, channels]`.
     pub(super) gates: Vec<f32>,
     pub(super) scratch: Scratch,
 }
 
 impl Task {
-    /// Zeros for the sums of so many channels, weights and gates.
+    /// Sets the sums to zeros, for that many channels, weights and gates.
     pub(super) fn clear(&mut self, channels: usize, weights: usize, gates: usize) {
         self.moments.clear();
         self.moments.resize(2 * channels, 0.0);
@@ -38,7 +39,7 @@ impl Task {
         sums
     }
 
-    /// The sum of all tasks' first weights.
+    /// Returns the sum over all tasks of their first `count` weights.
     pub(super) fn sum_weights(tasks: &[Self], count: usize) -> Vec<f32> {
         const PART: usize = 1 << 14;
         let mut sums = tasks[0].weights[..count].to_vec();
@@ -51,21 +52,22 @@ impl Task {
     }
 }
 
-/// Large buffers, by layer.
+/// The large buffers, and those of each task.
 #[derive(Default)]
 pub(super) struct Workspace {
     /// Results of each layer before its norm, `[batch, pixels, outputs]`.
     pub(super) results: Vec<Vec<f32>>,
-    /// Results of each block.
+    /// Results of each block, `[batch, pixels, outputs]`.
     pub(super) blocks: Vec<Vec<f32>>,
-    /// Gradients of the widest images, two at a time.
+    /// Gradients of the images with the most channels, two at a time.
     pub(super) wide: [Vec<f32>; 2],
-    /// Gradients of blocks' results: that of the one at hand, that of the one before, and the branch's part of the former.
+    /// Gradients of blocks' results: that of the current block, that of the block before it, and the part of the
+    /// current one's that goes to its branch.
     pub(super) narrow: [Vec<f32>; 3],
     pub(super) tasks: Vec<Task>,
 }
 
-/// The first `len` values of a buffer that grows when it must.
+/// Returns the first `len` values of a buffer, which grows if it is shorter.
 pub(super) fn first(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if buffer.len() < len {
         buffer.resize(len, 0.0);
