@@ -15,7 +15,8 @@ pub(super) trait Networks: Sync {
     fn hold<'a>(&self, images: &[&'a RgbImage]) -> Result<Self::Images<'a>, Error>;
 
     /// Runs P-Net on all images, each at the levels that `pyramid` returns for its width and height. Calls `found` with
-    /// the windows whose logit of face minus logit of no face is at least `least`, in any order and any number of calls.
+    /// the windows whose logit of face minus logit of no face is at least `least`. The windows come in any order and in
+    /// any number of calls.
     fn propose(
         &self,
         images: &Self::Images<'_>,
