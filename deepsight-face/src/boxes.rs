@@ -2,7 +2,7 @@
 
 use deepsight_core::fused::kernels::Region;
 
-/// How the overlap of two boxes is measured.
+/// A measure of the overlap of two boxes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Overlap {
     /// Intersection over union.

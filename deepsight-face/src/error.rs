@@ -22,7 +22,7 @@ pub enum Error {
         /// What is wrong with the tensor or file.
         reason: String,
     },
-    /// The environment variable names instructions that this processor does not have.
+    /// The environment variable `DEEPSIGHT_CPU` names instructions that this processor does not have.
     #[error(transparent)]
     InstructionSet(deepsight_core::Error),
     /// The device returned no result.

@@ -71,7 +71,7 @@ impl<B: Backend> Mtcnn<B> {
         &self.config
     }
 
-    /// Returns a detector that shares these networks and finds faces from another size on.
+    /// Returns a detector that shares these networks and has another size of the smallest face.
     ///
     /// # Errors
     /// Returns [`Error::Setting`] if the size is out of its range.
@@ -189,7 +189,7 @@ impl<B: Backend> FaceDetector for Mtcnn<B> {
     /// Returns the faces of each image, largest box first, as facenet-pytorch orders them.
     ///
     /// The faces of an image do not depend on the other images of the call. Boxes may extend beyond the border. Images
-    /// too small for the smallest face have no faces; an image may even have no pixels.
+    /// too small for the smallest face, including images without pixels, have no faces.
     fn detect(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Face>>, Error> {
         let smaller: Vec<Option<RgbImage>> = images.iter().map(|image| self.smaller(image)).collect();
         let searched: Vec<&RgbImage> =

@@ -50,7 +50,7 @@ pub enum VideoError {
     /// No hardware decoder has that name.
     #[error("no hardware decoder {name:?}; there is {choice}", choice = HwAccel::NAMES.join(", "))]
     UnknownHwAccel {
-        /// The name given.
+        /// The given name.
         name: String,
     },
     /// The requested hardware decoder cannot be used. The video is not decoded on the CPU instead.

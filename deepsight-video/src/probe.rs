@@ -12,7 +12,7 @@ use crate::{
     scan::{Packets, Scan},
 };
 
-/// What the headers of a file say about its video stream.
+/// Properties of a file's video stream, as its headers state them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Header {
     pub(crate) stream: u32,

@@ -24,7 +24,7 @@ pub(crate) struct Process {
     patience: Duration,
 }
 
-/// How a process ended.
+/// The exit status and last messages of a process.
 pub(crate) struct Ending {
     pub(crate) status: ExitStatus,
     /// The end of its standard error, on one line.

@@ -20,7 +20,7 @@ pub(crate) struct Scan {
     pub(crate) variable: bool,
 }
 
-/// Frames that are held back to be sorted by time. No codec stores so many frames out of their order of presentation.
+/// Frames that are held back to be sorted by time: more than any codec stores out of their order of presentation.
 const REORDERED: usize = 32;
 
 /// Counts and times of packets as they arrive, before it is known which stream is the video.

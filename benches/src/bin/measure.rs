@@ -224,8 +224,8 @@ fn network<B: Backend>(
             Ok(Output::Logits(logits.flatten().collect()))
         }));
     }
-    // The fused engine takes channels last. The numbers are reordered before the measurement, as PyTorch's tensor is for
-    // `channels_last`.
+    // The fused engine takes channels last. The numbers are reordered before the measurement, as PyTorch's tensor is
+    // for `channels_last`.
     let pixels = |image: &[f32]| (0..plane * channels).map(|i| image[i % channels * plane + i / channels]).collect();
     let images: Vec<Vec<f32>> = values.chunks_exact(channels * plane).map(pixels).collect();
     Ok(Box::new(move || {

@@ -24,7 +24,7 @@ pub(super) struct Fused {
     pnet: PNet,
     rnet: CropNetwork,
     onet: CropNetwork,
-    /// Buffers that are free: when none is in use, as many as were ever in use at once.
+    /// Buffers that are not in use. They grow to the largest number that was in use at once.
     buffers: Mutex<Vec<Buffers>>,
 }
 
