@@ -281,7 +281,7 @@ const DRIVER_FILE_BYTES: u64 = 16 << 20;
 
 /// Limits the child through the operating system: its memory is bounded, and it can write no files or core dumps. A GPU
 /// driver reserves as much address space as all memories of the machine together, so with hardware decoding there is no
-/// limit on memory, and the child may write files of [`DRIVER_FILE_BYTES`].
+/// limit on memory, and the child may write files of at most [`DRIVER_FILE_BYTES`].
 #[cfg(target_os = "linux")]
 fn confine(child: &Child, limits: &DecodeLimits, hwaccel: Option<HwAccel>) -> io::Result<()> {
     use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};

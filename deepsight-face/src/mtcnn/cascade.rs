@@ -89,7 +89,7 @@ impl<N: Networks> Cascade<'_, N> {
     fn propose(&self, images: usize, held: &N::Images<'_>) -> Result<Vec<Candidate>, Error> {
         let threshold = self.config.thresholds[0];
         let pyramid = |width, height| levels(width, height, self.config.min_face_size, self.config.factor);
-        // By image and level. Surplus proposals are dropped at once, because a hostile image can give them everywhere.
+        // By image and level. Surplus proposals are dropped on arrival, because a hostile image can give them anywhere.
         let proposed: Mutex<BTreeMap<(usize, usize), Vec<Proposal>>> = Mutex::default();
         self.networks.propose(held, pyramid, least_difference(threshold), |windows| {
             let mut proposed = proposed.lock().unwrap_or_else(PoisonError::into_inner);
