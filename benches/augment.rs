@@ -1,4 +1,4 @@
-//! A stored face to what the network is shown in training, on one thread: plain, augmented, blended into itself.
+//! Preparation of a stored face as the network's input in training, on one thread: plain, augmented and self-blended.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use deepsight_benches::group_portrait;
@@ -6,7 +6,7 @@ use deepsight_core::Landmarks;
 use deepsight_core::image::{imageops, imageops::FilterType};
 use deepsight_train::{Augmentation, DatasetConfig, Draw, FaceDataset, Label, Row};
 
-/// Where the landmarks of a stored face of 256 pixels are: what is computed does not depend on whose they are.
+/// Landmarks of a stored face of 256 pixels. The amount of computation does not depend on whose landmarks they are.
 const LANDMARKS: [[f32; 2]; 5] = [[99.1, 121.0], [156.5, 120.7], [128.0, 153.7], [104.4, 187.4], [151.9, 187.1]];
 
 fn augment(c: &mut Criterion) {

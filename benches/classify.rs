@@ -1,4 +1,4 @@
-//! EfficientNet on faces, in faces per second: preprocessing, network and softmax.
+//! Classification of faces by EfficientNet (preprocessing, network and softmax), in faces per second.
 
 use burn::tensor::backend::Backend;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -6,7 +6,7 @@ use deepsight_benches::{devices, group_portrait, skipped};
 use deepsight_core::{Architecture, Classifier, Engine, FaceClassifier, ModelCard, Precision, gpu, image::imageops};
 use deepsight_device::{Device, with_backend};
 
-/// The networks to measure.
+/// The networks that are measured.
 const ARCHITECTURES: [Architecture; 5] = [
     Architecture::EfficientNetLite0,
     Architecture::EfficientNetLite1,
@@ -15,14 +15,14 @@ const ARCHITECTURES: [Architecture; 5] = [
     Architecture::EfficientNetB3,
 ];
 
-/// Faces that a GPU takes at once at most.
+/// Most faces that a GPU processes at once.
 const LARGEST: usize = 256;
 
 fn classify(c: &mut Criterion) {
     for device in devices() {
         with_backend!(device, |B, place| {
             if gpu::is_cpu::<B>(&place) {
-                // The fused engine, which the backend takes by itself, and Burn's operators.
+                // The fused engine, which is the default of this backend, and Burn's operators.
                 for engine in [Engine::Fused, Engine::Burn] {
                     measure::<B>(c, &device, &place, (engine, Precision::Full), &[1, 8]);
                 }
@@ -46,12 +46,12 @@ fn measure<B: Backend>(
         return skipped(device, precision);
     }
     let portrait = imageops::crop_imm(&group_portrait(720), 200, 20, 200, 240).to_image();
-    // Names of earlier measurements stay comparable.
+    // Full precision has no suffix, so that the names match those of earlier measurements.
     let name = if precision == Precision::Full { engine.to_string() } else { format!("{engine}_{precision}") };
     let mut group = c.benchmark_group(format!("classify/{device}/{name}"));
     group.sample_size(10);
     for architecture in ARCHITECTURES {
-        // Random weights: they take as long as trained ones.
+        // Random weights take as long as trained ones.
         let network = architecture.config().init(place);
         let classifier = Classifier::<B>::new(network, ModelCard::new("random", architecture), place)
             .and_then(|made| made.with_engine(engine)?.with_precision(precision));

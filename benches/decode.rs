@@ -1,4 +1,4 @@
-//! Video file to sampled RGB frames, ffmpeg's start included.
+//! Decoding of a video file to sampled RGB frames, including the start of ffmpeg.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use deepsight_benches::clip;

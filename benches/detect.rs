@@ -1,4 +1,4 @@
-//! MTCNN on whole frames, in frames per second.
+//! Face detection by MTCNN on whole frames, in frames per second.
 
 use burn::tensor::backend::Backend;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
@@ -22,14 +22,14 @@ fn on_backend<B: Backend>(c: &mut Criterion, device: &Device, place: &B::Device)
         measure(&mut group, &detector, &format!("{name}/5_faces"), &[group_portrait(height)]);
     }
     if !gpu::is_cpu::<B>(place) {
-        // What fills a GPU: many frames, each with faces.
+        // Many frames, each with faces, keep a GPU busy.
         for (name, height) in HEIGHTS.into_iter().filter(|(_, height)| *height >= 720) {
             for batch in [8, 32] {
                 measure(&mut group, &detector, &format!("{name}/batch_{batch}"), &vec![group_portrait(height); batch]);
             }
         }
     }
-    // As an analysis calls it: frames of one clip together.
+    // An analysis passes the frames of one clip together.
     let clip: Vec<RgbImage> = frames(8).into_iter().map(|frame| frame.image).collect();
     measure(&mut group, &detector, "360p/batch_8", &clip);
     group.finish();

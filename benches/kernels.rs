@@ -1,5 +1,6 @@
-//! The CPU kernels by themselves, on one thread, for every instruction set of this processor: the shapes of
-//! EfficientNet-B0 and of the face detector, in floating-point operations, and activations, maxima and means, in values.
+//! The CPU kernels alone, on one thread, for every instruction set of this processor, on the shapes of EfficientNet-B0
+//! and of the face detector. Convolutions are measured in floating-point operations per second, and activations, maxima
+//! and means in values per second.
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
@@ -38,7 +39,7 @@ fn kernels(c: &mut Criterion) {
     }
 }
 
-/// A block's projection.
+/// Measures the projection of a block.
 fn pointwise(
     group: &mut BenchmarkGroup<'_, WallTime>,
     set: InstructionSet,
@@ -64,7 +65,7 @@ fn stem(group: &mut BenchmarkGroup<'_, WallTime>, set: InstructionSet) {
     group.bench_function("convolution/stem", |b| b.iter(|| layer.forward(&input, size, &mut output)));
 }
 
-/// A block's expansion and depthwise convolution, two vectors of channels at a time.
+/// Measures the expansion and depthwise convolution of a block, two vectors of channels at a time.
 fn expand_depthwise(
     group: &mut BenchmarkGroup<'_, WallTime>,
     set: InstructionSet,
@@ -99,11 +100,11 @@ fn expand_depthwise(
 fn sigmoid(group: &mut BenchmarkGroup<'_, WallTime>, set: InstructionSet) {
     let mut values = values(1 << 14);
     group.throughput(Throughput::Elements(values.len() as u64));
-    // Of its own results: they take as long as any others.
+    // Each iteration computes the sigmoid of the previous results, which takes as long as for any other values.
     group.bench_function("sigmoid", |b| b.iter(|| sigmoid_in_place(set, &mut values)));
 }
 
-/// A layer of O-Net, over images too small to fill the registers row by row.
+/// Measures a layer of O-Net, on images too small to fill the registers row by row.
 fn small_images(group: &mut BenchmarkGroup<'_, WallTime>, set: InstructionSet) {
     let (images, size, inputs, outputs) = (4, 23, 32, 64);
     let activation = Activation::PRelu(values(outputs));
@@ -116,7 +117,7 @@ fn small_images(group: &mut BenchmarkGroup<'_, WallTime>, set: InstructionSet) {
     });
 }
 
-/// The pools after the first layers of P-Net, whose channels are filled up to a vector, and of O-Net.
+/// Measures the pools after the first layers of P-Net, whose channels are padded to a whole vector, and of O-Net.
 fn max_pool(group: &mut BenchmarkGroup<'_, WallTime>, set: InstructionSet) {
     for (kernel, size, pitch, channels) in [(2, 254, 16, 10), (3, 46, 32, 32)] {
         let pool = MaxPool::new(set, kernel);
@@ -129,7 +130,7 @@ fn max_pool(group: &mut BenchmarkGroup<'_, WallTime>, set: InstructionSet) {
     }
 }
 
-/// A frame to a level of the pyramid, and a face in it to O-Net's input.
+/// Measures the resizing of a frame to a level of the pyramid, and of a face in it to O-Net's input.
 fn area_resize(group: &mut BenchmarkGroup<'_, WallTime>, set: InstructionSet) {
     let (width, height) = (1280, 720);
     let image: Vec<u8> = (0..3 * width * height).map(|index| (index * 7919 % 256) as u8).collect();
@@ -149,7 +150,7 @@ fn area_resize(group: &mut BenchmarkGroup<'_, WallTime>, set: InstructionSet) {
     }
 }
 
-/// Numbers between −1 and 1.
+/// Returns numbers between −1 and 1.
 fn values(count: usize) -> Vec<f32> {
     (0..count).map(|index| (index * 7919 % 997) as f32 / 498.0 - 1.0).collect()
 }

@@ -1,4 +1,4 @@
-//! A clip to its report: decode, detect, classify, judge; in sampled frames per second.
+//! Analysis of a clip up to its report (decode, detect, classify, reach a verdict), in sampled frames per second.
 
 use std::thread;
 
@@ -11,7 +11,7 @@ use deepsight_face::Mtcnn;
 use deepsight_video::{Sampling, Video};
 
 const FRAMES: u64 = 12;
-/// Clips at once on a GPU.
+/// Number of clips that are analyzed at once on a GPU.
 const CLIPS: u64 = 8;
 
 fn pipeline(c: &mut Criterion) {
@@ -25,7 +25,7 @@ fn on_backend<B: Backend>(c: &mut Criterion, device: &Device, place: &B::Device)
     group.sample_size(10);
     for architecture in [Architecture::EfficientNetLite0, Architecture::EfficientNetB3] {
         let detector = Mtcnn::<B>::pretrained(place).unwrap_or_else(|error| panic!("{error}"));
-        // Random weights: they take as long as trained ones.
+        // Random weights take as long as trained ones.
         let network = architecture.config().init(place);
         let classifier = Classifier::<B>::new(network, ModelCard::new("random", architecture), place);
         let analyzer = Analyzer::new(detector, classifier.unwrap_or_else(|error| panic!("{error}")));
@@ -37,7 +37,7 @@ fn on_backend<B: Backend>(c: &mut Criterion, device: &Device, place: &B::Device)
         group.throughput(Throughput::Elements(FRAMES));
         group.bench_function(format!("{architecture}/360p"), |b| b.iter(analyze));
         if !gpu::is_cpu::<B>(place) {
-            // Side by side, as many clips keep a GPU busy.
+            // One clip alone does not keep a GPU busy, so several run at the same time.
             group.throughput(Throughput::Elements(FRAMES * CLIPS));
             group.bench_function(format!("{architecture}/360p/{CLIPS}_clips"), |b| {
                 b.iter(|| thread::scope(|scope| (0..CLIPS).for_each(|_| drop(scope.spawn(analyze)))));

@@ -1,4 +1,4 @@
-//! What a program does before its first verdict: load the models, open the clip, wait for its first frame.
+//! The work of a program before its first verdict: loading the models, opening the clip, waiting for its first frame.
 
 use burn::tensor::backend::Backend;
 use criterion::{Criterion, criterion_group, criterion_main};

@@ -1,4 +1,5 @@
-//! One training step, in pictures per second: forth, back and the optimizer, on Burn's operators and on the fused engine.
+//! One training step (forward pass, backward pass and optimizer) on Burn's operators and on the fused engine, in
+//! pictures per second.
 
 use burn::backend::Autodiff;
 use burn::optim::{AdamWConfig, Optimizer};
@@ -9,7 +10,8 @@ use deepsight_core::{Architecture, EfficientNet, Engine, Precision, gpu, image::
 use deepsight_device::{Device, with_backend};
 use deepsight_train::{Batch, BurnStep, FusedStep, Label, Noise, Objective, Step};
 
-/// Side of the pictures in pixels: the resolution of the architecture, except for B3, which the paper's 300 stands for.
+/// Returns the side of the pictures in pixels: the resolution of the architecture, except for B3, where it is the
+/// paper's 300.
 fn side(architecture: Architecture) -> u32 {
     if architecture == Architecture::EfficientNetB3 { 300 } else { architecture.config().resolution as u32 }
 }
@@ -43,7 +45,7 @@ fn on_cpu<B: Backend>(c: &mut Criterion, device: &Device, place: &B::Device) {
         let fused = FusedStep::new(&config, side(architecture), MEAN_AND_STD, MEAN_AND_STD);
         let fused = fused.unwrap_or_else(|error| panic!("{error}"));
         on_engine::<B>(c, device, place, architecture, &Engine::Fused.to_string(), 32, fused);
-        // Burn's operators take seconds a picture on a CPU: a small batch of the small network says enough.
+        // Burn's operators take seconds per picture on a CPU, so only the small network is measured, on a small batch.
         if architecture == Architecture::EfficientNetLite0 {
             let burn = BurnStep::<B>::new(&config, side(architecture), MEAN_AND_STD, MEAN_AND_STD, place);
             on_engine::<B>(c, device, place, architecture, &Engine::Burn.to_string(), 2, burn);

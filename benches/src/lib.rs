@@ -8,41 +8,42 @@ use deepsight_device::Device;
 use deepsight_video::{Sampling, Video};
 use image::{RgbImage, imageops};
 
-/// The clip bundled with the examples: 640 × 360, 180 frames, one or two faces in each.
+/// Returns the path of the clip bundled with the examples: 640 × 360, 180 frames, one or two faces in each.
 pub fn clip() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/clips/portraits.mp4"))
 }
 
-/// `count` frames spread over the bundled clip, at its own size.
+/// Decodes `count` frames spread over the bundled clip, at its own size.
 ///
 /// # Panics
-/// When the clip cannot be decoded: without ffmpeg there is nothing to measure.
+/// Panics if the clip cannot be decoded: without ffmpeg there is nothing to measure.
 pub fn frames(count: u64) -> Vec<Frame> {
     let frames = Video::open(clip()).and_then(|video| video.frames(Sampling::evenly(count))?.collect());
     frames.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The heights of the pictures that detectors are measured on, by their usual names.
+/// Heights in pixels of the pictures on which detectors are measured, with their usual names.
 pub const HEIGHTS: [(&str, u32); 3] = [("480p", 480), ("720p", 720), ("1080p", 1080)];
 
-/// One face, looking into the camera: the bundled clip's first frame scaled to `height`, 16 : 9.
+/// Returns a picture of one face that looks into the camera: the bundled clip's first frame scaled to `height`, 16 : 9.
 ///
 /// # Panics
-/// When the clip cannot be decoded.
+/// Panics if the clip cannot be decoded.
 pub fn portrait(height: u32) -> RgbImage {
     imageops::resize(&frames(1)[0].image, width(height), height, imageops::FilterType::Triangle)
 }
 
-/// Five faces: frames of the bundled clip pasted side by side at several sizes, 16 : 9 and `height` high. MTCNN, the
-/// reference too, takes a patch on a space suit for a sixth at some heights (probability 0.84 at 720).
+/// Returns a picture of five faces: frames of the bundled clip side by side at several sizes, 16 : 9 and `height` high.
+/// At some heights MTCNN, including the reference, detects a patch on a space suit as a sixth face (probability 0.84 at
+/// 720).
 ///
 /// # Panics
-/// When the clip cannot be decoded.
+/// Panics if the clip cannot be decoded.
 pub fn group_portrait(height: u32) -> RgbImage {
     let mut canvas = RgbImage::from_pixel(width(height), height, image::Rgb([96, 104, 112]));
     let frames = frames(30);
     let scaled = |pixels_at_720: u32| pixels_at_720 * height / 720;
-    // Alone, side by side, and alone: one face, two faces, one face; then the first again, smaller.
+    // These frames show one face, two faces, one face, and the first face again, smaller.
     for (frame, width, x, y) in [(0, 640, 0, 0), (14, 640, 640, 0), (29, 560, 40, 380), (4, 480, 760, 420)] {
         let source = &frames[frame].image;
         let width = scaled(width);
@@ -53,18 +54,18 @@ pub fn group_portrait(height: u32) -> RgbImage {
     canvas
 }
 
-/// The even width nearest to 16 : 9.
+/// Returns the even width nearest to 16 : 9.
 fn width(height: u32) -> u32 {
     (height * 8 + 4) / 9 * 2
 }
 
-/// A line on standard error for a precision that a device does not have.
+/// Prints a line on standard error for a precision that a device does not have.
 #[allow(clippy::print_stderr, reason = "a bench that is left out must say so")]
 pub fn skipped(device: &Device, precision: Precision) {
     eprintln!("skipped: {device} does not compute in {precision}");
 }
 
-/// The devices of this build that are here, and a line on standard error for each that is not.
+/// Returns the devices of this build that are present. Prints a line on standard error for each one that is not.
 #[allow(clippy::print_stderr, reason = "a bench that is left out must say so")]
 pub fn devices() -> Vec<Device> {
     let named = |name: &&str| name.trim_end_matches("[:n]").parse().ok();

@@ -1,4 +1,4 @@
-//! The program that takes turns with the peers: what it answers.
+//! Answers of `measure`, the program that alternates with the compared programs.
 #![cfg(feature = "flex")]
 #![allow(clippy::unwrap_used)]
 
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-/// The answers to requests, a line each.
+/// Returns the answers to requests, one for each line of output.
 fn answers(requests: &[String]) -> Vec<Value> {
     answers_with(&[], requests)
 }
@@ -34,7 +34,7 @@ fn network(tensor: &Path, shape: [usize; 4]) -> String {
 }
 
 #[test]
-fn a_request_that_cannot_be_met_is_answered_with_why_and_the_next_one_is_met() {
+fn an_invalid_request_is_answered_with_an_error_and_the_next_one_is_served() {
     let folder = tempfile::tempdir().unwrap();
     let (tensor, missing) = (folder.path().join("faces.f32"), folder.path().join("missing"));
     std::fs::write(&tensor, vec![0; 2 * 3 * 32 * 32 * 4]).unwrap();
@@ -65,7 +65,7 @@ fn a_request_that_cannot_be_met_is_answered_with_why_and_the_next_one_is_met() {
 }
 
 #[test]
-fn a_training_step_answers_with_its_loss_and_is_taken_again() {
+fn a_training_step_answers_with_its_loss_and_can_be_repeated() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("grey.rgb");
     std::fs::write(&path, [127; 32 * 32 * 3]).unwrap();
@@ -81,7 +81,7 @@ fn a_training_step_answers_with_its_loss_and_is_taken_again() {
 }
 
 #[test]
-fn a_precision_that_the_engine_does_not_have_is_refused_and_not_replaced() {
+fn a_precision_that_the_engine_does_not_support_is_refused_and_not_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let tensor = folder.path().join("faces.f32");
     std::fs::write(&tensor, vec![0; 3 * 32 * 32 * 4]).unwrap();
@@ -91,7 +91,7 @@ fn a_precision_that_the_engine_does_not_have_is_refused_and_not_replaced() {
 }
 
 #[test]
-fn a_picture_of_five_faces_shows_the_detector_five() {
+fn five_faces_are_detected_in_a_picture_of_five_faces() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("five.rgb");
     let picture = json!({ "do": "picture", "height": 480, "faces": 5, "path": path }).to_string();

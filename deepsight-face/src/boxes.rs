@@ -1,8 +1,8 @@
-//! Geometry of `[x1, y1, x2, y2]` as facenet-pytorch's `detect_face.py` computes it, in its precision.
+//! Geometry of `[x1, y1, x2, y2]` boxes, computed as facenet-pytorch's `detect_face.py` does, in the same precision.
 
 use deepsight_core::fused::kernels::Region;
 
-/// How the overlap of two boxes is measured.
+/// A measure of the overlap of two boxes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Overlap {
     /// Intersection over union.
@@ -25,12 +25,13 @@ impl Overlap {
     }
 }
 
-/// Greedy non-maximum suppression: indices of the boxes that no better one overlaps by more than `threshold`, best
-/// score first.
+/// Performs greedy non-maximum suppression and returns the indices of the kept boxes, best score first.
 ///
-/// Scores near 1 are so often equal in single precision that the order of equals decides which of two boxes a face gets.
-/// The reference measures union with torchvision, for which the earlier is better, and the smaller area with numpy,
-/// where it takes the last of an ascending order.
+/// A box is dropped if a better kept box overlaps it by more than `threshold`.
+///
+/// Scores near 1 are often equal in single precision. Then the order of equal scores decides which of two boxes a face
+/// gets. For [`Overlap::Union`] the reference calls torchvision, which prefers the earlier box. For
+/// [`Overlap::Smaller`] it uses numpy and takes the last box of an ascending order.
 pub(crate) fn non_maximum_suppression(boxes: &[([f32; 4], f32)], threshold: f32, overlap: Overlap) -> Vec<usize> {
     let mut order: Vec<usize> = (0..boxes.len()).collect();
     if overlap == Overlap::Smaller {
@@ -46,13 +47,14 @@ pub(crate) fn non_maximum_suppression(boxes: &[([f32; 4], f32)], threshold: f32,
     kept
 }
 
-/// Moves each edge by its share of the box's side; `pixel` is 1 where sides are counted in pixels, else 0.
+/// Moves each edge by its `shift`, which is given in sides of the box. `pixel` is 1 where sides are counted in pixels,
+/// else 0.
 pub(crate) fn regress(b: &[f32; 4], shift: &[f32; 4], pixel: f32) -> [f32; 4] {
     let (width, height) = (b[2] - b[0] + pixel, b[3] - b[1] + pixel);
     [b[0] + shift[0] * width, b[1] + shift[1] * height, b[2] + shift[2] * width, b[3] + shift[3] * height]
 }
 
-/// The square round the same centre whose side is the longer one.
+/// Returns the square with the box's center and its longer side.
 pub(crate) fn square(b: &[f32; 4]) -> [f32; 4] {
     let (width, height) = (b[2] - b[0], b[3] - b[1]);
     let side = width.max(height);
@@ -60,11 +62,13 @@ pub(crate) fn square(b: &[f32; 4]) -> [f32; 4] {
     [x, y, x + side, y + side]
 }
 
-/// The pixels of a box that lie in the image, by the reference's one-based rounding; `None` when there are none.
+/// Returns the pixels of a box that lie in the image, or `None` if there are none. Edges are rounded as the reference
+/// does, which counts pixels from one.
 ///
-/// The crop is clipped, not padded: a face at the border comes out stretched, and the networks' answer with it.
+/// The crop is clipped, not padded. A face at the border is therefore stretched in the network's input, and the
+/// network's outputs are stretched with it.
 pub(crate) fn clip(b: &[f32; 4], width: usize, height: usize) -> Option<Region> {
-    // `as` saturates, so that no box, however wild, can overflow.
+    // `as` saturates, so no box can overflow.
     let [x, y, right, bottom] = b.map(|v| v as i64);
     let (x, y) = (x.max(1) - 1, y.max(1) - 1);
     let (right, bottom) = (right.min(width as i64), bottom.min(height as i64));
@@ -89,7 +93,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn suppression_keeps_apart_what_it_keeps_and_has_a_reason_for_what_it_drops(
+        fn suppression_drops_exactly_the_boxes_that_a_better_kept_box_overlaps(
             boxes in prop::collection::vec(scored_box(), 0..40), smaller in any::<bool>(), threshold in 0.1..0.9f32,
         ) {
             let overlap = if smaller { Overlap::Smaller } else { Overlap::Union };
@@ -105,7 +109,7 @@ mod tests {
         }
 
         #[test]
-        fn squares_share_the_centre_and_the_longer_side((b, _) in scored_box()) {
+        fn squares_keep_the_center_and_the_longer_side((b, _) in scored_box()) {
             let s = square(&b);
             let side = (b[2] - b[0]).max(b[3] - b[1]);
             prop_assert!((s[2] - s[0] - side).abs() < 1e-3 && (s[3] - s[1] - side).abs() < 1e-3);
@@ -124,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn of_equal_scores_the_reference_prefers_the_earlier_or_the_later() {
+    fn equal_scores_prefer_the_earlier_box_by_union_and_the_later_by_smaller_area() {
         let twins = [([0.0, 0.0, 10.0, 10.0], 0.75), ([1.0, 0.0, 11.0, 10.0], 0.75)];
         assert_eq!(non_maximum_suppression(&twins, 0.5, Overlap::Union), [0]);
         assert_eq!(non_maximum_suppression(&twins, 0.5, Overlap::Smaller), [1]);

@@ -1,6 +1,6 @@
 use deepsight_core::gpu::{Failed, device_message};
 
-/// What can go wrong in this crate.
+/// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -9,9 +9,9 @@ pub enum Error {
     Setting {
         /// Name of the field.
         name: &'static str,
-        /// Its value.
+        /// Value of the field.
         value: f64,
-        /// What it may be.
+        /// Range of allowed values.
         allowed: &'static str,
     },
     /// The weights in the crate do not fit the networks.
@@ -19,18 +19,18 @@ pub enum Error {
     Weights {
         /// Name of the tensor, or of the file.
         tensor: String,
-        /// What is wrong with it.
+        /// What is wrong with the tensor or file.
         reason: String,
     },
-    /// The environment asks for instructions that this processor does not have.
+    /// The environment variable `DEEPSIGHT_CPU` names instructions that this processor does not have.
     #[error(transparent)]
     InstructionSet(deepsight_core::Error),
-    /// The device did not hand out a result.
+    /// The device returned no result.
     #[error("MTCNN {network}: the device gave no result: {reason}")]
     Device {
         /// The network that ran.
         network: &'static str,
-        /// What the backend says.
+        /// Message of the backend.
         reason: String,
     },
 }

@@ -22,10 +22,11 @@ mod networks;
 mod pyramid;
 mod weights;
 
-/// The multi-task cascaded face detector of Zhang et al. (2016) with pretrained weights: boxes, five landmarks and a
-/// probability for every face of an image.
+/// The multi-task cascaded face detector of Zhang et al. (2016) with pretrained weights. It gives a box, five landmarks
+/// and a probability for every face of an image.
 ///
-/// It finds what facenet-pytorch 2.6 finds: boxes and landmarks agree within half a pixel, probabilities within 0.001.
+/// It finds the same faces as facenet-pytorch 2.6: boxes and landmarks agree within half a pixel, probabilities within
+/// 0.001.
 ///
 /// Clones share the networks.
 #[derive(Debug)]
@@ -33,11 +34,11 @@ pub struct Mtcnn<B: Backend> {
     config: MtcnnConfig,
     set: InstructionSet,
     engine: Arc<Computes<B>>,
-    /// Images that are searched together on a GPU.
+    /// Limit on the images that are searched together on a GPU.
     batches: Arc<BatchLimit>,
 }
 
-// Derived, it would ask for a backend that can be cloned.
+// `derive(Clone)` would require `B: Clone`.
 impl<B: Backend> Clone for Mtcnn<B> {
     fn clone(&self) -> Self {
         Self {
@@ -49,7 +50,7 @@ impl<B: Backend> Clone for Mtcnn<B> {
     }
 }
 
-/// The networks on one engine or the other.
+/// The networks on one of the two engines.
 #[derive(Debug)]
 enum Computes<B: Backend> {
     Burn(Box<Modules<B>>),
@@ -57,23 +58,23 @@ enum Computes<B: Backend> {
 }
 
 impl<B: Backend> Mtcnn<B> {
-    /// The detector with default settings.
+    /// Creates the detector with the default settings.
     ///
     /// # Errors
-    /// None that a user can cause; see [`MtcnnConfig::init`].
+    /// Returns [`Error::InstructionSet`] as [`MtcnnConfig::init`] does. The default settings cause no error.
     pub fn pretrained(device: &B::Device) -> Result<Self, Error> {
         MtcnnConfig::new().init(device)
     }
 
-    /// The settings it was made with.
+    /// Returns the settings of this detector.
     pub fn config(&self) -> &MtcnnConfig {
         &self.config
     }
 
-    /// The same networks looking for faces from another size on.
+    /// Returns a detector that shares these networks and has another size of the smallest face.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the size is out of its range.
+    /// Returns [`Error::Setting`] if the size is out of its range.
     ///
     /// ```
     /// use deepsight_face::Mtcnn;
@@ -90,15 +91,15 @@ impl<B: Backend> Mtcnn<B> {
         Ok(Self { config, ..self.clone() })
     }
 
-    /// Searches `images` black images of a size, so that a GPU compiles its kernels, and finds the fastest ones for pictures of
-    /// that size, before the first one comes. A CPU needs no warming up.
+    /// Searches `images` black images of `width` × `height` pixels. This lets a GPU compile its kernels, and select the
+    /// fastest ones for images of that size, before the first real image. A CPU needs no warm-up.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device fails.
+    /// Returns [`Error::Device`] if the device fails.
     pub fn warm_up(&self, images: usize, width: u32, height: u32) -> Result<(), Error> {
         let black = RgbImage::new(width, height);
         self.detect(&vec![&black; images])?;
-        // Nothing in a black image comes to the second and third network.
+        // P-Net finds no candidates in a black image, so candidates are passed to the later networks here.
         let middle = |count: usize| {
             let [x, y] = [width, height].map(|side| side as f32 / 2.0);
             vec![Candidate { image: 0, bounds: [0.0, 0.0, x, y] }; count]
@@ -140,7 +141,7 @@ impl<B: Backend> Mtcnn<B> {
         Ok(found?.into_iter().flatten().collect())
     }
 
-    /// The copy on which faces are looked for, where it is not the image itself.
+    /// Returns the smaller copy in which faces are searched, or `None` if the image itself is searched.
     fn smaller(&self, image: &RgbImage) -> Option<RgbImage> {
         let (width, height) = image.dimensions();
         let max_side = self.config.max_side.filter(|&limit| width.max(height) > limit)?;
@@ -149,7 +150,7 @@ impl<B: Backend> Mtcnn<B> {
         (width > 0 && height > 0).then(|| shrink(self.set, image, side(width), side(height)))
     }
 
-    /// Largest first, as many as asked for, in pixels of the original image.
+    /// Converts detections to faces in pixels of the original image, largest first, at most `max_faces` of them.
     fn faces(&self, mut found: Vec<Found>, searched: &RgbImage, original: &RgbImage) -> Vec<Face> {
         let area = |b: &[f32; 4]| (b[2] - b[0]) * (b[3] - b[1]);
         found.sort_by(|a, b| area(&b.bounds).total_cmp(&area(&a.bounds)));
@@ -164,10 +165,10 @@ impl<B: Backend> Mtcnn<B> {
     }
 }
 
-/// Pixels that a GPU is given at once: what 32 images of 1280 × 720 have, for which it takes about three gigabytes.
+/// Most pixels that a GPU gets at once: those of 32 images of 1280 × 720, for which it needs about three gigabytes.
 const PORTION: usize = 32 * 1280 * 720;
 
-/// Cuts a list of images so that each part has no more pixels than a GPU is given at once, or one image.
+/// Splits a list of images into parts of at most [`PORTION`] pixels each. An image of more pixels is a part of its own.
 fn portions<'a, 'i>(mut images: &'a [&'i RgbImage]) -> impl Iterator<Item = &'a [&'i RgbImage]> {
     std::iter::from_fn(move || {
         let mut pixels = 0;
@@ -185,10 +186,10 @@ fn portions<'a, 'i>(mut images: &'a [&'i RgbImage]) -> impl Iterator<Item = &'a 
 impl<B: Backend> FaceDetector for Mtcnn<B> {
     type Error = Error;
 
-    /// The faces of each image, largest box first, as facenet-pytorch orders them.
+    /// Returns the faces of each image, largest box first, as facenet-pytorch orders them.
     ///
-    /// An image's faces do not depend on the images it comes with. Boxes may reach over the border. Images too small
-    /// for the smallest face, even of no pixels, have no faces.
+    /// The faces of an image do not depend on the other images of the call. Boxes may extend beyond the border. Images
+    /// too small for the smallest face, including images without pixels, have no faces.
     fn detect(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Face>>, Error> {
         let smaller: Vec<Option<RgbImage>> = images.iter().map(|image| self.smaller(image)).collect();
         let searched: Vec<&RgbImage> =
@@ -198,9 +199,9 @@ impl<B: Backend> FaceDetector for Mtcnn<B> {
         Ok(per_image.map(|((found, searched), original)| self.faces(found, searched, original)).collect())
     }
 
-    /// Looks at squares around each earlier face, of some sizes and shifts that cover the motion from one frame to the next, in
-    /// the image's own pixels. Thresholds are those of [`detect`](Self::detect). Faces come largest first, and of each earlier
-    /// one there is one at most.
+    /// Searches squares around each earlier face. Their sizes and shifts cover the motion from one frame to the next.
+    /// The image is searched at its own size, and the thresholds are those of [`detect`](Self::detect). Returns faces
+    /// largest first, at most one for each earlier face.
     fn find_again(&self, image: &RgbImage, earlier: &[Face]) -> Result<Vec<Face>, Error> {
         let earlier: Vec<BoundingBox> = earlier.iter().map(|face| face.bounding_box).collect();
         let found = self.judge(image, &follow::candidates(&earlier))?;
@@ -230,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gpu_is_given_as_many_pixels_as_it_takes_and_one_image_however_large() {
+    fn a_portion_has_at_most_the_maximum_of_pixels_or_is_one_larger_image() {
         let sizes = |sizes: &[(u32, u32)]| -> Vec<usize> {
             let images: Vec<RgbImage> = sizes.iter().map(|&(width, height)| RgbImage::new(width, height)).collect();
             portions(&images.iter().collect::<Vec<_>>()).map(<[_]>::len).collect()

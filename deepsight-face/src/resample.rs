@@ -4,10 +4,10 @@ use deepsight_core::fused::kernels::{AreaResize, InstructionSet, Region};
 use image::RgbImage;
 use rayon::prelude::*;
 
-/// Rows that a task makes.
+/// Rows of the copy that one parallel task computes.
 const ROWS: usize = 16;
 
-/// A smaller copy of an image, each pixel the mean of the area it stands for.
+/// Returns a smaller copy of an image. Each pixel is the mean of the area it covers in the original.
 pub(crate) fn shrink(set: InstructionSet, image: &RgbImage, width: u32, height: u32) -> RgbImage {
     let mut copy = RgbImage::new(width, height);
     let size = (width as usize, height as usize);
@@ -31,7 +31,7 @@ pub(crate) fn shrink(set: InstructionSet, image: &RgbImage, width: u32, height: 
     copy
 }
 
-/// All of an image.
+/// Returns the region of the whole image.
 pub(crate) fn whole(image: &RgbImage) -> Region {
     Region { x: 0, y: 0, width: image.width() as usize, height: image.height() as usize }
 }
@@ -53,7 +53,7 @@ mod tests {
         let image = RgbImage::from_fn(64, 80, |x, y| Rgb([(3 * x) as u8, (2 * y) as u8, (x + y) as u8]));
         let copy = shrink(InstructionSet::best(), &image, 32, 40);
         for (x, y, pixel) in copy.enumerate_pixels() {
-            // The mean of 6 x and 6 x + 3 is a half over; of the others too.
+            // The mean of 6 x and 6 x + 3 is 6 x + 1.5, which rounds up. The means of green and blue are whole numbers.
             assert_eq!(pixel.0, [(6 * x + 2) as u8, (4 * y + 1) as u8, (2 * x + 2 * y + 1) as u8]);
         }
     }

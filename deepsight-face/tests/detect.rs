@@ -1,4 +1,4 @@
-//! What holds of every detection, and of bad images and settings.
+//! Properties of every detection, and the handling of bad images and settings.
 
 #![allow(clippy::unwrap_used)]
 #![cfg(feature = "flex")]
@@ -12,7 +12,7 @@ fn detector(config: MtcnnConfig) -> Mtcnn<Flex> {
     config.init(&Default::default()).unwrap()
 }
 
-/// The detector on either engine.
+/// Creates the detector on each engine.
 fn engines(config: MtcnnConfig) -> [Mtcnn<Flex>; 2] {
     [Engine::Fused, Engine::Burn].map(|engine| detector(config.clone().with_engine(engine)))
 }
@@ -35,7 +35,7 @@ fn assert_same(a: &[Face], b: &[Face]) {
 }
 
 #[test]
-fn faces_do_not_depend_on_the_images_they_come_with() {
+fn the_faces_of_an_image_do_not_depend_on_the_other_images() {
     for detector in engines(MtcnnConfig::new()) {
         let (many, one, none) = (photo("many"), photo("one"), photo("none"));
         let mirrored = imageops::flip_horizontal(&many);
@@ -50,7 +50,7 @@ fn faces_do_not_depend_on_the_images_they_come_with() {
 fn the_engines_find_the_same_faces() {
     let [fused, burn] = engines(MtcnnConfig::new().with_thresholds([0.5, 0.5, 0.5]));
     let many = photo("many");
-    // Of sizes that fill tiles, and strips in them, in different ways.
+    // These sizes fill tiles, and the bands of rows in them, to different degrees.
     for (width, height) in [(400, 259), (531, 301), (243, 420)] {
         let image = imageops::resize(&many, width, height, imageops::FilterType::Triangle);
         let (ours, theirs) = (fused.detect(&[&image]).unwrap(), burn.detect(&[&image]).unwrap());
@@ -60,7 +60,7 @@ fn the_engines_find_the_same_faces() {
 }
 
 #[test]
-fn what_is_found_does_not_depend_on_the_number_of_threads() {
+fn detections_do_not_depend_on_the_number_of_threads() {
     let detector = detector(MtcnnConfig::new());
     let photo = photo("many");
     let on = |threads| Threads::new(threads).unwrap().install(|| detector.detect(&[&photo]).unwrap());
@@ -73,7 +73,7 @@ fn a_face_that_moved_a_little_is_found_again_where_detection_finds_it() {
     for detector in engines(MtcnnConfig::new().with_min_face_size(30.0)) {
         let earlier = &detector.detect(&[&photo]).unwrap()[0];
         assert!(earlier.len() >= 4, "{earlier:?}");
-        // Shifted, and a little larger: what one frame to the next may bring.
+        // Shifted and slightly enlarged, as may happen from one frame to the next.
         for (x, y, width, height) in [(0, 0, 1080, 700), (9, 5, 1060, 690), (24, 12, 1000, 650)] {
             let moved = imageops::crop_imm(&photo, x, y, width, height).to_image();
             let moved = imageops::resize(&moved, 1080, 700, imageops::FilterType::Triangle);
@@ -102,7 +102,7 @@ fn a_face_that_is_gone_is_not_found_again() {
         assert_eq!(detector.find_again(&RgbImage::new(0, 0), earlier).unwrap(), []);
         assert_eq!(detector.find_again(&many, &[]).unwrap(), []);
 
-        // One of them painted over: the others stay.
+        // One face is painted over. The others are still found.
         let mut covered = many.clone();
         let b = earlier[0].bounding_box;
         for y in b.y1.max(0.0) as u32..(b.y2 as u32).min(many.height()) {
@@ -117,7 +117,7 @@ fn a_face_that_is_gone_is_not_found_again() {
 }
 
 #[test]
-fn earlier_boxes_that_are_nowhere_are_no_faces() {
+fn earlier_boxes_that_are_not_finite_or_outside_the_image_give_no_faces() {
     let at = |x1, y1, x2, y2| Face::new(BoundingBox::new(x1, y1, x2, y2), None, 1.0);
     let wild = [
         at(f32::NAN, 0.0, 1.0, 1.0),
@@ -130,12 +130,12 @@ fn earlier_boxes_that_are_nowhere_are_no_faces() {
 }
 
 #[test]
-fn no_images_give_no_answers() {
+fn no_images_give_no_results() {
     assert!(detector(MtcnnConfig::new()).detect(&[]).unwrap().is_empty());
 }
 
 #[test]
-fn images_without_room_for_a_face_have_none() {
+fn images_too_small_for_a_face_have_no_faces() {
     let images = [(0, 0), (0, 5), (1, 1), (10_000, 1), (1, 10_000), (19, 19)].map(|(w, h)| RgbImage::new(w, h));
     for detector in engines(MtcnnConfig::new().with_max_side(8000)) {
         assert!(detector.detect(&images.each_ref()).unwrap().iter().all(Vec::is_empty));
@@ -177,7 +177,7 @@ fn max_side_finds_the_large_faces_where_they_are_in_the_original() {
 }
 
 #[test]
-fn settings_out_of_range_are_refused_by_name_value_and_limit() {
+fn settings_out_of_range_are_rejected_with_name_value_and_range() {
     let new = MtcnnConfig::new;
     for (config, message) in [
         (new().with_min_face_size(0.0), "MTCNN setting min_face_size = 0 is not in 4..=16384"),
@@ -192,7 +192,7 @@ fn settings_out_of_range_are_refused_by_name_value_and_limit() {
 }
 
 #[test]
-fn the_report_gets_every_setting() {
+fn the_detector_info_lists_every_setting() {
     let info = detector(MtcnnConfig::new().with_max_faces(3)).info();
     assert_eq!(info.name, "mtcnn");
     assert_eq!(info.settings["min_face_size"], 20.0);

@@ -1,4 +1,4 @@
-//! Detections against those of facenet-pytorch 2.6.0; `parity/export.py` makes the expected ones.
+//! Compares detections with those of facenet-pytorch 2.6.0. `parity/export.py` writes the expected ones.
 
 #![allow(clippy::unwrap_used)]
 #![cfg(any(feature = "flex", feature = "ndarray"))]

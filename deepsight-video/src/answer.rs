@@ -1,4 +1,4 @@
-//! What ffprobe prints, as JSON: read while it comes, because the packets of a long video are many.
+//! ffprobe's JSON output. It is parsed while it arrives, because a long video has many packets.
 
 use std::{cell::Cell, fmt, io::BufReader, io::Read};
 
@@ -9,7 +9,7 @@ use serde::{
 
 use crate::scan::Packets;
 
-/// All but the packets, which are counted and dropped.
+/// The output of ffprobe, except for the packets, which are counted and dropped.
 #[derive(Default)]
 pub(crate) struct Answer {
     pub(crate) streams: Vec<Stream>,
@@ -77,23 +77,24 @@ pub(crate) struct Packet {
     pub(crate) flags: String,
 }
 
-/// Why an answer could not be read.
+/// Reason why an answer could not be read.
 #[derive(Debug)]
 pub(crate) enum Unread {
-    /// There are more frames than allowed; how many were counted by then.
+    /// There are more frames than allowed. Holds the number counted so far.
     TooManyFrames(u64),
-    /// The output ended in the middle: whoever wrote it did not finish.
+    /// The output ended in the middle, because ffprobe did not finish.
     CutShort,
-    /// It is not the JSON that was asked for, or too much of it.
+    /// The output is not the expected JSON, or has too many bytes besides the packets.
     Malformed(String),
-    /// The pipe is broken.
+    /// The output could not be read.
     Io(std::io::Error),
 }
 
-/// ffprobe's description of a few streams takes some kilobytes, a packet some hundred bytes.
+/// Most bytes of output without a packet among them. ffprobe's description of a few streams takes some kilobytes, a
+/// packet some hundred bytes.
 const MAX_BETWEEN_PACKETS: usize = 1 << 20;
 
-/// Reads an answer to its end; its packets go to `packets`.
+/// Reads an answer to its end and passes its packets to `packets`.
 pub(crate) fn read(output: impl Read, packets: &mut Packets) -> Result<Answer, Unread> {
     let allowance = Cell::new(MAX_BETWEEN_PACKETS);
     let output = BufReader::with_capacity(1 << 16, Bounded { output, allowance: &allowance });
@@ -108,7 +109,7 @@ pub(crate) fn read(output: impl Read, packets: &mut Packets) -> Result<Answer, U
     })
 }
 
-/// Output of which only so many bytes may come without a packet among them.
+/// A reader that fails after [`MAX_BETWEEN_PACKETS`] bytes without a packet among them.
 struct Bounded<'a, R> {
     output: R,
     allowance: &'a Cell<usize>,
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn counting_ends_with_the_limit() {
+    fn counting_stops_when_the_limit_is_exceeded() {
         let packet = r#"{"codec_type":"video","stream_index":0}"#;
         let endless = format!(r#"{{"packets":[{packet},{packet},{packet},{packet}"#);
         assert!(matches!(read_text(&endless, 3).0, Err(Unread::TooManyFrames(4))));
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_none_is_malformed_and_one_that_ends_early_cut_short() {
+    fn unexpected_output_is_malformed_and_output_that_ends_early_is_cut_short() {
         for text in ["", "{", r#"{"streams":[{"index":"#] {
             assert!(matches!(read_text(text, 1).0, Err(Unread::CutShort)), "{text:?}");
         }
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_without_an_end_is_refused_and_many_packets_are_not() {
+    fn an_endless_description_is_refused_and_many_packets_are_not() {
         let endless = format!(r#"{{"title":"{}"#, "x".repeat(2 * MAX_BETWEEN_PACKETS));
         let (answer, _) = read_text(&endless, 1);
         assert!(matches!(&answer, Err(Unread::Malformed(reason)) if reason.contains("bytes")));

@@ -21,7 +21,7 @@ use crate::{
 /// The sampled frames of a video, in order of presentation.
 ///
 /// One ffmpeg process decodes the video from its beginning to the last frame that is needed, a few frames ahead of the
-/// caller; dropping the iterator ends it. After an error there is nothing more. A file that is cut short or damaged gives
+/// caller. Dropping the iterator ends the process. No item follows an error. A file that is cut short or damaged gives
 /// the frames it has, and then [`VideoError::Truncated`] or [`VideoError::FrameCount`].
 #[derive(Debug)]
 pub struct Frames {
@@ -39,13 +39,13 @@ impl Frames {
         Ok(Self { decode: Some(decode), expected, total: info.frame_count })
     }
 
-    /// Frames that will come, for a progress bar: exact for an undamaged file, but for [`Sampling::fps`], where it is an
-    /// estimate.
+    /// Returns the number of frames that will come, for a progress bar. It is exact for an undamaged file, except for
+    /// [`Sampling::fps`], where it is an estimate.
     pub fn expected_frames(&self) -> u64 {
         self.expected
     }
 
-    /// What ends the decoding from another thread, such as when nobody wants the result any more.
+    /// Returns a handle that ends the decoding from another thread, for example if the result is no longer needed.
     pub fn stop_handle(&self) -> StopHandle {
         self.decode.as_ref().map(|decode| decode.process.stop_handle()).unwrap_or_default()
     }
@@ -80,7 +80,7 @@ struct Decode {
     path: PathBuf,
     process: Process,
     picked: Receiver<Picked>,
-    /// Frames that ffmpeg has decoded so far, sampled or not.
+    /// Number of frames that ffmpeg has decoded so far, sampled or not.
     decoded: Arc<AtomicU64>,
     given: u64,
     cap: u64,
@@ -90,7 +90,8 @@ struct Decode {
     info: VideoInfo,
 }
 
-/// Index and time, in microseconds of the file's clock, of a frame whose pixels follow on standard output.
+/// Index and time of a sampled frame, whose pixels follow on standard output. The time is in microseconds on the file's
+/// clock.
 struct Picked {
     index: u64,
     time: Option<i64>,
@@ -156,13 +157,14 @@ impl Decode {
         Ok(Some(Frame::new(picked.index, time, image)))
     }
 
-    /// ffmpeg wrote the line before the pixels, so it is here or being read.
+    /// Receives the index and time of the next frame. ffmpeg writes them before the pixels, so they have been read or
+    /// are being read.
     fn next_time(&self) -> Result<Picked, VideoError> {
         let picked = self.picked.recv_timeout(Duration::from_secs(10));
         picked.map_err(|_| VideoError::MissingTime { path: self.path.clone(), frame: self.given })
     }
 
-    /// Standard output has ended, `got` bytes into a frame: is that the end of the video?
+    /// Handles the end of standard output, `got` bytes into a frame. Returns an error unless the video has ended there.
     fn end(&mut self, got: usize, want: usize) -> Result<(), VideoError> {
         let ending = self.process.finish().map_err(|source| self.broken(source))?;
         let (path, limits) = (self.path.clone(), &self.options.limits);
@@ -180,7 +182,7 @@ impl Decode {
             return Err(VideoError::Truncated { path, got: decoded, want });
         }
         let want = self.info.frame_count;
-        // Frames that nobody counted do no harm, unless the sampling was to end with the last one.
+        // Extra frames that were not counted do no harm, unless the sampling had to end with the last frame.
         if decoded < want || (decoded > want && matches!(self.plan, Plan::Evenly { .. })) {
             return Err(VideoError::FrameCount { path, got: decoded, want });
         }
@@ -204,13 +206,14 @@ impl Decode {
     }
 }
 
-/// Time in microseconds, told; picked; scaled once to one size, whatever the stream does later; upright.
+/// Returns the filters of one decode. They convert times to microseconds, print the time of each frame, select frames,
+/// scale them to one size even if the stream changes its size, and make them upright.
 fn filters(header: &Header, info: &VideoInfo, plan: Plan, hwaccel: Option<HwAccel>, key: &str) -> String {
     let (mut width, mut height) = (info.frame_width, info.frame_height);
     if header.orientation.swaps_sides() {
         (width, height) = (height, width);
     }
-    // `bicubic` without `accurate_rnd` is what OpenCV's reader asks of the same library: the same pixels, bit for bit.
+    // OpenCV's reader also asks swscale for `bicubic` without `accurate_rnd`, so the pixels are the same, bit for bit.
     format!(
         "settb=AVTB,metadata=mode=add:key={key}:value=1,metadata=mode=print:key={key}:file='pipe\\:2':direct=1,\
          select='{}',{}scale={width}:{height}:flags=bicubic,format=rgb24{}",
@@ -220,12 +223,13 @@ fn filters(header: &Header, info: &VideoInfo, plan: Plan, hwaccel: Option<HwAcce
     )
 }
 
-/// Takes the chroma that hardware interleaves (nv12) apart again, which loses nothing: from three planes swscale comes to
-/// RGB by another path than from two, and pixels would be off by up to 15 of 255, at sharp edges by 80. It does nothing to
-/// a stream that was decoded on the CPU. With more than 8 bits there is one path only.
+/// Returns a filter that splits the chroma that hardware interleaves (nv12) into planes again, which loses nothing.
+/// swscale converts two planes to RGB by another path than three, and pixels would be off by up to 15 of 255, at sharp
+/// edges by 80. The filter does nothing to a stream that was decoded on the CPU. For more than 8 bits swscale has only
+/// one path, so no filter is needed.
 fn planes(header: &Header) -> String {
     match header.pixel_format.as_deref() {
-        // Without being told, ffmpeg 5.1 would squeeze full-range colours on the way.
+        // Without explicit ranges, ffmpeg 5.1 would compress full-range colors here.
         Some(planar @ ("yuv420p" | "yuvj420p")) if header.full_range => {
             format!("scale=in_range=pc:out_range=pc,format={planar},")
         }
@@ -234,14 +238,15 @@ fn planes(header: &Header) -> String {
     }
 }
 
-/// A name for our marks on standard error that no file can know, lest its text pass for a frame's time.
+/// Returns a name for our marks on standard error that no file can know. Otherwise text in a file could be taken for
+/// the time of a frame.
 fn unguessable_key() -> String {
     use std::hash::{BuildHasher, RandomState};
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("deepsight{:016x}", RandomState::new().hash_one(now))
 }
 
-/// Reads the pairs of lines that the `metadata` filter prints for each decoded frame:
+/// A reader of the pairs of lines that the `metadata` filter prints for each decoded frame:
 /// `frame:12 pts:400000 pts_time:0.4` and `key=1`.
 struct Times {
     key: String,
@@ -264,7 +269,7 @@ impl Times {
         if let Some(Picked { index, time }) = self.frame.take() {
             self.decoded.store(index + 1, Ordering::Release);
             if self.picker.picks(index, time) {
-                // The receiver is gone when the iterator is dropped, and ffmpeg with it.
+                // Sending fails if the iterator was dropped. Then ffmpeg has been killed too.
                 let _ = self.sender.send(Picked { index, time });
             }
         }
@@ -272,7 +277,7 @@ impl Times {
     }
 }
 
-/// The mark may follow a message of ffmpeg's that did not end its line.
+/// Parses the line with the index and time of a frame. It may begin with a message of ffmpeg that did not end its line.
 fn parse_frame(line: &str) -> Option<Picked> {
     let mut words = line.rsplit_once("frame:")?.1.split_whitespace();
     let index = words.next()?.parse().ok()?;
@@ -287,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_in_a_file_cannot_pass_for_the_time_of_a_frame() {
+    fn text_in_a_file_is_not_taken_for_the_time_of_a_frame() {
         let (sender, receiver) = mpsc::channel();
         let picker = Plan::new(Sampling::all(), 9, 0.0).unwrap().picker();
         let mut times = Times { key: "deepsight42".into(), picker, sender, decoded: Arc::default(), frame: None };

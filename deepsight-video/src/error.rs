@@ -7,16 +7,16 @@ use std::{
 
 use crate::{HwAccel, Limit};
 
-/// What can go wrong between a path and its frames. Every message is one line.
+/// Errors of opening and decoding a video. Every message is one line.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VideoError {
-    /// The file cannot be read: it is missing, unreadable, or vanished.
+    /// The file cannot be read: it is missing, unreadable, or was removed.
     #[error("{path}: {source}", path = shown(path))]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// The path names a directory, a device or a pipe.
@@ -31,37 +31,37 @@ pub enum VideoError {
         /// The file.
         path: PathBuf,
     },
-    /// ffmpeg or ffprobe is not installed, or not where it was said to be.
+    /// ffmpeg or ffprobe is not installed, or not at the path given for it.
     #[error("{program} was not found; {hint}", program = program.display())]
     FfmpegMissing {
         /// The program that was looked for.
         program: PathBuf,
-        /// How to install it, or how to say where it is.
+        /// How to install it, or how to set its path.
         hint: &'static str,
     },
-    /// ffmpeg or ffprobe is there and cannot be started or talked to.
+    /// ffmpeg or ffprobe exists, but starting it or communicating with it failed.
     #[error("cannot run {program}: {source}", program = program.display())]
     Spawn {
         /// The program.
         program: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// No hardware decoder has that name.
     #[error("no hardware decoder {name:?}; there is {choice}", choice = HwAccel::NAMES.join(", "))]
     UnknownHwAccel {
-        /// The name given.
+        /// The given name.
         name: String,
     },
-    /// The hardware decoder that was asked for cannot be used. Nothing is decoded on the CPU instead.
+    /// The requested hardware decoder cannot be used. The video is not decoded on the CPU instead.
     #[error(
         "cannot decode on {hwaccel}: {reason}; see whether `nvidia-smi` finds the GPU and `ffmpeg -hwaccels` lists cuda, \
          or ask for no hardware decoder"
     )]
     HwAccel {
-        /// What was asked for.
+        /// The requested hardware decoder.
         hwaccel: HwAccel,
-        /// What ffmpeg said.
+        /// Message of ffmpeg.
         reason: String,
     },
     /// The video is over one of the [`DecodeLimits`](crate::DecodeLimits).
@@ -69,29 +69,29 @@ pub enum VideoError {
     OverLimit {
         /// The file.
         path: PathBuf,
-        /// Which limit.
+        /// The limit that is exceeded.
         limit: Limit,
-        /// What the video has, as far as it was counted.
+        /// Value of the video, as far as it was counted.
         value: u64,
-        /// What is allowed.
+        /// Largest allowed value.
         max: u64,
     },
-    /// ffmpeg kept us waiting longer than [`max_wait`](crate::DecodeLimits::max_wait) and was killed.
+    /// ffmpeg or ffprobe took longer than [`max_wait`](crate::DecodeLimits::max_wait) and was killed.
     #[error("{path}: {program} was stopped after {limit:?}, the limit on waiting for it", path = shown(path))]
     TimedOut {
         /// The file.
         path: PathBuf,
         /// `ffmpeg` or `ffprobe`.
         program: &'static str,
-        /// What is allowed.
+        /// Longest allowed wait.
         limit: Duration,
     },
-    /// The file is not a video of a container that may be opened.
+    /// The file is not a video in a container that may be opened.
     #[error("{path}: not a video that can be opened: {reason}", path = shown(path))]
     NotAVideo {
         /// The file.
         path: PathBuf,
-        /// What ffprobe said last.
+        /// Last messages of ffprobe.
         reason: String,
     },
     /// The container or a codec in it is not on the allow-list.
@@ -99,7 +99,7 @@ pub enum VideoError {
     NotAllowed {
         /// The file.
         path: PathBuf,
-        /// What ffprobe or ffmpeg said.
+        /// Message of ffprobe or ffmpeg.
         reason: String,
     },
     /// The file has no moving picture: audio only, or audio with cover art.
@@ -108,7 +108,7 @@ pub enum VideoError {
         /// The file.
         path: PathBuf,
     },
-    /// ffprobe describes the video in a way that cannot be right.
+    /// ffprobe's description of the video is incomplete or impossible.
     #[error("{path}: cannot be probed: {reason}", path = shown(path))]
     Probe {
         /// The file.
@@ -116,16 +116,16 @@ pub enum VideoError {
         /// What is missing or impossible.
         reason: String,
     },
-    /// The sampling asks for nothing, or for something that is not a number.
+    /// The sampling selects no frames, or its rate is not a positive number.
     #[error("cannot sample frames: {reason}")]
     InvalidSampling {
         /// What is wrong.
         reason: String,
     },
-    /// The downscale asks for frames without pixels.
+    /// The maximum side of a frame is 0, which leaves no pixels.
     #[error("a maximum side of {max_side} pixels leaves no picture")]
     InvalidSize {
-        /// The maximum side that was asked for.
+        /// The requested maximum side.
         max_side: u32,
     },
     /// ffmpeg failed while decoding.
@@ -133,11 +133,11 @@ pub enum VideoError {
     Decode {
         /// The file.
         path: PathBuf,
-        /// Frames decoded before, sampled or not.
+        /// Number of frames decoded before the failure, sampled or not.
         frames: u64,
-        /// How ffmpeg ended.
+        /// Exit status of ffmpeg.
         status: ExitStatus,
-        /// The end of what it wrote on standard error, on one line.
+        /// The end of ffmpeg's standard error, on one line.
         stderr: String,
     },
     /// ffmpeg ended in the middle of a frame's pixels.
@@ -145,7 +145,7 @@ pub enum VideoError {
     TruncatedFrame {
         /// The file.
         path: PathBuf,
-        /// How many sampled frames came before it.
+        /// Number of sampled frames before it.
         frame: u64,
         /// Bytes that arrived.
         got: usize,
@@ -157,28 +157,28 @@ pub enum VideoError {
     MissingTime {
         /// The file.
         path: PathBuf,
-        /// How many sampled frames came before it.
+        /// Number of sampled frames before it.
         frame: u64,
     },
-    /// The file ends before the length that its header states. It comes after all the frames there are.
+    /// The file ends before the length that its header states. This error comes after all frames that could be decoded.
     #[error("{path}: cut short: {got} of about {want} frames could be decoded", path = shown(path))]
     Truncated {
         /// The file.
         path: PathBuf,
-        /// Frames that could be decoded.
+        /// Number of frames that could be decoded.
         got: u64,
-        /// Frames that the header promises, as near as it can be said.
+        /// Number of frames that the header declares, estimated if it states only a length.
         want: u64,
     },
-    /// The decoder gave another number of frames than the file has: it is damaged, or was cut where its first frames lack
-    /// what they refer to. It comes after the last frame.
+    /// The number of decoded frames differs from the number counted. The file is damaged, or was cut so that its first
+    /// frames refer to frames it lacks. This error comes after the last frame.
     #[error("{path}: {got} frames could be decoded where {want} were counted", path = shown(path))]
     FrameCount {
         /// The file.
         path: PathBuf,
-        /// Frames that were decoded.
+        /// Number of frames that were decoded.
         got: u64,
-        /// Frames that were counted when the video was opened.
+        /// Number of frames that were counted when the video was opened.
         want: u64,
     },
     /// There is not enough memory for one frame.
@@ -191,7 +191,8 @@ pub enum VideoError {
     },
 }
 
-/// A path as text for one line: a file's name may be chosen by a stranger, and hold line ends or a terminal's commands.
+/// Returns a path as text on one line. Control characters are replaced, because a stranger may have put line breaks or
+/// terminal commands in the file's name.
 fn shown(path: &Path) -> String {
     path.to_string_lossy().chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

@@ -12,7 +12,7 @@ use crate::{
     process,
 };
 
-/// Where ffmpeg is, how much a video may cost, and how large its frames should be.
+/// Settings for decoding: where ffmpeg is, the limits on a video, the size of frames, and the hardware that decodes.
 ///
 /// ```
 /// use deepsight_video::{DecodeLimits, DecodeOptions};
@@ -24,34 +24,36 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct DecodeOptions {
-    /// The ffmpeg program. By default what the variable `DEEPSIGHT_FFMPEG` names, else `ffmpeg` on the `PATH`.
+    /// The ffmpeg program. Default: the one that the environment variable `DEEPSIGHT_FFMPEG` names, else `ffmpeg` on
+    /// the `PATH`.
     pub ffmpeg: Option<PathBuf>,
-    /// The ffprobe program. By default what `DEEPSIGHT_FFPROBE` names, else `ffprobe` beside the ffmpeg that was named,
-    /// else `ffprobe` on the `PATH`.
+    /// The ffprobe program. Default: the one that the environment variable `DEEPSIGHT_FFPROBE` names (ignored if
+    /// [`ffmpeg`](Self::ffmpeg) is set), else `ffprobe` in the folder of the ffmpeg that was named, else `ffprobe` on
+    /// the `PATH`.
     pub ffprobe: Option<PathBuf>,
-    /// What one video may cost.
+    /// Limits on one video.
     pub limits: DecodeLimits,
-    /// Frames whose longer side is over this many pixels are scaled down to it (bicubic). `None` keeps their size.
+    /// Longest side of a frame in pixels. Larger frames are scaled down to it (bicubic). `None` keeps their size.
     pub max_side: Option<u32>,
-    /// What decodes instead of the CPU. By default nothing does. Where it is not there, decoding fails with
-    /// [`VideoError::HwAccel`]; a stream that it has no circuits for is decoded on the CPU all the same.
+    /// Hardware that decodes instead of the CPU. Default: none. If the hardware is missing, decoding fails with
+    /// [`VideoError::HwAccel`]. A stream that the hardware cannot decode is decoded on the CPU.
     pub hwaccel: Option<HwAccel>,
 }
 
 impl DecodeOptions {
-    /// Sets the ffmpeg program; ffprobe is expected beside it.
+    /// Sets the ffmpeg program. ffprobe is expected in the same folder.
     pub fn with_ffmpeg(mut self, path: impl Into<PathBuf>) -> Self {
         self.ffmpeg = Some(path.into());
         self
     }
 
-    /// Sets the ffprobe program, where it is not beside ffmpeg.
+    /// Sets the ffprobe program, for when it is not in ffmpeg's folder.
     pub fn with_ffprobe(mut self, path: impl Into<PathBuf>) -> Self {
         self.ffprobe = Some(path.into());
         self
     }
 
-    /// Sets what one video may cost.
+    /// Sets the limits on one video.
     pub fn with_limits(mut self, limits: DecodeLimits) -> Self {
         self.limits = limits;
         self
@@ -63,17 +65,18 @@ impl DecodeOptions {
         self
     }
 
-    /// Lets `hwaccel` decode.
+    /// Sets the hardware that decodes.
     pub fn with_hwaccel(mut self, hwaccel: HwAccel) -> Self {
         self.hwaccel = Some(hwaccel);
         self
     }
 
-    /// Whether ffmpeg and ffprobe are there, found by starting both, and so is the hardware that is to decode.
+    /// Checks that ffmpeg and ffprobe run, by starting both, and that ffmpeg can open the hardware that is to decode.
     ///
     /// # Errors
-    /// [`VideoError::FfmpegMissing`] with what to do, [`VideoError::Spawn`] when one is there and does not run,
-    /// [`VideoError::HwAccel`] when ffmpeg cannot open the hardware.
+    /// Returns [`VideoError::FfmpegMissing`], which says what to do, if one of the programs is missing. Returns
+    /// [`VideoError::Spawn`] if one of them does not run, and [`VideoError::HwAccel`] if ffmpeg cannot open the
+    /// hardware.
     pub fn check(&self) -> Result<(), VideoError> {
         let programs = Programs::locate(self);
         answers(&programs.ffmpeg)?;
@@ -82,7 +85,7 @@ impl DecodeOptions {
     }
 }
 
-/// A program that is there and runs.
+/// Checks that a program exists and runs.
 fn answers(program: &Path) -> Result<(), VideoError> {
     let version = std::process::Command::new(program)
         .arg("-version")
@@ -99,7 +102,7 @@ fn answers(program: &Path) -> Result<(), VideoError> {
     }
 }
 
-/// A device that ffmpeg can use: it opens those that it is told of before it says its version.
+/// Checks that ffmpeg can use a device. ffmpeg opens the devices in its arguments before it prints its version.
 fn opens(program: &Path, hwaccel: HwAccel) -> Result<(), VideoError> {
     let mut command = std::process::Command::new(program);
     command.args(["-hide_banner", "-loglevel", "error", "-init_hw_device", &hwaccel.to_string(), "-version"]);
@@ -108,7 +111,7 @@ fn opens(program: &Path, hwaccel: HwAccel) -> Result<(), VideoError> {
     if output.status.success() { Ok(()) } else { Err(hwaccel.unavailable(process::one_line(&output.stderr))) }
 }
 
-/// The two programs, as they will be started.
+/// The paths of the two programs, as they will be started.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {
     pub(crate) ffmpeg: PathBuf,
@@ -138,7 +141,7 @@ impl Programs {
     }
 }
 
-/// The error of a program that is not there, with what to do about it.
+/// Returns the error for a missing program, which says how to install it.
 pub(crate) fn missing(program: &Path) -> VideoError {
     VideoError::FfmpegMissing {
         program: program.to_path_buf(),
@@ -148,7 +151,7 @@ pub(crate) fn missing(program: &Path) -> VideoError {
     }
 }
 
-/// ffprobe on one stream description or another of `file`, safe to run on an untrusted one.
+/// Returns a command that makes ffprobe print the parts of `file` that `show` selects. It is safe on an untrusted file.
 pub(crate) fn ffprobe(program: &Path, file: &Path, limits: &DecodeLimits, show: &[&str]) -> FfmpegCommand {
     let mut command = FfmpegCommand::new_with_path(program);
     command.args(["-hide_banner", "-loglevel", "error"]);
@@ -157,13 +160,14 @@ pub(crate) fn ffprobe(program: &Path, file: &Path, limits: &DecodeLimits, show: 
     command
 }
 
-/// ffmpeg decoding one stream of `file` to raw RGB frames on standard output, safe to run on an untrusted one.
+/// Returns a command that makes ffmpeg decode one stream of `file` to raw RGB frames on standard output. It is safe on
+/// an untrusted file.
 pub(crate) fn decode(program: &Path, file: &Path, limits: &DecodeLimits, job: &DecodeJob) -> FfmpegCommand {
     let mut command = FfmpegCommand::new_with_path(program);
     command.args(["-hide_banner", "-loglevel", "error", "-nostdin", "-nostats"]);
     guard_input(&mut command, limits);
-    // The filters below turn the picture themselves and keep one size throughout: left to itself ffmpeg rebuilds the
-    // filters, and counts from 0 again, wherever a video changes its size. Time stamps stay those of the file.
+    // The filters below rotate the picture and keep one size throughout. By default ffmpeg rebuilds the filters when a
+    // video changes its size, and their frame count restarts at 0. Time stamps stay those of the file.
     command.args(["-noautorotate", "-reinit_filter", "0", "-copyts", "-threads"]).arg(limits.threads().to_string());
     if let Some(hwaccel) = job.hwaccel {
         hwaccel.ask(&mut command);
@@ -178,7 +182,7 @@ pub(crate) fn decode(program: &Path, file: &Path, limits: &DecodeLimits, job: &D
     command
 }
 
-/// What one decode asks of ffmpeg.
+/// The settings of one decode.
 pub(crate) struct DecodeJob {
     pub(crate) stream: u32,
     pub(crate) filters: String,
@@ -187,7 +191,7 @@ pub(crate) struct DecodeJob {
     pub(crate) hwaccel: Option<HwAccel>,
 }
 
-/// No single allocation of ffmpeg is larger: a frame of 8192 × 4320 at 16 bits a channel fits.
+/// Largest single allocation of ffmpeg, in bytes. A frame of 8192 × 4320 at 16 bits per channel fits.
 const MAX_ALLOCATION: &str = "536870912";
 
 fn guard_input(command: &mut FfmpegCommand, limits: &DecodeLimits) {
@@ -197,7 +201,7 @@ fn guard_input(command: &mut FfmpegCommand, limits: &DecodeLimits) {
     }
 }
 
-/// `file:` and an absolute path, so that no name is taken for an option, a protocol or a pattern.
+/// Returns `file:` and the absolute path, so that no name is taken for an option, a protocol or a pattern.
 fn file_url(file: &Path) -> OsString {
     let mut url = OsString::from("file:");
     url.push(path::absolute(file).unwrap_or_else(|_| file.to_path_buf()));
@@ -215,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn hardware_is_asked_for_before_the_input_and_changes_nothing_else() {
+    fn hardware_options_come_before_the_input_and_change_nothing_else() {
         let (plain, mut hardware) = (line(None), line(Some(HwAccel::Cuda { device: 1 })));
         assert!(!plain.contains(&"-hwaccel".to_owned()), "{plain:?}");
         let input = hardware.iter().position(|word| word == "-i").expect("there is an input");

@@ -4,7 +4,7 @@ use ffmpeg_sidecar::command::FfmpegCommand;
 
 use crate::VideoError;
 
-/// What decodes instead of the CPU.
+/// Hardware that decodes instead of the CPU.
 ///
 /// ```
 /// use deepsight_video::{DecodeOptions, HwAccel};
@@ -18,24 +18,24 @@ use crate::VideoError;
 pub enum HwAccel {
     /// The video engine of an NVIDIA GPU (NVDEC).
     Cuda {
-        /// Which GPU, by its number among those that CUDA sees.
+        /// Index of the GPU among those that CUDA sees.
         device: u32,
     },
 }
 
 impl HwAccel {
-    /// The names that can be parsed; `cuda` alone is the first GPU.
+    /// Names that can be parsed. `cuda` alone means the first GPU.
     pub const NAMES: &'static [&'static str] = &["cuda[:n]"];
 
-    /// Asks ffmpeg for it, on the next input.
+    /// Adds the arguments that make ffmpeg decode the next input on this hardware.
     pub(crate) fn ask(self, command: &mut FfmpegCommand) {
         let Self::Cuda { device } = self;
         command.args(["-hwaccel", "cuda", "-hwaccel_device"]).arg(device.to_string());
-        // The driver would write a kernel that it compiles beside others, and the child may write next to nothing.
+        // The driver would write compiled kernels to its cache, but the child may write very little to files.
         command.as_inner_mut().env("CUDA_CACHE_DISABLE", "1");
     }
 
-    /// The error of a device that ffmpeg could not open, if that is what its words on standard error mean.
+    /// Returns the error for a device that ffmpeg could not open, if its standard error says so.
     pub(crate) fn refused(self, stderr: &str) -> Option<VideoError> {
         let words = stderr.to_ascii_lowercase();
         let refusals = ["device creation failed", "device setup failed", "unrecognized hwaccel", "unknown device type"];
@@ -47,7 +47,7 @@ impl HwAccel {
     }
 }
 
-/// As it is parsed, and as ffmpeg names the device.
+/// Formats the name as it is parsed, and as ffmpeg names the device.
 impl fmt::Display for HwAccel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::Cuda { device } = self;
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_reads_back_from_what_is_shown() {
+    fn a_displayed_name_parses_back_to_the_same_hardware() {
         for (name, device) in [("cuda", 0), ("cuda:0", 0), ("cuda:3", 3)] {
             let parsed: HwAccel = name.parse().unwrap();
             assert_eq!(parsed, HwAccel::Cuda { device });
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_answered_with_those_that_are_known() {
+    fn the_error_for_an_unknown_name_lists_the_known_names() {
         for name in ["", "cuda:", "cuda:x", "cuda:-1", "cuda:4294967296", "CUDA", "vaapi", "cuda 1"] {
             let message = name.parse::<HwAccel>().unwrap_err().to_string();
             assert!(message.contains(&format!("{name:?}")) && message.contains("cuda[:n]"), "{message}");
@@ -91,11 +91,11 @@ mod tests {
     }
 
     #[test]
-    fn what_ffmpeg_says_of_a_missing_device_is_told_from_other_failures() {
+    fn ffmpegs_messages_about_a_missing_device_are_told_from_other_failures() {
         let hwaccel = HwAccel::Cuda { device: 2 };
         let said = [
-            "[AVHWDeviceContext] Cannot load libcuda.so.1; Device creation failed: -1.", // 5.1
-            "[vist#0:0/h264] Hardware device setup failed for decoder: Operation not permitted", // 9.0
+            "[AVHWDeviceContext] Cannot load libcuda.so.1; Device creation failed: -1.", // ffmpeg 5.1
+            "[vist#0:0/h264] Hardware device setup failed for decoder: Operation not permitted", // ffmpeg 9.0
             "Unrecognized hwaccel: cuda.; Supported hwaccels: vaapi",
         ];
         for stderr in said {

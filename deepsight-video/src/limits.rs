@@ -1,6 +1,6 @@
 use std::{fmt, time::Duration};
 
-/// How much one untrusted video may cost: every bound is strict by default and has a name.
+/// Limits on the resources that one untrusted video may use. Every limit is strict by default.
 ///
 /// ```
 /// use deepsight_video::DecodeLimits;
@@ -16,17 +16,18 @@ pub struct DecodeLimits {
     pub max_duration_seconds: u64,
     /// Width times height of one frame, before any downscale. Default 8192 × 4320.
     pub max_pixels: u64,
-    /// Frames in the whole video, sampled or not: each has to be decoded. Default 216,000, one hour at 60 per second.
+    /// Frames in the whole video, sampled or not, because each has to be decoded. Default 216,000, one hour at 60 per
+    /// second.
     pub max_frames: u64,
-    /// Time that may be spent waiting for one run of ffprobe (a video is opened with one to four) or of ffmpeg (one a
-    /// decode). The time that a caller takes between two frames does not count. Default ten minutes.
+    /// Time that may be spent waiting for one run of ffprobe (opening a video takes one to four runs) or of ffmpeg (a
+    /// decode takes one run). The time that a caller takes between two frames does not count. Default ten minutes.
     pub max_wait: Duration,
-    /// Bytes kept of what ffmpeg writes on standard error; older text is dropped. Default 8 KiB.
+    /// Bytes of ffmpeg's standard error that are kept. Older text is dropped. Default 8 KiB.
     pub max_stderr_bytes: usize,
     /// Address space of an ffmpeg process in bytes (enforced on Linux, and not with a
     /// [hardware decoder](crate::DecodeOptions::hwaccel)). Default 4 GiB.
     pub max_memory_bytes: u64,
-    /// Threads an ffmpeg decoder may start; never more than one over the machine's cores. Default 8.
+    /// Threads that an ffmpeg decoder may start, never more than the machine's cores plus one. Default 8.
     pub max_threads: u32,
 }
 
@@ -46,8 +47,8 @@ impl Default for DecodeLimits {
 }
 
 impl DecodeLimits {
-    /// No bound on size, length, pixels, frames, time or memory: for files you made yourself. The allow-lists of protocols,
-    /// containers and codecs stay in force, and standard error is still bounded.
+    /// Returns limits without a bound on size, length, pixels, frames, time or memory, for files you made yourself. The
+    /// allow-lists of protocols, containers and codecs stay in force, and standard error is still bounded.
     pub fn unlimited() -> Self {
         Self {
             max_file_bytes: u64::MAX,
@@ -85,7 +86,7 @@ impl DecodeLimits {
         self
     }
 
-    /// Sets how long ffmpeg may be waited for.
+    /// Sets the longest wait for one run of ffmpeg or ffprobe.
     pub fn with_max_wait(mut self, wait: Duration) -> Self {
         self.max_wait = wait;
         self
@@ -109,14 +110,15 @@ impl DecodeLimits {
         self
     }
 
-    /// Threads to ask ffmpeg for on this machine: as many as it would take by itself, within the limit.
+    /// Returns the number of threads to ask ffmpeg for on this machine: as many as it would use by default, within the
+    /// limit.
     pub(crate) fn threads(&self) -> u32 {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
         self.max_threads.clamp(1, cores.saturating_add(1))
     }
 }
 
-/// Which of the [`DecodeLimits`] a video is over.
+/// The one of the [`DecodeLimits`] that a video exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Limit {
@@ -141,7 +143,7 @@ impl fmt::Display for Limit {
     }
 }
 
-/// Only the named file itself may be opened: no network, no second file, no device.
+/// Protocols that may be used. Only the named file itself may be opened: no network, no second file, no device.
 pub(crate) const PROTOCOLS: &str = "file";
 
 /// Containers that may be read. Playlists (`concat`, `hls`, `dash`), image sequences and everything that opens other
@@ -150,7 +152,7 @@ pub(crate) const DEMUXERS: &str =
     "mov,matroska,avi,flv,mpegts,mpeg,mpegvideo,asf,ogg,m4v,h264,hevc,ivf,obu,gif,mxf,dv,nut";
 
 /// Decoders that may run. Audio, subtitle and cover-art decoders are listed because ffprobe opens every stream of a
-/// file, and gives up on the file when one is refused.
+/// file, and fails on the whole file if one is refused.
 pub(crate) const DECODERS: &str = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,libaom-av1,mpeg4,mpeg1video,\
 mpeg2video,mpegvideo,h261,h263,h263i,h263p,flv,flashsv,flashsv2,vp6,vp6a,vp6f,vp7,theora,mjpeg,mjpegb,msmpeg4v1,msmpeg4v2,msmpeg4,wmv1,\
 wmv2,wmv3,vc1,prores,dnxhd,dvvideo,cfhd,ffv1,huffyuv,ffvhuff,utvideo,qtrle,rpza,svq1,svq3,cinepak,indeo3,indeo5,gif,\

@@ -1,4 +1,4 @@
-/// How coded pictures have to be turned to stand upright: mirrored left to right first, then rotated.
+/// The transformation that makes coded pictures upright: they are mirrored left to right first, then rotated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Orientation {
     pub(crate) mirrored: bool,
@@ -7,7 +7,8 @@ pub(crate) struct Orientation {
 }
 
 impl Orientation {
-    /// From ffprobe's print of the container's 3 × 3 display matrix. Angles between the quarter turns go to the nearest.
+    /// Parses the container's 3 × 3 display matrix as ffprobe prints it. Angles are rounded to the nearest quarter
+    /// turn.
     ///
     /// The matrix `[a b u; c d v; x y w]` takes a point (p, q) to (ap + cq + x, bp + dq + y), q downwards (ISO/IEC
     /// 14496-12, 8.3.2).
@@ -21,7 +22,7 @@ impl Orientation {
             return Self::default();
         };
         let mirrored = a * d - b * c < 0.0;
-        // Take the mirror out, and what is left is a rotation by the angle of the first axis.
+        // Without the mirror, the matrix is a rotation by the angle of the first axis.
         let (a, b) = if mirrored { (-a, -b) } else { (a, b) };
         let quarter_turns = (b.atan2(a).to_degrees() / 90.0).round().rem_euclid(4.0) as u32;
         Self { mirrored, quarter_turns }
@@ -31,7 +32,7 @@ impl Orientation {
         self.quarter_turns % 2 == 1
     }
 
-    /// The ffmpeg filters that do it, each with a leading comma.
+    /// Returns the ffmpeg filters that apply the orientation, each with a leading comma.
     pub(crate) fn filters(self) -> String {
         let mirror = if self.mirrored { ",hflip" } else { "" };
         let turn = ["", ",transpose=clock", ",hflip,vflip", ",transpose=cclock"][self.quarter_turns as usize % 4];
@@ -63,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_matrix_turns_nothing() {
+    fn an_invalid_matrix_turns_nothing() {
         assert_eq!(of(0, 0, 0, 0), (false, 0));
         for text in ["", "\n", "00000000:", "00000000: 1 2\n", "a: b c\nd: e f"] {
             assert_eq!(Orientation::from_display_matrix(text), Orientation::default(), "{text:?}");
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn slanted_pictures_go_to_the_nearest_quarter() {
+    fn slanted_pictures_are_turned_to_the_nearest_quarter() {
         assert_eq!(of(60000, 20000, -20000, 60000), (false, 0));
         assert_eq!(of(20000, 60000, -60000, 20000), (false, 1));
     }

@@ -12,38 +12,40 @@ use crate::{
     scan::{Packets, Scan},
 };
 
-/// What the headers of a file say about its video stream.
+/// Properties of a file's video stream, as its headers state them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Header {
     pub(crate) stream: u32,
     pub(crate) container: String,
     pub(crate) codec: String,
     pub(crate) pixel_format: Option<String>,
-    /// Whether colours go from 0 to 255 rather than from 16 to 235.
+    /// Whether colors go from 0 to 255 rather than from 16 to 235.
     pub(crate) full_range: bool,
-    /// As coded, before any rotation.
+    /// Width as coded, before any rotation.
     pub(crate) width: u32,
+    /// Height as coded, before any rotation.
     pub(crate) height: u32,
     pub(crate) orientation: Orientation,
     pub(crate) sample_aspect_ratio: (u32, u32),
     pub(crate) average_frame_rate: Option<f64>,
     pub(crate) nominal_frame_rate: Option<f64>,
-    /// Seconds of one tick of the container's clock.
+    /// Length of one tick of the container's clock, in seconds.
     pub(crate) tick: f64,
     pub(crate) start: Option<f64>,
     pub(crate) stream_duration: Option<f64>,
     pub(crate) container_duration: Option<f64>,
     pub(crate) frames: Option<u64>,
-    /// ffmpeg before 5.1 calls `-fps_mode` `-vsync`.
+    /// Whether ffmpeg is older than 5.1, where `-fps_mode` is called `-vsync`.
     pub(crate) old_sync_option: bool,
 }
 
-/// Files up to so many bytes are asked for headers and packets at once, because ffprobe takes longer to start than to
-/// read them. Of larger ones the headers come first: they may say that the rest need not be read.
+/// Largest file in bytes whose headers and packets are read in one run of ffprobe, because ffprobe takes longer to
+/// start than to read such a file. The headers of larger files are read first, because they may show that the rest need
+/// not be read.
 const SMALL_FILE: u64 = 64 << 20;
 
-/// Reads the headers of a file of so many bytes, and every packet once, decoding nothing where packets and frames are one
-/// to one. Refuses what is over a limit.
+/// Reads the headers of a file of `bytes` bytes, and every packet once. Decodes nothing if packets and frames
+/// correspond one to one. Returns an error if the video is over a limit.
 pub(crate) fn look(
     path: &Path,
     bytes: u64,
@@ -61,7 +63,7 @@ pub(crate) fn look(
                     let scan = packets.finish(header.stream, header.tick);
                     break 'looked (header, scan);
                 }
-                // Of which stream, and whether the headers are over a limit already, has to be asked.
+                // The code below finds out which stream that is, and whether the headers alone are over a limit.
                 Err(VideoError::OverLimit { limit: Limit::Frames, .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -81,7 +83,7 @@ pub(crate) fn look(
 }
 
 impl Header {
-    /// Refuses a file that is over a limit by its own account.
+    /// Returns an error if the headers state a value over a limit.
     fn check(&self, path: &Path, limits: &DecodeLimits) -> Result<(), VideoError> {
         let over = |limit, value, max| Err(VideoError::OverLimit { path: path.to_path_buf(), limit, value, max });
         let pixels = u64::from(self.width) * u64::from(self.height);
@@ -95,17 +97,18 @@ impl Header {
         Ok(())
     }
 
-    /// VP8 hides reference frames in packets of their own, and a broadcast recording begins with frames that refer to
-    /// what was sent before it: there only decoding tells how many frames come out.
+    /// Returns whether packets and frames correspond one to one. VP8 stores hidden reference frames in packets of their
+    /// own, and a broadcast recording begins with frames that refer to others sent before it. For these, only decoding
+    /// shows how many frames come out.
     fn packets_are_frames(&self) -> bool {
         self.codec != "vp8" && !["mpegts", "mpeg", "mpegvideo"].contains(&self.container.as_str())
     }
 }
 
-/// What ffprobe's refusal means.
+/// Returns the error that the messages of a failed ffprobe or ffmpeg mean.
 pub(crate) fn refusal(path: &Path, ending: &Ending, limits: &DecodeLimits) -> VideoError {
     let (path, reason) = (path.to_path_buf(), ending.stderr.clone());
-    // The decoder refuses a large picture before ffprobe can tell us its size: "Picture size 12000x12000 exceeds ...".
+    // The decoder refuses a large picture before ffprobe can print its size: "Picture size 12000x12000 exceeds ...".
     if let Some((size, _)) = reason.split_once(" exceeds specified max pixel count") {
         let size = size.rsplit(' ').next().unwrap_or_default().split_once('x');
         let parsed = size.and_then(|(w, h)| Some(w.parse::<u64>().ok()?.saturating_mul(h.parse().ok()?)));
@@ -114,7 +117,7 @@ pub(crate) fn refusal(path: &Path, ending: &Ending, limits: &DecodeLimits) -> Vi
         }
     }
     if reason.contains("not on whitelist") {
-        // The sentence goes on with the whole list.
+        // The message continues with the whole allow-list.
         let refused = reason.split(" not on whitelist").next().unwrap_or_default().rsplit("; ").next();
         return VideoError::NotAllowed { path, reason: refused.unwrap_or_default().to_owned() };
     }
@@ -129,7 +132,7 @@ const HEADERS: &str = "format=format_name,duration:stream=index,codec_type,codec
      height,sample_aspect_ratio,r_frame_rate,avg_frame_rate,time_base,start_time,duration,nb_frames:stream_disposition=\
      attached_pic,timed_thumbnails,still_image:stream_side_data_list:stream_side_data=displaymatrix";
 
-/// Runs ffprobe once. Its packets go to `packets`, and end it when they are too many.
+/// Runs ffprobe once and passes its packets to `packets`. Ends ffprobe if there are too many frames.
 fn ask(
     path: &Path,
     programs: &Programs,
@@ -143,7 +146,7 @@ fn ask(
     let failed = |source| VideoError::Spawn { program: programs.ffprobe.clone(), source };
     let answer = match answer::read(process.output(), packets) {
         Ok(answer) => Some(answer),
-        // Why it was cut short is for the process to say.
+        // The exit status and messages of the process tell why the answer was cut short.
         Err(Unread::CutShort) => None,
         Err(Unread::TooManyFrames(value)) => {
             let (path, max) = (path.to_path_buf(), limits.max_frames);
@@ -156,7 +159,7 @@ fn ask(
     answer.ok_or_else(|| unusable(path, "ffprobe's answer has no end".into()))
 }
 
-/// Decodes a stream to count its frames.
+/// Decodes a stream and returns the number of its frames.
 fn count_frames(path: &Path, programs: &Programs, limits: &DecodeLimits, stream: u32) -> Result<u64, VideoError> {
     let (threads, stream) = (limits.threads().to_string(), stream.to_string());
     let show = ["-threads", &threads, "-select_streams", &stream];
@@ -167,7 +170,7 @@ fn count_frames(path: &Path, programs: &Programs, limits: &DecodeLimits, stream:
     let mut frames = 0;
     let mut lines = BufReader::new(process.output());
     let mut line = Vec::new();
-    // A line is some tens of bytes; what is longer counts in pieces, of which one at most begins like a frame.
+    // A line has some tens of bytes. A longer one is read in pieces, of which at most one begins like a frame.
     while (&mut lines).take(1 << 12).read_until(b'\n', &mut line).map_err(failed)? > 0 {
         frames += u64::from(line.starts_with(b"frame|"));
         line.clear();
@@ -180,7 +183,7 @@ fn count_frames(path: &Path, programs: &Programs, limits: &DecodeLimits, stream:
     Ok(frames)
 }
 
-/// Waits for an ffprobe whose output has ended, and asks whether it did its work.
+/// Waits for an ffprobe whose output has ended. Returns an error unless it succeeded.
 fn finish(mut process: Process, path: &Path, programs: &Programs, limits: &DecodeLimits) -> Result<(), VideoError> {
     let ending = process.finish();
     let ending = ending.map_err(|source| VideoError::Spawn { program: programs.ffprobe.clone(), source })?;
@@ -196,7 +199,7 @@ fn unusable(path: &Path, reason: String) -> VideoError {
 
 impl Answer {
     fn header(self, path: &Path) -> Result<Header, VideoError> {
-        // The first stream of moving pictures, as OpenCV takes it; cover art is a video stream with one still.
+        // The first stream of moving pictures, as in OpenCV. Cover art is a video stream with one still image.
         let moving = |s: &&answer::Stream| {
             let Disposition { attached_pic, timed_thumbnails, still_image } = s.disposition;
             s.codec_type.as_deref() == Some("video") && attached_pic + timed_thumbnails + still_image == 0
@@ -277,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_an_option_follows_the_version() {
+    fn the_name_of_the_sync_option_depends_on_the_version() {
         let of = |version: &str| {
             let streams = r#"[{"index":0,"codec_type":"video","width":2,"height":2}]"#;
             parse(&format!(r#"{{"library_versions":[{{"name":"libavformat",{version}}}],"streams":{streams}}}"#))

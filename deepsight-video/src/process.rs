@@ -12,19 +12,19 @@ use ffmpeg_sidecar::command::FfmpegCommand;
 
 use crate::{DecodeLimits, HwAccel, VideoError, ffmpeg};
 
-/// A running ffmpeg or ffprobe that cannot outlive this value or its time: both kill it, with its process group, and
-/// wait for it.
+/// A running ffmpeg or ffprobe. It is killed, with its process group, when this value is dropped or its time is over.
+/// Dropping also waits for it to end.
 #[derive(Debug)]
 pub(crate) struct Process {
     shared: Arc<Shared>,
     stdout: ChildStdout,
     threads: Vec<JoinHandle<()>>,
     stderr: Arc<Mutex<Tail>>,
-    /// Waiting time that is left.
+    /// Time for which the process may still be waited for.
     patience: Duration,
 }
 
-/// How a process ended.
+/// The exit status and last messages of a process.
 pub(crate) struct Ending {
     pub(crate) status: ExitStatus,
     /// The end of its standard error, on one line.
@@ -32,15 +32,15 @@ pub(crate) struct Ending {
 }
 
 impl Process {
-    /// Starts `command`. `on_line` sees every line of standard error and answers whether it was meant for it; the other
-    /// lines go to the tail.
+    /// Starts `command`. Calls `on_line` with every line of standard error. Lines for which it returns `false` are kept
+    /// in the tail.
     pub(crate) fn spawn(
         command: &mut FfmpegCommand,
         limits: &DecodeLimits,
         hwaccel: Option<HwAccel>,
         on_line: impl FnMut(&[u8]) -> bool + Send + 'static,
     ) -> Result<Self, VideoError> {
-        // The crate's own spawn insists on a pipe to standard input.
+        // `FfmpegCommand::spawn` always opens a pipe to standard input, so the inner command is spawned.
         let command = command.as_inner_mut();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         #[cfg(unix)]
@@ -60,7 +60,7 @@ impl Process {
             state: Mutex::new(State { child, reaped: false, deadline: None, closing: false, timed_out: false }),
             changed: Condvar::new(),
         });
-        // From here on an early return must not leave the child behind.
+        // From here on an early return must not leave the child running.
         let guard = KillOnDrop(Some(Arc::clone(&shared)));
         limited.map_err(failed)?;
         let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
@@ -80,27 +80,27 @@ impl Process {
         Ok(Self { shared, stdout, threads, stderr: tail, patience: limits.max_wait })
     }
 
-    /// Reads until `buffer` has `want` bytes more or the output ends, whichever is first.
+    /// Reads until `buffer` has `want` more bytes or the output ends, whichever is first.
     pub(crate) fn read(&mut self, buffer: &mut Vec<u8>, want: usize) -> io::Result<usize> {
         self.under_the_clock(|process| (&mut process.stdout).take(want as u64).read_to_end(buffer))
     }
 
-    /// Its output, to be read in pieces.
+    /// Returns the output of the process, to be read in pieces.
     pub(crate) fn output(&mut self) -> Output<'_> {
         Output(self)
     }
 
-    /// What ends it from another thread.
+    /// Returns a handle that ends the process from another thread.
     pub(crate) fn stop_handle(&self) -> StopHandle {
         StopHandle(Arc::downgrade(&self.shared))
     }
 
-    /// Whether it was killed because it took too long.
+    /// Returns whether the process was killed because it took too long.
     pub(crate) fn timed_out(&self) -> bool {
         self.shared.lock().timed_out
     }
 
-    /// Waits for the process, whose output has ended, and for the last of its standard error.
+    /// Waits for the process, whose output has ended, and for the end of its standard error.
     pub(crate) fn finish(&mut self) -> io::Result<Ending> {
         let status = self.under_the_clock(|process| {
             let mut pause = Duration::from_micros(200);
@@ -112,7 +112,7 @@ impl Process {
                 pause = (pause * 2).min(Duration::from_millis(20));
             }
         })?;
-        // The pipe closes with the process; a little patience, and no more, in case something else still holds it.
+        // The pipe closes when the process ends. The wait is limited to a second, because another process may hold it.
         let patience = Instant::now() + Duration::from_secs(1);
         while !self.threads[0].is_finished() && Instant::now() < patience {
             thread::sleep(Duration::from_micros(200));
@@ -121,7 +121,7 @@ impl Process {
         Ok(Ending { status, stderr })
     }
 
-    /// Runs `wait` while the watchdog counts the time that is left.
+    /// Runs `wait` under the watchdog's deadline, and subtracts its duration from the time that is left.
     fn under_the_clock<T>(&mut self, wait: impl FnOnce(&mut Self) -> T) -> T {
         let start = Instant::now();
         self.shared.set_deadline(start.checked_add(self.patience));
@@ -134,13 +134,14 @@ impl Process {
     }
 }
 
-/// Ends the decoding of [`Frames`](crate::Frames) from another thread, even while somebody waits for a frame: ffmpeg is killed,
-/// and the iterator ends with an error. Without effect once the iterator has ended.
+/// A handle that ends the decoding of [`Frames`](crate::Frames) from another thread, even while a thread waits for a
+/// frame. ffmpeg is killed, and the iterator ends with an error. The handle has no effect once the iterator has ended.
 #[derive(Debug, Clone, Default)]
 pub struct StopHandle(Weak<Shared>);
 
 impl StopHandle {
-    /// Kills ffmpeg. Whoever holds the iterator waits for it, at once or when they drop it.
+    /// Kills ffmpeg. The thread that holds the iterator waits for ffmpeg to end: at once if it is waiting for a frame,
+    /// else when it reads on or drops the iterator.
     pub fn stop(&self) {
         if let Some(shared) = self.0.upgrade() {
             shared.lock().kill();
@@ -148,7 +149,7 @@ impl StopHandle {
     }
 }
 
-/// The output of a [`Process`], read under its clock.
+/// The output of a [`Process`]. Reading it counts against the time of the process.
 pub(crate) struct Output<'a>(&'a mut Process);
 
 impl Read for Output<'_> {
@@ -160,15 +161,15 @@ impl Read for Output<'_> {
 impl Drop for Process {
     fn drop(&mut self) {
         self.shared.close();
-        // Both threads end now that the process is gone. Joining them keeps the promise that nothing is left behind;
-        // the bound is for a grandchild that fled its group with our pipe in its hands.
+        // Both threads end now that the process has ended. They are joined so that nothing is left running. The wait is
+        // limited to a second, because a grandchild that left the process group may still hold the pipe.
         let patience = Instant::now() + Duration::from_secs(1);
         for thread in self.threads.drain(..) {
             while !thread.is_finished() && Instant::now() < patience {
                 thread::sleep(Duration::from_micros(200));
             }
             if thread.is_finished() {
-                // Its panic, if any, has been reported where it happened.
+                // A panic of the thread has been reported where it happened.
                 let _ = thread.join();
             }
         }
@@ -200,7 +201,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Kills the process when a deadline passes, also while a read of its output blocks.
+    /// Kills the process when a deadline passes, even while a read of its output blocks.
     fn watch(&self) {
         let mut state = self.lock();
         while !state.closing {
@@ -226,7 +227,7 @@ impl Shared {
         state.closing = true;
         state.kill();
         if !state.reaped {
-            // A killed process ends at once, so this does not block; a failure means that it is not ours any more.
+            // A killed process ends at once, so this does not block. An error means that it is no longer our child.
             let _ = state.child.wait();
             state.reaped = true;
         }
@@ -242,14 +243,15 @@ impl State {
         Ok(status)
     }
 
-    /// Never after the process was waited for: its number may belong to another by then.
+    /// Kills the process and its group. Does nothing after the process was waited for, because its ID may then belong
+    /// to another process.
     fn kill(&mut self) {
         if self.reaped {
             return;
         }
         #[cfg(unix)]
         if let Some(group) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
-            // It fails where the group is gone already.
+            // This fails if the group has already ended.
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
         let _ = self.child.kill();
@@ -272,13 +274,14 @@ impl Drop for KillOnDrop {
     }
 }
 
-/// The most a child may write into a file where a driver runs in it: the CUDA driver keeps some pages of shared memory in
-/// one, and would be killed over it.
+/// Most bytes that a child may write to a file if a GPU driver runs in it. The CUDA driver keeps some pages of shared
+/// memory in a file, and the child would be killed for writing them.
 #[cfg(target_os = "linux")]
 const DRIVER_FILE_BYTES: u64 = 16 << 20;
 
-/// Lowers what the operating system lets the child have: memory, and no files or core dumps written. The driver of a GPU
-/// reserves as much address space as all memories of the machine have together, so there can be no limit on that.
+/// Limits the child through the operating system: its memory is bounded, and it can write no files or core dumps. A GPU
+/// driver reserves as much address space as all memories of the machine together, so with hardware decoding there is no
+/// limit on memory, and the child may write files of at most [`DRIVER_FILE_BYTES`].
 #[cfg(target_os = "linux")]
 fn confine(child: &Child, limits: &DecodeLimits, hwaccel: Option<HwAccel>) -> io::Result<()> {
     use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
@@ -291,13 +294,13 @@ fn confine(child: &Child, limits: &DecodeLimits, hwaccel: Option<HwAccel>) -> io
         Some(HwAccel::Cuda { .. }) => (u64::MAX, DRIVER_FILE_BYTES),
     };
     for (resource, bytes) in [(Resource::As, memory), (Resource::Fsize, file), (Resource::Core, 0)] {
-        // A limit that the whole session is under already may be lower, and cannot be raised.
+        // A limit that this process inherited may be lower, and cannot be raised.
         let bytes = getrlimit(resource).maximum.map_or(bytes, |inherited| inherited.min(bytes));
         if bytes == u64::MAX {
             continue;
         }
         match prlimit(Some(pid), resource, Rlimit { current: Some(bytes), maximum: Some(bytes) }) {
-            // Gone already: a program that fails to start needs no limits.
+            // The child has already ended: a program that fails to start needs no limits.
             Ok(_) | Err(rustix::io::Errno::SRCH) => {}
             Err(error) => return Err(error.into()),
         }
@@ -310,7 +313,7 @@ fn confine(_: &Child, _: &DecodeLimits, _: Option<HwAccel>) -> io::Result<()> {
     Ok(())
 }
 
-/// The longest line of standard error that is looked at in one piece.
+/// Most bytes of a line of standard error that are read as one piece.
 const MAX_LINE: u64 = 4096;
 
 fn drain(stderr: impl Read, tail: &Mutex<Tail>, mut on_line: impl FnMut(&[u8]) -> bool) {
@@ -326,7 +329,7 @@ fn drain(stderr: impl Read, tail: &Mutex<Tail>, mut on_line: impl FnMut(&[u8]) -
     }
 }
 
-/// The last lines that fit.
+/// The last lines of standard error, as many as fit in `max_bytes`.
 #[derive(Debug)]
 struct Tail {
     lines: VecDeque<String>,
@@ -353,14 +356,16 @@ impl Tail {
     }
 }
 
-/// All that a program wrote on standard error, on one line.
+/// Joins what a program wrote on standard error into one line, as far as it fits in the default of
+/// [`max_stderr_bytes`](DecodeLimits::max_stderr_bytes).
 pub(crate) fn one_line(stderr: &[u8]) -> String {
     let mut tail = Tail { lines: VecDeque::new(), bytes: 0, max_bytes: DecodeLimits::default().max_stderr_bytes };
     stderr.split(|&byte| byte == b'\n').for_each(|line| tail.push(line.trim_ascii()));
     tail.to_line()
 }
 
-/// Text that a hostile file may have chosen, made safe to show on a terminal, and without the address in `[mov @ 0x5]`.
+/// Replaces control characters, because a hostile file may have chosen the text and a terminal may show it. Also
+/// removes the address in `[mov @ 0x5]`.
 fn printable(line: &str) -> String {
     let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
     match (line.find(" @ 0x"), line.find("] ")) {

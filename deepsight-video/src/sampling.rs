@@ -1,6 +1,6 @@
 use crate::VideoError;
 
-/// Which frames of a video to look at.
+/// The choice of frames of a video to decode.
 ///
 /// ```
 /// use deepsight_video::Sampling;
@@ -22,55 +22,56 @@ enum Kind {
 }
 
 impl Sampling {
-    /// `count` frames spread over the whole video, the first and the last among them: those at
+    /// Selects `count` frames spread over the whole video, including the first and the last: those at
     /// `numpy.linspace(0, total - 1, min(count, total), dtype=int)` in order of presentation.
     pub fn evenly(count: u64) -> Self {
         Self { kind: Kind::Evenly(count), max_frames: None }
     }
 
-    /// The first frame of every 1 / `rate` seconds of presentation time; never one twice, so a video that is slower
-    /// than `rate` gives each of its frames once.
+    /// Selects the first frame of every 1 / `rate` seconds of presentation time. No frame is selected twice, so a video
+    /// with fewer than `rate` frames per second gives each of its frames once.
     pub fn fps(rate: f64) -> Self {
         Self { kind: Kind::Fps(rate), max_frames: None }
     }
 
-    /// Every `step`-th frame: 0, `step`, 2 `step`, ...
+    /// Selects every `step`-th frame: 0, `step`, 2 `step`, ...
     pub fn every(step: u64) -> Self {
         Self { kind: Kind::Every(step), max_frames: None }
     }
 
-    /// Every frame.
+    /// Selects every frame.
     pub fn all() -> Self {
         Self { kind: Kind::All, max_frames: None }
     }
 
-    /// Takes no more than `max` frames. [`Sampling::evenly`] spreads the fewer frames over the whole video; the others
-    /// stop after the first `max`, and the rest of the video is not looked at.
+    /// Selects no more than `max` frames. [`Sampling::evenly`] spreads the fewer frames over the whole video. The other
+    /// samplings stop after the first `max` frames, and the rest of the video is not decoded.
     pub fn with_max_frames(mut self, max: u64) -> Self {
         self.max_frames = Some(max);
         self
     }
 
-    /// The most frames to take.
+    /// Returns the maximum number of frames.
     pub(crate) fn cap(&self) -> u64 {
         self.max_frames.unwrap_or(u64::MAX)
     }
 }
 
-/// A [`Sampling`] settled for one video: which frames, said twice. ffmpeg picks by [`Plan::filter`] and only tells the
-/// times; [`Plan::picker`] says which of those times the pictures belong to. Both do the same sums on the same doubles.
+/// A [`Sampling`] resolved for one video. The frames are selected twice: ffmpeg selects pictures by [`Plan::filter`]
+/// and prints the times of all frames, and [`Plan::picker`] selects the times that belong to the pictures. Both do the
+/// same arithmetic on the same doubles.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Plan {
     /// `count` frames, `step` apart, the last at `last`.
     Evenly { count: u64, step: f64, last: u64 },
     /// The first frame in each bucket `floor(microseconds × per_microsecond + tolerance)`.
     Buckets { per_microsecond: f64, tolerance: f64 },
-    /// Every so many.
+    /// Every frame whose index is a multiple of this step.
     Every(u64),
 }
 
 impl Plan {
-    /// `tick` is the resolution of the video's clock in seconds.
+    /// Resolves `sampling` for a video of `total` frames. `tick` is the resolution of the video's clock in seconds.
     pub(crate) fn new(sampling: Sampling, total: u64, tick: f64) -> Result<Self, VideoError> {
         let invalid = |reason: &str| Err(VideoError::InvalidSampling { reason: reason.into() });
         if sampling.max_frames == Some(0) {
@@ -81,7 +82,7 @@ impl Plan {
             Kind::Evenly(count) => {
                 let count = count.min(sampling.cap()).min(total.max(1));
                 let last = total.saturating_sub(1);
-                // As numpy computes it: the rounding of this quotient decides where a frame falls.
+                // The quotient is computed as in numpy, because its rounding decides which frames are selected.
                 let step = if count > 1 { last as f64 / (count - 1) as f64 } else { 0.0 };
                 Plan::Evenly { count, step, last: if count > 1 { last } else { 0 } }
             }
@@ -89,7 +90,8 @@ impl Plan {
                 return Err(VideoError::InvalidSampling { reason: format!("{rate} frames per second were asked for") });
             }
             Kind::Fps(rate) => {
-                // 0.333 s on a millisecond clock is the 10th frame of 30 a second: without the tick it would be lost.
+                // On a millisecond clock, frame 10 at 30 frames per second is at 0.333 s. Without the tick it would
+                // fall into the bucket of frame 9 and be lost.
                 let tolerance = ((tick + 1e-6) * rate).min(0.1);
                 Plan::Buckets { per_microsecond: rate * 1e-6, tolerance }
             }
@@ -99,7 +101,8 @@ impl Plan {
         })
     }
 
-    /// Frames to expect from a video of `total` frames and `duration` seconds: exact but for buckets.
+    /// Returns the number of frames to expect from a video of `total` frames and `duration` seconds. It is exact except
+    /// for buckets.
     pub(crate) fn expected(&self, total: u64, duration: f64) -> u64 {
         match *self {
             Plan::Evenly { count, .. } => count.min(total),
@@ -110,15 +113,16 @@ impl Plan {
         }
     }
 
-    /// The argument of ffmpeg's `select` filter, for times in microseconds. The same length whatever is picked.
+    /// Returns the argument of ffmpeg's `select` filter, for times in microseconds. It does not grow with the number of
+    /// selected frames.
     pub(crate) fn filter(&self) -> String {
         match *self {
-            // Variable 0 counts the frames picked; `{:?}` prints a double so that it reads back the same.
+            // Variable 0 counts the selected frames. `{:?}` prints a double so that it parses back to the same value.
             Plan::Evenly { count, step, last } => {
                 let next = format!("if(eq(ld(0),{}),{last},floor(ld(0)*{step:?}))", count - 1);
                 format!("if(lt(ld(0),{count})*eq(n,{next}),st(0,ld(0)+1),0)")
             }
-            // Variable 0 is the first bucket still without a frame.
+            // Variable 0 is the number of the first bucket without a frame.
             Plan::Buckets { per_microsecond, tolerance } => {
                 let bucket = format!("floor((pts-start_pts)*{per_microsecond:?}+{tolerance:?})");
                 format!("if(gte({bucket},ld(0)),st(0,{bucket}+1),0)")
@@ -132,7 +136,7 @@ impl Plan {
     }
 }
 
-/// Answers for each frame in turn whether the filter picks it.
+/// The state that decides for each frame in turn whether the filter selects it.
 #[derive(Debug, Clone)]
 pub(crate) struct Picker {
     plan: Plan,
@@ -141,7 +145,7 @@ pub(crate) struct Picker {
 }
 
 impl Picker {
-    /// Frame `index`, shown at `microseconds` if it says when.
+    /// Returns whether frame `index` is selected. `microseconds` is its presentation time, if it has one.
     pub(crate) fn picks(&mut self, index: u64, microseconds: Option<i64>) -> bool {
         match self.plan {
             Plan::Evenly { count, step, last } => {
@@ -191,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_per_second_survive_a_coarse_clock() {
+    fn frames_per_second_are_exact_on_a_coarse_clock() {
         let thirty = (0..90).map(|n| (f64::from(n) * 1000.0 / 30.0).round() as i64 * 1000);
         assert_eq!(picks(Sampling::fps(30.0), thirty.clone(), 90, 0.001).len(), 90);
         assert_eq!(picks(Sampling::fps(10.0), thirty, 90, 0.001), (0..90).step_by(3).collect::<Vec<_>>());

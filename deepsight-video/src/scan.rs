@@ -5,10 +5,11 @@ use std::{
 
 use crate::answer::Packet;
 
-/// What the packets of a file say, whatever its headers claim. Times in microseconds on the file's own clock.
+/// Measurements on the packets of a file, whatever its headers state. Times are in microseconds on the file's own
+/// clock.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Scan {
-    /// Frames that will be shown.
+    /// Number of frames that will be shown.
     pub(crate) frames: u64,
     /// Presentation time of the first frame.
     pub(crate) start: Option<i64>,
@@ -19,13 +20,13 @@ pub(crate) struct Scan {
     pub(crate) variable: bool,
 }
 
-/// More frames than any codec shows in another order than it stores them.
+/// Frames that are held back to be sorted by time: more than any codec stores out of their order of presentation.
 const REORDERED: usize = 32;
 
-/// Packets as they come, before it is known which stream is the video.
+/// Counts and times of packets as they arrive, before it is known which stream is the video.
 #[derive(Debug)]
 pub(crate) struct Packets {
-    /// The one stream whose frames count; all streams of pictures where `None`.
+    /// The one stream whose frames count, or `None` if those of all video streams count.
     only: Option<u32>,
     max_frames: u64,
     streams: BTreeMap<u32, Shown>,
@@ -42,7 +43,7 @@ impl Packets {
         let Some(stream) = packet.stream_index else {
             return;
         };
-        // `D`: decoded only because later frames need it, as before the first frame of an edit list.
+        // `D`: the frame is decoded only because later frames need it, as before the first frame of an edit list.
         if packet.flags.contains('D') {
             return;
         }
@@ -64,12 +65,12 @@ impl Packets {
         }
     }
 
-    /// The frames of the first stream that has more than allowed.
+    /// Returns the frame count of the stream that exceeded the limit, if one did.
     pub(crate) fn over_limit(&self) -> Option<u64> {
         self.over_limit
     }
 
-    /// What was found of `stream`, on a clock of `tick` seconds.
+    /// Returns the measurements of `stream`, whose clock has ticks of `tick` seconds.
     pub(crate) fn finish(mut self, stream: u32, tick: f64) -> Scan {
         let shown = self.streams.remove(&stream).unwrap_or_default();
         Scan { end_of_all: self.end_of_all, ..shown.finish(tick) }
@@ -82,7 +83,7 @@ struct Shown {
     frames: u64,
     start: Option<i64>,
     end: Option<i64>,
-    /// Presentation times on their way into order.
+    /// Presentation times that are not yet in order.
     pending: BinaryHeap<Reverse<i64>>,
     last: Option<i64>,
     shortest: i64,
@@ -109,7 +110,7 @@ impl Shown {
         }
     }
 
-    /// Takes the earliest pending frame as the next one shown.
+    /// Takes the earliest pending time as that of the next shown frame.
     fn settle(&mut self) {
         let Some(Reverse(time)) = self.pending.pop() else {
             return;
@@ -128,7 +129,8 @@ impl Shown {
         let mut variable = false;
         if let (Some(last), Some(start), true) = (self.last, self.start, self.shortest <= self.longest) {
             let mean = last.saturating_sub(start) as f64 / (self.frames.max(2) - 1) as f64;
-            // Two rounded times may be off by a tick each; a clock too coarse to tell is not asked.
+            // Two rounded times may be off by a tick each. A coarse clock may not raise the tolerance above a quarter
+            // of the mean gap.
             let tolerance = (2.0 * tick * 1e6).min(0.25 * mean) + 2.0;
             variable = (self.longest - self.shortest) as f64 > tolerance;
         }
@@ -136,7 +138,7 @@ impl Shown {
     }
 }
 
-/// Seconds with six decimals, as ffprobe prints them.
+/// Parses seconds with six decimals, as ffprobe prints them, and returns microseconds.
 fn microseconds(text: Option<&str>) -> Option<i64> {
     let seconds: f64 = text?.parse().ok()?;
     seconds.is_finite().then(|| (seconds * 1e6).round() as i64)
@@ -187,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_counts_each_stream_by_itself_and_only_the_one_where_it_is_known() {
+    fn the_limit_applies_to_each_stream_by_itself_and_only_to_the_video_if_it_is_known() {
         let push = |only| {
             let mut packets = Packets::new(only, 2);
             for (stream, time) in [(0, "0.0"), (1, "0.0"), (0, "0.1"), (1, "0.1"), (1, "0.2")] {

@@ -15,7 +15,7 @@ use crate::{
     scan::Scan,
 };
 
-/// A video file that has been probed and may be decoded, any number of times.
+/// A video file that has been probed and can be decoded any number of times.
 #[derive(Debug, Clone)]
 pub struct Video {
     pub(crate) path: PathBuf,
@@ -30,18 +30,19 @@ impl Video {
     /// Probes the file with the default [`DecodeOptions`]: see [`Video::open_with`].
     ///
     /// # Errors
-    /// As [`Video::open_with`].
+    /// Returns the errors of [`Video::open_with`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, VideoError> {
         Self::open_with(path, &DecodeOptions::default())
     }
 
-    /// Probes the file: reads its headers and runs once through its packets to count frames and measure their times,
-    /// because headers may lack both or lie. Nothing is decoded, except to count the frames of VP8, MPEG transport and
-    /// program streams, where packets and frames differ.
+    /// Probes the file. Reads its headers, and all its packets once to count frames and measure their times, because
+    /// headers may lack these numbers or state false ones. Nothing is decoded, except to count the frames of VP8 and of
+    /// MPEG transport, program and raw video streams, where packets and frames differ.
     ///
     /// # Errors
-    /// When the file is missing, empty or no regular file; when ffprobe is missing; when the file is not a video, has no
-    /// video stream, or is in a container or codec that is not allowed; when it is over a limit, or ffprobe takes too long.
+    /// Returns an error if the file is missing, empty or not a regular file, if ffprobe is missing, if the file is not
+    /// a video, has no video stream or uses a container or codec that is not allowed, if the video is over a limit, if
+    /// ffprobe takes too long, or if [`max_side`](DecodeOptions::max_side) is 0.
     pub fn open_with(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Self, VideoError> {
         let path = path.as_ref();
         let limits = &options.limits;
@@ -56,7 +57,7 @@ impl Video {
         if metadata.len() > limits.max_file_bytes {
             return over(Limit::FileBytes, metadata.len(), limits.max_file_bytes);
         }
-        // ffprobe's own "permission denied" would read as if the file were no video.
+        // ffprobe's "permission denied" would be reported as a file that is not a video.
         File::open(path).map_err(|source| unreadable(path, source))?;
 
         let programs = Programs::locate(options);
@@ -74,33 +75,33 @@ impl Video {
         Ok(Self { path: path.to_path_buf(), options, programs, header, info, bytes: metadata.len() })
     }
 
-    /// Decodes the frames that `sampling` picks, in one pass over the file.
+    /// Decodes the frames that `sampling` selects, in one pass over the file.
     ///
     /// # Errors
-    /// When the sampling asks for nothing, or ffmpeg cannot be started. What goes wrong later comes out of the iterator.
+    /// Returns an error if the sampling is invalid or ffmpeg cannot be started. The iterator returns later errors.
     pub fn frames(&self, sampling: Sampling) -> Result<Frames, VideoError> {
         Frames::start(self, sampling)
     }
 
-    /// What the file is.
+    /// Returns the properties of the video.
     pub fn info(&self) -> &VideoInfo {
         &self.info
     }
 
-    /// The path as it was given.
+    /// Returns the path as it was given.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Size of the file in bytes.
+    /// Returns the size of the file in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// SHA-256 of the file in hexadecimal. Reads the whole file.
+    /// Reads the whole file and returns its SHA-256 in hexadecimal.
     ///
     /// # Errors
-    /// When the file cannot be read any more.
+    /// Returns an error if the file can no longer be read.
     pub fn sha256(&self) -> Result<String, VideoError> {
         let mut hash = HashWriter(Sha256::new());
         let copied = File::open(&self.path).and_then(|mut file| io::copy(&mut file, &mut hash));
@@ -108,7 +109,7 @@ impl Video {
         Ok(hash.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// How a report names this video: path, size and what was probed, without the hash.
+    /// Returns the description of this video for a report: path, size and probed properties, without the hash.
     pub fn input(&self) -> Input {
         let mut input = Input::from(&self.info);
         input.path = self.path.to_string_lossy().into_owned();
@@ -117,44 +118,44 @@ impl Video {
     }
 }
 
-/// What a video file is. Sizes in pixels, times in seconds.
+/// Properties of a video file. Sizes are in pixels, times in seconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct VideoInfo {
-    /// Container, by ffmpeg's names for it, such as `mov,mp4,m4a,3gp,3g2,mj2`.
+    /// Container, by ffmpeg's name for it, such as `mov,mp4,m4a,3gp,3g2,mj2`.
     pub container: String,
     /// Codec, such as `h264`.
     pub codec: String,
     /// Pixel format, such as `yuv420p`.
     pub pixel_format: Option<String>,
-    /// Width as displayed: upright, before any downscale.
+    /// Width as displayed, after rotation and before any downscale.
     pub width: u32,
-    /// Height as displayed.
+    /// Height as displayed, after rotation and before any downscale.
     pub height: u32,
-    /// Width of the frames that [`Video::frames`] gives: [`width`](Self::width) unless they are scaled down.
+    /// Width of the frames that [`Video::frames`] returns: [`width`](Self::width) unless they are scaled down.
     pub frame_width: u32,
-    /// Height of the frames that [`Video::frames`] gives.
+    /// Height of the frames that [`Video::frames`] returns: [`height`](Self::height) unless they are scaled down.
     pub frame_height: u32,
-    /// Clockwise rotation in degrees that makes frames upright: 0, 90, 180 or 270. It is applied to them.
+    /// Clockwise rotation in degrees that makes frames upright: 0, 90, 180 or 270. Decoded frames are rotated by it.
     pub rotation: u32,
-    /// Whether frames are mirrored left to right before they are rotated, as front cameras ask for.
+    /// Whether frames are mirrored left to right before they are rotated, as videos of front cameras may require.
     pub mirrored: bool,
-    /// Width over height of one pixel as displayed, as two whole numbers. Frames are not stretched by it, as OpenCV does
-    /// not: faces in anamorphic video come out narrow or wide.
+    /// Width over height of one pixel as displayed, as two whole numbers. As in OpenCV, frames are not stretched by it,
+    /// so faces in anamorphic video look narrow or wide.
     pub sample_aspect_ratio: (u32, u32),
-    /// Frames per second on average, by the container.
+    /// Average number of frames per second that the container states.
     pub average_frame_rate: Option<f64>,
-    /// Frames per second that the container was made for (ffprobe's `r_frame_rate`).
+    /// Nominal number of frames per second of the container (ffprobe's `r_frame_rate`).
     pub nominal_frame_rate: Option<f64>,
     /// Whether frames are spaced unevenly in time, measured on their presentation times.
     pub variable_frame_rate: bool,
     /// Presentation time of the video's start on the file's own clock. Frame times count from it.
     pub start_time: f64,
-    /// From the start of the first frame to the end of the last one that is in the file.
+    /// Time from the start of the first frame to the end of the last frame in the file.
     pub duration: f64,
-    /// Frames in the file, counted.
+    /// Number of frames counted in the file.
     pub frame_count: u64,
-    /// Frames that the headers promise, where those are more than there are: the file is cut short.
+    /// Number of frames that the headers declare, if the file has fewer because it is cut short.
     pub declared_frames: Option<u64>,
 }
 
@@ -195,7 +196,7 @@ impl VideoInfo {
 }
 
 impl From<&VideoInfo> for Input {
-    /// All but path, size and hash, which are the file's: see [`Video::input`].
+    /// Copies all properties except path, size and hash, which belong to the file: see [`Video::input`].
     fn from(info: &VideoInfo) -> Self {
         let mut input = Input::new("");
         input.container = Some(info.container.clone());
@@ -211,10 +212,10 @@ impl From<&VideoInfo> for Input {
     }
 }
 
-/// Containers that state their length in the header. Elsewhere ffprobe estimates it from the file's size, or from its end.
+/// Containers that state their length in the header. For others ffprobe estimates it from the file's size or its end.
 const STATE_THEIR_LENGTH: [&str; 6] = ["mov", "matroska", "avi", "flv", "asf", "mxf"];
 
-/// How many frames the headers promise, if that is more than there are.
+/// Returns how many frames the headers declare, if that is more than the file has.
 fn declared_frames(header: &Header, scan: &Scan, start: f64, duration: f64) -> Option<u64> {
     let container = header.container.split(',').next().unwrap_or_default();
     if !STATE_THEIR_LENGTH.contains(&container) {
@@ -222,18 +223,18 @@ fn declared_frames(header: &Header, scan: &Scan, start: f64, duration: f64) -> O
     }
     let promised = header.frames.filter(|&frames| frames > scan.frames);
     let frame = duration / scan.frames as f64;
-    // The length of the whole file may be that of its sound, so it is held against the last packet of any kind.
+    // The length of the container may be that of its sound, so it is compared with the last packet of any stream.
     let missing = match (header.stream_duration, header.container_duration) {
         (Some(length), _) => length - (scan.end? as f64 / 1e6 - start),
         (None, Some(length)) => length - scan.end_of_all? as f64 / 1e6,
         (None, None) => return None,
     };
-    // Headers round, and few say how long the last frame stays.
+    // Headers round times, and few of them state how long the last frame is shown.
     if missing > (3.0 * frame).max(0.25) {
         return promised.or_else(|| Some(scan.frames + (missing / frame.max(1e-6)).round() as u64));
     }
-    // ffprobe corrects the length of an AVI by what it finds, but not the number of frames. Elsewhere that number may
-    // count frames that an edit list leaves out.
+    // ffprobe corrects the length of an AVI file by what it finds, but not the number of frames. In other containers
+    // that number may include frames that an edit list leaves out.
     promised.filter(|&frames| container == "avi" && frames - scan.frames > 3)
 }
 

@@ -1,4 +1,4 @@
-//! What comes out of a healthy video: which frames, at which times, which way up.
+//! Decoding of valid videos: which frames are returned, their times and their orientation.
 #![allow(clippy::unwrap_used)]
 
 mod clips;
@@ -16,7 +16,7 @@ fn indices(frames: &[Frame]) -> Vec<u64> {
 }
 
 #[test]
-fn each_sampling_gives_the_frames_it_names() {
+fn each_sampling_gives_the_expected_frames() {
     let clips = Clips::new();
     let video = Video::open(clips.ramp("ramp.mp4", 40)).unwrap();
     assert_eq!(video.info().frame_count, 40);
@@ -37,7 +37,7 @@ fn each_sampling_gives_the_frames_it_names() {
         let frames = all(&video, sampling);
         assert_eq!(indices(&frames), expected, "{sampling:?}");
         for frame in &frames {
-            // The picture is the one that the index says.
+            // The picture belongs to the index.
             assert!((ramp_number(frame) - frame.index as f64).abs() < 0.5, "{sampling:?}: {frame:?}");
             assert!((frame.time - frame.index as f64 / 10.0).abs() < 1e-6, "{sampling:?}: {frame:?}");
         }
@@ -47,7 +47,7 @@ fn each_sampling_gives_the_frames_it_names() {
 #[test]
 fn pictures_and_indices_agree_for_awkward_samplings() {
     let clips = Clips::new();
-    // ffmpeg picks the pictures and this crate the indices: a sum that they do differently shows here.
+    // ffmpeg selects the pictures, and this crate the indices. A difference in their arithmetic fails this test.
     let uneven = "setpts='(N*1001/30000+0.004*mod(N*7,5))/TB'";
     let path = clips.make_uneven("awkward.mkv", &format!("{} -vf {uneven} -c:v libx264", ramp_source(40)));
     let video = Video::open(path).unwrap();
@@ -63,7 +63,7 @@ fn pictures_and_indices_agree_for_awkward_samplings() {
 }
 
 #[test]
-fn a_thousand_evenly_spaced_frames_need_no_longer_command() {
+fn a_thousand_evenly_spaced_frames_do_not_need_a_longer_command() {
     let clips = Clips::new();
     let video = Video::open(clips.make("long.mp4", "-f lavfi -i color=s=16x16:r=100:d=30 -c:v mpeg4")).unwrap();
     let expected: Vec<u64> = (0..1000).map(|n| (n as f64 * (2999.0 / 999.0)).floor() as u64).collect();
@@ -85,7 +85,7 @@ fn times_on_a_variable_frame_rate_are_those_of_ffprobe() {
         let expected = ffprobe_times(&path);
         assert_eq!((times.len(), expected.len()), (20, 20), "{name}");
         assert!(times.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-9), "{name}: {times:?} {expected:?}");
-        // A frame number over an average rate would be off by seconds.
+        // The frame number divided by an average rate would be off by seconds.
         assert!((times[10] - 3.5).abs() < 2e-3, "{name}: {times:?}");
 
         let by_time = all(&video, Sampling::fps(1.0));
@@ -141,7 +141,7 @@ fn every_common_container_and_codec_gives_all_its_frames_in_order() {
 }
 
 #[test]
-fn a_clip_trimmed_by_an_edit_list_gives_what_ffprobe_shows() {
+fn a_clip_trimmed_by_an_edit_list_gives_the_frames_that_ffprobe_shows() {
     let clips = Clips::new();
     clips.make("whole.mp4", &format!("{} -c:v libx264 -g 40 -bf 2", ramp_source(40)));
     let path = clips.make("trimmed.mp4", "-ss 1.55 -i whole.mp4 -c copy");
@@ -177,7 +177,7 @@ fn set_display_matrix(path: &std::path::Path, [a, b, c, d]: [i32; 4]) {
 #[test]
 fn rotated_video_comes_out_upright_and_its_probed_size_agrees() {
     let clips = Clips::new();
-    // A white block in the coded picture's top left corner, 64 × 48.
+    // The coded picture of 64 × 48 has a white block in its top left corner.
     let block = "color=black:s=64x48:r=10:d=0.5,drawbox=0:0:16:16:white:fill";
     let one = 1 << 16;
     let cases = [
@@ -251,7 +251,7 @@ fn a_video_that_changes_its_size_keeps_one_size_and_one_count() {
 }
 
 #[test]
-fn an_input_names_the_file_and_what_it_is() {
+fn an_input_describes_the_file_and_its_video() {
     use sha2::Digest;
     let clips = Clips::new();
     let path = clips.ramp("ramp.mp4", 10);
@@ -267,7 +267,7 @@ fn an_input_names_the_file_and_what_it_is() {
 }
 
 #[test]
-fn frames_can_be_taken_to_another_thread() {
+fn frames_can_be_sent_to_another_thread() {
     fn assert_send<T: Send + 'static>() {}
     assert_send::<Frames>();
 }

@@ -1,4 +1,4 @@
-//! Files that lie, hang, flood or reach for other files, and what becomes of them.
+//! Handling of hostile files and programs: false headers, hangs, floods of output, references to other files.
 #![allow(clippy::unwrap_used)]
 
 mod clips;
@@ -22,7 +22,7 @@ fn limited(limits: DecodeLimits) -> DecodeOptions {
     DecodeOptions::default().with_limits(limits)
 }
 
-/// All frames, and the error after them if there is one.
+/// Returns all frames, and the error after them if there is one.
 fn drain(video: &Video, sampling: Sampling) -> (Vec<Frame>, Option<VideoError>) {
     let mut frames = Vec::new();
     let mut iterator = video.frames(sampling).unwrap();
@@ -39,7 +39,7 @@ fn drain(video: &Video, sampling: Sampling) -> (Vec<Frame>, Option<VideoError>) 
 }
 
 #[test]
-fn a_title_that_reads_like_the_log_of_ffmpeg_hangs_nothing() {
+fn a_title_that_looks_like_ffmpegs_log_does_no_harm() {
     let clips = Clips::new();
     let words = format!("{} -c:v libx264", ramp_source(10));
     let lines =
@@ -79,7 +79,7 @@ fn a_dropped_iterator_leaves_no_process_and_no_zombie() {
     assert!(limit("Max address space").contains(&(4u64 << 30).to_string()), "{limits}");
     assert!(limit("Max file size").contains(" 0 "), "{limits}");
     drop(frames);
-    // A zombie would still have its entry.
+    // A zombie would still have an entry in `/proc`.
     assert!(!Path::new(&format!("/proc/{}", running[0])).exists());
 
     let mut frames = video.frames(Sampling::all().with_max_frames(2)).unwrap();
@@ -100,7 +100,7 @@ fn script(clips: &Clips, name: &str, text: &str) -> std::path::PathBuf {
 fn a_decoder_that_never_answers_is_killed_with_its_children_when_time_is_up() {
     let clips = Clips::new();
     let path = clips.ramp("ramp.mp4", 10);
-    // It ends by itself after half a minute, so that a child that is not killed fails the test rather than hang it.
+    // The script ends by itself after half a minute, so a child that is not killed makes the test fail, not hang.
     let hang = format!("sh -c 'for s in 1 2 3 4 5 6 7 8 9 10; do sleep 3; done' {} & wait", path.display());
     let hangs = script(&clips, "ffmpeg-that-hangs", &hang);
     let limits = DecodeLimits::default().with_max_wait(Duration::from_secs(2));
@@ -113,7 +113,7 @@ fn a_decoder_that_never_answers_is_killed_with_its_children_when_time_is_up() {
     assert!((Duration::from_millis(1500)..Duration::from_secs(20)).contains(&start.elapsed()), "{:?}", start.elapsed());
     let gone = Instant::now() + Duration::from_secs(5);
     while !processes_on(&path).is_empty() {
-        // The grandchild is killed with the group; whoever inherits it waits for it in a moment.
+        // The grandchild is killed with the process group. The process that inherits it waits for it a moment later.
         assert!(Instant::now() < gone, "a grandchild is left: {:?}", processes_on(&path));
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -137,7 +137,7 @@ fn a_decoder_that_never_answers_is_stopped_from_another_thread() {
 }
 
 #[test]
-fn the_time_of_the_caller_is_not_counted() {
+fn time_that_the_caller_takes_is_not_counted() {
     let clips = Clips::new();
     let options = limited(DecodeLimits::default().with_max_wait(Duration::from_secs(2)));
     let video = Video::open_with(clips.ramp("ramp.mp4", 10), &options).unwrap();
@@ -156,7 +156,7 @@ fn a_probe_that_takes_too_long_is_stopped() {
 }
 
 #[test]
-fn what_is_no_video_says_so() {
+fn files_that_are_not_videos_are_refused() {
     let clips = Clips::new();
     let garbage: Vec<u8> = (0..20_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let not_videos = [
@@ -183,7 +183,7 @@ fn what_is_no_video_says_so() {
 }
 
 #[test]
-fn text_that_opens_other_files_is_refused_whatever_its_name() {
+fn playlists_that_open_other_files_are_refused_under_any_name() {
     let clips = Clips::new();
     let secret = clips.ramp("secret.mp4", 10);
     let secret = secret.display();
@@ -231,7 +231,7 @@ fn half_a_file_gives_its_frames_and_then_says_how_many_are_missing() {
         let counted = video.info().frame_count;
         assert!((15..45).contains(&counted), "{name}: {:?}", video.info());
         let (frames, error) = drain(&video, Sampling::evenly(5));
-        // The packet at the cut may be damaged; those before it are all there.
+        // The packet at the cut may be damaged. All packets before it are complete.
         assert!(frames.len() >= 4, "{name}: {frames:?} {error:?}");
         match error {
             Some(VideoError::Truncated { got, want, .. }) => {
@@ -276,9 +276,9 @@ fn damage_in_the_middle_neither_hangs_nor_panics() {
 }
 
 #[test]
-fn an_hour_between_two_frames_makes_no_frames_in_between() {
+fn an_hour_between_two_frames_adds_no_frames_in_between() {
     let clips = Clips::new();
-    // At a constant rate this would be 102,000 frames.
+    // At a constant frame rate this would be 102,000 frames.
     let words = "-f lavfi -i testsrc=s=64x48:r=30:d=0.06 -vf setpts='N*3400/TB' -c:v libx264";
     let path = clips.make_uneven("gap.mkv", words);
     assert!(std::fs::metadata(&path).unwrap().len() < 10_000);
@@ -298,7 +298,7 @@ fn a_small_file_of_many_frames_is_over_the_limit_before_anything_is_decoded() {
     let limits = DecodeLimits::default().with_max_frames(1000);
     let error = Video::open_with(&path, &limited(limits)).unwrap_err();
     assert!(matches!(error, VideoError::OverLimit { limit: Limit::Frames, value: 1001, max: 1000, .. }), "{error}");
-    // A header that promises 100,000 frames which are not there.
+    // The header now declares 100,000 frames, which the file does not have.
     let mut bytes = std::fs::read(&path).unwrap();
     for (tag, offset) in [(b"stts", 12), (b"stsz", 12)] {
         let at = bytes.windows(4).position(|window| window == tag).unwrap();
@@ -312,7 +312,7 @@ fn a_small_file_of_many_frames_is_over_the_limit_before_anything_is_decoded() {
 }
 
 #[test]
-fn each_limit_names_itself_the_value_and_the_bound() {
+fn each_limit_error_names_the_limit_the_value_and_the_maximum() {
     let clips = Clips::new();
     let path = clips.ramp("ramp.mp4", 30);
     let size = std::fs::metadata(&path).unwrap().len();
@@ -338,7 +338,7 @@ fn each_limit_names_itself_the_value_and_the_bound() {
 #[test]
 fn a_picture_of_twelve_thousand_squared_is_refused() {
     let clips = Clips::new();
-    // Grey, because the encoder takes four times as long over colours.
+    // Gray, because the encoder takes four times as long for colors.
     let words = "-f lavfi -i color=s=12000x12000,format=gray -frames:v 1 -c:v libx264 -preset ultrafast -coder 1";
     let path = clips.make("huge.mkv", words);
     assert!(std::fs::metadata(&path).unwrap().len() < 40_000);
@@ -376,7 +376,7 @@ fn no_name_is_taken_for_an_option_a_protocol_or_a_pattern() {
 
 #[cfg(unix)]
 #[test]
-fn a_name_cannot_break_the_line_or_command_the_terminal() {
+fn a_name_cannot_add_lines_or_terminal_commands_to_an_error() {
     let clips = Clips::new();
     let error = open_error(clips.write("two\nlines \x1b[31m.mp4", b"this is a letter, not a film\n")).to_string();
     assert!(error.contains("two?lines ?[31m.mp4") && !error.contains('\x1b'), "{error:?}");
@@ -384,7 +384,7 @@ fn a_name_cannot_break_the_line_or_command_the_terminal() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_name_that_is_no_text_is_a_name_all_the_same() {
+fn a_name_that_is_not_utf_8_is_accepted() {
     use std::os::unix::ffi::OsStrExt;
     let clips = Clips::new();
     let path = clips.path("").join(std::ffi::OsStr::from_bytes(b"caf\xe9\xff.mp4"));
@@ -393,7 +393,7 @@ fn a_name_that_is_no_text_is_a_name_all_the_same() {
 }
 
 #[test]
-fn a_missing_ffmpeg_says_how_to_install_it() {
+fn the_error_for_a_missing_ffmpeg_says_how_to_install_it() {
     let clips = Clips::new();
     let path = clips.ramp("ramp.mp4", 5);
     let nowhere = clips.path("no/ffmpeg");
@@ -411,7 +411,7 @@ fn a_missing_ffmpeg_says_how_to_install_it() {
     assert!(matches!(error, VideoError::FfmpegMissing { program, .. } if program == nowhere));
 }
 
-/// Runs itself again, because a variable cannot be set safely in a process with threads.
+/// Runs itself in a second process, because a variable cannot be set safely in a process with threads.
 #[test]
 fn the_variable_names_the_program() {
     let clips = Clips::new();
@@ -448,7 +448,7 @@ fn a_decoder_that_fails_or_stops_in_mid_frame_is_an_error() {
     assert!(matches!(error, Some(VideoError::FrameCount { got: 0, want: 5, .. })), "{error:?}");
     let (_, error) = run("timeless", "head -c 9216 /dev/zero");
     assert!(matches!(error, Some(VideoError::MissingTime { frame: 0, .. })), "{error:?}");
-    // A flood of text neither blocks the child nor is kept.
+    // A flood of text does not block the child and is not kept.
     let (_, error) = run("floods", "head -c 3000000 /dev/zero | tr '\\0' 'x' >&2; echo the end >&2; exit 1");
     let message = error.unwrap().to_string();
     assert!(message.len() < 10_000 && message.contains("the end"), "{}", message.len());

@@ -1,4 +1,4 @@
-//! What changes when hardware is asked to decode: which of it can be tried without that hardware.
+//! Tests of hardware decoding that can run without the hardware.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -18,7 +18,7 @@ fn script(clips: &Clips, name: &str, text: &str) -> PathBuf {
     path
 }
 
-/// An ffmpeg whose decoder gives the frames that NVDEC would, by the filters named, without NVDEC.
+/// Returns options with a fake ffmpeg. Its decoder uses `filters` to give frames as NVDEC does, without NVDEC.
 fn pretender(clips: &Clips, name: &str, filters: &str) -> DecodeOptions {
     let text = format!(
         r#"skip= before=
@@ -40,7 +40,7 @@ fn all(path: &Path, options: &DecodeOptions) -> Result<Vec<Frame>, VideoError> {
 }
 
 #[test]
-fn frames_of_two_planes_become_the_pixels_that_frames_of_three_do() {
+fn frames_of_two_planes_give_the_same_pixels_as_frames_of_three() {
     let clips = Clips::new();
     let source = "-f lavfi -i testsrc2=s=160x120:r=10:d=0.5";
     let full = "-vf scale=out_range=pc -color_range pc";
@@ -55,7 +55,7 @@ fn frames_of_two_planes_become_the_pixels_that_frames_of_three_do() {
             format!("{source} -c:v libx265 -x265-params log-level=error -pix_fmt yuv420p10le"),
             "format=p010,",
         ),
-        // No hardware has circuits for these; ffmpeg then decodes as ever.
+        // No hardware can decode these, so ffmpeg decodes them on the CPU.
         ("flat.mkv", format!("{source} -c:v libx264 -pix_fmt yuv444p"), ""),
         ("gif.gif", source.to_owned(), ""),
     ];
@@ -75,7 +75,7 @@ fn frames_of_two_planes_become_the_pixels_that_frames_of_three_do() {
 }
 
 #[test]
-fn a_gpu_that_is_not_there_is_an_error_and_the_next_video_is_decoded() {
+fn a_missing_gpu_is_an_error_and_the_next_video_is_decoded() {
     if Path::new("/dev/nvidia0").exists() {
         #[allow(clippy::print_stderr, reason = "a test that is left out must say so")]
         let () = eprintln!("skipped: this machine has an NVIDIA GPU");
@@ -98,7 +98,7 @@ fn a_gpu_that_is_not_there_is_an_error_and_the_next_video_is_decoded() {
 }
 
 #[test]
-fn an_ffmpeg_built_without_cuda_is_named_as_the_reason() {
+fn the_error_says_that_ffmpeg_was_built_without_cuda() {
     let clips = Clips::new();
     let path = clips.ramp("ramp.mp4", 10);
     let ffmpeg = script(&clips, "old", "echo 'Unrecognized hwaccel: cuda.' >&2; exit 1");
@@ -115,7 +115,7 @@ fn processes_on(path: &Path) -> Vec<u32> {
 }
 
 #[test]
-fn a_driver_may_reserve_addresses_and_write_next_to_nothing() {
+fn a_driver_may_reserve_address_space_and_write_small_files() {
     let clips = Clips::new();
     let path = clips.make("long.mp4", "-f lavfi -i color=s=640x480:r=25:d=20 -c:v libx264 -preset ultrafast");
     let options = pretender(&clips, "pretender", "").with_hwaccel(CUDA);
@@ -135,9 +135,9 @@ fn a_driver_may_reserve_addresses_and_write_next_to_nothing() {
     assert!(processes_on(&path).is_empty());
 }
 
-/// `CUDA_VISIBLE_DEVICES` and `LD_LIBRARY_PATH` say where the driver is; any variable of ours stands for them here.
+/// `CUDA_VISIBLE_DEVICES` and `LD_LIBRARY_PATH` say where the driver is. Another variable stands in for them here.
 #[test]
-fn variables_reach_the_driver() {
+fn environment_variables_reach_the_driver() {
     let clips = Clips::new();
     let path = clips.ramp("ramp.mp4", 10);
     let ffmpeg = script(&clips, "tells", "echo \"$CARGO_MANIFEST_DIR cache off: $CUDA_CACHE_DISABLE\" >&2; exit 1");

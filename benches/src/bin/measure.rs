@@ -1,5 +1,6 @@
-//! Our side of `benches/compare`: a program that prepares one piece of work and runs it when it is told to, so that it
-//! can take turns with others. Requests come on standard input and answers go to standard output, a line of JSON each.
+//! This project's side of `benches/compare`. The program prepares one piece of work and runs it on request, so that it
+//! can alternate with other programs. It reads requests from standard input and writes answers to standard output, each
+//! on a line of JSON.
 
 use std::fs;
 use std::io::{self, BufRead, Write};
@@ -48,26 +49,28 @@ struct Arguments {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 enum Request {
-    /// Prepares the network alone, on a file of normalised f32 numbers `[batch, 3, height, width]`. Answers with logits.
+    /// Prepares the network alone, on a file of normalized f32 numbers `[batch, 3, height, width]`. Answers with
+    /// logits.
     Network {
-        /// The bundled model where none is named.
+        /// Path of the model. Default: the bundled model.
         model: Option<PathBuf>,
         tensor: PathBuf,
         shape: [usize; 4],
     },
-    /// Prepares resize, normalisation, network and calibration, on cut-out faces. Answers with probabilities.
+    /// Prepares resize, normalization, network and calibration, on crops of faces. Answers with probabilities.
     Classify { model: Option<PathBuf>, images: Vec<RawImage> },
-    /// Prepares face detection in images, all at once. Answers with the faces of each.
+    /// Prepares face detection in all images with one call. Answers with the faces of each image.
     Detect { images: Vec<RawImage> },
-    /// Prepares a training step on a batch of square pictures: normalised, forth, back, optimizer. Answers with the loss.
+    /// Prepares a training step on a batch of square pictures: normalization, forward pass, backward pass, optimizer.
+    /// Answers with the loss.
     TrainStep { network: Architecture, images: Vec<RawImage> },
-    /// Does what was prepared, this often. Answers with the seconds of each time.
+    /// Runs the prepared work `repeat` times. Answers with the seconds that each run took.
     Run { repeat: u16 },
-    /// Writes a picture with one face or five, as raw RGB.
+    /// Writes a picture with one or five faces, as raw RGB.
     Picture { height: u32, faces: u8, path: PathBuf },
 }
 
-/// A file of RGB bytes, row by row.
+/// A file of RGB bytes, stored row by row.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawImage {
@@ -76,7 +79,7 @@ struct RawImage {
     height: u32,
 }
 
-/// What a piece of work gives; so that outputs can be compared before times are.
+/// The output of a piece of work. Outputs are compared before times are.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Output {
@@ -86,7 +89,7 @@ enum Output {
     Loss(f64),
 }
 
-/// How the networks are to compute.
+/// The engine and precision in which the networks compute.
 #[derive(Debug, Clone, Copy)]
 struct How {
     engine: Engine,
@@ -137,7 +140,7 @@ fn serve<B: Backend>(how: How, device: &B::Device) -> Result<(), String> {
 fn answer<B: Backend>(line: &str, work: &mut Option<Work>, how: How, device: &B::Device) -> Result<Value, String> {
     let request = serde_json::from_str(line).map_err(|error| with_causes(&error))?;
     if !matches!(request, Request::Run { .. } | Request::Picture { .. }) {
-        // The memory of the work before it is free for this one.
+        // The previous work is dropped first, so that its memory is free for this one.
         *work = None;
         B::memory_cleanup(device);
     }
@@ -178,7 +181,7 @@ fn run(work: &mut Work, repeat: u16) -> Result<Value, String> {
     Ok(json!({ "seconds": seconds }))
 }
 
-/// The one place that knows how an engine is asked for.
+/// Loads a classifier on an engine. This is the only place that selects the engine of a classifier.
 fn classifier<B: Backend>(model: Option<&Path>, engine: Engine, device: &B::Device) -> Result<Classifier<B>, String> {
     let classifier = match model {
         Some(path) => Classifier::<B>::load(path, device),
@@ -197,7 +200,8 @@ fn unavailable(precision: Precision) -> String {
     format!("unavailable: the fused engine computes in f32 only, not in {precision}")
 }
 
-/// The network and nothing around it, on numbers that are ready: what the peers do. The one place that knows how.
+/// Prepares the network alone, on numbers that are already normalized, as the compared programs do. This is the only
+/// place that runs the network alone.
 fn network<B: Backend>(
     classifier: Classifier<B>,
     values: Vec<f32>,
@@ -215,7 +219,7 @@ fn network<B: Backend>(
     }
     if classifier.fused().is_none() {
         return Ok(Box::new(move || {
-            // One image a task, as `Classifier` itself does on a CPU.
+            // Each task computes one image, as in `Classifier` on a CPU.
             let logits = values.par_chunks_exact(channels * plane).map(|image| {
                 let image = TensorData::new(image.to_vec(), [1, channels, height, width]);
                 let logits = classifier.network().forward(Tensor::from_data(image, &device)).into_data();
@@ -224,7 +228,8 @@ fn network<B: Backend>(
             Ok(Output::Logits(logits.flatten().collect()))
         }));
     }
-    // Ready is in the order that the engine takes, as PyTorch's tensor is for `channels_last`.
+    // The fused engine takes channels last. The numbers are reordered before the measurement, as PyTorch's tensor is
+    // for `channels_last`.
     let pixels = |image: &[f32]| (0..plane * channels).map(|i| image[i % channels * plane + i / channels]).collect();
     let images: Vec<Vec<f32>> = values.chunks_exact(channels * plane).map(pixels).collect();
     Ok(Box::new(move || {
@@ -238,7 +243,8 @@ fn network<B: Backend>(
     }))
 }
 
-/// On numbers that are in the GPU's memory already, in the type that the network takes: all of a batch at once.
+/// Prepares the network on numbers that are already in the GPU's memory, in the type that the network takes. The whole
+/// batch runs at once.
 fn network_on_gpu<B: Backend>(
     network: &EfficientNet<B>,
     values: Vec<f32>,
@@ -255,7 +261,7 @@ fn network_on_gpu<B: Backend>(
     }))
 }
 
-/// By face.
+/// Groups logits by face.
 fn pairs(logits: Vec<f32>) -> Vec<[f32; 2]> {
     logits.as_chunks().0.to_vec()
 }
@@ -265,7 +271,7 @@ fn classify<B: Backend>(classifier: Classifier<B>, faces: Vec<RgbImage>) -> Work
     Box::new(move || classifier.classify(&faces).map(Output::Scores).map_err(|error| with_causes(&error)))
 }
 
-/// The one place that makes the detector.
+/// Prepares face detection. This is the only place that creates the detector.
 fn detect<B: Backend>(images: Vec<RgbImage>, engine: Engine, device: &B::Device) -> Result<Work, String> {
     let detector = MtcnnConfig::new().with_engine(engine).init::<B>(device).map_err(|error| with_causes(&error))?;
     Ok(Box::new(move || {
@@ -274,10 +280,11 @@ fn detect<B: Backend>(images: Vec<RgbImage>, engine: Engine, device: &B::Device)
     }))
 }
 
-/// Channel means and deviations of a training step's pictures; its speed does not depend on them.
+/// Channel means and standard deviations for a training step. Its speed does not depend on them.
 const MEAN_AND_STD: [f32; 3] = [0.5; 3];
 
-/// The one place that makes a training step: from 8-bit pictures in the host's memory, as the trainer has them.
+/// Prepares a training step from 8-bit pictures in the host's memory, as in the trainer. This is the only place that
+/// creates a training step.
 fn train_step<B: Backend>(
     architecture: Architecture,
     images: Vec<RgbImage>,
@@ -328,7 +335,7 @@ fn pixels(image: &RawImage) -> Result<RgbImage, String> {
     RgbImage::from_raw(image.width, image.height, bytes).ok_or_else(|| format!("{}: no image", image.path.display()))
 }
 
-/// Little-endian f32 numbers.
+/// Reads a file of little-endian f32 numbers.
 fn numbers(path: &Path, shape: [usize; 4]) -> Result<Vec<f32>, String> {
     let [batch, channels, height, width] = shape;
     if !(1..=4096).contains(&batch) || channels != 3 || [height, width].iter().any(|side| !(32..=1024).contains(side)) {

@@ -1,7 +1,7 @@
 //! The three stages: P-Net proposes, R-Net refines, O-Net decides.
 //!
-//! Everything between the networks happens in the reference's order and precision; what looks arbitrary here (which
-//! comparison is strict, where a side counts one more pixel) is what it takes to find the same faces.
+//! Everything between the networks happens in the reference's order and precision. Details that look arbitrary (which
+//! comparison is strict, where a side counts one more pixel) are needed to find the same faces.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -19,17 +19,17 @@ use crate::{
     boxes::{Overlap, clip, non_maximum_suppression, regress, square},
 };
 
-/// Proposals that one level of one image, and then one image, may make. Photographs make a few thousand; noise at full
-/// size makes millions, and suppression takes the square of their number. The best ones stay.
+/// Most proposals of one level of an image, and then of one image. Photographs give a few thousand. Noise at full size
+/// gives millions, and the time of suppression grows with the square of their number. The best proposals are kept.
 const MAX_PROPOSALS: usize = 20_000;
 
-/// The stages with the networks of one engine.
+/// The three stages, run on the networks of one engine.
 pub(super) struct Cascade<'a, N> {
     pub(super) networks: &'a N,
     pub(super) config: &'a MtcnnConfig,
 }
 
-/// A face in the pixels of the image searched.
+/// A detected face, in pixels of the searched image.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) bounds: [f32; 4],
@@ -37,7 +37,7 @@ pub(super) struct Found {
     pub(super) score: f32,
 }
 
-/// A window that P-Net takes for a face.
+/// A window that P-Net classifies as a face.
 struct Proposal {
     image: usize,
     level: usize,
@@ -54,7 +54,7 @@ pub(super) struct Candidate {
     pub(super) bounds: [f32; 4],
 }
 
-/// A network's answer for one candidate: probability of a face, then its other outputs.
+/// A network's outputs for one candidate: the probability of a face and the other outputs.
 struct Answer<const N: usize> {
     image: usize,
     bounds: [f32; 4],
@@ -63,14 +63,14 @@ struct Answer<const N: usize> {
 }
 
 impl<N: Networks> Cascade<'_, N> {
-    /// The faces of each image, best first.
+    /// Returns the faces of each image, best first.
     pub(super) fn search(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Found>>, Error> {
         let held = self.networks.hold(images)?;
         let proposed = self.propose(images.len(), &held)?;
         self.judge_held(images, &held, &proposed)
     }
 
-    /// The faces among candidates, by image, best first.
+    /// Runs R-Net and O-Net on candidates and returns the faces of each image, best first.
     pub(super) fn judge(&self, images: &[&RgbImage], candidates: &[Candidate]) -> Result<Vec<Vec<Found>>, Error> {
         self.judge_held(images, &self.networks.hold(images)?, candidates)
     }
@@ -85,11 +85,11 @@ impl<N: Networks> Cascade<'_, N> {
         self.decide(images, held, &refined)
     }
 
-    /// P-Net over the pyramids of all images.
+    /// Runs P-Net on the pyramids of all images.
     fn propose(&self, images: usize, held: &N::Images<'_>) -> Result<Vec<Candidate>, Error> {
         let threshold = self.config.thresholds[0];
         let pyramid = |width, height| levels(width, height, self.config.min_face_size, self.config.factor);
-        // By image and level; thinned out on the way, because an image can be made to propose everywhere.
+        // By image and level. Surplus proposals are dropped on arrival, because a hostile image can give them anywhere.
         let proposed: Mutex<BTreeMap<(usize, usize), Vec<Proposal>>> = Mutex::default();
         self.networks.propose(held, pyramid, least_difference(threshold), |windows| {
             let mut proposed = proposed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,7 +110,7 @@ impl<N: Networks> Cascade<'_, N> {
         Ok(per_image.into_par_iter().flat_map_iter(thin_out).collect())
     }
 
-    /// R-Net on all candidates of all images.
+    /// Runs R-Net on all candidates of all images.
     fn refine(
         &self,
         images: &[&RgbImage],
@@ -132,7 +132,7 @@ impl<N: Networks> Cascade<'_, N> {
             .collect())
     }
 
-    /// O-Net on all that is left.
+    /// Runs O-Net on the candidates that R-Net kept.
     fn decide(
         &self,
         images: &[&RgbImage],
@@ -153,7 +153,7 @@ impl<N: Networks> Cascade<'_, N> {
     }
 }
 
-/// A network's answers for the crops of all images; a box without a pixel in its image gets none.
+/// Returns a network's outputs for the crops of all images. A box without a pixel in its image is left out.
 fn answers<const M: usize>(
     images: &[&RgbImage],
     candidates: &[Candidate],
@@ -176,26 +176,27 @@ fn answers<const M: usize>(
     Ok(candidates.into_iter().zip(network(&crops)?).map(answer).collect())
 }
 
-/// Softmax over "no face" and "face".
+/// Returns the probability of a face: the softmax over "no face" and "face".
 fn face_probability([no_face, face]: [f32; 2]) -> f32 {
     1.0 / (1.0 + (no_face - face).exp())
 }
 
-/// A difference of logits below which the probability is surely below the threshold; only just above it, it may be too.
+/// Returns a difference of logits below which the probability is certainly below `threshold`. Just above this
+/// difference the probability may still be below `threshold`.
 fn least_difference(threshold: f32) -> f32 {
-    // From about 17 on the probability is 1 in single precision, however large the difference.
+    // From a difference of about 17 on, the probability is 1 in single precision.
     let odds = f64::from(threshold) / (1.0 - f64::from(threshold));
     (odds.ln().min(15.0) - 0.01) as f32
 }
 
-/// The window of P-Net's cell in pixels of the image.
+/// Returns the window of a P-Net cell in pixels of the image.
 fn bounds(column: usize, row: usize, scale: f64) -> [f32; 4] {
     let edge = |cells: usize, offset: usize| ((2 * cells + offset) as f32 / scale as f32).floor();
     [edge(column, 1), edge(row, 1), edge(column, 12), edge(row, 12)]
 }
 
-/// Takes in a proposal of one level of one image. Memory stays bounded, and what is kept does not depend on the order in
-/// which proposals come.
+/// Adds a proposal of one level of one image. Memory stays bounded, and the proposals that are kept do not depend on
+/// the order in which they are added.
 fn add(proposals: &mut Vec<Proposal>, proposal: Proposal) {
     proposals.push(proposal);
     if proposals.len() == 2 * MAX_PROPOSALS {
@@ -203,7 +204,7 @@ fn add(proposals: &mut Vec<Proposal>, proposal: Proposal) {
     }
 }
 
-/// Drops what is over the maximum; of equal scores the reference's first ones stay.
+/// Drops the worst proposals beyond [`MAX_PROPOSALS`]. Of equal scores, those first in the reference's order are kept.
 fn keep_best(proposals: &mut Vec<Proposal>) {
     if proposals.len() > MAX_PROPOSALS {
         proposals.sort_by(|a, b| b.score.total_cmp(&a.score).then((a.level, a.cell).cmp(&(b.level, b.cell))));
@@ -211,7 +212,8 @@ fn keep_best(proposals: &mut Vec<Proposal>) {
     }
 }
 
-/// One image's proposals without near duplicates, first within a level, then across; corrected and made square.
+/// Removes near duplicates from one image's proposals, first within each level, then across levels. Returns the others,
+/// corrected and made square.
 fn thin_out(mut proposals: Vec<Proposal>) -> impl Iterator<Item = Candidate> {
     // The reference's order, which decides between equal scores.
     proposals.sort_by_key(|proposal| (proposal.level, proposal.cell));
@@ -230,14 +232,14 @@ fn thin_out(mut proposals: Vec<Proposal>) -> impl Iterator<Item = Candidate> {
     })
 }
 
-/// Those that no better one overlaps, best first.
+/// Returns the proposals that are left after non-maximum suppression, best first.
 fn best(mut proposals: Vec<Proposal>, threshold: f32) -> Vec<Proposal> {
     keep_best(&mut proposals);
     let boxes: Vec<_> = proposals.iter().map(|proposal| (proposal.bounds, proposal.score)).collect();
     pick(proposals, non_maximum_suppression(&boxes, threshold, Overlap::Union))
 }
 
-/// Each image's answers above the threshold, of which `choose` keeps some, in its order.
+/// Returns each image's answers above the threshold that `choose` selects, in the order of its indices.
 fn suppress<const N: usize>(
     answers: Vec<Answer<N>>,
     images: usize,
@@ -267,7 +269,7 @@ fn final_box(answer: &Answer<14>) -> [f32; 4] {
     regress(&answer.bounds, &[left, top, right, bottom], 1.0)
 }
 
-/// Landmarks are placed by the box that O-Net saw, before its own correction.
+/// Returns the landmarks in pixels. They are relative to the box that O-Net saw, before O-Net's own correction of it.
 fn final_landmarks(answer: &Answer<14>) -> [[f32; 2]; 5] {
     let [x1, y1, x2, y2] = answer.bounds;
     let (width, height) = (x2 - x1 + 1.0, y2 - y1 + 1.0);
@@ -285,7 +287,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_window_that_reaches_the_threshold_is_passed_over(
+        fn no_window_that_reaches_the_threshold_is_skipped(
             threshold in prop_oneof![Just(0.0f32), Just(1.0), 0.0..=1.0f32], no_face in -20.0..20.0f32, face in -20.0..20.0f32,
         ) {
             if face_probability([no_face, face]) >= threshold {
@@ -295,14 +297,14 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_proposals_the_best_are_kept_in_whatever_order_they_come() {
+    fn the_best_of_too_many_proposals_are_kept_in_any_order_of_arrival() {
         let total = 5 * MAX_PROPOSALS;
         let proposal = |number: usize| Proposal {
             image: 0,
             level: 0,
             cell: (number / 1000, number % 1000),
             bounds: [0.0; 4],
-            // Seven different scores, so that the maximum falls among equals.
+            // Only seven different scores, so that proposals of equal score lie on both sides of the cut.
             score: (number % 7) as f32 / 8.0,
             regression: [0.0; 4],
         };

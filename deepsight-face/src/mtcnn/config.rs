@@ -16,29 +16,29 @@ use crate::{Error, Mtcnn};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct MtcnnConfig {
-    /// Side in pixels of the smallest face looked for, `4..=16384`. Time falls with its square. Default 20.
+    /// Side in pixels of the smallest face to find, `4..=16384`. Time falls with its square. Default 20.
     ///
-    /// It is measured where faces are looked for: on the smaller copy where [`max_side`](Self::max_side) makes one.
+    /// It is measured in the searched image, which is the smaller copy if [`max_side`](Self::max_side) makes one.
     pub min_face_size: f32,
-    /// Probabilities that a box must reach to survive P-Net, R-Net and O-Net, each in `0..=1`. Default 0.6, 0.7, 0.7.
+    /// Probabilities that a box must reach to pass P-Net, R-Net and O-Net, each in `0..=1`. Default 0.6, 0.7, 0.7.
     pub thresholds: [f32; 3],
-    /// Ratio between neighbouring levels of the image pyramid, `0.1..=0.95`. Default 0.709, about `√½`.
+    /// Ratio between neighboring levels of the image pyramid, `0.1..=0.95`. Default 0.709, about `√½`.
     pub factor: f64,
-    /// Keep this many faces of an image, the largest ones. Default: all.
+    /// Number of faces to keep per image, the largest ones. Default: all.
     pub max_faces: Option<usize>,
-    /// Look for faces on a copy whose longer side has at most this many pixels, at least 12. Boxes and landmarks are
-    /// those of the original. Default: the original.
+    /// Longer side in pixels, at least 12, of the copy in which faces are searched. Only larger images are copied.
+    /// Boxes and landmarks are in pixels of the original. Default: the original is searched.
     pub max_side: Option<u32>,
-    /// What computes the networks; the faces are the same but for rounding. Default: the fused engine where the backend is a
-    /// CPU, Burn elsewhere.
+    /// Engine that computes the networks. The faces are the same up to rounding. Default: the fused engine if the
+    /// backend is a CPU, else Burn.
     pub engine: Engine,
-    /// Images that go through the networks together on a GPU, at least 1; more of one call wait for their turn. Its memory
-    /// grows with them. Default 32.
+    /// Images that go through the networks together on a GPU, at least 1. If a call has more images, it runs several
+    /// batches. The GPU memory that is needed grows with this number. Default 32.
     pub batch_size: usize,
 }
 
 impl MtcnnConfig {
-    /// The defaults of facenet-pytorch.
+    /// Creates settings with the defaults of facenet-pytorch.
     pub fn new() -> Self {
         Self {
             min_face_size: 20.0,
@@ -100,21 +100,21 @@ impl MtcnnConfig {
         self
     }
 
-    /// The detector of these settings with the pretrained weights, on a device.
+    /// Creates a detector with these settings and the pretrained weights on a device.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a value out of its range; [`Error::InstructionSet`] when the environment variable
-    /// [`DEEPSIGHT_CPU`](deepsight_core::fused::kernels::InstructionSet::VARIABLE) names instructions that this processor
-    /// does not have.
+    /// Returns [`Error::Setting`] for a value out of its range. Returns [`Error::InstructionSet`] if the environment
+    /// variable [`DEEPSIGHT_CPU`](deepsight_core::fused::kernels::InstructionSet::VARIABLE) names instructions that
+    /// this processor does not have.
     pub fn init<B: Backend>(&self, device: &B::Device) -> Result<Mtcnn<B>, Error> {
         self.validate()?;
         Mtcnn::load(self.clone(), device)
     }
 
-    /// Whether a detector can be made of these settings.
+    /// Checks that every setting is in its range.
     ///
     /// # Errors
-    /// [`Error::Setting`] for the first value out of its range.
+    /// Returns [`Error::Setting`] for the first value out of its range.
     pub fn validate(&self) -> Result<(), Error> {
         let check = |ok, name, value, allowed| if ok { Ok(()) } else { Err(Error::Setting { name, value, allowed }) };
         let size = self.min_face_size;

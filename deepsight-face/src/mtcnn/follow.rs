@@ -1,17 +1,17 @@
-//! Faces of one frame in the next: where to look, and which one is which.
+//! Search for the faces of one frame in the next: where to search, and which detection is which earlier face.
 
 use deepsight_core::BoundingBox;
 
 use super::cascade::{Candidate, Found};
 
-/// Sides of the squares in sides of the face: between them the second network's own correction reaches.
+/// Sides of the squares, in sides of the face. The correction by R-Net covers the sizes between them.
 const SIZES: [f32; 3] = [0.8, 1.0, 1.25];
-/// Shifts of their centres, in sides of the face.
+/// Shifts of the squares' centers, in sides of the face.
 const SHIFTS: [f32; 3] = [-0.25, 0.0, 0.25];
-/// Intersection over union from which a face is the earlier one.
+/// Intersection over union from which a detection counts as the earlier face.
 const SAME: f32 = 0.3;
 
-/// Squares around faces of the frame before.
+/// Returns squares around the faces of the previous frame.
 pub(super) fn candidates(earlier: &[BoundingBox]) -> Vec<Candidate> {
     let mut candidates = Vec::with_capacity(earlier.len() * SIZES.len() * SHIFTS.len() * SHIFTS.len());
     for face in earlier {
@@ -29,7 +29,8 @@ pub(super) fn candidates(earlier: &[BoundingBox]) -> Vec<Candidate> {
     candidates
 }
 
-/// Of what was found, that which is one of the earlier faces: pairs that overlap most go first, and none belongs to two.
+/// Keeps the detections that match an earlier face. Pairs that overlap most are matched first, and each detection and
+/// each earlier face is in one pair at most.
 pub(super) fn same(found: Vec<Found>, earlier: &[BoundingBox]) -> Vec<Found> {
     let mut pairs = Vec::new();
     for (place, face) in found.iter().enumerate() {
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn boxes_that_are_nowhere_have_no_surroundings() {
+    fn boxes_that_are_not_finite_give_no_candidates() {
         assert!(candidates(&[BoundingBox::new(0.0, f32::NAN, 1.0, f32::INFINITY)]).is_empty());
     }
 }

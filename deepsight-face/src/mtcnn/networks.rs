@@ -6,16 +6,17 @@ use image::RgbImage;
 use super::pyramid::Level;
 use crate::Error;
 
-/// The three networks as the cascade needs them, whatever computes them.
+/// The three networks as the cascade uses them, on any engine.
 pub(super) trait Networks: Sync {
-    /// Images where the networks can read them.
+    /// Images in a form that the networks can read.
     type Images<'a>: Sync;
 
-    /// Brings images there.
+    /// Converts images to that form.
     fn hold<'a>(&self, images: &[&'a RgbImage]) -> Result<Self::Images<'a>, Error>;
 
-    /// P-Net on all images, each at the levels that `pyramid` gives for its width and height: the windows whose logits are at
-    /// least `least` apart, in any order and in any portions.
+    /// Runs P-Net on all images, each at the levels that `pyramid` returns for its width and height. Calls `found` with
+    /// the windows whose logit of face minus logit of no face is at least `least`. The windows come in any order and in
+    /// any number of calls.
     fn propose(
         &self,
         images: &Self::Images<'_>,
@@ -24,53 +25,54 @@ pub(super) trait Networks: Sync {
         found: impl Fn(Vec<Window>) + Sync,
     ) -> Result<(), Error>;
 
-    /// R-Net on crops, which it stretches to 24 × 24 pixels; regression.
+    /// Runs R-Net on crops, which it resizes to 24 × 24 pixels. The output values are the regression.
     fn refine(&self, images: &Self::Images<'_>, crops: &[Crop]) -> Result<Vec<Output<4>>, Error>;
 
-    /// O-Net on crops, which it stretches to 48 × 48 pixels; regression, then five x and five y of the landmarks.
+    /// Runs O-Net on crops, which it resizes to 48 × 48 pixels. The output values are the regression, then five x and
+    /// five y of the landmarks.
     fn decide(&self, images: &Self::Images<'_>, crops: &[Crop]) -> Result<Vec<Output<14>>, Error>;
 }
 
-/// One of P-Net's windows, and what the network says of it.
+/// One of P-Net's windows and the network's output for it.
 pub(super) struct Window {
-    /// The image's place among those held.
+    /// Index of the image among those held.
     pub(super) image: usize,
-    /// The level's place in the image's pyramid.
+    /// Index of the level in the image's pyramid.
     pub(super) level: usize,
     /// Pixels of the level per pixel of the image.
     pub(super) scale: f64,
-    /// By windows, in the level.
+    /// Column in the level, counted in windows.
     pub(super) column: usize,
-    /// By windows, in the level.
+    /// Row in the level, counted in windows.
     pub(super) row: usize,
     pub(super) output: Output<4>,
 }
 
-/// A part of an image, all within it.
+/// A region of an image that lies entirely within it.
 pub(super) struct Crop {
-    /// The image's place among those held.
+    /// Index of the image among those held.
     pub(super) image: usize,
     pub(super) region: Region,
 }
 
-/// A network's answer for one window or crop.
+/// A network's output for one window or crop.
 pub(super) struct Output<const N: usize> {
-    /// No face, face; before the softmax.
+    /// Logits of no face and face.
     pub(super) logits: [f32; 2],
-    /// Shifts of left, top, right and bottom edge in box sides, then other outputs.
+    /// Shifts of the left, top, right and bottom edge, in box sides, then other outputs.
     pub(super) values: [f32; N],
 }
 
-/// What is done to colours before a network sees them: less this, and then times [`CONTRAST`].
+/// Value that is subtracted from colors before a network sees them. The difference is multiplied by [`CONTRAST`].
 pub(super) const MIDDLE: f32 = 127.5;
-/// `1 / 128`, to about `-1..1`.
+/// `1 / 128`, which scales colors to about `-1..1`.
 pub(super) const CONTRAST: f32 = 0.007_812_5;
 /// Side of R-Net's crops in pixels.
 pub(super) const RNET_SIDE: usize = 24;
 /// Side of O-Net's crops in pixels.
 pub(super) const ONET_SIDE: usize = 48;
 
-/// Places of the images of each width and height; those without a pixel have none.
+/// Returns the indices of the images of each width and height. Images without pixels are left out.
 pub(super) fn by_size(images: &[&RgbImage]) -> BTreeMap<(usize, usize), Vec<usize>> {
     let mut by_size: BTreeMap<_, Vec<usize>> = BTreeMap::new();
     for (place, image) in images.iter().enumerate().filter(|(_, image)| !image.is_empty()) {

@@ -3,7 +3,7 @@ use deepsight_core::fused::kernels::Region;
 /// Side of P-Net's window in pixels.
 const WINDOW: f64 = 12.0;
 
-/// One size at which P-Net looks at an image.
+/// A size at which P-Net searches an image.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Level {
     /// Pixels of the level per pixel of the image.
@@ -12,8 +12,8 @@ pub(super) struct Level {
     pub(super) height: usize,
 }
 
-/// From the size at which the smallest face fills a window down to that at which the whole image does. An image smaller
-/// than the smallest face has no level.
+/// Returns the levels of an image's pyramid, from the size at which the smallest face fills a window down to the size
+/// at which the whole image does. An image smaller than the smallest face has no level.
 pub(super) fn levels(width: usize, height: usize, min_face_size: f32, factor: f64) -> Vec<Level> {
     let mut scale = WINDOW / f64::from(min_face_size);
     let mut shorter = width.min(height) as f64 * scale;
@@ -30,7 +30,7 @@ pub(super) fn levels(width: usize, height: usize, min_face_size: f32, factor: f6
     levels
 }
 
-/// P-Net's windows along an axis of so many pixels.
+/// Returns the number of P-Net's windows along an axis of `pixels` pixels.
 pub(super) fn windows(pixels: usize) -> usize {
     pixels.div_ceil(2).saturating_sub(5)
 }
@@ -38,17 +38,17 @@ pub(super) fn windows(pixels: usize) -> usize {
 /// A part of a level that goes through P-Net at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tile {
-    /// Its pixels in the level.
+    /// Pixels of the tile, in the level.
     pub(super) pixels: Region,
-    /// The windows whose answers it gives, by column and row in the level.
+    /// Windows of the tile, by column and row in the level.
     pub(super) cells: Region,
 }
 
 impl Level {
-    /// Cuts the level up so that each window is in exactly one tile, of so many columns and rows of windows at most.
+    /// Cuts the level into tiles of at most `columns` × `rows` windows. Each window is in exactly one tile.
     ///
-    /// What passes between the layers of a tile stays in the processor's cache, and the tiles of all levels can run at
-    /// once. Neighbours share the ten pixels by which windows overlap.
+    /// The values between the layers of a tile stay in the processor's cache, and the tiles of all levels can run at
+    /// once. Neighboring tiles share the ten pixels by which windows overlap.
     pub(super) fn tiles(&self, (columns, rows): (usize, usize)) -> Vec<Tile> {
         let mut tiles = Vec::new();
         for (y, cell_y) in spans(self.height, rows) {
@@ -63,7 +63,7 @@ impl Level {
     }
 }
 
-/// Start and length of each tile along one axis, in pixels and in windows.
+/// Returns the start and length of each tile along one axis, in pixels and in windows.
 fn spans(pixels: usize, side: usize) -> Vec<((usize, usize), (usize, usize))> {
     let cells = windows(pixels);
     (0..cells)
@@ -84,7 +84,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn tiles_hold_every_window_once_and_the_pixels_it_looks_at(
+        fn tiles_hold_every_window_once_and_the_pixels_it_covers(
             width in 12usize..300, height in 12usize..300, size in (1usize..70, 1usize..70),
         ) {
             let level = Level { scale: 1.0, width, height };
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_are_those_of_the_reference() {
+    fn levels_equal_those_of_the_reference() {
         let sizes = |width, height| -> Vec<_> {
             levels(width, height, 20.0, 0.709).into_iter().map(|level| (level.width, level.height)).collect()
         };

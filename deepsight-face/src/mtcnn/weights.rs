@@ -3,10 +3,11 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::Error;
 
-/// The three networks of facenet-pytorch 2.6.0 under their own names; `weights/README.md` says where they come from.
+/// Weights of facenet-pytorch 2.6.0's three networks under their original names. `weights/README.md` says where they
+/// come from.
 static PRETRAINED: &[u8] = include_bytes!("../../weights/mtcnn.safetensors");
 
-/// Tensors by name.
+/// The tensors of the weights file, by name.
 pub(super) struct Weights(SafeTensors<'static>);
 
 impl Weights {
@@ -18,7 +19,7 @@ impl Weights {
         Ok(Self(SafeTensors::deserialize(PRETRAINED).map_err(error)?))
     }
 
-    /// The values of that name, which must have that shape.
+    /// Returns the values of the tensor `name`, which must be F32 and have this shape.
     pub(super) fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
         let error = |reason| Error::Weights { tensor: name.into(), reason };
         let view = self.0.tensor(name).map_err(|e| error(e.to_string()))?;
@@ -28,7 +29,7 @@ impl Weights {
         Ok(view.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
     }
 
-    /// The same as a tensor.
+    /// Returns the same values as a tensor on `device`.
     pub(super) fn tensor<B: Backend, const D: usize>(
         &self,
         name: &str,

@@ -1,4 +1,4 @@
-//! Clips that the tests make for themselves with ffmpeg.
+//! Clips that the tests generate with ffmpeg.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::{
@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::TempDir;
 
-/// A folder of clips that goes away with the test.
+/// A temporary folder of clips, which is removed when this value is dropped.
 pub(crate) struct Clips(TempDir);
 
 impl Clips {
@@ -20,7 +20,7 @@ impl Clips {
         self.0.path().join(name)
     }
 
-    /// Runs ffmpeg with these words (no quoting; a word may hold no space) and `name` as the output.
+    /// Runs ffmpeg with `words` as arguments and `name` as the output. Words are split at spaces; there is no quoting.
     pub(crate) fn make(&self, name: &str, words: &str) -> PathBuf {
         self.make_with(name, &words.split_whitespace().collect::<Vec<_>>())
     }
@@ -29,10 +29,10 @@ impl Clips {
         self.ffmpeg(name, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
     }
 
-    /// Like [`Clips::make`], with each frame at the time that the filters gave it.
+    /// Works as [`Clips::make`], but keeps each frame at the time that the filters gave it.
     pub(crate) fn make_uneven(&self, name: &str, words: &str) -> PathBuf {
         let of = |option| [words.split_whitespace().collect(), vec![option, "passthrough"]].concat();
-        // The option's name since 5.1, and before.
+        // `-fps_mode` is the option's name since ffmpeg 5.1, `-vsync` its name before.
         self.ffmpeg(name, &of("-fps_mode")).unwrap_or_else(|_| self.make_with(name, &of("-vsync")))
     }
 
@@ -44,7 +44,7 @@ impl Clips {
         if output.status.success() { Ok(path) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
     }
 
-    /// `frames` H.264 frames of 64 × 48 at 10 a second, with B-frames, each brighter than the one before.
+    /// Encodes `frames` H.264 frames of 64 × 48 at 10 per second, with B-frames, each brighter than the one before.
     pub(crate) fn ramp(&self, name: &str, frames: u32) -> PathBuf {
         self.make(name, &format!("{} -c:v libx264 -pix_fmt yuv420p", ramp_source(frames)))
     }
@@ -61,13 +61,13 @@ pub(crate) fn ramp_source(frames: u32) -> String {
     format!("-f lavfi -i {filters}")
 }
 
-/// Which frame of a ramp this is, by its brightness.
+/// Returns the number of a ramp's frame, measured by its brightness.
 pub(crate) fn ramp_number(frame: &deepsight_core::Frame) -> f64 {
     let mean = frame.image.as_raw().iter().map(|&v| f64::from(v)).sum::<f64>() / frame.image.as_raw().len() as f64;
     mean * 219.0 / 255.0 / 4.0
 }
 
-/// Presentation times that ffprobe gives, less the start it gives.
+/// Returns the presentation times that ffprobe prints, minus the start time that it prints.
 pub(crate) fn ffprobe_times(path: &Path) -> Vec<f64> {
     let show = ["-show_entries", "frame=best_effort_timestamp_time:stream=start_time", "-of", "compact"];
     let mut command = Command::new("ffprobe");

@@ -10,40 +10,40 @@ use crate::{
     },
 };
 
-/// R-Net or O-Net: looks at crops of one size.
+/// R-Net or O-Net, whose input is crops of one size.
 pub(super) struct CropNetwork {
     set: InstructionSet,
     pooled: Vec<Pooled>,
     last: Convolution,
     dense: Pointwise,
-    /// No face, face, and all other outputs.
+    /// Logits of no face and face, then all other outputs.
     heads: Pointwise,
 }
 
-/// A convolution with the pool after it.
+/// A convolution and the pool after it.
 struct Pooled {
     convolution: Convolution,
-    /// Channels without those that fill up a vector.
+    /// Output channels of the convolution, without the padding to whole vectors.
     channels: usize,
     pool: MaxPool,
 }
 
-/// What a batch is computed in.
+/// The buffers in which a batch is computed.
 pub(super) struct Buffers {
     resize: AreaResize,
-    /// One crop.
+    /// Pixels of one crop.
     image: Vec<f32>,
     convolved: Vec<f32>,
     pooled: Vec<f32>,
     gathered: Vec<f32>,
-    /// All crops.
+    /// Features of all crops, which the last convolution reads.
     features: Vec<f32>,
     hidden: Vec<f32>,
     answers: Vec<f32>,
 }
 
 impl CropNetwork {
-    /// The refinement network: rejects most of P-Net's proposals and corrects the others.
+    /// Loads the refinement network, which rejects most of P-Net's proposals and corrects the others.
     pub(super) fn rnet(set: InstructionSet, weights: &Weights) -> Result<Self, Error> {
         let loader = Loader { set, weights, network: "rnet" };
         Ok(Self {
@@ -55,7 +55,7 @@ impl CropNetwork {
         })
     }
 
-    /// The output network: decides, places the final box and finds the landmarks.
+    /// Loads the output network, which makes the final decision, places the final box and finds the landmarks.
     pub(super) fn onet(set: InstructionSet, weights: &Weights) -> Result<Self, Error> {
         let loader = Loader { set, weights, network: "onet" };
         Ok(Self {
@@ -84,7 +84,7 @@ impl CropNetwork {
         }
     }
 
-    /// What it says of each crop, stretched to a square of that side.
+    /// Resizes each crop to `side` × `side` and returns the network's output for each.
     pub(super) fn forward<const N: usize>(
         &self,
         images: &[&RgbImage],
@@ -95,7 +95,7 @@ impl CropNetwork {
         let Buffers { resize, image, convolved, pooled, gathered, features, hidden, answers } = buffers;
         features.clear();
         let mut size = side;
-        // The large layers crop by crop, in cache; the small ones at the end for all crops at once.
+        // The large layers run crop by crop, so that they stay in cache. The small last layers run once for all crops.
         for crop in crops {
             let source = images[crop.image];
             resize.plan(crop.region, (side, side), 0..side);

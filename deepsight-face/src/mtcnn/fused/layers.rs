@@ -1,22 +1,22 @@
-//! Layers of the weights file, packed.
+//! Loading of layers from the weights file, packed for the CPU kernels.
 
 use deepsight_core::fused::kernels::{Activation, Convolution, InstructionSet, Pointwise};
 
 use crate::{Error, mtcnn::weights::Weights};
 
-/// Loads layers of one network.
+/// A loader for the layers of one network.
 pub(super) struct Loader<'a> {
     pub(super) set: InstructionSet,
     pub(super) weights: &'a Weights,
-    /// As in the names of its layers.
+    /// Name of the network, which is the prefix of its layers' names.
     pub(super) network: &'static str,
 }
 
 impl Loader<'_> {
-    /// `conv{number}` and `prelu{number}`, from and to so many channels.
+    /// Loads `conv{number}` and `prelu{number}`. `channels` are the numbers of input and output channels.
     ///
-    /// Outputs are filled up to whole vectors with channels of zeros: what comes after leaves them out, and until then
-    /// nothing has to be written in part.
+    /// The outputs are padded to whole vectors with channels of zeros, so no vector has to be written in part. The code
+    /// that reads the outputs skips these channels.
     pub(super) fn convolution(&self, number: u32, channels: [usize; 2], kernel: usize) -> Result<Convolution, Error> {
         let [inputs, outputs] = channels;
         let padded = outputs.next_multiple_of(self.set.lanes());
@@ -31,9 +31,10 @@ impl Loader<'_> {
         Ok(Convolution::new(self.set, &fill(weights), &fill(bias), kernel, 1, activation))
     }
 
-    /// `dense{number}` and `prelu{number}`, which follow a convolution of `[height, width, channels]`.
+    /// Loads `dense{number}` and `prelu{number}`, which follow a convolution with output `[height, width, channels]`.
     ///
-    /// Caffe's MATLAB interface, which trained the weights, flattened width first; here they are put in our order.
+    /// The weights were trained with Caffe's MATLAB interface, which flattens width first. They are reordered here to
+    /// height, width, channels.
     pub(super) fn dense(&self, number: u32, size: [usize; 3], outputs: usize) -> Result<Pointwise, Error> {
         let [height, width, channels] = size;
         let inputs = height * width * channels;
@@ -51,8 +52,9 @@ impl Loader<'_> {
         Ok(Pointwise::new(self.set, &ordered, &bias, Activation::PRelu(slopes)))
     }
 
-    /// Layers of the same input, by name and number of outputs, as one, filled up like [`convolution`](Self::convolution).
-    /// `taps` is the shape that is left of their kernel: `[1, 1]`, or nothing where they are fully connected.
+    /// Loads layers that share one input, given by name and number of outputs, as one layer. The outputs are padded as
+    /// in [`convolution`](Self::convolution). `taps` is the height and width of their kernels: `[1, 1]`, or empty for
+    /// fully connected layers.
     pub(super) fn heads(&self, heads: &[(&str, usize)], inputs: usize, taps: &[usize]) -> Result<Pointwise, Error> {
         let (mut weights, mut bias) = (Vec::new(), Vec::new());
         for &(name, outputs) in heads {
@@ -71,7 +73,7 @@ impl Loader<'_> {
     }
 }
 
-/// The first `len` values of a buffer, whatever they are; it grows where it must.
+/// Returns the first `len` values of a buffer, which grows if it is shorter. Values of an earlier use are not cleared.
 pub(super) fn first(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if buffer.len() < len {
         buffer.resize(len, 0.0);

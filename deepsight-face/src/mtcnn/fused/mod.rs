@@ -1,4 +1,4 @@
-//! The networks on the CPU kernels: nothing between two layers leaves the cache of one core.
+//! The networks on the CPU kernels. The values that pass between two layers stay in the cache of one core.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -19,16 +19,16 @@ mod crop;
 mod layers;
 mod pnet;
 
-/// The three networks, packed for the processor's instructions.
+/// The three networks, packed for the processor's instruction set.
 pub(super) struct Fused {
     pnet: PNet,
     rnet: CropNetwork,
     onet: CropNetwork,
-    /// As many as were ever in use at once.
+    /// Buffers that are not in use. They grow to the largest number that was in use at once.
     buffers: Mutex<Vec<Buffers>>,
 }
 
-/// What one task computes in; kept for the next one.
+/// The buffers in which one task computes. They are kept for the next task.
 struct Buffers {
     tile: pnet::Buffers,
     crops: crop::Buffers,
@@ -61,9 +61,9 @@ impl fmt::Debug for Fused {
     }
 }
 
-/// Columns and rows of P-Net's windows in a tile: a row fills the registers.
+/// Columns and rows of P-Net's windows in a tile. A row of this length fills the registers.
 const TILE: (usize, usize) = (120, 64);
-/// Crops that go through a network at once, at most: one tile of the widest processors' matrix product.
+/// Most crops that go through a network at once: one tile of the matrix product on processors with the widest vectors.
 const BATCH: usize = 12;
 
 impl Networks for Fused {
@@ -93,7 +93,7 @@ impl Networks for Fused {
             let mut seen = Vec::new();
             self.with_buffers(|buffers| {
                 self.pnet.forward(images[image], &level, &tile, &mut buffers.tile, |column, row, output| {
-                    // Nearly all windows end here.
+                    // Nearly all windows are rejected here.
                     if output.logits[1] - output.logits[0] >= least {
                         let (column, row) = (tile.cells.x + column, tile.cells.y + row);
                         seen.push(Window { image, level: number, scale: level.scale, column, row, output });
@@ -120,9 +120,9 @@ impl Networks for Fused {
     }
 }
 
-/// How many of so many crops go into one batch.
+/// Returns the batch size for `crops` crops.
 fn batch(crops: usize) -> usize {
-    // As many batches as threads, or twice as many, or ...: else the last thread works while the others wait.
+    // The number of batches is a multiple of the number of threads. Otherwise one thread works while the others wait.
     let batches = crops.div_ceil(BATCH).next_multiple_of(rayon::current_num_threads().max(1));
     crops.div_ceil(batches.max(1)).max(1)
 }

@@ -12,23 +12,23 @@ use crate::{
     resample::whole,
 };
 
-/// Rows of windows that go through all layers at once. Of each layer little more than these is in memory at any time.
+/// Rows of windows that go through all layers at once. Little more than these rows of each layer is in memory at once.
 const BAND: usize = 8;
-/// Channels of the first convolution, without those that fill up a vector.
+/// Channels of the first convolution, without the padding to whole vectors.
 const CHANNELS: usize = 10;
 
-/// The proposal network: slides a 12 × 12 window with stride 2 over a level of the image pyramid.
+/// The proposal network, which slides a 12 × 12 window with stride 2 over a level of the image pyramid.
 pub(super) struct PNet {
     set: InstructionSet,
     conv1: Convolution,
     pool: MaxPool,
     conv2: Convolution,
     conv3: Convolution,
-    /// No face, face, and four shifts.
+    /// Logits of no face and face, then four shifts.
     heads: Pointwise,
 }
 
-/// What a tile is computed in.
+/// The buffers in which a tile is computed.
 pub(super) struct Buffers {
     resize: AreaResize,
     pixels: Lines,
@@ -64,7 +64,7 @@ impl PNet {
         }
     }
 
-    /// Hands every window of a tile, by column and row in it, to `take`.
+    /// Runs P-Net on a tile. Calls `take` for every window with its column and row in the tile, and its output.
     pub(super) fn forward(
         &self,
         image: &RgbImage,
@@ -89,8 +89,8 @@ impl PNet {
 
         for start in (0..rows).step_by(BAND) {
             let end = rows.min(start + BAND);
-            // A window's row is three rows of the second convolution, which are five of the pool, which are twelve pixels
-            // (eleven at the border, where the pool's window sticks out).
+            // One row of windows needs three rows of the second convolution. These need five rows of the pool, and
+            // those twelve rows of pixels (eleven at the border, where the pool's window extends beyond it).
             let (pooled_end, second_end) = (end + 4, end + 2);
             let pixels_end = height.min(2 * pooled_end + 2);
             pixels.drop_before(2 * pooled.end);
@@ -123,15 +123,15 @@ impl PNet {
     }
 }
 
-/// Some rows of a layer, the newest ones: rows are added below and dropped above.
+/// The newest rows of a layer. Rows are added at the bottom and dropped at the top.
 #[derive(Default)]
 struct Lines {
     values: Vec<f32>,
-    /// Values in a row.
+    /// Number of values in a row.
     length: usize,
-    /// The first row that is here.
+    /// Number of the first row in `values`.
     start: usize,
-    /// The row that will be added next.
+    /// Number of the row that will be added next.
     end: usize,
 }
 
@@ -148,14 +148,14 @@ impl Lines {
         }
     }
 
-    /// So many new rows, to be filled.
+    /// Adds `count` rows and returns them, to be filled.
     fn add(&mut self, count: usize) -> &mut [f32] {
         let old = (self.end - self.start) * self.length;
         self.end += count;
         &mut first(&mut self.values, old + count * self.length)[old..]
     }
 
-    /// All rows from one on.
+    /// Returns all rows from `row` on.
     fn from(&self, row: usize) -> &[f32] {
         &self.values[(row - self.start) * self.length..(self.end - self.start) * self.length]
     }

@@ -16,7 +16,7 @@ pub(super) struct Conv<B: Backend> {
 }
 
 impl<B: Backend> Conv<B> {
-    /// The layer of that name; `channels` are those of input and output.
+    /// Loads the layer `name`. `channels` are the numbers of input and output channels.
     pub(super) fn load(
         name: &str,
         channels: [usize; 2],
@@ -32,14 +32,14 @@ impl<B: Backend> Conv<B> {
         })
     }
 
-    /// Layers of one input as one, whose outputs come one after the other.
+    /// Joins layers that share one input into one layer, which gives their outputs one after the other.
     pub(super) fn side_by_side(layers: [Self; 2]) -> Self {
         let weights = layers.iter().map(|layer| layer.weight.val()).collect();
         let biases = layers.iter().map(|layer| layer.bias.val()).collect();
         Self { weight: Param::from_tensor(Tensor::cat(weights, 0)), bias: Param::from_tensor(Tensor::cat(biases, 0)) }
     }
 
-    /// `[batch, input, height, width]` → `[batch, output, height − kernel + 1, width − kernel + 1]`
+    /// Maps `[batch, input, height, width]` to `[batch, output, height − kernel + 1, width − kernel + 1]`.
     pub(super) fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
         gpu::conv2d(x, self.weight.val(), Some(self.bias.val()), options)
@@ -67,9 +67,10 @@ impl<B: Backend> Linear<B> {
         Ok(Self { weight: Param::from_tensor(weight.transpose()), bias: Param::from_tensor(bias.reshape([1, output])) })
     }
 
-    /// A layer that follows a convolution of `[batch, channels, height, width]`.
+    /// Loads a layer that follows a convolution with output `[batch, channels, height, width]`.
     ///
-    /// Caffe's MATLAB interface, which trained the weights, flattened width first; here they are put in our order.
+    /// The weights were trained with Caffe's MATLAB interface, which flattens width first. They are reordered here to
+    /// channels, height, width.
     pub(super) fn load_after_convolution(
         name: &str,
         [channels, height, width]: [usize; 3],
@@ -84,20 +85,20 @@ impl<B: Backend> Linear<B> {
         Ok(Self { weight: Param::from_tensor(weight), ..layer })
     }
 
-    /// Layers of one input as one, whose outputs come one after the other.
+    /// Joins layers that share one input into one layer, which gives their outputs one after the other.
     pub(super) fn side_by_side<const N: usize>(layers: [Self; N]) -> Self {
         let weights = layers.iter().map(|layer| layer.weight.val()).collect();
         let biases = layers.iter().map(|layer| layer.bias.val()).collect();
         Self { weight: Param::from_tensor(Tensor::cat(weights, 1)), bias: Param::from_tensor(Tensor::cat(biases, 1)) }
     }
 
-    /// `[batch, input]` → `[batch, output]`
+    /// Maps `[batch, input]` to `[batch, output]`.
     pub(super) fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         gpu::matmul(x, self.weight.val()) + self.bias.val()
     }
 }
 
-/// `x` where positive, `alpha · x` where negative, with one `alpha` per channel (He et al., 2015).
+/// A parametric ReLU (He et al., 2015): `x` where positive, `alpha · x` where negative, with one `alpha` per channel.
 #[derive(Module, Debug)]
 pub(super) struct PRelu<B: Backend> {
     alpha: Param<Tensor<B, 1>>,
@@ -108,7 +109,7 @@ impl<B: Backend> PRelu<B> {
         Ok(Self { alpha: Param::from_tensor(weights.tensor(&format!("{name}.weight"), [channels], device)?) })
     }
 
-    /// `[batch, channels, ...]` → the same shape.
+    /// Maps `[batch, channels, ...]` to the same shape.
     pub(super) fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
         let mut shape = [1; D];
         shape[1] = x.dims()[1];
@@ -116,9 +117,9 @@ impl<B: Backend> PRelu<B> {
     }
 }
 
-/// Max-pooling over `kernel × kernel` with stride 2, `[batch, channels, height, width]`.
+/// Max-pools `[batch, channels, height, width]` over `kernel × kernel` windows with stride 2.
 ///
-/// The last window may stick out over the border (Caffe's rounding, which the weights were trained with).
+/// The last window may extend beyond the border. This is Caffe's rounding, which the weights were trained with.
 pub(super) fn max_pool<B: Backend>(x: Tensor<B, 4>, kernel: usize) -> Tensor<B, 4> {
     max_pool2d(x, [kernel, kernel], [2, 2], [0, 0], [1, 1], true)
 }

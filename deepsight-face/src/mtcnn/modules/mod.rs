@@ -1,8 +1,8 @@
-//! The networks as Burn modules: the reference, and what runs on GPUs.
+//! The networks as Burn modules. They are the reference implementation, and the one that runs on GPUs.
 //!
-//! Pictures go to the device once, as bytes; pyramids and crops are cut out there ([`table`]), and what comes back is one
-//! number for each of P-Net's windows, and then what is said of the few that may be faces. So a batch of frames, however many,
-//! waits for the device four times.
+//! Images go to the device once, as bytes. Pyramids and crops are computed there ([`table`]). The device returns one
+//! number for each of P-Net's windows, and then the outputs for the few windows that may be faces. So a batch of frames
+//! waits for the device four times, however many frames it has.
 
 use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
 use deepsight_core::gpu::device_message;
@@ -23,12 +23,12 @@ mod pnet;
 mod rnet;
 mod table;
 
-/// Crops that go through R-Net at once: a quarter of a gigabyte of features.
+/// Most crops that go through R-Net at once. Their features take a quarter of a gigabyte.
 const REFINED: usize = 4096;
-/// Crops that go through O-Net at once, for the same reason.
+/// Most crops that go through O-Net at once, which bounds the memory of their features too.
 const DECIDED: usize = 1024;
 
-/// The three networks on a device of Burn's.
+/// The three networks on a Burn device.
 #[derive(Debug)]
 pub(super) struct Modules<B: Backend> {
     pnet: PNet<B>,
@@ -37,17 +37,17 @@ pub(super) struct Modules<B: Backend> {
     device: B::Device,
 }
 
-/// Images on the device.
+/// Images on the device, grouped by size.
 pub(super) struct Held<B: Backend> {
     groups: Vec<Group<B>>,
-    /// Of each image, its group and its place in it.
+    /// For each image, the index of its group and its index in that group.
     places: Vec<(usize, usize)>,
 }
 
 /// Images of one size.
 struct Group<B: Backend> {
     table: Table<B>,
-    /// Their places among all images.
+    /// Index of each of them among all images.
     images: Vec<usize>,
 }
 
@@ -61,12 +61,12 @@ impl<B: Backend> Modules<B> {
         })
     }
 
-    /// Forgets what the device keeps for later, so that there is room.
+    /// Frees the memory that the device keeps for reuse.
     pub(super) fn free_memory(&self) {
         B::memory_cleanup(&self.device);
     }
 
-    /// P-Net on images of one size.
+    /// Runs P-Net on images of one size.
     fn propose_in(
         &self,
         group: &Group<B>,
@@ -100,7 +100,7 @@ impl<B: Backend> Modules<B> {
         Ok(())
     }
 
-    /// A network's answers for crops, taken in batches of their group, `most` at a time.
+    /// Returns a network's outputs for crops, in their order. The crops of each group run in batches of at most `most`.
     fn answers<const N: usize>(
         &self,
         images: &Held<B>,
@@ -163,7 +163,7 @@ impl<B: Backend> Networks for Modules<B> {
     }
 }
 
-/// Positions of the margins that are at least `least`, in order.
+/// Returns the positions of the margins that are at least `least`, in order.
 fn passed(margins: &[f32], least: f32) -> Vec<usize> {
     const PART: usize = 1 << 16;
     let parts = margins.par_chunks(PART).enumerate().map(|(part, margins)| {
@@ -173,7 +173,7 @@ fn passed(margins: &[f32], least: f32) -> Vec<usize> {
     parts.collect::<Vec<_>>().concat()
 }
 
-/// Level, column and row of the window at that position in the list of all windows of an image.
+/// Returns the level, column and row of the window at position `cell` in the list of all windows of an image.
 fn place(levels: &[Level], mut cell: usize) -> (usize, usize, usize) {
     for (number, level) in levels.iter().enumerate() {
         let (columns, rows) = (windows(level.width), windows(level.height));
@@ -185,13 +185,13 @@ fn place(levels: &[Level], mut cell: usize) -> (usize, usize, usize) {
     unreachable!("there are as many cells as the levels have")
 }
 
-/// Positions on the device.
+/// Uploads positions to the device.
 fn indices<B: Backend>(values: Vec<i32>, device: &B::Device) -> Tensor<B, 1, Int> {
     let count = values.len();
     Tensor::from_data(TensorData::new(values, [count]), (device, DType::I32))
 }
 
-/// One answer a crop, of `[count, 2 + N]`: logits, then the rest.
+/// Splits `[count, 2 + N]` into one output per crop: two logits, then `N` other values.
 fn outputs<B: Backend, const N: usize>(network: &'static str, answers: Tensor<B, 2>) -> Result<Vec<Output<N>>, Error> {
     let values = read(network, answers)?;
     let output = |values: &[f32]| Output {

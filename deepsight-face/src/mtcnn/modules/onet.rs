@@ -6,7 +6,7 @@ use burn::{
 use super::layers::{Conv, Linear, PRelu, max_pool};
 use crate::{Error, mtcnn::weights::Weights};
 
-/// The output network: decides, places the final box and finds the landmarks.
+/// The output network, which makes the final decision, places the final box and finds the landmarks.
 #[derive(Module, Debug)]
 pub(super) struct ONet<B: Backend> {
     conv1: Conv<B>,
@@ -44,8 +44,9 @@ impl<B: Backend> ONet<B> {
         })
     }
 
-    /// `[batch, 3, 48, 48]`, RGB in `-1..1` → `[batch, 16]`: no face and face, before the softmax; shifts of left, top, right and
-    /// bottom edge in box sides; five x and then five y of the landmarks in box sides from its corner.
+    /// Maps `[batch, 3, 48, 48]`, RGB in `-1..1`, to `[batch, 16]`: the logits of no face and face; the shifts of the
+    /// left, top, right and bottom edge, in box sides; five x and then five y of the landmarks, in box sides from the
+    /// box's top left corner.
     pub(super) fn forward(&self, crops: Tensor<B, 4>) -> Tensor<B, 2> {
         let x = max_pool(self.prelu1.forward(self.conv1.forward(crops)), 3);
         let x = max_pool(self.prelu2.forward(self.conv2.forward(x)), 3);

@@ -6,7 +6,7 @@ use burn::{
 use super::layers::{Conv, PRelu, max_pool};
 use crate::{Error, mtcnn::weights::Weights};
 
-/// The proposal network: slides a 12 × 12 window with stride 2 over a level of the image pyramid.
+/// The proposal network, which slides a 12 × 12 window with stride 2 over a level of the image pyramid.
 #[derive(Module, Debug)]
 pub(super) struct PNet<B: Backend> {
     conv1: Conv<B>,
@@ -19,11 +19,11 @@ pub(super) struct PNet<B: Backend> {
     heads: Conv<B>,
 }
 
-/// What P-Net says of every window.
+/// The outputs of P-Net for every window.
 pub(super) struct PNetOutput<B: Backend> {
-    /// How far the logits of face and no face are apart, `[batch, windows]`, row by row.
+    /// Logit of face minus logit of no face, `[batch, windows]`, row by row.
     pub(super) margins: Tensor<B, 2>,
-    /// Shifts of left, top, right and bottom edge in window sides, `[batch, windows, 4]`.
+    /// Shifts of the left, top, right and bottom edge, in window sides, `[batch, windows, 4]`.
     pub(super) regressions: Tensor<B, 3>,
 }
 
@@ -43,8 +43,8 @@ impl<B: Backend> PNet<B> {
         })
     }
 
-    /// `[batch, 3, height, width]`, RGB in `-1..1` → an answer for each window, of which there are `⌈height / 2⌉ − 5` rows and
-    /// `⌈width / 2⌉ − 5` columns.
+    /// Maps `[batch, 3, height, width]`, RGB in `-1..1`, to the outputs for each window. There are `⌈height / 2⌉ − 5`
+    /// rows and `⌈width / 2⌉ − 5` columns of windows.
     pub(super) fn forward(&self, images: Tensor<B, 4>) -> PNetOutput<B> {
         let x = self.prelu1.forward(self.conv1.forward(images));
         let x = max_pool(x, 2);

@@ -6,7 +6,7 @@ use burn::{
 use super::layers::{Conv, Linear, PRelu, max_pool};
 use crate::{Error, mtcnn::weights::Weights};
 
-/// The refinement network: rejects most of P-Net's proposals and corrects the others.
+/// The refinement network, which rejects most of P-Net's proposals and corrects the others.
 #[derive(Module, Debug)]
 pub(super) struct RNet<B: Backend> {
     conv1: Conv<B>,
@@ -39,8 +39,8 @@ impl<B: Backend> RNet<B> {
         })
     }
 
-    /// `[batch, 3, 24, 24]`, RGB in `-1..1` → `[batch, 6]`: no face and face, before the softmax; shifts of left, top, right and
-    /// bottom edge in box sides.
+    /// Maps `[batch, 3, 24, 24]`, RGB in `-1..1`, to `[batch, 6]`: the logits of no face and face; the shifts of the
+    /// left, top, right and bottom edge, in box sides.
     pub(super) fn forward(&self, crops: Tensor<B, 4>) -> Tensor<B, 2> {
         let x = max_pool(self.prelu1.forward(self.conv1.forward(crops)), 3);
         let x = max_pool(self.prelu2.forward(self.conv2.forward(x)), 3);

@@ -1,4 +1,4 @@
-//! Means over areas of images, on the device: what levels of the pyramid and crops of any size are made of.
+//! Means over areas of images, computed on the device. They give the levels of the pyramid, and crops of any size.
 
 use burn::tensor::{FloatDType, Int, IntDType, Tensor, TensorData, backend::Backend};
 use deepsight_core::{fused::kernels::Region, gpu};
@@ -10,24 +10,26 @@ use crate::mtcnn::{
     pyramid::Level,
 };
 
-/// Sums over all that is above and to the left of each corner of a pixel, for images of one size (Crow, SIGGRAPH 1984).
+/// Summed-area tables of images of one size (Crow, SIGGRAPH 1984). Each entry is the sum of all pixels above and to the
+/// left of a pixel corner.
 ///
-/// The sum over any area is that of four corners, so resizing by areas, whatever the size, is four look-ups a pixel. In whole
-/// numbers they are exact: 32 bits may run over from 8 million pixels on, but differences come out right all the same.
+/// The sum over any area follows from the entries at its four corners. Resizing by area therefore takes four look-ups
+/// per pixel, whatever the size. Integer sums are exact. In 32 bits they may overflow from 8 million pixels on, but
+/// their differences are still right.
 #[derive(Debug)]
 pub(super) struct Table<B: Backend> {
-    /// `[images, height + 1, width + 1, 3]`, the first row and column 0.
+    /// `[images, height + 1, width + 1, 3]`. The first row and the first column are 0.
     sums: Tensor<B, 4, Int>,
     device: B::Device,
 }
 
 impl<B: Backend> Table<B> {
-    /// Uploads images of `width` × `height` pixels.
+    /// Uploads images of `width` × `height` pixels and computes their tables.
     pub(super) fn new(images: &[&RgbImage], width: usize, height: usize, device: &B::Device) -> Self {
         let bytes = 3 * width * height * images.len();
         let pixels = images.iter().map(|image| image.as_raw().as_slice()).collect::<Vec<_>>().concat();
         let pixels = gpu::upload::<B>(pixels, device).narrow(0, 0, bytes).reshape([images.len(), height, width, 3]);
-        // A CPU's sums would stop the program rather than run over, and may as well be wide.
+        // On a CPU an overflow would panic instead of wrapping, so sums have 64 bits there.
         let pixels = if gpu::is_cpu::<B>(device) { pixels.cast(IntDType::I64) } else { pixels };
         let zeros = |shape: [usize; 4]| Tensor::<B, 4, Int>::zeros(shape, (device, pixels.dtype()));
         let (above, left) = (zeros([images.len(), 1, width, 3]), zeros([images.len(), height + 1, 1, 3]));
@@ -36,13 +38,13 @@ impl<B: Backend> Table<B> {
         Self { sums, device: device.clone() }
     }
 
-    /// Width and height of the images.
+    /// Returns the width and height of the images.
     pub(super) fn size(&self) -> (usize, usize) {
         let [_, rows, columns, _] = self.sums.dims();
         (columns - 1, rows - 1)
     }
 
-    /// All images at a level of their pyramid, `[images, 3, height, width]`, as the networks want them.
+    /// Resizes all images to a level of their pyramid: `[images, 3, height, width]`, normalized for the networks.
     pub(super) fn level(&self, level: &Level) -> Tensor<B, 4> {
         let (width, height) = self.size();
         let (rows, columns) = (Spans::new(0, height, level.height), Spans::new(0, width, level.width));
@@ -57,8 +59,8 @@ impl<B: Backend> Table<B> {
         toned(sums, shares)
     }
 
-    /// Parts of images, by the image's place and the pixels, each stretched to `side` × `side`: `[parts, 3, side, side]`, as
-    /// the networks want them.
+    /// Resizes parts of images, each given by the image's index and its region, to `side` × `side`:
+    /// `[parts, 3, side, side]`, normalized for the networks.
     pub(super) fn crops(&self, parts: impl Iterator<Item = (usize, Region)>, side: usize) -> Tensor<B, 4> {
         let [images, height, width, _] = self.sums.dims();
         let (mut rows, mut columns) = (Spans::default(), Spans::default());
@@ -82,22 +84,24 @@ impl<B: Backend> Table<B> {
     }
 }
 
-/// Means of sums, as the networks want them: `[images, height, width, 3]` to `[images, 3, height, width]`.
+/// Turns sums into means and normalizes them for the networks: `[images, height, width, 3]` to
+/// `[images, 3, height, width]`.
 fn toned<B: Backend>(sums: Tensor<B, 4, Int>, shares: Tensor<B, 4>) -> Tensor<B, 4> {
     ((sums.cast(FloatDType::F32) * shares - MIDDLE) * CONTRAST).permute([0, 3, 1, 2])
 }
 
-/// What each pixel of a resized axis is the mean of: from one pixel up to another, as PyTorch's area interpolation divides it.
+/// For each pixel of a resized axis, the range of pixels whose mean it is. PyTorch's area interpolation uses the same
+/// ranges.
 #[derive(Debug, Default)]
 struct Spans {
     starts: Vec<i32>,
     ends: Vec<i32>,
-    /// One over the number of pixels.
+    /// One over the number of pixels in each range.
     shares: Vec<f32>,
 }
 
 impl Spans {
-    /// `length` pixels from `start` on, resized to `size`.
+    /// Computes the ranges for `length` pixels from `start` on, resized to `size`.
     fn new(start: usize, length: usize, size: usize) -> Self {
         let edges = |at: usize| (at * length / size, ((at + 1) * length).div_ceil(size));
         let (starts, ends): (Vec<usize>, Vec<usize>) = (0..size).map(edges).unzip();
@@ -106,7 +110,7 @@ impl Spans {
         Self { starts: at(starts), ends: at(ends), shares }
     }
 
-    /// The same as positions of lines of `width` numbers, the first of which is line `first`.
+    /// Converts line numbers to positions in lines of `width` numbers each. Line 0 of the ranges is line `first`.
     fn of_lines(mut self, first: usize, width: usize) -> Self {
         for edge in self.starts.iter_mut().chain(&mut self.ends) {
             *edge = (*edge + first as i32) * width as i32;
@@ -121,9 +125,9 @@ impl Spans {
     }
 }
 
-/// Sums of all that comes before each number along an axis, itself included.
+/// Returns the inclusive prefix sums along an axis.
 ///
-/// In blocks, because a GPU adds up each sum of Burn's `cumsum` from its beginning.
+/// The sums are computed in blocks, because Burn's `cumsum` on a GPU adds up each sum from the start of the axis.
 fn prefix_sums<B: Backend>(x: Tensor<B, 4, Int>, axis: usize) -> Tensor<B, 4, Int> {
     const BLOCK: usize = 32;
     let shape = x.dims();
@@ -154,7 +158,7 @@ mod tests {
         vec![picture(3), picture(11)]
     }
 
-    /// What the kernels of the CPU give.
+    /// Returns the result of the CPU kernels.
     fn expected(image: &RgbImage, region: Region, (width, height): (usize, usize)) -> Vec<f32> {
         let mut resize = AreaResize::new(InstructionSet::best(), MIDDLE, CONTRAST);
         resize.plan(region, (width, height), 0..width);
@@ -171,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_and_crops_are_those_of_the_cpus_kernels() {
+    fn levels_and_crops_equal_those_of_the_cpu_kernels() {
         let pictures = pictures(101, 67);
         let table = Table::<B>::new(&[&pictures[0], &pictures[1]], 101, 67, &Default::default());
         let whole = Region { x: 0, y: 0, width: 101, height: 67 };
@@ -191,8 +195,8 @@ mod tests {
     }
 
     #[test]
-    fn sums_that_run_over_still_give_the_means() {
-        // As on a GPU: white, and wide enough for 2³² in 32 bits.
+    fn sums_beyond_32_bits_still_give_the_means() {
+        // White, and large enough for a sum above 2³², which overflows in the 32 bits of a GPU.
         let white = RgbImage::from_pixel(4200, 4100, Rgb([255, 255, 254]));
         let device = Default::default();
         let table = Table::<B>::new(&[&white], 4200, 4100, &device);
