@@ -8,8 +8,8 @@ const REOPEN_MS = 15000;
 
 /**
  * Calls `on.status`, `on.progress` and `on.faces` with the server's events, `on.connected(boolean)` when the connection
- * is lost or restored, and at the end, once, `on.end(analysis)`, `on.gone()` or `on.problem(problem)`. Returns a function
- * that stops following.
+ * is lost or restored, and at the end, once, `on.end(analysis)`, `on.gone()` or `on.problem(problem)`. Returns a
+ * function that stops following.
  */
 export function follow(id, on) {
   let stream = null;

@@ -13,7 +13,8 @@ import { show } from './views.js';
 
 /**
  * Opens the view. `file` is the video, if this page sent it. Calls `on.deleted()` once the reader has deleted the
- * analysis, or `on.problem(problem)` if that fails because the session has ended. Returns a function that closes the view.
+ * analysis, or `on.problem(problem)` if that fails because the session has ended. Returns a function that closes the
+ * view.
  */
 export function openResult(analysis, file, on) {
   const { report } = analysis;

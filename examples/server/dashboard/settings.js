@@ -72,7 +72,7 @@ function fill(values) {
   $('min-face-size').value = values['min-face-size'] ?? defaults.min_face_size;
 }
 
-/** Checks the fields that apply and shows a message beside each invalid one. Returns the id of the first invalid field. */
+/** Checks the fields that apply and shows a message beside each invalid one. Returns the id of the first of these. */
 function validate() {
   const fps = $('sampling-fps').checked;
   const highest = $('aggregation').value === 'top-k';
