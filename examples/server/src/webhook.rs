@@ -250,7 +250,7 @@ impl Inner {
         }
     }
 
-    /// Waits up to `pause`, or until [`wake`](Self::wake) has been called since the caller read `seen`.
+    /// Waits up to `pause`, or until `wake` has been called since the caller read `seen`.
     fn sleep(&self, seen: u64, pause: Duration) {
         let waited = self.wake.wait_timeout_while(self.news(), pause, |news| *news == seen);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
