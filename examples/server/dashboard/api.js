@@ -1,4 +1,4 @@
-// The server's HTTP interface: every request of the page but the upload, which needs progress.
+// The server's HTTP interface: every request of the page except the upload, which has to report its progress.
 
 import { Problem } from './problem.js';
 

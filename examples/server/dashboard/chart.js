@@ -10,7 +10,7 @@ const TOP = 10;
 const BOTTOM = 46;
 const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800];
 
-/** Draws into an SVG element; returns where a time and a probability lie in it. */
+/** Draws the chart into an SVG element. Returns functions that map a time and a probability to a position in it. */
 export function drawChart(node, { curves, start, end, threshold, band }) {
   const width = Math.max(240, node.clientWidth);
   const height = node.clientHeight || 280;
@@ -29,7 +29,7 @@ export function drawChart(node, { curves, start, end, threshold, band }) {
       svg('line', { class: 'grid', x1: LEFT, x2: width - RIGHT, y1: y(p), y2: y(p) }),
       svg('text', { x: LEFT - 8, y: y(p) + 4, 'text-anchor': 'end' }, `${p * 100} %`));
   }
-  // As many times as fit beside each other.
+  // Label as many times as fit beside each other.
   const rough = length / Math.max(2, (width - LEFT) / 70);
   const step = STEPS.find((size) => size >= rough) ?? Math.ceil(rough / 3600) * 3600;
   for (let tick = Math.ceil(start / step - 1e-9); tick * step <= start + length + 1e-9; tick += 1) {
@@ -39,7 +39,7 @@ export function drawChart(node, { curves, start, end, threshold, band }) {
   parts.push(
     svg('text', { x: (LEFT + width - RIGHT) / 2, y: height - 6, 'text-anchor': 'middle' }, 'Time in the video (minutes:seconds)'),
     svg('line', { class: 'threshold', x1: LEFT, x2: width - RIGHT, y1: y(threshold), y2: y(threshold) }));
-  // Grey first: nobody who matters is painted over.
+  // Draw gray curves first, so that they cover no colored one.
   const ordered = [...curves].sort((a, b) => (a.style !== null) - (b.style !== null));
   parts.push(...ordered.map((curve) => drawCurve(curve, x, y, width)));
   node.replaceChildren(...parts);
@@ -50,12 +50,12 @@ function drawCurve(curve, x, y, width) {
   const places = curve.points.map((point) => [x(point.time), y(point.p)]);
   const group = svg('g', { class: `curve ${colourClass(curve.style)}` },
     svg('polyline', { points: thin(places, width).map(([px, py]) => `${px.toFixed(1)},${py.toFixed(1)}`).join(' ') }));
-  // Marks show where the clip was looked at; a dense curve needs none.
+  // Marks show the analyzed frames; a dense curve needs none.
   if (places.length <= width / 7) for (const [px, py] of places) group.append(mark(curve.style, px, py, 3.2));
   return group;
 }
 
-/** At most the lowest and the highest point of every pixel column: all that can be seen of a long curve. */
+/** Keeps the lowest and the highest point of each pixel column: no more of a long curve can be seen. */
 function thin(places, width) {
   if (places.length <= 4 * width) return places;
   const columns = new Map();
@@ -67,7 +67,7 @@ function thin(places, width) {
   return [...columns.values()].flat();
 }
 
-/** A person's mark: its shape tells people apart who cannot tell the colours apart. */
+/** Returns a person's mark. Its shape varies with the color, for readers who cannot tell the colors apart. */
 export function mark(style, x, y, size) {
   const s = size * 1.25;
   switch ((style ?? 0) % 4) {

@@ -1,8 +1,8 @@
-// Asks before something is deleted.
+// The confirmation before an analysis is deleted.
 
 import { $, fileName, text } from './dom.js';
 
-/** Resolves to whether the answer was yes. */
+/** Asks whether to delete an analysis. Resolves to true if the answer is yes. */
 export function confirmDelete(analysis) {
   const dialog = $('confirm');
   const running = analysis.status === 'queued' || analysis.status === 'running';
@@ -13,7 +13,7 @@ export function confirmDelete(analysis) {
   $('confirm-yes').onclick = () => dialog.close('yes');
   $('confirm-no').onclick = () => dialog.close('no');
   dialog.showModal();
-  // The harmless answer is the one that a hasty Enter gives.
+  // The button that deletes nothing has the focus, so that a hasty Enter does no harm.
   $('confirm-no').focus();
   return new Promise((resolve) => {
     dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes'), { once: true });

@@ -1,4 +1,4 @@
-// The particulars of a finished analysis: what was analysed, with what, how, how long it took, and what failed.
+// The details of a finished analysis: the video, the model, the settings, the time it took, and its errors.
 
 import { el } from './dom.js';
 import { bytes, clock, moment, percent, plural } from './format.js';
@@ -54,9 +54,9 @@ export function showDetails(host, analysis) {
 
 const took = (seconds) => `${seconds.toFixed(2)} s`;
 
-/** Settings that have no name of their own here, as the report has them. */
+/** Returns the settings that have no label here, under the names that they have in the report. */
 function plain(values) {
-  // Single precision has seven digits; what comes after them is noise.
+  // Single precision has seven significant digits; the others are noise.
   const short = (_, value) => (typeof value === 'number' ? Number(value.toPrecision(7)) : value);
   return Object.entries(values ?? {}).filter(([, value]) => value !== null).map(([name, value]) => [
     `${name[0].toUpperCase()}${name.slice(1)}`.replaceAll('_', ' '),

@@ -1,4 +1,4 @@
-// Building and finding elements. Text only ever becomes text nodes and attributes, so nothing in it can act as markup.
+// Creates and finds elements. Text always becomes a text node or an attribute, so it can never act as markup.
 
 const SVG = 'http://www.w3.org/2000/svg';
 
@@ -12,7 +12,10 @@ export function svg(tag, attributes, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
-/** Attributes that are null, undefined or false are left out; functions become listeners of the event they are named by. */
+/**
+ * Sets attributes and children of a node. Attributes that are null, undefined or false are left out; a function becomes
+ * a listener of the event that its attribute names.
+ */
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (value === null || value === undefined || value === false) continue;
@@ -27,20 +30,23 @@ export function text(id, value) {
   $(id).textContent = value;
 }
 
-/** Shows a text in an element, which is hidden where there is none. */
+/** Shows a text in an element, or hides the element if there is none. */
 export function textOrHide(id, value) {
   $(id).textContent = value ?? '';
   $(id).hidden = !value;
 }
 
-/** Says something to people who listen to the page; a repeated sentence is said again. */
+/** Announces a sentence to screen readers, even if it is the same as before. */
 export function announce(sentence) {
   const region = $('announcer');
   region.textContent = '';
   setTimeout(() => { region.textContent = sentence; }, 60);
 }
 
-/** File names come from strangers: the letters that turn the direction of writing must not reorder the page around them. */
+/**
+ * Shows a file name. It is untrusted text: a `bdi` element keeps its characters that change the direction of text from
+ * reordering the page around it.
+ */
 export function fileName(node, name) {
   node.replaceChildren(el('bdi', {}, name));
 }

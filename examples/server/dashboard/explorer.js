@@ -1,4 +1,4 @@
-// Frame by frame: keeps the chart, the video, the tabs and the strip of faces at the same selection.
+// The explorer of a finished analysis. It keeps the chart, the video, the tabs and the faces at the same selection.
 
 import { $ } from './dom.js';
 import { Faces } from './faces.js';
@@ -7,7 +7,10 @@ import { Player } from './player.js';
 import { Timeline } from './timeline.js';
 import { peopleOf, thresholdOf } from './tracks.js';
 
-/** Opens it for a finished analysis; `file` is the video where this page sent it. Returns what closes it. */
+/**
+ * Opens the explorer for a finished analysis. `file` is the video, if this page sent it. Returns a function that closes
+ * the explorer.
+ */
 export function openExplorer(analysis, file) {
   const { report } = analysis;
   const people = peopleOf(report);
@@ -23,7 +26,7 @@ export function openExplorer(analysis, file) {
   const tabs = new People(people, select);
   const faces = new Faces(analysis.id, select);
 
-  /** The point is -1 for a person without scored faces: the picture then stays where it is. */
+  /** Selects a point of a person. For a person without scored faces it is -1, and the picture does not change. */
   function select(chosen, point) {
     person = chosen;
     tabs.select(person, point);
@@ -33,7 +36,7 @@ export function openExplorer(analysis, file) {
     player.go(person.points[point].frame, person.id);
   }
 
-  /** Steps through the analysed frames, those without a face of the person included. */
+  /** Steps through the analyzed frames, including those without a face of the person. */
   function step(by) {
     const position = player.frame + by;
     if (!report.frames[position]) return;
@@ -58,7 +61,7 @@ export function openExplorer(analysis, file) {
   });
   player.open({ id: analysis.id, report, people, file, available: analysis.video_available });
 
-  // The strongest evidence is what one wants to see first.
+  // Begin at the strongest evidence: the face with the highest probability.
   const first = people.find((one) => one.points.length > 0);
   const highest = first.points.reduce((best, point, place) => (point.p > first.points[best].p ? place : best), 0);
   select(first, highest);

@@ -5,11 +5,11 @@ import { $, el, text } from './dom.js';
 import { clock, percent } from './format.js';
 import { colourClass } from './tracks.js';
 
-/** Faces shown at once: a long video has thousands. */
+/** Number of faces shown at once. A long video has thousands. */
 const PAGE = 100;
 
 export class Faces {
-  /** `onSelect(person, point)` tells what was chosen here. */
+  /** `onSelect(person, point)` is called when a face is chosen here. */
   constructor(id, onSelect) {
     this.id = id;
     this.onSelect = onSelect;
@@ -30,7 +30,7 @@ export class Faces {
     this.strip.replaceChildren();
   }
 
-  /** Shows what was selected, here or elsewhere. */
+  /** Shows a selection that was made here or elsewhere. */
   select(person, point) {
     const page = Math.floor(Math.max(0, point) / PAGE);
     if (person !== this.person || page !== this.page) {
@@ -48,7 +48,7 @@ export class Faces {
     }
   }
 
-  /** Scrolls the strip and never the page. */
+  /** Scrolls the strip to an option, without scrolling the page. */
   reveal(option, focus) {
     if (focus) option.focus({ preventScroll: true });
     const { strip } = this;

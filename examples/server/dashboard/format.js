@@ -1,6 +1,6 @@
-// Numbers, times and counts as people read them, in the words of the HTML report.
+// Formats numbers, times and counts for people, as the HTML report does.
 
-/** At most one decimal, and none where it would be 0: `97.3 %`. */
+/** Formats a probability with one decimal, or none where it would be 0: `97.3 %`. */
 export function percent(probability) {
   return `${(probability * 100).toFixed(1).replace(/\.0$/, '')} %`;
 }
@@ -9,7 +9,7 @@ export function maybePercent(probability) {
   return probability === null || probability === undefined ? '–' : percent(probability);
 }
 
-/** A time as `m:ss`, with tenths where asked for. */
+/** Formats a time as `m:ss`, with tenths of a second if `tenths` is true. */
 export function clock(seconds, tenths = true) {
   const sign = seconds < 0 ? '−' : '';
   const total = tenths ? Math.round(Math.abs(seconds) * 10) / 10 : Math.round(Math.abs(seconds));
@@ -34,7 +34,7 @@ export function plural(count, noun) {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
 
-/** A length of time in its largest sensible unit: `24 hours`. */
+/** Formats a duration in its largest sensible unit: `24 hours`. */
 export function span(seconds) {
   for (const [size, noun] of [[86400, 'day'], [3600, 'hour'], [60, 'minute']]) {
     if (seconds >= 2 * size || seconds === size) return plural(Math.round(seconds / size), noun);
@@ -42,12 +42,12 @@ export function span(seconds) {
   return plural(Math.round(seconds), 'second');
 }
 
-/** A moment in the reader's own time zone and language. */
+/** Formats a point in time in the reader's own time zone and language. */
 export function moment(time) {
   return new Date(time).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 }
 
-/** People count from 1. */
+/** Returns the name of a person. Tracks count from 0, names from 1. */
 export function person(track) {
   return `Person ${track + 1}`;
 }

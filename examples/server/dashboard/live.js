@@ -1,4 +1,4 @@
-// Follows a running analysis through its event stream, and by asking again and again while there is none.
+// Follows a running analysis through its event stream, and by polling while the stream is broken.
 
 import { getAnalysis, url } from './api.js';
 import { Problem } from './problem.js';
@@ -7,8 +7,9 @@ const POLL_MS = 3000;
 const REOPEN_MS = 15000;
 
 /**
- * Calls `on.status`, `on.progress` and `on.faces` with what the server sends, `on.connected(boolean)` when the stream breaks
- * and returns, and in the end once `on.end(analysis)`, `on.gone()` or `on.problem(problem)`. Returns what stops it.
+ * Calls `on.status`, `on.progress` and `on.faces` with the server's events, `on.connected(boolean)` when the connection
+ * is lost or restored, and at the end, once, `on.end(analysis)`, `on.gone()` or `on.problem(problem)`. Returns a
+ * function that stops following.
  */
 export function follow(id, on) {
   let stream = null;
@@ -51,7 +52,7 @@ export function follow(id, on) {
     });
   }
 
-  /** The stream may be gone for good, and the analysis over, without a last event. */
+  /** Polls the analysis, because the stream may be gone for good and the analysis may end without a last event. */
   async function poll() {
     try {
       const analysis = await getAnalysis(id);
@@ -65,11 +66,11 @@ export function follow(id, on) {
     } catch (error) {
       const problem = Problem.from(error);
       if (problem.status === 404) return finish(on.gone);
-      // Anything that waiting cannot mend ends it; a server that restarts is waited for.
+      // A problem that waiting does not solve ends the following; a server that restarts is waited for.
       if (!problem.retryable) return finish(() => on.problem(problem));
       if (!over && polling) on.connected(false);
     }
-    // The browser may have opened the stream again meanwhile.
+    // The browser may have reopened the stream meanwhile.
     if (over || !polling) return;
     if (stream.readyState === EventSource.CLOSED && Date.now() - opened > REOPEN_MS) {
       stream.close();

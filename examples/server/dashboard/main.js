@@ -1,4 +1,4 @@
-// Starts the page and shows what belongs to its address: `/` is a new analysis, `/a/{id}` an analysis.
+// Starts the page and shows the view of its address: `/` is a new analysis, `/a/{id}` an existing one.
 
 import { getAnalysis, getModel, getServer, url } from './api.js';
 import { $, announce, el, fileName, text, textOrHide } from './dom.js';
@@ -14,11 +14,11 @@ import { upload } from './upload.js';
 import { show } from './views.js';
 
 let server = null;
-/** What this page has sent, by the analysis's id: the file to show and, should it fail, to send again. */
+/** Files and settings that this page has sent, by the analysis's id: to show the video, or send it again on failure. */
 const sent = new Map();
-/** Closes what is open: streams, timers and videos. */
+/** Closes the current view: its streams, timers and videos. */
 let close = () => {};
-/** Changes with the view, so that a late answer can tell that nobody waits for it. */
+/** Counts the views, so that a late response can tell that its view is gone. */
 let round = 0;
 let path = null;
 
@@ -74,14 +74,14 @@ async function showModel() {
     ].join(' '));
     $('model-note').hidden = false;
   } catch {
-    // The page works without the note, and whatever is wrong shows at the next step.
+    // The page works without the note, and the next request will show the error.
   }
 }
 
-/** A session may end while the page is open. */
+/** Asks for the API key again if the problem is that the session has ended. Returns whether it was. */
 function signedOut(problem) {
   if (problem.status !== 401) return false;
-  // Not asked from the server: were it of another opinion, the two would go round in circles.
+  // Do not ask the server: if it answered that the session is valid, the page would loop for ever.
   server = { ...server, api_key_required: true, signed_in: false };
   showSession(server);
   route();
@@ -112,7 +112,7 @@ async function send(file, settings) {
   };
   try {
     const analysis = await transfer.sent;
-    // Null: cancelled, and whoever cancelled shows what comes next.
+    // Null means that the upload was canceled; the code that canceled it shows the next view.
     if (!analysis) return;
     sent.set(analysis.id, { file, settings });
     setFile(null);
@@ -174,12 +174,12 @@ function openFailed(analysis) {
   openProblem(problem, {
     name: analysis.file_name,
     again: mine && (() => send(mine.file, mine.settings)),
-    // What is said about a refused request does not fit an analysis that was let in and then broke.
+    // The advice for a refused request does not fit an analysis that was accepted and then failed.
     advice: problem.retryable ? 'Another try with the same video may succeed.' : problem.advice,
   });
 }
 
-/** A page of its own for what went wrong; `again` is what another try does, and without one the file is to be chosen again. */
+/** Opens the view of a problem. `again` is called to try again; if it is missing, the file has to be chosen again. */
 function openProblem(problem, { name, again, advice = problem.advice } = {}) {
   close();
   close = () => {};
@@ -210,7 +210,7 @@ document.addEventListener('click', (event) => {
   navigate(link.pathname);
 });
 window.addEventListener('popstate', () => {
-  // Moving to an anchor of the page, as the skip link does, is no change of view.
+  // A jump to an anchor of the page, such as the skip link's, does not change the view.
   if (window.location.pathname !== path) route();
 });
 prepareSession(start);

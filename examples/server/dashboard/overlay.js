@@ -1,4 +1,4 @@
-// Draws the boxes of a frame's faces over the picture, wherever the page has put the picture.
+// Draws the boxes of a frame's faces over the picture, at the picture's place and size on the page.
 
 import { $, svg } from './dom.js';
 import { maybePercent } from './format.js';
@@ -7,8 +7,8 @@ import { colourClass } from './tracks.js';
 const LABEL = 20;
 
 /**
- * `picture` is the shown element with its own proportions `[width, height]`; boxes are in pixels of `size`. The two differ in
- * proportion where a video's pixels are not square.
+ * Draws the boxes. `picture` is the natural `[width, height]` of the shown element; boxes are in pixels of `size`. The
+ * proportions of the two differ if the video's pixels are not square.
  */
 export function drawOverlay({ frame, people, selected, picture, size, exact }) {
   const overlay = $('overlay');
@@ -40,7 +40,7 @@ export function drawOverlay({ frame, people, selected, picture, size, exact }) {
   }
 }
 
-/** Above the box where there is room, else inside it; never beyond the picture's stage. */
+/** Draws a label above the box if there is room, else inside it; never beyond the picture's stage. */
 function label(group, words, box, stage) {
   const text = svg('text', { class: 'face-label' }, words);
   group.append(text);

@@ -1,11 +1,11 @@
-// The tabs of the people in a video, and what is said about the one that is open.
+// The tabs of the people in a video, and the description of the selected person.
 
 import { $, el, text, textOrHide } from './dom.js';
 import { clock, maybePercent, plural } from './format.js';
 import { colourClass, nearest } from './tracks.js';
 
 export class People {
-  /** `onSelect(person, point)` tells what was chosen here; the point is the one nearest in time to where one was. */
+  /** `onSelect(person, point)` is called when a tab is chosen. The point is the one nearest to the time before. */
   constructor(people, onSelect) {
     this.people = people;
     this.onSelect = onSelect;
@@ -13,7 +13,7 @@ export class People {
     this.tabs = people.map((one) => this.tab(one));
     const list = $('people-tabs');
     list.replaceChildren(...this.tabs);
-    // A single tab would be a choice of one.
+    // A single tab would offer no choice.
     list.hidden = people.length < 2;
     const panel = $('person-panel');
     if (people.length < 2) {

@@ -1,4 +1,4 @@
-// Choosing a video: the drop zone, the preview and the checks that need no server.
+// The choice of a video: the drop zone, the preview and the checks that need no server.
 
 import { $, announce, fileName, text } from './dom.js';
 import { bytes, clock } from './format.js';
@@ -17,14 +17,14 @@ export function preparePicker(maxUploadBytes) {
   $('forget').addEventListener('click', () => { setFile(null); $('file').focus(); });
   $('preview').addEventListener('error', unplayable);
   $('preview').addEventListener('loadedmetadata', () => {
-    // Sound alone is not what the preview is for.
+    // A file that the browser plays as sound only has no preview.
     if ($('preview').videoWidth === 0) unplayable();
     else describe();
   });
   for (const kind of ['dragenter', 'dragover', 'dragleave', 'drop']) window.addEventListener(kind, drag);
 }
 
-/** The chosen file, or null after saying what is missing. */
+/** Returns the chosen file. If there is none or it is unusable, returns null, and a message on the page says why. */
 export function chosenFile() {
   if (chosen && chosen.size <= limit && chosen.size > 0) return chosen;
   if (!chosen) text('file-message', 'Choose a video first.');
@@ -53,7 +53,7 @@ export function setFile(file) {
 }
 
 function choose(files) {
-  // A cancelled dialog must not take the earlier choice away.
+  // A canceled dialog must not remove the earlier choice.
   if (files.length === 0) return;
   setFile(files[0]);
   const others = files.length > 1 ? ' The others were left out: one video is analysed at a time.' : '';
@@ -86,7 +86,7 @@ function unplayable() {
   $('preview-message').hidden = false;
 }
 
-/** Files may be dropped anywhere on the start page; elsewhere a drop must at least not replace the page by the file. */
+/** Handles a dragged file. It may be dropped anywhere on the start page; elsewhere a drop must not replace the page. */
 function drag(event) {
   if (!event.dataTransfer?.types.includes('Files')) return;
   event.preventDefault();

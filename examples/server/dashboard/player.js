@@ -1,4 +1,4 @@
-// Shows the video, or single frames where the browser cannot play it, with the faces of the analysed frame that is nearest.
+// Shows the video, or single frames if the browser cannot play it, with the faces of the nearest analyzed frame.
 
 import { url } from './api.js';
 import { $, announce, text, textOrHide } from './dom.js';
@@ -10,7 +10,7 @@ const CANNOT_PLAY = 'This browser cannot play this video: the analysed frames ar
 const GONE = 'The video is no longer on the server, so its frames cannot be shown. The report and its numbers remain.';
 
 export class Player {
-  /** `onTime(seconds)` tells where the video stands when it is not this page that moved it. */
+  /** `onTime(seconds)` is called with the video's time when the reader plays or seeks it, not when this page does. */
   constructor(onTime) {
     this.onTime = onTime;
     this.video = $('video');
@@ -27,13 +27,13 @@ export class Player {
     this.redraw.observe($('stage'));
   }
 
-  /** `file` is the video where this page sent it. */
+  /** Opens the video of a report. `file` is the video, if this page sent it. */
   open({ id, report, people, file, available }) {
     Object.assign(this, { id, report, people, available });
     Object.assign(this, { frame: 0, exact: true, selected: null, target: null });
     const { width, height, frame_rate: rate } = report.input;
     this.size = width && height ? [width, height] : null;
-    // Aimed inside a frame: its very start may still show the one before.
+    // Seek to a point inside a frame: at the exact start of a frame, the previous one may still be shown.
     this.inside = rate ? Math.min(0.01, 0.25 / rate) : 0.001;
     $('stage').style.aspectRatio = this.size ? `${width} / ${height}` : '16 / 9';
     text('player-note', '');
@@ -61,7 +61,7 @@ export class Player {
     if (this.source) URL.revokeObjectURL(this.source);
   }
 
-  /** Goes to an analysed frame, by its place in the report; `selected` is the person to point out. */
+  /** Goes to an analyzed frame, by its position in the report; `selected` is the person to highlight. */
   go(position, selected) {
     this.frame = position;
     this.selected = selected;
@@ -85,7 +85,7 @@ export class Player {
     this.draw();
   }
 
-  /** The video moved: was it sent here, or did somebody play or seek it? */
+  /** Handles a change of the video's time, and ignores it if this page moved the video to its target. */
   moved() {
     if (this.mode !== 'video' || this.video.seeking) return;
     const now = this.video.currentTime;

@@ -1,4 +1,4 @@
-// What went wrong, as the server or the network said it, and what can be done about it.
+// Problems, as the server or the network reports them, and the advice on what to do.
 
 import { el } from './dom.js';
 import { bytes, span } from './format.js';
@@ -16,7 +16,7 @@ export class Problem extends Error {
     this.retryable = retryable ?? (status === 0 || status === 408 || status === 429 || status >= 500);
   }
 
-  /** Of an answer: problem+json where the server wrote one, anything else where something between did. */
+  /** Reads a problem from a response: problem+json if the server wrote it, anything else if a proxy did. */
   static parse(status, body, retryAfter) {
     let members = {};
     try {
@@ -32,7 +32,7 @@ export class Problem extends Error {
     return new Problem({ status: 0, detail });
   }
 
-  /** Of a file that this page was given and cannot read any more. */
+  /** Returns the problem of a chosen file that cannot be read any more. */
   static unreadable() {
     return new Problem({ status: -2, detail: 'It was moved, changed or deleted after it was chosen.', retryable: false });
   }
@@ -75,7 +75,7 @@ function heading(status, title) {
   }
 }
 
-/** Shows a problem inside a view; clears it where there is none. */
+/** Shows a problem inside a view, or clears it if there is none. */
 export function showProblem(host, problem) {
   host.replaceChildren();
   if (!problem) return;

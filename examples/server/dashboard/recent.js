@@ -9,7 +9,7 @@ import { icon, standing } from './verdict.js';
 
 const REFRESH_MS = 4000;
 
-/** Fills the list; returns what stops it from refreshing. `onProblem` may take a problem over by returning true. */
+/** Fills the list. Returns a function that stops its updates. `onProblem` returns true if it has handled a problem. */
 export function openRecent(onProblem) {
   const list = $('recent');
   let next = null;
@@ -35,7 +35,7 @@ export function openRecent(onProblem) {
     }
   }
 
-  /** Follows the analyses that still run, for as long as the list is shown. */
+  /** Updates the analyses that still run, as long as the list is shown. */
   function watch() {
     clearTimeout(timer);
     const running = [...list.children].filter((item) => item.dataset.running);
@@ -88,7 +88,7 @@ export function openRecent(onProblem) {
       await deleteAnalysis(analysis.id);
     } catch (error) {
       const problem = Problem.from(error);
-      // Somebody else was faster: gone is gone.
+      // A 404 means that the analysis was already deleted elsewhere, which is the wanted result.
       if (problem.status !== 404) {
         if (!onProblem(problem)) showProblem($('recent-problem'), problem);
         return;

@@ -1,4 +1,4 @@
-// The view of a finished analysis: the verdict and its reasons, what can be done with them, and the rest of the evidence.
+// The view of a finished analysis: the verdict and its reasons, the actions on the report, and the evidence.
 
 import { deleteAnalysis, url } from './api.js';
 import { confirmDelete } from './confirm.js';
@@ -11,7 +11,11 @@ import { thresholdOf } from './tracks.js';
 import { icon, standing } from './verdict.js';
 import { show } from './views.js';
 
-/** `file` is the video where this page sent it; `on.deleted()` and `on.problem(problem)` tell what became of it. */
+/**
+ * Opens the view. `file` is the video, if this page sent it. Calls `on.deleted()` once the reader has deleted the
+ * analysis, or `on.problem(problem)` if that fails because the session has ended. Returns a function that closes the
+ * view.
+ */
 export function openResult(analysis, file, on) {
   const { report } = analysis;
   const stand = standing(analysis);
@@ -61,7 +65,7 @@ function showProbability({ fake_probability: probability, report }) {
   text('probability-text', scored ? 'calibrated fake probability' : 'no fake probability: no face was scored');
   const close = band > 0 ? `; too close to call from ${percent(low)} to ${percent(high)}` : '';
   text('meter-text', scored ? `Fake from ${percent(threshold)}${close}.` : '');
-  // An SVG element has no property of that name.
+  // An SVG element has no property `hidden`.
   $('meter').toggleAttribute('hidden', !scored);
   if (!scored) return;
   const words = `${percent(probability)} on a scale from 0 to 100 %; fake from ${percent(threshold)}${close}`;
@@ -71,7 +75,7 @@ function showProbability({ fake_probability: probability, report }) {
     bar('track', 0, 1), bar('value', 0, probability), bar('band', low, high - low), bar('tick', threshold - 0.0025, 0.005));
 }
 
-/** The clipboard is only there on secure pages; elsewhere the link is shown to be copied by hand. */
+/** Copies a link to the clipboard, which exists on secure pages only. Elsewhere shows the link for copying by hand. */
 async function copyLink(link) {
   try {
     await navigator.clipboard.writeText(link);

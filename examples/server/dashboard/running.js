@@ -1,4 +1,4 @@
-// The view of an analysis that waits or runs: where it stands, and its scores as they arrive.
+// The view of an analysis that waits or runs: its status, its progress, and its scores as they arrive.
 
 import { deleteAnalysis } from './api.js';
 import { drawChart, drawLegend } from './chart.js';
@@ -10,8 +10,8 @@ import { COLOURS } from './tracks.js';
 import { show, title } from './views.js';
 
 /**
- * `on.end(analysis)`, `on.gone()`, `on.cancelled()` and `on.problem(problem)` tell how it ended; `threshold` is the one in force.
- * Returns what closes the view.
+ * Opens the view. `on.end(analysis)`, `on.gone()`, `on.cancelled()` or `on.problem(problem)` is called at the end;
+ * `threshold` is that of the analysis. Returns a function that closes the view.
  */
 export function openRunning(analysis, threshold, on) {
   const people = new Map();
@@ -49,14 +49,14 @@ export function openRunning(analysis, threshold, on) {
     if (!expected || done === 0) return;
     const share = Math.min(1, done / expected);
     title(`${Math.floor(share * 100)} %: ${analysis.file_name}`);
-    // Every frame would drown everything else that a screen reader has to say.
+    // Announce each quarter only: with every frame, a screen reader would come to nothing else.
     if (Math.floor(share * 4) > quarter) {
       quarter = Math.floor(share * 4);
       announce(`${done} of ${expected} frames analysed.`);
     }
   }
 
-  /** A stream that was interrupted sends everything again. */
+  /** Adds scored faces. A stream that was interrupted may send faces again, so known ones are skipped. */
   function faces(list) {
     for (const face of list) {
       const key = `${face.frame}:${face.face}`;

@@ -1,11 +1,11 @@
-// Signing in and out, where the server asks for an API key.
+// Signing in and out, if the server asks for an API key.
 
 import { signIn, signOut } from './api.js';
 import { $, announce, text } from './dom.js';
 import { Problem } from './problem.js';
 import { show } from './views.js';
 
-/** `onChange()` is called after signing in or out. */
+/** Prepares the form and the button. `onChange()` is called after signing in or out. */
 export function prepareSession(onChange) {
   $('sign-in-form').addEventListener('submit', async (event) => {
     event.preventDefault();

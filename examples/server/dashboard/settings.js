@@ -1,11 +1,11 @@
-// The settings of an analysis: the form, its limits and messages, and remembering them in this browser.
+// The settings of an analysis: the form, its limits and messages, and their storage in this browser.
 
 import { $, announce, text } from './dom.js';
 import { percent, plural } from './format.js';
 
 const KEY = 'deepsight-settings';
 const FIELDS = ['frames', 'fps', 'top-k', 'threshold', 'min-face-size'];
-/** What the server can read; a clip has fewer faces. */
+/** Limits of the server's parser. A clip has fewer faces than the maximum. */
 const TOP_K = { min: 1, max: 999999999 };
 const AGGREGATIONS = {
   'worst-track': 'The verdict follows whoever looks most forged: best where one of several people may be.',
@@ -16,7 +16,7 @@ const AGGREGATIONS = {
 
 let server;
 
-/** Fills the form for what the server allows; called once it is known. */
+/** Shows the server's limits and defaults in the form, and restores the stored settings. Called once they are known. */
 export function prepareSettings(known) {
   server = known;
   const { limits, defaults } = known;
@@ -39,7 +39,7 @@ export function prepareSettings(known) {
   validate();
 }
 
-/** The settings as the server takes them, or null where one is wrong; the first wrong field then has the focus. */
+/** Returns the settings as the server takes them. If one is invalid, focuses its field and returns null. */
 export function readSettings() {
   const wrong = validate();
   if (wrong) {
@@ -47,13 +47,13 @@ export function readSettings() {
     $(wrong).focus();
     return null;
   }
-  // As numbers: a field also takes 3e1, which is not how the server writes 30.
+  // Send numbers, not the field's text: a field also takes 3e1, which the server does not read as 30.
   const number = (id) => $(id).valueAsNumber;
   const settings = { aggregation: $('aggregation').value, min_face_size: number('min-face-size') };
   if (settings.aggregation === 'top-k') settings.aggregation += `:${number('top-k')}`;
   const sampling = $('sampling-fps').checked ? 'fps' : 'frames';
   settings[sampling] = number(sampling);
-  // Percent to a fraction, without the digits that binary division adds.
+  // Convert percent to a fraction, and round off the digits that binary division adds.
   if ($('threshold').value !== '') settings.threshold = Number((number('threshold') / 100).toFixed(8));
   return settings;
 }
@@ -72,7 +72,7 @@ function fill(values) {
   $('min-face-size').value = values['min-face-size'] ?? defaults.min_face_size;
 }
 
-/** Shows what is wrong beside each field; returns the id of the first wrong one. */
+/** Checks the fields that apply and shows a message beside each invalid one. Returns the id of the first of these. */
 function validate() {
   const fps = $('sampling-fps').checked;
   const highest = $('aggregation').value === 'top-k';
@@ -94,7 +94,7 @@ function validate() {
   return wrong;
 }
 
-/** Checks one field; its id where it is wrong. Fields that do not apply are never asked for. */
+/** Checks one field. Returns its id if it is invalid, else null. */
 function message(id, { min, max }, { whole = false, optional = false } = {}) {
   const input = $(id);
   const value = input.valueAsNumber;
@@ -132,7 +132,7 @@ function remember() {
   try {
     localStorage.setItem(KEY, JSON.stringify(values));
   } catch {
-    // Storage may be full or forbidden: the settings then last as long as the page.
+    // Storage may be full or forbidden. The settings then last only as long as the page.
   }
 }
 

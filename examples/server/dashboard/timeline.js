@@ -1,4 +1,4 @@
-// The chart of a result that can be read with a pointer and with the keyboard: it is a slider over the scored faces.
+// The chart of a result. It is a slider over the scored faces, for pointer and keyboard.
 
 import { drawChart, drawLegend, mark } from './chart.js';
 import { $, el, svg } from './dom.js';
@@ -6,11 +6,11 @@ import { clock, percent } from './format.js';
 import { colourClass, nearest } from './tracks.js';
 
 const PAGE = 10;
-/** How far a pointer may be from a point, in pixels. */
+/** Largest distance at which the pointer selects a point, in pixels. */
 const REACH = 40;
 
 export class Timeline {
-  /** `onSelect(person, point)` tells what was chosen here. */
+  /** `onSelect(person, point)` is called when a point is chosen here. */
   constructor(onSelect) {
     this.onSelect = onSelect;
     this.host = $('timeline');
@@ -32,7 +32,7 @@ export class Timeline {
     this.point = 0;
     this.time = null;
     this.hovered = null;
-    // In a legend people are looked for by number.
+    // The legend is sorted by number, because readers look for people by number.
     drawLegend($('timeline-legend'), { curves: [...this.people].sort((a, b) => a.id - b.id), threshold, band });
     this.draw();
     this.redraw.observe(this.svg);
@@ -43,7 +43,7 @@ export class Timeline {
     this.ended.abort();
   }
 
-  /** Shows what was selected, here or elsewhere; without telling anybody. */
+  /** Shows a selection that was made here or elsewhere. Does not call `onSelect`. */
   select(person, point) {
     if (person.points.length === 0) return;
     this.person = person;
@@ -57,7 +57,7 @@ export class Timeline {
     this.drawTop();
   }
 
-  /** Where the video stands. */
+  /** Sets the time of the video, in seconds. */
   set cursor(time) {
     this.time = time;
     this.drawTop();
@@ -74,7 +74,7 @@ export class Timeline {
     this.drawTop();
   }
 
-  /** What changes while the chart stays: the cursor, the selected point and the one under the pointer. */
+  /** Draws what changes while the chart stays: the cursor, the selected point and the one under the pointer. */
   drawTop() {
     const { scale, top } = this;
     top.replaceChildren();
@@ -116,7 +116,7 @@ export class Timeline {
   hover(event) {
     this.hovered = this.under(event, REACH);
     this.drawTop();
-    // Dragging reads along the curve.
+    // Dragging selects the points along the curve.
     if (event.buttons === 1) this.choose(event);
   }
 

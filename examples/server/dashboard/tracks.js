@@ -1,13 +1,14 @@
-// The people of a report: their points over time, their colours, who counts, and who comes first.
+// The people of a report: their points over time, their colors, whether they count toward the verdict, and their order.
 
 import { person } from './format.js';
 
-/** People drawn in a colour of their own; the rest shares a grey. */
+/** Number of people that have a color of their own. The others share a gray. */
 export const COLOURS = 8;
 
 /**
- * The people, whoever decides first. `style` is the number of a colour or null for grey; `points` are the scored faces in the
- * order of time, each with its `frame` (place in the report), `index` (number in the video) and `face` (place in the frame).
+ * Returns the people; the one who decides the verdict comes first. `style` is the number of a color, or null for gray.
+ * `points` are the scored faces in order of time, each with its `frame` (position in the report), `index` (number in
+ * the video) and `face` (position in the frame).
  */
 export function peopleOf(report) {
   const { analyzer } = report.settings;
@@ -32,7 +33,7 @@ export function peopleOf(report) {
     });
   }));
   people.sort((a, b) => rank(b) - rank(a) || probability(b) - probability(a) || a.id - b.id);
-  // Colours follow the numbers of those who have one, as in the HTML report.
+  // People with a color get their colors in the order of their numbers, as in the HTML report.
   people.filter((one) => one.track.scored > 0)
     .sort((a, b) => Boolean(a.discounted) - Boolean(b.discounted) || probability(b) - probability(a))
     .slice(0, COLOURS)
@@ -41,12 +42,12 @@ export function peopleOf(report) {
   return people;
 }
 
-/** The class that carries a person's colour. */
+/** Returns the CSS class of a person's color. */
 export const colourClass = (style) => (style === null ? 'rest' : `p${style}`);
 
 export const thresholdOf = (report) => report.settings.analyzer.threshold ?? report.model.threshold;
 
-/** The place of the point that is nearest in time, or -1 where there is none. */
+/** Returns the position of the point that is nearest in time, or -1 if there are no points. */
 export function nearest(points, time) {
   let low = 0;
   let high = points.length;
@@ -66,7 +67,7 @@ function whyDiscounted(track, analyzer) {
   return null;
 }
 
-/** Whether the weights of the faces add up to enough, by the rule of the library's `has_enough_weight`. */
+/** Returns whether the faces have enough weight in sum, by the rule of the library's `has_enough_weight`. */
 function isClear({ effective_faces: weight, scored }, { min_track_faces: needed }) {
   return weight === undefined || weight === null || (weight >= 0.5 * Math.max(1, needed) && weight >= 0.25 * scored);
 }

@@ -1,8 +1,8 @@
-// Sends a video. XMLHttpRequest, because fetch does not tell how much has been sent.
+// Sends a video, with XMLHttpRequest because fetch does not report the progress of an upload.
 
 import { Problem } from './problem.js';
 
-/** `sent` resolves to the analysis, to null after `cancel`, and rejects with a Problem. */
+/** Starts an upload. `sent` resolves to the analysis, or to null after `cancel`, and rejects with a Problem. */
 export function upload(file, settings, onProgress) {
   const request = new XMLHttpRequest();
   const sent = new Promise((resolve, reject) => {
@@ -35,5 +35,8 @@ export function upload(file, settings, onProgress) {
   return { sent, cancel: () => request.abort() };
 }
 
-/** A file that was moved or changed since it was chosen breaks the request just as a lost connection does. */
+/**
+ * Resolves to whether a file can be read. A file that was moved or changed since it was chosen breaks the request with
+ * the same error as a lost connection.
+ */
 const readable = (file) => file.slice(0, 1).arrayBuffer().then(() => true, () => false);

@@ -1,4 +1,4 @@
-// Verdicts and states of an analysis: a word, a sentence and an icon each, so that colour never speaks alone.
+// Verdicts and states of an analysis. Each has a word, a sentence and an icon, so that none is shown by color alone.
 
 import { svg } from './dom.js';
 
@@ -19,7 +19,7 @@ const STATES = {
   failed: { word: 'Failed', style: 'failed', path: 'M8.5 8.5l7 7M15.5 8.5l-7 7' },
 };
 
-/** How an analysis stands: its verdict when it is done, else its state. */
+/** Returns the verdict of an analysis that is done, else its state. */
 export function standing(analysis) {
   return VERDICTS[analysis.verdict] ?? STATES[analysis.status] ?? VERDICTS.UNCERTAIN;
 }

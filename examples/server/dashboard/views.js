@@ -1,4 +1,4 @@
-// Which of the page's views is shown, under which title, and where the focus goes.
+// Switches between the page's views, and sets the title and the focus.
 
 import { $ } from './dom.js';
 

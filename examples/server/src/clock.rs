@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-/// A point in time in milliseconds since 1970, UTC. Serialises as RFC 3339 text.
+/// A point in time in milliseconds since 1970, UTC. Serializes as RFC 3339 text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(pub(crate) i64);
 
@@ -23,12 +23,12 @@ impl Moment {
         Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// How long until this moment; zero when it has passed.
+    /// Returns the time until this moment; zero if it has passed.
     pub(crate) fn away(self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(Self::now().0)).unwrap_or(0))
     }
 
-    /// Seconds since 1970.
+    /// Returns the seconds since 1970.
     pub(crate) fn seconds(self) -> i64 {
         self.0.div_euclid(1000)
     }

@@ -1,4 +1,4 @@
-//! The networks: one detector and one classifier that all analyses share, on a backend chosen at run time.
+//! The networks: one detector and one classifier, shared by all analyses, on a backend chosen at run time.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use deepsight_video::Frames;
 use crate::options::Options;
 use crate::settings::Settings;
 
-/// Faces of each person that a report shows with their activation maps.
+/// Faces of each person that a report shows with an activation map.
 const EVIDENCE: usize = 3;
-/// Frames and faces that a GPU is given at once.
+/// Batch sizes on a GPU: frames for the detector, faces for the classifier.
 const GPU_BATCHES: (usize, usize) = (32, 128);
 
-/// What analyses videos. Clones share the networks; nothing in here changes.
+/// The networks that analyze videos. Clones share them; nothing in here changes.
 #[derive(Clone)]
 pub(crate) struct Engine {
     networks: Arc<dyn Networks>,
@@ -27,7 +27,7 @@ pub(crate) struct Engine {
     threads: usize,
 }
 
-/// Why the networks cannot be used.
+/// An error that keeps the networks from being used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EngineError {
     #[error(transparent)]
@@ -39,7 +39,7 @@ pub(crate) enum EngineError {
 }
 
 impl Engine {
-    /// Loads the networks, and checks that the model scores its golden input as its file promises.
+    /// Loads the networks, and checks that the model scores its golden input as its file says.
     pub(crate) fn load(options: &Options) -> Result<Self, EngineError> {
         options.device.prepare()?;
         let threads = options.threads.map_or_else(|| Ok(Threads::global()), |count| Threads::new(count.into()))?;
@@ -50,7 +50,7 @@ impl Engine {
         Ok(Self { networks: networks?, device: options.device.to_string(), threads: count })
     }
 
-    /// Runs one analysis on the calling thread. `shown` says whether anybody will see pictures of it.
+    /// Runs one analysis on the calling thread. The report has activation maps only if `shown` is true.
     pub(crate) fn analyze(
         &self,
         frames: Frames,
@@ -67,7 +67,7 @@ impl Engine {
         })
     }
 
-    /// Where in a cut-out face the evidence lies.
+    /// Computes the activation map of a crop: where in the face the evidence lies.
     pub(crate) fn explain(&self, face: &RgbImage) -> Result<Option<ActivationMap>, Error> {
         self.networks.explain(face)
     }
@@ -85,7 +85,7 @@ impl Engine {
     }
 }
 
-/// The networks with their backend forgotten.
+/// The networks without the type of their backend, so that it can be chosen at run time.
 trait Networks: Send + Sync {
     fn analyze(
         &self,
@@ -100,9 +100,9 @@ trait Networks: Send + Sync {
 }
 
 struct OnBackend<B: Backend> {
-    /// Its clones score their faces together.
+    /// The analyzer that all analyses clone. Faces of its clones are scored in common batches.
     analyzer: Analyzer<Mtcnn<B>, Arc<Classifier<B>>>,
-    /// Frames and faces that a GPU is given at once.
+    /// Batch sizes on a GPU (frames, faces); `None` on a CPU.
     batches: Option<(usize, usize)>,
 }
 
@@ -114,7 +114,7 @@ impl<B: Backend> OnBackend<B> {
             None => Classifier::<B>::pretrained(device),
         }?;
         let classifier = classifier.with_engine(options.engine)?;
-        // What the file promises, it promises of single precision.
+        // Verify before the precision is lowered: the golden scores in the file are those of single precision.
         threads.install(|| classifier.verify())?;
         let classifier = classifier.with_precision(options.precision)?;
         let (batches, classifier) = match options.device.is_gpu() {
@@ -122,7 +122,7 @@ impl<B: Backend> OnBackend<B> {
             false => (None, classifier),
         };
         if batches.is_some() {
-            // Before the server says that it is ready, not while the first client waits.
+            // Warm up before the server is ready, so that the first client does not wait for it.
             threads.install(|| {
                 detector.warm_up(1, 1280, 720)?;
                 Ok::<_, EngineError>(classifier.warm_up(GPU_BATCHES.1)?)

@@ -1,4 +1,4 @@
-//! API keys, and the browser sessions that stand for them.
+//! API keys, and the browser sessions that replace them.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,10 +11,11 @@ use crate::random::{hex, secret};
 
 /// How long a browser stays signed in.
 pub(crate) const SESSION: Duration = Duration::from_secs(12 * 3600);
-/// Browsers that are signed in at once; beyond, the one that would be signed out first is.
+/// Largest number of browsers that are signed in at once. A further one signs out the browser whose session would end
+/// first.
 const MAX_SESSIONS: usize = 10_000;
 
-/// Who may use the server.
+/// The API keys and sessions that may use the server.
 #[derive(Debug)]
 pub(crate) struct Keys {
     known: Vec<Key>,
@@ -33,7 +34,7 @@ struct Session {
     ends: Instant,
 }
 
-/// What is wrong with a key of the configuration. It does not repeat it: it might be the key itself.
+/// An error in an API key of the configuration. Its message does not repeat the text, which might be the key itself.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum KeyError {
     #[error("API key {number}: must be NAME:SHA256, as new-key prints it")]
@@ -47,7 +48,10 @@ pub(crate) enum KeyError {
 }
 
 impl Keys {
-    /// The keys of the configuration, each `NAME:SHA256`.
+    /// Reads the keys of the configuration, each `NAME:SHA256`.
+    ///
+    /// # Errors
+    /// Returns an error if a line has another form or two keys have the same name.
     pub(crate) fn new(lines: &[String]) -> Result<Self, KeyError> {
         let mut known: Vec<Key> = Vec::new();
         for (position, line) in lines.iter().enumerate() {
@@ -65,14 +69,14 @@ impl Keys {
         Ok(Self { known, sessions: Mutex::default() })
     }
 
-    /// Whether a key is needed at all.
+    /// Returns whether a key is needed at all.
     pub(crate) fn required(&self) -> bool {
         !self.known.is_empty()
     }
 
-    /// Whose key this is. Takes the same time whichever it is, and whether it is one.
+    /// Returns the name of a key, if it is known. The comparison takes the same time for every key, known or not.
     pub(crate) fn owner(&self, key: &str) -> Option<&str> {
-        // A key has 256 random bits: a plain hash is as good as a slow one.
+        // A key has 256 random bits, so a fast hash is as safe as a slow one.
         let presented = digest(key);
         let mut owner = None;
         for key in &self.known {
@@ -83,7 +87,7 @@ impl Keys {
         owner
     }
 
-    /// Signs a browser in: the secret of its cookie.
+    /// Signs a browser in, and returns the secret for its cookie.
     pub(crate) fn sign_in(&self, owner: &str) -> String {
         let cookie = secret();
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,12 +97,13 @@ impl Keys {
             let first = sessions.iter().min_by_key(|(_, session)| session.ends).map(|(hash, _)| *hash);
             first.map(|hash| sessions.remove(&hash));
         }
-        // Kept as a hash, looked up by it: what an attacker can time says nothing about the secret.
+        // Sessions are stored and looked up by the secret's hash, so the time of a look-up tells nothing about the
+        // secret.
         sessions.insert(digest(&cookie), Session { name: owner.into(), ends: now + SESSION });
         cookie
     }
 
-    /// Whose session this is.
+    /// Returns the name of the key that a session was opened with, if the session is valid.
     pub(crate) fn session(&self, cookie: &str) -> Option<String> {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         sessions
@@ -112,7 +117,7 @@ impl Keys {
     }
 }
 
-/// A new key for `name`, and the line that lets a server know it.
+/// Makes a new key for `name`. Returns the key, and the line `NAME:SHA256` for the server's configuration.
 pub(crate) fn new_key(name: &str) -> Result<(String, String), KeyError> {
     if !is_name(name) {
         return Err(KeyError::Name { number: 1 });
@@ -149,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_known_by_its_line_and_no_other_is() {
+    fn only_the_key_of_a_configured_line_is_known() {
         let (key, line) = new_key("newsroom").unwrap();
         let (other, _) = new_key("newsroom").unwrap();
         let keys = Keys::new(std::slice::from_ref(&line)).unwrap();
@@ -172,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_no_keys_are_refused_without_repeating_them() {
+    fn invalid_key_lines_are_refused_without_repeating_them() {
         let (key, line) = new_key("a").unwrap();
         for (bad, part) in [
             (key.as_str(), "NAME:SHA256"),

@@ -1,4 +1,4 @@
-//! DeepSight as a server: a REST API, its documentation and a dashboard. See `--help`.
+//! The DeepSight server: a REST API, its documentation and a dashboard. See `--help`.
 #![forbid(unsafe_code)]
 #![allow(clippy::result_large_err, reason = "a problem is made once a request at most, never in a loop")]
 
@@ -63,7 +63,7 @@ fn new_key(name: &str) -> ExitCode {
 }
 
 fn health(options: &Options) -> ExitCode {
-    // A server that listens to every address listens to this one.
+    // A server that listens on every address also listens on localhost.
     let ip = if options.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { options.bind };
     let url = format!("http://{}/health/live", SocketAddr::new(ip, options.port));
     let agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(8))).proxy(None).build();
@@ -76,7 +76,8 @@ fn health(options: &Options) -> ExitCode {
     }
 }
 
-/// What is logged by default: nothing of Burn's GPU backends, whose failures come back as errors of an analysis.
+/// Default filter of the log. It excludes Burn's GPU backends, because their failures are returned as errors of an
+/// analysis.
 const LOGGED: &str = "info,burn=off,cubecl=off,naga=off,wgpu=off";
 
 fn log_to_stderr(json: bool) {

@@ -1,4 +1,4 @@
-//! What Prometheus reads.
+//! The metrics that Prometheus reads.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-/// All measurements of the server.
+/// All metrics of the server.
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<Request, Counter>,
@@ -70,7 +70,7 @@ pub(crate) enum Ended {
 impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("deepsight");
-        // Five milliseconds to eighty seconds.
+        // Buckets from 5 milliseconds to 82 seconds.
         let seconds = || Histogram::new(exponential_buckets(0.005, 2.0, 15));
         let rates = || Histogram::new(exponential_buckets(0.5, 2.0, 12));
         let metrics = Self {
@@ -123,16 +123,16 @@ impl Metrics {
         Self { registry, ..metrics }
     }
 
-    /// Takes down an answer. `route` is the route's pattern, never the address itself: that would be a series each.
+    /// Records a response. `route` is the route's pattern, never the path: each path would be a time series of its own.
     pub(crate) fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
-        // A client may make methods up, too.
+        // Clients can invent methods, and each would be a time series of its own too.
         let known = ["GET", "HEAD", "POST", "DELETE", "OPTIONS"].into_iter().find(|known| *known == method);
         let (method, route) = (known.unwrap_or("other").to_owned(), route.to_owned());
         self.request_seconds.get_or_create(&Route { route: route.clone() }).observe(took.as_secs_f64());
         self.requests.get_or_create(&Request { method, route, status }).inc();
     }
 
-    /// Takes down a report.
+    /// Records the times, counts and verdict of a report.
     pub(crate) fn reported(&self, report: &Report) {
         let seconds = report.seconds;
         for (stage, spent) in [
@@ -167,7 +167,7 @@ impl Metrics {
         self.webhooks.get_or_create(&Outcome { outcome }).inc();
     }
 
-    /// Everything in OpenMetrics text.
+    /// Returns all metrics as OpenMetrics text.
     pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;

@@ -152,12 +152,13 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Videos that one client may have waiting or running: nobody fills the queue alone, by slow uploads say.
+    /// Returns the number of videos that one client may have waiting or running. The default is the number of workers
+    /// plus half of the queue, so that no client fills the queue alone, for example by slow uploads.
     pub(crate) fn client_jobs(&self) -> u32 {
         self.client_jobs.unwrap_or(u32::from(self.workers) + self.queue.div_ceil(2))
     }
 
-    /// The flags in force as `name=value`, secrets left out.
+    /// Returns the values of all flags as `name=value`, without secrets.
     pub(crate) fn summary(&self, data_dir: &Path) -> String {
         let list = |items: &[String]| if items.is_empty() { "none".to_owned() } else { items.join(",") };
         let names: Vec<String> =
@@ -284,7 +285,7 @@ mod tests {
 
     #[test]
     fn the_help_text_stays_as_it_is() {
-        // Whatever this machine's own variables say.
+        // Hide the values of this machine's environment variables.
         let mut command = Cli::command().term_width(120).mut_args(|argument| argument.hide_env_values(true));
         insta::assert_snapshot!(command.render_long_help().to_string());
     }
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_at_start_has_every_flag() {
+    fn the_summary_at_startup_has_every_flag() {
         let cli = Cli::parse_from(["deepsight-server"]);
         let summary = format!(" {}", cli.options.summary(Path::new("data")));
         for argument in Cli::command().get_arguments() {
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn times_and_sizes_that_make_no_sense_are_refused() {
+    fn invalid_times_and_sizes_are_refused() {
         for text in ["", "0s", "-5s", "soon", "10", "999999d", "1e9h"] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }

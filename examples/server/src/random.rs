@@ -1,11 +1,11 @@
-//! Names and secrets that nobody can guess.
+//! Random names and secrets that nobody can guess.
 
-/// 128 random bits in hexadecimal: an id, a file's name.
+/// Returns 128 random bits in hexadecimal, for an id or the name of a file.
 pub(crate) fn id() -> String {
     hex(&bytes::<16>())
 }
 
-/// 256 random bits in hexadecimal: a key, a session.
+/// Returns 256 random bits in hexadecimal, for a key or a session.
 pub(crate) fn secret() -> String {
     hex(&bytes::<32>())
 }
@@ -16,7 +16,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    // Without randomness no secret can be made, and nothing that is safe can go on.
+    // Without randomness the server cannot make secrets, and so cannot run safely.
     #[allow(clippy::expect_used, reason = "a system without a random source cannot serve")]
     getrandom::fill(&mut bytes).expect("the system has no source of randomness");
     bytes

@@ -1,4 +1,4 @@
-//! Connections: accepted, timed, and closed in order.
+//! Connections: accepts them, applies timeouts, and closes them in order at shutdown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,20 +15,20 @@ use tower::ServiceExt;
 
 use crate::web::Peer;
 
-/// What connections are held to.
+/// Limits on connections: their number, and timeouts.
 pub(crate) struct Patience {
     pub(crate) connections: u32,
     pub(crate) header: Duration,
-    /// For a client that does not read its answer.
+    /// Timeout for a client that does not read its response.
     pub(crate) write: Duration,
-    /// For requests under way when the server stops.
+    /// Time that requests under way have when the server stops.
     pub(crate) shutdown: Duration,
 }
 
-/// Serves until `stop` becomes true, then lets requests under way end.
+/// Serves until `stop` becomes true, then waits for the requests under way, up to `patience.shutdown`.
 pub(crate) async fn serve(listener: TcpListener, router: Router, patience: Patience, mut stop: watch::Receiver<bool>) {
     let mut http = hyper::server::conn::http1::Builder::new();
-    // A client that sends its header a letter at a time holds a connection no longer than this.
+    // The limit for a client that sends its header one byte at a time.
     http.timer(TokioTimer::new()).header_read_timeout(patience.header).max_buf_size(64 << 10);
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(patience.connections as usize));
@@ -50,7 +50,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, patience: Patie
         tokio::spawn(async move {
             let _place = place;
             if let Err(error) = connection.await {
-                // Clients come and go; that is no error of ours.
+                // Clients disconnect at any time; that is no error of the server.
                 tracing::debug!(%peer, %error, "connection ended");
             }
         });
@@ -61,7 +61,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, patience: Patie
     }
 }
 
-/// The next connection, when there is a place for it.
+/// Accepts the next connection, once one of the `places` is free. Returns `None` if it fails.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
@@ -69,12 +69,12 @@ async fn accept(
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, peer)) => {
-            // Events are small and should not wait for more.
+            // Without Nagle's algorithm: events are small and must be sent at once.
             let _ = stream.set_nodelay(true);
             Some((stream, peer, place))
         }
         Err(error) => {
-            // Such as no more file descriptors: it goes by.
+            // An error such as too few file descriptors passes with time.
             tracing::error!(%error, "cannot accept a connection");
             tokio::time::sleep(Duration::from_millis(100)).await;
             None

@@ -1,4 +1,4 @@
-//! How one video is to be analysed: what a client may choose, and within which limits.
+//! Settings of an analysis: what a client may choose, and within which limits.
 
 use deepsight_core::{Aggregation, AnalyzerConfig};
 use deepsight_face::MtcnnConfig;
@@ -8,9 +8,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::web::problem::Problem;
 
-/// Frames that are looked at unless a client says otherwise, spread evenly over the video.
+/// Default number of frames that are searched, spread evenly over the video.
 pub(crate) const FRAMES: u64 = 30;
-/// Side of the smallest face that is looked for, in pixels, unless a client says otherwise.
+/// Default side of the smallest face that is searched for, in pixels.
 pub(crate) const MIN_FACE_SIZE: f32 = 20.0;
 pub(crate) const MIN_FPS: f64 = 0.01;
 pub(crate) const MAX_FPS: f64 = 60.0;
@@ -69,13 +69,17 @@ pub(crate) struct SettingsParameters {
     min_face_size: Option<f32>,
 }
 
-/// Parameters of a request, each of which may be taken once; what nobody took is an error.
+/// Query parameters of a request. Handlers take each of them once; [`finish`](Self::finish) refuses those that are
+/// left.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    /// The value of a parameter.
+    /// Takes the value of a parameter, if it was given.
+    ///
+    /// # Errors
+    /// Returns a problem if the parameter was given more than once.
     pub(crate) fn take(&mut self, name: &str) -> Result<Option<String>, Problem> {
         let Some(position) = self.0.iter().position(|(given, _)| given == name) else { return Ok(None) };
         let (_, value) = self.0.remove(position);
@@ -85,7 +89,10 @@ impl Parameters {
         Ok(Some(value))
     }
 
-    /// The value of a parameter as a number, or whatever else reads from text.
+    /// Takes the value of a parameter, if it was given, and parses it.
+    ///
+    /// # Errors
+    /// Returns a problem if the parameter was given more than once or cannot be parsed.
     pub(crate) fn parse<T: std::str::FromStr>(&mut self, name: &str, expected: &str) -> Result<Option<T>, Problem> {
         let Some(text) = self.take(name)? else { return Ok(None) };
         match text.parse() {
@@ -94,7 +101,7 @@ impl Parameters {
         }
     }
 
-    /// Refuses what is left.
+    /// Returns a problem if a parameter is left that no handler took. `known` names the valid parameters.
     pub(crate) fn finish(self, known: &str) -> Result<(), Problem> {
         match self.0.first() {
             None => Ok(()),
@@ -107,6 +114,9 @@ impl Parameters {
 
 impl Settings {
     /// Takes the settings out of a request's parameters.
+    ///
+    /// # Errors
+    /// Returns a problem if a parameter cannot be parsed or is out of range.
     pub(crate) fn take(parameters: &mut Parameters, max_frames: u64) -> Result<Self, Problem> {
         let frames: Option<u64> = parameters.parse("frames", "must be a whole number")?;
         let fps: Option<f64> = parameters.parse("fps", "must be a number")?;
@@ -143,7 +153,7 @@ impl Settings {
         Ok(Self { frames, fps, aggregation, threshold, min_face_size })
     }
 
-    /// Which frames to decode.
+    /// Returns which frames to decode.
     pub(crate) fn sampling(&self) -> Sampling {
         match self.fps {
             Some(fps) => Sampling::fps(fps),
@@ -151,7 +161,7 @@ impl Settings {
         }
     }
 
-    /// How to judge. Faces go to the classifier in small batches, so that those who watch see scores early.
+    /// Returns the configuration of the analyzer. Its batches are small, so that watching clients see scores early.
     pub(crate) fn analyzer(&self, evidence: usize) -> AnalyzerConfig {
         let config =
             AnalyzerConfig::new().with_aggregation(self.aggregation).with_evidence(evidence).with_batches(4, 8);
@@ -177,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_what_was_asked_for_and_defaults_elsewhere() {
+    fn settings_that_are_not_given_take_their_defaults() {
         assert_eq!(read(&[]).unwrap(), Settings::default());
         let settings = read(&[("fps", "2"), ("aggregation", "top-k:5"), ("threshold", "0.7")]).unwrap();
         assert_eq!((settings.frames, settings.fps), (None, Some(2.0)));
@@ -186,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_its_name_and_value() {
+    fn invalid_settings_are_refused_with_their_name_and_value() {
         for (name, value) in [
             ("frames", "0"),
             ("frames", "101"),

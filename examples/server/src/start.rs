@@ -1,4 +1,4 @@
-//! From flags to a running server, and from a signal to its end.
+//! Starts the server from its flags, and stops it on a signal.
 
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
@@ -23,14 +23,14 @@ use crate::uploads::Uploads;
 use crate::web::{self, App, HostError, Hosts, Limits, Parts};
 use crate::webhook::{SECRET, WebhookError, Webhooks};
 
-/// How often what is too old is removed.
+/// Interval at which expired analyses and videos are removed.
 const SWEEP: Duration = Duration::from_secs(60);
-/// How long a cancelled analysis may take to stop, and an answer to be written.
+/// Time that a canceled analysis may take to stop, and a response to be written.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long the delivery of a webhook may take once all else has ended.
+/// Time that the delivery of a webhook may take once all analyses have ended.
 const SENDERS: Duration = Duration::from_secs(2);
 
-/// Why the server cannot start, or had to stop.
+/// An error that keeps the server from starting or stops it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error(transparent)]
@@ -57,12 +57,12 @@ pub(crate) enum StartError {
     Serve { what: &'static str, source: std::io::Error },
 }
 
-/// Serves until a signal comes.
+/// Serves until a signal arrives.
 pub(crate) fn run(options: &Options) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|source| StartError::Serve { what: "start threads", source })?;
     let outcome = runtime.block_on(run_on(options));
-    // What still hangs in a blocking call ends with the process.
+    // A thread that still hangs in a blocking call ends with the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
@@ -93,7 +93,7 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
     let webhooks = Webhooks::new(&options.webhook_hosts, secret, retry, store.clone(), Arc::clone(&metrics))?;
     let address = SocketAddr::new(options.bind, options.port);
     let listen = |source| StartError::Listen { address, source };
-    // Before the networks are loaded: a port that is taken should be known at once.
+    // Bind before the networks are loaded, so that a port in use is reported at once.
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let engine = Engine::load(options)?;
     let model = engine.model();
@@ -151,7 +151,7 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
     if !address.ip().is_loopback() && options.allowed_hosts.is_empty() {
         tracing::warn!("the server answers to any host name: give --allowed-host");
     }
-    // Before anybody can learn that it listens, and ask it to stop.
+    // Listen for signals before the log says that the server is ready, because a signal may follow at once.
     let mut signals = Signals::new().map_err(|source| StartError::Serve { what: "listen for signals", source })?;
     tracing::info!("listening on http://{address}");
 
@@ -160,7 +160,7 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
         connections: options.max_connections,
         header: options.header_timeout.0,
         write: options.body_timeout.0,
-        // Whoever waits for an answer is told last.
+        // Requests that wait for a result get their response only after the running analyses have ended.
         shutdown: grace + PATIENCE + Duration::from_secs(2),
     };
     let serving = tokio::spawn(serve(listener, web::router(&app), patience, stop));
@@ -177,7 +177,7 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
             if !ended {
                 tracing::error!("an analysis did not stop in time");
             }
-            // A delivery that is broken off is made again after the next start.
+            // A delivery that is interrupted is sent again after the next start.
             let patience = Instant::now() + SENDERS;
             while senders.iter().any(|sender| !sender.is_finished()) && Instant::now() < patience {
                 std::thread::sleep(Duration::from_millis(5));
@@ -185,7 +185,7 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
         })
     };
     let orderly = async {
-        // Neither of the two panics; what did would be in the log.
+        // An error here is a panic of a task. Neither is expected to panic, and the log would show it.
         let _ = tokio::join!(stopped, serving);
     };
     tokio::select! {
@@ -199,7 +199,7 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
     Ok(())
 }
 
-/// What decoding a client's video may cost.
+/// Returns the options of the decoder, with the limits on clients' videos.
 fn decoding(options: &Options) -> DecodeOptions {
     let limits = DecodeLimits::default()
         .with_max_file_bytes(options.max_upload.0)
@@ -209,7 +209,7 @@ fn decoding(options: &Options) -> DecodeOptions {
     DecodeOptions::default().with_limits(limits)
 }
 
-/// Removes what is too old, now and then.
+/// Removes expired videos and reports, and the oldest ones over the limits of size, every [`SWEEP`].
 async fn sweep(app: App, keep_bytes: u64, keep_database: u64) {
     loop {
         let now = Moment::now();
@@ -223,7 +223,7 @@ async fn sweep(app: App, keep_bytes: u64, keep_database: u64) {
             Ok(())
         });
         let mut more = swept.await.map(|()| true);
-        // A piece at a time: others want the database, too.
+        // Shrink in small steps, because other tasks use the database too.
         while let Ok(true) = more {
             more = app.store.run(Store::shrink).await;
         }
@@ -248,7 +248,7 @@ impl Signals {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    /// Waits for one, and says which it was.
+    /// Waits for a signal and returns its name.
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
@@ -269,13 +269,13 @@ impl Signals {
     async fn next(&mut self) -> &'static str {
         match tokio::signal::ctrl_c().await {
             Ok(()) => "Ctrl-C",
-            // It cannot be listened for, so it ends the process as it does by itself.
+            // Without a handler, Ctrl-C ends the process by itself.
             Err(_) => std::future::pending().await,
         }
     }
 }
 
-/// The data folder, which one server has at a time.
+/// The data folder, locked so that only one server uses it at a time.
 struct DataDir {
     path: PathBuf,
     lock: File,
@@ -288,7 +288,7 @@ impl DataDir {
             None => dirs::data_local_dir().ok_or(StartError::NoDataDir)?.join("deepsight-server"),
         };
         let failed = |source| StartError::DataDir { path: path.clone(), source };
-        // Its folders are the owner's alone.
+        // This creates the folder with permissions for its owner alone.
         Uploads::open(path.clone()).map_err(failed)?;
         let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(failed)?;
         match lock.try_lock() {
@@ -308,7 +308,8 @@ impl DataDir {
 }
 
 impl Drop for DataDir {
-    /// A child that was just forked holds the file open until it becomes ffmpeg, so closing it is not enough.
+    /// Unlocks the folder. Closing the file is not enough: a child process that was just forked holds it open until it
+    /// executes ffmpeg.
     fn drop(&mut self) {
         let _ = self.lock.unlock();
     }

@@ -1,10 +1,10 @@
-//! The folder of uploaded videos. Files have random names; what a client calls its video is never part of a path.
+//! The folder of uploaded videos. Files have random names; the client's name of a video is never part of a path.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The folder.
+/// The folder of uploads.
 #[derive(Debug, Clone)]
 pub(crate) struct Uploads(PathBuf);
 
@@ -17,7 +17,7 @@ pub(crate) struct Upload {
 }
 
 impl Uploads {
-    /// Opens the folder, or makes it, readable to its owner alone.
+    /// Opens the folder. Creates it if it is missing, readable by its owner alone.
     pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
         let mut builder = DirBuilder::new();
         builder.recursive(true);
@@ -27,7 +27,7 @@ impl Uploads {
         Ok(Self(path))
     }
 
-    /// A new, empty file.
+    /// Creates a new, empty file.
     pub(crate) fn create(&self) -> io::Result<(Upload, File)> {
         let name = crate::random::id();
         let path = self.0.join(&name);
@@ -39,23 +39,24 @@ impl Uploads {
         Ok((Upload { path, name, kept: false }, file))
     }
 
-    /// A file that was kept, to be used again; `None` when it is gone.
+    /// Returns a kept file for use again; `None` if it is gone.
     pub(crate) fn reopen(&self, name: &str) -> Option<Upload> {
         let path = self.path(name);
         path.is_file().then(|| Upload { path, name: name.to_owned(), kept: true })
     }
 
-    /// Where a file lies.
+    /// Returns the path of a file.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// Deletes a file; one that is gone already is no error.
+    /// Deletes a file. A missing file is no error.
     pub(crate) fn delete(&self, name: &str) {
         delete(&self.path(name));
     }
 
-    /// Deletes everything that is not in `needed`: what a crash left. How many files that were.
+    /// Deletes every file that is not in `needed`, such as those that a crash left. Returns the number of deleted
+    /// files.
     pub(crate) fn sweep(&self, needed: &[String]) -> io::Result<usize> {
         let mut deleted = 0;
         for entry in fs::read_dir(&self.0)? {
@@ -78,12 +79,12 @@ impl Upload {
         &self.name
     }
 
-    /// Leaves the file where it is when this value is dropped.
+    /// Keeps the file when this value is dropped.
     pub(crate) fn keep(&mut self) {
         self.kept = true;
     }
 
-    /// The file again as one that is deleted when this value is dropped.
+    /// Undoes [`keep`](Self::keep): the file is deleted when the returned value is dropped.
     pub(crate) fn release(mut self) -> Self {
         self.kept = false;
         self

@@ -1,5 +1,5 @@
-//! Tells others when an analysis has ended, as Standard Webhooks (standardwebhooks.com) have it: signed with HMAC-SHA256, and
-//! only to hosts that the configuration names.
+//! Webhooks that announce the end of an analysis. They follow Standard Webhooks (standardwebhooks.com), are signed with
+//! HMAC-SHA256, and go only to hosts that the configuration names.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,18 +19,19 @@ use crate::metrics::{Ended, Metrics};
 use crate::store::{Analysis, Delivery, Status, Store, StoreError};
 use crate::web::view::AnalysisView;
 
-/// How often a webhook is sent before it is given up.
+/// Attempts to send a webhook before it is given up.
 const MAX_ATTEMPTS: u32 = 6;
-/// How long a receiver may take.
+/// Timeout of one delivery.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// The variable that holds the secret: on a command line everybody on the machine could read it.
+/// Environment variable that holds the secret. It is no flag, because every user of the machine can read command lines.
 pub(crate) const SECRET: &str = "DEEPSIGHT_WEBHOOK_SECRET";
 const MIN_SECRET: usize = 24;
-/// Deliveries at once, each to a host of its own, and how many are looked through for one that can be sent.
+/// Deliveries at once, each to a different host.
 const AT_ONCE: usize = 4;
+/// Pending deliveries among which a thread looks for one that it can send.
 const LOOK_AHEAD: u32 = 100;
 
-/// The sender of webhooks. Clones are the same.
+/// The sender of webhooks. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Webhooks(Arc<Inner>);
 
@@ -41,13 +42,14 @@ struct Inner {
     retry: Duration,
     metrics: Arc<Metrics>,
     closed: AtomicBool,
-    /// Hosts that something is being sent to: one that is slow holds up no other.
+    /// Hosts to which a delivery is under way. Each has one delivery at a time, so that a slow host does not delay
+    /// others.
     busy: Mutex<HashSet<String>>,
     news: Mutex<u64>,
     wake: Condvar,
 }
 
-/// Why webhooks cannot be sent.
+/// An error in the configuration of webhooks.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WebhookError {
     #[error("--webhook-host needs a secret to sign with: set {SECRET} to at least {MIN_SECRET} characters")]
@@ -59,7 +61,10 @@ pub(crate) enum WebhookError {
 }
 
 impl Webhooks {
-    /// A sender to these hosts.
+    /// Creates a sender that may send to `hosts`.
+    ///
+    /// # Errors
+    /// Returns an error if a host is invalid, or if the secret is missing or too short.
     pub(crate) fn new(
         hosts: &[String],
         secret: Option<String>,
@@ -89,12 +94,12 @@ impl Webhooks {
         Ok(Self(Arc::new(Inner { store, hosts, secret, retry, metrics, closed, busy, news, wake })))
     }
 
-    /// Checks an address that a client gave; why not, where it is not allowed.
+    /// Checks an address that a client gave. Returns the reason if it is not allowed.
     pub(crate) fn check(&self, url: &str) -> Result<(), String> {
         self.0.check(url).map(drop)
     }
 
-    /// Sends the webhook of an analysis that has ended, if it asked for one.
+    /// Schedules the webhook of an analysis that has ended, if the client asked for one.
     pub(crate) fn announce(&self, analysis: &Analysis) -> Result<(), StoreError> {
         let kind = if analysis.status == Status::Done { "analysis.done" } else { "analysis.failed" };
         let now = Moment::now();
@@ -109,7 +114,7 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Starts the threads that send, beginning with what an earlier run left.
+    /// Starts the threads that send webhooks. They begin with those that an earlier run left.
     pub(crate) fn start(&self) -> std::io::Result<Vec<JoinHandle<()>>> {
         let start = |number| {
             let inner = Arc::clone(&self.0);
@@ -118,7 +123,7 @@ impl Webhooks {
         (0..AT_ONCE).map(start).collect()
     }
 
-    /// Ends the threads after the deliveries at hand; the rest is sent after the next start.
+    /// Tells the threads to end after their current deliveries. The rest is sent after the next start.
     pub(crate) fn close(&self) {
         self.0.closed.store(true, Ordering::SeqCst);
         self.0.wake();
@@ -126,7 +131,7 @@ impl Webhooks {
 }
 
 impl Inner {
-    /// The host and port of an address that is allowed; else why it is not.
+    /// Returns the host and port of an address if it is allowed, and the reason if it is not.
     fn check(&self, url: &str) -> Result<String, String> {
         let uri: Uri = url.parse().map_err(|_| "must be an address such as https://example.org/hook".to_owned())?;
         let authority = uri.authority().ok_or_else(|| "must be an address with a host".to_owned())?;
@@ -150,7 +155,7 @@ impl Inner {
     fn run(&self) {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_global(Some(PATIENCE))
-            // An allowed host must not pass us on to one that is not.
+            // An allowed host must not redirect the request to one that is not allowed.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)
@@ -177,7 +182,7 @@ impl Inner {
         }
     }
 
-    /// The first that is due and whose host is free; else how long there is nothing to do.
+    /// Claims the first delivery that is due and whose host is free. If there is none, returns the time to wait.
     fn claim(&self, deliveries: Vec<Delivery>) -> Result<Claimed<'_>, Duration> {
         let mut pause = Duration::from_secs(3600);
         for delivery in deliveries {
@@ -186,7 +191,7 @@ impl Inner {
                 pause = pause.min(due);
                 break;
             }
-            // One that is not allowed is not sent, so it needs no host to itself.
+            // A delivery to a host that is not allowed is not sent, so it does not have to claim the host.
             let host = self.check(&delivery.url).unwrap_or_else(|_| delivery.id.clone());
             if self.busy().insert(host.clone()) {
                 return Ok(Claimed { inner: self, host, delivery });
@@ -196,7 +201,7 @@ impl Inner {
     }
 
     fn deliver(&self, agent: &ureq::Agent, delivery: &Delivery) {
-        // The configuration may have changed since it was asked for.
+        // Check again: the configuration may have changed since the client asked for the webhook.
         let secret = match (self.check(&delivery.url), &self.secret) {
             (Ok(_), Some(secret)) => secret,
             (refused, _) => {
@@ -240,12 +245,12 @@ impl Inner {
     fn keep(&self, delivery: &Delivery, again: Option<Moment>) {
         if let Err(error) = self.store.delivered(&delivery.id, again) {
             tracing::error!(error = with_causes(&error), "cannot keep what became of a webhook");
-            // Without this it would be sent again at once.
+            // Without this pause the webhook would be sent again at once.
             self.sleep(*self.news(), self.retry);
         }
     }
 
-    /// Waits until there is more news than the caller has seen.
+    /// Waits up to `pause`, or until `wake` has been called since the caller read `seen`.
     fn sleep(&self, seen: u64, pause: Duration) {
         let waited = self.wake.wait_timeout_while(self.news(), pause, |news| *news == seen);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
@@ -265,7 +270,7 @@ impl Inner {
     }
 }
 
-/// A delivery that has its host to itself.
+/// A delivery that has claimed its host. Dropping it frees the host.
 struct Claimed<'a> {
     inner: &'a Inner,
     host: String,
@@ -275,12 +280,12 @@ struct Claimed<'a> {
 impl Drop for Claimed<'_> {
     fn drop(&mut self) {
         self.inner.busy().remove(&self.host);
-        // Another one may have waited for the host.
+        // Another delivery may wait for the host.
         self.inner.wake();
     }
 }
 
-/// `v1,` and the HMAC-SHA256 of `id.timestamp.body` in Base64.
+/// Returns `v1,` and the HMAC-SHA256 of `id.timestamp.body` in Base64.
 fn signature(secret: &[u8], id: &str, timestamp: i64, body: &str) -> String {
     #[allow(clippy::expect_used, reason = "HMAC takes keys of any length")]
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("a key of any length");
@@ -295,7 +300,7 @@ mod tests {
 
     #[test]
     fn the_signature_is_that_of_the_standard() {
-        // Made with Python's hmac: key "topsecretkey-for-webhooks", message "id.1.{}".
+        // Computed with Python's hmac: key "topsecretkey-for-webhooks", message "id.1.{}".
         let found = signature(b"topsecretkey-for-webhooks", "id", 1, "{}");
         assert_eq!(found, "v1,g8dIUhMAG0Y5y7Nd5AOTSyHbCC1wL9pDji3rtu6yeMI=");
     }

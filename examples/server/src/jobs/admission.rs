@@ -1,4 +1,4 @@
-//! Who may send a video now: the queue is bounded before an upload begins, not after it has been received.
+//! Admission to the queue. A place is reserved before an upload begins, not after the video has been received.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::web::problem::Problem;
 
-/// The places of the queue, and how many of them each client has.
+/// The free places of the queue, and the number of videos of each client that wait or run.
 #[derive(Debug)]
 pub(super) struct Admissions {
     places: Arc<Semaphore>,
@@ -16,7 +16,8 @@ pub(super) struct Admissions {
     client_limit: u32,
 }
 
-/// A place in the queue, held from before the upload until the analysis begins; and the client's own count, until it ends.
+/// A place in the queue and a count of the client. The place is held from before the upload until the analysis begins;
+/// the count, until the analysis ends.
 #[derive(Debug)]
 pub(crate) struct Admission {
     place: OwnedSemaphorePermit,
@@ -24,7 +25,7 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    /// Gives the place in the queue to somebody else; what is left counts as one of the client's until it is dropped.
+    /// Frees the place in the queue. The returned value counts as one video of the client until it is dropped.
     pub(super) fn begin(self) -> Client {
         let Self { place, client } = self;
         drop(place);
@@ -32,7 +33,7 @@ impl Admission {
     }
 }
 
-/// Counts as one of a client's videos while it lives.
+/// One of a client's videos, counted against the client's limit until this value is dropped.
 #[derive(Debug)]
 pub(super) struct Client {
     name: String,
@@ -44,7 +45,11 @@ impl Admissions {
         Self { places: Arc::new(Semaphore::new(limit as usize)), limit, clients: Arc::default(), client_limit }
     }
 
-    /// A place for a video of `client`. `retry_after` is how many seconds whoever gets none should wait.
+    /// Reserves a place for a video of `client`.
+    ///
+    /// # Errors
+    /// Returns a problem if the client is at its limit or the queue is full. The client is told to try again after
+    /// `retry_after()` seconds.
     pub(super) fn admit(&self, client: &str, retry_after: impl Fn() -> u64) -> Result<Admission, Problem> {
         let mut counts = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(client.to_owned()).or_default();
@@ -60,7 +65,7 @@ impl Admissions {
         }
     }
 
-    /// Whether the queue is full.
+    /// Returns whether the queue is full.
     pub(super) fn is_full(&self) -> bool {
         self.places.available_permits() == 0
     }

@@ -1,4 +1,5 @@
-//! An analysis while it waits and runs: how far it is, for whoever watches, and how to stop it.
+//! The state of an analysis while it waits and runs: its progress, for the clients that watch it, and the means to stop
+//! it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,14 +12,14 @@ use utoipa::ToSchema;
 
 use crate::store::Status;
 
-/// One analysis under way.
+/// One analysis that waits or runs.
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) id: String,
     cancel: CancelToken,
     stop: Mutex<StopHandle>,
     state: Mutex<State>,
-    /// Changes whenever the state does.
+    /// A version number that grows with each change of the state.
     changed: watch::Sender<u64>,
 }
 
@@ -31,14 +32,14 @@ struct State {
     began: Option<Instant>,
 }
 
-/// How it ended, as far as watchers have to know; the database has the rest.
+/// How an analysis ended, as far as watchers have to know. The database has the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// It has a report or a problem.
+    /// A report or a problem was stored.
     Stored,
-    /// Somebody removed it.
+    /// A client removed the analysis.
     Removed,
-    /// The server stops; it goes on after the next start.
+    /// The server stops. The analysis runs again after the next start.
     PutBack,
 }
 
@@ -93,12 +94,12 @@ impl From<&ScoredFace<'_>> for Scored {
     }
 }
 
-/// The state at a moment.
+/// The state at one moment.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     pub(crate) status: Status,
     pub(crate) progress: Counts,
-    /// Faces that came after those the caller had seen.
+    /// Faces that were scored after those the caller had seen.
     pub(crate) faces: Vec<Scored>,
     pub(crate) end: Option<End>,
 }
@@ -111,12 +112,12 @@ impl Live {
         Self { id, cancel: CancelToken::new(), stop: Mutex::default(), state: Mutex::new(state), changed }
     }
 
-    /// Tells of each change from now on.
+    /// Returns a receiver that is notified of each change from now on.
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// The state, with at most `limit` faces after the first `seen`.
+    /// Returns the state, with at most `limit` faces after the first `seen`.
     pub(crate) fn snapshot(&self, seen: usize, limit: usize) -> Snapshot {
         let state = self.state();
         let faces = state.faces.iter().skip(seen).take(limit).cloned().collect();
@@ -132,23 +133,23 @@ impl Live {
     }
 
     pub(crate) fn scored(&self, face: Scored) {
-        // A change of the progress follows each batch of faces and tells of them too.
+        // No notification here: a change of the progress follows each batch of faces and notifies the watchers.
         self.state().faces.push(face);
     }
 
-    /// How long it has been running.
+    /// Returns the time since the analysis began to run; zero if it has not.
     pub(crate) fn running_for(&self) -> Duration {
         self.state().began.map_or(Duration::ZERO, |began| began.elapsed())
     }
 
-    /// The first end counts.
+    /// Records how the analysis ended. Later calls change nothing: the first end counts.
     pub(crate) fn end(&self, end: End) {
         self.change(|state| {
             state.end.get_or_insert(end);
         });
     }
 
-    /// Stops it as soon as possible, ffmpeg at once.
+    /// Stops ffmpeg at once, and the analysis as soon as possible.
     pub(crate) fn cancel(&self) {
         self.cancel.cancel();
         self.stop_handle().stop();
@@ -162,10 +163,10 @@ impl Live {
         self.cancel.clone()
     }
 
-    /// Says which ffmpeg [`cancel`](Self::cancel) is to stop.
+    /// Sets the ffmpeg process that [`cancel`](Self::cancel) stops.
     pub(crate) fn decodes_with(&self, handle: StopHandle) {
         *self.stop_handle() = handle;
-        // Whoever cancelled before did not know of it.
+        // An earlier call of `cancel` could not stop this process.
         if self.is_cancelled() {
             self.stop_handle().stop();
         }

@@ -1,4 +1,4 @@
-//! Analyses on their way: a bounded queue, the workers that empty it, and what becomes of both when the server stops.
+//! The job queue: a bounded queue of analyses, the workers that take from it, and the shutdown of both.
 
 mod admission;
 mod live;
@@ -27,10 +27,10 @@ use crate::uploads::{Upload, Uploads};
 use crate::web::problem::Problem;
 use crate::webhook::Webhooks;
 
-/// How often an analysis is begun before it is given up: its video may be what brings the server down.
+/// Starts of an analysis before it is given up. An analysis that did not end may have crashed the server itself.
 const MAX_ATTEMPTS: u32 = 2;
 
-/// The queue and its workers. Clones are the same.
+/// The queue and its workers. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Jobs(Arc<Inner>);
 
@@ -44,27 +44,27 @@ struct Inner {
     max_analysis: Duration,
     admissions: Admissions,
     workers: u32,
-    line: Mutex<Line>,
-    /// Something was put into the line, or it was closed.
+    queue: Mutex<Queue>,
+    /// Notified when a job is put into the queue, and when the queue is closed.
     wake: Condvar,
-    /// Analyses in the line and running, by id.
+    /// Analyses that wait or run, by id.
     live: Mutex<HashMap<String, Arc<Live>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     stopping: AtomicBool,
-    /// What an analysis takes, in seconds: a moving average.
+    /// Duration of an analysis in seconds: a moving average.
     usual: Mutex<f64>,
 }
 
 #[derive(Default)]
-struct Line {
+struct Queue {
     waiting: VecDeque<Job>,
     closed: bool,
 }
 
-/// A video with all that is known of it, ready to be analysed.
+/// A video that has arrived, and the analysis that is asked for.
 #[derive(Debug)]
 pub(crate) struct Submission {
-    /// Without what only a running analysis knows.
+    /// The record to store. [`submit`](Jobs::submit) adds the upload's name; the fields of the result are empty.
     pub(crate) analysis: Analysis,
     pub(crate) upload: Upload,
     pub(crate) video: Video,
@@ -74,21 +74,21 @@ struct Job {
     live: Arc<Live>,
     analysis: Analysis,
     upload: Upload,
-    /// As it was probed on arrival; one from before a restart has to be probed again.
+    /// The video as it was probed on arrival. `None` after a restart: the worker then probes the file again.
     video: Option<Video>,
     sink: Sink,
     admission: Option<Admission>,
 }
 
-/// Where the result goes.
+/// The destination of the result.
 enum Sink {
-    /// Into the database.
+    /// The database.
     Store,
-    /// To the request that waits for it.
+    /// The request that waits for the result.
     Reply(oneshot::Sender<Result<Report, Problem>>),
 }
 
-/// What the queue is made of.
+/// The arguments of [`Jobs::start`].
 pub(crate) struct Parts {
     pub(crate) engine: Engine,
     pub(crate) store: Store,
@@ -117,7 +117,7 @@ impl Jobs {
             max_analysis,
             admissions: Admissions::new(queue, client_jobs),
             workers,
-            line: Mutex::default(),
+            queue: Mutex::default(),
             wake: Condvar::new(),
             live: Mutex::default(),
             threads: Mutex::default(),
@@ -132,7 +132,8 @@ impl Jobs {
         Ok(jobs)
     }
 
-    /// Puts what an earlier run of the server left back into the line, and fails what cannot be run again.
+    /// Queues the analyses that an earlier run of the server left unfinished, and fails those that cannot be run again.
+    /// Also prepares the webhooks that the earlier run did not.
     pub(crate) fn restore(&self) -> Result<(), StoreError> {
         for id in self.0.store.unannounced()? {
             self.0.announce(&id)?;
@@ -163,7 +164,10 @@ impl Jobs {
         Ok(())
     }
 
-    /// A place for a video of `client`.
+    /// Reserves a place for a video of `client`.
+    ///
+    /// # Errors
+    /// Returns a problem if the server is stopping, the client is at its limit or the queue is full.
     pub(crate) fn admit(&self, client: &str) -> Result<Admission, Problem> {
         if self.is_stopping() {
             return Err(Problem::stopping());
@@ -171,7 +175,7 @@ impl Jobs {
         self.0.admissions.admit(client, || self.retry_after())
     }
 
-    /// Queues an analysis whose report is kept. It is in the database before this returns.
+    /// Stores an analysis in the database and queues it. Its report is kept.
     pub(crate) fn submit(
         &self,
         admission: Admission,
@@ -195,8 +199,8 @@ impl Jobs {
         Ok(analysis)
     }
 
-    /// Queues an analysis whose report nobody keeps but who asks for it. Dropping the waiting end does not stop it;
-    /// [`withdraw`](Self::withdraw) does.
+    /// Queues an analysis whose report is sent to the returned receiver and not stored. Dropping the receiver does not
+    /// stop the analysis; [`withdraw`](Self::withdraw) does.
     pub(crate) fn ask(
         &self,
         admission: Admission,
@@ -210,17 +214,17 @@ impl Jobs {
         (live, answer)
     }
 
-    /// The analysis of this id while it waits or runs.
+    /// Returns the analysis of this id while it waits or runs.
     pub(crate) fn live(&self, id: &str) -> Option<Arc<Live>> {
         locked(&self.0.live).get(id).cloned()
     }
 
-    /// How many wait before this one; `None` when it does not wait.
+    /// Returns the number of analyses that wait before this one; `None` if this one does not wait.
     pub(crate) fn position(&self, id: &str) -> Option<usize> {
-        self.0.line().waiting.iter().position(|job| job.live.id == id)
+        self.0.queue().waiting.iter().position(|job| job.live.id == id)
     }
 
-    /// Forgets an analysis: stops it, removes its report, its pictures and its video. Whether there was one.
+    /// Stops an analysis and removes its report, its pictures and its video. Returns whether the analysis existed.
     pub(crate) fn remove(&self, id: &str) -> Result<bool, StoreError> {
         let Some(upload) = self.0.store.remove(id)? else { return Ok(false) };
         if let Some(live) = self.live(id) {
@@ -233,13 +237,13 @@ impl Jobs {
         Ok(true)
     }
 
-    /// Stops an analysis that nobody wants any more. One that waits gives its place in the queue away at once.
+    /// Stops an analysis whose result is not wanted any more. If it waits, its place in the queue is free at once.
     pub(crate) fn withdraw(&self, live: &Live) {
         live.cancel();
         let waiting = {
-            let mut line = self.0.line();
-            let place = line.waiting.iter().position(|job| job.live.id == live.id);
-            place.and_then(|place| line.waiting.remove(place))
+            let mut queue = self.0.queue();
+            let place = queue.waiting.iter().position(|job| job.live.id == live.id);
+            place.and_then(|place| queue.waiting.remove(place))
         };
         if let Some(job) = waiting {
             self.0.leave(&job.live);
@@ -248,10 +252,11 @@ impl Jobs {
         }
     }
 
-    /// Seconds after which a refused client should try again: what the line takes to become shorter.
+    /// Returns the seconds after which a refused client should try again, 1 to 120: half of the time that the workers
+    /// need for the waiting analyses, or for one analysis if fewer than one per worker wait.
     pub(crate) fn retry_after(&self) -> u64 {
-        let waiting = self.0.line().waiting.len() as f64;
-        // What runs may take longer than what came before it.
+        let waiting = self.0.queue().waiting.len() as f64;
+        // A running analysis may take longer than the average of those before it.
         let longest = locked(&self.0.live).values().map(|live| live.running_for()).max().unwrap_or_default();
         let usual = locked(&self.0.usual).max(longest.as_secs_f64());
         let seconds = usual * (waiting / f64::from(self.0.workers)).max(1.0) / 2.0;
@@ -266,13 +271,14 @@ impl Jobs {
         self.0.is_stopping()
     }
 
-    /// Takes no more videos. What waits stays in the database; whoever waits for an answer is told.
+    /// Closes the queue. Stored analyses that wait stay in the database as queued; requests that wait for a result get
+    /// a problem that says that the server stops.
     pub(crate) fn close(&self) {
         self.0.stopping.store(true, Ordering::SeqCst);
         let waiting = {
-            let mut line = self.0.line();
-            line.closed = true;
-            std::mem::take(&mut line.waiting)
+            let mut queue = self.0.queue();
+            queue.closed = true;
+            std::mem::take(&mut queue.waiting)
         };
         self.0.wake.notify_all();
         for job in waiting {
@@ -281,8 +287,8 @@ impl Jobs {
         }
     }
 
-    /// Waits for what runs, until `grace` is over; then stops it. The workers have ended when this returns, unless one hangs
-    /// for `patience` more.
+    /// Closes the queue, waits up to `grace` for the running analyses, then cancels them and waits up to `patience`
+    /// more. Returns whether all workers have ended.
     pub(crate) fn finish(&self, grace: Duration, patience: Duration) -> bool {
         self.close();
         if self.wait(Instant::now() + grace) {
@@ -292,7 +298,7 @@ impl Jobs {
         self.wait(Instant::now() + patience)
     }
 
-    /// Stops everything without waiting for it.
+    /// Cancels every analysis without waiting for its end.
     pub(crate) fn stop_now(&self) {
         for live in locked(&self.0.live).values() {
             live.cancel();
@@ -316,49 +322,50 @@ impl Inner {
 
     fn enqueue(&self, job: Job) {
         locked(&self.live).insert(job.live.id.clone(), Arc::clone(&job.live));
-        let mut line = self.line();
-        if line.closed {
-            drop(line);
+        let mut queue = self.queue();
+        if queue.closed {
+            drop(queue);
             return self.put_back(job.live, job.sink);
         }
         self.metrics.queued.inc();
-        line.waiting.push_back(job);
-        drop(line);
+        queue.waiting.push_back(job);
+        drop(queue);
         self.wake.notify_one();
     }
 
-    /// The next job; `None` when there will be none.
+    /// Waits for the next job; returns `None` once the queue is closed and empty.
     fn next(&self) -> Option<Job> {
-        let mut line = self.line();
+        let mut queue = self.queue();
         loop {
-            if let Some(job) = line.waiting.pop_front() {
+            if let Some(job) = queue.waiting.pop_front() {
                 self.metrics.queued.dec();
                 return Some(job);
             }
-            if line.closed {
+            if queue.closed {
                 return None;
             }
-            line = self.wake.wait(line).unwrap_or_else(PoisonError::into_inner);
+            queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// What has not ended when the server stops: it goes on after the next start, or its client is told to come again.
+    /// Handles an analysis that has not ended when the server stops. A stored one is queued again for the next start;
+    /// the client of any other is told to try again.
     fn put_back(&self, live: Arc<Live>, sink: Sink) {
         match sink {
             Sink::Store => {
                 if let Err(error) = self.store.put_back(&live.id) {
-                    // It is still there as running, which a restart takes up as well.
+                    // The database still has it as running, and the next start queues those too.
                     tracing::error!(error = deepsight_core::with_causes(&error), "cannot put an analysis back");
                 }
             }
-            // Whoever has gone needs no answer.
+            // Sending fails if the client has gone; it needs no answer then.
             Sink::Reply(reply) => drop(reply.send(Err(Problem::stopping()))),
         }
         live.end(End::PutBack);
         self.leave(&live);
     }
 
-    /// Keeps why an analysis failed, and tells whoever asked to be told.
+    /// Stores why an analysis failed, and prepares its webhook if it has one.
     fn fail(&self, analysis: &Analysis, problem: &Problem) -> Result<(), StoreError> {
         if self.store.fail(&analysis.id, Moment::now(), problem)? {
             self.announce(&analysis.id)?;
@@ -377,17 +384,18 @@ impl Inner {
         locked(&self.live).remove(&live.id);
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
-        locked(&self.line)
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        locked(&self.queue)
     }
 }
 
-/// A panic elsewhere leaves nothing half-changed in here.
+/// Locks a mutex, even a poisoned one: a panic elsewhere leaves no value in this module half-changed.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Frames that an analysis with these settings looks at, at most, in a video of so many frames and seconds.
+/// Returns the largest number of frames that an analysis with these settings searches in a video of `frames` frames and
+/// `duration` seconds.
 pub(crate) fn expected_frames(settings: &Settings, frames: u64, duration: f64) -> u64 {
     let by_rate = settings.fps.map(|fps| (duration * fps).ceil() as u64 + 1);
     by_rate.or(settings.frames).unwrap_or(u64::MAX).min(frames)

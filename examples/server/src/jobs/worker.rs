@@ -1,4 +1,4 @@
-//! One analysis from its video to its report.
+//! The worker threads: each runs one analysis at a time, from its video to its report.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,26 +19,27 @@ use crate::store::{Analysis, Finished, Picture, StoreError};
 use crate::uploads::Upload;
 use crate::web::problem::{Problem, without_path};
 
-/// Faces of one video that are kept as pictures; a long one with many people has more.
+/// Largest number of faces of one video that are kept as pictures. A long video with many people has more faces.
 const MAX_PICTURES: usize = 2000;
-/// As JPEG counts quality: artefacts stay below what the activation map of a face can see.
+/// JPEG quality of kept pictures, 1 to 100. At this quality the artifacts of compression do not show in the activation
+/// map of a face.
 const PICTURE_QUALITY: u8 = 92;
 
-/// Why there is no report.
+/// The reason why an analysis has no report.
 enum Failure {
     Cancelled,
     Problem(Problem),
 }
 
 impl Inner {
-    /// Analyses one video after the other until the line is closed.
+    /// Analyzes one video after the other until the queue is closed.
     pub(super) fn work(&self) {
         while let Some(job) = self.next() {
             self.metrics.running.inc();
             let (live, analysis) = (Arc::clone(&job.live), job.analysis.clone());
             let stored = matches!(job.sink, Sink::Store);
             let _span = tracing::info_span!("analysis", id = analysis.id).entered();
-            // An analysis catches the panics of its parts; this is for our own.
+            // An analysis catches the panics of its parts. This catches those of the server's own code.
             if catch_unwind(AssertUnwindSafe(|| self.run(job))).is_err() {
                 tracing::error!("a worker panicked");
                 self.metrics.ended(Ended::failed);
@@ -54,7 +55,7 @@ impl Inner {
 
     fn run(&self, job: Job) {
         let Job { live, analysis, upload, video, sink, admission } = job;
-        // Its place in the queue is free; as the client's job it counts until the end.
+        // The place in the queue is free from here on; the job counts against its client's limit until the end.
         let _client = admission.map(Admission::begin);
         if live.is_cancelled() {
             if self.is_stopping() {
@@ -78,7 +79,7 @@ impl Inner {
         let started = Instant::now();
         let outcome = self.analyze(&live, &analysis, upload.path(), video, stored);
         let took = started.elapsed();
-        // Of a video that somebody only asked about nothing is left when they read the answer.
+        // If the report is not stored, the video is deleted here, before the client gets the answer.
         let upload = stored.then_some(upload);
         if outcome.is_ok() {
             let mut usual = locked(&self.usual);
@@ -89,12 +90,12 @@ impl Inner {
             (Err(Failure::Cancelled), _) => {
                 tracing::info!("cancelled");
                 self.metrics.ended(Ended::cancelled);
-                // The database knows nothing of it any more.
+                // The analysis was removed from the database, so its video is not needed any more.
                 drop(upload.map(Upload::release));
             }
             (Ok((report, _)), Sink::Reply(reply)) => {
                 self.told(&report, took);
-                // Whoever has gone needs no answer.
+                // Sending fails if the client has gone; it needs no answer then.
                 drop(reply.send(Ok(report)));
             }
             (Ok((report, pictures)), Sink::Store) => match self.keep(&analysis, &report, &pictures) {
@@ -151,7 +152,7 @@ impl Inner {
             let detail = format!("The analysis took more than {seconds} s, which is the limit.");
             return Err(Failure::Problem(Problem::over_limit("max_analysis", detail)));
         }
-        // A decoder that was stopped looks like one that failed.
+        // Check this first: a decoder that was stopped returns the same error as one that failed.
         if live.is_cancelled() {
             return Err(Failure::Cancelled);
         }
@@ -168,7 +169,7 @@ impl Inner {
         let json: String = json.map_err(StoreError::Content)?;
         let html = report.to_html();
         if self.store.finish(&analysis.id, Moment::now(), &in_brief(report), &json, &html, pictures)? {
-            // The report is kept. A webhook that is not ready by now will be at the next start.
+            // The report is stored, so this is no failure: the next start prepares the webhook again.
             if let Err(error) = self.announce(&analysis.id) {
                 tracing::error!(error = with_causes(&error), "cannot make a webhook ready");
             }
@@ -197,8 +198,9 @@ impl Inner {
         self.keep_failure(analysis, problem);
     }
 
-    /// Keeps that an analysis failed. Where even that cannot be written, such as on a full disk, it waits until it can: whoever
-    /// asks is to be told the truth, and there is no use in beginning another one meanwhile.
+    /// Stores the failure of an analysis. If the database cannot be written, such as on a full disk, it retries every
+    /// second until the write succeeds or the server stops: clients must see the true state, and starting another
+    /// analysis meanwhile would be of no use.
     fn keep_failure(&self, analysis: &Analysis, problem: &Problem) {
         while let Err(error) = self.fail(analysis, problem) {
             tracing::error!(error = with_causes(&error), "cannot keep that an analysis failed");
@@ -210,7 +212,7 @@ impl Inner {
     }
 }
 
-/// The report with its video called by the client's name for it, and never by where it lies.
+/// Returns the report with the client's name of the video as its path, and without the server's path in any message.
 fn named(mut report: Report, video: &Video, analysis: &Analysis, path: &Path) -> Report {
     for error in &mut report.errors.first {
         error.message = without_path(&error.message, path);
@@ -221,7 +223,7 @@ fn named(mut report: Report, video: &Video, analysis: &Analysis, path: &Path) ->
     report.with_input(input)
 }
 
-/// What the list of analyses shows of a report.
+/// Returns the summary of a report for the list of analyses.
 pub(crate) fn in_brief(report: &Report) -> Finished {
     Finished {
         verdict: report.verdict,
@@ -235,7 +237,7 @@ pub(crate) fn in_brief(report: &Report) -> Finished {
     }
 }
 
-/// A picture as JPEG.
+/// Encodes a picture as JPEG.
 pub(crate) fn jpeg(picture: &RgbImage) -> Result<Vec<u8>, image::ImageError> {
     let mut bytes = Vec::new();
     let (width, height) = picture.dimensions();

@@ -1,4 +1,4 @@
-//! The table of analyses, and what hangs on it.
+//! The table of analyses, and their reports and pictures.
 
 use std::fmt;
 
@@ -38,7 +38,7 @@ impl Status {
         }
     }
 
-    /// Whether nothing more will happen.
+    /// Returns whether the analysis has ended.
     pub(crate) fn is_final(self) -> bool {
         matches!(self, Self::Done | Self::Failed)
     }
@@ -50,17 +50,17 @@ impl fmt::Display for Status {
     }
 }
 
-/// One analysis as the database has it.
+/// One analysis, as the database stores it.
 #[derive(Debug, Clone)]
 pub(crate) struct Analysis {
-    /// Its place in the order of arrival; 0 before it is stored.
+    /// Position in the order of arrival; 0 before the analysis is stored.
     pub(crate) seq: i64,
     pub(crate) id: String,
     pub(crate) status: Status,
     pub(crate) created: Moment,
     pub(crate) started: Option<Moment>,
     pub(crate) finished: Option<Moment>,
-    /// As the client called the file: a stranger's text.
+    /// The client's name of the file: untrusted text.
     pub(crate) file_name: String,
     pub(crate) bytes: u64,
     pub(crate) sha256: String,
@@ -72,16 +72,16 @@ pub(crate) struct Analysis {
     pub(crate) problem: Option<Problem>,
 }
 
-/// Who asked for an analysis, and how a repetition is told.
+/// The sender of an analysis, and what identifies a repeated request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origin {
     pub(crate) owner: String,
     pub(crate) idempotency_key: Option<String>,
-    /// Of the video and the settings together.
+    /// Hash of the video, the settings and the webhook.
     pub(crate) fingerprint: String,
 }
 
-/// The result of an analysis in brief.
+/// The summary of a report.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Finished {
     pub(crate) verdict: deepsight_core::Verdict,
@@ -94,7 +94,7 @@ pub(crate) struct Finished {
     pub(crate) errors: u64,
 }
 
-/// A face as the model saw it.
+/// The picture of a face, as the model saw it.
 #[derive(Debug)]
 pub(crate) struct Picture {
     pub(crate) frame: u64,
@@ -102,7 +102,7 @@ pub(crate) struct Picture {
     pub(crate) jpeg: Vec<u8>,
 }
 
-/// Some analyses of the list, newest first, and where the next page begins.
+/// One page of the list of analyses, newest first, and the `seq` after which the next page begins.
 pub(crate) struct Page {
     pub(crate) items: Vec<Analysis>,
     pub(crate) next: Option<i64>,
@@ -112,7 +112,7 @@ const COLUMNS: &str = "seq, id, status, created, started, finished, file_name, b
 idempotency_key, fingerprint, result, problem";
 
 impl Store {
-    /// Adds an analysis, with the webhook that it is to send.
+    /// Adds an analysis, and the webhook to send at its end.
     pub(crate) fn insert(&self, analysis: &Analysis, webhook: Option<&str>) -> Result<(), StoreError> {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
@@ -152,7 +152,7 @@ impl Store {
         Ok(self.connection().query_row(&sql, [owner, key], read).optional()?)
     }
 
-    /// At most `limit` analyses that arrived before the one at `before`, newest first.
+    /// Returns at most `limit` analyses that arrived before the one at `before`, newest first.
     pub(crate) fn page(&self, before: Option<i64>, limit: u32) -> Result<Page, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM analyses WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2");
         let connection = self.connection();
@@ -165,7 +165,7 @@ impl Store {
         Ok(Page { items, next })
     }
 
-    /// Analyses that have not ended, in order of arrival.
+    /// Returns the analyses that have not ended, in order of arrival.
     pub(crate) fn unfinished(&self) -> Result<Vec<Analysis>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM analyses WHERE status IN ('queued', 'running') ORDER BY seq");
         let connection = self.connection();
@@ -173,13 +173,13 @@ impl Store {
         Ok(statement.query_map([], read)?.collect::<Result<_, _>>()?)
     }
 
-    /// Notes that an analysis begins; false when it was removed.
+    /// Marks an analysis as running and counts the attempt. Returns false if the analysis was removed.
     pub(crate) fn begin(&self, id: &str, now: Moment) -> Result<bool, StoreError> {
         let sql = "UPDATE analyses SET status = 'running', started = ?2, attempts = attempts + 1 WHERE id = ?1";
         Ok(self.connection().execute(sql, params![id, now.0])? > 0)
     }
 
-    /// Notes that an analysis waits again, through no fault of its own.
+    /// Marks a running analysis as queued again. This attempt does not count, because the server stopped it.
     pub(crate) fn put_back(&self, id: &str) -> Result<(), StoreError> {
         let sql = "UPDATE analyses SET status = 'queued', started = NULL, attempts = max(0, attempts - 1)
                    WHERE id = ?1 AND status = 'running'";
@@ -187,7 +187,7 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps a report; false when the analysis was removed.
+    /// Stores a report and its pictures. Returns false if the analysis was removed.
     pub(crate) fn finish(
         &self,
         id: &str,
@@ -218,7 +218,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Keeps why there is no report; false when the analysis was removed.
+    /// Stores why there is no report. Returns false if the analysis was removed.
     pub(crate) fn fail(&self, id: &str, now: Moment, problem: &Problem) -> Result<bool, StoreError> {
         let sql = "UPDATE analyses SET status = 'failed', finished = ?2, problem = ?3 WHERE id = ?1";
         Ok(self.connection().execute(sql, params![id, now.0, serde_json::to_string(problem)?])? > 0)
@@ -240,14 +240,15 @@ impl Store {
         Ok(self.connection().query_row(sql, place, |row| row.get(0)).optional()?)
     }
 
-    /// Removes an analysis with all that hangs on it; its upload's name if it still had one. `None` when it is unknown.
+    /// Removes an analysis with its report, its pictures and its webhook. Returns the name of its upload, if the
+    /// analysis still had one; `None` if the analysis is unknown.
     pub(crate) fn remove(&self, id: &str) -> Result<Option<Option<String>>, StoreError> {
         let sql = "DELETE FROM analyses WHERE id = ?1 RETURNING upload";
         Ok(self.connection().query_row(sql, [id], |row| row.get(0)).optional()?)
     }
 
-    /// Removes what ended before `reports`, and lets go of the videos of what ended before `videos`, and of the oldest while
-    /// more than `bytes` are kept. The uploads whose files may be deleted.
+    /// Removes the analyses that ended before `reports`. Releases the videos of those that ended before `videos`, and
+    /// the oldest videos while they have more than `bytes` together. Returns the uploads whose files may be deleted.
     pub(crate) fn expire(&self, videos: Moment, reports: Moment, bytes: u64) -> Result<Vec<String>, StoreError> {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
@@ -276,7 +277,8 @@ impl Store {
         Ok(released)
     }
 
-    /// Removes the oldest of what has ended while the database holds more than `bytes`. The uploads whose files may be deleted.
+    /// Removes the oldest ended analyses while the database holds more than `bytes`. Returns the uploads whose files
+    /// may be deleted.
     pub(crate) fn trim(&self, bytes: u64) -> Result<Vec<String>, StoreError> {
         let connection = self.connection();
         let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
@@ -296,7 +298,7 @@ impl Store {
         }
     }
 
-    /// Gives some of the room of what was removed back to the disk; whether there is more.
+    /// Gives some of the free pages of the database back to the disk. Returns whether there are more.
     pub(crate) fn shrink(&self) -> Result<bool, StoreError> {
         let connection = self.connection();
         {
@@ -307,13 +309,13 @@ impl Store {
         }
         let free: i64 = connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
         if free == 0 {
-            // What was removed is not to stay in the log either.
+            // Removed data must not stay in the write-ahead log either.
             connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         }
         Ok(free > 0)
     }
 
-    /// The uploads that somebody still needs.
+    /// Returns the names of the uploads that an analysis still refers to.
     pub(crate) fn uploads(&self) -> Result<Vec<String>, StoreError> {
         let connection = self.connection();
         let mut statement = connection.prepare("SELECT upload FROM analyses WHERE upload IS NOT NULL")?;
@@ -333,7 +335,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Analysis> {
     Ok(Analysis {
         seq: row.get("seq")?,
         id: row.get("id")?,
-        // The table's own check lets nothing else in.
+        // The fallback is never used: the table's check allows only these names.
         status: Status::ALL.into_iter().find(|known| known.name() == status).unwrap_or(Status::Failed),
         created: Moment(row.get("created")?),
         started: row.get::<_, Option<i64>>("started")?.map(Moment),

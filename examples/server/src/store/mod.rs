@@ -1,4 +1,4 @@
-//! What outlives the process: analyses, their reports and pictures, and webhooks still to be sent. SQLite in one file.
+//! The database: analyses, their reports and pictures, and webhooks still to be sent. SQLite in one file.
 
 mod analyses;
 mod webhooks;
@@ -12,11 +12,12 @@ use rusqlite::{Connection, ErrorCode};
 pub(crate) use analyses::{Analysis, Finished, Origin, Picture, Status};
 pub(crate) use webhooks::Delivery;
 
-/// The layout of the tables, as `PRAGMA user_version`.
+/// Version of the tables' layout, stored as `PRAGMA user_version`.
 const VERSION: i64 = 1;
 
-/// `auto_vacuum` counts for a new file only, and before anything else. What was answered with "accepted" must survive a power
-/// cut, hence FULL. What is removed shows people's faces, so it is overwritten.
+/// Settings of a connection. `auto_vacuum` has an effect only on a new file, and only before any other statement.
+/// `synchronous` is FULL because an accepted analysis must survive a power cut. `secure_delete` overwrites removed data
+/// because it shows people's faces.
 const SETTINGS: &str = "\
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA journal_mode = WAL;
@@ -28,7 +29,7 @@ PRAGMA secure_delete = ON;";
 #[derive(Clone)]
 pub(crate) struct Store(Arc<Mutex<Connection>>);
 
-/// Why the database cannot be used.
+/// An error that keeps the database from being used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
     #[error("cannot open the database {}", path.display())]
@@ -44,14 +45,17 @@ pub(crate) enum StoreError {
 }
 
 impl StoreError {
-    /// Whether what was to be unique is there already.
+    /// Returns whether a value that must be unique exists already.
     pub(crate) fn is_taken(&self) -> bool {
         matches!(self, Self::Sql(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation))
     }
 }
 
 impl Store {
-    /// Opens the database, or makes it.
+    /// Opens the database. Creates it if it is missing.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be opened or has the layout of another version.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let failed = |source| StoreError::Open { path: path.to_owned(), source };
         owners_alone(path).map_err(|source| StoreError::File { path: path.to_owned(), source })?;
@@ -67,7 +71,7 @@ impl Store {
         Ok(Self(Arc::new(Mutex::new(connection))))
     }
 
-    /// Runs `work` where waiting for the disk holds up no connection.
+    /// Runs `work` on a thread where waiting for the disk blocks no request.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
@@ -77,7 +81,7 @@ impl Store {
             Ok(outcome) => outcome,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime ends, and this request with it.
+                // The runtime is shutting down, and drops this request.
                 Err(_) => std::future::pending().await,
             },
         }
@@ -89,7 +93,8 @@ impl Store {
     }
 }
 
-/// Makes the file, and lets nobody but its owner read it: it shows people's faces. SQLite's files beside it take after it.
+/// Creates the file if it is missing, and makes it readable by its owner alone, because it shows people's faces. SQLite
+/// gives its other files the same permissions.
 fn owners_alone(path: &Path) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.create(true).append(true);

@@ -1,6 +1,6 @@
 BEGIN;
 CREATE TABLE analyses (
-    -- The order of arrival, which pages of the list go by.
+    -- Order of arrival. The pages of the list follow it.
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
     status TEXT NOT NULL CHECK (status IN ('queued', 'running', 'done', 'failed')),
@@ -12,15 +12,15 @@ CREATE TABLE analyses (
     bytes INTEGER NOT NULL,
     sha256 TEXT NOT NULL,
     settings TEXT NOT NULL,
-    -- The file among the uploads, while it is there.
+    -- Name of the file in the folder of uploads; null once it is deleted.
     upload TEXT,
-    -- How often it was begun: a video that brings the server down is not tried for ever.
+    -- Number of starts. It is limited, because the video may be what crashes the server.
     attempts INTEGER NOT NULL DEFAULT 0,
-    -- Who sent it: the API key's name, empty without keys.
+    -- Name of the sender's API key; empty if no key is needed.
     owner TEXT NOT NULL,
     idempotency_key TEXT,
     fingerprint TEXT NOT NULL,
-    -- The result without its report, and why there is none.
+    -- The summary of the report, or the problem that is the reason for there being none.
     result TEXT,
     problem TEXT
 );
@@ -42,7 +42,7 @@ CREATE TABLE webhooks (
     id TEXT PRIMARY KEY,
     analysis TEXT NOT NULL UNIQUE REFERENCES analyses (id) ON DELETE CASCADE,
     url TEXT NOT NULL,
-    -- What is sent; null until the analysis has ended.
+    -- Content to send; null until the analysis has ended.
     body TEXT,
     attempts INTEGER NOT NULL DEFAULT 0,
     -- When to send it next; null when it was delivered or given up.

@@ -1,4 +1,4 @@
-//! Analyses that are kept: sent, listed, read and removed.
+//! Handlers of stored analyses: create, list, read and remove.
 
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -183,7 +183,7 @@ pub(crate) async fn create(
     let submitted = app.store.run(move |_| jobs.submit(admission, submission, webhook.as_deref())).await;
     match submitted {
         Ok(analysis) => Ok(accepted(&app, &analysis)),
-        // A client that went away and came again while its first request was on its way into the database.
+        // The client disconnected, and repeated the request while the first one was being stored.
         Err(error) if error.is_taken() => {
             Err(Problem::conflict("A request with this Idempotency-Key was just accepted."))
         }
@@ -197,7 +197,7 @@ fn accepted(app: &Parts, analysis: &Analysis) -> Response {
     (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(view)).into_response()
 }
 
-/// Opens a video that has arrived, to know that it is one and within the limits.
+/// Opens an upload, to check that it is a video within the limits.
 pub(super) async fn accept(app: &Parts, received: &Received, settings: &Settings) -> Result<Video, Problem> {
     let video = app.probe(received.upload.path().to_owned()).await?;
     let frames = expected_frames(settings, video.info().frame_count, video.info().duration);
@@ -211,7 +211,7 @@ pub(super) async fn accept(app: &Parts, received: &Received, settings: &Settings
     Ok(video)
 }
 
-/// An analysis that has yet to be queued.
+/// Returns a new analysis of an upload, ready to be queued.
 pub(super) fn draft(received: &Received, settings: Settings) -> Analysis {
     Analysis {
         seq: 0,
@@ -240,14 +240,14 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
 }
 
-/// Tells a repetition from another request.
+/// Returns a hash of the video, the settings and the webhook. It is the same for a repeated request.
 fn fingerprint(sha256: &str, settings: &Settings, webhook: Option<&str>) -> Result<String, Problem> {
     let settings = serde_json::to_string(settings).map_err(|error| Problem::hide(&error))?;
     let all = format!("{sha256}\n{settings}\n{}", webhook.unwrap_or_default());
     Ok(hex(&Sha256::digest(all.as_bytes())))
 }
 
-/// An Idempotency-Key whose request is under way.
+/// A claim on an Idempotency-Key, held while its request is under way.
 struct Repeatable<'a> {
     app: &'a Parts,
     key: (String, String),
@@ -311,7 +311,7 @@ pub(crate) async fn list(
     Ok(Json(AnalysisList { items, next: page.next.map(|next| next.to_string()) }))
 }
 
-/// One analysis as the database has it.
+/// Reads one analysis from the database.
 pub(super) async fn find(app: &Parts, id: &str) -> Result<Analysis, Problem> {
     let wanted = id.to_owned();
     let found = app.store.run(move |store| store.get(&wanted)).await.map_err(|error| Problem::hide(&error))?;
@@ -401,7 +401,8 @@ async fn finished(app: &Parts, id: &str) -> Result<Analysis, Problem> {
     }
 }
 
-/// A file to be saved under a name of ours: the client's own would have to be escaped for every system.
+/// Returns a response that the browser saves as a file. The server chooses the file's name, because the client's own
+/// name would have to be escaped for every system.
 fn download(content: String, mime: &'static str, analysis: &Analysis, ending: &str) -> Response {
     let short = analysis.id.get(..8).unwrap_or(&analysis.id);
     let disposition = format!("attachment; filename=\"deepsight-{short}.{ending}\"");

@@ -1,4 +1,4 @@
-//! The dashboard: plain files inside the binary.
+//! The dashboard: static files embedded in the binary.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,8 @@ use sha2::{Digest, Sha256};
 use super::problem::Problem;
 use crate::random::hex;
 
-/// No script, style or picture but our own; pictures and videos also out of the page's own memory.
+/// Content security policy of the pages. It allows scripts, styles, images and videos of this server only, and images
+/// and videos that a page creates in its own memory.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
 media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -70,7 +71,7 @@ static WITH_TAGS: LazyLock<Vec<File>> = LazyLock::new(|| {
             Some("svg") => "image/svg+xml",
             _ => "application/octet-stream",
         };
-        // Weak: packed for the way it is the same file.
+        // A weak tag, because the compressed and the plain response are the same file.
         let tag = format!("W/\"{}\"", &hex(&Sha256::digest(content))[..32]);
         File { name, kind, content, tag }
     };
@@ -80,7 +81,7 @@ static WITH_TAGS: LazyLock<Vec<File>> = LazyLock::new(|| {
 pub(super) fn pages() -> Router {
     Router::new()
         .route("/", get(async |headers: HeaderMap| file("index.html", &headers)))
-        // The page itself reads which analysis is meant.
+        // The page's script reads the analysis's id from the address.
         .route("/a/{id}", get(async |headers: HeaderMap| file("index.html", &headers)))
         .route("/assets/{name}", get(async |Path(name): Path<String>, headers: HeaderMap| file(&name, &headers)))
 }
@@ -89,7 +90,8 @@ fn file(name: &str, headers: &HeaderMap) -> Response {
     let Some(file) = WITH_TAGS.iter().find(|file| file.name == name) else {
         return Problem::not_found("The dashboard has no such file.").into_response();
     };
-    // The browser may keep it, but asks each time: a new version of the server has new files under the old names.
+    // The browser may cache the file but must ask each time: a new version of the server has new files under the same
+    // names.
     let about = [
         (header::ETAG, file.tag.as_str()),
         (header::CACHE_CONTROL, "no-cache"),

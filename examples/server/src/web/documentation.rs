@@ -12,7 +12,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::Limits;
 
-/// Swagger UI sets styles from its script, and draws pictures out of its own text.
+/// Content security policy of Swagger UI. Its script sets inline styles, and its images are `data:` URLs.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
 connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -54,12 +54,12 @@ impl Modify for Schemes {
     }
 }
 
-/// The document without its paths, which the routes bring.
+/// Returns the document without its paths, which the routes add.
 pub(super) fn head() -> utoipa::openapi::OpenApi {
     Head::openapi()
 }
 
-/// Says in the document what this server's own configuration allows.
+/// Writes the limits of this server's configuration into the document.
 fn with_limits(document: &mut utoipa::openapi::OpenApi, limits: &Limits) {
     let operations = document.paths.paths.values_mut().filter_map(|path| path.post.as_mut());
     for parameter in operations.filter_map(|operation| operation.parameters.as_mut()).flatten() {
@@ -70,10 +70,10 @@ fn with_limits(document: &mut utoipa::openapi::OpenApi, limits: &Limits) {
     }
 }
 
-/// `/openapi.json` and `/docs`.
+/// Returns the routes `/openapi.json` and `/docs`.
 pub(super) fn pages(mut document: utoipa::openapi::OpenApi, limits: &Limits) -> Router {
     with_limits(&mut document, limits);
-    // "Try it out" of a page that somebody else links to must not be able to send what they choose.
+    // The address's query must not configure Swagger UI: a foreign link could then choose what "Try it out" sends.
     let config = Config::from("/openapi.json").query_config_enabled(false).persist_authorization(false);
     let pages = SwaggerUi::new("/docs").url("/openapi.json", document).config(config);
     Router::new().merge(pages).layer(from_fn(allow))

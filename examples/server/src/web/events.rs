@@ -1,4 +1,4 @@
-//! Server-sent events: an analysis while it happens.
+//! Server-sent events: the progress of an analysis.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use super::view::AnalysisView;
 use crate::jobs::{Counts, End, Live, Scored};
 use crate::store::Status;
 
-/// Faces in one event at most.
+/// Largest number of faces in one event.
 const FACES: usize = 100;
-/// How often the place in the queue is looked up.
+/// Interval at which the place in the queue is looked up.
 const TICK: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -69,7 +69,7 @@ pub(crate) async fn events(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    // First the one under way: it ends in the database before it leaves the queue.
+    // Look up the live analysis before the database: its end is stored before it leaves the queue.
     let live = app.jobs.live(&id);
     let analysis = find(&app, &id).await?;
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok()).unwrap_or(0);
@@ -91,14 +91,14 @@ pub(crate) async fn events(
     Ok(Sse::new(events.flatten()).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
 }
 
-/// One client's view of an analysis: what it has been told, and what is new.
+/// One client's event stream: an analysis, and what was already sent of it.
 struct Watcher {
     app: App,
     id: String,
     live: Option<Arc<Live>>,
     changes: Option<watch::Receiver<u64>>,
     stop: watch::Receiver<bool>,
-    /// Faces that the client has been told of.
+    /// Number of faces that were already sent.
     seen: usize,
     status: Option<StatusEvent>,
     progress: Option<Counts>,
@@ -106,7 +106,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// The events that are new, when there are any; `None` at the end of the stream.
+    /// Waits for new events and returns them; returns `None` at the end of the stream.
     async fn next(&mut self) -> Option<Vec<Event>> {
         while !self.over && !*self.stop.borrow() {
             let events = self.news().await;
@@ -118,7 +118,7 @@ impl Watcher {
             }
             let changes = self.changes.as_mut()?;
             tokio::select! {
-                // An error says that it has ended, which the next look shows.
+                // An error means that the analysis has ended; the next snapshot shows how.
                 _ = changes.changed() => {}
                 _ = self.stop.wait_for(|stop| *stop) => {}
                 () = tokio::time::sleep(TICK) => {}
@@ -159,7 +159,7 @@ impl Watcher {
         events
     }
 
-    /// The last event of an analysis that is in the database for good.
+    /// Returns the last event of an analysis that has left the queue, as the database has it.
     async fn ending(&self) -> Option<Event> {
         let analysis = match find(&self.app, &self.id).await {
             Ok(analysis) => analysis,
@@ -169,7 +169,7 @@ impl Watcher {
         match analysis.status {
             Status::Done => event("done", &view, self.seen),
             Status::Failed => event("failed", &view, self.seen),
-            // The server stops: it goes on after the next start.
+            // The server stops. The analysis runs again after the next start.
             Status::Queued | Status::Running => None,
         }
     }

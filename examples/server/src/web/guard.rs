@@ -1,4 +1,4 @@
-//! What every request goes through before and after its handler.
+//! Middleware: the layers that every request passes before and after its handler.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -19,11 +19,11 @@ use super::problem::Problem;
 use super::session::COOKIE;
 use crate::keys::Keys;
 
-/// The other end of a connection.
+/// The address of the client of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
-/// Whoever sends a request: the name of their API key, else their address.
+/// The sender of a request: the name of its API key, or its IP address where no key is needed.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     pub(crate) name: String,
@@ -32,18 +32,18 @@ pub(crate) struct Client {
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// How long and how much of a refused upload is still read, so that the client comes to read why.
+/// Time and bytes for which the rest of a refused upload is still read, so that the client gets to read the response.
 const LINGER: Duration = Duration::from_secs(10);
 const LINGER_BYTES: u64 = 256 << 20;
 const LINGER_WHEN_STOPPING: Duration = Duration::from_millis(500);
 
-/// Names each request, measures it, logs it, and gives errors the form of a problem.
+/// Gives each request an id, measures and logs it, and turns error responses into problems.
 pub(super) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let given = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_id(id));
     let id = given.map_or_else(crate::random::id, str::to_owned);
     let method = request.method().clone();
-    // The pattern, not the address: each of those would be a series of its own in the metrics.
+    // The pattern, not the path: each path would be a time series of its own in the metrics.
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or_else(|| "other".to_owned(), |matched| matched.as_str().to_owned());
     let path = request.uri().path().to_owned();
@@ -67,18 +67,18 @@ pub(super) async fn observe(State(app): State<App>, request: Request, next: Next
     response
 }
 
-/// Marks an answer that is what it should be although its status is that of an error.
+/// Marks a response that keeps its own body although its status is that of an error.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct InForm;
 
-/// An error in the form of a problem, with the request's id.
+/// Turns an error response into a problem with the request's id.
 fn with_form(mut response: Response, id: &str) -> Response {
     let problem = response.extensions_mut().remove::<Problem>();
     let problem = problem.unwrap_or_else(|| Problem::of_status(response.status()));
     let (head, _) = response.into_parts();
     let mut formed = problem.with_request_id(id).into_response();
     let own: Vec<HeaderName> = formed.headers().keys().cloned().collect();
-    // Such as Allow, and what CORS says.
+    // Keep the response's other headers, such as Allow and those of CORS.
     for (name, value) in &head.headers {
         if !own.contains(name) && name != header::CONTENT_LENGTH && name != header::CONTENT_ENCODING {
             formed.headers_mut().append(name, value.clone());
@@ -91,12 +91,12 @@ fn is_id(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
-/// A path for one line of a log.
+/// Shortens a path to 200 characters and replaces control characters, so that it fits one line of a log.
 fn printable(path: &str) -> String {
     path.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
-/// Headers that keep a browser from doing more with an answer than is meant. A page that needs more says so itself.
+/// Adds headers that restrict what a browser does with a response. A handler that needs other values sets them itself.
 pub(super) async fn harden(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -111,7 +111,7 @@ pub(super) async fn harden(request: Request, next: Next) -> Response {
     ] {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
-    // CORS, where it is configured, says who else may read it.
+    // Where CORS is configured, its headers say which other sites may read the response.
     if !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
         headers
             .insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
@@ -119,8 +119,8 @@ pub(super) async fn harden(request: Request, next: Next) -> Response {
     response
 }
 
-/// Reads on for a while when a request is refused before its body has come: a client that is still sending would otherwise
-/// find its connection reset, and never learn why.
+/// Continues to read the body of a refused request for a while. Otherwise a client that is still sending would find its
+/// connection reset, and never read the response.
 pub(super) async fn linger(State(app): State<App>, request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
     let shared = SharedBody(Arc::new(Mutex::new(Some(body.into_data_stream()))));
@@ -140,9 +140,9 @@ pub(super) async fn linger(State(app): State<App>, request: Request, next: Next)
             let mut stop = app.stop.clone();
             tokio::select! {
                 () = read_on => {}
-                // The client has had its chance.
+                // The client had enough time to read the response.
                 () = tokio::time::sleep(LINGER) => {}
-                // There is still time for one that reads at once.
+                // When the server stops, this is enough for a client that reads at once.
                 () = async { let _ = stop.wait_for(|stop| *stop).await; tokio::time::sleep(LINGER_WHEN_STOPPING).await } => {}
             }
         });
@@ -173,15 +173,15 @@ impl Stream for SharedBody {
     }
 }
 
-/// Names under which the server may be addressed, and sites that may use it from a browser.
+/// The host names that the server answers to, and the origins whose pages may use it from a browser.
 #[derive(Debug, Clone)]
 pub(crate) struct Hosts {
-    /// Empty: any name.
+    /// Host names; if empty, any name is allowed.
     allowed: Vec<String>,
     origins: Vec<String>,
 }
 
-/// A host or origin of the configuration that is none.
+/// An invalid host or origin in the configuration.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HostError {
     #[error("--allowed-host {0:?} is not a host name")]
@@ -191,8 +191,11 @@ pub(crate) enum HostError {
 }
 
 impl Hosts {
-    /// `local` says that the server listens on this machine alone: then it answers to no other name, or a page that a user
-    /// visits could have its own name point here (DNS rebinding) and read what it likes.
+    /// Checks the configured hosts and origins.
+    ///
+    /// `local` says that the server listens on a loopback address. It then answers only to local names and those of
+    /// `allowed`. Otherwise a page that a user visits could let its own name point here (DNS rebinding) and read every
+    /// response.
     pub(crate) fn new(allowed: &[String], origins: &[String], local: bool) -> Result<Self, HostError> {
         let mut names: Vec<String> = Vec::new();
         for host in allowed {
@@ -221,24 +224,24 @@ impl Hosts {
     }
 }
 
-/// The host that a request names, without its port.
+/// Returns the host and port that a request names.
 fn host(request: &Request) -> Option<axum::http::uri::Authority> {
     let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     request.uri().authority().cloned().or_else(|| named?.parse().ok())
 }
 
-/// Refuses requests to a name that is not ours.
+/// Refuses requests to a host name that is not allowed.
 pub(super) async fn known_host(State(app): State<App>, request: Request, next: Next) -> Response {
     match host(&request) {
         None => Problem::bad_request("The header Host is missing or broken.").into_response(),
         Some(authority) if app.hosts.knows(authority.host()) => next.run(request).await,
-        // What an orchestrator asks goes to an address, not to a name.
+        // Orchestrators send health checks to an IP address, not to a name.
         Some(_) if request.uri().path().starts_with("/health/") => next.run(request).await,
         Some(authority) => Problem::misdirected(authority.host()).into_response(),
     }
 }
 
-/// Refuses what another site's page sends in a user's name.
+/// Refuses requests that a page of another site sends in a user's name. GET, HEAD and OPTIONS change nothing and pass.
 pub(super) async fn same_site(State(app): State<App>, request: Request, next: Next) -> Response {
     if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
         return next.run(request).await;
@@ -254,7 +257,8 @@ pub(super) async fn same_site(State(app): State<App>, request: Request, next: Ne
     Problem::forbidden("A page of another site may not use this server; --cors-origin allows one.").into_response()
 }
 
-/// Lets in who has a key, or a session in its stead, and notes who it is.
+/// Refuses requests without a valid API key or session, unless no key is needed, and attaches the [`Client`] to the
+/// rest.
 pub(super) async fn require_key(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let address = request.extensions().get::<Peer>().map(|peer| peer.0.ip().to_string()).unwrap_or_default();
     if !app.keys.required() {
@@ -273,7 +277,7 @@ pub(super) async fn require_key(State(app): State<App>, mut request: Request, ne
     }
 }
 
-/// Whose key, or session, a request brings.
+/// Returns the name of the API key that a request presents, itself or by a session.
 pub(super) fn owner(keys: &Keys, headers: &HeaderMap) -> Option<String> {
     match (presented(headers), cookie(headers)) {
         (Some(key), _) => keys.owner(key).map(str::to_owned),
@@ -282,7 +286,7 @@ pub(super) fn owner(keys: &Keys, headers: &HeaderMap) -> Option<String> {
     }
 }
 
-/// The key that a request brings.
+/// Returns the API key in the headers of a request.
 fn presented(headers: &HeaderMap) -> Option<&str> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;
@@ -291,7 +295,7 @@ fn presented(headers: &HeaderMap) -> Option<&str> {
     bearer.or_else(|| headers.get("x-api-key").and_then(|key| key.to_str().ok()))
 }
 
-/// The session that a request brings.
+/// Returns the session cookie in the headers of a request.
 pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
     let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(';')).find_map(|pair| {
@@ -301,7 +305,7 @@ pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
 }
 
 impl Problem {
-    /// An error that came without a form of ours.
+    /// Returns a problem for an error response that carries none.
     fn of_status(status: StatusCode) -> Self {
         match status {
             StatusCode::NOT_FOUND => Self::not_found("There is nothing under this address."),

@@ -1,4 +1,4 @@
-//! HTTP: which address leads where, and what every request goes through on its way.
+//! HTTP: the routes, and the layers that every request passes.
 
 mod analyses;
 mod dashboard;
@@ -42,7 +42,7 @@ use crate::store::Store;
 use crate::uploads::Uploads;
 use crate::webhook::Webhooks;
 
-/// What handlers work with. Clones are the same.
+/// The state of all handlers. Clones share it.
 pub(crate) type App = Arc<Parts>;
 
 /// The parts of the server.
@@ -56,20 +56,21 @@ pub(crate) struct Parts {
     pub(crate) webhooks: Webhooks,
     pub(crate) decoding: DecodeOptions,
     pub(crate) limits: Limits,
-    /// Videos that are probed on arrival at once.
+    /// Limits the videos that are probed at once on arrival.
     pub(crate) probes: Arc<Semaphore>,
-    /// Pictures that are made at once. Apart from the above, so that who asks for many holds up no upload.
+    /// Limits the pictures that are made at once. It is separate from `probes`, so that requests for many pictures do
+    /// not delay uploads.
     pub(crate) pictures: Arc<Semaphore>,
-    /// Whether ffmpeg was there, and when that was found out.
+    /// Time and result of the last check for ffmpeg.
     pub(crate) ffmpeg: tokio::sync::Mutex<Option<(Instant, bool)>>,
-    /// Uploads under way that came with an Idempotency-Key: owner and key.
+    /// Requests under way that have an Idempotency-Key, as pairs of owner and key.
     pub(crate) repeatable: Mutex<HashSet<(String, String)>>,
     /// True when the server stops.
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) hosts: guard::Hosts,
 }
 
-/// What clients are held to.
+/// The limits that apply to clients.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
     pub(crate) max_upload: u64,
@@ -83,7 +84,7 @@ pub(crate) struct Limits {
 pub(crate) use guard::{HostError, Hosts, Peer};
 
 impl Parts {
-    /// Opens a video where waiting for ffprobe holds up no connection, a few at a time.
+    /// Opens a video on a thread where waiting for ffprobe blocks no other request; a few at a time.
     pub(crate) async fn probe(&self, path: std::path::PathBuf) -> Result<Video, Problem> {
         let options = self.decoding.clone();
         let opened = aside(&self.probes, move || Video::open_with(&path, &options)).await?;
@@ -91,14 +92,14 @@ impl Parts {
     }
 }
 
-/// Runs work that takes long on a thread of its own, when there is a place for it.
+/// Runs blocking work on a thread of its own, once one of the `places` is free.
 async fn aside<T: Send + 'static>(
     places: &Arc<Semaphore>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
     let place = Arc::clone(places).acquire_owned().await.map_err(|error| Problem::hide(&error))?;
     let span = tracing::Span::current();
-    // The place goes with the work: a client that goes away does not end it.
+    // The work holds the place, because it goes on even if the client disconnects.
     let work = move || {
         let _place = place;
         span.in_scope(work)
@@ -106,7 +107,7 @@ async fn aside<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|error| Problem::hide(&error))
 }
 
-/// The service with all its layers.
+/// Returns the routes with all their layers.
 pub(crate) fn router(app: &App) -> Router {
     let open = OpenApiRouter::new()
         .routes(routes!(service::live))
@@ -120,7 +121,7 @@ pub(crate) fn router(app: &App) -> Router {
     let uploads = OpenApiRouter::new()
         .routes(routes!(predict::predict))
         .routes(routes!(analyses::create))
-        // They count for themselves, as they write.
+        // These handlers count the bytes themselves while they write them to disk.
         .layer(DefaultBodyLimit::disable());
     let protected = OpenApiRouter::new()
         .routes(routes!(analyses::list))
@@ -146,7 +147,7 @@ pub(crate) fn router(app: &App) -> Router {
         .route("/favicon.ico", get(async || axum::response::Redirect::permanent("/assets/icon.svg").into_response()))
         .fallback(async || Problem::not_found("No page and no part of the API has this address; /docs lists them."))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        // Videos are packed already, and a player asks for parts of them.
+        // Videos are compressed already, and players ask for byte ranges of them.
         .layer(
             CompressionLayer::new().compress_when(
                 DefaultPredicate::new()
@@ -155,7 +156,7 @@ pub(crate) fn router(app: &App) -> Router {
             ),
         )
         .layer(from_fn_with_state(Arc::clone(app), guard::same_site));
-    // Without configured origins no other site learns anything.
+    // Without configured origins there are no CORS headers, so that no other site can read a response.
     let router = if app.hosts.origins().is_empty() { router } else { router.layer(cors(app.hosts.origins())) };
     router
         .layer(from_fn_with_state(Arc::clone(app), guard::known_host))

@@ -1,4 +1,4 @@
-//! Pictures of an analysis: its video, single frames, single faces, and where in a face the evidence lies.
+//! Handlers for the pictures of an analysis: its video, single frames, single faces and their activation maps.
 
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +27,8 @@ pub(crate) struct Bytes(Vec<u8>);
 
 /// Longer side of the picture of a whole frame, in pixels.
 const FRAME_SIDE: u32 = 1280;
-/// It never changes while it is there, but may be removed, and may need a key.
+/// Cache control of a picture. It never changes, but it may be removed and may need a key, so only the client's own
+/// cache keeps it, for ten minutes.
 const KEEP: &str = "private, max-age=600";
 
 /// The picture of a face, as the model saw it
@@ -108,7 +109,7 @@ async fn stored_face(app: &Parts, id: String, frame: u64, face: u64) -> Result<V
 pub(crate) async fn frame(State(app): State<App>, Path((id, index)): Path<(String, u64)>) -> Result<Response, Problem> {
     let path = kept_video(&app, &id).await?;
     let options = app.decoding.clone().with_max_side(FRAME_SIDE);
-    // When the client goes away, so does this future.
+    // If the client disconnects, this future is dropped, which stops the decoding.
     let decoding = StopOnDrop::default();
     let handle = Arc::clone(&decoding.0);
     let decode = move || -> Result<Vec<u8>, Problem> {
@@ -116,7 +117,7 @@ pub(crate) async fn frame(State(app): State<App>, Path((id, index)): Path<(Strin
         if index >= video.info().frame_count {
             return Err(Problem::not_found("The video has no frame of this index."));
         }
-        // The frames 0 and `index`: the second is the one.
+        // This samples the frames 0 and `index`, of which the second is wanted.
         let sampling = match index {
             0 => Sampling::all().with_max_frames(1),
             _ => Sampling::every(index).with_max_frames(2),
@@ -134,7 +135,7 @@ pub(crate) async fn frame(State(app): State<App>, Path((id, index)): Path<(Strin
     Ok(picture(aside(&app.pictures, decode).await??))
 }
 
-/// Ends the decoding for a client that has gone.
+/// Stops the decoding when it is dropped, for a client that has disconnected.
 #[derive(Default)]
 struct StopOnDrop(Arc<Mutex<Option<StopHandle>>>);
 
@@ -143,7 +144,7 @@ impl Drop for StopOnDrop {
         let mut handle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match handle.as_ref() {
             Some(handle) => handle.stop(),
-            // It has not begun, and finds this instead.
+            // Decoding has not begun. It will find this handle and give up.
             None => *handle = Some(StopHandle::default()),
         }
     }
@@ -178,7 +179,7 @@ pub(crate) async fn video(
     Ok(response)
 }
 
-/// Where the video of an analysis lies.
+/// Returns the path of the video of an analysis.
 async fn kept_video(app: &Parts, id: &str) -> Result<std::path::PathBuf, Problem> {
     let gone = || Problem::not_found("The video of this analysis is not kept any more.");
     let name = find(app, id).await?.upload.ok_or_else(gone)?;
@@ -186,14 +187,14 @@ async fn kept_video(app: &Parts, id: &str) -> Result<std::path::PathBuf, Problem
     if path.is_file() { Ok(path) } else { Err(gone()) }
 }
 
-/// What a browser should take the file for, by its first bytes.
+/// Returns the media type of a video file, judged by its first bytes.
 fn container(path: &std::path::Path) -> &'static str {
     let mut start = [0; 12];
     let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut start));
     match (read.unwrap_or(0), &start) {
-        // QuickTime too: browsers play it under this name only.
+        // MP4 and QuickTime: browsers play QuickTime under this type only.
         (12, [_, _, _, _, b'f', b't', b'y', b'p', ..]) => "video/mp4",
-        // Matroska is a superset of WebM, and browsers try it under this name.
+        // WebM and Matroska: Matroska is a superset of WebM, and browsers try it under this type.
         (12, [0x1a, 0x45, 0xdf, 0xa3, ..]) => "video/webm",
         (12, [b'R', b'I', b'F', b'F', ..]) => "video/x-msvideo",
         (12, [b'O', b'g', b'g', b'S', ..]) => "video/ogg",

@@ -1,4 +1,4 @@
-//! One video in, one answer out, in one request: what the clients of the Python system know.
+//! `POST /predict`: analyzes one video within one request. Clients of the Python system know this interface.
 
 use std::sync::Arc;
 
@@ -79,7 +79,7 @@ pub(crate) async fn predict(
     let analysis = draft(&received, settings);
     let submission = Submission { analysis, upload: received.upload, video };
     let (live, answer) = app.jobs.ask(admission, submission);
-    // When the client goes away, so does this future.
+    // If the client disconnects, this future is dropped, which withdraws the analysis.
     let watched = WithdrawOnDrop { jobs: app.jobs.clone(), live };
     let report = answer.await.map_err(|_| Problem::internal())??;
     drop(watched);
@@ -108,7 +108,7 @@ struct WithdrawOnDrop {
 
 impl Drop for WithdrawOnDrop {
     fn drop(&mut self) {
-        // Without effect on one that has ended.
+        // This has no effect on an analysis that has ended.
         self.jobs.withdraw(&self.live);
     }
 }

@@ -57,12 +57,12 @@ impl Problem {
         }
     }
 
-    /// The status.
+    /// Returns the HTTP status.
     pub(crate) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// The sentence.
+    /// Returns the sentence that says what happened.
     #[cfg(test)]
     pub(crate) fn detail(&self) -> &str {
         &self.detail
@@ -113,7 +113,7 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed", detail)
     }
 
-    /// A refusal that came from a library, which says no more than its status.
+    /// Describes a refusal by a library, of which only the status is known.
     pub(crate) fn other(status: StatusCode) -> Self {
         let title = status.canonical_reason().unwrap_or("Refused");
         Self::new(
@@ -193,26 +193,26 @@ impl Problem {
         Self::new(StatusCode::MISDIRECTED_REQUEST, "unknown-host", "The host name is not known here", detail)
     }
 
-    /// Something broke that is not the client's business; the log has it.
+    /// Describes an internal error, whose details only the log has.
     pub(crate) fn internal() -> Self {
         let detail =
             "Something went wrong in the server. Its log has the details under the id of the request or the analysis.";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed", detail).retryable()
     }
 
-    /// Logs an error that the client learns nothing of.
+    /// Logs an error and returns [`internal`](Self::internal), which hides it from the client.
     pub(crate) fn hide(error: &dyn std::error::Error) -> Self {
         tracing::error!(error = with_causes(error), "internal error");
         Self::internal()
     }
 
-    /// An analysis that a crash of the server ended and that cannot be run again by itself.
+    /// Describes an analysis that a stop of the server interrupted and that is not run again.
     pub(crate) fn interrupted(detail: &str) -> Self {
         let title = "The analysis was interrupted";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "interrupted", title, detail).retryable()
     }
 
-    /// Why a video cannot be opened or decoded, without the path under which the server keeps it.
+    /// Describes why a video cannot be opened or decoded, without the path under which the server keeps it.
     pub(crate) fn of_video(error: &VideoError) -> Self {
         match error {
             VideoError::EmptyFile { .. } => Self::not_a_video("The file is empty."),
@@ -252,12 +252,12 @@ impl Problem {
             VideoError::OutOfMemory { bytes, .. } => {
                 Self::over_limit("memory", format!("A frame takes {bytes} bytes, which the server does not have."))
             }
-            // ffmpeg is missing, the disk fails: not the client's doing.
+            // The client did not cause these errors, such as a missing ffmpeg or a failing disk.
             error => Self::hide(error),
         }
     }
 
-    /// Why an analysis has no report. `path` is where the video lies, which is nobody's business.
+    /// Describes why an analysis has no report. `path` is that of the video and is removed from the text.
     pub(crate) fn of_analysis(error: &Error, path: &Path) -> Self {
         match error {
             Error::Unreadable { reason } => {
@@ -270,7 +270,7 @@ impl Problem {
     }
 }
 
-/// What ffmpeg or an analysis says of a video, without the place where it lies.
+/// Removes the path of a video from a message of ffmpeg or of an analysis.
 pub(crate) fn without_path(text: &str, path: &Path) -> String {
     let path = path.to_string_lossy();
     let text = text.replace("[error] ", "").replace(&format!("file:{path}"), &path);
@@ -281,7 +281,7 @@ fn videos(count: u32) -> String {
     if count == 1 { "1 video".into() } else { format!("{count} videos") }
 }
 
-/// Text of others within our sentence: short, one line, no full stop.
+/// Prepares a foreign message for use within a sentence: one line, no full stop, at most 300 characters.
 fn sentence(text: &str) -> String {
     shortened(text.trim().trim_end_matches('.'))
 }
@@ -308,7 +308,7 @@ impl IntoResponse for Problem {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"deepsight\""));
         }
-        // The outermost layer adds the request's id.
+        // The outermost layer, `guard::observe`, takes the problem from here and adds the request's id.
         response.extensions_mut().insert(self);
         response
     }

@@ -1,4 +1,4 @@
-//! Receives a video: out of the form, onto the disk, counted and hashed on its way.
+//! Receives a video from a form: counts and hashes its bytes while it writes them to the disk.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,23 +20,23 @@ use super::problem::Problem;
 use crate::random::hex;
 use crate::uploads::Upload;
 
-/// What a form may hold beside the video: boundaries and headers.
+/// Bytes that a form may have beside the video: boundaries and headers.
 const ENVELOPE: u64 = 64 << 10;
 const BUFFER: usize = 256 << 10;
-/// Letters of a file's name that are kept.
+/// Characters of a file's name that are kept.
 const MAX_NAME: usize = 255;
 
-/// A video that has arrived.
+/// A video that has been received.
 #[derive(Debug)]
 pub(super) struct Received {
     pub(super) upload: Upload,
-    /// As the client calls it, without folders. For showing only.
+    /// The file's name as the client gave it, without folders. For display only.
     pub(super) file_name: String,
     pub(super) bytes: u64,
     pub(super) sha256: String,
 }
 
-/// The field `video` of a form, which must be its only one.
+/// Receives the field `video` of a form, which must be its only field.
 pub(super) async fn receive(app: &Parts, request: Request) -> Result<Received, Problem> {
     let headers = request.headers();
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
@@ -91,12 +91,13 @@ async fn save(
         file.write_all(&chunk).await.map_err(|error| unwritable(&error))?;
     }
     file.flush().await.map_err(|error| unwritable(&error))?;
-    // Once it is accepted, not even a power cut may lose it.
+    // An accepted video must survive a power cut.
     file.get_ref().sync_all().await.map_err(|error| unwritable(&error))?;
     Ok(Received { upload, file_name, bytes, sha256: hex(&hash.finalize()) })
 }
 
-/// Waits for the client, but not for ever.
+/// Waits for the next part of the upload, up to the limits on a pause and on the whole upload, or until the server
+/// stops.
 async fn patiently<T>(
     app: &Parts,
     deadline: Instant,
@@ -125,14 +126,15 @@ async fn patiently<T>(
     }
 }
 
-/// A form's body, whose own part (what stands before, between and around the fields) is held to [`ENVELOPE`]: the parser keeps
-/// all of it in memory until it finds an end.
+/// The body of a form, with a limit of [`ENVELOPE`] plus [`BUFFER`] bytes on what is not content of a field. The parser
+/// keeps that part (before, between and around the fields) in memory until it finds its end.
 struct Metered {
     body: BodyDataStream,
     read: u64,
-    /// Bytes of fields that came out of the parser.
+    /// Bytes of the field's content that the parser has returned.
     delivered: Arc<AtomicU64>,
-    /// The parser takes all that is ready before it looks at it; after each piece it is made to look.
+    /// Whether to return `Pending` once. The parser reads all that is ready before it parses; a `Pending` after each
+    /// piece makes it parse.
     pause: bool,
 }
 
@@ -154,7 +156,7 @@ impl Stream for Metered {
             Some(Ok(piece)) => {
                 self.read += piece.len() as u64;
                 self.pause = true;
-                // What was read just now has not been looked at.
+                // The parser has not seen the piece that was read just now.
                 let ahead = self.read.saturating_sub(self.delivered.load(Ordering::Relaxed) + piece.len() as u64);
                 if ahead > ENVELOPE + BUFFER as u64 {
                     return Poll::Ready(Some(Err("the form has too much beside its fields".into())));
@@ -176,14 +178,16 @@ fn unwritable(error: &std::io::Error) -> Problem {
     Problem::hide(error)
 }
 
-/// What a client calls its file: no folders, nothing that commands a terminal, not too long. Still a stranger's text.
+/// Cleans the client's name of a file for display: removes folders, control characters (which could command a terminal)
+/// and invisible ones, and shortens it to [`MAX_NAME`] characters. The result is still untrusted text.
 fn shown_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let clean: String = last.chars().filter(|c| !c.is_control() && !is_invisible(*c)).take(MAX_NAME).collect();
     if clean.trim().is_empty() { "video".into() } else { clean }
 }
 
-/// Letters that turn the direction of text round, or have no width: `gpj.exe` can look like `exe.jpg` with them.
+/// Returns whether a character reverses the direction of text or has no width: with it, `gpj.exe` can look like
+/// `exe.jpg`.
 fn is_invisible(letter: char) -> bool {
     matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
@@ -193,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_name_is_shown_without_folders_and_without_tricks() {
+    fn file_names_are_shown_without_folders_and_control_characters() {
         assert_eq!(shown_name("clip.mp4"), "clip.mp4");
         assert_eq!(shown_name("../../etc/passwd"), "passwd");
         assert_eq!(shown_name("C:\\fakepath\\clip.mp4"), "clip.mp4");

@@ -1,5 +1,5 @@
-//! The report's JSON for the documentation. `deepsight-core` writes it and knows nothing of OpenAPI; the tests read real reports
-//! with these types, which take no field that is not here.
+//! The schema of the report's JSON, for the API's documentation. `deepsight-core` writes the JSON and does not depend
+//! on OpenAPI. The tests read real reports with these types, which reject unknown fields.
 #![allow(dead_code, reason = "what the documentation shows")]
 
 use serde::Deserialize;

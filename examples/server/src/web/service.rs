@@ -1,4 +1,4 @@
-//! The server itself: whether it is well, what it measures, what it is made of.
+//! Handlers about the server itself: its health, metrics, model and limits.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,7 +15,8 @@ use super::problem::Problem;
 use super::{App, Parts};
 use crate::settings::{FRAMES, MAX_FPS, MIN_FACE_SIZE, MIN_FPS};
 
-/// How long starting ffmpeg may take before it counts as missing, and how long what was found counts: asking starts processes.
+/// Time after which an ffmpeg that has not started counts as missing. The result of a check is reused for as long,
+/// because each check starts processes.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -49,7 +50,7 @@ pub(crate) async fn live() -> Json<Health> {
 )]
 pub(crate) async fn ready(State(app): State<App>) -> Response {
     let checks = BTreeMap::from([
-        // It is loaded, and has scored its golden input, before the server listens.
+        // Always true: the model is loaded and has scored its golden input before the server listens.
         ("model", true),
         ("ffmpeg", has_ffmpeg(&app).await),
         ("queue", !app.jobs.is_full()),

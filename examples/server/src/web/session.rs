@@ -1,4 +1,5 @@
-//! Sessions: how a browser that has an API key keeps it out of its pages' addresses, pictures and scripts.
+//! Browser sessions. A cookie stands for the API key, so that the key stays out of addresses, image requests and
+//! scripts of the pages.
 
 use axum::Json;
 use axum::extract::State;
@@ -12,7 +13,7 @@ use super::guard::cookie;
 use super::problem::Problem;
 use crate::keys::SESSION;
 
-/// The cookie's name.
+/// Name of the session cookie.
 pub(super) const COOKIE: &str = "deepsight_session";
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -47,7 +48,7 @@ pub(crate) async fn sign_in(
     let owner = app.keys.owner(body.api_key.trim());
     let owner = owner.ok_or_else(|| Problem::unauthorized("This server does not know the API key."))?;
     let cookie = app.keys.sign_in(owner);
-    // Behind a proxy that speaks TLS the cookie must never travel without it.
+    // Behind a TLS proxy, the cookie must never be sent over plain HTTP.
     let secure = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     let secure = if secure { "; Secure" } else { "" };
     let seconds = SESSION.as_secs();
@@ -68,7 +69,7 @@ pub(crate) async fn sign_out(State(app): State<App>, headers: HeaderMap) -> Resp
         app.keys.sign_out(cookie);
     }
     let line = format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
-    // Pictures of faces are not to stay behind.
+    // Clear the browser's cache, so that no pictures of faces stay in it.
     let forget = (HeaderName::from_static("clear-site-data"), "\"cache\"".to_owned());
     (StatusCode::NO_CONTENT, [(header::SET_COOKIE, line), forget]).into_response()
 }

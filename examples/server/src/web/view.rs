@@ -1,4 +1,4 @@
-//! What clients see of an analysis.
+//! Analyses as the API shows them.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -63,7 +63,7 @@ pub(crate) struct AnalysisView {
 }
 
 impl AnalysisView {
-    /// An analysis as the database has it, and as it is right now.
+    /// Combines an analysis from the database with its current progress.
     pub(crate) fn of(analysis: &Analysis, live: Option<&Live>) -> Self {
         let result = analysis.result.as_ref();
         let mut progress = result.map_or_else(Counts::default, |result| Counts {

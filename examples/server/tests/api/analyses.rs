@@ -1,4 +1,4 @@
-//! `/v1/analyses`: sending, listing, reading, removing.
+//! `/v1/analyses`: creating, listing, reading and removing analyses.
 
 use deepsight_core::Report;
 use reqwest::multipart::{Form, Part};
@@ -75,7 +75,7 @@ async fn the_list_has_the_newest_first_page_by_page() {
 }
 
 #[tokio::test]
-async fn removing_an_analysis_removes_all_of_it() {
+async fn removing_an_analysis_removes_its_report_pictures_and_video() {
     let server = Server::start(&[]);
     let id = server.submit("?frames=4", &portraits()).await["id"].as_str().unwrap().to_owned();
     server.finished(&id).await;
@@ -90,7 +90,7 @@ async fn removing_an_analysis_removes_all_of_it() {
 }
 
 #[tokio::test]
-async fn removing_cancels_what_runs_and_what_waits() {
+async fn removing_cancels_running_and_waiting_analyses() {
     let (server, clips) = (Server::start(&["--workers", "1"]), Clips::new());
     let long = clips.long();
     let running = server.submit("?frames=1000", &long).await["id"].as_str().unwrap().to_owned();
@@ -108,7 +108,7 @@ async fn removing_cancels_what_runs_and_what_waits() {
 }
 
 #[tokio::test]
-async fn a_report_is_not_there_before_the_analysis_is_done() {
+async fn a_report_cannot_be_read_before_the_analysis_is_done() {
     let (server, clips) = (Server::start(&["--workers", "1"]), Clips::new());
     let id = server.submit("?frames=1000", &clips.long()).await["id"].as_str().unwrap().to_owned();
     for file in ["report.json", "report.html"] {
@@ -148,7 +148,7 @@ async fn the_same_idempotency_key_gives_the_same_analysis_and_another_video_unde
 }
 
 #[tokio::test]
-async fn a_file_name_is_text_and_nothing_else() {
+async fn a_file_name_is_treated_as_plain_text() {
     let server = Server::start(&[]);
     let hostile = "../../<img src=x onerror=alert(1)>\"';.mp4";
     let video = std::fs::read(portraits()).unwrap();
@@ -163,10 +163,10 @@ async fn a_file_name_is_text_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_single_frames_is_said_without_the_place_where_the_video_lies() {
+async fn errors_of_single_frames_are_reported_without_the_path_of_the_video() {
     let (server, clips) = (Server::start(&[]), Clips::new());
     let portraits = portraits();
-    // Half of a file whose header promises the whole.
+    // Half of a file whose header gives the length of the whole.
     let whole = clips.make("whole.mkv", &["-i", portraits.to_str().unwrap(), "-c", "copy"]);
     let bytes = std::fs::read(&whole).unwrap();
     let half = clips.write("half.mkv", &bytes[..bytes.len() / 2]);

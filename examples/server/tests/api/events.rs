@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{Clips, Server, portraits};
 
-/// Events as name, id and data.
+/// Parses events into name, id and data.
 fn parsed(text: &str) -> Vec<(String, u64, Value)> {
     let field = |block: &str, name: &str| {
         let prefix = format!("{name}: ");
@@ -21,7 +21,7 @@ fn parsed(text: &str) -> Vec<(String, u64, Value)> {
 }
 
 #[tokio::test]
-async fn every_face_is_told_once_and_the_last_event_is_the_result() {
+async fn every_face_is_sent_once_and_the_last_event_is_the_result() {
     let server = Server::start(&[]);
     let id = server.submit("?frames=20", &portraits()).await["id"].as_str().unwrap().to_owned();
     let response = server.get(&format!("/v1/analyses/{id}/events")).send().await.unwrap();
@@ -59,7 +59,7 @@ async fn every_face_is_told_once_and_the_last_event_is_the_result() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_opened_again_goes_on_after_the_last_event() {
+async fn a_reopened_stream_continues_after_the_last_event() {
     let (server, clips) = (Server::start(&["--workers", "1"]), Clips::new());
     let id = server.submit("?frames=1000", &clips.long()).await["id"].as_str().unwrap().to_owned();
     let read_until = async |last_id: Option<u64>, faces: usize| {
@@ -93,7 +93,7 @@ async fn a_stream_that_is_opened_again_goes_on_after_the_last_event() {
 }
 
 #[tokio::test]
-async fn who_waits_is_told_its_place_and_who_watches_that_it_was_removed() {
+async fn events_tell_the_place_in_the_queue_and_the_removal() {
     let (server, clips) = (Server::start(&["--workers", "1"]), Clips::new());
     let long = clips.long();
     let running = server.submit("?frames=1000", &long).await["id"].as_str().unwrap().to_owned();

@@ -12,18 +12,18 @@ fn connect(server: &Server) -> TcpStream {
     stream
 }
 
-/// Sends `text` a letter at a time until the server has had enough; what it answered.
+/// Sends `text` one byte at a time until the server closes the connection. Returns the server's response.
 fn drip(stream: &mut TcpStream, mut text: impl Iterator<Item = u8>) -> String {
     let mut reader = stream.try_clone().unwrap();
     let listening = std::thread::spawn(move || {
         let mut answer = String::new();
-        // A reset ends it as well as a close.
+        // A reset of the connection is an error here, and ends the reading as a close does.
         let _ = reader.read_to_string(&mut answer);
         answer
     });
     while !listening.is_finished() {
         if let Some(byte) = text.next() {
-            // Fails once the server has closed.
+            // This fails once the server has closed the connection.
             let _ = stream.write_all(&[byte]);
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -32,7 +32,7 @@ fn drip(stream: &mut TcpStream, mut text: impl Iterator<Item = u8>) -> String {
 }
 
 #[test]
-fn a_header_that_comes_a_letter_at_a_time_is_not_waited_for() {
+fn a_header_sent_one_byte_at_a_time_times_out() {
     let server = Server::start(&["--header-timeout", "500ms"]);
     let begun = Instant::now();
     let endless = "GET /health/live HTTP/1.1\r\nX-Slow: ".bytes().chain(std::iter::repeat(b'x'));
@@ -42,7 +42,7 @@ fn a_header_that_comes_a_letter_at_a_time_is_not_waited_for() {
 }
 
 #[test]
-fn a_body_that_pauses_or_drips_for_ever_is_not_waited_for() {
+fn a_body_that_pauses_or_never_ends_times_out() {
     let upload = |server: &Server| {
         let host = server.url.trim_start_matches("http://").to_owned();
         format!(
@@ -65,7 +65,7 @@ fn a_body_that_pauses_or_drips_for_ever_is_not_waited_for() {
 }
 
 #[test]
-fn a_key_that_never_comes_and_an_answer_that_is_never_read_hold_no_connection() {
+fn an_unfinished_sign_in_and_an_unread_response_do_not_hold_a_connection() {
     let server = Server::start(&["--body-timeout", "300ms"]);
     let host = server.url.trim_start_matches("http://").to_owned();
     let mut stream = connect(&server);
@@ -76,7 +76,7 @@ fn a_key_that_never_comes_and_an_answer_that_is_never_read_hold_no_connection() 
     let answer = drip(&mut stream, std::iter::empty());
     assert!(!answer.contains(" 204 "), "{answer}");
 
-    // Far more than the system keeps for a reader that does not read.
+    // Request far more data than the system buffers for a client that does not read.
     let mut stream = connect(&server);
     for _ in 0..40 {
         let ask = format!("GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: {host}\r\n\r\n");
@@ -93,12 +93,12 @@ fn a_key_that_never_comes_and_an_answer_that_is_never_read_hold_no_connection() 
     drop((stream, begun));
 }
 
-/// Sockets that the server has open, besides the one that it listens on.
+/// Returns the number of open connections of the server.
 #[cfg(target_os = "linux")]
 fn connections(server: &Server) -> usize {
     let port = format!(":{:04X}", server.url.rsplit(':').next().unwrap().parse::<u16>().unwrap());
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    // Local address, then state: 01 is an established connection.
+    // Field 1 is the local address, field 3 the state: 01 is an established connection.
     let of_server = |line: &&str| {
         let fields: Vec<_> = line.split_whitespace().collect();
         fields.get(1).is_some_and(|local| local.ends_with(&port)) && fields.get(3) == Some(&"01")
@@ -107,7 +107,7 @@ fn connections(server: &Server) -> usize {
 }
 
 #[tokio::test]
-async fn an_upload_that_breaks_off_leaves_nothing() {
+async fn an_interrupted_upload_leaves_no_file() {
     let server = Server::start(&[]);
     let host = server.url.trim_start_matches("http://").to_owned();
     let mut stream = connect(&server);

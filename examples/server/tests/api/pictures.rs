@@ -14,7 +14,7 @@ async fn picture(server: &Server, path: &str) -> DynamicImage {
 }
 
 #[tokio::test]
-async fn every_scored_face_has_a_picture_and_a_map_over_it() {
+async fn every_scored_face_has_a_picture_and_an_activation_map() {
     let server = Server::start(&[]);
     let id = server.submit("?frames=4", &portraits()).await["id"].as_str().unwrap().to_owned();
     let done = server.finished(&id).await;
@@ -35,23 +35,23 @@ async fn every_scored_face_has_a_picture_and_a_map_over_it() {
         }
     }
     assert_eq!(faces, done["faces_detected"].as_u64().unwrap());
-    // In a face in which nothing speaks for a forgery the map is empty, but not in all of them.
+    // The map of a face is empty if nothing in it speaks for a forgery, but some maps must have content.
     assert!(most_moved > 256 * 256, "the map is seen: {most_moved}");
     assert_eq!(server.get(&format!("/v1/analyses/{id}/faces/1/0")).send().await.unwrap().status(), 404);
     assert_eq!(server.get(&format!("/v1/analyses/{id}/faces/x/0")).send().await.unwrap().status(), 400);
 }
 
 #[tokio::test]
-async fn a_frame_is_the_one_of_its_index() {
+async fn a_frame_is_returned_by_its_index() {
     let (server, clips) = (Server::start(&[]), Clips::new());
-    // Frame n is a grey of 20 n: 10 frames.
+    // 10 frames; frame n is gray of level 20 n.
     let ramp = "color=s=64x48:r=10:d=1,geq=lum='20*N':cb=128:cr=128";
     let clip = clips.make("ramp.mkv", &["-f", "lavfi", "-i", ramp, "-c:v", "ffv1"]);
     let id = server.submit("?frames=3", &clip).await["id"].as_str().unwrap().to_owned();
     server.finished(&id).await;
     for index in [0_u32, 1, 7, 9] {
         let frame = picture(&server, &format!("/v1/analyses/{id}/frames/{index}")).await.to_luma8();
-        // Limited range, 16 to 235, comes out as 0 to 255.
+        // The limited range 16 to 235 is decoded to 0 to 255.
         let expected = ((20.0 * f64::from(index) - 16.0) * 255.0 / 219.0).clamp(0.0, 255.0);
         let found = f64::from(frame.get_pixel(32, 24).0[0]);
         assert!((found - expected).abs() < 4.0, "frame {index}: {found}, not {expected}");
@@ -61,7 +61,7 @@ async fn a_frame_is_the_one_of_its_index() {
 }
 
 #[tokio::test]
-async fn the_video_comes_back_whole_and_in_ranges() {
+async fn the_video_is_served_whole_and_in_ranges() {
     let server = Server::start(&[]);
     let id = server.submit("?frames=2", &portraits()).await["id"].as_str().unwrap().to_owned();
     let path = format!("/v1/analyses/{id}/video");

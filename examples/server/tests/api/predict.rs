@@ -29,7 +29,7 @@ async fn a_video_gets_the_answer_that_clients_of_the_python_system_know() {
 }
 
 #[tokio::test]
-async fn videos_of_every_container_that_the_dashboard_names_are_taken() {
+async fn videos_of_every_container_that_the_dashboard_names_are_accepted() {
     let (server, clips) = (Server::start(&[]), Clips::new());
     let portraits = portraits();
     let source = ["-t", "0.5", "-i", portraits.to_str().unwrap()];
@@ -59,7 +59,7 @@ async fn a_video_without_a_face_is_uncertain_with_a_reason_and_without_a_probabi
 }
 
 #[tokio::test]
-async fn the_full_report_comes_where_it_is_asked_for_and_says_nothing_of_the_server() {
+async fn the_full_report_is_returned_on_request_and_reveals_no_path_of_the_server() {
     let server = Server::start(&[]);
     let response =
         server.send("/predict?full=true&frames=5&threshold=0.001&aggregation=mean-of-faces", &portraits()).await;
@@ -80,7 +80,7 @@ async fn the_full_report_comes_where_it_is_asked_for_and_says_nothing_of_the_ser
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_stops_its_analysis() {
+async fn a_client_that_disconnects_stops_its_analysis() {
     let (server, clips) = (Server::start(&["--workers", "1"]), Clips::new());
     let long = clips.long();
     let request = server.post("/predict?frames=1000").multipart(form(&long)).send();
@@ -94,7 +94,7 @@ async fn a_client_that_goes_away_stops_its_analysis() {
             }
         } => {}
     }
-    // Dropping the request closes its connection.
+    // Drop the request, which closes its connection.
     server.until_uploads(0).await;
     loop {
         let metrics = server.get("/metrics").send().await.unwrap().text().await.unwrap();
@@ -111,7 +111,7 @@ async fn a_client_that_goes_away_stops_its_analysis() {
 }
 
 #[tokio::test]
-async fn videos_that_are_analysed_at_once_get_the_answers_that_they_get_alone() {
+async fn videos_analyzed_at_once_get_the_same_answers_as_alone() {
     let (server, clips) = (Server::start(&["--workers", "4"]), Clips::new());
     let portraits = portraits();
     let half = clips.make("half.mp4", &["-i", portraits.to_str().unwrap(), "-vf", "scale=480:-2", "-t", "3"]);
@@ -124,7 +124,7 @@ async fn videos_that_are_analysed_at_once_get_the_answers_that_they_get_alone() 
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_while_it_waits_gives_its_place_away() {
+async fn a_client_that_disconnects_while_it_waits_frees_its_place() {
     let (server, clips) = (Server::start(&["--workers", "1", "--queue", "1", "--client-jobs", "9"]), Clips::new());
     let long = clips.long();
     let running = server.submit("?frames=1000", &long).await["id"].as_str().unwrap().to_owned();
@@ -139,7 +139,7 @@ async fn a_client_that_goes_away_while_it_waits_gives_its_place_away() {
                 assert!(begun.elapsed() < PATIENCE);
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
-            // It has arrived, and is behind the other.
+            // The second video has arrived and waits behind the first.
             server.until_uploads(2).await;
         } => {}
     }

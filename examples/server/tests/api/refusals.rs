@@ -1,4 +1,4 @@
-//! What is refused, how, and that nothing of it is left.
+//! Refused requests: their responses, and that they leave no files.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::{Clips, Server, form, portraits};
 
-/// Sends a request that is to be refused; the problem.
+/// Sends a request, asserts that it is refused, and returns the problem.
 async fn refused(request: RequestBuilder, status: u16) -> Value {
     let response = request.send().await.unwrap();
     let found = response.status();
@@ -30,7 +30,7 @@ fn detail(problem: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn addresses_methods_and_parameters_that_are_not_there_are_problems() {
+async fn unknown_addresses_methods_and_parameters_return_problems() {
     let server = Server::start(&[]);
     refused(server.get("/nothing/here"), 404).await;
     refused(server.get("/v1/analyses/0f3cb5d7a1e24f6c9d8e7b6a5c4d3e2f"), 404).await;
@@ -51,7 +51,7 @@ async fn addresses_methods_and_parameters_that_are_not_there_are_problems() {
         ("frames=3&fps=2", ["frames", "3", "either"]),
         ("webhook=https://example.org/", ["webhook", "example.org", "not among the hosts"]),
     ] {
-        // It is refused before the video is read.
+        // The request is refused before the video is read.
         let problem = refused(server.post(&format!("/v1/analyses?{query}")).multipart(form(&portraits())), 400).await;
         assert!(parts.iter().all(|part| detail(&problem).contains(part)), "{query}: {problem}");
     }
@@ -59,7 +59,7 @@ async fn addresses_methods_and_parameters_that_are_not_there_are_problems() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_form_with_a_video_is_refused() {
+async fn a_body_other_than_a_form_with_a_video_is_refused() {
     let server = Server::start(&[]);
     for path in ["/predict", "/v1/analyses"] {
         refused(server.post(path).body("video"), 415).await;
@@ -82,7 +82,7 @@ async fn a_body_that_is_no_form_with_a_video_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_no_video_is_known_by_its_content_and_not_by_its_name() {
+async fn videos_are_recognized_by_their_content_and_not_by_their_name() {
     let (server, clips) = (Server::start(&[]), Clips::new());
     let sound = clips.make("sound.mp4", &["-f", "lavfi", "-i", "sine=d=1"]);
     for path in ["/predict", "/v1/analyses"] {
@@ -102,7 +102,7 @@ async fn what_is_no_video_is_known_by_its_content_and_not_by_its_name() {
             assert_eq!(problem["type"], "urn:deepsight:problem:not-a-video", "{}", clip.display());
             assert!(!problem.to_string().contains(server.data.path().to_str().unwrap()), "{problem}");
         }
-        // And a video by any other name is one.
+        // A video is accepted under any name.
         let video = std::fs::read(portraits()).unwrap();
         let named = Form::new().part("video", Part::bytes(video).file_name("letter.txt"));
         let status = server.post(&format!("{path}?frames=1")).multipart(named).send().await.unwrap().status();
@@ -111,15 +111,15 @@ async fn what_is_no_video_is_known_by_its_content_and_not_by_its_name() {
 }
 
 #[tokio::test]
-async fn an_upload_over_the_limit_is_refused_and_the_client_comes_to_read_why() {
+async fn an_upload_over_the_limit_is_refused_and_the_client_can_read_the_response() {
     let server = Server::start(&["--max-upload", "1MB"]);
-    // The client sends all of it before it reads a word, as many do.
+    // This client sends the whole body before it reads the response, as many do.
     let form = Form::new().part("video", Part::bytes(vec![7; 20_000_000]).file_name("big.mp4"));
     let problem = refused(server.post("/v1/analyses").multipart(form), 413).await;
     assert_eq!((&problem["limit"], &problem["limit_bytes"]), (&"max_upload_bytes".into(), &1_000_000.into()));
     assert!(detail(&problem).contains("1000000"));
 
-    // Without a length in the header it is counted while it is written.
+    // Without a Content-Length header, the server counts the bytes while it writes them.
     let address = server.url.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).unwrap();
     let head = format!(
@@ -144,7 +144,7 @@ async fn an_upload_over_the_limit_is_refused_and_the_client_comes_to_read_why() 
 }
 
 #[tokio::test]
-async fn a_form_that_never_comes_to_its_video_is_refused_before_it_fills_the_memory() {
+async fn a_form_with_endless_data_beside_its_video_is_refused_before_it_fills_the_memory() {
     let server = Server::start(&[]);
     let address = server.url.trim_start_matches("http://");
     let endless: [(&str, &[u8]); 3] = [
@@ -193,9 +193,9 @@ async fn a_video_over_a_limit_is_refused_with_the_limit_by_name() {
 }
 
 #[tokio::test]
-async fn a_video_that_breaks_while_it_is_decoded_is_a_problem_of_its_own() {
+async fn a_video_that_fails_to_decode_gets_its_own_problem() {
     let (server, clips) = (Server::start(&[]), Clips::new());
-    // Its headers are whole, and its pictures are not.
+    // The headers of the file are intact, its pictures are not.
     let whole = clips.make("whole.mp4", &["-f", "lavfi", "-i", "testsrc=s=320x240:d=1", "-movflags", "faststart"]);
     let mut bytes = std::fs::read(whole).unwrap();
     let data = bytes.windows(4).position(|window| window == b"mdat").unwrap() + 4;
@@ -212,7 +212,7 @@ async fn a_video_that_breaks_while_it_is_decoded_is_a_problem_of_its_own() {
 }
 
 #[tokio::test]
-async fn an_analysis_that_takes_too_long_is_ended_with_the_limit_by_name() {
+async fn an_analysis_that_takes_too_long_is_stopped_with_the_limit_by_name() {
     let (server, clips) = (Server::start(&["--max-analysis", "50ms"]), Clips::new());
     let long = clips.long();
     let problem = refused(server.post("/predict?frames=1000").multipart(form(&long)), 422).await;
@@ -224,7 +224,7 @@ async fn an_analysis_that_takes_too_long_is_ended_with_the_limit_by_name() {
 }
 
 #[tokio::test]
-async fn a_full_queue_is_said_before_the_upload_with_the_time_to_come_again() {
+async fn a_full_queue_refuses_before_the_upload_and_says_when_to_try_again() {
     let (server, clips) = (Server::start(&["--workers", "1", "--queue", "1", "--client-jobs", "9"]), Clips::new());
     let long = clips.long();
     let running = server.submit("?frames=1000", &long).await["id"].as_str().unwrap().to_owned();

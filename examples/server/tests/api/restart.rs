@@ -1,4 +1,4 @@
-//! What a stop, a crash and a new start leave and take up.
+//! Analyses and files after a stop, a crash and a restart.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ async fn reports_outlive_the_process() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_server_that_is_stopped_puts_back_what_it_has_not_done_and_does_it_after_the_next_start() {
+async fn a_stopped_server_queues_unfinished_analyses_again_and_runs_them_after_the_next_start() {
     let clips = Clips::new();
     let server = Server::start(&["--workers", "1", "--shutdown-grace", "50ms"]);
     let running = server.submit("?frames=300", &clips.long()).await["id"].as_str().unwrap().to_owned();
@@ -36,7 +36,7 @@ async fn a_server_that_is_stopped_puts_back_what_it_has_not_done_and_does_it_aft
     let watching = server.get(&format!("/v1/analyses/{running}/events")).send().await.unwrap();
     let asking = server.post("/predict").multipart(form(&portraits())).send();
     let asking = tokio::spawn(asking);
-    // It waits behind the other two.
+    // The third video has arrived and waits behind the other two.
     server.until_uploads(3).await;
     let data = Arc::clone(&server.data);
     server.terminate();
@@ -67,9 +67,9 @@ async fn after_a_crash_every_analysis_ends_in_one_known_state() {
     let other = server.submit("?frames=2", &clips.faceless()).await["id"].as_str().unwrap().to_owned();
     let uploads = server.data.path().join("uploads");
     let data = server.kill();
-    // What was received half, and what somebody deleted by hand.
+    // A partial upload remains, and an administrator deletes another video.
     std::fs::write(uploads.join("00000000000000000000000000000000"), b"half a video").unwrap();
-    // The two short ones are the same, so it may be either that is gone.
+    // The two short videos are equal, so the deleted one may belong to either analysis.
     let long_bytes = std::fs::metadata(&long).unwrap().len();
     let short = std::fs::read_dir(&uploads).unwrap().map(|entry| entry.unwrap());
     let short = short.filter(|entry| (100..long_bytes).contains(&entry.metadata().unwrap().len()));
@@ -91,7 +91,7 @@ async fn after_a_crash_every_analysis_ends_in_one_known_state() {
     assert_eq!(states, ["failed", "queued"]);
     drop(server.kill());
 
-    // Twice is enough: the video may be what brings the server down.
+    // The analysis is not run a third time: its video may be what crashes the server.
     let server = Server::start_on(data, &["--workers", "1"], &[]);
     let failed = server.finished(&repeated).await;
     assert!(failed["problem"]["detail"].as_str().unwrap().contains("twice"), "{failed}");
@@ -104,7 +104,7 @@ async fn after_a_crash_every_analysis_ends_in_one_known_state() {
 }
 
 #[tokio::test]
-async fn what_is_too_old_goes_at_the_next_start() {
+async fn expired_analyses_are_removed_at_startup() {
     let server = Server::start(&[]);
     let id = server.submit("?frames=2", &portraits()).await["id"].as_str().unwrap().to_owned();
     server.finished(&id).await;
@@ -128,7 +128,7 @@ async fn what_is_too_old_goes_at_the_next_start() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_oldest_reports_go_when_the_database_is_too_large() {
+async fn the_oldest_reports_are_removed_when_the_database_is_too_large() {
     let server = Server::start(&[]);
     let mut ids = Vec::new();
     for _ in 0..3 {
@@ -138,7 +138,7 @@ async fn the_oldest_reports_go_when_the_database_is_too_large() {
     }
     let database = server.data.path().join("deepsight.sqlite");
     let data = server.kill();
-    // Opened and closed, the database has all of its log in it.
+    // Start and stop the server once, so that the log is written into the database file.
     let server = Server::start_on(data, &[], &[]);
     server.terminate();
     let data = Arc::clone(&server.data);
@@ -158,10 +158,10 @@ async fn the_oldest_reports_go_when_the_database_is_too_large() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn nobody_else_can_read_what_is_kept_and_what_is_removed_leaves_the_disk() {
+async fn stored_data_is_readable_by_its_owner_only_and_removed_data_leaves_the_disk() {
     use std::os::unix::fs::PermissionsExt;
     let data = Arc::new(tempfile::tempdir().unwrap());
-    // As an administrator might have made it.
+    // Permissions as of a folder that an administrator created.
     std::fs::set_permissions(data.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let server = Server::start_on(Arc::clone(&data), &[], &[]);
     let database = data.path().join("deepsight.sqlite");
@@ -175,7 +175,7 @@ async fn nobody_else_can_read_what_is_kept_and_what_is_removed_leaves_the_disk()
     let data = server.kill();
     let server = Server::start_on(data, &["--keep-reports", "1ms"], &[]);
     let begun = std::time::Instant::now();
-    // Its pictures alone take more than that.
+    // The pictures of the analysis alone take more than this.
     while std::fs::metadata(&database).unwrap().len() > 200_000 {
         assert!(begun.elapsed() < crate::support::PATIENCE, "{}", std::fs::metadata(&database).unwrap().len());
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -184,7 +184,7 @@ async fn nobody_else_can_read_what_is_kept_and_what_is_removed_leaves_the_disk()
 }
 
 #[tokio::test]
-async fn the_oldest_videos_go_when_there_are_too_many_bytes() {
+async fn the_oldest_videos_are_removed_when_they_exceed_the_limit_of_bytes() {
     let server = Server::start(&[]);
     let mut ids = Vec::new();
     for _ in 0..3 {
@@ -193,7 +193,7 @@ async fn the_oldest_videos_go_when_there_are_too_many_bytes() {
         ids.push(id);
     }
     let data = server.kill();
-    // Two of 261162 bytes fit.
+    // Two videos of 261162 bytes each fit.
     let server = Server::start_on(data, &["--keep-bytes", "600kB"], &[]);
     server.until_uploads(2).await;
     let mut kept = Vec::new();

@@ -1,4 +1,4 @@
-//! Keys, sessions, other sites, and what browsers are told.
+//! API keys, sessions, requests of other sites, and security headers.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::{Server, form, portraits};
 
-/// A key, and the line that lets the server know it.
+/// Makes an API key. Returns the key and the line for the server's configuration.
 fn new_key(name: &str) -> (String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_deepsight-server")).args(["new-key", name]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -17,7 +17,7 @@ fn new_key(name: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn with_keys_only_who_has_one_comes_in() {
+async fn with_keys_only_requests_with_a_valid_key_are_allowed() {
     let ((key, line), (_, other)) = (new_key("desk"), new_key("archive"));
     let server = Server::start_with(&[], &[("DEEPSIGHT_API_KEYS", &format!("{line},{other}"))]);
     for path in
@@ -73,7 +73,7 @@ async fn a_browser_signs_in_with_a_cookie_that_its_pages_cannot_read() {
 }
 
 #[tokio::test]
-async fn one_key_does_not_meet_the_idempotency_keys_of_another() {
+async fn api_keys_do_not_share_idempotency_keys() {
     let ((one, first), (two, second)) = (new_key("one"), new_key("two"));
     let server = Server::start(&["--api-key", &first, "--api-key", &second]);
     let mut ids = Vec::new();
@@ -101,7 +101,7 @@ async fn pages_of_other_sites_can_neither_send_nor_read() {
     let read = server.get("/v1/analyses").header("Origin", "https://evil.example").send().await.unwrap();
     assert!(!read.headers().contains_key("access-control-allow-origin"));
 
-    // A name of theirs that points here: DNS rebinding.
+    // Another site's host name that points to this server: DNS rebinding.
     for host in ["evil.example", "evil.example:8000", "localhost.evil.example"] {
         let response = server.get("/v1/analyses").header("Host", host).send().await.unwrap();
         assert_eq!(response.status(), 421, "{host}");
@@ -135,7 +135,7 @@ async fn a_site_that_the_configuration_names_may_use_the_api() {
 }
 
 #[tokio::test]
-async fn browsers_are_told_to_do_no_more_than_is_meant() {
+async fn responses_carry_security_headers() {
     let server = Server::start(&[]);
     let headers = async |path: &str| -> HeaderMap { server.get(path).send().await.unwrap().headers().clone() };
     for path in ["/", "/a/x", "/assets/main.js", "/docs/", "/openapi.json", "/v1/model", "/nothing", "/metrics"] {

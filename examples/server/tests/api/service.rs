@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::support::{Server, VERDICT, portraits};
 
 #[tokio::test]
-async fn the_server_says_whether_it_is_well() {
+async fn the_server_reports_its_health() {
     let server = Server::start(&[]);
     assert_eq!(server.json("/health/live").await["status"], "live");
     let ready = server.json("/health/ready").await;
@@ -14,7 +14,7 @@ async fn the_server_says_whether_it_is_well() {
 }
 
 #[test]
-fn the_program_itself_can_ask_as_a_container_does() {
+fn the_health_command_checks_a_running_server() {
     let health = |port: &str| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_deepsight-server"));
         command.args(["--port", port, "health"]).output().unwrap().status.code()
@@ -27,7 +27,7 @@ fn the_program_itself_can_ask_as_a_container_does() {
 }
 
 #[tokio::test]
-async fn without_ffmpeg_it_is_alive_and_not_ready_and_says_what_is_missing() {
+async fn without_ffmpeg_the_server_is_alive_but_not_ready_and_says_what_is_missing() {
     let server =
         Server::start_with(&[], &[("DEEPSIGHT_FFMPEG", "/nowhere/ffmpeg"), ("DEEPSIGHT_FFPROBE", "/nowhere/ffprobe")]);
     assert_eq!(server.get("/health/live").send().await.unwrap().status(), 200);
@@ -58,7 +58,7 @@ async fn the_model_is_named_with_its_terms() {
 }
 
 #[tokio::test]
-async fn prometheus_reads_what_happened() {
+async fn the_metrics_count_requests_and_analyses() {
     let server = Server::start(&[]);
     server.send("/predict?frames=14", &portraits()).await;
     let id = server.submit("?frames=12", &portraits()).await["id"].as_str().unwrap().to_owned();
@@ -67,7 +67,7 @@ async fn prometheus_reads_what_happened() {
     let response = server.get("/metrics").send().await.unwrap();
     assert!(response.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
     let (mut text, begun) = (response.text().await.unwrap(), std::time::Instant::now());
-    // A worker is at rest a moment after its report can be read.
+    // A report can be read a moment before its worker counts as idle.
     while !text.contains("deepsight_running_analyses 0") {
         assert!(begun.elapsed() < crate::support::PATIENCE);
         text = server.get("/metrics").send().await.unwrap().text().await.unwrap();
@@ -125,7 +125,7 @@ async fn the_document_lists_every_address_and_the_documentation_shows_it() {
 }
 
 #[tokio::test]
-async fn the_dashboard_comes_out_of_the_binary_and_is_asked_for_again_only_when_it_changed() {
+async fn the_dashboard_is_served_from_the_binary_and_revalidated_by_its_tag() {
     let server = Server::start(&[]);
     for path in ["/", "/a/0f3cb5d7a1e24f6c9d8e7b6a5c4d3e2f", "/assets/main.js", "/assets/style.css", "/assets/icon.svg"]
     {

@@ -1,10 +1,10 @@
-//! Flags, variables, and starts that cannot be.
+//! Flags, environment variables, and failed starts.
 
 use std::sync::Arc;
 
 use crate::support::Server;
 
-/// Why a server with these flags does not start: one line.
+/// Starts a server that must fail, and returns its error, one line.
 fn refusal(flags: &[&str], variables: &[(&str, &str)]) -> String {
     let data = Arc::new(tempfile::tempdir().unwrap());
     let Err(refused) = Server::try_start(data, flags, variables) else {
@@ -17,7 +17,7 @@ fn refusal(flags: &[&str], variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn a_start_that_cannot_be_says_why_in_one_line() {
+fn a_failed_start_gives_its_reason_in_one_line() {
     let name = |flags: &[&str], parts: &[&str]| {
         let line = refusal(flags, &[]);
         assert!(parts.iter().all(|part| line.contains(part)), "{flags:?}: {line}");
@@ -47,7 +47,7 @@ fn two_servers_do_not_share_a_data_folder_or_a_port() {
 }
 
 #[tokio::test]
-async fn variables_stand_for_flags_and_flags_come_first() {
+async fn variables_set_flags_and_flags_take_precedence() {
     let variables = [("DEEPSIGHT_MAX_UPLOAD", "2MB"), ("DEEPSIGHT_MAX_FRAMES", "50")];
     let server = Server::start_with(&["--max-frames", "60"], &variables);
     let facts = server.json("/v1/server").await;
@@ -57,7 +57,7 @@ async fn variables_stand_for_flags_and_flags_come_first() {
 }
 
 #[test]
-fn listening_to_everybody_without_a_key_is_warned_of() {
+fn listening_on_every_address_without_a_key_logs_a_warning() {
     let server = Server::start(&["--bind", "0.0.0.0"]);
     let log = server.log.lock().unwrap().clone();
     assert!(log.contains("WARN") && log.contains("everybody who reaches this address can use the server"), "{log}");

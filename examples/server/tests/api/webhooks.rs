@@ -1,4 +1,4 @@
-//! Webhooks: to whom, what, and how they are signed.
+//! Webhooks: their receivers, content and signatures.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -34,7 +34,8 @@ impl Delivered {
     }
 }
 
-/// Takes webhooks and answers with these statuses, one after the other; its address and what came.
+/// Starts a receiver that answers webhooks with these statuses, one after the other. Returns its address, and a channel
+/// of the webhooks that it received.
 fn receiver(statuses: &'static [&'static str]) -> (String, Receiver<Delivered>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -65,7 +66,7 @@ fn receiver(statuses: &'static [&'static str]) -> (String, Receiver<Delivered>) 
                 "HTTP/1.1 {status}\r\nContent-Length: 0\r\nLocation: http://127.0.0.1:9/\r\nConnection: close\r\n\r\n"
             )
             .unwrap();
-            // The test may have seen enough.
+            // Sending fails if the test has ended.
             let _ = sender.send(Delivered { head, body: String::from_utf8(body).unwrap() });
         }
     });
@@ -73,7 +74,7 @@ fn receiver(statuses: &'static [&'static str]) -> (String, Receiver<Delivered>) 
 }
 
 #[tokio::test]
-async fn who_asked_is_told_with_a_signature_and_again_until_it_is_taken() {
+async fn webhooks_are_signed_and_sent_again_until_they_are_accepted() {
     let (address, delivered) = receiver(&["500 No", "302 Elsewhere", "204 Taken"]);
     let clips = Clips::new();
     let flags = ["--webhook-host", address.as_str(), "--webhook-retry", "10ms"];
@@ -131,7 +132,7 @@ async fn a_webhook_that_was_not_delivered_is_delivered_after_the_next_start() {
 }
 
 #[tokio::test]
-async fn a_host_that_the_configuration_no_longer_names_is_told_nothing() {
+async fn webhooks_to_a_host_that_is_no_longer_configured_are_not_sent() {
     let (address, delivered) = receiver(&["503 Later", "200 OK"]);
     let clips = Clips::new();
     let flags = ["--webhook-host", address.as_str(), "--webhook-retry", "1s"];
@@ -159,7 +160,7 @@ async fn a_host_that_the_configuration_no_longer_names_is_told_nothing() {
 }
 
 #[tokio::test]
-async fn webhooks_go_to_no_host_that_the_configuration_does_not_name() {
+async fn webhooks_to_hosts_that_are_not_configured_are_refused() {
     let server = Server::start_with(
         &["--webhook-host", "hooks.example", "--webhook-host", "other.example:8443"],
         &[("DEEPSIGHT_WEBHOOK_SECRET", SECRET)],

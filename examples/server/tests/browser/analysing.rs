@@ -7,7 +7,7 @@ use crate::support::{Clips, Server, VERDICT, portraits};
 #[tokio::test]
 async fn a_chosen_video_is_previewed_watched_while_it_is_analysed_and_judged() {
     let browser = Browser::start().await;
-    // Slow enough to be watched on any machine.
+    // The analysis must be slow enough to be watched on any machine.
     let server = Server::start(&["--threads", "1"]);
     open(&browser, &server, "/").await;
     browser.until_text("#model-note", "Terms of use: ").await;
@@ -24,7 +24,7 @@ async fn a_chosen_video_is_previewed_watched_while_it_is_analysed_and_judged() {
     let first = browser.until(&format!("{frames} > 0 && {frames}")).await.as_f64().unwrap();
     browser.until(&format!("{frames} > {first}")).await;
     assert!(browser.text("#live-frames").await.ends_with(" of 120"));
-    // Partial scores are drawn as they come, and the title tells who looks at another tab.
+    // Partial scores are drawn as they arrive, and the title shows the progress while another tab is open.
     browser.until("/^\\d+ %: portraits.mp4/.test(document.title)").await;
     browser.until("document.querySelectorAll('#live-chart polyline').length > 0").await;
     browser.until("Number.parseInt(document.getElementById('live-faces').textContent) > 0").await;
@@ -83,7 +83,7 @@ async fn settings_are_checked_beside_their_fields_sent_and_remembered() {
 }
 
 #[tokio::test]
-async fn a_dropped_video_is_taken_like_a_chosen_one_and_can_be_put_back() {
+async fn a_dropped_video_is_accepted_like_a_chosen_one_and_can_be_removed() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
     open(&browser, &server, "/").await;
@@ -99,7 +99,7 @@ async fn a_dropped_video_is_taken_like_a_chosen_one_and_can_be_put_back() {
         )
         .await;
     browser.until_text("#chosen-name", "dropped.mp4").await;
-    // It has no picture to preview, which is no reason not to ask the server.
+    // The file has no picture to preview, but it can still be sent.
     browser.until("!document.getElementById('preview-message').hidden").await;
     browser.click("#forget").await;
     browser.until("document.getElementById('chosen').hidden").await;
@@ -126,7 +126,7 @@ async fn reports_are_downloaded_and_a_copied_link_opens_the_result_for_another_p
     assert!(html.starts_with("<!doctype html>") || html.starts_with("<!DOCTYPE html>"));
     assert!(html.contains("portraits.mp4"));
 
-    // Without leave to write to the clipboard the link is shown, to be copied by hand.
+    // Without permission to write to the clipboard, the link is shown for copying by hand.
     set_clipboard(&browser, &server, "denied").await;
     browser.click("#copy-link").await;
     browser.until("!document.getElementById('link-field').hidden").await;
@@ -148,7 +148,7 @@ async fn reports_are_downloaded_and_a_copied_link_opens_the_result_for_another_p
 }
 
 #[tokio::test]
-async fn a_result_is_listed_until_it_is_deleted_which_is_asked_about_first() {
+async fn a_result_is_listed_until_it_is_deleted_after_a_confirmation() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
     let analysis = analysed(&server, "", &portraits()).await;
@@ -174,7 +174,7 @@ async fn a_result_is_listed_until_it_is_deleted_which_is_asked_about_first() {
     assert_eq!(server.get(&path).send().await.unwrap().status(), 404);
     assert_eq!(server.uploads(), 0);
 
-    // The list has a button of its own.
+    // The list has its own button for deleting.
     analysed(&server, "", &portraits()).await;
     browser.refresh().await.unwrap();
     browser.until_text("#recent", "portraits.mp4").await;
@@ -203,7 +203,7 @@ async fn older_analyses_are_listed_a_page_at_a_time() {
     browser.until_text("#recent li:last-child", "clip-1.mp4").await;
     assert_eq!(count(&browser, "#recent li").await, 21);
     assert!(!browser.id("recent-more").await.is_displayed().await.unwrap());
-    // Those that ran when the list was drawn are followed to their end.
+    // Analyses that ran when the list was drawn are updated until their end.
     browser
         .until("[...document.querySelectorAll('#recent li strong')].every((stand) => stand.innerText === 'UNCERTAIN')")
         .await;
@@ -211,7 +211,7 @@ async fn older_analyses_are_listed_a_page_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_running_analysis_that_is_cancelled_is_gone_and_its_file_still_chosen() {
+async fn a_cancelled_analysis_is_deleted_and_its_file_stays_chosen() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
     let clips = Clips::new();
@@ -225,13 +225,13 @@ async fn a_running_analysis_that_is_cancelled_is_gone_and_its_file_still_chosen(
     until_view(&browser, "start").await;
     assert_eq!(browser.text("#chosen-name").await, "long.mp4");
     assert_eq!(server.get(&format!("/v1/analyses/{id}")).send().await.unwrap().status(), 404);
-    // Back is where it was, and says so.
+    // Going back leads to the deleted analysis's address, where the page says that it does not exist.
     browser.back().await.unwrap();
     browser.until_text("#problem-title", "There is no such analysis").await;
     browser.assert_quiet(&["status of 404"]).await;
 }
 
-/// Whether the page may write to the clipboard: `granted` or `denied`.
+/// Sets whether the page may write to the clipboard: `granted` or `denied`.
 async fn set_clipboard(browser: &Browser, server: &Server, setting: &str) {
     for name in ["clipboard-read", "clipboard-write"] {
         let permission =
@@ -240,7 +240,7 @@ async fn set_clipboard(browser: &Browser, server: &Server, setting: &str) {
     }
 }
 
-/// A probability as the page writes it.
+/// Formats a probability as the page does.
 fn percent(probability: &Value) -> String {
     let percent = format!("{:.1}", probability.as_f64().unwrap() * 100.0);
     format!("{} %", percent.strip_suffix(".0").unwrap_or(&percent))

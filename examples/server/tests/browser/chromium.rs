@@ -15,21 +15,21 @@ use thirtyfour::common::log::LoggingPrefsLogLevel;
 use thirtyfour::prelude::*;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// How long the page may take over anything. Far more than it takes.
+/// Time after which a test gives up waiting for the page. It is far more than any step takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 const INSTALL: &str = "install it (Debian: `sudo apt-get install -y chromium chromium-driver`)";
-/// Browsers at once: each takes a core for itself, and the server wants one too.
+/// Limits the browsers at once. Each takes one core, and the server needs one too.
 static BROWSERS: Semaphore = Semaphore::const_new(2);
 
-/// What a test has the browser to itself for.
+/// A browser that one test has to itself.
 pub(crate) struct Browser {
     /// `None` only while it is dropped.
     driver: Option<WebDriver>,
     chromedriver: Chromedriver,
     client: reqwest::Client,
     profile: TempDir,
-    /// `None` once it is handed on.
+    /// `None` once it was handed on to another browser.
     permit: Option<SemaphorePermit<'static>>,
 }
 
@@ -61,11 +61,11 @@ impl Browser {
             "--disable-dev-shm-usage",
             "--disable-gpu",
             "--window-size=1280,900",
-            // Dates, and the words of the browser's own controls.
+            // The language of dates and of the browser's own controls.
             "--lang=en-US",
-            // Pictures and clicks do not have to wait for the end of a movement.
+            // Without animations, screenshots and clicks need not wait for their end.
             "--force-prefers-reduced-motion",
-            // As on a phone, where they lie over the page.
+            // On a phone, scrollbars take no room on the page.
             "--hide-scrollbars",
             "--no-first-run",
             "--disable-background-networking",
@@ -85,15 +85,15 @@ impl Browser {
         browser
     }
 
-    /// Closes this one, and opens one that knows nothing of it: another person's.
+    /// Closes this browser, and opens one with a new profile, as another person would have.
     pub(crate) async fn afresh(mut self) -> Self {
-        // One that waited for another permit could wait for a test that does the same.
+        // The permit is kept: two tests that both wait for another permit could wait for each other.
         let permit = self.permit.take().unwrap();
         drop(self);
         Self::start_with(permit).await
     }
 
-    /// A command of the Chrome DevTools Protocol.
+    /// Runs a command of the Chrome DevTools Protocol.
     pub(crate) async fn devtools(&self, command: &str, parameters: Value) -> Value {
         let url = format!("http://127.0.0.1:{}/session/{}/goog/cdp/execute", self.chromedriver.port, self.session_id());
         let body = json!({ "cmd": command, "params": parameters });
@@ -102,13 +102,13 @@ impl Browser {
         answer["value"].clone()
     }
 
-    /// The value of a JavaScript expression.
+    /// Returns the value of a JavaScript expression.
     pub(crate) async fn eval(&self, expression: &str) -> Value {
         let value = self.execute(format!("return ({expression});"), Vec::new()).await;
         value.unwrap_or_else(|error| panic!("{expression}: {error}")).json().clone()
     }
 
-    /// Waits until a JavaScript expression is true, or anything else that is not nothing; its value.
+    /// Waits until a JavaScript expression has a value other than false or nothing, and returns the value.
     pub(crate) async fn until(&self, expression: &str) -> Value {
         let begun = Instant::now();
         loop {
@@ -125,7 +125,7 @@ impl Browser {
         }
     }
 
-    /// The element with this id.
+    /// Returns the element with this id.
     pub(crate) async fn id(&self, id: &str) -> WebElement {
         self.find(By::Id(id)).await.unwrap_or_else(|error| panic!("#{id}: {error}"))
     }
@@ -135,14 +135,14 @@ impl Browser {
         element.click().await.unwrap_or_else(|error| panic!("{selector}: {error}"));
     }
 
-    /// Replaces what is in a field.
+    /// Replaces the text in a field.
     pub(crate) async fn fill(&self, id: &str, text: &str) {
         let field = self.id(id).await;
         field.clear().await.unwrap();
         field.send_keys(text).await.unwrap();
     }
 
-    /// What is to be read in the first element that matches; hidden text is not.
+    /// Returns the visible text of the first element that matches.
     pub(crate) async fn text(&self, selector: &str) -> String {
         let element = self.find(By::Css(selector)).await.unwrap_or_else(|error| panic!("{selector}: {error}"));
         element.text().await.unwrap()
@@ -152,30 +152,30 @@ impl Browser {
         self.find(By::Css(selector)).await.unwrap().attr(name).await.unwrap()
     }
 
-    /// Waits until the text in an element contains something; the whole of it.
+    /// Waits until the text in an element contains `part`, and returns the whole text.
     pub(crate) async fn until_text(&self, selector: &str, part: &str) -> String {
         let (selector_js, part_js) = (json!(selector), json!(part));
-        // An SVG element has no text but that of its markup.
+        // An SVG element has no `innerText`, only `textContent`.
         let text =
             format!("((node) => node?.innerText ?? node?.textContent ?? '')(document.querySelector({selector_js}))");
         self.until(&format!("{text}.includes({part_js})")).await;
         self.text(selector).await
     }
 
-    /// As people set it in their system: `light` or `dark`.
+    /// Sets the preferred color scheme of the system: `light` or `dark`.
     pub(crate) async fn colours(&self, scheme: &str) {
         let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
         self.devtools("Emulation.setEmulatedMedia", json!({ "features": [feature] })).await;
     }
 
-    /// A window of this size; Chromium's own is never as narrow as a phone.
+    /// Emulates a window of this size. Chromium's real window cannot be as narrow as a phone.
     pub(crate) async fn size(&self, width: u32, height: u32) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
         self.devtools("Emulation.setDeviceMetricsOverride", size).await;
         self.until(&format!("window.innerWidth === {width}")).await;
     }
 
-    /// Saves a picture of the whole page, for people to look at.
+    /// Saves a screenshot of the whole page, for people to look at.
     pub(crate) async fn picture(&self, name: &str) {
         let size = self.eval("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]").await;
         let clip = json!({ "x": 0, "y": 0, "width": size[0], "height": size[1], "scale": 1 });
@@ -191,12 +191,12 @@ impl Browser {
         self.profile.path().join("downloads")
     }
 
-    /// Waits for a finished download with this ending.
+    /// Waits for a finished download with this extension.
     pub(crate) async fn downloaded(&self, ending: &str) -> PathBuf {
         let begun = Instant::now();
         loop {
             let mut files = std::fs::read_dir(self.downloads()).unwrap().map(|entry| entry.unwrap().path());
-            // A download has another ending until it is whole.
+            // A download has another extension until it is complete.
             if let Some(file) = files.find(|path| path.extension().is_some_and(|found| found == ending)) {
                 return file;
             }
@@ -205,8 +205,9 @@ impl Browser {
         }
     }
 
-    /// Asserts that nothing was complained about in the console since the last look: no error of a script, nothing that the
-    /// content security policy stopped. `expected` are parts of the lines that Chromium itself writes when a request fails.
+    /// Asserts that the console has no new errors or warnings since the last call: no error of a script, and nothing
+    /// that the content security policy blocked. `expected` are parts of the lines that Chromium itself writes when a
+    /// request fails; such lines are allowed.
     pub(crate) async fn assert_quiet(&self, expected: &[&str]) {
         let entries = self.browser_log().await.unwrap();
         let complaints = entries.iter().filter(|entry| ["SEVERE", "WARNING"].contains(&entry.level.as_str()));
@@ -223,14 +224,14 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         self.chromedriver.stop();
-        // The session has ended with chromedriver.
+        // The session has ended with chromedriver, so the driver must not end it again.
         if let Some(driver) = self.driver.take() {
             let _ = driver.leak();
         }
     }
 }
 
-/// chromedriver on a free port.
+/// A chromedriver process on a free port.
 struct Chromedriver {
     child: Child,
     port: u16,
@@ -246,12 +247,12 @@ impl Chromedriver {
             let (_, port) = line.split_once("started successfully on port ")?;
             port.trim_end_matches('.').parse().ok()
         });
-        // It must not be stopped by a pipe that nobody reads.
+        // Keep reading the output: chromedriver would stop at a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, port: port.expect("chromedriver tells its port") }
     }
 
-    /// Ends it with its browser, which would outlive it if it was killed.
+    /// Shuts chromedriver down together with its browser, which would outlive a killed chromedriver.
     fn stop(&mut self) {
         if let Ok(mut connection) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)) {
             let _ = connection.set_read_timeout(Some(Duration::from_secs(10)));
@@ -274,7 +275,8 @@ impl Drop for Chromedriver {
     }
 }
 
-/// The program that a variable names, or else the first of these names on the `PATH`. A test that cannot run fails.
+/// Returns the program that a variable names, or else the first of `names` on the `PATH`. Panics if there is none, so
+/// that a test that cannot run fails.
 fn program(variable: &str, names: &[&str]) -> PathBuf {
     if let Some(path) = std::env::var_os(variable) {
         return path.into();

@@ -5,7 +5,7 @@ use crate::chromium::Browser;
 use crate::page::{analysed, ask_for_frames, choose, count, open, page_of, until_view};
 use crate::support::{Clips, Server, VERDICT, portraits};
 
-/// The narrowest phones in use.
+/// Width of the narrowest phones in use, in pixels.
 const PHONE: (u32, u32) = (360, 740);
 const DESK: (u32, u32) = (1280, 900);
 const AXE: &str = include_str!("../axe/axe.min.js");
@@ -63,7 +63,7 @@ async fn a_result_is_accessible_in_all_its_parts() {
 }
 
 #[tokio::test]
-async fn every_verdict_and_every_trouble_is_accessible() {
+async fn every_verdict_and_every_problem_is_accessible() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
     let clips = Clips::new();
@@ -76,7 +76,7 @@ async fn every_verdict_and_every_trouble_is_accessible() {
     }
     open(&browser, &server, "/a/00000000000000000000000000000000").await;
     audit(&browser, "problem").await;
-    // An audit that finds nothing must be one that would.
+    // Check that the audit does find violations: add an image without a description.
     browser.eval("void document.getElementById('main').append(new Image())").await;
     assert_eq!(violations(&browser).await[0]["id"], "image-alt");
     browser.eval("document.querySelector('#main > img').remove()").await;
@@ -168,19 +168,19 @@ async fn press(browser: &Browser, key: Key) {
     browser.action_chain().send_keys(key).perform().await.unwrap();
 }
 
-/// What has the focus, by its words.
+/// Returns the words of the focused element.
 async fn focused(browser: &Browser) -> Value {
     browser.eval("document.activeElement.innerText").await
 }
 
-/// Looks at the page by the rules of axe-core, in light and dark, on a desk and on a phone. Leaves pictures of all three.
+/// Audits the page by the rules of axe-core, in light and dark, on a desktop and on a phone. Leaves three screenshots.
 async fn audit(browser: &Browser, name: &str) {
     for (scheme, (width, height), suffix) in
         [("light", DESK, "light"), ("dark", DESK, "dark"), ("dark", PHONE, "phone")]
     {
         browser.colours(scheme).await;
         browser.size(width, height).await;
-        // Nothing is scrolled sideways, which a phone would need both hands for.
+        // Nothing may need to be scrolled sideways, which takes two hands on a phone.
         let overflow =
             browser.eval("document.documentElement.scrollWidth - document.documentElement.clientWidth").await;
         browser.picture(&format!("{name}-{suffix}")).await;
@@ -192,10 +192,10 @@ async fn audit(browser: &Browser, name: &str) {
     browser.colours("light").await;
 }
 
-/// The rules that the page breaks, each with the elements that break it.
+/// Returns the rules that the page breaks, each with the elements that break it.
 async fn violations(browser: &Browser) -> Value {
     if browser.eval("typeof axe").await == "undefined" {
-        // What WebDriver runs is not subject to the page's content security policy.
+        // Scripts that WebDriver runs are not subject to the page's content security policy.
         browser.execute(AXE, Vec::new()).await.unwrap();
     }
     let run = "

@@ -30,14 +30,14 @@ async fn arrow_keys_move_along_the_timeline_and_the_video_follows_with_its_boxes
     assert_eq!(last.point + 1, points_of(report, &last.person).len());
     last.assert_shown(&browser, report).await;
 
-    // Up and down go to other people, at about the same time.
+    // The arrow keys up and down select other people, at about the same time.
     timeline.send_keys(Key::Home + "").await.unwrap();
     timeline.send_keys(Key::Down + "").await.unwrap();
     let other = Selection::read(&browser).await;
     assert_ne!(other.person, first.person);
     other.assert_shown(&browser, report).await;
 
-    // A point can be clicked, too.
+    // A point can also be clicked.
     let first_mark = browser.find(By::Css("#timeline-chart .curve:not(.ring) .mark")).await.unwrap();
     first_mark.click().await.unwrap();
     Selection::read(&browser).await.assert_shown(&browser, report).await;
@@ -45,7 +45,7 @@ async fn arrow_keys_move_along_the_timeline_and_the_video_follows_with_its_boxes
 }
 
 #[tokio::test]
-async fn while_the_video_plays_the_boxes_of_the_nearest_analysed_frame_go_along() {
+async fn the_playing_video_shows_the_boxes_of_the_nearest_analyzed_frame() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
     let analysis = analysed(&server, "", &portraits()).await;
@@ -61,7 +61,7 @@ async fn while_the_video_plays_the_boxes_of_the_nearest_analysed_frame_go_along(
     browser.until(&moved).await;
     browser.until("document.getElementById('video').currentTime > 0.5").await;
     browser.eval("document.getElementById('video').pause()").await;
-    // Between two analysed frames a box is only where the face was nearby, which its dashes say.
+    // Between two analyzed frames, the boxes are those of the nearest one and are drawn dashed.
     browser.eval("void (document.getElementById('video').currentTime = 0.12)").await;
     browser.until_text("#frame-text", "(nearest analysed)").await;
     browser.until("document.querySelectorAll('#overlay .face.near').length > 0").await;
@@ -91,7 +91,7 @@ async fn each_person_has_a_tab_with_faces_that_lead_to_their_frames_and_show_wha
     let faces = points_of(report, &selection.person);
     assert_eq!(browser.find_all(By::Css("#strip [role=option]")).await.unwrap().len(), faces.len());
 
-    // Those out of sight are not loaded yet.
+    // Faces out of view are not loaded yet.
     let loaded = "(() => {
         const strip = document.getElementById('strip');
         const right = strip.getBoundingClientRect().right;
@@ -146,7 +146,7 @@ async fn a_video_that_is_no_longer_kept_leaves_its_report_and_says_so() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
     let analysis = analysed(&server, "?frames=10", &portraits()).await;
-    // What is too much goes at the start, and later every now and then.
+    // The server removes videos over the limit at its start, and later at intervals.
     let server = Server::start_on(server.kill(), &["--keep-bytes", "1"], &[]);
     server.until_uploads(0).await;
     open(&browser, &server, &page_of(&analysis)).await;
@@ -156,11 +156,11 @@ async fn a_video_that_is_no_longer_kept_leaves_its_report_and_says_so() {
     browser.assert_quiet(&[]).await;
 }
 
-/// What is selected, by what the timeline tells a screen reader.
+/// The selection, as the timeline tells it to a screen reader.
 struct Selection {
     words: String,
     person: String,
-    /// Which of the person's faces, from 0.
+    /// Index of the face among the person's faces, from 0.
     point: usize,
 }
 
@@ -172,11 +172,11 @@ impl Selection {
         Self { person: person.to_owned(), point: now - 1, words }
     }
 
-    /// Asserts that the video stands at the selected face, which has its box.
+    /// Asserts that the video is at the frame of the selected face, and that the face has its box.
     async fn assert_shown(&self, browser: &Browser, report: &Value) {
         let (frame, _) = points_of(report, &self.person)[self.point];
         let time = report["frames"][frame]["time"].as_f64().unwrap();
-        // Within the frame of that time, and not one beside it.
+        // The video must be within the frame of that time, not within a neighbor.
         let length = 1.0 / report["input"]["frame_rate"].as_f64().unwrap();
         browser
             .until(&format!(
@@ -187,7 +187,7 @@ impl Selection {
         self.assert_boxed(browser, report).await;
     }
 
-    /// Asserts that the box is where the report has it, at the picture's size on the page.
+    /// Asserts that the box is where the report has it, scaled to the picture's size on the page.
     async fn assert_boxed(&self, browser: &Browser, report: &Value) {
         let (frame, face) = points_of(report, &self.person)[self.point];
         let corners = &report["frames"][frame]["faces"][face]["box"];
@@ -208,7 +208,7 @@ impl Selection {
     }
 }
 
-/// The scored faces of a person: the place of each in the report and in its frame.
+/// Returns the scored faces of a person: for each the position of its frame in the report, and its own in the frame.
 fn points_of(report: &Value, person: &str) -> Vec<(usize, usize)> {
     let number: u64 = person.strip_prefix("Person ").unwrap().parse().unwrap();
     let mut points = Vec::new();

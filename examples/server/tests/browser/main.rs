@@ -1,6 +1,6 @@
-//! The dashboard as people use it: the real page in a real browser, on a real server. Needs Chromium and chromedriver.
+//! Tests of the dashboard: the real page in a real browser, on a real server. They need Chromium and chromedriver.
 //!
-//! Pictures of what was seen are left in `target/tmp/dashboard`.
+//! They leave screenshots in `target/tmp/dashboard`.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../support/mod.rs"]
@@ -8,16 +8,16 @@ mod support;
 
 /// The browser.
 mod chromium;
-/// What people do on the page again and again.
+/// Actions on the page that many tests need.
 mod page;
 
-/// From a file to its verdict, and what can be done with it.
+/// Analyzing a video: from a file to its verdict, and what can be done with the result.
 mod analysing;
-/// Everyone can use it: with a keyboard, a screen reader, a phone, in the dark.
+/// Accessibility: with a keyboard, a screen reader, a phone and the dark color scheme.
 mod everyone;
 /// The evidence: timeline, video, people and their faces.
 mod exploring;
-/// What does not belong there: names that are markup, people without a key.
+/// Hostile input: file names that are markup, and people without a key.
 mod strangers;
-/// What goes wrong, and how the page says so.
+/// Errors, and how the page shows them.
 mod trouble;

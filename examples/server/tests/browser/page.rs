@@ -6,7 +6,7 @@ use thirtyfour::By;
 use crate::chromium::Browser;
 use crate::support::Server;
 
-/// Opens a page of the server, and waits until one of its views is there.
+/// Opens a page of the server, and waits until one of its views is shown.
 pub(crate) async fn open(browser: &Browser, server: &Server, path: &str) {
     browser.goto(format!("{}{path}", server.url)).await.unwrap();
     let views = "[...document.querySelectorAll('.view')].some((view) => !view.hidden && view.id !== 'view-loading')";
@@ -20,19 +20,19 @@ pub(crate) async fn until_view(browser: &Browser, name: &str) {
 
 /// Chooses a file, as the system's file dialog does.
 pub(crate) async fn choose(browser: &Browser, clip: &Path) {
-    // chromedriver takes no path with dots in it.
+    // chromedriver accepts no path with `..` in it.
     let clip = clip.canonicalize().unwrap();
     browser.id("file").await.send_keys(clip.to_str().unwrap()).await.unwrap();
     browser.until("!document.getElementById('chosen').hidden").await;
 }
 
-/// Opens the settings and asks for so many frames.
+/// Opens the settings and sets the number of frames.
 pub(crate) async fn ask_for_frames(browser: &Browser, count: u32) {
     browser.click("#settings > summary").await;
     browser.fill("frames", &count.to_string()).await;
 }
 
-/// An analysis that has ended, made without the page.
+/// Runs an analysis through the API, without the page, and returns it after its end.
 pub(crate) async fn analysed(server: &Server, query: &str, clip: &Path) -> Value {
     let accepted = server.submit(query, clip).await;
     let analysis = server.finished(accepted["id"].as_str().unwrap()).await;
@@ -40,18 +40,18 @@ pub(crate) async fn analysed(server: &Server, query: &str, clip: &Path) -> Value
     analysis
 }
 
-/// The address of an analysis on the page.
+/// Returns the address of an analysis on the page.
 pub(crate) fn page_of(analysis: &Value) -> String {
     format!("/a/{}", analysis["id"].as_str().unwrap())
 }
 
-/// The id in the page's address.
+/// Returns the id in the page's address.
 pub(crate) async fn shown_id(browser: &Browser) -> String {
     let path = browser.until("location.pathname.startsWith('/a/') && location.pathname").await;
     path.as_str().unwrap().trim_start_matches("/a/").to_owned()
 }
 
-/// The number of elements that match.
+/// Returns the number of elements that match.
 pub(crate) async fn count(browser: &Browser, selector: &str) -> usize {
     browser.find_all(By::Css(selector)).await.unwrap().len()
 }

@@ -4,7 +4,7 @@ use crate::chromium::Browser;
 use crate::page::{ask_for_frames, choose, count, open, page_of, shown_id, until_view};
 use crate::support::{Clips, Server, portraits};
 
-/// A name that acts if any page takes it for markup. Without double quotes, which browsers send as `%22`.
+/// A file name that runs a script if a page takes it for markup. It has no double quotes, which browsers send as `%22`.
 const MARKUP: &str = "<img src=x onerror=document.title='owned'>.mp4";
 
 #[cfg(unix)]
@@ -49,7 +49,7 @@ async fn a_file_name_that_is_markup_stays_text_wherever_it_is_shown() {
     browser.assert_quiet(&[]).await;
 }
 
-/// Asserts that no name became an element, and that none of it ran.
+/// Asserts that no file name became an element, and that no script in it ran.
 async fn assert_harmless(browser: &Browser) {
     assert_eq!(count(browser, "img[src='x'], [onerror]").await, 0);
     assert_ne!(browser.title().await.unwrap(), "owned");
@@ -57,7 +57,7 @@ async fn assert_harmless(browser: &Browser) {
 }
 
 #[tokio::test]
-async fn a_server_with_keys_shows_nothing_before_the_right_one_and_after_signing_out() {
+async fn a_server_with_keys_shows_nothing_before_signing_in_and_after_signing_out() {
     let browser = Browser::start().await;
     let (key, line) = new_key("newsroom");
     let server = Server::start(&["--api-key", &line]);
@@ -76,7 +76,7 @@ async fn a_server_with_keys_shows_nothing_before_the_right_one_and_after_signing
     browser.click("#analyse").await;
     until_view(&browser, "result").await;
     let id = shown_id(&browser).await;
-    // After loading the page again the video comes from the server, as the pictures always do.
+    // After a reload, the video comes from the server, as the pictures always do.
     browser.refresh().await.unwrap();
     until_view(&browser, "result").await;
     browser.until("document.getElementById('video').readyState >= 2").await;
@@ -92,14 +92,14 @@ async fn a_server_with_keys_shows_nothing_before_the_right_one_and_after_signing
     until_view(&browser, "sign-in").await;
     let status = "fetch('/v1/analyses').then(({ status }) => arguments[0](status))";
     assert_eq!(browser.execute_async(status, Vec::new()).await.unwrap().json(), 401);
-    // Whoever followed a link is led to what it names.
+    // After signing in, the page shows the analysis that the link names.
     browser.fill("api-key", &key).await;
     browser.click("#sign-in-form button").await;
     until_view(&browser, "result").await;
     browser.assert_quiet(&["status of 401"]).await;
 }
 
-/// An API key, and the line that lets a server know it, as `new-key` prints them.
+/// Makes an API key with `new-key`. Returns the key and the line for the server's configuration.
 fn new_key(name: &str) -> (String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_deepsight-server")).args(["new-key", name]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

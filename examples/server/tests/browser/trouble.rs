@@ -2,11 +2,11 @@ use crate::chromium::Browser;
 use crate::page::{analysed, ask_for_frames, choose, open, page_of, shown_id, until_view};
 use crate::support::{Clips, Server, VERDICT, portraits};
 
-/// What Chromium itself writes to the console when a server is gone.
+/// Parts of the lines that Chromium itself writes to the console when a server is gone.
 const GONE: &[&str] = &["net::ERR_", "status of 0"];
 
 #[tokio::test]
-async fn a_file_that_is_no_video_is_called_that() {
+async fn a_file_that_is_not_a_video_is_reported_as_such() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
     let clips = Clips::new();
@@ -17,7 +17,7 @@ async fn a_file_that_is_no_video_is_called_that() {
     assert!(problem.contains("MP4, AVI, MOV, MKV or WebM"), "{problem}");
     assert!(!problem.contains(server.data.path().to_str().unwrap()), "{problem}");
     assert_eq!(browser.text("#chosen-name").await, "clip.mp4");
-    // The next file may be better.
+    // Another file can be chosen and sent.
     choose(&browser, &portraits()).await;
     browser.click("#analyse").await;
     until_view(&browser, "result").await;
@@ -41,7 +41,7 @@ async fn a_file_that_is_gone_when_it_is_to_be_sent_is_not_mistaken_for_a_lost_se
 }
 
 #[tokio::test]
-async fn a_video_without_a_face_is_uncertain_and_no_number_pretends_otherwise() {
+async fn a_video_without_a_face_is_uncertain_and_shows_no_probability() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
     let analysis = analysed(&server, "?frames=5", &Clips::new().faceless()).await;
@@ -84,7 +84,7 @@ async fn an_unknown_analysis_has_a_page_that_says_so_and_leads_on() {
 }
 
 #[tokio::test]
-async fn a_full_queue_is_told_with_the_time_to_try_again() {
+async fn a_full_queue_is_shown_with_the_time_to_try_again() {
     let browser = Browser::start().await;
     let server = Server::start(&["--workers", "1", "--queue", "1", "--client-jobs", "9"]);
     let clips = Clips::new();
@@ -103,20 +103,20 @@ async fn a_full_queue_is_told_with_the_time_to_try_again() {
     assert_eq!(browser.text("#chosen-name").await, "portraits.mp4");
     browser.picture("busy").await;
 
-    // Who waits is told how long the queue is, and moves up by itself.
+    // A waiting analysis shows the number of videos before it, and moves up by itself.
     open(&browser, &server, &page_of(&waiting)).await;
     until_view(&browser, "live").await;
     browser.until_text("#live-status", "Waiting for its turn").await;
     server.delete(&format!("/v1/analyses/{running}")).send().await.unwrap();
     browser.until_text("#live-status", "Looking for faces and scoring them.").await;
-    // Somebody else removes it while it is watched.
+    // Another client removes the analysis while it is watched.
     server.delete(&format!("/v1/analyses/{}", waiting["id"].as_str().unwrap())).send().await.unwrap();
     browser.until_text("#problem-title", "There is no such analysis").await;
     browser.assert_quiet(&["status of 503"]).await;
 }
 
 #[tokio::test]
-async fn a_lost_server_is_waited_for_and_the_analysis_found_again_after_its_restart() {
+async fn the_page_waits_for_a_lost_server_and_finds_the_analysis_after_its_restart() {
     let browser = Browser::start().await;
     let server = Server::start(&["--threads", "1"]);
     let clips = Clips::new();
@@ -141,7 +141,7 @@ async fn a_lost_server_is_waited_for_and_the_analysis_found_again_after_its_rest
     let analysis = server.json(&format!("/v1/analyses/{id}")).await;
     assert_eq!(browser.text("#verdict").await, analysis["verdict"]);
 
-    // Without a server nothing can be sent, and nothing is lost either.
+    // Without a server nothing can be sent, but the chosen file is kept.
     browser.click("#nav-new").await;
     choose(&browser, &portraits()).await;
     drop(server);

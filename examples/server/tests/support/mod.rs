@@ -12,7 +12,7 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 
-/// How long anything may take before a test gives up. Far more than it takes.
+/// Time after which a test gives up waiting. It is far more than any step takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A data folder and the server that uses it.
@@ -24,24 +24,24 @@ pub(crate) struct Server {
     pub(crate) data: Arc<tempfile::TempDir>,
 }
 
-/// A server that was not let start: its exit code, and what it said.
+/// A server that refused to start: its exit code and its log.
 pub(crate) struct Refused {
     pub(crate) code: Option<i32>,
     pub(crate) said: String,
 }
 
 impl Server {
-    /// A server with these flags.
+    /// Starts a server with these flags.
     pub(crate) fn start(flags: &[&str]) -> Self {
         Self::start_with(flags, &[])
     }
 
-    /// A server with these flags and environment variables.
+    /// Starts a server with these flags and environment variables.
     pub(crate) fn start_with(flags: &[&str], variables: &[(&str, &str)]) -> Self {
         Self::start_on(Arc::new(tempfile::tempdir().unwrap()), flags, variables)
     }
 
-    /// A server on a data folder that another one used.
+    /// Starts a server on a data folder that an earlier server may have used.
     pub(crate) fn start_on(data: Arc<tempfile::TempDir>, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         match Self::try_start(data, flags, variables) {
             Ok(server) => server,
@@ -56,11 +56,11 @@ impl Server {
     ) -> Result<Self, Refused> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_deepsight-server"));
         command.arg("--data-dir").arg(data.path()).args(flags);
-        // A server that comes back must do so where it was.
+        // A test that restarts a server on the same port gives `--port` itself.
         if !flags.contains(&"--port") {
             command.args(["--port", "0"]);
         }
-        // Nothing of the machine's own configuration.
+        // Remove the machine's own configuration of the server.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DEEPSIGHT_")) {
             command.env_remove(name);
         }
@@ -74,7 +74,7 @@ impl Server {
                 Ok(Self { child, url: format!("http://{address}"), log, client, data })
             }
             Err(_) => {
-                // It has ended, or hangs.
+                // The server has ended or hangs.
                 let _ = child.kill();
                 let code = child.wait().unwrap().code();
                 let said = log.lock().unwrap().clone();
@@ -100,7 +100,7 @@ impl Server {
         self.post(path).multipart(form(clip)).send().await.unwrap()
     }
 
-    /// Sends a video to be analysed; the analysis as it was accepted.
+    /// Sends a video for analysis. Returns the accepted analysis.
     pub(crate) async fn submit(&self, query: &str, clip: &Path) -> Value {
         let response = self.send(&format!("/v1/analyses{query}"), clip).await;
         assert_eq!(response.status(), 202, "{}", response.text().await.unwrap());
@@ -111,14 +111,14 @@ impl Server {
         self.get(path).send().await.unwrap().json().await.unwrap()
     }
 
-    /// Waits for the end of an analysis by its events; the analysis with its report.
+    /// Waits for the end of an analysis on its event stream. Returns the analysis with its report.
     pub(crate) async fn finished(&self, id: &str) -> Value {
         let events = self.get(&format!("/v1/analyses/{id}/events")).send().await.unwrap().text().await.unwrap();
         assert!(events.contains("event: done") || events.contains("event: failed"), "{events}");
         self.json(&format!("/v1/analyses/{id}")).await
     }
 
-    /// Waits until an analysis is in a state.
+    /// Waits until an analysis has this status.
     pub(crate) async fn until(&self, id: &str, status: &str) -> Value {
         let begun = Instant::now();
         loop {
@@ -131,12 +131,12 @@ impl Server {
         }
     }
 
-    /// Files among the uploads.
+    /// Returns the number of files in the folder of uploads.
     pub(crate) fn uploads(&self) -> usize {
         std::fs::read_dir(self.data.path().join("uploads")).unwrap().count()
     }
 
-    /// Waits until so many uploads are left.
+    /// Waits until the number of uploads is `count`.
     pub(crate) async fn until_uploads(&self, count: usize) {
         let begun = Instant::now();
         while self.uploads() != count {
@@ -167,7 +167,7 @@ impl Server {
         }
     }
 
-    /// Ends the server as a crash does; its data folder.
+    /// Kills the server, as a crash would. Returns its data folder.
     pub(crate) fn kill(mut self) -> Arc<tempfile::TempDir> {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -185,13 +185,13 @@ impl Drop for Server {
     }
 }
 
-/// Takes down the log, and tells the address once the server listens.
+/// Collects the log, and sends the server's address to the returned receiver once the server listens.
 fn follow(stderr: std::process::ChildStderr, log: Arc<Mutex<String>>) -> Receiver<String> {
     let (sender, address) = channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             if let Some((_, address)) = line.split_once("listening on http://") {
-                // As JSON there is more behind it. The test may have given up.
+                // In a JSON log more text follows the address. Sending fails if the test has given up.
                 let address = address.split('"').next().unwrap_or_default();
                 let _ = sender.send(address.trim().to_owned());
             }
@@ -203,22 +203,22 @@ fn follow(stderr: std::process::ChildStderr, log: Arc<Mutex<String>>) -> Receive
     address
 }
 
-/// A form with a video under its own name.
+/// Returns a form with a video under the name of its file.
 pub(crate) fn form(clip: &Path) -> Form {
     let name = clip.file_name().unwrap().to_string_lossy().into_owned();
     Form::new().part("video", Part::bytes(std::fs::read(clip).unwrap()).file_name(name))
 }
 
-/// What the bundled model says of [`portraits`]: it is not sure enough of these small faces to clear four people at
-/// once.
+/// The verdict of the bundled model on [`portraits`]. The model is not sure enough of these small faces to call all
+/// four people real.
 pub(crate) const VERDICT: &str = "UNCERTAIN";
 
-/// Three people, one of whom comes twice.
+/// Returns a clip of three people, one of whom appears twice.
 pub(crate) fn portraits() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../clips/portraits.mp4"))
 }
 
-/// Clips that ffmpeg makes, in a folder that goes with this value.
+/// Clips that ffmpeg makes, in a folder that is deleted when this value is dropped.
 pub(crate) struct Clips(tempfile::TempDir);
 
 impl Clips {
@@ -230,7 +230,7 @@ impl Clips {
         self.0.path().join(name)
     }
 
-    /// What ffmpeg makes of these arguments.
+    /// Makes a clip with these arguments of ffmpeg, and returns its path.
     pub(crate) fn make(&self, name: &str, arguments: &[&str]) -> PathBuf {
         let path = self.path(name);
         let mut command = Command::new("ffmpeg");
@@ -239,12 +239,12 @@ impl Clips {
         path
     }
 
-    /// A second of colours, without a face.
+    /// Makes a clip of one second of colors, without a face.
     pub(crate) fn faceless(&self) -> PathBuf {
         self.make("faceless.mp4", &["-f", "lavfi", "-i", "testsrc=s=160x120:r=10:d=1", "-pix_fmt", "yuv420p"])
     }
 
-    /// The portraits again and again: an analysis that takes long, with `frames` at a large number.
+    /// Makes a clip that repeats the portraits 20 times. With a large number of `frames`, its analysis takes long.
     pub(crate) fn long(&self) -> PathBuf {
         let portraits = portraits();
         let portraits = portraits.to_str().unwrap();
@@ -258,7 +258,7 @@ impl Clips {
     }
 }
 
-/// The processes that work on a file of this folder, ended ones that nobody waited for among them.
+/// Returns the ffmpeg and ffprobe processes that work on a file of this folder.
 #[cfg(target_os = "linux")]
 pub(crate) fn processes_on(folder: &Path) -> Vec<u32> {
     let folder = folder.to_string_lossy().into_owned();
