@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::program::{Run, bundled_clip, program, run};
+use crate::program::{Run, bundled_clip, bundled_model, program, run};
 
 fn keys(value: &Value) -> Vec<&str> {
     let mut keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
@@ -149,7 +149,7 @@ fn bad_input_and_usage_are_one_line_and_exit_code_2() {
         path.to_str().unwrap().to_owned()
     };
     let (empty, garbage, four) = (at("empty.mp4", b""), at("garbage.mp4", &[7; 5000]), at("four.safetensors", b"abcd"));
-    let model = std::fs::read(program::bundled_model()).unwrap();
+    let model = std::fs::read(bundled_model()).unwrap();
     let cut = at("cut.safetensors", &model[..model.len() / 2]);
     let (clip, folder) = (bundled_clip(), text(folder.path()));
     let (clip, nowhere) = (text(&clip), format!("{folder}/missing/report"));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use image::{Rgb, RgbImage};
 
-use crate::program::{bundled_clip, run};
+use crate::program::{Run, bundled_clip, run};
 
 /// Three videos of each class with two tiny faces each.
 fn crops(folder: &Path) -> PathBuf {
@@ -27,7 +27,7 @@ fn crops(folder: &Path) -> PathBuf {
     path
 }
 
-fn train(folder: &Path, output: &Path, more: &[&str]) -> program::Run {
+fn train(folder: &Path, output: &Path, more: &[&str]) -> Run {
     let mut arguments = vec!["--data-dir", folder.to_str().unwrap(), "--output-dir", output.to_str().unwrap()];
     for (flag, value) in [("--input-size", "32"), ("--batch-size", "4"), ("--epochs", "2"), ("--crop", "margin:0.3")] {
         if !more.contains(&flag) {
