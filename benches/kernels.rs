@@ -4,7 +4,7 @@
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
-use deepsight_core::fused::kernels::{
+use deepsight_kernels::{
     Activation, AreaResize, Border, Convolution, ExpandDepthwise, Expansion, InstructionSet, MaxPool, Pointwise,
     Region, sigmoid_in_place,
 };

@@ -4,7 +4,7 @@ use burn::tensor::backend::Backend;
 use image::RgbImage;
 use rayon::prelude::*;
 
-use crate::fused::{FusedEfficientNet, kernels::InstructionSet};
+use crate::fused::{FusedEfficientNet, InstructionSet};
 use crate::gpu::{self, BatchLimit};
 use crate::preprocess::Preprocess;
 use crate::{
@@ -44,12 +44,13 @@ impl<B: Backend> Classifier<B> {
     /// Default for the largest batch of faces on a GPU.
     pub const BATCH_SIZE: usize = 32;
 
-    /// Loads the model that comes with this crate.
+    /// Loads the bundled model, which the crate `deepsight-weights` holds. It is for research use only.
     ///
     /// # Errors
     /// Returns an error if the embedded file is damaged.
+    #[cfg(feature = "weights")]
     pub fn pretrained(device: &B::Device) -> Result<Self, Error> {
-        Self::from_bytes(include_bytes!("../weights/efficientnet_lite0.safetensors"), device)
+        Self::from_bytes(deepsight_weights::EFFICIENTNET_LITE0, device)
     }
 
     /// Loads a model file.

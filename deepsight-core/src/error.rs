@@ -376,6 +376,13 @@ fn quoted(text: &str) -> String {
     quoted
 }
 
+#[cfg(feature = "model")]
+impl From<deepsight_kernels::UnknownInstructionSet> for Error {
+    fn from(unknown: deepsight_kernels::UnknownInstructionSet) -> Self {
+        Self::InstructionSet { variable: unknown.variable, name: unknown.name, available: unknown.available }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

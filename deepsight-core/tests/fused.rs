@@ -2,9 +2,9 @@
 #![cfg(feature = "model")]
 #![allow(clippy::unwrap_used)]
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use deepsight_core::fused::FusedEfficientNet;
-use deepsight_core::fused::kernels::InstructionSet;
+use deepsight_core::fused::InstructionSet;
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
     Architecture, Classifier, EfficientNet, Engine, Error, FaceClassifier, ModelCard, StateDict, Weight,
@@ -205,6 +205,12 @@ fn an_unavailable_instruction_set_is_refused_with_the_available_ones() {
     assert!(error.contains("\"sse9\"") && error.contains("portable"), "{error}");
 }
 
+/// Loads the bundled model from its file, which is there whatever the features are.
+fn bundled(device: &Device<B>) -> Classifier<B> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/weights/efficientnet_lite0.safetensors");
+    Classifier::load(path, device).unwrap()
+}
+
 /// Loads the crops of the crop tests, at their own sizes.
 fn faces() -> Vec<RgbImage> {
     let open = |name| {
@@ -217,10 +223,10 @@ fn faces() -> Vec<RgbImage> {
 #[test]
 fn the_bundled_model_scores_and_explains_faces_alike_on_both_engines() {
     let device = Default::default();
-    let fused = Classifier::<B>::pretrained(&device).unwrap();
+    let fused = bundled(&device);
     assert_eq!(fused.engine(), Engine::Fused, "what a CPU backend takes by itself");
     assert_eq!(fused.info().engine, Some(Engine::Fused));
-    let burn = Classifier::<B>::pretrained(&device).unwrap().with_engine(Engine::Burn).unwrap();
+    let burn = bundled(&device).with_engine(Engine::Burn).unwrap();
     assert_eq!(burn.engine(), Engine::Burn);
     let faces = faces();
     let (ours, reference) = (fused.logits(&faces).unwrap(), burn.logits(&faces).unwrap());
@@ -239,7 +245,7 @@ fn the_bundled_model_scores_and_explains_faces_alike_on_both_engines() {
 #[test]
 fn real_faces_get_burns_logits_on_every_instruction_set() {
     let device = Default::default();
-    let classifier = Classifier::<B>::pretrained(&device).unwrap();
+    let classifier = bundled(&device);
     let card = classifier.card();
     let side = card.input_size as usize;
     let weights = classifier.network().state_dict();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use deepsight_core::Architecture;
 use deepsight_core::fused::FusedEfficientNet;
-use deepsight_core::fused::kernels::InstructionSet;
+use deepsight_core::fused::InstructionSet;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// The system's allocator, with a count of the allocated bytes.

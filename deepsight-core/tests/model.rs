@@ -441,6 +441,7 @@ fn an_activation_map_covers_the_face_and_reaches_one_or_is_zero() {
     assert!(map.values.iter().all(|value| (0.0..=1.0).contains(value)) && (largest == 0.0 || largest > 0.99));
 }
 
+#[cfg(feature = "weights")]
 #[test]
 fn the_bundled_model_loads_and_passes_its_golden_check_on_every_cpu_backend() {
     fn keeps_its_promise<B: Backend>() {

@@ -1,6 +1,6 @@
 //! Geometry of `[x1, y1, x2, y2]` boxes, computed as facenet-pytorch's `detect_face.py` does, in the same precision.
 
-use deepsight_core::fused::kernels::Region;
+use deepsight_kernels::Region;
 
 /// A measure of the overlap of two boxes.
 #[derive(Debug, Clone, Copy, PartialEq)]

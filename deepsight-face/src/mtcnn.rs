@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
 use burn::tensor::backend::Backend;
-use deepsight_core::fused::kernels::InstructionSet;
 use deepsight_core::gpu::BatchLimit;
 use deepsight_core::{BoundingBox, DetectorInfo, Engine, Face, FaceDetector, Landmarks};
+use deepsight_kernels::InstructionSet;
 use image::RgbImage;
 
 use crate::{Error, resample::shrink};
@@ -108,7 +108,7 @@ impl<B: Backend> Mtcnn<B> {
     }
 
     fn load(config: MtcnnConfig, device: &B::Device) -> Result<Self, Error> {
-        let set = InstructionSet::from_environment().map_err(Error::InstructionSet)?;
+        let set = InstructionSet::from_environment().map_err(|error| Error::InstructionSet(error.into()))?;
         let weights = Weights::pretrained()?;
         let engine = if config.engine.is_fused::<B>(device) {
             Computes::Fused(Box::new(Fused::load(set, &weights)?))

@@ -1,6 +1,6 @@
 //! Smaller copies of whole images.
 
-use deepsight_core::fused::kernels::{AreaResize, InstructionSet, Region};
+use deepsight_kernels::{AreaResize, InstructionSet, Region};
 use image::RgbImage;
 use rayon::prelude::*;
 

@@ -103,7 +103,8 @@ fn differing(config: &EfficientNetConfig, start: StateDict, noise: &Noise, seed:
 /// Returns the weights of a trained network. The gradients of a random one are so large that rounding decides on which
 /// side of a corner a value lies.
 fn trained() -> StateDict {
-    Classifier::<Flex>::pretrained(&Default::default()).unwrap().network().state_dict()
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../deepsight-core/weights/efficientnet_lite0.safetensors");
+    Classifier::<Flex>::load(path, &Default::default()).unwrap().network().state_dict()
 }
 
 /// Returns the trained Lite0 as a deeper network of the same width. A block that Lite0 does not have is a copy of the

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
-use super::kernels::{Activation, InstructionSet, Pointwise};
 use crate::EfficientNetConfig;
 use crate::{Error, StateDict};
+use deepsight_kernels::{Activation, InstructionSet, Pointwise};
 
 /// Convolution weights `[outputs, ...]` and biases `[outputs]`, with the batch norms folded in.
 pub(super) struct Folded {

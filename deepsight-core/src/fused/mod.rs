@@ -1,14 +1,16 @@
-//! The fused engine: inference on the CPU with this crate's own kernels.
+//! The fused engine: inference on the CPU with the kernels of `deepsight-kernels`.
 
 #[cfg(feature = "model")]
 mod efficientnet;
 mod engine;
 #[cfg(feature = "model")]
 mod fold;
-pub mod kernels;
 #[cfg(feature = "model")]
 mod pool;
 
+/// The instructions that the kernels use.
+#[cfg(feature = "model")]
+pub use deepsight_kernels::InstructionSet;
 #[cfg(feature = "model")]
 pub use efficientnet::{Canvas, FusedEfficientNet};
 pub use engine::Engine;

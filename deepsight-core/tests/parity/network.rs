@@ -3,7 +3,7 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use deepsight_core::fused::FusedEfficientNet;
-use deepsight_core::fused::kernels::InstructionSet;
+use deepsight_core::fused::InstructionSet;
 use deepsight_core::{Architecture, EfficientNet, StateDict};
 use serde_json::Value;
 

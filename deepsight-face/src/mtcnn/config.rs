@@ -104,7 +104,7 @@ impl MtcnnConfig {
     ///
     /// # Errors
     /// Returns [`Error::Setting`] for a value out of its range. Returns [`Error::InstructionSet`] if the environment
-    /// variable [`DEEPSIGHT_CPU`](deepsight_core::fused::kernels::InstructionSet::VARIABLE) names instructions that
+    /// variable [`DEEPSIGHT_CPU`](deepsight_kernels::InstructionSet::VARIABLE) names instructions that
     /// this processor does not have.
     pub fn init<B: Backend>(&self, device: &B::Device) -> Result<Mtcnn<B>, Error> {
         self.validate()?;

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use deepsight_core::fused::kernels::Region;
+use deepsight_kernels::Region;
 use image::RgbImage;
 
 use super::pyramid::Level;

@@ -1,4 +1,4 @@
-use deepsight_core::fused::kernels::Region;
+use deepsight_kernels::Region;
 
 /// Side of P-Net's window in pixels.
 const WINDOW: f64 = 12.0;

@@ -4,7 +4,9 @@ use clap::builder::{TypedValueParser, ValueParserFactory};
 use clap::error::ErrorKind;
 use clap::{Arg, Command, Error};
 #[cfg(any(feature = "flex", feature = "ndarray"))]
-use deepsight_core::{Threads, fused::kernels::InstructionSet, with_causes};
+use deepsight_core::{Threads, with_causes};
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+use deepsight_kernels::InstructionSet;
 
 use super::Device;
 

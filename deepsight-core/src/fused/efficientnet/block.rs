@@ -4,12 +4,12 @@ use super::{Scratch, activation};
 use crate::EfficientNetConfig;
 use crate::efficientnet::config::Stage;
 use crate::fused::fold::Folder;
-use crate::fused::kernels::{
-    Activation, Aligned, Border, Convolution, ExpandDepthwise, Expansion, Geometry, InstructionSet, Pointwise, Rows,
-    sigmoid_in_place,
-};
 use crate::fused::pool::Pool;
 use crate::{Error, Padding};
+use deepsight_kernels::{
+    Activation, Aligned, Border, Convolution, ExpandDepthwise, Expansion, Geometry, InstructionSet, Pointwise,
+    sigmoid_in_place,
+};
 
 /// A block of the network. The first block uses the stem as its expansion.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ impl Block {
             &*gates
         });
 
-        let mut weights = self.project.packed().weights();
+        let mut weights = None;
         if let Some(gates) = gates {
             // Scaling the projection's inputs gives the same result as scaling its weights. The smaller of the two is
             // scaled.
@@ -146,25 +146,17 @@ impl Block {
                     }
                 }
             } else {
-                let scaled = buffers.weights.at_least(weights.len());
-                self.project.packed().scale_inputs(gates, scaled);
-                weights = &*scaled;
+                let scaled = buffers.weights.at_least(self.project.packed_len());
+                self.project.scale_weights(gates, scaled);
+                weights = Some(&*scaled);
             }
         }
 
         let inner = &*inner;
         let outputs = self.project.outputs();
         spread.rows(output, outputs, |first, output| {
-            let rows = Rows {
-                values: &inner[first * lanes..],
-                count: output.len() / outputs,
-                row_stride: lanes,
-                segments: blocks,
-                segment_stride: pixels * lanes,
-                length: lanes,
-            };
             let residual = self.residual.then(|| &input[first * outputs..][..output.len()]);
-            self.project.forward_rows(rows, weights, residual, output);
+            self.project.forward_blocks(inner, pixels, first, weights, residual, output);
         });
     }
 

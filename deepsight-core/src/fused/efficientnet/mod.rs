@@ -12,10 +12,10 @@ use self::block::{Block, Buffers};
 use self::padded::Padded;
 use self::spread::Spread;
 use super::fold::Folder;
-use super::kernels::{self, Aligned, Convolution, Geometry, InstructionSet, Pointwise};
 use super::pool::Pool;
 use crate::EfficientNetConfig;
 use crate::{Activation, Error, Padding, StateDict};
+use deepsight_kernels::{self as kernels, Aligned, Convolution, Geometry, InstructionSet, Pointwise};
 
 /// An EfficientNet for inference on the CPU. The batch norms are folded into the convolutions, and each block is
 /// computed in the cache.

@@ -1,6 +1,6 @@
 //! Loading of layers from the weights file, packed for the CPU kernels.
 
-use deepsight_core::fused::kernels::{Activation, Convolution, InstructionSet, Pointwise};
+use deepsight_kernels::{Activation, Convolution, InstructionSet, Pointwise};
 
 use crate::{Error, mtcnn::weights::Weights};
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use deepsight_core::fused::kernels::InstructionSet;
+use deepsight_kernels::InstructionSet;
 use image::RgbImage;
 use rayon::prelude::*;
 

@@ -1,4 +1,4 @@
-use deepsight_core::fused::kernels::{AreaResize, Convolution, InstructionSet, MaxPool, Pointwise};
+use deepsight_kernels::{AreaResize, Convolution, InstructionSet, MaxPool, Pointwise};
 use image::RgbImage;
 
 use super::layers::{Loader, first};

@@ -1,7 +1,8 @@
 //! Means over areas of images, computed on the device. They give the levels of the pyramid, and crops of any size.
 
 use burn::tensor::{FloatDType, Int, IntDType, Tensor, TensorData, backend::Backend};
-use deepsight_core::{fused::kernels::Region, gpu};
+use deepsight_core::gpu;
+use deepsight_kernels::Region;
 use image::RgbImage;
 
 use super::indices;
@@ -144,7 +145,7 @@ fn prefix_sums<B: Backend>(x: Tensor<B, 4, Int>, axis: usize) -> Tensor<B, 4, In
 
 #[cfg(all(test, feature = "flex"))]
 mod tests {
-    use deepsight_core::fused::kernels::{AreaResize, InstructionSet};
+    use deepsight_kernels::{AreaResize, InstructionSet};
     use image::Rgb;
 
     use super::*;

@@ -18,11 +18,9 @@ use ::burn::module::{ParamId, RunningState};
 use ::burn::optim::GradientsParams;
 use ::burn::tensor::backend::Backend;
 use ::burn::tensor::{Tensor, TensorData};
-use deepsight_core::fused::kernels::training::{
-    Depthwise, DepthwiseShape, add_moments, add_outer, affine, combine, differentiate,
-};
-use deepsight_core::fused::kernels::{Activation, Convolution, InstructionSet};
 use deepsight_core::{BATCH_NORM_MOMENTUM, EfficientNet, EfficientNetConfig};
+use deepsight_kernels::training::{Depthwise, DepthwiseShape, add_moments, add_outer, affine, combine, differentiate};
+use deepsight_kernels::{Activation, Convolution, InstructionSet};
 use image::RgbImage;
 use rayon::prelude::*;
 
@@ -55,7 +53,7 @@ impl FusedStep {
     /// [`deepsight_core::Error::InstructionSet`] when the environment variable `DEEPSIGHT_CPU` names instructions that
     /// this processor does not have.
     pub fn new(config: &EfficientNetConfig, size: u32, mean: [f32; 3], std: [f32; 3]) -> Result<Self, Error> {
-        let set = InstructionSet::from_environment()?;
+        let set = InstructionSet::from_environment().map_err(deepsight_core::Error::from)?;
         Ok(Self { config: config.clone(), set, size, mean, std, workspace: Workspace::default() })
     }
 }

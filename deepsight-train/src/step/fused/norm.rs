@@ -1,7 +1,7 @@
 //! Batch normalization in training (Ioffe & Szegedy, 2015): the statistics of the forward pass, and the constants that
 //! the backward pass needs.
 
-use deepsight_core::fused::kernels::training::Derivative;
+use deepsight_kernels::training::Derivative;
 
 /// A layer's batch statistics, and its norm as a scale and a shift for each channel.
 #[derive(Debug, Clone, Default)]

@@ -6,8 +6,8 @@ use ::burn::nn::PaddingConfig2d;
 use ::burn::nn::conv::Conv2d;
 use ::burn::tensor::Tensor;
 use ::burn::tensor::backend::Backend;
-use deepsight_core::fused::kernels;
 use deepsight_core::{Activation, BatchNormAct, Block, EfficientNet, SqueezeExcitation};
+use deepsight_kernels as kernels;
 
 use crate::Error;
 

@@ -1,8 +1,8 @@
 //! Pointwise convolutions, forward and backward. They run on some pixels at a time, so that intermediate values stay in
 //! the cache.
 
-use deepsight_core::fused::kernels::training::{add_moments, add_outer, affine, combine, differentiate};
-use deepsight_core::fused::kernels::{Activation, InstructionSet, Pointwise};
+use deepsight_kernels::training::{add_moments, add_outer, affine, combine, differentiate};
+use deepsight_kernels::{Activation, InstructionSet, Pointwise};
 use rayon::prelude::*;
 
 use super::norm::{Back, Norm};

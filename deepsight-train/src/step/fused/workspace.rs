@@ -1,6 +1,6 @@
 //! Buffers that are kept from pass to pass, so that memory is allocated once.
 
-use deepsight_core::fused::kernels::training::Scratch;
+use deepsight_kernels::training::Scratch;
 use rayon::prelude::*;
 
 /// Number of tasks that a batch is cut into, whatever the number of threads, so that sums are always added in the same

@@ -108,8 +108,7 @@ pub(crate) fn round_trip<B: Backend>(device: &B::Device) -> Checked {
     let second = Classifier::<B>::load(&path, device)?;
     let weights = |classifier: &Classifier<B>| classifier.network().state_dict();
     let unequal = weights(&first).iter().zip(&weights(&second)).filter(|(a, b)| a != b).count();
-    let original =
-        ModelFile::from_bytes(include_bytes!("../../../../deepsight-core/weights/efficientnet_lite0.safetensors"))?;
+    let original = ModelFile::from_bytes(deepsight_weights::EFFICIENTNET_LITE0)?;
     let changed = original.weights.iter().zip(&weights(&second)).filter(|(a, b)| a != b).count();
     let faces: Vec<RgbImage> = (1..4).map(pattern).collect();
     let (before, after) = (first.logits(&faces)?, second.logits(&faces)?);

@@ -1,4 +1,4 @@
-use deepsight_core::fused::kernels::{InstructionSet, Pointwise};
+use deepsight_kernels::{InstructionSet, Pointwise};
 use proptest::prelude::*;
 
 use crate::exact::{self, Exact, activation, values};

@@ -1,4 +1,4 @@
-use deepsight_core::fused::kernels::{Convolution, InstructionSet};
+use deepsight_kernels::{Convolution, InstructionSet};
 use proptest::prelude::*;
 
 use crate::exact::{self, Exact, activation, values};

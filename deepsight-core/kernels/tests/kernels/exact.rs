@@ -1,7 +1,7 @@
 //! The layers as plain loops in double precision, with bounds of the error of single precision, and values to feed
 //! them.
 
-use deepsight_core::fused::kernels::{Activation, Border};
+use deepsight_kernels::{Activation, Border};
 
 /// An exact result, and the largest error that a result in single precision may have.
 #[derive(Debug, Clone, Copy, Default)]

@@ -25,7 +25,7 @@ pub struct Region {
 /// integers, so they are exact.
 ///
 /// ```
-/// use deepsight_core::fused::kernels::{AreaResize, InstructionSet, Region};
+/// use deepsight_kernels::{AreaResize, InstructionSet, Region};
 ///
 /// let image = [0, 0, 0, 10, 20, 30, 40, 60, 80, 30, 40, 50]; // 4 × 1
 /// let mut resize = AreaResize::new(InstructionSet::best(), 5.0, 2.0);

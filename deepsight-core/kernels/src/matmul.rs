@@ -109,7 +109,6 @@ impl Packed {
     }
 
     /// Writes the packed weights to `scaled`, those of input `i` multiplied by `factors[i]`.
-    #[cfg(feature = "model")]
     pub(crate) fn scale_inputs(&self, factors: &[f32], scaled: &mut [f32]) {
         let width = PANEL * self.lanes;
         let panels = self.weights.chunks_exact(self.inputs * width).zip(scaled.chunks_exact_mut(self.inputs * width));

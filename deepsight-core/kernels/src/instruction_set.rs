@@ -6,20 +6,44 @@ use super::portable::Portable;
 use super::simd::{Kernel, Simd};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2::Avx2, avx512::Avx512};
-use crate::Error;
 
 /// An instruction set for the kernels. A value exists only if this processor has the instructions.
 ///
 /// ```
-/// use deepsight_core::fused::kernels::InstructionSet;
+/// use deepsight_kernels::InstructionSet;
 ///
 /// let best = InstructionSet::best();
 /// assert!(InstructionSet::available().contains(&best));
 /// assert_eq!("portable".parse::<InstructionSet>()?.lanes(), 4);
-/// # Ok::<(), deepsight_core::Error>(())
+/// # Ok::<(), deepsight_kernels::UnknownInstructionSet>(())
 /// ```
 #[derive(Clone, Copy)]
 pub struct InstructionSet(Token);
+
+/// The error for an instruction set that does not exist, or that this processor or build does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownInstructionSet {
+    /// The environment variable that the name comes from, if it comes from one.
+    pub variable: Option<&'static str>,
+    /// The given name.
+    pub name: String,
+    /// The names of the instruction sets that can be used.
+    pub available: String,
+}
+
+impl fmt::Display for UnknownInstructionSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { variable, name, available } = self;
+        match variable {
+            Some(variable) => write!(f, "{variable} is {name:?}")?,
+            None => write!(f, "instruction set {name:?} cannot be used")?,
+        }
+        write!(f, ": this processor and build have {available}")
+    }
+}
+
+impl std::error::Error for UnknownInstructionSet {}
 
 /// Each variant's content proves that the processor has the instructions.
 #[derive(Clone, Copy)]
@@ -57,20 +81,20 @@ impl InstructionSet {
     /// if the variable is unset or empty.
     ///
     /// # Errors
-    /// Returns [`Error::InstructionSet`] if the variable names no instruction set that this processor has.
-    pub fn from_environment() -> Result<Self, Error> {
+    /// Returns an error if the variable names no instruction set that this processor has.
+    pub fn from_environment() -> Result<Self, UnknownInstructionSet> {
         Self::from_variable(std::env::var_os(Self::VARIABLE))
     }
 
-    fn from_variable(value: Option<OsString>) -> Result<Self, Error> {
+    fn from_variable(value: Option<OsString>) -> Result<Self, UnknownInstructionSet> {
         match value.filter(|name| !name.is_empty()) {
             Some(name) => Self::named(&name.to_string_lossy(), Some(Self::VARIABLE)),
             None => Ok(Self::best()),
         }
     }
 
-    fn named(name: &str, variable: Option<&'static str>) -> Result<Self, Error> {
-        Self::available().into_iter().find(|set| set.name() == name).ok_or_else(|| Error::InstructionSet {
+    fn named(name: &str, variable: Option<&'static str>) -> Result<Self, UnknownInstructionSet> {
+        Self::available().into_iter().find(|set| set.name() == name).ok_or_else(|| UnknownInstructionSet {
             variable,
             name: name.into(),
             available: Self::available().iter().map(|set| set.name()).collect::<Vec<_>>().join(", "),
@@ -113,9 +137,9 @@ impl InstructionSet {
 }
 
 impl FromStr for InstructionSet {
-    type Err = Error;
+    type Err = UnknownInstructionSet;
 
-    fn from_str(name: &str) -> Result<Self, Error> {
+    fn from_str(name: &str) -> Result<Self, UnknownInstructionSet> {
         Self::named(name, None)
     }
 }

@@ -1,9 +1,9 @@
 //! Tests of the training kernels against plain loops in double precision.
 
-use deepsight_core::fused::kernels::training::{
+use deepsight_kernels::training::{
     Depthwise, DepthwiseShape, Derivative, Scratch, add_moments, add_outer, affine, combine, differentiate,
 };
-use deepsight_core::fused::kernels::{Activation, InstructionSet};
+use deepsight_kernels::{Activation, InstructionSet};
 use proptest::prelude::*;
 
 use crate::exact::{activate, values};

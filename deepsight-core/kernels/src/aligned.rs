@@ -9,19 +9,19 @@ struct Line([f32; LINE]);
 
 /// A buffer of `f32` values that starts at a cache line, so that no SIMD vector crosses two lines.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Aligned {
+pub struct Aligned {
     lines: Vec<Line>,
     len: usize,
 }
 
 impl Aligned {
     /// Creates a buffer of `len` zeros.
-    pub(crate) fn zeros(len: usize) -> Self {
+    pub fn zeros(len: usize) -> Self {
         Self { lines: vec![Line([0.0; LINE]); len.div_ceil(LINE)], len }
     }
 
     /// Returns `len` values with unspecified contents. Grows the buffer if it is too short, and never shrinks it.
-    pub(crate) fn at_least(&mut self, len: usize) -> &mut [f32] {
+    pub fn at_least(&mut self, len: usize) -> &mut [f32] {
         if self.len < len {
             // Does not use `resize`, which would copy the old values although nobody needs them.
             *self = Self::default();

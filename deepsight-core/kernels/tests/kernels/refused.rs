@@ -2,10 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use deepsight_core::fused::kernels::training::{
+use deepsight_kernels::training::{
     Depthwise, DepthwiseShape, Derivative, Scratch, add_moments, add_outer, affine, combine, differentiate,
 };
-use deepsight_core::fused::kernels::{
+use deepsight_kernels::{
     Activation, AreaResize, Border, Convolution, ExpandDepthwise, Expansion, Geometry, InstructionSet, MaxPool,
     Pointwise, Region,
 };

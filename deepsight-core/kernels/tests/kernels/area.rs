@@ -1,4 +1,4 @@
-use deepsight_core::fused::kernels::{AreaResize, InstructionSet, Region};
+use deepsight_kernels::{AreaResize, InstructionSet, Region};
 use proptest::prelude::*;
 
 use crate::exact::values;

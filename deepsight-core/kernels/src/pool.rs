@@ -5,7 +5,7 @@ use super::simd::{Kernel, Simd};
 /// Max pooling with windows of 2 × 2 or 3 × 3 and stride 2. The last windows may reach beyond the border (ceil mode).
 ///
 /// ```
-/// use deepsight_core::fused::kernels::{InstructionSet, MaxPool};
+/// use deepsight_kernels::{InstructionSet, MaxPool};
 ///
 /// let pool = MaxPool::new(InstructionSet::best(), 2);
 /// let mut output = [0.0; 2];

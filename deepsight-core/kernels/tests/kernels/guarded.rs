@@ -4,10 +4,10 @@
 use std::ops::{Deref, DerefMut};
 use std::ptr;
 
-use deepsight_core::fused::kernels::training::{
+use deepsight_kernels::training::{
     Depthwise, DepthwiseShape, Derivative, Scratch, add_moments, add_outer, affine, combine, differentiate,
 };
-use deepsight_core::fused::kernels::{
+use deepsight_kernels::{
     Activation, AreaResize, Border, Convolution, InstructionSet, MaxPool, Pointwise, Region, sigmoid_in_place,
 };
 

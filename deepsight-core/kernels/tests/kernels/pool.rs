@@ -1,4 +1,4 @@
-use deepsight_core::fused::kernels::{InstructionSet, MaxPool};
+use deepsight_kernels::{InstructionSet, MaxPool};
 use proptest::prelude::*;
 
 use crate::exact::values;

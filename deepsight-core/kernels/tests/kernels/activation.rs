@@ -1,4 +1,4 @@
-use deepsight_core::fused::kernels::{Activation, InstructionSet, Pointwise, sigmoid_in_place};
+use deepsight_kernels::{Activation, InstructionSet, Pointwise, sigmoid_in_place};
 
 use crate::exact::{activate, values};
 use crate::up_to;

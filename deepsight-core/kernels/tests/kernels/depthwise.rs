@@ -1,8 +1,6 @@
 use std::ops::Range;
 
-use deepsight_core::fused::kernels::{
-    Activation, Border, Convolution, ExpandDepthwise, Expansion, InstructionSet, Pointwise,
-};
+use deepsight_kernels::{Activation, Border, Convolution, ExpandDepthwise, Expansion, InstructionSet, Pointwise};
 use proptest::prelude::*;
 
 use crate::exact::{self, Exact, activation, values};

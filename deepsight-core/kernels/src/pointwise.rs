@@ -8,7 +8,7 @@ use super::simd::{Kernel, Simd};
 /// `[pixels, outputs]`.
 ///
 /// ```
-/// use deepsight_core::fused::kernels::{Activation, InstructionSet, Pointwise};
+/// use deepsight_kernels::{Activation, InstructionSet, Pointwise};
 ///
 /// let layer = Pointwise::new(InstructionSet::best(), &[1.0, 2.0, 3.0, 4.0], &[0.5, 0.0], Activation::Identity);
 /// let mut output = [0.0; 2];
@@ -62,6 +62,58 @@ impl Pointwise {
         assert_eq!(input.len() % self.inputs(), 0, "input of {} channels", self.inputs());
         let rows = Rows::dense(input, self.inputs());
         self.forward_rows(rows, self.packed.weights(), residual, output);
+    }
+
+    /// Returns the number of values that [`scale_weights`](Self::scale_weights) writes.
+    pub fn packed_len(&self) -> usize {
+        self.packed.weights().len()
+    }
+
+    /// Writes the packed weights to `scaled`, those of input `i` multiplied by `factors[i]`.
+    /// [`forward_blocks`](Self::forward_blocks) takes them. Scaling the weights gives the same result as scaling the
+    /// inputs.
+    ///
+    /// # Panics
+    /// Panics unless there is a factor for every input and `scaled` has [`packed_len`](Self::packed_len) values.
+    pub fn scale_weights(&self, factors: &[f32], scaled: &mut [f32]) {
+        assert_eq!(factors.len(), self.inputs(), "factors of {} inputs", self.inputs());
+        assert_eq!(scaled.len(), self.packed_len(), "scaled weights");
+        self.packed.scale_inputs(factors, scaled);
+    }
+
+    /// Computes the same as [`forward`](Self::forward) for an image whose channels lie in blocks of one vector,
+    /// `[inputs / lanes, pixels, lanes]`, and for its pixels from `first` on, as many as `output` holds. `weights` are
+    /// packed weights that replace the layer's own.
+    ///
+    /// # Panics
+    /// Panics if `inputs` is not a multiple of the lanes, or if the lengths of `input`, `weights`, `residual` and
+    /// `output` do not fit.
+    pub fn forward_blocks(
+        &self,
+        input: &[f32],
+        pixels: usize,
+        first: usize,
+        weights: Option<&[f32]>,
+        residual: Option<&[f32]>,
+        output: &mut [f32],
+    ) {
+        let lanes = self.set.lanes();
+        let blocks = self.inputs() / lanes;
+        let count = output.len() / self.outputs();
+        assert_eq!(blocks * lanes, self.inputs(), "blocks of {lanes} channels");
+        assert_eq!(input.len(), volume([blocks, pixels, lanes]), "input of {pixels} pixels");
+        assert!(first.saturating_add(count) <= pixels, "pixels {first} to {first} + {count} of {pixels}");
+        let weights = weights.unwrap_or(self.packed.weights());
+        assert_eq!(weights.len(), self.packed_len(), "packed weights");
+        let rows = Rows {
+            values: &input[first * lanes..],
+            count,
+            row_stride: lanes,
+            segments: blocks,
+            segment_stride: pixels * lanes,
+            length: lanes,
+        };
+        self.forward_rows(rows, weights, residual, output);
     }
 
     pub(crate) fn activation(&self) -> &Activation {
