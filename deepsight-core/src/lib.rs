@@ -16,7 +16,9 @@ mod explain;
 mod face;
 mod frame;
 pub mod fused;
+// Shared with `deepsight-face`. Not a promise.
 #[cfg(feature = "model")]
+#[doc(hidden)]
 pub mod gpu;
 mod input;
 #[cfg(feature = "model")]
@@ -42,9 +44,13 @@ pub use analyzer::{Analyzer, AnalyzerConfig, CancelToken, FrameError, Job, Progr
 pub use classifier::Classifier;
 pub use crop::FaceCrop;
 #[cfg(feature = "model")]
+pub use efficientnet::{Architecture, EfficientNet, EfficientNetConfig, StateDict, Weight};
+// What a network is made of, for `deepsight-train`, which computes its gradients. Not a promise.
+#[cfg(feature = "model")]
+#[doc(hidden)]
 pub use efficientnet::{
-    Activation, Architecture, BATCH_NORM_MOMENTUM, BatchNormAct, Block, Depthwise, DepthwiseSeparable, EfficientNet,
-    EfficientNetConfig, InvertedResidual, Noise, Padding, SqueezeExcitation, StateDict, Weight,
+    Activation, BATCH_NORM_MOMENTUM, BatchNormAct, Block, Depthwise, DepthwiseSeparable, InvertedResidual, Noise,
+    Padding, SqueezeExcitation,
 };
 pub use error::{Error, with_causes};
 pub use explain::ActivationMap;

@@ -11,8 +11,8 @@ use deepsight_device::with_backend;
 use deepsight_face::{Mtcnn, MtcnnConfig};
 use deepsight_video::Frames;
 
+use crate::domain::Settings;
 use crate::options::Options;
-use crate::settings::Settings;
 
 /// Faces of each person that a report shows with an activation map.
 const EVIDENCE: usize = 3;

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::result_large_err, reason = "a problem is made once a request at most, never in a loop")]
 
-mod clock;
+mod domain;
 mod engine;
 mod jobs;
 mod keys;
@@ -10,7 +10,6 @@ mod metrics;
 mod options;
 mod random;
 mod serve;
-mod settings;
 mod start;
 mod store;
 mod uploads;

@@ -11,7 +11,7 @@ use deepsight_video::{DecodeLimits, DecodeOptions};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
-use crate::clock::Moment;
+use crate::domain::Moment;
 use crate::engine::{Engine, EngineError};
 use crate::jobs::{self, Jobs};
 use crate::keys::{KeyError, Keys};

@@ -14,10 +14,11 @@ use deepsight_core::with_causes;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::clock::Moment;
+use crate::domain::AnalysisView;
+use crate::domain::Moment;
+use crate::domain::{Analysis, Status};
 use crate::metrics::{Ended, Metrics};
-use crate::store::{Analysis, Delivery, Status, Store, StoreError};
-use crate::web::view::AnalysisView;
+use crate::store::{Delivery, Store, StoreError};
 
 /// Attempts to send a webhook before it is given up.
 const MAX_ATTEMPTS: u32 = 6;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::web::problem::Problem;
+use crate::domain::Failure;
 
 /// The free places of the queue, and the number of videos of each client that wait or run.
 #[derive(Debug)]
@@ -50,18 +50,18 @@ impl Admissions {
     /// # Errors
     /// Returns a problem if the client is at its limit or the queue is full. The client is told to try again after
     /// `retry_after()` seconds.
-    pub(super) fn admit(&self, client: &str, retry_after: impl Fn() -> u64) -> Result<Admission, Problem> {
+    pub(super) fn admit(&self, client: &str, retry_after: impl Fn() -> u64) -> Result<Admission, Failure> {
         let mut counts = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(client.to_owned()).or_default();
         if *count >= self.client_limit {
-            return Err(Problem::too_many_jobs(self.client_limit, retry_after()));
+            return Err(Failure::too_many_jobs(self.client_limit, retry_after()));
         }
         *count += 1;
         drop(counts);
         let client = Client { name: client.to_owned(), counts: Arc::clone(&self.clients) };
         match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => Ok(Admission { place, client }),
-            Err(_) => Err(Problem::queue_full(self.limit, retry_after())),
+            Err(_) => Err(Failure::queue_full(self.limit, retry_after())),
         }
     }
 
@@ -89,8 +89,8 @@ mod tests {
 
     use super::*;
 
-    fn status(outcome: Result<Admission, Problem>) -> u16 {
-        outcome.unwrap_err().status().as_u16()
+    fn status(outcome: Result<Admission, Failure>) -> u16 {
+        outcome.unwrap_err().status()
     }
 
     #[test]

@@ -4,13 +4,13 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use deepsight_core::{CancelToken, Progress, ScoredFace};
+use deepsight_core::{CancelToken, ScoredFace};
 use deepsight_video::StopHandle;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use utoipa::ToSchema;
 
-use crate::store::Status;
+use crate::domain::{Counts, Status};
 
 /// One analysis that waits or runs.
 #[derive(Debug)]
@@ -41,26 +41,6 @@ pub(crate) enum End {
     Removed,
     /// The server stops. The analysis runs again after the next start.
     PutBack,
-}
-
-/// How far an analysis is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Counts {
-    /// Frames that were searched for faces.
-    pub(crate) frames: u64,
-    /// Frames that are to come in all, as far as it is known.
-    pub(crate) expected_frames: Option<u64>,
-    /// Faces that were scored.
-    pub(crate) faces: u64,
-    /// Errors of single frames and faces.
-    pub(crate) errors: u64,
-}
-
-impl From<&Progress> for Counts {
-    fn from(progress: &Progress) -> Self {
-        let Progress { frames, expected, faces, errors, .. } = *progress;
-        Self { frames, expected_frames: expected, faces, errors }
-    }
 }
 
 /// A face that was scored before the video has its verdict.

@@ -16,15 +16,15 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::admission::Admission;
 use self::admission::Admissions;
-pub(crate) use self::live::{Counts, End, Live, Scored};
+pub(crate) use self::live::{End, Live, Scored};
 pub(crate) use self::worker::{in_brief, jpeg};
-use crate::clock::Moment;
+use crate::domain::Moment;
+use crate::domain::Settings;
+use crate::domain::{Analysis, Counts, Failure, Status};
 use crate::engine::Engine;
 use crate::metrics::{Ended, Metrics};
-use crate::settings::Settings;
-use crate::store::{Analysis, Status, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::uploads::{Upload, Uploads};
-use crate::web::problem::Problem;
 use crate::webhook::Webhooks;
 
 /// Starts of an analysis before it is given up. An analysis that did not end may have crashed the server itself.
@@ -85,7 +85,7 @@ enum Sink {
     /// The database.
     Store,
     /// The request that waits for the result.
-    Reply(oneshot::Sender<Result<Report, Problem>>),
+    Reply(oneshot::Sender<Result<Report, Failure>>),
 }
 
 /// The arguments of [`Jobs::start`].
@@ -148,7 +148,7 @@ impl Jobs {
                     self.0.enqueue(Job { live, analysis, upload, video: None, sink: Sink::Store, admission: None });
                 }
                 upload => {
-                    let problem = Problem::interrupted(match upload {
+                    let problem = Failure::interrupted(match upload {
                         Some(_) => {
                             "The server stopped twice while it analysed this video, so it is not tried again by itself."
                         }
@@ -168,9 +168,9 @@ impl Jobs {
     ///
     /// # Errors
     /// Returns a problem if the server is stopping, the client is at its limit or the queue is full.
-    pub(crate) fn admit(&self, client: &str) -> Result<Admission, Problem> {
+    pub(crate) fn admit(&self, client: &str) -> Result<Admission, Failure> {
         if self.is_stopping() {
-            return Err(Problem::stopping());
+            return Err(Failure::stopping());
         }
         self.0.admissions.admit(client, || self.retry_after())
     }
@@ -205,13 +205,18 @@ impl Jobs {
         &self,
         admission: Admission,
         submission: Submission,
-    ) -> (Arc<Live>, oneshot::Receiver<Result<Report, Problem>>) {
+    ) -> (Arc<Live>, oneshot::Receiver<Result<Report, Failure>>) {
         let Submission { analysis, upload, video } = submission;
         let live = Arc::new(Live::new(analysis.id.clone()));
         let (reply, answer) = oneshot::channel();
         let (sink, admission) = (Sink::Reply(reply), Some(admission));
         self.0.enqueue(Job { live: Arc::clone(&live), analysis, upload, video: Some(video), sink, admission });
         (live, answer)
+    }
+
+    /// Returns how far an analysis is, if it waits or runs.
+    pub(crate) fn progress(&self, id: &str) -> Option<Counts> {
+        self.live(id).map(|live| live.snapshot(usize::MAX, 0).progress)
     }
 
     /// Returns the analysis of this id while it waits or runs.
@@ -359,14 +364,14 @@ impl Inner {
                 }
             }
             // Sending fails if the client has gone; it needs no answer then.
-            Sink::Reply(reply) => drop(reply.send(Err(Problem::stopping()))),
+            Sink::Reply(reply) => drop(reply.send(Err(Failure::stopping()))),
         }
         live.end(End::PutBack);
         self.leave(&live);
     }
 
     /// Stores why an analysis failed, and prepares its webhook if it has one.
-    fn fail(&self, analysis: &Analysis, problem: &Problem) -> Result<(), StoreError> {
+    fn fail(&self, analysis: &Analysis, problem: &Failure) -> Result<(), StoreError> {
         if self.store.fail(&analysis.id, Moment::now(), problem)? {
             self.announce(&analysis.id)?;
         }

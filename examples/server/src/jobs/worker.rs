@@ -11,13 +11,13 @@ use deepsight_video::Video;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
-use super::{Admission, Counts, End, Inner, Job, Live, Scored, Sink, locked};
-use crate::clock::Moment;
+use super::{Admission, End, Inner, Job, Live, Scored, Sink, locked};
+use crate::domain::Moment;
+use crate::domain::{Analysis, Counts, Failure, Finished, without_path};
 use crate::engine::EngineError;
 use crate::metrics::Ended;
-use crate::store::{Analysis, Finished, Picture, StoreError};
+use crate::store::{Picture, StoreError};
 use crate::uploads::Upload;
-use crate::web::problem::{Problem, without_path};
 
 /// Largest number of faces of one video that are kept as pictures. A long video with many people has more faces.
 const MAX_PICTURES: usize = 2000;
@@ -26,9 +26,9 @@ const MAX_PICTURES: usize = 2000;
 const PICTURE_QUALITY: u8 = 92;
 
 /// The reason why an analysis has no report.
-enum Failure {
+enum Stopped {
     Cancelled,
-    Problem(Problem),
+    Failed(Failure),
 }
 
 impl Inner {
@@ -44,7 +44,7 @@ impl Inner {
                 tracing::error!("a worker panicked");
                 self.metrics.ended(Ended::failed);
                 if stored {
-                    self.keep_failure(&analysis, &Problem::internal());
+                    self.keep_failure(&analysis, &Failure::internal());
                 }
                 live.end(End::Stored);
                 self.leave(&live);
@@ -86,8 +86,8 @@ impl Inner {
             *usual = 0.8 * *usual + 0.2 * took.as_secs_f64();
         }
         match (outcome, sink) {
-            (Err(Failure::Cancelled), sink) if self.is_stopping() => return self.put_back(live, sink),
-            (Err(Failure::Cancelled), _) => {
+            (Err(Stopped::Cancelled), sink) if self.is_stopping() => return self.put_back(live, sink),
+            (Err(Stopped::Cancelled), _) => {
                 tracing::info!("cancelled");
                 self.metrics.ended(Ended::cancelled);
                 // The analysis was removed from the database, so its video is not needed any more.
@@ -102,11 +102,11 @@ impl Inner {
                 Ok(()) => self.told(&report, took),
                 Err(error) => {
                     tracing::error!(error = with_causes(&error), "cannot keep a report");
-                    self.failed(&analysis, &Problem::internal(), None);
+                    self.failed(&analysis, &Failure::internal(), None);
                 }
             },
-            (Err(Failure::Problem(problem)), Sink::Reply(reply)) => self.failed(&analysis, &problem, Some(reply)),
-            (Err(Failure::Problem(problem)), Sink::Store) => self.failed(&analysis, &problem, None),
+            (Err(Stopped::Failed(failure)), Sink::Reply(reply)) => self.failed(&analysis, &failure, Some(reply)),
+            (Err(Stopped::Failed(failure)), Sink::Store) => self.failed(&analysis, &failure, None),
         }
         live.end(End::Stored);
         self.leave(&live);
@@ -119,8 +119,8 @@ impl Inner {
         path: &Path,
         video: Option<Video>,
         stored: bool,
-    ) -> Result<(Report, Vec<Picture>), Failure> {
-        let of_video = |error| Failure::Problem(Problem::of_video(&error));
+    ) -> Result<(Report, Vec<Picture>), Stopped> {
+        let of_video = |error| Stopped::Failed(Failure::of_video(&error));
         let video = video.map_or_else(|| Video::open_with(path, &self.decoding), Ok).map_err(of_video)?;
         let frames = video.frames(analysis.settings.sampling()).map_err(of_video)?;
         live.decodes_with(frames.stop_handle());
@@ -150,16 +150,16 @@ impl Inner {
         if late.get() {
             let seconds = self.max_analysis.as_secs_f64();
             let detail = format!("The analysis took more than {seconds} s, which is the limit.");
-            return Err(Failure::Problem(Problem::over_limit("max_analysis", detail)));
+            return Err(Stopped::Failed(Failure::over_limit("max_analysis", detail)));
         }
         // Check this first: a decoder that was stopped returns the same error as one that failed.
         if live.is_cancelled() {
-            return Err(Failure::Cancelled);
+            return Err(Stopped::Cancelled);
         }
         let report = outcome.map_err(|error| match &error {
-            EngineError::Model(Error::Cancelled) => Failure::Cancelled,
-            EngineError::Model(error) => Failure::Problem(Problem::of_analysis(error, path)),
-            error => Failure::Problem(Problem::hide(error)),
+            EngineError::Model(Error::Cancelled) => Stopped::Cancelled,
+            EngineError::Model(error) => Stopped::Failed(Failure::of_analysis(error, path)),
+            error => Stopped::Failed(Failure::hide(error)),
         })?;
         Ok((named(report, &video, analysis, path), pictures))
     }
@@ -187,22 +187,22 @@ impl Inner {
     fn failed(
         &self,
         analysis: &Analysis,
-        problem: &Problem,
-        reply: Option<tokio::sync::oneshot::Sender<Result<Report, Problem>>>,
+        failure: &Failure,
+        reply: Option<tokio::sync::oneshot::Sender<Result<Report, Failure>>>,
     ) {
         self.metrics.ended(Ended::failed);
-        tracing::info!(status = problem.status().as_u16(), "failed");
+        tracing::info!(status = failure.status(), "failed");
         if let Some(reply) = reply {
-            return drop(reply.send(Err(problem.clone())));
+            return drop(reply.send(Err(failure.clone())));
         }
-        self.keep_failure(analysis, problem);
+        self.keep_failure(analysis, failure);
     }
 
     /// Stores the failure of an analysis. If the database cannot be written, such as on a full disk, it retries every
     /// second until the write succeeds or the server stops: clients must see the true state, and starting another
     /// analysis meanwhile would be of no use.
-    fn keep_failure(&self, analysis: &Analysis, problem: &Problem) {
-        while let Err(error) = self.fail(analysis, problem) {
+    fn keep_failure(&self, analysis: &Analysis, failure: &Failure) {
+        while let Err(error) = self.fail(analysis, failure) {
             tracing::error!(error = with_causes(&error), "cannot keep that an analysis failed");
             if self.is_stopping() {
                 return;

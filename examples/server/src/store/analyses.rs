@@ -1,98 +1,10 @@
 //! The table of analyses, and their reports and pictures.
 
-use std::fmt;
-
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::{Store, StoreError};
-use crate::clock::Moment;
-use crate::settings::Settings;
-use crate::web::problem::Problem;
-
-/// How far an analysis has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Status {
-    /// It waits for its turn.
-    Queued,
-    /// It is being analysed.
-    Running,
-    /// It has a report.
-    Done,
-    /// It has none, and `problem` says why.
-    Failed,
-}
-
-impl Status {
-    const ALL: [Self; 4] = [Self::Queued, Self::Running, Self::Done, Self::Failed];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Failed => "failed",
-        }
-    }
-
-    /// Returns whether the analysis has ended.
-    pub(crate) fn is_final(self) -> bool {
-        matches!(self, Self::Done | Self::Failed)
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// One analysis, as the database stores it.
-#[derive(Debug, Clone)]
-pub(crate) struct Analysis {
-    /// Position in the order of arrival; 0 before the analysis is stored.
-    pub(crate) seq: i64,
-    pub(crate) id: String,
-    pub(crate) status: Status,
-    pub(crate) created: Moment,
-    pub(crate) started: Option<Moment>,
-    pub(crate) finished: Option<Moment>,
-    /// The client's name of the file: untrusted text.
-    pub(crate) file_name: String,
-    pub(crate) bytes: u64,
-    pub(crate) sha256: String,
-    pub(crate) settings: Settings,
-    pub(crate) upload: Option<String>,
-    pub(crate) attempts: u32,
-    pub(crate) origin: Origin,
-    pub(crate) result: Option<Finished>,
-    pub(crate) problem: Option<Problem>,
-}
-
-/// The sender of an analysis, and what identifies a repeated request.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Origin {
-    pub(crate) owner: String,
-    pub(crate) idempotency_key: Option<String>,
-    /// Hash of the video, the settings and the webhook.
-    pub(crate) fingerprint: String,
-}
-
-/// The summary of a report.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Finished {
-    pub(crate) verdict: deepsight_core::Verdict,
-    pub(crate) fake_probability: Option<f32>,
-    pub(crate) threshold: f32,
-    pub(crate) reasons: Vec<String>,
-    pub(crate) faces: u64,
-    pub(crate) people: u64,
-    pub(crate) frames: u64,
-    pub(crate) errors: u64,
-}
+use crate::domain::{Analysis, Failure, Finished, Moment, Origin, Status};
 
 /// The picture of a face, as the model saw it.
 #[derive(Debug)]
@@ -219,7 +131,7 @@ impl Store {
     }
 
     /// Stores why there is no report. Returns false if the analysis was removed.
-    pub(crate) fn fail(&self, id: &str, now: Moment, problem: &Problem) -> Result<bool, StoreError> {
+    pub(crate) fn fail(&self, id: &str, now: Moment, problem: &Failure) -> Result<bool, StoreError> {
         let sql = "UPDATE analyses SET status = 'failed', finished = ?2, problem = ?3 WHERE id = ?1";
         Ok(self.connection().execute(sql, params![id, now.0, serde_json::to_string(problem)?])? > 0)
     }

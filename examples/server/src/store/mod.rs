@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-pub(crate) use analyses::{Analysis, Finished, Origin, Picture, Status};
+pub(crate) use analyses::Picture;
 pub(crate) use webhooks::Delivery;
 
 /// Version of the tables' layout, stored as `PRAGMA user_version`.

@@ -3,7 +3,7 @@
 use rusqlite::params;
 
 use super::{Store, StoreError};
-use crate::clock::Moment;
+use crate::domain::Moment;
 
 /// A webhook to send.
 #[derive(Debug)]

@@ -13,14 +13,14 @@ use utoipa::{IntoParams, IntoResponses, ToSchema};
 use super::guard::Client;
 use super::problem::Problem;
 use super::receive::{Received, receive};
-use super::report_schema::ReportSchema;
-use super::view::{AnalysisList, AnalysisView};
 use super::{App, Parts};
-use crate::clock::Moment;
+use crate::domain::Moment;
+use crate::domain::report_schema::ReportSchema;
+use crate::domain::{Analysis, Origin, Status};
+use crate::domain::{AnalysisList, AnalysisView};
+use crate::domain::{Parameters, Settings, SettingsParameters};
 use crate::jobs::{Submission, expected_frames};
 use crate::random::hex;
-use crate::settings::{Parameters, Settings, SettingsParameters};
-use crate::store::{Analysis, Origin, Status};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -193,7 +193,7 @@ pub(crate) async fn create(
 
 fn accepted(app: &Parts, analysis: &Analysis) -> Response {
     let location = format!("/v1/analyses/{}", analysis.id);
-    let view = AnalysisView::of(analysis, app.jobs.live(&analysis.id).as_deref());
+    let view = AnalysisView::of(analysis, app.jobs.progress(&analysis.id));
     (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(view)).into_response()
 }
 
@@ -306,7 +306,7 @@ pub(crate) async fn list(
     }
     let after = after.map(|after| i64::try_from(after).unwrap_or(i64::MAX));
     let page = app.store.run(move |store| store.page(after, limit)).await.map_err(|error| Problem::hide(&error))?;
-    let view = |analysis: &Analysis| AnalysisView::of(analysis, app.jobs.live(&analysis.id).as_deref());
+    let view = |analysis: &Analysis| AnalysisView::of(analysis, app.jobs.progress(&analysis.id));
     let items = page.items.iter().map(view).collect();
     Ok(Json(AnalysisList { items, next: page.next.map(|next| next.to_string()) }))
 }
@@ -326,7 +326,7 @@ pub(super) async fn find(app: &Parts, id: &str) -> Result<Analysis, Problem> {
 )]
 pub(crate) async fn read(State(app): State<App>, Path(id): Path<String>) -> Result<Json<AnalysisView>, Problem> {
     let analysis = find(&app, &id).await?;
-    let mut view = AnalysisView::of(&analysis, app.jobs.live(&id).as_deref());
+    let mut view = AnalysisView::of(&analysis, app.jobs.progress(&id));
     if analysis.status == Status::Done {
         let json = app.store.run(move |store| store.report_json(&id)).await.map_err(|error| Problem::hide(&error))?;
         let report = json.map(RawValue::from_string).transpose();

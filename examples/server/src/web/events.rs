@@ -15,9 +15,10 @@ use utoipa::ToSchema;
 use super::App;
 use super::analyses::{AnalysisProblems, find};
 use super::problem::Problem;
-use super::view::AnalysisView;
-use crate::jobs::{Counts, End, Live, Scored};
-use crate::store::Status;
+use crate::domain::AnalysisView;
+use crate::domain::Counts;
+use crate::domain::Status;
+use crate::jobs::{End, Live, Scored};
 
 /// Largest number of faces in one event.
 const FACES: usize = 100;

@@ -9,10 +9,8 @@ mod pictures;
 mod predict;
 pub(crate) mod problem;
 mod receive;
-mod report_schema;
 mod service;
 mod session;
-pub(crate) mod view;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};

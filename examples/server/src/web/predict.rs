@@ -13,10 +13,10 @@ use super::analyses::{accept, draft};
 use super::guard::Client;
 use super::problem::Problem;
 use super::receive::receive;
-use super::report_schema::{ReportSchema, Verdict as VerdictSchema};
 use super::{App, analyses};
+use crate::domain::report_schema::{ReportSchema, Verdict as VerdictSchema};
+use crate::domain::{Parameters, Settings, SettingsParameters};
 use crate::jobs::{Jobs, Live, Submission};
-use crate::settings::{Parameters, Settings, SettingsParameters};
 
 /// The answer for a video.
 #[derive(Debug, Serialize, ToSchema)]

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::guard::owner;
 use super::problem::Problem;
 use super::{App, Parts};
-use crate::settings::{FRAMES, MAX_FPS, MIN_FACE_SIZE, MIN_FPS};
+use crate::domain::{FRAMES, MAX_FPS, MIN_FACE_SIZE, MIN_FPS};
 
 /// Time after which an ffmpeg that has not started counts as missing. The result of a check is reused for as long,
 /// because each check starts processes.

@@ -1,15 +1,11 @@
-//! Analyses as the API shows them.
+//! Analyses as clients see them, in answers, events and webhooks.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::problem::Problem;
 use super::report_schema::ReportSchema;
-use crate::clock::Moment;
-use crate::jobs::{Counts, Live};
-use crate::settings::Settings;
-use crate::store::{Analysis, Status};
+use super::{Analysis, Counts, Failure, Moment, Settings, Status};
 
 /// An analysis, from its arrival to its report.
 #[derive(Debug, Serialize, ToSchema)]
@@ -55,7 +51,7 @@ pub(crate) struct AnalysisView {
     /// Whether the video itself is still kept.
     video_available: bool,
     /// Why it failed.
-    problem: Option<Problem>,
+    problem: Option<Failure>,
     /// Everything that was found; only where a single analysis was asked for, once it is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<ReportSchema>)]
@@ -63,8 +59,8 @@ pub(crate) struct AnalysisView {
 }
 
 impl AnalysisView {
-    /// Combines an analysis from the database with its current progress.
-    pub(crate) fn of(analysis: &Analysis, live: Option<&Live>) -> Self {
+    /// Combines an analysis from the database with its current progress, if it waits or runs.
+    pub(crate) fn of(analysis: &Analysis, running: Option<Counts>) -> Self {
         let result = analysis.result.as_ref();
         let mut progress = result.map_or_else(Counts::default, |result| Counts {
             frames: result.frames,
@@ -72,8 +68,8 @@ impl AnalysisView {
             faces: result.faces,
             errors: result.errors,
         });
-        if let Some(live) = live.filter(|_| !analysis.status.is_final()) {
-            progress = live.snapshot(usize::MAX, 0).progress;
+        if let Some(counts) = running.filter(|_| !analysis.status.is_final()) {
+            progress = counts;
         }
         Self {
             id: analysis.id.clone(),

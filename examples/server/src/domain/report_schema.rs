@@ -226,9 +226,9 @@ mod tests {
     use deepsight_video::{Sampling, Video};
 
     use super::ReportSchema;
+    use crate::domain::Settings;
     use crate::engine::Engine;
     use crate::options::Cli;
-    use crate::settings::Settings;
 
     #[test]
     fn a_real_report_has_the_fields_that_the_documentation_shows_and_no_others() {

@@ -6,7 +6,7 @@ use deepsight_video::Sampling;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::web::problem::Problem;
+use super::Failure;
 
 /// Default number of frames that are searched, spread evenly over the video.
 pub(crate) const FRAMES: u64 = 30;
@@ -80,11 +80,11 @@ impl Parameters {
     ///
     /// # Errors
     /// Returns a problem if the parameter was given more than once.
-    pub(crate) fn take(&mut self, name: &str) -> Result<Option<String>, Problem> {
+    pub(crate) fn take(&mut self, name: &str) -> Result<Option<String>, Failure> {
         let Some(position) = self.0.iter().position(|(given, _)| given == name) else { return Ok(None) };
         let (_, value) = self.0.remove(position);
         if self.0.iter().any(|(given, _)| given == name) {
-            return Err(Problem::bad_parameter(name, &value, "given more than once"));
+            return Err(Failure::bad_parameter(name, &value, "given more than once"));
         }
         Ok(Some(value))
     }
@@ -93,20 +93,20 @@ impl Parameters {
     ///
     /// # Errors
     /// Returns a problem if the parameter was given more than once or cannot be parsed.
-    pub(crate) fn parse<T: std::str::FromStr>(&mut self, name: &str, expected: &str) -> Result<Option<T>, Problem> {
+    pub(crate) fn parse<T: std::str::FromStr>(&mut self, name: &str, expected: &str) -> Result<Option<T>, Failure> {
         let Some(text) = self.take(name)? else { return Ok(None) };
         match text.parse() {
             Ok(value) => Ok(Some(value)),
-            Err(_) => Err(Problem::bad_parameter(name, &text, expected)),
+            Err(_) => Err(Failure::bad_parameter(name, &text, expected)),
         }
     }
 
     /// Returns a problem if a parameter is left that no handler took. `known` names the valid parameters.
-    pub(crate) fn finish(self, known: &str) -> Result<(), Problem> {
+    pub(crate) fn finish(self, known: &str) -> Result<(), Failure> {
         match self.0.first() {
             None => Ok(()),
             Some((name, value)) => {
-                Err(Problem::bad_parameter(name, value, &format!("no such parameter; there are {known}")))
+                Err(Failure::bad_parameter(name, value, &format!("no such parameter; there are {known}")))
             }
         }
     }
@@ -117,7 +117,7 @@ impl Settings {
     ///
     /// # Errors
     /// Returns a problem if a parameter cannot be parsed or is out of range.
-    pub(crate) fn take(parameters: &mut Parameters, max_frames: u64) -> Result<Self, Problem> {
+    pub(crate) fn take(parameters: &mut Parameters, max_frames: u64) -> Result<Self, Failure> {
         let frames: Option<u64> = parameters.parse("frames", "must be a whole number")?;
         let fps: Option<f64> = parameters.parse("fps", "must be a number")?;
         let aggregation = parameters.take("aggregation")?;
@@ -125,7 +125,7 @@ impl Settings {
         let min_face_size: Option<f32> = parameters.parse("min_face_size", "must be a number of pixels")?;
 
         let refuse =
-            |name: &str, value: &dyn ToString, rule: &str| Err(Problem::bad_parameter(name, &value.to_string(), rule));
+            |name: &str, value: &dyn ToString, rule: &str| Err(Failure::bad_parameter(name, &value.to_string(), rule));
         if let (Some(frames), Some(_)) = (frames, fps) {
             return refuse("frames", &frames, "give either frames or fps");
         }

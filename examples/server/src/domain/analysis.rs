@@ -1,0 +1,111 @@
+//! An analysis: its state, its settings and sender, its progress and its result.
+
+use std::fmt;
+
+use deepsight_core::Progress;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Failure, Moment, Settings};
+
+/// How far an analysis has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Status {
+    /// It waits for its turn.
+    Queued,
+    /// It is being analysed.
+    Running,
+    /// It has a report.
+    Done,
+    /// It has none, and `problem` says why.
+    Failed,
+}
+
+impl Status {
+    pub(crate) const ALL: [Self; 4] = [Self::Queued, Self::Running, Self::Done, Self::Failed];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Returns whether the analysis has ended.
+    pub(crate) fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Failed)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One analysis, as the database stores it.
+#[derive(Debug, Clone)]
+pub(crate) struct Analysis {
+    /// Position in the order of arrival; 0 before the analysis is stored.
+    pub(crate) seq: i64,
+    pub(crate) id: String,
+    pub(crate) status: Status,
+    pub(crate) created: Moment,
+    pub(crate) started: Option<Moment>,
+    pub(crate) finished: Option<Moment>,
+    /// The client's name of the file: untrusted text.
+    pub(crate) file_name: String,
+    pub(crate) bytes: u64,
+    pub(crate) sha256: String,
+    pub(crate) settings: Settings,
+    pub(crate) upload: Option<String>,
+    pub(crate) attempts: u32,
+    pub(crate) origin: Origin,
+    pub(crate) result: Option<Finished>,
+    pub(crate) problem: Option<Failure>,
+}
+
+/// The sender of an analysis, and what identifies a repeated request.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origin {
+    pub(crate) owner: String,
+    pub(crate) idempotency_key: Option<String>,
+    /// Hash of the video, the settings and the webhook.
+    pub(crate) fingerprint: String,
+}
+
+/// The summary of a report.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Finished {
+    pub(crate) verdict: deepsight_core::Verdict,
+    pub(crate) fake_probability: Option<f32>,
+    pub(crate) threshold: f32,
+    pub(crate) reasons: Vec<String>,
+    pub(crate) faces: u64,
+    pub(crate) people: u64,
+    pub(crate) frames: u64,
+    pub(crate) errors: u64,
+}
+
+/// How far an analysis is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Counts {
+    /// Frames that were searched for faces.
+    pub(crate) frames: u64,
+    /// Frames that are to come in all, as far as it is known.
+    pub(crate) expected_frames: Option<u64>,
+    /// Faces that were scored.
+    pub(crate) faces: u64,
+    /// Errors of single frames and faces.
+    pub(crate) errors: u64,
+}
+
+impl From<&Progress> for Counts {
+    fn from(progress: &Progress) -> Self {
+        let Progress { frames, expected, faces, errors, .. } = *progress;
+        Self { frames, expected_frames: expected, faces, errors }
+    }
+}

@@ -1,0 +1,220 @@
+//! Why a request is refused or an analysis fails, as the database stores it and as clients see it (RFC 9457).
+
+use std::path::Path;
+
+use deepsight_core::{Error, with_causes};
+use deepsight_video::VideoError;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Why a request was refused, or an analysis failed (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Failure {
+    /// What kind of problem it is: a name to match on.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:deepsight:problem:too-large")]
+    kind: String,
+    /// The kind in words.
+    #[schema(example = "The upload is too large")]
+    title: String,
+    /// The HTTP status.
+    #[schema(example = 413)]
+    status: u16,
+    /// What happened, to which value, and what the limit is: a sentence for people.
+    #[schema(example = "The video has more than 100000000 bytes, which is the limit.")]
+    detail: String,
+    /// The limit that was exceeded, by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<String>,
+    /// Largest upload in bytes, where that was exceeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limit_bytes: Option<u64>,
+    /// Whether the same request may succeed later.
+    retryable: bool,
+    /// Seconds after which to try again; the header `Retry-After` has them too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retry_after: Option<u64>,
+    /// The request's id, which the server's log has too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) request_id: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(status: u16, kind: &str, title: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:deepsight:problem:{kind}"),
+            title: title.into(),
+            status,
+            detail: detail.into(),
+            limit: None,
+            limit_bytes: None,
+            retryable: false,
+            retry_after: None,
+            request_id: None,
+        }
+    }
+
+    /// Returns the HTTP status, as a number.
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Returns the sentence that says what happened.
+    #[cfg(test)]
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    pub(crate) fn retryable(mut self) -> Self {
+        self.retryable = true;
+        self
+    }
+
+    fn after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self.retryable()
+    }
+
+    pub(crate) fn bad_parameter(name: &str, value: &str, rule: &str) -> Self {
+        let detail = format!("{} is {:?}: {rule}.", shortened(name), shortened(value));
+        Self::new(400, "bad-parameter", "A parameter cannot be used", detail)
+    }
+
+    fn not_a_video(detail: impl Into<String>) -> Self {
+        Self::new(415, "not-a-video", "The file is not a video", detail)
+    }
+
+    pub(crate) fn over_limit(limit: &str, detail: impl Into<String>) -> Self {
+        let title = "The video is over a limit";
+        let mut failure = Self::new(422, "over-limit", title, detail);
+        failure.limit = Some(limit.into());
+        failure
+    }
+
+    fn unreadable(detail: impl Into<String>) -> Self {
+        Self::new(422, "unreadable", "The video cannot be read", detail)
+    }
+
+    pub(crate) fn too_many_jobs(limit: u32, seconds: u64) -> Self {
+        let detail = format!("You have {} waiting or running, which is the limit.", videos(limit));
+        let status = 429;
+        Self::new(status, "too-many-jobs", "Too many videos at once", detail).after(seconds)
+    }
+
+    pub(crate) fn queue_full(limit: u32, seconds: u64) -> Self {
+        let detail = format!("The queue has room for {}, and is full.", videos(limit));
+        Self::new(503, "queue-full", "The server is busy", detail).after(seconds)
+    }
+
+    pub(crate) fn stopping() -> Self {
+        let detail = "The server is being stopped. Try again when it is back.";
+        Self::new(503, "stopping", "The server is stopping", detail).after(10)
+    }
+
+    pub(crate) fn disk_full() -> Self {
+        let detail = "The server has no room left for the upload.";
+        Self::new(507, "disk-full", "The disk is full", detail).retryable()
+    }
+
+    /// Describes an internal error, whose details only the log has.
+    pub(crate) fn internal() -> Self {
+        let detail =
+            "Something went wrong in the server. Its log has the details under the id of the request or the analysis.";
+        Self::new(500, "internal", "The server failed", detail).retryable()
+    }
+
+    /// Logs an error and returns [`internal`](Self::internal), which hides it from the client.
+    pub(crate) fn hide(error: &dyn std::error::Error) -> Self {
+        tracing::error!(error = with_causes(error), "internal error");
+        Self::internal()
+    }
+
+    /// Describes an analysis that a stop of the server interrupted and that is not run again.
+    pub(crate) fn interrupted(detail: &str) -> Self {
+        let title = "The analysis was interrupted";
+        Self::new(503, "interrupted", title, detail).retryable()
+    }
+
+    /// Describes why a video cannot be opened or decoded, without the path under which the server keeps it.
+    pub(crate) fn of_video(error: &VideoError) -> Self {
+        match error {
+            VideoError::EmptyFile { .. } => Self::not_a_video("The file is empty."),
+            VideoError::NotAVideo { path, reason } => {
+                let reason = sentence(&without_path(reason, path));
+                Self::not_a_video(format!("The file's content is not that of a video: {reason}."))
+            }
+            VideoError::NotAllowed { path, reason } => {
+                let reason = sentence(&without_path(reason, path));
+                Self::not_a_video(format!("The video uses a container or codec that is not taken: {reason}."))
+            }
+            VideoError::NoVideoStream { .. } => Self::not_a_video("The file has no moving picture."),
+            VideoError::OverLimit { limit, value, max, .. } => {
+                let name = match limit {
+                    deepsight_video::Limit::FileBytes => "max_upload_bytes",
+                    deepsight_video::Limit::DurationSeconds => "max_duration_seconds",
+                    deepsight_video::Limit::Pixels => "max_pixels",
+                    _ => "max_frames_in_video",
+                };
+                Self::over_limit(name, format!("The video has {value} {limit}; the limit is {max}."))
+            }
+            VideoError::TimedOut { program, limit, .. } => Self::over_limit(
+                "max_decode",
+                format!("{program} took more than {} s, which is the limit.", limit.as_secs()),
+            ),
+            VideoError::Probe { path, reason } => {
+                let reason = sentence(&without_path(reason, path));
+                Self::unreadable(format!("The video cannot be probed: {reason}."))
+            }
+            VideoError::Decode { path, frames, stderr, .. } => {
+                let reason = sentence(&without_path(stderr, path));
+                Self::unreadable(format!("Decoding failed after {frames} frames: {reason}."))
+            }
+            VideoError::TruncatedFrame { .. } | VideoError::Truncated { .. } | VideoError::FrameCount { .. } => {
+                Self::unreadable("The video is cut short or damaged.")
+            }
+            VideoError::OutOfMemory { bytes, .. } => {
+                Self::over_limit("memory", format!("A frame takes {bytes} bytes, which the server does not have."))
+            }
+            // The client did not cause these errors, such as a missing ffmpeg or a failing disk.
+            error => Self::hide(error),
+        }
+    }
+
+    /// Describes why an analysis has no report. `path` is that of the video and is removed from the text.
+    pub(crate) fn of_analysis(error: &Error, path: &Path) -> Self {
+        match error {
+            Error::Unreadable { reason } => {
+                let reason = sentence(&without_path(reason, path));
+                Self::unreadable(format!("No frame could be read: {reason}."))
+            }
+            Error::NoFrames => Self::unreadable("The video holds no frame."),
+            error => Self::hide(error),
+        }
+    }
+}
+
+/// Removes the path of a video from a message of ffmpeg or of an analysis.
+pub(crate) fn without_path(text: &str, path: &Path) -> String {
+    let path = path.to_string_lossy();
+    let text = text.replace("[error] ", "").replace(&format!("file:{path}"), &path);
+    text.replace(&format!("{path}: "), "").replace(&*path, "the video")
+}
+
+fn videos(count: u32) -> String {
+    if count == 1 { "1 video".into() } else { format!("{count} videos") }
+}
+
+/// Prepares a foreign message for use within a sentence: one line, no full stop, at most 300 characters.
+fn sentence(text: &str) -> String {
+    shortened(text.trim().trim_end_matches('.'))
+}
+
+pub(crate) fn shortened(text: &str) -> String {
+    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut short: String = clean.clone().take(300).collect();
+    if clean.count() > 300 {
+        short.push('…');
+    }
+    short
+}

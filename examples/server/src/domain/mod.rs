@@ -1,0 +1,14 @@
+//! What the server knows of analyses, whatever stores, runs, announces or shows them. Nothing in here knows HTTP.
+
+mod analysis;
+mod clock;
+mod failure;
+pub(crate) mod report_schema;
+mod settings;
+mod view;
+
+pub(crate) use analysis::{Analysis, Counts, Finished, Origin, Status};
+pub(crate) use clock::Moment;
+pub(crate) use failure::{Failure, shortened, without_path};
+pub(crate) use settings::{FRAMES, MAX_FPS, MIN_FACE_SIZE, MIN_FPS, Parameters, Settings, SettingsParameters};
+pub(crate) use view::{AnalysisList, AnalysisView};
