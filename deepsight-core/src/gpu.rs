@@ -146,7 +146,7 @@ impl BatchLimit {
     ) -> Result<Vec<R>, E> {
         let call = |items: &[T]| {
             let outcome = catch_unwind(AssertUnwindSafe(|| call(items)));
-            outcome.unwrap_or_else(|panic| Err(E::panicked(&crate::analyzer::panic_message(panic.as_ref()))))
+            outcome.unwrap_or_else(|panic| Err(E::panicked(&crate::panics::panic_message(panic.as_ref()))))
         };
         let mut results = Vec::with_capacity(items.len());
         let mut rest = items;

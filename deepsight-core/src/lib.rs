@@ -25,6 +25,7 @@ mod input;
 mod model_card;
 #[cfg(feature = "model")]
 mod model_file;
+mod panics;
 mod precision;
 #[cfg(feature = "model")]
 mod preprocess;

@@ -5,15 +5,16 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::evidence::{EvidenceBook, Exhibit};
-use super::failure::guarded;
 use super::queue::Receiver;
 use super::shared_batcher::{Scored, SharedBatcher};
 use super::stages::{Cut, Detected};
 use super::{AnalyzerConfig, BATCH_BYTES, CancelToken, FrameError, Job, Progress, ScoredFace, Stage};
 use crate::aggregate::weighed_mean;
 use crate::decide::{Findings, median};
+use crate::panics::guarded;
 use crate::{
-    ErrorLog, Evidence, FaceClassifier, FaceQuality, Reliability, ReportFace, ReportFrame, Threads, Track, with_causes,
+    Error, ErrorLog, Evidence, FaceClassifier, FaceQuality, Reliability, ReportFace, ReportFrame, Threads, Track,
+    with_causes,
 };
 
 /// The last stage. It scores faces in batches across frames and collects the data for the report.
@@ -294,5 +295,33 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
             }
         }
         (tracks, findings)
+    }
+}
+
+impl<C> Collector<'_, C> {
+    /// Returns an error if no frame could be analyzed, or if there were faces and none could be scored.
+    pub(super) fn refuse_nothing(&self) -> Result<(), Error> {
+        if self.frames.is_empty() {
+            return Err(match &self.first_frame_error {
+                None => Error::NoFrames,
+                Some(error) if error.stage == Stage::Decode => Error::Unreadable { reason: error.message.clone() },
+                Some(error) => Error::NothingAnalyzed {
+                    stage: error.stage,
+                    count: self.failed_frames,
+                    what: "frames",
+                    reason: error.message.clone(),
+                },
+            });
+        }
+        let scored = self.frames.iter().flat_map(|frame| &frame.faces).any(|face| face.fake_probability.is_some());
+        match &self.first_face_error {
+            Some(error) if !scored => Err(Error::NothingAnalyzed {
+                stage: error.stage,
+                count: self.failed_faces,
+                what: "faces",
+                reason: error.message.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 }

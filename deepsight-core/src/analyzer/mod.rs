@@ -14,8 +14,6 @@ use std::time::Instant;
 
 use self::collect::Collector;
 pub use self::config::AnalyzerConfig;
-#[cfg(feature = "model")]
-pub(crate) use self::failure::panic_message;
 pub use self::failure::{FrameError, Stage};
 pub use self::job::{CancelToken, Job, Progress, ScoredFace};
 use self::queue::queue;
@@ -217,33 +215,5 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         let analyzer = AnalyzerConfig { threshold: Some(threshold), uncertain_band, ..self.config.clone() };
         let settings = Settings { detector: self.detector.info(), analyzer, run: Default::default() };
         Ok(Report::new(decision, model, settings, tracks, frames, errors, seconds, evidence))
-    }
-}
-
-impl<C> Collector<'_, C> {
-    /// Returns an error if no frame could be analyzed, or if there were faces and none could be scored.
-    fn refuse_nothing(&self) -> Result<(), Error> {
-        if self.frames.is_empty() {
-            return Err(match &self.first_frame_error {
-                None => Error::NoFrames,
-                Some(error) if error.stage == Stage::Decode => Error::Unreadable { reason: error.message.clone() },
-                Some(error) => Error::NothingAnalyzed {
-                    stage: error.stage,
-                    count: self.failed_frames,
-                    what: "frames",
-                    reason: error.message.clone(),
-                },
-            });
-        }
-        let scored = self.frames.iter().flat_map(|frame| &frame.faces).any(|face| face.fake_probability.is_some());
-        match &self.first_face_error {
-            Some(error) if !scored => Err(Error::NothingAnalyzed {
-                stage: error.stage,
-                count: self.failed_faces,
-                what: "faces",
-                reason: error.message.clone(),
-            }),
-            _ => Ok(()),
-        }
     }
 }

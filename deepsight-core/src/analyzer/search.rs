@@ -2,7 +2,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::AnalyzerConfig;
-use super::failure::guarded;
+use crate::panics::guarded;
 use crate::scene::Scene;
 use crate::{Face, FaceDetector, Frame, with_causes};
 

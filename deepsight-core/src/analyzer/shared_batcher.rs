@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use image::RgbImage;
 
-use super::failure::guarded;
+use crate::panics::guarded;
 use crate::{FaceClassifier, Threads, with_causes};
 
 /// Limit on the faces of several requests in one call of the classifier. A classifier on a GPU divides them further.

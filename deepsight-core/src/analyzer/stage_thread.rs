@@ -3,9 +3,9 @@ use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use super::Stage;
-use super::failure::panic_message;
 use super::queue::{Receiver, queue};
 use crate::Error;
+use crate::panics::panic_message;
 
 /// A stage that runs on its own thread. Waiting for it does not block a thread of a rayon pool, because the stage may
 /// need that thread: its detector does, and its frames may.

@@ -3,10 +3,10 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::failure::guarded;
 use super::queue::{Receiver, Sender};
 use super::search::{Found, Search};
 use super::{AnalyzerConfig, BATCH_BYTES, CancelToken, FrameError, Stage};
+use crate::panics::guarded;
 use crate::scene::Scene;
 use crate::{BoundingBox, Error, Face, FaceCrop, FaceDetector, FaceQuality, Frame, Threads, Tracker, with_causes};
 

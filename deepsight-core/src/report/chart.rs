@@ -1,7 +1,7 @@
 use std::fmt::Write;
 
 use super::Report;
-use super::html::{clock, person};
+use super::text::{clock, person};
 use crate::verdict::percent;
 
 /// Number of people with a color of their own. The others share a gray.

@@ -2,8 +2,9 @@ mod chart;
 mod html;
 mod json;
 mod pictures;
+mod text;
 
-pub use html::escape_html;
+pub use text::escape_html;
 
 use image::RgbImage;
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,7 @@ use image::imageops::{FilterType, resize};
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
 use super::Evidence;
-use super::html::{clock, escape_html};
+use super::text::{clock, escape_html};
 use crate::verdict::percent;
 
 /// Maximum length in pixels of the longer side of a picture on the page.
