@@ -4,7 +4,9 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use deepsight_benches::group_portrait;
 use deepsight_core::Landmarks;
 use deepsight_core::image::{imageops, imageops::FilterType};
-use deepsight_train::{Augmentation, DatasetConfig, Draw, FaceDataset, Label, Row};
+use deepsight_train::dataset::{DatasetConfig, FaceDataset};
+use deepsight_train::sampler::Draw;
+use deepsight_train::{Augmentation, Label, Row};
 
 /// Landmarks of a stored face of 256 pixels. The amount of computation does not depend on whose landmarks they are.
 const LANDMARKS: [[f32; 2]; 5] = [[99.1, 121.0], [156.5, 120.7], [128.0, 153.7], [104.4, 187.4], [151.9, 187.1]];

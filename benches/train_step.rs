@@ -8,7 +8,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use deepsight_benches::{devices, group_portrait, skipped};
 use deepsight_core::{Architecture, EfficientNet, Engine, Precision, gpu, image::imageops};
 use deepsight_device::{Device, with_backend};
-use deepsight_train::{Batch, BurnStep, FusedStep, Label, Noise, Objective, Step};
+use deepsight_train::Label;
+use deepsight_train::step::{Batch, BurnStep, FusedStep, Noise, Objective, Step};
 
 /// Returns the side of the pictures in pixels: the resolution of the architecture, except for B3, where it is the
 /// paper's 300.

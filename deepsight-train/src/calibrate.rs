@@ -50,7 +50,8 @@ impl Calibration {
 /// Fits the temperature on the faces' logits, then the threshold on the videos' probabilities at that temperature.
 ///
 /// ```
-/// use deepsight_train::{Label, Scored, ThresholdRule, calibrate};
+/// use deepsight_train::{Label, Scored};
+/// use deepsight_train::calibrate::calibrate::{ThresholdRule, calibrate};
 ///
 /// // Ten times as sure as it has a right to be: one in four is wrong.
 /// let face = |video: u32, label, logit| Scored::from_logit(video.to_string(), label, logit);

@@ -173,7 +173,7 @@ pub(crate) fn method_in_name(video: &str) -> Option<&str> {
 /// gets `-2` appended, a third `-3`.
 ///
 /// ```
-/// use deepsight_train::source_names;
+/// use deepsight_train::manifest::source_names;
 ///
 /// assert_eq!(source_names(["crops/dfdc", "crops/ffpp", "old/dfdc"]), ["dfdc", "ffpp", "dfdc-2"]);
 /// ```

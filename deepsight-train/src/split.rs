@@ -98,7 +98,8 @@ impl FromStr for SplitBy {
 /// splits, they get none, and are not used. Other videos go to training, and to the splits that no row had before.
 ///
 /// ```
-/// use deepsight_train::{Label, Row, Split, SplitBy, SplitConfig, assign_splits, check_disjoint};
+/// use deepsight_train::{Label, Row, Split, SplitConfig, assign_splits};
+/// use deepsight_train::split::{SplitBy, check_disjoint};
 ///
 /// let mut rows = Vec::new();
 /// for person in 0..20 {

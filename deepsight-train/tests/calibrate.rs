@@ -1,10 +1,11 @@
 //! Tests of thresholds, temperatures, uncertain bands and false-alarm curves.
 #![allow(clippy::unwrap_used)]
 
-use deepsight_train::{
-    Error, Label, Metric, Scored, Scores, ThresholdRule, VerdictAim, balanced_calibration_error, calibrate,
-    false_alarms, fit_temperature, fit_threshold, fit_verdicts, measure_verdicts,
+use deepsight_train::calibrate::calibrate::{
+    ThresholdRule, VerdictAim, calibrate, false_alarms, fit_temperature, fit_threshold, fit_verdicts, measure_verdicts,
 };
+use deepsight_train::metrics::{Metric, Scores, balanced_calibration_error};
+use deepsight_train::{Error, Label, Scored};
 use proptest::prelude::*;
 
 fn videos(scores: &[(f64, bool)]) -> Vec<Scored> {

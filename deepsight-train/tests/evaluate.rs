@@ -9,11 +9,12 @@ use deepsight_core::{
     Analyzer, BoundingBox, CancelToken, DetectorInfo, Face, FaceClassifier, FaceCrop, FaceDetector, FaceScore,
     ModelInfo, with_causes,
 };
-use deepsight_train::{
-    Bootstrap, ClipSet, Dataset, Degradation, Error, EvaluatedData, EvaluatedModel, Evaluation, FittedOn, Label,
-    Manifest, Metric, Row, Scored, Scores, Split, TestSet, ThresholdRule, VerdictAim, classification_report,
-    recompress_clip,
+use deepsight_train::calibrate::calibrate::{ThresholdRule, VerdictAim};
+use deepsight_train::evaluate::{
+    ClipSet, Degradation, EvaluatedData, EvaluatedModel, FittedOn, TestSet, classification_report, recompress_clip,
 };
+use deepsight_train::metrics::{Bootstrap, Metric, Scores};
+use deepsight_train::{Dataset, Error, Evaluation, Label, Manifest, Row, Scored, Split};
 use deepsight_video::{DecodeOptions, Sampling, Video};
 
 const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/clips/portraits.mp4");
@@ -151,7 +152,7 @@ fn a_good_source_does_not_hide_a_bad_one_nor_a_good_method() {
     let [easy, hard, reals] = &evaluation.by_source[..] else { panic!("three sources") };
     let methods: Vec<_> = hard.methods.iter().map(|method| (method.name.as_str(), method.videos.reals)).collect();
     assert_eq!(methods, [("Deepfakes", 20), ("FaceSwap", 20)], "each against all reals");
-    let auc = |group: &deepsight_train::GroupMetrics| group.get(Metric::Auc).value;
+    let auc = |group: &deepsight_train::evaluate::GroupMetrics| group.get(Metric::Auc).value;
     let bad = &hard.methods[1];
     assert!(auc(&bad.videos) < Some(0.6) && auc(&hard.methods[0].videos) > Some(0.95), "{:?}", auc(&bad.videos));
     assert!(bad.faces.get(Metric::Auc).interval.is_some());

@@ -8,7 +8,8 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use deepsight_core::{Activation, Classifier, EfficientNet, EfficientNetConfig, StateDict};
-use deepsight_train::{Batch, BurnStep, FusedStep, Label, Noise, Objective, Step};
+use deepsight_train::Label;
+use deepsight_train::step::{Batch, BurnStep, FusedStep, Noise, Objective, Step};
 use image::RgbImage;
 
 type B = Autodiff<Flex>;

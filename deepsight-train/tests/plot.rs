@@ -2,7 +2,9 @@
 //! figures.
 #![allow(clippy::unwrap_used)]
 
-use deepsight_train::{Figure, Label, Scored, Scores};
+use deepsight_train::metrics::Scores;
+use deepsight_train::plot::Figure;
+use deepsight_train::{Label, Scored};
 
 /// Returns three hundred scores from a formula, whose classes overlap.
 fn faces() -> Vec<Scored> {

@@ -12,9 +12,8 @@ use deepsight_core::image::{GenericImage, ImageFormat, Rgb, RgbImage};
 use deepsight_core::{
     BoundingBox, CancelToken, DetectorInfo, Error as CoreError, Face, FaceCrop, FaceDetector, Landmarks,
 };
-use deepsight_train::{
-    Dataset, Detectors, Error, Label, Manifest, Preparation, PrepareConfig, Prepared, SplitConfig, assign_splits,
-};
+use deepsight_train::prepare::{Detectors, Prepared};
+use deepsight_train::{Dataset, Error, Label, Manifest, Preparation, PrepareConfig, SplitConfig, assign_splits};
 use tempfile::TempDir;
 
 /// A detector that finds white squares with darker surroundings, from left to right, and counts the images it is given.

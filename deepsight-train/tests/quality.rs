@@ -3,10 +3,11 @@
 
 use deepsight_core::image::{Rgb, RgbImage};
 use deepsight_core::{CancelToken, Landmarks};
-use deepsight_train::{
-    Bootstrap, Degradation, Error, EvaluatedData, EvaluatedModel, Evaluation, GradedFace, Label, Manifest, QualityAim,
-    Row, Scored, TestSet, fit_quality,
+use deepsight_train::evaluate::{
+    Degradation, EvaluatedData, EvaluatedModel, GradedFace, QualityAim, TestSet, fit_quality,
 };
+use deepsight_train::metrics::Bootstrap;
+use deepsight_train::{Error, Evaluation, Label, Manifest, Row, Scored};
 
 /// Returns noise in `-0.5..0.5` that is the same in every run.
 fn noise(n: u32) -> f64 {

@@ -7,7 +7,9 @@
 use std::path::Path;
 
 use deepsight_core::image::{Rgb, RgbImage};
-use deepsight_train::{EventWriter, Label, Scored, Scores};
+use deepsight_train::metrics::Scores;
+use deepsight_train::tensorboard::EventWriter;
+use deepsight_train::{Label, Scored};
 
 /// Writes the events that `load.py` expects.
 fn write(folder: &Path) -> Vec<u8> {

@@ -100,8 +100,8 @@ fn script(clips: &Clips, name: &str, text: &str) -> std::path::PathBuf {
 fn a_decoder_that_never_answers_is_killed_with_its_children_when_time_is_up() {
     let clips = Clips::new();
     let path = clips.ramp("ramp.mp4", 10);
-    // The script ends by itself after half a minute, so a child that is not killed makes the test fail, not hang.
-    let hang = format!("sh -c 'for s in 1 2 3 4 5 6 7 8 9 10; do sleep 3; done' {} & wait", path.display());
+    // The script ends by itself after three minutes, so a child that is not killed makes the test fail, not hang.
+    let hang = format!("sh -c 'for s in 1 2 3 4 5 6 7 8 9 10; do sleep 18; done' {} & wait", path.display());
     let hangs = script(&clips, "ffmpeg-that-hangs", &hang);
     let limits = DecodeLimits::default().with_max_wait(Duration::from_secs(2));
     let options = limited(limits).with_ffmpeg(&hangs).with_ffprobe("ffprobe");
@@ -110,8 +110,8 @@ fn a_decoder_that_never_answers_is_killed_with_its_children_when_time_is_up() {
     let (frames, error) = drain(&video, Sampling::all());
     assert!(frames.is_empty());
     assert!(matches!(error, Some(VideoError::TimedOut { program: "ffmpeg", .. })), "{error:?}");
-    assert!((Duration::from_millis(1500)..Duration::from_secs(20)).contains(&start.elapsed()), "{:?}", start.elapsed());
-    let gone = Instant::now() + Duration::from_secs(5);
+    assert!((Duration::from_millis(1500)..Duration::from_secs(120)).contains(&start.elapsed()), "{:?}", start.elapsed());
+    let gone = Instant::now() + Duration::from_secs(60);
     while !processes_on(&path).is_empty() {
         // The grandchild is killed with the process group. The process that inherits it waits for it a moment later.
         assert!(Instant::now() < gone, "a grandchild is left: {:?}", processes_on(&path));
@@ -139,11 +139,11 @@ fn a_decoder_that_never_answers_is_stopped_from_another_thread() {
 #[test]
 fn time_that_the_caller_takes_is_not_counted() {
     let clips = Clips::new();
-    let options = limited(DecodeLimits::default().with_max_wait(Duration::from_secs(2)));
+    let options = limited(DecodeLimits::default().with_max_wait(Duration::from_secs(5)));
     let video = Video::open_with(clips.ramp("ramp.mp4", 10), &options).unwrap();
     let mut frames = video.frames(Sampling::all()).unwrap();
     frames.next().unwrap().unwrap();
-    std::thread::sleep(Duration::from_millis(2200));
+    std::thread::sleep(Duration::from_millis(5200));
     assert_eq!(frames.map(Result::unwrap).count(), 9);
 }
 

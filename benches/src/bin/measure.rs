@@ -23,7 +23,8 @@ use deepsight_core::{
 use deepsight_device::Device;
 use deepsight_device::with_backend;
 use deepsight_face::MtcnnConfig;
-use deepsight_train::{Batch, BurnStep, FusedStep, Label, Noise, Objective, Step};
+use deepsight_train::Label;
+use deepsight_train::step::{Batch, BurnStep, FusedStep, Noise, Objective, Step};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -13,15 +13,16 @@ use deepsight_core::{
 use crate::stand_ins::{Act, Broken, Classifier, Detector, face, frame, frames};
 
 fn analyze(detector: &Detector, classifier: &Classifier, count: u64) -> Result<Report, Error> {
-    within_a_minute(|| Analyzer::new(detector, classifier).analyze(frames(count)))
+    or_abort(|| Analyzer::new(detector, classifier).analyze(frames(count)))
 }
 
-/// Runs a test's analysis. Aborts the process if it takes more than a minute, so that a test that hangs fails.
-pub(crate) fn within_a_minute<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+/// Runs a test's analysis. Aborts the tests if it takes ten minutes, which even a busy machine does
+/// not need, so that a hang does not go unnoticed.
+pub(crate) fn or_abort<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     let done = Arc::new(AtomicBool::new(false));
     let watched = done.clone();
     std::thread::spawn(move || {
-        for _ in 0..600 {
+        for _ in 0..6000 {
             std::thread::sleep(Duration::from_millis(100));
             if watched.load(Ordering::Relaxed) {
                 return;
@@ -62,7 +63,7 @@ fn batches_are_filled_across_frames_and_their_size_changes_no_score() {
         let classifier = Classifier::of(score);
         let config = AnalyzerConfig::new().with_batches(detect, classify);
         let analyzer = Analyzer::new(&detector, &classifier).with_config(config).unwrap();
-        reports.push(within_a_minute(|| analyzer.analyze(frames(20))).unwrap());
+        reports.push(or_abort(|| analyzer.analyze(frames(20))).unwrap());
         let batches = classifier.batches.lock().unwrap().clone();
         assert_eq!(batches.iter().sum::<usize>(), 40);
         assert!(batches[..batches.len() - 1].iter().all(|&size| size == classify), "{batches:?}");
@@ -188,7 +189,7 @@ fn input_without_frames_is_refused() {
 fn input_that_keeps_failing_is_abandoned() {
     let endless = std::iter::once(Ok(frame(0))).chain(std::iter::repeat_with(|| Err(Broken("again".into()))));
     let report =
-        within_a_minute(|| Analyzer::new(&Detector::two_people(), &Classifier::of(|_| 0.1)).analyze(endless).unwrap());
+        or_abort(|| Analyzer::new(&Detector::two_people(), &Classifier::of(|_| 0.1)).analyze(endless).unwrap());
     assert_eq!((report.frames.len(), report.errors.count), (1, 101));
 }
 
@@ -197,7 +198,7 @@ fn a_panic_in_the_input_ends_the_clip() {
     let input =
         (0..20).map(|number| if number == 10 { panic!("the disk is gone") } else { Ok::<_, Broken>(frame(number)) });
     let report =
-        within_a_minute(|| Analyzer::new(&Detector::two_people(), &Classifier::of(|_| 0.1)).analyze(input).unwrap());
+        or_abort(|| Analyzer::new(&Detector::two_people(), &Classifier::of(|_| 0.1)).analyze(input).unwrap());
     assert_eq!(report.frames.len(), 10);
     assert_eq!(report.errors.first[0].message, "panic: the disk is gone");
 }
@@ -266,7 +267,7 @@ fn one_detector_and_one_classifier_serve_analyzers_of_different_settings() {
     let classifier = Arc::new(ARC_CLASSIFIER.get_or_init(|| Classifier::of(|_| 0.6)));
     let analyzer = Analyzer::new(Arc::clone(&detector), Arc::clone(&classifier));
     let strict = analyzer.clone().with_config(AnalyzerConfig::new().with_threshold(0.9)).unwrap();
-    let (one, other) = within_a_minute(|| {
+    let (one, other) = or_abort(|| {
         std::thread::scope(|scope| {
             let other = scope.spawn(|| strict.analyze(frames(40)).unwrap());
             (analyzer.analyze(frames(40)).unwrap(), other.join().unwrap())
@@ -302,7 +303,7 @@ fn cancelling_stops_an_endless_input_and_releases_it() {
     });
     let (detector, classifier) = (Detector::two_people(), Classifier::of(|_| 0.1));
     let analyzer = Analyzer::new(&detector, &classifier);
-    // The callback in `job` need not be `Send`, which `within_a_minute` requires. A hang must be noticed from outside.
+    // The callback in `job` need not be `Send`, which `or_abort` requires. A hang must be noticed from outside.
     let error = analyzer.analyze_job(endless, job).unwrap_err();
     assert!(matches!(error, Error::Cancelled));
     assert!(released.load(Ordering::Relaxed), "the input is dropped before the call returns");
@@ -406,7 +407,7 @@ fn report_on(photo: &RgbImage) -> Report {
     (reliability.quality.min_detail, reliability.quality.full_detail) = (30.0, 50.0);
     let classifier = Classifier { reliability: Some(reliability), ..Classifier::of(|_| 0.95) };
     let frames = (0..10).map(|index| Ok::<_, Broken>(Frame::new(index, index as f64, photo.clone())));
-    within_a_minute(|| Analyzer::new(&detector, &classifier).analyze(frames)).unwrap()
+    or_abort(|| Analyzer::new(&detector, &classifier).analyze(frames)).unwrap()
 }
 
 #[test]

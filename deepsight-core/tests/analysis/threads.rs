@@ -10,7 +10,7 @@ use deepsight_core::{
 };
 use rayon::prelude::*;
 
-use crate::analyzer::within_a_minute;
+use crate::analyzer::or_abort;
 use crate::stand_ins::{Broken, Classifier, Detector, face, frame, frames};
 
 /// A counter of the tasks that run at once, and of their largest number.
@@ -124,7 +124,7 @@ fn analyses_can_run_on_the_threads_that_they_use() {
     let threads = Threads::new(2).unwrap();
     let expected = report_on(threads.clone());
     let all = || (0..6).into_par_iter().map(|_| report_on(threads.clone())).collect();
-    let reports: Vec<Report> = within_a_minute(|| threads.install(all));
+    let reports: Vec<Report> = or_abort(|| threads.install(all));
     assert!(reports.iter().all(|report| *report == expected));
 }
 
@@ -193,7 +193,7 @@ fn canceled_analyses_end_on_threads_that_their_input_needs() {
             analyzer.with_threads(threads.clone()).analyze_job(frames, job)
         };
         let all = || (0..analyses).into_par_iter().map(one).collect();
-        let results: Vec<Result<Report, Error>> = within_a_minute(|| threads.install(all));
+        let results: Vec<Result<Report, Error>> = or_abort(|| threads.install(all));
         assert!(results.iter().all(|result| matches!(result, Err(Error::Cancelled))));
     }
 }
@@ -208,6 +208,6 @@ fn a_panic_of_the_progress_callback_ends_an_analysis_on_the_threads_it_uses() {
         let job = Job::new().with_progress(|_| panic!("no one to tell"));
         analyzer.analyze_job(frames(20), job).is_ok()
     };
-    let panic = within_a_minute(|| threads.install(|| catch_unwind(AssertUnwindSafe(run)))).unwrap_err();
+    let panic = or_abort(|| threads.install(|| catch_unwind(AssertUnwindSafe(run)))).unwrap_err();
     assert_eq!(panic.downcast_ref(), Some(&"no one to tell"));
 }

@@ -23,6 +23,7 @@ pub use self::clip::{ClipCompression, recompress};
 pub(crate) use self::color::ColorMatrix;
 pub(crate) use self::geometry::Transform;
 pub use self::operation::Operation;
+pub use crate::random::Between;
 pub(crate) use self::picture::Picture;
 pub(crate) use self::resample::Filter;
 use crate::Error;
@@ -59,7 +60,8 @@ impl AugmentStep {
 /// geometric steps are combined, and pixels are sampled once for all of them, directly at the final size.
 ///
 /// ```
-/// use deepsight_train::{Augmentation, Between, Operation, image::RgbImage};
+/// use deepsight_train::{Augmentation, image::RgbImage};
+/// use deepsight_train::augment::{Between, Operation};
 ///
 /// let chain = Augmentation::none()
 ///     .with(0.5, Operation::Flip)

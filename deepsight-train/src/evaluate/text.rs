@@ -10,7 +10,9 @@ use crate::{Label, MeasuredVerdicts, Metric, Metrics, ThresholdRule, VerdictAim,
 /// value that is not defined is a dash, where scikit-learn warns and prints 0.
 ///
 /// ```
-/// use deepsight_train::{Label, Scored, Scores, classification_report};
+/// use deepsight_train::{Label, Scored};
+/// use deepsight_train::evaluate::classification_report;
+/// use deepsight_train::metrics::Scores;
 ///
 /// let face = |p, label| Scored::from_probability("a", label, p);
 /// let faces = [face(0.2, Label::Real), face(0.7, Label::Real), face(0.9, Label::Fake)];

@@ -68,7 +68,8 @@ pub fn source_aucs(faces: &[Scored]) -> Result<Vec<SourceAuc>, Error> {
 /// Returns `None` if no source is left.
 ///
 /// ```
-/// use deepsight_train::{Label, Scored, mean_video_auc, source_aucs, video_auc};
+/// use deepsight_train::{Label, Scored, video_auc};
+/// use deepsight_train::metrics::{mean_video_auc, source_aucs};
 ///
 /// let face = |source: &str, label, logit| Scored::from_logit(format!("{label}{logit}"), label, logit).with_source(source);
 /// let mut faces = vec![face("small", Label::Real, 1.0), face("small", Label::Fake, -1.0)];
@@ -124,7 +125,8 @@ const BINS: usize = 10;
 /// weight instead. It depends on how many fakes a data set has for each real one, and mostly on its largest source.
 ///
 /// ```
-/// use deepsight_train::{Label, Scored, balanced_calibration_error};
+/// use deepsight_train::{Label, Scored};
+/// use deepsight_train::metrics::balanced_calibration_error;
 ///
 /// // Nine fakes for one real at a probability of 0.5 are calibrated where both classes are as frequent.
 /// let face = |n: u32| Scored::from_logit(n.to_string(), if n == 0 { Label::Real } else { Label::Fake }, 0.0);

@@ -24,7 +24,9 @@ type Area<DB> = DrawingArea<DB, Shift>;
 /// A figure of scores that can be rendered as pixels and as vectors.
 ///
 /// ```
-/// use deepsight_train::{Figure, Label, Scored, Scores};
+/// use deepsight_train::{Label, Scored};
+/// use deepsight_train::metrics::Scores;
+/// use deepsight_train::plot::Figure;
 ///
 /// let faces = [(0.2, Label::Real), (0.6, Label::Real), (0.9, Label::Fake)]
 ///     .map(|(p, label)| Scored::from_probability("a", label, p));

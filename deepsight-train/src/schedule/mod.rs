@@ -140,7 +140,7 @@ impl ScheduleConfig {
 /// The learning rate of each optimizer step. With the feature `model`, it implements Burn's `LrScheduler`.
 ///
 /// ```
-/// use deepsight_train::{ScheduleConfig, Scheduler};
+/// use deepsight_train::schedule::{ScheduleConfig, Scheduler};
 ///
 /// let mut schedule = ScheduleConfig::new(0.1, 4, Scheduler::Cosine { minimum: 0.0 }).init()?;
 /// let rates: Vec<f64> = (0..4).map(|_| (schedule.next_rate() * 1e4).round() / 1e4).collect();

@@ -30,7 +30,7 @@ const PR_THRESHOLDS: usize = 201;
 ///
 /// ```
 /// let folder = tempfile::tempdir()?;
-/// let mut events = deepsight_train::EventWriter::create(folder.path())?;
+/// let mut events = deepsight_train::tensorboard::EventWriter::create(folder.path())?;
 /// events.scalar("loss/train", 1, 0.69)?;
 /// events.text("settings", 0, "| epochs | 20 |\n| --- | --- |")?;
 /// events.flush()?;

@@ -1,5 +1,6 @@
+use deepsight_train::Augmentation;
+use deepsight_train::augment::{Between, Operation};
 use deepsight_train::image::{Rgb, RgbImage, imageops};
-use deepsight_train::{Augmentation, Between, Operation};
 use proptest::prelude::*;
 
 use crate::{difference, picture};

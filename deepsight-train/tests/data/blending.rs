@@ -1,6 +1,7 @@
 use deepsight_core::Landmarks;
+use deepsight_train::augment::Between;
+use deepsight_train::blend::{Blended, Region, SelfBlending};
 use deepsight_train::image::{GrayImage, Rgb, RgbImage};
-use deepsight_train::{Between, Blended, Region, SelfBlending};
 
 use crate::{difference, face, picture};
 

@@ -4,7 +4,9 @@ use burn::backend::Flex;
 use burn::data::dataloader::DataLoaderBuilder;
 use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataset::Dataset;
-use deepsight_train::{DatasetConfig, Draw, EpochDataset, FaceBatch, FaceBatcher, FaceDataset, Label, Loaded};
+use deepsight_train::Label;
+use deepsight_train::dataset::{DatasetConfig, EpochDataset, FaceBatch, FaceBatcher, FaceDataset, Loaded};
+use deepsight_train::sampler::Draw;
 
 use crate::{picture, row};
 

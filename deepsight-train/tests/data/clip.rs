@@ -1,7 +1,10 @@
 use std::path::Path;
 
+use deepsight_train::augment::{ClipCompression, recompress};
+use deepsight_train::dataset::{DatasetConfig, FaceDataset};
 use deepsight_train::image::{RgbImage, imageops};
-use deepsight_train::{Augmentation, ClipCompression, DatasetConfig, Draw, FaceDataset, Label, Row, recompress};
+use deepsight_train::sampler::Draw;
+use deepsight_train::{Augmentation, Label, Row};
 
 use crate::{difference, picture, row};
 

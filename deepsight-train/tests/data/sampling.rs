@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, HashSet};
 
-use deepsight_train::{Draw, Label, Row, Sampler, SamplerConfig, Split};
+use deepsight_train::sampler::{Draw, Sampler, SamplerConfig};
+use deepsight_train::{Label, Row, Split};
 use proptest::prelude::*;
 
 use crate::row;

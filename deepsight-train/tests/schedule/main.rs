@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use deepsight_train::{Plateau, Schedule, ScheduleConfig, Scheduler};
+use deepsight_train::schedule::{Plateau, Schedule, ScheduleConfig, Scheduler};
 use serde_json::Value;
 
 const RATE: f64 = 0.05;

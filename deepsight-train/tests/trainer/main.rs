@@ -9,7 +9,8 @@ mod resume;
 
 use burn::backend::Flex;
 use deepsight_core::{CancelToken, Classifier, Engine, FaceClassifier, FaceCrop, ModelFile, WeightFormat};
-use deepsight_train::{Augmentation, Ending, Init, Progress, TrainConfig, TrainData, Trainer};
+use deepsight_train::trainer::Ending;
+use deepsight_train::{Augmentation, Init, Progress, TrainConfig, TrainData, Trainer};
 
 type B = Flex;
 

@@ -3,7 +3,8 @@
 use std::fs;
 
 use deepsight_core::{Architecture, CancelToken, Engine};
-use deepsight_train::{Error, Init, Label, Precision, Progress, Split, TrainConfig, TrainData, Trainer};
+use deepsight_train::step::Precision;
+use deepsight_train::{Error, Init, Label, Progress, Split, TrainConfig, TrainData, Trainer};
 
 use crate::{B, faces, train};
 

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use burn::module::Module;
 use deepsight_core::{CancelToken, Engine};
-use deepsight_train::{Ending, Progress, SchedulerName, TrainConfig, Trainer};
+use deepsight_train::schedule::SchedulerName;
+use deepsight_train::trainer::Ending;
+use deepsight_train::{Progress, TrainConfig, Trainer};
 
 use crate::{B, faces, train};
 

@@ -2,7 +2,8 @@
 
 use burn::backend::{Autodiff, Flex};
 use deepsight_core::{Architecture, EfficientNet, Noise, Weight};
-use deepsight_train::{Batch, Label};
+use deepsight_train::Label;
+use deepsight_train::step::Batch;
 use image::RgbImage;
 
 /// Returns `count` numbers in `-1..1`, multiples of 2⁻²³: SplitMix64 seeded with the FNV-1a hash of `name`.

@@ -7,7 +7,7 @@ use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use deepsight_core::{Architecture, EfficientNet};
-use deepsight_train::{BurnStep, Objective, Precision, Step, StepOutput, gradient_norm};
+use deepsight_train::step::{BurnStep, Objective, Precision, Step, StepOutput, gradient_norm};
 use serde_json::Value;
 
 use crate::formula;

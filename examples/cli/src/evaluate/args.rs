@@ -6,9 +6,11 @@ use clap::Parser;
 use deepsight_core::{Engine, FaceCrop, Precision};
 use deepsight_device::Device;
 use deepsight_face::MtcnnConfig;
-use deepsight_train::{
-    Bootstrap, Error, EvaluatedData, Evaluation, Manifest, PrepareConfig, Split, ThresholdRule, source_names,
-};
+use deepsight_train::calibrate::calibrate::ThresholdRule;
+use deepsight_train::evaluate::EvaluatedData;
+use deepsight_train::manifest::source_names;
+use deepsight_train::metrics::Bootstrap;
+use deepsight_train::{Error, Evaluation, Manifest, PrepareConfig, Split};
 use deepsight_video::Sampling;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 

@@ -12,11 +12,13 @@ use deepsight_core::{
 };
 use deepsight_device::with_backend;
 use deepsight_face::MtcnnConfig;
-use deepsight_train::{
-    Calibration, ClipSet, Dataset, Degradation, Detectors, EvaluatedData, EvaluatedModel, Evaluation,
-    Failure as Failed, FittedOn, Preparation, QualityAim, QualityReport, Scored, Split, TestSet, VerdictAim,
-    calibrated_file, fake_logits, fit_quality,
+use deepsight_train::calibrate::calibrate::{Calibration, VerdictAim};
+use deepsight_train::evaluate::{
+    ClipSet, Degradation, EvaluatedData, EvaluatedModel, FittedOn, QualityAim, QualityReport, TestSet, calibrated_file,
+    fake_logits, fit_quality,
 };
+use deepsight_train::prepare::{Detectors, Failure as Failed};
+use deepsight_train::{Dataset, Evaluation, Preparation, Scored, Split};
 use deepsight_video::DecodeOptions;
 
 use crate::interrupt::cancel_on_interrupt;

@@ -8,10 +8,10 @@ use clap::{Parser, ValueEnum};
 use deepsight_core::FaceCrop;
 use deepsight_device::Device;
 use deepsight_face::MtcnnConfig;
-use deepsight_train::{
-    CropFormat, Error, Label, Manifest, PrepareConfig, PrepareProgress, SplitBy, SplitConfig, SplitSummary,
-    assign_splits, forgery_differences,
-};
+use deepsight_train::label_noise::forgery_differences;
+use deepsight_train::prepare::{CropFormat, PrepareProgress};
+use deepsight_train::split::{SplitBy, SplitSummary};
+use deepsight_train::{Error, Label, Manifest, PrepareConfig, SplitConfig, assign_splits};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::complain;

@@ -8,7 +8,8 @@ use burn::tensor::backend::Backend;
 use deepsight_core::{CancelToken, with_causes};
 use deepsight_device::with_backend;
 use deepsight_face::Mtcnn;
-use deepsight_train::{Dataset, Detectors, Error, Preparation};
+use deepsight_train::prepare::Detectors;
+use deepsight_train::{Dataset, Error, Preparation};
 
 use crate::interrupt::cancel_on_interrupt;
 use crate::output::{complain, print};

@@ -7,7 +7,8 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use deepsight_core::image::{Rgb, RgbImage};
 use deepsight_core::{Architecture, EfficientNetConfig, Noise, Precision, StateDict, gpu};
-use deepsight_train::{Batch, BurnStep, Label, Objective, Step};
+use deepsight_train::Label;
+use deepsight_train::step::{Batch, BurnStep, Objective, Step};
 
 use super::Checked;
 use super::table::Check;

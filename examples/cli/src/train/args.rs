@@ -6,10 +6,14 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 use deepsight_core::{Architecture, Engine, Error, FaceCrop, Threads};
 use deepsight_device::Device;
-use deepsight_train::{
-    Augmentation, ClassWeights, ClipCompression, Ending, Init, Manifest, Outcome, Precision, Progress, RunOptions,
-    SchedulerName, Source, SourceAuc, SplitBy, TrainConfig, TrainData,
-};
+use deepsight_train::augment::ClipCompression;
+use deepsight_train::metrics::SourceAuc;
+use deepsight_train::sampler::Source;
+use deepsight_train::schedule::SchedulerName;
+use deepsight_train::split::SplitBy;
+use deepsight_train::step::Precision;
+use deepsight_train::trainer::{ClassWeights, Ending};
+use deepsight_train::{Augmentation, Init, Manifest, Outcome, Progress, RunOptions, TrainConfig, TrainData};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::{complain, print};

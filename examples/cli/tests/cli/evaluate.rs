@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use deepsight_core::image::{Rgb, RgbImage};
 use deepsight_core::{FaceCrop, ModelFile};
-use deepsight_train::{Degradation, Label, Manifest, Row, Split};
+use deepsight_train::evaluate::Degradation;
+use deepsight_train::{Label, Manifest, Row, Split};
 use serde_json::Value;
 
 use crate::program::{Run, bundled_clip, bundled_model, run};

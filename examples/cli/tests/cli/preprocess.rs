@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use deepsight_train::{Label, Manifest, Split, SplitBy, check_disjoint};
+use deepsight_train::split::{SplitBy, check_disjoint};
+use deepsight_train::{Label, Manifest, Split};
 
 use crate::program::{Run, bundled_clip, program, run};
 

@@ -38,7 +38,7 @@ fn a_header_sent_one_byte_at_a_time_times_out() {
     let endless = "GET /health/live HTTP/1.1\r\nX-Slow: ".bytes().chain(std::iter::repeat(b'x'));
     let answer = drip(&mut connect(&server), endless);
     assert!(!answer.contains("200 OK"), "{answer}");
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn an_unfinished_sign_in_and_an_unread_response_do_not_hold_a_connection() {
     let begun = Instant::now();
     #[cfg(target_os = "linux")]
     while connections(&server) > 0 {
-        assert!(begun.elapsed() < Duration::from_secs(60), "the connection is still there");
+        assert!(begun.elapsed() < Duration::from_secs(120), "the connection is still there");
         std::thread::sleep(Duration::from_millis(20));
     }
     drop((stream, begun));
