@@ -110,7 +110,11 @@ fn a_decoder_that_never_answers_is_killed_with_its_children_when_time_is_up() {
     let (frames, error) = drain(&video, Sampling::all());
     assert!(frames.is_empty());
     assert!(matches!(error, Some(VideoError::TimedOut { program: "ffmpeg", .. })), "{error:?}");
-    assert!((Duration::from_millis(1500)..Duration::from_secs(120)).contains(&start.elapsed()), "{:?}", start.elapsed());
+    assert!(
+        (Duration::from_millis(1500)..Duration::from_secs(120)).contains(&start.elapsed()),
+        "{:?}",
+        start.elapsed()
+    );
     let gone = Instant::now() + Duration::from_secs(60);
     while !processes_on(&path).is_empty() {
         // The grandchild is killed with the process group. The process that inherits it waits for it a moment later.

@@ -197,8 +197,7 @@ fn input_that_keeps_failing_is_abandoned() {
 fn a_panic_in_the_input_ends_the_clip() {
     let input =
         (0..20).map(|number| if number == 10 { panic!("the disk is gone") } else { Ok::<_, Broken>(frame(number)) });
-    let report =
-        or_abort(|| Analyzer::new(&Detector::two_people(), &Classifier::of(|_| 0.1)).analyze(input).unwrap());
+    let report = or_abort(|| Analyzer::new(&Detector::two_people(), &Classifier::of(|_| 0.1)).analyze(input).unwrap());
     assert_eq!(report.frames.len(), 10);
     assert_eq!(report.errors.first[0].message, "panic: the disk is gone");
 }

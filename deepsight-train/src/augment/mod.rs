@@ -23,10 +23,10 @@ pub use self::clip::{ClipCompression, recompress};
 pub(crate) use self::color::ColorMatrix;
 pub(crate) use self::geometry::Transform;
 pub use self::operation::Operation;
-pub use crate::random::Between;
 pub(crate) use self::picture::Picture;
 pub(crate) use self::resample::Filter;
 use crate::Error;
+pub use crate::random::Between;
 use crate::random::{Purpose, check_share, generator};
 
 /// An operation and its probability.
