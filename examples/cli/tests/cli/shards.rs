@@ -200,8 +200,8 @@ fn an_interrupted_shard_keeps_what_is_done() {
     let clips = Clips::new(20);
     let file = clips.at("results/reports-00000-of-00001.jsonl");
     let command = &mut program("analyze");
-    let child = command.args(clips.flags("0/1")).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    wait_for_lines(&file, 3);
+    let mut child = command.args(clips.flags("0/1")).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for_lines(&file, 3, &mut child);
     assert!(std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     let run = Run::from(child.wait_with_output().unwrap());
     assert_eq!((run.code, run.stdout.as_str()), (Some(130), ""), "{run:?}");
@@ -221,13 +221,13 @@ fn the_script_for_slurm_goes_on_after_it_was_killed_and_its_shards_are_merged() 
     fs::write(bin.join("srun"), "#!/bin/sh\nexec \"$@\"\n").unwrap();
     fs::set_permissions(bin.join("srun"), fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let analyze = program("analyze").get_program().to_owned();
+    let deepsight = program("analyze").get_program().to_owned();
     let task = |shard: u32| {
         let mut command = std::process::Command::new("bash");
         command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../cluster/slurm.sbatch")).args(["--frames", "1"]);
         command
             .env("PATH", &path)
-            .env("ANALYZE", &analyze)
+            .env("DEEPSIGHT", &deepsight)
             .env("DEVICE", deepsight_device::Device::default().to_string());
         command.env("MANIFEST", clips.at("clips.txt")).env("OUTPUT_DIR", clips.at("results"));
         command.env("SLURM_ARRAY_TASK_ID", shard.to_string()).env("SLURM_ARRAY_TASK_COUNT", "3");
@@ -236,7 +236,7 @@ fn the_script_for_slurm_goes_on_after_it_was_killed_and_its_shards_are_merged() 
     };
     let file = clips.at("results/reports-00001-of-00003.jsonl");
     let mut killed = task(1).spawn().unwrap();
-    wait_for_lines(&file, 3);
+    wait_for_lines(&file, 3, &mut killed);
     killed.kill().unwrap();
     killed.wait().unwrap();
     let done = fs::read_to_string(&file).unwrap().lines().count() - 1;
@@ -260,10 +260,11 @@ fn the_script_for_slurm_goes_on_after_it_was_killed_and_its_shards_are_merged() 
     assert_eq!(files, clips.names);
 }
 
-/// Waits until the file has so many lines.
+/// Waits until the file has `count` lines. Fails if the process that writes it ends before.
 #[cfg(unix)]
-fn wait_for_lines(path: &Path, count: usize) {
+fn wait_for_lines(path: &Path, count: usize, writer: &mut std::process::Child) {
     while fs::read(path).map_or(0, |text| text.iter().filter(|&&byte| byte == b'\n').count()) < count {
+        assert_eq!(writer.try_wait().unwrap(), None, "it ended before {count} lines were written");
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
 }

@@ -39,7 +39,9 @@ fn completions_of_every_shell_know_the_commands_and_their_flags() {
             assert!(run.stdout.contains(part), "{shell}: {part}");
         }
     }
-    run("completions", &["tcsh"]).assert_refused(&["tcsh"]);
+    let refused = run("completions", &["tcsh"]);
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{refused:?}");
+    assert!(refused.stderr.contains("tcsh") && refused.stderr.contains("powershell"), "{refused:?}");
 }
 
 #[test]
