@@ -51,7 +51,7 @@ impl Calibration {
 ///
 /// ```
 /// use deepsight_train::{Label, Scored};
-/// use deepsight_train::calibrate::calibrate::{ThresholdRule, calibrate};
+/// use deepsight_train::calibrate::{ThresholdRule, calibrate};
 ///
 /// // Ten times as sure as it has a right to be: one in four is wrong.
 /// let face = |video: u32, label, logit| Scored::from_logit(video.to_string(), label, logit);

@@ -102,7 +102,7 @@ impl SamplerConfig {
 ///
 /// ```
 /// # use deepsight_train::{Label, Row};
-use deepsight_train::sampler::{Sampler, SamplerConfig};
+/// # use deepsight_train::sampler::{Sampler, SamplerConfig};
 /// let mut rows = vec![Row::new("real/a.png", Label::Real, "a"), Row::new("fake/b.png", Label::Fake, "b")];
 /// rows.extend((0..30).map(|n| Row::new(format!("fake/c_{n}.png"), Label::Fake, "c")));
 /// let sampler = Sampler::new(&rows, &SamplerConfig::new().with_draws(8), 1)?;

@@ -1,7 +1,7 @@
 //! Tests of thresholds, temperatures, uncertain bands and false-alarm curves.
 #![allow(clippy::unwrap_used)]
 
-use deepsight_train::calibrate::calibrate::{
+use deepsight_train::calibrate::{
     ThresholdRule, VerdictAim, calibrate, false_alarms, fit_temperature, fit_threshold, fit_verdicts, measure_verdicts,
 };
 use deepsight_train::metrics::{Metric, Scores, balanced_calibration_error};

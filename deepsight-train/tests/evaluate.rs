@@ -9,7 +9,7 @@ use deepsight_core::{
     Analyzer, BoundingBox, CancelToken, DetectorInfo, Face, FaceClassifier, FaceCrop, FaceDetector, FaceScore,
     ModelInfo, with_causes,
 };
-use deepsight_train::calibrate::calibrate::{ThresholdRule, VerdictAim};
+use deepsight_train::calibrate::{ThresholdRule, VerdictAim};
 use deepsight_train::evaluate::{
     ClipSet, Degradation, EvaluatedData, EvaluatedModel, FittedOn, TestSet, classification_report, recompress_clip,
 };

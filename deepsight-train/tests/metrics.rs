@@ -1,7 +1,7 @@
 //! Compares the metrics with scikit-learn's; see `metrics/export.py`.
 #![allow(clippy::unwrap_used)]
 
-use deepsight_train::calibrate::calibrate::fit_temperature;
+use deepsight_train::calibrate::fit_temperature;
 use deepsight_train::metrics::{Bootstrap, Metric, Metrics, Scores, video_scores};
 use deepsight_train::{Label, Scored, frame_auc, video_auc};
 use proptest::prelude::*;

@@ -33,7 +33,7 @@ impl Dataset<Loaded> for FaceDataset {
 /// # use std::sync::Arc;
 /// # use burn::{backend::Flex, data::dataloader::DataLoaderBuilder, tensor::backend::Backend};
 /// # use deepsight_train::dataset::{EpochDataset, FaceBatcher, FaceDataset};
-use deepsight_train::sampler::Sampler;
+/// # use deepsight_train::sampler::Sampler;
 /// # fn epoch(faces: Arc<FaceDataset>, sampler: &Sampler) {
 /// let draws = sampler.epoch(0);
 /// let loader = DataLoaderBuilder::<Flex, _, _>::new(FaceBatcher { mean: [0.5; 3], std: [0.5; 3] })

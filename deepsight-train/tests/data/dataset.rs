@@ -5,7 +5,7 @@ use std::path::Path;
 use deepsight_core::Landmarks;
 use deepsight_train::dataset::{DatasetConfig, FaceDataset};
 use deepsight_train::image::{Rgb, imageops};
-use deepsight_train::preview::preview::{preview, preview_blending};
+use deepsight_train::preview::{preview, preview_blending};
 use deepsight_train::sampler::Draw;
 use deepsight_train::{Augmentation, Error, Label, Row, Split};
 use rayon::prelude::*;

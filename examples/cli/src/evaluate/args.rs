@@ -6,7 +6,7 @@ use clap::Parser;
 use deepsight_core::{Engine, FaceCrop, Precision};
 use deepsight_device::Device;
 use deepsight_face::MtcnnConfig;
-use deepsight_train::calibrate::calibrate::ThresholdRule;
+use deepsight_train::calibrate::ThresholdRule;
 use deepsight_train::evaluate::EvaluatedData;
 use deepsight_train::manifest::source_names;
 use deepsight_train::metrics::Bootstrap;

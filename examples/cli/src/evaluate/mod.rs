@@ -12,7 +12,7 @@ use deepsight_core::{
 };
 use deepsight_device::with_backend;
 use deepsight_face::MtcnnConfig;
-use deepsight_train::calibrate::calibrate::{Calibration, VerdictAim};
+use deepsight_train::calibrate::{Calibration, VerdictAim};
 use deepsight_train::evaluate::{
     ClipSet, Degradation, EvaluatedData, EvaluatedModel, FittedOn, QualityAim, QualityReport, TestSet, calibrated_file,
     fake_logits, fit_quality,

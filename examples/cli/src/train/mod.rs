@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use burn::tensor::backend::Backend;
 use deepsight_core::{CancelToken, with_causes};
 use deepsight_device::{Device, backend_devices, with_backend};
-use deepsight_train::preview::preview::preview;
+use deepsight_train::preview::preview;
 use deepsight_train::trainer::{Ending, EventLog};
 use deepsight_train::{Error, Progress, Trainer};
 
