@@ -72,6 +72,9 @@ pub struct Args {
     /// --model what the file has
     #[arg(long, value_name = "FORMAT")]
     format: Option<WeightFormat>,
+    /// Whether each face is scored together with its mirror image, and the two are averaged: true or false. Takes twice the time
+    #[arg(long, value_name = "BOOL", conflicts_with = "inspect")]
+    mirrored: Option<bool>,
     /// Store weights in half precision: the same as --format f16
     #[arg(long, conflicts_with = "format")]
     half: bool,
@@ -103,11 +106,14 @@ pub fn main(args: &Args) -> ExitCode {
 
 fn on<B: Backend>(args: &Args, device: &B::Device) -> Result<String, String> {
     if let (Some(model), Some(output)) = (&args.model, &args.output) {
-        if args.golden.is_none() && args.format().is_none() {
-            return Err("--model needs --golden, --format or both".into());
+        if args.golden.is_none() && args.format().is_none() && args.mirrored.is_none() {
+            return Err("--model needs --golden, --format or --mirrored".into());
         }
-        let format = ModelFile::read(model).map_err(|error| with_causes(&error))?.format;
-        let classifier = Classifier::<B>::load(model, device).map_err(|error| with_causes(&error))?;
+        let mut file = ModelFile::read(model).map_err(|error| with_causes(&error))?;
+        let format = file.format;
+        file.card.mirrored = args.mirrored.unwrap_or(file.card.mirrored);
+        let classifier = Classifier::<B>::from_file(file, device)
+            .map_err(|error| format!("{}: {}", model.display(), with_causes(&error)))?;
         save(args, classifier, args.format().unwrap_or(format), output, device)?;
         return inspect::<B>(output, device);
     }
@@ -138,6 +144,7 @@ fn convert<B: Backend>(
     card.std = a.std.unwrap_or(card.std);
     (card.resize, card.crop) = (a.resize, a.crop);
     (card.threshold, card.temperature) = (a.threshold, a.temperature);
+    card.mirrored = a.mirrored.unwrap_or(card.mirrored);
     if a.fake_first {
         card.labels.swap(0, 1);
     }

@@ -69,6 +69,22 @@ fn the_bundled_model_keeps_its_promise() {
 }
 
 #[test]
+fn mirror_images_are_switched_off_and_on_again_with_a_new_golden_score() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| text(&folder.path().join(name)).to_owned();
+    let (plain, mirrored) = (at("plain.safetensors"), at("mirrored.safetensors"));
+    for (from, mirror, to) in [(text(&bundled_model()), "false", &plain), (&plain, "true", &mirrored)] {
+        let run = run("convert", &["--model", from, "--mirrored", mirror, "--output", to]);
+        assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
+        assert!(run.stdout.contains(", as promised"), "{run:?}");
+        assert_eq!(run.stdout.contains("\"mirrored\": true"), mirror == "true", "{run:?}");
+    }
+    let golden = |path: &str| ModelFile::read(path).unwrap().card.golden.unwrap().fake_probability;
+    assert_ne!(golden(&plain), golden(&mirrored));
+    assert_eq!(golden(&mirrored), golden(text(&bundled_model())));
+}
+
+#[test]
 fn what_is_broken_or_does_not_fit_is_one_line_and_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| text(&folder.path().join(name)).to_owned();
