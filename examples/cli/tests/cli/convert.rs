@@ -80,8 +80,8 @@ fn mirror_images_are_switched_off_and_on_again_with_a_new_golden_score() {
         assert_eq!(run.stdout.contains("\"mirrored\": true"), mirror == "true", "{run:?}");
     }
     let golden = |path: &str| ModelFile::read(path).unwrap().card.golden.unwrap().fake_probability;
-    assert_ne!(golden(&plain), golden(&mirrored));
-    assert_eq!(golden(&mirrored), golden(text(&bundled_model())));
+    assert!((golden(&plain) - golden(&mirrored)).abs() > 1e-4);
+    assert!((golden(&mirrored) - golden(text(&bundled_model()))).abs() < 1e-5);
 }
 
 #[test]
