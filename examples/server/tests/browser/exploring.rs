@@ -37,9 +37,14 @@ async fn arrow_keys_move_along_the_timeline_and_the_video_follows_with_its_boxes
     assert_ne!(other.person, first.person);
     other.assert_shown(&browser, report).await;
 
-    // A point can also be clicked.
-    let first_mark = browser.find(By::Css("#timeline-chart .curve:not(.ring) .mark")).await.unwrap();
-    first_mark.click().await.unwrap();
+    // A point can also be clicked. The first person is alone in view, so no other curve covers the leftmost point.
+    browser
+        .eval(
+            "[...document.querySelectorAll('#timeline-chart .curve:not(.ring) .mark')]\
+             .sort((a, b) => a.getBoundingClientRect().left - b.getBoundingClientRect().left)[0].id = 'leftmost'",
+        )
+        .await;
+    browser.find(By::Id("leftmost")).await.unwrap().click().await.unwrap();
     Selection::read(&browser).await.assert_shown(&browser, report).await;
     browser.assert_quiet(&[]).await;
 }
