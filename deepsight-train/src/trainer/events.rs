@@ -32,7 +32,7 @@ impl EventLog {
     /// Writes a contact sheet of the first samples of the run.
     ///
     /// # Errors
-    /// The errors of [`preview`] and [`EventWriter::image`].
+    /// The errors of [`preview()`] and [`EventWriter::image`].
     pub fn samples(&mut self, data: &TrainData) -> Result<(), Error> {
         let mut draws = data.sampler().epoch(0);
         draws.truncate(SAMPLES);
