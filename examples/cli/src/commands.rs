@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{analyze, convert, devices, evaluate, merge, preprocess, selftest, shell, train};
+use crate::{analyze, convert, evaluate, merge, preprocess, selftest, shell, train};
 
 /// Says whether the faces in videos are real; trains and measures the models that do.
 #[derive(Debug, Parser)]
@@ -61,7 +61,7 @@ impl Deepsight {
             Commands::Train(args) => train::main(args),
             Commands::Evaluate(args) => evaluate::main(args),
             Commands::Selftest(args) => selftest::main(args),
-            Commands::Devices => devices::main(),
+            Commands::Devices => shell::devices(),
             Commands::Completions(args) => shell::completions(args),
             Commands::Man(args) => shell::man(args),
         }

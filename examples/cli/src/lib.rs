@@ -8,7 +8,6 @@ pub mod analyze;
 mod clip;
 mod commands;
 pub mod convert;
-pub mod devices;
 pub mod evaluate;
 mod interrupt;
 pub mod merge;

@@ -1,12 +1,11 @@
-//! What a shell and its user want of a program: its version, completions, and manual pages.
+//! What a program says of itself: its version, devices, completions, and manual pages.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
-use deepsight_core::{Classifier, FaceClassifier, with_causes};
-use deepsight_device::{Device, with_backend};
+use deepsight_core::{ModelFile, with_causes};
 
 use crate::commands::Deepsight;
 use crate::output::{PendingFile, complain, create_folder, print};
@@ -37,18 +36,18 @@ pub(crate) fn version() -> ExitCode {
         ("parquet", cfg!(feature = "parquet")),
     ];
     let features: Vec<_> = features.into_iter().filter(|(_, built)| *built).map(|(name, _)| name).collect();
-    // The model is loaded on whichever backend is there, to be described.
-    let model = with_backend!(Device::default(), |B, device| {
-        Classifier::<B>::pretrained(&device).map(|classifier| {
-            let (card, info) = (classifier.card(), classifier.info());
-            let sha256 = info.sha256.unwrap_or_default();
-            format!("model    {} ({}), SHA-256 {sha256}\nterms    {}", card.name, card.architecture, card.terms)
-        })
-    });
-    let text = model
-        .map(|model| format!("deepsight {}\nfeatures {}\n{model}", env!("CARGO_PKG_VERSION"), features.join(", ")));
-    let shown = text.map_err(|error| with_causes(&error));
-    ended(shown.and_then(|text| print(&text).map(drop).map_err(|error| with_causes(&error))))
+    let file = ModelFile::from_bytes(deepsight_weights::EFFICIENTNET_LITE0).map_err(|error| with_causes(&error));
+    ended(file.and_then(|ModelFile { card, sha256, .. }| {
+        print_line(&format!(
+            "deepsight {}\nfeatures {}\nmodel    {} ({}), SHA-256 {}\nterms    {}",
+            env!("CARGO_PKG_VERSION"),
+            features.join(", "),
+            card.name,
+            card.architecture,
+            sha256.unwrap_or_default(),
+            card.terms,
+        ))
+    }))
 }
 
 /// Prints the completions of a shell, and returns the exit code.
@@ -56,7 +55,12 @@ pub(crate) fn completions(args: &CompletionArgs) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Deepsight::command(), "deepsight", &mut script);
     let text = String::from_utf8_lossy(&script);
-    ended(print(text.trim_end()).map(drop).map_err(|error| with_causes(&error)))
+    ended(print_line(text.trim_end()))
+}
+
+/// Lists the devices of this build, with what each is or why it cannot be used, and returns the exit code.
+pub(crate) fn devices() -> ExitCode {
+    ended(print_line(&deepsight_device::list()))
 }
 
 /// Writes the manual pages, and returns the exit code.
@@ -70,11 +74,7 @@ fn write_pages(args: &ManArgs) -> Result<(), String> {
     program.build();
     let commands = program.get_subcommands().filter(|command| command.get_name() != "help");
     for command in std::iter::once(&program).chain(commands) {
-        let name = if command.get_name() == "deepsight" {
-            "deepsight".to_owned()
-        } else {
-            format!("deepsight-{}", command.get_name())
-        };
+        let name = command.get_display_name().unwrap_or_else(|| command.get_name());
         let page = clap_mangen::Man::new(command.clone()).title(name.to_uppercase());
         let mut text = Vec::new();
         page.render(&mut text).map_err(|error| with_causes(&error))?;
@@ -82,6 +82,10 @@ fn write_pages(args: &ManArgs) -> Result<(), String> {
         file.and_then(|file| file.commit(&text)).map_err(|error| with_causes(&error))?;
     }
     Ok(())
+}
+
+fn print_line(text: &str) -> Result<(), String> {
+    print(text).map(drop).map_err(|error| with_causes(&error))
 }
 
 /// Reports a failure, and returns the exit code: 0, or 1 where a result cannot be written.

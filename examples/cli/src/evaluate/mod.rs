@@ -29,7 +29,7 @@ pub use args::Args;
 
 use self::args::{CRFS, ListedSource, ReportError, Reports, bar, framing};
 
-/// Why there is no report, in the words of whoever failed.
+/// The reason why there is no report, as a message.
 enum Failure {
     /// Bad input or usage.
     Input(String),
