@@ -1,4 +1,5 @@
-//! Turns a timm state dict into a model file, or shows what a model file holds: `deepsight convert` as an example. See `--help`.
+//! Turns a timm state dict into a model file, or shows what a model file holds:
+//! `deepsight convert` as an example. See `--help`.
 
 use std::process::ExitCode;
 

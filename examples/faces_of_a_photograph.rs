@@ -1,4 +1,5 @@
-//! Finds the faces of a photograph and saves each, upright: `cargo run --release --example faces_of_a_photograph [PICTURE]`.
+//! Finds the faces of a photograph and saves each, upright:
+//! `cargo run --release --example faces_of_a_photograph [PICTURE]`.
 
 use std::error::Error;
 

@@ -1,4 +1,5 @@
-//! Joins the results of `analyze --output-dir`, of one machine or many, into one file and a table: `deepsight merge` as an example. See `--help`.
+//! Joins the results of `analyze --output-dir`, of one machine or many, into one file and a table:
+//! `deepsight merge` as an example. See `--help`.
 
 use std::process::ExitCode;
 

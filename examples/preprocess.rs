@@ -1,4 +1,5 @@
-//! Cuts the faces out of a folder of videos or pictures, for training: `deepsight preprocess` as an example. See `--help`.
+//! Cuts the faces out of a folder of videos or pictures, for training:
+//! `deepsight preprocess` as an example. See `--help`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
-//! Checks on a device what the tests check on a CPU, with everything it needs within the program: `deepsight selftest` as an example. See `--help`.
+//! Checks on a device what the tests check on a CPU, with everything it needs within the program:
+//! `deepsight selftest` as an example. See `--help`.
 
 use std::process::ExitCode;
 

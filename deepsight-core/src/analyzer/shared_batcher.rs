@@ -106,7 +106,7 @@ impl fmt::Debug for SharedBatcher {
     }
 }
 
-/// A guard held while a caller scores a batch. When it is dropped, also by a panic, the next caller is told to score.
+/// A guard held while a caller scores a batch. Dropping it, also in a panic, lets the next caller score.
 struct Turn<'a>(&'a SharedBatcher);
 
 impl Drop for Turn<'_> {

@@ -48,8 +48,8 @@ impl Admissions {
     /// Reserves a place for a video of `client`.
     ///
     /// # Errors
-    /// Returns a problem if the client is at its limit or the queue is full. The client is told to try again after
-    /// `retry_after()` seconds.
+    /// Returns a failure if the client is at its limit or the queue is full. It names the seconds to wait,
+    /// `retry_after()`.
     pub(super) fn admit(&self, client: &str, retry_after: impl Fn() -> u64) -> Result<Admission, Failure> {
         let mut counts = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(client.to_owned()).or_default();

@@ -354,7 +354,7 @@ impl Inner {
     }
 
     /// Handles an analysis that has not ended when the server stops. A stored one is queued again for the next start;
-    /// the client of any other is told to try again.
+    /// the client of any other gets a problem that says to try again.
     fn put_back(&self, live: Arc<Live>, sink: Sink) {
         match sink {
             Sink::Store => {
