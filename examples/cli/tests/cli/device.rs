@@ -96,7 +96,7 @@ mod cuda {
         /// What [`Device::check_within`] says; empty when nothing is wrong.
         fn check(&self, device: &str, limit: Duration) -> String {
             let mut child = Command::new(env::current_exe().unwrap());
-            child.args(["--exact", "cuda::child", "--ignored", "--nocapture"]);
+            child.args(["--exact", "device::cuda::child", "--ignored", "--nocapture"]);
             let run =
                 self.start(child.env("CHECKED_DEVICE", device).env("CHECKED_WITHIN", limit.as_millis().to_string()));
             assert_eq!(run.code, Some(0), "{run:?}");
