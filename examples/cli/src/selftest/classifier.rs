@@ -16,7 +16,7 @@ pub(crate) const ARCHITECTURES: [Architecture; 3] =
 /// 0.067, 0.021 and 0.011, and rounding their weights alone by 0.012.
 const BRAIN_LIMIT: f64 = 3e-2;
 
-const LOGITS: &str = include_str!("../../../../deepsight-core/tests/parity/logits.json");
+const LOGITS: &str = include_str!("../../../../deepsight-core/tests/suite/parity/logits.json");
 
 /// Logits of Burn's network, which is what runs on a GPU, against timm's; in half precision, probabilities.
 pub(crate) fn golden<B: Backend>(architecture: Architecture, device: &B::Device) -> Checked {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::Checked;
 use super::table::Check;
 
-const EXPECTED: &str = include_str!("../../../../deepsight-face/tests/parity/expected.json");
+const EXPECTED: &str = include_str!("../../../../deepsight-face/tests/suite/parity/expected.json");
 
 macro_rules! photographs {
     ($($name:literal),*) => {

@@ -4,7 +4,7 @@ mod classifier;
 mod clip;
 mod detector;
 #[allow(clippy::unwrap_used, reason = "it is code of the tests, on a file that they made")]
-#[path = "../../../../deepsight-core/tests/parity/formula.rs"]
+#[path = "../../../../deepsight-core/tests/suite/parity/formula.rs"]
 mod formula;
 mod table;
 #[cfg(feature = "flex")]

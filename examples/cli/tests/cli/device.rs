@@ -96,7 +96,9 @@ mod cuda {
         /// What [`Device::check_within`] says; empty when nothing is wrong.
         fn check(&self, device: &str, limit: Duration) -> String {
             let mut child = Command::new(env::current_exe().unwrap());
-            child.args(["--exact", "device::cuda::child", "--ignored", "--nocapture"]);
+            // The name of a test in its program does not begin with the program's name.
+            let (_, test) = concat!(module_path!(), "::child").split_once("::").unwrap();
+            child.args(["--exact", test, "--ignored", "--nocapture"]);
             let run =
                 self.start(child.env("CHECKED_DEVICE", device).env("CHECKED_WITHIN", limit.as_millis().to_string()));
             assert_eq!(run.code, Some(0), "{run:?}");

@@ -1,9 +1,0 @@
-//! Tests of the analysis from frames to report, with scripted detectors and classifiers.
-
-#![allow(clippy::unwrap_used)]
-
-mod analyzer;
-mod detect_every;
-mod report;
-mod stand_ins;
-mod threads;

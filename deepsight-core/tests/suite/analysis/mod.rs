@@ -1,0 +1,7 @@
+//! Tests of the analysis from frames to report, with scripted detectors and classifiers.
+
+mod analyzer;
+mod detect_every;
+mod report;
+mod stand_ins;
+mod threads;

@@ -1,0 +1,7 @@
+//! Tests of the networks and the resize filters against timm, OpenCV and PIL.
+//!
+//! `export.py` and `resize.py`, next to this file, wrote the expected values.
+
+mod formula;
+mod network;
+mod resize;

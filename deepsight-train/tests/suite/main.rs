@@ -1,0 +1,18 @@
+//! The tests of `deepsight-train` through its public interface, in one program, because each program links Burn anew.
+#![allow(clippy::unwrap_used)]
+
+mod calibrate;
+mod data;
+mod evaluate;
+#[cfg(feature = "flex")]
+mod fused_step;
+mod metrics;
+mod plot;
+mod prepare;
+mod quality;
+mod schedule;
+mod tensorboard;
+#[cfg(feature = "flex")]
+mod trainer;
+#[cfg(feature = "flex")]
+mod training;

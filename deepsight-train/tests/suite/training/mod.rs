@@ -1,0 +1,7 @@
+//! Compares training steps with timm's, and the optimizer with PyTorch's.
+//!
+//! The expected values come from `training.py`, beside this file.
+
+mod formula;
+mod optimizer;
+mod step;

@@ -1,0 +1,8 @@
+//! The tests of `deepsight-video` through its public interface.
+#![allow(clippy::unwrap_used)]
+
+mod clips;
+mod frames;
+mod hostile;
+#[cfg(target_os = "linux")]
+mod hwaccel;
