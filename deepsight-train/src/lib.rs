@@ -4,8 +4,6 @@
 pub mod augment;
 pub mod blend;
 pub mod calibrate;
-#[cfg(feature = "model")]
-mod checkpoint;
 pub mod dataset;
 mod error;
 pub mod evaluate;

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use deepsight_core::FaceCrop;
 use sha2::{Digest, Sha256};
 
-use super::TrainConfig;
+use super::config::{ClassWeights, TrainConfig};
 use crate::{
-    DatasetConfig, Error, FaceDataset, Label, Manifest, Row, Sampler, SamplerConfig, Split, SplitBy, check_disjoint,
-    source_names,
+    DatasetConfig, Draw, Error, FaceDataset, Label, Manifest, Row, Sampler, SamplerConfig, Split, SplitBy,
+    check_disjoint, source_names,
 };
 
 /// The faces of a run, for training and for validation.
@@ -85,6 +85,21 @@ impl TrainData {
     /// Returns the sampler, which draws the faces of an epoch.
     pub fn sampler(&self) -> &Sampler {
         &self.sampler
+    }
+
+    /// Returns the weights of the classes real and fake in the loss.
+    pub(super) fn class_weights(&self, weights: ClassWeights) -> [f32; 2] {
+        match weights {
+            ClassWeights::Equal => [1.0; 2],
+            ClassWeights::Given(weights) => weights,
+            ClassWeights::Balanced => {
+                let draws = self.sampler.epoch(0);
+                let is_fake = |draw: &&Draw| draw.self_blended || self.dataset.rows()[draw.row].label == Label::Fake;
+                let fake = draws.iter().filter(is_fake).count().clamp(1, draws.len().max(2) - 1);
+                let share = |count: usize| draws.len() as f32 / (2 * count) as f32;
+                [share(draws.len() - fake), share(fake)]
+            }
+        }
     }
 
     /// Returns the rows of the validation split.

@@ -5,7 +5,8 @@ use burn::module::{AutodiffModule, Module};
 use burn::tensor::backend::Backend;
 use deepsight_core::{EfficientNet, Engine, Noise};
 
-use super::{TrainConfig, noise};
+use super::config::TrainConfig;
+use super::noise;
 use crate::{Batch, BurnStep, Error, FusedStep, LossScale, Objective, Precision, Step, StepOutput, weighted_sum};
 
 /// The training steps of a run: one for each device. Each computes a part of every batch.
@@ -170,7 +171,7 @@ mod tests {
         let batch = Batch { images: (1..6).map(picture).collect(), labels };
         let noise = noise::noise(&config, &config.model_name.config(), 0, 0, 5);
         let objective = Objective { class_weights: [1.0, 3.0], label_smoothing: 0.1 };
-        let network = crate::trainer::init::initial::<Flex>(&config, &Default::default())?.0;
+        let network = super::super::init::initial::<Flex>(&config, &Default::default())?.0;
         let engines =
             |count: usize| Engines::<Flex>::new(&config, [0.5; 3], [0.5; 3], &vec![Default::default(); count]);
 

@@ -1,6 +1,7 @@
 use std::path::Path;
 
-use super::{EpochSummary, Progress, TrainData};
+use super::data::TrainData;
+use super::progress::{EpochSummary, Progress};
 use crate::{Error, EventWriter, Figure, Scored, Scores, preview};
 
 /// Writes a run's progress into TensorBoard's event files.

@@ -3,7 +3,7 @@ use burn::tensor::backend::Backend;
 use deepsight_core::{EfficientNet, Error as CoreError, ModelCard, ModelFile, StateDict, Weight};
 use rand::RngExt;
 
-use super::{Init, TrainConfig};
+use super::config::{Init, TrainConfig};
 use crate::Error;
 use crate::random::{Purpose, generator};
 

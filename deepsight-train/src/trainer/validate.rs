@@ -1,8 +1,9 @@
 use burn::tensor::backend::Backend;
 use deepsight_core::{CancelToken, Classifier, EfficientNet, ModelCard};
 
+use super::data::TrainData;
 use super::loader::in_order;
-use super::{EpochSummary, Progress, TrainData};
+use super::progress::{EpochSummary, Progress};
 use crate::{Error, Label, Scored, frame_auc, mean_video_auc, source_aucs, video_auc};
 
 /// Number of faces that are scored together, and held in memory.
