@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::{Scores, by_source};
 use crate::metrics::{balanced_weights, sigmoid};
-use crate::{Error, Label, Scored, Scores, by_source};
+use crate::{Error, Label, Scored};
 
 mod alarms;
 mod band;

@@ -188,7 +188,10 @@ mod tests {
     use super::*;
 
     fn checkpoint() -> Checkpoint {
-        let schedule = crate::ScheduleConfig::new(0.1, 4, crate::Scheduler::Cosine { minimum: 0.0 }).init().unwrap();
+        let schedule =
+            crate::schedule::ScheduleConfig::new(0.1, 4, crate::schedule::Scheduler::Cosine { minimum: 0.0 })
+                .init()
+                .unwrap();
         let mut counters = Counters::new("{}".into(), "hash".into(), schedule.state());
         (counters.loss_sum, counters.optimizer_steps) = (0.1 + 0.2, 3);
         let weights =

@@ -5,10 +5,13 @@ use std::str::FromStr;
 use deepsight_core::{Architecture, Engine, FaceCrop};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Augmentation, ClipCompression, Error, Plateau, Precision, ScheduleConfig, Scheduler, SchedulerName, SelfBlending,
-    Source, SplitBy,
-};
+use crate::augment::ClipCompression;
+use crate::blend::SelfBlending;
+use crate::sampler::Source;
+use crate::schedule::{Plateau, ScheduleConfig, Scheduler, SchedulerName};
+use crate::split::SplitBy;
+use crate::step::Precision;
+use crate::{Augmentation, Error};
 
 /// The settings that decide what a training run computes. Two runs of the same configuration on the same data give the
 /// same model. On a CPU, the models are the same to the last bit.

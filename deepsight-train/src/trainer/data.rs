@@ -5,10 +5,11 @@ use deepsight_core::FaceCrop;
 use sha2::{Digest, Sha256};
 
 use super::config::{ClassWeights, TrainConfig};
-use crate::{
-    DatasetConfig, Draw, Error, FaceDataset, Label, Manifest, Row, Sampler, SamplerConfig, Split, SplitBy,
-    check_disjoint, source_names,
-};
+use crate::dataset::{DatasetConfig, FaceDataset};
+use crate::manifest::source_names;
+use crate::sampler::{Draw, Sampler, SamplerConfig};
+use crate::split::{SplitBy, check_disjoint};
+use crate::{Error, Label, Manifest, Row, Split};
 
 /// The faces of a run, for training and for validation.
 #[derive(Debug)]

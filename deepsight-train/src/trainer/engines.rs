@@ -7,7 +7,8 @@ use deepsight_core::{EfficientNet, Engine, Noise};
 
 use super::config::TrainConfig;
 use super::noise;
-use crate::{Batch, BurnStep, Error, FusedStep, LossScale, Objective, Precision, Step, StepOutput, weighted_sum};
+use crate::Error;
+use crate::step::{Batch, BurnStep, FusedStep, LossScale, Objective, Precision, Step, StepOutput, weighted_sum};
 
 /// The training steps of a run: one for each device. Each computes a part of every batch.
 pub(super) struct Engines<B: Backend> {
@@ -162,7 +163,8 @@ mod tests {
         use deepsight_core::Architecture;
         use image::{Rgb, RgbImage};
 
-        use crate::{Label, gradient_norm};
+        use crate::Label;
+        use crate::step::gradient_norm;
 
         let mut config = TrainConfig::new(Architecture::EfficientNetLite0);
         (config.input_size, config.engine, config.dropout) = (Some(32), Engine::Burn, 0.3);

@@ -2,7 +2,11 @@ use std::path::Path;
 
 use super::data::TrainData;
 use super::progress::{EpochSummary, Progress};
-use crate::{Error, EventWriter, Figure, Scored, Scores, preview};
+use crate::metrics::Scores;
+use crate::plot::Figure;
+use crate::preview::preview;
+use crate::tensorboard::EventWriter;
+use crate::{Error, Scored};
 
 /// Writes a run's progress into TensorBoard's event files.
 ///

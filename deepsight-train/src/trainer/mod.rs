@@ -55,7 +55,7 @@ pub use progress::{Best, Ending, EpochSummary, Outcome, Progress, StepSummary};
 /// It writes these files into its output folder, each of them whole or not at all:
 /// - `best.safetensors`, the model file of the best epoch, in half precision. The best epoch is the one with the
 ///   highest video AUC of the validation split, as the mean over the manifests ([`EpochSummary::mean_video_auc`]).
-///   Temperature and threshold are fitted on that split as [`calibrate`](crate::calibrate()) does;
+///   Temperature and threshold are fitted on that split as [`calibrate`](crate::calibrate::calibrate()) does;
 /// - `last.safetensors`, the model file of the last epoch done;
 /// - `checkpoint.safetensors`, the state that [`Trainer::resume`] continues from;
 /// - `config.json` and `history.json`, for people to read.

@@ -4,7 +4,8 @@ use deepsight_core::{CancelToken, Classifier, EfficientNet, ModelCard};
 use super::data::TrainData;
 use super::loader::in_order;
 use super::progress::{EpochSummary, Progress};
-use crate::{Error, Label, Scored, frame_auc, mean_video_auc, source_aucs, video_auc};
+use crate::metrics::{mean_video_auc, source_aucs};
+use crate::{Error, Label, Scored, frame_auc, video_auc};
 
 /// Number of faces that are scored together, and held in memory.
 const CHUNK: usize = 64;
