@@ -54,7 +54,7 @@ impl TrainData {
         let sources = names.into_iter().zip(ends).collect();
         let (root, rows) = joined(manifests);
         if rows.iter().all(|row| row.split == Some(Split::Train)) {
-            let rule = "faces must be divided into train and val; preprocess does it, and assign_splits";
+            let rule = "faces must be divided into train and val, as assign_splits does";
             return Err(Error::Setting { name: "split", value: "train for all faces".into(), rule });
         }
         check_disjoint(&rows, config.split_by)?;
@@ -157,7 +157,7 @@ fn crop_of(manifests: &[Manifest], given: Option<FaceCrop>) -> Result<FaceCrop, 
         }
         found = Some(crop);
     }
-    found.ok_or(Error::Setting { name: "manifest", value: "none".into(), rule: "at least one is needed" })
+    found.ok_or(Error::Setting { name: "manifests", value: "none".into(), rule: "at least one is needed" })
 }
 
 /// Removes rows without a split from a divided manifest, and gives all rows of another manifest to training. A row

@@ -46,7 +46,7 @@ impl<B: Backend> Engines<B> {
         let steps =
             devices.iter().map(|device| Ok((make(device)?, device.clone()))).collect::<Result<Vec<_>, Error>>()?;
         match steps.is_empty() {
-            true => Err(Error::Setting { name: "device", value: "none".into(), rule: "at least one is needed" }),
+            true => Err(Error::Setting { name: "devices", value: "none".into(), rule: "at least one is needed" }),
             false => Ok(Self { steps, name }),
         }
     }

@@ -10,7 +10,7 @@ use crate::random::{Purpose, generator};
 /// Returns the network that a run starts from, and the model card if the run starts from a model file.
 ///
 /// # Errors
-/// Returns an error if the file of `--init` does not hold weights of this architecture.
+/// Returns an error if the file of [`TrainConfig::init`] does not hold weights of this architecture.
 pub(super) fn initial<B: Backend>(
     config: &TrainConfig,
     device: &B::Device,

@@ -101,7 +101,7 @@ impl<B: Backend> Trainer<B> {
         let trainer = Self::before_first_step(config, data, devices, options)?;
         let folder = &trainer.folder;
         let rule = "it holds a run already: resume that, or choose another folder";
-        Error::check("output-dir", folder.path().display(), !folder.checkpoint().exists(), rule)?;
+        Error::check("output", folder.path().display(), !folder.checkpoint().exists(), rule)?;
         let _lock = folder.lock()?;
         folder.write_config(&trainer.config)?;
         Ok(trainer)
@@ -110,8 +110,8 @@ impl<B: Backend> Trainer<B> {
     /// Resumes a run from the checkpoint in its output folder.
     ///
     /// # Errors
-    /// The errors of [`new`](Self::new), and [`Error::Checkpoint`] when the checkpoint is of another run: of another
-    /// configuration or other faces.
+    /// The errors of [`new`](Self::new), and [`Error::CheckpointSetting`] or [`Error::Checkpoint`] when the checkpoint
+    /// is of another run: of another configuration or other faces.
     pub fn resume(
         config: TrainConfig,
         data: TrainData,
@@ -134,12 +134,12 @@ impl<B: Backend> Trainer<B> {
         config.validate()?;
         options.validate()?;
         let Some(device) = devices.first().cloned() else {
-            return Err(Error::Setting { name: "device", value: "none".into(), rule: "at least one is needed" });
+            return Err(Error::Setting { name: "devices", value: "none".into(), rule: "at least one is needed" });
         };
         let (draws, taken) = (data.sampler().draws(), config.batch_size * config.accumulate);
         let steps_per_epoch = draws / taken;
         let rule = "an epoch shows fewer faces than a step takes";
-        Error::check("batch-size", format!("{taken} with {draws} draws"), steps_per_epoch > 0, rule)?;
+        Error::check("batch_size", format!("{taken} with {draws} draws"), steps_per_epoch > 0, rule)?;
 
         let (network, given) = init::initial::<B>(&config, &device)?;
         let card = card::card(&config, &data, &options, given);

@@ -36,6 +36,6 @@ impl RunOptions {
     pub(super) fn validate(&self) -> Result<(), Error> {
         let Self { workers, checkpoint_every, .. } = self;
         Error::check("workers", workers, (1..=256).contains(workers), "1 to 256 is needed")?;
-        Error::check("checkpoint-every", checkpoint_every, *checkpoint_every > 0, "1 or more is needed")
+        Error::check("checkpoint_every", checkpoint_every, *checkpoint_every > 0, "1 or more is needed")
     }
 }

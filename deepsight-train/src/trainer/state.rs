@@ -42,7 +42,8 @@ impl<B: Backend> RunState<B> {
     /// Restores the state of a checkpoint that was read from `path`.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when the checkpoint is of another configuration, other faces or another network.
+    /// [`Error::CheckpointSetting`] when the checkpoint is of another configuration, [`Error::Checkpoint`] when it is of
+    /// other faces or another network.
     pub(super) fn restore(
         &mut self,
         checkpoint: Checkpoint,
@@ -51,9 +52,7 @@ impl<B: Backend> RunState<B> {
         data: &TrainData,
     ) -> Result<(), Error> {
         let Checkpoint { counters, network, ema, optimizer } = checkpoint;
-        if let Some(what) = difference(&counters.config, &self.counters.config) {
-            return Err(Error::checkpoint(path, what));
-        }
+        check_same(path, &counters.config, &self.counters.config)?;
         if counters.data != data.fingerprint() {
             return Err(Error::checkpoint(path, "it is of a run on other faces than the manifest's"));
         }
@@ -113,26 +112,31 @@ impl<B: Backend> RunState<B> {
     }
 }
 
-/// Describes the first setting in which two configurations differ, or returns `None` if they are equal.
-fn difference(before: &str, now: &str) -> Option<String> {
+/// Checks that two configurations are equal.
+///
+/// # Errors
+/// [`Error::CheckpointSetting`] with the first setting that differs, [`Error::Checkpoint`] when `before` cannot be read.
+fn check_same(path: &Path, before: &str, now: &str) -> Result<(), Error> {
     // Read and written again: a setting that an earlier version did not have takes its default, which is the value it
     // had.
     let whole =
         |text: &str| serde_json::from_str::<TrainConfig>(text).and_then(|config| serde_json::to_string(&config));
-    let Ok(before) = whole(before) else { return Some("its configuration is of another version".to_owned()) };
+    let Ok(before) = whole(before) else {
+        return Err(Error::checkpoint(path, "its configuration is of another version"));
+    };
     if before == now {
-        return None;
+        return Ok(());
     }
     // Sorted by name, because the order of a serde_json map depends on the build.
     let read = |text: &str| serde_json::from_str::<BTreeMap<String, serde_json::Value>>(text).unwrap_or_default();
     let (before, now) = (read(&before), read(now));
     let none = serde_json::Value::Null;
-    let differs = now.iter().find(|(name, value)| before.get(*name).unwrap_or(&none) != *value);
-    Some(match differs {
+    let differs = now.into_iter().find(|(name, value)| before.get(name).unwrap_or(&none) != value);
+    Err(match differs {
         Some((name, value)) => {
-            let earlier = before.get(name).unwrap_or(&none);
-            format!("its {} is {earlier}, and {value} is asked for now", name.replace('_', "-"))
+            let found = before.get(&name).unwrap_or(&none).to_string();
+            Error::CheckpointSetting { path: path.to_owned(), name, found, asked: value.to_string() }
         }
-        None => "its configuration is another".to_owned(),
+        None => Error::checkpoint(path, "its configuration is another"),
     })
 }
