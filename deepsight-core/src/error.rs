@@ -164,9 +164,7 @@ pub enum Error {
         reason: String,
     },
     /// A safetensors file has no `deepsight` entry in its metadata.
-    #[error(
-        "the safetensors file has no `deepsight` metadata: import a timm state dict with the convert example first"
-    )]
+    #[error("the safetensors file has no `deepsight` metadata: a state dict needs a model card to be a model file")]
     NoModelCard,
     /// The model card exceeds the limit, which is longer than any real card.
     #[error("the model card has {bytes} bytes; the limit is {limit}")]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use burn::tensor::backend::Backend;
+use clap::CommandFactory;
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
     Analyzer, AnalyzerConfig, CancelToken, Classifier, FaceClassifier, FaceQuality, Landmarks, ModelFile, with_causes,
@@ -21,6 +22,7 @@ use deepsight_train::prepare::{Detectors, Failure as Failed};
 use deepsight_train::{Dataset, Evaluation, Preparation, Scored, Split};
 use deepsight_video::DecodeOptions;
 
+use crate::flags::describe;
 use crate::interrupt::cancel_on_interrupt;
 use crate::output::{complain, print};
 use crate::preprocess::args::{Watch, detectors};
@@ -37,9 +39,9 @@ enum Failure {
     Output(String),
 }
 
-impl<E: std::error::Error> From<E> for Failure {
+impl<E: std::error::Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::Input(with_causes(&error))
+        Self::Input(describe(&error, &Args::command()))
     }
 }
 

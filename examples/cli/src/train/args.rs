@@ -233,7 +233,7 @@ impl Args {
         if let Some(folder) = self.data_dir.iter().find(without) {
             let rule = "it must hold a manifest.csv; preprocess makes one of a folder of videos or pictures";
             return Err(deepsight_train::Error::Setting {
-                name: "data-dir",
+                name: "data_dir",
                 value: folder.display().to_string(),
                 rule,
             });

@@ -5,12 +5,14 @@ pub(crate) mod args;
 use std::process::ExitCode;
 
 use burn::tensor::backend::Backend;
+use clap::CommandFactory;
 use deepsight_core::{CancelToken, with_causes};
 use deepsight_device::{Device, backend_devices, with_backend};
 use deepsight_train::preview::preview;
 use deepsight_train::trainer::{Ending, EventLog};
 use deepsight_train::{Error, Progress, Trainer};
 
+use crate::flags::describe;
 use crate::interrupt::cancel_on_interrupt;
 use crate::output::{complain, print};
 
@@ -23,11 +25,11 @@ struct Failure(String, u8);
 
 impl Failure {
     fn input(error: Error) -> Self {
-        Self(with_causes(&error), 2)
+        Self(describe(&error, &Args::command()), 2)
     }
 
     fn training(error: Error) -> Self {
-        Self(with_causes(&error), 1)
+        Self(describe(&error, &Args::command()), 1)
     }
 }
 
