@@ -13,14 +13,14 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::domain::Moment;
 use crate::engine::{Engine, EngineError};
-use crate::jobs::{self, Jobs};
+use crate::jobs::{JobParts, Jobs};
 use crate::keys::{KeyError, Keys};
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::serve::{Patience, serve};
 use crate::store::{Store, StoreError};
 use crate::uploads::Uploads;
-use crate::web::{self, App, HostError, Hosts, Limits, Parts};
+use crate::web::{self, App, HostError, Hosts, Limits, AppState};
 use crate::webhook::{SECRET, WebhookError, Webhooks};
 
 /// Interval at which expired analyses and videos are removed.
@@ -100,7 +100,7 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
     tracing::info!(model = model.name, device = engine.device(), terms = model.terms, "model loaded");
 
     let threads = |source| StartError::Serve { what: "start threads", source };
-    let jobs = Jobs::start(jobs::Parts {
+    let jobs = Jobs::start(JobParts {
         engine: engine.clone(),
         store: store.clone(),
         uploads: uploads.clone(),
@@ -118,7 +118,7 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
 
     let (stopping, stop) = watch::channel(false);
     let at_once = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
-    let app: App = Arc::new(Parts {
+    let app: App = Arc::new(AppState {
         engine,
         jobs: jobs.clone(),
         store,
