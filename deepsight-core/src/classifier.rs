@@ -104,7 +104,7 @@ impl<B: Backend> Classifier<B> {
     ///
     /// # Errors
     /// Returns an error if the card is not usable ([`ModelCard::validate`]), if the network is not of the card's
-    /// architecture, or if [`with_engine`](Self::with_engine) fails.
+    /// architecture, or if [`compute_with`](Self::compute_with) fails.
     pub fn new(network: EfficientNet<B>, card: ModelCard, device: &B::Device) -> Result<Self, Error> {
         card.validate()?;
         let classifier = Self {
@@ -118,15 +118,15 @@ impl<B: Backend> Classifier<B> {
             device: device.clone(),
             batches: BatchLimit::new(Self::BATCH_SIZE),
         };
-        classifier.with_engine(Engine::Auto)
+        classifier.compute_with(Engine::Auto)
     }
 
-    /// Sets the engine; [`Engine::Auto`] by default.
+    /// Changes the engine; it is [`Engine::Auto`] at first.
     ///
     /// # Errors
     /// [`Error::InstructionSet`] when the environment variable `DEEPSIGHT_CPU` names instructions that this processor
     /// does not have; [`Error::Precision`] when the engine is the fused one and the precision is not `f32`.
-    pub fn with_engine(mut self, engine: Engine) -> Result<Self, Error> {
+    pub fn compute_with(mut self, engine: Engine) -> Result<Self, Error> {
         if self.precision != Precision::Full && engine.is_fused::<B>(&self.device) {
             return Err(self.refused(self.precision, FUSED_IS_SINGLE));
         }
@@ -142,7 +142,7 @@ impl<B: Backend> Classifier<B> {
         Ok(self)
     }
 
-    /// Sets the precision; [`Precision::Full`] by default.
+    /// Changes the precision; it is [`Precision::Full`] at first.
     ///
     /// In half precision, operands and results of matrix products have that type, and sums are in single precision.
     /// Everything else stays in single precision. In `f32`, products keep all digits even on GPUs whose matrix units
@@ -151,7 +151,7 @@ impl<B: Backend> Classifier<B> {
     /// # Errors
     /// [`Error::Precision`] when the device does not have the type, or the engine is the fused one, which computes in
     /// `f32`.
-    pub fn with_precision(mut self, precision: Precision) -> Result<Self, Error> {
+    pub fn compute_in(mut self, precision: Precision) -> Result<Self, Error> {
         if precision != Precision::Full {
             if self.fused.is_some() {
                 return Err(self.refused(precision, FUSED_IS_SINGLE));
@@ -198,6 +198,7 @@ impl<B: Backend> Classifier<B> {
     ///
     /// It has no effect on the CPU. There, each face goes through the network alone, and rayon's threads process
     /// several at once, which is faster than a batch on either engine.
+    #[must_use]
     pub fn with_batch_size(self, batch_size: usize) -> Self {
         Self { batches: BatchLimit::new(batch_size), ..self }
     }
@@ -299,12 +300,12 @@ impl<B: Backend> Classifier<B> {
         FaceScore::new((1.0 / (1.0 + (-margin).exp())) as f32)
     }
 
-    /// Sets the golden input, a face as the card's crop cuts it out. Its score becomes the one that the model file
+    /// Scores a golden input and records it, a face as the card's crop cuts it out. Its score becomes the one that the model file
     /// specifies, with a tolerance of 0.001. The face is stored in the file, so it must be one that may be distributed.
     ///
     /// # Errors
     /// The errors of [`logits`](Self::logits).
-    pub fn with_golden_input(mut self, face: RgbImage) -> Result<Self, Error> {
+    pub fn record_golden_input(mut self, face: RgbImage) -> Result<Self, Error> {
         let score = self.score(self.logits(std::slice::from_ref(&face))?[0]);
         self.card.golden = Some(Golden { fake_probability: score.fake_probability, tolerance: 1e-3 });
         self.golden_input = Some(face);

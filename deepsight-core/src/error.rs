@@ -49,15 +49,9 @@ pub enum Error {
         rule: &'static str,
     },
     /// An instruction set of that name does not exist, or this processor or build does not have it.
-    #[error("{}: this processor and build have {available}", wanted(*variable, name))]
-    InstructionSet {
-        /// The environment variable that the name comes from, if it comes from one.
-        variable: Option<&'static str>,
-        /// The given name.
-        name: String,
-        /// The names of the instruction sets that can be used.
-        available: String,
-    },
+    #[cfg(feature = "model")]
+    #[error(transparent)]
+    InstructionSet(#[from] deepsight_kernels::UnknownInstructionSet),
     /// The name of an aggregation is not known.
     #[error("unknown aggregation {name:?}: choose worst-track, mean-of-faces, median or top-k:N with N from 1")]
     UnknownAggregation {
@@ -339,14 +333,6 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Formats the name of an instruction set that cannot be used, and the variable that it comes from.
-fn wanted(variable: Option<&'static str>, name: &str) -> String {
-    match variable {
-        Some(variable) => format!("{variable} is {name:?}"),
-        None => format!("instruction set {name:?} cannot be used"),
-    }
-}
-
 /// Formats both lists on one line, and leaves out an empty one.
 fn name_lists(missing: &[String], unexpected: &[String]) -> impl fmt::Display {
     /// Number of names that are listed. No known network has more tensors, and the error's fields contain all names.
@@ -372,13 +358,6 @@ fn quoted(text: &str) -> String {
         if letter.is_control() { quoted.extend(letter.escape_default()) } else { quoted.push(letter) }
     }
     quoted
-}
-
-#[cfg(feature = "model")]
-impl From<deepsight_kernels::UnknownInstructionSet> for Error {
-    fn from(unknown: deepsight_kernels::UnknownInstructionSet) -> Self {
-        Self::InstructionSet { variable: unknown.variable, name: unknown.name, available: unknown.available }
-    }
 }
 
 #[cfg(test)]

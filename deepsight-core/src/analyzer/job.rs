@@ -82,17 +82,20 @@ impl<'a> Job<'a> {
     }
 
     /// Sets the expected number of frames. It is only reported in [`Progress`].
+    #[must_use]
     pub fn with_expected(self, frames: impl Into<Option<u64>>) -> Self {
         Self { expected: frames.into(), ..self }
     }
 
     /// Sets the token that stops the analysis when it is cancelled.
+    #[must_use]
     pub fn with_cancel(self, cancel: CancelToken) -> Self {
         Self { cancel, ..self }
     }
 
     /// Sets a callback that is called after every frame and every batch of faces, on the thread that called the
     /// analysis.
+    #[must_use]
     pub fn with_progress(self, progress: impl FnMut(&Progress) + 'a) -> Self {
         Self { progress: Some(Box::new(progress)), ..self }
     }
@@ -100,6 +103,7 @@ impl<'a> Job<'a> {
     /// Sets a callback that is called with every scored face, on the thread that called the analysis. The delay depends
     /// on [`AnalyzerConfig::classify_batch`](crate::AnalyzerConfig::classify_batch): faces are scored when that many
     /// wait.
+    #[must_use]
     pub fn with_scored(self, scored: impl FnMut(&ScoredFace<'_>) + 'a) -> Self {
         Self { scored: Some(Box::new(scored)), ..self }
     }

@@ -100,19 +100,17 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         }
     }
 
-    /// Sets the settings.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] when one is outside its range.
-    pub fn with_config(self, config: AnalyzerConfig) -> Result<Self, Error> {
-        config.validate()?;
-        Ok(Self { config, ..self })
+    /// Sets the settings. [`analyze`](Self::analyze) checks their ranges.
+    #[must_use]
+    pub fn with_config(self, config: AnalyzerConfig) -> Self {
+        Self { config, ..self }
     }
 
     /// Sets the threads, instead of those of the global pool.
     ///
     /// The detector and the classifier are only called on these threads. Analyzers with clones of one handle share the
     /// threads, so together they keep at most as many threads busy as the handle has. Work on a GPU does not count.
+    #[must_use]
     pub fn with_threads(self, threads: Threads) -> Self {
         // A new batcher, so that faces of other analyzers are not scored on these threads, nor these faces on theirs.
         Self { threads, counter: SharedBatcher::default(), ..self }
@@ -134,6 +132,7 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     }
 
     /// Replaces the detector, for example by one with other settings.
+    #[must_use]
     pub fn with_detector<E: FaceDetector>(self, detector: E) -> Analyzer<E, C> {
         let Self { detector: _, classifier, config, threads, counter } = self;
         Analyzer { detector, classifier, config, threads, counter }
@@ -154,7 +153,8 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     /// # Errors
     /// [`Error::Unreadable`] when the input fails before its first frame, [`Error::NoFrames`] when it has none,
     /// [`Error::NothingAnalyzed`] when detection failed for all frames or scoring for all faces, [`Error::Setting`]
-    /// when the classifier's own threshold is outside `0..=1`, or its [`Reliability`] is not valid.
+    /// when a setting is outside its range, the classifier's own threshold is outside `0..=1`, or its [`Reliability`]
+    /// is not valid.
     pub fn analyze<I, E>(&self, frames: I) -> Result<Report, Error>
     where
         I: IntoIterator<Item = Result<Frame, E>> + Send,
@@ -172,6 +172,7 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         I: IntoIterator<Item = Result<Frame, E>> + Send,
         E: std::error::Error,
     {
+        self.config.validate()?;
         let started = Instant::now();
         let model = self.classifier.info();
         let in_range = (0.0..=1.0).contains(&model.threshold);

@@ -243,6 +243,7 @@ impl EfficientNetConfig {
     }
 
     /// Sets the number of classes.
+    #[must_use]
     pub fn with_classes(mut self, classes: usize) -> Self {
         self.classes = classes;
         self

@@ -103,6 +103,7 @@ impl ScheduleConfig {
     }
 
     /// Sets the number of warm-up steps.
+    #[must_use]
     pub fn with_warmup(mut self, steps: usize) -> Self {
         self.warmup = steps;
         self

@@ -175,7 +175,7 @@ fn save<B: Backend>(
     let Some(face) = face else { return classifier.save(output, format).map_err(failed) };
     // The promised score is that of the weights as the file will have them, rounded.
     let bytes = classifier.to_file(format).to_bytes().map_err(failed)?;
-    let rounded = Classifier::<B>::from_bytes(&bytes, device).and_then(|rounded| rounded.with_golden_input(face));
+    let rounded = Classifier::<B>::from_bytes(&bytes, device).and_then(|rounded| rounded.record_golden_input(face));
     rounded.and_then(|rounded| rounded.save(output, format)).map_err(failed)
 }
 

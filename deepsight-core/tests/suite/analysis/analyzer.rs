@@ -62,7 +62,7 @@ fn batches_are_filled_across_frames_and_their_size_changes_no_score() {
     for (detect, classify) in [(1, 1), (3, 5), (8, 32), (64, 256)] {
         let classifier = Classifier::of(score);
         let config = AnalyzerConfig::new().with_batches(detect, classify);
-        let analyzer = Analyzer::new(&detector, &classifier).with_config(config).unwrap();
+        let analyzer = Analyzer::new(&detector, &classifier).with_config(config);
         reports.push(or_abort(|| analyzer.analyze(frames(20))).unwrap());
         let batches = classifier.batches.lock().unwrap().clone();
         assert_eq!(batches.iter().sum::<usize>(), 40);
@@ -265,7 +265,7 @@ fn one_detector_and_one_classifier_serve_analyzers_of_different_settings() {
     let detector = Arc::new(ARC_DETECTOR.get_or_init(Detector::two_people));
     let classifier = Arc::new(ARC_CLASSIFIER.get_or_init(|| Classifier::of(|_| 0.6)));
     let analyzer = Analyzer::new(Arc::clone(&detector), Arc::clone(&classifier));
-    let strict = analyzer.clone().with_config(AnalyzerConfig::new().with_threshold(0.9)).unwrap();
+    let strict = analyzer.clone().with_config(AnalyzerConfig::new().with_threshold(0.9));
     let (one, other) = or_abort(|| {
         std::thread::scope(|scope| {
             let other = scope.spawn(|| strict.analyze(frames(40)).unwrap());
@@ -333,7 +333,7 @@ fn the_input_is_read_only_a_few_batches_ahead_of_the_scores() {
     });
     let (detector, classifier) = (Detector::two_people(), Classifier::of(|_| 0.1));
     let config = AnalyzerConfig::new().with_batches(4, 8);
-    Analyzer::new(&detector, &classifier).with_config(config).unwrap().analyze_job(input, job).unwrap();
+    Analyzer::new(&detector, &classifier).with_config(config).analyze_job(input, job).unwrap();
     // At most, there is one batch in detection, one in the queue before it, one in the queue after it, and one frame
     // held by each stage.
     assert!(lead.into_inner() <= 3 * 4 + 4, "frames pile up in memory");
@@ -346,7 +346,7 @@ fn large_faces_are_scored_in_smaller_batches_than_small_ones() {
     let input = (0..5).map(|number| Ok::<_, Broken>(Frame::new(number, number as f64, RgbImage::new(3000, 3000))));
     let (detector, classifier) = (Detector::of(vec![large]), Classifier::of(|_| 0.1));
     let config = AnalyzerConfig::new().with_evidence(0);
-    Analyzer::new(&detector, &classifier).with_config(config).unwrap().analyze(input).unwrap();
+    Analyzer::new(&detector, &classifier).with_config(config).analyze(input).unwrap();
     // Three images of 27 million bytes fill 64 MiB.
     assert_eq!(*detector.batches.lock().unwrap(), [3, 2]);
     assert_eq!(*classifier.batches.lock().unwrap(), [3, 2]);
@@ -358,7 +358,7 @@ fn the_model_decides_the_threshold_unless_the_caller_does() {
     let report = analyze(&detector, &classifier, 6).unwrap();
     assert_eq!((report.verdict, report.settings.analyzer.threshold), (Verdict::Fake, Some(0.5)));
     let config = AnalyzerConfig::new().with_threshold(0.8).with_aggregation(Aggregation::Median);
-    let report = Analyzer::new(&detector, &classifier).with_config(config).unwrap().analyze(frames(6)).unwrap();
+    let report = Analyzer::new(&detector, &classifier).with_config(config).analyze(frames(6)).unwrap();
     assert_eq!(report.verdict, Verdict::Real);
     assert!(matches!(report.reasons[0], Reason::DecidedByFaces { faces: 12, .. }));
 }
@@ -366,7 +366,8 @@ fn the_model_decides_the_threshold_unless_the_caller_does() {
 #[test]
 fn settings_outside_their_range_are_refused_by_name() {
     let (detector, classifier) = (Detector::two_people(), Classifier::of(|_| 0.1));
-    let refuse = |config| Analyzer::new(&detector, &classifier).with_config(config).unwrap_err().to_string();
+    let refuse =
+        |config| Analyzer::new(&detector, &classifier).with_config(config).analyze(frames(1)).unwrap_err().to_string();
     let new = AnalyzerConfig::new;
     assert_eq!(refuse(new().with_threshold(1.5)), "threshold is 1.5: it must lie in 0..=1");
     assert!(refuse(new().with_threshold(f32::NAN)).starts_with("threshold is NaN"));

@@ -18,7 +18,7 @@ use crate::output::{complain, print};
 
 pub use args::Args;
 
-use self::args::Watch;
+use self::args::PrepareBar;
 
 /// Cuts the faces out that the flags name, and returns the exit code.
 pub fn main(args: &Args) -> ExitCode {
@@ -53,7 +53,7 @@ fn on<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Resu
     };
     let detectors = Detectors { frames: load(frames)?, pictures: load(pictures)?, lenient: load(lenient)? };
     let preparation = Preparation::new(detectors, args.config()).map_err(failed)?;
-    let mut watch = Watch::default();
+    let mut watch = PrepareBar::default();
     let prepared = preparation.run(&dataset, &args.output_dir, cancel, |progress| watch.show(progress));
     watch.end();
     let prepared = prepared.map_err(failed)?;

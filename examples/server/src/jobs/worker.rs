@@ -11,7 +11,7 @@ use deepsight_video::Video;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
-use super::{Admission, End, Inner, Job, Live, Scored, Sink, locked};
+use super::{Admission, End, Job, Live, QueueState, Scored, Sink, locked};
 use crate::domain::Moment;
 use crate::domain::{Analysis, Counts, Failure, Finished, without_path};
 use crate::engine::EngineError;
@@ -31,7 +31,7 @@ enum Stopped {
     Failed(Failure),
 }
 
-impl Inner {
+impl QueueState {
     /// Analyzes one video after the other until the queue is closed.
     pub(super) fn work(&self) {
         while let Some(job) = self.next() {
