@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let largest = faces[0].first().ok_or("there is no face in the picture")?;
 
     // The model file says how its faces were cut out in training; another crop gives another score.
-    let face = classifier.crop().cut(&photograph, largest)?;
+    let face = classifier.card().crop.cut(&photograph, largest)?;
     let score = classifier.classify(std::slice::from_ref(&face))?[0];
     println!("{picture}: fake with probability {:.3}", score.fake_probability);
 
