@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::backend::Backend;
 use image::RgbImage;
@@ -8,13 +9,13 @@ use crate::fused::{FusedEfficientNet, InstructionSet};
 use crate::gpu::{self, BatchLimit};
 use crate::preprocess::Preprocess;
 use crate::{
-    ActivationMap, EfficientNet, Engine, Error, FaceClassifier, FaceCrop, FaceScore, Golden, ModelCard, ModelFile,
-    ModelInfo, Precision, WeightFormat,
+    ActivationMap, EfficientNet, Engine, Error, FaceClassifier, FaceScore, Golden, ModelCard, ModelFile, ModelInfo,
+    Precision, WeightFormat,
 };
 
 const FUSED_IS_SINGLE: &str = "the fused engine computes in f32";
 
-/// A classifier of faces: an EfficientNet with the card of its model file.
+/// A classifier of faces: an EfficientNet with the card of its model file. Clones share the weights.
 ///
 /// ```no_run
 /// use burn::backend::Flex;
@@ -25,11 +26,11 @@ const FUSED_IS_SINGLE: &str = "the fused engine computes in f32";
 /// println!("{:.1} % fake", 100.0 * classifier.classify(&[face])?[0].fake_probability);
 /// # Ok::<(), deepsight_core::Error>(())
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Classifier<B: Backend> {
     network: EfficientNet<B>,
     /// The fused network, which computes instead of `network` if it is present.
-    fused: Option<FusedEfficientNet>,
+    fused: Option<Arc<FusedEfficientNet>>,
     precision: Precision,
     /// The network in half precision, if `precision` is not [`Precision::Full`].
     half: Option<EfficientNet<B>>,
@@ -37,7 +38,7 @@ pub struct Classifier<B: Backend> {
     golden_input: Option<RgbImage>,
     sha256: Option<String>,
     device: B::Device,
-    batches: BatchLimit,
+    batches: Arc<BatchLimit>,
 }
 
 impl<B: Backend> Classifier<B> {
@@ -82,7 +83,10 @@ impl<B: Backend> Classifier<B> {
         let network = config.init::<B>(device);
         network.check_state_dict(&file.weights)?;
         let fused = match Engine::Auto.is_fused::<B>(device) {
-            true => Some(FusedEfficientNet::new(&config, &file.weights, InstructionSet::from_environment()?)?),
+            true => {
+                let set = InstructionSet::from_environment()?;
+                Some(Arc::new(FusedEfficientNet::new(&config, &file.weights, set)?))
+            }
             false => None,
         };
         let network = network.load_state_dict(file.weights)?;
@@ -95,7 +99,7 @@ impl<B: Backend> Classifier<B> {
             golden_input: file.golden_input,
             sha256: file.sha256,
             device: device.clone(),
-            batches: BatchLimit::new(Self::BATCH_SIZE),
+            batches: Arc::new(BatchLimit::new(Self::BATCH_SIZE)),
         })
     }
 
@@ -116,7 +120,7 @@ impl<B: Backend> Classifier<B> {
             golden_input: None,
             sha256: None,
             device: device.clone(),
-            batches: BatchLimit::new(Self::BATCH_SIZE),
+            batches: Arc::new(BatchLimit::new(Self::BATCH_SIZE)),
         };
         classifier.compute_with(Engine::Auto)
     }
@@ -134,7 +138,7 @@ impl<B: Backend> Classifier<B> {
             (true, None) => {
                 let (config, weights) = (self.card.architecture.config(), self.network.state_dict());
                 let set = InstructionSet::from_environment()?;
-                self.fused = Some(FusedEfficientNet::new(&config, &weights, set)?);
+                self.fused = Some(Arc::new(FusedEfficientNet::new(&config, &weights, set)?));
             }
             (true, Some(_)) => {}
             (false, _) => self.fused = None,
@@ -191,7 +195,7 @@ impl<B: Backend> Classifier<B> {
 
     /// Returns the fused network, if that is the engine.
     pub fn fused(&self) -> Option<&FusedEfficientNet> {
-        self.fused.as_ref()
+        self.fused.as_deref()
     }
 
     /// Sets the largest batch of faces, at least 1. GPU memory grows with it.
@@ -200,7 +204,7 @@ impl<B: Backend> Classifier<B> {
     /// several at once, which is faster than a batch on either engine.
     #[must_use]
     pub fn with_batch_size(self, batch_size: usize) -> Self {
-        Self { batches: BatchLimit::new(batch_size), ..self }
+        Self { batches: Arc::new(BatchLimit::new(batch_size)), ..self }
     }
 
     /// Returns the largest batch of faces. It is smaller than the configured one after a GPU's memory was full, which
@@ -354,10 +358,6 @@ impl<B: Backend> Classifier<B> {
 
 impl<B: Backend> FaceClassifier for Classifier<B> {
     type Error = Error;
-
-    fn crop(&self) -> FaceCrop {
-        self.card.crop
-    }
 
     fn classify(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Error> {
         Ok(self.logits(faces)?.into_iter().map(|logits| self.score(logits)).collect())

@@ -311,6 +311,14 @@ impl Error {
     }
 }
 
+/// An error of any type, as the interfaces take it from the callers' own code. `anyhow::Error` and `&str` convert to it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Formats an error of any type and its causes, as [`with_causes`] does.
+pub(crate) fn described(error: impl Into<BoxError>) -> String {
+    with_causes(&*error.into())
+}
+
 /// Formats an error and its causes on one line. A cause whose message the text already contains is left out.
 ///
 /// ```

@@ -63,10 +63,11 @@ pub struct ScoredFace<'a> {
     pub image: &'a RgbImage,
 }
 
-type OnProgress<'a> = Box<dyn FnMut(&Progress) + 'a>;
-type OnScored<'a> = Box<dyn FnMut(&ScoredFace<'_>) + 'a>;
+type OnProgress<'a> = Box<dyn FnMut(&Progress) + Send + 'a>;
+type OnScored<'a> = Box<dyn FnMut(&ScoredFace<'_>) + Send + 'a>;
 
-/// The caller's controls of one analysis: the progress callbacks and the token that stops it.
+/// The caller's controls of one analysis: the progress callbacks and the token that stops it. A job may be moved to the
+/// thread that runs the analysis.
 #[derive(Default)]
 pub struct Job<'a> {
     pub(super) expected: Option<u64>,
@@ -96,7 +97,7 @@ impl<'a> Job<'a> {
     /// Sets a callback that is called after every frame and every batch of faces, on the thread that called the
     /// analysis.
     #[must_use]
-    pub fn with_progress(self, progress: impl FnMut(&Progress) + 'a) -> Self {
+    pub fn with_progress(self, progress: impl FnMut(&Progress) + Send + 'a) -> Self {
         Self { progress: Some(Box::new(progress)), ..self }
     }
 
@@ -104,7 +105,7 @@ impl<'a> Job<'a> {
     /// on [`AnalyzerConfig::classify_batch`](crate::AnalyzerConfig::classify_batch): faces are scored when that many
     /// wait.
     #[must_use]
-    pub fn with_scored(self, scored: impl FnMut(&ScoredFace<'_>) + 'a) -> Self {
+    pub fn with_scored(self, scored: impl FnMut(&ScoredFace<'_>) + Send + 'a) -> Self {
         Self { scored: Some(Box::new(scored)), ..self }
     }
 }

@@ -20,7 +20,7 @@ use self::queue::queue;
 use self::shared_batcher::SharedBatcher;
 use self::stage_thread::StageThread;
 use self::stages::Detection;
-use crate::{Error, FaceClassifier, FaceDetector, Frame, Reliability, Report, Seconds, Settings, Threads};
+use crate::{BoxError, Error, FaceClassifier, FaceDetector, Frame, Reliability, Report, Seconds, Settings, Threads};
 
 /// Bytes of pixels at which a batch is full even if it has fewer frames or faces than allowed: ten frames of
 /// 1920 × 1080.
@@ -40,7 +40,7 @@ const QUEUE_BYTES: usize = BATCH_BYTES / 2;
 ///
 /// use deepsight_core::image::RgbImage;
 /// use deepsight_core::{
-///     Analyzer, BoundingBox, DetectorInfo, Error, Face, FaceClassifier, FaceCrop, FaceDetector, FaceScore, Frame,
+///     Analyzer, BoundingBox, DetectorInfo, Error, Face, FaceClassifier, FaceDetector, FaceScore, Frame,
 ///     ModelInfo, Verdict,
 /// };
 ///
@@ -61,9 +61,6 @@ const QUEUE_BYTES: usize = BATCH_BYTES / 2;
 ///
 /// impl FaceClassifier for Trusting {
 ///     type Error = Infallible;
-///     fn crop(&self) -> FaceCrop {
-///         FaceCrop::Box
-///     }
 ///     fn classify(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Infallible> {
 ///         Ok(vec![FaceScore::new(0.0); faces.len()])
 ///     }
@@ -143,7 +140,8 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         &self.classifier
     }
 
-    /// Analyzes frames from any source, in order of presentation.
+    /// Analyzes frames from any source, in order of presentation. The source's error is any error type, or a
+    /// [`BoxError`].
     ///
     /// Decoding (the iterator), detection and classification each run on a thread of their own, a few frames apart.
     /// Their computations run on the analyzer's [`Threads`]. Errors of single frames and faces, and panics of the
@@ -158,7 +156,7 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     pub fn analyze<I, E>(&self, frames: I) -> Result<Report, Error>
     where
         I: IntoIterator<Item = Result<Frame, E>> + Send,
-        E: std::error::Error,
+        E: Into<BoxError>,
     {
         self.analyze_job(frames, Job::new())
     }
@@ -170,7 +168,7 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     pub fn analyze_job<I, E>(&self, frames: I, mut job: Job<'_>) -> Result<Report, Error>
     where
         I: IntoIterator<Item = Result<Frame, E>> + Send,
-        E: std::error::Error,
+        E: Into<BoxError>,
     {
         self.config.validate()?;
         let started = Instant::now();
@@ -181,7 +179,7 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         reliability.map_or(Ok(()), Reliability::validate)?;
         let threshold = self.config.threshold.unwrap_or(model.threshold);
         let cancel = job.cancel.clone();
-        let crop = self.classifier.crop();
+        let crop = model.crop;
         let detection = Detection::new(&self.detector, crop, &self.config, &self.threads, &cancel)?;
         let mut collector = Collector::new(&self.classifier, &self.config, &self.threads, &self.counter);
 

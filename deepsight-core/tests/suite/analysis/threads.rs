@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
-    ActivationMap, Analyzer, AnalyzerConfig, CancelToken, DetectorInfo, Error, Face, FaceClassifier, FaceCrop,
-    FaceDetector, FaceScore, Frame, Job, ModelInfo, Report, Threads,
+    ActivationMap, Analyzer, AnalyzerConfig, CancelToken, DetectorInfo, Error, Face, FaceClassifier, FaceDetector,
+    FaceScore, Frame, Job, ModelInfo, Report, Threads,
 };
 use rayon::prelude::*;
 
@@ -65,10 +65,6 @@ impl FaceDetector for Worker<'_> {
 
 impl FaceClassifier for Worker<'_> {
     type Error = Broken;
-
-    fn crop(&self) -> FaceCrop {
-        FaceCrop::Box
-    }
 
     fn classify(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Broken> {
         self.0.call();

@@ -1,9 +1,9 @@
 //! The worker threads: each runs one analysis at a time, from its video to its report.
 
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use deepsight_core::{Error, Report, with_causes};
@@ -125,7 +125,7 @@ impl QueueState {
         let frames = video.frames(analysis.settings.sampling()).map_err(of_video)?;
         live.decodes_with(frames.stop_handle());
 
-        let (mut pictures, started, late) = (Vec::new(), Instant::now(), Cell::new(false));
+        let (mut pictures, started, late) = (Vec::new(), Instant::now(), AtomicBool::new(false));
         let expected = frames.expected_frames();
         let job = deepsight_core::Job::new()
             .with_expected(expected)
@@ -133,7 +133,7 @@ impl QueueState {
             .with_progress(|progress| {
                 live.progress(Counts::from(progress));
                 if started.elapsed() > self.max_analysis {
-                    late.set(true);
+                    late.store(true, Ordering::Relaxed);
                     live.cancel();
                 }
             })
@@ -147,7 +147,7 @@ impl QueueState {
                 live.scored(Scored::from(face));
             });
         let outcome = self.engine.analyze(frames, &analysis.settings, stored, job);
-        if late.get() {
+        if late.load(Ordering::Relaxed) {
             let seconds = self.max_analysis.as_secs_f64();
             let detail = format!("The analysis took more than {seconds} s, which is the limit.");
             return Err(Stopped::Failed(Failure::over_limit("max_analysis", detail)));
