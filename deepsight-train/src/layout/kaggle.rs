@@ -11,8 +11,7 @@ use crate::{Error, Label};
 /// The folder of real videos.
 const ORIGINAL: &str = "original";
 /// The methods of FaceForensics++ that tell this layout from another one with a folder `original`.
-const METHODS: [&str; 6] =
-    ["DeepFakeDetection", "Deepfakes", "Face2Face", "FaceShifter", "FaceSwap", "NeuralTextures"];
+const METHODS: [&str; 6] = ["DeepFakeDetection", "Deepfakes", "Face2Face", "FaceShifter", "FaceSwap", "NeuralTextures"];
 /// The list of all videos, with their labels.
 const LIST: &str = "FF++_Metadata.csv";
 

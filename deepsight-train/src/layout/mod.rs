@@ -1,7 +1,6 @@
 //! Data sets on disk: finds their clips, with labels, persons, originals and official splits.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::manifest::method_in_name;

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use std::fs;
+
 use tempfile::TempDir;
 
 use super::*;
@@ -222,8 +224,7 @@ fn folders_of_splits_give_the_split() {
     let dataset = find(&folder);
     let splits: Vec<_> = dataset.clips.iter().map(|clip| (clip.name.as_str(), clip.split)).collect();
     let (train, val, test) = (Some(Split::Train), Some(Split::Val), Some(Split::Test));
-    let expected =
-        [("train/id1_0001", train), ("val/id3_0001", val), ("test/x", test), ("train/id1_id2_0001", train)];
+    let expected = [("train/id1_0001", train), ("val/id3_0001", val), ("test/x", test), ("train/id1_id2_0001", train)];
     assert_eq!(splits, expected);
     assert_eq!(persons(clip(&dataset, Label::Fake, "train/id1_id2_0001")), ["id1", "id2"]);
 }
@@ -281,8 +282,7 @@ fn the_copy_of_face_forensics_on_kaggle_is_read_with_its_list() {
     write(&folder, "FaceForensics++_C23/csv/FF++_Metadata.csv", list);
     write(&folder, "FaceForensics++_C23/test.json", r#"[["000", "003"]]"#);
     let dataset = find(&folder);
-    let expected =
-        ["real original/000", "real original/003", "fake Deepfakes/000_003", "fake Later/003_000"];
+    let expected = ["real original/000", "real original/003", "fake Deepfakes/000_003", "fake Later/003_000"];
     assert_eq!(names(&dataset), expected);
     let fake = clip(&dataset, Label::Fake, "Deepfakes/000_003");
     assert_eq!((persons(fake), fake.split), (["ff000", "ff003"], Some(Split::Test)));
