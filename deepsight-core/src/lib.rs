@@ -14,6 +14,9 @@ mod eight_bits;
 mod error;
 mod explain;
 mod face;
+// Shared with the crates that write files. Not a promise.
+#[doc(hidden)]
+pub mod files;
 mod frame;
 pub mod fused;
 // Shared with `deepsight-face`. Not a promise.

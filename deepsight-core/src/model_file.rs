@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -262,7 +262,7 @@ impl ModelFile {
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
         let io = |source| Error::ModelIo { action: "write", source };
-        self.to_bytes().and_then(|bytes| replace(path, &bytes).map_err(io)).map_err(|error| error.at(path))
+        self.to_bytes().and_then(|bytes| crate::files::write(path, &bytes).map_err(io)).map_err(|error| error.at(path))
     }
 }
 
@@ -275,23 +275,6 @@ impl Error {
     pub(crate) fn not_safetensors(bytes: usize, error: &SafeTensorError) -> Self {
         Self::NotSafetensors { bytes, reason: reason(error) }
     }
-}
-
-/// Writes a file beside its path and renames it, so that the content at the path is replaced in one step.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut name = path.file_name().ok_or(std::io::ErrorKind::InvalidFilename)?.to_owned();
-    name.push(format!(".{}.partial", std::process::id()));
-    let partial = path.with_file_name(name);
-    let written = File::create(&partial).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    let placed = written.and_then(|()| std::fs::rename(&partial, path));
-    if placed.is_err() {
-        // The caller needs the first failure. If the partial file cannot be removed, it stays, which does no harm.
-        let _ = std::fs::remove_file(&partial);
-    }
-    placed
 }
 
 fn reason(error: &SafeTensorError) -> String {

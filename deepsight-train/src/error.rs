@@ -102,13 +102,24 @@ pub enum Error {
     },
     /// A folder holds no video or picture in a known layout.
     #[error(
-        "{path}: no videos or pictures: looked for real/ and fake/, manifest.csv, and the layouts of FaceForensics++, DFDC and \
-         Celeb-DF",
+        "{path}: no videos or pictures: looked for real/ and fake/ (also in train/, val/ and test/), manifest.csv, and the \
+         layouts of FaceForensics++, DFDC and Celeb-DF; found {}",
+        match folders.as_slice() { [] => "no folders".to_owned(), names => names.join("/, ") + "/" },
         path = path.display()
     )]
     NoClips {
         /// The folder.
         path: PathBuf,
+        /// Names of the folders in it.
+        folders: Vec<String>,
+    },
+    /// A link leads to a folder that it lies in.
+    #[error("{path}: a link to {target}, in which it lies", path = path.display(), target = target.display())]
+    LinkLoop {
+        /// The link.
+        path: PathBuf,
+        /// The folder that it leads to.
+        target: PathBuf,
     },
     /// An entry of a data set's own list cannot be read.
     #[error("{path}: {entry}: {rule}", path = path.display())]

@@ -10,7 +10,6 @@ pub mod evaluate;
 mod exact;
 pub mod label_noise;
 pub mod layout;
-mod locked;
 pub mod manifest;
 pub mod metrics;
 pub mod plot;

@@ -1,32 +1,40 @@
-//! Files that are written whole or not at all.
+//! Files that appear whole or not at all, and files that one run at a time may write.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs::{self, File, TryLockError};
 use std::path::Path;
+
+use deepsight_core::files::{self, Locked};
 
 use crate::Error;
 
-/// Ending of the temporary names of files that are being written. A killed run may leave such a file.
-pub(crate) const UNFINISHED: &str = ".part";
-
-/// Writes a file under a temporary name in the same folder, and renames it when its content has reached the disk.
-/// Missing parent folders are created.
+/// Writes a file whole or not at all. Missing parent folders are created.
+///
+/// # Errors
+/// [`Error::Io`] when the file or a folder cannot be written.
 pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), Error> {
-    let mut hidden = OsString::from(".");
-    hidden.push(path.file_name().unwrap_or_default());
-    hidden.push(UNFINISHED);
-    let neighbour = path.with_file_name(hidden);
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(Error::io(folder, "cannot be made"))?;
     }
-    // Some systems report a full disk only at `sync_all`, so the earlier file must not be replaced before that.
-    let write = |mut file: File| file.write_all(content).and_then(|()| file.sync_all());
-    let written = File::create(&neighbour).and_then(write).and_then(|()| fs::rename(&neighbour, path));
-    written.map_err(|source| {
-        // Frees the space on a full disk. An error here matters less than the one that is returned.
-        let _ = fs::remove_file(&neighbour);
-        Error::io(path, "cannot be written")(source)
+    files::write(path, content).map_err(Error::io(path, "cannot be written"))
+}
+
+/// Removes the unfinished files that a killed run left in a folder: those of the file of that name, or of all files if
+/// there is no name.
+///
+/// # Errors
+/// [`Error::Io`] when one cannot be removed.
+pub(crate) fn remove_unfinished(folder: &Path, of: Option<&str>) -> Result<(), Error> {
+    files::remove_unfinished(folder, of).map_err(|(path, error)| Error::io(path, "cannot be removed")(error))
+}
+
+/// Locks the file at `path`, so that only this run writes into `folder`.
+///
+/// # Errors
+/// [`Error::Busy`] when another run has locked it, [`Error::Io`] when the system cannot lock.
+pub(crate) fn lock(file: File, path: &Path, folder: &Path) -> Result<Locked, Error> {
+    Locked::new(file).map_err(|error| match error {
+        TryLockError::WouldBlock => Error::Busy { path: folder.to_owned() },
+        TryLockError::Error(error) => Error::io(path, "cannot be locked")(error),
     })
 }
 
@@ -37,22 +45,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_replaces_the_earlier_one_and_leaves_no_temporary_file() {
+    fn missing_folders_are_created_and_a_failure_names_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/er/file.txt");
         write_whole(&path, b"before").unwrap();
         write_whole(&path, b"after").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"after");
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_failed_rename_is_an_error_with_the_file_name_and_leaves_no_temporary_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("taken");
-        fs::create_dir_all(path.join("by-a-folder")).unwrap();
-        let message = write_whole(&path, b"bytes").unwrap_err().to_string();
-        assert!(message.contains("taken: cannot be written"), "{message}");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let message = write_whole(&folder.path().join("deep/er"), b"bytes").unwrap_err().to_string();
+        assert!(message.contains("er: cannot be written"), "{message}");
     }
 }

@@ -61,7 +61,7 @@ impl Findings {
                     reasons.push(Reason::FacesTooSmall { median, limit: config.reliable_face_size });
                 }
                 reasons.extend(people.unclear.map(|defect| self.unclear(defect, &people, config, reliability)));
-                if (fake_probability - threshold).abs() < band {
+                if Verdict::of_probability(fake_probability, threshold, band) == Verdict::Uncertain {
                     reasons.push(Reason::NearThreshold { fake_probability, threshold, band });
                 } else if let (Some(_), Some(reliability), None) = (combined.track, reliability, config.threshold) {
                     // Only the model's own threshold is corrected: its rates were not measured at a configured one.

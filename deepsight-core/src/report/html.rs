@@ -38,7 +38,8 @@ impl Report {
     /// [`Error::Write`] when the file cannot be written.
     pub fn write_html(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
-        std::fs::write(path, self.to_html()).map_err(|source| Error::Write { path: path.into(), source })
+        crate::files::write(path, self.to_html().as_bytes())
+            .map_err(|source| Error::Write { path: path.into(), source })
     }
 
     fn answer(&self) -> String {

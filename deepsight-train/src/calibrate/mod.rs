@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::{Scores, by_source};
-use crate::metrics::{balanced_weights, sigmoid};
+use crate::metrics::{Scores, balanced_weights, by_source, sigmoid};
 use crate::{Error, Label, Scored};
 
 mod alarms;

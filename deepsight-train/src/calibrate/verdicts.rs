@@ -3,8 +3,7 @@
 use deepsight_core::Verdict;
 use serde::Serialize;
 
-use crate::metrics::{Scores, video_scores};
-use crate::metrics::{balanced_calibration_error, by_source, videos_as_faces};
+use crate::metrics::{Scores, VideoScore, balanced_calibration_error, by_source, video_scores, videos_as_faces};
 use crate::{Error, Label, Scored};
 
 /// Rates of the verdicts over videos at one threshold and uncertain band.
@@ -34,7 +33,7 @@ pub struct VerdictRates {
     /// Fake videos called REAL, UNCERTAIN and FAKE.
     pub fakes: [usize; 3],
     /// Share of videos that are not UNCERTAIN, both classes with the same weight.
-    pub decided: Option<f64>,
+    pub decided: f64,
     /// Share of the decided videos that are right, both classes with the same weight.
     pub right: Option<f64>,
     /// Share of the decided real videos that are called REAL.
@@ -49,18 +48,6 @@ pub struct VerdictRates {
     pub video_calibration_error: f64,
     /// Expected calibration error of the faces' probabilities, with the same weights.
     pub face_calibration_error: f64,
-}
-
-/// Returns the verdict on a video. Computes in single precision, as an analysis does.
-pub(super) fn verdict(fake_probability: f64, threshold: f64, band: f64) -> Verdict {
-    let (probability, threshold, band) = (fake_probability as f32, threshold as f32, band as f32);
-    if (probability - threshold).abs() < band {
-        Verdict::Uncertain
-    } else if probability >= threshold {
-        Verdict::Fake
-    } else {
-        Verdict::Real
-    }
 }
 
 /// Measures the verdicts on the videos of each source. A video's probability is the mean of its faces'.
@@ -82,10 +69,10 @@ pub fn measure_verdicts(faces: &[Scored], threshold: f64, uncertain_band: f64) -
 impl VerdictRates {
     fn of(name: &str, faces: &[Scored], threshold: f64, band: f64) -> Self {
         let videos = video_scores(faces);
+        // In single precision, as an analysis computes.
+        let verdict = |probability: f64| Verdict::of_probability(probability as f32, threshold as f32, band as f32);
         let count = |label, wanted| {
-            let called = |video: &&crate::metrics::VideoScore| {
-                video.label == label && verdict(video.fake_probability, threshold, band) == wanted
-            };
+            let called = |video: &&VideoScore| video.label == label && verdict(video.fake_probability) == wanted;
             videos.iter().filter(called).count()
         };
         let of = |label| [Verdict::Real, Verdict::Uncertain, Verdict::Fake].map(|verdict| count(label, verdict));
@@ -97,7 +84,7 @@ impl VerdictRates {
             name: name.to_owned(),
             reals,
             fakes,
-            decided: Some(shares.decided()),
+            decided: shares.decided(),
             right: shares.right(),
             right_reals: within(reals[0], reals[2]),
             right_fakes: within(fakes[2], fakes[0]),

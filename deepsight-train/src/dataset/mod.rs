@@ -19,8 +19,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "model")]
 pub use self::burn::{EpochDataset, FaceBatch, FaceBatcher, Loaded};
-use crate::augment::{ClipCompression, recompress};
-use crate::augment::{Picture, Transform, check_size};
+use crate::augment::{ClipCompression, Picture, Transform, check_size, recompress};
 use crate::blend::SelfBlending;
 use crate::random::{Purpose, generator};
 use crate::sampler::Draw;

@@ -5,7 +5,7 @@ use deepsight_video::{DecodeOptions, Sampling, Video};
 use serde::Serialize;
 
 use super::recompress_clip;
-use crate::layout::Media;
+use crate::layout::{Media, no_clips};
 use crate::{Dataset, Error, Label};
 
 /// A clip to be analyzed.
@@ -69,7 +69,7 @@ impl ClipSet {
         };
         let clips: Vec<TestClip> = dataset.clips.into_iter().filter_map(clip).collect();
         if clips.is_empty() {
-            return Err(Error::NoClips { path: dataset.root });
+            return Err(no_clips(&dataset.root));
         }
         Ok(Self { root: dataset.root, clips })
     }

@@ -3,8 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::MeasuredValue;
-use crate::metrics::grouped;
-use crate::metrics::{Bootstrap, Confusion, Intervals, Metric, Metrics, Scores, by_source};
+use crate::metrics::{Bootstrap, Confusion, Intervals, Metric, Metrics, Scores, by_source, grouped};
 use crate::{Error, Label, Scored};
 
 /// Measurements of the faces or of the videos of one group.

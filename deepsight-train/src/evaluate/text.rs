@@ -297,7 +297,7 @@ pub(super) fn verdict_cells(source: &VerdictRates) -> [String; 12] {
     [
         reals.iter().sum::<usize>().to_string(),
         fakes.iter().sum::<usize>().to_string(),
-        four(source.decided),
+        four(Some(source.decided)),
         source.decided_videos().to_string(),
         four(source.right),
         four(source.right_reals),

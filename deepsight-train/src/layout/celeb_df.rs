@@ -38,7 +38,8 @@ fn testing(path: &Path) -> Result<HashSet<String>, Error> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     lines
         .map(|line| {
-            let file = line.split_whitespace().next_back().unwrap_or_default();
+            // Written on Windows, the list has backslashes.
+            let file = line.split_whitespace().next_back().unwrap_or_default().replace('\\', "/");
             let known =
                 FOLDERS.iter().any(|(folder, _)| file.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')));
             let name = file.rsplit_once('.').map(|(name, _)| name.to_owned()).filter(|_| known);

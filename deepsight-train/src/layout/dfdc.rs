@@ -1,10 +1,10 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Clip, Media};
+use super::{Clip, Media, open_training, walk};
 use crate::{Error, Label, Split};
 
 const FILE: &str = "metadata.json";
@@ -19,12 +19,15 @@ struct Entry {
     split: Option<String>,
 }
 
-/// Returns the lists in a folder and in its immediate subfolders; `None` if there are none.
+/// Returns the lists in a folder and up to two folders deeper; `None` if there are none. Each part of the data set is an
+/// archive with a folder in it, and some unpack each archive into a folder of its own.
 pub(super) fn lists(root: &Path) -> Result<Option<Vec<PathBuf>>, Error> {
-    let mut lists = vec![root.join(FILE)];
-    for entry in fs::read_dir(root).map_err(Error::io(root, "cannot be read"))? {
-        lists.push(entry.map_err(Error::io(root, "cannot be read"))?.path().join(FILE));
+    let mut folders = vec![root.to_owned()];
+    for outer in walk::folders(root)? {
+        folders.extend(walk::folders(&outer)?);
+        folders.push(outer);
     }
+    let mut lists: Vec<PathBuf> = folders.iter().map(|folder| folder.join(FILE)).collect();
     lists.retain(|path| path.is_file());
     lists.sort();
     Ok(Some(lists).filter(|lists| !lists.is_empty()))
@@ -32,8 +35,8 @@ pub(super) fn lists(root: &Path) -> Result<Option<Vec<PathBuf>>, Error> {
 
 /// Returns the videos that the lists name and that exist. A partial download lacks some of them.
 ///
-/// The lists name no persons. Their splits are taken over only where they name at least two. Where they name no
-/// validation split, the training videos get no split, so that a validation split can be assigned from them.
+/// The lists name no persons. Where they name no validation split, the training videos get no split, so that a
+/// validation split can be assigned from them.
 pub(super) fn clips(lists: &[PathBuf]) -> Result<Vec<Clip>, Error> {
     let mut clips = Vec::new();
     for path in lists {
@@ -47,11 +50,7 @@ pub(super) fn clips(lists: &[PathBuf]) -> Result<Vec<Clip>, Error> {
             }
         }
     }
-    let named: BTreeSet<Split> = clips.iter().filter_map(|clip| clip.split).collect();
-    for clip in &mut clips {
-        let open = named.len() < 2 || (clip.split == Some(Split::Train) && !named.contains(&Split::Val));
-        clip.split = clip.split.filter(|_| !open);
-    }
+    open_training(&mut clips);
     Ok(clips)
 }
 

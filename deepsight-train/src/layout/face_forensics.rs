@@ -35,7 +35,7 @@ pub(super) fn clips(root: &Path) -> Result<Vec<Clip>, Error> {
 /// Returns target and source of a video. YouTube's videos are numbered, with one person each. The actors of
 /// `DeepFakeDetection` are numbered too, with more words after the numbers: `01__exit_phone_room`,
 /// `01_02__exit_phone_room__YVGY8LOK`.
-fn persons(name: &str, label: Label) -> (Option<String>, Option<String>) {
+pub(super) fn persons(name: &str, label: Label) -> (Option<String>, Option<String>) {
     let (numbers, prefix) = match name.split_once("__") {
         Some((numbers, _)) => (numbers, "ffactor"),
         None => (name, "ff"),
@@ -54,7 +54,7 @@ fn persons(name: &str, label: Label) -> (Option<String>, Option<String>) {
 
 /// Returns the video that a fake one was made from: `youtube/000` for `000_003`, `actors/01__exit_phone_room` for
 /// `01_02__exit_phone_room__YVGY8LOK`.
-fn original(name: &str) -> Option<String> {
+pub(super) fn original(name: &str) -> Option<String> {
     let mut words = name.split("__");
     let target = words.next()?.split('_').next()?;
     Some(match words.next() {
@@ -64,11 +64,11 @@ fn original(name: &str) -> Option<String> {
 }
 
 /// The official splits by video number, from lists of pairs of numbers. Each number is in one list.
-struct Lists(HashMap<String, Split>);
+pub(super) struct Lists(HashMap<String, Split>);
 
 impl Lists {
     /// Reads the lists. A missing list assigns nothing.
-    fn read(root: &Path) -> Result<Self, Error> {
+    pub(super) fn read(root: &Path) -> Result<Self, Error> {
         let mut lists = HashMap::new();
         for split in Split::ALL {
             let file = format!("{split}.json");
@@ -84,7 +84,7 @@ impl Lists {
     }
 
     /// Returns the split of the target. The lists put its source into the same one.
-    fn split(&self, name: &str) -> Option<Split> {
+    pub(super) fn split(&self, name: &str) -> Option<Split> {
         self.0.get(name.split('_').next()?).copied()
     }
 }

@@ -1,23 +1,60 @@
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{Clip, Kind, Media, Picture, files, name, names};
-use crate::{Error, Label};
+use super::{Clip, Kind, Media, Picture, files, name, names, open_training, walk};
+use crate::{Error, Label, Split};
 
-/// Returns whether `real/` or `fake/` exists.
-pub(super) fn are_in(root: &Path) -> bool {
-    Label::ALL.into_iter().any(|label| root.join(label.name()).is_dir())
+/// A folder of clips of one label.
+pub(super) struct LabelFolder {
+    path: PathBuf,
+    label: Label,
+    /// The split of its clips, if it lies in a folder of a split.
+    split: Option<Split>,
 }
 
-/// Returns the clips in `real/` and `fake/`, one of which may be missing.
-pub(super) fn clips(root: &Path) -> Result<Vec<Clip>, Error> {
-    let mut clips = Vec::new();
-    for label in Label::ALL {
-        let folder = root.join(label.name());
-        if folder.is_dir() {
-            clips.extend(of_label(&folder, label)?);
+/// Returns the label that a folder is named by, in any case.
+fn label_of(folder: &Path) -> Option<Label> {
+    folder.file_name()?.to_str()?.parse().ok()
+}
+
+/// Returns the split that a folder is named by, in any case.
+fn split_of(folder: &Path) -> Option<Split> {
+    match folder.file_name()?.to_str()?.to_ascii_lowercase().as_str() {
+        "train" | "training" => Some(Split::Train),
+        "val" | "valid" | "validation" => Some(Split::Val),
+        "test" | "testing" => Some(Split::Test),
+        _ => None,
+    }
+}
+
+/// Returns the folders `real/` and `fake/` in a folder, and those in its folders `train/`, `val/` and `test/`.
+pub(super) fn find(root: &Path) -> Result<Vec<LabelFolder>, Error> {
+    let mut found = Vec::new();
+    for path in walk::folders(root)? {
+        if let Some(label) = label_of(&path) {
+            found.push(LabelFolder { path, label, split: None });
+        } else if let Some(split) = split_of(&path) {
+            let inner = walk::folders(&path)?.into_iter();
+            let labelled = inner.filter_map(|path| Some((label_of(&path)?, path)));
+            found.extend(labelled.map(|(label, path)| LabelFolder { path, label, split: Some(split) }));
         }
     }
+    Ok(found)
+}
+
+/// Returns the clips in the folders of labels. The names of clips in a folder of a split begin with the split.
+pub(super) fn clips(folders: Vec<LabelFolder>) -> Result<Vec<Clip>, Error> {
+    let mut clips = Vec::new();
+    for LabelFolder { path, label, split } in folders {
+        let mut found = of_label(&path, label)?;
+        if let Some(split) = split {
+            for clip in &mut found {
+                (clip.name, clip.split) = (format!("{split}/{}", clip.name), Some(split));
+            }
+        }
+        clips.append(&mut found);
+    }
+    open_training(&mut clips);
     Ok(clips)
 }
 

@@ -1,7 +1,6 @@
 //! Data sets on disk: finds their clips, with labels, persons, originals and official splits.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::manifest::method_in_name;
@@ -11,8 +10,12 @@ mod celeb_df;
 mod dfdc;
 mod face_forensics;
 mod folders;
+mod kaggle;
 mod listed;
 mod names;
+mod walk;
+
+use walk::files;
 
 /// A data set in a folder.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,16 +33,18 @@ pub struct Dataset {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Layout {
-    /// Videos or pictures in `real/` and `fake/`, or in one folder with a given label.
+    /// Videos or pictures in `real/` and `fake/`, in any case, or in one folder with a given label. Both may lie in
+    /// `train/`, `val/` and `test/`, which then are the splits.
     Folders,
     /// Pictures of faces that are listed in a `manifest.csv`.
     Listed,
     /// FaceForensics++ (Rössler et al., ICCV 2019): `original_sequences` and
     /// `manipulated_sequences/METHOD/COMPRESSION/videos`. The lists `train.json`, `val.json` and `test.json` are
-    /// optional, in the same folder or in `splits`.
+    /// optional, in the same folder or in `splits`. Also its copy on Kaggle, with videos in `original/` and in one
+    /// folder for each method, and the list `csv/FF++_Metadata.csv`.
     FaceForensics,
     /// The Deepfake Detection Challenge (Dolhansky et al., 2020): videos beside a `metadata.json`, in the folder itself
-    /// or in its immediate subfolders.
+    /// or up to two folders deeper.
     Dfdc,
     /// Celeb-DF v2 (Li et al., CVPR 2020): `Celeb-real`, `Celeb-synthesis`, `YouTube-real`,
     /// `List_of_testing_videos.txt`.
@@ -97,35 +102,60 @@ impl Dataset {
     /// Finds the clips in a folder and its layout. `label` is the label of all clips, for a folder without `real/` and
     /// `fake/`.
     ///
+    /// A folder that holds nothing but one other folder, as an unpacked archive does, is read as that folder. Links to
+    /// folders are followed, and a folder that several links lead to is read once.
+    ///
     /// Persons have the names that the data set gives them, with `ff` before the numbers of FaceForensics++, so that
     /// persons of different data sets have different names. Official splits are taken over where their lists exist.
     ///
     /// # Errors
     /// [`Error::Io`] when a folder cannot be read; [`Error::NoClips`] when it holds no clip in a known layout;
+    /// [`Error::LinkLoop`] when a link leads to a folder that it lies in;
     /// [`Error::SameName`] when two clips have the same label and name; [`Error::List`] and [`Error::Json`] when a list
     /// of the data set is not valid; the errors of [`Manifest::read`](crate::Manifest::read) for a `manifest.csv`.
     pub fn find(root: impl AsRef<Path>, label: Option<Label>) -> Result<Self, Error> {
+        /// Archives hold a folder or two around the data. Links could lead on without end.
+        const DEEPEST: usize = 4;
         let root = root.as_ref();
-        fs::read_dir(root).map_err(Error::io(root, "cannot be read"))?;
+        let mut folder = root.to_owned();
+        for _ in 0..DEEPEST {
+            if let Some(dataset) = Self::in_folder(root, &folder, label)? {
+                return Ok(dataset);
+            }
+            match walk::entries(&folder)?.as_slice() {
+                [only] if only.is_dir() => folder.clone_from(only),
+                _ => break,
+            }
+        }
+        Err(no_clips(&folder))
+    }
+
+    /// Finds the clips in `folder`, which is `root` or the only folder in it. Returns `None` if it holds no clip in a
+    /// known layout.
+    fn in_folder(root: &Path, folder: &Path, label: Option<Label>) -> Result<Option<Self>, Error> {
         let (layout, clips) = if let Some(label) = label {
-            (Layout::Folders, folders::of_label(root, label)?)
-        } else if root.join(listed::FILE).is_file() {
-            return Self::listed(root.join(listed::FILE));
-        } else if face_forensics::FOLDERS.iter().any(|folder| root.join(folder).is_dir()) {
-            (Layout::FaceForensics, face_forensics::clips(root)?)
-        } else if celeb_df::FOLDERS.iter().any(|(folder, _)| root.join(folder).is_dir()) {
-            (Layout::CelebDf, celeb_df::clips(root)?)
-        } else if let Some(lists) = dfdc::lists(root)?.filter(|_| !folders::are_in(root)) {
-            (Layout::Dfdc, dfdc::clips(&lists)?)
+            (Layout::Folders, folders::of_label(folder, label)?)
+        } else if folder.join(listed::FILE).is_file() {
+            return Self::listed(folder.join(listed::FILE)).map(Some);
+        } else if face_forensics::FOLDERS.iter().any(|name| folder.join(name).is_dir()) {
+            (Layout::FaceForensics, face_forensics::clips(folder)?)
+        } else if kaggle::is_in(folder) {
+            (Layout::FaceForensics, kaggle::clips(folder)?)
+        } else if celeb_df::FOLDERS.iter().any(|(name, _)| folder.join(name).is_dir()) {
+            (Layout::CelebDf, celeb_df::clips(folder)?)
         } else {
-            (Layout::Folders, folders::clips(root)?)
+            let labelled = folders::find(folder)?;
+            match dfdc::lists(folder)?.filter(|_| labelled.is_empty()) {
+                Some(lists) => (Layout::Dfdc, dfdc::clips(&lists)?),
+                None => (Layout::Folders, folders::clips(labelled)?),
+            }
         };
         if clips.is_empty() {
-            return Err(Error::NoClips { path: root.to_owned() });
+            return Ok(None);
         }
         let clips = unique(clips);
         match clips.windows(2).find(|pair| (pair[0].label, &pair[0].name) == (pair[1].label, &pair[1].name)) {
-            None => Ok(Self { root: root.to_owned(), layout, clips }),
+            None => Ok(Some(Self { root: root.to_owned(), layout, clips })),
             Some(pair) => {
                 Err(Error::SameName { path: root.to_owned(), label: pair[0].label, name: pair[0].name.clone() })
             }
@@ -173,6 +203,22 @@ impl Picture {
     }
 }
 
+/// Returns the error for a folder without clips, or the one that keeps it from being read.
+pub(crate) fn no_clips(folder: &Path) -> Error {
+    let name = |path: &PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
+    match walk::folders(folder) {
+        Ok(found) => Error::NoClips { path: folder.to_owned(), folders: found.iter().filter_map(name).collect() },
+        Err(error) => error,
+    }
+}
+
+/// Gives the clips of training no split if no clip is for validation, so that a part of them can be.
+fn open_training(clips: &mut [Clip]) {
+    if clips.iter().all(|clip| clip.split != Some(Split::Val)) {
+        clips.iter_mut().filter(|clip| clip.split == Some(Split::Train)).for_each(|clip| clip.split = None);
+    }
+}
+
 /// Sorts by label and name. Videos that differ only in extension (`a.mp4`, `a.mkv`) get it appended to their names.
 fn unique(mut clips: Vec<Clip>) -> Vec<Clip> {
     let mut counts: BTreeMap<(Label, String), usize> = BTreeMap::new();
@@ -207,29 +253,6 @@ impl Kind {
         let among = |names: &[&str]| names.contains(&extension.as_str());
         if among(VIDEOS) { Some(Self::Video) } else { among(PICTURES).then_some(Self::Picture) }
     }
-}
-
-/// Returns all videos and pictures below a folder, sorted. Hidden files and folders, and folders behind links, are left
-/// out.
-fn files(folder: &Path) -> Result<Vec<(PathBuf, Kind)>, Error> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(Error::io(&folder, "cannot be read"))? {
-            let entry = entry.map_err(Error::io(&folder, "cannot be read"))?;
-            if entry.file_name().to_string_lossy().starts_with('.') {
-                continue;
-            }
-            let kind = entry.file_type().map_err(Error::io(entry.path(), "cannot be read"))?;
-            if kind.is_dir() {
-                folders.push(entry.path());
-            } else if let Some(kind) = Kind::of(&entry.path()) {
-                found.push((entry.path(), kind));
-            }
-        }
-    }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(found)
 }
 
 /// Returns all videos below a folder, with their names relative to it; none if the folder does not exist.

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use std::fs;
+
 use tempfile::TempDir;
 
 use super::*;
@@ -199,4 +201,136 @@ fn real_and_fake_folders_take_precedence_over_a_metadata_list() {
     write(&folder, "metadata.json", r#"{"a.mp4": {"label": "REAL", "split": "train"}}"#);
     let dataset = find(&folder);
     assert_eq!((dataset.layout, names(&dataset)), (Layout::Folders, vec!["real a".into(), "fake b".into()]));
+}
+
+#[test]
+fn folders_of_labels_may_be_written_in_any_case() {
+    for names_of in [["Real", "Fake"], ["REAL", "FAKE"], ["real", "Fake"]] {
+        let folder = folder(&[&format!("{}/a.mp4", names_of[0]), &format!("{}/b.mp4", names_of[1])]);
+        let dataset = find(&folder);
+        assert_eq!((dataset.layout, names(&dataset)), (Layout::Folders, vec!["real a".into(), "fake b".into()]));
+    }
+}
+
+#[test]
+fn folders_of_splits_give_the_split() {
+    let folder = folder(&[
+        "train/real/id1_0001.mp4",
+        "train/fake/id1_id2_0001.mp4",
+        "Validation/Real/id3_0001.mp4",
+        "test/FAKE/x/1.png",
+        "test/FAKE/x/2.png",
+    ]);
+    let dataset = find(&folder);
+    let splits: Vec<_> = dataset.clips.iter().map(|clip| (clip.name.as_str(), clip.split)).collect();
+    let (train, val, test) = (Some(Split::Train), Some(Split::Val), Some(Split::Test));
+    let expected = [("train/id1_0001", train), ("val/id3_0001", val), ("test/x", test), ("train/id1_id2_0001", train)];
+    assert_eq!(splits, expected);
+    assert_eq!(persons(clip(&dataset, Label::Fake, "train/id1_id2_0001")), ["id1", "id2"]);
+}
+
+#[test]
+fn without_a_folder_for_validation_the_clips_of_training_are_open_to_it() {
+    let folder = folder(&["train/real/a.mp4", "train/fake/b.mp4", "test/real/c.mp4"]);
+    let dataset = find(&folder);
+    assert_eq!(clip(&dataset, Label::Real, "train/a").split, None);
+    assert_eq!(clip(&dataset, Label::Fake, "train/b").split, None);
+    assert_eq!(clip(&dataset, Label::Real, "test/c").split, Some(Split::Test));
+}
+
+#[test]
+fn a_folder_that_holds_only_one_folder_is_read_as_that_folder() {
+    let folder = folder(&["faces/real-and-fake/train/real/a.png", "faces/real-and-fake/valid/fake/b.png"]);
+    let dataset = find(&folder);
+    assert_eq!(names(&dataset), ["real train/a", "fake val/b"]);
+    assert_eq!(dataset.root, folder.path());
+}
+
+#[test]
+fn dfdc_is_found_one_folder_deeper() {
+    let folder = folder(&["zip_00/part_0/a.mp4", "zip_01/part_1/b.mp4", "notes.txt"]);
+    write(&folder, "zip_00/part_0/metadata.json", r#"{"a.mp4": {"label": "REAL", "split": "train"}}"#);
+    write(&folder, "zip_01/part_1/metadata.json", r#"{"b.mp4": {"label": "FAKE", "split": "train"}}"#);
+    let dataset = find(&folder);
+    assert_eq!((dataset.layout, names(&dataset)), (Layout::Dfdc, vec!["real a".into(), "fake b".into()]));
+}
+
+#[test]
+fn a_list_of_a_test_set_leaves_everything_in_it() {
+    let folder = folder(&["a.mp4", "b.mp4"]);
+    let list = r#"{"a.mp4": {"label": "REAL", "split": "test"}, "b.mp4": {"label": "FAKE", "split": "test"}}"#;
+    write(&folder, "metadata.json", list);
+    assert!(find(&folder).clips.iter().all(|clip| clip.split == Some(Split::Test)));
+}
+
+#[test]
+fn the_copy_of_face_forensics_on_kaggle_is_read_with_its_list() {
+    let folder = folder(&[
+        "FaceForensics++_C23/original/000.mp4",
+        "FaceForensics++_C23/original/003.mp4",
+        "FaceForensics++_C23/Deepfakes/000_003.mp4",
+        "FaceForensics++_C23/Later/003_000.mp4",
+        "FaceForensics++_C23/Unlisted/004_000.mp4",
+    ]);
+    // The folders decide without the list.
+    let dataset = find(&folder);
+    assert_eq!(dataset.layout, Layout::FaceForensics);
+    assert_eq!(names(&dataset), ["real original/000", "real original/003", "fake Deepfakes/000_003"]);
+
+    let list = "\u{feff},File Path,Label,Frame Count\r\n0,original\\000.mp4,REAL,396\r\n\
+        1,Deepfakes\\000_003.mp4,FAKE,396\r\n2,Later/003_000.mp4,FAKE,100\r\n3,FaceSwap/gone.mp4,FAKE,100\r\n";
+    write(&folder, "FaceForensics++_C23/csv/FF++_Metadata.csv", list);
+    write(&folder, "FaceForensics++_C23/test.json", r#"[["000", "003"]]"#);
+    let dataset = find(&folder);
+    let expected = ["real original/000", "real original/003", "fake Deepfakes/000_003", "fake Later/003_000"];
+    assert_eq!(names(&dataset), expected);
+    let fake = clip(&dataset, Label::Fake, "Deepfakes/000_003");
+    assert_eq!((persons(fake), fake.split), (["ff000", "ff003"], Some(Split::Test)));
+    assert_eq!((fake.method.as_deref(), fake.original.as_deref()), (Some("Deepfakes"), Some("youtube/000")));
+    let real = clip(&dataset, Label::Real, "original/000");
+    assert_eq!((real.original.as_deref(), &real.method), (Some("youtube/000"), &None));
+
+    write(&folder, "FaceForensics++_C23/csv/FF++_Metadata.csv", &list.replace("FAKE,396", "MAYBE,396"));
+    let message = Dataset::find(folder.path(), None).unwrap_err().to_string();
+    assert!(message.contains("Deepfakes\\000_003.mp4: label must be REAL or FAKE"), "{message}");
+    write(&folder, "FaceForensics++_C23/csv/FF++_Metadata.csv", "a,b\n1,2\n");
+    let message = Dataset::find(folder.path(), None).unwrap_err().to_string();
+    assert!(message.contains("File Path"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn linked_folders_of_labels_and_links_in_them_are_followed_and_loops_refused() {
+    use std::os::unix::fs::symlink;
+
+    let (data, folder) = (folder(&["clips/a.mp4", "more/b.mp4"]), folder(&["fake/c.mp4"]));
+    symlink(data.path().join("clips"), folder.path().join("real")).unwrap();
+    symlink(data.path().join("more"), folder.path().join("fake/linked")).unwrap();
+    assert_eq!(names(&find(&folder)), ["real a", "fake c", "fake linked/b"]);
+    symlink(folder.path(), data.path().join("more/back")).unwrap();
+    let message = Dataset::find(folder.path(), None).unwrap_err().to_string();
+    assert!(message.contains("linked/back: a link to "), "{message}");
+}
+
+#[test]
+fn lists_that_were_written_on_windows_are_read() {
+    let celeb_df = folder(&["Celeb-real/id0_0001.mp4", "YouTube-real/00170.mp4"]);
+    write(&celeb_df, "List_of_testing_videos.txt", "1 YouTube-real\\00170.mp4\r\n");
+    assert_eq!(clip(&find(&celeb_df), Label::Real, "YouTube-real/00170").split, Some(Split::Test));
+
+    let listed = folder(&["real/sub/1.jpg"]);
+    write(&listed, "manifest.csv", "\u{feff}file,label,video\r\nreal\\sub\\1.jpg,real,v\r\n");
+    let dataset = find(&listed);
+    let Media::Pictures(pictures) = &clip(&dataset, Label::Real, "v").media else { panic!() };
+    assert_eq!(pictures[0].path, listed.path().join("real/sub/1.jpg"));
+    write(&listed, "manifest.csv", "file,label,video\nC:\\faces\\1.jpg,real,v\n");
+    let message = Dataset::find(listed.path(), None).unwrap_err().to_string();
+    assert!(message.contains("row 1") && message.contains("C:\\faces\\1.jpg"), "{message}");
+}
+
+#[test]
+fn a_folder_in_no_known_layout_is_an_error_that_names_its_folders() {
+    let folder = folder(&["genuine/a.mp4", "forged/b.mp4"]);
+    let message = Dataset::find(folder.path(), None).unwrap_err().to_string();
+    assert!(message.ends_with("found forged/, genuine/"), "{message}");
 }

@@ -264,11 +264,16 @@ impl Manifest {
     pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(Error::io(path, "cannot be read"))?;
-        let rows = table::read(&bytes, path)?;
+        let mut rows = table::read(&bytes, path)?;
         // The parent of a bare file name is an empty path, which cannot be opened.
         let root = path.parent().filter(|root| !root.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
-        if let Some((index, row)) = rows.iter().enumerate().find(|(_, row)| !root.join(&row.file).is_file()) {
-            return Err(Error::MissingCrop { path: path.to_owned(), row: index + 1, file: row.file.clone() });
+        for (index, row) in rows.iter_mut().enumerate().filter(|(_, row)| !root.join(&row.file).is_file()) {
+            // Written on Windows, a list has backslashes.
+            let slashed = PathBuf::from(row.file.to_string_lossy().replace('\\', "/"));
+            if !root.join(&slashed).is_file() {
+                return Err(Error::MissingCrop { path: path.to_owned(), row: index + 1, file: row.file.clone() });
+            }
+            row.file = slashed;
         }
         let Making { crop, size, settings, .. } = Making::read(&path.with_extension("json"))?;
         Ok(Self { root, rows, crop, size, settings })

@@ -1,6 +1,5 @@
 //! A crop of one face: its file name, its row of the manifest and its file.
 
-use std::fs;
 use std::io::Cursor;
 use std::path::{Component, Path, PathBuf};
 
@@ -11,7 +10,7 @@ use image::{ImageFormat, RgbImage};
 use super::cut::{Outside, cut};
 use super::{CropFormat, PrepareConfig};
 use crate::layout::Clip;
-use crate::whole_file::{UNFINISHED, write_whole};
+use crate::whole_file::write_whole;
 use crate::{Error, Row};
 
 const JPEG_QUALITY: u8 = 95;
@@ -77,16 +76,4 @@ pub(super) fn check_name(name: &str) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::ClipName { name: name.to_owned() })
-}
-
-/// Removes the unfinished files that a killed run left in the folder of a clip.
-pub(super) fn remove_unfinished(folder: &Path) -> Result<(), Error> {
-    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
-    for entry in entries {
-        let path = entry.map_err(Error::io(folder, "cannot be read"))?.path();
-        if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(UNFINISHED)) {
-            fs::remove_file(&path).map_err(Error::io(&path, "cannot be removed"))?;
-        }
-    }
-    Ok(())
 }

@@ -11,13 +11,14 @@ use deepsight_core::{CancelToken, Face, FaceDetector, Frame, Tracker, TrackerCon
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::crops::{Task, check_name, crop_file, remove_unfinished, row, write};
+use super::crops::{Task, check_name, crop_file, row, write};
 use super::cut::Outside;
 use super::journal::{Finished, Journal, state_of};
 use super::portrait;
 use super::supply::{Arrival, Item, Supply};
 use super::{Detectors, Failure, PrepareConfig, PrepareProgress};
 use crate::layout::{Clip, Dataset, Media, Picture};
+use crate::whole_file::remove_unfinished;
 use crate::{Error, Row};
 
 /// Bytes of pixels from which a batch is full: about 18 frames of 720p.
@@ -296,7 +297,7 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
         match self.open.entry(clip) {
             Entry::Occupied(open) => Ok(open.into_mut()),
             Entry::Vacant(place) => {
-                remove_unfinished(&self.output.join(crop_file(&self.clips[clip], "")))?;
+                remove_unfinished(&self.output.join(crop_file(&self.clips[clip], "")), None)?;
                 let tracker = TrackerConfig::default().init()?;
                 Ok(place.insert(Open {
                     tracker,

@@ -5,13 +5,14 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use deepsight_core::files::Locked;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::Failure;
 use crate::layout::{Clip, Media};
-use crate::locked::Locked;
+use crate::whole_file::lock;
 use crate::{Error, Label, Row};
 
 const FILE: &str = "journal.jsonl";
@@ -52,7 +53,7 @@ impl Journal {
     pub(super) fn open(folder: &Path, settings: &Map<String, Value>) -> Result<Self, Error> {
         let path = folder.join(FILE);
         let opened = File::options().read(true).append(true).create(true).open(&path);
-        let file = Locked::new(opened.map_err(Error::io(&path, "cannot be opened"))?, &path, folder)?;
+        let file = lock(opened.map_err(Error::io(&path, "cannot be opened"))?, &path, folder)?;
         let mut text = Vec::new();
         (&*file).read_to_end(&mut text).map_err(Error::io(&path, "cannot be read"))?;
         let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);

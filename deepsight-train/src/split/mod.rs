@@ -118,7 +118,7 @@ impl FromStr for SplitBy {
 /// # Errors
 /// [`Error::Setting`] for shares that are negative, not finite, or give nothing to training; [`Error::Overlap`] when a
 /// video already has two splits; [`Error::NothingToTrain`] when all reals or all fakes are linked to videos that are
-/// listed for other splits.
+/// listed for other splits. Rows that all have a split already are no error, whatever the splits.
 pub fn assign_splits(rows: &mut [Row], config: &SplitConfig) -> Result<(), Error> {
     config.validate()?;
     if !config.keep_official {
@@ -150,10 +150,10 @@ pub fn assign_splits(rows: &mut [Row], config: &SplitConfig) -> Result<(), Error
     if let Some(listed) = rows.iter().find(|row| row.split.is_some()) {
         let left =
             |label: Label| (0..rows.len()).any(|row| rows[row].label == label && splits[row] == Some(Split::Train));
-        // A list may put all fakes into other splits on purpose, to train on reals alone. A label of which it leaves
-        // some videos unlisted must have videos in training.
-        let some_train = splits.contains(&Some(Split::Train));
-        let wanted = |label: Label| rows.iter().any(|row| row.label == label && !(some_train && row.split.is_some()));
+        // A list may put all fakes into other splits on purpose, to train on reals alone, and a benchmark's list puts
+        // all videos there. A label of which a list leaves some videos unlisted must have videos in training.
+        let on_purpose = splits.contains(&Some(Split::Train)) || rows.iter().all(|row| row.split.is_some());
+        let wanted = |label: Label| rows.iter().any(|row| row.label == label && !(on_purpose && row.split.is_some()));
         if let Some(label) = Label::ALL.into_iter().find(|label| wanted(*label) && !left(*label)) {
             return Err(Error::NothingToTrain { label, listed: listed.video.clone() });
         }

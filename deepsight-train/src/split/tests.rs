@@ -102,6 +102,16 @@ fn an_official_split_is_kept_and_linked_videos_follow_it() {
 }
 
 #[test]
+fn a_list_that_puts_every_video_into_other_splits_is_kept() {
+    let listed =
+        [in_part(row(Label::Real, "a", &["id1"]), Split::Test), in_part(row(Label::Fake, "b", &["id2"]), Split::Test)];
+    let rows = assigned(&listed, &SplitConfig::default());
+    assert!(rows.iter().all(|row| row.split == Some(Split::Test)));
+    let anew = assigned(&listed, &SplitConfig { keep_official: false, ..Default::default() });
+    assert!(anew.iter().any(|row| row.split == Some(Split::Train)), "the list is ignored on request");
+}
+
+#[test]
 fn a_list_that_leaves_nothing_to_train_on_is_refused_unless_split_by_video() {
     let mut rows = vec![
         in_part(row(Label::Real, "a", &["id1"]), Split::Test),

@@ -214,7 +214,7 @@ mod tests {
         let path = folder.path().join("run.safetensors");
         checkpoint().write(&path).unwrap();
         // A folder with the name of the temporary file makes the write fail, as a full disk would.
-        fs::create_dir(folder.path().join(".run.safetensors.part")).unwrap();
+        fs::create_dir(folder.path().join(format!(".run.safetensors.{}.part", std::process::id()))).unwrap();
         let mut next = checkpoint();
         next.counters.epoch = 1;
         let message = next.write(&path).unwrap_err().to_string();

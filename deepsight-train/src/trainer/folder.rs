@@ -4,15 +4,24 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use deepsight_core::files::Locked;
+
 use super::config::TrainConfig;
 use super::progress::EpochSummary;
 use crate::Error;
-use crate::locked::Locked;
 use crate::metrics::SourceAuc;
-use crate::whole_file::write_whole;
+use crate::whole_file::{lock, remove_unfinished, write_whole};
 
 /// Name of the file that is locked while a run writes into its folder.
 const LOCK: &str = ".lock";
+
+const CHECKPOINT: &str = "checkpoint.safetensors";
+const BEST: &str = "best.safetensors";
+const LAST: &str = "last.safetensors";
+const CONFIG: &str = "config.json";
+const HISTORY: &str = "history.json";
+/// Names of the files that a run replaces.
+const FILES: [&str; 5] = [CHECKPOINT, BEST, LAST, CONFIG, HISTORY];
 
 /// The folder that a run writes to.
 #[derive(Debug)]
@@ -23,7 +32,7 @@ impl RunFolder {
         Self(path)
     }
 
-    /// Creates the folder if it is missing, and locks it for this run.
+    /// Creates the folder if it is missing, locks it for this run, and removes the unfinished files of a killed one.
     ///
     /// # Errors
     /// [`Error::Busy`] when another run has locked it, [`Error::Io`] when it cannot be created or locked.
@@ -31,7 +40,11 @@ impl RunFolder {
         let (folder, path) = (&self.0, self.0.join(LOCK));
         std::fs::create_dir_all(folder).map_err(Error::io(folder, "cannot be made"))?;
         let opened = File::options().write(true).create(true).truncate(false).open(&path);
-        Locked::new(opened.map_err(Error::io(&path, "cannot be opened"))?, &path, folder)
+        let locked = lock(opened.map_err(Error::io(&path, "cannot be opened"))?, &path, folder)?;
+        for file in FILES {
+            remove_unfinished(folder, Some(file))?;
+        }
+        Ok(locked)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -39,25 +52,25 @@ impl RunFolder {
     }
 
     pub(super) fn checkpoint(&self) -> PathBuf {
-        self.0.join("checkpoint.safetensors")
+        self.0.join(CHECKPOINT)
     }
 
     /// Returns the paths of the model files that an epoch writes.
     pub(super) fn models(&self, best: bool) -> Vec<PathBuf> {
-        let names: &[&str] = if best { &["best.safetensors", "last.safetensors"] } else { &["last.safetensors"] };
+        let names: &[&str] = if best { &[BEST, LAST] } else { &[LAST] };
         names.iter().map(|name| self.0.join(name)).collect()
     }
 
     /// Writes the configuration, for people to read.
     pub(super) fn write_config(&self, config: &TrainConfig) -> Result<(), Error> {
-        let path = self.0.join("config.json");
+        let path = self.0.join(CONFIG);
         let text = serde_json::to_string_pretty(config).map_err(Error::json(&path))?;
         write_whole(&path, format!("{text}\n").as_bytes())
     }
 
     /// Writes the summaries of the epochs, for people to read.
     pub(super) fn write_history(&self, history: &[EpochSummary]) -> Result<(), Error> {
-        let path = self.0.join("history.json");
+        let path = self.0.join(HISTORY);
         let source = |source: &SourceAuc| {
             let SourceAuc { name, reals, fakes, frame_auc, video_auc } = source;
             let measured = serde_json::json!({

@@ -130,7 +130,7 @@ fn the_band_has_the_width_and_place_that_the_worst_source_needs() {
     let measured = measure_verdicts(&faces, limits.threshold, limits.uncertain_band).unwrap();
     for source in &measured.sources {
         assert!(source.right.unwrap() >= 0.9 && source.reals_called_fake.unwrap() <= 0.05, "{source:?}");
-        assert!(source.decided.unwrap() > 0.8, "{source:?}");
+        assert!(source.decided > 0.8, "{source:?}");
         assert_eq!(source.reals.iter().sum::<usize>(), if source.name == "easy" { 200 } else { 100 });
     }
     // A stricter aim needs a wider band.

@@ -1,9 +1,10 @@
 //! Files that are either written whole or not at all, and whose paths are checked before any work is done.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process;
+
+use deepsight_core::files;
 
 /// Why an output cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -24,38 +25,17 @@ impl OutputError {
     }
 }
 
-/// A file in the making: its neighbour takes the bytes and becomes it when they are complete.
-///
-/// Pipes and devices are written directly. Dropped without [`commit`](Self::commit), it leaves nothing behind.
+/// A file that is being written, and that appears whole or not at all. Errors name it.
 #[derive(Debug)]
-pub(crate) struct PendingFile {
-    target: PathBuf,
-    neighbour: Option<PathBuf>,
-    file: File,
-}
+pub(crate) struct PendingFile(files::PendingFile);
 
 impl PendingFile {
-    /// Opens the file's neighbour, and thereby finds out whether the file can be written.
+    /// Creates a temporary file beside the file, and thereby finds out whether the file can be written.
     ///
     /// # Errors
     /// When the folder is missing, the path is a folder, or permission is lacking.
     pub(crate) fn create(path: &Path) -> Result<Self, OutputError> {
-        // A link is followed, not replaced.
-        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-        if target.is_dir() {
-            return Err(OutputError::at(path)(io::Error::from(io::ErrorKind::IsADirectory)));
-        }
-        if target.exists() && !target.is_file() {
-            let file = File::options().write(true).open(&target).map_err(OutputError::at(path))?;
-            return Ok(Self { target, neighbour: None, file });
-        }
-        let name = target.file_name().ok_or_else(|| OutputError::at(path)(io::ErrorKind::InvalidFilename.into()))?;
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".{}.part", process::id()));
-        let neighbour = target.with_file_name(hidden);
-        let file = File::create(&neighbour).map_err(OutputError::at(path))?;
-        Ok(Self { target, neighbour: Some(neighbour), file })
+        files::PendingFile::create(path).map(Self).map_err(OutputError::at(path))
     }
 
     /// Writes the whole content and puts it in place.
@@ -72,41 +52,27 @@ impl PendingFile {
     /// # Errors
     /// When the disk is full.
     pub(crate) fn append(&mut self, content: &[u8]) -> Result<(), OutputError> {
-        self.file.write_all(content).map_err(OutputError::at(&self.target))
+        self.0.write_all(content).map_err(OutputError::at(self.0.target()))
     }
 
     /// Puts what was written in place.
     ///
     /// # Errors
     /// When the disk is full or the file cannot be replaced; what was there before stays.
-    pub(crate) fn finish(mut self) -> Result<(), OutputError> {
-        if let Some(neighbour) = &self.neighbour {
-            // Some systems tell only now that the disk is full; the file that was there before must not be gone then.
-            let placed = self.file.sync_all().and_then(|()| fs::rename(neighbour, &self.target));
-            placed.map_err(OutputError::at(&self.target))?;
-            self.neighbour = None;
-        }
-        Ok(())
+    pub(crate) fn finish(self) -> Result<(), OutputError> {
+        let target = self.0.target().to_path_buf();
+        self.0.finish().map_err(OutputError::at(&target))
     }
 }
 
 /// A part of the content, as [`append`](PendingFile::append) writes it.
 impl Write for PendingFile {
     fn write(&mut self, content: &[u8]) -> io::Result<usize> {
-        self.file.write(content)
+        self.0.write(content)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl Drop for PendingFile {
-    fn drop(&mut self) {
-        if let Some(neighbour) = &self.neighbour {
-            // Nothing to do about a leftover that cannot be removed; its name says what it is.
-            let _ = fs::remove_file(neighbour);
-        }
+        self.0.flush()
     }
 }
 
@@ -156,18 +122,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_appears_whole_or_not_at_all() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("report.json");
-        fs::write(&path, "before").unwrap();
-        drop(PendingFile::create(&path).unwrap());
-        assert_eq!(fs::read_to_string(&path).unwrap(), "before");
-        PendingFile::create(&path).unwrap().commit(b"after").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "after");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no leftovers");
-    }
-
-    #[test]
     fn paths_that_cannot_be_written_are_found_out_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("missing/report.json");
@@ -179,20 +133,6 @@ mod tests {
         assert!(create_folder(&file.join("sub")).is_err());
         create_folder(&folder.path().join("a/b")).unwrap();
         assert_eq!(fs::read_dir(folder.path().join("a/b")).unwrap().count(), 0);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_link_is_followed_and_a_device_is_not_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
-        fs::write(&file, "before").unwrap();
-        std::os::unix::fs::symlink(&file, &link).unwrap();
-        PendingFile::create(&link).unwrap().commit(b"after").unwrap();
-        assert!(link.is_symlink());
-        assert_eq!(fs::read_to_string(&file).unwrap(), "after");
-        PendingFile::create(Path::new("/dev/null")).unwrap().commit(b"gone").unwrap();
-        assert!(!fs::metadata("/dev/null").unwrap().is_file());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use deepsight_core::files::Locked;
 use deepsight_core::{Report, Verdict};
 
 use super::line::encode;
@@ -38,9 +39,9 @@ impl ShardFile {
         })?;
         let path = folder.join(shard.file_name());
         let opened = File::options().read(true).append(true).create(true).open(&path);
-        let file = Locked::new(opened.map_err(ShardError::write(&path))?, &path)?;
+        let file = lock(opened.map_err(ShardError::write(&path))?, &path)?;
         if restart {
-            file.0.set_len(0).map_err(ShardError::write(&path))?;
+            file.set_len(0).map_err(ShardError::write(&path))?;
         }
         let mut done = BTreeMap::new();
         let (before, whole) = scan(&path, |line, _| {
@@ -58,9 +59,9 @@ impl ShardFile {
                 _ => Ok(()),
             }
         })?;
-        let length = file.0.metadata().map_err(ShardError::read(&path))?.len();
+        let length = file.metadata().map_err(ShardError::read(&path))?.len();
         if whole < length {
-            file.0.set_len(whole).map_err(ShardError::write(&path))?;
+            file.set_len(whole).map_err(ShardError::write(&path))?;
         }
         let positions = shard.positions(clips.len()).collect();
         let shard_file = Self { path, file, positions, done, synced: Instant::now() };
@@ -126,14 +127,14 @@ impl ShardFile {
     /// # Errors
     /// When the system cannot write them.
     pub(crate) fn sync(&mut self) -> Result<(), ShardError> {
-        self.file.0.sync_data().map_err(|error| self.failed(error))?;
+        self.file.sync_data().map_err(|error| self.failed(error))?;
         self.synced = Instant::now();
         Ok(())
     }
 
     /// At once, so that a run that is killed leaves half a line at most.
     fn append(&self, line: &[u8]) -> Result<(), ShardError> {
-        (&self.file.0).write_all(line).map_err(|error| self.failed(error))
+        (&*self.file).write_all(line).map_err(|error| self.failed(error))
     }
 
     fn failed(&self, error: std::io::Error) -> ShardError {
@@ -194,26 +195,11 @@ fn parse_header(line: &[u8]) -> Result<Header, String> {
     Ok(header)
 }
 
-/// A file that no other run can lock before this value is dropped.
-#[derive(Debug)]
-struct Locked(File);
-
-impl Locked {
-    fn new(file: File, path: &Path) -> Result<Self, ShardError> {
-        match file.try_lock() {
-            Ok(()) => Ok(Self(file)),
-            Err(TryLockError::WouldBlock) => Err(ShardError::Busy { path: path.to_owned() }),
-            Err(TryLockError::Error(error)) => Err(ShardError::write(path)(error)),
-        }
-    }
-}
-
-impl Drop for Locked {
-    /// Closing the file is not enough: a child process that another thread has just forked holds it open until it becomes ffmpeg.
-    fn drop(&mut self) {
-        // Nobody is left who could be told.
-        let _ = self.0.unlock();
-    }
+fn lock(file: File, path: &Path) -> Result<Locked, ShardError> {
+    Locked::new(file).map_err(|error| match error {
+        TryLockError::WouldBlock => ShardError::Busy { path: path.to_owned() },
+        TryLockError::Error(error) => ShardError::write(path)(error),
+    })
 }
 
 #[cfg(test)]

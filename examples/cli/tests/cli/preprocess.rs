@@ -69,6 +69,22 @@ fn faces_of_both_clips_are_cut_listed_and_divided() {
     assert_eq!(fs::read_to_string(bench.path("out/failures.csv")).unwrap(), "file,label,video,reason\n");
 }
 
+#[test]
+fn a_benchmark_whose_list_puts_everything_into_the_test_split_is_prepared() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("data/test")).unwrap();
+    fs::rename(bench.path("data/real"), bench.path("data/test/Real")).unwrap();
+    fs::rename(bench.path("data/fake"), bench.path("data/test/FAKE")).unwrap();
+    let run = run("preprocess", &bench.arguments("out", &["--max-frames", "1"]));
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{run:?}");
+    for part in ["train: 0 real videos", "test: 1 real videos", "0 failures, see "] {
+        assert!(run.stdout.contains(part), "{part}: {}", run.stdout);
+    }
+    let manifest = Manifest::read(bench.path("out/manifest.csv")).unwrap();
+    assert!(manifest.rows.iter().all(|row| row.split == Some(Split::Test)));
+    assert!(manifest.rows.iter().any(|row| row.video == "test/id2_id1_0000"));
+}
+
 #[cfg(unix)]
 #[test]
 fn a_run_that_is_killed_or_interrupted_is_continued_to_the_same_end() {
@@ -115,7 +131,7 @@ fn bad_input_and_usage_are_one_line_and_exit_code_2() {
         .assert_refused(&["min_face_size", "4..=16384"]);
     run("preprocess", &bench.arguments("out2", &["--face-confidence", "2"]))
         .assert_refused(&["--face-confidence is 2"]);
-    run("preprocess", &bench.arguments("out2", &["--split", "0/1/1"])).assert_refused(&["split is 0/1/1"]);
+    run("preprocess", &bench.arguments("out2", &["--split", "0/1/1"])).assert_refused(&["--split is 0/1/1"]);
 
     fs::remove_dir_all(bench.path("data/real")).unwrap();
     fs::write(bench.path("data/fake/id2_id1_0000.mp4"), "no film").unwrap();
