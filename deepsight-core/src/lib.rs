@@ -16,6 +16,10 @@ mod explain;
 mod face;
 mod frame;
 pub mod fused;
+// For the targets in `fuzz/`. Not a promise.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 // Shared with `deepsight-face`. Not a promise.
 #[cfg(feature = "model")]
 #[doc(hidden)]
