@@ -54,7 +54,7 @@ fn measure<B: Backend>(
         // Random weights take as long as trained ones.
         let network = architecture.config().init(place);
         let classifier = Classifier::<B>::new(network, ModelCard::new("random", architecture), place)
-            .and_then(|made| made.with_engine(engine)?.with_precision(precision));
+            .and_then(|made| made.compute_with(engine)?.compute_in(precision));
         let classifier = classifier.unwrap_or_else(|error| panic!("{error}")).with_batch_size(LARGEST);
         for &batch in batches {
             let faces = vec![portrait.clone(); batch];

@@ -1,22 +1,13 @@
 //! One clip from file to verdict, in the fewest lines: `cargo run --release --example analyze_a_clip [CLIP]`.
 
-use std::error::Error;
+use deepsight::{Detector, Error};
 
-use deepsight_core::{Analyzer, Classifier};
-use deepsight_face::Mtcnn;
-use deepsight_video::{Sampling, Video};
-
-type B = burn::backend::Flex;
-
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Error> {
     let bundled = concat!(env!("CARGO_MANIFEST_DIR"), "/clips/portraits.mp4");
     let clip = std::env::args().nth(1).unwrap_or_else(|| bundled.into());
 
-    let device = Default::default();
-    let analyzer = Analyzer::new(Mtcnn::<B>::pretrained(&device)?, Classifier::<B>::pretrained(&device)?);
-    let video = Video::open(&clip)?;
-    // Thirty frames say about as much as all of them: neighbors are nearly alike.
-    let report = analyzer.analyze(video.frames(Sampling::evenly(30))?)?.with_input(video.input());
+    let detector = Detector::open()?; // `Detector::builder()` chooses the device, the model and the settings
+    let report = detector.analyze(&clip)?;
 
     println!("{clip}: {}", report.verdict);
     for reason in &report.reasons {

@@ -3,19 +3,15 @@
 
 use std::error::Error;
 
-use deepsight_core::FaceDetector;
-use deepsight_face::{FaceCrop, MtcnnConfig};
-
-type B = burn::backend::Flex;
+use deepsight::Detector;
+use deepsight::core::FaceCrop;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let bundled = concat!(env!("CARGO_MANIFEST_DIR"), "/../deepsight-face/tests/photos/many.png");
     let picture = std::env::args().nth(1).unwrap_or_else(|| bundled.into());
     let photograph = image::open(&picture)?.into_rgb8();
 
-    let detector = MtcnnConfig::new().with_min_face_size(40.0).init::<B>(&Default::default())?;
-    // `detect` takes a batch of images; here it has one.
-    let faces = &detector.detect(&[&photograph])?[0];
+    let faces = Detector::builder().min_face_size(40).build()?.faces(&photograph)?;
     println!("{picture}: {} faces", faces.len());
 
     // Eyes, nose and mouth come to lie where face recognition expects them.

@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (detector, classifier) = (Mtcnn::<B>::pretrained(&device)?, Classifier::<B>::pretrained(&device)?);
     // Every face is scored at once, and the whole picture is searched for new faces on every other frame.
     let config = AnalyzerConfig::new().with_batches(1, 1).with_detect_every(2);
-    let analyzer = Analyzer::new(detector, classifier).with_config(config)?;
+    let analyzer = Analyzer::new(detector, classifier).with_config(config);
 
     let cancel = CancelToken::new(); // `cancel.cancel()`, on any thread, ends the analysis
     let job = Job::new().with_cancel(cancel).with_scored(|face| {

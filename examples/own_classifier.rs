@@ -16,10 +16,6 @@ struct Smoothness;
 impl FaceClassifier for Smoothness {
     type Error = Infallible;
 
-    fn crop(&self) -> FaceCrop {
-        FaceCrop::Margin { fraction: 0.1 }
-    }
-
     fn classify(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Infallible> {
         Ok(faces.iter().map(|face| FaceScore::new((-mean_difference(face) / 8.0).exp())).collect())
     }
@@ -27,7 +23,7 @@ impl FaceClassifier for Smoothness {
     fn info(&self) -> ModelInfo {
         let mut info = ModelInfo::new("smoothness");
         info.threshold = 0.5;
-        info.crop = self.crop();
+        info.crop = FaceCrop::Margin { fraction: 0.1 }; // how faces are cut out for it
         info
     }
 }

@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::backend::Backend;
 use image::RgbImage;
@@ -8,13 +9,13 @@ use crate::fused::{FusedEfficientNet, InstructionSet};
 use crate::gpu::{self, BatchLimit};
 use crate::preprocess::Preprocess;
 use crate::{
-    ActivationMap, EfficientNet, Engine, Error, FaceClassifier, FaceCrop, FaceScore, Golden, ModelCard, ModelFile,
-    ModelInfo, Precision, WeightFormat,
+    ActivationMap, EfficientNet, Engine, Error, FaceClassifier, FaceScore, Golden, ModelCard, ModelFile, ModelInfo,
+    Precision, WeightFormat,
 };
 
 const FUSED_IS_SINGLE: &str = "the fused engine computes in f32";
 
-/// A classifier of faces: an EfficientNet with the card of its model file.
+/// A classifier of faces: an EfficientNet with the card of its model file. Clones share the weights.
 ///
 /// ```no_run
 /// use burn::backend::Flex;
@@ -25,11 +26,11 @@ const FUSED_IS_SINGLE: &str = "the fused engine computes in f32";
 /// println!("{:.1} % fake", 100.0 * classifier.classify(&[face])?[0].fake_probability);
 /// # Ok::<(), deepsight_core::Error>(())
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Classifier<B: Backend> {
     network: EfficientNet<B>,
     /// The fused network, which computes instead of `network` if it is present.
-    fused: Option<FusedEfficientNet>,
+    fused: Option<Arc<FusedEfficientNet>>,
     precision: Precision,
     /// The network in half precision, if `precision` is not [`Precision::Full`].
     half: Option<EfficientNet<B>>,
@@ -37,7 +38,7 @@ pub struct Classifier<B: Backend> {
     golden_input: Option<RgbImage>,
     sha256: Option<String>,
     device: B::Device,
-    batches: BatchLimit,
+    batches: Arc<BatchLimit>,
 }
 
 impl<B: Backend> Classifier<B> {
@@ -82,7 +83,10 @@ impl<B: Backend> Classifier<B> {
         let network = config.init::<B>(device);
         network.check_state_dict(&file.weights)?;
         let fused = match Engine::Auto.is_fused::<B>(device) {
-            true => Some(FusedEfficientNet::new(&config, &file.weights, InstructionSet::from_environment()?)?),
+            true => {
+                let set = InstructionSet::from_environment()?;
+                Some(Arc::new(FusedEfficientNet::new(&config, &file.weights, set)?))
+            }
             false => None,
         };
         let network = network.load_state_dict(file.weights)?;
@@ -95,7 +99,7 @@ impl<B: Backend> Classifier<B> {
             golden_input: file.golden_input,
             sha256: file.sha256,
             device: device.clone(),
-            batches: BatchLimit::new(Self::BATCH_SIZE),
+            batches: Arc::new(BatchLimit::new(Self::BATCH_SIZE)),
         })
     }
 
@@ -104,7 +108,7 @@ impl<B: Backend> Classifier<B> {
     ///
     /// # Errors
     /// Returns an error if the card is not usable ([`ModelCard::validate`]), if the network is not of the card's
-    /// architecture, or if [`with_engine`](Self::with_engine) fails.
+    /// architecture, or if [`compute_with`](Self::compute_with) fails.
     pub fn new(network: EfficientNet<B>, card: ModelCard, device: &B::Device) -> Result<Self, Error> {
         card.validate()?;
         let classifier = Self {
@@ -116,17 +120,17 @@ impl<B: Backend> Classifier<B> {
             golden_input: None,
             sha256: None,
             device: device.clone(),
-            batches: BatchLimit::new(Self::BATCH_SIZE),
+            batches: Arc::new(BatchLimit::new(Self::BATCH_SIZE)),
         };
-        classifier.with_engine(Engine::Auto)
+        classifier.compute_with(Engine::Auto)
     }
 
-    /// Sets the engine; [`Engine::Auto`] by default.
+    /// Changes the engine; it is [`Engine::Auto`] at first.
     ///
     /// # Errors
     /// [`Error::InstructionSet`] when the environment variable `DEEPSIGHT_CPU` names instructions that this processor
     /// does not have; [`Error::Precision`] when the engine is the fused one and the precision is not `f32`.
-    pub fn with_engine(mut self, engine: Engine) -> Result<Self, Error> {
+    pub fn compute_with(mut self, engine: Engine) -> Result<Self, Error> {
         if self.precision != Precision::Full && engine.is_fused::<B>(&self.device) {
             return Err(self.refused(self.precision, FUSED_IS_SINGLE));
         }
@@ -134,7 +138,7 @@ impl<B: Backend> Classifier<B> {
             (true, None) => {
                 let (config, weights) = (self.card.architecture.config(), self.network.state_dict());
                 let set = InstructionSet::from_environment()?;
-                self.fused = Some(FusedEfficientNet::new(&config, &weights, set)?);
+                self.fused = Some(Arc::new(FusedEfficientNet::new(&config, &weights, set)?));
             }
             (true, Some(_)) => {}
             (false, _) => self.fused = None,
@@ -142,7 +146,7 @@ impl<B: Backend> Classifier<B> {
         Ok(self)
     }
 
-    /// Sets the precision; [`Precision::Full`] by default.
+    /// Changes the precision; it is [`Precision::Full`] at first.
     ///
     /// In half precision, operands and results of matrix products have that type, and sums are in single precision.
     /// Everything else stays in single precision. In `f32`, products keep all digits even on GPUs whose matrix units
@@ -151,7 +155,7 @@ impl<B: Backend> Classifier<B> {
     /// # Errors
     /// [`Error::Precision`] when the device does not have the type, or the engine is the fused one, which computes in
     /// `f32`.
-    pub fn with_precision(mut self, precision: Precision) -> Result<Self, Error> {
+    pub fn compute_in(mut self, precision: Precision) -> Result<Self, Error> {
         if precision != Precision::Full {
             if self.fused.is_some() {
                 return Err(self.refused(precision, FUSED_IS_SINGLE));
@@ -191,15 +195,16 @@ impl<B: Backend> Classifier<B> {
 
     /// Returns the fused network, if that is the engine.
     pub fn fused(&self) -> Option<&FusedEfficientNet> {
-        self.fused.as_ref()
+        self.fused.as_deref()
     }
 
     /// Sets the largest batch of faces, at least 1. GPU memory grows with it.
     ///
     /// It has no effect on the CPU. There, each face goes through the network alone, and rayon's threads process
     /// several at once, which is faster than a batch on either engine.
+    #[must_use]
     pub fn with_batch_size(self, batch_size: usize) -> Self {
-        Self { batches: BatchLimit::new(batch_size), ..self }
+        Self { batches: Arc::new(BatchLimit::new(batch_size)), ..self }
     }
 
     /// Returns the largest batch of faces. It is smaller than the configured one after a GPU's memory was full, which
@@ -299,12 +304,12 @@ impl<B: Backend> Classifier<B> {
         FaceScore::new((1.0 / (1.0 + (-margin).exp())) as f32)
     }
 
-    /// Sets the golden input, a face as the card's crop cuts it out. Its score becomes the one that the model file
+    /// Scores a golden input and records it, a face as the card's crop cuts it out. Its score becomes the one that the model file
     /// specifies, with a tolerance of 0.001. The face is stored in the file, so it must be one that may be distributed.
     ///
     /// # Errors
     /// The errors of [`logits`](Self::logits).
-    pub fn with_golden_input(mut self, face: RgbImage) -> Result<Self, Error> {
+    pub fn record_golden_input(mut self, face: RgbImage) -> Result<Self, Error> {
         let score = self.score(self.logits(std::slice::from_ref(&face))?[0]);
         self.card.golden = Some(Golden { fake_probability: score.fake_probability, tolerance: 1e-3 });
         self.golden_input = Some(face);
@@ -353,10 +358,6 @@ impl<B: Backend> Classifier<B> {
 
 impl<B: Backend> FaceClassifier for Classifier<B> {
     type Error = Error;
-
-    fn crop(&self) -> FaceCrop {
-        self.card.crop
-    }
 
     fn classify(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Error> {
         Ok(self.logits(faces)?.into_iter().map(|logits| self.score(logits)).collect())

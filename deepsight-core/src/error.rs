@@ -49,15 +49,9 @@ pub enum Error {
         rule: &'static str,
     },
     /// An instruction set of that name does not exist, or this processor or build does not have it.
-    #[error("{}: this processor and build have {available}", wanted(*variable, name))]
-    InstructionSet {
-        /// The environment variable that the name comes from, if it comes from one.
-        variable: Option<&'static str>,
-        /// The given name.
-        name: String,
-        /// The names of the instruction sets that can be used.
-        available: String,
-    },
+    #[cfg(feature = "model")]
+    #[error(transparent)]
+    InstructionSet(#[from] deepsight_kernels::UnknownInstructionSet),
     /// The name of an aggregation is not known.
     #[error("unknown aggregation {name:?}: choose worst-track, mean-of-faces, median or top-k:N with N from 1")]
     UnknownAggregation {
@@ -164,9 +158,7 @@ pub enum Error {
         reason: String,
     },
     /// A safetensors file has no `deepsight` entry in its metadata.
-    #[error(
-        "the safetensors file has no `deepsight` metadata: import a timm state dict with the convert example first"
-    )]
+    #[error("the safetensors file has no `deepsight` metadata: a state dict needs a model card to be a model file")]
     NoModelCard,
     /// The model card exceeds the limit, which is longer than any real card.
     #[error("the model card has {bytes} bytes; the limit is {limit}")]
@@ -319,6 +311,14 @@ impl Error {
     }
 }
 
+/// An error of any type, as the interfaces take it from the callers' own code. `anyhow::Error` and `&str` convert to it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Formats an error of any type and its causes, as [`with_causes`] does.
+pub(crate) fn described(error: impl Into<BoxError>) -> String {
+    with_causes(&*error.into())
+}
+
 /// Formats an error and its causes on one line. A cause whose message the text already contains is left out.
 ///
 /// ```
@@ -339,14 +339,6 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// Formats the name of an instruction set that cannot be used, and the variable that it comes from.
-fn wanted(variable: Option<&'static str>, name: &str) -> String {
-    match variable {
-        Some(variable) => format!("{variable} is {name:?}"),
-        None => format!("instruction set {name:?} cannot be used"),
-    }
 }
 
 /// Formats both lists on one line, and leaves out an empty one.
@@ -374,13 +366,6 @@ fn quoted(text: &str) -> String {
         if letter.is_control() { quoted.extend(letter.escape_default()) } else { quoted.push(letter) }
     }
     quoted
-}
-
-#[cfg(feature = "model")]
-impl From<deepsight_kernels::UnknownInstructionSet> for Error {
-    fn from(unknown: deepsight_kernels::UnknownInstructionSet) -> Self {
-        Self::InstructionSet { variable: unknown.variable, name: unknown.name, available: unknown.available }
-    }
 }
 
 #[cfg(test)]

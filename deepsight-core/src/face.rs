@@ -3,7 +3,7 @@ use std::sync::Arc;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::{ActivationMap, Engine, FaceCrop, Precision, Reliability};
+use crate::{ActivationMap, BoxError, Engine, FaceCrop, Precision, Reliability};
 
 /// An axis-parallel rectangle in pixels of its image. It may extend beyond the image's border.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -133,8 +133,8 @@ impl FaceScore {
 
 /// A detector that finds faces in images. An [`Analyzer`](crate::Analyzer) needs one.
 pub trait FaceDetector: Send + Sync {
-    /// The error of a failed detection.
-    type Error: std::error::Error + Send + Sync + 'static;
+    /// The error of a failed detection: an error type, or a [`BoxError`].
+    type Error: Into<BoxError>;
 
     /// Finds the faces of each image, in the order of the images. An image without a face gives an empty list.
     ///
@@ -164,11 +164,8 @@ pub trait FaceDetector: Send + Sync {
 
 /// A classifier that scores faces. An [`Analyzer`](crate::Analyzer) needs one.
 pub trait FaceClassifier: Send + Sync {
-    /// The error of a failed classification.
-    type Error: std::error::Error + Send + Sync + 'static;
-
-    /// Returns the method by which faces are cut from their frame for this classifier.
-    fn crop(&self) -> FaceCrop;
+    /// The error of a failed classification: an error type, or a [`BoxError`].
+    type Error: Into<BoxError>;
 
     /// Returns one score for each crop of a face, in order. The faces may differ in size, and may come from several
     /// analyses, so the score of one must not depend on the others.
@@ -187,47 +184,51 @@ pub trait FaceClassifier: Send + Sync {
         Ok(None)
     }
 
-    /// Returns the identity and the decision threshold, for the report and the verdict.
+    /// Returns the identity, the decision threshold and the crop that the classifier expects, for the analysis and the
+    /// report.
     fn info(&self) -> ModelInfo;
 }
 
-/// A shared detector. Several analyzers with different settings can use it.
-impl<D: FaceDetector + ?Sized> FaceDetector for Arc<D> {
-    type Error = D::Error;
+/// Implements both traits for a pointer to something that implements them.
+macro_rules! through_pointer {
+    ($pointer:ty) => {
+        impl<T: FaceDetector + ?Sized> FaceDetector for $pointer {
+            type Error = T::Error;
 
-    fn detect(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Face>>, Self::Error> {
-        (**self).detect(images)
-    }
+            fn detect(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Face>>, Self::Error> {
+                (**self).detect(images)
+            }
 
-    fn find_again(&self, image: &RgbImage, earlier: &[Face]) -> Result<Vec<Face>, Self::Error> {
-        (**self).find_again(image, earlier)
-    }
+            fn find_again(&self, image: &RgbImage, earlier: &[Face]) -> Result<Vec<Face>, Self::Error> {
+                (**self).find_again(image, earlier)
+            }
 
-    fn info(&self) -> DetectorInfo {
-        (**self).info()
-    }
+            fn info(&self) -> DetectorInfo {
+                (**self).info()
+            }
+        }
+
+        impl<T: FaceClassifier + ?Sized> FaceClassifier for $pointer {
+            type Error = T::Error;
+
+            fn classify(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Self::Error> {
+                (**self).classify(faces)
+            }
+
+            fn explain(&self, face: &RgbImage) -> Result<Option<ActivationMap>, Self::Error> {
+                (**self).explain(face)
+            }
+
+            fn info(&self) -> ModelInfo {
+                (**self).info()
+            }
+        }
+    };
 }
 
-/// A shared classifier.
-impl<C: FaceClassifier + ?Sized> FaceClassifier for Arc<C> {
-    type Error = C::Error;
-
-    fn crop(&self) -> FaceCrop {
-        (**self).crop()
-    }
-
-    fn classify(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Self::Error> {
-        (**self).classify(faces)
-    }
-
-    fn explain(&self, face: &RgbImage) -> Result<Option<ActivationMap>, Self::Error> {
-        (**self).explain(face)
-    }
-
-    fn info(&self) -> ModelInfo {
-        (**self).info()
-    }
-}
+through_pointer!(&T);
+through_pointer!(Box<T>);
+through_pointer!(Arc<T>);
 
 /// A detector's name and settings, as a report shows them.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

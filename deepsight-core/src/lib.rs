@@ -57,7 +57,7 @@ pub use efficientnet::{
     Activation, BATCH_NORM_MOMENTUM, BatchNormAct, Block, Depthwise, DepthwiseSeparable, InvertedResidual, Noise,
     Padding, SqueezeExcitation,
 };
-pub use error::{Error, with_causes};
+pub use error::{BoxError, Error, with_causes};
 pub use explain::ActivationMap;
 pub use face::{BoundingBox, DetectorInfo, Face, FaceClassifier, FaceDetector, FaceScore, Landmarks, ModelInfo};
 pub use frame::Frame;

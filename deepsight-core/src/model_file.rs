@@ -35,7 +35,7 @@ impl WeightFormat {
     /// Every format.
     pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::I8];
 
-    /// Returns its name on command lines: `f32`, `f16`, `i8`.
+    /// Returns its name: `f32`, `f16`, `i8`.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",

@@ -34,7 +34,7 @@ impl Precision {
     /// Every precision.
     pub const ALL: [Self; 3] = [Self::Full, Self::Brain, Self::Half];
 
-    /// Returns its name on command lines and in reports: `f32`, `bf16`, `f16`.
+    /// Returns its name, as in reports: `f32`, `bf16`, `f16`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Full => "f32",

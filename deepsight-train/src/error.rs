@@ -207,7 +207,8 @@ pub enum Error {
     /// A setting is outside its range.
     #[error("{name} is {value}: {rule}")]
     Setting {
-        /// The setting's name, as on command lines without dashes.
+        /// The name of the setting's field, such as `learning_rate`, with the field that it lies in, such as
+        /// `self_blending.donors`.
         name: &'static str,
         /// The value given.
         value: String,
@@ -221,6 +222,21 @@ pub enum Error {
         path: PathBuf,
         /// The difference or defect found.
         what: String,
+    },
+    /// A checkpoint was written with another value of a setting.
+    #[error(
+        "{path}: not a checkpoint that this run can go on from: its {name} is {found}, and {asked} is asked for now",
+        path = path.display()
+    )]
+    CheckpointSetting {
+        /// The file.
+        path: PathBuf,
+        /// The setting's name, as in [`Error::Setting`].
+        name: String,
+        /// The value in the checkpoint, as JSON.
+        found: String,
+        /// The value of this run, as JSON.
+        asked: String,
     },
     /// A model file holds another network than the one to be trained.
     #[cfg(feature = "model")]

@@ -4,8 +4,6 @@
 pub mod augment;
 pub mod blend;
 pub mod calibrate;
-#[cfg(feature = "model")]
-mod checkpoint;
 pub mod dataset;
 mod error;
 pub mod evaluate;
@@ -47,43 +45,3 @@ pub use prepare::{Preparation, PrepareConfig};
 pub use split::{SplitConfig, assign_splits};
 #[cfg(feature = "model")]
 pub use trainer::{Init, Outcome, Progress, RunOptions, TrainConfig, TrainData, Trainer};
-
-// Short names for the modules of this crate. The trainer alone uses some of them, and it needs Burn.
-#[cfg_attr(not(feature = "model"), allow(unused_imports))]
-pub(crate) use augment::{ClipCompression, recompress};
-#[cfg_attr(not(feature = "model"), allow(unused_imports))]
-pub(crate) use blend::SelfBlending;
-#[cfg_attr(not(feature = "model"), allow(unused_imports))]
-pub(crate) use calibrate::{
-    Calibration, MeasuredVerdicts, ThresholdRule, VerdictAim, VerdictLimits, VerdictRates, calibrate, false_alarms,
-    fit_temperature, fit_verdicts, measure_verdicts,
-};
-#[cfg_attr(not(feature = "model"), allow(unused_imports))]
-pub(crate) use dataset::{DatasetConfig, FaceDataset, Sample};
-#[cfg_attr(not(feature = "model"), allow(unused_imports))]
-pub(crate) use layout::{Clip, Media};
-#[cfg_attr(not(feature = "model"), allow(unused_imports))]
-pub(crate) use manifest::source_names;
-#[cfg_attr(not(feature = "model"), allow(unused_imports))]
-pub(crate) use metrics::{
-    Bootstrap, CALIBRATION_BINS, Confusion, Intervals, Metric, Metrics, PrecisionRecallCurve, ReliabilityBin, RocCurve,
-    Scores, SourceAuc, VideoScore, by_source, mean_video_auc, source_aucs, video_scores,
-};
-#[cfg_attr(not(feature = "model"), allow(unused_imports))]
-pub(crate) use plot::Figure;
-#[cfg_attr(not(feature = "model"), allow(unused_imports))]
-pub(crate) use prepare::{Failure, PrepareProgress};
-#[cfg_attr(not(feature = "model"), allow(unused_imports))]
-pub(crate) use preview::preview;
-#[cfg_attr(not(feature = "model"), allow(unused_imports))]
-pub(crate) use sampler::{Draw, Sampler, SamplerConfig, Source};
-#[cfg_attr(not(feature = "model"), allow(unused_imports))]
-pub(crate) use schedule::{Plateau, Schedule, ScheduleConfig, ScheduleState, Scheduler, SchedulerName};
-#[cfg_attr(not(feature = "model"), allow(unused_imports))]
-pub(crate) use split::{SplitBy, check_disjoint};
-#[cfg(feature = "model")]
-pub(crate) use step::{
-    Batch, BurnStep, FusedStep, LossScale, Objective, Precision, Step, StepOutput, clip, gradient_norm, weighted_sum,
-};
-#[cfg_attr(not(feature = "model"), allow(unused_imports))]
-pub(crate) use tensorboard::EventWriter;

@@ -3,7 +3,9 @@
 use image::{Rgb, RgbImage, imageops};
 use rayon::prelude::*;
 
-use crate::{Draw, Error, FaceDataset, Label};
+use crate::dataset::FaceDataset;
+use crate::sampler::Draw;
+use crate::{Error, Label};
 
 /// Renders the samples of `draws` side by side, `columns` in a row. The color of a sample's border tells its class:
 /// green for real, red for fake, orange for a real face that was blended into itself.

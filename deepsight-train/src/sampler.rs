@@ -142,7 +142,7 @@ impl Sampler {
     /// - [`Error::NoOriginal`] when fakes are to be paired and one names an original that is not there;
     /// - [`Error::NoPairs`] when fakes are to be paired and none can be.
     pub fn new(rows: &[Row], config: &SamplerConfig, seed: u64) -> Result<Self, Error> {
-        check_share("self-blended", config.self_blended)?;
+        check_share("self_blended", config.self_blended)?;
         check_share("paired", config.paired)?;
         config.sources.iter().try_for_each(|source| check_share("source share", source.share))?;
         let named: f32 = config.sources.iter().map(|source| source.share).sum();

@@ -24,6 +24,7 @@ use crate::{
 /// caller. Dropping the iterator ends the process. No item follows an error. A file that is cut short or damaged gives
 /// the frames it has, and then [`VideoError::Truncated`] or [`VideoError::FrameCount`].
 #[derive(Debug)]
+#[must_use = "frames are decoded only while the iterator is read"]
 pub struct Frames {
     decode: Option<Decode>,
     expected: u64,

@@ -42,30 +42,35 @@ pub struct DecodeOptions {
 
 impl DecodeOptions {
     /// Sets the ffmpeg program. ffprobe is expected in the same folder.
+    #[must_use]
     pub fn with_ffmpeg(mut self, path: impl Into<PathBuf>) -> Self {
         self.ffmpeg = Some(path.into());
         self
     }
 
     /// Sets the ffprobe program, for when it is not in ffmpeg's folder.
+    #[must_use]
     pub fn with_ffprobe(mut self, path: impl Into<PathBuf>) -> Self {
         self.ffprobe = Some(path.into());
         self
     }
 
     /// Sets the limits on one video.
+    #[must_use]
     pub fn with_limits(mut self, limits: DecodeLimits) -> Self {
         self.limits = limits;
         self
     }
 
     /// Scales frames down to a longer side of at most `pixels`.
+    #[must_use]
     pub fn with_max_side(mut self, pixels: u32) -> Self {
         self.max_side = Some(pixels);
         self
     }
 
     /// Sets the hardware that decodes.
+    #[must_use]
     pub fn with_hwaccel(mut self, hwaccel: HwAccel) -> Self {
         self.hwaccel = Some(hwaccel);
         self

@@ -63,48 +63,56 @@ impl DecodeLimits {
     }
 
     /// Sets the largest file, in bytes.
+    #[must_use]
     pub fn with_max_file_bytes(mut self, bytes: u64) -> Self {
         self.max_file_bytes = bytes;
         self
     }
 
     /// Sets the longest video, in seconds.
+    #[must_use]
     pub fn with_max_duration_seconds(mut self, seconds: u64) -> Self {
         self.max_duration_seconds = seconds;
         self
     }
 
     /// Sets the largest frame, as width times height.
+    #[must_use]
     pub fn with_max_pixels(mut self, pixels: u64) -> Self {
         self.max_pixels = pixels;
         self
     }
 
     /// Sets the most frames a video may have.
+    #[must_use]
     pub fn with_max_frames(mut self, frames: u64) -> Self {
         self.max_frames = frames;
         self
     }
 
     /// Sets the longest wait for one run of ffmpeg or ffprobe.
+    #[must_use]
     pub fn with_max_wait(mut self, wait: Duration) -> Self {
         self.max_wait = wait;
         self
     }
 
     /// Sets how much of ffmpeg's standard error is kept, in bytes.
+    #[must_use]
     pub fn with_max_stderr_bytes(mut self, bytes: usize) -> Self {
         self.max_stderr_bytes = bytes;
         self
     }
 
     /// Sets the address space of an ffmpeg process, in bytes.
+    #[must_use]
     pub fn with_max_memory_bytes(mut self, bytes: u64) -> Self {
         self.max_memory_bytes = bytes;
         self
     }
 
     /// Sets the most threads of a decoder.
+    #[must_use]
     pub fn with_max_threads(mut self, threads: u32) -> Self {
         self.max_threads = threads;
         self

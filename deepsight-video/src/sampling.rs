@@ -46,6 +46,7 @@ impl Sampling {
 
     /// Selects no more than `max` frames. [`Sampling::evenly`] spreads the fewer frames over the whole video. The other
     /// samplings stop after the first `max` frames, and the rest of the video is not decoded.
+    #[must_use]
     pub fn with_max_frames(mut self, max: u64) -> Self {
         self.max_frames = Some(max);
         self

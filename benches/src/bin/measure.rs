@@ -188,13 +188,13 @@ fn classifier<B: Backend>(model: Option<&Path>, engine: Engine, device: &B::Devi
         Some(path) => Classifier::<B>::load(path, device),
         None => Classifier::<B>::pretrained(device),
     };
-    let classifier = classifier.and_then(|classifier| classifier.with_engine(engine));
+    let classifier = classifier.and_then(|classifier| classifier.compute_with(engine));
     let checked = classifier.and_then(|classifier| classifier.verify().map(|_| classifier));
     checked.map_err(|error| with_causes(&error))
 }
 
 fn in_precision<B: Backend>(classifier: Classifier<B>, precision: Precision) -> Result<Classifier<B>, String> {
-    classifier.with_precision(precision).map_err(|error| format!("unavailable: {}", with_causes(&error)))
+    classifier.compute_in(precision).map_err(|error| format!("unavailable: {}", with_causes(&error)))
 }
 
 fn unavailable(precision: Precision) -> String {

@@ -5,19 +5,19 @@ const LINE: usize = 16;
 /// One cache line, which is also one AVX-512 vector.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([f32; LINE]);
+struct CacheLine([f32; LINE]);
 
 /// A buffer of `f32` values that starts at a cache line, so that no SIMD vector crosses two lines.
 #[derive(Debug, Clone, Default)]
 pub struct Aligned {
-    lines: Vec<Line>,
+    lines: Vec<CacheLine>,
     len: usize,
 }
 
 impl Aligned {
     /// Creates a buffer of `len` zeros.
     pub fn zeros(len: usize) -> Self {
-        Self { lines: vec![Line([0.0; LINE]); len.div_ceil(LINE)], len }
+        Self { lines: vec![CacheLine([0.0; LINE]); len.div_ceil(LINE)], len }
     }
 
     /// Returns `len` values with unspecified contents. Grows the buffer if it is too short, and never shrinks it.
@@ -35,7 +35,7 @@ impl Deref for Aligned {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        // SAFETY: a `Line` is sixteen `f32`s without padding, and there are at least `len` of them.
+        // SAFETY: a `CacheLine` is sixteen `f32`s without padding, and there are at least `len` of them.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }
 }

@@ -11,10 +11,10 @@ use super::stages::{Cut, Detected};
 use super::{AnalyzerConfig, BATCH_BYTES, CancelToken, FrameError, Job, Progress, ScoredFace, Stage};
 use crate::aggregate::weighed_mean;
 use crate::decide::{Findings, median};
+use crate::error::described;
 use crate::panics::guarded;
 use crate::{
     Error, ErrorLog, Evidence, FaceClassifier, FaceQuality, Reliability, ReportFace, ReportFrame, Threads, Track,
-    with_causes,
 };
 
 /// The last stage. It scores faces in batches across frames and collects the data for the report.
@@ -217,7 +217,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
             if cancel.is_cancelled() {
                 return None;
             }
-            let map = guarded(|| classifier.explain(&exhibit.crop).map_err(|error| with_causes(&error)));
+            let map = guarded(|| classifier.explain(&exhibit.crop).map_err(described));
             Some((exhibit, map))
         };
         let exhibits = std::mem::take(&mut self.book).into_exhibits();

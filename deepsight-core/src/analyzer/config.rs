@@ -82,66 +82,79 @@ impl AnalyzerConfig {
     }
 
     /// Sets [`aggregation`](Self::aggregation).
+    #[must_use]
     pub fn with_aggregation(self, aggregation: Aggregation) -> Self {
         Self { aggregation, ..self }
     }
 
     /// Sets [`threshold`](Self::threshold), overriding the model's.
+    #[must_use]
     pub fn with_threshold(self, threshold: f32) -> Self {
         Self { threshold: Some(threshold), ..self }
     }
 
     /// Sets [`uncertain_band`](Self::uncertain_band), overriding the model's.
+    #[must_use]
     pub fn with_uncertain_band(self, uncertain_band: f32) -> Self {
         Self { uncertain_band: Some(uncertain_band), ..self }
     }
 
     /// Sets [`face_confidence`](Self::face_confidence).
+    #[must_use]
     pub fn with_face_confidence(self, face_confidence: f32) -> Self {
         Self { face_confidence, ..self }
     }
 
     /// Sets [`min_faces`](Self::min_faces).
+    #[must_use]
     pub fn with_min_faces(self, min_faces: usize) -> Self {
         Self { min_faces, ..self }
     }
 
     /// Sets [`min_track_faces`](Self::min_track_faces).
+    #[must_use]
     pub fn with_min_track_faces(self, min_track_faces: usize) -> Self {
         Self { min_track_faces, ..self }
     }
 
     /// Sets [`track_confidence`](Self::track_confidence).
+    #[must_use]
     pub fn with_track_confidence(self, track_confidence: f32) -> Self {
         Self { track_confidence, ..self }
     }
 
     /// Sets [`reliable_face_size`](Self::reliable_face_size).
+    #[must_use]
     pub fn with_reliable_face_size(self, reliable_face_size: f32) -> Self {
         Self { reliable_face_size, ..self }
     }
 
     /// Sets [`detect_every`](Self::detect_every).
+    #[must_use]
     pub fn with_detect_every(self, detect_every: usize) -> Self {
         Self { detect_every, ..self }
     }
 
     /// Sets [`detect_batch`](Self::detect_batch) and [`classify_batch`](Self::classify_batch).
+    #[must_use]
     pub fn with_batches(self, detect_batch: usize, classify_batch: usize) -> Self {
         Self { detect_batch, classify_batch, ..self }
     }
 
     /// Sets [`evidence`](Self::evidence).
+    #[must_use]
     pub fn with_evidence(self, evidence: usize) -> Self {
         Self { evidence, ..self }
     }
 
     /// Sets [`max_errors`](Self::max_errors).
+    #[must_use]
     pub fn with_max_errors(self, max_errors: usize) -> Self {
         Self { max_errors, ..self }
     }
 
     /// Sets [`tracker`](Self::tracker).
+    #[must_use]
     pub fn with_tracker(self, tracker: TrackerConfig) -> Self {
         Self { tracker, ..self }
     }

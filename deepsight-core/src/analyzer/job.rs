@@ -63,10 +63,11 @@ pub struct ScoredFace<'a> {
     pub image: &'a RgbImage,
 }
 
-type OnProgress<'a> = Box<dyn FnMut(&Progress) + 'a>;
-type OnScored<'a> = Box<dyn FnMut(&ScoredFace<'_>) + 'a>;
+type OnProgress<'a> = Box<dyn FnMut(&Progress) + Send + 'a>;
+type OnScored<'a> = Box<dyn FnMut(&ScoredFace<'_>) + Send + 'a>;
 
-/// The caller's controls of one analysis: the progress callbacks and the token that stops it.
+/// The caller's controls of one analysis: the progress callbacks and the token that stops it. A job may be moved to the
+/// thread that runs the analysis.
 #[derive(Default)]
 pub struct Job<'a> {
     pub(super) expected: Option<u64>,
@@ -82,25 +83,29 @@ impl<'a> Job<'a> {
     }
 
     /// Sets the expected number of frames. It is only reported in [`Progress`].
+    #[must_use]
     pub fn with_expected(self, frames: impl Into<Option<u64>>) -> Self {
         Self { expected: frames.into(), ..self }
     }
 
     /// Sets the token that stops the analysis when it is cancelled.
+    #[must_use]
     pub fn with_cancel(self, cancel: CancelToken) -> Self {
         Self { cancel, ..self }
     }
 
     /// Sets a callback that is called after every frame and every batch of faces, on the thread that called the
     /// analysis.
-    pub fn with_progress(self, progress: impl FnMut(&Progress) + 'a) -> Self {
+    #[must_use]
+    pub fn with_progress(self, progress: impl FnMut(&Progress) + Send + 'a) -> Self {
         Self { progress: Some(Box::new(progress)), ..self }
     }
 
     /// Sets a callback that is called with every scored face, on the thread that called the analysis. The delay depends
     /// on [`AnalyzerConfig::classify_batch`](crate::AnalyzerConfig::classify_batch): faces are scored when that many
     /// wait.
-    pub fn with_scored(self, scored: impl FnMut(&ScoredFace<'_>) + 'a) -> Self {
+    #[must_use]
+    pub fn with_scored(self, scored: impl FnMut(&ScoredFace<'_>) + Send + 'a) -> Self {
         Self { scored: Some(Box::new(scored)), ..self }
     }
 }

@@ -20,7 +20,7 @@ use self::queue::queue;
 use self::shared_batcher::SharedBatcher;
 use self::stage_thread::StageThread;
 use self::stages::Detection;
-use crate::{Error, FaceClassifier, FaceDetector, Frame, Reliability, Report, Seconds, Settings, Threads};
+use crate::{BoxError, Error, FaceClassifier, FaceDetector, Frame, Reliability, Report, Seconds, Settings, Threads};
 
 /// Bytes of pixels at which a batch is full even if it has fewer frames or faces than allowed: ten frames of
 /// 1920 × 1080.
@@ -40,7 +40,7 @@ const QUEUE_BYTES: usize = BATCH_BYTES / 2;
 ///
 /// use deepsight_core::image::RgbImage;
 /// use deepsight_core::{
-///     Analyzer, BoundingBox, DetectorInfo, Error, Face, FaceClassifier, FaceCrop, FaceDetector, FaceScore, Frame,
+///     Analyzer, BoundingBox, DetectorInfo, Error, Face, FaceClassifier, FaceDetector, FaceScore, Frame,
 ///     ModelInfo, Verdict,
 /// };
 ///
@@ -61,9 +61,6 @@ const QUEUE_BYTES: usize = BATCH_BYTES / 2;
 ///
 /// impl FaceClassifier for Trusting {
 ///     type Error = Infallible;
-///     fn crop(&self) -> FaceCrop {
-///         FaceCrop::Box
-///     }
 ///     fn classify(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Infallible> {
 ///         Ok(vec![FaceScore::new(0.0); faces.len()])
 ///     }
@@ -100,19 +97,17 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         }
     }
 
-    /// Sets the settings.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] when one is outside its range.
-    pub fn with_config(self, config: AnalyzerConfig) -> Result<Self, Error> {
-        config.validate()?;
-        Ok(Self { config, ..self })
+    /// Sets the settings. [`analyze`](Self::analyze) checks their ranges.
+    #[must_use]
+    pub fn with_config(self, config: AnalyzerConfig) -> Self {
+        Self { config, ..self }
     }
 
     /// Sets the threads, instead of those of the global pool.
     ///
     /// The detector and the classifier are only called on these threads. Analyzers with clones of one handle share the
     /// threads, so together they keep at most as many threads busy as the handle has. Work on a GPU does not count.
+    #[must_use]
     pub fn with_threads(self, threads: Threads) -> Self {
         // A new batcher, so that faces of other analyzers are not scored on these threads, nor these faces on theirs.
         Self { threads, counter: SharedBatcher::default(), ..self }
@@ -134,6 +129,7 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     }
 
     /// Replaces the detector, for example by one with other settings.
+    #[must_use]
     pub fn with_detector<E: FaceDetector>(self, detector: E) -> Analyzer<E, C> {
         let Self { detector: _, classifier, config, threads, counter } = self;
         Analyzer { detector, classifier, config, threads, counter }
@@ -144,7 +140,8 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         &self.classifier
     }
 
-    /// Analyzes frames from any source, in order of presentation.
+    /// Analyzes frames from any source, in order of presentation. The source's error is any error type, or a
+    /// [`BoxError`].
     ///
     /// Decoding (the iterator), detection and classification each run on a thread of their own, a few frames apart.
     /// Their computations run on the analyzer's [`Threads`]. Errors of single frames and faces, and panics of the
@@ -154,11 +151,12 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     /// # Errors
     /// [`Error::Unreadable`] when the input fails before its first frame, [`Error::NoFrames`] when it has none,
     /// [`Error::NothingAnalyzed`] when detection failed for all frames or scoring for all faces, [`Error::Setting`]
-    /// when the classifier's own threshold is outside `0..=1`, or its [`Reliability`] is not valid.
+    /// when a setting is outside its range, the classifier's own threshold is outside `0..=1`, or its [`Reliability`]
+    /// is not valid.
     pub fn analyze<I, E>(&self, frames: I) -> Result<Report, Error>
     where
         I: IntoIterator<Item = Result<Frame, E>> + Send,
-        E: std::error::Error,
+        E: Into<BoxError>,
     {
         self.analyze_job(frames, Job::new())
     }
@@ -170,8 +168,9 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     pub fn analyze_job<I, E>(&self, frames: I, mut job: Job<'_>) -> Result<Report, Error>
     where
         I: IntoIterator<Item = Result<Frame, E>> + Send,
-        E: std::error::Error,
+        E: Into<BoxError>,
     {
+        self.config.validate()?;
         let started = Instant::now();
         let model = self.classifier.info();
         let in_range = (0.0..=1.0).contains(&model.threshold);
@@ -180,7 +179,7 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         reliability.map_or(Ok(()), Reliability::validate)?;
         let threshold = self.config.threshold.unwrap_or(model.threshold);
         let cancel = job.cancel.clone();
-        let crop = self.classifier.crop();
+        let crop = model.crop;
         let detection = Detection::new(&self.detector, crop, &self.config, &self.threads, &cancel)?;
         let mut collector = Collector::new(&self.classifier, &self.config, &self.threads, &self.counter);
 

@@ -2,9 +2,10 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::AnalyzerConfig;
+use crate::error::described;
 use crate::panics::guarded;
 use crate::scene::Scene;
-use crate::{Face, FaceDetector, Frame, with_causes};
+use crate::{Face, FaceDetector, Frame};
 
 /// A search for faces in consecutive frames. It searches the whole image only if necessary, and otherwise the
 /// surroundings of the known faces.
@@ -76,7 +77,7 @@ impl<'a, D: FaceDetector> Search<'a, D> {
         let attempt = |frames: &[&Frame]| {
             guarded(|| {
                 let images: Vec<&RgbImage> = frames.iter().map(|frame| &frame.image).collect();
-                let lists = self.detector.detect(&images).map_err(|error| with_causes(&error))?;
+                let lists = self.detector.detect(&images).map_err(described)?;
                 if lists.len() == images.len() {
                     Ok(lists)
                 } else {
@@ -131,7 +132,7 @@ impl<'a, D: FaceDetector> Search<'a, D> {
         if let Some(earlier) = earlier {
             let found = guarded(|| {
                 let found = self.detector.find_again(&frame.image, earlier);
-                found.map_err(|error| with_causes(&error))
+                found.map_err(described)
             })?;
             if found.iter().filter(|face| self.is_followed(face)).count() >= earlier.len() {
                 return Ok(found);

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use image::RgbImage;
 
+use crate::error::described;
 use crate::panics::guarded;
-use crate::{FaceClassifier, Threads, with_causes};
+use crate::{FaceClassifier, Threads};
 
 /// Limit on the faces of several requests in one call of the classifier. A classifier on a GPU divides them further.
 const MAX_FACES: usize = 256;
@@ -130,7 +131,7 @@ impl Drop for Turn<'_> {
 fn classify<C: FaceClassifier>(classifier: &C, crops: &[RgbImage]) -> Vec<Result<f32, String>> {
     let attempt = |crops: &[RgbImage]| {
         guarded(|| {
-            let scores = classifier.classify(crops).map_err(|error| with_causes(&error))?;
+            let scores = classifier.classify(crops).map_err(described)?;
             if scores.len() == crops.len() {
                 Ok(scores)
             } else {
@@ -164,7 +165,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::{FaceCrop, FaceScore, ModelInfo};
+    use crate::{FaceScore, ModelInfo};
 
     /// Classifier whose score is the face's width. Each call sends its number of faces, and waits for a signal.
     struct Gated {
@@ -174,10 +175,6 @@ mod tests {
 
     impl FaceClassifier for Gated {
         type Error = Infallible;
-
-        fn crop(&self) -> FaceCrop {
-            FaceCrop::Box
-        }
 
         fn classify(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Infallible> {
             self.calls.lock().unwrap().send(faces.len()).unwrap();

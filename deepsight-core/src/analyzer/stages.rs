@@ -6,9 +6,10 @@ use rayon::prelude::*;
 use super::queue::{Receiver, Sender};
 use super::search::{Found, Search};
 use super::{AnalyzerConfig, BATCH_BYTES, CancelToken, FrameError, Stage};
+use crate::error::described;
 use crate::panics::guarded;
 use crate::scene::Scene;
-use crate::{BoundingBox, Error, Face, FaceCrop, FaceDetector, FaceQuality, Frame, Threads, Tracker, with_causes};
+use crate::{BoundingBox, BoxError, Error, Face, FaceCrop, FaceDetector, FaceQuality, Frame, Threads, Tracker};
 
 /// Number of consecutive errors after which decoding stops, because an iterator may return errors forever.
 const MAX_ERRORS_IN_A_ROW: usize = 100;
@@ -47,7 +48,7 @@ pub(super) struct Cut {
 pub(super) fn decode<I, E>(frames: I, out: Sender<Result<Frame, FrameError>>, cancel: &CancelToken) -> Duration
 where
     I: IntoIterator<Item = Result<Frame, E>>,
-    E: std::error::Error,
+    E: Into<BoxError>,
 {
     let failed = |index, message| FrameError { stage: Stage::Decode, index, time: None, message };
     let started = Instant::now();
@@ -63,7 +64,7 @@ where
     let mut errors_in_a_row = 0;
     while !cancel.is_cancelled() {
         let started = Instant::now();
-        let next = guarded(|| Ok(iterator.next().map(|item| item.map_err(|error| with_causes(&error)))));
+        let next = guarded(|| Ok(iterator.next().map(|item| item.map_err(described))));
         spent += started.elapsed();
         let (item, last) = match next {
             Ok(None) => break,
@@ -195,7 +196,7 @@ impl<'a, D: FaceDetector> Detection<'a, D> {
             faces.into_iter().map(|face| if sure(&face) { (face, tracks.next()) } else { (face, None) }).collect();
         let cut = |face: &Face| {
             guarded(|| {
-                let crop = self.crop.cut(&frame.image, face).map_err(|error| with_causes(&error))?;
+                let crop = self.crop.cut(&frame.image, face).map_err(described)?;
                 let quality = FaceQuality::of_face(&crop, face);
                 Ok(Cut { crop, quality })
             })

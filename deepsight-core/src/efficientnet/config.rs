@@ -58,7 +58,7 @@ impl Architecture {
         Self::EfficientNetLite4,
     ];
 
-    /// Returns its name in model files and on command lines, such as `efficientnet_b3`.
+    /// Returns its name, as in model files, such as `efficientnet_b3`.
     pub fn name(self) -> &'static str {
         match self {
             Self::EfficientNetB0 => "efficientnet_b0",
@@ -243,6 +243,7 @@ impl EfficientNetConfig {
     }
 
     /// Sets the number of classes.
+    #[must_use]
     pub fn with_classes(mut self, classes: usize) -> Self {
         self.classes = classes;
         self

@@ -146,6 +146,7 @@ impl<B: Backend> EfficientNet<B> {
     /// another floating-point type. Everything else stays in single precision: batch norms, sums, gates, the logits,
     /// and the other convolutions, which GPUs may sum in the operands' type and which are a small part of the
     /// arithmetic. Running statistics are shared, and gradients reach the parameters through the casts.
+    #[must_use]
     pub fn with_products_in(&self, dtype: DType) -> Self {
         self.clone().map(&mut CastProducts { dtype, within: 0, gates: 0 })
     }

@@ -41,7 +41,7 @@ impl Engine {
         }
     }
 
-    /// Returns the name used on command lines and in reports.
+    /// Returns its name, as in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",

@@ -17,6 +17,7 @@ impl Folded {
     }
 
     /// Appends zero weights to each output until it has `padded` inputs.
+    #[must_use]
     pub(super) fn with_padded_inputs(self, padded: usize) -> Self {
         let inputs = self.weights.len() / self.bias.len();
         let mut weights = vec![0.0; padded * self.bias.len()];

@@ -23,6 +23,7 @@ pub const REPORT_SCHEMA: u32 = 1;
 /// [`evidence`](Self::evidence), which consists of images. Times are in seconds, boxes and landmarks in pixels,
 /// probabilities in `0..=1`. Every number is finite.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[must_use = "a report is the only result of an analysis"]
 #[non_exhaustive]
 pub struct Report {
     /// Version of this format: [`REPORT_SCHEMA`].
@@ -227,11 +228,13 @@ impl Report {
     }
 
     /// Sets the input.
+    #[must_use]
     pub fn with_input(self, input: Input) -> Self {
         Self { input, ..self }
     }
 
     /// Adds one of the program's own settings, such as its device.
+    #[must_use]
     pub fn with_setting(mut self, name: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
         self.settings.run.insert(name.into(), value.into());
         self

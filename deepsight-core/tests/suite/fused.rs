@@ -224,7 +224,7 @@ fn the_bundled_model_scores_and_explains_faces_alike_on_both_engines() {
     let fused = bundled(&device);
     assert_eq!(fused.engine(), Engine::Fused, "what a CPU backend takes by itself");
     assert_eq!(fused.info().engine, Some(Engine::Fused));
-    let burn = bundled(&device).with_engine(Engine::Burn).unwrap();
+    let burn = bundled(&device).compute_with(Engine::Burn).unwrap();
     assert_eq!(burn.engine(), Engine::Burn);
     let faces = faces();
     let (ours, reference) = (fused.logits(&faces).unwrap(), burn.logits(&faces).unwrap());
@@ -236,7 +236,7 @@ fn the_bundled_model_scores_and_explains_faces_alike_on_both_engines() {
         assert!(worst < 1e-3, "activation maps differ by {worst}");
     }
     assert!(fused.verify().unwrap().is_some() && burn.verify().unwrap().is_some());
-    let again = burn.with_engine(Engine::Fused).unwrap();
+    let again = burn.compute_with(Engine::Fused).unwrap();
     assert_eq!(again.logits(&faces).unwrap(), ours);
 }
 
@@ -280,7 +280,7 @@ fn random_weights_score_alike_on_both_engines_in_a_classifier_built_from_a_netwo
     let card = ModelCard::new("random", Architecture::EfficientNetB0);
     let (network, _) = network(Architecture::EfficientNetB0);
     let fused = Classifier::<B>::new(network.clone(), card.clone(), &device).unwrap();
-    let burn = Classifier::<B>::new(network, card, &device).unwrap().with_engine(Engine::Burn).unwrap();
+    let burn = Classifier::<B>::new(network, card, &device).unwrap().compute_with(Engine::Burn).unwrap();
     let faces = &faces()[..1];
     assert_close(fused.logits(faces).unwrap().as_flattened(), burn.logits(faces).unwrap().as_flattened(), "logits");
 }

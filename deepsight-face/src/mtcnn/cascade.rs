@@ -55,7 +55,7 @@ pub(super) struct Candidate {
 }
 
 /// A network's outputs for one candidate: the probability of a face and the other outputs.
-struct Answer<const N: usize> {
+struct ScoredCandidate<const N: usize> {
     image: usize,
     bounds: [f32; 4],
     score: f32,
@@ -118,14 +118,14 @@ impl<N: Networks> Cascade<'_, N> {
         candidates: &[Candidate],
     ) -> Result<Vec<Candidate>, Error> {
         let answers = answers(images, candidates, |crops| self.networks.refine(held, crops))?;
-        let kept = suppress(answers, images.len(), self.config.thresholds[1], |boxes: &[Answer<4>]| {
+        let kept = suppress(answers, images.len(), self.config.thresholds[1], |boxes: &[ScoredCandidate<4>]| {
             let boxes: Vec<_> = boxes.iter().map(|answer| (answer.bounds, answer.score)).collect();
             non_maximum_suppression(&boxes, 0.7, Overlap::Union)
         });
         Ok(kept
             .into_iter()
             .flatten()
-            .map(|Answer { image, bounds, values, .. }| Candidate {
+            .map(|ScoredCandidate { image, bounds, values, .. }| Candidate {
                 image,
                 bounds: square(&regress(&bounds, &values, 1.0)),
             })
@@ -140,11 +140,11 @@ impl<N: Networks> Cascade<'_, N> {
         refined: &[Candidate],
     ) -> Result<Vec<Vec<Found>>, Error> {
         let answers = answers(images, refined, |crops| self.networks.decide(held, crops))?;
-        let kept = suppress(answers, images.len(), self.config.thresholds[2], |answers: &[Answer<14>]| {
+        let kept = suppress(answers, images.len(), self.config.thresholds[2], |answers: &[ScoredCandidate<14>]| {
             let boxes: Vec<_> = answers.iter().map(|answer| (final_box(answer), answer.score)).collect();
             non_maximum_suppression(&boxes, 0.7, Overlap::Smaller)
         });
-        let found = |answer: Answer<14>| Found {
+        let found = |answer: ScoredCandidate<14>| Found {
             bounds: final_box(&answer),
             landmarks: final_landmarks(&answer),
             score: answer.score,
@@ -158,7 +158,7 @@ fn answers<const M: usize>(
     images: &[&RgbImage],
     candidates: &[Candidate],
     network: impl FnOnce(&[Crop]) -> Result<Vec<Output<M>>, Error>,
-) -> Result<Vec<Answer<M>>, Error> {
+) -> Result<Vec<ScoredCandidate<M>>, Error> {
     let (crops, candidates): (Vec<Crop>, Vec<&Candidate>) = candidates
         .iter()
         .filter_map(|candidate| {
@@ -167,7 +167,7 @@ fn answers<const M: usize>(
             Some((Crop { image: candidate.image, region }, candidate))
         })
         .unzip();
-    let answer = |(&Candidate { image, bounds }, output): (&Candidate, Output<M>)| Answer {
+    let answer = |(&Candidate { image, bounds }, output): (&Candidate, Output<M>)| ScoredCandidate {
         image,
         bounds,
         score: face_probability(output.logits),
@@ -241,12 +241,12 @@ fn best(mut proposals: Vec<Proposal>, threshold: f32) -> Vec<Proposal> {
 
 /// Returns each image's answers above the threshold that `choose` selects, in the order of its indices.
 fn suppress<const N: usize>(
-    answers: Vec<Answer<N>>,
+    answers: Vec<ScoredCandidate<N>>,
     images: usize,
     threshold: f32,
-    choose: impl Fn(&[Answer<N>]) -> Vec<usize>,
-) -> Vec<Vec<Answer<N>>> {
-    let mut per_image: Vec<Vec<Answer<N>>> = (0..images).map(|_| Vec::new()).collect();
+    choose: impl Fn(&[ScoredCandidate<N>]) -> Vec<usize>,
+) -> Vec<Vec<ScoredCandidate<N>>> {
+    let mut per_image: Vec<Vec<ScoredCandidate<N>>> = (0..images).map(|_| Vec::new()).collect();
     for answer in answers.into_iter().filter(|answer| answer.score > threshold) {
         per_image[answer.image].push(answer);
     }
@@ -264,13 +264,13 @@ fn pick<T>(items: Vec<T>, indices: Vec<usize>) -> Vec<T> {
     indices.into_iter().filter_map(|index| items[index].take()).collect()
 }
 
-fn final_box(answer: &Answer<14>) -> [f32; 4] {
+fn final_box(answer: &ScoredCandidate<14>) -> [f32; 4] {
     let [left, top, right, bottom, ..] = answer.values;
     regress(&answer.bounds, &[left, top, right, bottom], 1.0)
 }
 
 /// Returns the landmarks in pixels. They are relative to the box that O-Net saw, before O-Net's own correction of it.
-fn final_landmarks(answer: &Answer<14>) -> [[f32; 2]; 5] {
+fn final_landmarks(answer: &ScoredCandidate<14>) -> [[f32; 2]; 5] {
     let [x1, y1, x2, y2] = answer.bounds;
     let (width, height) = (x2 - x1 + 1.0, y2 - y1 + 1.0);
     [0, 1, 2, 3, 4].map(|point| {

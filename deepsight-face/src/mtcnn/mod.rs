@@ -33,7 +33,7 @@ mod weights;
 pub struct Mtcnn<B: Backend> {
     config: MtcnnConfig,
     set: InstructionSet,
-    engine: Arc<Computes<B>>,
+    engine: Arc<LoadedEngine<B>>,
     /// Limit on the images that are searched together on a GPU.
     batches: Arc<BatchLimit>,
 }
@@ -52,7 +52,7 @@ impl<B: Backend> Clone for Mtcnn<B> {
 
 /// The networks on one of the two engines.
 #[derive(Debug)]
-enum Computes<B: Backend> {
+enum LoadedEngine<B: Backend> {
     Burn(Box<Modules<B>>),
     Fused(Box<Fused>),
 }
@@ -71,24 +71,23 @@ impl<B: Backend> Mtcnn<B> {
         &self.config
     }
 
-    /// Returns a detector that shares these networks and has another size of the smallest face.
-    ///
-    /// # Errors
-    /// Returns [`Error::Setting`] if the size is out of its range.
+    /// Returns a detector that shares these networks and has another size of the smallest face. Its searches return
+    /// [`Error::Setting`] if the size is out of its range.
     ///
     /// ```
+    /// use deepsight_core::FaceDetector;
     /// use deepsight_face::Mtcnn;
     ///
     /// let detector = Mtcnn::<burn::backend::Flex>::pretrained(&Default::default())?;
-    /// let coarse = detector.with_min_face_size(80.0)?;
+    /// let coarse = detector.with_min_face_size(80.0);
     /// assert_eq!((detector.config().min_face_size, coarse.config().min_face_size), (20.0, 80.0));
-    /// assert!(detector.with_min_face_size(0.0).is_err());
+    /// assert!(detector.with_min_face_size(0.0).detect(&[]).is_err());
     /// # Ok::<(), deepsight_face::Error>(())
     /// ```
-    pub fn with_min_face_size(&self, pixels: f32) -> Result<Self, Error> {
+    #[must_use]
+    pub fn with_min_face_size(&self, pixels: f32) -> Self {
         let config = self.config.clone().with_min_face_size(pixels);
-        config.validate()?;
-        Ok(Self { config, ..self.clone() })
+        Self { config, ..self.clone() }
     }
 
     /// Searches `images` black images of `width` × `height` pixels. This lets a GPU compile its kernels, and select the
@@ -111,9 +110,9 @@ impl<B: Backend> Mtcnn<B> {
         let set = InstructionSet::from_environment().map_err(|error| Error::InstructionSet(error.into()))?;
         let weights = Weights::pretrained()?;
         let engine = if config.engine.is_fused::<B>(device) {
-            Computes::Fused(Box::new(Fused::load(set, &weights)?))
+            LoadedEngine::Fused(Box::new(Fused::load(set, &weights)?))
         } else {
-            Computes::Burn(Box::new(Modules::load(&weights, device)?))
+            LoadedEngine::Burn(Box::new(Modules::load(&weights, device)?))
         };
         let batches = Arc::new(BatchLimit::new(config.batch_size));
         Ok(Self { config, set, engine: Arc::new(engine), batches })
@@ -122,21 +121,21 @@ impl<B: Backend> Mtcnn<B> {
     fn search(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Found>>, Error> {
         let config = &self.config;
         match &*self.engine {
-            Computes::Burn(networks) => {
+            LoadedEngine::Burn(networks) => {
                 let search = |images: &[&RgbImage]| Cascade { networks: &**networks, config }.search(images);
                 let portions = portions(images)
                     .map(|portion| self.batches.run("images", portion, || networks.free_memory(), search));
                 Ok(portions.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
             }
-            Computes::Fused(networks) => Cascade { networks: &**networks, config }.search(images),
+            LoadedEngine::Fused(networks) => Cascade { networks: &**networks, config }.search(images),
         }
     }
 
     fn judge(&self, image: &RgbImage, candidates: &[Candidate]) -> Result<Vec<Found>, Error> {
         let config = &self.config;
         let found = match &*self.engine {
-            Computes::Burn(networks) => Cascade { networks: &**networks, config }.judge(&[image], candidates),
-            Computes::Fused(networks) => Cascade { networks: &**networks, config }.judge(&[image], candidates),
+            LoadedEngine::Burn(networks) => Cascade { networks: &**networks, config }.judge(&[image], candidates),
+            LoadedEngine::Fused(networks) => Cascade { networks: &**networks, config }.judge(&[image], candidates),
         };
         Ok(found?.into_iter().flatten().collect())
     }
@@ -191,6 +190,7 @@ impl<B: Backend> FaceDetector for Mtcnn<B> {
     /// The faces of an image do not depend on the other images of the call. Boxes may extend beyond the border. Images
     /// too small for the smallest face, including images without pixels, have no faces.
     fn detect(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Face>>, Error> {
+        self.config.validate()?;
         let smaller: Vec<Option<RgbImage>> = images.iter().map(|image| self.smaller(image)).collect();
         let searched: Vec<&RgbImage> =
             images.iter().zip(&smaller).map(|(&image, copy)| copy.as_ref().unwrap_or(image)).collect();
@@ -203,6 +203,7 @@ impl<B: Backend> FaceDetector for Mtcnn<B> {
     /// The image is searched at its own size, and the thresholds are those of [`detect`](Self::detect). Returns faces
     /// largest first, at most one for each earlier face.
     fn find_again(&self, image: &RgbImage, earlier: &[Face]) -> Result<Vec<Face>, Error> {
+        self.config.validate()?;
         let earlier: Vec<BoundingBox> = earlier.iter().map(|face| face.bounding_box).collect();
         let found = self.judge(image, &follow::candidates(&earlier))?;
         Ok(self.faces(follow::same(found, &earlier), image, image))
@@ -218,8 +219,8 @@ impl<B: Backend> FaceDetector for Mtcnn<B> {
         info.settings.insert("max_faces".into(), max_faces.into());
         info.settings.insert("max_side".into(), max_side.into());
         let engine = match &*self.engine {
-            Computes::Burn(_) => Engine::Burn,
-            Computes::Fused(_) => Engine::Fused,
+            LoadedEngine::Burn(_) => Engine::Burn,
+            LoadedEngine::Fused(_) => Engine::Fused,
         };
         info.settings.insert("engine".into(), engine.name().into());
         info

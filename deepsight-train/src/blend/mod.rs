@@ -127,7 +127,7 @@ impl SelfBlending {
     /// # Errors
     /// [`Error::Setting`] names the first that is out of its range.
     pub fn check(&self) -> Result<(), Error> {
-        check_share("self-blending.donors", self.donors)?;
+        check_share("self_blending.donors", self.donors)?;
         let list = |name, values: &mut dyn Iterator<Item = f32>| {
             let mut sum = 0.0;
             for value in values {
@@ -137,20 +137,20 @@ impl SelfBlending {
             let rule = "must have a value above 0";
             if sum > 0.0 { Ok(()) } else { Err(Error::Setting { name, value: sum.to_string(), rule }) }
         };
-        list("self-blending.regions", &mut self.regions.iter().map(|(_, weight)| *weight))?;
-        list("self-blending.ratios", &mut self.ratios.iter().copied())?;
-        self.shift_x.check("self-blending.shift_x", -0.5, 0.5, "must be within -0.5..=0.5, low end first")?;
-        self.shift_y.check("self-blending.shift_y", -0.5, 0.5, "must be within -0.5..=0.5, low end first")?;
-        self.resize.check("self-blending.resize", 0.5, 2.0, "must be within 0.5..=2, low end first")?;
+        list("self_blending.regions", &mut self.regions.iter().map(|(_, weight)| *weight))?;
+        list("self_blending.ratios", &mut self.ratios.iter().copied())?;
+        self.shift_x.check("self_blending.shift_x", -0.5, 0.5, "must be within -0.5..=0.5, low end first")?;
+        self.shift_y.check("self_blending.shift_y", -0.5, 0.5, "must be within -0.5..=0.5, low end first")?;
+        self.resize.check("self_blending.resize", 0.5, 2.0, "must be within 0.5..=2, low end first")?;
         let levels = "must be within -255..=255, low end first";
-        self.channel_shift.check("self-blending.channel_shift", -255.0, 255.0, levels)?;
-        self.hue.check("self-blending.hue", -180.0, 180.0, "must be within -180..=180, low end first")?;
-        self.saturation.check("self-blending.saturation", 0.0, 4.0, "must be within 0..=4, low end first")?;
-        self.brightness.check("self-blending.brightness", -1.0, 1.0, "must be within -1..=1, low end first")?;
-        self.contrast.check("self-blending.contrast", 0.0, 4.0, "must be within 0..=4, low end first")?;
-        self.downscale.check("self-blending.downscale", 0.02, 1.0, "must be within 0.02..=1, low end first")?;
-        self.sharpen.check("self-blending.sharpen", 0.0, 5.0, "must be within 0..=5, low end first")?;
-        check_share("self-blending.deformation", self.deformation)
+        self.channel_shift.check("self_blending.channel_shift", -255.0, 255.0, levels)?;
+        self.hue.check("self_blending.hue", -180.0, 180.0, "must be within -180..=180, low end first")?;
+        self.saturation.check("self_blending.saturation", 0.0, 4.0, "must be within 0..=4, low end first")?;
+        self.brightness.check("self_blending.brightness", -1.0, 1.0, "must be within -1..=1, low end first")?;
+        self.contrast.check("self_blending.contrast", 0.0, 4.0, "must be within 0..=4, low end first")?;
+        self.downscale.check("self_blending.downscale", 0.02, 1.0, "must be within 0.02..=1, low end first")?;
+        self.sharpen.check("self_blending.sharpen", 0.0, 5.0, "must be within 0..=5, low end first")?;
+        check_share("self_blending.deformation", self.deformation)
     }
 
     /// Blends a face into itself. `landmarks` are in pixels of the picture, and `seed` decides all that is random.

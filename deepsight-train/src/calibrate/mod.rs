@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::{Scores, by_source};
 use crate::metrics::{balanced_weights, sigmoid};
-use crate::{Error, Label, Scored, Scores, by_source};
+use crate::{Error, Label, Scored};
 
 mod alarms;
 mod band;
@@ -111,7 +112,7 @@ pub fn fit_threshold(faces: &[Scored], rule: ThresholdRule) -> Result<f64, Error
         && !(0.0..1.0).contains(&rate)
     {
         let rule = "a false-positive rate is at least 0 and less than 1";
-        return Err(Error::Setting { name: "fpr", value: rate.to_string(), rule });
+        return Err(Error::Setting { name: "false_positive_rate", value: rate.to_string(), rule });
     }
     both_classes(faces, "a threshold")?;
     let sources = sources_of(faces);

@@ -3,8 +3,9 @@
 use deepsight_core::Verdict;
 use serde::Serialize;
 
+use crate::metrics::{Scores, video_scores};
 use crate::metrics::{balanced_calibration_error, by_source, videos_as_faces};
-use crate::{Error, Label, Scored, Scores, video_scores};
+use crate::{Error, Label, Scored};
 
 /// Rates of the verdicts over videos at one threshold and uncertain band.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -82,7 +83,7 @@ impl VerdictRates {
     fn of(name: &str, faces: &[Scored], threshold: f64, band: f64) -> Self {
         let videos = video_scores(faces);
         let count = |label, wanted| {
-            let called = |video: &&crate::VideoScore| {
+            let called = |video: &&crate::metrics::VideoScore| {
                 video.label == label && verdict(video.fake_probability, threshold, band) == wanted
             };
             videos.iter().filter(called).count()

@@ -8,7 +8,8 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::{FaceDataset, Sample};
-use crate::{Draw, Error, Label};
+use crate::sampler::Draw;
+use crate::{Error, Label};
 
 /// A sample, or the error of loading it. Burn's loaders have no errors of their own. The error is shared because they
 /// clone items.

@@ -19,9 +19,12 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "model")]
 pub use self::burn::{EpochDataset, FaceBatch, FaceBatcher, Loaded};
+use crate::augment::{ClipCompression, recompress};
 use crate::augment::{Picture, Transform, check_size};
+use crate::blend::SelfBlending;
 use crate::random::{Purpose, generator};
-use crate::{Augmentation, ClipCompression, Draw, Error, Label, Row, SelfBlending, Split, recompress};
+use crate::sampler::Draw;
+use crate::{Augmentation, Error, Label, Row, Split};
 
 /// How a [`FaceDataset`] makes samples of the faces on disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

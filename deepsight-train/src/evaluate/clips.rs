@@ -5,7 +5,8 @@ use deepsight_video::{DecodeOptions, Sampling, Video};
 use serde::Serialize;
 
 use super::recompress_clip;
-use crate::{Dataset, Error, Label, Media};
+use crate::layout::Media;
+use crate::{Dataset, Error, Label};
 
 /// A clip to be analyzed.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,7 +63,7 @@ impl ClipSet {
     /// The errors of [`Dataset::find`], and [`Error::NoClips`] when the folder holds pictures only.
     pub fn find(root: impl AsRef<Path>) -> Result<Self, Error> {
         let dataset = Dataset::find(root, None)?;
-        let clip = |clip: crate::Clip| match clip.media {
+        let clip = |clip: crate::layout::Clip| match clip.media {
             Media::Video(path) => Some(TestClip { path, label: clip.label }),
             Media::Pictures(_) => None,
         };

@@ -5,9 +5,10 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::Degradation;
-use crate::{
-    Clip, Dataset, Error, Failure, Label, Manifest, Media, Preparation, PrepareProgress, Scored, Split, source_names,
-};
+use crate::layout::{Clip, Media};
+use crate::manifest::source_names;
+use crate::prepare::{Failure, PrepareProgress};
+use crate::{Dataset, Error, Label, Manifest, Preparation, Scored, Split};
 
 /// Number of pictures that are read and scored together: enough to occupy every core and any GPU, and few enough for
 /// any memory.

@@ -7,7 +7,8 @@ use super::text::{
     BY_SOURCE, ROBUSTNESS, VERDICTS, VERDICTS_NOTE, capital, four, heading_of_intervals, or_all, verdict_cells,
 };
 use super::{Evaluation, MeanValue, Section};
-use crate::{Error, Label, MeasuredVerdicts};
+use crate::calibrate::MeasuredVerdicts;
+use crate::{Error, Label};
 
 const STYLE: &str = include_str!("style.css");
 /// Most rows in a table of single videos or clips. The JSON has all of them.
@@ -192,13 +193,13 @@ impl Evaluation {
             return String::new();
         }
         // Lists the videos with the largest errors first.
-        let off = |video: &&crate::VideoScore| match video.label {
+        let off = |video: &&crate::metrics::VideoScore| match video.label {
             Label::Real => video.fake_probability,
             Label::Fake => 1.0 - video.fake_probability,
         };
         let mut videos: Vec<_> = self.videos.iter().collect();
         videos.sort_by(|a, b| off(b).total_cmp(&off(a)));
-        let row = |video: &&crate::VideoScore| {
+        let row = |video: &&crate::metrics::VideoScore| {
             format!(
                 "<tr><th scope=\"row\"><bdi>{}</bdi></th><td>{}</td><td>{:.4}</td><td>{}</td></tr>",
                 escape_html(&video.video),
@@ -236,7 +237,7 @@ fn mean_card(auc: &MeanValue) -> String {
 
 /// Renders the AUC of a section as a large number.
 fn card(section: &Section, level: f64) -> String {
-    let auc = section.get(crate::Metric::Auc);
+    let auc = section.get(crate::metrics::Metric::Auc);
     let interval = auc.interval.map_or_else(String::new, |[low, high]| {
         format!("<p class=\"note\">{} {low:.3} to {high:.3}</p>", heading_of_intervals(level))
     });
@@ -275,7 +276,7 @@ fn measured(section: &Section, level: f64) -> Result<String, Error> {
 
 fn verdict_table(title: &str, verdicts: &MeasuredVerdicts) -> String {
     let head: String = VERDICTS.iter().map(|title| format!("<th scope=\"col\">{title}</th>")).collect();
-    let row = |source: &crate::VerdictRates| {
+    let row = |source: &crate::calibrate::VerdictRates| {
         let cells = verdict_cells(source).map(|cell| format!("<td>{cell}</td>")).concat();
         format!("<tr><th scope=\"row\"><bdi>{}</bdi></th>{cells}</tr>", escape_html(or_all(&source.name)))
     };
@@ -297,7 +298,7 @@ fn cell(value: Option<f64>, interval: Option<[f64; 2]>) -> String {
 }
 
 fn robustness_row(name: &str, section: &Section) -> String {
-    let cell = |(metric, _): &(crate::Metric, &str)| {
+    let cell = |(metric, _): &(crate::metrics::Metric, &str)| {
         let measured = section.get(*metric);
         cell(measured.value, measured.interval)
     };

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::faces::{CHUNK, read};
 use super::{Degradation, TestSet};
-use crate::{Error, Label, Scored, Scores, by_source};
+use crate::metrics::{Scores, by_source};
+use crate::{Error, Label, Scored};
 
 /// Number of bins of each measure of quality. All bins hold about equally many faces.
 const BINS: usize = 12;

@@ -3,11 +3,12 @@ use serde::Serialize;
 
 use super::sources::source_reports;
 use super::{ClipFailure, ClipScore, QualityReport, Section, SourceMeans, SourceReport, TestSet};
-use crate::{
-    Bootstrap, Calibration, Error, Label, MeasuredVerdicts, Metric, Scored, Scores, Split, ThresholdRule, VerdictAim,
-    VerdictLimits, VerdictRates, VideoScore, false_alarms, fit_temperature, fit_verdicts, measure_verdicts,
-    video_scores,
+use crate::calibrate::{
+    Calibration, MeasuredVerdicts, ThresholdRule, VerdictAim, VerdictLimits, VerdictRates, false_alarms,
+    fit_temperature, fit_verdicts, measure_verdicts,
 };
+use crate::metrics::{Bootstrap, Metric, Scores, VideoScore, video_scores};
+use crate::{Error, Label, Scored, Split};
 
 /// The value of [`Evaluation::schema`] in this version.
 pub const EVALUATION_SCHEMA: u32 = 1;

@@ -1,8 +1,8 @@
 use serde::{Serialize, Serializer};
 
-use crate::{
-    Bootstrap, Confusion, Figure, Label, Metric, Metrics, PrecisionRecallCurve, ReliabilityBin, RocCurve, Scores,
-};
+use crate::Label;
+use crate::metrics::{Bootstrap, Confusion, Metric, Metrics, PrecisionRecallCurve, ReliabilityBin, RocCurve, Scores};
+use crate::plot::Figure;
 
 /// Number of bins of the histogram.
 const HISTOGRAM_BINS: usize = 20;

@@ -4,7 +4,8 @@ use serde::{Serialize, Serializer};
 
 use super::MeasuredValue;
 use crate::metrics::grouped;
-use crate::{Bootstrap, Confusion, Error, Intervals, Label, Metric, Metrics, Scored, Scores, by_source};
+use crate::metrics::{Bootstrap, Confusion, Intervals, Metric, Metrics, Scores, by_source};
+use crate::{Error, Label, Scored};
 
 /// Measurements of the faces or of the videos of one group.
 #[derive(Debug, Clone, PartialEq, Serialize)]

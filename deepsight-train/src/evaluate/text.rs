@@ -4,7 +4,9 @@ use deepsight_core::Verdict;
 
 use super::sources::tables;
 use super::{Evaluation, MeasuredValue, Section};
-use crate::{Label, MeasuredVerdicts, Metric, Metrics, ThresholdRule, VerdictAim, VerdictRates};
+use crate::Label;
+use crate::calibrate::{MeasuredVerdicts, ThresholdRule, VerdictAim, VerdictRates};
+use crate::metrics::{Metric, Metrics};
 
 /// Formats precision, recall and F1 of both classes like scikit-learn's `classification_report` with four digits. A
 /// value that is not defined is a dash, where scikit-learn warns and prints 0.

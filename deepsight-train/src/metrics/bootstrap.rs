@@ -30,11 +30,13 @@ impl Default for Bootstrap {
 
 impl Bootstrap {
     /// Returns the same settings with another number of draws.
+    #[must_use]
     pub fn with_replicates(self, replicates: u32) -> Self {
         Self { replicates, ..self }
     }
 
     /// Returns the same settings with another seed.
+    #[must_use]
     pub fn with_seed(self, seed: u64) -> Self {
         Self { seed, ..self }
     }

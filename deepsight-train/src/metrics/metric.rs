@@ -43,7 +43,7 @@ pub enum Metric {
     /// Mean squared difference between the fake probability and the label, 1 for fake.
     Brier,
     /// Mean distance between probability and share of fakes in bins of probability
-    /// ([`CALIBRATION_BINS`](crate::CALIBRATION_BINS)), weighted by the number of scores in each bin.
+    /// ([`CALIBRATION_BINS`](crate::metrics::CALIBRATION_BINS)), weighted by the number of scores in each bin.
     ExpectedCalibrationError,
 }
 

@@ -72,6 +72,7 @@ impl Scored {
 
     /// Returns the same face with its probability at a temperature above 0 (Guo et al., ICML 2017). Temperatures above
     /// 1 move it toward 0.5, temperatures below 1 away from it.
+    #[must_use]
     pub fn calibrated(&self, temperature: f64) -> Self {
         Self { fake_probability: sigmoid(self.logit / temperature), ..self.clone() }
     }

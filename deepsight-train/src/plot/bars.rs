@@ -9,7 +9,8 @@ use plotters::style::{Color, RGBColor};
 use super::curves::{diagonal, legend, square};
 use super::style::{FAKE, GRID, LABEL, REAL, SMALL, SOFT, TEXT, TITLE, font};
 use super::{Area, Drawn};
-use crate::{CALIBRATION_BINS, Label, Metric, ReliabilityBin, Scores};
+use crate::Label;
+use crate::metrics::{CALIBRATION_BINS, Metric, ReliabilityBin, Scores};
 
 /// Number of bins of the histogram.
 const HISTOGRAM_BINS: usize = 20;

@@ -7,7 +7,7 @@ use plotters::style::{Color, FontTransform, RGBColor};
 
 use super::style::{LABEL, REAL, SOFT, TEXT, TITLE, WHITE, font};
 use super::{Area, Drawn};
-use crate::Confusion;
+use crate::metrics::Confusion;
 
 /// Left and top of the first of four cells, and width and height of each, in pixels.
 const CELL: (i32, i32, i32, i32) = (190, 120, 290, 210);

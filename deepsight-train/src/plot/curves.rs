@@ -9,7 +9,7 @@ use plotters::style::Color;
 
 use super::style::{GRID, LABEL, SERIES, SMALL, SOFT, TEXT, TITLE, WHITE, font};
 use super::{Area, Drawn};
-use crate::{Metric, Scores};
+use crate::metrics::{Metric, Scores};
 
 pub(super) type UnitSquare<'a, DB> = ChartContext<'a, DB, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 

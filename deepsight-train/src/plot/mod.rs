@@ -12,7 +12,8 @@ use plotters::coord::Shift;
 use plotters::prelude::{BitMapBackend, DrawingArea, DrawingBackend, IntoDrawingArea, SVGBackend};
 
 use self::style::{WHITE, register_font};
-use crate::{Confusion, Error, Scores};
+use crate::Error;
+use crate::metrics::{Confusion, Scores};
 
 /// Width and height of a figure in pixels.
 pub(crate) const FIGURE_SIZE: (u32, u32) = (840, 630);

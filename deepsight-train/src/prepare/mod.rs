@@ -76,7 +76,7 @@ pub enum CropFormat {
 }
 
 impl CropFormat {
-    /// Returns `png` or `jpeg`, as command lines name it.
+    /// Returns `png` or `jpeg`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Png => "png",
@@ -178,8 +178,8 @@ impl<D: FaceDetector> Preparation<D> {
     /// [`Error::Setting`] for a value outside its range.
     pub fn new(detectors: Detectors<D>, config: PrepareConfig) -> Result<Self, Error> {
         let PrepareConfig { max_frames, face_confidence, crop, size, workers, batch, .. } = config;
-        check("max-frames", max_frames, max_frames >= 1, "must be 1 or more")?;
-        check("face-confidence", face_confidence, (0.0..=1.0).contains(&face_confidence), "must lie in 0..=1")?;
+        check("max_frames", max_frames, max_frames >= 1, "must be 1 or more")?;
+        check("face_confidence", face_confidence, (0.0..=1.0).contains(&face_confidence), "must lie in 0..=1")?;
         check("size", size, (16..=2048).contains(&size), "must lie in 16..=2048")?;
         check("workers", workers, (1..=256).contains(&workers), "must lie in 1..=256")?;
         check("batch", batch, (1..=1024).contains(&batch), "must lie in 1..=1024")?;
@@ -187,11 +187,11 @@ impl<D: FaceDetector> Preparation<D> {
             FaceCrop::Aligned { size: side, scale, down } => {
                 check("size", size, size == side, "must be that of the aligned crop")?;
                 check("size", size, size <= 1024, "must lie in 16..=1024 where faces are aligned")?;
-                check("scale", scale, (0.1..=10.0).contains(&scale), "must lie in 0.1..=10")?;
-                check("down", down, (-1.0..=1.0).contains(&down), "must lie in -1..=1")?;
+                check("crop.scale", scale, (0.1..=10.0).contains(&scale), "must lie in 0.1..=10")?;
+                check("crop.down", down, (-1.0..=1.0).contains(&down), "must lie in -1..=1")?;
             }
             FaceCrop::Margin { fraction } => {
-                check("margin", fraction, (0.0..=4.0).contains(&fraction), "must lie in 0..=4")?;
+                check("crop.fraction", fraction, (0.0..=4.0).contains(&fraction), "must lie in 0..=4")?;
             }
             _ => {}
         }
@@ -223,7 +223,7 @@ impl<D: FaceDetector> Preparation<D> {
         // A folder that does not exist yet is checked by its nearest existing ancestor.
         let there = std::path::absolute(output).map_err(Error::io(output, "cannot be made"))?;
         let there = there.ancestors().find(|path| path.exists()).map_or(Ok(PathBuf::new()), canonical)?;
-        check("output-dir", output.display(), !there.starts_with(&root), "must lie outside the data")?;
+        check("output", output.display(), !there.starts_with(&root), "must lie outside the data")?;
         std::fs::create_dir_all(output).map_err(Error::io(output, "cannot be made"))?;
 
         let mut settings = self.settings();

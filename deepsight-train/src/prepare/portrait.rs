@@ -66,7 +66,7 @@ pub(super) fn detect<D: FaceDetector>(detector: &D, images: &[&RgbImage]) -> Res
         return Ok(Vec::new());
     }
     let failed = |reason| Error::Detector { reason };
-    let lists = detector.detect(images).map_err(|error| failed(with_causes(&error)))?;
+    let lists = detector.detect(images).map_err(|error| failed(with_causes(&*error.into())))?;
     if lists.len() == images.len() {
         return Ok(lists);
     }

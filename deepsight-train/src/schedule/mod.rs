@@ -36,7 +36,7 @@ pub enum Scheduler {
     Plateau(Plateau),
 }
 
-/// The name of a [`Scheduler`], as on the command line.
+/// The name of a [`Scheduler`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -103,6 +103,7 @@ impl ScheduleConfig {
     }
 
     /// Sets the number of warm-up steps.
+    #[must_use]
     pub fn with_warmup(mut self, steps: usize) -> Self {
         self.warmup = steps;
         self
@@ -115,17 +116,17 @@ impl ScheduleConfig {
     pub fn init(self) -> Result<Schedule, Error> {
         let positive = |value: f64| value > 0.0 && value.is_finite();
         let share = |value: f64| (0.0..=1.0).contains(&value);
-        Error::check("learning-rate", self.learning_rate, positive(self.learning_rate), "a number above 0 is needed")?;
-        Error::check("warmup-start", self.warmup_start, share(self.warmup_start), "a number in 0..=1 is needed")?;
+        Error::check("learning_rate", self.learning_rate, positive(self.learning_rate), "a number above 0 is needed")?;
+        Error::check("warmup_start", self.warmup_start, share(self.warmup_start), "a number in 0..=1 is needed")?;
         match self.scheduler {
             Scheduler::Step { every, factor } => {
-                Error::check("step-size", every, every > 0, "1 or more is needed")?;
+                Error::check("scheduler.every", every, every > 0, "1 or more is needed")?;
                 let rule = "a number above 0 and at most 1 is needed";
-                Error::check("step-factor", factor, positive(factor) && share(factor), rule)?;
+                Error::check("scheduler.factor", factor, positive(factor) && share(factor), rule)?;
             }
             Scheduler::Cosine { minimum } => {
                 let holds = (0.0..=self.learning_rate).contains(&minimum);
-                Error::check("minimum-rate", minimum, holds, "0 to the learning rate is needed")?;
+                Error::check("minimum_rate", minimum, holds, "0 to the learning rate is needed")?;
             }
             Scheduler::Plateau(plateau) => plateau.check()?,
         }

@@ -53,11 +53,11 @@ impl Plateau {
 
     pub(super) fn check(&self) -> Result<(), Error> {
         let holds = self.factor > 0.0 && self.factor < 1.0;
-        Error::check("plateau-factor", self.factor, holds, "a number above 0 and below 1 is needed")?;
+        Error::check("scheduler.factor", self.factor, holds, "a number above 0 and below 1 is needed")?;
         let holds = self.threshold >= 0.0 && self.threshold.is_finite();
-        Error::check("plateau-threshold", self.threshold, holds, "a number from 0 up is needed")?;
+        Error::check("scheduler.threshold", self.threshold, holds, "a number from 0 up is needed")?;
         let holds = self.minimum >= 0.0 && self.minimum.is_finite();
-        Error::check("minimum-rate", self.minimum, holds, "a number from 0 up is needed")
+        Error::check("minimum_rate", self.minimum, holds, "a number from 0 up is needed")
     }
 
     pub(super) fn start(&self, rate: f64) -> PlateauState {

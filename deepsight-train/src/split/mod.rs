@@ -45,7 +45,7 @@ impl SplitConfig {
             return Ok(());
         }
         let rule = "must be three numbers, 0 or more, the first above 0";
-        Err(Error::Setting { name: "split", value: format!("{train}/{val}/{test}"), rule })
+        Err(Error::Setting { name: "shares", value: format!("{train}/{val}/{test}"), rule })
     }
 }
 
@@ -63,7 +63,7 @@ pub enum SplitBy {
 }
 
 impl SplitBy {
-    /// Returns `person` or `video`, as command lines name it.
+    /// Returns `person` or `video`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Person => "person",
@@ -83,7 +83,7 @@ impl FromStr for SplitBy {
 
     fn from_str(name: &str) -> Result<Self, Error> {
         let known = [Self::Person, Self::Video].into_iter().find(|by| by.name() == name);
-        known.ok_or_else(|| Error::Setting { name: "split-by", value: name.into(), rule: "must be person or video" })
+        known.ok_or_else(|| Error::Setting { name: "split_by", value: name.into(), rule: "must be person or video" })
     }
 }
 

@@ -19,7 +19,8 @@ use self::messages::{
     Dimension, Event, Image, PluginData, SessionLog, Summary, SummaryMetadata, TensorProto, TensorShape, Value,
     data_class, data_type, event, session_status, value,
 };
-use crate::{Error, Label, Scores};
+use crate::metrics::Scores;
+use crate::{Error, Label};
 
 /// Number of thresholds of a PR curve, from 0 to 1: TensorBoard's default.
 const PR_THRESHOLDS: usize = 201;

@@ -5,10 +5,13 @@ use std::str::FromStr;
 use deepsight_core::{Architecture, Engine, FaceCrop};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Augmentation, ClipCompression, Error, Plateau, Precision, ScheduleConfig, Scheduler, SchedulerName, SelfBlending,
-    Source, SplitBy,
-};
+use crate::augment::ClipCompression;
+use crate::blend::SelfBlending;
+use crate::sampler::Source;
+use crate::schedule::{Plateau, ScheduleConfig, Scheduler, SchedulerName};
+use crate::split::SplitBy;
+use crate::step::Precision;
+use crate::{Augmentation, Error};
 
 /// The settings that decide what a training run computes. Two runs of the same configuration on the same data give the
 /// same model. On a CPU, the models are the same to the last bit.
@@ -152,10 +155,10 @@ impl TrainConfig {
         let many = |value: usize| (1..=MANY).contains(&value);
         let (one, share) = ("1 to 1000000 is needed", "a number from 0 up to but not 1 is needed");
         let size = self.input_size();
-        Error::check("input-size", size, (32..=1024).contains(&size), "32 to 1024 pixels are usable")?;
+        Error::check("input_size", size, (32..=1024).contains(&size), "32 to 1024 pixels are usable")?;
         Error::check("epochs", self.epochs, many(self.epochs), one)?;
         let batch = (2..=MANY).contains(&self.batch_size);
-        Error::check("batch-size", self.batch_size, batch, "2 to 1000000 is needed: batch norms compare")?;
+        Error::check("batch_size", self.batch_size, batch, "2 to 1000000 is needed: batch norms compare")?;
         Error::check("accumulate", self.accumulate, many(self.accumulate), one)?;
         if let Some(draws) = self.draws {
             Error::check("draws", draws, (1..=FACES).contains(&draws), "1 to 100000000 is needed")?;
@@ -163,31 +166,36 @@ impl TrainConfig {
         let warmup = number(self.warmup) && self.warmup <= MANY as f64;
         Error::check("warmup", self.warmup, warmup, "0 to 1000000 epochs are usable")?;
         let decay = number(self.weight_decay.into());
-        Error::check("weight-decay", self.weight_decay, decay, "a number from 0 up is needed")?;
-        Error::check("label-smoothing", self.label_smoothing, below_one(self.label_smoothing), share)?;
+        Error::check("weight_decay", self.weight_decay, decay, "a number from 0 up is needed")?;
+        Error::check("label_smoothing", self.label_smoothing, below_one(self.label_smoothing), share)?;
         Error::check("dropout", self.dropout, below_one(self.dropout), share)?;
-        Error::check("drop-path", self.drop_path, below_one(self.drop_path), share)?;
+        Error::check("drop_path", self.drop_path, below_one(self.drop_path), share)?;
         if let Some(ema) = self.ema {
             Error::check("ema", ema, (0.0..1.0).contains(&ema), share)?;
         }
         if let Some(limit) = self.grad_clip {
-            Error::check("grad-clip", limit, limit > 0.0 && limit.is_finite(), "a number above 0 is needed")?;
+            Error::check("grad_clip", limit, limit > 0.0 && limit.is_finite(), "a number above 0 is needed")?;
         }
         if let Some(epochs) = self.early_stopping {
-            Error::check("early-stopping", epochs, epochs > 0, one)?;
+            Error::check("early_stopping", epochs, epochs > 0, one)?;
         }
         let step = self.scheduler == SchedulerName::Step;
-        Error::check("step-epochs", self.step_epochs, !step || many(self.step_epochs), one)?;
+        Error::check("step_epochs", self.step_epochs, !step || many(self.step_epochs), one)?;
         let (uses_factor, factor) = (self.scheduler != SchedulerName::Cosine, self.rate_factor);
         let holds = !uses_factor || (factor > 0.0 && factor < 1.0);
-        Error::check("rate-factor", factor, holds, "a number above 0 and below 1 is needed")?;
+        Error::check("rate_factor", factor, holds, "a number above 0 and below 1 is needed")?;
         if let Some(clip) = &self.clip_compression {
             let share = clip.probability;
-            Error::check("clip-compression", share, (0.0..=1.0).contains(&share), "a share in 0..=1 is needed")?;
+            Error::check(
+                "clip_compression.probability",
+                share,
+                (0.0..=1.0).contains(&share),
+                "a share in 0..=1 is needed",
+            )?;
         }
         if let ClassWeights::Given([real, fake]) = self.class_weights {
             let holds = [real, fake].iter().all(|weight| *weight > 0.0 && weight.is_finite());
-            Error::check("class-weights", self.class_weights, holds, "numbers above 0 are needed")?;
+            Error::check("class_weights", self.class_weights, holds, "numbers above 0 are needed")?;
         }
         self.schedule(1).init().map(drop)
     }
@@ -263,7 +271,7 @@ impl FromStr for ClassWeights {
             Some([real, fake]) => Ok(Self::Given([*real, *fake])),
             _ => {
                 let rule = "equal, balanced or two numbers (real,fake) are needed";
-                Err(Error::Setting { name: "class-weights", value: text.into(), rule })
+                Err(Error::Setting { name: "class_weights", value: text.into(), rule })
             }
         }
     }
@@ -276,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_outside_their_range_are_named_as_on_the_command_line() {
+    fn settings_outside_their_range_are_named_as_fields_of_the_configuration() {
         let message = |change: fn(&mut TrainConfig)| {
             let mut config = TrainConfig::default();
             change(&mut config);
@@ -284,14 +292,14 @@ mod tests {
         };
         assert_eq!(message(|config| config.epochs = 0), "epochs is 0: 1 to 1000000 is needed");
         assert!(message(|config| config.epochs = usize::MAX).ends_with("1 to 1000000 is needed"));
-        assert!(message(|config| config.batch_size = 1).starts_with("batch-size is 1: 2 to 1000000"));
+        assert!(message(|config| config.batch_size = 1).starts_with("batch_size is 1: 2 to 1000000"));
         assert!(message(|config| config.draws = Some(usize::MAX)).starts_with("draws is "));
-        assert!(message(|config| config.learning_rate = -1.0).starts_with("learning-rate is -1: "));
-        assert!(message(|config| config.drop_path = 1.0).starts_with("drop-path is 1: "));
+        assert!(message(|config| config.learning_rate = -1.0).starts_with("learning_rate is -1: "));
+        assert!(message(|config| config.drop_path = 1.0).starts_with("drop_path is 1: "));
         let step = |config: &mut TrainConfig| (config.scheduler, config.step_epochs) = (SchedulerName::Step, 0);
-        assert!(message(step).starts_with("step-epochs is 0: "));
+        assert!(message(step).starts_with("step_epochs is 0: "));
         let plateau = |config: &mut TrainConfig| (config.scheduler, config.rate_factor) = (SchedulerName::Plateau, 1.0);
-        assert!(message(plateau).starts_with("rate-factor is 1: "));
+        assert!(message(plateau).starts_with("rate_factor is 1: "));
         assert!(message(|config| config.ema = Some(f64::NAN)).starts_with("ema is NaN: "));
         assert!(message(|config| config.class_weights = ClassWeights::Given([0.0, 1.0])).contains("0,1"));
         TrainConfig::default().validate().unwrap();

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use deepsight_core::FaceCrop;
 use sha2::{Digest, Sha256};
 
-use super::TrainConfig;
-use crate::{
-    DatasetConfig, Error, FaceDataset, Label, Manifest, Row, Sampler, SamplerConfig, Split, SplitBy, check_disjoint,
-    source_names,
-};
+use super::config::{ClassWeights, TrainConfig};
+use crate::dataset::{DatasetConfig, FaceDataset};
+use crate::manifest::source_names;
+use crate::sampler::{Draw, Sampler, SamplerConfig};
+use crate::split::{SplitBy, check_disjoint};
+use crate::{Error, Label, Manifest, Row, Split};
 
 /// The faces of a run, for training and for validation.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ impl TrainData {
         let sources = names.into_iter().zip(ends).collect();
         let (root, rows) = joined(manifests);
         if rows.iter().all(|row| row.split == Some(Split::Train)) {
-            let rule = "faces must be divided into train and val; preprocess does it, and assign_splits";
+            let rule = "faces must be divided into train and val, as assign_splits does";
             return Err(Error::Setting { name: "split", value: "train for all faces".into(), rule });
         }
         check_disjoint(&rows, config.split_by)?;
@@ -85,6 +86,21 @@ impl TrainData {
     /// Returns the sampler, which draws the faces of an epoch.
     pub fn sampler(&self) -> &Sampler {
         &self.sampler
+    }
+
+    /// Returns the weights of the classes real and fake in the loss.
+    pub(super) fn class_weights(&self, weights: ClassWeights) -> [f32; 2] {
+        match weights {
+            ClassWeights::Equal => [1.0; 2],
+            ClassWeights::Given(weights) => weights,
+            ClassWeights::Balanced => {
+                let draws = self.sampler.epoch(0);
+                let is_fake = |draw: &&Draw| draw.self_blended || self.dataset.rows()[draw.row].label == Label::Fake;
+                let fake = draws.iter().filter(is_fake).count().clamp(1, draws.len().max(2) - 1);
+                let share = |count: usize| draws.len() as f32 / (2 * count) as f32;
+                [share(draws.len() - fake), share(fake)]
+            }
+        }
     }
 
     /// Returns the rows of the validation split.
@@ -141,7 +157,7 @@ fn crop_of(manifests: &[Manifest], given: Option<FaceCrop>) -> Result<FaceCrop, 
         }
         found = Some(crop);
     }
-    found.ok_or(Error::Setting { name: "manifest", value: "none".into(), rule: "at least one is needed" })
+    found.ok_or(Error::Setting { name: "manifests", value: "none".into(), rule: "at least one is needed" })
 }
 
 /// Removes rows without a split from a divided manifest, and gives all rows of another manifest to training. A row

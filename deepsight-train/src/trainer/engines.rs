@@ -5,8 +5,10 @@ use burn::module::{AutodiffModule, Module};
 use burn::tensor::backend::Backend;
 use deepsight_core::{EfficientNet, Engine, Noise};
 
-use super::{TrainConfig, noise};
-use crate::{Batch, BurnStep, Error, FusedStep, LossScale, Objective, Precision, Step, StepOutput, weighted_sum};
+use super::config::TrainConfig;
+use super::noise;
+use crate::Error;
+use crate::step::{Batch, BurnStep, FusedStep, LossScale, Objective, Precision, Step, StepOutput, weighted_sum};
 
 /// The training steps of a run: one for each device. Each computes a part of every batch.
 pub(super) struct Engines<B: Backend> {
@@ -44,7 +46,7 @@ impl<B: Backend> Engines<B> {
         let steps =
             devices.iter().map(|device| Ok((make(device)?, device.clone()))).collect::<Result<Vec<_>, Error>>()?;
         match steps.is_empty() {
-            true => Err(Error::Setting { name: "device", value: "none".into(), rule: "at least one is needed" }),
+            true => Err(Error::Setting { name: "devices", value: "none".into(), rule: "at least one is needed" }),
             false => Ok(Self { steps, name }),
         }
     }
@@ -161,7 +163,8 @@ mod tests {
         use deepsight_core::Architecture;
         use image::{Rgb, RgbImage};
 
-        use crate::{Label, gradient_norm};
+        use crate::Label;
+        use crate::step::gradient_norm;
 
         let mut config = TrainConfig::new(Architecture::EfficientNetLite0);
         (config.input_size, config.engine, config.dropout) = (Some(32), Engine::Burn, 0.3);
@@ -170,7 +173,7 @@ mod tests {
         let batch = Batch { images: (1..6).map(picture).collect(), labels };
         let noise = noise::noise(&config, &config.model_name.config(), 0, 0, 5);
         let objective = Objective { class_weights: [1.0, 3.0], label_smoothing: 0.1 };
-        let network = crate::trainer::init::initial::<Flex>(&config, &Default::default())?.0;
+        let network = super::super::init::initial::<Flex>(&config, &Default::default())?.0;
         let engines =
             |count: usize| Engines::<Flex>::new(&config, [0.5; 3], [0.5; 3], &vec![Default::default(); count]);
 

@@ -1,7 +1,12 @@
 use std::path::Path;
 
-use super::{EpochSummary, Progress, TrainData};
-use crate::{Error, EventWriter, Figure, Scored, Scores, preview};
+use super::data::TrainData;
+use super::progress::{EpochSummary, Progress};
+use crate::metrics::Scores;
+use crate::plot::Figure;
+use crate::preview::preview;
+use crate::tensorboard::EventWriter;
+use crate::{Error, Scored};
 
 /// Writes a run's progress into TensorBoard's event files.
 ///

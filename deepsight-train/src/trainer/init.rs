@@ -3,14 +3,14 @@ use burn::tensor::backend::Backend;
 use deepsight_core::{EfficientNet, Error as CoreError, ModelCard, ModelFile, StateDict, Weight};
 use rand::RngExt;
 
-use super::{Init, TrainConfig};
+use super::config::{Init, TrainConfig};
 use crate::Error;
 use crate::random::{Purpose, generator};
 
 /// Returns the network that a run starts from, and the model card if the run starts from a model file.
 ///
 /// # Errors
-/// Returns an error if the file of `--init` does not hold weights of this architecture.
+/// Returns an error if the file of [`TrainConfig::init`] does not hold weights of this architecture.
 pub(super) fn initial<B: Backend>(
     config: &TrainConfig,
     device: &B::Device,

@@ -1,7 +1,7 @@
 use deepsight_core::{EfficientNetConfig, Noise};
 use rand::RngExt;
 
-use super::TrainConfig;
+use super::config::TrainConfig;
 use crate::random::{Purpose, generator};
 
 /// Draws the noise of the pass that begins at `position` of an epoch. The noise depends on the arguments alone.

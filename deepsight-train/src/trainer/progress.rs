@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Scored, SourceAuc};
+use crate::Scored;
+use crate::metrics::SourceAuc;
 
 /// An event of a run, passed to the callback of [`Trainer::run`](crate::Trainer::run).
 #[derive(Debug)]
@@ -61,7 +62,7 @@ pub struct StepSummary {
     pub step_in_epoch: usize,
     /// The step within the run, from 0.
     pub step: usize,
-    /// Mean loss of the step's faces, as in [`StepOutput::loss`](crate::StepOutput::loss).
+    /// Mean loss of the step's faces, as in [`StepOutput::loss`](crate::step::StepOutput::loss).
     pub loss: f64,
     /// The learning rate.
     pub learning_rate: f64,

@@ -1,9 +1,11 @@
 use burn::tensor::backend::Backend;
 use deepsight_core::{CancelToken, Classifier, EfficientNet, ModelCard};
 
+use super::data::TrainData;
 use super::loader::in_order;
-use super::{EpochSummary, Progress, TrainData};
-use crate::{Error, Label, Scored, frame_auc, mean_video_auc, source_aucs, video_auc};
+use super::progress::{EpochSummary, Progress};
+use crate::metrics::{mean_video_auc, source_aucs};
+use crate::{Error, Label, Scored, frame_auc, video_auc};
 
 /// Number of faces that are scored together, and held in memory.
 const CHUNK: usize = 64;

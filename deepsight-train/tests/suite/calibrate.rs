@@ -39,7 +39,7 @@ fn one_class_or_an_impossible_rate_is_refused() {
     assert_eq!(error.to_string(), "a temperature needs real and fake faces, but all 2 are fake");
     for rate in [-0.1, 1.0, f64::NAN] {
         let error = fit_threshold(&fakes, ThresholdRule::FalsePositiveRate(rate)).unwrap_err();
-        assert!(matches!(error, Error::Setting { name: "fpr", .. }), "{error}");
+        assert!(matches!(error, Error::Setting { name: "false_positive_rate", .. }), "{error}");
     }
 }
 

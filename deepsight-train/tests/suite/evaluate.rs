@@ -337,10 +337,6 @@ struct Detail;
 impl FaceClassifier for Detail {
     type Error = Infallible;
 
-    fn crop(&self) -> FaceCrop {
-        FaceCrop::Box
-    }
-
     fn classify(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Infallible> {
         let score = |face: &RgbImage| {
             let steps = face.as_raw().chunks_exact(3).zip(face.as_raw().chunks_exact(3).skip(1));

@@ -377,13 +377,13 @@ fn failures_that_concern_all_clips_end_the_run() {
     let inside = bench.data("faces");
     let preparation = Preparation::new(detectors(), config()).unwrap();
     let message = preparation.run(&dataset, &inside, &CancelToken::new(), |_| ()).unwrap_err().to_string();
-    assert!(message.starts_with("output-dir is ") && message.ends_with("must lie outside the data"), "{message}");
+    assert!(message.starts_with("output is ") && message.ends_with("must lie outside the data"), "{message}");
     assert!(!inside.exists());
 
     let mut wrong = config();
     wrong.face_confidence = 1.5;
     let message = Preparation::new(detectors(), wrong).unwrap_err().to_string();
-    assert_eq!(message, "face-confidence is 1.5: must lie in 0..=1");
+    assert_eq!(message, "face_confidence is 1.5: must lie in 0..=1");
 }
 
 #[test]

@@ -87,10 +87,10 @@ fn a_schedule_is_a_burn_scheduler_that_saves_and_loads() {
 fn settings_outside_their_range_are_named() {
     let message = |config: ScheduleConfig| config.init().unwrap_err().to_string();
     let step = |every, factor| ScheduleConfig::new(RATE, TOTAL, Scheduler::Step { every, factor });
-    assert_eq!(message(step(0, 0.5)), "step-size is 0: 1 or more is needed");
-    assert_eq!(message(step(3, 1.5)), "step-factor is 1.5: a number above 0 and at most 1 is needed");
+    assert_eq!(message(step(0, 0.5)), "scheduler.every is 0: 1 or more is needed");
+    assert_eq!(message(step(3, 1.5)), "scheduler.factor is 1.5: a number above 0 and at most 1 is needed");
     let rate = |rate| ScheduleConfig::new(rate, TOTAL, Scheduler::Cosine { minimum: 0.0 });
-    assert_eq!(message(rate(f64::NAN)), "learning-rate is NaN: a number above 0 is needed");
+    assert_eq!(message(rate(f64::NAN)), "learning_rate is NaN: a number above 0 is needed");
     let plateau = ScheduleConfig::new(RATE, TOTAL, Scheduler::Plateau(Plateau::new(1.0, 2)));
-    assert_eq!(message(plateau), "plateau-factor is 1: a number above 0 and below 1 is needed");
+    assert_eq!(message(plateau), "scheduler.factor is 1: a number above 0 and below 1 is needed");
 }

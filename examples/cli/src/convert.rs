@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use burn::tensor::backend::Backend;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use deepsight_core::{
     Architecture, Classifier, Error, FaceCrop, ModelCard, ModelFile, ResizeFilter, WeightFormat, image, with_causes,
 };
 use deepsight_device::{Device, with_backend};
 
+use crate::flags::describe;
 use crate::output::{complain, print};
 
 /// Turns a timm state dict (.pth or .safetensors) into a model file, or inspects one.
@@ -109,7 +110,7 @@ fn on<B: Backend>(args: &Args, device: &B::Device) -> Result<String, String> {
         if args.golden.is_none() && args.format().is_none() && args.mirrored.is_none() {
             return Err("--model needs --golden, --format or --mirrored".into());
         }
-        let mut file = ModelFile::read(model).map_err(|error| with_causes(&error))?;
+        let mut file = ModelFile::read(model).map_err(|error| describe(&error, &Args::command()))?;
         let format = file.format;
         file.card.mirrored = args.mirrored.unwrap_or(file.card.mirrored);
         let classifier = Classifier::<B>::from_file(file, device)
@@ -162,10 +163,11 @@ fn save<B: Backend>(
     output: &Path,
     device: &B::Device,
 ) -> Result<(), String> {
-    let failed = |error: Error| with_causes(&error);
+    let failed = |error: Error| describe(&error, &Args::command());
     let face = match &a.golden {
         Some(path) => {
-            let picture = image::open(path).map_err(|error| format!("{}: {}", path.display(), with_causes(&error)))?;
+            let picture = image::open(path)
+                .map_err(|error| format!("{}: {}", path.display(), describe(&error, &Args::command())))?;
             Some(picture.into_rgb8())
         }
         None => classifier.to_file(format).golden_input,
@@ -173,12 +175,12 @@ fn save<B: Backend>(
     let Some(face) = face else { return classifier.save(output, format).map_err(failed) };
     // The promised score is that of the weights as the file will have them, rounded.
     let bytes = classifier.to_file(format).to_bytes().map_err(failed)?;
-    let rounded = Classifier::<B>::from_bytes(&bytes, device).and_then(|rounded| rounded.with_golden_input(face));
+    let rounded = Classifier::<B>::from_bytes(&bytes, device).and_then(|rounded| rounded.record_golden_input(face));
     rounded.and_then(|rounded| rounded.save(output, format)).map_err(failed)
 }
 
 fn inspect<B: Backend>(path: &Path, device: &B::Device) -> Result<String, String> {
-    let file = ModelFile::read(path).map_err(|error| with_causes(&error))?;
+    let file = ModelFile::read(path).map_err(|error| describe(&error, &Args::command()))?;
     let card = serde_json::to_string_pretty(&file.card).map_err(|error| with_causes(&error))?;
     let parameters: usize = file.weights.values().map(|weight| weight.values.len()).sum();
     let format = file.format;
@@ -187,7 +189,7 @@ fn inspect<B: Backend>(path: &Path, device: &B::Device) -> Result<String, String
         format!("tensors     {} of {parameters} numbers, {format}", file.weights.len()),
         format!("sha256      {}", file.sha256.clone().unwrap_or_default()),
     ];
-    let in_file = |error: Error| format!("{}: {}", path.display(), with_causes(&error));
+    let in_file = |error: Error| format!("{}: {}", path.display(), describe(&error, &Args::command()));
     // Making a classifier of it checks every name and shape against the architecture.
     let classifier = Classifier::<B>::from_file(file, device).map_err(in_file)?;
     lines.push(match classifier.verify().map_err(in_file)? {

@@ -9,6 +9,7 @@ mod clip;
 mod commands;
 pub mod convert;
 pub mod evaluate;
+mod flags;
 mod interrupt;
 pub mod merge;
 mod output;

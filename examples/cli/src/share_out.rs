@@ -48,7 +48,7 @@ pub(crate) fn share_out<W: Sync, T: Send, E>(
 ) -> Result<(), Stopped<E>> {
     let jobs = jobs.min(count);
     let ahead = AHEAD * jobs * workers.len();
-    let line = Line { count, ahead, cancel, state: Mutex::default(), moved: Condvar::new() };
+    let line = WorkQueue { count, ahead, cancel, state: Mutex::default(), moved: Condvar::new() };
     let (line, work) = (&line, &work);
     thread::scope(|scope| {
         let _closes = Closes(line);
@@ -87,7 +87,7 @@ pub(crate) fn share_out<W: Sync, T: Send, E>(
 }
 
 /// Where workers get their next item.
-struct Line<'a> {
+struct WorkQueue<'a> {
     count: usize,
     ahead: usize,
     cancel: &'a CancelToken,
@@ -102,7 +102,7 @@ struct State {
     closed: bool,
 }
 
-impl Line<'_> {
+impl WorkQueue<'_> {
     /// The next item, when it is not too far ahead of what was taken; `None` when there is nothing more to do.
     fn next(&self) -> Option<usize> {
         let mut state = self.state();
@@ -134,7 +134,7 @@ impl Line<'_> {
 }
 
 /// Nobody waits in a line whose results are no longer taken.
-struct Closes<'a>(&'a Line<'a>);
+struct Closes<'a>(&'a WorkQueue<'a>);
 
 impl Drop for Closes<'_> {
     fn drop(&mut self) {
@@ -143,7 +143,7 @@ impl Drop for Closes<'_> {
 }
 
 /// Nor for the result of an item whose worker panicked.
-struct ClosesInPanic<'a>(&'a Line<'a>);
+struct ClosesInPanic<'a>(&'a WorkQueue<'a>);
 
 impl Drop for ClosesInPanic<'_> {
     fn drop(&mut self) {

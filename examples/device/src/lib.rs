@@ -6,6 +6,8 @@ compile_error!("choose at least one backend: --features flex, ndarray, cuda or w
 
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(feature = "clap")]
+mod flag;
 mod list;
 #[cfg(feature = "gpu")]
 mod prepare;
@@ -19,7 +21,9 @@ use std::time::Duration;
 
 #[cfg(feature = "cuda")]
 pub use cuda::{CudaFault, Version};
-pub use list::{DeviceParser, list};
+#[cfg(feature = "clap")]
+pub use flag::DeviceParser;
+pub use list::list;
 
 use ::burn::prelude::DeviceOps;
 use ::burn::tensor::backend::{Backend, DeviceId};

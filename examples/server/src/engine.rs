@@ -113,10 +113,10 @@ impl<B: Backend> OnBackend<B> {
             Some(path) => Classifier::<B>::load(path, device),
             None => Classifier::<B>::pretrained(device),
         }?;
-        let classifier = classifier.with_engine(options.engine)?;
+        let classifier = classifier.compute_with(options.engine)?;
         // Verify before the precision is lowered: the golden scores in the file are those of single precision.
         threads.install(|| classifier.verify())?;
-        let classifier = classifier.with_precision(options.precision)?;
+        let classifier = classifier.compute_in(options.precision)?;
         let (batches, classifier) = match options.device.is_gpu() {
             true => (Some(GPU_BATCHES), classifier.with_batch_size(GPU_BATCHES.1)),
             false => (None, classifier),
@@ -141,13 +141,13 @@ impl<B: Backend> Networks for OnBackend<B> {
         evidence: usize,
         job: Job<'_>,
     ) -> Result<Report, EngineError> {
-        let detector = self.analyzer.detector().with_min_face_size(settings.min_face_size)?;
+        let detector = self.analyzer.detector().with_min_face_size(settings.min_face_size);
         let config = settings.analyzer(evidence);
         let config = match self.batches {
             Some((frames, faces)) => config.with_batches(frames, faces),
             None => config,
         };
-        let analyzer = self.analyzer.clone().with_detector(detector).with_config(config)?;
+        let analyzer = self.analyzer.clone().with_detector(detector).with_config(config);
         Ok(analyzer.analyze_job(frames, job)?)
     }
 

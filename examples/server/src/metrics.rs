@@ -25,7 +25,7 @@ pub(crate) struct Metrics {
     faces: Counter,
     frames_per_second: Histogram,
     faces_per_second: Histogram,
-    verdicts: Family<Answer, Counter>,
+    verdicts: Family<VerdictLabel, Counter>,
     analyses: Family<Outcome, Counter>,
     webhooks: Family<Outcome, Counter>,
     busy_seconds: Counter<f64, AtomicU64>,
@@ -49,7 +49,7 @@ struct Stage {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answer {
+struct VerdictLabel {
     verdict: String,
 }
 
@@ -156,7 +156,7 @@ impl Metrics {
     }
 
     fn verdict(&self, verdict: Verdict) {
-        self.verdicts.get_or_create(&Answer { verdict: verdict.to_string() }).inc();
+        self.verdicts.get_or_create(&VerdictLabel { verdict: verdict.to_string() }).inc();
     }
 
     pub(crate) fn ended(&self, outcome: Ended) {

@@ -78,7 +78,7 @@ pub(crate) struct Options {
 
     /// Largest upload, such as 100MB or 1GiB
     #[arg(long, env = "DEEPSIGHT_MAX_UPLOAD", value_name = "SIZE", default_value = "100MB")]
-    pub(crate) max_upload: Bytes,
+    pub(crate) max_upload: ByteSize,
     /// Longest video
     #[arg(long, env = "DEEPSIGHT_MAX_DURATION", value_name = "TIME", default_value = "1h")]
     pub(crate) max_duration: Span,
@@ -101,13 +101,13 @@ pub(crate) struct Options {
     pub(crate) keep_videos: Span,
     /// Bytes of videos that are kept after their analysis; the oldest go first
     #[arg(long, env = "DEEPSIGHT_KEEP_BYTES", value_name = "SIZE", default_value = "10GB")]
-    pub(crate) keep_bytes: Bytes,
+    pub(crate) keep_bytes: ByteSize,
     /// How long a report is kept
     #[arg(long, env = "DEEPSIGHT_KEEP_REPORTS", value_name = "TIME", default_value = "30d")]
     pub(crate) keep_reports: Span,
     /// Bytes of reports and pictures of faces that are kept; the oldest go first
     #[arg(long, env = "DEEPSIGHT_KEEP_DATABASE", value_name = "SIZE", default_value = "10GB")]
-    pub(crate) keep_database: Bytes,
+    pub(crate) keep_database: ByteSize,
 
     /// API key that may use the server, as NAME:SHA256 (see new-key); without any, everybody may
     #[arg(
@@ -236,7 +236,7 @@ impl fmt::Display for Span {
 
 /// A number of bytes as people write it: `500kB`, `100MB`, `1GiB`, `123`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Bytes(pub(crate) u64);
+pub(crate) struct ByteSize(pub(crate) u64);
 
 const UNITS: [(&str, u64); 8] = [
     ("", 1),
@@ -249,7 +249,7 @@ const UNITS: [(&str, u64); 8] = [
     ("GiB", 1 << 30),
 ];
 
-impl std::str::FromStr for Bytes {
+impl std::str::FromStr for ByteSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -266,7 +266,7 @@ impl std::str::FromStr for Bytes {
     }
 }
 
-impl fmt::Display for Bytes {
+impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let largest =
             UNITS.iter().filter(|(_, factor)| self.0.is_multiple_of(*factor)).max_by_key(|(_, factor)| *factor);
@@ -319,10 +319,10 @@ mod tests {
         }
         assert_eq!("30d".parse::<Span>().unwrap().0.as_secs(), 30 * 86_400);
         for text in ["500kB", "100MB", "1GiB", "123", "123B", "10 gb"] {
-            let bytes: Bytes = text.parse().unwrap();
-            assert_eq!(bytes.to_string().parse::<Bytes>().unwrap(), bytes);
+            let bytes: ByteSize = text.parse().unwrap();
+            assert_eq!(bytes.to_string().parse::<ByteSize>().unwrap(), bytes);
         }
-        assert_eq!("100MB".parse::<Bytes>().unwrap().0, 100_000_000);
+        assert_eq!("100MB".parse::<ByteSize>().unwrap().0, 100_000_000);
     }
 
     #[test]
@@ -331,7 +331,7 @@ mod tests {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
         for text in ["", "0", "-1", "12XB", "99999999999GB", "1.5GB"] {
-            assert!(text.parse::<Bytes>().is_err(), "{text}");
+            assert!(text.parse::<ByteSize>().is_err(), "{text}");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use deepsight_core::with_causes;
@@ -13,14 +14,14 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::domain::Moment;
 use crate::engine::{Engine, EngineError};
-use crate::jobs::{self, Jobs};
+use crate::jobs::{JobParts, Jobs};
 use crate::keys::{KeyError, Keys};
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::serve::{Patience, serve};
 use crate::store::{Store, StoreError};
 use crate::uploads::Uploads;
-use crate::web::{self, App, HostError, Hosts, Limits, Parts};
+use crate::web::{self, App, AppState, HostError, Hosts, Limits};
 use crate::webhook::{SECRET, WebhookError, Webhooks};
 
 /// Interval at which expired analyses and videos are removed.
@@ -70,37 +71,62 @@ pub(crate) fn run(options: &Options) -> Result<(), StartError> {
 async fn run_on(options: &Options) -> Result<(), StartError> {
     let keys = Keys::new(&options.api_keys)?;
     let hosts = Hosts::new(&options.allowed_hosts, &options.cors_origins, options.bind.is_loopback())?;
-    let secret = match std::env::var(SECRET) {
-        Ok(secret) => Some(secret),
-        Err(std::env::VarError::NotPresent) => None,
-        Err(std::env::VarError::NotUnicode(_)) => return Err(StartError::Secret),
-    };
     let data = DataDir::open(options.data_dir.as_deref())?;
     tracing::info!("{}", options.summary(&data.path));
+    let (store, uploads) = open_data(&data)?;
+
+    let address = SocketAddr::new(options.bind, options.port);
+    // Bind before the networks are loaded, so that a port in use is reported at once.
+    let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
+    let (stopping, stop) = watch::channel(false);
+    let (app, senders) = start_jobs(options, keys, hosts, store, uploads, stop)?;
+    warn_of_exposure(options, &listener, &app)?;
+
+    // Listen for signals before the log says that the server is ready, because a signal may follow at once.
+    let mut signals = Signals::new().map_err(|source| StartError::Serve { what: "listen for signals", source })?;
+    let running = Running::start(options, listener, &app, senders, stopping)?;
+    let signal = signals.next().await;
+    tracing::info!(signal, "stopping; again to stop at once");
+    running.stop(&app, options.shutdown_grace.0, &mut signals).await;
+    drop(data);
+    Ok(())
+}
+
+/// Opens the database and the folder of uploads, and removes uploads that the database does not know.
+fn open_data(data: &DataDir) -> Result<(Store, Uploads), StartError> {
     let store = Store::open(&data.path.join("deepsight.sqlite"))?;
     let uploads = data.uploads()?;
     let left = uploads.sweep(&store.uploads()?).map_err(|source| data.failed(source))?;
     if left > 0 {
         tracing::info!(files = left, "removed uploads that an earlier run left");
     }
+    Ok((store, uploads))
+}
 
+/// Loads the networks, starts the workers with the analyses that an earlier run did not end, and starts the threads
+/// that send webhooks. Returns the state of the handlers, and those threads.
+fn start_jobs(
+    options: &Options,
+    keys: Keys,
+    hosts: Hosts,
+    store: Store,
+    uploads: Uploads,
+    stop: watch::Receiver<bool>,
+) -> Result<(App, Vec<JoinHandle<()>>), StartError> {
     let decoding = decoding(options);
     if let Err(error) = decoding.check() {
         tracing::warn!(error = with_causes(&error), "videos cannot be read");
     }
     let metrics = Arc::new(Metrics::new());
     let retry = options.webhook_retry.0;
-    let webhooks = Webhooks::new(&options.webhook_hosts, secret, retry, store.clone(), Arc::clone(&metrics))?;
-    let address = SocketAddr::new(options.bind, options.port);
-    let listen = |source| StartError::Listen { address, source };
-    // Bind before the networks are loaded, so that a port in use is reported at once.
-    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let webhooks =
+        Webhooks::new(&options.webhook_hosts, webhook_secret()?, retry, store.clone(), Arc::clone(&metrics))?;
     let engine = Engine::load(options)?;
     let model = engine.model();
     tracing::info!(model = model.name, device = engine.device(), terms = model.terms, "model loaded");
 
     let threads = |source| StartError::Serve { what: "start threads", source };
-    let jobs = Jobs::start(jobs::Parts {
+    let jobs = Jobs::start(JobParts {
         engine: engine.clone(),
         store: store.clone(),
         uploads: uploads.clone(),
@@ -116,16 +142,15 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
     jobs.restore()?;
     let senders = webhooks.start().map_err(threads)?;
 
-    let (stopping, stop) = watch::channel(false);
     let at_once = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
-    let app: App = Arc::new(Parts {
+    let app: App = Arc::new(AppState {
         engine,
-        jobs: jobs.clone(),
+        jobs,
         store,
         uploads,
         metrics,
         keys,
-        webhooks: webhooks.clone(),
+        webhooks,
         decoding,
         limits: Limits {
             max_upload: options.max_upload.0,
@@ -139,39 +164,77 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
         pictures: Arc::new(Semaphore::new(at_once)),
         ffmpeg: tokio::sync::Mutex::default(),
         repeatable: Mutex::default(),
-        stop: stop.clone(),
+        stop,
         hosts,
     });
-    let sweeper = tokio::spawn(sweep(Arc::clone(&app), options.keep_bytes.0, options.keep_database.0));
+    Ok((app, senders))
+}
 
-    let address = listener.local_addr().map_err(listen)?;
-    if !address.ip().is_loopback() && !app.keys.required() {
+/// Reads the key that signs webhooks from the environment.
+fn webhook_secret() -> Result<Option<String>, StartError> {
+    match std::env::var(SECRET) {
+        Ok(secret) => Ok(Some(secret)),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(StartError::Secret),
+    }
+}
+
+/// Logs a warning for each protection that is off although other machines can reach the server.
+fn warn_of_exposure(options: &Options, listener: &TcpListener, app: &AppState) -> Result<(), StartError> {
+    if local_address(options, listener)?.ip().is_loopback() {
+        return Ok(());
+    }
+    if !app.keys.required() {
         tracing::warn!("everybody who reaches this address can use the server: give --api-key, or bind to 127.0.0.1");
     }
-    if !address.ip().is_loopback() && options.allowed_hosts.is_empty() {
+    if options.allowed_hosts.is_empty() {
         tracing::warn!("the server answers to any host name: give --allowed-host");
     }
-    // Listen for signals before the log says that the server is ready, because a signal may follow at once.
-    let mut signals = Signals::new().map_err(|source| StartError::Serve { what: "listen for signals", source })?;
-    tracing::info!("listening on http://{address}");
+    Ok(())
+}
 
-    let grace = options.shutdown_grace.0;
-    let patience = Patience {
-        connections: options.max_connections,
-        header: options.header_timeout.0,
-        write: options.body_timeout.0,
-        // Requests that wait for a result get their response only after the running analyses have ended.
-        shutdown: grace + PATIENCE + Duration::from_secs(2),
-    };
-    let serving = tokio::spawn(serve(listener, web::router(&app), patience, stop));
-    let signal = signals.next().await;
-    tracing::info!(signal, "stopping; again to stop at once");
-    stopping.send_replace(true);
-    sweeper.abort();
+fn local_address(options: &Options, listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    let address = SocketAddr::new(options.bind, options.port);
+    listener.local_addr().map_err(|source| StartError::Listen { address, source })
+}
 
-    let stopped = {
-        let jobs = jobs.clone();
-        tokio::task::spawn_blocking(move || {
+/// The tasks and threads of a server that accepts requests.
+struct Running {
+    serving: tokio::task::JoinHandle<()>,
+    sweeper: tokio::task::JoinHandle<()>,
+    senders: Vec<JoinHandle<()>>,
+    stopping: watch::Sender<bool>,
+}
+
+impl Running {
+    /// Starts to accept requests and to remove expired analyses.
+    fn start(
+        options: &Options,
+        listener: TcpListener,
+        app: &App,
+        senders: Vec<JoinHandle<()>>,
+        stopping: watch::Sender<bool>,
+    ) -> Result<Self, StartError> {
+        tracing::info!("listening on http://{}", local_address(options, &listener)?);
+        let patience = Patience {
+            connections: options.max_connections,
+            header: options.header_timeout.0,
+            write: options.body_timeout.0,
+            // Requests that wait for a result get their response only after the running analyses have ended.
+            shutdown: options.shutdown_grace.0 + PATIENCE + Duration::from_secs(2),
+        };
+        let serving = tokio::spawn(serve(listener, web::router(app), patience, app.stop.clone()));
+        let sweeper = tokio::spawn(sweep(Arc::clone(app), options.keep_bytes.0, options.keep_database.0));
+        Ok(Self { serving, sweeper, senders, stopping })
+    }
+
+    /// Stops: running analyses have `grace` to end. Another signal stops at once.
+    async fn stop(self, app: &App, grace: Duration, signals: &mut Signals) {
+        let Self { serving, sweeper, senders, stopping } = self;
+        stopping.send_replace(true);
+        sweeper.abort();
+        let (jobs, webhooks) = (app.jobs.clone(), app.webhooks.clone());
+        let stopped = tokio::task::spawn_blocking(move || {
             webhooks.close();
             let ended = jobs.finish(grace, PATIENCE);
             if !ended {
@@ -182,21 +245,19 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
             while senders.iter().any(|sender| !sender.is_finished()) && Instant::now() < patience {
                 std::thread::sleep(Duration::from_millis(5));
             }
-        })
-    };
-    let orderly = async {
-        // An error here is a panic of a task. Neither is expected to panic, and the log would show it.
-        let _ = tokio::join!(stopped, serving);
-    };
-    tokio::select! {
-        () = orderly => tracing::info!("stopped"),
-        _ = signals.next() => {
-            jobs.stop_now();
-            tracing::warn!("stopped at once");
+        });
+        let orderly = async {
+            // An error here is a panic of a task. Neither is expected to panic, and the log would show it.
+            let _ = tokio::join!(stopped, serving);
+        };
+        tokio::select! {
+            () = orderly => tracing::info!("stopped"),
+            _ = signals.next() => {
+                app.jobs.stop_now();
+                tracing::warn!("stopped at once");
+            }
         }
     }
-    drop(data);
-    Ok(())
 }
 
 /// Returns the options of the decoder, with the limits on clients' videos.

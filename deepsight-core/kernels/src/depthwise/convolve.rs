@@ -50,7 +50,7 @@ impl<A: Apply> Convolve<'_, A> {
         assert!(weights.len() >= K * K * S::LANES && bias.len() >= S::LANES);
         let rows = output.chunks_exact_mut(columns * S::LANES).zip(sums.chunks_exact_mut(S::LANES));
         for (row, (output, sums)) in rows.enumerate() {
-            let line = Line { input: &input[row * T * pitch..][..K * pitch], pitch, weights, bias, columns };
+            let line = WindowRow { input: &input[row * T * pitch..][..K * pitch], pitch, weights, bias, columns };
             // SAFETY: the slices hold K rows, in each of which `columns` windows at stride T fit (asserted above), the
             // block's weights and bias, one row of results, and one vector of sums.
             unsafe {
@@ -62,7 +62,7 @@ impl<A: Apply> Convolve<'_, A> {
 }
 
 /// One row of windows of one block.
-struct Line<'a> {
+struct WindowRow<'a> {
     input: &'a [f32],
     pitch: usize,
     weights: &'a [f32],
@@ -70,7 +70,7 @@ struct Line<'a> {
     columns: usize,
 }
 
-impl Line<'_> {
+impl WindowRow<'_> {
     /// Writes the row of results and returns their sum.
     ///
     /// # Safety

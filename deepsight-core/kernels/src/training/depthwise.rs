@@ -227,10 +227,10 @@ impl Depthwise {
     fn line(&self, lines: &[&[f32]], taps: &[&[f32]], stride: usize, output: &mut [f32]) {
         let channels = self.shape.channels;
         match (self.shape.kernel, stride) {
-            (3, 1) => self.set.run(Line::<3, 1> { lines, taps, channels, output }),
-            (3, _) => self.set.run(Line::<3, 2> { lines, taps, channels, output }),
-            (_, 1) => self.set.run(Line::<5, 1> { lines, taps, channels, output }),
-            (_, _) => self.set.run(Line::<5, 2> { lines, taps, channels, output }),
+            (3, 1) => self.set.run(OutputRow::<3, 1> { lines, taps, channels, output }),
+            (3, _) => self.set.run(OutputRow::<3, 2> { lines, taps, channels, output }),
+            (_, 1) => self.set.run(OutputRow::<5, 1> { lines, taps, channels, output }),
+            (_, _) => self.set.run(OutputRow::<5, 2> { lines, taps, channels, output }),
         }
     }
 
@@ -248,14 +248,14 @@ impl Depthwise {
 }
 
 /// A row of results: each is a sum over lines of `K` taps, with stride `T`.
-struct Line<'a, const K: usize, const T: usize> {
+struct OutputRow<'a, const K: usize, const T: usize> {
     lines: &'a [&'a [f32]],
     taps: &'a [&'a [f32]],
     channels: usize,
     output: &'a mut [f32],
 }
 
-impl<const K: usize, const T: usize> Kernel for Line<'_, K, T> {
+impl<const K: usize, const T: usize> Kernel for OutputRow<'_, K, T> {
     type Output = ();
 
     #[inline(always)]
@@ -299,7 +299,7 @@ impl<const K: usize, const T: usize> Kernel for Line<'_, K, T> {
     }
 }
 
-impl<const K: usize, const T: usize> Line<'_, K, T> {
+impl<const K: usize, const T: usize> OutputRow<'_, K, T> {
     /// Computes `N` neighboring windows for one vector of channels.
     ///
     /// # Safety

@@ -1,4 +1,3 @@
-use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -6,8 +5,8 @@ use std::time::Duration;
 use deepsight_core::image::imageops::{FilterType, resize, thumbnail};
 use deepsight_core::image::{self, RgbImage};
 use deepsight_core::{
-    Aggregation, Analyzer, AnalyzerConfig, BoundingBox, CancelToken, Error, Face, FaceCrop, Frame, Job, Reason,
-    Reliability, Report, Stage, Verdict,
+    Aggregation, Analyzer, AnalyzerConfig, BoundingBox, BoxError, CancelToken, Error, Face, FaceClassifier, FaceCrop,
+    FaceDetector, Frame, Job, Reason, Reliability, Report, Stage, Verdict,
 };
 
 use super::stand_ins::{Act, Broken, Classifier, Detector, face, frame, frames};
@@ -62,7 +61,7 @@ fn batches_are_filled_across_frames_and_their_size_changes_no_score() {
     for (detect, classify) in [(1, 1), (3, 5), (8, 32), (64, 256)] {
         let classifier = Classifier::of(score);
         let config = AnalyzerConfig::new().with_batches(detect, classify);
-        let analyzer = Analyzer::new(&detector, &classifier).with_config(config).unwrap();
+        let analyzer = Analyzer::new(&detector, &classifier).with_config(config);
         reports.push(or_abort(|| analyzer.analyze(frames(20))).unwrap());
         let batches = classifier.batches.lock().unwrap().clone();
         assert_eq!(batches.iter().sum::<usize>(), 40);
@@ -224,11 +223,10 @@ fn an_analysis_in_which_everything_failed_is_an_error_with_the_first_cause() {
 
 #[test]
 fn progress_grows_to_all_frames_and_faces() {
-    let seen = RefCell::new(Vec::new());
-    let job = Job::new().with_expected(20).with_progress(|progress| seen.borrow_mut().push(*progress));
+    let mut seen = Vec::new();
+    let job = Job::new().with_expected(20).with_progress(|progress| seen.push(*progress));
     let (detector, classifier) = (Detector::two_people(), Classifier::of(|_| 0.1));
     Analyzer::new(&detector, &classifier).analyze_job(frames(20), job).unwrap();
-    let seen = seen.into_inner();
     assert!(seen.windows(2).all(|pair| pair[0].frames <= pair[1].frames && pair[0].faces <= pair[1].faces));
     let last = seen.last().unwrap();
     assert_eq!((last.frames, last.faces, last.errors, last.expected), (20, 40, 0, Some(20)));
@@ -236,17 +234,10 @@ fn progress_grows_to_all_frames_and_faces() {
 
 #[test]
 fn every_scored_face_reaches_the_callback_once_as_in_the_report() {
-    let told = RefCell::new(Vec::new());
+    let mut told = Vec::new();
     let job = Job::new().with_scored(|face| {
         assert!(face.image.width() > 0);
-        told.borrow_mut().push((
-            face.index,
-            face.time,
-            face.face,
-            face.track,
-            face.bounding_box,
-            face.fake_probability,
-        ));
+        told.push((face.index, face.time, face.face, face.track, face.bounding_box, face.fake_probability));
     });
     let (detector, classifier) = (Detector::two_people(), Classifier::of(|number| f32::from(number) / 100.0));
     let report = Analyzer::new(&detector, &classifier).analyze_job(frames(20), job).unwrap();
@@ -257,7 +248,7 @@ fn every_scored_face_reaches_the_callback_once_as_in_the_report() {
             reported.push((frame.index, frame.time, place, track, face.face.bounding_box, probability));
         }
     }
-    assert_eq!(told.into_inner(), reported);
+    assert_eq!(told, reported);
 }
 
 #[test]
@@ -265,7 +256,7 @@ fn one_detector_and_one_classifier_serve_analyzers_of_different_settings() {
     let detector = Arc::new(ARC_DETECTOR.get_or_init(Detector::two_people));
     let classifier = Arc::new(ARC_CLASSIFIER.get_or_init(|| Classifier::of(|_| 0.6)));
     let analyzer = Analyzer::new(Arc::clone(&detector), Arc::clone(&classifier));
-    let strict = analyzer.clone().with_config(AnalyzerConfig::new().with_threshold(0.9)).unwrap();
+    let strict = analyzer.clone().with_config(AnalyzerConfig::new().with_threshold(0.9));
     let (one, other) = or_abort(|| {
         std::thread::scope(|scope| {
             let other = scope.spawn(|| strict.analyze(frames(40)).unwrap());
@@ -302,8 +293,7 @@ fn cancelling_stops_an_endless_input_and_releases_it() {
     });
     let (detector, classifier) = (Detector::two_people(), Classifier::of(|_| 0.1));
     let analyzer = Analyzer::new(&detector, &classifier);
-    // The callback in `job` need not be `Send`, which `or_abort` requires. A hang must be noticed from outside.
-    let error = analyzer.analyze_job(endless, job).unwrap_err();
+    let error = or_abort(|| analyzer.analyze_job(endless, job)).unwrap_err();
     assert!(matches!(error, Error::Cancelled));
     assert!(released.load(Ordering::Relaxed), "the input is dropped before the call returns");
 }
@@ -326,17 +316,17 @@ fn the_input_is_read_only_a_few_batches_ahead_of_the_scores() {
     let input = frames(200).inspect(move |_| {
         counter.fetch_add(1, Ordering::Relaxed);
     });
-    let lead = RefCell::new(0);
+    let mut lead = 0;
     let job = Job::new().with_progress(|progress| {
         let ahead = read.load(Ordering::Relaxed).saturating_sub(progress.frames);
-        lead.replace_with(|&mut most| ahead.max(most));
+        lead = lead.max(ahead);
     });
     let (detector, classifier) = (Detector::two_people(), Classifier::of(|_| 0.1));
     let config = AnalyzerConfig::new().with_batches(4, 8);
-    Analyzer::new(&detector, &classifier).with_config(config).unwrap().analyze_job(input, job).unwrap();
+    Analyzer::new(&detector, &classifier).with_config(config).analyze_job(input, job).unwrap();
     // At most, there is one batch in detection, one in the queue before it, one in the queue after it, and one frame
     // held by each stage.
-    assert!(lead.into_inner() <= 3 * 4 + 4, "frames pile up in memory");
+    assert!(lead <= 3 * 4 + 4, "frames pile up in memory");
 }
 
 #[test]
@@ -346,7 +336,7 @@ fn large_faces_are_scored_in_smaller_batches_than_small_ones() {
     let input = (0..5).map(|number| Ok::<_, Broken>(Frame::new(number, number as f64, RgbImage::new(3000, 3000))));
     let (detector, classifier) = (Detector::of(vec![large]), Classifier::of(|_| 0.1));
     let config = AnalyzerConfig::new().with_evidence(0);
-    Analyzer::new(&detector, &classifier).with_config(config).unwrap().analyze(input).unwrap();
+    Analyzer::new(&detector, &classifier).with_config(config).analyze(input).unwrap();
     // Three images of 27 million bytes fill 64 MiB.
     assert_eq!(*detector.batches.lock().unwrap(), [3, 2]);
     assert_eq!(*classifier.batches.lock().unwrap(), [3, 2]);
@@ -358,7 +348,7 @@ fn the_model_decides_the_threshold_unless_the_caller_does() {
     let report = analyze(&detector, &classifier, 6).unwrap();
     assert_eq!((report.verdict, report.settings.analyzer.threshold), (Verdict::Fake, Some(0.5)));
     let config = AnalyzerConfig::new().with_threshold(0.8).with_aggregation(Aggregation::Median);
-    let report = Analyzer::new(&detector, &classifier).with_config(config).unwrap().analyze(frames(6)).unwrap();
+    let report = Analyzer::new(&detector, &classifier).with_config(config).analyze(frames(6)).unwrap();
     assert_eq!(report.verdict, Verdict::Real);
     assert!(matches!(report.reasons[0], Reason::DecidedByFaces { faces: 12, .. }));
 }
@@ -366,7 +356,8 @@ fn the_model_decides_the_threshold_unless_the_caller_does() {
 #[test]
 fn settings_outside_their_range_are_refused_by_name() {
     let (detector, classifier) = (Detector::two_people(), Classifier::of(|_| 0.1));
-    let refuse = |config| Analyzer::new(&detector, &classifier).with_config(config).unwrap_err().to_string();
+    let refuse =
+        |config| Analyzer::new(&detector, &classifier).with_config(config).analyze(frames(1)).unwrap_err().to_string();
     let new = AnalyzerConfig::new;
     assert_eq!(refuse(new().with_threshold(1.5)), "threshold is 1.5: it must lie in 0..=1");
     assert!(refuse(new().with_threshold(f32::NAN)).starts_with("threshold is NaN"));
@@ -439,4 +430,19 @@ fn a_model_with_unusable_reliability_settings_is_refused() {
     let classifier = Classifier { reliability: Some(Reliability::new(0.9)), ..Classifier::of(|_| 0.1) };
     let error = analyze(&Detector::two_people(), &classifier, 5).unwrap_err();
     assert!(error.to_string().contains("uncertain_band is 0.9"), "{error}");
+}
+
+#[test]
+fn trait_objects_boxed_errors_and_a_job_on_another_thread_are_taken() {
+    let detector: Box<dyn FaceDetector<Error = Broken>> = Box::new(Detector::two_people());
+    let classifier: Arc<dyn FaceClassifier<Error = Broken>> = Arc::new(Classifier::of(|_| 0.1));
+    let expected = Analyzer::new(&*detector, &*classifier).analyze(frames(20)).unwrap();
+
+    let unplugged = [Err(BoxError::from("the camera was unplugged"))];
+    let input = frames(20).map(|frame| frame.map_err(BoxError::from)).chain(unplugged);
+    let job = Job::new().with_progress(|progress| assert!(progress.frames <= 21));
+    let analyzer = Analyzer::new(detector, classifier);
+    let report = std::thread::spawn(move || analyzer.analyze_job(input, job)).join().unwrap().unwrap();
+    assert_eq!((report.frames, report.verdict), (expected.frames, expected.verdict));
+    assert_eq!((report.errors.count, report.errors.first[0].message.as_str()), (1, "the camera was unplugged"));
 }

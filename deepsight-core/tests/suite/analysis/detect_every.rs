@@ -99,7 +99,7 @@ fn frames(count: u8, cut: u8) -> impl Iterator<Item = Result<Frame, Broken>> + S
 fn analyze(detector: &Follower, every: usize, detect_batch: usize, count: u8, cut: u8) -> Report {
     let config = AnalyzerConfig::new().with_detect_every(every).with_batches(detect_batch, 32);
     let classifier = Classifier::of(|number| f32::from(number) / 100.0);
-    Analyzer::new(detector, &classifier).with_config(config).unwrap().analyze(frames(count, cut)).unwrap()
+    Analyzer::new(detector, &classifier).with_config(config).analyze(frames(count, cut)).unwrap()
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn a_detector_that_cannot_find_faces_again_searches_every_frame() {
     let detector = super::stand_ins::Detector::two_people();
     let classifier = Classifier::of(|_| 0.1);
     let config = AnalyzerConfig::new().with_detect_every(4);
-    let analyzer = Analyzer::new(&detector, &classifier).with_config(config).unwrap();
+    let analyzer = Analyzer::new(&detector, &classifier).with_config(config);
     let report = analyzer.analyze(frames(9, 9)).unwrap();
     assert!(report.frames.iter().all(|frame| frame.faces.len() == 2));
     assert_eq!(detector.batches.lock().unwrap().iter().sum::<usize>(), 9, "each picture once");
@@ -199,7 +199,8 @@ fn detect_every_outside_its_range_is_refused_by_name() {
     for (every, shown) in [(0, "0"), (1001, "1001")] {
         let (detector, classifier) = (Follower::faithful(), Classifier::of(|_| 0.1));
         let config = AnalyzerConfig::new().with_detect_every(every);
-        let error = Analyzer::new(&detector, &classifier).with_config(config).unwrap_err().to_string();
+        let error =
+            Analyzer::new(&detector, &classifier).with_config(config).analyze(frames(1, 1)).unwrap_err().to_string();
         assert_eq!(error, format!("detect_every is {shown}: it must lie in 1..=1000 frames"));
     }
 }

@@ -61,7 +61,7 @@ pub(crate) fn face(x: f32, confidence: f32) -> Face {
     Face::new(BoundingBox::new(x, 40.0, x + 80.0, 140.0), Some(Landmarks(landmarks)), confidence)
 }
 
-impl FaceDetector for &Detector {
+impl FaceDetector for Detector {
     type Error = Broken;
 
     fn detect(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Face>>, Broken> {
@@ -109,12 +109,8 @@ impl Classifier {
     }
 }
 
-impl FaceClassifier for &Classifier {
+impl FaceClassifier for Classifier {
     type Error = Broken;
-
-    fn crop(&self) -> FaceCrop {
-        self.crop
-    }
 
     fn classify(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Broken> {
         self.batches.lock().unwrap().push(faces.len());
@@ -136,6 +132,7 @@ impl FaceClassifier for &Classifier {
 
     fn info(&self) -> ModelInfo {
         let mut info = ModelInfo::new("scripted");
+        info.crop = self.crop;
         info.reliability = self.reliability.clone();
         info
     }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
-    ActivationMap, Analyzer, AnalyzerConfig, CancelToken, DetectorInfo, Error, Face, FaceClassifier, FaceCrop,
-    FaceDetector, FaceScore, Frame, Job, ModelInfo, Report, Threads,
+    ActivationMap, Analyzer, AnalyzerConfig, CancelToken, DetectorInfo, Error, Face, FaceClassifier, FaceDetector,
+    FaceScore, Frame, Job, ModelInfo, Report, Threads,
 };
 use rayon::prelude::*;
 
@@ -66,10 +66,6 @@ impl FaceDetector for Worker<'_> {
 impl FaceClassifier for Worker<'_> {
     type Error = Broken;
 
-    fn crop(&self) -> FaceCrop {
-        FaceCrop::Box
-    }
-
     fn classify(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Broken> {
         self.0.call();
         Ok(vec![FaceScore::new(0.2); faces.len()])
@@ -91,7 +87,7 @@ fn analyses_that_share_two_threads_never_run_three_tasks_at_once() {
     let threads = Threads::new(2).unwrap();
     let analyze = || {
         let config = AnalyzerConfig::new().with_batches(2, 2).with_detect_every(2);
-        let analyzer = Analyzer::new(Worker(&meter), Worker(&meter)).with_config(config).unwrap();
+        let analyzer = Analyzer::new(Worker(&meter), Worker(&meter)).with_config(config);
         analyzer.with_threads(threads.clone()).analyze(frames(30)).unwrap()
     };
     std::thread::scope(|scope| {
@@ -187,7 +183,7 @@ fn canceled_analyses_end_on_threads_that_their_input_needs() {
         let (cancel, classifier) = (CancelToken::new(), Classifier::of(|_| 0.1));
         let one = |_| {
             let config = AnalyzerConfig::new().with_batches(1, 1);
-            let analyzer = Analyzer::new(Canceller(&cancel), &classifier).with_config(config).unwrap();
+            let analyzer = Analyzer::new(Canceller(&cancel), &classifier).with_config(config);
             let frames = Needy { threads: &threads, cancel: &cancel, given: 0 };
             let job = Job::new().with_cancel(cancel.clone());
             analyzer.with_threads(threads.clone()).analyze_job(frames, job)
@@ -203,7 +199,7 @@ fn a_panic_of_the_progress_callback_ends_an_analysis_on_the_threads_it_uses() {
     let threads = Threads::new(1).unwrap();
     let (detector, classifier) = (Detector::two_people(), Classifier::of(|_| 0.1));
     let config = AnalyzerConfig::new().with_batches(1, 1);
-    let analyzer = Analyzer::new(&detector, &classifier).with_config(config).unwrap().with_threads(threads.clone());
+    let analyzer = Analyzer::new(&detector, &classifier).with_config(config).with_threads(threads.clone());
     let run = || {
         let job = Job::new().with_progress(|_| panic!("no one to tell"));
         analyzer.analyze_job(frames(20), job).is_ok()

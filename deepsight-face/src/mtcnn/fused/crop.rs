@@ -29,7 +29,7 @@ struct Pooled {
 }
 
 /// The buffers in which a batch is computed.
-pub(super) struct Buffers {
+pub(super) struct CropBuffers {
     resize: AreaResize,
     /// Pixels of one crop.
     image: Vec<f32>,
@@ -71,8 +71,8 @@ impl CropNetwork {
         })
     }
 
-    pub(super) fn buffers(&self) -> Buffers {
-        Buffers {
+    pub(super) fn buffers(&self) -> CropBuffers {
+        CropBuffers {
             resize: AreaResize::new(self.set, MIDDLE, CONTRAST),
             image: Vec::new(),
             convolved: Vec::new(),
@@ -90,9 +90,9 @@ impl CropNetwork {
         images: &[&RgbImage],
         crops: &[Crop],
         side: usize,
-        buffers: &mut Buffers,
+        buffers: &mut CropBuffers,
     ) -> Vec<Output<N>> {
-        let Buffers { resize, image, convolved, pooled, gathered, features, hidden, answers } = buffers;
+        let CropBuffers { resize, image, convolved, pooled, gathered, features, hidden, answers } = buffers;
         features.clear();
         let mut size = side;
         // The large layers run crop by crop, so that they stay in cache. The small last layers run once for all crops.

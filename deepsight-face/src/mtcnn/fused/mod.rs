@@ -7,7 +7,7 @@ use deepsight_kernels::InstructionSet;
 use image::RgbImage;
 use rayon::prelude::*;
 
-use self::{crop::CropNetwork, pnet::PNet};
+use self::{crop::CropNetwork, pnet::FusedPNet};
 use super::{
     networks::{Crop, Networks, ONET_SIDE, Output, RNET_SIDE, Window, by_size},
     pyramid::Level,
@@ -21,7 +21,7 @@ mod pnet;
 
 /// The three networks, packed for the processor's instruction set.
 pub(super) struct Fused {
-    pnet: PNet,
+    pnet: FusedPNet,
     rnet: CropNetwork,
     onet: CropNetwork,
     /// Buffers that are not in use. They grow to the largest number that was in use at once.
@@ -30,14 +30,14 @@ pub(super) struct Fused {
 
 /// The buffers in which one task computes. They are kept for the next task.
 struct Buffers {
-    tile: pnet::Buffers,
-    crops: crop::Buffers,
+    tile: pnet::TileBuffers,
+    crops: crop::CropBuffers,
 }
 
 impl Fused {
     pub(super) fn load(set: InstructionSet, weights: &Weights) -> Result<Self, Error> {
         Ok(Self {
-            pnet: PNet::load(set, weights)?,
+            pnet: FusedPNet::load(set, weights)?,
             rnet: CropNetwork::rnet(set, weights)?,
             onet: CropNetwork::onet(set, weights)?,
             buffers: Mutex::default(),

@@ -18,7 +18,7 @@ const BAND: usize = 8;
 const CHANNELS: usize = 10;
 
 /// The proposal network, which slides a 12 × 12 window with stride 2 over a level of the image pyramid.
-pub(super) struct PNet {
+pub(super) struct FusedPNet {
     set: InstructionSet,
     conv1: Convolution,
     pool: MaxPool,
@@ -29,7 +29,7 @@ pub(super) struct PNet {
 }
 
 /// The buffers in which a tile is computed.
-pub(super) struct Buffers {
+pub(super) struct TileBuffers {
     resize: AreaResize,
     pixels: Lines,
     convolved: Vec<f32>,
@@ -39,7 +39,7 @@ pub(super) struct Buffers {
     answers: Vec<f32>,
 }
 
-impl PNet {
+impl FusedPNet {
     pub(super) fn load(set: InstructionSet, weights: &Weights) -> Result<Self, Error> {
         let loader = Loader { set, weights, network: "pnet" };
         Ok(Self {
@@ -52,8 +52,8 @@ impl PNet {
         })
     }
 
-    pub(super) fn buffers(&self) -> Buffers {
-        Buffers {
+    pub(super) fn buffers(&self) -> TileBuffers {
+        TileBuffers {
             resize: AreaResize::new(self.set, MIDDLE, CONTRAST),
             pixels: Lines::default(),
             convolved: Vec::new(),
@@ -70,10 +70,10 @@ impl PNet {
         image: &RgbImage,
         level: &Level,
         tile: &Tile,
-        buffers: &mut Buffers,
+        buffers: &mut TileBuffers,
         mut take: impl FnMut(usize, usize, Output<4>),
     ) {
-        let Buffers { resize, pixels, convolved, pooled, second, third, answers } = buffers;
+        let TileBuffers { resize, pixels, convolved, pooled, second, third, answers } = buffers;
         let (width, height) = (tile.pixels.width, tile.pixels.height);
         let across = self.conv1.output_size(width);
         let halved = self.pool.output_size(across);

@@ -59,12 +59,60 @@ pub(super) struct Workspace {
     pub(super) results: Vec<Vec<f32>>,
     /// Results of each block, `[batch, pixels, outputs]`.
     pub(super) blocks: Vec<Vec<f32>>,
-    /// Gradients of the images with the most channels, two at a time.
-    pub(super) wide: [Vec<f32>; 2],
-    /// Gradients of blocks' results: that of the current block, that of the block before it, and the part of the
-    /// current one's that goes to its branch.
-    pub(super) narrow: [Vec<f32>; 3],
+    pub(super) gradients: Gradients,
     pub(super) tasks: Vec<Task>,
+}
+
+/// Gradients of the backward pass, one buffer for each place in a block.
+#[derive(Default)]
+pub(super) struct Gradients {
+    /// Of the current block's result.
+    pub(super) block: Vec<f32>,
+    /// Of the result of the block before the current one.
+    pub(super) before: Vec<f32>,
+    /// Of the current block's projection.
+    pub(super) branch: Vec<f32>,
+    /// Of the current block's depthwise layer, or of the head.
+    pub(super) inner: Vec<f32>,
+    /// Of the current block's expansion or, in the first block, of the stem.
+    pub(super) expanded: Vec<f32>,
+}
+
+/// The buffer that a layer's backward pass reads, and the one that it writes. There are no other pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route {
+    /// The head: from [`Gradients::inner`] to the last block's result, [`Gradients::block`].
+    HeadToBlock,
+    /// A projection: from [`Gradients::branch`] to [`Gradients::inner`].
+    BranchToInner,
+    /// A depthwise layer after an expansion or the stem: from [`Gradients::inner`] to [`Gradients::expanded`].
+    InnerToExpanded,
+    /// A depthwise layer that begins a block: from [`Gradients::inner`] to [`Gradients::before`].
+    InnerToBefore,
+    /// An expansion: from [`Gradients::expanded`] to [`Gradients::before`].
+    ExpandedToBefore,
+}
+
+impl Gradients {
+    /// Borrows the `read` values of the gradient to read, and the `written` values of the one to write.
+    ///
+    /// # Panics
+    /// If the buffer to read has fewer than `read` values.
+    pub(super) fn along(&mut self, route: Route, read: usize, written: usize) -> (&[f32], &mut [f32]) {
+        let (from, to) = match route {
+            Route::HeadToBlock => (&self.inner, &mut self.block),
+            Route::BranchToInner => (&self.branch, &mut self.inner),
+            Route::InnerToExpanded => (&self.inner, &mut self.expanded),
+            Route::InnerToBefore => (&self.inner, &mut self.before),
+            Route::ExpandedToBefore => (&self.expanded, &mut self.before),
+        };
+        (&from[..read], first(to, written))
+    }
+
+    /// Makes the block before the current one the current block.
+    pub(super) fn enter_block_before(&mut self) {
+        std::mem::swap(&mut self.block, &mut self.before);
+    }
 }
 
 /// Returns the first `len` values of a buffer, which grows if it is shorter.
@@ -73,4 +121,38 @@ pub(super) fn first(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
         buffer.resize(len, 0.0);
     }
     &mut buffer[..len]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns buffers whose only value is their number in the order of their fields.
+    fn numbered() -> Gradients {
+        let [block, before, branch, inner, expanded] = [0.0, 1.0, 2.0, 3.0, 4.0].map(|number| vec![number]);
+        Gradients { block, before, branch, inner, expanded }
+    }
+
+    #[test]
+    fn each_route_reads_the_one_buffer_and_writes_the_other() {
+        let routes = [
+            (Route::HeadToBlock, 3.0, 0.0),
+            (Route::BranchToInner, 2.0, 3.0),
+            (Route::InnerToExpanded, 3.0, 4.0),
+            (Route::InnerToBefore, 3.0, 1.0),
+            (Route::ExpandedToBefore, 4.0, 1.0),
+        ];
+        for (route, from, to) in routes {
+            let mut gradients = numbered();
+            let (read, written) = gradients.along(route, 1, 2);
+            assert_eq!((read, &*written), (&[from][..], &[to, 0.0][..]), "{route:?}");
+        }
+    }
+
+    #[test]
+    fn the_gradient_of_the_block_before_becomes_that_of_the_current_block() {
+        let mut gradients = numbered();
+        gradients.enter_block_before();
+        assert_eq!((gradients.block[0], gradients.before[0]), (1.0, 0.0));
+    }
 }

@@ -166,7 +166,7 @@ fn an_error_says_what_cannot_be_drawn() {
     assert_eq!(error(&rows(3, 0), &plain), "training rows: no fake faces to draw from");
     assert_eq!(error(&rows(0, 3), &plain), "training rows: no real faces to draw from");
     assert!(Sampler::new(&rows(3, 0), &plain.clone().with_self_blended(1.0), 1).is_ok());
-    assert_eq!(error(&rows(3, 3), &plain.clone().with_self_blended(1.1)), "self-blended is 1.1: must be within 0..=1");
+    assert_eq!(error(&rows(3, 3), &plain.clone().with_self_blended(1.1)), "self_blended is 1.1: must be within 0..=1");
     assert_eq!(error(&rows(3, 3), &plain.clone().with_draws(0)), "draws is 0: must be at least 1");
     let sources = plain.clone().with_source("a", 0.7).with_source("b", 0.7);
     assert_eq!(error(&rows(3, 3), &sources), "sum of the sources' shares is 1.4: must be at most 1");

@@ -50,7 +50,7 @@ fn a_checkpoint_of_another_run_is_refused_and_the_differences_are_named() {
     let mut other = config.clone();
     other.label_smoothing = 0.25;
     let error = Trainer::<B>::resume(other.clone(), data(&other), &devices, options.clone()).unwrap_err().to_string();
-    assert!(error.contains("its label-smoothing is 0.05") && error.contains("0.25 is asked for now"), "{error}");
+    assert!(error.contains("its label_smoothing is 0.05") && error.contains("0.25 is asked for now"), "{error}");
 
     let mut manifest = faces::manifest(folder.path(), 4);
     manifest.rows.retain(|row| row.video != "real0");
@@ -135,7 +135,7 @@ fn incompatible_settings_are_refused() {
     let half = message(|config| (config.precision, config.engine) = (Precision::Half, Engine::Burn));
     assert!(half.ends_with("CPUs compute in f32 only"), "{half}");
     let large = message(|config| config.batch_size = 64);
-    assert!(large.contains("batch-size is 64 with 16 draws"), "{large}");
+    assert!(large.contains("batch_size is 64 with 16 draws"), "{large}");
     let no_file = message(|config| config.init = Init::File("nowhere.safetensors".into()));
     assert!(no_file.contains("nowhere.safetensors"), "{no_file}");
 

@@ -211,7 +211,7 @@ impl Args {
             Some(path) => Classifier::load(path, device),
             None => Classifier::pretrained(device),
         };
-        let classifier = classifier?.with_engine(self.engine)?.with_precision(self.precision)?;
+        let classifier = classifier?.compute_with(self.engine)?.compute_in(self.precision)?;
         Ok(match self.batches() {
             Some((_, faces)) => classifier.with_batch_size(faces),
             None => classifier,

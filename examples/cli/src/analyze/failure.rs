@@ -3,8 +3,10 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use clap::CommandFactory;
 use deepsight_core::with_causes;
 
+use crate::flags::describe;
 use crate::share_out::Stopped;
 
 /// Why there is no verdict, in the words of whoever failed.
@@ -22,8 +24,8 @@ pub enum Failure {
 
 impl Failure {
     /// Bad input or usage, with its causes.
-    pub fn input(error: &dyn std::error::Error) -> Self {
-        Self::Input(with_causes(error))
+    pub fn input(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Input(describe(error, &super::Args::command()))
     }
 
     /// A result that cannot be written, with the causes.

@@ -37,7 +37,7 @@ pub(super) fn many<B: Backend>(
     }
 
     let bars = Bars::default();
-    let mut watch = Watch::new(&bars, before.of - open.len(), before.of);
+    let mut watch = ClipProgress::new(&bars, before.of - open.len(), before.of);
     let work = |worker: &Worker<B>, item: usize| {
         let clip = clips.path(open[item]);
         let opened = Clip::open(&clip, &args.decoding(), args.sampling());
@@ -89,7 +89,7 @@ fn refused(error: ShardError) -> Failure {
 }
 
 /// How far a run has come: a bar on a terminal, a line now and then elsewhere.
-struct Watch {
+struct ClipProgress {
     bar: ProgressBar,
     failed: usize,
     last_line: Instant,
@@ -98,7 +98,7 @@ struct Watch {
 /// Time between two lines where there is no terminal.
 const LINES: Duration = Duration::from_secs(30);
 
-impl Watch {
+impl ClipProgress {
     fn new(bars: &Bars, done: usize, of: usize) -> Self {
         let bar = bars.bar(of as u64, "{bar:30} {pos}/{len} clips, {msg}");
         bar.set_position(done as u64);

@@ -31,8 +31,7 @@ pub(super) fn workers<B: Backend>(
     let load = |(&device, place): (&Device, &B::Device)| -> Result<Worker<B>, Failure> {
         let detector = args.detector().init::<B>(place).map_err(|error| Failure::input(&error))?;
         let classifier = args.classifier::<B>(place).map_err(|error| Failure::input(&error))?;
-        let analyzer = Analyzer::new(detector, classifier).with_config(args.analyzer());
-        let analyzer = analyzer.map_err(|error| Failure::input(&error))?.with_threads(threads.clone());
+        let analyzer = Analyzer::new(detector, classifier).with_config(args.analyzer()).with_threads(threads.clone());
         Ok(Worker { device, analyzer })
     };
     threads.install(|| args.device.iter().zip(&places).map(load).collect())

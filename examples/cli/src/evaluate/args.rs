@@ -112,7 +112,7 @@ impl Args {
         for wanted in &self.method_from_name {
             let Some(place) = names.iter().position(|name| name == wanted) else {
                 let value = format!("{wanted}, and the sources are {}", names.join(", "));
-                return Err(Error::Setting { name: "method-from-name", value, rule: "it must name a source" });
+                return Err(Error::Setting { name: "method_from_name", value, rule: "it must name a source" });
             };
             manifests[place].name_methods(&lists[place])?;
         }

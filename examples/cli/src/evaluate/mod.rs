@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use burn::tensor::backend::Backend;
+use clap::CommandFactory;
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
     Analyzer, AnalyzerConfig, CancelToken, Classifier, FaceClassifier, FaceQuality, Landmarks, ModelFile, with_causes,
@@ -21,56 +22,57 @@ use deepsight_train::prepare::{Detectors, Failure as Failed};
 use deepsight_train::{Dataset, Evaluation, Preparation, Scored, Split};
 use deepsight_video::DecodeOptions;
 
+use crate::flags::describe;
 use crate::interrupt::cancel_on_interrupt;
 use crate::output::{complain, print};
-use crate::preprocess::args::{Watch, detectors};
+use crate::preprocess::args::{PrepareBar, detectors};
 
 pub use args::Args;
 
 use self::args::{CRFS, ListedSource, ReportError, Reports, bar, framing};
 
 /// The reason why there is no report, as a message.
-enum Failure {
+enum EvaluateError {
     /// Bad input or usage.
     Input(String),
     /// A result cannot be written.
     Output(String),
 }
 
-impl<E: std::error::Error> From<E> for Failure {
+impl<E: std::error::Error + 'static> From<E> for EvaluateError {
     fn from(error: E) -> Self {
-        Self::Input(with_causes(&error))
+        Self::Input(describe(&error, &Args::command()))
     }
 }
 
 /// Measures the model that the flags name, and returns the exit code.
 pub fn main(args: &Args) -> ExitCode {
     let cancel = CancelToken::new();
-    let outcome = args.device.prepare().map_err(Failure::from).and_then(|()| {
+    let outcome = args.device.prepare().map_err(EvaluateError::from).and_then(|()| {
         cancel_on_interrupt(&cancel)?;
         with_backend!(args.device, |B, device| on::<B>(args, &device, &cancel))
     });
     let (message, code) = match outcome {
         Ok(()) => return ExitCode::SUCCESS,
         Err(_) if cancel.is_cancelled() => ("interrupted".into(), 130),
-        Err(Failure::Input(message)) => (format!("error: {message}"), 2),
-        Err(Failure::Output(message)) => (format!("error: {message}"), 1),
+        Err(EvaluateError::Input(message)) => (format!("error: {message}"), 2),
+        Err(EvaluateError::Output(message)) => (format!("error: {message}"), 1),
     };
     complain(&message);
     ExitCode::from(code)
 }
 
-fn on<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<(), Failure> {
+fn on<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<(), EvaluateError> {
     let reports = Reports::open(&args.output_report)?;
     let load = || {
         let classifier = match &args.model_path {
             Some(path) => Classifier::<B>::load(path, device),
             None => Classifier::<B>::pretrained(device),
         };
-        classifier?.with_engine(args.engine)?.with_precision(args.precision)
+        classifier?.compute_with(args.engine)?.compute_in(args.precision)
     };
     let scratch = tempfile::tempdir()?;
-    let mut run = Run::<B> { args, device, cancel, scratch: scratch.path(), classifier: load()? };
+    let mut run = EvaluationRun::<B> { args, device, cancel, scratch: scratch.path(), classifier: load()? };
     let (mut fitted, mut quality) = (None, None);
     if let (true, Some(path)) = (args.calibrate, &args.model_path) {
         let found = run.calibrate(path)?;
@@ -81,10 +83,10 @@ fn on<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Resu
     let mut evaluation = run.evaluate(fitted)?;
     evaluation.quality = quality;
     print(evaluation.to_text().trim_end())?;
-    reports.write(&evaluation).map_err(|error: ReportError| Failure::Output(with_causes(&error)))
+    reports.write(&evaluation).map_err(|error: ReportError| EvaluateError::Output(with_causes(&error)))
 }
 
-struct Run<'a, B: Backend> {
+struct EvaluationRun<'a, B: Backend> {
     args: &'a Args,
     device: &'a B::Device,
     cancel: &'a CancelToken,
@@ -93,10 +95,12 @@ struct Run<'a, B: Backend> {
     classifier: Classifier<B>,
 }
 
-impl<B: Backend> Run<'_, B> {
-    fn calibrate(&self, path: &Path) -> Result<(FittedOn, Option<QualityReport>), Failure> {
+impl<B: Backend> EvaluationRun<'_, B> {
+    fn calibrate(&self, path: &Path) -> Result<(FittedOn, Option<QualityReport>), EvaluateError> {
         if self.args.lists().is_empty() {
-            return Err(Failure::Input("--calibrate needs a manifest with split val: name it with --manifest".into()));
+            return Err(EvaluateError::Input(
+                "--calibrate needs a manifest with split val: name it with --manifest".into(),
+            ));
         }
         let sets = self.sets(Some(Split::Val))?;
         let scored = self.score(&sets, 1.0, None, "val")?;
@@ -116,7 +120,12 @@ impl<B: Backend> Run<'_, B> {
     }
 
     /// Finds the limits of quality on at most so many faces of each source.
-    fn quality(&self, sets: Vec<TestSet>, faces: usize, calibration: Calibration) -> Result<QualityReport, Failure> {
+    fn quality(
+        &self,
+        sets: Vec<TestSet>,
+        faces: usize,
+        calibration: Calibration,
+    ) -> Result<QualityReport, EvaluateError> {
         let sets: Vec<TestSet> = sets.into_iter().map(|set| set.spread(faces)).collect();
         let logits = |pictures: &[_]| fake_logits(&self.classifier, pictures);
         let measure = |picture: &RgbImage, landmarks: &Landmarks| {
@@ -134,7 +143,7 @@ impl<B: Backend> Run<'_, B> {
         AnalyzerConfig::new().band(self.classifier.card().reliability.as_ref()).into()
     }
 
-    fn evaluate(self, fitted: Option<FittedOn>) -> Result<Evaluation, Failure> {
+    fn evaluate(self, fitted: Option<FittedOn>) -> Result<Evaluation, EvaluateError> {
         let (args, card) = (self.args, self.classifier.card());
         let (threshold, temperature) = (args.threshold.unwrap_or(card.threshold.into()), card.temperature.into());
         let model = EvaluatedModel::of_card(card, self.classifier.info().sha256);
@@ -159,14 +168,14 @@ impl<B: Backend> Run<'_, B> {
     }
 
     /// The faces of every source as the model wants them: of one part, or of the part that the flags come to.
-    fn sets(&self, part: Option<Split>) -> Result<Vec<TestSet>, Failure> {
+    fn sets(&self, part: Option<Split>) -> Result<Vec<TestSet>, EvaluateError> {
         let (args, sources) = (self.args, self.args.sources()?);
         if sources.is_empty() {
             let dataset = Dataset::find(args.test_dir.as_deref().unwrap_or(Path::new("")), None)?;
             return Ok(vec![self.cut(dataset, part.or(args.split), "")?]);
         }
         let several = sources.len() > 1;
-        let set = |source: ListedSource| -> Result<TestSet, Failure> {
+        let set = |source: ListedSource| -> Result<TestSet, EvaluateError> {
             let split = part.or_else(|| args.split_of(&source.manifest));
             let set = TestSet::of_manifest(&source.manifest, &source.path, split)?;
             if !args.as_is {
@@ -187,7 +196,7 @@ impl<B: Backend> Run<'_, B> {
     }
 
     /// The pictures of a data set as they are, or searched for the face, which is cut out anew.
-    fn cut(&self, dataset: Dataset, split: Option<Split>, folder: &str) -> Result<TestSet, Failure> {
+    fn cut(&self, dataset: Dataset, split: Option<Split>, folder: &str) -> Result<TestSet, EvaluateError> {
         let (args, card) = (self.args, self.classifier.card());
         if args.as_is {
             return Ok(TestSet::of_dataset(&dataset, split)?);
@@ -198,7 +207,7 @@ impl<B: Backend> Run<'_, B> {
         let preparation = Preparation::new(detectors, framing(card.crop, card.input_size))?;
         let kept = args.framed.as_deref().unwrap_or(self.scratch).join(folder);
         let output = kept.join(split.map_or("all", Split::name));
-        let mut watch = Watch::default();
+        let mut watch = PrepareBar::default();
         let framed =
             TestSet::framed(dataset, split, &preparation, &output, self.cancel, |progress| watch.show(progress));
         watch.end();
@@ -216,19 +225,19 @@ impl<B: Backend> Run<'_, B> {
         temperature: f64,
         spoil: Option<Degradation>,
         what: &str,
-    ) -> Result<Vec<Scored>, Failure> {
+    ) -> Result<Vec<Scored>, EvaluateError> {
         let logits = |pictures: &[_]| fake_logits(&self.classifier, pictures);
         over_sources(sets, what, |set, show| set.score(logits, temperature, spoil, self.cancel, show))
     }
 
-    fn clips(self, mut evaluation: Evaluation, folder: &Path, threshold: f64) -> Result<Evaluation, Failure> {
+    fn clips(self, mut evaluation: Evaluation, folder: &Path, threshold: f64) -> Result<Evaluation, EvaluateError> {
         let set = ClipSet::find(folder)?;
         let (args, cancel) = (self.args, self.cancel);
         let mut config = AnalyzerConfig::new().with_evidence(0);
         // The measured band and rates belong to the model's own threshold.
         config.threshold = args.threshold.map(|threshold| threshold as f32);
         let detector = args.detector().init::<B>(self.device)?;
-        let analyzer = Analyzer::new(detector, self.classifier).with_config(config)?;
+        let analyzer = Analyzer::new(detector, self.classifier).with_config(config);
         let decode = DecodeOptions::default();
         let score = |crf: Option<u8>, what: &str| {
             let bar = bar(what, set.clips.len());
@@ -253,7 +262,7 @@ fn over_sources<T>(
     sets: &[TestSet],
     what: &str,
     work: impl Fn(&TestSet, &mut dyn FnMut(usize)) -> Result<Vec<T>, deepsight_train::Error>,
-) -> Result<Vec<T>, Failure> {
+) -> Result<Vec<T>, EvaluateError> {
     let bar = bar(what, sets.iter().map(|set| set.faces.len()).sum());
     let (mut results, mut before) = (Vec::new(), 0);
     for set in sets {

@@ -51,13 +51,15 @@ impl Parquet {
             let mut group = self.writer.next_row_group()?;
             for values in columns() {
                 match values {
-                    Values::Name(get) => write::<ByteArrayType>(&mut group, &rows, true, |row| Some(bytes(get(row)))),
-                    Values::Text(get) => {
+                    ColumnValues::Name(get) => {
+                        write::<ByteArrayType>(&mut group, &rows, true, |row| Some(bytes(get(row))))
+                    }
+                    ColumnValues::Text(get) => {
                         write::<ByteArrayType>(&mut group, &rows, false, |row| get(row).as_deref().map(bytes))
                     }
-                    Values::Whole(get) => write::<Int64Type>(&mut group, &rows, false, get),
-                    Values::Float(get) => write::<FloatType>(&mut group, &rows, false, get),
-                    Values::Double(get) => write::<DoubleType>(&mut group, &rows, false, get),
+                    ColumnValues::Whole(get) => write::<Int64Type>(&mut group, &rows, false, get),
+                    ColumnValues::Float(get) => write::<FloatType>(&mut group, &rows, false, get),
+                    ColumnValues::Double(get) => write::<DoubleType>(&mut group, &rows, false, get),
                 }?;
             }
             group.close().map(drop)
@@ -67,7 +69,7 @@ impl Parquet {
 }
 
 /// What a column takes of a row.
-enum Values {
+enum ColumnValues {
     Name(fn(&Row) -> &str),
     Text(fn(&Row) -> &Option<String>),
     Whole(fn(&Row) -> Option<i64>),
@@ -76,21 +78,21 @@ enum Values {
 }
 
 /// Those of [`COLUMNS`], in their order.
-fn columns() -> [Values; COLUMNS.len()] {
+fn columns() -> [ColumnValues; COLUMNS.len()] {
     // Parquet's plain integers are signed; nothing here has more than they count.
     const WHOLE: fn(u64) -> Option<i64> = |count| i64::try_from(count).ok();
     [
-        Values::Name(|row| &row.file),
-        Values::Text(|row| &row.verdict),
-        Values::Float(|row| row.fake_probability),
-        Values::Whole(|row| row.faces.and_then(WHOLE)),
-        Values::Whole(|row| row.persons.and_then(WHOLE)),
-        Values::Whole(|row| row.frames.and_then(WHOLE)),
-        Values::Double(|row| row.seconds),
-        Values::Whole(|row| row.width.map(i64::from)),
-        Values::Whole(|row| row.height.map(i64::from)),
-        Values::Text(|row| &row.sha256),
-        Values::Text(|row| &row.error),
+        ColumnValues::Name(|row| &row.file),
+        ColumnValues::Text(|row| &row.verdict),
+        ColumnValues::Float(|row| row.fake_probability),
+        ColumnValues::Whole(|row| row.faces.and_then(WHOLE)),
+        ColumnValues::Whole(|row| row.persons.and_then(WHOLE)),
+        ColumnValues::Whole(|row| row.frames.and_then(WHOLE)),
+        ColumnValues::Double(|row| row.seconds),
+        ColumnValues::Whole(|row| row.width.map(i64::from)),
+        ColumnValues::Whole(|row| row.height.map(i64::from)),
+        ColumnValues::Text(|row| &row.sha256),
+        ColumnValues::Text(|row| &row.error),
     ]
 }
 
@@ -98,7 +100,7 @@ fn fields() -> Result<Vec<TypePtr>, ParquetError> {
     COLUMNS.iter().zip(columns()).map(|(name, values)| values.field(name)).collect()
 }
 
-impl Values {
+impl ColumnValues {
     fn field(&self, name: &str) -> Result<TypePtr, ParquetError> {
         let (physical, logical, repetition) = match self {
             Self::Name(_) => (Physical::BYTE_ARRAY, Some(LogicalType::String), Repetition::REQUIRED),
@@ -112,7 +114,7 @@ impl Values {
     }
 }
 
-/// Values that are there, and for an optional column a level for each row: 1 where there is one, 0 for null.
+/// ColumnValues that are there, and for an optional column a level for each row: 1 where there is one, 0 for null.
 fn write<T: DataType>(
     group: &mut SerializedRowGroupWriter<'_, PendingFile>,
     rows: &[Row],

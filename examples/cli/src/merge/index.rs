@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use deepsight_core::Verdict;
 
-use crate::shards::{ClipList, Header, Line, Outcome, Shard, ShardError, Tally, differences, header, scan};
+use crate::shards::{ClipList, ClipOutcome, Header, Shard, ShardError, ShardLine, Tally, differences, header, scan};
 
 /// Files that are open at the same time; a system may allow a process no more than 256.
 const OPEN: usize = 128;
@@ -119,15 +119,15 @@ impl Index {
         Ok(index)
     }
 
-    fn enter(&mut self, shard: Shard, file: u32, line: Line, offset: u64) -> Result<(), String> {
+    fn enter(&mut self, shard: Shard, file: u32, line: ShardLine, offset: u64) -> Result<(), String> {
         let place = self.places.get_mut(line.position).filter(|_| shard.has(line.position));
         let place = place.ok_or_else(|| format!("{:?} is not clip {} of this shard", line.file, line.position))?;
         if place.is_some_and(|earlier| earlier.verdict.is_some()) {
             return Err(format!("{:?} had its verdict before", line.file));
         }
         let verdict = match line.outcome {
-            Outcome::Report(report) => Some(report.verdict),
-            Outcome::Error(_) => None,
+            ClipOutcome::Report(report) => Some(report.verdict),
+            ClipOutcome::Error(_) => None,
         };
         *place = Some(Place { file, offset, verdict });
         Ok(())
@@ -161,7 +161,7 @@ impl Index {
     }
 
     /// The lines of all clips that have one, in the order of the clips, line breaks included. They are read again, one by one.
-    pub fn lines(&self) -> impl Iterator<Item = Result<(Vec<u8>, Line), ShardError>> {
+    pub fn lines(&self) -> impl Iterator<Item = Result<(Vec<u8>, ShardLine), ShardError>> {
         let mut open = BTreeMap::new();
         self.places.iter().flatten().map(move |place| {
             if open.len() > OPEN {
@@ -175,7 +175,7 @@ impl Index {
         &self,
         place: &Place,
         open: &mut BTreeMap<u32, BufReader<File>>,
-    ) -> Result<(Vec<u8>, Line), ShardError> {
+    ) -> Result<(Vec<u8>, ShardLine), ShardError> {
         let path = &self.files[place.file as usize];
         let reader = match open.entry(place.file) {
             Entry::Occupied(open) => open.into_mut(),
@@ -226,12 +226,12 @@ mod tests {
     use super::*;
     use crate::shards::Settings;
 
-    struct Run {
+    struct ShardFolder {
         folder: tempfile::TempDir,
         clips: ClipList,
     }
 
-    impl Run {
+    impl ShardFolder {
         fn new(clips: usize) -> Self {
             let clips: Vec<PathBuf> = (0..clips).map(|number| format!("{number}.mp4").into()).collect();
             Self { folder: tempfile::tempdir().unwrap(), clips: ClipList::of(&clips).unwrap() }
@@ -252,9 +252,9 @@ mod tests {
     }
 
     fn errors(index: &Index) -> Vec<String> {
-        let error = |line: Line| match line.outcome {
-            Outcome::Error(error) => error,
-            Outcome::Report(_) => unreachable!("all of these failed"),
+        let error = |line: ShardLine| match line.outcome {
+            ClipOutcome::Error(error) => error,
+            ClipOutcome::Report(_) => unreachable!("all of these failed"),
         };
         index.lines().map(|line| error(line.unwrap().1)).collect()
     }
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn lines_come_in_the_order_of_the_clips_from_however_many_files() {
         // More files than are open at a time, and lines in each that are not in order.
-        let run = Run::new(450);
+        let run = ShardFolder::new(450);
         let mut files = Vec::new();
         for shard in 0..150 {
             let lines = [(shard + 300, "c"), (shard, "a"), (shard + 150, "b")];
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn the_last_line_of_a_clip_counts_and_half_a_line_does_not() {
-        let run = Run::new(4);
+        let run = ShardFolder::new(4);
         let first = run.shard("first", "0/2", 30, &[(0, "before"), (2, "x"), (0, "after")]);
         let second = run.shard("second", "1/2", 30, &[(1, "y"), (3, "z")]);
         let text = fs::read(&second).unwrap();
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_clip_has_one_verdict() {
-        let run = Run::new(1);
+        let run = ShardFolder::new(1);
         let file = run.shard("first", "0/1", 30, &[(0, "x")]);
         let report = r#"{"input":{"path":"0"},"verdict":"REAL","tracks":[{"scored":3},{"scored":2}],"seconds":{"decode":1,"detect":1,"classify":1,"total":2}}"#;
         let line = format!("{{\"position\":0,\"file\":\"0.mp4\",\"frames\":7,\"report\":{report}}}\n");
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn an_empty_file_is_a_shard_without_lines() {
-        let run = Run::new(2);
+        let run = ShardFolder::new(2);
         let empty = run.folder.path().join("empty");
         fs::write(&empty, "").unwrap();
         let message = Index::read(std::slice::from_ref(&empty), None).unwrap_err().to_string();
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn files_that_do_not_belong_together_are_named_with_the_reason() {
-        let run = Run::new(4);
+        let run = ShardFolder::new(4);
         let first = run.shard("first", "0/2", 30, &[(0, "x")]);
         let refused = |other: PathBuf, part: &str| {
             let error = Index::read(&[first.clone(), other], None).unwrap_err();
@@ -328,7 +328,7 @@ mod tests {
         refused(run.shard("other", "0/2", 30, &[]), "are the same shard");
         refused(run.shard("other", "1/2", 30, &[(2, "x")]), "line 2: \"2.mp4\" is not clip 2 of this shard");
         refused(run.shard("other", "1/2", 30, &[(5, "x")]), "line 2: \"5.mp4\" is not clip 5 of this shard");
-        let other = Run::new(5);
+        let other = ShardFolder::new(5);
         refused(other.shard("other", "1/2", 30, &[]), "clips was 4 and is 5, clips_sha256 was");
         let message = Index::read(std::slice::from_ref(&first), Some(&other.clips)).unwrap_err().to_string();
         assert!(message.contains("it names 5 clips, the other 4"), "{message}");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::output::{OutputError, PendingFile};
-use crate::shards::{Line, Outcome};
+use crate::shards::{ClipOutcome, ShardLine};
 
 /// A row of the table; what is not known is `None`.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -32,12 +32,12 @@ pub struct Row {
     pub error: Option<String>,
 }
 
-impl From<Line> for Row {
-    fn from(line: Line) -> Self {
-        let Line { file, frames, outcome, .. } = line;
+impl From<ShardLine> for Row {
+    fn from(line: ShardLine) -> Self {
+        let ShardLine { file, frames, outcome, .. } = line;
         let report = match outcome {
-            Outcome::Error(error) => return Self { file, error: Some(error), ..Self::default() },
-            Outcome::Report(report) => report,
+            ClipOutcome::Error(error) => return Self { file, error: Some(error), ..Self::default() },
+            ClipOutcome::Report(report) => report,
         };
         Self {
             file,

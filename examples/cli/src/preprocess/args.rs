@@ -212,7 +212,7 @@ pub(crate) fn detectors(frames: MtcnnConfig) -> [MtcnnConfig; 3] {
 
 /// How far a run has come: a bar on a terminal, a line now and then elsewhere.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct PrepareBar {
     bar: ProgressBar,
     started: Instant,
     last_line: Instant,
@@ -221,7 +221,7 @@ pub(crate) struct Watch {
 /// Time between two lines where there is no terminal.
 const LINES: Duration = Duration::from_secs(10);
 
-impl Default for Watch {
+impl Default for PrepareBar {
     fn default() -> Self {
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} clips, {msg}");
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
@@ -230,7 +230,7 @@ impl Default for Watch {
     }
 }
 
-impl Watch {
+impl PrepareBar {
     /// Shows it.
     pub(crate) fn show(&mut self, progress: &PrepareProgress) {
         let text = message(progress, self.started.elapsed());

@@ -5,18 +5,20 @@ pub(crate) mod args;
 use std::process::ExitCode;
 
 use burn::tensor::backend::Backend;
+use clap::CommandFactory;
 use deepsight_core::{CancelToken, with_causes};
 use deepsight_device::with_backend;
 use deepsight_face::Mtcnn;
 use deepsight_train::prepare::Detectors;
 use deepsight_train::{Dataset, Error, Preparation};
 
+use crate::flags::describe;
 use crate::interrupt::cancel_on_interrupt;
 use crate::output::{complain, print};
 
 pub use args::Args;
 
-use self::args::Watch;
+use self::args::PrepareBar;
 
 /// Cuts the faces out that the flags name, and returns the exit code.
 pub fn main(args: &Args) -> ExitCode {
@@ -39,7 +41,7 @@ pub fn main(args: &Args) -> ExitCode {
 }
 
 fn on<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<(), String> {
-    let failed = |error: Error| with_causes(&error);
+    let failed = |error: Error| describe(&error, &Args::command());
     args.division().validate().map_err(failed)?;
     let mut dataset = Dataset::find(&args.data_dir, args.label).map_err(failed)?;
     if args.method_from_name {
@@ -51,15 +53,12 @@ fn on<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Resu
     };
     let detectors = Detectors { frames: load(frames)?, pictures: load(pictures)?, lenient: load(lenient)? };
     let preparation = Preparation::new(detectors, args.config()).map_err(failed)?;
-    let mut watch = Watch::default();
+    let mut watch = PrepareBar::default();
     let prepared = preparation.run(&dataset, &args.output_dir, cancel, |progress| watch.show(progress));
     watch.end();
     let prepared = prepared.map_err(failed)?;
     let failures = prepared.failures.len();
-    let text = args.write(prepared.manifest).map_err(|error| match error {
-        Error::NothingToTrain { .. } => format!("{error}: see --ignore-official-split and --split-by"),
-        error => failed(error),
-    })?;
+    let text = args.write(prepared.manifest).map_err(failed)?;
     let text = format!("{text}\n{failures} failures, see {}", args.output_dir.join("failures.csv").display());
     print(&text).map_err(|error| with_causes(&error)).map(drop)
 }

@@ -60,8 +60,8 @@ fn in_half_precision<B: Backend>(faces: &[RgbImage], precision: Precision, devic
     if !B::supports_dtype(device, precision.dtype()) {
         return Ok(vec![Check::absent(precision.name(), "the device does not have that type")]);
     }
-    let single = Classifier::<B>::pretrained(device)?.with_engine(Engine::Burn)?;
-    let half = Classifier::<B>::pretrained(device)?.with_engine(Engine::Burn)?.with_precision(precision)?;
+    let single = Classifier::<B>::pretrained(device)?.compute_with(Engine::Burn)?;
+    let half = Classifier::<B>::pretrained(device)?.compute_with(Engine::Burn)?.compute_in(precision)?;
     let faces: Vec<RgbImage> = faces.iter().step_by(faces.len().div_ceil(HALF_FACES).max(1)).cloned().collect();
     let (single, half) = (single.classify(&faces)?, half.classify(&faces)?);
     let off = |(a, b): (&deepsight_core::FaceScore, &deepsight_core::FaceScore)| {

@@ -17,7 +17,7 @@ const SIDE: u32 = 96;
 const PICTURES: u32 = 8;
 
 /// Loss and gradients of one step.
-struct Outcome {
+struct StepResult {
     loss: f64,
     /// Gradients and running statistics, one after the other.
     values: Vec<f64>,
@@ -61,7 +61,7 @@ fn run<B: Backend>(
     start: &StateDict,
     precision: Precision,
     device: &B::Device,
-) -> Result<Option<Outcome>, Box<dyn std::error::Error>> {
+) -> Result<Option<StepResult>, Box<dyn std::error::Error>> {
     let mut step = BurnStep::<B>::new(config, SIDE, [0.5; 3], [0.25; 3], device).with_precision(precision)?;
     let objective = Objective { class_weights: [1.0, 2.0], label_smoothing: 0.1 };
     for _ in 0..24 {
@@ -70,9 +70,9 @@ fn run<B: Backend>(
         if passed.gradients.is_empty() {
             continue;
         }
-        let mut values = Values { gradients: &passed.gradients, found: Vec::new() };
+        let mut values = ParameterValues { gradients: &passed.gradients, found: Vec::new() };
         network.visit(&mut values);
-        return Ok(Some(Outcome { loss: passed.loss, values: values.found }));
+        return Ok(Some(StepResult { loss: passed.loss, values: values.found }));
     }
     Ok(None)
 }
@@ -89,12 +89,12 @@ fn batch() -> Batch {
 }
 
 /// Gradients where there are any, values elsewhere: running statistics.
-struct Values<'a> {
+struct ParameterValues<'a> {
     gradients: &'a GradientsParams,
     found: Vec<f64>,
 }
 
-impl<B: Backend> ModuleVisitor<Autodiff<B>> for Values<'_> {
+impl<B: Backend> ModuleVisitor<Autodiff<B>> for ParameterValues<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Autodiff<B>, D>>) {
         let values = match self.gradients.get::<B, D>(param.id) {
             Some(gradient) => gradient.into_data(),
@@ -104,7 +104,7 @@ impl<B: Backend> ModuleVisitor<Autodiff<B>> for Values<'_> {
     }
 }
 
-fn relative(ours: &Outcome, expected: &Outcome) -> f64 {
+fn relative(ours: &StepResult, expected: &StepResult) -> f64 {
     (ours.loss - expected.loss).abs() / expected.loss.abs()
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use deepsight_core::{Report, Verdict};
 
 use super::line::encode;
-use super::{ClipList, Header, Line, Outcome, SCHEMA, Shard, ShardError, Tally, differences};
+use super::{ClipList, ClipOutcome, Header, SCHEMA, Shard, ShardError, ShardLine, Tally, differences};
 
 /// The longest time for which lines may be in the system's memory only. A run that is killed loses none; a machine may.
 const SYNC: Duration = Duration::from_secs(10);
@@ -50,8 +50,8 @@ impl ShardFile {
                 return Err(format!("{:?} is not clip {position} of this shard", line.file));
             }
             let verdict = match line.outcome {
-                Outcome::Report(report) => Some(report.verdict),
-                Outcome::Error(_) => None,
+                ClipOutcome::Report(report) => Some(report.verdict),
+                ClipOutcome::Error(_) => None,
             };
             match done.insert(position, verdict) {
                 Some(Some(_)) => Err(format!("{:?} had its verdict before", line.file)),
@@ -148,7 +148,7 @@ impl ShardFile {
 /// When it cannot be read, a line is none, or `each` says what is wrong with one.
 pub(crate) fn scan(
     path: &Path,
-    mut each: impl FnMut(Line, u64) -> Result<(), String>,
+    mut each: impl FnMut(ShardLine, u64) -> Result<(), String>,
 ) -> Result<(Option<Header>, u64), ShardError> {
     let file = File::open(path).map_err(ShardError::read(path))?;
     let mut reader = BufReader::with_capacity(1 << 16, file);

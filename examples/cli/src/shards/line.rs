@@ -46,7 +46,7 @@ impl Header {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "Read")]
 #[non_exhaustive]
-pub struct Line {
+pub struct ShardLine {
     /// The clip's place in the list, from 0.
     pub position: usize,
     /// The clip's name in the list.
@@ -54,13 +54,13 @@ pub struct Line {
     /// How many frames were searched.
     pub frames: u64,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: ClipOutcome,
 }
 
 /// What came of a clip.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum ClipOutcome {
     /// It was analysed.
     Report(Box<Summary>),
     /// It could not be, for this reason.
@@ -78,14 +78,14 @@ struct Read {
     error: Option<String>,
 }
 
-impl TryFrom<Read> for Line {
+impl TryFrom<Read> for ShardLine {
     type Error = &'static str;
 
     fn try_from(read: Read) -> Result<Self, Self::Error> {
         let Read { position, file, frames, report, error } = read;
         let outcome = match (report, error) {
-            (Some(report), None) => Outcome::Report(report),
-            (None, Some(error)) => Outcome::Error(error),
+            (Some(report), None) => ClipOutcome::Report(report),
+            (None, Some(error)) => ClipOutcome::Error(error),
             _ => return Err("either a report or an error is needed"),
         };
         Ok(Self { position, file, frames, outcome })

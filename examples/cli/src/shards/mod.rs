@@ -5,7 +5,7 @@
 //! are often of one kind and length, go to different machines. A hash of the name would make them unequal.
 //!
 //! Each shard has one file, `reports-IIIII-of-NNNNN.jsonl`. Its first line says what made it ([`Header`]); each further line is
-//! one clip ([`Line`]), in the order in which they were done:
+//! one clip ([`ShardLine`]), in the order in which they were done:
 //!
 //! ```json
 //! {"schema":1,"shard":0,"of":8,"clips":1000,"clips_sha256":"…","settings":{"frames":30,"model":"…"}}
@@ -29,7 +29,7 @@ mod tally;
 pub(crate) use clips::ClipList;
 pub(crate) use error::ShardError;
 pub(crate) use file::{ShardFile, header, scan};
-pub(crate) use line::{Header, Line, Outcome, SCHEMA};
+pub(crate) use line::{ClipOutcome, Header, SCHEMA, ShardLine};
 pub(crate) use settings::settings;
 pub(crate) use settings::{Settings, differences};
 pub(crate) use shard::Shard;

@@ -233,7 +233,7 @@ impl Args {
         if let Some(folder) = self.data_dir.iter().find(without) {
             let rule = "it must hold a manifest.csv; preprocess makes one of a folder of videos or pictures";
             return Err(deepsight_train::Error::Setting {
-                name: "data-dir",
+                name: "data_dir",
                 value: folder.display().to_string(),
                 rule,
             });
@@ -290,7 +290,7 @@ fn of_source(source: &SourceAuc) -> String {
 
 /// How far a run has come: a bar on a terminal, a line now and then elsewhere, and a line for each epoch on standard output.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct TrainProgress {
     bar: ProgressBar,
     last_line: Instant,
     epochs: usize,
@@ -302,7 +302,7 @@ pub(crate) struct Watch {
 /// Time between two lines where there is no terminal.
 const LINES: Duration = Duration::from_secs(30);
 
-impl Default for Watch {
+impl Default for TrainProgress {
     fn default() -> Self {
         let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {msg}");
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
@@ -311,7 +311,7 @@ impl Default for Watch {
     }
 }
 
-impl Watch {
+impl TrainProgress {
     /// Shows it.
     pub(crate) fn show(&mut self, progress: &Progress<'_>) {
         match progress {

@@ -110,10 +110,11 @@ fn bad_input_and_usage_are_one_line_and_exit_code_2() {
     run("preprocess", &bench.arguments("out", &["--max-frames", "2"]))
         .assert_refused(&["out: was begun with other settings: max-frames was 1 and is 2"]);
     run("preprocess", &bench.arguments("data/out", &few))
-        .assert_refused(&["output-dir is ", "must lie outside the data"]);
+        .assert_refused(&["--output-dir is ", "must lie outside the data"]);
     run("preprocess", &bench.arguments("out2", &["--min-face-size", "1"]))
         .assert_refused(&["min_face_size", "4..=16384"]);
-    run("preprocess", &bench.arguments("out2", &["--face-confidence", "2"])).assert_refused(&["face-confidence is 2"]);
+    run("preprocess", &bench.arguments("out2", &["--face-confidence", "2"]))
+        .assert_refused(&["--face-confidence is 2"]);
     run("preprocess", &bench.arguments("out2", &["--split", "0/1/1"])).assert_refused(&["split is 0/1/1"]);
 
     fs::remove_dir_all(bench.path("data/real")).unwrap();

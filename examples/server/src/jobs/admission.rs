@@ -21,12 +21,12 @@ pub(super) struct Admissions {
 #[derive(Debug)]
 pub(crate) struct Admission {
     place: OwnedSemaphorePermit,
-    client: Client,
+    client: ClientSlot,
 }
 
 impl Admission {
     /// Frees the place in the queue. The returned value counts as one video of the client until it is dropped.
-    pub(super) fn begin(self) -> Client {
+    pub(super) fn begin(self) -> ClientSlot {
         let Self { place, client } = self;
         drop(place);
         client
@@ -35,7 +35,7 @@ impl Admission {
 
 /// One of a client's videos, counted against the client's limit until this value is dropped.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct ClientSlot {
     name: String,
     counts: Arc<Mutex<HashMap<String, u32>>>,
 }
@@ -58,7 +58,7 @@ impl Admissions {
         }
         *count += 1;
         drop(counts);
-        let client = Client { name: client.to_owned(), counts: Arc::clone(&self.clients) };
+        let client = ClientSlot { name: client.to_owned(), counts: Arc::clone(&self.clients) };
         match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => Ok(Admission { place, client }),
             Err(_) => Err(Failure::queue_full(self.limit, retry_after())),
@@ -71,7 +71,7 @@ impl Admissions {
     }
 }
 
-impl Drop for Client {
+impl Drop for ClientSlot {
     fn drop(&mut self) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&self.name) {

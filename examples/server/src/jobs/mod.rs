@@ -32,9 +32,9 @@ const MAX_ATTEMPTS: u32 = 2;
 
 /// The queue and its workers. Clones share them.
 #[derive(Clone)]
-pub(crate) struct Jobs(Arc<Inner>);
+pub(crate) struct Jobs(Arc<QueueState>);
 
-struct Inner {
+struct QueueState {
     engine: Engine,
     store: Store,
     uploads: Uploads,
@@ -89,7 +89,7 @@ enum Sink {
 }
 
 /// The arguments of [`Jobs::start`].
-pub(crate) struct Parts {
+pub(crate) struct JobParts {
     pub(crate) engine: Engine,
     pub(crate) store: Store,
     pub(crate) uploads: Uploads,
@@ -104,10 +104,10 @@ pub(crate) struct Parts {
 
 impl Jobs {
     /// Starts the workers.
-    pub(crate) fn start(parts: Parts) -> std::io::Result<Self> {
-        let Parts { engine, store, uploads, metrics, webhooks, decoding, max_analysis, workers, queue, client_jobs } =
+    pub(crate) fn start(parts: JobParts) -> std::io::Result<Self> {
+        let JobParts { engine, store, uploads, metrics, webhooks, decoding, max_analysis, workers, queue, client_jobs } =
             parts;
-        let jobs = Self(Arc::new(Inner {
+        let jobs = Self(Arc::new(QueueState {
             engine,
             store,
             uploads,
@@ -320,7 +320,7 @@ impl Jobs {
     }
 }
 
-impl Inner {
+impl QueueState {
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }

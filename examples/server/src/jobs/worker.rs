@@ -1,9 +1,9 @@
 //! The worker threads: each runs one analysis at a time, from its video to its report.
 
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use deepsight_core::{Error, Report, with_causes};
@@ -11,7 +11,7 @@ use deepsight_video::Video;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
-use super::{Admission, End, Inner, Job, Live, Scored, Sink, locked};
+use super::{Admission, End, Job, Live, QueueState, Scored, Sink, locked};
 use crate::domain::Moment;
 use crate::domain::{Analysis, Counts, Failure, Finished, without_path};
 use crate::engine::EngineError;
@@ -31,7 +31,7 @@ enum Stopped {
     Failed(Failure),
 }
 
-impl Inner {
+impl QueueState {
     /// Analyzes one video after the other until the queue is closed.
     pub(super) fn work(&self) {
         while let Some(job) = self.next() {
@@ -125,7 +125,7 @@ impl Inner {
         let frames = video.frames(analysis.settings.sampling()).map_err(of_video)?;
         live.decodes_with(frames.stop_handle());
 
-        let (mut pictures, started, late) = (Vec::new(), Instant::now(), Cell::new(false));
+        let (mut pictures, started, late) = (Vec::new(), Instant::now(), AtomicBool::new(false));
         let expected = frames.expected_frames();
         let job = deepsight_core::Job::new()
             .with_expected(expected)
@@ -133,7 +133,7 @@ impl Inner {
             .with_progress(|progress| {
                 live.progress(Counts::from(progress));
                 if started.elapsed() > self.max_analysis {
-                    late.set(true);
+                    late.store(true, Ordering::Relaxed);
                     live.cancel();
                 }
             })
@@ -147,7 +147,7 @@ impl Inner {
                 live.scored(Scored::from(face));
             });
         let outcome = self.engine.analyze(frames, &analysis.settings, stored, job);
-        if late.get() {
+        if late.load(Ordering::Relaxed) {
             let seconds = self.max_analysis.as_secs_f64();
             let detail = format!("The analysis took more than {seconds} s, which is the limit.");
             return Err(Stopped::Failed(Failure::over_limit("max_analysis", detail)));

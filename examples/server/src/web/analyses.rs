@@ -13,7 +13,7 @@ use utoipa::{IntoParams, IntoResponses, ToSchema};
 use super::guard::Client;
 use super::problem::Problem;
 use super::receive::{Received, receive};
-use super::{App, Parts};
+use super::{App, AppState};
 use crate::domain::Moment;
 use crate::domain::report_schema::ReportSchema;
 use crate::domain::{Analysis, Origin, Status};
@@ -191,14 +191,14 @@ pub(crate) async fn create(
     }
 }
 
-fn accepted(app: &Parts, analysis: &Analysis) -> Response {
+fn accepted(app: &AppState, analysis: &Analysis) -> Response {
     let location = format!("/v1/analyses/{}", analysis.id);
     let view = AnalysisView::of(analysis, app.jobs.progress(&analysis.id));
     (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(view)).into_response()
 }
 
 /// Opens an upload, to check that it is a video within the limits.
-pub(super) async fn accept(app: &Parts, received: &Received, settings: &Settings) -> Result<Video, Problem> {
+pub(super) async fn accept(app: &AppState, received: &Received, settings: &Settings) -> Result<Video, Problem> {
     let video = app.probe(received.upload.path().to_owned()).await?;
     let frames = expected_frames(settings, video.info().frame_count, video.info().duration);
     let limit = app.limits.max_frames;
@@ -249,12 +249,12 @@ fn fingerprint(sha256: &str, settings: &Settings, webhook: Option<&str>) -> Resu
 
 /// A claim on an Idempotency-Key, held while its request is under way.
 struct Repeatable<'a> {
-    app: &'a Parts,
+    app: &'a AppState,
     key: (String, String),
 }
 
 impl<'a> Repeatable<'a> {
-    fn claim(app: &'a Parts, owner: &str, key: &str) -> Result<Self, Problem> {
+    fn claim(app: &'a AppState, owner: &str, key: &str) -> Result<Self, Problem> {
         let key = (owner.to_owned(), key.to_owned());
         let mut claimed = app.repeatable.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !claimed.insert(key.clone()) {
@@ -312,7 +312,7 @@ pub(crate) async fn list(
 }
 
 /// Reads one analysis from the database.
-pub(super) async fn find(app: &Parts, id: &str) -> Result<Analysis, Problem> {
+pub(super) async fn find(app: &AppState, id: &str) -> Result<Analysis, Problem> {
     let wanted = id.to_owned();
     let found = app.store.run(move |store| store.get(&wanted)).await.map_err(|error| Problem::hide(&error))?;
     found.ok_or_else(|| Problem::not_found("There is no analysis of this id, or it was removed."))
@@ -393,7 +393,7 @@ pub(crate) async fn report_html(State(app): State<App>, Path(id): Path<String>) 
     Ok(download(html, "text/html; charset=utf-8", &analysis, "html"))
 }
 
-async fn finished(app: &Parts, id: &str) -> Result<Analysis, Problem> {
+async fn finished(app: &AppState, id: &str) -> Result<Analysis, Problem> {
     let analysis = find(app, id).await?;
     match analysis.status {
         Status::Done => Ok(analysis),

@@ -41,10 +41,10 @@ use crate::uploads::Uploads;
 use crate::webhook::Webhooks;
 
 /// The state of all handlers. Clones share it.
-pub(crate) type App = Arc<Parts>;
+pub(crate) type App = Arc<AppState>;
 
 /// The parts of the server.
-pub(crate) struct Parts {
+pub(crate) struct AppState {
     pub(crate) engine: Engine,
     pub(crate) jobs: Jobs,
     pub(crate) store: Store,
@@ -81,7 +81,7 @@ pub(crate) struct Limits {
 
 pub(crate) use guard::{HostError, Hosts, Peer};
 
-impl Parts {
+impl AppState {
     /// Opens a video on a thread where waiting for ffprobe blocks no other request; a few at a time.
     pub(crate) async fn probe(&self, path: std::path::PathBuf) -> Result<Video, Problem> {
         let options = self.decoding.clone();

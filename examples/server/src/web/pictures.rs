@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use super::analyses::{AnalysisProblems, find};
 use super::problem::Problem;
-use super::{App, Parts, aside};
+use super::{App, AppState, aside};
 use crate::jobs::jpeg;
 
 /// A file as it is.
@@ -84,7 +84,7 @@ pub(crate) async fn activation(
     overlay.await??.map(picture).ok_or_else(|| Problem::not_found("This model has no activation maps."))
 }
 
-async fn stored_face(app: &Parts, id: String, frame: u64, face: u64) -> Result<Vec<u8>, Problem> {
+async fn stored_face(app: &AppState, id: String, frame: u64, face: u64) -> Result<Vec<u8>, Problem> {
     let found = app.store.run(move |store| store.picture(&id, frame, face)).await;
     let found = found.map_err(|error| Problem::hide(&error))?;
     found.ok_or_else(|| Problem::not_found("There is no picture of this face."))
@@ -180,7 +180,7 @@ pub(crate) async fn video(
 }
 
 /// Returns the path of the video of an analysis.
-async fn kept_video(app: &Parts, id: &str) -> Result<std::path::PathBuf, Problem> {
+async fn kept_video(app: &AppState, id: &str) -> Result<std::path::PathBuf, Problem> {
     let gone = || Problem::not_found("The video of this analysis is not kept any more.");
     let name = find(app, id).await?.upload.ok_or_else(gone)?;
     let path = app.uploads.path(&name);

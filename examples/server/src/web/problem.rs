@@ -84,6 +84,7 @@ impl Problem {
         Self::new(StatusCode::MISDIRECTED_REQUEST.as_u16(), "unknown-host", "The host name is not known here", detail)
     }
 
+    #[must_use]
     pub(crate) fn with_request_id(mut self, id: &str) -> Self {
         self.request_id = Some(id.to_owned());
         self

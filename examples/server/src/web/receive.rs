@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Parts;
+use super::AppState;
 use super::problem::Problem;
 use crate::random::hex;
 use crate::uploads::Upload;
@@ -37,7 +37,7 @@ pub(super) struct Received {
 }
 
 /// Receives the field `video` of a form, which must be its only field.
-pub(super) async fn receive(app: &Parts, request: Request) -> Result<Received, Problem> {
+pub(super) async fn receive(app: &AppState, request: Request) -> Result<Received, Problem> {
     let headers = request.headers();
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > app.limits.max_upload.saturating_add(ENVELOPE)) {
@@ -71,7 +71,7 @@ pub(super) async fn receive(app: &Parts, request: Request) -> Result<Received, P
 }
 
 async fn save(
-    app: &Parts,
+    app: &AppState,
     deadline: Instant,
     mut field: Field<'_>,
     delivered: &AtomicU64,
@@ -99,7 +99,7 @@ async fn save(
 /// Waits for the next part of the upload, up to the limits on a pause and on the whole upload, or until the server
 /// stops.
 async fn patiently<T>(
-    app: &Parts,
+    app: &AppState,
     deadline: Instant,
     next: impl Future<Output = Result<T, MultipartError>>,
 ) -> Result<T, Problem> {

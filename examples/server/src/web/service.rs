@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::guard::owner;
 use super::problem::Problem;
-use super::{App, Parts};
+use super::{App, AppState};
 use crate::domain::{FRAMES, MAX_FPS, MIN_FACE_SIZE, MIN_FPS};
 
 /// Time after which an ffmpeg that has not started counts as missing. The result of a check is reused for as long,
@@ -63,7 +63,7 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
     response
 }
 
-async fn has_ffmpeg(app: &Parts) -> bool {
+async fn has_ffmpeg(app: &AppState) -> bool {
     let mut known = app.ffmpeg.lock().await;
     if let Some((_, there)) = known.filter(|(when, _)| when.elapsed() < PATIENCE) {
         return there;

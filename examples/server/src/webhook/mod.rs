@@ -34,9 +34,9 @@ const LOOK_AHEAD: u32 = 100;
 
 /// The sender of webhooks. Clones share it.
 #[derive(Clone)]
-pub(crate) struct Webhooks(Arc<Inner>);
+pub(crate) struct Webhooks(Arc<WebhookState>);
 
-struct Inner {
+struct WebhookState {
     store: Store,
     hosts: Vec<String>,
     secret: Option<Vec<u8>>,
@@ -92,7 +92,7 @@ impl Webhooks {
         });
         let hosts = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
         let (closed, busy, news, wake) = (AtomicBool::new(false), Mutex::default(), Mutex::new(0), Condvar::new());
-        Ok(Self(Arc::new(Inner { store, hosts, secret, retry, metrics, closed, busy, news, wake })))
+        Ok(Self(Arc::new(WebhookState { store, hosts, secret, retry, metrics, closed, busy, news, wake })))
     }
 
     /// Checks an address that a client gave. Returns the reason if it is not allowed.
@@ -131,7 +131,7 @@ impl Webhooks {
     }
 }
 
-impl Inner {
+impl WebhookState {
     /// Returns the host and port of an address if it is allowed, and the reason if it is not.
     fn check(&self, url: &str) -> Result<String, String> {
         let uri: Uri = url.parse().map_err(|_| "must be an address such as https://example.org/hook".to_owned())?;
@@ -273,7 +273,7 @@ impl Inner {
 
 /// A delivery that has claimed its host. Dropping it frees the host.
 struct Claimed<'a> {
-    inner: &'a Inner,
+    inner: &'a WebhookState,
     host: String,
     delivery: Delivery,
 }

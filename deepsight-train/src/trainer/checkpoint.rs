@@ -8,52 +8,55 @@ use safetensors::Dtype;
 use safetensors::tensor::{SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::trainer::{Best, EpochSummary, OptimizerState};
+use super::optimizer::OptimizerState;
+use super::progress::{Best, EpochSummary};
+use crate::Error;
+use crate::schedule::ScheduleState;
+use crate::step::LossScale;
 use crate::whole_file::write_whole;
-use crate::{Error, LossScale, ScheduleState};
 
 /// The state of a run between two optimizer steps.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Checkpoint {
-    pub(crate) counters: Counters,
+pub(super) struct Checkpoint {
+    pub(super) counters: Counters,
     /// Parameters and running statistics.
-    pub(crate) network: StateDict,
+    pub(super) network: StateDict,
     /// Mean of the parameters and statistics over the steps. Empty if the run does not keep one.
-    pub(crate) ema: StateDict,
-    pub(crate) optimizer: OptimizerState,
+    pub(super) ema: StateDict,
+    pub(super) optimizer: OptimizerState,
 }
 
 /// The part of a run's state that is not tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Counters {
+pub(super) struct Counters {
     schema: u32,
     /// The run's configuration as JSON.
-    pub(crate) config: String,
+    pub(super) config: String,
     /// Fingerprint of the rows of training and validation.
-    pub(crate) data: String,
+    pub(super) data: String,
     /// The current epoch, from 0.
-    pub(crate) epoch: usize,
+    pub(super) epoch: usize,
     /// Number of draws of the current epoch that are done.
-    pub(crate) position: usize,
+    pub(super) position: usize,
     /// Number of optimizer steps done.
-    pub(crate) step: usize,
+    pub(super) step: usize,
     optimizer_steps: usize,
-    pub(crate) schedule: ScheduleState,
-    pub(crate) ema_updates: u64,
+    pub(super) schedule: ScheduleState,
+    pub(super) ema_updates: u64,
     /// Loss scale of each device.
-    pub(crate) loss_scales: Vec<Option<LossScale>>,
+    pub(super) loss_scales: Vec<Option<LossScale>>,
     /// Sum of the losses of the current epoch's steps, and the number of these steps.
     #[serde(with = "crate::exact")]
-    pub(crate) loss_sum: f64,
-    pub(crate) passes: usize,
-    pub(crate) best: Option<Best>,
+    pub(super) loss_sum: f64,
+    pub(super) passes: usize,
+    pub(super) best: Option<Best>,
     /// Summaries of all epochs done.
-    pub(crate) history: Vec<EpochSummary>,
+    pub(super) history: Vec<EpochSummary>,
 }
 
 impl Counters {
     /// Creates the counters of a run before its first step.
-    pub(crate) fn new(config: String, data: String, schedule: ScheduleState) -> Self {
+    pub(super) fn new(config: String, data: String, schedule: ScheduleState) -> Self {
         Self {
             schema: SCHEMA,
             config,
@@ -72,16 +75,27 @@ impl Counters {
         }
     }
 
+    /// Adds the summary of an epoch, which is the `best` so far or not, and begins the next epoch.
+    pub(super) fn end_epoch(&mut self, summary: &EpochSummary, best: bool) {
+        if best {
+            let EpochSummary { epoch, video_auc, mean_video_auc, .. } = *summary;
+            self.best = Some(Best { epoch, video_auc, mean_video_auc });
+        }
+        self.history.push(summary.clone());
+        (self.loss_sum, self.passes) = (0.0, 0);
+        (self.epoch, self.position) = (self.epoch + 1, 0);
+    }
+
     /// Returns the counters with the mean video AUCs that an earlier version did not write. With a single source they
     /// equal its video AUCs.
     ///
     /// # Errors
     /// Returns the reason if there are several sources: the best epoch so far was then chosen in another way.
-    pub(crate) fn with_means(mut self, one_source: bool) -> Result<Self, &'static str> {
+    pub(super) fn with_means(mut self, one_source: bool) -> Result<Self, &'static str> {
         for epoch in self.history.iter_mut().filter(|epoch| epoch.sources.is_empty()) {
             if !one_source {
                 return Err("an earlier version wrote it, which chose the best epoch by the videos of all manifests \
-                    together and not by the mean over manifests: begin a new run, with --init from its best.safetensors");
+                    together and not by the mean over manifests: begin a new run from the weights in its best.safetensors");
             }
             epoch.mean_video_auc = epoch.video_auc;
         }
@@ -107,7 +121,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
-    pub(crate) fn write(&self, path: &Path) -> Result<(), Error> {
+    pub(super) fn write(&self, path: &Path) -> Result<(), Error> {
         let mut counters = self.counters.clone();
         counters.optimizer_steps = self.optimizer.steps;
         let counters = serde_json::to_string(&counters).map_err(Error::json(path))?;
@@ -133,7 +147,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, [`Error::Checkpoint`] when it is not a checkpoint, or one of another
     /// version.
-    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+    pub(super) fn read(path: &Path) -> Result<Self, Error> {
         let length = path.metadata().map_err(Error::io(path, "cannot be read"))?.len();
         if length > MAX_BYTES {
             return Err(Error::checkpoint(path, format_args!("it has {length} bytes, over the limit of {MAX_BYTES}")));
@@ -174,7 +188,10 @@ mod tests {
     use super::*;
 
     fn checkpoint() -> Checkpoint {
-        let schedule = crate::ScheduleConfig::new(0.1, 4, crate::Scheduler::Cosine { minimum: 0.0 }).init().unwrap();
+        let schedule =
+            crate::schedule::ScheduleConfig::new(0.1, 4, crate::schedule::Scheduler::Cosine { minimum: 0.0 })
+                .init()
+                .unwrap();
         let mut counters = Counters::new("{}".into(), "hash".into(), schedule.state());
         (counters.loss_sum, counters.optimizer_steps) = (0.1 + 0.2, 3);
         let weights =

@@ -1,0 +1,336 @@
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::backend::Backend;
+use deepsight_core::image::RgbImage;
+use deepsight_core::{
+    ActivationMap, Analyzer, AnalyzerConfig, BoxError, Classifier, Face, FaceClassifier, FaceCrop, FaceDetector,
+    FaceScore, Frame, Job, ModelInfo, Report, Threads,
+};
+use deepsight_face::MtcnnConfig;
+use deepsight_video::{DecodeOptions, Sampling, Video};
+
+use crate::boxed::{AnyClassifier, AnyDetector, Boxed};
+use crate::{Analyses, Device, Error};
+
+/// Frames and faces that a GPU gets at once, unless the settings say otherwise.
+const GPU_BATCHES: (usize, usize) = (32, 128);
+
+/// A detector of forged faces: the networks on a device, and the settings with which clips are analyzed.
+///
+/// Clones share the networks, and faces of simultaneous analyses are scored together. All methods may be called from
+/// several threads at the same time.
+#[derive(Clone)]
+pub struct Detector {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    analyzer: Analyzer<AnyDetector, AnyClassifier>,
+    crop: FaceCrop,
+    device: Device,
+    sampling: Sampling,
+    decoding: DecodeOptions,
+}
+
+impl Detector {
+    /// Loads the bundled model onto the processor, with the default settings.
+    ///
+    /// # Errors
+    /// [`Error::NoModel`] if the program was built without the bundled model, [`Error::Analysis`] if the environment
+    /// variable `DEEPSIGHT_CPU` names instructions that the processor does not have.
+    pub fn open() -> Result<Self, Error> {
+        Self::builder().build()
+    }
+
+    /// Returns a builder that chooses the device, the model and the settings.
+    pub fn builder() -> DetectorBuilder {
+        DetectorBuilder::default()
+    }
+
+    /// Analyzes a video file.
+    ///
+    /// # Errors
+    /// [`Error::Video`] if the file cannot be opened or is over a limit, [`Error::Analysis`] if no frame of it could be
+    /// decoded or analyzed.
+    pub fn analyze(&self, path: impl AsRef<Path>) -> Result<Report, Error> {
+        self.analyze_job(path, Job::new())
+    }
+
+    /// Analyzes a video file with progress callbacks and a token that cancels. The expected number of frames is set
+    /// here.
+    ///
+    /// # Errors
+    /// The errors of [`analyze`](Self::analyze), and [`Error::Analysis`] with
+    /// [`Cancelled`](deepsight_core::Error::Cancelled).
+    pub fn analyze_job(&self, path: impl AsRef<Path>, job: Job<'_>) -> Result<Report, Error> {
+        self.analyze_file(path.as_ref(), job)
+    }
+
+    fn analyze_file(&self, path: &Path, job: Job<'_>) -> Result<Report, Error> {
+        let video = Video::open_with(path, &self.shared.decoding)?;
+        let frames = video.frames(self.shared.sampling.clone())?;
+        let job = job.with_expected(frames.expected_frames());
+        let report = self.shared.analyzer.analyze_job(frames, job)?;
+        Ok(report.with_input(video.input()).with_setting("device", self.shared.device.to_string()))
+    }
+
+    /// Analyzes frames of your own, in order of presentation, such as those of a camera.
+    ///
+    /// # Errors
+    /// [`Error::Analysis`] if there are no frames, or none could be analyzed, or the job was cancelled.
+    pub fn analyze_frames<I, E>(&self, frames: I, job: Job<'_>) -> Result<Report, Error>
+    where
+        I: IntoIterator<Item = Result<Frame, E>>,
+        I::IntoIter: Send,
+        E: Into<BoxError>,
+    {
+        let mut frames = frames.into_iter().map(|frame| frame.map_err(Into::into));
+        self.analyze_boxed(&mut frames, job)
+    }
+
+    /// Compiled here once, whatever the frames come from.
+    fn analyze_boxed(
+        &self,
+        frames: &mut (dyn Iterator<Item = Result<Frame, BoxError>> + Send),
+        job: Job<'_>,
+    ) -> Result<Report, Error> {
+        let report = self.shared.analyzer.analyze_job(frames, job)?;
+        Ok(report.with_setting("device", self.shared.device.to_string()))
+    }
+
+    /// Analyzes one picture, such as a photograph. It counts as a clip of one frame in which every face is judged.
+    ///
+    /// # Errors
+    /// [`Error::Analysis`] if the picture has no pixels or a network fails.
+    pub fn analyze_image(&self, image: &RgbImage) -> Result<Report, Error> {
+        let config = self.shared.analyzer.config().clone().with_min_faces(1).with_min_track_faces(1);
+        let analyzer = self.shared.analyzer.clone().with_config(config)?;
+        let frame = Ok::<_, BoxError>(Frame::new(0, 0.0, image.clone()));
+        let report = analyzer.analyze([frame])?;
+        Ok(report.with_setting("device", self.shared.device.to_string()))
+    }
+
+    /// Analyzes several files, up to `jobs` at the same time. The results arrive as they are ready. Dropping the
+    /// iterator cancels what is left.
+    pub fn analyze_many<P: Into<PathBuf>>(&self, paths: impl IntoIterator<Item = P>, jobs: usize) -> Analyses {
+        Analyses::start(self.clone(), paths.into_iter().map(Into::into).collect(), jobs)
+    }
+
+    /// Finds the faces of a picture, largest first. Boxes and landmarks are in pixels.
+    ///
+    /// # Errors
+    /// [`Error::Detection`] if the network fails.
+    pub fn faces(&self, image: &RgbImage) -> Result<Vec<Face>, Error> {
+        let analyzer = &self.shared.analyzer;
+        let faces = analyzer.threads().install(|| analyzer.detector().detect(&[image])).map_err(failure)?;
+        Ok(faces.into_iter().next().unwrap_or_default())
+    }
+
+    /// Cuts a face out of its picture as the model expects it.
+    ///
+    /// # Errors
+    /// [`Error::Analysis`] if the face lies outside the picture, or lacks the landmarks that the crop needs.
+    pub fn cut(&self, image: &RgbImage, face: &Face) -> Result<RgbImage, Error> {
+        Ok(self.shared.crop.cut(image, face)?)
+    }
+
+    /// Scores faces that [`cut`](Self::cut) cut out, in order.
+    ///
+    /// # Errors
+    /// [`Error::Analysis`] if a face has no pixels or the network fails.
+    pub fn score(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Error> {
+        let analyzer = &self.shared.analyzer;
+        analyzer.threads().install(|| analyzer.classifier().classify(faces)).map_err(failure)
+    }
+
+    /// Computes where in a face, cut out by [`cut`](Self::cut), the evidence for a forgery lies.
+    ///
+    /// # Errors
+    /// [`Error::Analysis`] if the face has no pixels or the network fails.
+    pub fn explain(&self, face: &RgbImage) -> Result<Option<ActivationMap>, Error> {
+        let analyzer = &self.shared.analyzer;
+        analyzer.threads().install(|| analyzer.classifier().explain(face)).map_err(failure)
+    }
+
+    /// Returns the model's name, terms and decision threshold.
+    pub fn model(&self) -> ModelInfo {
+        self.shared.analyzer.classifier().info()
+    }
+
+    /// Returns the device.
+    pub fn device(&self) -> Device {
+        self.shared.device
+    }
+}
+
+impl fmt::Debug for Detector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Detector")
+            .field("model", &self.model().name)
+            .field("device", &self.shared.device)
+            .field("sampling", &self.shared.sampling)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Recovers the type of a network's boxed error.
+fn failure(error: BoxError) -> Error {
+    match error.downcast::<deepsight_core::Error>() {
+        Ok(error) => Error::Analysis(*error),
+        Err(error) => match error.downcast::<deepsight_face::Error>() {
+            Ok(error) => Error::Detection(*error),
+            Err(error) => Error::Other(error),
+        },
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+enum Model {
+    #[default]
+    Bundled,
+    File(PathBuf),
+    Bytes(Vec<u8>),
+}
+
+/// The device, the model and the settings of a [`Detector`]. Everything is checked by [`build`](Self::build).
+///
+/// ```
+/// use deepsight::{Detector, Sampling};
+///
+/// let detector = Detector::builder().device("cpu".parse()?).min_face_size(40).sampling(Sampling::fps(2.0)).build()?;
+/// # Ok::<(), deepsight::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct DetectorBuilder {
+    device: Device,
+    model: Model,
+    min_face_size: u32,
+    threads: Option<usize>,
+    sampling: Sampling,
+    decoding: DecodeOptions,
+    config: AnalyzerConfig,
+}
+
+impl Default for DetectorBuilder {
+    fn default() -> Self {
+        Self {
+            device: Device::default(),
+            model: Model::default(),
+            min_face_size: 20,
+            threads: None,
+            sampling: Sampling::evenly(30),
+            decoding: DecodeOptions::default(),
+            config: AnalyzerConfig::default(),
+        }
+    }
+}
+
+impl DetectorBuilder {
+    /// Sets the device. Default: the processor.
+    pub fn device(self, device: Device) -> Self {
+        Self { device, ..self }
+    }
+
+    /// Sets the model file. Default: the bundled model.
+    pub fn model(self, path: impl Into<PathBuf>) -> Self {
+        Self { model: Model::File(path.into()), ..self }
+    }
+
+    /// Sets the content of a model file, in place of [`model`](Self::model).
+    pub fn model_bytes(self, bytes: impl Into<Vec<u8>>) -> Self {
+        Self { model: Model::Bytes(bytes.into()), ..self }
+    }
+
+    /// Sets the size in pixels of the smallest face that is looked for. Larger is faster. Default: 20.
+    pub fn min_face_size(self, pixels: u32) -> Self {
+        Self { min_face_size: pixels, ..self }
+    }
+
+    /// Sets the number of threads. Default: one for each core, shared with the rest of the program.
+    pub fn threads(self, threads: usize) -> Self {
+        Self { threads: Some(threads), ..self }
+    }
+
+    /// Sets which frames of a video are looked at. Default: 30, evenly spaced.
+    pub fn sampling(self, sampling: Sampling) -> Self {
+        Self { sampling, ..self }
+    }
+
+    /// Sets the limits and programs for decoding.
+    pub fn decoding(self, decoding: DecodeOptions) -> Self {
+        Self { decoding, ..self }
+    }
+
+    /// Sets how faces are followed, combined and judged.
+    pub fn analyzer(self, config: AnalyzerConfig) -> Self {
+        Self { config, ..self }
+    }
+
+    /// Loads the networks onto the device.
+    ///
+    /// # Errors
+    /// [`Error::Device`] or [`Error::DeviceNotBuilt`] if the device cannot be used, [`Error::NoModel`] if there is no
+    /// model, [`Error::Analysis`] if the model cannot be read or is damaged, or a setting is outside its range,
+    /// [`Error::Detection`] if the face detector's is.
+    pub fn build(self) -> Result<Detector, Error> {
+        self.device.check()?;
+        let is_gpu = self.device != Device::Cpu;
+        let threads = self.threads.map_or_else(|| Ok(Threads::global()), Threads::new)?;
+        let (detector, classifier) = threads.install(|| self.networks())?;
+        let crop = classifier.info().crop;
+        let config = match is_gpu && self.has_default_batches() {
+            true => self.config.with_batches(GPU_BATCHES.0, GPU_BATCHES.1),
+            false => self.config,
+        };
+        let analyzer = Analyzer::new(detector, classifier).with_config(config)?.with_threads(threads);
+        let Self { device, sampling, decoding, .. } = self;
+        Ok(Detector { shared: Arc::new(Shared { analyzer, crop, device, sampling, decoding }) })
+    }
+
+    fn networks(&self) -> Result<(AnyDetector, AnyClassifier), Error> {
+        match self.device {
+            Device::Cpu => self.networks_on::<burn::backend::Flex>(&Default::default(), false),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(index) => {
+                self.networks_on::<burn::backend::Cuda>(&burn::backend::cuda::CudaDevice::new(index), true)
+            }
+            #[cfg(not(feature = "cuda"))]
+            Device::Cuda(_) => Err(self.device.not_built("cuda")),
+            #[cfg(feature = "wgpu")]
+            Device::Wgpu => self.networks_on::<burn::backend::Wgpu>(&Default::default(), true),
+            #[cfg(not(feature = "wgpu"))]
+            Device::Wgpu => Err(self.device.not_built("wgpu")),
+        }
+    }
+
+    fn networks_on<B: Backend>(&self, place: &B::Device, gpu: bool) -> Result<(AnyDetector, AnyClassifier), Error> {
+        let detector = MtcnnConfig::new().with_min_face_size(self.min_face_size as f32).init::<B>(place)?;
+        let classifier = match &self.model {
+            Model::Bundled => bundled::<B>(place)?,
+            Model::File(path) => Classifier::<B>::load(path, place)?,
+            Model::Bytes(bytes) => Classifier::<B>::from_bytes(bytes, place)?,
+        };
+        // A model that computes something else here than where it was made must not judge anyone.
+        classifier.verify()?;
+        let classifier = if gpu { classifier.with_batch_size(GPU_BATCHES.1) } else { classifier };
+        Ok((Arc::new(Boxed(detector)), Arc::new(Boxed(classifier))))
+    }
+
+    fn has_default_batches(&self) -> bool {
+        let default = AnalyzerConfig::default();
+        (self.config.detect_batch, self.config.classify_batch) == (default.detect_batch, default.classify_batch)
+    }
+}
+
+#[cfg(feature = "weights")]
+fn bundled<B: Backend>(place: &B::Device) -> Result<Classifier<B>, Error> {
+    Ok(Classifier::pretrained(place)?)
+}
+
+#[cfg(not(feature = "weights"))]
+fn bundled<B: Backend>(_: &B::Device) -> Result<Classifier<B>, Error> {
+    Err(Error::NoModel)
+}
