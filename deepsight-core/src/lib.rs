@@ -19,6 +19,10 @@ mod face;
 pub mod files;
 mod frame;
 pub mod fused;
+// For the targets in `fuzz/`. Not a promise.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 // Shared with `deepsight-face`. Not a promise.
 #[cfg(feature = "model")]
 #[doc(hidden)]

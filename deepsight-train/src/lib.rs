@@ -8,6 +8,10 @@ pub mod dataset;
 mod error;
 pub mod evaluate;
 mod exact;
+// For the target in `fuzz/`. Not a promise.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod label_noise;
 pub mod layout;
 pub mod manifest;

@@ -5,6 +5,10 @@ mod answer;
 mod decode;
 mod error;
 mod ffmpeg;
+// For the target in `fuzz/`. Not a promise.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hwaccel;
 mod limits;
 mod orientation;

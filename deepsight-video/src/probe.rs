@@ -248,6 +248,16 @@ fn ratio(text: Option<&str>, separator: char) -> Option<(u32, u32)> {
     Some((over.parse().ok().filter(|&n| n > 0)?, under.parse().ok().filter(|&n| n > 0)?))
 }
 
+/// Draws every conclusion from an answer that [`look`] draws.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn conclude(answer: Answer, packets: Packets, path: &Path) {
+    if let Ok(header) = answer.header(path) {
+        // A value over a limit is an error.
+        let _ = header.check(path, &DecodeLimits::default());
+        let _ = (header.packets_are_frames(), packets.finish(header.stream, header.tick));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

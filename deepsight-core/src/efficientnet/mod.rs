@@ -3,6 +3,8 @@
 mod block;
 mod checkpoint;
 pub(crate) mod config;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod import;
 mod layer;
 mod pickle;

@@ -13,6 +13,8 @@ use crate::whole_file::write_whole;
 
 #[cfg(feature = "parquet")]
 mod columns;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod table;
 
 /// The class of a face.

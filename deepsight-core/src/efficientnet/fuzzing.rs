@@ -1,0 +1,27 @@
+//! The part of [`crate::fuzzing`] that reads what PyTorch saves.
+
+use super::checkpoint::{Checkpoint, state_dict};
+use super::pickle::Pickle;
+
+/// Reads a pickle, and looks for a state dict in it. Returns whether it was readable.
+pub fn pickle(bytes: &[u8]) -> bool {
+    let Ok((nodes, root, length)) = Pickle::read(bytes) else { return false };
+    assert!(length <= bytes.len(), "{length} of {} bytes", bytes.len());
+    // An object that is no state dict is an error here.
+    let _ = state_dict(&nodes, root);
+    true
+}
+
+/// Reads a checkpoint, and the values of its tensors. Returns whether it was readable.
+pub fn checkpoint(bytes: &[u8]) -> bool {
+    let Ok(checkpoint) = Checkpoint::read(bytes) else { return false };
+    for (name, shape) in checkpoint.shapes() {
+        // A caller knows the expected shape, and refuses a wrong one before its values are read.
+        let count = shape.iter().try_fold(1_usize, |count, side| count.checked_mul(*side));
+        let Some(count) = count.filter(|count| *count <= 1 << 16) else { continue };
+        if let Ok(weight) = checkpoint.weight(&name) {
+            assert_eq!(weight.values.len(), count, "{name}");
+        }
+    }
+    true
+}
