@@ -70,7 +70,7 @@ impl Detector {
 
     fn analyze_file(&self, path: &Path, job: Job<'_>) -> Result<Report, Error> {
         let video = Video::open_with(path, &self.shared.decoding)?;
-        let frames = video.frames(self.shared.sampling.clone())?;
+        let frames = video.frames(self.shared.sampling)?;
         let job = job.with_expected(frames.expected_frames());
         let report = self.shared.analyzer.analyze_job(frames, job)?;
         Ok(report.with_input(video.input()).with_setting("device", self.shared.device.to_string()))
@@ -106,7 +106,7 @@ impl Detector {
     /// [`Error::Analysis`] if the picture has no pixels or a network fails.
     pub fn analyze_image(&self, image: &RgbImage) -> Result<Report, Error> {
         let config = self.shared.analyzer.config().clone().with_min_faces(1).with_min_track_faces(1);
-        let analyzer = self.shared.analyzer.clone().with_config(config)?;
+        let analyzer = self.shared.analyzer.clone().with_config(config);
         let frame = Ok::<_, BoxError>(Frame::new(0, 0.0, image.clone()));
         let report = analyzer.analyze([frame])?;
         Ok(report.with_setting("device", self.shared.device.to_string()))
@@ -285,7 +285,8 @@ impl DetectorBuilder {
             true => self.config.with_batches(GPU_BATCHES.0, GPU_BATCHES.1),
             false => self.config,
         };
-        let analyzer = Analyzer::new(detector, classifier).with_config(config)?.with_threads(threads);
+        config.validate()?;
+        let analyzer = Analyzer::new(detector, classifier).with_config(config).with_threads(threads);
         let Self { device, sampling, decoding, .. } = self;
         Ok(Detector { shared: Arc::new(Shared { analyzer, crop, device, sampling, decoding }) })
     }

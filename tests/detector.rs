@@ -75,7 +75,8 @@ fn many_files_are_answered_each_and_the_rest_is_cancelled_by_a_drop() {
 fn progress_reaches_the_caller_and_a_cancelled_job_says_so() {
     let mut last = None;
     let job = Job::new().with_progress(|progress| last = Some((progress.frames, progress.expected)));
-    detector().analyze_job(CLIP, job).unwrap();
+    let report = detector().analyze_job(CLIP, job).unwrap();
+    assert_eq!(report.frames.len(), 6);
     assert_eq!(last, Some((6, Some(6))));
 
     let cancel = CancelToken::new();

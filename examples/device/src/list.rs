@@ -5,8 +5,6 @@ use deepsight_core::{Threads, with_causes};
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 use deepsight_kernels::InstructionSet;
 
-use super::Device;
-
 /// A device's name as `--device` takes it, and what it is or why it cannot be used.
 pub(super) type Line = (String, Result<String, String>);
 
