@@ -19,9 +19,9 @@ struct Entry {
     split: Option<String>,
 }
 
-/// Returns the lists in a folder and up to two folders deeper; `None` if there are none. Each part of the data set is an
-/// archive with a folder in it, and some unpack each archive into a folder of its own.
-pub(super) fn lists(root: &Path) -> Result<Option<Vec<PathBuf>>, Error> {
+/// Returns the lists in a folder and up to two folders deeper. Each part of the data set is an archive with a folder in it,
+/// which may be unpacked into a folder of its own.
+pub(super) fn lists(root: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut folders = vec![root.to_owned()];
     for outer in walk::folders(root)? {
         folders.extend(walk::folders(&outer)?);
@@ -30,7 +30,7 @@ pub(super) fn lists(root: &Path) -> Result<Option<Vec<PathBuf>>, Error> {
     let mut lists: Vec<PathBuf> = folders.iter().map(|folder| folder.join(FILE)).collect();
     lists.retain(|path| path.is_file());
     lists.sort();
-    Ok(Some(lists).filter(|lists| !lists.is_empty()))
+    Ok(lists)
 }
 
 /// Returns the videos that the lists name and that exist. A partial download lacks some of them.

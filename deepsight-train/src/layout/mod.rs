@@ -122,9 +122,9 @@ impl Dataset {
             if let Some(dataset) = Self::in_folder(root, &folder, label)? {
                 return Ok(dataset);
             }
-            match walk::entries(&folder)?.as_slice() {
-                [only] if only.is_dir() => folder.clone_from(only),
-                _ => break,
+            match walk::only_folder(&folder)? {
+                Some(only) => folder = only,
+                None => break,
             }
         }
         Err(no_clips(&folder))
@@ -145,9 +145,10 @@ impl Dataset {
             (Layout::CelebDf, celeb_df::clips(folder)?)
         } else {
             let labelled = folders::find(folder)?;
-            match dfdc::lists(folder)?.filter(|_| labelled.is_empty()) {
-                Some(lists) => (Layout::Dfdc, dfdc::clips(&lists)?),
-                None => (Layout::Folders, folders::clips(labelled)?),
+            let lists = if labelled.is_empty() { dfdc::lists(folder)? } else { Vec::new() };
+            match lists.as_slice() {
+                [] => (Layout::Folders, folders::clips(labelled)?),
+                lists => (Layout::Dfdc, dfdc::clips(lists)?),
             }
         };
         if clips.is_empty() {

@@ -32,9 +32,8 @@ pub(super) fn files(folder: &Path) -> Result<Vec<(PathBuf, Kind)>, Error> {
         if folder.trail.len() > 1 && !read.insert(folder.trail[folder.trail.len() - 1].clone()) {
             continue;
         }
-        for path in entries(&folder.path)? {
-            let is_link = path.is_symlink();
-            if !path.is_dir() {
+        for Entry { path, is_folder, is_link } in entries(&folder.path)? {
+            if !is_folder {
                 found.extend(Kind::of(&path).map(|kind| (path, kind)));
                 continue;
             }
@@ -54,20 +53,39 @@ pub(super) fn files(folder: &Path) -> Result<Vec<(PathBuf, Kind)>, Error> {
 
 /// Returns the folders directly in a folder, links to folders included, sorted.
 pub(super) fn folders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
+    Ok(entries(folder)?.into_iter().filter(|entry| entry.is_folder).map(|entry| entry.path).collect())
+}
+
+/// Returns the path of the only entry of a folder, if that is a folder.
+pub(super) fn only_folder(folder: &Path) -> Result<Option<PathBuf>, Error> {
+    let mut entries = entries(folder)?;
+    Ok(entries.pop().filter(|entry| entry.is_folder && entries.is_empty()).map(|entry| entry.path))
+}
+
+/// A file or folder in a folder.
+struct Entry {
+    path: PathBuf,
+    /// Whether it is a folder, or a link to one.
+    is_folder: bool,
+    is_link: bool,
 }
 
 /// Returns what lies directly in a folder and is not hidden, sorted.
-pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let mut paths = Vec::new();
+fn entries(folder: &Path) -> Result<Vec<Entry>, Error> {
+    let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io(folder, "cannot be read"))? {
         let entry = entry.map_err(Error::io(folder, "cannot be read"))?;
-        if !entry.file_name().to_string_lossy().starts_with('.') {
-            paths.push(entry.path());
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
         }
+        let (path, kind) = (entry.path(), entry.file_type());
+        let kind = kind.map_err(Error::io(&path, "cannot be read"))?;
+        // Only links need a call of the system each. A data set may have a million files.
+        let is_folder = kind.is_dir() || (kind.is_symlink() && path.is_dir());
+        entries.push(Entry { path, is_folder, is_link: kind.is_symlink() });
     }
-    paths.sort();
-    Ok(paths)
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(entries)
 }
 
 fn resolved(folder: &Path) -> Result<PathBuf, Error> {

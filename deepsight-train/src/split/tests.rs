@@ -172,7 +172,7 @@ fn an_overlap_error_names_what_is_shared_and_both_videos() {
 fn invalid_shares_are_refused() {
     for shares in [[0.0, 1.0, 1.0], [1.0, -1.0, 0.0], [1.0, f64::NAN, 0.0], [f64::INFINITY, 1.0, 1.0]] {
         let message = assign_splits(&mut [], &SplitConfig { shares, ..Default::default() }).unwrap_err().to_string();
-        assert!(message.starts_with("split is "), "{message}");
+        assert!(message.starts_with("shares is "), "{message}");
     }
     let rows: Vec<Row> = (0..10).map(|n| row(Label::Real, &n.to_string(), &[])).collect();
     let all = assigned(&rows, &SplitConfig { shares: [1.0, 0.0, 0.0], ..Default::default() });

@@ -27,8 +27,12 @@ const FLAGS: [(&str, &str); 13] = [
 pub(crate) fn describe(error: &(dyn Error + 'static), command: &Command) -> String {
     let (mut text, mut cause) = (with_causes(error), Some(error));
     while let Some(error) = cause {
-        let (core, train) = (error.downcast_ref::<CoreError>(), error.downcast_ref::<TrainError>());
-        let core = core.or(if let Some(TrainError::Core(core)) = train { Some(core) } else { None });
+        let train = error.downcast_ref::<TrainError>();
+        let core = match train {
+            Some(TrainError::Core(core)) => Some(core),
+            // The cause of an error of a model file is boxed.
+            _ => error.downcast_ref().or_else(|| error.downcast_ref::<Box<CoreError>>().map(AsRef::as_ref)),
+        };
         let named = match (train, core) {
             (Some(TrainError::Setting { name, value, .. }), _) => Some((*name, value)),
             (Some(TrainError::CheckpointSetting { name, found, .. }), _) => Some((name.as_str(), found)),
@@ -142,7 +146,7 @@ mod tests {
             value: "2".into(),
             rule: "must be within 0..=1",
         });
-        assert_eq!(describe(&error, &analyze), "--face-confidence is 2: must be within 0..=1");
+        assert_eq!(describe(&error, &analyze), "--face-confidence is 2: it must be within 0..=1");
         let mut shares = SplitConfig::default();
         shares.shares = [0.0, 1.0, 1.0];
         let error = shares.validate().unwrap_err();

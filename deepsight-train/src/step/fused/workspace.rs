@@ -63,18 +63,18 @@ pub(super) struct Workspace {
     pub(super) tasks: Vec<Task>,
 }
 
-/// Gradients of the backward pass, one buffer for each place in a block.
+/// The buffers of the backward pass. Each holds the gradient of the results of one place in a block.
 #[derive(Default)]
 pub(super) struct Gradients {
-    /// Of the current block's result.
+    /// Gradient of the current block's result.
     pub(super) block: Vec<f32>,
-    /// Of the result of the block before the current one.
+    /// Gradient of the result of the block before the current one.
     pub(super) before: Vec<f32>,
-    /// Of the current block's projection.
+    /// Gradient of the results of the current block's projection.
     pub(super) branch: Vec<f32>,
-    /// Of the current block's depthwise layer, or of the head.
+    /// Gradient of the results of the current block's depthwise layer, or of the head.
     pub(super) inner: Vec<f32>,
-    /// Of the current block's expansion or, in the first block, of the stem.
+    /// Gradient of the results of the current block's expansion or, in the first block, of the stem.
     pub(super) expanded: Vec<f32>,
 }
 

@@ -88,10 +88,10 @@ fn settings_are_checked_before_anything_is_read() {
     assert_eq!(error(DatasetConfig::new(5000)), "size is 5000: must be within 1..=2048 pixels");
     let mut config = DatasetConfig::new(64);
     config.self_blending.ratios = vec![0.5, 1.5];
-    assert_eq!(error(config), "self-blending.ratios is 1.5: must be within 0..=1");
+    assert_eq!(error(config), "self_blending.ratios is 1.5: must be within 0..=1");
     let mut config = DatasetConfig::new(64);
     config.self_blending.regions.clear();
-    assert_eq!(error(config), "self-blending.regions is 0: must have a value above 0");
+    assert_eq!(error(config), "self_blending.regions is 0: must have a value above 0");
 }
 
 #[test]
