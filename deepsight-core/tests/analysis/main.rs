@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod analyzer;
+mod coverage;
 mod detect_every;
 mod report;
 mod stand_ins;

@@ -1,0 +1,47 @@
+use std::collections::HashSet;
+use std::error::Error;
+use std::fmt;
+
+use super::job::LookCloser;
+use crate::Frame;
+
+/// The further frames of a closer look, without those that were seen before. The source opens them when they are
+/// iterated over.
+pub(super) struct CloserLook<'a> {
+    pub(super) source: LookCloser<'a>,
+    /// The times of the frames, in seconds and in rising order.
+    pub(super) times: Vec<f64>,
+    /// Indices of the frames that were seen before.
+    pub(super) seen: HashSet<u64>,
+}
+
+impl<'a> IntoIterator for CloserLook<'a> {
+    type Item = Result<Frame, SourceError>;
+    type IntoIter = Box<dyn Iterator<Item = Self::Item> + 'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        let Self { mut source, times, mut seen } = self;
+        let frames = match source(&times) {
+            Ok(frames) => frames,
+            Err(error) => return Box::new(std::iter::once(Err(SourceError(error)))),
+        };
+        let is_new = move |frame: &Result<Frame, SourceError>| frame.as_ref().map_or(true, |f| seen.insert(f.index));
+        Box::new(frames.map(|frame| frame.map_err(SourceError)).filter(is_new))
+    }
+}
+
+/// An error of the source of further frames.
+#[derive(Debug)]
+pub(super) struct SourceError(Box<dyn Error + Send + Sync>);
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for SourceError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
