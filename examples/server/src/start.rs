@@ -108,6 +108,7 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
         webhooks: webhooks.clone(),
         decoding: decoding.clone(),
         max_analysis: options.max_analysis.0,
+        max_frames: options.max_frames,
         workers: options.workers.into(),
         queue: options.queue,
         client_jobs: options.client_jobs(),
