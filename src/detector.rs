@@ -5,8 +5,8 @@ use std::sync::Arc;
 use burn::tensor::backend::Backend;
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
-    ActivationMap, Analyzer, AnalyzerConfig, BoxError, Classifier, Face, FaceClassifier, FaceCrop, FaceDetector,
-    FaceScore, Frame, Job, ModelInfo, Report, Threads,
+    ActivationMap, Analyzer, AnalyzerConfig, BoxError, Classifier, CloserFrames, Face, FaceClassifier, FaceCrop, FaceDetector,
+    FaceScore, Frame, Job, ModelInfo, Report, Threads, frames_for,
 };
 use deepsight_face::MtcnnConfig;
 use deepsight_video::{DecodeOptions, Sampling, Video};
@@ -14,6 +14,8 @@ use deepsight_video::{DecodeOptions, Sampling, Video};
 use crate::boxed::{AnyClassifier, AnyDetector, Boxed};
 use crate::{Analyses, Device, Error};
 
+/// Most frames of a second, closer look at suspicious seconds.
+const CLOSER_FRAMES: usize = 240;
 /// Frames and faces that a GPU gets at once, unless the settings say otherwise.
 const GPU_BATCHES: (usize, usize) = (32, 128);
 
@@ -30,7 +32,8 @@ struct Shared {
     analyzer: Analyzer<AnyDetector, AnyClassifier>,
     crop: FaceCrop,
     device: Device,
-    sampling: Sampling,
+    /// `None` lets the length of the clip choose.
+    sampling: Option<Sampling>,
     decoding: DecodeOptions,
 }
 
@@ -70,10 +73,16 @@ impl Detector {
 
     fn analyze_file(&self, path: &Path, job: Job<'_>) -> Result<Report, Error> {
         let video = Video::open_with(path, &self.shared.decoding)?;
-        let frames = video.frames(self.shared.sampling)?;
-        let job = job.with_expected(frames.expected_frames());
+        let sampling = self.shared.sampling.clone();
+        let looks_closer = sampling.is_none();
+        let sampling = sampling.unwrap_or_else(|| Sampling::evenly(frames_for(video.info().duration)));
+        let frames = video.frames(sampling)?;
+        let mut job = job.with_expected(frames.expected_frames()).with_input(video.input());
+        if looks_closer {
+            job = job.with_closer_look(CLOSER_FRAMES, |times| frames_at(&video, times));
+        }
         let report = self.shared.analyzer.analyze_job(frames, job)?;
-        Ok(report.with_input(video.input()).with_setting("device", self.shared.device.to_string()))
+        Ok(report.with_setting("device", self.shared.device.to_string()))
     }
 
     /// Analyzes frames of your own, in order of presentation, such as those of a camera.
@@ -175,6 +184,11 @@ impl fmt::Debug for Detector {
     }
 }
 
+/// Returns the frames of a video that are shown at these times.
+fn frames_at(video: &Video, times: &[f64]) -> Result<CloserFrames<'static>, BoxError> {
+    Ok(Box::new(video.frames(Sampling::times(times))?.map(|frame| frame.map_err(Into::into))))
+}
+
 /// Recovers the type of a network's boxed error.
 fn failure(error: BoxError) -> Error {
     match error.downcast::<deepsight_core::Error>() {
@@ -209,7 +223,7 @@ pub struct DetectorBuilder {
     model: Model,
     min_face_size: u32,
     threads: Option<usize>,
-    sampling: Sampling,
+    sampling: Option<Sampling>,
     decoding: DecodeOptions,
     config: AnalyzerConfig,
 }
@@ -221,7 +235,7 @@ impl Default for DetectorBuilder {
             model: Model::default(),
             min_face_size: 20,
             threads: None,
-            sampling: Sampling::evenly(30),
+            sampling: None,
             decoding: DecodeOptions::default(),
             config: AnalyzerConfig::default(),
         }
@@ -254,9 +268,10 @@ impl DetectorBuilder {
         Self { threads: Some(threads), ..self }
     }
 
-    /// Sets which frames of a video are looked at. Default: 30, evenly spaced.
+    /// Sets which frames of a video are looked at. Default: as many as its length asks for
+    /// ([`frames_for`](deepsight_core::frames_for)), and more around suspicious seconds.
     pub fn sampling(self, sampling: Sampling) -> Self {
-        Self { sampling, ..self }
+        Self { sampling: Some(sampling), ..self }
     }
 
     /// Sets the limits and programs for decoding.

@@ -5,6 +5,7 @@ mod aggregate;
 mod analyzer;
 #[cfg(feature = "model")]
 mod classifier;
+mod coverage;
 mod crop;
 mod decide;
 #[cfg(feature = "model")]
@@ -47,10 +48,12 @@ mod track;
 mod verdict;
 
 pub use aggregate::{Aggregation, Combined};
-pub use analyzer::{Analyzer, AnalyzerConfig, CancelToken, FrameError, Job, Progress, ScoredFace, Stage};
+pub use analyzer::{Analyzer, AnalyzerConfig, CancelToken, CloserFrames, FrameError, Job, Progress, ScoredFace, Stage};
 #[cfg(feature = "model")]
 pub use classifier::Classifier;
+pub use coverage::{CLOSER_FRAMES, Coverage, frames_for};
 pub use crop::FaceCrop;
+pub use decide::{Segment, SegmentConfig};
 #[cfg(feature = "model")]
 pub use efficientnet::{Architecture, EfficientNet, EfficientNetConfig, StateDict, Weight};
 // What a network is made of, for `deepsight-train`, which computes its gradients. Not a promise.

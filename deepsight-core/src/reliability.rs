@@ -138,22 +138,39 @@ impl Reliability {
     /// assert!((0.9..0.96).contains(&reliability.threshold_among(10, 0.7)));
     /// ```
     pub fn threshold_among(&self, people: usize, threshold: f32) -> f32 {
-        const HIGHEST: f64 = 0.999;
-        let probability = f64::from(threshold);
-        // A rate of 0 is left out: it only means that none of a few hundred people reached the probability.
-        let curve: Vec<(f64, f64)> = self
-            .false_alarms
-            .iter()
-            .filter(|point| point.rate > 0.0)
-            .map(|point| (logit(point.probability.into()), f64::from(point.rate).ln()))
-            .collect();
-        if people <= 1 || curve.is_empty() {
+        const HIGHEST: f32 = 0.999;
+        self.uncapped_threshold_among(people, threshold).min(HIGHEST).max(threshold)
+    }
+
+    /// Works as [`threshold_among`](Self::threshold_among) does, up to a result of 1: for chances that may be so many
+    /// that 0.999 would let too many of them pass.
+    pub(crate) fn uncapped_threshold_among(&self, chances: usize, threshold: f32) -> f32 {
+        let curve = self.curve();
+        if chances <= 1 || curve.is_empty() {
             return threshold;
         }
-        let rate = line_at(&curve, logit(probability)).exp().min(1.0);
-        let allowed = -((-rate).ln_1p() / people as f64).exp_m1();
-        let corrected = falls_to(&curve, allowed.ln()).map_or(HIGHEST, |logit| 1.0 / (1.0 + (-logit).exp()));
-        corrected.min(HIGHEST).max(probability) as f32
+        let allowed = self.allowed_among(chances, threshold);
+        let corrected = falls_to(&curve, allowed.ln()).map_or(1.0, |logit| 1.0 / (1.0 + (-logit).exp()));
+        corrected.max(threshold.into()) as f32
+    }
+
+    /// Returns the rate of false alarms that each of several chances is allowed, so that all of them together have the
+    /// rate that was measured at `threshold`. It is above 0.
+    pub(crate) fn allowed_among(&self, chances: usize, threshold: f32) -> f64 {
+        let rate = line_at(&self.curve(), logit(threshold.into())).exp().min(1.0);
+        (-((-rate).ln_1p() / chances.max(1) as f64).exp_m1()).max(f64::MIN_POSITIVE)
+    }
+
+    /// Returns whether false alarms were measured.
+    pub(crate) fn has_false_alarms(&self) -> bool {
+        !self.curve().is_empty()
+    }
+
+    /// Returns the curve of false alarms as log-odds of the probability and logarithms of the rate. A rate of 0 is left
+    /// out: it only means that none of a few hundred people reached the probability.
+    fn curve(&self) -> Vec<(f64, f64)> {
+        let points = self.false_alarms.iter().filter(|point| point.rate > 0.0);
+        points.map(|point| (logit(point.probability.into()), f64::from(point.rate).ln())).collect()
     }
 
     /// Checks every value against its range.

@@ -60,6 +60,15 @@ impl Scene {
         Likeness { correlation: self.correlation(other), colour_change }
     }
 
+    /// Returns whether two frames are surely of one shot: the composition hardly changes, and the colors change little.
+    /// Frames of one shot may fail this test if the camera moves, but frames of different places do not pass it.
+    pub(crate) fn is_same_shot(&self, other: &Self) -> bool {
+        const CORRELATION: f32 = 0.8;
+        const COLOUR_CHANGE: f32 = 0.25;
+        let Likeness { correlation, colour_change } = self.likeness(other);
+        correlation >= CORRELATION && colour_change <= COLOUR_CHANGE
+    }
+
     fn correlation(&self, other: &Self) -> f32 {
         /// RMS variation (one gray level) below which a thumbnail is flat. A flat thumbnail has no correlation with one
         /// that is not.

@@ -192,6 +192,56 @@ impl Tracker {
     }
 }
 
+/// A frame whose faces have their tracks.
+#[derive(Debug, Clone)]
+pub(crate) struct LinkedFrame {
+    pub(crate) time: f64,
+    pub(crate) shot: u32,
+    pub(crate) scene: Scene,
+    pub(crate) faces: Vec<(usize, BoundingBox)>,
+}
+
+/// Links the faces of further frames of a video to the tracks of the frames around them.
+#[derive(Debug, Clone)]
+pub(crate) struct Insertion {
+    config: TrackerConfig,
+    /// In order of time.
+    frames: Vec<LinkedFrame>,
+    next_id: usize,
+    next_shot: u32,
+}
+
+impl Insertion {
+    /// Creates the links of a video whose first tracks and shots have numbers below these.
+    pub(crate) fn new(config: &TrackerConfig, mut frames: Vec<LinkedFrame>, next_id: usize, next_shot: u32) -> Self {
+        frames.sort_by(|a, b| a.time.total_cmp(&b.time));
+        Self { config: config.clone(), frames, next_id, next_shot }
+    }
+
+    /// Returns the shot of a further frame and the track of each of its faces. They are those of the nearest frame
+    /// before or after it, unless there is a cut between the two.
+    pub(crate) fn link(&mut self, time: f64, scene: Scene, faces: &[BoundingBox]) -> (u32, Vec<usize>) {
+        let place = self.frames.partition_point(|frame| frame.time <= time);
+        let mut around: Vec<&LinkedFrame> =
+            place.checked_sub(1).into_iter().chain([place]).filter_map(|at| self.frames.get(at)).collect();
+        around.sort_by(|a, b| (a.time - time).abs().total_cmp(&(b.time - time).abs()));
+        let nearest = around.into_iter().find(|frame| !self.config.is_cut(&frame.scene, &scene));
+        let live = nearest.into_iter().flat_map(|frame| &frame.faces);
+        let live = live.map(|&(id, last_box)| LiveTrack { id, last_box, last_time: time, missed: 0 }).collect();
+        let shot = nearest.filter(|frame| frame.scene.is_same_shot(&scene)).map(|frame| frame.shot);
+        let mut tracker = Tracker { config: self.config.clone(), live, next_id: self.next_id, previous: None };
+        let tracks = tracker.link_scene(time, scene.clone(), faces);
+        self.next_id = tracker.next_id;
+        let shot = shot.unwrap_or_else(|| {
+            self.next_shot += 1;
+            self.next_shot - 1
+        });
+        let faces = tracks.iter().copied().zip(faces.iter().copied()).collect();
+        self.frames.insert(place, LinkedFrame { time, shot, scene, faces });
+        (shot, tracks)
+    }
+}
+
 /// Returns the distance of the centers in mean face sides.
 fn relative_distance(a: &BoundingBox, b: &BoundingBox) -> f32 {
     let ((ax, ay), (bx, by)) = (a.center(), b.center());
@@ -234,6 +284,25 @@ mod tests {
         assert_eq!(tracker.link(0.1, &scene(1), &face), [0]);
         assert_eq!(tracker.link(0.2, &scene(77), &face), [1]);
         assert_eq!(tracker.link(0.3, &scene(77), &face), [1]);
+    }
+
+    #[test]
+    fn further_frames_continue_the_tracks_around_them_but_not_over_a_cut() {
+        let of = |seed, time, shot, id, x| LinkedFrame {
+            time,
+            shot,
+            scene: Scene::of(&scene(seed)),
+            faces: vec![(id, square(x, 40.0, 60.0))],
+        };
+        let known = vec![of(1, 0.0, 0, 0, 40.0), of(77, 10.0, 1, 1, 40.0)];
+        let mut insertion = Insertion::new(&TrackerConfig::default(), known, 2, 2);
+        let mut link = |seed, time, x| insertion.link(time, Scene::of(&scene(seed)), &[square(x, 40.0, 60.0)]);
+        assert_eq!(link(1, 2.0, 45.0), (0, vec![0]), "as the frame before");
+        assert_eq!(link(1, 7.0, 50.0), (0, vec![0]), "the nearest frame is beyond a cut");
+        assert_eq!(link(77, 8.0, 40.0), (1, vec![1]));
+        assert_eq!(link(33, 9.0, 40.0), (2, vec![2]), "a shot that no frame had shown");
+        assert_eq!(link(33, 9.2, 42.0), (2, vec![2]));
+        assert_eq!(link(77, 9.5, 300.0), (1, vec![3]), "another face in a known shot");
     }
 
     #[test]

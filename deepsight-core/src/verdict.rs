@@ -132,6 +132,35 @@ pub enum Reason {
         /// Distance from the threshold within which the verdict is uncertain.
         band: f32,
     },
+    /// A few seconds of one person look forged, but among that many moments of real people one may look so by chance.
+    /// Makes the verdict uncertain.
+    SuspiciousSegment {
+        /// The person's track.
+        track: usize,
+        /// Time of the segment's first face in seconds.
+        from: f64,
+        /// Time of the segment's last face in seconds.
+        to: f64,
+        /// Scored faces in the segment.
+        faces: usize,
+        /// The segment's probability.
+        fake_probability: f32,
+        /// Separate moments that were judged.
+        moments: usize,
+        /// Probability from which the most suspicious of `moments` is called FAKE, whatever the rest of the track shows.
+        corrected: f32,
+    },
+    /// Less than [`Coverage::NEEDED`](crate::Coverage::NEEDED) of the clip was seen.
+    PartlySeen {
+        /// Seconds that were seen.
+        seen: f64,
+        /// Length of the clip in seconds.
+        duration: f64,
+        /// Share of the clip that was seen, `0..=1`.
+        share: f64,
+        /// Whether this makes the verdict uncertain. It does not if the part that was seen is fake.
+        uncertain: bool,
+    },
     /// Some frames could not be read or searched. Makes the verdict uncertain if half of the frames or more failed.
     FrameErrors {
         /// Frames that failed.
@@ -156,6 +185,23 @@ pub enum Reason {
         fake_probability: f32,
         /// The decision threshold.
         threshold: f32,
+    },
+    /// A few seconds of one person decided.
+    DecidedBySegment {
+        /// The person's track.
+        track: usize,
+        /// Time of the segment's first face in seconds.
+        from: f64,
+        /// Time of the segment's last face in seconds.
+        to: f64,
+        /// Scored faces in the segment.
+        faces: usize,
+        /// The segment's probability.
+        fake_probability: f32,
+        /// The decision threshold.
+        threshold: f32,
+        /// Probability of the person's track as a whole.
+        whole: f32,
     },
     /// All faces together decided.
     DecidedByFaces {
@@ -196,6 +242,13 @@ pub enum Reason {
         /// Turn up to which a face has full weight, in degrees.
         limit: f32,
     },
+    /// How densely the clip was looked at. Present if that is sparse, or if no face or no steady person was found.
+    LookedAt {
+        /// Frames that were looked at, without those of a closer look.
+        frames: u64,
+        /// Mean time between two of them in seconds.
+        interval: f64,
+    },
     /// How often the model calls a fake REAL. Accompanies the verdict [`Verdict::Real`] if it was measured.
     MissedFakes {
         /// Share of the fake videos of each source that are called REAL, `0..=1`, by the source's name.
@@ -230,12 +283,16 @@ impl Reason {
             | Self::FacesTooDark { .. }
             | Self::FacesTurned { .. }
             | Self::ManyPeople { .. }
+            | Self::SuspiciousSegment { .. }
             | Self::NearThreshold { .. } => true,
+            Self::PartlySeen { uncertain, .. } => uncertain,
             Self::FrameErrors { failed, frames: all } | Self::FaceErrors { failed, faces: all } => {
                 failed.saturating_mul(2) >= all
             }
             Self::DecidedByTrack { .. }
+            | Self::DecidedBySegment { .. }
             | Self::DecidedByFaces { .. }
+            | Self::LookedAt { .. }
             | Self::SmallTracksIgnored { .. }
             | Self::BlurredTracksIgnored { .. }
             | Self::DarkTracksIgnored { .. }
@@ -244,6 +301,22 @@ impl Reason {
             | Self::ShortTracksIgnored { .. }
             | Self::DoubtfulTracksIgnored { .. } => false,
         }
+    }
+}
+
+impl Reason {
+    /// Returns whether this reason speaks of whole tracks, and says nothing of a few seconds of one of them.
+    pub(crate) fn is_about_wholes(&self) -> bool {
+        matches!(
+            self,
+            Self::FacesTooSmall { .. }
+                | Self::FacesTooBlurred { .. }
+                | Self::FacesTooDark { .. }
+                | Self::FacesTurned { .. }
+                | Self::ManyPeople { .. }
+                | Self::NearThreshold { .. }
+                | Self::DecidedByTrack { .. }
+        )
     }
 }
 
@@ -297,6 +370,41 @@ impl fmt::Display for Reason {
                 percent(*fake_probability),
                 number(*band * 100.0),
                 percent(*threshold)
+            ),
+            Self::SuspiciousSegment { track, from, to, faces, fake_probability, moments, corrected } => write!(
+                f,
+                "{} may be forged {}: {} over {}. Among {moments} such moments of real people one may look so by chance, \
+                 so FAKE takes {} there; look at these seconds yourself.",
+                person(*track),
+                span(*from, *to),
+                percent(*fake_probability),
+                count(*faces as u64, "face"),
+                if *corrected > 0.999 { "more than 99.9 %".into() } else { percent(*corrected) },
+            ),
+            Self::PartlySeen { seen, duration, share, uncertain } => write!(
+                f,
+                "Only {} of {} ({}) of the clip could be seen{}.",
+                number(*seen as f32),
+                seconds(*duration),
+                percent(*share as f32),
+                if *uncertain { "; what the rest shows is not known" } else { "" }
+            ),
+            Self::DecidedBySegment { track, from, to, faces, fake_probability, threshold, whole } => write!(
+                f,
+                "{} looks forged {}: {} over {}, {} the threshold of {}. Over the whole clip the person has {}.",
+                person(*track),
+                span(*from, *to),
+                percent(*fake_probability),
+                count(*faces as u64, "face"),
+                side(*fake_probability, *threshold),
+                percent(*threshold),
+                percent(*whole)
+            ),
+            Self::LookedAt { frames, interval } => write!(
+                f,
+                "{} were looked at, one every {}: what lasts a shorter time may be missed. More frames show more (--fps).",
+                count(*frames, "frame"),
+                seconds(*interval)
             ),
             Self::FrameErrors { failed, frames } => {
                 write!(f, "{failed} of {} could not be analysed.", count(*frames, "frame"))
@@ -371,6 +479,26 @@ fn count(number: u64, noun: &str) -> String {
         1 => format!("1 {noun}"),
         _ => format!("{number} {noun}s"),
     }
+}
+
+/// Returns the name of a track. People are numbered from 1.
+fn person(track: usize) -> String {
+    format!("Person {}", track.saturating_add(1))
+}
+
+/// Formats seconds for a reader, such as `0.5 s`.
+pub(crate) fn seconds(seconds: f64) -> String {
+    format!("{} s", number(seconds as f32))
+}
+
+/// Formats two times as a player shows them, such as `from 5:00 to 5:08`.
+fn span(from: f64, to: f64) -> String {
+    let clock = |seconds: f64| {
+        let total = seconds.max(0.0).round() as u64;
+        let (hours, minutes, seconds) = (total / 3600, total / 60 % 60, total % 60);
+        if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+    };
+    format!("from {} to {}", clock(from), clock(to))
 }
 
 fn tracks_have(tracks: usize) -> String {

@@ -10,11 +10,15 @@ use super::shared_batcher::{Scored, SharedBatcher};
 use super::stages::{Cut, Detected};
 use super::{AnalyzerConfig, BATCH_BYTES, CancelToken, FrameError, Job, Progress, ScoredFace, Stage};
 use crate::aggregate::weighed_mean;
-use crate::decide::{Findings, median};
+use crate::coverage::Losses;
+use crate::decide::{Findings, Seen, median};
 use crate::error::described;
 use crate::panics::guarded;
+use crate::scene::Scene;
+use crate::track::LinkedFrame;
 use crate::{
-    Error, ErrorLog, Evidence, FaceClassifier, FaceQuality, Reliability, ReportFace, ReportFrame, Threads, Track,
+    Coverage, Error, ErrorLog, Evidence, FaceClassifier, FaceQuality, Input, Reliability, ReportFace, ReportFrame,
+    Threads, Track,
 };
 
 /// The last stage. It scores faces in batches across frames and collects the data for the report.
@@ -29,6 +33,11 @@ pub(super) struct Collector<'a, C> {
     book: EvidenceBook,
     progress: Progress,
     pub(super) frames: Vec<ReportFrame>,
+    /// The shot of each frame, and its scene if it is kept.
+    places: Vec<(u32, Option<Scene>)>,
+    /// Whether the frames that come are those of a closer look.
+    looks_closer: bool,
+    losses: Losses,
     pub(super) errors: ErrorLog,
     pub(super) failed_frames: u64,
     pub(super) failed_faces: u64,
@@ -65,6 +74,9 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
             book: EvidenceBook::new(config.evidence),
             progress: Progress::default(),
             frames: Vec::new(),
+            places: Vec::new(),
+            looks_closer: false,
+            losses: Losses::default(),
             errors: ErrorLog::default(),
             failed_frames: 0,
             failed_faces: 0,
@@ -74,10 +86,52 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
         }
     }
 
+    /// Sets the number of frames that are expected.
+    pub(super) fn expect(&mut self, frames: Option<u64>) {
+        self.progress.expected = frames;
+    }
+
+    /// Prepares for the frames of a closer look, of which this many are expected. Returns the frames that were seen, to
+    /// which they are linked, and the numbers of tracks and shots.
+    pub(super) fn look_closer(&mut self, frames: usize) -> (Vec<LinkedFrame>, usize, u32) {
+        self.looks_closer = true;
+        self.progress.expected = self.progress.expected.map(|expected| expected + frames as u64);
+        let mut tracks = 0;
+        let mut linked = Vec::with_capacity(self.frames.len());
+        for (frame, (shot, scene)) in self.frames.iter().zip(&mut self.places) {
+            let faces: Vec<_> =
+                frame.faces.iter().filter_map(|face| Some((face.track?, face.face.bounding_box))).collect();
+            tracks = faces.iter().fold(tracks, |tracks, &(track, _)| tracks.max(track + 1));
+            if let Some(scene) = scene.take() {
+                linked.push(LinkedFrame { time: frame.time, shot: *shot, scene, faces });
+            }
+        }
+        let shots = self.places.iter().map(|&(shot, _)| shot + 1).max().unwrap_or(0);
+        (linked, tracks, shots)
+    }
+
+    /// Returns the indices of the frames that were seen.
+    pub(super) fn indices(&self) -> std::collections::HashSet<u64> {
+        self.frames.iter().map(|frame| frame.index).collect()
+    }
+
+    /// Puts all frames in order of presentation.
+    pub(super) fn sort_frames(&mut self) {
+        let mut order: Vec<usize> = (0..self.frames.len()).collect();
+        // The sort is stable, so frames that came in order keep it.
+        order.sort_by(|&a, &b| self.frames[a].time.total_cmp(&self.frames[b].time));
+        if order.is_sorted() {
+            return;
+        }
+        let mut frames: Vec<Option<ReportFrame>> = std::mem::take(&mut self.frames).into_iter().map(Some).collect();
+        let places = std::mem::take(&mut self.places);
+        self.frames = order.iter().filter_map(|&frame| frames[frame].take()).collect();
+        self.places = order.iter().map(|&frame| (places[frame].0, None)).collect();
+    }
+
     /// Processes everything that detection sends, until it ends or the analysis is cancelled.
     pub(super) fn run(&mut self, detected: Receiver<Result<Detected, FrameError>>, job: &mut Job<'_>) {
         let cancel = job.cancel.clone();
-        self.progress.expected = job.expected;
         while let Some(message) = detected.receive() {
             if cancel.is_cancelled() {
                 return;
@@ -99,7 +153,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
     }
 
     fn take(&mut self, detected: Detected) {
-        let Detected { index, time, faces, malformed } = detected;
+        let Detected { index, time, faces, malformed, shot, scene } = detected;
         for _ in 0..malformed {
             let message = "the detector gave a face whose numbers are not finite".into();
             self.lose_face(FrameError { stage: Stage::Detect, index: Some(index), time: Some(time), message });
@@ -121,7 +175,8 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
                 None => {}
             }
         }
-        self.frames.push(ReportFrame { index, time, faces: listed });
+        self.frames.push(ReportFrame { index, time, faces: listed, closer_look: self.looks_closer });
+        self.places.push((shot, scene));
     }
 
     /// Returns whether enough faces wait for a batch. This depends on the faces alone, so batches are the same on each
@@ -180,6 +235,12 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
 
     fn lose_frame(&mut self, error: FrameError) {
         self.failed_frames += 1;
+        if !self.looks_closer {
+            match error.stage {
+                Stage::Decode => self.losses.decoding = true,
+                _ => self.losses.frames += 1,
+            }
+        }
         // An error of a later stage replaces a decoding error, because it says more about the frames that were read.
         if self
             .first_frame_error
@@ -245,19 +306,36 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
     }
 
     /// Returns the tracks in order of appearance, and the findings from which the verdict is decided.
-    pub(super) fn tracks(&self, reliability: Option<&Reliability>) -> (Vec<Track>, Findings) {
+    pub(super) fn tracks(&self, input: &Input, reliability: Option<&Reliability>) -> (Vec<Track>, Findings) {
         let mut tracks: Vec<Track> = Vec::new();
         let mut findings = Findings {
+            coverage: Coverage::of(input, &self.frames, self.losses),
+            first_time: self.frames.first().map_or(0.0, |frame| frame.time),
+            last_time: self.frames.last().map_or(0.0, |frame| frame.time),
             frames: self.frames.len() as u64 + self.failed_frames,
             failed_frames: self.failed_frames,
             failed_faces: self.failed_faces,
             ..Findings::default()
         };
-        for frame in &self.frames {
+        // Of a closer look there are more frames where faces are suspicious, which must not raise the mean of a person.
+        // They count for people of whom the other frames show too few faces.
+        let mut regular: Vec<usize> = Vec::new();
+        let scored = |face: &&ReportFace| face.fake_probability.is_some();
+        for frame in self.frames.iter().filter(|frame| !frame.closer_look) {
+            for id in frame.faces.iter().filter(scored).filter_map(|face| face.track) {
+                regular.resize(regular.len().max(id + 1), 0);
+                regular[id] += 1;
+            }
+        }
+        let counts = |frame: &ReportFrame, id: usize| {
+            !frame.closer_look || regular.get(id).is_none_or(|&faces| faces < self.config.min_track_faces)
+        };
+        for (frame, &(shot, _)) in self.frames.iter().zip(&self.places) {
             for face in &frame.faces {
                 let Some(id) = face.track else { continue };
                 if id >= tracks.len() {
                     tracks.resize_with(id + 1, Track::default);
+                    findings.seen.resize_with(id + 1, Vec::new);
                     findings.probabilities.resize_with(id + 1, Vec::new);
                     findings.sizes.resize_with(id + 1, Vec::new);
                     findings.confidences.resize_with(id + 1, Vec::new);
@@ -270,17 +348,23 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
                 (track.last_frame, track.end) = (frame.index, frame.time);
                 track.faces += 1;
                 if let Some(fake_probability) = face.fake_probability {
-                    findings.probabilities[id].push(fake_probability);
-                    findings.sizes[id].push(face.face.size());
-                    findings.confidences[id].push(face.face.confidence);
                     // A scored face was cut out, so it always has a quality.
-                    findings.qualities[id].push(face.quality.unwrap_or(FaceQuality::new(0.0, 0.0, 0.0)));
+                    let quality = face.quality.unwrap_or(FaceQuality::new(0.0, 0.0, 0.0));
+                    findings.seen[id].push(Seen { time: frame.time, shot, probability: fake_probability, quality });
+                    track.scored += 1;
+                    let highest = track.max_fake_probability.get_or_insert(fake_probability);
+                    *highest = highest.max(fake_probability);
+                    if counts(frame, id) {
+                        findings.probabilities[id].push(fake_probability);
+                        findings.sizes[id].push(face.face.size());
+                        findings.confidences[id].push(face.face.confidence);
+                        findings.qualities[id].push(quality);
+                    }
                 }
             }
         }
         for (id, track) in tracks.iter_mut().enumerate() {
             let scores = &findings.probabilities[id];
-            track.scored = scores.len();
             if !scores.is_empty() {
                 let weighed = findings.weighed(id, self.config, reliability);
                 let qualities = &findings.qualities[id];
@@ -288,8 +372,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
                 track.fake_probability = Some(weighed_mean(&weighed));
                 track.quality = Some(FaceQuality::new(middle(|q| q.detail), middle(|q| q.light), middle(|q| q.turn)));
                 track.effective_faces =
-                    reliability.map(|reliability| qualities.iter().map(|q| reliability.quality.weight(q)).sum());
-                track.max_fake_probability = Some(scores.iter().copied().fold(0.0, f32::max));
+                    reliability.map(|_| findings.seen[id].iter().map(|seen| seen.weight(reliability)).sum());
                 track.median_face_size = Some(median(findings.sizes[id].clone()));
                 track.median_confidence = Some(median(findings.confidences[id].clone()));
             }

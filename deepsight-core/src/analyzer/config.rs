@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Aggregation, Error, Reliability, TrackerConfig};
+use crate::{Aggregation, Error, Reliability, SegmentConfig, TrackerConfig};
 
 /// The settings by which a clip is analyzed and judged.
 ///
@@ -52,6 +52,8 @@ pub struct AnalyzerConfig {
     pub max_errors: usize,
     /// The settings by which faces are linked to tracks.
     pub tracker: TrackerConfig,
+    /// The settings by which moments of a long track are judged, for [`Aggregation::WorstTrack`].
+    pub segments: SegmentConfig,
 }
 
 impl Default for AnalyzerConfig {
@@ -71,6 +73,7 @@ impl Default for AnalyzerConfig {
             evidence: 3,
             max_errors: 20,
             tracker: TrackerConfig::default(),
+            segments: SegmentConfig::default(),
         }
     }
 }
@@ -159,6 +162,11 @@ impl AnalyzerConfig {
         Self { tracker, ..self }
     }
 
+    /// Sets [`segments`](Self::segments).
+    pub fn with_segments(self, segments: SegmentConfig) -> Self {
+        Self { segments, ..self }
+    }
+
     /// Returns the uncertain band that applies to a model with this reliability: the configured band, or else the
     /// model's, or else 0.05. The model's band was measured around its own threshold, so it is not used around a
     /// configured one.
@@ -195,6 +203,7 @@ impl AnalyzerConfig {
         Error::check("classify_batch", classify, (1..=4096).contains(&classify), "must lie in 1..=4096")?;
         Error::check("evidence", self.evidence, self.evidence <= 100, "must lie in 0..=100")?;
         Error::check("max_errors", self.max_errors, self.max_errors <= 10_000, "must lie in 0..=10000")?;
+        self.segments.validate()?;
         self.tracker.validate()
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use image::RgbImage;
 
-use crate::{BoundingBox, FaceQuality};
+use crate::{BoundingBox, BoxError, FaceQuality, Frame, Input};
 
 /// A token that stops a running analysis from another thread. Clones share one state.
 #[derive(Debug, Clone, Default)]
@@ -63,13 +63,20 @@ pub struct ScoredFace<'a> {
     pub image: &'a RgbImage,
 }
 
+/// The frames of a closer look, each of which may have failed.
+pub type CloserFrames<'a> = Box<dyn Iterator<Item = Result<Frame, BoxError>> + Send + 'a>;
+
+/// A source of further frames by their times.
+pub(super) type LookCloser<'a> = Box<dyn FnMut(&[f64]) -> Result<CloserFrames<'a>, BoxError> + Send + 'a>;
 type OnProgress<'a> = Box<dyn FnMut(&Progress) + Send + 'a>;
 type OnScored<'a> = Box<dyn FnMut(&ScoredFace<'_>) + Send + 'a>;
 
-/// The caller's controls of one analysis: the progress callbacks and the token that stops it. A job may be moved to the
-/// thread that runs the analysis.
+/// What belongs to one analysis alone: its input, the progress callbacks, the token that stops it, and the source of
+/// further frames. A job may be moved to the thread that runs the analysis.
 #[derive(Default)]
 pub struct Job<'a> {
+    pub(super) input: Input,
+    pub(super) closer: Option<(LookCloser<'a>, usize)>,
     pub(super) expected: Option<u64>,
     pub(super) cancel: CancelToken,
     pub(super) progress: Option<OnProgress<'a>>,
@@ -77,9 +84,35 @@ pub struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// Creates a job without callbacks, whose token is never cancelled.
+    /// Creates a job without callbacks, of an input of which nothing is known, whose token is never cancelled.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets the description of the input. Its length decides which share of the clip was seen
+    /// ([`Coverage`](crate::Coverage)), and a clip of which too little was seen is not called real. If the length is not
+    /// known, the share is not known either.
+    #[must_use]
+    pub fn with_input(self, input: Input) -> Self {
+        Self { input, ..self }
+    }
+
+    /// Sets a source of further frames. If a few faces of a long clip are suspicious and the frames there are more than
+    /// half a second apart, the analysis calls it once with the times, in seconds and in rising order, at which it wants
+    /// to see more. There are at most `max_frames` of them. The source returns the frame that is presented at each time,
+    /// in the same order. It may leave out frames.
+    ///
+    /// The further frames tell a few seconds of forgery from a few odd faces. They count for
+    /// [`segments`](crate::Report::segments), and for people of whom the first frames show too few faces, but not for
+    /// the probability of other people: there are more of them where faces are suspicious.
+    ///
+    /// Tracks that further frames begin have numbers after all others.
+    #[must_use]
+    pub fn with_closer_look<F>(self, max_frames: usize, frames: F) -> Self
+    where
+        F: FnMut(&[f64]) -> Result<CloserFrames<'a>, BoxError> + Send + 'a,
+    {
+        Self { closer: Some((Box::new(frames), max_frames)), ..self }
     }
 
     /// Sets the expected number of frames. It is only reported in [`Progress`].
@@ -113,6 +146,8 @@ impl<'a> Job<'a> {
 impl fmt::Debug for Job<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Job")
+            .field("input", &self.input)
+            .field("closer", &self.closer.as_ref().map(|(_, max_frames)| max_frames))
             .field("expected", &self.expected)
             .field("cancel", &self.cancel)
             .field("progress", &self.progress.is_some())

@@ -1,3 +1,4 @@
+mod closer;
 mod collect;
 mod config;
 mod evidence;
@@ -10,17 +11,21 @@ mod stage_thread;
 mod stages;
 
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use self::closer::CloserLook;
 use self::collect::Collector;
 pub use self::config::AnalyzerConfig;
 pub use self::failure::{FrameError, Stage};
-pub use self::job::{CancelToken, Job, Progress, ScoredFace};
+pub use self::job::{CancelToken, CloserFrames, Job, Progress, ScoredFace};
 use self::queue::queue;
 use self::shared_batcher::SharedBatcher;
 use self::stage_thread::StageThread;
-use self::stages::Detection;
-use crate::{BoxError, Error, FaceClassifier, FaceDetector, Frame, Reliability, Report, Seconds, Settings, Threads};
+use self::stages::{Detection, Linker};
+use crate::track::Insertion;
+use crate::{
+    BoxError, Error, FaceClassifier, FaceDetector, Frame, Reliability, Report, Seconds, Settings, Threads, Verdict,
+};
 
 /// Bytes of pixels at which a batch is full even if it has fewer frames or faces than allowed: ten frames of
 /// 1920 × 1080.
@@ -161,7 +166,8 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         self.analyze_job(frames, Job::new())
     }
 
-    /// Analyzes frames as [`analyze`](Self::analyze) does, with progress and cancellation.
+    /// Analyzes frames as [`analyze`](Self::analyze) does, with what the job says of the input, its callbacks and its
+    /// source of further frames.
     ///
     /// # Errors
     /// The errors of [`analyze`](Self::analyze), and [`Error::Cancelled`].
@@ -179,30 +185,34 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         reliability.map_or(Ok(()), Reliability::validate)?;
         let threshold = self.config.threshold.unwrap_or(model.threshold);
         let cancel = job.cancel.clone();
-        let crop = model.crop;
-        let detection = Detection::new(&self.detector, crop, &self.config, &self.threads, &cancel)?;
         let mut collector = Collector::new(&self.classifier, &self.config, &self.threads, &self.counter);
-
-        let (decoding, detecting) = thread::scope(|scope| {
-            let (frames_out, frames_in) = queue(self.config.detect_batch, QUEUE_BYTES);
-            let (faces_out, faces_in) = queue(self.config.detect_batch, QUEUE_BYTES);
-            let cancel = &cancel;
-            let decoding = StageThread::new(scope, Stage::Decode, move || stages::decode(frames, frames_out, cancel));
-            let detecting = StageThread::new(scope, Stage::Detect, move || detection.run(frames_in, faces_out));
-            // Each stage owns its receiver and drops it when it returns. The previous stage then ends at its next send,
-            // so no stage waits forever for another, whichever stops first.
-            collector.run(faces_in, &mut job);
-            (decoding.join(), detecting.join())
-        });
-        let (decoding, detecting) = (decoding?, detecting?);
+        collector.expect(job.expected);
+        let linker = Linker::in_order(self.config.tracker.init()?, job.closer.is_some());
+        let (mut decoding, mut detecting) = self.pass(frames, linker, &mut collector, &mut job)?;
+        if !cancel.is_cancelled() {
+            collector.refuse_nothing()?;
+        }
+        if let Some((source, max_frames)) = job.closer.take().filter(|_| !cancel.is_cancelled()) {
+            let (_, findings) = collector.tracks(&job.input, reliability);
+            let is_open = findings.decide(&self.config, threshold, reliability).verdict != Verdict::Fake;
+            let times = findings.closer_times(&self.config, threshold, reliability, max_frames);
+            if is_open && !times.is_empty() {
+                let (linked, tracks, shots) = collector.look_closer(times.len());
+                let linker = Linker::Between(Insertion::new(&self.config.tracker, linked, tracks, shots));
+                let frames = CloserLook { source, times, seen: collector.indices() };
+                let (more_decoding, more_detecting) = self.pass(frames, linker, &mut collector, &mut job)?;
+                (decoding, detecting) = (decoding + more_decoding, detecting + more_detecting);
+            }
+        }
 
         let evidence = collector.explain(&cancel);
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
-        collector.refuse_nothing()?;
-        let (tracks, findings) = collector.tracks(reliability);
+        collector.sort_frames();
+        let (tracks, findings) = collector.tracks(&job.input, reliability);
         let decision = findings.decide(&self.config, threshold, reliability);
+        let coverage = findings.coverage;
         let Collector { frames, errors, spent, .. } = collector;
         let seconds = Seconds {
             decode: decoding.as_secs_f64(),
@@ -213,6 +223,34 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         let uncertain_band = Some(self.config.band(reliability));
         let analyzer = AnalyzerConfig { threshold: Some(threshold), uncertain_band, ..self.config.clone() };
         let settings = Settings { detector: self.detector.info(), analyzer, run: Default::default() };
-        Ok(Report::new(decision, model, settings, tracks, frames, errors, seconds, evidence))
+        Ok(Report::new(decision, job.input, coverage, model, settings, tracks, frames, errors, seconds, evidence))
+    }
+
+    /// Runs the stages over frames. Returns the time spent on decoding and on detection.
+    fn pass<I, E>(
+        &self,
+        frames: I,
+        linker: Linker,
+        collector: &mut Collector<'_, C>,
+        job: &mut Job<'_>,
+    ) -> Result<(Duration, Duration), Error>
+    where
+        I: IntoIterator<Item = Result<Frame, E>> + Send,
+        E: Into<BoxError>,
+    {
+        let cancel = &job.cancel.clone();
+        let crop = self.classifier.info().crop;
+        let detection = Detection::new(&self.detector, linker, crop, &self.config, &self.threads, cancel);
+        let (decoding, detecting) = thread::scope(|scope| {
+            let (frames_out, frames_in) = queue(self.config.detect_batch, QUEUE_BYTES);
+            let (faces_out, faces_in) = queue(self.config.detect_batch, QUEUE_BYTES);
+            let decoding = StageThread::new(scope, Stage::Decode, move || stages::decode(frames, frames_out, cancel));
+            let detecting = StageThread::new(scope, Stage::Detect, move || detection.run(frames_in, faces_out));
+            // Each stage owns its receiver and drops it when it returns. The previous stage then ends at its next send,
+            // so no stage waits forever for another, whichever stops first.
+            collector.run(faces_in, job);
+            (decoding.join(), detecting.join())
+        });
+        Ok((decoding?, detecting?))
     }
 }

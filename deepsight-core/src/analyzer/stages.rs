@@ -9,7 +9,8 @@ use super::{AnalyzerConfig, BATCH_BYTES, CancelToken, FrameError, Stage};
 use crate::error::described;
 use crate::panics::guarded;
 use crate::scene::Scene;
-use crate::{BoundingBox, BoxError, Error, Face, FaceCrop, FaceDetector, FaceQuality, Frame, Threads, Tracker};
+use crate::track::Insertion;
+use crate::{BoundingBox, BoxError, Face, FaceCrop, FaceDetector, FaceQuality, Frame, Threads, Tracker};
 
 /// Number of consecutive errors after which decoding stops, because an iterator may return errors forever.
 const MAX_ERRORS_IN_A_ROW: usize = 100;
@@ -21,6 +22,10 @@ pub(super) struct Detected {
     pub(super) faces: Vec<DetectedFace>,
     /// Number of faces left out because they are not finite.
     pub(super) malformed: usize,
+    /// Number of its shot.
+    pub(super) shot: u32,
+    /// Its scene, if further frames may be linked to it.
+    pub(super) scene: Option<Scene>,
 }
 
 impl Detected {
@@ -99,10 +104,48 @@ where
     spent
 }
 
+/// The way in which faces get their tracks and frames their shots.
+pub(super) enum Linker {
+    /// Frames in order of presentation.
+    InOrder {
+        tracker: Tracker,
+        previous: Option<Scene>,
+        shot: u32,
+        /// Whether frames keep their scenes, for [`Linker::Between`] later.
+        keeps_scenes: bool,
+    },
+    /// Further frames between those of an earlier pass.
+    Between(Insertion),
+}
+
+impl Linker {
+    pub(super) fn in_order(tracker: Tracker, keeps_scenes: bool) -> Self {
+        Self::InOrder { tracker, previous: None, shot: 0, keeps_scenes }
+    }
+
+    /// Returns the frame's shot, its scene if it is kept, and the tracks of its faces.
+    fn link(&mut self, time: f64, scene: Scene, faces: &[BoundingBox]) -> (u32, Option<Scene>, Vec<usize>) {
+        match self {
+            Self::InOrder { tracker, previous, shot, keeps_scenes } => {
+                if previous.as_ref().is_some_and(|previous| !previous.is_same_shot(&scene)) {
+                    *shot += 1;
+                }
+                *previous = Some(scene.clone());
+                let kept = keeps_scenes.then(|| scene.clone());
+                (*shot, kept, tracker.link_scene(time, scene, faces))
+            }
+            Self::Between(insertion) => {
+                let (shot, tracks) = insertion.link(time, scene, faces);
+                (shot, None, tracks)
+            }
+        }
+    }
+}
+
 /// The second stage. It finds, follows and cuts out the faces of the frames, in batches and in the frames' order.
 pub(super) struct Detection<'a, D> {
     search: Search<'a, D>,
-    tracker: Tracker,
+    linker: Linker,
     crop: FaceCrop,
     config: &'a AnalyzerConfig,
     threads: &'a Threads,
@@ -112,13 +155,13 @@ pub(super) struct Detection<'a, D> {
 impl<'a, D: FaceDetector> Detection<'a, D> {
     pub(super) fn new(
         detector: &'a D,
+        linker: Linker,
         crop: FaceCrop,
         config: &'a AnalyzerConfig,
         threads: &'a Threads,
         cancel: &'a CancelToken,
-    ) -> Result<Self, Error> {
-        let tracker = config.tracker.init()?;
-        Ok(Self { search: Search::new(detector, config), tracker, crop, config, threads, cancel })
+    ) -> Self {
+        Self { search: Search::new(detector, config), linker, crop, config, threads, cancel }
     }
 
     /// Processes frames until there are no more, the receiver is dropped or the analysis is cancelled. Returns the time
@@ -191,7 +234,8 @@ impl<'a, D: FaceDetector> Detection<'a, D> {
         let malformed = count - faces.len();
         let sure = |face: &Face| face.confidence >= self.config.face_confidence;
         let boxes: Vec<BoundingBox> = faces.iter().filter(|face| sure(face)).map(|face| face.bounding_box).collect();
-        let mut tracks = self.tracker.link_scene(time, scene, &boxes).into_iter();
+        let (shot, scene, tracks) = self.linker.link(time, scene, &boxes);
+        let mut tracks = tracks.into_iter();
         let followed: Vec<(Face, Option<usize>)> =
             faces.into_iter().map(|face| if sure(&face) { (face, tracks.next()) } else { (face, None) }).collect();
         let cut = |face: &Face| {
@@ -208,7 +252,7 @@ impl<'a, D: FaceDetector> Detection<'a, D> {
                 DetectedFace { face, followed }
             })
             .collect();
-        Ok(Detected { index, time, faces, malformed })
+        Ok(Detected { index, time, faces, malformed, shot, scene })
     }
 }
 

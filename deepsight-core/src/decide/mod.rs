@@ -1,8 +1,11 @@
 mod people;
+mod segments;
 
 use self::people::{Defect, People};
-use crate::aggregate::Weighed;
-use crate::{Aggregation, AnalyzerConfig, FaceQuality, Reason, Reliability, Verdict};
+use self::segments::{Best, Segments};
+pub use self::segments::{Segment, SegmentConfig};
+use crate::aggregate::{Weighed, weighed_mean};
+use crate::{Aggregation, AnalyzerConfig, Coverage, FaceQuality, Reason, Reliability, Verdict};
 
 /// The verdict on a clip, its probability and the reasons.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,12 +13,36 @@ pub(crate) struct Decision {
     pub(crate) verdict: Verdict,
     pub(crate) fake_probability: Option<f32>,
     pub(crate) reasons: Vec<Reason>,
+    pub(crate) segments: Vec<Segment>,
+}
+
+/// A scored face of a track: what its moments are made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) time: f64,
+    pub(crate) shot: u32,
+    pub(crate) probability: f32,
+    pub(crate) quality: FaceQuality,
+}
+
+impl Seen {
+    pub(crate) fn weight(&self, reliability: Option<&Reliability>) -> f32 {
+        reliability.map_or(1.0, |reliability| reliability.quality.weight(&self.quality))
+    }
 }
 
 /// A clip's evidence, from which the verdict is decided. Probabilities, sizes, detector confidences and qualities are
-/// those of the scored faces, one list for each track.
+/// those of the scored faces by which a track is judged as a whole, one list for each track.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Findings {
+    /// All scored faces in order of time, those of a closer look too, one list for each track.
+    pub(crate) seen: Vec<Vec<Seen>>,
+    /// The part of the clip that was seen.
+    pub(crate) coverage: Coverage,
+    /// Time of the first frame that was looked at.
+    pub(crate) first_time: f64,
+    /// Time of the last frame that was looked at.
+    pub(crate) last_time: f64,
     pub(crate) probabilities: Vec<Vec<f32>>,
     pub(crate) sizes: Vec<Vec<f32>>,
     pub(crate) confidences: Vec<Vec<f32>>,
@@ -33,6 +60,8 @@ impl Findings {
         threshold: f32,
         reliability: Option<&Reliability>,
     ) -> Decision {
+        /// Interval in seconds above which a report says how sparsely a clip was looked at.
+        const SPARSE: f64 = 2.0;
         let mut reasons = Vec::new();
         let scored: usize = self.probabilities.iter().map(Vec::len).sum();
         let band = config.band(reliability);
@@ -98,22 +127,61 @@ impl Findings {
             let faces = self.failed_faces + scored as u64;
             reasons.push(Reason::FaceErrors { failed: self.failed_faces, faces });
         }
-        // The sort is stable: doubts come first, and each group keeps its order.
-        reasons.sort_by_key(|reason| !reason.is_doubt());
-
-        let fake_probability = people.combined.map(|combined| combined.fake_probability);
-        let verdict = match fake_probability {
+        let mut fake_probability = people.combined.map(|combined| combined.fake_probability);
+        let verdict = |reasons: &[Reason], fake_probability: Option<f32>| match fake_probability {
             _ if reasons.iter().any(Reason::is_doubt) => Verdict::Uncertain,
             Some(probability) if probability >= threshold => Verdict::Fake,
             Some(_) => Verdict::Real,
             None => Verdict::Uncertain,
         };
+        let alone = (threshold + band).min(1.0);
+        let segments = Segments::of(self, &people, config, threshold, reliability);
+        let best = segments.best(people.able(config), alone, config, reliability);
+        let best = best.filter(|best| best.segment.fake_probability >= alone);
+        if let Some(Best { segment, decides, corrected }) = best
+            && verdict(&reasons, fake_probability) != Verdict::Fake
+        {
+            let Segment { track, start: from, end: to, faces, fake_probability: of_segment } = segment;
+            if decides {
+                // What was said of the whole track, and of other tracks as a whole, does not matter to the segment.
+                reasons.retain(|reason| !reason.is_about_wholes());
+                let whole = weighed_mean(&people.judged[track]);
+                let decided =
+                    Reason::DecidedBySegment { track, from, to, faces, fake_probability: of_segment, threshold, whole };
+                reasons.insert(0, decided);
+                fake_probability = Some(of_segment);
+            } else {
+                let moments = segments.moments;
+                reasons.push(Reason::SuspiciousSegment {
+                    track,
+                    from,
+                    to,
+                    faces,
+                    fake_probability: of_segment,
+                    moments,
+                    corrected,
+                });
+            }
+        }
+        let Coverage { seen, duration, share, interval, frames, .. } = self.coverage;
+        if let (true, Some(duration), Some(share)) = (self.coverage.is_partial(), duration, share) {
+            let uncertain = verdict(&reasons, fake_probability) != Verdict::Fake;
+            reasons.push(Reason::PartlySeen { seen, duration, share, uncertain });
+        }
+        let is_lacking = |reason: &Reason| matches!(reason, Reason::NoFaces { .. } | Reason::NoSteadyTrack { .. });
+        if let Some(interval) = interval.filter(|&interval| interval > SPARSE || reasons.iter().any(is_lacking)) {
+            reasons.push(Reason::LookedAt { frames, interval });
+        }
+        // The sort is stable: doubts come first, and each group keeps its order.
+        reasons.sort_by_key(|reason| !reason.is_doubt());
+        let verdict = verdict(&reasons, fake_probability);
         if let (Verdict::Real, Some(reliability)) = (verdict, reliability)
             && !reliability.missed_fakes.is_empty()
         {
             reasons.push(Reason::MissedFakes { shares: reliability.missed_fakes.clone() });
         }
-        Decision { verdict, fake_probability, reasons }
+        let segments = segments.found.into_iter().map(|judged| judged.segment).collect();
+        Decision { verdict, fake_probability, reasons, segments }
     }
 
     /// Returns the faces of a track with their weights. If too few faces of the track can be judged and tracks decide,

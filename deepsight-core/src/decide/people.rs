@@ -175,10 +175,12 @@ impl People {
 
     /// Returns how many people could be judged. With each of them, a real clip has one more chance to look forged.
     pub(super) fn able(&self, config: &AnalyzerConfig) -> usize {
-        let is_able = |&track: &usize| {
-            is_steady(&self.judged[track], config) && self.defects[track].is_none() && !self.small[track]
-        };
-        (0..self.judged.len()).filter(is_able).count()
+        (0..self.judged.len()).filter(|&track| self.is_able(track, config)).count()
+    }
+
+    /// Returns whether this person could be judged.
+    pub(super) fn is_able(&self, track: usize, config: &AnalyzerConfig) -> bool {
+        is_steady(&self.judged[track], config) && self.defects[track].is_none() && !self.small[track]
     }
 
     /// Returns the reasons why tracks did not count.

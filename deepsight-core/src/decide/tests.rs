@@ -11,6 +11,22 @@ fn findings(tracks: &[(&[f32], f32)]) -> Findings {
     }
 }
 
+/// Returns findings on one shot of one person with a face every `interval` seconds. Each pair is a probability and the
+/// number of faces that have it, one after the other.
+fn timed(interval: f64, runs: &[(f32, usize)]) -> Findings {
+    let probabilities: Vec<f32> = runs.iter().flat_map(|&(p, faces)| vec![p; faces]).collect();
+    let quality = clear();
+    let seen = probabilities.iter().enumerate();
+    let seen = seen.map(|(face, &probability)| Seen { time: face as f64 * interval, shot: 0, probability, quality });
+    let mut found = findings(&[(&probabilities, 120.0)]);
+    found.qualities = vec![vec![quality; probabilities.len()]];
+    found.seen = vec![seen.collect()];
+    found.coverage.interval = Some(interval);
+    found.coverage.frames = probabilities.len() as u64;
+    found.last_time = (probabilities.len() - 1) as f64 * interval;
+    found
+}
+
 fn decide(findings: &Findings) -> Decision {
     findings.decide(&AnalyzerConfig::new(), 0.5, None)
 }
@@ -348,4 +364,156 @@ fn the_verdict_real_names_the_share_of_missed_fakes_where_it_was_measured() {
     for other in [0.9, 0.6] {
         assert_eq!(decide(other, &reliability).reasons.len(), if other == 0.9 { 1 } else { 2 });
     }
+}
+
+#[test]
+fn a_few_seconds_of_forgery_in_a_long_clip_decide_and_are_named() {
+    // Five minutes real, eight seconds forged, five minutes real, looked at every two seconds and closer around the
+    // forgery.
+    let mut found = timed(2.0, &[(0.1, 150), (0.97, 4), (0.1, 150)]);
+    let first = found.seen[0][0];
+    for between in 0..16 {
+        let (time, probability) = (300.0 + 0.5 * f64::from(between), 0.97);
+        found.seen[0].push(Seen { time, probability, ..first });
+    }
+    found.seen[0].sort_by(|a, b| a.time.total_cmp(&b.time));
+    let decision = judge(&found);
+    assert_eq!((decision.verdict, decision.fake_probability), (Verdict::Fake, Some(0.97)));
+    assert_eq!(
+        decision.reasons[0].to_string(),
+        "Person 1 looks forged from 5:00 to 5:08: 97 % over 20 faces, at or above the threshold of 60 %. Over the whole \
+         clip the person has 11.1 %."
+    );
+    assert!(!decision.reasons.iter().any(|reason| matches!(reason, Reason::DecidedByTrack { .. })));
+    let [segment] = decision.segments[..] else { panic!("{:?}", decision.segments) };
+    assert_eq!((segment.track, segment.start, segment.end, segment.faces), (0, 300.0, 307.5, 20));
+}
+
+#[test]
+fn seconds_that_do_not_stand_out_enough_are_uncertain_and_named() {
+    let decision = judge(&timed(2.0, &[(0.3, 150), (0.8, 4), (0.3, 150)]));
+    assert_eq!((decision.verdict, decision.fake_probability.map(|p| p < 0.32)), (Verdict::Uncertain, Some(true)));
+    assert!(
+        matches!(decision.reasons[0], Reason::SuspiciousSegment { track: 0, faces: 4, moments: 101, .. }),
+        "{:?}",
+        decision.reasons
+    );
+    assert_eq!(
+        decision.reasons[0].to_string(),
+        "Person 1 may be forged from 5:00 to 5:06: 80 % over 4 faces. Among 101 such moments of real people one may look \
+         so by chance, so FAKE takes 98.4 % there; look at these seconds yourself."
+    );
+}
+
+#[test]
+fn seconds_in_another_shot_are_not_compared_with_the_rest() {
+    let mut found = timed(2.0, &[(0.1, 150), (0.97, 4), (0.1, 150)]);
+    assert_eq!(judge(&found).verdict, Verdict::Fake);
+    found.seen[0][150..154].iter_mut().for_each(|seen| seen.shot = 1);
+    assert_eq!(judge(&found).verdict, Verdict::Uncertain, "perhaps another person in the same place");
+}
+
+#[test]
+fn without_measured_false_alarms_seconds_never_decide() {
+    let found = timed(2.0, &[(0.1, 150), (0.97, 4), (0.1, 150)]);
+    assert_eq!(found.decide(&AnalyzerConfig::new(), 0.6, None).verdict, Verdict::Uncertain);
+    let mean = AnalyzerConfig::new().with_aggregation(Aggregation::MeanOfFaces);
+    let decision = found.decide(&mean, 0.6, Some(&reliability()));
+    assert_eq!((decision.verdict, decision.segments.len()), (Verdict::Real, 0), "tracks do not decide");
+}
+
+#[test]
+fn a_short_clip_has_one_moment_and_is_judged_as_before() {
+    let found = timed(0.54, &[(0.1, 20), (0.97, 10)]);
+    let decision = judge(&found);
+    assert_eq!((decision.verdict, decision.segments.len()), (Verdict::Real, 0));
+    assert_eq!(decision, judge(&Findings { seen: Vec::new(), ..found }));
+}
+
+#[test]
+fn a_long_clip_of_a_real_person_names_its_most_suspicious_seconds_and_stays_real() {
+    let decision = judge(&timed(2.0, &[(0.1, 200), (0.4, 5), (0.1, 200)]));
+    assert_eq!(decision.verdict, Verdict::Real);
+    let [segment] = decision.segments[..] else { panic!("{:?}", decision.segments) };
+    assert_eq!((segment.start, segment.end), (400.0, 404.0));
+    assert!(segment.fake_probability < 0.41);
+}
+
+#[test]
+fn the_rate_of_false_alarms_by_seconds_does_not_grow_with_the_length() {
+    // Persons are drawn from the measured rates, and their moments spread around them as real ones do.
+    let reliability = reliability();
+    let mut state = 1_u64;
+    let mut uniform = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
+    };
+    let log_odds = |p: f64| (p / (1.0 - p)).ln();
+    let mut rates = Vec::new();
+    for moments in [8, 64, 512] {
+        let fake = (0..400).filter(|_| {
+            // A person who is not called FAKE as a whole.
+            let person = log_odds(0.5 * uniform().max(0.02));
+            let mut faces = Vec::new();
+            for _ in 0..moments {
+                let draw = uniform();
+                let strayed = person + 0.5 * (draw / (1.0 - draw)).ln();
+                faces.push(((1.0 / (1.0 + (-strayed).exp())) as f32, 8));
+            }
+            let decision = timed(0.5, &faces).decide(&AnalyzerConfig::new(), 0.6, Some(&reliability));
+            decision.verdict == Verdict::Fake
+        });
+        rates.push(fake.count());
+    }
+    // One person alone is called FAKE in 5 of 100 cases.
+    assert!(rates.iter().all(|&fake| fake <= 20), "{rates:?} of 400");
+}
+
+#[test]
+fn a_closer_look_is_taken_around_the_highest_faces_of_a_sparse_look() {
+    let config = AnalyzerConfig::new();
+    let found = timed(2.0, &[(0.1, 150), (0.97, 4), (0.1, 100), (0.7, 1), (0.1, 50)]);
+    let times = found.closer_times(&config, 0.6, Some(&reliability()), 240);
+    assert!(times.is_sorted() && times.windows(2).all(|pair| pair[1] - pair[0] >= 0.5));
+    let around = |time: f64| times.iter().filter(|at| (*at - time).abs() <= 4.0).count();
+    assert_eq!((around(300.0), around(304.0), around(508.0)), (17, 17, 17), "{times:?}");
+    assert_eq!(times.len(), 17 + 8 + 17);
+    assert_eq!(found.closer_times(&config, 0.6, Some(&reliability()), 5).len(), 5);
+    assert!(found.closer_times(&config, 0.99, Some(&reliability()), 240).is_empty());
+    let dense = timed(0.5, &[(0.1, 150), (0.97, 16), (0.1, 150)]);
+    assert!(dense.closer_times(&config, 0.6, Some(&reliability()), 240).is_empty(), "nothing more would be seen");
+}
+
+#[test]
+fn a_clip_of_which_too_little_was_seen_is_not_real_but_may_be_fake() {
+    let cut = |p: f32| {
+        let mut found = seen(&[(p, 8, clear())]);
+        found.coverage = Coverage { seen: 15.0, duration: Some(58.0), share: Some(15.0 / 58.0), ..Coverage::default() };
+        judge(&found)
+    };
+    let real = cut(0.1);
+    assert_eq!((real.verdict, real.fake_probability), (Verdict::Uncertain, Some(0.1)));
+    assert_eq!(
+        real.reasons[0].to_string(),
+        "Only 15 of 58 s (25.9 %) of the clip could be seen; what the rest shows is not known."
+    );
+    let fake = cut(0.95);
+    assert_eq!(fake.verdict, Verdict::Fake);
+    assert_eq!(fake.reasons[1].to_string(), "Only 15 of 58 s (25.9 %) of the clip could be seen.");
+}
+
+#[test]
+fn a_sparse_look_and_a_look_that_found_nobody_say_how_densely_they_looked() {
+    let said = |interval: f64, mut found: Findings| {
+        found.coverage = Coverage { frames: 30, interval: Some(interval), ..Coverage::default() };
+        let sentences: Vec<String> = decide(&found).reasons.iter().map(ToString::to_string).collect();
+        sentences.into_iter().find(|sentence| sentence.contains("looked at"))
+    };
+    let sparse = "30 frames were looked at, one every 21 s: what lasts a shorter time may be missed. More frames show \
+                  more (--fps).";
+    assert_eq!(said(21.0, findings(&[(&[0.1; 10], 80.0)])).as_deref(), Some(sparse));
+    assert_eq!(said(0.5, findings(&[(&[0.1; 10], 80.0)])), None);
+    assert!(said(0.5, findings(&[])).is_some_and(|sentence| sentence.contains("one every 0.5 s")));
+    let flicker: Vec<(&[f32], f32)> = vec![(&[0.9], 80.0); 8];
+    assert!(said(0.5, findings(&flicker)).is_some());
 }

@@ -4,8 +4,8 @@ use super::chart::{self, timeline};
 use super::pictures::figure;
 use super::text::{clock, escape_html, person};
 use super::{Report, Track};
-use crate::verdict::percent;
-use crate::{Error, FaceCrop, Reason, Verdict};
+use crate::verdict::{percent, seconds};
+use crate::{Coverage, Error, FaceCrop, Reason, Segment, Verdict};
 
 const STYLE: &str = include_str!("style.css");
 /// Maximum number of rows in the table of single faces. The JSON contains all faces.
@@ -16,8 +16,15 @@ impl Report {
     /// style, and fits screen and paper.
     pub fn to_html(&self) -> String {
         let name = if self.input.path.is_empty() { "video" } else { file_name(&self.input.path) };
-        let sections =
-            [self.answer(), self.over_time(), self.people(), self.failures(), self.particulars(), self.all_faces()];
+        let sections = [
+            self.answer(),
+            self.over_time(),
+            self.suspicious_seconds(),
+            self.people(),
+            self.failures(),
+            self.particulars(),
+            self.all_faces(),
+        ];
         format!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -44,7 +51,7 @@ impl Report {
 
     fn answer(&self) -> String {
         let (class, icon, sentence) = match self.verdict {
-            Verdict::Real => ("real", "M7 12.5l3.5 3.5L17 9", "No sign of a forged face was found."),
+            Verdict::Real => ("real", "M7 12.5l3.5 3.5L17 9", "Little evidence of a forged face."),
             Verdict::Fake => ("fake", "M12 6.5v7M12 16.6v.2", "At least one face looks forged."),
             Verdict::Uncertain => (
                 "uncertain",
@@ -66,9 +73,10 @@ impl Report {
         format!(
             "<header class=\"answer {class}\"><p class=\"file\"><bdi>{}</bdi></p>\
              <h1><svg class=\"icon\" viewBox=\"0 0 24 24\" aria-hidden=\"true\"><circle cx=\"12\" cy=\"12\" r=\"10.5\"/>\
-             <path d=\"{icon}\"/></svg>{}</h1><p class=\"sentence\">{sentence}</p>{probability}<ul class=\"reasons\">{reasons}</ul></header>",
+             <path d=\"{icon}\"/></svg>{}</h1><p class=\"sentence\">{sentence}</p>{probability}<p class=\"note\">{}</p><ul class=\"reasons\">{reasons}</ul></header>",
             escape_html(path),
             self.verdict,
+            looked_at(&self.coverage),
         )
     }
 
@@ -95,12 +103,34 @@ impl Report {
         format!("<section><h2>Over time</h2>{}</section>", timeline(self))
     }
 
+    fn suspicious_seconds(&self) -> String {
+        if self.segments.is_empty() {
+            return String::new();
+        }
+        let row = |segment: &Segment| {
+            format!(
+                "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                person(segment.track),
+                clock(segment.start, true),
+                clock(segment.end, true),
+                percent(segment.fake_probability),
+                segment.faces
+            )
+        };
+        format!(
+            "<section><h2>Most suspicious seconds</h2><div class=\"scroll\"><table><caption>People who are long in view are \
+             judged by a few seconds at a time, too</caption><thead><tr><th scope=\"col\">Person</th><th scope=\"col\">From</th>\
+             <th scope=\"col\">To</th><th scope=\"col\">Mean</th><th scope=\"col\">Faces</th></tr></thead><tbody>{}</tbody></table></div></section>",
+            self.segments.iter().map(row).collect::<String>()
+        )
+    }
+
     fn people(&self) -> String {
         if self.tracks.is_empty() {
             return String::new();
         }
         let decider = self.reasons.iter().find_map(|reason| match reason {
-            Reason::DecidedByTrack { track, .. } => Some(*track),
+            Reason::DecidedByTrack { track, .. } | Reason::DecidedBySegment { track, .. } => Some(*track),
             _ => None,
         });
         let colours = chart::colours(self);
@@ -199,6 +229,8 @@ impl Report {
         }
         input.maybe("Rotation applied", self.input.rotation.filter(|&r| r != 0).map(|r| format!("{r}°")));
         input.maybe("Length", self.input.duration.map(|seconds| format!("{seconds:.2} s")));
+        let declared = self.input.declared_duration.map(|seconds| format!("{seconds:.2} s"));
+        input.maybe("Length by its headers", declared);
         input.maybe("Frames in all", self.input.frames);
         input.add("Frames analysed", self.frames.len());
         let uneven = if self.input.variable_frame_rate == Some(true) { " (variable)" } else { "" };
@@ -326,6 +358,20 @@ fn crop(crop: FaceCrop) -> String {
             format!("aligned by landmarks, {size} pixels, scale {scale}, {down} down")
         }
     }
+}
+
+/// Says how much of the clip was seen, and how densely.
+fn looked_at(coverage: &Coverage) -> String {
+    let Coverage { seen, duration, share, interval, frames, closer_frames } = *coverage;
+    let part = match (duration, share) {
+        // Rounded down, so that 99.9 % is not shown as all.
+        (Some(duration), Some(share)) => format!("{:.0} % of {} seen", (share * 100.0).floor(), seconds(duration)),
+        _ => format!("{} seen, of an unknown length", seconds(seen)),
+    };
+    let every = interval.map(|interval| format!(", one every {interval:.2} s")).unwrap_or_default();
+    let closer =
+        if closer_frames > 0 { format!(", and {closer_frames} more around suspicious faces") } else { String::new() };
+    format!("{part}: {frames} {}{every}{closer}", if frames == 1 { "frame" } else { "frames" })
 }
 
 /// Formats a setting as text. Strings are without the quotes that JSON puts around them.

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::{Decision, has_enough_weight};
 use crate::{
-    ActivationMap, AnalyzerConfig, DetectorInfo, Face, FaceQuality, FrameError, Input, ModelInfo, Reason, Verdict,
+    ActivationMap, AnalyzerConfig, Coverage, DetectorInfo, Face, FaceQuality, FrameError, Input, ModelInfo, Reason,
+    Segment, Verdict,
 };
 
 /// The schema that [`Report::schema`] has in this version.
@@ -28,7 +29,7 @@ pub const REPORT_SCHEMA: u32 = 1;
 pub struct Report {
     /// Version of this format: [`REPORT_SCHEMA`].
     pub schema: u32,
-    /// The analyzed input. Its path is empty until [`with_input`](Self::with_input) sets it.
+    /// The analyzed input, as [`Job::with_input`](crate::Job::with_input) described it.
     pub input: Input,
     /// The classifier.
     pub model: ModelInfo,
@@ -39,10 +40,16 @@ pub struct Report {
     /// The reasons for the verdict, doubts first.
     #[serde(with = "json::reasons")]
     pub reasons: Vec<Reason>,
-    /// Probability that the clip is forged; `None` if no face was scored.
+    /// Probability that the clip is forged; `None` if no face was scored. If a segment decided, it is the segment's.
     pub fake_probability: Option<f32>,
     /// The people in view, in order of appearance.
     pub tracks: Vec<Track>,
+    /// The most suspicious seconds of people who are long in view, by track and time.
+    #[serde(default)]
+    pub segments: Vec<Segment>,
+    /// The part of the clip that was seen.
+    #[serde(default)]
+    pub coverage: Coverage,
     /// The frames that were searched, in order of presentation.
     pub frames: Vec<ReportFrame>,
     /// The errors of single frames and faces.
@@ -84,7 +91,7 @@ pub struct Track {
     pub start: f64,
     /// Time of the last frame.
     pub end: f64,
-    /// Mean probability of the scored faces. It is weighted if the model has a [`Reliability`](crate::Reliability) and
+    /// Mean probability of the scored faces, without those of a closer look if there are enough others. It is weighted if the model has a [`Reliability`](crate::Reliability) and
     /// enough of the faces can be judged. `None` if no face was scored.
     pub fake_probability: Option<f32>,
     /// Highest probability of a face.
@@ -127,6 +134,10 @@ pub struct ReportFrame {
     pub time: f64,
     /// All faces that the detector found, in its order.
     pub faces: Vec<ReportFace>,
+    /// Whether the frame was looked at because faces around it are suspicious
+    /// ([`Job::with_closer_look`](crate::Job::with_closer_look)).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closer_look: bool,
 }
 
 /// A face of a frame.
@@ -202,6 +213,8 @@ impl Report {
     #[allow(clippy::too_many_arguments, reason = "private: the one place where all parts meet")]
     pub(crate) fn new(
         decision: Decision,
+        input: Input,
+        coverage: Coverage,
         model: ModelInfo,
         settings: Settings,
         tracks: Vec<Track>,
@@ -210,16 +223,18 @@ impl Report {
         seconds: Seconds,
         evidence: Vec<Evidence>,
     ) -> Self {
-        let Decision { verdict, fake_probability, reasons } = decision;
+        let Decision { verdict, fake_probability, reasons, segments } = decision;
         Self {
             schema: REPORT_SCHEMA,
-            input: Input::default(),
+            input,
             model,
             settings,
             verdict,
             reasons,
             fake_probability,
             tracks,
+            segments,
+            coverage,
             frames,
             errors,
             seconds,
@@ -227,9 +242,10 @@ impl Report {
         }
     }
 
-    /// Sets the input.
-    pub fn with_input(self, input: Input) -> Self {
-        Self { input, ..self }
+    /// Sets the hash of the input file, which may take as long as the analysis to compute.
+    pub fn with_sha256(mut self, sha256: impl Into<String>) -> Self {
+        self.input.sha256 = Some(sha256.into());
+        self
     }
 
     /// Adds one of the program's own settings, such as its device.

@@ -100,8 +100,11 @@ impl ClipSet {
                     Some(crf) => recompress_clip(&clip.path, &spoiled, crf, decode, cancel).map(|()| &spoiled)?,
                     None => &clip.path,
                 };
-                let frames = Video::open_with(path, decode)?.frames(sampling)?;
-                Ok(analyzer.analyze_job(frames, Job::new().with_cancel(cancel.clone()))?)
+                let video = Video::open_with(path, decode)?;
+                let frames = video.frames(sampling)?;
+                // A clip of which too little is seen is not called real, as in `analyze`.
+                let job = Job::new().with_input(video.input()).with_cancel(cancel.clone());
+                Ok(analyzer.analyze_job(frames, job)?)
             };
             let outcome = analysed();
             if cancel.is_cancelled() {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use deepsight_core::{Report, Track};
+use deepsight_core::{Coverage, Report, Segment, Track};
 
 /// Verdict, reasons and people of one clip; with `verbose` also where the time went and what failed.
 pub(crate) fn table(report: &Report, verbose: bool) -> String {
@@ -11,6 +11,7 @@ pub(crate) fn table(report: &Report, verbose: bool) -> String {
     let mut text = format!("{path}\n");
     let probability = report.fake_probability.map_or("no fake probability".into(), |p| format!("{} fake", percent(p)));
     let _ = writeln!(text, "{}  {probability}", report.verdict);
+    let _ = writeln!(text, "  {}", seen(&report.coverage));
     for reason in &report.reasons {
         let _ = writeln!(text, "  {reason}");
     }
@@ -22,10 +23,46 @@ pub(crate) fn table(report: &Report, verbose: bool) -> String {
         );
         report.tracks.iter().for_each(|track| row(&mut text, track));
     }
+    if !report.segments.is_empty() {
+        let _ = writeln!(text, "  most suspicious seconds");
+        report.segments.iter().for_each(|segment| part(&mut text, segment));
+    }
     if verbose {
         details(&mut text, report);
     }
     text
+}
+
+/// How much of the clip was seen, and how densely.
+fn seen(coverage: &Coverage) -> String {
+    let Coverage { seen, duration, share, interval, frames, closer_frames, .. } = *coverage;
+    let mut text = match (duration, share) {
+        (Some(duration), Some(share)) => {
+            format!("{seen:.1} of {duration:.1} s seen ({:.0} %)", (share * 100.0).floor())
+        }
+        _ => format!("{seen:.1} s seen, of an unknown length"),
+    };
+    let _ = write!(text, ", {frames} {}", if frames == 1 { "frame" } else { "frames" });
+    if let Some(interval) = interval {
+        let _ = write!(text, ", one every {interval:.2} s");
+    }
+    if closer_frames > 0 {
+        let _ = write!(text, ", and {closer_frames} more around suspicious faces");
+    }
+    text
+}
+
+/// The row of a segment, in the columns of its person.
+fn part(text: &mut String, segment: &Segment) {
+    let _ = writeln!(
+        text,
+        "{:>8}{:>7}{:>10}{:>10}{:>10}",
+        segment.track + 1,
+        segment.faces,
+        format!("{:.2} s", segment.start),
+        format!("{:.2} s", segment.end),
+        percent(segment.fake_probability),
+    );
 }
 
 fn row(text: &mut String, track: &Track) {

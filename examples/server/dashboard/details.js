@@ -1,7 +1,7 @@
 // The details of a finished analysis: the video, the model, the settings, the time it took, and its errors.
 
 import { el } from './dom.js';
-import { bytes, clock, moment, percent, plural } from './format.js';
+import { bytes, clock, moment, percent, person, plural, seen } from './format.js';
 import { thresholdOf } from './tracks.js';
 
 export function showDetails(host, analysis) {
@@ -9,7 +9,7 @@ export function showDetails(host, analysis) {
   const { input, model, settings, seconds, errors } = report;
   const { analyzer } = settings;
   const some = (value, words) => (value === null || value === undefined || value === '' ? null : words(value));
-  host.replaceChildren(
+  const groups = [
     facts('Input', [
       ['File', analysis.file_name],
       ['SHA-256', input.sha256],
@@ -19,6 +19,8 @@ export function showDetails(host, analysis) {
       ['Length', some(input.duration, (length) => `${length.toFixed(2)} s`)],
       ['Frames in all', input.frames],
       ['Frames analysed', report.frames.length],
+      ['Seen', report.coverage ? seen(report.coverage) : null],
+      ['Looked at', looks(report.coverage)],
       ['Frame rate', some(input.frame_rate, (rate) =>
         `${Number(rate.toFixed(3))} per second${input.variable_frame_rate ? ' (variable)' : ''}`)],
       ['Container', input.container],
@@ -42,14 +44,28 @@ export function showDetails(host, analysis) {
       ...plain(settings.detector?.settings),
       ...plain(settings.run),
     ]),
+    facts('Most suspicious seconds', (report.segments ?? []).map(({ track, start, end, faces, fake_probability: p }) => [
+      person(track), `${clock(start)} to ${clock(end)}: ${percent(p)} over ${plural(faces, 'face')}`,
+    ])),
     facts('Time taken', [
       ['Finished', some(analysis.finished, moment)],
       ['Decoding', some(seconds.decode, took)],
       ['Finding faces', some(seconds.detect, took)],
       ['Scoring faces', some(seconds.classify, took)],
       ['In all (stages overlap)', some(seconds.total, took)],
-    ]));
+    ]),
+  ];
+  // A short video has no seconds that are judged on their own.
+  host.replaceChildren(...groups.filter(Boolean));
   if (errors.count > 0) host.append(failures(errors));
+}
+
+/** Says how densely a video was looked at. */
+function looks(coverage) {
+  if (!coverage) return null;
+  const { frames, interval, closer_frames: closer } = coverage;
+  const every = interval === null || interval === undefined ? '' : `, one every ${Number(interval.toFixed(2))} s`;
+  return `${plural(frames, 'frame')}${every}${closer ? `, and ${closer} more around suspicious faces` : ''}`;
 }
 
 const took = (seconds) => `${seconds.toFixed(2)} s`;
@@ -66,6 +82,7 @@ function plain(values) {
 
 function facts(title, rows) {
   const known = rows.filter(([, value]) => value !== null && value !== undefined && value !== '');
+  if (known.length === 0) return null;
   return el('div', {}, el('h3', {}, title), el('dl', { class: 'facts' },
     ...known.flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, el('bdi', {}, String(value)))])));
 }

@@ -30,6 +30,16 @@ export function bytes(count) {
   return `${value.toFixed(digits).replace(/\.0$/, '')} ${units[unit]}`;
 }
 
+/** Says which part of a video was seen: `100 % of 15 s`. Reports of earlier versions have no coverage. */
+export function seen(coverage) {
+  if (!coverage) return '–';
+  const { duration, share } = coverage;
+  const known = share !== null && share !== undefined;
+  // Rounded down, so that 99.9 % is not shown as all.
+  return known ? `${Math.floor(share * 100)} % of ${span(Math.max(1, Math.round(duration)))}`
+    : `${Math.round(coverage.seen)} s of an unknown length`;
+}
+
 export function plural(count, noun) {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }

@@ -5,7 +5,7 @@ import { confirmDelete } from './confirm.js';
 import { showDetails } from './details.js';
 import { $, announce, el, fileName, svg, text } from './dom.js';
 import { openExplorer } from './explorer.js';
-import { percent } from './format.js';
+import { percent, seen } from './format.js';
 import { Problem, showProblem } from './problem.js';
 import { thresholdOf } from './tracks.js';
 import { icon, standing } from './verdict.js';
@@ -30,7 +30,8 @@ export function openResult(analysis, file, on) {
     figure('Faces found', report.frames.reduce((sum, frame) => sum + frame.faces.length, 0)),
     figure('Faces scored', analysis.faces_detected),
     figure('People', analysis.people),
-    figure('Frames analysed', report.frames.length));
+    figure('Frames analysed', report.frames.length),
+    figure('Seen', seen(report.coverage)));
   const { name, terms } = report.model;
   text('result-model', `Model: ${name}.${terms ? ` Terms of use: ${terms}.` : ''}`);
   showDetails($('particulars'), analysis);

@@ -4,6 +4,7 @@ import { $, announce, text } from './dom.js';
 import { percent, plural } from './format.js';
 
 const KEY = 'deepsight-settings';
+const SAMPLINGS = ['auto', 'frames', 'fps'];
 const FIELDS = ['frames', 'fps', 'top-k', 'threshold', 'min-face-size'];
 /** Limits of the server's parser. A clip has fewer faces than the maximum. */
 const TOP_K = { min: 1, max: 999999999 };
@@ -51,18 +52,20 @@ export function readSettings() {
   const number = (id) => $(id).valueAsNumber;
   const settings = { aggregation: $('aggregation').value, min_face_size: number('min-face-size') };
   if (settings.aggregation === 'top-k') settings.aggregation += `:${number('top-k')}`;
-  const sampling = $('sampling-fps').checked ? 'fps' : 'frames';
-  settings[sampling] = number(sampling);
+  const kind = sampling();
+  settings[kind === 'auto' ? 'frames' : kind] = kind === 'auto' ? 'auto' : number(kind);
   // Convert percent to a fraction, and round off the digits that binary division adds.
   if ($('threshold').value !== '') settings.threshold = Number((number('threshold') / 100).toFixed(8));
   return settings;
 }
 
+/** Returns the chosen way to select frames: `auto`, `frames` or `fps`. */
+const sampling = () => SAMPLINGS.find((kind) => $(`sampling-${kind}`).checked);
+
 function fill(values) {
   const { defaults } = server;
-  const fps = values.sampling === 'fps';
-  $('sampling-fps').checked = fps;
-  $('sampling-frames').checked = !fps;
+  const kind = SAMPLINGS.includes(values.sampling) ? values.sampling : defaults.sampling;
+  $(`sampling-${kind}`).checked = true;
   $('frames').value = values.frames ?? defaults.frames;
   $('fps').value = values.fps ?? 2;
   const aggregation = values.aggregation in AGGREGATIONS ? values.aggregation : defaults.aggregation;
@@ -74,18 +77,18 @@ function fill(values) {
 
 /** Checks the fields that apply and shows a message beside each invalid one. Returns the id of the first of these. */
 function validate() {
-  const fps = $('sampling-fps').checked;
+  const kind = sampling();
   const highest = $('aggregation').value === 'top-k';
-  $('frames').disabled = fps;
-  $('fps').disabled = !fps;
+  $('frames').disabled = kind !== 'frames';
+  $('fps').disabled = kind !== 'fps';
   $('top-k-field').hidden = !highest;
   text('aggregation-help', AGGREGATIONS[$('aggregation').value]);
 
   const { limits } = server;
   const threshold = { min: limits.threshold.min * 100, max: limits.threshold.max * 100 };
   const wrong = [
-    fps || message('frames', limits.frames, { whole: true }),
-    !fps || message('fps', limits.fps),
+    kind !== 'frames' || message('frames', limits.frames, { whole: true }),
+    kind !== 'fps' || message('fps', limits.fps),
     !highest || message('top-k', TOP_K, { whole: true }),
     message('threshold', threshold, { optional: true }),
     message('min-face-size', limits.min_face_size),
@@ -119,15 +122,18 @@ function summarise(wrong) {
     text('settings-summary', 'one of them needs attention');
     return;
   }
-  const sampling = $('sampling-fps').checked
-    ? `${$('fps').value} frames per second` : plural($('frames').valueAsNumber, 'frame');
+  const looks = {
+    auto: 'frames by the length',
+    frames: plural($('frames').valueAsNumber, 'frame'),
+    fps: `${$('fps').value} frames per second`,
+  }[sampling()];
   const combined = $('aggregation').selectedOptions[0].textContent.toLowerCase();
   const threshold = $('threshold').value === '' ? percent(server.defaults.threshold) : `${$('threshold').value} %`;
-  text('settings-summary', `${sampling}, ${combined}, fake from ${threshold}`);
+  text('settings-summary', `${looks}, ${combined}, fake from ${threshold}`);
 }
 
 function remember() {
-  const values = { sampling: $('sampling-fps').checked ? 'fps' : 'frames', aggregation: $('aggregation').value };
+  const values = { sampling: sampling(), aggregation: $('aggregation').value };
   for (const id of FIELDS) if (!$(id).hasAttribute('aria-invalid')) values[id] = $(id).value;
   try {
     localStorage.setItem(KEY, JSON.stringify(values));

@@ -12,7 +12,7 @@ export const COLOURS = 8;
  */
 export function peopleOf(report) {
   const { analyzer } = report.settings;
-  const decider = report.reasons.find((reason) => reason.kind === 'decided_by_track')?.track;
+  const decider = report.reasons.find(({ kind }) => ['decided_by_segment', 'decided_by_track'].includes(kind))?.track;
   const people = report.tracks.map((track) => {
     const discounted = whyDiscounted(track, analyzer);
     return {

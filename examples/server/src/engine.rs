@@ -63,7 +63,8 @@ impl Engine {
         let report = report.with_setting("device", self.device.clone()).with_setting("threads", self.threads);
         Ok(match (settings.fps, settings.frames) {
             (Some(fps), _) => report.with_setting("fps", fps),
-            (None, frames) => report.with_setting("frames", frames),
+            (None, Some(frames)) => report.with_setting("frames", frames),
+            (None, None) => report.with_setting("frames", "auto"),
         })
     }
 

@@ -134,6 +134,7 @@ fn start_jobs(
         webhooks: webhooks.clone(),
         decoding: decoding.clone(),
         max_analysis: options.max_analysis.0,
+        max_frames: options.max_frames,
         workers: options.workers.into(),
         queue: options.queue,
         client_jobs: options.client_jobs(),

@@ -1,6 +1,8 @@
 //! Tests of the analysis from frames to report, with scripted detectors and classifiers.
 
 mod analyzer;
+mod coverage;
+mod coverage;
 mod detect_every;
 mod report;
 mod stand_ins;

@@ -1,4 +1,4 @@
-use deepsight_core::{Analyzer, AnalyzerConfig, Error, Input, Report, Seconds};
+use deepsight_core::{Analyzer, AnalyzerConfig, Error, Input, Job, Report, Seconds};
 
 use super::stand_ins::{Act, Classifier, Detector, face, frames};
 
@@ -7,12 +7,12 @@ fn report(count: u64, faces: bool) -> Report {
     let detector = detector.scripted(|number| if number == 2 { Act::Fail } else { Act::Work });
     let classifier = Classifier::of(|number| 0.5 + f32::from(number) / 16.0);
     let analyzer = Analyzer::new(&detector, &classifier);
-    let mut report = analyzer.analyze(frames(count)).unwrap().with_setting("device", "flex").with_setting("frames", 5);
     let mut input = Input::new("clips/talk.mp4");
-    input.sha256 = Some("ab".repeat(32));
-    input.duration = Some(12.5);
+    input.duration = Some(0.6);
+    let report = analyzer.analyze_job(frames(count), Job::new().with_input(input)).unwrap();
+    let mut report = report.with_setting("device", "flex").with_setting("frames", 5).with_sha256("ab".repeat(32));
     report.seconds = Seconds::default();
-    report.with_input(input)
+    report
 }
 
 #[test]
@@ -93,7 +93,8 @@ fn the_page_is_self_contained_and_shows_the_report() {
 #[test]
 fn text_from_outside_is_escaped_in_the_page() {
     let evil = "<img src=x onerror=alert(1)>\"'&.mp4";
-    let mut report = report(5, true).with_input(Input::new(evil)).with_setting(evil, evil);
+    let mut report = report(5, true).with_setting(evil, evil);
+    report.input = Input::new(evil);
     report.input.codec = Some(evil.into());
     report.model.name = evil.into();
     report.model.terms = evil.into();

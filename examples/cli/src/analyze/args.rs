@@ -2,20 +2,29 @@
 
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use burn::tensor::backend::Backend;
 use clap::Parser;
 use deepsight_core::{Aggregation, AnalyzerConfig, Classifier, Engine, Error, Precision, Report, Threads};
 use deepsight_device::Device;
 use deepsight_face::MtcnnConfig;
-use deepsight_video::{DecodeLimits, DecodeOptions, HwAccel, Sampling};
+use deepsight_video::{DecodeLimits, DecodeOptions, HwAccel};
 
+use crate::clip::{FrameCount, Look};
 use crate::shards::{ClipList, Shard, ShardError};
 
 /// Clips at once on a GPU at most, unless somebody asks for more.
 const GPU_JOBS: usize = 8;
 /// Frames and faces that a GPU is given at once, unless somebody asks for other numbers.
 const GPU_BATCHES: (usize, usize) = (32, 128);
+
+/// Longest clip that may be asked for, in seconds: a week.
+const MAX_DURATION: u64 = 7 * 24 * 3600;
+/// Longest wait that may be asked for, in seconds: a day.
+const MAX_TIMEOUT: u64 = 24 * 3600;
+/// Frames per second up to which the frames of a clip of the greatest length are allowed.
+const FRAMES_PER_SECOND: u64 = 60;
 
 /// Finds the faces in video clips and says whether they are real.
 #[derive(Debug, Parser)]
@@ -49,12 +58,18 @@ pub struct Args {
     /// Frames, and faces, that a device is given at once, 1 to 1024; by default 8 and 32, on a GPU 32 and 128
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub batch: Option<u16>,
-    /// Frames to look at, spread evenly over the clip
-    #[arg(long, value_name = "N", default_value_t = 30, conflicts_with = "fps", value_parser = clap::value_parser!(u64).range(1..))]
-    pub frames: u64,
+    /// Frames to look at, spread evenly over the clip, or auto: 30, at least one every 2 seconds, at most 600, and up to 240 more around suspicious faces. An hour costs up to 28 times as much as a short clip
+    #[arg(long, value_name = "N", default_value_t = FrameCount::Auto, conflicts_with = "fps")]
+    pub(crate) frames: FrameCount,
     /// Frames to look at per second, instead of --frames
     #[arg(long, value_name = "F", value_parser = positive)]
     pub fps: Option<f64>,
+    /// Longest clip in seconds, 1 to 604800 (a week); a longer one is refused
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=MAX_DURATION))]
+    pub max_duration: u64,
+    /// How long ffmpeg may keep an analysis waiting, in seconds, 1 to 86400; then the clip is judged by what was seen until then
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=MAX_TIMEOUT))]
+    pub timeout: u64,
     /// Side of the smallest face to look for, in pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 20.0, value_parser = pixels)]
     pub min_face_size: f32,
@@ -169,8 +184,12 @@ impl Args {
     }
 
     /// Which frames to look at.
-    pub fn sampling(&self) -> Sampling {
-        self.fps.map_or_else(|| Sampling::evenly(self.frames), Sampling::fps)
+    pub(crate) fn look(&self) -> Look {
+        match (self.fps, self.frames) {
+            (Some(fps), _) => Look::Fps(fps),
+            (None, FrameCount::Auto) => Look::Auto,
+            (None, FrameCount::Exactly(frames)) => Look::Evenly(frames),
+        }
     }
 
     /// How to judge.
@@ -226,9 +245,14 @@ impl Args {
         self.threads.map_or_else(|| Ok(Threads::global()), |count| Threads::new(count.into()))
     }
 
-    /// How to decode: on no more threads than everything else.
+    /// How to decode: within the given limits, and on no more threads than everything else.
     pub fn decoding(&self) -> DecodeOptions {
-        let limits = DecodeLimits::default();
+        let limits = DecodeLimits::default()
+            .with_max_duration_seconds(self.max_duration)
+            .with_max_frames(
+                self.max_duration.saturating_mul(FRAMES_PER_SECOND).max(DecodeLimits::default().max_frames),
+            )
+            .with_max_wait(Duration::from_secs(self.timeout));
         let limits = match self.threads {
             Some(threads) => limits.clone().with_max_threads(limits.max_threads.min(threads.into())),
             None => limits,
@@ -250,7 +274,10 @@ impl Args {
     pub fn choices(&self) -> Vec<(&'static str, serde_json::Value)> {
         let mut choices = vec![match self.fps {
             Some(fps) => ("fps", fps.into()),
-            None => ("frames", self.frames.into()),
+            None => match self.frames {
+                FrameCount::Auto => ("frames", "auto".into()),
+                FrameCount::Exactly(frames) => ("frames", frames.into()),
+            },
         }];
         if self.precision != Precision::Full {
             choices.push(("precision", self.precision.name().into()));
@@ -319,7 +346,12 @@ mod tests {
             (["--threshold", "1.5"], "between 0 and 1"),
             (["--threshold", "nan"], "between 0 and 1"),
             (["--face-confidence", "x"], "not a number"),
-            (["--frames", "0"], "1.."),
+            (["--frames", "0"], "must be auto, or a whole number of 1 or more"),
+            (["--frames", "few"], "must be auto, or a whole number of 1 or more"),
+            (["--max-duration", "0"], "1..=604800"),
+            (["--max-duration", "604801"], "1..=604800"),
+            (["--timeout", "0"], "1..=86400"),
+            (["--timeout", "86401"], "1..=86400"),
             (["--fps", "0"], "more than 0"),
             (["--fps", "inf"], "more than 0"),
             (["--min-face-size", "1"], "is not in 4..=16384"),
@@ -353,7 +385,7 @@ mod tests {
         let args = parse(&["--aggregation", "top-k:5", "--threshold", "0.7", "--fps", "2", "a.mp4", "b.mp4"]).unwrap();
         assert_eq!(args.analyzer().aggregation, Aggregation::TopK(5));
         assert_eq!(args.analyzer().threshold, Some(0.7));
-        assert_eq!(args.sampling(), Sampling::fps(2.0));
+        assert_eq!(args.look(), Look::Fps(2.0));
         assert_eq!(args.clips().len(), 2);
         assert_eq!(parse(&["--engine", "burn"]).unwrap().detector().engine, Engine::Burn);
         let args = parse(&["--max-side", "640", "--detect-every", "5", "--threads", "3"]).unwrap();
@@ -364,7 +396,15 @@ mod tests {
         let args = parse(&["--batch", "64", "--jobs", "4"]).unwrap();
         assert_eq!((args.analyzer().detect_batch, args.analyzer().classify_batch), (64, 64));
         assert_eq!((args.jobs(100), args.jobs(3)), (4, 3));
-        assert_eq!(parse(&[]).unwrap().sampling(), Sampling::evenly(30));
+        assert_eq!(parse(&[]).unwrap().look(), Look::Auto);
+        assert_eq!(parse(&["--frames", "30"]).unwrap().look(), Look::Evenly(30));
+        let limits = parse(&["--max-duration", "7200", "--timeout", "5"]).unwrap().decoding().limits;
+        assert_eq!((limits.max_duration_seconds, limits.max_wait), (7200, Duration::from_secs(5)));
+        assert_eq!(limits.max_frames, 432_000, "at 60 frames per second");
+        let usual = DecodeLimits::default();
+        let limits = parse(&[]).unwrap().decoding().limits;
+        assert_eq!((limits.max_duration_seconds, limits.max_wait), (usual.max_duration_seconds, usual.max_wait));
+        assert_eq!(limits.max_frames, usual.max_frames);
         assert!(parse(&[]).unwrap().clips()[0].ends_with("clips/portraits.mp4"));
     }
 
@@ -375,7 +415,7 @@ mod tests {
         assert_eq!(args.jobs(100), 1);
         let (config, usual) = (args.analyzer(), AnalyzerConfig::new());
         assert_eq!((config.detect_batch, config.classify_batch), (usual.detect_batch, usual.classify_batch));
-        assert_eq!(args.choices(), [("frames", 30.into())]);
+        assert_eq!(args.choices(), [("frames", "auto".into())]);
     }
 
     #[cfg(feature = "cuda")]

@@ -40,7 +40,7 @@ pub(super) fn many<B: Backend>(
     let mut watch = ClipProgress::new(&bars, before.of - open.len(), before.of);
     let work = |worker: &Worker<B>, item: usize| {
         let clip = clips.path(open[item]);
-        let opened = Clip::open(&clip, &args.decoding(), args.sampling());
+        let opened = Clip::open(&clip, &args.decoding(), args.look());
         worker.analyze(args, &clip, opened, cancel, &bars)
     };
     let take = |item: usize, outcome: Result<Report, Failure>| {

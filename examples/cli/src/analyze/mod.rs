@@ -53,7 +53,7 @@ fn show<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Re
     let clips = args.clips();
     let destinations = Destinations::open(args, &clips).map_err(|error| Failure::input(&error))?;
     let threads = args.threads().map_err(|error| Failure::input(&error))?;
-    let open = |clip: &Path| Clip::open(clip, &args.decoding(), args.sampling());
+    let open = |clip: &Path| Clip::open(clip, &args.decoding(), args.look());
     // ffprobe and ffmpeg take their time to start, and so do the networks.
     let (workers, first) = std::thread::scope(|scope| {
         let first = scope.spawn(|| open(&clips[0]));

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use burn::tensor::backend::Backend;
-use deepsight_core::{Analyzer, CancelToken, Classifier, Error, Job, Report, Threads, with_causes};
+use deepsight_core::{Analyzer, CLOSER_FRAMES, CancelToken, Classifier, Error, Job, Report, Threads, with_causes};
 use deepsight_device::{Device, backend_devices};
 use deepsight_face::Mtcnn;
 use deepsight_video::VideoError;
 
 use super::{Args, Bars, Failure};
-use crate::clip::Clip;
+use crate::clip::{Clip, frames_at};
 
 /// The networks on one device. Clips that it analyses at the same time share them, and their faces are scored together.
 #[derive(Debug)]
@@ -56,19 +56,25 @@ impl<B: Backend> Worker<B> {
         cancel: &CancelToken,
         bars: &Bars,
     ) -> Result<Report, Failure> {
-        let (frames, input) = clip.map_err(failure)?.split();
-        let bar = bars.clip(path, frames.expected_frames());
-        let job =
-            Job::new().with_expected(frames.expected_frames()).with_cancel(cancel.clone()).with_progress(|progress| {
-                bar.set_position(progress.frames);
-                bar.set_message(format!("{} faces", progress.faces));
-            });
+        let Clip { frames, input, sha256, closer } = clip.map_err(failure)?;
+        let expected = frames.expected_frames();
+        let bar = bars.clip(path, expected);
+        let job = Job::new().with_input(input).with_expected(expected).with_cancel(cancel.clone());
+        let job = job.with_progress(|progress| {
+            bar.set_length(progress.expected.unwrap_or(expected));
+            bar.set_position(progress.frames);
+            bar.set_message(format!("{} faces", progress.faces));
+        });
+        let job = match closer {
+            Some(video) => job.with_closer_look(CLOSER_FRAMES, move |times| frames_at(&video, times)),
+            None => job,
+        };
         let report = self.analyzer.analyze_job(frames, job);
         bars.remove(&bar);
         match report {
             Ok(report) => {
-                let input = input().map_err(failure)?;
-                Ok(args.note_in(report.with_input(input), self.device, self.analyzer.threads()))
+                let sha256 = sha256.wait().map_err(failure)?;
+                Ok(args.note_in(report.with_sha256(sha256), self.device, self.analyzer.threads()))
             }
             Err(Error::Cancelled) => Err(Failure::Interrupted),
             Err(error) => Err(Failure::Clip(format!("{}: {}", path.display(), with_causes(&error)))),

@@ -29,7 +29,7 @@ fn json_on_standard_output_is_one_object_and_nothing_else() {
     assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
     let report: Value = serde_json::from_str(&run.stdout).unwrap();
     let top = ["schema", "input", "model", "settings", "verdict", "reasons", "fake_probability", "tracks", "frames"];
-    let mut expected = [&top[..], &["errors", "seconds"]].concat();
+    let mut expected = [&top[..], &["segments", "coverage", "errors", "seconds"]].concat();
     expected.sort_unstable();
     assert_eq!(keys(&report), expected);
     assert_eq!(report["schema"], 1);
@@ -80,6 +80,37 @@ fn without_a_clip_the_bundled_one_is_shown_as_a_table_and_results_go_where_the_f
     let pictures: Vec<_> = std::fs::read_dir(pictures).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(!pictures.is_empty() && pictures.iter().all(|path| image::open(path).is_ok()), "{pictures:?}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "nothing else is left");
+}
+
+#[test]
+fn a_file_that_is_cut_short_says_how_much_was_seen_and_is_not_real() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, cut) = (folder.path().join("whole.mp4"), folder.path().join("cut.mp4"));
+    // The index comes first, so that the beginning of the file can be played.
+    let clip = bundled_clip();
+    let arguments = ["-loglevel", "error", "-i", text(&clip), "-c", "copy", "-movflags", "+faststart", text(&whole)];
+    assert!(std::process::Command::new("ffmpeg").args(arguments).status().unwrap().success());
+    let bytes = std::fs::read(&whole).unwrap();
+    std::fs::write(&cut, &bytes[..bytes.len() * 6 / 10]).unwrap();
+
+    let run = run("analyze", &[text(&cut), "--json", text(&folder.path().join("cut.json"))]);
+    assert_eq!(run.code, Some(0));
+    let report: Value = serde_json::from_slice(&std::fs::read(folder.path().join("cut.json")).unwrap()).unwrap();
+    let share = report["coverage"]["share"].as_f64().unwrap();
+    assert!((0.3..0.8).contains(&share), "{}", report["coverage"]);
+    assert!((report["coverage"]["duration"].as_f64().unwrap() - 7.2).abs() < 0.3, "{}", report["coverage"]);
+    assert_eq!(report["verdict"], "UNCERTAIN");
+    let kinds: Vec<_> = report["reasons"].as_array().unwrap().iter().map(|reason| &reason["kind"]).collect();
+    assert!(kinds.contains(&&Value::from("partly_seen")), "{kinds:?}");
+    assert!(run.stdout.contains("of the clip could be seen") && run.stdout.contains(" s seen ("), "{}", run.stdout);
+}
+
+#[test]
+fn limits_of_time_and_length_are_those_of_the_flags() {
+    let clip = bundled_clip();
+    let run = run("analyze", &[text(&clip), "--max-duration", "5"]);
+    assert_eq!(run.code, Some(2));
+    assert!(run.stderr.contains("8") && run.stderr.contains("5") && run.stderr.contains("seconds"), "{}", run.stderr);
 }
 
 #[test]

@@ -24,6 +24,9 @@ pub(crate) struct ReportSchema {
     fake_probability: Option<f32>,
     /// The people in view, in order of appearance.
     tracks: Vec<Track>,
+    /// The most suspicious seconds of people who are long in view, by person and time.
+    segments: Vec<Segment>,
+    coverage: Coverage,
     /// The frames that were searched, in order of presentation.
     frames: Vec<Frame>,
     errors: Errors,
@@ -64,6 +67,42 @@ pub(crate) struct Input {
     duration: Option<f64>,
     /// Frames in the whole video.
     frames: Option<u64>,
+    /// Length that the headers state, in seconds, where it is known: more than `duration` if the file is cut short.
+    declared_duration: Option<f64>,
+}
+
+/// A part of a person's time in view that is more suspicious than the rest.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Segment {
+    /// 0 is "Person 1".
+    track: usize,
+    start: f64,
+    end: f64,
+    /// Scored faces in it.
+    faces: usize,
+    /// Mean of these faces.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    fake_probability: f32,
+}
+
+/// Which part of the video was seen, and how densely.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Coverage {
+    /// Seconds that were seen.
+    seen: f64,
+    /// Length of the video in seconds, as its headers state it or else as it was measured; null where it is unknown.
+    duration: Option<f64>,
+    /// Share of the video that was seen; below 0.9 the verdict is never REAL. Null where the length is unknown.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    share: Option<f64>,
+    /// Mean time between two frames that were looked at; null for fewer than two.
+    interval: Option<f64>,
+    /// Frames that were looked at.
+    frames: u64,
+    /// Frames that were looked at besides, around suspicious faces.
+    closer_frames: u64,
 }
 
 /// The model that scored the faces.
@@ -167,6 +206,9 @@ pub(crate) struct Frame {
     index: u64,
     time: f64,
     faces: Vec<ReportedFace>,
+    /// True for a frame that was looked at because faces around it are suspicious; absent otherwise.
+    #[serde(default)]
+    closer_look: bool,
 }
 
 /// A face of a frame.
@@ -235,8 +277,9 @@ mod tests {
         let engine = Engine::load(&Cli::parse_from(["deepsight-server"]).options).unwrap();
         let video = Video::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../clips/portraits.mp4")).unwrap();
         let frames = video.frames(Sampling::evenly(6)).unwrap();
-        let report: Report = engine.analyze(frames, &Settings::default(), false, Job::new()).unwrap();
-        let json = report.with_input(video.input()).to_json().unwrap();
+        let job = Job::new().with_input(video.input());
+        let report: Report = engine.analyze(frames, &Settings::default(), false, job).unwrap();
+        let json = report.to_json().unwrap();
         let read: ReportSchema = serde_json::from_str(&json).unwrap();
         assert_eq!((read.schema, read.frames.len()), (deepsight_core::REPORT_SCHEMA, 6));
         assert!(!read.tracks.is_empty());

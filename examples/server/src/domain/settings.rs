@@ -1,6 +1,6 @@
 //! Settings of an analysis: what a client may choose, and within which limits.
 
-use deepsight_core::{Aggregation, AnalyzerConfig};
+use deepsight_core::{Aggregation, AnalyzerConfig, frames_for};
 use deepsight_face::MtcnnConfig;
 use deepsight_video::Sampling;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Failure;
 
-/// Default number of frames that are searched, spread evenly over the video.
+/// Number of frames that the dashboard proposes to a client who wants to choose it.
 pub(crate) const FRAMES: u64 = 30;
 /// Default side of the smallest face that is searched for, in pixels.
 pub(crate) const MIN_FACE_SIZE: f32 = 20.0;
@@ -18,10 +18,10 @@ pub(crate) const MAX_FPS: f64 = 60.0;
 /// Settings of an analysis, as they were asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Settings {
-    /// Frames that are looked at, spread evenly; null where `fps` is given.
+    /// Frames that are looked at, spread evenly; null where `fps` is given, and where the length decides (`auto`).
     #[schema(example = 30, minimum = 1)]
     pub(crate) frames: Option<u64>,
-    /// Frames that are looked at per second; null where `frames` is given.
+    /// Frames that are looked at per second; null where `frames` is given, and where the length decides (`auto`).
     #[schema(minimum = 0.01, maximum = 60.0)]
     pub(crate) fps: Option<f64>,
     /// How face scores become one: `worst-track`, `mean-of-faces`, `median` or `top-k:N`.
@@ -38,7 +38,7 @@ pub(crate) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            frames: Some(FRAMES),
+            frames: None,
             fps: None,
             aggregation: Aggregation::default(),
             threshold: None,
@@ -52,9 +52,10 @@ impl Default for Settings {
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "read by name in `Settings::take`; this is what the documentation shows")]
 pub(crate) struct SettingsParameters {
-    /// Frames to look at, spread evenly over the video; 30 by default.
-    #[param(minimum = 1, example = 30)]
-    frames: Option<u64>,
+    /// Frames to look at, spread evenly over the video, or `auto` (default): 30, at least one every 2 seconds, at most 600
+    /// (fewer if the server allows fewer), and up to 240 more around suspicious faces.
+    #[param(pattern = "^(auto|[1-9][0-9]{0,5})$", example = "auto")]
+    frames: Option<String>,
     /// Frames to look at per second, instead of `frames`.
     #[param(minimum = 0.01, maximum = 60.0)]
     fps: Option<f64>,
@@ -118,7 +119,7 @@ impl Settings {
     /// # Errors
     /// Returns a problem if a parameter cannot be parsed or is out of range.
     pub(crate) fn take(parameters: &mut Parameters, max_frames: u64) -> Result<Self, Failure> {
-        let frames: Option<u64> = parameters.parse("frames", "must be a whole number")?;
+        let frames = parameters.take("frames")?;
         let fps: Option<f64> = parameters.parse("fps", "must be a number")?;
         let aggregation = parameters.take("aggregation")?;
         let threshold: Option<f32> = parameters.parse("threshold", "must be a number")?;
@@ -126,9 +127,16 @@ impl Settings {
 
         let refuse =
             |name: &str, value: &dyn ToString, rule: &str| Err(Failure::bad_parameter(name, &value.to_string(), rule));
-        if let (Some(frames), Some(_)) = (frames, fps) {
-            return refuse("frames", &frames, "give either frames or fps");
+        if let (Some(frames), Some(_)) = (&frames, fps) {
+            return refuse("frames", frames, "give either frames or fps");
         }
+        let frames = match frames.as_deref() {
+            None | Some("auto") => None,
+            Some(text) => match text.parse::<u64>() {
+                Ok(frames) => Some(frames),
+                Err(_) => return refuse("frames", &text, "must be auto or a whole number"),
+            },
+        };
         if let Some(frames) = frames.filter(|frames| !(1..=max_frames).contains(frames)) {
             return refuse("frames", &frames, &format!("must lie between 1 and {max_frames}"));
         }
@@ -149,15 +157,24 @@ impl Settings {
                 Err(error) => return refuse("aggregation", &name, &error.to_string()),
             },
         };
-        let frames = if fps.is_none() { Some(frames.unwrap_or(FRAMES.min(max_frames))) } else { None };
         Ok(Self { frames, fps, aggregation, threshold, min_face_size })
     }
 
-    /// Returns which frames to decode.
-    pub(crate) fn sampling(&self) -> Sampling {
-        match self.fps {
-            Some(fps) => Sampling::fps(fps),
-            None => Sampling::evenly(self.frames.unwrap_or(FRAMES)),
+    /// Returns whether the length of a video decides how many frames are looked at.
+    pub(crate) fn is_auto(&self) -> bool {
+        self.frames.is_none() && self.fps.is_none()
+    }
+
+    /// Returns the number of frames to look at in a video of this many seconds; `None` if it is a number per second.
+    pub(crate) fn frame_count(&self, seconds: f64, max_frames: u64) -> Option<u64> {
+        if self.is_auto() { Some(frames_for(seconds).min(max_frames)) } else { self.frames }
+    }
+
+    /// Returns which frames to decode of a video of this many seconds.
+    pub(crate) fn sampling(&self, seconds: f64, max_frames: u64) -> Sampling {
+        match (self.fps, self.frame_count(seconds, max_frames)) {
+            (Some(fps), _) => Sampling::fps(fps),
+            (None, frames) => Sampling::evenly(frames.unwrap_or(FRAMES)),
         }
     }
 
@@ -192,6 +209,7 @@ mod tests {
         let settings = read(&[("fps", "2"), ("aggregation", "top-k:5"), ("threshold", "0.7")]).unwrap();
         assert_eq!((settings.frames, settings.fps), (None, Some(2.0)));
         assert_eq!(settings.aggregation, Aggregation::TopK(5));
+        assert!(read(&[("frames", "auto")]).unwrap().is_auto() && !settings.is_auto());
         assert_eq!(settings.threshold, Some(0.7));
     }
 
@@ -202,6 +220,7 @@ mod tests {
             ("frames", "101"),
             ("frames", "-1"),
             ("frames", "many"),
+            ("frames", "Auto"),
             ("fps", "0"),
             ("fps", "NaN"),
             ("fps", "61"),
@@ -217,5 +236,15 @@ mod tests {
         }
         assert!(read(&[("frames", "3"), ("fps", "1")]).unwrap_err().contains("either frames or fps"));
         assert!(read(&[("frames", "3"), ("frames", "4")]).unwrap_err().contains("more than once"));
+    }
+
+    #[test]
+    fn the_length_decides_how_many_frames_are_looked_at_unless_a_client_does() {
+        let auto = read(&[]).unwrap();
+        let counts = [10.0, 300.0, 3600.0].map(|seconds| auto.frame_count(seconds, 1000));
+        assert_eq!(counts, [Some(30), Some(150), Some(600)]);
+        assert_eq!(auto.frame_count(3600.0, 100), Some(100), "no more than the server allows");
+        assert_eq!(read(&[("frames", "7")]).unwrap().frame_count(3600.0, 100), Some(7));
+        assert_eq!(read(&[("fps", "2")]).unwrap().frame_count(3600.0, 100), None);
     }
 }

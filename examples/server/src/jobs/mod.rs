@@ -42,6 +42,7 @@ struct QueueState {
     webhooks: Webhooks,
     decoding: DecodeOptions,
     max_analysis: Duration,
+    max_frames: u64,
     admissions: Admissions,
     workers: u32,
     queue: Mutex<Queue>,
@@ -97,6 +98,7 @@ pub(crate) struct JobParts {
     pub(crate) webhooks: Webhooks,
     pub(crate) decoding: DecodeOptions,
     pub(crate) max_analysis: Duration,
+    pub(crate) max_frames: u64,
     pub(crate) workers: u32,
     pub(crate) queue: u32,
     pub(crate) client_jobs: u32,
@@ -105,8 +107,19 @@ pub(crate) struct JobParts {
 impl Jobs {
     /// Starts the workers.
     pub(crate) fn start(parts: JobParts) -> std::io::Result<Self> {
-        let JobParts { engine, store, uploads, metrics, webhooks, decoding, max_analysis, workers, queue, client_jobs } =
-            parts;
+        let JobParts {
+            engine,
+            store,
+            uploads,
+            metrics,
+            webhooks,
+            decoding,
+            max_analysis,
+            max_frames,
+            workers,
+            queue,
+            client_jobs,
+        } = parts;
         let jobs = Self(Arc::new(QueueState {
             engine,
             store,
@@ -115,6 +128,7 @@ impl Jobs {
             webhooks,
             decoding,
             max_analysis,
+            max_frames,
             admissions: Admissions::new(queue, client_jobs),
             workers,
             queue: Mutex::default(),
@@ -401,7 +415,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Returns the largest number of frames that an analysis with these settings searches in a video of `frames` frames and
 /// `duration` seconds.
-pub(crate) fn expected_frames(settings: &Settings, frames: u64, duration: f64) -> u64 {
+pub(crate) fn expected_frames(settings: &Settings, frames: u64, duration: f64, max_frames: u64) -> u64 {
     let by_rate = settings.fps.map(|fps| (duration * fps).ceil() as u64 + 1);
-    by_rate.or(settings.frames).unwrap_or(u64::MAX).min(frames)
+    by_rate.or(settings.frame_count(duration, max_frames)).unwrap_or(u64::MAX).min(frames)
 }

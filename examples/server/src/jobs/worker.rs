@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use deepsight_core::{Error, Report, with_causes};
-use deepsight_video::Video;
+use deepsight_core::{CLOSER_FRAMES, CloserFrames, Error, Input, Report, with_causes};
+use deepsight_video::{Sampling, Video};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
@@ -122,12 +122,14 @@ impl QueueState {
     ) -> Result<(Report, Vec<Picture>), Stopped> {
         let of_video = |error| Stopped::Failed(Failure::of_video(&error));
         let video = video.map_or_else(|| Video::open_with(path, &self.decoding), Ok).map_err(of_video)?;
-        let frames = video.frames(analysis.settings.sampling()).map_err(of_video)?;
+        let sampling = analysis.settings.sampling(video.info().duration, self.max_frames);
+        let frames = video.frames(sampling).map_err(of_video)?;
         live.decodes_with(frames.stop_handle());
 
         let (mut pictures, started, late) = (Vec::new(), Instant::now(), AtomicBool::new(false));
         let expected = frames.expected_frames();
         let job = deepsight_core::Job::new()
+            .with_input(described(&video, analysis))
             .with_expected(expected)
             .with_cancel(live.token())
             .with_progress(|progress| {
@@ -146,6 +148,11 @@ impl QueueState {
                 }
                 live.scored(Scored::from(face));
             });
+        let closer = usize::try_from(self.max_frames.saturating_sub(expected)).unwrap_or(usize::MAX).min(CLOSER_FRAMES);
+        let job = match analysis.settings.is_auto() && closer > 0 {
+            true => job.with_closer_look(closer, |times| frames_at(&video, times, live)),
+            false => job,
+        };
         let outcome = self.engine.analyze(frames, &analysis.settings, stored, job);
         if late.load(Ordering::Relaxed) {
             let seconds = self.max_analysis.as_secs_f64();
@@ -161,7 +168,7 @@ impl QueueState {
             EngineError::Model(error) => Stopped::Failed(Failure::of_analysis(error, path)),
             error => Stopped::Failed(Failure::hide(error)),
         })?;
-        Ok((named(report, &video, analysis, path), pictures))
+        Ok((without_paths(report, path), pictures))
     }
 
     fn keep(&self, analysis: &Analysis, report: &Report, pictures: &[Picture]) -> Result<(), StoreError> {
@@ -212,15 +219,45 @@ impl QueueState {
     }
 }
 
-/// Returns the report with the client's name of the video as its path, and without the server's path in any message.
-fn named(mut report: Report, video: &Video, analysis: &Analysis, path: &Path) -> Report {
+/// Returns the description of a video for its report, with the client's name of it as its path.
+fn described(video: &Video, analysis: &Analysis) -> Input {
+    let (mut input, info) = (video.input(), video.info());
+    input.path.clone_from(&analysis.file_name);
+    input.sha256 = Some(analysis.sha256.clone());
+    if input.declared_duration.is_none() {
+        // The headers of a file that is cut short declare more frames than it has.
+        let missing = info.declared_frames.map(|declared| declared as f64 / info.frame_count as f64);
+        input.declared_duration = missing.map(|times| info.duration * times);
+    }
+    input
+}
+
+/// Returns the frames at these times, which are multiples of half a second in rising order.
+fn frames_at<'a>(
+    video: &Video,
+    times: &[f64],
+    live: &Live,
+) -> Result<CloserFrames<'a>, Box<dyn std::error::Error + Send + Sync>> {
+    /// Frames per second of a closer look.
+    const RATE: f64 = 2.0;
+    let wanted: Vec<u64> = times.iter().map(|time| (time * RATE).round() as u64).collect();
+    let last = wanted.last().copied().unwrap_or(0);
+    let frames = video.frames(Sampling::fps(RATE).with_max_frames(last + 1))?;
+    live.decodes_with(frames.stop_handle());
+    let frames = frames.filter(move |frame| match frame {
+        // The first frame of each half second is given.
+        Ok(frame) => wanted.binary_search(&((frame.time * RATE + 1e-3).floor() as u64)).is_ok(),
+        Err(_) => true,
+    });
+    Ok(Box::new(frames.map(|frame| frame.map_err(Into::into))))
+}
+
+/// Returns the report without the server's path in any message.
+fn without_paths(mut report: Report, path: &Path) -> Report {
     for error in &mut report.errors.first {
         error.message = without_path(&error.message, path);
     }
-    let mut input = video.input();
-    input.path.clone_from(&analysis.file_name);
-    input.sha256 = Some(analysis.sha256.clone());
-    report.with_input(input)
+    report
 }
 
 /// Returns the summary of a report for the list of analyses.

@@ -200,7 +200,7 @@ fn accepted(app: &AppState, analysis: &Analysis) -> Response {
 /// Opens an upload, to check that it is a video within the limits.
 pub(super) async fn accept(app: &AppState, received: &Received, settings: &Settings) -> Result<Video, Problem> {
     let video = app.probe(received.upload.path().to_owned()).await?;
-    let frames = expected_frames(settings, video.info().frame_count, video.info().duration);
+    let frames = expected_frames(settings, video.info().frame_count, video.info().duration, app.limits.max_frames);
     let limit = app.limits.max_frames;
     if frames > limit {
         let detail = format!(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Query, Request, State};
 use axum::{Extension, Json};
-use deepsight_core::{Report, Verdict};
+use deepsight_core::{Coverage, Report, Segment, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use utoipa::{IntoParams, ToSchema};
@@ -14,7 +14,9 @@ use super::guard::Client;
 use super::problem::Problem;
 use super::receive::receive;
 use super::{App, analyses};
-use crate::domain::report_schema::{ReportSchema, Verdict as VerdictSchema};
+use crate::domain::report_schema::{
+    Coverage as CoverageSchema, ReportSchema, Segment as SegmentSchema, Verdict as VerdictSchema,
+};
 use crate::domain::{Parameters, Settings, SettingsParameters};
 use crate::jobs::{Jobs, Live, Submission};
 
@@ -32,6 +34,12 @@ pub(crate) struct Prediction {
     /// Probability from which it counts as fake.
     #[schema(minimum = 0.0, maximum = 1.0)]
     prediction_threshold: f32,
+    /// Which part of the video was seen, and how densely.
+    #[schema(value_type = CoverageSchema)]
+    coverage: Coverage,
+    /// The most suspicious seconds of people who are long in view; empty for short videos.
+    #[schema(value_type = Vec<SegmentSchema>)]
+    segments: Vec<Segment>,
     /// Why the verdict is UNCERTAIN; absent otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -90,12 +98,15 @@ fn prediction(report: &Report, full: bool) -> Result<Prediction, Problem> {
     let brief = crate::jobs::in_brief(report);
     let doubts = report.reasons.iter().filter(|reason| reason.is_doubt()).map(ToString::to_string);
     let reason = (report.verdict == Verdict::Uncertain).then(|| doubts.collect::<Vec<_>>().join(" "));
+    let (coverage, segments) = (report.coverage, report.segments.clone());
     let report = if full { Some(to_raw_value(report).map_err(|error| Problem::hide(&error))?) } else { None };
     Ok(Prediction {
         verdict: brief.verdict,
         faces_detected: brief.faces,
         average_fake_probability: brief.fake_probability,
         prediction_threshold: brief.threshold,
+        coverage,
+        segments,
         reason,
         report,
     })

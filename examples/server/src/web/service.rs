@@ -160,6 +160,9 @@ pub(crate) struct Server {
 /// Settings where a client chooses none.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Defaults {
+    /// `auto`: the length of a video decides how many frames are looked at.
+    sampling: String,
+    /// Number of frames to propose to somebody who wants to choose it.
     frames: u64,
     aggregation: String,
     min_face_size: f32,
@@ -195,6 +198,7 @@ pub(crate) async fn server(State(app): State<App>, headers: HeaderMap) -> Json<S
         signed_in: !app.keys.required() || owner(&app.keys, &headers).is_some(),
         max_upload_bytes: app.limits.max_upload,
         defaults: Defaults {
+            sampling: "auto".into(),
             frames: FRAMES.min(app.limits.max_frames),
             aggregation: deepsight_core::Aggregation::default().to_string(),
             min_face_size: MIN_FACE_SIZE,

@@ -36,7 +36,7 @@ async fn a_chosen_video_is_previewed_watched_while_it_is_analysed_and_judged() {
     assert_eq!(analysis["settings"]["frames"], 120);
     assert_eq!(browser.text("#verdict").await, VERDICT);
     assert_eq!(count(&browser, "#verdict svg").await, 1, "the verdict has an icon");
-    assert_eq!(browser.text("#verdict-sentence").await, "No sign of a forged face was found.");
+    assert_eq!(browser.text("#verdict-sentence").await, "Little evidence of a forged face.");
     assert_eq!(browser.text("#probability").await, percent(&analysis["fake_probability"]));
     assert!(browser.title().await.unwrap().starts_with(&format!("{VERDICT}: portraits.mp4")));
     for reason in analysis["reasons"].as_array().unwrap() {

@@ -29,6 +29,7 @@ pub(crate) async fn choose(browser: &Browser, clip: &Path) {
 /// Opens the settings and sets the number of frames.
 pub(crate) async fn ask_for_frames(browser: &Browser, count: u32) {
     browser.click("#settings > summary").await;
+    browser.click("#sampling-frames").await;
     browser.fill("frames", &count.to_string()).await;
 }
 

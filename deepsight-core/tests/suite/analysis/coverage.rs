@@ -1,0 +1,119 @@
+use std::sync::{Arc, Mutex};
+
+use deepsight_core::{
+    Analyzer, AnalyzerConfig, CloserFrames, FalseAlarms, Frame, Input, Job, Reason, Reliability, Report, Verdict,
+};
+
+use super::analyzer::or_abort;
+use super::stand_ins::{Broken, Classifier, Detector, face, frame, frames};
+
+fn input(seconds: f64, declared: Option<f64>) -> Input {
+    let mut input = Input::new("clip.mp4");
+    (input.duration, input.declared_duration) = (Some(seconds), declared);
+    input
+}
+
+fn analyze(frames: impl Iterator<Item = Result<Frame, Broken>> + Send, input: Input) -> Report {
+    let (detector, classifier) = (Detector::two_people(), Classifier::of(|_| 0.1));
+    or_abort(|| Analyzer::new(&detector, &classifier).analyze_job(frames, Job::new().with_input(input))).unwrap()
+}
+
+#[test]
+fn a_clip_that_is_seen_whole_is_real_and_says_so() {
+    let report = analyze(frames(20), input(2.4, Some(2.4)));
+    assert_eq!(report.verdict, Verdict::Real);
+    assert_eq!((report.coverage.share, report.coverage.frames, report.coverage.closer_frames), (Some(1.0), 20, 0));
+    assert!(report.coverage.interval.is_some_and(|interval| (interval - 0.12).abs() < 1e-9));
+    assert_eq!(report.input.path, "clip.mp4");
+}
+
+#[test]
+fn a_file_that_is_cut_short_and_a_decode_that_fails_half_way_are_not_real() {
+    let cut = analyze(frames(20), input(2.4, Some(10.0)));
+    assert_eq!(cut.verdict, Verdict::Uncertain);
+    assert!(matches!(cut.reasons[0], Reason::PartlySeen { uncertain: true, .. }), "{:?}", cut.reasons);
+    assert!(cut.coverage.share.is_some_and(|share| (share - 0.24).abs() < 0.01), "{:?}", cut.coverage);
+
+    let failing = frames(10).chain([Err(Broken("the disk is gone".into()))]);
+    let failed = analyze(failing, input(2.4, None));
+    assert_eq!(failed.verdict, Verdict::Uncertain);
+    assert!(failed.coverage.share.is_some_and(|share| (share - 0.5).abs() < 0.01), "{:?}", failed.coverage);
+}
+
+#[test]
+fn without_an_input_the_share_is_unknown_and_the_verdict_stands() {
+    let report = analyze(frames(20), Input::default());
+    assert_eq!((report.verdict, report.coverage.share, report.coverage.duration), (Verdict::Real, None, None));
+}
+
+/// Creates a frame every two seconds. Its number, by which it is scored, is 200 within the forged seconds.
+fn long(second: f64) -> Frame {
+    let number = if (300.0..304.0).contains(&second) { 200 } else { 10 };
+    let mut frame = frame(number);
+    (frame.index, frame.time) = ((second * 30.0).round() as u64, second);
+    frame
+}
+
+/// Returns a classifier that calls forged frames 97 % fake and others 10 %, with measured false alarms.
+fn measured() -> Classifier {
+    let mut reliability = Reliability::new(0.05);
+    reliability.false_alarms =
+        [(0.5, 0.12), (0.6, 0.06), (0.75, 0.02), (0.9, 0.005)].map(|(p, rate)| FalseAlarms::new(p, rate)).into();
+    Classifier { reliability: Some(reliability), ..Classifier::of(|number| if number == 200 { 0.97 } else { 0.1 }) }
+}
+
+#[test]
+fn a_closer_look_is_taken_at_suspicious_seconds_and_finds_the_forgery() {
+    let (detector, classifier) = (Detector::of(vec![face(20.0, 0.99)]), measured());
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let times = Arc::clone(&asked);
+    let job = Job::new().with_input(input(608.0, None)).with_expected(304).with_closer_look(240, move |times_asked| {
+        times.lock().unwrap().extend_from_slice(times_asked);
+        let frames: Vec<_> = times_asked.iter().map(|&second| Ok(long(second))).collect();
+        Ok(Box::new(frames.into_iter()) as CloserFrames<'_>)
+    });
+    let source = (0..304).map(|n| Ok::<_, Broken>(long(f64::from(n) * 2.0)));
+    let report = Analyzer::new(&detector, &classifier).analyze_job(source, job).unwrap();
+    let asked = asked.lock().unwrap().clone();
+    assert!(asked.contains(&300.5) && asked.iter().all(|time| (295.0..313.0).contains(time)), "{asked:?}");
+    assert_eq!(report.verdict, Verdict::Fake);
+    let Reason::DecidedBySegment { track: 0, from, to, faces: 8, .. } = report.reasons[0] else {
+        panic!("{:?}", report.reasons)
+    };
+    assert_eq!((from, to), (300.0, 303.5));
+    assert_eq!(report.tracks.len(), 1, "further frames continue the track");
+    assert!(report.tracks[0].fake_probability.unwrap() < 0.12, "they do not raise the mean of the person");
+    assert!(report.frames.is_sorted_by(|a, b| a.time < b.time), "frames are in order, and none comes twice");
+    assert_eq!(report.coverage.closer_frames as usize, report.frames.iter().filter(|f| f.closer_look).count());
+    assert_eq!((report.coverage.frames, report.coverage.interval), (304, Some(2.0)));
+    assert_eq!(Report::from_json(&report.to_json().unwrap()).unwrap().frames, report.frames);
+}
+
+#[test]
+fn a_closer_look_that_fails_is_an_error_in_the_report() {
+    let (detector, classifier) = (Detector::of(vec![face(20.0, 0.99)]), measured());
+    let analyze = |panics: bool| {
+        let job = Job::new().with_input(input(608.0, None)).with_closer_look(240, move |_| {
+            assert!(!panics, "the file was removed");
+            Err("the file was removed".into())
+        });
+        let source = (0..304).map(|n| Ok::<_, Broken>(long(f64::from(n) * 2.0)));
+        Analyzer::new(&detector, &classifier).analyze_job(source, job).unwrap()
+    };
+    for panics in [false, true] {
+        let report = analyze(panics);
+        assert_eq!(report.errors.count, 1);
+        assert!(report.errors.first[0].message.contains("the file was removed"), "{:?}", report.errors);
+        assert_eq!((report.coverage.share, report.frames.len()), (Some(1.0), 304));
+    }
+}
+
+#[test]
+fn a_clip_without_suspicious_faces_is_not_looked_at_closer() {
+    let (detector, classifier) = (Detector::of(vec![face(20.0, 0.99)]), measured());
+    let job = Job::new().with_closer_look(240, |times| panic!("asked for {times:?}"));
+    let source = (0..150).map(|n| Ok::<_, Broken>(long(f64::from(n) * 2.0)));
+    let report = Analyzer::new(&detector, &classifier).analyze_job(source, job).unwrap();
+    assert_eq!((report.verdict, report.errors.count), (Verdict::Real, 0));
+    assert!(AnalyzerConfig::new().validate().is_ok());
+}
