@@ -35,6 +35,7 @@ mod report;
 #[cfg(feature = "model")]
 mod resize;
 mod scene;
+mod still;
 mod threads;
 mod track;
 mod verdict;

@@ -228,13 +228,11 @@ impl Report {
     }
 
     /// Sets the input.
-    #[must_use]
     pub fn with_input(self, input: Input) -> Self {
         Self { input, ..self }
     }
 
     /// Adds one of the program's own settings, such as its device.
-    #[must_use]
     pub fn with_setting(mut self, name: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
         self.settings.run.insert(name.into(), value.into());
         self
