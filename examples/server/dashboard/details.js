@@ -17,7 +17,7 @@ export function showDetails(host, analysis) {
       ['Picture', some(input.width, (width) => `${width} × ${input.height} pixels`)],
       ['Rotation applied', input.rotation ? `${input.rotation}°` : null],
       ['Length', some(input.duration, (length) => `${length.toFixed(2)} s`)],
-      ['Frames in all', input.frames],
+      ['Frames in total', input.frames],
       ['Frames analysed', report.frames.length],
       ['Frame rate', some(input.frame_rate, (rate) =>
         `${Number(rate.toFixed(3))} per second${input.variable_frame_rate ? ' (variable)' : ''}`)],
@@ -36,7 +36,7 @@ export function showDetails(host, analysis) {
       ['Threshold', percent(thresholdOf(report))],
       ['Uncertain within', `${Number((analyzer.uncertain_band * 100).toFixed(1))} points`],
       ['Faces needed', some(analyzer.min_faces, (faces) => `${faces}; ${analyzer.min_track_faces} per person`)],
-      ['Person counts from', some(analyzer.track_confidence, percent)],
+      ['Faces needed per person', some(analyzer.track_confidence, percent)],
       ['Reliable face size', some(analyzer.reliable_face_size, (size) => `${size} pixels`)],
       ['Face detector', settings.detector?.name],
       ...plain(settings.detector?.settings),
@@ -47,7 +47,7 @@ export function showDetails(host, analysis) {
       ['Decoding', some(seconds.decode, took)],
       ['Finding faces', some(seconds.detect, took)],
       ['Scoring faces', some(seconds.classify, took)],
-      ['In all (stages overlap)', some(seconds.total, took)],
+      ['Total (stages overlap)', some(seconds.total, took)],
     ]));
   if (errors.count > 0) host.append(failures(errors));
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deepsight_core::{Error, Report, with_causes};
-use deepsight_video::Video;
+use deepsight_video::Media;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
@@ -72,7 +72,7 @@ impl QueueState {
                     live.end(End::Removed);
                     return self.leave(&live);
                 }
-                Err(error) => tracing::error!(error = with_causes(&error), "cannot keep that an analysis began"),
+                Err(error) => tracing::error!(error = with_causes(&error), "cannot store the start of an analysis"),
             }
         }
         live.begin();
@@ -101,7 +101,7 @@ impl QueueState {
             (Ok((report, pictures)), Sink::Store) => match self.keep(&analysis, &report, &pictures) {
                 Ok(()) => self.told(&report, took),
                 Err(error) => {
-                    tracing::error!(error = with_causes(&error), "cannot keep a report");
+                    tracing::error!(error = with_causes(&error), "cannot store a report");
                     self.failed(&analysis, &Failure::internal(), None);
                 }
             },
@@ -117,11 +117,11 @@ impl QueueState {
         live: &Live,
         analysis: &Analysis,
         path: &Path,
-        video: Option<Video>,
+        video: Option<Media>,
         stored: bool,
     ) -> Result<(Report, Vec<Picture>), Stopped> {
         let of_video = |error| Stopped::Failed(Failure::of_video(&error));
-        let video = video.map_or_else(|| Video::open_with(path, &self.decoding), Ok).map_err(of_video)?;
+        let video = video.map_or_else(|| Media::open_with(path, &self.decoding), Ok).map_err(of_video)?;
         let frames = video.frames(analysis.settings.sampling()).map_err(of_video)?;
         live.decodes_with(frames.stop_handle());
 
@@ -141,12 +141,12 @@ impl QueueState {
                 if stored && pictures.len() < MAX_PICTURES {
                     match jpeg(face.image) {
                         Ok(jpeg) => pictures.push(Picture { frame: face.index, face: face.face as u64, jpeg }),
-                        Err(error) => tracing::warn!(%error, "cannot keep a face as a picture"),
+                        Err(error) => tracing::warn!(%error, "cannot store the picture of a face"),
                     }
                 }
                 live.scored(Scored::from(face));
             });
-        let outcome = self.engine.analyze(frames, &analysis.settings, stored, job);
+        let outcome = self.engine.analyze(frames, &analysis.settings, stored, video.is_still(), job);
         if late.get() {
             let seconds = self.max_analysis.as_secs_f64();
             let detail = format!("The analysis took more than {seconds} s, which is the limit.");
@@ -171,7 +171,7 @@ impl QueueState {
         if self.store.finish(&analysis.id, Moment::now(), &in_brief(report), &json, &html, pictures)? {
             // The report is stored, so this is no failure: the next start prepares the webhook again.
             if let Err(error) = self.announce(&analysis.id) {
-                tracing::error!(error = with_causes(&error), "cannot make a webhook ready");
+                tracing::error!(error = with_causes(&error), "cannot prepare a webhook");
             }
         }
         Ok(())
@@ -203,7 +203,7 @@ impl QueueState {
     /// analysis meanwhile would be of no use.
     fn keep_failure(&self, analysis: &Analysis, failure: &Failure) {
         while let Err(error) = self.fail(analysis, failure) {
-            tracing::error!(error = with_causes(&error), "cannot keep that an analysis failed");
+            tracing::error!(error = with_causes(&error), "cannot store the failure of an analysis");
             if self.is_stopping() {
                 return;
             }
@@ -213,7 +213,7 @@ impl QueueState {
 }
 
 /// Returns the report with the client's name of the video as its path, and without the server's path in any message.
-fn named(mut report: Report, video: &Video, analysis: &Analysis, path: &Path) -> Report {
+fn named(mut report: Report, video: &Media, analysis: &Analysis, path: &Path) -> Report {
     for error in &mut report.errors.first {
         error.message = without_path(&error.message, path);
     }
