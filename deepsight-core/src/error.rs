@@ -65,7 +65,7 @@ pub enum Error {
         reason: String,
     },
     /// The input ended without a frame.
-    #[error("the input holds no frame")]
+    #[error("the input has no frames")]
     NoFrames,
     /// No frame could be analyzed, or none of the found faces could be scored.
     #[error("{stage} failed for all {count} {what}: {reason}")]
@@ -158,9 +158,7 @@ pub enum Error {
         reason: String,
     },
     /// A safetensors file has no `deepsight` entry in its metadata.
-    #[error(
-        "the safetensors file has no `deepsight` metadata: import a timm state dict with the convert example first"
-    )]
+    #[error("the safetensors file has no model card (`deepsight` in its metadata): convert a timm state dict first")]
     NoModelCard,
     /// The model card exceeds the limit, which is longer than any real card.
     #[error("the model card has {bytes} bytes; the limit is {limit}")]
@@ -290,7 +288,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// The model's golden input does not get the score that its file specifies.
-    #[error("the golden input scores {found}; the model file promises {expected} within {tolerance}")]
+    #[error("the golden input scores {found}; the model file states {expected} within {tolerance}")]
     GoldenMismatch {
         /// The fake probability that it gets.
         found: f32,
@@ -319,7 +317,7 @@ impl Error {
 /// use deepsight_core::with_causes;
 ///
 /// let error = deepsight_core::Error::NoFrames;
-/// assert_eq!(with_causes(&error), "the input holds no frame");
+/// assert_eq!(with_causes(&error), "the input has no frames");
 /// ```
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
