@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::backend::Backend;
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
-    ActivationMap, Analyzer, AnalyzerConfig, BoxError, Classifier, CloserFrames, Face, FaceClassifier, FaceCrop, FaceDetector,
+    ActivationMap, Analyzer, AnalyzerConfig, BoxError, CLOSER_FRAMES, Classifier, CloserFrames, Face, FaceClassifier, FaceCrop, FaceDetector,
     FaceScore, Frame, Job, ModelInfo, Report, Threads, frames_for,
 };
 use deepsight_face::MtcnnConfig;
@@ -14,8 +14,6 @@ use deepsight_video::{DecodeOptions, Sampling, Video};
 use crate::boxed::{AnyClassifier, AnyDetector, Boxed};
 use crate::{Analyses, Device, Error};
 
-/// Most frames of a second, closer look at suspicious seconds.
-const CLOSER_FRAMES: usize = 240;
 /// Frames and faces that a GPU gets at once, unless the settings say otherwise.
 const GPU_BATCHES: (usize, usize) = (32, 128);
 

@@ -65,7 +65,7 @@ pub enum Error {
         reason: String,
     },
     /// The input ended without a frame.
-    #[error("the input holds no frame")]
+    #[error("the input has no frames")]
     NoFrames,
     /// No frame could be analyzed, or none of the found faces could be scored.
     #[error("{stage} failed for all {count} {what}: {reason}")]
@@ -288,7 +288,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// The model's golden input does not get the score that its file specifies.
-    #[error("the golden input scores {found}; the model file promises {expected} within {tolerance}")]
+    #[error("the golden input scores {found}; the model file states {expected} within {tolerance}")]
     GoldenMismatch {
         /// The fake probability that it gets.
         found: f32,
@@ -325,7 +325,7 @@ pub(crate) fn described(error: impl Into<BoxError>) -> String {
 /// use deepsight_core::with_causes;
 ///
 /// let error = deepsight_core::Error::NoFrames;
-/// assert_eq!(with_causes(&error), "the input holds no frame");
+/// assert_eq!(with_causes(&error), "the input has no frames");
 /// ```
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -43,6 +43,7 @@ mod report;
 #[cfg(feature = "model")]
 mod resize;
 mod scene;
+mod still;
 mod threads;
 mod track;
 mod verdict;

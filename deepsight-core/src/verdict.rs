@@ -268,6 +268,8 @@ pub enum Reason {
         /// Median detector confidence that a track needs.
         limit: f32,
     },
+    /// The input was a still picture, so the verdict rests on one look. Accompanies every verdict on a still picture.
+    StillPicture,
 }
 
 impl Reason {
@@ -299,7 +301,8 @@ impl Reason {
             | Self::TurnedTracksIgnored { .. }
             | Self::MissedFakes { .. }
             | Self::ShortTracksIgnored { .. }
-            | Self::DoubtfulTracksIgnored { .. } => false,
+            | Self::DoubtfulTracksIgnored { .. }
+            | Self::StillPicture => false,
         }
     }
 }
@@ -469,6 +472,10 @@ impl fmt::Display for Reason {
                     percent(*limit)
                 )
             }
+            Self::StillPicture => f.write_str(
+                "This is a still picture: one look, no time. That is weak evidence, because the model's error rates \
+                 were measured on videos.",
+            ),
         }
     }
 }

@@ -103,10 +103,7 @@ impl Video {
     /// # Errors
     /// Returns an error if the file can no longer be read.
     pub fn sha256(&self) -> Result<String, VideoError> {
-        let mut hash = HashWriter(Sha256::new());
-        let copied = File::open(&self.path).and_then(|mut file| io::copy(&mut file, &mut hash));
-        copied.map_err(|source| unreadable(&self.path, source))?;
-        Ok(hash.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        sha256(&self.path)
     }
 
     /// Returns the description of this video for a report: path, size and probed properties, without the hash.
@@ -253,8 +250,16 @@ fn scaled(width: u32, height: u32, max_side: Option<u32>) -> Result<(u32, u32), 
     Ok((side(width), side(height)))
 }
 
-fn unreadable(path: &Path, source: io::Error) -> VideoError {
+pub(crate) fn unreadable(path: &Path, source: io::Error) -> VideoError {
     VideoError::Io { path: path.to_path_buf(), source }
+}
+
+/// Reads a whole file and returns its SHA-256 in hexadecimal.
+pub(crate) fn sha256(path: &Path) -> Result<String, VideoError> {
+    let mut hash = HashWriter(Sha256::new());
+    let copied = File::open(path).and_then(|mut file| io::copy(&mut file, &mut hash));
+    copied.map_err(|source| unreadable(path, source))?;
+    Ok(hash.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 struct HashWriter(Sha256);

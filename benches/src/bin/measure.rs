@@ -34,7 +34,8 @@ use serde_json::{Value, json};
 #[command(name = "measure", version)]
 struct Arguments {
     /// Where the networks run
-    #[arg(long, value_name = "DEVICE", default_value_t = Device::default(), help = Device::help("Where the networks run"))]
+    #[arg(long, value_name = "DEVICE", default_value_t = Device::default())]
+    #[arg(help = Device::help("Device that runs the networks"))]
     device: Device,
     /// What computes the networks: auto, burn or fused
     #[arg(long, value_name = "ENGINE", default_value_t = Engine::Auto)]

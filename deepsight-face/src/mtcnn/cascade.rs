@@ -288,7 +288,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_window_that_reaches_the_threshold_is_skipped(
-            threshold in prop_oneof![Just(0.0f32), Just(1.0), 0.0..=1.0f32], no_face in -20.0..20.0f32, face in -20.0..20.0f32,
+            threshold in prop_oneof![Just(0.0f32), Just(1.0), 0.0..=1.0f32],
+            no_face in -20.0..20.0f32,
+            face in -20.0..20.0f32,
         ) {
             if face_probability([no_face, face]) >= threshold {
                 prop_assert!(face - no_face >= least_difference(threshold));

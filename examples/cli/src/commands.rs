@@ -6,19 +6,19 @@ use clap::{Parser, Subcommand};
 
 use crate::{analyze, convert, evaluate, merge, preprocess, selftest, shell, train};
 
-/// Says whether the faces in videos are real; trains and measures the models that do.
+/// Detects forged faces in videos, and trains and measures the models for it.
 #[derive(Debug, Parser)]
 #[command(
     name = "deepsight",
     arg_required_else_help = true,
-    after_help = "`deepsight COMMAND --help` tells the flags and exit codes of each command. A verdict is evidence to look closer, \
-not proof; the bundled model is for research use only."
+    after_help = "`deepsight COMMAND --help` lists the flags and exit codes of a command. A verdict is a reason to \
+look closer, not proof. The bundled model is for research use only."
 )]
 pub struct Deepsight {
     /// Print the version, the features of this build, and the bundled model
     #[arg(short = 'V', long)]
     pub version: bool,
-    /// What to do
+    /// The command to run
     #[command(subcommand)]
     pub command: Option<Commands>,
 }
@@ -27,19 +27,19 @@ pub struct Deepsight {
 #[derive(Debug, Subcommand)]
 #[non_exhaustive]
 pub enum Commands {
-    /// Find the faces in video clips and say whether they are real
+    /// Find the faces in clips and pictures, and judge whether they are forged
     Analyze(Box<analyze::Args>),
-    /// Join the results of analyze --output-dir into one file and a table
+    /// Merge the results of analyze --output-dir into one file and a table
     Merge(Box<merge::Args>),
     /// Turn a timm state dict into a model file, or inspect a model file
     Convert(Box<convert::Args>),
     /// Cut the faces out of a folder of videos or pictures, for training
     Preprocess(Box<preprocess::Args>),
-    /// Train a network to tell real faces from fake ones
+    /// Train a network that tells real faces from fake ones
     Train(Box<train::Args>),
     /// Measure a model on faces and clips, and calibrate it
     Evaluate(Box<evaluate::Args>),
-    /// Check on a device that everything computes what the references compute
+    /// Check that a device computes the same results as the references
     Selftest(Box<selftest::Args>),
     /// List the devices that this build can use
     Devices,

@@ -18,13 +18,14 @@ use crate::output::{complain, print};
 #[command(name = "convert", version)]
 pub struct Args {
     /// timm state dict to read: .pth (zip or legacy) or .safetensors
-    #[arg(long, value_name = "FILE", requires_all = ["model_name", "output"], required_unless_present_any = ["inspect", "model"])]
+    #[arg(long, value_name = "FILE", requires_all = ["model_name", "output"])]
+    #[arg(required_unless_present_any = ["inspect", "model"])]
     timm: Option<PathBuf>,
-    /// Model file to give a golden input to, or to store in another format
+    /// Model file to add a golden input to, or to store in another format
     #[arg(long, value_name = "FILE", requires = "output", conflicts_with_all = ["timm", "model_name", "inspect"])]
     model: Option<PathBuf>,
-    /// Picture of one face as the model's crop cuts it out, to be kept in the file with its score: --inspect then checks that a machine
-    /// computes the same
+    /// Picture of one face as the model's crop cuts it out; it is stored in the file with its score, so that --inspect
+    /// can check that a machine computes the same score
     #[arg(long, value_name = "PICTURE", conflicts_with = "inspect")]
     golden: Option<PathBuf>,
     /// Architecture: efficientnet_b0 to efficientnet_b4, or efficientnet_lite0 to efficientnet_lite4
@@ -33,7 +34,7 @@ pub struct Args {
     /// Model file to write
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Print what a model file holds and check its golden input
+    /// Print the content of a model file, and check the score of its golden input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["timm", "output", "model_name"])]
     inspect: Option<PathBuf>,
     /// Side of the network's input in pixels; timm's by default
@@ -45,35 +46,35 @@ pub struct Args {
     /// Standard deviation of pixels in 0..=1, three numbers; timm's by default
     #[arg(long, value_name = "R,G,B", value_parser = triple)]
     std: Option<[f32; 3]>,
-    /// How faces are resized: opencv_bilinear or pil_bilinear
+    /// Filter that resizes faces: opencv_bilinear or pil_bilinear
     #[arg(long, value_name = "FILTER", value_parser = json_name::<ResizeFilter>, default_value = "opencv_bilinear")]
     resize: ResizeFilter,
-    /// How faces are cut: box, margin:FRACTION, aligned:SIZE:SCALE or aligned:SIZE:SCALE:DOWN
+    /// Crop of a face: box, margin:FRACTION, aligned:SIZE:SCALE or aligned:SIZE:SCALE:DOWN
     #[arg(long, value_name = "CROP", value_parser = crop, default_value = "box")]
     crop: FaceCrop,
-    /// Fake probability from which a face counts as fake
+    /// Probability from which a face is fake
     #[arg(long, value_name = "P", default_value_t = 0.5)]
     threshold: f32,
-    /// Divides the logits before the softmax
+    /// Temperature: the logits are divided by it before the softmax
     #[arg(long, value_name = "T", default_value_t = 1.0)]
     temperature: f32,
-    /// The first of the two classes is `fake`, as folders sorted by name give; timm's order is kept
+    /// The first class is `fake`, as in folders sorted by name; the order of the state dict is kept
     #[arg(long)]
     fake_first: bool,
     /// Name of the model; the output's file name by default
     #[arg(long)]
     name: Option<String>,
-    /// What the weights were trained on
+    /// Description of the training data
     #[arg(long, value_name = "TEXT", default_value = "")]
     trained_on: String,
     /// Terms of use of the weights
     #[arg(long, value_name = "TEXT", default_value = "")]
     terms: String,
-    /// How weights are stored: f32, f16, or i8, which is f16 with 8-bit integers and scales in the last layers; f32 by default, and with
-    /// --model what the file has
+    /// Stored type of the weights: f32, f16, or i8, which is f16 with 8-bit integers and scales in the last layers;
+    /// f32 by default, with --model that of the file
     #[arg(long, value_name = "FORMAT")]
     format: Option<WeightFormat>,
-    /// Whether each face is scored together with its mirror image, and the two are averaged: true or false. Takes twice the time
+    /// Whether to average the scores of each face and its mirror image, in twice the time: true or false
     #[arg(long, value_name = "BOOL", conflicts_with = "inspect")]
     mirrored: Option<bool>,
     /// Store weights in half precision: the same as --format f16

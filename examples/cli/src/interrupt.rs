@@ -7,7 +7,8 @@ use deepsight_core::CancelToken;
 #[error("cannot listen for Ctrl-C")]
 pub(crate) struct InterruptError(#[from] ctrlc::Error);
 
-/// The first Ctrl-C cancels the token, so that work ends in order, ffmpeg included; a second one ends the program at once.
+/// The first Ctrl-C cancels the token, so that work ends in order, ffmpeg included; a second one ends the program at
+/// once.
 ///
 /// # Errors
 /// When the system refuses, or somebody listens already.

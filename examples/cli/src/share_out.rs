@@ -7,7 +7,8 @@ use std::thread;
 
 use deepsight_core::CancelToken;
 
-/// Results for each job that may wait to be taken, so that however many items there are, only a few results are in memory.
+/// Results for each job that may wait to be taken, so that however many items there are, only a few results are in
+/// memory.
 const AHEAD: usize = 2;
 
 /// In which order results are taken.
@@ -28,8 +29,8 @@ pub enum Stopped<E> {
     Failed(E),
 }
 
-/// Does `work` for each of `count` items, `jobs` at a time on each of the workers, and gives the results to `take`, on the
-/// calling thread and with the item's number.
+/// Does `work` for each of `count` items, `jobs` at a time on each of the workers, and gives the results to `take`, on
+/// the calling thread and with the item's number.
 ///
 /// An item goes to whichever worker is free. One that is slow holds the others up once the results that wait for it, in
 /// [`Order::AsGiven`], or that wait for `take` are twice as many as the jobs.

@@ -21,7 +21,7 @@ pub struct CompletionArgs {
 /// Flags of `deepsight man`.
 #[derive(Debug, Args)]
 pub struct ManArgs {
-    /// Folder for deepsight.1, deepsight-analyze.1 and the others; it is made where it is missing
+    /// Folder for deepsight.1, deepsight-analyze.1 and the other pages; it is created if it is missing
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use deepsight_core::{Coverage, Report, Segment, Track};
 
-/// Verdict, reasons and people of one clip; with `verbose` also where the time went and what failed.
+/// Returns the verdict, reasons and people of one clip; with `verbose` also the timings and the errors.
 pub(crate) fn table(report: &Report, verbose: bool) -> String {
     // A stranger may have chosen the name, and put a terminal's commands in it.
     let path: String = report.input.path.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
@@ -21,7 +21,8 @@ pub(crate) fn table(report: &Report, verbose: bool) -> String {
             "{:>8}{:>7}{:>10}{:>10}{:>10}{:>10}{:>9}{:>9}",
             "person", "faces", "from", "to", "fake", "highest", "size", "detail"
         );
-        report.tracks.iter().for_each(|track| row(&mut text, track));
+        let is_still = report.is_of_still_picture();
+        report.tracks.iter().for_each(|track| row(&mut text, track, is_still));
     }
     if !report.segments.is_empty() {
         let _ = writeln!(text, "  most suspicious seconds");
@@ -65,15 +66,17 @@ fn part(text: &mut String, segment: &Segment) {
     );
 }
 
-fn row(text: &mut String, track: &Track) {
+fn row(text: &mut String, track: &Track, is_still: bool) {
+    // A still picture has no time.
+    let time = |seconds: f64| if is_still { "-".into() } else { format!("{seconds:.2} s") };
     let maybe = |probability: Option<f32>| probability.map_or("-".into(), percent);
     let _ = writeln!(
         text,
         "{:>8}{:>7}{:>10}{:>10}{:>10}{:>10}{:>9}{:>9}",
         track.id + 1,
         track.scored,
-        format!("{:.2} s", track.start),
-        format!("{:.2} s", track.end),
+        time(track.start),
+        time(track.end),
         maybe(track.fake_probability),
         maybe(track.max_fake_probability),
         track.median_face_size.map_or("-".into(), |side| format!("{side:.0} px")),
@@ -95,7 +98,7 @@ fn details(text: &mut String, report: &Report) {
     let _ = writeln!(text, "  {} frames, {faces} faces found", report.frames.len());
     let _ = writeln!(
         text,
-        "  decode {:.2} s, detect {:.2} s, classify {:.2} s, in all {:.2} s",
+        "  decode {:.2} s, detect {:.2} s, classify {:.2} s, total {:.2} s",
         seconds.decode, seconds.detect, seconds.classify, seconds.total
     );
     for error in &report.errors.first {

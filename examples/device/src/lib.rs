@@ -31,7 +31,8 @@ use ::burn::tensor::backend::{Backend, DeviceId};
 /// The crate whose backends [`with_backend!`] picks from.
 pub use burn;
 
-/// How long a driver may take to answer. On a machine with many GPUs, the first program after a start waits tens of seconds.
+/// How long a driver may take to answer. On a machine with many GPUs, the first program after a start waits tens of
+/// seconds.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 
 /// A device that this build can use.
@@ -121,8 +122,8 @@ impl Device {
     }
 
     /// [Checks](Self::check) the device and makes the settings that a program wants before it uses Burn: warnings go to
-    /// standard error, what autotuning finds out on a GPU goes to the user's folder of caches, and nothing is said of memory
-    /// that a GPU lacks, because it is asked for less then.
+    /// standard error, what autotuning finds out on a GPU goes to the user's folder of caches, and nothing is said of
+    /// memory that a GPU lacks, because it is asked for less then.
     ///
     /// # Errors
     /// As for [`check`](Self::check).
@@ -153,7 +154,7 @@ impl Device {
 
     /// The help of a flag that takes a device; `purpose` is how it begins.
     pub fn help(purpose: &str) -> String {
-        format!("{purpose}: {}; or list, to see what is here", Self::NAMES.join(", "))
+        format!("{purpose}: {}; `list` shows the devices of this machine", Self::NAMES.join(", "))
     }
 }
 

@@ -5,12 +5,13 @@ use std::path::Path;
 use cubecl_runtime::config::cache::CacheConfig;
 use cubecl_runtime::config::{CubeClRuntimeConfig, RuntimeConfig};
 
-/// Streams of work on a GPU: one's data can be on its way while another computes. CubeCL would give each thread its own,
-/// and each stream memory of its own.
+/// Streams of work on a GPU: one's data can be on its way while another computes. CubeCL would give each thread its
+/// own, and each stream memory of its own.
 const STREAMS: u8 = 2;
 
 /// Keeps what autotuning finds out in the user's folder of caches, wherever a program is started: CubeCL would keep it
-/// beside the nearest `Cargo.toml`. Compiled kernels are kept there, too. A configuration file of the user's own wins, and so does whatever was set before.
+/// beside the nearest `Cargo.toml`. Compiled kernels are kept there, too. A configuration file of the user's own wins,
+/// and so does whatever was set before.
 pub(super) fn keep_tuning() {
     let configured = std::env::current_dir().is_ok_and(|folder| is_configured(&folder));
     let Some(caches) = dirs::cache_dir().filter(|_| !configured) else { return };

@@ -16,8 +16,8 @@ pub fn show() {
     }
 }
 
-/// From now on says nothing of a GPU's memory running out on the thread that serves the GPU: whoever asked for the memory
-/// learns of it, does with less, and warns. All other panics are reported as before.
+/// From now on says nothing of a GPU's memory running out on the thread that serves the GPU: whoever asked for the
+/// memory learns of it, does with less, and warns. All other panics are reported as before.
 pub fn hide_retried_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -30,8 +30,8 @@ pub fn hide_retried_panics() {
     });
 }
 
-/// Whether it is the panic of CubeCL's device thread that has no memory to give: `unwrap` of its `IoError::BufferTooBig`.
-/// The thread itself goes on.
+/// Whether it is the panic of CubeCL's device thread that has no memory to give: `unwrap` of its
+/// `IoError::BufferTooBig`. The thread itself goes on.
 fn is_retried(thread: Option<&str>, message: Option<&str>) -> bool {
     let serves_a_gpu = thread.is_some_and(|name| name.starts_with("DSU-") || name.starts_with("DSD-"));
     serves_a_gpu && message.is_some_and(|message| message.contains("can't allocate buffer of size"))

@@ -17,7 +17,7 @@ export function showDetails(host, analysis) {
       ['Picture', some(input.width, (width) => `${width} × ${input.height} pixels`)],
       ['Rotation applied', input.rotation ? `${input.rotation}°` : null],
       ['Length', some(input.duration, (length) => `${length.toFixed(2)} s`)],
-      ['Frames in all', input.frames],
+      ['Frames in total', input.frames],
       ['Frames analysed', report.frames.length],
       ['Seen', report.coverage ? seen(report.coverage) : null],
       ['Looked at', looks(report.coverage)],
@@ -38,7 +38,7 @@ export function showDetails(host, analysis) {
       ['Threshold', percent(thresholdOf(report))],
       ['Uncertain within', `${Number((analyzer.uncertain_band * 100).toFixed(1))} points`],
       ['Faces needed', some(analyzer.min_faces, (faces) => `${faces}; ${analyzer.min_track_faces} per person`)],
-      ['Person counts from', some(analyzer.track_confidence, percent)],
+      ['Faces needed per person', some(analyzer.track_confidence, percent)],
       ['Reliable face size', some(analyzer.reliable_face_size, (size) => `${size} pixels`)],
       ['Face detector', settings.detector?.name],
       ...plain(settings.detector?.settings),
@@ -52,7 +52,7 @@ export function showDetails(host, analysis) {
       ['Decoding', some(seconds.decode, took)],
       ['Finding faces', some(seconds.detect, took)],
       ['Scoring faces', some(seconds.classify, took)],
-      ['In all (stages overlap)', some(seconds.total, took)],
+      ['Total (stages overlap)', some(seconds.total, took)],
     ]),
   ];
   // A short video has no seconds that are judged on their own.

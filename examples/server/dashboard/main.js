@@ -68,7 +68,7 @@ async function showModel() {
     const model = await getModel();
     const auc = model.metrics?.val_video_auc ?? model.metrics?.video_auc;
     text('model-note', [
-      'The answer is an estimate by a trained model: evidence, not proof.',
+      'The verdict is an estimate of a trained model: evidence, not proof.',
       `Model: ${model.name}${auc ? `, area under the ROC curve ${percent(auc)} on the videos it was validated with` : ''}.`,
       model.terms ? `Terms of use: ${model.terms}.` : '',
     ].join(' '));
@@ -93,12 +93,12 @@ async function send(file, settings) {
   close();
   round += 1;
   path = '/';
-  show('upload', `Sending: ${file.name}`);
+  show('upload', `Uploading: ${file.name}`);
   fileName($('upload-name'), file.name);
   const progress = (share) => {
     $('upload-progress').value = share;
     text('upload-text', share < 1
-      ? `${bytes(share * file.size)} of ${bytes(file.size)}` : 'All is sent. The server is checking the video …');
+      ? `${bytes(share * file.size)} of ${bytes(file.size)}` : 'The upload is complete. The server is checking the file …');
   };
   progress(0);
   const transfer = upload(file, settings, progress);
@@ -108,7 +108,7 @@ async function send(file, settings) {
   $('upload-cancel').onclick = () => {
     transfer.cancel();
     route();
-    announce('The upload is cancelled.');
+    announce('The upload was cancelled.');
   };
   try {
     const analysis = await transfer.sent;
@@ -152,7 +152,7 @@ function follow(analysis) {
       const again = sent.get(analysis.id)?.file;
       navigate('/');
       if (again) setFile(again);
-      announce('The analysis is cancelled and deleted.');
+      announce('The analysis was cancelled and deleted.');
     },
     problem: (problem) => failed(problem, { again: route }),
   });
@@ -175,7 +175,7 @@ function openFailed(analysis) {
     name: analysis.file_name,
     again: mine && (() => send(mine.file, mine.settings)),
     // The advice for a refused request does not fit an analysis that was accepted and then failed.
-    advice: problem.retryable ? 'Another try with the same video may succeed.' : problem.advice,
+    advice: problem.retryable ? 'Analysing the same video again may succeed.' : problem.advice,
   });
 }
 

@@ -4,7 +4,7 @@ import { $, announce, fileName, text } from './dom.js';
 import { bytes, clock } from './format.js';
 import { shown } from './views.js';
 
-const NAMES = /\.(mp4|m4v|avi|mov|mkv|webm)$/i;
+const NAMES = /\.(mp4|m4v|avi|mov|mkv|webm|jpe?g|png|webp)$/i;
 
 let limit = Infinity;
 let chosen = null;
@@ -27,7 +27,7 @@ export function preparePicker(maxUploadBytes) {
 /** Returns the chosen file. If there is none or it is unusable, returns null, and a message on the page says why. */
 export function chosenFile() {
   if (chosen && chosen.size <= limit && chosen.size > 0) return chosen;
-  if (!chosen) text('file-message', 'Choose a video first.');
+  if (!chosen) text('file-message', 'Choose a video or picture first.');
   $('file').focus();
   return null;
 }
@@ -46,8 +46,14 @@ export function setFile(file) {
     $('preview').removeAttribute('src');
     return;
   }
-  preview = URL.createObjectURL(file);
-  $('preview').src = preview;
+  // A picture has no preview, because the element plays videos only.
+  if (file.type.startsWith('image/')) {
+    $('preview').hidden = true;
+    $('preview').removeAttribute('src');
+  } else {
+    preview = URL.createObjectURL(file);
+    $('preview').src = preview;
+  }
   fileName($('chosen-name'), file.name);
   describe();
 }
@@ -56,7 +62,7 @@ function choose(files) {
   // A canceled dialog must not remove the earlier choice.
   if (files.length === 0) return;
   setFile(files[0]);
-  const others = files.length > 1 ? ' The others were left out: one video is analysed at a time.' : '';
+  const others = files.length > 1 ? ' The other files were left out, because one file is analysed at a time.' : '';
   announce(`${files[0].name} is chosen.${others}`);
   if (others && !complaint(files[0])) text('file-message', others.trim());
 }
@@ -64,11 +70,11 @@ function choose(files) {
 function complaint(file) {
   if (file.size === 0) return 'This file is empty. Choose another one.';
   if (file.size > limit) {
-    return `This file has ${bytes(file.size)}, but the server takes at most ${bytes(limit)}. `
+    return `This file has ${bytes(file.size)}, but the limit of the server is ${bytes(limit)}. `
       + 'Choose a shorter clip, or one with a lower resolution.';
   }
-  const likely = file.type.startsWith('video/') || NAMES.test(file.name);
-  return likely ? '' : 'This may not be a video. The server decides when it has read it.';
+  const likely = /^(video|image)\//.test(file.type) || NAMES.test(file.name);
+  return likely ? '' : 'This may not be a video or picture. The server checks its content.';
 }
 
 function describe() {
@@ -81,7 +87,7 @@ function describe() {
 }
 
 function unplayable() {
-  if (!chosen) return;
+  if (!chosen || !$('preview').hasAttribute('src')) return;
   $('preview').hidden = true;
   $('preview-message').hidden = false;
 }

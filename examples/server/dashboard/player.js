@@ -119,8 +119,10 @@ export class Player {
       this.gone('This browser cannot play this video, and the server, which could show its frames as pictures, no longer has it.');
       return;
     }
-    text('player-note', CANNOT_PLAY);
-    announce(CANNOT_PLAY);
+    // A still picture is no video, so that it does not play needs no explanation.
+    const still = this.report.reasons.some(({ kind }) => kind === 'still_picture');
+    text('player-note', still ? '' : CANNOT_PLAY);
+    if (!still) announce(CANNOT_PLAY);
     this.show('pictures');
     this.load();
   }

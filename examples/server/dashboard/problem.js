@@ -22,13 +22,13 @@ export class Problem extends Error {
     try {
       members = JSON.parse(body) ?? {};
     } catch {
-      members = { detail: status ? `The answer was number ${status}.` : '' };
+      members = { detail: status ? `The server responded with status ${status}.` : '' };
     }
     const seconds = Number(retryAfter);
     return new Problem({ ...members, status, retryAfter: retryAfter && seconds > 0 ? seconds : null });
   }
 
-  static network(detail = 'The server did not answer.') {
+  static network(detail = 'The server did not respond.') {
     return new Problem({ status: 0, detail });
   }
 
@@ -42,24 +42,24 @@ export class Problem extends Error {
   }
 
   get advice() {
-    const again = this.retryAfter ? `Try again in about ${span(this.retryAfter)}.` : 'Try again in a little while.';
+    const again = this.retryAfter ? `Try again in about ${span(this.retryAfter)}.` : 'Try again later.';
     switch (this.status) {
       case -2: return 'Choose it again, or another one.';
       case 0: return 'Check that you are online and that the server is running, then try again.';
       case 400: return 'Check the settings, then try again.';
       case 401: return 'Sign in with an API key.';
-      case 404: return 'It may have been deleted, or removed after its time. Check the address, or analyse the video again.';
+      case 404: return 'It may have been deleted or have expired. Check the address, or analyse the video again.';
       case 409: return 'Wait until the analysis has finished.';
       case 413: {
         const most = this.limit ? `, of at most ${bytes(this.limit)}` : '';
         return `Choose a smaller file${most}: a shorter clip, or one with a lower resolution.`;
       }
-      case 415: return 'Choose a video in one of the formats MP4, AVI, MOV, MKV or WebM.';
-      case 422: return 'Check that the file plays elsewhere, and convert or shorten it if need be.';
+      case 415: return 'Choose a video in MP4, AVI, MOV, MKV or WebM, or a picture in JPEG, PNG or WebP.';
+      case 422: return 'Check that the file plays in another program, and convert or shorten it if necessary.';
       case 429: return `The server is busy. ${again}`;
-      case 503: return `The server takes no more work at the moment, or is restarting. ${again}`;
-      case 507: return 'The server has no room left for videos. Delete analyses that are no longer needed, or ask whoever runs it.';
-      default: return this.retryable ? again : 'Ask whoever runs the server.';
+      case 503: return `The server has too much work at the moment, or is restarting. ${again}`;
+      case 507: return 'The disk of the server is full. Delete analyses that are no longer needed, or ask the administrator.';
+      default: return this.retryable ? again : 'Ask the administrator of the server.';
     }
   }
 }

@@ -25,13 +25,13 @@ export function openRunning(analysis, threshold, on) {
   $('live-connection').hidden = true;
   $('live-cancel').disabled = false;
   showProblem($('live-problem'), null);
-  text('live-chart-note', 'Scores appear here as faces are scored. They may still change the verdict either way.');
+  text('live-chart-note', 'Scores appear here while faces are scored. The verdict may still change.');
 
   function status({ status: name, position }) {
     const queued = name === 'queued';
-    let words = 'Looking for faces and scoring them.';
-    if (queued) words = 'Waiting for its turn.';
-    if (queued && position > 0) words = `Waiting for its turn: ${plural(position, 'video')} before this one.`;
+    let words = 'Finding and scoring faces.';
+    if (queued) words = 'Waiting in the queue.';
+    if (queued && position > 0) words = `Waiting in the queue: ${plural(position, 'video')} before this one.`;
     if ($('live-status').textContent !== words) announce(words);
     text('live-status', words);
     title(`${queued ? 'Waiting' : 'Analysing'}: ${analysis.file_name}`);

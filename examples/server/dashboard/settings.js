@@ -9,10 +9,10 @@ const FIELDS = ['frames', 'fps', 'top-k', 'threshold', 'min-face-size'];
 /** Limits of the server's parser. A clip has fewer faces than the maximum. */
 const TOP_K = { min: 1, max: 999999999 };
 const AGGREGATIONS = {
-  'worst-track': 'The verdict follows whoever looks most forged: best where one of several people may be.',
-  'mean-of-faces': 'All scored faces count the same, whoever they belong to.',
-  median: 'Half of the scored faces lie above: single outliers count for nothing.',
-  'top-k': 'Only the most suspicious faces count: for clips that are forged in places.',
+  'worst-track': 'The person with the highest probability decides: best if one of several people may be forged.',
+  'mean-of-faces': 'All scored faces have equal weight, whichever person they belong to.',
+  median: 'The middle one of all scored faces decides: single outliers have no effect.',
+  'top-k': 'Only the highest-scoring faces count: for clips that are forged in places.',
 };
 
 let server;
@@ -23,9 +23,9 @@ export function prepareSettings(known) {
   const { limits, defaults } = known;
   text('frames-help', `From ${limits.frames.min} to ${limits.frames.max}; usually ${defaults.frames}.`);
   text('fps-help', `From ${limits.fps.min} to ${limits.fps.max}; a long video gives many frames.`);
-  text('threshold-help', `From this probability on a video counts as fake. Empty: the model's own, ${percent(defaults.threshold)}.`);
+  text('threshold-help', `A video is fake from this probability. Empty: the model's own, ${percent(defaults.threshold)}.`);
   const { min, max } = limits.min_face_size;
-  text('min-face-size-help', `Smaller faces are not looked for; from ${min} to ${max}, usually ${defaults.min_face_size}.`);
+  text('min-face-size-help', `Smaller faces are not searched for; from ${min} to ${max}, usually ${defaults.min_face_size}.`);
   $('threshold').placeholder = percent(defaults.threshold).replace(' %', '');
   for (const input of $('settings').querySelectorAll('input, select')) {
     input.addEventListener('input', () => { validate(); remember(); });
@@ -34,7 +34,7 @@ export function prepareSettings(known) {
     fill({});
     validate();
     remember();
-    announce('The settings are as they were at first.');
+    announce('The settings were reset.');
   });
   fill(recall());
   validate();

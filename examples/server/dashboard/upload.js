@@ -17,12 +17,12 @@ export function upload(file, settings, onProgress) {
       try {
         resolve(JSON.parse(request.responseText));
       } catch {
-        reject(new Problem({ status: 202, detail: 'The answer could not be read.', retryable: true }));
+        reject(new Problem({ status: 202, detail: 'The server's response could not be read.', retryable: true }));
       }
     });
     request.addEventListener('error', async () => {
       reject(await readable(file)
-        ? Problem.network('The connection broke while the video was being sent.')
+        ? Problem.network('The connection was lost during the upload.')
         : Problem.unreadable());
     });
     request.addEventListener('abort', () => resolve(null));

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use burn::tensor::backend::Backend;
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
-    ActivationMap, Analyzer, Classifier, Error, FaceClassifier, Job, ModelCard, ModelInfo, Report, Threads,
+    ActivationMap, Analyzer, AnalyzerConfig, Classifier, Error, FaceClassifier, Job, ModelCard, ModelInfo, Report,
+    Threads,
 };
 use deepsight_device::with_backend;
 use deepsight_face::{Mtcnn, MtcnnConfig};
-use deepsight_video::Frames;
+use deepsight_video::MediaFrames;
 
 use crate::domain::Settings;
 use crate::options::Options;
@@ -50,16 +51,20 @@ impl Engine {
         Ok(Self { networks: networks?, device: options.device.to_string(), threads: count })
     }
 
-    /// Runs one analysis on the calling thread. The report has activation maps only if `shown` is true.
+    /// Runs one analysis on the calling thread. The report has activation maps only if `shown` is true. `is_still` says
+    /// that the frames are those of a still picture.
     pub(crate) fn analyze(
         &self,
-        frames: Frames,
+        frames: MediaFrames,
         settings: &Settings,
         shown: bool,
+        is_still: bool,
         job: Job<'_>,
     ) -> Result<Report, EngineError> {
-        let evidence = if shown { EVIDENCE } else { 0 };
-        let report = self.networks.analyze(frames, settings, evidence, job)?;
+        let config = settings.analyzer(if shown { EVIDENCE } else { 0 });
+        let config = if is_still { config.for_still_picture() } else { config };
+        let report = self.networks.analyze(frames, settings, config, job)?;
+        let report = if is_still { report.of_still_picture() } else { report };
         let report = report.with_setting("device", self.device.clone()).with_setting("threads", self.threads);
         Ok(match (settings.fps, settings.frames) {
             (Some(fps), _) => report.with_setting("fps", fps),
@@ -90,9 +95,9 @@ impl Engine {
 trait Networks: Send + Sync {
     fn analyze(
         &self,
-        frames: Frames,
+        frames: MediaFrames,
         settings: &Settings,
-        evidence: usize,
+        config: AnalyzerConfig,
         job: Job<'_>,
     ) -> Result<Report, EngineError>;
     fn explain(&self, face: &RgbImage) -> Result<Option<ActivationMap>, Error>;
@@ -137,13 +142,12 @@ impl<B: Backend> OnBackend<B> {
 impl<B: Backend> Networks for OnBackend<B> {
     fn analyze(
         &self,
-        frames: Frames,
+        frames: MediaFrames,
         settings: &Settings,
-        evidence: usize,
+        config: AnalyzerConfig,
         job: Job<'_>,
     ) -> Result<Report, EngineError> {
         let detector = self.analyzer.detector().with_min_face_size(settings.min_face_size);
-        let config = settings.analyzer(evidence);
         let config = match self.batches {
             Some((frames, faces)) => config.with_batches(frames, faces),
             None => config,

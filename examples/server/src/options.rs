@@ -14,7 +14,7 @@ use jiff::SignedDuration;
 #[derive(Debug, Parser)]
 #[command(name = "deepsight-server", version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
-    /// What to do instead of serving.
+    /// The command to run instead of the server.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
     #[command(flatten)]
@@ -22,25 +22,26 @@ pub(crate) struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Each flag can be given as a variable too: --max-upload 50MB is DEEPSIGHT_MAX_UPLOAD=50MB. Lists are separated by commas there.
-DEEPSIGHT_LOG sets what is logged, as in `info,deepsight_server=debug`; DEEPSIGHT_FFMPEG and DEEPSIGHT_FFPROBE name the programs; \
-DEEPSIGHT_WEBHOOK_SECRET signs webhooks; DEEPSIGHT_CPU forces an instruction set.
-Exit code: 0 after an orderly shutdown (SIGINT, SIGTERM), 2 for bad input or usage, 1 when serving fails.";
+Each flag has an environment variable: --max-upload 50MB is DEEPSIGHT_MAX_UPLOAD=50MB. Commas separate the items of \
+lists.
+DEEPSIGHT_LOG filters the log, as in `info,deepsight_server=debug`. DEEPSIGHT_FFMPEG and DEEPSIGHT_FFPROBE are the \
+paths of the programs. DEEPSIGHT_WEBHOOK_SECRET signs webhooks. DEEPSIGHT_CPU forces an instruction set.
+Exit codes: 0 after an orderly shutdown (SIGINT, SIGTERM), 2 for bad input or usage, 1 if serving fails.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Makes an API key: prints it once, and the line for --api-key that lets the server know it
+    /// Creates an API key: prints the key, once, and the value for --api-key
     NewKey {
-        /// Who will use it, as the log shows them
+        /// Name of the key's user, for the log
         name: String,
     },
-    /// Asks the server on --port whether it is alive; exit code 0 when it is, 1 when not. For containers
+    /// Checks that the server on --port responds: exit code 0 if it does, 1 if not. For containers
     Health,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Address to listen on; 0.0.0.0 for every one of this machine
+    /// Address to listen on; 0.0.0.0 for all addresses of this machine
     #[arg(long, env = "DEEPSIGHT_BIND", value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub(crate) bind: IpAddr,
     /// Port to listen on; 0 for a free one
@@ -50,66 +51,70 @@ pub(crate) struct Options {
     #[arg(long, env = "DEEPSIGHT_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 
-    /// Weights file (safetensors with its model card); the bundled model by default
+    /// Model file; the bundled model by default
     #[arg(long, env = "DEEPSIGHT_MODEL", value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
-    /// Where the networks run
-    #[arg(long, env = "DEEPSIGHT_DEVICE", value_name = "DEVICE", default_value_t = Device::default(), help = Device::help("Where the networks run"))]
+    /// Device that runs the networks
+    #[arg(long, env = "DEEPSIGHT_DEVICE", value_name = "DEVICE", default_value_t = Device::default())]
+    #[arg(help = Device::help("Device that runs the networks"))]
     pub(crate) device: Device,
-    /// What computes the networks: auto (fused on a CPU), burn or fused
+    /// Engine that computes the networks: auto (fused on a CPU), burn or fused
     #[arg(long, env = "DEEPSIGHT_ENGINE", value_name = "ENGINE", default_value_t = Engine::Auto)]
     pub(crate) engine: Engine,
-    /// What the classifier computes in on a GPU: f32, bf16 or f16
+    /// Number type of the classifier on a GPU: f32, bf16 or f16
     #[arg(long, env = "DEEPSIGHT_PRECISION", value_name = "TYPE", default_value_t = Precision::Full)]
     pub(crate) precision: Precision,
-    /// Threads that compute, 1 to 1024; by default one for each core
+    /// Number of threads, 1 to 1024; by default one for each core
     #[arg(long, env = "DEEPSIGHT_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
-    /// Videos analysed at once; their faces share the threads
-    #[arg(long, env = "DEEPSIGHT_WORKERS", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    /// Number of videos to analyze at the same time; they share the threads
+    #[arg(long, env = "DEEPSIGHT_WORKERS", value_name = "N", default_value_t = 2)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) workers: u16,
-    /// Videos that may wait, uploads under way included; more are answered 503
-    #[arg(long, env = "DEEPSIGHT_QUEUE", value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    /// Number of videos that may wait, including uploads in progress; further ones get status 503
+    #[arg(long, env = "DEEPSIGHT_QUEUE", value_name = "N", default_value_t = 64)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) queue: u32,
-    /// Videos that one client (API key, else address) may have waiting or running; more are answered 429. By default as many as
-    /// there are workers, and half of the queue
+    /// Number of videos that one client (API key, or address without keys) may have waiting or running; further ones
+    /// get status 429. By default the number of workers plus half of the queue
     #[arg(long, env = "DEEPSIGHT_CLIENT_JOBS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) client_jobs: Option<u32>,
 
     /// Largest upload, such as 100MB or 1GiB
     #[arg(long, env = "DEEPSIGHT_MAX_UPLOAD", value_name = "SIZE", default_value = "100MB")]
     pub(crate) max_upload: ByteSize,
-    /// Longest video
+    /// Longest video, such as 90s, 15m or 2h
     #[arg(long, env = "DEEPSIGHT_MAX_DURATION", value_name = "TIME", default_value = "1h")]
     pub(crate) max_duration: Span,
-    /// Largest picture, in pixels (width times height)
+    /// Largest frame, in pixels (width times height)
     #[arg(long, env = "DEEPSIGHT_MAX_PIXELS", value_name = "N", default_value_t = 8192 * 4320)]
     pub(crate) max_pixels: u64,
-    /// Most frames that one analysis may look at
-    #[arg(long, env = "DEEPSIGHT_MAX_FRAMES", value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    /// Largest number of frames that one analysis may use
+    #[arg(long, env = "DEEPSIGHT_MAX_FRAMES", value_name = "N", default_value_t = 1000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub(crate) max_frames: u64,
-    /// How long ffmpeg may keep an analysis waiting
+    /// Longest time that ffmpeg may take for one video
     #[arg(long, env = "DEEPSIGHT_MAX_DECODE", value_name = "TIME", default_value = "10m")]
     pub(crate) max_decode: Span,
 
-    /// How long an analysis may take in all
+    /// Longest time that an analysis may take in total
     #[arg(long, env = "DEEPSIGHT_MAX_ANALYSIS", value_name = "TIME", default_value = "30m")]
     pub(crate) max_analysis: Span,
 
-    /// How long an uploaded video is kept after its analysis
+    /// Time that an uploaded video is kept after its analysis
     #[arg(long, env = "DEEPSIGHT_KEEP_VIDEOS", value_name = "TIME", default_value = "24h")]
     pub(crate) keep_videos: Span,
-    /// Bytes of videos that are kept after their analysis; the oldest go first
+    /// Total size of the videos that are kept after their analysis; the oldest are deleted first
     #[arg(long, env = "DEEPSIGHT_KEEP_BYTES", value_name = "SIZE", default_value = "10GB")]
     pub(crate) keep_bytes: ByteSize,
-    /// How long a report is kept
+    /// Time that a report is kept
     #[arg(long, env = "DEEPSIGHT_KEEP_REPORTS", value_name = "TIME", default_value = "30d")]
     pub(crate) keep_reports: Span,
-    /// Bytes of reports and pictures of faces that are kept; the oldest go first
+    /// Total size of the reports and pictures of faces that are kept; the oldest are deleted first
     #[arg(long, env = "DEEPSIGHT_KEEP_DATABASE", value_name = "SIZE", default_value = "10GB")]
     pub(crate) keep_database: ByteSize,
 
-    /// API key that may use the server, as NAME:SHA256 (see new-key); without any, everybody may
+    /// API key that may use the server, as NAME:SHA256 (see new-key); without one, no key is needed
     #[arg(
         long = "api-key",
         env = "DEEPSIGHT_API_KEYS",
@@ -118,35 +123,37 @@ pub(crate) struct Options {
         hide_env_values = true
     )]
     pub(crate) api_keys: Vec<String>,
-    /// Origin (scheme and host) whose pages may call the API from a browser: CORS
+    /// Origin (scheme and host) whose pages may call the API from a browser (CORS)
     #[arg(long = "cors-origin", env = "DEEPSIGHT_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     pub(crate) cors_origins: Vec<String>,
-    /// Name under which the server is reached, as behind a proxy; others are refused. On a local address by default localhost alone
+    /// Host name that clients use, for example that of a proxy; requests to other names are refused. By default only
+    /// localhost, if --bind is a local address
     #[arg(long = "allowed-host", env = "DEEPSIGHT_ALLOWED_HOSTS", value_name = "HOST", value_delimiter = ',')]
     pub(crate) allowed_hosts: Vec<String>,
-    /// Host that webhooks may go to, with its port unless it is the usual one; others are refused
+    /// Host that webhooks may be sent to, with its port unless it is the standard one
     #[arg(long = "webhook-host", env = "DEEPSIGHT_WEBHOOK_HOSTS", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub(crate) webhook_hosts: Vec<String>,
-    /// Pause before a webhook that failed is sent again; each further one is five times as long
+    /// Pause before a failed webhook is sent again; each further pause is five times as long
     #[arg(long, env = "DEEPSIGHT_WEBHOOK_RETRY", value_name = "TIME", default_value = "5s")]
     pub(crate) webhook_retry: Span,
 
-    /// Connections at once; more wait to be accepted
-    #[arg(long, env = "DEEPSIGHT_MAX_CONNECTIONS", value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Number of open connections; further ones wait
+    #[arg(long, env = "DEEPSIGHT_MAX_CONNECTIONS", value_name = "N", default_value_t = 500)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_connections: u32,
-    /// How long a client may take over the header of a request
+    /// Longest time that a client may take to send the header of a request
     #[arg(long, env = "DEEPSIGHT_HEADER_TIMEOUT", value_name = "TIME", default_value = "10s")]
     pub(crate) header_timeout: Span,
-    /// How long a client may pause within an upload, or not read an answer
+    /// Longest pause of a client within an upload, or while it reads a response
     #[arg(long, env = "DEEPSIGHT_BODY_TIMEOUT", value_name = "TIME", default_value = "30s")]
     pub(crate) body_timeout: Span,
-    /// How long a whole upload may take
+    /// Longest time that a whole upload may take
     #[arg(long, env = "DEEPSIGHT_UPLOAD_TIMEOUT", value_name = "TIME", default_value = "15m")]
     pub(crate) upload_timeout: Span,
-    /// How long running analyses may take to finish when the server is told to stop; then they wait for the next start
+    /// Time that running analyses have to finish when the server stops; after it they continue at the next start
     #[arg(long, env = "DEEPSIGHT_SHUTDOWN_GRACE", value_name = "TIME", default_value = "20s")]
     pub(crate) shutdown_grace: Span,
-    /// Log as JSON, one object a line
+    /// Log as JSON, one object per line
     #[arg(long, env = "DEEPSIGHT_LOG_JSON", default_value_t = false)]
     pub(crate) log_json: bool,
 }

@@ -11,6 +11,7 @@ use deepsight_device::Device;
 use deepsight_face::MtcnnConfig;
 use deepsight_video::{DecodeLimits, DecodeOptions, HwAccel};
 
+use super::inputs::{self, InputError};
 use crate::clip::{FrameCount, Look};
 use crate::shards::{ClipList, Shard, ShardError};
 
@@ -26,123 +27,138 @@ const MAX_TIMEOUT: u64 = 24 * 3600;
 /// Frames per second up to which the frames of a clip of the greatest length are allowed.
 const FRAMES_PER_SECOND: u64 = 60;
 
-/// Finds the faces in video clips and says whether they are real.
+/// Finds the faces in video clips and pictures, and judges whether they are forged.
 #[derive(Debug, Parser)]
 #[command(
     name = "analyze",
-    after_help = "Exit code: 0 when every clip has a verdict, 2 for bad input or usage, a path that cannot be written \
-included, 1 when writing a result fails later, 130 when interrupted.\n\n\
-With --output-dir, results are lines of JSON in a file of the folder, a line for each clip as soon as it is done. The same command \
-goes on where an earlier run ended. --shard I/N takes every N-th clip, so that N machines with 0/N to N-1/N share a manifest; \
-the example merge joins their files."
+    after_help = "Exit codes: 0 if every clip has a verdict; 2 for bad input or usage, or an output that cannot be \
+written; 1 if writing a result fails later; 130 if interrupted.\n\n\
+With --output-dir, each clip's result is written as a line of JSON as soon as it is done. The same command continues \
+where an earlier run stopped. --shard I/N takes every N-th clip, so that N machines with 0/N to N-1/N share one \
+manifest. `deepsight merge` merges their files."
 )]
 pub struct Args {
-    /// Video files; the bundled clip without any
+    /// Videos and pictures, or folders of them; without any, the bundled clip
     #[arg(value_name = "CLIP")]
     pub clips: Vec<PathBuf>,
-    /// Weights file (safetensors with its model card); the bundled model by default
+    /// Analyze the clips in the subfolders of folders too
+    #[arg(long)]
+    pub recursive: bool,
+    /// Model file; the bundled model by default
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
-    /// Where the networks run
-    #[arg(long, value_name = "DEVICE", default_values_t = [Device::default()], help = Device::help("Where the networks run (repeated, each has networks of its own and takes clips when it is free)"))]
+    /// Device that runs the networks
+    #[arg(long, value_name = "DEVICE", default_values_t = [Device::default()])]
+    #[arg(help = Device::help("Device that runs the networks (if repeated, the devices share the clips)"))]
     pub device: Vec<Device>,
-    /// Clips that are decoded and analysed at the same time on each device, 1 to 64; by default 1 on a CPU, and on a GPU as many as there are cores, but no more than 8
+    /// Clips to analyze at the same time on each device, 1 to 64; by default 1 on a CPU, and on a GPU one for each CPU
+    /// core, at most 8
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub jobs: Option<u16>,
-    /// What the classifier computes in on a GPU: f32, bf16 or f16
+    /// Number type of the classifier on a GPU: f32, bf16 or f16
     #[arg(long, value_name = "TYPE", default_value_t = Precision::Full)]
     pub precision: Precision,
-    /// What decodes instead of the CPU: cuda or cuda:n, an NVIDIA GPU's video engine
+    /// Hardware decoder to use instead of the CPU: cuda or cuda:n, the video engine of an NVIDIA GPU
     #[arg(long, value_name = "DECODER")]
     pub hwaccel: Option<HwAccel>,
-    /// Frames, and faces, that a device is given at once, 1 to 1024; by default 8 and 32, on a GPU 32 and 128
+    /// Batch size, 1 to 1024; by default 8 frames and 32 faces, on a GPU 32 frames and 128 faces
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub batch: Option<u16>,
-    /// Frames to look at, spread evenly over the clip, or auto: 30, at least one every 2 seconds, at most 600, and up to 240 more around suspicious faces. An hour costs up to 28 times as much as a short clip
+    /// Number of frames to analyze, spread evenly over the clip, or auto: 30, at least one every 2 seconds, at most
+    /// 600, and up to 240 more around suspicious faces. An hour costs up to 28 times as much as a short clip
     #[arg(long, value_name = "N", default_value_t = FrameCount::Auto, conflicts_with = "fps")]
     pub(crate) frames: FrameCount,
-    /// Frames to look at per second, instead of --frames
+    /// Number of frames to analyze per second, instead of --frames
     #[arg(long, value_name = "F", value_parser = positive)]
     pub fps: Option<f64>,
     /// Longest clip in seconds, 1 to 604800 (a week); a longer one is refused
-    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=MAX_DURATION))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_DURATION))]
     pub max_duration: u64,
-    /// How long ffmpeg may keep an analysis waiting, in seconds, 1 to 86400; then the clip is judged by what was seen until then
-    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=MAX_TIMEOUT))]
+    /// How long ffmpeg may keep an analysis waiting, in seconds, 1 to 86400; then the clip is judged by what was seen
+    /// until then
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_TIMEOUT))]
     pub timeout: u64,
-    /// Side of the smallest face to look for, in pixels
+    /// Smallest face to search for: its shorter side in pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 20.0, value_parser = pixels)]
     pub min_face_size: f32,
-    /// Look for faces on a copy whose longer side has at most this many pixels; by default on the frame itself
+    /// Search for faces in a smaller copy of the frame, with at most this many pixels on the longer side
     #[arg(long, value_name = "PIXELS", value_parser = side)]
     pub max_side: Option<u32>,
-    /// Search the whole picture every K frames only, and around the known faces in between
+    /// Search the whole frame only every K frames, and around the known faces in between
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub detect_every: u16,
-    /// What computes the networks: auto (fused on a CPU), burn or fused
+    /// Engine that computes the networks: auto (fused on a CPU), burn or fused
     #[arg(long, value_name = "ENGINE", default_value_t = Engine::Auto)]
     pub engine: Engine,
-    /// Threads that compute, 1 to 1024; by default one for each core
+    /// Number of threads, 1 to 1024; by default one for each core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Detector confidence from which a face is scored, 0 to 1
+    /// Lowest detector confidence at which a face is scored, 0 to 1
     #[arg(long, value_name = "P", default_value_t = 0.9, value_parser = unit)]
     pub face_confidence: f32,
-    /// How face scores become one: worst-track, mean-of-faces, median or top-k:N
+    /// How the scores of faces are combined: worst-track, mean-of-faces, median or top-k:N
     #[arg(long, value_name = "HOW", default_value_t = Aggregation::WorstTrack)]
     pub aggregation: Aggregation,
-    /// Probability from which a clip is fake, 0 to 1; the model's own by default
+    /// Probability from which a clip is fake, 0 to 1; by default that of the model
     #[arg(long, value_name = "T", value_parser = unit)]
     pub threshold: Option<f32>,
-    /// Write the report as JSON, one object a line for several clips; - for standard output without the table
+    /// Write the report as JSON, for several clips one object per line; - prints it instead of the table
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Write the report as a web page; for several clips, a folder that gets one page each
+    /// Write the report as a web page; for several clips, the name of a folder for one page per clip
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Write the most suspicious faces with their activation maps into this folder, as PNG
+    /// Write the highest-scoring faces with their activation maps into this folder, as PNG
     #[arg(long, value_name = "DIR")]
     pub heatmaps: Option<PathBuf>,
-    /// Say more: model, settings, timings, errors of single frames
+    /// Print more: model, settings, timings, errors of single frames
     #[arg(long)]
     pub verbose: bool,
-    /// Folder for the results of many clips, as lines of JSON; the same command goes on where an earlier run ended
+    /// Folder for the results of many clips, as lines of JSON; the same command continues an earlier run
     #[arg(long, value_name = "DIR", conflicts_with_all = ["json", "html", "heatmaps", "verbose"])]
     pub output_dir: Option<PathBuf>,
-    /// List of the clips: a .csv with a column file, or a .txt with one path a line; paths are relative to its folder. - for such lines from standard input
+    /// List of the clips: a .csv with a column `file`, or a .txt with one path per line, relative to the list's folder;
+    /// - reads such lines from standard input
     #[arg(long, value_name = "FILE", requires = "output_dir", conflicts_with = "clips")]
     pub manifest: Option<PathBuf>,
-    /// Take those clips alone whose position in the list, counted from 0, leaves I when divided by N
+    /// Analyze only the clips whose position in the list, counted from 0, leaves remainder I when divided by N
     #[arg(long, value_name = "I/N", requires = "output_dir", default_value_t = Shard::WHOLE)]
     pub shard: Shard,
-    /// Leave the frames out of the reports; the verdict, the people and all else stay
+    /// Leave the list of frames out of the reports
     #[arg(long, requires = "output_dir")]
     pub brief: bool,
-    /// Try clips again that failed in an earlier run
+    /// Analyze clips again that failed in an earlier run
     #[arg(long, requires = "output_dir")]
     pub retry_failed: bool,
-    /// Throw away what an earlier run wrote for this shard
+    /// Delete the results of an earlier run of this shard
     #[arg(long, requires = "output_dir", conflicts_with = "retry_failed")]
     pub restart: bool,
 }
 
 impl Args {
-    /// The clips to analyse: those given, or the bundled one.
-    pub fn clips(&self) -> Vec<PathBuf> {
+    /// Returns the files to analyze: those of the command line, where a folder stands for its clips, or the bundled
+    /// clip.
+    ///
+    /// # Errors
+    /// Returns an error for a web address, a pattern, and a folder that cannot be read or contains no clip.
+    pub fn clips(&self) -> Result<Vec<PathBuf>, InputError> {
         if self.clips.is_empty() {
-            return vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../clips/portraits.mp4")];
+            return Ok(vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../clips/portraits.mp4")]);
         }
-        self.clips.clone()
+        inputs::resolve(&self.clips, self.recursive)
     }
 
     /// All clips of the run, of which it may do a shard only.
     ///
     /// # Errors
-    /// When the manifest cannot be read, is empty, or names a clip twice.
+    /// Returns an error if the manifest cannot be read, is empty, or names a clip twice, and the errors of
+    /// [`clips`](Self::clips).
     pub fn clip_list(&self) -> Result<ClipList, ShardError> {
         match &self.manifest {
             Some(manifest) => ClipList::read(manifest),
-            None => ClipList::of(&self.clips()),
+            None => ClipList::of(&self.clips()?),
         }
     }
 
@@ -153,7 +169,7 @@ impl Args {
     pub fn check_devices(&self) -> Result<(), String> {
         for (position, device) in self.device.iter().enumerate() {
             if self.device[..position].contains(device) {
-                return Err(format!("device {device} is named twice: --jobs is for more clips at once on one device"));
+                return Err(format!("--device {device} is given twice; --jobs runs more clips at once on one device"));
             }
             device.prepare().map_err(|error| error.to_string())?;
         }
@@ -386,7 +402,7 @@ mod tests {
         assert_eq!(args.analyzer().aggregation, Aggregation::TopK(5));
         assert_eq!(args.analyzer().threshold, Some(0.7));
         assert_eq!(args.look(), Look::Fps(2.0));
-        assert_eq!(args.clips().len(), 2);
+        assert_eq!(args.clips().unwrap().len(), 2);
         assert_eq!(parse(&["--engine", "burn"]).unwrap().detector().engine, Engine::Burn);
         let args = parse(&["--max-side", "640", "--detect-every", "5", "--threads", "3"]).unwrap();
         assert_eq!((args.detector().max_side, args.analyzer().detect_every), (Some(640), 5));
@@ -405,7 +421,7 @@ mod tests {
         let limits = parse(&[]).unwrap().decoding().limits;
         assert_eq!((limits.max_duration_seconds, limits.max_wait), (usual.max_duration_seconds, usual.max_wait));
         assert_eq!(limits.max_frames, usual.max_frames);
-        assert!(parse(&[]).unwrap().clips()[0].ends_with("clips/portraits.mp4"));
+        assert!(parse(&[]).unwrap().clips().unwrap()[0].ends_with("clips/portraits.mp4"));
     }
 
     #[cfg(feature = "flex")]

@@ -82,7 +82,8 @@ impl Destinations {
         Ok(Self { stems: unique_stems(clips), json, html, heatmaps: args.heatmaps.clone() })
     }
 
-    /// Writes the page and the pictures of one clip, by its place among the clips, and its JSON behind that of the one before.
+    /// Writes the page and the pictures of one clip, by its place among the clips, and its JSON behind that of the one
+    /// before.
     ///
     /// # Errors
     /// When one cannot be written.
@@ -159,10 +160,10 @@ mod tests {
         std::fs::create_dir(folder.path().join("sub")).unwrap();
         for flag in ["--json", "--html"] {
             let args = parse(&[flag, link.to_str().unwrap(), input.to_str().unwrap()]).unwrap();
-            let message = Destinations::open(&args, &args.clips()).unwrap_err().to_string();
+            let message = Destinations::open(&args, &args.clips().unwrap()).unwrap_err().to_string();
             assert!(message.starts_with(flag) && message.ends_with("is also an input"), "{message}");
             let args = parse(&[flag, input.to_str().unwrap(), "--model", link.to_str().unwrap()]).unwrap();
-            assert!(Destinations::open(&args, &args.clips()).is_err(), "{flag}");
+            assert!(Destinations::open(&args, &args.clips().unwrap()).is_err(), "{flag}");
         }
         assert_eq!(std::fs::read_to_string(&input).unwrap(), "precious");
     }

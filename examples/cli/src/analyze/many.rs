@@ -61,7 +61,7 @@ pub(super) fn many<B: Backend>(
     let synced = file.sync().map_err(|error| Failure::output(&error));
     let tally = file.tally();
     shared_out.map_err(Failure::from).inspect_err(|_| {
-        complain(&format!("{} of {} clips are done: the same command goes on", tally.done(), tally.of));
+        complain(&format!("{} of {} clips are done; the same command continues", tally.done(), tally.of));
     })?;
     synced?;
     let text = format!("{tally}; {} were done before", before.of - open.len());
@@ -83,7 +83,7 @@ fn decisive<B: Backend>(args: &Args, worker: &Worker<B>) -> Settings {
 fn refused(error: ShardError) -> Failure {
     let message = with_causes(&error);
     Failure::Input(match error {
-        ShardError::OtherSettings { .. } => format!("{message}; --restart throws away what is there"),
+        ShardError::OtherSettings { .. } => format!("{message}; --restart deletes the earlier results"),
         _ => message,
     })
 }

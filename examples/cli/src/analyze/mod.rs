@@ -1,8 +1,10 @@
-//! `deepsight analyze`: says of video clips whether the faces in them are real, and why.
+//! `deepsight analyze`: judges whether the faces in clips and pictures are forged, and says why.
 
 mod args;
+mod cure;
 mod destinations;
 mod failure;
+mod inputs;
 mod many;
 mod progress;
 mod worker;
@@ -17,6 +19,7 @@ use deepsight_device::with_backend;
 
 pub use args::Args;
 pub(crate) use failure::Failure;
+pub use inputs::InputError;
 
 use self::destinations::Destinations;
 use self::many::many;
@@ -50,7 +53,7 @@ fn on<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Resu
 
 /// Shows the verdicts, in the order of the clips.
 fn show<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<ExitCode, Failure> {
-    let clips = args.clips();
+    let clips = args.clips().map_err(|error| Failure::input(&error))?;
     let destinations = Destinations::open(args, &clips).map_err(|error| Failure::input(&error))?;
     let threads = args.threads().map_err(|error| Failure::input(&error))?;
     let open = |clip: &Path| Clip::open(clip, &args.decoding(), args.look());

@@ -1,6 +1,7 @@
 //! Networks on a device, and the way of a clip through them.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::backend::Backend;
 use deepsight_core::{Analyzer, CLOSER_FRAMES, CancelToken, Classifier, Error, Job, Report, Threads, with_causes};
@@ -8,14 +9,14 @@ use deepsight_device::{Device, backend_devices};
 use deepsight_face::Mtcnn;
 use deepsight_video::VideoError;
 
-use super::{Args, Bars, Failure};
+use super::{Args, Bars, Failure, cure};
 use crate::clip::{Clip, frames_at};
 
 /// The networks on one device. Clips that it analyses at the same time share them, and their faces are scored together.
 #[derive(Debug)]
 pub(super) struct Worker<B: Backend> {
     device: Device,
-    analyzer: Analyzer<Mtcnn<B>, Classifier<B>>,
+    analyzer: Analyzer<Mtcnn<B>, Arc<Classifier<B>>>,
 }
 
 /// Loads the networks onto each of the devices, of which `first` is the backend's own name for the first.
@@ -31,7 +32,8 @@ pub(super) fn workers<B: Backend>(
     let load = |(&device, place): (&Device, &B::Device)| -> Result<Worker<B>, Failure> {
         let detector = args.detector().init::<B>(place).map_err(|error| Failure::input(&error))?;
         let classifier = args.classifier::<B>(place).map_err(|error| Failure::input(&error))?;
-        let analyzer = Analyzer::new(detector, classifier).with_config(args.analyzer()).with_threads(threads.clone());
+        let analyzer =
+            Analyzer::new(detector, Arc::new(classifier)).with_config(args.analyzer()).with_threads(threads.clone());
         Ok(Worker { device, analyzer })
     };
     threads.install(|| args.device.iter().zip(&places).map(load).collect())
@@ -39,15 +41,15 @@ pub(super) fn workers<B: Backend>(
 
 impl<B: Backend> Worker<B> {
     /// The networks and how they are used.
-    pub(super) fn analyzer(&self) -> &Analyzer<Mtcnn<B>, Classifier<B>> {
+    pub(super) fn analyzer(&self) -> &Analyzer<Mtcnn<B>, Arc<Classifier<B>>> {
         &self.analyzer
     }
 
     /// Analyses a clip that was opened, or could not be.
     ///
     /// # Errors
-    /// [`Failure::Clip`] when it cannot be opened, decoded or analysed, [`Failure::Input`] when ffmpeg cannot be run and
-    /// no clip could be, [`Failure::Interrupted`] when the token is cancelled.
+    /// [`Failure::Clip`] when it cannot be opened, decoded or analysed, [`Failure::Input`] when ffmpeg cannot be run
+    /// and no clip could be, [`Failure::Interrupted`] when the token is cancelled.
     pub(super) fn analyze(
         &self,
         args: &Args,
@@ -56,7 +58,7 @@ impl<B: Backend> Worker<B> {
         cancel: &CancelToken,
         bars: &Bars,
     ) -> Result<Report, Failure> {
-        let Clip { frames, input, sha256, closer } = clip.map_err(failure)?;
+        let Clip { frames, input, is_still, sha256, closer } = clip.map_err(|error| failure(&error))?;
         let expected = frames.expected_frames();
         let bar = bars.clip(path, expected);
         let job = Job::new().with_input(input).with_expected(expected).with_cancel(cancel.clone());
@@ -69,21 +71,40 @@ impl<B: Backend> Worker<B> {
             Some(video) => job.with_closer_look(CLOSER_FRAMES, move |times| frames_at(&video, times)),
             None => job,
         };
-        let report = self.analyzer.analyze_job(frames, job);
+        // The analysis keeps only the text of a decoder's error.
+        let cure = Mutex::new(None);
+        let frames = frames.inspect(|frame| {
+            if let Err(error) = frame {
+                *cure.lock().unwrap_or_else(PoisonError::into_inner) = cure::of(error);
+            }
+        });
+        let report = match is_still {
+            // The clone shares the networks and the queue of faces.
+            true => {
+                let config = self.analyzer.config().clone().for_still_picture();
+                let analyzed = self.analyzer.clone().with_config(config).analyze_job(frames, job);
+                analyzed.map(Report::of_still_picture)
+            }
+            false => self.analyzer.analyze_job(frames, job),
+        };
         bars.remove(&bar);
         match report {
             Ok(report) => {
-                let sha256 = sha256.wait().map_err(failure)?;
+                let sha256 = sha256.wait().map_err(|error| failure(&error))?;
                 Ok(args.note_in(report.with_sha256(sha256), self.device, self.analyzer.threads()))
             }
             Err(Error::Cancelled) => Err(Failure::Interrupted),
-            Err(error) => Err(Failure::Clip(format!("{}: {}", path.display(), with_causes(&error)))),
+            Err(error) => {
+                let cure = cure.into_inner().unwrap_or_else(PoisonError::into_inner);
+                let message = format!("{}: {}", path.display(), with_causes(&error));
+                Err(Failure::Clip(cure::add(message, cure)))
+            }
         }
     }
 }
 
-fn failure(error: VideoError) -> Failure {
-    let message = with_causes(&error);
+fn failure(error: &VideoError) -> Failure {
+    let message = cure::add(with_causes(error), cure::of(error));
     match error {
         VideoError::FfmpegMissing { .. } | VideoError::Spawn { .. } => Failure::Input(message),
         _ => Failure::Clip(message),

@@ -21,72 +21,78 @@ use crate::output::{OutputError, PendingFile, create_folder};
 #[command(
     name = "evaluate",
     group = clap::ArgGroup::new("data").required(true).multiple(true).args(["test_dir", "manifest", "videos"]),
-    after_help = "Faces are scored as they are cut where a manifest says how, and that must be how the model wants them. Pictures \
-of which nobody wrote it down are searched for the face, which is cut out anew; --as-is scores them as they are.\n\n\
-Which video a picture in real/ or fake/ is from: id0_0001_frame_12_face_0.jpg is of id0_0001, other pictures in one folder \
-are of one video, and loose ones are a video each.\n\n\
-Exit code: 0 when everything is measured, 2 for bad input or usage, a path that cannot be written included, 1 when writing a \
-result fails later, 130 when interrupted."
+    after_help = "Crops are scored unchanged if their manifest states the crop, which must be that of the model. In \
+other pictures, the face is searched for and cut out again; --as-is scores them unchanged.\n\n\
+The video of a picture in real/ or fake/ follows from its name: id0_0001_frame_12_face_0.jpg belongs to id0_0001. \
+Other pictures in one folder belong to one video, and each remaining picture is a video of its own.\n\n\
+Exit codes: 0 if everything is measured; 2 for bad input or usage, or an output that cannot be written; 1 if writing \
+a result fails later; 130 if interrupted."
 )]
 pub struct Args {
-    /// Weights file (safetensors with its model card); the bundled model by default
+    /// Model file; the bundled model by default
     #[arg(long, value_name = "FILE")]
     pub model_path: Option<PathBuf>,
     /// Folder with real/ and fake/, or with a manifest.csv
     #[arg(long, value_name = "DIR", conflicts_with = "manifest")]
     pub test_dir: Option<PathBuf>,
-    /// List of faces: file, label, video, and what else `preprocess` writes. Repeatable: each is a source, named by its folder
+    /// Manifest of faces, as `preprocess` writes it; repeatable, and each is a source, named by its folder
     #[arg(long, value_name = "CSV")]
     pub manifest: Vec<PathBuf>,
-    /// Source whose forgery methods, where its manifest names none, are what its fake videos' names begin with, up to the first `_`. Repeatable
+    /// Source whose forgery methods are taken from the names of its fake videos, up to the first `_`, where its
+    /// manifest names none; repeatable
     #[arg(long, value_name = "SOURCE")]
     pub method_from_name: Vec<String>,
-    /// Part of each manifest: train, val or test; by default test where its rows are in parts, else all
+    /// Split of each manifest to use: train, val or test; by default test, or all rows of a manifest without splits
     #[arg(long, value_name = "SPLIT")]
     pub split: Option<Split>,
-    /// Folder of clips in real/ and fake/, for the whole analysis from file to verdict
+    /// Folder with clips in real/ and fake/, to measure the whole analysis from file to verdict
     #[arg(long, value_name = "DIR")]
     pub videos: Option<PathBuf>,
-    /// Frames of each clip to look at, spread evenly over it
+    /// Number of frames of each clip, spread evenly over it
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     pub frames: u64,
-    /// Write the report here, as .txt, .json or .html; figures go inside the page, or as PNG and SVG in a folder beside it. Repeatable
+    /// File for the report: .txt, .json or .html; repeatable. Figures are part of the page, or PNG and SVG files in a
+    /// folder beside the report
     #[arg(long, value_name = "FILE", value_parser = report_path)]
     pub output_report: Vec<PathBuf>,
-    /// Fit temperature, threshold and uncertain band on split val of the manifests first, and write them into the model file, with how often real videos reach a probability. All sources count the same
+    /// First fit temperature, threshold and uncertain band on split val of the manifests, and write them into the model
+    /// file with the rates of false alarms; all sources have equal weight
     #[arg(long, requires = "model_path")]
     pub calibrate: bool,
-    /// With --calibrate: also find the limits of quality, on at most so many faces of each source, made worse step by step
+    /// With --calibrate: also measure the limits of quality, on at most this many faces of each source, degraded in
+    /// steps
     #[arg(long, value_name = "FACES", requires = "calibrate", num_args = 0..=1, default_missing_value = "400")]
     pub quality: Option<usize>,
-    /// With --calibrate: a threshold that calls at most this share of the real videos of every source fake, instead of one with the best balanced accuracy. Without it, verdicts call at most 0.05 of them FAKE
+    /// With --calibrate: fit the threshold to this rate of false alarms in every source, instead of the best balanced
+    /// accuracy; without it, verdicts call at most 0.05 of the real videos FAKE
     #[arg(long, value_name = "RATE", requires = "calibrate", value_parser = rate)]
     pub fpr: Option<f64>,
-    /// Probability from which something is called fake, 0 to 1; the model's own by default
+    /// Probability from which a face or clip is fake, 0 to 1; by default that of the model
     #[arg(long, value_name = "T", value_parser = rate, conflicts_with = "calibrate")]
     pub threshold: Option<f64>,
-    /// Measure again on faces that are compressed, made smaller and blurred, and on clips compressed as H.264
+    /// Repeat the measurement on faces that are compressed, downscaled and blurred, and on clips compressed as H.264
     #[arg(long)]
     pub robustness: bool,
-    /// Score pictures as they are, however they were cut
+    /// Score pictures unchanged, whatever their crop
     #[arg(long)]
     pub as_is: bool,
-    /// Folder for faces that are cut out anew, so that the next run need not; by default they are not kept
+    /// Folder that keeps the faces that are cut out again, for the next run; by default they are deleted
     #[arg(long, value_name = "DIR")]
     pub framed: Option<PathBuf>,
-    /// Draws of videos for the 95 % intervals; 0 for none
+    /// Number of bootstrap replicates over videos for the 95 % intervals; 0 for no intervals
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub bootstrap: u32,
-    /// What the draws follow from
+    /// Seed of the bootstrap
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub seed: u64,
-    /// Where the networks run
-    #[arg(long, value_name = "DEVICE", default_value_t = Device::default(), help = Device::help("Where the networks run"))]
+    /// Device that runs the networks
+    #[arg(long, value_name = "DEVICE", default_value_t = Device::default())]
+    #[arg(help = Device::help("Device that runs the networks"))]
     pub device: Device,
-    /// What computes the networks: auto (fused on a CPU), burn or fused
+    /// Engine that computes the networks: auto (fused on a CPU), burn or fused
     #[arg(long, value_name = "ENGINE", default_value_t = Engine::Auto)]
     pub engine: Engine,
-    /// What the classifier computes in on a GPU: f32, bf16 or f16
+    /// Number type of the classifier on a GPU: f32, bf16 or f16
     #[arg(long, value_name = "TYPE", default_value_t = Precision::Full)]
     pub precision: Precision,
 }

@@ -99,7 +99,7 @@ impl<B: Backend> EvaluationRun<'_, B> {
     fn calibrate(&self, path: &Path) -> Result<(FittedOn, Option<QualityReport>), EvaluateError> {
         if self.args.lists().is_empty() {
             return Err(EvaluateError::Input(
-                "--calibrate needs a manifest with split val: name it with --manifest".into(),
+                "--calibrate needs a manifest with split val: give it with --manifest".into(),
             ));
         }
         let sets = self.sets(Some(Split::Val))?;

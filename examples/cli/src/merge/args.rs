@@ -9,28 +9,28 @@ use super::MergeError;
 use crate::analyze::Failure;
 use crate::shards::{Shard, ShardError};
 
-/// Joins the results of analyze --output-dir, of one machine or many, into one file and a table.
+/// Merges the results of analyze --output-dir, from one machine or many, into one file and a table.
 #[derive(Debug, Parser)]
 #[command(
     name = "merge",
-    after_help = "Looks whether all shards are there, were made with the same settings of the same clips, and have one line for each \
-clip. Files are written only if so, and appear whole; the same command again makes the same files.\n\n\
-Columns of the table: file, verdict, fake_probability, faces (scored), persons, frames (searched), seconds (that the analysis \
-took), width, height, sha256, error. What is not known is empty.\n\n\
-Exit code: 0 when every clip has its line, be it of a failure; 2 when one has none, for bad input or usage, 1 when writing a \
-result fails, 130 when interrupted."
+    after_help = "Checks that all shards are present, were made with the same settings from the same clips, and have \
+one line for each clip. Writes files only if so, each completely or not at all.\n\n\
+Columns of the table: file, verdict, fake_probability, faces (scored), persons, frames (searched), seconds (of the \
+analysis), width, height, sha256, error. Unknown values are empty.\n\n\
+Exit codes: 0 if every clip has a line, also one of a failure; 2 if a clip has none, or for bad input or usage; \
+1 if writing a result fails; 130 if interrupted."
 )]
 pub struct Args {
-    /// The folder of the shards' files, or the files
+    /// Files of shards, or folders that contain them
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
-    /// Look whether the shards were made of these clips, and name those that are missing
+    /// Check that the shards were made from these clips, and list clips that are missing
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
-    /// Write the lines of all clips, in the order of the manifest
+    /// Write the results of all clips as lines of JSON, in the order of the manifest
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Write a table with a row for each clip
+    /// Write a table with one row per clip
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
     /// Write the table as Parquet

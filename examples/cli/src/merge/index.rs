@@ -33,19 +33,23 @@ struct Place {
 #[non_exhaustive]
 pub enum MergeError {
     /// A folder has no files of shards.
-    #[error("{} has no file of a shard, such as reports-00000-of-00008.jsonl", path.display())]
+    #[error("{} contains no file of a shard, such as reports-00000-of-00008.jsonl", path.display())]
     NoShards {
         /// The folder.
         path: PathBuf,
     },
     /// No file has anything in it.
-    #[error("{} is empty, and so are all others", path.display())]
+    #[error("{} and all other files are empty", path.display())]
     Empty {
         /// The first file.
         path: PathBuf,
     },
     /// Two files divide the clips in two ways.
-    #[error("{} is one of {of} shards and {} one of {other_of}: name the files of one run", path.display(), other.display())]
+    #[error(
+        "{} is one of {of} shards, {} one of {other_of}; give the files of one run",
+        path.display(),
+        other.display()
+    )]
     OtherDivision {
         /// The first file.
         path: PathBuf,
@@ -75,7 +79,11 @@ pub enum MergeError {
         other: PathBuf,
     },
     /// The manifest is of other clips.
-    #[error("the manifest is not the one of {}: it names {given} clips, the other {clips}, or others, or in another order", path.display())]
+    #[error(
+        "the manifest differs from that of {}: it has {given} clips and the other {clips}, or the clips or their \
+         order differ",
+        path.display()
+    )]
     OtherClips {
         /// The first file.
         path: PathBuf,
@@ -160,7 +168,8 @@ impl Index {
         tally
     }
 
-    /// The lines of all clips that have one, in the order of the clips, line breaks included. They are read again, one by one.
+    /// The lines of all clips that have one, in the order of the clips, line breaks included. They are read again, one
+    /// by one.
     pub fn lines(&self) -> impl Iterator<Item = Result<(Vec<u8>, ShardLine), ShardError>> {
         let mut open = BTreeMap::new();
         self.places.iter().flatten().map(move |place| {
@@ -289,7 +298,10 @@ mod tests {
     fn a_clip_has_one_verdict() {
         let run = ShardFolder::new(1);
         let file = run.shard("first", "0/1", 30, &[(0, "x")]);
-        let report = r#"{"input":{"path":"0"},"verdict":"REAL","tracks":[{"scored":3},{"scored":2}],"seconds":{"decode":1,"detect":1,"classify":1,"total":2}}"#;
+        let report = concat!(
+            r#"{"input":{"path":"0"},"verdict":"REAL","tracks":[{"scored":3},{"scored":2}],"#,
+            r#""seconds":{"decode":1,"detect":1,"classify":1,"total":2}}"#
+        );
         let line = format!("{{\"position\":0,\"file\":\"0.mp4\",\"frames\":7,\"report\":{report}}}\n");
         let text = fs::read_to_string(&file).unwrap() + &line;
         fs::write(&file, &text).unwrap();

@@ -41,7 +41,8 @@ fn merge(args: &Args, cancel: &CancelToken) -> Result<ExitCode, Failure> {
     let manifest = args.manifest.as_deref().map(ClipList::read).transpose().map_err(|error| Failure::input(&error))?;
     let files = args.files().map_err(|error| Failure::input(&error))?;
     args.check_outputs(&files)?;
-    // That they cannot be written is to be known before a million lines are read; unfinished, they leave nothing behind.
+    // That they cannot be written is to be known before a million lines are read; unfinished, they leave nothing
+    // behind.
     let outputs = Outputs::open(args).map_err(|error| Failure::input(&error))?;
     let index = Index::read(&files, manifest.as_ref()).map_err(|error| Failure::input(&error))?;
     let missing = index.missing();

@@ -16,44 +16,46 @@ use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::complain;
 
-/// Cuts the faces out of a folder of videos or pictures, and lists them in a manifest.
+/// Cuts faces out of a folder of videos or pictures, and lists them in a manifest.
 #[derive(Debug, Parser)]
 #[command(
     name = "preprocess",
-    after_help = "Who is in a clip is known from a data set's own lists, from the columns target_id and source_id, or from its name: \
-id7_0001.mp4 shows person 7, id7_id9_0001.mp4 person 7 with 9's face. Clips that tell of nobody are divided as if of different people.\n\n\
-A run that ends early is continued by the next one with the same flags. Exit code: 0 when the manifest is written, \
-2 for bad input or usage, 130 when interrupted."
+    after_help = "The people in a clip come from the data set's own lists, from the columns target_id and source_id, \
+or from the clip's name: id7_0001.mp4 shows person 7, id7_id9_0001.mp4 person 7 with the face of person 9. Clips \
+without such information are split as if each showed a different person.\n\n\
+The same command continues an interrupted run. Exit codes: 0 if the manifest is written, 2 for bad input or usage, \
+130 if interrupted."
 )]
 pub struct Args {
-    /// Folder with real/ and fake/, of pictures with a manifest.csv, or in the layout of FaceForensics++, DFDC or Celeb-DF
+    /// Folder with real/ and fake/, with pictures and a manifest.csv, or in the layout of FaceForensics++, DFDC or
+    /// Celeb-DF
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
     /// Folder for the crops, manifest.csv and failures.csv
     #[arg(long, value_name = "DIR")]
     pub output_dir: PathBuf,
-    /// What everything in the folder is, real or fake, where it has no real/ and fake/
+    /// Label of everything in a folder without real/ and fake/: real or fake
     #[arg(long, value_name = "LABEL")]
     pub label: Option<Label>,
-    /// Frames of each video, spread evenly over it
+    /// Number of frames of each video, spread evenly over it
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     pub max_frames: u64,
-    /// Side of the smallest face to look for in frames of videos, in pixels
+    /// Smallest face to search for in frames of videos: its shorter side in pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 20.0)]
     pub min_face_size: f32,
-    /// Videos that are decoded at the same time, 1 to 256; by default one for each core
+    /// Number of videos to decode at the same time, 1 to 256; by default one for each core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
-    /// Detector confidence from which a face in a frame counts, 0 to 1; pictures of one face are searched less strictly
+    /// Lowest detector confidence of a face in a frame, 0 to 1; pictures of one face are searched less strictly
     #[arg(long, value_name = "P", default_value_t = 0.9)]
     pub face_confidence: f32,
-    /// How faces are cut out
+    /// Crop of a face
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Crop::Align)]
     pub crop: Crop,
-    /// With --crop align: how much is shown, in parts of the ArcFace template
+    /// With --crop align: scale of the face, relative to the ArcFace template
     #[arg(long, value_name = "S", default_value_t = 0.8)]
     pub scale: f32,
-    /// With --crop align: how far down the face the square is moved, as a share of its side
+    /// With --crop align: distance by which the square is moved down the face, as a share of its side
     #[arg(long, value_name = "F", default_value_t = 0.13, allow_negative_numbers = true)]
     pub down: f32,
     /// With --crop margin: share of the box's side added on each side
@@ -62,33 +64,35 @@ pub struct Args {
     /// Side of the crops in pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 256)]
     pub size: u32,
-    /// How crops are stored, png or jpeg
+    /// File format of the crops: png or jpeg
     #[arg(long, value_name = "FORMAT", default_value_t = CropFormat::Png)]
     pub format: CropFormat,
-    /// Shares of training, validation and test, in any unit
+    /// Shares of training, validation and test; only their ratio counts
     #[arg(long, value_name = "A/B/C", default_value = "70/15/15", value_parser = shares)]
     pub split: Shares,
-    /// Another seed is another division into them
+    /// Seed of the split
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub split_seed: u64,
-    /// What must not be in two of them: person (also its videos), or video. Tell `train` the same
+    /// What must not occur in two splits: person (and the person's videos), or video; give `train` the same value
     #[arg(long, value_name = "WHAT", default_value_t = SplitBy::Person)]
     pub split_by: SplitBy,
-    /// Divide anew also what the data set's own lists have divided
+    /// Ignore the official split of the data set
     #[arg(long)]
     pub ignore_official_split: bool,
-    /// Leave out fakes whose crop differs from their original's by fewer levels of 255 on average: nothing in them is forged
+    /// Leave out fakes that hardly differ from their original: on average by fewer than this many levels of 255
     #[arg(long, value_name = "LEVELS", default_value_t = 0.0, value_parser = levels)]
     pub min_difference: f32,
-    /// Fill the column method of fake faces, where it is empty, with what their videos' names begin with, up to the first `_`: Face2Face of Face2Face_0001
+    /// Take the forgery method of a fake from its video's name, up to the first `_`, where the column `method` is
+    /// empty: Face2Face for Face2Face_0001
     #[arg(long)]
     pub method_from_name: bool,
-    /// Write manifest.parquet too
+    /// Also write manifest.parquet
     #[cfg(feature = "parquet")]
     #[arg(long)]
     pub parquet: bool,
-    /// Where the detector runs
-    #[arg(long, value_name = "DEVICE", default_value_t = Device::default(), help = Device::help("Where the detector runs"))]
+    /// Device that runs the detector
+    #[arg(long, value_name = "DEVICE", default_value_t = Device::default())]
+    #[arg(help = Device::help("Device that runs the detector"))]
     pub device: Device,
 }
 
@@ -154,7 +158,8 @@ impl Args {
         config
     }
 
-    /// Drops the fakes that hardly differ from their originals, where that is asked for. Returns a line that says how many.
+    /// Drops the fakes that hardly differ from their originals, where that is asked for. Returns a line that says how
+    /// many.
     fn leave_out_unforged(&self, manifest: &mut Manifest) -> Result<String, Error> {
         if self.min_difference == 0.0 {
             return Ok(String::new());
@@ -174,7 +179,8 @@ impl Args {
     /// Divides the data and writes the manifest; returns what is to be said of it.
     ///
     /// # Errors
-    /// When nothing is left for training, or the manifest cannot be written. In the former case it is written without the division.
+    /// When nothing is left for training, or the manifest cannot be written. In the former case it is written without
+    /// the division.
     pub fn write(&self, mut manifest: Manifest) -> Result<String, Error> {
         let path = self.output_dir.join("manifest.csv");
         let left_out = self.leave_out_unforged(&mut manifest)?;

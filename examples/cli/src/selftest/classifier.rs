@@ -12,7 +12,8 @@ use super::{Checked, formula};
 pub(crate) const ARCHITECTURES: [Architecture; 3] =
     [Architecture::EfficientNetB0, Architecture::EfficientNetB3, Architecture::EfficientNetLite0];
 
-/// These networks have random weights, which amplify what is rounded: PyTorch's `bf16` autocast moves the probabilities by
+/// These networks have random weights, which amplify what is rounded: PyTorch's `bf16` autocast moves the probabilities
+/// by
 /// 0.067, 0.021 and 0.011, and rounding their weights alone by 0.012.
 const BRAIN_LIMIT: f64 = 3e-2;
 

@@ -20,18 +20,18 @@ use deepsight_device::{Device, with_backend};
 use self::table::{Check, Table};
 use crate::output::{complain, print};
 
-/// Checks detector, classifier, training and a whole clip on a device, against their references.
+/// Compares detector, classifier, training and the analysis of a clip on a device with their references.
 #[derive(Debug, Parser)]
 #[command(
     name = "selftest",
-    after_help = "Exit code: 0 when everything agrees, 1 when something does not, 2 when the device cannot be used. The clip needs \
-ffmpeg."
+    after_help = "Exit codes: 0 if everything agrees, 1 if something does not, 2 if the device cannot be used. The \
+clip needs ffmpeg."
 )]
 pub struct Args {
-    /// What to check
-    #[arg(long, value_name = "DEVICE", default_value_t = Device::default(), help = Device::help("What to check"))]
+    /// Device to check
+    #[arg(long, value_name = "DEVICE", default_value_t = Device::default(), help = Device::help("Device to check"))]
     device: Device,
-    /// Make only the checks whose name has this in it
+    /// Run only the checks whose name contains this text
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     only: String,
 }

@@ -17,8 +17,8 @@ pub struct ClipList {
 }
 
 impl ClipList {
-    /// Reads a manifest: a `.csv` with a column `file`, a `.txt` with one path a line, or such lines from standard input for `-`.
-    /// Paths are relative to the manifest's folder. Empty lines are none.
+    /// Reads a manifest: a `.csv` with a column `file`, a `.txt` with one path a line, or such lines from standard
+    /// input for `-`. Paths are relative to the manifest's folder. Empty lines are none.
     ///
     /// # Errors
     /// When it cannot be read or understood, names no clip, or one twice.

@@ -1,6 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::analyze::InputError;
 use crate::output::OutputError;
 
 /// Why a list of clips, or a file of their results, cannot be used. Every message is one line.
@@ -15,6 +16,9 @@ pub enum ShardError {
         /// What the system said.
         source: io::Error,
     },
+    /// The command line names something that is not a clip.
+    #[error(transparent)]
+    Input(#[from] InputError),
     /// A file cannot be written, or a folder be made.
     #[error(transparent)]
     Write(#[from] OutputError),

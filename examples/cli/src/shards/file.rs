@@ -27,7 +27,8 @@ pub(crate) struct ShardFile {
 }
 
 impl ShardFile {
-    /// Opens the file of a shard in a folder, or begins it. What a killed run left of a line is cut off, and with `restart` all else.
+    /// Opens the file of a shard in a folder, or begins it. What a killed run left of a line is cut off, and with
+    /// `restart` all else.
     ///
     /// # Errors
     /// When another run writes it, it was made with other settings or of other clips, or it cannot be read or written.
@@ -142,8 +143,8 @@ impl ShardFile {
     }
 }
 
-/// Reads a shard's file line by line: its header, if it has one, each line with the place of its first byte, and where the last
-/// whole line ends.
+/// Reads a shard's file line by line: its header, if it has one, each line with the place of its first byte, and where
+/// the last whole line ends.
 ///
 /// # Errors
 /// When it cannot be read, a line is none, or `each` says what is wrong with one.

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 pub(crate) type Settings = Map<String, Value>;
 
 /// All settings that decide over a result, flat. What only decides how fast it comes is left out: threads, and which of
-/// several equal devices; and how many faces go together, which changes no score beyond rounding. So a run may go on with more
-/// or less of them.
+/// several equal devices; and how many faces go together, which changes no score beyond rounding. So a run may go on
+/// with more or less of them.
 pub(crate) fn settings(
     model: &ModelInfo,
     detector: &DetectorInfo,

@@ -18,162 +18,166 @@ use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::{complain, print};
 
-/// Trains a network to tell real faces from fake ones.
+/// Trains a network that tells real faces from fake ones.
 #[derive(Debug, Parser)]
 #[command(
     name = "train",
-    after_help = "Writes best.safetensors (what analyze --model takes), last.safetensors, checkpoint.safetensors, history.json and \
-events for TensorBoard into the output folder. Each manifest is a source, named by its folder. The best epoch is the one whose \
-video AUC, averaged over the sources, is highest; a source with only real or only fake faces in split val has none and is left \
-out of the mean. Ctrl-C saves first; the same command with --resume goes on, on a CPU to the last \
-bit. Exit code: 0 when done, 1 when training failed, 2 for bad input or usage, 130 when interrupted."
+    after_help = "Writes best.safetensors (for analyze --model), last.safetensors, checkpoint.safetensors, \
+history.json and events for TensorBoard into the output folder. Each manifest is a source, named by its folder. The \
+best epoch has the highest video AUC, averaged over the sources; a source with only real or only fake faces in split \
+val has no AUC and is left out of the mean.\n\n\
+Ctrl-C saves a checkpoint. The same command with --resume continues; on a CPU the result is the same, bit for bit.\n\n\
+Exit codes: 0 if done, 1 if training failed, 2 for bad input or usage, 130 if interrupted."
 )]
 pub struct Args {
-    /// Manifest of face crops, as preprocess writes it; several are joined, people of one name being one person
+    /// Manifest of face crops, as `preprocess` writes it; repeatable. People with the same name are the same person
     #[arg(long, value_name = "CSV", required_unless_present = "data_dir")]
     pub manifest: Vec<PathBuf>,
-    /// Folder with such a manifest.csv; several are joined
+    /// Folder with such a manifest.csv; repeatable
     #[arg(long, value_name = "DIR")]
     pub data_dir: Vec<PathBuf>,
-    /// Folder for everything that the run writes
+    /// Folder for all output
     #[arg(long, value_name = "DIR")]
     pub output_dir: PathBuf,
-    /// Go on from the checkpoint in the output folder
+    /// Continue from the checkpoint in the output folder
     #[arg(long)]
     pub resume: bool,
 
     /// Network: efficientnet_b0 to efficientnet_b4, or efficientnet_lite0 to efficientnet_lite4
     #[arg(long, value_name = "NAME", default_value = "efficientnet_lite0")]
     pub model_name: Architecture,
-    /// Where the weights start: a model file, an ImageNet state dict (.pth or .safetensors), or none
+    /// Initial weights: a model file, an ImageNet state dict (.pth or .safetensors), or none
     #[arg(long, value_name = "FILE", default_value = "none", value_parser = init)]
     pub init: Init,
-    /// Side of the network's input in pixels; timm's for the network by default
+    /// Side of the network's input in pixels; by default that of timm
     #[arg(long, value_name = "PIXELS")]
     pub input_size: Option<u32>,
 
-    /// How often to go through the data
+    /// Number of epochs
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub epochs: usize,
-    /// Faces an epoch shows, in whole steps; as many as there are by default
+    /// Faces per epoch, rounded to whole steps; by default the number of faces in the data
     #[arg(long, value_name = "N")]
     pub draws: Option<usize>,
-    /// Faces in one pass
+    /// Faces per forward and backward pass
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub batch_size: usize,
-    /// Passes whose gradients make one step
+    /// Passes per step, whose gradients are accumulated
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub accumulate: usize,
     /// Learning rate after the warm-up
     #[arg(long, value_name = "RATE", default_value_t = 5e-4)]
     pub learning_rate: f64,
-    /// How the learning rate falls: step, cosine or plateau
+    /// Schedule of the learning rate: step, cosine or plateau
     #[arg(long, value_name = "NAME", default_value_t = SchedulerName::Cosine)]
     pub scheduler: SchedulerName,
-    /// Epochs over which the learning rate rises at first
+    /// Epochs of warm-up
     #[arg(long, value_name = "EPOCHS", default_value_t = 1.0)]
     pub warmup: f64,
-    /// Epochs between reductions of the scheduler step
+    /// Scheduler step: epochs between reductions
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub step_epochs: usize,
-    /// What the schedulers step and plateau multiply the learning rate with
+    /// Schedulers step and plateau: factor of each reduction
     #[arg(long, value_name = "FACTOR", default_value_t = 0.1)]
     pub rate_factor: f64,
-    /// Epochs without a better mean video AUC that the scheduler plateau puts up with
+    /// Scheduler plateau: epochs without a better mean video AUC before a reduction
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub plateau_patience: usize,
-    /// Lowest learning rate of the schedulers cosine and plateau
+    /// Schedulers cosine and plateau: lowest learning rate
     #[arg(long, value_name = "RATE", default_value_t = 0.0)]
     pub minimum_rate: f64,
-    /// Weight decay of AdamW; norms and biases have none
+    /// Weight decay of AdamW; not applied to norms and biases
     #[arg(long, value_name = "DECAY", default_value_t = 1e-2)]
     pub weight_decay: f32,
-    /// What the classes count in the loss: equal, balanced (also without a value), or two numbers REAL,FAKE
+    /// Weights of the classes in the loss: equal, balanced (also without a value), or two numbers REAL,FAKE
     #[arg(long, value_name = "WEIGHTS", num_args = 0..=1, default_value = "equal", default_missing_value = "balanced")]
     pub class_weights: ClassWeights,
-    /// Share of the target that is spread over both classes
+    /// Label smoothing: share of the target that is spread over both classes
     #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
     pub label_smoothing: f32,
-    /// Probability of dropping a pooled feature
+    /// Dropout: probability of dropping a pooled feature
     #[arg(long, value_name = "P", default_value_t = 0.2)]
     pub dropout: f32,
-    /// Probability of leaving out the last block; that of others rises to it
+    /// Stochastic depth: probability of skipping the last block; it rises linearly to it over the blocks
     #[arg(long, value_name = "P", default_value_t = 0.0)]
     pub drop_path: f32,
-    /// Judge and keep a mean of the weights over the steps, of which each step keeps this share (0.999 without a value)
+    /// Validate and save an exponential moving average of the weights, with this decay (0.999 without a value)
     #[arg(long, value_name = "DECAY", num_args = 0..=1, default_missing_value = "0.999")]
     pub ema: Option<f64>,
-    /// Longest gradient; a longer one is shortened to it
+    /// Largest norm of the gradient; larger gradients are scaled down to it
     #[arg(long, value_name = "LENGTH")]
     pub grad_clip: Option<f64>,
-    /// End after so many epochs without a better mean video AUC
+    /// Stop after this many epochs without a better mean video AUC
     #[arg(long, value_name = "EPOCHS")]
     pub early_stopping: Option<usize>,
-    /// Of everything that is random
+    /// Seed of all random draws
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
 
-    /// What becomes of faces before the network sees them
+    /// Augmentation of the faces
     #[arg(long, value_name = "PRESET", value_enum, default_value_t = Preset::Robust)]
     pub augment: Preset,
-    /// Compress this share of the faces as H.264 first, each with its neighbours in time (0.1 without a value); slow
+    /// Share of the faces that are compressed as H.264 first, with their neighbors in time (0.1 without a value); slow
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "0.1")]
     pub clip_compression: Option<f32>,
-    /// Share of the fakes that are made from real faces, 0 to 1
+    /// Share of the fakes that are self-blended real faces, 0 to 1
     #[arg(long, value_name = "RATIO", default_value_t = 0.0)]
     pub self_blended: f32,
-    /// Share of those whose face is another real person's, 0 to 1
+    /// Share of the self-blended fakes that take the face of another real person, 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub donors: f32,
-    /// Share of the other fakes that are shown beside the real face that they were made of, 0 to 1
+    /// Share of the other fakes that are drawn together with their original, 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub paired: f32,
-    /// Share of the draws for the faces in a folder, as FOLDER=SHARE; may be repeated. FOLDER as the manifest writes it; with several manifests, with the manifest's own folder before it
+    /// Share of the draws for the faces in a folder, as FOLDER=SHARE; repeatable. FOLDER is as in the manifest; with
+    /// several manifests, the manifest's own folder comes before it
     #[arg(long, value_name = "FOLDER=SHARE", value_parser = source)]
     pub source: Vec<Source>,
-    /// Write a contact sheet of what the network will see (PNG or JPEG)
+    /// Write a contact sheet of augmented faces (PNG or JPEG)
     #[arg(long, value_name = "FILE")]
     pub preview: Option<PathBuf>,
-    /// What training and validation must not share: person (also its videos), or video
+    /// What training and validation must not share: person (and the person's videos), or video
     #[arg(long, value_name = "WHAT", default_value_t = SplitBy::Person)]
     pub split_by: SplitBy,
-    /// How faces were cut, where the manifest does not say: box or margin:FRACTION
+    /// Crop of the faces, if the manifest does not state it: box or margin:FRACTION
     #[arg(long, value_name = "CROP", value_parser = crop)]
     pub crop: Option<FaceCrop>,
 
-    /// Where to train; repeated, batches are divided
-    #[arg(long, value_name = "DEVICE", help = Device::help("Where to train (repeated, batches are divided)"))]
+    /// Device to train on
+    #[arg(long, value_name = "DEVICE")]
+    #[arg(help = Device::help("Device to train on (if repeated, each batch is divided among the devices)"))]
     pub device: Vec<Device>,
-    /// What computes the steps: auto, burn or fused
+    /// Engine that computes the steps: auto, burn or fused
     #[arg(long, value_name = "ENGINE", default_value_t = Engine::Auto)]
     pub engine: Engine,
-    /// Compute in half precision, bf16 (also without a value) or f16, where the device can
-    #[arg(long, value_name = "TYPE", num_args = 0..=1, default_value = "f32", default_missing_value = "bf16", hide_default_value = true)]
+    /// Half precision: bf16 (also without a value) or f16, if the device has it
+    #[arg(long, value_name = "TYPE", num_args = 0..=1, default_value = "f32", default_missing_value = "bf16")]
+    #[arg(hide_default_value = true)]
     pub use_amp: Precision,
-    /// Threads that make samples
+    /// Number of threads that load samples
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub workers: usize,
-    /// Memory for decoded crops, in MiB; what has no room is read each time
+    /// Cache for decoded crops, in MiB; other crops are read again each time
     #[arg(long, value_name = "MIB", default_value_t = 2048)]
     pub cache: usize,
-    /// Threads that compute; one for each core by default
+    /// Number of threads that compute; by default one for each core
     #[arg(long, value_name = "N")]
     pub threads: Option<u16>,
     /// Steps between checkpoints within an epoch
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub checkpoint_every: usize,
-    /// Name of the model; that of the output folder by default
+    /// Name of the model; by default that of the output folder
     #[arg(long)]
     pub name: Option<String>,
-    /// What the data is, for the model's card; the number of faces and videos by default
+    /// Description of the training data for the model card; by default the number of faces and videos
     #[arg(long, value_name = "TEXT")]
     pub trained_on: Option<String>,
-    /// Terms of use of the weights, for the model's card
+    /// Terms of use of the weights for the model card
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub terms: String,
 }
 
-/// What becomes of faces before the network sees them.
+/// An augmentation of faces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Preset {
     /// What the Python system does
@@ -288,7 +292,8 @@ fn of_source(source: &SourceAuc) -> String {
     }
 }
 
-/// How far a run has come: a bar on a terminal, a line now and then elsewhere, and a line for each epoch on standard output.
+/// How far a run has come: a bar on a terminal, a line now and then elsewhere, and a line for each epoch on standard
+/// output.
 #[derive(Debug)]
 pub(crate) struct TrainProgress {
     bar: ProgressBar,

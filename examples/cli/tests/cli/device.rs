@@ -137,7 +137,8 @@ mod cuda {
         let run = machine.start(program("analyze").args(["--device", "list"]));
         let line = |name: &str, letter| {
             format!(
-                "{name:7}  Fake GPU {letter}: 1.5 of 16.0 GiB free, compute capability 9.0, driver for CUDA 12.4, NVRTC 12.4\n"
+                "{name:7}  Fake GPU {letter}: 1.5 of 16.0 GiB free, compute capability 9.0, driver for CUDA 12.4, \
+                 NVRTC 12.4\n"
             )
         };
         assert_eq!(run.code, Some(0));

@@ -5,6 +5,7 @@ mod analyze;
 mod convert;
 mod device;
 mod evaluate;
+mod inputs;
 mod preprocess;
 mod program;
 mod selftest;

@@ -13,7 +13,8 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A data set of the bundled clip, whole as the real one and in another file as the fake one, and a portrait cut from it.
+/// A data set of the bundled clip, whole as the real one and in another file as the fake one, and a portrait cut from
+/// it.
 struct Bench {
     folder: tempfile::TempDir,
 }

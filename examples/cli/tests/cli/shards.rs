@@ -206,7 +206,7 @@ fn an_interrupted_shard_keeps_what_is_done() {
     let run = Run::from(child.wait_with_output().unwrap());
     assert_eq!((run.code, run.stdout.as_str()), (Some(130), ""), "{run:?}");
     let done = lines(&file).len() - 1;
-    assert_eq!(run.stderr, format!("{done} of 20 clips are done: the same command goes on\ninterrupted\n"));
+    assert_eq!(run.stderr, format!("{done} of 20 clips are done; the same command continues\ninterrupted\n"));
 }
 
 /// Slurm's script, with a stand-in for what Slurm puts around it: three shards, one of which is killed in the middle.

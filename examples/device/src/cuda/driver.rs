@@ -142,7 +142,8 @@ impl Driver {
     fn said(&self, by: &str, code: c_int) -> Option<String> {
         type Says = unsafe extern "system" fn(c_int, *mut *const c_char) -> c_int;
         let mut text = ptr::null();
-        // SAFETY: the signature is the one in NVIDIA's header. The text is a constant of the library, which stays loaded.
+        // SAFETY: the signature is the one in NVIDIA's header. The text is a constant of the library, which stays
+        // loaded.
         unsafe {
             let says = self.library.get::<Says>(by).ok()?;
             (says(code, &raw mut text) == 0 && !text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into())

@@ -66,7 +66,8 @@ pub enum CudaFault {
     },
     /// The run-time compiler does not know the GPU's kind.
     #[error(
-        "{gpu} has compute capability {capability}, and CUDA's run-time compiler (NVRTC {compiler}) compiles for {}; {}",
+        "{gpu} has compute capability {capability}, and CUDA's run-time compiler (NVRTC {compiler}) compiles for {}; \
+         {}",
         span(.supported), toolkit(*.capability, .supported)
     )]
     Capability {
@@ -93,8 +94,8 @@ pub enum CudaFault {
     },
     /// The driver does not take what the run-time compiler makes.
     #[error(
-        "CUDA's run-time compiler is newer than the driver: NVRTC {compiler} makes code that a driver for CUDA {driver} \
-         does not load; update the driver, or install CUDA toolkit {driver}"
+        "CUDA's run-time compiler is newer than the driver: NVRTC {compiler} makes code that a driver for CUDA \
+         {driver} does not load; update the driver, or install CUDA toolkit {driver}"
     )]
     NewCompiler {
         /// The driver's version.

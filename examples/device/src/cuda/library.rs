@@ -26,8 +26,8 @@ pub(super) fn load(
     Err(CudaFault::NotInstalled { purpose, looked_for, broken, advice })
 }
 
-/// Why a file of that name cannot be loaded, in the system's words; nothing where there is no such file. A file that another
-/// one needs may be missing all the same.
+/// Why a file of that name cannot be loaded, in the system's words; nothing where there is no such file. A file that
+/// another one needs may be missing all the same.
 fn why_broken(name: &str, error: &libloading::Error) -> Option<String> {
     let words = deepsight_core::with_causes(error);
     let absent = cfg!(windows) || words.contains(&format!("{name}: cannot open shared object file: No such file"));

@@ -46,7 +46,8 @@ fn describe(driver: &Driver, index: usize) -> Result<String, CudaFault> {
     let [free, total] = context.memory()?.map(|bytes| bytes as f64 / f64::from(1 << 30));
     let (name, capability, driver) = (gpu.name, gpu.capability, driver.version());
     Ok(format!(
-        "{name}: {free:.1} of {total:.1} GiB free, compute capability {capability}, driver for CUDA {driver}, NVRTC {compiler}"
+        "{name}: {free:.1} of {total:.1} GiB free, compute capability {capability}, driver for CUDA {driver}, \
+         NVRTC {compiler}"
     ))
 }
 
@@ -91,7 +92,8 @@ fn rehearse<'a>(driver: &'a Driver, gpu: &Gpu) -> Result<Rehearsed<'a>, CudaFaul
     Ok(Rehearsed { context, compiler: compiler.version() })
 }
 
-/// The folder with the header that every kernel includes: the one where Burn (CubeCL's `install::cuda_path`) takes it from.
+/// The folder with the header that every kernel includes: the one where Burn (CubeCL's `install::cuda_path`) takes it
+/// from.
 fn headers() -> Result<PathBuf, CudaFault> {
     let usual = || match () {
         () if cfg!(windows) => Some(PathBuf::from("C:/Program Files/NVIDIA GPU Computing Toolkit/CUDA/")),

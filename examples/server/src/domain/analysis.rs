@@ -8,17 +8,17 @@ use utoipa::ToSchema;
 
 use super::{Failure, Moment, Settings};
 
-/// How far an analysis has come.
+/// The state of an analysis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
-    /// It waits for its turn.
+    /// It waits in the queue.
     Queued,
-    /// It is being analysed.
+    /// It runs.
     Running,
     /// It has a report.
     Done,
-    /// It has none, and `problem` says why.
+    /// It failed; `problem` says why.
     Failed,
 }
 
@@ -90,16 +90,16 @@ pub(crate) struct Finished {
     pub(crate) errors: u64,
 }
 
-/// How far an analysis is.
+/// The progress of an analysis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Counts {
-    /// Frames that were searched for faces.
+    /// Number of frames that were searched for faces.
     pub(crate) frames: u64,
-    /// Frames that are to come in all, as far as it is known.
+    /// Expected number of frames in total, if it is known.
     pub(crate) expected_frames: Option<u64>,
-    /// Faces that were scored.
+    /// Number of faces that were scored.
     pub(crate) faces: u64,
-    /// Errors of single frames and faces.
+    /// Number of errors of single frames and faces.
     pub(crate) errors: u64,
 }
 

@@ -11,31 +11,31 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Problem)]
 pub(crate) struct Failure {
-    /// What kind of problem it is: a name to match on.
+    /// The kind of the problem, for programs to match on.
     #[serde(rename = "type")]
     #[schema(example = "urn:deepsight:problem:too-large")]
     kind: String,
-    /// The kind in words.
+    /// The kind as a phrase.
     #[schema(example = "The upload is too large")]
     title: String,
     /// The HTTP status.
     #[schema(example = 413)]
     status: u16,
-    /// What happened, to which value, and what the limit is: a sentence for people.
+    /// A sentence for people: what happened, the value, and the limit.
     #[schema(example = "The video has more than 100000000 bytes, which is the limit.")]
     detail: String,
     /// The limit that was exceeded, by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<String>,
-    /// Largest upload in bytes, where that was exceeded.
+    /// Largest upload in bytes, if that limit was exceeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) limit_bytes: Option<u64>,
     /// Whether the same request may succeed later.
     retryable: bool,
-    /// Seconds after which to try again; the header `Retry-After` has them too.
+    /// Seconds after which to try again, as in the header `Retry-After`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) retry_after: Option<u64>,
-    /// The request's id, which the server's log has too.
+    /// The request's id, as in the server's log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) request_id: Option<String>,
 }
@@ -78,7 +78,7 @@ impl Failure {
 
     pub(crate) fn bad_parameter(name: &str, value: &str, rule: &str) -> Self {
         let detail = format!("{} is {:?}: {rule}.", shortened(name), shortened(value));
-        Self::new(400, "bad-parameter", "A parameter cannot be used", detail)
+        Self::new(400, "bad-parameter", "A parameter is not valid", detail)
     }
 
     fn not_a_video(detail: impl Into<String>) -> Self {
@@ -97,30 +97,31 @@ impl Failure {
     }
 
     pub(crate) fn too_many_jobs(limit: u32, seconds: u64) -> Self {
-        let detail = format!("You have {} waiting or running, which is the limit.", videos(limit));
+        let detail =
+            format!("You have {} waiting or running, which is the limit. Wait until one has ended.", videos(limit));
         let status = 429;
         Self::new(status, "too-many-jobs", "Too many videos at once", detail).after(seconds)
     }
 
     pub(crate) fn queue_full(limit: u32, seconds: u64) -> Self {
-        let detail = format!("The queue has room for {}, and is full.", videos(limit));
+        let detail = format!("The queue is full; its limit is {}.", videos(limit));
         Self::new(503, "queue-full", "The server is busy", detail).after(seconds)
     }
 
     pub(crate) fn stopping() -> Self {
-        let detail = "The server is being stopped. Try again when it is back.";
+        let detail = "The server is stopping. Try again later.";
         Self::new(503, "stopping", "The server is stopping", detail).after(10)
     }
 
     pub(crate) fn disk_full() -> Self {
-        let detail = "The server has no room left for the upload.";
+        let detail = "The server has no disk space left for the upload.";
         Self::new(507, "disk-full", "The disk is full", detail).retryable()
     }
 
     /// Describes an internal error, whose details only the log has.
     pub(crate) fn internal() -> Self {
-        let detail =
-            "Something went wrong in the server. Its log has the details under the id of the request or the analysis.";
+        let detail = "An internal error occurred. The server's log has the details, under the id of the request or of \
+                      the analysis.";
         Self::new(500, "internal", "The server failed", detail).retryable()
     }
 
@@ -142,13 +143,13 @@ impl Failure {
             VideoError::EmptyFile { .. } => Self::not_a_video("The file is empty."),
             VideoError::NotAVideo { path, reason } => {
                 let reason = sentence(&without_path(reason, path));
-                Self::not_a_video(format!("The file's content is not that of a video: {reason}."))
+                Self::not_a_video(format!("The file is not a video or picture that can be read: {reason}."))
             }
             VideoError::NotAllowed { path, reason } => {
                 let reason = sentence(&without_path(reason, path));
-                Self::not_a_video(format!("The video uses a container or codec that is not taken: {reason}."))
+                Self::not_a_video(format!("The video uses a container or codec that is not supported: {reason}."))
             }
-            VideoError::NoVideoStream { .. } => Self::not_a_video("The file has no moving picture."),
+            VideoError::NoVideoStream { .. } => Self::not_a_video("The file has no video stream."),
             VideoError::OverLimit { limit, value, max, .. } => {
                 let name = match limit {
                     deepsight_video::Limit::FileBytes => "max_upload_bytes",
@@ -173,9 +174,10 @@ impl Failure {
             VideoError::TruncatedFrame { .. } | VideoError::Truncated { .. } | VideoError::FrameCount { .. } => {
                 Self::unreadable("The video is cut short or damaged.")
             }
-            VideoError::OutOfMemory { bytes, .. } => {
-                Self::over_limit("memory", format!("A frame takes {bytes} bytes, which the server does not have."))
-            }
+            VideoError::OutOfMemory { bytes, .. } => Self::over_limit(
+                "memory",
+                format!("A frame needs {bytes} bytes of memory, which the server does not have."),
+            ),
             // The client did not cause these errors, such as a missing ffmpeg or a failing disk.
             error => Self::hide(error),
         }
@@ -188,7 +190,7 @@ impl Failure {
                 let reason = sentence(&without_path(reason, path));
                 Self::unreadable(format!("No frame could be read: {reason}."))
             }
-            Error::NoFrames => Self::unreadable("The video holds no frame."),
+            Error::NoFrames => Self::unreadable("The video has no frames."),
             error => Self::hide(error),
         }
     }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-/// Everything an analysis found. Times are in seconds, boxes and landmarks in pixels, probabilities between 0 and 1.
+/// The report of an analysis. Times are in seconds, boxes and landmarks in pixels, probabilities between 0 and 1.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Report)]
@@ -18,9 +18,9 @@ pub(crate) struct ReportSchema {
     model: Classifier,
     settings: ReportSettings,
     verdict: Verdict,
-    /// Why, doubts first.
+    /// The reasons for the verdict, doubts first.
     reasons: Vec<ReportReason>,
-    /// Probability that the video is forged; null where no face was scored.
+    /// Probability that the video is forged; null if no face was scored.
     fake_probability: Option<f32>,
     /// The people in view, in order of appearance.
     tracks: Vec<Track>,
@@ -33,7 +33,7 @@ pub(crate) struct ReportSchema {
     seconds: Seconds,
 }
 
-/// The answer for a video.
+/// The verdict on a video.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum Verdict {
@@ -41,7 +41,7 @@ pub(crate) enum Verdict {
     Real,
     /// At least one person's face is forged.
     Fake,
-    /// The video does not allow an answer; the reasons say why.
+    /// The video allows no decision; the reasons say why.
     Uncertain,
 }
 
@@ -49,23 +49,23 @@ pub(crate) enum Verdict {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Input {
-    /// The file as its sender called it. Untrusted text.
+    /// The client's name of the file. Untrusted text.
     path: String,
     sha256: Option<String>,
     bytes: Option<u64>,
-    /// As ffmpeg names it.
+    /// ffmpeg's name of it.
     container: Option<String>,
     codec: Option<String>,
-    /// Upright, in pixels.
+    /// Width in pixels after rotation.
     width: Option<u32>,
     height: Option<u32>,
     /// Clockwise rotation in degrees that was applied.
     rotation: Option<u32>,
-    /// Frames per second, on average.
+    /// Average number of frames per second.
     frame_rate: Option<f64>,
     variable_frame_rate: Option<bool>,
     duration: Option<f64>,
-    /// Frames in the whole video.
+    /// Number of frames in the whole video.
     frames: Option<u64>,
     /// Length that the headers state, in seconds, where it is known: more than `duration` if the file is cut short.
     declared_duration: Option<f64>,
@@ -119,22 +119,22 @@ pub(crate) struct Classifier {
     #[schema(value_type = Object)]
     crop: Value,
     engine: Option<String>,
-    /// `bf16` or `f16`, where it was not `f32`.
+    /// `bf16` or `f16`; absent for `f32`.
     precision: Option<String>,
-    /// How far its probabilities can be trusted, where it was measured.
+    /// The measured reliability of its probabilities; absent if it was not measured.
     #[schema(value_type = Object)]
     reliability: Option<Value>,
 }
 
-/// How it was analysed.
+/// The settings of the analysis.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReportSettings {
     detector: Detector,
-    /// Settings of the analysis by name, with the threshold that was in force.
+    /// Settings of the analysis by name, with the threshold that was applied.
     #[schema(value_type = Object)]
     analyzer: Map<String, Value>,
-    /// The server's own, such as its device.
+    /// Settings of the server, such as its device.
     #[schema(value_type = Object)]
     run: Map<String, Value>,
 }
@@ -148,15 +148,15 @@ pub(crate) struct Detector {
     settings: Map<String, Value>,
 }
 
-/// Why the verdict is what it is.
+/// A reason for the verdict.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct ReportReason {
-    /// A name to match on, such as `decided_by_track`.
+    /// The kind, for programs to match on, such as `decided_by_track`.
     #[schema(example = "decided_by_track")]
     kind: String,
-    /// The same as a sentence.
+    /// The reason as a sentence.
     message: String,
-    /// Its numbers, by name.
+    /// The numbers of the reason, by name.
     #[serde(flatten)]
     numbers: Map<String, Value>,
 }
@@ -168,26 +168,26 @@ pub(crate) struct Track {
     /// 0 is "Person 1".
     id: usize,
     faces: usize,
-    /// Faces of them that were scored.
+    /// Number of scored faces.
     scored: usize,
     first_frame: u64,
     last_frame: u64,
     start: f64,
     end: f64,
-    /// Mean of the scored faces, of clear ones more than of others where the model has limits of quality.
+    /// Mean probability of the scored faces. If the model has limits of quality, clear faces have more weight.
     fake_probability: Option<f32>,
     max_fake_probability: Option<f32>,
-    /// Of the shorter sides, in pixels.
+    /// Median of the shorter sides of the scored faces, in pixels.
     median_face_size: Option<f32>,
-    /// Of the detector's confidence.
+    /// Median of the detector's confidence.
     median_confidence: Option<f32>,
-    /// Medians of the scored faces.
+    /// Medians of the quality of the scored faces.
     quality: Option<Quality>,
-    /// Sum of the weights that the scored faces have by their quality, where the model has limits of quality.
+    /// Sum of the weights of the scored faces; absent if the model has no limits of quality.
     effective_faces: Option<f32>,
 }
 
-/// How well a face can be judged.
+/// The quality of a face.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Quality {
@@ -215,27 +215,27 @@ pub(crate) struct Frame {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReportedFace {
-    /// Left, top, right, bottom; it may reach over the border.
+    /// Left, top, right, bottom; it may extend beyond the border.
     #[serde(rename = "box")]
     bounding_box: [f32; 4],
     /// Left eye, right eye, nose, left and right corner of the mouth, as the viewer sees them.
     landmarks: Option<[[f32; 2]; 5]>,
-    /// The detector's.
+    /// Confidence of the detector.
     confidence: f32,
-    /// The person; null where the detector was not sure enough.
+    /// Number of the person; null if the detector's confidence was too low.
     track: Option<usize>,
-    /// Absent where it was not cut out.
+    /// Absent if the face was not cut out.
     quality: Option<Quality>,
-    /// Null where it was not scored.
+    /// Null if the face was not scored.
     fake_probability: Option<f32>,
 }
 
-/// What went wrong with single frames and faces.
+/// Errors of single frames and faces.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Errors {
     count: u64,
-    /// The first of them.
+    /// The first errors.
     first: Vec<FrameProblem>,
 }
 
@@ -249,7 +249,7 @@ pub(crate) struct FrameProblem {
     message: String,
 }
 
-/// Where the time went. Stages overlap.
+/// Seconds spent in each stage. Stages overlap.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Seconds {
@@ -265,7 +265,7 @@ mod tests {
 
     use clap::Parser;
     use deepsight_core::{Job, Report};
-    use deepsight_video::{Sampling, Video};
+    use deepsight_video::{Media, Sampling};
 
     use super::ReportSchema;
     use crate::domain::Settings;
@@ -275,10 +275,10 @@ mod tests {
     #[test]
     fn a_real_report_has_the_fields_that_the_documentation_shows_and_no_others() {
         let engine = Engine::load(&Cli::parse_from(["deepsight-server"]).options).unwrap();
-        let video = Video::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../clips/portraits.mp4")).unwrap();
+        let video = Media::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../clips/portraits.mp4")).unwrap();
         let frames = video.frames(Sampling::evenly(6)).unwrap();
         let job = Job::new().with_input(video.input());
-        let report: Report = engine.analyze(frames, &Settings::default(), false, job).unwrap();
+        let report: Report = engine.analyze(frames, &Settings::default(), false, false, job).unwrap();
         let json = report.to_json().unwrap();
         let read: ReportSchema = serde_json::from_str(&json).unwrap();
         assert_eq!((read.schema, read.frames.len()), (deepsight_core::REPORT_SCHEMA, 6));

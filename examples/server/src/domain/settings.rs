@@ -15,22 +15,22 @@ pub(crate) const MIN_FACE_SIZE: f32 = 20.0;
 pub(crate) const MIN_FPS: f64 = 0.01;
 pub(crate) const MAX_FPS: f64 = 60.0;
 
-/// Settings of an analysis, as they were asked for.
+/// The requested settings of an analysis.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Settings {
-    /// Frames that are looked at, spread evenly; null where `fps` is given, and where the length decides (`auto`).
+    /// Number of frames to analyze, spread evenly; null if `fps` is given, and if the length decides (`auto`).
     #[schema(example = 30, minimum = 1)]
     pub(crate) frames: Option<u64>,
-    /// Frames that are looked at per second; null where `frames` is given, and where the length decides (`auto`).
+    /// Number of frames to analyze per second; null if `frames` is given, and if the length decides (`auto`).
     #[schema(minimum = 0.01, maximum = 60.0)]
     pub(crate) fps: Option<f64>,
-    /// How face scores become one: `worst-track`, `mean-of-faces`, `median` or `top-k:N`.
+    /// How the scores of faces are combined: `worst-track`, `mean-of-faces`, `median` or `top-k:N`.
     #[schema(value_type = String, example = "worst-track")]
     pub(crate) aggregation: Aggregation,
-    /// Probability from which the video is fake; null for the model's own.
+    /// Probability from which the video is fake; null for that of the model.
     #[schema(minimum = 0.0, maximum = 1.0)]
     pub(crate) threshold: Option<f32>,
-    /// Side of the smallest face that is looked for, in pixels.
+    /// Smallest face to search for: its shorter side in pixels.
     #[schema(example = 20.0, minimum = 4.0, maximum = 16384.0)]
     pub(crate) min_face_size: f32,
 }
@@ -47,25 +47,25 @@ impl Default for Settings {
     }
 }
 
-/// The same as parameters of a request.
+/// The settings as parameters of a request.
 #[derive(Debug, IntoParams, Deserialize)]
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "read by name in `Settings::take`; this is what the documentation shows")]
 pub(crate) struct SettingsParameters {
-    /// Frames to look at, spread evenly over the video, or `auto` (default): 30, at least one every 2 seconds, at most 600
-    /// (fewer if the server allows fewer), and up to 240 more around suspicious faces.
+    /// Number of frames to analyze, spread evenly over the video, or `auto` (default): 30, at least one every 2 seconds,
+    /// at most 600 (fewer if the server allows fewer), and up to 240 more around suspicious faces.
     #[param(pattern = "^(auto|[1-9][0-9]{0,5})$", example = "auto")]
     frames: Option<String>,
-    /// Frames to look at per second, instead of `frames`.
+    /// Number of frames to analyze per second, instead of `frames`.
     #[param(minimum = 0.01, maximum = 60.0)]
     fps: Option<f64>,
-    /// How face scores become one: `worst-track` (default), `mean-of-faces`, `median` or `top-k:N`.
+    /// How the scores of faces are combined: `worst-track` (default), `mean-of-faces`, `median` or `top-k:N`.
     #[param(pattern = "^(worst-track|mean-of-faces|median|top-k:[1-9][0-9]{0,8})$")]
     aggregation: Option<String>,
-    /// Probability from which the video is fake; the model's own by default.
+    /// Probability from which the video is fake; by default that of the model.
     #[param(minimum = 0.0, maximum = 1.0)]
     threshold: Option<f32>,
-    /// Side of the smallest face to look for, in pixels; 20 by default.
+    /// Smallest face to search for: its shorter side in pixels; 20 by default.
     #[param(minimum = 4.0, maximum = 16384.0)]
     min_face_size: Option<f32>,
 }

@@ -11,24 +11,24 @@ use super::{Analysis, Counts, Failure, Moment, Settings, Status};
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Analysis)]
 pub(crate) struct AnalysisView {
-    /// Its name in every address: 32 hexadecimal digits.
+    /// The id: 32 hexadecimal digits.
     #[schema(example = "0f3cb5d7a1e24f6c9d8e7b6a5c4d3e2f", pattern = "^[0-9a-f]{32}$")]
     id: String,
     status: Status,
-    /// The file as its sender called it, without folders. Untrusted text: escape it wherever you show it.
+    /// The client's name of the file, without folders. Untrusted text: escape it wherever you show it.
     #[schema(example = "clip.mp4")]
     file_name: String,
-    /// Size of the video.
+    /// Size of the file in bytes.
     bytes: u64,
-    /// SHA-256 of the video, in hexadecimal.
+    /// SHA-256 of the file, in hexadecimal.
     sha256: String,
-    /// When it arrived.
+    /// Time of arrival.
     #[schema(value_type = String, format = DateTime)]
     created: Moment,
-    /// When it began to be analysed.
+    /// Time when the analysis began.
     #[schema(value_type = Option<String>, format = DateTime)]
     started: Option<Moment>,
-    /// When it was done or failed.
+    /// Time when the analysis ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     finished: Option<Moment>,
     settings: Settings,
@@ -36,23 +36,23 @@ pub(crate) struct AnalysisView {
     /// REAL, FAKE or UNCERTAIN; null before it is done.
     #[schema(value_type = Option<super::report_schema::Verdict>)]
     verdict: Option<deepsight_core::Verdict>,
-    /// Probability that the video is forged; null before it is done, and where no face could be scored.
+    /// Probability that the video is forged; null before it is done, and if no face was scored.
     #[schema(minimum = 0.0, maximum = 1.0)]
     fake_probability: Option<f32>,
-    /// Probability from which it counts as fake; null before it is done.
+    /// Probability from which the video is fake; null before it is done.
     #[schema(minimum = 0.0, maximum = 1.0)]
     prediction_threshold: Option<f32>,
-    /// Faces that were scored; null before it is done.
+    /// Number of faces that were scored; null before it is done.
     faces_detected: Option<u64>,
-    /// People in view; null before it is done.
+    /// Number of people in view; null before it is done.
     people: Option<u64>,
-    /// Why the verdict is what it is, in sentences, doubts first.
+    /// The reasons for the verdict as sentences, doubts first.
     reasons: Vec<String>,
-    /// Whether the video itself is still kept.
+    /// Whether the video is still stored.
     video_available: bool,
-    /// Why it failed.
+    /// The reason of a failure.
     problem: Option<Failure>,
-    /// Everything that was found; only where a single analysis was asked for, once it is done.
+    /// The report; only in the response for a single analysis that is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<ReportSchema>)]
     pub(crate) report: Option<Box<RawValue>>,
@@ -100,7 +100,7 @@ impl AnalysisView {
 pub(crate) struct AnalysisList {
     /// Newest first.
     pub(crate) items: Vec<AnalysisView>,
-    /// What to give as `after` for the next page; null at the end.
+    /// The value of `after` for the next page; null on the last page.
     #[schema(example = "41")]
     pub(crate) next: Option<String>,
 }

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use deepsight_core::Report;
-use deepsight_video::{DecodeOptions, Video};
+use deepsight_video::{DecodeOptions, Media};
 use tokio::sync::oneshot;
 
 pub(crate) use self::admission::Admission;
@@ -68,7 +68,7 @@ pub(crate) struct Submission {
     /// The record to store. [`submit`](Jobs::submit) adds the upload's name; the fields of the result are empty.
     pub(crate) analysis: Analysis,
     pub(crate) upload: Upload,
-    pub(crate) video: Video,
+    pub(crate) video: Media,
 }
 
 struct Job {
@@ -76,7 +76,7 @@ struct Job {
     analysis: Analysis,
     upload: Upload,
     /// The video as it was probed on arrival. `None` after a restart: the worker then probes the file again.
-    video: Option<Video>,
+    video: Option<Media>,
     sink: Sink,
     admission: Option<Admission>,
 }
@@ -156,7 +156,7 @@ impl Jobs {
             let upload = analysis.upload.as_deref().and_then(|name| self.0.uploads.reopen(name));
             match upload {
                 Some(upload) if analysis.attempts < MAX_ATTEMPTS => {
-                    tracing::info!(analysis = analysis.id, "goes on after a restart");
+                    tracing::info!(analysis = analysis.id, "continues after a restart");
                     analysis.status = Status::Queued;
                     let live = Arc::new(Live::new(analysis.id.clone()));
                     self.0.enqueue(Job { live, analysis, upload, video: None, sink: Sink::Store, admission: None });
@@ -164,10 +164,11 @@ impl Jobs {
                 upload => {
                     let problem = Failure::interrupted(match upload {
                         Some(_) => {
-                            "The server stopped twice while it analysed this video, so it is not tried again by itself."
+                            "The server stopped twice while it analysed this video, so it does not try again. Send the \
+                             video again to retry."
                         }
                         None => {
-                            "The server stopped before the analysis was done, and the video is gone. Send it again."
+                            "The server stopped before the analysis was done, and the video was deleted. Send it again."
                         }
                     });
                     tracing::warn!(analysis = analysis.id, "given up after a restart");

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use deepsight_core::{CLOSER_FRAMES, CloserFrames, Error, Input, Report, with_causes};
-use deepsight_video::{Sampling, Video};
+use deepsight_core::{BoxError, CLOSER_FRAMES, CloserFrames, Error, Input, Report, with_causes};
+use deepsight_video::{Media, Sampling, Video};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
@@ -72,7 +72,7 @@ impl QueueState {
                     live.end(End::Removed);
                     return self.leave(&live);
                 }
-                Err(error) => tracing::error!(error = with_causes(&error), "cannot keep that an analysis began"),
+                Err(error) => tracing::error!(error = with_causes(&error), "cannot store the start of an analysis"),
             }
         }
         live.begin();
@@ -101,7 +101,7 @@ impl QueueState {
             (Ok((report, pictures)), Sink::Store) => match self.keep(&analysis, &report, &pictures) {
                 Ok(()) => self.told(&report, took),
                 Err(error) => {
-                    tracing::error!(error = with_causes(&error), "cannot keep a report");
+                    tracing::error!(error = with_causes(&error), "cannot store a report");
                     self.failed(&analysis, &Failure::internal(), None);
                 }
             },
@@ -117,13 +117,14 @@ impl QueueState {
         live: &Live,
         analysis: &Analysis,
         path: &Path,
-        video: Option<Video>,
+        video: Option<Media>,
         stored: bool,
     ) -> Result<(Report, Vec<Picture>), Stopped> {
         let of_video = |error| Stopped::Failed(Failure::of_video(&error));
-        let video = video.map_or_else(|| Video::open_with(path, &self.decoding), Ok).map_err(of_video)?;
-        let sampling = analysis.settings.sampling(video.info().duration, self.max_frames);
+        let video = video.map_or_else(|| Media::open_with(path, &self.decoding), Ok).map_err(of_video)?;
+        let sampling = analysis.settings.sampling(video.duration(), self.max_frames);
         let frames = video.frames(sampling).map_err(of_video)?;
+        let is_still = video.is_still();
         live.decodes_with(frames.stop_handle());
 
         let (mut pictures, started, late) = (Vec::new(), Instant::now(), AtomicBool::new(false));
@@ -143,17 +144,19 @@ impl QueueState {
                 if stored && pictures.len() < MAX_PICTURES {
                     match jpeg(face.image) {
                         Ok(jpeg) => pictures.push(Picture { frame: face.index, face: face.face as u64, jpeg }),
-                        Err(error) => tracing::warn!(%error, "cannot keep a face as a picture"),
+                        Err(error) => tracing::warn!(%error, "cannot store the picture of a face"),
                     }
                 }
                 live.scored(Scored::from(face));
             });
         let closer = usize::try_from(self.max_frames.saturating_sub(expected)).unwrap_or(usize::MAX).min(CLOSER_FRAMES);
-        let job = match analysis.settings.is_auto() && closer > 0 {
-            true => job.with_closer_look(closer, |times| frames_at(&video, times, live)),
-            false => job,
+        let job = match &video {
+            Media::Video(video) if analysis.settings.is_auto() && closer > 0 && !is_still => {
+                job.with_closer_look(closer, |times| frames_at(video, times, live))
+            }
+            _ => job,
         };
-        let outcome = self.engine.analyze(frames, &analysis.settings, stored, job);
+        let outcome = self.engine.analyze(frames, &analysis.settings, stored, is_still, job);
         if late.load(Ordering::Relaxed) {
             let seconds = self.max_analysis.as_secs_f64();
             let detail = format!("The analysis took more than {seconds} s, which is the limit.");
@@ -178,7 +181,7 @@ impl QueueState {
         if self.store.finish(&analysis.id, Moment::now(), &in_brief(report), &json, &html, pictures)? {
             // The report is stored, so this is no failure: the next start prepares the webhook again.
             if let Err(error) = self.announce(&analysis.id) {
-                tracing::error!(error = with_causes(&error), "cannot make a webhook ready");
+                tracing::error!(error = with_causes(&error), "cannot prepare a webhook");
             }
         }
         Ok(())
@@ -210,7 +213,7 @@ impl QueueState {
     /// analysis meanwhile would be of no use.
     fn keep_failure(&self, analysis: &Analysis, failure: &Failure) {
         while let Err(error) = self.fail(analysis, failure) {
-            tracing::error!(error = with_causes(&error), "cannot keep that an analysis failed");
+            tracing::error!(error = with_causes(&error), "cannot store the failure of an analysis");
             if self.is_stopping() {
                 return;
             }
@@ -220,35 +223,17 @@ impl QueueState {
 }
 
 /// Returns the description of a video for its report, with the client's name of it as its path.
-fn described(video: &Video, analysis: &Analysis) -> Input {
-    let (mut input, info) = (video.input(), video.info());
+fn described(video: &Media, analysis: &Analysis) -> Input {
+    let mut input = video.input();
     input.path.clone_from(&analysis.file_name);
     input.sha256 = Some(analysis.sha256.clone());
-    if input.declared_duration.is_none() {
-        // The headers of a file that is cut short declare more frames than it has.
-        let missing = info.declared_frames.map(|declared| declared as f64 / info.frame_count as f64);
-        input.declared_duration = missing.map(|times| info.duration * times);
-    }
     input
 }
 
-/// Returns the frames at these times, which are multiples of half a second in rising order.
-fn frames_at<'a>(
-    video: &Video,
-    times: &[f64],
-    live: &Live,
-) -> Result<CloserFrames<'a>, Box<dyn std::error::Error + Send + Sync>> {
-    /// Frames per second of a closer look.
-    const RATE: f64 = 2.0;
-    let wanted: Vec<u64> = times.iter().map(|time| (time * RATE).round() as u64).collect();
-    let last = wanted.last().copied().unwrap_or(0);
-    let frames = video.frames(Sampling::fps(RATE).with_max_frames(last + 1))?;
+/// Returns the frames that are shown at these times, in seconds and in rising order.
+fn frames_at<'a>(video: &Video, times: &[f64], live: &Live) -> Result<CloserFrames<'a>, BoxError> {
+    let frames = video.frames(Sampling::times(times))?;
     live.decodes_with(frames.stop_handle());
-    let frames = frames.filter(move |frame| match frame {
-        // The first frame of each half second is given.
-        Ok(frame) => wanted.binary_search(&((frame.time * RATE + 1e-3).floor() as u64)).is_ok(),
-        Err(_) => true,
-    });
     Ok(Box::new(frames.map(|frame| frame.map_err(Into::into))))
 }
 

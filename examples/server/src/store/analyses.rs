@@ -20,8 +20,8 @@ pub(crate) struct Page {
     pub(crate) next: Option<i64>,
 }
 
-const COLUMNS: &str = "seq, id, status, created, started, finished, file_name, bytes, sha256, settings, upload, attempts, owner, \
-idempotency_key, fingerprint, result, problem";
+const COLUMNS: &str = "seq, id, status, created, started, finished, file_name, bytes, sha256, settings, upload, \
+attempts, owner, idempotency_key, fingerprint, result, problem";
 
 impl Store {
     /// Adds an analysis, and the webhook to send at its end.
@@ -29,7 +29,8 @@ impl Store {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
         transaction.execute(
-            "INSERT INTO analyses (id, status, created, file_name, bytes, sha256, settings, upload, owner, idempotency_key, fingerprint)
+            "INSERT INTO analyses (id, status, created, file_name, bytes, sha256, settings, upload, owner,
+                 idempotency_key, fingerprint)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             params![
                 analysis.id,

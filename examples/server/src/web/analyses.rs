@@ -4,7 +4,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use deepsight_video::Video;
+use deepsight_video::Media;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -32,7 +32,7 @@ const PAGE: u32 = 20;
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "what the documentation shows")]
 pub(crate) struct VideoForm {
-    /// The video. What it is, is told by its content, not by its name.
+    /// The video or picture. Its type is recognized by its content, not by its name.
     #[schema(value_type = String, format = Binary, content_media_type = "application/octet-stream")]
     video: Vec<u8>,
 }
@@ -41,13 +41,13 @@ pub(crate) struct VideoForm {
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "what the documentation shows")]
 pub(crate) enum UploadProblems {
-    /// A parameter cannot be used, or the form is broken
+    /// A parameter is not valid, or the form is malformed
     #[response(status = 400, content_type = "application/problem+json")]
     Broken(Problem),
     /// An API key is needed
     #[response(status = 401, content_type = "application/problem+json")]
     Unauthorized(Problem),
-    /// A page of another site may not do this
+    /// Requests from pages of other sites are refused
     #[response(status = 403, content_type = "application/problem+json")]
     Forbidden(Problem),
     /// The upload was too slow
@@ -56,19 +56,19 @@ pub(crate) enum UploadProblems {
     /// The upload is too large
     #[response(status = 413, content_type = "application/problem+json")]
     TooLarge(Problem),
-    /// The body is no form, or the file's content is not that of a video
+    /// The body is not a form, or the file is neither a video nor a picture
     #[response(status = 415, content_type = "application/problem+json")]
     NotAVideo(Problem),
-    /// The video cannot be read, or is over a limit, which is named
+    /// The file cannot be read, or exceeds a limit, which `limit` names
     #[response(status = 422, content_type = "application/problem+json")]
     Unreadable(Problem),
-    /// You have too many videos waiting; the header Retry-After says when to come again
+    /// The client has too many videos waiting or running; try again after the seconds in the header Retry-After
     #[response(status = 429, content_type = "application/problem+json")]
     TooMany(Problem),
     /// The server failed
     #[response(status = 500, content_type = "application/problem+json")]
     Failed(Problem),
-    /// The queue is full, or the server stops; the header Retry-After says when to come again
+    /// The queue is full, or the server is stopping; try again after the seconds in the header Retry-After
     #[response(status = 503, content_type = "application/problem+json")]
     Busy(Problem),
     /// The disk is full
@@ -83,7 +83,7 @@ pub(crate) enum AnalysisProblems {
     /// An API key is needed
     #[response(status = 401, content_type = "application/problem+json")]
     Unauthorized(Problem),
-    /// There is no such analysis, or no longer
+    /// There is no analysis with this id, or it was removed
     #[response(status = 404, content_type = "application/problem+json")]
     Unknown(Problem),
     /// The server failed
@@ -96,8 +96,8 @@ pub(crate) enum AnalysisProblems {
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "read by name; this is what the documentation shows")]
 pub(crate) struct CreateParameters {
-    /// Where to send the analysis once it has ended, signed as Standard Webhooks have it. Only hosts that the server's
-    /// configuration names are allowed.
+    /// URL that receives the analysis when it has ended, signed as Standard Webhooks specifies. The server's
+    /// configuration lists the allowed hosts.
     #[param(example = "https://newsroom.example/hooks/deepsight")]
     webhook: Option<String>,
 }
@@ -107,16 +107,16 @@ pub(crate) struct CreateParameters {
 #[into_params(parameter_in = Header)]
 #[allow(dead_code, reason = "read by name; this is what the documentation shows")]
 pub(crate) struct RepeatHeader {
-    /// Sending the same video with the same settings and key again gives the same analysis, and no second one.
+    /// A repeated request with the same key, video and settings returns the first analysis and starts no second one.
     #[serde(rename = "Idempotency-Key")]
     #[param(min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
     idempotency_key: Option<String>,
 }
 
-/// Send a video to be analysed
+/// Create an analysis of a video or picture
 ///
-/// Answers as soon as the video has arrived and is known to be one. The analysis is kept, with its report, until it is removed
-/// or expires. Follow it at `/v1/analyses/{id}/events`, or ask `/v1/analyses/{id}` now and then.
+/// Responds as soon as the file has arrived and was recognized. The analysis and its report are stored until they are
+/// removed or expire. Follow the progress at `/v1/analyses/{id}/events`, or poll `/v1/analyses/{id}`.
 #[utoipa::path(
     post, path = "/v1/analyses", tag = "analyses",
     params(
@@ -126,9 +126,9 @@ pub(crate) struct RepeatHeader {
     ),
     request_body(content = inline(VideoForm), content_type = "multipart/form-data"),
     responses(
-        (status = 202, description = "It waits for its turn", body = AnalysisView,
+        (status = 202, description = "The analysis is queued", body = AnalysisView,
          headers(("Location" = String, description = "The analysis"))),
-        (status = 409, description = "A request with the same Idempotency-Key is under way", body = Problem,
+        (status = 409, description = "A request with the same Idempotency-Key is in progress", body = Problem,
          content_type = "application/problem+json"),
         UploadProblems,
     ),
@@ -197,15 +197,13 @@ fn accepted(app: &AppState, analysis: &Analysis) -> Response {
     (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(view)).into_response()
 }
 
-/// Opens an upload, to check that it is a video within the limits.
-pub(super) async fn accept(app: &AppState, received: &Received, settings: &Settings) -> Result<Video, Problem> {
+/// Opens an upload, to check that it is a video or picture within the limits.
+pub(super) async fn accept(app: &AppState, received: &Received, settings: &Settings) -> Result<Media, Problem> {
     let video = app.probe(received.upload.path().to_owned()).await?;
-    let frames = expected_frames(settings, video.info().frame_count, video.info().duration, app.limits.max_frames);
+    let frames = expected_frames(settings, video.frame_count(), video.duration(), app.limits.max_frames);
     let limit = app.limits.max_frames;
     if frames > limit {
-        let detail = format!(
-            "With these settings {frames} frames would be looked at; the limit is {limit}. Choose fewer per second."
-        );
+        let detail = format!("These settings select {frames} frames; the limit is {limit}. Choose a lower fps.");
         return Err(Problem::over_limit("max_frames", detail));
     }
     Ok(video)
@@ -258,7 +256,7 @@ impl<'a> Repeatable<'a> {
         let key = (owner.to_owned(), key.to_owned());
         let mut claimed = app.repeatable.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !claimed.insert(key.clone()) {
-            return Err(Problem::conflict("A request with this Idempotency-Key is still under way."));
+            return Err(Problem::conflict("A request with this Idempotency-Key is still in progress."));
         }
         Ok(Self { app, key })
     }
@@ -275,10 +273,10 @@ impl Drop for Repeatable<'_> {
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "read by name; this is what the documentation shows")]
 pub(crate) struct ListParameters {
-    /// Analyses a page; 20 by default.
+    /// Number of analyses per page; 20 by default.
     #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
-    /// What the page before gave as `next`.
+    /// The value `next` of the previous page.
     #[param(pattern = "^[0-9]{1,18}$")]
     after: Option<String>,
 }
@@ -289,7 +287,8 @@ pub(crate) struct ListParameters {
     params(ListParameters),
     responses(
         (status = 200, description = "A page of the list", body = AnalysisList),
-        (status = 400, description = "A parameter cannot be used", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "A parameter is not valid", body = Problem,
+         content_type = "application/problem+json"),
         (status = 401, description = "An API key is needed", body = Problem, content_type = "application/problem+json"),
         (status = 500, description = "The server failed", body = Problem, content_type = "application/problem+json"),
     ),
@@ -299,7 +298,7 @@ pub(crate) async fn list(
     Query(mut parameters): Query<Parameters>,
 ) -> Result<Json<AnalysisList>, Problem> {
     let limit = parameters.parse("limit", "must be a whole number")?.unwrap_or(PAGE);
-    let after = parameters.parse::<u64>("after", "must be what the page before gave as next")?;
+    let after = parameters.parse::<u64>("after", "must be the value next of the previous page")?;
     parameters.finish("limit and after")?;
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(Problem::bad_parameter("limit", &limit.to_string(), &format!("must lie between 1 and {MAX_PAGE}")));
@@ -315,7 +314,7 @@ pub(crate) async fn list(
 pub(super) async fn find(app: &AppState, id: &str) -> Result<Analysis, Problem> {
     let wanted = id.to_owned();
     let found = app.store.run(move |store| store.get(&wanted)).await.map_err(|error| Problem::hide(&error))?;
-    found.ok_or_else(|| Problem::not_found("There is no analysis of this id, or it was removed."))
+    found.ok_or_else(|| Problem::not_found("There is no analysis with this id, or it was removed."))
 }
 
 /// Read an analysis, with its report once it is done
@@ -337,13 +336,13 @@ pub(crate) async fn read(State(app): State<App>, Path(id): Path<String>) -> Resu
 
 /// Remove an analysis
 ///
-/// One that waits or runs is cancelled. Its report, its pictures and its video are deleted.
+/// Cancels it if it waits or runs. Deletes its report, its pictures and its video.
 #[utoipa::path(
     delete, path = "/v1/analyses/{id}", tag = "analyses",
     params(("id" = String, Path, description = "The analysis")),
     responses(
-        (status = 204, description = "It is gone"),
-        (status = 403, description = "A page of another site may not do this", body = Problem,
+        (status = 204, description = "The analysis is removed"),
+        (status = 403, description = "Requests from pages of other sites are refused", body = Problem,
          content_type = "application/problem+json"),
         AnalysisProblems,
     ),
@@ -352,7 +351,7 @@ pub(crate) async fn remove(State(app): State<App>, Path(id): Path<String>) -> Re
     let jobs = app.jobs.clone();
     match app.store.run(move |_| jobs.remove(&id)).await {
         Ok(true) => Ok(StatusCode::NO_CONTENT),
-        Ok(false) => Err(Problem::not_found("There is no analysis of this id, or it was removed.")),
+        Ok(false) => Err(Problem::not_found("There is no analysis with this id, or it was removed.")),
         Err(error) => Err(Problem::hide(&error)),
     }
 }
@@ -363,7 +362,8 @@ pub(crate) async fn remove(State(app): State<App>, Path(id): Path<String>) -> Re
     params(("id" = String, Path, description = "The analysis")),
     responses(
         (status = 200, description = "The report", body = ReportSchema),
-        (status = 409, description = "It is not done", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The analysis is not done", body = Problem,
+         content_type = "application/problem+json"),
         AnalysisProblems,
     ),
 )]
@@ -376,13 +376,14 @@ pub(crate) async fn report_json(State(app): State<App>, Path(id): Path<String>) 
 
 /// Download the report as a web page
 ///
-/// One file with everything in it: no script, no network.
+/// A single file without scripts, which needs no network.
 #[utoipa::path(
     get, path = "/v1/analyses/{id}/report.html", tag = "analyses",
     params(("id" = String, Path, description = "The analysis")),
     responses(
         (status = 200, description = "The report", body = String, content_type = "text/html"),
-        (status = 409, description = "It is not done", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The analysis is not done", body = Problem,
+         content_type = "application/problem+json"),
         AnalysisProblems,
     ),
 )]
@@ -397,7 +398,7 @@ async fn finished(app: &AppState, id: &str) -> Result<Analysis, Problem> {
     let analysis = find(app, id).await?;
     match analysis.status {
         Status::Done => Ok(analysis),
-        status => Err(Problem::conflict(format!("The analysis is {status}: there is no report."))),
+        status => Err(Problem::conflict(format!("The analysis is {status}; it has no report."))),
     }
 }
 

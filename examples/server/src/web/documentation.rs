@@ -20,18 +20,19 @@ connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-
 #[openapi(
     info(
         title = "DeepSight",
-        description = "Is this video a deepfake? Send one, and get a verdict with its reasons.\n\n\
-            Errors are RFC 9457 problems: match on `type`, show `detail`. Times are RFC 3339 in UTC, probabilities lie between 0 and 1, \
-            boxes are in pixels of the upright picture.\n\n\
-            An estimate by a trained model is evidence to look closer, not proof. `/v1/model` has the model's terms of use.",
+        description = "Detects deepfakes: send a video or picture, and get a verdict with its reasons.\n\n\
+            Errors are RFC 9457 problems: match on `type`, and show `detail`. Times are RFC 3339 in UTC, \
+            probabilities lie between 0 and 1, and boxes are in pixels of the upright frame.\n\n\
+            The verdict is an estimate of a trained model: a reason to look closer, not proof. `/v1/model` has the \
+            model's terms of use.",
         license(name = "MIT", identifier = "MIT"),
     ),
     servers((url = "/", description = "This server")),
     tags(
-        (name = "predict", description = "One request, one answer"),
-        (name = "analyses", description = "Videos that are analysed in their turn, and whose reports are kept"),
-        (name = "pictures", description = "What an analysis looked at"),
-        (name = "session", description = "For browsers"),
+        (name = "predict", description = "Analyze within one request"),
+        (name = "analyses", description = "Analyses that are queued and stored, with their reports"),
+        (name = "pictures", description = "Faces and frames of an analysis, and its video"),
+        (name = "session", description = "Sessions of browsers"),
         (name = "service", description = "The server itself"),
     ),
     components(schemas(super::events::StatusEvent, super::events::FacesEvent)),
@@ -47,9 +48,9 @@ impl Modify for Schemes {
         let components = document.components.get_or_insert_default();
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API key"));
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
-        let header = ApiKeyValue::with_description("X-API-Key", "The same in a header of its own");
+        let header = ApiKeyValue::with_description("X-API-Key", "An API key");
         components.add_security_scheme("key", SecurityScheme::ApiKey(ApiKey::Header(header)));
-        let cookie = ApiKeyValue::with_description(super::session::COOKIE, "What `POST /v1/session` gives a browser");
+        let cookie = ApiKeyValue::with_description(super::session::COOKIE, "The cookie that `POST /v1/session` sets");
         components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     }
 }

@@ -28,7 +28,7 @@ const TICK: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct StatusEvent {
     status: Status,
-    /// How many wait before it, while it is queued.
+    /// Number of analyses before it in the queue, while it is queued.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<usize>,
 }
@@ -39,26 +39,26 @@ pub(crate) struct FacesEvent {
     faces: Vec<Scored>,
 }
 
-/// Watch an analysis
+/// Follow an analysis
 ///
-/// A stream of server-sent events, from the beginning whenever it is opened; with `Last-Event-ID` faces that were told are not
-/// told again.
+/// A stream of server-sent events, which starts from the beginning; with `Last-Event-ID`, faces that were already sent
+/// are left out.
 ///
 /// | event | data | when |
 /// | --- | --- | --- |
-/// | `status` | `StatusEvent` | it waits, with its place in the queue, or it runs |
+/// | `status` | `StatusEvent` | the analysis is queued, with its position, or runs |
 /// | `progress` | `Counts` | a frame was searched or faces were scored |
 /// | `faces` | `FacesEvent` | faces were scored: partial results |
-/// | `done` | `Analysis` | it has a report; the stream ends |
-/// | `failed` | `Analysis` | it has a `problem`; the stream ends |
-/// | `deleted` | `{}` | somebody removed it; the stream ends |
+/// | `done` | `Analysis` | the report is ready; the stream ends |
+/// | `failed` | `Analysis` | the analysis failed, with its `problem`; the stream ends |
+/// | `deleted` | `{}` | the analysis was removed; the stream ends |
 ///
-/// The stream may also just end, when the server stops: open it again.
+/// The stream also ends if the server stops: open it again.
 #[utoipa::path(
     get, path = "/v1/analyses/{id}/events", tag = "analyses",
     params(
         ("id" = String, Path, description = "The analysis"),
-        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was seen"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was received"),
     ),
     responses(
         (status = 200, description = "The events", body = String, content_type = "text/event-stream"),

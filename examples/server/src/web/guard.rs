@@ -143,7 +143,10 @@ pub(super) async fn linger(State(app): State<App>, request: Request, next: Next)
                 // The client had enough time to read the response.
                 () = tokio::time::sleep(LINGER) => {}
                 // When the server stops, this is enough for a client that reads at once.
-                () = async { let _ = stop.wait_for(|stop| *stop).await; tokio::time::sleep(LINGER_WHEN_STOPPING).await } => {}
+                () = async {
+                    let _ = stop.wait_for(|stop| *stop).await;
+                    tokio::time::sleep(LINGER_WHEN_STOPPING).await;
+                } => {}
             }
         });
     }
@@ -233,7 +236,7 @@ fn host(request: &Request) -> Option<axum::http::uri::Authority> {
 /// Refuses requests to a host name that is not allowed.
 pub(super) async fn known_host(State(app): State<App>, request: Request, next: Next) -> Response {
     match host(&request) {
-        None => Problem::bad_request("The header Host is missing or broken.").into_response(),
+        None => Problem::bad_request("The header Host is missing or malformed.").into_response(),
         Some(authority) if app.hosts.knows(authority.host()) => next.run(request).await,
         // Orchestrators send health checks to an IP address, not to a name.
         Some(_) if request.uri().path().starts_with("/health/") => next.run(request).await,
@@ -254,7 +257,9 @@ pub(super) async fn same_site(State(app): State<App>, request: Request, next: Ne
     if own || app.hosts.origins.contains(&origin) {
         return next.run(request).await;
     }
-    Problem::forbidden("A page of another site may not use this server; --cors-origin allows one.").into_response()
+    let detail = "Requests from pages of other sites are refused. The server's administrator can allow a site with \
+                  --cors-origin.";
+    Problem::forbidden(detail).into_response()
 }
 
 /// Refuses requests without a valid API key or session, unless no key is needed, and attaches the [`Client`] to the
@@ -308,7 +313,7 @@ impl Problem {
     /// Returns a problem for an error response that carries none.
     fn of_status(status: StatusCode) -> Self {
         match status {
-            StatusCode::NOT_FOUND => Self::not_found("There is nothing under this address."),
+            StatusCode::NOT_FOUND => Self::not_found("There is no page with this address."),
             StatusCode::METHOD_NOT_ALLOWED => Self::method_not_allowed(),
             status if status.is_server_error() => Self::internal(),
             status => Self::other(status),

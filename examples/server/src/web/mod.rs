@@ -21,7 +21,7 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::{Router, routing::get};
-use deepsight_video::{DecodeOptions, Video};
+use deepsight_video::{DecodeOptions, Media};
 use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -82,10 +82,10 @@ pub(crate) struct Limits {
 pub(crate) use guard::{HostError, Hosts, Peer};
 
 impl AppState {
-    /// Opens a video on a thread where waiting for ffprobe blocks no other request; a few at a time.
-    pub(crate) async fn probe(&self, path: std::path::PathBuf) -> Result<Video, Problem> {
+    /// Opens a video or picture on a thread where waiting for ffprobe blocks no other request; a few at a time.
+    pub(crate) async fn probe(&self, path: std::path::PathBuf) -> Result<Media, Problem> {
         let options = self.decoding.clone();
-        let opened = aside(&self.probes, move || Video::open_with(&path, &options)).await?;
+        let opened = aside(&self.probes, move || Media::open_with(&path, &options)).await?;
         opened.map_err(|error| Problem::of_video(&error))
     }
 }
@@ -143,7 +143,9 @@ pub(crate) fn router(app: &App) -> Router {
         .merge(documentation::pages(document, &app.limits))
         .merge(dashboard::pages())
         .route("/favicon.ico", get(async || axum::response::Redirect::permanent("/assets/icon.svg").into_response()))
-        .fallback(async || Problem::not_found("No page and no part of the API has this address; /docs lists them."))
+        .fallback(async || {
+            Problem::not_found("There is no page with this address; /docs lists the addresses of the API.")
+        })
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         // Videos are compressed already, and players ask for byte ranges of them.
         .layer(

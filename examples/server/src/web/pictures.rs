@@ -8,7 +8,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use deepsight_core::image::RgbImage;
-use deepsight_video::{Sampling, StopHandle, Video};
+use deepsight_video::{Media, Sampling, StopHandle};
 use image::ImageFormat;
 use tower::ServiceExt;
 use tower_http::services::ServeFile;
@@ -19,7 +19,7 @@ use super::problem::Problem;
 use super::{App, AppState, aside};
 use crate::jobs::jpeg;
 
-/// A file as it is.
+/// The bytes of a file.
 #[derive(ToSchema)]
 #[schema(value_type = String, format = Binary)]
 #[allow(dead_code, reason = "what the documentation shows")]
@@ -31,17 +31,18 @@ const FRAME_SIDE: u32 = 1280;
 /// cache keeps it, for ten minutes.
 const KEEP: &str = "private, max-age=600";
 
-/// The picture of a face, as the model saw it
+/// Get the crop of a face that the model scored
 #[utoipa::path(
     get, path = "/v1/analyses/{id}/faces/{frame}/{face}", tag = "pictures",
     params(
         ("id" = String, Path, description = "The analysis"),
-        ("frame" = u64, Path, description = "Index of the frame, as the report has it"),
+        ("frame" = u64, Path, description = "Index of the frame, as in the report"),
         ("face" = u64, Path, description = "Position in the frame's list of faces"),
     ),
     responses(
         (status = 200, description = "The face", body = Bytes, content_type = "image/jpeg"),
-        (status = 400, description = "A number is none", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "A number is malformed", body = Problem,
+         content_type = "application/problem+json"),
         AnalysisProblems,
     ),
 )]
@@ -52,20 +53,22 @@ pub(crate) async fn face(
     Ok(picture(stored_face(&app, id, frame, face).await?))
 }
 
-/// The same face with its activation map over it
+/// Get the crop of a face with its activation map
 ///
-/// Most speaks for a forgery where it is yellow. Every picture has a scale of its own, so a face with a low probability has
-/// bright places too, and a face without colour has no place that speaks for a forgery. It is computed when it is asked for, from the picture that is kept (JPEG).
+/// Yellow marks the strongest evidence of a forgery. Each picture has its own scale, so a face with a low probability
+/// also has bright places. A face without color has no evidence of a forgery. The map is computed on request, from the
+/// stored crop (JPEG).
 #[utoipa::path(
     get, path = "/v1/analyses/{id}/faces/{frame}/{face}/activation", tag = "pictures",
     params(
         ("id" = String, Path, description = "The analysis"),
-        ("frame" = u64, Path, description = "Index of the frame, as the report has it"),
+        ("frame" = u64, Path, description = "Index of the frame, as in the report"),
         ("face" = u64, Path, description = "Position in the frame's list of faces"),
     ),
     responses(
         (status = 200, description = "The face and its map", body = Bytes, content_type = "image/jpeg"),
-        (status = 400, description = "A number is none", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "A number is malformed", body = Problem,
+         content_type = "application/problem+json"),
         AnalysisProblems,
     ),
 )]
@@ -81,18 +84,19 @@ pub(crate) async fn activation(
         let map = engine.explain(&face).map_err(|error| Problem::hide(&error))?;
         map.map(|map| jpeg(&map.overlay(&face)).map_err(|error| Problem::hide(&error))).transpose()
     });
-    overlay.await??.map(picture).ok_or_else(|| Problem::not_found("This model has no activation maps."))
+    overlay.await??.map(picture).ok_or_else(|| Problem::not_found("The model has no activation maps."))
 }
 
 async fn stored_face(app: &AppState, id: String, frame: u64, face: u64) -> Result<Vec<u8>, Problem> {
     let found = app.store.run(move |store| store.picture(&id, frame, face)).await;
     let found = found.map_err(|error| Problem::hide(&error))?;
-    found.ok_or_else(|| Problem::not_found("There is no picture of this face."))
+    found.ok_or_else(|| Problem::not_found("There is no face with these numbers, or its crop was not stored."))
 }
 
-/// The picture of a frame
+/// Get a frame of the video as a picture
 ///
-/// Upright, at most 1280 pixels on the longer side. For browsers that cannot play the video. It is decoded when it is asked for.
+/// It is upright, with at most 1280 pixels on the longer side, for browsers that cannot play the video. The frame is
+/// decoded on request.
 #[utoipa::path(
     get, path = "/v1/analyses/{id}/frames/{index}", tag = "pictures",
     params(
@@ -101,8 +105,10 @@ async fn stored_face(app: &AppState, id: String, frame: u64, face: u64) -> Resul
     ),
     responses(
         (status = 200, description = "The frame", body = Bytes, content_type = "image/jpeg"),
-        (status = 400, description = "The index is no number", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "The frame cannot be read", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "The index is not a number", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 422, description = "The frame cannot be decoded", body = Problem,
+         content_type = "application/problem+json"),
         AnalysisProblems,
     ),
 )]
@@ -113,9 +119,9 @@ pub(crate) async fn frame(State(app): State<App>, Path((id, index)): Path<(Strin
     let decoding = StopOnDrop::default();
     let handle = Arc::clone(&decoding.0);
     let decode = move || -> Result<Vec<u8>, Problem> {
-        let video = Video::open_with(&path, &options).map_err(|error| Problem::of_video(&error))?;
-        if index >= video.info().frame_count {
-            return Err(Problem::not_found("The video has no frame of this index."));
+        let video = Media::open_with(&path, &options).map_err(|error| Problem::of_video(&error))?;
+        if index >= video.frame_count() {
+            return Err(Problem::not_found("The video has no frame with this index."));
         }
         // This samples the frames 0 and `index`, of which the second is wanted.
         let sampling = match index {
@@ -128,7 +134,7 @@ pub(crate) async fn frame(State(app): State<App>, Path((id, index)): Path<(Strin
             return Err(Problem::internal());
         }
         let frame = frames.find(|frame| !matches!(frame, Ok(frame) if frame.index != index));
-        let frame = frame.ok_or_else(|| Problem::not_found("The video has no frame of this index."))?;
+        let frame = frame.ok_or_else(|| Problem::not_found("The video has no frame with this index."))?;
         let frame = frame.map_err(|error| Problem::of_video(&error))?;
         jpeg(&frame.image).map_err(|error| Problem::hide(&error))
     };
@@ -150,16 +156,25 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// The video itself
+/// Download the video
 ///
-/// In ranges, as players ask for it.
+/// Supports range requests, which players use.
 #[utoipa::path(
     get, path = "/v1/analyses/{id}/video", tag = "pictures",
     params(("id" = String, Path, description = "The analysis")),
     responses(
-        (status = 200, description = "The video", content((Bytes = "video/mp4"), (Bytes = "video/webm"), (Bytes = "video/x-msvideo"), (Bytes = "video/ogg"), (Bytes = "application/octet-stream"))),
-        (status = 206, description = "A part of it", content((Bytes = "video/mp4"), (Bytes = "video/webm"), (Bytes = "video/x-msvideo"), (Bytes = "video/ogg"), (Bytes = "application/octet-stream"))),
-        (status = 416, description = "There is no such part", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The video", content(
+            (Bytes = "video/mp4"), (Bytes = "video/webm"), (Bytes = "video/x-msvideo"), (Bytes = "video/ogg"),
+            (Bytes = "image/jpeg"), (Bytes = "image/png"), (Bytes = "image/webp"),
+            (Bytes = "application/octet-stream"),
+        )),
+        (status = 206, description = "A part of it", content(
+            (Bytes = "video/mp4"), (Bytes = "video/webm"), (Bytes = "video/x-msvideo"), (Bytes = "video/ogg"),
+            (Bytes = "image/jpeg"), (Bytes = "image/png"), (Bytes = "image/webp"),
+            (Bytes = "application/octet-stream"),
+        )),
+        (status = 416, description = "The range is outside the file", body = Problem,
+         content_type = "application/problem+json"),
         AnalysisProblems,
     ),
 )]
@@ -181,13 +196,13 @@ pub(crate) async fn video(
 
 /// Returns the path of the video of an analysis.
 async fn kept_video(app: &AppState, id: &str) -> Result<std::path::PathBuf, Problem> {
-    let gone = || Problem::not_found("The video of this analysis is not kept any more.");
+    let gone = || Problem::not_found("The video of this analysis was deleted.");
     let name = find(app, id).await?.upload.ok_or_else(gone)?;
     let path = app.uploads.path(&name);
     if path.is_file() { Ok(path) } else { Err(gone()) }
 }
 
-/// Returns the media type of a video file, judged by its first bytes.
+/// Returns the media type of a video or picture, judged by its first bytes.
 fn container(path: &std::path::Path) -> &'static str {
     let mut start = [0; 12];
     let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut start));
@@ -196,7 +211,10 @@ fn container(path: &std::path::Path) -> &'static str {
         (12, [_, _, _, _, b'f', b't', b'y', b'p', ..]) => "video/mp4",
         // WebM and Matroska: Matroska is a superset of WebM, and browsers try it under this type.
         (12, [0x1a, 0x45, 0xdf, 0xa3, ..]) => "video/webm",
+        (12, [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P']) => "image/webp",
         (12, [b'R', b'I', b'F', b'F', ..]) => "video/x-msvideo",
+        (12, [0xff, 0xd8, 0xff, ..]) => "image/jpeg",
+        (12, [0x89, b'P', b'N', b'G', ..]) => "image/png",
         (12, [b'O', b'g', b'g', b'S', ..]) => "video/ogg",
         _ => "application/octet-stream",
     }

@@ -20,18 +20,18 @@ use crate::domain::report_schema::{
 use crate::domain::{Parameters, Settings, SettingsParameters};
 use crate::jobs::{Jobs, Live, Submission};
 
-/// The answer for a video.
+/// The result of an analysis.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Prediction {
     /// REAL, FAKE or UNCERTAIN.
     #[schema(value_type = VerdictSchema)]
     verdict: Verdict,
-    /// Faces that were scored.
+    /// Number of faces that were scored.
     faces_detected: u64,
-    /// Probability that the video is forged, as `aggregation` takes it from the faces; null where no face could be scored.
+    /// Probability that the video is forged: the faces' scores, combined by `aggregation`; null if no face was scored.
     #[schema(minimum = 0.0, maximum = 1.0)]
     average_fake_probability: Option<f32>,
-    /// Probability from which it counts as fake.
+    /// Probability from which the video is fake.
     #[schema(minimum = 0.0, maximum = 1.0)]
     prediction_threshold: f32,
     /// Which part of the video was seen, and how densely.
@@ -40,10 +40,10 @@ pub(crate) struct Prediction {
     /// The most suspicious seconds of people who are long in view; empty for short videos.
     #[schema(value_type = Vec<SegmentSchema>)]
     segments: Vec<Segment>,
-    /// Why the verdict is UNCERTAIN; absent otherwise.
+    /// The reason of an UNCERTAIN verdict; absent for other verdicts.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    /// Everything that was found, where `full=true` asked for it.
+    /// The whole report, if `full=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<ReportSchema>)]
     report: Option<Box<RawValue>>,
@@ -54,20 +54,20 @@ pub(crate) struct Prediction {
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "read by name; this is what the documentation shows")]
 pub(crate) struct PredictParameters {
-    /// Add the whole report; false by default.
+    /// Whether to add the whole report; false by default.
     full: Option<bool>,
 }
 
-/// Analyse a video and wait for the answer
+/// Analyze a video or picture and wait for the result
 ///
-/// The video is analysed at once, or when those before it are done. Nothing is kept: neither the video nor the report. If the
-/// client goes away, the analysis stops. For long videos, and for all who want to watch, there is `/v1/analyses`.
+/// The analysis starts at once, or after those before it in the queue. Neither the file nor the report is stored. If
+/// the client disconnects, the analysis stops. Use `/v1/analyses` for long videos, or to follow the progress.
 #[utoipa::path(
     post, path = "/predict", tag = "predict",
     params(SettingsParameters, PredictParameters),
     request_body(content = inline(analyses::VideoForm), content_type = "multipart/form-data"),
     responses(
-        (status = 200, description = "The answer", body = Prediction),
+        (status = 200, description = "The result", body = Prediction),
         analyses::UploadProblems,
     ),
 )]

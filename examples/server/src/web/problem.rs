@@ -10,11 +10,11 @@ use crate::domain::shortened;
 /// Refusals of requests, which no analysis can end with.
 impl Problem {
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST.as_u16(), "bad-request", "The request cannot be understood", detail)
+        Self::new(StatusCode::BAD_REQUEST.as_u16(), "bad-request", "The request is malformed", detail)
     }
 
     pub(crate) fn broken_multipart(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST.as_u16(), "broken-multipart", "The form data is broken", detail)
+        Self::new(StatusCode::BAD_REQUEST.as_u16(), "broken-multipart", "The form data is malformed", detail)
     }
 
     pub(crate) fn unauthorized(detail: &str) -> Self {
@@ -26,12 +26,12 @@ impl Problem {
     }
 
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND.as_u16(), "not-found", "There is nothing here", detail)
+        Self::new(StatusCode::NOT_FOUND.as_u16(), "not-found", "Not found", detail)
     }
 
     pub(crate) fn method_not_allowed() -> Self {
-        let detail = "This address does not take that method; the header Allow says which it takes.";
-        Self::new(StatusCode::METHOD_NOT_ALLOWED.as_u16(), "method-not-allowed", "The method is not allowed", detail)
+        let detail = "This address does not support that method. The header Allow lists the supported ones.";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED.as_u16(), "method-not-allowed", "Method not allowed", detail)
     }
 
     /// Describes a refusal by a library, of which only the status is known.
@@ -41,7 +41,7 @@ impl Problem {
             status.as_u16(),
             "refused",
             title,
-            format!("{title}: the request's body or headers are not as they should be."),
+            format!("{title}: the body or the headers of the request are not valid."),
         )
     }
 
@@ -50,7 +50,8 @@ impl Problem {
     }
 
     pub(crate) fn conflict(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT.as_u16(), "conflict", "Not in this state", detail).retryable()
+        Self::new(StatusCode::CONFLICT.as_u16(), "conflict", "The request conflicts with the current state", detail)
+            .retryable()
     }
 
     pub(crate) fn too_large(limit: u64) -> Self {
@@ -63,25 +64,26 @@ impl Problem {
 
     pub(crate) fn not_multipart() -> Self {
         let detail = "The body must be multipart/form-data with the video as its field `video`.";
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16(), "not-a-form", "The body is no form data", detail)
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16(), "not-a-form", "The body is not form data", detail)
     }
 
     pub(crate) fn key_reused() -> Self {
-        let detail = "This Idempotency-Key came with another video or other settings before.";
+        let detail = "This Idempotency-Key was already used with another video or other settings. Send a new key.";
         Self::new(
             StatusCode::UNPROCESSABLE_ENTITY.as_u16(),
             "idempotency-key-reused",
-            "The Idempotency-Key is taken",
+            "The Idempotency-Key was already used",
             detail,
         )
     }
 
     pub(crate) fn misdirected(host: &str) -> Self {
         let detail = format!(
-            "This server does not answer to the name {:?}. Its administrator can allow it with --allowed-host.",
+            "This server does not accept requests to the host name {:?}. Its administrator can allow it with \
+             --allowed-host.",
             shortened(host)
         );
-        Self::new(StatusCode::MISDIRECTED_REQUEST.as_u16(), "unknown-host", "The host name is not known here", detail)
+        Self::new(StatusCode::MISDIRECTED_REQUEST.as_u16(), "unknown-host", "Unknown host name", detail)
     }
 
     #[must_use]

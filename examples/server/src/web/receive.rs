@@ -57,11 +57,12 @@ pub(super) async fn receive(app: &AppState, request: Request) -> Result<Received
     while let Some(field) = patiently(app, deadline, form.next_field()).await? {
         match field.name() {
             Some("video") if received.is_none() => received = Some(save(app, deadline, field, &delivered).await?),
-            Some("video") => return Err(Problem::broken_multipart("The field `video` comes more than once.")),
+            Some("video") => return Err(Problem::broken_multipart("The form has the field `video` more than once.")),
             name => {
                 let name: String = name.unwrap_or_default().chars().take(100).collect();
                 let detail = format!(
-                    "The form has a field {name:?}; it takes only `video`. Settings are parameters of the address, as in ?frames=60."
+                    "The form has the unknown field {name:?}; its only field is `video`. Settings are parameters of \
+                     the address, as in ?frames=60."
                 );
                 return Err(Problem::broken_multipart(detail));
             }
@@ -112,12 +113,12 @@ async fn patiently<T>(
     match outcome {
         Ok(Ok(Ok(value))) => Ok(value),
         Ok(Ok(Err(error))) => {
-            let detail = format!("The form ends or breaks off where it should not: {}.", error.body_text());
+            let detail = format!("The form ends too early or is malformed: {}.", error.body_text());
             Err(Problem::broken_multipart(detail))
         }
         Ok(Err(_)) => {
             let seconds = pause.as_secs_f64();
-            Err(Problem::upload_too_slow(format!("Nothing came for {seconds} s, which is the limit.")))
+            Err(Problem::upload_too_slow(format!("No data arrived for {seconds} s, which is the limit.")))
         }
         Err(_) => {
             let seconds = whole.as_secs_f64();

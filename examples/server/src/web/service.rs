@@ -24,28 +24,29 @@ pub(crate) struct Health {
     /// `live`, `ready` or `not ready`.
     #[schema(example = "ready")]
     status: &'static str,
-    /// What was looked at; true is well.
+    /// The results of the checks; true is good.
     #[schema(example = json!({"model": true, "ffmpeg": true, "queue": true, "running": true}))]
     checks: BTreeMap<&'static str, bool>,
 }
 
-/// Whether the process is alive
+/// Check that the process is alive
 #[utoipa::path(
     get, path = "/health/live", tag = "service", security(()),
-    responses((status = 200, description = "It is", body = Health)),
+    responses((status = 200, description = "The process is alive", body = Health)),
 )]
 pub(crate) async fn live() -> Json<Health> {
     Json(Health { status: "live", checks: BTreeMap::new() })
 }
 
-/// Whether videos can be sent
+/// Check that videos are accepted
 ///
-/// The model is loaded, ffmpeg is found, the queue is not full, and the server is not being stopped.
+/// The server is ready if the model is loaded, ffmpeg is present, the queue is not full, and the server is not
+/// stopping.
 #[utoipa::path(
     get, path = "/health/ready", tag = "service", security(()),
     responses(
-        (status = 200, description = "They can", body = Health),
-        (status = 503, description = "They cannot, and a check says why", body = Health),
+        (status = 200, description = "The server is ready", body = Health),
+        (status = 503, description = "The server is not ready; the checks say why", body = Health),
     ),
 )]
 pub(crate) async fn ready(State(app): State<App>) -> Response {
@@ -75,11 +76,11 @@ async fn has_ffmpeg(app: &AppState) -> bool {
     there
 }
 
-/// What Prometheus reads
+/// Get metrics for Prometheus
 #[utoipa::path(
     get, path = "/metrics", tag = "service",
     responses(
-        (status = 200, description = "Measurements as OpenMetrics text", body = String,
+        (status = 200, description = "Metrics as OpenMetrics text", body = String,
          content_type = "application/openmetrics-text"),
         (status = 401, description = "An API key is needed", body = Problem, content_type = "application/problem+json"),
     ),
@@ -95,29 +96,29 @@ pub(crate) struct Model {
     name: String,
     #[schema(example = "tf_efficientnet_lite0")]
     architecture: String,
-    /// SHA-256 of the weights file.
+    /// SHA-256 of the model file.
     sha256: Option<String>,
     /// Side of the network's input in pixels.
     input_size: u32,
-    /// Probability from which a video counts as fake, unless a client says otherwise.
+    /// Default of the probability from which a video is fake.
     #[schema(minimum = 0.0, maximum = 1.0)]
     threshold: f32,
-    /// Divides the logits: calibration.
+    /// Temperature by which the logits are divided.
     temperature: f32,
     trained_on: String,
-    /// What the weights may be used for.
+    /// Terms of use of the weights.
     terms: String,
-    /// Quality as it was measured, by name.
+    /// Measured metrics, by name.
     metrics: BTreeMap<String, f64>,
-    /// What computes it.
+    /// The engine that computes the network.
     #[schema(example = "fused")]
     engine: Option<String>,
-    /// Where it runs.
+    /// The device that the network runs on.
     #[schema(example = "flex")]
     device: String,
 }
 
-/// Which model answers, how good it is, and its terms of use
+/// Get the model, its metrics and its terms of use
 #[utoipa::path(
     get, path = "/v1/model", tag = "service",
     responses(
@@ -142,13 +143,13 @@ pub(crate) async fn model(State(app): State<App>) -> Json<Model> {
     })
 }
 
-/// What a client has to know before it sends anything.
+/// The limits and defaults that a client needs.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Server {
     version: &'static str,
     /// Whether an API key is needed.
     api_key_required: bool,
-    /// Whether this request would be let in.
+    /// Whether this request has a valid key or session, or needs none.
     signed_in: bool,
     max_upload_bytes: u64,
     defaults: Defaults,
@@ -157,7 +158,7 @@ pub(crate) struct Server {
     keep_reports_seconds: u64,
 }
 
-/// Settings where a client chooses none.
+/// Default settings.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Defaults {
     /// `auto`: the length of a video decides how many frames are looked at.
@@ -166,11 +167,11 @@ pub(crate) struct Defaults {
     frames: u64,
     aggregation: String,
     min_face_size: f32,
-    /// The model's own.
+    /// The threshold of the model.
     threshold: f32,
 }
 
-/// Between what settings must lie.
+/// Ranges of the settings.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SettingLimits {
     frames: Range,
@@ -185,10 +186,10 @@ pub(crate) struct Range {
     max: f64,
 }
 
-/// Limits and defaults
+/// Get the limits and defaults
 #[utoipa::path(
     get, path = "/v1/server", tag = "service", security(()),
-    responses((status = 200, description = "What the server takes", body = Server)),
+    responses((status = 200, description = "The limits and defaults", body = Server)),
 )]
 pub(crate) async fn server(State(app): State<App>, headers: HeaderMap) -> Json<Server> {
     let range = |min: f64, max: f64| Range { min, max };

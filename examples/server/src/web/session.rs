@@ -18,26 +18,32 @@ pub(super) const COOKIE: &str = "deepsight_session";
 
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct SignIn {
-    /// The key as `new-key` printed it.
+    /// The key, as `new-key` printed it.
     #[schema(example = "ds_…")]
     api_key: String,
 }
 
 /// Sign a browser in
 ///
-/// Gives a cookie that stands for the API key for twelve hours, or until the server stops. Scripts cannot read it, and other
-/// sites cannot use it.
+/// Sets a cookie that replaces the API key for twelve hours, or until the server stops. Scripts cannot read it, and
+/// other sites cannot use it.
 #[utoipa::path(
     post, path = "/v1/session", tag = "session", security(()),
     request_body = SignIn,
     responses(
         (status = 204, description = "Signed in", headers(("Set-Cookie" = String, description = "The session"))),
-        (status = 400, description = "The body is no JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "The key is not known", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "A page of another site may not do this", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "The body is not called JSON", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "The JSON lacks the key", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "The body is not JSON", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 401, description = "The key is not known", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 403, description = "Requests from pages of other sites are refused", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 415, description = "The content type is not JSON", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 422, description = "The JSON lacks the key", body = Problem,
+         content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn sign_in(
@@ -61,7 +67,8 @@ pub(crate) async fn sign_in(
     delete, path = "/v1/session", tag = "session", security(()),
     responses(
         (status = 204, description = "Signed out"),
-        (status = 403, description = "A page of another site may not do this", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Requests from pages of other sites are refused", body = Problem,
+         content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn sign_out(State(app): State<App>, headers: HeaderMap) -> Response {

@@ -46,7 +46,8 @@ fn a_body_that_pauses_or_never_ends_times_out() {
     let upload = |server: &Server| {
         let host = server.url.trim_start_matches("http://").to_owned();
         format!(
-            "POST /predict HTTP/1.1\r\nHost: {host}\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000000\r\n\r\n\
+            "POST /predict HTTP/1.1\r\nHost: {host}\r\nContent-Type: multipart/form-data; boundary=x\r\n\
+             Content-Length: 1000000\r\n\r\n\
              --x\r\nContent-Disposition: form-data; name=\"video\"; filename=\"a.mp4\"\r\n\r\n"
         )
     };
@@ -54,7 +55,7 @@ fn a_body_that_pauses_or_never_ends_times_out() {
     let mut stream = connect(&server);
     stream.write_all(upload(&server).as_bytes()).unwrap();
     let answer = drip(&mut stream, std::iter::empty());
-    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("Nothing came for 0.3 s"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("No data arrived for 0.3 s"), "{answer}");
 
     let server = Server::start(&["--upload-timeout", "600ms"]);
     let mut stream = connect(&server);
@@ -112,7 +113,8 @@ async fn an_interrupted_upload_leaves_no_file() {
     let host = server.url.trim_start_matches("http://").to_owned();
     let mut stream = connect(&server);
     let head = format!(
-        "POST /v1/analyses HTTP/1.1\r\nHost: {host}\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000000\r\n\r\n\
+        "POST /v1/analyses HTTP/1.1\r\nHost: {host}\r\nContent-Type: multipart/form-data; boundary=x\r\n\
+             Content-Length: 1000000\r\n\r\n\
          --x\r\nContent-Disposition: form-data; name=\"video\"; filename=\"a.mp4\"\r\n\r\nsome of it"
     );
     stream.write_all(head.as_bytes()).unwrap();

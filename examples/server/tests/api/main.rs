@@ -14,4 +14,5 @@ mod restart;
 mod security;
 mod service;
 mod start;
+mod stills;
 mod webhooks;

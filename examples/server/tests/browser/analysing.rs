@@ -104,7 +104,7 @@ async fn a_dropped_video_is_accepted_like_a_chosen_one_and_can_be_removed() {
     browser.click("#forget").await;
     browser.until("document.getElementById('chosen').hidden").await;
     browser.click("#analyse").await;
-    browser.until_text("#file-message", "Choose a video first.").await;
+    browser.until_text("#file-message", "Choose a video or picture first.").await;
     browser.assert_quiet(&[]).await;
 }
 

@@ -185,7 +185,8 @@ impl Selection {
         let length = 1.0 / report["input"]["frame_rate"].as_f64().unwrap();
         browser
             .until(&format!(
-                "((video) => !video.seeking && video.currentTime >= {time} - 1e-3 && video.currentTime < {time} + {length})\
+                "((video) => !video.seeking && video.currentTime >= {time} - 1e-3 \
+                 && video.currentTime < {time} + {length})\
                 (document.getElementById('video'))"
             ))
             .await;
@@ -200,9 +201,9 @@ impl Selection {
         browser.until("document.querySelectorAll('#overlay .face.selected').length === 1").await;
         let drawn = browser
             .eval(
-                "((box, stage) => [box.left - stage.left, box.top - stage.top, box.right - stage.left, box.bottom - stage.top, \
-                stage.width])(document.querySelector('#overlay .selected .face-box').getBoundingClientRect(), \
-                document.getElementById('stage').getBoundingClientRect())",
+                "((box, stage) => [box.left - stage.left, box.top - stage.top, box.right - stage.left, box.bottom - \
+                stage.top, stage.width])(document.querySelector('#overlay .selected \
+                .face-box').getBoundingClientRect(), document.getElementById('stage').getBoundingClientRect())",
             )
             .await;
         let zoom = drawn[4].as_f64().unwrap() / report["input"]["width"].as_f64().unwrap();

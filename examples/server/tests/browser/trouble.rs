@@ -106,9 +106,9 @@ async fn a_full_queue_is_shown_with_the_time_to_try_again() {
     // A waiting analysis shows the number of videos before it, and moves up by itself.
     open(&browser, &server, &page_of(&waiting)).await;
     until_view(&browser, "live").await;
-    browser.until_text("#live-status", "Waiting for its turn").await;
+    browser.until_text("#live-status", "Waiting in the queue").await;
     server.delete(&format!("/v1/analyses/{running}")).send().await.unwrap();
-    browser.until_text("#live-status", "Looking for faces and scoring them.").await;
+    browser.until_text("#live-status", "Finding and scoring faces.").await;
     // Another client removes the analysis while it is watched.
     server.delete(&format!("/v1/analyses/{}", waiting["id"].as_str().unwrap())).send().await.unwrap();
     browser.until_text("#problem-title", "There is no such analysis").await;

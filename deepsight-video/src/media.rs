@@ -1,0 +1,163 @@
+//! Files that can be analyzed, of either kind.
+
+use std::path::Path;
+
+use deepsight_core::{Frame, Input};
+
+use crate::{DecodeOptions, Frames, Sampling, Still, StopHandle, Video, VideoError, still};
+
+/// A video or a still picture that has been probed. Which one it is depends on the file's content, not on its name.
+///
+/// ```no_run
+/// use deepsight_video::{DecodeOptions, Media, Sampling};
+///
+/// let media = Media::open("photo.jpg")?;
+/// for frame in media.frames(Sampling::evenly(30))? {
+///     println!("{} x {} pixels", frame?.image.width(), media.input().width.unwrap_or_default());
+/// }
+/// # Ok::<(), deepsight_video::VideoError>(())
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Media {
+    /// A video, which ffmpeg decodes. Animated GIFs are videos.
+    Video(Box<Video>),
+    /// A still picture.
+    Still(Still),
+}
+
+impl Media {
+    /// Probes the file with the default [`DecodeOptions`]: see [`Media::open_with`].
+    ///
+    /// # Errors
+    /// Returns the errors of [`Media::open_with`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, VideoError> {
+        Self::open_with(path, &DecodeOptions::default())
+    }
+
+    /// Probes the file: as a still picture if it is a JPEG, PNG or WebP without animation, as a video otherwise.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Video::open_with`]. For a still picture, these are [`VideoError::Io`] if it cannot be
+    /// read, [`VideoError::OverLimit`] if its file or its number of pixels exceeds the limits of a video, and
+    /// [`VideoError::NotAVideo`] if it is damaged. Pictures in other formats are [`VideoError::NotAllowed`].
+    pub fn open_with(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Self, VideoError> {
+        let path = path.as_ref();
+        match still::recognize(path)? {
+            Some(format) => Still::open(path, format, options).map(Self::Still),
+            None => Video::open_with(path, options).map(|video| Self::Video(Box::new(video))),
+        }
+    }
+
+    /// Decodes the frames that `sampling` selects. A still picture always gives its one frame.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Video::frames`]. The iterator returns later errors.
+    pub fn frames(&self, sampling: Sampling) -> Result<MediaFrames, VideoError> {
+        Ok(MediaFrames(match self {
+            Self::Video(video) => Source::Video(Box::new(video.frames(sampling)?)),
+            Self::Still(still) => Source::Still(Some(Box::new(still.clone()))),
+        }))
+    }
+
+    /// Returns whether the file shows one moment: a still picture, or a GIF with one frame.
+    pub fn is_still(&self) -> bool {
+        match self {
+            Self::Video(video) => video.info().container == "gif" && video.info().frame_count == 1,
+            Self::Still(_) => true,
+        }
+    }
+
+    /// Returns the number of frames in the file.
+    pub fn frame_count(&self) -> u64 {
+        match self {
+            Self::Video(video) => video.info().frame_count,
+            Self::Still(_) => 1,
+        }
+    }
+
+    /// Returns the length in seconds; 0 for a still picture.
+    pub fn duration(&self) -> f64 {
+        match self {
+            Self::Video(video) => video.info().duration,
+            Self::Still(_) => 0.0,
+        }
+    }
+
+    /// Returns the path as it was given.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Video(video) => video.path(),
+            Self::Still(still) => still.path(),
+        }
+    }
+
+    /// Reads the whole file and returns its SHA-256 in hexadecimal.
+    ///
+    /// # Errors
+    /// Returns an error if the file can no longer be read.
+    pub fn sha256(&self) -> Result<String, VideoError> {
+        match self {
+            Self::Video(video) => video.sha256(),
+            Self::Still(still) => still.sha256(),
+        }
+    }
+
+    /// Returns the description of the file for a report: path, size and probed properties, without the hash.
+    pub fn input(&self) -> Input {
+        match self {
+            Self::Video(video) => video.input(),
+            Self::Still(still) => still.input(),
+        }
+    }
+}
+
+/// The frames of a video or a still picture, in order of presentation. No item follows an error.
+#[derive(Debug)]
+#[must_use = "frames are decoded only while the iterator is read"]
+pub struct MediaFrames(Source);
+
+#[derive(Debug)]
+enum Source {
+    Video(Box<Frames>),
+    /// The picture until it is decoded. It is decoded when it is taken, on the thread of the iterator's reader.
+    Still(Option<Box<Still>>),
+}
+
+impl MediaFrames {
+    /// Returns the number of frames that will come, for a progress bar: see [`Frames::expected_frames`].
+    pub fn expected_frames(&self) -> u64 {
+        match &self.0 {
+            Source::Video(frames) => frames.expected_frames(),
+            Source::Still(_) => 1,
+        }
+    }
+
+    /// Returns a handle that ends the decoding from another thread. It has no effect on a still picture.
+    pub fn stop_handle(&self) -> StopHandle {
+        match &self.0 {
+            Source::Video(frames) => frames.stop_handle(),
+            Source::Still(_) => StopHandle::default(),
+        }
+    }
+}
+
+impl Iterator for MediaFrames {
+    type Item = Result<Frame, VideoError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Source::Video(frames) => frames.next(),
+            Source::Still(still) => still.take().map(|still| still.frame()),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match &self.0 {
+            Source::Video(frames) => frames.size_hint(),
+            Source::Still(still) => (usize::from(still.is_some()), Some(usize::from(still.is_some()))),
+        }
+    }
+}
+
+impl std::iter::FusedIterator for MediaFrames {}

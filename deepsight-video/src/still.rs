@@ -1,0 +1,333 @@
+//! Still pictures: files of one frame, read without ffmpeg but under the same limits.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Cursor, Read},
+    path::{Path, PathBuf},
+};
+
+use deepsight_core::{
+    Frame, Input,
+    image::{
+        self, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage, imageops::FilterType,
+        metadata::Orientation,
+    },
+};
+
+use crate::{DecodeOptions, Limit, VideoError, video};
+
+/// Largest file of a still picture. Decoders keep the whole file in memory, unlike that of a video.
+const MAX_FILE_BYTES: u64 = 512 << 20;
+/// Bytes that are read to recognize a file. The chunk that marks an animated PNG comes soon after its start.
+const HEAD_BYTES: u64 = 1 << 16;
+
+/// A still picture (JPEG, PNG or WebP) that has been probed and can be decoded any number of times.
+///
+/// It is upright after decoding: the orientation in its EXIF data is applied. Transparent parts become white.
+#[derive(Debug, Clone)]
+pub struct Still {
+    path: PathBuf,
+    options: DecodeOptions,
+    format: ImageFormat,
+    orientation: Orientation,
+    width: u32,
+    height: u32,
+    bytes: u64,
+}
+
+impl Still {
+    /// Probes a file that [`recognize`] takes for a still picture. Reads its header; decodes nothing.
+    pub(crate) fn open(path: &Path, format: ImageFormat, options: &DecodeOptions) -> Result<Self, VideoError> {
+        if options.max_side == Some(0) {
+            return Err(VideoError::InvalidSize { max_side: 0 });
+        }
+        let file = File::open(path).map_err(|source| video::unreadable(path, source))?;
+        let bytes = file.metadata().map_err(|source| video::unreadable(path, source))?.len();
+        let still = Self {
+            path: path.to_path_buf(),
+            options: options.clone(),
+            format,
+            orientation: Orientation::NoTransforms,
+            width: 0,
+            height: 0,
+            bytes,
+        };
+        still.check(Limit::FileBytes, bytes, options.limits.max_file_bytes.min(MAX_FILE_BYTES))?;
+        let ((mut width, mut height), orientation) = {
+            let mut decoder = still.decoder(BufReader::new(file))?;
+            (decoder.dimensions(), decoder.orientation().unwrap_or(Orientation::NoTransforms))
+        };
+        if turns(orientation) % 180 == 90 {
+            (width, height) = (height, width);
+        }
+        Ok(Self { orientation, width, height, ..still })
+    }
+
+    /// Returns the width in pixels as displayed, before any downscale.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Returns the height in pixels as displayed, before any downscale.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// Returns the path as it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Decodes the picture: the frame with index 0 at the time 0.
+    ///
+    /// # Errors
+    /// Returns an error if the file can no longer be read, is damaged or cut short, or exceeds a limit.
+    pub fn frame(&self) -> Result<Frame, VideoError> {
+        Ok(Frame::new(0, 0.0, self.decode()?))
+    }
+
+    /// Reads the whole file and returns its SHA-256 in hexadecimal.
+    ///
+    /// # Errors
+    /// Returns an error if the file can no longer be read.
+    pub fn sha256(&self) -> Result<String, VideoError> {
+        video::sha256(&self.path)
+    }
+
+    /// Returns the description of this picture for a report: path, size and probed properties, without the hash. It has
+    /// no frame rate and no duration.
+    pub fn input(&self) -> Input {
+        let mut input = Input::new(self.path.to_string_lossy());
+        input.bytes = Some(self.bytes);
+        input.container = Some(name(self.format).to_lowercase());
+        input.codec.clone_from(&input.container);
+        (input.width, input.height) = (Some(self.width), Some(self.height));
+        input.rotation = Some(turns(self.orientation));
+        input.frames = Some(1);
+        input
+    }
+
+    fn decode(&self) -> Result<RgbImage, VideoError> {
+        let file = File::open(&self.path).map_err(|source| video::unreadable(&self.path, source))?;
+        // The file may have grown since it was probed.
+        let limit = self.options.limits.max_file_bytes.min(MAX_FILE_BYTES);
+        let mut bytes = Vec::new();
+        let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+        read.map_err(|source| video::unreadable(&self.path, source))?;
+        self.check(Limit::FileBytes, bytes.len() as u64, limit)?;
+        if self.format == ImageFormat::Jpeg && !has_end(&bytes) {
+            return Err(self.damaged("the picture is cut short".into()));
+        }
+        let decoder = self.decoder(Cursor::new(bytes))?;
+        let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| self.failed(&error))?;
+        if let Some(side) = self.options.max_side.filter(|&side| side < picture.width().max(picture.height())) {
+            picture = picture.resize(side, side, FilterType::Triangle);
+        }
+        picture.apply_orientation(self.orientation);
+        Ok(opaque(picture))
+    }
+
+    /// Returns the decoder, after its dimensions were checked against the limit.
+    fn decoder<'a>(&self, content: impl io::BufRead + io::Seek + 'a) -> Result<impl ImageDecoder + 'a, VideoError> {
+        let mut reader = ImageReader::with_format(content, self.format);
+        let max_pixels = self.options.limits.max_pixels;
+        let mut limits = Limits::default();
+        // A decoded picture has at most 8 bytes a pixel; decoders need about as much beside it.
+        limits.max_alloc = Some(max_pixels.saturating_mul(16).saturating_add(64 << 20));
+        reader.limits(limits);
+        let decoder = reader.into_decoder().map_err(|error| self.failed(&error))?;
+        let (width, height) = decoder.dimensions();
+        if width == 0 || height == 0 {
+            return Err(self.damaged(format!("the picture has {width} x {height} pixels")));
+        }
+        self.check(Limit::Pixels, u64::from(width) * u64::from(height), max_pixels)?;
+        Ok(decoder)
+    }
+
+    fn check(&self, limit: Limit, value: u64, max: u64) -> Result<(), VideoError> {
+        if value <= max {
+            return Ok(());
+        }
+        Err(VideoError::OverLimit { path: self.path.clone(), limit, value, max })
+    }
+
+    fn failed(&self, error: &image::ImageError) -> VideoError {
+        self.damaged(error.to_string())
+    }
+
+    fn damaged(&self, reason: String) -> VideoError {
+        let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
+        VideoError::NotAVideo {
+            path: self.path.clone(),
+            reason: format!("{} picture: {}", name(self.format), reason.trim()),
+        }
+    }
+}
+
+/// Returns the format of a still picture, judged by the file's content; `None` for everything else, such as a video, an
+/// animated GIF, or a path that cannot be read.
+///
+/// # Errors
+/// Returns [`VideoError::NotAllowed`] for a picture in a format that is not supported. The message says how to convert
+/// it.
+pub(crate) fn recognize(path: &Path) -> Result<Option<ImageFormat>, VideoError> {
+    let mut head = Vec::new();
+    // The size is checked first, because reading from a pipe or a device would block.
+    let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    let read = is_file.then(|| File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head)));
+    let Some(Ok(_)) = read else { return Ok(None) };
+    format_of(&head).map_err(|reason| VideoError::NotAllowed { path: path.to_path_buf(), reason: reason.into() })
+}
+
+/// Returns the format of a still picture that begins with these bytes, or `None` if they are not those of a picture. For
+/// a picture that is not supported, the error says how to convert it.
+fn format_of(head: &[u8]) -> Result<Option<ImageFormat>, &'static str> {
+    const ANIMATED_PNG: &str = "it is an animated PNG; convert it to a video first, such as with \
+                                `ffmpeg -i picture.png -pix_fmt yuv420p clip.mp4`";
+    const ANIMATED_WEBP: &str = "it is an animated WebP; convert it to a GIF or a video first, such as with \
+                                 `magick picture.webp clip.gif`";
+    const HEIF: &str = "it is a HEIC picture; convert it to JPEG first, such as with `heif-convert picture.heic \
+                        picture.jpg`";
+    const AVIF: &str =
+        "it is an AVIF picture; convert it to PNG first, such as with `avifdec picture.avif picture.png`";
+    const OTHER: &str = "it is a picture in a format other than JPEG, PNG, WebP and GIF; convert it to PNG first, such \
+                         as with `magick picture.tiff picture.png`";
+    match head {
+        [0xff, 0xd8, 0xff, ..] => Ok(Some(ImageFormat::Jpeg)),
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => match is_animated_png(head) {
+            true => Err(ANIMATED_PNG),
+            false => Ok(Some(ImageFormat::Png)),
+        },
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', rest @ ..] => match rest {
+            // The second bit of the flags of an extended file.
+            [b'V', b'P', b'8', b'X', _, _, _, _, flags, ..] if flags & 2 != 0 => Err(ANIMATED_WEBP),
+            _ => Ok(Some(ImageFormat::WebP)),
+        },
+        [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => match brand.first_chunk::<4>() {
+            Some(b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1") => Err(HEIF),
+            Some(b"avif" | b"avis") => Err(AVIF),
+            _ => Ok(None),
+        },
+        // TIFF and most raw formats of cameras, JPEG XL, JPEG 2000.
+        [b'I', b'I', 0x2a, 0, ..] | [b'M', b'M', 0, 0x2a, ..] | [0xff, 0x0a, ..] => Err(OTHER),
+        [0, 0, 0, 0x0c, b'J', b'X', b'L', b' ', ..] | [0, 0, 0, 0x0c, b'j', b'P', b' ', b' ', ..] => Err(OTHER),
+        // BMP: the reserved bytes 6 to 9 are zero.
+        [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => Err(OTHER),
+        _ => Ok(None),
+    }
+}
+
+/// Returns whether the chunk `acTL` comes before the pixels of a PNG.
+fn is_animated_png(head: &[u8]) -> bool {
+    let mut rest = &head[8..];
+    while let Some((header, after)) = rest.split_first_chunk::<8>() {
+        let [a, b, c, d, kind @ ..] = *header;
+        match &kind {
+            b"acTL" => return true,
+            b"IDAT" => return false,
+            _ => {}
+        }
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        // Each chunk ends with a checksum of four bytes.
+        rest = after.get(length.saturating_add(4)..).unwrap_or_default();
+    }
+    false
+}
+
+/// Returns whether the end marker follows the first scan of a JPEG. The decoder fills what is missing from a shorter
+/// file with gray, without an error.
+fn has_end(jpeg: &[u8]) -> bool {
+    let mut rest = jpeg.get(2..).unwrap_or_default();
+    // The segments before the scan may contain a whole thumbnail with its own end marker, so they are skipped.
+    while let [0xff, marker, high, low, ..] = *rest {
+        if marker == 0xff {
+            rest = &rest[1..];
+            continue;
+        }
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        rest = rest.get(2 + length..).unwrap_or_default();
+        if marker == 0xda {
+            return rest.windows(2).any(|pair| pair == [0xff, 0xd9]);
+        }
+    }
+    false
+}
+
+/// Lays a picture with transparent parts over white, as viewers show it.
+fn opaque(picture: DynamicImage) -> RgbImage {
+    if !picture.color().has_alpha() {
+        return picture.into_rgb8();
+    }
+    let picture = picture.into_rgba8();
+    RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
+        let [red, green, blue, alpha] = picture.get_pixel(x, y).0.map(u32::from);
+        image::Rgb([red, green, blue].map(|value| ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8))
+    })
+}
+
+fn name(format: ImageFormat) -> &'static str {
+    match format {
+        ImageFormat::Jpeg => "JPEG",
+        ImageFormat::Png => "PNG",
+        _ => "WebP",
+    }
+}
+
+/// Returns the clockwise rotation in degrees of an orientation, without its mirroring.
+fn turns(orientation: Orientation) -> u32 {
+    match orientation {
+        Orientation::Rotate90 | Orientation::Rotate90FlipH => 90,
+        Orientation::Rotate180 | Orientation::FlipVertical => 180,
+        Orientation::Rotate270 | Orientation::Rotate270FlipH => 270,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_file_is_recognized_by_its_first_bytes() {
+        let png = |kind: &[u8; 4]| [b"\x89PNG\r\n\x1a\n\0\0\0\x02".as_slice(), kind, b"xxCRC!\0\0\0\0IDAT"].concat();
+        assert_eq!(format_of(b"\xff\xd8\xff\xe0"), Ok(Some(ImageFormat::Jpeg)));
+        assert_eq!(format_of(&png(b"tEXt")), Ok(Some(ImageFormat::Png)));
+        assert_eq!(format_of(b"RIFF....WEBPVP8 "), Ok(Some(ImageFormat::WebP)));
+        assert_eq!(format_of(b"RIFF....WEBPVP8X\x0a\0\0\0\x10"), Ok(Some(ImageFormat::WebP)));
+        for video in
+            [b"RIFF....AVI LIST".as_slice(), b"\0\0\0\x20ftypisom", b"GIF89a", b"\x1a\x45\xdf\xa3", b"", b"\xff"]
+        {
+            assert_eq!(format_of(video), Ok(None), "{video:?}");
+        }
+        for (head, cure) in [
+            (png(b"acTL"), "animated PNG; convert it to a video"),
+            (b"RIFF....WEBPVP8X\x0a\0\0\0\x02".to_vec(), "animated WebP; convert"),
+            (b"\0\0\0\x18ftypheic".to_vec(), "heif-convert"),
+            (b"\0\0\0\x18ftypmif1".to_vec(), "heif-convert"),
+            (b"\0\0\0\x18ftypavif".to_vec(), "avifdec"),
+            (b"II*\0".to_vec(), "convert it to PNG"),
+            (b"BM\x10\0\0\0\0\0\0\0".to_vec(), "convert it to PNG"),
+        ] {
+            assert!(format_of(&head).unwrap_err().contains(cure), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn a_jpeg_needs_an_end_after_its_own_scan() {
+        let scan = b"\xff\xda\x00\x02data";
+        let thumbnail = b"\xff\xe1\x00\x04\xff\xd9";
+        let jpeg = |parts: &[&[u8]]| [b"\xff\xd8".as_slice(), &parts.concat()].concat();
+        assert!(has_end(&jpeg(&[thumbnail, scan, b"\xff\xd9trailer"])));
+        assert!(!has_end(&jpeg(&[thumbnail, scan])));
+        assert!(!has_end(&jpeg(&[thumbnail])));
+        assert!(!has_end(b"\xff\xd8"));
+        assert!(!has_end(b""));
+    }
+
+    #[test]
+    fn transparent_parts_become_white() {
+        let pixels = image::RgbaImage::from_raw(3, 1, vec![10, 20, 30, 255, 0, 0, 0, 0, 100, 0, 0, 128]).unwrap();
+        assert_eq!(opaque(pixels.into()).into_raw(), [10, 20, 30, 255, 255, 255, 177, 127, 127]);
+    }
+}

@@ -1,0 +1,180 @@
+//! Still pictures: what is read of them, and what is refused.
+#![allow(clippy::unwrap_used)]
+
+use std::io::Cursor;
+
+use deepsight_core::image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+use deepsight_video::{DecodeLimits, DecodeOptions, Limit, Media, Sampling, VideoError};
+use tempfile::TempDir;
+
+/// A picture of 48 x 32 pixels: red on the left, blue on the right.
+fn picture() -> RgbImage {
+    RgbImage::from_fn(48, 32, |x, _| if x < 24 { Rgb([220, 20, 20]) } else { Rgb([20, 20, 220]) })
+}
+
+fn encoded(format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    DynamicImage::from(picture()).write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+/// A JPEG whose EXIF data states an orientation.
+fn turned(orientation: u8) -> Vec<u8> {
+    let jpeg = encoded(ImageFormat::Jpeg);
+    let tiff =
+        [b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".as_slice(), &[orientation], &[0; 6]].concat();
+    let length = u16::try_from(tiff.len() + 2).unwrap().to_be_bytes();
+    [&jpeg[..2], &[0xff, 0xe1], &length, &tiff, &jpeg[2..]].concat()
+}
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn open_with(&self, content: &[u8], options: &DecodeOptions) -> Result<Media, VideoError> {
+        let path = self.0.path().join("picture.mp4");
+        std::fs::write(&path, content).unwrap();
+        Media::open_with(path, options)
+    }
+
+    fn open(&self, content: &[u8]) -> Result<Media, VideoError> {
+        self.open_with(content, &DecodeOptions::default())
+    }
+}
+
+/// Opens and decodes a picture. Its one frame has the index 0 and the time 0.
+fn decode(content: &[u8], options: &DecodeOptions) -> Result<RgbImage, VideoError> {
+    let folder = Folder::new();
+    let media = folder.open_with(content, options)?;
+    let mut frames = media.frames(Sampling::evenly(30))?;
+    assert_eq!(frames.expected_frames(), 1);
+    let frame = frames.next().unwrap()?;
+    assert_eq!((frame.index, frame.time), (0, 0.0));
+    assert!(frames.next().is_none());
+    Ok(frame.image)
+}
+
+fn near(pixel: &Rgb<u8>, expected: [u8; 3]) -> bool {
+    pixel.0.iter().zip(expected).all(|(&a, b)| a.abs_diff(b) < 12)
+}
+
+#[test]
+fn a_picture_of_each_format_is_one_frame_whatever_its_name() {
+    for (format, name) in [(ImageFormat::Jpeg, "jpeg"), (ImageFormat::Png, "png"), (ImageFormat::WebP, "webp")] {
+        let content = encoded(format);
+        let folder = Folder::new();
+        let media = folder.open(&content).unwrap();
+        assert!(media.is_still() && matches!(media, Media::Still(_)), "{name}");
+        let input = media.input();
+        assert_eq!((input.container.as_deref(), input.width, input.height), (Some(name), Some(48), Some(32)));
+        assert_eq!((input.frames, input.duration, input.rotation), (Some(1), None, Some(0)));
+        assert_eq!(input.bytes, Some(content.len() as u64));
+        assert_eq!(media.sha256().unwrap().len(), 64);
+        let image = decode(&content, &DecodeOptions::default()).unwrap();
+        assert_eq!(image.dimensions(), (48, 32));
+        assert!(near(image.get_pixel(4, 16), [220, 20, 20]) && near(image.get_pixel(44, 16), [20, 20, 220]), "{name}");
+    }
+}
+
+#[test]
+fn the_orientation_of_exif_data_is_applied() {
+    // Where the red half is after each of the eight orientations.
+    let left = |image: &RgbImage| near(image.get_pixel(3, image.height() / 2), [220, 20, 20]);
+    let top = |image: &RgbImage| near(image.get_pixel(image.width() / 2, 3), [220, 20, 20]);
+    for orientation in 1..=8 {
+        let content = turned(orientation);
+        let image = decode(&content, &DecodeOptions::default()).unwrap();
+        let input = Folder::new().open(&content).unwrap().input();
+        assert_eq!(image.dimensions(), (input.width.unwrap(), input.height.unwrap()));
+        match orientation {
+            1 | 4 => assert!(image.dimensions() == (48, 32) && left(&image), "{orientation}"),
+            2 | 3 => assert!(image.dimensions() == (48, 32) && !left(&image), "{orientation}"),
+            5 | 6 => assert!(image.dimensions() == (32, 48) && top(&image), "{orientation}"),
+            _ => assert!(image.dimensions() == (32, 48) && !top(&image), "{orientation}"),
+        }
+    }
+}
+
+#[test]
+fn the_limits_of_videos_hold_before_a_picture_is_decoded() {
+    let folder = Folder::new();
+    let limited = |limits: DecodeLimits| DecodeOptions::default().with_limits(limits);
+    for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP] {
+        let content = encoded(format);
+        let pixels = limited(DecodeLimits::default().with_max_pixels(48 * 32 - 1));
+        let error = folder.open_with(&content, &pixels).unwrap_err();
+        assert!(matches!(error, VideoError::OverLimit { limit: Limit::Pixels, value: 1536, max: 1535, .. }), "{error}");
+        let enough = limited(DecodeLimits::default().with_max_pixels(48 * 32));
+        assert!(decode(&content, &enough).is_ok());
+        let bytes = limited(DecodeLimits::default().with_max_file_bytes(content.len() as u64 - 1));
+        let error = folder.open_with(&content, &bytes).unwrap_err();
+        assert!(matches!(error, VideoError::OverLimit { limit: Limit::FileBytes, .. }), "{error}");
+    }
+    // A PNG that states 100,000 x 100,000 pixels in a few bytes.
+    let mut bomb = encoded(ImageFormat::Png);
+    bomb[16..24].copy_from_slice(&[0, 1, 0x86, 0xa0, 0, 1, 0x86, 0xa0]);
+    assert!(folder.open(&bomb).is_err());
+}
+
+#[test]
+fn a_picture_that_is_cut_short_anywhere_is_an_error() {
+    for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP] {
+        let content = encoded(format);
+        // The last bytes of a PNG are checksums and an empty chunk, which hold no part of the picture.
+        let end = if format == ImageFormat::Png { content.len() - 24 } else { content.len() };
+        for length in (16..end).step_by(7) {
+            let error = decode(&content[..length], &DecodeOptions::default());
+            assert!(error.is_err(), "{format:?}: {length} of {} bytes", content.len());
+        }
+    }
+}
+
+#[test]
+fn a_damaged_picture_never_panics() {
+    for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP] {
+        let content = encoded(format);
+        for position in (12..content.len()).step_by(5) {
+            let mut damaged = content.clone();
+            damaged[position] ^= 0x55;
+            if let Err(error) = decode(&damaged, &DecodeOptions::default()) {
+                assert_eq!(error.to_string().lines().count(), 1, "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_picture_is_scaled_down_to_the_largest_side() {
+    let image = decode(&turned(6), &DecodeOptions::default().with_max_side(24)).unwrap();
+    assert_eq!(image.dimensions(), (16, 24));
+    assert!(matches!(
+        decode(&turned(6), &DecodeOptions::default().with_max_side(0)),
+        Err(VideoError::InvalidSize { max_side: 0 })
+    ));
+}
+
+#[test]
+fn formats_that_are_not_supported_name_the_cure() {
+    let folder = Folder::new();
+    let mut png = encoded(ImageFormat::Png);
+    // An animation control chunk after the header, as APNG has it.
+    png.splice(33..33, *b"\0\0\0\x08acTL\0\0\0\x02\0\0\0\0\xf3\x8d\x93\x70");
+    for (content, cure) in [
+        (png, "convert it to a video first"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic".to_vec(), "heif-convert"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif".to_vec(), "avifdec"),
+    ] {
+        let error = folder.open(&content).unwrap_err();
+        assert!(matches!(error, VideoError::NotAllowed { .. }) && error.to_string().contains(cure), "{error}");
+    }
+}
+
+#[test]
+fn a_missing_file_and_a_folder_are_reported_as_for_a_video() {
+    let folder = Folder::new();
+    assert!(matches!(Media::open(folder.0.path().join("none.jpg")), Err(VideoError::Io { .. })));
+    assert!(matches!(Media::open(folder.0.path()), Err(VideoError::NotAFile { .. })));
+}

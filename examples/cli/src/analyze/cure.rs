@@ -1,0 +1,59 @@
+//! What a user can do about an error of a video: the flag that helps, or a command.
+
+use deepsight_video::{Limit, VideoError};
+
+/// Returns the cure for an error, as the end of a sentence; `None` if the error names it already, or there is none.
+pub(super) fn of(error: &VideoError) -> Option<&'static str> {
+    match error {
+        VideoError::OverLimit { limit: Limit::DurationSeconds, .. } => Some("--max-duration raises the limit"),
+        VideoError::OverLimit { limit: Limit::Pixels, .. } => {
+            Some("make it smaller first, such as with `ffmpeg -i clip.mp4 -vf scale=1920:-2 smaller.mp4`")
+        }
+        VideoError::OverLimit { limit: Limit::FileBytes | Limit::Frames, .. } => {
+            Some("cut out a part first, such as with `ffmpeg -ss 0:00 -t 10:00 -i clip.mp4 -c copy part.mp4`")
+        }
+        VideoError::TimedOut { .. } => Some("--timeout raises the limit"),
+        VideoError::FfmpegMissing { .. } | VideoError::UnknownHwAccel { .. } => None,
+        VideoError::HwAccel { .. } => Some("leave out --hwaccel to decode on the CPU"),
+        VideoError::InvalidSampling { .. } => Some("change --frames or --fps"),
+        VideoError::Truncated { .. } => Some("get the complete file, or download it again"),
+        _ => None,
+    }
+}
+
+/// Adds a cure to a message.
+pub(super) fn add(message: String, cure: Option<&str>) -> String {
+    match cure {
+        Some(cure) => format!("{message}; {cure}"),
+        None => message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_error_that_a_flag_cures_names_the_flag() {
+        let path = || PathBuf::from("clip.mp4");
+        let over = |limit| VideoError::OverLimit { path: path(), limit, value: 7200, max: 3600 };
+        let slow = VideoError::TimedOut { path: path(), program: "ffmpeg", limit: Duration::from_secs(60) };
+        let none = VideoError::InvalidSampling { reason: "no frame".into() };
+        for (error, flag) in [
+            (over(Limit::DurationSeconds), "--max-duration"),
+            (over(Limit::Pixels), "scale="),
+            (over(Limit::FileBytes), "-c copy"),
+            (over(Limit::Frames), "-c copy"),
+            (slow, "--timeout"),
+            (none, "--fps"),
+        ] {
+            let message = add(error.to_string(), of(&error));
+            assert!(message.starts_with(&error.to_string()) && message.contains(flag), "{message}");
+        }
+        let empty = VideoError::EmptyFile { path: path() };
+        assert_eq!(add(empty.to_string(), of(&empty)), "clip.mp4: the file is empty");
+    }
+}
