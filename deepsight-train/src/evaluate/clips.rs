@@ -99,7 +99,7 @@ impl ClipSet {
                     Some(crf) => recompress_clip(&clip.path, &spoiled, crf, decode, cancel).map(|()| &spoiled)?,
                     None => &clip.path,
                 };
-                let frames = Video::open_with(path, decode)?.frames(sampling)?;
+                let frames = Video::open_with(path, decode)?.frames(sampling.clone())?;
                 Ok(analyzer.analyze_job(frames, Job::new().with_cancel(cancel.clone()))?)
             };
             let outcome = analysed();
