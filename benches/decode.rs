@@ -12,7 +12,7 @@ fn decode(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 let video = Video::open(clip()).unwrap_or_else(|error| panic!("{error}"));
-                let decoded = video.frames(sampling).unwrap_or_else(|error| panic!("{error}"));
+                let decoded = video.frames(sampling.clone()).unwrap_or_else(|error| panic!("{error}"));
                 assert_eq!(decoded.map(|frame| frame.map(drop)).filter(Result::is_ok).count() as u64, frames);
             });
         });

@@ -7,9 +7,7 @@ use serde::{
     de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use crate::scan::Packets;
-
-/// The output of ffprobe, except for the packets, which are counted and dropped.
+/// The output of ffprobe, except for the packets, which are passed on and dropped.
 #[derive(Default)]
 pub(crate) struct Answer {
     pub(crate) streams: Vec<Stream>,
@@ -37,6 +35,10 @@ pub(crate) struct Stream {
     pub(crate) codec_name: Option<String>,
     pub(crate) pix_fmt: Option<String>,
     pub(crate) color_range: Option<String>,
+    pub(crate) color_space: Option<String>,
+    pub(crate) color_transfer: Option<String>,
+    pub(crate) color_primaries: Option<String>,
+    pub(crate) field_order: Option<String>,
     pub(crate) width: Option<u32>,
     pub(crate) height: Option<u32>,
     pub(crate) sample_aspect_ratio: Option<String>,
@@ -55,6 +57,7 @@ pub(crate) struct Stream {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(crate) struct Disposition {
+    pub(crate) default: u8,
     pub(crate) attached_pic: u8,
     pub(crate) timed_thumbnails: u8,
     pub(crate) still_image: u8,
@@ -63,6 +66,7 @@ pub(crate) struct Disposition {
 #[derive(Deserialize)]
 pub(crate) struct SideData {
     pub(crate) displaymatrix: Option<String>,
+    pub(crate) dv_profile: Option<u32>,
 }
 
 /// One packet of any stream.
@@ -74,14 +78,16 @@ pub(crate) struct Packet {
     pub(crate) pts_time: Option<String>,
     pub(crate) dts_time: Option<String>,
     pub(crate) duration_time: Option<String>,
+    pub(crate) size: Option<String>,
+    pub(crate) pos: Option<String>,
     pub(crate) flags: String,
 }
 
 /// Reason why an answer could not be read.
 #[derive(Debug)]
 pub(crate) enum Unread {
-    /// There are more frames than allowed. Holds the number counted so far.
-    TooManyFrames(u64),
+    /// The caller wanted no more packets.
+    Stopped,
     /// The output ended in the middle, because ffprobe did not finish.
     CutShort,
     /// The output is not the expected JSON, or has too many bytes besides the packets.
@@ -94,32 +100,40 @@ pub(crate) enum Unread {
 /// packet some hundred bytes.
 const MAX_BETWEEN_PACKETS: usize = 1 << 20;
 
-/// Reads an answer to its end and passes its packets to `packets`.
-pub(crate) fn read(output: impl Read, packets: &mut Packets) -> Result<Answer, Unread> {
-    let allowance = Cell::new(MAX_BETWEEN_PACKETS);
-    let output = BufReader::with_capacity(1 << 16, Bounded { output, allowance: &allowance });
+/// Reads an answer to its end and passes its packets to `on_packet`, until that returns `false`.
+pub(crate) fn read(output: impl Read, on_packet: &mut dyn FnMut(&Packet) -> bool) -> Result<Answer, Unread> {
+    let state = State { allowance: Cell::new(MAX_BETWEEN_PACKETS), stopped: Cell::new(false) };
+    let output = BufReader::with_capacity(1 << 16, Bounded { output, state: &state });
     let mut json = serde_json::Deserializer::from_reader(output);
-    let read = Top { packets, allowance: &allowance }.deserialize(&mut json);
+    let read = Top { on_packet, state: &state }.deserialize(&mut json);
     let read = read.and_then(|answer| json.end().map(|()| answer));
-    read.map_err(|error| match packets.over_limit() {
-        Some(frames) => Unread::TooManyFrames(frames),
-        None if error.is_eof() => Unread::CutShort,
-        None if error.is_io() && allowance.get() > 0 => Unread::Io(error.into()),
-        None => Unread::Malformed(error.to_string()),
+    read.map_err(|error| match error {
+        _ if state.stopped.get() => Unread::Stopped,
+        error if error.is_eof() => Unread::CutShort,
+        error if error.is_io() && state.allowance.get() > 0 => Unread::Io(error.into()),
+        error => Unread::Malformed(error.to_string()),
     })
+}
+
+/// What the parts of the parser share.
+struct State {
+    /// Bytes that may still be read before the next packet.
+    allowance: Cell<usize>,
+    /// Whether the caller wanted no more packets.
+    stopped: Cell<bool>,
 }
 
 /// A reader that fails after [`MAX_BETWEEN_PACKETS`] bytes without a packet among them.
 struct Bounded<'a, R> {
     output: R,
-    allowance: &'a Cell<usize>,
+    state: &'a State,
 }
 
 impl<R: Read> Read for Bounded<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let got = self.output.read(buffer)?;
-        let left = self.allowance.get().saturating_sub(got);
-        self.allowance.set(left);
+        let left = self.state.allowance.get().saturating_sub(got);
+        self.state.allowance.set(left);
         if left == 0 {
             return Err(std::io::Error::other(format!("its description is over {MAX_BETWEEN_PACKETS} bytes")));
         }
@@ -128,8 +142,8 @@ impl<R: Read> Read for Bounded<'_, R> {
 }
 
 struct Top<'a> {
-    packets: &'a mut Packets,
-    allowance: &'a Cell<usize>,
+    on_packet: &'a mut dyn FnMut(&Packet) -> bool,
+    state: &'a State,
 }
 
 impl<'de> DeserializeSeed<'de> for Top<'_> {
@@ -151,7 +165,7 @@ impl<'de> Visitor<'de> for Top<'_> {
         let mut answer = Answer::default();
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
-                "packets" => map.next_value_seed(Counted { packets: self.packets, allowance: self.allowance })?,
+                "packets" => map.next_value_seed(Each { on_packet: self.on_packet, state: self.state })?,
                 "streams" => answer.streams = map.next_value()?,
                 "format" => answer.format = map.next_value()?,
                 "library_versions" => answer.library_versions = map.next_value()?,
@@ -162,12 +176,12 @@ impl<'de> Visitor<'de> for Top<'_> {
     }
 }
 
-struct Counted<'a> {
-    packets: &'a mut Packets,
-    allowance: &'a Cell<usize>,
+struct Each<'a> {
+    on_packet: &'a mut dyn FnMut(&Packet) -> bool,
+    state: &'a State,
 }
 
-impl<'de> DeserializeSeed<'de> for Counted<'_> {
+impl<'de> DeserializeSeed<'de> for Each<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -175,7 +189,7 @@ impl<'de> DeserializeSeed<'de> for Counted<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Counted<'_> {
+impl<'de> Visitor<'de> for Each<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -184,10 +198,10 @@ impl<'de> Visitor<'de> for Counted<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         while let Some(packet) = seq.next_element::<Packet>()? {
-            self.allowance.set(MAX_BETWEEN_PACKETS);
-            self.packets.push(&packet);
-            if self.packets.over_limit().is_some() {
-                return Err(A::Error::custom("too many frames"));
+            self.state.allowance.set(MAX_BETWEEN_PACKETS);
+            if !(self.on_packet)(&packet) {
+                self.state.stopped.set(true);
+                return Err(A::Error::custom("no more packets are wanted"));
             }
         }
         Ok(())
@@ -199,13 +213,18 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn read_text(text: &str, max_frames: u64) -> (Result<Answer, Unread>, Packets) {
-        let mut packets = Packets::new(None, max_frames);
-        (read(text.as_bytes(), &mut packets), packets)
+    /// Reads `text` and returns how many packets it has, of which at most `most` are wanted.
+    fn read_text(text: &str, most: u64) -> (Result<Answer, Unread>, u64) {
+        let mut packets = 0;
+        let answer = read(text.as_bytes(), &mut |_| {
+            packets += 1;
+            packets <= most
+        });
+        (answer, packets)
     }
 
     #[test]
-    fn packets_are_counted_while_the_rest_is_read() {
+    fn packets_are_passed_on_while_the_rest_is_read() {
         let text = r#"{"library_versions":[{"name":"libavutil","major":57,"minor":28,"micro":100}],
             "packets":[{"codec_type":"video","stream_index":0,"pts_time":"0.04","flags":"K_"},
                        {"codec_type":"audio","stream_index":1,"pts_time":"0.00","flags":"K_"},
@@ -213,16 +232,15 @@ mod tests {
             "programs":[],"streams":[{"index":0,"codec_type":"video"},{"index":1}],"format":{"format_name":"avi"}}"#;
         let (answer, packets) = read_text(text, 10);
         let answer = answer.unwrap();
-        assert_eq!((answer.streams.len(), answer.library_versions.len()), (2, 1));
+        assert_eq!((answer.streams.len(), answer.library_versions.len(), packets), (2, 1, 3));
         assert_eq!(answer.format.format_name.as_deref(), Some("avi"));
-        assert_eq!(packets.finish(0, 0.0).frames, 2);
     }
 
     #[test]
-    fn counting_stops_when_the_limit_is_exceeded() {
+    fn reading_stops_when_no_more_packets_are_wanted() {
         let packet = r#"{"codec_type":"video","stream_index":0}"#;
         let endless = format!(r#"{{"packets":[{packet},{packet},{packet},{packet}"#);
-        assert!(matches!(read_text(&endless, 3).0, Err(Unread::TooManyFrames(4))));
+        assert!(matches!(read_text(&endless, 3), (Err(Unread::Stopped), 4)));
         assert!(matches!(read_text(&endless, 4).0, Err(Unread::CutShort)));
     }
 
@@ -243,7 +261,7 @@ mod tests {
         assert!(matches!(&answer, Err(Unread::Malformed(reason)) if reason.contains("bytes")));
         let packet = r#"{"codec_type":"audio","stream_index":1,"pts_time":"0.0"},"#;
         let many = packet.repeat(2 * MAX_BETWEEN_PACKETS / packet.len());
-        let (answer, _) = read_text(&format!(r#"{{"packets":[{}]}}"#, many.trim_end_matches(',')), 1);
+        let (answer, _) = read_text(&format!(r#"{{"packets":[{}]}}"#, many.trim_end_matches(',')), u64::MAX);
         assert!(answer.is_ok());
     }
 }

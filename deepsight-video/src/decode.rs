@@ -11,11 +11,12 @@ use std::{
 use deepsight_core::{Frame, image::RgbImage};
 
 use crate::{
-    DecodeOptions, HwAccel, Sampling, Video, VideoError, VideoInfo,
-    ffmpeg::{self, DecodeJob, Programs},
-    probe::{Header, refusal},
+    DecodeOptions, Sampling, Video, VideoError, VideoInfo,
+    ffmpeg::{self, DecodeJob},
+    probe::refusal,
     process::{Ending, Process, StopHandle},
-    sampling::{Picker, Plan},
+    sampling::{Pick, Picker, Plan},
+    scan::Clock,
 };
 
 /// The sampled frames of a video, in order of presentation.
@@ -33,11 +34,11 @@ pub struct Frames {
 
 impl Frames {
     pub(crate) fn start(video: &Video, sampling: Sampling) -> Result<Self, VideoError> {
-        let Video { path, options, programs, header, info, .. } = video;
-        let plan = Plan::new(sampling, info.frame_count, header.tick)?;
-        let expected = plan.expected(info.frame_count, info.duration).min(sampling.cap());
-        let decode = Decode::start(path.clone(), options, programs, header, info, plan, sampling.cap())?;
-        Ok(Self { decode: Some(decode), expected, total: info.frame_count })
+        let (info, cap) = (&video.info, sampling.cap());
+        let plan = Plan::new(&sampling, &video.timeline())?;
+        let expected = plan.expected(info.frame_count, info.duration).min(cap);
+        let cap = plan.stops_after(cap);
+        Ok(Self { decode: Some(Decode::start(video, plan, cap)?), expected, total: info.frame_count })
     }
 
     /// Returns the number of frames that will come, for a progress bar. It is exact for an undamaged file, except for
@@ -96,33 +97,28 @@ struct Decode {
 struct Picked {
     index: u64,
     time: Option<i64>,
+    wanted: bool,
 }
 
 impl Decode {
-    fn start(
-        path: PathBuf,
-        options: &DecodeOptions,
-        programs: &Programs,
-        header: &Header,
-        info: &VideoInfo,
-        plan: Plan,
-        cap: u64,
-    ) -> Result<Self, VideoError> {
+    fn start(video: &Video, plan: Plan, cap: u64) -> Result<Self, VideoError> {
+        let Video { path, options, programs, header, info, .. } = video;
         let key = unguessable_key();
         let job = DecodeJob {
             stream: header.stream,
-            filters: filters(header, info, plan, options.hwaccel, &key),
-            max_frames: (cap < u64::MAX).then_some(cap),
+            filters: filters(video, &plan, &key),
+            max_frames: plan.most_given(cap),
             old_sync_option: header.old_sync_option,
             hwaccel: options.hwaccel,
         };
         let (sender, picked) = mpsc::channel();
         let decoded = Arc::new(AtomicU64::new(0));
-        let mut times = Times { key, picker: plan.picker(), sender, decoded: Arc::clone(&decoded), frame: None };
-        let mut command = ffmpeg::decode(&programs.ffmpeg, &path, &options.limits, &job);
+        let picker = plan.clone().picker();
+        let mut times = Times { key, picker, sender, decoded: Arc::clone(&decoded), frame: None };
+        let mut command = ffmpeg::decode(&programs.ffmpeg, path, &options.limits, &job);
         let process = Process::spawn(&mut command, &options.limits, options.hwaccel, move |line| times.take(line))?;
         Ok(Self {
-            path,
+            path: path.clone(),
             process,
             picked,
             decoded,
@@ -136,9 +132,24 @@ impl Decode {
     }
 
     fn next(&mut self) -> Result<Option<Frame>, VideoError> {
-        if self.given == self.cap {
-            return Ok(None);
+        loop {
+            if self.given == self.cap {
+                return Ok(None);
+            }
+            match self.next_given()? {
+                Some((frame, true)) => {
+                    self.given += 1;
+                    return Ok(Some(frame));
+                }
+                // ffmpeg gives more frames than wanted where single ones would take too long an argument.
+                Some((_, false)) => {}
+                None => return Ok(None),
+            }
         }
+    }
+
+    /// Reads the next frame that ffmpeg gives, and whether it is wanted.
+    fn next_given(&mut self) -> Result<Option<(Frame, bool)>, VideoError> {
         let (width, height) = (self.info.frame_width, self.info.frame_height);
         let bytes = u64::from(width) * u64::from(height) * 3;
         let no_memory = || VideoError::OutOfMemory { path: self.path.clone(), bytes };
@@ -153,9 +164,8 @@ impl Decode {
         let picked = self.next_time()?;
         let time = picked.time.ok_or_else(|| missing(self.given))?;
         let image = RgbImage::from_raw(width, height, pixels).ok_or_else(no_memory)?;
-        self.given += 1;
         let time = (time - (self.info.start_time * 1e6).round() as i64) as f64 / 1e6;
-        Ok(Some(Frame::new(picked.index, time, image)))
+        Ok(Some((Frame::new(picked.index, time, image), picked.wanted)))
     }
 
     /// Receives the index and time of the next frame. ffmpeg writes them before the pixels, so they have been read or
@@ -207,36 +217,18 @@ impl Decode {
     }
 }
 
-/// Returns the filters of one decode. They convert times to microseconds, print the time of each frame, select frames,
-/// scale them to one size even if the stream changes its size, and make them upright.
-fn filters(header: &Header, info: &VideoInfo, plan: Plan, hwaccel: Option<HwAccel>, key: &str) -> String {
-    let (mut width, mut height) = (info.frame_width, info.frame_height);
-    if header.orientation.swaps_sides() {
-        (width, height) = (height, width);
-    }
-    // OpenCV's reader also asks swscale for `bicubic` without `accurate_rnd`, so the pixels are the same, bit for bit.
+/// Returns the filters of one decode. They convert times to microseconds, bridge jumps of the clock, print the time of
+/// each frame, select frames, and make the selected ones upright RGB frames of one size.
+fn filters(video: &Video, plan: &Plan, key: &str) -> String {
+    let Video { options, picture, scan, header, .. } = video;
+    let bridge = if scan.jumps { Clock::of(&header.container).filter(scan.step) + "," } else { String::new() };
     format!(
-        "settb=AVTB,metadata=mode=add:key={key}:value=1,metadata=mode=print:key={key}:file='pipe\\:2':direct=1,\
-         select='{}',{}scale={width}:{height}:flags=bicubic,format=rgb24{}",
+        "{}settb=AVTB,{bridge}metadata=mode=add:key={key}:value=1,\
+         metadata=mode=print:key={key}:file='pipe\\:2':direct=1,select='{}',{}",
+        picture.filters_on_all(options.hwaccel),
         plan.filter(),
-        if hwaccel.is_some() { planes(header) } else { String::new() },
-        header.orientation.filters(),
+        picture.filters_on_selected(options.hwaccel),
     )
-}
-
-/// Returns a filter that splits the chroma that hardware interleaves (nv12) into planes again, which loses nothing.
-/// swscale converts two planes to RGB by another path than three, and pixels would be off by up to 15 of 255, at sharp
-/// edges by 80. The filter does nothing to a stream that was decoded on the CPU. For more than 8 bits swscale has only
-/// one path, so no filter is needed.
-fn planes(header: &Header) -> String {
-    match header.pixel_format.as_deref() {
-        // Without explicit ranges, ffmpeg 5.1 would compress full-range colors here.
-        Some(planar @ ("yuv420p" | "yuvj420p")) if header.full_range => {
-            format!("scale=in_range=pc:out_range=pc,format={planar},")
-        }
-        Some(planar @ ("yuv420p" | "yuvj420p")) => format!("format={planar},"),
-        _ => String::new(),
-    }
 }
 
 /// Returns a name for our marks on standard error that no file can know. Otherwise text in a file could be taken for
@@ -267,11 +259,12 @@ impl Times {
         if !line.strip_suffix("=1").is_some_and(|line| line.ends_with(&self.key)) {
             return false;
         }
-        if let Some(Picked { index, time }) = self.frame.take() {
+        if let Some(Picked { index, time, .. }) = self.frame.take() {
             self.decoded.store(index + 1, Ordering::Release);
-            if self.picker.picks(index, time) {
+            let pick = self.picker.pick(index, time);
+            if pick != Pick::Skipped {
                 // Sending fails if the iterator was dropped. Then ffmpeg has been killed too.
-                let _ = self.sender.send(Picked { index, time });
+                let _ = self.sender.send(Picked { index, time, wanted: pick == Pick::Wanted });
             }
         }
         true
@@ -284,7 +277,7 @@ fn parse_frame(line: &str) -> Option<Picked> {
     let index = words.next()?.parse().ok()?;
     let time = words.next()?.strip_prefix("pts:")?.parse().ok();
     words.next()?.strip_prefix("pts_time:")?;
-    Some(Picked { index, time })
+    Some(Picked { index, time, wanted: true })
 }
 
 #[cfg(test)]
@@ -295,7 +288,7 @@ mod tests {
     #[test]
     fn text_in_a_file_is_not_taken_for_the_time_of_a_frame() {
         let (sender, receiver) = mpsc::channel();
-        let picker = Plan::new(Sampling::all(), 9, 0.0).unwrap().picker();
+        let picker = Plan::Every(1).picker();
         let mut times = Times { key: "deepsight42".into(), picker, sender, decoded: Arc::default(), frame: None };
         assert!(!times.take(b"[mov] pts:1"));
         times.take(b"frame:7    pts:99      pts_time:0.000099");

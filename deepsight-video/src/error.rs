@@ -19,7 +19,19 @@ pub enum VideoError {
         /// Error of the operating system.
         source: io::Error,
     },
-    /// The path names a directory, a device or a pipe.
+    /// The path names a folder.
+    #[error("{path}: is a folder; give the video files in it", path = shown(path))]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The path is a web address.
+    #[error("{address}: is a web address; download the video first, and give the file", address = shown(address))]
+    WebAddress {
+        /// The address as given.
+        address: PathBuf,
+    },
+    /// The path names a device or a pipe.
     #[error("{path}: not a regular file", path = shown(path))]
     NotAFile {
         /// The path as given.
@@ -76,6 +88,19 @@ pub enum VideoError {
         /// Largest allowed value.
         max: u64,
     },
+    /// The video is longer than [`max_duration_seconds`](crate::DecodeLimits::max_duration_seconds).
+    #[error(
+        "{path}: {length} is longer than the limit of {limit}; raise max_duration_seconds, or cut the video",
+        path = shown(path), length = length(*seconds), limit = length(*max_seconds)
+    )]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Length of the video, in whole seconds, rounded up.
+        seconds: u64,
+        /// Longest allowed length in seconds.
+        max_seconds: u64,
+    },
     /// ffmpeg or ffprobe took longer than [`max_wait`](crate::DecodeLimits::max_wait) and was killed.
     #[error("{path}: {program} was stopped after {limit:?}, the limit on waiting for it", path = shown(path))]
     TimedOut {
@@ -94,7 +119,29 @@ pub enum VideoError {
         /// Last messages of ffprobe.
         reason: String,
     },
-    /// The container or a codec in it is not on the allow-list.
+    /// An MP4 file without its index (`moov`), which stands at the end of a recording: the file is cut short, or was
+    /// not closed.
+    #[error("{path}: the file is incomplete: its index (moov) is missing; copy or download it again", path = shown(path))]
+    NoIndex {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A segment of a stream (DASH, HLS, CMAF) without the initialization segment that describes it.
+    #[error(
+        "{path}: a segment without its initialization; join the initialization segment and the segments into one file",
+        path = shown(path)
+    )]
+    NoInitialization {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The video is encrypted.
+    #[error("{path}: the video is encrypted; give a file without copy protection", path = shown(path))]
+    Encrypted {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The container, or the codec of the video, is not on the allow-list.
     #[error("{path}: uses a container or codec that is not allowed: {reason}", path = shown(path))]
     NotAllowed {
         /// The file.
@@ -107,6 +154,19 @@ pub enum VideoError {
     NoVideoStream {
         /// The file.
         path: PathBuf,
+    },
+    /// The stream of [`DecodeOptions::stream`](crate::DecodeOptions::stream) is not a moving picture.
+    #[error(
+        "{path}: stream {stream} is not a moving picture; choose from {choice}",
+        path = shown(path), choice = list(choice)
+    )]
+    NoSuchStream {
+        /// The file.
+        path: PathBuf,
+        /// Index of the stream that was asked for.
+        stream: u32,
+        /// Indices of the streams that are moving pictures.
+        choice: Vec<u32>,
     },
     /// ffprobe's description of the video is incomplete or impossible.
     #[error("{path}: cannot be probed: {reason}", path = shown(path))]
@@ -191,8 +251,47 @@ pub enum VideoError {
     },
 }
 
+impl VideoError {
+    /// Returns the error for a missing program, which says how to install it.
+    pub(crate) fn missing(program: &Path) -> Self {
+        Self::FfmpegMissing {
+            program: program.to_path_buf(),
+            hint: "install ffmpeg (Debian/Ubuntu: `sudo apt-get install ffmpeg`, Fedora: `sudo dnf install \
+                   ffmpeg-free`, macOS: `brew install ffmpeg`, Windows: `winget install Gyan.FFmpeg`), or name the \
+                   program in the environment variable DEEPSIGHT_FFMPEG",
+        }
+    }
+}
+
 /// Returns a path as text on one line. Control characters are replaced, because a stranger may have put line breaks or
 /// terminal commands in the file's name.
 fn shown(path: &Path) -> String {
     path.to_string_lossy().chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+fn list(numbers: &[u32]) -> String {
+    let numbers: Vec<_> = numbers.iter().map(u32::to_string).collect();
+    if numbers.is_empty() { "none: the file has no moving picture".into() } else { numbers.join(", ") }
+}
+
+/// Returns a time as text: `2 h 5 min`, `1 min 30 s`, `59 s`.
+fn length(seconds: u64) -> String {
+    let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
+    let parts: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n} {unit}")).collect();
+    if parts.is_empty() { "0 s".into() } else { parts.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_told_in_hours_minutes_and_seconds() {
+        for (seconds, text) in [(0, "0 s"), (59, "59 s"), (90, "1 min 30 s"), (7200, "2 h"), (7505, "2 h 5 min 5 s")] {
+            assert_eq!(length(seconds), text);
+        }
+        let error = VideoError::TooLong { path: "a.mp4".into(), seconds: 7200, max_seconds: 3600 };
+        let told = "a.mp4: 2 h is longer than the limit of 1 h; raise max_duration_seconds, or cut the video";
+        assert_eq!(error.to_string(), told);
+    }
 }

@@ -35,6 +35,9 @@ pub struct DecodeOptions {
     pub limits: DecodeLimits,
     /// Longest side of a frame in pixels. Larger frames are scaled down to it (bicubic). `None` keeps their size.
     pub max_side: Option<u32>,
+    /// Index of the video stream in the file, counted over all its streams. Default: the one that a player shows. It is
+    /// marked as the default, or else has the most frames, then the most pixels.
+    pub stream: Option<u32>,
     /// Hardware that decodes instead of the CPU. Default: none. If the hardware is missing, decoding fails with
     /// [`VideoError::HwAccel`]. A stream that the hardware cannot decode is decoded on the CPU.
     pub hwaccel: Option<HwAccel>,
@@ -66,6 +69,12 @@ impl DecodeOptions {
     #[must_use]
     pub fn with_max_side(mut self, pixels: u32) -> Self {
         self.max_side = Some(pixels);
+        self
+    }
+
+    /// Chooses the video stream by its index in the file, counted over all its streams, as ffprobe prints it.
+    pub fn with_stream(mut self, index: u32) -> Self {
+        self.stream = Some(index);
         self
     }
 
@@ -102,7 +111,7 @@ fn answers(program: &Path) -> Result<(), VideoError> {
     match version {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(failed(std::io::Error::other(format!("it ended with {status}")))),
-        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Err(missing(program)),
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Err(VideoError::missing(program)),
         Err(source) => Err(failed(source)),
     }
 }
@@ -146,23 +155,42 @@ impl Programs {
     }
 }
 
-/// Returns the error for a missing program, which says how to install it.
-pub(crate) fn missing(program: &Path) -> VideoError {
-    VideoError::FfmpegMissing {
-        program: program.to_path_buf(),
-        hint: "install ffmpeg (Debian/Ubuntu: `sudo apt-get install ffmpeg`, Fedora: `sudo dnf install ffmpeg-free`, \
-               macOS: `brew install ffmpeg`, Windows: `winget install Gyan.FFmpeg`), or name the program in the \
-               environment variable DEEPSIGHT_FFMPEG",
-    }
+/// A stream that is never decoded, with a decoder that is not on the allow-list. ffprobe opens it all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Opened {
+    /// Index of the stream in the file.
+    pub(crate) stream: u32,
+    /// ffmpeg's name for the decoder.
+    pub(crate) decoder: String,
 }
 
 /// Returns a command that makes ffprobe print the parts of `file` that `show` selects. It is safe on an untrusted file.
-pub(crate) fn ffprobe(program: &Path, file: &Path, limits: &DecodeLimits, show: &[&str]) -> FfmpegCommand {
+/// Decoders that are not on the allow-list are opened for the streams in `opened` alone. They must not be decoded.
+pub(crate) fn ffprobe(
+    program: &Path,
+    file: &Path,
+    limits: &DecodeLimits,
+    opened: &[Opened],
+    show: &[&str],
+) -> FfmpegCommand {
     let mut command = FfmpegCommand::new_with_path(program);
-    command.args(["-hide_banner", "-loglevel", "error"]);
+    command.args(["-hide_banner", "-loglevel", "level+warning"]);
     guard_input(&mut command, limits);
+    // The list without a stream applies to the container too, whose reader may decode some packets of any stream.
+    for Opened { stream, decoder } in opened {
+        command.arg(format!("-codec_whitelist:{stream}")).arg(decoder);
+    }
     command.args(show).input(file_url(file));
     command
+}
+
+/// Returns whether an ffmpeg has all these filters.
+pub(crate) fn has_filters(program: &Path, filters: &[&str]) -> bool {
+    let mut command = std::process::Command::new(program);
+    let output = command.args(["-hide_banner", "-loglevel", "error", "-filters"]).stdin(std::process::Stdio::null());
+    let listed = output.output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let names: Vec<_> = listed.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+    filters.iter().all(|filter| names.contains(filter))
 }
 
 /// Returns a command that makes ffmpeg decode one stream of `file` to raw RGB frames on standard output. It is safe on

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod boxes;
 mod decode;
 mod error;
 mod ffmpeg;
@@ -13,6 +14,8 @@ mod hwaccel;
 mod limits;
 mod media;
 mod orientation;
+mod parameter_sets;
+mod picture;
 mod probe;
 mod process;
 mod sampling;
@@ -26,6 +29,7 @@ pub use ffmpeg::DecodeOptions;
 pub use hwaccel::HwAccel;
 pub use limits::{DecodeLimits, Limit};
 pub use media::{Media, MediaFrames};
+pub use picture::Note;
 pub use process::StopHandle;
 pub use sampling::Sampling;
 pub use still::Still;

@@ -19,7 +19,8 @@ pub struct DecodeLimits {
     /// Frames in the whole video, sampled or not, because each has to be decoded. Default 216,000, one hour at 60 per
     /// second.
     pub max_frames: u64,
-    /// Time that may be spent waiting for one run of ffprobe (opening a video takes one to four runs) or of ffmpeg (a
+    /// Time that may be spent waiting for one run of ffprobe (opening a video takes one to four runs, and one more for each stream with
+    /// a decoder that is not on the allow-list) or of ffmpeg (a
     /// decode takes one run). The time that a caller takes between two frames does not count. Default ten minutes.
     pub max_wait: Duration,
     /// Bytes of ffmpeg's standard error that are kept. Older text is dropped. Default 8 KiB.
@@ -132,8 +133,6 @@ impl DecodeLimits {
 pub enum Limit {
     /// [`DecodeLimits::max_file_bytes`].
     FileBytes,
-    /// [`DecodeLimits::max_duration_seconds`].
-    DurationSeconds,
     /// [`DecodeLimits::max_pixels`].
     Pixels,
     /// [`DecodeLimits::max_frames`].
@@ -144,7 +143,6 @@ impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Limit::FileBytes => "bytes",
-            Limit::DurationSeconds => "seconds",
             Limit::Pixels => "pixels a frame",
             Limit::Frames => "frames",
         })
@@ -160,7 +158,7 @@ pub(crate) const DEMUXERS: &str =
     "mov,matroska,avi,flv,mpegts,mpeg,mpegvideo,asf,ogg,m4v,h264,hevc,ivf,obu,gif,mxf,dv,nut";
 
 /// Decoders that may run. Audio, subtitle and cover-art decoders are listed because ffprobe opens every stream of a
-/// file, and fails on the whole file if one is refused.
+/// file. One that is not listed is opened for its stream alone, and decodes nothing.
 pub(crate) const DECODERS: &str = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,libaom-av1,mpeg4,mpeg1video,\
 mpeg2video,mpegvideo,h261,h263,h263i,h263p,flv,flashsv,flashsv2,vp6,vp6a,vp6f,vp7,theora,mjpeg,mjpegb,msmpeg4v1,msmpeg4v2,msmpeg4,wmv1,\
 wmv2,wmv3,vc1,prores,dnxhd,dvvideo,cfhd,ffv1,huffyuv,ffvhuff,utvideo,qtrle,rpza,svq1,svq3,cinepak,indeo3,indeo5,gif,\

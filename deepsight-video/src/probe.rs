@@ -1,26 +1,37 @@
 use std::{
     io::{BufRead, BufReader, Read},
     path::Path,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use crate::{
-    DecodeLimits, Limit, VideoError,
-    answer::{self, Answer, Disposition, Unread},
-    ffmpeg::{self, Programs},
+    DecodeLimits, DecodeOptions, Limit, VideoError,
+    answer::{self, Answer, Unread},
+    boxes::Boxes,
+    ffmpeg::{self, Opened, Programs},
     orientation::Orientation,
+    parameter_sets::first_of_each,
     process::{Ending, Process},
-    scan::{Packets, Scan},
+    scan::{Clock, Packets, Scan, microseconds},
 };
 
 /// Properties of a file's video stream, as its headers state them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Header {
+    /// Index of the stream in the file.
     pub(crate) stream: u32,
+    /// Number of streams of moving pictures in the file.
+    pub(crate) video_streams: u32,
     pub(crate) container: String,
     pub(crate) codec: String,
     pub(crate) pixel_format: Option<String>,
     /// Whether colors go from 0 to 255 rather than from 16 to 235.
     pub(crate) full_range: bool,
+    pub(crate) color_space: Option<String>,
+    pub(crate) color_transfer: Option<String>,
+    pub(crate) color_primaries: Option<String>,
+    pub(crate) dolby_vision_profile: Option<u32>,
+    pub(crate) fields: Fields,
     /// Width as coded, before any rotation.
     pub(crate) width: u32,
     /// Height as coded, before any rotation.
@@ -37,6 +48,36 @@ pub(crate) struct Header {
     pub(crate) frames: Option<u64>,
     /// Whether ffmpeg is older than 5.1, where `-fps_mode` is called `-vsync`.
     pub(crate) old_sync_option: bool,
+    /// Whether the file is an MP4 that consists of fragments.
+    pub(crate) fragments: bool,
+}
+
+/// What the headers say about how a frame was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fields {
+    /// All rows at once.
+    Progressive,
+    /// Every second row first, the others half a frame later.
+    Interlaced,
+    Unknown,
+}
+
+/// A key frame's size and flags.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct KeyFrame {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) sample_aspect_ratio: (u32, u32),
+    pub(crate) interlaced: bool,
+}
+
+/// All that is known about a video before its frames are decoded.
+#[derive(Debug)]
+pub(crate) struct Probed {
+    pub(crate) header: Header,
+    pub(crate) scan: Scan,
+    /// The different key frames of the video, as far as they were looked at. Empty where all frames must have one size.
+    pub(crate) key_frames: Vec<KeyFrame>,
 }
 
 /// Largest file in bytes whose headers and packets are read in one run of ffprobe, because ffprobe takes longer to
@@ -44,55 +85,263 @@ pub(crate) struct Header {
 /// not be read.
 const SMALL_FILE: u64 = 64 << 20;
 
+/// Key frames that are decoded to learn whether the size of the picture changes, where packets do not tell.
+const SURVEYED: usize = 24;
+
+/// Most different sizes and flags of pictures that are told apart.
+const MOST_KINDS: usize = 64;
+
+/// Most streams of a file that may have a decoder that is not on the allow-list.
+const MOST_REFUSED: usize = 16;
+
 /// Reads the headers of a file of `bytes` bytes, and every packet once. Decodes nothing if packets and frames
-/// correspond one to one. Returns an error if the video is over a limit.
+/// correspond one to one, except for a few key frames. Returns an error if the video is over a limit.
 pub(crate) fn look(
     path: &Path,
     bytes: u64,
     programs: &Programs,
-    limits: &DecodeLimits,
-) -> Result<(Header, Scan), VideoError> {
-    let ask = |show: &[&str], packets: &mut Packets| ask(path, programs, limits, show, packets);
-    let (header, mut scan) = 'looked: {
-        if bytes <= SMALL_FILE {
-            let mut packets = Packets::new(None, limits.max_frames);
-            match ask(&[VERSIONS, ENTRIES, &format!("{PACKETS}:{HEADERS}")], &mut packets) {
-                Ok(answer) => {
-                    let header = answer.header(path)?;
-                    header.check(path, limits)?;
-                    let scan = packets.finish(header.stream, header.tick);
-                    break 'looked (header, scan);
+    options: &DecodeOptions,
+) -> Result<Probed, VideoError> {
+    // Unreadable boxes are reported by ffprobe.
+    let boxes = Boxes::read(path).ok().flatten();
+    let mut prober = Prober { path, programs, limits: &options.limits, opened: Vec::new() };
+    prober.look(bytes, options.stream, boxes.as_ref()).map_err(|error| match (error, boxes) {
+        (VideoError::NotAVideo { path, .. }, Some(Boxes { index: false, fragments: true, .. })) => {
+            VideoError::NoInitialization { path }
+        }
+        (VideoError::NotAVideo { path, .. }, Some(Boxes { index: false, .. })) => VideoError::NoIndex { path },
+        (error, _) => error,
+    })
+}
+
+/// The runs of ffprobe on one file.
+struct Prober<'a> {
+    path: &'a Path,
+    programs: &'a Programs,
+    limits: &'a DecodeLimits,
+    opened: Vec<Opened>,
+}
+
+impl Prober<'_> {
+    fn look(&mut self, bytes: u64, stream: Option<u32>, boxes: Option<&Boxes>) -> Result<Probed, VideoError> {
+        let mut packets = Packets::new(self.limits.max_frames);
+        let answer = if bytes <= SMALL_FILE {
+            self.ask(&[VERSIONS, ENTRIES, &format!("{PACKETS}:{HEADERS}")], &mut packets)?
+        } else {
+            let answer = self.ask(&[VERSIONS, ENTRIES, HEADERS], &mut packets)?;
+            answer.choose(self.path, stream, &self.opened, |_| 0)?.check(self.path, self.limits)?;
+            self.ask(&[ENTRIES, PACKETS], &mut packets)?;
+            answer
+        };
+        let mut header = answer.choose(self.path, stream, &self.opened, |stream| packets.frames(stream))?;
+        header.check(self.path, self.limits)?;
+        header.fragments = boxes.is_some_and(|boxes| boxes.fragments);
+        if boxes.is_some_and(|boxes| boxes.entries.get(header.stream as usize) == Some(b"encv")) {
+            return Err(VideoError::Encrypted { path: self.path.to_path_buf() });
+        }
+        if packets.frames(header.stream) > self.limits.max_frames {
+            return Err(self.too_many_frames(packets.frames(header.stream)));
+        }
+        let clock = Clock::of(&header.container);
+        let mut scan = packets.finish(header.stream, header.tick, clock);
+        let key_frames = if header.packets_are_frames() {
+            self.survey(&header, &scan, boxes)?
+        } else {
+            let mut times = Vec::new();
+            let (frames, key_frames) = self.decode(&header, &mut times)?;
+            scan.decoded(frames, &times, clock);
+            key_frames
+        };
+        Ok(Probed { header, scan, key_frames })
+    }
+
+    /// Runs ffprobe and passes its packets to `packets`. ffprobe opens a decoder for every stream, and fails if it may
+    /// not. Then it is run again, with that decoder allowed for that stream. It is opened, but decodes nothing.
+    fn ask(&mut self, show: &[&str], packets: &mut Packets) -> Result<Answer, VideoError> {
+        loop {
+            let mut refused = None;
+            match self.ask_once(show, packets, &mut refused) {
+                Err(VideoError::NotAllowed { .. }) if refused.is_some() && self.opened.len() < MOST_REFUSED => {
+                    self.opened.extend(refused.filter(|new| !self.opened.iter().any(|old| old.stream == new.stream)));
+                    packets.clear();
                 }
-                // The code below finds out which stream that is, and whether the headers alone are over a limit.
-                Err(VideoError::OverLimit { limit: Limit::Frames, .. }) => {}
-                Err(error) => return Err(error),
+                result => return result,
             }
         }
-        let answer = ask(&[VERSIONS, ENTRIES, HEADERS], &mut Packets::new(None, limits.max_frames))?;
-        let header = answer.header(path)?;
-        header.check(path, limits)?;
-        let mut packets = Packets::new(Some(header.stream), limits.max_frames);
-        ask(&[ENTRIES, PACKETS], &mut packets)?;
-        let scan = packets.finish(header.stream, header.tick);
-        (header, scan)
-    };
-    if !header.packets_are_frames() {
-        scan.frames = count_frames(path, programs, limits, header.stream)?;
     }
-    Ok((header, scan))
+
+    fn ask_once(
+        &self,
+        show: &[&str],
+        packets: &mut Packets,
+        refused: &mut Option<Opened>,
+    ) -> Result<Answer, VideoError> {
+        let show = [show, &["-of", "json=compact=1"]].concat();
+        let stream = Arc::new(Mutex::new(None));
+        let seen = Arc::clone(&stream);
+        let mut command = ffmpeg::ffprobe(&self.programs.ffprobe, self.path, self.limits, &self.opened, &show);
+        let mut process = Process::spawn(&mut command, self.limits, None, move |line| {
+            let warning = warning(line);
+            if let Some(stream) = warning.and_then(unopened_stream) {
+                *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+            }
+            warning.is_some()
+        })?;
+        let failed = |source| VideoError::Spawn { program: self.programs.ffprobe.clone(), source };
+        let answer = match answer::read(process.output(), &mut |packet| packets.push(packet)) {
+            Ok(answer) => Some(answer),
+            // The exit status and messages of the process tell why the answer was cut short.
+            Err(Unread::CutShort) => None,
+            Err(Unread::Stopped) => return Err(self.too_many_frames(self.limits.max_frames.saturating_add(1))),
+            Err(Unread::Malformed(reason)) => return Err(unusable(self.path, format!("ffprobe's answer: {reason}"))),
+            Err(Unread::Io(source)) => return Err(failed(source)),
+        };
+        if let Err(error) = self.finish(process) {
+            let stream = *stream.lock().unwrap_or_else(PoisonError::into_inner);
+            if let (VideoError::NotAllowed { reason, .. }, Some(stream)) = (&error, stream) {
+                *refused = refused_decoder(reason).map(|decoder| Opened { stream, decoder });
+            }
+            return Err(error);
+        }
+        answer.ok_or_else(|| unusable(self.path, "ffprobe's answer has no end".into()))
+    }
+
+    /// Decodes a stream. Returns the number of its frames and their different sizes and flags, and adds the time of
+    /// each frame to `times`, with whether it is a key frame.
+    fn decode(&self, header: &Header, times: &mut Vec<(i64, bool)>) -> Result<(u64, Vec<KeyFrame>), VideoError> {
+        let (mut frames, mut kinds) = (0, Vec::new());
+        self.frames(header, &[], &mut |line| {
+            frames += 1;
+            let key = value(line, "key_frame") == Some("1");
+            let time = value(line, "best_effort_timestamp_time");
+            times.extend(microseconds(time).map(|time| (time, key)));
+            let kind = key_frame(line);
+            if let Some(kind) = kind.filter(|kind| kinds.len() < MOST_KINDS && !kinds.contains(kind)) {
+                kinds.push(kind);
+            }
+            frames <= self.limits.max_frames
+        })?;
+        Ok((frames, kinds))
+    }
+
+    /// Decodes key frames of a stream that may differ in their size, because no header of the file need tell. Returns
+    /// none if all are alike.
+    fn survey(&self, header: &Header, scan: &Scan, boxes: Option<&Boxes>) -> Result<Vec<KeyFrame>, VideoError> {
+        let keys = &scan.key_packets;
+        if keys.len() < 2 || !header.may_change() {
+            return Ok(Vec::new());
+        }
+        // Most streams of H.264 and HEVC have their parameters in the container, or repeat the same ones.
+        let elsewhere = boxes.is_some_and(|boxes| boxes.several_entries);
+        let places: Option<Vec<_>> = keys.iter().map(|key| key.place).filter(|_| !elsewhere).collect();
+        let differ = places.and_then(|places| first_of_each(self.path, &header.codec, &places));
+        let looked_at: Vec<usize> = match differ {
+            Some(differ) if differ.len() < 2 => return Ok(Vec::new()),
+            Some(differ) => differ,
+            None if keys.len() <= SURVEYED => (0..keys.len()).collect(),
+            None => (0..SURVEYED).map(|n| n * (keys.len() - 1) / (SURVEYED - 1)).collect(),
+        };
+        let times: Option<Vec<_>> = looked_at.iter().map(|&n| keys[n].raw.filter(|&time| time >= 0)).collect();
+        let intervals = times.filter(|_| looked_at.len() < keys.len() && !scan.jumps).map(|times| {
+            let at = |time: i64| format!("{}.{:06}%+#1", time / 1_000_000, time % 1_000_000);
+            times.into_iter().map(at).collect::<Vec<_>>().join(",")
+        });
+        let only = intervals.as_deref().map(|intervals| ["-read_intervals", intervals]);
+        let mut found = Vec::new();
+        let read = self.frames(header, only.as_ref().map_or(&[], |only| only), &mut |line| {
+            found.extend(key_frame(line).filter(|kind| !found.contains(kind)));
+            found.len() < MOST_KINDS
+        });
+        match read {
+            // What cannot be read here is told when it is decoded.
+            Ok(()) | Err(VideoError::NotAVideo { .. } | VideoError::OverLimit { .. }) => Ok(found),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Decodes frames of a stream, without intervals all of it, with them only key frames. Calls `on_frame` with each
+    /// line about a frame, until that returns `false`, which is an error: there are too many.
+    fn frames(&self, header: &Header, only: &[&str], on_frame: &mut dyn FnMut(&str) -> bool) -> Result<(), VideoError> {
+        let (threads, stream) = (self.limits.threads().to_string(), header.stream.to_string());
+        let mut show = vec!["-threads", &threads, "-select_streams", &stream];
+        if header.packets_are_frames() {
+            show.extend(["-skip_frame", "nokey"]);
+        }
+        show.extend(only);
+        show.extend(["-show_entries", FRAMES, "-of", "compact"]);
+        let mut command = ffmpeg::ffprobe(&self.programs.ffprobe, self.path, self.limits, &self.opened, &show);
+        let mut process = Process::spawn(&mut command, self.limits, None, |line| warning(line).is_some())?;
+        let failed = |source| VideoError::Spawn { program: self.programs.ffprobe.clone(), source };
+        let mut lines = BufReader::new(process.output());
+        let mut line = Vec::new();
+        // A line has some tens of bytes. A longer one is read in pieces, of which at most one begins like a frame.
+        while (&mut lines).take(1 << 12).read_until(b'\n', &mut line).map_err(failed)? > 0 {
+            let text = String::from_utf8_lossy(&line);
+            if text.starts_with("frame|") && !on_frame(text.trim_end()) {
+                return Err(self.too_many_frames(self.limits.max_frames.saturating_add(1)));
+            }
+            line.clear();
+        }
+        self.finish(process)
+    }
+
+    /// Waits for an ffprobe whose output has ended. Returns an error unless it succeeded.
+    fn finish(&self, mut process: Process) -> Result<(), VideoError> {
+        let path = self.path.to_path_buf();
+        let ending = process.finish();
+        let ending = ending.map_err(|source| VideoError::Spawn { program: self.programs.ffprobe.clone(), source })?;
+        if process.timed_out() {
+            return Err(VideoError::TimedOut { path, program: "ffprobe", limit: self.limits.max_wait });
+        }
+        if !ending.status.success() { Err(refusal(self.path, &ending, self.limits)) } else { Ok(()) }
+    }
+
+    fn too_many_frames(&self, value: u64) -> VideoError {
+        let path = self.path.to_path_buf();
+        VideoError::OverLimit { path, limit: Limit::Frames, value, max: self.limits.max_frames }
+    }
+}
+
+/// Returns the text of a line of ffprobe's log if it is a warning.
+fn warning(line: &[u8]) -> Option<&str> {
+    Some(std::str::from_utf8(line).ok()?.split_once("[warning] ")?.1)
+}
+
+/// Returns the index of the stream that ffprobe could not open a decoder for.
+fn unopened_stream(warning: &str) -> Option<u32> {
+    warning.strip_prefix("Could not open codec for input stream ")?.trim().parse().ok()
+}
+
+/// Returns the name of the decoder in `Codec (wavpack)`.
+fn refused_decoder(reason: &str) -> Option<String> {
+    let name = reason.rsplit_once("Codec (")?.1.strip_suffix(')')?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    (!name.is_empty() && name.chars().all(plain)).then(|| name.to_owned())
+}
+
+/// Returns a value of a line such as `frame|key_frame=1|width=64`.
+fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    line.split('|').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn key_frame(line: &str) -> Option<KeyFrame> {
+    let number = |name| value(line, name).and_then(|text| text.parse().ok());
+    Some(KeyFrame {
+        width: number("width").filter(|&side| side > 0)?,
+        height: number("height").filter(|&side| side > 0)?,
+        sample_aspect_ratio: ratio(value(line, "sample_aspect_ratio"), ':').unwrap_or((1, 1)),
+        interlaced: number("interlaced_frame") == Some(1),
+    })
 }
 
 impl Header {
-    /// Returns an error if the headers state a value over a limit.
+    /// Returns an error if the headers state a value over a limit. Their length is not a reason: a clock that starts
+    /// late or jumps makes it too long.
     fn check(&self, path: &Path, limits: &DecodeLimits) -> Result<(), VideoError> {
-        let over = |limit, value, max| Err(VideoError::OverLimit { path: path.to_path_buf(), limit, value, max });
         let pixels = u64::from(self.width) * u64::from(self.height);
         if pixels > limits.max_pixels {
-            return over(Limit::Pixels, pixels, limits.max_pixels);
-        }
-        let seconds = self.stream_duration.into_iter().chain(self.container_duration).fold(0.0, f64::max).ceil() as u64;
-        if seconds > limits.max_duration_seconds {
-            return over(Limit::DurationSeconds, seconds, limits.max_duration_seconds);
+            let (limit, max) = (Limit::Pixels, limits.max_pixels);
+            return Err(VideoError::OverLimit { path: path.to_path_buf(), limit, value: pixels, max });
         }
         Ok(())
     }
@@ -102,6 +351,28 @@ impl Header {
     /// shows how many frames come out.
     fn packets_are_frames(&self) -> bool {
         self.codec != "vp8" && !["mpegts", "mpeg", "mpegvideo"].contains(&self.container.as_str())
+    }
+
+    /// Returns whether the size of the pictures may change within the stream. Other codecs know it from the container
+    /// alone.
+    fn may_change(&self) -> bool {
+        let in_band = [
+            "h264",
+            "hevc",
+            "vp9",
+            "av1",
+            "mpeg4",
+            "mpeg1video",
+            "mpeg2video",
+            "h263",
+            "flv1",
+            "vc1",
+            "wmv3",
+            "mjpeg",
+            "theora",
+            "vp6f",
+        ];
+        in_band.contains(&self.codec.as_str())
     }
 }
 
@@ -117,9 +388,10 @@ pub(crate) fn refusal(path: &Path, ending: &Ending, limits: &DecodeLimits) -> Vi
         }
     }
     if reason.contains("not on whitelist") {
-        // The message continues with the whole allow-list.
-        let refused = reason.split(" not on whitelist").next().unwrap_or_default().rsplit("; ").next();
-        return VideoError::NotAllowed { path, reason: refused.unwrap_or_default().to_owned() };
+        // The message continues with the whole allow-list. Earlier ones were not fatal.
+        let before = reason.rsplit_once(" not on whitelist").map_or("", |(before, _)| before);
+        let refused = before.rsplit("; ").next().unwrap_or_default();
+        return VideoError::NotAllowed { path, reason: refused.to_owned() };
     }
     let reason = if reason.is_empty() { format!("ffprobe ended with {}", ending.status) } else { reason };
     VideoError::NotAVideo { path, reason }
@@ -127,86 +399,60 @@ pub(crate) fn refusal(path: &Path, ending: &Ending, limits: &DecodeLimits) -> Vi
 
 const VERSIONS: &str = "-show_library_versions";
 const ENTRIES: &str = "-show_entries";
-const PACKETS: &str = "packet=codec_type,stream_index,pts_time,dts_time,duration_time,flags";
-const HEADERS: &str = "format=format_name,duration:stream=index,codec_type,codec_name,pix_fmt,color_range,width,\
-     height,sample_aspect_ratio,r_frame_rate,avg_frame_rate,time_base,start_time,duration,nb_frames:stream_disposition=\
-     attached_pic,timed_thumbnails,still_image:stream_side_data_list:stream_side_data=displaymatrix";
-
-/// Runs ffprobe once and passes its packets to `packets`. Ends ffprobe if there are too many frames.
-fn ask(
-    path: &Path,
-    programs: &Programs,
-    limits: &DecodeLimits,
-    show: &[&str],
-    packets: &mut Packets,
-) -> Result<Answer, VideoError> {
-    let show = [show, &["-of", "json=compact=1"]].concat();
-    let mut process =
-        Process::spawn(&mut ffmpeg::ffprobe(&programs.ffprobe, path, limits, &show), limits, None, |_| false)?;
-    let failed = |source| VideoError::Spawn { program: programs.ffprobe.clone(), source };
-    let answer = match answer::read(process.output(), packets) {
-        Ok(answer) => Some(answer),
-        // The exit status and messages of the process tell why the answer was cut short.
-        Err(Unread::CutShort) => None,
-        Err(Unread::TooManyFrames(value)) => {
-            let (path, max) = (path.to_path_buf(), limits.max_frames);
-            return Err(VideoError::OverLimit { path, limit: Limit::Frames, value, max });
-        }
-        Err(Unread::Malformed(reason)) => return Err(unusable(path, format!("ffprobe's answer: {reason}"))),
-        Err(Unread::Io(source)) => return Err(failed(source)),
-    };
-    finish(process, path, programs, limits)?;
-    answer.ok_or_else(|| unusable(path, "ffprobe's answer has no end".into()))
-}
-
-/// Decodes a stream and returns the number of its frames.
-fn count_frames(path: &Path, programs: &Programs, limits: &DecodeLimits, stream: u32) -> Result<u64, VideoError> {
-    let (threads, stream) = (limits.threads().to_string(), stream.to_string());
-    let show = ["-threads", &threads, "-select_streams", &stream];
-    let show = [&show[..], &["-show_entries", "frame=best_effort_timestamp_time", "-of", "compact"]].concat();
-    let mut process =
-        Process::spawn(&mut ffmpeg::ffprobe(&programs.ffprobe, path, limits, &show), limits, None, |_| false)?;
-    let failed = |source| VideoError::Spawn { program: programs.ffprobe.clone(), source };
-    let mut frames = 0;
-    let mut lines = BufReader::new(process.output());
-    let mut line = Vec::new();
-    // A line has some tens of bytes. A longer one is read in pieces, of which at most one begins like a frame.
-    while (&mut lines).take(1 << 12).read_until(b'\n', &mut line).map_err(failed)? > 0 {
-        frames += u64::from(line.starts_with(b"frame|"));
-        line.clear();
-        if frames > limits.max_frames {
-            let (path, max) = (path.to_path_buf(), limits.max_frames);
-            return Err(VideoError::OverLimit { path, limit: Limit::Frames, value: frames, max });
-        }
-    }
-    finish(process, path, programs, limits)?;
-    Ok(frames)
-}
-
-/// Waits for an ffprobe whose output has ended. Returns an error unless it succeeded.
-fn finish(mut process: Process, path: &Path, programs: &Programs, limits: &DecodeLimits) -> Result<(), VideoError> {
-    let ending = process.finish();
-    let ending = ending.map_err(|source| VideoError::Spawn { program: programs.ffprobe.clone(), source })?;
-    if process.timed_out() {
-        return Err(VideoError::TimedOut { path: path.to_path_buf(), program: "ffprobe", limit: limits.max_wait });
-    }
-    if !ending.status.success() { Err(refusal(path, &ending, limits)) } else { Ok(()) }
-}
+const PACKETS: &str = "packet=codec_type,stream_index,pts_time,dts_time,duration_time,size,pos,flags";
+const HEADERS: &str = "format=format_name,duration:stream=index,codec_type,codec_name,pix_fmt,color_range,color_space,\
+     color_transfer,color_primaries,field_order,width,height,sample_aspect_ratio,r_frame_rate,avg_frame_rate,time_base,\
+     start_time,duration,nb_frames:stream_disposition=default,attached_pic,timed_thumbnails,still_image:\
+     stream_side_data_list:stream_side_data=displaymatrix,dv_profile";
+const FRAMES: &str = "frame=key_frame,best_effort_timestamp_time,width,height,sample_aspect_ratio,interlaced_frame";
 
 fn unusable(path: &Path, reason: String) -> VideoError {
     VideoError::Probe { path: path.to_path_buf(), reason }
 }
 
 impl Answer {
-    fn header(self, path: &Path) -> Result<Header, VideoError> {
-        // The first stream of moving pictures, as in OpenCV. Cover art is a video stream with one still image.
-        let moving = |s: &&answer::Stream| {
-            let Disposition { attached_pic, timed_thumbnails, still_image } = s.disposition;
-            s.codec_type.as_deref() == Some("video") && attached_pic + timed_thumbnails + still_image == 0
+    /// Chooses the stream that is the video, and returns its properties. `frames` is the number of frames of a stream.
+    ///
+    /// A player shows the stream that is marked as the default. Among several of them, or none, it is the one with the
+    /// most frames, then the largest. Cover art and thumbnails are pictures that do not move.
+    fn choose(
+        &self,
+        path: &Path,
+        wanted: Option<u32>,
+        opened: &[Opened],
+        frames: impl Fn(u32) -> u64,
+    ) -> Result<Header, VideoError> {
+        let path_of = || path.to_path_buf();
+        let marked_still = |s: &answer::Stream| {
+            s.disposition.attached_pic + s.disposition.timed_thumbnails + s.disposition.still_image > 0
         };
-        let Some(stream) = self.streams.iter().find(moving) else {
-            return Err(VideoError::NoVideoStream { path: path.to_path_buf() });
+        let videos = self.streams.iter().filter(|s| s.codec_type.as_deref() == Some("video") && !marked_still(s));
+        let videos: Vec<_> = videos.collect();
+        let longest = videos.iter().map(|s| frames(s.index)).max().unwrap_or(0);
+        // A picture among moving ones that nothing marks as a thumbnail.
+        let moving: Vec<_> = videos.into_iter().filter(|s| longest < 2 || frames(s.index) > 1).collect();
+        let refused = |s: &answer::Stream| opened.iter().find(|opened| opened.stream == s.index);
+        let pixels = |s: &answer::Stream| u64::from(s.width.unwrap_or(0)) * u64::from(s.height.unwrap_or(0));
+        let rank = |s: &answer::Stream| (refused(s).is_none(), s.disposition.default > 0, frames(s.index), pixels(s));
+        let stream = match wanted {
+            Some(stream) => {
+                let choice = || moving.iter().map(|s| s.index).collect();
+                let found = moving.iter().find(|s| s.index == stream);
+                *found.ok_or_else(|| VideoError::NoSuchStream { path: path_of(), stream, choice: choice() })?
+            }
+            // The first of those that are equal.
+            None => {
+                let best = moving.iter().rev().max_by_key(|s| rank(s));
+                best.ok_or_else(|| VideoError::NoVideoStream { path: path_of() })?
+            }
         };
+        if let Some(Opened { decoder, .. }) = refused(stream) {
+            return Err(VideoError::NotAllowed { path: path_of(), reason: format!("Codec ({decoder})") });
+        }
+        self.header(path, stream, moving.len() as u32)
+    }
+
+    fn header(&self, path: &Path, stream: &answer::Stream, video_streams: u32) -> Result<Header, VideoError> {
         let (Some(width @ 1..), Some(height @ 1..)) = (stream.width, stream.height) else {
             return Err(unusable(path, "its video has no width and height".into()));
         };
@@ -214,10 +460,20 @@ impl Answer {
         let sync_renamed = (59, 27);
         Ok(Header {
             stream: stream.index,
-            container: self.format.format_name.unwrap_or_else(|| "unknown".into()),
+            video_streams,
+            container: self.format.format_name.clone().unwrap_or_else(|| "unknown".into()),
             codec: stream.codec_name.clone().unwrap_or_else(|| "unknown".into()),
             pixel_format: stream.pix_fmt.clone(),
             full_range: stream.color_range.as_deref() == Some("pc"),
+            color_space: stream.color_space.clone(),
+            color_transfer: stream.color_transfer.clone(),
+            color_primaries: stream.color_primaries.clone(),
+            dolby_vision_profile: stream.side_data_list.iter().find_map(|data| data.dv_profile),
+            fields: match stream.field_order.as_deref() {
+                Some("progressive") => Fields::Progressive,
+                Some("tt" | "bb" | "tb" | "bt") => Fields::Interlaced,
+                _ => Fields::Unknown,
+            },
             width,
             height,
             orientation: matrix.map(Orientation::from_display_matrix).unwrap_or_default(),
@@ -231,6 +487,7 @@ impl Answer {
             frames: stream.nb_frames.as_deref().and_then(|n| n.parse().ok()).filter(|&n| n > 0),
             old_sync_option: (self.library_versions.iter())
                 .any(|library| library.name == "libavformat" && (library.major, library.minor) < sync_renamed),
+            fragments: false,
         })
     }
 }
@@ -263,12 +520,16 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn answer(json: &str) -> Answer {
+        answer::read(json.as_bytes(), &mut |_| true).unwrap()
+    }
+
     fn parse(json: &str) -> Result<Header, VideoError> {
-        answer::read(json.as_bytes(), &mut Packets::new(None, 0)).unwrap().header(Path::new("clip.mp4"))
+        answer(json).choose(Path::new("clip.mp4"), None, &[], |_| 9)
     }
 
     #[test]
-    fn the_first_moving_picture_is_the_video() {
+    fn the_properties_of_the_first_moving_picture_are_read() {
         let header = parse(
             r#"{"streams":[{"index":0,"codec_type":"audio"},
                 {"index":1,"codec_type":"video","width":9,"height":9,"disposition":{"attached_pic":1}},
@@ -277,10 +538,53 @@ mod tests {
                 "format":{"format_name":"mov,mp4","duration":"1.5"}}"#,
         )
         .unwrap();
-        assert_eq!((header.stream, header.width, header.height), (2, 64, 48));
+        assert_eq!((header.stream, header.video_streams, header.width, header.height), (2, 1, 64, 48));
         assert_eq!((header.frames, header.sample_aspect_ratio), (Some(12), (4, 3)));
         assert_eq!((header.average_frame_rate, header.nominal_frame_rate), (Some(30000.0 / 1001.0), None));
         assert_eq!((header.start, header.stream_duration, header.container_duration), (Some(0.5), None, Some(1.5)));
+    }
+
+    #[test]
+    fn the_default_stream_wins_then_the_longest_then_the_largest_then_the_first() {
+        let refused = [Opened { stream: 4, decoder: "snow".into() }];
+        // Per stream: whether it is the default, its frames, its width.
+        let choose = |streams: &[(u8, u64, u32)], wanted| {
+            let each = streams.iter().enumerate().map(|(index, (default, _, width))| {
+                format!(
+                    r#"{{"index":{index},"codec_type":"video","width":{width},"height":9,
+                        "disposition":{{"default":{default}}}}}"#
+                )
+            });
+            let json = format!(r#"{{"streams":[{}]}}"#, each.collect::<Vec<_>>().join(","));
+            let frames = |index: u32| streams[index as usize].1;
+            answer(&json).choose(Path::new("clip.mkv"), wanted, &refused, frames)
+        };
+        let best = |streams: &[(u8, u64, u32)]| {
+            let header = choose(streams, None).unwrap();
+            (header.stream, header.video_streams)
+        };
+        assert_eq!(best(&[(0, 50, 900), (1, 40, 9)]), (1, 2));
+        assert_eq!(best(&[(1, 40, 900), (1, 50, 9)]), (1, 2));
+        assert_eq!(best(&[(0, 50, 9), (0, 50, 900), (0, 50, 900)]), (1, 3));
+        assert_eq!(best(&[(1, 1, 900), (0, 50, 9)]), (1, 1));
+        assert_eq!(best(&[(1, 1, 900)]), (0, 1));
+        assert_eq!(best(&[(0, 9, 9), (0, 9, 9), (0, 9, 9), (0, 9, 9), (1, 50, 900)]), (0, 5));
+        assert_eq!(choose(&[(1, 50, 900), (0, 50, 9)], Some(1)).unwrap().stream, 1);
+        let error = choose(&[(1, 50, 900), (0, 1, 9)], Some(1)).unwrap_err();
+        assert!(matches!(&error, VideoError::NoSuchStream { stream: 1, choice, .. } if choice == &[0]), "{error:?}");
+        let error = choose(&[(0, 9, 9), (0, 9, 9), (0, 9, 9), (0, 9, 9), (1, 50, 900)], Some(4)).unwrap_err();
+        assert!(matches!(&error, VideoError::NotAllowed { reason, .. } if reason == "Codec (snow)"), "{error:?}");
+    }
+
+    #[test]
+    fn the_stream_and_decoder_that_were_refused_are_read_from_the_log() {
+        let line = b"[warning] Could not open codec for input stream 12";
+        assert_eq!(warning(line).and_then(unopened_stream), Some(12));
+        assert_eq!(warning(b"[snow @ 0x5] [error] Codec (snow) not on whitelist 'a'"), None);
+        assert_eq!(refused_decoder("[snow] Codec (snow)").as_deref(), Some("snow"));
+        for bad in ["", "Codec ()", "Codec (a,b)", "Codec (a", "snow"] {
+            assert_eq!(refused_decoder(bad), None, "{bad}");
+        }
     }
 
     #[test]

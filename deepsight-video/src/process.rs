@@ -10,7 +10,7 @@ use std::{
 
 use ffmpeg_sidecar::command::FfmpegCommand;
 
-use crate::{DecodeLimits, HwAccel, VideoError, ffmpeg};
+use crate::{DecodeLimits, HwAccel, VideoError};
 
 /// A running ffmpeg or ffprobe. It is killed, with its process group, when this value is dropped or its time is over.
 /// Dropping also waits for it to end.
@@ -50,7 +50,7 @@ impl Process {
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(source) if source.kind() == io::ErrorKind::NotFound => {
-                return Err(ffmpeg::missing(&program));
+                return Err(VideoError::missing(&program));
             }
             Err(source) => return Err(failed(source)),
         };
@@ -365,9 +365,10 @@ pub(crate) fn one_line(stderr: &[u8]) -> String {
 }
 
 /// Replaces control characters, because a hostile file may have chosen the text and a terminal may show it. Also
-/// removes the address in `[mov @ 0x5]`.
+/// removes the address in `[mov @ 0x5]`, and the level of the message.
 fn printable(line: &str) -> String {
     let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let line = line.replacen("[error] ", "", 1).replacen("[fatal] ", "", 1);
     match (line.find(" @ 0x"), line.find("] ")) {
         (Some(at), Some(end)) if line.starts_with('[') && at < end => format!("{}{}", &line[..at], &line[end..]),
         _ => line,

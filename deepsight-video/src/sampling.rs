@@ -1,4 +1,6 @@
-use crate::VideoError;
+use std::sync::Arc;
+
+use crate::{VideoError, scan::Shown};
 
 /// The choice of frames of a video to decode.
 ///
@@ -7,23 +9,27 @@ use crate::VideoError;
 /// let sampling = Sampling::fps(2.0).with_max_frames(100);
 /// assert_ne!(sampling, Sampling::fps(2.0));
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
     kind: Kind,
     max_frames: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 enum Kind {
     Evenly(u64),
     Fps(f64),
     Every(u64),
     All,
+    Times(Arc<[f64]>),
 }
 
 impl Sampling {
-    /// Selects `count` frames spread over the whole video, including the first and the last: those at
-    /// `numpy.linspace(0, total - 1, min(count, total), dtype=int)` in order of presentation.
+    /// Selects `count` frames spread evenly over the time of the whole video, including the first and the last, or all
+    /// frames if there are fewer. At a constant frame rate they are those at
+    /// `numpy.linspace(0, total - 1, min(count, total), dtype=int)` in order of presentation. At a variable frame rate
+    /// they are the nearest to evenly spaced times. No frame is selected twice: where two times are nearest to one
+    /// frame, another frame of the video takes the place of the second.
     pub fn evenly(count: u64) -> Self {
         Self { kind: Kind::Evenly(count), max_frames: None }
     }
@@ -44,6 +50,13 @@ impl Sampling {
         Self { kind: Kind::All, max_frames: None }
     }
 
+    /// Selects the frame that is shown at each of these times, in seconds from the start of the video: the last one that
+    /// begins no later. Before the first frame that is the first, after the end it is the last. The times need not be
+    /// in order. A frame that is shown at several of them is selected once.
+    pub fn times(seconds: impl Into<Vec<f64>>) -> Self {
+        Self { kind: Kind::Times(seconds.into().into()), max_frames: None }
+    }
+
     /// Selects no more than `max` frames. [`Sampling::evenly`] spreads the fewer frames over the whole video. The other
     /// samplings stop after the first `max` frames, and the rest of the video is not decoded.
     #[must_use]
@@ -58,10 +71,38 @@ impl Sampling {
     }
 }
 
+/// What a [`Plan`] has to know about a video.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timeline<'a> {
+    /// Number of frames.
+    pub(crate) total: u64,
+    /// The frames in order of presentation. There are fewer than `total` if some have no time.
+    pub(crate) shown: &'a [Shown],
+    /// Start of the video in microseconds, on the clock of `shown`.
+    pub(crate) start: i64,
+    /// Length of the video in seconds.
+    pub(crate) duration: f64,
+    /// Length of one tick of the video's clock in seconds.
+    pub(crate) tick: f64,
+    /// Whether frames are spaced unevenly in time.
+    pub(crate) variable: bool,
+}
+
+impl Timeline<'_> {
+    /// Returns the presentation times of all frames in microseconds. They are estimated if not all are known.
+    fn times(&self) -> Vec<i64> {
+        if self.shown.len() as u64 == self.total {
+            return self.shown.iter().map(|frame| frame.time).collect();
+        }
+        let step = self.duration * 1e6 / self.total.max(1) as f64;
+        (0..self.total).map(|index| self.start.saturating_add((index as f64 * step) as i64)).collect()
+    }
+}
+
 /// A [`Sampling`] resolved for one video. The frames are selected twice: ffmpeg selects pictures by [`Plan::filter`]
 /// and prints the times of all frames, and [`Plan::picker`] selects the times that belong to the pictures. Both do the
 /// same arithmetic on the same doubles.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Plan {
     /// `count` frames, `step` apart, the last at `last`.
     Evenly { count: u64, step: f64, last: u64 },
@@ -69,55 +110,128 @@ pub(crate) enum Plan {
     Buckets { per_microsecond: f64, tolerance: f64 },
     /// Every frame whose index is a multiple of this step.
     Every(u64),
+    /// The frames with these indices.
+    Listed(List),
+}
+
+/// Indices of frames in ascending order, and the ranges that ffmpeg selects for them. A range may include frames that
+/// are not wanted, so that the argument of the filter has a bounded length.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct List {
+    wanted: Arc<[u64]>,
+    ranges: Arc<[(u64, u64)]>,
+    /// Whether the frames after the last one need not be decoded.
+    stops: bool,
+}
+
+/// Most ranges in the argument of a filter. Each takes about 40 bytes, and Linux allows 128 KiB for one argument.
+const MAX_RANGES: usize = 2000;
+
+impl List {
+    fn new(wanted: Vec<u64>, stops: bool) -> Self {
+        let mut distance = 1;
+        let ranges = loop {
+            let mut ranges: Vec<(u64, u64)> = Vec::new();
+            for &index in &wanted {
+                match ranges.last_mut() {
+                    Some((_, last)) if index - *last <= distance => *last = index,
+                    _ => ranges.push((index, index)),
+                }
+            }
+            if ranges.len() <= MAX_RANGES {
+                break ranges;
+            }
+            distance *= 2;
+        };
+        Self { wanted: wanted.into(), ranges: ranges.into(), stops }
+    }
 }
 
 impl Plan {
-    /// Resolves `sampling` for a video of `total` frames. `tick` is the resolution of the video's clock in seconds.
-    pub(crate) fn new(sampling: Sampling, total: u64, tick: f64) -> Result<Self, VideoError> {
-        let invalid = |reason: &str| Err(VideoError::InvalidSampling { reason: reason.into() });
+    /// Resolves `sampling` for a video.
+    pub(crate) fn new(sampling: &Sampling, video: &Timeline) -> Result<Self, VideoError> {
+        let invalid = |reason: String| Err(VideoError::InvalidSampling { reason });
         if sampling.max_frames == Some(0) {
-            return invalid("a cap of 0 frames leaves none");
+            return invalid("a cap of 0 frames leaves none".into());
         }
-        Ok(match sampling.kind {
-            Kind::Evenly(0) => return invalid("0 frames were asked for"),
+        let (total, last) = (video.total, video.total.saturating_sub(1));
+        Ok(match &sampling.kind {
+            Kind::Evenly(0) => return invalid("0 frames were asked for".into()),
             Kind::Evenly(count) => {
-                let count = count.min(sampling.cap()).min(total.max(1));
-                let last = total.saturating_sub(1);
+                let count = (*count).min(sampling.cap()).min(total.max(1));
+                if video.variable && count > 1 {
+                    return Ok(Plan::Listed(List::new(spread(&video.times(), count as usize), false)));
+                }
                 // The quotient is computed as in numpy, because its rounding decides which frames are selected.
                 let step = if count > 1 { last as f64 / (count - 1) as f64 } else { 0.0 };
                 Plan::Evenly { count, step, last: if count > 1 { last } else { 0 } }
             }
-            Kind::Fps(rate) if !(rate.is_finite() && rate > 0.0) => {
-                return Err(VideoError::InvalidSampling { reason: format!("{rate} frames per second were asked for") });
+            Kind::Fps(rate) if !(rate.is_finite() && *rate > 0.0) => {
+                return invalid(format!("{rate} frames per second were asked for"));
             }
             Kind::Fps(rate) => {
                 // On a millisecond clock, frame 10 at 30 frames per second is at 0.333 s. Without the tick it would
                 // fall into the bucket of frame 9 and be lost.
-                let tolerance = ((tick + 1e-6) * rate).min(0.1);
+                let tolerance = ((video.tick + 1e-6) * rate).min(0.1);
                 Plan::Buckets { per_microsecond: rate * 1e-6, tolerance }
             }
-            Kind::Every(0) => return invalid("every 0th frame was asked for"),
-            Kind::Every(step) => Plan::Every(step),
+            Kind::Every(0) => return invalid("every 0th frame was asked for".into()),
+            Kind::Every(step) => Plan::Every(*step),
             Kind::All => Plan::Every(1),
+            Kind::Times(seconds) if seconds.is_empty() => return invalid("no times were asked for".into()),
+            Kind::Times(seconds) => {
+                if let Some(bad) = seconds.iter().find(|seconds| !seconds.is_finite()) {
+                    return invalid(format!("the frame at {bad} s was asked for"));
+                }
+                let times = video.times();
+                // A frame at 0.333 s on a millisecond clock is that of the time 1/3.
+                let tolerance = (video.tick * 1e6).min(1e5) + 1.0;
+                let shown_at = |seconds: &f64| {
+                    let time = (seconds * 1e6 + tolerance) as i64;
+                    times.partition_point(|&start| start.saturating_sub(video.start) <= time).saturating_sub(1) as u64
+                };
+                let mut wanted: Vec<_> = seconds.iter().map(shown_at).collect();
+                wanted.sort_unstable();
+                wanted.dedup();
+                wanted.truncate(usize::try_from(sampling.cap()).unwrap_or(usize::MAX));
+                Plan::Listed(List::new(wanted, true))
+            }
         })
     }
 
     /// Returns the number of frames to expect from a video of `total` frames and `duration` seconds. It is exact except
     /// for buckets.
     pub(crate) fn expected(&self, total: u64, duration: f64) -> u64 {
-        match *self {
-            Plan::Evenly { count, .. } => count.min(total),
+        match self {
+            Plan::Evenly { count, .. } => (*count).min(total),
             Plan::Buckets { per_microsecond, .. } => {
                 ((duration * 1e6 * per_microsecond).ceil() as u64).clamp(1, total.max(1))
             }
-            Plan::Every(step) => total.div_ceil(step),
+            Plan::Every(step) => total.div_ceil(*step),
+            Plan::Listed(list) => list.wanted.len() as u64,
         }
     }
 
-    /// Returns the argument of ffmpeg's `select` filter, for times in microseconds. It does not grow with the number of
-    /// selected frames.
+    /// Returns after how many wanted frames the decode may stop, for a caller who wants `cap` of them at most.
+    pub(crate) fn stops_after(&self, cap: u64) -> u64 {
+        match self {
+            Plan::Listed(list) if list.stops => cap.min(list.wanted.len() as u64),
+            _ => cap,
+        }
+    }
+
+    /// Returns the number of frames that ffmpeg gives up to there, if it can then stop.
+    pub(crate) fn most_given(&self, cap: u64) -> Option<u64> {
+        match self {
+            Plan::Listed(list) if list.stops => Some(list.ranges.iter().map(|(first, last)| last - first + 1).sum()),
+            Plan::Listed(_) => None,
+            _ => (cap < u64::MAX).then_some(cap),
+        }
+    }
+
+    /// Returns the argument of ffmpeg's `select` filter, for times in microseconds. Its length is bounded.
     pub(crate) fn filter(&self) -> String {
-        match *self {
+        match self {
             // Variable 0 counts the selected frames. `{:?}` prints a double so that it parses back to the same value.
             Plan::Evenly { count, step, last } => {
                 let next = format!("if(eq(ld(0),{}),{last},floor(ld(0)*{step:?}))", count - 1);
@@ -129,12 +243,70 @@ impl Plan {
                 format!("if(gte({bucket},ld(0)),st(0,{bucket}+1),0)")
             }
             Plan::Every(step) => format!("not(mod(n,{step}))"),
+            Plan::Listed(list) => {
+                let mut filter = String::new();
+                search(&list.ranges, &mut filter);
+                filter
+            }
         }
     }
 
     pub(crate) fn picker(self) -> Picker {
-        Picker { plan: self, state: 0.0, start: None }
+        Picker { plan: self, state: 0.0, start: None, next: 0, range: 0 }
     }
+}
+
+/// Writes an expression that is true for the frames in `ranges`. It is a binary search, because it is evaluated for
+/// each frame.
+fn search(ranges: &[(u64, u64)], filter: &mut String) {
+    match ranges {
+        [] => filter.push('0'),
+        [(first, last)] => filter.push_str(&format!("between(n,{first},{last})")),
+        _ => {
+            let (low, high) = ranges.split_at(ranges.len() / 2);
+            filter.push_str(&format!("if(lt(n,{}),", high[0].0));
+            search(low, filter);
+            filter.push(',');
+            search(high, filter);
+            filter.push(')');
+        }
+    }
+}
+
+/// Returns the indices of `count` different frames, those nearest to evenly spaced times from the first to the last.
+/// `times` are in ascending order, at least `count`, and `count` is at least 2.
+fn spread(times: &[i64], count: usize) -> Vec<u64> {
+    let (Some(&first), Some(&last)) = (times.first(), times.last()) else {
+        return Vec::new();
+    };
+    let length = last.saturating_sub(first) as f64;
+    let nearest = |n: usize| {
+        let time = first.saturating_add((length * n as f64 / (count - 1) as f64).round() as i64);
+        let after = times.partition_point(|&t| t < time).min(times.len() - 1);
+        let before = after.saturating_sub(1);
+        if time.saturating_sub(times[before]) <= times[after].saturating_sub(time) { before } else { after }
+    };
+    let mut taken = vec![false; times.len()];
+    (0..count).map(nearest).for_each(|index| taken[index] = true);
+    taken[times.len() - 1] = true;
+    // Where a frame stays for long, it is the nearest to several times. The frames that this saves are spread over the
+    // frames that are left.
+    let spare = count.saturating_sub(taken.iter().filter(|&&taken| taken).count());
+    let free: Vec<_> = (0..times.len()).filter(|&index| !taken[index]).collect();
+    for n in 0..spare.min(free.len()) {
+        taken[free[(2 * n + 1) * free.len() / (2 * spare)]] = true;
+    }
+    (0u64..).zip(taken).filter(|&(_, taken)| taken).map(|(index, _)| index).collect()
+}
+
+/// What becomes of a decoded frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pick {
+    /// ffmpeg does not give it.
+    Skipped,
+    /// ffmpeg gives it, but it is not wanted.
+    Unwanted,
+    Wanted,
 }
 
 /// The state that decides for each frame in turn whether the filter selects it.
@@ -143,20 +315,24 @@ pub(crate) struct Picker {
     plan: Plan,
     state: f64,
     start: Option<i64>,
+    /// Position of the next frame in a list.
+    next: usize,
+    /// Position of the next range in a list.
+    range: usize,
 }
 
 impl Picker {
-    /// Returns whether frame `index` is selected. `microseconds` is its presentation time, if it has one.
-    pub(crate) fn picks(&mut self, index: u64, microseconds: Option<i64>) -> bool {
-        match self.plan {
+    /// Returns what becomes of frame `index`. `microseconds` is its presentation time, if it has one.
+    pub(crate) fn pick(&mut self, index: u64, microseconds: Option<i64>) -> Pick {
+        let picked = match &self.plan {
             Plan::Evenly { count, step, last } => {
-                let next = if self.state == (count - 1) as f64 { last as f64 } else { (self.state * step).floor() };
-                let picked = self.state < count as f64 && index as f64 == next;
+                let next = if self.state == (count - 1) as f64 { *last as f64 } else { (self.state * step).floor() };
+                let picked = self.state < *count as f64 && index as f64 == next;
                 self.state += f64::from(u8::from(picked));
                 picked
             }
             Plan::Buckets { per_microsecond, tolerance } => {
-                let Some(time) = microseconds else { return false };
+                let Some(time) = microseconds else { return Pick::Skipped };
                 let start = *self.start.get_or_insert(time);
                 let bucket = ((time as f64 - start as f64) * per_microsecond + tolerance).floor();
                 let picked = bucket >= self.state;
@@ -165,8 +341,23 @@ impl Picker {
                 }
                 picked
             }
-            Plan::Every(step) => index.is_multiple_of(step),
-        }
+            Plan::Every(step) => index.is_multiple_of(*step),
+            Plan::Listed(list) => {
+                while list.wanted.get(self.next).is_some_and(|&wanted| wanted < index) {
+                    self.next += 1;
+                }
+                while list.ranges.get(self.range).is_some_and(|&(_, last)| last < index) {
+                    self.range += 1;
+                }
+                if list.ranges.get(self.range).is_some_and(|&(first, _)| first <= index)
+                    && list.wanted.get(self.next) != Some(&index)
+                {
+                    return Pick::Unwanted;
+                }
+                list.wanted.get(self.next) == Some(&index)
+            }
+        };
+        if picked { Pick::Wanted } else { Pick::Skipped }
     }
 }
 
@@ -175,13 +366,31 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn picks(sampling: Sampling, times: impl IntoIterator<Item = i64>, total: u64, tick: f64) -> Vec<u64> {
-        let mut picker = Plan::new(sampling, total, tick).unwrap().picker();
-        (0..).zip(times).filter(|&(index, time)| picker.picks(index, Some(time))).map(|(index, _)| index).collect()
+    /// Resolves a sampling for a video with frames at `times`, in microseconds.
+    fn plan(sampling: &Sampling, times: &[i64], variable: bool, tick: f64) -> Result<Plan, VideoError> {
+        let shown: Vec<_> = times.iter().map(|&time| Shown { time, raw: time, key: false }).collect();
+        let start = times.first().copied().unwrap_or(0);
+        let duration = 1.0;
+        Plan::new(sampling, &Timeline { total: times.len() as u64, shown: &shown, start, duration, tick, variable })
+    }
+
+    fn picked(plan: &Plan, times: &[i64]) -> Vec<u64> {
+        let mut picker = plan.clone().picker();
+        let wanted = (0..).zip(times).filter(|&(index, &time)| picker.pick(index, Some(time)) == Pick::Wanted);
+        wanted.map(|(index, _)| index).collect()
+    }
+
+    fn picks(sampling: Sampling, times: impl IntoIterator<Item = i64>, tick: f64) -> Vec<u64> {
+        let times: Vec<_> = times.into_iter().collect();
+        picked(&plan(&sampling, &times, false, tick).unwrap(), &times)
+    }
+
+    fn uneven(sampling: Sampling, times: &[i64]) -> Vec<u64> {
+        picked(&plan(&sampling, times, true, 0.0).unwrap(), times)
     }
 
     fn evenly(count: u64, total: u64) -> Vec<u64> {
-        picks(Sampling::evenly(count), (0..total as i64).map(|n| n * 33_333), total, 0.0)
+        picks(Sampling::evenly(count), (0..total as i64).map(|n| n * 33_333), 0.0)
     }
 
     #[test]
@@ -196,35 +405,91 @@ mod tests {
     }
 
     #[test]
+    fn frames_are_spread_evenly_over_the_time_of_a_variable_rate() {
+        let fast = (0..14 * 60).map(|n| n * 1_000_000 / 60);
+        let slow = (0..14 * 2).map(|n| 14_000_000 + n * 500_000);
+        let times: Vec<_> = fast.chain(slow).collect();
+        let picked = uneven(Sampling::evenly(30), &times);
+        let late = picked.iter().filter(|&&index| index >= 14 * 60).count();
+        assert_eq!((picked.len(), late, picked[0], picked[29]), (30, 15, 0, times.len() as u64 - 1));
+        assert!(
+            picked.windows(2).all(|pair| times[pair[1] as usize] - times[pair[0] as usize] > 400_000),
+            "{picked:?}"
+        );
+    }
+
+    #[test]
+    fn a_frame_that_stays_for_long_is_selected_once_and_others_take_its_places() {
+        let times: Vec<_> = (0..100).map(|n| n * 10_000).chain([3_600_000_000]).collect();
+        let picked = uneven(Sampling::evenly(30), &times);
+        assert_eq!((picked.len(), picked[0], picked[29]), (30, 0, 100));
+        assert!(picked.windows(2).all(|pair| (1..8).contains(&(pair[1] - pair[0]))), "{picked:?}");
+        assert_eq!(uneven(Sampling::evenly(500), &times).len(), 101);
+    }
+
+    #[test]
+    fn the_frame_shown_at_a_time_is_the_last_that_began() {
+        let times = [500_000, 533_000, 567_000, 600_000, 2_600_000];
+        let at = |seconds: &[f64]| uneven(Sampling::times(seconds), &times);
+        assert_eq!(at(&[0.0, 0.033, 0.04, 0.066]), [0, 1]);
+        assert_eq!(at(&[1.9, 0.1, 2.1, 99.0, -1.0, 0.1]), [0, 3, 4]);
+        assert_eq!(uneven(Sampling::times([0.0, 0.07, 2.1]).with_max_frames(2), &times), [0, 2]);
+        for bad in [&[][..], &[f64::NAN], &[0.0, f64::INFINITY]] {
+            let error = plan(&Sampling::times(bad), &times, true, 0.0).unwrap_err();
+            assert!(matches!(error, VideoError::InvalidSampling { .. }), "{error}");
+        }
+    }
+
+    #[test]
     fn frames_per_second_are_exact_on_a_coarse_clock() {
         let thirty = (0..90).map(|n| (f64::from(n) * 1000.0 / 30.0).round() as i64 * 1000);
-        assert_eq!(picks(Sampling::fps(30.0), thirty.clone(), 90, 0.001).len(), 90);
-        assert_eq!(picks(Sampling::fps(10.0), thirty, 90, 0.001), (0..90).step_by(3).collect::<Vec<_>>());
+        assert_eq!(picks(Sampling::fps(30.0), thirty.clone(), 0.001).len(), 90);
+        assert_eq!(picks(Sampling::fps(10.0), thirty, 0.001), (0..90).step_by(3).collect::<Vec<_>>());
     }
 
     #[test]
     fn frames_per_second_never_repeat_a_frame() {
-        assert_eq!(picks(Sampling::fps(1000.0), [0, 5_000_000, 5_100_000], 3, 0.001), [0, 1, 2]);
+        assert_eq!(picks(Sampling::fps(1000.0), [0, 5_000_000, 5_100_000], 0.001), [0, 1, 2]);
     }
 
     #[test]
     fn samplings_that_ask_for_nothing_are_refused() {
         let bad = [Sampling::evenly(0), Sampling::every(0), Sampling::fps(0.0), Sampling::all().with_max_frames(0)];
         for sampling in bad.into_iter().chain([-1.0, f64::NAN, f64::INFINITY].map(Sampling::fps)) {
-            assert!(matches!(Plan::new(sampling, 9, 0.0), Err(VideoError::InvalidSampling { .. })), "{sampling:?}");
+            let refused = plan(&sampling, &[0; 9], false, 0.0);
+            assert!(matches!(refused, Err(VideoError::InvalidSampling { .. })), "{sampling:?}");
         }
+    }
+
+    #[test]
+    fn the_filter_of_a_long_list_is_bounded_and_the_picker_knows_what_it_gives() {
+        let wanted: Vec<u64> = (0..100_000).filter(|n| n % 7 == 0 || n % 11 == 0).collect();
+        let list = List::new(wanted.clone(), true);
+        assert!(list.ranges.len() <= MAX_RANGES);
+        let plan = Plan::Listed(list.clone());
+        assert!(plan.filter().len() < 100_000);
+        let mut picker = plan.clone().picker();
+        let picks: Vec<_> = (0..100_000).map(|index| picker.pick(index, None)).collect();
+        let all = |kind| (0u64..).zip(&picks).filter(|&(_, &pick)| pick == kind).map(|(n, _)| n).collect::<Vec<_>>();
+        assert_eq!(all(Pick::Wanted), wanted);
+        let given = (wanted.len() + all(Pick::Unwanted).len()) as u64;
+        assert_eq!(plan.most_given(u64::MAX), Some(given));
+        let inside = |index: &u64| list.ranges.iter().any(|(first, last)| (first..=last).contains(&index));
+        assert!(all(Pick::Unwanted).iter().take(100).all(inside) && !all(Pick::Skipped).iter().take(100).any(inside));
     }
 
     proptest::proptest! {
         #[test]
-        fn evenly_spaced_frames_reach_from_first_to_last(count in 1u64..400, total in 1u64..5000) {
-            let picked = evenly(count, total);
+        fn evenly_spaced_frames_reach_from_first_to_last(count in 1u64..400, total in 1u64..5000, variable: bool) {
+            let times: Vec<_> = (0..total as i64).map(|n| n * 33_333 + n % 3 * 999).collect();
+            let plan = plan(&Sampling::evenly(count), &times, variable, 0.0).unwrap();
+            let picked = picked(&plan, &times);
             proptest::prop_assert_eq!(picked.len() as u64, count.min(total));
             proptest::prop_assert_eq!(picked[0], 0);
             if count > 1 {
                 proptest::prop_assert_eq!(*picked.last().unwrap(), total - 1);
             }
-            proptest::prop_assert_eq!(picked.len() as u64, Plan::new(Sampling::evenly(count), total, 0.0).unwrap().expected(total, 1.0));
+            proptest::prop_assert_eq!(picked.len() as u64, plan.expected(total, 1.0));
         }
     }
 }

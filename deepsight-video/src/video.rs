@@ -2,6 +2,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use deepsight_core::Input;
@@ -9,9 +10,11 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    DecodeOptions, Frames, Limit, Sampling, VideoError,
-    ffmpeg::Programs,
-    probe::{self, Header},
+    DecodeOptions, Frames, Limit, Note, Sampling, VideoError,
+    ffmpeg::{self, Programs},
+    picture::{Picture, TONE_MAPPING},
+    probe::{self, Header, Probed},
+    sampling::Timeline,
     scan::Scan,
 };
 
@@ -22,6 +25,9 @@ pub struct Video {
     pub(crate) options: DecodeOptions,
     pub(crate) programs: Programs,
     pub(crate) header: Header,
+    /// Times of all frames, and which of them are key frames.
+    pub(crate) scan: Arc<Scan>,
+    pub(crate) picture: Picture,
     pub(crate) info: VideoInfo,
     bytes: u64,
 }
@@ -36,17 +42,28 @@ impl Video {
     }
 
     /// Probes the file. Reads its headers, and all its packets once to count frames and measure their times, because
-    /// headers may lack these numbers or state false ones. Nothing is decoded, except to count the frames of VP8 and of
-    /// MPEG transport, program and raw video streams, where packets and frames differ.
+    /// headers may lack these numbers or state false ones. Some key frames are decoded where the size of the
+    /// picture may change. All frames of VP8 and of MPEG transport, program and raw
+    /// video streams are decoded, because their packets and frames differ.
     ///
     /// # Errors
     /// Returns an error if the file is missing, empty or not a regular file, if ffprobe is missing, if the file is not
-    /// a video, has no video stream or uses a container or codec that is not allowed, if the video is over a limit, if
-    /// ffprobe takes too long, or if [`max_side`](DecodeOptions::max_side) is 0.
+    /// a video, is incomplete or encrypted, has no video stream or not the one that was asked for, or uses a container
+    /// or codec that is not allowed, if the video is over a limit, if ffprobe takes too long, or if
+    /// [`max_side`](DecodeOptions::max_side) is 0.
     pub fn open_with(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Self, VideoError> {
         let path = path.as_ref();
         let limits = &options.limits;
-        let metadata = fs::metadata(path).map_err(|source| unreadable(path, source))?;
+        let metadata = fs::metadata(path).map_err(|source| {
+            if is_web_address(path) {
+                VideoError::WebAddress { address: path.to_path_buf() }
+            } else {
+                unreadable(path, source)
+            }
+        })?;
+        if metadata.is_dir() {
+            return Err(VideoError::Folder { path: path.to_path_buf() });
+        }
         if !metadata.is_file() {
             return Err(VideoError::NotAFile { path: path.to_path_buf() });
         }
@@ -61,18 +78,25 @@ impl Video {
         File::open(path).map_err(|source| unreadable(path, source))?;
 
         let programs = Programs::locate(options);
-        let (header, scan) = probe::look(path, metadata.len(), &programs, limits)?;
+        let Probed { header, scan, key_frames } = probe::look(path, metadata.len(), &programs, options)?;
         if scan.frames == 0 {
             let reason = "its video stream has no frames".into();
             return Err(VideoError::Probe { path: path.to_path_buf(), reason });
         }
-        let info = VideoInfo::new(&header, &scan, options)?;
+        let has_tone_mapping = || ffmpeg::has_filters(&programs.ffmpeg, &TONE_MAPPING);
+        let picture = Picture::plan(&header, &key_frames, options.max_side, limits.max_pixels, has_tone_mapping)?;
+        let pixels = u64::from(picture.displayed.0) * u64::from(picture.displayed.1);
+        if pixels > limits.max_pixels {
+            return over(Limit::Pixels, pixels, limits.max_pixels);
+        }
+        let info = VideoInfo::new(&header, &scan, &picture);
         let seconds = info.duration.ceil() as u64;
         if seconds > limits.max_duration_seconds {
-            return over(Limit::DurationSeconds, seconds, limits.max_duration_seconds);
+            let (path, max_seconds) = (path.to_path_buf(), limits.max_duration_seconds);
+            return Err(VideoError::TooLong { path, seconds, max_seconds });
         }
-        let options = options.clone();
-        Ok(Self { path: path.to_path_buf(), options, programs, header, info, bytes: metadata.len() })
+        let (path, options, bytes) = (path.to_path_buf(), options.clone(), metadata.len());
+        Ok(Self { path, options, programs, header, scan: Arc::new(scan), picture, info, bytes })
     }
 
     /// Decodes the frames that `sampling` selects, in one pass over the file.
@@ -81,6 +105,18 @@ impl Video {
     /// Returns an error if the sampling is invalid or ffmpeg cannot be started. The iterator returns later errors.
     pub fn frames(&self, sampling: Sampling) -> Result<Frames, VideoError> {
         Frames::start(self, sampling)
+    }
+
+    /// Returns what a sampling has to know about this video.
+    pub(crate) fn timeline(&self) -> Timeline<'_> {
+        Timeline {
+            total: self.info.frame_count,
+            shown: &self.scan.shown,
+            start: (self.info.start_time * 1e6).round() as i64,
+            duration: self.info.duration,
+            tick: self.header.tick,
+            variable: self.info.variable_frame_rate,
+        }
     }
 
     /// Returns the properties of the video.
@@ -123,11 +159,17 @@ pub struct VideoInfo {
     pub container: String,
     /// Codec, such as `h264`.
     pub codec: String,
+    /// Index of the video stream in the file, counted over all its streams: see
+    /// [`DecodeOptions::stream`](crate::DecodeOptions::stream).
+    pub stream: u32,
+    /// Number of streams of moving pictures in the file.
+    pub video_streams: u32,
     /// Pixel format, such as `yuv420p`.
     pub pixel_format: Option<String>,
-    /// Width as displayed, after rotation and before any downscale.
+    /// Width as displayed, with square pixels, after rotation and before any downscale. If the size of the picture
+    /// changes, that of the largest canvas that the pictures need.
     pub width: u32,
-    /// Height as displayed, after rotation and before any downscale.
+    /// Height as displayed, like [`width`](Self::width).
     pub height: u32,
     /// Width of the frames that [`Video::frames`] returns: [`width`](Self::width) unless they are scaled down.
     pub frame_width: u32,
@@ -137,8 +179,8 @@ pub struct VideoInfo {
     pub rotation: u32,
     /// Whether frames are mirrored left to right before they are rotated, as videos of front cameras may require.
     pub mirrored: bool,
-    /// Width over height of one pixel as displayed, as two whole numbers. As in OpenCV, frames are not stretched by it,
-    /// so faces in anamorphic video look narrow or wide.
+    /// Width over height of one pixel as stored, as two whole numbers. Frames are stretched by it, so that their pixels
+    /// are square.
     pub sample_aspect_ratio: (u32, u32),
     /// Average number of frames per second that the container states.
     pub average_frame_rate: Option<f64>,
@@ -148,36 +190,43 @@ pub struct VideoInfo {
     pub variable_frame_rate: bool,
     /// Presentation time of the video's start on the file's own clock. Frame times count from it.
     pub start_time: f64,
-    /// Time from the start of the first frame to the end of the last frame in the file.
+    /// Time from the start of the first frame to the end of the last frame in the file, without jumps of its clock.
     pub duration: f64,
     /// Number of frames counted in the file.
     pub frame_count: u64,
     /// Number of frames that the headers declare, if the file has fewer because it is cut short.
     pub declared_frames: Option<u64>,
+    /// Length that the headers declare, if the file has less because it is cut short. `duration / declared_duration` is
+    /// the share of the video that the file has.
+    pub declared_duration: Option<f64>,
+    /// What a player would do to the picture and this library cannot do with the ffmpeg at hand.
+    pub notes: Vec<Note>,
 }
 
 impl VideoInfo {
-    fn new(header: &Header, scan: &Scan, options: &DecodeOptions) -> Result<Self, VideoError> {
-        let (mut width, mut height) = (header.width, header.height);
+    fn new(header: &Header, scan: &Scan, picture: &Picture) -> Self {
         let mut sample_aspect_ratio = header.sample_aspect_ratio;
         if header.orientation.swaps_sides() {
-            (width, height) = (height, width);
             sample_aspect_ratio = (sample_aspect_ratio.1, sample_aspect_ratio.0);
         }
-        let (frame_width, frame_height) = scaled(width, height, options.max_side)?;
-        let start_time = header.start.or(scan.start.map(|start| start as f64 / 1e6)).unwrap_or(0.0);
+        let first = scan.start().map(|start| start as f64 / 1e6);
+        // The start in the headers of a file whose clock jumps may be that of a later part.
+        let start_time = if scan.jumps { first.or(header.start) } else { header.start.or(first) }.unwrap_or(0.0);
         let measured = scan.end.map(|end| end as f64 / 1e6 - start_time).filter(|&length| length > 0.0);
         let rate = header.average_frame_rate.or(header.nominal_frame_rate);
         let by_rate = rate.map(|rate| scan.frames as f64 / rate);
         let duration = measured.or(by_rate).or(header.stream_duration).or(header.container_duration).unwrap_or(0.0);
-        Ok(Self {
+        let declared = declared(header, scan, start_time, duration);
+        Self {
             container: header.container.clone(),
             codec: header.codec.clone(),
+            stream: header.stream,
+            video_streams: header.video_streams,
             pixel_format: header.pixel_format.clone(),
-            width,
-            height,
-            frame_width,
-            frame_height,
+            width: picture.displayed.0,
+            height: picture.displayed.1,
+            frame_width: picture.frame.0,
+            frame_height: picture.frame.1,
             rotation: header.orientation.quarter_turns * 90,
             mirrored: header.orientation.mirrored,
             sample_aspect_ratio,
@@ -187,8 +236,10 @@ impl VideoInfo {
             start_time,
             duration,
             frame_count: scan.frames,
-            declared_frames: declared_frames(header, scan, start_time, duration),
-        })
+            declared_frames: declared.map(|(frames, _)| frames),
+            declared_duration: declared.map(|(_, length)| length),
+            notes: picture.notes.clone(),
+        }
     }
 }
 
@@ -212,10 +263,11 @@ impl From<&VideoInfo> for Input {
 /// Containers that state their length in the header. For others ffprobe estimates it from the file's size or its end.
 const STATE_THEIR_LENGTH: [&str; 6] = ["mov", "matroska", "avi", "flv", "asf", "mxf"];
 
-/// Returns how many frames the headers declare, if that is more than the file has.
-fn declared_frames(header: &Header, scan: &Scan, start: f64, duration: f64) -> Option<u64> {
+/// Returns how many frames and seconds the headers declare, if that is more than the file has.
+fn declared(header: &Header, scan: &Scan, start: f64, duration: f64) -> Option<(u64, f64)> {
     let container = header.container.split(',').next().unwrap_or_default();
-    if !STATE_THEIR_LENGTH.contains(&container) {
+    // Where the clock jumps, its last time is no length. Some segments of a stream are not a part that was cut short.
+    if !STATE_THEIR_LENGTH.contains(&container) || scan.jumps || (header.fragments && start > SEGMENT_START) {
         return None;
     }
     let promised = header.frames.filter(|&frames| frames > scan.frames);
@@ -228,26 +280,23 @@ fn declared_frames(header: &Header, scan: &Scan, start: f64, duration: f64) -> O
     };
     // Headers round times, and few of them state how long the last frame is shown.
     if missing > (3.0 * frame).max(0.25) {
-        return promised.or_else(|| Some(scan.frames + (missing / frame.max(1e-6)).round() as u64));
+        let frames = promised.unwrap_or_else(|| scan.frames + (missing / frame.max(1e-6)).round() as u64);
+        return Some((frames, duration + missing));
     }
     // ffprobe corrects the length of an AVI file by what it finds, but not the number of frames. In other containers
     // that number may include frames that an edit list leaves out.
-    promised.filter(|&frames| container == "avi" && frames - scan.frames > 3)
+    let frames = promised.filter(|&frames| container == "avi" && frames - scan.frames > 3)?;
+    Some((frames, frames as f64 * frame))
 }
 
-fn scaled(width: u32, height: u32, max_side: Option<u32>) -> Result<(u32, u32), VideoError> {
-    let Some(max_side) = max_side else {
-        return Ok((width, height));
-    };
-    if max_side == 0 {
-        return Err(VideoError::InvalidSize { max_side });
-    }
-    let longer = width.max(height);
-    if longer <= max_side {
-        return Ok((width, height));
-    }
-    let side = |side: u32| ((f64::from(side) * f64::from(max_side) / f64::from(longer)).round() as u32).max(1);
-    Ok((side(width), side(height)))
+/// A fragmented file that starts later than this, in seconds, is not the beginning of its video.
+const SEGMENT_START: f64 = 0.5;
+
+/// Returns whether a path that names no file is a web address, such as `https://example.org/clip`.
+fn is_web_address(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme).unwrap_or_default();
+    scheme.len() > 1 && scheme.chars().all(|c| c.is_ascii_alphanumeric())
 }
 
 pub(crate) fn unreadable(path: &Path, source: io::Error) -> VideoError {
@@ -272,20 +321,5 @@ impl io::Write for HashWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn downscaling_keeps_the_shape_and_never_enlarges() {
-        assert_eq!(scaled(1920, 1080, Some(1280)).unwrap(), (1280, 720));
-        assert_eq!(scaled(1080, 1920, Some(640)).unwrap(), (360, 640));
-        assert_eq!(scaled(64, 48, Some(640)).unwrap(), (64, 48));
-        assert_eq!(scaled(4000, 1, Some(10)).unwrap(), (10, 1));
-        assert!(matches!(scaled(64, 48, Some(0)), Err(VideoError::InvalidSize { max_side: 0 })));
     }
 }

@@ -101,7 +101,7 @@ impl ClipSet {
                     None => &clip.path,
                 };
                 let video = Video::open_with(path, decode)?;
-                let frames = video.frames(sampling)?;
+                let frames = video.frames(sampling.clone())?;
                 // A clip of which too little is seen is not called real, as in `analyze`.
                 let job = Job::new().with_input(video.input()).with_cancel(cancel.clone());
                 Ok(analyzer.analyze_job(frames, job)?)

@@ -153,11 +153,23 @@ impl Failure {
             VideoError::OverLimit { limit, value, max, .. } => {
                 let name = match limit {
                     deepsight_video::Limit::FileBytes => "max_upload_bytes",
-                    deepsight_video::Limit::DurationSeconds => "max_duration_seconds",
                     deepsight_video::Limit::Pixels => "max_pixels",
                     _ => "max_frames_in_video",
                 };
                 Self::over_limit(name, format!("The video has {value} {limit}; the limit is {max}."))
+            }
+            VideoError::TooLong { seconds, max_seconds, .. } => Self::over_limit(
+                "max_duration_seconds",
+                format!("The video has {seconds} seconds; the limit is {max_seconds}."),
+            ),
+            VideoError::NoIndex { .. } => {
+                Self::unreadable("The file is incomplete: its index (moov) is missing. Copy or upload it again.")
+            }
+            VideoError::NoInitialization { .. } => Self::unreadable(
+                "The file is a segment without its initialization. Join the initialization segment and the segments.",
+            ),
+            VideoError::Encrypted { .. } => {
+                Self::unreadable("The video is encrypted. Upload a file without copy protection.")
             }
             VideoError::TimedOut { program, limit, .. } => Self::over_limit(
                 "max_decode",

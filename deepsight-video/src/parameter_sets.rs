@@ -1,0 +1,137 @@
+//! The parameter sets of H.264 and HEVC among the packets of a file. They state the size of the pictures.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    path::Path,
+};
+
+/// Place of a packet in its file, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) position: u64,
+    pub(crate) size: u64,
+}
+
+/// Bytes between the position that ffmpeg gives for a packet and the packet's data: none in MP4, the head of a block in
+/// Matroska (for up to 126 tracks, or more), that of a tag in FLV.
+const HEADS: [u64; 4] = [0, 4, 5, 16];
+
+/// Most bytes of a parameter set that are compared.
+const MAX_SET: u64 = 1024;
+
+/// Most different parameter sets.
+const MAX_DIFFERENT: usize = 64;
+
+/// Most units in a packet.
+const MAX_UNITS: usize = 256;
+
+/// Returns the positions in `packets` of those whose parameter sets differ from all before them, the first packet among
+/// them. Packets without parameter sets, as in most files, differ only from those with some. Returns `None` if that
+/// cannot be told.
+pub(crate) fn first_of_each(path: &Path, codec: &str, packets: &[Place]) -> Option<Vec<usize>> {
+    let is_set: fn(u8) -> bool = match codec {
+        "h264" => |head| head & 0x1f == 7,
+        "hevc" => |head| head >> 1 & 0x3f == 33,
+        _ => return None,
+    };
+    let mut file = File::open(path).ok()?;
+    let (mut seen, mut firsts): (Vec<Vec<Vec<u8>>>, _) = (Vec::new(), Vec::new());
+    for (n, &packet) in packets.iter().enumerate() {
+        let sets = sets_of(&mut file, packet, is_set).ok()??;
+        if !seen.contains(&sets) {
+            if seen.len() == MAX_DIFFERENT {
+                return None;
+            }
+            seen.push(sets);
+            firsts.push(n);
+        }
+    }
+    Some(firsts)
+}
+
+/// Returns the parameter sets in a packet, or `None` if it is not a sequence of units that begin with their length.
+fn sets_of(file: &mut File, packet: Place, is_set: fn(u8) -> bool) -> io::Result<Option<Vec<Vec<u8>>>> {
+    for head in HEADS {
+        if let Some(sets) = walk(file, Place { position: packet.position.saturating_add(head), ..packet }, is_set)? {
+            return Ok(Some(sets));
+        }
+    }
+    Ok(None)
+}
+
+fn walk(file: &mut File, packet: Place, is_set: fn(u8) -> bool) -> io::Result<Option<Vec<Vec<u8>>>> {
+    let (mut at, mut sets) = (0, Vec::new());
+    for _ in 0..MAX_UNITS {
+        if at == packet.size {
+            return Ok(Some(sets));
+        }
+        let mut start = [0; 5];
+        file.seek(SeekFrom::Start(packet.position.saturating_add(at)))?;
+        if packet.size - at < 5 || file.read_exact(&mut start).is_err() {
+            return Ok(None);
+        }
+        let length = u64::from(u32::from_be_bytes([start[0], start[1], start[2], start[3]]));
+        if length == 0 || length > packet.size - at - 4 {
+            return Ok(None);
+        }
+        if is_set(start[4]) {
+            let mut set = vec![start[4]];
+            file.take((length - 1).min(MAX_SET)).read_to_end(&mut set)?;
+            sets.push(set);
+        }
+        at += 4 + length;
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn unit(kind: u8, content: &[u8]) -> Vec<u8> {
+        [&(content.len() as u32 + 1).to_be_bytes()[..], &[kind], content].concat()
+    }
+
+    /// Writes packets, each after a head, and looks at them.
+    fn look(codec: &str, head: &[u8], packets: &[Vec<u8>]) -> Option<Vec<usize>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("packets");
+        let (mut bytes, mut places) = (vec![9; 10], Vec::new());
+        for packet in packets {
+            places.push(Place { position: bytes.len() as u64, size: packet.len() as u64 });
+            bytes.extend([head, packet].concat());
+        }
+        std::fs::write(&path, bytes).unwrap();
+        first_of_each(&path, codec, &places)
+    }
+
+    #[test]
+    fn packets_with_new_parameter_sets_are_found() {
+        let plain = [unit(6, b"hello"), unit(5, b"slice"), unit(5, b"slice two")].concat();
+        let set = |size: &[u8]| [unit(0x67, size), unit(0x68, b"pps"), unit(0x65, b"slice")].concat();
+        let (one, other) = (set(b"640x360"), set(b"360x640"));
+        for head in [&b""[..], &[0x81, 0, 0, 0x80], &[0; 16]] {
+            let firsts = |packets: &[&Vec<u8>]| {
+                look("h264", head, &packets.iter().map(|&packet| packet.clone()).collect::<Vec<_>>()).unwrap()
+            };
+            assert_eq!(firsts(&[&plain, &plain]), [0]);
+            assert_eq!(firsts(&[&one, &one, &one]), [0]);
+            assert_eq!(firsts(&[&one, &one, &other, &one, &other, &plain]), [0, 2, 5]);
+            let hevc = [unit(0x42, b"sps"), unit(0x26, b"slice")].concat();
+            assert_eq!(look("hevc", head, &[hevc.clone(), hevc.clone(), unit(0x26, b"slice")]).unwrap(), [0, 2]);
+        }
+        assert_eq!(look("vp9", b"", &[plain]), None);
+    }
+
+    #[test]
+    fn packets_that_are_not_units_with_lengths_tell_nothing() {
+        let plain = unit(5, b"slice");
+        for bad in [&b"\0\0\0\x01\x67 sizes"[..], b"\0\0\0\0", b"\xff\xff\xff\xff\x67", &[0; 40], &plain[..6]] {
+            assert_eq!(look("h264", b"", &[bad.to_vec(), plain.clone()]), None, "{bad:?}");
+        }
+        assert_eq!(first_of_each(Path::new("/no/such/file"), "h264", &[Place { position: 0, size: 9 }]), None);
+        assert_eq!(first_of_each(Path::new("Cargo.toml"), "h264", &[Place { position: u64::MAX - 3, size: 9 }]), None);
+    }
+}
