@@ -226,7 +226,7 @@ fn progress_grows_to_all_frames_and_faces() {
     let mut seen = Vec::new();
     let job = Job::new().with_expected(20).with_progress(|progress| seen.push(*progress));
     let (detector, classifier) = (Detector::two_people(), Classifier::of(|_| 0.1));
-    Analyzer::new(&detector, &classifier).analyze_job(frames(20), job).unwrap();
+    let _ = Analyzer::new(&detector, &classifier).analyze_job(frames(20), job).unwrap();
     assert!(seen.windows(2).all(|pair| pair[0].frames <= pair[1].frames && pair[0].faces <= pair[1].faces));
     let last = seen.last().unwrap();
     assert_eq!((last.frames, last.faces, last.errors, last.expected), (20, 40, 0, Some(20)));
@@ -323,7 +323,7 @@ fn the_input_is_read_only_a_few_batches_ahead_of_the_scores() {
     });
     let (detector, classifier) = (Detector::two_people(), Classifier::of(|_| 0.1));
     let config = AnalyzerConfig::new().with_batches(4, 8);
-    Analyzer::new(&detector, &classifier).with_config(config).analyze_job(input, job).unwrap();
+    let _ = Analyzer::new(&detector, &classifier).with_config(config).analyze_job(input, job).unwrap();
     // At most, there is one batch in detection, one in the queue before it, one in the queue after it, and one frame
     // held by each stage.
     assert!(lead <= 3 * 4 + 4, "frames pile up in memory");
@@ -336,7 +336,7 @@ fn large_faces_are_scored_in_smaller_batches_than_small_ones() {
     let input = (0..5).map(|number| Ok::<_, Broken>(Frame::new(number, number as f64, RgbImage::new(3000, 3000))));
     let (detector, classifier) = (Detector::of(vec![large]), Classifier::of(|_| 0.1));
     let config = AnalyzerConfig::new().with_evidence(0);
-    Analyzer::new(&detector, &classifier).with_config(config).analyze(input).unwrap();
+    let _ = Analyzer::new(&detector, &classifier).with_config(config).analyze(input).unwrap();
     // Three images of 27 million bytes fill 64 MiB.
     assert_eq!(*detector.batches.lock().unwrap(), [3, 2]);
     assert_eq!(*classifier.batches.lock().unwrap(), [3, 2]);

@@ -159,7 +159,7 @@ fn a_lost_face_is_searched_in_the_whole_frame() {
 fn the_first_frame_after_a_cut_is_searched_whole() {
     for batch in [1, 5, 8] {
         let detector = Follower::faithful();
-        analyze(&detector, 10, batch, 8, 5);
+        let _ = analyze(&detector, 10, batch, 8, 5);
         let expected: Vec<_> = (0..8).map(|n| (n, if n == 0 || n == 5 { Whole } else { Around(2) })).collect();
         assert_eq!(detector.calls(), expected, "batches of {batch}");
     }
