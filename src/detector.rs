@@ -5,11 +5,11 @@ use std::sync::Arc;
 use burn::tensor::backend::Backend;
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
-    ActivationMap, Analyzer, AnalyzerConfig, BoxError, CLOSER_FRAMES, Classifier, CloserFrames, Face, FaceClassifier, FaceCrop, FaceDetector,
-    FaceScore, Frame, Job, ModelInfo, Report, Threads, frames_for,
+    ActivationMap, Analyzer, AnalyzerConfig, BoxError, CLOSER_FRAMES, Classifier, CloserFrames, Face, FaceClassifier,
+    FaceCrop, FaceDetector, FaceScore, Frame, Job, ModelInfo, Report, Threads, frames_for,
 };
 use deepsight_face::MtcnnConfig;
-use deepsight_video::{DecodeOptions, Sampling, Video};
+use deepsight_video::{DecodeOptions, Media, Sampling, Video};
 
 use crate::boxed::{AnyClassifier, AnyDetector, Boxed};
 use crate::{Analyses, Device, Error};
@@ -50,7 +50,7 @@ impl Detector {
         DetectorBuilder::default()
     }
 
-    /// Analyzes a video file.
+    /// Analyzes a video file, or a still picture (JPEG, PNG or WebP).
     ///
     /// # Errors
     /// [`Error::Video`] if the file cannot be opened or is over a limit, [`Error::Analysis`] if no frame of it could be
@@ -70,17 +70,29 @@ impl Detector {
     }
 
     fn analyze_file(&self, path: &Path, job: Job<'_>) -> Result<Report, Error> {
-        let video = Video::open_with(path, &self.shared.decoding)?;
-        let sampling = self.shared.sampling.clone();
-        let looks_closer = sampling.is_none();
-        let sampling = sampling.unwrap_or_else(|| Sampling::evenly(frames_for(video.info().duration)));
-        let frames = video.frames(sampling)?;
-        let mut job = job.with_expected(frames.expected_frames()).with_input(video.input());
-        if looks_closer {
-            job = job.with_closer_look(CLOSER_FRAMES, |times| frames_at(&video, times));
-        }
-        let report = self.shared.analyzer.analyze_job(frames, job)?;
-        Ok(report.with_setting("device", self.shared.device.to_string()))
+        let Shared { analyzer, sampling, decoding, device, .. } = &*self.shared;
+        let media = Media::open_with(path, decoding)?;
+        let frames =
+            media.frames(sampling.clone().unwrap_or_else(|| Sampling::evenly(frames_for(media.duration()))))?;
+        let job = job.with_expected(frames.expected_frames()).with_input(media.input());
+        let report = match media {
+            media if media.is_still() => self.analyze_still(frames, job)?,
+            Media::Video(video) if sampling.is_none() => analyzer
+                .analyze_job(frames, job.with_closer_look(CLOSER_FRAMES, move |times| frames_at(&video, times)))?,
+            _ => analyzer.analyze_job(frames, job)?,
+        };
+        Ok(report.with_setting("device", device.to_string()))
+    }
+
+    /// Analyzes the one frame of a picture, in which every face is judged.
+    fn analyze_still<E: Into<BoxError>>(
+        &self,
+        frame: impl IntoIterator<Item = Result<Frame, E>> + Send,
+        job: Job<'_>,
+    ) -> Result<Report, Error> {
+        let config = self.shared.analyzer.config().clone().for_still_picture();
+        let analyzer = self.shared.analyzer.clone().with_config(config);
+        Ok(analyzer.analyze_job(frame, job)?.of_still_picture())
     }
 
     /// Analyzes frames of your own, in order of presentation, such as those of a camera.
@@ -112,10 +124,7 @@ impl Detector {
     /// # Errors
     /// [`Error::Analysis`] if the picture has no pixels or a network fails.
     pub fn analyze_image(&self, image: &RgbImage) -> Result<Report, Error> {
-        let config = self.shared.analyzer.config().clone().with_min_faces(1).with_min_track_faces(1);
-        let analyzer = self.shared.analyzer.clone().with_config(config);
-        let frame = Ok::<_, BoxError>(Frame::new(0, 0.0, image.clone()));
-        let report = analyzer.analyze([frame])?;
+        let report = self.analyze_still([Ok::<_, BoxError>(Frame::new(0, 0.0, image.clone()))], Job::new())?;
         Ok(report.with_setting("device", self.shared.device.to_string()))
     }
 

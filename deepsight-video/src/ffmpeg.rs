@@ -73,6 +73,7 @@ impl DecodeOptions {
     }
 
     /// Chooses the video stream by its index in the file, counted over all its streams, as ffprobe prints it.
+    #[must_use]
     pub fn with_stream(mut self, index: u32) -> Self {
         self.stream = Some(index);
         self

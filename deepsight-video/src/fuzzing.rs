@@ -9,8 +9,8 @@ use crate::{answer, probe};
 /// Returns whether it was readable.
 pub fn ffprobe_json(bytes: &[u8]) -> bool {
     let read = |max_frames| {
-        let mut packets = Packets::new(None, max_frames);
-        let answer = answer::read(bytes, &mut packets);
+        let mut packets = Packets::new(max_frames);
+        let answer = answer::read(bytes, &mut |packet| packets.push(packet));
         answer.map(|answer| probe::conclude(answer, packets, Path::new("clip.mp4"))).is_ok()
     };
     read(3);

@@ -424,7 +424,7 @@ impl Answer {
     ) -> Result<Header, VideoError> {
         let path_of = || path.to_path_buf();
         let marked_still = |s: &answer::Stream| {
-            s.disposition.attached_pic + s.disposition.timed_thumbnails + s.disposition.still_image > 0
+            [s.disposition.attached_pic, s.disposition.timed_thumbnails, s.disposition.still_image] != [0; 3]
         };
         let videos = self.streams.iter().filter(|s| s.codec_type.as_deref() == Some("video") && !marked_still(s));
         let videos: Vec<_> = videos.collect();
@@ -508,10 +508,10 @@ fn ratio(text: Option<&str>, separator: char) -> Option<(u32, u32)> {
 /// Draws every conclusion from an answer that [`look`] draws.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn conclude(answer: Answer, packets: Packets, path: &Path) {
-    if let Ok(header) = answer.header(path) {
+    if let Ok(header) = answer.choose(path, None, &[], |stream| packets.frames(stream)) {
         // A value over a limit is an error.
         let _ = header.check(path, &DecodeLimits::default());
-        let _ = (header.packets_are_frames(), packets.finish(header.stream, header.tick));
+        let _ = (header.packets_are_frames(), packets.finish(header.stream, header.tick, Clock::of(&header.container)));
     }
 }
 

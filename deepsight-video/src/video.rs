@@ -255,6 +255,7 @@ impl From<&VideoInfo> for Input {
         input.frame_rate = info.average_frame_rate;
         input.variable_frame_rate = Some(info.variable_frame_rate);
         input.duration = Some(info.duration);
+        input.declared_duration = info.declared_duration;
         input.frames = Some(info.frame_count);
         input
     }

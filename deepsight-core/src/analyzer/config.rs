@@ -163,6 +163,7 @@ impl AnalyzerConfig {
     }
 
     /// Sets [`segments`](Self::segments).
+    #[must_use]
     pub fn with_segments(self, segments: SegmentConfig) -> Self {
         Self { segments, ..self }
     }

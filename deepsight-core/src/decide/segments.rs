@@ -251,6 +251,9 @@ fn separate(windows: &[(usize, usize)]) -> usize {
     count
 }
 
+/// The first and the last face of a window, and its probability.
+type ScoredWindow = ((usize, usize), f32);
+
 fn in_track(
     track: usize,
     faces: &[Moment],
@@ -262,10 +265,10 @@ fn in_track(
         let run: Vec<Weighed> = faces[first..=last].iter().map(|moment| moment.face).collect();
         has_enough_weight(total(&run), run.len(), config.min_track_faces).then(|| weighed_mean(&run))
     };
-    let scored: Vec<((usize, usize), f32)> =
+    let scored: Vec<ScoredWindow> =
         windows.iter().filter_map(|&(first, last)| Some(((first, last), mean(first, last)?))).collect();
     // The best window of each group of overlapping windows that are suspicious.
-    let mut groups: Vec<(usize, ((usize, usize), f32))> = Vec::new();
+    let mut groups: Vec<(usize, ScoredWindow)> = Vec::new();
     for &(window, probability) in scored.iter().filter(|(_, probability)| *probability >= suspicious) {
         match groups.last_mut() {
             Some((end, best)) if window.0 <= *end => {
@@ -277,7 +280,7 @@ fn in_track(
             _ => groups.push((window.1, (window, probability))),
         }
     }
-    let mut best: Vec<((usize, usize), f32)> = groups.into_iter().map(|(_, best)| best).collect();
+    let mut best: Vec<ScoredWindow> = groups.into_iter().map(|(_, best)| best).collect();
     if best.is_empty() {
         best.extend(scored.into_iter().reduce(|a, b| if b.1 > a.1 { b } else { a }));
     }

@@ -6,3 +6,5 @@ mod frames;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod hwaccel;
+mod players;
+mod stills;

@@ -1,6 +1,5 @@
 //! A clip or picture on its way into an analysis.
 
-use std::error::Error;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;

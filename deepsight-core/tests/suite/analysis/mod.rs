@@ -2,7 +2,6 @@
 
 mod analyzer;
 mod coverage;
-mod coverage;
 mod detect_every;
 mod report;
 mod stand_ins;

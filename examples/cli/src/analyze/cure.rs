@@ -5,7 +5,6 @@ use deepsight_video::{Limit, VideoError};
 /// Returns the cure for an error, as the end of a sentence; `None` if the error names it already, or there is none.
 pub(super) fn of(error: &VideoError) -> Option<&'static str> {
     match error {
-        VideoError::OverLimit { limit: Limit::DurationSeconds, .. } => Some("--max-duration raises the limit"),
         VideoError::OverLimit { limit: Limit::Pixels, .. } => {
             Some("make it smaller first, such as with `ffmpeg -i clip.mp4 -vf scale=1920:-2 smaller.mp4`")
         }
@@ -21,8 +20,9 @@ pub(super) fn of(error: &VideoError) -> Option<&'static str> {
     }
 }
 
-/// Adds a cure to a message.
+/// Adds a cure to a message, and names a setting of the library by its flag.
 pub(super) fn add(message: String, cure: Option<&str>) -> String {
+    let message = message.replace("max_duration_seconds", "--max-duration");
     match cure {
         Some(cure) => format!("{message}; {cure}"),
         None => message,
@@ -43,7 +43,6 @@ mod tests {
         let slow = VideoError::TimedOut { path: path(), program: "ffmpeg", limit: Duration::from_secs(60) };
         let none = VideoError::InvalidSampling { reason: "no frame".into() };
         for (error, flag) in [
-            (over(Limit::DurationSeconds), "--max-duration"),
             (over(Limit::Pixels), "scale="),
             (over(Limit::FileBytes), "-c copy"),
             (over(Limit::Frames), "-c copy"),
@@ -53,6 +52,9 @@ mod tests {
             let message = add(error.to_string(), of(&error));
             assert!(message.starts_with(&error.to_string()) && message.contains(flag), "{message}");
         }
+        let long = VideoError::TooLong { path: path(), seconds: 7200, max_seconds: 3600 };
+        let told = "clip.mp4: 2 h is longer than the limit of 1 h; raise --max-duration, or cut the video";
+        assert_eq!(add(long.to_string(), of(&long)), told);
         let empty = VideoError::EmptyFile { path: path() };
         assert_eq!(add(empty.to_string(), of(&empty)), "clip.mp4: the file is empty");
     }

@@ -1,13 +1,11 @@
 //! A clip is decoded to what a player shows: the right stream, shape, field, color and clock.
-#![allow(clippy::unwrap_used)]
-
-mod clips;
 
 use std::path::Path;
 
-use clips::{Clips, ramp_number, ramp_source};
 use deepsight_core::{Frame, image::RgbImage};
 use deepsight_video::{DecodeLimits, DecodeOptions, Note, Sampling, Video, VideoError};
+
+use crate::clips::{Clips, ramp_number, ramp_source};
 
 fn all(video: &Video, sampling: Sampling) -> Vec<Frame> {
     video.frames(sampling).unwrap().collect::<Result<_, _>>().unwrap()

@@ -1,5 +1,4 @@
 //! Still pictures: what is read of them, and what is refused.
-#![allow(clippy::unwrap_used)]
 
 use std::io::Cursor;
 
