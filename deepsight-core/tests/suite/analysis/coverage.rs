@@ -1,11 +1,12 @@
 use std::sync::{Arc, Mutex};
 
+use deepsight_core::image::{Rgb, RgbImage};
 use deepsight_core::{
     Analyzer, AnalyzerConfig, CloserFrames, FalseAlarms, Frame, Input, Job, Reason, Reliability, Report, Verdict,
 };
 
 use super::analyzer::or_abort;
-use super::stand_ins::{Broken, Classifier, Detector, face, frame, frames};
+use super::stand_ins::{Broken, Classifier, Detector, face, frames};
 
 fn input(seconds: f64, declared: Option<f64>) -> Input {
     let mut input = Input::new("clip.mp4");
@@ -46,12 +47,13 @@ fn without_an_input_the_share_is_unknown_and_the_verdict_stands() {
     assert_eq!((report.verdict, report.coverage.share, report.coverage.duration), (Verdict::Real, None, None));
 }
 
-/// Creates a frame every two seconds. Its number, by which it is scored, is 200 within the forged seconds.
+/// Creates the frame at a time. All frames show one place. The first pixel of the face has the number by which the face
+/// is scored: 200 within the forged seconds.
 fn long(second: f64) -> Frame {
     let number = if (300.0..304.0).contains(&second) { 200 } else { 10 };
-    let mut frame = frame(number);
-    (frame.index, frame.time) = ((second * 30.0).round() as u64, second);
-    frame
+    let mut image = RgbImage::from_fn(400, 200, |x, y| Rgb([(x / 2) as u8, y as u8, 100]));
+    image.put_pixel(20, 40, Rgb([number, 40, 100]));
+    Frame::new((second * 30.0).round() as u64, second, image)
 }
 
 /// Returns a classifier that calls forged frames 97 % fake and others 10 %, with measured false alarms.

@@ -78,7 +78,7 @@ async fn settings_are_checked_beside_their_fields_sent_and_remembered() {
     browser.until_text("#settings-summary", "20 frames, most suspicious person, fake from 0.5 %").await;
     browser.click("#settings > summary").await;
     browser.click("#settings-reset").await;
-    browser.until_text("#settings-summary", "30 frames, most suspicious person, fake from").await;
+    browser.until_text("#settings-summary", "frames by the length, most suspicious person, fake from").await;
     browser.assert_quiet(&[]).await;
 }
 
