@@ -446,7 +446,7 @@ mod tests {
     #[test]
     fn a_device_that_is_named_twice_is_refused() {
         let message = parse(&["--device", "flex", "--device", "flex"]).unwrap().check_devices().unwrap_err();
-        assert!(message.starts_with("device flex is named twice"), "{message}");
+        assert!(message.starts_with("--device flex is given twice"), "{message}");
         parse(&["--device", "flex"]).unwrap().check_devices().unwrap();
     }
 

@@ -126,7 +126,7 @@ mod tests {
             Args::try_parse_from(["merge", folder].iter().chain(flags)).unwrap()
         };
         let message = parse(&[]).files().unwrap_err().to_string();
-        assert!(message.ends_with("has no file of a shard, such as reports-00000-of-00008.jsonl"), "{message}");
+        assert!(message.ends_with("contains no file of a shard, such as reports-00000-of-00008.jsonl"), "{message}");
         let names = ["reports-00000-of-00002.jsonl", "reports-00001-of-00002.jsonl", "all.jsonl", "reports-1.jsonl"];
         names.iter().for_each(|name| std::fs::write(at(name), "").unwrap());
         let files = parse(&[]).files().unwrap();

@@ -320,7 +320,7 @@ mod tests {
         let empty = run.folder.path().join("empty");
         fs::write(&empty, "").unwrap();
         let message = Index::read(std::slice::from_ref(&empty), None).unwrap_err().to_string();
-        assert!(message.ends_with("empty is empty, and so are all others"), "{message}");
+        assert!(message.ends_with("empty and all other files are empty"), "{message}");
         let first = run.shard("first", "0/2", 30, &[(0, "x")]);
         assert_eq!(Index::read(&[empty, first], None).unwrap().missing(), [1]);
     }
@@ -336,13 +336,13 @@ mod tests {
         };
         refused(run.shard("other", "1/2", 20, &[]), "other was made with other settings than");
         refused(run.shard("other", "1/2", 20, &[]), "first: frames was 30 and is 20");
-        refused(run.shard("other", "1/3", 30, &[]), "first is one of 2 shards and ");
+        refused(run.shard("other", "1/3", 30, &[]), "first is one of 2 shards, ");
         refused(run.shard("other", "0/2", 30, &[]), "are the same shard");
         refused(run.shard("other", "1/2", 30, &[(2, "x")]), "line 2: \"2.mp4\" is not clip 2 of this shard");
         refused(run.shard("other", "1/2", 30, &[(5, "x")]), "line 2: \"5.mp4\" is not clip 5 of this shard");
         let other = ShardFolder::new(5);
         refused(other.shard("other", "1/2", 30, &[]), "clips was 4 and is 5, clips_sha256 was");
         let message = Index::read(std::slice::from_ref(&first), Some(&other.clips)).unwrap_err().to_string();
-        assert!(message.contains("it names 5 clips, the other 4"), "{message}");
+        assert!(message.contains("it has 5 clips and the other 4"), "{message}");
     }
 }

@@ -191,7 +191,7 @@ fn merged_lines_and_rows_are_in_the_order_of_the_manifest_and_always_the_same() 
     assert_eq!([fs::read(&all).unwrap(), fs::read(&csv).unwrap()], before);
 
     fs::write(&manifest, clips.names[1..].join("\n")).unwrap();
-    clips.merge(&flags).assert_refused(&["the manifest is not the one of", "it names 4 clips, the other 5"]);
+    clips.merge(&flags).assert_refused(&["the manifest differs from that of", "it has 4 clips and the other 5"]);
 }
 
 #[cfg(unix)]
