@@ -175,5 +175,5 @@ fn formats_that_are_not_supported_name_the_cure() {
 fn a_missing_file_and_a_folder_are_reported_as_for_a_video() {
     let folder = Folder::new();
     assert!(matches!(Media::open(folder.0.path().join("none.jpg")), Err(VideoError::Io { .. })));
-    assert!(matches!(Media::open(folder.0.path()), Err(VideoError::NotAFile { .. })));
+    assert!(matches!(Media::open(folder.0.path()), Err(VideoError::Folder { .. })));
 }

@@ -168,7 +168,8 @@ fn devices_of_two_kinds_and_one_device_twice_are_refused() {
         "of one kind",
         "the first is flex",
     ]);
-    run("analyze", &["--device", "flex", "--device", "flex"]).assert_refused(&["--device flex is given twice", "--jobs"]);
+    run("analyze", &["--device", "flex", "--device", "flex"])
+        .assert_refused(&["--device flex is given twice", "--jobs"]);
 }
 
 #[test]

@@ -62,7 +62,8 @@ fn crops_become_a_model_that_analyze_loads() {
     assert_eq!(resumed.code, Some(0), "{resumed:?}");
     assert!(!resumed.stdout.contains("epoch 1/2"), "{resumed:?}");
     train(folder.path(), &output, &[]).assert_refused(&["output-dir", "holds a run already"]);
-    train(folder.path(), &output, &["--resume"]).assert_refused(&["checkpoint.safetensors", "its --clip-compression is"]);
+    train(folder.path(), &output, &["--resume"])
+        .assert_refused(&["checkpoint.safetensors", "its --clip-compression is"]);
 }
 
 #[test]
