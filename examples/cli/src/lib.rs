@@ -22,8 +22,3 @@ mod table;
 pub mod train;
 
 pub use commands::{Commands, Deepsight};
-
-// The workspace's README belongs to no one crate; this one depends on all that its example uses.
-#[cfg(all(doctest, feature = "flex"))]
-#[doc = include_str!("../../../README.md")]
-struct Readme;

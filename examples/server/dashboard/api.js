@@ -22,7 +22,7 @@ async function send(method, path, { json, signal } = {}) {
   try {
     return JSON.parse(body);
   } catch {
-    throw new Problem({ status: response.status, detail: 'The server's response could not be read.', retryable: true });
+    throw new Problem({ status: response.status, detail: 'The answer of the server could not be read.', retryable: true });
   }
 }
 

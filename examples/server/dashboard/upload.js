@@ -17,7 +17,7 @@ export function upload(file, settings, onProgress) {
       try {
         resolve(JSON.parse(request.responseText));
       } catch {
-        reject(new Problem({ status: 202, detail: 'The server's response could not be read.', retryable: true }));
+        reject(new Problem({ status: 202, detail: 'The answer of the server could not be read.', retryable: true }));
       }
     });
     request.addEventListener('error', async () => {
