@@ -63,7 +63,7 @@ async fn a_file_over_the_limit_is_refused_before_it_is_sent() {
     open(&browser, &server, "/").await;
     assert!(browser.text("#file-help").await.ends_with("up to 100 kB"));
     choose(&browser, &portraits()).await;
-    browser.until_text("#file-message", "This file has 261 kB, but the server takes at most 100 kB.").await;
+    browser.until_text("#file-message", "This file has 261 kB, but the limit of the server is 100 kB.").await;
     browser.click("#analyse").await;
     assert_eq!(browser.eval("document.activeElement.id").await, "file");
     assert!(browser.id("view-start").await.is_displayed().await.unwrap());
