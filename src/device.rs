@@ -25,8 +25,8 @@ pub enum Device {
 }
 
 impl Device {
-    /// Returns the devices that this program was built for and that work on this machine, the processor first. A machine
-    /// with many GPUs may take some seconds to answer.
+    /// Returns the devices that this program was built for and that work on this machine, the processor first. A
+    /// machine with many GPUs may take some seconds to answer.
     pub fn available() -> Vec<Self> {
         let gpus = (0..).map(Self::Cuda).take_while(|device| device.check().is_ok());
         let others = [Self::Wgpu].into_iter().filter(|device| device.check().is_ok());

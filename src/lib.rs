@@ -17,8 +17,8 @@
 //! # }
 //! ```
 //!
-//! The program `ffmpeg` must be installed: it decodes the clips. [`Detector::builder`] chooses a device, a model and the
-//! settings. A detector is cheap to clone and may be shared between threads.
+//! The program `ffmpeg` must be installed: it decodes the clips. [`Detector::builder`] chooses a device, a model and
+//! the settings. A detector is cheap to clone and may be shared between threads.
 //!
 //! A verdict is evidence to look closer, not proof, and the bundled model is for research use only.
 //!
@@ -31,9 +31,10 @@
 //! | `train` | the module `train` |
 //!
 //! # The crates below
-//! The modules [`core`], [`face`], [`video`] and `train` are the crates that this one joins. They are generic over Burn's
-//! `Backend` and serve those who bring a backend, a detector or a classifier of their own; [`burn`] is the version that
-//! they are built on. This crate's own types do not mention Burn, so a program may use another version of it beside.
+//! The modules [`core`], [`face`], [`video`] and `train` are the crates that this one joins. They are generic over
+//! Burn's `Backend` and serve those who bring a backend, a detector or a classifier of their own; [`burn`] is the
+//! version that they are built on. This crate's own types do not mention Burn, so a program may use another version of
+//! it beside.
 //!
 //! | `deepsight` | `burn` |
 //! | --- | --- |

@@ -304,8 +304,9 @@ impl<B: Backend> Classifier<B> {
         FaceScore::new((1.0 / (1.0 + (-margin).exp())) as f32)
     }
 
-    /// Scores a golden input and records it, a face as the card's crop cuts it out. Its score becomes the one that the model file
-    /// specifies, with a tolerance of 0.001. The face is stored in the file, so it must be one that may be distributed.
+    /// Scores a golden input and records it, a face as the card's crop cuts it out. Its score becomes the one that the
+    /// model file specifies, with a tolerance of 0.001. The face is stored in the file, so it must be one that may be
+    /// distributed.
     ///
     /// # Errors
     /// The errors of [`logits`](Self::logits).

@@ -13,9 +13,9 @@ const FRAMES_AT_MOST: u64 = 600;
 /// ([`Job::with_closer_look`](crate::Job::with_closer_look)).
 pub const CLOSER_FRAMES: usize = 240;
 
-/// Returns the number of frames to look at in a clip of this many seconds, spread evenly: 30, at least one frame every 2
-/// seconds, and at most 600. A clip of more than 20 minutes gets a frame every `seconds` / 600. If the length is unknown
-/// (not finite, or negative), the number is 30.
+/// Returns the number of frames to look at in a clip of this many seconds, spread evenly: 30, at least one frame every
+/// 2 seconds, and at most 600. A clip of more than 20 minutes gets a frame every `seconds` / 600. If the length is
+/// unknown (not finite, or negative), the number is 30.
 ///
 /// ```
 /// use deepsight_core::frames_for;

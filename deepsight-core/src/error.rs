@@ -311,7 +311,8 @@ impl Error {
     }
 }
 
-/// An error of any type, as the interfaces take it from the callers' own code. `anyhow::Error` and `&str` convert to it.
+/// An error of any type, as the interfaces take it from the callers' own code. `anyhow::Error` and `&str` convert to
+/// it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Formats an error of any type and its causes, as [`with_causes`] does.

@@ -26,8 +26,8 @@ pub struct Input {
     pub variable_frame_rate: Option<bool>,
     /// Length in seconds of what the file holds.
     pub duration: Option<f64>,
-    /// Length in seconds that the file's headers state, where it is known. It is more than `duration` if the file is cut
-    /// short.
+    /// Length in seconds that the file's headers state, where it is known. It is more than `duration` if the file is
+    /// cut short.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declared_duration: Option<f64>,
     /// Frames in the whole video.

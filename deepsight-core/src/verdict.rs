@@ -147,7 +147,8 @@ pub enum Reason {
         fake_probability: f32,
         /// Separate moments that were judged.
         moments: usize,
-        /// Probability from which the most suspicious of `moments` is called FAKE, whatever the rest of the track shows.
+        /// Probability from which the most suspicious of `moments` is called FAKE, whatever the rest of the track
+        /// shows.
         corrected: f32,
     },
     /// Less than [`Coverage::NEEDED`](crate::Coverage::NEEDED) of the clip was seen.
@@ -376,8 +377,8 @@ impl fmt::Display for Reason {
             ),
             Self::SuspiciousSegment { track, from, to, faces, fake_probability, moments, corrected } => write!(
                 f,
-                "{} may be forged {}: {} over {}. Among {moments} such moments of real people one may look so by chance, \
-                 so FAKE takes {} there; look at these seconds yourself.",
+                "{} may be forged {}: {} over {}. Among {moments} such moments of real people one may look so by \
+                 chance, so FAKE takes {} there; look at these seconds yourself.",
                 person(*track),
                 span(*from, *to),
                 percent(*fake_probability),
@@ -405,7 +406,8 @@ impl fmt::Display for Reason {
             ),
             Self::LookedAt { frames, interval } => write!(
                 f,
-                "{} were looked at, one every {}: what lasts a shorter time may be missed. More frames show more (--fps).",
+                "{} were looked at, one every {}: what lasts a shorter time may be missed. More frames show more \
+                 (--fps).",
                 count(*frames, "frame"),
                 seconds(*interval)
             ),

@@ -102,8 +102,8 @@ pub enum Error {
     },
     /// A folder holds no video or picture in a known layout.
     #[error(
-        "{path}: no videos or pictures: looked for real/ and fake/ (also in train/, val/ and test/), manifest.csv, and the \
-         layouts of FaceForensics++, DFDC and Celeb-DF; found {}",
+        "{path}: no videos or pictures: looked for real/ and fake/ (also in train/, val/ and test/), manifest.csv, and \
+         the layouts of FaceForensics++, DFDC and Celeb-DF; found {}",
         match folders.as_slice() { [] => "no folders".to_owned(), names => names.join("/, ") + "/" },
         path = path.display()
     )]

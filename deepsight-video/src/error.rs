@@ -121,7 +121,10 @@ pub enum VideoError {
     },
     /// An MP4 file without its index (`moov`), which stands at the end of a recording: the file is cut short, or was
     /// not closed.
-    #[error("{path}: the file is incomplete: its index (moov) is missing; copy or download it again", path = shown(path))]
+    #[error(
+        "{path}: the file is incomplete: its index (moov) is missing; copy or download it again",
+        path = shown(path)
+    )]
     NoIndex {
         /// The file.
         path: PathBuf,

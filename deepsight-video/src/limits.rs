@@ -19,9 +19,9 @@ pub struct DecodeLimits {
     /// Frames in the whole video, sampled or not, because each has to be decoded. Default 216,000, one hour at 60 per
     /// second.
     pub max_frames: u64,
-    /// Time that may be spent waiting for one run of ffprobe (opening a video takes one to four runs, and one more for each stream with
-    /// a decoder that is not on the allow-list) or of ffmpeg (a
-    /// decode takes one run). The time that a caller takes between two frames does not count. Default ten minutes.
+    /// Time that may be spent waiting for one run of ffprobe (opening a video takes one to four runs, and one more for
+    /// each stream with a decoder that is not on the allow-list) or of ffmpeg (a decode takes one run). The time that a
+    /// caller takes between two frames does not count. Default ten minutes.
     pub max_wait: Duration,
     /// Bytes of ffmpeg's standard error that are kept. Older text is dropped. Default 8 KiB.
     pub max_stderr_bytes: usize,

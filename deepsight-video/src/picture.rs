@@ -40,8 +40,8 @@ impl fmt::Display for Note {
         match self {
             Self::NotToneMapped { transfer } => write!(
                 f,
-                "The video has a high dynamic range ({transfer}), and this ffmpeg lacks the filters zscale and tonemap, \
-                 so its colors look pale."
+                "The video has a high dynamic range ({transfer}), and this ffmpeg lacks the filters zscale and \
+                 tonemap, so its colors look pale."
             ),
             Self::DolbyVision => f.write_str("The video is Dolby Vision of profile 5, so its colors are wrong."),
             Self::PixelShapeIgnored { over, under } => {

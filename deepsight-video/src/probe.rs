@@ -88,7 +88,7 @@ const SMALL_FILE: u64 = 64 << 20;
 /// Key frames that are decoded to learn whether the size of the picture changes, where packets do not tell.
 const SURVEYED: usize = 24;
 
-/// Most different sizes and flags of pictures that are told apart.
+/// Largest number of different kinds of pictures, by size and flags, that a survey collects.
 const MOST_KINDS: usize = 64;
 
 /// Most streams of a file that may have a decoder that is not on the allow-list.
@@ -253,7 +253,7 @@ impl Prober<'_> {
             found.len() < MOST_KINDS
         });
         match read {
-            // What cannot be read here is told when it is decoded.
+            // Decoding reports what cannot be read here.
             Ok(()) | Err(VideoError::NotAVideo { .. } | VideoError::OverLimit { .. }) => Ok(found),
             Err(error) => Err(error),
         }

@@ -50,9 +50,9 @@ impl Sampling {
         Self { kind: Kind::All, max_frames: None }
     }
 
-    /// Selects the frame that is shown at each of these times, in seconds from the start of the video: the last one that
-    /// begins no later. Before the first frame that is the first, after the end it is the last. The times need not be
-    /// in order. A frame that is shown at several of them is selected once.
+    /// Selects the frame that is shown at each of these times, in seconds from the start of the video: the last one
+    /// that begins no later. Before the first frame that is the first, after the end it is the last. The times need not
+    /// be in order. A frame that is shown at several of them is selected once.
     pub fn times(seconds: impl Into<Vec<f64>>) -> Self {
         Self { kind: Kind::Times(seconds.into().into()), max_frames: None }
     }

@@ -57,8 +57,8 @@ impl Scan {
     }
 }
 
-/// The rule by which the clock of a container is bridged, as players do it. Broadcast streams and their recordings start
-/// their clocks anew. In other containers a long gap is meant: a picture that stays.
+/// The rule by which the clock of a container is bridged, as players do it. Broadcast streams and their recordings
+/// start their clocks anew. In other containers a long gap is meant: a picture that stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Clock {
     /// The longest time between two frames, in microseconds. A longer one is a jump of the clock.

@@ -90,17 +90,17 @@ impl<'a> Job<'a> {
     }
 
     /// Sets the description of the input. Its length decides which share of the clip was seen
-    /// ([`Coverage`](crate::Coverage)), and a clip of which too little was seen is not called real. If the length is not
-    /// known, the share is not known either.
+    /// ([`Coverage`](crate::Coverage)), and a clip of which too little was seen is not called real. If the length is
+    /// not known, the share is not known either.
     #[must_use]
     pub fn with_input(self, input: Input) -> Self {
         Self { input, ..self }
     }
 
     /// Sets a source of further frames. If a few faces of a long clip are suspicious and the frames there are more than
-    /// half a second apart, the analysis calls it once with the times, in seconds and in rising order, at which it wants
-    /// to see more. There are at most `max_frames` of them. The source returns the frame that is presented at each time,
-    /// in the same order. It may leave out frames.
+    /// half a second apart, the analysis calls it once with the times, in seconds and in rising order, at which it
+    /// wants to see more. There are at most `max_frames` of them. The source returns the frame that is presented at
+    /// each time, in the same order. It may leave out frames.
     ///
     /// The further frames tell a few seconds of forgery from a few odd faces. They count for
     /// [`segments`](crate::Report::segments), and for people of whom the first frames show too few faces, but not for

@@ -23,8 +23,8 @@ pub struct SegmentConfig {
     /// judged as a whole only.
     pub min_moments: usize,
     /// Spread of a real person's moments around the rest of the same shot: the scale of a logistic distribution of
-    /// log-odds, more than 0; 0.5 by default. The moments of 33 real videos of Celeb-DF v2 that the bundled model was not
-    /// trained on spread by 0.45 to 0.5 in the upper tail.
+    /// log-odds, more than 0; 0.5 by default. The moments of 33 real videos of Celeb-DF v2 that the bundled model was
+    /// not trained on spread by 0.45 to 0.5 in the upper tail.
     pub spread: f64,
 }
 

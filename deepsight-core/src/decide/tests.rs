@@ -381,8 +381,8 @@ fn a_few_seconds_of_forgery_in_a_long_clip_decide_and_are_named() {
     assert_eq!((decision.verdict, decision.fake_probability), (Verdict::Fake, Some(0.97)));
     assert_eq!(
         decision.reasons[0].to_string(),
-        "Person 1 looks forged from 5:00 to 5:08: 97 % over 20 faces, at or above the threshold of 60 %. Over the whole \
-         clip the person has 11.1 %."
+        "Person 1 looks forged from 5:00 to 5:08: 97 % over 20 faces, at or above the threshold of 60 %. Over the \
+         whole clip the person has 11.1 %."
     );
     assert!(!decision.reasons.iter().any(|reason| matches!(reason, Reason::DecidedByTrack { .. })));
     let [segment] = decision.segments[..] else { panic!("{:?}", decision.segments) };
@@ -400,8 +400,8 @@ fn seconds_that_do_not_stand_out_enough_are_uncertain_and_named() {
     );
     assert_eq!(
         decision.reasons[0].to_string(),
-        "Person 1 may be forged from 5:00 to 5:06: 80 % over 4 faces. Among 101 such moments of real people one may look \
-         so by chance, so FAKE takes 98.4 % there; look at these seconds yourself."
+        "Person 1 may be forged from 5:00 to 5:06: 80 % over 4 faces. Among 101 such moments of real people one may \
+         look so by chance, so FAKE takes 98.4 % there; look at these seconds yourself."
     );
 }
 

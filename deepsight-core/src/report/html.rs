@@ -73,7 +73,8 @@ impl Report {
         format!(
             "<header class=\"answer {class}\"><p class=\"file\"><bdi>{}</bdi></p>\
              <h1><svg class=\"icon\" viewBox=\"0 0 24 24\" aria-hidden=\"true\"><circle cx=\"12\" cy=\"12\" r=\"10.5\"/>\
-             <path d=\"{icon}\"/></svg>{}</h1><p class=\"sentence\">{sentence}</p>{probability}<p class=\"note\">{}</p><ul class=\"reasons\">{reasons}</ul></header>",
+             <path d=\"{icon}\"/></svg>{}</h1><p class=\"sentence\">{sentence}</p>{probability}\
+             <p class=\"note\">{}</p><ul class=\"reasons\">{reasons}</ul></header>",
             escape_html(path),
             self.verdict,
             looked_at(&self.coverage),
@@ -118,9 +119,10 @@ impl Report {
             )
         };
         format!(
-            "<section><h2>Most suspicious seconds</h2><div class=\"scroll\"><table><caption>People who are long in view are \
-             judged by a few seconds at a time, too</caption><thead><tr><th scope=\"col\">Person</th><th scope=\"col\">From</th>\
-             <th scope=\"col\">To</th><th scope=\"col\">Mean</th><th scope=\"col\">Faces</th></tr></thead><tbody>{}</tbody></table></div></section>",
+            "<section><h2>Most suspicious seconds</h2><div class=\"scroll\"><table><caption>People who are long in view \
+             are judged by a few seconds at a time, too</caption><thead><tr><th scope=\"col\">Person</th>\
+             <th scope=\"col\">From</th><th scope=\"col\">To</th><th scope=\"col\">Mean</th>\
+             <th scope=\"col\">Faces</th></tr></thead><tbody>{}</tbody></table></div></section>",
             self.segments.iter().map(row).collect::<String>()
         )
     }

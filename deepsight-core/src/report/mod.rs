@@ -91,8 +91,9 @@ pub struct Track {
     pub start: f64,
     /// Time of the last frame.
     pub end: f64,
-    /// Mean probability of the scored faces, without those of a closer look if there are enough others. It is weighted if the model has a [`Reliability`](crate::Reliability) and
-    /// enough of the faces can be judged. `None` if no face was scored.
+    /// Mean probability of the scored faces, without those of a closer look if there are enough others. It is weighted
+    /// if the model has a [`Reliability`](crate::Reliability) and enough of the faces can be judged. `None` if no face
+    /// was scored.
     pub fake_probability: Option<f32>,
     /// Highest probability of a face.
     pub max_fake_probability: Option<f32>,

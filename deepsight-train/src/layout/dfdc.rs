@@ -19,8 +19,8 @@ struct Entry {
     split: Option<String>,
 }
 
-/// Returns the lists in a folder and up to two folders deeper. Each part of the data set is an archive with a folder in it,
-/// which may be unpacked into a folder of its own.
+/// Returns the lists in a folder and up to two folders deeper. Each part of the data set is an archive with a folder in
+/// it, which may be unpacked into a folder of its own.
 pub(super) fn lists(root: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut folders = vec![root.to_owned()];
     for outer in walk::folders(root)? {

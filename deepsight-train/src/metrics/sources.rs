@@ -121,8 +121,9 @@ const BINS: usize = 10;
 /// Returns the expected calibration error in ten bins (Guo et al., ICML 2017). Both classes have the same weight, and
 /// so do all sources of a class and all videos of a source. Returns 0 for no faces.
 ///
-/// [`Metric::ExpectedCalibrationError`](crate::metrics::Metric::ExpectedCalibrationError) gives every face or video the same
-/// weight instead. It depends on how many fakes a data set has for each real one, and mostly on its largest source.
+/// [`Metric::ExpectedCalibrationError`](crate::metrics::Metric::ExpectedCalibrationError) gives every face or video the
+/// same weight instead. It depends on how many fakes a data set has for each real one, and mostly on its largest
+/// source.
 ///
 /// ```
 /// use deepsight_train::{Label, Scored};

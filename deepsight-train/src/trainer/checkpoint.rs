@@ -95,7 +95,8 @@ impl Counters {
         for epoch in self.history.iter_mut().filter(|epoch| epoch.sources.is_empty()) {
             if !one_source {
                 return Err("an earlier version wrote it, which chose the best epoch by the videos of all manifests \
-                    together and not by the mean over manifests: begin a new run from the weights in its best.safetensors");
+                    together and not by the mean over manifests: begin a new run from the weights in its \
+                    best.safetensors");
             }
             epoch.mean_video_auc = epoch.video_auc;
         }

@@ -42,8 +42,8 @@ impl<B: Backend> RunState<B> {
     /// Restores the state of a checkpoint that was read from `path`.
     ///
     /// # Errors
-    /// [`Error::CheckpointSetting`] when the checkpoint is of another configuration, [`Error::Checkpoint`] when it is of
-    /// other faces or another network.
+    /// [`Error::CheckpointSetting`] when the checkpoint is of another configuration, [`Error::Checkpoint`] when it is
+    /// of other faces or another network.
     pub(super) fn restore(
         &mut self,
         checkpoint: Checkpoint,
@@ -115,7 +115,8 @@ impl<B: Backend> RunState<B> {
 /// Checks that two configurations are equal.
 ///
 /// # Errors
-/// [`Error::CheckpointSetting`] with the first setting that differs, [`Error::Checkpoint`] when `before` cannot be read.
+/// [`Error::CheckpointSetting`] with the first setting that differs, [`Error::Checkpoint`] when `before` cannot be
+/// read.
 fn check_same(path: &Path, before: &str, now: &str) -> Result<(), Error> {
     // Read and written again: a setting that an earlier version did not have takes its default, which is the value it
     // had.

@@ -16,8 +16,8 @@ pub fn show() {
     }
 }
 
-/// From now on says nothing of a GPU's memory running out on the thread that serves the GPU: whoever asked for the
-/// memory learns of it, does with less, and warns. All other panics are reported as before.
+/// Suppresses the report of a panic by which Burn's GPU thread says that the GPU's memory is full. The caller that
+/// asked for the memory gets an error, retries with less, and warns. All other panics are reported as before.
 pub fn hide_retried_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

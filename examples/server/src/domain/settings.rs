@@ -52,8 +52,8 @@ impl Default for Settings {
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "read by name in `Settings::take`; this is what the documentation shows")]
 pub(crate) struct SettingsParameters {
-    /// Number of frames to analyze, spread evenly over the video, or `auto` (default): 30, at least one every 2 seconds,
-    /// at most 600 (fewer if the server allows fewer), and up to 240 more around suspicious faces.
+    /// Number of frames to analyze, spread evenly over the video, or `auto` (default): 30, at least one every 2
+    /// seconds, at most 600 (fewer if the server allows fewer), and up to 240 more around suspicious faces.
     #[param(pattern = "^(auto|[1-9][0-9]{0,5})$", example = "auto")]
     frames: Option<String>,
     /// Number of frames to analyze per second, instead of `frames`.
