@@ -5,11 +5,11 @@ use std::sync::Arc;
 use burn::tensor::backend::Backend;
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
-    ActivationMap, Analyzer, AnalyzerConfig, BoxError, CLOSER_FRAMES, Classifier, CloserFrames, Face, FaceClassifier,
-    FaceCrop, FaceDetector, FaceScore, Frame, Job, ModelInfo, Report, Threads, frames_for,
+    ActivationMap, Analyzer, AnalyzerConfig, BoxError, CLOSER_FRAMES, Classifier, Face, FaceClassifier, FaceCrop,
+    FaceDetector, FaceScore, Frame, Job, ModelInfo, Report, Threads, frames_for,
 };
 use deepsight_face::MtcnnConfig;
-use deepsight_video::{DecodeOptions, Media, Sampling, Video};
+use deepsight_video::{DecodeOptions, Media, Sampling};
 
 use crate::boxed::{AnyClassifier, AnyDetector, Boxed};
 use crate::{Analyses, Device, Error};
@@ -77,8 +77,10 @@ impl Detector {
         let job = job.with_expected(frames.expected_frames()).with_input(media.input());
         let report = match media {
             media if media.is_still() => self.analyze_still(frames, job)?,
-            Media::Video(video) if sampling.is_none() => analyzer
-                .analyze_job(frames, job.with_closer_look(CLOSER_FRAMES, move |times| frames_at(&video, times)))?,
+            Media::Video(video) if sampling.is_none() => analyzer.analyze_job(
+                frames,
+                job.with_closer_look(CLOSER_FRAMES, move |times| Ok(video.frames(Sampling::times(times))?.boxed())),
+            )?,
             _ => analyzer.analyze_job(frames, job)?,
         };
         Ok(report.with_setting("device", device.to_string()))
@@ -189,11 +191,6 @@ impl fmt::Debug for Detector {
             .field("sampling", &self.shared.sampling)
             .finish_non_exhaustive()
     }
-}
-
-/// Returns the frames of a video that are shown at these times.
-fn frames_at(video: &Video, times: &[f64]) -> Result<CloserFrames<'static>, BoxError> {
-    Ok(Box::new(video.frames(Sampling::times(times))?.map(|frame| frame.map_err(Into::into))))
 }
 
 /// Recovers the type of a network's boxed error.

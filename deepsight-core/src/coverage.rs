@@ -90,6 +90,17 @@ impl Coverage {
         Self { seen, duration, share, interval, frames: frames.len() as u64, closer_frames }
     }
 
+    /// Says how many frames were looked at, and how densely: `30 frames, one every 0.50 s`.
+    pub fn density(&self) -> String {
+        let Self { interval, frames, closer_frames, .. } = *self;
+        let every = interval.map(|interval| format!(", one every {interval:.2} s")).unwrap_or_default();
+        let closer = match closer_frames {
+            0 => String::new(),
+            more => format!(", and {more} more around suspicious faces"),
+        };
+        format!("{frames} {}{every}{closer}", if frames == 1 { "frame" } else { "frames" })
+    }
+
     /// Returns whether too little of the clip was seen to call it real. This is `false` if the length is not known.
     pub fn is_partial(&self) -> bool {
         self.share.is_some_and(|share| share < Self::NEEDED)

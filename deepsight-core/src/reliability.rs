@@ -207,7 +207,7 @@ impl Reliability {
 }
 
 /// Returns the log-odds of a probability, which is clamped so that they are finite.
-fn logit(probability: f64) -> f64 {
+pub(crate) fn logit(probability: f64) -> f64 {
     let probability = probability.clamp(1e-6, 1.0 - 1e-6);
     (probability / (1.0 - probability)).ln()
 }

@@ -125,6 +125,11 @@ impl Tracker {
         self.link_scene(time, Scene::of(image), faces)
     }
 
+    /// Returns the scene of the frame before.
+    pub(crate) fn previous(&self) -> Option<&Scene> {
+        self.previous.as_ref()
+    }
+
     /// Works as [`link`](Self::link) does, for a frame whose [`Scene`] is known.
     pub(crate) fn link_scene(&mut self, time: f64, scene: Scene, faces: &[BoundingBox]) -> Vec<usize> {
         if self.previous.as_ref().is_some_and(|previous| self.config.is_cut(previous, &scene)) {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use deepsight_core::{Frame, image::RgbImage};
+use deepsight_core::{CloserFrames, Frame, image::RgbImage};
 
 use crate::{
     DecodeOptions, Sampling, Video, VideoError, VideoInfo,
@@ -50,6 +50,12 @@ impl Frames {
     /// Returns a handle that ends the decoding from another thread, for example if the result is no longer needed.
     pub fn stop_handle(&self) -> StopHandle {
         self.decode.as_ref().map(|decode| decode.process.stop_handle()).unwrap_or_default()
+    }
+
+    /// Boxes the frames and their errors, as [`Job::with_closer_look`](deepsight_core::Job::with_closer_look) takes
+    /// them.
+    pub fn boxed(self) -> CloserFrames<'static> {
+        Box::new(self.map(|frame| frame.map_err(Into::into)))
     }
 }
 

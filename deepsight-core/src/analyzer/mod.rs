@@ -24,7 +24,8 @@ use self::stage_thread::StageThread;
 use self::stages::{Detection, Linker};
 use crate::track::Insertion;
 use crate::{
-    BoxError, Error, FaceClassifier, FaceDetector, Frame, Reliability, Report, Seconds, Settings, Threads, Verdict,
+    BoxError, Error, FaceClassifier, FaceCrop, FaceDetector, Frame, Reliability, Report, Seconds, Settings, Threads,
+    Verdict,
 };
 
 /// Bytes of pixels at which a batch is full even if it has fewer frames or faces than allowed: ten frames of
@@ -188,7 +189,7 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         let mut collector = Collector::new(&self.classifier, &self.config, &self.threads, &self.counter);
         collector.expect(job.expected);
         let linker = Linker::in_order(self.config.tracker.init()?, job.closer.is_some());
-        let (mut decoding, mut detecting) = self.pass(frames, linker, &mut collector, &mut job)?;
+        let (mut decoding, mut detecting) = self.pass(frames, linker, model.crop, &mut collector, &mut job)?;
         if !cancel.is_cancelled() {
             collector.refuse_nothing()?;
         }
@@ -200,7 +201,8 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
                 let (linked, tracks, shots) = collector.look_closer(times.len());
                 let linker = Linker::Between(Insertion::new(&self.config.tracker, linked, tracks, shots));
                 let frames = CloserLook { source, times, seen: collector.indices() };
-                let (more_decoding, more_detecting) = self.pass(frames, linker, &mut collector, &mut job)?;
+                let (more_decoding, more_detecting) =
+                    self.pass(frames, linker, model.crop, &mut collector, &mut job)?;
                 (decoding, detecting) = (decoding + more_decoding, detecting + more_detecting);
             }
         }
@@ -231,6 +233,7 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         &self,
         frames: I,
         linker: Linker,
+        crop: FaceCrop,
         collector: &mut Collector<'_, C>,
         job: &mut Job<'_>,
     ) -> Result<(Duration, Duration), Error>
@@ -239,7 +242,6 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         E: Into<BoxError>,
     {
         let cancel = &job.cancel.clone();
-        let crop = self.classifier.info().crop;
         let detection = Detection::new(&self.detector, linker, crop, &self.config, &self.threads, cancel);
         let (decoding, detecting) = thread::scope(|scope| {
             let (frames_out, frames_in) = queue(self.config.detect_batch, QUEUE_BYTES);

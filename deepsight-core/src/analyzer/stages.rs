@@ -109,7 +109,6 @@ pub(super) enum Linker {
     /// Frames in order of presentation.
     InOrder {
         tracker: Tracker,
-        previous: Option<Scene>,
         shot: u32,
         /// Whether frames keep their scenes, for [`Linker::Between`] later.
         keeps_scenes: bool,
@@ -120,17 +119,16 @@ pub(super) enum Linker {
 
 impl Linker {
     pub(super) fn in_order(tracker: Tracker, keeps_scenes: bool) -> Self {
-        Self::InOrder { tracker, previous: None, shot: 0, keeps_scenes }
+        Self::InOrder { tracker, shot: 0, keeps_scenes }
     }
 
     /// Returns the frame's shot, its scene if it is kept, and the tracks of its faces.
     fn link(&mut self, time: f64, scene: Scene, faces: &[BoundingBox]) -> (u32, Option<Scene>, Vec<usize>) {
         match self {
-            Self::InOrder { tracker, previous, shot, keeps_scenes } => {
-                if previous.as_ref().is_some_and(|previous| !previous.is_same_shot(&scene)) {
+            Self::InOrder { tracker, shot, keeps_scenes } => {
+                if tracker.previous().is_some_and(|previous| !previous.is_same_shot(&scene)) {
                     *shot += 1;
                 }
-                *previous = Some(scene.clone());
                 let kept = keeps_scenes.then(|| scene.clone());
                 (*shot, kept, tracker.link_scene(time, scene, faces))
             }

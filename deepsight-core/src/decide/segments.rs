@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::people::People;
 use super::{Findings, has_enough_weight, total};
 use crate::aggregate::{Weighed, weighed_mean};
+use crate::reliability::logit;
 use crate::{Aggregation, AnalyzerConfig, Error, Reliability};
 
 /// Largest number of segments of one track that a report lists.
@@ -327,6 +328,5 @@ fn grown(
 
 /// Returns the log-odds of a probability, which is clamped so that they are finite.
 fn log_odds(probability: f32) -> f64 {
-    let probability = f64::from(probability).clamp(1e-4, 1.0 - 1e-4);
-    (probability / (1.0 - probability)).ln()
+    logit(f64::from(probability).clamp(1e-4, 1.0 - 1e-4))
 }

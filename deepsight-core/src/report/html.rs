@@ -364,16 +364,13 @@ fn crop(crop: FaceCrop) -> String {
 
 /// Says how much of the clip was seen, and how densely.
 fn looked_at(coverage: &Coverage) -> String {
-    let Coverage { seen, duration, share, interval, frames, closer_frames } = *coverage;
+    let Coverage { seen, duration, share, .. } = *coverage;
     let part = match (duration, share) {
         // Rounded down, so that 99.9 % is not shown as all.
         (Some(duration), Some(share)) => format!("{:.0} % of {} seen", (share * 100.0).floor(), seconds(duration)),
         _ => format!("{} seen, of an unknown length", seconds(seen)),
     };
-    let every = interval.map(|interval| format!(", one every {interval:.2} s")).unwrap_or_default();
-    let closer =
-        if closer_frames > 0 { format!(", and {closer_frames} more around suspicious faces") } else { String::new() };
-    format!("{part}: {frames} {}{every}{closer}", if frames == 1 { "frame" } else { "frames" })
+    format!("{part}: {}", coverage.density())
 }
 
 /// Formats a setting as text. Strings are without the quotes that JSON puts around them.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::thread::JoinHandle;
 
-use deepsight_core::{BoxError, CloserFrames, Input, frames_for};
+use deepsight_core::{Input, frames_for};
 use deepsight_video::{DecodeOptions, Media, MediaFrames, Sampling, Video, VideoError};
 
 /// Which frames of a clip to look at.
@@ -102,11 +102,6 @@ impl Sha256 {
     }
 }
 
-/// Returns the frames that are shown at these times, in seconds and in rising order.
-pub(crate) fn frames_at(video: &Video, times: &[f64]) -> Result<CloserFrames<'static>, BoxError> {
-    Ok(Box::new(video.frames(Sampling::times(times))?.map(|frame| frame.map_err(Into::into))))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -117,7 +112,7 @@ mod tests {
     fn a_closer_look_gives_the_frame_at_each_time_that_is_asked_for() {
         let video = Video::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../clips/portraits.mp4")).unwrap();
         let times = [0.0, 1.0, 2.5, 6.5];
-        let frames: Vec<_> = frames_at(&video, &times).unwrap().map(Result::unwrap).collect();
+        let frames: Vec<_> = video.frames(Sampling::times(times)).unwrap().boxed().map(Result::unwrap).collect();
         assert_eq!(frames.len(), times.len());
         assert!(frames.iter().zip(times).all(|(frame, time)| (frame.time - time).abs() < 0.041));
     }

@@ -36,21 +36,14 @@ pub(crate) fn table(report: &Report, verbose: bool) -> String {
 
 /// How much of the clip was seen, and how densely.
 fn seen(coverage: &Coverage) -> String {
-    let Coverage { seen, duration, share, interval, frames, closer_frames, .. } = *coverage;
-    let mut text = match (duration, share) {
+    let Coverage { seen, duration, share, .. } = *coverage;
+    let part = match (duration, share) {
         (Some(duration), Some(share)) => {
             format!("{seen:.1} of {duration:.1} s seen ({:.0} %)", (share * 100.0).floor())
         }
         _ => format!("{seen:.1} s seen, of an unknown length"),
     };
-    let _ = write!(text, ", {frames} {}", if frames == 1 { "frame" } else { "frames" });
-    if let Some(interval) = interval {
-        let _ = write!(text, ", one every {interval:.2} s");
-    }
-    if closer_frames > 0 {
-        let _ = write!(text, ", and {closer_frames} more around suspicious faces");
-    }
-    text
+    format!("{part}, {}", coverage.density())
 }
 
 /// The row of a segment, in the columns of its person.

@@ -7,10 +7,10 @@ use burn::tensor::backend::Backend;
 use deepsight_core::{Analyzer, CLOSER_FRAMES, CancelToken, Classifier, Error, Job, Report, Threads, with_causes};
 use deepsight_device::{Device, backend_devices};
 use deepsight_face::Mtcnn;
-use deepsight_video::VideoError;
+use deepsight_video::{Sampling, VideoError};
 
 use super::{Args, Bars, Failure, cure};
-use crate::clip::{Clip, frames_at};
+use crate::clip::Clip;
 
 /// The networks on one device. Clips that it analyses at the same time share them, and their faces are scored together.
 #[derive(Debug)]
@@ -68,7 +68,9 @@ impl<B: Backend> Worker<B> {
             bar.set_message(format!("{} faces", progress.faces));
         });
         let job = match closer {
-            Some(video) => job.with_closer_look(CLOSER_FRAMES, move |times| frames_at(&video, times)),
+            Some(video) => {
+                job.with_closer_look(CLOSER_FRAMES, move |times| Ok(video.frames(Sampling::times(times))?.boxed()))
+            }
             None => job,
         };
         // The analysis keeps only the text of a decoder's error.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use deepsight_core::{BoxError, CLOSER_FRAMES, CloserFrames, Error, Input, Report, with_causes};
-use deepsight_video::{Media, Sampling, Video};
+use deepsight_core::{CLOSER_FRAMES, Error, Input, Report, with_causes};
+use deepsight_video::{Media, Sampling};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
@@ -152,7 +152,11 @@ impl QueueState {
         let closer = usize::try_from(self.max_frames.saturating_sub(expected)).unwrap_or(usize::MAX).min(CLOSER_FRAMES);
         let job = match &video {
             Media::Video(video) if analysis.settings.is_auto() && closer > 0 && !is_still => {
-                job.with_closer_look(closer, |times| frames_at(video, times, live))
+                job.with_closer_look(closer, |times| {
+                    let frames = video.frames(Sampling::times(times))?;
+                    live.decodes_with(frames.stop_handle());
+                    Ok(frames.boxed())
+                })
             }
             _ => job,
         };
@@ -228,13 +232,6 @@ fn described(video: &Media, analysis: &Analysis) -> Input {
     input.path.clone_from(&analysis.file_name);
     input.sha256 = Some(analysis.sha256.clone());
     input
-}
-
-/// Returns the frames that are shown at these times, in seconds and in rising order.
-fn frames_at<'a>(video: &Video, times: &[f64], live: &Live) -> Result<CloserFrames<'a>, BoxError> {
-    let frames = video.frames(Sampling::times(times))?;
-    live.decodes_with(frames.stop_handle());
-    Ok(Box::new(frames.map(|frame| frame.map_err(Into::into))))
 }
 
 /// Returns the report without the server's path in any message.
