@@ -50,13 +50,17 @@ pub struct Coverage {
     pub closer_frames: u64,
 }
 
-/// The state in which decoding ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What a list of frames does not say of the frames that are missing from it.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Losses {
     /// Whether decoding failed, so that the clip may go on after the last frame.
     pub(crate) decoding: bool,
     /// Frames that were decoded and could not be searched for faces.
     pub(crate) frames: u64,
+    /// Frames that were searched and are no longer in the list.
+    pub(crate) forgotten: u64,
+    /// Time of the first frame that was searched, if it may no longer be in the list.
+    pub(crate) first_time: Option<f64>,
 }
 
 impl Coverage {
@@ -79,15 +83,17 @@ impl Coverage {
             (Some(first), Some(last)) => (first.time, last.time),
             _ => (0.0, 0.0),
         };
-        let interval = (frames.len() > 1).then(|| ((last - first) / (frames.len() - 1) as f64).max(0.0));
+        let first = losses.first_time.unwrap_or(first);
+        let count = frames.len() as u64 + losses.forgotten;
+        let interval = (count > 1).then(|| ((last - first) / (count - 1) as f64).max(0.0));
         // A single frame stands for the whole of what the file holds, unless decoding failed after it.
         let reach = interval.or(measured.filter(|_| !losses.decoding)).unwrap_or(0.0);
         let limit = measured.or(duration).unwrap_or(f64::MAX);
         let spanned = ((last + reach).min(limit) - (first - reach).max(0.0)).max(0.0);
-        let searched = frames.len() as f64 / (frames.len() as u64 + losses.frames).max(1) as f64;
-        let seen = if frames.is_empty() { 0.0 } else { spanned * searched };
+        let searched = count as f64 / (count + losses.frames).max(1) as f64;
+        let seen = if count == 0 { 0.0 } else { spanned * searched };
         let share = duration.map(|duration| (seen / duration).clamp(0.0, 1.0));
-        Self { seen, duration, share, interval, frames: frames.len() as u64, closer_frames }
+        Self { seen, duration, share, interval, frames: count, closer_frames }
     }
 
     /// Says how many frames were looked at, and how densely: `30 frames, one every 0.50 s`.
@@ -126,8 +132,8 @@ mod tests {
         Coverage::of(input, &frames(times), losses).share.unwrap_or(-1.0)
     }
 
-    const NONE: Losses = Losses { decoding: false, frames: 0 };
-    const FAILED: Losses = Losses { decoding: true, frames: 0 };
+    const NONE: Losses = Losses { decoding: false, frames: 0, forgotten: 0, first_time: None };
+    const FAILED: Losses = Losses { decoding: true, ..NONE };
 
     #[test]
     fn a_whole_clip_is_seen_whatever_the_sampling() {
@@ -157,7 +163,7 @@ mod tests {
 
     #[test]
     fn frames_that_could_not_be_searched_and_a_late_start_are_not_seen() {
-        let half = share(&input(10.0, None), (0..10).map(f64::from), Losses { decoding: false, frames: 10 });
+        let half = share(&input(10.0, None), (0..10).map(f64::from), Losses { frames: 10, ..NONE });
         assert!((half - 0.5).abs() < 1e-9, "{half}");
         let late = share(&input(10.0, None), (5..10).map(f64::from), NONE);
         assert!((late - 0.6).abs() < 1e-9, "{late}");

@@ -49,12 +49,15 @@ mod track;
 mod verdict;
 
 pub use aggregate::{Aggregation, Combined};
-pub use analyzer::{Analyzer, AnalyzerConfig, CancelToken, CloserFrames, FrameError, Job, Progress, ScoredFace, Stage};
+pub use analyzer::{
+    Analyzer, AnalyzerConfig, CancelToken, CloserFrames, FrameError, History, Interruptible, Job, OnCancel, Progress,
+    ScoredFace, Session, Stage, Update,
+};
 #[cfg(feature = "model")]
 pub use classifier::Classifier;
 pub use coverage::{CLOSER_FRAMES, Coverage, frames_for};
 pub use crop::FaceCrop;
-pub use decide::{Segment, SegmentConfig};
+pub use decide::{Decision, Segment, SegmentConfig, TrackFace};
 #[cfg(feature = "model")]
 pub use efficientnet::{Architecture, EfficientNet, EfficientNetConfig, StateDict, Weight};
 // What a network is made of, for `deepsight-train`, which computes its gradients. Not a promise.

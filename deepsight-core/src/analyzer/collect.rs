@@ -5,45 +5,46 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::evidence::{EvidenceBook, Exhibit};
+use super::history::Forgotten;
 use super::queue::Receiver;
 use super::shared_batcher::{Scored, SharedBatcher};
 use super::stages::{Cut, Detected};
 use super::{AnalyzerConfig, BATCH_BYTES, CancelToken, FrameError, Job, Progress, ScoredFace, Stage};
-use crate::aggregate::weighed_mean;
 use crate::coverage::Losses;
-use crate::decide::{Findings, Seen, median};
 use crate::error::described;
 use crate::panics::guarded;
 use crate::scene::Scene;
 use crate::track::LinkedFrame;
-use crate::{
-    Coverage, Error, ErrorLog, Evidence, FaceClassifier, FaceQuality, Input, Reliability, ReportFace, ReportFrame,
-    Threads, Track,
-};
+use crate::{ErrorLog, Evidence, FaceClassifier, ReportFace, ReportFrame, Threads};
 
 /// The last stage. It scores faces in batches across frames and collects the data for the report.
-pub(super) struct Collector<'a, C> {
-    classifier: &'a C,
-    config: &'a AnalyzerConfig,
-    threads: &'a Threads,
-    counter: &'a SharedBatcher,
+pub(super) struct Collector<C> {
+    classifier: C,
+    pub(super) config: AnalyzerConfig,
+    threads: Threads,
+    batcher: SharedBatcher,
     pending: VecDeque<Pending>,
     /// Bytes of the faces in `pending`.
     pending_bytes: usize,
     book: EvidenceBook,
-    progress: Progress,
+    pub(super) progress: Progress,
     pub(super) frames: Vec<ReportFrame>,
     /// The shot of each frame, and its scene if it is kept.
-    places: Vec<(u32, Option<Scene>)>,
+    pub(super) places: Vec<(u32, Option<Scene>)>,
     /// Whether the frames that come are those of a closer look.
     looks_closer: bool,
-    losses: Losses,
+    pub(super) losses: Losses,
+    pub(super) forgotten: Forgotten,
+    /// Number of frames from which the next old ones are forgotten.
+    pub(super) forgotten_at: usize,
     pub(super) errors: ErrorLog,
     pub(super) failed_frames: u64,
     pub(super) failed_faces: u64,
     /// The first failure of each kind, which becomes the error if nothing could be analyzed.
     pub(super) first_frame_error: Option<FrameError>,
     pub(super) first_face_error: Option<FrameError>,
+    /// The first error since it was last taken.
+    pub(super) new_error: Option<FrameError>,
     pub(super) spent: Duration,
 }
 
@@ -57,18 +58,13 @@ struct Pending {
     crop: RgbImage,
 }
 
-impl<'a, C: FaceClassifier> Collector<'a, C> {
-    pub(super) fn new(
-        classifier: &'a C,
-        config: &'a AnalyzerConfig,
-        threads: &'a Threads,
-        counter: &'a SharedBatcher,
-    ) -> Self {
+impl<C: FaceClassifier> Collector<C> {
+    pub(super) fn new(classifier: C, config: &AnalyzerConfig, threads: &Threads, batcher: &SharedBatcher) -> Self {
         Self {
             classifier,
-            config,
-            threads,
-            counter,
+            config: config.clone(),
+            threads: threads.clone(),
+            batcher: batcher.clone(),
             pending: VecDeque::new(),
             pending_bytes: 0,
             book: EvidenceBook::new(config.evidence),
@@ -77,13 +73,32 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
             places: Vec::new(),
             looks_closer: false,
             losses: Losses::default(),
+            forgotten: Forgotten::default(),
+            forgotten_at: 0,
             errors: ErrorLog::default(),
             failed_frames: 0,
             failed_faces: 0,
             first_frame_error: None,
             first_face_error: None,
+            new_error: None,
             spent: Duration::ZERO,
         }
+    }
+
+    /// Returns whether faces wait for the classifier.
+    pub(super) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Puts the faces that wait in the order of `rank`, lowest first. Faces of one rank keep their order.
+    pub(super) fn rank_pending(&mut self, rank: impl Fn(usize) -> usize) {
+        self.pending.make_contiguous().sort_by_key(|pending| rank(pending.track));
+    }
+
+    /// Leaves out the faces that wait. They stay without a score. Returns their number.
+    pub(super) fn skip_pending(&mut self) -> usize {
+        self.pending_bytes = 0;
+        self.pending.drain(..).count()
     }
 
     /// Sets the number of frames that are expected.
@@ -115,20 +130,6 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
         self.frames.iter().map(|frame| frame.index).collect()
     }
 
-    /// Puts all frames in order of presentation.
-    pub(super) fn sort_frames(&mut self) {
-        let mut order: Vec<usize> = (0..self.frames.len()).collect();
-        // The sort is stable, so frames that came in order keep it.
-        order.sort_by(|&a, &b| self.frames[a].time.total_cmp(&self.frames[b].time));
-        if order.is_sorted() {
-            return;
-        }
-        let mut frames: Vec<Option<ReportFrame>> = std::mem::take(&mut self.frames).into_iter().map(Some).collect();
-        let places = std::mem::take(&mut self.places);
-        self.frames = order.iter().filter_map(|&frame| frames[frame].take()).collect();
-        self.places = order.iter().map(|&frame| (places[frame].0, None)).collect();
-    }
-
     /// Processes everything that detection sends, until it ends or the analysis is cancelled.
     pub(super) fn run(&mut self, detected: Receiver<Result<Detected, FrameError>>, job: &mut Job<'_>) {
         let cancel = job.cancel.clone();
@@ -152,7 +153,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
         }
     }
 
-    fn take(&mut self, detected: Detected) {
+    pub(super) fn take(&mut self, detected: Detected) {
         let Detected { index, time, faces, malformed, shot, scene } = detected;
         for _ in 0..malformed {
             let message = "the detector gave a face whose numbers are not finite".into();
@@ -187,8 +188,13 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
 
     /// Scores the oldest pending faces, at most one batch.
     fn score_batch(&mut self, job: &mut Job<'_>) {
+        self.score(self.config.classify_batch, job);
+    }
+
+    /// Scores the first pending faces, at most `most` of them.
+    pub(super) fn score(&mut self, most: usize, job: &mut Job<'_>) {
         let (mut crops, mut places, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while crops.len() < self.config.classify_batch && bytes < BATCH_BYTES {
+        while crops.len() < most && bytes < BATCH_BYTES {
             let Some(Pending { frame, face, track, crop }) = self.pending.pop_front() else { break };
             bytes += crop.as_raw().len();
             crops.push(crop);
@@ -196,7 +202,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
         }
         self.pending_bytes -= bytes;
         let started = Instant::now();
-        let Scored { crops, scores } = self.counter.score(self.classifier, self.threads, crops);
+        let Scored { crops, scores } = self.batcher.score(&self.classifier, &self.threads, crops);
         self.spent += started.elapsed();
         for ((crop, (frame, face, track)), score) in crops.into_iter().zip(places).zip(scores) {
             let (index, time) = (self.frames[frame].index, self.frames[frame].time);
@@ -219,7 +225,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
                             image,
                         });
                     }
-                    self.book.offer(Exhibit { track, frame, face, fake_probability, crop });
+                    self.book.offer(Exhibit { track, index, time, face, fake_probability, crop });
                 }
                 Err(message) => {
                     self.lose_face(FrameError {
@@ -233,7 +239,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
         }
     }
 
-    fn lose_frame(&mut self, error: FrameError) {
+    pub(super) fn lose_frame(&mut self, error: FrameError) {
         self.failed_frames += 1;
         if !self.looks_closer {
             match error.stage {
@@ -260,6 +266,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
 
     fn log(&mut self, error: FrameError) {
         self.progress.errors += 1;
+        self.new_error.get_or_insert_with(|| error.clone());
         self.errors.add(error, self.config.max_errors);
     }
 
@@ -273,7 +280,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
     /// Computes the activation maps of the kept faces. Returns the faces by track and falling probability.
     pub(super) fn explain(&mut self, cancel: &CancelToken) -> Vec<Evidence> {
         let started = Instant::now();
-        let classifier = self.classifier;
+        let classifier = &self.classifier;
         let explain = |exhibit: Exhibit| {
             if cancel.is_cancelled() {
                 return None;
@@ -285,8 +292,7 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
         let explained: Vec<_> = self.threads.install(|| exhibits.into_par_iter().filter_map(explain).collect());
         let mut evidence = Vec::with_capacity(explained.len());
         for (exhibit, map) in explained {
-            let frame = &self.frames[exhibit.frame];
-            let (index, time) = (frame.index, frame.time);
+            let (index, time) = (exhibit.index, exhibit.time);
             let activation = map.unwrap_or_else(|message| {
                 self.log(FrameError { stage: Stage::Explain, index: Some(index), time: Some(time), message });
                 None
@@ -303,108 +309,5 @@ impl<'a, C: FaceClassifier> Collector<'a, C> {
         }
         self.spent += started.elapsed();
         evidence
-    }
-
-    /// Returns the tracks in order of appearance, and the findings from which the verdict is decided.
-    pub(super) fn tracks(&self, input: &Input, reliability: Option<&Reliability>) -> (Vec<Track>, Findings) {
-        let mut tracks: Vec<Track> = Vec::new();
-        let mut findings = Findings {
-            coverage: Coverage::of(input, &self.frames, self.losses),
-            first_time: self.frames.first().map_or(0.0, |frame| frame.time),
-            last_time: self.frames.last().map_or(0.0, |frame| frame.time),
-            frames: self.frames.len() as u64 + self.failed_frames,
-            failed_frames: self.failed_frames,
-            failed_faces: self.failed_faces,
-            ..Findings::default()
-        };
-        // Of a closer look there are more frames where faces are suspicious, which must not raise the mean of a person.
-        // They count for people of whom the other frames show too few faces.
-        let mut regular: Vec<usize> = Vec::new();
-        let scored = |face: &&ReportFace| face.fake_probability.is_some();
-        for frame in self.frames.iter().filter(|frame| !frame.closer_look) {
-            for id in frame.faces.iter().filter(scored).filter_map(|face| face.track) {
-                regular.resize(regular.len().max(id + 1), 0);
-                regular[id] += 1;
-            }
-        }
-        let counts = |frame: &ReportFrame, id: usize| {
-            !frame.closer_look || regular.get(id).is_none_or(|&faces| faces < self.config.min_track_faces)
-        };
-        for (frame, &(shot, _)) in self.frames.iter().zip(&self.places) {
-            for face in &frame.faces {
-                let Some(id) = face.track else { continue };
-                if id >= tracks.len() {
-                    tracks.resize_with(id + 1, Track::default);
-                    findings.seen.resize_with(id + 1, Vec::new);
-                    findings.probabilities.resize_with(id + 1, Vec::new);
-                    findings.sizes.resize_with(id + 1, Vec::new);
-                    findings.confidences.resize_with(id + 1, Vec::new);
-                    findings.qualities.resize_with(id + 1, Vec::new);
-                }
-                let track = &mut tracks[id];
-                if track.faces == 0 {
-                    (track.id, track.first_frame, track.start) = (id, frame.index, frame.time);
-                }
-                (track.last_frame, track.end) = (frame.index, frame.time);
-                track.faces += 1;
-                if let Some(fake_probability) = face.fake_probability {
-                    // A scored face was cut out, so it always has a quality.
-                    let quality = face.quality.unwrap_or(FaceQuality::new(0.0, 0.0, 0.0));
-                    findings.seen[id].push(Seen { time: frame.time, shot, probability: fake_probability, quality });
-                    track.scored += 1;
-                    let highest = track.max_fake_probability.get_or_insert(fake_probability);
-                    *highest = highest.max(fake_probability);
-                    if counts(frame, id) {
-                        findings.probabilities[id].push(fake_probability);
-                        findings.sizes[id].push(face.face.size());
-                        findings.confidences[id].push(face.face.confidence);
-                        findings.qualities[id].push(quality);
-                    }
-                }
-            }
-        }
-        for (id, track) in tracks.iter_mut().enumerate() {
-            let scores = &findings.probabilities[id];
-            if !scores.is_empty() {
-                let weighed = findings.weighed(id, self.config, reliability);
-                let qualities = &findings.qualities[id];
-                let middle = |value: fn(&FaceQuality) -> f32| median(qualities.iter().map(value).collect());
-                track.fake_probability = Some(weighed_mean(&weighed));
-                track.quality = Some(FaceQuality::new(middle(|q| q.detail), middle(|q| q.light), middle(|q| q.turn)));
-                track.effective_faces =
-                    reliability.map(|_| findings.seen[id].iter().map(|seen| seen.weight(reliability)).sum());
-                track.median_face_size = Some(median(findings.sizes[id].clone()));
-                track.median_confidence = Some(median(findings.confidences[id].clone()));
-            }
-        }
-        (tracks, findings)
-    }
-}
-
-impl<C> Collector<'_, C> {
-    /// Returns an error if no frame could be analyzed, or if there were faces and none could be scored.
-    pub(super) fn refuse_nothing(&self) -> Result<(), Error> {
-        if self.frames.is_empty() {
-            return Err(match &self.first_frame_error {
-                None => Error::NoFrames,
-                Some(error) if error.stage == Stage::Decode => Error::Unreadable { reason: error.message.clone() },
-                Some(error) => Error::NothingAnalyzed {
-                    stage: error.stage,
-                    count: self.failed_frames,
-                    what: "frames",
-                    reason: error.message.clone(),
-                },
-            });
-        }
-        let scored = self.frames.iter().flat_map(|frame| &frame.faces).any(|face| face.fake_probability.is_some());
-        match &self.first_face_error {
-            Some(error) if !scored => Err(Error::NothingAnalyzed {
-                stage: error.stage,
-                count: self.failed_faces,
-                what: "faces",
-                reason: error.message.clone(),
-            }),
-            _ => Ok(()),
-        }
     }
 }

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Aggregation, Error, Reliability, SegmentConfig, TrackerConfig};
+use crate::{Aggregation, Error, ModelInfo, Reliability, SegmentConfig, TrackerConfig};
 
 /// The settings by which a clip is analyzed and judged.
 ///
@@ -175,6 +175,15 @@ impl AnalyzerConfig {
         const DEFAULT: f32 = 0.05;
         let measured = reliability.filter(|_| self.threshold.is_none()).map(|reliability| reliability.uncertain_band);
         self.uncertain_band.or(measured).unwrap_or(DEFAULT)
+    }
+
+    /// Returns the threshold that applies to a model: the configured one, or else the model's own, after checking what
+    /// the model says of itself.
+    pub(crate) fn threshold_of(&self, model: &ModelInfo) -> Result<f32, Error> {
+        let in_range = (0.0..=1.0).contains(&model.threshold);
+        Error::check("the model's threshold", model.threshold, in_range, "must lie in 0..=1")?;
+        model.reliability.as_ref().map_or(Ok(()), Reliability::validate)?;
+        Ok(self.threshold.unwrap_or(model.threshold))
     }
 
     /// Checks every value against its range.

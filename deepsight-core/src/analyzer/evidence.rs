@@ -7,8 +7,10 @@ const MAX_EXHIBITS: usize = 60;
 #[derive(Debug)]
 pub(super) struct Exhibit {
     pub(super) track: usize,
-    /// Index of its frame in the report's list.
-    pub(super) frame: usize,
+    /// Index of its frame in the video.
+    pub(super) index: u64,
+    /// Time of its frame in seconds.
+    pub(super) time: f64,
     /// Index of the face in the frame's list.
     pub(super) face: usize,
     pub(super) fake_probability: f32,
@@ -73,7 +75,7 @@ mod tests {
     use super::*;
 
     fn offer(book: &mut EvidenceBook, track: usize, fake_probability: f32) {
-        book.offer(Exhibit { track, frame: 0, face: 0, fake_probability, crop: RgbImage::new(1, 1) });
+        book.offer(Exhibit { track, index: 0, time: 0.0, face: 0, fake_probability, crop: RgbImage::new(1, 1) });
     }
 
     #[test]

@@ -1,31 +1,9 @@
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use image::RgbImage;
 
+use super::CancelToken;
 use crate::{BoundingBox, BoxError, FaceQuality, Frame, Input};
-
-/// A token that stops a running analysis from another thread. Clones share one state.
-#[derive(Debug, Clone, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
-
-impl CancelToken {
-    /// Creates a token that is not cancelled.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Asks every analysis with this token to stop. It stops after the current batch and frame.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Returns whether [`cancel`](Self::cancel) was called.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// The progress of an analysis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,32 +1,38 @@
+mod cancel;
 mod closer;
 mod collect;
 mod config;
 mod evidence;
 mod failure;
+mod history;
 mod job;
+mod judge;
 mod queue;
 mod search;
+mod session;
 mod shared_batcher;
 mod stage_thread;
 mod stages;
+mod summary;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use self::cancel::{CancelToken, Interruptible, OnCancel};
 use self::closer::CloserLook;
 use self::collect::Collector;
 pub use self::config::AnalyzerConfig;
 pub use self::failure::{FrameError, Stage};
-pub use self::job::{CancelToken, CloserFrames, Job, Progress, ScoredFace};
+pub use self::history::History;
+pub use self::job::{CloserFrames, Job, Progress, ScoredFace};
+use self::judge::{Judge, Spent};
 use self::queue::queue;
+pub use self::session::{Session, Update};
 use self::shared_batcher::SharedBatcher;
 use self::stage_thread::StageThread;
 use self::stages::{Detection, Linker};
 use crate::track::Insertion;
-use crate::{
-    BoxError, Error, FaceClassifier, FaceCrop, FaceDetector, Frame, Reliability, Report, Seconds, Settings, Threads,
-    Verdict,
-};
+use crate::{BoxError, Error, FaceClassifier, FaceCrop, FaceDetector, Frame, Report, Threads};
 
 /// Bytes of pixels at which a batch is full even if it has fewer frames or faces than allowed: ten frames of
 /// 1920 × 1080.
@@ -88,7 +94,7 @@ pub struct Analyzer<D, C> {
     classifier: C,
     config: AnalyzerConfig,
     threads: Threads,
-    counter: SharedBatcher,
+    batcher: SharedBatcher,
 }
 
 impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
@@ -99,7 +105,7 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
             classifier,
             config: AnalyzerConfig::default(),
             threads: Threads::global(),
-            counter: SharedBatcher::default(),
+            batcher: SharedBatcher::default(),
         }
     }
 
@@ -116,7 +122,7 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     #[must_use]
     pub fn with_threads(self, threads: Threads) -> Self {
         // A new batcher, so that faces of other analyzers are not scored on these threads, nor these faces on theirs.
-        Self { threads, counter: SharedBatcher::default(), ..self }
+        Self { threads, batcher: SharedBatcher::default(), ..self }
     }
 
     /// Returns the threads.
@@ -137,8 +143,8 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     /// Replaces the detector, for example by one with other settings.
     #[must_use]
     pub fn with_detector<E: FaceDetector>(self, detector: E) -> Analyzer<E, C> {
-        let Self { detector: _, classifier, config, threads, counter } = self;
-        Analyzer { detector, classifier, config, threads, counter }
+        let Self { detector: _, classifier, config, threads, batcher } = self;
+        Analyzer { detector, classifier, config, threads, batcher }
     }
 
     /// Returns the classifier.
@@ -177,32 +183,24 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         I: IntoIterator<Item = Result<Frame, E>> + Send,
         E: Into<BoxError>,
     {
-        self.config.validate()?;
         let started = Instant::now();
-        let model = self.classifier.info();
-        let in_range = (0.0..=1.0).contains(&model.threshold);
-        Error::check("the model's threshold", model.threshold, in_range, "must lie in 0..=1")?;
-        let reliability = model.reliability.as_ref();
-        reliability.map_or(Ok(()), Reliability::validate)?;
-        let threshold = self.config.threshold.unwrap_or(model.threshold);
+        let judge = Judge::new(&self.config, &self.detector, &self.classifier)?;
         let cancel = job.cancel.clone();
-        let mut collector = Collector::new(&self.classifier, &self.config, &self.threads, &self.counter);
+        let mut collector = Collector::new(&self.classifier, &self.config, &self.threads, &self.batcher);
         collector.expect(job.expected);
         let linker = Linker::in_order(self.config.tracker.init()?, job.closer.is_some());
-        let (mut decoding, mut detecting) = self.pass(frames, linker, model.crop, &mut collector, &mut job)?;
+        let crop = judge.model.crop;
+        let (mut decoding, mut detecting) = self.pass(frames, linker, crop, &mut collector, &mut job)?;
         if !cancel.is_cancelled() {
             collector.refuse_nothing()?;
         }
         if let Some((source, max_frames)) = job.closer.take().filter(|_| !cancel.is_cancelled()) {
-            let (_, findings) = collector.tracks(&job.input, reliability);
-            let is_open = findings.decide(&self.config, threshold, reliability).verdict != Verdict::Fake;
-            let times = findings.closer_times(&self.config, threshold, reliability, max_frames);
-            if is_open && !times.is_empty() {
+            let times = judge.closer_times(&collector, &job.input, max_frames);
+            if !times.is_empty() {
                 let (linked, tracks, shots) = collector.look_closer(times.len());
                 let linker = Linker::Between(Insertion::new(&self.config.tracker, linked, tracks, shots));
                 let frames = CloserLook { source, times, seen: collector.indices() };
-                let (more_decoding, more_detecting) =
-                    self.pass(frames, linker, model.crop, &mut collector, &mut job)?;
+                let (more_decoding, more_detecting) = self.pass(frames, linker, crop, &mut collector, &mut job)?;
                 (decoding, detecting) = (decoding + more_decoding, detecting + more_detecting);
             }
         }
@@ -211,21 +209,8 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
-        collector.sort_frames();
-        let (tracks, findings) = collector.tracks(&job.input, reliability);
-        let decision = findings.decide(&self.config, threshold, reliability);
-        let coverage = findings.coverage;
-        let Collector { frames, errors, spent, .. } = collector;
-        let seconds = Seconds {
-            decode: decoding.as_secs_f64(),
-            detect: detecting.as_secs_f64(),
-            classify: spent.as_secs_f64(),
-            total: started.elapsed().as_secs_f64(),
-        };
-        let uncertain_band = Some(self.config.band(reliability));
-        let analyzer = AnalyzerConfig { threshold: Some(threshold), uncertain_band, ..self.config.clone() };
-        let settings = Settings { detector: self.detector.info(), analyzer, run: Default::default() };
-        Ok(Report::new(decision, job.input, coverage, model, settings, tracks, frames, errors, seconds, evidence))
+        let spent = Spent { decoding, detecting, total: started.elapsed() };
+        Ok(judge.report(collector, job.input, evidence, spent))
     }
 
     /// Runs the stages over frames. Returns the time spent on decoding and on detection.
@@ -234,7 +219,7 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         frames: I,
         linker: Linker,
         crop: FaceCrop,
-        collector: &mut Collector<'_, C>,
+        collector: &mut Collector<&C>,
         job: &mut Job<'_>,
     ) -> Result<(Duration, Duration), Error>
     where

@@ -9,9 +9,9 @@ use crate::{Face, FaceDetector, Frame};
 
 /// A search for faces in consecutive frames. It searches the whole image only if necessary, and otherwise the
 /// surroundings of the known faces.
-pub(super) struct Search<'a, D> {
-    detector: &'a D,
-    config: &'a AnalyzerConfig,
+pub(super) struct Search<D> {
+    detector: D,
+    config: AnalyzerConfig,
     /// Number of frames searched so far.
     searched: usize,
     /// The scene of the previous frame.
@@ -35,9 +35,9 @@ enum Start {
 /// The faces of one frame, or the message of the failed search.
 pub(super) type Found = Result<Vec<Face>, String>;
 
-impl<'a, D: FaceDetector> Search<'a, D> {
-    pub(super) fn new(detector: &'a D, config: &'a AnalyzerConfig) -> Self {
-        Self { detector, config, searched: 0, previous: None, earlier: None }
+impl<D: FaceDetector> Search<D> {
+    pub(super) fn new(detector: D, config: &AnalyzerConfig) -> Self {
+        Self { detector, config: config.clone(), searched: 0, previous: None, earlier: None }
     }
 
     /// Finds the faces of each frame; `scenes` are the frames' scenes. How frames are divided into batches does not

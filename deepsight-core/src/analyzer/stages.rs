@@ -73,13 +73,7 @@ where
         spent += started.elapsed();
         let (item, last) = match next {
             Ok(None) => break,
-            Ok(Some(Ok(frame))) if !frame.time.is_finite() => {
-                (Err(failed(Some(frame.index), format!("presentation time is {}", frame.time))), false)
-            }
-            Ok(Some(Ok(frame))) if frame.image.is_empty() => {
-                (Err(failed(Some(frame.index), "the frame has no pixels".into())), false)
-            }
-            Ok(Some(Ok(frame))) => (Ok(frame), false),
+            Ok(Some(Ok(frame))) => (usable(frame), false),
             Ok(Some(Err(message))) => (Err(failed(None, message)), false),
             // After a panic, the iterator may be in any state, so it is not used again.
             Err(message) => (Err(failed(None, message)), true),
@@ -102,6 +96,18 @@ where
         Ok(())
     });
     spent
+}
+
+/// Returns the frame if it has a time and pixels.
+pub(super) fn usable(frame: Frame) -> Result<Frame, FrameError> {
+    let message = if !frame.time.is_finite() {
+        format!("presentation time is {}", frame.time)
+    } else if frame.image.is_empty() {
+        "the frame has no pixels".into()
+    } else {
+        return Ok(frame);
+    };
+    Err(FrameError { stage: Stage::Decode, index: Some(frame.index), time: None, message })
 }
 
 /// The way in which faces get their tracks and frames their shots.
@@ -141,25 +147,26 @@ impl Linker {
 }
 
 /// The second stage. It finds, follows and cuts out the faces of the frames, in batches and in the frames' order.
-pub(super) struct Detection<'a, D> {
-    search: Search<'a, D>,
+pub(super) struct Detection<D> {
+    search: Search<D>,
     linker: Linker,
     crop: FaceCrop,
-    config: &'a AnalyzerConfig,
-    threads: &'a Threads,
-    cancel: &'a CancelToken,
+    config: AnalyzerConfig,
+    threads: Threads,
+    cancel: CancelToken,
 }
 
-impl<'a, D: FaceDetector> Detection<'a, D> {
+impl<D: FaceDetector> Detection<D> {
     pub(super) fn new(
-        detector: &'a D,
+        detector: D,
         linker: Linker,
         crop: FaceCrop,
-        config: &'a AnalyzerConfig,
-        threads: &'a Threads,
-        cancel: &'a CancelToken,
+        config: &AnalyzerConfig,
+        threads: &Threads,
+        cancel: &CancelToken,
     ) -> Self {
-        Self { search: Search::new(detector, config), linker, crop, config, threads, cancel }
+        let search = Search::new(detector, config);
+        Self { search, linker, crop, config: config.clone(), threads: threads.clone(), cancel: cancel.clone() }
     }
 
     /// Processes frames until there are no more, the receiver is dropped or the analysis is cancelled. Returns the time
@@ -195,7 +202,7 @@ impl<'a, D: FaceDetector> Detection<'a, D> {
                 return spent;
             }
             let started = Instant::now();
-            let threads = self.threads;
+            let threads = self.threads.clone();
             let searched = threads.install(|| self.search(&batch));
             spent += started.elapsed();
             for (frame, (scene, found)) in batch.into_iter().zip(searched) {
@@ -209,6 +216,16 @@ impl<'a, D: FaceDetector> Detection<'a, D> {
                 }
             }
         }
+    }
+
+    /// Processes one frame.
+    pub(super) fn one(&mut self, frame: &Frame) -> Result<Detected, FrameError> {
+        let threads = self.threads.clone();
+        threads.install(|| {
+            let mut searched = self.search(std::slice::from_ref(frame));
+            let (scene, found) = searched.remove(0);
+            self.follow(frame, scene, found)
+        })
     }
 
     fn search(&mut self, batch: &[Frame]) -> Vec<(Scene, Found)> {

@@ -1,19 +1,28 @@
+mod own_scores;
 mod people;
 mod segments;
 
+pub use self::own_scores::TrackFace;
 use self::people::{Defect, People};
 use self::segments::{Best, Segments};
 pub use self::segments::{Segment, SegmentConfig};
 use crate::aggregate::{Weighed, weighed_mean};
 use crate::{Aggregation, AnalyzerConfig, Coverage, FaceQuality, Reason, Reliability, Verdict};
 
-/// The verdict on a clip, its probability and the reasons.
+/// The verdict on a clip, its probability and the reasons: see [`AnalyzerConfig::decide`].
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Decision {
-    pub(crate) verdict: Verdict,
-    pub(crate) fake_probability: Option<f32>,
-    pub(crate) reasons: Vec<Reason>,
-    pub(crate) segments: Vec<Segment>,
+#[must_use]
+#[non_exhaustive]
+pub struct Decision {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Probability that the clip is forged, `0..=1`; `None` if no face was scored. If a segment decided, it is the
+    /// segment's.
+    pub fake_probability: Option<f32>,
+    /// The reasons for the verdict, doubts first.
+    pub reasons: Vec<Reason>,
+    /// The most suspicious seconds of people who are long in view, by track and time.
+    pub segments: Vec<Segment>,
 }
 
 /// A scored face of a track: what its moments are made of.
@@ -50,9 +59,42 @@ pub(crate) struct Findings {
     pub(crate) frames: u64,
     pub(crate) failed_frames: u64,
     pub(crate) failed_faces: u64,
+    /// Numbers of the tracks, in the order of the lists; their positions if it is empty.
+    pub(crate) ids: Vec<usize>,
+    /// People who were judged and are not in the lists any more.
+    pub(crate) forgotten_people: usize,
+    /// Moments that were judged and are not in the lists any more.
+    pub(crate) forgotten_moments: usize,
 }
 
 impl Findings {
+    /// Returns empty lists for tracks with these numbers.
+    pub(crate) fn of_tracks(ids: Vec<usize>) -> Self {
+        let count = ids.len();
+        Self {
+            seen: vec![Vec::new(); count],
+            probabilities: vec![Vec::new(); count],
+            sizes: vec![Vec::new(); count],
+            confidences: vec![Vec::new(); count],
+            qualities: vec![Vec::new(); count],
+            ids,
+            ..Self::default()
+        }
+    }
+
+    /// Adds a scored face to those by which the track at this position is judged as a whole.
+    pub(crate) fn judge(&mut self, slot: usize, probability: f32, size: f32, confidence: f32, quality: FaceQuality) {
+        self.probabilities[slot].push(probability);
+        self.sizes[slot].push(size);
+        self.confidences[slot].push(confidence);
+        self.qualities[slot].push(quality);
+    }
+
+    /// Returns the number of the track at this position.
+    fn id(&self, slot: usize) -> usize {
+        self.ids.get(slot).copied().unwrap_or(slot)
+    }
+
     /// Decides the verdict by the configured rules and the given threshold. Doubts come first among its reasons.
     pub(crate) fn decide(
         &self,
@@ -95,7 +137,7 @@ impl Findings {
                 } else if let (Some(_), Some(reliability), None) = (combined.track, reliability, config.threshold) {
                     // Only the model's own threshold is corrected: its rates were not measured at a configured one.
                     // With one person, the verdict is FAKE from the upper end of the band on.
-                    let (count, alone) = (people.able(config), (threshold + band).min(1.0));
+                    let (count, alone) = (people.able(config) + self.forgotten_people, (threshold + band).min(1.0));
                     let corrected = reliability.threshold_among(count, alone);
                     if fake_probability >= threshold && fake_probability < corrected {
                         reasons.push(Reason::ManyPeople {
@@ -107,7 +149,10 @@ impl Findings {
                     }
                 }
                 reasons.push(match combined.track {
-                    Some(track) => Reason::DecidedByTrack { track, faces: combined.faces, fake_probability, threshold },
+                    Some(slot) => {
+                        let track = self.id(slot);
+                        Reason::DecidedByTrack { track, faces: combined.faces, fake_probability, threshold }
+                    }
                     None => {
                         // A clip without a steady track falls back to all its faces: the reason names that rule.
                         let aggregation = match config.aggregation {
@@ -136,16 +181,17 @@ impl Findings {
         };
         let alone = (threshold + band).min(1.0);
         let segments = Segments::of(self, &people, config, threshold, reliability);
-        let best = segments.best(people.able(config), alone, config, reliability);
+        let best = segments.best(people.able(config) + self.forgotten_people, alone, config, reliability);
         let best = best.filter(|best| best.segment.fake_probability >= alone);
         if let Some(Best { segment, decides, corrected }) = best
             && verdict(&reasons, fake_probability) != Verdict::Fake
         {
-            let Segment { track, start: from, end: to, faces, fake_probability: of_segment } = segment;
+            let Segment { track: slot, start: from, end: to, faces, fake_probability: of_segment } = segment;
+            let track = self.id(slot);
             if decides {
                 // What was said of the whole track, and of other tracks as a whole, does not matter to the segment.
                 reasons.retain(|reason| !reason.is_about_wholes());
-                let whole = weighed_mean(&people.judged[track]);
+                let whole = weighed_mean(&people.judged[slot]);
                 let decided =
                     Reason::DecidedBySegment { track, from, to, faces, fake_probability: of_segment, threshold, whole };
                 reasons.insert(0, decided);
@@ -180,7 +226,8 @@ impl Findings {
         {
             reasons.push(Reason::MissedFakes { shares: reliability.missed_fakes.clone() });
         }
-        let segments = segments.found.into_iter().map(|judged| judged.segment).collect();
+        let named = |segment: Segment| Segment { track: self.id(segment.track), ..segment };
+        let segments = segments.found.into_iter().map(|judged| named(judged.segment)).collect();
         Decision { verdict, fake_probability, reasons, segments }
     }
 

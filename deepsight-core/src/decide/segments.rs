@@ -107,7 +107,7 @@ impl Segments {
         suspicious: f32,
         reliability: Option<&Reliability>,
     ) -> Self {
-        let mut segments = Self::default();
+        let mut segments = Self { moments: findings.forgotten_moments, ..Self::default() };
         if config.aggregation != Aggregation::WorstTrack || people.nobody_is_sure {
             return segments;
         }

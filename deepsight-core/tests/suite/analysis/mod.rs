@@ -4,5 +4,6 @@ mod analyzer;
 mod coverage;
 mod detect_every;
 mod report;
+mod session;
 mod stand_ins;
 mod threads;

@@ -1,0 +1,90 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::AnalyzerConfig;
+use super::collect::Collector;
+use crate::decide::{Decision, Findings};
+use crate::{
+    DetectorInfo, Error, Evidence, FaceClassifier, FaceDetector, Input, ModelInfo, Reliability, Report, Seconds,
+    Settings, Track, Verdict,
+};
+
+/// The rules by which collected faces become a verdict: the settings and what the model says of itself.
+#[derive(Debug, Clone)]
+pub(super) struct Judge {
+    pub(super) config: AnalyzerConfig,
+    pub(super) model: ModelInfo,
+    detector: DetectorInfo,
+    pub(super) threshold: f32,
+}
+
+impl Judge {
+    /// Returns the rules, after checking the range of each number.
+    pub(super) fn new(
+        config: &AnalyzerConfig,
+        detector: &impl FaceDetector,
+        classifier: &impl FaceClassifier,
+    ) -> Result<Self, Error> {
+        config.validate()?;
+        let model = classifier.info();
+        let threshold = config.threshold_of(&model)?;
+        Ok(Self { config: config.clone(), model, detector: detector.info(), threshold })
+    }
+
+    pub(super) fn reliability(&self) -> Option<&Reliability> {
+        self.model.reliability.as_ref()
+    }
+
+    /// Returns the tracks, what was found, and the verdict on it.
+    pub(super) fn judge<C>(&self, collector: &Collector<C>, input: &Input) -> (Vec<Track>, Findings, Decision) {
+        let (tracks, findings) = collector.tracks(input, self.reliability());
+        let decision = findings.decide(&self.config, self.threshold, self.reliability());
+        (tracks, findings, decision)
+    }
+
+    /// Returns the times at which a closer look may change the answer, at most `max_frames` of them.
+    pub(super) fn closer_times<C>(&self, collector: &Collector<C>, input: &Input, max_frames: usize) -> Vec<f64> {
+        let (_, findings, decision) = self.judge(collector, input);
+        if decision.verdict == Verdict::Fake {
+            return Vec::new();
+        }
+        findings.closer_times(&self.config, self.threshold, self.reliability(), max_frames)
+    }
+
+    /// Makes the report.
+    pub(super) fn report<C>(
+        self,
+        mut collector: Collector<C>,
+        input: Input,
+        evidence: Vec<Evidence>,
+        spent: Spent,
+    ) -> Report {
+        collector.sort_frames();
+        let (tracks, findings, decision) = self.judge(&collector, &input);
+        let seconds = Seconds {
+            decode: spent.decoding.as_secs_f64(),
+            detect: spent.detecting.as_secs_f64(),
+            classify: collector.spent.as_secs_f64(),
+            total: spent.total.as_secs_f64(),
+        };
+        let uncertain_band = Some(self.config.band(self.reliability()));
+        let analyzer = AnalyzerConfig { threshold: Some(self.threshold), uncertain_band, ..self.config };
+        let settings = Settings { detector: self.detector, analyzer, run: Default::default() };
+        let Collector { frames, errors, .. } = collector;
+        let coverage = findings.coverage;
+        Report::new(decision, input, coverage, self.model, settings, tracks, frames, errors, seconds, evidence)
+    }
+}
+
+/// The time that an analysis took, without that for the classifier.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Spent {
+    pub(super) decoding: Duration,
+    pub(super) detecting: Duration,
+    pub(super) total: Duration,
+}
+
+/// Returns the probability of each track that has one.
+pub(super) fn probabilities(tracks: &[Track]) -> BTreeMap<usize, f32> {
+    tracks.iter().filter_map(|track| Some((track.id, track.fake_probability?))).collect()
+}
