@@ -172,6 +172,10 @@ impl Detector {
         analyzer.threads().install(|| analyzer.classifier().explain(face)).map_err(failure)
     }
 
+    pub(crate) fn analyzer(&self) -> &Analyzer<AnyDetector, AnyClassifier> {
+        &self.shared.analyzer
+    }
+
     /// Returns the model's name, terms and decision threshold.
     pub fn model(&self) -> ModelInfo {
         self.shared.analyzer.classifier().info()

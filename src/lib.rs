@@ -47,6 +47,7 @@ mod device;
 mod error;
 mod many;
 pub mod prelude;
+mod session;
 
 pub use burn;
 pub use deepsight_core as core;
@@ -56,12 +57,15 @@ pub use deepsight_face as face;
 pub use deepsight_train as train;
 pub use deepsight_video as video;
 
-pub use deepsight_core::{AnalyzerConfig, CancelToken, Face, FaceScore, Frame, Job, Reason, Report, Verdict};
+pub use deepsight_core::{
+    AnalyzerConfig, CancelToken, Face, FaceScore, Frame, History, Job, Reason, Report, Update, Verdict,
+};
 pub use deepsight_video::{DecodeOptions, Sampling};
 pub use detector::{Detector, DetectorBuilder};
 pub use device::Device;
 pub use error::Error;
 pub use many::Analyses;
+pub use session::Session;
 
 /// The README's example, so that it compiles.
 #[cfg(doctest)]

@@ -120,3 +120,15 @@ fn the_types_may_be_sent_and_shared() {
     sendable::<Error>();
     sendable::<deepsight::Analyses>();
 }
+
+#[test]
+fn a_session_answers_as_the_frames_come_and_then_as_an_analysis() {
+    let frames = || deepsight::video::Video::open(CLIP).unwrap().frames(Sampling::evenly(6)).unwrap();
+    let mut session = detector().session().unwrap();
+    let updates: Vec<_> = frames().map(|frame| session.push(frame.unwrap())).collect();
+    assert!(updates[0].changed && updates[0].verdict == Verdict::Uncertain);
+    let report = session.finish().unwrap();
+    let expected = detector().analyze_frames(frames(), Job::new()).unwrap();
+    assert_eq!((report.verdict, &report.frames), (expected.verdict, &expected.frames));
+    assert_eq!(updates.last().unwrap().tracks, report.tracks);
+}

@@ -6,8 +6,9 @@ use super::history::History;
 use super::judge::{Judge, Spent, probabilities};
 use super::stages::{Detection, Linker, usable};
 use super::{Analyzer, CancelToken, FrameError, Job, Stage};
+use crate::error::described;
 use crate::{
-    Decision, Error, FaceClassifier, FaceDetector, Frame, Input, Reason, Report, ReportFace, Segment, Track, Verdict,
+    BoxError, Decision, Error, FaceClassifier, FaceDetector, Frame, Input, Reason, Report, ReportFace, Segment, Track, Verdict,
 };
 
 /// Faces that are scored at once where a deadline may pass in between.
@@ -172,6 +173,15 @@ impl<D: FaceDetector, C: FaceClassifier> Session<D, C> {
         let Decision { verdict, fake_probability, reasons, segments } = decision;
         let tracks = self.tracks.clone();
         Update { index, time, faces, unscored, error, verdict, fake_probability, reasons, tracks, segments, changed }
+    }
+
+    /// Counts a frame that the source could not give, so that the report says so: its error, and that what came after is
+    /// not known.
+    pub fn fail(&mut self, error: impl Into<BoxError>) {
+        let message = described(error);
+        self.collector.lose_frame(FrameError { stage: Stage::Decode, index: None, time: None, message });
+        // It belongs to no frame, so no update has it.
+        self.collector.new_error = None;
     }
 
     /// Ends the session and returns the report on what it remembers, with the most telling faces of all that it saw.

@@ -39,7 +39,7 @@ fn seen(coverage: &Coverage) -> String {
     let Coverage { seen, duration, share, .. } = *coverage;
     let part = match (duration, share) {
         (Some(duration), Some(share)) => {
-            format!("{seen:.1} of {duration:.1} s seen ({:.0} %)", (share * 100.0).floor())
+            format!("{seen:.1} of {duration:.1} s seen ({})", percent(share as f32))
         }
         _ => format!("{seen:.1} s seen, of an unknown length"),
     };

@@ -28,7 +28,7 @@ const MAX_TIMEOUT: u64 = 24 * 3600;
 const FRAMES_PER_SECOND: u64 = 60;
 
 /// Finds the faces in video clips and pictures, and judges whether they are forged.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(
     name = "analyze",
     after_help = "Exit codes: 0 if every clip has a verdict; 2 for bad input or usage, or an output that cannot be \
@@ -38,12 +38,16 @@ where an earlier run stopped. --shard I/N takes every N-th clip, so that N machi
 manifest. `deepsight merge` merges their files."
 )]
 pub struct Args {
-    /// Videos and pictures, or folders of them; without any, the bundled clip
+    /// Videos and pictures, or folders of them; - for a video on standard input; without any, the bundled clip
     #[arg(value_name = "CLIP")]
     pub clips: Vec<PathBuf>,
     /// Analyze the clips in the subfolders of folders too
     #[arg(long)]
     pub recursive: bool,
+    /// Analyze a live picture on standard input (-), 2 frames a second unless --fps says otherwise, and print a line
+    /// whenever the answer changes (with --json -, an object). It may go on without an end; Ctrl-C ends it with a report
+    #[arg(long, conflicts_with = "output_dir")]
+    pub live: bool,
     /// Model file; the bundled model by default
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,

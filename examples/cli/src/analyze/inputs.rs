@@ -17,15 +17,17 @@ const MAX_DEPTH: usize = 64;
 #[non_exhaustive]
 pub enum InputError {
     /// A web address.
-    #[error("{address} is a web address: save it first, `yt-dlp -o clip.mp4 {address}`, then analyze clip.mp4")]
+    #[error(
+        "{address} is a web address: give its video on standard input, `yt-dlp -o - '{address}' | deepsight analyze -`"
+    )]
     WebAddress {
         /// The address.
         address: String,
     },
     /// The address of a stream.
     #[error(
-        "{address} is the address of a stream: record a part first, `ffmpeg -i {address} -t 60 clip.mkv`, then \
-         analyze clip.mkv"
+        "{address} is the address of a stream: give it on standard input, \
+         `ffmpeg -loglevel error -i '{address}' -f yuv4mpegpipe - | deepsight analyze - --live`"
     )]
     Stream {
         /// The address.
@@ -182,9 +184,9 @@ mod tests {
     #[test]
     fn addresses_and_patterns_are_refused_with_what_to_do() {
         for (name, part) in [
-            ("https://example.com/watch?v=1", "yt-dlp -o clip.mp4 https://example.com/watch?v=1"),
-            ("HTTP://example.com/a.mp4", "yt-dlp -o clip.mp4 HTTP://example.com/a.mp4"),
-            ("rtsp://camera/1", "ffmpeg -i rtsp://camera/1 -t 60 clip.mkv"),
+            ("https://example.com/watch?v=1", "yt-dlp -o - 'https://example.com/watch?v=1' | deepsight analyze -"),
+            ("HTTP://example.com/a.mp4", "yt-dlp -o - 'HTTP://example.com/a.mp4'"),
+            ("rtsp://camera/1", "ffmpeg -loglevel error -i 'rtsp://camera/1' -f yuv4mpegpipe - | deepsight analyze - --live"),
             ("clips/*.mp4", "the shell did not expand"),
             ("clip[12].mp4", "the shell did not expand"),
         ] {

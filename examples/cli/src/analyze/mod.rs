@@ -7,6 +7,7 @@ mod failure;
 mod inputs;
 mod many;
 mod progress;
+mod stream;
 mod worker;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ use deepsight_device::with_backend;
 pub use args::Args;
 pub(crate) use failure::Failure;
 pub use inputs::InputError;
+pub use stream::StreamError;
 
 use self::destinations::Destinations;
 use self::many::many;
@@ -45,6 +47,9 @@ pub fn main(args: &Args) -> ExitCode {
 }
 
 fn on<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<ExitCode, Failure> {
+    if args.reads_standard_input().map_err(|error| Failure::input(&error))? {
+        return stream::analyze::<B>(args, device, cancel);
+    }
     match &args.output_dir {
         Some(folder) => many::<B>(args, folder, device, cancel),
         None => show::<B>(args, device, cancel),

@@ -45,6 +45,11 @@ impl<B: Backend> Worker<B> {
         &self.analyzer
     }
 
+    /// The device.
+    pub(super) fn device(&self) -> Device {
+        self.device
+    }
+
     /// Analyses a clip that was opened, or could not be.
     ///
     /// # Errors
@@ -105,7 +110,8 @@ impl<B: Backend> Worker<B> {
     }
 }
 
-fn failure(error: &VideoError) -> Failure {
+/// Returns the failure for a video that cannot be decoded.
+pub(super) fn failure(error: &VideoError) -> Failure {
     let message = cure::add(with_causes(error), cure::of(error));
     match error {
         VideoError::FfmpegMissing { .. } | VideoError::Spawn { .. } => Failure::Input(message),

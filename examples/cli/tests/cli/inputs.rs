@@ -82,7 +82,7 @@ fn the_clips_and_pictures_of_a_folder_are_analyzed_in_the_order_of_their_names()
 fn an_address_a_pattern_and_an_empty_folder_are_refused_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let folder: &Path = folder.path();
-    run("analyze", &["https://example.com/watch?v=1"]).assert_refused(&["is a web address", "yt-dlp -o clip.mp4 "]);
+    run("analyze", &["https://example.com/watch?v=1"]).assert_refused(&["is a web address", "yt-dlp -o - 'https"]);
     run("analyze", &["clips/*.mp4"]).assert_refused(&["clips/*.mp4", "the shell did not expand"]);
     run("analyze", &[folder]).assert_refused(&["contains no video or picture", "--recursive"]);
     let results = folder.join("results");

@@ -11,4 +11,5 @@ mod program;
 mod selftest;
 mod shards;
 mod shell;
+mod streams;
 mod train;

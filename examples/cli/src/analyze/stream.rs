@@ -1,0 +1,282 @@
+//! A video on standard input: a file that is piped in, or a live picture.
+
+use std::io::{self, Chain, Cursor, IsTerminal, Read, Stdin, Write, stdin};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use burn::tensor::backend::Backend;
+use deepsight_core::{CancelToken, Input, Report, Update, with_causes};
+use deepsight_video::{DecodeOptions, PipedVideo, Sampling};
+use serde_json::json;
+
+use super::destinations::Destinations;
+use super::progress::Bars;
+use super::worker::{Worker, failure, workers};
+use super::{Args, Failure, cure};
+use crate::clip::{Clip, FrameCount};
+use crate::output::{complain, print};
+use crate::table::table;
+
+/// The name of standard input in reports and messages.
+const NAME: &str = "standard input";
+/// The first bytes of a YUV4MPEG2 stream.
+const Y4M: &[u8] = b"YUV4MPEG2 ";
+/// Frames per second that are looked at, unless the flags say otherwise.
+const RATE: f64 = 2.0;
+/// Bytes that are copied at once.
+const CHUNK: usize = 1 << 20;
+
+/// Standard input, whose first bytes were looked at.
+type Source = Chain<Cursor<Vec<u8>>, Stdin>;
+
+/// Why standard input cannot be analyzed. Every message is one line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// It is named beside other clips.
+    #[error("- reads one video from standard input: give no other clip beside it, and no --output-dir")]
+    NotAlone,
+    /// `--live` without `-`.
+    #[error("--live reads a picture from standard input: give - as the clip")]
+    LiveFile,
+    /// A number of frames of a stream whose length is not known.
+    #[error("--frames {frames} needs the length of the clip, and a stream has none: give --fps instead")]
+    FrameCount {
+        /// The number of frames.
+        frames: u64,
+    },
+    /// A terminal.
+    #[error("- reads a video from standard input, which is a terminal: pipe one in, such as `deepsight analyze - <clip.mp4`")]
+    Terminal,
+    /// Standard input cannot be read, or not be kept.
+    #[error("cannot {action} standard input")]
+    Io {
+        /// What failed: `read` or `keep`.
+        action: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// It is larger than a file may be.
+    #[error("standard input is over the limit of {limit} bytes; --live reads a stream without an end")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
+}
+
+impl Args {
+    /// Returns whether the video comes on standard input.
+    ///
+    /// # Errors
+    /// When other flags do not fit to that.
+    pub(super) fn reads_standard_input(&self) -> Result<bool, StreamError> {
+        let is_stream = self.clips.iter().any(|clip| clip == Path::new("-"));
+        match is_stream {
+            true if self.clips.len() > 1 || self.output_dir.is_some() => Err(StreamError::NotAlone),
+            false if self.live => Err(StreamError::LiveFile),
+            is_stream => Ok(is_stream),
+        }
+    }
+
+    /// Frames per second of a stream to look at.
+    fn stream_rate(&self) -> Result<f64, StreamError> {
+        match (self.fps, self.frames) {
+            (Some(rate), _) => Ok(rate),
+            (None, FrameCount::Auto) => Ok(RATE),
+            (None, FrameCount::Exactly(frames)) => Err(StreamError::FrameCount { frames }),
+        }
+    }
+}
+
+/// Analyzes what comes on standard input. A container is kept in a temporary file until it ends, and then analyzed as
+/// any file, unless it is live. Frames without a container are analyzed as they come.
+pub(super) fn analyze<B: Backend>(
+    args: &Args,
+    device: &B::Device,
+    cancel: &CancelToken,
+) -> Result<ExitCode, Failure> {
+    let input = |error: StreamError| Failure::input(&error);
+    if args.live {
+        args.stream_rate().map_err(input)?;
+    }
+    if stdin().is_terminal() {
+        return Err(input(StreamError::Terminal));
+    }
+    let mut destinations =
+        Destinations::open(args, &[PathBuf::from("standard-input")]).map_err(|error| Failure::input(&error))?;
+    let threads = args.threads().map_err(|error| Failure::input(&error))?;
+    let worker = workers::<B>(args, device, &threads)?.remove(0);
+    let (source, head) = waiting(cancel, first_bytes)?.map_err(input)?;
+    let report = match args.live || head == Y4M {
+        true => as_it_comes(args, &worker, source, cancel)?,
+        false => as_a_file(args, &worker, source, cancel)?,
+    };
+    let object = if args.live { report.to_json() } else { report.to_json_pretty() };
+    let object = object.map_err(|error| Failure::output(&error))?;
+    destinations.write(0, &report, &object).map_err(|error| Failure::output(&error))?;
+    let text = if args.json_on_stdout() { &object } else { &table(&report, args.verbose) };
+    print(text).map_err(|error| Failure::output(&error))?;
+    destinations.finish().map_err(|error| Failure::output(&error))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs what waits for standard input, until the token is cancelled.
+fn waiting<T: Send + 'static>(
+    cancel: &CancelToken,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    let mut result = cancel.interruptible(std::iter::once_with(run)).map_err(|error| Failure::input(&error))?;
+    result.next().ok_or(Failure::Interrupted)
+}
+
+fn first_bytes() -> Result<(Source, Vec<u8>), StreamError> {
+    let mut head = Vec::new();
+    let read = stdin().by_ref().take(Y4M.len() as u64).read_to_end(&mut head);
+    read.map_err(|source| StreamError::Io { action: "read", source })?;
+    Ok((Cursor::new(head.clone()).chain(stdin()), head))
+}
+
+/// Keeps the stream in a temporary file, and analyzes that.
+fn as_a_file<B: Backend>(
+    args: &Args,
+    worker: &Worker<B>,
+    source: Source,
+    cancel: &CancelToken,
+) -> Result<Report, Failure> {
+    let input = |error: StreamError| Failure::input(&error);
+    let keep = |source| input(StreamError::Io { action: "keep", source });
+    let options = args.decoding();
+    let limit = options.limits.max_file_bytes;
+    let mut file = tempfile::NamedTempFile::new().map_err(keep)?;
+    let chunks = cancel.interruptible(Chunks(source)).map_err(|error| Failure::input(&error))?;
+    let mut bytes = 0_u64;
+    for chunk in chunks {
+        let chunk = chunk.map_err(|source| input(StreamError::Io { action: "read", source }))?;
+        bytes += chunk.len() as u64;
+        if bytes > limit {
+            return Err(input(StreamError::TooLarge { limit }));
+        }
+        file.write_all(&chunk).map_err(keep)?;
+    }
+    if cancel.is_cancelled() {
+        return Err(Failure::Interrupted);
+    }
+    let path = file.path();
+    let clip = Clip::open(path, &options, args.look());
+    let analyzed = worker.analyze(args, path, clip, cancel, &Bars::default());
+    let renamed = |message: String| message.replace(&path.display().to_string(), NAME);
+    match analyzed {
+        Ok(mut report) => {
+            report.input.path = NAME.into();
+            Ok(report)
+        }
+        Err(Failure::Clip(message)) => Err(Failure::Clip(renamed(message))),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The bytes of a reader in pieces.
+struct Chunks<R>(R);
+
+impl<R: Read> Iterator for Chunks<R> {
+    type Item = io::Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        match self.0.by_ref().take(CHUNK as u64).read_to_end(&mut chunk) {
+            Ok(0) => None,
+            Ok(_) => Some(Ok(chunk)),
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+/// Analyzes frames as they come, until the stream ends, standard output is closed, or the token is cancelled. Then
+/// returns the report on what was seen.
+fn as_it_comes<B: Backend>(
+    args: &Args,
+    worker: &Worker<B>,
+    source: Source,
+    cancel: &CancelToken,
+) -> Result<Report, Failure> {
+    let rate = args.stream_rate().map_err(|error| Failure::input(&error))?;
+    let options = without_an_end(args);
+    let open = move || PipedVideo::open(source, &options, Sampling::fps(rate));
+    let frames = waiting(cancel, open)?.map_err(|error| failure(&error))?;
+    let stop = frames.stop_handle();
+    let _stops = cancel.on_cancel(move || stop.stop());
+    frames.notes().iter().for_each(|note| complain(&note.to_string()));
+    let analyzer = worker.analyzer();
+    let session = analyzer.session().map_err(|error| Failure::input(&error))?;
+    let mut session = session.with_input(Input { path: NAME.into(), ..frames.input() });
+    if args.live {
+        // A machine that is too slow scores fewer faces, and does not fall behind.
+        session = session.with_deadline(Duration::from_secs_f64(1.0 / rate));
+    }
+    let mut listening = true;
+    for frame in frames {
+        match frame {
+            Ok(frame) => {
+                let update = session.push(frame);
+                if let Some(error) = &update.error {
+                    complain(&format!("{:.2} s: {} failed: {}", update.time, error.stage, error.message));
+                }
+                listening = tell(args, &update)?;
+            }
+            Err(_) if cancel.is_cancelled() => break,
+            Err(error) => {
+                complain(&cure::add(format!("{NAME}: {}", with_causes(&error)), cure::of(&error)));
+                session.fail(error);
+            }
+        }
+        if !listening || cancel.is_cancelled() {
+            break;
+        }
+    }
+    match session.finish() {
+        Ok(report) => {
+            let args = Args { fps: Some(rate), ..args.clone() };
+            Ok(args.note_in(report, worker.device(), analyzer.threads()))
+        }
+        Err(_) if cancel.is_cancelled() => Err(Failure::Interrupted),
+        Err(error) => Err(Failure::Clip(format!("{NAME}: {}", with_causes(&error)))),
+    }
+}
+
+/// Prints an answer that changed, if the flags ask for it. Returns whether somebody still reads.
+fn tell(args: &Args, update: &Update) -> Result<bool, Failure> {
+    if !args.live || !update.changed {
+        return Ok(true);
+    }
+    let text = if args.json_on_stdout() { as_json(update) } else { as_text(update) };
+    print(&text).map_err(|error| Failure::output(&error))
+}
+
+fn as_text(update: &Update) -> String {
+    let probability = update.fake_probability.map_or("-".into(), |p| format!("{:.1} %", p * 100.0));
+    let reason = update.reasons.first().map(ToString::to_string).unwrap_or_default();
+    format!("{:9.2} s  {:<9}  {probability:>7}  {reason}", update.time, update.verdict)
+}
+
+fn as_json(update: &Update) -> String {
+    let reasons: Vec<String> = update.reasons.iter().map(ToString::to_string).collect();
+    let Update { time, index, verdict, fake_probability, .. } = update;
+    let people = update.tracks.len();
+    json!({
+        "time": time, "frame": index, "verdict": verdict, "fake_probability": fake_probability, "people": people,
+        "reasons": reasons,
+    })
+    .to_string()
+}
+
+/// The limits for a stream: it may have no end, and its frames may have no container, so that their bytes say little.
+fn without_an_end(args: &Args) -> DecodeOptions {
+    let options = args.decoding();
+    let limits = options.limits.clone().with_max_file_bytes(u64::MAX);
+    let limits = match args.live {
+        true => limits.with_max_duration_seconds(u64::MAX).with_max_frames(u64::MAX),
+        false => limits,
+    };
+    options.with_limits(limits)
+}
