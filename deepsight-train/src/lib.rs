@@ -43,4 +43,4 @@ pub use metrics::{Scored, frame_auc, video_auc};
 pub use prepare::{Preparation, PrepareConfig};
 pub use split::{SplitConfig, assign_splits};
 #[cfg(feature = "model")]
-pub use trainer::{Init, Outcome, Progress, RunOptions, TrainConfig, TrainData, Trainer};
+pub use trainer::{Init, Outcome, RunOptions, TrainConfig, TrainData, TrainProgress, Trainer};

@@ -10,6 +10,7 @@ use ::burn::backend::Autodiff;
 use ::burn::optim::GradientsParams;
 use ::burn::tensor::backend::Backend;
 use deepsight_core::EfficientNet;
+/// The types of `deepsight-core`: the random factors of a pass, and the type that its products are computed in.
 pub use deepsight_core::{Noise, Precision};
 use image::RgbImage;
 

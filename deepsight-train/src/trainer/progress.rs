@@ -9,7 +9,7 @@ use crate::metrics::SourceAuc;
 /// An event of a run, passed to the callback of [`Trainer::run`](crate::Trainer::run).
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Progress<'a> {
+pub enum TrainProgress<'a> {
     /// The run began or was resumed.
     Started {
         /// Number of epochs.
