@@ -62,9 +62,9 @@ fn on_gpu<B: Backend>(
     precision: Precision,
 ) {
     let (config, side) = (architecture.config(), side(architecture));
-    let step = BurnStep::<B>::new(&config, side, MEAN_AND_STD, MEAN_AND_STD, place);
-    match step.with_precision(precision) {
-        Ok(step) => on_engine::<B>(c, device, place, architecture, &format!("burn_{precision}"), 64, step),
+    let step = BurnStep::<B>::new(&config, side, MEAN_AND_STD, MEAN_AND_STD, place).with_precision(precision);
+    match step.check_precision() {
+        Ok(()) => on_engine::<B>(c, device, place, architecture, &format!("burn_{precision}"), 64, step),
         Err(_) => skipped(device, precision),
     }
 }

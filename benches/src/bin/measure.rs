@@ -303,7 +303,9 @@ fn train_step<B: Backend>(
         Box::new(step.map_err(|error| with_causes(&error))?)
     } else {
         let step = BurnStep::<B>::new(&config, size, MEAN_AND_STD, MEAN_AND_STD, &device);
-        Box::new(step.with_precision(how.precision).map_err(|error| with_causes(&error))?)
+        let step = step.with_precision(how.precision);
+        step.check_precision().map_err(|error| with_causes(&error))?;
+        Box::new(step)
     };
     let labels = [Label::Real, Label::Fake].into_iter().cycle().take(images.len()).collect();
     let batch = Batch { images, labels };

@@ -163,6 +163,12 @@ impl FaceDataset {
         })
     }
 
+    /// Sets how many bytes of decoded crops may be kept in memory. Crops that are kept already stay.
+    #[cfg(feature = "model")]
+    pub(crate) fn set_cache_bytes(&mut self, bytes: usize) {
+        self.config.cache_bytes = bytes;
+    }
+
     /// Returns the rows of the manifest, which describe the faces.
     pub fn rows(&self) -> &[Row] {
         &self.rows

@@ -91,7 +91,7 @@ impl Counters {
     ///
     /// # Errors
     /// Returns the reason if there are several sources: the best epoch so far was then chosen in another way.
-    pub(super) fn with_means(mut self, one_source: bool) -> Result<Self, &'static str> {
+    pub(super) fn add_missing_means(mut self, one_source: bool) -> Result<Self, &'static str> {
         for epoch in self.history.iter_mut().filter(|epoch| epoch.sources.is_empty()) {
             if !one_source {
                 return Err("an earlier version wrote it, which chose the best epoch by the videos of all manifests \
@@ -232,10 +232,10 @@ mod tests {
             "epoch": 0, "loss": exact(0.5), "validation_loss": exact(0.25), "frame_auc": exact(0.5), "video_auc": exact(0.75),
         }]);
         let before: Counters = serde_json::from_value(counters).unwrap();
-        let after = before.clone().with_means(true).unwrap();
+        let after = before.clone().add_missing_means(true).unwrap();
         assert_eq!((after.best.unwrap().mean_video_auc, after.history[0].mean_video_auc), (0.75, 0.75));
-        assert!(before.with_means(false).unwrap_err().contains("an earlier version wrote it"));
-        checkpoint().counters.with_means(false).unwrap();
+        assert!(before.add_missing_means(false).unwrap_err().contains("an earlier version wrote it"));
+        checkpoint().counters.add_missing_means(false).unwrap();
     }
 
     #[test]

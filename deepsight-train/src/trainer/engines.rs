@@ -40,7 +40,11 @@ impl<B: Backend> Engines<B> {
                 (_, true) => refused("CPUs compute in f32 only"),
                 (Precision::Full, false) => Ok(Box::new(BurnStep::new(&network, size, mean, std, device))),
                 (_, false) if on_cpu => refused("CPUs compute in f32 only"),
-                (half, false) => Ok(Box::new(BurnStep::new(&network, size, mean, std, device).with_precision(half)?)),
+                (half, false) => {
+                    let step = BurnStep::new(&network, size, mean, std, device).with_precision(half);
+                    step.check_precision()?;
+                    Ok(Box::new(step))
+                }
             }
         };
         let steps =

@@ -62,7 +62,7 @@ fn run<B: Backend>(
     precision: Precision,
     device: &B::Device,
 ) -> Result<Option<StepResult>, Box<dyn std::error::Error>> {
-    let mut step = BurnStep::<B>::new(config, SIDE, [0.5; 3], [0.25; 3], device).with_precision(precision)?;
+    let mut step = BurnStep::<B>::new(config, SIDE, [0.5; 3], [0.25; 3], device).with_precision(precision);
     let objective = Objective { class_weights: [1.0, 2.0], label_smoothing: 0.1 };
     for _ in 0..24 {
         let network = config.init::<Autodiff<B>>(device).load_state_dict(start.clone())?;

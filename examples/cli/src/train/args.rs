@@ -245,7 +245,7 @@ impl Args {
         let folders = self.data_dir.iter().map(|folder| folder.join("manifest.csv"));
         let manifests =
             self.manifest.iter().cloned().chain(folders).map(Manifest::read).collect::<Result<Vec<_>, _>>()?;
-        TrainData::with_cache(manifests, config, self.cache.saturating_mul(1 << 20))
+        Ok(TrainData::new(manifests, config)?.with_cache_bytes(self.cache.saturating_mul(1 << 20)))
     }
 
     /// The devices asked for, or the build's default.
