@@ -92,8 +92,8 @@ fn on_engine<B: Backend>(
     group.bench_function(format!("{}/batch_{count}", architecture.name()), |b| {
         b.iter(|| {
             let Some(current) = network.take() else { return };
-            let passed = step.run(&current, &batch, &Noise::default(), &objective);
-            let gradients = passed.unwrap_or_else(|error| panic!("{error}")).gradients;
+            let output = step.run(&current, &batch, &Noise::default(), &objective);
+            let gradients = output.unwrap_or_else(|error| panic!("{error}")).gradients;
             network = Some(optimizer.step(1e-4, current, gradients));
             let _ = B::sync(place);
         });

@@ -314,10 +314,10 @@ fn train_step<B: Backend>(
     let mut optimizer = AdamWConfig::new().init();
     Ok(Box::new(move || {
         let current = network.take().ok_or("the step before this one failed")?;
-        let passed = step.run(&current, &batch, &Noise::default(), &objective).map_err(|error| with_causes(&error))?;
-        network = Some(optimizer.step(1e-4, current, passed.gradients));
+        let output = step.run(&current, &batch, &Noise::default(), &objective).map_err(|error| with_causes(&error))?;
+        network = Some(optimizer.step(1e-4, current, output.gradients));
         B::sync(&device).map_err(|error| error.to_string())?;
-        Ok(Output::Loss(passed.loss))
+        Ok(Output::Loss(output.loss))
     }))
 }
 

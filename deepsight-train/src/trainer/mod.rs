@@ -48,7 +48,7 @@ pub use ema::Ema;
 pub use events::EventLog;
 pub use optimizer::{Optimizer, OptimizerState};
 pub use options::RunOptions;
-pub use progress::{Best, Ending, EpochSummary, Outcome, StepSummary, TrainProgress};
+pub use progress::{BestEpoch, Ending, EpochSummary, Outcome, StepSummary, TrainProgress};
 
 /// A training run of a network.
 ///

@@ -66,13 +66,13 @@ fn run<B: Backend>(
     let objective = Objective { class_weights: [1.0, 2.0], label_smoothing: 0.1 };
     for _ in 0..24 {
         let network = config.init::<Autodiff<B>>(device).load_state_dict(start.clone())?;
-        let passed = step.run(&network, &batch(), &Noise::default(), &objective)?;
-        if passed.gradients.is_empty() {
+        let output = step.run(&network, &batch(), &Noise::default(), &objective)?;
+        if output.gradients.is_empty() {
             continue;
         }
-        let mut values = ParameterValues { gradients: &passed.gradients, found: Vec::new() };
+        let mut values = ParameterValues { gradients: &output.gradients, found: Vec::new() };
         network.visit(&mut values);
-        return Ok(Some(StepResult { loss: passed.loss, values: values.found }));
+        return Ok(Some(StepResult { loss: output.loss, values: values.found }));
     }
     Ok(None)
 }
