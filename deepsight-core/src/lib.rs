@@ -50,6 +50,10 @@ mod verdict;
 
 pub use aggregate::{Aggregation, Combined};
 pub use analyzer::{Analyzer, AnalyzerConfig, CancelToken, CloserFrames, FrameError, Job, Progress, ScoredFace, Stage};
+/// The Burn version that this crate follows, 0.21. All backends, devices and tensors that the crate takes or returns are
+/// of this version. A program may contain another version too, but cannot pass its types to this crate.
+#[cfg(feature = "model")]
+pub use burn;
 #[cfg(feature = "model")]
 pub use classifier::Classifier;
 pub use coverage::{CLOSER_FRAMES, Coverage, frames_for};
