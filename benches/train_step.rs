@@ -62,9 +62,9 @@ fn on_gpu<B: Backend>(
     precision: Precision,
 ) {
     let (config, side) = (architecture.config(), side(architecture));
-    let step = BurnStep::<B>::new(&config, side, MEAN_AND_STD, MEAN_AND_STD, place);
-    match step.with_precision(precision) {
-        Ok(step) => on_engine::<B>(c, device, place, architecture, &format!("burn_{precision}"), 64, step),
+    let step = BurnStep::<B>::new(&config, side, MEAN_AND_STD, MEAN_AND_STD, place).with_precision(precision);
+    match step.check_precision() {
+        Ok(()) => on_engine::<B>(c, device, place, architecture, &format!("burn_{precision}"), 64, step),
         Err(_) => skipped(device, precision),
     }
 }
@@ -92,8 +92,8 @@ fn on_engine<B: Backend>(
     group.bench_function(format!("{}/batch_{count}", architecture.name()), |b| {
         b.iter(|| {
             let Some(current) = network.take() else { return };
-            let passed = step.run(&current, &batch, &Noise::default(), &objective);
-            let gradients = passed.unwrap_or_else(|error| panic!("{error}")).gradients;
+            let output = step.run(&current, &batch, &Noise::default(), &objective);
+            let gradients = output.unwrap_or_else(|error| panic!("{error}")).gradients;
             network = Some(optimizer.step(1e-4, current, gradients));
             let _ = B::sync(place);
         });

@@ -207,7 +207,8 @@ pub enum Error {
     },
     /// Every video of a label is linked with videos listed for other splits than training.
     #[error(
-        "no {label} video is left for train: all share persons, files or originals with videos listed for other parts, such as {listed}"
+        "no {label} video is left for train: all share persons, files or originals with videos listed for other \
+         parts, such as {listed}"
     )]
     NothingToTrain {
         /// The label without videos.
@@ -356,7 +357,11 @@ pub enum Error {
         reason: String,
     },
     /// None of the clips could be analyzed.
-    #[error("{path}: none of {clips} clips could be analysed; the first, {first}: {reason}", path = path.display(), first = first.display())]
+    #[error(
+        "{path}: none of {clips} clips could be analysed; the first, {first}: {reason}",
+        path = path.display(),
+        first = first.display()
+    )]
     NoClipAnalyzed {
         /// The folder.
         path: PathBuf,
@@ -376,7 +381,7 @@ pub enum Error {
         reason: String,
     },
     /// The sampler has no faces of a class to draw from.
-    #[error("{of}: no {label} faces to draw from", label = match label { Label::Real => "real", Label::Fake => "fake" })]
+    #[error("{of}: no {label} faces to draw from", label = label.name())]
     NoRows {
         /// The rows that were searched.
         of: String,
@@ -391,8 +396,8 @@ pub enum Error {
     },
     /// A fake face names its original video, and training has no real face of that video or of its person.
     #[error(
-        "{file}: its original `{original}` has no real face in training, nor has its person; add the original's faces to the \
-         source, empty the column, or do without pairs",
+        "{file}: its original `{original}` has no real face in training, nor has its person; add the original's faces \
+         to the source, empty the column, or do without pairs",
         file = file.display()
     )]
     NoOriginal {

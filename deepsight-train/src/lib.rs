@@ -31,6 +31,10 @@ pub mod trainer;
 mod whole_file;
 
 pub use augment::Augmentation;
+/// The Burn version that this crate follows, 0.21. All backends, devices and tensors that the crate takes or returns are
+/// of this version. A program may contain another version too, but cannot pass its types to this crate.
+#[cfg(feature = "model")]
+pub use burn;
 /// The crate that defines `RgbImage`, the type of a sample's picture.
 pub use deepsight_core::image;
 #[cfg(feature = "parquet")]
@@ -43,4 +47,4 @@ pub use metrics::{Scored, frame_auc, video_auc};
 pub use prepare::{Preparation, PrepareConfig};
 pub use split::{SplitConfig, assign_splits};
 #[cfg(feature = "model")]
-pub use trainer::{Init, Outcome, Progress, RunOptions, TrainConfig, TrainData, Trainer};
+pub use trainer::{Init, Outcome, RunOptions, TrainConfig, TrainData, TrainProgress, Trainer};

@@ -114,14 +114,14 @@ impl SamplerConfig {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Sampler {
-    sources: Vec<Drawable>,
+    sources: Vec<SourceRows>,
     draws: usize,
     seed: u64,
 }
 
 /// The rows of one source, by video.
 #[derive(Debug, Clone)]
-struct Drawable {
+struct SourceRows {
     share: f32,
     self_blended: f32,
     paired: f32,
@@ -169,7 +169,7 @@ impl Sampler {
             // Due to rounding, the remaining share is never exactly 0.
             if share > 1e-4 {
                 let name = name.map_or_else(|| "training rows".to_owned(), |folder| folder.display().to_string());
-                sources.push(Drawable::new(rows, group, share, config, &name)?);
+                sources.push(SourceRows::new(rows, group, share, config, &name)?);
                 drawable += group.len();
             }
         }
@@ -194,20 +194,21 @@ impl Sampler {
     /// earlier draws, so a resumed run continues at the position that it had reached.
     pub fn epoch(&self, epoch: u64) -> Vec<Draw> {
         let mut random = generator(Purpose::Epoch, [self.seed, epoch, 0]);
-        let mut tables: Vec<Table> = self.sources.iter().map(|source| Table::new(source, &mut random)).collect();
+        let mut states: Vec<SourceState> =
+            self.sources.iter().map(|source| SourceState::new(source, &mut random)).collect();
         let mut draws = Vec::with_capacity(self.draws);
         for pair in 1..=self.draws / 2 {
             // The source that is furthest behind its share.
-            let behind = |table: &Table| table.source.share * pair as f32 - table.pairs as f32;
-            if let Some(table) = tables.iter_mut().max_by(|a, b| behind(a).total_cmp(&behind(b))) {
-                draws.extend(table.pair(&mut random));
+            let behind = |state: &SourceState| state.source.share * pair as f32 - state.pairs as f32;
+            if let Some(state) = states.iter_mut().max_by(|a, b| behind(a).total_cmp(&behind(b))) {
+                draws.extend(state.pair(&mut random));
             }
         }
         draws
     }
 }
 
-impl Drawable {
+impl SourceRows {
     fn new(rows: &[Row], group: &[usize], share: f32, config: &SamplerConfig, name: &str) -> Result<Self, Error> {
         let videos = |label: Label| {
             let mut videos = BTreeMap::<&str, Vec<usize>>::new();
@@ -269,18 +270,18 @@ fn originals(rows: &[Row], group: &[usize]) -> Result<HashMap<usize, Arc<[usize]
 }
 
 /// The state of one source during an epoch.
-struct Table<'a> {
-    source: &'a Drawable,
-    real: Hand,
-    fake: Hand,
+struct SourceState<'a> {
+    source: &'a SourceRows,
+    real: ShuffledFaces,
+    fake: ShuffledFaces,
     pairs: usize,
     blended: usize,
     paired: usize,
 }
 
-impl<'a> Table<'a> {
-    fn new(source: &'a Drawable, random: &mut ChaCha8Rng) -> Self {
-        let (real, fake) = (Hand::new(&source.real, random), Hand::new(&source.fake, random));
+impl<'a> SourceState<'a> {
+    fn new(source: &'a SourceRows, random: &mut ChaCha8Rng) -> Self {
+        let (real, fake) = (ShuffledFaces::new(&source.real, random), ShuffledFaces::new(&source.fake, random));
         Self { source, real, fake, pairs: 0, blended: 0, paired: 0 }
     }
 
@@ -290,21 +291,21 @@ impl<'a> Table<'a> {
         let due = |share: f32, of: usize, done: usize| share * of as f32 - done as f32 >= 0.5;
         let blended = due(self.source.self_blended, self.pairs, self.blended);
         if !blended && due(self.source.paired, self.pairs - self.blended, self.paired) {
-            let fake = Draw { row: self.fake.deal(&self.source.fake, random), self_blended: false, seed };
+            let fake = Draw { row: self.fake.draw(&self.source.fake, random), self_blended: false, seed };
             if let Some(originals) = self.source.originals.get(&fake.row) {
                 self.paired += 1;
                 return [Draw { row: originals[random.random_range(0..originals.len())], ..fake }, fake];
             }
-            let row = self.real.deal(&self.source.real, random);
+            let row = self.real.draw(&self.source.real, random);
             return [Draw { row, self_blended: false, seed: random.random() }, fake];
         }
-        let row = self.real.deal(&self.source.real, random);
+        let row = self.real.draw(&self.source.real, random);
         let real = Draw { row, self_blended: false, seed };
         let fake = if blended {
             self.blended += 1;
             Draw { self_blended: true, ..real }
         } else {
-            let row = self.fake.deal(&self.source.fake, random);
+            let row = self.fake.draw(&self.source.fake, random);
             Draw { row, self_blended: false, seed: random.random() }
         };
         [real, fake]
@@ -312,42 +313,42 @@ impl<'a> Table<'a> {
 }
 
 /// The videos of one class and the faces of each video, each in random order.
-struct Hand {
-    videos: Deck,
-    faces: Vec<Deck>,
+struct ShuffledFaces {
+    videos: Shuffled,
+    faces: Vec<Shuffled>,
 }
 
-impl Hand {
+impl ShuffledFaces {
     fn new(videos: &[Vec<usize>], random: &mut ChaCha8Rng) -> Self {
-        let faces = videos.iter().map(|faces| Deck::new(faces.len(), random)).collect();
-        Self { videos: Deck::new(videos.len(), random), faces }
+        let faces = videos.iter().map(|faces| Shuffled::new(faces.len(), random)).collect();
+        Self { videos: Shuffled::new(videos.len(), random), faces }
     }
 
-    fn deal(&mut self, videos: &[Vec<usize>], random: &mut ChaCha8Rng) -> usize {
-        let video = self.videos.deal(random);
-        videos[video][self.faces[video].deal(random)]
+    fn draw(&mut self, videos: &[Vec<usize>], random: &mut ChaCha8Rng) -> usize {
+        let video = self.videos.draw(random);
+        videos[video][self.faces[video].draw(random)]
     }
 }
 
 /// Numbers in random order, which are shuffled again when all have been drawn.
-struct Deck {
-    cards: Vec<usize>,
-    dealt: usize,
+struct Shuffled {
+    numbers: Vec<usize>,
+    drawn: usize,
 }
 
-impl Deck {
-    fn new(cards: usize, random: &mut ChaCha8Rng) -> Self {
-        let mut cards: Vec<usize> = (0..cards).collect();
-        cards.shuffle(random);
-        Self { cards, dealt: 0 }
+impl Shuffled {
+    fn new(numbers: usize, random: &mut ChaCha8Rng) -> Self {
+        let mut numbers: Vec<usize> = (0..numbers).collect();
+        numbers.shuffle(random);
+        Self { numbers, drawn: 0 }
     }
 
-    fn deal(&mut self, random: &mut ChaCha8Rng) -> usize {
-        if self.dealt == self.cards.len() {
-            self.cards.shuffle(random);
-            self.dealt = 0;
+    fn draw(&mut self, random: &mut ChaCha8Rng) -> usize {
+        if self.drawn == self.numbers.len() {
+            self.numbers.shuffle(random);
+            self.drawn = 0;
         }
-        self.dealt += 1;
-        self.cards[self.dealt - 1]
+        self.drawn += 1;
+        self.numbers[self.drawn - 1]
     }
 }

@@ -164,8 +164,8 @@ def _train(cases: list[Case]) -> str:
     return "\n\n".join(
         [
             "### Training step",
-            "Pictures a second: from 8-bit pictures in the host's memory, forth, back, AdamW. PyTorch with autocast, `channels_last` and "
-            "a fused optimizer.",
+            "Pictures a second: from 8-bit pictures in the host's memory, forward and backward pass, AdamW. PyTorch with "
+            "autocast, `channels_last` and a fused optimizer.",
             report.table(["network", "batch", *TRAINERS.values(), *over], rows),
             _warm_up(cases, TRAINERS),
             _missing(cases, label, TRAINERS),

@@ -303,7 +303,9 @@ fn train_step<B: Backend>(
         Box::new(step.map_err(|error| with_causes(&error))?)
     } else {
         let step = BurnStep::<B>::new(&config, size, MEAN_AND_STD, MEAN_AND_STD, &device);
-        Box::new(step.with_precision(how.precision).map_err(|error| with_causes(&error))?)
+        let step = step.with_precision(how.precision);
+        step.check_precision().map_err(|error| with_causes(&error))?;
+        Box::new(step)
     };
     let labels = [Label::Real, Label::Fake].into_iter().cycle().take(images.len()).collect();
     let batch = Batch { images, labels };
@@ -312,10 +314,10 @@ fn train_step<B: Backend>(
     let mut optimizer = AdamWConfig::new().init();
     Ok(Box::new(move || {
         let current = network.take().ok_or("the step before this one failed")?;
-        let passed = step.run(&current, &batch, &Noise::default(), &objective).map_err(|error| with_causes(&error))?;
-        network = Some(optimizer.step(1e-4, current, passed.gradients));
+        let output = step.run(&current, &batch, &Noise::default(), &objective).map_err(|error| with_causes(&error))?;
+        network = Some(optimizer.step(1e-4, current, output.gradients));
         B::sync(&device).map_err(|error| error.to_string())?;
-        Ok(Output::Loss(passed.loss))
+        Ok(Output::Loss(output.loss))
     }))
 }
 

@@ -1,8 +1,8 @@
 //! Gaussian blur and sharpening, along rows and then along columns.
 
-use super::picture::{Picture, Pixel};
+use super::picture::{FloatPicture, Pixel};
 
-impl Picture {
+impl FloatPicture {
     /// Blurs with a Gaussian of standard deviation `sigma`, in pixels. Borders repeat the last pixel.
     pub(crate) fn blur(&mut self, sigma: f32) {
         if let Some(kernel) = gaussian(sigma) {

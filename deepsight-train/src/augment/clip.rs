@@ -119,7 +119,7 @@ fn run(ffmpeg: &Path, folder: &Path, arguments: impl FnOnce(&mut Command)) -> Re
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
     apart(&mut command);
     let failed = |source| Error::Video(VideoError::Spawn { program: ffmpeg.to_owned(), source });
-    let mut running = Running(command.spawn().map_err(failed)?);
+    let mut running = ChildProcess(command.spawn().map_err(failed)?);
     let Some(status) = running.wait(PATIENCE).map_err(failed)? else {
         return Err(Error::Ffmpeg { reason: format!("was stopped after {} seconds", PATIENCE.as_secs()) });
     };
@@ -141,9 +141,9 @@ pub(crate) fn apart(command: &mut Command) {
 }
 
 /// A child process that is killed when this value is dropped.
-struct Running(Child);
+struct ChildProcess(Child);
 
-impl Running {
+impl ChildProcess {
     /// Waits for the process to end, and returns its exit status. Returns `None` if it is still running after
     /// `patience`.
     fn wait(&mut self, patience: Duration) -> io::Result<Option<ExitStatus>> {
@@ -160,7 +160,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         // Both fail if the process has ended and been waited for, which is the goal.
         let _ = self.0.kill();

@@ -1,6 +1,6 @@
 //! Brightness, contrast, saturation, hue and shifts of channels, all of them as one matrix for each pixel.
 
-use super::picture::Picture;
+use super::picture::FloatPicture;
 
 /// A change of colors: a 3 × 3 matrix of red, green and blue, and the levels added to each, on the scale `0..=255`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,7 +55,7 @@ impl ColorMatrix {
     }
 }
 
-impl Picture {
+impl FloatPicture {
     pub(crate) fn recolor(&mut self, matrix: &ColorMatrix) {
         if *matrix == ColorMatrix::IDENTITY {
             return;

@@ -1,8 +1,8 @@
 //! Dithering: a picture with few colors.
 
-use super::picture::{Picture, Pixel};
+use super::picture::{FloatPicture, Pixel};
 
-impl Picture {
+impl FloatPicture {
     /// Rounds each channel to one of `levels` evenly spaced values, from 2, and distributes the rounding error to the
     /// pixels that follow (Floyd and Steinberg, "An adaptive algorithm for spatial greyscale", 1976).
     pub(super) fn dither(&mut self, levels: f32) {

@@ -3,9 +3,9 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::picture::{Picture, Pixel};
+use super::picture::{FloatPicture, Pixel};
 
-pub(super) fn erase(picture: &mut Picture, area: f32, aspect: f32, random: &mut ChaCha8Rng) {
+pub(super) fn erase(picture: &mut FloatPicture, area: f32, aspect: f32, random: &mut ChaCha8Rng) {
     let (width, height) = (picture.width, picture.height);
     if width == 0 || height == 0 {
         return;
@@ -14,7 +14,7 @@ pub(super) fn erase(picture: &mut Picture, area: f32, aspect: f32, random: &mut 
     let covered = |length: f32, limit: usize| (length.round() as usize).clamp(1, limit);
     let (across, down) = (covered(side * aspect.sqrt(), width), covered(side / aspect.sqrt(), height));
     let (left, top) = (random.random_range(0..=width - across), random.random_range(0..=height - down));
-    let rows = move |picture: &mut Picture, fill: &mut dyn FnMut(&mut Pixel)| {
+    let rows = move |picture: &mut FloatPicture, fill: &mut dyn FnMut(&mut Pixel)| {
         for row in picture.pixels.chunks_exact_mut(width).skip(top).take(down) {
             row[left..left + across].iter_mut().for_each(&mut *fill);
         }

@@ -1,6 +1,6 @@
 //! Flip, rotation, zoom and shift. They are combined into one transform, so that pixels are sampled once.
 
-use super::picture::{Picture, Pixel};
+use super::picture::{FloatPicture, Pixel};
 
 /// An affine map from a point of the result to the point of the picture that it shows: `x' = a·x + b·y + c`,
 /// `y' = d·x + e·y + f`. In both, coordinates run over `-1..=1` from left to right and from top to bottom.
@@ -38,7 +38,7 @@ impl Transform {
     }
 }
 
-impl Picture {
+impl FloatPicture {
     /// Transforms and resizes the picture. It is sampled bilinearly, and mirrored outside its borders.
     ///
     /// Shrinking does not smooth. An analysis does not smooth either, so a network trained on smoothed pictures would

@@ -3,9 +3,9 @@
 
 use std::sync::LazyLock;
 
-use super::picture::Picture;
+use super::picture::FloatPicture;
 
-type Block = [[f32; 8]; 8];
+type PixelBlock = [[f32; 8]; 8];
 
 /// How a picture is compressed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,7 +19,7 @@ pub(super) struct Jpeg {
     pub(super) offset: [usize; 2],
 }
 
-impl Picture {
+impl FloatPicture {
     pub(super) fn jpeg(&mut self, jpeg: &Jpeg) {
         if self.pixels.is_empty() {
             return;
@@ -91,7 +91,7 @@ impl Plane {
         let dct = &*DCT;
         for band in self.values.chunks_exact_mut(8 * self.width) {
             for left in (0..self.width).step_by(8) {
-                let mut block = Block::default();
+                let mut block = PixelBlock::default();
                 for (line, row) in block.iter_mut().zip(band.chunks_exact(self.width)) {
                     line.copy_from_slice(&row[left..left + 8]);
                 }
@@ -136,12 +136,12 @@ impl Plane {
 
 /// The matrix of the discrete cosine transform, and its inverse, which is the transpose.
 struct Dct {
-    forward: Block,
-    backward: Block,
+    forward: PixelBlock,
+    backward: PixelBlock,
 }
 
 static DCT: LazyLock<Dct> = LazyLock::new(|| {
-    let forward: Block = std::array::from_fn(|frequency| {
+    let forward: PixelBlock = std::array::from_fn(|frequency| {
         std::array::from_fn(|position| {
             let angle = (2 * position + 1) as f64 * frequency as f64 * std::f64::consts::PI / 16.0;
             let norm = if frequency == 0 { 0.125_f64.sqrt() } else { 0.5 };
@@ -152,7 +152,7 @@ static DCT: LazyLock<Dct> = LazyLock::new(|| {
 });
 
 /// Returns a matrix product. The inner loop runs along rows, which fill vector registers.
-fn product(a: &Block, b: &Block) -> Block {
+fn product(a: &PixelBlock, b: &PixelBlock) -> PixelBlock {
     a.map(|weights| {
         let mut sum = [0.0; 8];
         for (weight, row) in weights.iter().zip(b) {
@@ -171,8 +171,8 @@ fn rounded(value: f32) -> f32 {
 }
 
 struct Quantisation {
-    steps: Block,
-    inverses: Block,
+    steps: PixelBlock,
+    inverses: PixelBlock,
 }
 
 /// Returns the quantization tables of luminance and color: those of Annex K, scaled as in libjpeg.
@@ -231,7 +231,7 @@ mod tests {
             let mut file = Vec::new();
             JpegEncoder::new_with_quality(&mut file, quality).encode_image(&picture()).unwrap();
             let decoded = image::load_from_memory_with_format(&file, ImageFormat::Jpeg).unwrap().into_rgb8();
-            let mut ours = Picture::from_rgb(&picture());
+            let mut ours = FloatPicture::from_rgb(&picture());
             ours.jpeg(&Jpeg { quality: quality.into(), halve_color: false, offset: [0, 0] });
             let ours = ours.to_rgb();
             let mean = |other: &RgbImage| {
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn color_at_half_the_resolution_loses_more_and_the_offset_moves_the_blocks() {
         let loss = |halve_color, offset| {
-            let (original, mut ours) = (Picture::from_rgb(&picture()), Picture::from_rgb(&picture()));
+            let (original, mut ours) = (FloatPicture::from_rgb(&picture()), FloatPicture::from_rgb(&picture()));
             ours.jpeg(&Jpeg { quality: 90.0, halve_color, offset });
             original.values().iter().zip(ours.values()).map(|(a, b)| (a - b).abs()).sum::<f32>()
         };

@@ -23,7 +23,7 @@ pub use self::clip::{ClipCompression, recompress};
 pub(crate) use self::color::ColorMatrix;
 pub(crate) use self::geometry::Transform;
 pub use self::operation::Operation;
-pub(crate) use self::picture::Picture;
+pub(crate) use self::picture::FloatPicture;
 pub(crate) use self::resample::Filter;
 use crate::Error;
 pub use crate::random::Between;
@@ -111,11 +111,11 @@ impl Augmentation {
             let value = format!("{width} × {height}");
             return Err(Error::Setting { name: "picture", value, rule: "must have pixels" });
         }
-        Ok(self.run(Picture::from_rgb(image), size, seed))
+        Ok(self.run(FloatPicture::from_rgb(image), size, seed))
     }
 
     /// Does the same as [`Augmentation::apply`], for arguments that have been checked.
-    pub(crate) fn run(&self, mut picture: Picture, size: u32, seed: u64) -> RgbImage {
+    pub(crate) fn run(&self, mut picture: FloatPicture, size: u32, seed: u64) -> RgbImage {
         let size = size as usize;
         let mut gathered = Transform::IDENTITY;
         for (index, step) in self.steps.iter().enumerate() {

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::picture::Picture;
+use super::picture::FloatPicture;
 use crate::random::{Purpose, generator};
 
 /// A table of normally distributed numbers. Each row of a picture reads a sequence of them from a random start. Drawing
@@ -30,7 +30,7 @@ fn run(length: usize, random: &mut ChaCha8Rng) -> impl Iterator<Item = f32> + us
     NORMAL[start..].iter().chain(NORMAL.iter().cycle()).copied().take(length)
 }
 
-impl Picture {
+impl FloatPicture {
     /// Adds noise that does not depend on the brightness, drawn for each channel separately. `deviation` is its
     /// standard deviation in levels of `0..=255`.
     pub(super) fn gaussian_noise(&mut self, deviation: f32, random: &mut ChaCha8Rng) {

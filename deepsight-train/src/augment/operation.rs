@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::color::ColorMatrix;
 use super::geometry::Transform;
 use super::jpeg::Jpeg;
-use super::picture::Picture;
+use super::picture::FloatPicture;
 use super::resample::Filter;
 use super::{AugmentStep, erase};
 use crate::Error;
@@ -210,7 +210,7 @@ impl Operation {
 
     /// Applies the operation to pixels. `stream` is the picture's seed and the step's index, for the random numbers of
     /// steps within this one.
-    pub(super) fn apply(&self, picture: &mut Picture, stream: [u64; 2], random: &mut ChaCha8Rng) {
+    pub(super) fn apply(&self, picture: &mut FloatPicture, stream: [u64; 2], random: &mut ChaCha8Rng) {
         match self {
             // Geometric operations are applied through `transform`.
             Self::Flip | Self::Rotate { .. } | Self::Zoom { .. } | Self::Stretch { .. } | Self::Shift { .. } => {}
@@ -246,7 +246,7 @@ impl Operation {
     }
 }
 
-fn rescale(picture: &mut Picture, side: f32, then: &[AugmentStep], stream: [u64; 2], random: &mut ChaCha8Rng) {
+fn rescale(picture: &mut FloatPicture, side: f32, then: &[AugmentStep], stream: [u64; 2], random: &mut ChaCha8Rng) {
     let (width, height) = (picture.width, picture.height);
     let factor = (side / width.min(height).max(1) as f32).min(1.0);
     let shrunk = |length: usize| ((length as f32 * factor).round() as usize).clamp(1, length.max(1));

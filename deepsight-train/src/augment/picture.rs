@@ -10,14 +10,14 @@ pub(crate) type Pixel = [f32; 4];
 
 /// A picture in single precision. Operations write their result to `spare` and then swap it with `pixels`.
 #[derive(Debug)]
-pub(crate) struct Picture {
+pub(crate) struct FloatPicture {
     pub(super) width: usize,
     pub(super) height: usize,
     pub(super) pixels: Vec<Pixel>,
     pub(super) spare: Vec<Pixel>,
 }
 
-impl Picture {
+impl FloatPicture {
     pub(crate) fn from_rgb(image: &RgbImage) -> Self {
         let mut picture = Self::empty(image.width() as usize, image.height() as usize);
         let pixels = image.as_raw().as_chunks::<3>().0.iter();
@@ -78,7 +78,7 @@ impl Picture {
     }
 }
 
-impl Clone for Picture {
+impl Clone for FloatPicture {
     fn clone(&self) -> Self {
         let mut copy = Self::empty(self.width, self.height);
         copy.pixels.extend_from_slice(&self.pixels);
@@ -101,7 +101,7 @@ fn buffer() -> Vec<Pixel> {
     BUFFERS.try_with(|buffers| buffers.borrow_mut().pop()).ok().flatten().unwrap_or_default()
 }
 
-impl Drop for Picture {
+impl Drop for FloatPicture {
     fn drop(&mut self) {
         for mut used in [std::mem::take(&mut self.pixels), std::mem::take(&mut self.spare)] {
             used.clear();

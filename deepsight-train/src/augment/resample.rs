@@ -6,7 +6,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::blur::add_weighted;
-use super::picture::{Picture, Pixel};
+use super::picture::{FloatPicture, Pixel};
 
 /// A filter for resizing.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,7 +55,7 @@ impl Filter {
     }
 }
 
-impl Picture {
+impl FloatPicture {
     pub(crate) fn resize(&mut self, width: usize, height: usize, filter: Filter) {
         if (width, height) == (self.width, self.height) || self.pixels.is_empty() {
             return;

@@ -2,16 +2,16 @@
 
 use deepsight_core::Landmarks;
 
-use crate::augment::{Picture, Transform};
+use crate::augment::{FloatPicture, Transform};
 
 /// Warps the donor's picture to `size`, so that its landmarks lie on those of the target, by the affine map of least
 /// squares. Returns `None` if the five points do not determine such a map.
 pub(super) fn fitted(
-    mut donor: Picture,
+    mut donor: FloatPicture,
     landmarks: &Landmarks,
     target: &Landmarks,
     size: (usize, usize),
-) -> Option<Picture> {
+) -> Option<FloatPicture> {
     let between = |points: &Landmarks, (width, height): (usize, usize)| {
         points
             .0
@@ -44,8 +44,8 @@ pub(super) fn fitted(
 
 /// Gives each channel of the source the mean and the standard deviation that the target has within the mask (Reinhard
 /// et al., 2001, in RGB).
-pub(super) fn match_colors(source: &mut Picture, target: &Picture, mask: &Picture) {
-    let moments = |picture: &Picture| {
+pub(super) fn match_colors(source: &mut FloatPicture, target: &FloatPicture, mask: &FloatPicture) {
+    let moments = |picture: &FloatPicture| {
         let (mut weight, mut sums, mut squares) = (0.0_f64, [0.0_f64; 3], [0.0_f64; 3]);
         for (pixel, share) in picture.values().chunks_exact(4).zip(mask.values().chunks_exact(4)) {
             let share = f64::from(share[0]);

@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use crate::augment::{Filter, Picture, Transform};
+use crate::augment::{Filter, FloatPicture, Transform};
 
 /// Longer side in pixels at which a mask is made. It is blurred anyway, and a quarter of the pixels takes a quarter of
 /// the time.
@@ -16,7 +16,7 @@ pub(super) fn mask(
     (width, height): (usize, usize),
     deformation: f32,
     random: &mut ChaCha8Rng,
-) -> Option<Picture> {
+) -> Option<FloatPicture> {
     let scale = SIDE / width.max(height) as f32;
     let shrunk = |length: usize| ((length as f32 * scale).round() as usize).max(1);
     let corners: Vec<[f32; 2]> = polygon.iter().map(|point| point.map(|p| (p + 0.5) * scale)).collect();
@@ -45,8 +45,8 @@ pub(super) fn mask(
 }
 
 /// Returns the coverage of each pixel by a convex polygon, `0..=1`.
-fn filled(corners: &[[f32; 2]], width: usize, height: usize) -> Picture {
-    let mut mask = Picture::filled(width, height);
+fn filled(corners: &[[f32; 2]], width: usize, height: usize) -> FloatPicture {
+    let mut mask = FloatPicture::filled(width, height);
     for (row, pixels) in mask.rows_mut().enumerate() {
         let y = row as f32 + 0.5;
         let (mut left, mut right) = (f32::INFINITY, f32::NEG_INFINITY);
@@ -65,9 +65,9 @@ fn filled(corners: &[[f32; 2]], width: usize, height: usize) -> Picture {
 }
 
 /// Deforms the mask elastically (Simard et al., 2003): every pixel is moved by a smooth random field.
-fn deform(mask: &mut Picture, reach: f32, random: &mut ChaCha8Rng) {
+fn deform(mask: &mut FloatPicture, reach: f32, random: &mut ChaCha8Rng) {
     let nodes = random.random_range(4..=8);
-    let mut field = Picture::filled(nodes, nodes);
+    let mut field = FloatPicture::filled(nodes, nodes);
     for value in field.values_mut() {
         *value = reach * (2.0 * random.random::<f32>() - 1.0);
     }
@@ -77,7 +77,7 @@ fn deform(mask: &mut Picture, reach: f32, random: &mut ChaCha8Rng) {
 }
 
 /// Returns the mask at the picture's size, moved like the source.
-pub(super) fn placed(mut mask: Picture, transform: Transform, (width, height): (usize, usize)) -> Picture {
+pub(super) fn placed(mut mask: FloatPicture, transform: Transform, (width, height): (usize, usize)) -> FloatPicture {
     mask.warp(transform, width, height);
     mask
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::outline::Region;
 use crate::Error;
-use crate::augment::{ColorMatrix, Filter, Picture, Transform};
+use crate::augment::{ColorMatrix, Filter, FloatPicture, Transform};
 use crate::random::{Between, Purpose, check_share, generator};
 
 /// The settings of self-blended images: a real face is blended with a slightly changed copy of itself (Shiohara and
@@ -107,18 +107,18 @@ impl Blended {
         let levels = blend.mask.values().iter().step_by(4).map(|share| (255.0 * share).round() as u8);
         let mut mask = GrayImage::new(width as u32, height as u32);
         mask.iter_mut().zip(levels).for_each(|(pixel, level)| *pixel = level);
-        let [image, source, target] = [&blend.picture, &blend.source, &blend.target].map(Picture::to_rgb);
+        let [image, source, target] = [&blend.picture, &blend.source, &blend.target].map(FloatPicture::to_rgb);
         Self { image, source, target, mask }
     }
 }
 
 /// A self-blended face in the format of the training pipeline.
 pub(crate) struct Blend {
-    pub(crate) picture: Picture,
-    source: Picture,
-    target: Picture,
+    pub(crate) picture: FloatPicture,
+    source: FloatPicture,
+    target: FloatPicture,
     /// Share of the source at each pixel, multiplied by the ratio.
-    mask: Picture,
+    mask: FloatPicture,
 }
 
 impl SelfBlending {
@@ -160,7 +160,7 @@ impl SelfBlending {
     /// [`Error::Setting`] when a setting is out of its range.
     pub fn blend(&self, image: &RgbImage, landmarks: &Landmarks, seed: u64) -> Result<Option<Blended>, Error> {
         self.check()?;
-        Ok(self.run(Picture::from_rgb(image), landmarks, None, seed).map(Blended::new))
+        Ok(self.run(FloatPicture::from_rgb(image), landmarks, None, seed).map(Blended::new))
     }
 
     /// Does the same as [`blend`](Self::blend), with another person's face within the mask, whatever the value of
@@ -178,17 +178,17 @@ impl SelfBlending {
         seed: u64,
     ) -> Result<Option<Blended>, Error> {
         self.check()?;
-        let donor = (Picture::from_rgb(donor.0), donor.1);
-        Ok(self.run(Picture::from_rgb(image), landmarks, Some(donor), seed).map(Blended::new))
+        let donor = (FloatPicture::from_rgb(donor.0), donor.1);
+        Ok(self.run(FloatPicture::from_rgb(image), landmarks, Some(donor), seed).map(Blended::new))
     }
 
     /// Does the same as [`SelfBlending::blend`] and [`SelfBlending::blend_with`], for settings that have been checked.
     /// Returns `None` if the landmarks are not those of a face in the picture.
     pub(crate) fn run(
         &self,
-        target: Picture,
+        target: FloatPicture,
         landmarks: &Landmarks,
-        donor: Option<(Picture, &Landmarks)>,
+        donor: Option<(FloatPicture, &Landmarks)>,
         seed: u64,
     ) -> Option<Blend> {
         let random = &mut generator(Purpose::Blend, [seed, 0, 0]);
@@ -233,7 +233,7 @@ impl SelfBlending {
         chosen.or(self.regions.last()).map_or(Region::Face, |(region, _)| *region)
     }
 
-    fn recolor(&self, picture: &mut Picture, random: &mut ChaCha8Rng) {
+    fn recolor(&self, picture: &mut FloatPicture, random: &mut ChaCha8Rng) {
         let matrix = ColorMatrix::IDENTITY
             .hue_turned(self.hue.draw(random))
             .saturated(self.saturation.draw(random))
@@ -244,7 +244,7 @@ impl SelfBlending {
     }
 
     /// Removes or sharpens detail, with equal probability.
-    fn change_detail(&self, picture: &mut Picture, random: &mut ChaCha8Rng) {
+    fn change_detail(&self, picture: &mut FloatPicture, random: &mut ChaCha8Rng) {
         if random.random_bool(0.5) {
             picture.sharpen(1.0, self.sharpen.draw(random));
             return;

@@ -135,7 +135,7 @@ struct Pose {
 }
 
 /// The map from the template to the picture, and the pose of the face.
-struct Fit {
+struct FaceFit {
     /// `x' = a·x − b·y + tx`, `y' = b·x + a·y + ty`.
     to_picture: [f32; 4],
     pose: Pose,
@@ -151,7 +151,7 @@ const UNIT: f32 = 35.0;
 const MEAN: Pose = Pose { yaw: 0.0, pitch: 0.039, length: 0.113 };
 const REACH: Pose = Pose { yaw: 0.45, pitch: 0.3, length: 0.35 };
 
-impl Fit {
+impl FaceFit {
     /// Fits a similarity by least squares (Umeyama, 1991). Returns `None` if the landmarks lie within a pixel of each
     /// other or are not finite.
     fn new(landmarks: &Landmarks) -> Option<Self> {
@@ -203,7 +203,7 @@ impl Pose {
 /// the mean face does not fit each face exactly, and forgeries differ in what they replace. Returns `None` if the
 /// landmarks are not those of a face.
 pub(super) fn outline(landmarks: &Landmarks, region: Region, random: &mut ChaCha8Rng) -> Option<Vec<[f32; 2]>> {
-    let fit = Fit::new(landmarks)?;
+    let fit = FaceFit::new(landmarks)?;
     let Pose { yaw, pitch, length } = fit.pose;
     let points = region.points();
     let placed = points.iter().map(|point| {

@@ -67,22 +67,23 @@ pub fn fit_verdicts(faces: &[Scored], aim: VerdictAim) -> Result<VerdictLimits, 
     let rule_threshold = fit_threshold(faces, aim.rule)?;
     let sources = sources_of(faces);
     let at = |step: usize| step as f64 / STEPS as f64;
-    let counts: Vec<Counts> = sources.iter().map(Counts::of).collect();
-    let mut best: Option<(Cost, f64, f64)> = None;
+    let counts: Vec<StepCounts> = sources.iter().map(StepCounts::of).collect();
+    let mut best: Option<(LimitCost, f64, f64)> = None;
     for lower in (0..=STEPS).filter(|step| at(*step) <= rule_threshold) {
         for upper in (lower..=STEPS).filter(|step| at(*step) >= rule_threshold) {
             let middle = (at(lower) + at(upper)) / 2.0;
             if matches!(aim.rule, ThresholdRule::FalsePositiveRate(_)) && middle < rule_threshold {
                 continue;
             }
-            let cost = Cost::of(counts.iter().map(|counts| counts.verdicts(lower, upper)), aim, at(upper) - at(lower));
+            let cost =
+                LimitCost::of(counts.iter().map(|counts| counts.verdicts(lower, upper)), aim, at(upper) - at(lower));
             if best.is_none_or(|(least, ..)| cost.is_less(least)) {
                 best = Some((cost, at(lower), at(upper)));
             }
         }
     }
     // The grid includes 0 and 1, so there is always a pair.
-    let (cost, lower, upper) = best.unwrap_or((Cost::default(), rule_threshold, rule_threshold));
+    let (cost, lower, upper) = best.unwrap_or((LimitCost::default(), rule_threshold, rule_threshold));
     Ok(VerdictLimits {
         threshold: f64::from(((lower + upper) / 2.0) as f32),
         uncertain_band: f64::from(((upper - lower) / 2.0) as f32),
@@ -91,13 +92,13 @@ pub fn fit_verdicts(faces: &[Scored], aim: VerdictAim) -> Result<VerdictLimits, 
 }
 
 /// Number of scores of each class that are at most, and at least, the value of each step.
-struct Counts {
+struct StepCounts {
     at_most: [Vec<usize>; 2],
     at_least: [Vec<usize>; 2],
     all: [usize; 2],
 }
 
-impl Counts {
+impl StepCounts {
     fn of(source: &SourceScores) -> Self {
         let classes = [&source.reals, &source.fakes];
         let at = |step: usize| step as f64 / STEPS as f64;
@@ -125,7 +126,7 @@ impl Counts {
 
 /// The distance of limits from the aim, and their cost. Costs are compared field by field, in this order.
 #[derive(Debug, Clone, Copy, Default)]
-struct Cost {
+struct LimitCost {
     /// Sum over sources of the share of reals called FAKE beyond the aim.
     false_alarms: f64,
     /// How far the share of right verdicts in the worst source is below the aim.
@@ -136,7 +137,7 @@ struct Cost {
     width: f64,
 }
 
-impl Cost {
+impl LimitCost {
     fn of(sources: impl Iterator<Item = [[usize; 3]; 2]>, aim: VerdictAim, width: f64) -> Self {
         let (mut cost, mut count) = (Self { width, ..Self::default() }, 0.0);
         for [reals, fakes] in sources {

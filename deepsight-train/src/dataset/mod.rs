@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "model")]
 pub use self::burn::{EpochDataset, FaceBatch, FaceBatcher, Loaded};
-use crate::augment::{ClipCompression, Picture, Transform, check_size, recompress};
+use crate::augment::{ClipCompression, FloatPicture, Transform, check_size, recompress};
 use crate::blend::SelfBlending;
 use crate::random::{Purpose, generator};
 use crate::sampler::Draw;
@@ -163,6 +163,12 @@ impl FaceDataset {
         })
     }
 
+    /// Sets how many bytes of decoded crops may be kept in memory. Crops that are kept already stay.
+    #[cfg(feature = "model")]
+    pub(crate) fn set_cache_bytes(&mut self, bytes: usize) {
+        self.config.cache_bytes = bytes;
+    }
+
     /// Returns the rows of the manifest, which describe the faces.
     pub fn rows(&self) -> &[Row] {
         &self.rows
@@ -193,13 +199,13 @@ impl FaceDataset {
     }
 
     /// Returns the crop of a draw, blended if the draw says so.
-    fn unaugmented(&self, draw: &Draw) -> Result<Picture, Error> {
+    fn unaugmented(&self, draw: &Draw) -> Result<FloatPicture, Error> {
         let row = self.row(draw.row)?;
         if draw.self_blended && row.label == Label::Fake {
             return Err(Error::BlendOfFake { file: row.file.clone() });
         }
         let crop = self.crop(draw.row)?;
-        let picture = Picture::from_rgb(&crop);
+        let picture = FloatPicture::from_rgb(&crop);
         if !draw.self_blended {
             return Ok(picture);
         }
@@ -207,7 +213,7 @@ impl FaceDataset {
         let blending = &self.config.self_blending;
         let mut blend = None;
         if let Some((donor, of_donor)) = self.donor(row, &landmarks, draw.seed) {
-            let donor = Picture::from_rgb(self.crop(donor)?.as_ref());
+            let donor = FloatPicture::from_rgb(self.crop(donor)?.as_ref());
             blend = blending.run(picture.clone(), &landmarks, Some((donor, of_donor)), draw.seed);
         }
         // A profile does not fit a frontal face, which is no error: the face is then blended into itself.
@@ -234,7 +240,7 @@ impl FaceDataset {
 
     /// Chooses at random whether the face of a draw is compressed, and returns it after compression together with its
     /// neighbors in time. They are all blended in the same way, as in a forgery.
-    fn recompressed(&self, draw: &Draw) -> Result<Option<Picture>, Error> {
+    fn recompressed(&self, draw: &Draw) -> Result<Option<FloatPicture>, Error> {
         let Some(clip) = &self.config.clip_compression else { return Ok(None) };
         let mut random = generator(Purpose::Clip, [draw.seed, 0, 0]);
         if random.random::<f32>() >= clip.probability {
@@ -262,7 +268,7 @@ impl FaceDataset {
         }
         let crf = clip.crf.draw(&mut random).round() as u8;
         let frames = recompress(&frames, crf, &clip.program())?;
-        Ok(frames.get(place).map(Picture::from_rgb))
+        Ok(frames.get(place).map(FloatPicture::from_rgb))
     }
 
     /// Returns the face of a row without augmentation, as in validation, at the network's size. It is resized
@@ -272,7 +278,7 @@ impl FaceDataset {
     /// The errors of [`FaceDataset::crop`].
     pub fn plain(&self, row: usize) -> Result<RgbImage, Error> {
         let crop = self.crop(row)?;
-        let mut picture = Picture::from_rgb(&crop);
+        let mut picture = FloatPicture::from_rgb(&crop);
         let size = self.config.size as usize;
         picture.warp(Transform::IDENTITY, size, size);
         Ok(picture.to_rgb())

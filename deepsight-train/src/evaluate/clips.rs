@@ -5,7 +5,7 @@ use deepsight_video::{DecodeOptions, Sampling, Video};
 use serde::Serialize;
 
 use super::recompress_clip;
-use crate::layout::{Media, no_clips};
+use crate::layout::{ClipMedia, no_clips};
 use crate::{Dataset, Error, Label};
 
 /// A clip to be analyzed.
@@ -64,8 +64,8 @@ impl ClipSet {
     pub fn find(root: impl AsRef<Path>) -> Result<Self, Error> {
         let dataset = Dataset::find(root, None)?;
         let clip = |clip: crate::layout::Clip| match clip.media {
-            Media::Video(path) => Some(TestClip { path, label: clip.label }),
-            Media::Pictures(_) => None,
+            ClipMedia::Video(path) => Some(TestClip { path, label: clip.label }),
+            ClipMedia::Pictures(_) => None,
         };
         let clips: Vec<TestClip> = dataset.clips.into_iter().filter_map(clip).collect();
         if clips.is_empty() {

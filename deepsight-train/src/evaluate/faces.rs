@@ -5,9 +5,9 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::Degradation;
-use crate::layout::{Clip, Media};
+use crate::layout::{Clip, ClipMedia};
 use crate::manifest::source_names;
-use crate::prepare::{Failure, PrepareProgress};
+use crate::prepare::{FileFailure, PrepareProgress};
 use crate::{Dataset, Error, Label, Manifest, Preparation, Scored, Split};
 
 /// Number of pictures that are read and scored together: enough to occupy every core and any GPU, and few enough for
@@ -86,8 +86,8 @@ impl TestSet {
         let mut faces = Vec::new();
         for clip in part(dataset, split)? {
             let pictures = match &clip.media {
-                Media::Pictures(pictures) => pictures,
-                Media::Video(path) => return Err(Error::NotPictures { path: path.clone() }),
+                ClipMedia::Pictures(pictures) => pictures,
+                ClipMedia::Video(path) => return Err(Error::NotPictures { path: path.clone() }),
             };
             faces.extend(pictures.iter().map(|picture| TestFace {
                 path: picture.path.clone(),
@@ -115,7 +115,7 @@ impl TestSet {
         output: &Path,
         cancel: &CancelToken,
         progress: impl FnMut(&PrepareProgress),
-    ) -> Result<(Self, Vec<Failure>), Error> {
+    ) -> Result<(Self, Vec<FileFailure>), Error> {
         dataset.clips = part(&dataset, split)?.into_iter().cloned().collect();
         let prepared = preparation.run(&dataset, output, cancel, progress)?;
         let set = Self::of_manifest(&prepared.manifest, &dataset.root, split)?;

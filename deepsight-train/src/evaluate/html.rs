@@ -38,7 +38,8 @@ impl Evaluation {
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
              <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-             <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n\
+             <meta name=\"color-scheme\" content=\"light dark\">\n\
+             <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n\
              <body>\n<main>\n{body}\n</main>\n<footer>{}</footer>\n</body>\n</html>\n",
             escape_html(&title),
             escape_html(self.program),
@@ -50,7 +51,8 @@ impl Evaluation {
         let mean = self.source_means.as_ref().and_then(|means| means.videos.first()).map(mean_card).unwrap_or_default();
         let cards: String = self.sections.iter().map(|section| card(section, self.bootstrap.level)).collect();
         format!(
-            "<header><p class=\"note\"><bdi>{}</bdi>{split}</p><h1>{}</h1><div class=\"cards\">{mean}{cards}</div></header>\n",
+            "<header><p class=\"note\"><bdi>{}</bdi>{split}</p><h1>{}</h1><div class=\"cards\">{mean}{cards}</div>\
+             </header>\n",
             escape_html(&self.data.source),
             escape_html(title),
         )
@@ -78,12 +80,13 @@ impl Evaluation {
             let _ = write!(
                 html,
                 "<div class=\"scroll\"><table><caption>{}</caption><thead><tr><th scope=\"col\">Source</th>\
-                 <th scope=\"col\">real</th><th scope=\"col\">fake</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>",
+                 <th scope=\"col\">real</th><th scope=\"col\">fake</th>{head}</tr></thead><tbody>{rows}</tbody>\
+                 </table></div>",
                 capital(kind)
             );
         }
-        html + "<p class=\"note\">A method's row has its fakes against all reals of the source. In the mean every source counts \
-                the same.</p></section>\n"
+        html + "<p class=\"note\">A method's row has its fakes against all reals of the source. In the mean every \
+                source counts the same.</p></section>\n"
     }
 
     fn verdict_section(&self) -> String {
@@ -112,8 +115,8 @@ impl Evaluation {
             let rows: String = rows.into_iter().map(|(name, section)| robustness_row(name, section)).collect();
             let _ = write!(
                 html,
-                "<div class=\"scroll\"><table><caption>{}</caption><thead><tr><th scope=\"col\">Input</th>{head}</tr></thead>\
-                 <tbody>{rows}</tbody></table></div>",
+                "<div class=\"scroll\"><table><caption>{}</caption><thead><tr><th scope=\"col\">Input</th>{head}</tr>\
+                 </thead><tbody>{rows}</tbody></table></div>",
                 escape_html(&capital(kind))
             );
         }
@@ -152,9 +155,11 @@ impl Evaluation {
         let failed = if failed.is_empty() { failed } else { format!("<h3>Not analysed</h3><ul>{failed}</ul>") };
         format!(
             "<section><h2>Verdicts</h2><div class=\"scroll\"><table><thead><tr><th scope=\"col\">Clip is</th>\
-             <th scope=\"col\">REAL</th><th scope=\"col\">FAKE</th><th scope=\"col\">UNCERTAIN</th></tr></thead><tbody>{verdicts}</tbody>\
+             <th scope=\"col\">REAL</th><th scope=\"col\">FAKE</th><th scope=\"col\">UNCERTAIN</th></tr></thead>\
+             <tbody>{verdicts}</tbody>\
              </table></div>{failed}<details><summary>All clips ({})</summary><div class=\"scroll\"><table><thead><tr>\
-             <th scope=\"col\">Clip</th><th scope=\"col\">Is</th><th scope=\"col\">Verdict</th><th scope=\"col\">Fake probability</th>\
+             <th scope=\"col\">Clip</th><th scope=\"col\">Is</th><th scope=\"col\">Verdict</th>\
+             <th scope=\"col\">Fake probability</th>\
              <th scope=\"col\">Faces</th></tr></thead><tbody>{rows}</tbody></table></div></details></section>\n",
             counted(self.clips.len()),
         )
@@ -211,8 +216,8 @@ impl Evaluation {
         let rows: String = videos.iter().take(MAX_ROWS).map(row).collect();
         format!(
             "<section><details><summary>All videos ({}), worst first</summary><div class=\"scroll\"><table><thead><tr>\
-             <th scope=\"col\">Video</th><th scope=\"col\">Is</th><th scope=\"col\">Fake probability</th><th scope=\"col\">Faces</th></tr>\
-             </thead><tbody>{rows}</tbody></table></div></details></section>\n",
+             <th scope=\"col\">Video</th><th scope=\"col\">Is</th><th scope=\"col\">Fake probability</th>\
+             <th scope=\"col\">Faces</th></tr></thead><tbody>{rows}</tbody></table></div></details></section>\n",
             counted(self.videos.len()),
         )
     }
@@ -229,8 +234,8 @@ fn mean_card(auc: &MeanValue) -> String {
         .map_or_else(String::new, |[low, high]| format!("<p class=\"note\">interval {low:.3} to {high:.3}</p>"));
     let value = auc.value.map_or_else(|| "&ndash;".into(), |value| format!("{value:.3}"));
     format!(
-        "<div class=\"card\"><p class=\"note\">AUC, videos, mean over sources</p><p class=\"number\">{value}</p>{interval}\
-         <p class=\"note\">{} sources with both classes</p></div>",
+        "<div class=\"card\"><p class=\"note\">AUC, videos, mean over sources</p>\
+         <p class=\"number\">{value}</p>{interval}<p class=\"note\">{} sources with both classes</p></div>",
         auc.sources
     )
 }
@@ -266,9 +271,9 @@ fn measured(section: &Section, level: f64) -> Result<String, Error> {
     }
     let Section { name, threshold, .. } = section;
     Ok(format!(
-        "<section><h2>{}</h2><p class=\"note\">called fake from {threshold:.4}</p><div class=\"scroll\"><table><thead><tr>\
-         <th scope=\"col\">Metric</th><th scope=\"col\">Value</th><th scope=\"col\">{}</th></tr></thead><tbody>{rows}</tbody></table>\
-         </div><div class=\"figures\">{figures}</div></section>\n",
+        "<section><h2>{}</h2><p class=\"note\">called fake from {threshold:.4}</p><div class=\"scroll\"><table><thead>\
+         <tr><th scope=\"col\">Metric</th><th scope=\"col\">Value</th><th scope=\"col\">{}</th></tr></thead>\
+         <tbody>{rows}</tbody></table></div><div class=\"figures\">{figures}</div></section>\n",
         escape_html(&capital(name)),
         heading_of_intervals(level),
     ))
@@ -283,9 +288,9 @@ fn verdict_table(title: &str, verdicts: &MeasuredVerdicts) -> String {
     let rows: String = verdicts.sources.iter().map(row).collect();
     let MeasuredVerdicts { threshold, uncertain_band, .. } = verdicts;
     format!(
-        "<div class=\"scroll\"><table><caption>{title}: threshold {threshold:.4}, UNCERTAIN nearer than {uncertain_band:.4}; \
-         calibration error of all sources together {:.4} over videos, {:.4} over faces</caption><thead><tr>\
-         <th scope=\"col\">Source</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>",
+        "<div class=\"scroll\"><table><caption>{title}: threshold {threshold:.4}, UNCERTAIN nearer than \
+         {uncertain_band:.4}; calibration error of all sources together {:.4} over videos, {:.4} over faces</caption>\
+         <thead><tr><th scope=\"col\">Source</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>",
         verdicts.video_calibration_error, verdicts.face_calibration_error,
     )
 }

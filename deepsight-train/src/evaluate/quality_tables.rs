@@ -11,7 +11,7 @@ const LEVEL_COLUMNS: [&str; 6] = ["real", "fake", "AUC", "FPR", "mean real", "me
 const BIN_COLUMNS: [&str; 7] = ["from", "to", "real", "fake", "AUC", "FPR", "reached"];
 
 /// A table: its caption, the heading of its first column and of the others, and its rows.
-struct Table {
+struct QualityTable {
     caption: String,
     first: &'static str,
     columns: Vec<&'static str>,
@@ -21,7 +21,7 @@ struct Table {
 impl QualityReport {
     pub(super) fn to_text(&self) -> String {
         let mut text = String::new();
-        for Table { caption, first, columns, rows } in self.tables() {
+        for QualityTable { caption, first, columns, rows } in self.tables() {
             let widest = rows.iter().map(|row| row.0.chars().count()).max().unwrap_or(0).max(22);
             let _ = write!(text, "\n{caption}\n{first:<widest$}");
             text += &columns.iter().map(|column| format!(" {column:>9}")).collect::<String>();
@@ -36,7 +36,7 @@ impl QualityReport {
 
     pub(super) fn to_html(&self) -> String {
         let mut html = String::from("<section><h2>Quality</h2>");
-        for Table { caption, first, columns, rows } in self.tables() {
+        for QualityTable { caption, first, columns, rows } in self.tables() {
             let head: String = columns.iter().map(|column| format!("<th scope=\"col\">{column}</th>")).collect();
             let row = |(name, cells): (String, Vec<String>)| {
                 let cells: String = cells.iter().map(|cell| format!("<td>{cell}</td>")).collect();
@@ -45,8 +45,8 @@ impl QualityReport {
             let rows: String = rows.into_iter().map(row).collect();
             let _ = write!(
                 html,
-                "<div class=\"scroll\"><table><caption>{}</caption><thead><tr><th scope=\"col\">{first}</th>{head}</tr></thead>\
-                 <tbody>{rows}</tbody></table></div>",
+                "<div class=\"scroll\"><table><caption>{}</caption><thead><tr><th scope=\"col\">{first}</th>\
+                 {head}</tr></thead><tbody>{rows}</tbody></table></div>",
                 escape_html(&caption)
             );
         }
@@ -57,8 +57,8 @@ impl QualityReport {
     fn sentence(&self) -> String {
         let QualityLimits { min_detail, full_detail, min_light, max_turn, .. } = self.limits;
         let mut text = format!(
-            "Faces must reach an AUC of {} with a false-positive rate of at most {:.4}: detail of {min_detail} pixels, in full \
-             from {full_detail} pixels, light of {min_light}, turn of at most {max_turn} degrees.",
+            "Faces must reach an AUC of {} with a false-positive rate of at most {:.4}: detail of {min_detail} \
+             pixels, in full from {full_detail} pixels, light of {min_light}, turn of at most {max_turn} degrees.",
             self.aim.auc, self.false_positive_bound
         );
         for measure in &self.not_reached {
@@ -67,7 +67,7 @@ impl QualityReport {
         text
     }
 
-    fn tables(&self) -> Vec<Table> {
+    fn tables(&self) -> Vec<QualityTable> {
         let mut tables = Vec::new();
         let sources = self.levels.first().map_or(0, |level| level.figures.len());
         for place in 0..sources {
@@ -76,7 +76,7 @@ impl QualityReport {
                 let figures = level.figures.iter().find(|figures| figures.source.as_deref() == name)?;
                 Some((level.level.clone(), level_cells(figures)))
             };
-            tables.push(Table {
+            tables.push(QualityTable {
                 caption: format!("Degraded faces, {}", name.unwrap_or("mean over sources")),
                 first: "level",
                 columns: LEVEL_COLUMNS.to_vec(),
@@ -87,7 +87,7 @@ impl QualityReport {
             [("detail in pixels", &self.detail), ("light", &self.light), ("turn in degrees", &self.turn)]
         {
             let row = |(place, bin): (usize, &QualityBin)| ((place + 1).to_string(), bin_cells(bin));
-            tables.push(Table {
+            tables.push(QualityTable {
                 caption: format!("Faces by {name}, mean over sources"),
                 first: "bin",
                 columns: BIN_COLUMNS.to_vec(),

@@ -360,7 +360,8 @@ impl Evaluation {
         let reals = section.reals;
         if reals < 1000 {
             self.notes.push(format!(
-                "With {reals} real {} the false-positive rate moves in steps of {:.2} %: read the TPR at {} accordingly.",
+                "With {reals} real {} the false-positive rate moves in steps of {:.2} %: read the TPR at {} \
+                 accordingly.",
                 section.name,
                 100.0 / reals as f64,
                 if reals < 100 { "1 % and 0.1 % FPR" } else { "0.1 % FPR" },

@@ -158,7 +158,8 @@ impl Evaluation {
         let (reals, fakes) = (fitted.real_videos, fitted.fake_videos);
         let VerdictAim { right, reals_called_fake, .. } = fitted.aim;
         let wanted = format!(
-            "in every source {:.0} % of the decided videos are right and at most {:.1} % of the real ones are called FAKE",
+            "in every source {:.0} % of the decided videos are right and at most {:.1} % of the real ones are called \
+             FAKE",
             100.0 * right,
             100.0 * reals_called_fake
         );
@@ -311,9 +312,9 @@ pub(super) fn verdict_cells(source: &VerdictRates) -> [String; 12] {
 }
 
 /// Explanation of the columns of a table of verdicts.
-pub(super) const VERDICTS_NOTE: &str = "decided: share of videos that are not UNCERTAIN, and their number n; right: share of \
-    the decided; real FAKE, fake REAL: share of all videos of the class; cal. err.: expected calibration error over videos, and \
-    over faces. Both classes count the same, and so do all sources.";
+pub(super) const VERDICTS_NOTE: &str = "decided: share of videos that are not UNCERTAIN, and their number n; right: \
+    share of the decided; real FAKE, fake REAL: share of all videos of the class; cal. err.: expected calibration error over \
+    videos, and over faces. Both classes count the same, and so do all sources.";
 
 /// Returns a source's name, or `all` for the only source, which has no name.
 pub(super) fn or_all(name: &str) -> &str {

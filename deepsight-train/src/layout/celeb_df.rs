@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::{Clip, Media, names, videos};
+use super::{Clip, ClipMedia, names, videos};
 use crate::{Error, Label, Split};
 
 pub(super) const FOLDERS: [(&str, Label); 3] =
@@ -22,7 +22,8 @@ pub(super) fn clips(root: &Path) -> Result<Vec<Clip>, Error> {
             };
             let name = format!("{folder}/{name}");
             let split = testing.contains(&name).then_some(Split::Test);
-            let known = Clip { target_id, source_id, original, split, ..Clip::new(label, name, Media::Video(path)) };
+            let known =
+                Clip { target_id, source_id, original, split, ..Clip::new(label, name, ClipMedia::Video(path)) };
             clips.push(known);
         }
     }

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Clip, Media, open_training, walk};
+use super::{Clip, ClipMedia, open_training, walk};
 use crate::{Error, Label, Split};
 
 const FILE: &str = "metadata.json";
 
 /// An entry of a list: one video.
 #[derive(Deserialize)]
-struct Entry {
+struct ListedVideo {
     label: Option<String>,
     /// Stands in the lists of the test set instead of a label.
     is_fake: Option<u8>,
@@ -41,7 +41,7 @@ pub(super) fn clips(lists: &[PathBuf]) -> Result<Vec<Clip>, Error> {
     let mut clips = Vec::new();
     for path in lists {
         let bytes = fs::read(path).map_err(Error::io(path, "cannot be read"))?;
-        let entries: BTreeMap<String, Entry> = serde_json::from_slice(&bytes).map_err(Error::json(path))?;
+        let entries: BTreeMap<String, ListedVideo> = serde_json::from_slice(&bytes).map_err(Error::json(path))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         for (file, entry) in entries {
             let video = folder.join(&file);
@@ -54,7 +54,7 @@ pub(super) fn clips(lists: &[PathBuf]) -> Result<Vec<Clip>, Error> {
     Ok(clips)
 }
 
-fn clip(list: &Path, file: &str, video: PathBuf, entry: &Entry) -> Result<Clip, Error> {
+fn clip(list: &Path, file: &str, video: PathBuf, entry: &ListedVideo) -> Result<Clip, Error> {
     let wrong = |rule| Error::List { path: list.to_owned(), entry: file.to_owned(), rule };
     let label = match (entry.label.as_deref().map(str::parse::<Label>), entry.is_fake) {
         (Some(Ok(label)), _) => label,
@@ -68,7 +68,7 @@ fn clip(list: &Path, file: &str, video: PathBuf, entry: &Entry) -> Result<Clip, 
         Some(name) => Some(name.parse().map_err(|_| wrong("split must be train, validation or test"))?),
     };
     let original = entry.original.as_deref().filter(|original| !original.is_empty()).map(stem);
-    Ok(Clip { original, split, ..Clip::new(label, stem(file), Media::Video(video)) })
+    Ok(Clip { original, split, ..Clip::new(label, stem(file), ClipMedia::Video(video)) })
 }
 
 /// Returns the name without extension. DFDC's names are random, so they are unique over all parts.

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::{Clip, Media, videos};
+use super::{Clip, ClipMedia, videos};
 use crate::{Error, Label, Split};
 
 pub(super) const FOLDERS: [&str; 2] = ["original_sequences", "manipulated_sequences"];
@@ -25,7 +25,7 @@ pub(super) fn clips(root: &Path) -> Result<Vec<Clip>, Error> {
             let split = lists.split(name);
             let forgery = (label == Label::Fake).then(|| method.to_owned());
             let name = format!("{method}/{compression}/{name}");
-            let clip = Clip::new(label, name, Media::Video(path));
+            let clip = Clip::new(label, name, ClipMedia::Video(path));
             clips.push(Clip { target_id: target, source_id: source, original, split, method: forgery, ..clip });
         }
     }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Clip, Kind, Media, Picture, files, name, names, open_training, walk};
+use super::{Clip, ClipMedia, FileKind, Picture, files, name, names, open_training, walk};
 use crate::{Error, Label, Split};
 
 /// A folder of clips of one label.
@@ -66,8 +66,8 @@ pub(super) fn of_label(folder: &Path, label: Label) -> Result<Vec<Clip>, Error> 
     for (path, kind) in files(folder)? {
         let name = name(folder, &path);
         match kind {
-            Kind::Video => clips.push(with_persons(Clip::new(label, name, Media::Video(path)))),
-            Kind::Picture => {
+            FileKind::Video => clips.push(with_persons(Clip::new(label, name, ClipMedia::Video(path)))),
+            FileKind::Picture => {
                 let (video, frame) = video_of(&name);
                 let picture = Picture { frame, ..Picture::new(path) };
                 pictures.entry(video).or_default().push(picture);
@@ -75,7 +75,7 @@ pub(super) fn of_label(folder: &Path, label: Label) -> Result<Vec<Clip>, Error> 
         }
     }
     let pictures = pictures.into_iter();
-    clips.extend(pictures.map(|(name, pictures)| with_persons(Clip::new(label, name, Media::Pictures(pictures)))));
+    clips.extend(pictures.map(|(name, pictures)| with_persons(Clip::new(label, name, ClipMedia::Pictures(pictures)))));
     Ok(clips)
 }
 

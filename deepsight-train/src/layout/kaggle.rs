@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::face_forensics::{Lists, original, persons};
-use super::{Clip, Media, videos, walk};
+use super::{Clip, ClipMedia, videos, walk};
 use crate::{Error, Label};
 
 /// The folder of real videos.
@@ -56,7 +56,7 @@ pub(super) fn clips(root: &Path) -> Result<Vec<Clip>, Error> {
                 Label::Real => Some(format!("youtube/{name}")),
             };
             let (split, forgery) = (lists.split(name), (label == Label::Fake).then(|| method.clone()));
-            let clip = Clip::new(label, format!("{method}/{below}"), Media::Video(path));
+            let clip = Clip::new(label, format!("{method}/{below}"), ClipMedia::Video(path));
             clips.push(Clip { target_id, source_id, original, split, method: forgery, ..clip });
         }
     }

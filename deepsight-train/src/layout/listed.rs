@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Clip, Media, Picture};
+use super::{Clip, ClipMedia, Picture};
 use crate::{Error, Label, Manifest};
 
 /// File name of the list.
@@ -18,7 +18,7 @@ pub(super) fn clips(path: &Path, manifest: Manifest) -> Result<Vec<Clip>, Error>
             original: row.original.clone(),
             split: row.split,
             method: row.method.clone(),
-            ..Clip::new(row.label, row.video.clone(), Media::Pictures(Vec::new()))
+            ..Clip::new(row.label, row.video.clone(), ClipMedia::Pictures(Vec::new()))
         });
         if clip.split != row.split {
             let value = row.split.map(|split| split.to_string()).unwrap_or_default();
@@ -32,7 +32,7 @@ pub(super) fn clips(path: &Path, manifest: Manifest) -> Result<Vec<Clip>, Error>
             return Err(Error::ManifestField { path, row: index + 1, column: "method", value, rule });
         }
         let picture = Picture { path: root.join(&row.file), frame: row.frame, time: row.time, track: row.track };
-        if let Media::Pictures(pictures) = &mut clip.media {
+        if let ClipMedia::Pictures(pictures) = &mut clip.media {
             pictures.push(picture);
         }
     }

@@ -60,7 +60,7 @@ pub struct Clip {
     /// Its name, unique within the data set together with the label; may hold `/`.
     pub name: String,
     /// Its file or files.
-    pub media: Media,
+    pub media: ClipMedia,
     /// The person whose body and scene are seen.
     pub target_id: Option<String>,
     /// The person whose face is seen, where it is not that of the body.
@@ -77,7 +77,7 @@ pub struct Clip {
 /// The files of a clip.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub enum Media {
+pub enum ClipMedia {
     /// One video file, with frames to be decoded.
     Video(PathBuf),
     /// Pictures, of one face each.
@@ -192,7 +192,7 @@ impl Dataset {
 }
 
 impl Clip {
-    pub(crate) fn new(label: Label, name: impl Into<String>, media: Media) -> Self {
+    pub(crate) fn new(label: Label, name: impl Into<String>, media: ClipMedia) -> Self {
         let name = name.into();
         Self { label, name, media, target_id: None, source_id: None, original: None, split: None, method: None }
     }
@@ -228,7 +228,7 @@ fn unique(mut clips: Vec<Clip>) -> Vec<Clip> {
     }
     for clip in &mut clips {
         let shared = counts.get(&(clip.label, clip.name.clone())).is_some_and(|&count| count > 1);
-        if let (true, Media::Video(path)) = (shared, &clip.media) {
+        if let (true, ClipMedia::Video(path)) = (shared, &clip.media) {
             let extension = path.extension().unwrap_or_default().to_string_lossy();
             clip.name = format!("{}.{extension}", clip.name);
         }
@@ -239,12 +239,12 @@ fn unique(mut clips: Vec<Clip>) -> Vec<Clip> {
 
 /// The kind of a file, by its extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum FileKind {
     Video,
     Picture,
 }
 
-impl Kind {
+impl FileKind {
     fn of(path: &Path) -> Option<Self> {
         const VIDEOS: &[&str] = &[
             "mp4", "avi", "mov", "mkv", "webm", "m4v", "mpg", "mpeg", "ts", "mts", "m2ts", "wmv", "flv", "3gp", "ogv",
@@ -261,7 +261,7 @@ fn videos(folder: &Path) -> Result<Vec<(PathBuf, String)>, Error> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
-    let videos = files(folder)?.into_iter().filter(|(_, kind)| *kind == Kind::Video);
+    let videos = files(folder)?.into_iter().filter(|(_, kind)| *kind == FileKind::Video);
     Ok(videos.map(|(path, _)| (path.clone(), name(folder, &path))).collect())
 }
 

@@ -66,9 +66,9 @@ fn real_and_fake_folders_give_videos_pictures_of_videos_and_loose_pictures() {
     ];
     assert_eq!(names(&dataset), expected);
     assert_eq!(persons(clip(&dataset, Label::Fake, "fake_id16_id6_0012_c")), ["id16", "id6"]);
-    let Media::Pictures(pictures) = &clip(&dataset, Label::Fake, "id0_id1_0001").media else { panic!() };
+    let ClipMedia::Pictures(pictures) = &clip(&dataset, Label::Fake, "id0_id1_0001").media else { panic!() };
     assert_eq!(pictures.iter().map(|picture| picture.frame).collect::<Vec<_>>(), [Some(12), Some(3)]);
-    let Media::Pictures(pictures) = &clip(&dataset, Label::Fake, "shots").media else { panic!() };
+    let ClipMedia::Pictures(pictures) = &clip(&dataset, Label::Fake, "shots").media else { panic!() };
     assert_eq!((pictures.len(), pictures[0].frame), (2, None));
 }
 
@@ -86,12 +86,13 @@ fn a_folder_without_real_and_fake_needs_a_label() {
 #[test]
 fn listed_pictures_keep_their_persons_and_split() {
     let folder = folder(&["x/1.jpg", "x/2.jpg", "y.png"]);
-    let list = "file,label,video,target_id,source_id,split,frame\nx/1.jpg,fake,v,id1,id2,train,4\nx/2.jpg,fake,v,id1,id2,train,9\ny.png,real,w,id3,,val,\n";
+    let list = "file,label,video,target_id,source_id,split,frame\nx/1.jpg,fake,v,id1,id2,train,4\n\
+                x/2.jpg,fake,v,id1,id2,train,9\ny.png,real,w,id3,,val,\n";
     write(&folder, "manifest.csv", list);
     let dataset = find(&folder);
     let v = clip(&dataset, Label::Fake, "v");
     assert_eq!((dataset.layout, persons(v), v.split), (Layout::Listed, ["id1", "id2"], Some(Split::Train)));
-    let Media::Pictures(pictures) = &v.media else { panic!() };
+    let ClipMedia::Pictures(pictures) = &v.media else { panic!() };
     assert_eq!((pictures[1].frame, &pictures[1].path), (Some(9), &folder.path().join("x/2.jpg")));
 
     write(&folder, "manifest.csv", &list.replace("2.jpg,fake,v,id1,id2,train", "2.jpg,fake,v,id1,id2,val"));
@@ -321,7 +322,7 @@ fn lists_that_were_written_on_windows_are_read() {
     let listed = folder(&["real/sub/1.jpg"]);
     write(&listed, "manifest.csv", "\u{feff}file,label,video\r\nreal\\sub\\1.jpg,real,v\r\n");
     let dataset = find(&listed);
-    let Media::Pictures(pictures) = &clip(&dataset, Label::Real, "v").media else { panic!() };
+    let ClipMedia::Pictures(pictures) = &clip(&dataset, Label::Real, "v").media else { panic!() };
     assert_eq!(pictures[0].path, listed.path().join("real/sub/1.jpg"));
     write(&listed, "manifest.csv", "file,label,video\nC:\\faces\\1.jpg,real,v\n");
     let message = Dataset::find(listed.path(), None).unwrap_err().to_string();

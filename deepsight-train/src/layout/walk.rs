@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Kind;
+use super::FileKind;
 use crate::Error;
 
 /// A folder to be read.
@@ -20,7 +20,7 @@ struct Folder {
 ///
 /// # Errors
 /// [`Error::LinkLoop`] when a link leads to a folder that it lies in, [`Error::Io`] when a folder cannot be read.
-pub(super) fn files(folder: &Path) -> Result<Vec<(PathBuf, Kind)>, Error> {
+pub(super) fn files(folder: &Path) -> Result<Vec<(PathBuf, FileKind)>, Error> {
     let mut found = Vec::new();
     let root = resolved(folder)?;
     let mut read = HashSet::from([root.clone()]);
@@ -32,9 +32,9 @@ pub(super) fn files(folder: &Path) -> Result<Vec<(PathBuf, Kind)>, Error> {
         if folder.trail.len() > 1 && !read.insert(folder.trail[folder.trail.len() - 1].clone()) {
             continue;
         }
-        for Entry { path, is_folder, is_link } in entries(&folder.path)? {
+        for FolderEntry { path, is_folder, is_link } in entries(&folder.path)? {
             if !is_folder {
-                found.extend(Kind::of(&path).map(|kind| (path, kind)));
+                found.extend(FileKind::of(&path).map(|kind| (path, kind)));
                 continue;
             }
             let target = resolved(&path)?;
@@ -63,7 +63,7 @@ pub(super) fn only_folder(folder: &Path) -> Result<Option<PathBuf>, Error> {
 }
 
 /// A file or folder in a folder.
-struct Entry {
+struct FolderEntry {
     path: PathBuf,
     /// Whether it is a folder, or a link to one.
     is_folder: bool,
@@ -71,7 +71,7 @@ struct Entry {
 }
 
 /// Returns what lies directly in a folder and is not hidden, sorted.
-fn entries(folder: &Path) -> Result<Vec<Entry>, Error> {
+fn entries(folder: &Path) -> Result<Vec<FolderEntry>, Error> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io(folder, "cannot be read"))? {
         let entry = entry.map_err(Error::io(folder, "cannot be read"))?;
@@ -82,7 +82,7 @@ fn entries(folder: &Path) -> Result<Vec<Entry>, Error> {
         let kind = kind.map_err(Error::io(&path, "cannot be read"))?;
         // Only links need a call of the system each. A data set may have a million files.
         let is_folder = kind.is_dir() || (kind.is_symlink() && path.is_dir());
-        entries.push(Entry { path, is_folder, is_link: kind.is_symlink() });
+        entries.push(FolderEntry { path, is_folder, is_link: kind.is_symlink() });
     }
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(entries)

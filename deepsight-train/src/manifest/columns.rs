@@ -17,16 +17,16 @@ use super::table::{BOX, POINTS, file};
 struct Column {
     name: &'static str,
     required: bool,
-    values: Values,
+    values: ColumnValues,
 }
 
-type Get<T> = Box<dyn Fn(&Row) -> Option<T>>;
+type Getter<T> = Box<dyn Fn(&Row) -> Option<T>>;
 
-enum Values {
-    Text(Get<ByteArray>),
-    Whole(Get<i64>),
-    Float(Get<f32>),
-    Double(Get<f64>),
+enum ColumnValues {
+    Text(Getter<ByteArray>),
+    Whole(Getter<i64>),
+    Float(Getter<f32>),
+    Double(Getter<f64>),
 }
 
 pub(super) fn encode(rows: &[Row]) -> Result<Vec<u8>, ParquetError> {
@@ -38,10 +38,10 @@ pub(super) fn encode(rows: &[Row]) -> Result<Vec<u8>, ParquetError> {
     let mut group = writer.next_row_group()?;
     for column in &columns {
         match &column.values {
-            Values::Text(get) => write::<ByteArrayType>(&mut group, rows, column.required, get)?,
-            Values::Whole(get) => write::<Int64Type>(&mut group, rows, column.required, get)?,
-            Values::Float(get) => write::<FloatType>(&mut group, rows, column.required, get)?,
-            Values::Double(get) => write::<DoubleType>(&mut group, rows, column.required, get)?,
+            ColumnValues::Text(get) => write::<ByteArrayType>(&mut group, rows, column.required, get)?,
+            ColumnValues::Whole(get) => write::<Int64Type>(&mut group, rows, column.required, get)?,
+            ColumnValues::Float(get) => write::<FloatType>(&mut group, rows, column.required, get)?,
+            ColumnValues::Double(get) => write::<DoubleType>(&mut group, rows, column.required, get)?,
         }
     }
     group.close()?;
@@ -57,22 +57,22 @@ fn columns() -> Vec<Column> {
         text("target_id", |row| row.target_id.clone()),
         text("source_id", |row| row.source_id.clone()),
         // Parquet's plain integers are signed. No video has more frames than an `i64` holds.
-        column("frame", Values::Whole(Box::new(|row| row.frame.and_then(|frame| i64::try_from(frame).ok())))),
-        column("time", Values::Double(Box::new(|row| row.time))),
-        column("track", Values::Whole(Box::new(|row| row.track.map(i64::from)))),
+        column("frame", ColumnValues::Whole(Box::new(|row| row.frame.and_then(|frame| i64::try_from(frame).ok())))),
+        column("time", ColumnValues::Double(Box::new(|row| row.time))),
+        column("track", ColumnValues::Whole(Box::new(|row| row.track.map(i64::from)))),
     ];
     for (index, name) in BOX.into_iter().enumerate() {
         let edge = move |row: &Row| row.bounds.map(|bounds| <[f32; 4]>::from(bounds)[index]);
-        columns.push(column(name, Values::Float(Box::new(edge))));
+        columns.push(column(name, ColumnValues::Float(Box::new(edge))));
     }
     for (point, names) in POINTS.into_iter().enumerate() {
         for (axis, name) in names.into_iter().enumerate() {
             let get = move |row: &Row| row.landmarks.map(|Landmarks(points)| points[point][axis]);
-            columns.push(column(name, Values::Float(Box::new(get))));
+            columns.push(column(name, ColumnValues::Float(Box::new(get))));
         }
     }
     columns.extend([
-        column("confidence", Values::Float(Box::new(|row| row.confidence))),
+        column("confidence", ColumnValues::Float(Box::new(|row| row.confidence))),
         text("sha256", |row| row.sha256.clone()),
         text("split", |row| row.split.map(|split| split.to_string())),
         text("original", |row| row.original.clone()),
@@ -81,12 +81,12 @@ fn columns() -> Vec<Column> {
     columns
 }
 
-fn column(name: &'static str, values: Values) -> Column {
+fn column(name: &'static str, values: ColumnValues) -> Column {
     Column { name, required: false, values }
 }
 
 fn text(name: &'static str, get: impl Fn(&Row) -> Option<String> + 'static) -> Column {
-    column(name, Values::Text(Box::new(move |row| get(row).map(|text| text.into_bytes().into()))))
+    column(name, ColumnValues::Text(Box::new(move |row| get(row).map(|text| text.into_bytes().into()))))
 }
 
 impl Column {
@@ -96,10 +96,10 @@ impl Column {
 
     fn field(&self) -> Result<TypePtr, ParquetError> {
         let (physical, logical) = match self.values {
-            Values::Text(_) => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
-            Values::Whole(_) => (Physical::INT64, None),
-            Values::Float(_) => (Physical::FLOAT, None),
-            Values::Double(_) => (Physical::DOUBLE, None),
+            ColumnValues::Text(_) => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
+            ColumnValues::Whole(_) => (Physical::INT64, None),
+            ColumnValues::Float(_) => (Physical::FLOAT, None),
+            ColumnValues::Double(_) => (Physical::DOUBLE, None),
         };
         let repetition = if self.required { Repetition::REQUIRED } else { Repetition::OPTIONAL };
         let field = Type::primitive_type_builder(self.name, physical).with_logical_type(logical);
@@ -112,7 +112,7 @@ fn write<T: DataType>(
     group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
     rows: &[Row],
     required: bool,
-    get: &Get<T::T>,
+    get: &Getter<T::T>,
 ) -> Result<(), ParquetError> {
     let all: Vec<Option<T::T>> = rows.iter().map(get).collect();
     let levels: Vec<i16> = all.iter().map(|value| i16::from(value.is_some())).collect();

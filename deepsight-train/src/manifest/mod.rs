@@ -216,7 +216,7 @@ pub struct Manifest {
 
 /// The content of the JSON beside the CSV.
 #[derive(Serialize, Deserialize)]
-struct Making {
+struct Sidecar {
     schema: u32,
     crop: Option<FaceCrop>,
     size: Option<u32>,
@@ -277,7 +277,7 @@ impl Manifest {
             }
             row.file = slashed;
         }
-        let Making { crop, size, settings, .. } = Making::read(&path.with_extension("json"))?;
+        let Sidecar { crop, size, settings, .. } = Sidecar::read(&path.with_extension("json"))?;
         Ok(Self { root, rows, crop, size, settings })
     }
 
@@ -289,8 +289,8 @@ impl Manifest {
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
         let json = path.with_extension("json");
-        let making = Making { schema: SCHEMA, crop: self.crop, size: self.size, settings: self.settings.clone() };
-        let mut bytes = serde_json::to_vec_pretty(&making).map_err(|error| Error::json(&json)(error))?;
+        let sidecar = Sidecar { schema: SCHEMA, crop: self.crop, size: self.size, settings: self.settings.clone() };
+        let mut bytes = serde_json::to_vec_pretty(&sidecar).map_err(|error| Error::json(&json)(error))?;
         bytes.push(b'\n');
         write_whole(&json, &bytes)?;
         write_whole(path, &table::write(&self.rows, path)?)
@@ -307,7 +307,7 @@ impl Manifest {
     }
 }
 
-impl Making {
+impl Sidecar {
     fn read(path: &Path) -> Result<Self, Error> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
@@ -316,11 +316,11 @@ impl Making {
             }
             Err(error) => return Err(Error::io(path, "cannot be read")(error)),
         };
-        let making: Self = serde_json::from_slice(&bytes).map_err(Error::json(path))?;
-        if making.schema == SCHEMA {
-            return Ok(making);
+        let sidecar: Self = serde_json::from_slice(&bytes).map_err(Error::json(path))?;
+        if sidecar.schema == SCHEMA {
+            return Ok(sidecar);
         }
-        Err(Error::Schema { path: path.to_owned(), schema: making.schema, known: SCHEMA })
+        Err(Error::Schema { path: path.to_owned(), schema: sidecar.schema, known: SCHEMA })
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) fn read(bytes: &[u8], path: &Path) -> Result<Vec<Row>, Error> {
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(Error::table(path))?;
-        rows.push(Line { path, number: rows.len() + 1, header: &header, record: &record }.row()?);
+        rows.push(RowParser { path, number: rows.len() + 1, header: &header, record: &record }.row()?);
     }
     if rows.is_empty() {
         return Err(Error::EmptyManifest { path: path.to_owned() });
@@ -68,14 +68,14 @@ pub(super) fn read(bytes: &[u8], path: &Path) -> Result<Vec<Row>, Error> {
 }
 
 /// One line of the table.
-struct Line<'a> {
+struct RowParser<'a> {
     path: &'a Path,
     number: usize,
     header: &'a StringRecord,
     record: &'a StringRecord,
 }
 
-impl Line<'_> {
+impl RowParser<'_> {
     fn row(&self) -> Result<Row, Error> {
         let label = self.named("label", self.required("label")?)?;
         let mut row = Row::new(self.required("file")?, label, self.required("video")?);

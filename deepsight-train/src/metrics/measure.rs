@@ -1,13 +1,13 @@
 //! Computation of all metrics in one pass over the sorted scores, so that a thousand resamples need a thousand passes
 //! and no sorting.
 
-use super::scores::Item;
+use super::scores::Score;
 use super::{CALIBRATION_BINS, Confusion, Metric, Metrics};
 
 /// Computes all metrics. `items` are in descending order, and each counts `times(video)` times.
-pub(super) fn measure(items: &[Item], threshold: f64, times: impl Fn(usize) -> u64) -> Metrics {
+pub(super) fn measure(items: &[Score], threshold: f64, times: impl Fn(usize) -> u64) -> Metrics {
     let mut confusion = Confusion::default();
-    let mut fit = Fit::default();
+    let mut sums = ProbabilitySums::default();
     for item in items {
         let times = times(item.video);
         let called_fake = item.probability >= threshold;
@@ -17,11 +17,11 @@ pub(super) fn measure(items: &[Item], threshold: f64, times: impl Fn(usize) -> u
             (true, false) => &mut confusion.fake_as_real,
             (true, true) => &mut confusion.fake_as_fake,
         } += times;
-        fit.add(item, times as f64);
+        sums.add(item, times as f64);
     }
     let mut metrics = Metrics { threshold, confusion, values: Default::default() };
     metrics.decisions();
-    metrics.probabilities(&fit);
+    metrics.probabilities(&sums);
     metrics.ranking(items, times);
     metrics
 }
@@ -50,14 +50,14 @@ impl Metrics {
         self.set(Metric::FakeF1, f1(fake_as_fake, real_as_fake + fake_as_real));
     }
 
-    fn probabilities(&mut self, fit: &Fit) {
-        let off: f64 = fit.bins.iter().map(|(_, probability, fakes)| (probability - fakes).abs()).sum();
-        self.set(Metric::LogLoss, Some(fit.loss / fit.weight));
-        self.set(Metric::Brier, Some(fit.squared / fit.weight));
-        self.set(Metric::ExpectedCalibrationError, Some(off / fit.weight));
+    fn probabilities(&mut self, sums: &ProbabilitySums) {
+        let off: f64 = sums.bins.iter().map(|(_, probability, fakes)| (probability - fakes).abs()).sum();
+        self.set(Metric::LogLoss, Some(sums.loss / sums.weight));
+        self.set(Metric::Brier, Some(sums.squared / sums.weight));
+        self.set(Metric::ExpectedCalibrationError, Some(off / sums.weight));
     }
 
-    fn ranking(&mut self, items: &[Item], times: impl Fn(usize) -> u64) {
+    fn ranking(&mut self, items: &[Score], times: impl Fn(usize) -> u64) {
         let (reals, fakes) = (self.confusion.reals() as f64, self.confusion.fakes() as f64);
         if reals == 0.0 || fakes == 0.0 {
             return;
@@ -109,7 +109,7 @@ fn crossing(before: (f64, f64), after: (f64, f64)) -> f64 {
 
 /// Sums for the metrics of the probabilities themselves.
 #[derive(Default)]
-struct Fit {
+struct ProbabilitySums {
     weight: f64,
     loss: f64,
     squared: f64,
@@ -117,8 +117,8 @@ struct Fit {
     bins: [(f64, f64, f64); CALIBRATION_BINS],
 }
 
-impl Fit {
-    fn add(&mut self, item: &Item, times: f64) {
+impl ProbabilitySums {
+    fn add(&mut self, item: &Score, times: f64) {
         let truth = f64::from(item.fake);
         // Clamped as in scikit-learn, so that one confident mistake does not make the loss infinite.
         let kept = item.probability.clamp(f64::EPSILON, 1.0 - f64::EPSILON);

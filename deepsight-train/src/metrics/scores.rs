@@ -8,14 +8,14 @@ use crate::{Error, Label};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scores {
     /// Faces or videos, by descending fake probability.
-    pub(super) items: Vec<Item>,
+    pub(super) items: Vec<Score>,
     /// The label of each video that the items are from.
     pub(super) videos: Vec<Label>,
 }
 
 /// One face, or one video.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Item {
+pub(super) struct Score {
     pub(super) probability: f64,
     pub(super) fake: bool,
     /// Index in `Scores::videos`.
@@ -37,7 +37,7 @@ impl Scores {
         for (number, place) in numbers.values_mut().enumerate() {
             *place = number;
         }
-        let item = |face: &Scored| Item {
+        let item = |face: &Scored| Score {
             probability: face.fake_probability,
             fake: face.label == Label::Fake,
             video: numbers[&face.key()],
@@ -52,7 +52,7 @@ impl Scores {
     pub fn of_videos(faces: &[Scored]) -> Result<Self, Error> {
         check(faces)?;
         let scores = video_scores(faces);
-        let item = |(video, score): (usize, &super::VideoScore)| Item {
+        let item = |(video, score): (usize, &super::VideoScore)| Score {
             probability: score.fake_probability,
             fake: score.label == Label::Fake,
             video,
@@ -61,7 +61,7 @@ impl Scores {
         Ok(Self::sorted(items, scores.iter().map(|score| score.label).collect()))
     }
 
-    fn sorted(mut items: Vec<Item>, videos: Vec<Label>) -> Self {
+    fn sorted(mut items: Vec<Score>, videos: Vec<Label>) -> Self {
         items.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         Self { items, videos }
     }
@@ -108,7 +108,7 @@ impl Scores {
     }
 }
 
-impl Item {
+impl Score {
     pub(super) fn label(&self) -> Label {
         if self.fake { Label::Fake } else { Label::Real }
     }

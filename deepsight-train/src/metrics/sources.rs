@@ -71,7 +71,9 @@ pub fn source_aucs(faces: &[Scored]) -> Result<Vec<SourceAuc>, Error> {
 /// use deepsight_train::{Label, Scored, video_auc};
 /// use deepsight_train::metrics::{mean_video_auc, source_aucs};
 ///
-/// let face = |source: &str, label, logit| Scored::from_logit(format!("{label}{logit}"), label, logit).with_source(source);
+/// let face = |source: &str, label, logit| {
+///     Scored::from_logit(format!("{label}{logit}"), label, logit).with_source(source)
+/// };
 /// let mut faces = vec![face("small", Label::Real, 1.0), face("small", Label::Fake, -1.0)];
 /// for n in 0..9 {
 ///     faces.push(face("large", Label::Real, f64::from(-2 - n)));

@@ -8,14 +8,14 @@ use plotters::style::{Color, RGBColor};
 
 use super::curves::{diagonal, legend, square};
 use super::style::{FAKE, GRID, LABEL, REAL, SMALL, SOFT, TEXT, TITLE, font};
-use super::{Area, Drawn};
+use super::{Area, DrawResult};
 use crate::Label;
 use crate::metrics::{CALIBRATION_BINS, Metric, ReliabilityBin, Scores};
 
 /// Number of bins of the histogram.
 const HISTOGRAM_BINS: usize = 20;
 
-pub(super) fn reliability<DB: DrawingBackend>(area: &Area<DB>, name: &str, scores: &Scores) -> Drawn<DB> {
+pub(super) fn reliability<DB: DrawingBackend>(area: &Area<DB>, name: &str, scores: &Scores) -> DrawResult<DB> {
     let error = scores.metrics(0.5).get(Metric::ExpectedCalibrationError);
     let title = match error {
         Some(error) => format!("Reliability of {name}: expected calibration error {error:.3}"),
@@ -39,7 +39,12 @@ pub(super) fn reliability<DB: DrawingBackend>(area: &Area<DB>, name: &str, score
     Ok(())
 }
 
-pub(super) fn histogram<DB: DrawingBackend>(area: &Area<DB>, name: &str, scores: &Scores, threshold: f64) -> Drawn<DB> {
+pub(super) fn histogram<DB: DrawingBackend>(
+    area: &Area<DB>,
+    name: &str,
+    scores: &Scores,
+    threshold: f64,
+) -> DrawResult<DB> {
     let counts = [Label::Real, Label::Fake].map(|label| scores.count(label));
     let bins = scores.histogram(HISTOGRAM_BINS);
     // Draws shares, because one class may have many times more scores than the other.

@@ -6,13 +6,13 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontTransform, RGBColor};
 
 use super::style::{LABEL, REAL, SOFT, TEXT, TITLE, WHITE, font};
-use super::{Area, Drawn};
+use super::{Area, DrawResult};
 use crate::metrics::Confusion;
 
 /// Left and top of the first of four cells, and width and height of each, in pixels.
 const CELL: (i32, i32, i32, i32) = (190, 120, 290, 210);
 
-pub(super) fn matrix<DB: DrawingBackend>(area: &Area<DB>, name: &str, counts: &Confusion) -> Drawn<DB> {
+pub(super) fn matrix<DB: DrawingBackend>(area: &Area<DB>, name: &str, counts: &Confusion) -> DrawResult<DB> {
     let (left, top, width, height) = CELL;
     let centred = Pos::new(HPos::Center, VPos::Center);
     let write = |text: String, x: i32, y: i32, size: u32, colour: RGBColor| {

@@ -8,12 +8,12 @@ use plotters::prelude::{DashedLineSeries, DrawingBackend, LineSeries};
 use plotters::style::Color;
 
 use super::style::{GRID, LABEL, SERIES, SMALL, SOFT, TEXT, TITLE, WHITE, font};
-use super::{Area, Drawn};
+use super::{Area, DrawResult};
 use crate::metrics::{Metric, Scores};
 
 pub(super) type UnitSquare<'a, DB> = ChartContext<'a, DB, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-pub(super) fn roc<DB: DrawingBackend>(area: &Area<DB>, series: &[(&str, &Scores)], threshold: f64) -> Drawn<DB> {
+pub(super) fn roc<DB: DrawingBackend>(area: &Area<DB>, series: &[(&str, &Scores)], threshold: f64) -> DrawResult<DB> {
     let mut chart = unit_square(area, "ROC", "share of reals called fake", "share of fakes called fake")?;
     diagonal(&mut chart)?;
     for (place, (name, scores)) in series.iter().enumerate() {
@@ -30,7 +30,7 @@ pub(super) fn precision_recall<DB: DrawingBackend>(
     area: &Area<DB>,
     series: &[(&str, &Scores)],
     threshold: f64,
-) -> Drawn<DB> {
+) -> DrawResult<DB> {
     let x = "recall: share of fakes called fake";
     let mut chart = unit_square(area, "Precision and recall", x, "precision: share of those called fake that are")?;
     for (place, (name, scores)) in series.iter().enumerate() {
@@ -103,7 +103,7 @@ pub(super) fn square<'a, DB: DrawingBackend>(
     Ok(chart)
 }
 
-pub(super) fn diagonal<DB: DrawingBackend>(chart: &mut UnitSquare<'_, DB>) -> Drawn<DB> {
+pub(super) fn diagonal<DB: DrawingBackend>(chart: &mut UnitSquare<'_, DB>) -> DrawResult<DB> {
     chart.draw_series(DashedLineSeries::new([(0.0, 0.0), (1.0, 1.0)], 6, 5, SOFT.stroke_width(1)))?;
     Ok(())
 }
@@ -114,7 +114,7 @@ fn curve<DB: DrawingBackend>(
     points: Vec<(f64, f64)>,
     mark: Option<(f64, f64)>,
     label: &str,
-) -> Drawn<DB> {
+) -> DrawResult<DB> {
     let colour = SERIES[place % SERIES.len()];
     let line = chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
     line.label(label).legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], colour.stroke_width(3)));
@@ -127,7 +127,7 @@ fn curve<DB: DrawingBackend>(
 pub(super) fn legend<'a, DB: DrawingBackend + 'a>(
     chart: &mut UnitSquare<'a, DB>,
     position: SeriesLabelPosition,
-) -> Drawn<DB> {
+) -> DrawResult<DB> {
     chart
         .configure_series_labels()
         .position(position)

@@ -19,7 +19,7 @@ use crate::metrics::{Confusion, Scores};
 pub(crate) const FIGURE_SIZE: (u32, u32) = (840, 630);
 
 /// Result of drawing, generic over the backend's error.
-type Drawn<DB> = Result<(), plotters::drawing::DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
+type DrawResult<DB> = Result<(), plotters::drawing::DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
 type Area<DB> = DrawingArea<DB, Shift>;
 
 /// A figure of scores that can be rendered as pixels and as vectors.
@@ -125,7 +125,7 @@ impl Figure<'_> {
 
     fn draw<DB: DrawingBackend>(&self, area: Area<DB>) -> Result<(), Error> {
         register_font();
-        let draw = || -> Drawn<DB> {
+        let draw = || -> DrawResult<DB> {
             area.fill(&WHITE)?;
             match self {
                 Self::Roc { series, threshold } => curves::roc(&area, series, *threshold)?,

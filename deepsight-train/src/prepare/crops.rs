@@ -16,7 +16,7 @@ use crate::{Error, Row};
 const JPEG_QUALITY: u8 = 95;
 
 /// A face to be cropped.
-pub(super) struct Task<'a> {
+pub(super) struct CropTask<'a> {
     pub(super) clip: usize,
     pub(super) image: &'a RgbImage,
     pub(super) face: Face,
@@ -27,8 +27,8 @@ pub(super) struct Task<'a> {
 
 /// Crops one face and writes it. The inner error is the reason why this face cannot be cropped. The outer error is a
 /// failure to write, which ends the run.
-pub(super) fn write(config: &PrepareConfig, output: &Path, task: Task<'_>) -> Result<Result<Row, String>, Error> {
-    let Task { image, face, outside, mut row, .. } = task;
+pub(super) fn write(config: &PrepareConfig, output: &Path, task: CropTask<'_>) -> Result<Result<Row, String>, Error> {
+    let CropTask { image, face, outside, mut row, .. } = task;
     let crop = match cut(image, &face, config.crop, config.size, outside) {
         Ok((crop, landmarks)) => {
             row.landmarks = landmarks;

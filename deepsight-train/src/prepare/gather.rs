@@ -11,48 +11,48 @@ use deepsight_core::{CancelToken, Face, FaceDetector, Frame, Tracker, TrackerCon
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::crops::{Task, check_name, crop_file, row, write};
+use super::crops::{CropTask, check_name, crop_file, row, write};
 use super::cut::Outside;
-use super::journal::{Finished, Journal, state_of};
+use super::journal::{FinishedClip, Journal, state_of};
 use super::portrait;
-use super::supply::{Arrival, Item, Supply};
-use super::{Detectors, Failure, PrepareConfig, PrepareProgress};
-use crate::layout::{Clip, Dataset, Media, Picture};
+use super::supply::{ClipPart, Supply, WorkerMessage};
+use super::{Detectors, FileFailure, PrepareConfig, PrepareProgress};
+use crate::layout::{Clip, ClipMedia, Dataset, Picture};
 use crate::whole_file::remove_unfinished;
 use crate::{Error, Row};
 
 /// Bytes of pixels from which a batch is full: about 18 frames of 720p.
 const BATCH_BYTES: usize = 48 << 20;
 
-pub(super) struct Gathering<'a, D> {
+pub(super) struct FaceGatherer<'a, D> {
     detectors: &'a Detectors<D>,
     config: &'a PrepareConfig,
     clips: &'a [Clip],
     output: &'a Path,
     journal: Journal,
     /// Clips in progress, by number.
-    open: BTreeMap<usize, Open>,
+    open: BTreeMap<usize, OpenClip>,
     /// Failures of clips that failed as a whole.
-    failed: Vec<Failure>,
+    failed: Vec<FileFailure>,
     progress: PrepareProgress,
 }
 
-pub(super) struct Gathered {
+pub(super) struct GatheredFaces {
     pub(super) rows: Vec<Row>,
-    pub(super) failures: Vec<Failure>,
+    pub(super) failures: Vec<FileFailure>,
 }
 
 /// A clip in progress.
-struct Open {
+struct OpenClip {
     tracker: Tracker,
     rows: Vec<Row>,
-    failures: Vec<Failure>,
+    failures: Vec<FileFailure>,
     images: u64,
     /// Names of its crops, without extension.
     names: HashSet<String>,
 }
 
-impl<'a, D: FaceDetector> Gathering<'a, D> {
+impl<'a, D: FaceDetector> FaceGatherer<'a, D> {
     pub(super) fn new(
         detectors: &'a Detectors<D>,
         config: &'a PrepareConfig,
@@ -73,7 +73,7 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
         mut self,
         cancel: &CancelToken,
         progress: &mut dyn FnMut(&PrepareProgress),
-    ) -> Result<Gathered, Error> {
+    ) -> Result<GatheredFaces, Error> {
         let is_open = |clip: &Clip| !self.journal.done.contains_key(&(clip.label, clip.name.clone()));
         let open: Vec<usize> = (0..self.clips.len()).filter(|&clip| is_open(&self.clips[clip])).collect();
         self.progress.earlier = self.clips.len() - open.len();
@@ -116,20 +116,20 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
 
     fn gather(
         &mut self,
-        arrivals: Receiver<Arrival>,
+        messages: Receiver<WorkerMessage>,
         cancel: &CancelToken,
         progress: &mut dyn FnMut(&PrepareProgress),
     ) -> Result<(), Error> {
         loop {
             let (mut batch, mut images, mut bytes) = (Vec::new(), 0, 0);
             while images < self.config.batch && bytes < BATCH_BYTES {
-                let Ok(arrival) = arrivals.recv() else { break };
-                match &arrival.item {
-                    Item::Frame(_) | Item::Picture(..) => images += 1,
-                    Item::Unreadable(..) | Item::End(_) | Item::Fatal(_) => {}
+                let Ok(message) = messages.recv() else { break };
+                match &message.part {
+                    ClipPart::Frame(_) | ClipPart::Picture(..) => images += 1,
+                    ClipPart::Unreadable(..) | ClipPart::End(_) | ClipPart::Fatal(_) => {}
                 }
-                bytes += arrival.item.bytes();
-                batch.push(arrival);
+                bytes += message.part.bytes();
+                batch.push(message);
             }
             if cancel.is_cancelled() {
                 return Err(deepsight_core::Error::Cancelled.into());
@@ -144,20 +144,20 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
     }
 
     /// Detects, tracks and crops the faces of a batch.
-    fn search(&mut self, batch: &[Arrival]) -> Result<(), Error> {
+    fn search(&mut self, batch: &[WorkerMessage]) -> Result<(), Error> {
         let (mut frames, mut pictures): (Vec<(usize, &Frame)>, Vec<_>) = (Vec::new(), Vec::new());
-        for Arrival { clip, item } in batch {
-            match item {
-                Item::Frame(frame) => frames.push((*clip, frame)),
-                Item::Picture(number, image, sha256) => pictures.push((*clip, *number, image, sha256)),
-                Item::Unreadable(..) | Item::End(_) | Item::Fatal(_) => {}
+        for WorkerMessage { clip, part } in batch {
+            match part {
+                ClipPart::Frame(frame) => frames.push((*clip, frame)),
+                ClipPart::Picture(number, image, sha256) => pictures.push((*clip, *number, image, sha256)),
+                ClipPart::Unreadable(..) | ClipPart::End(_) | ClipPart::Fatal(_) => {}
             }
         }
         let mut tasks = Vec::new();
         let images: Vec<&RgbImage> = frames.iter().map(|(_, frame)| &frame.image).collect();
         let found = portrait::detect(&self.detectors.frames, &images)?;
         for ((clip, frame), faces) in frames.into_iter().zip(found) {
-            tasks.extend(self.follow(clip, frame, faces)?);
+            tasks.extend(self.track_faces(clip, frame, faces)?);
         }
         let images: Vec<&RgbImage> = pictures.iter().map(|(_, _, image, _)| *image).collect();
         let found = portrait::find(self.detectors, self.config.crop, self.config.face_confidence, &images)?;
@@ -184,7 +184,7 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
     }
 
     /// Returns the faces of a frame with enough confidence, each with its track.
-    fn follow<'f>(&mut self, clip: usize, frame: &'f Frame, faces: Vec<Face>) -> Result<Vec<Task<'f>>, Error> {
+    fn track_faces<'f>(&mut self, clip: usize, frame: &'f Frame, faces: Vec<Face>) -> Result<Vec<CropTask<'f>>, Error> {
         let sure = self.config.face_confidence;
         let faces: Vec<Face> = faces.into_iter().filter(|face| face.confidence >= sure && is_finite(face)).collect();
         let boxes: Vec<_> = faces.iter().map(|face| face.bounding_box).collect();
@@ -197,7 +197,7 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
             let file = crop_file(known, &format!("{:06}_{track}.{extension}", frame.index));
             let mut row = row(known, file, &face);
             (row.frame, row.time, row.track) = (Some(frame.index), Some(frame.time), u32::try_from(track).ok());
-            Task { clip, image: &frame.image, face, outside: Outside::Black, row }
+            CropTask { clip, image: &frame.image, face, outside: Outside::Black, row }
         };
         Ok(faces.into_iter().zip(tracks).map(task).collect())
     }
@@ -210,7 +210,7 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
         image: &'f RgbImage,
         sha256: &str,
         face: Option<Face>,
-    ) -> Result<Option<Task<'f>>, Error> {
+    ) -> Result<Option<CropTask<'f>>, Error> {
         self.open(clip)?.images += 1;
         let Some(face) = face else {
             let failure = self.failure(clip, Some(number), "no face".into());
@@ -218,7 +218,7 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
             return Ok(None);
         };
         let known = &self.clips[clip];
-        let Media::Pictures(pictures) = &known.media else { return Ok(None) };
+        let ClipMedia::Pictures(pictures) = &known.media else { return Ok(None) };
         let name = self.open(clip)?.name(&pictures[number], number);
         let extension = self.config.format.extension();
         // The crop of a loose picture needs no folder of its own.
@@ -230,20 +230,20 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
         };
         let Picture { frame, time, track, .. } = pictures[number];
         let row = Row { frame, time, track, sha256: Some(sha256.to_owned()), ..row(known, file, &face) };
-        Ok(Some(Task { clip, image, face, outside: Outside::Mirrored, row }))
+        Ok(Some(CropTask { clip, image, face, outside: Outside::Mirrored, row }))
     }
 
     /// Records pictures that cannot be read, and finishes clips that are read to their end.
-    fn conclude(&mut self, batch: Vec<Arrival>) -> Result<(), Error> {
-        for Arrival { clip, item } in batch {
-            match item {
-                Item::Frame(_) | Item::Picture(..) => self.progress.images += 1,
-                Item::Unreadable(number, reason) => {
+    fn conclude(&mut self, batch: Vec<WorkerMessage>) -> Result<(), Error> {
+        for WorkerMessage { clip, part } in batch {
+            match part {
+                ClipPart::Frame(_) | ClipPart::Picture(..) => self.progress.images += 1,
+                ClipPart::Unreadable(number, reason) => {
                     let failure = self.failure(clip, Some(number), reason);
                     self.open(clip)?.failures.push(failure);
                 }
-                Item::End(outcome) => self.end(clip, outcome)?,
-                Item::Fatal(error) => return Err(error.into()),
+                ClipPart::End(outcome) => self.end(clip, outcome)?,
+                ClipPart::Fatal(error) => return Err(error.into()),
             }
         }
         Ok(())
@@ -260,9 +260,15 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
                     row.sha256 = row.sha256.take().or_else(|| sha256.clone());
                 }
                 self.progress.failures += open.failures.len();
-                let Open { rows, failures, .. } = open;
+                let OpenClip { rows, failures, .. } = open;
                 let media = state_of(&known.media);
-                self.journal.finish(Finished { label: known.label, clip: known.name.clone(), media, rows, failures })
+                self.journal.finish(FinishedClip {
+                    label: known.label,
+                    clip: known.name.clone(),
+                    media,
+                    rows,
+                    failures,
+                })
             }
             outcome => {
                 if let Some(reason) = self.reason(&open, outcome) {
@@ -282,7 +288,7 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
     }
 
     /// Returns why a clip failed; `None` if the failures of its pictures say it already.
-    fn reason(&self, open: &Open, outcome: Result<Option<String>, String>) -> Option<String> {
+    fn reason(&self, open: &OpenClip, outcome: Result<Option<String>, String>) -> Option<String> {
         match outcome {
             Err(reason) => Some(reason),
             Ok(_) if open.failures.is_empty() => {
@@ -292,14 +298,14 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
         }
     }
 
-    /// Returns the state of a clip in progress, which its first arrival creates.
-    fn open(&mut self, clip: usize) -> Result<&mut Open, Error> {
+    /// Returns the state of a clip in progress, which its first message creates.
+    fn open(&mut self, clip: usize) -> Result<&mut OpenClip, Error> {
         match self.open.entry(clip) {
             Entry::Occupied(open) => Ok(open.into_mut()),
             Entry::Vacant(place) => {
                 remove_unfinished(&self.output.join(crop_file(&self.clips[clip], "")), None)?;
                 let tracker = TrackerConfig::default().init()?;
-                Ok(place.insert(Open {
+                Ok(place.insert(OpenClip {
                     tracker,
                     rows: Vec::new(),
                     failures: Vec::new(),
@@ -310,17 +316,17 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
         }
     }
 
-    fn failure(&self, clip: usize, picture: Option<usize>, reason: String) -> Failure {
+    fn failure(&self, clip: usize, picture: Option<usize>, reason: String) -> FileFailure {
         let Clip { label, name, media, .. } = &self.clips[clip];
         let file = match (media, picture) {
-            (Media::Video(path), _) => path.clone(),
-            (Media::Pictures(pictures), number) => pictures[number.unwrap_or(0)].path.clone(),
+            (ClipMedia::Video(path), _) => path.clone(),
+            (ClipMedia::Pictures(pictures), number) => pictures[number.unwrap_or(0)].path.clone(),
         };
-        Failure { file, label: *label, video: name.clone(), reason }
+        FileFailure { file, label: *label, video: name.clone(), reason }
     }
 
     /// Returns the rows and failures of this run and of earlier ones, in the order of the clips.
-    fn gathered(mut self) -> Gathered {
+    fn gathered(mut self) -> GatheredFaces {
         let (mut rows, mut failures) = (Vec::new(), Vec::new());
         for clip in self.clips {
             if let Some(entry) = self.journal.done.remove(&(clip.label, clip.name.clone())) {
@@ -339,11 +345,11 @@ impl<'a, D: FaceDetector> Gathering<'a, D> {
         }
         failures.append(&mut self.failed);
         failures.sort_by(|a, b| (a.label, &a.video, &a.file).cmp(&(b.label, &b.video, &b.file)));
-        Gathered { rows, failures }
+        GatheredFaces { rows, failures }
     }
 }
 
-impl Open {
+impl OpenClip {
     /// Returns the name of a picture's crop: the picture's name, with its number appended if the name is already used.
     fn name(&mut self, picture: &Picture, number: usize) -> String {
         let name = picture.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::Failure;
-use crate::layout::{Clip, Media};
+use super::FileFailure;
+use crate::layout::{Clip, ClipMedia};
 use crate::whole_file::lock;
 use crate::{Error, Label, Row};
 
@@ -24,12 +24,12 @@ const FILE: &str = "journal.jsonl";
 pub(super) struct Journal {
     path: PathBuf,
     file: Locked,
-    pub(super) done: BTreeMap<(Label, String), Finished>,
+    pub(super) done: BTreeMap<(Label, String), FinishedClip>,
 }
 
 /// A finished clip.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Finished {
+pub(super) struct FinishedClip {
     pub(super) label: Label,
     pub(super) clip: String,
     /// State of its files when it was finished, from [`state_of`].
@@ -37,11 +37,11 @@ pub(super) struct Finished {
     pub(super) media: String,
     pub(super) rows: Vec<Row>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) failures: Vec<Failure>,
+    pub(super) failures: Vec<FileFailure>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Header {
+struct JournalHeader {
     settings: Map<String, Value>,
 }
 
@@ -64,14 +64,14 @@ impl Journal {
         let mut lines = text[..whole].split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         let mut journal = Self { path, file, done: BTreeMap::new() };
         match lines.next() {
-            None => journal.append(&Header { settings: settings.clone() })?,
+            None => journal.append(&JournalHeader { settings: settings.clone() })?,
             Some(line) => {
-                let header: Header = serde_json::from_slice(line).map_err(Error::json(&journal.path))?;
+                let header: JournalHeader = serde_json::from_slice(line).map_err(Error::json(&journal.path))?;
                 same_settings(folder, &header.settings, settings)?;
             }
         }
         for line in lines {
-            let entry: Finished = serde_json::from_slice(line).map_err(Error::json(&journal.path))?;
+            let entry: FinishedClip = serde_json::from_slice(line).map_err(Error::json(&journal.path))?;
             journal.done.insert((entry.label, entry.clip.clone()), entry);
         }
         Ok(journal)
@@ -96,7 +96,7 @@ impl Journal {
         Ok(())
     }
 
-    pub(super) fn finish(&mut self, entry: Finished) -> Result<(), Error> {
+    pub(super) fn finish(&mut self, entry: FinishedClip) -> Result<(), Error> {
         self.append(&entry)?;
         self.done.insert((entry.label, entry.clip.clone()), entry);
         Ok(())
@@ -111,15 +111,15 @@ impl Journal {
 
 /// Returns a hash of the names, sizes and modification times of files. A file whose metadata cannot be read gets a hash
 /// too, so that it counts as changed.
-pub(super) fn state_of(media: &Media) -> String {
+pub(super) fn state_of(media: &ClipMedia) -> String {
     let mut hash = Sha256::new();
     let mut take = |path: &Path| {
         let state = path.metadata().map(|data| (data.len(), data.modified().ok()));
         hash.update(format!("{:?}\n", (path.file_name(), state.ok())));
     };
     match media {
-        Media::Video(path) => take(path),
-        Media::Pictures(pictures) => pictures.iter().for_each(|picture| take(&picture.path)),
+        ClipMedia::Video(path) => take(path),
+        ClipMedia::Pictures(pictures) => pictures.iter().for_each(|picture| take(&picture.path)),
     }
     hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -149,9 +149,9 @@ mod tests {
         Map::from_iter([("size".to_owned(), size.into()), ("format".to_owned(), "png".into())])
     }
 
-    fn entry(clip: &str) -> Finished {
+    fn entry(clip: &str) -> FinishedClip {
         let rows = vec![Row::new(format!("real/{clip}.png"), Label::Real, clip)];
-        Finished { label: Label::Real, clip: clip.into(), media: String::new(), rows, failures: Vec::new() }
+        FinishedClip { label: Label::Real, clip: clip.into(), media: String::new(), rows, failures: Vec::new() }
     }
 
     #[test]
@@ -180,11 +180,11 @@ mod tests {
         let clips = ["same", "replaced", "gone"].map(|name| {
             std::fs::write(path(name), name).unwrap();
             std::fs::write(path(&format!("real/{name}.png")), "crop").unwrap();
-            Clip::new(Label::Real, name, Media::Video(path(name)))
+            Clip::new(Label::Real, name, ClipMedia::Video(path(name)))
         });
         let mut journal = Journal::open(folder.path(), &settings(64)).unwrap();
         for clip in &clips {
-            journal.finish(Finished { media: state_of(&clip.media), ..entry(&clip.name) }).unwrap();
+            journal.finish(FinishedClip { media: state_of(&clip.media), ..entry(&clip.name) }).unwrap();
         }
         journal.forget_stale(folder.path(), &clips).unwrap();
         assert_eq!(journal.done.len(), 3);

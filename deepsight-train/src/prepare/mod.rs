@@ -21,7 +21,7 @@ mod journal;
 mod portrait;
 mod supply;
 
-use gather::Gathering;
+use gather::FaceGatherer;
 use journal::Journal;
 
 /// Settings for finding and cropping faces.
@@ -139,7 +139,7 @@ pub struct PrepareProgress {
 /// A file without a usable face, and the reason: a row of `failures.csv`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Failure {
+pub struct FileFailure {
     /// The video or picture.
     pub file: PathBuf,
     /// Its label.
@@ -158,7 +158,7 @@ pub struct Prepared {
     /// manifest is not written yet.
     pub manifest: Manifest,
     /// The files without a usable face.
-    pub failures: Vec<Failure>,
+    pub failures: Vec<FileFailure>,
 }
 
 /// Crops the faces of a data set's videos and pictures, into a folder of crops and a manifest.
@@ -210,7 +210,7 @@ impl<D: FaceDetector> Preparation<D> {
     /// - [`Error::NoFaces`] when no face was found in any clip;
     /// - [`deepsight_core::Error::Cancelled`], in [`Error::Core`], when the token was cancelled.
     ///
-    /// A clip that cannot be read is not an error but a [`Failure`], and the next run tries it again.
+    /// A clip that cannot be read is not an error but a [`FileFailure`], and the next run tries it again.
     pub fn run(
         &self,
         dataset: &Dataset,
@@ -230,7 +230,7 @@ impl<D: FaceDetector> Preparation<D> {
         settings.insert("data-dir".into(), root.to_string_lossy().into());
         let journal = Journal::open(output, &settings)?;
         let gathered =
-            Gathering::new(&self.detectors, &self.config, dataset, output, journal)?.run(cancel, &mut progress)?;
+            FaceGatherer::new(&self.detectors, &self.config, dataset, output, journal)?.run(cancel, &mut progress)?;
         write_failures(&output.join("failures.csv"), &gathered.failures)?;
         if gathered.rows.is_empty() {
             return Err(Error::NoFaces { path: dataset.root.clone(), clips: dataset.clips.len() });
@@ -273,10 +273,10 @@ fn check(name: &'static str, value: impl fmt::Display, holds: bool, rule: &'stat
     if holds { Ok(()) } else { Err(Error::Setting { name, value: value.to_string(), rule }) }
 }
 
-fn write_failures(path: &Path, failures: &[Failure]) -> Result<(), Error> {
+fn write_failures(path: &Path, failures: &[FileFailure]) -> Result<(), Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(["file", "label", "video", "reason"]).map_err(Error::table(path))?;
-    for Failure { file, label, video, reason } in failures {
+    for FileFailure { file, label, video, reason } in failures {
         writer.write_record([&file.to_string_lossy(), label.name(), video, reason]).map_err(Error::table(path))?;
     }
     let bytes = writer.into_inner().map_err(|error| Error::io(path, "cannot be written")(error.into_error()))?;

@@ -10,15 +10,15 @@ use deepsight_video::{DecodeOptions, Sampling, Video, VideoError};
 use sha2::{Digest, Sha256};
 
 use crate::Error;
-use crate::layout::{Clip, Media, Picture};
+use crate::layout::{Clip, ClipMedia, Picture};
 
 /// A message of a worker on the clip with this number. The messages of one clip arrive in order.
-pub(super) struct Arrival {
+pub(super) struct WorkerMessage {
     pub(super) clip: usize,
-    pub(super) item: Item,
+    pub(super) part: ClipPart,
 }
 
-pub(super) enum Item {
+pub(super) enum ClipPart {
     /// The next sampled frame of a video.
     Frame(Frame),
     /// A picture, by its number in the clip, and the SHA-256 of its file.
@@ -31,7 +31,7 @@ pub(super) enum Item {
     Fatal(VideoError),
 }
 
-impl Item {
+impl ClipPart {
     /// Returns the number of bytes of its pixels.
     pub(super) fn bytes(&self) -> usize {
         match self {
@@ -56,15 +56,15 @@ pub(super) struct Supply<'a> {
 
 impl Supply<'_> {
     /// Reads one clip after the other until none is left, the run is cancelled or the receiver is dropped.
-    pub(super) fn work(&self, out: &SyncSender<Arrival>) {
+    pub(super) fn work(&self, out: &SyncSender<WorkerMessage>) {
         while let Some(&clip) = self.open.get(self.taken.fetch_add(1, Ordering::Relaxed)) {
             if self.cancel.is_cancelled() {
                 return;
             }
-            let send = |item| out.send(Arrival { clip, item });
+            let send = |part| out.send(WorkerMessage { clip, part });
             let sent = match &self.clips[clip].media {
-                Media::Video(path) => self.video(path, send),
-                Media::Pictures(pictures) => self.pictures(pictures, send),
+                ClipMedia::Video(path) => self.video(path, send),
+                ClipMedia::Pictures(pictures) => self.pictures(pictures, send),
             };
             if sent.is_err() {
                 return;
@@ -72,42 +72,42 @@ impl Supply<'_> {
         }
     }
 
-    fn video(&self, path: &Path, send: impl Fn(Item) -> Sent) -> Sent {
+    fn video(&self, path: &Path, send: impl Fn(ClipPart) -> Sent) -> Sent {
         let opened = Video::open_with(path, self.decode)
             .and_then(|video| Ok((video.frames(Sampling::evenly(self.max_frames))?, video)));
         let (frames, video) = match opened {
             Ok(opened) => opened,
             Err(error @ (VideoError::FfmpegMissing { .. } | VideoError::Spawn { .. })) => {
-                return send(Item::Fatal(error));
+                return send(ClipPart::Fatal(error));
             }
-            Err(error) => return send(Item::End(Err(reason(path, &error)))),
+            Err(error) => return send(ClipPart::End(Err(reason(path, &error)))),
         };
         for frame in frames {
             match frame {
                 _ if self.cancel.is_cancelled() => return Ok(()),
-                Ok(frame) => send(Item::Frame(frame))?,
+                Ok(frame) => send(ClipPart::Frame(frame))?,
                 // A clip that is readable only in part counts as failed: it may still be being copied.
-                Err(error) => return send(Item::End(Err(reason(path, &error)))),
+                Err(error) => return send(ClipPart::End(Err(reason(path, &error)))),
             }
         }
-        send(Item::End(video.sha256().map(Some).map_err(|error| reason(path, &error))))
+        send(ClipPart::End(video.sha256().map(Some).map_err(|error| reason(path, &error))))
     }
 
-    fn pictures(&self, pictures: &[Picture], send: impl Fn(Item) -> Sent) -> Sent {
+    fn pictures(&self, pictures: &[Picture], send: impl Fn(ClipPart) -> Sent) -> Sent {
         for (number, picture) in pictures.iter().enumerate() {
             if self.cancel.is_cancelled() {
                 return Ok(());
             }
             send(match read(&picture.path) {
-                Ok((image, sha256)) => Item::Picture(number, image, sha256),
-                Err(error) => Item::Unreadable(number, reason(&picture.path, &error)),
+                Ok((image, sha256)) => ClipPart::Picture(number, image, sha256),
+                Err(error) => ClipPart::Unreadable(number, reason(&picture.path, &error)),
             })?;
         }
-        send(Item::End(Ok(None)))
+        send(ClipPart::End(Ok(None)))
     }
 }
 
-type Sent = Result<(), SendError<Arrival>>;
+type Sent = Result<(), SendError<WorkerMessage>>;
 
 /// Largest side of a picture in pixels, because pictures may come from anywhere.
 const MAX_SIDE: u32 = 16_384;

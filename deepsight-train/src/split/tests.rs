@@ -227,7 +227,8 @@ proptest! {
         for label in 0..2 {
             let total: usize = sizes.iter().map(|size| size[label]).sum();
             for (part, wanted) in [(0, 0.7), (1, 0.15), (2, 0.15)] {
-                let held: usize = sizes.iter().zip(&parts).filter(|(_, p)| **p == part).map(|(size, _)| size[label]).sum();
+                let of_part = sizes.iter().zip(&parts).filter(|(_, other)| **other == part);
+                let held: usize = of_part.map(|(size, _)| size[label]).sum();
                 let off = (held as f64 / total as f64 - wanted).abs();
                 prop_assert!(off * total as f64 <= 3.0, "part {part}, label {label}: {held} of {total}");
             }

@@ -46,17 +46,24 @@ impl<B: Backend> BurnStep<B> {
     }
 
     /// Sets the precision that the step computes in. Parameters, their gradients, batch norms and the loss stay in
-    /// `f32`.
+    /// `f32`. [`check_precision`](Self::check_precision) and [`Step::run`] return an error if the device cannot compute
+    /// in that precision.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// Checks that the device can compute in the step's precision.
     ///
     /// # Errors
-    /// [`Error::Precision`] when the device cannot compute in that precision.
-    pub fn with_precision(mut self, precision: Precision) -> Result<Self, Error> {
-        if !B::supports_dtype(&self.device, precision.dtype()) {
-            let device = B::name(&self.device);
-            return Err(Error::Precision { precision: precision.name(), device, reason: "it does not have that type" });
+    /// [`Error::Precision`] when it cannot.
+    pub fn check_precision(&self) -> Result<(), Error> {
+        if B::supports_dtype(&self.device, self.precision.dtype()) {
+            return Ok(());
         }
-        self.precision = precision;
-        Ok(self)
+        let (precision, device) = (self.precision.name(), B::name(&self.device));
+        Err(Error::Precision { precision, device, reason: "it does not have that type" })
     }
 
     /// Returns the normalized pictures, `[batch, 3, side, side]`.
@@ -84,6 +91,7 @@ impl<B: Backend> Step<B> for BurnStep<B> {
         noise: &Noise,
         objective: &Objective,
     ) -> Result<StepOutput, Error> {
+        self.check_precision()?;
         batch.check(self.input_size)?;
         noise.check(&self.config, batch.images.len())?;
         let log_probabilities = log_softmax(self.logits(network, batch, noise), 1);

@@ -22,22 +22,25 @@ pub(super) fn depthwise<B: Backend>(
     let forward = |x: FloatTensor<B>, weight: FloatTensor<B>| {
         primitive(conv2d(tensor(x), tensor::<B>(weight), None, options.clone()))
     };
-    let output =
-        match Depthwise.prepare::<NoCheckpointing>([x.node.clone(), weight.node.clone()]).compute_bound().stateful() {
-            OpsKind::Tracked(mut prep) => {
-                let state = (prep.checkpoint(&x), prep.checkpoint(&weight), options.clone());
-                let output = forward(x.primitive, weight.primitive);
-                prep.finish(state, output)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(forward(x.primitive, weight.primitive)),
-        };
+    let output = match DepthwiseGradient
+        .prepare::<NoCheckpointing>([x.node.clone(), weight.node.clone()])
+        .compute_bound()
+        .stateful()
+    {
+        OpsKind::Tracked(mut prep) => {
+            let state = (prep.checkpoint(&x), prep.checkpoint(&weight), options.clone());
+            let output = forward(x.primitive, weight.primitive);
+            prep.finish(state, output)
+        }
+        OpsKind::UnTracked(prep) => prep.finish(forward(x.primitive, weight.primitive)),
+    };
     Tensor::from_primitive(TensorPrimitive::Float(output))
 }
 
 #[derive(Debug)]
-struct Depthwise;
+struct DepthwiseGradient;
 
-impl<B: Backend> Backward<B, 2> for Depthwise {
+impl<B: Backend> Backward<B, 2> for DepthwiseGradient {
     type State = (NodeId, NodeId, ConvOptions<2>);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {

@@ -15,7 +15,7 @@ pub fn gradient_norm<B: Backend>(
     network: &EfficientNet<Autodiff<B>>,
     gradients: &GradientsParams,
 ) -> Result<f64, Error> {
-    let mut squares = Squares { gradients, sum: None::<Tensor<B, 1>> };
+    let mut squares = SquareSum { gradients, sum: None::<Tensor<B, 1>> };
     network.visit(&mut squares);
     let Some(sum) = squares.sum else { return Ok(0.0) };
     let sum = sum.try_into_data().map_err(Error::backend)?.iter::<f64>().sum::<f64>();
@@ -40,7 +40,7 @@ pub fn weighted_sum<B: Backend>(
     network: &EfficientNet<Autodiff<B>>,
     parts: Vec<(GradientsParams, f32)>,
 ) -> GradientsParams {
-    let mut sum = Sum { parts, done: GradientsParams::new() };
+    let mut sum = WeightedSum { parts, done: GradientsParams::new() };
     network.visit(&mut sum);
     sum.done
 }
@@ -54,12 +54,12 @@ pub(super) fn scaled<B: Backend>(
     weighted_sum(network, vec![(gradients, factor)])
 }
 
-struct Squares<'a, B: Backend> {
+struct SquareSum<'a, B: Backend> {
     gradients: &'a GradientsParams,
     sum: Option<Tensor<B, 1>>,
 }
 
-impl<B: Backend> ModuleVisitor<Autodiff<B>> for Squares<'_, B> {
+impl<B: Backend> ModuleVisitor<Autodiff<B>> for SquareSum<'_, B> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Autodiff<B>, D>>) {
         let Some(gradient) = self.gradients.get::<B, D>(param.id) else { return };
         let squares = gradient.square().sum();
@@ -70,12 +70,12 @@ impl<B: Backend> ModuleVisitor<Autodiff<B>> for Squares<'_, B> {
     }
 }
 
-struct Sum {
+struct WeightedSum {
     parts: Vec<(GradientsParams, f32)>,
     done: GradientsParams,
 }
 
-impl<B: Backend> ModuleVisitor<Autodiff<B>> for Sum {
+impl<B: Backend> ModuleVisitor<Autodiff<B>> for WeightedSum {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Autodiff<B>, D>>) {
         let mut sum: Option<Tensor<B, D>> = None;
         for (gradients, factor) in &mut self.parts {

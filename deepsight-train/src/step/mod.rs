@@ -10,6 +10,7 @@ use ::burn::backend::Autodiff;
 use ::burn::optim::GradientsParams;
 use ::burn::tensor::backend::Backend;
 use deepsight_core::EfficientNet;
+/// The types of `deepsight-core`: the random factors of a pass, and the type that its products are computed in.
 pub use deepsight_core::{Noise, Precision};
 use image::RgbImage;
 
@@ -107,6 +108,7 @@ pub trait Step<B: Backend> {
     /// Runs the network forward and backward.
     ///
     /// # Errors
+    /// - [`Error::Precision`] when the device cannot compute in the step's precision;
     /// - [`Error::Batch`] when pictures do not have the size that the step was made for, or there is not one label for
     ///   each;
     /// - [`deepsight_core::Error::TensorShape`] when the noise is for another number of pictures;

@@ -9,7 +9,7 @@ use safetensors::tensor::{SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::OptimizerState;
-use super::progress::{Best, EpochSummary};
+use super::progress::{BestEpoch, EpochSummary};
 use crate::Error;
 use crate::schedule::ScheduleState;
 use crate::step::LossScale;
@@ -49,7 +49,7 @@ pub(super) struct Counters {
     #[serde(with = "crate::exact")]
     pub(super) loss_sum: f64,
     pub(super) passes: usize,
-    pub(super) best: Option<Best>,
+    pub(super) best: Option<BestEpoch>,
     /// Summaries of all epochs done.
     pub(super) history: Vec<EpochSummary>,
 }
@@ -79,7 +79,7 @@ impl Counters {
     pub(super) fn end_epoch(&mut self, summary: &EpochSummary, best: bool) {
         if best {
             let EpochSummary { epoch, video_auc, mean_video_auc, .. } = *summary;
-            self.best = Some(Best { epoch, video_auc, mean_video_auc });
+            self.best = Some(BestEpoch { epoch, video_auc, mean_video_auc });
         }
         self.history.push(summary.clone());
         (self.loss_sum, self.passes) = (0.0, 0);
@@ -91,7 +91,7 @@ impl Counters {
     ///
     /// # Errors
     /// Returns the reason if there are several sources: the best epoch so far was then chosen in another way.
-    pub(super) fn with_means(mut self, one_source: bool) -> Result<Self, &'static str> {
+    pub(super) fn add_missing_means(mut self, one_source: bool) -> Result<Self, &'static str> {
         for epoch in self.history.iter_mut().filter(|epoch| epoch.sources.is_empty()) {
             if !one_source {
                 return Err("an earlier version wrote it, which chose the best epoch by the videos of all manifests \
@@ -229,13 +229,17 @@ mod tests {
         let mut counters = serde_json::to_value(checkpoint().counters).unwrap();
         counters["best"] = serde_json::json!({ "epoch": 0, "video_auc": exact(0.75) });
         counters["history"] = serde_json::json!([{
-            "epoch": 0, "loss": exact(0.5), "validation_loss": exact(0.25), "frame_auc": exact(0.5), "video_auc": exact(0.75),
+            "epoch": 0,
+            "loss": exact(0.5),
+            "validation_loss": exact(0.25),
+            "frame_auc": exact(0.5),
+            "video_auc": exact(0.75),
         }]);
         let before: Counters = serde_json::from_value(counters).unwrap();
-        let after = before.clone().with_means(true).unwrap();
+        let after = before.clone().add_missing_means(true).unwrap();
         assert_eq!((after.best.unwrap().mean_video_auc, after.history[0].mean_video_auc), (0.75, 0.75));
-        assert!(before.with_means(false).unwrap_err().contains("an earlier version wrote it"));
-        checkpoint().counters.with_means(false).unwrap();
+        assert!(before.add_missing_means(false).unwrap_err().contains("an earlier version wrote it"));
+        checkpoint().counters.add_missing_means(false).unwrap();
     }
 
     #[test]

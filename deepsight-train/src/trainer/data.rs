@@ -36,14 +36,6 @@ impl TrainData {
     /// - [`Error::NoRows`] when the validation split lacks a class;
     /// - the errors of [`Sampler::new`] and [`FaceDataset::new`].
     pub fn new(manifests: Vec<Manifest>, config: &TrainConfig) -> Result<Self, Error> {
-        Self::with_cache(manifests, config, DatasetConfig::default().cache_bytes)
-    }
-
-    /// Does the same as [`new`](Self::new), and sets how many bytes of decoded crops may be kept in memory.
-    ///
-    /// # Errors
-    /// The errors of `new`.
-    pub fn with_cache(manifests: Vec<Manifest>, config: &TrainConfig, cache_bytes: usize) -> Result<Self, Error> {
         let crop = crop_of(&manifests, config.crop)?;
         let manifests: Vec<Manifest> = manifests.into_iter().map(in_parts).collect();
         let names = source_names(manifests.iter().map(|manifest| &manifest.root));
@@ -68,14 +60,21 @@ impl TrainData {
         (sampling.draws, sampling.sources) = (config.draws, config.sources.clone());
         let sampler = Sampler::new(&rows, &sampling, config.seed)?;
         let (fingerprint, described) = (fingerprint(&rows, config), describe(&rows, &sampler, config));
-        let mut making = DatasetConfig::new(config.input_size()).with_cache_bytes(cache_bytes);
-        (making.augmentation, making.self_blending) = (config.augmentation.clone(), config.self_blending.clone());
-        making.clip_compression.clone_from(&config.clip_compression);
-        let dataset = FaceDataset::new(root, rows, making)?;
+        let mut samples = DatasetConfig::new(config.input_size());
+        (samples.augmentation, samples.self_blending) = (config.augmentation.clone(), config.self_blending.clone());
+        samples.clip_compression.clone_from(&config.clip_compression);
+        let dataset = FaceDataset::new(root, rows, samples)?;
         if sampler.blends() {
             dataset.check_blending()?;
         }
         Ok(Self { dataset, sampler, validation, sources, crop, fingerprint, described })
+    }
+
+    /// Sets how many bytes of decoded crops may be kept in memory, [`DatasetConfig::cache_bytes`]; 2 GiB by default.
+    #[must_use]
+    pub fn with_cache_bytes(mut self, bytes: usize) -> Self {
+        self.dataset.set_cache_bytes(bytes);
+        self
     }
 
     /// Returns the faces, by row.

@@ -42,9 +42,9 @@ impl<B: Backend> Ema<B> {
     pub fn update(&mut self, network: &EfficientNet<Autodiff<B>>) {
         let kept = self.decay.min((1 + self.updates) as f64 / (10 + self.updates) as f64);
         self.updates += 1;
-        let mut current = Current { tensors: GradientsParams::new() };
+        let mut current = TensorCollector { tensors: GradientsParams::new() };
         network.valid().visit(&mut current);
-        self.network = self.network.clone().map(&mut Mix { current: current.tensors, kept });
+        self.network = self.network.clone().map(&mut EmaUpdate { current: current.tensors, kept });
     }
 
     /// Returns the mean.
@@ -59,22 +59,22 @@ impl<B: Backend> Ema<B> {
 }
 
 /// Tensors by their parameter's ID, which a network and its mean share.
-struct Current {
+struct TensorCollector {
     tensors: GradientsParams,
 }
 
-impl<B: Backend> ModuleVisitor<B> for Current {
+impl<B: Backend> ModuleVisitor<B> for TensorCollector {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         self.tensors.register::<B, D>(param.id, param.val());
     }
 }
 
-struct Mix {
+struct EmaUpdate {
     current: GradientsParams,
     kept: f64,
 }
 
-impl<B: Backend> ModuleMapper<B> for Mix {
+impl<B: Backend> ModuleMapper<B> for EmaUpdate {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         let Some(current) = self.current.remove::<B, D>(param.id) else { return param };
         param.map(|mean| mean * self.kept + current * (1.0 - self.kept))

@@ -40,7 +40,11 @@ impl<B: Backend> Engines<B> {
                 (_, true) => refused("CPUs compute in f32 only"),
                 (Precision::Full, false) => Ok(Box::new(BurnStep::new(&network, size, mean, std, device))),
                 (_, false) if on_cpu => refused("CPUs compute in f32 only"),
-                (half, false) => Ok(Box::new(BurnStep::new(&network, size, mean, std, device).with_precision(half)?)),
+                (half, false) => {
+                    let step = BurnStep::new(&network, size, mean, std, device).with_precision(half);
+                    step.check_precision()?;
+                    Ok(Box::new(step))
+                }
             }
         };
         let steps =
@@ -80,7 +84,7 @@ impl<B: Backend> Engines<B> {
             let part = Batch { images, labels: batch.labels[range.clone()].to_vec() };
             (part, noise::part(noise, batch.images.len(), range.clone()))
         };
-        let passed: Vec<Result<StepOutput, Error>> = thread::scope(|scope| {
+        let outputs: Vec<Result<StepOutput, Error>> = thread::scope(|scope| {
             let running: Vec<_> = others
                 .iter_mut()
                 .zip(&parts[1..])
@@ -100,7 +104,7 @@ impl<B: Backend> Engines<B> {
         });
         let whole = objective.weight(&batch.labels);
         let share = |range: &std::ops::Range<usize>| objective.weight(&batch.labels[range.clone()]) / whole;
-        combine(network, passed.into_iter().zip(parts.iter().map(share)))
+        combine(network, outputs.into_iter().zip(parts.iter().map(share)))
     }
 
     /// Returns the loss scale of each device.
@@ -122,15 +126,15 @@ impl<B: Backend> Engines<B> {
 /// gradients of one part were lost, those of the whole batch are lost.
 pub(super) fn combine<B: Backend>(
     network: &EfficientNet<Autodiff<B>>,
-    passed: impl Iterator<Item = (Result<StepOutput, Error>, f32)>,
+    outputs: impl Iterator<Item = (Result<StepOutput, Error>, f32)>,
 ) -> Result<StepOutput, Error> {
     let (mut loss, mut fake_probabilities, mut gradients, mut lost) = (0.0, Vec::new(), Vec::new(), false);
-    for (passed, share) in passed {
-        let passed = passed?;
-        loss += passed.loss * f64::from(share);
-        fake_probabilities.extend(passed.fake_probabilities);
-        lost |= passed.gradients.is_empty();
-        gradients.push((passed.gradients, share));
+    for (output, share) in outputs {
+        let output = output?;
+        loss += output.loss * f64::from(share);
+        fake_probabilities.extend(output.fake_probabilities);
+        lost |= output.gradients.is_empty();
+        gradients.push((output.gradients, share));
     }
     if lost {
         gradients.clear();
@@ -184,9 +188,9 @@ mod tests {
             let images = batch.images[range.clone()].to_vec();
             let part = Batch { images, labels: batch.labels[range.clone()].to_vec() };
             let network = EfficientNet::from_inner(network.valid());
-            let passed = engines(1)?.run(&network, &part, &noise::part(&noise, 5, range), &objective)?;
-            loss += f64::from(share) * passed.loss;
-            parts.push((passed.gradients, share));
+            let output = engines(1)?.run(&network, &part, &noise::part(&noise, 5, range), &objective)?;
+            loss += f64::from(share) * output.loss;
+            parts.push((output.gradients, share));
         }
         assert!((both.loss - loss).abs() < 1e-5 * loss, "{} {loss}", both.loss);
         assert_eq!(both.fake_probabilities.len(), 5);

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::data::TrainData;
-use super::progress::{EpochSummary, Progress};
+use super::progress::{EpochSummary, TrainProgress};
 use crate::metrics::Scores;
 use crate::plot::Figure;
 use crate::preview::preview;
@@ -49,9 +49,9 @@ impl EventLog {
     ///
     /// # Errors
     /// [`Error::Io`] when they cannot be written, [`Error::Figure`] when a figure cannot be drawn.
-    pub fn record(&mut self, progress: &Progress<'_>) -> Result<(), Error> {
+    pub fn record(&mut self, progress: &TrainProgress<'_>) -> Result<(), Error> {
         match progress {
-            Progress::Step(summary) => {
+            TrainProgress::Step(summary) => {
                 let step = summary.step as u64 + 1;
                 let seconds = summary.elapsed.as_secs_f64().max(1e-9);
                 self.events.scalar("loss/train", step, summary.loss)?;
@@ -59,11 +59,11 @@ impl EventLog {
                 self.events.scalar("gradient_norm", step, summary.gradient_norm)?;
                 self.events.scalar("faces_per_second", step, summary.faces as f64 / seconds)
             }
-            Progress::Epoch { summary, step, scored, .. } => {
+            TrainProgress::Epoch { summary, step, scored, .. } => {
                 self.epoch(summary, *step as u64, scored)?;
                 self.events.flush()
             }
-            Progress::Saved(_) => self.events.flush(),
+            TrainProgress::Saved(_) => self.events.flush(),
             _ => Ok(()),
         }
     }

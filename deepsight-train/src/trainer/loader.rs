@@ -23,20 +23,20 @@ pub(crate) fn in_order<J: Sync, T: Send, R>(
         for _ in 0..workers.max(1).min(jobs.len()) {
             scope.spawn(|| {
                 // Stops the queue if the work panics, so that the consumer does not wait for a result that never comes.
-                let _end = Stop(&queue, false);
+                let _end = StopOnDrop(&queue, false);
                 while let Some(index) = queue.claim() {
                     let result = work(&jobs[index]);
                     queue.put(index, result);
                 }
             });
         }
-        let _end = Stop(&queue, true);
-        consume(&mut Results(&queue))
+        let _end = StopOnDrop(&queue, true);
+        consume(&mut OrderedResults(&queue))
     })
 }
 
 struct Queue<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<QueueState<T>>,
     /// Notified when a result was put into the queue.
     filled: Condvar,
     /// Notified when a result was taken, or the queue stopped.
@@ -45,7 +45,7 @@ struct Queue<T> {
     ahead: usize,
 }
 
-struct State<T> {
+struct QueueState<T> {
     results: BTreeMap<usize, T>,
     claimed: usize,
     taken: usize,
@@ -54,11 +54,11 @@ struct State<T> {
 
 impl<T> Queue<T> {
     fn new(jobs: usize, ahead: usize) -> Self {
-        let state = State { results: BTreeMap::new(), claimed: 0, taken: 0, stopped: false };
+        let state = QueueState { results: BTreeMap::new(), claimed: 0, taken: 0, stopped: false };
         Self { state: Mutex::new(state), filled: Condvar::new(), taken: Condvar::new(), jobs, ahead }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, QueueState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -96,9 +96,9 @@ impl<T> Queue<T> {
 
 /// Stops the queue when dropped. With `true`, for the consumer, it always does. With `false`, for a worker, it does
 /// only if the thread panics.
-struct Stop<'a, T>(&'a Queue<T>, bool);
+struct StopOnDrop<'a, T>(&'a Queue<T>, bool);
 
-impl<T> Drop for Stop<'_, T> {
+impl<T> Drop for StopOnDrop<'_, T> {
     fn drop(&mut self) {
         if self.1 || thread::panicking() {
             self.0.lock().stopped = true;
@@ -108,9 +108,9 @@ impl<T> Drop for Stop<'_, T> {
     }
 }
 
-struct Results<'a, T>(&'a Queue<T>);
+struct OrderedResults<'a, T>(&'a Queue<T>);
 
-impl<T> Iterator for Results<'_, T> {
+impl<T> Iterator for OrderedResults<'_, T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {

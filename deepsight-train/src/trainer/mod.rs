@@ -48,7 +48,7 @@ pub use ema::Ema;
 pub use events::EventLog;
 pub use optimizer::{Optimizer, OptimizerState};
 pub use options::RunOptions;
-pub use progress::{Best, Ending, EpochSummary, Outcome, Progress, StepSummary};
+pub use progress::{BestEpoch, Ending, EpochSummary, Outcome, StepSummary, TrainProgress};
 
 /// A training run of a network.
 ///
@@ -190,9 +190,9 @@ impl<B: Backend> Trainer<B> {
     ///   before are left unchanged;
     /// - [`Error::Io`] and [`Error::Picture`] when a face cannot be read, or a file cannot be written;
     /// - the errors of [`Step::run`](crate::step::Step::run).
-    pub fn run(&mut self, cancel: &CancelToken, report: &mut dyn FnMut(&Progress<'_>)) -> Result<Outcome, Error> {
+    pub fn run(&mut self, cancel: &CancelToken, report: &mut dyn FnMut(&TrainProgress<'_>)) -> Result<Outcome, Error> {
         let _lock = self.folder.lock()?;
-        report(&Progress::Started {
+        report(&TrainProgress::Started {
             epochs: self.config.epochs,
             steps_per_epoch: self.steps_per_epoch,
             done: self.step(),
@@ -212,7 +212,13 @@ impl<B: Backend> Trainer<B> {
                 break Ending::Cancelled;
             };
             let (summary, best) = self.end_epoch(&scored, report)?;
-            report(&Progress::Epoch { summary, step: self.step(), best, elapsed: began.elapsed(), scored: &scored });
+            report(&TrainProgress::Epoch {
+                summary,
+                step: self.step(),
+                best,
+                elapsed: began.elapsed(),
+                scored: &scored,
+            });
         };
         let Counters { best, history, .. } = &self.state.counters;
         Ok(Outcome { ending, best: *best, history: history.clone() })
@@ -229,7 +235,7 @@ impl<B: Backend> Trainer<B> {
     }
 
     /// Runs the remaining steps of the epoch. Returns `false` if it was cancelled.
-    fn epoch(&mut self, cancel: &CancelToken, report: &mut dyn FnMut(&Progress<'_>)) -> Result<bool, Error> {
+    fn epoch(&mut self, cancel: &CancelToken, report: &mut dyn FnMut(&TrainProgress<'_>)) -> Result<bool, Error> {
         let (data, draws, workers) = (Arc::clone(&self.data), self.draws_left(), self.workers);
         // Two batches, so that the next one is made while a step waits for the first.
         let ahead = 2 * self.config.batch_size;
@@ -273,7 +279,7 @@ impl<B: Backend> Trainer<B> {
     fn optimizer_step(
         &mut self,
         samples: &mut dyn Iterator<Item = Result<Sample, Error>>,
-        report: &mut dyn FnMut(&Progress<'_>),
+        report: &mut dyn FnMut(&TrainProgress<'_>),
     ) -> Result<(), Error> {
         let (batch_size, network) = (self.config.batch_size, self.config.model_name.config());
         let (mut rows, mut outputs, mut weights) = (Vec::new(), Vec::new(), Vec::new());
@@ -298,7 +304,7 @@ impl<B: Backend> Trainer<B> {
             combine(self.state.network(), outputs.into_iter().zip(weights.iter().map(|weight| weight / total)))?;
         let lowest = self.engines.loss_scales().iter().flatten().map(LossScale::value).reduce(f32::min);
         if let (true, Some(loss_scale)) = (output.gradients.is_empty(), lowest) {
-            report(&Progress::Skipped { loss_scale });
+            report(&TrainProgress::Skipped { loss_scale });
             return Ok(());
         }
         let norm = gradient_norm(self.state.network(), &output.gradients)?;
@@ -313,7 +319,7 @@ impl<B: Backend> Trainer<B> {
         counters.loss_sum += output.loss;
         counters.passes += 1;
         counters.step += 1;
-        report(&Progress::Step(StepSummary {
+        report(&TrainProgress::Step(StepSummary {
             epoch: counters.epoch,
             step_in_epoch: counters.position / (batch_size * self.config.accumulate) - 1,
             step: counters.step - 1,
@@ -344,7 +350,7 @@ impl<B: Backend> Trainer<B> {
     fn validate(
         &self,
         cancel: &CancelToken,
-        report: &mut dyn FnMut(&Progress<'_>),
+        report: &mut dyn FnMut(&TrainProgress<'_>),
     ) -> Result<Option<Vec<Scored>>, Error> {
         validate::score(self.network(), &self.card, &self.data, &self.device, self.workers, cancel, report)
     }
@@ -354,7 +360,7 @@ impl<B: Backend> Trainer<B> {
     fn end_epoch(
         &mut self,
         scored: &[Scored],
-        report: &mut dyn FnMut(&Progress<'_>),
+        report: &mut dyn FnMut(&TrainProgress<'_>),
     ) -> Result<(EpochSummary, bool), Error> {
         let counters = &self.state.counters;
         let loss = counters.loss_sum / counters.passes.max(1) as f64;
@@ -366,7 +372,7 @@ impl<B: Backend> Trainer<B> {
         model.format = WeightFormat::F16;
         for path in self.folder.models(best) {
             model.write(&path)?;
-            report(&Progress::Saved(&path));
+            report(&TrainProgress::Saved(&path));
         }
         self.state.observe(summary.mean_video_auc);
         self.state.counters.end_epoch(&summary, best);
@@ -376,10 +382,10 @@ impl<B: Backend> Trainer<B> {
     }
 
     /// Writes the checkpoint.
-    fn save(&mut self, report: &mut dyn FnMut(&Progress<'_>)) -> Result<(), Error> {
+    fn save(&mut self, report: &mut dyn FnMut(&TrainProgress<'_>)) -> Result<(), Error> {
         let path = self.folder.checkpoint();
         self.state.checkpoint(self.engines.loss_scales()).write(&path)?;
-        report(&Progress::Saved(&path));
+        report(&TrainProgress::Saved(&path));
         Ok(())
     }
 }

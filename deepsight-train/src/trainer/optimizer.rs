@@ -50,7 +50,7 @@ impl<B: Backend> Optimizer<B> {
         network: EfficientNet<Autodiff<B>>,
         gradients: GradientsParams,
     ) -> EfficientNet<Autodiff<B>> {
-        let mut split = Split { gradients, decayed: GradientsParams::new(), plain: GradientsParams::new() };
+        let mut split = GradientSplit { gradients, decayed: GradientsParams::new(), plain: GradientsParams::new() };
         network.visit(&mut split);
         let network = self.decayed.step(rate, network, split.decayed);
         let network = self.plain.step(rate, network, split.plain);
@@ -62,7 +62,7 @@ impl<B: Backend> Optimizer<B> {
     pub fn state(&self, network: &EfficientNet<Autodiff<B>>) -> OptimizerState {
         let records = self.decayed.to_record().into_iter().chain(self.plain.to_record()).collect();
         let names = names(network);
-        let mut read = Read { records, names, state: OptimizerState::default() };
+        let mut read = StateReader { records, names, state: OptimizerState::default() };
         network.visit(&mut read);
         read.state
     }
@@ -76,7 +76,8 @@ impl<B: Backend> Optimizer<B> {
         if state.steps == 0 {
             return Ok(self);
         }
-        let mut write = Write { names: names(network), state, decayed: Vec::new(), plain: Vec::new(), wrong: None };
+        let mut write =
+            StateWriter { names: names(network), state, decayed: Vec::new(), plain: Vec::new(), wrong: None };
         network.visit(&mut write);
         let unexpected: Vec<_> = write.state.first.into_keys().chain(write.state.second.into_keys()).collect();
         if let Some(wrong) = write.wrong {
@@ -105,13 +106,13 @@ fn names<B: Backend>(network: &EfficientNet<Autodiff<B>>) -> BTreeMap<ParamId, S
     ids.filter(|(name, _)| !name.contains(".running_")).map(|(name, id)| (id, name)).collect()
 }
 
-struct Split {
+struct GradientSplit {
     gradients: GradientsParams,
     decayed: GradientsParams,
     plain: GradientsParams,
 }
 
-impl<B: Backend> ModuleVisitor<Autodiff<B>> for Split {
+impl<B: Backend> ModuleVisitor<Autodiff<B>> for GradientSplit {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Autodiff<B>, D>>) {
         let Some(gradient) = self.gradients.remove::<B, D>(param.id) else { return };
         let part = if D > 1 { &mut self.decayed } else { &mut self.plain };
@@ -119,15 +120,15 @@ impl<B: Backend> ModuleVisitor<Autodiff<B>> for Split {
     }
 }
 
-type Record<B> = AdaptorRecord<AdamW, Autodiff<B>>;
+type ParameterRecord<B> = AdaptorRecord<AdamW, Autodiff<B>>;
 
-struct Read<B: Backend> {
-    records: BTreeMap<ParamId, Record<B>>,
+struct StateReader<B: Backend> {
+    records: BTreeMap<ParamId, ParameterRecord<B>>,
     names: BTreeMap<ParamId, String>,
     state: OptimizerState,
 }
 
-impl<B: Backend> ModuleVisitor<Autodiff<B>> for Read<B> {
+impl<B: Backend> ModuleVisitor<Autodiff<B>> for StateReader<B> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Autodiff<B>, D>>) {
         let (Some(record), Some(name)) = (self.records.remove(&param.id), self.names.get(&param.id)) else { return };
         let AdamWState { momentum } = record.into_state::<D>();
@@ -141,15 +142,15 @@ impl<B: Backend> ModuleVisitor<Autodiff<B>> for Read<B> {
     }
 }
 
-struct Write<B: Backend> {
+struct StateWriter<B: Backend> {
     names: BTreeMap<ParamId, String>,
     state: OptimizerState,
-    decayed: Vec<(ParamId, Record<B>)>,
-    plain: Vec<(ParamId, Record<B>)>,
+    decayed: Vec<(ParamId, ParameterRecord<B>)>,
+    plain: Vec<(ParamId, ParameterRecord<B>)>,
     wrong: Option<deepsight_core::Error>,
 }
 
-impl<B: Backend> ModuleVisitor<Autodiff<B>> for Write<B> {
+impl<B: Backend> ModuleVisitor<Autodiff<B>> for StateWriter<B> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Autodiff<B>, D>>) {
         let Some(name) = self.names.get(&param.id) else { return };
         let tensor = param.val();

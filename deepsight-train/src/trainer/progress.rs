@@ -9,7 +9,7 @@ use crate::metrics::SourceAuc;
 /// An event of a run, passed to the callback of [`Trainer::run`](crate::Trainer::run).
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Progress<'a> {
+pub enum TrainProgress<'a> {
     /// The run began or was resumed.
     Started {
         /// Number of epochs.
@@ -105,7 +105,7 @@ pub struct EpochSummary {
 /// The best epoch of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Best {
+pub struct BestEpoch {
     /// The epoch, from 0.
     pub epoch: usize,
     /// Video AUC of the epoch, over the videos of all sources together.
@@ -123,7 +123,7 @@ pub struct Outcome {
     /// Why the run ended.
     pub ending: Ending,
     /// The epoch whose weights are in `best.safetensors`. `None` if no epoch is done.
-    pub best: Option<Best>,
+    pub best: Option<BestEpoch>,
     /// Summaries of all epochs done.
     pub history: Vec<EpochSummary>,
 }

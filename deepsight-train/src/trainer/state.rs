@@ -57,7 +57,7 @@ impl<B: Backend> RunState<B> {
             return Err(Error::checkpoint(path, "it is of a run on other faces than the manifest's"));
         }
         let counters =
-            counters.with_means(data.sources().count() == 1).map_err(|what| Error::checkpoint(path, what))?;
+            counters.add_missing_means(data.sources().count() == 1).map_err(|what| Error::checkpoint(path, what))?;
         let wrong = |error: Error| Error::checkpoint(path, deepsight_core::with_causes(&error));
         self.network = self.network.clone().load_state_dict(network).map_err(|error| wrong(error.into()))?;
         // Created anew, because the optimizer and the mean find this network's tensors by their IDs.

@@ -3,7 +3,7 @@ use deepsight_core::{CancelToken, Classifier, EfficientNet, ModelCard};
 
 use super::data::TrainData;
 use super::loader::in_order;
-use super::progress::{EpochSummary, Progress};
+use super::progress::{EpochSummary, TrainProgress};
 use crate::metrics::{mean_video_auc, source_aucs};
 use crate::{Error, Label, Scored, frame_auc, video_auc};
 
@@ -18,7 +18,7 @@ pub(super) fn score<B: Backend>(
     device: &B::Device,
     workers: usize,
     cancel: &CancelToken,
-    report: &mut dyn FnMut(&Progress<'_>),
+    report: &mut dyn FnMut(&TrainProgress<'_>),
 ) -> Result<Option<Vec<Scored>>, Error> {
     let classifier = Classifier::new(network, card.clone(), device)?;
     let (dataset, total) = (data.dataset(), data.validation().len());
@@ -38,7 +38,7 @@ pub(super) fn score<B: Backend>(
                 (face.source, face.method) = (data.source_of(*index).to_owned(), row.method.clone());
                 face
             }));
-            report(&Progress::Validating { done: scored.len(), total });
+            report(&TrainProgress::Validating { done: scored.len(), total });
         }
         Ok(Some(std::mem::take(&mut scored)))
     })

@@ -60,7 +60,8 @@ proptest! {
         let found = metrics.get(Metric::FakeRecall);
         for lower in reals.iter().chain(&fakes).filter(|score| **score < threshold) {
             let lower = scores.metrics(*lower);
-            prop_assert!(lower.get(Metric::FalsePositiveRate).unwrap() > rate || lower.get(Metric::FakeRecall) <= found);
+            let false_positive_rate = lower.get(Metric::FalsePositiveRate).unwrap();
+            prop_assert!(false_positive_rate > rate || lower.get(Metric::FakeRecall) <= found);
         }
     }
 

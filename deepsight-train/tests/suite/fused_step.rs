@@ -67,10 +67,10 @@ type Outcome = (f64, Vec<f32>, Vec<(String, Vec<f32>)>);
 
 fn run(step: &mut impl Step<Flex>, network: &EfficientNet<B>, noise: &Noise, seed: u32) -> Outcome {
     let objective = Objective { class_weights: [1.0, 2.0], label_smoothing: 0.1 };
-    let passed = step.run(network, &batch(seed), noise, &objective).unwrap();
-    let mut values = Values { gradients: &passed.gradients, path: Vec::new(), found: Vec::new() };
+    let output = step.run(network, &batch(seed), noise, &objective).unwrap();
+    let mut values = Values { gradients: &output.gradients, path: Vec::new(), found: Vec::new() };
     network.visit(&mut values);
-    (passed.loss, passed.fake_probabilities, values.found)
+    (output.loss, output.fake_probabilities, values.found)
 }
 
 /// Returns the tensors whose gradients differ by more than this share of their norm.
@@ -174,18 +174,18 @@ fn the_gradient_is_the_slope_of_the_loss() {
     let objective = Objective { class_weights: [1.0; 2], label_smoothing: 0.0 };
     let mut loss = |weights: &StateDict| {
         let network = config.init::<B>(&device).load_state_dict(weights.clone()).unwrap();
-        let passed = step.run(&network, &batch(7), &Noise::default(), &objective).unwrap();
-        (passed, network)
+        let output = step.run(&network, &batch(7), &Noise::default(), &objective).unwrap();
+        (output, network)
     };
-    let (passed, network) = loss(&start);
+    let (output, network) = loss(&start);
     // Only late layers are tested. In earlier ones, a step that is large enough for single precision crosses corners of
     // ReLU6.
     for name in ["conv_head.weight", "bn2.weight", "classifier.weight", "blocks.6.0.conv_dw.weight"] {
         let id = network.tensor_ids()[name];
         let gradient = match start[name].shape.len() {
-            1 => passed.gradients.get::<Flex, 1>(id).unwrap().into_data(),
-            2 => passed.gradients.get::<Flex, 2>(id).unwrap().transpose().into_data(),
-            _ => passed.gradients.get::<Flex, 4>(id).unwrap().into_data(),
+            1 => output.gradients.get::<Flex, 1>(id).unwrap().into_data(),
+            2 => output.gradients.get::<Flex, 2>(id).unwrap().transpose().into_data(),
+            _ => output.gradients.get::<Flex, 4>(id).unwrap().into_data(),
         };
         let gradient: Vec<f32> = gradient.to_vec().unwrap();
         let squared: f64 = gradient.iter().map(|g| f64::from(*g).powi(2)).sum();

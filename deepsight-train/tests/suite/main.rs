@@ -16,3 +16,8 @@ mod tensorboard;
 mod trainer;
 #[cfg(feature = "flex")]
 mod training;
+
+/// Returns the numbers of a JSON array.
+fn numbers(array: &serde_json::Value) -> Vec<f64> {
+    array.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+}

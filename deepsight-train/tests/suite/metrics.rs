@@ -6,14 +6,12 @@ use deepsight_train::{Label, Scored, frame_auc, video_auc};
 use proptest::prelude::*;
 use serde_json::Value;
 
+use crate::numbers;
+
 const TOLERANCE: f64 = 1e-9;
 
 fn cases() -> Vec<Value> {
     serde_json::from_str(include_str!("metrics/expected.json")).unwrap()
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
 }
 
 fn faces(case: &Value) -> Vec<Scored> {
@@ -169,7 +167,9 @@ fn a_class_of_one_video_gives_no_intervals() {
 
 proptest! {
     #[test]
-    fn the_auc_is_the_share_of_pairs_in_the_right_order(logits in prop::collection::vec((-3i8..3, any::<bool>()), 2..40)) {
+    fn the_auc_is_the_share_of_pairs_in_the_right_order(
+        logits in prop::collection::vec((-3i8..3, any::<bool>()), 2..40),
+    ) {
         let faces: Vec<Scored> = logits
             .iter()
             .map(|(logit, fake)| {
@@ -177,9 +177,8 @@ proptest! {
             })
             .collect();
         let of = |fake| logits.iter().filter(move |face| face.1 == fake).map(|face| face.0);
-        let wins: Vec<f64> = of(true)
-            .flat_map(|fake| of(false).map(move |real| f64::from(i8::from(fake > real)) + f64::from(i8::from(fake == real)) / 2.0))
-            .collect();
+        let win = |fake: i8, real: i8| f64::from(i8::from(fake > real)) + f64::from(i8::from(fake == real)) / 2.0;
+        let wins: Vec<f64> = of(true).flat_map(|fake| of(false).map(move |real| win(fake, real))).collect();
         let expected = (!wins.is_empty()).then(|| wins.iter().sum::<f64>() / wins.len() as f64);
         let found = frame_auc(&faces).unwrap();
         prop_assert_eq!(found.is_some(), expected.is_some());

@@ -3,13 +3,15 @@
 use deepsight_train::schedule::{Plateau, Schedule, ScheduleConfig, Scheduler};
 use serde_json::Value;
 
+use crate::numbers;
+
 const RATE: f64 = 0.05;
 const TOTAL: usize = 40;
 const WARMUP: usize = 6;
 
 fn expected(name: &str) -> Vec<f64> {
     let all: Value = serde_json::from_str(include_str!("schedule/schedule.json")).unwrap();
-    all[name].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
+    numbers(&all[name])
 }
 
 fn is_pytorchs(name: &str, mut schedule: Schedule) {

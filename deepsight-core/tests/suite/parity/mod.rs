@@ -5,3 +5,4 @@
 mod formula;
 mod network;
 mod resize;
+mod uniform;

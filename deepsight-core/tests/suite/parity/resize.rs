@@ -4,7 +4,7 @@ use deepsight_core::ResizeFilter;
 use deepsight_core::image::RgbImage;
 use serde_json::Value;
 
-use super::formula::uniform;
+use super::uniform::uniform;
 
 /// Creates an image of noise over a slope, as `resize.py` does.
 fn picture(width: u32, height: u32) -> RgbImage {

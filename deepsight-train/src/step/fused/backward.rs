@@ -7,11 +7,11 @@ use ::burn::tensor::{Tensor, TensorData};
 use deepsight_kernels::training::differentiate;
 use rayon::prelude::*;
 
-use super::norm::{Back, Norm};
-use super::plan::{Layer, Unit, Weight};
-use super::pointwise::Cut;
-use super::workspace::{Gradients, Route, Task, Workspace, first};
-use super::{Pass, of_kind, source};
+use super::norm::{Norm, NormGradient};
+use super::plan::{Layer, Parameter, Unit};
+use super::pointwise::TaskShape;
+use super::workspace::{Gradients, Route, TaskBuffers, Workspace, first};
+use super::{Pass, layer_input, of_kind};
 
 impl<B: Backend> Pass<'_, '_, B> {
     /// Runs all layers in reverse order, from the gradient of the pooled features.
@@ -79,7 +79,7 @@ impl<B: Backend> Pass<'_, '_, B> {
                 differentiate(self.set, &layer.activation, results, norm.constants(), gradient, &mut task.moments);
             },
         );
-        Task::moments(&self.workspace.tasks[..self.used()])
+        TaskBuffers::moments(&self.workspace.tasks[..self.used()])
     }
 
     /// Writes the gradient of a projection's normalized results to [`Gradients::branch`], and returns its sums. It is
@@ -102,7 +102,7 @@ impl<B: Backend> Pass<'_, '_, B> {
             }
             differentiate(self.set, &layer.activation, results, norm.constants(), target, &mut task.moments);
         });
-        Task::moments(&self.workspace.tasks[..self.used()])
+        TaskBuffers::moments(&self.workspace.tasks[..self.used()])
     }
 
     /// Runs a pointwise layer's backward pass along `route`, and returns the sums of the gradient that it wrote.
@@ -117,17 +117,17 @@ impl<B: Backend> Pass<'_, '_, B> {
     ) -> Vec<f64> {
         let layer = &self.plan.layers[index];
         let back = self.norms[index].back(sums, self.batch.images.len() * layer.pixels(), &layer.gamma.values);
-        let cut = Cut { images: self.share(), pixels: layer.pixels() };
+        let shape = TaskShape { images: self.share(), pixels: layer.pixels() };
         let Workspace { results, blocks, gradients, tasks } = &mut *self.workspace;
         let (before, after) = results.split_at(index);
-        let source = source(&self.plan, &self.norms, before, blocks, index, block, gates);
+        let source = layer_input(&self.plan, &self.norms, before, blocks, index, block, gates);
         let (gradients, target) = gradients.along(route, after[0].len(), source.values.len());
         let product = of_kind(&self.products, index);
-        product.backward(cut, source, gradients, &after[0], &back, tasks, target);
+        product.backward(shape, source, gradients, &after[0], &back, tasks, target);
         let tasks = &self.workspace.tasks[..self.used()];
         register::<B>(&mut self.gradients, &layer.weight, product.weights(tasks), device);
         register_norm(&mut self.gradients, layer, back, device);
-        Task::moments(tasks)
+        TaskBuffers::moments(tasks)
     }
 
     /// Runs a depthwise layer's backward pass along `route`, and returns the sums of the gradient that it wrote.
@@ -144,7 +144,7 @@ impl<B: Backend> Pass<'_, '_, B> {
         let images = self.share();
         let Workspace { results, blocks, gradients, tasks } = &mut *self.workspace;
         let (before, after) = results.split_at(index);
-        let source = source(&self.plan, &self.norms, before, blocks, index, block, None);
+        let source = layer_input(&self.plan, &self.norms, before, blocks, index, block, None);
         let plain = Norm::identity(layer.inputs);
         let norm = source.norm.map_or(&plain, |(norm, _)| norm);
         let (input, output) = (layer.input.0 * layer.input.1 * layer.inputs, layer.pixels() * layer.outputs);
@@ -155,7 +155,7 @@ impl<B: Backend> Pass<'_, '_, B> {
         let parts = given.zip(target.par_chunks_mut(images * input)).zip(tasks.par_iter_mut());
         parts.for_each(|((((values, gradients), results), target), task)| {
             task.clear(layer.inputs, layer.weight.values.len(), 0);
-            let Task { weights, moments, scratch, .. } = task;
+            let TaskBuffers { weights, moments, scratch, .. } = task;
             let given = values.chunks_exact(input).zip(gradients.chunks_exact(output));
             let images = given.zip(results.chunks_exact(output)).zip(target.chunks_exact_mut(input));
             for (((values, gradients), results), target) in images {
@@ -166,12 +166,12 @@ impl<B: Backend> Pass<'_, '_, B> {
         });
         let tasks = &self.workspace.tasks[..self.used()];
         // From the kernel's `[tap, channel]` to Burn's `[channel, tap]`.
-        let by_tap = Task::sum_weights(tasks, layer.weight.values.len());
+        let by_tap = TaskBuffers::sum_weights(tasks, layer.weight.values.len());
         let area = layer.kernel * layer.kernel;
         let by_channel = (0..by_tap.len()).map(|i| by_tap[i % area * layer.outputs + i / area]).collect();
         register::<B>(&mut self.gradients, &layer.weight, by_channel, device);
         register_norm(&mut self.gradients, layer, back, device);
-        Task::moments(tasks)
+        TaskBuffers::moments(tasks)
     }
 
     /// Turns the gradient of a block's gated values, in [`Gradients::inner`], into the gradient of its depthwise
@@ -215,7 +215,7 @@ impl<B: Backend> Pass<'_, '_, B> {
             }
             register::<B>(&mut self.gradients, weight, total, device);
         }
-        Task::moments(&self.workspace.tasks[..self.used()])
+        TaskBuffers::moments(&self.workspace.tasks[..self.used()])
     }
 }
 
@@ -223,7 +223,7 @@ impl<B: Backend> Pass<'_, '_, B> {
 pub(super) fn register_norm<B: Backend>(
     gradients: &mut GradientsParams,
     layer: &Layer<'_, B>,
-    back: Back,
+    back: NormGradient,
     device: &B::Device,
 ) {
     register::<B>(gradients, &layer.gamma, back.gamma, device);
@@ -233,7 +233,7 @@ pub(super) fn register_norm<B: Backend>(
 /// Registers the gradient of a parameter.
 pub(super) fn register<B: Backend>(
     gradients: &mut GradientsParams,
-    weight: &Weight,
+    weight: &Parameter,
     values: Vec<f32>,
     device: &B::Device,
 ) {

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 
 use super::norm::Norm;
 use super::plan::Unit;
-use super::pointwise::Cut;
-use super::workspace::Task;
-use super::{Pass, of_kind, source};
+use super::pointwise::TaskShape;
+use super::workspace::TaskBuffers;
+use super::{Pass, layer_input, of_kind};
 
 impl<B: Backend> Pass<'_, '_, B> {
     /// Runs all layers in order, and returns the pooled features, `[batch, features]`.
@@ -34,18 +34,18 @@ impl<B: Backend> Pass<'_, '_, B> {
 
     /// Runs a pointwise layer of block `block`, or the head if `block` is the number of blocks.
     fn forward_pointwise(&mut self, index: usize, block: usize, gates: Option<&[f32]>) {
-        let cut = Cut { images: self.share(), pixels: self.plan.layers[index].pixels() };
+        let shape = TaskShape { images: self.share(), pixels: self.plan.layers[index].pixels() };
         let (before, after) = self.workspace.results.split_at_mut(index);
-        let source = source(&self.plan, &self.norms, before, &self.workspace.blocks, index, block, gates);
+        let source = layer_input(&self.plan, &self.norms, before, &self.workspace.blocks, index, block, gates);
         let product = of_kind(&self.products, index);
-        product.forward(cut, source, &mut self.workspace.tasks, &mut after[0]);
+        product.forward(shape, source, &mut self.workspace.tasks, &mut after[0]);
         self.settle(index);
     }
 
     fn forward_depthwise(&mut self, index: usize, block: usize) {
         let images = self.share();
         let (before, after) = self.workspace.results.split_at_mut(index);
-        let source = source(&self.plan, &self.norms, before, &self.workspace.blocks, index, block, None);
+        let source = layer_input(&self.plan, &self.norms, before, &self.workspace.blocks, index, block, None);
         let layer = &self.plan.layers[index];
         let kernel = of_kind(&self.depthwise, index);
         let plain = Norm::identity(layer.inputs);
@@ -123,7 +123,7 @@ impl<B: Backend> Pass<'_, '_, B> {
     pub(super) fn settle(&mut self, index: usize) {
         let layer = &self.plan.layers[index];
         let count = self.batch.images.len() * layer.pixels();
-        let sums = Task::moments(&self.workspace.tasks[..self.used()]);
+        let sums = TaskBuffers::moments(&self.workspace.tasks[..self.used()]);
         self.norms[index] = Norm::new(&sums, count, &layer.gamma.values, &layer.beta.values, layer.epsilon);
     }
 }

@@ -1,6 +1,6 @@
 //! Squeeze-and-excitation (Hu et al., CVPR 2018), forward and backward, for one image.
 
-use super::plan::{Gate, Weight};
+use super::plan::{Gate, Parameter};
 
 /// The gates of an image, and the values that they were computed from.
 pub(super) struct Squeezed {
@@ -43,13 +43,13 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
-fn product(weights: &Weight, bias: &Weight, input: &[f32]) -> Vec<f32> {
+fn product(weights: &Parameter, bias: &Parameter, input: &[f32]) -> Vec<f32> {
     let rows = weights.values.chunks_exact(input.len()).zip(&bias.values);
     rows.map(|(row, bias)| bias + row.iter().zip(input).map(|(a, b)| a * b).sum::<f32>()).collect()
 }
 
 /// Adds the gradients of the weights to `sums` and those of the bias to `bias`, and returns the gradient of the input.
-fn back(weights: &Weight, gradient: &[f32], input: &[f32], sums: &mut [f32], bias: &mut [f32]) -> Vec<f32> {
+fn back(weights: &Parameter, gradient: &[f32], input: &[f32], sums: &mut [f32], bias: &mut [f32]) -> Vec<f32> {
     let mut of_input = vec![0.0; input.len()];
     let rows = weights.values.chunks_exact(input.len()).zip(sums.chunks_exact_mut(input.len()));
     for (((row, sums), gradient), bias) in rows.zip(gradient).zip(bias) {

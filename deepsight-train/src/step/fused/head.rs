@@ -1,11 +1,11 @@
 //! The classifier and the loss, forward and backward.
 
 use super::super::{Noise, Objective};
-use super::plan::Weight;
+use super::plan::Parameter;
 use crate::Label;
 
 /// The loss of a batch, its probabilities, and the gradients of classifier and pooled features.
-pub(super) struct Ending {
+pub(super) struct HeadOutput {
     pub(super) loss: f64,
     pub(super) fake_probabilities: Vec<f32>,
     pub(super) classifier: Vec<f32>,
@@ -16,18 +16,18 @@ pub(super) struct Ending {
 
 /// Computes classifier and loss from pooled features, `[batch, features]`, and their gradients. The classes are real
 /// and fake.
-pub(super) fn finish(
+pub(super) fn loss_and_gradients(
     pooled: &[f32],
     labels: &[Label],
-    weights: &Weight,
-    bias: &Weight,
+    weights: &Parameter,
+    bias: &Parameter,
     noise: &Noise,
     objective: &Objective,
-) -> Ending {
+) -> HeadOutput {
     let features = pooled.len() / labels.len();
     let classes = bias.values.len();
     let targets = objective.targets(labels);
-    let mut ending = Ending {
+    let mut output = HeadOutput {
         loss: 0.0,
         fake_probabilities: Vec::with_capacity(labels.len()),
         classifier: vec![0.0; weights.values.len()],
@@ -49,20 +49,20 @@ pub(super) fn finish(
         let highest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let log_sum = highest + logits.iter().map(|logit| (logit - highest).exp()).sum::<f64>().ln();
         let probability = |class: usize| (logits[class] - log_sum).exp();
-        ending.fake_probabilities.push(probability(Label::Fake.class()) as f32);
+        output.fake_probabilities.push(probability(Label::Fake.class()) as f32);
         let total: f32 = shares.iter().sum();
         for class in 0..classes {
-            ending.loss -= f64::from(shares[class]) * (logits[class] - log_sum);
+            output.loss -= f64::from(shares[class]) * (logits[class] - log_sum);
             let gradient = (f64::from(total) * probability(class) - f64::from(shares[class])) as f32;
-            ending.classifier_bias[class] += gradient;
+            output.classifier_bias[class] += gradient;
             for (feature, value) in kept.iter().enumerate() {
-                ending.classifier[feature * classes + class] += gradient * value;
-                ending.pooled[at.start + feature] += gradient * weights.values[feature * classes + class];
+                output.classifier[feature * classes + class] += gradient * value;
+                output.pooled[at.start + feature] += gradient * weights.values[feature * classes + class];
             }
         }
         if let Some(factors) = factors {
-            ending.pooled[at].iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
+            output.pooled[at].iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
         }
     }
-    ending
+    output
 }

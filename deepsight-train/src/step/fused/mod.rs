@@ -28,9 +28,9 @@ use deepsight_kernels::{Activation, InstructionSet};
 use self::backward::register;
 use self::gate::Squeezed;
 use self::norm::Norm;
-use self::plan::{Kind, Layer, Plan, values};
-use self::pointwise::{Product, Source};
-use self::workspace::{TASKS, Task, Workspace};
+use self::plan::{ConvolutionKind, Layer, Plan, values};
+use self::pointwise::{LayerInput, Product};
+use self::workspace::{TASKS, TaskBuffers, Workspace};
 use super::{Batch, Noise, Objective, Step, StepOutput};
 use crate::Error;
 
@@ -100,7 +100,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
     fn new(step: &'a mut FusedStep, plan: Plan<'n, B>, batch: &'a Batch, noise: &'a Noise) -> Self {
         let FusedStep { set, size, mean, std, workspace, .. } = step;
         let images = batch.images.len();
-        workspace.tasks.resize_with(TASKS, Task::default);
+        workspace.tasks.resize_with(TASKS, TaskBuffers::default);
         workspace.results.resize_with(plan.layers.len(), Vec::new);
         workspace.blocks.resize_with(plan.units.len(), Vec::new);
         for (layer, results) in plan.layers.iter().zip(&mut workspace.results) {
@@ -112,7 +112,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
             block.resize(images * layer.pixels() * layer.outputs, 0.0);
         }
         let product = |layer: &Layer<'_, B>| {
-            (layer.kind == Kind::Pointwise).then(|| Product::new(*set, &layer.weight.values, layer.inputs))
+            (layer.kind == ConvolutionKind::Pointwise).then(|| Product::new(*set, &layer.weight.values, layer.inputs))
         };
         let products = plan.layers.iter().map(product).collect();
         let mut pass = Self {
@@ -136,7 +136,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
 
     fn run(mut self, objective: &Objective, device: &B::Device) -> StepOutput {
         let pooled = self.forward();
-        let ending = head::finish(
+        let output = head::loss_and_gradients(
             &pooled,
             &self.batch.labels,
             &self.plan.classifier,
@@ -144,11 +144,11 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
             self.noise,
             objective,
         );
-        register::<B>(&mut self.gradients, &self.plan.classifier, ending.classifier, device);
-        register::<B>(&mut self.gradients, &self.plan.classifier_bias, ending.classifier_bias, device);
-        self.backward(&ending.pooled, device);
+        register::<B>(&mut self.gradients, &self.plan.classifier, output.classifier, device);
+        register::<B>(&mut self.gradients, &self.plan.classifier_bias, output.classifier_bias, device);
+        self.backward(&output.pooled, device);
         self.update_running_statistics(device);
-        StepOutput { loss: ending.loss, fake_probabilities: ending.fake_probabilities, gradients: self.gradients }
+        StepOutput { loss: output.loss, fake_probabilities: output.fake_probabilities, gradients: self.gradients }
     }
 
     /// Returns the number of images of a task.
@@ -176,7 +176,7 @@ impl<'a, 'n, B: Backend> Pass<'a, 'n, B> {
     /// Prepares the weights of a depthwise layer. Returns `None` for other layers.
     fn depthwise_layer(&self, index: usize) -> Option<Depthwise> {
         let layer = &self.plan.layers[index];
-        if layer.kind != Kind::Depthwise {
+        if layer.kind != ConvolutionKind::Depthwise {
             return None;
         }
         let shape = DepthwiseShape {
@@ -205,7 +205,7 @@ fn of_kind<T>(all: &[Option<T>], index: usize) -> &T {
 
 /// Returns the input of a layer of block `block`: the results of the layer before it or, at the beginning of a block,
 /// the result of the block before.
-fn source<'a, B: Backend>(
+fn layer_input<'a, B: Backend>(
     plan: &'a Plan<'_, B>,
     norms: &'a [Norm],
     results: &'a [Vec<f32>],
@@ -213,11 +213,11 @@ fn source<'a, B: Backend>(
     index: usize,
     block: usize,
     gates: Option<&'a [f32]>,
-) -> Source<'a> {
+) -> LayerInput<'a> {
     let begins = plan.units.get(block).is_none_or(|unit| index == unit.expand.unwrap_or(unit.depthwise));
     match block.checked_sub(1).filter(|_| begins) {
-        Some(before) => Source { values: &blocks[before], norm: None, gates },
-        None => Source {
+        Some(before) => LayerInput { values: &blocks[before], norm: None, gates },
+        None => LayerInput {
             values: &results[index - 1],
             norm: Some((&norms[index - 1], &plan.layers[index - 1].activation)),
             gates,

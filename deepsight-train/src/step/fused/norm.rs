@@ -41,10 +41,10 @@ impl Norm {
 
     /// Returns the constants of the backward pass, from `sums`, `[2, channels]`: the sums of the gradient `g` of the
     /// normalized values, and of `g` times the values before the norm.
-    pub(super) fn back(&self, sums: &[f64], count: usize, gamma: &[f32]) -> Back {
+    pub(super) fn back(&self, sums: &[f64], count: usize, gamma: &[f32]) -> NormGradient {
         let channels = gamma.len();
         let count = count as f64;
-        let mut back = Back {
+        let mut back = NormGradient {
             p: self.scale.clone(),
             q: vec![0.0; channels],
             r: vec![0.0; channels],
@@ -69,7 +69,7 @@ impl Norm {
 /// The constants of a norm's backward pass: the gradient of its input `z` is `g · p + z · q + r`, with the gradient `g`
 /// of its output.
 #[derive(Debug, Clone)]
-pub(super) struct Back {
+pub(super) struct NormGradient {
     pub(super) p: Vec<f32>,
     pub(super) q: Vec<f32>,
     pub(super) r: Vec<f32>,
@@ -78,7 +78,7 @@ pub(super) struct Back {
     pub(super) beta: Vec<f32>,
 }
 
-impl Back {
+impl NormGradient {
     pub(super) fn constants(&self) -> [&[f32]; 3] {
         [&self.p, &self.q, &self.r]
     }

@@ -11,12 +11,12 @@ use deepsight_kernels as kernels;
 
 use crate::Error;
 
-type Running<B> = RunningState<Tensor<Autodiff<B>, 1>>;
+type RunningStatistic<B> = RunningState<Tensor<Autodiff<B>, 1>>;
 
 /// A convolution and the batch norm and activation after it.
 pub(super) struct Layer<'n, B: Backend> {
-    pub(super) kind: Kind,
-    pub(super) weight: Weight,
+    pub(super) kind: ConvolutionKind,
+    pub(super) weight: Parameter,
     pub(super) inputs: usize,
     pub(super) outputs: usize,
     /// Rows and columns of the input, and of the output.
@@ -26,23 +26,23 @@ pub(super) struct Layer<'n, B: Backend> {
     pub(super) stride: usize,
     /// Rows of zeros above the input, and columns of zeros to its left.
     pub(super) padding: (usize, usize),
-    pub(super) gamma: Weight,
-    pub(super) beta: Weight,
+    pub(super) gamma: Parameter,
+    pub(super) beta: Parameter,
     pub(super) epsilon: f64,
     pub(super) activation: kernels::Activation,
-    pub(super) running_mean: &'n Running<B>,
-    pub(super) running_var: &'n Running<B>,
+    pub(super) running_mean: &'n RunningStatistic<B>,
+    pub(super) running_var: &'n RunningStatistic<B>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ConvolutionKind {
     Stem,
     Pointwise,
     Depthwise,
 }
 
 /// A parameter's values, in Burn's order.
-pub(super) struct Weight {
+pub(super) struct Parameter {
     pub(super) id: ParamId,
     pub(super) values: Vec<f32>,
     pub(super) shape: Vec<usize>,
@@ -50,10 +50,10 @@ pub(super) struct Weight {
 
 /// Squeeze-and-excitation after a depthwise convolution.
 pub(super) struct Gate {
-    pub(super) reduce: Weight,
-    pub(super) reduce_bias: Weight,
-    pub(super) expand: Weight,
-    pub(super) expand_bias: Weight,
+    pub(super) reduce: Parameter,
+    pub(super) reduce_bias: Parameter,
+    pub(super) expand: Parameter,
+    pub(super) expand_bias: Parameter,
 }
 
 /// A block, given by the indices of its layers.
@@ -71,8 +71,8 @@ pub(super) struct Plan<'n, B: Backend> {
     pub(super) layers: Vec<Layer<'n, B>>,
     pub(super) units: Vec<Unit>,
     /// `[features, classes]`
-    pub(super) classifier: Weight,
-    pub(super) classifier_bias: Weight,
+    pub(super) classifier: Parameter,
+    pub(super) classifier_bias: Parameter,
 }
 
 impl<'n, B: Backend> Plan<'n, B> {
@@ -80,7 +80,7 @@ impl<'n, B: Backend> Plan<'n, B> {
         let mut plan = Self {
             layers: Vec::new(),
             units: Vec::new(),
-            classifier: Weight::of(&network.classifier.weight),
+            classifier: Parameter::of(&network.classifier.weight),
             classifier_bias: bias(&network.classifier.bias)?,
         };
         let mut at = (size, size);
@@ -116,15 +116,15 @@ impl<'n, B: Backend> Plan<'n, B> {
         norm: &'n BatchNormAct<Autodiff<B>>,
         at: &mut (usize, usize),
     ) -> usize {
-        let weight = Weight::of(&convolution.weight);
+        let weight = Parameter::of(&convolution.weight);
         let (kernel, stride) = (convolution.kernel_size[0], convolution.stride[0]);
         let outputs = weight.shape[0];
         let kind = match (convolution.groups, kernel) {
-            (1, 1) => Kind::Pointwise,
-            (1, _) => Kind::Stem,
-            _ => Kind::Depthwise,
+            (1, 1) => ConvolutionKind::Pointwise,
+            (1, _) => ConvolutionKind::Stem,
+            _ => ConvolutionKind::Depthwise,
         };
-        let inputs = if kind == Kind::Depthwise { outputs } else { weight.shape[1] };
+        let inputs = if kind == ConvolutionKind::Depthwise { outputs } else { weight.shape[1] };
         let padded = |size: usize| match convolution.padding {
             PaddingConfig2d::Same => {
                 let output = size.div_ceil(stride);
@@ -144,8 +144,8 @@ impl<'n, B: Backend> Plan<'n, B> {
             kernel,
             stride,
             padding: (rows.0, columns.0),
-            gamma: Weight::of(&norm.weight),
-            beta: Weight::of(&norm.bias),
+            gamma: Parameter::of(&norm.weight),
+            beta: Parameter::of(&norm.bias),
             epsilon: norm.epsilon,
             activation: match norm.activation {
                 Activation::Silu => kernels::Activation::Silu,
@@ -172,7 +172,7 @@ impl<B: Backend> Layer<'_, B> {
     }
 }
 
-impl Weight {
+impl Parameter {
     fn of<B: Backend, const D: usize>(param: &Param<Tensor<Autodiff<B>, D>>) -> Self {
         let tensor = param.val().inner();
         Self { id: param.id, shape: tensor.dims().to_vec(), values: values(tensor) }
@@ -187,16 +187,16 @@ pub(super) fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f3
 
 fn gate<B: Backend>(gate: &SqueezeExcitation<Autodiff<B>>) -> Result<Gate, Error> {
     Ok(Gate {
-        reduce: Weight::of(&gate.conv_reduce.weight),
+        reduce: Parameter::of(&gate.conv_reduce.weight),
         reduce_bias: bias(&gate.conv_reduce.bias)?,
-        expand: Weight::of(&gate.conv_expand.weight),
+        expand: Parameter::of(&gate.conv_expand.weight),
         expand_bias: bias(&gate.conv_expand.bias)?,
     })
 }
 
 /// Returns a bias, which every network of this project has in its classifier and gates.
-fn bias<B: Backend>(bias: &Option<Param<Tensor<Autodiff<B>, 1>>>) -> Result<Weight, Error> {
-    bias.as_ref().map(Weight::of).ok_or(Error::Setting {
+fn bias<B: Backend>(bias: &Option<Param<Tensor<Autodiff<B>, 1>>>) -> Result<Parameter, Error> {
+    bias.as_ref().map(Parameter::of).ok_or(Error::Setting {
         name: "network",
         value: "one without biases in its classifier or gates".into(),
         rule: "it must have them",

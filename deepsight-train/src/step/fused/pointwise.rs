@@ -5,8 +5,8 @@ use deepsight_kernels::training::{add_moments, add_outer, affine, combine, diffe
 use deepsight_kernels::{Activation, InstructionSet, Pointwise};
 use rayon::prelude::*;
 
-use super::norm::{Back, Norm};
-use super::workspace::Task;
+use super::norm::{Norm, NormGradient};
+use super::workspace::TaskBuffers;
 
 /// A layer's weights, prepared for both passes.
 pub(super) struct Product {
@@ -20,7 +20,7 @@ pub(super) struct Product {
 
 /// The input of a layer, and the operations that are still to be applied to it.
 #[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
+pub(super) struct LayerInput<'a> {
     /// `[batch, pixels, inputs]`
     pub(super) values: &'a [f32],
     /// Norm and activation that turn the values into inputs; `None` if the values are the inputs.
@@ -29,9 +29,9 @@ pub(super) struct Source<'a> {
     pub(super) gates: Option<&'a [f32]>,
 }
 
-/// How the batch is cut into tasks: `images` to a task, of `pixels` each.
+/// The part of a batch that a task computes: `images` images of `pixels` pixels.
 #[derive(Clone, Copy)]
-pub(super) struct Cut {
+pub(super) struct TaskShape {
     pub(super) images: usize,
     pub(super) pixels: usize,
 }
@@ -56,17 +56,23 @@ impl Product {
     }
 
     /// Fills `results`, `[batch, pixels, outputs]`, and sums their moments in each task.
-    pub(super) fn forward(&self, cut: Cut, source: Source<'_>, tasks: &mut [Task], results: &mut [f32]) {
-        let pixels = cut.images * cut.pixels;
+    pub(super) fn forward(
+        &self,
+        shape: TaskShape,
+        source: LayerInput<'_>,
+        tasks: &mut [TaskBuffers],
+        results: &mut [f32],
+    ) {
+        let pixels = shape.images * shape.pixels;
         let parts = source.values.par_chunks(pixels * self.inputs).zip(results.par_chunks_mut(pixels * self.outputs));
         parts.zip(tasks.par_iter_mut()).enumerate().for_each(|(index, ((values, results), task))| {
             task.clear(self.outputs, 0, 0);
-            let gates = source.gates.map(|gates| &gates[index * cut.images * self.inputs..]);
-            for span in self.spans(cut, results.len() / self.outputs, gates.is_some()) {
+            let gates = source.gates.map(|gates| &gates[index * shape.images * self.inputs..]);
+            for span in self.spans(shape, results.len() / self.outputs, gates.is_some()) {
                 let results = &mut results[span.start * self.outputs..span.end * self.outputs];
                 let values = &values[span.start * self.inputs..span.end * self.inputs];
                 let input = &mut task.input;
-                let input = self.input(values, source.norm, gates, span.start / cut.pixels, input);
+                let input = self.input(values, source.norm, gates, span.start / shape.pixels, input);
                 self.forward.forward(input, None, results);
                 add_moments(self.set, results, &mut task.moments);
             }
@@ -82,33 +88,33 @@ impl Product {
     #[allow(clippy::too_many_arguments, reason = "what came in, what went out, and where each result goes")]
     pub(super) fn backward(
         &self,
-        cut: Cut,
-        source: Source<'_>,
+        shape: TaskShape,
+        source: LayerInput<'_>,
         gradients: &[f32],
         results: &[f32],
-        back: &Back,
-        tasks: &mut [Task],
+        back: &NormGradient,
+        tasks: &mut [TaskBuffers],
         target: &mut [f32],
     ) {
-        let pixels = cut.images * cut.pixels;
+        let pixels = shape.images * shape.pixels;
         let (inputs, outputs) = (pixels * self.inputs, pixels * self.outputs);
         let given =
             source.values.par_chunks(inputs).zip(gradients.par_chunks(outputs)).zip(results.par_chunks(outputs));
         let parts = given.zip(target.par_chunks_mut(inputs)).zip(tasks.par_iter_mut());
         parts.enumerate().for_each(|(index, ((((values, gradients), results), target), task))| {
-            task.clear(self.inputs, self.inputs * self.outputs, self.inputs * cut.images);
-            let gates = source.gates.map(|gates| &gates[index * cut.images * self.inputs..]);
-            for span in self.spans(cut, gradients.len() / self.outputs, gates.is_some()) {
+            task.clear(self.inputs, self.inputs * self.outputs, self.inputs * shape.images);
+            let gates = source.gates.map(|gates| &gates[index * shape.images * self.inputs..]);
+            for span in self.spans(shape, gradients.len() / self.outputs, gates.is_some()) {
                 let out = span.start * self.outputs..span.end * self.outputs;
                 let inside = span.start * self.inputs..span.end * self.inputs;
-                let Task { input, gradient, weights, moments, gates: of_gates, .. } = &mut *task;
+                let TaskBuffers { input, gradient, weights, moments, gates: of_gates, .. } = &mut *task;
                 gradient.resize(out.len().max(gradient.len()), 0.0);
                 let gradient = &mut gradient[..out.len()];
                 combine(self.set, &gradients[out.clone()], &results[out], back.constants(), gradient);
                 let target = &mut target[inside.clone()];
                 self.backward.forward(gradient, None, target);
                 let values = &values[inside];
-                let image = span.start / cut.pixels;
+                let image = span.start / shape.pixels;
                 if gates.is_some() {
                     // The gradient of a gate: the values that it multiplied, times the gradients of the products.
                     let plain = self.input(values, source.norm, None, image, input);
@@ -134,8 +140,8 @@ impl Product {
     }
 
     /// Returns the weights' gradient, `[outputs, inputs]`, from the tasks' shares.
-    pub(super) fn weights(&self, tasks: &[Task]) -> Vec<f32> {
-        let sums = Task::sum_weights(tasks, self.inputs * self.outputs);
+    pub(super) fn weights(&self, tasks: &[TaskBuffers]) -> Vec<f32> {
+        let sums = TaskBuffers::sum_weights(tasks, self.inputs * self.outputs);
         if self.inputs >= self.outputs {
             return sums;
         }
@@ -150,9 +156,9 @@ impl Product {
 
     /// Returns the ranges of pixels that are computed together. With gates, a range does not go beyond one image,
     /// because gates differ from image to image.
-    fn spans(&self, cut: Cut, pixels: usize, gated: bool) -> impl Iterator<Item = std::ops::Range<usize>> {
+    fn spans(&self, shape: TaskShape, pixels: usize, gated: bool) -> impl Iterator<Item = std::ops::Range<usize>> {
         let most = (VALUES / (self.inputs + self.outputs)).clamp(48, 384);
-        let whole = if gated { cut.pixels } else { pixels };
+        let whole = if gated { shape.pixels } else { pixels };
         let step = whole.div_ceil(whole.div_ceil(most));
         (0..pixels).step_by(whole).flat_map(move |start| {
             let end = start + whole;

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::Pass;
 use super::backward::{register, register_norm};
 use super::plan::Layer;
-use super::workspace::{Task, Workspace, first};
+use super::workspace::{TaskBuffers, Workspace, first};
 
 impl<B: Backend> Pass<'_, '_, B> {
     /// Runs the first convolution on the pictures.
@@ -69,7 +69,7 @@ impl<B: Backend> Pass<'_, '_, B> {
             }
         });
         // From `[pixel, channel, output]` to PyTorch's `[output, channel, pixel]`.
-        let sums = Task::sum_weights(&self.workspace.tasks[..self.used()], layer.weight.values.len());
+        let sums = TaskBuffers::sum_weights(&self.workspace.tasks[..self.used()], layer.weight.values.len());
         let area = layer.kernel * layer.kernel;
         let turned = (0..sums.len()).map(|i| {
             let (output, channel, pixel) = (i / under, i % under / area, i % area);

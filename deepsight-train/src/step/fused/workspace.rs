@@ -9,7 +9,7 @@ pub(super) const TASKS: usize = 8;
 
 /// Buffers and sums of one task.
 #[derive(Default)]
-pub(super) struct Task {
+pub(super) struct TaskBuffers {
     pub(super) input: Vec<f32>,
     pub(super) gradient: Vec<f32>,
     /// Sums for each channel, `[2, channels]`.
@@ -20,7 +20,7 @@ pub(super) struct Task {
     pub(super) scratch: Scratch,
 }
 
-impl Task {
+impl TaskBuffers {
     /// Sets the sums to zeros, for that many channels, weights and gates.
     pub(super) fn clear(&mut self, channels: usize, weights: usize, gates: usize) {
         self.moments.clear();
@@ -60,7 +60,7 @@ pub(super) struct Workspace {
     /// Results of each block, `[batch, pixels, outputs]`.
     pub(super) blocks: Vec<Vec<f32>>,
     pub(super) gradients: Gradients,
-    pub(super) tasks: Vec<Task>,
+    pub(super) tasks: Vec<TaskBuffers>,
 }
 
 /// The buffers of the backward pass. Each holds the gradient of the results of one place in a block.

@@ -7,7 +7,7 @@ mod resume;
 use burn::backend::Flex;
 use deepsight_core::{CancelToken, Classifier, Engine, FaceClassifier, FaceCrop, ModelFile, WeightFormat};
 use deepsight_train::trainer::Ending;
-use deepsight_train::{Augmentation, Init, Progress, TrainConfig, TrainData, Trainer};
+use deepsight_train::{Augmentation, Init, TrainConfig, TrainData, TrainProgress, Trainer};
 
 type B = Flex;
 
@@ -89,9 +89,9 @@ fn the_engines_agree_on_a_run_up_to_rounding() {
         let data = faces::data(folder.path(), &config);
         let mut trainer = Trainer::<B>::new(config, data, &[Default::default()], output).unwrap();
         let mut losses = Vec::new();
-        let mut note = |progress: &Progress<'_>| match progress {
-            Progress::Started { engine: name, .. } => assert_eq!(*name, engine.name()),
-            Progress::Step(step) => losses.push(step.loss),
+        let mut note = |progress: &TrainProgress<'_>| match progress {
+            TrainProgress::Started { engine: name, .. } => assert_eq!(*name, engine.name()),
+            TrainProgress::Step(step) => losses.push(step.loss),
             _ => {}
         };
         trainer.run(&CancelToken::new(), &mut note).unwrap();

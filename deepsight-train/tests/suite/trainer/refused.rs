@@ -4,7 +4,7 @@ use std::fs;
 
 use deepsight_core::{Architecture, CancelToken, Engine};
 use deepsight_train::step::Precision;
-use deepsight_train::{Error, Init, Label, Progress, Split, TrainConfig, TrainData, Trainer};
+use deepsight_train::{Error, Init, Label, Split, TrainConfig, TrainData, TrainProgress, Trainer};
 
 use super::{B, faces, train};
 
@@ -19,8 +19,8 @@ fn a_loss_that_is_not_finite_ends_the_run_names_the_batch_and_keeps_the_last_che
     let mut trainer = Trainer::<B>::new(config, data, &[Default::default()], options.clone()).unwrap();
     let checkpoint = options.output.join("checkpoint.safetensors");
     let mut saved = Vec::new();
-    let mut note = |progress: &Progress<'_>| {
-        if let Progress::Saved(path) = progress {
+    let mut note = |progress: &TrainProgress<'_>| {
+        if let TrainProgress::Saved(path) = progress {
             saved = fs::read(path).unwrap();
         }
     };

@@ -6,7 +6,7 @@ use burn::module::Module;
 use deepsight_core::{CancelToken, Engine};
 use deepsight_train::schedule::SchedulerName;
 use deepsight_train::trainer::Ending;
-use deepsight_train::{Progress, TrainConfig, Trainer};
+use deepsight_train::{TrainConfig, TrainProgress, Trainer};
 
 use super::{B, faces, train};
 
@@ -19,8 +19,8 @@ fn read(folder: &Path) -> Vec<Vec<u8>> {
 /// Trains until `steps` steps are done in total, then cancels.
 fn stop_after(trainer: &mut Trainer<B>, steps: usize) {
     let cancel = CancelToken::new();
-    let mut count = |progress: &Progress<'_>| {
-        if let Progress::Step(step) = progress
+    let mut count = |progress: &TrainProgress<'_>| {
+        if let TrainProgress::Step(step) = progress
             && step.step + 1 == steps
         {
             cancel.cancel();

@@ -5,3 +5,6 @@
 mod formula;
 mod optimizer;
 mod step;
+// `training.py` has the same formula as core's `export.py`.
+#[path = "../../../../deepsight-core/tests/suite/parity/uniform.rs"]
+mod uniform;

@@ -10,7 +10,8 @@ use deepsight_train::trainer::Optimizer;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-use super::formula::{self, uniform};
+use super::formula;
+use super::uniform::uniform;
 
 type B = Flex;
 

@@ -11,6 +11,7 @@ use deepsight_train::step::{BurnStep, Objective, Precision, Step, StepOutput, gr
 use serde_json::Value;
 
 use super::formula;
+use crate::numbers;
 
 type B = Flex;
 
@@ -24,10 +25,6 @@ fn burn_step() -> BurnStep<B> {
 fn expected() -> Value {
     let all: Value = serde_json::from_str(include_str!("training.json")).unwrap();
     all["step"].clone()
-}
-
-fn numbers(values: &Value) -> Vec<f64> {
-    values.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
 }
 
 /// Returns the gradients by timm's names, in PyTorch's order of elements.
@@ -57,17 +54,17 @@ fn difference(ours: &[f32], theirs: &[f64]) -> f64 {
     largest / scale
 }
 
-fn agrees_with_timm(network: &EfficientNet<Autodiff<B>>, passed: &StepOutput, tolerance: f64) {
+fn agrees_with_timm(network: &EfficientNet<Autodiff<B>>, output: &StepOutput, tolerance: f64) {
     let expected = expected();
     let loss = expected["loss"].as_f64().unwrap();
-    assert!((passed.loss - loss).abs() < tolerance * loss, "loss {} instead of {loss}", passed.loss);
-    let off = difference(&passed.fake_probabilities, &numbers(&expected["fake_probabilities"]));
-    assert!(off < tolerance, "probabilities {:?} are off by {off}", passed.fake_probabilities);
+    assert!((output.loss - loss).abs() < tolerance * loss, "loss {} instead of {loss}", output.loss);
+    let off = difference(&output.fake_probabilities, &numbers(&expected["fake_probabilities"]));
+    assert!(off < tolerance, "probabilities {:?} are off by {off}", output.fake_probabilities);
 
-    let norm = gradient_norm(network, &passed.gradients).unwrap();
+    let norm = gradient_norm(network, &output.gradients).unwrap();
     let theirs = expected["norm"].as_f64().unwrap();
     assert!((norm - theirs).abs() < tolerance * theirs, "gradients' norm {norm} instead of {theirs}");
-    let ours = by_name(network, &passed.gradients);
+    let ours = by_name(network, &output.gradients);
     for (name, theirs) in expected["gradients"].as_object().unwrap() {
         let off = difference(&ours[name], &numbers(&theirs["first"]));
         assert!(off < tolerance, "gradient of {name} is off by {off}");
@@ -85,37 +82,37 @@ fn agrees_with_timm(network: &EfficientNet<Autodiff<B>>, passed: &StepOutput, to
 #[test]
 fn a_step_on_burn_has_timms_loss_gradients_and_running_statistics() {
     let network = formula::network();
-    let passed = burn_step().run(&network, &formula::batch(), &formula::noise(), &OBJECTIVE).unwrap();
-    agrees_with_timm(&network, &passed, 2e-3);
+    let output = burn_step().run(&network, &formula::batch(), &formula::noise(), &OBJECTIVE).unwrap();
+    agrees_with_timm(&network, &output, 2e-3);
 }
 
 #[test]
 fn half_precision_is_close_and_leaves_the_parameters_unchanged() {
     // In the last layers, batch norms over the 16 values of a channel amplify rounding errors.
     for (precision, tolerance) in [(Precision::Brain, 0.25), (Precision::Half, 0.1)] {
-        let mut step = burn_step().with_precision(precision).unwrap();
+        let mut step = burn_step().with_precision(precision);
         let mut try_once = || {
             let network = formula::network();
-            let passed = step.run(&network, &formula::batch(), &formula::noise(), &OBJECTIVE).unwrap();
-            (network, passed)
+            let output = step.run(&network, &formula::batch(), &formula::noise(), &OBJECTIVE).unwrap();
+            (network, output)
         };
-        let (mut network, mut passed) = try_once();
+        let (mut network, mut output) = try_once();
         if precision == Precision::Half {
             // These gradients overflow at the first scale, which is then lowered step by step.
-            assert!(passed.gradients.is_empty());
+            assert!(output.gradients.is_empty());
             let tries = (1..16).find(|_| {
-                (network, passed) = try_once();
-                !passed.gradients.is_empty()
+                (network, output) = try_once();
+                !output.gradients.is_empty()
             });
             assert!(tries.is_some());
             assert!(step.loss_scale().unwrap().value() < 65536.0);
         }
         let loss = expected()["loss"].as_f64().unwrap();
-        assert!((passed.loss - loss).abs() < tolerance * loss, "{precision}: loss {} instead of {loss}", passed.loss);
+        assert!((output.loss - loss).abs() < tolerance * loss, "{precision}: loss {} instead of {loss}", output.loss);
         assert_eq!(network.state_dict()["conv_head.weight"], formula::network().state_dict()["conv_head.weight"]);
         assert_ne!(network.state_dict()["bn2.running_mean"], formula::network().state_dict()["bn2.running_mean"]);
-        assert_eq!(passed.gradients.len(), network.tensor_ids().len() - 2 * 49);
-        let norm = gradient_norm(&network, &passed.gradients).unwrap();
+        assert_eq!(output.gradients.len(), network.tensor_ids().len() - 2 * 49);
+        let norm = gradient_norm(&network, &output.gradients).unwrap();
         let theirs = expected()["norm"].as_f64().unwrap();
         assert!((norm - theirs).abs() < tolerance * theirs, "{precision}: gradients' norm {norm} instead of {theirs}");
     }
@@ -133,8 +130,8 @@ fn noise_for_another_batch_is_refused() {
 fn a_step_on_burn_is_reproducible_to_the_bit() {
     let run = || {
         let network = formula::network();
-        let passed = burn_step().run(&network, &formula::batch(), &formula::noise(), &OBJECTIVE).unwrap();
-        by_name(&network, &passed.gradients)
+        let output = burn_step().run(&network, &formula::batch(), &formula::noise(), &OBJECTIVE).unwrap();
+        by_name(&network, &output.gradients)
     };
     let first = run();
     for _ in 0..5 {

@@ -18,7 +18,7 @@ use deepsight_train::evaluate::{
     ClipSet, Degradation, EvaluatedData, EvaluatedModel, FittedOn, QualityAim, QualityReport, TestSet, calibrated_file,
     fake_logits, fit_quality,
 };
-use deepsight_train::prepare::{Detectors, Failure as Failed};
+use deepsight_train::prepare::{Detectors, FileFailure};
 use deepsight_train::{Dataset, Evaluation, Preparation, Scored, Split};
 use deepsight_video::DecodeOptions;
 
@@ -212,7 +212,7 @@ impl<B: Backend> EvaluationRun<'_, B> {
             TestSet::framed(dataset, split, &preparation, &output, self.cancel, |progress| watch.show(progress));
         watch.end();
         let (set, failures) = framed?;
-        if let Some(Failed { file, reason, .. }) = failures.first() {
+        if let Some(FileFailure { file, reason, .. }) = failures.first() {
             complain(&format!("no face in {} files; the first, {}: {reason}", failures.len(), file.display()));
         }
         Ok(set)

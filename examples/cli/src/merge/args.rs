@@ -16,7 +16,8 @@ use crate::shards::{Shard, ShardError};
     after_help = "Checks that all shards are present, were made with the same settings from the same clips, and have \
 one line for each clip. Writes files only if so, each completely or not at all.\n\n\
 Columns of the table: file, verdict, fake_probability, faces (scored), persons, frames (searched), seconds (of the \
-analysis), width, height, sha256, error. Unknown values are empty.\n\n\
+analysis), width, height, sha256, error, seconds_seen and share_seen (of the clip), duration (of the clip in seconds), \
+segment_start, segment_end and segment_fake_probability (the most suspicious seconds). Unknown values are empty.\n\n\
 Exit codes: 0 if every clip has a line, also one of a failure; 2 if a clip has none, or for bad input or usage; \
 1 if writing a result fails; 130 if interrupted."
 )]

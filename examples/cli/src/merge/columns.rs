@@ -93,6 +93,12 @@ fn columns() -> [ColumnValues; COLUMNS.len()] {
         ColumnValues::Whole(|row| row.height.map(i64::from)),
         ColumnValues::Text(|row| &row.sha256),
         ColumnValues::Text(|row| &row.error),
+        ColumnValues::Double(|row| row.seconds_seen),
+        ColumnValues::Double(|row| row.share_seen),
+        ColumnValues::Double(|row| row.duration),
+        ColumnValues::Double(|row| row.segment_start),
+        ColumnValues::Double(|row| row.segment_end),
+        ColumnValues::Float(|row| row.segment_fake_probability),
     ]
 }
 
@@ -157,6 +163,8 @@ mod tests {
             fake_probability: Some(0.75),
             width: Some(640),
             seconds: Some(1.5),
+            share_seen: Some(0.25),
+            segment_fake_probability: Some(0.875),
             ..Row::default()
         };
         let failed = Row { file: "b.mp4".into(), error: Some("broken".into()), ..Row::default() };
@@ -175,6 +183,8 @@ mod tests {
         for pair in [&rows[..2], &rows[GROUP..]] {
             assert_eq!((pair[0].get_string(0).unwrap().as_str(), pair[0].get_float(2).unwrap()), ("ä.mp4", 0.75));
             assert_eq!((pair[0].get_long(7).unwrap(), pair[0].get_double(6).unwrap()), (640, 1.5));
+            assert_eq!((pair[0].get_double(12).unwrap(), pair[0].get_float(16).unwrap()), (0.25, 0.875));
+            assert!(pair[1].get_double(12).is_err() && pair[1].get_float(16).is_err(), "null");
             assert!(pair[0].get_string(10).is_err() && pair[1].get_string(1).is_err(), "null");
             assert_eq!(pair[1].get_string(10).unwrap(), "broken");
         }

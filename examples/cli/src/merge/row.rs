@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use deepsight_core::Segment;
+
 use crate::output::{OutputError, PendingFile};
 use crate::shards::{ClipOutcome, ShardLine};
 
@@ -30,6 +32,18 @@ pub struct Row {
     pub sha256: Option<String>,
     /// Why there is no verdict.
     pub error: Option<String>,
+    /// Seconds of the clip that were seen.
+    pub seconds_seen: Option<f64>,
+    /// `seconds_seen` divided by `duration`, `0..=1`.
+    pub share_seen: Option<f64>,
+    /// Length of the clip in seconds: as its headers state it or as it was measured, whichever is longer.
+    pub duration: Option<f64>,
+    /// Time of the first face of the most suspicious segment in seconds.
+    pub segment_start: Option<f64>,
+    /// Time of the last face of the most suspicious segment in seconds.
+    pub segment_end: Option<f64>,
+    /// Probability that the most suspicious segment is forged.
+    pub segment_fake_probability: Option<f32>,
 }
 
 impl From<ShardLine> for Row {
@@ -39,6 +53,9 @@ impl From<ShardLine> for Row {
             ClipOutcome::Error(error) => return Self { file, error: Some(error), ..Self::default() },
             ClipOutcome::Report(report) => report,
         };
+        // A still picture has no time of which a part could be seen.
+        let coverage = report.coverage.filter(|coverage| coverage.seen > 0.0 || coverage.duration.is_some());
+        let segment = most_suspicious(&report.segments);
         Self {
             file,
             verdict: Some(report.verdict.to_string()),
@@ -51,12 +68,23 @@ impl From<ShardLine> for Row {
             height: report.input.height,
             sha256: report.input.sha256,
             error: None,
+            seconds_seen: coverage.map(|coverage| coverage.seen),
+            share_seen: coverage.and_then(|coverage| coverage.share),
+            duration: coverage.and_then(|coverage| coverage.duration),
+            segment_start: segment.map(|segment| segment.start),
+            segment_end: segment.map(|segment| segment.end),
+            segment_fake_probability: segment.map(|segment| segment.fake_probability),
         }
     }
 }
 
-/// The names of the columns, in their order.
-pub(super) const COLUMNS: [&str; 11] = [
+/// Returns the segment with the highest probability, the first one of equals.
+fn most_suspicious(segments: &[Segment]) -> Option<&Segment> {
+    segments.iter().rev().max_by(|a, b| a.fake_probability.total_cmp(&b.fake_probability))
+}
+
+/// The names of the columns, in their order. New ones come last, so that programs that count columns go on working.
+pub(super) const COLUMNS: [&str; 17] = [
     "file",
     "verdict",
     "fake_probability",
@@ -68,6 +96,12 @@ pub(super) const COLUMNS: [&str; 11] = [
     "height",
     "sha256",
     "error",
+    "seconds_seen",
+    "share_seen",
+    "duration",
+    "segment_start",
+    "segment_end",
+    "segment_fake_probability",
 ];
 
 /// The table as CSV.
@@ -96,6 +130,12 @@ impl Csv {
             text(&row.height),
             text(&row.sha256),
             text(&row.error),
+            text(&row.seconds_seen),
+            text(&row.share_seen),
+            text(&row.duration),
+            text(&row.segment_start),
+            text(&row.segment_end),
+            text(&row.segment_fake_probability),
         ])
     }
 
@@ -111,4 +151,60 @@ impl Csv {
 
 fn text(value: &Option<impl ToString>) -> String {
     value.as_ref().map_or_else(String::new, ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// Returns the cells of a clip whose report has these further parts, as the CSV has them.
+    fn cells(parts: &str) -> Vec<String> {
+        let line = format!(
+            r#"{{"position":0,"file":"a.mp4","frames":30,"report":{{"input":{{"path":"a.mp4"}},"verdict":"FAKE",
+            "fake_probability":0.75,"tracks":[{{"scored":30}}],
+            "seconds":{{"decode":1,"detect":1,"classify":1,"total":2.5}}{parts}}}}}"#
+        );
+        let row = serde_json::from_str::<ShardLine>(&line).unwrap().into();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clips.csv");
+        let mut table = Csv::create(&path).unwrap();
+        table.add(&row).unwrap();
+        table.finish().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let cells = |line: Option<&str>| line.unwrap().split(',').map(str::to_owned).collect::<Vec<_>>();
+        let mut lines = text.lines();
+        assert_eq!(cells(lines.next()), COLUMNS);
+        cells(lines.next())
+    }
+
+    #[test]
+    fn a_row_has_the_coverage_and_the_first_of_the_most_suspicious_segments() {
+        let segment = |start: u32, probability: f32| {
+            let end = start + 4;
+            format!(r#"{{"track":0,"start":{start},"end":{end}.5,"faces":9,"fake_probability":{probability}}}"#)
+        };
+        let segments = [segment(4, 0.5), segment(60, 0.875), segment(90, 0.875)].join(",");
+        let coverage = r#"{"seen":14.5,"duration":58.0,"share":0.25,"interval":0.5,"frames":30,"closer_frames":9}"#;
+        let row = cells(&format!(r#","segments":[{segments}],"coverage":{coverage}"#));
+        assert_eq!(row[..7], ["a.mp4", "FAKE", "0.75", "30", "1", "30", "2.5"]);
+        assert_eq!(row[11..], ["14.5", "0.25", "58", "60", "64.5", "0.875"]);
+    }
+
+    #[test]
+    fn reports_without_coverage_and_of_still_pictures_have_empty_cells() {
+        let still = r#","segments":[],"coverage":{"seen":0.0,"duration":null,"share":null,"frames":1}"#;
+        for parts in ["", still] {
+            let row = cells(parts);
+            assert_eq!(row[11..], [""; 6], "{parts}");
+            assert_eq!(row[..3], ["a.mp4", "FAKE", "0.75"]);
+        }
+    }
+
+    #[test]
+    fn a_clip_of_unknown_length_has_the_seconds_seen_and_no_share() {
+        let row = cells(r#","coverage":{"seen":3.0,"duration":null,"share":null,"frames":3}"#);
+        assert_eq!(row[11..], ["3", "", "", "", "", ""]);
+    }
 }

@@ -9,6 +9,8 @@ mod formula;
 mod table;
 #[cfg(feature = "flex")]
 mod training;
+#[path = "../../../../deepsight-core/tests/suite/parity/uniform.rs"]
+mod uniform;
 
 use std::process::ExitCode;
 

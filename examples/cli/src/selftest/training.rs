@@ -62,17 +62,17 @@ fn run<B: Backend>(
     precision: Precision,
     device: &B::Device,
 ) -> Result<Option<StepResult>, Box<dyn std::error::Error>> {
-    let mut step = BurnStep::<B>::new(config, SIDE, [0.5; 3], [0.25; 3], device).with_precision(precision)?;
+    let mut step = BurnStep::<B>::new(config, SIDE, [0.5; 3], [0.25; 3], device).with_precision(precision);
     let objective = Objective { class_weights: [1.0, 2.0], label_smoothing: 0.1 };
     for _ in 0..24 {
         let network = config.init::<Autodiff<B>>(device).load_state_dict(start.clone())?;
-        let passed = step.run(&network, &batch(), &Noise::default(), &objective)?;
-        if passed.gradients.is_empty() {
+        let output = step.run(&network, &batch(), &Noise::default(), &objective)?;
+        if output.gradients.is_empty() {
             continue;
         }
-        let mut values = ParameterValues { gradients: &passed.gradients, found: Vec::new() };
+        let mut values = ParameterValues { gradients: &output.gradients, found: Vec::new() };
         network.visit(&mut values);
-        return Ok(Some(StepResult { loss: passed.loss, values: values.found }));
+        return Ok(Some(StepResult { loss: output.loss, values: values.found }));
     }
     Ok(None)
 }

@@ -1,6 +1,6 @@
 //! The lines of a shard's file.
 
-use deepsight_core::{Input, Report, Seconds, Verdict};
+use deepsight_core::{Coverage, Input, Report, Seconds, Segment, Verdict};
 use serde::{Deserialize, Serialize};
 
 use super::{ClipList, Settings, Shard};
@@ -104,6 +104,11 @@ pub struct Summary {
     pub fake_probability: Option<f32>,
     /// The people in view.
     pub tracks: Vec<Person>,
+    /// The most suspicious seconds of people who are long in view.
+    #[serde(default)]
+    pub segments: Vec<Segment>,
+    /// The part of the clip that was seen; `None` in reports of versions that did not measure it.
+    pub coverage: Option<Coverage>,
     /// Where the time went.
     pub seconds: Seconds,
 }

@@ -13,7 +13,7 @@ use deepsight_train::schedule::SchedulerName;
 use deepsight_train::split::SplitBy;
 use deepsight_train::step::Precision;
 use deepsight_train::trainer::{ClassWeights, Ending};
-use deepsight_train::{Augmentation, Init, Manifest, Outcome, Progress, RunOptions, TrainConfig, TrainData};
+use deepsight_train::{Augmentation, Init, Manifest, Outcome, RunOptions, TrainConfig, TrainData, TrainProgress};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::{complain, print};
@@ -245,7 +245,7 @@ impl Args {
         let folders = self.data_dir.iter().map(|folder| folder.join("manifest.csv"));
         let manifests =
             self.manifest.iter().cloned().chain(folders).map(Manifest::read).collect::<Result<Vec<_>, _>>()?;
-        TrainData::with_cache(manifests, config, self.cache.saturating_mul(1 << 20))
+        Ok(TrainData::new(manifests, config)?.with_cache_bytes(self.cache.saturating_mul(1 << 20)))
     }
 
     /// The devices asked for, or the build's default.
@@ -295,7 +295,7 @@ fn of_source(source: &SourceAuc) -> String {
 /// How far a run has come: a bar on a terminal, a line now and then elsewhere, and a line for each epoch on standard
 /// output.
 #[derive(Debug)]
-pub(crate) struct TrainProgress {
+pub(crate) struct TrainBar {
     bar: ProgressBar,
     last_line: Instant,
     epochs: usize,
@@ -307,7 +307,7 @@ pub(crate) struct TrainProgress {
 /// Time between two lines where there is no terminal.
 const LINES: Duration = Duration::from_secs(30);
 
-impl Default for TrainProgress {
+impl Default for TrainBar {
     fn default() -> Self {
         let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {msg}");
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
@@ -316,16 +316,16 @@ impl Default for TrainProgress {
     }
 }
 
-impl TrainProgress {
+impl TrainBar {
     /// Shows it.
-    pub(crate) fn show(&mut self, progress: &Progress<'_>) {
+    pub(crate) fn show(&mut self, progress: &TrainProgress<'_>) {
         match progress {
-            Progress::Started { epochs, steps_per_epoch, done, engine } => {
+            TrainProgress::Started { epochs, steps_per_epoch, done, engine } => {
                 (self.epochs, self.steps_per_epoch) = (*epochs, *steps_per_epoch);
                 let from = if *done > 0 { format!(", {done} steps done before") } else { String::new() };
                 complain(&format!("{epochs} epochs of {steps_per_epoch} steps on the {engine} engine{from}"));
             }
-            Progress::Step(step) => {
+            TrainProgress::Step(step) => {
                 self.pace = (self.pace.0 + step.faces, self.pace.1 + step.elapsed.as_secs_f64());
                 let (done, rate) = (step.step_in_epoch + 1, self.pace.0 as f64 / self.pace.1.max(1e-9));
                 let left = Duration::from_secs_f64(
@@ -334,14 +334,16 @@ impl TrainProgress {
                 let text = format!("loss {:.4}, {rate:.1} faces/s, {} left", step.loss, HumanDuration(left));
                 self.tell(step.epoch, "steps", done, self.steps_per_epoch, text);
             }
-            Progress::Skipped { loss_scale } => complain(&format!("gradients overflowed: loss scale {loss_scale}")),
-            Progress::Validating { done, total } => {
+            TrainProgress::Skipped { loss_scale } => {
+                complain(&format!("gradients overflowed: loss scale {loss_scale}"))
+            }
+            TrainProgress::Validating { done, total } => {
                 self.bar.set_prefix("validation");
                 self.bar.set_length(*total as u64);
                 self.bar.set_position(*done as u64);
                 self.bar.set_message("faces");
             }
-            Progress::Epoch { summary, best, elapsed, .. } => {
+            TrainProgress::Epoch { summary, best, elapsed, .. } => {
                 self.pace = (0, 0.0);
                 let mut line = format!(
                     "epoch {}/{}  loss {:.4}  val loss {:.4}  face AUC {:.4}  video AUC {:.4}{}{}  {}",

@@ -10,7 +10,7 @@ use deepsight_core::{CancelToken, with_causes};
 use deepsight_device::{Device, backend_devices, with_backend};
 use deepsight_train::preview::preview;
 use deepsight_train::trainer::{Ending, EventLog};
-use deepsight_train::{Error, Progress, Trainer};
+use deepsight_train::{Error, TrainProgress, Trainer};
 
 use crate::flags::describe;
 use crate::interrupt::cancel_on_interrupt;
@@ -18,7 +18,7 @@ use crate::output::{complain, print};
 
 pub use args::Args;
 
-use self::args::TrainProgress;
+use self::args::TrainBar;
 
 /// Why there is no model, with the exit code that says so.
 struct TrainFailure(String, u8);
@@ -83,10 +83,10 @@ fn on<B: Backend>(
     if trainer.step() == 0 {
         events.samples(trainer.data()).map_err(TrainFailure::training)?;
     }
-    let mut watch = TrainProgress::default();
+    let mut bar = TrainBar::default();
     let mut lost = None;
-    let mut report = |progress: &Progress<'_>| {
-        watch.show(progress);
+    let mut report = |progress: &TrainProgress<'_>| {
+        bar.show(progress);
         // A curve that cannot be written is no reason to end a run of hours, but worth a line.
         if lost.is_none()
             && let Err(error) = events.record(progress)
@@ -96,6 +96,6 @@ fn on<B: Backend>(
         }
     };
     let outcome = threads.install(|| trainer.run(cancel, &mut report));
-    watch.end(&args.output_dir, outcome.as_ref().ok());
+    bar.end(&args.output_dir, outcome.as_ref().ok());
     outcome.map(|outcome| outcome.ending).map_err(TrainFailure::training)
 }

@@ -182,8 +182,14 @@ fn merged_lines_and_rows_are_in_the_order_of_the_manifest_and_always_the_same() 
     assert_eq!(files, clips.names);
     let table = fs::read_to_string(&csv).unwrap();
     let rows: Vec<&str> = table.lines().collect();
-    assert_eq!(rows[0], "file,verdict,fake_probability,faces,persons,frames,seconds,width,height,sha256,error");
+    assert_eq!(
+        rows[0],
+        "file,verdict,fake_probability,faces,persons,frames,seconds,width,height,sha256,error,seconds_seen,share_seen,\
+         duration,segment_start,segment_end,segment_fake_probability"
+    );
     assert!(rows[1].starts_with("clip 0.mp4,UNCERTAIN,0.") && rows[1].contains(",640,360,"), "{}", rows[1]);
+    let [seen, share, duration] = [11, 12, 13].map(|at| rows[1].split(',').nth(at).unwrap().parse::<f64>().unwrap());
+    assert!(seen > 0.0 && (seen / duration - share).abs() < 1e-9, "{}", rows[1]);
     assert!(rows[5].starts_with("clip 4.mp4,,,,,,,,,,") && rows[5].contains("not a video"), "{}", rows[5]);
     assert_eq!(rows.len(), 6);
     let before = [fs::read(&all).unwrap(), fs::read(&csv).unwrap()];
