@@ -24,7 +24,7 @@ use crate::{
     raw::NAME,
     sampling::{Pick, Picker, Plan},
     scan::Clock,
-    y4m,
+    still, y4m,
 };
 
 /// Bytes of a stream that are kept until ffprobe has found its video. ffprobe itself reads no more than 5 MB.
@@ -32,6 +32,9 @@ const HEAD: usize = 8 << 20;
 
 /// Bytes that are kept for an MP4 with a long index, which ffprobe has to read completely.
 const LONG_HEAD: usize = 64 << 20;
+
+/// Bytes that tell Y4M and pictures from other containers.
+const MAGIC_BYTES: usize = 12;
 
 /// The frames of a video that arrives on a reader, such as standard input or a socket: an iterator of
 /// `Result<Frame, VideoError>` in order of presentation.
@@ -141,15 +144,20 @@ impl PipedVideo {
     ) -> Result<(Decoder, Input, Vec<Note>), VideoError> {
         let unreadable = |source| VideoError::Io { path: NAME.into(), source };
         let mut magic = Vec::new();
-        queue.peek(y4m::MAGIC.len()).read_to_end(&mut magic).map_err(unreadable)?;
+        queue.peek(MAGIC_BYTES).read_to_end(&mut magic).map_err(unreadable)?;
         if magic.is_empty() {
             return Err(VideoError::NotAVideo { path: NAME.into(), reason: "it ended before its first byte".into() });
         }
-        if magic == y4m::MAGIC {
+        if magic.starts_with(y4m::MAGIC) {
             let y4m = Y4m::new_with(queue.take(), options)?;
             let (input, notes) = (y4m.input(), y4m.notes().to_vec());
             let picker = Plan::of_stream(sampling, 0.0)?.picker();
             return Ok((Decoder::Y4m(Box::new(y4m), picker), input, notes));
+        }
+        // ffmpeg's reader of GIFs has to step back.
+        if magic.starts_with(b"GIF8") || !matches!(still::format_of(&magic), Ok(None)) {
+            let reason = "it is a picture or a GIF, which cannot be read from a pipe; save it to a file and give that";
+            return Err(VideoError::NotAllowed { path: NAME.into(), reason: reason.into() });
         }
         let container = Container::start(queue, options, sampling)?;
         let (input, notes) = (container.input(), container.picture.notes.clone());
