@@ -30,6 +30,42 @@ const FIRST: [&[u8; 4]; 11] =
     [b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"sidx", b"prft", b"emsg"];
 
 impl Boxes {
+    /// Reads the boxes at the beginning of a stream, up to its index, its pictures or its first fragment. Returns `None` if
+    /// it has none, else also the position after the index.
+    pub(crate) fn read_head(stream: &mut impl Read) -> io::Result<Option<(Self, u64)>> {
+        let (mut boxes, mut at) = (Self::default(), 0u64);
+        for number in 0..MAX_BOXES {
+            let Some((kind, header, length)) = header(stream, u64::MAX)? else { break };
+            if number == 0 && !FIRST.contains(&&kind) {
+                return Ok(None);
+            }
+            at = at.saturating_add(length);
+            match &kind {
+                b"moov" => {
+                    let mut bytes = Vec::new();
+                    stream.take((length - header).min(MAX_INDEX)).read_to_end(&mut bytes)?;
+                    boxes.describe(&bytes);
+                    break;
+                }
+                b"moof" => {
+                    boxes.fragments = true;
+                    break;
+                }
+                b"mdat" => break,
+                _ => io::copy(&mut stream.take(length - header), &mut io::sink())?,
+            };
+        }
+        Ok((at > 0).then_some((boxes, at)))
+    }
+
+    /// Takes account of the content of the index.
+    fn describe(&mut self, index: &[u8]) {
+        self.index = true;
+        let tables: Vec<_> = children(index, b"trak").map(sample_entries).collect();
+        self.entries = tables.iter().map(|(_, first)| *first).collect();
+        self.several_entries = tables.iter().any(|&(count, _)| count > 1);
+    }
+
     /// Reads the boxes of a file up to its first fragment. Returns `None` if the file has none.
     pub(crate) fn read(path: &Path) -> io::Result<Option<Self>> {
         let mut file = BufReader::with_capacity(64, File::open(path)?);
@@ -43,12 +79,9 @@ impl Boxes {
             }
             match &kind {
                 b"moov" => {
-                    boxes.index = true;
                     let mut bytes = Vec::new();
                     (&mut file).take((length - header).min(MAX_INDEX)).read_to_end(&mut bytes)?;
-                    let tables: Vec<_> = children(&bytes, b"trak").map(sample_entries).collect();
-                    boxes.entries = tables.iter().map(|(_, first)| *first).collect();
-                    boxes.several_entries = tables.iter().any(|&(count, _)| count > 1);
+                    boxes.describe(&bytes);
                 }
                 b"moof" => {
                     boxes.fragments = true;
@@ -56,7 +89,7 @@ impl Boxes {
                 }
                 _ => {}
             }
-            at += length;
+            at = at.saturating_add(length);
             if at >= end {
                 break;
             }

@@ -12,7 +12,7 @@ use deepsight_core::{CloserFrames, Frame, image::RgbImage};
 
 use crate::{
     DecodeOptions, Sampling, Video, VideoError, VideoInfo,
-    ffmpeg::{self, DecodeJob},
+    ffmpeg::{self, Address, DecodeJob},
     probe::refusal,
     process::{Ending, Process, StopHandle},
     sampling::{Pick, Picker, Plan},
@@ -100,9 +100,9 @@ struct Decode {
 
 /// Index and time of a sampled frame, whose pixels follow on standard output. The time is in microseconds on the file's
 /// clock.
-struct Picked {
-    index: u64,
-    time: Option<i64>,
+pub(crate) struct Picked {
+    pub(crate) index: u64,
+    pub(crate) time: Option<i64>,
     wanted: bool,
 }
 
@@ -121,7 +121,7 @@ impl Decode {
         let decoded = Arc::new(AtomicU64::new(0));
         let picker = plan.clone().picker();
         let mut times = Times { key, picker, sender, decoded: Arc::clone(&decoded), frame: None };
-        let mut command = ffmpeg::decode(&programs.ffmpeg, path, &options.limits, &job);
+        let mut command = ffmpeg::decode(&programs.ffmpeg, Address::File(path), &options.limits, &job);
         let process = Process::spawn(&mut command, &options.limits, options.hwaccel, move |line| times.take(line))?;
         Ok(Self {
             path: path.clone(),
@@ -239,7 +239,7 @@ fn filters(video: &Video, plan: &Plan, key: &str) -> String {
 
 /// Returns a name for our marks on standard error that no file can know. Otherwise text in a file could be taken for
 /// the time of a frame.
-fn unguessable_key() -> String {
+pub(crate) fn unguessable_key() -> String {
     use std::hash::{BuildHasher, RandomState};
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("deepsight{:016x}", RandomState::new().hash_one(now))
@@ -278,7 +278,7 @@ impl Times {
 }
 
 /// Parses the line with the index and time of a frame. It may begin with a message of ffmpeg that did not end its line.
-fn parse_frame(line: &str) -> Option<Picked> {
+pub(crate) fn parse_frame(line: &str) -> Option<Picked> {
     let mut words = line.rsplit_once("frame:")?.1.split_whitespace();
     let index = words.next()?.parse().ok()?;
     let time = words.next()?.strip_prefix("pts:")?.parse().ok();

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{HwAccel, Limit};
+use crate::{HwAccel, Limit, PixelFormat};
 
 /// Errors of opening and decoding a video. Every message is one line.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,15 @@ pub enum VideoError {
         /// The given name.
         name: String,
     },
+    /// No layout of pixels has that name.
+    #[error(
+        "no pixel format {name:?}; there is {choice}",
+        choice = PixelFormat::ALL.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ")
+    )]
+    UnknownPixelFormat {
+        /// The given name.
+        name: String,
+    },
     /// The requested hardware decoder cannot be used. The video is not decoded on the CPU instead.
     #[error(
         "cannot decode on {hwaccel}: {reason}; see whether `nvidia-smi` finds the GPU and `ffmpeg -hwaccels` lists cuda, \
@@ -111,6 +120,21 @@ pub enum VideoError {
         /// Longest allowed wait.
         limit: Duration,
     },
+    /// The source of a stream sent nothing for longer than
+    /// [`max_source_wait`](crate::DecodeLimits::max_source_wait).
+    #[error("{path}: nothing came for {limit:?}, the limit on waiting for its source", path = shown(path))]
+    SourceSilent {
+        /// Name of the stream.
+        path: PathBuf,
+        /// Longest allowed wait.
+        limit: Duration,
+    },
+    /// The decoding of a stream was ended by [`StopHandle::stop`](crate::StopHandle::stop).
+    #[error("{path}: the decoding was stopped", path = shown(path))]
+    Stopped {
+        /// Name of the stream.
+        path: PathBuf,
+    },
     /// The file is not a video in a container that may be opened.
     #[error("{path}: not a video that can be opened: {reason}", path = shown(path))]
     NotAVideo {
@@ -127,6 +151,17 @@ pub enum VideoError {
     )]
     NoIndex {
         /// The file.
+        path: PathBuf,
+    },
+    /// An MP4 on a pipe whose index (`moov`) comes after its pictures. Reading it needs a step back, which a pipe cannot
+    /// make.
+    #[error(
+        "{path}: is an MP4 with its index at the end, which cannot be read from a pipe; save it to a file and give that, \
+         or move the index to the front with `ffmpeg -i in.mp4 -c copy -movflags +faststart out.mp4`",
+        path = shown(path)
+    )]
+    IndexAtEnd {
+        /// Name of the stream.
         path: PathBuf,
     },
     /// A segment of a stream (DASH, HLS, CMAF) without the initialization segment that describes it.
@@ -203,7 +238,7 @@ pub enum VideoError {
         /// The end of ffmpeg's standard error, on one line.
         stderr: String,
     },
-    /// ffmpeg ended in the middle of a frame's pixels.
+    /// ffmpeg, or a stream of uncompressed frames, ended in the middle of a frame's pixels.
     #[error("{path}: frame {frame}: got {got} of {want} bytes", path = shown(path))]
     TruncatedFrame {
         /// The file.

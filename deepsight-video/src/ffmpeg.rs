@@ -8,7 +8,7 @@ use ffmpeg_sidecar::command::FfmpegCommand;
 
 use crate::{
     DecodeLimits, HwAccel, VideoError,
-    limits::{DECODERS, DEMUXERS, PROTOCOLS},
+    limits::{DECODERS, DEMUXERS, PIPE_PROTOCOLS, PROTOCOLS},
     process,
 };
 
@@ -35,6 +35,9 @@ pub struct DecodeOptions {
     pub limits: DecodeLimits,
     /// Longest side of a frame in pixels. Larger frames are scaled down to it (bicubic). `None` keeps their size.
     pub max_side: Option<u32>,
+    /// Clockwise quarter turns of each frame, after the rotation that the file states. Default 0. Where no face is found
+    /// in a clip that says nothing about its rotation, it may be found in another turn.
+    pub turn: u32,
     /// Index of the video stream in the file, counted over all its streams. Default: the one that a player shows. It is
     /// marked as the default, or else has the most frames, then the most pixels.
     pub stream: Option<u32>,
@@ -69,6 +72,13 @@ impl DecodeOptions {
     #[must_use]
     pub fn with_max_side(mut self, pixels: u32) -> Self {
         self.max_side = Some(pixels);
+        self
+    }
+
+    /// Turns frames clockwise by further quarters, after the rotation that the file states. 4 quarters are none.
+    #[must_use]
+    pub fn with_turn(mut self, quarter_turns: u32) -> Self {
+        self.turn = quarter_turns;
         self
     }
 
@@ -165,23 +175,47 @@ pub(crate) struct Opened {
     pub(crate) decoder: String,
 }
 
-/// Returns a command that makes ffprobe print the parts of `file` that `show` selects. It is safe on an untrusted file.
+/// Where ffmpeg reads a video from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Address<'a> {
+    File(&'a Path),
+    /// Standard input.
+    Pipe,
+}
+
+impl Address<'_> {
+    fn url(self) -> OsString {
+        match self {
+            Self::File(file) => file_url(file),
+            Self::Pipe => "pipe:0".into(),
+        }
+    }
+
+    fn protocols(self) -> &'static str {
+        match self {
+            Self::File(_) => PROTOCOLS,
+            Self::Pipe => PIPE_PROTOCOLS,
+        }
+    }
+}
+
+/// Returns a command that makes ffprobe print the parts of a video that `show` selects. It is safe on an untrusted one.
 /// Decoders that are not on the allow-list are opened for the streams in `opened` alone. They must not be decoded.
 pub(crate) fn ffprobe(
     program: &Path,
-    file: &Path,
+    from: Address,
     limits: &DecodeLimits,
     opened: &[Opened],
     show: &[&str],
 ) -> FfmpegCommand {
     let mut command = FfmpegCommand::new_with_path(program);
     command.args(["-hide_banner", "-loglevel", "level+warning"]);
-    guard_input(&mut command, limits);
+    guard_input(&mut command, from, limits);
     // The list without a stream applies to the container too, whose reader may decode some packets of any stream.
     for Opened { stream, decoder } in opened {
         command.arg(format!("-codec_whitelist:{stream}")).arg(decoder);
     }
-    command.args(show).input(file_url(file));
+    command.args(show).input(from.url());
     command
 }
 
@@ -194,23 +228,27 @@ pub(crate) fn has_filters(program: &Path, filters: &[&str]) -> bool {
     filters.iter().all(|filter| names.contains(filter))
 }
 
-/// Returns a command that makes ffmpeg decode one stream of `file` to raw RGB frames on standard output. It is safe on
-/// an untrusted file.
-pub(crate) fn decode(program: &Path, file: &Path, limits: &DecodeLimits, job: &DecodeJob) -> FfmpegCommand {
+/// Returns a command that makes ffmpeg decode one stream of a video to raw RGB frames on standard output. It is safe on
+/// an untrusted one.
+pub(crate) fn decode(program: &Path, from: Address, limits: &DecodeLimits, job: &DecodeJob) -> FfmpegCommand {
     let mut command = FfmpegCommand::new_with_path(program);
     command.args(["-hide_banner", "-loglevel", "error", "-nostdin", "-nostats"]);
-    guard_input(&mut command, limits);
+    guard_input(&mut command, from, limits);
     // The filters below rotate the picture and keep one size throughout. By default ffmpeg rebuilds the filters when a
     // video changes its size, and their frame count restarts at 0. Time stamps stay those of the file.
     command.args(["-noautorotate", "-reinit_filter", "0", "-copyts", "-threads"]).arg(limits.threads().to_string());
     if let Some(hwaccel) = job.hwaccel {
         hwaccel.ask(&mut command);
     }
-    command.input(file_url(file)).arg("-map").arg(format!("0:{}", job.stream));
+    command.input(from.url()).arg("-map").arg(format!("0:{}", job.stream));
     command.args(["-an", "-sn", "-dn", "-vf"]).arg(&job.filters);
     command.args(if job.old_sync_option { ["-vsync", "passthrough"] } else { ["-fps_mode", "passthrough"] });
     if let Some(frames) = job.max_frames {
         command.arg("-frames:v").arg(frames.to_string());
+    }
+    if let Address::Pipe = from {
+        // Otherwise the end of a frame waits in a buffer until the source sends the next one.
+        command.args(["-flush_packets", "1"]);
     }
     command.format("rawvideo").output("pipe:1");
     command
@@ -228,8 +266,9 @@ pub(crate) struct DecodeJob {
 /// Largest single allocation of ffmpeg, in bytes. A frame of 8192 × 4320 at 16 bits per channel fits.
 const MAX_ALLOCATION: &str = "536870912";
 
-fn guard_input(command: &mut FfmpegCommand, limits: &DecodeLimits) {
-    command.args(["-protocol_whitelist", PROTOCOLS, "-format_whitelist", DEMUXERS, "-codec_whitelist", DECODERS]);
+fn guard_input(command: &mut FfmpegCommand, from: Address, limits: &DecodeLimits) {
+    let protocols = from.protocols();
+    command.args(["-protocol_whitelist", protocols, "-format_whitelist", DEMUXERS, "-codec_whitelist", DECODERS]);
     if let Ok(pixels) = i32::try_from(limits.max_pixels) {
         command.arg("-max_pixels").arg(pixels.to_string()).args(["-max_alloc", MAX_ALLOCATION]);
     }
@@ -248,7 +287,8 @@ mod tests {
 
     fn line(hwaccel: Option<HwAccel>) -> Vec<String> {
         let job = DecodeJob { stream: 1, filters: "null".into(), max_frames: Some(3), old_sync_option: false, hwaccel };
-        let mut command = decode(Path::new("ffmpeg"), Path::new("/clip.mp4"), &DecodeLimits::default(), &job);
+        let from = Address::File(Path::new("/clip.mp4"));
+        let mut command = decode(Path::new("ffmpeg"), from, &DecodeLimits::default(), &job);
         command.as_inner_mut().get_args().map(|word| word.to_string_lossy().into_owned()).collect()
     }
 

@@ -3,9 +3,11 @@
 
 mod answer;
 mod boxes;
+mod byte_queue;
 mod decode;
 mod error;
 mod ffmpeg;
+mod finish;
 // For the target in `fuzz/`. Not a promise.
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -16,12 +18,16 @@ mod media;
 mod orientation;
 mod parameter_sets;
 mod picture;
+mod piped;
+mod pixel_format;
 mod probe;
 mod process;
+mod raw;
 mod sampling;
 mod scan;
 mod still;
 mod video;
+mod y4m;
 
 pub use decode::Frames;
 pub use error::VideoError;
@@ -30,7 +36,11 @@ pub use hwaccel::HwAccel;
 pub use limits::{DecodeLimits, Limit};
 pub use media::{Media, MediaFrames};
 pub use picture::Note;
+pub use piped::PipedVideo;
+pub use pixel_format::PixelFormat;
 pub use process::StopHandle;
+pub use raw::RawFrames;
 pub use sampling::Sampling;
 pub use still::Still;
 pub use video::{Video, VideoInfo};
+pub use y4m::Y4m;

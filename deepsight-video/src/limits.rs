@@ -23,6 +23,9 @@ pub struct DecodeLimits {
     /// each stream with a decoder that is not on the allow-list) or of ffmpeg (a decode takes one run). The time that a
     /// caller takes between two frames does not count. Default ten minutes.
     pub max_wait: Duration,
+    /// Time for which the source of a [`PipedVideo`](crate::PipedVideo) may send nothing. Default: no limit, because a
+    /// camera may be silent.
+    pub max_source_wait: Duration,
     /// Bytes of ffmpeg's standard error that are kept. Older text is dropped. Default 8 KiB.
     pub max_stderr_bytes: usize,
     /// Address space of an ffmpeg process in bytes (enforced on Linux, and not with a
@@ -40,6 +43,7 @@ impl Default for DecodeLimits {
             max_pixels: 8192 * 4320,
             max_frames: 216_000,
             max_wait: Duration::from_secs(600),
+            max_source_wait: Duration::MAX,
             max_stderr_bytes: 8 << 10,
             max_memory_bytes: 4 << 30,
             max_threads: 8,
@@ -98,6 +102,13 @@ impl DecodeLimits {
         self
     }
 
+    /// Sets the longest time for which the source of a piped video may send nothing.
+    #[must_use]
+    pub fn with_max_source_wait(mut self, wait: Duration) -> Self {
+        self.max_source_wait = wait;
+        self
+    }
+
     /// Sets how much of ffmpeg's standard error is kept, in bytes.
     #[must_use]
     pub fn with_max_stderr_bytes(mut self, bytes: usize) -> Self {
@@ -151,6 +162,9 @@ impl fmt::Display for Limit {
 
 /// Protocols that may be used. Only the named file itself may be opened: no network, no second file, no device.
 pub(crate) const PROTOCOLS: &str = "file";
+
+/// Protocols that may be used for a video that arrives on a pipe. No file may be opened.
+pub(crate) const PIPE_PROTOCOLS: &str = "pipe";
 
 /// Containers that may be read. Playlists (`concat`, `hls`, `dash`), image sequences and everything that opens other
 /// files or devices are absent on purpose.

@@ -28,6 +28,11 @@ impl Orientation {
         Self { mirrored, quarter_turns }
     }
 
+    /// Returns this orientation with further clockwise quarter turns after it.
+    pub(crate) fn turned(self, quarter_turns: u32) -> Self {
+        Self { quarter_turns: (self.quarter_turns + quarter_turns % 4) % 4, ..self }
+    }
+
     pub(crate) fn swaps_sides(self) -> bool {
         self.quarter_turns % 2 == 1
     }

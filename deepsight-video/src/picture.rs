@@ -33,6 +33,8 @@ pub enum Note {
     },
     /// The video is interlaced, and its picture is too small for the deinterlacer.
     NotDeinterlaced,
+    /// The video is interlaced, and arrives as Y4M, which is not deinterlaced.
+    InterlacedY4m,
 }
 
 impl fmt::Display for Note {
@@ -51,6 +53,9 @@ impl fmt::Display for Note {
                 )
             }
             Self::NotDeinterlaced => f.write_str("The video is interlaced, and too small to be deinterlaced."),
+            Self::InterlacedY4m => f.write_str(
+                "The video is interlaced, and was not deinterlaced because it is Y4M; other containers are.",
+            ),
         }
     }
 }
@@ -247,23 +252,23 @@ fn pad((width, height): (u32, u32)) -> String {
 }
 
 /// Width over height of a pixel, as far as it occurs in honest files.
-const PLAUSIBLE: std::ops::RangeInclusive<f64> = 0.1..=10.0;
+pub(crate) const PLAUSIBLE: std::ops::RangeInclusive<f64> = 0.1..=10.0;
 
 /// A pixel whose width and height differ by less than this is square: writers round the shape of the picture, and
 /// stretching it by a row would blur it.
-const ALMOST_SQUARE: f64 = 0.01;
+pub(crate) const ALMOST_SQUARE: f64 = 0.01;
 
-fn plausible(ratio: f64) -> f64 {
+pub(crate) fn plausible(ratio: f64) -> f64 {
     if PLAUSIBLE.contains(&ratio) && (ratio - 1.0).abs() > ALMOST_SQUARE { ratio } else { 1.0 }
 }
 
 /// Returns the size with square pixels. One side grows, so that no detail is lost.
-fn square((width, height): (u32, u32), ratio: f64) -> (u32, u32) {
+pub(crate) fn square((width, height): (u32, u32), ratio: f64) -> (u32, u32) {
     let side = |side: f64| (side.round() as u32).max(1);
     if ratio > 1.0 { (side(f64::from(width) * ratio), height) } else { (width, side(f64::from(height) / ratio)) }
 }
 
-fn scaled((width, height): (u32, u32), max_side: Option<u32>) -> Result<(u32, u32), VideoError> {
+pub(crate) fn scaled((width, height): (u32, u32), max_side: Option<u32>) -> Result<(u32, u32), VideoError> {
     let Some(max_side) = max_side else {
         return Ok((width, height));
     };

@@ -8,7 +8,8 @@ use crate::{
     DecodeLimits, DecodeOptions, Limit, VideoError,
     answer::{self, Answer, Unread},
     boxes::Boxes,
-    ffmpeg::{self, Opened, Programs},
+    byte_queue::ByteQueue,
+    ffmpeg::{self, Address, Opened, Programs},
     orientation::Orientation,
     parameter_sets::first_of_each,
     process::{Ending, Process},
@@ -104,7 +105,7 @@ pub(crate) fn look(
 ) -> Result<Probed, VideoError> {
     // Unreadable boxes are reported by ffprobe.
     let boxes = Boxes::read(path).ok().flatten();
-    let mut prober = Prober { path, programs, limits: &options.limits, opened: Vec::new() };
+    let mut prober = Prober { path, head: None, programs, limits: &options.limits, opened: Vec::new() };
     prober.look(bytes, options.stream, boxes.as_ref()).map_err(|error| match (error, boxes) {
         (VideoError::NotAVideo { path, .. }, Some(Boxes { index: false, fragments: true, .. })) => {
             VideoError::NoInitialization { path }
@@ -114,9 +115,38 @@ pub(crate) fn look(
     })
 }
 
-/// The runs of ffprobe on one file.
+/// The first bytes of a stream, which ffprobe reads from a pipe.
+pub(crate) struct Head<'a> {
+    pub(crate) queue: &'a Arc<ByteQueue>,
+    /// Most bytes that ffprobe may read.
+    pub(crate) bytes: usize,
+}
+
+/// Reads the headers in the first bytes of a stream, which `name` names in errors. Returns the properties of its video,
+/// and whether that is the only stream. Returns an error if the video is over a limit.
+pub(crate) fn look_at_head(
+    name: &Path,
+    head: Head,
+    programs: &Programs,
+    options: &DecodeOptions,
+) -> Result<(Header, bool), VideoError> {
+    let mut prober = Prober { path: name, head: Some(head), programs, limits: &options.limits, opened: Vec::new() };
+    let answer = prober.ask(&[VERSIONS, ENTRIES, HEADERS], &mut Packets::new(u64::MAX))?;
+    // A stream without a stated number counts as moving.
+    let frames = |index| {
+        let stream = answer.streams.iter().find(|stream| stream.index == index);
+        stream.and_then(|stream| stream.nb_frames.as_deref()?.parse().ok()).unwrap_or(0)
+    };
+    let header = answer.choose(name, options.stream, &prober.opened, frames)?;
+    header.check(name, &options.limits)?;
+    Ok((header, answer.streams.len() == 1))
+}
+
+/// The runs of ffprobe on one file or on the head of a stream.
 struct Prober<'a> {
     path: &'a Path,
+    /// The head of a stream, if it is not a file.
+    head: Option<Head<'a>>,
     programs: &'a Programs,
     limits: &'a DecodeLimits,
     opened: Vec<Opened>,
@@ -179,14 +209,23 @@ impl Prober<'_> {
         let show = [show, &["-of", "json=compact=1"]].concat();
         let stream = Arc::new(Mutex::new(None));
         let seen = Arc::clone(&stream);
-        let mut command = ffmpeg::ffprobe(&self.programs.ffprobe, self.path, self.limits, &self.opened, &show);
-        let mut process = Process::spawn(&mut command, self.limits, None, move |line| {
+        let on_line = move |line: &[u8]| {
             let warning = warning(line);
             if let Some(stream) = warning.and_then(unopened_stream) {
                 *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
             }
             warning.is_some()
-        })?;
+        };
+        let from = if self.head.is_some() { Address::Pipe } else { Address::File(self.path) };
+        let mut command = ffmpeg::ffprobe(&self.programs.ffprobe, from, self.limits, &self.opened, &show);
+        let mut process = match &self.head {
+            None => Process::spawn(&mut command, self.limits, None, on_line)?,
+            Some(Head { queue, bytes }) => {
+                Process::spawn_fed(&mut command, self.limits, None, queue.peek(*bytes), on_line)?
+            }
+        };
+        // ffprobe may end while the thread that feeds it waits for more bytes.
+        let canceled = CancelOnDrop(self.head.as_ref());
         let failed = |source| VideoError::Spawn { program: self.programs.ffprobe.clone(), source };
         let answer = match answer::read(process.output(), &mut |packet| packets.push(packet)) {
             Ok(answer) => Some(answer),
@@ -196,6 +235,7 @@ impl Prober<'_> {
             Err(Unread::Malformed(reason)) => return Err(unusable(self.path, format!("ffprobe's answer: {reason}"))),
             Err(Unread::Io(source)) => return Err(failed(source)),
         };
+        drop(canceled);
         if let Err(error) = self.finish(process) {
             let stream = *stream.lock().unwrap_or_else(PoisonError::into_inner);
             if let (VideoError::NotAllowed { reason, .. }, Some(stream)) = (&error, stream) {
@@ -269,7 +309,8 @@ impl Prober<'_> {
         }
         show.extend(only);
         show.extend(["-show_entries", FRAMES, "-of", "compact"]);
-        let mut command = ffmpeg::ffprobe(&self.programs.ffprobe, self.path, self.limits, &self.opened, &show);
+        let from = Address::File(self.path);
+        let mut command = ffmpeg::ffprobe(&self.programs.ffprobe, from, self.limits, &self.opened, &show);
         let mut process = Process::spawn(&mut command, self.limits, None, |line| warning(line).is_some())?;
         let failed = |source| VideoError::Spawn { program: self.programs.ffprobe.clone(), source };
         let mut lines = BufReader::new(process.output());
@@ -299,6 +340,16 @@ impl Prober<'_> {
     fn too_many_frames(&self, value: u64) -> VideoError {
         let path = self.path.to_path_buf();
         VideoError::OverLimit { path, limit: Limit::Frames, value, max: self.limits.max_frames }
+    }
+}
+
+struct CancelOnDrop<'a>(Option<&'a Head<'a>>);
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(head) = self.0 {
+            head.queue.cancel_peeks();
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 use std::{
     collections::VecDeque,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read, Write},
     path::PathBuf,
-    process::{Child, ChildStdout, ExitStatus, Stdio},
+    process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -10,7 +10,7 @@ use std::{
 
 use ffmpeg_sidecar::command::FfmpegCommand;
 
-use crate::{DecodeLimits, HwAccel, VideoError};
+use crate::{DecodeLimits, HwAccel, VideoError, byte_queue::ByteQueue};
 
 /// A running ffmpeg or ffprobe. It is killed, with its process group, when this value is dropped or its time is over.
 /// Dropping also waits for it to end.
@@ -18,10 +18,14 @@ use crate::{DecodeLimits, HwAccel, VideoError};
 pub(crate) struct Process {
     shared: Arc<Shared>,
     stdout: ChildStdout,
+    /// Standard input, if it is a pipe, until it is fed.
+    stdin: Option<ChildStdin>,
     threads: Vec<JoinHandle<()>>,
     stderr: Arc<Mutex<Tail>>,
     /// Time for which the process may still be waited for.
     patience: Duration,
+    /// Whether `patience` counts anew whenever the process takes input or gives output, because a stream may be endless.
+    renews: bool,
 }
 
 /// The exit status and last messages of a process.
@@ -40,9 +44,40 @@ impl Process {
         hwaccel: Option<HwAccel>,
         on_line: impl FnMut(&[u8]) -> bool + Send + 'static,
     ) -> Result<Self, VideoError> {
+        Self::start(command, Stdio::null(), limits, hwaccel, on_line)
+    }
+
+    /// Starts `command`, like [`Process::spawn`], and writes to its standard input what `input` gives, from a thread.
+    /// The time for which `input` blocks does not count. Whoever drops the process ends `input` first.
+    pub(crate) fn spawn_fed(
+        command: &mut FfmpegCommand,
+        limits: &DecodeLimits,
+        hwaccel: Option<HwAccel>,
+        input: impl Read + Send + 'static,
+        on_line: impl FnMut(&[u8]) -> bool + Send + 'static,
+    ) -> Result<Self, VideoError> {
+        let mut process = Self::start(command, Stdio::piped(), limits, hwaccel, on_line)?;
+        process.renews = true;
+        let (shared, patience) = (Arc::clone(&process.shared), process.patience);
+        if let Some(stdin) = process.stdin.take() {
+            let named = thread::Builder::new().name("ffmpeg-stdin".into());
+            let thread = named.spawn(move || feed(input, stdin, &shared, patience));
+            let mut program = || PathBuf::from(command.as_inner_mut().get_program());
+            process.threads.push(thread.map_err(|source| VideoError::Spawn { program: program(), source })?);
+        }
+        Ok(process)
+    }
+
+    fn start(
+        command: &mut FfmpegCommand,
+        stdin: Stdio,
+        limits: &DecodeLimits,
+        hwaccel: Option<HwAccel>,
+        on_line: impl FnMut(&[u8]) -> bool + Send + 'static,
+    ) -> Result<Self, VideoError> {
         // `FfmpegCommand::spawn` always opens a pipe to standard input, so the inner command is spawned.
         let command = command.as_inner_mut();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(command, 0);
         let program = PathBuf::from(command.get_program());
@@ -54,10 +89,17 @@ impl Process {
             }
             Err(source) => return Err(failed(source)),
         };
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let limited = confine(&child, limits, hwaccel);
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { child, reaped: false, deadline: None, closing: false, timed_out: false }),
+            state: Mutex::new(State {
+                child,
+                reaped: false,
+                deadline: None,
+                paused: false,
+                closing: false,
+                timed_out: false,
+            }),
             changed: Condvar::new(),
         });
         // From here on an early return must not leave the child running.
@@ -77,7 +119,8 @@ impl Process {
             threads.push(named("ffmpeg-watchdog").spawn(move || watched.watch()).map_err(failed)?);
         }
         guard.release();
-        Ok(Self { shared, stdout, threads, stderr: tail, patience: limits.max_wait })
+        let patience = limits.max_wait;
+        Ok(Self { shared, stdout, stdin, threads, stderr: tail, patience, renews: false })
     }
 
     /// Reads until `buffer` has `want` more bytes or the output ends, whichever is first.
@@ -92,7 +135,7 @@ impl Process {
 
     /// Returns a handle that ends the process from another thread.
     pub(crate) fn stop_handle(&self) -> StopHandle {
-        StopHandle(Arc::downgrade(&self.shared))
+        StopHandle { process: Arc::downgrade(&self.shared), queue: Weak::new() }
     }
 
     /// Returns whether the process was killed because it took too long.
@@ -127,23 +170,35 @@ impl Process {
         self.shared.set_deadline(start.checked_add(self.patience));
         let value = wait(self);
         self.shared.set_deadline(None);
-        if self.patience != Duration::MAX {
+        if self.patience != Duration::MAX && !self.renews {
             self.patience = self.patience.saturating_sub(start.elapsed());
         }
         value
     }
 }
 
-/// A handle that ends the decoding of [`Frames`](crate::Frames) from another thread, even while a thread waits for a
-/// frame. ffmpeg is killed, and the iterator ends with an error. The handle has no effect once the iterator has ended.
+/// A handle that ends the decoding of [`Frames`](crate::Frames) or of a [`PipedVideo`](crate::PipedVideo) from another
+/// thread, even while a thread waits for a frame. ffmpeg is killed, and the iterator ends with an error. The handle has
+/// no effect once the iterator has ended.
 #[derive(Debug, Clone, Default)]
-pub struct StopHandle(Weak<Shared>);
+pub struct StopHandle {
+    process: Weak<Shared>,
+    queue: Weak<ByteQueue>,
+}
 
 impl StopHandle {
+    /// Adds the source of a stream to what the handle ends.
+    pub(crate) fn with_queue(self, queue: &Arc<ByteQueue>) -> Self {
+        Self { queue: Arc::downgrade(queue), ..self }
+    }
+
     /// Kills ffmpeg. The thread that holds the iterator waits for ffmpeg to end: at once if it is waiting for a frame,
     /// else when it reads on or drops the iterator.
     pub fn stop(&self) {
-        if let Some(shared) = self.0.upgrade() {
+        if let Some(queue) = self.queue.upgrade() {
+            queue.stop();
+        }
+        if let Some(shared) = self.process.upgrade() {
             shared.lock().kill();
         }
     }
@@ -187,6 +242,8 @@ struct State {
     child: Child,
     reaped: bool,
     deadline: Option<Instant>,
+    /// Whether the process waits for input, so that the deadline does not count.
+    paused: bool,
     closing: bool,
     timed_out: bool,
 }
@@ -201,11 +258,22 @@ impl Shared {
         self.changed.notify_all();
     }
 
+    /// Stops the clock while the source of the input is silent. Afterwards the process has all of `patience` again.
+    fn pause(&self, paused: bool, patience: Duration) {
+        let mut state = self.lock();
+        state.paused = paused;
+        if !paused && state.deadline.is_some() {
+            state.deadline = Instant::now().checked_add(patience);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
     /// Kills the process when a deadline passes, even while a read of its output blocks.
     fn watch(&self) {
         let mut state = self.lock();
         while !state.closing {
-            state = match state.deadline {
+            state = match state.deadline.filter(|_| !state.paused) {
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
                     Some(left) if !left.is_zero() => {
@@ -311,6 +379,21 @@ fn confine(child: &Child, limits: &DecodeLimits, hwaccel: Option<HwAccel>) -> io
 #[cfg(not(target_os = "linux"))]
 fn confine(_: &Child, _: &DecodeLimits, _: Option<HwAccel>) -> io::Result<()> {
     Ok(())
+}
+
+/// Writes `input` to the standard input of a process, and closes that at the end. Ends early if the process has ended.
+fn feed(mut input: impl Read, mut stdin: ChildStdin, shared: &Shared, patience: Duration) {
+    let mut chunk = vec![0; 64 << 10];
+    loop {
+        shared.pause(true, patience);
+        let got = input.read(&mut chunk);
+        shared.pause(false, patience);
+        // The queue knows why its bytes have ended.
+        let Ok(got @ 1..) = got else { return };
+        if stdin.write_all(&chunk[..got]).is_err() {
+            return;
+        }
+    }
 }
 
 /// Most bytes of a line of standard error that are read as one piece.

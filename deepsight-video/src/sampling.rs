@@ -199,6 +199,16 @@ impl Plan {
         })
     }
 
+    /// Resolves `sampling` for a stream of unknown length, whose clock has ticks of `tick` seconds.
+    pub(crate) fn of_stream(sampling: &Sampling, tick: f64) -> Result<Self, VideoError> {
+        if matches!(sampling.kind, Kind::Evenly(_) | Kind::Times(_)) {
+            let reason =
+                "the length of a stream is not known; sample it by frames per second, every k-th frame, or all";
+            return Err(VideoError::InvalidSampling { reason: reason.into() });
+        }
+        Self::new(sampling, &Timeline { total: 0, shown: &[], start: 0, duration: 0.0, tick, variable: false })
+    }
+
     /// Returns the number of frames to expect from a video of `total` frames and `duration` seconds. It is exact except
     /// for buckets.
     pub(crate) fn expected(&self, total: u64, duration: f64) -> u64 {

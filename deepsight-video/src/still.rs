@@ -23,7 +23,8 @@ const HEAD_BYTES: u64 = 1 << 16;
 
 /// A still picture (JPEG, PNG or WebP) that has been probed and can be decoded any number of times.
 ///
-/// It is upright after decoding: the orientation in its EXIF data is applied. Transparent parts become white.
+/// It is upright after decoding: the orientation in its EXIF data is applied, then the
+/// [`turn`](crate::DecodeOptions::turn) of the options. Transparent parts become white.
 #[derive(Debug, Clone)]
 pub struct Still {
     path: PathBuf,
@@ -57,7 +58,7 @@ impl Still {
             let mut decoder = still.decoder(BufReader::new(file))?;
             (decoder.dimensions(), decoder.orientation().unwrap_or(Orientation::NoTransforms))
         };
-        if turns(orientation) % 180 == 90 {
+        if (turns(orientation) / 90 + options.turn % 4) % 2 == 1 {
             (width, height) = (height, width);
         }
         Ok(Self { orientation, width, height, ..still })
@@ -102,7 +103,7 @@ impl Still {
         input.container = Some(name(self.format).to_lowercase());
         input.codec.clone_from(&input.container);
         (input.width, input.height) = (Some(self.width), Some(self.height));
-        input.rotation = Some(turns(self.orientation));
+        input.rotation = Some((turns(self.orientation) + self.options.turn % 4 * 90) % 360);
         input.frames = Some(1);
         input
     }
@@ -124,7 +125,12 @@ impl Still {
             picture = picture.resize(side, side, FilterType::Triangle);
         }
         picture.apply_orientation(self.orientation);
-        Ok(opaque(picture))
+        Ok(opaque(match self.options.turn % 4 {
+            1 => picture.rotate90(),
+            2 => picture.rotate180(),
+            3 => picture.rotate270(),
+            _ => picture,
+        }))
     }
 
     /// Returns the decoder, after its dimensions were checked against the limit.
@@ -181,7 +187,7 @@ pub(crate) fn recognize(path: &Path) -> Result<Option<ImageFormat>, VideoError> 
 
 /// Returns the format of a still picture that begins with these bytes, or `None` if they are not those of a picture.
 /// For a picture that is not supported, the error says how to convert it.
-fn format_of(head: &[u8]) -> Result<Option<ImageFormat>, &'static str> {
+pub(crate) fn format_of(head: &[u8]) -> Result<Option<ImageFormat>, &'static str> {
     const ANIMATED_PNG: &str = "it is an animated PNG; convert it to a video first, such as with \
                                 `ffmpeg -i picture.png -pix_fmt yuv420p clip.mp4`";
     const ANIMATED_WEBP: &str = "it is an animated WebP; convert it to a GIF or a video first, such as with \

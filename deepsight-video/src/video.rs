@@ -78,7 +78,8 @@ impl Video {
         File::open(path).map_err(|source| unreadable(path, source))?;
 
         let programs = Programs::locate(options);
-        let Probed { header, scan, key_frames } = probe::look(path, metadata.len(), &programs, options)?;
+        let Probed { mut header, scan, key_frames } = probe::look(path, metadata.len(), &programs, options)?;
+        header.orientation = header.orientation.turned(options.turn);
         if scan.frames == 0 {
             let reason = "its video stream has no frames".into();
             return Err(VideoError::Probe { path: path.to_path_buf(), reason });
@@ -175,7 +176,8 @@ pub struct VideoInfo {
     pub frame_width: u32,
     /// Height of the frames that [`Video::frames`] returns: [`height`](Self::height) unless they are scaled down.
     pub frame_height: u32,
-    /// Clockwise rotation in degrees that makes frames upright: 0, 90, 180 or 270. Decoded frames are rotated by it.
+    /// Clockwise rotation in degrees of decoded frames: 0, 90, 180 or 270. It makes them upright, and includes the
+    /// [`turn`](crate::DecodeOptions::turn) of the options.
     pub rotation: u32,
     /// Whether frames are mirrored left to right before they are rotated, as videos of front cameras may require.
     pub mirrored: bool,

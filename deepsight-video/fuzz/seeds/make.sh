@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes the seeds of the fuzz target beside this file: what ffprobe says of a few clips that ffmpeg makes.
+# Writes the seeds of the fuzz targets beside this file: what ffprobe says of a few clips that ffmpeg makes, and Y4M.
 set -eu
 cd "$(dirname "$0")"
 clips=$(mktemp -d)
@@ -28,3 +28,7 @@ ask plain.mp4 "$packets:$headers" all
 ask uneven.mkv "$packets:$headers" uneven
 ask turned.mp4 "$headers" turned
 ask plain.mp4 "$packets" packets
+mkdir -p y4m
+for format in yuv420p yuv422p yuv444p10 gray; do
+    ffmpeg -nostdin -v error -y -f lavfi -i testsrc=s=8x6:r=10:d=0.2 -pix_fmt $format -strict -1 -f yuv4mpegpipe "y4m/$format"
+done

@@ -1,7 +1,7 @@
 //! Decoding of valid videos: which frames are returned, their times and their orientation.
 
 use crate::clips::{Clips, ffprobe_times, ramp_number, ramp_source};
-use deepsight_core::Frame;
+use deepsight_core::{Frame, image::imageops};
 use deepsight_video::{DecodeOptions, Frames, Sampling, Video};
 
 fn all(video: &Video, sampling: Sampling) -> Vec<Frame> {
@@ -161,7 +161,7 @@ fn times_count_from_the_start_of_the_video_stream() {
 }
 
 /// Writes a display matrix into the only track of an MP4.
-fn set_display_matrix(path: &std::path::Path, [a, b, c, d]: [i32; 4]) {
+pub(crate) fn set_display_matrix(path: &std::path::Path, [a, b, c, d]: [i32; 4]) {
     let mut bytes = std::fs::read(path).unwrap();
     let header = bytes.windows(4).position(|tag| tag == b"tkhd").unwrap() + 4;
     assert_eq!(bytes[header], 0, "this knows version 0 of the box");
@@ -205,6 +205,37 @@ fn rotated_video_comes_out_upright_and_its_probed_size_agrees() {
         let expected = (small.info().frame_width, small.info().frame_height);
         assert_eq!(all(&small, Sampling::evenly(1))[0].image.dimensions(), expected);
         assert_eq!(expected, (size.0 / 2, size.1 / 2));
+    }
+}
+
+#[test]
+fn further_quarter_turns_follow_the_rotation_of_the_file() {
+    let clips = Clips::new();
+    let path =
+        clips.make("turned.mp4", "-f lavfi -i testsrc2=s=64x48:r=10:d=0.3 -vf setsar=2 -c:v libx264 -pix_fmt yuv420p");
+    let one = 1 << 16;
+    // Not turned, turned to the right, and mirrored.
+    for matrix in [[one, 0, 0, one], [0, one, -one, 0], [-one, 0, 0, one]] {
+        set_display_matrix(&path, matrix);
+        let plain = Video::open(&path).unwrap();
+        let upright = all(&plain, Sampling::all());
+        for turns in 0..6 {
+            let video = Video::open_with(&path, &DecodeOptions::default().with_turn(turns)).unwrap();
+            let (info, before) = (video.info(), plain.info());
+            assert_eq!((info.rotation, info.mirrored), ((before.rotation + 90 * turns) % 360, before.mirrored));
+            for (frame, upright) in all(&video, Sampling::all()).iter().zip(&upright) {
+                let expected = match turns % 4 {
+                    0 => upright.image.clone(),
+                    1 => imageops::rotate90(&upright.image),
+                    2 => imageops::rotate180(&upright.image),
+                    _ => imageops::rotate270(&upright.image),
+                };
+                assert!(frame.image == expected, "{matrix:?} {turns}");
+                assert_eq!(frame.image.dimensions(), (info.width, info.height));
+                assert_eq!(frame.image.dimensions(), (info.frame_width, info.frame_height));
+            }
+            assert_eq!(video.input().rotation, Some(info.rotation));
+        }
     }
 }
 

@@ -6,5 +6,6 @@ mod frames;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod hwaccel;
+mod piped;
 mod players;
 mod stills;

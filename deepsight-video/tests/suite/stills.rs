@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use deepsight_core::image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+use deepsight_core::image::{DynamicImage, ImageFormat, Rgb, RgbImage, imageops};
 use deepsight_video::{DecodeLimits, DecodeOptions, Limit, Media, Sampling, VideoError};
 use tempfile::TempDir;
 
@@ -153,6 +153,29 @@ fn a_picture_is_scaled_down_to_the_largest_side() {
         decode(&turned(6), &DecodeOptions::default().with_max_side(0)),
         Err(VideoError::InvalidSize { max_side: 0 })
     ));
+}
+
+#[test]
+fn further_quarter_turns_follow_the_orientation_of_a_picture() {
+    for orientation in [1, 2, 6, 7] {
+        let content = turned(orientation);
+        let upright = decode(&content, &DecodeOptions::default()).unwrap();
+        for turns in 0..6 {
+            let options = DecodeOptions::default().with_turn(turns);
+            let expected = match turns % 4 {
+                0 => upright.clone(),
+                1 => imageops::rotate90(&upright),
+                2 => imageops::rotate180(&upright),
+                _ => imageops::rotate270(&upright),
+            };
+            assert!(decode(&content, &options).unwrap() == expected, "{orientation} {turns}");
+            let folder = Folder::new();
+            let (input, plain) =
+                (folder.open_with(&content, &options).unwrap().input(), folder.open(&content).unwrap());
+            assert_eq!((input.width.unwrap(), input.height.unwrap()), expected.dimensions());
+            assert_eq!(input.rotation.unwrap(), (plain.input().rotation.unwrap() + 90 * turns) % 360);
+        }
+    }
 }
 
 #[test]
