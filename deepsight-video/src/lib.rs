@@ -6,12 +6,14 @@ mod boxes;
 mod decode;
 mod error;
 mod ffmpeg;
+mod frames;
 // For the target in `fuzz/`. Not a promise.
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod hwaccel;
 mod limits;
+mod marks;
 mod media;
 mod orientation;
 mod parameter_sets;
@@ -20,12 +22,13 @@ mod probe;
 mod process;
 mod sampling;
 mod scan;
+mod seek;
 mod still;
 mod video;
 
-pub use decode::Frames;
 pub use error::VideoError;
 pub use ffmpeg::DecodeOptions;
+pub use frames::Frames;
 pub use hwaccel::HwAccel;
 pub use limits::{DecodeLimits, Limit};
 pub use media::{Media, MediaFrames};

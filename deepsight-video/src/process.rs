@@ -90,9 +90,14 @@ impl Process {
         Output(self)
     }
 
-    /// Returns a handle that ends the process from another thread.
-    pub(crate) fn stop_handle(&self) -> StopHandle {
-        StopHandle(Arc::downgrade(&self.shared))
+    /// Returns the time for which the process may still be waited for.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// Limits the time for which the process may still be waited for.
+    pub(crate) fn limit_patience(&mut self, most: Duration) {
+        self.patience = self.patience.min(most);
     }
 
     /// Returns whether the process was killed because it took too long.
@@ -134,17 +139,47 @@ impl Process {
     }
 }
 
+/// The processes that decode for one iterator. A [`StopHandle`] ends them together.
+#[derive(Debug, Default)]
+pub(crate) struct Processes(Arc<Mutex<Started>>);
+
+#[derive(Debug, Default)]
+struct Started {
+    processes: Vec<Weak<Shared>>,
+    stopped: bool,
+}
+
+impl Processes {
+    /// Adds a process that has just been started. Kills it if the others were stopped.
+    pub(crate) fn add(&self, process: &Process) {
+        let mut started = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        started.processes.retain(|process| process.strong_count() > 0);
+        started.processes.push(Arc::downgrade(&process.shared));
+        if started.stopped {
+            process.shared.lock().kill();
+        }
+    }
+
+    /// Returns a handle that ends the processes from another thread.
+    pub(crate) fn stop_handle(&self) -> StopHandle {
+        StopHandle(Arc::downgrade(&self.0))
+    }
+}
+
 /// A handle that ends the decoding of [`Frames`](crate::Frames) from another thread, even while a thread waits for a
 /// frame. ffmpeg is killed, and the iterator ends with an error. The handle has no effect once the iterator has ended.
 #[derive(Debug, Clone, Default)]
-pub struct StopHandle(Weak<Shared>);
+pub struct StopHandle(Weak<Mutex<Started>>);
 
 impl StopHandle {
     /// Kills ffmpeg. The thread that holds the iterator waits for ffmpeg to end: at once if it is waiting for a frame,
     /// else when it reads on or drops the iterator.
     pub fn stop(&self) {
-        if let Some(shared) = self.0.upgrade() {
-            shared.lock().kill();
+        let Some(started) = self.0.upgrade() else { return };
+        let mut started = started.lock().unwrap_or_else(PoisonError::into_inner);
+        started.stopped = true;
+        for process in started.processes.iter().filter_map(Weak::upgrade) {
+            process.lock().kill();
         }
     }
 }
