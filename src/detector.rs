@@ -74,12 +74,16 @@ impl Detector {
         let media = Media::open_with(path, decoding)?;
         let frames =
             media.frames(sampling.clone().unwrap_or_else(|| Sampling::evenly(frames_for(media.duration()))))?;
+        let cancel = job.cancel_token().clone();
+        let frames = frames.with_cancel(&cancel);
         let job = job.with_expected(frames.expected_frames()).with_input(media.input());
         let report = match media {
             media if media.is_still() => self.analyze_still(frames, job)?,
             Media::Video(video) if sampling.is_none() => analyzer.analyze_job(
                 frames,
-                job.with_closer_look(CLOSER_FRAMES, move |times| Ok(video.frames(Sampling::times(times))?.boxed())),
+                job.with_closer_look(CLOSER_FRAMES, move |times| {
+                    Ok(video.frames(Sampling::times(times))?.with_cancel(&cancel).boxed())
+                }),
             )?,
             _ => analyzer.analyze_job(frames, job)?,
         };

@@ -129,7 +129,7 @@ pub enum VideoError {
         /// Longest allowed wait.
         limit: Duration,
     },
-    /// The decoding of a stream was ended by [`StopHandle::stop`](crate::StopHandle::stop).
+    /// The decoding of a stream was cancelled: see [`PipedVideo::with_cancel`](crate::PipedVideo::with_cancel).
     #[error("{path}: the decoding was stopped", path = shown(path))]
     Stopped {
         /// Name of the stream.

@@ -231,26 +231,18 @@ pub(crate) fn has_filters(program: &Path, filters: &[&str]) -> bool {
 /// Returns a command that makes ffmpeg decode one stream of a video to raw RGB frames on standard output. It is safe on
 /// an untrusted one.
 pub(crate) fn decode(program: &Path, from: Address, limits: &DecodeLimits, job: &DecodeJob) -> FfmpegCommand {
-    let mut command = FfmpegCommand::new_with_path(program);
-    command.args(["-hide_banner", "-loglevel", "error", "-nostdin", "-nostats"]);
-    guard_input(&mut command, from, limits);
-    // The filters below rotate the picture and keep one size throughout. By default ffmpeg rebuilds the filters when a
-    // video changes its size, and their frame count restarts at 0. Time stamps stay those of the file.
-    command.args(["-noautorotate", "-reinit_filter", "0", "-copyts", "-threads"]).arg(limits.threads().to_string());
+    let mut command = quiet(program);
+    decoder_options(&mut command, from, limits, limits.threads());
     if let Some(hwaccel) = job.hwaccel {
         hwaccel.ask(&mut command);
     }
     command.input(from.url()).arg("-map").arg(format!("0:{}", job.stream));
-    command.args(["-an", "-sn", "-dn", "-vf"]).arg(&job.filters);
-    command.args(if job.old_sync_option { ["-vsync", "passthrough"] } else { ["-fps_mode", "passthrough"] });
-    if let Some(frames) = job.max_frames {
-        command.arg("-frames:v").arg(frames.to_string());
-    }
+    command.arg("-vf").arg(&job.filters);
     if let Address::Pipe = from {
         // Otherwise the end of a frame waits in a buffer until the source sends the next one.
         command.args(["-flush_packets", "1"]);
     }
-    command.format("rawvideo").output("pipe:1");
+    write_raw_frames(&mut command, job.old_sync_option, job.max_frames);
     command
 }
 
@@ -261,6 +253,62 @@ pub(crate) struct DecodeJob {
     pub(crate) max_frames: Option<u64>,
     pub(crate) old_sync_option: bool,
     pub(crate) hwaccel: Option<HwAccel>,
+}
+
+/// Returns a command that makes ffmpeg open `file` several times, each time at another place, and decode it to raw RGB
+/// frames on standard output. It is safe on an untrusted file.
+pub(crate) fn seek(program: &Path, file: &Path, limits: &DecodeLimits, job: &SeekJob) -> FfmpegCommand {
+    let mut command = quiet(program);
+    for place in &job.places {
+        // The inputs are decoded in turn, and each thread of a decoder needs the memory of a frame.
+        decoder_options(&mut command, Address::File(file), limits, 1);
+        if let Some(time) = place {
+            // Without these options, ffmpeg would drop the frames before the time, and count it from the file's start.
+            command.args(["-noaccurate_seek", "-seek_timestamp", "1", "-ss"]).arg(seconds(*time));
+        }
+        command.input(file_url(file));
+    }
+    command.arg("-filter_complex").arg(&job.filters).args(["-map", "[frames]"]);
+    write_raw_frames(&mut command, job.old_sync_option, None);
+    command
+}
+
+/// The settings of one run of ffmpeg that seeks.
+pub(crate) struct SeekJob {
+    /// For each input the time in microseconds to seek to. `None` is the beginning of the file.
+    pub(crate) places: Vec<Option<i64>>,
+    /// Filters that make one stream of frames, named `frames`, from one stream of each input.
+    pub(crate) filters: String,
+    pub(crate) old_sync_option: bool,
+}
+
+/// Returns a command for ffmpeg that prints nothing but errors. Time stamps stay those of the file.
+fn quiet(program: &Path) -> FfmpegCommand {
+    let mut command = FfmpegCommand::new_with_path(program);
+    command.args(["-hide_banner", "-loglevel", "error", "-nostdin", "-nostats", "-copyts"]);
+    command
+}
+
+/// Adds the options for the next input.
+fn decoder_options(command: &mut FfmpegCommand, from: Address, limits: &DecodeLimits, threads: u32) {
+    guard_input(command, from, limits);
+    // The filters rotate the picture and keep one size throughout. By default ffmpeg rebuilds the filters when a video
+    // changes its size, and their frame count restarts at 0.
+    command.args(["-noautorotate", "-reinit_filter", "0", "-threads"]).arg(threads.to_string());
+}
+
+fn write_raw_frames(command: &mut FfmpegCommand, old_sync_option: bool, max_frames: Option<u64>) {
+    command.args(["-an", "-sn", "-dn"]);
+    command.args(if old_sync_option { ["-vsync", "passthrough"] } else { ["-fps_mode", "passthrough"] });
+    if let Some(frames) = max_frames {
+        command.arg("-frames:v").arg(frames.to_string());
+    }
+    command.format("rawvideo").output("pipe:1");
+}
+
+/// Formats a time in microseconds, not before 0, as seconds.
+pub(crate) fn seconds(microseconds: i64) -> String {
+    format!("{}.{:06}", microseconds / 1_000_000, microseconds % 1_000_000)
 }
 
 /// Largest single allocation of ffmpeg, in bytes. A frame of 8192 × 4320 at 16 bits per channel fits.

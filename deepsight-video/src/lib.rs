@@ -8,12 +8,14 @@ mod decode;
 mod error;
 mod ffmpeg;
 mod finish;
+mod frames;
 // For the target in `fuzz/`. Not a promise.
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod hwaccel;
 mod limits;
+mod marks;
 mod media;
 mod orientation;
 mod parameter_sets;
@@ -25,20 +27,20 @@ mod process;
 mod raw;
 mod sampling;
 mod scan;
+mod seek;
 mod still;
 mod video;
 mod y4m;
 
-pub use decode::Frames;
 pub use error::VideoError;
 pub use ffmpeg::DecodeOptions;
+pub use frames::Frames;
 pub use hwaccel::HwAccel;
 pub use limits::{DecodeLimits, Limit};
 pub use media::{Media, MediaFrames};
 pub use picture::Note;
 pub use piped::PipedVideo;
 pub use pixel_format::PixelFormat;
-pub use process::StopHandle;
 pub use raw::RawFrames;
 pub use sampling::Sampling;
 pub use still::Still;

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use deepsight_core::{Frame, Input};
+use deepsight_core::{CancelToken, Frame, Input};
 
-use crate::{DecodeOptions, Frames, Sampling, Still, StopHandle, Video, VideoError, still};
+use crate::{DecodeOptions, Frames, Sampling, Still, Video, VideoError, still};
 
 /// A video or a still picture that has been probed. Which one it is depends on the file's content, not on its name.
 ///
@@ -133,12 +133,12 @@ impl MediaFrames {
         }
     }
 
-    /// Returns a handle that ends the decoding from another thread. It has no effect on a still picture.
-    pub fn stop_handle(&self) -> StopHandle {
-        match &self.0 {
-            Source::Video(frames) => frames.stop_handle(),
-            Source::Still(_) => StopHandle::default(),
-        }
+    /// Ends the decoding of a video when the token is cancelled: see [`Frames::with_cancel`].
+    pub fn with_cancel(self, cancel: &CancelToken) -> Self {
+        Self(match self.0 {
+            Source::Video(frames) => Source::Video(Box::new(frames.with_cancel(cancel))),
+            still => still,
+        })
     }
 }
 

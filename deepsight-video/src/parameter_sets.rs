@@ -52,35 +52,58 @@ pub(crate) fn first_of_each(path: &Path, codec: &str, packets: &[Place]) -> Opti
 
 /// Returns the parameter sets in a packet, or `None` if it is not a sequence of units that begin with their length.
 fn sets_of(file: &mut File, packet: Place, is_set: fn(u8) -> bool) -> io::Result<Option<Vec<Vec<u8>>>> {
+    let Some(units) = units_of(file, packet)? else { return Ok(None) };
+    let sets = units.iter().filter(|unit| is_set(unit.head)).map(|unit| unit.read(file, MAX_SET));
+    sets.collect::<io::Result<_>>().map(Some)
+}
+
+/// One unit of H.264 or HEVC in a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unit {
+    place: Place,
+    /// The first byte, which tells the kind of the unit.
+    pub(crate) head: u8,
+}
+
+impl Unit {
+    /// Reads the unit, or its first `most` bytes.
+    pub(crate) fn read(&self, file: &mut File, most: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(self.place.position))?;
+        file.take(self.place.size.min(most)).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// Returns the units of a packet, or `None` if it is not a sequence of units that begin with their length.
+pub(crate) fn units_of(file: &mut File, packet: Place) -> io::Result<Option<Vec<Unit>>> {
     for head in HEADS {
-        if let Some(sets) = walk(file, Place { position: packet.position.saturating_add(head), ..packet }, is_set)? {
-            return Ok(Some(sets));
+        let units = walk(file, Place { position: packet.position.saturating_add(head), ..packet })?;
+        if units.is_some() {
+            return Ok(units);
         }
     }
     Ok(None)
 }
 
-fn walk(file: &mut File, packet: Place, is_set: fn(u8) -> bool) -> io::Result<Option<Vec<Vec<u8>>>> {
-    let (mut at, mut sets) = (0, Vec::new());
+fn walk(file: &mut File, packet: Place) -> io::Result<Option<Vec<Unit>>> {
+    let (mut at, mut units) = (0, Vec::new());
     for _ in 0..MAX_UNITS {
         if at == packet.size {
-            return Ok(Some(sets));
+            return Ok(Some(units));
         }
         let mut start = [0; 5];
-        file.seek(SeekFrom::Start(packet.position.saturating_add(at)))?;
+        let position = packet.position.saturating_add(at);
+        file.seek(SeekFrom::Start(position))?;
         if packet.size - at < 5 || file.read_exact(&mut start).is_err() {
             return Ok(None);
         }
-        let length = u64::from(u32::from_be_bytes([start[0], start[1], start[2], start[3]]));
-        if length == 0 || length > packet.size - at - 4 {
+        let size = u64::from(u32::from_be_bytes([start[0], start[1], start[2], start[3]]));
+        if size == 0 || size > packet.size - at - 4 {
             return Ok(None);
         }
-        if is_set(start[4]) {
-            let mut set = vec![start[4]];
-            file.take((length - 1).min(MAX_SET)).read_to_end(&mut set)?;
-            sets.push(set);
-        }
-        at += 4 + length;
+        units.push(Unit { place: Place { position: position.saturating_add(4), size }, head: start[4] });
+        at += 4 + size;
     }
     Ok(None)
 }

@@ -160,6 +160,11 @@ impl Picture {
         })
     }
 
+    /// Returns whether each frame that is given depends on one decoded picture alone, whichever come before and after.
+    pub(crate) fn depends_on_one_frame(&self) -> bool {
+        self.uniform && !self.deinterlace
+    }
+
     /// Returns the filters on all decoded pictures, each with a comma after it. They keep the number of pictures.
     pub(crate) fn filters_on_all(&self, hwaccel: Option<HwAccel>) -> String {
         if !self.deinterlace {

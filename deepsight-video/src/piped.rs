@@ -10,17 +10,17 @@ use std::{
     time::Duration,
 };
 
-use deepsight_core::{CloserFrames, Frame, Input, image::RgbImage};
+use deepsight_core::{CancelToken, CloserFrames, Frame, Input, OnCancel, image::RgbImage};
 
 use crate::{
-    DecodeLimits, DecodeOptions, Limit, Note, Sampling, StopHandle, VideoError, Y4m,
+    DecodeLimits, DecodeOptions, Limit, Note, Sampling, VideoError, Y4m,
     boxes::Boxes,
     byte_queue::{ByteQueue, End, Take},
-    decode::{Picked, parse_frame, unguessable_key},
     ffmpeg::{self, Address, DecodeJob, Programs},
+    marks::{Line, Mark, Marks},
     picture::{Picture, TONE_MAPPING},
     probe::{self, Head, Header, refusal},
-    process::Process,
+    process::{Process, Processes},
     raw::NAME,
     sampling::{Pick, Picker, Plan},
     scan::Clock,
@@ -69,7 +69,7 @@ const MAGIC_BYTES: usize = 12;
 /// limits that, and has no bound by default.
 ///
 /// # Threads
-/// The reader is moved to a thread of its own. Dropping the iterator and [`StopHandle::stop`] end ffmpeg and all waiting
+/// The reader is moved to a thread of its own. Dropping the iterator and cancelling its token ([`with_cancel`](Self::with_cancel)) end ffmpeg and all waiting
 /// at once, even while the source is silent. The thread that reads is not waited for: if it is blocked in the reader, it
 /// keeps the reader until that read returns, and ends then.
 #[derive(Debug)]
@@ -83,7 +83,8 @@ pub struct PipedVideo {
     limits: DecodeLimits,
     input: Input,
     notes: Vec<Note>,
-    stop: StopHandle,
+    processes: Processes,
+    cancelled: Option<OnCancel>,
 }
 
 #[derive(Debug)]
@@ -129,12 +130,12 @@ impl PipedVideo {
             (Err(_), Some(error)) => return Err(error),
             (Err(error), None) => return Err(error),
         };
-        let stop = match &decoder {
-            Decoder::Container(container) => container.process.stop_handle(),
-            Decoder::Y4m(..) => StopHandle::default(),
-        };
-        let (stop, cap) = (stop.with_queue(&source.0), sampling.cap());
-        Ok(Self { source, decoder: Some(decoder), given: 0, cap, limits: limits.clone(), input, notes, stop })
+        let (processes, cap) = (Processes::default(), sampling.cap());
+        if let Decoder::Container(container) = &decoder {
+            processes.add(&container.process);
+        }
+        processes.add_queue(&source.0);
+        Ok(Self { source, decoder: Some(decoder), given: 0, cap, limits: limits.clone(), input, notes, processes, cancelled: None })
     }
 
     fn start(
@@ -176,10 +177,11 @@ impl PipedVideo {
         &self.notes
     }
 
-    /// Returns a handle that ends the decoding from another thread, even while the source is silent. The iterator then
-    /// gives [`VideoError::Stopped`].
-    pub fn stop_handle(&self) -> StopHandle {
-        self.stop.clone()
+    /// Ends the decoding when the token is cancelled, even while the source is silent. The iterator then gives
+    /// [`VideoError::Stopped`].
+    pub fn with_cancel(mut self, cancel: &CancelToken) -> Self {
+        self.cancelled = Some(self.processes.stop_on(cancel));
+        self
     }
 
     /// Boxes the frames and their errors, as [`Job::with_closer_look`](deepsight_core::Job::with_closer_look) takes
@@ -263,7 +265,7 @@ struct Container {
     process: Process,
     /// Times of the frames whose pixels follow on standard output. ffmpeg blocks there until the pixels are read, so few
     /// of them wait.
-    picked: Receiver<Picked>,
+    picked: Receiver<Mark>,
     progress: Arc<Progress>,
     given: u64,
     header: Header,
@@ -290,10 +292,10 @@ impl Container {
         }
 
         let plan = Plan::of_stream(sampling, header.tick)?;
-        let key = unguessable_key();
+        let marks = Marks::new();
         let job = DecodeJob {
             stream: header.stream,
-            filters: filters(&header, &picture, &plan, options, &key),
+            filters: filters(&header, &picture, &plan, options, &marks),
             max_frames: plan.most_given(sampling.cap()),
             old_sync_option: header.old_sync_option,
             hwaccel: options.hwaccel,
@@ -301,13 +303,12 @@ impl Container {
         let (sender, picked) = mpsc::channel();
         let progress = Arc::new(Progress::default());
         let mut times = Times {
-            key,
+            marks,
             picker: plan.picker(),
             sender,
             progress: Arc::clone(&progress),
             queue: Arc::clone(queue),
             limits: limits.clone(),
-            frame: None,
         };
         let mut command = ffmpeg::decode(&programs.ffmpeg, Address::Pipe, limits, &job);
         let on_line = move |line: &[u8]| times.take(line);
@@ -450,7 +451,7 @@ fn head_of_mp4(queue: &Arc<ByteQueue>, options: &DecodeOptions, name: &Path) -> 
 
 /// Returns the filters of one decode: those of a file, except that the clock is bridged in any case, and that frames over
 /// a limit are not selected.
-fn filters(header: &Header, picture: &Picture, plan: &Plan, options: &DecodeOptions, key: &str) -> String {
+fn filters(header: &Header, picture: &Picture, plan: &Plan, options: &DecodeOptions, marks: &Marks) -> String {
     let rate = header.average_frame_rate.or(header.nominal_frame_rate);
     let step = rate.map_or(40_000, |rate| (1e6 / rate).round() as i64);
     let limits = &options.limits;
@@ -462,10 +463,10 @@ fn filters(header: &Header, picture: &Picture, plan: &Plan, options: &DecodeOpti
         select.push_str(&format!("*lt(pts-start_pts,{longest})"));
     }
     format!(
-        "{}settb=AVTB,{},metadata=mode=add:key={key}:value=1,\
-         metadata=mode=print:key={key}:file='pipe\\:2':direct=1,select='{select}',{}",
+        "{}settb=AVTB,{},{},select='{select}',{}",
         picture.filters_on_all(options.hwaccel),
         Clock::of(&header.container).filter(step),
+        marks.filters(0),
         picture.filters_on_selected(options.hwaccel),
     )
 }
@@ -530,33 +531,26 @@ impl Counts {
 /// A reader of the lines that the `metadata` filter prints for each decoded frame. Only the times of frames that ffmpeg
 /// gives are kept.
 struct Times {
-    key: String,
+    marks: Marks,
     picker: Picker,
-    sender: Sender<Picked>,
+    sender: Sender<Mark>,
     progress: Arc<Progress>,
     queue: Arc<ByteQueue>,
     limits: DecodeLimits,
-    frame: Option<Picked>,
 }
 
 impl Times {
     fn take(&mut self, line: &[u8]) -> bool {
-        let Ok(line) = std::str::from_utf8(line) else { return false };
-        if let Some(frame) = parse_frame(line) {
-            self.frame = Some(frame);
-            return true;
-        }
-        if !line.strip_suffix("=1").is_some_and(|line| line.ends_with(&self.key)) {
-            return false;
-        }
-        if let Some(frame) = self.frame.take() {
-            self.count(frame);
+        match self.marks.read(line) {
+            Line::Message => return false,
+            Line::Begun => {}
+            Line::Complete(mark) => self.count(mark),
         }
         true
     }
 
-    fn count(&mut self, frame: Picked) {
-        let Picked { index, time, .. } = frame;
+    fn count(&mut self, frame: Mark) {
+        let Mark { index, time, .. } = frame;
         let mut counts = self.progress.lock();
         let first = counts.first.or(time);
         let longest = longest(&self.limits);

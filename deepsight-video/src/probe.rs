@@ -283,7 +283,7 @@ impl Prober<'_> {
         };
         let times: Option<Vec<_>> = looked_at.iter().map(|&n| keys[n].raw.filter(|&time| time >= 0)).collect();
         let intervals = times.filter(|_| looked_at.len() < keys.len() && !scan.jumps).map(|times| {
-            let at = |time: i64| format!("{}.{:06}%+#1", time / 1_000_000, time % 1_000_000);
+            let at = |time: i64| ffmpeg::seconds(time) + "%+#1";
             times.into_iter().map(at).collect::<Vec<_>>().join(",")
         });
         let only = intervals.as_deref().map(|intervals| ["-read_intervals", intervals]);

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use deepsight_core::{CancelToken, OnCancel};
 use ffmpeg_sidecar::command::FfmpegCommand;
 
 use crate::{DecodeLimits, HwAccel, VideoError, byte_queue::ByteQueue};
@@ -133,9 +134,14 @@ impl Process {
         Output(self)
     }
 
-    /// Returns a handle that ends the process from another thread.
-    pub(crate) fn stop_handle(&self) -> StopHandle {
-        StopHandle { process: Arc::downgrade(&self.shared), queue: Weak::new() }
+    /// Returns the time for which the process may still be waited for.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// Limits the time for which the process may still be waited for.
+    pub(crate) fn limit_patience(&mut self, most: Duration) {
+        self.patience = self.patience.min(most);
     }
 
     /// Returns whether the process was killed because it took too long.
@@ -177,32 +183,51 @@ impl Process {
     }
 }
 
-/// A handle that ends the decoding of [`Frames`](crate::Frames) or of a [`PipedVideo`](crate::PipedVideo) from another
-/// thread, even while a thread waits for a frame. ffmpeg is killed, and the iterator ends with an error. The handle has
-/// no effect once the iterator has ended.
-#[derive(Debug, Clone, Default)]
-pub struct StopHandle {
-    process: Weak<Shared>,
-    queue: Weak<ByteQueue>,
+/// The processes that decode for one iterator, and the sources that feed them. A token ends them together.
+#[derive(Debug, Default)]
+pub(crate) struct Processes(Arc<Mutex<Started>>);
+
+#[derive(Debug, Default)]
+struct Started {
+    processes: Vec<Weak<Shared>>,
+    queues: Vec<Weak<ByteQueue>>,
+    stopped: bool,
 }
 
-impl StopHandle {
-    /// Adds the source of a stream to what the handle ends.
-    pub(crate) fn with_queue(self, queue: &Arc<ByteQueue>) -> Self {
-        Self { queue: Arc::downgrade(queue), ..self }
+impl Processes {
+    /// Adds a process that has just been started. Kills it if the others were stopped.
+    pub(crate) fn add(&self, process: &Process) {
+        let mut started = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        started.processes.retain(|process| process.strong_count() > 0);
+        started.processes.push(Arc::downgrade(&process.shared));
+        if started.stopped {
+            process.shared.lock().kill();
+        }
     }
 
-    /// Kills ffmpeg. The thread that holds the iterator waits for ffmpeg to end: at once if it is waiting for a frame,
-    /// else when it reads on or drops the iterator.
-    pub fn stop(&self) {
-        if let Some(queue) = self.queue.upgrade() {
+    /// Adds the source of a stream.
+    pub(crate) fn add_queue(&self, queue: &Arc<ByteQueue>) {
+        let mut started = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        started.queues.push(Arc::downgrade(queue));
+        if started.stopped {
             queue.stop();
         }
-        if let Some(shared) = self.process.upgrade() {
-            shared.lock().kill();
-        }
+    }
+
+    /// Ends the processes when the token is cancelled. Their reader waits for them to end: at once if it is waiting for
+    /// a frame, else when it reads on or is dropped.
+    pub(crate) fn stop_on(&self, cancel: &CancelToken) -> OnCancel {
+        let started = Arc::downgrade(&self.0);
+        cancel.on_cancel(move || {
+            let Some(started) = started.upgrade() else { return };
+            let mut started = started.lock().unwrap_or_else(PoisonError::into_inner);
+            started.stopped = true;
+            started.queues.iter().filter_map(Weak::upgrade).for_each(|queue| queue.stop());
+            started.processes.iter().filter_map(Weak::upgrade).for_each(|process| process.lock().kill());
+        })
     }
 }
+
 
 /// The output of a [`Process`]. Reading it counts against the time of the process.
 pub(crate) struct Output<'a>(&'a mut Process);

@@ -239,6 +239,11 @@ impl Plan {
         }
     }
 
+    /// Returns whether the exact times of frames decide which ones are wanted.
+    pub(crate) fn depends_on_times(&self) -> bool {
+        matches!(self, Plan::Buckets { .. })
+    }
+
     /// Returns the argument of ffmpeg's `select` filter, for times in microseconds. Its length is bounded.
     pub(crate) fn filter(&self) -> String {
         match self {

@@ -19,6 +19,8 @@ pub(crate) struct Scan {
     pub(crate) jumps: bool,
     /// The usual time between two frames.
     pub(crate) step: i64,
+    /// Whether the file has packets that are decoded but not shown.
+    pub(crate) hidden: bool,
     /// Packets of key frames, in the order of the file.
     pub(crate) key_packets: Vec<KeyPacket>,
 }
@@ -111,6 +113,7 @@ pub(crate) struct Packets {
 struct Stream {
     stamps: Vec<Stamp>,
     key_packets: Vec<KeyPacket>,
+    hidden: bool,
 }
 
 /// The times of one packet in microseconds.
@@ -143,6 +146,7 @@ impl Packets {
         };
         // `D`: the frame is decoded only because later frames need it, as before the first frame of an edit list.
         if packet.flags.contains('D') {
+            self.streams.entry(stream).or_default().hidden = true;
             return true;
         }
         let (presentation, decoding) =
@@ -154,7 +158,7 @@ impl Packets {
             return true;
         }
         self.frames += 1;
-        let Stream { stamps, key_packets } = self.streams.entry(stream).or_default();
+        let Stream { stamps, key_packets, .. } = self.streams.entry(stream).or_default();
         if stamps.len() as u64 <= self.max_frames {
             let key = packet.flags.contains('K');
             stamps.push(Stamp { presentation, decoding, length, key });
@@ -180,7 +184,7 @@ impl Packets {
 
     /// Returns the measurements of `stream`, whose container's clock has ticks of `tick` seconds.
     pub(crate) fn finish(mut self, stream: u32, tick: f64, clock: Clock) -> Scan {
-        let Stream { stamps, key_packets } = self.streams.remove(&stream).unwrap_or_default();
+        let Stream { stamps, key_packets, hidden } = self.streams.remove(&stream).unwrap_or_default();
         let timed = in_order(&stamps, clock);
         let gaps = Gaps::of(&timed, clock);
         let times: Vec<_> = timed.iter().map(|&(time, _, key)| (time, key)).collect();
@@ -188,7 +192,7 @@ impl Packets {
         let end = shown.iter().zip(&timed).map(|(frame, &(_, length, _))| frame.time.saturating_add(length)).max();
         let frames = stamps.len() as u64;
         let variable = gaps.variable(tick);
-        Scan { frames, shown, end, end_of_all: self.end_of_all, variable, jumps, step: gaps.usual, key_packets }
+        Scan { frames, shown, end, end_of_all: self.end_of_all, variable, jumps, step: gaps.usual, hidden, key_packets }
     }
 }
 

@@ -99,7 +99,13 @@ impl<'a> Job<'a> {
         Self { expected: frames.into(), ..self }
     }
 
-    /// Sets the token that stops the analysis when it is cancelled.
+    /// Returns the token that stops the analysis, for a source that should end with it.
+    pub fn cancel_token(&self) -> &CancelToken {
+        &self.cancel
+    }
+
+    /// Sets the token that stops the analysis when it is cancelled. It stops after the current batch, or once the source
+    /// has given its next frame: [`CancelToken::interruptible`] helps with a source that waits.
     #[must_use]
     pub fn with_cancel(self, cancel: CancelToken) -> Self {
         Self { cancel, ..self }

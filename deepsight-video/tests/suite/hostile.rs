@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::clips::{Clips, ramp_source};
-use deepsight_core::Frame;
+use deepsight_core::{CancelToken, Frame};
 use deepsight_video::{DecodeLimits, DecodeOptions, Limit, Sampling, Video, VideoError};
 
 fn open_error(path: impl AsRef<Path>) -> VideoError {
@@ -128,12 +128,13 @@ fn a_decoder_that_never_answers_is_stopped_from_another_thread() {
     let hangs = script(&clips, "ffmpeg-that-hangs", &format!("sleep 30 # {}", path.display()));
     let options = limited(DecodeLimits::default()).with_ffmpeg(&hangs).with_ffprobe("ffprobe");
     let video = Video::open_with(&path, &options).unwrap();
-    let mut frames = video.frames(Sampling::all()).unwrap();
-    let handle = frames.stop_handle();
+    let cancel = CancelToken::new();
+    let mut frames = video.frames(Sampling::all()).unwrap().with_cancel(&cancel);
     let waiting = std::thread::spawn(move || frames.next());
-    handle.stop();
+    cancel.cancel();
     assert!(matches!(waiting.join().unwrap(), Some(Err(VideoError::Decode { .. }))));
-    handle.stop();
+    let mut late = video.frames(Sampling::all()).unwrap().with_cancel(&cancel);
+    assert!(matches!(late.next(), Some(Err(VideoError::Decode { .. }))), "the token was cancelled before");
     assert_eq!(processes_on(&path).len(), 0);
 }
 

@@ -12,6 +12,7 @@ use crate::{
     clips::{Clips, ramp_number, ramp_source},
     frames::set_display_matrix,
 };
+use deepsight_core::CancelToken;
 use deepsight_core::Frame;
 use deepsight_video::{
     DecodeLimits, DecodeOptions, Limit, Note, PipedVideo, PixelFormat, RawFrames, Sampling, Video, VideoError, Y4m,
@@ -332,12 +333,12 @@ fn a_silent_source_is_dropped_and_stopped_at_once() {
     drop(video);
 
     let (_sender, video) = silent();
-    let handle = video.stop_handle();
+    let cancel = CancelToken::new();
+    let video = video.with_cancel(&cancel);
     let waiting = std::thread::spawn(move || drain(video));
-    handle.stop();
+    cancel.cancel();
     let (_, error) = waiting.join().unwrap();
     assert!(matches!(error, Some(VideoError::Stopped { .. })), "{error:?}");
-    handle.stop();
 
     let (_sender, receiver) = mpsc::channel();
     let options = limited(DecodeLimits::default().with_max_source_wait(Duration::from_millis(50)));

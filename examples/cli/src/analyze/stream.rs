@@ -203,9 +203,7 @@ fn as_it_comes<B: Backend>(
     let rate = args.stream_rate().map_err(|error| Failure::input(&error))?;
     let options = without_an_end(args);
     let open = move || PipedVideo::open(source, &options, Sampling::fps(rate));
-    let frames = waiting(cancel, open)?.map_err(|error| failure(&error))?;
-    let stop = frames.stop_handle();
-    let _stops = cancel.on_cancel(move || stop.stop());
+    let frames = waiting(cancel, open)?.map_err(|error| failure(&error))?.with_cancel(cancel);
     frames.notes().iter().for_each(|note| complain(&note.to_string()));
     let analyzer = worker.analyzer();
     let session = analyzer.session().map_err(|error| Failure::input(&error))?;

@@ -64,6 +64,7 @@ impl<B: Backend> Worker<B> {
         bars: &Bars,
     ) -> Result<Report, Failure> {
         let Clip { frames, input, is_still, sha256, closer } = clip.map_err(|error| failure(&error))?;
+        let frames = frames.with_cancel(cancel);
         let expected = frames.expected_frames();
         let bar = bars.clip(path, expected);
         let job = Job::new().with_input(input).with_expected(expected).with_cancel(cancel.clone());
@@ -74,7 +75,9 @@ impl<B: Backend> Worker<B> {
         });
         let job = match closer {
             Some(video) => {
-                job.with_closer_look(CLOSER_FRAMES, move |times| Ok(video.frames(Sampling::times(times))?.boxed()))
+                job.with_closer_look(CLOSER_FRAMES, move |times| {
+                    Ok(video.frames(Sampling::times(times))?.with_cancel(cancel).boxed())
+                })
             }
             None => job,
         };

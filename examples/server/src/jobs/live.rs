@@ -5,7 +5,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use deepsight_core::{CancelToken, ScoredFace};
-use deepsight_video::StopHandle;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use utoipa::ToSchema;
@@ -17,7 +16,6 @@ use crate::domain::{Counts, Status};
 pub(crate) struct Live {
     pub(crate) id: String,
     cancel: CancelToken,
-    stop: Mutex<StopHandle>,
     state: Mutex<State>,
     /// A version number that grows with each change of the state.
     changed: watch::Sender<u64>,
@@ -89,7 +87,7 @@ impl Live {
         let state =
             State { status: Status::Queued, progress: Counts::default(), faces: Vec::new(), end: None, began: None };
         let (changed, _) = watch::channel(0);
-        Self { id, cancel: CancelToken::new(), stop: Mutex::default(), state: Mutex::new(state), changed }
+        Self { id, cancel: CancelToken::new(), state: Mutex::new(state), changed }
     }
 
     /// Returns a receiver that is notified of each change from now on.
@@ -132,7 +130,6 @@ impl Live {
     /// Stops ffmpeg at once, and the analysis as soon as possible.
     pub(crate) fn cancel(&self) {
         self.cancel.cancel();
-        self.stop_handle().stop();
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -141,19 +138,6 @@ impl Live {
 
     pub(crate) fn token(&self) -> CancelToken {
         self.cancel.clone()
-    }
-
-    /// Sets the ffmpeg process that [`cancel`](Self::cancel) stops.
-    pub(crate) fn decodes_with(&self, handle: StopHandle) {
-        *self.stop_handle() = handle;
-        // An earlier call of `cancel` could not stop this process.
-        if self.is_cancelled() {
-            self.stop_handle().stop();
-        }
-    }
-
-    fn stop_handle(&self) -> MutexGuard<'_, StopHandle> {
-        self.stop.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -123,9 +123,8 @@ impl QueueState {
         let of_video = |error| Stopped::Failed(Failure::of_video(&error));
         let video = video.map_or_else(|| Media::open_with(path, &self.decoding), Ok).map_err(of_video)?;
         let sampling = analysis.settings.sampling(video.duration(), self.max_frames);
-        let frames = video.frames(sampling).map_err(of_video)?;
+        let frames = video.frames(sampling).map_err(of_video)?.with_cancel(&live.token());
         let is_still = video.is_still();
-        live.decodes_with(frames.stop_handle());
 
         let (mut pictures, started, late) = (Vec::new(), Instant::now(), AtomicBool::new(false));
         let expected = frames.expected_frames();
@@ -153,9 +152,7 @@ impl QueueState {
         let job = match &video {
             Media::Video(video) if analysis.settings.is_auto() && closer > 0 && !is_still => {
                 job.with_closer_look(closer, |times| {
-                    let frames = video.frames(Sampling::times(times))?;
-                    live.decodes_with(frames.stop_handle());
-                    Ok(frames.boxed())
+                    Ok(video.frames(Sampling::times(times))?.with_cancel(&live.token()).boxed())
                 })
             }
             _ => job,

@@ -1,14 +1,14 @@
 //! Handlers for the pictures of an analysis: its video, single frames, single faces and their activation maps.
 
 use std::io::Read;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use deepsight_core::CancelToken;
 use deepsight_core::image::RgbImage;
-use deepsight_video::{Media, Sampling, StopHandle};
+use deepsight_video::{Media, Sampling};
 use image::ImageFormat;
 use tower::ServiceExt;
 use tower_http::services::ServeFile;
@@ -116,8 +116,8 @@ pub(crate) async fn frame(State(app): State<App>, Path((id, index)): Path<(Strin
     let path = kept_video(&app, &id).await?;
     let options = app.decoding.clone().with_max_side(FRAME_SIDE);
     // If the client disconnects, this future is dropped, which stops the decoding.
-    let decoding = StopOnDrop::default();
-    let handle = Arc::clone(&decoding.0);
+    let decoding = CancelOnDrop::default();
+    let cancel = decoding.0.clone();
     let decode = move || -> Result<Vec<u8>, Problem> {
         let video = Media::open_with(&path, &options).map_err(|error| Problem::of_video(&error))?;
         if index >= video.frame_count() {
@@ -128,11 +128,8 @@ pub(crate) async fn frame(State(app): State<App>, Path((id, index)): Path<(Strin
             0 => Sampling::all().with_max_frames(1),
             _ => Sampling::every(index).with_max_frames(2),
         };
-        let mut frames = video.frames(sampling).map_err(|error| Problem::of_video(&error))?;
-        let gone = handle.lock().unwrap_or_else(PoisonError::into_inner).replace(frames.stop_handle()).is_some();
-        if gone {
-            return Err(Problem::internal());
-        }
+        let frames = video.frames(sampling).map_err(|error| Problem::of_video(&error))?;
+        let mut frames = frames.with_cancel(&cancel);
         let frame = frames.find(|frame| !matches!(frame, Ok(frame) if frame.index != index));
         let frame = frame.ok_or_else(|| Problem::not_found("The video has no frame with this index."))?;
         let frame = frame.map_err(|error| Problem::of_video(&error))?;
@@ -143,16 +140,11 @@ pub(crate) async fn frame(State(app): State<App>, Path((id, index)): Path<(Strin
 
 /// Stops the decoding when it is dropped, for a client that has disconnected.
 #[derive(Default)]
-struct StopOnDrop(Arc<Mutex<Option<StopHandle>>>);
+struct CancelOnDrop(CancelToken);
 
-impl Drop for StopOnDrop {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        let mut handle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match handle.as_ref() {
-            Some(handle) => handle.stop(),
-            // Decoding has not begun. It will find this handle and give up.
-            None => *handle = Some(StopHandle::default()),
-        }
+        self.0.cancel();
     }
 }
 

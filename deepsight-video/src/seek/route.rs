@@ -1,0 +1,246 @@
+use std::collections::VecDeque;
+
+use super::{
+    at_a_time,
+    entry::{Entries, Entry},
+};
+use crate::{
+    Video,
+    sampling::{Pick, Plan},
+    scan::{Scan, Shown},
+};
+
+/// The stretches of a video that contain all wanted frames, in order of presentation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) stretches: Vec<Stretch>,
+}
+
+/// A part of a video that is decoded in one go. Frames are numbered in order of presentation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    /// The frame from which all frames are exact. 0 is the beginning of the file.
+    pub(crate) first: usize,
+    /// The wanted frames, at least one, in ranges.
+    pub(crate) wanted: Vec<(usize, usize)>,
+}
+
+impl Stretch {
+    /// Returns the last wanted frame.
+    pub(crate) fn last(&self) -> usize {
+        self.wanted.last().map_or(self.first, |&(_, last)| last)
+    }
+
+    fn frames(&self) -> usize {
+        self.last() - self.first + 1
+    }
+
+    /// Adds a frame after the last wanted one.
+    fn push(&mut self, frame: usize) {
+        match self.wanted.last_mut() {
+            Some((_, last)) if *last + 1 == frame => *last = frame,
+            _ => self.wanted.push((frame, frame)),
+        }
+    }
+}
+
+/// Most ranges in the filters of one process. Each takes about 60 bytes, and Linux allows 128 KiB for one argument.
+const MAX_RANGES: usize = 1000;
+
+/// Most times that one process opens the file.
+const MAX_INPUTS: usize = 8;
+
+/// Bytes that the decoders of one process may need together.
+const DECODER_BYTES: u64 = 512 << 20;
+
+/// Bytes that a decoder may need for a pixel: 20 pictures of 10 bits, with half a pixel of chroma for each of luma.
+const BYTES_A_PIXEL: u64 = 60;
+
+/// Most key frames before a wanted frame that are looked at for one from which decoding can begin.
+const MAX_TRIES: usize = 8;
+
+/// Times of frames may differ by this much in microseconds, because ffprobe and ffmpeg round them in different ways.
+pub(crate) const ROUNDING: i64 = 1;
+
+impl Route {
+    /// Returns the way to at most `cap` frames of a plan that costs clearly less than a sequential pass, if there is
+    /// one.
+    pub(crate) fn choose(video: &Video, plan: &Plan, cap: u64) -> Option<Self> {
+        let wanted = wanted(video, plan, cap)?;
+        let cost = Cost::of(video);
+        let sequential = cost.sequential(*wanted.last()?);
+        // Reading the file takes time too, so it is done only if seeks can be worth it.
+        let hoped = Self::over(video, &wanted, |_| Entry::Clean, &cost)?;
+        if cost.seeks(&hoped) > WORTH * sequential {
+            return None;
+        }
+        let route = Self::find(video, &wanted, &cost)?;
+        (cost.seeks(&route) <= WORTH * sequential).then_some(route)
+    }
+
+    /// Returns the way to the wanted frames.
+    pub(crate) fn find(video: &Video, wanted: &[usize], cost: &Cost) -> Option<Self> {
+        let mut entries = Entries::new(&video.path, &video.header.codec, &video.scan.key_packets);
+        Self::over(video, wanted, |key| entries.at(key), cost)
+    }
+
+    fn over(video: &Video, wanted: &[usize], mut entry: impl FnMut(usize) -> Entry, cost: &Cost) -> Option<Self> {
+        let keys = keys(&video.scan);
+        let mut stretches: Vec<Stretch> = Vec::new();
+        let (mut key, mut start) = (usize::MAX, 0);
+        for &frame in wanted {
+            let before = keys.partition_point(|&key| key <= frame);
+            if before != key {
+                (key, start) = (before, start_for(before, &keys, &mut entry)?);
+            }
+            let go_on = |stretch: &&mut Stretch| {
+                let on = frame - stretch.last();
+                stretch.wanted.len() < MAX_RANGES
+                    && (start <= stretch.last()
+                        || on as f64 * cost.frame <= (frame - start) as f64 * cost.frame + cost.seek)
+            };
+            match stretches.last_mut().filter(go_on) {
+                Some(stretch) => stretch.push(frame),
+                None => stretches.push(Stretch { first: start, wanted: vec![(frame, frame)] }),
+            }
+        }
+        Some(Self { stretches })
+    }
+
+    /// Returns the stretches of each process.
+    pub(crate) fn batches(self, video: &Video) -> VecDeque<Vec<Stretch>> {
+        let most = inputs(video);
+        let mut batches: VecDeque<Vec<Stretch>> = VecDeque::new();
+        let mut ranges = 0;
+        for stretch in self.stretches {
+            ranges += stretch.wanted.len();
+            match batches.back_mut() {
+                Some(batch) if batch.len() < most && ranges <= MAX_RANGES => batch.push(stretch),
+                _ => {
+                    ranges = stretch.wanted.len();
+                    batches.push_back(vec![stretch]);
+                }
+            }
+        }
+        batches
+    }
+}
+
+/// Returns how often one process may open a video.
+fn inputs(video: &Video) -> usize {
+    let bytes = u64::from(video.header.width) * u64::from(video.header.height) * BYTES_A_PIXEL;
+    (DECODER_BYTES / bytes.max(1)).clamp(1, MAX_INPUTS as u64) as usize
+}
+
+/// Returns the numbers of the key frames among the frames.
+pub(crate) fn keys(scan: &Scan) -> Vec<usize> {
+    scan.shown.iter().enumerate().filter(|(_, frame)| frame.key).map(|(place, _)| place).collect()
+}
+
+/// Returns the frame from which decoding gives the frames after the last of the first `before` key frames. 0 is the
+/// beginning of the file.
+fn start_for(before: usize, keys: &[usize], entry: &mut impl FnMut(usize) -> Entry) -> Option<usize> {
+    let mut before = before;
+    for _ in 0..MAX_TRIES {
+        let Some(key) = before.checked_sub(1).filter(|&key| key > 0) else { return Some(0) };
+        match entry(key) {
+            Entry::Clean => return keys.get(key).copied(),
+            Entry::Recovers if key == 1 => return Some(0),
+            Entry::Recovers if entry(key - 1) != Entry::Unknown => return keys.get(key - 1).copied(),
+            Entry::Recovers | Entry::Unknown => before -= 1,
+        }
+    }
+    None
+}
+
+/// Returns the wanted frames, or `None` if seeks would not surely give the frames of a sequential pass.
+pub(crate) fn wanted(video: &Video, plan: &Plan, cap: u64) -> Option<Vec<usize>> {
+    if !allows_seeks(video) {
+        return None;
+    }
+    let shown = &video.scan.shown;
+    // Where the exact time decides, the time that ffmpeg has must lead to the same choice.
+    let shifts: &[i64] = if plan.depends_on_times() { &[0, -ROUNDING, ROUNDING] } else { &[0] };
+    let mut choices = shifts.iter().map(|shift| picked(plan, shown, *shift, cap));
+    let wanted = choices.next()?;
+    (!wanted.is_empty() && choices.all(|other| other == wanted)).then_some(wanted)
+}
+
+/// Returns the wanted frames if the times of all frames except the first are shifted by some microseconds.
+fn picked(plan: &Plan, shown: &[Shown], shift: i64, cap: u64) -> Vec<usize> {
+    let mut picker = plan.clone().picker();
+    let shifted = |place| if place == 0 { -shift } else { shift };
+    let wanted = shown.iter().enumerate().filter(|&(place, frame)| {
+        picker.pick(place as u64, Some(frame.time.saturating_add(shifted(place)))) == Pick::Wanted
+    });
+    wanted.map(|(place, _)| place).take(usize::try_from(cap).unwrap_or(usize::MAX)).collect()
+}
+
+/// Returns whether frames can be told by their times, and each picture depends on its own stretch alone.
+fn allows_seeks(video: &Video) -> bool {
+    let Video { header, scan, picture, options, info, .. } = video;
+    let shown = &scan.shown;
+    let container = header.container.split(',').next().unwrap_or_default();
+    let start_is_known = scan.hidden || shown.first().is_some_and(|frame| frame.key);
+    let distinct = |pair: &[Shown]| pair[1].time.saturating_sub(pair[0].time) > 4 * ROUNDING;
+    options.hwaccel.is_none()
+        && CONTAINERS.contains(&container)
+        && Entries::exist_in(&header.codec)
+        && info.video_streams == 1
+        && picture.depends_on_one_frame()
+        && !scan.jumps
+        && start_is_known
+        && shown.len() as u64 == scan.frames
+        && scan.key_packets.len() == shown.iter().filter(|frame| frame.key).count()
+        && shown.windows(2).all(distinct)
+}
+
+/// Containers in which a seek leads to the key frame before a time.
+const CONTAINERS: [&str; 2] = ["mov", "matroska"];
+
+/// Estimates of times in seconds, measured on one core of a server from 2020. Only their ratios matter.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cost {
+    /// Decoding of one frame.
+    frame: f64,
+    /// One more opening of the file, and a seek in it.
+    pub(crate) seek: f64,
+    /// Start of a process.
+    process: f64,
+    /// Frames that a sequential pass decodes at a time.
+    threads: f64,
+    /// Processes at a time.
+    processes: f64,
+    /// Inputs of a process.
+    inputs: f64,
+}
+
+/// Seeks must cost less than this part of a sequential pass, because both are estimates.
+const WORTH: f64 = 0.7;
+
+impl Cost {
+    pub(crate) fn of(video: &Video) -> Self {
+        let pixels = f64::from(video.header.width) * f64::from(video.header.height);
+        Self {
+            frame: 20e-6 + 3e-9 * pixels,
+            // The index of the file is read each time.
+            seek: 0.03 + 0.2e-6 * video.scan.frames as f64,
+            process: 0.08,
+            threads: f64::from(video.options.limits.threads().saturating_sub(1).max(1)),
+            processes: at_a_time(&video.options.limits) as f64,
+            inputs: inputs(video) as f64,
+        }
+    }
+
+    /// Returns the cost of a sequential pass up to a frame.
+    fn sequential(&self, last: usize) -> f64 {
+        self.process + self.seek + (last + 1) as f64 * self.frame / self.threads
+    }
+
+    fn seeks(&self, route: &Route) -> f64 {
+        let seeks = route.stretches.len() as f64;
+        let frames: usize = route.stretches.iter().map(Stretch::frames).sum();
+        let runs = (seeks / self.inputs).ceil();
+        (runs * self.process + seeks * self.seek + frames as f64 * self.frame) / self.processes.min(runs).max(1.0)
+    }
+}

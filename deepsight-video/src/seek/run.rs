@@ -1,0 +1,245 @@
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender},
+    },
+    time::Duration,
+};
+
+use super::{
+    Step,
+    route::{ROUNDING, Stretch, keys},
+};
+use crate::{
+    Video, VideoError,
+    decode::{frame, room_for_a_frame},
+    ffmpeg::{self, SeekJob},
+    marks::{Line, Mark, Marks},
+    process::{Process, Processes},
+    scan::{Scan, Shown},
+};
+
+/// One ffmpeg process that opens the file once for each of some stretches.
+///
+/// Each input prints a mark for every frame that it decodes, and these must be the frames that the scan of the file
+/// found, from the start of the stretch on. Otherwise the seek led to another place, or the file is damaged.
+#[derive(Debug)]
+pub(crate) struct Run {
+    process: Process,
+    decoded: Receiver<Decoded>,
+    /// Wanted frames that are still to be read, by their number.
+    wanted: VecDeque<usize>,
+    /// Times in microseconds of wanted frames that were decoded but not read.
+    times: BTreeMap<usize, i64>,
+}
+
+/// What the marks of the inputs tell.
+#[derive(Debug, Clone, Copy)]
+enum Decoded {
+    /// A wanted frame was decoded. All frames of its stretch before it were decoded too, without an error.
+    Wanted { place: usize, time: i64 },
+    /// A frame is missing, or ffmpeg printed an error.
+    Failed,
+}
+
+impl Run {
+    /// Starts ffmpeg as one of `processes`.
+    pub(crate) fn start(video: &Video, stretches: Vec<Stretch>, processes: &Processes) -> Result<Self, VideoError> {
+        let Video { path, options, programs, header, scan, .. } = video;
+        let marks = Marks::new();
+        let keys = keys(scan);
+        let places = stretches.iter().map(|stretch| target(video, stretch, &keys)).collect();
+        let job = SeekJob {
+            places,
+            filters: filters(video, &stretches, &keys, &marks),
+            old_sync_option: header.old_sync_option,
+        };
+        let wanted = stretches.iter().flat_map(|stretch| &stretch.wanted);
+        let wanted = wanted.flat_map(|&(first, last)| first..=last).collect();
+        let (sender, decoded) = mpsc::channel();
+        let inputs = stretches.into_iter().map(Input::new).collect();
+        let mut watch = Watch { marks, scan: Arc::clone(scan), inputs, sender };
+        let mut command = ffmpeg::seek(&programs.ffmpeg, path, &options.limits, &job);
+        let process = Process::spawn(&mut command, &options.limits, None, move |line| watch.take(line))?;
+        processes.add(&process);
+        Ok(Self { process, decoded, wanted, times: BTreeMap::new() })
+    }
+
+    /// Reads the next frame, for at most `patience`, which becomes less.
+    pub(crate) fn next(&mut self, video: &Video, patience: &mut Duration) -> Result<Step, VideoError> {
+        let Some(&place) = self.wanted.front() else { return Ok(Step::End) };
+        let (mut pixels, want) = room_for_a_frame(&video.path, &video.info)?;
+        self.process.limit_patience(*patience);
+        let got = self.process.read(&mut pixels, want);
+        *patience = self.process.patience();
+        if self.process.timed_out() {
+            let (path, limit) = (video.path.clone(), video.options.limits.max_wait);
+            return Err(VideoError::TimedOut { path, program: "ffmpeg", limit });
+        }
+        let Some(time) = got.is_ok_and(|got| got == want).then(|| self.time_of(place)).flatten() else {
+            return Ok(Step::Failed);
+        };
+        self.wanted.pop_front();
+        Ok(Step::Frame(frame(&video.path, &video.info, place as u64, time, pixels)?))
+    }
+
+    /// Returns the time of a wanted frame whose pixels were read, unless a frame before it is missing. ffmpeg writes
+    /// the mark before the pixels, so it has been read or is being read.
+    fn time_of(&mut self, place: usize) -> Option<i64> {
+        loop {
+            if let Some(time) = self.times.remove(&place) {
+                return Some(time);
+            }
+            match self.decoded.recv_timeout(Duration::from_secs(10)) {
+                Ok(Decoded::Wanted { place, time }) => self.times.insert(place, time),
+                Ok(Decoded::Failed) | Err(_) => return None,
+            };
+        }
+    }
+}
+
+/// ffmpeg seeks by this much less in containers that are sorted by decoding time, in microseconds.
+const FFMPEG_SEEKS_EARLIER: i64 = 3_000_000 / 23 + 1;
+
+/// Returns the time to seek to, which must lead to the first frame of a stretch or an earlier key frame. Returns `None`
+/// for the beginning of the file.
+fn target(video: &Video, stretch: &Stretch, keys: &[usize]) -> Option<i64> {
+    let scan = &video.scan;
+    let first = scan.shown.get(stretch.first).filter(|_| stretch.first > 0)?;
+    let next = keys.get(keys.partition_point(|&key| key <= stretch.first)).and_then(|&key| scan.shown.get(key));
+    let room = next.map_or(i64::MAX, |next| next.raw.saturating_sub(first.raw) / 2);
+    // Rounded down, the time of the frame itself could lead to the key frame before it.
+    let later = if video.header.container.starts_with("matroska") { FFMPEG_SEEKS_EARLIER } else { 0 };
+    let later = later.saturating_add(scan.step / 2).min(room);
+    Some(first.raw.saturating_add(later)).filter(|&time| time > 0)
+}
+
+/// A seek may lead to a place that is earlier by this much, in microseconds, or by two key frames. Decoding stops if it
+/// leads further back.
+const TOO_EARLY: i64 = 1_000_000;
+
+/// Returns the filters of all inputs. They print the time of each frame, select frames by their times, and make the
+/// selected ones upright RGB frames of one size.
+fn filters(video: &Video, stretches: &[Stretch], keys: &[usize], marks: &Marks) -> String {
+    let shown = &video.scan.shown;
+    let mut filters = String::new();
+    for (input, stretch) in stretches.iter().enumerate() {
+        let last = time_of(shown, stretch.last());
+        let limit = if stretch.first == 0 {
+            String::new()
+        } else {
+            let key = keys.partition_point(|&key| key < stretch.first).saturating_sub(2);
+            let earliest = time_of(shown, keys.get(key).copied().unwrap_or(0));
+            let earliest = earliest.min(time_of(shown, stretch.first).saturating_sub(TOO_EARLY));
+            format!("trim=duration={},", ffmpeg::seconds(last.saturating_sub(earliest).saturating_add(TOO_EARLY)))
+        };
+        filters.push_str(&format!(
+            "[{input}:{}]settb=AVTB,{limit}{},trim=end_pts={},select='",
+            video.header.stream,
+            marks.filters(input),
+            last.saturating_add(ROUNDING + 1),
+        ));
+        select(&stretch.wanted, shown, &mut filters);
+        filters.push('\'');
+        if stretches.len() > 1 {
+            filters.push_str(&format!("[input{input}];"));
+        }
+    }
+    if stretches.len() > 1 {
+        // It gives the frames of all inputs in order of their times.
+        (0..stretches.len()).for_each(|input| filters.push_str(&format!("[input{input}]")));
+        filters.push_str(&format!("interleave=nb_inputs={}", stretches.len()));
+    }
+    filters + "," + &video.picture.filters_on_selected(None) + "[frames]"
+}
+
+/// Writes an expression that is true for frames at the times of those in `ranges`. It is a binary search, because it is
+/// evaluated for each frame.
+fn select(ranges: &[(usize, usize)], shown: &[Shown], filter: &mut String) {
+    let (from, to) = (|place| time_of(shown, place) - ROUNDING, |place| time_of(shown, place) + ROUNDING);
+    match ranges {
+        [] => filter.push('0'),
+        [(first, last)] => filter.push_str(&format!("between(pts,{},{})", from(*first), to(*last))),
+        _ => {
+            let (low, high) = ranges.split_at(ranges.len() / 2);
+            filter.push_str(&format!("if(lt(pts,{}),", from(high[0].0)));
+            select(low, shown, filter);
+            filter.push(',');
+            select(high, shown, filter);
+            filter.push(')');
+        }
+    }
+}
+
+fn time_of(shown: &[Shown], place: usize) -> i64 {
+    shown.get(place).map_or(0, |frame| frame.time)
+}
+
+/// A reader of the marks of all inputs.
+struct Watch {
+    marks: Marks,
+    scan: Arc<Scan>,
+    inputs: Vec<Input>,
+    sender: Sender<Decoded>,
+}
+
+/// The frames of one input.
+struct Input {
+    stretch: Stretch,
+    /// The frame that must come next.
+    next: usize,
+    /// Position in the ranges of wanted frames.
+    range: usize,
+}
+
+impl Input {
+    fn new(stretch: Stretch) -> Self {
+        Self { next: stretch.first, stretch, range: 0 }
+    }
+
+    /// Takes account of a decoded frame. Returns what it tells about the wanted frames, if it tells something.
+    fn take(&mut self, time: i64, shown: &[Shown]) -> Option<Decoded> {
+        let place = self.next;
+        if place > self.stretch.last() {
+            return None;
+        }
+        let off = time.saturating_sub(time_of(shown, place));
+        // The seek led to an earlier key frame, or frames that are stored after the first one are shown before it.
+        let before = place == self.stretch.first && place > 0 && off < -ROUNDING;
+        if before {
+            return None;
+        }
+        if off.abs() > ROUNDING {
+            return Some(Decoded::Failed);
+        }
+        self.next += 1;
+        while self.stretch.wanted.get(self.range).is_some_and(|&(_, last)| last < place) {
+            self.range += 1;
+        }
+        let wanted = self.stretch.wanted.get(self.range).is_some_and(|&(first, _)| first <= place);
+        wanted.then_some(Decoded::Wanted { place, time })
+    }
+}
+
+impl Watch {
+    fn take(&mut self, line: &[u8]) -> bool {
+        let (told, is_mark) = match self.marks.read(line) {
+            Line::Begun => (None, true),
+            Line::Complete(mark) => (self.decoded(mark), true),
+            Line::Message => ((!line.trim_ascii().is_empty()).then_some(Decoded::Failed), false),
+        };
+        if let Some(told) = told {
+            // Sending fails if the iterator was dropped. Then ffmpeg has been killed too.
+            let _ = self.sender.send(told);
+        }
+        is_mark
+    }
+
+    fn decoded(&mut self, mark: Mark) -> Option<Decoded> {
+        match (self.inputs.get_mut(mark.filter), mark.time) {
+            (Some(input), Some(time)) => input.take(time, &self.scan.shown),
+            _ => Some(Decoded::Failed),
+        }
+    }
+}
