@@ -28,7 +28,7 @@ const HEAD_BYTES: u64 = 1 << 16;
 #[derive(Debug, Clone)]
 pub struct Still {
     path: PathBuf,
-    options: DecodeOptions,
+    options: Box<DecodeOptions>,
     format: ImageFormat,
     orientation: Orientation,
     width: u32,
@@ -46,7 +46,7 @@ impl Still {
         let bytes = file.metadata().map_err(|source| video::unreadable(path, source))?.len();
         let still = Self {
             path: path.to_path_buf(),
-            options: options.clone(),
+            options: Box::new(options.clone()),
             format,
             orientation: Orientation::NoTransforms,
             width: 0,

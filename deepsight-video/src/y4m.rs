@@ -31,7 +31,7 @@ const MAX_LINE: usize = 1024;
 /// let mut frames = Y4m::new(stream.as_slice())?;
 /// assert_eq!((frames.input().width, frames.input().frame_rate), (Some(2), Some(10.0)));
 /// let frame = frames.next().unwrap()?;
-/// assert_eq!((frame.time, frame.image.get_pixel(0, 0).0), (0.0, [254, 254, 254]));
+/// assert_eq!((frame.time, frame.image.get_pixel(0, 0).0), (0.0, [255, 255, 255]));
 /// assert!(frames.next().is_none());
 /// # Ok::<(), deepsight_video::VideoError>(())
 /// ```
