@@ -502,6 +502,20 @@ fn a_clip_piped_as_y4m_looks_like_the_file() {
 }
 
 #[test]
+fn an_uncompressed_matroska_stream_keeps_the_matrix_of_the_file() {
+    let clips = Clips::new();
+    let tagged = "-vf scale=out_color_matrix=bt709 -colorspace bt709 -color_primaries bt709 -color_trc bt709";
+    let source = "-f lavfi -i testsrc2=s=320x240:r=10:d=0.3";
+    let path = clips.make("tagged.mp4", &format!("{source} {tagged} -pix_fmt yuv420p -c:v libx264"));
+    let bytes = std::fs::read(clips.make("raw.mkv", "-i tagged.mp4 -c:v rawvideo")).unwrap();
+    let (frames, error) = drain(open_bytes(bytes, &options(), Sampling::all()).unwrap());
+    assert!(error.is_none(), "{error:?}");
+    assert_equal(&frames, &of_file(&path, &options(), Sampling::all()), "raw.mkv");
+    let (frames, _) = drain(Y4m::new(y4m(&clips, "tagged.y4m", "-i tagged.mp4").as_slice()).unwrap());
+    assert!(frames[0].image != of_file(&path, &options(), Sampling::all())[0].image);
+}
+
+#[test]
 fn y4m_frames_are_square_scaled_turned_and_limited() {
     let clips = Clips::new();
     let bytes = y4m(&clips, "wide.y4m", "-f lavfi -i testsrc2=s=160x120:r=10:d=1 -vf setsar=2");
