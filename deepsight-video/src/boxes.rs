@@ -30,8 +30,8 @@ const FIRST: [&[u8; 4]; 11] =
     [b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"sidx", b"prft", b"emsg"];
 
 impl Boxes {
-    /// Reads the boxes at the beginning of a stream, up to its index, its pictures or its first fragment. Returns `None` if
-    /// it has none, else also the position after the index.
+    /// Reads the boxes at the beginning of a stream, up to its index, its pictures or its first fragment. Returns
+    /// `None` if it has none, else also the position after the index.
     pub(crate) fn read_head(stream: &mut impl Read) -> io::Result<Option<(Self, u64)>> {
         let (mut boxes, mut at) = (Self::default(), 0u64);
         for number in 0..MAX_BOXES {

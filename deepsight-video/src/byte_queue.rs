@@ -13,7 +13,7 @@ use crate::DecodeLimits;
 /// Bytes that are read from the caller's reader at one time.
 const CHUNK: usize = 64 << 10;
 
-/// Bytes that are read ahead of ffmpeg once the head of the stream is known.
+/// Bytes that are read ahead of those that were taken or peeked at.
 const READ_AHEAD: usize = 256 << 10;
 
 /// A bounded queue between the caller's reader and the one who takes its bytes. Until [`ByteQueue::take`], bytes are
@@ -107,9 +107,14 @@ impl ByteQueue {
         self.changed.notify_all();
     }
 
-    /// Ends the stream because nobody wants more of it.
+    /// Ends the stream because nobody wants more of it, also what is left of a stream that has ended by itself.
     pub(crate) fn stop(&self) {
-        self.end(End::Stopped);
+        let mut state = self.lock();
+        if matches!(state.end, None | Some(End::Finished)) {
+            state.end = Some(End::Stopped);
+        }
+        drop(state);
+        self.changed.notify_all();
     }
 
     /// Ends all [`Peek`]s, as if the stream had ended there.
@@ -120,12 +125,7 @@ impl ByteQueue {
 
     /// Returns a reader of the first `most` bytes, which leaves them in the queue.
     pub(crate) fn peek(self: &Arc<Self>, most: usize) -> Peek {
-        let mut state = self.lock();
-        state.capacity = state.capacity.max(most);
-        let canceled = state.canceled;
-        drop(state);
-        self.changed.notify_all();
-        Peek { queue: Arc::clone(self), at: 0, most, canceled }
+        Peek { queue: Arc::clone(self), at: 0, most, canceled: self.lock().canceled }
     }
 
     /// Returns a reader of all bytes, which takes them out of the queue.
@@ -194,6 +194,11 @@ impl Read for Peek {
         if at >= self.most {
             return Ok(0);
         }
+        // The queue grows with what was looked at.
+        let mut state = self.queue.lock();
+        state.capacity = state.capacity.max(at.saturating_add(READ_AHEAD));
+        drop(state);
+        self.queue.changed.notify_all();
         let state = self.queue.wait_until(|state| state.bytes.len() > at || state.canceled != canceled);
         if state.canceled != canceled {
             return Ok(0);
@@ -257,6 +262,8 @@ mod tests {
         assert_eq!(rest(queue.take()), bytes);
         assert!(queue.look_at_end(|end| matches!(end, Some(End::Finished))));
         assert_eq!(queue.taken(), 2_000_000);
+        queue.stop();
+        assert!(queue.look_at_end(|end| matches!(end, Some(End::Stopped))));
     }
 
     #[test]
@@ -291,7 +298,13 @@ mod tests {
     #[test]
     fn an_endless_stream_is_read_no_further_ahead_than_the_capacity() {
         let queue = ByteQueue::start(io::repeat(7), &DecodeLimits::unlimited()).unwrap();
+        let mut peek = queue.peek(usize::MAX);
+        for n in 1..=100 {
+            peek.read_exact(&mut [0; 10_000]).unwrap();
+            assert!(queue.lock().bytes.len() <= n * 10_000 + READ_AHEAD + CHUNK);
+        }
         let mut take = queue.take();
+        take.read_exact(&mut vec![0; 2_000_000]).unwrap();
         for _ in 0..1000 {
             take.read_exact(&mut [0; 10_000]).unwrap();
             assert!(queue.lock().bytes.len() <= READ_AHEAD + CHUNK);

@@ -35,8 +35,8 @@ pub struct DecodeOptions {
     pub limits: DecodeLimits,
     /// Longest side of a frame in pixels. Larger frames are scaled down to it (bicubic). `None` keeps their size.
     pub max_side: Option<u32>,
-    /// Clockwise quarter turns of each frame, after the rotation that the file states. Default 0. Where no face is found
-    /// in a clip that says nothing about its rotation, it may be found in another turn.
+    /// Clockwise quarter turns of each frame, after the rotation that the file states. Default 0. Where no face is
+    /// found in a clip that says nothing about its rotation, it may be found in another turn.
     pub turn: u32,
     /// Index of the video stream in the file, counted over all its streams. Default: the one that a player shows. It is
     /// marked as the default, or else has the most frames, then the most pixels.

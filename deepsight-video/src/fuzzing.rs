@@ -20,7 +20,7 @@ pub fn ffprobe_json(bytes: &[u8]) -> bool {
 /// Reads a YUV4MPEG2 stream of small frames. Returns whether it was readable to its end.
 pub fn y4m(bytes: &[u8]) -> bool {
     let options = DecodeOptions::default().with_limits(DecodeLimits::default().with_max_pixels(1 << 16));
-    Y4m::new_with(bytes, &options).is_ok_and(|frames| frames.map(|frame| frame.is_ok()).fold(true, |all, ok| all && ok))
+    Y4m::new_with(bytes, &options).is_ok_and(|mut frames| frames.all(|frame| frame.is_ok()))
 }
 
 #[cfg(test)]

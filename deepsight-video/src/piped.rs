@@ -53,9 +53,9 @@ const MAGIC_BYTES: usize = 12;
 /// ```
 ///
 /// The stream is either YUV4MPEG2, which is read as by [`Y4m`], or a container that ffmpeg decodes: Matroska, WebM,
-/// MPEG-TS, FLV, Ogg, fragmented MP4, and MP4 whose index comes first. An MP4 whose index comes last cannot be read from
-/// a pipe and is [`VideoError::IndexAtEnd`]. The frames are those that [`Video::frames`](crate::Video::frames) gives of
-/// the same file, with some differences, because nothing after the head of the stream is known in advance:
+/// MPEG-TS, FLV, Ogg, fragmented MP4, and MP4 whose index comes first. An MP4 whose index comes last cannot be read
+/// from a pipe and is [`VideoError::IndexAtEnd`]. The frames are those that [`Video::frames`](crate::Video::frames)
+/// gives of the same file, with some differences, because nothing after the head of the stream is known in advance:
 /// - The first frame has the time 0. Its picture decides the size of all frames; later ones of another size are fitted
 ///   into it.
 /// - Only [`Sampling::fps`], [`Sampling::every`] and [`Sampling::all`] are possible. The others need the length.
@@ -64,14 +64,15 @@ const MAGIC_BYTES: usize = 12;
 /// # Limits
 /// All [`DecodeLimits`] apply. A stream over the limit of its bytes, frames or length gives the frames up to there and
 /// then the error. An endless stream needs higher limits, such as [`DecodeLimits::unlimited`]; the memory stays bounded
-/// all the same. [`max_wait`](DecodeLimits::max_wait) is the longest time for which ffmpeg may take no input and give no
-/// output; the time for which the source is silent does not count. [`max_source_wait`](DecodeLimits::max_source_wait)
-/// limits that, and has no bound by default.
+/// all the same. [`max_wait`](DecodeLimits::max_wait) is the longest time for which ffmpeg may take no input and give
+/// no output; the time for which the source is silent does not count.
+/// [`max_source_wait`](DecodeLimits::max_source_wait) limits that, and has no bound by default.
 ///
 /// # Threads
-/// The reader is moved to a thread of its own. Dropping the iterator and cancelling its token ([`with_cancel`](Self::with_cancel)) end ffmpeg and all waiting
-/// at once, even while the source is silent. The thread that reads is not waited for: if it is blocked in the reader, it
-/// keeps the reader until that read returns, and ends then.
+/// The reader is moved to a thread of its own. Dropping the iterator and cancelling its token
+/// ([`with_cancel`](Self::with_cancel)) end ffmpeg and all waiting at once, even while the source is silent. The thread
+/// that reads is not waited for: if it is blocked in the reader, it keeps the reader until that read returns, and ends
+/// then.
 #[derive(Debug)]
 #[must_use = "frames are decoded only while the iterator is read"]
 pub struct PipedVideo {
@@ -109,10 +110,10 @@ impl PipedVideo {
     ///
     /// # Errors
     /// Returns an error if the reader fails, if the stream is empty or not a video, has its index at the end
-    /// ([`VideoError::IndexAtEnd`]), is encrypted, has no video stream or not the one that was asked for, uses a container
-    /// or codec that is not allowed, or is over a limit, if ffmpeg or ffprobe is missing or takes too long, if the
-    /// sampling is invalid or needs the length of the video, or if [`max_side`](DecodeOptions::max_side) is 0. The
-    /// iterator returns later errors.
+    /// ([`VideoError::IndexAtEnd`]), is encrypted, has no video stream or not the one that was asked for, uses a
+    /// container or codec that is not allowed, or is over a limit, if ffmpeg or ffprobe is missing or takes too long,
+    /// if the sampling is invalid or needs the length of the video, or if [`max_side`](DecodeOptions::max_side) is 0.
+    /// The iterator returns later errors.
     pub fn open(
         reader: impl Read + Send + 'static,
         options: &DecodeOptions,
@@ -165,9 +166,9 @@ impl PipedVideo {
         Ok((Decoder::Container(Box::new(container)), input, notes))
     }
 
-    /// Returns the description of the stream for a report: container, codec, size and frame rate. It has no path. Number
-    /// of bytes and frames and the length in seconds are known after the iterator has ended without an error and without
-    /// a maximum number of frames.
+    /// Returns the description of the stream for a report: container, codec, size and frame rate. It has no path.
+    /// Number of bytes and frames and the length in seconds are known after the iterator has ended without an error and
+    /// without a maximum number of frames.
     pub fn input(&self) -> Input {
         self.input.clone()
     }
@@ -263,8 +264,8 @@ impl std::iter::FusedIterator for PipedVideo {}
 #[derive(Debug)]
 struct Container {
     process: Process,
-    /// Times of the frames whose pixels follow on standard output. ffmpeg blocks there until the pixels are read, so few
-    /// of them wait.
+    /// Times of the frames whose pixels follow on standard output. ffmpeg blocks there until the pixels are read, so
+    /// few of them wait.
     picked: Receiver<Mark>,
     progress: Arc<Progress>,
     given: u64,
@@ -397,8 +398,8 @@ impl Container {
         progress.first.map(|_| progress.span() + self.step(progress))
     }
 
-    /// Returns how many frames the video should have, if it was cut short: by its length in the header, or by what ffmpeg
-    /// says at its end.
+    /// Returns how many frames the video should have, if it was cut short: by its length in the header, or by what
+    /// ffmpeg says at its end.
     fn declared_frames(&self, progress: &Counts, stderr: &str) -> Option<u64> {
         let says_so = CUT.iter().any(|words| stderr.contains(words));
         let (step, length) = (self.step(progress), self.length(progress)?);
@@ -449,8 +450,8 @@ fn head_of_mp4(queue: &Arc<ByteQueue>, options: &DecodeOptions, name: &Path) -> 
     Ok(Some(end.saturating_add(HEAD).min(LONG_HEAD)))
 }
 
-/// Returns the filters of one decode: those of a file, except that the clock is bridged in any case, and that frames over
-/// a limit are not selected.
+/// Returns the filters of one decode: those of a file, except that the clock is bridged in any case, and that frames
+/// over a limit are not selected.
 fn filters(header: &Header, picture: &Picture, plan: &Plan, options: &DecodeOptions, marks: &Marks) -> String {
     let rate = header.average_frame_rate.or(header.nominal_frame_rate);
     let step = rate.map_or(40_000, |rate| (1e6 / rate).round() as i64);

@@ -1,4 +1,5 @@
-//! Layouts of uncompressed pictures, and their conversion to RGB.
+//! Layouts of uncompressed pictures, and their conversion to RGB. The crate `yuv` is not used, because its rounding is
+//! not that of ffmpeg, and the same clip should give the same pixels as a file and as Y4M.
 
 use std::{fmt, str::FromStr};
 
@@ -287,12 +288,12 @@ impl Matrix {
     /// Returns what a pair of chroma values adds to red, green and blue.
     fn chroma(&self, u: i32, v: i32) -> [i32; 3] {
         let (u, v) = (u - (128 << 3), v - (128 << 3));
-        let high = |factor: i32, value: i32| factor * value >> 16;
+        let high = |factor: i32, value: i32| (factor * value) >> 16;
         [high(self.red_v, v), high(self.green_u, u) + high(self.green_v, v), high(self.blue_u, u)]
     }
 
     fn pixel(&self, luma: i32, chroma: [i32; 3]) -> [u8; 3] {
-        let luma = self.luma * (luma - self.black) >> 16;
+        let luma = (self.luma * (luma - self.black)) >> 16;
         chroma.map(|chroma| (luma + chroma).clamp(0, 255) as u8)
     }
 }

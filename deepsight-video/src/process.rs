@@ -25,7 +25,8 @@ pub(crate) struct Process {
     stderr: Arc<Mutex<Tail>>,
     /// Time for which the process may still be waited for.
     patience: Duration,
-    /// Whether `patience` counts anew whenever the process takes input or gives output, because a stream may be endless.
+    /// Whether `patience` counts anew whenever the process takes input or gives output, because a stream may be
+    /// endless.
     renews: bool,
 }
 

@@ -29,9 +29,9 @@ use crate::{
 /// ```
 ///
 /// Frames are read one after the other on the caller's thread, and one is in memory. No item follows an error. A reader
-/// that ends inside a frame gives [`VideoError::TruncatedFrame`], one that fails [`VideoError::Io`]. The first item is an
-/// error if the size has no pixels or more than [`max_pixels`](crate::DecodeLimits::max_pixels), or if the frame rate is
-/// not a positive number. The other limits do not apply, because a camera is endless.
+/// that ends inside a frame gives [`VideoError::TruncatedFrame`], one that fails [`VideoError::Io`]. The first item is
+/// an error if the size has no pixels or more than [`max_pixels`](crate::DecodeLimits::max_pixels), or if the frame
+/// rate is not a positive number. The other limits do not apply, because a camera is endless.
 #[derive(Debug)]
 #[must_use = "frames are read only while the iterator is read"]
 pub struct RawFrames<R> {

@@ -28,7 +28,7 @@ const HEAD_BYTES: u64 = 1 << 16;
 #[derive(Debug, Clone)]
 pub struct Still {
     path: PathBuf,
-    options: DecodeOptions,
+    options: Box<DecodeOptions>,
     format: ImageFormat,
     orientation: Orientation,
     width: u32,
@@ -46,7 +46,7 @@ impl Still {
         let bytes = file.metadata().map_err(|source| video::unreadable(path, source))?.len();
         let still = Self {
             path: path.to_path_buf(),
-            options: options.clone(),
+            options: Box::new(options.clone()),
             format,
             orientation: Orientation::NoTransforms,
             width: 0,
@@ -188,6 +188,8 @@ pub(crate) fn recognize(path: &Path) -> Result<Option<ImageFormat>, VideoError> 
 /// Returns the format of a still picture that begins with these bytes, or `None` if they are not those of a picture.
 /// For a picture that is not supported, the error says how to convert it.
 pub(crate) fn format_of(head: &[u8]) -> Result<Option<ImageFormat>, &'static str> {
+    // The crate `image` decodes animations too, but `image-webp` 0.2.4 panics on an animated WebP that has a frame with
+    // alpha whose header states too small a size.
     const ANIMATED_PNG: &str = "it is an animated PNG; convert it to a video first, such as with \
                                 `ffmpeg -i picture.png -pix_fmt yuv420p clip.mp4`";
     const ANIMATED_WEBP: &str = "it is an animated WebP; convert it to a GIF or a video first, such as with \

@@ -31,15 +31,17 @@ const MAX_LINE: usize = 1024;
 /// let mut frames = Y4m::new(stream.as_slice())?;
 /// assert_eq!((frames.input().width, frames.input().frame_rate), (Some(2), Some(10.0)));
 /// let frame = frames.next().unwrap()?;
-/// assert_eq!((frame.time, frame.image.get_pixel(0, 0).0), (0.0, [254, 254, 254]));
+/// assert_eq!((frame.time, frame.image.get_pixel(0, 0).0), (0.0, [255, 255, 255]));
 /// assert!(frames.next().is_none());
 /// # Ok::<(), deepsight_video::VideoError>(())
 /// ```
 ///
 /// Frames are read one after the other on the caller's thread, and one is in memory. Their pixels are square, and they
-/// are turned and scaled as [`DecodeOptions`] say. Colors are converted as ffmpeg converts the same stream, by BT.601: a
-/// Y4M stream does not say whether it was BT.709. Frames with 4:2:0 chroma and even height are bit-identical to ffmpeg's
-/// on x86-64; chroma is not interpolated. Interlaced frames are not deinterlaced, which [`Y4m::notes`] tells.
+/// are turned and scaled as [`DecodeOptions`] say. Colors are converted as ffmpeg converts the same stream, by BT.601:
+/// a Y4M stream cannot say that it is BT.709, as most HD videos are, and then colors are off by some levels. Send such
+/// a video to [`PipedVideo`](crate::PipedVideo) as Matroska: `ffmpeg -i clip.mp4 -c:v rawvideo -f matroska -`. Frames
+/// with 4:2:0 chroma and even height are bit-identical to ffmpeg's on x86-64; chroma is not interpolated. Interlaced
+/// frames are not deinterlaced, which [`Y4m::notes`] tells.
 ///
 /// No item follows an error. A stream that ends inside a frame gives [`VideoError::TruncatedFrame`]. The limits on
 /// pixels, frames and length apply.

@@ -51,7 +51,7 @@ fn a_title_that_looks_like_ffmpegs_log_does_no_harm() {
 }
 
 #[cfg(target_os = "linux")]
-fn processes_on(path: &Path) -> Vec<u32> {
+pub(crate) fn processes_on(path: &Path) -> Vec<u32> {
     let name = path.to_string_lossy().into_owned();
     let pids = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     pids.filter(|pid: &u32| {
