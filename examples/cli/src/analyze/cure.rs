@@ -15,6 +15,7 @@ pub(super) fn of(error: &VideoError) -> Option<&'static str> {
         VideoError::FfmpegMissing { .. } | VideoError::UnknownHwAccel { .. } => None,
         VideoError::HwAccel { .. } => Some("leave out --hwaccel to decode on the CPU"),
         VideoError::InvalidSampling { .. } => Some("change --frames or --fps"),
+        VideoError::IndexAtEnd { .. } => Some("leave out --live, so that the file is kept until it ends"),
         VideoError::Truncated { .. } => Some("get the complete file, or download it again"),
         _ => None,
     }

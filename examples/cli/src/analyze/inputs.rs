@@ -27,7 +27,7 @@ pub enum InputError {
     /// The address of a stream.
     #[error(
         "{address} is the address of a stream: give it on standard input, \
-         `ffmpeg -loglevel error -i '{address}' -f yuv4mpegpipe - | deepsight analyze - --live`"
+         `ffmpeg -loglevel error -i '{address}' -an -c copy -f matroska - | deepsight analyze - --live`"
     )]
     Stream {
         /// The address.
@@ -186,7 +186,7 @@ mod tests {
         for (name, part) in [
             ("https://example.com/watch?v=1", "yt-dlp -o - 'https://example.com/watch?v=1' | deepsight analyze -"),
             ("HTTP://example.com/a.mp4", "yt-dlp -o - 'HTTP://example.com/a.mp4'"),
-            ("rtsp://camera/1", "ffmpeg -loglevel error -i 'rtsp://camera/1' -f yuv4mpegpipe - | deepsight analyze - --live"),
+            ("rtsp://camera/1", "ffmpeg -loglevel error -i 'rtsp://camera/1' -an -c copy -f matroska - | deepsight analyze - --live"),
             ("clips/*.mp4", "the shell did not expand"),
             ("clip[12].mp4", "the shell did not expand"),
         ] {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use burn::tensor::backend::Backend;
-use deepsight_core::{CancelToken, Input, Report, Update, with_causes};
+use deepsight_core::{CancelToken, Report, Update, with_causes};
 use deepsight_video::{DecodeOptions, PipedVideo, Sampling};
 use serde_json::json;
 
@@ -207,7 +207,9 @@ fn as_it_comes<B: Backend>(
     frames.notes().iter().for_each(|note| complain(&note.to_string()));
     let analyzer = worker.analyzer();
     let session = analyzer.session().map_err(|error| Failure::input(&error))?;
-    let mut session = session.with_input(Input { path: NAME.into(), ..frames.input() });
+    let mut input = frames.input();
+    input.path = NAME.into();
+    let mut session = session.with_input(input);
     if args.live {
         // A machine that is too slow scores fewer faces, and does not fall behind.
         session = session.with_deadline(Duration::from_secs_f64(1.0 / rate));

@@ -335,7 +335,7 @@ impl TrainBar {
                 self.tell(step.epoch, "steps", done, self.steps_per_epoch, text);
             }
             TrainProgress::Skipped { loss_scale } => {
-                complain(&format!("gradients overflowed: loss scale {loss_scale}"))
+                complain(&format!("gradients overflowed: loss scale {loss_scale}"));
             }
             TrainProgress::Validating { done, total } => {
                 self.bar.set_prefix("validation");
