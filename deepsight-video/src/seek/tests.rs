@@ -233,6 +233,24 @@ fn a_stop_ends_all_processes_and_no_pass_follows() {
     assert!(start.elapsed().as_secs() < 20);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_dropped_iterator_leaves_no_process_of_a_seek() {
+    let clips = Clips::new();
+    let path = clips.make("dropped.mp4", &format!("{BUSY} -c:v libx264 -g 15 -pix_fmt yuv420p"));
+    let video = with_script(&path, &clips, "sleep 30");
+    let name = path.to_string_lossy().into_owned();
+    let running = || {
+        let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+        let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+        lines.filter(|line| String::from_utf8_lossy(line).contains(&name)).count()
+    };
+    let frames = frames_on(&video, &Sampling::evenly(9), find(&video, &Sampling::evenly(9)));
+    assert!(running() > 0);
+    drop(frames);
+    assert_eq!(running(), 0);
+}
+
 #[test]
 fn a_file_that_is_cut_short_ends_with_the_same_error() {
     let clips = Clips::new();
