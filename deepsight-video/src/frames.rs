@@ -11,10 +11,10 @@ use crate::{
 /// The sampled frames of a video, in order of presentation.
 ///
 /// One ffmpeg process decodes the video from its beginning to the last frame that is needed, a few frames ahead of the
-/// caller. Where that costs less, several processes decode from the key frames before the frames that are needed
-/// instead, two at a time, and the frames are the same. Dropping the iterator ends the processes. No item follows an
-/// error. A file that is cut short or damaged gives the frames it has, and then [`VideoError::Truncated`] or
-/// [`VideoError::FrameCount`].
+/// caller. Where that is estimated to take less time, up to four processes at a time decode from the key frames before
+/// the frames that are needed instead, and the frames are the same. Dropping the iterator ends the processes. No item
+/// follows an error. A file that is cut short or damaged gives the frames it has, and then [`VideoError::Truncated`] or
+/// [`VideoError::FrameCount`]. Damage to parts that are not decoded is not noticed.
 #[derive(Debug)]
 #[must_use = "frames are decoded only while the iterator is read"]
 pub struct Frames {

@@ -66,8 +66,7 @@ pub(crate) struct Unit {
 }
 
 impl Unit {
-    /// Reads the unit, or its first `most` bytes.
-    pub(crate) fn read(&self, file: &mut File, most: u64) -> io::Result<Vec<u8>> {
+    fn read(&self, file: &mut File, most: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         file.seek(SeekFrom::Start(self.place.position))?;
         file.take(self.place.size.min(most)).read_to_end(&mut bytes)?;

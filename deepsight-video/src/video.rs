@@ -100,7 +100,8 @@ impl Video {
         Ok(Self { path, options, programs, header, scan: Arc::new(scan), picture, info, bytes })
     }
 
-    /// Decodes the frames that `sampling` selects, in one pass over the file.
+    /// Decodes the frames that `sampling` selects, in one pass over the file or from the key frames before them,
+    /// whichever is estimated to take less time. The frames are the same.
     ///
     /// # Errors
     /// Returns an error if the sampling is invalid or ffmpeg cannot be started. The iterator returns later errors.

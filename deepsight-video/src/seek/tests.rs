@@ -1,4 +1,4 @@
-//! Seeks give what a sequential pass gives, in every container.
+//! Seeks give what a sequential pass gives, in every container, or are not used.
 #![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
@@ -9,128 +9,277 @@ use super::{
     Route, Seeks, Step,
     route::{self, Cost},
 };
-use crate::{Frames, Sampling, Video, process::Processes, sampling::Plan};
+use crate::{Frames, Sampling, Video, VideoError, process::Processes, sampling::Plan};
 
 #[path = "../../tests/suite/clips.rs"]
 mod clips;
 use clips::Clips;
 
-/// Something that differs in every picture, in all its parts.
-const BUSY: &str = "-f lavfi -i testsrc2=s=96x64:r=25,noise=alls=20:allf=t,trim=end_frame=120";
+/// Pictures that differ everywhere.
+const BUSY: &str = "-f lavfi -i testsrc2=s=96x64:r=25,noise=alls=20:allf=t,trim=end_frame=80";
+
+/// A clip of [`BUSY`], and whether seeks are used on it.
+type Case = (&'static str, &'static str, bool);
 
 fn open(path: PathBuf) -> Video {
     Video::open(path).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The frames that seeks give, and whether these are all.
-#[derive(Debug, PartialEq, Eq, Clone, Copy)]
-enum Outcome {
-    NotTried,
-    Failed,
-    /// Number of seeks.
-    Complete(usize),
-}
-
-fn sought(video: &Video, sampling: &Sampling) -> (Outcome, Vec<Frame>) {
+/// Returns the way to the frames of a sampling. Seeks cost nothing here, so they are used wherever they can be.
+fn find(video: &Video, sampling: &Sampling) -> Option<Route> {
     let plan = Plan::new(sampling, &video.timeline()).unwrap();
-    let wanted = route::wanted(video, &plan, plan.stops_after(sampling.cap()));
-    // Seeks that cost nothing are used wherever they can be.
+    let wanted = route::wanted(video, &plan, plan.stops_after(sampling.cap()))?;
     let mut cost = Cost::of(video);
     cost.seek = 0.0;
-    let mut frames = Vec::new();
-    let Some(route) = wanted.and_then(|wanted| Route::find(video, &wanted, &cost)) else {
-        return (Outcome::NotTried, frames);
-    };
-    let count = route.stretches.iter().filter(|stretch| stretch.first > 0).count();
+    let route = Route::find(video, &wanted, &cost)?;
+    route.stretches.iter().any(|stretch| stretch.first > 0).then_some(route)
+}
+
+/// Returns the frames of a route, and whether these are all.
+fn follow(video: &Video, route: Route) -> (Vec<Frame>, bool) {
     let processes = Processes::default();
     let mut seeks = Seeks::start(video, route, &processes).unwrap();
+    let mut frames = Vec::new();
     loop {
         match seeks.next(video, &processes).unwrap() {
             Step::Frame(frame) => frames.push(frame),
-            Step::End => return (Outcome::Complete(count), frames),
-            Step::Failed => return (Outcome::Failed, frames),
+            Step::End => return (frames, true),
+            Step::Failed => return (frames, false),
         }
     }
 }
 
-/// Compares frames that seeks give with those of a sequential pass.
-fn compare(clips: &Clips, name: &str, words: &str) -> Outcome {
-    let format = if words.contains("-pix_fmt") { "" } else { "-pix_fmt yuv420p" };
-    let video = open(clips.make_uneven(name, &format!("{BUSY} {words} {format}")));
-    let plan = Plan::new(&Sampling::all(), &video.timeline()).unwrap();
-    let all: Vec<_> = Frames::start_on(&video, plan, u64::MAX, None, 0).unwrap().map(Result::unwrap).collect();
-    let samplings = [
-        (Sampling::evenly(7), 7),
-        (Sampling::times([0.5, 2.0, 2.05, 2.09, 3.1]), 5),
-        (Sampling::fps(3.0), 15),
-        (Sampling::all(), all.len()),
-    ];
-    let mut outcomes = samplings.map(|(sampling, count)| {
-        let (outcome, frames) = sought(&video, &sampling);
-        for frame in &frames {
-            let expected = &all[frame.index as usize];
-            assert_eq!((frame.index, frame.time), (expected.index, expected.time), "{name}");
-            assert!(frame.image == expected.image, "{name}: frame {}", frame.index);
+/// Starts an iterator that follows `route`, or passes over the file if there is none.
+fn frames_on(video: &Video, sampling: &Sampling, route: Option<Route>) -> Frames {
+    let plan = Plan::new(sampling, &video.timeline()).unwrap();
+    let cap = plan.stops_after(sampling.cap());
+    Frames::start_on(video, plan, cap, route, 0).unwrap()
+}
+
+fn drain(frames: Frames) -> (Vec<Frame>, Option<VideoError>) {
+    let mut all = Vec::new();
+    for frame in frames {
+        match frame {
+            Ok(frame) => all.push(frame),
+            Err(error) => return (all, Some(error)),
         }
-        assert!(!matches!(outcome, Outcome::Complete(_)) || frames.len() == count, "{name}: {}", frames.len());
-        outcome
-    });
-    eprintln!("{name}: {outcomes:?}");
-    outcomes.sort_by_key(|outcome| matches!(outcome, Outcome::Complete(_)));
-    outcomes[0]
+    }
+    (all, None)
+}
+
+fn assert_same(frames: &[Frame], expected: &[Frame], name: &str) {
+    for (frame, expected) in frames.iter().zip(expected) {
+        assert_eq!((frame.index, frame.time), (expected.index, expected.time), "{name}");
+        assert!(frame.image == expected.image, "{name}: frame {}", frame.index);
+    }
+    assert_eq!(frames.len(), expected.len(), "{name}");
+}
+
+/// Compares the frames that seeks give with those of a sequential pass.
+fn compare(cases: &[Case]) {
+    let clips = Clips::new();
+    for &(name, words, seeks) in cases {
+        let format = if words.contains("-pix_fmt") { "" } else { "-pix_fmt yuv420p" };
+        let video = open(clips.make_uneven(name, &format!("{BUSY} {words} {format}")));
+        let (all, error) = drain(frames_on(&video, &Sampling::all(), None));
+        assert!(error.is_none() && all.len() as u64 == video.info().frame_count, "{name}: {error:?}");
+        let samplings = [Sampling::evenly(6), Sampling::fps(3.0), Sampling::times([0.5, 1.7, 1.75, 1.79, 2.5])];
+        for sampling in samplings {
+            let Some(route) = find(&video, &sampling) else {
+                // Decoding on may be cheaper than each seek, but not between frames that lie far apart.
+                assert!(!seeks || sampling != Sampling::evenly(6), "{name}: no seek");
+                continue;
+            };
+            assert!(seeks, "{name}");
+            let plan = Plan::new(&sampling, &video.timeline()).unwrap();
+            let wanted = route::wanted(&video, &plan, plan.stops_after(sampling.cap())).unwrap();
+            let expected: Vec<_> = wanted.into_iter().map(|place| all[place].clone()).collect();
+            let (frames, complete) = follow(&video, route);
+            assert!(complete, "{name}: {sampling:?} failed after {} frames", frames.len());
+            assert_same(&frames, &expected, name);
+        }
+    }
 }
 
 #[test]
-fn look_at_all() {
+fn h264_in_any_mp4_or_matroska_is_sought() {
+    compare(&[
+        ("plain.mp4", "-c:v libx264 -g 15", true),
+        ("plain.mkv", "-c:v libx264 -g 15", true),
+        ("short.mp4", "-c:v libx264 -g 3 -bf 2", true),
+        ("short.mkv", "-c:v libx264 -g 3 -bf 2", true),
+        ("simple.mp4", "-c:v libx264 -g 15 -tune zerolatency", true),
+        ("pyramid.mkv", "-c:v libx264 -g 30 -bf 8 -x264-params b-pyramid=normal:ref=8", true),
+        ("fragments.mp4", "-c:v libx264 -g 15 -movflags frag_keyframe+empty_moov+default_base_moof", true),
+        ("late.mp4", "-c:v libx264 -g 15 -output_ts_offset 7.5", true),
+        ("late.mkv", "-c:v libx264 -g 15 -output_ts_offset 7.5", true),
+        ("sound.mkv", "-f lavfi -i sine=d=3 -map 1 -map 0 -c:v libx264 -g 15 -c:a aac", true),
+        ("shape.mp4", "-vf setsar=16/11 -metadata:s:v rotate=90 -c:v libx264 -g 15", true),
+    ]);
+}
+
+#[test]
+fn a_variable_frame_rate_is_sought() {
+    compare(&[
+        (
+            "uneven.mp4",
+            "-vf settb=1/1000,setpts='(N*1001/30000+0.004*mod(N*7,5))/TB' -enc_time_base 1:1000 -c:v libx264 -g 15",
+            true,
+        ),
+        (
+            "uneven.mkv",
+            "-vf settb=1/1000,setpts='(N*1001/30000+0.004*mod(N*7,5))/TB' -enc_time_base 1:1000 -c:v libx264 -g 15",
+            true,
+        ),
+    ]);
+}
+
+#[test]
+fn other_codecs_are_sought_if_their_key_frames_allow_it() {
+    compare(&[
+        ("hevc.mp4", "-c:v libx265 -x265-params log-level=error:keyint=15:open-gop=0", true),
+        ("open.mkv", "-c:v libx265 -x265-params log-level=error:keyint=15:min-keyint=15:open-gop=1", true),
+        ("vp9.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 15 -lag-in-frames 10", true),
+        ("mpeg4.mkv", "-c:v mpeg4 -bf 2 -g 5", true),
+        ("mpeg2.mp4", "-c:v mpeg2video -bf 2 -g 5", true),
+        ("mjpeg.mov", "-c:v mjpeg -pix_fmt yuvj420p", true),
+    ]);
+}
+
+#[test]
+fn a_file_in_which_seeks_may_differ_is_passed_over() {
+    let open = "keyint=15:min-keyint=15:scenecut=0:open-gop=1:bframes=3";
+    let open: &str = &format!("-c:v libx264 -x264-params {open}");
     let clips = Clips::new();
-    let uneven = "-vf settb=1/1000,setpts='(N*1001/30000+0.004*mod(N*7,5))/TB'";
     let cases = [
-        ("plain.mp4", "-c:v libx264 -g 25".to_owned()),
-        ("plain.mkv", "-c:v libx264 -g 25".into()),
-        ("short.mp4", "-c:v libx264 -g 3 -bf 2".into()),
-        ("short.mkv", "-c:v libx264 -g 3 -bf 2".into()),
-        ("low.mp4", "-c:v libx264 -g 25 -tune zerolatency".into()),
-        ("pyramid.mp4", "-c:v libx264 -g 40 -bf 8 -x264-params b-pyramid=normal:ref=8".into()),
-        ("open.mp4", "-c:v libx264 -x264-params keyint=20:min-keyint=20:scenecut=0:open-gop=1:bframes=3".into()),
-        ("open.mkv", "-c:v libx264 -x264-params keyint=20:min-keyint=20:scenecut=0:open-gop=1:bframes=3".into()),
-        ("refresh.mp4", "-c:v libx264 -x264-params keyint=30:intra-refresh=1:bframes=0".into()),
-        ("refresh.mkv", "-c:v libx264 -x264-params keyint=30:intra-refresh=1".into()),
-        ("uneven.mp4", format!("{uneven} -c:v libx264 -g 20")),
-        ("uneven.mkv", format!("{uneven} -c:v libx264 -g 20")),
-        ("hevc.mp4", "-c:v libx265 -x265-params log-level=error:keyint=20:open-gop=0".into()),
-        (
-            "hevcopen.mp4",
-            "-c:v libx265 -x265-params log-level=error:keyint=20:min-keyint=20:open-gop=1:scenecut=0".into(),
-        ),
-        (
-            "hevcopen.mkv",
-            "-c:v libx265 -x265-params log-level=error:keyint=20:min-keyint=20:open-gop=1:scenecut=0".into(),
-        ),
-        ("vp9.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 20 -auto-alt-ref 1 -lag-in-frames 10".into()),
-        ("vp8.webm", "-c:v libvpx -deadline realtime -cpu-used 8 -g 20".into()),
-        ("av1.mkv", "-c:v libaom-av1 -cpu-used 8 -usage realtime -g 20".into()),
-        ("av1.mp4", "-c:v libaom-av1 -cpu-used 8 -usage realtime -g 20".into()),
-        ("mpeg4.mp4", "-c:v mpeg4 -bf 2 -g 15".into()),
-        ("mpeg4.mkv", "-c:v mpeg4 -bf 2 -g 15".into()),
-        ("mpeg4.avi", "-c:v mpeg4 -g 15".into()),
-        ("h264.avi", "-c:v libx264 -bf 0 -g 15".into()),
-        ("mpeg2.mkv", "-c:v mpeg2video -bf 2 -g 15".into()),
-        ("mpeg2.mp4", "-c:v mpeg2video -bf 2 -g 15".into()),
-        ("h264.ts", "-c:v libx264 -g 25".into()),
-        ("h264.flv", "-c:v libx264 -g 25".into()),
-        ("mjpeg.mov", "-c:v mjpeg -pix_fmt yuvj420p".into()),
-        ("mjpeg.mkv", "-c:v mjpeg -pix_fmt yuvj420p".into()),
-        ("prores.mov", "-c:v prores_ks -pix_fmt yuv422p10le".into()),
-        ("fragments.mp4", "-c:v libx264 -g 25 -movflags frag_keyframe+empty_moov+default_base_moof".into()),
-        ("sidx.mp4", "-c:v libx264 -g 25 -movflags +dash+global_sidx -frag_duration 1000000".into()),
-        ("late.mp4", "-c:v libx264 -g 25 -output_ts_offset 7.5".into()),
-        ("late.mkv", "-c:v libx264 -g 25 -output_ts_offset 7.5".into()),
-        ("turned.mp4", "-c:v libx264 -g 25 -metadata:s:v rotate=90".into()),
-        ("pal.mp4", "-vf setsar=16/11 -c:v libx264 -g 25".into()),
-        ("sound.mp4", "-f lavfi -i sine=d=5 -map 1 -map 0 -c:v libx264 -g 25 -c:a aac".into()),
-        ("sound.mkv", "-f lavfi -i sine=d=5 -map 1 -map 0 -c:v libx264 -g 25 -c:a aac".into()),
+        ("open.mp4", open),
+        ("refresh.mp4", "-c:v libx264 -x264-params keyint=15:intra-refresh=1"),
+        ("field.mp4", "-c:v libx264 -g 15 -x264opts tff=1 -flags +ildct+ilme"),
+        ("vp8.webm", "-c:v libvpx -deadline realtime -cpu-used 8 -g 15"),
+        ("mpeg4.avi", "-c:v mpeg4 -bf 2 -g 15"),
+        ("h264.ts", "-c:v libx264 -g 15"),
+        ("h264.flv", "-c:v libx264 -g 15"),
     ];
     for (name, words) in cases {
-        compare(&clips, name, &words);
+        let video = self::open(clips.make(name, &format!("{BUSY} {words} -pix_fmt yuv420p")));
+        assert_eq!(find(&video, &Sampling::evenly(6)), None, "{name}");
     }
+}
+
+#[test]
+fn a_clip_trimmed_by_an_edit_list_is_sought() {
+    let clips = Clips::new();
+    clips.make("whole.mp4", &format!("{BUSY} -c:v libx264 -g 15 -pix_fmt yuv420p"));
+    let video = open(clips.make("trimmed.mp4", "-ss 0.85 -i whole.mp4 -c copy"));
+    let (all, error) = drain(frames_on(&video, &Sampling::all(), None));
+    assert!(error.is_none() && all.len() < 60, "{} {error:?}", all.len());
+    for sampling in [Sampling::evenly(5), Sampling::times([1.5, 2.0])] {
+        let (frames, complete) = follow(&video, find(&video, &sampling).unwrap());
+        assert!(complete, "{sampling:?}: {}", frames.len());
+        let expected: Vec<_> = frames.iter().map(|frame| all[frame.index as usize].clone()).collect();
+        assert_same(&frames, &expected, "trimmed.mp4");
+    }
+}
+
+/// Returns an ffmpeg that changes the arguments of seeks by a line of shell.
+#[cfg(unix)]
+fn with_script(path: &std::path::Path, clips: &Clips, line: &str) -> Video {
+    use std::os::unix::fs::PermissionsExt;
+    let text = format!("#!/bin/bash\ncase \"$*\" in *filter_complex*) {line};; esac\nexec ffmpeg \"$@\"\n");
+    let script = clips.write("seeks", text.as_bytes());
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let options = crate::DecodeOptions::default().with_ffmpeg(script).with_ffprobe("ffprobe");
+    Video::open_with(path, &options).unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn seeks_that_fail_are_replaced_by_a_sequential_pass() {
+    let clips = Clips::new();
+    let path = clips.make("clip.mp4", &format!("{BUSY} -c:v libx264 -g 15 -pix_fmt yuv420p"));
+    let sampling = Sampling::evenly(9);
+    let (expected, _) = drain(frames_on(&open(path.clone()), &sampling, None));
+    let lines = [
+        ("fails", "exit 3"),
+        ("complains", "echo a message >&2"),
+        ("ends early", "ffmpeg \"$@\" | head -c 50000; exit 0"),
+        ("leads too far", "set -- \"${@/#1./2.}\""),
+        ("leads to the beginning", "set -- \"${@/#[123].*/0}\""),
+    ];
+    for (name, line) in lines {
+        let video = with_script(&path, &clips, line);
+        let (sought, complete) = follow(&video, find(&video, &sampling).unwrap());
+        assert!(!complete, "{name}");
+        assert_same(&sought, &expected[..sought.len()], name);
+        let (frames, error) = drain(frames_on(&video, &sampling, find(&video, &sampling)));
+        assert!(error.is_none(), "{name}: {error:?}");
+        assert_same(&frames, &expected, name);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stop_ends_all_processes_and_no_pass_follows() {
+    let clips = Clips::new();
+    let path = clips.make("clip.mp4", &format!("{BUSY} -c:v libx264 -g 15 -pix_fmt yuv420p"));
+    let video = with_script(&path, &clips, "sleep 30");
+    let sampling = Sampling::evenly(9);
+    let mut frames = frames_on(&video, &sampling, find(&video, &sampling));
+    let handle = frames.stop_handle();
+    let start = std::time::Instant::now();
+    let waiting = std::thread::spawn(move || frames.next());
+    handle.stop();
+    assert!(matches!(waiting.join().unwrap(), Some(Err(VideoError::Decode { .. }))));
+    assert!(start.elapsed().as_secs() < 20);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_dropped_iterator_leaves_no_process_of_a_seek() {
+    let clips = Clips::new();
+    let path = clips.make("dropped.mp4", &format!("{BUSY} -c:v libx264 -g 15 -pix_fmt yuv420p"));
+    let video = with_script(&path, &clips, "sleep 30");
+    let name = path.to_string_lossy().into_owned();
+    let running = || {
+        let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+        let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+        lines.filter(|line| String::from_utf8_lossy(line).contains(&name)).count()
+    };
+    let frames = frames_on(&video, &Sampling::evenly(9), find(&video, &Sampling::evenly(9)));
+    assert!(running() > 0);
+    drop(frames);
+    assert_eq!(running(), 0);
+}
+
+#[test]
+fn a_file_that_is_cut_short_ends_with_the_same_error() {
+    let clips = Clips::new();
+    let words = format!("{BUSY} -c:v libx264 -g 10 -pix_fmt yuv420p -movflags +faststart");
+    for name in ["cut.mp4", "cut.mkv"] {
+        let whole = std::fs::read(clips.make(name, &words)).unwrap();
+        let video = open(clips.write(name, &whole[..whole.len() * 6 / 10]));
+        let (expected, error) = drain(frames_on(&video, &Sampling::evenly(5), None));
+        let (frames, other) = drain(frames_on(&video, &Sampling::evenly(5), find(&video, &Sampling::evenly(5))));
+        assert_same(&frames, &expected, name);
+        assert!(matches!(error, Some(VideoError::Truncated { .. })), "{name}: {error:?}");
+        assert_eq!(other.map(|error| error.to_string()), error.map(|error| error.to_string()), "{name}");
+    }
+}
+
+#[test]
+fn a_long_clip_of_few_wanted_frames_is_sought_and_a_short_one_is_not() {
+    let clips = Clips::new();
+    let source = "-f lavfi -i color=s=640x480:r=100";
+    let words = "-c:v libx264 -preset ultrafast -g 50 -pix_fmt yuv420p";
+    let long = open(clips.make("long.mp4", &format!("{source}:d=20 {words}")));
+    let short = open(clips.make("short.mp4", &format!("{source}:d=1 {words}")));
+    let choose = |video: &Video, sampling: Sampling| {
+        let plan = Plan::new(&sampling, &video.timeline()).unwrap();
+        Route::choose(video, &plan, plan.stops_after(sampling.cap()))
+    };
+    assert!(choose(&long, Sampling::evenly(3)).is_some());
+    assert_eq!(choose(&long, Sampling::all()), None);
+    assert_eq!(choose(&long, Sampling::fps(20.0)), None);
+    assert_eq!(choose(&short, Sampling::evenly(3)), None);
+    assert_eq!(drain(long.frames(Sampling::evenly(3)).unwrap()).0.len(), 3);
 }
