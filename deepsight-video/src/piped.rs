@@ -136,7 +136,17 @@ impl PipedVideo {
             processes.add(&container.process);
         }
         processes.add_queue(&source.0);
-        Ok(Self { source, decoder: Some(decoder), given: 0, cap, limits: limits.clone(), input, notes, processes, cancelled: None })
+        Ok(Self {
+            source,
+            decoder: Some(decoder),
+            given: 0,
+            cap,
+            limits: limits.clone(),
+            input,
+            notes,
+            processes,
+            cancelled: None,
+        })
     }
 
     fn start(

@@ -229,7 +229,6 @@ impl Processes {
     }
 }
 
-
 /// The output of a [`Process`]. Reading it counts against the time of the process.
 pub(crate) struct Output<'a>(&'a mut Process);
 

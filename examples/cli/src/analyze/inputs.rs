@@ -186,7 +186,10 @@ mod tests {
         for (name, part) in [
             ("https://example.com/watch?v=1", "yt-dlp -o - 'https://example.com/watch?v=1' | deepsight analyze -"),
             ("HTTP://example.com/a.mp4", "yt-dlp -o - 'HTTP://example.com/a.mp4'"),
-            ("rtsp://camera/1", "ffmpeg -loglevel error -i 'rtsp://camera/1' -an -c copy -f matroska - | deepsight analyze - --live"),
+            (
+                "rtsp://camera/1",
+                "ffmpeg -loglevel error -i 'rtsp://camera/1' -an -c copy -f matroska - | deepsight analyze - --live",
+            ),
             ("clips/*.mp4", "the shell did not expand"),
             ("clip[12].mp4", "the shell did not expand"),
         ] {

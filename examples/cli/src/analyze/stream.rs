@@ -47,7 +47,9 @@ pub enum StreamError {
         frames: u64,
     },
     /// A terminal.
-    #[error("- reads a video from standard input, which is a terminal: pipe one in, such as `deepsight analyze - <clip.mp4`")]
+    #[error(
+        "- reads a video from standard input, which is a terminal: pipe one in, such as `deepsight analyze - <clip.mp4`"
+    )]
     Terminal,
     /// Standard input cannot be read, or not be kept.
     #[error("cannot {action} standard input")]
@@ -91,11 +93,7 @@ impl Args {
 
 /// Analyzes what comes on standard input. A container is kept in a temporary file until it ends, and then analyzed as
 /// any file, unless it is live. Frames without a container are analyzed as they come.
-pub(super) fn analyze<B: Backend>(
-    args: &Args,
-    device: &B::Device,
-    cancel: &CancelToken,
-) -> Result<ExitCode, Failure> {
+pub(super) fn analyze<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<ExitCode, Failure> {
     let input = |error: StreamError| Failure::input(&error);
     if args.live {
         args.stream_rate().map_err(input)?;
@@ -122,10 +120,7 @@ pub(super) fn analyze<B: Backend>(
 }
 
 /// Runs what waits for standard input, until the token is cancelled.
-fn waiting<T: Send + 'static>(
-    cancel: &CancelToken,
-    run: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Failure> {
+fn waiting<T: Send + 'static>(cancel: &CancelToken, run: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
     let mut result = cancel.interruptible(std::iter::once_with(run)).map_err(|error| Failure::input(&error))?;
     result.next().ok_or(Failure::Interrupted)
 }

@@ -74,11 +74,9 @@ impl<B: Backend> Worker<B> {
             bar.set_message(format!("{} faces", progress.faces));
         });
         let job = match closer {
-            Some(video) => {
-                job.with_closer_look(CLOSER_FRAMES, move |times| {
-                    Ok(video.frames(Sampling::times(times))?.with_cancel(cancel).boxed())
-                })
-            }
+            Some(video) => job.with_closer_look(CLOSER_FRAMES, move |times| {
+                Ok(video.frames(Sampling::times(times))?.with_cancel(cancel).boxed())
+            }),
             None => job,
         };
         // The analysis keeps only the text of a decoder's error.

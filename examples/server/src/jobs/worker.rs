@@ -150,11 +150,10 @@ impl QueueState {
             });
         let closer = usize::try_from(self.max_frames.saturating_sub(expected)).unwrap_or(usize::MAX).min(CLOSER_FRAMES);
         let job = match &video {
-            Media::Video(video) if analysis.settings.is_auto() && closer > 0 && !is_still => {
-                job.with_closer_look(closer, |times| {
+            Media::Video(video) if analysis.settings.is_auto() && closer > 0 && !is_still => job
+                .with_closer_look(closer, |times| {
                     Ok(video.frames(Sampling::times(times))?.with_cancel(&live.token()).boxed())
-                })
-            }
+                }),
             _ => job,
         };
         let outcome = self.engine.analyze(frames, &analysis.settings, stored, is_still, job);
