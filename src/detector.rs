@@ -5,8 +5,8 @@ use std::sync::Arc;
 use burn::tensor::backend::Backend;
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
-    ActivationMap, Analyzer, AnalyzerConfig, BoxError, CLOSER_FRAMES, Classifier, Face, FaceClassifier, FaceCrop,
-    FaceDetector, FaceScore, Frame, Job, ModelInfo, Report, Threads, frames_for,
+    ActivationMap, Analyzer, AnalyzerConfig, BoxError, CLOSER_FRAMES, CancelToken, Classifier, Face, FaceClassifier,
+    FaceCrop, FaceDetector, FaceScore, Frame, Job, ModelInfo, Report, Threads,
 };
 use deepsight_face::MtcnnConfig;
 use deepsight_video::{DecodeOptions, Media, Sampling};
@@ -16,6 +16,9 @@ use crate::{Analyses, Device, Error};
 
 /// Frames and faces that a GPU gets at once, unless the settings say otherwise.
 const GPU_BATCHES: (usize, usize) = (32, 128);
+
+/// Frames of each turn of the picture that are searched for faces where a clip has none.
+const TURNED_FRAMES: u64 = 8;
 
 /// A detector of forged faces: the networks on a device, and the settings with which clips are analyzed.
 ///
@@ -50,7 +53,8 @@ impl Detector {
         DetectorBuilder::default()
     }
 
-    /// Analyzes a video file, or a still picture (JPEG, PNG or WebP).
+    /// Analyzes a video file, or a still picture (JPEG, PNG or WebP). If no face is found in it, the picture is turned
+    /// by quarters; if there are faces then, the turned picture is analyzed, and the reasons say so.
     ///
     /// # Errors
     /// [`Error::Video`] if the file cannot be opened or is over a limit, [`Error::Analysis`] if no frame of it could be
@@ -70,14 +74,35 @@ impl Detector {
     }
 
     fn analyze_file(&self, path: &Path, job: Job<'_>) -> Result<Report, Error> {
-        let Shared { analyzer, sampling, decoding, device, .. } = &*self.shared;
-        let media = Media::open_with(path, decoding)?;
-        let frames =
-            media.frames(sampling.clone().unwrap_or_else(|| Sampling::evenly(frames_for(media.duration()))))?;
+        let cancel = job.cancel_token().clone();
+        let report = self.analyze_turned(path, 0, job)?;
+        let report = match report.tracks.is_empty().then(|| self.find_turn(path, &cancel)).flatten() {
+            Some(turns) => {
+                let job = Job::new().with_cancel(cancel);
+                self.analyze_turned(path, turns, job)?.of_turned_picture(turns)
+            }
+            None => report,
+        };
+        Ok(report.with_setting("device", self.shared.device.to_string()))
+    }
+
+    /// Looks for the turn of a file's picture in which there are faces.
+    fn find_turn(&self, path: &Path, cancel: &CancelToken) -> Option<u32> {
+        let Shared { analyzer, decoding, .. } = &*self.shared;
+        analyzer.find_turn(|turns| {
+            let media = Media::open_with(path, &decoding.clone().with_turn(decoding.turn + turns))?;
+            Ok(media.frames(Sampling::evenly(TURNED_FRAMES))?.with_cancel(cancel).boxed())
+        })
+    }
+
+    fn analyze_turned(&self, path: &Path, turns: u32, job: Job<'_>) -> Result<Report, Error> {
+        let Shared { analyzer, sampling, decoding, .. } = &*self.shared;
+        let media = Media::open_with(path, &decoding.clone().with_turn(decoding.turn + turns))?;
+        let frames = media.frames(sampling.clone().unwrap_or_else(|| Sampling::auto(media.duration())))?;
         let cancel = job.cancel_token().clone();
         let frames = frames.with_cancel(&cancel);
         let job = job.with_expected(frames.expected_frames()).with_input(media.input());
-        let report = match media {
+        Ok(match media {
             media if media.is_still() => self.analyze_still(frames, job)?,
             Media::Video(video) if sampling.is_none() => analyzer.analyze_job(
                 frames,
@@ -86,8 +111,7 @@ impl Detector {
                 }),
             )?,
             _ => analyzer.analyze_job(frames, job)?,
-        };
-        Ok(report.with_setting("device", device.to_string()))
+        })
     }
 
     /// Analyzes the one frame of a picture, in which every face is judged.
@@ -281,7 +305,7 @@ impl DetectorBuilder {
     }
 
     /// Sets which frames of a video are looked at. Default: as many as its length asks for
-    /// ([`frames_for`](deepsight_core::frames_for)), and more around suspicious seconds.
+    /// ([`Sampling::auto`]), and more around suspicious seconds.
     pub fn sampling(self, sampling: Sampling) -> Self {
         Self { sampling: Some(sampling), ..self }
     }

@@ -62,6 +62,15 @@ pub enum Reason {
         /// Frames that were searched.
         frames: u64,
     },
+    /// The detector may have found faces, but none of which it was sure enough to judge it.
+    UnsureFaces {
+        /// Number of these faces.
+        faces: usize,
+        /// Highest of their confidences.
+        confidence: f32,
+        /// The confidence from which a face is judged.
+        limit: f32,
+    },
     /// Fewer faces were scored than the analysis requires. Makes the verdict uncertain.
     TooFewFaces {
         /// Faces that were scored.
@@ -269,6 +278,11 @@ pub enum Reason {
         /// Median detector confidence that a track needs.
         limit: f32,
     },
+    /// No face was found in the picture as the file has it, so it was turned.
+    Turned {
+        /// Clockwise turn in degrees: 90, 180 or 270.
+        degrees: u32,
+    },
     /// The input was a still picture, so the verdict rests on one look. Accompanies every verdict on a still picture.
     StillPicture,
 }
@@ -303,6 +317,8 @@ impl Reason {
             | Self::MissedFakes { .. }
             | Self::ShortTracksIgnored { .. }
             | Self::DoubtfulTracksIgnored { .. }
+            | Self::UnsureFaces { .. }
+            | Self::Turned { .. }
             | Self::StillPicture => false,
         }
     }
@@ -328,6 +344,19 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoFaces { frames } => write!(f, "No face was found in {}.", count(*frames, "frame")),
+            Self::UnsureFaces { faces, confidence, limit } => write!(
+                f,
+                "The detector found {} of which it is not sure: {} at best, {} is needed. A lower limit \
+                 (--face-confidence) judges what may be no face.",
+                count(*faces as u64, "possible face"),
+                percent(*confidence),
+                percent(*limit)
+            ),
+            Self::Turned { degrees } => write!(
+                f,
+                "No face was found in the picture as it is, so it was turned by {degrees} degrees clockwise, where \
+                 there are faces."
+            ),
             Self::TooFewFaces { faces, needed } => {
                 write!(f, "Only {} could be scored; a verdict takes {needed}.", count(*faces as u64, "face"))
             }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use deepsight_core::{CancelToken, Frame, Input};
+use deepsight_core::{CancelToken, CloserFrames, Frame, Input};
 
 use crate::{DecodeOptions, Frames, Sampling, Still, Video, VideoError, still};
 
@@ -131,6 +131,11 @@ impl MediaFrames {
             Source::Video(frames) => frames.expected_frames(),
             Source::Still(_) => 1,
         }
+    }
+
+    /// Boxes the frames and their errors: see [`Frames::boxed`].
+    pub fn boxed(self) -> CloserFrames<'static> {
+        Box::new(self.map(|frame| frame.map_err(Into::into)))
     }
 
     /// Ends the decoding of a video when the token is cancelled: see [`Frames::with_cancel`].

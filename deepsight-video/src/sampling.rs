@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use deepsight_core::frames_for;
+
 use crate::{VideoError, scan::Shown};
 
 /// The choice of frames of a video to decode.
@@ -13,6 +15,7 @@ use crate::{VideoError, scan::Shown};
 pub struct Sampling {
     kind: Kind,
     max_frames: Option<u64>,
+    near_key_frames: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -31,30 +34,50 @@ impl Sampling {
     /// they are the nearest to evenly spaced times. No frame is selected twice: where two times are nearest to one
     /// frame, another frame of the video takes the place of the second.
     pub fn evenly(count: u64) -> Self {
-        Self { kind: Kind::Evenly(count), max_frames: None }
+        Self { kind: Kind::Evenly(count), max_frames: None, near_key_frames: false }
     }
 
     /// Selects the first frame of every 1 / `rate` seconds of presentation time. No frame is selected twice, so a video
     /// with fewer than `rate` frames per second gives each of its frames once.
     pub fn fps(rate: f64) -> Self {
-        Self { kind: Kind::Fps(rate), max_frames: None }
+        Self { kind: Kind::Fps(rate), max_frames: None, near_key_frames: false }
     }
 
     /// Selects every `step`-th frame: 0, `step`, 2 `step`, ...
     pub fn every(step: u64) -> Self {
-        Self { kind: Kind::Every(step), max_frames: None }
+        Self { kind: Kind::Every(step), max_frames: None, near_key_frames: false }
     }
 
     /// Selects every frame.
     pub fn all() -> Self {
-        Self { kind: Kind::All, max_frames: None }
+        Self { kind: Kind::All, max_frames: None, near_key_frames: false }
     }
 
     /// Selects the frame that is shown at each of these times, in seconds from the start of the video: the last one
     /// that begins no later. Before the first frame that is the first, after the end it is the last. The times need not
     /// be in order. A frame that is shown at several of them is selected once.
     pub fn times(seconds: impl Into<Vec<f64>>) -> Self {
-        Self { kind: Kind::Times(seconds.into().into()), max_frames: None }
+        Self { kind: Kind::Times(seconds.into().into()), max_frames: None, near_key_frames: false }
+    }
+
+    /// Selects as many frames as a video of this many seconds asks for
+    /// ([`frames_for`](deepsight_core::frames_for)), spread evenly. In a video that is so long that they are more than
+    /// two seconds apart, [key frames are preferred](Self::near_key_frames).
+    pub fn auto(seconds: f64) -> Self {
+        /// Seconds between two frames up to which each frame is the one at its time.
+        const DENSE: f64 = 2.0;
+        let count = frames_for(seconds);
+        let sampling = Self::evenly(count);
+        if seconds > DENSE * count as f64 { sampling.near_key_frames() } else { sampling }
+    }
+
+    /// Moves each frame of [`Sampling::evenly`] to the nearest key frame, if there is one nearer than half the distance
+    /// to the next frame, because a key frame costs the least to decode. The first and the last frame stay. Two frames
+    /// are then up to twice as far apart, and one as near as a single frame. The other samplings are not changed.
+    #[must_use]
+    pub fn near_key_frames(mut self) -> Self {
+        self.near_key_frames = true;
+        self
     }
 
     /// Selects no more than `max` frames. [`Sampling::evenly`] spreads the fewer frames over the whole video. The other
@@ -159,8 +182,12 @@ impl Plan {
             Kind::Evenly(0) => return invalid("0 frames were asked for".into()),
             Kind::Evenly(count) => {
                 let count = (*count).min(sampling.cap()).min(total.max(1));
-                if video.variable && count > 1 {
-                    return Ok(Plan::Listed(List::new(spread(&video.times(), count as usize), false)));
+                let nears_keys = sampling.near_key_frames && video.shown.len() as u64 == total;
+                if (video.variable || nears_keys) && count > 1 {
+                    let times = video.times();
+                    let even = if video.variable { spread(&times, count as usize) } else { linspace(count, last) };
+                    let frames = if nears_keys { nearest_keys(&even, video.shown) } else { even };
+                    return Ok(Plan::Listed(List::new(frames, false)));
                 }
                 // The quotient is computed as in numpy, because its rounding decides which frames are selected.
                 let step = if count > 1 { last as f64 / (count - 1) as f64 } else { 0.0 };
@@ -286,6 +313,33 @@ fn search(ranges: &[(u64, u64)], filter: &mut String) {
             filter.push(')');
         }
     }
+}
+
+/// Returns the indices of `count` frames from the first to the last, as numpy's `linspace`.
+fn linspace(count: u64, last: u64) -> Vec<u64> {
+    let step = last as f64 / (count - 1) as f64;
+    (0..count).map(|n| if n + 1 == count { last } else { (n as f64 * step).floor() as u64 }).collect()
+}
+
+/// Returns the indices with each one between the first and the last moved to the nearest key frame, if that is nearer
+/// than half the mean distance of two frames.
+fn nearest_keys(even: &[u64], shown: &[Shown]) -> Vec<u64> {
+    let (Some(&first), Some(&last)) = (even.first(), even.last()) else { return Vec::new() };
+    let time = |index: u64| shown[index as usize].time;
+    let half = time(last).saturating_sub(time(first)) / (2 * (even.len() as i64 - 1)).max(1);
+    let keys: Vec<u64> = (0..).zip(shown).filter(|(_, frame)| frame.key).map(|(index, _)| index).collect();
+    let moved = |&index: &u64| {
+        let after = keys.partition_point(|&key| time(key) < time(index));
+        let around = after.checked_sub(1).into_iter().chain([after]).filter_map(|place| keys.get(place));
+        let distance = |key: &&u64| time(**key).abs_diff(time(index));
+        let nearest = around.min_by_key(distance).filter(|key| distance(key) < half.unsigned_abs());
+        if index == first || index == last { index } else { nearest.copied().unwrap_or(index) }
+    };
+    let mut frames: Vec<u64> = even.iter().map(moved).collect();
+    // At a variable rate, two frames may be nearest to one key frame.
+    frames.sort_unstable();
+    frames.dedup();
+    frames
 }
 
 /// Returns the indices of `count` different frames, those nearest to evenly spaced times from the first to the last.
@@ -431,6 +485,45 @@ mod tests {
             picked.windows(2).all(|pair| times[pair[1] as usize] - times[pair[0] as usize] > 400_000),
             "{picked:?}"
         );
+    }
+
+    #[test]
+    fn near_key_frames_moves_frames_only_where_a_key_frame_is_near() {
+        // 25 frames a second, with a key frame every 4 seconds.
+        let shown: Vec<_> = (0..2500).map(|n| Shown { time: n * 40_000, raw: n * 40_000, key: n % 100 == 0 }).collect();
+        let picked = |sampling: &Sampling| {
+            let (total, duration) = (shown.len() as u64, 100.0);
+            let video = Timeline { total, shown: &shown, start: 0, duration, tick: 0.0, variable: false };
+            let plan = Plan::new(sampling, &video).unwrap();
+            assert_eq!(plan.expected(total, duration), sampling_count(sampling));
+            let mut picker = plan.picker();
+            let wanted = shown.iter().enumerate();
+            let wanted = wanted.filter(|(n, shown)| picker.pick(*n as u64, Some(shown.time)) == Pick::Wanted);
+            wanted.map(|(n, _)| n as u64).collect::<Vec<_>>()
+        };
+        // They are 10 seconds apart, so a key frame is always near.
+        assert_eq!(
+            picked(&Sampling::evenly(11).near_key_frames()),
+            [0, 200, 500, 700, 1000, 1200, 1500, 1700, 2000, 2200, 2499]
+        );
+        // They are a second apart: three of four have no key frame within half a second.
+        let dense = picked(&Sampling::evenly(101).near_key_frames());
+        assert_eq!((dense.len(), dense.iter().filter(|&&n| n % 100 == 0).count()), (101, 25));
+        assert!(dense.windows(2).all(|pair| pair[0] < pair[1] && pair[1] - pair[0] <= 50), "{dense:?}");
+        assert_eq!(picked(&Sampling::evenly(1).near_key_frames()), [0]);
+    }
+
+    fn sampling_count(sampling: &Sampling) -> u64 {
+        let Kind::Evenly(count) = sampling.kind else { panic!("{sampling:?}") };
+        count
+    }
+
+    #[test]
+    fn the_length_decides_what_auto_selects() {
+        assert_eq!(Sampling::auto(15.0), Sampling::evenly(30));
+        assert_eq!(Sampling::auto(1200.0), Sampling::evenly(600));
+        assert_eq!(Sampling::auto(3600.0), Sampling::evenly(600).near_key_frames());
+        assert_eq!(Sampling::auto(f64::NAN), Sampling::evenly(30));
     }
 
     #[test]

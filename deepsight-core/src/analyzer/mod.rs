@@ -14,6 +14,7 @@ mod shared_batcher;
 mod stage_thread;
 mod stages;
 mod summary;
+mod turn;
 
 use std::thread;
 use std::time::{Duration, Instant};

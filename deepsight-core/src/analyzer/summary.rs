@@ -21,6 +21,7 @@ impl<C> Collector<C> {
             failed_frames: self.failed_frames,
             failed_faces: self.failed_faces,
             forgotten_people: self.forgotten.people,
+            unsure: self.unsure(),
             ..Findings::of_tracks(slots.keys().copied().collect())
         };
         findings.forgotten_moments = self.forgotten.moments(&self.config, findings.coverage.interval);
@@ -86,6 +87,16 @@ impl<C> Collector<C> {
         let places = std::mem::take(&mut self.places);
         self.frames = order.iter().filter_map(|&frame| frames[frame].take()).collect();
         self.places = order.iter().map(|&frame| (places[frame].0, None)).collect();
+    }
+
+    /// Returns the number and the highest confidence of the faces without a track, if there are any.
+    fn unsure(&self) -> Option<(usize, f32)> {
+        let faces = self.frames.iter().flat_map(|frame| &frame.faces);
+        let unsure = faces.filter(|face| face.track.is_none()).map(|face| face.face.confidence);
+        unsure.fold(None, |all: Option<(usize, f32)>, confidence| {
+            let (count, highest) = all.unwrap_or_default();
+            Some((count + 1, highest.max(confidence)))
+        })
     }
 
     /// Returns the position of each track in the report's list. They are numbered from 0 without a gap, unless a

@@ -59,6 +59,8 @@ pub(crate) struct Findings {
     pub(crate) frames: u64,
     pub(crate) failed_frames: u64,
     pub(crate) failed_faces: u64,
+    /// Number and highest confidence of the faces that are not judged because of their confidence, if there are any.
+    pub(crate) unsure: Option<(usize, f32)>,
     /// Numbers of the tracks, in the order of the lists; their positions if it is empty.
     pub(crate) ids: Vec<usize>,
     /// People who were judged and are not in the lists any more.
@@ -109,7 +111,12 @@ impl Findings {
         let band = config.band(reliability);
         let people = People::among(self, config, threshold + band, reliability);
         match people.combined {
-            None if self.failed_faces == 0 => reasons.push(Reason::NoFaces { frames: self.frames }),
+            None if self.failed_faces == 0 => {
+                reasons.push(Reason::NoFaces { frames: self.frames });
+                if let Some((faces, confidence)) = self.unsure {
+                    reasons.push(Reason::UnsureFaces { faces, confidence, limit: config.face_confidence });
+                }
+            }
             None => reasons.push(Reason::TooFewFaces { faces: 0, needed: config.min_faces }),
             Some(combined) => {
                 let fake_probability = combined.fake_probability;

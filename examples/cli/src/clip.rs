@@ -5,7 +5,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::thread::JoinHandle;
 
-use deepsight_core::{Input, frames_for};
+use deepsight_core::Input;
 use deepsight_video::{DecodeOptions, Media, MediaFrames, Sampling, Video, VideoError};
 
 /// Which frames of a clip to look at.
@@ -23,10 +23,18 @@ impl Look {
     /// Returns the sampling of a clip of `duration` seconds.
     pub(crate) fn sampling(self, duration: f64) -> Sampling {
         match self {
-            Self::Auto => Sampling::evenly(frames_for(duration)),
+            Self::Auto => Sampling::auto(duration),
             Self::Evenly(frames) => Sampling::evenly(frames),
             Self::Fps(rate) => Sampling::fps(rate),
         }
+    }
+
+    /// Starts to decode the frames of a clip.
+    ///
+    /// # Errors
+    /// Returns an error if they cannot be decoded.
+    pub(crate) fn frames(self, media: &Media) -> Result<MediaFrames, VideoError> {
+        media.frames(self.sampling(media.duration()))
     }
 }
 
@@ -78,7 +86,7 @@ impl Clip {
     /// Returns an error if it cannot be opened or decoded.
     pub(crate) fn open(path: &Path, options: &DecodeOptions, look: Look) -> Result<Self, VideoError> {
         let media = Media::open_with(path, options)?;
-        let frames = media.frames(look.sampling(media.duration()))?;
+        let frames = look.frames(&media)?;
         let (input, is_still) = (media.input(), media.is_still());
         let closer = match &media {
             Media::Video(video) if look == Look::Auto && !is_still => Some((**video).clone()),

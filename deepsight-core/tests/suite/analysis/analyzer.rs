@@ -83,6 +83,47 @@ fn a_clip_without_faces_is_uncertain_without_a_probability() {
 }
 
 #[test]
+fn faces_of_which_the_detector_is_not_sure_are_mentioned_where_there_are_no_others() {
+    let report = analyze(&Detector::of(vec![face(20.0, 0.6), face(220.0, 0.71)]), &Classifier::of(|_| 1.0), 5).unwrap();
+    assert_eq!(report.reasons[1], Reason::UnsureFaces { faces: 10, confidence: 0.71, limit: 0.9 });
+    assert!(
+        !analyze(&Detector::of(vec![face(20.0, 0.6), face(220.0, 0.95)]), &Classifier::of(|_| 0.1), 5)
+            .unwrap()
+            .reasons
+            .iter()
+            .any(|reason| matches!(reason, Reason::UnsureFaces { .. }))
+    );
+}
+
+#[test]
+fn the_turn_in_which_most_frames_have_a_face_is_found() {
+    /// Sees a face where the red value is 100 or more.
+    struct Upright;
+    impl FaceDetector for Upright {
+        type Error = Broken;
+        fn detect(&self, images: &[&RgbImage]) -> Result<Vec<Vec<Face>>, Broken> {
+            let sees = |image: &&RgbImage| image.get_pixel(0, 0).0[0] >= 100;
+            Ok(images.iter().map(|image| if sees(image) { vec![face(20.0, 0.99)] } else { vec![] }).collect())
+        }
+        fn info(&self) -> deepsight_core::DetectorInfo {
+            deepsight_core::DetectorInfo::new("upright")
+        }
+    }
+    let analyzer = Analyzer::new(Upright, Classifier::of(|_| 0.1));
+    // For each turn, the red values of its frames.
+    let found = |one: &[u64], two: &[u64], three: &[u64]| {
+        analyzer.find_turn(|turns| {
+            let frames = [one, two, three][turns as usize - 1].to_vec();
+            Ok(Box::new(frames.into_iter().map(|red| Ok(frame(red)))) as deepsight_core::CloserFrames<'_>)
+        })
+    };
+    assert_eq!(found(&[0, 0, 200], &[100, 200, 0], &[0, 0, 0]), Some(2));
+    assert_eq!(found(&[0, 100, 200], &[100, 0, 0], &[100, 100, 100]), Some(3));
+    assert_eq!(found(&[0, 0, 200], &[0, 0, 0], &[]), None, "less than half of the frames");
+    assert_eq!(analyzer.find_turn(|_| Err("no such file".into())), None);
+}
+
+#[test]
 fn faces_of_low_confidence_are_listed_without_track_and_score() {
     let detector = Detector::of(vec![face(20.0, 0.89), face(220.0, 0.95)]);
     let classifier = Classifier::of(|_| 0.9);

@@ -69,7 +69,7 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub batch: Option<u16>,
     /// Number of frames to analyze, spread evenly over the clip, or auto: 30, at least one every 2 seconds, at most
-    /// 600, and up to 240 more around suspicious faces. An hour costs up to 28 times as much as a short clip
+    /// 600, and up to 240 more around suspicious faces
     #[arg(long, value_name = "N", default_value_t = FrameCount::Auto, conflicts_with = "fps")]
     pub(crate) frames: FrameCount,
     /// Number of frames to analyze per second, instead of --frames

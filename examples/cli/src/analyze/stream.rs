@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use burn::tensor::backend::Backend;
 use deepsight_core::{CancelToken, Report, Update, with_causes};
-use deepsight_video::{DecodeOptions, PipedVideo, Sampling};
+use deepsight_video::{DecodeOptions, PipedVideo, Sampling, VideoError};
 use serde_json::json;
 
 use super::destinations::Destinations;
 use super::progress::Bars;
 use super::worker::{Worker, failure, workers};
-use super::{Args, Failure, cure};
+use super::{Args, Failure};
 use crate::clip::{Clip, FrameCount};
 use crate::output::{complain, print};
 use crate::table::table;
@@ -198,7 +198,7 @@ fn as_it_comes<B: Backend>(
     let rate = args.stream_rate().map_err(|error| Failure::input(&error))?;
     let options = without_an_end(args);
     let open = move || PipedVideo::open(source, &options, Sampling::fps(rate));
-    let frames = waiting(cancel, open)?.map_err(|error| failure(&error))?.with_cancel(cancel);
+    let frames = waiting(cancel, open)?.map_err(|error| named(&error))?.with_cancel(cancel);
     frames.notes().iter().for_each(|note| complain(&note.to_string()));
     let analyzer = worker.analyzer();
     let session = analyzer.session().map_err(|error| Failure::input(&error))?;
@@ -221,7 +221,7 @@ fn as_it_comes<B: Backend>(
             }
             Err(_) if cancel.is_cancelled() => break,
             Err(error) => {
-                complain(&cure::add(format!("{NAME}: {}", with_causes(&error)), cure::of(&error)));
+                complain(&named(&error).to_string());
                 session.fail(error);
             }
         }
@@ -274,4 +274,12 @@ fn without_an_end(args: &Args) -> DecodeOptions {
         false => limits,
     };
     options.with_limits(limits)
+}
+
+/// Returns the failure of a stream, which its errors do not name.
+fn named(error: &VideoError) -> Failure {
+    match failure(error) {
+        Failure::Clip(message) => Failure::Clip(message.replacen("the stream", NAME, 1)),
+        other => other,
+    }
 }

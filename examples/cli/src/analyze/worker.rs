@@ -7,10 +7,13 @@ use burn::tensor::backend::Backend;
 use deepsight_core::{Analyzer, CLOSER_FRAMES, CancelToken, Classifier, Error, Job, Report, Threads, with_causes};
 use deepsight_device::{Device, backend_devices};
 use deepsight_face::Mtcnn;
-use deepsight_video::{Sampling, VideoError};
+use deepsight_video::{Media, Sampling, VideoError};
 
 use super::{Args, Bars, Failure, cure};
-use crate::clip::Clip;
+use crate::clip::{Clip, Look};
+
+/// Frames of each turn of the picture that are searched for faces where a clip has none.
+const TURNED_FRAMES: u64 = 8;
 
 /// The networks on one device. Clips that it analyses at the same time share them, and their faces are scored together.
 #[derive(Debug)]
@@ -50,12 +53,40 @@ impl<B: Backend> Worker<B> {
         self.device
     }
 
-    /// Analyses a clip that was opened, or could not be.
+    /// Analyses a clip that was opened, or could not be. If no face is found in it, turns the picture by quarters, and
+    /// analyses it anew if there are faces then.
     ///
     /// # Errors
     /// [`Failure::Clip`] when it cannot be opened, decoded or analysed, [`Failure::Input`] when ffmpeg cannot be run
     /// and no clip could be, [`Failure::Interrupted`] when the token is cancelled.
     pub(super) fn analyze(
+        &self,
+        args: &Args,
+        path: &Path,
+        clip: Result<Clip, VideoError>,
+        cancel: &CancelToken,
+        bars: &Bars,
+    ) -> Result<Report, Failure> {
+        let report = self.analyze_as_it_is(args, path, clip, cancel, bars)?;
+        if !report.tracks.is_empty() {
+            return Ok(report);
+        }
+        let turned = |turns| args.decoding().with_turn(turns);
+        let turn = self.analyzer.find_turn(|turns| {
+            let look = Look::Evenly(TURNED_FRAMES);
+            Ok(look.frames(&Media::open_with(path, &turned(turns))?)?.with_cancel(cancel).boxed())
+        });
+        match turn {
+            _ if cancel.is_cancelled() => Err(Failure::Interrupted),
+            None => Ok(report),
+            Some(turns) => {
+                let clip = Clip::open(path, &turned(turns), args.look());
+                Ok(self.analyze_as_it_is(args, path, clip, cancel, bars)?.of_turned_picture(turns))
+            }
+        }
+    }
+
+    fn analyze_as_it_is(
         &self,
         args: &Args,
         path: &Path,

@@ -97,3 +97,20 @@ fn a_picture_that_is_not_supported_names_the_cure() {
     std::fs::write(&picture, b"\0\0\0\x18ftypheic\0\0\0\0mif1heic").unwrap();
     run("analyze", &[&picture]).assert_refused(&["photo.heic", "heif-convert"]);
 }
+
+#[test]
+fn a_clip_that_is_upside_down_is_turned_and_the_report_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let turned = folder.path().join("turned.mp4");
+    let ffmpeg = ["-loglevel", "error", "-t", "3", "-i"];
+    let mut command = std::process::Command::new("ffmpeg");
+    command.args(ffmpeg).arg(bundled_clip()).args(["-vf", "hflip,vflip", "-q:v", "3"]).arg(&turned);
+    assert!(command.stdin(std::process::Stdio::null()).status().unwrap().success());
+    let flags = ["--frames", "6", "--min-face-size", "40", "--json", "-"];
+    let run: Run = program("analyze").arg(&turned).args(flags).output().unwrap().into();
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    let reason = report["reasons"].as_array().unwrap().last().unwrap();
+    assert_eq!((&reason["kind"], &reason["degrees"]), (&"turned".into(), &180.into()), "{reason}");
+    assert_eq!((&report["input"]["rotation"], &report["verdict"]), (&180.into(), &"REAL".into()));
+}

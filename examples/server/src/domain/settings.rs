@@ -174,6 +174,7 @@ impl Settings {
     pub(crate) fn sampling(&self, seconds: f64, max_frames: u64) -> Sampling {
         match (self.fps, self.frame_count(seconds, max_frames)) {
             (Some(fps), _) => Sampling::fps(fps),
+            (None, _) if self.is_auto() => Sampling::auto(seconds).with_max_frames(max_frames),
             (None, frames) => Sampling::evenly(frames.unwrap_or(FRAMES)),
         }
     }
