@@ -15,13 +15,13 @@ impl<D: FaceDetector, C> Analyzer<D, C> {
     /// The caller then analyzes the turned frames, and adds the turn to the reasons ([`Report::of_turned_picture`]).
     pub fn find_turn<'a>(&self, mut frames: impl FnMut(u32) -> Result<CloserFrames<'a>, BoxError>) -> Option<u32> {
         let limit = self.config.face_confidence.max(self.config.track_confidence);
-        let mut best: Option<(u32, usize)> = None;
+        let (detector, mut best) = (&self.detector, None::<(u32, usize)>);
         // Upside down is the most common mistake.
         for turns in [2, 1, 3] {
             let Ok(frames) = frames(turns) else { continue };
             let frames: Vec<_> = frames.take(FRAMES).filter_map(Result::ok).collect();
             let has_face = |frame: &crate::Frame| {
-                let found = guarded(|| self.detector.detect(&[&frame.image]).map_err(described));
+                let found = guarded(|| detector.detect(&[&frame.image]).map_err(described));
                 found.is_ok_and(|lists| lists.iter().flatten().any(|face| face.confidence >= limit && face.is_finite()))
             };
             let count = self.threads.install(|| frames.iter().filter(|frame| has_face(frame)).count());
