@@ -53,7 +53,7 @@ impl Detector {
         DetectorBuilder::default()
     }
 
-    /// Analyzes a video file, or a still picture (JPEG, PNG or WebP). If no face is found in it, the picture is turned
+    /// Analyzes a video file, or a still picture (JPEG, PNG or WebP). If nobody is found in it, the picture is turned
     /// by quarters; if there are faces then, the turned picture is analyzed, and the reasons say so.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl Detector {
     fn analyze_file(&self, path: &Path, job: Job<'_>) -> Result<Report, Error> {
         let cancel = job.cancel_token().clone();
         let report = self.analyze_turned(path, 0, job)?;
-        let report = match report.tracks.is_empty().then(|| self.find_turn(path, &cancel)).flatten() {
+        let report = match report.found_nobody().then(|| self.find_turn(path, &cancel)).flatten() {
             Some(turns) => {
                 let job = Job::new().with_cancel(cancel);
                 self.analyze_turned(path, turns, job)?.of_turned_picture(turns)

@@ -278,7 +278,7 @@ pub enum Reason {
         /// Median detector confidence that a track needs.
         limit: f32,
     },
-    /// No face was found in the picture as the file has it, so it was turned.
+    /// Nobody was found in the picture as the file has it, so it was turned.
     Turned {
         /// Clockwise turn in degrees: 90, 180 or 270.
         degrees: u32,
@@ -354,8 +354,7 @@ impl fmt::Display for Reason {
             ),
             Self::Turned { degrees } => write!(
                 f,
-                "No face was found in the picture as it is, so it was turned by {degrees} degrees clockwise, where \
-                 there are faces."
+                "The picture was turned by {degrees} degrees clockwise, because nobody can be followed in it as it is."
             ),
             Self::TooFewFaces { faces, needed } => {
                 write!(f, "Only {} could be scored; a verdict takes {needed}.", count(*faces as u64, "face"))

@@ -7,34 +7,46 @@ use crate::{BoxError, CloserFrames, FaceDetector, Reason, Report};
 const FRAMES: usize = 8;
 
 impl<D: FaceDetector, C> Analyzer<D, C> {
-    /// Looks for the turn of a picture in which there are faces, for a clip in which none was found: a phone that was
-    /// held upside down and wrote nothing about it. `frames` gives some frames, of which 8 are searched, for each number
-    /// of quarter turns clockwise. Returns the number of turns after which most frames have a face that counts, if those
-    /// are at least half. Frames that fail are left out.
+    /// Looks for the turn of a picture in which there are faces, for a clip in which nobody was found
+    /// ([`Report::found_nobody`]): of a phone that was held upside down and wrote nothing about it. `frames` gives some
+    /// frames, of which 8 are searched, for each number of quarter turns clockwise, from 0 to 3. Returns the number of
+    /// turns after which most frames have a face that counts, if those are at least half, and more than without a turn.
+    /// Frames that fail are left out.
     ///
     /// The caller then analyzes the turned frames, and adds the turn to the reasons ([`Report::of_turned_picture`]).
     pub fn find_turn<'a>(&self, mut frames: impl FnMut(u32) -> Result<CloserFrames<'a>, BoxError>) -> Option<u32> {
         let limit = self.config.face_confidence.max(self.config.track_confidence);
         let (detector, mut best) = (&self.detector, None::<(u32, usize)>);
-        // Upside down is the most common mistake.
-        for turns in [2, 1, 3] {
+        // Of two that are equal, the earlier one is taken. Upside down is the most common mistake.
+        for turns in [0, 2, 1, 3] {
             let Ok(frames) = frames(turns) else { continue };
-            let frames: Vec<_> = frames.take(FRAMES).filter_map(Result::ok).collect();
             let has_face = |frame: &crate::Frame| {
                 let found = guarded(|| detector.detect(&[&frame.image]).map_err(described));
                 found.is_ok_and(|lists| lists.iter().flatten().any(|face| face.confidence >= limit && face.is_finite()))
             };
-            let count = self.threads.install(|| frames.iter().filter(|frame| has_face(frame)).count());
-            let is_enough = count > 0 && 2 * count >= frames.len();
+            let (mut count, mut all) = (0, 0);
+            for frame in frames.take(FRAMES).filter_map(Result::ok) {
+                all += 1;
+                count += usize::from(self.threads.install(|| has_face(&frame)));
+            }
+            let is_enough = count > 0 && 2 * count >= all;
             if is_enough && best.is_none_or(|(_, most)| count > most) {
                 best = Some((turns, count));
             }
         }
-        best.map(|(turns, _)| turns)
+        best.map(|(turns, _)| turns).filter(|&turns| turns > 0)
     }
 }
 
 impl Report {
+    /// Returns whether no track has as many scored faces as a track needs
+    /// ([`AnalyzerConfig::min_track_faces`](crate::AnalyzerConfig::min_track_faces)), although that many frames were
+    /// looked at.
+    pub fn found_nobody(&self) -> bool {
+        let needed = self.settings.analyzer.min_track_faces;
+        self.frames.len() >= needed && self.tracks.iter().all(|track| track.scored < needed)
+    }
+
     /// Adds [`Reason::Turned`] after the other reasons: the picture was turned by this many quarters clockwise. Boxes
     /// and landmarks are those in the turned picture.
     pub fn of_turned_picture(mut self, quarter_turns: u32) -> Self {

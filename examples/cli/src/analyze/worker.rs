@@ -53,7 +53,7 @@ impl<B: Backend> Worker<B> {
         self.device
     }
 
-    /// Analyses a clip that was opened, or could not be. If no face is found in it, turns the picture by quarters, and
+    /// Analyses a clip that was opened, or could not be. If nobody is found in it, turns the picture by quarters, and
     /// analyses it anew if there are faces then.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ impl<B: Backend> Worker<B> {
         bars: &Bars,
     ) -> Result<Report, Failure> {
         let report = self.analyze_as_it_is(args, path, clip, cancel, bars)?;
-        if !report.tracks.is_empty() {
+        if !report.found_nobody() {
             return Ok(report);
         }
         let turned = |turns| args.decoding().with_turn(turns);
