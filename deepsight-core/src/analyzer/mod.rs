@@ -164,8 +164,8 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     /// # Errors
     /// [`Error::Unreadable`] when the input fails before its first frame, [`Error::NoFrames`] when it has none,
     /// [`Error::NothingAnalyzed`] when detection failed for all frames or scoring for all faces, [`Error::Setting`]
-    /// when a setting is outside its range, the classifier's own threshold is outside `0..=1`, or its [`Reliability`]
-    /// is not valid.
+    /// when a setting is outside its range, the classifier's own threshold is outside `0..=1`, or its
+    /// [`Reliability`](crate::Reliability) is not valid.
     pub fn analyze<I, E>(&self, frames: I) -> Result<Report, Error>
     where
         I: IntoIterator<Item = Result<Frame, E>> + Send,

@@ -15,7 +15,7 @@ pub struct TrackFace {
     pub size: f32,
     /// The detector's confidence, `0..=1`; 1 by default.
     pub confidence: f32,
-    /// Its quality ([`FaceQuality::of_face`]). By default it has full weight.
+    /// Its quality ([`FaceQuality::measure`]). By default it has full weight.
     pub quality: Option<FaceQuality>,
     /// Number of the shot; 0 by default. A moment that stands out is compared with the rest of its shot.
     pub shot: u32,
