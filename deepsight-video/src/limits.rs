@@ -12,7 +12,7 @@ use std::{fmt, time::Duration};
 pub struct DecodeLimits {
     /// Size of the file in bytes. Default 4 GiB.
     pub max_file_bytes: u64,
-    /// Length of the video in seconds. Default one hour.
+    /// Length of the video in seconds, rounded. Default one hour.
     pub max_duration_seconds: u64,
     /// Width times height of one frame, before any downscale. Default 8192 × 4320.
     pub max_pixels: u64,

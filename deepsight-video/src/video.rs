@@ -91,7 +91,8 @@ impl Video {
             return over(Limit::Pixels, pixels, limits.max_pixels);
         }
         let info = VideoInfo::new(&header, &scan, &picture);
-        let seconds = info.duration.ceil() as u64;
+        // A clip of an hour and a few frames, as recorders and editors cut it, is an hour long.
+        let seconds = (info.duration - 0.5).ceil() as u64;
         if seconds > limits.max_duration_seconds {
             let (path, max_seconds) = (path.to_path_buf(), limits.max_duration_seconds);
             return Err(VideoError::TooLong { path, seconds, max_seconds });
