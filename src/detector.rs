@@ -17,9 +17,6 @@ use crate::{Analyses, Device, Error};
 /// Frames and faces that a GPU gets at once, unless the settings say otherwise.
 const GPU_BATCHES: (usize, usize) = (32, 128);
 
-/// Frames of each turn of the picture that are searched for faces where a clip has none.
-const TURNED_FRAMES: u64 = 8;
-
 /// A detector of forged faces: the networks on a device, and the settings with which clips are analyzed.
 ///
 /// Clones share the networks, and faces of simultaneous analyses are scored together. All methods may be called from
@@ -89,9 +86,9 @@ impl Detector {
     /// Looks for the turn of a file's picture in which there are faces.
     fn find_turn(&self, path: &Path, cancel: &CancelToken) -> Option<u32> {
         let Shared { analyzer, decoding, .. } = &*self.shared;
-        analyzer.find_turn(|turns| {
+        analyzer.find_turn(|turns, count| {
             let media = Media::open_with(path, &decoding.clone().with_turn(decoding.turn + turns))?;
-            Ok(media.frames(Sampling::evenly(TURNED_FRAMES))?.with_cancel(cancel).boxed())
+            Ok(media.frames(Sampling::evenly(count))?.with_cancel(cancel).boxed())
         })
     }
 

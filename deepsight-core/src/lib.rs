@@ -53,8 +53,8 @@ pub use analyzer::{
     Analyzer, AnalyzerConfig, CancelToken, CloserFrames, FrameError, History, Interruptible, Job, OnCancel, Progress,
     ScoredFace, Session, Stage, Update,
 };
-/// The Burn version that this crate follows, 0.21. All backends, devices and tensors that the crate takes or returns are
-/// of this version. A program may contain another version too, but cannot pass its types to this crate.
+/// The Burn version that this crate follows, 0.21. All backends, devices and tensors that the crate takes or returns
+/// are of this version. A program may contain another version too, but cannot pass its types to this crate.
 #[cfg(feature = "model")]
 pub use burn;
 #[cfg(feature = "model")]

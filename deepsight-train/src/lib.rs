@@ -31,8 +31,8 @@ pub mod trainer;
 mod whole_file;
 
 pub use augment::Augmentation;
-/// The Burn version that this crate follows, 0.21. All backends, devices and tensors that the crate takes or returns are
-/// of this version. A program may contain another version too, but cannot pass its types to this crate.
+/// The Burn version that this crate follows, 0.21. All backends, devices and tensors that the crate takes or returns
+/// are of this version. A program may contain another version too, but cannot pass its types to this crate.
 #[cfg(feature = "model")]
 pub use burn;
 /// The crate that defines `RgbImage`, the type of a sample's picture.

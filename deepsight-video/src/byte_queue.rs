@@ -107,7 +107,7 @@ impl ByteQueue {
         self.changed.notify_all();
     }
 
-    /// Ends the stream because nobody wants more of it, also what is left of a stream that has ended by itself.
+    /// Ends the stream at once. What was not read yet is dropped, even if the source has ended by itself.
     pub(crate) fn stop(&self) {
         let mut state = self.lock();
         if matches!(state.end, None | Some(End::Finished)) {

@@ -40,9 +40,9 @@ pub(crate) struct Decode {
 
 /// Index and time of a sampled frame, whose pixels follow on standard output. The time is in microseconds on the file's
 /// clock.
-pub(crate) struct Picked {
-    pub(crate) index: u64,
-    pub(crate) time: Option<i64>,
+struct Picked {
+    index: u64,
+    time: Option<i64>,
     wanted: bool,
 }
 
@@ -99,7 +99,8 @@ impl Decode {
 
     /// Reads the next frame that ffmpeg gives, and whether it is wanted.
     fn next_given(&mut self) -> Result<Option<(Frame, bool)>, VideoError> {
-        let (mut pixels, want) = room_for_a_frame(&self.path, &self.info)?;
+        let size = self.info.frame_size();
+        let (mut pixels, want) = room_for_a_frame(&self.path, size)?;
         let got = self.process.read(&mut pixels, want).map_err(|source| self.broken(source))?;
         if got < want {
             return self.end(got, want).map(|()| None);
@@ -107,7 +108,8 @@ impl Decode {
         let missing = |frame| VideoError::MissingTime { path: self.path.clone(), frame };
         let picked = self.next_time()?;
         let time = picked.time.ok_or_else(|| missing(self.given))?;
-        Ok(Some((frame(&self.path, &self.info, picked.index, time, pixels)?, picked.wanted)))
+        let time = time.saturating_sub(self.info.start_microseconds());
+        Ok(Some((frame(&self.path, size, picked.index, time, pixels)?, picked.wanted)))
     }
 
     /// Receives the index and time of the next frame. ffmpeg writes them before the pixels, so they have been read or
@@ -126,7 +128,7 @@ impl Decode {
         }
         let decoded = self.decoded.load(Ordering::Acquire);
         if !ending.status.success() {
-            return Err(self.failure(ending, decoded));
+            return Err(failure(&path, ending, decoded, &self.options));
         }
         if got > 0 {
             return Err(VideoError::TruncatedFrame { path, frame: self.given, got, want });
@@ -142,52 +144,51 @@ impl Decode {
         Ok(())
     }
 
-    fn failure(&self, ending: Ending, frames: u64) -> VideoError {
-        if let Some(error) = self.options.hwaccel.and_then(|hwaccel| hwaccel.refused(&ending.stderr)) {
-            return error;
-        }
-        match refusal(&self.path, &ending, &self.options.limits) {
-            VideoError::NotAVideo { path, .. } => {
-                VideoError::Decode { path, frames, status: ending.status, stderr: ending.stderr }
-            }
-            refused => refused,
-        }
-    }
-
     fn broken(&self, source: std::io::Error) -> VideoError {
         VideoError::Spawn { program: self.program.clone(), source }
     }
 }
 
-/// Returns an empty buffer that holds the pixels of one frame, and their number of bytes.
-pub(crate) fn room_for_a_frame(path: &Path, info: &VideoInfo) -> Result<(Vec<u8>, usize), VideoError> {
-    let no_memory = || no_memory(path, info);
-    let want = usize::try_from(bytes_of_a_frame(info)).map_err(|_| no_memory())?;
+/// Returns an empty buffer that holds the pixels of one frame of this width and height, and their number of bytes.
+pub(crate) fn room_for_a_frame(path: &Path, size: (u32, u32)) -> Result<(Vec<u8>, usize), VideoError> {
+    let no_memory = || no_memory(path, size);
+    let want = usize::try_from(bytes_of_a_frame(size)).map_err(|_| no_memory())?;
     let mut pixels = Vec::new();
     pixels.try_reserve_exact(want).map_err(|_| no_memory())?;
     Ok((pixels, want))
 }
 
-/// Makes a frame of its pixels. `time` is in microseconds on the clock of the video.
+/// Makes a frame of its pixels. `time` is in microseconds from the start of the video.
 pub(crate) fn frame(
     path: &Path,
-    info: &VideoInfo,
+    size: (u32, u32),
     index: u64,
     time: i64,
     pixels: Vec<u8>,
 ) -> Result<Frame, VideoError> {
-    let image = RgbImage::from_raw(info.frame_width, info.frame_height, pixels);
-    let time = (time - (info.start_time * 1e6).round() as i64) as f64 / 1e6;
-    Ok(Frame::new(index, time, image.ok_or_else(|| no_memory(path, info))?))
+    let image = RgbImage::from_raw(size.0, size.1, pixels).ok_or_else(|| no_memory(path, size))?;
+    Ok(Frame::new(index, time as f64 / 1e6, image))
 }
 
-/// Returns the size of the pixels of a frame.
-pub(crate) fn bytes_of_a_frame(info: &VideoInfo) -> u64 {
-    u64::from(info.frame_width) * u64::from(info.frame_height) * 3
+/// Returns the error of an ffmpeg that failed after so many decoded frames.
+pub(crate) fn failure(path: &Path, ending: Ending, frames: u64, options: &DecodeOptions) -> VideoError {
+    if let Some(error) = options.hwaccel.and_then(|hwaccel| hwaccel.refused(&ending.stderr)) {
+        return error;
+    }
+    match refusal(path, &ending, &options.limits) {
+        VideoError::NotAVideo { path, .. } => {
+            VideoError::Decode { path, frames, status: ending.status, stderr: ending.stderr }
+        }
+        refused => refused,
+    }
 }
 
-fn no_memory(path: &Path, info: &VideoInfo) -> VideoError {
-    VideoError::OutOfMemory { path: path.to_path_buf(), bytes: bytes_of_a_frame(info) }
+fn bytes_of_a_frame((width, height): (u32, u32)) -> u64 {
+    u64::from(width) * u64::from(height) * 3
+}
+
+fn no_memory(path: &Path, size: (u32, u32)) -> VideoError {
+    VideoError::OutOfMemory { path: path.to_path_buf(), bytes: bytes_of_a_frame(size) }
 }
 
 /// Returns the filters of one decode. They convert times to microseconds, bridge jumps of the clock, print the time of

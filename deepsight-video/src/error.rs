@@ -156,8 +156,8 @@ pub enum VideoError {
     /// An MP4 on a pipe whose index (`moov`) comes after its pictures. Reading it needs a step back, which a pipe
     /// cannot make.
     #[error(
-        "{path}: is an MP4 with its index at the end, which cannot be read from a pipe; save it to a file and give that, \
-         or move the index to the front with `ffmpeg -i in.mp4 -c copy -movflags +faststart out.mp4`",
+        "{path}: is an MP4 with its index at the end, which cannot be read from a pipe; save it to a file and give \
+         that, or move the index to the front with `ffmpeg -i in.mp4 -c copy -movflags +faststart out.mp4`",
         path = shown(path)
     )]
     IndexAtEnd {

@@ -20,17 +20,17 @@ pub struct DecodeLimits {
     /// second.
     pub max_frames: u64,
     /// Time that may be spent waiting for one run of ffprobe (opening a video takes one to four runs, and one more for
-    /// each stream with a decoder that is not on the allow-list) or for the runs of ffmpeg of one decode. If seeks fail,
-    /// the pass over the file that replaces them may take as long once more. The time that a caller takes between two
-    /// frames does not count. Default ten minutes.
+    /// each stream with a decoder that is not on the allow-list) or for the runs of ffmpeg of one decode. If seeks
+    /// fail, the pass over the file that replaces them may take as long once more. The time that a caller takes between
+    /// two frames does not count. Default ten minutes.
     pub max_wait: Duration,
     /// Time for which the source of a [`PipedVideo`](crate::PipedVideo) may send nothing. Default: no limit, because a
     /// camera may be silent.
     pub max_source_wait: Duration,
     /// Bytes of ffmpeg's standard error that are kept. Older text is dropped. Default 8 KiB.
     pub max_stderr_bytes: usize,
-    /// Address space of each ffmpeg process in bytes, of which up to four decode at a time (enforced on Linux, and not with a
-    /// [hardware decoder](crate::DecodeOptions::hwaccel)). Default 4 GiB.
+    /// Address space of each ffmpeg process in bytes, of which up to four decode at a time (enforced on Linux, and not
+    /// with a [hardware decoder](crate::DecodeOptions::hwaccel)). Default 4 GiB.
     pub max_memory_bytes: u64,
     /// Threads that an ffmpeg decoder may start, never more than the machine's cores plus one. Default 8.
     pub max_threads: u32,

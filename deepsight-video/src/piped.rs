@@ -10,16 +10,17 @@ use std::{
     time::Duration,
 };
 
-use deepsight_core::{CancelToken, CloserFrames, Frame, Input, OnCancel, image::RgbImage};
+use deepsight_core::{CancelToken, CloserFrames, Frame, Input, OnCancel};
 
 use crate::{
     DecodeLimits, DecodeOptions, Limit, Note, Sampling, VideoError, Y4m,
     boxes::Boxes,
     byte_queue::{ByteQueue, End, Take},
+    decode::{failure, frame, room_for_a_frame},
     ffmpeg::{self, Address, DecodeJob, Programs},
     marks::{Line, Mark, Marks},
     picture::{Picture, TONE_MAPPING},
-    probe::{self, Head, Header, refusal},
+    probe::{self, Head, Header},
     process::{Process, Processes},
     raw::NAME,
     sampling::{Pick, Picker, Plan},
@@ -340,12 +341,8 @@ impl Container {
     }
 
     fn next(&mut self) -> Result<Option<Frame>, VideoError> {
-        let (width, height) = self.picture.frame;
-        let bytes = u64::from(width) * u64::from(height) * 3;
-        let no_memory = || VideoError::OutOfMemory { path: NAME.into(), bytes };
-        let want = usize::try_from(bytes).map_err(|_| no_memory())?;
-        let mut pixels = Vec::new();
-        pixels.try_reserve_exact(want).map_err(|_| no_memory())?;
+        let size = self.picture.frame;
+        let (mut pixels, want) = room_for_a_frame(&self.name, size)?;
         let got = self.process.read(&mut pixels, want).map_err(|source| self.broken(source))?;
         if got < want {
             return self.end(got, want).map(|()| None);
@@ -354,10 +351,9 @@ impl Container {
         let picked = self.picked.recv_timeout(Duration::from_secs(10)).ok();
         let missing = || VideoError::MissingTime { path: NAME.into(), frame: self.given };
         let (index, time) = picked.and_then(|picked| Some((picked.index, picked.time?))).ok_or_else(missing)?;
-        let image = RgbImage::from_raw(width, height, pixels).ok_or_else(no_memory)?;
         self.given += 1;
         let first = self.progress.lock().first.unwrap_or(time);
-        Ok(Some(Frame::new(index, time.saturating_sub(first) as f64 / 1e6, image)))
+        Ok(Some(frame(&self.name, size, index, time.saturating_sub(first), pixels)?))
     }
 
     /// Handles the end of standard output, `got` bytes into a frame. Returns an error unless the video has ended there.
@@ -372,17 +368,7 @@ impl Container {
             return Err(over.error(&path, limits));
         }
         if !ending.status.success() {
-            let hwaccel = self.options.hwaccel;
-            if let Some(error) = hwaccel.and_then(|hwaccel| hwaccel.refused(&ending.stderr)) {
-                return Err(error);
-            }
-            return Err(match refusal(&path, &ending, limits) {
-                VideoError::NotAVideo { path, .. } => {
-                    let (frames, status, stderr) = (progress.decoded, ending.status, ending.stderr);
-                    VideoError::Decode { path, frames, status, stderr }
-                }
-                refused => refused,
-            });
+            return Err(failure(&path, ending, progress.decoded, &self.options));
         }
         if got > 0 {
             return Err(VideoError::TruncatedFrame { path, frame: self.given, got, want });

@@ -50,7 +50,7 @@ impl Process {
     }
 
     /// Starts `command`, like [`Process::spawn`], and writes to its standard input what `input` gives, from a thread.
-    /// The time for which `input` blocks does not count. Whoever drops the process ends `input` first.
+    /// The time for which `input` blocks does not count. `input` must be ended before the process is dropped.
     pub(crate) fn spawn_fed(
         command: &mut FfmpegCommand,
         limits: &DecodeLimits,

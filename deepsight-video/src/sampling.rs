@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 
 use deepsight_core::frames_for;
 
@@ -287,7 +287,7 @@ impl Plan {
             Plan::Every(step) => format!("not(mod(n,{step}))"),
             Plan::Listed(list) => {
                 let mut filter = String::new();
-                search(&list.ranges, &mut filter);
+                search("n", &list.ranges, &mut filter);
                 filter
             }
         }
@@ -298,18 +298,18 @@ impl Plan {
     }
 }
 
-/// Writes an expression that is true for the frames in `ranges`. It is a binary search, because it is evaluated for
-/// each frame.
-fn search(ranges: &[(u64, u64)], filter: &mut String) {
+/// Writes an expression that is true for the frames whose `variable`, such as the number `n` or the time `pts`, lies in
+/// one of the ascending `ranges`. It is a binary search, because it is evaluated for each frame.
+pub(crate) fn search<T: Display>(variable: &str, ranges: &[(T, T)], filter: &mut String) {
     match ranges {
         [] => filter.push('0'),
-        [(first, last)] => filter.push_str(&format!("between(n,{first},{last})")),
+        [(first, last)] => filter.push_str(&format!("between({variable},{first},{last})")),
         _ => {
             let (low, high) = ranges.split_at(ranges.len() / 2);
-            filter.push_str(&format!("if(lt(n,{}),", high[0].0));
-            search(low, filter);
+            filter.push_str(&format!("if(lt({variable},{}),", high[0].0));
+            search(variable, low, filter);
             filter.push(',');
-            search(high, filter);
+            search(variable, high, filter);
             filter.push(')');
         }
     }

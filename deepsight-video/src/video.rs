@@ -115,7 +115,7 @@ impl Video {
         Timeline {
             total: self.info.frame_count,
             shown: &self.scan.shown,
-            start: (self.info.start_time * 1e6).round() as i64,
+            start: self.info.start_microseconds(),
             duration: self.info.duration,
             tick: self.header.tick,
             variable: self.info.variable_frame_rate,
@@ -244,6 +244,18 @@ impl VideoInfo {
             declared_duration: declared.map(|(_, length)| length),
             notes: picture.notes.clone(),
         }
+    }
+}
+
+impl VideoInfo {
+    /// Returns width and height of the frames that are given.
+    pub(crate) fn frame_size(&self) -> (u32, u32) {
+        (self.frame_width, self.frame_height)
+    }
+
+    /// Returns the start of the video in microseconds on the file's own clock.
+    pub(crate) fn start_microseconds(&self) -> i64 {
+        (self.start_time * 1e6).round() as i64
     }
 }
 

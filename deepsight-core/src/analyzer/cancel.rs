@@ -82,8 +82,8 @@ impl CancelToken {
         OnCancel { token: Arc::downgrade(&self.0), number }
     }
 
-    /// Reads `items` on a thread of their own, one ahead of the reader, and ends when the token is cancelled, even while
-    /// the source waits. This is for a source that cannot be interrupted, such as a channel or a camera. The source is
+    /// Reads `items` on a thread of their own, one ahead of the reader, and ends when the token is cancelled, even
+    /// while the source waits. This is for a source that cannot be interrupted, such as a channel or a camera. The source is
     /// left to its thread, which ends when the source next returns.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::collect::Collector;
-use crate::{AnalyzerConfig, ReportFrame, Segment};
+use crate::{AnalyzerConfig, ReportFrame, Segment, Track};
 
 /// How much a [`Session`](crate::Session) remembers, so that its memory is bounded however long it runs.
 ///
@@ -93,13 +93,13 @@ impl Forgotten {
 
 impl<C> Collector<C> {
     /// Forgets old frames, if there are enough of them to be worth the time. `suspicious` are the segments that look
-    /// forged, and `probability` gives that of each track.
-    pub(super) fn forget(&mut self, history: &History, suspicious: &[Segment], probability: &BTreeMap<usize, f32>) {
+    /// forged, and `tracks` are all tracks.
+    pub(super) fn forget(&mut self, history: &History, suspicious: &[Segment], tracks: &[Track]) {
         let recent = self.recent(history);
         if recent == 0 || self.frames.len() < self.forgotten_at {
             return;
         }
-        let unimportant = self.unimportant(recent, history, probability);
+        let unimportant = self.unimportant(recent, history, tracks);
         let (latest, telling) = self.important(recent, history, suspicious);
         let mut lost = BTreeSet::new();
         for frame in &mut self.frames[..recent] {
@@ -117,19 +117,10 @@ impl<C> Collector<C> {
                 keeps
             });
         }
-        let mut frames = self.frames.iter();
         let before = self.frames.len();
-        let mut position = 0;
-        self.places.retain(|_| {
-            let keeps = position >= recent || frames.next().is_none_or(|frame| !frame.faces.is_empty());
-            position += 1;
-            keeps
-        });
-        let mut position = 0;
-        self.frames.retain(|frame| {
-            position += 1;
-            position > recent || !frame.faces.is_empty()
-        });
+        let both = std::mem::take(&mut self.frames).into_iter().zip(std::mem::take(&mut self.places));
+        let kept = both.enumerate().filter(|(at, (frame, _))| *at >= recent || !frame.faces.is_empty());
+        (self.frames, self.places) = kept.map(|(_, both)| both).unzip();
         self.losses.forgotten += (before - self.frames.len()) as u64;
         let left: BTreeSet<usize> = self.frames.iter().flat_map(scored_tracks).collect();
         self.forgotten.people += lost.iter().filter(|id| !left.contains(id)).count();
@@ -177,13 +168,14 @@ impl<C> Collector<C> {
 
     /// Returns the tracks that are forgotten because there are too many: of those that are not in the latest frames,
     /// the least suspicious.
-    fn unimportant(&self, recent: usize, history: &History, probability: &BTreeMap<usize, f32>) -> BTreeSet<usize> {
+    fn unimportant(&self, recent: usize, history: &History, tracks: &[Track]) -> BTreeSet<usize> {
         let here: BTreeSet<usize> = self.frames[recent..].iter().flat_map(scored_tracks).collect();
         let gone: BTreeSet<usize> =
             self.frames[..recent].iter().flat_map(scored_tracks).filter(|id| !here.contains(id)).collect();
         let surplus = gone.len().saturating_sub(history.people);
         let mut gone: Vec<usize> = gone.into_iter().collect();
-        let of = |id: &usize| probability.get(id).copied().unwrap_or(0.0);
+        let track = |id: usize| tracks.iter().find(|track| track.id == id);
+        let of = |&id: &usize| track(id).and_then(|track| track.fake_probability).unwrap_or(0.0);
         // The sort is stable: of two who are equally suspicious, the earlier one is forgotten.
         gone.sort_by(|a, b| of(a).total_cmp(&of(b)));
         gone.into_iter().take(surplus).collect()

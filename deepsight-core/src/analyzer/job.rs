@@ -104,8 +104,8 @@ impl<'a> Job<'a> {
         &self.cancel
     }
 
-    /// Sets the token that stops the analysis when it is cancelled. It stops after the current batch, or once the source
-    /// has given its next frame: [`CancelToken::interruptible`] helps with a source that waits.
+    /// Sets the token that stops the analysis when it is cancelled. It stops after the current batch, or once the
+    /// source has given its next frame: [`CancelToken::interruptible`] helps with a source that waits.
     #[must_use]
     pub fn with_cancel(self, cancel: CancelToken) -> Self {
         Self { cancel, ..self }

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::AnalyzerConfig;
@@ -82,9 +81,4 @@ pub(super) struct Spent {
     pub(super) decoding: Duration,
     pub(super) detecting: Duration,
     pub(super) total: Duration,
-}
-
-/// Returns the probability of each track that has one.
-pub(super) fn probabilities(tracks: &[Track]) -> BTreeMap<usize, f32> {
-    tracks.iter().filter_map(|track| Some((track.id, track.fake_probability?))).collect()
 }

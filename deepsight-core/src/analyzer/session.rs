@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::collect::Collector;
 use super::history::History;
-use super::judge::{Judge, Spent, probabilities};
+use super::judge::{Judge, Spent};
 use super::stages::{Detection, Linker, usable};
 use super::{Analyzer, CancelToken, FrameError, Job, Stage};
 use crate::error::described;
@@ -17,8 +17,9 @@ const FACES_BEFORE_A_LOOK_AT_THE_CLOCK: usize = 4;
 
 /// An analysis of frames as they come, such as those of a camera or a call, with an answer after each.
 ///
-/// It decides as [`Analyzer::analyze`] does. [`History`] bounds its memory, so it may run for days. [`push`](Self::push)
-/// works on the caller's thread, which should read the source on another thread and skip frames if it falls behind.
+/// It decides as [`Analyzer::analyze`] does. [`History`] bounds its memory, so it may run for days.
+/// [`push`](Self::push) works on the caller's thread, which should read the source on another thread and skip frames if
+/// it falls behind.
 ///
 /// ```
 /// # use std::convert::Infallible;
@@ -176,8 +177,8 @@ impl<D: FaceDetector, C: FaceClassifier> Session<D, C> {
         Update { index, time, faces, unscored, error, verdict, fake_probability, reasons, tracks, segments, changed }
     }
 
-    /// Counts a frame that the source could not give, so that the report says so: its error, and that what came after is
-    /// not known.
+    /// Counts a frame that the source could not give, so that the report says so: its error, and that what came after
+    /// is not known.
     pub fn fail(&mut self, error: impl Into<BoxError>) {
         let message = described(error);
         self.collector.lose_frame(FrameError { stage: Stage::Decode, index: None, time: None, message });
@@ -246,7 +247,7 @@ impl<D: FaceDetector, C: FaceClassifier> Session<D, C> {
         let (tracks, _, decision) = self.judge.judge(&self.collector, &self.job.input);
         let suspicious: Vec<Segment> =
             decision.segments.iter().filter(|s| s.fake_probability >= self.judge.threshold).copied().collect();
-        self.collector.forget(&self.history, &suspicious, &probabilities(&tracks));
+        self.collector.forget(&self.history, &suspicious, &tracks);
         self.tracks = tracks;
         let essence = essence(&decision);
         (self.essence.replace(essence) != Some(essence), decision)

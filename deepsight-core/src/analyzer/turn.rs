@@ -4,28 +4,28 @@ use crate::panics::guarded;
 use crate::{BoxError, CloserFrames, FaceDetector, Reason, Report};
 
 /// Frames of each turn that are searched for faces.
-const FRAMES: usize = 8;
+const FRAMES: u64 = 8;
 
 impl<D: FaceDetector, C> Analyzer<D, C> {
     /// Looks for the turn of a picture in which there are faces, for a clip in which nobody was found
-    /// ([`Report::found_nobody`]): of a phone that was held upside down and wrote nothing about it. `frames` gives some
-    /// frames, of which 8 are searched, for each number of quarter turns clockwise, from 0 to 3. Returns the number of
-    /// turns after which most frames have a face that counts, if those are at least half, and more than without a turn.
-    /// Frames that fail are left out.
+    /// ([`Report::found_nobody`]): of a phone that was held upside down and wrote nothing about it. `frames` gives, for
+    /// each number of quarter turns clockwise from 0 to 3, as many frames as its second argument says, spread over the
+    /// clip. Returns the number of turns after which most frames have a face that counts, if those are at least half,
+    /// and more than without a turn. Frames that fail are left out.
     ///
     /// The caller then analyzes the turned frames, and adds the turn to the reasons ([`Report::of_turned_picture`]).
-    pub fn find_turn<'a>(&self, mut frames: impl FnMut(u32) -> Result<CloserFrames<'a>, BoxError>) -> Option<u32> {
+    pub fn find_turn<'a>(&self, mut frames: impl FnMut(u32, u64) -> Result<CloserFrames<'a>, BoxError>) -> Option<u32> {
         let limit = self.config.face_confidence.max(self.config.track_confidence);
         let (detector, mut best) = (&self.detector, None::<(u32, usize)>);
         // Of two that are equal, the earlier one is taken. Upside down is the most common mistake.
         for turns in [0, 2, 1, 3] {
-            let Ok(frames) = frames(turns) else { continue };
+            let Ok(frames) = frames(turns, FRAMES) else { continue };
             let has_face = |frame: &crate::Frame| {
                 let found = guarded(|| detector.detect(&[&frame.image]).map_err(described));
                 found.is_ok_and(|lists| lists.iter().flatten().any(|face| face.confidence >= limit && face.is_finite()))
             };
             let (mut count, mut all) = (0, 0);
-            for frame in frames.take(FRAMES).filter_map(Result::ok) {
+            for frame in frames.take(FRAMES as usize).filter_map(Result::ok) {
                 all += 1;
                 count += usize::from(self.threads.install(|| has_face(&frame)));
             }

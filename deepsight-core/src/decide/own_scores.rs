@@ -65,14 +65,15 @@ impl TrackFace {
 }
 
 impl AnalyzerConfig {
-    /// Decides the verdict on a clip from scores of your own, by the rules of an analysis. `tracks` are the scored faces
-    /// of each person; `model` gives the threshold and the measured [`Reliability`](crate::Reliability), if there is
-    /// one. Reasons number the tracks by their position.
+    /// Decides the verdict on a clip from scores of your own, by the rules of an analysis. `tracks` are the scored
+    /// faces of each person; `model` gives the threshold and the measured [`Reliability`](crate::Reliability), if there
+    /// is one. Reasons number the tracks by their position.
     ///
     /// ```
     /// use deepsight_core::{AnalyzerConfig, ModelInfo, TrackFace, Verdict};
     ///
-    /// let person = |scores: [f32; 4]| (0..).zip(scores).map(|(n, score)| TrackFace::new(f64::from(n), score)).collect();
+    /// let face = |(second, score)| TrackFace::new(f64::from(second), score);
+    /// let person = |scores: [f32; 4]| (0..).zip(scores).map(face).collect();
     /// let tracks: [Vec<TrackFace>; 2] = [person([0.1, 0.2, 0.1, 0.2]), person([0.9, 0.8, 0.9, 0.9])];
     /// let decision = AnalyzerConfig::new().decide(&tracks, &ModelInfo::new("my model"))?;
     /// assert_eq!(decision.verdict, Verdict::Fake);

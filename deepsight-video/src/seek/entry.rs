@@ -65,8 +65,8 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// An IDR frame of H.264 resets the decoder. After other key frames, as in an open group of pictures, the decoder misses
-/// frames, and its messages on that cannot be told from those on damage.
+/// An IDR frame of H.264 resets the decoder. After other key frames, as in an open group of pictures, the decoder
+/// misses frames, and its messages on that cannot be told from those on damage.
 fn h264(units: &[Unit]) -> Entry {
     match units.iter().map(|unit| unit.head & 0x1f).find(|kind| (1..=5).contains(kind)) {
         Some(5) => Entry::Clean,

@@ -17,6 +17,7 @@ use crate::{
     ffmpeg::{self, SeekJob},
     marks::{Line, Mark, Marks},
     process::{Process, Processes},
+    sampling::search,
     scan::{Scan, Shown},
 };
 
@@ -69,7 +70,8 @@ impl Run {
     /// Reads the next frame, for at most `patience`, which becomes less.
     pub(crate) fn next(&mut self, video: &Video, patience: &mut Duration) -> Result<Step, VideoError> {
         let Some(&place) = self.wanted.front() else { return Ok(Step::End) };
-        let (mut pixels, want) = room_for_a_frame(&video.path, &video.info)?;
+        let size = video.info.frame_size();
+        let (mut pixels, want) = room_for_a_frame(&video.path, size)?;
         self.process.limit_patience(*patience);
         let got = self.process.read(&mut pixels, want);
         *patience = self.process.patience();
@@ -81,7 +83,8 @@ impl Run {
             return Ok(Step::Failed);
         };
         self.wanted.pop_front();
-        Ok(Step::Frame(frame(&video.path, &video.info, place as u64, time, pixels)?))
+        let time = time.saturating_sub(video.info.start_microseconds());
+        Ok(Step::Frame(frame(&video.path, size, place as u64, time, pixels)?))
     }
 
     /// Returns the time of a wanted frame whose pixels were read, unless a frame before it is missing. ffmpeg writes
@@ -140,7 +143,10 @@ fn filters(video: &Video, stretches: &[Stretch], keys: &[usize], marks: &Marks) 
             marks.filters(input),
             last.saturating_add(ROUNDING + 1),
         ));
-        select(&stretch.wanted, shown, &mut filters);
+        let around =
+            |&(first, last): &(usize, usize)| (time_of(shown, first) - ROUNDING, time_of(shown, last) + ROUNDING);
+        let wanted: Vec<_> = stretch.wanted.iter().map(around).collect();
+        search("pts", &wanted, &mut filters);
         filters.push('\'');
         if stretches.len() > 1 {
             filters.push_str(&format!("[input{input}];"));
@@ -152,24 +158,6 @@ fn filters(video: &Video, stretches: &[Stretch], keys: &[usize], marks: &Marks) 
         filters.push_str(&format!("interleave=nb_inputs={}", stretches.len()));
     }
     filters + "," + &video.picture.filters_on_selected(None) + "[frames]"
-}
-
-/// Writes an expression that is true for frames at the times of those in `ranges`. It is a binary search, because it is
-/// evaluated for each frame.
-fn select(ranges: &[(usize, usize)], shown: &[Shown], filter: &mut String) {
-    let (from, to) = (|place| time_of(shown, place) - ROUNDING, |place| time_of(shown, place) + ROUNDING);
-    match ranges {
-        [] => filter.push('0'),
-        [(first, last)] => filter.push_str(&format!("between(pts,{},{})", from(*first), to(*last))),
-        _ => {
-            let (low, high) = ranges.split_at(ranges.len() / 2);
-            filter.push_str(&format!("if(lt(pts,{}),", from(high[0].0)));
-            select(low, shown, filter);
-            filter.push(',');
-            select(high, shown, filter);
-            filter.push(')');
-        }
-    }
 }
 
 fn time_of(shown: &[Shown], place: usize) -> i64 {

@@ -28,14 +28,6 @@ impl Look {
             Self::Fps(rate) => Sampling::fps(rate),
         }
     }
-
-    /// Starts to decode the frames of a clip.
-    ///
-    /// # Errors
-    /// Returns an error if they cannot be decoded.
-    pub(crate) fn frames(self, media: &Media) -> Result<MediaFrames, VideoError> {
-        media.frames(self.sampling(media.duration()))
-    }
 }
 
 /// The value of `--frames`.
@@ -86,7 +78,7 @@ impl Clip {
     /// Returns an error if it cannot be opened or decoded.
     pub(crate) fn open(path: &Path, options: &DecodeOptions, look: Look) -> Result<Self, VideoError> {
         let media = Media::open_with(path, options)?;
-        let frames = look.frames(&media)?;
+        let frames = media.frames(look.sampling(media.duration()))?;
         let (input, is_still) = (media.input(), media.is_still());
         let closer = match &media {
             Media::Video(video) if look == Look::Auto && !is_still => Some((**video).clone()),

@@ -112,7 +112,7 @@ fn the_turn_in_which_most_frames_have_a_face_is_found() {
     let analyzer = Analyzer::new(Upright, Classifier::of(|_| 0.1));
     // For each turn, the red values of its frames.
     let found = |turned: [&[u64]; 4]| {
-        analyzer.find_turn(|turns| {
+        analyzer.find_turn(|turns, _| {
             let frames = turned[turns as usize].to_vec();
             Ok(Box::new(frames.into_iter().map(|red| Ok(frame(red)))) as deepsight_core::CloserFrames<'_>)
         })
@@ -121,7 +121,7 @@ fn the_turn_in_which_most_frames_have_a_face_is_found() {
     assert_eq!(found([&[0, 0, 0], &[0, 100, 200], &[100, 0, 0], &[100, 100, 100]]), Some(3));
     assert_eq!(found([&[0, 0, 0], &[0, 0, 200], &[0, 0, 0], &[]]), None, "less than half of the frames");
     assert_eq!(found([&[100, 100, 0], &[100, 100, 0], &[0], &[0]]), None, "no more than without a turn");
-    assert_eq!(analyzer.find_turn(|_| Err("no such file".into())), None);
+    assert_eq!(analyzer.find_turn(|_, _| Err("no such file".into())), None);
 }
 
 #[test]

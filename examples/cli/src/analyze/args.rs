@@ -45,7 +45,8 @@ pub struct Args {
     #[arg(long)]
     pub recursive: bool,
     /// Analyze a live picture on standard input (-), 2 frames a second unless --fps says otherwise, and print a line
-    /// whenever the answer changes (with --json -, an object). It may go on without an end; Ctrl-C ends it with a report
+    /// whenever the answer changes (with --json -, an object). It may go on without an end; Ctrl-C ends it with a
+    /// report
     #[arg(long, conflicts_with = "output_dir")]
     pub live: bool,
     /// Model file; the bundled model by default

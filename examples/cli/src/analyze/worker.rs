@@ -10,10 +10,7 @@ use deepsight_face::Mtcnn;
 use deepsight_video::{Media, Sampling, VideoError};
 
 use super::{Args, Bars, Failure, cure};
-use crate::clip::{Clip, Look};
-
-/// Frames of each turn of the picture that are searched for faces where a clip has none.
-const TURNED_FRAMES: u64 = 8;
+use crate::clip::Clip;
 
 /// The networks on one device. Clips that it analyses at the same time share them, and their faces are scored together.
 #[derive(Debug)]
@@ -72,9 +69,9 @@ impl<B: Backend> Worker<B> {
             return Ok(report);
         }
         let turned = |turns| args.decoding().with_turn(turns);
-        let turn = self.analyzer.find_turn(|turns| {
-            let look = Look::Evenly(TURNED_FRAMES);
-            Ok(look.frames(&Media::open_with(path, &turned(turns))?)?.with_cancel(cancel).boxed())
+        let turn = self.analyzer.find_turn(|turns, count| {
+            let media = Media::open_with(path, &turned(turns))?;
+            Ok(media.frames(Sampling::evenly(count))?.with_cancel(cancel).boxed())
         });
         match turn {
             _ if cancel.is_cancelled() => Err(Failure::Interrupted),
