@@ -1,4 +1,4 @@
-//! The boxes of MP4 and QuickTime files, as far as they tell why such a file cannot be played.
+//! The boxes of MP4 and QuickTime files: why such a file cannot be played, and where its packets are described.
 
 use std::{
     fs::File,
@@ -9,8 +9,8 @@ use std::{
 /// Facts about an MP4 file that ffprobe does not print.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Boxes {
-    /// Whether the index (`moov`) is there.
-    pub(crate) index: bool,
+    /// The content of the index (`moov`), if there is one.
+    pub(crate) index: Option<Vec<u8>>,
     /// Whether the file consists of fragments (`moof`).
     pub(crate) fragments: bool,
     /// Type of the first sample entry of each track, such as `avc1`, or `encv` for encrypted video.
@@ -42,9 +42,7 @@ impl Boxes {
             at = at.saturating_add(length);
             match &kind {
                 b"moov" => {
-                    let mut bytes = Vec::new();
-                    stream.take((length - header).min(MAX_INDEX)).read_to_end(&mut bytes)?;
-                    boxes.describe(&bytes);
+                    boxes.describe(read_index(stream, length - header)?);
                     break;
                 }
                 b"moof" => {
@@ -59,11 +57,11 @@ impl Boxes {
     }
 
     /// Takes account of the content of the index.
-    fn describe(&mut self, index: &[u8]) {
-        self.index = true;
-        let tables: Vec<_> = children(index, b"trak").map(sample_entries).collect();
+    fn describe(&mut self, index: Vec<u8>) {
+        let tables: Vec<_> = children(&index, b"trak").map(sample_entries).collect();
         self.entries = tables.iter().map(|(_, first)| *first).collect();
         self.several_entries = tables.iter().any(|&(count, _)| count > 1);
+        self.index = Some(index);
     }
 
     /// Reads the boxes of a file up to its first fragment. Returns `None` if the file has none.
@@ -79,9 +77,7 @@ impl Boxes {
             }
             match &kind {
                 b"moov" => {
-                    let mut bytes = Vec::new();
-                    (&mut file).take((length - header).min(MAX_INDEX)).read_to_end(&mut bytes)?;
-                    boxes.describe(&bytes);
+                    boxes.describe(read_index(&mut file, length - header)?);
                 }
                 b"moof" => {
                     boxes.fragments = true;
@@ -97,6 +93,12 @@ impl Boxes {
         }
         Ok((at > 0 || boxes.fragments).then_some(boxes))
     }
+}
+
+fn read_index(file: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(length.min(MAX_INDEX)).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Reads the head of a box: its type, the length of the head, and that of the whole box, of which `left` bytes are in
@@ -121,7 +123,7 @@ fn header(file: &mut impl Read, left: u64) -> io::Result<Option<([u8; 4], u64, u
 }
 
 /// Returns the contents of the boxes of one type within another box.
-fn children<'a>(parent: &'a [u8], kind: &'a [u8; 4]) -> impl Iterator<Item = &'a [u8]> {
+pub(crate) fn children<'a>(parent: &'a [u8], kind: &'a [u8; 4]) -> impl Iterator<Item = &'a [u8]> {
     let mut rest = parent;
     std::iter::from_fn(move || {
         loop {
@@ -137,10 +139,15 @@ fn children<'a>(parent: &'a [u8], kind: &'a [u8; 4]) -> impl Iterator<Item = &'a
     .take(MAX_BOXES)
 }
 
+/// Returns the content of the first box of one type within another box.
+pub(crate) fn child<'a>(parent: &'a [u8], kind: &'a [u8; 4]) -> Option<&'a [u8]> {
+    children(parent, kind).next()
+}
+
 /// Returns the number of sample entries of a track and the type of the first.
 fn sample_entries(track: &[u8]) -> (u32, [u8; 4]) {
     let path: [&[u8; 4]; 4] = [b"mdia", b"minf", b"stbl", b"stsd"];
-    let table = path.iter().try_fold(track, |parent, kind| children(parent, kind).next());
+    let table = path.iter().try_fold(track, |parent, kind| child(parent, kind));
     // The table begins with a version and flags, the number of entries, and the size and type of the first entry.
     let word = |at| table.and_then(|table| table.get(at..at + 4)?.try_into().ok()).unwrap_or_default();
     (u32::from_be_bytes(word(4)), word(12))
@@ -150,6 +157,7 @@ fn sample_entries(track: &[u8]) -> (u32, [u8; 4]) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::sample_tables::Track;
 
     fn atom(kind: &str, content: &[u8]) -> Vec<u8> {
         [&(content.len() as u32 + 8).to_be_bytes(), kind.as_bytes(), content].concat()
@@ -172,11 +180,14 @@ mod tests {
         let moov = atom("moov", &[track("avc1"), atom("udta", &[1, 2]), track("encv")].concat());
         let whole = [atom("ftyp", b"isom"), atom("mdat", &[7; 100]), moov.clone()].concat();
         let boxes = read(&whole).unwrap();
-        assert_eq!((boxes.index, boxes.fragments, &boxes.entries[..]), (true, false, &[*b"avc1", *b"encv"][..]));
+        assert_eq!(
+            (boxes.index.is_some(), boxes.fragments, &boxes.entries[..]),
+            (true, false, &[*b"avc1", *b"encv"][..])
+        );
         let cut = read(&[atom("ftyp", b"isom"), atom("mdat", &[7; 100])].concat()[..50]).unwrap();
         assert_eq!(cut, Boxes::default());
         let segment = read(&[atom("styp", b"msdh"), atom("moof", &[0; 30])].concat()).unwrap();
-        assert_eq!((segment.index, segment.fragments), (false, true));
+        assert_eq!((segment.index.is_some(), segment.fragments), (false, true));
         assert!(!boxes.several_entries);
         assert!(read(&[moov, atom("moof", &[0; 30])].concat()).unwrap().fragments);
     }
@@ -187,7 +198,7 @@ mod tests {
             assert_eq!(read(bytes), None, "{bytes:?}");
         }
         let long = [&[0, 0, 0, 1][..], b"moov", &[0xff; 8], &[0xff; 40]].concat();
-        assert!(read(&long).unwrap().index);
+        assert!(read(&long).unwrap().index.is_some());
         let empty = [&atom("ftyp", b"")[..], &[0, 0, 0, 0], b"moov"].concat();
         assert!(read(&empty).unwrap().entries.is_empty());
     }
@@ -197,6 +208,7 @@ mod tests {
         fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(0u8.., 0..300)) {
             let _ = read(&[&b"\0\0\0\x08ftyp\0\0\x01\0moov"[..], &bytes].concat());
             let _ = children(&bytes, b"trak").count();
+            let _ = Track::all(&bytes).map(|tracks| tracks.len());
         }
     }
 }

@@ -4,6 +4,9 @@
 mod answer;
 mod boxes;
 mod byte_queue;
+#[cfg(test)]
+#[path = "../tests/suite/clips.rs"]
+mod clips;
 mod decode;
 mod error;
 mod ffmpeg;
@@ -25,6 +28,7 @@ mod pixel_format;
 mod probe;
 mod process;
 mod raw;
+mod sample_tables;
 mod sampling;
 mod scan;
 mod seek;

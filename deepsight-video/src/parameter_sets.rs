@@ -13,6 +13,13 @@ pub(crate) struct Place {
     pub(crate) size: u64,
 }
 
+impl Place {
+    /// Returns the position after the packet.
+    pub(crate) fn end(self) -> Option<u64> {
+        self.position.checked_add(self.size)
+    }
+}
+
 /// Bytes between the position that ffmpeg gives for a packet and the packet's data: none in MP4, the head of a block in
 /// Matroska (for up to 126 tracks, or more), that of a tag in FLV.
 const HEADS: [u64; 4] = [0, 4, 5, 16];

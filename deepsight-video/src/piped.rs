@@ -167,8 +167,9 @@ impl PipedVideo {
             let picker = Plan::of_stream(sampling, 0.0)?.picker();
             return Ok((Decoder::Y4m(Box::new(y4m), picker), input, notes));
         }
-        // ffmpeg's reader of GIFs has to step back.
-        if magic.starts_with(b"GIF8") || !matches!(still::format_of(&magic), Ok(None)) {
+        // ffmpeg's readers of GIFs and PNGs have to step back.
+        if magic.starts_with(b"GIF8") || magic.starts_with(b"\x89PNG") || !matches!(still::format_of(&magic), Ok(None))
+        {
             let reason = "it is a picture or a GIF, which cannot be read from a pipe; save it to a file and give that";
             return Err(VideoError::NotAllowed { path: NAME.into(), reason: reason.into() });
         }
@@ -429,10 +430,10 @@ const CUT: [&str; 2] = ["File ended prematurely", "partial file"];
 fn head_of_mp4(queue: &Arc<ByteQueue>, options: &DecodeOptions, name: &Path) -> Result<Option<usize>, VideoError> {
     // Boxes that cannot be read are reported by ffprobe.
     let Ok(Some((boxes, end))) = Boxes::read_head(&mut queue.peek(LONG_HEAD)) else { return Ok(None) };
-    if !boxes.index && boxes.fragments {
+    if boxes.index.is_none() && boxes.fragments {
         return Err(VideoError::NoInitialization { path: name.to_path_buf() });
     }
-    if !boxes.index {
+    if boxes.index.is_none() {
         return Err(VideoError::IndexAtEnd { path: name.to_path_buf() });
     }
     let encrypted = match options.stream {

@@ -13,6 +13,7 @@ use crate::{
     orientation::Orientation,
     parameter_sets::first_of_each,
     process::{Ending, Process},
+    sample_tables::Track,
     scan::{Clock, Packets, Scan, microseconds},
 };
 
@@ -86,6 +87,12 @@ pub(crate) struct Probed {
 /// not be read.
 const SMALL_FILE: u64 = 64 << 20;
 
+/// Largest index of an MP4 in bytes whose packets are read with the headers: some minutes of video.
+const SMALL_INDEX: usize = 1 << 17;
+
+/// Codecs whose packets are taken from the sample tables of an MP4. Others mark key frames in the packets themselves.
+const INDEXED: [&str; 2] = ["h264", "hevc"];
+
 /// Key frames that are decoded to learn whether the size of the picture changes, where packets do not tell.
 const SURVEYED: usize = 24;
 
@@ -107,10 +114,10 @@ pub(crate) fn look(
     let boxes = Boxes::read(path).ok().flatten();
     let mut prober = Prober { path, head: None, programs, limits: &options.limits, opened: Vec::new() };
     prober.look(bytes, options.stream, boxes.as_ref()).map_err(|error| match (error, boxes) {
-        (VideoError::NotAVideo { path, .. }, Some(Boxes { index: false, fragments: true, .. })) => {
+        (VideoError::NotAVideo { path, .. }, Some(Boxes { index: None, fragments: true, .. })) => {
             VideoError::NoInitialization { path }
         }
-        (VideoError::NotAVideo { path, .. }, Some(Boxes { index: false, .. })) => VideoError::NoIndex { path },
+        (VideoError::NotAVideo { path, .. }, Some(Boxes { index: None, .. })) => VideoError::NoIndex { path },
         (error, _) => error,
     })
 }
@@ -155,12 +162,20 @@ struct Prober<'a> {
 impl Prober<'_> {
     fn look(&mut self, bytes: u64, stream: Option<u32>, boxes: Option<&Boxes>) -> Result<Probed, VideoError> {
         let mut packets = Packets::new(self.limits.max_frames);
-        let answer = if bytes <= SMALL_FILE {
+        let index = boxes.filter(|boxes| !boxes.fragments).and_then(|boxes| boxes.index.as_deref());
+        let answer = if bytes <= SMALL_FILE && index.is_none_or(|index| index.len() <= SMALL_INDEX) {
             self.ask(&[VERSIONS, ENTRIES, &format!("{PACKETS}:{HEADERS}")], &mut packets)?
         } else {
             let answer = self.ask(&[VERSIONS, ENTRIES, HEADERS], &mut packets)?;
             answer.choose(self.path, stream, &self.opened, |_| 0)?.check(self.path, self.limits)?;
-            self.ask(&[ENTRIES, PACKETS], &mut packets)?;
+            match index.and_then(|index| answer.indexed_packets(index, bytes, &mut packets)) {
+                Some(true) => {}
+                Some(false) => return Err(self.too_many_frames(self.limits.max_frames.saturating_add(1))),
+                None => {
+                    packets.clear();
+                    self.ask(&[ENTRIES, PACKETS], &mut packets)?;
+                }
+            }
             answer
         };
         let mut header = answer.choose(self.path, stream, &self.opened, |stream| packets.frames(stream))?;
@@ -462,6 +477,23 @@ fn unusable(path: &Path, reason: String) -> VideoError {
 }
 
 impl Answer {
+    /// Passes the packets of a file of `bytes` bytes to `packets`, as its index describes them. Returns whether there
+    /// are not too many, or `None` if ffprobe might print others.
+    fn indexed_packets(&self, index: &[u8], bytes: u64, packets: &mut Packets) -> Option<bool> {
+        let tracks = Track::all(index).filter(|tracks| tracks.len() == self.streams.len())?;
+        for (n, (track, stream)) in tracks.iter().zip(&self.streams).enumerate() {
+            let video = stream.codec_type.as_deref() == Some("video");
+            let known = stream.codec_name.as_deref().is_some_and(|codec| INDEXED.contains(&codec));
+            if stream.index as usize != n || video != track.video || (video && !known) {
+                return None;
+            }
+            if !track.pass(stream.index, bytes, packets)? {
+                return Some(false);
+            }
+        }
+        Some(true)
+    }
+
     /// Chooses the stream that is the video, and returns its properties. `frames` is the number of frames of a stream.
     ///
     /// A player shows the stream that is marked as the default. Among several of them, or none, it is the one with the
@@ -570,6 +602,81 @@ pub(crate) fn conclude(answer: Answer, packets: Packets, path: &Path) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::clips::Clips;
+
+    /// Returns what the packets tell that ffprobe prints, and what those in the sample tables tell if these are used.
+    fn scans_of(path: &Path) -> (Scan, Option<Scan>) {
+        let limits = DecodeLimits::default();
+        let programs = Programs::locate(&DecodeOptions::default());
+        let mut prober = Prober { path, head: None, programs: &programs, limits: &limits, opened: Vec::new() };
+        let (mut printed, mut indexed) = (Packets::new(limits.max_frames), Packets::new(limits.max_frames));
+        let answer = prober.ask(&[ENTRIES, &format!("{PACKETS}:{HEADERS}")], &mut printed).unwrap();
+        let (bytes, boxes) = (path.metadata().unwrap().len(), Boxes::read(path).unwrap().unwrap());
+        let used = answer.indexed_packets(&boxes.index.unwrap(), bytes, &mut indexed);
+        let scan = |packets: Packets| packets.finish(0, 1e-3, Clock::of("mov"));
+        (scan(printed), used.map(|_| scan(indexed)))
+    }
+
+    #[test]
+    fn the_sample_tables_of_an_mp4_say_what_ffprobe_prints_or_are_not_used() {
+        let clips = Clips::new();
+        let busy = "-f lavfi -i testsrc2=s=96x64:r=25,noise=alls=20:allf=t,trim=end_frame=80";
+        let sound = "-f lavfi -i sine=d=3.2 -map 0 -map 1 -c:a aac";
+        let uneven = "-vf settb=1/1000,setpts='(N*1001/30000+0.004*mod(N*7,5))/TB' -enc_time_base 1:1000";
+        let cases = [
+            ("plain.mp4", "-c:v libx264 -g 15".to_owned(), true),
+            ("plain.mov", "-c:v libx264 -g 15".to_owned(), true),
+            ("first.mp4", "-c:v libx264 -g 15 -movflags +faststart".to_owned(), true),
+            ("simple.mp4", "-c:v libx264 -g 7 -tune zerolatency".to_owned(), true),
+            ("pyramid.mp4", "-c:v libx264 -g 30 -bf 8 -x264-params b-pyramid=normal:ref=8".to_owned(), true),
+            ("negative.mp4", "-c:v libx264 -g 15 -movflags negative_cts_offsets".to_owned(), true),
+            ("ntsc.mp4", "-r 30000/1001 -c:v libx264 -video_track_timescale 30000".to_owned(), true),
+            ("sound.mp4", format!("{sound} -c:v libx264 -g 15"), true),
+            ("sound.mov", format!("{sound} -c:v libx264 -g 15 -c:a pcm_s16le"), true),
+            ("uneven.mp4", format!("{uneven} -c:v libx264 -g 15"), true),
+            ("hevc.mp4", "-c:v libx265 -x265-params log-level=error:keyint=15".to_owned(), true),
+            ("late.mp4", "-c:v libx264 -g 15 -output_ts_offset 7.5".to_owned(), false),
+            ("fragments.mp4", "-c:v libx264 -movflags frag_keyframe+empty_moov".to_owned(), false),
+            ("mpeg4.mp4", "-c:v mpeg4 -g 15".to_owned(), false),
+        ];
+        for (name, words, used) in cases {
+            let path = clips.make_uneven(name, &format!("{busy} {words} -pix_fmt yuv420p"));
+            let (mut printed, indexed) = scans_of(&path);
+            assert_eq!(indexed.is_some(), used, "{name}");
+            let Some(indexed) = indexed else { continue };
+            // ffprobe guesses how long a frame is shown from the frame rate, where packets are out of order.
+            if printed.variable {
+                (printed.end, printed.end_of_all) = (indexed.end, indexed.end_of_all);
+            }
+            assert_eq!(indexed, printed, "{name}");
+        }
+        // Without the edit list, frames before the cut are shown; with it, they are not.
+        let cut = clips.make("cut.mp4", "-ss 1.3 -i plain.mp4 -c copy");
+        let cut = scans_of(&cut);
+        assert!(cut.1.is_none(), "{cut:#?}");
+        let bytes = std::fs::read(clips.path("first.mp4")).unwrap();
+        let short = scans_of(&clips.write("short.mp4", &bytes[..bytes.len() * 3 / 4]));
+        assert!(short.1.is_none(), "{short:#?}");
+    }
+
+    #[test]
+    fn damaged_sample_tables_do_not_panic() {
+        let path = Clips::new();
+        let path = path.ramp("clip.mp4", 30);
+        let (bytes, index) = (path.metadata().unwrap().len(), Boxes::read(&path).unwrap().unwrap().index.unwrap());
+        let mut mutated = 0u64;
+        for place in 0..index.len() {
+            for value in [0, 1, 0x7f, 0xff, index[place].wrapping_add(1)] {
+                let mut damaged = index.clone();
+                damaged[place] = value;
+                let Some(tracks) = Track::all(&damaged) else { continue };
+                for track in tracks {
+                    mutated += u64::from(track.pass(0, bytes, &mut Packets::new(100)).is_some());
+                }
+            }
+        }
+        assert!(mutated > 0);
+    }
 
     fn answer(json: &str) -> Answer {
         answer::read(json.as_bytes(), &mut |_| true).unwrap()

@@ -118,11 +118,18 @@ struct Stream {
 
 /// The times of one packet in microseconds.
 #[derive(Debug, Clone, Copy)]
-struct Stamp {
-    presentation: Option<i64>,
-    decoding: Option<i64>,
-    length: i64,
-    key: bool,
+pub(crate) struct Stamp {
+    pub(crate) presentation: Option<i64>,
+    pub(crate) decoding: Option<i64>,
+    pub(crate) length: i64,
+    /// Whether it holds a key frame.
+    pub(crate) key: bool,
+}
+
+impl Stamp {
+    fn end(&self) -> Option<i64> {
+        Some(self.presentation.or(self.decoding)?.saturating_add(self.length))
+    }
 }
 
 /// Most video streams of `max_frames` frames each that are measured.
@@ -139,7 +146,7 @@ impl Packets {
         Self { max_frames, streams: BTreeMap::new(), frames: 0, end_of_all: None }
     }
 
-    /// Takes account of a packet. Returns `false` if there are too many.
+    /// Takes account of a packet that ffprobe printed. Returns `false` if there are too many.
     pub(crate) fn push(&mut self, packet: &Packet) -> bool {
         let Some(stream) = packet.stream_index else {
             return true;
@@ -152,24 +159,32 @@ impl Packets {
         let (presentation, decoding) =
             (microseconds(packet.pts_time.as_deref()), microseconds(packet.dts_time.as_deref()));
         let length = microseconds(packet.duration_time.as_deref()).unwrap_or(0).max(0);
-        let end = presentation.or(decoding).map(|time| time.saturating_add(length));
-        self.end_of_all = self.end_of_all.max(end);
+        self.ends_at(presentation.or(decoding).map(|time| time.saturating_add(length)));
         if packet.codec_type.as_deref() != Some("video") {
             return true;
         }
+        let number = |text: &Option<String>| text.as_ref()?.parse().ok();
+        let place = number(&packet.pos).zip(number(&packet.size)).map(|(position, size)| Place { position, size });
+        self.push_frame(stream, Stamp { presentation, decoding, length, key: packet.flags.contains('K') }, place)
+    }
+
+    /// Takes account of a packet of a video stream. Returns `false` if there are too many.
+    pub(crate) fn push_frame(&mut self, stream: u32, stamp: Stamp, place: Option<Place>) -> bool {
+        self.ends_at(stamp.end());
         self.frames += 1;
         let Stream { stamps, key_packets, .. } = self.streams.entry(stream).or_default();
         if stamps.len() as u64 <= self.max_frames {
-            let key = packet.flags.contains('K');
-            stamps.push(Stamp { presentation, decoding, length, key });
-            if key {
-                let number = |text: &Option<String>| text.as_ref()?.parse().ok();
-                let place = number(&packet.pos).zip(number(&packet.size));
-                let place = place.map(|(position, size)| Place { position, size });
-                key_packets.push(KeyPacket { raw: presentation.or(decoding), place });
+            stamps.push(stamp);
+            if stamp.key {
+                key_packets.push(KeyPacket { raw: stamp.presentation.or(stamp.decoding), place });
             }
         }
         self.frames <= self.max_frames.saturating_mul(MOST_STREAMS)
+    }
+
+    /// Takes account of the end of a packet of any stream.
+    pub(crate) fn ends_at(&mut self, end: Option<i64>) {
+        self.end_of_all = self.end_of_all.max(end);
     }
 
     /// Returns the number of frames of a stream: as counted, or one more than allowed if there are too many.

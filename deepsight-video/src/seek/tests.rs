@@ -9,11 +9,7 @@ use super::{
     Route, Seeks, Step,
     route::{self, Cost},
 };
-use crate::{Frames, Sampling, Video, VideoError, process::Processes, sampling::Plan};
-
-#[path = "../../tests/suite/clips.rs"]
-mod clips;
-use clips::Clips;
+use crate::{Frames, Sampling, Video, VideoError, clips::Clips, process::Processes, sampling::Plan};
 
 /// Pictures that differ everywhere.
 const BUSY: &str = "-f lavfi -i testsrc2=s=96x64:r=25,noise=alls=20:allf=t,trim=end_frame=80";
