@@ -170,13 +170,13 @@ pub(crate) const PIPE_PROTOCOLS: &str = "pipe";
 /// Containers that may be read. Playlists (`concat`, `hls`, `dash`), image sequences and everything that opens other
 /// files or devices are absent on purpose.
 pub(crate) const DEMUXERS: &str =
-    "mov,matroska,avi,flv,mpegts,mpeg,mpegvideo,asf,ogg,m4v,h264,hevc,ivf,obu,gif,mxf,dv,nut";
+    "mov,matroska,avi,flv,mpegts,mpeg,mpegvideo,asf,ogg,m4v,h264,hevc,ivf,obu,gif,apng,mxf,dv,nut";
 
 /// Decoders that may run. Audio, subtitle and cover-art decoders are listed because ffprobe opens every stream of a
 /// file. One that is not listed is opened for its stream alone, and decodes nothing.
 pub(crate) const DECODERS: &str = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,libaom-av1,mpeg4,mpeg1video,\
 mpeg2video,mpegvideo,h261,h263,h263i,h263p,flv,flashsv,flashsv2,vp6,vp6a,vp6f,vp7,theora,mjpeg,mjpegb,msmpeg4v1,msmpeg4v2,msmpeg4,wmv1,\
-wmv2,wmv3,vc1,prores,dnxhd,dvvideo,cfhd,ffv1,huffyuv,ffvhuff,utvideo,qtrle,rpza,svq1,svq3,cinepak,indeo3,indeo5,gif,\
+wmv2,wmv3,vc1,prores,dnxhd,dvvideo,cfhd,ffv1,huffyuv,ffvhuff,utvideo,qtrle,rpza,svq1,svq3,cinepak,indeo3,indeo5,gif,apng,\
 rawvideo,png,bmp,webp,\
 aac,aac_fixed,aac_latm,libfdk_aac,mp1,mp1float,mp2,mp2float,mp3,mp3float,ac3,ac3_fixed,eac3,dca,truehd,mlp,opus,libopus,\
 vorbis,libvorbis,flac,alac,amrnb,amrwb,libopencore_amrnb,libopencore_amrwb,wmav1,wmav2,wmapro,wmalossless,wmavoice,\

@@ -20,7 +20,7 @@ use crate::{DecodeOptions, Frames, Sampling, Still, Video, VideoError, still};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Media {
-    /// A video, which ffmpeg decodes. Animated GIFs are videos.
+    /// A video, which ffmpeg decodes. Animated GIFs and PNGs are videos.
     Video(Box<Video>),
     /// A still picture.
     Still(Still),
@@ -60,10 +60,12 @@ impl Media {
         }))
     }
 
-    /// Returns whether the file shows one moment: a still picture, or a GIF with one frame.
+    /// Returns whether the file shows one moment: a still picture, or an animation of one frame.
     pub fn is_still(&self) -> bool {
         match self {
-            Self::Video(video) => video.info().container == "gif" && video.info().frame_count == 1,
+            Self::Video(video) => {
+                ["gif", "apng"].contains(&video.info().container.as_str()) && video.info().frame_count == 1
+            }
             Self::Still(_) => true,
         }
     }

@@ -171,7 +171,7 @@ impl Still {
 }
 
 /// Returns the format of a still picture, judged by the file's content; `None` for everything else, such as a video, an
-/// animated GIF, or a path that cannot be read.
+/// animated GIF or PNG, or a path that cannot be read.
 ///
 /// # Errors
 /// Returns [`VideoError::NotAllowed`] for a picture in a format that is not supported. The message says how to convert
@@ -188,10 +188,8 @@ pub(crate) fn recognize(path: &Path) -> Result<Option<ImageFormat>, VideoError> 
 /// Returns the format of a still picture that begins with these bytes, or `None` if they are not those of a picture.
 /// For a picture that is not supported, the error says how to convert it.
 pub(crate) fn format_of(head: &[u8]) -> Result<Option<ImageFormat>, &'static str> {
-    // The crate `image` decodes animations too, but `image-webp` 0.2.4 panics on an animated WebP that has a frame with
-    // alpha whose header states too small a size.
-    const ANIMATED_PNG: &str = "it is an animated PNG; convert it to a video first, such as with \
-                                `ffmpeg -i picture.png -pix_fmt yuv420p clip.mp4`";
+    // ffmpeg cannot read animated WebP. `image-webp` 0.2.4 can, but panics on one that has a frame with alpha whose
+    // header states too small a size.
     const ANIMATED_WEBP: &str = "it is an animated WebP; convert it to a GIF or a video first, such as with \
                                  `magick picture.webp clip.gif`";
     const HEIF: &str = "it is a HEIC picture; convert it to JPEG first, such as with `heif-convert picture.heic \
@@ -202,10 +200,9 @@ pub(crate) fn format_of(head: &[u8]) -> Result<Option<ImageFormat>, &'static str
                          as with `magick picture.tiff picture.png`";
     match head {
         [0xff, 0xd8, 0xff, ..] => Ok(Some(ImageFormat::Jpeg)),
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => match is_animated_png(head) {
-            true => Err(ANIMATED_PNG),
-            false => Ok(Some(ImageFormat::Png)),
-        },
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => {
+            Ok((!is_animated_png(head)).then_some(ImageFormat::Png))
+        }
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', rest @ ..] => match rest {
             // The second bit of the flags of an extended file.
             [b'V', b'P', b'8', b'X', _, _, _, _, flags, ..] if flags & 2 != 0 => Err(ANIMATED_WEBP),

@@ -6,6 +6,8 @@ use deepsight_core::image::{DynamicImage, ImageFormat, Rgb, RgbImage, imageops};
 use deepsight_video::{DecodeLimits, DecodeOptions, Limit, Media, Sampling, VideoError};
 use tempfile::TempDir;
 
+use crate::clips::{Clips, ramp_source};
+
 /// A picture of 48 x 32 pixels: red on the left, blue on the right.
 fn picture() -> RgbImage {
     RgbImage::from_fn(48, 32, |x, _| if x < 24 { Rgb([220, 20, 20]) } else { Rgb([20, 20, 220]) })
@@ -179,13 +181,31 @@ fn further_quarter_turns_follow_the_orientation_of_a_picture() {
 }
 
 #[test]
+fn an_animated_png_is_a_video_whatever_its_name() {
+    let clips = Clips::new();
+    let gray = |frame: u64| 16 + frame as i32 % 50 * 4;
+    clips.make("ramp.apng", &format!("{} -pix_fmt rgb24 -plays 0 -f apng", ramp_source(12)));
+    std::fs::rename(clips.path("ramp.apng"), clips.path("ramp.png")).unwrap();
+    let media = Media::open(clips.path("ramp.png")).unwrap();
+    assert_eq!((media.is_still(), media.frame_count()), (false, 12));
+    let frames: Vec<_> = media.frames(Sampling::evenly(4)).unwrap().map(|frame| frame.unwrap()).collect();
+    let seen: Vec<_> = frames.iter().map(|frame| (frame.index, frame.image.get_pixel(30, 20)[0])).collect();
+    for (index, level) in seen {
+        // Full range from limited.
+        let expected = (gray(index) - 16) * 255 / 219;
+        assert!((i32::from(level) - expected).abs() <= 2, "frame {index}: {level}, {expected}");
+    }
+    // One frame of an animation shows one moment.
+    let one = clips.make("one.apng", &format!("{} -pix_fmt rgb24 -f apng", ramp_source(1)));
+    assert!(Media::open(one).unwrap().is_still());
+}
+
+#[test]
 fn formats_that_are_not_supported_name_the_cure() {
     let folder = Folder::new();
-    let mut png = encoded(ImageFormat::Png);
-    // An animation control chunk after the header, as APNG has it.
-    png.splice(33..33, *b"\0\0\0\x08acTL\0\0\0\x02\0\0\0\0\xf3\x8d\x93\x70");
+    let animated_webp = b"RIFF\x64\0\0\0WEBPVP8X\x0a\0\0\0\x02\0\0\0\x3f\0\0\x2f\0\0".to_vec();
     for (content, cure) in [
-        (png, "convert it to a video first"),
+        (animated_webp, "magick picture.webp clip.gif"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic".to_vec(), "heif-convert"),
         (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif".to_vec(), "avifdec"),
     ] {

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 /// Extensions of the files that are analyzed in a folder, in lower case. A file that is named itself may have any name.
 const EXTENSIONS: [&str; 32] = [
-    "3g2", "3gp", "asf", "avi", "avif", "dv", "flv", "gif", "heic", "heif", "jpeg", "jpg", "m2ts", "m2v", "m4v", "mkv",
-    "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "nut", "ogg", "ogv", "png", "qt", "ts", "vob", "webm", "webp", "wmv",
+    "3g2", "3gp", "apng", "asf", "avi", "avif", "dv", "flv", "gif", "heic", "heif", "jpeg", "jpg", "m2ts", "m2v",
+    "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "nut", "ogg", "ogv", "png", "qt", "ts", "vob", "webm",
+    "webp", "wmv",
 ];
 /// Depth of subfolders at which the search ends.
 const MAX_DEPTH: usize = 64;
