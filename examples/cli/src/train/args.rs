@@ -15,6 +15,7 @@ use deepsight_train::step::Precision;
 use deepsight_train::trainer::{ClassWeights, Ending};
 use deepsight_train::{Augmentation, Init, Manifest, Outcome, RunOptions, TrainConfig, TrainData, TrainProgress};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sha2::{Digest, Sha256};
 
 use crate::output::{complain, print};
 
@@ -110,9 +111,12 @@ pub struct Args {
     /// Stop after this many epochs without a better mean video AUC
     #[arg(long, value_name = "EPOCHS")]
     pub early_stopping: Option<usize>,
-    /// Seed of all random draws
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
+    /// Seed of all random draws. Default: 0, or with --init a number made from that file
+    ///
+    /// A run that continues from a model which the same seed trained would draw the same samples once more, with the
+    /// same augmentation, and learn them by heart.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
 
     /// Augmentation of the faces
     #[arg(long, value_name = "PRESET", value_enum, default_value_t = Preset::Robust)]
@@ -188,6 +192,11 @@ pub enum Preset {
     None,
 }
 
+/// Returns the number of the first bytes of a digest, short enough to be typed.
+fn first_number(digest: &[u8]) -> u64 {
+    digest.iter().take(4).fold(0, |number, &byte| number << 8 | u64::from(byte))
+}
+
 impl Args {
     /// The configuration that the flags come to.
     pub fn config(&self) -> TrainConfig {
@@ -202,7 +211,7 @@ impl Args {
         (config.label_smoothing, config.dropout, config.drop_path) =
             (self.label_smoothing, self.dropout, self.drop_path);
         (config.ema, config.grad_clip, config.early_stopping) = (self.ema, self.grad_clip, self.early_stopping);
-        (config.seed, config.self_blended, config.sources) = (self.seed, self.self_blended, self.source.clone());
+        (config.seed, config.self_blended, config.sources) = (self.seed(), self.self_blended, self.source.clone());
         (config.paired, config.self_blending.donors) = (self.paired, self.donors);
         config.augmentation = match self.augment {
             Preset::Seed => Augmentation::seed(),
@@ -217,6 +226,15 @@ impl Args {
         (config.precision, config.engine) = (self.use_amp, self.engine);
         (config.split_by, config.crop) = (self.split_by, self.crop);
         config
+    }
+
+    fn seed(&self) -> u64 {
+        let made_from = |init: &Init| match init {
+            // A file that cannot be read is reported when training begins.
+            Init::File(path) => std::fs::read(path).ok().map(|bytes| first_number(&Sha256::digest(bytes))),
+            Init::None => None,
+        };
+        self.seed.or_else(|| made_from(&self.init)).unwrap_or(0)
     }
 
     /// What does not change the result.
@@ -400,5 +418,30 @@ impl TrainBar {
             let text = format!("{why}: {} is of epoch {}, {what} {auc:.4}", file.display(), best.epoch + 1);
             print(&text).map(drop).unwrap_or_default();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn seed(flags: &[&str]) -> u64 {
+        Args::parse_from([&["train", "--data-dir", "crops", "--output-dir", "run"], flags].concat()).config().seed
+    }
+
+    #[test]
+    fn a_run_that_continues_from_a_model_draws_other_samples_than_the_run_that_trained_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &str| {
+            std::fs::write(folder.path().join(name), content).unwrap();
+            folder.path().join(name).display().to_string()
+        };
+        let (first, second) = (file("first", "weights"), file("second", "trained weights"));
+        assert_eq!((seed(&[]), seed(&["--init", "gone"])), (0, 0));
+        assert_ne!(seed(&["--init", &first]), 0);
+        assert_ne!(seed(&["--init", &first]), seed(&["--init", &second]));
+        assert_eq!(seed(&["--init", &first]), seed(&["--init", &first]));
+        assert_eq!(seed(&["--init", &first, "--seed", "7"]), 7);
     }
 }
