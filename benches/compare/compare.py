@@ -27,8 +27,8 @@ from setting import REPOSITORY, Noise, Setting, build, machine, occasion, target
 from work import Failure
 
 BUNDLED_CLIP = REPOSITORY / "examples" / "clips" / "portraits.mp4"
-MODULES = ["torch", "timm", "facenet_pytorch", "onnxruntime", "openvino", "cv2", "onnx"]
-PARTS = ["classifier", "detector", "clip"]
+MODULES = ["torch", "timm", "facenet_pytorch", "onnxruntime", "openvino", "cv2", "onnx", "av"]
+PARTS = ["classifier", "detector", "clip", "long"]
 
 
 def arguments() -> argparse.Namespace:
@@ -38,7 +38,7 @@ def arguments() -> argparse.Namespace:
     add("--threads", type=_count, default=2, metavar="N", help="threads and cores for each (default 2)")
     add("--rounds", type=_count, default=9, metavar="N", help="turns that each gets (default 9)")
     add("--seconds", type=float, default=0.3, metavar="S", help="length of a warm turn (default 0.3)")
-    add("--clip", type=pathlib.Path, default=BUNDLED_CLIP, help="for the part `clip`; default the bundled one")
+    add("--clip", type=pathlib.Path, default=BUNDLED_CLIP, help="for the parts `clip` and `long`; default the bundled one")
     add("--engine", choices=["auto", "burn", "fused"], default="auto", help="ours: auto, burn or fused (default auto)")
     add("--device", default="flex", help="ours: the backend's device (default flex)")
     add("--binaries", type=pathlib.Path, metavar="DIR", help="folder of built programs; none is built then")
@@ -113,7 +113,7 @@ def _command(a: argparse.Namespace, part: str) -> str:
     flags += ["--seconds", a.seconds] if a.seconds != 0.3 else []
     flags += ["--engine", a.engine] if a.engine != "auto" else []
     flags += ["--device", a.device] if a.device != "flex" else []
-    flags += ["--clip", a.clip.name] if part == "clip" and a.clip != BUNDLED_CLIP else []
+    flags += ["--clip", a.clip.name] if part in ("clip", "long") and a.clip != BUNDLED_CLIP else []
     return shlex.join(["compare.py", *map(str, flags)])
 
 

@@ -2,7 +2,8 @@
 
 Requests come on standard input and answers go to standard output, a line of JSON each, as for our own `measure`:
 {"do": "network", "name": "efficientnet_b0", "folder": ..., "tensor": ..., "shape": [8, 3, 224, 224]},
-{"do": "detect", "images": [{"path": ..., "width": 1280, "height": 720}]}, {"do": "run", "repeat": 5}.
+{"do": "detect", "images": [{"path": ..., "width": 1280, "height": 720}]}, {"do": "frames", "clip": ..., "count": 30},
+{"do": "run", "repeat": 5}.
 """
 
 from __future__ import annotations
@@ -91,6 +92,33 @@ def _faces(boxes: Any, scores: Any, landmarks: Any) -> list[dict[str, Any]]:
     return [{"box": b.tolist(), "confidence": float(s), "landmarks": p.tolist()} for b, s, p in found]
 
 
+def pyav_frames(clip: str, count: int, threads: int) -> Work:
+    """Opens the clip, seeks to the key frame before each wanted frame, and decodes up to it."""
+    import av
+
+    def frames() -> list[dict[str, float]]:
+        with av.open(clip) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = threads
+            stream.thread_type = "AUTO"
+            step = 1 / (stream.average_rate * stream.time_base)
+            first = stream.start_time or 0
+            return [
+                _frame(container, stream, first + round(index * step))
+                for index in np.linspace(0, stream.frames - 1, min(count, stream.frames), dtype=int).tolist()
+            ]
+
+    return frames
+
+
+def _frame(container: Any, stream: Any, wanted: int) -> dict[str, float]:
+    container.seek(wanted, stream=stream)
+    for frame in container.decode(stream):
+        if frame.pts >= wanted:
+            return {"time": float(frame.pts * stream.time_base), "mean": float(frame.to_ndarray(format="rgb24").mean())}
+    raise ValueError(f"no frame at {wanted}")
+
+
 NETWORKS = {
     "onnxruntime": onnxruntime_network,
     "torch": torch_network,
@@ -100,6 +128,8 @@ NETWORKS = {
 
 
 def prepared(engine: str, request: dict[str, Any], threads: int) -> Work:
+    if request["do"] == "frames":
+        return pyav_frames(request["clip"], request["count"], threads)
     if request["do"] == "detect":
         return facenet_detection(np.stack([pixels(image) for image in request["images"]]), threads)
     images = np.fromfile(request["tensor"], np.float32).reshape(request["shape"])
@@ -139,7 +169,7 @@ def serve(prepare: Callable[[dict[str, Any]], Work]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("engine", choices=[*NETWORKS, "facenet"])
+    parser.add_argument("engine", choices=[*NETWORKS, "facenet", "pyav"])
     parser.add_argument("--threads", type=int, default=2)
     a = parser.parse_args()
     serve(lambda request: prepared(a.engine, request, a.threads))

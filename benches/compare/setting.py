@@ -17,7 +17,7 @@ from work import Failure
 
 HERE = pathlib.Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
-PACKAGES = ["torch", "timm", "facenet-pytorch", "onnxruntime", "openvino", "opencv-python-headless", "numpy"]
+PACKAGES = ["torch", "timm", "facenet-pytorch", "onnxruntime", "openvino", "opencv-python-headless", "av", "numpy"]
 # The instruction sets that decide how fast networks run on a CPU.
 FLAGS = ["avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "asimd", "bf16"]
 

@@ -11,5 +11,5 @@ fi
 "$peers/bin/python" -m pip install --quiet --requirement "$folder/requirements.txt"
 # It asks for releases of torch, numpy and Pillow older than those it works with.
 "$peers/bin/python" -m pip install --quiet --no-deps facenet-pytorch==2.6.0
-"$peers/bin/python" -c 'import cv2, facenet_pytorch, onnxruntime, openvino, timm, torch'
+"$peers/bin/python" -c 'import av, cv2, facenet_pytorch, onnxruntime, openvino, timm, torch'
 echo "ready: $peers/bin/python benches/compare/compare.py --help"

@@ -102,7 +102,11 @@ def start(command: Sequence[str], cpus: Sequence[int], errors: Any, **pipes: Any
 def complaint(errors: Any) -> str:
     """The line of standard error that says why: the one called an error, or the last."""
     errors.seek(0)
-    lines = errors.read().decode(errors="replace").strip().splitlines()
+    return last_line(errors.read().decode(errors="replace"))
+
+
+def last_line(text: str) -> str:
+    lines = text.strip().splitlines()
     named = (line.removeprefix("error: ") for line in lines if line.startswith("error: "))
     return next(named, lines[-1] if lines else "it said nothing")
 

@@ -25,6 +25,7 @@ use deepsight_device::with_backend;
 use deepsight_face::MtcnnConfig;
 use deepsight_train::Label;
 use deepsight_train::step::{Batch, BurnStep, FusedStep, Noise, Objective, Step};
+use deepsight_video::{DecodeLimits, DecodeOptions, Sampling, Video};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -66,6 +67,8 @@ enum Request {
     /// Prepares a training step on a batch of square pictures: normalization, forward pass, backward pass, optimizer.
     /// Answers with the loss.
     TrainStep { network: Architecture, images: Vec<RawImage> },
+    /// Prepares reading of evenly spaced frames of a clip. Answers with the time and the mean level of each.
+    Frames { clip: PathBuf, count: u32 },
     /// Runs the prepared work `repeat` times. Answers with the seconds that each run took.
     Run { repeat: u16 },
     /// Writes a picture with one or five faces, as raw RGB.
@@ -89,6 +92,16 @@ enum Output {
     Scores(Vec<FaceScore>),
     Faces(Vec<Vec<Face>>),
     Loss(f64),
+    Frames(Vec<Seen>),
+}
+
+/// A frame of a clip.
+#[derive(Debug, Serialize)]
+struct Seen {
+    /// Time in seconds.
+    time: f64,
+    /// Mean of all channels of all pixels.
+    mean: f64,
 }
 
 /// The engine and precision in which the networks compute.
@@ -148,8 +161,9 @@ fn answer<B: Backend>(line: &str, work: &mut Option<Work>, how: How, device: &B:
     }
     let mut prepared = match request {
         Request::Run { repeat } => {
-            let work =
-                work.as_mut().ok_or("nothing is prepared: send network, classify, detect or train_step first")?;
+            let work = work
+                .as_mut()
+                .ok_or("nothing is prepared: send network, classify, detect, frames or train_step first")?;
             return run(work, repeat);
         }
         Request::Picture { height, faces, path } => return picture(height, faces, &path),
@@ -164,6 +178,7 @@ fn answer<B: Backend>(line: &str, work: &mut Option<Work>, how: How, device: &B:
         Request::Detect { images } => {
             detect::<B>(images.iter().map(pixels).collect::<Result<_, _>>()?, how.engine, device)?
         }
+        Request::Frames { clip, count } => frames(clip, count),
         Request::TrainStep { network, images } => {
             train_step::<B>(network, images.iter().map(pixels).collect::<Result<_, _>>()?, how, device.clone())?
         }
@@ -280,6 +295,25 @@ fn detect<B: Backend>(images: Vec<RgbImage>, engine: Engine, device: &B::Device)
         let images: Vec<&RgbImage> = images.iter().collect();
         detector.detect(&images).map(Output::Faces).map_err(|error| with_causes(&error))
     }))
+}
+
+/// Longest clip that is read, in seconds.
+const LONGEST: u64 = 2 * 3600;
+
+/// Prepares reading of evenly spaced frames, from opening the file on.
+fn frames(clip: PathBuf, count: u32) -> Work {
+    let options = DecodeOptions::default().with_limits(DecodeLimits::default().with_max_duration_seconds(LONGEST));
+    Box::new(move || {
+        let video = Video::open_with(&clip, &options).map_err(|error| with_causes(&error))?;
+        let frames = video.frames(Sampling::evenly(count)).map_err(|error| with_causes(&error))?;
+        let seen = frames.map(|frame| {
+            let frame = frame.map_err(|error| with_causes(&error))?;
+            let bytes = frame.image.as_raw();
+            let mean = bytes.iter().map(|&value| u64::from(value)).sum::<u64>() as f64 / bytes.len() as f64;
+            Ok(Seen { time: frame.time, mean })
+        });
+        seen.collect::<Result<_, String>>().map(Output::Frames)
+    })
 }
 
 /// Channel means and standard deviations for a training step. Its speed does not depend on them.
