@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod animation;
 mod answer;
 mod boxes;
 mod byte_queue;
@@ -36,6 +37,7 @@ mod still;
 mod video;
 mod y4m;
 
+pub use animation::{Animation, AnimationFrames};
 pub use error::VideoError;
 pub use ffmpeg::DecodeOptions;
 pub use frames::Frames;

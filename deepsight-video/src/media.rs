@@ -1,12 +1,15 @@
-//! Files that can be analyzed, of either kind.
+//! Files that can be analyzed, of any kind.
 
 use std::path::Path;
 
 use deepsight_core::{CancelToken, CloserFrames, Frame, Input};
 
-use crate::{DecodeOptions, Frames, Sampling, Still, Video, VideoError, still};
+use crate::{
+    Animation, AnimationFrames, DecodeOptions, Frames, Sampling, Still, Video, VideoError,
+    still::{self, Kind},
+};
 
-/// A video or a still picture that has been probed. Which one it is depends on the file's content, not on its name.
+/// A video, a still picture or an animated one that has been probed. Which one it is depends on the file's content, not on its name.
 ///
 /// ```no_run
 /// use deepsight_video::{DecodeOptions, Media, Sampling};
@@ -24,6 +27,8 @@ pub enum Media {
     Video(Box<Video>),
     /// A still picture.
     Still(Still),
+    /// An animated WebP, which ffmpeg cannot read.
+    Animation(Animation),
 }
 
 impl Media {
@@ -35,16 +40,17 @@ impl Media {
         Self::open_with(path, &DecodeOptions::default())
     }
 
-    /// Probes the file: as a still picture if it is a JPEG, PNG or WebP without animation, as a video otherwise.
+    /// Probes the file: as a picture if it is a JPEG, WebP, or PNG without animation, as a video otherwise.
     ///
     /// # Errors
-    /// Returns the errors of [`Video::open_with`]. For a still picture, these are [`VideoError::Io`] if it cannot be
+    /// Returns the errors of [`Video::open_with`]. For a picture, these are [`VideoError::Io`] if it cannot be
     /// read, [`VideoError::OverLimit`] if its file or its number of pixels exceeds the limits of a video, and
     /// [`VideoError::NotAVideo`] if it is damaged. Pictures in other formats are [`VideoError::NotAllowed`].
     pub fn open_with(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Self, VideoError> {
         let path = path.as_ref();
         match still::recognize(path)? {
-            Some(format) => Still::open(path, format, options).map(Self::Still),
+            Some(Kind::Still(format)) => Still::open(path, format, options).map(Self::Still),
+            Some(Kind::AnimatedWebp) => Animation::open(path, options).map(Self::Animation),
             None => Video::open_with(path, options).map(|video| Self::Video(Box::new(video))),
         }
     }
@@ -57,6 +63,7 @@ impl Media {
         Ok(MediaFrames(match self {
             Self::Video(video) => Source::Video(Box::new(video.frames(sampling)?)),
             Self::Still(still) => Source::Still(Some(Box::new(still.clone()))),
+            Self::Animation(animation) => Source::Animation(Box::new(animation.frames(&sampling)?)),
         }))
     }
 
@@ -67,6 +74,7 @@ impl Media {
                 ["gif", "apng"].contains(&video.info().container.as_str()) && video.info().frame_count == 1
             }
             Self::Still(_) => true,
+            Self::Animation(animation) => animation.frame_count() == 1,
         }
     }
 
@@ -75,6 +83,7 @@ impl Media {
         match self {
             Self::Video(video) => video.info().frame_count,
             Self::Still(_) => 1,
+            Self::Animation(animation) => animation.frame_count(),
         }
     }
 
@@ -83,6 +92,7 @@ impl Media {
         match self {
             Self::Video(video) => video.info().duration,
             Self::Still(_) => 0.0,
+            Self::Animation(animation) => animation.duration(),
         }
     }
 
@@ -91,6 +101,7 @@ impl Media {
         match self {
             Self::Video(video) => video.path(),
             Self::Still(still) => still.path(),
+            Self::Animation(animation) => animation.path(),
         }
     }
 
@@ -102,6 +113,7 @@ impl Media {
         match self {
             Self::Video(video) => video.sha256(),
             Self::Still(still) => still.sha256(),
+            Self::Animation(animation) => animation.sha256(),
         }
     }
 
@@ -110,6 +122,7 @@ impl Media {
         match self {
             Self::Video(video) => video.input(),
             Self::Still(still) => still.input(),
+            Self::Animation(animation) => animation.input(),
         }
     }
 }
@@ -124,6 +137,7 @@ enum Source {
     Video(Box<Frames>),
     /// The picture until it is decoded. It is decoded when it is taken, on the thread of the iterator's reader.
     Still(Option<Box<Still>>),
+    Animation(Box<AnimationFrames>),
 }
 
 impl MediaFrames {
@@ -132,6 +146,7 @@ impl MediaFrames {
         match &self.0 {
             Source::Video(frames) => frames.expected_frames(),
             Source::Still(_) => 1,
+            Source::Animation(frames) => frames.expected_frames(),
         }
     }
 
@@ -144,7 +159,8 @@ impl MediaFrames {
     pub fn with_cancel(self, cancel: &CancelToken) -> Self {
         Self(match self.0 {
             Source::Video(frames) => Source::Video(Box::new(frames.with_cancel(cancel))),
-            still => still,
+            // Each of their frames is decoded in a moment.
+            pictures => pictures,
         })
     }
 }
@@ -156,6 +172,7 @@ impl Iterator for MediaFrames {
         match &mut self.0 {
             Source::Video(frames) => frames.next(),
             Source::Still(still) => still.take().map(|still| still.frame()),
+            Source::Animation(frames) => frames.next(),
         }
     }
 
@@ -163,6 +180,7 @@ impl Iterator for MediaFrames {
         match &self.0 {
             Source::Video(frames) => frames.size_hint(),
             Source::Still(still) => (usize::from(still.is_some()), Some(usize::from(still.is_some()))),
+            Source::Animation(frames) => frames.size_hint(),
         }
     }
 }

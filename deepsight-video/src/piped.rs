@@ -168,8 +168,7 @@ impl PipedVideo {
             return Ok((Decoder::Y4m(Box::new(y4m), picker), input, notes));
         }
         // ffmpeg's readers of GIFs and PNGs have to step back.
-        if magic.starts_with(b"GIF8") || magic.starts_with(b"\x89PNG") || !matches!(still::format_of(&magic), Ok(None))
-        {
+        if magic.starts_with(b"GIF8") || magic.starts_with(b"\x89PNG") || !matches!(still::kind_of(&magic), Ok(None)) {
             let reason = "it is a picture or a GIF, which cannot be read from a pipe; save it to a file and give that";
             return Err(VideoError::NotAllowed { path: NAME.into(), reason: reason.into() });
         }

@@ -14,7 +14,7 @@ use deepsight_core::{
     },
 };
 
-use crate::{DecodeOptions, Limit, VideoError, video};
+use crate::{DecodeLimits, DecodeOptions, Limit, VideoError, video};
 
 /// Largest file of a still picture. Decoders keep the whole file in memory, unlike that of a video.
 const MAX_FILE_BYTES: u64 = 512 << 20;
@@ -125,28 +125,18 @@ impl Still {
             picture = picture.resize(side, side, FilterType::Triangle);
         }
         picture.apply_orientation(self.orientation);
-        Ok(opaque(match self.options.turn % 4 {
-            1 => picture.rotate90(),
-            2 => picture.rotate180(),
-            3 => picture.rotate270(),
-            _ => picture,
-        }))
+        Ok(opaque(turned(picture, self.options.turn)))
     }
 
     /// Returns the decoder, after its dimensions were checked against the limit.
     fn decoder<'a>(&self, content: impl io::BufRead + io::Seek + 'a) -> Result<impl ImageDecoder + 'a, VideoError> {
-        let mut reader = ImageReader::with_format(content, self.format);
-        let max_pixels = self.options.limits.max_pixels;
-        let mut limits = Limits::default();
-        // A decoded picture has at most 8 bytes a pixel; decoders need about as much beside it.
-        limits.max_alloc = Some(max_pixels.saturating_mul(16).saturating_add(64 << 20));
-        reader.limits(limits);
-        let decoder = reader.into_decoder().map_err(|error| self.failed(&error))?;
+        let limits = &self.options.limits;
+        let decoder = decoder(content, self.format, limits).map_err(|error| self.failed(&error))?;
         let (width, height) = decoder.dimensions();
         if width == 0 || height == 0 {
             return Err(self.damaged(format!("the picture has {width} x {height} pixels")));
         }
-        self.check(Limit::Pixels, u64::from(width) * u64::from(height), max_pixels)?;
+        self.check(Limit::Pixels, u64::from(width) * u64::from(height), limits.max_pixels)?;
         Ok(decoder)
     }
 
@@ -162,36 +152,68 @@ impl Still {
     }
 
     fn damaged(&self, reason: String) -> VideoError {
-        let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
         VideoError::NotAVideo {
             path: self.path.clone(),
-            reason: format!("{} picture: {}", name(self.format), reason.trim()),
+            reason: format!("{} picture: {}", name(self.format), plain(&reason)),
         }
     }
 }
 
-/// Returns the format of a still picture, judged by the file's content; `None` for everything else, such as a video, an
+/// Returns the decoder of a picture, whose memory is limited. Its dimensions have yet to be checked.
+pub(crate) fn decoder<'a>(
+    content: impl io::BufRead + io::Seek + 'a,
+    format: ImageFormat,
+    limits: &DecodeLimits,
+) -> image::ImageResult<impl ImageDecoder + 'a> {
+    let mut reader = ImageReader::with_format(content, format);
+    let mut most = Limits::default();
+    // A decoded picture has at most 8 bytes a pixel; decoders need about as much beside it.
+    most.max_alloc = Some(limits.max_pixels.saturating_mul(16).saturating_add(64 << 20));
+    reader.limits(most);
+    reader.into_decoder()
+}
+
+/// Returns a decoder's message on one line of bounded length.
+pub(crate) fn plain(message: &str) -> String {
+    let line: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
+    line.trim().to_owned()
+}
+
+/// Turns a picture clockwise by quarters.
+pub(crate) fn turned(picture: DynamicImage, quarters: u32) -> DynamicImage {
+    match quarters % 4 {
+        1 => picture.rotate90(),
+        2 => picture.rotate180(),
+        3 => picture.rotate270(),
+        _ => picture,
+    }
+}
+
+/// A kind of picture that is read without ffmpeg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Still(ImageFormat),
+    AnimatedWebp,
+}
+
+/// Returns the kind of a picture, judged by the file's content; `None` for everything else, such as a video, an
 /// animated GIF or PNG, or a path that cannot be read.
 ///
 /// # Errors
 /// Returns [`VideoError::NotAllowed`] for a picture in a format that is not supported. The message says how to convert
 /// it.
-pub(crate) fn recognize(path: &Path) -> Result<Option<ImageFormat>, VideoError> {
+pub(crate) fn recognize(path: &Path) -> Result<Option<Kind>, VideoError> {
     let mut head = Vec::new();
     // The size is checked first, because reading from a pipe or a device would block.
     let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
     let read = is_file.then(|| File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head)));
     let Some(Ok(_)) = read else { return Ok(None) };
-    format_of(&head).map_err(|reason| VideoError::NotAllowed { path: path.to_path_buf(), reason: reason.into() })
+    kind_of(&head).map_err(|reason| VideoError::NotAllowed { path: path.to_path_buf(), reason: reason.into() })
 }
 
-/// Returns the format of a still picture that begins with these bytes, or `None` if they are not those of a picture.
+/// Returns the kind of a picture that begins with these bytes, or `None` if they are not those of a picture.
 /// For a picture that is not supported, the error says how to convert it.
-pub(crate) fn format_of(head: &[u8]) -> Result<Option<ImageFormat>, &'static str> {
-    // ffmpeg cannot read animated WebP. `image-webp` 0.2.4 can, but panics on one that has a frame with alpha whose
-    // header states too small a size.
-    const ANIMATED_WEBP: &str = "it is an animated WebP; convert it to a GIF or a video first, such as with \
-                                 `magick picture.webp clip.gif`";
+pub(crate) fn kind_of(head: &[u8]) -> Result<Option<Kind>, &'static str> {
     const HEIF: &str = "it is a HEIC picture; convert it to JPEG first, such as with `heif-convert picture.heic \
                         picture.jpg`";
     const AVIF: &str =
@@ -199,14 +221,14 @@ pub(crate) fn format_of(head: &[u8]) -> Result<Option<ImageFormat>, &'static str
     const OTHER: &str = "it is a picture in a format other than JPEG, PNG, WebP and GIF; convert it to PNG first, such \
                          as with `magick picture.tiff picture.png`";
     match head {
-        [0xff, 0xd8, 0xff, ..] => Ok(Some(ImageFormat::Jpeg)),
+        [0xff, 0xd8, 0xff, ..] => Ok(Some(Kind::Still(ImageFormat::Jpeg))),
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => {
-            Ok((!is_animated_png(head)).then_some(ImageFormat::Png))
+            Ok((!is_animated_png(head)).then_some(Kind::Still(ImageFormat::Png)))
         }
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', rest @ ..] => match rest {
             // The second bit of the flags of an extended file.
-            [b'V', b'P', b'8', b'X', _, _, _, _, flags, ..] if flags & 2 != 0 => Err(ANIMATED_WEBP),
-            _ => Ok(Some(ImageFormat::WebP)),
+            [b'V', b'P', b'8', b'X', _, _, _, _, flags, ..] if flags & 2 != 0 => Ok(Some(Kind::AnimatedWebp)),
+            _ => Ok(Some(Kind::Still(ImageFormat::WebP))),
         },
         [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => match brand.first_chunk::<4>() {
             Some(b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1") => Err(HEIF),
@@ -259,7 +281,7 @@ fn has_end(jpeg: &[u8]) -> bool {
 }
 
 /// Lays a picture with transparent parts over white, as viewers show it.
-fn opaque(picture: DynamicImage) -> RgbImage {
+pub(crate) fn opaque(picture: DynamicImage) -> RgbImage {
     if !picture.color().has_alpha() {
         return picture.into_rgb8();
     }
@@ -296,25 +318,25 @@ mod tests {
     #[test]
     fn a_file_is_recognized_by_its_first_bytes() {
         let png = |kind: &[u8; 4]| [b"\x89PNG\r\n\x1a\n\0\0\0\x02".as_slice(), kind, b"xxCRC!\0\0\0\0IDAT"].concat();
-        assert_eq!(format_of(b"\xff\xd8\xff\xe0"), Ok(Some(ImageFormat::Jpeg)));
-        assert_eq!(format_of(&png(b"tEXt")), Ok(Some(ImageFormat::Png)));
-        assert_eq!(format_of(b"RIFF....WEBPVP8 "), Ok(Some(ImageFormat::WebP)));
-        assert_eq!(format_of(b"RIFF....WEBPVP8X\x0a\0\0\0\x10"), Ok(Some(ImageFormat::WebP)));
+        assert_eq!(kind_of(b"\xff\xd8\xff\xe0"), Ok(Some(Kind::Still(ImageFormat::Jpeg))));
+        assert_eq!(kind_of(&png(b"tEXt")), Ok(Some(Kind::Still(ImageFormat::Png))));
+        assert_eq!(kind_of(&png(b"acTL")), Ok(None));
+        assert_eq!(kind_of(b"RIFF....WEBPVP8 "), Ok(Some(Kind::Still(ImageFormat::WebP))));
+        assert_eq!(kind_of(b"RIFF....WEBPVP8X\x0a\0\0\0\x10"), Ok(Some(Kind::Still(ImageFormat::WebP))));
+        assert_eq!(kind_of(b"RIFF....WEBPVP8X\x0a\0\0\0\x02"), Ok(Some(Kind::AnimatedWebp)));
         for video in
             [b"RIFF....AVI LIST".as_slice(), b"\0\0\0\x20ftypisom", b"GIF89a", b"\x1a\x45\xdf\xa3", b"", b"\xff"]
         {
-            assert_eq!(format_of(video), Ok(None), "{video:?}");
+            assert_eq!(kind_of(video), Ok(None), "{video:?}");
         }
         for (head, cure) in [
-            (png(b"acTL"), "animated PNG; convert it to a video"),
-            (b"RIFF....WEBPVP8X\x0a\0\0\0\x02".to_vec(), "animated WebP; convert"),
             (b"\0\0\0\x18ftypheic".to_vec(), "heif-convert"),
             (b"\0\0\0\x18ftypmif1".to_vec(), "heif-convert"),
             (b"\0\0\0\x18ftypavif".to_vec(), "avifdec"),
             (b"II*\0".to_vec(), "convert it to PNG"),
             (b"BM\x10\0\0\0\0\0\0\0".to_vec(), "convert it to PNG"),
         ] {
-            assert!(format_of(&head).unwrap_err().contains(cure), "{head:?}");
+            assert!(kind_of(&head).unwrap_err().contains(cure), "{head:?}");
         }
     }
 
