@@ -36,6 +36,7 @@ pub struct Classifier<B: Backend> {
     half: Option<EfficientNet<B>>,
     card: ModelCard,
     golden_input: Option<RgbImage>,
+    reference_inputs: Vec<RgbImage>,
     sha256: Option<String>,
     device: B::Device,
     batches: Arc<BatchLimit>,
@@ -79,7 +80,7 @@ impl<B: Backend> Classifier<B> {
     /// the card's architecture, and the errors of [`ModelCard::validate`] when the card is not usable.
     pub fn from_file(file: ModelFile, device: &B::Device) -> Result<Self, Error> {
         file.card.validate()?;
-        let config = file.card.architecture.config();
+        let config = file.card.config();
         let network = config.init::<B>(device);
         network.check_state_dict(&file.weights)?;
         let fused = match Engine::Auto.is_fused::<B>(device) {
@@ -97,20 +98,23 @@ impl<B: Backend> Classifier<B> {
             half: None,
             card: file.card,
             golden_input: file.golden_input,
+            reference_inputs: file.reference_inputs,
             sha256: file.sha256,
             device: device.clone(),
             batches: Arc::new(BatchLimit::new(Self::BATCH_SIZE)),
         })
     }
 
-    /// Creates a classifier from a network and the card that describes its use. A `golden` of the card is ignored,
-    /// because its input is missing.
+    /// Creates a classifier from a network and the card that describes its use. `golden` and `references` of the card
+    /// are ignored, because their inputs are missing.
     ///
     /// # Errors
-    /// Returns an error if the card is not usable ([`ModelCard::validate`]), if the network is not of the card's
-    /// architecture, or if [`compute_with`](Self::compute_with) fails.
-    pub fn new(network: EfficientNet<B>, card: ModelCard, device: &B::Device) -> Result<Self, Error> {
+    /// Returns an error if the card is not usable ([`ModelCard::validate`]), if the network is not the one that the
+    /// card describes ([`EfficientNet::check_config`]), or if [`compute_with`](Self::compute_with) fails.
+    pub fn new(network: EfficientNet<B>, mut card: ModelCard, device: &B::Device) -> Result<Self, Error> {
         card.validate()?;
+        network.check_config(&card.config())?;
+        card.references.clear();
         let classifier = Self {
             network,
             fused: None,
@@ -118,6 +122,7 @@ impl<B: Backend> Classifier<B> {
             half: None,
             card,
             golden_input: None,
+            reference_inputs: Vec::new(),
             sha256: None,
             device: device.clone(),
             batches: Arc::new(BatchLimit::new(Self::BATCH_SIZE)),
@@ -136,7 +141,7 @@ impl<B: Backend> Classifier<B> {
         }
         match (engine.is_fused::<B>(&self.device), &self.fused) {
             (true, None) => {
-                let (config, weights) = (self.card.architecture.config(), self.network.state_dict());
+                let (config, weights) = (self.card.config(), self.network.state_dict());
                 let set = InstructionSet::from_environment()?;
                 self.fused = Some(Arc::new(FusedEfficientNet::new(&config, &weights, set)?));
             }
@@ -228,12 +233,16 @@ impl<B: Backend> Classifier<B> {
     /// # Errors
     /// [`Error::EmptyFace`], [`Error::LogitsNotFinite`] and [`Error::Backend`].
     pub fn logits(&self, faces: &[RgbImage]) -> Result<Vec<[f32; 2]>, Error> {
+        self.checked_logits(faces, self.card.mirrored)
+    }
+
+    fn checked_logits(&self, faces: &[RgbImage], mirrored: bool) -> Result<Vec<[f32; 2]>, Error> {
         if let Some(index) = faces.iter().position(is_empty) {
             let (width, height) = faces[index].dimensions();
             return Err(Error::EmptyFace { index, width, height });
         }
         let mut logits = self.network_logits(faces)?;
-        if self.card.mirrored {
+        if mirrored {
             let mirrored: Vec<RgbImage> = faces.par_iter().map(image::imageops::flip_horizontal).collect();
             for (logits, other) in logits.iter_mut().zip(self.network_logits(&mirrored)?) {
                 *logits = [0, 1].map(|class| f32::midpoint(logits[class], other[class]));
@@ -299,8 +308,12 @@ impl<B: Backend> Classifier<B> {
     }
 
     fn score(&self, logits: [f32; 2]) -> FaceScore {
+        self.score_at(logits, self.card.temperature)
+    }
+
+    fn score_at(&self, logits: [f32; 2], temperature: f32) -> FaceScore {
         let fake = self.card.fake_index();
-        let margin = f64::from(logits[fake] - logits[1 - fake]) / f64::from(self.card.temperature);
+        let margin = f64::from(logits[fake] - logits[1 - fake]) / f64::from(temperature);
         FaceScore::new((1.0 / (1.0 + (-margin).exp())) as f32)
     }
 
@@ -317,12 +330,42 @@ impl<B: Backend> Classifier<B> {
         Ok(self)
     }
 
-    /// Scores the golden input and returns its score; `None` if the model file contains none.
+    /// Scores a face, as the card's crop cuts it out, and compares the score with that of the original network. The
+    /// face and the score are then stored in the model file, so it must be a face that may be distributed. The score is
+    /// the softmax of the network's logits, without the card's temperature and without the mirror image.
     ///
     /// # Errors
-    /// [`Error::GoldenMismatch`] when the score is not the one that the file specifies, and the errors of
+    /// [`Error::ReferenceMismatch`] when the fake probabilities differ by more than `tolerance`,
+    /// [`Error::ModelCardInvalid`] when the probability or the tolerance is not usable, and the errors of
     /// [`logits`](Self::logits).
+    pub fn record_reference(mut self, face: RgbImage, fake_probability: f32, tolerance: f32) -> Result<Self, Error> {
+        self.card.references.push(Golden { fake_probability, tolerance });
+        self.card.validate()?;
+        self.reference_inputs.push(face);
+        self.verify_reference(self.reference_inputs.len() - 1)?;
+        Ok(self)
+    }
+
+    fn verify_reference(&self, index: usize) -> Result<(), Error> {
+        let Golden { fake_probability: expected, tolerance } = self.card.references[index];
+        let face = &self.reference_inputs[index];
+        // The original has neither the card's temperature nor, as a rule, mirror images, and both may change later.
+        let logits = self.checked_logits(std::slice::from_ref(face), false)?[0];
+        let found = self.score_at(logits, 1.0).fake_probability;
+        if (found - expected).abs() <= tolerance {
+            return Ok(());
+        }
+        Err(Error::ReferenceMismatch { number: index + 1, found, expected, tolerance })
+    }
+
+    /// Scores the golden input and the references, and returns the golden input's score; `None` if the model file
+    /// contains none.
+    ///
+    /// # Errors
+    /// [`Error::GoldenMismatch`] when the score is not the one that the file specifies, [`Error::ReferenceMismatch`]
+    /// when a reference does not get the score of the original network, and the errors of [`logits`](Self::logits).
     pub fn verify(&self) -> Result<Option<FaceScore>, Error> {
+        (0..self.reference_inputs.len()).try_for_each(|index| self.verify_reference(index))?;
         let (Some(golden), Some(face)) = (self.card.golden, &self.golden_input) else { return Ok(None) };
         let score = self.score(self.logits(std::slice::from_ref(face))?[0]);
         if (score.fake_probability - golden.fake_probability).abs() > golden.tolerance {
@@ -343,6 +386,7 @@ impl<B: Backend> Classifier<B> {
             card,
             weights: self.network.state_dict(),
             golden_input: self.golden_input.clone(),
+            reference_inputs: self.reference_inputs.clone(),
             sha256: None,
             format,
         }

@@ -63,13 +63,15 @@ pub use coverage::{CLOSER_FRAMES, Coverage, frames_for};
 pub use crop::FaceCrop;
 pub use decide::{Decision, Segment, SegmentConfig, TrackFace};
 #[cfg(feature = "model")]
-pub use efficientnet::{Architecture, EfficientNet, EfficientNetConfig, StateDict, Weight};
+pub use efficientnet::{
+    Activation, Architecture, EfficientNet, EfficientNetConfig, ForeignWeights, Naming, Origin, Padding, StateDict,
+    TimmName, Variant, Weight, WeightSet,
+};
 // What a network is made of, for `deepsight-train`, which computes its gradients. Not a promise.
 #[cfg(feature = "model")]
 #[doc(hidden)]
 pub use efficientnet::{
-    Activation, BATCH_NORM_MOMENTUM, BatchNormAct, Block, Depthwise, DepthwiseSeparable, InvertedResidual, Noise,
-    Padding, SqueezeExcitation,
+    BATCH_NORM_MOMENTUM, BatchNormAct, Block, Depthwise, DepthwiseSeparable, InvertedResidual, Noise, SqueezeExcitation,
 };
 pub use error::{BoxError, Error, with_causes};
 pub use explain::ActivationMap;

@@ -6,18 +6,31 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Architecture, Error, FaceCrop, Reliability, ResizeFilter};
+use crate::{Activation, Architecture, EfficientNetConfig, Error, FaceCrop, Padding, Reliability, ResizeFilter};
 
 /// Everything needed to use a model's weights correctly. It is the JSON under `deepsight` in the file's metadata.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ModelCard {
-    /// Version of this layout, [`ModelCard::SCHEMA`].
+    /// Version of this layout, up to [`ModelCard::SCHEMA`]. A file is written in the first version that can describe
+    /// it.
     pub schema: u32,
     /// Name of the model.
     pub name: String,
     /// The network that the weights are for.
     pub architecture: Architecture,
+    /// How the network's convolutions pad their input; the architecture's own rule if `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub padding: Option<Padding>,
+    /// Whether the network's first convolution does not pad its input, as in DeepfakeBench.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unpadded_stem: bool,
+    /// Number that the network's batch norms add to the variance, above 0; the architecture's own if `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_norm_epsilon: Option<f64>,
+    /// The network's non-linearity; the architecture's own if `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Activation>,
     /// Side of the network's square input in pixels, `32..=1024`.
     pub input_size: u32,
     /// Mean that is subtracted from pixels in `0..=1`, RGB.
@@ -50,9 +63,13 @@ pub struct ModelCard {
     /// The score that the golden input must get, if the file contains one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub golden: Option<Golden>,
+    /// The scores that another implementation of the network gave to the reference images in the file, without
+    /// temperature and mirror images.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<Golden>,
 }
 
-/// The expected score of a model file's golden input.
+/// The expected score of a model file's golden input, or of one of its reference images.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Golden {
     /// Calibrated fake probability, `0..=1`.
@@ -62,17 +79,21 @@ pub struct Golden {
 }
 
 impl ModelCard {
-    /// The schema that this version reads and writes.
-    pub const SCHEMA: u32 = 1;
+    /// The last schema that this version reads and writes.
+    pub const SCHEMA: u32 = 2;
 
     /// Creates a card with timm's input size, mean and deviation for the architecture, OpenCV's resize,
     /// [`FaceCrop::Box`], labels `real` and `fake`, threshold 0.5 and temperature 1.
     pub fn new(name: impl Into<String>, architecture: Architecture) -> Self {
         let (mean, std) = architecture.timm_normalization();
         Self {
-            schema: Self::SCHEMA,
+            schema: 1,
             name: name.into(),
             architecture,
+            padding: None,
+            unpadded_stem: false,
+            batch_norm_epsilon: None,
+            activation: None,
             input_size: architecture.config().resolution as u32,
             mean,
             std,
@@ -87,7 +108,33 @@ impl ModelCard {
             mirrored: false,
             reliability: None,
             golden: None,
+            references: Vec::new(),
         }
+    }
+
+    /// Returns the shape of the network: that of the architecture, with the card's own padding, epsilon and activation.
+    pub fn config(&self) -> EfficientNetConfig {
+        let mut config = self.architecture.config();
+        config.padding = self.padding.unwrap_or(config.padding);
+        config.pad_stem = !self.unpadded_stem;
+        config.batch_norm_epsilon = self.batch_norm_epsilon.unwrap_or(config.batch_norm_epsilon);
+        config.activation = self.activation.unwrap_or(config.activation);
+        config
+    }
+
+    /// Returns the card as a file has it: with padding, epsilon and activation in any case, and in the first schema
+    /// that can describe it. Earlier versions of this crate know schema 1 only and would ignore other settings than the
+    /// architecture's own.
+    #[must_use]
+    pub fn written(&self) -> Self {
+        let config = self.config();
+        let mut card = self.clone();
+        card.padding = Some(config.padding);
+        card.batch_norm_epsilon = Some(config.batch_norm_epsilon);
+        card.activation = Some(config.activation);
+        let is_first = config == self.architecture.config() && self.references.is_empty();
+        card.schema = if is_first { 1 } else { 2 };
+        card
     }
 
     /// Returns the index of the fake class among the logits.
@@ -100,7 +147,7 @@ impl ModelCard {
     /// # Errors
     /// [`Error::ModelCardInvalid`] with the first field that is wrong, [`Error::UnsupportedSchema`].
     pub fn validate(&self) -> Result<(), Error> {
-        if self.schema != Self::SCHEMA {
+        if !(1..=Self::SCHEMA).contains(&self.schema) {
             return Err(Error::UnsupportedSchema { found: self.schema.into(), supported: Self::SCHEMA });
         }
         let probability = |value: f32| (0.0..=1.0).contains(&value);
@@ -113,10 +160,28 @@ impl ModelCard {
             }
         };
         let labels: Vec<_> = self.labels.iter().map(String::as_str).collect();
-        let golden_is_usable =
-            self.golden.is_none_or(|g| probability(g.fake_probability) && g.tolerance > 0.0 && g.tolerance.is_finite());
+        let score_is_usable =
+            |g: &Golden| probability(g.fake_probability) && g.tolerance > 0.0 && g.tolerance.is_finite();
         // A name is printed to terminals, so it must not contain control characters.
         require(!self.name.contains(char::is_control), "name", &self.name, "text on one line is needed")?;
+        require(
+            self.padding.is_none_or(Padding::is_usable),
+            "padding",
+            &self.padding,
+            "a side of 32 to 1024 pixels is usable",
+        )?;
+        require(
+            self.batch_norm_epsilon.is_none_or(|epsilon| epsilon > 0.0 && epsilon <= 1.0),
+            "batch_norm_epsilon",
+            &self.batch_norm_epsilon,
+            "a number above 0 and up to 1 is needed",
+        )?;
+        require(
+            self.activation != Some(Activation::Identity),
+            "activation",
+            &self.activation,
+            "silu and relu6 are usable",
+        )?;
         require(
             (32..=1024).contains(&self.input_size),
             "input_size",
@@ -162,7 +227,9 @@ impl ModelCard {
                 expected: error.to_string(),
             })?;
         }
-        require(golden_is_usable, "golden", &self.golden, "a probability in 0..=1 and a tolerance above 0 are needed")
+        let expected = "a probability in 0..=1 and a tolerance above 0 are needed";
+        require(self.golden.as_ref().is_none_or(score_is_usable), "golden", &self.golden, expected)?;
+        require(self.references.iter().all(score_is_usable), "references", &self.references, expected)
     }
 
     pub(crate) fn from_json(text: &str) -> Result<Self, Error> {
@@ -176,12 +243,20 @@ impl ModelCard {
             return Err(syntax("it is another JSON value".into()));
         };
         let schema: u64 = field(&card, "schema")?;
-        if schema != u64::from(Self::SCHEMA) {
+        if !(1..=u64::from(Self::SCHEMA)).contains(&schema) {
             return Err(Error::UnsupportedSchema { found: schema, supported: Self::SCHEMA });
         }
+        let architecture: Architecture = field::<String>(&card, "architecture")?.parse()?;
+        let own = architecture.config();
         let card = Self {
-            schema: Self::SCHEMA,
-            architecture: field::<String>(&card, "architecture")?.parse()?,
+            schema: schema as u32,
+            architecture,
+            // A setting of the architecture's own is `None`, as in a new card.
+            padding: optional(&card, "padding")?.filter(|padding| *padding != own.padding),
+            unpadded_stem: optional(&card, "unpadded_stem")?.unwrap_or_default(),
+            batch_norm_epsilon: optional(&card, "batch_norm_epsilon")?
+                .filter(|epsilon| *epsilon != own.batch_norm_epsilon),
+            activation: optional(&card, "activation")?.filter(|activation| *activation != own.activation),
             name: field(&card, "name")?,
             input_size: field(&card, "input_size")?,
             mean: field(&card, "mean")?,
@@ -194,9 +269,10 @@ impl ModelCard {
             trained_on: field(&card, "trained_on")?,
             terms: field(&card, "terms")?,
             metrics: field(&card, "metrics")?,
-            mirrored: if card.contains_key("mirrored") { field(&card, "mirrored")? } else { false },
+            mirrored: optional(&card, "mirrored")?.unwrap_or_default(),
             reliability: if card.contains_key("reliability") { field(&card, "reliability")? } else { None },
             golden: if card.contains_key("golden") { field(&card, "golden")? } else { None },
+            references: optional(&card, "references")?.unwrap_or_default(),
         };
         card.validate()?;
         Ok(card)
@@ -209,6 +285,14 @@ fn require(holds: bool, field: &'static str, value: &impl Serialize, expected: &
     }
     let value = serde_json::to_string(value).unwrap_or_default();
     Err(Error::ModelCardInvalid { field, value, expected: expected.into() })
+}
+
+/// Returns a field that may be left out.
+fn optional<T: DeserializeOwned>(
+    card: &serde_json::Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<T>, Error> {
+    card.contains_key(name).then(|| field(card, name)).transpose()
 }
 
 fn field<T: DeserializeOwned>(card: &serde_json::Map<String, Value>, name: &'static str) -> Result<T, Error> {

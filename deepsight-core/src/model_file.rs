@@ -69,7 +69,7 @@ impl FromStr for WeightFormat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ModelLimits {
-    /// Largest file in bytes; 1 GiB by default. The largest model of a known architecture has 70 MB.
+    /// Largest file in bytes; 1 GiB by default. The largest model of a known architecture has 260 MB.
     pub max_bytes: u64,
 }
 
@@ -105,8 +105,9 @@ impl ModelLimits {
 ///
 /// The file is safetensors. It contains tensors in half or full precision under timm's names, the [`ModelCard`] as JSON
 /// under `deepsight` in the metadata, and optionally the golden input, a crop of a face, as `golden.input`
-/// (`[height, width, 3]`, u8 RGB). A tensor of two or more dimensions may be of signed 8-bit integers. The tensor with
-/// `.scale` after its name then has the factor of each output channel, `[outputs]`, f32.
+/// (`[height, width, 3]`, u8 RGB), and reference images as `reference.1.input` and so on. A tensor of two or more
+/// dimensions may be of signed 8-bit integers. The tensor with `.scale` after its name then has the factor of each
+/// output channel, `[outputs]`, f32.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ModelFile {
@@ -116,6 +117,8 @@ pub struct ModelFile {
     pub weights: StateDict,
     /// The face whose expected score is the card's `golden`.
     pub golden_input: Option<RgbImage>,
+    /// The images whose expected scores are the card's `references`.
+    pub reference_inputs: Vec<RgbImage>,
     /// SHA-256 of the file in hexadecimal, if it was read from one.
     pub sha256: Option<String>,
     /// The format of the weights in the file: `I8` if it has a tensor of integers, otherwise the widest of its types.
@@ -124,6 +127,12 @@ pub struct ModelFile {
 
 const METADATA_KEY: &str = "deepsight";
 const GOLDEN_INPUT: &str = "golden.input";
+
+/// Returns the name of the tensor of a reference image, which are numbered from 1.
+fn reference_input(number: usize) -> String {
+    format!("reference.{number}.input")
+}
+
 /// Suffix that is added to the name of a tensor of integers to name the tensor of its scales.
 const SCALE: &str = ".scale";
 
@@ -133,7 +142,14 @@ impl ModelFile {
     /// # Errors
     /// Returns an error if the card has a value that is not usable ([`ModelCard::validate`]).
     pub fn new(card: ModelCard, weights: StateDict) -> Result<Self, Error> {
-        let model = Self { card, weights, golden_input: None, sha256: None, format: WeightFormat::F32 };
+        let model = Self {
+            card,
+            weights,
+            golden_input: None,
+            reference_inputs: vec![],
+            sha256: None,
+            format: WeightFormat::F32,
+        };
         model.validate()?;
         Ok(model)
     }
@@ -179,7 +195,15 @@ impl ModelFile {
         let card = ModelCard::from_json(card.ok_or(Error::NoModelCard)?)?;
         let tensors = SafeTensors::deserialize(bytes).map_err(damaged)?;
         let mut views: BTreeMap<String, TensorView<'_>> = tensors.tensors().into_iter().collect();
-        let golden_input = views.remove(GOLDEN_INPUT).map(|view| golden_input(&view)).transpose()?;
+        let golden_input = views.remove(GOLDEN_INPUT).map(|view| image(GOLDEN_INPUT, &view)).transpose()?;
+        let mut reference_inputs = Vec::new();
+        for number in 1..=card.references.len() {
+            let name = reference_input(number);
+            let Some(view) = views.remove(&name) else {
+                return Err(Error::TensorNames { missing: vec![name], unexpected: vec![] });
+            };
+            reference_inputs.push(image(&name, &view)?);
+        }
         let integers: Vec<String> =
             views.iter().filter(|(_, view)| view.dtype() == Dtype::I8).map(|(name, _)| name.clone()).collect();
         let mut weights = StateDict::new();
@@ -201,13 +225,18 @@ impl ModelFile {
             let weight = weight(&name, &view)?;
             weights.insert(name, weight);
         }
-        let model = Self { card, weights, golden_input, sha256: None, format };
+        let model = Self { card, weights, golden_input, reference_inputs, sha256: None, format };
         model.validate()?;
         Ok(model)
     }
 
     fn validate(&self) -> Result<(), Error> {
         self.card.validate()?;
+        let (expected, found) = (self.card.references.len(), self.reference_inputs.len());
+        if expected != found {
+            let names = |numbers: std::ops::Range<usize>| numbers.map(|index| reference_input(index + 1)).collect();
+            return Err(Error::TensorNames { missing: names(found..expected), unexpected: names(expected..found) });
+        }
         match (&self.card.golden, &self.golden_input) {
             (Some(_), None) => Err(Error::TensorNames { missing: vec![GOLDEN_INPUT.into()], unexpected: vec![] }),
             (None, Some(_)) => Err(Error::TensorNames { missing: vec![], unexpected: vec![GOLDEN_INPUT.into()] }),
@@ -240,16 +269,20 @@ impl ModelFile {
                 }
             }
         }
-        if let Some(face) = &self.golden_input {
+        let references =
+            self.reference_inputs.iter().enumerate().map(|(index, face)| (reference_input(index + 1), face));
+        let golden = self.golden_input.iter().map(|face| (GOLDEN_INPUT.to_owned(), face));
+        for (name, face) in golden.chain(references) {
             let shape = vec![face.height() as usize, face.width() as usize, 3];
-            tensors.push((GOLDEN_INPUT.to_owned(), Dtype::U8, shape, face.as_raw().clone()));
+            tensors.push((name, Dtype::U8, shape, face.as_raw().clone()));
         }
         let failed = |error: SafeTensorError| Error::not_safetensors(0, &error);
         let views: Result<Vec<_>, _> = tensors
             .iter()
             .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)))
             .collect();
-        let card = serde_json::to_string(&self.card).map_err(|e| Error::ModelCardSyntax { reason: e.to_string() })?;
+        let card = serde_json::to_string(&self.card.written())
+            .map_err(|e| Error::ModelCardSyntax { reason: e.to_string() })?;
         let metadata = HashMap::from([(METADATA_KEY.to_owned(), card)]);
         safetensors::serialize(views.map_err(failed)?, Some(metadata)).map_err(failed)
     }
@@ -335,10 +368,11 @@ fn full_bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-fn golden_input(view: &TensorView<'_>) -> Result<RgbImage, Error> {
+/// Reads the image of a golden input or a reference.
+fn image(name: &str, view: &TensorView<'_>) -> Result<RgbImage, Error> {
     if view.dtype() != Dtype::U8 {
         let found = format!("{:?}", view.dtype());
-        return Err(Error::TensorType { name: GOLDEN_INPUT.into(), found, expected: "U8" });
+        return Err(Error::TensorType { name: name.into(), found, expected: "U8" });
     }
     let image = match *view.shape() {
         [height, width, 3] if height * width > 0 => u32::try_from(width)
@@ -347,11 +381,7 @@ fn golden_input(view: &TensorView<'_>) -> Result<RgbImage, Error> {
             .and_then(|(width, height)| RgbImage::from_raw(width, height, view.data().into())),
         _ => None,
     };
-    image.ok_or_else(|| Error::TensorShape {
-        name: GOLDEN_INPUT.into(),
-        found: view.shape().to_vec(),
-        expected: vec![1, 1, 3],
-    })
+    image.ok_or_else(|| Error::TensorShape { name: name.into(), found: view.shape().to_vec(), expected: vec![1, 1, 3] })
 }
 
 /// Returns whether [`WeightFormat::I8`] stores the weight in 8 bits. It does so for the head and the pointwise

@@ -6,6 +6,7 @@ use burn::tensor::{Tensor, activation};
 
 use super::config::Stage;
 use super::layer::{BatchNormAct, Depthwise, convolution, convolve, convolve_training, pixel_means};
+use super::padding::{LayerPadding, Paddings};
 use super::{Activation, EfficientNetConfig};
 
 /// One block of an EfficientNet, `[batch, height, width, channels]` to the stage's resolution and channels.
@@ -26,13 +27,15 @@ impl<B: Backend> Block<B> {
         stage: &Stage,
         input: usize,
         first: bool,
+        paddings: &mut Paddings,
         device: &B::Device,
     ) -> Self {
         let stride = if first { stage.stride } else { 1 };
+        let padding = paddings.next(stage.kernel, stride);
         if stage.expansion == 1 {
-            Self::DepthwiseSeparable(DepthwiseSeparable::new(config, stage, input, stride, device))
+            Self::DepthwiseSeparable(DepthwiseSeparable::new(config, stage, input, (stride, padding), device))
         } else {
-            Self::InvertedResidual(InvertedResidual::new(config, stage, input, stride, device))
+            Self::InvertedResidual(InvertedResidual::new(config, stage, input, (stride, padding), device))
         }
     }
 
@@ -41,6 +44,21 @@ impl<B: Backend> Block<B> {
         match self {
             Self::DepthwiseSeparable(block) => block.forward(x),
             Self::InvertedResidual(block) => block.forward(x),
+        }
+    }
+
+    /// Returns the block's convolutions that a batch norm follows, with their names and norms, in the order of the
+    /// computation.
+    pub(super) fn layers(&self) -> Vec<(&'static str, &Conv2d<B>, &BatchNormAct<B>)> {
+        match self {
+            Self::DepthwiseSeparable(block) => {
+                vec![("conv_dw", &block.conv_dw, &block.bn1), ("conv_pw", &block.conv_pw, &block.bn2)]
+            }
+            Self::InvertedResidual(block) => vec![
+                ("conv_pw", &block.conv_pw, &block.bn1),
+                ("conv_dw", &block.conv_dw, &block.bn2),
+                ("conv_pwl", &block.conv_pwl, &block.bn3),
+            ],
         }
     }
 
@@ -90,13 +108,19 @@ pub struct DepthwiseSeparable<B: Backend> {
 }
 
 impl<B: Backend> DepthwiseSeparable<B> {
-    fn new(config: &EfficientNetConfig, stage: &Stage, input: usize, stride: usize, device: &B::Device) -> Self {
+    fn new(
+        config: &EfficientNetConfig,
+        stage: &Stage,
+        input: usize,
+        (stride, padding): (usize, LayerPadding),
+        device: &B::Device,
+    ) -> Self {
         let norm = |channels, activation| BatchNormAct::new(channels, config.batch_norm_epsilon, activation, device);
         Self {
-            conv_dw: convolution([input, input], stage.kernel, stride, input, config.padding, device),
+            conv_dw: convolution([input, input], stage.kernel, stride, input, padding, device),
             bn1: norm(input, config.activation),
             se: config.squeeze_excitation.then(|| SqueezeExcitation::new(input, input, device)),
-            conv_pw: convolution([input, stage.channels], 1, 1, 1, config.padding, device),
+            conv_pw: convolution([input, stage.channels], 1, 1, 1, LayerPadding::Symmetric, device),
             bn2: norm(stage.channels, Activation::Identity),
             residual: stride == 1 && input == stage.channels,
         }
@@ -138,16 +162,22 @@ pub struct InvertedResidual<B: Backend> {
 }
 
 impl<B: Backend> InvertedResidual<B> {
-    fn new(config: &EfficientNetConfig, stage: &Stage, input: usize, stride: usize, device: &B::Device) -> Self {
+    fn new(
+        config: &EfficientNetConfig,
+        stage: &Stage,
+        input: usize,
+        (stride, padding): (usize, LayerPadding),
+        device: &B::Device,
+    ) -> Self {
         let inner = input * stage.expansion;
         let norm = |channels, activation| BatchNormAct::new(channels, config.batch_norm_epsilon, activation, device);
         Self {
-            conv_pw: convolution([input, inner], 1, 1, 1, config.padding, device),
+            conv_pw: convolution([input, inner], 1, 1, 1, LayerPadding::Symmetric, device),
             bn1: norm(inner, config.activation),
-            conv_dw: convolution([inner, inner], stage.kernel, stride, inner, config.padding, device),
+            conv_dw: convolution([inner, inner], stage.kernel, stride, inner, padding, device),
             bn2: norm(inner, config.activation),
             se: config.squeeze_excitation.then(|| SqueezeExcitation::new(inner, input, device)),
-            conv_pwl: convolution([inner, stage.channels], 1, 1, 1, config.padding, device),
+            conv_pwl: convolution([inner, stage.channels], 1, 1, 1, LayerPadding::Symmetric, device),
             bn3: norm(stage.channels, Activation::Identity),
             residual: stride == 1 && input == stage.channels,
         }

@@ -1,44 +1,83 @@
 //! Reader of the two containers in which PyTorch saves state dicts: a zip archive (since 1.6) and consecutive pickles
 //! (before).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::pickle::{Id, MAX_NAME, Node, Pickle};
 use super::state_dict::Weight;
 use crate::Error;
 
-/// The state dict of a PyTorch checkpoint. Its values stay in the file's bytes until they are read.
+/// A PyTorch checkpoint: its dictionaries of tensors. Values stay in the file's bytes until they are read.
 pub(super) struct Checkpoint<'a> {
     nodes: Vec<Node>,
     storages: HashMap<String, &'a [u8]>,
-    tensors: BTreeMap<String, Id>,
+    dictionaries: Vec<(String, Id)>,
+    architecture: Option<String>,
 }
 
-/// Keys under which training scripts store the state dict, if it is not at the top level.
-const NESTED: [&str; 7] = ["state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema", "net", "network"];
+/// Depth down to which dictionaries are searched for tensors.
+const MAX_DEPTH: usize = 3;
+/// Largest number of dictionaries that are searched for tensors.
+const MAX_DICTIONARIES: usize = 256;
+/// Key under which timm's training script stores the name of the network.
+const ARCHITECTURE: &str = "arch";
 
 impl<'a> Checkpoint<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Error> {
         let container = if bytes.starts_with(b"PK\x03\x04") { read_zip(bytes) } else { read_legacy(bytes) };
         let (nodes, root, storages) = container.map_err(|reason| Error::NotACheckpoint { reason })?;
-        let tensors = state_dict(&nodes, root).map_err(|reason| Error::NotACheckpoint { reason })?;
-        Ok(Self { nodes, storages, tensors })
+        let dictionaries = dictionaries(&nodes, root).map_err(|reason| Error::NotACheckpoint { reason })?;
+        let architecture = match &nodes[root] {
+            Node::Dict(top) => top.iter().rev().find(|(key, _)| text(&nodes, *key) == Some(ARCHITECTURE)),
+            _ => None,
+        };
+        let architecture = architecture.and_then(|(_, value)| text(&nodes, *value));
+        let architecture = architecture.filter(|name| name.len() <= MAX_NAME).map(str::to_owned);
+        Ok(Self { nodes, storages, dictionaries, architecture })
     }
 
-    /// Returns the name and shape of every tensor.
-    pub(super) fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
-        let shape = |id: &Id| match &self.nodes[*id] {
+    /// Returns the name of the network, if the checkpoint has one.
+    pub(super) fn architecture(&self) -> Option<&str> {
+        self.architecture.as_deref()
+    }
+
+    /// Returns the keys under which each dictionary of tensors lies, joined by dots; nothing for the top.
+    pub(super) fn dictionaries(&self) -> impl Iterator<Item = &str> {
+        self.dictionaries.iter().map(|(keys, _)| keys.as_str())
+    }
+
+    /// Returns the names of the tensors of a dictionary, without copies of them and without overlong ones, which a
+    /// hostile file can repeat many times.
+    pub(super) fn names(&self, dictionary: usize) -> impl Iterator<Item = &str> {
+        let pairs = match &self.nodes[self.dictionaries[dictionary].1] {
+            Node::Dict(pairs) => pairs.as_slice(),
+            _ => &[],
+        };
+        let names = pairs.iter().filter(|(_, value)| is_tensor(&self.nodes, *value));
+        names.filter_map(|(name, _)| text(&self.nodes, *name)).filter(|name| name.len() <= MAX_NAME)
+    }
+
+    /// Returns the tensors of a dictionary by name.
+    ///
+    /// # Errors
+    /// [`Error::NotACheckpoint`] if a name is longer than any real one.
+    pub(super) fn tensors(&self, dictionary: usize) -> Result<BTreeMap<String, Id>, Error> {
+        let Node::Dict(pairs) = &self.nodes[self.dictionaries[dictionary].1] else { return Ok(BTreeMap::new()) };
+        tensors(&self.nodes, pairs).map_err(|reason| Error::NotACheckpoint { reason })
+    }
+
+    /// Returns the shape of a tensor.
+    pub(super) fn shape(&self, tensor: Id) -> Vec<usize> {
+        match &self.nodes[tensor] {
             Node::Tensor { shape, .. } => shape.clone(),
             _ => vec![],
-        };
-        self.tensors.iter().map(|(name, id)| (name.clone(), shape(id))).collect()
+        }
     }
 
     /// Reads the values of one tensor. The caller must check the shape first, because it determines the memory used.
-    pub(super) fn weight(&self, name: &str) -> Result<Weight, Error> {
+    pub(super) fn weight(&self, name: &str, tensor: Id) -> Result<Weight, Error> {
         let damaged = |what: &str| Error::NotACheckpoint { reason: format!("tensor `{name}` {what}") };
-        let Some(Node::Tensor { storage, offset, shape, strides }) = self.tensors.get(name).map(|id| &self.nodes[*id])
-        else {
+        let Node::Tensor { storage, offset, shape, strides } = &self.nodes[tensor] else {
             return Err(damaged("is missing"));
         };
         let Node::Storage { key, kind } = &self.nodes[*storage] else { return Err(damaged("has no storage")) };
@@ -98,29 +137,40 @@ fn element(kind: &str) -> Option<(usize, Convert)> {
     })
 }
 
-/// Returns the named tensors of the root, or of the dictionary under one of the usual keys.
-pub(super) fn state_dict(nodes: &[Node], root: Id) -> Result<BTreeMap<String, Id>, String> {
+/// Returns every dictionary that has tensors, with the keys under which it lies, joined by dots. The root is searched
+/// first, then the dictionaries in it, and so on.
+pub(super) fn dictionaries(nodes: &[Node], root: Id) -> Result<Vec<(String, Id)>, String> {
     let Node::Dict(top) = &nodes[root] else {
         return Err("it does not hold a dictionary; save `model.state_dict()`, not the model".into());
     };
-    let found = tensors(nodes, top)?;
-    if !found.is_empty() {
-        return Ok(found);
-    }
-    let keyed = |key: &str| top.iter().rev().find(|(name, _)| text(nodes, *name) == Some(key));
-    for key in NESTED {
-        if let Some((_, value)) = keyed(key)
-            && let Node::Dict(dict) = &nodes[*value]
-        {
-            let found = tensors(nodes, dict)?;
-            if !found.is_empty() {
-                return Ok(found);
+    let (mut searched, mut seen) = (vec![(String::new(), root, 0)], HashSet::from([root]));
+    let mut found = Vec::new();
+    let mut next = 0;
+    while let Some((keys, id, depth)) = searched.get(next).cloned() {
+        next += 1;
+        let Node::Dict(pairs) = &nodes[id] else { continue };
+        if pairs.iter().any(|(name, value)| text(nodes, *name).is_some() && is_tensor(nodes, *value)) {
+            found.push((keys.clone(), id));
+        }
+        for (key, value) in pairs {
+            let (Some(key), Node::Dict(_)) = (text(nodes, *key), &nodes[*value]) else { continue };
+            let is_near = depth < MAX_DEPTH && key.len() <= MAX_NAME && searched.len() < MAX_DICTIONARIES;
+            if is_near && seen.insert(*value) {
+                let keys = if keys.is_empty() { key.to_owned() } else { format!("{keys}.{key}") };
+                searched.push((keys, *value, depth + 1));
             }
         }
     }
+    if !found.is_empty() {
+        return Ok(found);
+    }
     let keys = top.iter().filter_map(|(name, _)| text(nodes, *name)).filter(|key| key.len() <= MAX_NAME);
     let keys: Vec<_> = keys.take(20).collect();
-    Err(format!("no tensors at its top or under one of {}; its keys are {keys:?}", NESTED.join(", ")))
+    Err(format!("there are no tensors at its top or in a dictionary in it; its keys are {keys:?}"))
+}
+
+fn is_tensor(nodes: &[Node], id: Id) -> bool {
+    matches!(nodes[id], Node::Tensor { .. })
 }
 
 fn tensors(nodes: &[Node], dict: &[(Id, Id)]) -> Result<BTreeMap<String, Id>, String> {
@@ -187,6 +237,10 @@ fn zip_entries(bytes: &[u8]) -> Result<BTreeMap<String, &[u8]>, String> {
         let (name, extra, comment) = (number(at + 28, 2)?, number(at + 30, 2)?, number(at + 32, 2)?);
         let local = number(at + 42, 4)?;
         let path = bytes.get(at + 46..at + 46 + name).ok_or_else(cut)?;
+        // TorchScript compresses its code, so it is recognized before that is an error.
+        if String::from_utf8_lossy(path).contains("/code/__torch__") {
+            return Err("it is a TorchScript archive, which holds a program: save `model.state_dict()` instead".into());
+        }
         if method != 0 {
             return Err("the archive is compressed, which PyTorch's are not".into());
         }
@@ -279,12 +333,14 @@ mod tests {
         ];
         for file in files {
             let checkpoint = Checkpoint::read(file).unwrap();
-            let stem = checkpoint.weight("conv_stem.weight").unwrap();
+            let tensors = checkpoint.tensors(0).unwrap();
+            let weight = |name: &str| checkpoint.weight(name, tensors[name]);
+            let stem = weight("conv_stem.weight").unwrap();
             assert_eq!(stem.shape, [32, 3, 3, 3]);
             assert!(stem.values.iter().enumerate().all(|(index, value)| *value == index as f32 / 864.0));
-            assert_eq!(checkpoint.weight("classifier.bias").unwrap().values, [0.25, -0.5]);
-            assert_eq!(checkpoint.weight("foreign.weight").unwrap().values, [1.0; 6]);
-            assert!(matches!(checkpoint.weight("bn1.num_batches_tracked"), Err(Error::TensorType { .. })));
+            assert_eq!(weight("classifier.bias").unwrap().values, [0.25, -0.5]);
+            assert_eq!(weight("foreign.weight").unwrap().values, [1.0; 6]);
+            assert!(matches!(weight("bn1.num_batches_tracked"), Err(Error::TensorType { .. })));
         }
     }
 }

@@ -8,6 +8,9 @@ use super::{Activation, EfficientNet, Padding};
 use crate::Error;
 
 /// The networks that this crate knows by name.
+///
+/// timm has two variants of each EfficientNet-B. Their tensors have the same names and shapes, but padding, batch-norm
+/// epsilon and input size differ, so weights of one give wrong logits in the other. See [`Variant`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Architecture {
@@ -26,6 +29,39 @@ pub enum Architecture {
     /// EfficientNet-B4, as timm's `efficientnet_b4`.
     #[serde(rename = "efficientnet_b4")]
     EfficientNetB4,
+    /// EfficientNet-B5, as timm's `efficientnet_b5`.
+    #[serde(rename = "efficientnet_b5")]
+    EfficientNetB5,
+    /// EfficientNet-B6, as timm's `efficientnet_b6`.
+    #[serde(rename = "efficientnet_b6")]
+    EfficientNetB6,
+    /// EfficientNet-B7, as timm's `efficientnet_b7`.
+    #[serde(rename = "efficientnet_b7")]
+    EfficientNetB7,
+    /// EfficientNet-B0 as TensorFlow computes it and timm's `tf_efficientnet_b0`.
+    #[serde(rename = "tf_efficientnet_b0")]
+    TfEfficientNetB0,
+    /// EfficientNet-B1 as TensorFlow computes it and timm's `tf_efficientnet_b1`.
+    #[serde(rename = "tf_efficientnet_b1")]
+    TfEfficientNetB1,
+    /// EfficientNet-B2 as TensorFlow computes it and timm's `tf_efficientnet_b2`.
+    #[serde(rename = "tf_efficientnet_b2")]
+    TfEfficientNetB2,
+    /// EfficientNet-B3 as TensorFlow computes it and timm's `tf_efficientnet_b3`.
+    #[serde(rename = "tf_efficientnet_b3")]
+    TfEfficientNetB3,
+    /// EfficientNet-B4 as TensorFlow computes it and timm's `tf_efficientnet_b4`.
+    #[serde(rename = "tf_efficientnet_b4")]
+    TfEfficientNetB4,
+    /// EfficientNet-B5 as TensorFlow computes it and timm's `tf_efficientnet_b5`.
+    #[serde(rename = "tf_efficientnet_b5")]
+    TfEfficientNetB5,
+    /// EfficientNet-B6 as TensorFlow computes it and timm's `tf_efficientnet_b6`.
+    #[serde(rename = "tf_efficientnet_b6")]
+    TfEfficientNetB6,
+    /// EfficientNet-B7 as TensorFlow computes it and timm's `tf_efficientnet_b7`.
+    #[serde(rename = "tf_efficientnet_b7")]
+    TfEfficientNetB7,
     /// EfficientNet-Lite0, as timm's `tf_efficientnet_lite0`.
     #[serde(rename = "efficientnet_lite0")]
     EfficientNetLite0,
@@ -45,12 +81,23 @@ pub enum Architecture {
 
 impl Architecture {
     /// Every architecture, smallest first within its family.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 21] = [
         Self::EfficientNetB0,
         Self::EfficientNetB1,
         Self::EfficientNetB2,
         Self::EfficientNetB3,
         Self::EfficientNetB4,
+        Self::EfficientNetB5,
+        Self::EfficientNetB6,
+        Self::EfficientNetB7,
+        Self::TfEfficientNetB0,
+        Self::TfEfficientNetB1,
+        Self::TfEfficientNetB2,
+        Self::TfEfficientNetB3,
+        Self::TfEfficientNetB4,
+        Self::TfEfficientNetB5,
+        Self::TfEfficientNetB6,
+        Self::TfEfficientNetB7,
         Self::EfficientNetLite0,
         Self::EfficientNetLite1,
         Self::EfficientNetLite2,
@@ -66,6 +113,17 @@ impl Architecture {
             Self::EfficientNetB2 => "efficientnet_b2",
             Self::EfficientNetB3 => "efficientnet_b3",
             Self::EfficientNetB4 => "efficientnet_b4",
+            Self::EfficientNetB5 => "efficientnet_b5",
+            Self::EfficientNetB6 => "efficientnet_b6",
+            Self::EfficientNetB7 => "efficientnet_b7",
+            Self::TfEfficientNetB0 => "tf_efficientnet_b0",
+            Self::TfEfficientNetB1 => "tf_efficientnet_b1",
+            Self::TfEfficientNetB2 => "tf_efficientnet_b2",
+            Self::TfEfficientNetB3 => "tf_efficientnet_b3",
+            Self::TfEfficientNetB4 => "tf_efficientnet_b4",
+            Self::TfEfficientNetB5 => "tf_efficientnet_b5",
+            Self::TfEfficientNetB6 => "tf_efficientnet_b6",
+            Self::TfEfficientNetB7 => "tf_efficientnet_b7",
             Self::EfficientNetLite0 => "efficientnet_lite0",
             Self::EfficientNetLite1 => "efficientnet_lite1",
             Self::EfficientNetLite2 => "efficientnet_lite2",
@@ -82,6 +140,17 @@ impl Architecture {
             Self::EfficientNetB2 => EfficientNetConfig::b2(),
             Self::EfficientNetB3 => EfficientNetConfig::b3(),
             Self::EfficientNetB4 => EfficientNetConfig::b4(),
+            Self::EfficientNetB5 => EfficientNetConfig::b5(),
+            Self::EfficientNetB6 => EfficientNetConfig::b6(),
+            Self::EfficientNetB7 => EfficientNetConfig::b7(),
+            Self::TfEfficientNetB0 => EfficientNetConfig::b0().tensorflow(224),
+            Self::TfEfficientNetB1 => EfficientNetConfig::b1().tensorflow(240),
+            Self::TfEfficientNetB2 => EfficientNetConfig::b2().tensorflow(260),
+            Self::TfEfficientNetB3 => EfficientNetConfig::b3().tensorflow(300),
+            Self::TfEfficientNetB4 => EfficientNetConfig::b4().tensorflow(380),
+            Self::TfEfficientNetB5 => EfficientNetConfig::b5().tensorflow(456),
+            Self::TfEfficientNetB6 => EfficientNetConfig::b6().tensorflow(528),
+            Self::TfEfficientNetB7 => EfficientNetConfig::b7().tensorflow(600),
             Self::EfficientNetLite0 => EfficientNetConfig::lite0(),
             Self::EfficientNetLite1 => EfficientNetConfig::lite1(),
             Self::EfficientNetLite2 => EfficientNetConfig::lite2(),
@@ -94,15 +163,13 @@ impl Architecture {
     /// architecture.
     pub fn timm_normalization(self) -> ([f32; 3], [f32; 3]) {
         match self {
-            Self::EfficientNetB0 | Self::EfficientNetB2 | Self::EfficientNetB3 | Self::EfficientNetB4 => {
-                ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-            }
             Self::EfficientNetB1
             | Self::EfficientNetLite0
             | Self::EfficientNetLite1
             | Self::EfficientNetLite2
             | Self::EfficientNetLite3
             | Self::EfficientNetLite4 => ([0.5; 3], [0.5; 3]),
+            _ => ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
         }
     }
 }
@@ -116,7 +183,8 @@ impl fmt::Display for Architecture {
 impl FromStr for Architecture {
     type Err = Error;
 
-    /// Reads [`name`](Self::name), or timm's name of a Lite network, such as `tf_efficientnet_lite0`.
+    /// Reads [`name`](Self::name), or timm's name of a Lite network, such as `tf_efficientnet_lite0`. [`TimmName`] also
+    /// reads timm's names of pretrained weights.
     fn from_str(name: &str) -> Result<Self, Error> {
         let plain = name.strip_prefix("tf_").filter(|rest| rest.starts_with("efficientnet_lite")).unwrap_or(name);
         Self::ALL
@@ -125,6 +193,11 @@ impl FromStr for Architecture {
             .ok_or_else(|| Error::UnknownArchitecture { name: name.into() })
     }
 }
+
+/// Batch-norm epsilon of networks that come from TensorFlow.
+pub(super) const TENSORFLOW_EPSILON: f64 = 1e-3;
+/// PyTorch's default epsilon of batch norms.
+pub(super) const PYTORCH_EPSILON: f64 = 1e-5;
 
 /// The shape of an EfficientNet (Tan & Le, ICML 2019): one baseline network, scaled in width, depth and resolution.
 ///
@@ -152,6 +225,8 @@ pub struct EfficientNetConfig {
     pub squeeze_excitation: bool,
     /// How convolutions pad their input.
     pub padding: Padding,
+    /// Whether the first convolution pads its input, too.
+    pub pad_stem: bool,
     /// Added to the variance in batch norms.
     pub batch_norm_epsilon: f64,
     /// Whether `width` scales the channels of the stem and of the head, and `depth` the number of blocks of the first
@@ -188,6 +263,21 @@ impl EfficientNetConfig {
         Self::scaled(1.4, 1.8, 320, 0.4)
     }
 
+    /// Returns the shape of EfficientNet-B5. Timm's checkpoint is for 448 pixels (the paper's for 456).
+    pub fn b5() -> Self {
+        Self::scaled(1.6, 2.2, 448, 0.4)
+    }
+
+    /// Returns the shape of EfficientNet-B6, 528 pixels.
+    pub fn b6() -> Self {
+        Self::scaled(1.8, 2.6, 528, 0.5)
+    }
+
+    /// Returns the shape of EfficientNet-B7, 63.8 M parameters, 600 pixels.
+    pub fn b7() -> Self {
+        Self::scaled(2.0, 3.1, 600, 0.5)
+    }
+
     /// Returns the shape of EfficientNet-Lite0, 3.4 M parameters, 224 pixels: no squeeze-and-excitation, ReLU6,
     /// TensorFlow's padding and batch-norm epsilon, as in timm's `tf_efficientnet_lite0`.
     pub fn lite0() -> Self {
@@ -216,12 +306,17 @@ impl EfficientNetConfig {
         Self::lite(1.4, 1.8, 380, 0.3)
     }
 
+    /// Sets TensorFlow's padding, its batch-norm epsilon, and the side of the input in pixels.
+    fn tensorflow(self, resolution: usize) -> Self {
+        Self { padding: Padding::TensorFlowSame, batch_norm_epsilon: TENSORFLOW_EPSILON, resolution, ..self }
+    }
+
     fn lite(width: f64, depth: f64, resolution: usize, dropout: f64) -> Self {
         Self {
             activation: Activation::Relu6,
             squeeze_excitation: false,
             padding: Padding::TensorFlowSame,
-            batch_norm_epsilon: 1e-3,
+            batch_norm_epsilon: TENSORFLOW_EPSILON,
             scale_stem_and_head: false,
             ..Self::scaled(width, depth, resolution, dropout)
         }
@@ -236,7 +331,8 @@ impl EfficientNetConfig {
             activation: Activation::Silu,
             squeeze_excitation: true,
             padding: Padding::Symmetric,
-            batch_norm_epsilon: 1e-5,
+            pad_stem: true,
+            batch_norm_epsilon: PYTORCH_EPSILON,
             scale_stem_and_head: true,
             classes: 2,
         }
@@ -349,6 +445,7 @@ mod tests {
         }
         assert_eq!("tf_efficientnet_lite0".parse::<Architecture>().unwrap(), Architecture::EfficientNetLite0);
         assert_eq!("tf_efficientnet_lite4".parse::<Architecture>().unwrap(), Architecture::EfficientNetLite4);
-        assert!("tf_efficientnet_b0".parse::<Architecture>().is_err());
+        assert_eq!("tf_efficientnet_b0".parse::<Architecture>().unwrap(), Architecture::TfEfficientNetB0);
+        assert!("tf_efficientnet_b8".parse::<Architecture>().is_err());
     }
 }

@@ -1,26 +1,33 @@
 //! The part of [`crate::fuzzing`] that reads what PyTorch saves.
 
-use super::checkpoint::{Checkpoint, state_dict};
+use super::ForeignWeights;
+use super::checkpoint::{Checkpoint, dictionaries};
 use super::pickle::Pickle;
 
-/// Reads a pickle, and looks for a state dict in it. Returns whether it was readable.
+/// Reads a pickle, and looks for state dicts in it. Returns whether it was readable.
 pub fn pickle(bytes: &[u8]) -> bool {
     let Ok((nodes, root, length)) = Pickle::read(bytes) else { return false };
     assert!(length <= bytes.len(), "{length} of {} bytes", bytes.len());
     // An object that is no state dict is an error here.
-    let _ = state_dict(&nodes, root);
+    let _ = dictionaries(&nodes, root);
     true
 }
 
 /// Reads a checkpoint, and the values of its tensors. Returns whether it was readable.
 pub fn checkpoint(bytes: &[u8]) -> bool {
+    // A checkpoint that is no known network is an error here.
+    let _ = ForeignWeights::from_bytes(bytes.to_vec());
     let Ok(checkpoint) = Checkpoint::read(bytes) else { return false };
-    for (name, shape) in checkpoint.shapes() {
-        // A caller knows the expected shape, and refuses a wrong one before its values are read.
-        let count = shape.iter().try_fold(1_usize, |count, side| count.checked_mul(*side));
-        let Some(count) = count.filter(|count| *count <= 1 << 16) else { continue };
-        if let Ok(weight) = checkpoint.weight(&name) {
-            assert_eq!(weight.values.len(), count, "{name}");
+    for dictionary in 0..checkpoint.dictionaries().count() {
+        let Ok(tensors) = checkpoint.tensors(dictionary) else { continue };
+        for (name, tensor) in tensors {
+            // A caller knows the expected shape, and refuses a wrong one before its values are read.
+            let shape = checkpoint.shape(tensor);
+            let count = shape.iter().try_fold(1_usize, |count, side| count.checked_mul(*side));
+            let Some(count) = count.filter(|count| *count <= 1 << 16) else { continue };
+            if let Ok(weight) = checkpoint.weight(&name, tensor) {
+                assert_eq!(weight.values.len(), count, "{name}");
+            }
         }
     }
     true

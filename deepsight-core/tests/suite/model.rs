@@ -1,7 +1,5 @@
 //! Tests of model files, the classifier and the import of checkpoints, through the public API.
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::OnceLock;
 
 use burn::backend::Flex;
@@ -129,6 +127,15 @@ fn each_unusable_value_of_the_card_is_named() {
         ("metrics", json!({"auc": "good"})),
         ("golden", json!({"fake_probability": 2.0, "tolerance": 0.1})),
         ("golden", json!({"fake_probability": 0.5, "tolerance": 0.0})),
+        ("references", json!([{"fake_probability": 1.5, "tolerance": 0.1}])),
+        ("padding", json!("valid")),
+        ("padding", json!({"same_for": 0})),
+        ("padding", json!({"same_for_each": 5000})),
+        ("unpadded_stem", json!("yes")),
+        ("batch_norm_epsilon", json!(0.0)),
+        ("batch_norm_epsilon", json!("small")),
+        ("activation", json!("identity")),
+        ("activation", json!("gelu")),
         ("name", json!(7)),
         ("name", json!("\u{1b}[2J")),
     ];
@@ -143,8 +150,8 @@ fn each_unusable_value_of_the_card_is_named() {
 #[test]
 fn a_later_schema_and_an_unknown_architecture_are_refused() {
     let mut card = card_json();
-    card["schema"] = json!(2);
-    assert!(matches!(read_error(&file_with_card(&card.to_string())), Error::UnsupportedSchema { found: 2, .. }));
+    card["schema"] = json!(3);
+    assert!(matches!(read_error(&file_with_card(&card.to_string())), Error::UnsupportedSchema { found: 3, .. }));
     let mut card = card_json();
     card["architecture"] = json!("resnet50");
     let error = read_error(&file_with_card(&card.to_string()));
@@ -449,89 +456,4 @@ fn the_bundled_model_loads_and_passes_its_golden_check_on_every_cpu_backend() {
     keeps_its_promise::<Flex>();
     #[cfg(feature = "ndarray")]
     keeps_its_promise::<burn::backend::NdArray>();
-}
-
-// Tests of checkpoints as PyTorch saves them. `checkpoints/export.py` writes the files.
-
-fn fixture(name: &str) -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name)).unwrap()
-}
-
-fn import(bytes: &[u8]) -> Result<StateDict, Error> {
-    let network = Architecture::EfficientNetLite0.config().init::<Flex>(&Default::default());
-    Ok(network.load_timm_bytes(bytes)?.state_dict())
-}
-
-#[test]
-fn safetensors_state_dicts_load_with_wrapper_prefixes() {
-    let weights = weights();
-    let bytes: BTreeMap<String, Vec<u8>> =
-        weights.iter().map(|(n, w)| (n.clone(), w.values.iter().flat_map(|v| v.to_le_bytes()).collect())).collect();
-    let view = |name: &String| TensorView::new(Dtype::F32, weights[name].shape.clone(), &bytes[name]).unwrap();
-    let tensors: Vec<_> = weights.keys().map(|name| (format!("module.{name}"), view(name))).collect();
-    assert_eq!(import(&safetensors::serialize(tensors, None).unwrap()).unwrap(), weights);
-}
-
-#[test]
-fn every_checkpoint_format_names_missing_and_unexpected_tensors() {
-    // The files hold only three tensors, one of them foreign, because a whole state dict would be 13 MB.
-    for name in ["zip.pth", "legacy.pth", "nested.pth", "channels_last.pth"] {
-        let Err(Error::TensorNames { missing, unexpected }) = import(&fixture(name)) else { panic!("{name}") };
-        assert_eq!(unexpected, ["foreign.weight"], "{name}");
-        assert!(missing.contains(&"bn1.weight".to_owned()), "{name}");
-        assert!(!missing.contains(&"conv_stem.weight".to_owned()), "{name}");
-        assert!(!missing.contains(&"classifier.bias".to_owned()), "{name}");
-    }
-}
-
-/// The bytes of a legacy checkpoint before the pickle of its state dict.
-const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.K\x01.}.";
-
-#[test]
-fn hostile_pickles_are_an_error() {
-    let nested = [&b")"[..], &[0x85; 900_000], b"."].concat();
-    let doubled = [&b"]"[..], &b"2a".repeat(1000), b"."].concat();
-    let long_text = b"X\xff\xff\xff\xff".to_vec();
-    let many = vec![b'N'; 5_000_000];
-    // One long list, from which dictionaries are then built over and over.
-    let pairs = b"NN\x86".repeat(100_000);
-    let copies =
-        [&b"]("[..], &pairs, b"e\x85q\x01", &b"ccollections\nOrderedDict\nh\x01R".repeat(20_000), b"."].concat();
-    let duplicates = [&b"N"[..], &b"2".repeat(40_000_000), b"."].concat();
-    let no_mark = b"u.".to_vec();
-    let far_slot = b"Nr\xff\xff\xff\xff.".to_vec();
-    for pickle in [
-        nested,
-        doubled,
-        copies,
-        duplicates,
-        long_text,
-        many,
-        no_mark,
-        far_slot,
-        b"cos\nsystem\n(S'true'\ntR.".to_vec(),
-        vec![],
-    ] {
-        let error = import(&[LEGACY, &pickle].concat()).unwrap_err();
-        assert!(matches!(error, Error::NotACheckpoint { .. }), "{error}");
-    }
-}
-
-/// The text of one megabyte is referenced a hundred thousand times. An importer that copied it each time would run out
-/// of memory.
-#[test]
-fn a_long_text_that_a_pickle_references_often_is_not_copied_each_time() {
-    let text = [&b"X\x00\x00\x10\x00"[..], &[b'a'; 1 << 20], b"q\x010"].concat();
-    let parameters =
-        [&text[..], b"ctorch._utils\n_rebuild_parameter\nq\x020", &b"h\x02h\x01\x85R0".repeat(100_000), b"N."].concat();
-    let tensor = b"ctorch._utils\n_rebuild_tensor_v2\n((U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x01tQK\x00K\x01\x85K\x01\x85tRq\x020";
-    let names = [&text[..], tensor, b"}(", &b"h\x01h\x02".repeat(100_000), b"u."].concat();
-    let one_storage = &b"]U\x010a.\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80\x3f"[..];
-    for (pickle, storages, reason) in [
-        (parameters, &b"]."[..], "does not hold a dictionary"),
-        (names, one_storage, "has 1048576 bytes; the limit is 512"),
-    ] {
-        let error = import(&[LEGACY, &pickle, storages].concat()).unwrap_err();
-        assert!(matches!(&error, Error::NotACheckpoint { .. }) && error.to_string().contains(reason), "{error}");
-    }
 }

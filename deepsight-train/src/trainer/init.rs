@@ -23,6 +23,9 @@ pub(super) fn initial<B: Backend>(
         Init::None => (network, None),
         Init::File(path) => match ModelFile::read(path) {
             Ok(mut file) if file.card.architecture == config.model_name => {
+                network
+                    .check_config(&file.card.config())
+                    .map_err(|cause| CoreError::Model { path: path.clone(), cause: Box::new(cause) })?;
                 if file.card.fake_index() == 0 {
                     file.weights.iter_mut().filter(|(name, _)| name.starts_with("classifier.")).for_each(swap_classes);
                 }

@@ -6,19 +6,20 @@ use std::process::ExitCode;
 use burn::tensor::backend::Backend;
 use clap::{CommandFactory, Parser};
 use deepsight_core::{
-    Architecture, Classifier, Error, FaceCrop, ModelCard, ModelFile, ResizeFilter, WeightFormat, image, with_causes,
+    Classifier, Error, FaceCrop, ForeignWeights, ModelFile, Origin, Padding, ResizeFilter, TimmName, Variant,
+    WeightFormat, WeightSet, image, with_causes,
 };
 use deepsight_device::{Device, with_backend};
 
 use crate::flags::describe;
 use crate::output::{complain, print};
 
-/// Turns a timm state dict (.pth or .safetensors) into a model file, or inspects one.
+/// Turns a checkpoint of PyTorch (.pth or .safetensors) into a model file, or inspects one.
 #[derive(Debug, Parser)]
 #[command(name = "convert", version)]
 pub struct Args {
-    /// timm state dict to read: .pth (zip or legacy) or .safetensors
-    #[arg(long, value_name = "FILE", requires_all = ["model_name", "output"])]
+    /// Checkpoint to read: .pth (zip or legacy) or .safetensors, with the names of timm or of efficientnet_pytorch
+    #[arg(long, visible_alias = "checkpoint", value_name = "FILE", requires = "output")]
     #[arg(required_unless_present_any = ["inspect", "model"])]
     timm: Option<PathBuf>,
     /// Model file to add a golden input to, or to store in another format
@@ -28,9 +29,36 @@ pub struct Args {
     /// can check that a machine computes the same score
     #[arg(long, value_name = "PICTURE", conflicts_with = "inspect")]
     golden: Option<PathBuf>,
-    /// Architecture: efficientnet_b0 to efficientnet_b4, or efficientnet_lite0 to efficientnet_lite4
+    /// Picture of one face as the model's crop cuts it out, and the fake probability that the original network gives
+    /// it; the score is compared, and both are stored in the file. May be repeated
+    #[arg(long, value_name = "PICTURE=SCORE", value_parser = reference, conflicts_with = "inspect")]
+    reference: Vec<(PathBuf, f32)>,
+    /// Largest difference from the score of a reference
+    #[arg(long, value_name = "P", default_value_t = 0.01)]
+    tolerance: f32,
+    /// Network: efficientnet_b0 to efficientnet_b7, with the prefix tf_ for the variant tensorflow, or
+    /// efficientnet_lite0 to efficientnet_lite4. By default what the checkpoint says
     #[arg(long, value_name = "NAME")]
-    model_name: Option<Architecture>,
+    model_name: Option<TimmName>,
+    /// Project that trained the model: timm, sbi (SelfBlendedImages), deepfakebench, selimsef (winner of the DFDC) or
+    /// polimi (icpr2020dfdc). Sets the network, crop, resize, input size, mean and standard deviation, unless flags do
+    #[arg(long, value_name = "PROJECT", requires = "timm")]
+    from: Option<Origin>,
+    /// Variant of the network: pytorch (symmetric padding, batch-norm epsilon 1e-5, as timm's efficientnet_b4) or
+    /// tensorflow (padding same, 1e-3, as timm's tf_efficientnet_b4 and efficientnet_pytorch). A state dict fits both,
+    /// so it is needed where neither the name nor the checkpoint says it
+    #[arg(long, value_name = "VARIANT", requires = "timm")]
+    variant: Option<Variant>,
+    /// Padding, if it is not that of the variant: symmetric, same, same-for:SIDE (efficientnet_pytorch from 0.7) or
+    /// same-for-each:SIDE (efficientnet_pytorch before 0.7)
+    #[arg(long, value_name = "PADDING", requires = "timm")]
+    padding: Option<Padding>,
+    /// Number that batch norms add to the variance, if it is not that of the variant
+    #[arg(long, value_name = "NUMBER", requires = "timm")]
+    batch_norm_epsilon: Option<f64>,
+    /// Weights to read if the checkpoint has a moving average too: ema or plain; ema by default
+    #[arg(long, value_name = "WHICH", requires = "timm")]
+    weights: Option<WeightSet>,
     /// Model file to write
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -46,12 +74,12 @@ pub struct Args {
     /// Standard deviation of pixels in 0..=1, three numbers; timm's by default
     #[arg(long, value_name = "R,G,B", value_parser = triple)]
     std: Option<[f32; 3]>,
-    /// Filter that resizes faces: opencv_bilinear or pil_bilinear
-    #[arg(long, value_name = "FILTER", value_parser = json_name::<ResizeFilter>, default_value = "opencv_bilinear")]
-    resize: ResizeFilter,
-    /// Crop of a face: box, margin:FRACTION, aligned:SIZE:SCALE or aligned:SIZE:SCALE:DOWN
-    #[arg(long, value_name = "CROP", value_parser = crop, default_value = "box")]
-    crop: FaceCrop,
+    /// Filter that resizes faces: opencv_bilinear, the default, or pil_bilinear
+    #[arg(long, value_name = "FILTER", value_parser = json_name::<ResizeFilter>)]
+    resize: Option<ResizeFilter>,
+    /// Crop of a face: box, the default, margin:FRACTION, aligned:SIZE:SCALE or aligned:SIZE:SCALE:DOWN
+    #[arg(long, value_name = "CROP", value_parser = crop)]
+    crop: Option<FaceCrop>,
     /// Probability from which a face is fake
     #[arg(long, value_name = "P", default_value_t = 0.5)]
     threshold: f32,
@@ -108,8 +136,9 @@ pub fn main(args: &Args) -> ExitCode {
 
 fn on<B: Backend>(args: &Args, device: &B::Device) -> Result<String, String> {
     if let (Some(model), Some(output)) = (&args.model, &args.output) {
-        if args.golden.is_none() && args.format().is_none() && args.mirrored.is_none() {
-            return Err("--model needs --golden, --format or --mirrored".into());
+        let changes = args.golden.is_some() || args.format().is_some() || args.mirrored.is_some();
+        if !changes && args.reference.is_empty() {
+            return Err("--model needs --golden, --reference, --format or --mirrored".into());
         }
         let mut file = ModelFile::read(model).map_err(|error| describe(&error, &Args::command()))?;
         let format = file.format;
@@ -119,32 +148,49 @@ fn on<B: Backend>(args: &Args, device: &B::Device) -> Result<String, String> {
         save(args, classifier, args.format().unwrap_or(format), output, device)?;
         return inspect::<B>(output, device);
     }
-    match (&args.inspect, &args.timm, args.model_name, &args.output) {
+    match (&args.inspect, &args.timm, &args.output) {
         (Some(file), ..) => inspect::<B>(file, device),
-        (None, Some(timm), Some(architecture), Some(output)) => {
-            let made = convert::<B>(args, timm, architecture, output, device);
+        (None, Some(timm), Some(output)) => {
+            let made = convert::<B>(args, timm, output, device);
             let format = args.format().unwrap_or(WeightFormat::F32);
-            save(args, made.map_err(|error| with_causes(&error))?, format, output, device)?;
+            save(args, made.map_err(|error| describe(&error, &Args::command()))?, format, output, device)?;
             inspect::<B>(output, device)
         }
         // The parser lets nothing else through.
-        _ => Err("--inspect, or --timm with --model-name and --output, is needed".into()),
+        _ => Err("--inspect, or --timm with --output, is needed".into()),
     }
 }
 
-fn convert<B: Backend>(
-    a: &Args,
-    timm: &Path,
-    architecture: Architecture,
-    output: &Path,
-    device: &B::Device,
-) -> Result<Classifier<B>, Error> {
+fn convert<B: Backend>(a: &Args, timm: &Path, output: &Path, device: &B::Device) -> Result<Classifier<B>, Error> {
     let file_name = output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let mut card = ModelCard::new(a.name.clone().unwrap_or(file_name), architecture);
+    let weights = ForeignWeights::read(timm)?.with_set(a.weights);
+    let others: Vec<_> = weights.networks().into_iter().filter(|name| weights.network().ok() != Some(name)).collect();
+    if !others.is_empty() {
+        let others = others.join(" and ");
+        complain(&format!("note: the weights are `{}`; the file also has `{others}`: --weights", weights.network()?));
+    }
+    let published = a.from.and_then(Origin::network);
+    let network = match (&a.model_name, published, weights.architecture()) {
+        (Some(name), ..) => name.clone(),
+        (None, Some(name), _) => name,
+        (None, None, Some(name)) => name.parse()?,
+        (None, None, None) => {
+            return Err(Error::Setting { name: "model_name", value: "missing".into(), rule: NO_NAME });
+        }
+    };
+    let mut card = weights.card(a.name.clone().unwrap_or(file_name), &network, a.variant)?;
+    if let Some(origin) = a.from {
+        origin.apply(&mut card, &weights)?;
+        if let Some(difference) = origin.difference() {
+            complain(&format!("note: {difference}; --reference shows how much that matters"));
+        }
+    }
+    card.padding = a.padding.or(card.padding);
+    card.batch_norm_epsilon = a.batch_norm_epsilon.or(card.batch_norm_epsilon);
     card.input_size = a.input_size.unwrap_or(card.input_size);
     card.mean = a.mean.unwrap_or(card.mean);
     card.std = a.std.unwrap_or(card.std);
-    (card.resize, card.crop) = (a.resize, a.crop);
+    (card.resize, card.crop) = (a.resize.unwrap_or(card.resize), a.crop.unwrap_or(card.crop));
     (card.threshold, card.temperature) = (a.threshold, a.temperature);
     card.mirrored = a.mirrored.unwrap_or(card.mirrored);
     if a.fake_first {
@@ -152,11 +198,15 @@ fn convert<B: Backend>(
     }
     (card.trained_on, card.terms) = (a.trained_on.clone(), a.terms.clone());
 
-    let network = architecture.config().init::<B>(device).load_timm(timm)?;
+    card.validate()?;
+    let network = weights.load_into(card.config().init::<B>(device))?;
     Classifier::new(network, card, device)
 }
 
-/// Writes the model file, with the golden input where one is given or the model has one.
+const NO_NAME: &str = "is needed, because the file does not say which network it is of";
+
+/// Writes the model file, with the golden input where one is given or the model has one, and with the references.
+/// Writes nothing if a reference does not get its score.
 fn save<B: Backend>(
     a: &Args,
     classifier: Classifier<B>,
@@ -165,24 +215,36 @@ fn save<B: Backend>(
     device: &B::Device,
 ) -> Result<(), String> {
     let failed = |error: Error| describe(&error, &Args::command());
-    let face = match &a.golden {
-        Some(path) => {
-            let picture = image::open(path)
-                .map_err(|error| format!("{}: {}", path.display(), describe(&error, &Args::command())))?;
-            Some(picture.into_rgb8())
-        }
-        None => classifier.to_file(format).golden_input,
-    };
-    let Some(face) = face else { return classifier.save(output, format).map_err(failed) };
-    // The promised score is that of the weights as the file will have them, rounded.
-    let bytes = classifier.to_file(format).to_bytes().map_err(failed)?;
-    let rounded = Classifier::<B>::from_bytes(&bytes, device).and_then(|rounded| rounded.record_golden_input(face));
-    rounded.and_then(|rounded| rounded.save(output, format)).map_err(failed)
+    let file = classifier.to_file(format);
+    let face = a.golden.as_deref().map(picture).transpose()?.or_else(|| file.golden_input.clone());
+    // The scores are those of the weights as the file will have them, rounded.
+    let bytes = file.to_bytes().map_err(failed)?;
+    let mut rounded = Classifier::<B>::from_bytes(&bytes, device).map_err(failed)?;
+    if let Some(face) = face {
+        rounded = rounded.record_golden_input(face).map_err(failed)?;
+    }
+    for (path, score) in &a.reference {
+        let in_file = |error: Error| format!("{}: {}", path.display(), failed(error));
+        rounded = rounded.record_reference(picture(path)?, *score, a.tolerance).map_err(in_file)?;
+    }
+    // The references that the model had before count, too.
+    rounded.verify().map_err(failed)?;
+    rounded.save(output, format).map_err(failed)
+}
+
+/// Reads a picture of a face.
+fn picture(path: &Path) -> Result<image::RgbImage, String> {
+    let picture = image::open(path);
+    picture
+        .map(image::DynamicImage::into_rgb8)
+        .map_err(|error| format!("{}: {}", path.display(), describe(&error, &Args::command())))
 }
 
 fn inspect<B: Backend>(path: &Path, device: &B::Device) -> Result<String, String> {
     let file = ModelFile::read(path).map_err(|error| describe(&error, &Args::command()))?;
-    let card = serde_json::to_string_pretty(&file.card).map_err(|error| with_causes(&error))?;
+    let (references, tolerances) = (file.card.references.len(), file.card.references.iter().map(|g| g.tolerance));
+    let tolerance = tolerances.fold(0.0, f32::max);
+    let card = serde_json::to_string_pretty(&file.card.written()).map_err(|error| with_causes(&error))?;
     let parameters: usize = file.weights.values().map(|weight| weight.values.len()).sum();
     let format = file.format;
     let mut lines = vec![
@@ -197,12 +259,23 @@ fn inspect<B: Backend>(path: &Path, device: &B::Device) -> Result<String, String
         Some(score) => format!("golden      input scores {:.6}, as promised", score.fake_probability),
         None => "golden      no input in the file".into(),
     });
+    if references > 0 {
+        lines.push(format!("references  {references} score as the original within {tolerance}"));
+    }
     Ok(lines.join("\n"))
 }
 
 /// A value by its name in model files.
 fn json_name<T: serde::de::DeserializeOwned>(name: &str) -> Result<T, String> {
     serde_json::from_value(serde_json::Value::from(name)).map_err(|error| error.to_string())
+}
+
+/// A picture and its score.
+fn reference(text: &str) -> Result<(PathBuf, f32), String> {
+    let parts = text.rsplit_once('=').and_then(|(path, score)| Some((path.into(), score.parse().ok()?)));
+    parts
+        .filter(|(_, score)| (0.0..=1.0).contains(score))
+        .ok_or_else(|| "a picture, `=` and a fake probability of 0 to 1 are needed".into())
 }
 
 fn triple(text: &str) -> Result<[f32; 3], String> {

@@ -65,6 +65,11 @@ fn cure(train: Option<&TrainError>, core: Option<&CoreError>) -> Option<&'static
         (Some(TrainError::NothingToTrain { .. }), _) => Some("see --ignore-official-split and --split-by"),
         (Some(TrainError::Setting { name: "split", .. }), _) => Some("`deepsight preprocess` divides them"),
         (_, Some(CoreError::NoModelCard)) => Some("`deepsight convert` makes a model file of a timm state dict"),
+        (_, Some(CoreError::VariantUnknown { .. })) => {
+            Some("give --variant pytorch or --variant tensorflow; a --model-name that begins with tf_ means the latter")
+        }
+        (_, Some(CoreError::OtherOrigin { .. })) => Some("see --from"),
+        (_, Some(CoreError::NoSuchWeights { .. })) => Some("see --weights"),
         _ => None,
     }
 }

@@ -2,10 +2,11 @@ use super::padded::Padded;
 use super::spread::Spread;
 use super::{Scratch, activation};
 use crate::EfficientNetConfig;
+use crate::Error;
 use crate::efficientnet::config::Stage;
+use crate::efficientnet::padding::{LayerPadding, Paddings};
 use crate::fused::fold::Folder;
 use crate::fused::pool::Pool;
-use crate::{Error, Padding};
 use deepsight_kernels::{
     Activation, Aligned, Border, Convolution, ExpandDepthwise, Expansion, Geometry, InstructionSet, Pointwise,
     sigmoid_in_place,
@@ -18,7 +19,7 @@ pub(super) struct Block {
     inner: ExpandDepthwise,
     kernel: usize,
     stride: usize,
-    padding: Padding,
+    padding: LayerPadding,
     gate: Option<Gate>,
     project: Pointwise,
     residual: bool,
@@ -49,6 +50,7 @@ impl Block {
         stage: &Stage,
         (name, input, first): (&str, usize, bool),
         stem: Option<Convolution>,
+        paddings: &mut Paddings,
         set: InstructionSet,
         folder: &mut Folder<'_>,
     ) -> Result<Self, Error> {
@@ -92,7 +94,7 @@ impl Block {
         let project = project.with_padded_inputs(inner.blocks() * set.lanes());
         let project = project.pointwise(set, Activation::Identity);
         let residual = stride == 1 && input == stage.channels;
-        Ok(Self { set, inner, kernel, stride, padding: config.padding, gate, project, residual })
+        Ok(Self { set, inner, kernel, stride, padding: paddings.next(kernel, stride), gate, project, residual })
     }
 
     /// Returns the number of output channels.

@@ -14,7 +14,8 @@ use self::spread::Spread;
 use super::fold::Folder;
 use super::pool::Pool;
 use crate::EfficientNetConfig;
-use crate::{Activation, Error, Padding, StateDict};
+use crate::efficientnet::padding::{LayerPadding, Paddings};
+use crate::{Activation, Error, StateDict};
 use deepsight_kernels::{self as kernels, Aligned, Convolution, Geometry, InstructionSet, Pointwise};
 
 /// An EfficientNet for inference on the CPU. The batch norms are folded into the convolutions, and each block is
@@ -26,7 +27,7 @@ use deepsight_kernels::{self as kernels, Aligned, Convolution, Geometry, Instruc
 #[derive(Debug)]
 pub struct FusedEfficientNet {
     set: InstructionSet,
-    padding: Padding,
+    stem_padding: LayerPadding,
     blocks: Vec<Block>,
     head: Pointwise,
     /// Maps the pooled features to the logits.
@@ -90,12 +91,14 @@ impl FusedEfficientNet {
         let mut channels = config.stem_channels();
         let stem = folder.normalized("conv_stem", "bn1", &[channels, 3, 3, 3])?;
         let mut stem = Some(Convolution::new(set, &stem.weights, &stem.bias, 3, 2, act.clone()));
+        let mut paddings = Paddings::new(config.padding, config.pad_stem);
+        let stem_padding = paddings.stem();
         let mut blocks = Vec::new();
         for (number, stage) in config.stages().iter().enumerate() {
             for index in 0..stage.blocks {
                 let name = format!("blocks.{number}.{index}");
                 let place = (name.as_str(), channels, index == 0);
-                blocks.push(Block::new(config, stage, place, stem.take(), set, &mut folder)?);
+                blocks.push(Block::new(config, stage, place, stem.take(), &mut paddings, set, &mut folder)?);
                 channels = stage.channels;
             }
         }
@@ -106,7 +109,7 @@ impl FusedEfficientNet {
         folder.finish()?;
         Ok(Self {
             set,
-            padding: config.padding,
+            stem_padding,
             blocks,
             head,
             classifier,
@@ -203,7 +206,14 @@ impl FusedEfficientNet {
         fill(Canvas { values: inside, pitch: columns.padded, left: columns.before, width });
 
         let (mut input, mut output) = (&mut workspace.input, &mut workspace.output);
-        let mut length = rows.padded * columns.padded * 3;
+        // The stem takes exactly the pixels that it reads. Without padding these may be fewer than the image has.
+        if columns.read < columns.padded {
+            for row in 1..rows.read {
+                let start = row * columns.padded * 3;
+                image.copy_within(start..start + columns.read * 3, row * columns.read * 3);
+            }
+        }
+        let mut length = rows.read * columns.read * 3;
         for (number, (block, geometry)) in self.blocks.iter().zip(&layout.blocks).enumerate() {
             let (rows, columns) = geometry.output();
             let outputs = rows * columns * block.outputs();
@@ -243,7 +253,7 @@ impl FusedEfficientNet {
         if let Some(layout) = last.as_ref().filter(|layout| layout.size == (height, width)) {
             return layout.clone();
         }
-        let stem = [height, width].map(|size| Padded::of(self.padding, size, 3, 2));
+        let stem = [height, width].map(|size| Padded::of(self.stem_padding, size, 3, 2));
         let (mut rows, mut columns) = (stem[0].output, stem[1].output);
         let blocks = self.blocks.iter().map(|block| {
             let geometry = block.geometry(rows, columns);

@@ -17,6 +17,11 @@ import torch
 MODELS = {
     "efficientnet_b0": ("efficientnet_b0", [(64, 64), (65, 97)]),
     "efficientnet_b3": ("efficientnet_b3", [(64, 64), (75, 51)]),
+    "efficientnet_b5": ("efficientnet_b5", [(64, 64)]),
+    "tf_efficientnet_b0": ("tf_efficientnet_b0", [(64, 64), (65, 97)]),
+    "tf_efficientnet_b4": ("tf_efficientnet_b4", [(64, 64), (65, 97)]),
+    "tf_efficientnet_b6": ("tf_efficientnet_b6", [(64, 64)]),
+    "tf_efficientnet_b7": ("tf_efficientnet_b7", [(64, 64)]),
     "efficientnet_lite0": ("tf_efficientnet_lite0", [(64, 64), (63, 85)]),
     "efficientnet_lite1": ("tf_efficientnet_lite1", [(64, 64)]),
     "efficientnet_lite2": ("tf_efficientnet_lite2", [(64, 64), (63, 85)]),
@@ -90,19 +95,27 @@ def settle(model: torch.nn.Module, x: torch.Tensor) -> dict[str, list[float]]:
     return statistics
 
 
+def prepared(ours: str) -> tuple[torch.nn.Module, list[torch.Tensor], dict[str, list[float]], np.float32]:
+    """A network of `MODELS` with the formula's weights, its images, and what only the file knows of the weights."""
+    theirs, sizes = MODELS[ours]
+    model = timm.create_model(theirs, num_classes=2).eval()
+    fill(model)
+    batches = [torch.from_numpy(images(f"{ours}.{h}x{w}", 3, h, w)) for h, w in sizes]
+    statistics = settle(model, batches[0])
+    raw = torch.cat([model(x) for x in batches])
+    scale, shift = np.float32(1 / float(raw.std(0).mean())), raw.mean(0)
+    head = model.get_classifier()
+    head.bias.copy_((head.bias - shift) * float(scale) + torch.tensor([0.5, -0.5]))
+    head.weight *= float(scale)
+    return model, batches, statistics, scale
+
+
 @torch.inference_mode()
 def main() -> None:
     models = {}
-    for ours, (theirs, sizes) in MODELS.items():
-        model = timm.create_model(theirs, num_classes=2).eval()
-        fill(model)
-        batches = [torch.from_numpy(images(f"{ours}.{h}x{w}", 3, h, w)) for h, w in sizes]
-        statistics = settle(model, batches[0])
-        raw = torch.cat([model(x) for x in batches])
-        scale, shift = np.float32(1 / float(raw.std(0).mean())), raw.mean(0)
+    for ours, (_, sizes) in MODELS.items():
+        model, batches, statistics, scale = prepared(ours)
         head = model.get_classifier()
-        head.bias.copy_((head.bias - shift) * float(scale) + torch.tensor([0.5, -0.5]))
-        head.weight *= float(scale)
         models[ours] = {
             "batch_norms": statistics,
             "classifier_scale": float(scale),

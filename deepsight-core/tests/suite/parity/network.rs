@@ -16,9 +16,14 @@ type AnyBackend = burn::backend::Flex;
 type AnyBackend = burn::backend::NdArray;
 
 /// The networks in `logits.json`.
-const EXPORTED: [Architecture; 7] = [
+const EXPORTED: [Architecture; 12] = [
     Architecture::EfficientNetB0,
     Architecture::EfficientNetB3,
+    Architecture::EfficientNetB5,
+    Architecture::TfEfficientNetB0,
+    Architecture::TfEfficientNetB4,
+    Architecture::TfEfficientNetB6,
+    Architecture::TfEfficientNetB7,
     Architecture::EfficientNetLite0,
     Architecture::EfficientNetLite1,
     Architecture::EfficientNetLite2,
@@ -44,8 +49,16 @@ fn network<B: Backend>(architecture: Architecture, expected: &Value) -> Efficien
 
 /// Returns the largest difference from timm's logits over all images and sizes, as a share of the logit (of 0.1 for
 /// smaller logits). `forward` gets three images, `[3, 3, height, width]`, with height and width.
-fn largest_difference(architecture: Architecture, mut forward: impl FnMut(Vec<f32>, usize, usize) -> Vec<f32>) -> f32 {
-    let expected = expected(architecture);
+fn largest_difference(architecture: Architecture, forward: impl FnMut(Vec<f32>, usize, usize) -> Vec<f32>) -> f32 {
+    difference_from(&expected(architecture), architecture, forward)
+}
+
+/// Returns the largest difference from the logits of these cases.
+fn difference_from(
+    expected: &Value,
+    architecture: Architecture,
+    mut forward: impl FnMut(Vec<f32>, usize, usize) -> Vec<f32>,
+) -> f32 {
     let mut largest = 0.0_f32;
     for case in expected["cases"].as_array().unwrap() {
         let [height, width] = ["height", "width"].map(|key| case[key].as_u64().unwrap() as usize);
@@ -62,26 +75,59 @@ fn largest_difference(architecture: Architecture, mut forward: impl FnMut(Vec<f3
     largest
 }
 
+/// Computes the logits of three images by Burn.
+fn burn_logits<B: Backend>(network: &EfficientNet<B>, pixels: Vec<f32>, height: usize, width: usize) -> Vec<f32> {
+    let input = Tensor::<B, 4>::from_data(TensorData::new(pixels, [3, 3, height, width]), &Default::default());
+    network.forward(input).into_data().iter::<f32>().collect()
+}
+
+/// Computes the logits of three images by the fused engine.
+fn fused_logits(network: &FusedEfficientNet, pixels: &[f32], height: usize, width: usize) -> Vec<f32> {
+    network.forward(3, (height, width), |image, mut canvas| {
+        for (y, row) in canvas.rows().enumerate() {
+            for (at, value) in row.iter_mut().enumerate() {
+                *value = pixels[((3 * image + at % 3) * height + y) * width + at / 3];
+            }
+        }
+    })
+}
+
 fn burn_differs_by<B: Backend>(architecture: Architecture) -> f32 {
     let network = network::<B>(architecture, &expected(architecture));
-    largest_difference(architecture, |pixels, height, width| {
-        let input = Tensor::<B, 4>::from_data(TensorData::new(pixels, [3, 3, height, width]), &Default::default());
-        network.forward(input).into_data().iter::<f32>().collect()
-    })
+    largest_difference(architecture, |pixels, height, width| burn_logits(&network, pixels, height, width))
 }
 
 fn fused_differs_by(architecture: Architecture, set: InstructionSet) -> f32 {
     let weights = weights(architecture, &expected(architecture));
     let network = FusedEfficientNet::new(&architecture.config(), &weights, set).unwrap();
-    largest_difference(architecture, |pixels, height, width| {
-        network.forward(3, (height, width), |image, mut canvas| {
-            for (y, row) in canvas.rows().enumerate() {
-                for (at, value) in row.iter_mut().enumerate() {
-                    *value = pixels[((3 * image + at % 3) * height + y) * width + at / 3];
-                }
-            }
-        })
-    })
+    largest_difference(architecture, |pixels, height, width| fused_logits(&network, &pixels, height, width))
+}
+
+/// `paddings.py` wrote the logits. The weights are those of timm's `tf_efficientnet_b4` in `logits.json`.
+#[test]
+fn the_paddings_of_efficientnet_pytorch_and_deepfakebench_give_their_logits_and_others_do_not() {
+    let architecture = Architecture::TfEfficientNetB4;
+    let weights = weights(architecture, &expected(architecture));
+    let file: Value = serde_json::from_str(include_str!("paddings.json")).unwrap();
+    let paddings = file["paddings"].as_array().unwrap();
+    assert_eq!(paddings.len(), 3);
+    for expected in paddings {
+        let mut config = architecture.config();
+        config.padding = expected["padding"].as_str().unwrap().parse().unwrap();
+        config.pad_stem = expected["pad_stem"].as_bool().unwrap();
+        let network = config.init::<AnyBackend>(&Default::default()).load_state_dict(weights.clone()).unwrap();
+        let what = format!("{} {}", config.padding, config.pad_stem);
+        let burn = difference_from(expected, architecture, |pixels, h, w| burn_logits(&network, pixels, h, w));
+        assert!(burn < TOLERANCE, "{what}: {burn}");
+        for set in InstructionSet::available() {
+            let network = FusedEfficientNet::new(&config, &weights, set).unwrap();
+            let fused = difference_from(expected, architecture, |pixels, h, w| fused_logits(&network, &pixels, h, w));
+            assert!(fused < TOLERANCE, "{what} on {set}: {fused}");
+        }
+        let timm = FusedEfficientNet::new(&architecture.config(), &weights, InstructionSet::best()).unwrap();
+        let timm = difference_from(expected, architecture, |pixels, h, w| fused_logits(&timm, &pixels, h, w));
+        assert!(timm > 5.0 * TOLERANCE, "{what}: timm's padding differs by {timm} only");
+    }
 }
 
 #[test]
@@ -115,6 +161,20 @@ macro_rules! agrees_with_timm {
             #[test]
             fn lite0_agrees_with_timm_on_even_and_odd_sizes() {
                 assert!(burn_differs_by::<$backend>(Architecture::EfficientNetLite0) < TOLERANCE);
+            }
+
+            #[test]
+            fn larger_networks_and_those_of_tensorflow_agree_with_timm() {
+                for architecture in [
+                    Architecture::EfficientNetB5,
+                    Architecture::TfEfficientNetB0,
+                    Architecture::TfEfficientNetB4,
+                    Architecture::TfEfficientNetB6,
+                    Architecture::TfEfficientNetB7,
+                ] {
+                    let difference = burn_differs_by::<$backend>(architecture);
+                    assert!(difference < TOLERANCE, "{architecture}: {difference}");
+                }
             }
 
             #[test]

@@ -125,15 +125,18 @@ impl<'n, B: Backend> Plan<'n, B> {
             _ => ConvolutionKind::Depthwise,
         };
         let inputs = if kind == ConvolutionKind::Depthwise { outputs } else { weight.shape[1] };
-        let padded = |size: usize| match convolution.padding {
+        let padded = |size: usize, fixed: (usize, usize)| match convolution.padding {
             PaddingConfig2d::Same => {
                 let output = size.div_ceil(stride);
                 (((output - 1) * stride + kernel).saturating_sub(size) / 2, output)
             }
-            // The only other padding of this project's networks: half the kernel on every side.
-            _ => (kernel / 2, (size + kernel / 2 * 2 - kernel) / stride + 1),
+            _ => (fixed.0, (size + fixed.0 + fixed.1).saturating_sub(kernel) / stride + 1),
         };
-        let (rows, columns) = (padded(at.0), padded(at.1));
+        let (vertical, horizontal) = match convolution.padding {
+            PaddingConfig2d::Explicit(top, left, bottom, right) => ((top, bottom), (left, right)),
+            _ => ((0, 0), (0, 0)),
+        };
+        let (rows, columns) = (padded(at.0, vertical), padded(at.1, horizontal));
         let layer = Layer {
             kind,
             weight,

@@ -145,6 +145,18 @@ fn incompatible_settings_are_refused() {
     let options = faces::options(&folder.path().join("lite0"));
     let data = faces::data(folder.path(), &config);
     train(&mut Trainer::<B>::new(config.clone(), data, &[Default::default()], options.clone()).unwrap());
+    // The same architecture with another batch-norm epsilon.
+    let mut other = deepsight_core::ModelFile::read(options.output.join("last.safetensors")).unwrap();
+    other.card.batch_norm_epsilon = Some(1e-5);
+    let file = folder.path().join("other.safetensors");
+    other.write(&file).unwrap();
+    config.init = Init::File(file);
+    let (data, again) = (faces::data(folder.path(), &config), faces::options(&folder.path().join("again")));
+    let error = Trainer::<B>::new(config.clone(), data, &[Default::default()], again).unwrap_err();
+    let text = deepsight_core::with_causes(&error);
+    assert!(text.contains("other.safetensors") && text.contains("batch-norm epsilon 0.001"), "{text}");
+    assert!(text.contains("0.00001 is needed"), "{text}");
+
     config.model_name = Architecture::EfficientNetB0;
     config.init = Init::File(options.output.join("last.safetensors"));
     let data = faces::data(folder.path(), &config);

@@ -44,7 +44,8 @@ pub struct Args {
     #[arg(long)]
     pub resume: bool,
 
-    /// Network: efficientnet_b0 to efficientnet_b4, or efficientnet_lite0 to efficientnet_lite4
+    /// Network: efficientnet_b0 to efficientnet_b7, tf_efficientnet_b0 to tf_efficientnet_b7 (TensorFlow's padding and
+    /// batch-norm epsilon), or efficientnet_lite0 to efficientnet_lite4
     #[arg(long, value_name = "NAME", default_value = "efficientnet_lite0")]
     pub model_name: Architecture,
     /// Initial weights: a model file, an ImageNet state dict (.pth or .safetensors), or none

@@ -12,6 +12,12 @@ use crate::program::{Run, bundled_clip, bundled_model, program, run};
 /// Random weights of EfficientNet-Lite0, and a file of them as timm would save it.
 fn state_dict(path: &Path) -> StateDict {
     let weights = Architecture::EfficientNetLite0.config().init::<Flex>(&Default::default()).state_dict();
+    write(path, &weights);
+    weights
+}
+
+/// Writes weights and a counter of batches as timm would save them.
+fn write(path: &Path, weights: &StateDict) {
     let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
     let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = weights
         .iter()
@@ -22,7 +28,6 @@ fn state_dict(path: &Path) -> StateDict {
         .iter()
         .map(|(name, dtype, shape, data)| (name.as_str(), TensorView::new(*dtype, shape.clone(), data).unwrap()));
     std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
-    weights
 }
 
 fn text(path: &Path) -> &str {
@@ -34,7 +39,7 @@ fn a_state_dict_becomes_a_model_that_analyze_takes() {
     let folder = tempfile::tempdir().unwrap();
     let (timm, model) = (folder.path().join("timm.safetensors"), folder.path().join("mine.safetensors"));
     let weights = state_dict(&timm);
-    let files = ["--timm", text(&timm), "--model-name", "efficientnet_lite0", "--output", text(&model)];
+    let files = ["--timm", text(&timm), "--model-name", "tf_efficientnet_lite0", "--output", text(&model)];
     let card = ["--input-size", "64", "--crop", "margin:0.25", "--resize", "pil_bilinear", "--threshold", "0.75"];
     let more = ["--mean", "0.5,0.25,0.125", "--std", "1,1,2", "--fake-first", "--trained-on", "nothing"];
     let converted = run("convert", &[&files[..], &card, &more].concat());
@@ -59,6 +64,65 @@ fn a_state_dict_becomes_a_model_that_analyze_takes() {
     let report: serde_json::Value = serde_json::from_str(&analysed.stdout).unwrap();
     assert_eq!((&report["model"]["name"], &report["model"]["threshold"]), (&"mine".into(), &0.75.into()));
     assert!((0.0..=1.0).contains(&report["frames"][0]["faces"][0]["fake_probability"].as_f64().unwrap()));
+}
+
+#[test]
+fn a_moving_average_is_read_and_named_and_the_plain_weights_on_demand() {
+    let folder = tempfile::tempdir().unwrap();
+    let (both, model) = (folder.path().join("both.safetensors"), folder.path().join("mine.safetensors"));
+    let plain = state_dict(&both);
+    let mut average = plain.clone();
+    average.values_mut().flat_map(|weight| &mut weight.values).for_each(|value| *value /= 2.0);
+    let prefixed = |prefix: &str, weights: &StateDict| -> StateDict {
+        weights.iter().map(|(name, weight)| (format!("{prefix}.{name}"), weight.clone())).collect()
+    };
+    write(&both, &prefixed("model", &plain).into_iter().chain(prefixed("model_ema", &average)).collect());
+    for (more, named, other, expected) in
+        [(&[][..], "`model_ema`", "`model`", &average), (&["--weights", "plain"][..], "`model`", "`model_ema`", &plain)]
+    {
+        let flags = ["--checkpoint", text(&both), "--model-name", "tf_efficientnet_lite0", "--output", text(&model)];
+        let run = run("convert", &[&flags[..], more].concat());
+        assert_eq!(run.code, Some(0), "{run:?}");
+        let note = format!("the weights are {named}; the file also has {other}");
+        assert!(run.stderr.contains(&note) && run.stderr.contains("--weights"), "{run:?}");
+        assert!(ModelFile::read(&model).unwrap().weights == *expected, "{more:?}");
+    }
+}
+
+#[test]
+fn a_reference_proves_an_import_and_a_wrong_score_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| text(&folder.path().join(name)).to_owned();
+    let (timm, model, again, face) =
+        (at("timm.safetensors"), at("mine.safetensors"), at("f16.safetensors"), at("a=b.png"));
+    state_dict(Path::new(&timm));
+    let gradient = |x: u32, y: u32| image::Rgb([(3 * x) as u8, (2 * y) as u8, (x + y) as u8]);
+    image::RgbImage::from_fn(80, 90, gradient).save(&face).unwrap();
+    let flags = ["--timm", &timm, "--model-name", "tf_efficientnet_lite0", "--input-size", "64"];
+    // The score that this face gets is found by recording it.
+    let recorded = run("convert", &[&flags[..], &["--golden", &face, "--output", &model]].concat());
+    assert_eq!((recorded.code, recorded.stderr.as_str()), (Some(0), ""));
+    let score = ModelFile::read(&model).unwrap().card.golden.unwrap().fake_probability;
+    std::fs::remove_file(&model).unwrap();
+
+    let wrong = if score < 0.5 { score + 0.2 } else { score - 0.2 };
+    let (right, wrong) = (format!("{face}={score}"), format!("{face}={wrong}"));
+    let refused =
+        run("convert", &[&flags[..], &["--reference", &right, "--reference", &wrong, "--output", &model]].concat());
+    refused.assert_refused(&["a=b.png", "reference 2", &score.to_string(), &wrong[face.len() + 1..], "0.01"]);
+    assert!(!Path::new(&model).exists());
+
+    let proven = run("convert", &[&flags[..], &["--reference", &right, "--output", &model]].concat());
+    assert_eq!((proven.code, proven.stderr.as_str()), (Some(0), ""), "{proven:?}");
+    assert!(proven.stdout.contains("references  1 score as the original within 0.01"), "{proven:?}");
+    // Stored in another format, the references are checked again.
+    let stored = run("convert", &["--model", &model, "--format", "f16", "--output", &again]);
+    assert_eq!((stored.code, ModelFile::read(&again).unwrap().card.references.len()), (Some(0), 1), "{stored:?}");
+    let mut lies = ModelFile::read(&model).unwrap();
+    lies.card.references[0].fake_probability = if score < 0.5 { 1.0 } else { 0.0 };
+    lies.write(&model).unwrap();
+    run("convert", &["--inspect", &model]).assert_refused(&["mine.safetensors", "reference 1"]);
+    run("convert", &["--timm", &timm, "--output", &again, "--reference", "face.png"]).assert_refused(&["--reference"]);
 }
 
 #[test]
@@ -102,7 +166,7 @@ fn what_is_broken_or_does_not_fit_is_one_line_and_exit_code_2() {
     golden.fake_probability = 1.0 - golden.fake_probability;
     file.write(&lies).unwrap();
 
-    let cases: [(&[&str], &[&str]); 11] = [
+    let cases: [(&[&str], &[&str]); 16] = [
         (&["--inspect", &four], &["four", "4 bytes"]),
         (&["--inspect", &cut], &["cut.safetensors", "not a safetensors file"]),
         (&["--inspect", &nowhere], &["missing/out.safetensors", "No such file"]),
@@ -110,8 +174,25 @@ fn what_is_broken_or_does_not_fit_is_one_line_and_exit_code_2() {
         (&["--inspect", &other], &["other.safetensors", "missing"]),
         (&["--inspect", &lies], &["lies.safetensors", "golden"]),
         (&["--timm", &four, "--model-name", "efficientnet_b0", "--output", &output], &["four"]),
-        (&["--timm", &timm, "--model-name", "efficientnet_b0", "--output", &output], &["timm.safetensors", "missing"]),
-        (&["--timm", &timm, "--model-name", "efficientnet_lite0", "--output", &nowhere], &["missing/out"]),
+        (
+            &["--timm", &timm, "--model-name", "tf_efficientnet_b0", "--output", &output],
+            &["timm.safetensors", "those of efficientnet_lite0"],
+        ),
+        (&["--timm", &timm, "--model-name", "tf_efficientnet_lite0", "--output", &nowhere], &["missing/out"]),
+        (
+            &["--timm", &timm, "--model-name", "efficientnet_b4", "--output", &output],
+            &["320 pixels", "380 pixels", "--variant pytorch or --variant tensorflow", "tf_"],
+        ),
+        (
+            &["--timm", &timm, "--model-name", "tf_efficientnet_b4", "--variant", "pytorch", "--output", &output],
+            &["`tf_efficientnet_b4` means", "was asked for"],
+        ),
+        (&["--timm", &timm, "--output", &output], &["--model-name is missing", "needed"]),
+        (
+            &["--timm", &timm, "--model-name", "tf_efficientnet_lite0", "--weights", "ema", "--output", &output],
+            &["with ema weights", "--weights"],
+        ),
+        (&["--timm", &timm, "--from", "sbi", "--output", &output], &["origin sbi", "timm or selimsef", "--from"]),
         (&["--timm", &timm, "--model-name", "resnet50", "--output", &output], &["--model-name", "resnet50"]),
         (
             &["--timm", &timm, "--model-name", "efficientnet_b0", "--output", &output, "--mean", "0,0"],

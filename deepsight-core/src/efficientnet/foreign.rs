@@ -1,0 +1,345 @@
+//! Weights that other programs saved: which networks a file holds, and what it says about them.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use burn::tensor::backend::Backend;
+
+use super::import::{Choice, Source, read_state_dict, unsupported_network};
+use super::names::{TimmName, Variant};
+use super::{Architecture, EfficientNet, Padding};
+use crate::{Error, ModelCard, ModelLimits};
+
+/// The kind of weights to read from a checkpoint that has both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WeightSet {
+    /// The moving average of the weights over the training, such as timm's `state_dict_ema`.
+    Ema,
+    /// The weights of the last training step, such as `state_dict`.
+    Plain,
+}
+
+impl WeightSet {
+    /// Returns its name: `ema` or `plain`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ema => "ema",
+            Self::Plain => "plain",
+        }
+    }
+}
+
+impl fmt::Display for WeightSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for WeightSet {
+    type Err = Error;
+
+    /// Reads [`name`](Self::name).
+    fn from_str(name: &str) -> Result<Self, Error> {
+        [Self::Ema, Self::Plain].into_iter().find(|set| set.name() == name).ok_or_else(|| Error::Setting {
+            name: "weights",
+            value: name.into(),
+            rule: "must be ema or plain",
+        })
+    }
+}
+
+/// The library by whose names tensors are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Naming {
+    /// timm: `conv_stem.weight`, `blocks.0.0.conv_dw.weight`.
+    Timm,
+    /// `efficientnet_pytorch`: `_conv_stem.weight`, `_blocks.0._depthwise_conv.weight`.
+    EfficientNetPytorch,
+}
+
+/// A network in a file: where its tensors lie, and how they are called.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    /// Number of the dictionary in the file.
+    pub(super) dictionary: usize,
+    /// Text before every name of the network.
+    pub(super) prefix: String,
+    pub(super) naming: Naming,
+    /// Whether the network is the part of a module of DeepfakeBench, by the names around it.
+    pub(super) is_deepfakebench: bool,
+    /// The keys of the dictionary and the prefix, for messages.
+    name: String,
+    set: WeightSet,
+}
+
+impl Candidate {
+    pub(super) fn new(dictionary: usize, keys: &str, prefix: &str, naming: Naming) -> Self {
+        let parts: Vec<&str> =
+            [keys, prefix.trim_end_matches('.')].into_iter().filter(|part| !part.is_empty()).collect();
+        let name = if parts.is_empty() { "the top of the file".to_owned() } else { parts.join(".") };
+        let is_ema = name.split(['.', '_']).any(|word| word.eq_ignore_ascii_case("ema"));
+        let set = if is_ema { WeightSet::Ema } else { WeightSet::Plain };
+        Self { dictionary, prefix: prefix.into(), naming, is_deepfakebench: false, name, set }
+    }
+}
+
+/// The weights of an EfficientNet that another program saved, and what their file says about the network.
+///
+/// A state dict does not say everything about its network: two variants of the same architecture have the same tensors
+/// ([`Variant`]). So the file is read first, then [`card`](Self::card) decides the network, and
+/// [`load_into`](Self::load_into) takes the weights:
+///
+/// ```no_run
+/// use burn::backend::Flex;
+/// use deepsight_core::{Classifier, ForeignWeights};
+///
+/// let weights = ForeignWeights::read("tf_efficientnet_b4_ns.pth")?;
+/// let card = weights.card("mine", &"tf_efficientnet_b4_ns".parse()?, None)?;
+/// let network = weights.load_into(card.config().init::<Flex>(&Default::default()))?;
+/// let classifier = Classifier::new(network, card, &Default::default())?;
+/// # Ok::<(), deepsight_core::Error>(())
+/// ```
+///
+/// Files are `.pth` (zip archive or legacy pickle) or safetensors. A `.pth` may have the state dict at the top or under
+/// keys, and any prefix before the names. No code in the file is run.
+#[derive(Debug, Clone)]
+pub struct ForeignWeights {
+    bytes: Vec<u8>,
+    path: Option<PathBuf>,
+    architecture: Option<String>,
+    candidates: Vec<Candidate>,
+    set: Option<WeightSet>,
+}
+
+impl ForeignWeights {
+    /// Reads a file of up to 1 GiB.
+    ///
+    /// # Errors
+    /// [`Error::Model`] with the path. Its cause is [`Error::ModelIo`], [`Error::ModelTooLarge`] or an error of
+    /// [`from_bytes`](Self::from_bytes).
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let read = ModelLimits::default().read(path).and_then(Self::from_bytes);
+        read.map(|weights| Self { path: Some(path.into()), ..weights }).map_err(|error| error.at(path))
+    }
+
+    /// Reads the content of a file.
+    ///
+    /// # Errors
+    /// [`Error::NotACheckpoint`] or [`Error::NotSafetensors`] for bytes that cannot be read, and
+    /// [`Error::UnsupportedNetwork`] for weights of another known network, such as Xception.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, Error> {
+        let source = Source::open(&bytes)?;
+        let candidates = source.candidates();
+        if let Some(network) = unsupported_network(&source) {
+            return Err(Error::UnsupportedNetwork { network });
+        }
+        let architecture = source.architecture().map(str::to_owned);
+        drop(source);
+        Ok(Self { bytes, path: None, architecture, candidates, set: None })
+    }
+
+    /// Chooses the kind of weights. Without a choice these are the moving average where the file has one.
+    #[must_use]
+    pub fn with_set(self, set: Option<WeightSet>) -> Self {
+        Self { set, ..self }
+    }
+
+    /// Returns the name of every network in the file: its keys and its prefix, such as `state_dict_ema` or `model.net`.
+    pub fn networks(&self) -> Vec<&str> {
+        self.candidates.iter().map(|candidate| candidate.name.as_str()).collect()
+    }
+
+    /// Returns the name of the network that is read, as [`networks`](Self::networks) has it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchWeights`] if the file does not have exactly one network of the chosen kind.
+    pub fn network(&self) -> Result<&str, Error> {
+        self.chosen().map(|candidate| candidate.name.as_str())
+    }
+
+    /// Returns the library by whose names the tensors are called.
+    ///
+    /// # Errors
+    /// As for [`network`](Self::network).
+    pub fn naming(&self) -> Result<Naming, Error> {
+        self.chosen().map(|candidate| candidate.naming)
+    }
+
+    /// Returns whether the network is one of DeepfakeBench, which replaces the first convolution by one without
+    /// padding: its tensors lie under `efficientnet`, beside a `last_layer`.
+    ///
+    /// # Errors
+    /// As for [`network`](Self::network).
+    pub fn is_deepfakebench(&self) -> Result<bool, Error> {
+        self.chosen().map(|candidate| candidate.is_deepfakebench)
+    }
+
+    /// Returns the name of the network that timm's training script wrote into the checkpoint under `arch`.
+    pub fn architecture(&self) -> Option<&str> {
+        self.architecture.as_deref()
+    }
+
+    fn chosen(&self) -> Result<&Candidate, Error> {
+        let of = |set: WeightSet| self.candidates.iter().filter(|candidate| candidate.set == set).collect::<Vec<_>>();
+        let set = self.set.unwrap_or_else(|| match of(WeightSet::Ema)[..] {
+            [] => WeightSet::Plain,
+            _ => WeightSet::Ema,
+        });
+        match of(set)[..] {
+            [only] => Ok(only),
+            _ => Err(Error::NoSuchWeights { set, found: self.networks().into_iter().map(str::to_owned).collect() }),
+        }
+    }
+
+    /// Returns a card for the network that these weights are of: architecture, padding, batch-norm epsilon, and timm's
+    /// input size, mean and standard deviation. Everything else is as in [`ModelCard::new`].
+    ///
+    /// The variant is the given one, else that of the name (`tf_efficientnet_b4`), of the checkpoint's `arch`, or of
+    /// the library by whose names the tensors are called. Weights with the names of `efficientnet_pytorch` have the
+    /// padding of its version 0.7, which is that of the network's own input size for images of any size. The first
+    /// convolution of a network of DeepfakeBench ([`is_deepfakebench`](Self::is_deepfakebench)) is not padded.
+    ///
+    /// # Errors
+    /// [`Error::VariantUnknown`] if none of these decides, [`Error::OtherVariant`] if two of them contradict each
+    /// other, and the errors of [`network`](Self::network).
+    pub fn card(
+        &self,
+        name: impl Into<String>,
+        network: &TimmName,
+        variant: Option<Variant>,
+    ) -> Result<ModelCard, Error> {
+        self.in_file(self.card_of(name.into(), network, variant))
+    }
+
+    fn card_of(&self, name: String, network: &TimmName, variant: Option<Variant>) -> Result<ModelCard, Error> {
+        let plain = network.architecture().plain_name();
+        let claims = self.claims()?;
+        let asked = [variant, network.variant()].into_iter().flatten();
+        let Some(decided) = asked.clone().chain(claims.iter().map(|claim| claim.variant)).next() else {
+            return Err(Error::VariantUnknown {
+                networks: Variant::ALL.map(|variant| described(network.architecture(), variant)),
+                hint: self.hint().map(|hint| format!(" ({hint} suggests {})", Variant::TensorFlow)).unwrap_or_default(),
+            });
+        };
+        let wanted = described(network.architecture(), decided);
+        if let Some(other) = asked.clone().find(|variant| *variant != decided) {
+            let found = described(network.architecture(), other);
+            return Err(Error::OtherVariant { evidence: format!("the name `{network}`"), found, wanted });
+        }
+        for claim in claims {
+            if claim.variant != decided || claim.architecture.is_some_and(|claimed| claimed.plain_name() != plain) {
+                let found = described(claim.architecture.unwrap_or(network.architecture()), claim.variant);
+                return Err(Error::OtherVariant { evidence: claim.evidence, found, wanted });
+            }
+        }
+        let (architecture, config) = network.architecture().in_variant(decided);
+        let mut card = ModelCard::new(name, architecture);
+        (card.padding, card.batch_norm_epsilon) = (Some(config.padding), Some(config.batch_norm_epsilon));
+        if self.naming()? == Naming::EfficientNetPytorch {
+            let side = architecture.nominal_side();
+            (card.padding, card.input_size) = (Some(Padding::SameFor(side)), side);
+            card.unpadded_stem = self.is_deepfakebench()?;
+        }
+        (card.mean, card.std) = network.normalization(architecture, decided);
+        Ok(card)
+    }
+
+    /// Loads the weights into a network of their architecture, such as `card.config().init(&device)`.
+    ///
+    /// A classifier with one logit `z` becomes one with the two logits 0 and `z`, whose softmax is the sigmoid of `z`.
+    ///
+    /// # Errors
+    /// [`Error::OtherArchitecture`] if the tensors are those of another known architecture, [`Error::TensorNames`],
+    /// [`Error::TensorShape`], [`Error::TensorType`] or [`Error::TensorNotFinite`] with the first tensor that is wrong,
+    /// [`Error::UnsupportedNetwork`], and the errors of [`network`](Self::network).
+    pub fn load_into<B: Backend>(&self, network: EfficientNet<B>) -> Result<EfficientNet<B>, Error> {
+        let read = self.chosen().and_then(|candidate| {
+            let choice = Choice { candidate, candidates: &self.candidates };
+            read_state_dict(&self.bytes, &choice, &network, true)
+        });
+        self.in_file(read.and_then(|weights| network.load_state_dict(weights)))
+    }
+
+    /// Loads all weights except the classifier's, which keeps its own.
+    pub(super) fn load_backbone_into<B: Backend>(&self, network: EfficientNet<B>) -> Result<EfficientNet<B>, Error> {
+        let read = self.chosen().and_then(|candidate| {
+            let choice = Choice { candidate, candidates: &self.candidates };
+            read_state_dict(&self.bytes, &choice, &network, false)
+        });
+        self.in_file(read.and_then(|weights| network.load_state_dict(weights)))
+    }
+
+    /// Checks that nothing in the file contradicts the variant of a network.
+    pub(super) fn check_variant<B: Backend>(&self, network: &EfficientNet<B>) -> Result<(), Error> {
+        let decided = Variant::of_epsilon(network.bn1.epsilon);
+        let contradicts = |evidence: String, found: String| {
+            let wanted = format!("the variant {decided}");
+            self.in_file(Err(Error::OtherVariant { evidence, found, wanted }))
+        };
+        let claims = self.in_file(self.claims())?;
+        if let Some(claim) = claims.iter().find(|claim| claim.variant != decided) {
+            return contradicts(claim.evidence.clone(), format!("the variant {}", claim.variant));
+        }
+        match self.hint() {
+            Some(hint) if claims.is_empty() && decided == Variant::PyTorch => {
+                contradicts(hint, format!("the variant {}", Variant::TensorFlow))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns what the content of the file says about the network.
+    fn claims(&self) -> Result<Vec<Claim>, Error> {
+        let mut claims = Vec::new();
+        // Where timm's script does not know the network's name, it writes the name of the Python class.
+        let text = self.architecture.as_deref().filter(|text| !text.eq_ignore_ascii_case("efficientnet"));
+        if let Some(text) = text {
+            let name: TimmName = text.parse().map_err(|_| Error::UnknownArchitecture { name: text.into() })?;
+            claims.push(Claim {
+                evidence: format!("`arch` in the file is `{text}`, which"),
+                architecture: Some(name.architecture()),
+                // timm's own name, so the prefix is missing only in the PyTorch variant.
+                variant: name.variant().unwrap_or(Variant::PyTorch),
+            });
+        }
+        if self.naming()? == Naming::EfficientNetPytorch {
+            claims.push(Claim {
+                evidence: "the names of the tensors are those of efficientnet_pytorch, which".into(),
+                architecture: None,
+                variant: Variant::TensorFlow,
+            });
+        }
+        Ok(claims)
+    }
+
+    /// Returns what the name of the file suggests. It decides nothing, because anyone can rename a file.
+    fn hint(&self) -> Option<String> {
+        let name = self.path.as_ref()?.file_name()?.to_string_lossy().into_owned();
+        name.contains("tf_efficientnet").then(|| format!("the file's name, {name},"))
+    }
+
+    fn in_file<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        result.map_err(|error| match &self.path {
+            Some(path) => error.at(path),
+            None => error,
+        })
+    }
+}
+
+/// A statement of the file about its network.
+struct Claim {
+    /// The statement, as the beginning of a sentence.
+    evidence: String,
+    architecture: Option<Architecture>,
+    variant: Variant,
+}
+
+fn described(architecture: Architecture, variant: Variant) -> String {
+    let (architecture, config) = architecture.in_variant(variant);
+    let (padding, epsilon, side) = (config.padding, config.batch_norm_epsilon, config.resolution);
+    format!("{architecture} of the variant {variant} (padding {padding}, batch-norm epsilon {epsilon}, {side} pixels)")
+}
