@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use deepsight_core::{Engine, Precision};
 use deepsight_device::Device;
+use ipnet::IpNet;
 use jiff::SignedDuration;
 
 /// Serves the detector over HTTP: a REST API under /v1, its documentation under /docs, and a dashboard under /.
@@ -137,16 +138,28 @@ pub(crate) struct Options {
     #[arg(long, env = "DEEPSIGHT_WEBHOOK_RETRY", value_name = "TIME", default_value = "5s")]
     pub(crate) webhook_retry: Span,
 
-    /// Number of open connections; further ones wait
+    /// Number of open connections. Further ones get status 503, except health checks, which are always answered
     #[arg(long, env = "DEEPSIGHT_MAX_CONNECTIONS", value_name = "N", default_value_t = 500)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_connections: u32,
+    /// Number of open connections of one address; an IPv6 address stands for its /64 network. Further ones get status
+    /// 429. Clients behind a --trusted-proxy have as many requests at a time instead
+    #[arg(long, env = "DEEPSIGHT_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N", default_value_t = 100)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_connections_per_address: u32,
+    /// Address or network of a proxy, such as 10.0.0.7 or 10.0.0.0/8, whose X-Forwarded-For names the client; from
+    /// other addresses that header is ignored
+    #[arg(long = "trusted-proxy", env = "DEEPSIGHT_TRUSTED_PROXY", value_name = "IP[/BITS]", value_delimiter = ',')]
+    pub(crate) trusted_proxies: Vec<Network>,
     /// Longest time that a client may take to send the header of a request
     #[arg(long, env = "DEEPSIGHT_HEADER_TIMEOUT", value_name = "TIME", default_value = "10s")]
     pub(crate) header_timeout: Span,
     /// Longest pause of a client within an upload, or while it reads a response
     #[arg(long, env = "DEEPSIGHT_BODY_TIMEOUT", value_name = "TIME", default_value = "30s")]
     pub(crate) body_timeout: Span,
+    /// Longest time that the whole body of a request may take that is not an upload
+    #[arg(long, env = "DEEPSIGHT_REQUEST_TIMEOUT", value_name = "TIME", default_value = "30s")]
+    pub(crate) request_timeout: Span,
     /// Longest time that a whole upload may take
     #[arg(long, env = "DEEPSIGHT_UPLOAD_TIMEOUT", value_name = "TIME", default_value = "15m")]
     pub(crate) upload_timeout: Span,
@@ -198,13 +211,36 @@ impl Options {
             ("webhook-host", list(&self.webhook_hosts)),
             ("webhook-retry", self.webhook_retry.to_string()),
             ("max-connections", self.max_connections.to_string()),
+            ("max-connections-per-address", self.max_connections_per_address.to_string()),
+            ("trusted-proxy", list(&self.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>())),
             ("header-timeout", self.header_timeout.to_string()),
             ("body-timeout", self.body_timeout.to_string()),
+            ("request-timeout", self.request_timeout.to_string()),
             ("upload-timeout", self.upload_timeout.to_string()),
             ("shutdown-grace", self.shutdown_grace.to_string()),
             ("log-json", self.log_json.to_string()),
         ];
         rows.map(|(name, value)| format!("{name}={value}")).join(" ")
+    }
+}
+
+/// A network of addresses, or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Network(pub(crate) IpNet);
+
+impl std::str::FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let network = text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse::<IpNet>());
+        network.map(Self).map_err(|_| "not an address or network such as 10.0.0.7 or 10.0.0.0/8".into())
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -330,6 +366,16 @@ mod tests {
             assert_eq!(bytes.to_string().parse::<ByteSize>().unwrap(), bytes);
         }
         assert_eq!("100MB".parse::<ByteSize>().unwrap().0, 100_000_000);
+    }
+
+    #[test]
+    fn a_proxy_is_an_address_or_a_network() {
+        let read = |text: &str| text.parse::<Network>().map(|network| network.to_string());
+        assert_eq!(read("10.0.0.7").unwrap(), "10.0.0.7/32");
+        assert_eq!(read("2001:db8::/32").unwrap(), "2001:db8::/32");
+        for text in ["", "proxy.example", "10.0.0.0/40", "*"] {
+            assert!(read(text).unwrap_err().contains("10.0.0.0/8"), "{text}");
+        }
     }
 
     #[test]

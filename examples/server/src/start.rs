@@ -12,6 +12,7 @@ use deepsight_video::{DecodeLimits, DecodeOptions};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+use crate::connections::{AddressCounts, Connections, Proxies};
 use crate::domain::Moment;
 use crate::engine::{Engine, EngineError};
 use crate::jobs::{JobParts, Jobs};
@@ -157,6 +158,7 @@ fn start_jobs(
             max_upload: options.max_upload.0,
             max_frames: options.max_frames,
             body_timeout: options.body_timeout.0,
+            request_timeout: options.request_timeout.0,
             upload_timeout: options.upload_timeout.0,
             keep_videos: options.keep_videos.0,
             keep_reports: options.keep_reports.0,
@@ -167,6 +169,8 @@ fn start_jobs(
         repeatable: Mutex::default(),
         stop,
         hosts,
+        proxies: Proxies::new(options.trusted_proxies.iter().map(|proxy| proxy.0).collect()),
+        forwarded: AddressCounts::new(options.max_connections_per_address),
     });
     Ok((app, senders))
 }
@@ -218,7 +222,11 @@ impl Running {
     ) -> Result<Self, StartError> {
         tracing::info!("listening on http://{}", local_address(options, &listener)?);
         let patience = Patience {
-            connections: options.max_connections,
+            connections: Connections::new(
+                options.max_connections,
+                options.max_connections_per_address,
+                app.proxies.clone(),
+            ),
             header: options.header_timeout.0,
             write: options.body_timeout.0,
             // Requests that wait for a result get their response only after the running analyses have ended.

@@ -71,7 +71,7 @@ impl Failure {
         self
     }
 
-    fn after(mut self, seconds: u64) -> Self {
+    pub(crate) fn after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self.retryable()
     }

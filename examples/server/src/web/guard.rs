@@ -1,7 +1,8 @@
 //! Middleware: the layers that every request passes before and after its handler.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -17,11 +18,16 @@ use tracing::Instrument;
 use super::App;
 use super::problem::Problem;
 use super::session::COOKIE;
+use crate::connections::{AddressSlot, Crowded, network};
 use crate::keys::Keys;
 
 /// The address of the client of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// The address of the client of a request, which may be behind a proxy.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Address(pub(crate) IpAddr);
 
 /// The sender of a request: the name of its API key, or its IP address where no key is needed.
 #[derive(Debug, Clone)]
@@ -38,7 +44,7 @@ const LINGER_BYTES: u64 = 256 << 20;
 const LINGER_WHEN_STOPPING: Duration = Duration::from_millis(500);
 
 /// Gives each request an id, measures and logs it, and turns error responses into problems.
-pub(super) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(super) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let given = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_id(id));
     let id = given.map_or_else(crate::random::id, str::to_owned);
@@ -47,6 +53,10 @@ pub(super) async fn observe(State(app): State<App>, request: Request, next: Next
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or_else(|| "other".to_owned(), |matched| matched.as_str().to_owned());
     let path = request.uri().path().to_owned();
+    // Every request has a peer; the server's own listener adds it.
+    let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+    let address = app.proxies.client(peer, request.headers());
+    request.extensions_mut().insert(Address(address));
     let span = tracing::info_span!("request", id);
     let mut response = next.run(request).instrument(span.clone()).await;
 
@@ -62,7 +72,7 @@ pub(super) async fn observe(State(app): State<App>, request: Request, next: Next
     app.metrics.answered(method.as_str(), &route, status.as_u16(), took);
     span.in_scope(|| {
         let milliseconds = took.as_millis() as u64;
-        tracing::info!(%method, path = printable(&path), status = status.as_u16(), milliseconds, "answered");
+        tracing::info!(client = %address, %method, path = printable(&path), status = status.as_u16(), milliseconds, "answered");
     });
     response
 }
@@ -117,6 +127,94 @@ pub(super) async fn harden(request: Request, next: Next) -> Response {
             .insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
     }
     response
+}
+
+/// Refuses requests of connections over the limits, and of a client behind a proxy that has too many requests under
+/// way. Health checks always pass.
+pub(super) async fn crowd(State(app): State<App>, request: Request, next: Next) -> Response {
+    if request.uri().path().starts_with("/health/") {
+        return next.run(request).await;
+    }
+    if let Some(crowded) = request.extensions().get::<Crowded>() {
+        return closing(Problem::crowded(*crowded));
+    }
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    let address = request.extensions().get::<Address>().map(|address| address.0);
+    let (Some(peer), Some(address)) = (peer, address) else { return next.run(request).await };
+    if !app.proxies.contains(peer) {
+        // The connection counts already.
+        return next.run(request).await;
+    }
+    match app.forwarded.claim(address) {
+        Ok(slot) => next.run(request).await.map(|body| Body::new(Counted { body, _slot: slot })),
+        Err(crowded) => Problem::crowded(crowded).into_response(),
+    }
+}
+
+/// Returns a problem after which the connection is closed.
+fn closing(problem: Problem) -> Response {
+    let mut response = problem.into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// The body of a response that counts as a request of its client until it has been sent.
+struct Counted {
+    body: Body,
+    _slot: AddressSlot,
+}
+
+impl hyper::body::Body for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Limits the time for the whole body of a request. A limit on pauses alone would let a client send one byte at a time
+/// for hours.
+pub(super) async fn body_in_time(State(app): State<App>, request: Request, next: Next) -> Response {
+    let limit = app.limits.request_timeout;
+    let late = Arc::new(AtomicBool::new(false));
+    let request = request.map(|body| {
+        let deadline = Box::pin(tokio::time::sleep(limit));
+        Body::from_stream(InTime { body: body.into_data_stream(), deadline, late: Arc::clone(&late) })
+    });
+    let response = next.run(request).await;
+    if late.load(Ordering::Relaxed) { closing(Problem::body_too_slow(limit)) } else { response }
+}
+
+/// A body that ends with an error at its deadline.
+struct InTime {
+    body: BodyDataStream,
+    deadline: Pin<Box<tokio::time::Sleep>>,
+    late: Arc<AtomicBool>,
+}
+
+impl Stream for InTime {
+    type Item = Result<Bytes, axum::BoxError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Poll::Ready(next) = self.body.poll_next_unpin(context) {
+            return Poll::Ready(next.map(|piece| piece.map_err(Into::into)));
+        }
+        std::task::ready!(self.deadline.as_mut().poll(context));
+        self.late.store(true, Ordering::Relaxed);
+        Poll::Ready(Some(Err("the body took too long".into())))
+    }
 }
 
 /// Continues to read the body of a refused request for a while. Otherwise a client that is still sending would find its
@@ -265,7 +363,8 @@ pub(super) async fn same_site(State(app): State<App>, request: Request, next: Ne
 /// Refuses requests without a valid API key or session, unless no key is needed, and attaches the [`Client`] to the
 /// rest.
 pub(super) async fn require_key(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let address = request.extensions().get::<Peer>().map(|peer| peer.0.ip().to_string()).unwrap_or_default();
+    let address = request.extensions().get::<Address>().map(|address| network(address.0).to_string());
+    let address = address.unwrap_or_default();
     if !app.keys.required() {
         request.extensions_mut().insert(Client { name: address, owner: String::new() });
         return next.run(request).await;

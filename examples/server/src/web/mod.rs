@@ -27,11 +27,11 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use tower_http::timeout::RequestBodyTimeoutLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::problem::Problem;
+use crate::connections::{AddressCounts, Proxies};
 use crate::engine::Engine;
 use crate::jobs::Jobs;
 use crate::keys::Keys;
@@ -66,6 +66,9 @@ pub(crate) struct AppState {
     /// True when the server stops.
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) hosts: guard::Hosts,
+    pub(crate) proxies: Proxies,
+    /// Requests under way of clients behind a proxy, by address.
+    pub(crate) forwarded: AddressCounts,
 }
 
 /// The limits that apply to clients.
@@ -74,6 +77,8 @@ pub(crate) struct Limits {
     pub(crate) max_upload: u64,
     pub(crate) max_frames: u64,
     pub(crate) body_timeout: Duration,
+    /// Longest time for the whole body of a request that is not an upload.
+    pub(crate) request_timeout: Duration,
     pub(crate) upload_timeout: Duration,
     pub(crate) keep_videos: Duration,
     pub(crate) keep_reports: Duration,
@@ -111,11 +116,8 @@ pub(crate) fn router(app: &App) -> Router {
         .routes(routes!(service::live))
         .routes(routes!(service::ready))
         .routes(routes!(service::server))
-        .merge(
-            OpenApiRouter::new()
-                .routes(routes!(session::sign_in, session::sign_out))
-                .layer(RequestBodyTimeoutLayer::new(app.limits.body_timeout)),
-        );
+        .routes(routes!(session::sign_in, session::sign_out))
+        .layer(from_fn_with_state(Arc::clone(app), guard::body_in_time));
     let uploads = OpenApiRouter::new()
         .routes(routes!(predict::predict))
         .routes(routes!(analyses::create))
@@ -133,6 +135,8 @@ pub(crate) fn router(app: &App) -> Router {
         .routes(routes!(pictures::video))
         .routes(routes!(service::model))
         .routes(routes!(service::metrics))
+        .layer(from_fn_with_state(Arc::clone(app), guard::body_in_time))
+        // These limit the time themselves: a video takes longer.
         .merge(uploads)
         .layer(from_fn_with_state(Arc::clone(app), guard::require_key));
     let (api, document) =
@@ -161,6 +165,7 @@ pub(crate) fn router(app: &App) -> Router {
     router
         .layer(from_fn_with_state(Arc::clone(app), guard::known_host))
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
+        .layer(from_fn_with_state(Arc::clone(app), guard::crowd))
         .layer(from_fn_with_state(Arc::clone(app), guard::linger))
         .layer(from_fn(guard::harden))
         .layer(from_fn_with_state(Arc::clone(app), guard::observe))

@@ -38,6 +38,8 @@ pub(crate) struct SignIn {
          content_type = "application/problem+json"),
         (status = 403, description = "Requests from pages of other sites are refused", body = Problem,
          content_type = "application/problem+json"),
+        (status = 408, description = "The body took too long", body = Problem,
+         content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = Problem,
          content_type = "application/problem+json"),
         (status = 415, description = "The content type is not JSON", body = Problem,
