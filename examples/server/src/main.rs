@@ -3,6 +3,7 @@
 #![allow(clippy::result_large_err, reason = "a problem is made once a request at most, never in a loop")]
 
 mod connections;
+mod data_dir;
 mod domain;
 mod engine;
 mod jobs;

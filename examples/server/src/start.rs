@@ -1,8 +1,6 @@
 //! Starts the server from its flags, and stops it on a signal.
 
-use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -13,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::connections::{AddressCounts, Connections, Proxies};
+use crate::data_dir::{DataDir, DataDirError};
 use crate::domain::Moment;
 use crate::engine::{Engine, EngineError};
 use crate::jobs::{JobParts, Jobs};
@@ -21,12 +20,14 @@ use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::serve::{Patience, serve};
 use crate::store::{Store, StoreError};
-use crate::uploads::Uploads;
+use crate::uploads::{UploadError, Uploads};
 use crate::web::{self, App, AppState, HostError, Hosts, Limits};
 use crate::webhook::{SECRET, WebhookError, Webhooks};
 
 /// Interval at which expired analyses and videos are removed.
 const SWEEP: Duration = Duration::from_secs(60);
+/// Time after which the name of an upload is forgotten if its file is gone.
+const FORGET: Duration = Duration::from_secs(3600);
 /// Time that a canceled analysis may take to stop, and a response to be written.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Time that the delivery of a webhook may take once all analyses have ended.
@@ -43,12 +44,10 @@ pub(crate) enum StartError {
     Webhook(#[from] WebhookError),
     #[error("{SECRET} is not UTF-8 text")]
     Secret,
-    #[error("there is no folder for data on this system: name one with --data-dir")]
-    NoDataDir,
-    #[error("cannot use the data folder {}", path.display())]
-    DataDir { path: PathBuf, source: std::io::Error },
-    #[error("another server uses the data folder {}", path.display())]
-    Busy { path: PathBuf },
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Upload(#[from] UploadError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -72,8 +71,8 @@ pub(crate) fn run(options: &Options) -> Result<(), StartError> {
 async fn run_on(options: &Options) -> Result<(), StartError> {
     let keys = Keys::new(&options.api_keys)?;
     let hosts = Hosts::new(&options.allowed_hosts, &options.cors_origins, options.bind.is_loopback())?;
-    let data = DataDir::open(options.data_dir.as_deref())?;
-    tracing::info!("{}", options.summary(&data.path));
+    let data = DataDir::open(DataDir::locate(options.data_dir.as_deref())?)?;
+    tracing::info!("{}", options.summary(data.path()));
     let (store, uploads) = open_data(&data)?;
 
     let address = SocketAddr::new(options.bind, options.port);
@@ -93,13 +92,17 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Opens the database and the folder of uploads, and removes uploads that the database does not know.
+/// Opens the database and the folder of uploads, and removes uploads that belong to no analysis.
 fn open_data(data: &DataDir) -> Result<(Store, Uploads), StartError> {
-    let store = Store::open(&data.path.join("deepsight.sqlite"))?;
-    let uploads = data.uploads()?;
-    let left = uploads.sweep(&store.uploads()?).map_err(|source| data.failed(source))?;
-    if left > 0 {
-        tracing::info!(files = left, "removed uploads that an earlier run left");
+    let store = Store::open(&data.database())?;
+    let uploads = Uploads::open(data.uploads(), store.clone()).map_err(|source| data.failed(source))?;
+    let swept = uploads.sweep()?;
+    if swept.deleted > 0 {
+        tracing::info!(files = swept.deleted, "removed uploads that an earlier run left");
+    }
+    if swept.unknown > 0 {
+        let folder = data.uploads().display().to_string();
+        tracing::warn!(files = swept.unknown, folder, "the folder of uploads has files that the server did not make");
     }
     Ok((store, uploads))
 }
@@ -290,6 +293,7 @@ async fn sweep(app: App, keep_bytes: u64, keep_database: u64) {
             for name in expired.iter().chain(&store.trim(keep_database)?) {
                 uploads.delete(name);
             }
+            uploads.forget_deleted(now.before(FORGET))?;
             Ok(())
         });
         let mut more = swept.await.map(|()| true);
@@ -342,45 +346,5 @@ impl Signals {
             // Without a handler, Ctrl-C ends the process by itself.
             Err(_) => std::future::pending().await,
         }
-    }
-}
-
-/// The data folder, locked so that only one server uses it at a time.
-struct DataDir {
-    path: PathBuf,
-    lock: File,
-}
-
-impl DataDir {
-    fn open(given: Option<&Path>) -> Result<Self, StartError> {
-        let path = match given {
-            Some(path) => path.to_owned(),
-            None => dirs::data_local_dir().ok_or(StartError::NoDataDir)?.join("deepsight-server"),
-        };
-        let failed = |source| StartError::DataDir { path: path.clone(), source };
-        // This creates the folder with permissions for its owner alone.
-        Uploads::open(path.clone()).map_err(failed)?;
-        let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path, lock }),
-            Err(TryLockError::WouldBlock) => Err(StartError::Busy { path }),
-            Err(TryLockError::Error(source)) => Err(StartError::DataDir { path, source }),
-        }
-    }
-
-    fn uploads(&self) -> Result<Uploads, StartError> {
-        Uploads::open(self.path.join("uploads")).map_err(|source| self.failed(source))
-    }
-
-    fn failed(&self, source: std::io::Error) -> StartError {
-        StartError::DataDir { path: self.path.clone(), source }
-    }
-}
-
-impl Drop for DataDir {
-    /// Unlocks the folder. Closing the file is not enough: a child process that was just forked holds it open until it
-    /// executes ffmpeg.
-    fn drop(&mut self) {
-        let _ = self.lock.unlock();
     }
 }

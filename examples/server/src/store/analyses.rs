@@ -227,13 +227,6 @@ impl Store {
         }
         Ok(free > 0)
     }
-
-    /// Returns the names of the uploads that an analysis still refers to.
-    pub(crate) fn uploads(&self) -> Result<Vec<String>, StoreError> {
-        let connection = self.connection();
-        let mut statement = connection.prepare("SELECT upload FROM analyses WHERE upload IS NOT NULL")?;
-        Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
-    }
 }
 
 fn names(connection: &Connection, sql: &str, bound: i64) -> Result<Vec<String>, StoreError> {

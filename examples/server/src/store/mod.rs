@@ -1,6 +1,7 @@
 //! The database: analyses, their reports and pictures, and webhooks still to be sent. SQLite in one file.
 
 mod analyses;
+mod uploads;
 mod webhooks;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ pub(crate) use analyses::Picture;
 pub(crate) use webhooks::Delivery;
 
 /// Version of the tables' layout, stored as `PRAGMA user_version`.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Settings of a connection. `auto_vacuum` has an effect only on a new file, and only before any other statement.
 /// `synchronous` is FULL because an accepted analysis must survive a power cut. `secure_delete` overwrites removed data
@@ -36,8 +37,10 @@ pub(crate) enum StoreError {
     Open { path: PathBuf, source: rusqlite::Error },
     #[error("cannot use the database {}", path.display())]
     File { path: PathBuf, source: std::io::Error },
-    #[error("the database {} has layout {found}; this version reads layout {VERSION}", path.display())]
+    #[error("the database {} has layout {found}; this version reads layouts up to {VERSION}: use a newer version", path.display())]
     Version { path: PathBuf, found: i64 },
+    #[error("{} is a database of another program: name another folder with --data-dir", path.display())]
+    Foreign { path: PathBuf },
     #[error("the database failed")]
     Sql(#[from] rusqlite::Error),
     #[error("the database holds what cannot be read: {0}")]
@@ -64,7 +67,9 @@ impl Store {
         connection.execute_batch(SETTINGS).map_err(failed)?;
         let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
         match found {
+            0 if has_tables(&connection).map_err(failed)? => return Err(StoreError::Foreign { path: path.to_owned() }),
             0 => connection.execute_batch(include_str!("schema.sql")).map_err(failed)?,
+            1 => connection.execute_batch(include_str!("migrate_1.sql")).map_err(failed)?,
             VERSION => {}
             _ => return Err(StoreError::Version { path: path.to_owned(), found }),
         }
@@ -93,6 +98,10 @@ impl Store {
     }
 }
 
+fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) > 0 FROM sqlite_schema", [], |row| row.get(0))
+}
+
 /// Creates the file if it is missing, and makes it readable by its owner alone, because it shows people's faces. SQLite
 /// gives its other files the same permissions.
 fn owners_alone(path: &Path) -> std::io::Result<()> {
@@ -105,4 +114,44 @@ fn owners_alone(path: &Path) -> std::io::Result<()> {
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     drop(file);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// Layout 1 as the first version of the server made it.
+    const LAYOUT_1: &str = "
+        CREATE TABLE analyses (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, status TEXT NOT NULL
+            CHECK (status IN ('queued', 'running', 'done', 'failed')), created INTEGER NOT NULL, started INTEGER,
+            finished INTEGER, file_name TEXT NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL,
+            settings TEXT NOT NULL, upload TEXT, attempts INTEGER NOT NULL DEFAULT 0, owner TEXT NOT NULL,
+            idempotency_key TEXT, fingerprint TEXT NOT NULL, result TEXT, problem TEXT);
+        INSERT INTO analyses (id, status, created, file_name, bytes, sha256, settings, upload, owner, fingerprint)
+            VALUES ('a', 'queued', 7, 'clip.mp4', 1, '', '{}', 'file', 'desk', '');
+        PRAGMA user_version = 1;";
+
+    #[test]
+    fn a_database_of_the_first_layout_is_brought_up_to_date() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deepsight.sqlite");
+        Connection::open(&path).unwrap().execute_batch(LAYOUT_1).unwrap();
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.known_uploads().unwrap().into_iter().collect::<Vec<_>>(), ["file"]);
+        assert_eq!(store.unused_uploads().unwrap().len(), 0);
+        drop(store);
+        Store::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_database_of_another_program_or_of_a_newer_version_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deepsight.sqlite");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE mine (x)").unwrap();
+        assert!(matches!(Store::open(&path), Err(StoreError::Foreign { .. })));
+        Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
+        assert!(matches!(Store::open(&path), Err(StoreError::Version { found: 99, .. })));
+    }
 }

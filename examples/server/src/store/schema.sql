@@ -48,5 +48,11 @@ CREATE TABLE webhooks (
     -- When to send it next; null when it was delivered or given up.
     due INTEGER
 );
-PRAGMA user_version = 1;
+-- Names of the files that the server made in its folder of uploads. It deletes no other file.
+CREATE TABLE uploads (
+    name TEXT PRIMARY KEY,
+    -- Milliseconds since 1970, UTC.
+    added INTEGER NOT NULL
+) WITHOUT ROWID;
+PRAGMA user_version = 2;
 COMMIT;

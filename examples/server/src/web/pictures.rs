@@ -190,8 +190,7 @@ pub(crate) async fn video(
 async fn kept_video(app: &AppState, id: &str) -> Result<std::path::PathBuf, Problem> {
     let gone = || Problem::not_found("The video of this analysis was deleted.");
     let name = find(app, id).await?.upload.ok_or_else(gone)?;
-    let path = app.uploads.path(&name);
-    if path.is_file() { Ok(path) } else { Err(gone()) }
+    app.uploads.path(&name).ok_or_else(gone)
 }
 
 /// Returns the media type of a video or picture, judged by its first bytes.

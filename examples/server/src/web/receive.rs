@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::AppState;
 use super::problem::Problem;
 use crate::random::hex;
-use crate::uploads::Upload;
+use crate::uploads::{Upload, UploadError};
 
 /// Bytes that a form may have beside the video: boundaries and headers.
 const ENVELOPE: u64 = 64 << 10;
@@ -78,7 +78,12 @@ async fn save(
     delivered: &AtomicU64,
 ) -> Result<Received, Problem> {
     let file_name = shown_name(field.file_name().unwrap_or_default());
-    let (upload, file) = app.uploads.create().map_err(|error| unwritable(&error))?;
+    let uploads = app.uploads.clone();
+    let created = tokio::task::spawn_blocking(move || uploads.create()).await.map_err(|error| Problem::hide(&error))?;
+    let (upload, file) = created.map_err(|error| match error {
+        UploadError::File(error) => unwritable(&error),
+        UploadError::Store(error) => Problem::hide(&error),
+    })?;
     let mut file = BufWriter::with_capacity(BUFFER, tokio::fs::File::from_std(file));
     let (mut bytes, mut hash) = (0_u64, Sha256::new());
     while let Some(chunk) = patiently(app, deadline, field.chunk()).await? {

@@ -110,14 +110,7 @@ fn connections(server: &Server) -> usize {
 #[tokio::test]
 async fn an_interrupted_upload_leaves_no_file() {
     let server = Server::start(&[]);
-    let host = server.url.trim_start_matches("http://").to_owned();
-    let mut stream = connect(&server);
-    let head = format!(
-        "POST /v1/analyses HTTP/1.1\r\nHost: {host}\r\nContent-Type: multipart/form-data; boundary=x\r\n\
-             Content-Length: 1000000\r\n\r\n\
-         --x\r\nContent-Disposition: form-data; name=\"video\"; filename=\"a.mp4\"\r\n\r\nsome of it"
-    );
-    stream.write_all(head.as_bytes()).unwrap();
+    let stream = server.begin_upload();
     server.until_uploads(1).await;
     drop(stream);
     server.until_uploads(0).await;

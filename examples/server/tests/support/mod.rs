@@ -107,6 +107,20 @@ impl Server {
         response.json().await.unwrap()
     }
 
+    /// Sends the beginning of an upload, which ends when the returned connection is dropped.
+    pub(crate) fn begin_upload(&self) -> std::net::TcpStream {
+        use std::io::Write;
+        let host = self.url.trim_start_matches("http://");
+        let mut stream = std::net::TcpStream::connect(host).unwrap();
+        let head = format!(
+            "POST /v1/analyses HTTP/1.1\r\nHost: {host}\r\nContent-Type: multipart/form-data; boundary=x\r\n\
+             Content-Length: 1000000\r\n\r\n\
+             --x\r\nContent-Disposition: form-data; name=\"video\"; filename=\"a.mp4\"\r\n\r\nsome of it"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    }
+
     pub(crate) async fn json(&self, path: &str) -> Value {
         self.get(path).send().await.unwrap().json().await.unwrap()
     }
