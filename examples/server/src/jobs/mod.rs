@@ -2,9 +2,10 @@
 
 mod admission;
 mod live;
+mod turns;
 mod worker;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 pub(crate) use self::admission::Admission;
 use self::admission::Admissions;
 pub(crate) use self::live::{End, Live, Scored};
+use self::turns::Turns;
 pub(crate) use self::worker::{in_brief, jpeg};
 use crate::domain::Moment;
 use crate::domain::Settings;
@@ -58,7 +60,7 @@ struct QueueState {
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<Job>,
+    waiting: Turns<Job>,
     closed: bool,
 }
 
@@ -241,7 +243,7 @@ impl Jobs {
 
     /// Returns the number of analyses that wait before this one; `None` if this one does not wait.
     pub(crate) fn position(&self, id: &str) -> Option<usize> {
-        self.0.queue().waiting.iter().position(|job| job.live.id == id)
+        self.0.queue().waiting.position(|job| job.live.id == id)
     }
 
     /// Stops an analysis and removes its report, its pictures and its video. Returns whether the analysis existed.
@@ -260,11 +262,7 @@ impl Jobs {
     /// Stops an analysis whose result is not wanted any more. If it waits, its place in the queue is free at once.
     pub(crate) fn withdraw(&self, live: &Live) {
         live.cancel();
-        let waiting = {
-            let mut queue = self.0.queue();
-            let place = queue.waiting.iter().position(|job| job.live.id == live.id);
-            place.and_then(|place| queue.waiting.remove(place))
-        };
+        let waiting = self.0.queue().waiting.remove(|job| job.live.id == live.id);
         if let Some(job) = waiting {
             self.0.leave(&job.live);
             self.0.metrics.queued.dec();
@@ -298,7 +296,7 @@ impl Jobs {
         let waiting = {
             let mut queue = self.0.queue();
             queue.closed = true;
-            std::mem::take(&mut queue.waiting)
+            queue.waiting.drain()
         };
         self.0.wake.notify_all();
         for job in waiting {
@@ -348,7 +346,8 @@ impl QueueState {
             return self.put_back(job.live, job.sink);
         }
         self.metrics.queued.inc();
-        queue.waiting.push_back(job);
+        let client = job.analysis.origin.client.clone();
+        queue.waiting.push(&client, job);
         drop(queue);
         self.wake.notify_one();
     }
@@ -357,7 +356,7 @@ impl QueueState {
     fn next(&self) -> Option<Job> {
         let mut queue = self.queue();
         loop {
-            if let Some(job) = queue.waiting.pop_front() {
+            if let Some(job) = queue.waiting.pop() {
                 self.metrics.queued.dec();
                 return Some(job);
             }

@@ -21,7 +21,7 @@ pub(crate) struct Page {
 }
 
 const COLUMNS: &str = "seq, id, status, created, started, finished, file_name, bytes, sha256, settings, upload, \
-attempts, owner, idempotency_key, fingerprint, result, problem";
+attempts, client, owner, idempotency_key, fingerprint, result, problem";
 
 impl Store {
     /// Adds an analysis, and the webhook to send at its end.
@@ -30,8 +30,8 @@ impl Store {
         let transaction = connection.transaction()?;
         transaction.execute(
             "INSERT INTO analyses (id, status, created, file_name, bytes, sha256, settings, upload, owner,
-                 idempotency_key, fingerprint)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                 idempotency_key, fingerprint, client)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             params![
                 analysis.id,
                 analysis.status.name(),
@@ -44,6 +44,7 @@ impl Store {
                 analysis.origin.owner,
                 analysis.origin.idempotency_key,
                 analysis.origin.fingerprint,
+                analysis.origin.client,
             ],
         )?;
         if let Some(url) = webhook {
@@ -253,6 +254,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Analysis> {
         upload: row.get("upload")?,
         attempts: row.get("attempts")?,
         origin: Origin {
+            client: row.get("client")?,
             owner: row.get("owner")?,
             idempotency_key: row.get("idempotency_key")?,
             fingerprint: row.get("fingerprint")?,

@@ -5,5 +5,7 @@ CREATE TABLE uploads (
     added INTEGER NOT NULL
 ) WITHOUT ROWID;
 INSERT INTO uploads (name, added) SELECT upload, created FROM analyses WHERE upload IS NOT NULL;
+ALTER TABLE analyses ADD COLUMN client TEXT NOT NULL DEFAULT '';
+UPDATE analyses SET client = owner;
 PRAGMA user_version = 2;
 COMMIT;

@@ -141,6 +141,7 @@ mod tests {
         let store = Store::open(&path).unwrap();
         assert_eq!(store.known_uploads().unwrap().into_iter().collect::<Vec<_>>(), ["file"]);
         assert_eq!(store.unused_uploads().unwrap().len(), 0);
+        assert_eq!(store.get("a").unwrap().unwrap().origin.client, "desk");
         drop(store);
         Store::open(&path).unwrap();
     }

@@ -18,6 +18,8 @@ CREATE TABLE analyses (
     attempts INTEGER NOT NULL DEFAULT 0,
     -- Name of the sender's API key; empty if no key is needed.
     owner TEXT NOT NULL,
+    -- The API key's name, or the address of a client without one. Clients take turns in the queue.
+    client TEXT NOT NULL,
     idempotency_key TEXT,
     fingerprint TEXT NOT NULL,
     -- The summary of the report, or the problem that is the reason for there being none.

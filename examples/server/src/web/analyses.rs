@@ -172,12 +172,9 @@ pub(crate) async fn create(
 
     let received = receive(&app, request).await?;
     let video = accept(&app, &received, &settings).await?;
-    let mut analysis = draft(&received, settings);
-    analysis.origin = Origin {
-        owner: client.owner,
-        idempotency_key: key,
-        fingerprint: fingerprint(&received.sha256, &analysis.settings, webhook.as_deref())?,
-    };
+    let mut analysis = draft(&received, settings, &client);
+    analysis.origin.idempotency_key = key;
+    analysis.origin.fingerprint = fingerprint(&received.sha256, &analysis.settings, webhook.as_deref())?;
     let submission = Submission { analysis, upload: received.upload, video };
     let jobs = app.jobs.clone();
     let submitted = app.store.run(move |_| jobs.submit(admission, submission, webhook.as_deref())).await;
@@ -209,8 +206,8 @@ pub(super) async fn accept(app: &AppState, received: &Received, settings: &Setti
     Ok(video)
 }
 
-/// Returns a new analysis of an upload, ready to be queued.
-pub(super) fn draft(received: &Received, settings: Settings) -> Analysis {
+/// Returns a new analysis of an upload of `client`, ready to be queued.
+pub(super) fn draft(received: &Received, settings: Settings, client: &Client) -> Analysis {
     Analysis {
         seq: 0,
         id: crate::random::id(),
@@ -224,7 +221,7 @@ pub(super) fn draft(received: &Received, settings: Settings) -> Analysis {
         settings,
         upload: None,
         attempts: 0,
-        origin: Origin::default(),
+        origin: Origin { client: client.name.clone(), owner: client.owner.clone(), ..Origin::default() },
         result: None,
         problem: None,
     }

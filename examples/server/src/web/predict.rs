@@ -84,7 +84,7 @@ pub(crate) async fn predict(
     let admission = app.jobs.admit(&client.name)?;
     let received = receive(&app, request).await?;
     let video = accept(&app, &received, &settings).await?;
-    let analysis = draft(&received, settings);
+    let analysis = draft(&received, settings, &client);
     let submission = Submission { analysis, upload: received.upload, video };
     let (live, answer) = app.jobs.ask(admission, submission);
     // If the client disconnects, this future is dropped, which withdraws the analysis.

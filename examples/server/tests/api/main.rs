@@ -9,6 +9,7 @@ mod events;
 mod limits;
 mod pictures;
 mod predict;
+mod queue;
 mod refusals;
 mod restart;
 mod security;
