@@ -4,6 +4,7 @@
 
 mod connections;
 mod data_dir;
+mod disk;
 mod domain;
 mod engine;
 mod jobs;

@@ -1,16 +1,20 @@
 //! The metrics that Prometheus reads.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use deepsight_core::{Report, Verdict};
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::disk::Disk;
 
 /// All metrics of the server.
 pub(crate) struct Metrics {
@@ -67,8 +71,28 @@ pub(crate) enum Ended {
     cancelled,
 }
 
+/// The free space of the disk, as of the moment when the metrics are read.
+#[derive(Debug)]
+struct DiskSpace(Arc<Disk>);
+
+impl Collector for DiskSpace {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let (free, reserve) = (self.0.free(), self.0.reserve());
+        for (name, help, bytes) in [
+            ("disk_free", "Free space of the disk of the data folder", free),
+            ("disk_reserve", "Free space of the disk below which no videos are accepted", reserve),
+        ] {
+            let value = ConstGauge::new(bytes as f64);
+            let metric = encoder.encode_descriptor(name, help, Some(&Unit::Bytes), value.metric_type())?;
+            value.encode(metric)?;
+        }
+        Ok(())
+    }
+}
+
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    /// Creates the metrics. The free space of `disk` is read at each request for them.
+    pub(crate) fn new(disk: Arc<Disk>) -> Self {
         let mut registry = Registry::with_prefix("deepsight");
         // Buckets from 5 milliseconds to 82 seconds.
         let seconds = || Histogram::new(exponential_buckets(0.005, 2.0, 15));
@@ -120,6 +144,7 @@ impl Metrics {
             Unit::Seconds,
             metrics.busy_seconds.clone(),
         );
+        registry.register_collector(Box::new(DiskSpace(disk)));
         Self { registry, ..metrics }
     }
 

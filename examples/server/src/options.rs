@@ -115,6 +115,10 @@ pub(crate) struct Options {
     #[arg(long, env = "DEEPSIGHT_KEEP_DATABASE", value_name = "SIZE", default_value = "10GB")]
     pub(crate) keep_database: ByteSize,
 
+    /// Free space of the disk of --data-dir below which the server accepts no videos and is not ready
+    #[arg(long, env = "DEEPSIGHT_MIN_FREE_SPACE", value_name = "SIZE", default_value = "1GB")]
+    pub(crate) min_free_space: ByteSize,
+
     /// API key that may use the server, as NAME:SHA256 (see new-key); without one, no key is needed
     #[arg(
         long = "api-key",
@@ -205,6 +209,7 @@ impl Options {
             ("keep-bytes", self.keep_bytes.to_string()),
             ("keep-reports", self.keep_reports.to_string()),
             ("keep-database", self.keep_database.to_string()),
+            ("min-free-space", self.min_free_space.to_string()),
             ("api-key", list(&names)),
             ("cors-origin", list(&self.cors_origins)),
             ("allowed-host", list(&self.allowed_hosts)),

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::connections::{AddressCounts, Connections, Proxies};
 use crate::data_dir::{DataDir, DataDirError};
+use crate::disk::{Disk, DiskFull};
 use crate::domain::Moment;
 use crate::engine::{Engine, EngineError};
 use crate::jobs::{JobParts, Jobs};
@@ -74,12 +75,17 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
     let data = DataDir::open(DataDir::locate(options.data_dir.as_deref())?)?;
     tracing::info!("{}", options.summary(data.path()));
     let (store, uploads) = open_data(&data)?;
+    let disk = Disk::new(data.path().to_owned(), options.min_free_space.0).map_err(|source| data.failed(source))?;
+    let disk = Arc::new(disk);
+    if let Err(DiskFull { free, reserve }) = disk.check(0) {
+        tracing::warn!(free, reserve, "the disk has too little free space to accept videos (--min-free-space)");
+    }
 
     let address = SocketAddr::new(options.bind, options.port);
     // Bind before the networks are loaded, so that a port in use is reported at once.
     let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
     let (stopping, stop) = watch::channel(false);
-    let (app, senders) = start_jobs(options, keys, hosts, store, uploads, stop)?;
+    let (app, senders) = start_jobs(options, keys, hosts, store, uploads, disk, stop)?;
     warn_of_exposure(options, &listener, &app)?;
 
     // Listen for signals before the log says that the server is ready, because a signal may follow at once.
@@ -115,13 +121,14 @@ fn start_jobs(
     hosts: Hosts,
     store: Store,
     uploads: Uploads,
+    disk: Arc<Disk>,
     stop: watch::Receiver<bool>,
 ) -> Result<(App, Vec<JoinHandle<()>>), StartError> {
     let decoding = decoding(options);
     if let Err(error) = decoding.check() {
         tracing::warn!(error = with_causes(&error), "videos cannot be read");
     }
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::new(Arc::clone(&disk)));
     let retry = options.webhook_retry.0;
     let webhooks =
         Webhooks::new(&options.webhook_hosts, webhook_secret()?, retry, store.clone(), Arc::clone(&metrics))?;
@@ -153,6 +160,7 @@ fn start_jobs(
         jobs,
         store,
         uploads,
+        disk,
         metrics,
         keys,
         webhooks,

@@ -72,6 +72,11 @@ impl QueueState {
                     live.end(End::Removed);
                     return self.leave(&live);
                 }
+                Err(error) if error.is_full() => {
+                    self.failed(&analysis, &Failure::of_store(&error, "the report"), None);
+                    live.end(End::Stored);
+                    return self.leave(&live);
+                }
                 Err(error) => tracing::error!(error = with_causes(&error), "cannot store the start of an analysis"),
             }
         }
@@ -101,8 +106,7 @@ impl QueueState {
             (Ok((report, pictures)), Sink::Store) => match self.keep(&analysis, &report, &pictures) {
                 Ok(()) => self.told(&report, took),
                 Err(error) => {
-                    tracing::error!(error = with_causes(&error), "cannot store a report");
-                    self.failed(&analysis, &Failure::internal(), None);
+                    self.failed(&analysis, &Failure::of_store(&error, "the report"), None);
                 }
             },
             (Err(Stopped::Failed(failure)), Sink::Reply(reply)) => self.failed(&analysis, &failure, Some(reply)),

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use deepsight_core::with_causes;
 use rusqlite::{Connection, ErrorCode};
+
+use crate::domain::Failure;
 
 pub(crate) use analyses::Picture;
 pub(crate) use webhooks::Delivery;
@@ -48,9 +51,27 @@ pub(crate) enum StoreError {
 }
 
 impl StoreError {
+    /// Returns whether the disk is full.
+    pub(crate) fn is_full(&self) -> bool {
+        let Self::Sql(rusqlite::Error::SqliteFailure(error, _)) = self else { return false };
+        // SQLite has a code of its own for the index of its log.
+        error.code == ErrorCode::DiskFull || error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+    }
+
     /// Returns whether a value that must be unique exists already.
     pub(crate) fn is_taken(&self) -> bool {
         matches!(self, Self::Sql(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation))
+    }
+}
+
+impl Failure {
+    /// Describes an error of the database. A full disk is named; other details are for the log.
+    pub(crate) fn of_store(error: &StoreError, what: &str) -> Self {
+        if error.is_full() {
+            tracing::error!(error = with_causes(error), "the disk is full");
+            return Self::disk_full(what);
+        }
+        Self::hide(error)
     }
 }
 
@@ -121,17 +142,19 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::domain::Moment;
 
     /// Layout 1 as the first version of the server made it.
-    const LAYOUT_1: &str = "
+    const LAYOUT_1: &str = r#"
         CREATE TABLE analyses (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, status TEXT NOT NULL
             CHECK (status IN ('queued', 'running', 'done', 'failed')), created INTEGER NOT NULL, started INTEGER,
             finished INTEGER, file_name TEXT NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL,
             settings TEXT NOT NULL, upload TEXT, attempts INTEGER NOT NULL DEFAULT 0, owner TEXT NOT NULL,
             idempotency_key TEXT, fingerprint TEXT NOT NULL, result TEXT, problem TEXT);
         INSERT INTO analyses (id, status, created, file_name, bytes, sha256, settings, upload, owner, fingerprint)
-            VALUES ('a', 'queued', 7, 'clip.mp4', 1, '', '{}', 'file', 'desk', '');
-        PRAGMA user_version = 1;";
+            VALUES ('a', 'queued', 7, 'clip.mp4', 1, '',
+                '{"frames":1,"fps":null,"aggregation":"median","threshold":null,"min_face_size":20.0}', 'file', 'desk', '');
+        PRAGMA user_version = 1;"#;
 
     #[test]
     fn a_database_of_the_first_layout_is_brought_up_to_date() {
@@ -144,6 +167,20 @@ mod tests {
         assert_eq!(store.get("a").unwrap().unwrap().origin.client, "desk");
         drop(store);
         Store::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_other_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("deepsight.sqlite")).unwrap();
+        store.connection().execute_batch("PRAGMA max_page_count = 1").unwrap();
+        let full = (0..10_000).find_map(|number| store.add_upload(&format!("{number:032x}"), Moment(0)).err()).unwrap();
+        assert!(full.is_full(), "{full:?}");
+        let problem = Failure::of_store(&full, "the report");
+        assert!(problem.status() == 507 && problem.detail().contains("the report could not be stored"), "{problem:?}");
+        let taken = store.add_upload(&format!("{:032x}", 0), Moment(0)).unwrap_err();
+        assert!(taken.is_taken() && !taken.is_full(), "{taken:?}");
+        assert_eq!(Failure::of_store(&taken, "the report").status(), 500);
     }
 
     #[test]

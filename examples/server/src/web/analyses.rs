@@ -155,7 +155,7 @@ pub(crate) async fn create(
         Some(key) => {
             let owner = client.owner.clone();
             let found = app.store.run(move |store| store.by_idempotency_key(&owner, &key)).await;
-            found.map_err(|error| Problem::hide(&error))?
+            found.map_err(|error| Problem::of_store(&error, "the analysis"))?
         }
         None => None,
     };
@@ -184,7 +184,7 @@ pub(crate) async fn create(
         Err(error) if error.is_taken() => {
             Err(Problem::conflict("A request with this Idempotency-Key was just accepted."))
         }
-        Err(error) => Err(Problem::hide(&error)),
+        Err(error) => Err(Problem::of_store(&error, "the analysis")),
     }
 }
 
@@ -301,7 +301,11 @@ pub(crate) async fn list(
         return Err(Problem::bad_parameter("limit", &limit.to_string(), &format!("must lie between 1 and {MAX_PAGE}")));
     }
     let after = after.map(|after| i64::try_from(after).unwrap_or(i64::MAX));
-    let page = app.store.run(move |store| store.page(after, limit)).await.map_err(|error| Problem::hide(&error))?;
+    let page = app
+        .store
+        .run(move |store| store.page(after, limit))
+        .await
+        .map_err(|error| Problem::of_store(&error, "the request"))?;
     let view = |analysis: &Analysis| AnalysisView::of(analysis, app.jobs.progress(&analysis.id));
     let items = page.items.iter().map(view).collect();
     Ok(Json(AnalysisList { items, next: page.next.map(|next| next.to_string()) }))
@@ -310,7 +314,11 @@ pub(crate) async fn list(
 /// Reads one analysis from the database.
 pub(super) async fn find(app: &AppState, id: &str) -> Result<Analysis, Problem> {
     let wanted = id.to_owned();
-    let found = app.store.run(move |store| store.get(&wanted)).await.map_err(|error| Problem::hide(&error))?;
+    let found = app
+        .store
+        .run(move |store| store.get(&wanted))
+        .await
+        .map_err(|error| Problem::of_store(&error, "the request"))?;
     found.ok_or_else(|| Problem::not_found("There is no analysis with this id, or it was removed."))
 }
 
@@ -324,7 +332,11 @@ pub(crate) async fn read(State(app): State<App>, Path(id): Path<String>) -> Resu
     let analysis = find(&app, &id).await?;
     let mut view = AnalysisView::of(&analysis, app.jobs.progress(&id));
     if analysis.status == Status::Done {
-        let json = app.store.run(move |store| store.report_json(&id)).await.map_err(|error| Problem::hide(&error))?;
+        let json = app
+            .store
+            .run(move |store| store.report_json(&id))
+            .await
+            .map_err(|error| Problem::of_store(&error, "the request"))?;
         let report = json.map(RawValue::from_string).transpose();
         view.report = report.map_err(|error| Problem::hide(&error))?;
     }
@@ -349,7 +361,7 @@ pub(crate) async fn remove(State(app): State<App>, Path(id): Path<String>) -> Re
     match app.store.run(move |_| jobs.remove(&id)).await {
         Ok(true) => Ok(StatusCode::NO_CONTENT),
         Ok(false) => Err(Problem::not_found("There is no analysis with this id, or it was removed.")),
-        Err(error) => Err(Problem::hide(&error)),
+        Err(error) => Err(Problem::of_store(&error, "the removal")),
     }
 }
 
@@ -366,7 +378,11 @@ pub(crate) async fn remove(State(app): State<App>, Path(id): Path<String>) -> Re
 )]
 pub(crate) async fn report_json(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
     let analysis = finished(&app, &id).await?;
-    let json = app.store.run(move |store| store.report_json(&id)).await.map_err(|error| Problem::hide(&error))?;
+    let json = app
+        .store
+        .run(move |store| store.report_json(&id))
+        .await
+        .map_err(|error| Problem::of_store(&error, "the request"))?;
     let json = json.ok_or_else(|| Problem::not_found("The report was removed."))?;
     Ok(download(json, "application/json", &analysis, "json"))
 }
@@ -386,7 +402,11 @@ pub(crate) async fn report_json(State(app): State<App>, Path(id): Path<String>) 
 )]
 pub(crate) async fn report_html(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
     let analysis = finished(&app, &id).await?;
-    let html = app.store.run(move |store| store.report_html(&id)).await.map_err(|error| Problem::hide(&error))?;
+    let html = app
+        .store
+        .run(move |store| store.report_html(&id))
+        .await
+        .map_err(|error| Problem::of_store(&error, "the request"))?;
     let html = html.ok_or_else(|| Problem::not_found("The report was removed."))?;
     Ok(download(html, "text/html; charset=utf-8", &analysis, "html"))
 }

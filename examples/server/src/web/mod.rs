@@ -32,6 +32,7 @@ use utoipa_axum::routes;
 
 use self::problem::Problem;
 use crate::connections::{AddressCounts, Proxies};
+use crate::disk::Disk;
 use crate::engine::Engine;
 use crate::jobs::Jobs;
 use crate::keys::Keys;
@@ -49,6 +50,7 @@ pub(crate) struct AppState {
     pub(crate) jobs: Jobs,
     pub(crate) store: Store,
     pub(crate) uploads: Uploads,
+    pub(crate) disk: Arc<Disk>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) keys: Keys,
     pub(crate) webhooks: Webhooks,

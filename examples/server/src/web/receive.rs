@@ -23,6 +23,8 @@ use crate::uploads::{Upload, UploadError};
 /// Bytes that a form may have beside the video: boundaries and headers.
 const ENVELOPE: u64 = 64 << 10;
 const BUFFER: usize = 256 << 10;
+/// Bytes of an upload after which the free space of the disk is checked again.
+const DISK_CHECK: u64 = 8 << 20;
 /// Characters of a file's name that are kept.
 const MAX_NAME: usize = 255;
 
@@ -43,6 +45,8 @@ pub(super) async fn receive(app: &AppState, request: Request) -> Result<Received
     if declared.is_some_and(|length| length > app.limits.max_upload.saturating_add(ENVELOPE)) {
         return Err(Problem::too_large(app.limits.max_upload));
     }
+    // Refuse before the upload, not when the disk is full. An unknown length counts from the first bytes on.
+    app.disk.check(declared.unwrap_or(0)).map_err(Problem::disk_short)?;
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !content_type.trim_start().to_ascii_lowercase().starts_with("multipart/form-data") {
         return Err(Problem::not_multipart());
@@ -82,15 +86,19 @@ async fn save(
     let created = tokio::task::spawn_blocking(move || uploads.create()).await.map_err(|error| Problem::hide(&error))?;
     let (upload, file) = created.map_err(|error| match error {
         UploadError::File(error) => unwritable(&error),
-        UploadError::Store(error) => Problem::hide(&error),
+        UploadError::Store(error) => Problem::of_store(&error, "the upload"),
     })?;
     let mut file = BufWriter::with_capacity(BUFFER, tokio::fs::File::from_std(file));
-    let (mut bytes, mut hash) = (0_u64, Sha256::new());
+    let (mut bytes, mut checked, mut hash) = (0_u64, 0_u64, Sha256::new());
     while let Some(chunk) = patiently(app, deadline, field.chunk()).await? {
         bytes += chunk.len() as u64;
         delivered.store(bytes, Ordering::Relaxed);
         if bytes > app.limits.max_upload {
             return Err(Problem::too_large(app.limits.max_upload));
+        }
+        if bytes - checked >= DISK_CHECK {
+            checked = bytes;
+            app.disk.check(0).map_err(Problem::disk_short)?;
         }
         app.metrics.uploaded.inc_by(chunk.len() as u64);
         hash.update(&chunk);
@@ -179,7 +187,7 @@ fn unwritable(error: &std::io::Error) -> Problem {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     if matches!(error.kind(), StorageFull | QuotaExceeded) {
         tracing::error!(%error, "no room for uploads");
-        return Problem::disk_full();
+        return Problem::disk_full("the upload");
     }
     Problem::hide(error)
 }

@@ -25,7 +25,7 @@ pub(crate) struct Health {
     #[schema(example = "ready")]
     status: &'static str,
     /// The results of the checks; true is good.
-    #[schema(example = json!({"model": true, "ffmpeg": true, "queue": true, "running": true}))]
+    #[schema(example = json!({"model": true, "ffmpeg": true, "disk": true, "queue": true, "running": true}))]
     checks: BTreeMap<&'static str, bool>,
 }
 
@@ -40,8 +40,8 @@ pub(crate) async fn live() -> Json<Health> {
 
 /// Check that videos are accepted
 ///
-/// The server is ready if the model is loaded, ffmpeg is present, the queue is not full, and the server is not
-/// stopping.
+/// The server is ready if the model is loaded, ffmpeg is present, the disk has room, the queue is not full, and the
+/// server is not stopping.
 #[utoipa::path(
     get, path = "/health/ready", tag = "service", security(()),
     responses(
@@ -54,6 +54,7 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
         // Always true: the model is loaded and has scored its golden input before the server listens.
         ("model", true),
         ("ffmpeg", has_ffmpeg(&app).await),
+        ("disk", app.disk.check(0).is_ok()),
         ("queue", !app.jobs.is_full()),
         ("running", !app.jobs.is_stopping()),
     ]);

@@ -5,6 +5,7 @@
 mod support;
 
 mod analyses;
+mod disk;
 mod events;
 mod limits;
 mod pictures;

@@ -54,7 +54,30 @@ impl Server {
         flags: &[&str],
         variables: &[(&str, &str)],
     ) -> Result<Self, Refused> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_deepsight-server"));
+        let command = Command::new(env!("CARGO_BIN_EXE_deepsight-server"));
+        Self::try_start_as(command, data, flags, variables)
+    }
+
+    /// Starts a server whose data folder is a disk of its own, of this size. Only the server sees it, under
+    /// `/proc/PID/root`.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_on_disk(size: &str, flags: &[&str]) -> Self {
+        let data = Arc::new(tempfile::tempdir().unwrap());
+        let mount = format!("mount -t tmpfs -o size={size} tmpfs \"$0\" && exec \"$@\"");
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "sh", "-c", &mount]).arg(data.path()).arg(env!("CARGO_BIN_EXE_deepsight-server"));
+        match Self::try_start_as(command, data, flags, &[]) {
+            Ok(server) => server,
+            Err(refused) => panic!("the server did not start: {:?} {}", refused.code, refused.said),
+        }
+    }
+
+    fn try_start_as(
+        mut command: Command,
+        data: Arc<tempfile::TempDir>,
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Self, Refused> {
         command.arg("--data-dir").arg(data.path()).args(flags);
         // A test that restarts a server on the same port gives `--port` itself.
         if !flags.contains(&"--port") {
