@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::result_large_err, reason = "a problem is made once a request at most, never in a loop")]
 
+mod audit;
 mod connections;
 mod data_dir;
 mod disk;
@@ -18,6 +19,7 @@ mod store;
 mod uploads;
 mod web;
 mod webhook;
+mod wrong_keys;
 
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -28,13 +30,15 @@ use clap::Parser;
 use deepsight_core::with_causes;
 use tracing_subscriber::EnvFilter;
 
+use crate::data_dir::DataDir;
 use crate::options::{Cli, Command, Options};
 use crate::start::StartError;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
-        Some(Command::NewKey { name }) => return new_key(&name),
+        Some(Command::NewKey { name, admin }) => return new_key(&name, admin),
+        Some(Command::Audit) => return audit(&cli.options),
         Some(Command::Health) => return health(&cli.options),
         None => {}
     }
@@ -48,8 +52,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn new_key(name: &str) -> ExitCode {
-    match keys::new_key(name) {
+fn new_key(name: &str, is_admin: bool) -> ExitCode {
+    match keys::new_key(name, is_admin) {
         Ok((key, line)) => {
             let text = format!("API key, shown this once:  {key}\nFor the server:            --api-key {line}\n");
             match std::io::stdout().write_all(text.as_bytes()) {
@@ -59,6 +63,29 @@ fn new_key(name: &str) -> ExitCode {
         }
         Err(error) => {
             complain(&error.to_string());
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Prints the audit, one JSON object a line.
+fn audit(options: &Options) -> ExitCode {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let exported = DataDir::locate(options.data_dir.as_deref()).map_err(StartError::from).and_then(|folder| {
+        let mut broken = false;
+        store::export_audit(&DataDir::database_in(&folder), |row| {
+            let line = serde_json::to_writer(&mut out, row).map_err(std::io::Error::from);
+            broken = line.and_then(|()| out.write_all(b"\n")).is_err();
+            !broken
+        })?;
+        // A reader that has enough, such as `head`, is no error.
+        Ok(if broken { Ok(()) } else { out.flush() })
+    });
+    match exported {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(_)) => ExitCode::FAILURE,
+        Err(error) => {
+            complain(&with_causes(&error));
             ExitCode::from(2)
         }
     }

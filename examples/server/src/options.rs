@@ -33,9 +33,15 @@ Exit codes: 0 after an orderly shutdown (SIGINT, SIGTERM), 2 for bad input or us
 pub(crate) enum Command {
     /// Creates an API key: prints the key, once, and the value for --api-key
     NewKey {
-        /// Name of the key's user, for the log
+        /// Name of the key's user, for the log and the audit
         name: String,
+        /// Lets the user see and remove the analyses of all keys, not only its own
+        #[arg(long)]
+        admin: bool,
     },
+    /// Prints who did what, one JSON object a line: submitted, downloaded and removed analyses, sign-ins and wrong keys.
+    /// The server may run meanwhile
+    Audit,
     /// Checks that the server on --port responds: exit code 0 if it does, 1 if not. For containers
     Health,
 }
@@ -119,11 +125,12 @@ pub(crate) struct Options {
     #[arg(long, env = "DEEPSIGHT_MIN_FREE_SPACE", value_name = "SIZE", default_value = "1GB")]
     pub(crate) min_free_space: ByteSize,
 
-    /// API key that may use the server, as NAME:SHA256 (see new-key); without one, no key is needed
+    /// API key that may use the server, as NAME:SHA256 (see new-key); without one, no key is needed. A key sees and
+    /// removes the analyses that were sent with it; NAME:SHA256:admin those of all keys
     #[arg(
         long = "api-key",
         env = "DEEPSIGHT_API_KEYS",
-        value_name = "NAME:SHA256",
+        value_name = "NAME:SHA256[:admin]",
         value_delimiter = ',',
         hide_env_values = true
     )]

@@ -24,6 +24,7 @@ use crate::store::{Store, StoreError};
 use crate::uploads::{UploadError, Uploads};
 use crate::web::{self, App, AppState, HostError, Hosts, Limits};
 use crate::webhook::{SECRET, WebhookError, Webhooks};
+use crate::wrong_keys::WrongKeys;
 
 /// Interval at which expired analyses and videos are removed.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -86,6 +87,9 @@ async fn run_on(options: &Options) -> Result<(), StartError> {
     let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
     let (stopping, stop) = watch::channel(false);
     let (app, senders) = start_jobs(options, keys, hosts, store, uploads, disk, stop)?;
+    if app.keys.required() && !app.keys.has_admin() {
+        tracing::info!("no API key is an admin's: nobody sees the analyses of all keys (new-key --admin)");
+    }
     warn_of_exposure(options, &listener, &app)?;
 
     // Listen for signals before the log says that the server is ready, because a signal may follow at once.
@@ -163,6 +167,7 @@ fn start_jobs(
         disk,
         metrics,
         keys,
+        wrong_keys: WrongKeys::default(),
         webhooks,
         decoding,
         limits: Limits {

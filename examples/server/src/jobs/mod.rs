@@ -20,6 +20,7 @@ use self::admission::Admissions;
 pub(crate) use self::live::{End, Live, Scored};
 use self::turns::Turns;
 pub(crate) use self::worker::{in_brief, jpeg};
+use crate::audit::Entry;
 use crate::domain::Moment;
 use crate::domain::Settings;
 use crate::domain::{Analysis, Counts, Failure, Status};
@@ -192,16 +193,18 @@ impl Jobs {
         self.0.admissions.admit(client, || self.retry_after())
     }
 
-    /// Stores an analysis in the database and queues it. Its report is kept.
+    /// Stores an analysis in the database, with an entry of the audit, and queues it. Its report is kept.
     pub(crate) fn submit(
         &self,
         admission: Admission,
         submission: Submission,
         webhook: Option<&str>,
+        entry: &Entry,
     ) -> Result<Analysis, StoreError> {
         let Submission { mut analysis, mut upload, video } = submission;
         analysis.upload = Some(upload.name().to_owned());
-        self.0.store.insert(&analysis, webhook)?;
+        self.0.store.insert(&analysis, webhook, entry)?;
+        entry.log();
         upload.keep();
         let live = Arc::new(Live::new(analysis.id.clone()));
         let job = Job {
@@ -246,9 +249,11 @@ impl Jobs {
         self.0.queue().waiting.position(|job| job.live.id == id)
     }
 
-    /// Stops an analysis and removes its report, its pictures and its video. Returns whether the analysis existed.
-    pub(crate) fn remove(&self, id: &str) -> Result<bool, StoreError> {
-        let Some(upload) = self.0.store.remove(id)? else { return Ok(false) };
+    /// Stops an analysis and removes its report, its pictures and its video, with an entry of the audit. Returns
+    /// whether the analysis existed.
+    pub(crate) fn remove(&self, id: &str, entry: &Entry) -> Result<bool, StoreError> {
+        let Some(upload) = self.0.store.remove(id, entry)? else { return Ok(false) };
+        entry.log();
         if let Some(live) = self.live(id) {
             live.end(End::Removed);
             self.withdraw(&live);

@@ -1,6 +1,7 @@
-//! The database: analyses, their reports and pictures, and webhooks still to be sent. SQLite in one file.
+//! The database: analyses, their reports and pictures, webhooks still to be sent, and the audit. SQLite in one file.
 
 mod analyses;
+mod audit;
 mod uploads;
 mod webhooks;
 
@@ -14,6 +15,7 @@ use rusqlite::{Connection, ErrorCode};
 use crate::domain::Failure;
 
 pub(crate) use analyses::Picture;
+pub(crate) use audit::export as export_audit;
 pub(crate) use webhooks::Delivery;
 
 /// Version of the tables' layout, stored as `PRAGMA user_version`.

@@ -27,6 +27,7 @@ CREATE TABLE analyses (
     problem TEXT
 );
 CREATE UNIQUE INDEX by_idempotency_key ON analyses (owner, idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE INDEX by_owner ON analyses (owner, seq);
 CREATE INDEX by_status ON analyses (status, finished);
 CREATE TABLE reports (
     id TEXT PRIMARY KEY REFERENCES analyses (id) ON DELETE CASCADE,
@@ -56,5 +57,23 @@ CREATE TABLE uploads (
     -- Milliseconds since 1970, UTC.
     added INTEGER NOT NULL
 ) WITHOUT ROWID;
+-- Who did what. It only grows.
+CREATE TABLE audit (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- Milliseconds since 1970, UTC.
+    time INTEGER NOT NULL,
+    action TEXT NOT NULL,
+    -- Name of the API key; empty without one.
+    key TEXT NOT NULL,
+    address TEXT NOT NULL,
+    -- Id of the request, as in the log.
+    request TEXT NOT NULL,
+    -- The analysis, the key whose analysis it was, and the hash of its video. They outlive the analysis.
+    analysis TEXT,
+    owner TEXT,
+    sha256 TEXT
+);
+CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit only grows'); END;
+CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit only grows'); END;
 PRAGMA user_version = 2;
 COMMIT;

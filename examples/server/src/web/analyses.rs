@@ -14,6 +14,7 @@ use super::guard::Client;
 use super::problem::Problem;
 use super::receive::{Received, receive};
 use super::{App, AppState};
+use crate::audit::{Action, Entry};
 use crate::domain::Moment;
 use crate::domain::report_schema::ReportSchema;
 use crate::domain::{Analysis, Origin, Status};
@@ -175,9 +176,10 @@ pub(crate) async fn create(
     let mut analysis = draft(&received, settings, &client);
     analysis.origin.idempotency_key = key;
     analysis.origin.fingerprint = fingerprint(&received.sha256, &analysis.settings, webhook.as_deref())?;
+    let entry = Entry::new(Action::Submit, &client.actor).about(&analysis.id, &client.owner, &analysis.sha256);
     let submission = Submission { analysis, upload: received.upload, video };
     let jobs = app.jobs.clone();
-    let submitted = app.store.run(move |_| jobs.submit(admission, submission, webhook.as_deref())).await;
+    let submitted = app.store.run(move |_| jobs.submit(admission, submission, webhook.as_deref(), &entry)).await;
     match submitted {
         Ok(analysis) => Ok(accepted(&app, &analysis)),
         // The client disconnected, and repeated the request while the first one was being stored.
@@ -279,6 +281,8 @@ pub(crate) struct ListParameters {
 }
 
 /// List analyses, newest first
+///
+/// An API key lists its own analyses; that of an admin lists all.
 #[utoipa::path(
     get, path = "/v1/analyses", tag = "analyses",
     params(ListParameters),
@@ -292,6 +296,7 @@ pub(crate) struct ListParameters {
 )]
 pub(crate) async fn list(
     State(app): State<App>,
+    Extension(client): Extension<Client>,
     Query(mut parameters): Query<Parameters>,
 ) -> Result<Json<AnalysisList>, Problem> {
     let limit = parameters.parse("limit", "must be a whole number")?.unwrap_or(PAGE);
@@ -300,10 +305,11 @@ pub(crate) async fn list(
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(Problem::bad_parameter("limit", &limit.to_string(), &format!("must lie between 1 and {MAX_PAGE}")));
     }
+    let owner = (!client.sees_all).then_some(client.owner);
     let after = after.map(|after| i64::try_from(after).unwrap_or(i64::MAX));
     let page = app
         .store
-        .run(move |store| store.page(after, limit))
+        .run(move |store| store.page(owner.as_deref(), after, limit))
         .await
         .map_err(|error| Problem::of_store(&error, "the request"))?;
     let view = |analysis: &Analysis| AnalysisView::of(analysis, app.jobs.progress(&analysis.id));
@@ -311,15 +317,25 @@ pub(crate) async fn list(
     Ok(Json(AnalysisList { items, next: page.next.map(|next| next.to_string()) }))
 }
 
+/// Reads one analysis from the database, if the client may see it. To others it is unknown.
+pub(super) async fn find(app: &AppState, client: &Client, id: &str) -> Result<Analysis, Problem> {
+    let analysis = load(app, id).await?;
+    if client.sees(&analysis.origin.owner) { Ok(analysis) } else { Err(unknown()) }
+}
+
+fn unknown() -> Problem {
+    Problem::not_found("There is no analysis with this id, or it was removed.")
+}
+
 /// Reads one analysis from the database.
-pub(super) async fn find(app: &AppState, id: &str) -> Result<Analysis, Problem> {
+pub(super) async fn load(app: &AppState, id: &str) -> Result<Analysis, Problem> {
     let wanted = id.to_owned();
     let found = app
         .store
         .run(move |store| store.get(&wanted))
         .await
         .map_err(|error| Problem::of_store(&error, "the request"))?;
-    found.ok_or_else(|| Problem::not_found("There is no analysis with this id, or it was removed."))
+    found.ok_or_else(unknown)
 }
 
 /// Read an analysis, with its report once it is done
@@ -328,8 +344,12 @@ pub(super) async fn find(app: &AppState, id: &str) -> Result<Analysis, Problem> 
     params(("id" = String, Path, description = "The analysis")),
     responses((status = 200, description = "The analysis", body = AnalysisView), AnalysisProblems),
 )]
-pub(crate) async fn read(State(app): State<App>, Path(id): Path<String>) -> Result<Json<AnalysisView>, Problem> {
-    let analysis = find(&app, &id).await?;
+pub(crate) async fn read(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    Path(id): Path<String>,
+) -> Result<Json<AnalysisView>, Problem> {
+    let analysis = find(&app, &client, &id).await?;
     let mut view = AnalysisView::of(&analysis, app.jobs.progress(&id));
     if analysis.status == Status::Done {
         let json = app
@@ -356,11 +376,17 @@ pub(crate) async fn read(State(app): State<App>, Path(id): Path<String>) -> Resu
         AnalysisProblems,
     ),
 )]
-pub(crate) async fn remove(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+pub(crate) async fn remove(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let analysis = find(&app, &client, &id).await?;
+    let entry = about(Action::Remove, &client, &analysis);
     let jobs = app.jobs.clone();
-    match app.store.run(move |_| jobs.remove(&id)).await {
+    match app.store.run(move |_| jobs.remove(&id, &entry)).await {
         Ok(true) => Ok(StatusCode::NO_CONTENT),
-        Ok(false) => Err(Problem::not_found("There is no analysis with this id, or it was removed.")),
+        Ok(false) => Err(unknown()),
         Err(error) => Err(Problem::of_store(&error, "the removal")),
     }
 }
@@ -376,14 +402,19 @@ pub(crate) async fn remove(State(app): State<App>, Path(id): Path<String>) -> Re
         AnalysisProblems,
     ),
 )]
-pub(crate) async fn report_json(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let analysis = finished(&app, &id).await?;
+pub(crate) async fn report_json(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let analysis = finished(&app, &client, &id).await?;
     let json = app
         .store
         .run(move |store| store.report_json(&id))
         .await
         .map_err(|error| Problem::of_store(&error, "the request"))?;
     let json = json.ok_or_else(|| Problem::not_found("The report was removed."))?;
+    app.record(about(Action::Download, &client, &analysis)).await?;
     Ok(download(json, "application/json", &analysis, "json"))
 }
 
@@ -400,19 +431,29 @@ pub(crate) async fn report_json(State(app): State<App>, Path(id): Path<String>) 
         AnalysisProblems,
     ),
 )]
-pub(crate) async fn report_html(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let analysis = finished(&app, &id).await?;
+pub(crate) async fn report_html(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let analysis = finished(&app, &client, &id).await?;
     let html = app
         .store
         .run(move |store| store.report_html(&id))
         .await
         .map_err(|error| Problem::of_store(&error, "the request"))?;
     let html = html.ok_or_else(|| Problem::not_found("The report was removed."))?;
+    app.record(about(Action::Download, &client, &analysis)).await?;
     Ok(download(html, "text/html; charset=utf-8", &analysis, "html"))
 }
 
-async fn finished(app: &AppState, id: &str) -> Result<Analysis, Problem> {
-    let analysis = find(app, id).await?;
+/// Returns the entry of the audit for an action on an analysis.
+fn about(action: Action, client: &Client, analysis: &Analysis) -> Entry {
+    Entry::new(action, &client.actor).about(&analysis.id, &analysis.origin.owner, &analysis.sha256)
+}
+
+async fn finished(app: &AppState, client: &Client, id: &str) -> Result<Analysis, Problem> {
+    let analysis = find(app, client, id).await?;
     match analysis.status {
         Status::Done => Ok(analysis),
         status => Err(Problem::conflict(format!("The analysis is {status}; it has no report."))),

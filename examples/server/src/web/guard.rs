@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use axum::Extension;
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
@@ -15,19 +16,31 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt};
 use tracing::Instrument;
 
-use super::App;
 use super::problem::Problem;
 use super::session::COOKIE;
+use super::{App, AppState};
+use crate::audit::{Action, Actor, Entry};
 use crate::connections::{AddressSlot, Crowded, network};
-use crate::keys::Keys;
+use crate::keys::Holder;
+use crate::wrong_keys::Penalty;
 
 /// The address of the client of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
-/// The address of the client of a request, which may be behind a proxy.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Address(pub(crate) IpAddr);
+/// The address of the client of a request, which may be behind a proxy, and the request's id.
+#[derive(Debug, Clone)]
+pub(crate) struct Visitor {
+    pub(crate) address: IpAddr,
+    pub(crate) request: String,
+}
+
+impl Visitor {
+    /// Returns who acts, for the audit. `key` is the name of the API key.
+    pub(super) fn actor(&self, key: &str) -> Actor {
+        Actor { key: key.to_owned(), address: self.address.to_string(), request: self.request.clone() }
+    }
+}
 
 /// The sender of a request: the name of its API key, or its IP address where no key is needed.
 #[derive(Debug, Clone)]
@@ -35,6 +48,17 @@ pub(crate) struct Client {
     pub(crate) name: String,
     /// The key's name; empty where no key is needed.
     pub(crate) owner: String,
+    /// Whether the client sees the analyses of all clients.
+    pub(crate) sees_all: bool,
+    /// Who acts, for the audit.
+    pub(crate) actor: Actor,
+}
+
+impl Client {
+    /// Returns whether the client may see and remove an analysis of this owner.
+    pub(super) fn sees(&self, owner: &str) -> bool {
+        self.sees_all || self.owner == owner
+    }
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -56,10 +80,11 @@ pub(super) async fn observe(State(app): State<App>, mut request: Request, next: 
     // Every request has a peer; the server's own listener adds it.
     let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
     let address = app.proxies.client(peer, request.headers());
-    request.extensions_mut().insert(Address(address));
+    request.extensions_mut().insert(Visitor { address, request: id.clone() });
     let span = tracing::info_span!("request", id);
     let mut response = next.run(request).instrument(span.clone()).await;
 
+    let key = response.extensions().get::<Client>().map(|client| client.owner.clone()).unwrap_or_default();
     let status = response.status();
     let refused = status.is_client_error() || status.is_server_error();
     if refused && response.extensions().get::<InForm>().is_none() {
@@ -72,7 +97,7 @@ pub(super) async fn observe(State(app): State<App>, mut request: Request, next: 
     app.metrics.answered(method.as_str(), &route, status.as_u16(), took);
     span.in_scope(|| {
         let milliseconds = took.as_millis() as u64;
-        tracing::info!(client = %address, %method, path = printable(&path), status = status.as_u16(), milliseconds, "answered");
+        tracing::info!(key, client = %address, %method, path = printable(&path), status = status.as_u16(), milliseconds, "answered");
     });
     response
 }
@@ -139,7 +164,7 @@ pub(super) async fn crowd(State(app): State<App>, request: Request, next: Next) 
         return closing(Problem::crowded(*crowded));
     }
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
-    let address = request.extensions().get::<Address>().map(|address| address.0);
+    let address = request.extensions().get::<Visitor>().map(|visitor| visitor.address);
     let (Some(peer), Some(address)) = (peer, address) else { return next.run(request).await };
     if !app.proxies.contains(peer) {
         // The connection counts already.
@@ -361,32 +386,59 @@ pub(super) async fn same_site(State(app): State<App>, request: Request, next: Ne
 }
 
 /// Refuses requests without a valid API key or session, unless no key is needed, and attaches the [`Client`] to the
-/// rest.
-pub(super) async fn require_key(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let address = request.extensions().get::<Address>().map(|address| network(address.0).to_string());
-    let address = address.unwrap_or_default();
-    if !app.keys.required() {
-        request.extensions_mut().insert(Client { name: address, owner: String::new() });
-        return next.run(request).await;
-    }
-    match owner(&app.keys, request.headers()) {
-        Some(owner) => {
-            request.extensions_mut().insert(Client { name: owner.clone(), owner });
-            next.run(request).await
+/// rest, and to their responses.
+pub(super) async fn require_key(
+    State(app): State<App>,
+    Extension(visitor): Extension<Visitor>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let client = if app.keys.required() {
+        let Some(Holder { name, is_admin }) = holder(&app, request.headers(), &visitor).await else {
+            return Problem::unauthorized(
+                "Send an API key of this server, as `Authorization: Bearer KEY` or `X-API-Key: KEY`, or sign in.",
+            )
+            .into_response();
+        };
+        Client { actor: visitor.actor(&name), name: name.clone(), owner: name, sees_all: is_admin }
+    } else {
+        let name = network(visitor.address).to_string();
+        Client { actor: visitor.actor(""), name, owner: String::new(), sees_all: true }
+    };
+    request.extensions_mut().insert(client.clone());
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(client);
+    response
+}
+
+/// Returns the holder of the API key that a request presents, itself or by a session. A wrong key costs time.
+pub(super) async fn holder(app: &AppState, headers: &HeaderMap, visitor: &Visitor) -> Option<Holder> {
+    match (presented(headers), cookie(headers)) {
+        (Some(key), _) => {
+            let holder = app.keys.owner(key);
+            if holder.is_none() {
+                wrong_key(app, visitor).await;
+            }
+            holder
         }
-        None => Problem::unauthorized(
-            "Send an API key of this server, as `Authorization: Bearer KEY` or `X-API-Key: KEY`, or sign in.",
-        )
-        .into_response(),
+        // A session that has ended is no attempt to guess a key.
+        (None, Some(cookie)) => app.keys.session(cookie),
+        (None, None) => None,
     }
 }
 
-/// Returns the name of the API key that a request presents, itself or by a session.
-pub(super) fn owner(keys: &Keys, headers: &HeaderMap) -> Option<String> {
-    match (presented(headers), cookie(headers)) {
-        (Some(key), _) => keys.owner(key).map(str::to_owned),
-        (None, Some(cookie)) => keys.session(cookie),
-        (None, None) => None,
+/// Makes a request with a wrong API key wait if its address has sent several.
+pub(super) async fn wrong_key(app: &AppState, visitor: &Visitor) {
+    let Penalty { wait, is_first } = app.wrong_keys.count(visitor.address, Instant::now());
+    if is_first {
+        tracing::warn!(client = %visitor.address, "many wrong API keys; the answers to further ones are delayed");
+        // The answer is the same without the entry, and the log has the error.
+        let _ = app.record(Entry::new(Action::WrongKeys, &visitor.actor(""))).await;
+    }
+    let mut stop = app.stop.clone();
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = async { let _ = stop.wait_for(|stop| *stop).await; } => {}
     }
 }
 

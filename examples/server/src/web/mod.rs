@@ -31,6 +31,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::problem::Problem;
+use crate::audit::Entry;
 use crate::connections::{AddressCounts, Proxies};
 use crate::disk::Disk;
 use crate::engine::Engine;
@@ -40,6 +41,7 @@ use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::uploads::Uploads;
 use crate::webhook::Webhooks;
+use crate::wrong_keys::WrongKeys;
 
 /// The state of all handlers. Clones share it.
 pub(crate) type App = Arc<AppState>;
@@ -53,6 +55,7 @@ pub(crate) struct AppState {
     pub(crate) disk: Arc<Disk>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) keys: Keys,
+    pub(crate) wrong_keys: WrongKeys,
     pub(crate) webhooks: Webhooks,
     pub(crate) decoding: DecodeOptions,
     pub(crate) limits: Limits,
@@ -89,6 +92,16 @@ pub(crate) struct Limits {
 pub(crate) use guard::{HostError, Hosts, Peer};
 
 impl AppState {
+    /// Adds an entry to the audit, and to the log.
+    async fn record(&self, entry: Entry) -> Result<(), Problem> {
+        let stored = self.store.run(move |store| {
+            store.record(&entry)?;
+            entry.log();
+            Ok(())
+        });
+        stored.await.map_err(|error| Problem::of_store(&error, "the request"))
+    }
+
     /// Opens a video or picture on a thread where waiting for ffprobe blocks no other request; a few at a time.
     pub(crate) async fn probe(&self, path: std::path::PathBuf) -> Result<Media, Problem> {
         let options = self.decoding.clone();

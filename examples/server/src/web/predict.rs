@@ -14,6 +14,7 @@ use super::guard::Client;
 use super::problem::Problem;
 use super::receive::receive;
 use super::{App, analyses};
+use crate::audit::{Action, Entry};
 use crate::domain::report_schema::{
     Coverage as CoverageSchema, ReportSchema, Segment as SegmentSchema, Verdict as VerdictSchema,
 };
@@ -85,6 +86,8 @@ pub(crate) async fn predict(
     let received = receive(&app, request).await?;
     let video = accept(&app, &received, &settings).await?;
     let analysis = draft(&received, settings, &client);
+    let entry = Entry::new(Action::Predict, &client.actor).about(&analysis.id, &client.owner, &analysis.sha256);
+    app.record(entry).await?;
     let submission = Submission { analysis, upload: received.upload, video };
     let (live, answer) = app.jobs.ask(admission, submission);
     // If the client disconnects, this future is dropped, which withdraws the analysis.

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::guard::owner;
+use super::guard::{Visitor, holder};
 use super::problem::Problem;
 use super::{App, AppState};
 use crate::domain::{FRAMES, MAX_FPS, MIN_FACE_SIZE, MIN_FPS};
@@ -192,12 +192,17 @@ pub(crate) struct Range {
     get, path = "/v1/server", tag = "service", security(()),
     responses((status = 200, description = "The limits and defaults", body = Server)),
 )]
-pub(crate) async fn server(State(app): State<App>, headers: HeaderMap) -> Json<Server> {
+pub(crate) async fn server(
+    State(app): State<App>,
+    Extension(visitor): Extension<Visitor>,
+    headers: HeaderMap,
+) -> Json<Server> {
+    let signed_in = !app.keys.required() || holder(&app, &headers, &visitor).await.is_some();
     let range = |min: f64, max: f64| Range { min, max };
     Json(Server {
         version: env!("CARGO_PKG_VERSION"),
         api_key_required: app.keys.required(),
-        signed_in: !app.keys.required() || owner(&app.keys, &headers).is_some(),
+        signed_in,
         max_upload_bytes: app.limits.max_upload,
         defaults: Defaults {
             sampling: "auto".into(),

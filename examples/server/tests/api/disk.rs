@@ -42,7 +42,7 @@ async fn an_accepted_analysis_that_a_full_disk_stops_says_so_and_the_server_reco
     let server = Server::start_on_disk("40m", &["--workers", "1", "--min-free-space", "2MB"]);
     let disk = std::path::PathBuf::from(format!("/proc/{}/root", server.pid()));
     let filler = disk.join(server.data.path().strip_prefix("/").unwrap()).join("filler");
-    let id = server.submit("?frames=300", &clips.long()).await["id"].as_str().unwrap().to_owned();
+    let id = server.submit("?frames=60", &clips.long()).await["id"].as_str().unwrap().to_owned();
     server.until(&id, "running").await;
     let mut zeros = std::io::repeat(0);
     let full = std::io::copy(&mut zeros, &mut std::fs::File::create(&filler).unwrap()).unwrap_err();

@@ -8,6 +8,7 @@ mod analyses;
 mod disk;
 mod events;
 mod limits;
+mod ownership;
 mod pictures;
 mod predict;
 mod queue;
