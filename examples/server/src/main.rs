@@ -3,6 +3,7 @@
 #![allow(clippy::result_large_err, reason = "a problem is made once a request at most, never in a loop")]
 
 mod audit;
+mod check;
 mod connections;
 mod data_dir;
 mod disk;
@@ -14,6 +15,7 @@ mod metrics;
 mod options;
 mod random;
 mod serve;
+mod settings_file;
 mod start;
 mod store;
 mod uploads;
@@ -21,29 +23,40 @@ mod web;
 mod webhook;
 mod wrong_keys;
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 use deepsight_core::with_causes;
 use tracing_subscriber::EnvFilter;
 
 use crate::data_dir::DataDir;
-use crate::options::{Cli, Command, Options};
+use crate::options::{Command, Options};
+use crate::settings_file::SettingsError;
 use crate::start::StartError;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match settings_file::read(&arguments) {
+        Ok(cli) => cli,
+        // This prints help to standard output, and errors to standard error.
+        Err(SettingsError::Arguments(error)) => error.exit(),
+        Err(error) => {
+            complain(&with_causes(&error));
+            return ExitCode::from(2);
+        }
+    };
     match cli.command {
         Some(Command::NewKey { name, admin }) => return new_key(&name, admin),
         Some(Command::Audit) => return audit(&cli.options),
+        Some(Command::Check) => return check(&cli.options),
         Some(Command::Health) => return health(&cli.options),
         None => {}
     }
     log_to_stderr(cli.options.log_json);
-    match start::run(&cli.options) {
+    match start::run(&cli.options, &arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&with_causes(&error));
@@ -89,6 +102,12 @@ fn audit(options: &Options) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn check(options: &Options) -> ExitCode {
+    let check::Findings { text, all_well } = check::check(options);
+    let written = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::from(if written.is_ok() && all_well { 0 } else { 2 })
 }
 
 fn health(options: &Options) -> ExitCode {

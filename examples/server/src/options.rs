@@ -27,6 +27,8 @@ Each flag has an environment variable: --max-upload 50MB is DEEPSIGHT_MAX_UPLOAD
 lists.
 DEEPSIGHT_LOG filters the log, as in `info,deepsight_server=debug`. DEEPSIGHT_FFMPEG and DEEPSIGHT_FFPROBE are the \
 paths of the programs. DEEPSIGHT_WEBHOOK_SECRET signs webhooks. DEEPSIGHT_CPU forces an instruction set.
+SIGHUP makes the server read --settings again: api-key, allowed-host, client-jobs, keep-*, min-free-space, \
+request-timeout and upload-timeout change at once, other settings at the next start.
 Exit codes: 0 after an orderly shutdown (SIGINT, SIGTERM), 2 for bad input or usage, 1 if serving fails.";
 
 #[derive(Debug, Subcommand)]
@@ -42,12 +44,19 @@ pub(crate) enum Command {
     /// Prints who did what, one JSON object a line: submitted, downloaded and removed analyses, sign-ins and wrong keys.
     /// The server may run meanwhile
     Audit,
+    /// Checks settings, keys, data folder, model and ffmpeg, and prints what is wrong: exit code 0 if the server can
+    /// start and work, 2 if not
+    Check,
     /// Checks that the server on --port responds: exit code 0 if it does, 1 if not. For containers
     Health,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
+    /// File with settings, one NAME=VALUE a line, such as DEEPSIGHT_QUEUE=64. Flags and environment variables take
+    /// precedence. On SIGHUP the server reads it again
+    #[arg(long, env = "DEEPSIGHT_SETTINGS", value_name = "FILE")]
+    pub(crate) settings: Option<PathBuf>,
     /// Address to listen on; 0.0.0.0 for all addresses of this machine
     #[arg(long, env = "DEEPSIGHT_BIND", value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub(crate) bind: IpAddr,
@@ -182,6 +191,23 @@ pub(crate) struct Options {
     pub(crate) log_json: bool,
 }
 
+/// Number of settings.
+const SETTINGS: usize = 37;
+
+/// Settings that the server takes over on SIGHUP.
+pub(crate) const RELOADABLE: [&str; 10] = [
+    "api-key",
+    "allowed-host",
+    "client-jobs",
+    "keep-videos",
+    "keep-bytes",
+    "keep-reports",
+    "keep-database",
+    "min-free-space",
+    "request-timeout",
+    "upload-timeout",
+];
+
 impl Options {
     /// Returns the number of videos that one client may have waiting or running. The default is the number of workers
     /// plus half of the queue, so that no client fills the queue alone, for example by slow uploads.
@@ -191,10 +217,31 @@ impl Options {
 
     /// Returns the values of all flags as `name=value`, without secrets.
     pub(crate) fn summary(&self, data_dir: &Path) -> String {
+        self.values(data_dir).map(|(name, value)| format!("{name}={value}")).join(" ")
+    }
+
+    /// Returns the names of the settings whose values differ from those of `other`: first those of [`RELOADABLE`], then
+    /// those that need a restart.
+    pub(crate) fn changes(&self, other: &Self) -> (Vec<&'static str>, Vec<&'static str>) {
+        let (own, others) = (self.values(Path::new("")), other.values(Path::new("")));
+        let pairs = own.into_iter().zip(others);
+        let mut changed: Vec<&str> = pairs.filter(|(own, other)| own != other).map(|((name, _), _)| name).collect();
+        // The list of values names keys without their hashes, and not the configured folder.
+        if self.api_keys != other.api_keys && !changed.contains(&"api-key") {
+            changed.push("api-key");
+        }
+        if self.data_dir != other.data_dir {
+            changed.push("data-dir");
+        }
+        changed.into_iter().partition(|name| RELOADABLE.contains(name))
+    }
+
+    fn values(&self, data_dir: &Path) -> [(&'static str, String); SETTINGS] {
         let list = |items: &[String]| if items.is_empty() { "none".to_owned() } else { items.join(",") };
         let names: Vec<String> =
             self.api_keys.iter().map(|key| key.split(':').next().unwrap_or_default().to_owned()).collect();
-        let rows = [
+        [
+            ("settings", self.settings.as_ref().map_or("none".into(), |path| path.display().to_string())),
             ("bind", self.bind.to_string()),
             ("port", self.port.to_string()),
             ("data-dir", data_dir.display().to_string()),
@@ -231,8 +278,7 @@ impl Options {
             ("upload-timeout", self.upload_timeout.to_string()),
             ("shutdown-grace", self.shutdown_grace.to_string()),
             ("log-json", self.log_json.to_string()),
-        ];
-        rows.map(|(name, value)| format!("{name}={value}")).join(" ")
+        ]
     }
 }
 
@@ -364,6 +410,29 @@ mod tests {
             let Some(long) = argument.get_long().filter(|long| !["help", "version"].contains(long)) else { continue };
             assert!(summary.contains(&format!(" {long}=")), "{long} is not in {summary}");
         }
+    }
+
+    #[test]
+    fn what_the_unit_for_systemd_sets_are_settings() {
+        let unit = include_str!("../deepsight-server.service");
+        let names: Vec<&str> = unit.lines().filter_map(|line| line.strip_prefix("Environment=")).collect();
+        assert!(!names.is_empty());
+        for name in names.into_iter().filter_map(|line| line.split('=').next()) {
+            let known = Cli::command();
+            assert!(known.get_arguments().any(|a| a.get_env().is_some_and(|env| env == name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn settings_that_can_be_reloaded_are_settings_and_their_changes_are_told_apart() {
+        let first = Cli::parse_from(["deepsight-server"]).options;
+        let names = first.values(Path::new("")).map(|(name, _)| name);
+        assert!(RELOADABLE.iter().all(|name| names.contains(name)));
+        let flags = ["deepsight-server", "--port", "1", "--keep-videos", "1h", "--api-key", "a:1"];
+        let second = Cli::parse_from(flags).options;
+        assert_eq!(second.changes(&first), (vec!["keep-videos", "api-key"], vec!["port"]));
+        let flags = ["deepsight-server", "--port", "1", "--keep-videos", "1h", "--api-key", "a:2"];
+        assert_eq!(Cli::parse_from(flags).options.changes(&second), (vec!["api-key"], vec![]));
     }
 
     #[test]

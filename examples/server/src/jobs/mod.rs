@@ -286,6 +286,11 @@ impl Jobs {
         (seconds.ceil() as u64).clamp(1, 120)
     }
 
+    /// Changes the number of videos that one client may have waiting or running.
+    pub(crate) fn set_client_limit(&self, limit: u32) {
+        self.0.admissions.set_client_limit(limit);
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.0.admissions.is_full()
     }

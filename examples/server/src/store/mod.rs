@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deepsight_core::with_causes;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::domain::Failure;
 
@@ -97,6 +97,24 @@ impl Store {
             _ => return Err(StoreError::Version { path: path.to_owned(), found }),
         }
         Ok(Self(Arc::new(Mutex::new(connection))))
+    }
+
+    /// Checks a database without changing it. A missing one is no error: it will be created.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read, is of another program, or has the layout of a newer version.
+    pub(crate) fn check(path: &Path) -> Result<(), StoreError> {
+        if !path.exists() {
+            return Ok(());
+        }
+        let failed = |source| StoreError::Open { path: path.to_owned(), source };
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
+        let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+        match found {
+            0 if has_tables(&connection).map_err(failed)? => Err(StoreError::Foreign { path: path.to_owned() }),
+            0..=VERSION => Ok(()),
+            _ => Err(StoreError::Version { path: path.to_owned(), found }),
+        }
     }
 
     /// Runs `work` on a thread where waiting for the disk blocks no request.

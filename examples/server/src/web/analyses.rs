@@ -140,7 +140,7 @@ pub(crate) async fn create(
     Query(mut parameters): Query<Parameters>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let settings = Settings::take(&mut parameters, app.limits.max_frames)?;
+    let settings = Settings::take(&mut parameters, app.limits().max_frames)?;
     let webhook = parameters.take("webhook")?;
     if let Some(url) = &webhook {
         app.webhooks.check(url).map_err(|rule| Problem::bad_parameter("webhook", url, &rule))?;
@@ -199,8 +199,8 @@ fn accepted(app: &AppState, analysis: &Analysis) -> Response {
 /// Opens an upload, to check that it is a video or picture within the limits.
 pub(super) async fn accept(app: &AppState, received: &Received, settings: &Settings) -> Result<Media, Problem> {
     let video = app.probe(received.upload.path().to_owned()).await?;
-    let frames = expected_frames(settings, video.frame_count(), video.duration(), app.limits.max_frames);
-    let limit = app.limits.max_frames;
+    let frames = expected_frames(settings, video.frame_count(), video.duration(), app.limits().max_frames);
+    let limit = app.limits().max_frames;
     if frames > limit {
         let detail = format!("These settings select {frames} frames; the limit is {limit}. Choose a lower fps.");
         return Err(Problem::over_limit("max_frames", detail));

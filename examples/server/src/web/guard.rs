@@ -212,7 +212,7 @@ impl hyper::body::Body for Counted {
 /// Limits the time for the whole body of a request. A limit on pauses alone would let a client send one byte at a time
 /// for hours.
 pub(super) async fn body_in_time(State(app): State<App>, request: Request, next: Next) -> Response {
-    let limit = app.limits.request_timeout;
+    let limit = app.limits().request_timeout;
     let late = Arc::new(AtomicBool::new(false));
     let request = request.map(|body| {
         let deadline = Box::pin(tokio::time::sleep(limit));
@@ -358,9 +358,13 @@ fn host(request: &Request) -> Option<axum::http::uri::Authority> {
 
 /// Refuses requests to a host name that is not allowed.
 pub(super) async fn known_host(State(app): State<App>, request: Request, next: Next) -> Response {
+    if request.headers().get_all(header::HOST).iter().count() > 1 {
+        let detail = "The header Host is given more than once: send one, with the name of this server.";
+        return Problem::bad_request(detail).into_response();
+    }
     match host(&request) {
         None => Problem::bad_request("The header Host is missing or malformed.").into_response(),
-        Some(authority) if app.hosts.knows(authority.host()) => next.run(request).await,
+        Some(authority) if app.hosts().knows(authority.host()) => next.run(request).await,
         // Orchestrators send health checks to an IP address, not to a name.
         Some(_) if request.uri().path().starts_with("/health/") => next.run(request).await,
         Some(authority) => Problem::misdirected(authority.host()).into_response(),
@@ -377,7 +381,7 @@ pub(super) async fn same_site(State(app): State<App>, request: Request, next: Ne
     let own = host(&request).is_some_and(|authority| {
         origin.split_once("://").is_some_and(|(_, of)| of.eq_ignore_ascii_case(authority.as_str()))
     });
-    if own || app.hosts.origins.contains(&origin) {
+    if own || app.hosts().origins.contains(&origin) {
         return next.run(request).await;
     }
     let detail = "Requests from pages of other sites are refused. The server's administrator can allow a site with \

@@ -13,7 +13,7 @@ mod service;
 mod session;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::extract::DefaultBodyLimit;
@@ -58,7 +58,7 @@ pub(crate) struct AppState {
     pub(crate) wrong_keys: WrongKeys,
     pub(crate) webhooks: Webhooks,
     pub(crate) decoding: DecodeOptions,
-    pub(crate) limits: Limits,
+    pub(crate) limits: RwLock<Limits>,
     /// Limits the videos that are probed at once on arrival.
     pub(crate) probes: Arc<Semaphore>,
     /// Limits the pictures that are made at once. It is separate from `probes`, so that requests for many pictures do
@@ -70,14 +70,14 @@ pub(crate) struct AppState {
     pub(crate) repeatable: Mutex<HashSet<(String, String)>>,
     /// True when the server stops.
     pub(crate) stop: watch::Receiver<bool>,
-    pub(crate) hosts: guard::Hosts,
+    pub(crate) hosts: RwLock<Arc<guard::Hosts>>,
     pub(crate) proxies: Proxies,
     /// Requests under way of clients behind a proxy, by address.
     pub(crate) forwarded: AddressCounts,
 }
 
 /// The limits that apply to clients.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) max_upload: u64,
     pub(crate) max_frames: u64,
@@ -87,11 +87,27 @@ pub(crate) struct Limits {
     pub(crate) upload_timeout: Duration,
     pub(crate) keep_videos: Duration,
     pub(crate) keep_reports: Duration,
+    pub(crate) keep_bytes: u64,
+    pub(crate) keep_database: u64,
 }
 
 pub(crate) use guard::{HostError, Hosts, Peer};
 
 impl AppState {
+    pub(crate) fn limits(&self) -> Limits {
+        *self.limits.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hosts(&self) -> Arc<Hosts> {
+        Arc::clone(&self.hosts.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes over the settings that can change while the server runs.
+    pub(crate) fn reload(&self, limits: Limits, hosts: Hosts) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+        *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hosts);
+    }
+
     /// Adds an entry to the audit, and to the log.
     async fn record(&self, entry: Entry) -> Result<(), Problem> {
         let stored = self.store.run(move |store| {
@@ -159,7 +175,7 @@ pub(crate) fn router(app: &App) -> Router {
 
     let router = Router::new()
         .merge(api.with_state(Arc::clone(app)))
-        .merge(documentation::pages(document, &app.limits))
+        .merge(documentation::pages(document, &app.limits()))
         .merge(dashboard::pages())
         .route("/favicon.ico", get(async || axum::response::Redirect::permanent("/assets/icon.svg").into_response()))
         .fallback(async || {
@@ -176,7 +192,8 @@ pub(crate) fn router(app: &App) -> Router {
         )
         .layer(from_fn_with_state(Arc::clone(app), guard::same_site));
     // Without configured origins there are no CORS headers, so that no other site can read a response.
-    let router = if app.hosts.origins().is_empty() { router } else { router.layer(cors(app.hosts.origins())) };
+    let hosts = app.hosts();
+    let router = if hosts.origins().is_empty() { router } else { router.layer(cors(hosts.origins())) };
     router
         .layer(from_fn_with_state(Arc::clone(app), guard::known_host))
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))

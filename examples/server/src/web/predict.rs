@@ -78,7 +78,7 @@ pub(crate) async fn predict(
     Query(mut parameters): Query<Parameters>,
     request: Request,
 ) -> Result<Json<Prediction>, Problem> {
-    let settings = Settings::take(&mut parameters, app.limits.max_frames)?;
+    let settings = Settings::take(&mut parameters, app.limits().max_frames)?;
     let full = parameters.parse("full", "must be true or false")?.unwrap_or(false);
     parameters.finish("frames, fps, aggregation, threshold, min_face_size and full")?;
 

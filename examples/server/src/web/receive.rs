@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::AppState;
 use super::problem::Problem;
+use super::{AppState, Limits};
 use crate::random::hex;
 use crate::uploads::{Upload, UploadError};
 
@@ -40,10 +40,11 @@ pub(super) struct Received {
 
 /// Receives the field `video` of a form, which must be its only field.
 pub(super) async fn receive(app: &AppState, request: Request) -> Result<Received, Problem> {
+    let limits = app.limits();
     let headers = request.headers();
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > app.limits.max_upload.saturating_add(ENVELOPE)) {
-        return Err(Problem::too_large(app.limits.max_upload));
+    if declared.is_some_and(|length| length > limits.max_upload.saturating_add(ENVELOPE)) {
+        return Err(Problem::too_large(limits.max_upload));
     }
     // Refuse before the upload, not when the disk is full. An unknown length counts from the first bytes on.
     app.disk.check(declared.unwrap_or(0)).map_err(Problem::disk_short)?;
@@ -56,7 +57,7 @@ pub(super) async fn receive(app: &AppState, request: Request) -> Result<Received
     let form = Multipart::from_request(request, &()).await;
     let mut form = form.map_err(|error| Problem::broken_multipart(format!("The form cannot be read: {error}.")))?;
 
-    let deadline = Instant::now() + app.limits.upload_timeout;
+    let deadline = Instant::now() + limits.upload_timeout;
     let mut received = None;
     while let Some(field) = patiently(app, deadline, form.next_field()).await? {
         match field.name() {
@@ -90,11 +91,12 @@ async fn save(
     })?;
     let mut file = BufWriter::with_capacity(BUFFER, tokio::fs::File::from_std(file));
     let (mut bytes, mut checked, mut hash) = (0_u64, 0_u64, Sha256::new());
+    let limits = app.limits();
     while let Some(chunk) = patiently(app, deadline, field.chunk()).await? {
         bytes += chunk.len() as u64;
         delivered.store(bytes, Ordering::Relaxed);
-        if bytes > app.limits.max_upload {
-            return Err(Problem::too_large(app.limits.max_upload));
+        if bytes > limits.max_upload {
+            return Err(Problem::too_large(limits.max_upload));
         }
         if bytes - checked >= DISK_CHECK {
             checked = bytes;
@@ -117,7 +119,7 @@ async fn patiently<T>(
     deadline: Instant,
     next: impl Future<Output = Result<T, MultipartError>>,
 ) -> Result<T, Problem> {
-    let (pause, whole) = (app.limits.body_timeout, app.limits.upload_timeout);
+    let Limits { body_timeout: pause, upload_timeout: whole, .. } = app.limits();
     let mut stop = app.stop.clone();
     let outcome = tokio::select! {
         outcome = timeout_at(deadline, timeout(pause, next)) => outcome,

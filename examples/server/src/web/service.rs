@@ -87,6 +87,8 @@ async fn has_ffmpeg(app: &AppState) -> bool {
     ),
 )]
 pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
+    let pending = app.store.run(|store| store.pending_webhooks()).await;
+    app.metrics.webhooks_pending.set(pending.map_err(|error| Problem::of_store(&error, "the request"))?);
     let text = app.metrics.text().map_err(|error| Problem::hide(&error))?;
     Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
 }
@@ -203,21 +205,21 @@ pub(crate) async fn server(
         version: env!("CARGO_PKG_VERSION"),
         api_key_required: app.keys.required(),
         signed_in,
-        max_upload_bytes: app.limits.max_upload,
+        max_upload_bytes: app.limits().max_upload,
         defaults: Defaults {
             sampling: "auto".into(),
-            frames: FRAMES.min(app.limits.max_frames),
+            frames: FRAMES.min(app.limits().max_frames),
             aggregation: deepsight_core::Aggregation::default().to_string(),
             min_face_size: MIN_FACE_SIZE,
             threshold: app.engine.model().threshold,
         },
         limits: SettingLimits {
-            frames: range(1.0, app.limits.max_frames as f64),
+            frames: range(1.0, app.limits().max_frames as f64),
             fps: range(MIN_FPS, MAX_FPS),
             min_face_size: range(4.0, 16384.0),
             threshold: range(0.0, 1.0),
         },
-        keep_videos_seconds: app.limits.keep_videos.as_secs(),
-        keep_reports_seconds: app.limits.keep_reports.as_secs(),
+        keep_videos_seconds: app.limits().keep_videos.as_secs(),
+        keep_reports_seconds: app.limits().keep_reports.as_secs(),
     })
 }

@@ -8,6 +8,7 @@ mod analyses;
 mod disk;
 mod events;
 mod limits;
+mod operation;
 mod ownership;
 mod pictures;
 mod predict;

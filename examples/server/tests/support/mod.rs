@@ -192,6 +192,12 @@ impl Server {
         assert!(Command::new("kill").arg(self.pid().to_string()).status().unwrap().success());
     }
 
+    /// Asks the server to read its settings again.
+    #[cfg(unix)]
+    pub(crate) fn hang_up(&self) {
+        assert!(Command::new("kill").arg("-HUP").arg(self.pid().to_string()).status().unwrap().success());
+    }
+
     /// Waits for the server to end by itself.
     pub(crate) fn ended(mut self) -> (ExitStatus, String) {
         let begun = Instant::now();

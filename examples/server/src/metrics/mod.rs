@@ -1,5 +1,8 @@
 //! The metrics that Prometheus reads.
 
+#[cfg(target_os = "linux")]
+mod process;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -12,6 +15,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::disk::Disk;
@@ -32,6 +36,7 @@ pub(crate) struct Metrics {
     verdicts: Family<VerdictLabel, Counter>,
     analyses: Family<Outcome, Counter>,
     webhooks: Family<Outcome, Counter>,
+    pub(crate) webhooks_pending: Gauge,
     busy_seconds: Counter<f64, AtomicU64>,
 }
 
@@ -71,6 +76,14 @@ pub(crate) enum Ended {
     cancelled,
 }
 
+/// What does not change while the server runs.
+pub(crate) struct Fixed {
+    pub(crate) queue: u32,
+    pub(crate) workers: u32,
+    pub(crate) model: String,
+    pub(crate) device: String,
+}
+
 /// The free space of the disk, as of the moment when the metrics are read.
 #[derive(Debug)]
 struct DiskSpace(Arc<Disk>);
@@ -92,8 +105,9 @@ impl Collector for DiskSpace {
 
 impl Metrics {
     /// Creates the metrics. The free space of `disk` is read at each request for them.
-    pub(crate) fn new(disk: Arc<Disk>) -> Self {
-        let mut registry = Registry::with_prefix("deepsight");
+    pub(crate) fn new(disk: Arc<Disk>, settings: &Fixed) -> Self {
+        let mut all = Registry::default();
+        let registry = all.sub_registry_with_prefix("deepsight");
         // Buckets from 5 milliseconds to 82 seconds.
         let seconds = || Histogram::new(exponential_buckets(0.005, 2.0, 15));
         let rates = || Histogram::new(exponential_buckets(0.5, 2.0, 12));
@@ -111,6 +125,7 @@ impl Metrics {
             verdicts: Family::default(),
             analyses: Family::default(),
             webhooks: Family::default(),
+            webhooks_pending: Gauge::default(),
             busy_seconds: Counter::default(),
             registry: Registry::default(),
         };
@@ -145,7 +160,20 @@ impl Metrics {
             metrics.busy_seconds.clone(),
         );
         registry.register_collector(Box::new(DiskSpace(disk)));
-        Self { registry, ..metrics }
+        let help = "Webhooks that are still to be sent";
+        registry.register("webhooks_pending", help, metrics.webhooks_pending.clone());
+        let fixed = |value: u32| ConstGauge::new(i64::from(value));
+        registry.register("queue_limit", "Videos that may wait, including uploads", fixed(settings.queue));
+        registry.register("workers", "Videos that can be analysed at the same time", fixed(settings.workers));
+        let labels = vec![
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("model", settings.model.clone()),
+            ("device", settings.device.clone()),
+        ];
+        registry.register("build", "Version of the server, its model and its device", Info::new(labels));
+        #[cfg(target_os = "linux")]
+        all.register_collector(Box::new(process::Process::new()));
+        Self { registry: all, ..metrics }
     }
 
     /// Records a response. `route` is the route's pattern, never the path: each path would be a time series of its own.
