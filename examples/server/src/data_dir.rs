@@ -66,15 +66,14 @@ impl DataDir {
         let failed = |source| DataDirError::Io { path: path.clone(), source };
         create(&path).map_err(failed)?;
         Self::check(&path)?;
-        let mut lock = File::options().create(true).truncate(false).read(true).write(true).open(path.join(LOCK));
-        let lock = lock.as_mut().map_err(|error| failed(io::Error::from(error.kind())))?;
+        let lock = File::options().create(true).truncate(false).read(true).write(true).open(path.join(LOCK));
+        let mut lock = lock.map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(DataDirError::Busy { path }),
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        sign(lock).map_err(failed)?;
-        let lock = lock.try_clone().map_err(failed)?;
+        sign(&mut lock).map_err(failed)?;
         Ok(Self { path, lock })
     }
 

@@ -105,6 +105,13 @@ pub(crate) struct Options {
     /// Largest frame, in pixels (width times height)
     #[arg(long, env = "DEEPSIGHT_MAX_PIXELS", value_name = "N", default_value_t = 8192 * 4320)]
     pub(crate) max_pixels: u64,
+    /// Largest number of pixels of all frames of a video together, because that decides how long decoding takes
+    #[arg(long, env = "DEEPSIGHT_MAX_DECODED_PIXELS", value_name = "N", default_value_t = 250_000_000_000)]
+    pub(crate) max_decoded_pixels: u64,
+    /// Largest number of pixels of all frames together for each byte of a video, beyond 4,000,000,000 that any video
+    /// may have
+    #[arg(long, env = "DEEPSIGHT_MAX_PIXELS_PER_BYTE", value_name = "N", default_value_t = 50_000)]
+    pub(crate) max_pixels_per_byte: u64,
     /// Largest number of frames that one analysis may use
     #[arg(long, env = "DEEPSIGHT_MAX_FRAMES", value_name = "N", default_value_t = 1000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000))]
@@ -192,7 +199,7 @@ pub(crate) struct Options {
 }
 
 /// Number of settings.
-const SETTINGS: usize = 37;
+const SETTINGS: usize = 39;
 
 /// Settings that the server takes over on SIGHUP.
 pub(crate) const RELOADABLE: [&str; 10] = [
@@ -256,6 +263,8 @@ impl Options {
             ("max-upload", self.max_upload.to_string()),
             ("max-duration", self.max_duration.to_string()),
             ("max-pixels", self.max_pixels.to_string()),
+            ("max-decoded-pixels", self.max_decoded_pixels.to_string()),
+            ("max-pixels-per-byte", self.max_pixels_per_byte.to_string()),
             ("max-frames", self.max_frames.to_string()),
             ("max-decode", self.max_decode.to_string()),
             ("max-analysis", self.max_analysis.to_string()),

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::connections::{AddressCounts, Connections, Proxies};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::disk::{Disk, DiskFull};
-use crate::domain::Moment;
+use crate::domain::{DecodeBudget, Moment};
 use crate::engine::{Engine, EngineError};
 use crate::jobs::{JobParts, Jobs};
 use crate::keys::{KeyError, Keys};
@@ -209,6 +209,7 @@ fn limits(options: &Options) -> Limits {
     Limits {
         max_upload: options.max_upload.0,
         max_frames: options.max_frames,
+        budget: DecodeBudget { max_pixels: options.max_decoded_pixels, pixels_per_byte: options.max_pixels_per_byte },
         body_timeout: options.body_timeout.0,
         request_timeout: options.request_timeout.0,
         upload_timeout: options.upload_timeout.0,
@@ -245,6 +246,7 @@ fn reload(app: &AppState, started: &Options, current: &Options, arguments: &[OsS
     let limits = Limits {
         max_upload: fixed.max_upload,
         max_frames: fixed.max_frames,
+        budget: fixed.budget,
         body_timeout: fixed.body_timeout,
         ..limits(&new)
     };

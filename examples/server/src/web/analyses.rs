@@ -90,6 +90,9 @@ pub(crate) enum AnalysisProblems {
     /// The server failed
     #[response(status = 500, content_type = "application/problem+json")]
     Failed(Problem),
+    /// The disk is full
+    #[response(status = 507, content_type = "application/problem+json")]
+    Full(Problem),
 }
 
 /// Parameters of a new analysis besides the settings.
@@ -199,7 +202,12 @@ fn accepted(app: &AppState, analysis: &Analysis) -> Response {
 /// Opens an upload, to check that it is a video or picture within the limits.
 pub(super) async fn accept(app: &AppState, received: &Received, settings: &Settings) -> Result<Media, Problem> {
     let video = app.probe(received.upload.path().to_owned()).await?;
-    let frames = expected_frames(settings, video.frame_count(), video.duration(), app.limits().max_frames);
+    let (input, count) = (video.input(), video.frame_count());
+    // Both are known of every file that could be opened.
+    if let (Some(width), Some(height)) = (input.width, input.height) {
+        app.limits().budget.check(width, height, count, received.bytes)?;
+    }
+    let frames = expected_frames(settings, count, video.duration(), app.limits().max_frames);
     let limit = app.limits().max_frames;
     if frames > limit {
         let detail = format!("These settings select {frames} frames; the limit is {limit}. Choose a lower fps.");

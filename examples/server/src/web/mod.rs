@@ -34,6 +34,7 @@ use self::problem::Problem;
 use crate::audit::Entry;
 use crate::connections::{AddressCounts, Proxies};
 use crate::disk::Disk;
+use crate::domain::DecodeBudget;
 use crate::engine::Engine;
 use crate::jobs::Jobs;
 use crate::keys::Keys;
@@ -81,6 +82,7 @@ pub(crate) struct AppState {
 pub(crate) struct Limits {
     pub(crate) max_upload: u64,
     pub(crate) max_frames: u64,
+    pub(crate) budget: DecodeBudget,
     pub(crate) body_timeout: Duration,
     /// Longest time for the whole body of a request that is not an upload.
     pub(crate) request_timeout: Duration,

@@ -157,6 +157,10 @@ pub(crate) struct Server {
     max_upload_bytes: u64,
     defaults: Defaults,
     limits: SettingLimits,
+    /// Largest number of pixels of all frames of a video together.
+    max_decoded_pixels: u64,
+    /// Largest number of pixels of all frames together for each byte of a video, beyond 4,000,000,000.
+    max_pixels_per_byte: u64,
     keep_videos_seconds: u64,
     keep_reports_seconds: u64,
 }
@@ -219,6 +223,8 @@ pub(crate) async fn server(
             min_face_size: range(4.0, 16384.0),
             threshold: range(0.0, 1.0),
         },
+        max_decoded_pixels: app.limits().budget.max_pixels,
+        max_pixels_per_byte: app.limits().budget.pixels_per_byte,
         keep_videos_seconds: app.limits().keep_videos.as_secs(),
         keep_reports_seconds: app.limits().keep_reports.as_secs(),
     })

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::support::{PATIENCE, Server};
+use crate::support::{Clips, PATIENCE, Server};
 
 fn connect(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.url.trim_start_matches("http://")).unwrap();
@@ -115,6 +115,29 @@ async fn an_interrupted_upload_leaves_no_file() {
     drop(stream);
     server.until_uploads(0).await;
     assert_eq!(server.get("/health/ready").send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_video_that_costs_too_much_to_decode_is_refused_before_it_is_decoded() {
+    let clips = Clips::new();
+    // 10 frames of 160 by 120 pixels.
+    let clip = clips.faceless();
+    let server = Server::start(&["--max-decoded-pixels", "191999"]);
+    for path in ["/predict", "/v1/analyses"] {
+        let response = server.send(path, &clip).await;
+        assert_eq!(response.status(), 422, "{path}");
+        let problem: serde_json::Value = response.json().await.unwrap();
+        assert_eq!(problem["limit"], "max_decoded_pixels");
+        let detail = problem["detail"].as_str().unwrap();
+        for part in ["10 frames of 160 × 120", "192000", "191999", "--max-decoded-pixels"] {
+            assert!(detail.contains(part), "{part}: {detail}");
+        }
+    }
+    assert_eq!(server.uploads(), 0);
+    let facts = server.json("/v1/server").await;
+    assert_eq!((&facts["max_decoded_pixels"], &facts["max_pixels_per_byte"]), (&191_999.into(), &50_000.into()));
+    let server = Server::start(&["--max-decoded-pixels", "192000"]);
+    assert_eq!(server.send("/predict", &clip).await.status(), 200);
 }
 
 /// Sends a request on a new connection, and returns the whole response.
