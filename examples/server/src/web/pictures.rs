@@ -7,8 +7,8 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use deepsight_core::CancelToken;
 use deepsight_core::image::RgbImage;
+use deepsight_core::{CancelToken, Report};
 use deepsight_video::{Media, Sampling};
 use image::ImageFormat;
 use tower::ServiceExt;
@@ -100,8 +100,8 @@ async fn stored_face(app: &AppState, client: &Client, id: String, frame: u64, fa
 
 /// Get a frame of the video as a picture
 ///
-/// It is upright, with at most 1280 pixels on the longer side, for browsers that cannot play the video. The frame is
-/// decoded on request.
+/// It is upright, and turned as in the report, with at most 1280 pixels on the longer side, for browsers that cannot play
+/// the video. The frame is decoded on request.
 #[utoipa::path(
     get, path = "/v1/analyses/{id}/frames/{index}", tag = "pictures",
     params(
@@ -123,7 +123,10 @@ pub(crate) async fn frame(
     Path((id, index)): Path<(String, u64)>,
 ) -> Result<Response, Problem> {
     let path = kept_video(&app, &client, &id).await?;
-    let options = app.decoding.clone().with_max_side(FRAME_SIDE);
+    let report = app.store.run(move |store| store.report_json(&id)).await.map_err(|error| Problem::hide(&error))?;
+    // Without a report, as in an analysis that runs, nothing has been turned.
+    let turns = report.and_then(|json| Report::from_json(&json).ok()).map_or(0, |report| report.quarter_turns());
+    let options = app.decoding.clone().with_max_side(FRAME_SIDE).with_turn(turns);
     // If the client disconnects, this future is dropped, which stops the decoding.
     let decoding = CancelOnDrop::default();
     let cancel = decoding.0.clone();
