@@ -47,6 +47,16 @@ impl Report {
         self.frames.len() >= needed && self.tracks.iter().all(|track| track.scored < needed)
     }
 
+    /// Returns by how many quarters clockwise the picture was turned, beyond the rotation in the file:
+    /// [`of_turned_picture`](Self::of_turned_picture).
+    pub fn quarter_turns(&self) -> u32 {
+        let turned = |reason: &Reason| match reason {
+            Reason::Turned { degrees } => Some(degrees / 90),
+            _ => None,
+        };
+        self.reasons.iter().find_map(turned).unwrap_or(0)
+    }
+
     /// Adds [`Reason::Turned`] after the other reasons: the picture was turned by this many quarters clockwise. Boxes
     /// and landmarks are those in the turned picture.
     pub fn of_turned_picture(mut self, quarter_turns: u32) -> Self {

@@ -7,6 +7,7 @@ import { drawOverlay } from './overlay.js';
 import { nearest } from './tracks.js';
 
 const CANNOT_PLAY = 'This browser cannot play this video: the analysed frames are shown as pictures.';
+const TURNED = 'Nobody is found in this video as it lies: the analysed frames are shown turned.';
 const GONE = 'The video is no longer on the server, so its frames cannot be shown. The report and its numbers remain.';
 
 export class Player {
@@ -39,7 +40,10 @@ export class Player {
     text('player-note', '');
     this.message(null);
     this.show('none');
-    if (file) {
+    // The faces are those of the turned picture, which no player shows.
+    if (this.reason('turned') && available) {
+      this.pictures(TURNED);
+    } else if (file) {
       this.source = URL.createObjectURL(file);
       this.show('video');
       this.video.src = this.source;
@@ -120,11 +124,19 @@ export class Player {
       return;
     }
     // A still picture is no video, so that it does not play needs no explanation.
-    const still = this.report.reasons.some(({ kind }) => kind === 'still_picture');
-    text('player-note', still ? '' : CANNOT_PLAY);
-    if (!still) announce(CANNOT_PLAY);
+    this.pictures(this.reason('still_picture') ? '' : CANNOT_PLAY);
+  }
+
+  /** Shows frames as pictures, and says why. */
+  pictures(why) {
+    text('player-note', why);
+    if (why) announce(why);
     this.show('pictures');
     this.load();
+  }
+
+  reason(kind) {
+    return this.report.reasons.some((reason) => reason.kind === kind);
   }
 
   load() {

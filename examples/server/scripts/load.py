@@ -35,6 +35,8 @@ from clients import Crowd, Timeouts
 from server import CLIP, Server, find_binary
 
 QUEUE = 32
+# All clients of the test have one address.
+MANY = ("--max-connections", "2000", "--max-connections-per-address", "2000")
 TIMEOUTS = Timeouts()
 MEBIBYTE = 1 << 20
 # What a server that idles after the storm may hold beyond what it held before: freed memory that the allocator keeps.
@@ -222,7 +224,7 @@ class Test:
     def start(self) -> Server:
         self.starts += 1
         log = self.folder / f"server-{self.starts}.log"
-        return Server(self.binary, self.folder / "data", log, "--queue", str(QUEUE), *TIMEOUTS.flags())
+        return Server(self.binary, self.folder / "data", log, "--queue", str(QUEUE), *MANY, *TIMEOUTS.flags())
 
     def crowd(self, server: Server) -> Crowd:
         return Crowd(server.port, self.small, self.large, TIMEOUTS)

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use burn::tensor::backend::Backend;
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
-    ActivationMap, Analyzer, AnalyzerConfig, Classifier, Error, FaceClassifier, Job, ModelCard, ModelInfo, Report,
-    Threads,
+    ActivationMap, Analyzer, AnalyzerConfig, BoxError, Classifier, CloserFrames, Error, FaceClassifier, Job, ModelCard,
+    ModelInfo, Report, Threads,
 };
 use deepsight_device::with_backend;
 use deepsight_face::{Mtcnn, MtcnnConfig};
@@ -73,6 +73,16 @@ impl Engine {
         })
     }
 
+    /// Looks for the turn of a picture in which there are faces, for an analysis that found nobody: see
+    /// [`Analyzer::find_turn`].
+    pub(crate) fn find_turn(
+        &self,
+        settings: &Settings,
+        frames: &mut dyn FnMut(u32, u64) -> Result<CloserFrames<'static>, BoxError>,
+    ) -> Option<u32> {
+        self.networks.find_turn(settings, settings.analyzer(0), frames)
+    }
+
     /// Computes the activation map of a crop: where in the face the evidence lies.
     pub(crate) fn explain(&self, face: &RgbImage) -> Result<Option<ActivationMap>, Error> {
         self.networks.explain(face)
@@ -100,6 +110,12 @@ trait Networks: Send + Sync {
         config: AnalyzerConfig,
         job: Job<'_>,
     ) -> Result<Report, EngineError>;
+    fn find_turn(
+        &self,
+        settings: &Settings,
+        config: AnalyzerConfig,
+        frames: &mut dyn FnMut(u32, u64) -> Result<CloserFrames<'static>, BoxError>,
+    ) -> Option<u32>;
     fn explain(&self, face: &RgbImage) -> Result<Option<ActivationMap>, Error>;
     fn card(&self) -> &ModelCard;
     fn model(&self) -> ModelInfo;
@@ -139,6 +155,18 @@ impl<B: Backend> OnBackend<B> {
     }
 }
 
+impl<B: Backend> OnBackend<B> {
+    /// Returns a clone of the analyzer with the settings of one analysis.
+    fn analyzer(&self, settings: &Settings, config: AnalyzerConfig) -> Analyzer<Mtcnn<B>, Arc<Classifier<B>>> {
+        let detector = self.analyzer.detector().with_min_face_size(settings.min_face_size);
+        let config = match self.batches {
+            Some((frames, faces)) => config.with_batches(frames, faces),
+            None => config,
+        };
+        self.analyzer.clone().with_detector(detector).with_config(config)
+    }
+}
+
 impl<B: Backend> Networks for OnBackend<B> {
     fn analyze(
         &self,
@@ -147,13 +175,16 @@ impl<B: Backend> Networks for OnBackend<B> {
         config: AnalyzerConfig,
         job: Job<'_>,
     ) -> Result<Report, EngineError> {
-        let detector = self.analyzer.detector().with_min_face_size(settings.min_face_size);
-        let config = match self.batches {
-            Some((frames, faces)) => config.with_batches(frames, faces),
-            None => config,
-        };
-        let analyzer = self.analyzer.clone().with_detector(detector).with_config(config);
-        Ok(analyzer.analyze_job(frames, job)?)
+        Ok(self.analyzer(settings, config).analyze_job(frames, job)?)
+    }
+
+    fn find_turn(
+        &self,
+        settings: &Settings,
+        config: AnalyzerConfig,
+        frames: &mut dyn FnMut(u32, u64) -> Result<CloserFrames<'static>, BoxError>,
+    ) -> Option<u32> {
+        self.analyzer(settings, config).find_turn(frames)
     }
 
     fn explain(&self, face: &RgbImage) -> Result<Option<ActivationMap>, Error> {

@@ -2,6 +2,11 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::result_large_err, reason = "a problem is made once a request at most, never in a loop")]
 
+mod audit;
+mod check;
+mod connections;
+mod data_dir;
+mod disk;
 mod domain;
 mod engine;
 mod jobs;
@@ -10,33 +15,48 @@ mod metrics;
 mod options;
 mod random;
 mod serve;
+mod settings_file;
 mod start;
 mod store;
 mod uploads;
 mod web;
 mod webhook;
+mod wrong_keys;
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 use deepsight_core::with_causes;
 use tracing_subscriber::EnvFilter;
 
-use crate::options::{Cli, Command, Options};
+use crate::data_dir::DataDir;
+use crate::options::{Command, Options};
+use crate::settings_file::SettingsError;
 use crate::start::StartError;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match settings_file::read(&arguments) {
+        Ok(cli) => cli,
+        // This prints help to standard output, and errors to standard error.
+        Err(SettingsError::Arguments(error)) => error.exit(),
+        Err(error) => {
+            complain(&with_causes(&error));
+            return ExitCode::from(2);
+        }
+    };
     match cli.command {
-        Some(Command::NewKey { name }) => return new_key(&name),
+        Some(Command::NewKey { name, admin }) => return new_key(&name, admin),
+        Some(Command::Audit) => return audit(&cli.options),
+        Some(Command::Check) => return check(&cli.options),
         Some(Command::Health) => return health(&cli.options),
         None => {}
     }
     log_to_stderr(cli.options.log_json);
-    match start::run(&cli.options) {
+    match start::run(&cli.options, &arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&with_causes(&error));
@@ -45,8 +65,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn new_key(name: &str) -> ExitCode {
-    match keys::new_key(name) {
+fn new_key(name: &str, is_admin: bool) -> ExitCode {
+    match keys::new_key(name, is_admin) {
         Ok((key, line)) => {
             let text = format!("API key, shown this once:  {key}\nFor the server:            --api-key {line}\n");
             match std::io::stdout().write_all(text.as_bytes()) {
@@ -59,6 +79,35 @@ fn new_key(name: &str) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Prints the audit, one JSON object a line.
+fn audit(options: &Options) -> ExitCode {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let exported = DataDir::locate(options.data_dir.as_deref()).map_err(StartError::from).and_then(|folder| {
+        let mut broken = false;
+        store::export_audit(&DataDir::database_in(&folder), |row| {
+            let line = serde_json::to_writer(&mut out, row).map_err(std::io::Error::from);
+            broken = line.and_then(|()| out.write_all(b"\n")).is_err();
+            !broken
+        })?;
+        // A reader that has enough, such as `head`, is no error.
+        Ok(if broken { Ok(()) } else { out.flush() })
+    });
+    match exported {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(_)) => ExitCode::FAILURE,
+        Err(error) => {
+            complain(&with_causes(&error));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn check(options: &Options) -> ExitCode {
+    let check::Findings { text, all_well } = check::check(options);
+    let written = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::from(if written.is_ok() && all_well { 0 } else { 2 })
 }
 
 fn health(options: &Options) -> ExitCode {

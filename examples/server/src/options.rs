@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use deepsight_core::{Engine, Precision};
 use deepsight_device::Device;
+use ipnet::IpNet;
 use jiff::SignedDuration;
 
 /// Serves the detector over HTTP: a REST API under /v1, its documentation under /docs, and a dashboard under /.
@@ -26,21 +27,36 @@ Each flag has an environment variable: --max-upload 50MB is DEEPSIGHT_MAX_UPLOAD
 lists.
 DEEPSIGHT_LOG filters the log, as in `info,deepsight_server=debug`. DEEPSIGHT_FFMPEG and DEEPSIGHT_FFPROBE are the \
 paths of the programs. DEEPSIGHT_WEBHOOK_SECRET signs webhooks. DEEPSIGHT_CPU forces an instruction set.
+SIGHUP makes the server read --settings again: api-key, allowed-host, client-jobs, keep-*, min-free-space, \
+request-timeout and upload-timeout change at once, other settings at the next start.
 Exit codes: 0 after an orderly shutdown (SIGINT, SIGTERM), 2 for bad input or usage, 1 if serving fails.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Creates an API key: prints the key, once, and the value for --api-key
     NewKey {
-        /// Name of the key's user, for the log
+        /// Name of the key's user, for the log and the audit
         name: String,
+        /// Lets the user see and remove the analyses of all keys, not only its own
+        #[arg(long)]
+        admin: bool,
     },
+    /// Prints who did what, one JSON object a line: submitted, downloaded and removed analyses, sign-ins and wrong keys.
+    /// The server may run meanwhile
+    Audit,
+    /// Checks settings, keys, data folder, model and ffmpeg, and prints what is wrong: exit code 0 if the server can
+    /// start and work, 2 if not
+    Check,
     /// Checks that the server on --port responds: exit code 0 if it does, 1 if not. For containers
     Health,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
+    /// File with settings, one NAME=VALUE a line, such as DEEPSIGHT_QUEUE=64. Flags and environment variables take
+    /// precedence. On SIGHUP the server reads it again
+    #[arg(long, env = "DEEPSIGHT_SETTINGS", value_name = "FILE")]
+    pub(crate) settings: Option<PathBuf>,
     /// Address to listen on; 0.0.0.0 for all addresses of this machine
     #[arg(long, env = "DEEPSIGHT_BIND", value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub(crate) bind: IpAddr,
@@ -89,6 +105,13 @@ pub(crate) struct Options {
     /// Largest frame, in pixels (width times height)
     #[arg(long, env = "DEEPSIGHT_MAX_PIXELS", value_name = "N", default_value_t = 8192 * 4320)]
     pub(crate) max_pixels: u64,
+    /// Largest number of pixels of all frames of a video together, because that decides how long decoding takes
+    #[arg(long, env = "DEEPSIGHT_MAX_DECODED_PIXELS", value_name = "N", default_value_t = 250_000_000_000)]
+    pub(crate) max_decoded_pixels: u64,
+    /// Largest number of pixels of all frames together for each byte of a video, beyond 4,000,000,000 that any video
+    /// may have
+    #[arg(long, env = "DEEPSIGHT_MAX_PIXELS_PER_BYTE", value_name = "N", default_value_t = 50_000)]
+    pub(crate) max_pixels_per_byte: u64,
     /// Largest number of frames that one analysis may use
     #[arg(long, env = "DEEPSIGHT_MAX_FRAMES", value_name = "N", default_value_t = 1000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000))]
@@ -114,11 +137,16 @@ pub(crate) struct Options {
     #[arg(long, env = "DEEPSIGHT_KEEP_DATABASE", value_name = "SIZE", default_value = "10GB")]
     pub(crate) keep_database: ByteSize,
 
-    /// API key that may use the server, as NAME:SHA256 (see new-key); without one, no key is needed
+    /// Free space of the disk of --data-dir below which the server accepts no videos and is not ready
+    #[arg(long, env = "DEEPSIGHT_MIN_FREE_SPACE", value_name = "SIZE", default_value = "1GB")]
+    pub(crate) min_free_space: ByteSize,
+
+    /// API key that may use the server, as NAME:SHA256 (see new-key); without one, no key is needed. A key sees and
+    /// removes the analyses that were sent with it; NAME:SHA256:admin those of all keys
     #[arg(
         long = "api-key",
         env = "DEEPSIGHT_API_KEYS",
-        value_name = "NAME:SHA256",
+        value_name = "NAME:SHA256[:admin]",
         value_delimiter = ',',
         hide_env_values = true
     )]
@@ -137,16 +165,28 @@ pub(crate) struct Options {
     #[arg(long, env = "DEEPSIGHT_WEBHOOK_RETRY", value_name = "TIME", default_value = "5s")]
     pub(crate) webhook_retry: Span,
 
-    /// Number of open connections; further ones wait
+    /// Number of open connections. Further ones get status 503, except health checks, which are always answered
     #[arg(long, env = "DEEPSIGHT_MAX_CONNECTIONS", value_name = "N", default_value_t = 500)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_connections: u32,
+    /// Number of open connections of one address; an IPv6 address stands for its /64 network. Further ones get status
+    /// 429. Clients behind a --trusted-proxy have as many requests at a time instead
+    #[arg(long, env = "DEEPSIGHT_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N", default_value_t = 100)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_connections_per_address: u32,
+    /// Address or network of a proxy, such as 10.0.0.7 or 10.0.0.0/8, whose X-Forwarded-For names the client; from
+    /// other addresses that header is ignored
+    #[arg(long = "trusted-proxy", env = "DEEPSIGHT_TRUSTED_PROXY", value_name = "IP[/BITS]", value_delimiter = ',')]
+    pub(crate) trusted_proxies: Vec<Network>,
     /// Longest time that a client may take to send the header of a request
     #[arg(long, env = "DEEPSIGHT_HEADER_TIMEOUT", value_name = "TIME", default_value = "10s")]
     pub(crate) header_timeout: Span,
     /// Longest pause of a client within an upload, or while it reads a response
     #[arg(long, env = "DEEPSIGHT_BODY_TIMEOUT", value_name = "TIME", default_value = "30s")]
     pub(crate) body_timeout: Span,
+    /// Longest time that the whole body of a request may take that is not an upload
+    #[arg(long, env = "DEEPSIGHT_REQUEST_TIMEOUT", value_name = "TIME", default_value = "30s")]
+    pub(crate) request_timeout: Span,
     /// Longest time that a whole upload may take
     #[arg(long, env = "DEEPSIGHT_UPLOAD_TIMEOUT", value_name = "TIME", default_value = "15m")]
     pub(crate) upload_timeout: Span,
@@ -158,6 +198,23 @@ pub(crate) struct Options {
     pub(crate) log_json: bool,
 }
 
+/// Number of settings.
+const SETTINGS: usize = 39;
+
+/// Settings that the server takes over on SIGHUP.
+pub(crate) const RELOADABLE: [&str; 10] = [
+    "api-key",
+    "allowed-host",
+    "client-jobs",
+    "keep-videos",
+    "keep-bytes",
+    "keep-reports",
+    "keep-database",
+    "min-free-space",
+    "request-timeout",
+    "upload-timeout",
+];
+
 impl Options {
     /// Returns the number of videos that one client may have waiting or running. The default is the number of workers
     /// plus half of the queue, so that no client fills the queue alone, for example by slow uploads.
@@ -167,10 +224,31 @@ impl Options {
 
     /// Returns the values of all flags as `name=value`, without secrets.
     pub(crate) fn summary(&self, data_dir: &Path) -> String {
+        self.values(data_dir).map(|(name, value)| format!("{name}={value}")).join(" ")
+    }
+
+    /// Returns the names of the settings whose values differ from those of `other`: first those of [`RELOADABLE`], then
+    /// those that need a restart.
+    pub(crate) fn changes(&self, other: &Self) -> (Vec<&'static str>, Vec<&'static str>) {
+        let (own, others) = (self.values(Path::new("")), other.values(Path::new("")));
+        let pairs = own.into_iter().zip(others);
+        let mut changed: Vec<&str> = pairs.filter(|(own, other)| own != other).map(|((name, _), _)| name).collect();
+        // The list of values names keys without their hashes, and not the configured folder.
+        if self.api_keys != other.api_keys && !changed.contains(&"api-key") {
+            changed.push("api-key");
+        }
+        if self.data_dir != other.data_dir {
+            changed.push("data-dir");
+        }
+        changed.into_iter().partition(|name| RELOADABLE.contains(name))
+    }
+
+    fn values(&self, data_dir: &Path) -> [(&'static str, String); SETTINGS] {
         let list = |items: &[String]| if items.is_empty() { "none".to_owned() } else { items.join(",") };
         let names: Vec<String> =
             self.api_keys.iter().map(|key| key.split(':').next().unwrap_or_default().to_owned()).collect();
-        let rows = [
+        [
+            ("settings", self.settings.as_ref().map_or("none".into(), |path| path.display().to_string())),
             ("bind", self.bind.to_string()),
             ("port", self.port.to_string()),
             ("data-dir", data_dir.display().to_string()),
@@ -185,6 +263,8 @@ impl Options {
             ("max-upload", self.max_upload.to_string()),
             ("max-duration", self.max_duration.to_string()),
             ("max-pixels", self.max_pixels.to_string()),
+            ("max-decoded-pixels", self.max_decoded_pixels.to_string()),
+            ("max-pixels-per-byte", self.max_pixels_per_byte.to_string()),
             ("max-frames", self.max_frames.to_string()),
             ("max-decode", self.max_decode.to_string()),
             ("max-analysis", self.max_analysis.to_string()),
@@ -192,19 +272,42 @@ impl Options {
             ("keep-bytes", self.keep_bytes.to_string()),
             ("keep-reports", self.keep_reports.to_string()),
             ("keep-database", self.keep_database.to_string()),
+            ("min-free-space", self.min_free_space.to_string()),
             ("api-key", list(&names)),
             ("cors-origin", list(&self.cors_origins)),
             ("allowed-host", list(&self.allowed_hosts)),
             ("webhook-host", list(&self.webhook_hosts)),
             ("webhook-retry", self.webhook_retry.to_string()),
             ("max-connections", self.max_connections.to_string()),
+            ("max-connections-per-address", self.max_connections_per_address.to_string()),
+            ("trusted-proxy", list(&self.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>())),
             ("header-timeout", self.header_timeout.to_string()),
             ("body-timeout", self.body_timeout.to_string()),
+            ("request-timeout", self.request_timeout.to_string()),
             ("upload-timeout", self.upload_timeout.to_string()),
             ("shutdown-grace", self.shutdown_grace.to_string()),
             ("log-json", self.log_json.to_string()),
-        ];
-        rows.map(|(name, value)| format!("{name}={value}")).join(" ")
+        ]
+    }
+}
+
+/// A network of addresses, or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Network(pub(crate) IpNet);
+
+impl std::str::FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let network = text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse::<IpNet>());
+        network.map(Self).map_err(|_| "not an address or network such as 10.0.0.7 or 10.0.0.0/8".into())
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -319,6 +422,29 @@ mod tests {
     }
 
     #[test]
+    fn what_the_unit_for_systemd_sets_are_settings() {
+        let unit = include_str!("../deepsight-server.service");
+        let names: Vec<&str> = unit.lines().filter_map(|line| line.strip_prefix("Environment=")).collect();
+        assert!(!names.is_empty());
+        for name in names.into_iter().filter_map(|line| line.split('=').next()) {
+            let known = Cli::command();
+            assert!(known.get_arguments().any(|a| a.get_env().is_some_and(|env| env == name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn settings_that_can_be_reloaded_are_settings_and_their_changes_are_told_apart() {
+        let first = Cli::parse_from(["deepsight-server"]).options;
+        let names = first.values(Path::new("")).map(|(name, _)| name);
+        assert!(RELOADABLE.iter().all(|name| names.contains(name)));
+        let flags = ["deepsight-server", "--port", "1", "--keep-videos", "1h", "--api-key", "a:1"];
+        let second = Cli::parse_from(flags).options;
+        assert_eq!(second.changes(&first), (vec!["keep-videos", "api-key"], vec!["port"]));
+        let flags = ["deepsight-server", "--port", "1", "--keep-videos", "1h", "--api-key", "a:2"];
+        assert_eq!(Cli::parse_from(flags).options.changes(&second), (vec!["api-key"], vec![]));
+    }
+
+    #[test]
     fn times_and_sizes_read_back_as_they_are_written() {
         for text in ["30s", "15m", "24h", "30d", "90s", "0.25s"] {
             let span: Span = text.parse().unwrap();
@@ -330,6 +456,16 @@ mod tests {
             assert_eq!(bytes.to_string().parse::<ByteSize>().unwrap(), bytes);
         }
         assert_eq!("100MB".parse::<ByteSize>().unwrap().0, 100_000_000);
+    }
+
+    #[test]
+    fn a_proxy_is_an_address_or_a_network() {
+        let read = |text: &str| text.parse::<Network>().map(|network| network.to_string());
+        assert_eq!(read("10.0.0.7").unwrap(), "10.0.0.7/32");
+        assert_eq!(read("2001:db8::/32").unwrap(), "2001:db8::/32");
+        for text in ["", "proxy.example", "10.0.0.0/40", "*"] {
+            assert!(read(text).unwrap_err().contains("10.0.0.0/8"), "{text}");
+        }
     }
 
     #[test]

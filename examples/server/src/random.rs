@@ -5,6 +5,11 @@ pub(crate) fn id() -> String {
     hex(&bytes::<16>())
 }
 
+/// Returns whether a text has the form of an [`id`].
+pub(crate) fn is_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// Returns 256 random bits in hexadecimal, for a key or a session.
 pub(crate) fn secret() -> String {
     hex(&bytes::<32>())

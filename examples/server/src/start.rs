@@ -1,9 +1,8 @@
 //! Starts the server from its flags, and stops it on a signal.
 
-use std::fs::{File, TryLockError};
+use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,20 +11,27 @@ use deepsight_video::{DecodeLimits, DecodeOptions};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
-use crate::domain::Moment;
+use crate::connections::{AddressCounts, Connections, Proxies};
+use crate::data_dir::{DataDir, DataDirError};
+use crate::disk::{Disk, DiskFull};
+use crate::domain::{DecodeBudget, Moment};
 use crate::engine::{Engine, EngineError};
 use crate::jobs::{JobParts, Jobs};
 use crate::keys::{KeyError, Keys};
-use crate::metrics::Metrics;
+use crate::metrics::{Fixed, Metrics};
 use crate::options::Options;
 use crate::serve::{Patience, serve};
+use crate::settings_file;
 use crate::store::{Store, StoreError};
-use crate::uploads::Uploads;
+use crate::uploads::{UploadError, Uploads};
 use crate::web::{self, App, AppState, HostError, Hosts, Limits};
-use crate::webhook::{SECRET, WebhookError, Webhooks};
+use crate::webhook::{SECRET, WebhookError, Webhooks, check_settings};
+use crate::wrong_keys::WrongKeys;
 
 /// Interval at which expired analyses and videos are removed.
 const SWEEP: Duration = Duration::from_secs(60);
+/// Time after which the name of an upload is forgotten if its file is gone.
+const FORGET: Duration = Duration::from_secs(3600);
 /// Time that a canceled analysis may take to stop, and a response to be written.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Time that the delivery of a webhook may take once all analyses have ended.
@@ -42,12 +48,10 @@ pub(crate) enum StartError {
     Webhook(#[from] WebhookError),
     #[error("{SECRET} is not UTF-8 text")]
     Secret,
-    #[error("there is no folder for data on this system: name one with --data-dir")]
-    NoDataDir,
-    #[error("cannot use the data folder {}", path.display())]
-    DataDir { path: PathBuf, source: std::io::Error },
-    #[error("another server uses the data folder {}", path.display())]
-    Busy { path: PathBuf },
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Upload(#[from] UploadError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -58,47 +62,71 @@ pub(crate) enum StartError {
     Serve { what: &'static str, source: std::io::Error },
 }
 
-/// Serves until a signal arrives.
-pub(crate) fn run(options: &Options) -> Result<(), StartError> {
+/// Serves until a signal arrives. `arguments` are those of the process, which a reload reads again.
+pub(crate) fn run(options: &Options, arguments: &[OsString]) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|source| StartError::Serve { what: "start threads", source })?;
-    let outcome = runtime.block_on(run_on(options));
+    let outcome = runtime.block_on(run_on(options, arguments));
     // A thread that still hangs in a blocking call ends with the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
 
-async fn run_on(options: &Options) -> Result<(), StartError> {
+async fn run_on(options: &Options, arguments: &[OsString]) -> Result<(), StartError> {
     let keys = Keys::new(&options.api_keys)?;
     let hosts = Hosts::new(&options.allowed_hosts, &options.cors_origins, options.bind.is_loopback())?;
-    let data = DataDir::open(options.data_dir.as_deref())?;
-    tracing::info!("{}", options.summary(&data.path));
+    let data = DataDir::open(DataDir::locate(options.data_dir.as_deref())?)?;
+    tracing::info!("{}", options.summary(data.path()));
     let (store, uploads) = open_data(&data)?;
+    let disk = Disk::new(data.path().to_owned(), options.min_free_space.0).map_err(|source| data.failed(source))?;
+    let disk = Arc::new(disk);
+    if let Err(DiskFull { free, reserve }) = disk.check(0) {
+        tracing::warn!(free, reserve, "the disk has too little free space to accept videos (--min-free-space)");
+    }
 
     let address = SocketAddr::new(options.bind, options.port);
     // Bind before the networks are loaded, so that a port in use is reported at once.
     let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
     let (stopping, stop) = watch::channel(false);
-    let (app, senders) = start_jobs(options, keys, hosts, store, uploads, stop)?;
+    let (app, senders) = start_jobs(options, keys, hosts, store, uploads, disk, stop)?;
+    if app.keys.required() && !app.keys.has_admin() {
+        tracing::info!("no API key is an admin's: nobody sees the analyses of all keys (new-key --admin)");
+    }
     warn_of_exposure(options, &listener, &app)?;
 
     // Listen for signals before the log says that the server is ready, because a signal may follow at once.
     let mut signals = Signals::new().map_err(|source| StartError::Serve { what: "listen for signals", source })?;
     let running = Running::start(options, listener, &app, senders, stopping)?;
-    let signal = signals.next().await;
+    notify(Notice::Ready);
+    let mut current = None;
+    let signal = loop {
+        match signals.next().await {
+            Signal::Stop(name) => break name,
+            Signal::Reload => {
+                notify(Notice::Reloading);
+                current = reload(&app, options, current.as_ref().unwrap_or(options), arguments).or(current);
+                notify(Notice::Ready);
+            }
+        }
+    };
+    notify(Notice::Stopping);
     tracing::info!(signal, "stopping; again to stop at once");
     running.stop(&app, options.shutdown_grace.0, &mut signals).await;
     drop(data);
     Ok(())
 }
 
-/// Opens the database and the folder of uploads, and removes uploads that the database does not know.
+/// Opens the database and the folder of uploads, and removes uploads that belong to no analysis.
 fn open_data(data: &DataDir) -> Result<(Store, Uploads), StartError> {
-    let store = Store::open(&data.path.join("deepsight.sqlite"))?;
-    let uploads = data.uploads()?;
-    let left = uploads.sweep(&store.uploads()?).map_err(|source| data.failed(source))?;
-    if left > 0 {
-        tracing::info!(files = left, "removed uploads that an earlier run left");
+    let store = Store::open(&data.database())?;
+    let uploads = Uploads::open(data.uploads(), store.clone()).map_err(|source| data.failed(source))?;
+    let swept = uploads.sweep()?;
+    if swept.deleted > 0 {
+        tracing::info!(files = swept.deleted, "removed uploads that an earlier run left");
+    }
+    if swept.unknown > 0 {
+        let folder = data.uploads().display().to_string();
+        tracing::warn!(files = swept.unknown, folder, "the folder of uploads has files that the server did not make");
     }
     Ok((store, uploads))
 }
@@ -111,18 +139,27 @@ fn start_jobs(
     hosts: Hosts,
     store: Store,
     uploads: Uploads,
+    disk: Arc<Disk>,
     stop: watch::Receiver<bool>,
 ) -> Result<(App, Vec<JoinHandle<()>>), StartError> {
     let decoding = decoding(options);
     if let Err(error) = decoding.check() {
         tracing::warn!(error = with_causes(&error), "videos cannot be read");
     }
-    let metrics = Arc::new(Metrics::new());
-    let retry = options.webhook_retry.0;
-    let webhooks =
-        Webhooks::new(&options.webhook_hosts, webhook_secret()?, retry, store.clone(), Arc::clone(&metrics))?;
+    let secret = webhook_secret()?;
+    // Check this before the networks are loaded, which takes longer.
+    check_settings(&options.webhook_hosts, secret.as_deref())?;
     let engine = Engine::load(options)?;
     let model = engine.model();
+    let fixed = Fixed {
+        queue: options.queue,
+        workers: options.workers.into(),
+        model: model.name.clone(),
+        device: engine.device().to_owned(),
+    };
+    let metrics = Arc::new(Metrics::new(Arc::clone(&disk), &fixed));
+    let retry = options.webhook_retry.0;
+    let webhooks = Webhooks::new(&options.webhook_hosts, secret, retry, store.clone(), Arc::clone(&metrics))?;
     tracing::info!(model = model.name, device = engine.device(), terms = model.terms, "model loaded");
 
     let threads = |source| StartError::Serve { what: "start threads", source };
@@ -149,30 +186,109 @@ fn start_jobs(
         jobs,
         store,
         uploads,
+        disk,
         metrics,
         keys,
+        wrong_keys: WrongKeys::default(),
         webhooks,
         decoding,
-        limits: Limits {
-            max_upload: options.max_upload.0,
-            max_frames: options.max_frames,
-            body_timeout: options.body_timeout.0,
-            upload_timeout: options.upload_timeout.0,
-            keep_videos: options.keep_videos.0,
-            keep_reports: options.keep_reports.0,
-        },
+        limits: RwLock::new(limits(options)),
         probes: Arc::new(Semaphore::new(at_once)),
         pictures: Arc::new(Semaphore::new(at_once)),
         ffmpeg: tokio::sync::Mutex::default(),
         repeatable: Mutex::default(),
         stop,
-        hosts,
+        hosts: RwLock::new(Arc::new(hosts)),
+        proxies: Proxies::new(options.trusted_proxies.iter().map(|proxy| proxy.0).collect()),
+        forwarded: AddressCounts::new(options.max_connections_per_address),
     });
     Ok((app, senders))
 }
 
+fn limits(options: &Options) -> Limits {
+    Limits {
+        max_upload: options.max_upload.0,
+        max_frames: options.max_frames,
+        budget: DecodeBudget { max_pixels: options.max_decoded_pixels, pixels_per_byte: options.max_pixels_per_byte },
+        body_timeout: options.body_timeout.0,
+        request_timeout: options.request_timeout.0,
+        upload_timeout: options.upload_timeout.0,
+        keep_videos: options.keep_videos.0,
+        keep_reports: options.keep_reports.0,
+        keep_bytes: options.keep_bytes.0,
+        keep_database: options.keep_database.0,
+    }
+}
+
+/// Reads the settings again and takes over what can change. `started` are the settings that the server started with,
+/// `current` those of the last reload. Returns the new settings; `None` if they are invalid, and then nothing changes.
+fn reload(app: &AppState, started: &Options, current: &Options, arguments: &[OsString]) -> Option<Options> {
+    let refused = |reason: String| {
+        tracing::error!(reason, "the settings stay as they are");
+        None
+    };
+    let new = match settings_file::read(arguments) {
+        Ok(cli) => cli.options,
+        Err(error) => return refused(with_causes(&error)),
+    };
+    if new.api_keys.is_empty() && app.keys.required() {
+        return refused("without an API key everybody could use the server: restart it if that is wanted".into());
+    }
+    let hosts = Hosts::new(&new.allowed_hosts, &started.cors_origins, started.bind.is_loopback());
+    let hosts = match hosts {
+        Ok(hosts) => hosts,
+        Err(error) => return refused(with_causes(&error)),
+    };
+    if let Err(error) = app.keys.replace(&new.api_keys) {
+        return refused(with_causes(&error));
+    }
+    let fixed = app.limits();
+    let limits = Limits {
+        max_upload: fixed.max_upload,
+        max_frames: fixed.max_frames,
+        budget: fixed.budget,
+        body_timeout: fixed.body_timeout,
+        ..limits(&new)
+    };
+    app.reload(limits, hosts);
+    app.jobs.set_client_limit(new.client_jobs());
+    app.disk.set_reserve(new.min_free_space.0);
+    let (changed, _) = new.changes(current);
+    let (_, later) = new.changes(started);
+    tracing::info!(changed = changed.join(","), "settings reloaded");
+    if !later.is_empty() {
+        tracing::warn!(settings = later.join(","), "these settings change at the next start");
+    }
+    Some(new)
+}
+
+/// What systemd is told.
+#[derive(Debug, Clone, Copy)]
+enum Notice {
+    Ready,
+    Reloading,
+    Stopping,
+}
+
+/// Tells systemd about the state of the server, if it was started by systemd.
+#[cfg(target_os = "linux")]
+fn notify(notice: Notice) {
+    use sd_notify::NotifyState;
+    let state = match notice {
+        Notice::Ready => Ok(vec![NotifyState::Ready]),
+        Notice::Reloading => NotifyState::monotonic_usec_now().map(|now| vec![NotifyState::Reloading, now]),
+        Notice::Stopping => Ok(vec![NotifyState::Stopping]),
+    };
+    if let Err(error) = state.and_then(|state| sd_notify::notify(&state)) {
+        tracing::warn!(%error, ?notice, "cannot notify systemd");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn notify(_: Notice) {}
+
 /// Reads the key that signs webhooks from the environment.
-fn webhook_secret() -> Result<Option<String>, StartError> {
+pub(crate) fn webhook_secret() -> Result<Option<String>, StartError> {
     match std::env::var(SECRET) {
         Ok(secret) => Ok(Some(secret)),
         Err(std::env::VarError::NotPresent) => Ok(None),
@@ -218,14 +334,18 @@ impl Running {
     ) -> Result<Self, StartError> {
         tracing::info!("listening on http://{}", local_address(options, &listener)?);
         let patience = Patience {
-            connections: options.max_connections,
+            connections: Connections::new(
+                options.max_connections,
+                options.max_connections_per_address,
+                app.proxies.clone(),
+            ),
             header: options.header_timeout.0,
             write: options.body_timeout.0,
             // Requests that wait for a result get their response only after the running analyses have ended.
             shutdown: options.shutdown_grace.0 + PATIENCE + Duration::from_secs(2),
         };
         let serving = tokio::spawn(serve(listener, web::router(app), patience, app.stop.clone()));
-        let sweeper = tokio::spawn(sweep(Arc::clone(app), options.keep_bytes.0, options.keep_database.0));
+        let sweeper = tokio::spawn(sweep(Arc::clone(app)));
         Ok(Self { serving, sweeper, senders, stopping })
     }
 
@@ -253,7 +373,7 @@ impl Running {
         };
         tokio::select! {
             () = orderly => tracing::info!("stopped"),
-            _ = signals.next() => {
+            () = signals.stop() => {
                 app.jobs.stop_now();
                 tracing::warn!("stopped at once");
             }
@@ -262,7 +382,7 @@ impl Running {
 }
 
 /// Returns the options of the decoder, with the limits on clients' videos.
-fn decoding(options: &Options) -> DecodeOptions {
+pub(crate) fn decoding(options: &Options) -> DecodeOptions {
     let limits = DecodeLimits::default()
         .with_max_file_bytes(options.max_upload.0)
         .with_max_duration_seconds(options.max_duration.0.as_secs().max(1))
@@ -272,16 +392,18 @@ fn decoding(options: &Options) -> DecodeOptions {
 }
 
 /// Removes expired videos and reports, and the oldest ones over the limits of size, every [`SWEEP`].
-async fn sweep(app: App, keep_bytes: u64, keep_database: u64) {
+async fn sweep(app: App) {
     loop {
         let now = Moment::now();
-        let (videos, reports) = (now.before(app.limits.keep_videos), now.before(app.limits.keep_reports));
+        let Limits { keep_videos, keep_reports, keep_bytes, keep_database, .. } = app.limits();
+        let (videos, reports) = (now.before(keep_videos), now.before(keep_reports));
         let uploads = app.uploads.clone();
         let swept = app.store.run(move |store| {
             let expired = store.expire(videos, reports, keep_bytes)?;
             for name in expired.iter().chain(&store.trim(keep_database)?) {
                 uploads.delete(name);
             }
+            uploads.forget_deleted(now.before(FORGET))?;
             Ok(())
         });
         let mut more = swept.await.map(|()| true);
@@ -296,9 +418,18 @@ async fn sweep(app: App, keep_bytes: u64, keep_database: u64) {
     }
 }
 
-/// The signals that stop the server.
+/// A signal that the server answers.
+enum Signal {
+    /// Stop. The signal has this name.
+    Stop(&'static str),
+    /// Read the settings again.
+    Reload,
+}
+
+/// The signals that stop the server, or make it read its settings again.
 #[cfg(unix)]
 struct Signals {
+    hangup: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
@@ -307,14 +438,19 @@ struct Signals {
 impl Signals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
     }
 
-    /// Waits for a signal and returns its name.
-    async fn next(&mut self) -> &'static str {
+    /// Waits for the next signal.
+    async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => Signal::Stop("SIGINT"),
+            _ = self.terminate.recv() => Signal::Stop("SIGTERM"),
+            _ = self.hangup.recv() => Signal::Reload,
         }
     }
 }
@@ -328,51 +464,18 @@ impl Signals {
         Ok(Self)
     }
 
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> Signal {
         match tokio::signal::ctrl_c().await {
-            Ok(()) => "Ctrl-C",
+            Ok(()) => Signal::Stop("Ctrl-C"),
             // Without a handler, Ctrl-C ends the process by itself.
             Err(_) => std::future::pending().await,
         }
     }
 }
 
-/// The data folder, locked so that only one server uses it at a time.
-struct DataDir {
-    path: PathBuf,
-    lock: File,
-}
-
-impl DataDir {
-    fn open(given: Option<&Path>) -> Result<Self, StartError> {
-        let path = match given {
-            Some(path) => path.to_owned(),
-            None => dirs::data_local_dir().ok_or(StartError::NoDataDir)?.join("deepsight-server"),
-        };
-        let failed = |source| StartError::DataDir { path: path.clone(), source };
-        // This creates the folder with permissions for its owner alone.
-        Uploads::open(path.clone()).map_err(failed)?;
-        let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path, lock }),
-            Err(TryLockError::WouldBlock) => Err(StartError::Busy { path }),
-            Err(TryLockError::Error(source)) => Err(StartError::DataDir { path, source }),
-        }
-    }
-
-    fn uploads(&self) -> Result<Uploads, StartError> {
-        Uploads::open(self.path.join("uploads")).map_err(|source| self.failed(source))
-    }
-
-    fn failed(&self, source: std::io::Error) -> StartError {
-        StartError::DataDir { path: self.path.clone(), source }
-    }
-}
-
-impl Drop for DataDir {
-    /// Unlocks the folder. Closing the file is not enough: a child process that was just forked holds it open until it
-    /// executes ffmpeg.
-    fn drop(&mut self) {
-        let _ = self.lock.unlock();
+impl Signals {
+    /// Waits for a signal that stops the server.
+    async fn stop(&mut self) {
+        while !matches!(self.next().await, Signal::Stop(_)) {}
     }
 }

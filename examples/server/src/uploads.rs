@@ -1,12 +1,20 @@
-//! The folder of uploaded videos. Files have random names; the client's name of a video is never part of a path.
+//! The folder of uploaded videos. Files have random names, which the database knows before the file exists; the client's
+//! name of a video is never part of a path. Only files whose names the database knows are ever deleted.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::domain::Moment;
+use crate::random::is_id;
+use crate::store::{Store, StoreError};
+
 /// The folder of uploads.
-#[derive(Debug, Clone)]
-pub(crate) struct Uploads(PathBuf);
+#[derive(Clone)]
+pub(crate) struct Uploads {
+    folder: PathBuf,
+    store: Store,
+}
 
 /// A file of the folder that is deleted when this value is dropped, unless it is [kept](Self::keep).
 #[derive(Debug)]
@@ -16,21 +24,37 @@ pub(crate) struct Upload {
     kept: bool,
 }
 
+/// An error that keeps an upload from being created.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UploadError {
+    #[error("cannot write an upload")]
+    File(#[from] io::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What [`Uploads::sweep`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Swept {
+    /// Number of files that it deleted.
+    pub(crate) deleted: usize,
+    /// Number of files that the server did not make, and that are left alone.
+    pub(crate) unknown: usize,
+}
+
 impl Uploads {
     /// Opens the folder. Creates it if it is missing, readable by its owner alone.
-    pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
-        let mut builder = DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&path)?;
-        Ok(Self(path))
+    pub(crate) fn open(folder: PathBuf, store: Store) -> io::Result<Self> {
+        crate::data_dir::create(&folder)?;
+        Ok(Self { folder, store })
     }
 
     /// Creates a new, empty file.
-    pub(crate) fn create(&self) -> io::Result<(Upload, File)> {
+    pub(crate) fn create(&self) -> Result<(Upload, File), UploadError> {
         let name = crate::random::id();
-        let path = self.0.join(&name);
+        // First the name, then the file: after a crash in between no file is left that the database does not know.
+        self.store.add_upload(&name, Moment::now())?;
+        let path = self.folder.join(&name);
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
@@ -41,32 +65,50 @@ impl Uploads {
 
     /// Returns a kept file for use again; `None` if it is gone.
     pub(crate) fn reopen(&self, name: &str) -> Option<Upload> {
-        let path = self.path(name);
-        path.is_file().then(|| Upload { path, name: name.to_owned(), kept: true })
+        Some(Upload { path: self.path(name)?, name: name.to_owned(), kept: true })
     }
 
-    /// Returns the path of a file.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+    /// Returns the path of a file of the folder; `None` if the file is gone, or is not a file that the server made.
+    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
+        let path = self.folder.join(name);
+        (is_id(name) && is_file(&path)).then_some(path)
     }
 
     /// Deletes a file. A missing file is no error.
     pub(crate) fn delete(&self, name: &str) {
-        delete(&self.path(name));
+        if let Some(path) = self.path(name) {
+            delete(&path);
+        }
     }
 
-    /// Deletes every file that is not in `needed`, such as those that a crash left. Returns the number of deleted
-    /// files.
-    pub(crate) fn sweep(&self, needed: &[String]) -> io::Result<usize> {
+    /// Deletes the files that the server made and no analysis refers to, such as those that a crash left.
+    pub(crate) fn sweep(&self) -> Result<Swept, UploadError> {
         let mut deleted = 0;
-        for entry in fs::read_dir(&self.0)? {
-            let entry = entry?;
-            if entry.file_type()?.is_file() && !needed.iter().any(|name| entry.file_name() == name.as_str()) {
-                delete(&entry.path());
+        for name in self.store.unused_uploads()? {
+            if let Some(path) = self.path(&name) {
+                fs::remove_file(path)?;
                 deleted += 1;
             }
+            self.store.forget_upload(&name)?;
         }
-        Ok(deleted)
+        let known = self.store.known_uploads()?;
+        let mut unknown = 0;
+        for entry in fs::read_dir(&self.folder)? {
+            let name = entry?.file_name();
+            unknown += usize::from(!name.to_str().is_some_and(|name| known.contains(name)));
+        }
+        Ok(Swept { deleted, unknown })
+    }
+
+    /// Forgets the names of files that were deleted. Names that were added after `before` stay, because their files may
+    /// not exist yet.
+    pub(crate) fn forget_deleted(&self, before: Moment) -> Result<(), StoreError> {
+        for name in self.store.unused_uploads_before(before)? {
+            if !is_file(&self.folder.join(&name)) {
+                self.store.forget_upload(&name)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -99,11 +141,73 @@ impl Drop for Upload {
     }
 }
 
+/// Returns whether a path is a file itself, not a link to one.
+fn is_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
+}
+
 fn delete(path: &Path) {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::error!(path = %path.display(), %error, "cannot delete an upload");
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn opened(folder: &Path) -> Uploads {
+        let store = Store::open(&folder.join("deepsight.sqlite")).unwrap();
+        Uploads::open(folder.join("uploads"), store).unwrap()
+    }
+
+    #[test]
+    fn only_files_that_the_server_made_are_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let uploads = opened(folder.path());
+        let (mut left, _) = uploads.create().unwrap();
+        left.keep();
+        let foreign = ["holiday.mp4", "00000000000000000000000000000000"].map(|name| uploads.folder.join(name));
+        for path in &foreign {
+            fs::write(path, "mine").unwrap();
+        }
+        assert_eq!(uploads.sweep().unwrap(), Swept { deleted: 1, unknown: 2 });
+        assert!(!left.path().exists() && foreign.iter().all(|path| path.exists()));
+        assert_eq!(uploads.store.known_uploads().unwrap().len(), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_under_the_name_of_an_upload_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let uploads = opened(folder.path());
+        let (mut upload, _) = uploads.create().unwrap();
+        upload.keep();
+        let name = upload.name().to_owned();
+        fs::remove_file(upload.path()).unwrap();
+        let other = folder.path().join("other");
+        fs::write(&other, "mine").unwrap();
+        std::os::unix::fs::symlink(&other, upload.path()).unwrap();
+        assert!(uploads.path(&name).is_none() && uploads.reopen(&name).is_none());
+        uploads.delete(&name);
+        uploads.delete("../other");
+        assert_eq!(fs::read(&other).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn names_of_deleted_files_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let uploads = opened(folder.path());
+        let (kept, _) = uploads.create().unwrap();
+        drop(uploads.create().unwrap());
+        uploads.forget_deleted(Moment(0)).unwrap();
+        assert_eq!(uploads.store.known_uploads().unwrap().len(), 2, "both are too new");
+        uploads.forget_deleted(Moment(i64::MAX)).unwrap();
+        assert_eq!(uploads.store.known_uploads().unwrap().into_iter().collect::<Vec<_>>(), [kept.name()]);
     }
 }

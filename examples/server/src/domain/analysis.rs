@@ -71,6 +71,9 @@ pub(crate) struct Analysis {
 /// The sender of an analysis, and what identifies a repeated request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origin {
+    /// The client: the name of its API key, or its address where no key is needed. Clients take turns in the queue.
+    pub(crate) client: String,
+    /// The name of the API key; empty where no key is needed.
     pub(crate) owner: String,
     pub(crate) idempotency_key: Option<String>,
     /// Hash of the video, the settings and the webhook.

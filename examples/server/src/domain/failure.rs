@@ -7,6 +7,8 @@ use deepsight_video::VideoError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::disk::DiskFull;
+
 /// Why a request was refused, or an analysis failed (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Problem)]
@@ -71,7 +73,7 @@ impl Failure {
         self
     }
 
-    fn after(mut self, seconds: u64) -> Self {
+    pub(crate) fn after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self.retryable()
     }
@@ -113,9 +115,25 @@ impl Failure {
         Self::new(503, "stopping", "The server is stopping", detail).after(10)
     }
 
-    pub(crate) fn disk_full() -> Self {
-        let detail = "The server has no disk space left for the upload.";
+    /// Describes that `what` did not fit on the disk.
+    pub(crate) fn disk_full(what: &str) -> Self {
+        let detail = format!(
+            "The server's disk is full, so {what} could not be stored. Send the video again once its administrator has \
+             made room."
+        );
         Self::new(507, "disk-full", "The disk is full", detail).retryable()
+    }
+
+    /// Describes that the server accepts nothing because its disk is nearly full.
+    pub(crate) fn disk_short(full: DiskFull) -> Self {
+        let DiskFull { free, reserve } = full;
+        let detail = format!(
+            "The server's disk has {free} bytes free, and it leaves {reserve} bytes free, so it cannot accept a video. \
+             Try again later; its administrator can delete files, or change --min-free-space."
+        );
+        let mut failure = Self::new(507, "disk-full", "The disk is full", detail).retryable();
+        failure.limit = Some("min_free_space".into());
+        failure
     }
 
     /// Describes an internal error, whose details only the log has.

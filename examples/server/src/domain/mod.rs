@@ -1,6 +1,7 @@
 //! What the server knows of analyses, whatever stores, runs, announces or shows them. Nothing in here knows HTTP.
 
 mod analysis;
+mod budget;
 mod clock;
 mod failure;
 pub(crate) mod report_schema;
@@ -8,6 +9,7 @@ mod settings;
 mod view;
 
 pub(crate) use analysis::{Analysis, Counts, Finished, Origin, Status};
+pub(crate) use budget::DecodeBudget;
 pub(crate) use clock::Moment;
 pub(crate) use failure::{Failure, shortened, without_path};
 pub(crate) use settings::{FRAMES, MAX_FPS, MIN_FACE_SIZE, MIN_FPS, Parameters, Settings, SettingsParameters};

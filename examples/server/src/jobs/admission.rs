@@ -1,6 +1,7 @@
 //! Admission to the queue. A place is reserved before an upload begins, not after the video has been received.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -13,7 +14,7 @@ pub(super) struct Admissions {
     places: Arc<Semaphore>,
     limit: u32,
     clients: Arc<Mutex<HashMap<String, u32>>>,
-    client_limit: u32,
+    client_limit: AtomicU32,
 }
 
 /// A place in the queue and a count of the client. The place is held from before the upload until the analysis begins;
@@ -42,7 +43,13 @@ pub(super) struct ClientSlot {
 
 impl Admissions {
     pub(super) fn new(limit: u32, client_limit: u32) -> Self {
-        Self { places: Arc::new(Semaphore::new(limit as usize)), limit, clients: Arc::default(), client_limit }
+        let places = Arc::new(Semaphore::new(limit as usize));
+        Self { places, limit, clients: Arc::default(), client_limit: AtomicU32::new(client_limit) }
+    }
+
+    /// Changes the limit of each client. Videos over a lower limit stay.
+    pub(super) fn set_client_limit(&self, limit: u32) {
+        self.client_limit.store(limit, Ordering::Relaxed);
     }
 
     /// Reserves a place for a video of `client`.
@@ -53,8 +60,9 @@ impl Admissions {
     pub(super) fn admit(&self, client: &str, retry_after: impl Fn() -> u64) -> Result<Admission, Failure> {
         let mut counts = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(client.to_owned()).or_default();
-        if *count >= self.client_limit {
-            return Err(Failure::too_many_jobs(self.client_limit, retry_after()));
+        let limit = self.client_limit.load(Ordering::Relaxed);
+        if *count >= limit {
+            return Err(Failure::too_many_jobs(limit, retry_after()));
         }
         *count += 1;
         drop(counts);

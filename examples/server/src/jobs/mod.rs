@@ -2,9 +2,10 @@
 
 mod admission;
 mod live;
+mod turns;
 mod worker;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -17,7 +18,9 @@ use tokio::sync::oneshot;
 pub(crate) use self::admission::Admission;
 use self::admission::Admissions;
 pub(crate) use self::live::{End, Live, Scored};
+use self::turns::Turns;
 pub(crate) use self::worker::{in_brief, jpeg};
+use crate::audit::Entry;
 use crate::domain::Moment;
 use crate::domain::Settings;
 use crate::domain::{Analysis, Counts, Failure, Status};
@@ -58,7 +61,7 @@ struct QueueState {
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<Job>,
+    waiting: Turns<Job>,
     closed: bool,
 }
 
@@ -190,16 +193,18 @@ impl Jobs {
         self.0.admissions.admit(client, || self.retry_after())
     }
 
-    /// Stores an analysis in the database and queues it. Its report is kept.
+    /// Stores an analysis in the database, with an entry of the audit, and queues it. Its report is kept.
     pub(crate) fn submit(
         &self,
         admission: Admission,
         submission: Submission,
         webhook: Option<&str>,
+        entry: &Entry,
     ) -> Result<Analysis, StoreError> {
         let Submission { mut analysis, mut upload, video } = submission;
         analysis.upload = Some(upload.name().to_owned());
-        self.0.store.insert(&analysis, webhook)?;
+        self.0.store.insert(&analysis, webhook, entry)?;
+        entry.log();
         upload.keep();
         let live = Arc::new(Live::new(analysis.id.clone()));
         let job = Job {
@@ -241,12 +246,14 @@ impl Jobs {
 
     /// Returns the number of analyses that wait before this one; `None` if this one does not wait.
     pub(crate) fn position(&self, id: &str) -> Option<usize> {
-        self.0.queue().waiting.iter().position(|job| job.live.id == id)
+        self.0.queue().waiting.position(|job| job.live.id == id)
     }
 
-    /// Stops an analysis and removes its report, its pictures and its video. Returns whether the analysis existed.
-    pub(crate) fn remove(&self, id: &str) -> Result<bool, StoreError> {
-        let Some(upload) = self.0.store.remove(id)? else { return Ok(false) };
+    /// Stops an analysis and removes its report, its pictures and its video, with an entry of the audit. Returns
+    /// whether the analysis existed.
+    pub(crate) fn remove(&self, id: &str, entry: &Entry) -> Result<bool, StoreError> {
+        let Some(upload) = self.0.store.remove(id, entry)? else { return Ok(false) };
+        entry.log();
         if let Some(live) = self.live(id) {
             live.end(End::Removed);
             self.withdraw(&live);
@@ -260,11 +267,7 @@ impl Jobs {
     /// Stops an analysis whose result is not wanted any more. If it waits, its place in the queue is free at once.
     pub(crate) fn withdraw(&self, live: &Live) {
         live.cancel();
-        let waiting = {
-            let mut queue = self.0.queue();
-            let place = queue.waiting.iter().position(|job| job.live.id == live.id);
-            place.and_then(|place| queue.waiting.remove(place))
-        };
+        let waiting = self.0.queue().waiting.remove(|job| job.live.id == live.id);
         if let Some(job) = waiting {
             self.0.leave(&job.live);
             self.0.metrics.queued.dec();
@@ -283,6 +286,11 @@ impl Jobs {
         (seconds.ceil() as u64).clamp(1, 120)
     }
 
+    /// Changes the number of videos that one client may have waiting or running.
+    pub(crate) fn set_client_limit(&self, limit: u32) {
+        self.0.admissions.set_client_limit(limit);
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.0.admissions.is_full()
     }
@@ -298,7 +306,7 @@ impl Jobs {
         let waiting = {
             let mut queue = self.0.queue();
             queue.closed = true;
-            std::mem::take(&mut queue.waiting)
+            queue.waiting.drain()
         };
         self.0.wake.notify_all();
         for job in waiting {
@@ -348,7 +356,8 @@ impl QueueState {
             return self.put_back(job.live, job.sink);
         }
         self.metrics.queued.inc();
-        queue.waiting.push_back(job);
+        let client = job.analysis.origin.client.clone();
+        queue.waiting.push(&client, job);
         drop(queue);
         self.wake.notify_one();
     }
@@ -357,7 +366,7 @@ impl QueueState {
     fn next(&self) -> Option<Job> {
         let mut queue = self.queue();
         loop {
-            if let Some(job) = queue.waiting.pop_front() {
+            if let Some(job) = queue.waiting.pop() {
                 self.metrics.queued.dec();
                 return Some(job);
             }

@@ -72,6 +72,11 @@ impl QueueState {
                     live.end(End::Removed);
                     return self.leave(&live);
                 }
+                Err(error) if error.is_full() => {
+                    self.failed(&analysis, &Failure::of_store(&error, "the report"), None);
+                    live.end(End::Stored);
+                    return self.leave(&live);
+                }
                 Err(error) => tracing::error!(error = with_causes(&error), "cannot store the start of an analysis"),
             }
         }
@@ -101,8 +106,7 @@ impl QueueState {
             (Ok((report, pictures)), Sink::Store) => match self.keep(&analysis, &report, &pictures) {
                 Ok(()) => self.told(&report, took),
                 Err(error) => {
-                    tracing::error!(error = with_causes(&error), "cannot store a report");
-                    self.failed(&analysis, &Failure::internal(), None);
+                    self.failed(&analysis, &Failure::of_store(&error, "the report"), None);
                 }
             },
             (Err(Stopped::Failed(failure)), Sink::Reply(reply)) => self.failed(&analysis, &failure, Some(reply)),
@@ -112,6 +116,8 @@ impl QueueState {
         self.leave(&live);
     }
 
+    /// Analyzes a video. If nobody is found in it, turns the picture by quarters, and analyzes it anew if there are faces
+    /// then.
     fn analyze(
         &self,
         live: &Live,
@@ -120,16 +126,45 @@ impl QueueState {
         video: Option<Media>,
         stored: bool,
     ) -> Result<(Report, Vec<Picture>), Stopped> {
+        let started = Instant::now();
         let of_video = |error| Stopped::Failed(Failure::of_video(&error));
         let video = video.map_or_else(|| Media::open_with(path, &self.decoding), Ok).map_err(of_video)?;
+        let (report, pictures) = self.look(live, analysis, path, &video, stored, started)?;
+        if !report.found_nobody() {
+            return Ok((report, pictures));
+        }
+        let turned = |turns| Media::open_with(path, &self.decoding.clone().with_turn(turns));
+        let turn = self.engine.find_turn(&analysis.settings, &mut |turns, count| {
+            if live.is_cancelled() || started.elapsed() > self.max_analysis {
+                return Err("no time is left".into());
+            }
+            Ok(turned(turns)?.frames(Sampling::evenly(count))?.with_cancel(&live.token()).boxed())
+        });
+        let Some(turns) = turn else { return Ok((report, pictures)) };
+        let video = turned(turns).map_err(of_video)?;
+        let (report, pictures) = self.look(live, analysis, path, &video, stored, started)?;
+        Ok((report.of_turned_picture(turns), pictures))
+    }
+
+    /// Analyzes a video as it was opened, within the time that is left of an analysis that started at `started`.
+    fn look(
+        &self,
+        live: &Live,
+        analysis: &Analysis,
+        path: &Path,
+        video: &Media,
+        stored: bool,
+        started: Instant,
+    ) -> Result<(Report, Vec<Picture>), Stopped> {
+        let of_video = |error| Stopped::Failed(Failure::of_video(&error));
         let sampling = analysis.settings.sampling(video.duration(), self.max_frames);
         let frames = video.frames(sampling).map_err(of_video)?.with_cancel(&live.token());
         let is_still = video.is_still();
 
-        let (mut pictures, started, late) = (Vec::new(), Instant::now(), AtomicBool::new(false));
+        let (mut pictures, late) = (Vec::new(), AtomicBool::new(false));
         let expected = frames.expected_frames();
         let job = deepsight_core::Job::new()
-            .with_input(described(&video, analysis))
+            .with_input(described(video, analysis))
             .with_expected(expected)
             .with_cancel(live.token())
             .with_progress(|progress| {
@@ -149,7 +184,7 @@ impl QueueState {
                 live.scored(Scored::from(face));
             });
         let closer = usize::try_from(self.max_frames.saturating_sub(expected)).unwrap_or(usize::MAX).min(CLOSER_FRAMES);
-        let job = match &video {
+        let job = match video {
             Media::Video(video) if analysis.settings.is_auto() && closer > 0 && !is_still => job
                 .with_closer_look(closer, |times| {
                     Ok(video.frames(Sampling::times(times))?.with_cancel(&live.token()).boxed())

@@ -3,7 +3,9 @@
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::audit::record;
 use super::{Store, StoreError};
+use crate::audit::Entry;
 use crate::domain::{Analysis, Failure, Finished, Moment, Origin, Status};
 
 /// The picture of a face, as the model saw it.
@@ -21,17 +23,17 @@ pub(crate) struct Page {
 }
 
 const COLUMNS: &str = "seq, id, status, created, started, finished, file_name, bytes, sha256, settings, upload, \
-attempts, owner, idempotency_key, fingerprint, result, problem";
+attempts, client, owner, idempotency_key, fingerprint, result, problem";
 
 impl Store {
-    /// Adds an analysis, and the webhook to send at its end.
-    pub(crate) fn insert(&self, analysis: &Analysis, webhook: Option<&str>) -> Result<(), StoreError> {
+    /// Adds an analysis, the webhook to send at its end, and an entry of the audit.
+    pub(crate) fn insert(&self, analysis: &Analysis, webhook: Option<&str>, entry: &Entry) -> Result<(), StoreError> {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
         transaction.execute(
             "INSERT INTO analyses (id, status, created, file_name, bytes, sha256, settings, upload, owner,
-                 idempotency_key, fingerprint)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                 idempotency_key, fingerprint, client)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             params![
                 analysis.id,
                 analysis.status.name(),
@@ -44,6 +46,7 @@ impl Store {
                 analysis.origin.owner,
                 analysis.origin.idempotency_key,
                 analysis.origin.fingerprint,
+                analysis.origin.client,
             ],
         )?;
         if let Some(url) = webhook {
@@ -52,6 +55,7 @@ impl Store {
                 params![crate::random::id(), analysis.id, url],
             )?;
         }
+        record(&transaction, entry)?;
         Ok(transaction.commit()?)
     }
 
@@ -65,13 +69,23 @@ impl Store {
         Ok(self.connection().query_row(&sql, [owner, key], read).optional()?)
     }
 
-    /// Returns at most `limit` analyses that arrived before the one at `before`, newest first.
-    pub(crate) fn page(&self, before: Option<i64>, limit: u32) -> Result<Page, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM analyses WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2");
+    /// Returns at most `limit` analyses of `owner`, or of everybody, that arrived before the one at `before`, newest
+    /// first.
+    pub(crate) fn page(&self, owner: Option<&str>, before: Option<i64>, limit: u32) -> Result<Page, StoreError> {
+        let (before, more) = (before.unwrap_or(i64::MAX), limit + 1);
         let connection = self.connection();
-        let mut statement = connection.prepare_cached(&sql)?;
-        let rows = statement.query_map(params![before.unwrap_or(i64::MAX), limit + 1], read)?;
-        let mut items = rows.collect::<Result<Vec<_>, _>>()?;
+        let mut items = match owner {
+            Some(owner) => {
+                let sql = "WHERE owner = ?3 AND seq < ?1 ORDER BY seq DESC LIMIT ?2";
+                let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM analyses {sql}"))?;
+                statement.query_map(params![before, more, owner], read)?.collect::<Result<Vec<_>, _>>()?
+            }
+            None => {
+                let sql = "WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2";
+                let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM analyses {sql}"))?;
+                statement.query_map(params![before, more], read)?.collect::<Result<Vec<_>, _>>()?
+            }
+        };
         let more = items.len() > limit as usize;
         items.truncate(limit as usize);
         let next = if more { items.last().map(|last| last.seq) } else { None };
@@ -153,11 +167,18 @@ impl Store {
         Ok(self.connection().query_row(sql, place, |row| row.get(0)).optional()?)
     }
 
-    /// Removes an analysis with its report, its pictures and its webhook. Returns the name of its upload, if the
-    /// analysis still had one; `None` if the analysis is unknown.
-    pub(crate) fn remove(&self, id: &str) -> Result<Option<Option<String>>, StoreError> {
+    /// Removes an analysis with its report, its pictures and its webhook, and adds an entry to the audit. Returns the
+    /// name of its upload, if the analysis still had one; `None` if the analysis is unknown.
+    pub(crate) fn remove(&self, id: &str, entry: &Entry) -> Result<Option<Option<String>>, StoreError> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
         let sql = "DELETE FROM analyses WHERE id = ?1 RETURNING upload";
-        Ok(self.connection().query_row(sql, [id], |row| row.get(0)).optional()?)
+        let removed = transaction.query_row(sql, [id], |row| row.get(0)).optional()?;
+        if removed.is_some() {
+            record(&transaction, entry)?;
+        }
+        transaction.commit()?;
+        Ok(removed)
     }
 
     /// Removes the analyses that ended before `reports`. Releases the videos of those that ended before `videos`, and
@@ -227,13 +248,6 @@ impl Store {
         }
         Ok(free > 0)
     }
-
-    /// Returns the names of the uploads that an analysis still refers to.
-    pub(crate) fn uploads(&self) -> Result<Vec<String>, StoreError> {
-        let connection = self.connection();
-        let mut statement = connection.prepare("SELECT upload FROM analyses WHERE upload IS NOT NULL")?;
-        Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
-    }
 }
 
 fn names(connection: &Connection, sql: &str, bound: i64) -> Result<Vec<String>, StoreError> {
@@ -260,6 +274,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Analysis> {
         upload: row.get("upload")?,
         attempts: row.get("attempts")?,
         origin: Origin {
+            client: row.get("client")?,
             owner: row.get("owner")?,
             idempotency_key: row.get("idempotency_key")?,
             fingerprint: row.get("fingerprint")?,

@@ -1,19 +1,25 @@
-//! The database: analyses, their reports and pictures, and webhooks still to be sent. SQLite in one file.
+//! The database: analyses, their reports and pictures, webhooks still to be sent, and the audit. SQLite in one file.
 
 mod analyses;
+mod audit;
+mod uploads;
 mod webhooks;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode};
+use deepsight_core::with_causes;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::domain::Failure;
 
 pub(crate) use analyses::Picture;
+pub(crate) use audit::export as export_audit;
 pub(crate) use webhooks::Delivery;
 
 /// Version of the tables' layout, stored as `PRAGMA user_version`.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Settings of a connection. `auto_vacuum` has an effect only on a new file, and only before any other statement.
 /// `synchronous` is FULL because an accepted analysis must survive a power cut. `secure_delete` overwrites removed data
@@ -36,8 +42,10 @@ pub(crate) enum StoreError {
     Open { path: PathBuf, source: rusqlite::Error },
     #[error("cannot use the database {}", path.display())]
     File { path: PathBuf, source: std::io::Error },
-    #[error("the database {} has layout {found}; this version reads layout {VERSION}", path.display())]
+    #[error("the database {} has layout {found}; this version reads layouts up to {VERSION}: use a newer version", path.display())]
     Version { path: PathBuf, found: i64 },
+    #[error("{} is a database of another program: name another folder with --data-dir", path.display())]
+    Foreign { path: PathBuf },
     #[error("the database failed")]
     Sql(#[from] rusqlite::Error),
     #[error("the database holds what cannot be read: {0}")]
@@ -45,9 +53,27 @@ pub(crate) enum StoreError {
 }
 
 impl StoreError {
+    /// Returns whether the disk is full.
+    pub(crate) fn is_full(&self) -> bool {
+        let Self::Sql(rusqlite::Error::SqliteFailure(error, _)) = self else { return false };
+        // SQLite has a code of its own for the index of its log.
+        error.code == ErrorCode::DiskFull || error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+    }
+
     /// Returns whether a value that must be unique exists already.
     pub(crate) fn is_taken(&self) -> bool {
         matches!(self, Self::Sql(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation))
+    }
+}
+
+impl Failure {
+    /// Describes an error of the database. A full disk is named; other details are for the log.
+    pub(crate) fn of_store(error: &StoreError, what: &str) -> Self {
+        if error.is_full() {
+            tracing::error!(error = with_causes(error), "the disk is full");
+            return Self::disk_full(what);
+        }
+        Self::hide(error)
     }
 }
 
@@ -64,11 +90,31 @@ impl Store {
         connection.execute_batch(SETTINGS).map_err(failed)?;
         let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
         match found {
+            0 if has_tables(&connection).map_err(failed)? => return Err(StoreError::Foreign { path: path.to_owned() }),
             0 => connection.execute_batch(include_str!("schema.sql")).map_err(failed)?,
+            1 => connection.execute_batch(include_str!("migrate_1.sql")).map_err(failed)?,
             VERSION => {}
             _ => return Err(StoreError::Version { path: path.to_owned(), found }),
         }
         Ok(Self(Arc::new(Mutex::new(connection))))
+    }
+
+    /// Checks a database without changing it. A missing one is no error: it will be created.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read, is of another program, or has the layout of a newer version.
+    pub(crate) fn check(path: &Path) -> Result<(), StoreError> {
+        if !path.exists() {
+            return Ok(());
+        }
+        let failed = |source| StoreError::Open { path: path.to_owned(), source };
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
+        let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+        match found {
+            0 if has_tables(&connection).map_err(failed)? => Err(StoreError::Foreign { path: path.to_owned() }),
+            0..=VERSION => Ok(()),
+            _ => Err(StoreError::Version { path: path.to_owned(), found }),
+        }
     }
 
     /// Runs `work` on a thread where waiting for the disk blocks no request.
@@ -93,6 +139,10 @@ impl Store {
     }
 }
 
+fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) > 0 FROM sqlite_schema", [], |row| row.get(0))
+}
+
 /// Creates the file if it is missing, and makes it readable by its owner alone, because it shows people's faces. SQLite
 /// gives its other files the same permissions.
 fn owners_alone(path: &Path) -> std::io::Result<()> {
@@ -105,4 +155,61 @@ fn owners_alone(path: &Path) -> std::io::Result<()> {
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     drop(file);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::domain::Moment;
+
+    /// Layout 1 as the first version of the server made it.
+    const LAYOUT_1: &str = r#"
+        CREATE TABLE analyses (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, status TEXT NOT NULL
+            CHECK (status IN ('queued', 'running', 'done', 'failed')), created INTEGER NOT NULL, started INTEGER,
+            finished INTEGER, file_name TEXT NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL,
+            settings TEXT NOT NULL, upload TEXT, attempts INTEGER NOT NULL DEFAULT 0, owner TEXT NOT NULL,
+            idempotency_key TEXT, fingerprint TEXT NOT NULL, result TEXT, problem TEXT);
+        INSERT INTO analyses (id, status, created, file_name, bytes, sha256, settings, upload, owner, fingerprint)
+            VALUES ('a', 'queued', 7, 'clip.mp4', 1, '',
+                '{"frames":1,"fps":null,"aggregation":"median","threshold":null,"min_face_size":20.0}', 'file', 'desk', '');
+        PRAGMA user_version = 1;"#;
+
+    #[test]
+    fn a_database_of_the_first_layout_is_brought_up_to_date() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deepsight.sqlite");
+        Connection::open(&path).unwrap().execute_batch(LAYOUT_1).unwrap();
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.known_uploads().unwrap().into_iter().collect::<Vec<_>>(), ["file"]);
+        assert_eq!(store.unused_uploads().unwrap().len(), 0);
+        assert_eq!(store.get("a").unwrap().unwrap().origin.client, "desk");
+        drop(store);
+        Store::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_other_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("deepsight.sqlite")).unwrap();
+        store.connection().execute_batch("PRAGMA max_page_count = 1").unwrap();
+        let full = (0..10_000).find_map(|number| store.add_upload(&format!("{number:032x}"), Moment(0)).err()).unwrap();
+        assert!(full.is_full(), "{full:?}");
+        let problem = Failure::of_store(&full, "the report");
+        assert!(problem.status() == 507 && problem.detail().contains("the report could not be stored"), "{problem:?}");
+        let taken = store.add_upload(&format!("{:032x}", 0), Moment(0)).unwrap_err();
+        assert!(taken.is_taken() && !taken.is_full(), "{taken:?}");
+        assert_eq!(Failure::of_store(&taken, "the report").status(), 500);
+    }
+
+    #[test]
+    fn a_database_of_another_program_or_of_a_newer_version_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deepsight.sqlite");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE mine (x)").unwrap();
+        assert!(matches!(Store::open(&path), Err(StoreError::Foreign { .. })));
+        Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
+        assert!(matches!(Store::open(&path), Err(StoreError::Version { found: 99, .. })));
+    }
 }

@@ -50,6 +50,12 @@ impl Store {
         Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
     }
 
+    /// Returns the number of webhooks that are still to be sent.
+    pub(crate) fn pending_webhooks(&self) -> Result<i64, StoreError> {
+        let sql = "SELECT count(*) FROM webhooks WHERE due IS NOT NULL";
+        Ok(self.connection().query_row(sql, [], |row| row.get(0))?)
+    }
+
     /// Counts an attempt to send a webhook, and stores when to send it again; `None` for never.
     pub(crate) fn delivered(&self, id: &str, again: Option<Moment>) -> Result<(), StoreError> {
         let sql = "UPDATE webhooks SET attempts = attempts + 1, due = ?2 WHERE id = ?1";

@@ -14,6 +14,7 @@ use super::guard::Client;
 use super::problem::Problem;
 use super::receive::{Received, receive};
 use super::{App, AppState};
+use crate::audit::{Action, Entry};
 use crate::domain::Moment;
 use crate::domain::report_schema::ReportSchema;
 use crate::domain::{Analysis, Origin, Status};
@@ -89,6 +90,9 @@ pub(crate) enum AnalysisProblems {
     /// The server failed
     #[response(status = 500, content_type = "application/problem+json")]
     Failed(Problem),
+    /// The disk is full
+    #[response(status = 507, content_type = "application/problem+json")]
+    Full(Problem),
 }
 
 /// Parameters of a new analysis besides the settings.
@@ -139,7 +143,7 @@ pub(crate) async fn create(
     Query(mut parameters): Query<Parameters>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let settings = Settings::take(&mut parameters, app.limits.max_frames)?;
+    let settings = Settings::take(&mut parameters, app.limits().max_frames)?;
     let webhook = parameters.take("webhook")?;
     if let Some(url) = &webhook {
         app.webhooks.check(url).map_err(|rule| Problem::bad_parameter("webhook", url, &rule))?;
@@ -155,7 +159,7 @@ pub(crate) async fn create(
         Some(key) => {
             let owner = client.owner.clone();
             let found = app.store.run(move |store| store.by_idempotency_key(&owner, &key)).await;
-            found.map_err(|error| Problem::hide(&error))?
+            found.map_err(|error| Problem::of_store(&error, "the analysis"))?
         }
         None => None,
     };
@@ -172,22 +176,20 @@ pub(crate) async fn create(
 
     let received = receive(&app, request).await?;
     let video = accept(&app, &received, &settings).await?;
-    let mut analysis = draft(&received, settings);
-    analysis.origin = Origin {
-        owner: client.owner,
-        idempotency_key: key,
-        fingerprint: fingerprint(&received.sha256, &analysis.settings, webhook.as_deref())?,
-    };
+    let mut analysis = draft(&received, settings, &client);
+    analysis.origin.idempotency_key = key;
+    analysis.origin.fingerprint = fingerprint(&received.sha256, &analysis.settings, webhook.as_deref())?;
+    let entry = Entry::new(Action::Submit, &client.actor).about(&analysis.id, &client.owner, &analysis.sha256);
     let submission = Submission { analysis, upload: received.upload, video };
     let jobs = app.jobs.clone();
-    let submitted = app.store.run(move |_| jobs.submit(admission, submission, webhook.as_deref())).await;
+    let submitted = app.store.run(move |_| jobs.submit(admission, submission, webhook.as_deref(), &entry)).await;
     match submitted {
         Ok(analysis) => Ok(accepted(&app, &analysis)),
         // The client disconnected, and repeated the request while the first one was being stored.
         Err(error) if error.is_taken() => {
             Err(Problem::conflict("A request with this Idempotency-Key was just accepted."))
         }
-        Err(error) => Err(Problem::hide(&error)),
+        Err(error) => Err(Problem::of_store(&error, "the analysis")),
     }
 }
 
@@ -200,8 +202,13 @@ fn accepted(app: &AppState, analysis: &Analysis) -> Response {
 /// Opens an upload, to check that it is a video or picture within the limits.
 pub(super) async fn accept(app: &AppState, received: &Received, settings: &Settings) -> Result<Media, Problem> {
     let video = app.probe(received.upload.path().to_owned()).await?;
-    let frames = expected_frames(settings, video.frame_count(), video.duration(), app.limits.max_frames);
-    let limit = app.limits.max_frames;
+    let (input, count) = (video.input(), video.frame_count());
+    // Both are known of every file that could be opened.
+    if let (Some(width), Some(height)) = (input.width, input.height) {
+        app.limits().budget.check(width, height, count, received.bytes)?;
+    }
+    let frames = expected_frames(settings, count, video.duration(), app.limits().max_frames);
+    let limit = app.limits().max_frames;
     if frames > limit {
         let detail = format!("These settings select {frames} frames; the limit is {limit}. Choose a lower fps.");
         return Err(Problem::over_limit("max_frames", detail));
@@ -209,8 +216,8 @@ pub(super) async fn accept(app: &AppState, received: &Received, settings: &Setti
     Ok(video)
 }
 
-/// Returns a new analysis of an upload, ready to be queued.
-pub(super) fn draft(received: &Received, settings: Settings) -> Analysis {
+/// Returns a new analysis of an upload of `client`, ready to be queued.
+pub(super) fn draft(received: &Received, settings: Settings, client: &Client) -> Analysis {
     Analysis {
         seq: 0,
         id: crate::random::id(),
@@ -224,7 +231,7 @@ pub(super) fn draft(received: &Received, settings: Settings) -> Analysis {
         settings,
         upload: None,
         attempts: 0,
-        origin: Origin::default(),
+        origin: Origin { client: client.name.clone(), owner: client.owner.clone(), ..Origin::default() },
         result: None,
         problem: None,
     }
@@ -282,6 +289,8 @@ pub(crate) struct ListParameters {
 }
 
 /// List analyses, newest first
+///
+/// An API key lists its own analyses; that of an admin lists all.
 #[utoipa::path(
     get, path = "/v1/analyses", tag = "analyses",
     params(ListParameters),
@@ -295,6 +304,7 @@ pub(crate) struct ListParameters {
 )]
 pub(crate) async fn list(
     State(app): State<App>,
+    Extension(client): Extension<Client>,
     Query(mut parameters): Query<Parameters>,
 ) -> Result<Json<AnalysisList>, Problem> {
     let limit = parameters.parse("limit", "must be a whole number")?.unwrap_or(PAGE);
@@ -303,18 +313,37 @@ pub(crate) async fn list(
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(Problem::bad_parameter("limit", &limit.to_string(), &format!("must lie between 1 and {MAX_PAGE}")));
     }
+    let owner = (!client.sees_all).then_some(client.owner);
     let after = after.map(|after| i64::try_from(after).unwrap_or(i64::MAX));
-    let page = app.store.run(move |store| store.page(after, limit)).await.map_err(|error| Problem::hide(&error))?;
+    let page = app
+        .store
+        .run(move |store| store.page(owner.as_deref(), after, limit))
+        .await
+        .map_err(|error| Problem::of_store(&error, "the request"))?;
     let view = |analysis: &Analysis| AnalysisView::of(analysis, app.jobs.progress(&analysis.id));
     let items = page.items.iter().map(view).collect();
     Ok(Json(AnalysisList { items, next: page.next.map(|next| next.to_string()) }))
 }
 
+/// Reads one analysis from the database, if the client may see it. To others it is unknown.
+pub(super) async fn find(app: &AppState, client: &Client, id: &str) -> Result<Analysis, Problem> {
+    let analysis = load(app, id).await?;
+    if client.sees(&analysis.origin.owner) { Ok(analysis) } else { Err(unknown()) }
+}
+
+fn unknown() -> Problem {
+    Problem::not_found("There is no analysis with this id, or it was removed.")
+}
+
 /// Reads one analysis from the database.
-pub(super) async fn find(app: &AppState, id: &str) -> Result<Analysis, Problem> {
+pub(super) async fn load(app: &AppState, id: &str) -> Result<Analysis, Problem> {
     let wanted = id.to_owned();
-    let found = app.store.run(move |store| store.get(&wanted)).await.map_err(|error| Problem::hide(&error))?;
-    found.ok_or_else(|| Problem::not_found("There is no analysis with this id, or it was removed."))
+    let found = app
+        .store
+        .run(move |store| store.get(&wanted))
+        .await
+        .map_err(|error| Problem::of_store(&error, "the request"))?;
+    found.ok_or_else(unknown)
 }
 
 /// Read an analysis, with its report once it is done
@@ -323,11 +352,19 @@ pub(super) async fn find(app: &AppState, id: &str) -> Result<Analysis, Problem> 
     params(("id" = String, Path, description = "The analysis")),
     responses((status = 200, description = "The analysis", body = AnalysisView), AnalysisProblems),
 )]
-pub(crate) async fn read(State(app): State<App>, Path(id): Path<String>) -> Result<Json<AnalysisView>, Problem> {
-    let analysis = find(&app, &id).await?;
+pub(crate) async fn read(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    Path(id): Path<String>,
+) -> Result<Json<AnalysisView>, Problem> {
+    let analysis = find(&app, &client, &id).await?;
     let mut view = AnalysisView::of(&analysis, app.jobs.progress(&id));
     if analysis.status == Status::Done {
-        let json = app.store.run(move |store| store.report_json(&id)).await.map_err(|error| Problem::hide(&error))?;
+        let json = app
+            .store
+            .run(move |store| store.report_json(&id))
+            .await
+            .map_err(|error| Problem::of_store(&error, "the request"))?;
         let report = json.map(RawValue::from_string).transpose();
         view.report = report.map_err(|error| Problem::hide(&error))?;
     }
@@ -347,12 +384,18 @@ pub(crate) async fn read(State(app): State<App>, Path(id): Path<String>) -> Resu
         AnalysisProblems,
     ),
 )]
-pub(crate) async fn remove(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+pub(crate) async fn remove(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let analysis = find(&app, &client, &id).await?;
+    let entry = about(Action::Remove, &client, &analysis);
     let jobs = app.jobs.clone();
-    match app.store.run(move |_| jobs.remove(&id)).await {
+    match app.store.run(move |_| jobs.remove(&id, &entry)).await {
         Ok(true) => Ok(StatusCode::NO_CONTENT),
-        Ok(false) => Err(Problem::not_found("There is no analysis with this id, or it was removed.")),
-        Err(error) => Err(Problem::hide(&error)),
+        Ok(false) => Err(unknown()),
+        Err(error) => Err(Problem::of_store(&error, "the removal")),
     }
 }
 
@@ -367,10 +410,19 @@ pub(crate) async fn remove(State(app): State<App>, Path(id): Path<String>) -> Re
         AnalysisProblems,
     ),
 )]
-pub(crate) async fn report_json(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let analysis = finished(&app, &id).await?;
-    let json = app.store.run(move |store| store.report_json(&id)).await.map_err(|error| Problem::hide(&error))?;
+pub(crate) async fn report_json(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let analysis = finished(&app, &client, &id).await?;
+    let json = app
+        .store
+        .run(move |store| store.report_json(&id))
+        .await
+        .map_err(|error| Problem::of_store(&error, "the request"))?;
     let json = json.ok_or_else(|| Problem::not_found("The report was removed."))?;
+    app.record(about(Action::Download, &client, &analysis)).await?;
     Ok(download(json, "application/json", &analysis, "json"))
 }
 
@@ -387,15 +439,29 @@ pub(crate) async fn report_json(State(app): State<App>, Path(id): Path<String>) 
         AnalysisProblems,
     ),
 )]
-pub(crate) async fn report_html(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let analysis = finished(&app, &id).await?;
-    let html = app.store.run(move |store| store.report_html(&id)).await.map_err(|error| Problem::hide(&error))?;
+pub(crate) async fn report_html(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let analysis = finished(&app, &client, &id).await?;
+    let html = app
+        .store
+        .run(move |store| store.report_html(&id))
+        .await
+        .map_err(|error| Problem::of_store(&error, "the request"))?;
     let html = html.ok_or_else(|| Problem::not_found("The report was removed."))?;
+    app.record(about(Action::Download, &client, &analysis)).await?;
     Ok(download(html, "text/html; charset=utf-8", &analysis, "html"))
 }
 
-async fn finished(app: &AppState, id: &str) -> Result<Analysis, Problem> {
-    let analysis = find(app, id).await?;
+/// Returns the entry of the audit for an action on an analysis.
+fn about(action: Action, client: &Client, analysis: &Analysis) -> Entry {
+    Entry::new(action, &client.actor).about(&analysis.id, &analysis.origin.owner, &analysis.sha256)
+}
+
+async fn finished(app: &AppState, client: &Client, id: &str) -> Result<Analysis, Problem> {
+    let analysis = find(app, client, id).await?;
     match analysis.status {
         Status::Done => Ok(analysis),
         status => Err(Problem::conflict(format!("The analysis is {status}; it has no report."))),

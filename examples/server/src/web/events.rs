@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -13,7 +14,8 @@ use tokio::sync::watch;
 use utoipa::ToSchema;
 
 use super::App;
-use super::analyses::{AnalysisProblems, find};
+use super::analyses::{AnalysisProblems, find, load};
+use super::guard::Client;
 use super::problem::Problem;
 use crate::domain::AnalysisView;
 use crate::domain::Counts;
@@ -67,12 +69,13 @@ pub(crate) struct FacesEvent {
 )]
 pub(crate) async fn events(
     State(app): State<App>,
+    Extension(client): Extension<Client>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     // Look up the live analysis before the database: its end is stored before it leaves the queue.
     let live = app.jobs.live(&id);
-    let analysis = find(&app, &id).await?;
+    let analysis = find(&app, &client, &id).await?;
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok()).unwrap_or(0);
     let watcher = Watcher {
         changes: live.as_ref().map(|live| live.watch()),
@@ -162,7 +165,7 @@ impl Watcher {
 
     /// Returns the last event of an analysis that has left the queue, as the database has it.
     async fn ending(&self) -> Option<Event> {
-        let analysis = match find(&self.app, &self.id).await {
+        let analysis = match load(&self.app, &self.id).await {
             Ok(analysis) => analysis,
             Err(_) => return event("deleted", &serde_json::json!({}), self.seen),
         };

@@ -1,11 +1,13 @@
 //! Middleware: the layers that every request passes before and after its handler.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use axum::Extension;
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
@@ -14,14 +16,31 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt};
 use tracing::Instrument;
 
-use super::App;
 use super::problem::Problem;
 use super::session::COOKIE;
-use crate::keys::Keys;
+use super::{App, AppState};
+use crate::audit::{Action, Actor, Entry};
+use crate::connections::{AddressSlot, Crowded, network};
+use crate::keys::Holder;
+use crate::wrong_keys::Penalty;
 
 /// The address of the client of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// The address of the client of a request, which may be behind a proxy, and the request's id.
+#[derive(Debug, Clone)]
+pub(crate) struct Visitor {
+    pub(crate) address: IpAddr,
+    pub(crate) request: String,
+}
+
+impl Visitor {
+    /// Returns who acts, for the audit. `key` is the name of the API key.
+    pub(super) fn actor(&self, key: &str) -> Actor {
+        Actor { key: key.to_owned(), address: self.address.to_string(), request: self.request.clone() }
+    }
+}
 
 /// The sender of a request: the name of its API key, or its IP address where no key is needed.
 #[derive(Debug, Clone)]
@@ -29,6 +48,17 @@ pub(crate) struct Client {
     pub(crate) name: String,
     /// The key's name; empty where no key is needed.
     pub(crate) owner: String,
+    /// Whether the client sees the analyses of all clients.
+    pub(crate) sees_all: bool,
+    /// Who acts, for the audit.
+    pub(crate) actor: Actor,
+}
+
+impl Client {
+    /// Returns whether the client may see and remove an analysis of this owner.
+    pub(super) fn sees(&self, owner: &str) -> bool {
+        self.sees_all || self.owner == owner
+    }
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -38,7 +68,7 @@ const LINGER_BYTES: u64 = 256 << 20;
 const LINGER_WHEN_STOPPING: Duration = Duration::from_millis(500);
 
 /// Gives each request an id, measures and logs it, and turns error responses into problems.
-pub(super) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(super) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let given = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_id(id));
     let id = given.map_or_else(crate::random::id, str::to_owned);
@@ -47,9 +77,14 @@ pub(super) async fn observe(State(app): State<App>, request: Request, next: Next
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or_else(|| "other".to_owned(), |matched| matched.as_str().to_owned());
     let path = request.uri().path().to_owned();
+    // Every request has a peer; the server's own listener adds it.
+    let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+    let address = app.proxies.client(peer, request.headers());
+    request.extensions_mut().insert(Visitor { address, request: id.clone() });
     let span = tracing::info_span!("request", id);
     let mut response = next.run(request).instrument(span.clone()).await;
 
+    let key = response.extensions().get::<Client>().map(|client| client.owner.clone()).unwrap_or_default();
     let status = response.status();
     let refused = status.is_client_error() || status.is_server_error();
     if refused && response.extensions().get::<InForm>().is_none() {
@@ -62,7 +97,7 @@ pub(super) async fn observe(State(app): State<App>, request: Request, next: Next
     app.metrics.answered(method.as_str(), &route, status.as_u16(), took);
     span.in_scope(|| {
         let milliseconds = took.as_millis() as u64;
-        tracing::info!(%method, path = printable(&path), status = status.as_u16(), milliseconds, "answered");
+        tracing::info!(key, client = %address, %method, path = printable(&path), status = status.as_u16(), milliseconds, "answered");
     });
     response
 }
@@ -117,6 +152,94 @@ pub(super) async fn harden(request: Request, next: Next) -> Response {
             .insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
     }
     response
+}
+
+/// Refuses requests of connections over the limits, and of a client behind a proxy that has too many requests under
+/// way. Health checks always pass.
+pub(super) async fn crowd(State(app): State<App>, request: Request, next: Next) -> Response {
+    if request.uri().path().starts_with("/health/") {
+        return next.run(request).await;
+    }
+    if let Some(crowded) = request.extensions().get::<Crowded>() {
+        return closing(Problem::crowded(*crowded));
+    }
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    let address = request.extensions().get::<Visitor>().map(|visitor| visitor.address);
+    let (Some(peer), Some(address)) = (peer, address) else { return next.run(request).await };
+    if !app.proxies.contains(peer) {
+        // The connection counts already.
+        return next.run(request).await;
+    }
+    match app.forwarded.claim(address) {
+        Ok(slot) => next.run(request).await.map(|body| Body::new(Counted { body, _slot: slot })),
+        Err(crowded) => Problem::crowded(crowded).into_response(),
+    }
+}
+
+/// Returns a problem after which the connection is closed.
+fn closing(problem: Problem) -> Response {
+    let mut response = problem.into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// The body of a response that counts as a request of its client until it has been sent.
+struct Counted {
+    body: Body,
+    _slot: AddressSlot,
+}
+
+impl hyper::body::Body for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Limits the time for the whole body of a request. A limit on pauses alone would let a client send one byte at a time
+/// for hours.
+pub(super) async fn body_in_time(State(app): State<App>, request: Request, next: Next) -> Response {
+    let limit = app.limits().request_timeout;
+    let late = Arc::new(AtomicBool::new(false));
+    let request = request.map(|body| {
+        let deadline = Box::pin(tokio::time::sleep(limit));
+        Body::from_stream(InTime { body: body.into_data_stream(), deadline, late: Arc::clone(&late) })
+    });
+    let response = next.run(request).await;
+    if late.load(Ordering::Relaxed) { closing(Problem::body_too_slow(limit)) } else { response }
+}
+
+/// A body that ends with an error at its deadline.
+struct InTime {
+    body: BodyDataStream,
+    deadline: Pin<Box<tokio::time::Sleep>>,
+    late: Arc<AtomicBool>,
+}
+
+impl Stream for InTime {
+    type Item = Result<Bytes, axum::BoxError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Poll::Ready(next) = self.body.poll_next_unpin(context) {
+            return Poll::Ready(next.map(|piece| piece.map_err(Into::into)));
+        }
+        std::task::ready!(self.deadline.as_mut().poll(context));
+        self.late.store(true, Ordering::Relaxed);
+        Poll::Ready(Some(Err("the body took too long".into())))
+    }
 }
 
 /// Continues to read the body of a refused request for a while. Otherwise a client that is still sending would find its
@@ -235,9 +358,13 @@ fn host(request: &Request) -> Option<axum::http::uri::Authority> {
 
 /// Refuses requests to a host name that is not allowed.
 pub(super) async fn known_host(State(app): State<App>, request: Request, next: Next) -> Response {
+    if request.headers().get_all(header::HOST).iter().count() > 1 {
+        let detail = "The header Host is given more than once: send one, with the name of this server.";
+        return Problem::bad_request(detail).into_response();
+    }
     match host(&request) {
         None => Problem::bad_request("The header Host is missing or malformed.").into_response(),
-        Some(authority) if app.hosts.knows(authority.host()) => next.run(request).await,
+        Some(authority) if app.hosts().knows(authority.host()) => next.run(request).await,
         // Orchestrators send health checks to an IP address, not to a name.
         Some(_) if request.uri().path().starts_with("/health/") => next.run(request).await,
         Some(authority) => Problem::misdirected(authority.host()).into_response(),
@@ -254,7 +381,7 @@ pub(super) async fn same_site(State(app): State<App>, request: Request, next: Ne
     let own = host(&request).is_some_and(|authority| {
         origin.split_once("://").is_some_and(|(_, of)| of.eq_ignore_ascii_case(authority.as_str()))
     });
-    if own || app.hosts.origins.contains(&origin) {
+    if own || app.hosts().origins.contains(&origin) {
         return next.run(request).await;
     }
     let detail = "Requests from pages of other sites are refused. The server's administrator can allow a site with \
@@ -263,31 +390,59 @@ pub(super) async fn same_site(State(app): State<App>, request: Request, next: Ne
 }
 
 /// Refuses requests without a valid API key or session, unless no key is needed, and attaches the [`Client`] to the
-/// rest.
-pub(super) async fn require_key(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let address = request.extensions().get::<Peer>().map(|peer| peer.0.ip().to_string()).unwrap_or_default();
-    if !app.keys.required() {
-        request.extensions_mut().insert(Client { name: address, owner: String::new() });
-        return next.run(request).await;
-    }
-    match owner(&app.keys, request.headers()) {
-        Some(owner) => {
-            request.extensions_mut().insert(Client { name: owner.clone(), owner });
-            next.run(request).await
+/// rest, and to their responses.
+pub(super) async fn require_key(
+    State(app): State<App>,
+    Extension(visitor): Extension<Visitor>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let client = if app.keys.required() {
+        let Some(Holder { name, is_admin }) = holder(&app, request.headers(), &visitor).await else {
+            return Problem::unauthorized(
+                "Send an API key of this server, as `Authorization: Bearer KEY` or `X-API-Key: KEY`, or sign in.",
+            )
+            .into_response();
+        };
+        Client { actor: visitor.actor(&name), name: name.clone(), owner: name, sees_all: is_admin }
+    } else {
+        let name = network(visitor.address).to_string();
+        Client { actor: visitor.actor(""), name, owner: String::new(), sees_all: true }
+    };
+    request.extensions_mut().insert(client.clone());
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(client);
+    response
+}
+
+/// Returns the holder of the API key that a request presents, itself or by a session. A wrong key costs time.
+pub(super) async fn holder(app: &AppState, headers: &HeaderMap, visitor: &Visitor) -> Option<Holder> {
+    match (presented(headers), cookie(headers)) {
+        (Some(key), _) => {
+            let holder = app.keys.owner(key);
+            if holder.is_none() {
+                wrong_key(app, visitor).await;
+            }
+            holder
         }
-        None => Problem::unauthorized(
-            "Send an API key of this server, as `Authorization: Bearer KEY` or `X-API-Key: KEY`, or sign in.",
-        )
-        .into_response(),
+        // A session that has ended is no attempt to guess a key.
+        (None, Some(cookie)) => app.keys.session(cookie),
+        (None, None) => None,
     }
 }
 
-/// Returns the name of the API key that a request presents, itself or by a session.
-pub(super) fn owner(keys: &Keys, headers: &HeaderMap) -> Option<String> {
-    match (presented(headers), cookie(headers)) {
-        (Some(key), _) => keys.owner(key).map(str::to_owned),
-        (None, Some(cookie)) => keys.session(cookie),
-        (None, None) => None,
+/// Makes a request with a wrong API key wait if its address has sent several.
+pub(super) async fn wrong_key(app: &AppState, visitor: &Visitor) {
+    let Penalty { wait, is_first } = app.wrong_keys.count(visitor.address, Instant::now());
+    if is_first {
+        tracing::warn!(client = %visitor.address, "many wrong API keys; the answers to further ones are delayed");
+        // The answer is the same without the entry, and the log has the error.
+        let _ = app.record(Entry::new(Action::WrongKeys, &visitor.actor(""))).await;
+    }
+    let mut stop = app.stop.clone();
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = async { let _ = stop.wait_for(|stop| *stop).await; } => {}
     }
 }
 

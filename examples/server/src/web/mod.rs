@@ -13,7 +13,7 @@ mod service;
 mod session;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::extract::DefaultBodyLimit;
@@ -27,11 +27,14 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use tower_http::timeout::RequestBodyTimeoutLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::problem::Problem;
+use crate::audit::Entry;
+use crate::connections::{AddressCounts, Proxies};
+use crate::disk::Disk;
+use crate::domain::DecodeBudget;
 use crate::engine::Engine;
 use crate::jobs::Jobs;
 use crate::keys::Keys;
@@ -39,6 +42,7 @@ use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::uploads::Uploads;
 use crate::webhook::Webhooks;
+use crate::wrong_keys::WrongKeys;
 
 /// The state of all handlers. Clones share it.
 pub(crate) type App = Arc<AppState>;
@@ -49,11 +53,13 @@ pub(crate) struct AppState {
     pub(crate) jobs: Jobs,
     pub(crate) store: Store,
     pub(crate) uploads: Uploads,
+    pub(crate) disk: Arc<Disk>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) keys: Keys,
+    pub(crate) wrong_keys: WrongKeys,
     pub(crate) webhooks: Webhooks,
     pub(crate) decoding: DecodeOptions,
-    pub(crate) limits: Limits,
+    pub(crate) limits: RwLock<Limits>,
     /// Limits the videos that are probed at once on arrival.
     pub(crate) probes: Arc<Semaphore>,
     /// Limits the pictures that are made at once. It is separate from `probes`, so that requests for many pictures do
@@ -65,23 +71,55 @@ pub(crate) struct AppState {
     pub(crate) repeatable: Mutex<HashSet<(String, String)>>,
     /// True when the server stops.
     pub(crate) stop: watch::Receiver<bool>,
-    pub(crate) hosts: guard::Hosts,
+    pub(crate) hosts: RwLock<Arc<guard::Hosts>>,
+    pub(crate) proxies: Proxies,
+    /// Requests under way of clients behind a proxy, by address.
+    pub(crate) forwarded: AddressCounts,
 }
 
 /// The limits that apply to clients.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) max_upload: u64,
     pub(crate) max_frames: u64,
+    pub(crate) budget: DecodeBudget,
     pub(crate) body_timeout: Duration,
+    /// Longest time for the whole body of a request that is not an upload.
+    pub(crate) request_timeout: Duration,
     pub(crate) upload_timeout: Duration,
     pub(crate) keep_videos: Duration,
     pub(crate) keep_reports: Duration,
+    pub(crate) keep_bytes: u64,
+    pub(crate) keep_database: u64,
 }
 
 pub(crate) use guard::{HostError, Hosts, Peer};
 
 impl AppState {
+    pub(crate) fn limits(&self) -> Limits {
+        *self.limits.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hosts(&self) -> Arc<Hosts> {
+        Arc::clone(&self.hosts.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes over the settings that can change while the server runs.
+    pub(crate) fn reload(&self, limits: Limits, hosts: Hosts) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+        *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hosts);
+    }
+
+    /// Adds an entry to the audit, and to the log.
+    async fn record(&self, entry: Entry) -> Result<(), Problem> {
+        let stored = self.store.run(move |store| {
+            store.record(&entry)?;
+            entry.log();
+            Ok(())
+        });
+        stored.await.map_err(|error| Problem::of_store(&error, "the request"))
+    }
+
     /// Opens a video or picture on a thread where waiting for ffprobe blocks no other request; a few at a time.
     pub(crate) async fn probe(&self, path: std::path::PathBuf) -> Result<Media, Problem> {
         let options = self.decoding.clone();
@@ -111,11 +149,8 @@ pub(crate) fn router(app: &App) -> Router {
         .routes(routes!(service::live))
         .routes(routes!(service::ready))
         .routes(routes!(service::server))
-        .merge(
-            OpenApiRouter::new()
-                .routes(routes!(session::sign_in, session::sign_out))
-                .layer(RequestBodyTimeoutLayer::new(app.limits.body_timeout)),
-        );
+        .routes(routes!(session::sign_in, session::sign_out))
+        .layer(from_fn_with_state(Arc::clone(app), guard::body_in_time));
     let uploads = OpenApiRouter::new()
         .routes(routes!(predict::predict))
         .routes(routes!(analyses::create))
@@ -133,6 +168,8 @@ pub(crate) fn router(app: &App) -> Router {
         .routes(routes!(pictures::video))
         .routes(routes!(service::model))
         .routes(routes!(service::metrics))
+        .layer(from_fn_with_state(Arc::clone(app), guard::body_in_time))
+        // These limit the time themselves: a video takes longer.
         .merge(uploads)
         .layer(from_fn_with_state(Arc::clone(app), guard::require_key));
     let (api, document) =
@@ -140,7 +177,7 @@ pub(crate) fn router(app: &App) -> Router {
 
     let router = Router::new()
         .merge(api.with_state(Arc::clone(app)))
-        .merge(documentation::pages(document, &app.limits))
+        .merge(documentation::pages(document, &app.limits()))
         .merge(dashboard::pages())
         .route("/favicon.ico", get(async || axum::response::Redirect::permanent("/assets/icon.svg").into_response()))
         .fallback(async || {
@@ -157,10 +194,12 @@ pub(crate) fn router(app: &App) -> Router {
         )
         .layer(from_fn_with_state(Arc::clone(app), guard::same_site));
     // Without configured origins there are no CORS headers, so that no other site can read a response.
-    let router = if app.hosts.origins().is_empty() { router } else { router.layer(cors(app.hosts.origins())) };
+    let hosts = app.hosts();
+    let router = if hosts.origins().is_empty() { router } else { router.layer(cors(hosts.origins())) };
     router
         .layer(from_fn_with_state(Arc::clone(app), guard::known_host))
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
+        .layer(from_fn_with_state(Arc::clone(app), guard::crowd))
         .layer(from_fn_with_state(Arc::clone(app), guard::linger))
         .layer(from_fn(guard::harden))
         .layer(from_fn_with_state(Arc::clone(app), guard::observe))

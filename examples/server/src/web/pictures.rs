@@ -2,12 +2,13 @@
 
 use std::io::Read;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use deepsight_core::CancelToken;
 use deepsight_core::image::RgbImage;
+use deepsight_core::{CancelToken, Report};
 use deepsight_video::{Media, Sampling};
 use image::ImageFormat;
 use tower::ServiceExt;
@@ -15,6 +16,7 @@ use tower_http::services::ServeFile;
 use utoipa::ToSchema;
 
 use super::analyses::{AnalysisProblems, find};
+use super::guard::Client;
 use super::problem::Problem;
 use super::{App, AppState, aside};
 use crate::jobs::jpeg;
@@ -48,9 +50,10 @@ const KEEP: &str = "private, max-age=600";
 )]
 pub(crate) async fn face(
     State(app): State<App>,
+    Extension(client): Extension<Client>,
     Path((id, frame, face)): Path<(String, u64, u64)>,
 ) -> Result<Response, Problem> {
-    Ok(picture(stored_face(&app, id, frame, face).await?))
+    Ok(picture(stored_face(&app, &client, id, frame, face).await?))
 }
 
 /// Get the crop of a face with its activation map
@@ -74,9 +77,10 @@ pub(crate) async fn face(
 )]
 pub(crate) async fn activation(
     State(app): State<App>,
+    Extension(client): Extension<Client>,
     Path((id, frame, face)): Path<(String, u64, u64)>,
 ) -> Result<Response, Problem> {
-    let stored = stored_face(&app, id, frame, face).await?;
+    let stored = stored_face(&app, &client, id, frame, face).await?;
     let engine = app.engine.clone();
     let overlay = aside(&app.pictures, move || -> Result<Option<Vec<u8>>, Problem> {
         let face = image::load_from_memory_with_format(&stored, ImageFormat::Jpeg);
@@ -87,7 +91,8 @@ pub(crate) async fn activation(
     overlay.await??.map(picture).ok_or_else(|| Problem::not_found("The model has no activation maps."))
 }
 
-async fn stored_face(app: &AppState, id: String, frame: u64, face: u64) -> Result<Vec<u8>, Problem> {
+async fn stored_face(app: &AppState, client: &Client, id: String, frame: u64, face: u64) -> Result<Vec<u8>, Problem> {
+    find(app, client, &id).await?;
     let found = app.store.run(move |store| store.picture(&id, frame, face)).await;
     let found = found.map_err(|error| Problem::hide(&error))?;
     found.ok_or_else(|| Problem::not_found("There is no face with these numbers, or its crop was not stored."))
@@ -95,8 +100,8 @@ async fn stored_face(app: &AppState, id: String, frame: u64, face: u64) -> Resul
 
 /// Get a frame of the video as a picture
 ///
-/// It is upright, with at most 1280 pixels on the longer side, for browsers that cannot play the video. The frame is
-/// decoded on request.
+/// It is upright, and turned as in the report, with at most 1280 pixels on the longer side, for browsers that cannot play
+/// the video. The frame is decoded on request.
 #[utoipa::path(
     get, path = "/v1/analyses/{id}/frames/{index}", tag = "pictures",
     params(
@@ -112,9 +117,16 @@ async fn stored_face(app: &AppState, id: String, frame: u64, face: u64) -> Resul
         AnalysisProblems,
     ),
 )]
-pub(crate) async fn frame(State(app): State<App>, Path((id, index)): Path<(String, u64)>) -> Result<Response, Problem> {
-    let path = kept_video(&app, &id).await?;
-    let options = app.decoding.clone().with_max_side(FRAME_SIDE);
+pub(crate) async fn frame(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    Path((id, index)): Path<(String, u64)>,
+) -> Result<Response, Problem> {
+    let path = kept_video(&app, &client, &id).await?;
+    let report = app.store.run(move |store| store.report_json(&id)).await.map_err(|error| Problem::hide(&error))?;
+    // Without a report, as in an analysis that runs, nothing has been turned.
+    let turns = report.and_then(|json| Report::from_json(&json).ok()).map_or(0, |report| report.quarter_turns());
+    let options = app.decoding.clone().with_max_side(FRAME_SIDE).with_turn(turns);
     // If the client disconnects, this future is dropped, which stops the decoding.
     let decoding = CancelOnDrop::default();
     let cancel = decoding.0.clone();
@@ -172,10 +184,11 @@ impl Drop for CancelOnDrop {
 )]
 pub(crate) async fn video(
     State(app): State<App>,
+    Extension(client): Extension<Client>,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let path = kept_video(&app, &id).await?;
+    let path = kept_video(&app, &client, &id).await?;
     let file = path.clone();
     let kind = tokio::task::spawn_blocking(move || container(&file)).await.map_err(|error| Problem::hide(&error))?;
     let served = ServeFile::new(path).oneshot(request).await;
@@ -187,11 +200,10 @@ pub(crate) async fn video(
 }
 
 /// Returns the path of the video of an analysis.
-async fn kept_video(app: &AppState, id: &str) -> Result<std::path::PathBuf, Problem> {
+async fn kept_video(app: &AppState, client: &Client, id: &str) -> Result<std::path::PathBuf, Problem> {
     let gone = || Problem::not_found("The video of this analysis was deleted.");
-    let name = find(app, id).await?.upload.ok_or_else(gone)?;
-    let path = app.uploads.path(&name);
-    if path.is_file() { Ok(path) } else { Err(gone()) }
+    let name = find(app, client, id).await?.upload.ok_or_else(gone)?;
+    app.uploads.path(&name).ok_or_else(gone)
 }
 
 /// Returns the media type of a video or picture, judged by its first bytes.

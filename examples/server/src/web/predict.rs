@@ -14,6 +14,7 @@ use super::guard::Client;
 use super::problem::Problem;
 use super::receive::receive;
 use super::{App, analyses};
+use crate::audit::{Action, Entry};
 use crate::domain::report_schema::{
     Coverage as CoverageSchema, ReportSchema, Segment as SegmentSchema, Verdict as VerdictSchema,
 };
@@ -77,14 +78,16 @@ pub(crate) async fn predict(
     Query(mut parameters): Query<Parameters>,
     request: Request,
 ) -> Result<Json<Prediction>, Problem> {
-    let settings = Settings::take(&mut parameters, app.limits.max_frames)?;
+    let settings = Settings::take(&mut parameters, app.limits().max_frames)?;
     let full = parameters.parse("full", "must be true or false")?.unwrap_or(false);
     parameters.finish("frames, fps, aggregation, threshold, min_face_size and full")?;
 
     let admission = app.jobs.admit(&client.name)?;
     let received = receive(&app, request).await?;
     let video = accept(&app, &received, &settings).await?;
-    let analysis = draft(&received, settings);
+    let analysis = draft(&received, settings, &client);
+    let entry = Entry::new(Action::Predict, &client.actor).about(&analysis.id, &client.owner, &analysis.sha256);
+    app.record(entry).await?;
     let submission = Submission { analysis, upload: received.upload, video };
     let (live, answer) = app.jobs.ask(admission, submission);
     // If the client disconnects, this future is dropped, which withdraws the analysis.

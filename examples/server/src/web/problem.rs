@@ -1,9 +1,12 @@
 //! Failures as answers: RFC 9457 problem details, and the refusals that only HTTP knows.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use crate::connections::Crowded;
 pub(crate) use crate::domain::Failure as Problem;
 use crate::domain::shortened;
 
@@ -47,6 +50,37 @@ impl Problem {
 
     pub(crate) fn upload_too_slow(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT.as_u16(), "too-slow", "The upload took too long", detail).retryable()
+    }
+
+    pub(crate) fn body_too_slow(limit: Duration) -> Self {
+        let seconds = limit.as_secs_f64();
+        let detail = format!(
+            "The body of the request took more than {seconds} s, which is the limit. The server's administrator can \
+             change it with --request-timeout."
+        );
+        Self::new(StatusCode::REQUEST_TIMEOUT.as_u16(), "too-slow", "The request took too long", detail).retryable()
+    }
+
+    /// Describes a refusal because of too many connections, or too many requests at a time.
+    pub(crate) fn crowded(crowded: Crowded) -> Self {
+        let (status, detail) = match crowded {
+            Crowded::Server { limit } => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!(
+                    "The server has {limit} open connections, which is the limit. Try again later; the server's \
+                     administrator can change it with --max-connections."
+                ),
+            ),
+            Crowded::Address { limit } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                format!(
+                    "Your address has {limit} open connections, which is the limit. Close some, or send requests one \
+                     after the other on one; the server's administrator can change the limit with \
+                     --max-connections-per-address."
+                ),
+            ),
+        };
+        Self::new(status.as_u16(), "too-many-connections", "Too many connections", detail).after(1)
     }
 
     pub(crate) fn conflict(detail: impl Into<String>) -> Self {

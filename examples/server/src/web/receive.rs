@@ -15,14 +15,16 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::AppState;
 use super::problem::Problem;
+use super::{AppState, Limits};
 use crate::random::hex;
-use crate::uploads::Upload;
+use crate::uploads::{Upload, UploadError};
 
 /// Bytes that a form may have beside the video: boundaries and headers.
 const ENVELOPE: u64 = 64 << 10;
 const BUFFER: usize = 256 << 10;
+/// Bytes of an upload after which the free space of the disk is checked again.
+const DISK_CHECK: u64 = 8 << 20;
 /// Characters of a file's name that are kept.
 const MAX_NAME: usize = 255;
 
@@ -38,11 +40,14 @@ pub(super) struct Received {
 
 /// Receives the field `video` of a form, which must be its only field.
 pub(super) async fn receive(app: &AppState, request: Request) -> Result<Received, Problem> {
+    let limits = app.limits();
     let headers = request.headers();
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > app.limits.max_upload.saturating_add(ENVELOPE)) {
-        return Err(Problem::too_large(app.limits.max_upload));
+    if declared.is_some_and(|length| length > limits.max_upload.saturating_add(ENVELOPE)) {
+        return Err(Problem::too_large(limits.max_upload));
     }
+    // Refuse before the upload, not when the disk is full. An unknown length counts from the first bytes on.
+    app.disk.check(declared.unwrap_or(0)).map_err(Problem::disk_short)?;
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !content_type.trim_start().to_ascii_lowercase().starts_with("multipart/form-data") {
         return Err(Problem::not_multipart());
@@ -52,7 +57,7 @@ pub(super) async fn receive(app: &AppState, request: Request) -> Result<Received
     let form = Multipart::from_request(request, &()).await;
     let mut form = form.map_err(|error| Problem::broken_multipart(format!("The form cannot be read: {error}.")))?;
 
-    let deadline = Instant::now() + app.limits.upload_timeout;
+    let deadline = Instant::now() + limits.upload_timeout;
     let mut received = None;
     while let Some(field) = patiently(app, deadline, form.next_field()).await? {
         match field.name() {
@@ -78,14 +83,24 @@ async fn save(
     delivered: &AtomicU64,
 ) -> Result<Received, Problem> {
     let file_name = shown_name(field.file_name().unwrap_or_default());
-    let (upload, file) = app.uploads.create().map_err(|error| unwritable(&error))?;
+    let uploads = app.uploads.clone();
+    let created = tokio::task::spawn_blocking(move || uploads.create()).await.map_err(|error| Problem::hide(&error))?;
+    let (upload, file) = created.map_err(|error| match error {
+        UploadError::File(error) => unwritable(&error),
+        UploadError::Store(error) => Problem::of_store(&error, "the upload"),
+    })?;
     let mut file = BufWriter::with_capacity(BUFFER, tokio::fs::File::from_std(file));
-    let (mut bytes, mut hash) = (0_u64, Sha256::new());
+    let (mut bytes, mut checked, mut hash) = (0_u64, 0_u64, Sha256::new());
+    let limits = app.limits();
     while let Some(chunk) = patiently(app, deadline, field.chunk()).await? {
         bytes += chunk.len() as u64;
         delivered.store(bytes, Ordering::Relaxed);
-        if bytes > app.limits.max_upload {
-            return Err(Problem::too_large(app.limits.max_upload));
+        if bytes > limits.max_upload {
+            return Err(Problem::too_large(limits.max_upload));
+        }
+        if bytes - checked >= DISK_CHECK {
+            checked = bytes;
+            app.disk.check(0).map_err(Problem::disk_short)?;
         }
         app.metrics.uploaded.inc_by(chunk.len() as u64);
         hash.update(&chunk);
@@ -104,7 +119,7 @@ async fn patiently<T>(
     deadline: Instant,
     next: impl Future<Output = Result<T, MultipartError>>,
 ) -> Result<T, Problem> {
-    let (pause, whole) = (app.limits.body_timeout, app.limits.upload_timeout);
+    let Limits { body_timeout: pause, upload_timeout: whole, .. } = app.limits();
     let mut stop = app.stop.clone();
     let outcome = tokio::select! {
         outcome = timeout_at(deadline, timeout(pause, next)) => outcome,
@@ -174,7 +189,7 @@ fn unwritable(error: &std::io::Error) -> Problem {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     if matches!(error.kind(), StorageFull | QuotaExceeded) {
         tracing::error!(%error, "no room for uploads");
-        return Problem::disk_full();
+        return Problem::disk_full("the upload");
     }
     Problem::hide(error)
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::guard::owner;
+use super::guard::{Visitor, holder};
 use super::problem::Problem;
 use super::{App, AppState};
 use crate::domain::{FRAMES, MAX_FPS, MIN_FACE_SIZE, MIN_FPS};
@@ -25,7 +25,7 @@ pub(crate) struct Health {
     #[schema(example = "ready")]
     status: &'static str,
     /// The results of the checks; true is good.
-    #[schema(example = json!({"model": true, "ffmpeg": true, "queue": true, "running": true}))]
+    #[schema(example = json!({"model": true, "ffmpeg": true, "disk": true, "queue": true, "running": true}))]
     checks: BTreeMap<&'static str, bool>,
 }
 
@@ -40,8 +40,8 @@ pub(crate) async fn live() -> Json<Health> {
 
 /// Check that videos are accepted
 ///
-/// The server is ready if the model is loaded, ffmpeg is present, the queue is not full, and the server is not
-/// stopping.
+/// The server is ready if the model is loaded, ffmpeg is present, the disk has room, the queue is not full, and the
+/// server is not stopping.
 #[utoipa::path(
     get, path = "/health/ready", tag = "service", security(()),
     responses(
@@ -54,6 +54,7 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
         // Always true: the model is loaded and has scored its golden input before the server listens.
         ("model", true),
         ("ffmpeg", has_ffmpeg(&app).await),
+        ("disk", app.disk.check(0).is_ok()),
         ("queue", !app.jobs.is_full()),
         ("running", !app.jobs.is_stopping()),
     ]);
@@ -86,6 +87,8 @@ async fn has_ffmpeg(app: &AppState) -> bool {
     ),
 )]
 pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
+    let pending = app.store.run(|store| store.pending_webhooks()).await;
+    app.metrics.webhooks_pending.set(pending.map_err(|error| Problem::of_store(&error, "the request"))?);
     let text = app.metrics.text().map_err(|error| Problem::hide(&error))?;
     Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
 }
@@ -154,6 +157,10 @@ pub(crate) struct Server {
     max_upload_bytes: u64,
     defaults: Defaults,
     limits: SettingLimits,
+    /// Largest number of pixels of all frames of a video together.
+    max_decoded_pixels: u64,
+    /// Largest number of pixels of all frames together for each byte of a video, beyond 4,000,000,000.
+    max_pixels_per_byte: u64,
     keep_videos_seconds: u64,
     keep_reports_seconds: u64,
 }
@@ -191,27 +198,34 @@ pub(crate) struct Range {
     get, path = "/v1/server", tag = "service", security(()),
     responses((status = 200, description = "The limits and defaults", body = Server)),
 )]
-pub(crate) async fn server(State(app): State<App>, headers: HeaderMap) -> Json<Server> {
+pub(crate) async fn server(
+    State(app): State<App>,
+    Extension(visitor): Extension<Visitor>,
+    headers: HeaderMap,
+) -> Json<Server> {
+    let signed_in = !app.keys.required() || holder(&app, &headers, &visitor).await.is_some();
     let range = |min: f64, max: f64| Range { min, max };
     Json(Server {
         version: env!("CARGO_PKG_VERSION"),
         api_key_required: app.keys.required(),
-        signed_in: !app.keys.required() || owner(&app.keys, &headers).is_some(),
-        max_upload_bytes: app.limits.max_upload,
+        signed_in,
+        max_upload_bytes: app.limits().max_upload,
         defaults: Defaults {
             sampling: "auto".into(),
-            frames: FRAMES.min(app.limits.max_frames),
+            frames: FRAMES.min(app.limits().max_frames),
             aggregation: deepsight_core::Aggregation::default().to_string(),
             min_face_size: MIN_FACE_SIZE,
             threshold: app.engine.model().threshold,
         },
         limits: SettingLimits {
-            frames: range(1.0, app.limits.max_frames as f64),
+            frames: range(1.0, app.limits().max_frames as f64),
             fps: range(MIN_FPS, MAX_FPS),
             min_face_size: range(4.0, 16384.0),
             threshold: range(0.0, 1.0),
         },
-        keep_videos_seconds: app.limits.keep_videos.as_secs(),
-        keep_reports_seconds: app.limits.keep_reports.as_secs(),
+        max_decoded_pixels: app.limits().budget.max_pixels,
+        max_pixels_per_byte: app.limits().budget.pixels_per_byte,
+        keep_videos_seconds: app.limits().keep_videos.as_secs(),
+        keep_reports_seconds: app.limits().keep_reports.as_secs(),
     })
 }

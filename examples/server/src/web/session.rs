@@ -1,16 +1,17 @@
 //! Browser sessions. A cookie stands for the API key, so that the key stays out of addresses, image requests and
 //! scripts of the pages.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::App;
-use super::guard::cookie;
+use super::guard::{Visitor, cookie, wrong_key};
 use super::problem::Problem;
+use crate::audit::{Action, Entry};
 use crate::keys::SESSION;
 
 /// Name of the session cookie.
@@ -38,6 +39,8 @@ pub(crate) struct SignIn {
          content_type = "application/problem+json"),
         (status = 403, description = "Requests from pages of other sites are refused", body = Problem,
          content_type = "application/problem+json"),
+        (status = 408, description = "The body took too long", body = Problem,
+         content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = Problem,
          content_type = "application/problem+json"),
         (status = 415, description = "The content type is not JSON", body = Problem,
@@ -48,12 +51,17 @@ pub(crate) struct SignIn {
 )]
 pub(crate) async fn sign_in(
     State(app): State<App>,
+    Extension(visitor): Extension<Visitor>,
     headers: HeaderMap,
     Json(body): Json<SignIn>,
 ) -> Result<Response, Problem> {
-    let owner = app.keys.owner(body.api_key.trim());
-    let owner = owner.ok_or_else(|| Problem::unauthorized("This server does not know the API key."))?;
-    let cookie = app.keys.sign_in(owner);
+    let key = body.api_key.trim();
+    let Some(holder) = app.keys.owner(key) else {
+        wrong_key(&app, &visitor).await;
+        return Err(Problem::unauthorized("This server does not know the API key."));
+    };
+    app.record(Entry::new(Action::SignIn, &visitor.actor(&holder.name))).await?;
+    let cookie = app.keys.sign_in(key);
     // Behind a TLS proxy, the cookie must never be sent over plain HTTP.
     let secure = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     let secure = if secure { "; Secure" } else { "" };
@@ -71,12 +79,20 @@ pub(crate) async fn sign_in(
          content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn sign_out(State(app): State<App>, headers: HeaderMap) -> Response {
+pub(crate) async fn sign_out(
+    State(app): State<App>,
+    Extension(visitor): Extension<Visitor>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     if let Some(cookie) = cookie(&headers) {
+        let holder = app.keys.session(cookie);
         app.keys.sign_out(cookie);
+        if let Some(holder) = holder {
+            app.record(Entry::new(Action::SignOut, &visitor.actor(&holder.name))).await?;
+        }
     }
     let line = format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
     // Clear the browser's cache, so that no pictures of faces stay in it.
     let forget = (HeaderName::from_static("clear-site-data"), "\"cache\"".to_owned());
-    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, line), forget]).into_response()
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, line), forget]).into_response())
 }

@@ -73,19 +73,8 @@ impl Webhooks {
         store: Store,
         metrics: Arc<Metrics>,
     ) -> Result<Self, WebhookError> {
-        let is_host =
-            |host: &String| host.parse::<axum::http::uri::Authority>().is_ok_and(|known| !known.as_str().contains('@'));
-        if let Some(host) = hosts.iter().find(|host| !is_host(host)) {
-            return Err(WebhookError::Host(host.clone()));
-        }
+        check_settings(hosts, secret.as_deref())?;
         let secret = secret.filter(|secret| !secret.is_empty());
-        match &secret {
-            None if !hosts.is_empty() => return Err(WebhookError::NoSecret),
-            Some(secret) if secret.chars().count() < MIN_SECRET => {
-                return Err(WebhookError::ShortSecret(secret.chars().count()));
-            }
-            _ => {}
-        }
         let secret = secret.map(|secret| match secret.strip_prefix("whsec_").map(|encoded| STANDARD.decode(encoded)) {
             Some(Ok(decoded)) => decoded,
             _ => secret.into_bytes(),
@@ -128,6 +117,23 @@ impl Webhooks {
     pub(crate) fn close(&self) {
         self.0.closed.store(true, Ordering::SeqCst);
         self.0.wake();
+    }
+}
+
+/// Checks the hosts that webhooks may be sent to, and the secret that signs them.
+///
+/// # Errors
+/// Returns an error if a host is invalid, or if the secret is missing or too short.
+pub(crate) fn check_settings(hosts: &[String], secret: Option<&str>) -> Result<(), WebhookError> {
+    let is_host =
+        |host: &String| host.parse::<axum::http::uri::Authority>().is_ok_and(|known| !known.as_str().contains('@'));
+    if let Some(host) = hosts.iter().find(|host| !is_host(host)) {
+        return Err(WebhookError::Host(host.clone()));
+    }
+    match secret.filter(|secret| !secret.is_empty()) {
+        None if !hosts.is_empty() => Err(WebhookError::NoSecret),
+        Some(secret) if secret.chars().count() < MIN_SECRET => Err(WebhookError::ShortSecret(secret.chars().count())),
+        _ => Ok(()),
     }
 }
 

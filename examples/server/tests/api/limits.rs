@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::support::Server;
+use crate::support::{Clips, PATIENCE, Server};
 
 fn connect(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.url.trim_start_matches("http://")).unwrap();
@@ -67,7 +67,7 @@ fn a_body_that_pauses_or_never_ends_times_out() {
 
 #[test]
 fn an_unfinished_sign_in_and_an_unread_response_do_not_hold_a_connection() {
-    let server = Server::start(&["--body-timeout", "300ms"]);
+    let server = Server::start(&["--body-timeout", "300ms", "--request-timeout", "300ms"]);
     let host = server.url.trim_start_matches("http://").to_owned();
     let mut stream = connect(&server);
     let sign_in = format!(
@@ -110,32 +110,130 @@ fn connections(server: &Server) -> usize {
 #[tokio::test]
 async fn an_interrupted_upload_leaves_no_file() {
     let server = Server::start(&[]);
-    let host = server.url.trim_start_matches("http://").to_owned();
-    let mut stream = connect(&server);
-    let head = format!(
-        "POST /v1/analyses HTTP/1.1\r\nHost: {host}\r\nContent-Type: multipart/form-data; boundary=x\r\n\
-             Content-Length: 1000000\r\n\r\n\
-         --x\r\nContent-Disposition: form-data; name=\"video\"; filename=\"a.mp4\"\r\n\r\nsome of it"
-    );
-    stream.write_all(head.as_bytes()).unwrap();
+    let stream = server.begin_upload();
     server.until_uploads(1).await;
     drop(stream);
     server.until_uploads(0).await;
     assert_eq!(server.get("/health/ready").send().await.unwrap().status(), 200);
 }
 
-#[test]
-fn connections_beyond_the_limit_wait_for_their_turn() {
-    let server = Server::start(&["--max-connections", "1"]);
-    let ask = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let first = connect(&server);
-    let mut second = connect(&server);
-    second.write_all(ask).unwrap();
-    second.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    assert!(second.read(&mut [0; 1]).is_err(), "no answer while the first is there");
-    drop(first);
-    second.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+#[tokio::test]
+async fn a_video_that_costs_too_much_to_decode_is_refused_before_it_is_decoded() {
+    let clips = Clips::new();
+    // 10 frames of 160 by 120 pixels.
+    let clip = clips.faceless();
+    let server = Server::start(&["--max-decoded-pixels", "191999"]);
+    for path in ["/predict", "/v1/analyses"] {
+        let response = server.send(path, &clip).await;
+        assert_eq!(response.status(), 422, "{path}");
+        let problem: serde_json::Value = response.json().await.unwrap();
+        assert_eq!(problem["limit"], "max_decoded_pixels");
+        let detail = problem["detail"].as_str().unwrap();
+        for part in ["10 frames of 160 × 120", "192000", "191999", "--max-decoded-pixels"] {
+            assert!(detail.contains(part), "{part}: {detail}");
+        }
+    }
+    assert_eq!(server.uploads(), 0);
+    let facts = server.json("/v1/server").await;
+    assert_eq!((&facts["max_decoded_pixels"], &facts["max_pixels_per_byte"]), (&191_999.into(), &50_000.into()));
+    let server = Server::start(&["--max-decoded-pixels", "192000"]);
+    assert_eq!(server.send("/predict", &clip).await.status(), 200);
+}
+
+/// Sends a request on a new connection, and returns the whole response.
+fn ask(server: &Server, request: &str) -> String {
+    let mut stream = connect(server);
     let mut answer = String::new();
-    second.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    // An error of either call shows in the answer.
+    let _ = stream.write_all(request.as_bytes());
+    let _ = stream.read_to_string(&mut answer);
+    answer
+}
+
+/// Opens connections that begin a request which they never end, until `count` of them are open.
+fn hold(server: &Server, count: usize) -> Vec<TcpStream> {
+    let begun = "POST /v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                 Content-Length: 100\r\n\r\n{";
+    let open = |_| {
+        let mut stream = connect(server);
+        stream.write_all(begun.as_bytes()).unwrap();
+        stream
+    };
+    (0..count).map(open).collect()
+}
+
+const LIVE: &str = "GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+const MODEL: &str = "GET /v1/model HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+#[test]
+fn a_body_that_never_ends_times_out_although_each_pause_is_short() {
+    // A byte every 20 ms never pauses for 60 s.
+    let server = Server::start(&["--body-timeout", "60s", "--request-timeout", "500ms"]);
+    for (method, path) in [("POST", "/v1/session"), ("DELETE", "/v1/session")] {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: 1000000\r\n\r\n{{"
+        );
+        let mut stream = connect(&server);
+        stream.write_all(head.as_bytes()).unwrap();
+        let answer = drip(&mut stream, std::iter::repeat(b' '));
+        if method == "POST" {
+            assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+            assert!(answer.contains("more than 0.5 s") && answer.contains("--request-timeout"), "{answer}");
+        }
+    }
+}
+
+#[test]
+fn one_address_takes_no_more_connections_than_its_limit_and_health_is_always_answered() {
+    let server = Server::start(&["--max-connections-per-address", "10", "--request-timeout", "1h"]);
+    // More than the address and the spare connections together.
+    let held = hold(&server, 10 + 3 * 32);
+    for _ in 0..5 {
+        let answer = ask(&server, LIVE);
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        let answer = ask(&server, MODEL);
+        assert!(answer.starts_with("HTTP/1.1 429 ") && answer.contains("too-many-connections"), "{answer}");
+        assert!(answer.contains("10 open connections") && answer.contains("--max-connections-per-address"), "{answer}");
+    }
+    drop(held);
+    let begun = Instant::now();
+    while !ask(&server, MODEL).starts_with("HTTP/1.1 200 OK") {
+        assert!(begun.elapsed() < PATIENCE, "the connections are still counted");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn connections_beyond_the_limit_are_refused_and_health_is_still_answered() {
+    let server = Server::start(&["--max-connections", "1"]);
+    let _first = connect(&server);
+    let answer = ask(&server, MODEL);
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("--max-connections"), "{answer}");
+    assert!(answer.to_lowercase().contains("retry-after: 1"), "{answer}");
+    assert!(ask(&server, LIVE).starts_with("HTTP/1.1 200 OK"));
+}
+
+#[test]
+fn clients_behind_a_trusted_proxy_have_a_limit_each() {
+    let flags = ["--trusted-proxy", "127.0.0.0/8", "--max-connections-per-address", "1", "--request-timeout", "1h"];
+    let server = Server::start(&flags);
+    let named =
+        |request: &str, client: &str| request.replace("\r\n\r\n", &format!("\r\nX-Forwarded-For: {client}\r\n\r\n"));
+    let begun = "POST /v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                 Content-Length: 100\r\n\r\n";
+    let (mut held, started) = (Vec::new(), Instant::now());
+    loop {
+        // A request that does not end, unless the one before it does not count any more.
+        let mut stream = connect(&server);
+        stream.write_all((named(begun, "192.0.2.1") + "{").as_bytes()).unwrap();
+        held.push(stream);
+        // The proxy's own connections have no limit of one.
+        if ask(&server, &named(MODEL, "192.0.2.1")).starts_with("HTTP/1.1 429 ") {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "the first request does not count");
+    }
+    assert!(ask(&server, &named(MODEL, "192.0.2.2")).starts_with("HTTP/1.1 200 OK"));
+    assert!(ask(&server, &named(MODEL, "192.0.2.1, 192.0.2.2")).starts_with("HTTP/1.1 200 OK"));
 }

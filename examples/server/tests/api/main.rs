@@ -5,10 +5,14 @@
 mod support;
 
 mod analyses;
+mod disk;
 mod events;
 mod limits;
+mod operation;
+mod ownership;
 mod pictures;
 mod predict;
+mod queue;
 mod refusals;
 mod restart;
 mod security;

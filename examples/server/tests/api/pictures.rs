@@ -75,6 +75,24 @@ async fn a_frame_is_returned_by_its_index() {
 }
 
 #[tokio::test]
+async fn a_clip_on_its_side_is_judged_and_shown_turned() {
+    let (server, clips) = (Server::start(&[]), Clips::new());
+    let portraits = portraits();
+    let flags = ["-i", portraits.to_str().unwrap(), "-an", "-vf", "transpose=clock", "-c:v", "mpeg4", "-q:v", "3"];
+    let clip = clips.make("side.mp4", &flags);
+    let id = server.submit("?frames=6", &clip).await["id"].as_str().unwrap().to_owned();
+    let report = &server.finished(&id).await["report"];
+    let turned = report["reasons"].as_array().unwrap().iter().find(|reason| reason["kind"] == "turned");
+    assert_eq!(turned.unwrap()["degrees"], 270, "{report}");
+    assert!(!report["tracks"].as_array().unwrap().is_empty(), "{report}");
+    let frame = &report["frames"][2];
+    let shown = picture(&server, &format!("/v1/analyses/{id}/frames/{}", frame["index"])).await;
+    let size = [&report["input"]["width"], &report["input"]["height"]].map(|side| side.as_u64().unwrap() as u32);
+    assert!(size[0] > size[1], "upright again: {size:?}");
+    assert_eq!(shown.width() * size[1], shown.height() * size[0]);
+}
+
+#[tokio::test]
 async fn the_video_is_served_whole_and_in_ranges() {
     let server = Server::start(&[]);
     let id = server.submit("?frames=2", &portraits()).await["id"].as_str().unwrap().to_owned();

@@ -66,9 +66,16 @@ async fn after_a_crash_every_analysis_ends_in_one_known_state() {
     let one = server.submit("?frames=2", &clips.faceless()).await["id"].as_str().unwrap().to_owned();
     let other = server.submit("?frames=2", &clips.faceless()).await["id"].as_str().unwrap().to_owned();
     let uploads = server.data.path().join("uploads");
-    let data = server.kill();
     // A partial upload remains, and an administrator deletes another video.
-    std::fs::write(uploads.join("00000000000000000000000000000000"), b"half a video").unwrap();
+    let partial = server.begin_upload();
+    server.until_uploads(4).await;
+    let data = server.kill();
+    drop(partial);
+    // These the server did not make.
+    let foreign = ["holiday.mp4", "00000000000000000000000000000000"].map(|name| uploads.join(name));
+    for path in &foreign {
+        std::fs::write(path, b"mine").unwrap();
+    }
     // The two short videos are equal, so the deleted one may belong to either analysis.
     let long_bytes = std::fs::metadata(&long).unwrap().len();
     let short = std::fs::read_dir(&uploads).unwrap().map(|entry| entry.unwrap());
@@ -76,7 +83,11 @@ async fn after_a_crash_every_analysis_ends_in_one_known_state() {
     std::fs::remove_file(short.last().unwrap().path()).unwrap();
 
     let server = Server::start_on(Arc::clone(&data), &["--workers", "1"], &[]);
-    assert!(!uploads.join("00000000000000000000000000000000").exists());
+    assert!(foreign.iter().all(|path| std::fs::read(path).unwrap() == b"mine"));
+    // Two videos are left, one was deleted, and the partial one was removed.
+    assert_eq!(server.uploads(), 2 + foreign.len());
+    let log = server.log.lock().unwrap().clone();
+    assert!(log.contains("files=1") && log.contains("did not make files=2"), "{log}");
     server.until(&repeated, "running").await;
     let mut states = Vec::new();
     for id in [&one, &other] {

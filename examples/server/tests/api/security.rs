@@ -8,8 +8,17 @@ use serde_json::json;
 use crate::support::{Server, form, portraits};
 
 /// Makes an API key. Returns the key and the line for the server's configuration.
-fn new_key(name: &str) -> (String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_deepsight-server")).args(["new-key", name]).output().unwrap();
+pub(super) fn new_key(name: &str) -> (String, String) {
+    made_key(&["new-key", name])
+}
+
+/// Makes the API key of an administrator.
+pub(super) fn new_admin_key(name: &str) -> (String, String) {
+    made_key(&["new-key", "--admin", name])
+}
+
+fn made_key(arguments: &[&str]) -> (String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_deepsight-server")).args(arguments).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let last = |line: &str| line.split_whitespace().last().unwrap().to_owned();
     let lines: Vec<_> = text.lines().map(last).collect();

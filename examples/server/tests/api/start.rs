@@ -46,6 +46,35 @@ fn two_servers_do_not_share_a_data_folder_or_a_port() {
     assert!(line.contains("cannot listen on 127.0.0.1:"), "{line}");
 }
 
+#[test]
+fn a_folder_that_the_server_did_not_make_is_refused_and_left_alone() {
+    let data = Arc::new(tempfile::tempdir().unwrap());
+    let file = data.path().join("uploads/holiday.mp4");
+    std::fs::create_dir(data.path().join("uploads")).unwrap();
+    std::fs::write(&file, "mine").unwrap();
+    let Err(refused) = Server::try_start(Arc::clone(&data), &[], &[]) else { panic!("it started") };
+    assert_eq!(refused.code, Some(2));
+    let named = data.path().to_str().unwrap();
+    assert!(refused.said.contains(named) && refused.said.contains("not made by deepsight-server"), "{}", refused.said);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+    assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 1, "nothing was added");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_in_place_of_the_uploads_is_refused_and_not_followed() {
+    let (data, other) = (Arc::new(tempfile::tempdir().unwrap()), tempfile::tempdir().unwrap());
+    drop(Server::start_on(Arc::clone(&data), &[], &[]).kill());
+    let uploads = data.path().join("uploads");
+    std::fs::remove_dir(&uploads).unwrap();
+    std::fs::write(other.path().join("holiday.mp4"), "mine").unwrap();
+    std::os::unix::fs::symlink(other.path(), &uploads).unwrap();
+    let Err(refused) = Server::try_start(data, &[], &[]) else { panic!("it started") };
+    let named = uploads.to_str().unwrap();
+    assert!(refused.said.contains(named) && refused.said.contains("is a symbolic link"), "{}", refused.said);
+    assert!(other.path().join("holiday.mp4").exists());
+}
+
 #[tokio::test]
 async fn variables_set_flags_and_flags_take_precedence() {
     let variables = [("DEEPSIGHT_MAX_UPLOAD", "2MB"), ("DEEPSIGHT_MAX_FRAMES", "50")];

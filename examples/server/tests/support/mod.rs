@@ -54,7 +54,30 @@ impl Server {
         flags: &[&str],
         variables: &[(&str, &str)],
     ) -> Result<Self, Refused> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_deepsight-server"));
+        let command = Command::new(env!("CARGO_BIN_EXE_deepsight-server"));
+        Self::try_start_as(command, data, flags, variables)
+    }
+
+    /// Starts a server whose data folder is a disk of its own, of this size. Only the server sees it, under
+    /// `/proc/PID/root`.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_on_disk(size: &str, flags: &[&str]) -> Self {
+        let data = Arc::new(tempfile::tempdir().unwrap());
+        let mount = format!("mount -t tmpfs -o size={size} tmpfs \"$0\" && exec \"$@\"");
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "sh", "-c", &mount]).arg(data.path()).arg(env!("CARGO_BIN_EXE_deepsight-server"));
+        match Self::try_start_as(command, data, flags, &[]) {
+            Ok(server) => server,
+            Err(refused) => panic!("the server did not start: {:?} {}", refused.code, refused.said),
+        }
+    }
+
+    fn try_start_as(
+        mut command: Command,
+        data: Arc<tempfile::TempDir>,
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Self, Refused> {
         command.arg("--data-dir").arg(data.path()).args(flags);
         // A test that restarts a server on the same port gives `--port` itself.
         if !flags.contains(&"--port") {
@@ -107,6 +130,20 @@ impl Server {
         response.json().await.unwrap()
     }
 
+    /// Sends the beginning of an upload, which ends when the returned connection is dropped.
+    pub(crate) fn begin_upload(&self) -> std::net::TcpStream {
+        use std::io::Write;
+        let host = self.url.trim_start_matches("http://");
+        let mut stream = std::net::TcpStream::connect(host).unwrap();
+        let head = format!(
+            "POST /v1/analyses HTTP/1.1\r\nHost: {host}\r\nContent-Type: multipart/form-data; boundary=x\r\n\
+             Content-Length: 1000000\r\n\r\n\
+             --x\r\nContent-Disposition: form-data; name=\"video\"; filename=\"a.mp4\"\r\n\r\nsome of it"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    }
+
     pub(crate) async fn json(&self, path: &str) -> Value {
         self.get(path).send().await.unwrap().json().await.unwrap()
     }
@@ -153,6 +190,12 @@ impl Server {
     #[cfg(unix)]
     pub(crate) fn terminate(&self) {
         assert!(Command::new("kill").arg(self.pid().to_string()).status().unwrap().success());
+    }
+
+    /// Asks the server to read its settings again.
+    #[cfg(unix)]
+    pub(crate) fn hang_up(&self) {
+        assert!(Command::new("kill").arg("-HUP").arg(self.pid().to_string()).status().unwrap().success());
     }
 
     /// Waits for the server to end by itself.

@@ -1,16 +1,24 @@
 //! The metrics that Prometheus reads.
 
+#[cfg(target_os = "linux")]
+mod process;
+
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use deepsight_core::{Report, Verdict};
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::disk::Disk;
 
 /// All metrics of the server.
 pub(crate) struct Metrics {
@@ -28,6 +36,7 @@ pub(crate) struct Metrics {
     verdicts: Family<VerdictLabel, Counter>,
     analyses: Family<Outcome, Counter>,
     webhooks: Family<Outcome, Counter>,
+    pub(crate) webhooks_pending: Gauge,
     busy_seconds: Counter<f64, AtomicU64>,
 }
 
@@ -67,9 +76,38 @@ pub(crate) enum Ended {
     cancelled,
 }
 
+/// What does not change while the server runs.
+pub(crate) struct Fixed {
+    pub(crate) queue: u32,
+    pub(crate) workers: u32,
+    pub(crate) model: String,
+    pub(crate) device: String,
+}
+
+/// The free space of the disk, as of the moment when the metrics are read.
+#[derive(Debug)]
+struct DiskSpace(Arc<Disk>);
+
+impl Collector for DiskSpace {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let (free, reserve) = (self.0.free(), self.0.reserve());
+        for (name, help, bytes) in [
+            ("disk_free", "Free space of the disk of the data folder", free),
+            ("disk_reserve", "Free space of the disk below which no videos are accepted", reserve),
+        ] {
+            let value = ConstGauge::new(bytes as f64);
+            let metric = encoder.encode_descriptor(name, help, Some(&Unit::Bytes), value.metric_type())?;
+            value.encode(metric)?;
+        }
+        Ok(())
+    }
+}
+
 impl Metrics {
-    pub(crate) fn new() -> Self {
-        let mut registry = Registry::with_prefix("deepsight");
+    /// Creates the metrics. The free space of `disk` is read at each request for them.
+    pub(crate) fn new(disk: Arc<Disk>, settings: &Fixed) -> Self {
+        let mut all = Registry::default();
+        let registry = all.sub_registry_with_prefix("deepsight");
         // Buckets from 5 milliseconds to 82 seconds.
         let seconds = || Histogram::new(exponential_buckets(0.005, 2.0, 15));
         let rates = || Histogram::new(exponential_buckets(0.5, 2.0, 12));
@@ -87,6 +125,7 @@ impl Metrics {
             verdicts: Family::default(),
             analyses: Family::default(),
             webhooks: Family::default(),
+            webhooks_pending: Gauge::default(),
             busy_seconds: Counter::default(),
             registry: Registry::default(),
         };
@@ -120,7 +159,21 @@ impl Metrics {
             Unit::Seconds,
             metrics.busy_seconds.clone(),
         );
-        Self { registry, ..metrics }
+        registry.register_collector(Box::new(DiskSpace(disk)));
+        let help = "Webhooks that are still to be sent";
+        registry.register("webhooks_pending", help, metrics.webhooks_pending.clone());
+        let fixed = |value: u32| ConstGauge::new(i64::from(value));
+        registry.register("queue_limit", "Videos that may wait, including uploads", fixed(settings.queue));
+        registry.register("workers", "Videos that can be analysed at the same time", fixed(settings.workers));
+        let labels = vec![
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("model", settings.model.clone()),
+            ("device", settings.device.clone()),
+        ];
+        registry.register("build", "Version of the server, its model and its device", Info::new(labels));
+        #[cfg(target_os = "linux")]
+        all.register_collector(Box::new(process::Process::new()));
+        Self { registry: all, ..metrics }
     }
 
     /// Records a response. `route` is the route's pattern, never the path: each path would be a time series of its own.

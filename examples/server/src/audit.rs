@@ -1,0 +1,94 @@
+//! The record of who did what: it is stored, only ever grows, and is logged too.
+
+use serde::Serialize;
+
+use crate::domain::Moment;
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Action {
+    /// A video was accepted for a stored analysis.
+    Submit,
+    /// A video was accepted for an analysis within one request.
+    Predict,
+    /// A report was downloaded.
+    Download,
+    /// An analysis was removed.
+    Remove,
+    /// A browser was signed in.
+    SignIn,
+    /// A browser was signed out.
+    SignOut,
+    /// An address sent so many wrong keys that its requests wait.
+    WrongKeys,
+}
+
+impl Action {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Predict => "predict",
+            Self::Download => "download",
+            Self::Remove => "remove",
+            Self::SignIn => "sign-in",
+            Self::SignOut => "sign-out",
+            Self::WrongKeys => "wrong-keys",
+        }
+    }
+}
+
+/// Who acts: an API key, the address it is used from, and the request.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Actor {
+    /// Name of the API key; empty without one.
+    pub(crate) key: String,
+    pub(crate) address: String,
+    /// The request's id, as in the log.
+    pub(crate) request: String,
+}
+
+/// One line of the record.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Entry {
+    pub(crate) time: Moment,
+    pub(crate) action: &'static str,
+    #[serde(flatten)]
+    pub(crate) actor: Actor,
+    /// The analysis, if the action has one.
+    pub(crate) analysis: Option<String>,
+    /// The name of the key whose analysis it was; empty if it was sent without a key.
+    pub(crate) owner: Option<String>,
+    /// SHA-256 of the video, if the action has one.
+    pub(crate) sha256: Option<String>,
+}
+
+impl Entry {
+    pub(crate) fn new(action: Action, actor: &Actor) -> Self {
+        Self {
+            time: Moment::now(),
+            action: action.name(),
+            actor: actor.clone(),
+            analysis: None,
+            owner: None,
+            sha256: None,
+        }
+    }
+
+    /// Names the analysis, its owner and its video.
+    #[must_use]
+    pub(crate) fn about(mut self, id: &str, owner: &str, sha256: &str) -> Self {
+        self.analysis = Some(id.to_owned());
+        self.owner = Some(owner.to_owned());
+        self.sha256 = Some(sha256.to_owned());
+        self
+    }
+
+    /// Writes the entry to the log. Call this once it is stored.
+    pub(crate) fn log(&self) {
+        let Self { action, actor, analysis, owner, .. } = self;
+        let (key, client) = (&actor.key, &actor.address);
+        let (analysis, owner) = (analysis.as_deref().unwrap_or_default(), owner.as_deref().unwrap_or_default());
+        tracing::info!(action, key, client, analysis, owner, "audit");
+    }
+}
