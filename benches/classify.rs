@@ -3,7 +3,11 @@
 use burn::tensor::backend::Backend;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use deepsight_benches::{devices, group_portrait, skipped};
-use deepsight_core::{Architecture, Classifier, Engine, FaceClassifier, ModelCard, Precision, gpu, image::imageops};
+use deepsight_core::{
+    Classifier, Engine, FaceClassifier, Precision, gpu,
+    image::imageops,
+    model::{Architecture, ModelCard},
+};
 use deepsight_device::{Device, with_backend};
 
 /// The networks that are measured.

@@ -5,7 +5,10 @@ use std::thread;
 use burn::tensor::backend::Backend;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use deepsight_benches::{clip, devices};
-use deepsight_core::{Analyzer, Architecture, Classifier, ModelCard, gpu};
+use deepsight_core::{
+    Analyzer, Classifier, gpu,
+    model::{Architecture, ModelCard},
+};
 use deepsight_device::{Device, with_backend};
 use deepsight_face::Mtcnn;
 use deepsight_video::{Sampling, Video};

@@ -6,7 +6,11 @@ use burn::optim::{AdamWConfig, Optimizer};
 use burn::tensor::backend::Backend;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use deepsight_benches::{devices, group_portrait, skipped};
-use deepsight_core::{Architecture, EfficientNet, Engine, Precision, gpu, image::imageops};
+use deepsight_core::{
+    Engine, Precision, gpu,
+    image::imageops,
+    model::{Architecture, EfficientNet},
+};
 use deepsight_device::{Device, with_backend};
 use deepsight_train::Label;
 use deepsight_train::step::{Batch, BurnStep, FusedStep, Noise, Objective, Step};

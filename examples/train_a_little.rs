@@ -3,7 +3,7 @@
 
 use std::error::Error;
 
-use deepsight_core::{Architecture, CancelToken};
+use deepsight_core::{CancelToken, model::Architecture};
 use deepsight_train::{Init, Manifest, RunOptions, TrainConfig, TrainData, Trainer};
 
 type B = burn::backend::Flex;

@@ -9,8 +9,8 @@ use crate::fused::{FusedEfficientNet, InstructionSet};
 use crate::gpu::{self, BatchLimit};
 use crate::preprocess::Preprocess;
 use crate::{
-    ActivationMap, EfficientNet, Engine, Error, FaceClassifier, FaceScore, Golden, ModelCard, ModelFile, ModelInfo,
-    Precision, WeightFormat,
+    ActivationMap, Engine, Error, FaceClassifier, FaceScore, ModelInfo, Precision,
+    model::{EfficientNet, Golden, ModelCard, ModelFile, WeightFormat},
 };
 
 const FUSED_IS_SINGLE: &str = "the fused engine computes in f32";

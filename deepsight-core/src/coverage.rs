@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Input, ReportFrame};
+use crate::{Input, report::ReportFrame};
 
 /// Seconds of a clip for each frame that [`frames_for`] gives it, unless the clip is short or very long.
 const SECONDS_PER_FRAME: f64 = 2.0;

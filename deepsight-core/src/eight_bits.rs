@@ -1,6 +1,6 @@
 //! Weights as signed 8-bit integers with one scale for each output channel.
 
-use crate::{Error, Weight};
+use crate::{Error, model::Weight};
 
 /// Largest integer that is written. The range is symmetric, so -128 is not used.
 const LARGEST: f32 = 127.0;

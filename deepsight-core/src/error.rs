@@ -239,7 +239,7 @@ pub enum Error {
     #[error("the names of the tensors are not those of the origin {origin}: they are those of {guess}")]
     OtherOrigin {
         /// The origin that was asked for.
-        origin: crate::Origin,
+        origin: crate::model::Origin,
         /// The origins that have these names.
         guess: String,
     },
@@ -248,7 +248,7 @@ pub enum Error {
     #[error("the tensors are those of {found}, or of a variant of it: choose that architecture")]
     OtherArchitecture {
         /// The architecture.
-        found: crate::Architecture,
+        found: crate::model::Architecture,
     },
     /// The weights are those of a network that is known and not supported.
     #[error("these are weights of {network}, which is not supported; supported are {KNOWN_NETWORKS}")]
@@ -261,7 +261,7 @@ pub enum Error {
     #[error("the file does not have exactly one network with {set} weights: it has {}", quoted(&found.join(", ")))]
     NoSuchWeights {
         /// The kind that was chosen.
-        set: crate::WeightSet,
+        set: crate::model::WeightSet,
         /// Name of every network in the file.
         found: Vec<String>,
     },

@@ -8,7 +8,7 @@ pub use crate::efficientnet::fuzzing::{checkpoint, pickle};
 /// Reads a model file, and writes what was read. Returns whether it was readable.
 #[cfg(feature = "model")]
 pub fn model_file(bytes: &[u8]) -> bool {
-    let read = crate::ModelFile::from_bytes(bytes);
+    let read = crate::model::ModelFile::from_bytes(bytes);
     // A value that the format cannot represent is an error here.
     read.map(|model| model.to_bytes()).is_ok()
 }

@@ -39,7 +39,7 @@ mod precision;
 mod preprocess;
 mod quality;
 mod reliability;
-mod report;
+pub mod report;
 #[cfg(feature = "model")]
 mod resize;
 mod scene;
@@ -50,8 +50,8 @@ mod verdict;
 
 pub use aggregate::{Aggregation, Combined};
 pub use analyzer::{
-    Analyzer, AnalyzerConfig, CancelToken, CloserFrames, FrameError, History, Interruptible, Job, OnCancel, Progress,
-    ScoredFace, Session, Stage, Update,
+    Analyzer, AnalyzerConfig, CancelToken, CloserFrames, FrameError, History, Job, Progress, ScoredFace, Session,
+    Stage, Update,
 };
 /// The Burn version that this crate follows, 0.21. All backends, devices and tensors that the crate takes or returns
 /// are of this version. A program may contain another version too, but cannot pass its types to this crate.
@@ -62,11 +62,6 @@ pub use classifier::Classifier;
 pub use coverage::{CLOSER_FRAMES, Coverage, frames_for};
 pub use crop::FaceCrop;
 pub use decide::{Decision, Segment, SegmentConfig, TrackFace};
-#[cfg(feature = "model")]
-pub use efficientnet::{
-    Activation, Architecture, EfficientNet, EfficientNetConfig, ForeignWeights, Naming, Origin, Padding, StateDict,
-    TimmName, Variant, Weight, WeightSet,
-};
 // What a network is made of, for `deepsight-train`, which computes its gradients. Not a promise.
 #[cfg(feature = "model")]
 #[doc(hidden)]
@@ -81,18 +76,27 @@ pub use fused::Engine;
 /// The crate that provides `RgbImage`, the type of frames and crops.
 pub use image;
 pub use input::Input;
-#[cfg(feature = "model")]
-pub use model_card::{Golden, ModelCard};
-#[cfg(feature = "model")]
-pub use model_file::{ModelFile, ModelLimits, WeightFormat};
 pub use precision::Precision;
 pub use quality::FaceQuality;
 pub use reliability::{FalseAlarms, QualityLimits, Reliability};
-pub use report::{
-    ErrorLog, Evidence, REPORT_SCHEMA, Report, ReportFace, ReportFrame, Seconds, Settings, Track, escape_html,
-};
-#[cfg(feature = "model")]
-pub use resize::ResizeFilter;
+pub use report::Report;
 pub use threads::Threads;
 pub use track::{Tracker, TrackerConfig};
 pub use verdict::{Reason, Verdict};
+
+/// What a [`CancelToken`] does besides setting a flag.
+pub mod cancel {
+    pub use crate::analyzer::{Interruptible, OnCancel};
+}
+
+/// EfficientNet, model files, and the import of weights of others.
+#[cfg(feature = "model")]
+pub mod model {
+    pub use crate::efficientnet::{
+        Activation, Architecture, EfficientNet, EfficientNetConfig, ForeignWeights, Naming, Origin, Padding, StateDict,
+        TimmName, Variant, Weight, WeightSet,
+    };
+    pub use crate::model_card::{Golden, ModelCard};
+    pub use crate::model_file::{ModelFile, ModelLimits, WeightFormat};
+    pub use crate::resize::ResizeFilter;
+}

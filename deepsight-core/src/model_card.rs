@@ -6,7 +6,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Activation, Architecture, EfficientNetConfig, Error, FaceCrop, Padding, Reliability, ResizeFilter};
+use crate::{
+    Error, FaceCrop, Reliability,
+    model::{Activation, Architecture, EfficientNetConfig, Padding, ResizeFilter},
+};
 
 /// Everything needed to use a model's weights correctly. It is the JSON under `deepsight` in the file's metadata.
 #[derive(Debug, Clone, PartialEq, Serialize)]

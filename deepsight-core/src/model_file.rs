@@ -15,7 +15,10 @@ use safetensors::{Dtype, SafeTensorError};
 use sha2::{Digest, Sha256};
 
 use crate::eight_bits::EightBits;
-use crate::{Error, ModelCard, StateDict, Weight};
+use crate::{
+    Error,
+    model::{ModelCard, StateDict, Weight},
+};
 
 /// The format in which a file stores weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

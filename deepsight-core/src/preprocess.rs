@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::fused::Canvas;
 use crate::gpu;
-use crate::{ModelCard, ResizeFilter};
+use crate::model::{ModelCard, ResizeFilter};
 
 /// Preprocessing by a model's card: resizes, scales to `0..=1`, subtracts the mean and divides by the standard
 /// deviation.

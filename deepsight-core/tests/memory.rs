@@ -5,9 +5,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use deepsight_core::Architecture;
 use deepsight_core::fused::FusedEfficientNet;
 use deepsight_core::fused::InstructionSet;
+use deepsight_core::model::Architecture;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// The system's allocator, with a count of the allocated bytes.

@@ -257,9 +257,9 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// The network in the file.
-        found: deepsight_core::Architecture,
+        found: deepsight_core::model::Architecture,
         /// The network asked for.
-        expected: deepsight_core::Architecture,
+        expected: deepsight_core::model::Architecture,
     },
     /// The loss or its gradients are no longer finite. Files saved earlier are unchanged.
     #[error("{what} is {value} in epoch {epoch}, step {step}: the batch is {files}", files = listed(files))]

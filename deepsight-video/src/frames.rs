@@ -1,4 +1,4 @@
-use deepsight_core::{CancelToken, CloserFrames, Frame, OnCancel};
+use deepsight_core::{CancelToken, CloserFrames, Frame, cancel::OnCancel};
 
 use crate::{
     Sampling, Video, VideoError,

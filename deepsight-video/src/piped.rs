@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use deepsight_core::{CancelToken, CloserFrames, Frame, Input, OnCancel};
+use deepsight_core::{CancelToken, CloserFrames, Frame, Input, cancel::OnCancel};
 
 use crate::{
     DecodeLimits, DecodeOptions, Limit, Note, Sampling, VideoError, Y4m,

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use deepsight_core::{CancelToken, OnCancel};
+use deepsight_core::{CancelToken, cancel::OnCancel};
 use ffmpeg_sidecar::command::FfmpegCommand;
 
 use crate::{DecodeLimits, HwAccel, VideoError, byte_queue::ByteQueue};

@@ -17,7 +17,8 @@ use deepsight_benches::{group_portrait, portrait};
 use deepsight_core::fused::Canvas;
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
-    Architecture, Classifier, EfficientNet, Engine, Face, FaceClassifier, FaceDetector, FaceScore, Precision, Threads,
+    Classifier, Engine, Face, FaceClassifier, FaceDetector, FaceScore, Precision, Threads,
+    model::{Architecture, EfficientNet},
     with_causes,
 };
 use deepsight_device::Device;

@@ -15,7 +15,10 @@ use crate::error::described;
 use crate::panics::guarded;
 use crate::scene::Scene;
 use crate::track::LinkedFrame;
-use crate::{ErrorLog, Evidence, FaceClassifier, ReportFace, ReportFrame, Threads};
+use crate::{
+    FaceClassifier, Threads,
+    report::{ErrorLog, Evidence, ReportFace, ReportFrame},
+};
 
 /// The last stage. It scores faces in batches across frames and collects the data for the report.
 pub(super) struct Collector<C> {

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::collect::Collector;
-use crate::{AnalyzerConfig, ReportFrame, Segment, Track};
+use crate::{
+    AnalyzerConfig, Segment,
+    report::{ReportFrame, Track},
+};
 
 /// How much a [`Session`](crate::Session) remembers, so that its memory is bounded however long it runs.
 ///

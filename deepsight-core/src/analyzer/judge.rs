@@ -4,8 +4,8 @@ use super::AnalyzerConfig;
 use super::collect::Collector;
 use crate::decide::{Decision, Findings};
 use crate::{
-    DetectorInfo, Error, Evidence, FaceClassifier, FaceDetector, Input, ModelInfo, Reliability, Report, Seconds,
-    Settings, Track, Verdict,
+    DetectorInfo, Error, FaceClassifier, FaceDetector, Input, ModelInfo, Reliability, Report, Verdict,
+    report::{Evidence, Seconds, Settings, Track},
 };
 
 /// The rules by which collected faces become a verdict: the settings and what the model says of itself.

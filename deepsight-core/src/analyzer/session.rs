@@ -8,8 +8,8 @@ use super::stages::{Detection, Linker, usable};
 use super::{Analyzer, CancelToken, FrameError, Job, Stage};
 use crate::error::described;
 use crate::{
-    BoxError, Decision, Error, FaceClassifier, FaceDetector, Frame, Input, Reason, Report, ReportFace, Segment, Track,
-    Verdict,
+    BoxError, Decision, Error, FaceClassifier, FaceDetector, Frame, Input, Reason, Report, Segment, Verdict,
+    report::{ReportFace, Track},
 };
 
 /// Faces that are scored at once where a deadline may pass in between.

@@ -6,7 +6,10 @@ use super::Stage;
 use super::collect::Collector;
 use crate::aggregate::weighed_mean;
 use crate::decide::{Findings, Seen, median};
-use crate::{Coverage, Error, FaceQuality, Input, Reliability, ReportFrame, Track};
+use crate::{
+    Coverage, Error, FaceQuality, Input, Reliability,
+    report::{ReportFrame, Track},
+};
 
 impl<C> Collector<C> {
     /// Returns the tracks in order of appearance, and the findings from which the verdict is decided.

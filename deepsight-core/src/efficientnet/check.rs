@@ -12,7 +12,7 @@ impl<B: Backend> EfficientNet<B> {
     ///
     /// ```
     /// use burn::backend::Flex;
-    /// use deepsight_core::Architecture;
+    /// use deepsight_core::model::Architecture;
     ///
     /// let network = Architecture::EfficientNetB0.config().init::<Flex>(&Default::default());
     /// assert!(network.check_config(&Architecture::EfficientNetB0.config()).is_ok());

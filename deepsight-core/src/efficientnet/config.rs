@@ -202,7 +202,7 @@ pub(super) const PYTORCH_EPSILON: f64 = 1e-5;
 /// The shape of an EfficientNet (Tan & Le, ICML 2019): one baseline network, scaled in width, depth and resolution.
 ///
 /// ```
-/// use deepsight_core::EfficientNetConfig;
+/// use deepsight_core::model::EfficientNetConfig;
 ///
 /// let b3 = EfficientNetConfig::b3();
 /// assert_eq!((b3.width, b3.depth, b3.features()), (1.2, 1.4, 1536));

@@ -9,7 +9,10 @@ use burn::tensor::backend::Backend;
 use super::import::{Choice, Source, read_state_dict, unsupported_network};
 use super::names::{TimmName, Variant};
 use super::{Architecture, EfficientNet, Padding};
-use crate::{Error, ModelCard, ModelLimits};
+use crate::{
+    Error,
+    model::{ModelCard, ModelLimits},
+};
 
 /// The kind of weights to read from a checkpoint that has both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +97,7 @@ impl Candidate {
 ///
 /// ```no_run
 /// use burn::backend::Flex;
-/// use deepsight_core::{Classifier, ForeignWeights};
+/// use deepsight_core::{Classifier, model::ForeignWeights};
 ///
 /// let weights = ForeignWeights::read("tf_efficientnet_b4_ns.pth")?;
 /// let card = weights.card("mine", &"tf_efficientnet_b4_ns".parse()?, None)?;

@@ -429,12 +429,12 @@ mod tests {
     #[cfg(feature = "flex")]
     #[test]
     fn weights_for_another_task_are_loaded_without_their_classifier() {
-        use crate::{EfficientNetConfig, ModelCard, ModelFile};
+        use crate::model::{EfficientNetConfig, ModelCard, ModelFile};
 
         type B = burn::backend::Flex;
         let device = Default::default();
         let other = EfficientNetConfig::b0().with_classes(5).init::<B>(&device);
-        let card = ModelCard::new("other", crate::Architecture::EfficientNetB0);
+        let card = ModelCard::new("other", crate::model::Architecture::EfficientNetB0);
         let bytes = ModelFile::new(card, other.state_dict()).unwrap().to_bytes().unwrap();
         let backbone = |network| ForeignWeights::from_bytes(bytes.clone()).unwrap().load_backbone_into::<B>(network);
         let network = EfficientNetConfig::b0().init::<B>(&device);

@@ -44,7 +44,7 @@ use crate::gpu;
 /// ```
 /// use burn::backend::Flex;
 /// use burn::tensor::Tensor;
-/// use deepsight_core::EfficientNetConfig;
+/// use deepsight_core::model::EfficientNetConfig;
 ///
 /// let device = Default::default();
 /// let network = EfficientNetConfig::lite0().init::<Flex>(&device);

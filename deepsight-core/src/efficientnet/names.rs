@@ -97,7 +97,7 @@ const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.
 /// `efficientnet-b4`, are read too.
 ///
 /// ```
-/// use deepsight_core::{Architecture, TimmName, Variant};
+/// use deepsight_core::model::{Architecture, TimmName, Variant};
 ///
 /// let name: TimmName = "tf_efficientnet_b4_ns".parse()?;
 /// assert_eq!((name.architecture(), name.variant()), (Architecture::TfEfficientNetB4, Some(Variant::TensorFlow)));

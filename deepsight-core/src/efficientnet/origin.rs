@@ -4,7 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{ForeignWeights, Naming, TimmName};
-use crate::{Error, FaceCrop, ModelCard, ResizeFilter};
+use crate::{
+    Error, FaceCrop,
+    model::{ModelCard, ResizeFilter},
+};
 
 /// A project whose trained EfficientNets are known, with its network, crop, input size, mean and standard deviation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -42,7 +42,7 @@ impl<B: Backend> EfficientNet<B> {
     ///
     /// ```
     /// use burn::backend::Flex;
-    /// use deepsight_core::EfficientNetConfig;
+    /// use deepsight_core::model::EfficientNetConfig;
     ///
     /// let network = EfficientNetConfig::lite0().init::<Flex>(&Default::default());
     /// assert_eq!(network.tensor_ids()["classifier.bias"], network.clone().tensor_ids()["classifier.bias"]);

@@ -43,7 +43,7 @@ impl EfficientNetConfig {
     /// Returns the indices, among all blocks, of the blocks with a residual connection. Stochastic depth can drop them.
     ///
     /// ```
-    /// use deepsight_core::EfficientNetConfig;
+    /// use deepsight_core::model::EfficientNetConfig;
     ///
     /// let lite0 = EfficientNetConfig::lite0();
     /// assert_eq!((lite0.residual_blocks(), lite0.blocks()), (vec![2, 4, 6, 7, 9, 10, 12, 13, 14], 16));

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
-use crate::EfficientNetConfig;
-use crate::{Error, StateDict};
+use crate::model::EfficientNetConfig;
+use crate::{Error, model::StateDict};
 use deepsight_kernels::{Activation, InstructionSet, Pointwise};
 
 /// Convolution weights `[outputs, ...]` and biases `[outputs]`, with the batch norms folded in.
@@ -30,7 +30,7 @@ impl Folded {
 
 /// The tensors of a network that were not taken yet. Each tensor can be taken once.
 pub(super) struct Folder<'a> {
-    left: BTreeMap<&'a str, &'a crate::Weight>,
+    left: BTreeMap<&'a str, &'a crate::model::Weight>,
     epsilon: f64,
 }
 

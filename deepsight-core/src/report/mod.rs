@@ -1,3 +1,5 @@
+//! The result of an analysis, and what it consists of.
+
 mod chart;
 mod html;
 mod json;

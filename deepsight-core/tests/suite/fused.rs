@@ -5,7 +5,8 @@ use deepsight_core::fused::FusedEfficientNet;
 use deepsight_core::fused::InstructionSet;
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
-    Architecture, Classifier, EfficientNet, Engine, Error, FaceClassifier, ModelCard, StateDict, Weight,
+    Classifier, Engine, Error, FaceClassifier,
+    model::{Architecture, EfficientNet, ModelCard, StateDict, Weight},
 };
 
 #[cfg(feature = "flex")]

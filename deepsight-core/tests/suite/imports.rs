@@ -9,8 +9,11 @@ use burn::backend::Flex;
 use burn::tensor::backend::Backend;
 use deepsight_core::image::{Rgb, RgbImage};
 use deepsight_core::{
-    Architecture, Classifier, EfficientNetConfig, Engine, Error, FaceClassifier, FaceCrop, ForeignWeights, ModelCard,
-    ModelFile, Naming, Origin, Padding, StateDict, TimmName, Variant, Weight, WeightFormat, WeightSet,
+    Classifier, Engine, Error, FaceClassifier, FaceCrop,
+    model::{
+        Architecture, EfficientNetConfig, ForeignWeights, ModelCard, ModelFile, Naming, Origin, Padding, StateDict,
+        TimmName, Variant, Weight, WeightFormat, WeightSet,
+    },
 };
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -403,7 +406,7 @@ fn a_network_that_is_not_the_cards_is_refused_on_every_backend_and_with_every_en
         let error = refused(plain(), epsilon);
         assert!(matches!(error, Error::NetworkSetting { setting: "batch-norm epsilon", .. }), "{error}");
         let mut one_layer = plain();
-        one_layer.bn2.activation = deepsight_core::Activation::Relu6;
+        one_layer.bn2.activation = deepsight_core::model::Activation::Relu6;
         let error = refused(one_layer, card(Architecture::EfficientNetB0));
         assert!(
             matches!(&error, Error::NetworkSetting { layer, setting: "activation", .. } if layer == "conv_head"),
@@ -443,7 +446,7 @@ fn a_card_with_its_own_padding_and_epsilon_gives_one_answer_with_both_engines_an
 fn a_card_of_the_first_schema_has_the_networks_settings_and_a_file_without_them_still_loads() {
     let card = ModelCard::new("x", Architecture::TfEfficientNetB4).written();
     assert_eq!((card.schema, card.padding, card.batch_norm_epsilon), (1, Some(Padding::TensorFlowSame), Some(1e-3)));
-    assert_eq!(card.activation, Some(deepsight_core::Activation::Silu));
+    assert_eq!(card.activation, Some(deepsight_core::model::Activation::Silu));
     let bundled = include_bytes!("../../weights/efficientnet_lite0.safetensors");
     let model = ModelFile::from_bytes(bundled).unwrap();
     assert_eq!((model.card.schema, model.card.padding, model.card.batch_norm_epsilon), (1, None, None));

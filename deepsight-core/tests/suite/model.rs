@@ -6,7 +6,8 @@ use burn::backend::Flex;
 use burn::tensor::backend::Backend;
 use deepsight_core::image::{Rgb, RgbImage};
 use deepsight_core::{
-    Architecture, Classifier, Error, FaceClassifier, Golden, ModelCard, ModelFile, StateDict, Weight, WeightFormat,
+    Classifier, Error, FaceClassifier,
+    model::{Architecture, Golden, ModelCard, ModelFile, StateDict, Weight, WeightFormat},
 };
 use safetensors::Dtype;
 use safetensors::tensor::{SafeTensors, TensorView};

@@ -1,6 +1,6 @@
 use std::fmt::Write;
 
-use deepsight_core::escape_html;
+use deepsight_core::report::escape_html;
 
 use super::sources::{GroupRow, tables};
 use super::text::{

@@ -1,5 +1,5 @@
 use burn::tensor::backend::Backend;
-use deepsight_core::{Classifier, FaceClassifier, ModelFile};
+use deepsight_core::{Classifier, FaceClassifier, model::ModelFile};
 use image::RgbImage;
 
 use super::FittedOn;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use deepsight_core::{QualityLimits, escape_html};
+use deepsight_core::{QualityLimits, report::escape_html};
 
 use super::text::four;
 use super::{QualityBin, QualityFigures, QualityReport};

@@ -36,7 +36,7 @@ pub struct EvaluatedModel {
 impl EvaluatedModel {
     /// Creates the description from a model's card. `sha256` is that of the model's file.
     #[cfg(feature = "model")]
-    pub fn of_card(card: &deepsight_core::ModelCard, sha256: Option<String>) -> Self {
+    pub fn of_card(card: &deepsight_core::model::ModelCard, sha256: Option<String>) -> Self {
         Self {
             name: card.name.clone(),
             architecture: card.architecture.to_string(),

@@ -3,7 +3,10 @@ use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
-use deepsight_core::{EfficientNet, EfficientNetConfig, gpu};
+use deepsight_core::{
+    gpu,
+    model::{EfficientNet, EfficientNetConfig},
+};
 
 use super::depthwise::depthwise;
 use super::gradients::{gradient_norm, scaled};

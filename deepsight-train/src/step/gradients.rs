@@ -3,7 +3,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use deepsight_core::EfficientNet;
+use deepsight_core::model::EfficientNet;
 
 use crate::Error;
 

@@ -9,7 +9,7 @@ mod loss_scale;
 use ::burn::backend::Autodiff;
 use ::burn::optim::GradientsParams;
 use ::burn::tensor::backend::Backend;
-use deepsight_core::EfficientNet;
+use deepsight_core::model::EfficientNet;
 /// The types of `deepsight-core`: the random factors of a pass, and the type that its products are computed in.
 pub use deepsight_core::{Noise, Precision};
 use image::RgbImage;

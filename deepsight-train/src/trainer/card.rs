@@ -1,4 +1,4 @@
-use deepsight_core::ModelCard;
+use deepsight_core::model::ModelCard;
 
 use super::config::TrainConfig;
 use super::data::TrainData;

@@ -2,7 +2,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use deepsight_core::{Architecture, Engine, FaceCrop};
+use deepsight_core::{Engine, FaceCrop, model::Architecture};
 use serde::{Deserialize, Serialize};
 
 use crate::augment::ClipCompression;

@@ -3,7 +3,7 @@ use burn::module::{AutodiffModule, Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use deepsight_core::{EfficientNet, StateDict};
+use deepsight_core::model::{EfficientNet, StateDict};
 
 use crate::Error;
 

@@ -3,7 +3,7 @@ use std::thread;
 use burn::backend::Autodiff;
 use burn::module::{AutodiffModule, Module};
 use burn::tensor::backend::Backend;
-use deepsight_core::{EfficientNet, Engine, Noise};
+use deepsight_core::{Engine, Noise, model::EfficientNet};
 
 use super::config::TrainConfig;
 use super::noise;
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn two_devices_give_the_mean_of_their_parts_by_class_weight() -> Result<(), Error> {
         use burn::backend::Flex;
-        use deepsight_core::Architecture;
+        use deepsight_core::model::Architecture;
         use image::{Rgb, RgbImage};
 
         use crate::Label;

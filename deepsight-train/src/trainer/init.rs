@@ -1,6 +1,9 @@
 use burn::backend::Autodiff;
 use burn::tensor::backend::Backend;
-use deepsight_core::{EfficientNet, Error as CoreError, ModelCard, ModelFile, StateDict, Weight};
+use deepsight_core::{
+    Error as CoreError,
+    model::{EfficientNet, ModelCard, ModelFile, StateDict, Weight},
+};
 use rand::RngExt;
 
 use super::config::{Init, TrainConfig};

@@ -29,7 +29,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use burn::tensor::backend::Backend;
-use deepsight_core::{CancelToken, EfficientNet, ModelCard, ModelFile, WeightFormat};
+use deepsight_core::{
+    CancelToken,
+    model::{EfficientNet, ModelCard, ModelFile, WeightFormat},
+};
 
 use self::checkpoint::{Checkpoint, Counters};
 use self::engines::{Engines, combine};

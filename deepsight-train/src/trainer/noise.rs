@@ -1,4 +1,4 @@
-use deepsight_core::{EfficientNetConfig, Noise};
+use deepsight_core::{Noise, model::EfficientNetConfig};
 use rand::RngExt;
 
 use super::config::TrainConfig;
@@ -38,7 +38,7 @@ pub(super) fn part(noise: &Noise, batch: usize, part: std::ops::Range<usize>) ->
 
 #[cfg(test)]
 mod tests {
-    use deepsight_core::Architecture;
+    use deepsight_core::model::Architecture;
 
     use super::*;
 

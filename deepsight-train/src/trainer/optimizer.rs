@@ -7,7 +7,7 @@ use burn::optim::record::AdaptorRecord;
 use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, GradientsParams, Optimizer as _};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
-use deepsight_core::{EfficientNet, StateDict, Weight};
+use deepsight_core::model::{EfficientNet, StateDict, Weight};
 
 use crate::Error;
 

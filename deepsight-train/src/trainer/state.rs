@@ -7,7 +7,7 @@ use burn::backend::Autodiff;
 use burn::module::AutodiffModule;
 use burn::optim::GradientsParams;
 use burn::tensor::backend::Backend;
-use deepsight_core::EfficientNet;
+use deepsight_core::model::EfficientNet;
 
 use super::checkpoint::{Checkpoint, Counters};
 use super::config::TrainConfig;

@@ -1,5 +1,8 @@
 use burn::tensor::backend::Backend;
-use deepsight_core::{CancelToken, Classifier, EfficientNet, ModelCard};
+use deepsight_core::{
+    CancelToken, Classifier,
+    model::{EfficientNet, ModelCard},
+};
 
 use super::data::TrainData;
 use super::loader::in_order;

@@ -5,7 +5,10 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use deepsight_core::{Activation, Classifier, EfficientNet, EfficientNetConfig, StateDict};
+use deepsight_core::{
+    Classifier,
+    model::{Activation, EfficientNet, EfficientNetConfig, StateDict},
+};
 use deepsight_train::Label;
 use deepsight_train::step::{Batch, BurnStep, FusedStep, Noise, Objective, Step};
 use image::RgbImage;

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use burn::tensor::backend::Backend;
 use clap::{CommandFactory, Parser};
 use deepsight_core::{
-    Classifier, Error, FaceCrop, ForeignWeights, ModelFile, Origin, Padding, ResizeFilter, TimmName, Variant,
-    WeightFormat, WeightSet, image, with_causes,
+    Classifier, Error, FaceCrop, image,
+    model::{ForeignWeights, ModelFile, Origin, Padding, ResizeFilter, TimmName, Variant, WeightFormat, WeightSet},
+    with_causes,
 };
 use deepsight_device::{Device, with_backend};
 

@@ -79,7 +79,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use clap::CommandFactory;
-    use deepsight_core::ModelFile;
+    use deepsight_core::model::ModelFile;
     use deepsight_train::trainer::ClassWeights;
     use deepsight_train::{Label, SplitConfig, TrainConfig};
 

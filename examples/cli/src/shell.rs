@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
-use deepsight_core::{ModelFile, with_causes};
+use deepsight_core::{model::ModelFile, with_causes};
 
 use crate::commands::Deepsight;
 use crate::output::{PendingFile, complain, create_folder, print};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use deepsight_core::{Coverage, Report, Segment, Track};
+use deepsight_core::{Coverage, Report, Segment, report::Track};
 
 /// Returns the verdict, reasons and people of one clip; with `verbose` also the timings and the errors.
 pub(crate) fn table(report: &Report, verbose: bool) -> String {

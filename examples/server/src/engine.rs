@@ -5,8 +5,8 @@ use std::sync::Arc;
 use burn::tensor::backend::Backend;
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
-    ActivationMap, Analyzer, AnalyzerConfig, BoxError, Classifier, CloserFrames, Error, FaceClassifier, Job, ModelCard,
-    ModelInfo, Report, Threads,
+    ActivationMap, Analyzer, AnalyzerConfig, BoxError, Classifier, CloserFrames, Error, FaceClassifier, Job, ModelInfo,
+    Report, Threads, model::ModelCard,
 };
 use deepsight_device::with_backend;
 use deepsight_face::{Mtcnn, MtcnnConfig};

@@ -1,12 +1,12 @@
 use super::padded::Padded;
 use super::spread::Spread;
 use super::{Scratch, activation};
-use crate::EfficientNetConfig;
 use crate::Error;
 use crate::efficientnet::config::Stage;
 use crate::efficientnet::padding::{LayerPadding, Paddings};
 use crate::fused::fold::Folder;
 use crate::fused::pool::Pool;
+use crate::model::EfficientNetConfig;
 use deepsight_kernels::{
     Activation, Aligned, Border, Convolution, ExpandDepthwise, Expansion, Geometry, InstructionSet, Pointwise,
     sigmoid_in_place,

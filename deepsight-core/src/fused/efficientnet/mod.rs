@@ -13,15 +13,18 @@ use self::padded::Padded;
 use self::spread::Spread;
 use super::fold::Folder;
 use super::pool::Pool;
-use crate::EfficientNetConfig;
 use crate::efficientnet::padding::{LayerPadding, Paddings};
-use crate::{Activation, Error, StateDict};
+use crate::model::EfficientNetConfig;
+use crate::{
+    Error,
+    model::{Activation, StateDict},
+};
 use deepsight_kernels::{self as kernels, Aligned, Convolution, Geometry, InstructionSet, Pointwise};
 
 /// An EfficientNet for inference on the CPU. The batch norms are folded into the convolutions, and each block is
 /// computed in the cache.
 ///
-/// It is built from the weights of an [`EfficientNet`](crate::EfficientNet) and gives the same logits, within 1e-4
+/// It is built from the weights of an [`EfficientNet`](crate::model::EfficientNet) and gives the same logits, within 1e-4
 /// relative. Threads can share it. The work is spread over rayon's current thread pool. The result for an image depends
 /// neither on the number of threads nor on the other images.
 #[derive(Debug)]

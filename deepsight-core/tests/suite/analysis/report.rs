@@ -1,4 +1,4 @@
-use deepsight_core::{Analyzer, AnalyzerConfig, Error, Input, Job, Report, Seconds};
+use deepsight_core::{Analyzer, AnalyzerConfig, Error, Input, Job, Report, report::Seconds};
 
 use super::stand_ins::{Act, Classifier, Detector, face, frames};
 

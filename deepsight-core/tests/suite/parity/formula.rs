@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use deepsight_core::{StateDict, Weight};
+use deepsight_core::model::{StateDict, Weight};
 use serde_json::Value;
 
 use super::uniform::uniform;

@@ -4,7 +4,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use deepsight_core::fused::FusedEfficientNet;
 use deepsight_core::fused::InstructionSet;
-use deepsight_core::{Architecture, EfficientNet, StateDict};
+use deepsight_core::model::{Architecture, EfficientNet, StateDict};
 use serde_json::Value;
 
 use super::formula;

@@ -1,7 +1,7 @@
 //! Tests of the resize filters against OpenCV and PIL.
 
-use deepsight_core::ResizeFilter;
 use deepsight_core::image::RgbImage;
+use deepsight_core::model::ResizeFilter;
 use serde_json::Value;
 
 use super::uniform::uniform;

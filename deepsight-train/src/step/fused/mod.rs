@@ -21,7 +21,10 @@ use ::burn::module::RunningState;
 use ::burn::optim::GradientsParams;
 use ::burn::tensor::backend::Backend;
 use ::burn::tensor::{Tensor, TensorData};
-use deepsight_core::{BATCH_NORM_MOMENTUM, EfficientNet, EfficientNetConfig};
+use deepsight_core::{
+    BATCH_NORM_MOMENTUM,
+    model::{EfficientNet, EfficientNetConfig},
+};
 use deepsight_kernels::training::{Depthwise, DepthwiseShape};
 use deepsight_kernels::{Activation, InstructionSet};
 

@@ -6,7 +6,10 @@ use ::burn::nn::PaddingConfig2d;
 use ::burn::nn::conv::Conv2d;
 use ::burn::tensor::Tensor;
 use ::burn::tensor::backend::Backend;
-use deepsight_core::{Activation, BatchNormAct, Block, EfficientNet, SqueezeExcitation};
+use deepsight_core::{
+    BatchNormAct, Block, SqueezeExcitation,
+    model::{Activation, EfficientNet},
+};
 use deepsight_kernels as kernels;
 
 use crate::Error;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use deepsight_core::{Architecture, FaceCrop};
+use deepsight_core::{FaceCrop, model::Architecture};
 use deepsight_train::{Augmentation, Label, Manifest, Row, RunOptions, Split, TrainConfig, TrainData};
 use image::{Rgb, RgbImage};
 

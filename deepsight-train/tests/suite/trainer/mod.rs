@@ -5,7 +5,10 @@ mod refused;
 mod resume;
 
 use burn::backend::Flex;
-use deepsight_core::{CancelToken, Classifier, Engine, FaceClassifier, FaceCrop, ModelFile, WeightFormat};
+use deepsight_core::{
+    CancelToken, Classifier, Engine, FaceClassifier, FaceCrop,
+    model::{ModelFile, WeightFormat},
+};
 use deepsight_train::trainer::Ending;
 use deepsight_train::{Augmentation, Init, TrainConfig, TrainData, TrainProgress, Trainer};
 

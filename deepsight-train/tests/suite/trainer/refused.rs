@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use deepsight_core::{Architecture, CancelToken, Engine};
+use deepsight_core::{CancelToken, Engine, model::Architecture};
 use deepsight_train::step::Precision;
 use deepsight_train::{Error, Init, Label, Split, TrainConfig, TrainData, TrainProgress, Trainer};
 
@@ -146,7 +146,7 @@ fn incompatible_settings_are_refused() {
     let data = faces::data(folder.path(), &config);
     train(&mut Trainer::<B>::new(config.clone(), data, &[Default::default()], options.clone()).unwrap());
     // The same architecture with another batch-norm epsilon.
-    let mut other = deepsight_core::ModelFile::read(options.output.join("last.safetensors")).unwrap();
+    let mut other = deepsight_core::model::ModelFile::read(options.output.join("last.safetensors")).unwrap();
     other.card.batch_norm_epsilon = Some(1e-5);
     let file = folder.path().join("other.safetensors");
     other.write(&file).unwrap();

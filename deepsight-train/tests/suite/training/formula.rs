@@ -1,7 +1,10 @@
 //! Computes the weights, pictures and noise of `training.py` again.
 
 use burn::backend::{Autodiff, Flex};
-use deepsight_core::{Architecture, EfficientNet, Noise, Weight};
+use deepsight_core::{
+    Noise,
+    model::{Architecture, EfficientNet, Weight},
+};
 use deepsight_train::Label;
 use deepsight_train::step::Batch;
 use image::RgbImage;

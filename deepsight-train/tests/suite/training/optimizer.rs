@@ -4,7 +4,7 @@ use burn::backend::{Autodiff, Flex};
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
-use deepsight_core::EfficientNet;
+use deepsight_core::model::EfficientNet;
 use deepsight_train::step::{clip, gradient_norm};
 use deepsight_train::trainer::Optimizer;
 use serde_json::Value;

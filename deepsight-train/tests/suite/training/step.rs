@@ -6,7 +6,7 @@ use burn::backend::{Autodiff, Flex};
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use deepsight_core::{Architecture, EfficientNet};
+use deepsight_core::model::{Architecture, EfficientNet};
 use deepsight_train::step::{BurnStep, Objective, Precision, Step, StepOutput, gradient_norm};
 use serde_json::Value;
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use deepsight_core::{Evidence, Report};
+use deepsight_core::{Report, report::Evidence};
 
 use super::Args;
 use crate::output::{OutputError, PendingFile, create_folder, unique_stems};

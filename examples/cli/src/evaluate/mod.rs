@@ -9,7 +9,8 @@ use burn::tensor::backend::Backend;
 use clap::CommandFactory;
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
-    Analyzer, AnalyzerConfig, CancelToken, Classifier, FaceClassifier, FaceQuality, Landmarks, ModelFile, with_causes,
+    Analyzer, AnalyzerConfig, CancelToken, Classifier, FaceClassifier, FaceQuality, Landmarks, model::ModelFile,
+    with_causes,
 };
 use deepsight_device::with_backend;
 use deepsight_face::MtcnnConfig;

@@ -3,7 +3,10 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use deepsight_core::image::{Rgb, RgbImage};
-use deepsight_core::{Architecture, Classifier, EfficientNet, FaceClassifier, ModelFile, Precision, WeightFormat};
+use deepsight_core::{
+    Classifier, FaceClassifier, Precision,
+    model::{Architecture, EfficientNet, ModelFile, WeightFormat},
+};
 use serde_json::Value;
 
 use super::table::Check;

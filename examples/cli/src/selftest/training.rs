@@ -6,7 +6,10 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use deepsight_core::image::{Rgb, RgbImage};
-use deepsight_core::{Architecture, EfficientNetConfig, Noise, Precision, StateDict, gpu};
+use deepsight_core::{
+    Noise, Precision, gpu,
+    model::{Architecture, EfficientNetConfig, StateDict},
+};
 use deepsight_train::Label;
 use deepsight_train::step::{Batch, BurnStep, Objective, Step};
 

@@ -1,6 +1,6 @@
 //! The lines of a shard's file.
 
-use deepsight_core::{Coverage, Input, Report, Seconds, Segment, Verdict};
+use deepsight_core::{Coverage, Input, Report, Segment, Verdict, report::Seconds};
 use serde::{Deserialize, Serialize};
 
 use super::{ClipList, Settings, Shard};

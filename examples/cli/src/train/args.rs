@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
-use deepsight_core::{Architecture, Engine, Error, FaceCrop, Threads};
+use deepsight_core::{Engine, Error, FaceCrop, Threads, model::Architecture};
 use deepsight_device::Device;
 use deepsight_train::augment::ClipCompression;
 use deepsight_train::metrics::SourceAuc;

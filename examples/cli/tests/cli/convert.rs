@@ -4,7 +4,10 @@
 use std::path::Path;
 
 use burn::backend::Flex;
-use deepsight_core::{Architecture, FaceCrop, ModelFile, StateDict};
+use deepsight_core::{
+    FaceCrop,
+    model::{Architecture, ModelFile, StateDict},
+};
 use safetensors::{Dtype, tensor::TensorView};
 
 use crate::program::{Run, bundled_clip, bundled_model, program, run};

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use deepsight_core::image::{Rgb, RgbImage};
-use deepsight_core::{FaceCrop, ModelFile};
+use deepsight_core::{FaceCrop, model::ModelFile};
 use deepsight_train::evaluate::Degradation;
 use deepsight_train::{Label, Manifest, Row, Split};
 use serde_json::Value;

@@ -281,7 +281,7 @@ mod tests {
         let report: Report = engine.analyze(frames, &Settings::default(), false, false, job).unwrap();
         let json = report.to_json().unwrap();
         let read: ReportSchema = serde_json::from_str(&json).unwrap();
-        assert_eq!((read.schema, read.frames.len()), (deepsight_core::REPORT_SCHEMA, 6));
+        assert_eq!((read.schema, read.frames.len()), (deepsight_core::report::REPORT_SCHEMA, 6));
         assert!(!read.tracks.is_empty());
     }
 }
