@@ -41,8 +41,8 @@ pub(crate) enum Command {
         #[arg(long)]
         admin: bool,
     },
-    /// Prints who did what, one JSON object a line: submitted, downloaded and removed analyses, sign-ins and wrong keys.
-    /// The server may run meanwhile
+    /// Prints who did what, one JSON object a line: submitted, downloaded and removed analyses, sign-ins and wrong
+    /// keys. The server may run meanwhile
     Audit,
     /// Checks settings, keys, data folder, model and ffmpeg, and prints what is wrong: exit code 0 if the server can
     /// start and work, 2 if not

@@ -1,5 +1,5 @@
-//! The folder of uploaded videos. Files have random names, which the database knows before the file exists; the client's
-//! name of a video is never part of a path. Only files whose names the database knows are ever deleted.
+//! The folder of uploaded videos. Files have random names, which the database knows before the file exists; the
+//! client's name of a video is never part of a path. Only files whose names the database knows are ever deleted.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

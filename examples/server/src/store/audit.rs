@@ -44,8 +44,8 @@ pub(super) fn record(connection: &Connection, entry: &Entry) -> Result<(), Store
     Ok(())
 }
 
-/// Passes every row of the audit in the database at `path` to `each`, the oldest first, until it returns false. A server
-/// may use the database meanwhile.
+/// Passes every row of the audit in the database at `path` to `each`, the oldest first, until it returns false. A
+/// server may use the database meanwhile.
 ///
 /// # Errors
 /// Returns an error if the database is missing, cannot be read or has another layout.

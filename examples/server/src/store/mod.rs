@@ -42,7 +42,10 @@ pub(crate) enum StoreError {
     Open { path: PathBuf, source: rusqlite::Error },
     #[error("cannot use the database {}", path.display())]
     File { path: PathBuf, source: std::io::Error },
-    #[error("the database {} has layout {found}; this version reads layouts up to {VERSION}: use a newer version", path.display())]
+    #[error(
+        "the database {} has layout {found}, and this version reads layouts up to {VERSION}: use a newer version",
+        path.display()
+    )]
     Version { path: PathBuf, found: i64 },
     #[error("{} is a database of another program: name another folder with --data-dir", path.display())]
     Foreign { path: PathBuf },
@@ -173,7 +176,8 @@ mod tests {
             idempotency_key TEXT, fingerprint TEXT NOT NULL, result TEXT, problem TEXT);
         INSERT INTO analyses (id, status, created, file_name, bytes, sha256, settings, upload, owner, fingerprint)
             VALUES ('a', 'queued', 7, 'clip.mp4', 1, '',
-                '{"frames":1,"fps":null,"aggregation":"median","threshold":null,"min_face_size":20.0}', 'file', 'desk', '');
+                '{"frames":1,"fps":null,"aggregation":"median","threshold":null,"min_face_size":20.0}', 'file', 'desk',
+                '');
         PRAGMA user_version = 1;"#;
 
     #[test]

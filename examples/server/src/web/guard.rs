@@ -97,7 +97,8 @@ pub(super) async fn observe(State(app): State<App>, mut request: Request, next: 
     app.metrics.answered(method.as_str(), &route, status.as_u16(), took);
     span.in_scope(|| {
         let milliseconds = took.as_millis() as u64;
-        tracing::info!(key, client = %address, %method, path = printable(&path), status = status.as_u16(), milliseconds, "answered");
+        let (path, status) = (printable(&path), status.as_u16());
+        tracing::info!(key, client = %address, %method, path, status, milliseconds, "answered");
     });
     response
 }
