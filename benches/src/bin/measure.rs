@@ -69,7 +69,7 @@ enum Request {
     /// Answers with the loss.
     TrainStep { network: Architecture, images: Vec<RawImage> },
     /// Prepares reading of evenly spaced frames of a clip. Answers with the time and the mean level of each.
-    Frames { clip: PathBuf, count: u32 },
+    Frames { clip: PathBuf, count: u64 },
     /// Runs the prepared work `repeat` times. Answers with the seconds that each run took.
     Run { repeat: u16 },
     /// Writes a picture with one or five faces, as raw RGB.
@@ -302,7 +302,7 @@ fn detect<B: Backend>(images: Vec<RgbImage>, engine: Engine, device: &B::Device)
 const LONGEST: u64 = 2 * 3600;
 
 /// Prepares reading of evenly spaced frames, from opening the file on.
-fn frames(clip: PathBuf, count: u32) -> Work {
+fn frames(clip: PathBuf, count: u64) -> Work {
     let options = DecodeOptions::default().with_limits(DecodeLimits::default().with_max_duration_seconds(LONGEST));
     Box::new(move || {
         let video = Video::open_with(&clip, &options).map_err(|error| with_causes(&error))?;

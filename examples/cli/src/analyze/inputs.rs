@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Extensions of the files that are analyzed in a folder, in lower case. A file that is named itself may have any name.
-const EXTENSIONS: [&str; 32] = [
+const EXTENSIONS: [&str; 33] = [
     "3g2", "3gp", "apng", "asf", "avi", "avif", "dv", "flv", "gif", "heic", "heif", "jpeg", "jpg", "m2ts", "m2v",
     "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "nut", "ogg", "ogv", "png", "qt", "ts", "vob", "webm",
     "webp", "wmv",

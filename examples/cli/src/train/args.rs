@@ -233,7 +233,7 @@ impl Args {
         let made_from = |init: &Init| match init {
             // A file that cannot be read is reported when training begins.
             Init::File(path) => std::fs::read(path).ok().map(|bytes| first_number(&Sha256::digest(bytes))),
-            Init::None => None,
+            _ => None,
         };
         self.seed.or_else(|| made_from(&self.init)).unwrap_or(0)
     }
