@@ -28,4 +28,4 @@ torch.save({"epoch": 3, "args": settings, "optimizer": optimizer, "state_dict": 
 last = {n: t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t for n, t in state.items()}
 torch.save(last, here / "channels_last.pth")
 # A program instead of weights, which is refused by name.
-torch.jit.script(torch.nn.Linear(1, 1)).save(here / "scripted.pt")
+torch.jit.script(torch.nn.Linear(1, 1)).save(here / "refused" / "scripted.pt")

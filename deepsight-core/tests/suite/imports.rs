@@ -490,7 +490,7 @@ fn references_are_compared_stored_and_checked_again() {
 
 #[test]
 fn a_program_is_refused_by_name() {
-    let error = import(&fixture("scripted.pt")).unwrap_err();
+    let error = import(&fixture("refused/scripted.pt")).unwrap_err();
     assert!(error.to_string().contains("TorchScript"), "{error}");
 }
 
