@@ -10,7 +10,7 @@ use crate::Error;
 /// The networks that this crate knows by name.
 ///
 /// timm has two variants of each EfficientNet-B. Their tensors have the same names and shapes, but padding, batch-norm
-/// epsilon and input size differ, so weights of one give wrong logits in the other. See [`Variant`].
+/// epsilon and input size differ, so weights of one give wrong logits in the other. See [`Variant`](crate::model::Variant).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Architecture {
@@ -183,8 +183,8 @@ impl fmt::Display for Architecture {
 impl FromStr for Architecture {
     type Err = Error;
 
-    /// Reads [`name`](Self::name), or timm's name of a Lite network, such as `tf_efficientnet_lite0`. [`TimmName`] also
-    /// reads timm's names of pretrained weights.
+    /// Reads [`name`](Self::name), or timm's name of a Lite network, such as `tf_efficientnet_lite0`.
+    /// [`TimmName`](crate::model::TimmName) also reads timm's names of pretrained weights.
     fn from_str(name: &str) -> Result<Self, Error> {
         let plain = name.strip_prefix("tf_").filter(|rest| rest.starts_with("efficientnet_lite")).unwrap_or(name);
         Self::ALL
