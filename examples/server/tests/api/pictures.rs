@@ -16,21 +16,7 @@ async fn picture(server: &Server, path: &str) -> DynamicImage {
 #[tokio::test]
 async fn every_scored_face_has_a_picture_and_an_activation_map() {
     let (server, clips) = (Server::start(&[]), Clips::new());
-    // Noise is what the model takes for the traces of a forgery; in the portraits as they are it finds none.
-    let portraits = portraits();
-    let noise = [
-        "-i",
-        portraits.to_str().unwrap(),
-        "-an",
-        "-vf",
-        "noise=alls=80:allf=t:all_seed=1",
-        "-c:v",
-        "mpeg4",
-        "-q:v",
-        "3",
-    ];
-    let clip = clips.make("noise.mp4", &noise);
-    let id = server.submit("?frames=4", &clip).await["id"].as_str().unwrap().to_owned();
+    let id = server.submit("?frames=4", &clips.noisy()).await["id"].as_str().unwrap().to_owned();
     let done = server.finished(&id).await;
     let (mut faces, mut most_moved) = (0, 0);
     for frame in done["report"]["frames"].as_array().unwrap() {

@@ -53,9 +53,9 @@ async fn a_chosen_video_is_previewed_watched_while_it_is_analysed_and_judged() {
 #[tokio::test]
 async fn settings_are_checked_beside_their_fields_sent_and_remembered() {
     let browser = Browser::start().await;
-    let server = Server::start(&["--max-frames", "50"]);
+    let (server, clips) = (Server::start(&["--max-frames", "50"]), Clips::new());
     open(&browser, &server, "/").await;
-    choose(&browser, &portraits()).await;
+    choose(&browser, &clips.noisy()).await;
     ask_for_frames(&browser, 51).await;
     browser.click("#analyse").await;
     assert_eq!(browser.text("#frames-error").await, "51 is outside the limits: enter a number from 1 to 50.");

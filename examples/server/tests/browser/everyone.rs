@@ -68,7 +68,7 @@ async fn every_verdict_and_every_problem_is_accessible() {
     let server = Server::start(&[]);
     let clips = Clips::new();
     for (query, verdict) in [("?frames=20&threshold=0.005", "FAKE"), ("?frames=4", "UNCERTAIN")] {
-        let analysis = analysed(&server, query, &portraits()).await;
+        let analysis = analysed(&server, query, &clips.noisy()).await;
         open(&browser, &server, &page_of(&analysis)).await;
         until_view(&browser, "result").await;
         assert_eq!(browser.text("#verdict").await, verdict);

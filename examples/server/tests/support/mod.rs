@@ -281,6 +281,15 @@ impl Clips {
         path
     }
 
+    /// Makes a clip of the portraits under noise, which the model takes for the traces of a forgery. In the portraits
+    /// as they are it finds none.
+    pub(crate) fn noisy(&self) -> PathBuf {
+        let portraits = portraits();
+        let source = ["-i", portraits.to_str().unwrap(), "-an", "-vf", "noise=alls=80:allf=t:all_seed=1"];
+        let codec = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "18", "-pix_fmt", "yuv420p"];
+        self.make("noise.mp4", &[&source[..], &codec[..]].concat())
+    }
+
     /// Makes a clip of one second of colors, without a face.
     pub(crate) fn faceless(&self) -> PathBuf {
         self.make("faceless.mp4", &["-f", "lavfi", "-i", "testsrc=s=160x120:r=10:d=1", "-pix_fmt", "yuv420p"])
