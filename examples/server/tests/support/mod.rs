@@ -13,7 +13,7 @@ use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 
 /// Time after which a test gives up waiting. It is far more than any step takes.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A data folder and the server that uses it.
 pub(crate) struct Server {
