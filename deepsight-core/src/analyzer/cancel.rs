@@ -83,8 +83,8 @@ impl CancelToken {
     }
 
     /// Reads `items` on a thread of their own, one ahead of the reader, and ends when the token is cancelled, even
-    /// while the source waits. This is for a source that cannot be interrupted, such as a channel or a camera. The source is
-    /// left to its thread, which ends when the source next returns.
+    /// while the source waits. This is for a source that cannot be interrupted, such as a channel or a camera. The
+    /// source is left to its thread, which ends when the source next returns.
     ///
     /// # Errors
     /// [`Error::NoThreads`] if the system refuses the thread.

@@ -10,7 +10,8 @@ use crate::Error;
 /// The networks that this crate knows by name.
 ///
 /// timm has two variants of each EfficientNet-B. Their tensors have the same names and shapes, but padding, batch-norm
-/// epsilon and input size differ, so weights of one give wrong logits in the other. See [`Variant`](crate::model::Variant).
+/// epsilon and input size differ, so weights of one give wrong logits in the other. See
+/// [`Variant`](crate::model::Variant).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Architecture {
@@ -168,8 +169,8 @@ impl Architecture {
             | Self::EfficientNetLite1
             | Self::EfficientNetLite2
             | Self::EfficientNetLite3
-            | Self::EfficientNetLite4 => ([0.5; 3], [0.5; 3]),
-            _ => ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+            | Self::EfficientNetLite4 => HALF,
+            _ => IMAGENET,
         }
     }
 }
@@ -194,6 +195,10 @@ impl FromStr for Architecture {
     }
 }
 
+/// Mean and standard deviation of ImageNet's pixels, RGB.
+pub(super) const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+/// Mean and standard deviation with which pixels become `-1..=1`.
+pub(super) const HALF: ([f32; 3], [f32; 3]) = ([0.5; 3], [0.5; 3]);
 /// Batch-norm epsilon of networks that come from TensorFlow.
 pub(super) const TENSORFLOW_EPSILON: f64 = 1e-3;
 /// PyTorch's default epsilon of batch norms.

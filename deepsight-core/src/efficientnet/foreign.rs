@@ -260,18 +260,18 @@ impl ForeignWeights {
     /// [`Error::TensorShape`], [`Error::TensorType`] or [`Error::TensorNotFinite`] with the first tensor that is wrong,
     /// [`Error::UnsupportedNetwork`], and the errors of [`network`](Self::network).
     pub fn load_into<B: Backend>(&self, network: EfficientNet<B>) -> Result<EfficientNet<B>, Error> {
-        let read = self.chosen().and_then(|candidate| {
-            let choice = Choice { candidate, candidates: &self.candidates };
-            read_state_dict(&self.bytes, &choice, &network, true)
-        });
-        self.in_file(read.and_then(|weights| network.load_state_dict(weights)))
+        self.load(network, true)
     }
 
     /// Loads all weights except the classifier's, which keeps its own.
     pub(super) fn load_backbone_into<B: Backend>(&self, network: EfficientNet<B>) -> Result<EfficientNet<B>, Error> {
+        self.load(network, false)
+    }
+
+    fn load<B: Backend>(&self, network: EfficientNet<B>, with_classifier: bool) -> Result<EfficientNet<B>, Error> {
         let read = self.chosen().and_then(|candidate| {
             let choice = Choice { candidate, candidates: &self.candidates };
-            read_state_dict(&self.bytes, &choice, &network, false)
+            read_state_dict(&self.bytes, &choice, &network, with_classifier)
         });
         self.in_file(read.and_then(|weights| network.load_state_dict(weights)))
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::config::{PYTORCH_EPSILON, TENSORFLOW_EPSILON};
+use super::config::{HALF, IMAGENET, PYTORCH_EPSILON, TENSORFLOW_EPSILON};
 use super::{Architecture, EfficientNetConfig, Padding};
 use crate::Error;
 
@@ -89,8 +89,6 @@ impl Architecture {
 
 const TENSORFLOW: &str = "tf_";
 const LITE: &str = "efficientnet_lite";
-/// Mean and standard deviation of ImageNet, RGB.
-const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 
 /// A network by the name that timm gives it, with or without the name of pretrained weights: `efficientnet_b4`,
 /// `tf_efficientnet_b4_ns`, `tf_efficientnet_b4.ap_in1k`. The names of `efficientnet_pytorch`, such as
@@ -129,7 +127,7 @@ impl TimmName {
     pub(super) fn normalization(&self, architecture: Architecture, variant: Variant) -> ([f32; 3], [f32; 3]) {
         let is_lite = architecture.plain_name().starts_with(LITE);
         match variant {
-            _ if self.adversarial => ([0.5; 3], [0.5; 3]),
+            _ if self.adversarial => HALF,
             Variant::PyTorch if is_lite => IMAGENET,
             _ => architecture.timm_normalization(),
         }

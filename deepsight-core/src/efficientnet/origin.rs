@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::config::{HALF, IMAGENET};
 use super::{ForeignWeights, Naming, TimmName};
 use crate::{
     Error, FaceCrop,
@@ -93,18 +94,16 @@ impl Origin {
             };
             return Err(Error::OtherOrigin { origin: self, guess: guess.join(" or ") });
         }
-        let half = ([0.5; 3], [0.5; 3]);
-        let imagenet = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
         let (crop, resize, side, (mean, std)) = match self {
             Self::Timm => return Ok(()),
             Self::SelfBlendedImages => {
                 (FaceCrop::Margin { fraction: 0.125 }, ResizeFilter::OpencvBilinear, 380, ([0.0; 3], [1.0; 3]))
             }
             Self::DeepfakeBench => {
-                (FaceCrop::Aligned { size: 256, scale: 1.3, down: 0.0 }, ResizeFilter::OpencvBilinear, 256, half)
+                (FaceCrop::Aligned { size: 256, scale: 1.3, down: 0.0 }, ResizeFilter::OpencvBilinear, 256, HALF)
             }
-            Self::Selimsef => (FaceCrop::Margin { fraction: 1.0 / 3.0 }, ResizeFilter::OpencvBilinear, 380, imagenet),
-            Self::Polimi => (FaceCrop::Box, ResizeFilter::PilBilinear, 224, imagenet),
+            Self::Selimsef => (FaceCrop::Margin { fraction: 1.0 / 3.0 }, ResizeFilter::OpencvBilinear, 380, IMAGENET),
+            Self::Polimi => (FaceCrop::Box, ResizeFilter::PilBilinear, 224, IMAGENET),
         };
         (card.crop, card.resize, card.input_size) = (crop, resize, side);
         (card.mean, card.std) = (mean, std);

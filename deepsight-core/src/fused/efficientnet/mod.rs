@@ -24,9 +24,9 @@ use deepsight_kernels::{self as kernels, Aligned, Convolution, Geometry, Instruc
 /// An EfficientNet for inference on the CPU. The batch norms are folded into the convolutions, and each block is
 /// computed in the cache.
 ///
-/// It is built from the weights of an [`EfficientNet`](crate::model::EfficientNet) and gives the same logits, within 1e-4
-/// relative. Threads can share it. The work is spread over rayon's current thread pool. The result for an image depends
-/// neither on the number of threads nor on the other images.
+/// It is built from the weights of an [`EfficientNet`](crate::model::EfficientNet) and gives the same logits, within
+/// 1e-4 relative. Threads can share it. The work is spread over rayon's current thread pool. The result for an image
+/// depends neither on the number of threads nor on the other images.
 #[derive(Debug)]
 pub struct FusedEfficientNet {
     set: InstructionSet,
