@@ -66,12 +66,7 @@ const PIECE_HEADER: u64 = 16;
 impl Animation {
     /// Reads the headers of a file that [`still::recognize`] takes for an animated WebP. Decodes nothing.
     pub(crate) fn open(path: &Path, options: &DecodeOptions) -> Result<Self, VideoError> {
-        if options.max_side == Some(0) {
-            return Err(VideoError::InvalidSize { max_side: 0 });
-        }
-        let io = |source| video::unreadable(path, source);
-        let file = File::open(path).map_err(io)?;
-        let bytes = file.metadata().map_err(io)?.len();
+        let (file, bytes) = still::open(path, options.limits.max_file_bytes, options)?;
         let mut animation = Self {
             path: path.to_path_buf(),
             options: Box::new(options.clone()),
@@ -82,14 +77,8 @@ impl Animation {
             variable: false,
             bytes,
         };
-        let limits = &options.limits;
-        animation.check(Limit::FileBytes, bytes, limits.max_file_bytes)?;
         animation.read(&mut BufReader::new(file))?;
-        let seconds = (animation.length / 1_000_000) as u64;
-        if seconds > limits.max_duration_seconds {
-            let max_seconds = limits.max_duration_seconds;
-            return Err(VideoError::TooLong { path: animation.path, seconds, max_seconds });
-        }
+        options.limits.check_duration(path, animation.duration())?;
         Ok(animation)
     }
 
@@ -118,8 +107,7 @@ impl Animation {
                     let mut content = [0; 10];
                     file.read_exact(&mut content).map_err(|_| self.cut_short())?;
                     self.canvas = (1 + number(&content[4..]), 1 + number(&content[7..]));
-                    let pixels = u64::from(self.canvas.0) * u64::from(self.canvas.1);
-                    self.check(Limit::Pixels, pixels, self.options.limits.max_pixels)?;
+                    self.options.limits.check_pixels(&self.path, self.canvas)?;
                 }
                 b"ANMF" => {
                     let mut content = [0; PIECE_HEADER as usize];
@@ -142,7 +130,7 @@ impl Animation {
                         bytes: size.saturating_sub(PIECE_HEADER),
                     };
                     pieces.push(piece);
-                    self.check(Limit::Frames, pieces.len() as u64, self.options.limits.max_frames)?;
+                    Limit::Frames.check(&self.path, pieces.len() as u64, self.options.limits.max_frames)?;
                     let length = i64::from(number(&content[12..])) * 1000;
                     let time = self.length;
                     shown.push(Shown { time, raw: time, key: time == 0 });
@@ -238,13 +226,6 @@ impl Animation {
         })
     }
 
-    fn check(&self, limit: Limit, value: u64, max: u64) -> Result<(), VideoError> {
-        if value <= max {
-            return Ok(());
-        }
-        Err(VideoError::OverLimit { path: self.path.clone(), limit, value, max })
-    }
-
     fn cut_short(&self) -> VideoError {
         self.damaged("the animation is cut short")
     }
@@ -312,13 +293,8 @@ impl AnimationFrames {
     }
 
     fn shown(&self) -> DynamicImage {
-        let picture = DynamicImage::from(self.canvas.clone());
-        let side = self.animation.options.max_side;
-        let picture = match side.filter(|&side| side < picture.width().max(picture.height())) {
-            Some(side) => picture.resize(side, side, imageops::FilterType::Triangle),
-            None => picture,
-        };
-        still::turned(picture, self.animation.options.turn)
+        let options = &self.animation.options;
+        still::turned(still::scaled_down(self.canvas.clone().into(), options.max_side), options.turn)
     }
 }
 

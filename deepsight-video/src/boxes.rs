@@ -149,8 +149,18 @@ fn sample_entries(track: &[u8]) -> (u32, [u8; 4]) {
     let path: [&[u8; 4]; 4] = [b"mdia", b"minf", b"stbl", b"stsd"];
     let table = path.iter().try_fold(track, |parent, kind| child(parent, kind));
     // The table begins with a version and flags, the number of entries, and the size and type of the first entry.
-    let word = |at| table.and_then(|table| table.get(at..at + 4)?.try_into().ok()).unwrap_or_default();
-    (u32::from_be_bytes(word(4)), word(12))
+    let word_at = |at| table.and_then(|table| word(table, at)).unwrap_or_default();
+    (word_at(4), word_at(12).to_be_bytes())
+}
+
+/// Returns the number of 32 bits at a position.
+pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+/// Returns the number of 64 bits at a position.
+pub(crate) fn long(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_be_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
 }
 
 #[cfg(test)]

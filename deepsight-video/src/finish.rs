@@ -8,7 +8,7 @@ use deepsight_core::image::{
 };
 
 use crate::{
-    DecodeOptions, Limit, Note, VideoError,
+    DecodeOptions, Note, VideoError,
     picture::{ALMOST_SQUARE, PLAUSIBLE, plausible, scaled, square},
     pixel_format::{PixelFormat, Range},
 };
@@ -53,12 +53,8 @@ impl Finish {
             notes.push(Note::PixelShapeIgnored { over, under });
         }
         let shown = square(stored, plausible(stated));
-        let max = options.limits.max_pixels;
-        for (width, height) in [stored, shown] {
-            let value = u64::from(width) * u64::from(height);
-            if value > max {
-                return Err(VideoError::OverLimit { path: path(), limit: Limit::Pixels, value, max });
-            }
+        for size in [stored, shown] {
+            options.limits.check_pixels(name, size)?;
         }
         let resized = scaled(shown, options.max_side)?;
         let bytes = format.frame_bytes(stored.0, stored.1).unwrap_or(u64::MAX);

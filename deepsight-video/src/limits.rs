@@ -1,4 +1,6 @@
-use std::{fmt, time::Duration};
+use std::{fmt, path::Path, time::Duration};
+
+use crate::VideoError;
 
 /// Limits on the resources that one untrusted video may use. Every limit is strict by default.
 ///
@@ -131,6 +133,21 @@ impl DecodeLimits {
         self
     }
 
+    /// Returns an error if pictures of this size have too many pixels.
+    pub(crate) fn check_pixels(&self, path: &Path, (width, height): (u32, u32)) -> Result<(), VideoError> {
+        Limit::Pixels.check(path, u64::from(width) * u64::from(height), self.max_pixels)
+    }
+
+    /// Returns an error if a clip of `duration` seconds is too long. A clip of an hour and a few frames, as recorders
+    /// and editors cut it, is an hour long.
+    pub(crate) fn check_duration(&self, path: &Path, duration: f64) -> Result<(), VideoError> {
+        let (seconds, max_seconds) = ((duration - 0.5).ceil() as u64, self.max_duration_seconds);
+        if seconds <= max_seconds {
+            return Ok(());
+        }
+        Err(VideoError::TooLong { path: path.to_path_buf(), seconds, max_seconds })
+    }
+
     /// Returns the number of threads to ask ffmpeg for on this machine: as many as it would use by default, within the
     /// limit.
     pub(crate) fn threads(&self) -> u32 {
@@ -149,6 +166,16 @@ pub enum Limit {
     Pixels,
     /// [`DecodeLimits::max_frames`].
     Frames,
+}
+
+impl Limit {
+    /// Returns an error if `value` is over this limit, whose setting is `max`.
+    pub(crate) fn check(self, path: &Path, value: u64, max: u64) -> Result<(), VideoError> {
+        if value <= max {
+            return Ok(());
+        }
+        Err(VideoError::OverLimit { path: path.to_path_buf(), limit: self, value, max })
+    }
 }
 
 impl fmt::Display for Limit {
@@ -176,8 +203,8 @@ pub(crate) const DEMUXERS: &str =
 /// file. One that is not listed is opened for its stream alone, and decodes nothing.
 pub(crate) const DECODERS: &str = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,libaom-av1,mpeg4,mpeg1video,\
 mpeg2video,mpegvideo,h261,h263,h263i,h263p,flv,flashsv,flashsv2,vp6,vp6a,vp6f,vp7,theora,mjpeg,mjpegb,msmpeg4v1,msmpeg4v2,msmpeg4,wmv1,\
-wmv2,wmv3,vc1,prores,dnxhd,dvvideo,cfhd,ffv1,huffyuv,ffvhuff,utvideo,qtrle,rpza,svq1,svq3,cinepak,indeo3,indeo5,gif,apng,\
-rawvideo,png,bmp,webp,\
+wmv2,wmv3,vc1,prores,dnxhd,dvvideo,cfhd,ffv1,huffyuv,ffvhuff,utvideo,qtrle,rpza,svq1,svq3,cinepak,indeo3,indeo5,gif,\
+apng,rawvideo,png,bmp,webp,\
 aac,aac_fixed,aac_latm,libfdk_aac,mp1,mp1float,mp2,mp2float,mp3,mp3float,ac3,ac3_fixed,eac3,dca,truehd,mlp,opus,libopus,\
 vorbis,libvorbis,flac,alac,amrnb,amrwb,libopencore_amrnb,libopencore_amrwb,wmav1,wmav2,wmapro,wmalossless,wmavoice,\
 speex,libspeex,nellymoser,gsm,gsm_ms,libgsm,libgsm_ms,qdm2,qcelp,cook,mace3,mace6,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,adpcm_swf,\

@@ -9,7 +9,8 @@ use crate::{
     still::{self, Kind},
 };
 
-/// A video, a still picture or an animated one that has been probed. Which one it is depends on the file's content, not on its name.
+/// A video, a still picture or an animated one that has been probed. Which one it is depends on the file's content, not
+/// on its name.
 ///
 /// ```no_run
 /// use deepsight_video::{DecodeOptions, Media, Sampling};

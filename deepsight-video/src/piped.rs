@@ -297,11 +297,7 @@ impl Container {
         header.orientation = header.orientation.turned(options.turn);
         let has_tone_mapping = || ffmpeg::has_filters(&programs.ffmpeg, &TONE_MAPPING);
         let picture = Picture::plan(&header, &[], options.max_side, limits.max_pixels, has_tone_mapping)?;
-        let value = u64::from(picture.displayed.0) * u64::from(picture.displayed.1);
-        if value > limits.max_pixels {
-            let max = limits.max_pixels;
-            return Err(VideoError::OverLimit { path: name, limit: Limit::Pixels, value, max });
-        }
+        limits.check_pixels(&name, picture.displayed)?;
 
         let plan = Plan::of_stream(sampling, header.tick)?;
         let marks = Marks::new();

@@ -404,12 +404,7 @@ impl Header {
     /// Returns an error if the headers state a value over a limit. Their length is not a reason: a clock that starts
     /// late or jumps makes it too long.
     fn check(&self, path: &Path, limits: &DecodeLimits) -> Result<(), VideoError> {
-        let pixels = u64::from(self.width) * u64::from(self.height);
-        if pixels > limits.max_pixels {
-            let (limit, max) = (Limit::Pixels, limits.max_pixels);
-            return Err(VideoError::OverLimit { path: path.to_path_buf(), limit, value: pixels, max });
-        }
-        Ok(())
+        limits.check_pixels(path, (self.width, self.height))
     }
 
     /// Returns whether packets and frames correspond one to one. VP8 stores hidden reference frames in packets of their

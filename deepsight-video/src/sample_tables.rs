@@ -3,7 +3,7 @@
 //! only where all packets of a track are shown, one after another, so that ffprobe would print the same.
 
 use crate::{
-    boxes::{child, children},
+    boxes::{child, children, long, word},
     parameter_sets::Place,
     scan::{Packets, Stamp},
 };
@@ -213,12 +213,4 @@ impl<'a> Places<'a> {
         self.position = place.end()?;
         (size > 0).then_some(place)
     }
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
-}
-
-fn long(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_be_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
 }

@@ -159,13 +159,14 @@ impl Packets {
         let (presentation, decoding) =
             (microseconds(packet.pts_time.as_deref()), microseconds(packet.dts_time.as_deref()));
         let length = microseconds(packet.duration_time.as_deref()).unwrap_or(0).max(0);
-        self.ends_at(presentation.or(decoding).map(|time| time.saturating_add(length)));
+        let stamp = Stamp { presentation, decoding, length, key: packet.flags.contains('K') };
         if packet.codec_type.as_deref() != Some("video") {
+            self.ends_at(stamp.end());
             return true;
         }
         let number = |text: &Option<String>| text.as_ref()?.parse().ok();
         let place = number(&packet.pos).zip(number(&packet.size)).map(|(position, size)| Place { position, size });
-        self.push_frame(stream, Stamp { presentation, decoding, length, key: packet.flags.contains('K') }, place)
+        self.push_frame(stream, stamp, place)
     }
 
     /// Takes account of a packet of a video stream. Returns `false` if there are too many.

@@ -39,11 +39,7 @@ pub struct Still {
 impl Still {
     /// Probes a file that [`recognize`] takes for a still picture. Reads its header; decodes nothing.
     pub(crate) fn open(path: &Path, format: ImageFormat, options: &DecodeOptions) -> Result<Self, VideoError> {
-        if options.max_side == Some(0) {
-            return Err(VideoError::InvalidSize { max_side: 0 });
-        }
-        let file = File::open(path).map_err(|source| video::unreadable(path, source))?;
-        let bytes = file.metadata().map_err(|source| video::unreadable(path, source))?.len();
+        let (file, bytes) = open(path, options.limits.max_file_bytes.min(MAX_FILE_BYTES), options)?;
         let still = Self {
             path: path.to_path_buf(),
             options: Box::new(options.clone()),
@@ -53,7 +49,6 @@ impl Still {
             height: 0,
             bytes,
         };
-        still.check(Limit::FileBytes, bytes, options.limits.max_file_bytes.min(MAX_FILE_BYTES))?;
         let ((mut width, mut height), orientation) = {
             let mut decoder = still.decoder(BufReader::new(file))?;
             (decoder.dimensions(), decoder.orientation().unwrap_or(Orientation::NoTransforms))
@@ -115,15 +110,13 @@ impl Still {
         let mut bytes = Vec::new();
         let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
         read.map_err(|source| video::unreadable(&self.path, source))?;
-        self.check(Limit::FileBytes, bytes.len() as u64, limit)?;
+        Limit::FileBytes.check(&self.path, bytes.len() as u64, limit)?;
         if self.format == ImageFormat::Jpeg && !has_end(&bytes) {
             return Err(self.damaged("the picture is cut short".into()));
         }
         let decoder = self.decoder(Cursor::new(bytes))?;
-        let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| self.failed(&error))?;
-        if let Some(side) = self.options.max_side.filter(|&side| side < picture.width().max(picture.height())) {
-            picture = picture.resize(side, side, FilterType::Triangle);
-        }
+        let picture = DynamicImage::from_decoder(decoder).map_err(|error| self.failed(&error))?;
+        let mut picture = scaled_down(picture, self.options.max_side);
         picture.apply_orientation(self.orientation);
         Ok(opaque(turned(picture, self.options.turn)))
     }
@@ -136,15 +129,8 @@ impl Still {
         if width == 0 || height == 0 {
             return Err(self.damaged(format!("the picture has {width} x {height} pixels")));
         }
-        self.check(Limit::Pixels, u64::from(width) * u64::from(height), limits.max_pixels)?;
+        limits.check_pixels(&self.path, (width, height))?;
         Ok(decoder)
-    }
-
-    fn check(&self, limit: Limit, value: u64, max: u64) -> Result<(), VideoError> {
-        if value <= max {
-            return Ok(());
-        }
-        Err(VideoError::OverLimit { path: self.path.clone(), limit, value, max })
     }
 
     fn failed(&self, error: &image::ImageError) -> VideoError {
@@ -156,6 +142,25 @@ impl Still {
             path: self.path.clone(),
             reason: format!("{} picture: {}", name(self.format), plain(&reason)),
         }
+    }
+}
+
+/// Opens the file of a picture of at most `max_bytes`. Returns it with its size in bytes.
+pub(crate) fn open(path: &Path, max_bytes: u64, options: &DecodeOptions) -> Result<(File, u64), VideoError> {
+    if options.max_side == Some(0) {
+        return Err(VideoError::InvalidSize { max_side: 0 });
+    }
+    let file = File::open(path).map_err(|source| video::unreadable(path, source))?;
+    let bytes = file.metadata().map_err(|source| video::unreadable(path, source))?.len();
+    Limit::FileBytes.check(path, bytes, max_bytes)?;
+    Ok((file, bytes))
+}
+
+/// Reduces a picture whose longer side is over `max_side` to that side.
+pub(crate) fn scaled_down(picture: DynamicImage, max_side: Option<u32>) -> DynamicImage {
+    match max_side.filter(|&side| side < picture.width().max(picture.height())) {
+        Some(side) => picture.resize(side, side, FilterType::Triangle),
+        None => picture,
     }
 }
 

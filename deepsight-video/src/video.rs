@@ -70,10 +70,7 @@ impl Video {
         if metadata.len() == 0 {
             return Err(VideoError::EmptyFile { path: path.to_path_buf() });
         }
-        let over = |limit, value, max| Err(VideoError::OverLimit { path: path.to_path_buf(), limit, value, max });
-        if metadata.len() > limits.max_file_bytes {
-            return over(Limit::FileBytes, metadata.len(), limits.max_file_bytes);
-        }
+        Limit::FileBytes.check(path, metadata.len(), limits.max_file_bytes)?;
         // ffprobe's "permission denied" would be reported as a file that is not a video.
         File::open(path).map_err(|source| unreadable(path, source))?;
 
@@ -86,17 +83,9 @@ impl Video {
         }
         let has_tone_mapping = || ffmpeg::has_filters(&programs.ffmpeg, &TONE_MAPPING);
         let picture = Picture::plan(&header, &key_frames, options.max_side, limits.max_pixels, has_tone_mapping)?;
-        let pixels = u64::from(picture.displayed.0) * u64::from(picture.displayed.1);
-        if pixels > limits.max_pixels {
-            return over(Limit::Pixels, pixels, limits.max_pixels);
-        }
+        limits.check_pixels(path, picture.displayed)?;
         let info = VideoInfo::new(&header, &scan, &picture);
-        // A clip of an hour and a few frames, as recorders and editors cut it, is an hour long.
-        let seconds = (info.duration - 0.5).ceil() as u64;
-        if seconds > limits.max_duration_seconds {
-            let (path, max_seconds) = (path.to_path_buf(), limits.max_duration_seconds);
-            return Err(VideoError::TooLong { path, seconds, max_seconds });
-        }
+        limits.check_duration(path, info.duration)?;
         let (path, options, bytes) = (path.to_path_buf(), options.clone(), metadata.len());
         Ok(Self { path, options, programs, header, scan: Arc::new(scan), picture, info, bytes })
     }

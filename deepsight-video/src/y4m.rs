@@ -167,15 +167,12 @@ impl<R: Read> std::iter::FusedIterator for Y4m<R> {}
 
 /// Returns an error if frame `index`, which ends at `end` seconds, is over a limit.
 fn check_length(name: &Path, index: u64, end: f64, options: &DecodeOptions) -> Result<(), VideoError> {
-    let (path, limits) = (|| name.to_path_buf(), &options.limits);
-    if index >= limits.max_frames {
-        let (value, max) = (index.saturating_add(1), limits.max_frames);
-        return Err(VideoError::OverLimit { path: path(), limit: Limit::Frames, value, max });
-    }
+    let limits = &options.limits;
+    Limit::Frames.check(name, index.saturating_add(1), limits.max_frames)?;
     // A frame that ends on the limit may be rounded up.
     let (seconds, max_seconds) = ((end - 1e-6).ceil() as u64, limits.max_duration_seconds);
     if seconds > max_seconds {
-        return Err(VideoError::TooLong { path: path(), seconds, max_seconds });
+        return Err(VideoError::TooLong { path: name.to_path_buf(), seconds, max_seconds });
     }
     Ok(())
 }
