@@ -1,11 +1,13 @@
 //! Limits on connections: their number in total and for each address, and the addresses of clients behind a proxy.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
+
+use crate::locked::locked;
+use crate::tally::{Slot, Tally};
 
 /// A limit on connections that is reached. It is attached to the requests of a connection over the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,19 +22,15 @@ pub(crate) enum Crowded {
 #[derive(Debug, Clone)]
 pub(crate) struct AddressCounts {
     limit: u32,
-    counts: Arc<Mutex<HashMap<IpAddr, u32>>>,
+    counts: Tally<IpAddr>,
 }
 
 /// One count of an address, until this value is dropped.
-#[derive(Debug)]
-pub(crate) struct AddressSlot {
-    network: IpAddr,
-    counts: Arc<Mutex<HashMap<IpAddr, u32>>>,
-}
+pub(crate) type AddressSlot = Slot<IpAddr>;
 
 impl AddressCounts {
     pub(crate) fn new(limit: u32) -> Self {
-        Self { limit, counts: Arc::default() }
+        Self { limit, counts: Tally::default() }
     }
 
     /// Counts one more for an address.
@@ -40,26 +38,7 @@ impl AddressCounts {
     /// # Errors
     /// Returns an error if the address is at its limit.
     pub(crate) fn claim(&self, address: IpAddr) -> Result<AddressSlot, Crowded> {
-        let network = network(address);
-        let mut counts = locked(&self.counts);
-        let count = counts.entry(network).or_default();
-        if *count >= self.limit {
-            return Err(Crowded::Address { limit: self.limit });
-        }
-        *count += 1;
-        Ok(AddressSlot { network, counts: Arc::clone(&self.counts) })
-    }
-}
-
-impl Drop for AddressSlot {
-    fn drop(&mut self) {
-        let mut counts = locked(&self.counts);
-        if let Some(count) = counts.get_mut(&self.network) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.network);
-            }
-        }
+        self.counts.claim(network(address), self.limit).ok_or(Crowded::Address { limit: self.limit })
     }
 }
 
@@ -159,11 +138,6 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Locks a mutex, even a poisoned one: no code that holds one of these locks panics half-way.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -211,7 +185,7 @@ mod tests {
         let first = connections.admit(ip("192.0.2.1")).unwrap();
         assert_eq!(connections.admit(ip("192.0.2.2")).unwrap_err(), Crowded::Server { limit: 1 });
         drop(first);
-        assert!(locked(&connections.addresses.counts).is_empty());
+        assert_eq!(connections.addresses.counts.len(), 0);
         assert!(connections.admit(ip("192.0.2.2")).is_ok());
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::locked::locked;
 use crate::random::{hex, secret};
 
 /// How long a browser stays signed in.
@@ -74,7 +75,7 @@ impl Keys {
     pub(crate) fn replace(&self, lines: &[String]) -> Result<(), KeyError> {
         let keys = read(lines)?;
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = keys;
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = locked(&self.sessions);
         sessions.retain(|_, session| self.holder(&session.key).is_some());
         Ok(())
     }
@@ -114,7 +115,7 @@ impl Keys {
     /// Signs a browser in with a key, and returns the secret for its cookie.
     pub(crate) fn sign_in(&self, key: &str) -> String {
         let cookie = secret();
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = locked(&self.sessions);
         let now = Instant::now();
         sessions.retain(|_, session| session.ends > now);
         if sessions.len() >= MAX_SESSIONS {
@@ -129,13 +130,13 @@ impl Keys {
 
     /// Returns the holder of the key that a session was opened with, if the session and the key are still valid.
     pub(crate) fn session(&self, cookie: &str) -> Option<Holder> {
-        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let sessions = locked(&self.sessions);
         let session = sessions.get(&digest(cookie)).filter(|session| session.ends > Instant::now());
         session.and_then(|session| self.holder(&session.key))
     }
 
     pub(crate) fn sign_out(&self, cookie: &str) {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&digest(cookie));
+        locked(&self.sessions).remove(&digest(cookie));
     }
 }
 

@@ -262,7 +262,7 @@ fn reload(app: &AppState, started: &Options, current: &Options, arguments: &[OsS
     Some(new)
 }
 
-/// What systemd is told.
+/// A state of the server that systemd is notified of.
 #[derive(Debug, Clone, Copy)]
 enum Notice {
     Ready,

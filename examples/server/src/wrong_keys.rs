@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::connections::network;
+use crate::locked::locked;
 
 /// Number of wrong keys that cost nothing.
 const FREE: u32 = 10;
@@ -41,7 +42,7 @@ impl WrongKeys {
     /// Counts a wrong key of an address.
     pub(crate) fn count(&self, address: IpAddr, now: Instant) -> Penalty {
         let network = network(address);
-        let mut debts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut debts = locked(&self.0);
         if debts.len() >= MAX_ADDRESSES && !debts.contains_key(&network) {
             debts.retain(|_, debt| debt.until > now);
             if debts.len() >= MAX_ADDRESSES {

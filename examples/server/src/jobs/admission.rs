@@ -1,19 +1,19 @@
 //! Admission to the queue. A place is reserved before an upload begins, not after the video has been received.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::Failure;
+use crate::tally::{Slot, Tally};
 
 /// The free places of the queue, and the number of videos of each client that wait or run.
 #[derive(Debug)]
 pub(super) struct Admissions {
     places: Arc<Semaphore>,
     limit: u32,
-    clients: Arc<Mutex<HashMap<String, u32>>>,
+    clients: Tally<String>,
     client_limit: AtomicU32,
 }
 
@@ -35,16 +35,12 @@ impl Admission {
 }
 
 /// One of a client's videos, counted against the client's limit until this value is dropped.
-#[derive(Debug)]
-pub(super) struct ClientSlot {
-    name: String,
-    counts: Arc<Mutex<HashMap<String, u32>>>,
-}
+pub(super) type ClientSlot = Slot<String>;
 
 impl Admissions {
     pub(super) fn new(limit: u32, client_limit: u32) -> Self {
         let places = Arc::new(Semaphore::new(limit as usize));
-        Self { places, limit, clients: Arc::default(), client_limit: AtomicU32::new(client_limit) }
+        Self { places, limit, clients: Tally::default(), client_limit: AtomicU32::new(client_limit) }
     }
 
     /// Changes the limit of each client. Videos over a lower limit stay.
@@ -58,15 +54,9 @@ impl Admissions {
     /// Returns a failure if the client is at its limit or the queue is full. It names the seconds to wait,
     /// `retry_after()`.
     pub(super) fn admit(&self, client: &str, retry_after: impl Fn() -> u64) -> Result<Admission, Failure> {
-        let mut counts = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(client.to_owned()).or_default();
         let limit = self.client_limit.load(Ordering::Relaxed);
-        if *count >= limit {
-            return Err(Failure::too_many_jobs(limit, retry_after()));
-        }
-        *count += 1;
-        drop(counts);
-        let client = ClientSlot { name: client.to_owned(), counts: Arc::clone(&self.clients) };
+        let client = self.clients.claim(client.to_owned(), limit);
+        let client = client.ok_or_else(|| Failure::too_many_jobs(limit, retry_after()))?;
         match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => Ok(Admission { place, client }),
             Err(_) => Err(Failure::queue_full(self.limit, retry_after())),
@@ -76,18 +66,6 @@ impl Admissions {
     /// Returns whether the queue is full.
     pub(super) fn is_full(&self) -> bool {
         self.places.available_permits() == 0
-    }
-}
-
-impl Drop for ClientSlot {
-    fn drop(&mut self) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.name) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.name);
-            }
-        }
     }
 }
 
@@ -121,6 +99,6 @@ mod tests {
         let _other = admissions.admit("b", || 7).unwrap();
         drop(first);
         assert!(admissions.admit("a", || 7).is_ok());
-        assert_eq!(admissions.clients.lock().unwrap().len(), 1, "who has nothing under way is forgotten");
+        assert_eq!(admissions.clients.len(), 1, "who has nothing under way is forgotten");
     }
 }

@@ -1,7 +1,7 @@
 //! The state of an analysis while it waits and runs: its progress, for the clients that watch it, and the means to stop
 //! it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use deepsight_core::{CancelToken, ScoredFace};
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use utoipa::ToSchema;
 
 use crate::domain::{Counts, Status};
+use crate::locked::locked;
 
 /// One analysis that waits or runs.
 #[derive(Debug)]
@@ -141,7 +142,7 @@ impl Live {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {

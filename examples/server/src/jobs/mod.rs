@@ -25,6 +25,7 @@ use crate::domain::Moment;
 use crate::domain::Settings;
 use crate::domain::{Analysis, Counts, Failure, Status};
 use crate::engine::Engine;
+use crate::locked::locked;
 use crate::metrics::{Ended, Metrics};
 use crate::store::{Store, StoreError};
 use crate::uploads::{Upload, Uploads};
@@ -416,11 +417,6 @@ impl QueueState {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         locked(&self.queue)
     }
-}
-
-/// Locks a mutex, even a poisoned one: a panic elsewhere leaves no value in this module half-changed.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the largest number of frames that an analysis with these settings searches in a video of `frames` frames and

@@ -28,8 +28,7 @@ impl<T> Turns<T> {
         if let Some((_, items)) = self.clients.iter_mut().find(|(name, _)| name == client) {
             return items.push_back(item);
         }
-        // A new client comes before the one that just had its turn. Of two clients each has every second turn then,
-        // whoever came first.
+        // A new client comes before the one that just had its turn, so that two clients alternate from the start.
         let before = self.clients.back().is_some_and(|(name, _)| *name == self.last) && client != self.last;
         let place = self.clients.len() - usize::from(before);
         self.clients.insert(place, (client.to_owned(), VecDeque::from([item])));

@@ -11,10 +11,11 @@ use deepsight_video::{Media, Sampling};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
-use super::{Admission, End, Job, Live, QueueState, Scored, Sink, locked};
+use super::{Admission, End, Job, Live, QueueState, Scored, Sink};
 use crate::domain::Moment;
 use crate::domain::{Analysis, Counts, Failure, Finished, without_path};
 use crate::engine::EngineError;
+use crate::locked::locked;
 use crate::metrics::Ended;
 use crate::store::{Picture, StoreError};
 use crate::uploads::Upload;
@@ -116,8 +117,8 @@ impl QueueState {
         self.leave(&live);
     }
 
-    /// Analyzes a video. If nobody is found in it, turns the picture by quarters, and analyzes it anew if there are faces
-    /// then.
+    /// Analyzes a video. If nobody is found in it, turns the picture by quarters, and analyzes it anew if there are
+    /// faces then.
     fn analyze(
         &self,
         live: &Live,

@@ -6,20 +6,24 @@ mod uploads;
 mod webhooks;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use deepsight_core::with_causes;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::domain::Failure;
+use crate::locked::locked;
 
 pub(crate) use analyses::Picture;
 pub(crate) use audit::export as export_audit;
 pub(crate) use webhooks::Delivery;
 
-/// Version of the tables' layout, stored as `PRAGMA user_version`.
-const VERSION: i64 = 2;
+/// Statements that bring the tables from each layout to the next. The first ones create them. `PRAGMA user_version` is
+/// the number of the layout.
+const LAYOUTS: [&str; 2] = [include_str!("layout_1.sql"), include_str!("layout_2.sql")];
+/// Number of the layout of this version.
+const VERSION: i64 = LAYOUTS.len() as i64;
 
 /// Settings of a connection. `auto_vacuum` has an effect only on a new file, and only before any other statement.
 /// `synchronous` is FULL because an accepted analysis must survive a power cut. `secure_delete` overwrites removed data
@@ -94,9 +98,10 @@ impl Store {
         let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
         match found {
             0 if has_tables(&connection).map_err(failed)? => return Err(StoreError::Foreign { path: path.to_owned() }),
-            0 => connection.execute_batch(include_str!("schema.sql")).map_err(failed)?,
-            1 => connection.execute_batch(include_str!("migrate_1.sql")).map_err(failed)?,
-            VERSION => {}
+            0..=VERSION => {
+                let missing = LAYOUTS.iter().skip(found as usize);
+                missing.copied().try_for_each(|layout| connection.execute_batch(layout)).map_err(failed)?;
+            }
             _ => return Err(StoreError::Version { path: path.to_owned(), found }),
         }
         Ok(Self(Arc::new(Mutex::new(connection))))
@@ -138,7 +143,7 @@ impl Store {
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
         // A panic leaves no transaction open: dropping one rolls it back.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 
@@ -167,24 +172,20 @@ mod tests {
     use super::*;
     use crate::domain::Moment;
 
-    /// Layout 1 as the first version of the server made it.
-    const LAYOUT_1: &str = r#"
-        CREATE TABLE analyses (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, status TEXT NOT NULL
-            CHECK (status IN ('queued', 'running', 'done', 'failed')), created INTEGER NOT NULL, started INTEGER,
-            finished INTEGER, file_name TEXT NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL,
-            settings TEXT NOT NULL, upload TEXT, attempts INTEGER NOT NULL DEFAULT 0, owner TEXT NOT NULL,
-            idempotency_key TEXT, fingerprint TEXT NOT NULL, result TEXT, problem TEXT);
+    /// An analysis in layout 1.
+    const IN_LAYOUT_1: &str = r#"
         INSERT INTO analyses (id, status, created, file_name, bytes, sha256, settings, upload, owner, fingerprint)
             VALUES ('a', 'queued', 7, 'clip.mp4', 1, '',
                 '{"frames":1,"fps":null,"aggregation":"median","threshold":null,"min_face_size":20.0}', 'file', 'desk',
-                '');
-        PRAGMA user_version = 1;"#;
+                '');"#;
 
     #[test]
     fn a_database_of_the_first_layout_is_brought_up_to_date() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deepsight.sqlite");
-        Connection::open(&path).unwrap().execute_batch(LAYOUT_1).unwrap();
+        let connection = Connection::open(&path).unwrap();
+        [LAYOUTS[0], IN_LAYOUT_1].into_iter().try_for_each(|batch| connection.execute_batch(batch)).unwrap();
+        drop(connection);
         let store = Store::open(&path).unwrap();
         assert_eq!(store.known_uploads().unwrap().into_iter().collect::<Vec<_>>(), ["file"]);
         assert_eq!(store.unused_uploads().unwrap().len(), 0);

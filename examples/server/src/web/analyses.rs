@@ -21,7 +21,9 @@ use crate::domain::{Analysis, Origin, Status};
 use crate::domain::{AnalysisList, AnalysisView};
 use crate::domain::{Parameters, Settings, SettingsParameters};
 use crate::jobs::{Submission, expected_frames};
+use crate::locked::locked;
 use crate::random::hex;
+use crate::store::{Store, StoreError};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -261,7 +263,7 @@ struct Repeatable<'a> {
 impl<'a> Repeatable<'a> {
     fn claim(app: &'a AppState, owner: &str, key: &str) -> Result<Self, Problem> {
         let key = (owner.to_owned(), key.to_owned());
-        let mut claimed = app.repeatable.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut claimed = locked(&app.repeatable);
         if !claimed.insert(key.clone()) {
             return Err(Problem::conflict("A request with this Idempotency-Key is still in progress."));
         }
@@ -271,7 +273,7 @@ impl<'a> Repeatable<'a> {
 
 impl Drop for Repeatable<'_> {
     fn drop(&mut self) {
-        self.app.repeatable.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&self.key);
+        locked(&self.app.repeatable).remove(&self.key);
     }
 }
 
@@ -415,15 +417,7 @@ pub(crate) async fn report_json(
     Extension(client): Extension<Client>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let analysis = finished(&app, &client, &id).await?;
-    let json = app
-        .store
-        .run(move |store| store.report_json(&id))
-        .await
-        .map_err(|error| Problem::of_store(&error, "the request"))?;
-    let json = json.ok_or_else(|| Problem::not_found("The report was removed."))?;
-    app.record(about(Action::Download, &client, &analysis)).await?;
-    Ok(download(json, "application/json", &analysis, "json"))
+    report(&app, &client, id, Store::report_json, ("application/json", "json")).await
 }
 
 /// Download the report as a web page
@@ -444,15 +438,24 @@ pub(crate) async fn report_html(
     Extension(client): Extension<Client>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let analysis = finished(&app, &client, &id).await?;
-    let html = app
-        .store
-        .run(move |store| store.report_html(&id))
-        .await
-        .map_err(|error| Problem::of_store(&error, "the request"))?;
-    let html = html.ok_or_else(|| Problem::not_found("The report was removed."))?;
-    app.record(about(Action::Download, &client, &analysis)).await?;
-    Ok(download(html, "text/html; charset=utf-8", &analysis, "html"))
+    report(&app, &client, id, Store::report_html, ("text/html; charset=utf-8", "html")).await
+}
+
+/// Answers with a form of a finished analysis's report, and records the download. `kind` is the form's media type and
+/// the extension of its file's name.
+async fn report(
+    app: &AppState,
+    client: &Client,
+    id: String,
+    read: fn(&Store, &str) -> Result<Option<String>, StoreError>,
+    kind: (&'static str, &str),
+) -> Result<Response, Problem> {
+    let analysis = finished(app, client, &id).await?;
+    let content = app.store.run(move |store| read(store, &id)).await;
+    let content = content.map_err(|error| Problem::of_store(&error, "the request"))?;
+    let content = content.ok_or_else(|| Problem::not_found("The report was removed."))?;
+    app.record(about(Action::Download, client, &analysis)).await?;
+    Ok(download(content, kind.0, &analysis, kind.1))
 }
 
 /// Returns the entry of the audit for an action on an analysis.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ use super::{App, AppState};
 use crate::audit::{Action, Actor, Entry};
 use crate::connections::{AddressSlot, Crowded, network};
 use crate::keys::Holder;
+use crate::locked::locked;
 use crate::wrong_keys::Penalty;
 
 /// The address of the client of a connection.
@@ -282,7 +283,7 @@ struct SharedBody(Arc<Mutex<Option<BodyDataStream>>>);
 
 impl SharedBody {
     fn remaining(&self) -> Option<BodyDataStream> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        locked(&self.0).take()
     }
 }
 
@@ -290,7 +291,7 @@ impl Stream for SharedBody {
     type Item = Result<Bytes, axum::Error>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut body = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut body = locked(&self.0);
         let Some(stream) = body.as_mut() else { return Poll::Ready(None) };
         let next = stream.poll_next_unpin(context);
         if matches!(next, Poll::Ready(None | Some(Err(_)))) {

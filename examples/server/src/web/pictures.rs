@@ -100,8 +100,8 @@ async fn stored_face(app: &AppState, client: &Client, id: String, frame: u64, fa
 
 /// Get a frame of the video as a picture
 ///
-/// It is upright, and turned as in the report, with at most 1280 pixels on the longer side, for browsers that cannot play
-/// the video. The frame is decoded on request.
+/// It is upright, and turned as in the report, with at most 1280 pixels on the longer side, for browsers that cannot
+/// play the video. The frame is decoded on request.
 #[utoipa::path(
     get, path = "/v1/analyses/{id}/frames/{index}", tag = "pictures",
     params(

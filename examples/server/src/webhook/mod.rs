@@ -17,6 +17,7 @@ use sha2::Sha256;
 use crate::domain::AnalysisView;
 use crate::domain::Moment;
 use crate::domain::{Analysis, Status};
+use crate::locked::locked;
 use crate::metrics::{Ended, Metrics};
 use crate::store::{Delivery, Store, StoreError};
 
@@ -269,11 +270,11 @@ impl WebhookState {
     }
 
     fn news(&self) -> MutexGuard<'_, u64> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.news)
     }
 
     fn busy(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.busy)
     }
 }
 

@@ -1,10 +1,13 @@
--- From layout 1 to layout 2.
+-- What layout 2 adds to layout 1.
 BEGIN;
+-- Names of the files that the server made in its folder of uploads. It deletes no other file.
 CREATE TABLE uploads (
     name TEXT PRIMARY KEY,
+    -- Milliseconds since 1970, UTC.
     added INTEGER NOT NULL
 ) WITHOUT ROWID;
 INSERT INTO uploads (name, added) SELECT upload, created FROM analyses WHERE upload IS NOT NULL;
+-- The API key's name, or the address of a client without one. Clients take turns in the queue.
 ALTER TABLE analyses ADD COLUMN client TEXT NOT NULL DEFAULT '';
 UPDATE analyses SET client = owner;
 CREATE INDEX by_owner ON analyses (owner, seq);
