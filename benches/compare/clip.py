@@ -17,10 +17,11 @@ TOLERANCE = 0.01
 
 def measure(setting: Setting) -> Iterator[dict[str, Any]]:
     classifier.prepare(setting)
+    model = classifier.model_file(setting, MODEL, SIZE)
     commands = {
         "torch": _pipeline(setting, "torch", ".pth"),
         "onnx": _pipeline(setting, "onnx", ".onnx"),
-        "ours": [*setting.analyze(classifier.model_file(setting, MODEL, SIZE)), "--frames", str(FRAMES)],
+        "ours": setting.analyze(setting.clip, FRAMES, "--model", str(model), "--aggregation", "mean-of-faces"),
     }
     print(f"clip: {setting.clip.name}", flush=True)
     # The first time is for the disk's cache and to see that all say the same.
@@ -29,12 +30,11 @@ def measure(setting: Setting) -> Iterator[dict[str, Any]]:
     entries: dict[str, dict[str, list[Any]]] = {
         name: {"process_seconds": [], "seconds": [], "peak_mib": []} for name in commands
     }
-    for number in range(setting.rounds):
-        for name in list(commands) if number % 2 == 0 else reversed(commands):
-            finished = work.run_once(name, commands[name], setting.cpus)
-            entries[name]["process_seconds"].append(finished.seconds)
-            entries[name]["seconds"].append(_answer(name, finished)["seconds"])
-            entries[name]["peak_mib"].append(finished.peak_mib)
+    for name in work.turns(commands, setting.rounds):
+        finished = work.run_once(name, commands[name], setting.cpus)
+        entries[name]["process_seconds"].append(finished.seconds)
+        entries[name]["seconds"].append(_answer(name, finished)["seconds"])
+        entries[name]["peak_mib"].append(finished.peak_mib)
     yield {
         "clip": setting.clip.name,
         "network": MODEL,

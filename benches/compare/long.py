@@ -56,9 +56,8 @@ def _turns(setting: Setting, hour: pathlib.Path, frames: int, rounds: int) -> di
         # The first time is for the disk's cache and to see that both give the same frames.
         _check(*(workers[name].ask(request)["output"] for name in ("ours", "pyav")))
         times: dict[str, list[list[float]]] = {name: [] for name in workers}
-        for number in range(rounds):
-            for name in list(workers) if number % 2 == 0 else reversed(workers):
-                times[name].append(workers[name].run(1))
+        for name in work.turns(workers, rounds):
+            times[name].append(workers[name].run(1))
         return {name: {"seconds": times[name]} for name in workers}
 
 
@@ -71,16 +70,13 @@ def _check(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> None
 
 
 def _analysis(setting: Setting, start: pathlib.Path, hour: pathlib.Path, rounds: int) -> dict[str, Any]:
-    flags = ["--device", setting.device, "--engine", setting.engine, "--threads", str(setting.threads)]
-    flags += ["--frames", str(FRAMES[0]), "--max-duration", "7200", "--json", "-"]
-    analyze = str(setting.binaries / "examples" / "analyze")
-    commands = {name: [analyze, *flags, str(clip)] for name, clip in (("start", start), ("hour", hour))}
+    of = {"start": start, "hour": hour}
+    commands = {name: setting.analyze(clip, FRAMES[0], "--max-duration", "7200") for name, clip in of.items()}
     for name, command in commands.items():
         report = json.loads(work.run_once(name, command, setting.cpus).output)
         if not any(frame["faces"] for frame in report["frames"]):
             raise Failure(f"no face is found in {command[-1]}")
     seconds: dict[str, list[list[float]]] = {name: [] for name in commands}
-    for number in range(rounds):
-        for name in list(commands) if number % 2 == 0 else reversed(commands):
-            seconds[name].append([work.run_once(name, commands[name], setting.cpus).seconds])
+    for name in work.turns(commands, rounds):
+        seconds[name].append([work.run_once(name, commands[name], setting.cpus).seconds])
     return {name: {"seconds": rounds_of} for name, rounds_of in seconds.items()}

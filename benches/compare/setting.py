@@ -43,11 +43,11 @@ class Setting:
         flags = ["--device", self.device, "--engine", self.engine, "--threads", str(self.threads)]
         return [str(self.binaries / "measure"), *flags]
 
-    def analyze(self, model: pathlib.Path) -> list[str]:
+    def analyze(self, clip: pathlib.Path, frames: int, *flags: str) -> list[str]:
         """Ours, as a whole."""
-        flags = ["--device", self.device, "--engine", self.engine, "--threads", str(self.threads)]
-        flags += ["--model", str(model), "--aggregation", "mean-of-faces", "--json", "-"]
-        return [str(self.binaries / "examples" / "analyze"), *flags, str(self.clip)]
+        place = ["--device", self.device, "--engine", self.engine, "--threads", str(self.threads)]
+        program = str(self.binaries / "examples" / "analyze")
+        return [program, *place, "--frames", str(frames), *flags, "--json", "-", str(clip)]
 
     def convert(self) -> str:
         return str(self.binaries / "examples" / "convert")

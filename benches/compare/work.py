@@ -17,7 +17,7 @@ import threading
 import time
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterable, Iterator, Sequence
 
 PR_SET_PDEATHSIG = 1
 ANSWER_SECONDS = 600
@@ -162,8 +162,16 @@ def workers() -> Iterator[dict[str, Worker]]:
             worker.close()
 
 
+def turns(names: Iterable[str], rounds: int) -> Iterator[str]:
+    """Whose turn it is, round by round: A B C, C B A, A B C ..."""
+    order = list(names)
+    for _ in range(rounds):
+        yield from order
+        order.reverse()
+
+
 def take_turns(workers: dict[str, Worker], rounds: int, seconds: float) -> dict[str, list[list[float]]]:
-    """Times of each worker, round by round: A B C, C B A, A B C ...
+    """Times of each worker in `turns`, round by round.
 
     A turn takes about `seconds`; the first run in it wakes threads and caches and does not count.
     """
@@ -172,10 +180,9 @@ def take_turns(workers: dict[str, Worker], rounds: int, seconds: float) -> dict[
         worker.run(1)
         repeats[name] = max(2, min(100, round(seconds / median(worker.run(3)))))
     times: dict[str, list[list[float]]] = {name: [] for name in workers}
-    for number in range(rounds):
-        for name in list(workers) if number % 2 == 0 else reversed(workers):
-            workers[name].run(1)
-            times[name].append(workers[name].run(repeats[name]))
+    for name in turns(workers, rounds):
+        workers[name].run(1)
+        times[name].append(workers[name].run(repeats[name]))
     return times
 
 
