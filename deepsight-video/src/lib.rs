@@ -34,6 +34,7 @@ mod sampling;
 mod scan;
 mod seek;
 mod still;
+mod tone_map;
 mod video;
 mod y4m;
 

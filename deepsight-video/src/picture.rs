@@ -8,6 +8,7 @@ use crate::{
     HwAccel, VideoError,
     orientation::Orientation,
     probe::{Fields, Header, KeyFrame},
+    tone_map::ToneMap,
 };
 
 /// Something that a player would do to the picture and this library did not.
@@ -16,7 +17,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum Note {
-    /// The video has a high dynamic range, and the ffmpeg at hand lacks the filters `zscale` and `tonemap`.
+    /// The video has a high dynamic range, and the ffmpeg at hand lacks the filters that convert it: `zscale` and
+    /// `tonemap`, and also `lutrgb` and `colorchannelmixer`, or those two cannot convert its matrix.
     NotToneMapped {
         /// ffmpeg's name for the transfer function: `smpte2084` (PQ) or `arib-std-b67` (HLG).
         transfer: String,
@@ -42,8 +44,8 @@ impl fmt::Display for Note {
         match self {
             Self::NotToneMapped { transfer } => write!(
                 f,
-                "The video has a high dynamic range ({transfer}), and this ffmpeg lacks the filters zscale and \
-                 tonemap, so its colors look pale."
+                "The video has a high dynamic range ({transfer}), and this ffmpeg lacks the filters that convert it \
+                 (zscale and tonemap), so its colors look pale."
             ),
             Self::DolbyVision => f.write_str("The video is Dolby Vision of profile 5, so its colors are wrong."),
             Self::PixelShapeIgnored { over, under } => {
@@ -85,14 +87,13 @@ pub(crate) struct Picture {
 }
 
 impl Picture {
-    /// Plans the steps. `has_tone_mapping` says whether the ffmpeg at hand has the filters, and is called only if they
-    /// are needed.
+    /// Plans the steps. `has_filters` says whether the ffmpeg at hand has filters, and is called only if they are needed.
     pub(crate) fn plan(
         header: &Header,
         key_frames: &[KeyFrame],
         max_side: Option<u32>,
         max_pixels: u64,
-        has_tone_mapping: impl FnOnce() -> bool,
+        has_filters: impl Fn(&[&str]) -> bool,
     ) -> Result<Self, VideoError> {
         let mut notes = Vec::new();
         let (over, under) = header.sample_aspect_ratio;
@@ -137,7 +138,9 @@ impl Picture {
             notes.push(Note::NotDeinterlaced);
         }
         let mut tone_map = ToneMap::of(header);
-        if tone_map.is_some() && !has_tone_mapping() {
+        if let Some(map) = &mut tone_map
+            && !map.find_filters(has_filters)
+        {
             tone_map = None;
             notes.push(Note::NotToneMapped { transfer: header.color_transfer.clone().unwrap_or_default() });
         }
@@ -308,51 +311,6 @@ const DEINTERLACED_FORMATS: [&str; 13] = [
     "yuv444p12le",
     "gray",
 ];
-
-/// A conversion from high dynamic range to the standard one (BT.709). Values up to about 70 % of a white of 100 cd/m²
-/// stay as they are, and the highlights above are compressed.
-#[derive(Debug, Clone, PartialEq)]
-struct ToneMap {
-    transfer: &'static str,
-    matrix: &'static str,
-    primaries: &'static str,
-    range: &'static str,
-}
-
-/// Filters that tone mapping needs.
-pub(crate) const TONE_MAPPING: [&str; 2] = ["zscale", "tonemap"];
-
-impl ToneMap {
-    fn of(header: &Header) -> Option<Self> {
-        let transfer = match header.color_transfer.as_deref() {
-            Some("smpte2084") => "smpte2084",
-            Some("arib-std-b67") => "arib-std-b67",
-            _ => return None,
-        };
-        // What the file does not say is as in nearly all files of high dynamic range.
-        let matrix = match header.color_space.as_deref() {
-            Some("gbr") => "gbr",
-            Some("bt709") => "709",
-            Some("bt2020c") => "2020_cl",
-            _ => "2020_ncl",
-        };
-        let primaries = match header.color_primaries.as_deref() {
-            Some("bt709") => "709",
-            Some("smpte432") => "smpte432",
-            _ => "2020",
-        };
-        Some(Self { transfer, matrix, primaries, range: if header.full_range { "pc" } else { "tv" } })
-    }
-
-    fn filters(&self) -> String {
-        let Self { transfer, matrix, primaries, range } = self;
-        format!(
-            "format=yuv444p12le,zscale=tin={transfer}:min={matrix}:pin={primaries}:rin={range}:t=linear:npl=100,\
-             format=gbrpf32le,zscale=p=bt709,tonemap=mobius:param=0.7:desat=0,zscale=t=bt709:m=bt709:r=tv,\
-             format=yuv444p"
-        )
-    }
-}
 
 #[cfg(test)]
 mod tests {

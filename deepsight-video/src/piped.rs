@@ -19,7 +19,7 @@ use crate::{
     decode::{failure, frame, room_for_a_frame},
     ffmpeg::{self, Address, DecodeJob, Programs},
     marks::{Line, Mark, Marks},
-    picture::{Picture, TONE_MAPPING},
+    picture::Picture,
     probe::{self, Head, Header},
     process::{Process, Processes},
     raw::NAME,
@@ -295,8 +295,8 @@ impl Container {
         let bytes = head_of_mp4(queue, options, &name)?.unwrap_or(HEAD);
         let (mut header, alone) = probe::look_at_head(&name, Head { queue, bytes }, &programs, options)?;
         header.orientation = header.orientation.turned(options.turn);
-        let has_tone_mapping = || ffmpeg::has_filters(&programs.ffmpeg, &TONE_MAPPING);
-        let picture = Picture::plan(&header, &[], options.max_side, limits.max_pixels, has_tone_mapping)?;
+        let has_filters = |filters: &[&str]| ffmpeg::has_filters(&programs.ffmpeg, filters);
+        let picture = Picture::plan(&header, &[], options.max_side, limits.max_pixels, has_filters)?;
         limits.check_pixels(&name, picture.displayed)?;
 
         let plan = Plan::of_stream(sampling, header.tick)?;

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     DecodeOptions, Frames, Limit, Note, Sampling, VideoError,
     ffmpeg::{self, Programs},
-    picture::{Picture, TONE_MAPPING},
+    picture::Picture,
     probe::{self, Header, Probed},
     sampling::Timeline,
     scan::Scan,
@@ -81,8 +81,8 @@ impl Video {
             let reason = "its video stream has no frames".into();
             return Err(VideoError::Probe { path: path.to_path_buf(), reason });
         }
-        let has_tone_mapping = || ffmpeg::has_filters(&programs.ffmpeg, &TONE_MAPPING);
-        let picture = Picture::plan(&header, &key_frames, options.max_side, limits.max_pixels, has_tone_mapping)?;
+        let has_filters = |filters: &[&str]| ffmpeg::has_filters(&programs.ffmpeg, filters);
+        let picture = Picture::plan(&header, &key_frames, options.max_side, limits.max_pixels, has_filters)?;
         limits.check_pixels(path, picture.displayed)?;
         let info = VideoInfo::new(&header, &scan, &picture);
         limits.check_duration(path, info.duration)?;

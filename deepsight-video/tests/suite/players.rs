@@ -1,6 +1,6 @@
 //! A clip is decoded to what a player shows: the right stream, shape, field, color and clock.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use deepsight_core::{Frame, image::RgbImage};
 use deepsight_video::{DecodeLimits, DecodeOptions, Note, Sampling, Video, VideoError};
@@ -182,7 +182,7 @@ fn square_pixels_count_for_the_limit_on_pixels() {
 }
 
 /// Joins raw H.264 streams into one in a container.
-fn joined(clips: &Clips, name: &str, parts: &[&str]) -> std::path::PathBuf {
+fn joined(clips: &Clips, name: &str, parts: &[&str]) -> PathBuf {
     let mut bytes = Vec::new();
     for (n, part) in parts.iter().enumerate() {
         let words = format!("-f lavfi -i {part} -c:v libx264 -bf 0 -g 10 -pix_fmt yuv420p");
@@ -320,7 +320,9 @@ fn interlaced_frames_are_deinterlaced() {
     }
 }
 
-/// High dynamic range is converted to within 3 of 255 levels on average of the original in standard range.
+/// High dynamic range is converted to within 3 of 255 levels on average of the original in standard range, with zscale
+/// and without.
+#[cfg(unix)]
 #[test]
 fn high_dynamic_range_is_mapped_to_standard_range() {
     let clips = Clips::new();
@@ -336,27 +338,42 @@ fn high_dynamic_range_is_mapped_to_standard_range() {
              zscale=t={transfer}:m=bt2020nc:r=tv:npl=100,format=yuv420p10le"
         );
         let params = format!("colorprim=bt2020:transfer={transfer}:colormatrix=bt2020nc:log-level=error:crf=8");
-        let video = open(clips.make(name, &format!("{source} -vf {up} -c:v libx265 -x265-params {params}")));
-        assert!(video.info().notes.is_empty(), "{name}: {:?}", video.info());
-        let frames = all(&video, Sampling::all());
-        assert_eq!(frames.len(), 5, "{name}");
-        for (frame, original) in frames.iter().zip(&original) {
-            let off = difference(&frame.image, &original.image);
-            assert!(off < 3.0, "{name}: frame {} is off by {off}", frame.index);
+        let path = clips.make(name, &format!("{source} -vf {up} -c:v libx265 -x265-params {params}"));
+        let without_zscale = DecodeOptions::default()
+            .with_ffmpeg(ffmpeg_without(&clips, &format!("no_zscale_{name}"), "zscale|tonemap"))
+            .with_ffprobe("ffprobe");
+        let by_tables = Video::open_with(&path, &without_zscale).unwrap();
+        for video in [open(&path), by_tables] {
+            assert!(video.info().notes.is_empty(), "{name}: {:?}", video.info());
+            let frames = all(&video, Sampling::all());
+            assert_eq!(frames.len(), 5, "{name}");
+            for (frame, original) in frames.iter().zip(&original) {
+                let off = difference(&frame.image, &original.image);
+                assert!(off < 3.0, "{name}: frame {} is off by {off}", frame.index);
+            }
         }
     }
+}
+
+/// A program that calls ffmpeg, but does not list some filters.
+#[cfg(unix)]
+fn ffmpeg_without(clips: &Clips, name: &str, filters: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let text = format!(
+        "#!/bin/sh\ncase \"$*\" in *-filters*) ffmpeg \"$@\" | grep -vE ' ({filters}) '; exit 0;; esac\nexec ffmpeg \"$@\"\n"
+    );
+    let program = clips.write(name, text.as_bytes());
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    program
 }
 
 #[cfg(unix)]
 #[test]
 fn an_ffmpeg_without_tone_mapping_is_told() {
-    use std::os::unix::fs::PermissionsExt;
     let clips = Clips::new();
     let tags = "setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc";
     let path = clips.make("pq.mkv", &format!("{} -vf {tags} -c:v ffv1", ramp_source(5)));
-    let text = "#!/bin/sh\ncase \"$*\" in *-filters*) exit 0;; esac\nexec ffmpeg \"$@\"\n";
-    let old = clips.write("old", text.as_bytes());
-    std::fs::set_permissions(&old, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let old = ffmpeg_without(&clips, "old", "zscale|tonemap|lutrgb");
     let options = DecodeOptions::default().with_ffmpeg(old).with_ffprobe("ffprobe");
     let video = Video::open_with(&path, &options).unwrap();
     let notes = &video.info().notes;
@@ -369,7 +386,7 @@ fn an_ffmpeg_without_tone_mapping_is_told() {
 // ---- The clock ----
 
 /// Joins transport streams whose clocks start at these seconds.
-fn transport(clips: &Clips, name: &str, starts: &[u32]) -> std::path::PathBuf {
+fn transport(clips: &Clips, name: &str, starts: &[u32]) -> PathBuf {
     let mut bytes = Vec::new();
     for start in starts {
         let words = format!("{} -c:v libx264 -bf 2 -pix_fmt yuv420p -output_ts_offset {start}", ramp_source(20));
