@@ -3,7 +3,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Aggregation;
+use crate::{Aggregation, ModelAnswer};
 
 /// The result of an analysis: whether the clip is forged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -140,6 +140,15 @@ pub enum Reason {
         threshold: f32,
         /// Distance from the threshold within which the verdict is uncertain.
         band: f32,
+    },
+    /// The models of an ensemble disagree. Makes the verdict uncertain.
+    ModelsDisagree {
+        /// The disagreement, `0..=1`: see [`EnsembleAnswer::disagreement`](crate::EnsembleAnswer::disagreement).
+        disagreement: f32,
+        /// The disagreement up to which the models decide.
+        limit: f32,
+        /// The answer of each model.
+        models: Vec<ModelAnswer>,
     },
     /// A few seconds of one person look forged, but among that many moments of real people one may look so by chance.
     /// Makes the verdict uncertain.
@@ -300,6 +309,7 @@ impl Reason {
             | Self::FacesTooDark { .. }
             | Self::FacesTurned { .. }
             | Self::ManyPeople { .. }
+            | Self::ModelsDisagree { .. }
             | Self::SuspiciousSegment { .. }
             | Self::NearThreshold { .. } => true,
             Self::PartlySeen { uncertain, .. } => uncertain,
@@ -403,6 +413,20 @@ impl fmt::Display for Reason {
                 number(*band * 100.0),
                 percent(*threshold)
             ),
+            Self::ModelsDisagree { disagreement, limit, models } => {
+                let says = |model: &ModelAnswer| {
+                    let probability = model.fake_probability.map_or("no probability".into(), percent);
+                    let threshold = percent(model.threshold);
+                    format!("{} says {} ({probability}, threshold {threshold})", model.name, model.verdict)
+                };
+                write!(
+                    f,
+                    "The models disagree by {} points; up to {} they decide together. {}.",
+                    number(*disagreement * 100.0),
+                    number(*limit * 100.0),
+                    models.iter().map(says).collect::<Vec<_>>().join("; ")
+                )
+            }
             Self::SuspiciousSegment { track, from, to, faces, fake_probability, moments, corrected } => write!(
                 f,
                 "{} may be forged {}: {} over {}. Among {moments} such moments of real people one may look so by \

@@ -3,6 +3,7 @@
 mod analyzer;
 mod coverage;
 mod detect_every;
+mod ensemble;
 mod report;
 mod session;
 mod stand_ins;
