@@ -69,7 +69,7 @@ pub use decide::{Decision, EnsembleAnswer, ModelAnswer, Segment, SegmentConfig, 
 pub use efficientnet::{
     BATCH_NORM_MOMENTUM, BatchNormAct, Block, Depthwise, DepthwiseSeparable, InvertedResidual, Noise, SqueezeExcitation,
 };
-pub use ensemble::{Combination, Ensemble, EnsembleConfig, EnsembleFile, EnsembleInfo, EnsembleMember};
+pub use ensemble::{Combination, Ensemble, EnsembleConfig, EnsembleFile, EnsembleInfo, EnsembleMember, Models};
 pub use error::{BoxError, Error, with_causes};
 pub use explain::ActivationMap;
 pub use face::{

@@ -1,12 +1,14 @@
 mod config;
 mod derived;
 mod file;
+mod models;
 mod stacking;
 
 use image::RgbImage;
 
 pub use self::config::{Combination, EnsembleConfig, EnsembleInfo};
 pub use self::file::{EnsembleFile, EnsembleMember};
+pub use self::models::Models;
 use crate::{ActivationMap, CombinedScore, Error, FaceClassifier, FaceCrop, FaceScore, ModelInfo};
 
 /// Several models that score every face together.

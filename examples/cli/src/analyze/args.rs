@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use burn::tensor::backend::Backend;
 use clap::Parser;
-use deepsight_core::{Aggregation, AnalyzerConfig, Classifier, Engine, Error, Precision, Report, Threads};
+use deepsight_core::{Aggregation, AnalyzerConfig, Classifier, Engine, Error, Models, Precision, Report, Threads};
 use deepsight_device::Device;
 use deepsight_face::MtcnnConfig;
 use deepsight_video::{DecodeLimits, DecodeOptions, HwAccel};
@@ -49,9 +49,10 @@ pub struct Args {
     /// report
     #[arg(long, conflicts_with = "output_dir")]
     pub live: bool,
-    /// Model file; the bundled model by default
+    /// Model file, or ensemble file (see `deepsight convert --ensemble`); the bundled model by default. If repeated,
+    /// every model scores every face, and the clip gets the calibrated mean of their answers
     #[arg(long, value_name = "FILE")]
-    pub model: Option<PathBuf>,
+    pub model: Vec<PathBuf>,
     /// Device that runs the networks
     #[arg(long, value_name = "DEVICE", default_values_t = [Device::default()])]
     #[arg(help = Device::help("Device that runs the networks (if repeated, the devices share the clips)"))]
@@ -242,20 +243,22 @@ impl Args {
         }
     }
 
-    /// The classifier of the model that the flags name, computed as they say.
+    /// Loads the models that the flags name, computed as they say.
     ///
     /// # Errors
-    /// When the model cannot be read, or its network cannot be computed so.
-    pub fn classifier<B: Backend>(&self, device: &B::Device) -> Result<Classifier<B>, Error> {
-        let classifier = match &self.model {
-            Some(path) => Classifier::load(path, device),
-            None => Classifier::pretrained(device),
+    /// When a model cannot be read, its network cannot be computed so, or the models cannot be combined.
+    pub fn classifier<B: Backend>(&self, device: &B::Device) -> Result<Models<Classifier<B>>, Error> {
+        let prepared = |classifier: Classifier<B>| -> Result<Classifier<B>, Error> {
+            let classifier = classifier.compute_with(self.engine)?.compute_in(self.precision)?;
+            Ok(match self.batches() {
+                Some((_, faces)) => classifier.with_batch_size(faces),
+                None => classifier,
+            })
         };
-        let classifier = classifier?.compute_with(self.engine)?.compute_in(self.precision)?;
-        Ok(match self.batches() {
-            Some((_, faces)) => classifier.with_batch_size(faces),
-            None => classifier,
-        })
+        match self.model.is_empty() {
+            true => prepared(Classifier::pretrained(device)?).map(Models::One),
+            false => Models::load(&self.model, |path| prepared(Classifier::load(path, device)?)),
+        }
     }
 
     /// The threads that compute.

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::backend::Backend;
-use deepsight_core::{Analyzer, CLOSER_FRAMES, CancelToken, Classifier, Error, Job, Report, Threads, with_causes};
+use deepsight_core::{
+    Analyzer, CLOSER_FRAMES, CancelToken, Classifier, Error, Job, Models, Report, Threads, with_causes,
+};
 use deepsight_device::{Device, backend_devices};
 use deepsight_face::Mtcnn;
 use deepsight_video::{Media, Sampling, VideoError};
@@ -16,7 +18,7 @@ use crate::clip::Clip;
 #[derive(Debug)]
 pub(super) struct Worker<B: Backend> {
     device: Device,
-    analyzer: Analyzer<Mtcnn<B>, Arc<Classifier<B>>>,
+    analyzer: Analyzer<Mtcnn<B>, Arc<Models<Classifier<B>>>>,
 }
 
 /// Loads the networks onto each of the devices, of which `first` is the backend's own name for the first.
@@ -41,7 +43,7 @@ pub(super) fn workers<B: Backend>(
 
 impl<B: Backend> Worker<B> {
     /// The networks and how they are used.
-    pub(super) fn analyzer(&self) -> &Analyzer<Mtcnn<B>, Arc<Classifier<B>>> {
+    pub(super) fn analyzer(&self) -> &Analyzer<Mtcnn<B>, Arc<Models<Classifier<B>>>> {
         &self.analyzer
     }
 

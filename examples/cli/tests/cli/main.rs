@@ -4,6 +4,7 @@
 mod analyze;
 mod convert;
 mod device;
+mod ensemble;
 mod evaluate;
 mod inputs;
 mod preprocess;
