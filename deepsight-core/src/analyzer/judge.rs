@@ -28,8 +28,8 @@ impl Judge {
         let model = classifier.info();
         let threshold = config.threshold_of(&model)?;
         let alone = AnalyzerConfig { threshold: None, ..config.clone() };
-        let members = model.ensemble.iter().flat_map(|ensemble| &ensemble.models);
-        members.map(|member| alone.threshold_of(member).map(drop)).collect::<Result<(), Error>>()?;
+        let mut members = model.ensemble.iter().flat_map(|ensemble| &ensemble.models);
+        members.try_for_each(|member| alone.threshold_of(member).map(drop))?;
         Ok(Self { config: config.clone(), model, detector: detector.info(), threshold })
     }
 

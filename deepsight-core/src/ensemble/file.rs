@@ -79,7 +79,7 @@ impl EnsembleFile {
         Self::from_json(&text, path)
     }
 
-    fn from_json(text: &str, path: &Path) -> Result<Self, Error> {
+    pub(crate) fn from_json(text: &str, path: &Path) -> Result<Self, Error> {
         #[derive(Deserialize)]
         struct Versioned {
             deepsight_ensemble: u64,

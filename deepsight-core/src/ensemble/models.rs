@@ -12,7 +12,7 @@ pub enum Models<C> {
     /// A single model.
     One(C),
     /// An ensemble.
-    Several(Ensemble<C>),
+    Several(Box<Ensemble<C>>),
 }
 
 impl<C: FaceClassifier<Error = Error>> Models<C> {
@@ -24,7 +24,7 @@ impl<C: FaceClassifier<Error = Error>> Models<C> {
     /// [`Error::EnsembleMember`] if an ensemble file is among several files.
     pub fn load<P: AsRef<Path>>(files: &[P], mut load: impl FnMut(&Path) -> Result<C, Error>) -> Result<Self, Error> {
         match files {
-            [file] if EnsembleFile::is_one(file) => Ensemble::load(file, load).map(Self::Several),
+            [file] if EnsembleFile::is_one(file) => Ensemble::load(file, load).map(Box::new).map(Self::Several),
             [file] => load(file.as_ref()).map(Self::One),
             files => {
                 if let Some(file) = files.iter().find(|file| EnsembleFile::is_one(file)) {
@@ -32,7 +32,7 @@ impl<C: FaceClassifier<Error = Error>> Models<C> {
                     return Err(Error::EnsembleMember { name: file.as_ref().display().to_string(), reason });
                 }
                 let models = files.iter().map(|file| load(file.as_ref())).collect::<Result<_, _>>()?;
-                Ensemble::new(models, EnsembleConfig::new()).map(Self::Several)
+                Ensemble::new(models, EnsembleConfig::new()).map(Box::new).map(Self::Several)
             }
         }
     }

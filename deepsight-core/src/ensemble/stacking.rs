@@ -98,12 +98,12 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 fn solve(mut matrix: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> {
     let size = right.len();
     for pivot in 0..size {
-        for row in pivot + 1..size {
-            let factor = matrix[row][pivot] / matrix[pivot][pivot];
-            for column in pivot..size {
-                matrix[row][column] -= factor * matrix[pivot][column];
-            }
-            right[row] -= factor * right[pivot];
+        let (done, below) = matrix.split_at_mut(pivot + 1);
+        let from = &done[pivot];
+        for (row, values) in below.iter_mut().enumerate() {
+            let factor = values[pivot] / from[pivot];
+            values.iter_mut().zip(from).skip(pivot).for_each(|(value, above)| *value -= factor * above);
+            right[pivot + 1 + row] -= factor * right[pivot];
         }
     }
     for row in (0..size).rev() {
