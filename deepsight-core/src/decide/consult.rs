@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Decision, Findings};
 use crate::aggregate::{Weighed, weighed_mean};
 use crate::reliability::logit;
+use crate::verdict::add_doubt;
 use crate::{AnalyzerConfig, EnsembleInfo, ModelInfo, Reason, Reliability, Verdict};
 
 /// The answers of an ensemble's models to one clip.
@@ -152,16 +153,6 @@ impl Consultation<'_> {
 impl Decision {
     /// Adds a doubt, which makes the verdict uncertain.
     pub(crate) fn doubt(&mut self, doubt: Reason) {
-        self.verdict = Verdict::Uncertain;
-        for reason in &mut self.reasons {
-            if let Reason::PartlySeen { uncertain, .. } = reason {
-                *uncertain = true;
-            }
-        }
-        // It accompanies REAL only.
-        self.reasons.retain(|reason| !matches!(reason, Reason::MissedFakes { .. }));
-        self.reasons.insert(0, doubt);
-        // The sort is stable: doubts come first, and each group keeps its order.
-        self.reasons.sort_by_key(|reason| !reason.is_doubt());
+        add_doubt(&mut self.verdict, &mut self.reasons, doubt);
     }
 }

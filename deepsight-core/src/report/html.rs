@@ -3,7 +3,7 @@ use std::path::Path;
 use super::chart::{self, timeline};
 use super::pictures::figure;
 use super::text::{clock, escape_html, person};
-use super::{Report, Track};
+use super::{Report, Stability, Track, VariationScore};
 use crate::verdict::{percent, seconds};
 use crate::{Coverage, EnsembleAnswer, Error, FaceCrop, ModelAnswer, Reason, Segment, Verdict};
 
@@ -19,6 +19,7 @@ impl Report {
         let sections = [
             self.answer(),
             self.models(),
+            self.steadiness(),
             self.over_time(),
             self.suspicious_seconds(),
             self.people(),
@@ -123,6 +124,31 @@ impl Report {
             disagreement.map_or("&ndash;".into(), percent),
             percent(*limit),
             models.iter().map(row).collect::<String>(),
+        )
+    }
+
+    fn steadiness(&self) -> String {
+        let Some(Stability { limit, variations, .. }) = &self.stability else { return String::new() };
+        let row = |score: &VariationScore| {
+            let change = match (&score.error, score.change) {
+                (Some(error), _) => escape_html(error),
+                (None, Some(change)) => percent(change),
+                (None, None) => "not comparable: faces cannot be judged".into(),
+            };
+            format!(
+                "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{change}</td></tr>",
+                score.variation,
+                score.verdict.map_or("&ndash;".into(), |verdict| verdict.to_string()),
+                maybe(score.fake_probability),
+            )
+        };
+        format!(
+            "<section><h2>Stability</h2><div class=\"scroll\"><table><caption>The clip again, changed. The score counts as \
+             stable if it changes by no more than {}</caption><thead><tr><th scope=\"col\">Change</th>\
+             <th scope=\"col\">Verdict</th><th scope=\"col\">Fake probability</th><th scope=\"col\">Difference</th></tr></thead>\
+             <tbody>{}</tbody></table></div></section>",
+            percent(*limit),
+            variations.iter().map(row).collect::<String>(),
         )
     }
 

@@ -4,8 +4,10 @@ mod chart;
 mod html;
 mod json;
 mod pictures;
+mod stability;
 mod text;
 
+pub use stability::{Stability, Variation, VariationScore};
 pub use text::escape_html;
 
 use image::RgbImage;
@@ -47,6 +49,9 @@ pub struct Report {
     /// The answers of an ensemble's models and their disagreement; `None` for a single model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ensemble: Option<EnsembleAnswer>,
+    /// The scores of variations of the clip; `None` if none were analyzed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stability: Option<Stability>,
     /// The people in view, in order of appearance.
     pub tracks: Vec<Track>,
     /// The most suspicious seconds of people who are long in view, by track and time.
@@ -242,6 +247,7 @@ impl Report {
             reasons,
             fake_probability,
             ensemble,
+            stability: None,
             tracks,
             segments,
             coverage,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use deepsight_core::{Coverage, EnsembleAnswer, Report, Segment, report::Track};
+use deepsight_core::{Coverage, EnsembleAnswer, Report, Segment, report::Stability, report::Track};
 
 /// Returns the verdict, reasons and people of one clip; with `verbose` also the timings and the errors.
 pub(crate) fn table(report: &Report, verbose: bool) -> String {
@@ -26,6 +26,9 @@ pub(crate) fn table(report: &Report, verbose: bool) -> String {
     }
     if let Some(ensemble) = &report.ensemble {
         answers(&mut text, ensemble);
+    }
+    if let Some(stability) = &report.stability {
+        variations(&mut text, stability);
     }
     if !report.segments.is_empty() {
         let _ = writeln!(text, "  most suspicious seconds");
@@ -64,6 +67,23 @@ fn answers(text: &mut String, ensemble: &EnsembleAnswer) {
         let sha256 = model.sha256.as_deref().and_then(|sha256| sha256.get(..12)).unwrap_or_default();
         let line = format!("{:>11}{fake:>10}{threshold:>11}{:>9.2}", model.verdict, model.weight);
         let _ = writeln!(text, "{line}  {} {sha256}", model.name);
+    }
+}
+
+/// The score of each variation of the clip.
+fn variations(text: &mut String, stability: &Stability) {
+    let maybe = |probability: Option<f32>| probability.map_or("-".into(), percent);
+    let (limit, seconds) = (percent(stability.limit), stability.seconds);
+    let _ = writeln!(text, "  the clip again, changed ({seconds:.1} s); stable up to a difference of {limit}");
+    for score in &stability.variations {
+        let verdict = score.verdict.map_or("-".into(), |verdict| verdict.to_string());
+        let (name, fake) = (score.variation.to_string(), maybe(score.fake_probability));
+        let difference = match (&score.error, score.change) {
+            (Some(error), _) => error.clone(),
+            (None, Some(change)) => format!("differs by {}", percent(change)),
+            (None, None) => "not comparable: faces cannot be judged".into(),
+        };
+        let _ = writeln!(text, "{name:>18}{verdict:>11}{fake:>10}  {difference}");
     }
 }
 

@@ -6,5 +6,6 @@ mod detect_every;
 mod ensemble;
 mod report;
 mod session;
+mod stability;
 mod stand_ins;
 mod threads;

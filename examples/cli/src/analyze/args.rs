@@ -110,6 +110,11 @@ pub struct Args {
     /// Probability from which a clip is fake, 0 to 1; by default that of the model
     #[arg(long, value_name = "T", value_parser = unit)]
     pub threshold: Option<f32>,
+    /// Also analyze the clip recompressed (H.264 of CRF 28 and 36), at half size and mirrored. If its score moves by more
+    /// than the model's uncertain band, the verdict is UNCERTAIN. Takes about five times as long, and decodes and encodes
+    /// the whole clip twice; pictures are not recompressed
+    #[arg(long, conflicts_with = "live")]
+    pub stability: bool,
     /// Write the report as JSON, for several clips one object per line; - prints it instead of the table
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -305,6 +310,9 @@ impl Args {
         }];
         if self.precision != Precision::Full {
             choices.push(("precision", self.precision.name().into()));
+        }
+        if self.stability {
+            choices.push(("stability", true.into()));
         }
         if self.hwaccel.is_some() {
             // Which of several GPUs makes no difference.

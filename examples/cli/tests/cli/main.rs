@@ -12,5 +12,6 @@ mod program;
 mod selftest;
 mod shards;
 mod shell;
+mod stability;
 mod streams;
 mod train;
