@@ -34,6 +34,7 @@ export function showDetails(host, analysis) {
       ['Terms of use', model.terms],
     ]),
     facts('Answers of the models', ensembleRows(report.ensemble)),
+    facts('Stability', stabilityRows(report.stability)),
     facts('Settings', [
       ['Aggregation', analyzer.aggregation],
       ['Threshold', percent(thresholdOf(report))],
@@ -68,6 +69,18 @@ function ensembleRows(ensemble) {
     sha256 ? `${name} ${sha256.slice(0, 8)}` : name, `${verdict}: ${maybePercent(p)}, fake from ${percent(threshold)}`,
   ]);
   return [...rows, ['Disagreement', `${maybePercent(ensemble.disagreement)}, at most ${percent(ensemble.limit)} allowed`]];
+}
+
+const VARIATIONS = { half_size: 'Half size', mirrored: 'Mirrored' };
+
+/** Returns a row for each variation of the video, and the limit. */
+function stabilityRows(stability) {
+  if (!stability) return [];
+  const rows = stability.variations.map(({ variation, verdict, fake_probability: p, change, error }) => [
+    VARIATIONS[variation.kind] ?? `H.264 of CRF ${variation.crf}`,
+    error ?? `${verdict}: ${maybePercent(p)}, ${typeof change === 'number' ? `differs by ${percent(change)}` : 'not comparable'}`,
+  ]);
+  return [...rows, ['Stable up to a difference of', percent(stability.limit)]];
 }
 
 /** Says how densely a video was looked at. */

@@ -10,7 +10,6 @@ use deepsight_core::{
 };
 use deepsight_device::with_backend;
 use deepsight_face::{Mtcnn, MtcnnConfig};
-use deepsight_video::MediaFrames;
 
 use crate::domain::Settings;
 use crate::options::Options;
@@ -55,7 +54,7 @@ impl Engine {
     /// that the frames are those of a still picture.
     pub(crate) fn analyze(
         &self,
-        frames: MediaFrames,
+        frames: CloserFrames<'_>,
         settings: &Settings,
         shown: bool,
         is_still: bool,
@@ -106,7 +105,7 @@ impl Engine {
 trait Networks: Send + Sync {
     fn analyze(
         &self,
-        frames: MediaFrames,
+        frames: CloserFrames<'_>,
         settings: &Settings,
         config: AnalyzerConfig,
         job: Job<'_>,
@@ -175,7 +174,7 @@ impl<B: Backend> OnBackend<B> {
 impl<B: Backend> Networks for OnBackend<B> {
     fn analyze(
         &self,
-        frames: MediaFrames,
+        frames: CloserFrames<'_>,
         settings: &Settings,
         config: AnalyzerConfig,
         job: Job<'_>,

@@ -111,7 +111,7 @@ pub struct Args {
     #[arg(long, value_name = "T", value_parser = unit)]
     pub threshold: Option<f32>,
     /// Also analyze the clip recompressed (H.264 of CRF 28 and 36), at half size and mirrored. If its score moves by more
-    /// than the model's uncertain band, the verdict is UNCERTAIN. Takes about five times as long, and decodes and encodes
+    /// than the model's uncertain band, the verdict is UNCERTAIN. Takes about six times as long, and decodes and encodes
     /// the whole clip twice; pictures are not recompressed
     #[arg(long, conflicts_with = "live")]
     pub stability: bool,

@@ -11,8 +11,7 @@ use deepsight_core::{
 };
 use deepsight_device::{Device, backend_devices};
 use deepsight_face::Mtcnn;
-use deepsight_train::evaluate::recompress_clip;
-use deepsight_video::{Media, Sampling, VideoError};
+use deepsight_video::{Media, Sampling, VideoError, recompress_clip};
 
 use super::{Args, Bars, Failure, cure};
 use crate::clip::Clip;
@@ -103,7 +102,7 @@ impl<B: Backend> Worker<B> {
         };
         let file = tempfile::Builder::new().suffix(".mp4").tempfile();
         let file = file.map_err(|error| Failure::Clip(format!("cannot keep the recompressed clip: {error}")))?;
-        recompress_clip(path, file.path(), crf, &upright, cancel).map_err(|error| match error {
+        recompress_clip(path, file.path(), crf, &upright, &|| cancel.is_cancelled()).map_err(|error| match error {
             _ if cancel.is_cancelled() => Failure::Interrupted,
             error => Failure::Clip(with_causes(&error)),
         })?;

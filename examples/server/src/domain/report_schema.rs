@@ -24,6 +24,9 @@ pub(crate) struct ReportSchema {
     fake_probability: Option<f32>,
     /// The answers of an ensemble's models; absent for a single model.
     ensemble: Option<EnsembleAnswerSchema>,
+    /// The scores of the video recompressed, at half size and mirrored; absent unless `stability` asked for them.
+    #[schema(value_type = Object)]
+    stability: Option<Value>,
     /// The people in view, in order of appearance.
     tracks: Vec<Track>,
     /// The most suspicious seconds of people who are long in view, by person and time.
@@ -341,6 +344,6 @@ mod tests {
         let video = Media::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../clips/portraits.mp4")).unwrap();
         let frames = video.frames(Sampling::evenly(6)).unwrap();
         let job = Job::new().with_input(video.input());
-        engine.analyze(frames, &Settings::default(), false, false, job).unwrap()
+        engine.analyze(frames.boxed(), &Settings::default(), false, false, job).unwrap()
     }
 }
