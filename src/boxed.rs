@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use deepsight_core::image::RgbImage;
-use deepsight_core::{ActivationMap, BoxError, DetectorInfo, Face, FaceClassifier, FaceDetector, FaceScore, ModelInfo};
+use deepsight_core::{
+    ActivationMap, BoxError, CombinedScore, DetectorInfo, Face, FaceClassifier, FaceDetector, FaceScore, ModelInfo,
+};
 
 /// A face detector on any backend.
 pub(crate) type AnyDetector = Arc<dyn FaceDetector<Error = BoxError>>;
@@ -34,6 +36,10 @@ impl<T: FaceClassifier> FaceClassifier for Boxed<T> {
 
     fn classify(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, BoxError> {
         self.0.classify(faces).map_err(Into::into)
+    }
+
+    fn classify_crops(&self, crops: &[Vec<RgbImage>]) -> Result<Vec<CombinedScore>, BoxError> {
+        self.0.classify_crops(crops).map_err(Into::into)
     }
 
     fn explain(&self, face: &RgbImage) -> Result<Option<ActivationMap>, BoxError> {

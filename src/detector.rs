@@ -6,7 +6,7 @@ use burn::tensor::backend::Backend;
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
     ActivationMap, Analyzer, AnalyzerConfig, BoxError, CLOSER_FRAMES, CancelToken, Classifier, Face, FaceClassifier,
-    FaceCrop, FaceDetector, FaceScore, Frame, Job, ModelInfo, Report, Threads,
+    FaceCrop, FaceDetector, FaceScore, Frame, Job, ModelInfo, Models, Report, Threads,
 };
 use deepsight_face::MtcnnConfig;
 use deepsight_video::{DecodeOptions, Media, Sampling};
@@ -171,7 +171,7 @@ impl Detector {
         Ok(faces.into_iter().next().unwrap_or_default())
     }
 
-    /// Cuts a face out of its picture as the model expects it.
+    /// Cuts a face out of its picture as the model expects it; of several models, as the first one does.
     ///
     /// # Errors
     /// [`Error::Analysis`] if the face lies outside the picture, or lacks the landmarks that the crop needs.
@@ -182,7 +182,8 @@ impl Detector {
     /// Scores faces that [`cut`](Self::cut) cut out, in order.
     ///
     /// # Errors
-    /// [`Error::Analysis`] if a face has no pixels or the network fails.
+    /// [`Error::Analysis`] if a face has no pixels, the network fails, or the detector has several models that need
+    /// different crops of a face.
     pub fn score(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Error> {
         let analyzer = &self.shared.analyzer;
         analyzer.threads().install(|| analyzer.classifier().classify(faces)).map_err(failure)
@@ -237,7 +238,7 @@ fn failure(error: BoxError) -> Error {
 enum Model {
     #[default]
     Bundled,
-    File(PathBuf),
+    Files(Vec<PathBuf>),
     Bytes(Vec<u8>),
 }
 
@@ -281,9 +282,15 @@ impl DetectorBuilder {
         Self { device, ..self }
     }
 
-    /// Sets the model file. Default: the bundled model.
+    /// Sets the model file, or the ensemble file. Default: the bundled model.
     pub fn model(self, path: impl Into<PathBuf>) -> Self {
-        Self { model: Model::File(path.into()), ..self }
+        self.models([path])
+    }
+
+    /// Sets several model files. Every model scores every face, and the report has the answer of each model, their
+    /// calibrated mean and their disagreement ([`Ensemble`](deepsight_core::Ensemble)).
+    pub fn models<P: Into<PathBuf>>(self, paths: impl IntoIterator<Item = P>) -> Self {
+        Self { model: Model::Files(paths.into_iter().map(Into::into).collect()), ..self }
     }
 
     /// Sets the content of a model file, in place of [`model`](Self::model).
@@ -357,14 +364,16 @@ impl DetectorBuilder {
 
     fn networks_on<B: Backend>(&self, place: &B::Device, gpu: bool) -> Result<(AnyDetector, AnyClassifier), Error> {
         let detector = MtcnnConfig::new().with_min_face_size(self.min_face_size as f32).init::<B>(place)?;
-        let classifier = match &self.model {
-            Model::Bundled => bundled::<B>(place)?,
-            Model::File(path) => Classifier::<B>::load(path, place)?,
-            Model::Bytes(bytes) => Classifier::<B>::from_bytes(bytes, place)?,
+        let prepared = |classifier: Classifier<B>| -> Result<Classifier<B>, deepsight_core::Error> {
+            // A model that computes something else here than where it was made must not judge anyone.
+            classifier.verify()?;
+            Ok(if gpu { classifier.with_batch_size(GPU_BATCHES.1) } else { classifier })
         };
-        // A model that computes something else here than where it was made must not judge anyone.
-        classifier.verify()?;
-        let classifier = if gpu { classifier.with_batch_size(GPU_BATCHES.1) } else { classifier };
+        let classifier = match &self.model {
+            Model::Bundled => Models::One(prepared(bundled::<B>(place)?)?),
+            Model::Files(paths) => Models::load(paths, |path| prepared(Classifier::load(path, place)?))?,
+            Model::Bytes(bytes) => Models::One(prepared(Classifier::from_bytes(bytes, place)?)?),
+        };
         Ok((Arc::new(Boxed(detector)), Arc::new(Boxed(classifier))))
     }
 

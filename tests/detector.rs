@@ -57,6 +57,25 @@ fn a_picture_is_judged_from_one_frame_and_by_hand_alike() {
 }
 
 #[test]
+fn several_models_give_one_answer_and_that_of_each() {
+    use deepsight::core::model::{ModelFile, WeightFormat};
+
+    let folder = tempfile::tempdir().unwrap();
+    let bundled = concat!(env!("CARGO_MANIFEST_DIR"), "/deepsight-core/weights/efficientnet_lite0.safetensors");
+    let (mut file, twin) = (ModelFile::read(bundled).unwrap(), folder.path().join("twin.safetensors"));
+    file.format = WeightFormat::F32;
+    file.write(&twin).unwrap();
+    let several = Detector::builder().models([Path::new(bundled), &twin]).min_face_size(40).build().unwrap();
+    let (alone, both) = (detector().analyze_image(&photo()).unwrap(), several.analyze_image(&photo()).unwrap());
+    assert_eq!(both.verdict, alone.verdict);
+    let answer = both.ensemble.unwrap();
+    assert_eq!(answer.models[0].fake_probability, alone.fake_probability);
+    assert!(answer.disagreement.unwrap() < 0.01, "{answer:?}");
+    let twice = Detector::builder().models([&twin, &twin]).build().unwrap_err();
+    assert!(twice.to_string().contains("is given twice"), "{twice}");
+}
+
+#[test]
 fn many_files_are_answered_each_and_the_rest_is_cancelled_by_a_drop() {
     let missing = Path::new("missing.mp4");
     let mut results: Vec<_> = detector().analyze_many([Path::new(CLIP), missing, Path::new(CLIP)], 2).collect();

@@ -52,6 +52,73 @@ pub enum Error {
         /// The rule for the value, as the end of a sentence.
         rule: &'static str,
     },
+
+    // Ensembles.
+    /// A model of an ensemble failed.
+    #[error("model {name}")]
+    Member {
+        /// Name of the model.
+        name: String,
+        /// The model's own error.
+        #[source]
+        source: BoxError,
+    },
+    /// An ensemble has too few or too many models.
+    #[error("an ensemble of {count} model(s) is not possible: give {} to {} different models", .range.start(), .range.end())]
+    EnsembleSize {
+        /// Number of models.
+        count: usize,
+        /// The possible numbers.
+        range: std::ops::RangeInclusive<usize>,
+    },
+    /// A model is given twice, so its weight would count twice.
+    #[error("model {name} is given twice (SHA-256 {sha256}): give each model once; an ensemble file can weigh it more")]
+    EnsembleDuplicate {
+        /// Name of the model.
+        name: String,
+        /// SHA-256 of its file.
+        sha256: String,
+    },
+    /// Models cannot be combined, because their outputs cannot be compared.
+    #[error("model {name} cannot be part of an ensemble: {reason}")]
+    EnsembleMember {
+        /// Name of the model.
+        name: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// A single crop was given to an ensemble whose models need several crops of a face.
+    #[error("the ensemble needs {needed} crops of each face, and got {found}: use an analysis, or `classify_crops`")]
+    EnsembleCrops {
+        /// Number of crops that the models need.
+        needed: usize,
+        /// Number that was given.
+        found: usize,
+    },
+    /// An ensemble file cannot be read, or is not one.
+    #[error("ensemble file {path}: {reason}")]
+    EnsembleFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// A model of an ensemble file is not the one that the file names.
+    #[error(
+        "ensemble file {path}: {member} has SHA-256 {found}, and the ensemble was made with {expected}: \
+         put the right model there, or make the ensemble again (`deepsight convert --ensemble`)"
+    )]
+    EnsembleHash {
+        /// The ensemble file.
+        path: PathBuf,
+        /// The model's file, as the ensemble file names it.
+        member: PathBuf,
+        /// SHA-256 of the model's file; `none` if it was not read from a file.
+        found: String,
+        /// SHA-256 that the ensemble file names.
+        expected: String,
+    },
+
     /// An instruction set of that name does not exist, or this processor or build does not have it.
     #[cfg(feature = "model")]
     #[error(transparent)]

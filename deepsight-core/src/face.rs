@@ -3,7 +3,7 @@ use std::sync::Arc;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use crate::{ActivationMap, BoxError, Engine, FaceCrop, Precision, Reliability};
+use crate::{ActivationMap, BoxError, Engine, EnsembleInfo, FaceCrop, Precision, Reliability};
 
 /// An axis-parallel rectangle in pixels of its image. It may extend beyond the image's border.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -131,6 +131,30 @@ impl FaceScore {
     }
 }
 
+/// A classifier's result for one face, with those of the models that it combines.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct CombinedScore {
+    /// Calibrated probability that the face is forged, `0..=1`.
+    pub fake_probability: f32,
+    /// The probability of each model of an ensemble, in the order of [`EnsembleInfo::models`]; empty for a single
+    /// model.
+    pub by_model: Vec<f32>,
+}
+
+impl CombinedScore {
+    /// Creates a score from the combined probability and that of each model, all in `0..=1`.
+    pub fn new(fake_probability: f32, by_model: Vec<f32>) -> Self {
+        Self { fake_probability, by_model }
+    }
+}
+
+impl From<FaceScore> for CombinedScore {
+    fn from(score: FaceScore) -> Self {
+        Self::new(score.fake_probability, Vec::new())
+    }
+}
+
 /// A detector that finds faces in images. An [`Analyzer`](crate::Analyzer) needs one.
 pub trait FaceDetector: Send + Sync {
     /// The error of a failed detection: an error type, or a [`BoxError`].
@@ -174,8 +198,21 @@ pub trait FaceClassifier: Send + Sync {
     /// Returns an error if the network cannot run.
     fn classify(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Self::Error>;
 
+    /// Returns one score for each face, in order, for a classifier that needs several crops of a face.
+    ///
+    /// `crops` has one list for each of [`ModelInfo::crops`], in that order. Each list has one crop of every face, so
+    /// all lists have the same length. The default passes the first list to [`classify`](Self::classify), which is
+    /// right for every classifier that is no [`Ensemble`](crate::Ensemble).
+    ///
+    /// # Errors
+    /// Returns an error if a network cannot run.
+    fn classify_crops(&self, crops: &[Vec<RgbImage>]) -> Result<Vec<CombinedScore>, Self::Error> {
+        let scores = self.classify(crops.first().map_or(&[], Vec::as_slice))?;
+        Ok(scores.into_iter().map(CombinedScore::from).collect())
+    }
+
     /// Returns a map of where in the crop the evidence for a forgery lies; `None` if the classifier cannot compute one,
-    /// which is the default.
+    /// which is the default. The crop is the first of [`ModelInfo::crops`].
     ///
     /// # Errors
     /// Returns an error if the network cannot run.
@@ -213,6 +250,10 @@ macro_rules! through_pointer {
 
             fn classify(&self, faces: &[RgbImage]) -> Result<Vec<FaceScore>, Self::Error> {
                 (**self).classify(faces)
+            }
+
+            fn classify_crops(&self, crops: &[Vec<RgbImage>]) -> Result<Vec<CombinedScore>, Self::Error> {
+                (**self).classify_crops(crops)
             }
 
             fn explain(&self, face: &RgbImage) -> Result<Option<ActivationMap>, Self::Error> {
@@ -274,6 +315,9 @@ pub struct ModelInfo {
     /// The reliability of its probabilities, if it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reliability: Option<Reliability>,
+    /// The models of an ensemble and how they are combined; `None` for a single model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ensemble: Option<EnsembleInfo>,
 }
 
 /// Returns whether the precision is single or absent. Reports leave it out then.
@@ -295,6 +339,20 @@ impl ModelInfo {
             engine: None,
             precision: None,
             reliability: None,
+            ensemble: None,
         }
+    }
+
+    /// Returns the crops of a face that the classifier needs, each once: [`crop`](Self::crop), or those of the models
+    /// of an ensemble in the order in which the models first name them.
+    pub fn crops(&self) -> Vec<FaceCrop> {
+        let models = self.ensemble.as_ref().map_or(&[][..], |ensemble| &ensemble.models);
+        let mut crops = Vec::new();
+        for crop in models.iter().map(|model| model.crop) {
+            if !crops.contains(&crop) {
+                crops.push(crop);
+            }
+        }
+        if crops.is_empty() { vec![self.crop] } else { crops }
     }
 }

@@ -1,6 +1,6 @@
 //! The entry points of the fuzz targets in `fuzz/`. The tests call them too, with seeds and mutations of them.
 
-use crate::Report;
+use crate::{EnsembleFile, Report};
 
 #[cfg(feature = "model")]
 pub use crate::efficientnet::fuzzing::{checkpoint, pickle};
@@ -25,6 +25,23 @@ pub fn report(bytes: &[u8]) -> bool {
     let again = Report::from_json(&json).unwrap_or_else(|error| panic!("{error}: {json}"));
     assert_eq!(again.to_json().unwrap_or_else(|error| panic!("{error}")), json);
     let _ = report.to_html();
+    true
+}
+
+/// Reads an ensemble file. What was read must be usable for scores and be the same when it is written and read again.
+/// Returns whether it was readable.
+///
+/// # Panics
+/// Panics if it is not.
+pub fn ensemble(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let path = std::path::Path::new("fuzzed");
+    let Ok(file) = EnsembleFile::from_json(text, path) else { return false };
+    let json = serde_json::to_string(&file).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(EnsembleFile::from_json(&json, path).unwrap_or_else(|error| panic!("{error}: {json}")), file);
+    let scores = vec![1.0; file.models.len()];
+    let combined = file.config.combination.combine(&scores, &vec![0.5; file.models.len()]);
+    assert!((0.0..=1.0).contains(&combined), "{combined}: {json}");
     true
 }
 
@@ -59,6 +76,11 @@ mod tests {
     #[test]
     fn a_damaged_model_file_does_not_panic() {
         smoke(folder!("fuzz/seeds/model_file"), 1000, super::model_file);
+    }
+
+    #[test]
+    fn a_damaged_ensemble_file_does_not_panic_and_a_readable_one_is_usable() {
+        smoke(folder!("fuzz/seeds/ensemble"), 2000, super::ensemble);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod decide;
 mod efficientnet;
 #[cfg(feature = "model")]
 mod eight_bits;
+mod ensemble;
 mod error;
 mod explain;
 mod face;
@@ -61,16 +62,19 @@ pub use burn;
 pub use classifier::Classifier;
 pub use coverage::{CLOSER_FRAMES, Coverage, frames_for};
 pub use crop::FaceCrop;
-pub use decide::{Decision, Segment, SegmentConfig, TrackFace};
+pub use decide::{Decision, EnsembleAnswer, ModelAnswer, Segment, SegmentConfig, TrackFace};
 // What a network is made of, for `deepsight-train`, which computes its gradients. Not a promise.
 #[cfg(feature = "model")]
 #[doc(hidden)]
 pub use efficientnet::{
     BATCH_NORM_MOMENTUM, BatchNormAct, Block, Depthwise, DepthwiseSeparable, InvertedResidual, Noise, SqueezeExcitation,
 };
+pub use ensemble::{Combination, Ensemble, EnsembleConfig, EnsembleFile, EnsembleInfo, EnsembleMember, Models};
 pub use error::{BoxError, Error, with_causes};
 pub use explain::ActivationMap;
-pub use face::{BoundingBox, DetectorInfo, Face, FaceClassifier, FaceDetector, FaceScore, Landmarks, ModelInfo};
+pub use face::{
+    BoundingBox, CombinedScore, DetectorInfo, Face, FaceClassifier, FaceDetector, FaceScore, Landmarks, ModelInfo,
+};
 pub use frame::Frame;
 pub use fused::Engine;
 /// The crate that provides `RgbImage`, the type of frames and crops.

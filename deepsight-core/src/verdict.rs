@@ -3,7 +3,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Aggregation;
+use crate::report::Variation;
+use crate::{Aggregation, ModelAnswer};
 
 /// The result of an analysis: whether the clip is forged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -140,6 +141,26 @@ pub enum Reason {
         threshold: f32,
         /// Distance from the threshold within which the verdict is uncertain.
         band: f32,
+    },
+    /// The models of an ensemble disagree. Makes the verdict uncertain.
+    ModelsDisagree {
+        /// The disagreement, `0..=1`: see [`EnsembleAnswer::disagreement`](crate::EnsembleAnswer::disagreement).
+        disagreement: f32,
+        /// The disagreement up to which the models decide.
+        limit: f32,
+        /// The answer of each model.
+        models: Vec<ModelAnswer>,
+    },
+    /// The score moves when the clip is changed in a way that leaves a forgery a forgery. Makes the verdict uncertain.
+    Unstable {
+        /// The change that moves the score most.
+        variation: Variation,
+        /// The clip's probability.
+        fake_probability: f32,
+        /// The probability of the changed clip.
+        varied: f32,
+        /// The difference up to which a score counts as stable.
+        limit: f32,
     },
     /// A few seconds of one person look forged, but among that many moments of real people one may look so by chance.
     /// Makes the verdict uncertain.
@@ -300,6 +321,8 @@ impl Reason {
             | Self::FacesTooDark { .. }
             | Self::FacesTurned { .. }
             | Self::ManyPeople { .. }
+            | Self::ModelsDisagree { .. }
+            | Self::Unstable { .. }
             | Self::SuspiciousSegment { .. }
             | Self::NearThreshold { .. } => true,
             Self::PartlySeen { uncertain, .. } => uncertain,
@@ -325,6 +348,21 @@ impl Reason {
 }
 
 impl Reason {
+    /// Returns whether this reason says that faces are not seen well enough to be judged.
+    pub(crate) fn is_about_sight(&self) -> bool {
+        matches!(
+            self,
+            Self::NoFaces { .. }
+                | Self::TooFewFaces { .. }
+                | Self::NoSteadyTrack { .. }
+                | Self::DoubtfulFaces { .. }
+                | Self::FacesTooSmall { .. }
+                | Self::FacesTooBlurred { .. }
+                | Self::FacesTooDark { .. }
+                | Self::FacesTurned { .. }
+        )
+    }
+
     /// Returns whether this reason speaks of whole tracks, and says nothing of a few seconds of one of them.
     pub(crate) fn is_about_wholes(&self) -> bool {
         matches!(
@@ -403,6 +441,33 @@ impl fmt::Display for Reason {
                 number(*band * 100.0),
                 percent(*threshold)
             ),
+            Self::Unstable { variation, fake_probability, varied, limit } => write!(
+                f,
+                "The score is not stable: {} for the clip, {} for the same clip {}. A change of up to {} points is the \
+                 model's noise.",
+                percent(*fake_probability),
+                percent(*varied),
+                match variation {
+                    Variation::Recompressed { .. } => format!("recompressed ({variation})"),
+                    Variation::HalfSize => format!("at {variation}"),
+                    Variation::Mirrored => variation.to_string(),
+                },
+                number(*limit * 100.0)
+            ),
+            Self::ModelsDisagree { disagreement, limit, models } => {
+                let says = |model: &ModelAnswer| {
+                    let probability = model.fake_probability.map_or("no probability".into(), percent);
+                    let threshold = percent(model.threshold);
+                    format!("{} says {} ({probability}, threshold {threshold})", model.name, model.verdict)
+                };
+                write!(
+                    f,
+                    "The models disagree by {} points; up to {} they decide together. {}.",
+                    number(*disagreement * 100.0),
+                    number(*limit * 100.0),
+                    models.iter().map(says).collect::<Vec<_>>().join("; ")
+                )
+            }
             Self::SuspiciousSegment { track, from, to, faces, fake_probability, moments, corrected } => write!(
                 f,
                 "{} may be forged {}: {} over {}. Among {moments} such moments of real people one may look so by \
@@ -508,6 +573,21 @@ impl fmt::Display for Reason {
             ),
         }
     }
+}
+
+/// Adds a doubt to a verdict and its reasons, which makes the verdict uncertain.
+pub(crate) fn add_doubt(verdict: &mut Verdict, reasons: &mut Vec<Reason>, doubt: Reason) {
+    *verdict = Verdict::Uncertain;
+    for reason in reasons.iter_mut() {
+        if let Reason::PartlySeen { uncertain, .. } = reason {
+            *uncertain = true;
+        }
+    }
+    // It accompanies REAL only.
+    reasons.retain(|reason| !matches!(reason, Reason::MissedFakes { .. }));
+    reasons.insert(0, doubt);
+    // The sort is stable: doubts come first, and each group keeps its order.
+    reasons.sort_by_key(|reason| !reason.is_doubt());
 }
 
 fn count(number: u64, noun: &str) -> String {

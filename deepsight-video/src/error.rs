@@ -11,6 +11,14 @@ use crate::{HwAccel, Limit, PixelFormat};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VideoError {
+    /// A clip cannot be compressed anew ([`recompress_clip`](crate::recompress_clip)).
+    #[error("{}: cannot be compressed anew: {reason}", shown(path))]
+    Recompression {
+        /// The clip.
+        path: PathBuf,
+        /// ffmpeg's message, or how it ended.
+        reason: String,
+    },
     /// The file cannot be read: it is missing, unreadable, or was removed.
     #[error("{path}: {source}", path = shown(path))]
     Io {

@@ -62,6 +62,22 @@ def models():
     model("without_golden.safetensors", without, {"empty": ("F32", [0], b"")})
 
 
+def ensembles():
+    """An ensemble file of each kind of combination."""
+    member = lambda file, digit: {"file": file, "sha256": 64 * digit}
+    two = [member("a.safetensors", "a"), member("b.safetensors", "b")]
+    mean = {"deepsight_ensemble": 1, "models": two, "combination": {"kind": "mean"},
+            "threshold": 0.5, "max_disagreement": 0.5}
+    write("ensemble", "mean.json", json.dumps(mean).encode())
+    quality = {"min_detail": 20.0, "full_detail": 40.0, "min_light": 0.3, "max_turn": 80.0}
+    alarms = [{"probability": 0.5, "rate": 0.1}, {"probability": 0.9, "rate": 0.01}]
+    stacking = {**mean, "models": [*two, member("/models/c.safetensors", "0")], "name": "three",
+                "combination": {"kind": "stacking", "weights": [0.5, 1.25, -0.25], "intercept": -0.1},
+                "reliability": {"uncertain_band": 0.1, "quality": quality, "false_alarms": alarms,
+                                "missed_fakes": {"own": 0.1}}}
+    write("ensemble", "stacking.json", json.dumps(stacking).encode())
+
+
 def reports():
     """The report of the snapshot test, and the same with every kind of reason."""
     snapshot = next((CORE / "tests/suite/analysis/snapshots").glob("*.snap")).read_text().split("---\n", 2)[2]
@@ -81,3 +97,4 @@ def reports():
 pickles()
 models()
 reports()
+ensembles()

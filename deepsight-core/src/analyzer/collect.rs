@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 use rayon::prelude::*;
 
+use super::crops::Crops;
 use super::evidence::{EvidenceBook, Exhibit};
 use super::history::Forgotten;
 use super::queue::Receiver;
 use super::shared_batcher::{Scored, SharedBatcher};
-use super::stages::{Cut, Detected};
+use super::stages::{Cut, Detected, bytes_of_crops};
 use super::{AnalyzerConfig, BATCH_BYTES, CancelToken, FrameError, Job, Progress, ScoredFace, Stage};
 use crate::coverage::Losses;
 use crate::error::described;
@@ -16,7 +17,7 @@ use crate::panics::guarded;
 use crate::scene::Scene;
 use crate::track::LinkedFrame;
 use crate::{
-    FaceClassifier, Threads,
+    CombinedScore, FaceClassifier, Threads,
     report::{ErrorLog, Evidence, ReportFace, ReportFrame},
 };
 
@@ -58,7 +59,7 @@ struct Pending {
     /// Index of the face in the frame's list.
     face: usize,
     track: usize,
-    crop: RgbImage,
+    crops: Vec<RgbImage>,
 }
 
 impl<C: FaceClassifier> Collector<C> {
@@ -167,11 +168,11 @@ impl<C: FaceClassifier> Collector<C> {
         for (position, found) in faces.into_iter().enumerate() {
             let track = found.followed.as_ref().map(|(track, _)| *track);
             let quality = found.followed.as_ref().and_then(|(_, cut)| Some(cut.as_ref().ok()?.quality));
-            listed.push(ReportFace { face: found.face, track, quality, fake_probability: None });
+            listed.push(ReportFace { face: found.face, track, quality, fake_probability: None, by_model: Vec::new() });
             match found.followed {
-                Some((track, Ok(Cut { crop, .. }))) => {
-                    self.pending_bytes += crop.as_raw().len();
-                    self.pending.push_back(Pending { frame, face: position, track, crop });
+                Some((track, Ok(Cut { crops, .. }))) => {
+                    self.pending_bytes += bytes_of_crops(&crops);
+                    self.pending.push_back(Pending { frame, face: position, track, crops });
                 }
                 Some((_, Err(message))) => {
                     self.lose_face(FrameError { stage: Stage::Crop, index: Some(index), time: Some(time), message });
@@ -196,23 +197,24 @@ impl<C: FaceClassifier> Collector<C> {
 
     /// Scores the first pending faces, at most `most` of them.
     pub(super) fn score(&mut self, most: usize, job: &mut Job<'_>) {
-        let (mut crops, mut places, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut crops, mut places, mut bytes) = (Crops::default(), Vec::new(), 0);
         while crops.len() < most && bytes < BATCH_BYTES {
-            let Some(Pending { frame, face, track, crop }) = self.pending.pop_front() else { break };
-            bytes += crop.as_raw().len();
-            crops.push(crop);
+            let Some(Pending { frame, face, track, crops: of_face }) = self.pending.pop_front() else { break };
+            bytes += bytes_of_crops(&of_face);
+            crops.push(of_face);
             places.push((frame, face, track));
         }
         self.pending_bytes -= bytes;
         let started = Instant::now();
         let Scored { crops, scores } = self.batcher.score(&self.classifier, &self.threads, crops);
         self.spent += started.elapsed();
-        for ((crop, (frame, face, track)), score) in crops.into_iter().zip(places).zip(scores) {
+        for ((crop, (frame, face, track)), score) in crops.into_first().into_iter().zip(places).zip(scores) {
             let (index, time) = (self.frames[frame].index, self.frames[frame].time);
             match score {
-                Ok(fake_probability) => {
+                Ok(CombinedScore { fake_probability, by_model }) => {
                     self.progress.faces += 1;
-                    self.frames[frame].faces[face].fake_probability = Some(fake_probability);
+                    let listed = &mut self.frames[frame].faces[face];
+                    (listed.fake_probability, listed.by_model) = (Some(fake_probability), by_model);
                     if let Some(scored) = &mut job.scored {
                         let ReportFace { face: ref found, quality, .. } = self.frames[frame].faces[face];
                         let bounding_box = found.bounding_box;

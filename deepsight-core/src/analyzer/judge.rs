@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use super::AnalyzerConfig;
 use super::collect::Collector;
-use crate::decide::{Decision, Findings};
+use crate::decide::{Consultation, Decision, Findings};
 use crate::{
     DetectorInfo, Error, FaceClassifier, FaceDetector, Input, ModelInfo, Reliability, Report, Verdict,
-    report::{Evidence, Seconds, Settings, Track},
+    report::{Evidence, ReportFace, Seconds, Settings, Track},
 };
 
 /// The rules by which collected faces become a verdict: the settings and what the model says of itself.
@@ -27,6 +27,9 @@ impl Judge {
         config.validate()?;
         let model = classifier.info();
         let threshold = config.threshold_of(&model)?;
+        let alone = AnalyzerConfig { threshold: None, ..config.clone() };
+        let mut members = model.ensemble.iter().flat_map(|ensemble| &ensemble.models);
+        members.try_for_each(|member| alone.threshold_of(member).map(drop))?;
         Ok(Self { config: config.clone(), model, detector: detector.info(), threshold })
     }
 
@@ -36,8 +39,22 @@ impl Judge {
 
     /// Returns the tracks, what was found, and the verdict on it.
     pub(super) fn judge<C>(&self, collector: &Collector<C>, input: &Input) -> (Vec<Track>, Findings, Decision) {
-        let (tracks, findings) = collector.tracks(input, self.reliability());
-        let decision = findings.decide(&self.config, self.threshold, self.reliability());
+        let (tracks, findings) = collector.tracks(input, self.reliability(), |face| face.fake_probability);
+        let mut decision = findings.decide(&self.config, self.threshold, self.reliability());
+        if let Some(ensemble) = &self.model.ensemble {
+            let of_model = |(position, model): (usize, &ModelInfo)| {
+                let probability = |face: &ReportFace| face.by_model.get(position).copied();
+                collector.tracks(input, model.reliability.as_ref(), probability).1
+            };
+            let consultation = Consultation {
+                ensemble,
+                combined: &findings,
+                by_model: &ensemble.models.iter().enumerate().map(of_model).collect::<Vec<_>>(),
+                counts: &tracks.iter().map(|track| track.counts(&self.config)).collect::<Vec<_>>(),
+                reliability: self.reliability(),
+            };
+            consultation.complete(&mut decision, &self.config);
+        }
         (tracks, findings, decision)
     }
 

@@ -2,6 +2,7 @@ mod cancel;
 mod closer;
 mod collect;
 mod config;
+mod crops;
 mod evidence;
 mod failure;
 mod history;
@@ -190,8 +191,8 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         let mut collector = Collector::new(&self.classifier, &self.config, &self.threads, &self.batcher);
         collector.expect(job.expected);
         let linker = Linker::in_order(self.config.tracker.init()?, job.closer.is_some());
-        let crop = judge.model.crop;
-        let (mut decoding, mut detecting) = self.pass(frames, linker, crop, &mut collector, &mut job)?;
+        let crops = judge.model.crops();
+        let (mut decoding, mut detecting) = self.pass(frames, linker, &crops, &mut collector, &mut job)?;
         if !cancel.is_cancelled() {
             collector.refuse_nothing()?;
         }
@@ -201,7 +202,7 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
                 let (linked, tracks, shots) = collector.look_closer(times.len());
                 let linker = Linker::Between(Insertion::new(&self.config.tracker, linked, tracks, shots));
                 let frames = CloserLook { source, times, seen: collector.indices() };
-                let (more_decoding, more_detecting) = self.pass(frames, linker, crop, &mut collector, &mut job)?;
+                let (more_decoding, more_detecting) = self.pass(frames, linker, &crops, &mut collector, &mut job)?;
                 (decoding, detecting) = (decoding + more_decoding, detecting + more_detecting);
             }
         }
@@ -219,7 +220,7 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         &self,
         frames: I,
         linker: Linker,
-        crop: FaceCrop,
+        crops: &[FaceCrop],
         collector: &mut Collector<&C>,
         job: &mut Job<'_>,
     ) -> Result<(Duration, Duration), Error>
@@ -228,7 +229,7 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         E: Into<BoxError>,
     {
         let cancel = &job.cancel.clone();
-        let detection = Detection::new(&self.detector, linker, crop, &self.config, &self.threads, cancel);
+        let detection = Detection::new(&self.detector, linker, crops, &self.config, &self.threads, cancel);
         let (decoding, detecting) = thread::scope(|scope| {
             let (frames_out, frames_in) = queue(self.config.detect_batch, QUEUE_BYTES);
             let (faces_out, faces_in) = queue(self.config.detect_batch, QUEUE_BYTES);

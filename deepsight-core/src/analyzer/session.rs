@@ -8,7 +8,8 @@ use super::stages::{Detection, Linker, usable};
 use super::{Analyzer, CancelToken, FrameError, Job, Stage};
 use crate::error::described;
 use crate::{
-    BoxError, Decision, Error, FaceClassifier, FaceDetector, Frame, Input, Reason, Report, Segment, Verdict,
+    BoxError, Decision, EnsembleAnswer, Error, FaceClassifier, FaceDetector, Frame, Input, Reason, Report, Segment,
+    Verdict,
     report::{ReportFace, Track},
 };
 
@@ -98,6 +99,8 @@ pub struct Update {
     pub fake_probability: Option<f32>,
     /// The reasons for the verdict, doubts first.
     pub reasons: Vec<Reason>,
+    /// The answers of an ensemble's models and their disagreement; `None` for a single model.
+    pub ensemble: Option<EnsembleAnswer>,
     /// The people, in order of appearance.
     pub tracks: Vec<Track>,
     /// The most suspicious seconds of people who are long in view, by track and time.
@@ -118,9 +121,9 @@ impl<D: FaceDetector + Clone, C: FaceClassifier + Clone> Analyzer<D, C> {
         let linker = Linker::in_order(self.config.tracker.init()?, false);
         // A frame is processed whole, whatever the state of the token.
         let never = CancelToken::new();
-        let (detector, crop) = (self.detector.clone(), judge.model.crop);
+        let (detector, crops) = (self.detector.clone(), judge.model.crops());
         Ok(Session {
-            detection: Detection::new(detector, linker, crop, &self.config, &self.threads, &never),
+            detection: Detection::new(detector, linker, &crops, &self.config, &self.threads, &never),
             collector: Collector::new(self.classifier.clone(), &self.config, &self.threads, &self.batcher),
             judge,
             history: History::default(),
@@ -172,9 +175,22 @@ impl<D: FaceDetector, C: FaceClassifier> Session<D, C> {
         let faces = self.collector.frames.get(position).map(|frame| frame.faces.clone()).unwrap_or_default();
         let error = self.collector.new_error.take();
         let (changed, decision) = self.answer();
-        let Decision { verdict, fake_probability, reasons, segments } = decision;
+        let Decision { verdict, fake_probability, reasons, segments, ensemble } = decision;
         let tracks = self.tracks.clone();
-        Update { index, time, faces, unscored, error, verdict, fake_probability, reasons, tracks, segments, changed }
+        Update {
+            index,
+            time,
+            faces,
+            unscored,
+            error,
+            verdict,
+            fake_probability,
+            reasons,
+            ensemble,
+            tracks,
+            segments,
+            changed,
+        }
     }
 
     /// Counts a frame that the source could not give, so that the report says so: its error, and that what came after

@@ -3,11 +3,10 @@ use std::fmt;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use image::RgbImage;
-
+use super::crops::Crops;
 use crate::error::described;
 use crate::panics::guarded;
-use crate::{FaceClassifier, Threads};
+use crate::{CombinedScore, FaceClassifier, Threads};
 
 /// Limit on the faces of several requests in one call of the classifier. A classifier on a GPU divides them further.
 const MAX_FACES: usize = 256;
@@ -27,7 +26,7 @@ struct Line {
 }
 
 struct Request {
-    crops: Vec<RgbImage>,
+    crops: Crops,
     answer: SyncSender<Answer>,
 }
 
@@ -37,15 +36,15 @@ enum Answer {
     Serve,
 }
 
-/// Faces with the probability of each, or the message of the failure.
+/// Faces with the score of each, or the message of the failure.
 pub(super) struct Scored {
-    pub(super) crops: Vec<RgbImage>,
-    pub(super) scores: Vec<Result<f32, String>>,
+    pub(super) crops: Crops,
+    pub(super) scores: Vec<Result<CombinedScore, String>>,
 }
 
 impl SharedBatcher {
     /// Scores the faces and returns them with their scores. May score faces of other callers too, on `threads`.
-    pub(super) fn score<C: FaceClassifier>(&self, classifier: &C, threads: &Threads, crops: Vec<RgbImage>) -> Scored {
+    pub(super) fn score<C: FaceClassifier>(&self, classifier: &C, threads: &Threads, crops: Crops) -> Scored {
         // A thread of the pool must not wait here: the work it waits for may be further down on its own stack.
         if rayon::current_thread_index().is_some() {
             let scores = threads.install(|| classify(classifier, &crops));
@@ -68,8 +67,8 @@ impl SharedBatcher {
         let turn = Turn(self);
         let mut requests = self.take();
         let taken: Vec<usize> = requests.iter().map(|request| request.crops.len()).collect();
-        let mut crops: Vec<RgbImage> =
-            requests.iter_mut().flat_map(|request| std::mem::take(&mut request.crops)).collect();
+        let mut crops = Crops::default();
+        requests.iter_mut().for_each(|request| crops.append(std::mem::take(&mut request.crops)));
         let mut scores = threads.install(|| classify(classifier, &crops));
         drop(turn);
         // Splits from the end, so that nothing is moved twice. The first request is the caller's own.
@@ -126,12 +125,12 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Returns the probability of each face. A batch that fails is repeated face by face, so that only the face that causes
+/// Returns the score of each face. A batch that fails is repeated face by face, so that only the face that causes
 /// the failure is lost.
-fn classify<C: FaceClassifier>(classifier: &C, crops: &[RgbImage]) -> Vec<Result<f32, String>> {
-    let attempt = |crops: &[RgbImage]| {
+fn classify<C: FaceClassifier>(classifier: &C, crops: &Crops) -> Vec<Result<CombinedScore, String>> {
+    let attempt = |crops: &Crops| {
         guarded(|| {
-            let scores = classifier.classify(crops).map_err(described)?;
+            let scores = classifier.classify_crops(crops.columns()).map_err(described)?;
             if scores.len() == crops.len() {
                 Ok(scores)
             } else {
@@ -139,19 +138,18 @@ fn classify<C: FaceClassifier>(classifier: &C, crops: &[RgbImage]) -> Vec<Result
             }
         })
     };
-    let checked = |probability: f32| {
-        if (0.0..=1.0).contains(&probability) {
-            Ok(probability)
-        } else {
-            Err(format!("the classifier's probability is {probability}, outside 0..=1"))
+    let checked = |score: CombinedScore| {
+        let mut probabilities = std::iter::once(&score.fake_probability).chain(&score.by_model);
+        match probabilities.find(|probability| !(0.0..=1.0).contains(*probability)) {
+            None => Ok(score),
+            Some(probability) => Err(format!("the classifier's probability is {probability}, outside 0..=1")),
         }
     };
     match attempt(crops) {
-        Ok(scores) => scores.into_iter().map(|score| checked(score.fake_probability)).collect(),
+        Ok(scores) => scores.into_iter().map(checked).collect(),
         Err(message) if crops.len() == 1 => vec![Err(message)],
-        Err(_) => crops
-            .iter()
-            .map(|crop| attempt(std::slice::from_ref(crop)).and_then(|scores| checked(scores[0].fake_probability)))
+        Err(_) => (0..crops.len())
+            .map(|face| attempt(&crops.of(face)).and_then(|scores| checked(scores[0].clone())))
             .collect(),
     }
 }
@@ -163,6 +161,8 @@ mod tests {
     use std::convert::Infallible;
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::thread;
+
+    use image::RgbImage;
 
     use super::*;
     use crate::{FaceScore, ModelInfo};
@@ -187,8 +187,10 @@ mod tests {
         }
     }
 
-    fn faces(widths: &[u32]) -> Vec<RgbImage> {
-        widths.iter().map(|&width| RgbImage::new(width, 1)).collect()
+    fn faces(widths: &[u32]) -> Crops {
+        let mut crops = Crops::default();
+        widths.iter().for_each(|&width| crops.push(vec![RgbImage::new(width, 1)]));
+        crops
     }
 
     #[test]
@@ -201,10 +203,10 @@ mod tests {
                 let (counter, classifier, pool) = (&counter, &classifier, &pool);
                 scope.spawn(move || {
                     let scored = counter.score(classifier, pool, faces(widths));
-                    let scores = scored.scores.into_iter().map(Result::unwrap);
+                    let scores = scored.scores.into_iter().map(|score| score.unwrap().fake_probability);
                     let expected: Vec<f32> = widths.iter().map(|&width| width as f32 / 1000.0).collect();
                     assert_eq!(scores.collect::<Vec<_>>(), expected);
-                    assert_eq!(scored.crops, faces(widths));
+                    assert_eq!(scored.crops.columns(), faces(widths).columns());
                 })
             };
             bring(&[1, 2]);

@@ -32,7 +32,7 @@ impl Detected {
     /// Returns the bytes of its crops.
     fn bytes(&self) -> usize {
         let crops = self.faces.iter().filter_map(|face| face.followed.as_ref()?.1.as_ref().ok());
-        crops.map(|cut| cut.crop.as_raw().len()).sum()
+        crops.map(|cut| bytes_of_crops(&cut.crops)).sum()
     }
 }
 
@@ -42,10 +42,15 @@ pub(super) struct DetectedFace {
     pub(super) followed: Option<(usize, Result<Cut, String>)>,
 }
 
-/// The crop of a face and its quality.
+/// The crops of a face, one for each that the classifier needs, and the quality of the first.
 pub(super) struct Cut {
-    pub(super) crop: RgbImage,
+    pub(super) crops: Vec<RgbImage>,
     pub(super) quality: FaceQuality,
+}
+
+/// Returns the bytes of pixels of a face's crops.
+pub(super) fn bytes_of_crops(crops: &[RgbImage]) -> usize {
+    crops.iter().map(|crop| crop.as_raw().len()).sum()
 }
 
 /// Reads frames from the input until it ends, the receiver is dropped or the analysis is cancelled. Returns the time
@@ -150,7 +155,7 @@ impl Linker {
 pub(super) struct Detection<D> {
     search: Search<D>,
     linker: Linker,
-    crop: FaceCrop,
+    crops: Vec<FaceCrop>,
     config: AnalyzerConfig,
     threads: Threads,
     cancel: CancelToken,
@@ -160,13 +165,14 @@ impl<D: FaceDetector> Detection<D> {
     pub(super) fn new(
         detector: D,
         linker: Linker,
-        crop: FaceCrop,
+        crops: &[FaceCrop],
         config: &AnalyzerConfig,
         threads: &Threads,
         cancel: &CancelToken,
     ) -> Self {
         let search = Search::new(detector, config);
-        Self { search, linker, crop, config: config.clone(), threads: threads.clone(), cancel: cancel.clone() }
+        let (crops, config) = (crops.to_vec(), config.clone());
+        Self { search, linker, crops, config, threads: threads.clone(), cancel: cancel.clone() }
     }
 
     /// Processes frames until there are no more, the receiver is dropped or the analysis is cancelled. Returns the time
@@ -255,9 +261,10 @@ impl<D: FaceDetector> Detection<D> {
             faces.into_iter().map(|face| if sure(&face) { (face, tracks.next()) } else { (face, None) }).collect();
         let cut = |face: &Face| {
             guarded(|| {
-                let crop = self.crop.cut(&frame.image, face).map_err(described)?;
-                let quality = FaceQuality::of_face(&crop, face);
-                Ok(Cut { crop, quality })
+                let cut = self.crops.iter().map(|crop| crop.cut(&frame.image, face));
+                let crops = cut.collect::<Result<Vec<_>, _>>().map_err(described)?;
+                let quality = FaceQuality::of_face(&crops[0], face);
+                Ok(Cut { crops, quality })
             })
         };
         let faces = followed

@@ -8,12 +8,18 @@ use crate::aggregate::weighed_mean;
 use crate::decide::{Findings, Seen, median};
 use crate::{
     Coverage, Error, FaceQuality, Input, Reliability,
-    report::{ReportFrame, Track},
+    report::{ReportFace, ReportFrame, Track},
 };
 
 impl<C> Collector<C> {
-    /// Returns the tracks in order of appearance, and the findings from which the verdict is decided.
-    pub(super) fn tracks(&self, input: &Input, reliability: Option<&Reliability>) -> (Vec<Track>, Findings) {
+    /// Returns the tracks in order of appearance, and the findings from which the verdict is decided. `probability` is
+    /// that of a scored face: the combined one, or that of one model of an ensemble.
+    pub(super) fn tracks(
+        &self,
+        input: &Input,
+        reliability: Option<&Reliability>,
+        probability: impl Fn(&ReportFace) -> Option<f32>,
+    ) -> (Vec<Track>, Findings) {
         let slots = self.slots();
         let mut tracks: Vec<Track> = slots.keys().map(|&id| Track { id, ..Track::default() }).collect();
         let mut findings = Findings {
@@ -33,7 +39,7 @@ impl<C> Collector<C> {
         let mut regular = vec![0; slots.len()];
         let is_extra = |frame: &ReportFrame, id| frame.closer_look || self.forgotten.is_telling(frame.index, id);
         for frame in &self.frames {
-            for face in frame.faces.iter().filter(|face| face.fake_probability.is_some()) {
+            for face in frame.faces.iter().filter(|face| probability(face).is_some()) {
                 let Some(id) = face.track.filter(|&id| !is_extra(frame, id)) else { continue };
                 regular[slots[&id]] += 1;
             }
@@ -49,7 +55,7 @@ impl<C> Collector<C> {
                 }
                 (track.last_frame, track.end) = (frame.index, frame.time);
                 track.faces += 1;
-                let Some(fake_probability) = face.fake_probability else { continue };
+                let Some(fake_probability) = probability(face) else { continue };
                 // A scored face was cut out, so it always has a quality.
                 let quality = face.quality.unwrap_or(FaceQuality::new(0.0, 0.0, 0.0));
                 findings.seen[slot].push(Seen { time: frame.time, shot, probability: fake_probability, quality });

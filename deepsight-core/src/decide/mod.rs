@@ -1,7 +1,10 @@
+mod consult;
 mod own_scores;
 mod people;
 mod segments;
 
+pub(crate) use self::consult::Consultation;
+pub use self::consult::{EnsembleAnswer, ModelAnswer};
 pub use self::own_scores::TrackFace;
 use self::people::{Defect, People};
 use self::segments::{Best, Segments};
@@ -23,6 +26,8 @@ pub struct Decision {
     pub reasons: Vec<Reason>,
     /// The most suspicious seconds of people who are long in view, by track and time.
     pub segments: Vec<Segment>,
+    /// The answers of an ensemble's models; `None` for a single model.
+    pub ensemble: Option<EnsembleAnswer>,
 }
 
 /// A scored face of a track: what its moments are made of.
@@ -235,7 +240,7 @@ impl Findings {
         }
         let named = |segment: Segment| Segment { track: self.id(segment.track), ..segment };
         let segments = segments.found.into_iter().map(|judged| named(judged.segment)).collect();
-        Decision { verdict, fake_probability, reasons, segments }
+        Decision { verdict, fake_probability, reasons, segments, ensemble: None }
     }
 
     /// Returns the faces of a track with their weights. If too few faces of the track can be judged and tracks decide,

@@ -3,9 +3,9 @@ use std::path::Path;
 use super::chart::{self, timeline};
 use super::pictures::figure;
 use super::text::{clock, escape_html, person};
-use super::{Report, Track};
+use super::{Report, Stability, Track, VariationScore};
 use crate::verdict::{percent, seconds};
-use crate::{Coverage, Error, FaceCrop, Reason, Segment, Verdict};
+use crate::{Coverage, EnsembleAnswer, Error, FaceCrop, ModelAnswer, Reason, Segment, Verdict};
 
 const STYLE: &str = include_str!("style.css");
 /// Maximum number of rows in the table of single faces. The JSON contains all faces.
@@ -18,6 +18,8 @@ impl Report {
         let name = if self.input.path.is_empty() { "video" } else { file_name(&self.input.path) };
         let sections = [
             self.answer(),
+            self.models(),
+            self.steadiness(),
             self.over_time(),
             self.suspicious_seconds(),
             self.people(),
@@ -94,6 +96,59 @@ impl Report {
             (high - low) * 100.0,
             threshold * 100.0 - 0.25,
             percent(threshold),
+        )
+    }
+
+    fn models(&self) -> String {
+        let Some(EnsembleAnswer { disagreement, limit, models, .. }) = &self.ensemble else { return String::new() };
+        let row = |model: &ModelAnswer| {
+            format!(
+                "<tr><th scope=\"row\"><bdi>{}</bdi></th><td>{}</td><td>{}</td><td>{}</td><td>{:.2}</td><td>{}</td></tr>",
+                escape_html(&model.name),
+                model.verdict,
+                maybe(model.fake_probability),
+                percent(model.threshold),
+                model.weight,
+                model
+                    .sha256
+                    .as_ref()
+                    .map_or("&ndash;".into(), |sha256| escape_html(sha256.get(..12).unwrap_or(sha256))),
+            )
+        };
+        format!(
+            "<section><h2>Models</h2><p class=\"note\">Disagreement: {}. Above {} the models do not decide together.</p>\
+             <div class=\"scroll\"><table><caption>What each model answers alone, by its own threshold</caption><thead><tr>\
+             <th scope=\"col\">Model</th><th scope=\"col\">Verdict</th><th scope=\"col\">Fake probability</th>\
+             <th scope=\"col\">Fake from</th><th scope=\"col\">Weight</th><th scope=\"col\">SHA-256</th></tr></thead>\
+             <tbody>{}</tbody></table></div></section>",
+            disagreement.map_or("&ndash;".into(), percent),
+            percent(*limit),
+            models.iter().map(row).collect::<String>(),
+        )
+    }
+
+    fn steadiness(&self) -> String {
+        let Some(Stability { limit, variations, .. }) = &self.stability else { return String::new() };
+        let row = |score: &VariationScore| {
+            let change = match (&score.error, score.change) {
+                (Some(error), _) => escape_html(error),
+                (None, Some(change)) => percent(change),
+                (None, None) => "not comparable: faces cannot be judged".into(),
+            };
+            format!(
+                "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{change}</td></tr>",
+                score.variation,
+                score.verdict.map_or("&ndash;".into(), |verdict| verdict.to_string()),
+                maybe(score.fake_probability),
+            )
+        };
+        format!(
+            "<section><h2>Stability</h2><div class=\"scroll\"><table><caption>The clip again, changed. The score counts as \
+             stable if it changes by no more than {}</caption><thead><tr><th scope=\"col\">Change</th>\
+             <th scope=\"col\">Verdict</th><th scope=\"col\">Fake probability</th><th scope=\"col\">Difference</th></tr></thead>\
+             <tbody>{}</tbody></table></div></section>",
+            percent(*limit),
+            variations.iter().map(row).collect::<String>(),
         )
     }
 
@@ -244,7 +299,14 @@ impl Report {
         model.add("Model", &self.model.name).maybe("Architecture", known(&self.model.architecture));
         model.maybe("SHA-256", self.model.sha256.as_ref()).maybe("Trained on", known(&self.model.trained_on));
         model.maybe("Terms of use", known(&self.model.terms));
-        model.add("Face crop", crop(self.model.crop));
+        match &self.model.ensemble {
+            None => model.add("Face crop", crop(self.model.crop)),
+            Some(ensemble) => {
+                model.add("Combined by", &ensemble.combination);
+                let crops: Vec<String> = self.model.crops().into_iter().map(crop).collect();
+                model.add("Face crops", crops.join("; "))
+            }
+        };
 
         let mut settings = Rows::new();
         settings.add("Aggregation", analyzer.aggregation).add("Threshold", percent(self.threshold()));

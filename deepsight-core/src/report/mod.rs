@@ -4,8 +4,10 @@ mod chart;
 mod html;
 mod json;
 mod pictures;
+mod stability;
 mod text;
 
+pub use stability::{Stability, Variation, VariationScore};
 pub use text::escape_html;
 
 use image::RgbImage;
@@ -13,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::{Decision, has_enough_weight};
 use crate::{
-    ActivationMap, AnalyzerConfig, Coverage, DetectorInfo, Face, FaceQuality, FrameError, Input, ModelInfo, Reason,
-    Segment, Verdict,
+    ActivationMap, AnalyzerConfig, Coverage, DetectorInfo, EnsembleAnswer, Face, FaceQuality, FrameError, Input,
+    ModelInfo, Reason, Segment, Verdict,
 };
 
 /// The schema that [`Report::schema`] has in this version.
@@ -44,6 +46,12 @@ pub struct Report {
     pub reasons: Vec<Reason>,
     /// Probability that the clip is forged; `None` if no face was scored. If a segment decided, it is the segment's.
     pub fake_probability: Option<f32>,
+    /// The answers of an ensemble's models and their disagreement; `None` for a single model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ensemble: Option<EnsembleAnswer>,
+    /// The scores of variations of the clip; `None` if none were analyzed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stability: Option<Stability>,
     /// The people in view, in order of appearance.
     pub tracks: Vec<Track>,
     /// The most suspicious seconds of people who are long in view, by track and time.
@@ -157,6 +165,9 @@ pub struct ReportFace {
     pub quality: Option<FaceQuality>,
     /// Probability that it is forged; `None` if it was not scored.
     pub fake_probability: Option<f32>,
+    /// The probability that each model of an ensemble gives it, in order; empty for a single model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_model: Vec<f32>,
 }
 
 /// Errors of single frames and faces. All are counted, and the first ones are listed.
@@ -226,7 +237,7 @@ impl Report {
         seconds: Seconds,
         evidence: Vec<Evidence>,
     ) -> Self {
-        let Decision { verdict, fake_probability, reasons, segments } = decision;
+        let Decision { verdict, fake_probability, reasons, segments, ensemble } = decision;
         Self {
             schema: REPORT_SCHEMA,
             input,
@@ -235,6 +246,8 @@ impl Report {
             verdict,
             reasons,
             fake_probability,
+            ensemble,
+            stability: None,
             tracks,
             segments,
             coverage,

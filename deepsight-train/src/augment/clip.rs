@@ -133,7 +133,7 @@ fn run(ffmpeg: &Path, folder: &Path, arguments: impl FnOnce(&mut Command)) -> Re
 
 /// Puts the child into its own process group, so that a terminal's Ctrl-C does not reach it. This process shuts down in
 /// order, and ends the child itself.
-pub(crate) fn apart(command: &mut Command) {
+fn apart(command: &mut Command) {
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(command, 0);
     #[cfg(not(unix))]

@@ -18,7 +18,6 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::clip::apart;
 pub use self::clip::{ClipCompression, recompress};
 pub(crate) use self::color::ColorMatrix;
 pub(crate) use self::geometry::Transform;

@@ -66,6 +66,8 @@ pub(crate) struct Clip {
     pub(crate) frames: MediaFrames,
     pub(crate) input: Input,
     pub(crate) is_still: bool,
+    /// Whether it is a video, and neither a picture nor an animation.
+    pub(crate) is_video: bool,
     pub(crate) sha256: Sha256,
     /// The video, if it may be looked at more closely.
     pub(crate) closer: Option<Video>,
@@ -84,7 +86,15 @@ impl Clip {
             Media::Video(video) if look == Look::Auto && !is_still => Some((**video).clone()),
             _ => None,
         };
-        Ok(Self { frames, input, is_still, sha256: Sha256(std::thread::spawn(move || media.sha256())), closer })
+        let is_video = matches!(&media, Media::Video(_)) && !is_still;
+        Ok(Self {
+            frames,
+            input,
+            is_still,
+            is_video,
+            sha256: Sha256(std::thread::spawn(move || media.sha256())),
+            closer,
+        })
     }
 }
 

@@ -6,22 +6,24 @@ use std::process::ExitCode;
 use burn::tensor::backend::Backend;
 use clap::{CommandFactory, Parser};
 use deepsight_core::{
-    Classifier, Error, FaceCrop, image,
+    Classifier, EnsembleFile, Error, FaceCrop, image,
     model::{ForeignWeights, ModelFile, Origin, Padding, ResizeFilter, TimmName, Variant, WeightFormat, WeightSet},
     with_causes,
 };
 use deepsight_device::{Device, with_backend};
 
+use crate::ensemble::{self, EnsembleArgs};
 use crate::flags::describe;
 use crate::output::{complain, print};
 
-/// Turns a checkpoint of PyTorch (.pth or .safetensors) into a model file, or inspects one.
+/// Turns a checkpoint of PyTorch (.pth or .safetensors) into a model file, combines models into an ensemble, or inspects
+/// a file.
 #[derive(Debug, Parser)]
 #[command(name = "convert", version)]
 pub struct Args {
     /// Checkpoint to read: .pth (zip or legacy) or .safetensors, with the names of timm or of efficientnet_pytorch
     #[arg(long, visible_alias = "checkpoint", value_name = "FILE", requires = "output")]
-    #[arg(required_unless_present_any = ["inspect", "model"])]
+    #[arg(required_unless_present_any = ["inspect", "model", "ensemble"])]
     timm: Option<PathBuf>,
     /// Model file to add a golden input to, or to store in another format
     #[arg(long, value_name = "FILE", requires = "output", conflicts_with_all = ["timm", "model_name", "inspect"])]
@@ -63,7 +65,7 @@ pub struct Args {
     /// Model file to write
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Print the content of a model file, and check the score of its golden input
+    /// Print the content of a model file or an ensemble file, and check the scores of the golden inputs
     #[arg(long, value_name = "FILE", conflicts_with_all = ["timm", "output", "model_name"])]
     inspect: Option<PathBuf>,
     /// Side of the network's input in pixels; timm's by default
@@ -90,7 +92,8 @@ pub struct Args {
     /// The first class is `fake`, as in folders sorted by name; the order of the state dict is kept
     #[arg(long)]
     fake_first: bool,
-    /// Name of the model; the output's file name by default
+    /// Name of the model; the output's file name by default. With --ensemble the name of the ensemble; by default made
+    /// of the names of its members
     #[arg(long)]
     name: Option<String>,
     /// Description of the training data
@@ -109,6 +112,8 @@ pub struct Args {
     /// Store weights in half precision: the same as --format f16
     #[arg(long, conflicts_with = "format")]
     half: bool,
+    #[command(flatten)]
+    ensemble: EnsembleArgs,
 }
 
 impl Args {
@@ -136,6 +141,13 @@ pub fn main(args: &Args) -> ExitCode {
 }
 
 fn on<B: Backend>(args: &Args, device: &B::Device) -> Result<String, String> {
+    let described = |error: &Error| describe(error, &Args::command());
+    if let Some(output) = &args.ensemble.ensemble {
+        return ensemble::write::<B>(&args.ensemble, output, args.name.as_deref(), args.threshold, device, &described);
+    }
+    if let Some(file) = args.inspect.as_ref().filter(|file| EnsembleFile::is_one(file)) {
+        return ensemble::inspect::<B>(file, device, &described);
+    }
     if let (Some(model), Some(output)) = (&args.model, &args.output) {
         let changes = args.golden.is_some() || args.format().is_some() || args.mirrored.is_some();
         if !changes && args.reference.is_empty() {

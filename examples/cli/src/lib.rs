@@ -8,6 +8,7 @@ pub mod analyze;
 mod clip;
 mod commands;
 pub mod convert;
+mod ensemble;
 pub mod evaluate;
 mod flags;
 mod interrupt;

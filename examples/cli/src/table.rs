@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use deepsight_core::{Coverage, Report, Segment, report::Track};
+use deepsight_core::{Coverage, EnsembleAnswer, Report, Segment, report::Stability, report::Track};
 
 /// Returns the verdict, reasons and people of one clip; with `verbose` also the timings and the errors.
 pub(crate) fn table(report: &Report, verbose: bool) -> String {
@@ -24,6 +24,12 @@ pub(crate) fn table(report: &Report, verbose: bool) -> String {
         let is_still = report.is_of_still_picture();
         report.tracks.iter().for_each(|track| row(&mut text, track, is_still));
     }
+    if let Some(ensemble) = &report.ensemble {
+        answers(&mut text, ensemble);
+    }
+    if let Some(stability) = &report.stability {
+        variations(&mut text, stability);
+    }
     if !report.segments.is_empty() {
         let _ = writeln!(text, "  most suspicious seconds");
         report.segments.iter().for_each(|segment| part(&mut text, segment));
@@ -44,6 +50,41 @@ fn seen(coverage: &Coverage) -> String {
         _ => format!("{seen:.1} s seen, of an unknown length"),
     };
     format!("{part}, {}", coverage.density())
+}
+
+/// The answer of each model of an ensemble.
+fn answers(text: &mut String, ensemble: &EnsembleAnswer) {
+    let maybe = |probability: Option<f32>| probability.map_or("-".into(), percent);
+    let _ = writeln!(
+        text,
+        "  models disagree by {}, at most {} allowed",
+        maybe(ensemble.disagreement),
+        percent(ensemble.limit)
+    );
+    let _ = writeln!(text, "{:>11}{:>10}{:>11}{:>9}  model", "verdict", "fake", "threshold", "weight");
+    for model in &ensemble.models {
+        let (fake, threshold) = (maybe(model.fake_probability), percent(model.threshold));
+        let sha256 = model.sha256.as_deref().and_then(|sha256| sha256.get(..12)).unwrap_or_default();
+        let line = format!("{:>11}{fake:>10}{threshold:>11}{:>9.2}", model.verdict, model.weight);
+        let _ = writeln!(text, "{line}  {} {sha256}", model.name);
+    }
+}
+
+/// The score of each variation of the clip.
+fn variations(text: &mut String, stability: &Stability) {
+    let maybe = |probability: Option<f32>| probability.map_or("-".into(), percent);
+    let (limit, seconds) = (percent(stability.limit), stability.seconds);
+    let _ = writeln!(text, "  the clip again, changed ({seconds:.1} s); stable up to a difference of {limit}");
+    for score in &stability.variations {
+        let verdict = score.verdict.map_or("-".into(), |verdict| verdict.to_string());
+        let (name, fake) = (score.variation.to_string(), maybe(score.fake_probability));
+        let difference = match (&score.error, score.change) {
+            (Some(error), _) => error.clone(),
+            (None, Some(change)) => format!("differs by {}", percent(change)),
+            (None, None) => "not comparable: faces cannot be judged".into(),
+        };
+        let _ = writeln!(text, "{name:>18}{verdict:>11}{fake:>10}  {difference}");
+    }
 }
 
 /// The row of a segment, in the columns of its person.

@@ -1,7 +1,7 @@
 // The details of a finished analysis: the video, the model, the settings, the time it took, and its errors.
 
 import { el } from './dom.js';
-import { bytes, clock, moment, percent, person, plural, seen } from './format.js';
+import { bytes, clock, maybePercent, moment, percent, person, plural, seen } from './format.js';
 import { thresholdOf } from './tracks.js';
 
 export function showDetails(host, analysis) {
@@ -33,6 +33,8 @@ export function showDetails(host, analysis) {
       ['Trained on', model.trained_on],
       ['Terms of use', model.terms],
     ]),
+    facts('Answers of the models', ensembleRows(report.ensemble)),
+    facts('Stability', stabilityRows(report.stability)),
     facts('Settings', [
       ['Aggregation', analyzer.aggregation],
       ['Threshold', percent(thresholdOf(report))],
@@ -58,6 +60,27 @@ export function showDetails(host, analysis) {
   // A short video has no seconds that are judged on their own.
   host.replaceChildren(...groups.filter(Boolean));
   if (errors.count > 0) host.append(failures(errors));
+}
+
+/** Returns a row for each model of an ensemble, and their disagreement. */
+function ensembleRows(ensemble) {
+  if (!ensemble) return [];
+  const rows = ensemble.models.map(({ name, sha256, verdict, fake_probability: p, threshold }) => [
+    sha256 ? `${name} ${sha256.slice(0, 8)}` : name, `${verdict}: ${maybePercent(p)}, fake from ${percent(threshold)}`,
+  ]);
+  return [...rows, ['Disagreement', `${maybePercent(ensemble.disagreement)}, at most ${percent(ensemble.limit)} allowed`]];
+}
+
+const VARIATIONS = { half_size: 'Half size', mirrored: 'Mirrored' };
+
+/** Returns a row for each variation of the video, and the limit. */
+function stabilityRows(stability) {
+  if (!stability) return [];
+  const rows = stability.variations.map(({ variation, verdict, fake_probability: p, change, error }) => [
+    VARIATIONS[variation.kind] ?? `H.264 of CRF ${variation.crf}`,
+    error ?? `${verdict}: ${maybePercent(p)}, ${typeof change === 'number' ? `differs by ${percent(change)}` : 'not comparable'}`,
+  ]);
+  return [...rows, ['Stable up to a difference of', percent(stability.limit)]];
 }
 
 /** Says how densely a video was looked at. */

@@ -6,11 +6,10 @@ use burn::tensor::backend::Backend;
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
     ActivationMap, Analyzer, AnalyzerConfig, BoxError, Classifier, CloserFrames, Error, FaceClassifier, Job, ModelInfo,
-    Report, Threads, model::ModelCard,
+    Models, Report, Threads, model::ModelCard,
 };
 use deepsight_device::with_backend;
 use deepsight_face::{Mtcnn, MtcnnConfig};
-use deepsight_video::MediaFrames;
 
 use crate::domain::Settings;
 use crate::options::Options;
@@ -55,7 +54,7 @@ impl Engine {
     /// that the frames are those of a still picture.
     pub(crate) fn analyze(
         &self,
-        frames: MediaFrames,
+        frames: CloserFrames<'_>,
         settings: &Settings,
         shown: bool,
         is_still: bool,
@@ -88,8 +87,9 @@ impl Engine {
         self.networks.explain(face)
     }
 
-    pub(crate) fn card(&self) -> &ModelCard {
-        self.networks.card()
+    /// Returns the card of the model, or those of the models of an ensemble.
+    pub(crate) fn cards(&self) -> Vec<&ModelCard> {
+        self.networks.cards()
     }
 
     pub(crate) fn model(&self) -> ModelInfo {
@@ -105,7 +105,7 @@ impl Engine {
 trait Networks: Send + Sync {
     fn analyze(
         &self,
-        frames: MediaFrames,
+        frames: CloserFrames<'_>,
         settings: &Settings,
         config: AnalyzerConfig,
         job: Job<'_>,
@@ -117,13 +117,13 @@ trait Networks: Send + Sync {
         frames: &mut dyn FnMut(u32, u64) -> Result<CloserFrames<'static>, BoxError>,
     ) -> Option<u32>;
     fn explain(&self, face: &RgbImage) -> Result<Option<ActivationMap>, Error>;
-    fn card(&self) -> &ModelCard;
+    fn cards(&self) -> Vec<&ModelCard>;
     fn model(&self) -> ModelInfo;
 }
 
 struct OnBackend<B: Backend> {
     /// The analyzer that all analyses clone. Faces of its clones are scored in common batches.
-    analyzer: Analyzer<Mtcnn<B>, Arc<Classifier<B>>>,
+    analyzer: Analyzer<Mtcnn<B>, Arc<Models<Classifier<B>>>>,
     /// Batch sizes on a GPU (frames, faces); `None` on a CPU.
     batches: Option<(usize, usize)>,
 }
@@ -131,23 +131,27 @@ struct OnBackend<B: Backend> {
 impl<B: Backend> OnBackend<B> {
     fn load(options: &Options, threads: Threads, device: &B::Device) -> Result<Self, EngineError> {
         let detector = MtcnnConfig::new().with_engine(options.engine).init::<B>(device)?;
+        let batches = options.device.is_gpu().then_some(GPU_BATCHES);
+        let prepared = |classifier: Classifier<B>| -> Result<Classifier<B>, Error> {
+            let classifier = classifier.compute_with(options.engine)?;
+            // Verify before the precision is lowered: the golden scores in the file are those of single precision.
+            threads.install(|| classifier.verify())?;
+            let classifier = classifier.compute_in(options.precision)?;
+            Ok(match batches {
+                Some((_, faces)) => classifier.with_batch_size(faces),
+                None => classifier,
+            })
+        };
         let classifier = match &options.model {
-            Some(path) => Classifier::<B>::load(path, device),
-            None => Classifier::<B>::pretrained(device),
-        }?;
-        let classifier = classifier.compute_with(options.engine)?;
-        // Verify before the precision is lowered: the golden scores in the file are those of single precision.
-        threads.install(|| classifier.verify())?;
-        let classifier = classifier.compute_in(options.precision)?;
-        let (batches, classifier) = match options.device.is_gpu() {
-            true => (Some(GPU_BATCHES), classifier.with_batch_size(GPU_BATCHES.1)),
-            false => (None, classifier),
+            Some(path) => Models::load(&[path], |path| prepared(Classifier::load(path, device)?))?,
+            None => Models::One(prepared(Classifier::pretrained(device)?)?),
         };
         if batches.is_some() {
             // Warm up before the server is ready, so that the first client does not wait for it.
             threads.install(|| {
                 detector.warm_up(1, 1280, 720)?;
-                Ok::<_, EngineError>(classifier.warm_up(GPU_BATCHES.1)?)
+                let faces = GPU_BATCHES.1;
+                Ok::<_, EngineError>(classifier.models().iter().try_for_each(|model| model.warm_up(faces))?)
             })?;
         }
         let analyzer = Analyzer::new(detector, Arc::new(classifier)).with_threads(threads);
@@ -157,7 +161,7 @@ impl<B: Backend> OnBackend<B> {
 
 impl<B: Backend> OnBackend<B> {
     /// Returns a clone of the analyzer with the settings of one analysis.
-    fn analyzer(&self, settings: &Settings, config: AnalyzerConfig) -> Analyzer<Mtcnn<B>, Arc<Classifier<B>>> {
+    fn analyzer(&self, settings: &Settings, config: AnalyzerConfig) -> Analyzer<Mtcnn<B>, Arc<Models<Classifier<B>>>> {
         let detector = self.analyzer.detector().with_min_face_size(settings.min_face_size);
         let config = match self.batches {
             Some((frames, faces)) => config.with_batches(frames, faces),
@@ -170,7 +174,7 @@ impl<B: Backend> OnBackend<B> {
 impl<B: Backend> Networks for OnBackend<B> {
     fn analyze(
         &self,
-        frames: MediaFrames,
+        frames: CloserFrames<'_>,
         settings: &Settings,
         config: AnalyzerConfig,
         job: Job<'_>,
@@ -192,8 +196,8 @@ impl<B: Backend> Networks for OnBackend<B> {
         self.analyzer.threads().install(|| classifier.explain(face))
     }
 
-    fn card(&self) -> &ModelCard {
-        self.analyzer.classifier().card()
+    fn cards(&self) -> Vec<&ModelCard> {
+        self.analyzer.classifier().models().iter().map(Classifier::card).collect()
     }
 
     fn model(&self) -> ModelInfo {

@@ -67,7 +67,7 @@ pub(crate) struct Options {
     #[arg(long, env = "DEEPSIGHT_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 
-    /// Model file; the bundled model by default
+    /// Model file, or ensemble file of several models; the bundled model by default
     #[arg(long, env = "DEEPSIGHT_MODEL", value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
     /// Device that runs the networks

@@ -3,7 +3,9 @@
 mod analyzer;
 mod coverage;
 mod detect_every;
+mod ensemble;
 mod report;
 mod session;
+mod stability;
 mod stand_ins;
 mod threads;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use burn::tensor::backend::Backend;
 use clap::Parser;
-use deepsight_core::{Aggregation, AnalyzerConfig, Classifier, Engine, Error, Precision, Report, Threads};
+use deepsight_core::{Aggregation, AnalyzerConfig, Classifier, Engine, Error, Models, Precision, Report, Threads};
 use deepsight_device::Device;
 use deepsight_face::MtcnnConfig;
 use deepsight_video::{DecodeLimits, DecodeOptions, HwAccel};
@@ -49,9 +49,10 @@ pub struct Args {
     /// report
     #[arg(long, conflicts_with = "output_dir")]
     pub live: bool,
-    /// Model file; the bundled model by default
+    /// Model file, or ensemble file (see `deepsight convert --ensemble`); the bundled model by default. If repeated,
+    /// every model scores every face, and the clip gets the calibrated mean of their answers
     #[arg(long, value_name = "FILE")]
-    pub model: Option<PathBuf>,
+    pub model: Vec<PathBuf>,
     /// Device that runs the networks
     #[arg(long, value_name = "DEVICE", default_values_t = [Device::default()])]
     #[arg(help = Device::help("Device that runs the networks (if repeated, the devices share the clips)"))]
@@ -109,6 +110,11 @@ pub struct Args {
     /// Probability from which a clip is fake, 0 to 1; by default that of the model
     #[arg(long, value_name = "T", value_parser = unit)]
     pub threshold: Option<f32>,
+    /// Also analyze the clip recompressed (H.264 of CRF 28 and 36), at half size and mirrored. If its score moves by more
+    /// than the model's uncertain band, the verdict is UNCERTAIN. Takes about six times as long, and decodes and encodes
+    /// the whole clip twice; pictures are not recompressed
+    #[arg(long, conflicts_with = "live")]
+    pub stability: bool,
     /// Write the report as JSON, for several clips one object per line; - prints it instead of the table
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -242,20 +248,22 @@ impl Args {
         }
     }
 
-    /// The classifier of the model that the flags name, computed as they say.
+    /// Loads the models that the flags name, computed as they say.
     ///
     /// # Errors
-    /// When the model cannot be read, or its network cannot be computed so.
-    pub fn classifier<B: Backend>(&self, device: &B::Device) -> Result<Classifier<B>, Error> {
-        let classifier = match &self.model {
-            Some(path) => Classifier::load(path, device),
-            None => Classifier::pretrained(device),
+    /// When a model cannot be read, its network cannot be computed so, or the models cannot be combined.
+    pub fn classifier<B: Backend>(&self, device: &B::Device) -> Result<Models<Classifier<B>>, Error> {
+        let prepared = |classifier: Classifier<B>| -> Result<Classifier<B>, Error> {
+            let classifier = classifier.compute_with(self.engine)?.compute_in(self.precision)?;
+            Ok(match self.batches() {
+                Some((_, faces)) => classifier.with_batch_size(faces),
+                None => classifier,
+            })
         };
-        let classifier = classifier?.compute_with(self.engine)?.compute_in(self.precision)?;
-        Ok(match self.batches() {
-            Some((_, faces)) => classifier.with_batch_size(faces),
-            None => classifier,
-        })
+        match self.model.is_empty() {
+            true => prepared(Classifier::pretrained(device)?).map(Models::One),
+            false => Models::load(&self.model, |path| prepared(Classifier::load(path, device)?)),
+        }
     }
 
     /// The threads that compute.
@@ -302,6 +310,9 @@ impl Args {
         }];
         if self.precision != Precision::Full {
             choices.push(("precision", self.precision.name().into()));
+        }
+        if self.stability {
+            choices.push(("stability", true.into()));
         }
         if self.hwaccel.is_some() {
             // Which of several GPUs makes no difference.

@@ -106,7 +106,8 @@ pub(super) fn analyze<B: Backend>(args: &Args, device: &B::Device, cancel: &Canc
     let threads = args.threads().map_err(|error| Failure::input(&error))?;
     let worker = workers::<B>(args, device, &threads)?.remove(0);
     let (source, head) = waiting(cancel, first_bytes)?.map_err(input)?;
-    let report = match args.live || head == Y4M {
+    // Variations of a clip need the whole clip.
+    let report = match args.live || (head == Y4M && !args.stability) {
         true => as_it_comes(args, &worker, source, cancel)?,
         false => as_a_file(args, &worker, source, cancel)?,
     };

@@ -2,12 +2,16 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use burn::tensor::backend::Backend;
-use deepsight_core::{Analyzer, CLOSER_FRAMES, CancelToken, Classifier, Error, Job, Report, Threads, with_causes};
+use deepsight_core::{
+    Analyzer, CLOSER_FRAMES, CancelToken, Classifier, Error, Frame, Job, Models, Report, Threads, report::Variation,
+    with_causes,
+};
 use deepsight_device::{Device, backend_devices};
 use deepsight_face::Mtcnn;
-use deepsight_video::{Media, Sampling, VideoError};
+use deepsight_video::{Media, Sampling, VideoError, recompress_clip};
 
 use super::{Args, Bars, Failure, cure};
 use crate::clip::Clip;
@@ -16,7 +20,7 @@ use crate::clip::Clip;
 #[derive(Debug)]
 pub(super) struct Worker<B: Backend> {
     device: Device,
-    analyzer: Analyzer<Mtcnn<B>, Arc<Classifier<B>>>,
+    analyzer: Analyzer<Mtcnn<B>, Arc<Models<Classifier<B>>>>,
 }
 
 /// Loads the networks onto each of the devices, of which `first` is the backend's own name for the first.
@@ -41,7 +45,7 @@ pub(super) fn workers<B: Backend>(
 
 impl<B: Backend> Worker<B> {
     /// The networks and how they are used.
-    pub(super) fn analyzer(&self) -> &Analyzer<Mtcnn<B>, Arc<Classifier<B>>> {
+    pub(super) fn analyzer(&self) -> &Analyzer<Mtcnn<B>, Arc<Models<Classifier<B>>>> {
         &self.analyzer
     }
 
@@ -50,7 +54,7 @@ impl<B: Backend> Worker<B> {
         self.device
     }
 
-    /// Analyses a clip that was opened, or could not be. If nobody is found in it, turns the picture by quarters, and
+    /// Analyses a clip that was opened, or could not be, and its variations if the flags ask for them. If nobody is found in it, turns the picture by quarters, and
     /// analyses it anew if there are faces then.
     ///
     /// # Errors
@@ -64,9 +68,60 @@ impl<B: Backend> Worker<B> {
         cancel: &CancelToken,
         bars: &Bars,
     ) -> Result<Report, Failure> {
-        let report = self.analyze_as_it_is(args, path, clip, cancel, bars)?;
-        if !report.found_nobody() {
+        let is_video = clip.as_ref().is_ok_and(|clip| clip.is_video);
+        let (report, turns) = self.analyze_upright(args, path, clip, cancel, bars)?;
+        if !args.stability {
             return Ok(report);
+        }
+        let started = Instant::now();
+        let variations = Variation::ALL.into_iter();
+        let variations =
+            variations.filter(|variation| is_video || !matches!(variation, Variation::Recompressed { .. }));
+        let vary = |variation| match self.vary(args, path, turns, variation, cancel) {
+            Ok(report) => Ok((variation, Ok(report))),
+            Err(Failure::Clip(message)) => Ok((variation, Err(message))),
+            Err(failure) => Err(failure),
+        };
+        let varied = variations.map(vary).collect::<Result<Vec<_>, Failure>>()?;
+        Ok(report.with_stability(varied, started.elapsed().as_secs_f64()))
+    }
+
+    /// Analyses a variation of a clip, whose picture is turned by so many quarters.
+    fn vary(
+        &self,
+        args: &Args,
+        path: &Path,
+        turns: u32,
+        variation: Variation,
+        cancel: &CancelToken,
+    ) -> Result<Report, Failure> {
+        let (upright, none) = (args.decoding().with_turn(turns), Bars::default());
+        let Variation::Recompressed { crf } = variation else {
+            let clip = Clip::open(path, &upright, args.look());
+            return self.analyze_as_it_is(args, path, clip, Some(variation), cancel, &none);
+        };
+        let file = tempfile::Builder::new().suffix(".mp4").tempfile();
+        let file = file.map_err(|error| Failure::Clip(format!("cannot keep the recompressed clip: {error}")))?;
+        recompress_clip(path, file.path(), crf, &upright, &|| cancel.is_cancelled()).map_err(|error| match error {
+            _ if cancel.is_cancelled() => Failure::Interrupted,
+            error => Failure::Clip(with_causes(&error)),
+        })?;
+        let clip = Clip::open(file.path(), &args.decoding(), args.look());
+        self.analyze_as_it_is(args, path, clip, Some(variation), cancel, &none)
+    }
+
+    /// Analyses a clip, turned if nobody is found in it otherwise. Returns the quarters by which it was turned, too.
+    fn analyze_upright(
+        &self,
+        args: &Args,
+        path: &Path,
+        clip: Result<Clip, VideoError>,
+        cancel: &CancelToken,
+        bars: &Bars,
+    ) -> Result<(Report, u32), Failure> {
+        let report = self.analyze_as_it_is(args, path, clip, None, cancel, bars)?;
+        if !report.found_nobody() {
+            return Ok((report, 0));
         }
         let turned = |turns| args.decoding().with_turn(turns);
         let turn = self.analyzer.find_turn(|turns, count| {
@@ -75,10 +130,11 @@ impl<B: Backend> Worker<B> {
         });
         match turn {
             _ if cancel.is_cancelled() => Err(Failure::Interrupted),
-            None => Ok(report),
+            None => Ok((report, 0)),
             Some(turns) => {
                 let clip = Clip::open(path, &turned(turns), args.look());
-                Ok(self.analyze_as_it_is(args, path, clip, cancel, bars)?.of_turned_picture(turns))
+                let report = self.analyze_as_it_is(args, path, clip, None, cancel, bars)?;
+                Ok((report.of_turned_picture(turns), turns))
             }
         }
     }
@@ -88,10 +144,15 @@ impl<B: Backend> Worker<B> {
         args: &Args,
         path: &Path,
         clip: Result<Clip, VideoError>,
+        variation: Option<Variation>,
         cancel: &CancelToken,
         bars: &Bars,
     ) -> Result<Report, Failure> {
-        let Clip { frames, input, is_still, sha256, closer } = clip.map_err(|error| failure(&error))?;
+        let varied = move |frame: Frame| match variation {
+            Some(variation) => variation.apply(frame),
+            None => frame,
+        };
+        let Clip { frames, input, is_still, sha256, closer, .. } = clip.map_err(|error| failure(&error))?;
         let frames = frames.with_cancel(cancel);
         let expected = frames.expected_frames();
         let bar = bars.clip(path, expected);
@@ -103,7 +164,8 @@ impl<B: Backend> Worker<B> {
         });
         let job = match closer {
             Some(video) => job.with_closer_look(CLOSER_FRAMES, move |times| {
-                Ok(video.frames(Sampling::times(times))?.with_cancel(cancel).boxed())
+                let frames = video.frames(Sampling::times(times))?.with_cancel(cancel).boxed();
+                Ok(Box::new(frames.map(move |frame| frame.map(varied))))
             }),
             None => job,
         };
@@ -114,15 +176,14 @@ impl<B: Backend> Worker<B> {
                 *cure.lock().unwrap_or_else(PoisonError::into_inner) = cure::of(error);
             }
         });
-        let report = match is_still {
-            // The clone shares the networks and the queue of faces.
-            true => {
-                let config = self.analyzer.config().clone().for_still_picture();
-                let analyzed = self.analyzer.clone().with_config(config).analyze_job(frames, job);
-                analyzed.map(Report::of_still_picture)
-            }
-            false => self.analyzer.analyze_job(frames, job),
-        };
+        let frames = frames.map(|frame| frame.map(varied));
+        let config = self.analyzer.config().clone();
+        // Nobody looks at the faces of a variation.
+        let config = if variation.is_some() { config.with_evidence(0) } else { config };
+        let config = if is_still { config.for_still_picture() } else { config };
+        // The clone shares the networks and the queue of faces.
+        let report = self.analyzer.clone().with_config(config).analyze_job(frames, job);
+        let report = report.map(|report| if is_still { report.of_still_picture() } else { report });
         bars.remove(&bar);
         match report {
             Ok(report) => {

@@ -17,7 +17,7 @@ pub(crate) fn settings(
 ) -> Settings {
     let mut analyzer = analyzer.clone();
     analyzer.threshold = analyzer.threshold.or(Some(model.threshold));
-    let whole = serde_json::json!({
+    let mut whole = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "model": model.sha256.as_ref().unwrap_or(&model.name),
         "engine": model.engine,
@@ -25,6 +25,16 @@ pub(crate) fn settings(
         "analyzer": analyzer,
         "run": Map::from_iter(program.into_iter().map(|(name, value)| (name.to_owned(), value))),
     });
+    if let Some(ensemble) = &model.ensemble {
+        let models: Vec<&String> =
+            ensemble.models.iter().map(|model| model.sha256.as_ref().unwrap_or(&model.name)).collect();
+        whole["ensemble"] = serde_json::json!({
+            "models": models,
+            "combination": ensemble.combination,
+            "max_disagreement": ensemble.max_disagreement,
+            "reliability": model.reliability,
+        });
+    }
     let mut settings = Settings::new();
     flatten("", &whole, &mut settings);
     for hasty in ["analyzer.detect_batch", "analyzer.classify_batch"] {

@@ -4,6 +4,7 @@
 mod analyze;
 mod convert;
 mod device;
+mod ensemble;
 mod evaluate;
 mod inputs;
 mod preprocess;
@@ -11,5 +12,6 @@ mod program;
 mod selftest;
 mod shards;
 mod shell;
+mod stability;
 mod streams;
 mod train;

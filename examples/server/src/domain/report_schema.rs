@@ -22,6 +22,11 @@ pub(crate) struct ReportSchema {
     reasons: Vec<ReportReason>,
     /// Probability that the video is forged; null if no face was scored.
     fake_probability: Option<f32>,
+    /// The answers of an ensemble's models; absent for a single model.
+    ensemble: Option<EnsembleAnswerSchema>,
+    /// The scores of the video recompressed, at half size and mirrored; absent unless `stability` asked for them.
+    #[schema(value_type = Object)]
+    stability: Option<Value>,
     /// The people in view, in order of appearance.
     tracks: Vec<Track>,
     /// The most suspicious seconds of people who are long in view, by person and time.
@@ -124,6 +129,35 @@ pub(crate) struct Classifier {
     /// The measured reliability of its probabilities; absent if it was not measured.
     #[schema(value_type = Object)]
     reliability: Option<Value>,
+    /// The models of an ensemble and how they are combined; absent for a single model.
+    #[schema(value_type = Object)]
+    ensemble: Option<Value>,
+}
+
+/// The answers of an ensemble's models.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = EnsembleAnswer)]
+pub(crate) struct EnsembleAnswerSchema {
+    /// Largest difference between two models' probabilities of one person, relative to their thresholds; null if no
+    /// face was scored.
+    disagreement: Option<f32>,
+    /// Disagreement above which the verdict is UNCERTAIN.
+    limit: f32,
+    models: Vec<ModelAnswer>,
+}
+
+/// The answer that one model of an ensemble gives alone.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ModelAnswer {
+    name: String,
+    sha256: Option<String>,
+    /// Its weight in the ensemble.
+    weight: f32,
+    verdict: Verdict,
+    fake_probability: Option<f32>,
+    threshold: f32,
 }
 
 /// The settings of the analysis.
@@ -228,6 +262,9 @@ pub(crate) struct ReportedFace {
     quality: Option<Quality>,
     /// Null if the face was not scored.
     fake_probability: Option<f32>,
+    /// Probability by each model of an ensemble; absent for a single model.
+    #[serde(default)]
+    by_model: Vec<f32>,
 }
 
 /// Errors of single frames and faces.
@@ -263,8 +300,11 @@ pub(crate) struct Seconds {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::path::Path;
+
     use clap::Parser;
-    use deepsight_core::{Job, Report};
+    use deepsight_core::model::{ModelFile, WeightFormat};
+    use deepsight_core::{EnsembleConfig, EnsembleFile, EnsembleMember, Job, Report};
     use deepsight_video::{Media, Sampling};
 
     use super::ReportSchema;
@@ -274,14 +314,36 @@ mod tests {
 
     #[test]
     fn a_real_report_has_the_fields_that_the_documentation_shows_and_no_others() {
-        let engine = Engine::load(&Cli::parse_from(["deepsight-server"]).options).unwrap();
+        let report = analyzed(&Cli::parse_from(["deepsight-server"]));
+        let read: ReportSchema = serde_json::from_str(&report.to_json().unwrap()).unwrap();
+        assert_eq!((read.schema, read.frames.len()), (deepsight_core::report::REPORT_SCHEMA, 6));
+        assert!(!read.tracks.is_empty() && read.ensemble.is_none());
+    }
+
+    #[test]
+    fn the_report_of_an_ensemble_has_the_answer_of_each_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let bundled =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../deepsight-core/weights/efficientnet_lite0.safetensors");
+        let mut twin = ModelFile::read(bundled).unwrap();
+        twin.format = WeightFormat::F32;
+        twin.write(path("twin")).unwrap();
+        let member = |file: &Path| EnsembleMember::new(file, ModelFile::read(file).unwrap().sha256.unwrap());
+        let members = vec![member(Path::new(bundled)), member(&path("twin"))];
+        EnsembleFile::new(members, EnsembleConfig::new()).write(path("both.json")).unwrap();
+
+        let report = analyzed(&Cli::parse_from(["deepsight-server", "--model", path("both.json").to_str().unwrap()]));
+        let read: ReportSchema = serde_json::from_str(&report.to_json().unwrap()).unwrap();
+        assert_eq!(read.ensemble.unwrap().models.len(), 2);
+        assert!(report.ensemble.unwrap().disagreement.unwrap() < 0.01);
+    }
+
+    fn analyzed(cli: &Cli) -> Report {
+        let engine = Engine::load(&cli.options).unwrap();
         let video = Media::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../clips/portraits.mp4")).unwrap();
         let frames = video.frames(Sampling::evenly(6)).unwrap();
         let job = Job::new().with_input(video.input());
-        let report: Report = engine.analyze(frames, &Settings::default(), false, false, job).unwrap();
-        let json = report.to_json().unwrap();
-        let read: ReportSchema = serde_json::from_str(&json).unwrap();
-        assert_eq!((read.schema, read.frames.len()), (deepsight_core::report::REPORT_SCHEMA, 6));
-        assert!(!read.tracks.is_empty());
+        engine.analyze(frames.boxed(), &Settings::default(), false, false, job).unwrap()
     }
 }

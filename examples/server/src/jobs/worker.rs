@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use deepsight_core::{CLOSER_FRAMES, Error, Input, Report, with_causes};
-use deepsight_video::{Media, Sampling};
+use deepsight_core::{CLOSER_FRAMES, Error, Input, Report, report::Variation, with_causes};
+use deepsight_video::{Media, Sampling, recompress_clip};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
@@ -117,8 +117,7 @@ impl QueueState {
         self.leave(&live);
     }
 
-    /// Analyzes a video. If nobody is found in it, turns the picture by quarters, and analyzes it anew if there are
-    /// faces then.
+    /// Analyzes a video, and its variations if the settings ask for them.
     fn analyze(
         &self,
         live: &Live,
@@ -128,11 +127,104 @@ impl QueueState {
         stored: bool,
     ) -> Result<(Report, Vec<Picture>), Stopped> {
         let started = Instant::now();
+        let (report, pictures, turns) = self.look_upright(live, analysis, path, video, stored, started)?;
+        if !analysis.settings.stability {
+            return Ok((report, pictures));
+        }
+        let varying = Instant::now();
+        let mut varied = Vec::new();
+        for variation in Variation::ALL {
+            let of_variation = self.vary(live, analysis, path, turns, variation, started)?;
+            varied.extend(of_variation.map(|outcome| (variation, outcome)));
+        }
+        Ok((report.with_stability(varied, varying.elapsed().as_secs_f64()), pictures))
+    }
+
+    /// Analyzes a variation of a video whose picture is turned by so many quarters. Returns the report or why there is
+    /// none, and `None` for a variation that does not apply to pictures.
+    fn vary(
+        &self,
+        live: &Live,
+        analysis: &Analysis,
+        path: &Path,
+        turns: u32,
+        variation: Variation,
+        started: Instant,
+    ) -> Result<Option<Result<Report, String>>, Stopped> {
+        let upright = self.decoding.clone().with_turn(turns);
+        let is_late = || started.elapsed() > self.max_analysis;
+        let said = |error: &dyn std::error::Error| without_path(&with_causes(error), path);
+        let media = match Media::open_with(path, &upright) {
+            Ok(media) => media,
+            Err(error) => return Ok(Some(Err(said(&error)))),
+        };
+        let is_still = media.is_still();
+        let (media, _file) = match variation {
+            Variation::Recompressed { crf } => {
+                if is_still || !matches!(media, Media::Video(_)) {
+                    return Ok(None);
+                }
+                let file = match tempfile::Builder::new().suffix(".mp4").tempfile() {
+                    Ok(file) => file,
+                    Err(error) => return Ok(Some(Err(format!("the recompressed video cannot be kept: {error}")))),
+                };
+                let stop = || live.is_cancelled() || is_late();
+                let written = recompress_clip(path, file.path(), crf, &upright, &stop);
+                let media = written.and_then(|()| Media::open_with(file.path(), &self.decoding));
+                match media {
+                    _ if is_late() => return Err(self.late()),
+                    _ if live.is_cancelled() => return Err(Stopped::Cancelled),
+                    Ok(media) => (media, Some(file)),
+                    Err(error) => return Ok(Some(Err(without_path(&said(&error), file.path())))),
+                }
+            }
+            _ => (media, None),
+        };
+        let frames = match media.frames(analysis.settings.sampling(media.duration(), self.max_frames)) {
+            Ok(frames) => frames.with_cancel(&live.token()),
+            Err(error) => return Ok(Some(Err(said(&error)))),
+        };
+        let frames = Box::new(frames.boxed().map(move |frame| frame.map(|frame| variation.apply(frame))));
+        let late = AtomicBool::new(false);
+        let job = deepsight_core::Job::new().with_input(media.input()).with_cancel(live.token()).with_progress(|_| {
+            if is_late() {
+                late.store(true, Ordering::Relaxed);
+                live.cancel();
+            }
+        });
+        let outcome = self.engine.analyze(frames, &analysis.settings, false, is_still, job);
+        if late.load(Ordering::Relaxed) {
+            return Err(self.late());
+        }
+        if live.is_cancelled() {
+            return Err(Stopped::Cancelled);
+        }
+        Ok(Some(outcome.map_err(|error| said(&error))))
+    }
+
+    /// Returns the end of an analysis that takes too long.
+    fn late(&self) -> Stopped {
+        let seconds = self.max_analysis.as_secs_f64();
+        let detail = format!("The analysis took more than {seconds} s, which is the limit.");
+        Stopped::Failed(Failure::over_limit("max_analysis", detail))
+    }
+
+    /// Analyzes a video. If nobody is found in it, turns the picture by quarters, and analyzes it anew if there are
+    /// faces then. Returns the quarters by which it was turned, too.
+    fn look_upright(
+        &self,
+        live: &Live,
+        analysis: &Analysis,
+        path: &Path,
+        video: Option<Media>,
+        stored: bool,
+        started: Instant,
+    ) -> Result<(Report, Vec<Picture>, u32), Stopped> {
         let of_video = |error| Stopped::Failed(Failure::of_video(&error));
         let video = video.map_or_else(|| Media::open_with(path, &self.decoding), Ok).map_err(of_video)?;
         let (report, pictures) = self.look(live, analysis, path, &video, stored, started)?;
         if !report.found_nobody() {
-            return Ok((report, pictures));
+            return Ok((report, pictures, 0));
         }
         let turned = |turns| Media::open_with(path, &self.decoding.clone().with_turn(turns));
         let turn = self.engine.find_turn(&analysis.settings, &mut |turns, count| {
@@ -141,10 +233,10 @@ impl QueueState {
             }
             Ok(turned(turns)?.frames(Sampling::evenly(count))?.with_cancel(&live.token()).boxed())
         });
-        let Some(turns) = turn else { return Ok((report, pictures)) };
+        let Some(turns) = turn else { return Ok((report, pictures, 0)) };
         let video = turned(turns).map_err(of_video)?;
         let (report, pictures) = self.look(live, analysis, path, &video, stored, started)?;
-        Ok((report.of_turned_picture(turns), pictures))
+        Ok((report.of_turned_picture(turns), pictures, turns))
     }
 
     /// Analyzes a video as it was opened, within the time that is left of an analysis that started at `started`.
@@ -192,11 +284,9 @@ impl QueueState {
                 }),
             _ => job,
         };
-        let outcome = self.engine.analyze(frames, &analysis.settings, stored, is_still, job);
+        let outcome = self.engine.analyze(frames.boxed(), &analysis.settings, stored, is_still, job);
         if late.load(Ordering::Relaxed) {
-            let seconds = self.max_analysis.as_secs_f64();
-            let detail = format!("The analysis took more than {seconds} s, which is the limit.");
-            return Err(Stopped::Failed(Failure::over_limit("max_analysis", detail)));
+            return Err(self.late());
         }
         // Check this first: a decoder that was stopped returns the same error as one that failed.
         if live.is_cancelled() {

@@ -150,7 +150,7 @@ pub(crate) async fn create(
     if let Some(url) = &webhook {
         app.webhooks.check(url).map_err(|rule| Problem::bad_parameter("webhook", url, &rule))?;
     }
-    parameters.finish("frames, fps, aggregation, threshold, min_face_size and webhook")?;
+    parameters.finish("frames, fps, aggregation, threshold, min_face_size, stability and webhook")?;
     let key = idempotency_key(request.headers())?;
 
     let _repeatable = match &key {

@@ -119,6 +119,10 @@ pub(crate) struct Model {
     /// The device that the network runs on.
     #[schema(example = "flex")]
     device: String,
+    /// The models of an ensemble and how they are combined; absent for a single model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Object)]
+    ensemble: Option<serde_json::Value>,
 }
 
 /// Get the model, its metrics and its terms of use
@@ -130,19 +134,25 @@ pub(crate) struct Model {
     ),
 )]
 pub(crate) async fn model(State(app): State<App>) -> Json<Model> {
-    let (card, info) = (app.engine.card(), app.engine.model());
+    let (cards, info) = (app.engine.cards(), app.engine.model());
+    // An ensemble scores calibrated probabilities, and was not measured as a whole.
+    let (temperature, metrics) = match cards[..] {
+        [card] => (card.temperature, card.metrics.clone()),
+        _ => (1.0, BTreeMap::new()),
+    };
     Json(Model {
         name: info.name,
         architecture: info.architecture,
         sha256: info.sha256,
-        input_size: card.input_size,
+        input_size: cards.iter().map(|card| card.input_size).max().unwrap_or_default(),
         threshold: info.threshold,
-        temperature: card.temperature,
+        temperature,
         trained_on: info.trained_on,
         terms: info.terms,
-        metrics: card.metrics.clone(),
+        metrics,
         engine: info.engine.map(|engine| engine.to_string()),
         device: app.engine.device().to_owned(),
+        ensemble: info.ensemble.map(|ensemble| serde_json::json!(ensemble)),
     })
 }
 

@@ -65,6 +65,23 @@ async fn a_video_without_a_face_is_uncertain_with_a_reason_and_without_a_probabi
 }
 
 #[tokio::test]
+async fn stability_analyzes_the_video_again_in_four_variations_when_it_is_asked_for() {
+    let server = Server::start(&[]);
+    let response = server.send("/predict?full=true&frames=8&stability=true", &portraits()).await;
+    let text = response.text().await.unwrap();
+    assert!(!text.contains(server.data.path().to_str().unwrap()), "{text}");
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    let variations = answer["report"]["stability"]["variations"].as_array().unwrap();
+    let kinds: Vec<_> = variations.iter().map(|score| score["variation"]["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["recompressed", "recompressed", "half_size", "mirrored"]);
+    assert!(variations.iter().all(|score| score["fake_probability"].is_number()), "{variations:?}");
+
+    let plain: Value = server.send("/predict?full=true&frames=8", &portraits()).await.json().await.unwrap();
+    assert_eq!(plain["report"].get("stability"), None);
+    assert_eq!(answer["average_fake_probability"], plain["average_fake_probability"]);
+}
+
+#[tokio::test]
 async fn the_full_report_is_returned_on_request_and_reveals_no_path_of_the_server() {
     let server = Server::start(&[]);
     let response =

@@ -1,0 +1,127 @@
+//! Recompression of clips, as a video platform does it.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread::{self, JoinHandle};
+
+use crate::ffmpeg::Programs;
+use crate::{DecodeOptions, Sampling, Video, VideoError};
+
+/// Most bytes of ffmpeg's messages that are kept.
+const MESSAGE_BYTES: u64 = 64 << 10;
+/// Most characters of ffmpeg's message that an error shows.
+const COMPLAINT: usize = 300;
+
+/// Encodes a clip's pictures again as H.264 of a constant rate factor (`0..=51`, 23 is x264's default), without sound.
+///
+/// The clip is decoded as an analysis decodes it, with the same limits. The encoder reads raw pixels only. `stop` is
+/// asked before each frame whether to give up.
+///
+/// # Errors
+/// Returns an error if the clip cannot be decoded, and [`VideoError::Recompression`] if it cannot be encoded or was
+/// stopped.
+pub fn recompress_clip(
+    clip: &Path,
+    output: &Path,
+    crf: u8,
+    decode: &DecodeOptions,
+    stop: &dyn Fn() -> bool,
+) -> Result<(), VideoError> {
+    let failed = |reason: String| VideoError::Recompression { path: clip.to_owned(), reason };
+    let video = Video::open_with(clip, decode)?;
+    let info = video.info();
+    let rate = info.average_frame_rate.filter(|rate| rate.is_finite() && *rate > 0.0).unwrap_or(25.0);
+    let mut encoder: Option<Encoder> = None;
+    for frame in video.frames(Sampling::all())? {
+        if stop() {
+            return Err(failed("it was stopped".into()));
+        }
+        let image = frame?.image;
+        let encoder = match &mut encoder {
+            Some(encoder) => encoder,
+            None => encoder.insert(Encoder::start(image.dimensions(), rate, crf, output, decode).map_err(failed)?),
+        };
+        if !encoder.write(image.as_raw()) {
+            break;
+        }
+    }
+    let encoder = encoder.ok_or_else(|| failed("it has no frames".into()))?;
+    encoder.finish().map_err(failed)
+}
+
+/// A running ffmpeg. Dropping it kills the process and waits for its end.
+struct Encoder {
+    child: Child,
+    /// Reads ffmpeg's messages, so that ffmpeg never waits for a reader.
+    messages: Option<JoinHandle<String>>,
+}
+
+impl Encoder {
+    fn start(
+        (width, height): (u32, u32),
+        rate: f64,
+        crf: u8,
+        output: &Path,
+        decode: &DecodeOptions,
+    ) -> Result<Self, String> {
+        let program: PathBuf = Programs::locate(decode).ffmpeg;
+        let size = format!("{width}x{height}");
+        let (rate, crf) = (rate.to_string(), crf.to_string());
+        let input = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", &size, "-r", &rate, "-i", "pipe:0"];
+        // Color has half the resolution, so width and height must be even.
+        let even = ["-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2"];
+        let codec = ["-c:v", "libx264", "-crf", &crf, "-preset", "medium", "-pix_fmt", "yuv420p", "-f", "mp4", "-y"];
+        let mut command = Command::new(&program);
+        // A terminal's Ctrl-C must not reach the child: this process shuts down in order, and ends the child itself.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command
+            .args(["-hide_banner", "-loglevel", "error"])
+            .args(input)
+            .args(even)
+            .args(codec)
+            .arg(output)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("cannot run {}: {error}", program.display()))?;
+        let messages = child.stderr.take().map(|stderr| thread::spawn(move || said(stderr)));
+        Ok(Self { child, messages })
+    }
+
+    /// Writes a frame's pixels. Returns `false` when the encoder accepts no more; [`finish`](Self::finish) then says
+    /// why.
+    fn write(&mut self, pixels: &[u8]) -> bool {
+        self.child.stdin.as_mut().is_some_and(|stdin| stdin.write_all(pixels).is_ok())
+    }
+
+    fn finish(mut self) -> Result<(), String> {
+        drop(self.child.stdin.take());
+        let status = self.child.wait().map_err(|error| error.to_string())?;
+        if status.success() {
+            return Ok(());
+        }
+        let said = self.messages.take().and_then(|messages| messages.join().ok()).unwrap_or_default();
+        let words: String = said.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(COMPLAINT).collect();
+        Err(format!("ffmpeg ended with {status}: {words}"))
+    }
+}
+
+/// Reads everything that ffmpeg says, and returns the beginning.
+fn said(mut stderr: ChildStderr) -> String {
+    let mut said = Vec::new();
+    // Where the message cannot be read, the error still has the status.
+    let _ = (&mut stderr).take(MESSAGE_BYTES).read_to_end(&mut said);
+    let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+impl Drop for Encoder {
+    fn drop(&mut self) {
+        // Both fail for a child that has already ended and been waited for. Those errors can be ignored.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
