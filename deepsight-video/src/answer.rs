@@ -51,7 +51,16 @@ pub(crate) struct Stream {
     #[serde(default)]
     pub(crate) disposition: Disposition,
     #[serde(default)]
+    pub(crate) tags: Tags,
+    #[serde(default)]
     pub(crate) side_data_list: Vec<SideData>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Tags {
+    /// Which key opens an encrypted stream of a Matroska file.
+    pub(crate) enc_key_id: Option<String>,
 }
 
 #[derive(Deserialize, Default)]

@@ -36,6 +36,7 @@ mod scan;
 mod seek;
 mod still;
 mod tone_map;
+mod transport;
 mod video;
 mod y4m;
 

@@ -15,6 +15,7 @@ use crate::{
     process::{Ending, Process},
     sample_tables::Track,
     scan::{Clock, Packets, Scan, microseconds},
+    transport,
 };
 
 /// Properties of a file's video stream, as its headers state them.
@@ -118,6 +119,11 @@ pub(crate) fn look(
             VideoError::NoInitialization { path }
         }
         (VideoError::NotAVideo { path, .. }, Some(Boxes { index: None, .. })) => VideoError::NoIndex { path },
+        (VideoError::NotAVideo { path, .. } | VideoError::Probe { path, .. }, None)
+            if transport::is_scrambled(&path).unwrap_or(false) =>
+        {
+            VideoError::Encrypted { path }
+        }
         (error, _) => error,
     })
 }
@@ -464,7 +470,7 @@ const PACKETS: &str = "packet=codec_type,stream_index,pts_time,dts_time,duration
 const HEADERS: &str = "format=format_name,duration:stream=index,codec_type,codec_name,pix_fmt,color_range,color_space,\
      color_transfer,color_primaries,field_order,width,height,sample_aspect_ratio,r_frame_rate,avg_frame_rate,time_base,\
      start_time,duration,nb_frames:stream_disposition=default,attached_pic,timed_thumbnails,still_image:\
-     stream_side_data_list:stream_side_data=displaymatrix,dv_profile";
+     stream_side_data_list:stream_side_data=displaymatrix,dv_profile:stream_tags=enc_key_id";
 const FRAMES: &str = "frame=key_frame,best_effort_timestamp_time,width,height,sample_aspect_ratio,interlaced_frame";
 
 fn unusable(path: &Path, reason: String) -> VideoError {
@@ -526,6 +532,9 @@ impl Answer {
         };
         if let Some(Opened { decoder, .. }) = refused(stream) {
             return Err(VideoError::NotAllowed { path: path_of(), reason: format!("Codec ({decoder})") });
+        }
+        if stream.tags.enc_key_id.is_some() {
+            return Err(VideoError::Encrypted { path: path_of() });
         }
         self.header(path, stream, moving.len() as u32)
     }

@@ -513,9 +513,38 @@ fn files_that_cannot_be_played_say_what_is_missing() {
                -encryption_kid a7e61c373e219033c21091fa607bf3b8";
     let path = clips.make("locked.mp4", &format!("{} -c:v libx264 {key}", ramp_source(10)));
     assert!(matches!(open_error(&path), VideoError::Encrypted { .. }));
+    for path in [scrambled_transport_stream(&clips), encrypted_matroska(&clips)] {
+        let error = open_error(&path);
+        assert!(matches!(error, VideoError::Encrypted { .. }), "{error}");
+    }
     for address in ["https://example.org/clip.mp4", "rtsp://10.0.0.1/live"] {
         let error = open_error(Path::new(address));
         assert!(matches!(error, VideoError::WebAddress { .. }) && error.to_string().contains("download"), "{error}");
     }
     assert!(open_error(&clips.path("")).to_string().contains("give the video files in it"));
+}
+
+/// A transport stream whose video nobody without the key can read.
+fn scrambled_transport_stream(clips: &Clips) -> PathBuf {
+    let mut bytes = std::fs::read(clips.make("clear.ts", &format!("{} -c:v libx264", ramp_source(10)))).unwrap();
+    for packet in bytes.chunks_mut(188).filter(|packet| packet[1] & 0x1f == 1 && packet[2] == 0) {
+        packet[3] |= 0x80;
+        packet[30..].iter_mut().for_each(|byte| *byte ^= 0x5a);
+    }
+    clips.write("scrambled.ts", &bytes)
+}
+
+/// A Matroska file that says that its video is encrypted, in the place of its title.
+fn encrypted_matroska(clips: &Clips) -> PathBuf {
+    let title = "t".repeat(64);
+    let words = format!("{} -metadata:s:v title={title} -c:v libx264", ramp_source(10));
+    let mut bytes = std::fs::read(clips.make("clear.mkv", &words)).unwrap();
+    let start = bytes.windows(64).position(|window| window == title.as_bytes()).unwrap() - 3;
+    let element = |id: &[u8], content: &[u8]| [id, &[0x80 | content.len() as u8], content].concat();
+    let cipher = [element(&[0x47, 0xe1], &[5]), element(&[0x47, 0xe2], &[7; 16])].concat();
+    let encoding = [element(&[0x50, 0x33], &[1]), element(&[0x50, 0x35], &cipher)].concat();
+    let encodings = element(&[0x6d, 0x80], &element(&[0x62, 0x40], &encoding));
+    let empty = element(&[0xec], &vec![0; 3 + 64 - encodings.len() - 2]);
+    bytes[start..start + 3 + 64].copy_from_slice(&[encodings, empty].concat());
+    clips.write("encrypted.mkv", &bytes)
 }

@@ -1,0 +1,60 @@
+//! What the packets of an MPEG transport stream say about encryption.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Bytes of a file that are looked at.
+const LOOKED_AT: u64 = 2 << 20;
+/// Lengths of a packet: plain, with a time stamp before it, and with bytes against errors after it.
+const LENGTHS: [usize; 3] = [188, 192, 204];
+const SYNC: u8 = 0x47;
+
+/// Returns whether a file is a transport stream with a part, such as its video, most of whose packets are scrambled, as
+/// pay television does it.
+pub(crate) fn is_scrambled(path: &Path) -> io::Result<bool> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LOOKED_AT).read_to_end(&mut bytes)?;
+    Ok(are_scrambled(&bytes))
+}
+
+fn are_scrambled(bytes: &[u8]) -> bool {
+    let packets = LENGTHS.iter().find_map(|&length| {
+        let start = (0..length).find(|&start| {
+            let mut syncs = bytes.iter().skip(start).step_by(length).take(8);
+            syncs.len() == 8 && syncs.all(|&byte| byte == SYNC)
+        })?;
+        Some(bytes.get(start..)?.chunks(length))
+    });
+    // Scrambled packets less clear ones. The tables of a stream are never scrambled.
+    let mut surplus = HashMap::<_, i64>::new();
+    for packet in packets.into_iter().flatten() {
+        if let &[SYNC, high, low, flags, ..] = packet {
+            *surplus.entry((high & 0x1f, low)).or_default() += if flags >> 6 == 0 { -1 } else { 1 };
+        }
+    }
+    surplus.values().any(|&surplus| surplus > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_scrambled_if_most_of_its_packets_say_so() {
+        let stream = |length: usize, before: usize, scrambled: usize| {
+            let packet = |n: usize| {
+                let mut packet = vec![0xff; length];
+                packet[..4].copy_from_slice(&[SYNC, 1, 0, if n < scrambled { 0xd0 } else { 0x10 }]);
+                packet
+            };
+            [vec![0; before], (0..20).flat_map(packet).collect()].concat()
+        };
+        for (length, before) in [(188, 0), (192, 4), (204, 0), (188, 77)] {
+            assert!(are_scrambled(&stream(length, before, 15)), "{length} {before}");
+            assert!(!are_scrambled(&stream(length, before, 10)), "{length} {before}");
+        }
+        assert!(!are_scrambled(&[]) && !are_scrambled(&[SYNC; 7]) && !are_scrambled(&[0; 4000]));
+    }
+}
