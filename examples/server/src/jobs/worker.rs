@@ -140,8 +140,8 @@ impl QueueState {
         Ok((report.with_stability(varied, varying.elapsed().as_secs_f64()), pictures))
     }
 
-    /// Analyzes a variation of a video whose picture is turned by so many quarters. Returns the report or why there is
-    /// none, and `None` for a variation that does not apply to pictures.
+    /// Analyzes a variation of a video. `turns` is the number of quarters by which the video's picture is turned
+    /// clockwise. Returns the report or why there is none, and `None` if the variation does not apply to pictures.
     fn vary(
         &self,
         live: &Live,
