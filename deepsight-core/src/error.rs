@@ -96,7 +96,7 @@ pub enum Error {
         found: usize,
     },
     /// An ensemble file cannot be read, or is not one.
-    #[error("ensemble file {path}: {reason}")]
+    #[error("ensemble file {}: {}", path.display(), quoted(reason))]
     EnsembleFile {
         /// The file.
         path: PathBuf,
@@ -105,8 +105,10 @@ pub enum Error {
     },
     /// A model of an ensemble file is not the one that the file names.
     #[error(
-        "ensemble file {path}: {member} has SHA-256 {found}, and the ensemble was made with {expected}: \
-         put the right model there, or make the ensemble again (`deepsight convert --ensemble`)"
+        "ensemble file {}: {} has SHA-256 {found}, and the ensemble was made with {expected}: \
+         put the right model there, or make the ensemble again (`deepsight convert --ensemble`)",
+        path.display(),
+        quoted(&member.to_string_lossy())
     )]
     EnsembleHash {
         /// The ensemble file.

@@ -462,7 +462,7 @@ impl fmt::Display for Reason {
                 };
                 write!(
                     f,
-                    "The models disagree by {} points; up to {} they decide together. {}.",
+                    "The models disagree by {} points, and the limit is {}. {}.",
                     number(*disagreement * 100.0),
                     number(*limit * 100.0),
                     models.iter().map(says).collect::<Vec<_>>().join("; ")

@@ -349,7 +349,7 @@ pub enum Error {
         source: deepsight_core::Error,
     },
     /// A clip cannot be recompressed.
-    #[error("{path}: cannot be compressed anew: {reason}", path = path.display())]
+    #[error("{path}: cannot be compressed again: {reason}", path = path.display())]
     Recompression {
         /// The clip.
         path: PathBuf,

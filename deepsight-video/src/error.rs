@@ -11,8 +11,8 @@ use crate::{HwAccel, Limit, PixelFormat};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VideoError {
-    /// A clip cannot be compressed anew ([`recompress_clip`](crate::recompress_clip)).
-    #[error("{}: cannot be compressed anew: {reason}", shown(path))]
+    /// A clip cannot be compressed again ([`recompress_clip`](crate::recompress_clip)).
+    #[error("{}: cannot be compressed again: {reason}", shown(path))]
     Recompression {
         /// The clip.
         path: PathBuf,

@@ -1,9 +1,11 @@
 //! Recompression of clips, as a video platform does it.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use crate::ffmpeg::Programs;
 use crate::{DecodeOptions, Sampling, Video, VideoError};
@@ -12,15 +14,19 @@ use crate::{DecodeOptions, Sampling, Video, VideoError};
 const MESSAGE_BYTES: u64 = 64 << 10;
 /// Most characters of ffmpeg's message that an error shows.
 const COMPLAINT: usize = 300;
+/// Time between two looks at whether the encoder has ended.
+const POLL: Duration = Duration::from_millis(10);
 
 /// Encodes a clip's pictures again as H.264 of a constant rate factor (`0..=51`, 23 is x264's default), without sound.
 ///
-/// The clip is decoded as an analysis decodes it, with the same limits. The encoder reads raw pixels only. `stop` is
-/// asked before each frame whether to give up.
+/// The clip is decoded as an analysis decodes it, with the same limits. The encoder reads raw pixels only, and has the
+/// limits on threads, on the size of its file and on the time spent waiting for it. `stop` is called before each frame
+/// and while the encoder finishes; if it returns `true`, the encoder is killed.
 ///
 /// # Errors
-/// Returns an error if the clip cannot be decoded, and [`VideoError::Recompression`] if it cannot be encoded or was
-/// stopped.
+/// Returns an error if the clip cannot be decoded, [`VideoError::TimedOut`] if the encoder takes longer than
+/// [`max_wait`](crate::DecodeLimits::max_wait), and [`VideoError::Recompression`] if the clip cannot be encoded, the
+/// result is larger than [`max_file_bytes`](crate::DecodeLimits::max_file_bytes), or `stop` returned `true`.
 pub fn recompress_clip(
     clip: &Path,
     output: &Path,
@@ -28,11 +34,14 @@ pub fn recompress_clip(
     decode: &DecodeOptions,
     stop: &dyn Fn() -> bool,
 ) -> Result<(), VideoError> {
+    let limits = &decode.limits;
     let failed = |reason: String| VideoError::Recompression { path: clip.to_owned(), reason };
+    let late = || VideoError::TimedOut { path: clip.to_owned(), program: "ffmpeg", limit: limits.max_wait };
     let video = Video::open_with(clip, decode)?;
     let info = video.info();
     let rate = info.average_frame_rate.filter(|rate| rate.is_finite() && *rate > 0.0).unwrap_or(25.0);
     let mut encoder: Option<Encoder> = None;
+    let mut waited = Duration::ZERO;
     for frame in video.frames(Sampling::all())? {
         if stop() {
             return Err(failed("it was stopped".into()));
@@ -42,11 +51,23 @@ pub fn recompress_clip(
             Some(encoder) => encoder,
             None => encoder.insert(Encoder::start(image.dimensions(), rate, crf, output, decode).map_err(failed)?),
         };
-        if !encoder.write(image.as_raw()) {
+        let started = Instant::now();
+        let is_accepted = encoder.write(image.as_raw());
+        waited += started.elapsed();
+        if !is_accepted {
             break;
         }
+        if waited > limits.max_wait {
+            return Err(late());
+        }
+        if fs::metadata(output).is_ok_and(|file| file.len() > limits.max_file_bytes) {
+            return Err(failed(format!("the result is over the limit of {} bytes", limits.max_file_bytes)));
+        }
     }
-    let encoder = encoder.ok_or_else(|| failed("it has no frames".into()))?;
+    let mut encoder = encoder.ok_or_else(|| failed("it has no frames".into()))?;
+    if !encoder.ends_within(limits.max_wait.saturating_sub(waited), stop).map_err(failed)? {
+        return Err(late());
+    }
     encoder.finish().map_err(failed)
 }
 
@@ -67,7 +88,7 @@ impl Encoder {
     ) -> Result<Self, String> {
         let program: PathBuf = Programs::locate(decode).ffmpeg;
         let size = format!("{width}x{height}");
-        let (rate, crf) = (rate.to_string(), crf.to_string());
+        let (rate, crf, threads) = (rate.to_string(), crf.to_string(), decode.limits.threads().to_string());
         let input = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", &size, "-r", &rate, "-i", "pipe:0"];
         // Color has half the resolution, so width and height must be even.
         let even = ["-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2"];
@@ -81,6 +102,7 @@ impl Encoder {
             .args(input)
             .args(even)
             .args(codec)
+            .args(["-threads", &threads])
             .arg(output)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -97,8 +119,24 @@ impl Encoder {
         self.child.stdin.as_mut().is_some_and(|stdin| stdin.write_all(pixels).is_ok())
     }
 
-    fn finish(mut self) -> Result<(), String> {
+    /// Closes the encoder's input and waits for its end. Returns `false` if it has not ended after `patience`.
+    fn ends_within(&mut self, patience: Duration, stop: &dyn Fn() -> bool) -> Result<bool, String> {
         drop(self.child.stdin.take());
+        let started = Instant::now();
+        while self.child.try_wait().map_err(|error| error.to_string())?.is_none() {
+            if stop() {
+                return Err("it was stopped".into());
+            }
+            if started.elapsed() > patience {
+                return Ok(false);
+            }
+            thread::sleep(POLL);
+        }
+        Ok(true)
+    }
+
+    /// Returns ffmpeg's message if it failed.
+    fn finish(mut self) -> Result<(), String> {
         let status = self.child.wait().map_err(|error| error.to_string())?;
         if status.success() {
             return Ok(());

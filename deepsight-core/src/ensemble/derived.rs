@@ -1,6 +1,6 @@
 //! What an ensemble says of itself, from what its models say of themselves.
 
-use super::config::{EnsembleConfig, EnsembleInfo};
+use super::config::{EnsembleConfig, EnsembleInfo, sigmoid};
 use crate::reliability::logit;
 use crate::{AnalyzerConfig, FalseAlarms, ModelInfo, QualityLimits, Reliability};
 
@@ -41,12 +41,17 @@ fn reliability(models: &[ModelInfo], config: &EnsembleConfig) -> Option<Reliabil
     let combined = |model: &ModelInfo, probability: f32| {
         config.combination.agreeing(logit(probability.into()) - logit(model.threshold.into()))
     };
-    let middle = config.combination.agreeing(0.0);
+    let middle = logit(config.combination.agreeing(0.0).into());
+    // The band lies around the threshold of the ensemble, which need not be where models at their thresholds are.
+    let from_threshold = |probability: f32| {
+        let moved = logit(config.threshold.into()) + logit(probability.into()) - middle;
+        (sigmoid(moved) - config.threshold).abs()
+    };
     let band = |model: &ModelInfo| {
         // A model without a measured band has that of the analyzer.
         let band = AnalyzerConfig::new().band(model.reliability.as_ref());
         let edges = [model.threshold - band, model.threshold + band].map(|edge| edge.clamp(0.0, 1.0));
-        edges.map(|edge| (combined(model, edge) - middle).abs()).into_iter().fold(0.0, f32::max)
+        edges.map(|edge| from_threshold(combined(model, edge))).into_iter().fold(0.0, f32::max)
     };
     let mut reliability = Reliability::new(models.iter().map(band).fold(0.0, f32::max).min(0.5));
     reliability.quality = measured.iter().fold(QualityLimits::default(), |strict, (_, reliability)| {
@@ -89,6 +94,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::Combination;
 
     fn model(name: &str, threshold: f32, reliability: Option<Reliability>) -> ModelInfo {
         let mut info = ModelInfo::new(name);
@@ -121,6 +127,17 @@ mod tests {
         let derived = info(models, &EnsembleConfig::new()).reliability.unwrap();
         // 0.1 has half the odds less one ninth of 0.2: logit(0.1) - logit(0.2) = ln(1/9) - ln(1/4) = ln(4/9).
         assert!((derived.uncertain_band - (0.5 - 4.0 / 13.0)).abs() < 1e-5, "{derived:?}");
+    }
+
+    #[test]
+    fn a_band_has_the_width_that_it_needs_at_the_threshold_of_the_ensemble() {
+        let models = || vec![model("a", 0.5, Some(Reliability::new(0.1))), model("b", 0.5, None)];
+        let weights = Combination::Stacking { weights: vec![0.5, 0.5], intercept: -3.0 };
+        let derived = info(models(), &EnsembleConfig::new().with_combination(weights)).reliability.unwrap();
+        assert!((derived.uncertain_band - 0.1).abs() < 1e-4, "an intercept does not make it narrow: {derived:?}");
+        let derived = info(models(), &EnsembleConfig::new().with_threshold(0.9)).reliability.unwrap();
+        // Odds of 9 times 2/3 are a probability of 6/7.
+        assert!((derived.uncertain_band - (0.9 - 6.0 / 7.0)).abs() < 1e-4, "{derived:?}");
     }
 
     #[test]

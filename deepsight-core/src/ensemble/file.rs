@@ -52,8 +52,12 @@ impl EnsembleFile {
     }
 
     /// Returns whether a file looks like an ensemble file and not like a model file: it begins as a JSON object. A file
-    /// that cannot be read does not.
+    /// that cannot be read does not, nor does a pipe, whose bytes can be read only once.
     pub fn is_one(path: impl AsRef<Path>) -> bool {
+        let path = path.as_ref();
+        if !path.is_file() {
+            return false;
+        }
         let mut head = Vec::new();
         let read = File::open(path).and_then(|file| file.take(64).read_to_end(&mut head));
         // A model file begins with a length of eight bytes, of which the last ones are 0.

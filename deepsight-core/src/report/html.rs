@@ -116,7 +116,7 @@ impl Report {
             )
         };
         format!(
-            "<section><h2>Models</h2><p class=\"note\">Disagreement: {}. Above {} the models do not decide together.</p>\
+            "<section><h2>Models</h2><p class=\"note\">Disagreement: {}. Above {} the verdict is UNCERTAIN.</p>\
              <div class=\"scroll\"><table><caption>What each model answers alone, by its own threshold</caption><thead><tr>\
              <th scope=\"col\">Model</th><th scope=\"col\">Verdict</th><th scope=\"col\">Fake probability</th>\
              <th scope=\"col\">Fake from</th><th scope=\"col\">Weight</th><th scope=\"col\">SHA-256</th></tr></thead>\

@@ -415,5 +415,5 @@ fn a_recompressed_clip_keeps_its_frames_and_is_smaller_at_a_higher_rate_factor()
     let missing =
         recompress_clip(Path::new(CLIP), &folder.path().join("no/where.mp4"), 23, &decode, &CancelToken::new());
     let message = missing.unwrap_err().to_string();
-    assert!(message.contains("cannot be compressed anew") && message.contains("No such file"), "{message}");
+    assert!(message.contains("cannot be compressed again") && message.contains("No such file"), "{message}");
 }

@@ -113,7 +113,7 @@ fn a_large_disagreement_is_uncertain_and_says_what_each_model_answers() {
     assert_eq!(answers.len(), 2);
     assert_eq!(
         report.reasons[0].to_string(),
-        "The models disagree by 89.9 points; up to 50 they decide together. sure says FAKE (99.9 %, threshold 50 %); \
+        "The models disagree by 89.9 points, and the limit is 50. sure says FAKE (99.9 %, threshold 50 %); \
          calm says REAL (10 %, threshold 50 %)."
     );
     let tolerant = analyze(ensemble(models, EnsembleConfig::new().with_max_disagreement(0.95)));

@@ -46,6 +46,12 @@ pub enum StreamError {
         /// The number of frames.
         frames: u64,
     },
+    /// `--stability` with frames that are analyzed as they come.
+    #[error(
+        "--stability analyzes a clip several times, and YUV4MPEG2 on standard input can be read only once: \
+         send a container, such as with `ffmpeg -i clip.y4m -f matroska -`"
+    )]
+    OnlyOnce,
     /// A terminal.
     #[error(
         "- reads a video from standard input, which is a terminal: pipe one in, such as `deepsight analyze - <clip.mp4`"
@@ -106,8 +112,10 @@ pub(super) fn analyze<B: Backend>(args: &Args, device: &B::Device, cancel: &Canc
     let threads = args.threads().map_err(|error| Failure::input(&error))?;
     let worker = workers::<B>(args, device, &threads)?.remove(0);
     let (source, head) = waiting(cancel, first_bytes)?.map_err(input)?;
-    // Variations of a clip need the whole clip.
-    let report = match args.live || (head == Y4M && !args.stability) {
+    if head == Y4M && args.stability {
+        return Err(input(StreamError::OnlyOnce));
+    }
+    let report = match args.live || head == Y4M {
         true => as_it_comes(args, &worker, source, cancel)?,
         false => as_a_file(args, &worker, source, cancel)?,
     };

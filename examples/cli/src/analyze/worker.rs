@@ -54,8 +54,7 @@ impl<B: Backend> Worker<B> {
         self.device
     }
 
-    /// Analyses a clip that was opened, or could not be, and its variations if the flags ask for them. If nobody is found in it, turns the picture by quarters, and
-    /// analyses it anew if there are faces then.
+    /// Analyses a clip that was opened, or could not be. With `--stability`, analyses its variations too.
     ///
     /// # Errors
     /// [`Failure::Clip`] when it cannot be opened, decoded or analysed, [`Failure::Input`] when ffmpeg cannot be run
@@ -86,7 +85,7 @@ impl<B: Backend> Worker<B> {
         Ok(report.with_stability(varied, started.elapsed().as_secs_f64()))
     }
 
-    /// Analyses a variation of a clip, whose picture is turned by so many quarters.
+    /// Analyses a variation of a clip. `turns` is the number of clockwise quarters by which its picture is turned.
     fn vary(
         &self,
         args: &Args,
@@ -101,7 +100,7 @@ impl<B: Backend> Worker<B> {
             return self.analyze_as_it_is(args, path, clip, Some(variation), cancel, &none);
         };
         let file = tempfile::Builder::new().suffix(".mp4").tempfile();
-        let file = file.map_err(|error| Failure::Clip(format!("cannot keep the recompressed clip: {error}")))?;
+        let file = file.map_err(|error| Failure::Clip(format!("cannot create a temporary file: {error}")))?;
         recompress_clip(path, file.path(), crf, &upright, &|| cancel.is_cancelled()).map_err(|error| match error {
             _ if cancel.is_cancelled() => Failure::Interrupted,
             error => Failure::Clip(with_causes(&error)),
@@ -110,7 +109,8 @@ impl<B: Backend> Worker<B> {
         self.analyze_as_it_is(args, path, clip, Some(variation), cancel, &none)
     }
 
-    /// Analyses a clip, turned if nobody is found in it otherwise. Returns the quarters by which it was turned, too.
+    /// Analyses a clip. If nobody is found in it, turns the picture by quarters, and analyses it again if there are
+    /// faces then. Also returns the number of quarters by which it was turned.
     fn analyze_upright(
         &self,
         args: &Args,
@@ -178,7 +178,7 @@ impl<B: Backend> Worker<B> {
         });
         let frames = frames.map(|frame| frame.map(varied));
         let config = self.analyzer.config().clone();
-        // Nobody looks at the faces of a variation.
+        // Only the scores of a variation are kept, so it needs no evidence.
         let config = if variation.is_some() { config.with_evidence(0) } else { config };
         let config = if is_still { config.for_still_picture() } else { config };
         // The clone shares the networks and the queue of faces.

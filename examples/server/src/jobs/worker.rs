@@ -140,8 +140,8 @@ impl QueueState {
         Ok((report.with_stability(varied, varying.elapsed().as_secs_f64()), pictures))
     }
 
-    /// Analyzes a variation of a video whose picture is turned by so many quarters. Returns the report or why there is
-    /// none, and `None` for a variation that does not apply to pictures.
+    /// Analyzes a variation of a video. `turns` is the number of quarters by which the video's picture is turned
+    /// clockwise. Returns the report or why there is none, and `None` if the variation does not apply to pictures.
     fn vary(
         &self,
         live: &Live,
@@ -159,14 +159,18 @@ impl QueueState {
             Err(error) => return Ok(Some(Err(said(&error)))),
         };
         let is_still = media.is_still();
-        let (media, _file) = match variation {
+        let (media, file) = match variation {
             Variation::Recompressed { crf } => {
                 if is_still || !matches!(media, Media::Video(_)) {
                     return Ok(None);
                 }
-                let file = match tempfile::Builder::new().suffix(".mp4").tempfile() {
-                    Ok(file) => file,
-                    Err(error) => return Ok(Some(Err(format!("the recompressed video cannot be kept: {error}")))),
+                // Among the uploads, it is on the disk that the server watches, and is swept after a crash.
+                let file = match self.uploads.create() {
+                    Ok((file, _)) => file,
+                    Err(error) => {
+                        tracing::error!(error = with_causes(&error), "cannot store a recompressed video");
+                        return Ok(Some(Err("the recompressed video cannot be stored".into())));
+                    }
                 };
                 let stop = || live.is_cancelled() || is_late();
                 let written = recompress_clip(path, file.path(), crf, &upright, &stop);
@@ -180,10 +184,14 @@ impl QueueState {
             }
             _ => (media, None),
         };
+        // A message must not reveal where the server keeps its files.
+        let place = file.as_ref().map_or(path, Upload::path);
+        let said = |error: &dyn std::error::Error| without_path(&said(error), place);
         let frames = match media.frames(analysis.settings.sampling(media.duration(), self.max_frames)) {
             Ok(frames) => frames.with_cancel(&live.token()),
             Err(error) => return Ok(Some(Err(said(&error)))),
         };
+        let closer = self.closer_frames(frames.expected_frames());
         let frames = Box::new(frames.boxed().map(move |frame| frame.map(|frame| variation.apply(frame))));
         let late = AtomicBool::new(false);
         let job = deepsight_core::Job::new().with_input(media.input()).with_cancel(live.token()).with_progress(|_| {
@@ -192,6 +200,15 @@ impl QueueState {
                 live.cancel();
             }
         });
+        // A score is compared with one that was found in the same way.
+        let job = match &media {
+            Media::Video(video) if analysis.settings.is_auto() && closer > 0 && !is_still => job
+                .with_closer_look(closer, |times| {
+                    let frames = video.frames(Sampling::times(times))?.with_cancel(&live.token()).boxed();
+                    Ok(Box::new(frames.map(move |frame| frame.map(|frame| variation.apply(frame)))))
+                }),
+            _ => job,
+        };
         let outcome = self.engine.analyze(frames, &analysis.settings, false, is_still, job);
         if late.load(Ordering::Relaxed) {
             return Err(self.late());
@@ -202,7 +219,12 @@ impl QueueState {
         Ok(Some(outcome.map_err(|error| said(&error))))
     }
 
-    /// Returns the end of an analysis that takes too long.
+    /// Returns the number of frames that a closer look may add to `expected` frames.
+    fn closer_frames(&self, expected: u64) -> usize {
+        usize::try_from(self.max_frames.saturating_sub(expected)).unwrap_or(usize::MAX).min(CLOSER_FRAMES)
+    }
+
+    /// Returns the failure of an analysis that takes too long.
     fn late(&self) -> Stopped {
         let seconds = self.max_analysis.as_secs_f64();
         let detail = format!("The analysis took more than {seconds} s, which is the limit.");
@@ -276,7 +298,7 @@ impl QueueState {
                 }
                 live.scored(Scored::from(face));
             });
-        let closer = usize::try_from(self.max_frames.saturating_sub(expected)).unwrap_or(usize::MAX).min(CLOSER_FRAMES);
+        let closer = self.closer_frames(expected);
         let job = match video {
             Media::Video(video) if analysis.settings.is_auto() && closer > 0 && !is_still => job
                 .with_closer_look(closer, |times| {
