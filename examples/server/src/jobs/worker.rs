@@ -202,11 +202,12 @@ impl QueueState {
         });
         // A score is compared with one that was found in the same way.
         let job = match &media {
-            Media::Video(video) if analysis.settings.is_auto() && closer > 0 && !is_still => job
-                .with_closer_look(closer, |times| {
+            Media::Video(video) if analysis.settings.is_auto() && closer > 0 && !is_still => {
+                job.with_closer_look(closer, |times| {
                     let frames = video.frames(Sampling::times(times))?.with_cancel(&live.token()).boxed();
                     Ok(Box::new(frames.map(move |frame| frame.map(|frame| variation.apply(frame)))))
-                }),
+                })
+            }
             _ => job,
         };
         let outcome = self.engine.analyze(frames, &analysis.settings, false, is_still, job);
