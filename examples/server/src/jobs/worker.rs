@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use deepsight_core::{CLOSER_FRAMES, Error, Input, Report, report::Variation, with_causes};
+use deepsight_core::{CLOSER_FRAMES, Error, Frame, Input, Report, report::Variation, with_causes};
 use deepsight_video::{Media, Sampling, recompress_clip};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
@@ -191,7 +191,7 @@ impl QueueState {
             Ok(frames) => frames.with_cancel(&live.token()),
             Err(error) => return Ok(Some(Err(said(&error)))),
         };
-        let closer = self.closer_frames(frames.expected_frames());
+        let expected = frames.expected_frames();
         let frames = Box::new(frames.boxed().map(move |frame| frame.map(|frame| variation.apply(frame))));
         let late = AtomicBool::new(false);
         let job = deepsight_core::Job::new().with_input(media.input()).with_cancel(live.token()).with_progress(|_| {
@@ -201,15 +201,7 @@ impl QueueState {
             }
         });
         // A score is compared with one that was found in the same way.
-        let job = match &media {
-            Media::Video(video) if analysis.settings.is_auto() && closer > 0 && !is_still => {
-                job.with_closer_look(closer, |times| {
-                    let frames = video.frames(Sampling::times(times))?.with_cancel(&live.token()).boxed();
-                    Ok(Box::new(frames.map(move |frame| frame.map(|frame| variation.apply(frame)))))
-                })
-            }
-            _ => job,
-        };
+        let job = self.with_closer_look(job, live, analysis, &media, expected, move |frame| variation.apply(frame));
         let outcome = self.engine.analyze(frames, &analysis.settings, false, is_still, job);
         if late.load(Ordering::Relaxed) {
             return Err(self.late());
@@ -220,9 +212,26 @@ impl QueueState {
         Ok(Some(outcome.map_err(|error| said(&error))))
     }
 
-    /// Returns the number of frames that a closer look may add to `expected` frames.
-    fn closer_frames(&self, expected: u64) -> usize {
-        usize::try_from(self.max_frames.saturating_sub(expected)).unwrap_or(usize::MAX).min(CLOSER_FRAMES)
+    /// Lets a job look more closely at a video of which `expected` frames are analyzed, if the settings and the limit of
+    /// frames allow it. `change` is applied to each further frame.
+    fn with_closer_look<'a>(
+        &self,
+        job: deepsight_core::Job<'a>,
+        live: &'a Live,
+        analysis: &Analysis,
+        media: &'a Media,
+        expected: u64,
+        change: impl Fn(Frame) -> Frame + Copy + Send + 'a,
+    ) -> deepsight_core::Job<'a> {
+        let room = usize::try_from(self.max_frames.saturating_sub(expected)).unwrap_or(usize::MAX);
+        match media {
+            Media::Video(video) if analysis.settings.is_auto() && room > 0 && !media.is_still() => job
+                .with_closer_look(room.min(CLOSER_FRAMES), move |times| {
+                    let frames = video.frames(Sampling::times(times))?.with_cancel(&live.token()).boxed();
+                    Ok(Box::new(frames.map(move |frame| frame.map(change))))
+                }),
+            _ => job,
+        }
     }
 
     /// Returns the failure of an analysis that takes too long.
@@ -299,14 +308,7 @@ impl QueueState {
                 }
                 live.scored(Scored::from(face));
             });
-        let closer = self.closer_frames(expected);
-        let job = match video {
-            Media::Video(video) if analysis.settings.is_auto() && closer > 0 && !is_still => job
-                .with_closer_look(closer, |times| {
-                    Ok(video.frames(Sampling::times(times))?.with_cancel(&live.token()).boxed())
-                }),
-            _ => job,
-        };
+        let job = self.with_closer_look(job, live, analysis, video, expected, |frame| frame);
         let outcome = self.engine.analyze(frames.boxed(), &analysis.settings, stored, is_still, job);
         if late.load(Ordering::Relaxed) {
             return Err(self.late());
