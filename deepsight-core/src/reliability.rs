@@ -150,7 +150,7 @@ impl Reliability {
             return threshold;
         }
         let allowed = self.allowed_among(chances, threshold);
-        let corrected = falls_to(&curve, allowed.ln()).map_or(1.0, |logit| 1.0 / (1.0 + (-logit).exp()));
+        let corrected = falls_to(&curve, allowed.ln()).map_or(1.0, sigmoid);
         corrected.max(threshold.into()) as f32
     }
 
@@ -210,6 +210,11 @@ impl Reliability {
 pub(crate) fn logit(probability: f64) -> f64 {
     let probability = probability.clamp(1e-6, 1.0 - 1e-6);
     (probability / (1.0 - probability)).ln()
+}
+
+/// Returns the probability that has these log-odds, `1 / (1 + exp(−x))`.
+pub(crate) fn sigmoid(log_odds: f64) -> f64 {
+    1.0 / (1.0 + (-log_odds).exp())
 }
 
 /// Returns the curve's value at `x`: linear between points, constant before the first point, and with the last slope

@@ -350,30 +350,30 @@ impl Reason {
 impl Reason {
     /// Returns whether this reason says that faces are not seen well enough to be judged.
     pub(crate) fn is_about_sight(&self) -> bool {
-        matches!(
-            self,
-            Self::NoFaces { .. }
-                | Self::TooFewFaces { .. }
-                | Self::NoSteadyTrack { .. }
-                | Self::DoubtfulFaces { .. }
-                | Self::FacesTooSmall { .. }
-                | Self::FacesTooBlurred { .. }
-                | Self::FacesTooDark { .. }
-                | Self::FacesTurned { .. }
-        )
+        self.is_about_quality()
+            || matches!(
+                self,
+                Self::NoFaces { .. }
+                    | Self::TooFewFaces { .. }
+                    | Self::NoSteadyTrack { .. }
+                    | Self::DoubtfulFaces { .. }
+            )
     }
 
     /// Returns whether this reason speaks of whole tracks, and says nothing of a few seconds of one of them.
     pub(crate) fn is_about_wholes(&self) -> bool {
+        self.is_about_quality()
+            || matches!(self, Self::ManyPeople { .. } | Self::NearThreshold { .. } | Self::DecidedByTrack { .. })
+    }
+
+    /// Returns whether this reason says that the pictures of the faces are too poor.
+    fn is_about_quality(&self) -> bool {
         matches!(
             self,
             Self::FacesTooSmall { .. }
                 | Self::FacesTooBlurred { .. }
                 | Self::FacesTooDark { .. }
                 | Self::FacesTurned { .. }
-                | Self::ManyPeople { .. }
-                | Self::NearThreshold { .. }
-                | Self::DecidedByTrack { .. }
         )
     }
 }

@@ -1,8 +1,8 @@
 use image::RgbImage;
 
 /// The crops of several faces, each of which has as many as the classifier needs. They are kept in columns, as
-/// [`FaceClassifier::classify_crops`](crate::FaceClassifier::classify_crops) takes them: one list for each kind of crop,
-/// with one crop of every face.
+/// [`FaceClassifier::classify_crops`](crate::FaceClassifier::classify_crops) takes them: one list for each kind of
+/// crop, with one crop of every face.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Crops {
     columns: Vec<Vec<RgbImage>>,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Decision, Findings};
 use crate::aggregate::{Weighed, weighed_mean};
-use crate::reliability::logit;
+use crate::reliability::{logit, sigmoid};
 use crate::verdict::add_doubt;
 use crate::{AnalyzerConfig, EnsembleInfo, ModelInfo, Reason, Reliability, Verdict};
 
@@ -127,7 +127,7 @@ impl Consultation<'_> {
                 return None;
             }
             let relative = logit(weighed_mean(&weighed).into()) - logit(model.threshold.into());
-            let probability = (1.0 / (1.0 + (-relative).exp())) as f32;
+            let probability = sigmoid(relative) as f32;
             (lowest, highest) = (lowest.min(probability), highest.max(probability));
         }
         (highest >= lowest).then_some(highest - lowest)

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use crate::reliability::logit;
+use crate::reliability::{logit, sigmoid};
 use crate::{Error, ModelInfo, Reliability};
 
 /// The method by which the probabilities of several models become one.
@@ -43,24 +43,26 @@ impl Combination {
     /// ```
     pub fn combine(&self, probabilities: &[f32], thresholds: &[f32]) -> f32 {
         let aligned = probabilities.iter().zip(thresholds).map(|(&p, &t)| logit(p.into()) - logit(t.into()));
-        sigmoid(match self {
+        let log_odds = match self {
             Self::Mean => aligned.sum::<f64>() / probabilities.len().max(1) as f64,
             Self::Stacking { weights, intercept } => {
                 let weighed = weights.iter().zip(aligned).map(|(&weight, aligned)| f64::from(weight) * aligned);
                 f64::from(*intercept) + weighed.sum::<f64>()
             }
-        })
+        };
+        sigmoid(log_odds) as f32
     }
 
     /// Returns the probability that the ensemble gives when all models have these log-odds relative to their
     /// thresholds.
     pub(super) fn agreeing(&self, aligned: f64) -> f32 {
-        sigmoid(match self {
+        let log_odds = match self {
             Self::Mean => aligned,
             Self::Stacking { weights, intercept } => {
                 f64::from(*intercept) + weights.iter().copied().map(f64::from).sum::<f64>() * aligned
             }
-        })
+        };
+        sigmoid(log_odds) as f32
     }
 
     /// Returns the weight of a model among this many.
@@ -92,11 +94,6 @@ impl std::fmt::Display for Combination {
             }
         }
     }
-}
-
-/// Returns `1 / (1 + exp(−x))`.
-pub(super) fn sigmoid(x: f64) -> f32 {
-    (1.0 / (1.0 + (-x).exp())) as f32
 }
 
 /// How an ensemble combines its models and judges what they say. An ensemble file has it beside the names of the

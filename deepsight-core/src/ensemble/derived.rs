@@ -1,7 +1,7 @@
 //! What an ensemble says of itself, from what its models say of themselves.
 
-use super::config::{EnsembleConfig, EnsembleInfo, sigmoid};
-use crate::reliability::logit;
+use super::config::{EnsembleConfig, EnsembleInfo};
+use crate::reliability::{logit, sigmoid};
 use crate::{AnalyzerConfig, FalseAlarms, ModelInfo, QualityLimits, Reliability};
 
 /// Returns the identity of an ensemble of these models.
@@ -45,7 +45,7 @@ fn reliability(models: &[ModelInfo], config: &EnsembleConfig) -> Option<Reliabil
     // The band lies around the threshold of the ensemble, which need not be where models at their thresholds are.
     let from_threshold = |probability: f32| {
         let moved = logit(config.threshold.into()) + logit(probability.into()) - middle;
-        (sigmoid(moved) - config.threshold).abs()
+        (sigmoid(moved) as f32 - config.threshold).abs()
     };
     let band = |model: &ModelInfo| {
         // A model without a measured band has that of the analyzer.

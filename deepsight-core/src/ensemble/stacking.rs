@@ -3,6 +3,7 @@
 use super::Combination;
 use crate::Error;
 use crate::reliability::logit;
+use crate::reliability::sigmoid;
 
 /// Strength of the pull of the weights towards those of the mean, as a number of observations. It keeps the fit finite
 /// where the models separate the classes perfectly.
@@ -62,7 +63,7 @@ impl Combination {
             let mut curvature = vec![vec![0.0; size]; size];
             (0..size).for_each(|index| curvature[index][index] = RIDGE);
             for (row, &fake) in aligned.iter().zip(is_fake) {
-                let p = 1.0 / (1.0 + (-dot(row, &weights)).exp());
+                let p = sigmoid(dot(row, &weights));
                 let (slope, bend) = (share(fake) * (p - f64::from(u8::from(fake))), share(fake) * p * (1.0 - p));
                 for a in 0..size {
                     gradient[a] += slope * row[a];
@@ -120,7 +121,7 @@ mod tests {
     use super::*;
 
     fn sigmoid(x: f64) -> f32 {
-        super::super::config::sigmoid(x)
+        crate::reliability::sigmoid(x) as f32
     }
 
     /// Examples whose first model is informed and whose second one says the same of both classes.
