@@ -87,7 +87,8 @@ pub(crate) struct Picture {
 }
 
 impl Picture {
-    /// Plans the steps. `has_filters` says whether the ffmpeg at hand has filters, and is called only if they are needed.
+    /// Plans the steps. `has_filters` says whether the ffmpeg at hand has filters, and is called only if they are
+    /// needed.
     pub(crate) fn plan(
         header: &Header,
         key_frames: &[KeyFrame],

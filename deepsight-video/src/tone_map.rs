@@ -90,7 +90,8 @@ impl ToneMap {
         )
     }
 
-    /// The same with tables of 16 bits: each channel to linear light, the primaries' matrix, and each channel to BT.709.
+    /// The same with tables of 16 bits: each channel to linear light, the primaries' matrix, and each channel to
+    /// BT.709.
     /// Highlights are compressed in each channel alone, so that bright colors pale a little.
     fn tables(&self) -> String {
         let matrix = match self.matrix {
@@ -126,7 +127,8 @@ impl Transfer {
         match self {
             // ITU-R BT.2100, table 4.
             Self::Pq => {
-                "(100*pow(max(st(0,pow(val/maxval,1/78.84375))-0.8359375,0)/(18.8515625-18.6875*ld(0)),1/0.1593017578125))"
+                "(100*pow(max(st(0,pow(val/maxval,1/78.84375))-0.8359375,0)/(18.8515625-18.6875*ld(0)),\
+                 1/0.1593017578125))"
             }
             // ITU-R BT.2100, table 5, for 1000 cd/m². The gamma of 1.2 is applied to each channel, as zscale does.
             Self::Hlg => {

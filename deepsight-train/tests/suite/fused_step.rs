@@ -136,7 +136,8 @@ fn lite0_has_burns_gradients() {
         assert!(far.is_empty(), "batch {seed}:\n{}", far.join("\n"));
         differing(&config, trained(), &noise, *seed, 1e-3).is_empty()
     };
-    // With these weights a value of batch 10 lies at such a corner and moves more than 5e-2, so the search begins after it.
+    // With these weights a value of batch 10 lies at such a corner and moves more than 5e-2, so the search begins after
+    // it.
     assert!((11..24).find(agrees).is_some(), "no batch has Burn's gradients within 1e-3");
 }
 

@@ -360,7 +360,8 @@ fn high_dynamic_range_is_mapped_to_standard_range() {
 fn ffmpeg_without(clips: &Clips, name: &str, filters: &str) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let text = format!(
-        "#!/bin/sh\ncase \"$*\" in *-filters*) ffmpeg \"$@\" | grep -vE ' ({filters}) '; exit 0;; esac\nexec ffmpeg \"$@\"\n"
+        "#!/bin/sh\ncase \"$*\" in *-filters*) ffmpeg \"$@\" | grep -vE ' ({filters}) '; exit 0;; esac\n\
+         exec ffmpeg \"$@\"\n"
     );
     let program = clips.write(name, text.as_bytes());
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
