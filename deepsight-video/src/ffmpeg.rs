@@ -282,6 +282,16 @@ pub(crate) struct SeekJob {
     pub(crate) old_sync_option: bool,
 }
 
+/// Returns a command that makes ffmpeg decode an MP4 file on standard input to raw RGB frames on standard output. It is
+/// safe on an untrusted one. `filters` make one stream of frames, named `frames`, from stream 0.
+pub(crate) fn excerpt(program: &Path, limits: &DecodeLimits, filters: &str, old_sync_option: bool) -> FfmpegCommand {
+    let mut command = quiet(program);
+    decoder_options(&mut command, Address::Pipe, limits, limits.threads());
+    command.format("mov").input(Address::Pipe.url()).arg("-filter_complex").arg(filters).args(["-map", "[frames]"]);
+    write_raw_frames(&mut command, old_sync_option, None);
+    command
+}
+
 /// Returns a command for ffmpeg that prints nothing but errors. Time stamps stay those of the file.
 fn quiet(program: &Path) -> FfmpegCommand {
     let mut command = FfmpegCommand::new_with_path(program);

@@ -11,8 +11,8 @@ use crate::{
 /// The sampled frames of a video, in order of presentation.
 ///
 /// One ffmpeg process decodes the video from its beginning to the last frame that is needed, a few frames ahead of the
-/// caller. Where that is estimated to take less time, up to four processes at a time decode from the key frames before
-/// the frames that are needed instead, and the frames are the same. Dropping the iterator ends the processes. No item
+/// caller. Where that is estimated to take less time, it gets only the packets from the key frames before the frames
+/// that are needed, or up to four processes at a time seek to these key frames, and the frames are the same. Dropping the iterator ends the processes. No item
 /// follows an error. A file that is cut short or damaged gives the frames it has, and then [`VideoError::Truncated`] or
 /// [`VideoError::FrameCount`]. Damage to parts that are not decoded is not noticed.
 #[derive(Debug)]
@@ -98,6 +98,8 @@ struct Reader {
     plan: Plan,
     cap: u64,
     pass: Pass,
+    /// The way to follow next, if what is followed now fails.
+    other: Option<Route>,
     given: u64,
     /// Index of the last frame that was given.
     last: Option<u64>,
@@ -117,22 +119,30 @@ impl Reader {
         route: Option<Route>,
         processes: &Processes,
     ) -> Result<Self, VideoError> {
+        let other = route.as_ref().and_then(Route::without_excerpt);
         let pass = match route {
             Some(route) => Pass::Seeks(Box::new(Seeks::start(video, route, processes)?)),
             None => Pass::Sequential(Box::new(Decode::start(video, plan.clone(), cap, processes)?)),
         };
-        Ok(Self { video: video.clone(), plan, cap, pass, given: 0, last: None })
+        Ok(Self { video: video.clone(), plan, cap, pass, other, given: 0, last: None })
     }
 
     fn next(&mut self, processes: &Processes) -> Result<Option<Frame>, VideoError> {
-        if let Pass::Seeks(seeks) = &mut self.pass {
+        while let Pass::Seeks(seeks) = &mut self.pass {
             match seeks.next(&self.video, processes)? {
+                Step::Frame(frame) if self.last.is_some_and(|last| frame.index <= last) => {}
                 Step::Frame(frame) => return Ok(Some(self.give(frame))),
                 Step::End => return self.end().map(|()| None),
-                Step::Failed => {}
+                Step::Failed => {
+                    self.pass = match self.other.take() {
+                        Some(route) => Pass::Seeks(Box::new(Seeks::start(&self.video, route, processes)?)),
+                        None => {
+                            let decode = Decode::start(&self.video, self.plan.clone(), self.cap, processes)?;
+                            Pass::Sequential(Box::new(decode))
+                        }
+                    };
+                }
             }
-            let decode = Decode::start(&self.video, self.plan.clone(), self.cap, processes)?;
-            self.pass = Pass::Sequential(Box::new(decode));
         }
         let Pass::Sequential(decode) = &mut self.pass else { return Ok(None) };
         let frame = loop {

@@ -61,13 +61,37 @@ impl Process {
         let mut process = Self::start(command, Stdio::piped(), limits, hwaccel, on_line)?;
         process.renews = true;
         let (shared, patience) = (Arc::clone(&process.shared), process.patience);
-        if let Some(stdin) = process.stdin.take() {
-            let named = thread::Builder::new().name("ffmpeg-stdin".into());
-            let thread = named.spawn(move || feed(input, stdin, &shared, patience));
-            let mut program = || PathBuf::from(command.as_inner_mut().get_program());
-            process.threads.push(thread.map_err(|source| VideoError::Spawn { program: program(), source })?);
-        }
+        process.feed(command, move |stdin| feed(input, stdin, &shared, patience))?;
         Ok(process)
+    }
+
+    /// Starts `command`, like [`Process::spawn`], and writes to its standard input what `input` gives, from a thread.
+    /// `input` never blocks for long, and its time counts.
+    pub(crate) fn spawn_on(
+        command: &mut FfmpegCommand,
+        limits: &DecodeLimits,
+        mut input: impl Read + Send + 'static,
+        on_line: impl FnMut(&[u8]) -> bool + Send + 'static,
+    ) -> Result<Self, VideoError> {
+        let mut process = Self::start(command, Stdio::piped(), limits, None, on_line)?;
+        // It fails if the process has ended, whose exit and messages tell why.
+        process.feed(command, move |mut stdin| drop(io::copy(&mut input, &mut stdin)))?;
+        Ok(process)
+    }
+
+    /// Starts the thread that writes to standard input.
+    fn feed(
+        &mut self,
+        command: &mut FfmpegCommand,
+        write: impl FnOnce(ChildStdin) + Send + 'static,
+    ) -> Result<(), VideoError> {
+        if let Some(stdin) = self.stdin.take() {
+            let named = thread::Builder::new().name("ffmpeg-stdin".into());
+            let mut program = || PathBuf::from(command.as_inner_mut().get_program());
+            let thread = named.spawn(move || write(stdin));
+            self.threads.push(thread.map_err(|source| VideoError::Spawn { program: program(), source })?);
+        }
+        Ok(())
     }
 
     fn start(

@@ -8,15 +8,29 @@ use crate::{
     scan::{Packets, Stamp},
 };
 
+/// One packet of a track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sample {
+    /// Tick at which it is decoded.
+    pub(crate) decoded: i64,
+    /// Tick at which it is shown, no earlier.
+    pub(crate) shown: i64,
+    /// Ticks up to the decoding of the next one.
+    pub(crate) length: i64,
+    /// Whether decoding can begin here.
+    pub(crate) key: bool,
+    pub(crate) place: Place,
+}
+
 /// The tables of one track.
 #[derive(Debug)]
 pub(crate) struct Track<'a> {
     /// Whether it is video, according to the file.
     pub(crate) video: bool,
     /// Ticks of the track's clock in a second.
-    scale: u32,
+    pub(crate) scale: u32,
     /// Tick that is shown first.
-    start: i64,
+    pub(crate) start: i64,
     /// Tick after the last one that is shown, if there is an edit list.
     end: Option<i64>,
     /// The box `stbl`.
@@ -50,12 +64,27 @@ impl<'a> Track<'a> {
     /// only its end. Returns whether there are not too many, or `None` if the tables do not describe packets that are
     /// all shown and lie within the `bytes` bytes of the file.
     pub(crate) fn pass(&self, stream: u32, bytes: u64, packets: &mut Packets) -> Option<bool> {
-        let mut lengths = Runs::new(child(self.tables, b"stts")?)?;
         if !self.video {
-            let length = lengths.total()?;
+            let length = Runs::new(child(self.tables, b"stts")?)?.total()?;
             packets.ends_at(Some(self.microseconds(length.min(self.end.unwrap_or(length)))));
             return Some(true);
         }
+        self.each(bytes, |sample| {
+            let stamp = Stamp {
+                presentation: Some(self.microseconds(sample.shown)),
+                decoding: Some(self.microseconds(sample.decoded)),
+                length: self.microseconds(self.start.saturating_add(sample.length)),
+                key: sample.key,
+            };
+            packets.push_frame(stream, stamp, Some(sample.place))
+        })
+    }
+
+    /// Passes the samples of this track of video to `take`, in the order in which they are decoded, until that returns
+    /// `false`. Returns whether it never did, or `None` if the tables do not describe samples that are all shown and
+    /// lie within the `bytes` bytes of the file.
+    pub(crate) fn each(&self, bytes: u64, mut take: impl FnMut(Sample) -> bool) -> Option<bool> {
+        let mut lengths = Runs::new(child(self.tables, b"stts")?)?;
         // Samples of several kinds, and key frames that other tables mark.
         let grouped = |kind| children(self.tables, b"sgpd").any(|group| group.get(4..8) == Some(kind));
         let entries = child(self.tables, b"stsd").and_then(|entries| word(entries, 4));
@@ -83,13 +112,7 @@ impl<'a> Track<'a> {
             first = first.min(shown);
             let key = keys.is_none_or(|keys| word(keys, 8 + 4 * next_key) == Some(n));
             next_key += usize::from(key);
-            let stamp = Stamp {
-                presentation: Some(self.microseconds(shown)),
-                decoding: Some(self.microseconds(decoded.checked_add(earlier)?)),
-                length: self.microseconds(self.start.checked_add(length)?),
-                key,
-            };
-            if !packets.push_frame(stream, stamp, Some(place)) {
+            if !take(Sample { decoded: decoded.checked_add(earlier)?, shown, length, key, place }) {
                 return Some(false);
             }
             decoded = decoded.checked_add(length)?;
@@ -100,7 +123,7 @@ impl<'a> Track<'a> {
     }
 
     /// Returns the time in microseconds from the tick that is shown first.
-    fn microseconds(&self, tick: i64) -> i64 {
+    pub(crate) fn microseconds(&self, tick: i64) -> i64 {
         (tick.saturating_sub(self.start) as f64 / f64::from(self.scale) * 1e6).round() as i64
     }
 }

@@ -189,9 +189,11 @@ impl Plan {
                     let frames = if nears_keys { nearest_keys(&even, video.shown) } else { even };
                     return Ok(Plan::Listed(List::new(frames, false)));
                 }
+                if count == 1 {
+                    return Ok(Plan::Listed(List::new(vec![0], true)));
+                }
                 // The quotient is computed as in numpy, because its rounding decides which frames are selected.
-                let step = if count > 1 { last as f64 / (count - 1) as f64 } else { 0.0 };
-                Plan::Evenly { count, step, last: if count > 1 { last } else { 0 } }
+                Plan::Evenly { count, step: last as f64 / (count - 1) as f64, last }
             }
             Kind::Fps(rate) if !(rate.is_finite() && *rate > 0.0) => {
                 return invalid(format!("{rate} frames per second were asked for"));

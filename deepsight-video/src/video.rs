@@ -29,7 +29,7 @@ pub struct Video {
     pub(crate) scan: Arc<Scan>,
     pub(crate) picture: Picture,
     pub(crate) info: VideoInfo,
-    bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Video {

@@ -65,19 +65,29 @@ impl<'a> Entries<'a> {
     }
 }
 
+/// Type of the units of an H.264 frame that resets the decoder.
+pub(super) const H264_IDR: u8 = 5;
+
+/// Types of the units of HEVC frames that reset the decoder wherever they are.
+pub(super) const HEVC_IDR: [u8; 2] = [19, 20];
+
 /// An IDR frame of H.264 resets the decoder. After other key frames, as in an open group of pictures, the decoder
 /// misses frames, and its messages on that cannot be told from those on damage.
 fn h264(units: &[Unit]) -> Entry {
-    match units.iter().map(|unit| unit.head & 0x1f).find(|kind| (1..=5).contains(kind)) {
-        Some(5) => Entry::Clean,
-        _ => Entry::Unknown,
-    }
+    if kind_of_h264(units) == Some(H264_IDR) { Entry::Clean } else { Entry::Unknown }
 }
 
-/// A random access point of HEVC, of any kind, resets the decoder.
+/// Decoding can begin at a random access point of HEVC, of any kind.
 fn hevc(units: &[Unit]) -> Entry {
-    match units.iter().map(|unit| unit.head >> 1 & 0x3f).find(|&kind| kind < 32) {
-        Some(16..=21) => Entry::Clean,
-        _ => Entry::Unknown,
-    }
+    if kind_of_hevc(units).is_some_and(|kind| (16..=21).contains(&kind)) { Entry::Clean } else { Entry::Unknown }
+}
+
+/// Returns the type of the first unit of H.264 that has a part of a picture.
+pub(super) fn kind_of_h264(units: &[Unit]) -> Option<u8> {
+    units.iter().map(|unit| unit.head & 0x1f).find(|kind| (1..=H264_IDR).contains(kind))
+}
+
+/// Returns the type of the first unit of HEVC that has a part of a picture.
+pub(super) fn kind_of_hevc(units: &[Unit]) -> Option<u8> {
+    units.iter().map(|unit| unit.head >> 1 & 0x3f).find(|&kind| kind < 32)
 }

@@ -3,6 +3,7 @@
 //! turns out not to hold, the caller uses the sequential pass.
 
 mod entry;
+mod excerpt;
 mod route;
 mod run;
 #[cfg(test)]
@@ -42,12 +43,13 @@ impl Seeks {
     /// Starts the first ffmpeg as one of `processes`.
     pub(crate) fn start(video: &Video, route: Route, processes: &Processes) -> Result<Self, VideoError> {
         let limits = &video.options.limits;
-        let mut seeks = Self {
-            batches: route.batches(video),
-            running: VecDeque::new(),
-            processes: at_a_time(limits),
-            patience: limits.max_wait,
-        };
+        let (processes_at_a_time, patience) = (at_a_time(limits), limits.max_wait);
+        if let Some(excerpt) = route.excerpt {
+            let running = [Run::start_on(video, excerpt, processes)?].into();
+            return Ok(Self { batches: VecDeque::new(), running, processes: processes_at_a_time, patience });
+        }
+        let mut seeks =
+            Self { batches: route.batches(video), running: VecDeque::new(), processes: processes_at_a_time, patience };
         seeks.run_ahead(video, processes)?;
         Ok(seeks)
     }

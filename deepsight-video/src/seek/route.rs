@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 use super::{
     at_a_time,
     entry::{Entries, Entry},
+    excerpt::{self, Excerpt},
 };
 use crate::{
     Video,
@@ -14,6 +15,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) stretches: Vec<Stretch>,
+    /// The packets of these stretches, where ffmpeg gets them instead of seeking in the file.
+    pub(crate) excerpt: Option<Excerpt>,
 }
 
 /// A part of a video that is decoded in one go. Frames are numbered in order of presentation.
@@ -69,13 +72,28 @@ impl Route {
         let wanted = wanted(video, plan, cap)?;
         let cost = Cost::of(video);
         let sequential = cost.sequential(*wanted.last()?);
-        // Reading the file takes time too, so it is done only if seeks can be worth it.
-        let hoped = Self::over(video, &wanted, |_| Entry::Clean, &cost)?;
-        if cost.seeks(&hoped) > WORTH * sequential {
-            return None;
-        }
-        let route = Self::find(video, &wanted, &cost)?;
-        (cost.seeks(&route) <= WORTH * sequential).then_some(route)
+        let affordable = |of: fn(&Cost, &Self) -> f64, cost: &Cost| {
+            // Reading the file takes time too, so it is done only if this can be worth it.
+            let hoped = Self::over(video, &wanted, |_| Entry::Clean, cost)?;
+            if of(cost, &hoped) > WORTH * sequential {
+                return None;
+            }
+            Self::find(video, &wanted, cost).filter(|route| of(cost, route) <= WORTH * sequential)
+        };
+        let excerpt = || affordable(Cost::excerpt, &cost.of_packets())?.with_excerpt(video);
+        excerpt::may_exist(video).then(excerpt).flatten().or_else(|| affordable(Cost::seeks, &cost))
+    }
+
+    /// Adds the excerpt with the packets of this route, or returns `None` if there can be none.
+    pub(crate) fn with_excerpt(mut self, video: &Video) -> Option<Self> {
+        let ranges: usize = self.stretches.iter().map(|stretch| stretch.wanted.len()).sum();
+        self.excerpt = Some(Excerpt::of(video, &self.stretches).filter(|_| ranges <= MAX_RANGES)?);
+        Some(self)
+    }
+
+    /// Returns the same way without an excerpt, if it has one.
+    pub(crate) fn without_excerpt(&self) -> Option<Self> {
+        self.excerpt.as_ref().map(|_| Self { stretches: self.stretches.clone(), excerpt: None })
     }
 
     /// Returns the way to the wanted frames.
@@ -104,7 +122,7 @@ impl Route {
                 None => stretches.push(Stretch { first: start, wanted: vec![(frame, frame)] }),
             }
         }
-        Some(Self { stretches })
+        Some(Self { stretches, excerpt: None })
     }
 
     /// Returns the stretches of each process.
@@ -215,6 +233,9 @@ pub(crate) struct Cost {
     inputs: f64,
 }
 
+/// Making of an excerpt, in seconds.
+const EXCERPT: f64 = 0.03;
+
 /// Seeks must cost less than this part of a sequential pass, because both are estimates.
 const WORTH: f64 = 0.7;
 
@@ -230,6 +251,18 @@ impl Cost {
             processes: at_a_time(&video.options.limits) as f64,
             inputs: inputs(video) as f64,
         }
+    }
+
+    /// Returns the costs where ffmpeg gets the packets of all stretches one after another.
+    fn of_packets(self) -> Self {
+        Self { seek: 1e-4, ..self }
+    }
+
+    /// Returns the cost of an excerpt. The tables of the file are read once more for it.
+    fn excerpt(&self, route: &Route) -> f64 {
+        let frames: usize = route.stretches.iter().map(Stretch::frames).sum();
+        let seeks = route.stretches.len() as f64 * self.seek;
+        self.process + EXCERPT + seeks + frames as f64 * self.frame / self.threads
     }
 
     /// Returns the cost of a sequential pass up to a frame.

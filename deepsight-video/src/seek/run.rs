@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     Step,
+    excerpt::{self, Excerpt},
     route::{ROUNDING, Stretch, keys},
 };
 use crate::{
@@ -21,10 +22,11 @@ use crate::{
     scan::{Scan, Shown},
 };
 
-/// One ffmpeg process that opens the file once for each of some stretches.
+/// One ffmpeg process that opens the file once for each of some stretches, or reads an [`Excerpt`] of the file.
 ///
 /// Each input prints a mark for every frame that it decodes, and these must be the frames that the scan of the file
-/// found, from the start of the stretch on. Otherwise the seek led to another place, or the file is damaged.
+/// found, from the start of the stretch on, or those of the excerpt. Otherwise the seek led to another place, or the
+/// file is damaged.
 #[derive(Debug)]
 pub(crate) struct Run {
     process: Process,
@@ -59,12 +61,32 @@ impl Run {
         let wanted = stretches.iter().flat_map(|stretch| &stretch.wanted);
         let wanted = wanted.flat_map(|&(first, last)| first..=last).collect();
         let (sender, decoded) = mpsc::channel();
-        let inputs = stretches.into_iter().map(Input::new).collect();
+        let inputs = stretches.into_iter().map(Input::new).map(Source::Seek).collect();
         let mut watch = Watch { marks, scan: Arc::clone(scan), inputs, sender };
         let mut command = ffmpeg::seek(&programs.ffmpeg, path, &options.limits, &job);
         let process = Process::spawn(&mut command, &options.limits, None, move |line| watch.take(line))?;
         processes.add(&process);
         Ok(Self { process, decoded, wanted, times: BTreeMap::new() })
+    }
+
+    /// Starts ffmpeg on an excerpt, as one of `processes`.
+    pub(crate) fn start_on(video: &Video, excerpt: Excerpt, processes: &Processes) -> Result<Self, VideoError> {
+        let Video { options, programs, header, scan, picture, .. } = video;
+        let marks = Marks::new();
+        let mut filters = format!("[0:0]settb=AVTB,{},", marks.filters(0));
+        let frames = excerpt.frames();
+        let wanted: Vec<_> = frames.iter().filter(|&&(_, wanted)| wanted).map(|&(place, _)| place).collect();
+        select(&ranges(&wanted), &scan.shown, excerpt::LATER, &mut filters);
+        filters = filters + "," + &picture.filters_on_selected(None) + "[frames]";
+        let (sender, decoded) = mpsc::channel();
+        let inputs = vec![Source::Excerpt { frames: frames.to_vec(), next: 0 }];
+        let mut watch = Watch { marks, scan: Arc::clone(scan), inputs, sender };
+        let mut command = ffmpeg::excerpt(&programs.ffmpeg, &options.limits, &filters, header.old_sync_option);
+        let path = &video.path;
+        let bytes = excerpt.open(path).map_err(|source| VideoError::Io { path: path.clone(), source })?;
+        let process = Process::spawn_on(&mut command, &options.limits, bytes, move |line| watch.take(line))?;
+        processes.add(&process);
+        Ok(Self { process, decoded, wanted: wanted.into(), times: BTreeMap::new() })
     }
 
     /// Reads the next frame, for at most `patience`, which becomes less.
@@ -138,16 +160,12 @@ fn filters(video: &Video, stretches: &[Stretch], keys: &[usize], marks: &Marks) 
             format!("trim=duration={},", ffmpeg::seconds(last.saturating_sub(earliest).saturating_add(TOO_EARLY)))
         };
         filters.push_str(&format!(
-            "[{input}:{}]settb=AVTB,{limit}{},trim=end_pts={},select='",
+            "[{input}:{}]settb=AVTB,{limit}{},trim=end_pts={},",
             video.header.stream,
             marks.filters(input),
             last.saturating_add(ROUNDING + 1),
         ));
-        let around =
-            |&(first, last): &(usize, usize)| (time_of(shown, first) - ROUNDING, time_of(shown, last) + ROUNDING);
-        let wanted: Vec<_> = stretch.wanted.iter().map(around).collect();
-        search("pts", &wanted, &mut filters);
-        filters.push('\'');
+        select(&stretch.wanted, shown, 0, &mut filters);
         if stretches.len() > 1 {
             filters.push_str(&format!("[input{input}];"));
         }
@@ -160,6 +178,21 @@ fn filters(video: &Video, stretches: &[Stretch], keys: &[usize], marks: &Marks) 
     filters + "," + &video.picture.filters_on_selected(None) + "[frames]"
 }
 
+/// Writes the filter that selects ranges of frames by their times, which are `later` by some microseconds.
+fn select(wanted: &[(usize, usize)], shown: &[Shown], later: i64, filters: &mut String) {
+    let around = |&(first, last): &(usize, usize)| {
+        (time_of(shown, first) + later - ROUNDING, time_of(shown, last) + later + ROUNDING)
+    };
+    filters.push_str("select='");
+    search("pts", &wanted.iter().map(around).collect::<Vec<_>>(), filters);
+    filters.push('\'');
+}
+
+/// Returns the ranges of numbers that follow each other.
+fn ranges(numbers: &[usize]) -> Vec<(usize, usize)> {
+    numbers.chunk_by(|a, b| a + 1 == *b).filter_map(|range| Some((*range.first()?, *range.last()?))).collect()
+}
+
 fn time_of(shown: &[Shown], place: usize) -> i64 {
     shown.get(place).map_or(0, |frame| frame.time)
 }
@@ -168,8 +201,35 @@ fn time_of(shown: &[Shown], place: usize) -> i64 {
 struct Watch {
     marks: Marks,
     scan: Arc<Scan>,
-    inputs: Vec<Input>,
+    inputs: Vec<Source>,
     sender: Sender<Decoded>,
+}
+
+/// What an input must give.
+enum Source {
+    Seek(Input),
+    /// These frames, each with whether it is wanted.
+    Excerpt {
+        frames: Vec<(usize, bool)>,
+        next: usize,
+    },
+}
+
+impl Source {
+    /// Takes account of a decoded frame. Returns what it tells about the wanted frames, if it tells something.
+    fn take(&mut self, time: i64, shown: &[Shown]) -> Option<Decoded> {
+        let (frames, next) = match self {
+            Self::Seek(input) => return input.take(time, shown),
+            Self::Excerpt { frames, next } => (frames, next),
+        };
+        let time = time.saturating_sub(excerpt::LATER);
+        let Some(&(place, wanted)) = frames.get(*next) else { return Some(Decoded::Failed) };
+        if time.saturating_sub(time_of(shown, place)).abs() > ROUNDING {
+            return Some(Decoded::Failed);
+        }
+        *next += 1;
+        wanted.then_some(Decoded::Wanted { place, time })
+    }
 }
 
 /// The frames of one input.
@@ -186,7 +246,6 @@ impl Input {
         Self { next: stretch.first, stretch, range: 0 }
     }
 
-    /// Takes account of a decoded frame. Returns what it tells about the wanted frames, if it tells something.
     fn take(&mut self, time: i64, shown: &[Shown]) -> Option<Decoded> {
         let place = self.next;
         if place > self.stretch.last() {

@@ -90,11 +90,22 @@ fn compare(cases: &[Case]) {
             let plan = Plan::new(&sampling, &video.timeline()).unwrap();
             let wanted = route::wanted(&video, &plan, plan.stops_after(sampling.cap())).unwrap();
             let expected: Vec<_> = wanted.into_iter().map(|place| all[place].clone()).collect();
-            let (frames, complete) = follow(&video, route);
-            assert!(complete, "{name}: {sampling:?} failed after {} frames", frames.len());
-            assert_same(&frames, &expected, name);
+            let excerpt = route.clone().with_excerpt(&video);
+            assert_eq!(excerpt.is_some(), has_tables(name), "{name}: an excerpt");
+            for route in [Some(route), excerpt].into_iter().flatten() {
+                let how = if route.excerpt.is_some() { "an excerpt" } else { "seeks" };
+                let (frames, complete) = follow(&video, route);
+                assert!(complete, "{name}: {how}, {sampling:?} failed after {} frames", frames.len());
+                assert_same(&frames, &expected, name);
+            }
         }
     }
+}
+
+/// Returns whether a clip of these tests has tables from which an excerpt can be made.
+fn has_tables(name: &str) -> bool {
+    let other = ["fragments.mp4", "late.mp4", "mpeg2.mp4", "open.mp4"];
+    name.ends_with(".mp4") && !other.contains(&name)
 }
 
 #[test]
@@ -106,6 +117,8 @@ fn h264_in_any_mp4_or_matroska_is_sought() {
         ("short.mkv", "-c:v libx264 -g 3 -bf 2", true),
         ("simple.mp4", "-c:v libx264 -g 15 -tune zerolatency", true),
         ("pyramid.mkv", "-c:v libx264 -g 30 -bf 8 -x264-params b-pyramid=normal:ref=8", true),
+        ("pyramid.mp4", "-c:v libx264 -g 30 -bf 8 -x264-params b-pyramid=normal:ref=8", true),
+        ("negative.mp4", "-c:v libx264 -g 15 -movflags negative_cts_offsets", true),
         ("fragments.mp4", "-c:v libx264 -g 15 -movflags frag_keyframe+empty_moov+default_base_moof", true),
         ("late.mp4", "-c:v libx264 -g 15 -output_ts_offset 7.5", true),
         ("late.mkv", "-c:v libx264 -g 15 -output_ts_offset 7.5", true),
@@ -135,6 +148,7 @@ fn other_codecs_are_sought_if_their_key_frames_allow_it() {
     compare(&[
         ("hevc.mp4", "-c:v libx265 -x265-params log-level=error:keyint=15:open-gop=0", true),
         ("open.mkv", "-c:v libx265 -x265-params log-level=error:keyint=15:min-keyint=15:open-gop=1", true),
+        ("open.mp4", "-c:v libx265 -x265-params log-level=error:keyint=15:min-keyint=15:open-gop=1", true),
         ("vp9.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 15 -lag-in-frames 10", true),
         ("mpeg4.mkv", "-c:v mpeg4 -bf 2 -g 5", true),
         ("mpeg2.mp4", "-c:v mpeg2video -bf 2 -g 5", true),
@@ -211,6 +225,39 @@ fn seeks_that_fail_are_replaced_by_a_sequential_pass() {
         assert!(error.is_none(), "{name}: {error:?}");
         assert_same(&frames, &expected, name);
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_excerpt_that_fails_is_replaced_by_seeks() {
+    let clips = Clips::new();
+    let path = clips.make("clip.mp4", &format!("{BUSY} -c:v libx264 -g 15 -pix_fmt yuv420p"));
+    let sampling = Sampling::evenly(9);
+    let (expected, _) = drain(frames_on(&open(path.clone()), &sampling, None));
+    for words in
+        ["exit 3", "head -c 6000 | ffmpeg \"$@\"; exit 0", "sed s/iso5/iso6/g | ffmpeg \"$@\" | head -c 90000; exit 0"]
+    {
+        // A sequential pass, whose frames have no filters of this kind, must not be started.
+        let line = format!("case \"$*\" in *pipe:0*) {words};; esac;; *rawvideo*) exit 4");
+        let video = with_script(&path, &clips, &line);
+        let route = find(&video, &sampling).unwrap();
+        let (_, complete) = follow(&video, route.clone().with_excerpt(&video).unwrap());
+        assert!(!complete, "{words}");
+        let (frames, error) = drain(frames_on(&video, &sampling, route.with_excerpt(&video)));
+        assert!(error.is_none(), "{words}: {error:?}");
+        assert_same(&frames, &expected, words);
+    }
+}
+
+#[test]
+fn an_excerpt_of_a_file_that_has_become_shorter_fails() {
+    let clips = Clips::new();
+    let path = clips.make("clip.mp4", &format!("{BUSY} -c:v libx264 -g 15 -pix_fmt yuv420p -movflags +faststart"));
+    let video = open(path.clone());
+    let route = find(&video, &Sampling::evenly(9)).unwrap().with_excerpt(&video).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(video.bytes() / 2).unwrap();
+    assert!(!follow(&video, route).1);
 }
 
 #[cfg(unix)]

@@ -1,0 +1,286 @@
+//! An excerpt of an MP4 file: the packets of some stretches as a fragmented MP4 file (ISO/IEC 14496-12, section 8.8) of
+//! its own, which one ffmpeg reads from a pipe. It need not open the file and read its index for each stretch, which
+//! takes longer than decoding some frames, and packets that no wanted frame needs are left out.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    path::Path,
+};
+
+use super::{
+    entry::{H264_IDR, HEVC_IDR, kind_of_h264, kind_of_hevc},
+    route::Stretch,
+};
+use crate::{
+    Video,
+    boxes::{Boxes, child, children, word},
+    parameter_sets::{Place, Unit, units_of},
+    sample_tables::{Sample, Track},
+};
+
+/// Microseconds by which the times of an excerpt are later than those of its file, so that none is below 0.
+pub(crate) const LATER: i64 = SECONDS_LATER * 1_000_000;
+
+const SECONDS_LATER: i64 = 10;
+
+/// Returns whether there may be an excerpt of a video.
+pub(crate) fn may_exist(video: &Video) -> bool {
+    let header = &video.header;
+    header.container.starts_with("mov") && !header.fragments && ["h264", "hevc"].contains(&header.codec.as_str())
+}
+
+/// The packets of some stretches of a file, which is read only when [`Excerpt::open`] is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Excerpt {
+    pieces: Vec<Piece>,
+    frames: Vec<(usize, bool)>,
+}
+
+/// Some bytes of an excerpt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Bytes(Vec<u8>),
+    /// Those at a place in the file.
+    Copied(Place),
+}
+
+impl Excerpt {
+    /// Returns the excerpt with the packets of all stretches, or `None` if the file has no tables that describe its
+    /// packets, or decoding cannot go from one of these stretches to the next.
+    pub(crate) fn of(video: &Video, stretches: &[Stretch]) -> Option<Self> {
+        let index = Boxes::read(&video.path).ok()??.index?;
+        let stream = video.header.stream as usize;
+        let track = Track::all(&index)?.into_iter().nth(stream).filter(|track| track.video)?;
+        let mut samples = Vec::new();
+        track.each(video.bytes, |sample| {
+            samples.push(sample);
+            true
+        })?;
+        // Frames are numbered in order of presentation, samples in order of decoding.
+        let mut sample_of: Vec<usize> = (0..samples.len()).collect();
+        sample_of.sort_by_key(|&sample| samples[sample].shown);
+        let times = sample_of.iter().map(|&sample| track.microseconds(samples[sample].shown));
+        if !times.eq(video.scan.shown.iter().map(|frame| frame.time)) {
+            return None;
+        }
+        let mut frame_of = vec![0; samples.len()];
+        sample_of.iter().enumerate().for_each(|(frame, &sample)| frame_of[sample] = frame);
+
+        let mut wanted = vec![false; samples.len()];
+        for &(first, last) in stretches.iter().flat_map(|stretch| &stretch.wanted) {
+            wanted.get_mut(first..=last)?.fill(true);
+        }
+        let head = Head::of(children(&index, b"trak").nth(stream)?, child(&index, b"mvhd")?)?;
+        let mut excerpt = Self { pieces: vec![Piece::Bytes(head.bytes)], frames: Vec::new() };
+        let mut file = File::open(&video.path).ok()?;
+        let h264 = video.header.codec == "h264";
+        for (number, (first, last)) in in_order_of_decoding(stretches, &sample_of)?.into_iter().enumerate() {
+            let mut kept = Vec::new();
+            for sample in first..=last {
+                let place = samples[sample].place;
+                let begins = sample == first && first > 0;
+                let wanted = wanted[frame_of[sample]];
+                if begins || (h264 && !wanted) {
+                    let units = units_of(&mut file, place).ok()??;
+                    if begins && !(if h264 { resets_h264(&units) } else { resets_hevc(&units) }) {
+                        return None;
+                    }
+                    if h264 && !wanted && is_never_referred_to(&units) {
+                        continue;
+                    }
+                }
+                kept.push(sample);
+            }
+            excerpt.add_fragment(number, &head.track, &track, kept.iter().map(|&sample| &samples[sample]))?;
+            let from = excerpt.frames.len();
+            excerpt.frames.extend(kept.iter().map(|&sample| (frame_of[sample], wanted[frame_of[sample]])));
+            excerpt.frames[from..].sort_unstable();
+        }
+        excerpt.frames.is_sorted().then_some(excerpt)
+    }
+
+    /// Returns the frames that a decoder must give, each with whether it is wanted, in order of presentation.
+    pub(crate) fn frames(&self) -> &[(usize, bool)] {
+        &self.frames
+    }
+
+    /// Opens the file and returns the bytes of the excerpt.
+    pub(crate) fn open(self, path: &Path) -> io::Result<impl Read + Send + use<>> {
+        Ok(Reader { file: File::open(path)?, pieces: self.pieces.into_iter(), piece: None })
+    }
+
+    fn add_fragment<'a>(
+        &mut self,
+        number: usize,
+        track_id: &[u8],
+        track: &Track,
+        samples: impl Iterator<Item = &'a Sample> + Clone,
+    ) -> Option<()> {
+        let scale = i64::from(track.scale);
+        let on_its_clock = |tick: i64| tick.checked_sub(track.start)?.checked_add(SECONDS_LATER.checked_mul(scale)?);
+        let mut rows = Vec::new();
+        let (mut count, mut bytes) = (0u32, 8u64);
+        let mut following = samples.clone().skip(1);
+        for sample in samples.clone() {
+            let length =
+                following.next().map_or(Some(sample.length), |next| next.decoded.checked_sub(sample.decoded))?;
+            let delay = sample.shown.checked_sub(sample.decoded)?;
+            let flags: u32 = if sample.key { 0x0200_0000 } else { 0x0101_0000 };
+            let size = u32::try_from(sample.place.size).ok()?;
+            for field in [u32::try_from(length).ok()?, size, flags, i32::try_from(delay).ok()?.cast_unsigned()] {
+                rows.extend(field.to_be_bytes());
+            }
+            count += 1;
+            bytes = bytes.checked_add(sample.place.size)?;
+        }
+        let begin = u64::try_from(on_its_clock(samples.clone().next()?.decoded)?).ok()?;
+        // The second word of the runs is where the packets begin, counted from the start of the fragment.
+        let fragment = |data: u32| {
+            let runs = boxed(b"trun", &[&[1, 0, 0x0f, 1], &count.to_be_bytes(), &data.to_be_bytes(), &rows]);
+            let start = boxed(b"tfdt", &[&[1, 0, 0, 0], &begin.to_be_bytes()]);
+            // The places of its packets are counted from the fragment.
+            let of_track = boxed(b"tfhd", &[&[0, 2, 0, 0], track_id]);
+            let sequence = boxed(b"mfhd", &[&[0; 4], &(number as u32 + 1).to_be_bytes()]);
+            boxed(b"moof", &[&sequence, &boxed(b"traf", &[&of_track, &start, &runs])])
+        };
+        let data = u32::try_from(fragment(0).len() + 8).ok()?;
+        let mut head = fragment(data);
+        head.extend(u32::try_from(bytes).ok()?.to_be_bytes());
+        head.extend(b"mdat");
+        self.pieces.push(Piece::Bytes(head));
+        for place in samples.map(|sample| sample.place) {
+            match self.pieces.last_mut() {
+                Some(Piece::Copied(last)) if last.end() == Some(place.position) => last.size += place.size,
+                _ => self.pieces.push(Piece::Copied(place)),
+            }
+        }
+        Some(())
+    }
+}
+
+/// Returns the first and the last sample of each stretch, in order of decoding. Where one begins before the last frame
+/// of the one before it is decoded, they are one.
+fn in_order_of_decoding(stretches: &[Stretch], sample_of: &[usize]) -> Option<Vec<(usize, usize)>> {
+    let mut parts: Vec<(usize, usize)> = Vec::new();
+    for stretch in stretches {
+        let first = if stretch.first == 0 { 0 } else { *sample_of.get(stretch.first)? };
+        let wanted = stretch.wanted.iter().map(|&(first, last)| sample_of.get(first..=last)?.iter().max());
+        let last = *wanted.collect::<Option<Vec<_>>>()?.into_iter().max()?;
+        match parts.last_mut() {
+            Some((_, end)) if first <= *end => *end = last.max(*end),
+            _ => parts.push((first, last)),
+        }
+    }
+    parts.iter().all(|&(first, last)| first <= last).then_some(parts)
+}
+
+/// Returns whether a decoder forgets all frames before a packet of H.264.
+fn resets_h264(units: &[Unit]) -> bool {
+    kind_of_h264(units) == Some(H264_IDR)
+}
+
+/// Returns whether a decoder forgets all frames before a packet of HEVC. After other random access points it does so
+/// only at the beginning of a stream.
+fn resets_hevc(units: &[Unit]) -> bool {
+    kind_of_hevc(units).is_some_and(|kind| HEVC_IDR.contains(&kind))
+}
+
+/// Returns whether no other picture of H.264 is predicted from the one in a packet (`nal_ref_idc`, ITU-T H.264, section
+/// 7.4.1). It may then be left out.
+fn is_never_referred_to(units: &[Unit]) -> bool {
+    kind_of_h264(units).is_some() && units.iter().all(|unit| unit.head & 0x60 == 0)
+}
+
+/// What an excerpt begins with.
+struct Head {
+    bytes: Vec<u8>,
+    /// The number of its track, of four bytes.
+    track: [u8; 4],
+}
+
+impl Head {
+    /// Describes a file that has one track, `track`, and consists of fragments.
+    fn of(track: &[u8], movie: &[u8]) -> Option<Self> {
+        let header = child(track, b"tkhd")?;
+        let id = word(header, if header.first() == Some(&1) { 20 } else { 12 })?.to_be_bytes();
+        let media = child(track, b"mdia")?;
+        let information = child(media, b"minf")?;
+        let samples = child(information, b"stbl")?;
+        let copy = |parent, kind| child(parent, kind).map(|content| boxed(kind, &[content]));
+        let none = [0; 8];
+        let tables = boxed(
+            b"stbl",
+            &[
+                &copy(samples, b"stsd")?,
+                &boxed(b"stts", &[&none]),
+                &boxed(b"stsc", &[&none]),
+                &boxed(b"stsz", &[&[0; 12]]),
+                &boxed(b"stco", &[&none]),
+            ],
+        );
+        let references = copy(information, b"dinf").unwrap_or_default();
+        let information = boxed(b"minf", &[&boxed(b"vmhd", &[&[0, 0, 0, 1], &none]), &references, &tables]);
+        let media = boxed(b"mdia", &[&copy(media, b"mdhd")?, &copy(media, b"hdlr")?, &information]);
+        let track = boxed(b"trak", &[&boxed(b"tkhd", &[header]), &media]);
+        let one = 1u32.to_be_bytes();
+        let defaults = boxed(b"mvex", &[&boxed(b"trex", &[&[0; 4], &id, &one, &[0; 12]])]);
+        let movie = boxed(b"moov", &[&boxed(b"mvhd", &[movie]), &track, &defaults]);
+        let kind = boxed(b"ftyp", &[b"iso5", &[0; 4], b"iso5"]);
+        Some(Self { bytes: [kind, movie].concat(), track: id })
+    }
+}
+
+/// Returns a box of a type with this content, which is shorter than 4 GB.
+fn boxed(kind: &[u8; 4], content: &[&[u8]]) -> Vec<u8> {
+    let length = 8 + content.iter().map(|part| part.len()).sum::<usize>();
+    let mut bytes = Vec::with_capacity(length);
+    bytes.extend((length as u32).to_be_bytes());
+    bytes.extend(kind);
+    content.iter().for_each(|part| bytes.extend(*part));
+    bytes
+}
+
+/// The bytes of an excerpt.
+struct Reader {
+    file: File,
+    pieces: std::vec::IntoIter<Piece>,
+    /// What is left of the piece that is being read.
+    piece: Option<Rest>,
+}
+
+enum Rest {
+    Bytes(io::Cursor<Vec<u8>>),
+    /// This many bytes from where the file is.
+    Copied(u64),
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let got = match &mut self.piece {
+                Some(Rest::Bytes(bytes)) => bytes.read(buffer)?,
+                Some(Rest::Copied(left)) => {
+                    let got = (&mut self.file).take(*left).read(buffer)?;
+                    *left -= got as u64;
+                    if got == 0 && *left > 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                    got
+                }
+                None => 0,
+            };
+            if got > 0 || buffer.is_empty() {
+                return Ok(got);
+            }
+            self.piece = match self.pieces.next() {
+                Some(Piece::Bytes(bytes)) => Some(Rest::Bytes(io::Cursor::new(bytes))),
+                Some(Piece::Copied(place)) => {
+                    self.file.seek(SeekFrom::Start(place.position))?;
+                    Some(Rest::Copied(place.size))
+                }
+                None => return Ok(0),
+            };
+        }
+    }
+}
