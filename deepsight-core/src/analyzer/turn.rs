@@ -1,7 +1,7 @@
 use super::Analyzer;
 use crate::error::described;
 use crate::panics::guarded;
-use crate::{BoxError, CloserFrames, FaceDetector, Reason, Report};
+use crate::{BoxError, CloserFrames, FaceDetector, Reason, Report, report::ReportFrame};
 
 /// Frames of each turn that are searched for faces.
 const FRAMES: u64 = 8;
@@ -41,10 +41,14 @@ impl<D: FaceDetector, C> Analyzer<D, C> {
 impl Report {
     /// Returns whether no track has as many scored faces as a track needs
     /// ([`AnalyzerConfig::min_track_faces`](crate::AnalyzerConfig::min_track_faces)), although that many frames were
-    /// looked at.
+    /// looked at, and at least a quarter of them has no scored face. Where nearly every frame has a face, these are
+    /// people who are not in view for long, or frames that lie far apart.
     pub fn found_nobody(&self) -> bool {
         let needed = self.settings.analyzer.min_track_faces;
-        self.frames.len() >= needed && self.tracks.iter().all(|track| track.scored < needed)
+        let has_face = |frame: &&ReportFrame| frame.faces.iter().any(|face| face.fake_probability.is_some());
+        self.frames.len() >= needed
+            && self.tracks.iter().all(|track| track.scored < needed)
+            && 4 * self.frames.iter().filter(has_face).count() <= 3 * self.frames.len()
     }
 
     /// Returns by how many quarters clockwise the picture was turned, beyond the rotation in the file:

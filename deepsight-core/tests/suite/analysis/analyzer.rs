@@ -125,6 +125,21 @@ fn the_turn_in_which_most_frames_have_a_face_is_found() {
 }
 
 #[test]
+fn where_nearly_every_frame_has_a_face_somebody_was_found() {
+    let mut report = analyze(&Detector::two_people(), &Classifier::of(|_| 0.1), 8).unwrap();
+    assert!(!report.found_nobody());
+    // Each of them was in view for one frame only.
+    report.tracks.iter_mut().for_each(|track| track.scored = 1);
+    assert!(!report.found_nobody());
+    report.frames[6].faces.clear();
+    assert!(!report.found_nobody());
+    report.frames[7].faces.iter_mut().for_each(|face| face.fake_probability = None);
+    assert!(report.found_nobody(), "two of eight frames have no face that counts");
+    report.frames.truncate(2);
+    assert!(!report.found_nobody(), "fewer frames than a track needs");
+}
+
+#[test]
 fn faces_of_low_confidence_are_listed_without_track_and_score() {
     let detector = Detector::of(vec![face(20.0, 0.89), face(220.0, 0.95)]);
     let classifier = Classifier::of(|_| 0.9);
