@@ -63,7 +63,6 @@ impl Failure {
     }
 
     /// Returns the sentence that says what happened.
-    #[cfg(test)]
     pub(crate) fn detail(&self) -> &str {
         &self.detail
     }

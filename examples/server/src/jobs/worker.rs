@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use deepsight_core::{CLOSER_FRAMES, Error, Frame, Input, Report, report::Variation, with_causes};
+use deepsight_core::{CLOSER_FRAMES, CancelToken, Error, Frame, Input, Report, report::Variation, with_causes};
 use deepsight_video::{Media, Sampling, recompress_clip};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
@@ -141,7 +141,8 @@ impl QueueState {
     }
 
     /// Analyzes a variation of a video. `turns` is the number of quarters by which the video's picture is turned
-    /// clockwise. Returns the report or why there is none, and `None` if the variation does not apply to pictures.
+    /// clockwise. Returns the report or why there is none, such as that no time is left, and `None` if the variation does
+    /// not apply to pictures.
     fn vary(
         &self,
         live: &Live,
@@ -153,6 +154,11 @@ impl QueueState {
     ) -> Result<Option<Result<Report, String>>, Stopped> {
         let upright = self.decoding.clone().with_turn(turns);
         let is_late = || started.elapsed() > self.max_analysis;
+        // The analysis itself is done, and is not lost if this takes too long.
+        let late = || Ok(Some(Err(self.late_detail())));
+        if is_late() {
+            return late();
+        }
         let said = |error: &dyn std::error::Error| without_path(&with_causes(error), path);
         let media = match Media::open_with(path, &upright) {
             Ok(media) => media,
@@ -176,8 +182,8 @@ impl QueueState {
                 let written = recompress_clip(path, file.path(), crf, &upright, &stop);
                 let media = written.and_then(|()| Media::open_with(file.path(), &self.decoding));
                 match media {
-                    _ if is_late() => return Err(self.late()),
                     _ if live.is_cancelled() => return Err(Stopped::Cancelled),
+                    _ if is_late() => return late(),
                     Ok(media) => (media, Some(file)),
                     Err(error) => return Ok(Some(Err(without_path(&said(&error), file.path())))),
                 }
@@ -187,29 +193,34 @@ impl QueueState {
         // A message must not reveal where the server keeps its files.
         let place = file.as_ref().map_or(path, Upload::path);
         let said = |error: &dyn std::error::Error| without_path(&said(error), place);
+        let stop = CancelToken::new();
+        let stop_too = stop.clone();
+        let _with_the_analysis = live.token().on_cancel(move || stop_too.cancel());
         let frames = match media.frames(analysis.settings.sampling(media.duration(), self.max_frames)) {
-            Ok(frames) => frames.with_cancel(&live.token()),
+            Ok(frames) => frames.with_cancel(&stop),
             Err(error) => return Ok(Some(Err(said(&error)))),
         };
         let expected = frames.expected_frames();
         let frames = Box::new(frames.boxed().map(move |frame| frame.map(|frame| variation.apply(frame))));
-        let late = AtomicBool::new(false);
-        let job = deepsight_core::Job::new().with_input(media.input()).with_cancel(live.token()).with_progress(|_| {
+        let job = deepsight_core::Job::new().with_input(media.input()).with_cancel(stop.clone()).with_progress(|_| {
             if is_late() {
-                late.store(true, Ordering::Relaxed);
-                live.cancel();
+                stop.cancel();
             }
         });
         // A score is compared with one that was found in the same way.
-        let job = self.with_closer_look(job, live, analysis, &media, expected, move |frame| variation.apply(frame));
+        let job = self.with_closer_look(job, &stop, analysis, &media, expected, move |frame| variation.apply(frame));
         let outcome = self.engine.analyze(frames, &analysis.settings, false, is_still, job);
-        if late.load(Ordering::Relaxed) {
-            return Err(self.late());
-        }
         if live.is_cancelled() {
             return Err(Stopped::Cancelled);
         }
-        Ok(Some(outcome.map_err(|error| said(&error))))
+        if stop.is_cancelled() {
+            return late();
+        }
+        let told = |error| match error {
+            EngineError::Model(error) => said(&error),
+            error => Failure::hide(&error).detail().to_owned(),
+        };
+        Ok(Some(outcome.map_err(told)))
     }
 
     /// Lets a job look more closely at a video of which `expected` frames are analyzed, if the settings and the limit of
@@ -217,7 +228,7 @@ impl QueueState {
     fn with_closer_look<'a>(
         &self,
         job: deepsight_core::Job<'a>,
-        live: &'a Live,
+        cancel: &'a CancelToken,
         analysis: &Analysis,
         media: &'a Media,
         expected: u64,
@@ -227,7 +238,7 @@ impl QueueState {
         match media {
             Media::Video(video) if analysis.settings.is_auto() && room > 0 && !media.is_still() => job
                 .with_closer_look(room.min(CLOSER_FRAMES), move |times| {
-                    let frames = video.frames(Sampling::times(times))?.with_cancel(&live.token()).boxed();
+                    let frames = video.frames(Sampling::times(times))?.with_cancel(cancel).boxed();
                     Ok(Box::new(frames.map(move |frame| frame.map(change))))
                 }),
             _ => job,
@@ -236,9 +247,11 @@ impl QueueState {
 
     /// Returns the failure of an analysis that takes too long.
     fn late(&self) -> Stopped {
-        let seconds = self.max_analysis.as_secs_f64();
-        let detail = format!("The analysis took more than {seconds} s, which is the limit.");
-        Stopped::Failed(Failure::over_limit("max_analysis", detail))
+        Stopped::Failed(Failure::over_limit("max_analysis", self.late_detail()))
+    }
+
+    fn late_detail(&self) -> String {
+        format!("The analysis took more than {} s, which is the limit.", self.max_analysis.as_secs_f64())
     }
 
     /// Analyzes a video. If nobody is found in it, turns the picture by quarters, and analyzes it anew if there are
@@ -308,7 +321,8 @@ impl QueueState {
                 }
                 live.scored(Scored::from(face));
             });
-        let job = self.with_closer_look(job, live, analysis, video, expected, |frame| frame);
+        let token = live.token();
+        let job = self.with_closer_look(job, &token, analysis, video, expected, |frame| frame);
         let outcome = self.engine.analyze(frames.boxed(), &analysis.settings, stored, is_still, job);
         if late.load(Ordering::Relaxed) {
             return Err(self.late());
