@@ -162,6 +162,11 @@ pub enum Reason {
         /// The difference up to which a score counts as stable.
         limit: f32,
     },
+    /// No variation of the clip could be compared with it, so it is not known whether its score is stable.
+    StabilityUnknown {
+        /// The number of variations.
+        variations: usize,
+    },
     /// A few seconds of one person look forged, but among that many moments of real people one may look so by chance.
     /// Makes the verdict uncertain.
     SuspiciousSegment {
@@ -333,6 +338,7 @@ impl Reason {
             | Self::DecidedBySegment { .. }
             | Self::DecidedByFaces { .. }
             | Self::LookedAt { .. }
+            | Self::StabilityUnknown { .. }
             | Self::SmallTracksIgnored { .. }
             | Self::BlurredTracksIgnored { .. }
             | Self::DarkTracksIgnored { .. }
@@ -440,6 +446,11 @@ impl fmt::Display for Reason {
                 percent(*fake_probability),
                 number(*band * 100.0),
                 percent(*threshold)
+            ),
+            Self::StabilityUnknown { variations } => write!(
+                f,
+                "Whether the score is stable is not known: of {} of the clip, none could be compared with it.",
+                count(*variations as u64, "variation")
             ),
             Self::Unstable { variation, fake_probability, varied, limit } => write!(
                 f,

@@ -22,7 +22,7 @@ pub enum Combination {
     /// Logistic stacking, `sigmoid(intercept + Σ weight · a)` (Wolpert, "Stacked generalization", Neural Networks
     /// 1992). [`fit`](Combination::fit) finds the numbers.
     Stacking {
-        /// A weight for each model, in order.
+        /// A weight for each model, in order, `0..=100`.
         weights: Vec<f32>,
         /// The log-odds when every model is at its threshold.
         intercept: f32,
@@ -77,8 +77,9 @@ impl Combination {
         let Self::Stacking { weights, intercept } = self else { return Ok(()) };
         let shown = || weights.iter().map(f32::to_string).collect::<Vec<_>>().join(",");
         Error::check("weights", shown(), weights.len() == models, "must have one number for each model")?;
-        let usable = weights.iter().all(|weight| weight.abs() <= 100.0);
-        Error::check("weights", shown(), usable, "must have numbers in -100..=100")?;
+        // With a negative weight, the most cautious limits of the models would not hold for the ensemble.
+        let usable = weights.iter().all(|weight| (0.0..=100.0).contains(weight));
+        Error::check("weights", shown(), usable, "must have numbers in 0..=100")?;
         Error::check("weights", shown(), weights.iter().sum::<f32>() > 0.0, "must add up to more than 0")?;
         Error::check("intercept", intercept, intercept.abs() <= 100.0, "must lie in -100..=100")
     }

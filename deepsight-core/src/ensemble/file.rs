@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::{Ensemble, EnsembleConfig};
 use crate::{Error, FaceClassifier};
@@ -23,8 +24,13 @@ pub struct EnsembleFile {
     pub config: EnsembleConfig,
 }
 
+/// The fields of an ensemble file.
+const FIELDS: [&str; 7] =
+    ["deepsight_ensemble", "models", "name", "combination", "threshold", "max_disagreement", "reliability"];
+
 /// A model of an ensemble file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct EnsembleMember {
     /// Its model file. A relative path begins at the folder of the ensemble file.
@@ -96,6 +102,11 @@ impl EnsembleFile {
         if found != u64::from(Self::SCHEMA) {
             let supported = Self::SCHEMA;
             return Err(refused(format!("it has version {found}; this program reads version {supported}")));
+        }
+        // serde cannot refuse unknown fields where some are flattened. A misspelt one would be a setting that is ignored.
+        let fields: Map<String, Value> = serde_json::from_str(text).map_err(syntax)?;
+        if let Some(unknown) = fields.keys().find(|field| !FIELDS.contains(&field.as_str())) {
+            return Err(refused(format!("it has no field {unknown:?}; its fields are {}", FIELDS.join(", "))));
         }
         let file: Self = serde_json::from_str(text).map_err(syntax)?;
         let count = file.models.len();

@@ -16,11 +16,13 @@ impl Combination {
     ///
     /// `rows` has one list of probabilities for each example, one for each model; `is_fake` says what each example is.
     /// Both classes have the same weight in total, so the combined threshold is 0.5. The fit is a logistic regression
-    /// by Newton's method with a ridge penalty of one observation towards the weights of the calibrated mean.
+    /// by Newton's method with a ridge penalty of one observation towards the weights of the calibrated mean. No weight
+    /// is negative (Breiman, "Stacked regressions", Machine Learning 1996): a model that would get such a weight beside
+    /// the others gets 0.
     ///
     /// # Errors
     /// [`Error::Setting`] if the lists do not fit together, a probability is outside `0..=1`, there are fewer than ten
-    /// examples of a class, or the fitted weights are not usable (they do not add up to more than 0).
+    /// examples of a class, or the fitted weights are not usable (all are 0).
     pub fn fit(rows: &[Vec<f32>], thresholds: &[f32], is_fake: &[bool]) -> Result<Self, Error> {
         const LEAST: usize = 10;
         let (models, examples) = (thresholds.len(), rows.len());
@@ -46,35 +48,75 @@ impl Combination {
         // Each class counts as half of the examples.
         let share = |fake: bool| examples as f64 / 2.0 / if fake { fakes } else { examples - fakes } as f64;
         let prior: Vec<f64> = std::iter::once(0.0).chain((0..models).map(|_| 1.0 / models as f64)).collect();
-        let mut weights = prior.clone();
-        let loss = |weights: &[f64]| {
-            let data = aligned.iter().zip(is_fake).map(|(row, &fake)| {
-                let z = dot(row, weights) * if fake { 1.0 } else { -1.0 };
-                // ln(1 + exp(−z)), without overflow.
-                share(fake) * ((-z.abs()).exp().ln_1p() + (-z).max(0.0))
-            });
-            let pull = weights.iter().zip(&prior).map(|(w, p)| RIDGE / 2.0 * (w - p).powi(2));
-            data.sum::<f64>() + pull.sum::<f64>()
+        let examples = Examples { aligned, is_fake, share: [share(false), share(true)], prior };
+        let mut used = vec![true; models + 1];
+        let weights = loop {
+            let weights = examples.minimize(&used);
+            let lowest = (1..weights.len()).min_by(|&a, &b| weights[a].total_cmp(&weights[b]));
+            match lowest.filter(|&lowest| weights[lowest] < 0.0) {
+                Some(lowest) => used[lowest] = false,
+                None => break weights,
+            }
         };
-        let mut current = loss(&weights);
+        let fitted =
+            Self::Stacking { weights: weights[1..].iter().map(|&w| w as f32).collect(), intercept: weights[0] as f32 };
+        fitted.validate(models)?;
+        Ok(fitted)
+    }
+}
+
+/// What the weights are fitted to.
+struct Examples<'a> {
+    /// For each example 1 and the log-odds of each model relative to its threshold.
+    aligned: Vec<Vec<f64>>,
+    is_fake: &'a [bool],
+    /// The weight of a real and of a fake example.
+    share: [f64; 2],
+    /// The weights towards which the fit is pulled.
+    prior: Vec<f64>,
+}
+
+impl Examples<'_> {
+    fn loss(&self, weights: &[f64]) -> f64 {
+        let data = self.aligned.iter().zip(self.is_fake).map(|(row, &fake)| {
+            let z = dot(row, weights) * if fake { 1.0 } else { -1.0 };
+            // ln(1 + exp(−z)), without overflow.
+            self.share[usize::from(fake)] * ((-z.abs()).exp().ln_1p() + (-z).max(0.0))
+        });
+        let pull = weights.iter().zip(&self.prior).map(|(w, p)| RIDGE / 2.0 * (w - p).powi(2));
+        data.sum::<f64>() + pull.sum::<f64>()
+    }
+
+    /// Returns the weights of least loss among those that are 0 where they are not `used`.
+    fn minimize(&self, used: &[bool]) -> Vec<f64> {
+        let size = used.len();
+        let mut weights: Vec<f64> = self.prior.iter().zip(used).map(|(&p, &used)| if used { p } else { 0.0 }).collect();
+        let mut current = self.loss(&weights);
         for _ in 0..STEPS {
-            let size = models + 1;
-            let mut gradient: Vec<f64> = weights.iter().zip(&prior).map(|(w, p)| RIDGE * (w - p)).collect();
+            let mut gradient: Vec<f64> = weights.iter().zip(&self.prior).map(|(w, p)| RIDGE * (w - p)).collect();
             let mut curvature = vec![vec![0.0; size]; size];
             (0..size).for_each(|index| curvature[index][index] = RIDGE);
-            for (row, &fake) in aligned.iter().zip(is_fake) {
-                let p = sigmoid(dot(row, &weights));
-                let (slope, bend) = (share(fake) * (p - f64::from(u8::from(fake))), share(fake) * p * (1.0 - p));
+            for (row, &fake) in self.aligned.iter().zip(self.is_fake) {
+                let (p, share) = (sigmoid(dot(row, &weights)), self.share[usize::from(fake)]);
+                let (slope, bend) = (share * (p - f64::from(u8::from(fake))), share * p * (1.0 - p));
                 for a in 0..size {
                     gradient[a] += slope * row[a];
                     (0..size).for_each(|b| curvature[a][b] += bend * row[a] * row[b]);
                 }
             }
+            for fixed in (0..size).filter(|&index| !used[index]) {
+                gradient[fixed] = 0.0;
+                (0..size).for_each(|other| {
+                    curvature[fixed][other] = 0.0;
+                    curvature[other][fixed] = 0.0;
+                });
+                curvature[fixed][fixed] = 1.0;
+            }
             let step = solve(curvature, gradient);
             // Newton's step may overshoot where the classes are far apart, so it is halved until the loss falls.
             let shorter = (0..40).map(|halvings| 0.5_f64.powi(halvings)).find_map(|length| {
                 let next: Vec<f64> = weights.iter().zip(&step).map(|(w, s)| w - length * s).collect();
-                let loss = loss(&next);
+                let loss = self.loss(&next);
                 (loss < current).then_some((next, loss))
             });
             let Some((next, lower)) = shorter else { break };
@@ -84,10 +126,7 @@ impl Combination {
                 break;
             }
         }
-        let fitted =
-            Self::Stacking { weights: weights[1..].iter().map(|&w| w as f32).collect(), intercept: weights[0] as f32 };
-        fitted.validate(models)?;
-        Ok(fitted)
+        weights
     }
 }
 
@@ -145,6 +184,18 @@ mod tests {
         };
         assert!(weights[0] > 0.8 && weights[0] > 4.0 * weights[1].abs(), "{weights:?}");
         assert!(intercept.abs() < 0.4, "classes weigh alike, though there are three times as many reals: {intercept}");
+    }
+
+    #[test]
+    fn a_model_that_errs_with_another_one_gets_no_negative_weight() {
+        let (rows, is_fake) = examples();
+        // The second model knows nothing but the error of the first one, so it would best be subtracted.
+        let both = |row: &Vec<f32>| vec![sigmoid(logit(row[0].into()) + logit(row[1].into())), row[1]];
+        let rows: Vec<Vec<f32>> = rows.iter().map(both).collect();
+        let Combination::Stacking { weights, .. } = Combination::fit(&rows, &[0.5, 0.5], &is_fake).unwrap() else {
+            panic!("no stacking");
+        };
+        assert!(weights[0] > 0.1 && weights[1] == 0.0, "{weights:?}");
     }
 
     #[test]

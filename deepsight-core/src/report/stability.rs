@@ -116,7 +116,8 @@ impl VariationScore {
 impl Report {
     /// Adds the reports on variations of the clip, which took this many seconds, or why a variation could not be
     /// analyzed. If the probability of one differs from that of the clip by more than the uncertain band, the verdict
-    /// becomes UNCERTAIN ([`Reason::Unstable`]).
+    /// becomes UNCERTAIN ([`Reason::Unstable`]). If none could be compared, a reason says so
+    /// ([`Reason::StabilityUnknown`]).
     ///
     /// The band is the noise of the model: the distance from the threshold within which its probabilities were measured
     /// not to tell real from fake. A verdict of REAL or FAKE is at least one band away from the threshold, so a score
@@ -139,6 +140,9 @@ impl Report {
             let variation = score.variation;
             let unstable = Reason::Unstable { variation, fake_probability: before, varied: after, limit };
             add_doubt(&mut self.verdict, &mut self.reasons, unstable);
+        }
+        if original.is_some() && largest.is_none() && !variations.is_empty() {
+            self.reasons.push(Reason::StabilityUnknown { variations: variations.len() });
         }
         let largest_change = largest.and_then(|score| score.change);
         self.stability = Some(Stability { largest_change, limit, variations, seconds });

@@ -169,7 +169,8 @@ fn ensembles_that_make_no_sense_are_refused_with_the_reason() {
     };
     assert!(stacked(&[1.0]).contains("weights is 1: it must have one number for each model"));
     assert!(stacked(&[1.0, f32::NAN]).contains("must have numbers in"));
-    assert!(stacked(&[1.0, -1.0]).contains("must add up to more than 0"));
+    assert!(stacked(&[2.0, -1.0]).contains("must have numbers in 0..=100"));
+    assert!(stacked(&[0.0, 0.0]).contains("must add up to more than 0"));
     let with = |config: EnsembleConfig| refused([a.clone(), b.clone()], config);
     assert!(with(usual.clone().with_threshold(0.0)).contains("threshold is 0: it must be above 0"));
     assert!(with(usual.clone().with_max_disagreement(1.5)).contains("max_disagreement is 1.5"));
@@ -294,6 +295,11 @@ fn files_that_are_no_ensemble_are_refused_with_their_name() {
         (whole.replace(&"a".repeat(64), "abc"), "64 hexadecimal digits are needed"),
         (whole.replace("\"mean\"", "\"median\""), "unknown variant"),
         (whole.replace("\"threshold\":0.5", "\"threshold\":1.0"), "threshold is 1"),
+        (
+            whole.replace("\"threshold\"", "\"treshold\":0.6,\"threshold\""),
+            "it has no field \"treshold\"; its fields are",
+        ),
+        (whole.replace("\"file\":\"a\"", "\"file\":\"a\",\"weight\":2"), "unknown field `weight`"),
         (" ".repeat(1 << 21), "it is larger than 1048576 bytes"),
     ] {
         let message = refused(&text);

@@ -59,6 +59,10 @@ fn a_variation_that_cannot_be_judged_or_analyzed_says_so_and_does_not_count() {
     let variations = [(Variation::HalfSize, Ok(too_small(|_| 0.1))), (HARSH, Err("no encoder <libx264>".to_owned()))];
     let report = report(|_| 0.9).with_stability(variations, 0.0);
     assert_eq!(report.verdict, Verdict::Fake);
+    assert_eq!(
+        report.reasons.last().unwrap().to_string(),
+        "Whether the score is stable is not known: of 2 variations of the clip, none could be compared with it."
+    );
     let stability = report.stability.as_ref().unwrap();
     assert_eq!(stability.largest_change, None);
     assert_eq!((stability.variations[0].fake_probability, stability.variations[0].change), (Some(0.1), None));
@@ -73,4 +77,5 @@ fn a_clip_without_a_score_has_nothing_to_compare() {
     let report = nobody.with_stability([(Variation::Mirrored, Ok(report(|_| 0.9)))], 0.0);
     assert_eq!(report.stability.unwrap().largest_change, None);
     assert!(matches!(report.reasons[0], Reason::NoFaces { .. }));
+    assert!(!report.reasons.iter().any(|reason| matches!(reason, Reason::StabilityUnknown { .. })));
 }
