@@ -1,0 +1,104 @@
+//! Frames of one's own, as they come.
+
+use std::process;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use deepsight::core::Input;
+use deepsight::{Frame, Update};
+use pyo3::prelude::*;
+use serde_json::{Value, json};
+
+use crate::fault::{Kind, OrRaise};
+use crate::pixels;
+use crate::report::Report;
+
+/// A session of a detector.
+#[pyclass(frozen, module = "deepsight._deepsight")]
+pub(crate) struct Session {
+    inner: Mutex<Option<deepsight::Session>>,
+    /// The process whose threads it uses.
+    process: u32,
+}
+
+impl Session {
+    pub(crate) fn start(
+        py: Python<'_>,
+        detector: &deepsight::Detector,
+        source: &str,
+        deadline: Option<f64>,
+    ) -> PyResult<Self> {
+        let deadline = deadline.map(|seconds| {
+            Duration::try_from_secs_f64(seconds).map_err(|_| {
+                let message = format!("deadline is {seconds}: it must be a number of seconds, 0 or more");
+                Kind::Setting.exception(py, message)
+            })
+        });
+        let session = detector.session().or_raise(py)?.with_input(Input::new(source));
+        let session = match deadline.transpose()? {
+            Some(deadline) => session.with_deadline(deadline),
+            None => session,
+        };
+        Ok(Self { inner: Mutex::new(Some(session)), process: process::id() })
+    }
+
+    /// Does something with the session, while other Python threads run.
+    fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut Option<deepsight::Session>) -> Option<T> + Send,
+    ) -> PyResult<T> {
+        if self.process != process::id() {
+            let message = "a session cannot be used in another process than the one that started it: start one there";
+            return Err(Kind::Process.exception(py, message));
+        }
+        let done = py.detach(|| work(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner)));
+        done.ok_or_else(|| Kind::Setting.exception(py, "the session is finished: start another one"))
+    }
+}
+
+#[pymethods]
+impl Session {
+    /// Analyzes a frame, and returns the answer so far as JSON.
+    fn push(&self, py: Python<'_>, image: &Bound<'_, PyAny>, index: u64, time: f64) -> PyResult<String> {
+        let frame = Frame::new(index, time, pixels::picture(image, "image")?);
+        let update = self.with(py, |session| session.as_mut().map(|session| session.push(frame)))?;
+        Ok(described(&update).to_string())
+    }
+
+    /// Counts a frame that the source could not give.
+    fn fail(&self, py: Python<'_>, reason: String) -> PyResult<()> {
+        self.with(py, |session| session.as_mut().map(|session| session.fail(reason)))
+    }
+
+    /// Ends the session.
+    fn finish(&self, py: Python<'_>) -> PyResult<Report> {
+        Ok(self.with(py, |session| session.take().map(deepsight::Session::finish))?.or_raise(py)?.into())
+    }
+}
+
+/// Returns an update with the names that a report has.
+fn described(update: &Update) -> Value {
+    let reasons: Vec<Value> = update
+        .reasons
+        .iter()
+        .map(|reason| {
+            let mut value = json!(reason);
+            value["message"] = reason.to_string().into();
+            value
+        })
+        .collect();
+    json!({
+        "index": update.index,
+        "time": update.time,
+        "faces": update.faces,
+        "unscored": update.unscored,
+        "error": update.error.as_ref().map(|error| error.message.clone()),
+        "verdict": update.verdict,
+        "fake_probability": update.fake_probability,
+        "reasons": reasons,
+        "tracks": update.tracks,
+        "segments": update.segments,
+        "changed": update.changed,
+    })
+}
