@@ -77,7 +77,8 @@ impl Detector {
         max_duration: Option<u64>,
     ) -> PyResult<Analyses> {
         let detector = self.here(py)?.with_sampling(sampling.fixed()).with_decoding(decoding(max_duration));
-        Ok(Analyses(Mutex::new(Some(detector.analyze_many(paths, jobs)))))
+        let analyses = detector.analyze_many(paths, jobs);
+        Ok(Analyses { cancel: analyses.cancel_token(), inner: Mutex::new(Some(analyses)) })
     }
 
     /// Analyzes one picture.
@@ -157,7 +158,10 @@ pub(crate) fn devices(py: Python<'_>) -> Vec<String> {
 
 /// The results of `analyze_many`, as they are ready.
 #[pyclass(frozen, module = "deepsight._deepsight")]
-pub(crate) struct Analyses(Mutex<Option<deepsight::Analyses>>);
+pub(crate) struct Analyses {
+    inner: Mutex<Option<deepsight::Analyses>>,
+    cancel: CancelToken,
+}
 
 #[pymethods]
 impl Analyses {
@@ -167,19 +171,12 @@ impl Analyses {
 
     /// Returns the path, and the report or the exception; `None` ends it.
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<(PathBuf, Py<PyAny>)>> {
-        let Some(mut analyses) = py.detach(|| self.0.lock().unwrap_or_else(PoisonError::into_inner).take()) else {
-            return Ok(None);
-        };
-        let cancel = analyses.cancel_token();
-        let next = wait::run(py, &cancel, None, |events| {
-            let next = analyses.next();
+        let next = wait::run(py, &self.cancel, None, |events| {
+            let next = self.inner.lock().unwrap_or_else(PoisonError::into_inner).as_mut().and_then(Iterator::next);
             drop(events);
             next
         });
         let Some((path, result)) = next? else { return Ok(None) };
-        let mut slot = py.detach(|| self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        *slot = Some(analyses);
-        drop(slot);
         let result = match result {
             Ok(report) => Py::new(py, Report::from(report))?.into_any(),
             Err(error) => fault::exception(py, &error).into_value(py).into_any(),
@@ -189,6 +186,7 @@ impl Analyses {
 
     /// Cancels what is not finished, and waits for it.
     fn close(&self, py: Python<'_>) {
-        py.detach(|| drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take()));
+        self.cancel.cancel();
+        py.detach(|| drop(self.inner.lock().unwrap_or_else(PoisonError::into_inner).take()));
     }
 }

@@ -39,8 +39,19 @@ pub(crate) fn threads(py: Python<'_>) -> PyResult<Threads> {
     Ok(threads)
 }
 
-/// Sets the number of threads on which all objects of the package compute together, 1 to 1024. Calls that run finish on
-/// the threads that they have.
+/// Set the number of threads on which all objects of the package compute together.
+///
+/// One thread for each core is the default. Calls that run finish on the threads that they have.
+///
+/// Parameters
+/// ----------
+/// count
+///     The number of threads, 1 to 1024.
+///
+/// Raises
+/// ------
+/// SettingError
+///     If the number is outside its range.
 #[pyfunction]
 pub(crate) fn set_threads(py: Python<'_>, count: usize) -> PyResult<()> {
     // Starts them first, so that a number that is refused changes nothing.
@@ -53,7 +64,7 @@ pub(crate) fn set_threads(py: Python<'_>, count: usize) -> PyResult<()> {
     Ok(())
 }
 
-/// Returns the number of threads.
+/// Return the number of threads on which all objects of the package compute together.
 #[pyfunction]
 pub(crate) fn get_threads(py: Python<'_>) -> PyResult<usize> {
     Ok(threads(py)?.count())

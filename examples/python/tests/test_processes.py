@@ -1,0 +1,131 @@
+"""Forked and spawned processes, executors, and signals."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import deepsight
+from conftest import CLIP, photo
+from deepsight import MTCNN, Analyzer
+
+MTCNN_OF_PARENT = MTCNN(min_face_size=40)
+ANALYZER_OF_PARENT = Analyzer(min_face_size=40)
+
+
+def boxes_of_parent(name: str) -> list:
+    return MTCNN_OF_PARENT.detect(photo(name))[0].tolist()
+
+
+def boxes_of(mtcnn: MTCNN) -> list:
+    return mtcnn.detect(photo("one"))[0].tolist()
+
+
+def verdict_of_parent(frames: int) -> tuple:
+    report = ANALYZER_OF_PARENT.analyze(CLIP, frames=frames)
+    return report.verdict, report.fake_probability
+
+
+def analyzed(analyzer: Analyzer) -> deepsight.Report:
+    return analyzer.analyze(CLIP, frames=2)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+def test_objects_of_the_parent_work_in_forked_processes() -> None:
+    # The parent's threads have run, so they exist when it forks.
+    expected = (boxes_of_parent("one"), verdict_of_parent(2))
+    context = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
+        boxes = pool.submit(boxes_of_parent, "one").result(timeout=120)
+        verdict = pool.submit(verdict_of_parent, 2).result(timeout=120)
+    assert (boxes, verdict) == expected
+    assert boxes_of_parent("one") == expected[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+def test_a_session_is_refused_in_a_forked_process() -> None:
+    session = ANALYZER_OF_PARENT.session()
+    session.push(photo("one"), 0.0)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            session.push(photo("one"), 1.0)
+            os.write(writer, b"nothing")
+        except deepsight.ProcessError as error:
+            os.write(writer, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as told:
+        assert b"another process" in told.read()
+    os.waitpid(child, 0)
+    assert session.finish().fake_probability is not None
+
+
+def test_objects_are_sent_to_spawned_processes() -> None:
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        boxes = pool.submit(boxes_of, MTCNN_OF_PARENT).result(timeout=120)
+        report = pool.submit(analyzed, ANALYZER_OF_PARENT).result(timeout=120)
+    assert boxes == boxes_of(MTCNN_OF_PARENT)
+    assert report.frames == analyzed(ANALYZER_OF_PARENT).frames
+
+
+def test_threads_of_an_executor_share_the_objects() -> None:
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(boxes_of_parent, ["one"] * 8))
+    assert found == [boxes_of_parent("one")] * 8
+
+
+INTERRUPTED = """
+import os, signal, sys
+import deepsight
+
+analyzer = deepsight.Analyzer()
+
+def told(state):
+    # As Ctrl-C would, while the analysis runs.
+    os.kill(os.getpid(), signal.SIGINT)
+
+try:
+    analyzer.analyze(sys.argv[1], frames="all", progress=told)
+except KeyboardInterrupt:
+    print("interrupted")
+# The analyzer is still of use.
+print(analyzer.analyze(sys.argv[1], frames=2).verdict)
+"""
+
+IN_A_CALL = """
+import os, signal, sys, threading
+import deepsight
+
+paths = [sys.argv[1]] * 1000
+results = deepsight.analyze_many(paths, jobs=2, frames=2)
+next(results)
+threading.Timer(0.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    for _ in results:
+        pass
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+@pytest.mark.parametrize("program, expected", [(INTERRUPTED, "interrupted\nREAL"), (IN_A_CALL, "interrupted")])
+def test_ctrl_c_ends_a_call_at_once(program: str, expected: str) -> None:
+    done = subprocess.run([sys.executable, "-c", program, CLIP], capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip().startswith(expected.split("\n")[0]), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == len(expected.split())
+
+
+def test_signals_are_python_s_own() -> None:
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
