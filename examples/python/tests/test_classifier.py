@@ -60,7 +60,7 @@ def bundled() -> tuple[dict, dict]:
     card, tensors = read_safetensors(MODEL)
     crop = card["crop"]
     settings = {
-        "model_name": card["architecture"],
+        "model_name": f"tf_{card['architecture']}",
         "input_size": card["input_size"],
         "mean": card["mean"],
         "std": card["std"],
@@ -87,6 +87,25 @@ def test_a_state_dict_in_memory_becomes_a_model(classifier: Classifier, face: np
     np.testing.assert_allclose(Classifier(again).score(face), classifier.score(face), atol=1e-6)
 
 
+def test_a_model_of_timm_says_its_name(classifier: Classifier, face: np.ndarray, tmp_path) -> None:
+    tensors, settings = bundled()
+    del settings["model_name"]
+
+    class Model:
+        """What a model of timm has."""
+
+        pretrained_cfg = {"architecture": "tf_efficientnet_lite0"}
+
+        def state_dict(self) -> dict:
+            return tensors
+
+    own = Classifier(convert(Model(), tmp_path / "own.safetensors", **settings))
+    np.testing.assert_allclose(own.score(face), classifier.score(face), atol=1e-6)
+    Model.pretrained_cfg = {"architecture": "efficientnet_lite0"}
+    other = Classifier(convert(Model(), tmp_path / "other.safetensors", **settings))
+    assert abs(float(other.score(face)[0] - own.score(face)[0])) > 1e-4
+
+
 def test_references_are_compared_and_kept(face: np.ndarray, tmp_path) -> None:
     tensors, settings = bundled()
     settings |= {"mirrored": False, "temperature": 1.0}
@@ -108,14 +127,16 @@ def test_weights_that_are_no_model_are_refused(tmp_path) -> None:
     with pytest.raises(deepsight.ModelError):
         convert({name: tensor for name, tensor in tensors.items() if "head" not in name}, target, **settings)
     with pytest.raises(deepsight.ModelError, match="missing"):
-        convert({"conv_stem.weight": tensors["conv_stem.weight"]}, target, model_name="efficientnet_lite0")
+        convert({"conv_stem.weight": tensors["conv_stem.weight"]}, target, **settings)
     with pytest.raises(deepsight.SettingError, match="crop is 'round'"):
         convert(tensors, target, **(settings | {"crop": "round"}))
     with pytest.raises(deepsight.ModelError, match="input_size"):
         convert(tensors, target, **(settings | {"input_size": 5}))
     with pytest.raises(deepsight.SettingError, match="no tensors"):
         convert({}, target, **settings)
-    with pytest.raises(deepsight.SettingError, match="state_dict"):
+    with pytest.raises(deepsight.ModelError, match="variant"):
+        convert(tensors, target, model_name="efficientnet_lite0")
+    with pytest.raises(deepsight.SettingError, match="state dict"):
         convert(object(), target, **settings)
     with pytest.raises(deepsight.ModelError, match="missing.pth"):
         convert(tmp_path / "missing.pth", target, **settings)

@@ -18,8 +18,8 @@ PUBLIC = [getattr(deepsight, name) for name in deepsight.__all__]
 def test_every_public_name_has_a_docstring_and_a_signature() -> None:
     for thing in PUBLIC:
         assert inspect.getdoc(thing), thing
-        if callable(thing):
-            assert "self, /, *args" not in str(inspect.signature(thing)), thing
+        if callable(thing) and not (inspect.isclass(thing) and issubclass(thing, Exception)):
+            assert "*args" not in str(inspect.signature(thing)), thing
         if inspect.isclass(thing):
             for name, member in vars(thing).items():
                 if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
@@ -45,7 +45,7 @@ def test_only_numpy_is_imported() -> None:
     assert not {"torch", "cv2", "PIL", "pandas", "matplotlib"} & set(done.stdout.split())
 
 
-@pytest.mark.parametrize("options", [[], ["--frames", "4"]])
+@pytest.mark.parametrize("options", [[], ["--frames", "12"]])
 def test_the_example_program_prints_verdict_and_confidence(options: list[str]) -> None:
     program = REPOSITORY / "examples" / "python" / "predict_video.py"
     assert len(program.read_text().splitlines()) == 10

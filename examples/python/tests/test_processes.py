@@ -109,8 +109,8 @@ import deepsight
 paths = [sys.argv[1]] * 1000
 results = deepsight.analyze_many(paths, jobs=2, frames=2)
 next(results)
-threading.Timer(0.0, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
     for _ in results:
         pass
 except KeyboardInterrupt:

@@ -209,8 +209,7 @@ class Analyzer:
 
     def faces(self, image: ImageLike) -> list[Face]:
         """Return the faces of a picture, largest first, without scores."""
-        found = self._detector.faces(pixels(image, "image"))
-        return [Face(box, points, confidence) for box, points, confidence in found]
+        return [_report.face(face) for face in json.loads(self._detector.faces(pixels(image, "image")))]
 
     def session(self, *, source: str = "", deadline: float | None = None) -> Session:
         """Start a session for frames of your own: see :class:`Session`."""

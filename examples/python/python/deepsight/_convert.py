@@ -20,7 +20,7 @@ _DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64", "int64": "I64",
 
 
 def convert(
-    weights: Mapping[str, Any] | str | os.PathLike[str],
+    weights: Mapping[str, Any] | Any | str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
     model_name: str | None = None,
@@ -53,12 +53,13 @@ def convert(
     Parameters
     ----------
     weights
-        A ``state_dict()`` as it is in memory, or the path of a checkpoint (``.pth`` or ``.safetensors``).
+        A ``state_dict()`` as it is in memory, a model of timm, which also says its name, or the path of a checkpoint
+        (``.pth`` or ``.safetensors``).
     output
         The model file to write. :class:`Analyzer`, :class:`Classifier` and ``deepsight analyze --model`` take it.
     model_name
-        The name of the network in timm, such as ``"tf_efficientnet_b4"``. It is needed unless the checkpoint or
-        `origin` says it.
+        The name of the network in timm, such as ``"tf_efficientnet_b4"``. It is needed unless the model, the
+        checkpoint or `origin` says it. Names without ``tf_`` are used loosely, so they need `variant`, too.
     name
         The name of the model; the name of the file by default.
     origin
@@ -112,9 +113,15 @@ def convert(
     Examples
     --------
     >>> model = timm.create_model("tf_efficientnet_b0", num_classes=2)
-    >>> deepsight.convert(model.state_dict(), "mine.safetensors", model_name="tf_efficientnet_b0")
+    >>> deepsight.convert(model, "mine.safetensors")
     >>> deepsight.Classifier("mine.safetensors").score(faces)
     """
+    if callable(getattr(weights, "state_dict", None)):
+        # A model of timm has timm's own name, so the prefix is missing only in the variant of PyTorch.
+        own = _architecture(weights) if model_name is None and origin is None else None
+        if own is not None:
+            model_name, variant = own, variant or ("tensorflow" if own.startswith("tf_") else "pytorch")
+        weights = weights.state_dict()
     card = {
         "input_size": input_size,
         "mean": None if mean is None else [float(value) for value in mean],
@@ -138,8 +145,7 @@ def convert(
         content = _safetensors(dict(_tensors(weights)))
     else:
         raise SettingError(
-            f"weights is a {type(weights).__name__}: a state dict or the path of a checkpoint is needed; "
-            "pass model.state_dict(), not the model"
+            f"weights is a {type(weights).__name__}: a state dict, a model of timm or the path of a checkpoint is needed"
         )
     target = Path(output)
     _deepsight.convert(
@@ -153,6 +159,13 @@ def convert(
         tolerance,
     )
     return target
+
+
+def _architecture(model: Any) -> str | None:
+    """Return the name that timm wrote into a model."""
+    settings = getattr(model, "pretrained_cfg", None)
+    name = settings.get("architecture") if isinstance(settings, Mapping) else None
+    return name if isinstance(name, str) and name else None
 
 
 def _tensors(weights: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, npt.NDArray[Any]]]:

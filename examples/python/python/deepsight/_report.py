@@ -333,8 +333,8 @@ def face(data: Data) -> Face:
         box=(x1, y1, x2, y2),
         landmarks=None if points is None else tuple((x, y) for x, y in points),
         confidence=data["confidence"],
-        track=data["track"],
-        fake_probability=data["fake_probability"],
+        track=data.get("track"),
+        fake_probability=data.get("fake_probability"),
         quality=quality(data.get("quality")),
         by_model=tuple(data.get("by_model", ())),
     )
