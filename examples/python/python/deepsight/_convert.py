@@ -7,7 +7,7 @@ import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,20 @@ from . import _deepsight
 from ._errors import SettingError
 from ._pixels import ImageLike, pixels
 
+
+@runtime_checkable
+class SupportsStateDict(Protocol):
+    """A network of PyTorch."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Return its tensors by name."""
+
+
 _DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64", "int64": "I64", "int32": "I32", "uint8": "U8"}
 
 
 def convert(
-    weights: Mapping[str, Any] | Any | str | os.PathLike[str],
+    weights: Mapping[str, Any] | SupportsStateDict | str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
     model_name: str | None = None,
@@ -116,7 +125,7 @@ def convert(
     >>> deepsight.convert(model, "mine.safetensors")
     >>> deepsight.Classifier("mine.safetensors").score(faces)
     """
-    if callable(getattr(weights, "state_dict", None)):
+    if isinstance(weights, SupportsStateDict):
         # A model of timm has timm's own name, so the prefix is missing only in the variant of PyTorch.
         own = _architecture(weights) if model_name is None and origin is None else None
         if own is not None:

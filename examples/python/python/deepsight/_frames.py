@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -16,8 +17,9 @@ from ._pixels import UInt8Array
 from ._sampling import SamplingLike, choice
 
 
-class VideoFrame(NamedTuple):
-    """A frame of a video."""
+@dataclass(frozen=True, eq=False)
+class VideoFrame:
+    """A frame of a video. It can be unpacked: ``index, time, image = frame``."""
 
     #: Position in the video, from 0.
     index: int
@@ -25,6 +27,9 @@ class VideoFrame(NamedTuple):
     time: float
     #: Upright pixels ``[height, width, 3]``, RGB.
     image: UInt8Array
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.index, self.time, self.image))
 
 
 class FrameStack(NamedTuple):

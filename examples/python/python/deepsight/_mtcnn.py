@@ -219,7 +219,9 @@ class MTCNN:
         """Cut out the faces of boxes: see :meth:`__call__`."""
         several = is_batch(img)
         images, boxes = (img, batch_boxes) if several else ([img], [batch_boxes])
-        paths = [save_path] if isinstance(save_path, str) else save_path or [None] * len(images)
+        paths: Sequence[str | None] = [None] * len(images)
+        if save_path is not None:
+            paths = [save_path] if isinstance(save_path, str) else save_path
         faces: list[Any] = []
         for image, found, path in zip(images, boxes, paths):
             if found is None:
@@ -304,7 +306,8 @@ def extract_face(
 
 def fixed_image_standardization(image_tensor: Float32Array) -> Float32Array:
     """Return ``(pixel - 127.5) / 128``, the values that networks of facenet-pytorch take."""
-    return (image_tensor - np.float32(127.5)) / np.float32(128.0)
+    standardized: Float32Array = (image_tensor - np.float32(127.5)) / np.float32(128.0)
+    return standardized
 
 
 def _check_device(device: object) -> None:

@@ -352,7 +352,8 @@ def track(data: Data) -> Track:
         "id", "faces", "scored", "first_frame", "last_frame", "start", "end", "fake_probability",
         "max_fake_probability", "median_face_size", "median_confidence",
     )  # fmt: skip
-    return Track(**{name: data.get(name) for name in names}, quality=quality(data.get("quality")))
+    values: dict[str, Any] = {name: data.get(name) for name in names}
+    return Track(**values, quality=quality(data.get("quality")))
 
 
 def segment(data: Data) -> Segment:

@@ -13,9 +13,10 @@ def resize_area(image: UInt8Array, width: int, height: int) -> UInt8Array:
     # OpenCV averages areas only if both sides shrink, and interpolates linearly otherwise.
     shrinks = rows >= height and columns >= width
     weights = _areas if shrinks else _lines
-    narrow = np.einsum("xc,rcd->rxd", weights(columns, width), image.astype(np.float32), optimize=True)
-    small = np.einsum("yr,rxd->yxd", weights(rows, height), narrow, optimize=True)
-    return np.clip(np.rint(small), 0, 255).astype(np.uint8)
+    narrow: Float32Array = np.einsum("xc,rcd->rxd", weights(columns, width), image.astype(np.float32), optimize=True)
+    small: Float32Array = np.einsum("yr,rxd->yxd", weights(rows, height), narrow, optimize=True)
+    resized: UInt8Array = np.clip(np.rint(small), 0, 255).astype(np.uint8)
+    return resized
 
 
 def _areas(source: int, target: int) -> Float32Array:
@@ -25,16 +26,19 @@ def _areas(source: int, target: int) -> Float32Array:
     right = np.minimum(edges[1:, None], places[None] + 1)
     left = np.maximum(edges[:-1, None], places[None])
     overlap = np.clip(right - left, 0, None)
-    return (overlap / overlap.sum(axis=1, keepdims=True)).astype(np.float32)
+    shares: Float32Array = (overlap / overlap.sum(axis=1, keepdims=True)).astype(np.float32)
+    return shares
 
 
 def _lines(source: int, target: int) -> Float32Array:
     """Return the weights ``[target, source]`` of the two source pixels between which each target pixel lies."""
     weights = np.zeros((target, source), np.float32)
-    scale = source / target
+    # As OpenCV computes it: the last bit decides where a product is a whole number.
+    inverse = target / source
+    scale = 1.0 / inverse
     places = np.arange(target)
     first = np.floor(places * scale).astype(int)
-    part = (places + 1) - (first + 1) / scale
+    part = (places + 1) - (first + 1) * inverse
     part = np.where(part <= 0, 0, part - np.floor(part))
     np.add.at(weights, (places, np.clip(first, 0, source - 1)), 1 - part)
     np.add.at(weights, (places, np.clip(first + 1, 0, source - 1)), part)
