@@ -38,7 +38,7 @@ def _lines(source: int, target: int) -> Float32Array:
     scale = 1.0 / inverse
     places = np.arange(target)
     first = np.floor(places * scale).astype(int)
-    part = (places + 1) - (first + 1) * inverse
+    part = ((places + 1) - (first + 1) * inverse).astype(np.float32)
     part = np.where(part <= 0, 0, part - np.floor(part))
     np.add.at(weights, (places, np.clip(first, 0, source - 1)), 1 - part)
     np.add.at(weights, (places, np.clip(first + 1, 0, source - 1)), part)
