@@ -84,9 +84,12 @@ def test_threads_of_an_executor_share_the_objects() -> None:
     assert found == [boxes_of_parent("one")] * 8
 
 
+# A program that runs in the background ignores Ctrl-C, so each asks for it.
 INTERRUPTED = """
 import os, signal, sys
 import deepsight
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 analyzer = deepsight.Analyzer()
 
@@ -105,6 +108,8 @@ print(analyzer.analyze(sys.argv[1], frames=2).verdict)
 IN_A_CALL = """
 import os, signal, sys, threading
 import deepsight
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 paths = [sys.argv[1]] * 1000
 results = deepsight.analyze_many(paths, jobs=2, frames=2)
@@ -127,5 +132,8 @@ def test_ctrl_c_ends_a_call_at_once(program: str, expected: str) -> None:
     assert len(done.stdout.split()) == len(expected.split())
 
 
-def test_signals_are_python_s_own() -> None:
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+def test_the_handlers_of_signals_stay_those_of_the_program() -> None:
+    kinds = [signal.SIGINT, signal.SIGTERM]
+    before = [signal.getsignal(kind) for kind in kinds]
+    verdict_of_parent(2)
+    assert [signal.getsignal(kind) for kind in kinds] == before
