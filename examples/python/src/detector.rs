@@ -1,7 +1,6 @@
 //! The networks on a device: whole files, single pictures, and faces.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 
 use deepsight::{AnalyzerConfig, CancelToken, DecodeOptions, Device, Job};
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
@@ -10,6 +9,7 @@ use pyo3::types::PyList;
 
 use crate::fault::{self, Kind, OrRaise};
 use crate::pixels::{self, Pixels};
+use crate::process::OfProcess;
 use crate::report::Report;
 use crate::sampling::Choice;
 use crate::session::Session;
@@ -78,7 +78,7 @@ impl Detector {
     ) -> PyResult<Analyses> {
         let detector = self.here(py)?.with_sampling(sampling.fixed()).with_decoding(decoding(max_duration));
         let analyses = detector.analyze_many(paths, jobs);
-        Ok(Analyses { cancel: analyses.cancel_token(), inner: Mutex::new(Some(analyses)) })
+        Ok(Analyses { cancel: analyses.cancel_token(), inner: OfProcess::new(analyses) })
     }
 
     /// Analyzes one picture.
@@ -159,7 +159,7 @@ pub(crate) fn devices(py: Python<'_>) -> Vec<String> {
 /// The results of `analyze_many`, as they are ready.
 #[pyclass(frozen, module = "deepsight._deepsight")]
 pub(crate) struct Analyses {
-    inner: Mutex<Option<deepsight::Analyses>>,
+    inner: OfProcess<deepsight::Analyses>,
     cancel: CancelToken,
 }
 
@@ -171,8 +171,9 @@ impl Analyses {
 
     /// Returns the path, and the report or the exception; `None` ends it.
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<(PathBuf, Py<PyAny>)>> {
+        self.inner.check(py, "an iterator of analyses")?;
         let next = wait::run(py, &self.cancel, None, |events| {
-            let next = self.inner.lock().unwrap_or_else(PoisonError::into_inner).as_mut().and_then(Iterator::next);
+            let next = self.inner.with(|analyses| analyses.as_mut().and_then(Iterator::next));
             drop(events);
             next
         });
@@ -185,8 +186,10 @@ impl Analyses {
     }
 
     /// Cancels what is not finished, and waits for it.
-    fn close(&self, py: Python<'_>) {
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.inner.check(py, "an iterator of analyses")?;
         self.cancel.cancel();
-        py.detach(|| drop(self.inner.lock().unwrap_or_else(PoisonError::into_inner).take()));
+        py.detach(|| drop(self.inner.with(Option::take)));
+        Ok(())
     }
 }

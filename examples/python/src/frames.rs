@@ -1,7 +1,6 @@
 //! The frames of a file as arrays.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 
 use deepsight::video::{Media, MediaFrames};
 use deepsight::{CancelToken, Sampling};
@@ -9,13 +8,14 @@ use pyo3::prelude::*;
 
 use crate::fault::{Kind, OrRaise};
 use crate::pixels::{self, Pixels};
+use crate::process::OfProcess;
 use crate::sampling::Choice;
 use crate::{detector, wait};
 
 /// The frames of a video or picture, decoded as they are read.
 #[pyclass(frozen, module = "deepsight._deepsight")]
 pub(crate) struct FrameReader {
-    frames: Mutex<Option<MediaFrames>>,
+    frames: OfProcess<MediaFrames>,
     cancel: CancelToken,
     /// Number of frames that will come.
     #[pyo3(get)]
@@ -57,7 +57,7 @@ impl FrameReader {
         Ok(Self {
             cancel,
             expected: frames.expected_frames(),
-            frames: Mutex::new(Some(frames)),
+            frames: OfProcess::new(frames),
             frame_count: media.frame_count(),
             duration: media.duration(),
             input: input.map_err(|error| Kind::Video.exception(py, error.to_string()))?,
@@ -70,8 +70,9 @@ impl FrameReader {
 
     /// Returns index, time and pixels of the next frame.
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<(u64, f64, Pixels<'py>)>> {
+        self.frames.check(py, "a reader of frames")?;
         let next = wait::run(py, &self.cancel, None, |events| {
-            let next = self.frames.lock().unwrap_or_else(PoisonError::into_inner).as_mut().and_then(Iterator::next);
+            let next = self.frames.with(|frames| frames.as_mut().and_then(Iterator::next));
             drop(events);
             next
         });
@@ -80,8 +81,10 @@ impl FrameReader {
     }
 
     /// Ends the decoding.
-    fn close(&self, py: Python<'_>) {
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.frames.check(py, "a reader of frames")?;
         self.cancel.cancel();
-        py.detach(|| drop(self.frames.lock().unwrap_or_else(PoisonError::into_inner).take()));
+        py.detach(|| drop(self.frames.with(Option::take)));
+        Ok(())
     }
 }

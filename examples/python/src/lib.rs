@@ -10,6 +10,7 @@ mod frames;
 mod mtcnn;
 mod pixels;
 mod pool;
+mod process;
 mod report;
 mod sampling;
 mod session;

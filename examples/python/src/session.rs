@@ -1,7 +1,5 @@
 //! Frames of one's own, as they come.
 
-use std::process;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use deepsight::core::report::{ReportFace, Track};
@@ -12,14 +10,13 @@ use serde::Serialize;
 
 use crate::fault::{Kind, OrRaise};
 use crate::pixels;
+use crate::process::OfProcess;
 use crate::report::Report;
 
 /// A session of a detector.
 #[pyclass(frozen, module = "deepsight._deepsight")]
 pub(crate) struct Session {
-    inner: Mutex<Option<deepsight::Session>>,
-    /// The process whose threads it uses.
-    process: u32,
+    inner: OfProcess<deepsight::Session>,
 }
 
 impl Session {
@@ -40,7 +37,7 @@ impl Session {
             Some(deadline) => session.with_deadline(deadline),
             None => session,
         };
-        Ok(Self { inner: Mutex::new(Some(session)), process: process::id() })
+        Ok(Self { inner: OfProcess::new(session) })
     }
 
     /// Does something with the session, while other Python threads run.
@@ -49,11 +46,8 @@ impl Session {
         py: Python<'_>,
         work: impl FnOnce(&mut Option<deepsight::Session>) -> Option<T> + Send,
     ) -> PyResult<T> {
-        if self.process != process::id() {
-            let message = "a session cannot be used in another process than the one that started it: start one there";
-            return Err(Kind::Process.exception(py, message));
-        }
-        let done = py.detach(|| work(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner)));
+        self.inner.check(py, "a session")?;
+        let done = py.detach(|| self.inner.with(work));
         done.ok_or_else(|| Kind::Setting.exception(py, "the session is finished: start another one"))
     }
 }

@@ -49,24 +49,36 @@ def test_objects_of_the_parent_work_in_forked_processes() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
-def test_a_session_is_refused_in_a_forked_process() -> None:
+def test_what_runs_in_the_parent_is_refused_in_a_forked_process_and_goes_on_in_the_parent() -> None:
     session = ANALYZER_OF_PARENT.session()
     session.push(photo("one"), 0.0)
+    frames = deepsight.read_frames(CLIP, "all")
+    next(frames)
+    analyses = ANALYZER_OF_PARENT.analyze_many([CLIP] * 3, frames=2)
+    next(analyses)
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        try:
-            session.push(photo("one"), 1.0)
-            os.write(writer, b"nothing")
-        except deepsight.ProcessError as error:
-            os.write(writer, str(error).encode())
-        finally:
-            os._exit(0)
+        for use in (lambda: session.push(photo("one"), 1.0), lambda: next(frames), lambda: next(analyses)):
+            try:
+                use()
+                os.write(writer, b"it was used\n")
+            except deepsight.ProcessError as error:
+                os.write(writer, f"{error}\n".encode())
+        # Neither waits for threads that are not here, nor ends the parent's ffmpeg.
+        del session, frames, analyses, use
+        os.write(writer, b"dropped\n")
+        os._exit(0)
     os.close(writer)
-    with open(reader, "rb") as told:
-        assert b"another process" in told.read()
+    with open(reader) as lines:
+        told = lines.read().splitlines()
     os.waitpid(child, 0)
+    assert [line.partition(" cannot be used in another process")[0] for line in told] == [
+        "a session", "a reader of frames", "an iterator of analyses", "dropped",
+    ]  # fmt: skip
     assert session.finish().fake_probability is not None
+    assert len(list(frames)) == frames.frame_count - 1
+    assert len(list(analyses)) == 2
 
 
 def test_objects_are_sent_to_spawned_processes() -> None:
