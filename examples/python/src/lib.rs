@@ -2,6 +2,7 @@
 //! `python/deepsight`, is what people import.
 //!
 //! Every function that computes or waits lets other Python threads run meanwhile.
+#![forbid(unsafe_code)]
 
 mod convert;
 mod detector;
