@@ -26,6 +26,7 @@ pub struct Detector {
     shared: Arc<Shared>,
 }
 
+#[derive(Clone)]
 struct Shared {
     analyzer: Analyzer<AnyDetector, AnyClassifier>,
     crop: FaceCrop,
@@ -196,6 +197,26 @@ impl Detector {
     pub fn explain(&self, face: &RgbImage) -> Result<Option<ActivationMap>, Error> {
         let analyzer = &self.shared.analyzer;
         analyzer.threads().install(|| analyzer.classifier().explain(face)).map_err(failure)
+    }
+
+    /// Returns a detector that shares these networks and runs on other threads.
+    #[must_use]
+    pub fn with_threads(&self, threads: Threads) -> Self {
+        let shared = Shared::clone(&self.shared);
+        Self { shared: Arc::new(Shared { analyzer: shared.analyzer.with_threads(threads), ..shared }) }
+    }
+
+    /// Returns a detector that shares these networks and looks at other frames of a video; `None` lets the length of
+    /// the video choose, as [`DetectorBuilder::sampling`] says.
+    #[must_use]
+    pub fn with_sampling(&self, sampling: impl Into<Option<Sampling>>) -> Self {
+        Self { shared: Arc::new(Shared { sampling: sampling.into(), ..Shared::clone(&self.shared) }) }
+    }
+
+    /// Returns a detector that shares these networks and has other limits and programs for decoding.
+    #[must_use]
+    pub fn with_decoding(&self, decoding: DecodeOptions) -> Self {
+        Self { shared: Arc::new(Shared { decoding, ..Shared::clone(&self.shared) }) }
     }
 
     pub(crate) fn analyzer(&self) -> &Analyzer<AnyDetector, AnyClassifier> {

@@ -58,7 +58,7 @@ pub use deepsight_train as train;
 pub use deepsight_video as video;
 
 pub use deepsight_core::{
-    AnalyzerConfig, CancelToken, Face, FaceScore, Frame, History, Job, Reason, Report, Update, Verdict,
+    AnalyzerConfig, CancelToken, Face, FaceScore, Frame, History, Job, Reason, Report, Threads, Update, Verdict,
 };
 pub use deepsight_video::{DecodeOptions, Sampling};
 pub use detector::{Detector, DetectorBuilder};

@@ -117,6 +117,17 @@ fn a_model_of_ones_own_is_taken_from_a_file_and_from_bytes() {
 }
 
 #[test]
+fn a_detector_with_other_threads_and_frames_shares_the_networks_and_gives_the_same() {
+    let threads = deepsight::Threads::new(1).unwrap();
+    let other = detector().with_threads(threads.clone()).with_sampling(Sampling::evenly(3));
+    let (first, second) = (other.analyze(CLIP).unwrap(), detector().with_sampling(Sampling::evenly(3)).analyze(CLIP));
+    assert_eq!((first.frames.len(), &first.frames), (3, &second.unwrap().frames));
+    assert!(detector().with_sampling(None).analyze(CLIP).unwrap().frames.len() > 6);
+    let decoding = DecodeOptions::default().with_max_side(0);
+    assert!(matches!(other.with_decoding(decoding).analyze(CLIP), Err(Error::Video(_))));
+}
+
+#[test]
 fn what_cannot_be_built_is_named() {
     let message = |builder: deepsight::DetectorBuilder| builder.build().unwrap_err().to_string();
     assert!(message(Detector::builder().model("nowhere.safetensors")).contains("nowhere.safetensors"));

@@ -1,0 +1,71 @@
+//! The threads on which all objects of the package compute.
+
+use std::mem;
+use std::process;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use deepsight::Threads;
+use pyo3::prelude::*;
+
+use crate::fault::OrRaise;
+
+struct Pool {
+    /// The process that started the threads. After a fork, they exist in the parent only.
+    process: u32,
+    count: usize,
+    threads: Threads,
+}
+
+/// The one pool. It is locked only while the lock on the interpreter is held, so no fork finds it locked.
+static POOL: Mutex<Option<Pool>> = Mutex::new(None);
+
+/// Returns the threads of this process. The first call in a process starts them.
+pub(crate) fn threads(py: Python<'_>) -> PyResult<Threads> {
+    let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(pool) = pool.as_ref().filter(|pool| pool.process == process::id()) {
+        return Ok(pool.threads.clone());
+    }
+    let count = match pool.take() {
+        // Its threads are the parent's, so nobody could end them here.
+        Some(parents) => {
+            mem::forget(parents.threads);
+            parents.count
+        }
+        None => thread::available_parallelism().map_or(1, usize::from),
+    };
+    let threads = Threads::new(count).or_raise(py)?;
+    *pool = Some(Pool { process: process::id(), count, threads: threads.clone() });
+    Ok(threads)
+}
+
+/// Set the number of threads on which all objects of the package compute together.
+///
+/// One thread for each core is the default. Calls that run finish on the threads that they have.
+///
+/// Parameters
+/// ----------
+/// count
+///     The number of threads, 1 to 1024.
+///
+/// Raises
+/// ------
+/// SettingError
+///     If the number is outside its range.
+#[pyfunction]
+pub(crate) fn set_threads(py: Python<'_>, count: usize) -> PyResult<()> {
+    // Starts them first, so that a number that is refused changes nothing.
+    let threads = Threads::new(count).or_raise(py)?;
+    let earlier =
+        POOL.lock().unwrap_or_else(PoisonError::into_inner).replace(Pool { process: process::id(), count, threads });
+    if let Some(earlier) = earlier.filter(|earlier| earlier.process != process::id()) {
+        mem::forget(earlier.threads);
+    }
+    Ok(())
+}
+
+/// Return the number of threads on which all objects of the package compute together.
+#[pyfunction]
+pub(crate) fn get_threads(py: Python<'_>) -> PyResult<usize> {
+    Ok(threads(py)?.count())
+}
