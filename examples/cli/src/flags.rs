@@ -69,6 +69,9 @@ fn cure(train: Option<&TrainError>, core: Option<&CoreError>) -> Option<&'static
             Some("give --variant pytorch or --variant tensorflow; a --model-name that begins with tf_ means the latter")
         }
         (_, Some(CoreError::OtherOrigin { .. })) => Some("see --from"),
+        (_, Some(CoreError::OtherNetwork { .. })) => Some("see --model-name and --from"),
+        (_, Some(CoreError::ActivationUnknown { .. })) => Some("give --activation gelu or --activation quick_gelu"),
+        (_, Some(CoreError::HeadMissing)) => Some("see --head-weights"),
         (_, Some(CoreError::NoSuchWeights { .. })) => Some("see --weights"),
         _ => None,
     }

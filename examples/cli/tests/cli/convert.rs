@@ -50,7 +50,10 @@ fn a_state_dict_becomes_a_model_that_analyze_takes() {
 
     let read = ModelFile::read(&model).unwrap();
     assert!(read.weights == weights, "not a number changes, and the counter of batches is left out");
-    assert_eq!((read.card.name.as_str(), read.card.architecture), ("mine", Architecture::EfficientNetLite0));
+    assert_eq!(
+        (read.card.name.as_str(), read.card.architecture.efficientnet()),
+        ("mine", Some(Architecture::EfficientNetLite0))
+    );
     assert_eq!((read.card.input_size, read.card.crop), (64, FaceCrop::Margin { fraction: 0.25 }));
     assert_eq!((read.card.mean, read.card.std), ([0.5, 0.25, 0.125], [1.0, 1.0, 2.0]));
     assert_eq!((read.card.labels[0].as_str(), read.card.threshold), ("fake", 0.75));
@@ -162,9 +165,9 @@ fn what_is_broken_or_does_not_fit_is_one_line_and_exit_code_2() {
     std::fs::write(&cut, &bundled[..bundled.len() - 1]).unwrap();
     let (lies, other, nowhere) = (at("lies.safetensors"), at("other.safetensors"), at("missing/out.safetensors"));
     let mut file = ModelFile::from_bytes(&bundled).unwrap();
-    file.card.architecture = Architecture::EfficientNetB0;
+    file.card.architecture = Architecture::EfficientNetB0.into();
     file.write(&other).unwrap();
-    file.card.architecture = Architecture::EfficientNetLite0;
+    file.card.architecture = Architecture::EfficientNetLite0.into();
     let golden = file.card.golden.as_mut().unwrap();
     golden.fake_probability = 1.0 - golden.fake_probability;
     file.write(&lies).unwrap();
