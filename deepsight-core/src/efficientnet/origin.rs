@@ -70,8 +70,17 @@ impl Origin {
         matches!(self, Self::Timm | Self::Effort | Self::GenD | Self::UniversalFakeDetect)
     }
 
+    /// Returns whether the project has EfficientNets. Timm has both kinds.
+    pub fn has_efficientnets(self) -> bool {
+        self == Self::Timm || !self.has_transformers()
+    }
+
     /// Adds what is known of the project's vision transformers to a choice.
-    pub fn complete(self, choice: &mut TransformerChoice) {
+    ///
+    /// # Errors
+    /// [`Error::OtherOrigin`] if the project has none, or if the tensors have the names of another project.
+    pub fn complete(self, choice: &mut TransformerChoice, weights: &ForeignWeights) -> Result<(), Error> {
+        self.check_transformer(weights)?;
         let (clip, head) = match self {
             Self::Effort | Self::UniversalFakeDetect => (Some(MlpActivation::QuickGelu), None),
             Self::GenD => (Some(MlpActivation::QuickGelu), Some(Head::Cosine)),
@@ -83,6 +92,7 @@ impl Origin {
             // Also where the weights have positions for the 518 pixels of DINOv2.
             choice.input_size = choice.input_size.or(Some(224));
         }
+        Ok(())
     }
 
     /// Returns the EfficientNet of the project's published models; `None` for timm, which has many, and for projects
@@ -169,7 +179,8 @@ impl Origin {
         Ok(())
     }
 
-    fn apply_to_transformer(self, card: &mut ModelCard, is_dino: bool, weights: &ForeignWeights) -> Result<(), Error> {
+    /// Checks that the project has vision transformers, and that the names of the tensors are not another's.
+    fn check_transformer(self, weights: &ForeignWeights) -> Result<(), Error> {
         let guess = match (weights.is_gend()?, weights.is_effort()?) {
             (true, _) => Some(Self::GenD),
             (_, true) => Some(Self::Effort),
@@ -180,6 +191,11 @@ impl Origin {
             let guess = guess.map_or_else(|| all.collect::<Vec<_>>().join(" or "), |guess| guess.name().into());
             return Err(Error::OtherOrigin { origin: self, guess });
         }
+        Ok(())
+    }
+
+    fn apply_to_transformer(self, card: &mut ModelCard, is_dino: bool, weights: &ForeignWeights) -> Result<(), Error> {
+        self.check_transformer(weights)?;
         let aligned = |size, scale| FaceCrop::Aligned { size, scale, down: 0.0 };
         (card.crop, card.resize) = match self {
             Self::Effort => (aligned(224, 1.3), ResizeFilter::OpencvBilinear),

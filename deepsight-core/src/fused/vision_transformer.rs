@@ -296,20 +296,34 @@ impl FusedVisionTransformer {
                 value.copy_from_slice(&token[block * part..][..part]);
             }
         });
-        for block in &self.blocks {
+        for (number, block) in self.blocks.iter().enumerate() {
             normalize(&block.norm1, stream, normalized, part, work);
             let qkv = &mut inner[..3 * tokens * width];
             product(&block.qkv, normalized, contiguous(tokens, width), None, qkv, work);
             self.attend(qkv, attended, work);
+            if number + 1 == self.blocks.len() {
+                break;
+            }
             product(&block.proj, attended, blocked(tokens, width, part), Some(stream), next, work);
             normalize(&block.norm2, next, normalized, part, work);
             let hidden = &mut inner[..tokens * mlp_width];
-            self.expand(&block.fc1, normalized, hidden, work);
+            self.expand(&block.fc1, normalized, contiguous(tokens, width), hidden, work);
             let rows = blocked(tokens, mlp_width, block.fc1.parts[0].outputs());
             product(&block.fc2, hidden, rows, Some(next), stream, work);
         }
+        // After the last attention, only the class token is needed.
         let mut class: Vec<f32> =
             stream.chunks_exact(tokens * part).flat_map(|block| &block[..part]).copied().collect();
+        if let Some(block) = self.blocks.last() {
+            let rows = StridedRows { count: 1, ..blocked(tokens, width, part) };
+            let (next, hidden) = (&mut next[..width], &mut inner[..mlp_width]);
+            product(&block.proj, attended, rows, Some(&class), next, work);
+            let token = &mut normalized[..width];
+            token.copy_from_slice(next);
+            block.norm2.apply(token);
+            self.expand(&block.fc1, token, contiguous(1, width), hidden, work);
+            product(&block.fc2, hidden, contiguous(1, mlp_width), Some(next), &mut class, work);
+        }
         self.norm.apply(&mut class);
         if self.config.head == Head::Cosine {
             let norm = sum(&class, |value| value * value).sqrt().max(SMALLEST_NORM as f32);
@@ -373,8 +387,7 @@ impl FusedVisionTransformer {
     }
 
     /// Computes the first layer of an MLP with its activation.
-    fn expand(&self, layer: &Dense, tokens: &[f32], output: &mut [f32], work: Work) {
-        let rows = contiguous(self.config.tokens(), self.config.width);
+    fn expand(&self, layer: &Dense, tokens: &[f32], rows: StridedRows, output: &mut [f32], work: Work) {
         let block = rows.count * layer.parts[0].outputs();
         work.each(output, block, |number, output| {
             layer.parts[number].forward_strided(tokens, rows, None, output);

@@ -33,6 +33,10 @@ const HEAD_WEIGHT: &str = "head.weight";
 const HEAD_BIAS: &str = "head.bias";
 const POSITIONS: &str = "pos_embed";
 const QKV_PARTS: usize = 3;
+/// Largest number of patches along a side for which a file may have positions.
+const MAX_PATCHES: usize = 64;
+/// Largest number of inputs of a head.
+const MAX_EMBEDDING: usize = 16384;
 
 /// The tensors of a file from which one tensor of the network is computed.
 #[derive(Debug, Clone)]
@@ -63,7 +67,7 @@ impl Recipe {
                 for (name, shape) in shapes {
                     require_shape(name, &shape, &first)?;
                 }
-                let rows = first.first().copied().unwrap_or_default() * parts.len();
+                let rows = first.first().copied().unwrap_or_default().saturating_mul(parts.len());
                 Ok([&[rows], &first[1.min(first.len())..]].concat())
             }
             Self::Split { main, s, u, v } => {
@@ -71,6 +75,8 @@ impl Recipe {
                 let (Some(&rank), &[rows, columns]) = (found[s].first(), shape.as_slice()) else {
                     return Err(shape_error(main, shape, &[1, 1]));
                 };
+                // The rank of a file that is no network could ask for any amount of memory.
+                let rank = rank.min(rows.max(columns));
                 require_shape(s, &found[s], &[rank])?;
                 require_shape(u, &found[u], &[rows, rank])?;
                 require_shape(v, &found[v], &[rank, columns])?;
@@ -243,7 +249,9 @@ impl Contents {
     fn positions(&self) -> Result<(usize, bool), Error> {
         let shape = self.shape(POSITIONS)?;
         let rows = if shape.len() < 2 { 0 } else { shape[shape.len() - 2] };
-        let of = |patches: usize| Some(patches.isqrt()).filter(|side| *side > 0 && side * side == patches);
+        let of = |patches: usize| {
+            Some(patches.isqrt()).filter(|side| (1..=MAX_PATCHES).contains(side) && side * side == patches)
+        };
         let with_class = rows.checked_sub(1).and_then(of).map(|side| (side, true));
         let found = with_class.or_else(|| of(rows).map(|side| (side, false)));
         found.ok_or_else(|| shape_error(POSITIONS, &shape, &[1, 1, 1]))
@@ -278,7 +286,7 @@ impl Contents {
         let (native, _) = self.positions()?;
         let patches = match choice.input_size {
             Some(side) => {
-                let fits = (side as usize).is_multiple_of(patch_size.max(1));
+                let fits = patch_size > 0 && (side as usize).is_multiple_of(patch_size);
                 Error::check("input_size", side, fits, "must be a multiple of the patch size of the network")?;
                 side as usize / patch_size
             }
@@ -406,7 +414,7 @@ impl Contents {
             None if !self.recipes.contains_key(HEAD_WEIGHT) => return Err(Error::HeadMissing),
             None => self.shape(HEAD_WEIGHT)?,
         };
-        let &[outputs, inputs] = shape.as_slice() else {
+        let &[outputs, inputs @ ..=MAX_EMBEDDING] = shape.as_slice() else {
             return Err(shape_error(HEAD_WEIGHT, &shape, &[classes, width]));
         };
         // One logit z becomes the two logits 0 and z.
@@ -478,7 +486,7 @@ fn head_tensor(name: &str) -> Option<&'static str> {
 /// Reads a linear layer from a file of its own.
 pub(crate) fn head_of(bytes: &[u8]) -> Result<HeadWeights, Error> {
     /// Largest numbers of outputs and inputs of a head.
-    const LIMITS: [usize; 2] = [1024, 16384];
+    const LIMITS: [usize; 2] = [1024, MAX_EMBEDDING];
     let source = Source::open(bytes)?;
     let tensors = source.tensors(0)?;
     let shapes = tensors.shapes();

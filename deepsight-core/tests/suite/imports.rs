@@ -376,8 +376,7 @@ fn other_networks_are_refused_by_their_names_and_a_wrong_architecture_by_the_rig
     for (tensor, network) in [
         ("backbone.block12.rep.1.conv1.weight", "Xception"),
         ("backbone.conv4.pointwise.weight", "Xception"),
-        ("model.cls_token", "ViT"),
-        ("backbone.vision_model.embeddings.class_embedding", "CLIP"),
+        ("backbone.embeddings.patch_embeddings.weight", "DINOv3"),
         ("layers.0.blocks.0.attn.relative_position_bias_table", "Swin"),
         ("module.layer4.0.conv1.weight", "ResNet"),
         ("efficientnet.attconv.weight", "attention"),

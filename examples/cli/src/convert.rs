@@ -243,6 +243,9 @@ fn efficientnet_card(a: &Args, weights: &ForeignWeights, name: String) -> Result
             return Err(Error::Setting { name: flag, value, rule: "is for vision transformers only" });
         }
     }
+    if a.from.is_some_and(|origin| !origin.has_efficientnets()) {
+        return Err(Error::OtherNetwork { found: "an EfficientNet" });
+    }
     let published = a.from.and_then(Origin::network);
     let network = match (&a.model_name, published, weights.architecture()) {
         (Some(NetworkName::EfficientNet(name)), ..) => name.clone(),
@@ -270,7 +273,7 @@ fn transformer_card(a: &Args, weights: &ForeignWeights, name: String) -> Result<
     };
     (choice.activation, choice.head, choice.input_size) = (a.activation, a.head, a.input_size);
     if let Some(origin) = a.from {
-        origin.complete(&mut choice);
+        origin.complete(&mut choice, weights)?;
     }
     weights.transformer_card(name, &choice)
 }

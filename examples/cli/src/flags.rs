@@ -7,7 +7,7 @@ use deepsight_core::{Error as CoreError, with_causes};
 use deepsight_train::Error as TrainError;
 
 /// The flags of settings that have another name, or lie in another setting.
-const FLAGS: [(&str, &str); 13] = [
+const FLAGS: [(&str, &str); 14] = [
     ("clip_compression.probability", "clip-compression"),
     ("crop.down", "down"),
     ("crop.fraction", "margin"),
@@ -21,6 +21,7 @@ const FLAGS: [(&str, &str); 13] = [
     ("self_blending.donors", "donors"),
     ("shares", "split"),
     ("sources", "source"),
+    ("weight format", "format"),
 ];
 
 /// Describes an error and its causes. A setting that is wrong is named by the command's flag, if it has one.

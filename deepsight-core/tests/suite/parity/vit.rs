@@ -48,7 +48,7 @@ fn weights(case: &Value) -> ForeignWeights {
 }
 
 /// Returns the project of a case, and the choice that its user makes.
-fn choice(name: &str) -> (Origin, TransformerChoice) {
+fn choice(name: &str, weights: &ForeignWeights) -> (Origin, TransformerChoice) {
     let mut choice = TransformerChoice::default();
     choice.input_size = Some(SIDE as u32);
     let origin = match name.split('_').next().unwrap() {
@@ -62,12 +62,12 @@ fn choice(name: &str) -> (Origin, TransformerChoice) {
         "timm_clip_quickgelu" => Some(MlpActivation::QuickGelu),
         _ => None,
     };
-    origin.complete(&mut choice);
+    origin.complete(&mut choice, weights).unwrap();
     (origin, choice)
 }
 
 fn card(name: &str, weights: &ForeignWeights) -> ModelCard {
-    let (origin, choice) = choice(name);
+    let (origin, choice) = choice(name, weights);
     let mut card = weights.transformer_card(name, &choice).unwrap();
     origin.apply(&mut card, weights).unwrap();
     card.validate().unwrap();
@@ -152,7 +152,7 @@ fn the_other_activation_or_head_gives_other_logits() {
         ("gend_clip", |c| c.head = Some(Head::Linear)),
     ] {
         let weights = weights(&cases[name]);
-        let (_, mut choice) = choice(name);
+        let (_, mut choice) = choice(name, &weights);
         change(&mut choice);
         let card = weights.transformer_card(name, &choice).unwrap();
         let network = card.config().init::<AnyBackend>(&Default::default()).unwrap();
@@ -199,8 +199,10 @@ fn an_origin_refuses_the_names_of_another() {
     ] {
         let weights = weights(&cases[name]);
         let mut card = card(name, &weights);
-        let error = origin.apply(&mut card, &weights).unwrap_err();
-        assert!(matches!(&error, Error::OtherOrigin { guess: found, .. } if found == guess), "{name}: {error}");
+        let completed = origin.complete(&mut TransformerChoice::default(), &weights);
+        for error in [origin.apply(&mut card, &weights).unwrap_err(), completed.unwrap_err()] {
+            assert!(matches!(&error, Error::OtherOrigin { guess: found, .. } if found == guess), "{name}: {error}");
+        }
     }
 }
 
@@ -208,9 +210,9 @@ fn an_origin_refuses_the_names_of_another() {
 fn refused(name: &str, change: impl FnOnce(&mut BTreeMap<String, Vec<usize>>)) -> Error {
     let mut shapes = shapes(&cases()[name]);
     change(&mut shapes);
-    let (_, choice) = choice(name);
     let load = || {
         let weights = ForeignWeights::from_bytes(file(&shapes))?;
+        let (_, choice) = choice(name, &weights);
         let card = weights.transformer_card(name, &choice)?;
         weights.load_into(card.config().init::<AnyBackend>(&Default::default())?)
     };
