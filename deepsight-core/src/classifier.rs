@@ -5,17 +5,17 @@ use burn::tensor::backend::Backend;
 use image::RgbImage;
 use rayon::prelude::*;
 
-use crate::fused::{FusedEfficientNet, InstructionSet};
+use crate::fused::{FusedNetwork, InstructionSet};
 use crate::gpu::{self, BatchLimit};
 use crate::preprocess::Preprocess;
 use crate::{
     ActivationMap, Engine, Error, FaceClassifier, FaceScore, ModelInfo, Precision,
-    model::{EfficientNet, Golden, ModelCard, ModelFile, WeightFormat},
+    model::{EfficientNet, Golden, ModelCard, ModelFile, Network, WeightFormat},
 };
 
 const FUSED_IS_SINGLE: &str = "the fused engine computes in f32";
 
-/// A classifier of faces: an EfficientNet with the card of its model file. Clones share the weights.
+/// A classifier of faces: a network with the card of its model file. Clones share the weights.
 ///
 /// ```no_run
 /// use burn::backend::Flex;
@@ -28,12 +28,12 @@ const FUSED_IS_SINGLE: &str = "the fused engine computes in f32";
 /// ```
 #[derive(Debug, Clone)]
 pub struct Classifier<B: Backend> {
-    network: EfficientNet<B>,
+    network: Network<B>,
     /// The fused network, which computes instead of `network` if it is present.
-    fused: Option<Arc<FusedEfficientNet>>,
+    fused: Option<Arc<FusedNetwork>>,
     precision: Precision,
     /// The network in half precision, if `precision` is not [`Precision::Full`].
-    half: Option<EfficientNet<B>>,
+    half: Option<Network<B>>,
     card: ModelCard,
     golden_input: Option<RgbImage>,
     reference_inputs: Vec<RgbImage>,
@@ -81,12 +81,12 @@ impl<B: Backend> Classifier<B> {
     pub fn from_file(file: ModelFile, device: &B::Device) -> Result<Self, Error> {
         file.card.validate()?;
         let config = file.card.config();
-        let network = config.init::<B>(device);
+        let network = config.init::<B>(device)?;
         network.check_state_dict(&file.weights)?;
         let fused = match Engine::Auto.is_fused::<B>(device) {
             true => {
                 let set = InstructionSet::from_environment()?;
-                Some(Arc::new(FusedEfficientNet::new(&config, &file.weights, set)?))
+                Some(Arc::new(FusedNetwork::new(&config, &file.weights, set)?))
             }
             false => None,
         };
@@ -110,8 +110,9 @@ impl<B: Backend> Classifier<B> {
     ///
     /// # Errors
     /// Returns an error if the card is not usable ([`ModelCard::validate`]), if the network is not the one that the
-    /// card describes ([`EfficientNet::check_config`]), or if [`compute_with`](Self::compute_with) fails.
-    pub fn new(network: EfficientNet<B>, mut card: ModelCard, device: &B::Device) -> Result<Self, Error> {
+    /// card describes ([`Network::check_config`]), or if [`compute_with`](Self::compute_with) fails.
+    pub fn new(network: impl Into<Network<B>>, mut card: ModelCard, device: &B::Device) -> Result<Self, Error> {
+        let network = network.into();
         card.validate()?;
         network.check_config(&card.config())?;
         card.references.clear();
@@ -143,7 +144,7 @@ impl<B: Backend> Classifier<B> {
             (true, None) => {
                 let (config, weights) = (self.card.config(), self.network.state_dict());
                 let set = InstructionSet::from_environment()?;
-                self.fused = Some(Arc::new(FusedEfficientNet::new(&config, &weights, set)?));
+                self.fused = Some(Arc::new(FusedNetwork::new(&config, &weights, set)?));
             }
             (true, Some(_)) => {}
             (false, _) => self.fused = None,
@@ -199,7 +200,7 @@ impl<B: Backend> Classifier<B> {
     }
 
     /// Returns the fused network, if that is the engine.
-    pub fn fused(&self) -> Option<&FusedEfficientNet> {
+    pub fn fused(&self) -> Option<&FusedNetwork> {
         self.fused.as_deref()
     }
 
@@ -224,7 +225,7 @@ impl<B: Backend> Classifier<B> {
     }
 
     /// Returns the network.
-    pub fn network(&self) -> &EfficientNet<B> {
+    pub fn network(&self) -> &Network<B> {
         &self.network
     }
 
@@ -276,7 +277,7 @@ impl<B: Backend> Classifier<B> {
         Ok(logits.as_chunks().0.to_vec())
     }
 
-    fn forward_fused(&self, fused: &FusedEfficientNet, faces: &[RgbImage]) -> Vec<[f32; 2]> {
+    fn forward_fused(&self, fused: &FusedNetwork, faces: &[RgbImage]) -> Vec<[f32; 2]> {
         let preprocess = Preprocess::new(&self.card);
         let logits = fused.forward(faces.len(), self.size(), |index, canvas| preprocess.fill(&faces[index], canvas));
         logits.as_chunks().0.to_vec()
@@ -290,18 +291,18 @@ impl<B: Backend> Classifier<B> {
 
     /// Computes how strongly each position of a face supports the fake class against the real one. Returns the values
     /// row by row, and the map's width and height.
-    fn class_activation(&self, face: &RgbImage) -> Result<(Vec<f32>, usize, usize), Error> {
+    fn class_activation(&self, network: &EfficientNet<B>, face: &RgbImage) -> Result<(Vec<f32>, usize, usize), Error> {
         let fake = self.card.fake_index();
         let preprocess = Preprocess::new(&self.card);
-        let weights = self.network.classifier_weights();
+        let weights = network.classifier_weights();
         let margin = weights.clone().narrow(1, fake, 1) - weights.narrow(1, 1 - fake, 1);
-        if let Some(fused) = &self.fused {
+        if let Some(FusedNetwork::EfficientNet(fused)) = self.fused.as_deref() {
             let margin: Vec<f32> = margin.try_into_data().map_err(backend)?.iter::<f32>().collect();
             let (features, height, width) = fused.forward_features(self.size(), |canvas| preprocess.fill(face, canvas));
             let place = |features: &[f32]| features.iter().zip(&margin).map(|(feature, weight)| feature * weight).sum();
             return Ok((features.chunks_exact(margin.len()).map(place).collect(), width, height));
         }
-        let features = self.network.forward_features(preprocess.batch(std::slice::from_ref(face), &self.device));
+        let features = network.forward_features(preprocess.batch(std::slice::from_ref(face), &self.device));
         let [_, channels, height, width] = features.dims();
         let map = margin.transpose().matmul(features.reshape([channels, height * width]));
         Ok((map.try_into_data().map_err(backend)?.iter::<f32>().collect(), width, height))
@@ -411,12 +412,14 @@ impl<B: Backend> FaceClassifier for Classifier<B> {
     /// Computes the class activation map (Zhou et al., CVPR 2016) of the margin between fake and real, because a
     /// softmax of two classes depends only on that margin. The map is the last feature map weighted by the difference
     /// of the two classes' weights. Negative values, which support the real class, become 0, and the largest value
-    /// becomes 1. If no position supports the fake class, the map is 0 everywhere.
+    /// becomes 1. If no position supports the fake class, the map is 0 everywhere. `None` for a vision transformer, whose
+    /// logits are no sum over positions.
     fn explain(&self, face: &RgbImage) -> Result<Option<ActivationMap>, Error> {
         if is_empty(face) {
             return Err(Error::EmptyFace { index: 0, width: face.width(), height: face.height() });
         }
-        let (values, width, height) = self.class_activation(face)?;
+        let Network::EfficientNet(network) = &self.network else { return Ok(None) };
+        let (values, width, height) = self.class_activation(network, face)?;
         if let Some(value) = values.iter().find(|value| !value.is_finite()) {
             return Err(Error::LogitsNotFinite { index: 0, logits: vec![*value] });
         }

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use crate::{BoundingBox, Landmarks};
 
 /// The networks that can be used, for messages.
-const KNOWN_NETWORKS: &str = "efficientnet_b0 to efficientnet_b7, tf_efficientnet_b0 to tf_efficientnet_b7, and \
-                              efficientnet_lite0 to efficientnet_lite4";
+const KNOWN_NETWORKS: &str = "efficientnet_b0 to efficientnet_b7, tf_efficientnet_b0 to tf_efficientnet_b7, \
+                              efficientnet_lite0 to efficientnet_lite4, and vision transformers of CLIP and DINOv2 \
+                              (vit_large_patch14_clip_224, vit_base_patch14_dinov2 and the like)";
 
 /// The errors of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -319,6 +320,29 @@ pub enum Error {
         /// The architecture.
         found: crate::model::Architecture,
     },
+    /// The weights or the network are of another kind than the one that was asked for.
+    #[error(
+        "the weights are those of {found}, and another kind of network was asked for: choose the network of the weights"
+    )]
+    OtherNetwork {
+        /// The kind of the weights.
+        found: &'static str,
+    },
+    /// The weights fit CLIP with either activation, and nothing tells which it is.
+    #[error(
+        "the weights fit {network} with the activation gelu (CLIP of LAION) and quick_gelu (CLIP of OpenAI), which give \
+         other scores, and the file does not say which it is: choose the activation"
+    )]
+    ActivationUnknown {
+        /// The network, by timm's name or its shape.
+        network: String,
+    },
+    /// The weights of a vision transformer end with its features.
+    #[error(
+        "the file has no head, the linear layer from features to scores, so the network alone tells nothing about faces: \
+         give the weights of a trained detector, or its head from another file"
+    )]
+    HeadMissing,
     /// The weights are those of a network that is known and not supported.
     #[error("these are weights of {network}, which is not supported; supported are {KNOWN_NETWORKS}")]
     UnsupportedNetwork {

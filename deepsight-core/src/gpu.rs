@@ -95,12 +95,12 @@ pub fn split_conv2d<B: Backend>(
 }
 
 /// Computes a matrix product with all digits of its type, as [`conv2d`] does.
-pub fn matmul<B: Backend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 2> {
+pub fn matmul<B: Backend, const D: usize>(a: Tensor<B, D>, b: Tensor<B, D>) -> Tensor<B, D> {
     if a.dtype() == DType::F32 && rounds_products::<B>(&a.device()) { split_matmul(a, b) } else { a.matmul(b) }
 }
 
 /// Computes a matrix product as the sum of three, as [`split_conv2d`] does.
-pub fn split_matmul<B: Backend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 2> {
+pub fn split_matmul<B: Backend, const D: usize>(a: Tensor<B, D>, b: Tensor<B, D>) -> Tensor<B, D> {
     let ((a_upper, a_lower), (b_upper, b_lower)) = (split(a), split(b));
     let small = a_lower.matmul(b_upper.clone()) + a_upper.clone().matmul(b_lower);
     a_upper.matmul(b_upper) + small

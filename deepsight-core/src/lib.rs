@@ -34,6 +34,8 @@ mod input;
 mod model_card;
 #[cfg(feature = "model")]
 mod model_file;
+#[cfg(feature = "model")]
+mod network;
 mod panics;
 mod precision;
 #[cfg(feature = "model")]
@@ -48,6 +50,8 @@ mod still;
 mod threads;
 mod track;
 mod verdict;
+#[cfg(feature = "model")]
+mod vision_transformer;
 
 pub use aggregate::{Aggregation, Combined};
 pub use analyzer::{
@@ -93,7 +97,7 @@ pub mod cancel {
     pub use crate::analyzer::{Interruptible, OnCancel};
 }
 
-/// EfficientNet, model files, and the import of weights of others.
+/// EfficientNet, vision transformers, model files, and the import of weights of others.
 #[cfg(feature = "model")]
 pub mod model {
     pub use crate::efficientnet::{
@@ -102,5 +106,11 @@ pub mod model {
     };
     pub use crate::model_card::{Golden, ModelCard};
     pub use crate::model_file::{ModelFile, ModelLimits, WeightFormat};
+    pub use crate::network::{ModelArchitecture, Network, NetworkConfig, NetworkName};
     pub use crate::resize::ResizeFilter;
+    pub use crate::vision_transformer::import::TransformerChoice;
+    pub use crate::vision_transformer::{
+        Attention, Head, LayerNorm, LayerScale, Mlp, MlpActivation, PatchEmbedding, TransformerBlock, TransformerSize,
+        VisionTransformer, VisionTransformerConfig,
+    };
 }

@@ -6,9 +6,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::network::VISION_TRANSFORMER;
 use crate::{
     Error, FaceCrop, Reliability,
-    model::{Activation, Architecture, EfficientNetConfig, Padding, ResizeFilter},
+    model::{
+        Activation, Architecture, ModelArchitecture, NetworkConfig, Padding, ResizeFilter, VisionTransformerConfig,
+    },
 };
 
 /// Everything needed to use a model's weights correctly. It is the JSON under `deepsight` in the file's metadata.
@@ -20,8 +23,9 @@ pub struct ModelCard {
     pub schema: u32,
     /// Name of the model.
     pub name: String,
-    /// The network that the weights are for.
-    pub architecture: Architecture,
+    /// The network that the weights are for: the field `architecture`, and `vision_transformer` with the shape of one.
+    #[serde(flatten)]
+    pub architecture: ModelArchitecture,
     /// How the network's convolutions pad their input; the architecture's own rule if `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub padding: Option<Padding>,
@@ -34,7 +38,7 @@ pub struct ModelCard {
     /// The network's non-linearity; the architecture's own if `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activation: Option<Activation>,
-    /// Side of the network's square input in pixels, `32..=1024`.
+    /// Side of the network's square input in pixels, `32..=1024`. That of a vision transformer is part of its shape.
     pub input_size: u32,
     /// Mean that is subtracted from pixels in `0..=1`, RGB.
     pub mean: [f32; 3],
@@ -83,12 +87,21 @@ pub struct Golden {
 
 impl ModelCard {
     /// The last schema that this version reads and writes.
-    pub const SCHEMA: u32 = 2;
+    pub const SCHEMA: u32 = 3;
 
-    /// Creates a card with timm's input size, mean and deviation for the architecture, OpenCV's resize,
-    /// [`FaceCrop::Box`], labels `real` and `fake`, threshold 0.5 and temperature 1.
-    pub fn new(name: impl Into<String>, architecture: Architecture) -> Self {
-        let (mean, std) = architecture.timm_normalization();
+    /// Creates a card with timm's input size, mean and deviation for the architecture, [`FaceCrop::Box`], labels `real`
+    /// and `fake`, threshold 0.5 and temperature 1. The resize is OpenCV's bilinear one for an EfficientNet, and PIL's
+    /// bicubic one for a vision transformer.
+    pub fn new(name: impl Into<String>, architecture: impl Into<ModelArchitecture>) -> Self {
+        let architecture = architecture.into();
+        let ((mean, std), input_size, resize) = match &architecture {
+            ModelArchitecture::EfficientNet(known) => {
+                (known.timm_normalization(), known.config().resolution, ResizeFilter::OpencvBilinear)
+            }
+            ModelArchitecture::VisionTransformer(config) => {
+                (config.normalization(), config.image_size(), ResizeFilter::PilBicubic)
+            }
+        };
         Self {
             schema: 1,
             name: name.into(),
@@ -97,10 +110,10 @@ impl ModelCard {
             unpadded_stem: false,
             batch_norm_epsilon: None,
             activation: None,
-            input_size: architecture.config().resolution as u32,
+            input_size: u32::try_from(input_size).unwrap_or(u32::MAX),
             mean,
             std,
-            resize: ResizeFilter::OpencvBilinear,
+            resize,
             crop: FaceCrop::Box,
             labels: ["real".into(), "fake".into()],
             threshold: 0.5,
@@ -116,25 +129,31 @@ impl ModelCard {
     }
 
     /// Returns the shape of the network: that of the architecture, with the card's own padding, epsilon and activation.
-    pub fn config(&self) -> EfficientNetConfig {
+    pub fn config(&self) -> NetworkConfig {
         let mut config = self.architecture.config();
-        config.padding = self.padding.unwrap_or(config.padding);
-        config.pad_stem = !self.unpadded_stem;
-        config.batch_norm_epsilon = self.batch_norm_epsilon.unwrap_or(config.batch_norm_epsilon);
-        config.activation = self.activation.unwrap_or(config.activation);
+        if let NetworkConfig::EfficientNet(config) = &mut config {
+            config.padding = self.padding.unwrap_or(config.padding);
+            config.pad_stem = !self.unpadded_stem;
+            config.batch_norm_epsilon = self.batch_norm_epsilon.unwrap_or(config.batch_norm_epsilon);
+            config.activation = self.activation.unwrap_or(config.activation);
+        }
         config
     }
 
-    /// Returns the card as a file has it: with padding, epsilon and activation in any case, and in the first schema
-    /// that can describe it. Earlier versions of this crate know schema 1 only and would ignore other settings than the
-    /// architecture's own.
+    /// Returns the card as a file has it: with the padding, epsilon and activation of an EfficientNet in any case, and
+    /// in the first schema that can describe it. The first versions of this crate know schema 1 only and would ignore
+    /// other settings than the architecture's own; schema 3 has vision transformers.
     #[must_use]
     pub fn written(&self) -> Self {
         let config = self.config();
         let mut card = self.clone();
-        card.padding = Some(config.padding);
-        card.batch_norm_epsilon = Some(config.batch_norm_epsilon);
-        card.activation = Some(config.activation);
+        let NetworkConfig::EfficientNet(own) = &config else {
+            card.schema = 3;
+            return card;
+        };
+        card.padding = Some(own.padding);
+        card.batch_norm_epsilon = Some(own.batch_norm_epsilon);
+        card.activation = Some(own.activation);
         let is_first = config == self.architecture.config() && self.references.is_empty();
         card.schema = if is_first { 1 } else { 2 };
         card
@@ -167,6 +186,9 @@ impl ModelCard {
             |g: &Golden| probability(g.fake_probability) && g.tolerance > 0.0 && g.tolerance.is_finite();
         // A name is printed to terminals, so it must not contain control characters.
         require(!self.name.contains(char::is_control), "name", &self.name, "text on one line is needed")?;
+        if let ModelArchitecture::VisionTransformer(config) = &self.architecture {
+            self.validate_transformer(config)?;
+        }
         require(
             self.padding.is_none_or(Padding::is_usable),
             "padding",
@@ -235,6 +257,24 @@ impl ModelCard {
         require(self.references.iter().all(score_is_usable), "references", &self.references, expected)
     }
 
+    /// Checks what only a vision transformer's card must fulfil.
+    fn validate_transformer(&self, config: &VisionTransformerConfig) -> Result<(), Error> {
+        config.validate().map_err(|error| Error::ModelCardInvalid {
+            field: VISION_TRANSFORMER,
+            value: serde_json::to_string(config).unwrap_or_default(),
+            expected: error.to_string(),
+        })?;
+        require(config.classes == 2, VISION_TRANSFORMER, config, "two classes are needed")?;
+        let side = config.image_size();
+        let expected = format!("the vision transformer's patches need {side} pixels");
+        require(self.input_size as usize == side, "input_size", &self.input_size, &expected)?;
+        let expected = "only an EfficientNet has this setting";
+        require(self.padding.is_none(), "padding", &self.padding, expected)?;
+        require(!self.unpadded_stem, "unpadded_stem", &self.unpadded_stem, expected)?;
+        require(self.batch_norm_epsilon.is_none(), "batch_norm_epsilon", &self.batch_norm_epsilon, expected)?;
+        require(self.activation.is_none(), "activation", &self.activation, expected)
+    }
+
     pub(crate) fn from_json(text: &str) -> Result<Self, Error> {
         // Parsed JSON takes many times its length in memory, so the length is limited.
         const MAX_BYTES: usize = 1 << 20;
@@ -249,17 +289,23 @@ impl ModelCard {
         if !(1..=u64::from(Self::SCHEMA)).contains(&schema) {
             return Err(Error::UnsupportedSchema { found: schema, supported: Self::SCHEMA });
         }
-        let architecture: Architecture = field::<String>(&card, "architecture")?.parse()?;
-        let own = architecture.config();
+        let name: String = field(&card, "architecture")?;
+        let architecture = match name.as_str() {
+            VISION_TRANSFORMER => ModelArchitecture::VisionTransformer(field(&card, VISION_TRANSFORMER)?),
+            name => ModelArchitecture::EfficientNet(name.parse::<Architecture>()?),
+        };
+        let own = architecture.efficientnet().map(Architecture::config);
+        let own = own.as_ref();
         let card = Self {
             schema: schema as u32,
             architecture,
             // A setting of the architecture's own is `None`, as in a new card.
-            padding: optional(&card, "padding")?.filter(|padding| *padding != own.padding),
+            padding: optional(&card, "padding")?.filter(|padding| own.is_none_or(|own| *padding != own.padding)),
             unpadded_stem: optional(&card, "unpadded_stem")?.unwrap_or_default(),
             batch_norm_epsilon: optional(&card, "batch_norm_epsilon")?
-                .filter(|epsilon| *epsilon != own.batch_norm_epsilon),
-            activation: optional(&card, "activation")?.filter(|activation| *activation != own.activation),
+                .filter(|epsilon| own.is_none_or(|own| *epsilon != own.batch_norm_epsilon)),
+            activation: optional(&card, "activation")?
+                .filter(|activation| own.is_none_or(|own| *activation != own.activation)),
             name: field(&card, "name")?,
             input_size: field(&card, "input_size")?,
             mean: field(&card, "mean")?,

@@ -16,6 +16,9 @@ pub enum ResizeFilter {
     /// bit for bit that of Pillow up to version 12. Pillow 13 shrinks rows before columns if rows shrink far more, and
     /// may differ by one level.
     PilBilinear,
+    /// PIL's `Image.resize(..., Image.Resampling.BICUBIC)` on 8-bit images, as for CLIP and DINOv2. It smooths when it
+    /// shrinks. The result is bit for bit that of Pillow up to version 12, as for [`PilBilinear`](Self::PilBilinear).
+    PilBicubic,
 }
 
 impl ResizeFilter {
@@ -46,7 +49,8 @@ impl ResizeFilter {
             match self {
                 Self::OpencvBilinear if image.dimensions() == (2 * width, 2 * height) => halve(image, width, emit),
                 Self::OpencvBilinear => opencv_bilinear(image, size, emit),
-                Self::PilBilinear => pil_bilinear(image, size, emit),
+                Self::PilBilinear => pil(image, size, &TRIANGLE, emit),
+                Self::PilBicubic => pil(image, size, &CUBIC, emit),
             }
         }
     }
@@ -139,10 +143,35 @@ struct Window {
     weights: Vec<i32>,
 }
 
-/// Computes PIL's `ImagingResample` with the triangle filter: columns first, then rows, with 8 bits in between.
-fn pil_bilinear(source: &RgbImage, (width, height): (u32, u32), mut emit: impl FnMut(&[u8])) {
-    let columns = pil_windows(source.width(), width);
-    let rows = pil_windows(source.height(), height);
+/// A filter of PIL.
+struct PilFilter {
+    /// Distance in input pixels, when not shrinking, from which on the kernel is 0.
+    support: f64,
+    kernel: fn(f64) -> f64,
+}
+
+const TRIANGLE: PilFilter = PilFilter { support: 1.0, kernel: |x| (1.0 - x.abs()).max(0.0) };
+
+/// Keys' cubic convolution (1981) with the parameter -0.5.
+const CUBIC: PilFilter = PilFilter {
+    support: 2.0,
+    kernel: |x| {
+        const A: f64 = -0.5;
+        let x = x.abs();
+        if x < 1.0 {
+            ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+        } else if x < 2.0 {
+            (((x - 5.0) * x + 8.0) * x - 4.0) * A
+        } else {
+            0.0
+        }
+    },
+};
+
+/// Computes PIL's `ImagingResample`: columns first, then rows, with 8 bits in between.
+fn pil(source: &RgbImage, (width, height): (u32, u32), filter: &PilFilter, mut emit: impl FnMut(&[u8])) {
+    let columns = pil_windows(source.width(), width, filter);
+    let rows = pil_windows(source.height(), height, filter);
     let (stride, width) = (source.width() as usize * 3, width as usize);
     let mut narrow = vec![0_u8; source.height() as usize * width * 3];
     for (line, row) in source.chunks_exact(stride).zip(narrow.chunks_exact_mut(width * 3)) {
@@ -175,20 +204,23 @@ fn pil_bilinear(source: &RgbImage, (width, height): (u32, u32), mut emit: impl F
 const PRECISION: u32 = 32 - 8 - 2;
 const HALF: i32 = 1 << (PRECISION - 1);
 
-fn pil_windows(from: u32, to: u32) -> Vec<Window> {
+fn pil_windows(from: u32, to: u32, filter: &PilFilter) -> Vec<Window> {
     let scale = f64::from(from) / f64::from(to);
-    // The triangle is as wide as the step between output pixels, but never narrower than an input pixel.
-    let support = scale.max(1.0);
+    // The kernel is stretched to the step between output pixels, but never narrower than for input pixels.
+    let stretch = scale.max(1.0);
+    let support = filter.support * stretch;
     (0..to)
         .map(|position| {
             let center = (f64::from(position) + 0.5) * scale;
             let start = ((center - support + 0.5) as i64).max(0) as usize;
             let end = ((center + support + 0.5) as i64).min(i64::from(from)) as usize;
-            let exact: Vec<f64> = (start..end)
-                .map(|index| (1.0 - ((index as f64 - center + 0.5) * (1.0 / support)).abs()).max(0.0))
-                .collect();
+            let exact: Vec<f64> =
+                (start..end).map(|index| (filter.kernel)((index as f64 - center + 0.5) * (1.0 / stretch))).collect();
             let total: f64 = exact.iter().sum();
-            let fixed = |weight: &f64| (0.5 + weight / total * f64::from(1 << PRECISION)) as i32;
+            let fixed = |weight: &f64| {
+                let scaled = weight / total * f64::from(1 << PRECISION);
+                (scaled + 0.5_f64.copysign(scaled)) as i32
+            };
             Window { start, weights: exact.iter().map(fixed).collect() }
         })
         .collect()

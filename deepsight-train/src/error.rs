@@ -257,7 +257,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// The network in the file.
-        found: deepsight_core::model::Architecture,
+        found: String,
         /// The network asked for.
         expected: deepsight_core::model::Architecture,
     },

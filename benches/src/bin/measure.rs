@@ -18,7 +18,7 @@ use deepsight_core::fused::Canvas;
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
     Classifier, Engine, Face, FaceClassifier, FaceDetector, FaceScore, Precision, Threads,
-    model::{Architecture, EfficientNet},
+    model::{Architecture, EfficientNet, Network},
     with_causes,
 };
 use deepsight_device::Device;
@@ -264,7 +264,7 @@ fn network<B: Backend>(
 /// Prepares the network on numbers that are already in the GPU's memory, in the type that the network takes. The whole
 /// batch runs at once.
 fn network_on_gpu<B: Backend>(
-    network: &EfficientNet<B>,
+    network: &Network<B>,
     values: Vec<f32>,
     shape: [usize; 4],
     precision: Precision,

@@ -96,8 +96,15 @@ pub(crate) fn sigmoid<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
 
 #[inline(always)]
 fn sigmoid_above_lowest<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
-    // e⁻ˣ = 2ᵗ = 2ⁿ · 2ᶠ, with a whole n and f in ±½. The limit keeps 2ⁿ a normal number.
-    let t = simd.max(simd.splat(-126.0), simd.mul(x, simd.splat(-std::f32::consts::LOG2_E)));
+    let t = simd.mul(x, simd.splat(-std::f32::consts::LOG2_E));
+    simd.reciprocal(simd.add(simd.splat(1.0), power_of_two(simd, t)))
+}
+
+/// Computes `2ᵗ` for `t` up to 126. Values below −126 count as −126.
+#[inline(always)]
+fn power_of_two<S: Simd>(simd: S, t: S::Vector) -> S::Vector {
+    // 2ᵗ = 2ⁿ · 2ᶠ, with a whole n and f in ±½. The limit keeps 2ⁿ a normal number.
+    let t = simd.max(simd.splat(-126.0), t);
     let n = simd.round(t);
     let f = simd.sub(t, n);
     // The power series of the exponential in f · ln 2. Its seventh term is below half a unit in the last place.
@@ -105,7 +112,13 @@ fn sigmoid_above_lowest<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
     for coefficient in [SERIES[5], SERIES[4], SERIES[3], SERIES[2], SERIES[1], SERIES[0]] {
         power = simd.mul_add(power, f, simd.splat(coefficient));
     }
-    simd.reciprocal(simd.add(simd.splat(1.0), simd.scale(power, n)))
+    simd.scale(power, n)
+}
+
+/// Computes `eˣ` for `x` up to 87. Values below −87 give (almost) zero.
+#[inline(always)]
+pub(crate) fn exponential<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
+    power_of_two(simd, simd.mul(x, simd.splat(std::f32::consts::LOG2_E)))
 }
 
 /// `(ln 2)ᵏ / k!`

@@ -16,6 +16,7 @@ mod pool;
 mod portable;
 mod simd;
 pub mod training;
+mod transformer;
 
 pub use activation::{Activation, sigmoid_in_place};
 pub use aligned::Aligned;
@@ -23,5 +24,6 @@ pub use area::{AreaResize, Region};
 pub use convolution::Convolution;
 pub use depthwise::{Border, ExpandDepthwise, Expansion, Geometry};
 pub use instruction_set::{InstructionSet, UnknownInstructionSet};
-pub use pointwise::Pointwise;
+pub use pointwise::{Pointwise, StridedRows};
 pub use pool::MaxPool;
+pub use transformer::{gelu_in_place, quick_gelu_in_place, softmax_in_place};

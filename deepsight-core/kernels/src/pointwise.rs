@@ -116,6 +116,32 @@ impl Pointwise {
         self.forward_rows(rows, weights, residual, output);
     }
 
+    /// Computes the same as [`forward`](Self::forward) for rows that are not contiguous: an image's patches, or tokens
+    /// whose channels lie in blocks. `residual` and `output` are `[rows, outputs]`.
+    ///
+    /// ```
+    /// use deepsight_kernels::{Activation, InstructionSet, Pointwise, StridedRows};
+    ///
+    /// // Two tokens of four channels in two blocks, `[blocks, tokens, 2]`.
+    /// let blocks = [1.0, 2.0, 10.0, 20.0, 3.0, 4.0, 30.0, 40.0];
+    /// let sum = Pointwise::new(InstructionSet::best(), &[1.0; 4], &[0.0], Activation::Identity);
+    /// let rows = StridedRows { count: 2, row_stride: 2, runs: 2, run_stride: 4, run_length: 2 };
+    /// let mut output = [0.0; 2];
+    /// sum.forward_strided(&blocks, rows, None, &mut output);
+    /// assert_eq!(output, [10.0, 100.0]);
+    /// ```
+    ///
+    /// # Panics
+    /// Panics if a row does not have [`inputs`](Self::inputs) values, if a row reaches beyond `input`, or if the
+    /// lengths of `residual` and `output` do not fit.
+    pub fn forward_strided(&self, input: &[f32], rows: StridedRows, residual: Option<&[f32]>, output: &mut [f32]) {
+        let StridedRows { count, row_stride, runs, run_stride, run_length } = rows;
+        assert_eq!(volume([runs, run_length]), self.inputs(), "{runs} runs of {run_length} values");
+        let rows =
+            Rows { values: input, count, row_stride, segments: runs, segment_stride: run_stride, length: run_length };
+        self.forward_rows(rows, self.packed.weights(), residual, output);
+    }
+
     pub(crate) fn activation(&self) -> &Activation {
         &self.activation
     }
@@ -149,6 +175,22 @@ impl Pointwise {
             }
         }
     }
+}
+
+/// Where the rows of [`Pointwise::forward_strided`] lie in their input. Row `r` consists of `runs` runs of `run_length`
+/// values, and run `s` begins at `r · row_stride + s · run_stride`. Rows may overlap.
+#[derive(Debug, Clone, Copy)]
+pub struct StridedRows {
+    /// Number of rows.
+    pub count: usize,
+    /// Distance from the beginning of a row to that of the next.
+    pub row_stride: usize,
+    /// Number of runs of a row.
+    pub runs: usize,
+    /// Distance from the beginning of a run to that of the next.
+    pub run_stride: usize,
+    /// Number of values of a run.
+    pub run_length: usize,
 }
 
 /// Size in bytes of the input that stays in the second-level cache during a pass over all weights.

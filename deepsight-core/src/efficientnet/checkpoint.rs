@@ -8,7 +8,7 @@ use super::state_dict::Weight;
 use crate::Error;
 
 /// A PyTorch checkpoint: its dictionaries of tensors. Values stay in the file's bytes until they are read.
-pub(super) struct Checkpoint<'a> {
+pub(crate) struct Checkpoint<'a> {
     nodes: Vec<Node>,
     storages: HashMap<String, &'a [u8]>,
     dictionaries: Vec<(String, Id)>,

@@ -8,10 +8,12 @@ use burn::tensor::backend::Backend;
 
 use super::import::{Choice, Source, read_state_dict, unsupported_network};
 use super::names::{TimmName, Variant};
-use super::{Architecture, EfficientNet, Padding};
+use super::{Architecture, EfficientNet, Padding, Weight};
+use crate::vision_transformer::import::{Contents, TransformerChoice, head_of};
+use crate::vision_transformer::{VisionTransformer, VisionTransformerConfig};
 use crate::{
     Error,
-    model::{ModelCard, ModelLimits},
+    model::{ModelCard, ModelLimits, Network},
 };
 
 /// The kind of weights to read from a checkpoint that has both.
@@ -57,20 +59,27 @@ impl FromStr for WeightSet {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Naming {
-    /// timm: `conv_stem.weight`, `blocks.0.0.conv_dw.weight`.
+    /// timm: `conv_stem.weight`, `blocks.0.0.conv_dw.weight`, or `cls_token`, `blocks.0.attn.qkv.weight`. DINOv2's own
+    /// code has the latter names, too.
     Timm,
     /// `efficientnet_pytorch`: `_conv_stem.weight`, `_blocks.0._depthwise_conv.weight`.
     EfficientNetPytorch,
+    /// transformers: `embeddings.class_embedding`, `encoder.layers.0.self_attn.q_proj.weight`.
+    Transformers,
+    /// OpenAI's CLIP and open_clip: `class_embedding`, `transformer.resblocks.0.attn.in_proj_weight`.
+    OpenClip,
 }
 
 /// A network in a file: where its tensors lie, and how they are called.
 #[derive(Debug, Clone)]
-pub(super) struct Candidate {
+pub(crate) struct Candidate {
     /// Number of the dictionary in the file.
     pub(super) dictionary: usize,
     /// Text before every name of the network.
-    pub(super) prefix: String,
-    pub(super) naming: Naming,
+    pub(crate) prefix: String,
+    pub(crate) naming: Naming,
+    /// Whether it is a vision transformer, and not an EfficientNet.
+    pub(super) is_transformer: bool,
     /// Whether the network is the part of a module of DeepfakeBench, by the names around it.
     pub(super) is_deepfakebench: bool,
     /// The keys of the dictionary and the prefix, for messages.
@@ -85,11 +94,22 @@ impl Candidate {
         let name = if parts.is_empty() { "the top of the file".to_owned() } else { parts.join(".") };
         let is_ema = name.split(['.', '_']).any(|word| word.eq_ignore_ascii_case("ema"));
         let set = if is_ema { WeightSet::Ema } else { WeightSet::Plain };
-        Self { dictionary, prefix: prefix.into(), naming, is_deepfakebench: false, name, set }
+        let (is_transformer, is_deepfakebench) = (false, false);
+        Self { dictionary, prefix: prefix.into(), naming, is_transformer, is_deepfakebench, name, set }
     }
 }
 
-/// The weights of an EfficientNet that another program saved, and what their file says about the network.
+/// A linear layer that was saved in a file of its own.
+#[derive(Debug, Clone)]
+pub(crate) struct HeadWeights {
+    /// `[outputs, inputs]`
+    pub(crate) weight: Weight,
+    /// `[outputs]`
+    pub(crate) bias: Option<Weight>,
+}
+
+/// The weights of an EfficientNet or a vision transformer that another program saved, and what their file says about
+/// the network.
 ///
 /// A state dict does not say everything about its network: two variants of the same architecture have the same tensors
 /// ([`Variant`]). So the file is read first, then [`card`](Self::card) decides the network, and
@@ -101,7 +121,7 @@ impl Candidate {
 ///
 /// let weights = ForeignWeights::read("tf_efficientnet_b4_ns.pth")?;
 /// let card = weights.card("mine", &"tf_efficientnet_b4_ns".parse()?, None)?;
-/// let network = weights.load_into(card.config().init::<Flex>(&Default::default()))?;
+/// let network = weights.load_into(card.config().init::<Flex>(&Default::default())?)?;
 /// let classifier = Classifier::new(network, card, &Default::default())?;
 /// # Ok::<(), deepsight_core::Error>(())
 /// ```
@@ -115,10 +135,11 @@ pub struct ForeignWeights {
     architecture: Option<String>,
     candidates: Vec<Candidate>,
     set: Option<WeightSet>,
+    head: Option<HeadWeights>,
 }
 
 impl ForeignWeights {
-    /// Reads a file of up to 1 GiB.
+    /// Reads a file of up to 4 GiB.
     ///
     /// # Errors
     /// [`Error::Model`] with the path. Its cause is [`Error::ModelIo`], [`Error::ModelTooLarge`] or an error of
@@ -142,13 +163,26 @@ impl ForeignWeights {
         }
         let architecture = source.architecture().map(str::to_owned);
         drop(source);
-        Ok(Self { bytes, path: None, architecture, candidates, set: None })
+        Ok(Self { bytes, path: None, architecture, candidates, set: None, head: None })
     }
 
     /// Chooses the kind of weights. Without a choice these are the moving average where the file has one.
     #[must_use]
     pub fn with_set(self, set: Option<WeightSet>) -> Self {
         Self { set, ..self }
+    }
+
+    /// Takes the head of a vision transformer from another file, a state dict with one linear layer: its `weight`,
+    /// `[outputs, inputs]`, and its `bias`, if it has one. Its inputs are the features of the network, or CLIP's
+    /// embedding, whose projection then becomes part of the head.
+    ///
+    /// # Errors
+    /// [`Error::Model`] with the path. Its cause is an error of [`read`](Self::read), or [`Error::TensorNames`] or
+    /// [`Error::TensorShape`] if the file has no linear layer.
+    pub fn with_head(self, path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let head = ModelLimits::default().read(path).and_then(|bytes| head_of(&bytes));
+        Ok(Self { head: Some(head.map_err(|error| error.at(path))?), ..self })
     }
 
     /// Returns the name of every network in the file: its keys and its prefix, such as `state_dict_ema` or `model.net`.
@@ -170,6 +204,35 @@ impl ForeignWeights {
     /// As for [`network`](Self::network).
     pub fn naming(&self) -> Result<Naming, Error> {
         self.chosen().map(|candidate| candidate.naming)
+    }
+
+    /// Returns whether the network is a vision transformer.
+    ///
+    /// # Errors
+    /// As for [`network`](Self::network).
+    pub fn is_vision_transformer(&self) -> Result<bool, Error> {
+        self.chosen().map(|candidate| candidate.is_transformer)
+    }
+
+    /// Returns whether the network is the image encoder of GenD, by the name of the module that holds it.
+    pub(super) fn is_gend(&self) -> Result<bool, Error> {
+        self.chosen().map(|candidate| candidate.prefix.contains("feature_extractor."))
+    }
+
+    /// Returns whether linear layers of a vision transformer are divided as in Effort.
+    pub(super) fn is_effort(&self) -> Result<bool, Error> {
+        self.with_contents(|contents, _| Ok(contents.is_split()))
+    }
+
+    /// Calls a function with the contents of a vision transformer.
+    fn with_contents<T>(
+        &self,
+        call: impl FnOnce(&Contents, &super::import::Tensors<'_, '_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let candidate = self.chosen()?;
+        let source = Source::open(&self.bytes)?;
+        let tensors = source.tensors(candidate.dictionary)?;
+        call(&Contents::new(candidate, &tensors), &tensors)
     }
 
     /// Returns whether the network is one of DeepfakeBench, which replaces the first convolution by one without
@@ -218,7 +281,36 @@ impl ForeignWeights {
         self.in_file(self.card_of(name.into(), network, variant))
     }
 
+    /// Returns a card for the vision transformer that these weights are of: its shape, and the mean and standard
+    /// deviation of CLIP or DINOv2. Everything else is as in [`ModelCard::new`].
+    ///
+    /// Tensors show the shape, but neither the activation of CLIP nor the kind of head, so `choice` decides these.
+    ///
+    /// # Errors
+    /// [`Error::OtherNetwork`] if the weights are of an EfficientNet, [`Error::ActivationUnknown`] if nothing decides
+    /// the activation, [`Error::OtherVariant`] if the choice contradicts the tensors,
+    /// [`Error::UnsupportedNetwork`] for a vision transformer of neither CLIP nor DINOv2, [`Error::TensorNames`] or
+    /// [`Error::TensorShape`] if a tensor is missing or wrong that shows the shape, and the errors of
+    /// [`network`](Self::network).
+    pub fn transformer_card(&self, name: impl Into<String>, choice: &TransformerChoice) -> Result<ModelCard, Error> {
+        let config = self.is_vision_transformer().and_then(|is_transformer| match is_transformer {
+            true => self.with_contents(|contents, _| contents.config(&self.with_architecture(choice)?)),
+            false => Err(Error::OtherNetwork { found: "an EfficientNet" }),
+        });
+        Ok(ModelCard::new(name, self.in_file(config)?))
+    }
+
+    /// Adds the network that the checkpoint names to a choice that names none.
+    fn with_architecture(&self, choice: &TransformerChoice) -> Result<TransformerChoice, Error> {
+        let named = self.architecture.as_deref().filter(|text| text.starts_with("vit_"));
+        let named = named.map(str::parse::<VisionTransformerConfig>).transpose()?;
+        Ok(TransformerChoice { network: choice.network.clone().or(named), ..choice.clone() })
+    }
+
     fn card_of(&self, name: String, network: &TimmName, variant: Option<Variant>) -> Result<ModelCard, Error> {
+        if self.is_vision_transformer()? {
+            return Err(Error::OtherNetwork { found: "a vision transformer" });
+        }
         let plain = network.architecture().plain_name();
         let claims = self.claims()?;
         let asked = [variant, network.variant()].into_iter().flatten();
@@ -251,15 +343,40 @@ impl ForeignWeights {
         Ok(card)
     }
 
-    /// Loads the weights into a network of their architecture, such as `card.config().init(&device)`.
+    /// Loads the weights into a network of their architecture, such as `card.config().init(&device)?`.
     ///
     /// A classifier with one logit `z` becomes one with the two logits 0 and `z`, whose softmax is the sigmoid of `z`.
     ///
     /// # Errors
     /// [`Error::OtherArchitecture`] if the tensors are those of another known architecture, [`Error::TensorNames`],
     /// [`Error::TensorShape`], [`Error::TensorType`] or [`Error::TensorNotFinite`] with the first tensor that is wrong,
-    /// [`Error::UnsupportedNetwork`], and the errors of [`network`](Self::network).
-    pub fn load_into<B: Backend>(&self, network: EfficientNet<B>) -> Result<EfficientNet<B>, Error> {
+    /// [`Error::OtherNetwork`] for an EfficientNet's weights in a vision transformer or the other way round,
+    /// [`Error::HeadMissing`] for a vision transformer without a head, and the errors of [`network`](Self::network).
+    pub fn load_into<B: Backend>(&self, network: impl Into<Network<B>>) -> Result<Network<B>, Error> {
+        let is_transformer = self.in_file(self.is_vision_transformer())?;
+        match (network.into(), is_transformer) {
+            (Network::EfficientNet(network), false) => self.load(network, true).map(Network::EfficientNet),
+            (Network::VisionTransformer(network), true) => {
+                self.in_file(self.load_transformer(network)).map(Network::VisionTransformer)
+            }
+            (_, true) => self.in_file(Err(Error::OtherNetwork { found: "a vision transformer" })),
+            (_, false) => self.in_file(Err(Error::OtherNetwork { found: "an EfficientNet" })),
+        }
+    }
+
+    fn load_transformer<B: Backend>(&self, network: VisionTransformer<B>) -> Result<VisionTransformer<B>, Error> {
+        let read = |contents: &Contents, tensors: &super::import::Tensors<'_, '_>| {
+            contents.read(tensors, self.head.as_ref(), &network)
+        };
+        let weights = self.with_contents(read)?;
+        network.load_state_dict(weights)
+    }
+
+    /// Loads the weights into an EfficientNet.
+    pub(super) fn load_into_efficientnet<B: Backend>(
+        &self,
+        network: EfficientNet<B>,
+    ) -> Result<EfficientNet<B>, Error> {
         self.load(network, true)
     }
 

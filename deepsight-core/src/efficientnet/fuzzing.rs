@@ -3,6 +3,7 @@
 use super::ForeignWeights;
 use super::checkpoint::{Checkpoint, dictionaries};
 use super::pickle::Pickle;
+use crate::model::{MlpActivation, TransformerChoice};
 
 /// Reads a pickle, and looks for state dicts in it. Returns whether it was readable.
 pub fn pickle(bytes: &[u8]) -> bool {
@@ -13,10 +14,25 @@ pub fn pickle(bytes: &[u8]) -> bool {
     true
 }
 
+/// Imports the weights as those of a vision transformer. That they are of one is not certain.
+fn transformer(weights: &ForeignWeights) {
+    let mut choice = TransformerChoice::default();
+    choice.clip_activation = Some(MlpActivation::QuickGelu);
+    let Ok(card) = weights.transformer_card("fuzzed", &choice) else { return };
+    #[cfg(feature = "flex")]
+    if let Ok(network) = card.config().init::<burn::backend::Flex>(&Default::default()) {
+        let _ = weights.load_into(network);
+    }
+    #[cfg(not(feature = "flex"))]
+    drop(card);
+}
+
 /// Reads a checkpoint, and the values of its tensors. Returns whether it was readable.
 pub fn checkpoint(bytes: &[u8]) -> bool {
     // A checkpoint that is no known network is an error here.
-    let _ = ForeignWeights::from_bytes(bytes.to_vec());
+    if let Ok(weights) = ForeignWeights::from_bytes(bytes.to_vec()) {
+        transformer(&weights);
+    }
     let Ok(checkpoint) = Checkpoint::read(bytes) else { return false };
     for dictionary in 0..checkpoint.dictionaries().count() {
         let Ok(tensors) = checkpoint.tensors(dictionary) else { continue };

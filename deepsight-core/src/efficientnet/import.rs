@@ -26,7 +26,7 @@ impl<B: Backend> EfficientNet<B> {
     pub fn load_timm(self, path: impl AsRef<Path>) -> Result<Self, Error> {
         let weights = ForeignWeights::read(path)?;
         weights.check_variant(&self)?;
-        weights.load_into(self)
+        weights.load_into_efficientnet(self)
     }
 
     /// Loads the weights as [`load_timm`](Self::load_timm) does, from the content of a file.
@@ -36,7 +36,7 @@ impl<B: Backend> EfficientNet<B> {
     pub fn load_timm_bytes(self, bytes: &[u8]) -> Result<Self, Error> {
         let weights = ForeignWeights::from_bytes(bytes.to_vec())?;
         weights.check_variant(&self)?;
-        weights.load_into(self)
+        weights.load_into_efficientnet(self)
     }
 
     /// Loads all weights except the classifier's from a state dict for another task, such as ImageNet. The formats are
@@ -71,17 +71,29 @@ const CLASSIFIER: &str = "classifier.";
 /// The tensor by which a network is found. Every EfficientNet has one.
 const STEM: &str = "conv_stem.weight";
 
+/// Returns the prefix and the naming of a vision transformer if the tensor is a class token, by which one is found.
+fn transformer(name: &str) -> Option<(&str, Naming)> {
+    const TOKENS: [(&str, Naming); 4] = [
+        ("embeddings.class_embedding", Naming::Transformers),
+        ("embeddings.cls_token", Naming::Transformers),
+        ("class_embedding", Naming::OpenClip),
+        ("cls_token", Naming::Timm),
+    ];
+    let mut found = TOKENS.iter().filter_map(|(token, naming)| Some((name.strip_suffix(token)?, *naming)));
+    found.next().filter(|(prefix, _)| prefix.is_empty() || prefix.ends_with('.'))
+}
+
 /// Largest number of networks that are looked for in a file.
 const MAX_NETWORKS: usize = 16;
 
 /// A file of tensors.
-pub(super) enum Source<'a> {
+pub(crate) enum Source<'a> {
     Torch(Checkpoint<'a>),
     Safetensors(BTreeMap<String, TensorView<'a>>),
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn open(bytes: &'a [u8]) -> Result<Self, Error> {
+    pub(crate) fn open(bytes: &'a [u8]) -> Result<Self, Error> {
         if !is_safetensors(bytes) {
             return Checkpoint::read(bytes).map(Self::Torch);
         }
@@ -103,6 +115,11 @@ impl<'a> Source<'a> {
         self.each_name(|dictionary, keys, name| {
             if let Some(holder) = name.strip_suffix("last_layer.weight").filter(|_| last_layers.len() < MAX_NETWORKS) {
                 last_layers.push((dictionary, format!("{holder}efficientnet.")));
+            }
+            if let Some((prefix, naming)) = transformer(name).filter(|_| found.len() < MAX_NETWORKS) {
+                let mut candidate = Candidate::new(dictionary, keys, prefix, naming);
+                candidate.is_transformer = true;
+                found.push(candidate);
             }
             let Some(prefix) = name.strip_suffix(STEM).filter(|_| found.len() < MAX_NETWORKS) else { return };
             let (prefix, naming) = match prefix.strip_suffix('_') {
@@ -136,7 +153,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn tensors(&self, dictionary: usize) -> Result<Tensors<'_, 'a>, Error> {
+    pub(crate) fn tensors(&self, dictionary: usize) -> Result<Tensors<'_, 'a>, Error> {
         Ok(match self {
             Self::Torch(checkpoint) => Tensors::Torch(checkpoint, checkpoint.tensors(dictionary)?),
             Self::Safetensors(views) => Tensors::Safetensors(views),
@@ -145,13 +162,13 @@ impl<'a> Source<'a> {
 }
 
 /// The tensors of one dictionary of a file.
-enum Tensors<'s, 'a> {
+pub(crate) enum Tensors<'s, 'a> {
     Torch(&'s Checkpoint<'a>, BTreeMap<String, Id>),
     Safetensors(&'s BTreeMap<String, TensorView<'a>>),
 }
 
 impl Tensors<'_, '_> {
-    fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+    pub(crate) fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
         match self {
             Self::Torch(checkpoint, ids) => {
                 ids.iter().map(|(name, id)| (name.clone(), checkpoint.shape(*id))).collect()
@@ -163,7 +180,7 @@ impl Tensors<'_, '_> {
     }
 
     /// Reads the values of one tensor. The caller must check the shape first, because it determines the memory used.
-    fn weight(&self, name: &str) -> Result<Weight, Error> {
+    pub(crate) fn weight(&self, name: &str) -> Result<Weight, Error> {
         match self {
             Self::Torch(checkpoint, ids) => checkpoint.weight(name, ids[name]),
             Self::Safetensors(views) => safetensors_weight(name, &views[name]),
@@ -186,20 +203,24 @@ fn safetensors_weight(name: &str, view: &TensorView<'_>) -> Result<Weight, Error
     Ok(Weight { shape: view.shape().to_vec(), values })
 }
 
-/// Relatives of EfficientNet that are not supported, each with a part of a name that only its tensors have.
-const UNSUPPORTED_RELATIVES: [(&str, &str); 3] = [
+/// Relatives of known networks that are not supported, each with a part of a name that only its tensors have.
+const UNSUPPORTED_RELATIVES: [(&str, &str); 10] = [
     ("attconv.", "EfficientNet with attention (EfficientNetAutoAtt of icpr2020dfdc)"),
     ("adjust_channel.", "EfficientNet with an additional convolution (`adjust_channel` of DeepfakeBench)"),
     ("blocks.0.0.conv.weight", "EfficientNetV2"),
+    (".lora_A.", "a network with LoRA adapters that are not merged (merge them by `merge_and_unload()` of peft first)"),
+    ("relative_position_bias_table", "a Swin transformer or BEiT"),
+    ("embeddings.patch_embeddings.weight", "DINOv3"),
+    ("blocks.0.gamma_1", "a vision transformer with rotary positions (DINOv3 or EVA)"),
+    ("attn_pool.", "a vision transformer with attention pooling (Perception Encoder or SigLIP)"),
+    ("blocks.0.mlp.w12.", "DINOv2 ViT-g, whose MLP is another"),
+    ("encoder.layer.0.mlp.weights_in.", "DINOv2 ViT-g, whose MLP is another"),
 ];
 
 /// Other networks that are not supported.
-const UNSUPPORTED: [(&str, &str); 8] = [
+const UNSUPPORTED: [(&str, &str); 5] = [
     ("block12.rep.", "Xception"),
     ("conv4.pointwise.weight", "Xception"),
-    ("cls_token", "a vision transformer (ViT)"),
-    ("class_embedding", "a vision transformer (CLIP)"),
-    ("relative_position_bias_table", "a Swin transformer"),
     ("layer4.0.conv1.weight", "ResNet"),
     ("downsample_layers.", "ConvNeXt"),
     ("Mixed_7a.", "Inception"),
@@ -207,16 +228,16 @@ const UNSUPPORTED: [(&str, &str); 8] = [
 
 /// Returns the network, if it is one that is known and not supported.
 pub(super) fn unsupported_network(source: &Source<'_>) -> Option<&'static str> {
-    let (mut relative, mut other, mut has_stem) = (None, None, false);
+    let (mut relative, mut other, mut is_known) = (None, None, false);
     let known = |list: &[(&str, &'static str)], name: &str| {
         list.iter().find(|(part, _)| name.contains(part)).map(|(_, network)| *network)
     };
     source.each_name(|_, _, name| {
-        has_stem |= name.ends_with(STEM);
+        is_known |= name.ends_with(STEM) || transformer(name).is_some();
         relative = relative.or_else(|| known(&UNSUPPORTED_RELATIVES, name));
         other = other.or_else(|| known(&UNSUPPORTED, name));
     });
-    relative.or(other.filter(|_| !has_stem))
+    relative.or(other.filter(|_| !is_known))
 }
 
 /// A network of a file, and all networks of it.
@@ -321,7 +342,7 @@ fn timm_names<B: Backend>(
         if let Some(name) = own.strip_prefix(prefix.as_str()) {
             let renamed = match naming {
                 Naming::EfficientNetPytorch => backbone_name(name, &blocks),
-                Naming::Timm => None,
+                _ => None,
             };
             match classifier_tensor(name) {
                 Some(tensor) if !inner.contains_key(tensor) => drop(inner.insert(tensor, own)),
@@ -355,7 +376,7 @@ const CLASSIFIERS: [&str; 5] = ["classifier", "_fc", "fc", "last_layer", "head"]
 
 /// Returns `weight` or `bias` if the name is that of a classifier's tensor. A number may follow the classifier's name,
 /// as in a sequence with a dropout.
-fn classifier_tensor(name: &str) -> Option<&str> {
+pub(crate) fn classifier_tensor(name: &str) -> Option<&str> {
     let (layer, tensor) = name.rsplit_once('.')?;
     let layer =
         layer.split_once('.').map_or(Some(layer), |(layer, number)| number.parse::<u32>().ok().map(|_| layer))?;

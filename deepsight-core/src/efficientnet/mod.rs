@@ -2,18 +2,18 @@
 
 mod block;
 mod check;
-mod checkpoint;
+pub(crate) mod checkpoint;
 pub(crate) mod config;
-mod foreign;
+pub(crate) mod foreign;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
-mod import;
+pub(crate) mod import;
 mod layer;
-mod names;
+pub(crate) mod names;
 mod origin;
 pub(crate) mod padding;
 mod pickle;
-mod state_dict;
+pub(crate) mod state_dict;
 mod training;
 
 use burn::module::{Module, ModuleMapper, Param};

@@ -5,7 +5,7 @@
 //! list and refer to each other by index, so shared, cyclic or deeply nested objects need neither copies nor stack.
 
 /// Index of a node in the list of nodes.
-pub(super) type Id = usize;
+pub(crate) type Id = usize;
 
 /// One object of a pickle.
 #[derive(Debug, Clone, PartialEq)]

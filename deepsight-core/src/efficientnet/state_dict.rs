@@ -33,9 +33,7 @@ impl Weight {
 impl<B: Backend> EfficientNet<B> {
     /// Returns the shape of every tensor of this network, by name.
     pub fn state_shapes(&self) -> BTreeMap<String, Vec<usize>> {
-        let mut shapes = Shapes { path: Path::default(), found: BTreeMap::new() };
-        self.visit(&mut shapes);
-        shapes.found
+        shapes(self)
     }
 
     /// Returns Burn's identifier of each tensor, by name. Gradients, for example, are found by it.
@@ -55,9 +53,7 @@ impl<B: Backend> EfficientNet<B> {
 
     /// Returns the network's parameters and batch-norm statistics.
     pub fn state_dict(&self) -> StateDict {
-        let mut collector = Collector { path: Path::default(), found: StateDict::new() };
-        self.visit(&mut collector);
-        collector.found
+        collect(self)
     }
 
     /// Checks that the weights are exactly the tensors of this network, in its shapes, and finite.
@@ -72,12 +68,31 @@ impl<B: Backend> EfficientNet<B> {
     /// [`Error::TensorNotFinite`] with the first tensor that is wrong.
     pub fn load_state_dict(self, weights: StateDict) -> Result<Self, Error> {
         self.check_state_dict(&weights)?;
-        Ok(self.map(&mut Loader { path: Path::default(), weights }))
+        Ok(load(self, weights))
     }
 }
 
+/// Returns the shape of every tensor of a network, by name.
+pub(crate) fn shapes<B: Backend>(network: &impl Module<B>) -> BTreeMap<String, Vec<usize>> {
+    let mut shapes = Shapes { path: Path::default(), found: BTreeMap::new() };
+    network.visit(&mut shapes);
+    shapes.found
+}
+
+/// Returns the tensors of a network, by name.
+pub(crate) fn collect<B: Backend>(network: &impl Module<B>) -> StateDict {
+    let mut collector = Collector { path: Path::default(), found: StateDict::new() };
+    network.visit(&mut collector);
+    collector.found
+}
+
+/// Replaces the tensors of a network, which must have been checked ([`check`]).
+pub(crate) fn load<B: Backend, M: Module<B>>(network: M, weights: StateDict) -> M {
+    network.map(&mut Loader { path: Path::default(), weights })
+}
+
 /// Checks that the weights are exactly the expected tensors, in the expected shapes, and finite.
-fn check(expected: &BTreeMap<String, Vec<usize>>, weights: &StateDict) -> Result<(), Error> {
+pub(crate) fn check(expected: &BTreeMap<String, Vec<usize>>, weights: &StateDict) -> Result<(), Error> {
     check_shapes(expected, &weights.iter().map(|(name, weight)| (name.clone(), weight.shape.clone())).collect())?;
     for (name, weight) in weights {
         weight.check_length(name)?;
@@ -89,7 +104,7 @@ fn check(expected: &BTreeMap<String, Vec<usize>>, weights: &StateDict) -> Result
 }
 
 /// Checks that exactly the expected tensors are present, in the expected shapes.
-pub(super) fn check_shapes(
+pub(crate) fn check_shapes(
     expected: &BTreeMap<String, Vec<usize>>,
     found: &BTreeMap<String, Vec<usize>>,
 ) -> Result<(), Error> {

@@ -36,8 +36,13 @@ pub(super) struct Folder<'a> {
 
 impl<'a> Folder<'a> {
     pub(super) fn new(config: &EfficientNetConfig, weights: &'a StateDict) -> Self {
+        Self { epsilon: config.batch_norm_epsilon, ..Self::without_norms(weights) }
+    }
+
+    /// Creates a folder for a network without batch norms.
+    pub(super) fn without_norms(weights: &'a StateDict) -> Self {
         let left = weights.iter().map(|(name, weight)| (name.as_str(), weight)).collect();
-        Self { left, epsilon: config.batch_norm_epsilon }
+        Self { left, epsilon: 0.0 }
     }
 
     /// Takes the tensor `name` and returns its values. Returns an error if the tensor is missing, has another shape, or

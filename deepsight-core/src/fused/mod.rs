@@ -6,7 +6,11 @@ mod engine;
 #[cfg(feature = "model")]
 mod fold;
 #[cfg(feature = "model")]
+mod network;
+#[cfg(feature = "model")]
 mod pool;
+#[cfg(feature = "model")]
+mod vision_transformer;
 
 /// The instructions that the kernels use.
 #[cfg(feature = "model")]
@@ -14,3 +18,7 @@ pub use deepsight_kernels::InstructionSet;
 #[cfg(feature = "model")]
 pub use efficientnet::{Canvas, FusedEfficientNet};
 pub use engine::Engine;
+#[cfg(feature = "model")]
+pub use network::FusedNetwork;
+#[cfg(feature = "model")]
+pub use vision_transformer::FusedVisionTransformer;

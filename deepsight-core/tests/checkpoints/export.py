@@ -27,5 +27,29 @@ settings = argparse.Namespace(model="tf_efficientnet_lite0")
 torch.save({"epoch": 3, "args": settings, "optimizer": optimizer, "state_dict": wrapped}, here / "nested.pth")
 last = {n: t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t for n, t in state.items()}
 torch.save(last, here / "channels_last.pth")
+# The smallest vision transformer of CLIP, as Effort saves it.
+width = 2
+vit = {
+    "embeddings.class_embedding": (width,),
+    "embeddings.patch_embedding.weight": (width, 3, 1, 1),
+    "embeddings.position_embedding.weight": (2, width),
+    "pre_layrnorm.weight": (width,),
+    "pre_layrnorm.bias": (width,),
+    "encoder.layers.0.mlp.fc1.weight": (3, width),
+    "encoder.layers.0.mlp.fc1.bias": (3,),
+    "encoder.layers.0.mlp.fc2.weight": (width, 3),
+    "encoder.layers.0.mlp.fc2.bias": (width,),
+    "post_layernorm.weight": (width,),
+    "post_layernorm.bias": (width,),
+}
+for layer in ("q_proj", "k_proj", "v_proj", "out_proj"):
+    prefix = f"encoder.layers.0.self_attn.{layer}."
+    vit |= {prefix + "weight_main": (width, width), prefix + "bias": (width,), prefix + "S_residual": (1,)}
+    vit |= {prefix + "U_residual": (width, 1), prefix + "V_residual": (1, width)}
+for norm in ("layer_norm1", "layer_norm2"):
+    vit |= {f"encoder.layers.0.{norm}.weight": (width,), f"encoder.layers.0.{norm}.bias": (width,)}
+vit = {f"module.backbone.{name}": shape for name, shape in vit.items()}
+vit |= {"module.head.weight": (2, width), "module.head.bias": (2,)}
+torch.save({name: torch.linspace(-1, 1, torch.Size(shape).numel()).reshape(shape) for name, shape in vit.items()}, here / "vit.pth")
 # A program instead of weights, which is refused by name.
 torch.jit.script(torch.nn.Linear(1, 1)).save(here / "refused" / "scripted.pt")

@@ -1,8 +1,8 @@
 //! Tests of the fused engine against Burn, which is the reference.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use deepsight_core::fused::FusedEfficientNet;
 use deepsight_core::fused::InstructionSet;
+use deepsight_core::fused::{FusedEfficientNet, FusedNetwork};
 use deepsight_core::image::RgbImage;
 use deepsight_core::{
     Classifier, Engine, Error, FaceClassifier,
@@ -260,7 +260,8 @@ fn real_faces_get_burns_logits_on_every_instruction_set() {
         let reference = classifier.network().forward(tensor.permute([0, 3, 1, 2]));
         let reference: Vec<f32> = reference.into_data().iter::<f32>().collect();
         for set in InstructionSet::available() {
-            let fused = FusedEfficientNet::new(&card.architecture.config(), &weights, set).unwrap();
+            let fused = FusedNetwork::new(&card.config(), &weights, set).unwrap();
+            let FusedNetwork::EfficientNet(fused) = fused else { panic!("another network") };
             assert_close(&logits(&fused, std::slice::from_ref(&pixels), side, side), &reference, set.name());
         }
     }

@@ -26,7 +26,7 @@ pub(super) fn initial<B: Backend>(
         Init::None => (network, None),
         Init::File(path) => match ModelFile::read(path) {
             Ok(mut file) if file.card.architecture == config.model_name => {
-                network
+                deepsight_core::model::Network::from(network.clone())
                     .check_config(&file.card.config())
                     .map_err(|cause| CoreError::Model { path: path.clone(), cause: Box::new(cause) })?;
                 if file.card.fake_index() == 0 {
@@ -35,7 +35,7 @@ pub(super) fn initial<B: Backend>(
                 (network.load_state_dict(file.weights)?, Some(file.card))
             }
             Ok(file) => {
-                let (found, expected) = (file.card.architecture, config.model_name);
+                let (found, expected) = (file.card.architecture.to_string(), config.model_name);
                 return Err(Error::OtherArchitecture { path: path.clone(), found, expected });
             }
             // Not a model file of this project, so it is read as a state dict for another task.

@@ -7,7 +7,10 @@ use burn::tensor::backend::Backend;
 use clap::{CommandFactory, Parser};
 use deepsight_core::{
     Classifier, EnsembleFile, Error, FaceCrop, image,
-    model::{ForeignWeights, ModelFile, Origin, Padding, ResizeFilter, TimmName, Variant, WeightFormat, WeightSet},
+    model::{
+        ForeignWeights, Head, MlpActivation, ModelCard, ModelFile, NetworkName, Origin, Padding, ResizeFilter,
+        TransformerChoice, Variant, WeightFormat, WeightSet,
+    },
     with_causes,
 };
 use deepsight_device::{Device, with_backend};
@@ -21,7 +24,8 @@ use crate::output::{complain, print};
 #[derive(Debug, Parser)]
 #[command(name = "convert", version)]
 pub struct Args {
-    /// Checkpoint to read: .pth (zip or legacy) or .safetensors, with the names of timm or of efficientnet_pytorch
+    /// Checkpoint to read: .pth (zip or legacy) or .safetensors, with the names of timm or of efficientnet_pytorch; for
+    /// vision transformers also with those of transformers, open_clip or OpenAI's CLIP
     #[arg(long, visible_alias = "checkpoint", value_name = "FILE", requires = "output")]
     #[arg(required_unless_present_any = ["inspect", "model", "ensemble"])]
     timm: Option<PathBuf>,
@@ -39,12 +43,14 @@ pub struct Args {
     /// Largest difference from the score of a reference
     #[arg(long, value_name = "P", default_value_t = 0.01)]
     tolerance: f32,
-    /// Network: efficientnet_b0 to efficientnet_b7, with the prefix tf_ for the variant tensorflow, or
-    /// efficientnet_lite0 to efficientnet_lite4. By default what the checkpoint says
+    /// Network: efficientnet_b0 to efficientnet_b7, with the prefix tf_ for the variant tensorflow, efficientnet_lite0 to
+    /// efficientnet_lite4, or timm's name of a vision transformer of CLIP or DINOv2, such as vit_large_patch14_clip_224.
+    /// By default what the checkpoint says
     #[arg(long, value_name = "NAME")]
-    model_name: Option<TimmName>,
-    /// Project that trained the model: timm, sbi (SelfBlendedImages), deepfakebench, selimsef (winner of the DFDC) or
-    /// polimi (icpr2020dfdc). Sets the network, crop, resize, input size, mean and standard deviation, unless flags do
+    model_name: Option<NetworkName>,
+    /// Project that trained the model: timm, sbi (SelfBlendedImages), deepfakebench, selimsef (winner of the DFDC),
+    /// polimi (icpr2020dfdc), effort, gend or unifd (UniversalFakeDetect). Sets the network, crop, resize, input size,
+    /// mean and standard deviation, unless flags do
     #[arg(long, value_name = "PROJECT", requires = "timm")]
     from: Option<Origin>,
     /// Variant of the network: pytorch (symmetric padding, batch-norm epsilon 1e-5, as timm's efficientnet_b4) or
@@ -59,6 +65,17 @@ pub struct Args {
     /// Number that batch norms add to the variance, if it is not that of the variant
     #[arg(long, value_name = "NUMBER", requires = "timm")]
     batch_norm_epsilon: Option<f64>,
+    /// Activation of CLIP's vision transformer, which its weights do not show: gelu (LAION) or quick_gelu (OpenAI)
+    #[arg(long, value_name = "NAME", requires = "timm")]
+    activation: Option<MlpActivation>,
+    /// What the last layer of a vision transformer gets: linear (its features) or cosine (features of length 1, as in
+    /// GenD); linear by default, with --from gend cosine
+    #[arg(long, value_name = "HEAD", requires = "timm")]
+    head: Option<Head>,
+    /// File with the last layer of a vision transformer, if the checkpoint has only the network, as fc_weights.pth of
+    /// UniversalFakeDetect
+    #[arg(long, value_name = "FILE", requires = "timm")]
+    head_weights: Option<PathBuf>,
     /// Weights to read if the checkpoint has a moving average too: ema or plain; ema by default
     #[arg(long, value_name = "WHICH", requires = "timm")]
     weights: Option<WeightSet>,
@@ -68,7 +85,7 @@ pub struct Args {
     /// Print the content of a model file or an ensemble file, and check the scores of the golden inputs
     #[arg(long, value_name = "FILE", conflicts_with_all = ["timm", "output", "model_name"])]
     inspect: Option<PathBuf>,
-    /// Side of the network's input in pixels; timm's by default
+    /// Side of the network's input in pixels; timm's by default. A vision transformer needs a multiple of its patch size
     #[arg(long, value_name = "PIXELS")]
     input_size: Option<u32>,
     /// Mean of pixels in 0..=1, three numbers; timm's by default
@@ -77,7 +94,8 @@ pub struct Args {
     /// Standard deviation of pixels in 0..=1, three numbers; timm's by default
     #[arg(long, value_name = "R,G,B", value_parser = triple)]
     std: Option<[f32; 3]>,
-    /// Filter that resizes faces: opencv_bilinear, the default, or pil_bilinear
+    /// Filter that resizes faces: opencv_bilinear, pil_bilinear or pil_bicubic; by default opencv_bilinear, and
+    /// pil_bicubic for vision transformers
     #[arg(long, value_name = "FILTER", value_parser = json_name::<ResizeFilter>)]
     resize: Option<ResizeFilter>,
     /// Crop of a face: box, the default, margin:FRACTION, aligned:SIZE:SCALE or aligned:SIZE:SCALE:DOWN
@@ -176,22 +194,19 @@ fn on<B: Backend>(args: &Args, device: &B::Device) -> Result<String, String> {
 
 fn convert<B: Backend>(a: &Args, timm: &Path, output: &Path, device: &B::Device) -> Result<Classifier<B>, Error> {
     let file_name = output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let weights = ForeignWeights::read(timm)?.with_set(a.weights);
+    let mut weights = ForeignWeights::read(timm)?.with_set(a.weights);
+    if let Some(path) = &a.head_weights {
+        weights = weights.with_head(path)?;
+    }
     let others: Vec<_> = weights.networks().into_iter().filter(|name| weights.network().ok() != Some(name)).collect();
     if !others.is_empty() {
         let others = others.join(" and ");
         complain(&format!("note: the weights are `{}`; the file also has `{others}`: --weights", weights.network()?));
     }
-    let published = a.from.and_then(Origin::network);
-    let network = match (&a.model_name, published, weights.architecture()) {
-        (Some(name), ..) => name.clone(),
-        (None, Some(name), _) => name,
-        (None, None, Some(name)) => name.parse()?,
-        (None, None, None) => {
-            return Err(Error::Setting { name: "model_name", value: "missing".into(), rule: NO_NAME });
-        }
-    };
-    let mut card = weights.card(a.name.clone().unwrap_or(file_name), &network, a.variant)?;
+    let name = a.name.clone().unwrap_or(file_name);
+    let is_transformer = weights.is_vision_transformer()?;
+    let mut card =
+        if is_transformer { transformer_card(a, &weights, name)? } else { efficientnet_card(a, &weights, name)? };
     if let Some(origin) = a.from {
         origin.apply(&mut card, &weights)?;
         if let Some(difference) = origin.difference() {
@@ -200,7 +215,8 @@ fn convert<B: Backend>(a: &Args, timm: &Path, output: &Path, device: &B::Device)
     }
     card.padding = a.padding.or(card.padding);
     card.batch_norm_epsilon = a.batch_norm_epsilon.or(card.batch_norm_epsilon);
-    card.input_size = a.input_size.unwrap_or(card.input_size);
+    // That of a vision transformer is part of its shape.
+    card.input_size = a.input_size.filter(|_| !is_transformer).unwrap_or(card.input_size);
     card.mean = a.mean.unwrap_or(card.mean);
     card.std = a.std.unwrap_or(card.std);
     (card.resize, card.crop) = (a.resize.unwrap_or(card.resize), a.crop.unwrap_or(card.crop));
@@ -212,8 +228,54 @@ fn convert<B: Backend>(a: &Args, timm: &Path, output: &Path, device: &B::Device)
     (card.trained_on, card.terms) = (a.trained_on.clone(), a.terms.clone());
 
     card.validate()?;
-    let network = weights.load_into(card.config().init::<B>(device))?;
+    let network = weights.load_into(card.config().init::<B>(device)?)?;
     Classifier::new(network, card, device)
+}
+
+/// Describes an EfficientNet by the flags, the project and the checkpoint.
+fn efficientnet_card(a: &Args, weights: &ForeignWeights, name: String) -> Result<ModelCard, Error> {
+    for (flag, value) in [
+        ("activation", a.activation.map(|activation| activation.to_string())),
+        ("head", a.head.map(|head| head.to_string())),
+        ("head_weights", a.head_weights.as_ref().map(|path| path.display().to_string())),
+    ] {
+        if let Some(value) = value {
+            return Err(Error::Setting { name: flag, value, rule: "is for vision transformers only" });
+        }
+    }
+    if a.from.is_some_and(|origin| !origin.has_efficientnets()) {
+        return Err(Error::OtherNetwork { found: "an EfficientNet" });
+    }
+    let published = a.from.and_then(Origin::network);
+    let network = match (&a.model_name, published, weights.architecture()) {
+        (Some(NetworkName::EfficientNet(name)), ..) => name.clone(),
+        (Some(NetworkName::VisionTransformer(_)), ..) => return Err(Error::OtherNetwork { found: "an EfficientNet" }),
+        (None, Some(name), _) => name,
+        (None, None, Some(name)) => name.parse()?,
+        (None, None, None) => {
+            return Err(Error::Setting { name: "model_name", value: "missing".into(), rule: NO_NAME });
+        }
+    };
+    weights.card(name, &network, a.variant)
+}
+
+/// Describes a vision transformer by the flags, the project and its tensors.
+fn transformer_card(a: &Args, weights: &ForeignWeights, name: String) -> Result<ModelCard, Error> {
+    if let Some(variant) = a.variant {
+        let rule = "is for EfficientNets only";
+        return Err(Error::Setting { name: "variant", value: variant.to_string(), rule });
+    }
+    let mut choice = TransformerChoice::default();
+    choice.network = match &a.model_name {
+        Some(NetworkName::VisionTransformer(config)) => Some(config.clone()),
+        Some(NetworkName::EfficientNet(_)) => return Err(Error::OtherNetwork { found: "a vision transformer" }),
+        None => None,
+    };
+    (choice.activation, choice.head, choice.input_size) = (a.activation, a.head, a.input_size);
+    if let Some(origin) = a.from {
+        origin.complete(&mut choice, weights)?;
+    }
+    weights.transformer_card(name, &choice)
 }
 
 const NO_NAME: &str = "is needed, because the file does not say which network it is of";

@@ -7,7 +7,7 @@ use deepsight_core::{Error as CoreError, with_causes};
 use deepsight_train::Error as TrainError;
 
 /// The flags of settings that have another name, or lie in another setting.
-const FLAGS: [(&str, &str); 13] = [
+const FLAGS: [(&str, &str); 14] = [
     ("clip_compression.probability", "clip-compression"),
     ("crop.down", "down"),
     ("crop.fraction", "margin"),
@@ -21,6 +21,7 @@ const FLAGS: [(&str, &str); 13] = [
     ("self_blending.donors", "donors"),
     ("shares", "split"),
     ("sources", "source"),
+    ("weight format", "format"),
 ];
 
 /// Describes an error and its causes. A setting that is wrong is named by the command's flag, if it has one.
@@ -69,6 +70,9 @@ fn cure(train: Option<&TrainError>, core: Option<&CoreError>) -> Option<&'static
             Some("give --variant pytorch or --variant tensorflow; a --model-name that begins with tf_ means the latter")
         }
         (_, Some(CoreError::OtherOrigin { .. })) => Some("see --from"),
+        (_, Some(CoreError::OtherNetwork { .. })) => Some("see --model-name and --from"),
+        (_, Some(CoreError::ActivationUnknown { .. })) => Some("give --activation gelu or --activation quick_gelu"),
+        (_, Some(CoreError::HeadMissing)) => Some("see --head-weights"),
         (_, Some(CoreError::NoSuchWeights { .. })) => Some("see --weights"),
         _ => None,
     }

@@ -8,7 +8,8 @@ use deepsight_kernels::training::{
     Depthwise, DepthwiseShape, Derivative, Scratch, add_moments, add_outer, affine, combine, differentiate,
 };
 use deepsight_kernels::{
-    Activation, AreaResize, Border, Convolution, InstructionSet, MaxPool, Pointwise, Region, sigmoid_in_place,
+    Activation, AreaResize, Border, Convolution, InstructionSet, MaxPool, Pointwise, Region, StridedRows,
+    gelu_in_place, quick_gelu_in_place, sigmoid_in_place, softmax_in_place,
 };
 
 use crate::area::image;
@@ -298,6 +299,41 @@ fn sigmoid_in_place_stays_within_its_slice() {
                 let mut values = Guarded::new(edge, &values(1, length));
                 sigmoid_in_place(set, &mut values);
                 assert!(values.iter().all(|value| (0.0..=1.0).contains(value)));
+            }
+        }
+    }
+}
+
+#[test]
+fn functions_of_transformers_stay_within_their_slices() {
+    for set in InstructionSet::available() {
+        for edge in EDGES {
+            for length in 1..=67 {
+                let mut room = Guarded::new(edge, &values(1, length));
+                softmax_in_place(set, &mut room, length);
+                assert!(room.iter().all(|value| (0.0..=1.0).contains(value)));
+                gelu_in_place(set, &mut room);
+                quick_gelu_in_place(set, &mut room);
+                assert!(room.iter().all(|value| (0.0..=1.0).contains(value)));
+            }
+        }
+    }
+}
+
+#[test]
+fn strided_rows_stay_within_their_slices() {
+    for set in InstructionSet::available() {
+        for edge in EDGES {
+            for (count, run_length, outputs) in [(1, 1, 1), (13, 5, 33), (7, 16, 16), (40, 3, 70)] {
+                // [3, count, run_length]
+                let input = Guarded::new(edge, &values(1, 3 * count * run_length));
+                let weights = values(2, 3 * run_length * outputs);
+                let layer = Pointwise::new(set, &weights, &values(3, outputs), Activation::Identity);
+                let rows =
+                    StridedRows { count, row_stride: run_length, runs: 3, run_stride: count * run_length, run_length };
+                let mut output = Guarded::new(edge, &vec![f32::NAN; count * outputs]);
+                layer.forward_strided(&input, rows, None, &mut output);
+                assert!(output.iter().all(|value| value.is_finite()));
             }
         }
     }

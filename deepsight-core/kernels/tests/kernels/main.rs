@@ -14,6 +14,7 @@ mod pointwise;
 mod pool;
 mod refused;
 mod training;
+mod transformer;
 
 use proptest::test_runner::Config;
 

@@ -7,7 +7,7 @@ use deepsight_kernels::training::{
 };
 use deepsight_kernels::{
     Activation, AreaResize, Border, Convolution, ExpandDepthwise, Expansion, Geometry, InstructionSet, MaxPool,
-    Pointwise, Region,
+    Pointwise, Region, StridedRows, softmax_in_place,
 };
 
 use crate::exact::{activation, values};
@@ -43,6 +43,27 @@ fn pointwise_layers_with_inconsistent_sizes_are_refused() {
         assert_refused("output of 0 × 2", || layer.forward(&[], None, &mut [0.0; 2]));
         assert_refused("residual of 2 values", || layer.forward(&[0.0; 3], Some(&[0.0; 1]), &mut [0.0; 2]));
         assert_refused("residual of 2 values", || layer.forward(&[0.0; 3], Some(&[0.0; 3]), &mut [0.0; 2]));
+    }
+}
+
+#[test]
+fn strided_rows_that_do_not_fit_are_refused() {
+    let rows = StridedRows { count: 2, row_stride: 2, runs: 2, run_stride: 4, run_length: 2 };
+    for set in InstructionSet::available() {
+        let layer = Pointwise::new(set, &[1.0; 4], &[0.0], Activation::Identity);
+        let forward = |rows, input: usize, output: usize| {
+            layer.forward_strided(&vec![1.0; input], rows, None, &mut vec![0.0; output]);
+        };
+        forward(rows, 8, 2);
+        assert_refused("2 rows of an input of 7", || forward(rows, 7, 2));
+        assert_refused("output of 2 × 1", || forward(rows, 8, 3));
+        assert_refused("3 runs of 2 values", || forward(StridedRows { runs: 3, ..rows }, 80, 2));
+        let far = StridedRows { run_stride: usize::MAX, ..rows };
+        assert_refused("2 rows of an input of 80", || forward(far, 80, 2));
+        let many = StridedRows { count: usize::MAX, ..rows };
+        assert_refused("output of 18446744073709551615 × 1", || forward(many, 80, 0));
+        assert_refused("5 values in rows of 2", || softmax_in_place(set, &mut [0.0; 5], 2));
+        assert_refused("4 values in rows of 0", || softmax_in_place(set, &mut [0.0; 4], 0));
     }
 }
 

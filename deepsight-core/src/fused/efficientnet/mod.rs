@@ -68,10 +68,10 @@ struct Scratch(Aligned);
 /// A writable image: rows of `[width, 3]`.
 #[derive(Debug)]
 pub struct Canvas<'a> {
-    values: &'a mut [f32],
-    pitch: usize,
-    left: usize,
-    width: usize,
+    pub(super) values: &'a mut [f32],
+    pub(super) pitch: usize,
+    pub(super) left: usize,
+    pub(super) width: usize,
 }
 
 impl Canvas<'_> {

@@ -56,3 +56,14 @@ fn values(name: &str, shape: &[usize], expected: &Value) -> Vec<f32> {
         _ => u.iter().map(|u| u * 0.3).collect(),
     }
 }
+
+/// Computes a tensor of a vision transformer as `vit.py` does.
+pub(crate) fn transformer_values(name: &str, shape: &[usize]) -> Vec<f32> {
+    let u = uniform(name, shape.iter().product());
+    if shape.len() >= 2 {
+        let scale = (3.0 / shape[1..].iter().product::<usize>() as f64).sqrt() as f32;
+        return u.iter().map(|u| u * scale).collect();
+    }
+    let is_factor = ["weight", "gamma", "lambda1", "S_residual"].iter().any(|end| name.ends_with(end));
+    u.iter().map(|u| if is_factor { 1.0 + u * 0.3 } else { u * 0.3 }).collect()
+}

@@ -6,3 +6,4 @@ mod formula;
 mod network;
 mod resize;
 mod uniform;
+mod vit;

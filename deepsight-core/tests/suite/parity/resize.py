@@ -31,12 +31,17 @@ def main() -> None:
         source = picture(width, height)
         opencv = cv2.resize(source, (side, side), interpolation=cv2.INTER_LINEAR)
         # Columns first, as Pillow up to 12 always does and 13 except where rows shrink far more than columns.
-        columns = Image.fromarray(source).resize((side, height), Image.Resampling.BILINEAR)
-        pil = np.asarray(columns.resize((side, side), Image.Resampling.BILINEAR))
-        direct = np.asarray(Image.fromarray(source).resize((side, side), Image.Resampling.BILINEAR))
-        assert abs(direct.astype(int) - pil).max() <= 1, (width, height, side)
+        results = {"opencv_bilinear": opencv}
+        for name in ("bilinear", "bicubic"):
+            filter = Image.Resampling[name.upper()]
+            columns = Image.fromarray(source).resize((side, height), filter)
+            results[f"pil_{name}"] = pil = np.asarray(columns.resize((side, side), filter))
+            direct = np.asarray(Image.fromarray(source).resize((side, side), filter))
+            # Bicubic weights beyond 0..255 are clipped in between, and noise reaches these values often.
+            differs = (abs(direct.astype(int) - pil) > 1).mean()
+            assert differs == 0 if name == "bilinear" else differs < 0.02, (width, height, side, differs)
         case = {"width": width, "height": height, "side": side}
-        for name, result in (("opencv_bilinear", opencv), ("pil_bilinear", pil)):
+        for name, result in results.items():
             case[name] = {"crc32": zlib.crc32(result.tobytes()), "first": result.reshape(-1)[:12].tolist()}
         cases.append(case)
     out = {"opencv": cv2.__version__, "pillow": Image.__version__, "cases": cases}

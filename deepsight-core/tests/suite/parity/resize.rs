@@ -43,3 +43,8 @@ fn opencv_bilinear_equals_opencv_bit_for_bit() {
 fn pil_bilinear_equals_pil_bit_for_bit() {
     equals_the_reference(ResizeFilter::PilBilinear, "pil_bilinear");
 }
+
+#[test]
+fn pil_bicubic_equals_pil_bit_for_bit() {
+    equals_the_reference(ResizeFilter::PilBicubic, "pil_bicubic");
+}

@@ -1,11 +1,13 @@
-//! EfficientNet against timm, in every precision, and against itself after a way through a file.
+//! EfficientNet and a vision transformer against timm, in every precision, and against itself after a way through a file.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use deepsight_core::image::{Rgb, RgbImage};
 use deepsight_core::{
     Classifier, FaceClassifier, Precision,
-    model::{Architecture, EfficientNet, ModelFile, WeightFormat},
+    model::{
+        Architecture, MlpActivation, ModelFile, Network, TransformerSize, VisionTransformerConfig, Weight, WeightFormat,
+    },
 };
 use serde_json::Value;
 
@@ -28,17 +30,52 @@ pub(crate) fn golden<B: Backend>(architecture: Architecture, device: &B::Device)
     let expected = &all["models"][architecture.name()];
     let network = architecture.config().init::<B>(device);
     let weights = formula::weights(network.state_shapes(), expected);
-    let network = network.load_state_dict(weights)?;
-    Precision::ALL
-        .into_iter()
-        .map(|precision| in_precision(architecture, &network, expected, precision, device))
-        .collect()
+    let network = network.load_state_dict(weights)?.into();
+    let mut cases = Vec::new();
+    for case in expected["cases"].as_array().ok_or("no cases")? {
+        let size = ["height", "width"].map(|side| case[side].as_u64().unwrap_or(0) as usize);
+        let pixels = formula::images(&format!("{architecture}.{}x{}", size[0], size[1]), 3, size[0], size[1]);
+        cases.push(Case { size, pixels, logits: serde_json::from_value(case["logits"].clone())? });
+    }
+    in_each_precision(&network, &cases, device)
+}
+
+const TRANSFORMERS: &str = include_str!("../../../../deepsight-core/tests/suite/parity/vit.json");
+
+/// Logits of a small vision transformer of CLIP against timm's.
+pub(crate) fn golden_transformer<B: Backend>(device: &B::Device) -> Checked {
+    const SIDE: usize = 32;
+    let all: Value = serde_json::from_str(TRANSFORMERS)?;
+    let expected = &all["cases"]["timm_clip_quickgelu"];
+    let mut config = VisionTransformerConfig::clip(TransformerSize::Base, 8, SIDE, MlpActivation::QuickGelu);
+    (config.width, config.depth, config.heads, config.mlp_width) = (128, 2, 2, 512);
+    let network = config.init::<B>(device)?;
+    let weights = network.state_shapes().into_iter().map(|(name, shape)| {
+        let values = formula::transformer_values(&name, &shape);
+        (name, Weight { shape, values })
+    });
+    let network = network.load_state_dict(weights.collect())?.into();
+    let pixels = formula::images("vit", 3, SIDE, SIDE);
+    let case = Case { size: [SIDE; 2], pixels, logits: serde_json::from_value(expected["logits"].clone())? };
+    in_each_precision(&network, &[case], device)
+}
+
+/// Three images and their logits.
+struct Case {
+    /// Height and width of the images.
+    size: [usize; 2],
+    /// `[3, 3, height, width]`
+    pixels: Vec<f32>,
+    logits: Vec<[f64; 2]>,
+}
+
+fn in_each_precision<B: Backend>(network: &Network<B>, cases: &[Case], device: &B::Device) -> Checked {
+    Precision::ALL.into_iter().map(|precision| in_precision(network, cases, precision, device)).collect()
 }
 
 fn in_precision<B: Backend>(
-    architecture: Architecture,
-    network: &EfficientNet<B>,
-    expected: &Value,
+    network: &Network<B>,
+    cases: &[Case],
     precision: Precision,
     device: &B::Device,
 ) -> Result<Check, Box<dyn std::error::Error>> {
@@ -47,14 +84,11 @@ fn in_precision<B: Backend>(
     }
     let network = network.with_products_in(precision.dtype());
     let mut furthest = 0.0_f64;
-    for case in expected["cases"].as_array().ok_or("no cases")? {
-        let [height, width] = ["height", "width"].map(|side| case[side].as_u64().unwrap_or(0) as usize);
-        let pixels = formula::images(&format!("{architecture}.{height}x{width}"), 3, height, width);
-        let input = Tensor::<B, 4>::from_data(TensorData::new(pixels, [3, 3, height, width]), device);
+    for Case { size: [height, width], pixels, logits } in cases {
+        let input = Tensor::<B, 4>::from_data(TensorData::new(pixels.clone(), [3, 3, *height, *width]), device);
         let ours = network.forward(input).try_into_data().map_err(|error| error.to_string())?;
         let ours: Vec<f64> = ours.iter::<f64>().collect();
-        let theirs: Vec<[f64; 2]> = serde_json::from_value(case["logits"].clone())?;
-        for (ours, theirs) in ours.as_chunks().0.iter().zip(&theirs) {
+        for (ours, theirs) in ours.as_chunks().0.iter().zip(logits) {
             let off = match precision {
                 Precision::Full => relative(ours, theirs),
                 _ => (probability(ours) - probability(theirs)).abs(),

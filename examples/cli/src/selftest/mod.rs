@@ -55,6 +55,7 @@ fn on<B: Backend>(table: &mut Table, device: &B::Device) {
     for architecture in classifier::ARCHITECTURES {
         table.check(&format!("{architecture}, golden inputs"), || classifier::golden::<B>(architecture, device));
     }
+    table.check("vision transformer, golden inputs", || classifier::golden_transformer::<B>(device));
     table.check("bundled model", || classifier::bundled::<B>(device));
     table.check("model file, there and back", || classifier::round_trip::<B>(device));
     #[cfg(feature = "flex")]

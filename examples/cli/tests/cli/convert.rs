@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::backend::Flex;
 use deepsight_core::{
     FaceCrop,
-    model::{Architecture, ModelFile, StateDict},
+    model::{Architecture, MlpActivation, ModelFile, StateDict, TransformerSize, VisionTransformerConfig},
 };
 use safetensors::{Dtype, tensor::TensorView};
 
@@ -21,12 +21,17 @@ fn state_dict(path: &Path) -> StateDict {
 
 /// Writes weights and a counter of batches as timm would save them.
 fn write(path: &Path, weights: &StateDict) {
+    let counter = ("bn1.num_batches_tracked".into(), Dtype::I64, vec![], 7i64.to_le_bytes().to_vec());
+    write_with(path, weights, Some(counter));
+}
+
+fn write_with(path: &Path, weights: &StateDict, more: Option<(String, Dtype, Vec<usize>, Vec<u8>)>) {
     let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
     let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = weights
         .iter()
         .map(|(name, weight)| (name.clone(), Dtype::F32, weight.shape.clone(), bytes(&weight.values)))
         .collect();
-    tensors.push(("bn1.num_batches_tracked".into(), Dtype::I64, vec![], 7i64.to_le_bytes().to_vec()));
+    tensors.extend(more);
     let views = tensors
         .iter()
         .map(|(name, dtype, shape, data)| (name.as_str(), TensorView::new(*dtype, shape.clone(), data).unwrap()));
@@ -50,7 +55,10 @@ fn a_state_dict_becomes_a_model_that_analyze_takes() {
 
     let read = ModelFile::read(&model).unwrap();
     assert!(read.weights == weights, "not a number changes, and the counter of batches is left out");
-    assert_eq!((read.card.name.as_str(), read.card.architecture), ("mine", Architecture::EfficientNetLite0));
+    assert_eq!(
+        (read.card.name.as_str(), read.card.architecture.efficientnet()),
+        ("mine", Some(Architecture::EfficientNetLite0))
+    );
     assert_eq!((read.card.input_size, read.card.crop), (64, FaceCrop::Margin { fraction: 0.25 }));
     assert_eq!((read.card.mean, read.card.std), ([0.5, 0.25, 0.125], [1.0, 1.0, 2.0]));
     assert_eq!((read.card.labels[0].as_str(), read.card.threshold), ("fake", 0.75));
@@ -67,6 +75,46 @@ fn a_state_dict_becomes_a_model_that_analyze_takes() {
     let report: serde_json::Value = serde_json::from_str(&analysed.stdout).unwrap();
     assert_eq!((&report["model"]["name"], &report["model"]["threshold"]), (&"mine".into(), &0.75.into()));
     assert!((0.0..=1.0).contains(&report["frames"][0]["faces"][0]["fake_probability"].as_f64().unwrap()));
+}
+
+#[test]
+fn a_vision_transformer_becomes_a_model_that_analyze_takes_once_its_activation_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let (timm, model) = (folder.path().join("timm.safetensors"), folder.path().join("mine.safetensors"));
+    let mut config = VisionTransformerConfig::clip(TransformerSize::Small, 16, 64, MlpActivation::QuickGelu);
+    (config.width, config.depth, config.heads, config.mlp_width) = (128, 2, 2, 256);
+    let weights = config.init::<Flex>(&Default::default()).unwrap().state_dict();
+    write_with(&timm, &weights, None);
+    let files = ["--timm", text(&timm), "--output", text(&model)];
+    let refused = |more: &[&str]| {
+        let run = run("convert", &[&files[..], more].concat());
+        assert_eq!((run.code, model.exists()), (Some(2), false), "{run:?}");
+        run.stderr
+    };
+    assert!(refused(&[]).contains("--activation quick_gelu"));
+    assert!(refused(&["--model-name", "vit_large_patch14_clip_224"]).contains("vit_large_patch14_clip_224"));
+    assert!(refused(&["--model-name", "efficientnet_b4"]).contains("see --model-name"));
+    assert!(refused(&["--from", "sbi"]).contains("timm or effort or gend or unifd"));
+    let quick = ["--activation", "quick_gelu"];
+    assert!(
+        refused(&[&quick[..], &["--input-size", "65"]].concat()).contains("--input-size is 65: must be a multiple")
+    );
+    assert!(refused(&[&quick[..], &["--format", "i8"]].concat()).contains("--format is i8"));
+    let converted = run("convert", &[&files[..], &quick, &["--format", "f16", "--crop", "margin:0.25"]].concat());
+    assert_eq!((converted.code, converted.stderr.as_str()), (Some(0), ""));
+
+    let read = ModelFile::read(&model).unwrap();
+    assert_eq!((read.card.architecture.vision_transformer(), read.card.schema), (Some(&config), 3));
+    assert_eq!((read.card.input_size, read.card.mean[0]), (64, 0.481_454_66));
+    let clip = bundled_clip();
+    for engine in ["fused", "burn"] {
+        let flags = ["--model", text(&model), "--engine", engine, "--frames", "1", "--json", "-"];
+        let analysed = run("analyze", &[&[text(&clip)][..], &flags].concat());
+        assert_eq!(analysed.code, Some(0), "{analysed:?}");
+        let report: serde_json::Value = serde_json::from_str(&analysed.stdout).unwrap();
+        assert_eq!(report["model"]["engine"], engine);
+        assert!((0.0..=1.0).contains(&report["frames"][0]["faces"][0]["fake_probability"].as_f64().unwrap()));
+    }
 }
 
 #[test]
@@ -162,9 +210,9 @@ fn what_is_broken_or_does_not_fit_is_one_line_and_exit_code_2() {
     std::fs::write(&cut, &bundled[..bundled.len() - 1]).unwrap();
     let (lies, other, nowhere) = (at("lies.safetensors"), at("other.safetensors"), at("missing/out.safetensors"));
     let mut file = ModelFile::from_bytes(&bundled).unwrap();
-    file.card.architecture = Architecture::EfficientNetB0;
+    file.card.architecture = Architecture::EfficientNetB0.into();
     file.write(&other).unwrap();
-    file.card.architecture = Architecture::EfficientNetLite0;
+    file.card.architecture = Architecture::EfficientNetLite0.into();
     let golden = file.card.golden.as_mut().unwrap();
     golden.fake_probability = 1.0 - golden.fake_probability;
     file.write(&lies).unwrap();
