@@ -16,8 +16,7 @@ pub fn pickle(bytes: &[u8]) -> bool {
 
 /// Imports the weights as those of a vision transformer. That they are of one is not certain.
 fn transformer(weights: &ForeignWeights) {
-    let mut choice = TransformerChoice::default();
-    choice.clip_activation = Some(MlpActivation::QuickGelu);
+    let choice = TransformerChoice { clip_activation: Some(MlpActivation::QuickGelu), ..Default::default() };
     let Ok(card) = weights.transformer_card("fuzzed", &choice) else { return };
     #[cfg(feature = "flex")]
     if let Ok(network) = card.config().init::<burn::backend::Flex>(&Default::default()) {

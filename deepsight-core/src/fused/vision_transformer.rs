@@ -184,7 +184,11 @@ impl Work {
         match self {
             Self::Alone => output.chunks_mut(length).enumerate().for_each(|(number, block)| run(number, block)),
             Self::Together => {
-                output.par_chunks_mut(length).with_max_len(1).enumerate().for_each(|(number, block)| run(number, block))
+                output
+                    .par_chunks_mut(length)
+                    .with_max_len(1)
+                    .enumerate()
+                    .for_each(|(number, block)| run(number, block));
             }
         }
     }
@@ -356,7 +360,7 @@ impl FusedVisionTransformer {
         });
         if let Some(norm) = &self.norm_pre {
             work.each(tokens, 16 * width, |_, tokens| {
-                tokens.chunks_exact_mut(width).for_each(|token| norm.apply(token))
+                tokens.chunks_exact_mut(width).for_each(|token| norm.apply(token));
             });
         }
     }

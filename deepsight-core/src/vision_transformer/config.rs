@@ -384,7 +384,8 @@ mod tests {
     #[test]
     fn fields_out_of_range_are_refused_by_name() {
         let config: VisionTransformerConfig = "vit_base_patch16_clip_224".parse().unwrap();
-        let cases: [(&str, fn(&mut VisionTransformerConfig)); 5] = [
+        type Change = fn(&mut VisionTransformerConfig);
+        let cases: [(&str, Change); 5] = [
             ("patch_size", |config| config.patch_size = 0),
             ("heads", |config| config.heads = 7),
             ("depth", |config| config.depth = 65),
