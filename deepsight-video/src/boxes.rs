@@ -17,6 +17,9 @@ pub(crate) struct Boxes {
     pub(crate) entries: Vec<[u8; 4]>,
     /// Whether a track has several sample entries, so that its pictures may change their size.
     pub(crate) several_entries: bool,
+    /// Whether the index is the only one, as far as every box of the file could be told. Players differ in which of
+    /// several they use.
+    pub(crate) only_index: bool,
 }
 
 /// Most boxes that are read at one level. A file has a handful before its first fragment.
@@ -69,7 +72,7 @@ impl Boxes {
         let mut file = BufReader::with_capacity(64, File::open(path)?);
         let end = file.get_ref().metadata()?.len();
         let mut boxes = Self::default();
-        let mut at = 0;
+        let (mut at, mut indexes) = (0, 0);
         for number in 0..MAX_BOXES {
             let Some((kind, header, length)) = header(&mut file, end - at)? else { break };
             if number == 0 && !FIRST.contains(&&kind) {
@@ -77,7 +80,11 @@ impl Boxes {
             }
             match &kind {
                 b"moov" => {
-                    boxes.describe(read_index(&mut file, length - header)?);
+                    indexes += 1;
+                    // ffmpeg uses the first one.
+                    if indexes == 1 {
+                        boxes.describe(read_index(&mut file, length - header)?);
+                    }
                 }
                 b"moof" => {
                     boxes.fragments = true;
@@ -91,6 +98,7 @@ impl Boxes {
             }
             file.seek(SeekFrom::Start(at))?;
         }
+        boxes.only_index = indexes == 1 && at >= end;
         Ok((at > 0 || boxes.fragments).then_some(boxes))
     }
 }
@@ -142,6 +150,21 @@ pub(crate) fn children<'a>(parent: &'a [u8], kind: &'a [u8; 4]) -> impl Iterator
 /// Returns the content of the first box of one type within another box.
 pub(crate) fn child<'a>(parent: &'a [u8], kind: &'a [u8; 4]) -> Option<&'a [u8]> {
     children(parent, kind).next()
+}
+
+/// Returns the content of the only box of one type within another box, or `None` if there is none, or several, of which
+/// players may use different ones.
+pub(crate) fn only<'a>(parent: &'a [u8], kind: &'a [u8; 4]) -> Option<&'a [u8]> {
+    let mut found = children(parent, kind);
+    let first = found.next();
+    first.filter(|_| found.next().is_none())
+}
+
+/// Returns the content of the only box of one type within another box, if there is one, or `None` if there are several.
+pub(crate) fn at_most_one<'a>(parent: &'a [u8], kind: &'a [u8; 4]) -> Option<Option<&'a [u8]>> {
+    let mut found = children(parent, kind);
+    let first = found.next();
+    found.next().is_none().then_some(first)
 }
 
 /// Returns the number of sample entries of a track and the type of the first.

@@ -99,7 +99,7 @@ struct Reader {
     cap: u64,
     pass: Pass,
     /// The way to follow next, if what is followed now fails.
-    other: Option<Route>,
+    other: Option<Box<Route>>,
     given: u64,
     /// Index of the last frame that was given.
     last: Option<u64>,
@@ -116,10 +116,10 @@ impl Reader {
         video: &Video,
         plan: Plan,
         cap: u64,
-        route: Option<Route>,
+        mut route: Option<Route>,
         processes: &Processes,
     ) -> Result<Self, VideoError> {
-        let other = route.as_ref().and_then(Route::without_excerpt);
+        let other = route.as_mut().and_then(|route| route.other.take());
         let pass = match route {
             Some(route) => Pass::Seeks(Box::new(Seeks::start(video, route, processes)?)),
             None => Pass::Sequential(Box::new(Decode::start(video, plan.clone(), cap, processes)?)),
@@ -135,7 +135,7 @@ impl Reader {
                 Step::End => return self.end().map(|()| None),
                 Step::Failed => {
                     self.pass = match self.other.take() {
-                        Some(route) => Pass::Seeks(Box::new(Seeks::start(&self.video, route, processes)?)),
+                        Some(route) => Pass::Seeks(Box::new(Seeks::start(&self.video, *route, processes)?)),
                         None => {
                             let decode = Decode::start(&self.video, self.plan.clone(), self.cap, processes)?;
                             Pass::Sequential(Box::new(decode))

@@ -92,7 +92,9 @@ pub(crate) fn units_of(file: &mut File, packet: Place) -> io::Result<Option<Vec<
     Ok(None)
 }
 
-fn walk(file: &mut File, packet: Place) -> io::Result<Option<Vec<Unit>>> {
+/// Returns the units of a packet whose place is exact, as in MP4, or `None` if it is not a sequence of units that begin
+/// with their length in four bytes.
+pub(crate) fn walk(file: &mut File, packet: Place) -> io::Result<Option<Vec<Unit>>> {
     let (mut at, mut units) = (0, Vec::new());
     for _ in 0..MAX_UNITS {
         if at == packet.size {

@@ -25,6 +25,8 @@ pub(crate) struct Header {
     pub(crate) stream: u32,
     /// Number of streams of moving pictures in the file.
     pub(crate) video_streams: u32,
+    /// Number of all streams in the file.
+    pub(crate) streams: usize,
     pub(crate) container: String,
     pub(crate) codec: String,
     pub(crate) pixel_format: Option<String>,
@@ -174,7 +176,8 @@ impl Prober<'_> {
         } else {
             let answer = self.ask(&[VERSIONS, ENTRIES, HEADERS], &mut packets)?;
             answer.choose(self.path, stream, &self.opened, |_| 0)?.check(self.path, self.limits)?;
-            match index.and_then(|index| answer.indexed_packets(index, bytes, &mut packets)) {
+            let tables = index.filter(|_| boxes.is_some_and(|boxes| boxes.only_index));
+            match tables.and_then(|index| answer.indexed_packets(index, bytes, &mut packets)) {
                 Some(true) => {}
                 Some(false) => return Err(self.too_many_frames(self.limits.max_frames.saturating_add(1))),
                 None => {
@@ -548,6 +551,7 @@ impl Answer {
         Ok(Header {
             stream: stream.index,
             video_streams,
+            streams: self.streams.len(),
             container: self.format.format_name.clone().unwrap_or_else(|| "unknown".into()),
             codec: stream.codec_name.clone().unwrap_or_else(|| "unknown".into()),
             pixel_format: stream.pix_fmt.clone(),

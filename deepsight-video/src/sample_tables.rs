@@ -3,7 +3,7 @@
 //! only where all packets of a track are shown, one after another, so that ffprobe would print the same.
 
 use crate::{
-    boxes::{child, children, long, word},
+    boxes::{at_most_one, child, children, long, only, word},
     parameter_sets::Place,
     scan::{Packets, Stamp},
 };
@@ -38,18 +38,34 @@ pub(crate) struct Track<'a> {
 }
 
 impl<'a> Track<'a> {
-    /// Returns the tracks of an index (`moov`) in their order, or `None` if one of them has several edits.
+    /// Returns the tracks of an index (`moov`) in their order, or `None` if one of them has several edits, or a box that
+    /// should be there once is there twice, so that ffmpeg may use the other one.
     pub(crate) fn all(index: &'a [u8]) -> Option<Vec<Self>> {
-        let movie_scale = scale(child(index, b"mvhd")?)?;
+        let movie_scale = scale(only(index, b"mvhd")?)?;
         children(index, b"trak").map(|track| Self::read(track, movie_scale)).collect()
     }
 
     fn read(track: &'a [u8], movie_scale: u32) -> Option<Self> {
-        let media = child(track, b"mdia")?;
-        let video = child(media, b"hdlr")?.get(8..12)? == b"vide";
-        let scale = scale(child(media, b"mdhd")?)?;
-        let tables = child(child(media, b"minf")?, b"stbl")?;
-        let (start, end) = match child(track, b"edts").and_then(|edits| child(edits, b"elst")) {
+        only(track, b"tkhd")?;
+        let media = only(track, b"mdia")?;
+        let video = only(media, b"hdlr")?.get(8..12)? == b"vide";
+        let scale = scale(only(media, b"mdhd")?)?;
+        let tables = only(only(media, b"minf")?, b"stbl")?;
+        for once in [b"stsd", b"stts", b"stsc", b"stsz"] {
+            only(tables, once)?;
+        }
+        for once in [b"ctts", b"stss"] {
+            at_most_one(tables, once)?;
+        }
+        let places: usize = [b"stco", b"co64"].map(|kind| children(tables, kind).count()).iter().sum();
+        if places != 1 || child(tables, b"stz2").is_some() {
+            return None;
+        }
+        let edits = match at_most_one(track, b"edts")? {
+            Some(edits) => at_most_one(edits, b"elst")?,
+            None => None,
+        };
+        let (start, end) = match edits {
             None => (0, None),
             Some(edits) => {
                 let (start, length) = only_edit(edits)?;

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     Video,
-    boxes::{Boxes, child, children, word},
-    parameter_sets::{Place, Unit, units_of},
+    boxes::{Boxes, child, children, only, word},
+    parameter_sets::{Place, Unit, walk},
     sample_tables::{Sample, Track},
 };
 
@@ -49,14 +49,20 @@ impl Excerpt {
     /// Returns the excerpt with the packets of all stretches, or `None` if the file has no tables that describe its
     /// packets, or decoding cannot go from one of these stretches to the next.
     pub(crate) fn of(video: &Video, stretches: &[Stretch]) -> Option<Self> {
-        let index = Boxes::read(&video.path).ok()??.index?;
+        let index = Boxes::read(&video.path).ok()??;
+        let index = index.index.filter(|_| index.only_index)?;
         let stream = video.header.stream as usize;
-        let track = Track::all(&index)?.into_iter().nth(stream).filter(|track| track.video)?;
+        let tracks = Track::all(&index).filter(|tracks| tracks.len() == video.header.streams)?;
+        let track = tracks.into_iter().nth(stream).filter(|track| track.video)?;
         let mut samples = Vec::new();
-        track.each(video.bytes, |sample| {
+        // No more than are known to be shown: a few bytes can describe billions.
+        let are_all = track.each(video.bytes, |sample| {
             samples.push(sample);
-            true
-        })?;
+            samples.len() <= video.scan.shown.len()
+        });
+        if are_all != Some(true) {
+            return None;
+        }
         // Frames are numbered in order of presentation, samples in order of decoding.
         let mut sample_of: Vec<usize> = (0..samples.len()).collect();
         sample_of.sort_by_key(|&sample| samples[sample].shown);
@@ -82,7 +88,7 @@ impl Excerpt {
                 let begins = sample == first && first > 0;
                 let wanted = wanted[frame_of[sample]];
                 if begins || (h264 && !wanted) {
-                    let units = units_of(&mut file, place).ok()??;
+                    let units = walk(&mut file, place).ok()??;
                     if begins && !(if h264 { resets_h264(&units) } else { resets_hevc(&units) }) {
                         return None;
                     }
@@ -97,7 +103,10 @@ impl Excerpt {
             excerpt.frames.extend(kept.iter().map(|&sample| (frame_of[sample], wanted[frame_of[sample]])));
             excerpt.frames[from..].sort_unstable();
         }
-        excerpt.frames.is_sorted().then_some(excerpt)
+        // A wanted frame may be stored before its stretch begins, where streams were joined.
+        let given = excerpt.frames.iter().filter(|&&(_, wanted)| wanted).count();
+        let all = wanted.iter().filter(|&&wanted| wanted).count();
+        (given == all && excerpt.frames.is_sorted()).then_some(excerpt)
     }
 
     /// Returns the frames that a decoder must give, each with whether it is wanted, in order of presentation.
@@ -187,9 +196,10 @@ fn resets_hevc(units: &[Unit]) -> bool {
 }
 
 /// Returns whether no other picture of H.264 is predicted from the one in a packet (`nal_ref_idc`, ITU-T H.264, section
-/// 7.4.1). It may then be left out.
+/// 7.4.1), and the packet has nothing but slices, messages, delimiters and filling. It may then be left out.
 fn is_never_referred_to(units: &[Unit]) -> bool {
-    kind_of_h264(units).is_some() && units.iter().all(|unit| unit.head & 0x60 == 0)
+    let is_for_itself = |unit: &Unit| unit.head & 0x60 == 0 && [1, 6, 9, 12].contains(&(unit.head & 0x1f));
+    kind_of_h264(units).is_some() && units.iter().all(is_for_itself)
 }
 
 /// What an excerpt begins with.
@@ -202,6 +212,7 @@ struct Head {
 impl Head {
     /// Describes a file that has one track, `track`, and consists of fragments.
     fn of(track: &[u8], movie: &[u8]) -> Option<Self> {
+        has_long_lengths(only(only(only(only(track, b"mdia")?, b"minf")?, b"stbl")?, b"stsd")?)?;
         let header = child(track, b"tkhd")?;
         let id = word(header, if header.first() == Some(&1) { 20 } else { 12 })?.to_be_bytes();
         let media = child(track, b"mdia")?;
@@ -229,6 +240,18 @@ impl Head {
         let kind = boxed(b"ftyp", &[b"iso5", &[0; 4], b"iso5"]);
         Some(Self { bytes: [kind, movie].concat(), track: id })
     }
+}
+
+/// Checks that the lengths of the units of H.264 or HEVC have four bytes, by the only sample entry of a track.
+fn has_long_lengths(entries: &[u8]) -> Option<()> {
+    // After a version, flags, the number of entries, size and type of the first one, and what every entry of video has.
+    let boxes = entries.get(16 + 78..)?;
+    let length = match (only(boxes, b"avcC"), only(boxes, b"hvcC")) {
+        (Some(avc), None) => avc.get(4)?,
+        (None, Some(hevc)) => hevc.get(21)?,
+        _ => return None,
+    };
+    (length & 3 == 3).then_some(())
 }
 
 /// Returns a box of a type with this content, which is shorter than 4 GB.

@@ -17,6 +17,8 @@ pub(crate) struct Route {
     pub(crate) stretches: Vec<Stretch>,
     /// The packets of these stretches, where ffmpeg gets them instead of seeking in the file.
     pub(crate) excerpt: Option<Excerpt>,
+    /// The way to follow if this one fails. Without one that is the sequential pass.
+    pub(crate) other: Option<Box<Route>>,
 }
 
 /// A part of a video that is decoded in one go. Frames are numbered in order of presentation.
@@ -80,8 +82,12 @@ impl Route {
             }
             Self::find(video, &wanted, cost).filter(|route| of(cost, route) <= WORTH * sequential)
         };
+        let seeks = affordable(Cost::seeks, &cost);
         let excerpt = || affordable(Cost::excerpt, &cost.of_packets())?.with_excerpt(video);
-        excerpt::may_exist(video).then(excerpt).flatten().or_else(|| affordable(Cost::seeks, &cost))
+        match excerpt::may_exist(video).then(excerpt).flatten() {
+            Some(excerpt) => Some(Self { other: seeks.map(Box::new), ..excerpt }),
+            None => seeks,
+        }
     }
 
     /// Adds the excerpt with the packets of this route, or returns `None` if there can be none.
@@ -89,11 +95,6 @@ impl Route {
         let ranges: usize = self.stretches.iter().map(|stretch| stretch.wanted.len()).sum();
         self.excerpt = Some(Excerpt::of(video, &self.stretches).filter(|_| ranges <= MAX_RANGES)?);
         Some(self)
-    }
-
-    /// Returns the same way without an excerpt, if it has one.
-    pub(crate) fn without_excerpt(&self) -> Option<Self> {
-        self.excerpt.as_ref().map(|_| Self { stretches: self.stretches.clone(), excerpt: None })
     }
 
     /// Returns the way to the wanted frames.
@@ -122,7 +123,7 @@ impl Route {
                 None => stretches.push(Stretch { first: start, wanted: vec![(frame, frame)] }),
             }
         }
-        Some(Self { stretches, excerpt: None })
+        Some(Self { stretches, excerpt: None, other: None })
     }
 
     /// Returns the stretches of each process.

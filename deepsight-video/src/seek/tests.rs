@@ -243,7 +243,9 @@ fn an_excerpt_that_fails_is_replaced_by_seeks() {
         let route = find(&video, &sampling).unwrap();
         let (_, complete) = follow(&video, route.clone().with_excerpt(&video).unwrap());
         assert!(!complete, "{words}");
-        let (frames, error) = drain(frames_on(&video, &sampling, route.with_excerpt(&video)));
+        let excerpt = route.clone().with_excerpt(&video).unwrap();
+        let route = Route { other: Some(Box::new(route)), ..excerpt };
+        let (frames, error) = drain(frames_on(&video, &sampling, Some(route)));
         assert!(error.is_none(), "{words}: {error:?}");
         assert_same(&frames, &expected, words);
     }
@@ -258,6 +260,54 @@ fn an_excerpt_of_a_file_that_has_become_shorter_fails() {
     let file = std::fs::File::options().write(true).open(&path).unwrap();
     file.set_len(video.bytes() / 2).unwrap();
     assert!(!follow(&video, route).1);
+}
+
+/// Returns the position of the first box of a type in a file, where its length stands, and that length.
+fn find_box(bytes: &[u8], kind: &[u8; 4]) -> (usize, usize) {
+    let at = bytes.windows(4).position(|window| window == kind).unwrap() - 4;
+    (at, u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize)
+}
+
+#[test]
+fn a_file_whose_tables_players_may_read_in_two_ways_gives_no_excerpt() {
+    let clips = Clips::new();
+    let path = clips.make("clip.mp4", &format!("{BUSY} -c:v libx264 -g 15 -pix_fmt yuv420p"));
+    let bytes = std::fs::read(&path).unwrap();
+    let (moov, length) = find_box(&bytes, b"moov");
+    let index = &bytes[moov..moov + length];
+    // The tables twice: the second index, or the second table, could be that of another picture.
+    let mut twice = index.to_vec();
+    let (table, size) = find_box(&twice, b"stco");
+    let copy = twice[table..table + size].to_vec();
+    twice.splice(table..table, copy);
+    for parent in [b"moov", b"trak", b"mdia", b"minf", b"stbl"] {
+        let (at, length) = find_box(&twice, parent);
+        twice[at..at + 4].copy_from_slice(&(length as u32 + size as u32).to_be_bytes());
+    }
+    // Few bytes that describe billions of packets.
+    let mut endless = index.to_vec();
+    let (sizes, _) = find_box(&endless, b"stsz");
+    endless[sizes + 12..sizes + 20].copy_from_slice(&[0, 0, 0, 1, 0xff, 0xff, 0xff, 0xf0]);
+    let before = &bytes[..moov];
+    for (name, file) in [
+        ("twice.mp4", [before, &twice].concat()),
+        ("two.mp4", [before, index, index].concat()),
+        ("other.mp4", [before, index, &endless].concat()),
+        ("odd.mp4", [before, index, b"\0\0\0\x03"].concat()),
+    ] {
+        let video = open(clips.write(name, &file));
+        let sampling = Sampling::evenly(6);
+        let (expected, error) = drain(frames_on(&video, &sampling, None));
+        assert!(error.is_none() && expected.len() == 6, "{name}: {error:?}");
+        let route = find(&video, &sampling).unwrap();
+        assert_eq!(route.clone().with_excerpt(&video), None, "{name}");
+        assert_same(&follow(&video, route).0, &expected, name);
+    }
+    // The same tables as those of the scan, but of another file since then.
+    let video = open(path.clone());
+    let route = find(&video, &Sampling::evenly(6)).unwrap();
+    clips.write("clip.mp4", &[before, &endless].concat());
+    assert_eq!(route.with_excerpt(&video), None);
 }
 
 #[cfg(unix)]

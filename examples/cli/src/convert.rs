@@ -249,7 +249,7 @@ fn efficientnet_card(a: &Args, weights: &ForeignWeights, name: String) -> Result
     let published = a.from.and_then(Origin::network);
     let network = match (&a.model_name, published, weights.architecture()) {
         (Some(NetworkName::EfficientNet(name)), ..) => name.clone(),
-        (Some(NetworkName::VisionTransformer(_)), ..) => return Err(Error::OtherNetwork { found: "an EfficientNet" }),
+        (Some(_), ..) => return Err(Error::OtherNetwork { found: "an EfficientNet" }),
         (None, Some(name), _) => name,
         (None, None, Some(name)) => name.parse()?,
         (None, None, None) => {
@@ -268,7 +268,7 @@ fn transformer_card(a: &Args, weights: &ForeignWeights, name: String) -> Result<
     let mut choice = TransformerChoice::default();
     choice.network = match &a.model_name {
         Some(NetworkName::VisionTransformer(config)) => Some(config.clone()),
-        Some(NetworkName::EfficientNet(_)) => return Err(Error::OtherNetwork { found: "a vision transformer" }),
+        Some(_) => return Err(Error::OtherNetwork { found: "a vision transformer" }),
         None => None,
     };
     (choice.activation, choice.head, choice.input_size) = (a.activation, a.head, a.input_size);

@@ -202,25 +202,27 @@ impl QueueState {
         };
         let expected = frames.expected_frames();
         let frames = Box::new(frames.boxed().map(move |frame| frame.map(|frame| variation.apply(frame))));
+        let took_too_long = AtomicBool::new(false);
         let job = deepsight_core::Job::new().with_input(media.input()).with_cancel(stop.clone()).with_progress(|_| {
             if is_late() {
+                took_too_long.store(true, Ordering::Relaxed);
                 stop.cancel();
             }
         });
         // A score is compared with one that was found in the same way.
         let job = self.with_closer_look(job, &stop, analysis, &media, expected, move |frame| variation.apply(frame));
         let outcome = self.engine.analyze(frames, &analysis.settings, false, is_still, job);
-        if live.is_cancelled() {
-            return Err(Stopped::Cancelled);
-        }
-        if stop.is_cancelled() {
+        if took_too_long.load(Ordering::Relaxed) && !live.is_cancelled() {
             return late();
         }
-        let told = |error| match error {
+        if stop.is_cancelled() {
+            return Err(Stopped::Cancelled);
+        }
+        let for_the_client = |error| match error {
             EngineError::Model(error) => said(&error),
             error => Failure::hide(&error).detail().to_owned(),
         };
-        Ok(Some(outcome.map_err(told)))
+        Ok(Some(outcome.map_err(for_the_client)))
     }
 
     /// Lets a job look more closely at a video of which `expected` frames are analyzed, if the settings and the limit of
