@@ -297,14 +297,38 @@ impl ForeignWeights {
             true => self.with_contents(|contents, _| contents.config(&self.with_architecture(choice)?)),
             false => Err(Error::OtherNetwork { found: "an EfficientNet" }),
         });
+        let config = config.and_then(|config| {
+            // A few bytes can be the values of many tensors. No value takes less than two bytes otherwise.
+            let (weights, bytes) = (config.weights(), self.bytes.len() as u64);
+            if weights.saturating_mul(2) > bytes {
+                let reason = format!("its {bytes} bytes cannot hold the {weights} weights of its network");
+                return Err(Error::NotACheckpoint { reason });
+            }
+            Ok(config)
+        });
         Ok(ModelCard::new(name, self.in_file(config)?))
     }
 
     /// Adds the network that the checkpoint names to a choice that names none.
     fn with_architecture(&self, choice: &TransformerChoice) -> Result<TransformerChoice, Error> {
+        if choice.head.is_none() && self.is_gend()? {
+            let rule = "is needed for tensors with the names of GenD, whose head is cosine (origin `gend`)";
+            return Err(Error::Setting { name: "head", value: "missing".into(), rule });
+        }
         let named = self.architecture.as_deref().filter(|text| text.starts_with("vit_"));
-        let named = named.map(str::parse::<VisionTransformerConfig>).transpose()?;
-        Ok(TransformerChoice { network: choice.network.clone().or(named), ..choice.clone() })
+        let named = named.map(str::parse::<VisionTransformerConfig>);
+        let network = match (&choice.network, named) {
+            (Some(asked), Some(Ok(found))) if *asked != found => {
+                let evidence = "`arch` in the checkpoint".to_owned();
+                let (found, wanted) = (found.to_string(), asked.to_string());
+                return Err(Error::OtherVariant { evidence, found, wanted });
+            }
+            (None, Some(Err(unknown))) if choice.activation.or(choice.clip_activation).is_none() => {
+                return Err(unknown);
+            }
+            (asked, named) => asked.clone().or(named.and_then(Result::ok)),
+        };
+        Ok(TransformerChoice { network, ..choice.clone() })
     }
 
     fn card_of(&self, name: String, network: &TimmName, variant: Option<Variant>) -> Result<ModelCard, Error> {
@@ -387,6 +411,9 @@ impl ForeignWeights {
 
     fn load<B: Backend>(&self, network: EfficientNet<B>, with_classifier: bool) -> Result<EfficientNet<B>, Error> {
         let read = self.chosen().and_then(|candidate| {
+            if candidate.is_transformer {
+                return Err(Error::OtherNetwork { found: "a vision transformer" });
+            }
             let choice = Choice { candidate, candidates: &self.candidates };
             read_state_dict(&self.bytes, &choice, &network, with_classifier)
         });

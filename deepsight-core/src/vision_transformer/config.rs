@@ -151,12 +151,13 @@ pub(crate) const CLIP_EPSILON: f64 = 1e-5;
 pub(crate) const DINO_EPSILON: f64 = 1e-6;
 
 impl VisionTransformerConfig {
-    /// Returns the shape of CLIP's image encoder, with two classes and a linear head.
+    /// Returns the shape of CLIP's image encoder, with two classes and a linear head. The patch size must divide the
+    /// image size; [`validate`](Self::validate) refuses patches of 0 pixels.
     pub fn clip(size: TransformerSize, patch_size: usize, image_size: usize, activation: MlpActivation) -> Self {
         let (width, depth, heads) = size.shape();
         Self {
             patch_size,
-            patches: image_size / patch_size,
+            patches: image_size.checked_div(patch_size).unwrap_or(0),
             width,
             depth,
             heads,
@@ -193,6 +194,13 @@ impl VisionTransformerConfig {
     /// Returns the side of the input in pixels.
     pub fn image_size(&self) -> usize {
         self.patches * self.patch_size
+    }
+
+    /// Returns the number of weights of the patches and blocks, which are nearly all.
+    pub(crate) fn weights(&self) -> u64 {
+        let [width, mlp] = [self.width, self.mlp_width].map(|length| length as u64);
+        let blocks = self.depth as u64 * (4 * width * width + 2 * width * mlp);
+        blocks + 3 * width * (self.patch_size * self.patch_size) as u64
     }
 
     /// Returns the number of tokens: the class token, the registers and the patches.

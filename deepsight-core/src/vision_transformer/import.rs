@@ -29,12 +29,16 @@ pub struct TransformerChoice {
     pub input_size: Option<u32>,
 }
 
+/// Evidence of an error: a project's networks are known.
+const ORIGIN: &str = "what the origin's models have (`activation` decides)";
 const HEAD_WEIGHT: &str = "head.weight";
 const HEAD_BIAS: &str = "head.bias";
 const POSITIONS: &str = "pos_embed";
 const QKV_PARTS: usize = 3;
 /// Largest number of patches along a side for which a file may have positions.
 const MAX_PATCHES: usize = 64;
+/// Widths, depths and numbers of heads of networks of open_clip whose heads do not have 64 values: g/14 and bigG/14.
+const OTHER_HEADS: [(usize, usize, usize); 2] = [(1408, 40, 16), (1664, 48, 16)];
 /// Largest number of inputs of a head.
 const MAX_EMBEDDING: usize = 16384;
 
@@ -203,16 +207,21 @@ impl Contents {
                 self.is_split = true;
             }
         }
-        // What the training keeps of the main part, too.
+        let is_complete = |layer: &str| matches!(layers.get(&format!("{layer}.weight")), Some(Recipe::Split { .. }));
+        // The last three are what the training keeps of the main part, too.
         const PARTS: [&str; 6] = ["S_residual", "U_residual", "V_residual", "S_r", "U_r", "V_r"];
+        let mut others = Vec::new();
         for name in self.found.keys() {
-            let is_part = name.rsplit_once('.').is_some_and(|(layer, part)| {
-                part == "weight_main" || PARTS.contains(&part) && layers.contains_key(&format!("{layer}.weight"))
-            });
+            let is_part = name
+                .rsplit_once('.')
+                .is_some_and(|(layer, part)| part == "weight_main" || PARTS.contains(&part) && is_complete(layer));
             if !is_part {
-                layers.insert(name.clone(), Recipe::Own(name.clone()));
+                // A whole weight beside a divided one is none of the network.
+                let own = if layers.contains_key(name) { format!("{name}.whole") } else { name.clone() };
+                others.push((own, Recipe::Own(name.clone())));
             }
         }
+        layers.extend(others);
         layers
     }
 
@@ -294,8 +303,9 @@ impl Contents {
         };
         let size = TransformerSize::ALL.into_iter().find(|size| size.shape().0 == width && size.shape().1 == depth);
         let known = choice.network.as_ref().map(|network| network.heads).or(size.map(|size| size.shape().2));
-        // Every network of CLIP and DINOv2 but ViT-H has heads of 64 values.
-        let heads = known.unwrap_or((width / 64).max(1));
+        let other = OTHER_HEADS.into_iter().find(|other| (other.0, other.1) == (width, depth)).map(|other| other.2);
+        // The other networks of CLIP and DINOv2 have heads of 64 values.
+        let heads = known.or(other).unwrap_or((width / 64).max(1));
         let shape = |activation| VisionTransformerConfig {
             patch_size,
             patches,
@@ -312,14 +322,23 @@ impl Contents {
             head: choice.head.unwrap_or(Head::Linear),
             classes: 2,
         };
+        shape(MlpActivation::Gelu).validate()?;
         let named = choice.network.as_ref().map(|network| network.activation);
+        if let (Some(network), Some(origin), None) = (&choice.network, choice.clip_activation, choice.activation)
+            && pre_norm
+            && network.activation != origin
+        {
+            let found = shape(origin).to_string();
+            return Err(Error::OtherVariant { evidence: ORIGIN.into(), found, wanted: network.to_string() });
+        }
         let decided = choice.activation.or(named).or(layer_scale.then_some(MlpActivation::Gelu));
         let Some(activation) = decided.or(choice.clip_activation) else {
             return Err(Error::ActivationUnknown { network: shape(MlpActivation::Gelu).to_string() });
         };
         let config = shape(activation);
-        config.validate()?;
         if let Some(network) = &choice.network {
+            // The name of a network of DINOv2 is the same for every size of its input.
+            let patches = if choice.input_size.is_some() || layer_scale { patches } else { network.patches };
             let asked = VisionTransformerConfig { patches, head: config.head, ..network.clone() };
             if asked != config {
                 let evidence = "the shape of the tensors, or the activation,".to_owned();
@@ -414,7 +433,7 @@ impl Contents {
             None if !self.recipes.contains_key(HEAD_WEIGHT) => return Err(Error::HeadMissing),
             None => self.shape(HEAD_WEIGHT)?,
         };
-        let &[outputs, inputs @ ..=MAX_EMBEDDING] = shape.as_slice() else {
+        let &[outputs, inputs @ 1..=MAX_EMBEDDING] = shape.as_slice() else {
             return Err(shape_error(HEAD_WEIGHT, &shape, &[classes, width]));
         };
         // One logit z becomes the two logits 0 and z.
@@ -425,6 +444,11 @@ impl Contents {
                 let expected = if *is_transposed { [width, inputs] } else { [inputs, width] };
                 require_shape(recipe.name(), &recipe.shape(&self.found)?, &expected)?;
                 Some((recipe.read(tensors)?, *is_transposed))
+            }
+            Some(_) if !is_cosine => {
+                let network =
+                    "a head that fits both the features and CLIP's embedding of them, which have the same length";
+                return Err(Error::UnsupportedNetwork { network });
             }
             _ => None,
         };
@@ -501,7 +525,7 @@ pub(crate) fn head_of(bytes: &[u8]) -> Result<HeadWeights, Error> {
         return Err(Error::TensorNames { missing: vec!["weight".into()], unexpected: shapes.into_keys().collect() });
     };
     let shape = &shapes[&name];
-    if shape.len() != 2 || shape.iter().zip(LIMITS).any(|(length, limit)| *length > limit) {
+    if shape.len() != 2 || shape.iter().zip(LIMITS).any(|(length, limit)| !(1..=limit).contains(length)) {
         return Err(shape_error(&name, shape, &[2, 1]));
     }
     let bias = find("bias").map(|bias| {

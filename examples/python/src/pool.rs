@@ -8,7 +8,7 @@ use std::thread;
 use deepsight::Threads;
 use pyo3::prelude::*;
 
-use crate::fault::OrRaise;
+use crate::fault::{Kind, OrRaise};
 
 struct Pool {
     /// The process that started the threads. After a fork, they exist in the parent only.
@@ -22,20 +22,24 @@ static POOL: Mutex<Option<Pool>> = Mutex::new(None);
 
 /// Returns the threads of this process. The first call in a process starts them.
 pub(crate) fn threads(py: Python<'_>) -> PyResult<Threads> {
+    // No Python runs while the pool is locked: another thread that waits for it could hold the interpreter meanwhile.
+    of_this_process().or_raise(py)
+}
+
+fn of_this_process() -> Result<Threads, deepsight::core::Error> {
     let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(pool) = pool.as_ref().filter(|pool| pool.process == process::id()) {
         return Ok(pool.threads.clone());
     }
-    let count = match pool.take() {
-        // Its threads are the parent's, so nobody could end them here.
-        Some(parents) => {
-            mem::forget(parents.threads);
-            parents.count
-        }
+    let count = match pool.as_ref() {
+        Some(parents) => parents.count,
         None => thread::available_parallelism().map_or(1, usize::from),
     };
-    let threads = Threads::new(count).or_raise(py)?;
-    *pool = Some(Pool { process: process::id(), count, threads: threads.clone() });
+    let threads = Threads::new(count)?;
+    if let Some(parents) = pool.replace(Pool { process: process::id(), count, threads: threads.clone() }) {
+        // Its threads are the parent's, so nobody could end them here.
+        mem::forget(parents.threads);
+    }
     Ok(threads)
 }
 
@@ -53,7 +57,9 @@ pub(crate) fn threads(py: Python<'_>) -> PyResult<Threads> {
 /// SettingError
 ///     If the number is outside its range.
 #[pyfunction]
-pub(crate) fn set_threads(py: Python<'_>, count: usize) -> PyResult<()> {
+pub(crate) fn set_threads(py: Python<'_>, count: i64) -> PyResult<()> {
+    let count = usize::try_from(count)
+        .map_err(|_| Kind::Setting.exception(py, format!("threads is {count}: it must lie in 1..=1024")))?;
     // Starts them first, so that a number that is refused changes nothing.
     let threads = Threads::new(count).or_raise(py)?;
     let earlier =

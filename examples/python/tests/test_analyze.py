@@ -191,9 +191,26 @@ def test_results_do_not_depend_on_the_number_of_threads(analyzer: Analyzer) -> N
         deepsight.set_threads(1)
         assert deepsight.get_threads() == 1
         assert analyzer.analyze(CLIP, frames=3).frames == expected
-        for count in (0, 1025):
+        for count in (0, -1, 1025):
             with pytest.raises(deepsight.SettingError, match="threads"):
                 deepsight.set_threads(count)
         assert deepsight.get_threads() == 1
     finally:
         deepsight.set_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: deepsight.Analyzer(min_face_size=-1), "min_face_size is -1: it must be at least 1"),
+        (lambda: deepsight.Analyzer(min_face_size=2**32), "min_face_size is 4294967296: it must be at most"),
+        (lambda: deepsight.Analyzer(max_duration=-1), "max_duration is -1"),
+        (lambda: deepsight.Analyzer(model=[]), "model is an empty list"),
+        (lambda: deepsight.analyze_many([CLIP], jobs=0), "jobs is 0"),
+        (lambda: deepsight.read_frames(CLIP, max_side=-1), "max_side is -1"),
+        (lambda: deepsight.read_frames(CLIP, max_duration=0), "max_duration is 0"),
+    ],
+)
+def test_numbers_outside_their_range_are_refused_by_name(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(deepsight.SettingError, match=message):
+        call()

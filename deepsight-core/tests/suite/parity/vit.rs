@@ -8,7 +8,8 @@ use burn::tensor::{Tensor, TensorData};
 use deepsight_core::Error;
 use deepsight_core::fused::{FusedNetwork, InstructionSet};
 use deepsight_core::model::{
-    ForeignWeights, Head, MlpActivation, ModelCard, Network, Origin, TransformerChoice, VisionTransformerConfig,
+    ForeignWeights, Head, MlpActivation, ModelCard, Network, Origin, TransformerChoice, TransformerSize,
+    VisionTransformerConfig,
 };
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
@@ -242,6 +243,43 @@ fn tensors_that_are_missing_unexpected_or_of_another_shape_are_refused_by_name()
     assert!(matches!(error, Error::HeadMissing), "{error}");
     let error = refused("unifd", |s| drop(s.insert("model.visual.proj".into(), vec![128, 47])));
     assert!(matches!(&error, Error::TensorShape { name, .. } if name == "model.visual.proj"), "{error}");
+}
+
+#[test]
+fn what_would_be_computed_otherwise_than_by_its_original_is_refused() {
+    // A part of what Effort trains is missing, or the whole weight stands beside the divided one.
+    let part = "module.backbone.encoder.layers.1.self_attn.k_proj.V_residual";
+    let error = refused("effort", |s| drop(s.remove(part)));
+    assert!(error.to_string().contains("k_proj.S_residual"), "{error}");
+    let whole = "module.backbone.encoder.layers.1.self_attn.k_proj.weight";
+    let error = refused("effort", |s| drop(s.insert(whole.into(), vec![128, 128])));
+    assert!(matches!(&error, Error::TensorNames { unexpected, .. } if unexpected == &[whole]), "{error}");
+    // Nothing says that the head is cosine.
+    let gend = weights(&cases()["gend_dinov2"]);
+    let error = gend.transformer_card("x", &TransformerChoice::default()).unwrap_err();
+    assert!(error.to_string().contains("whose head is cosine"), "{error}");
+    // Weights of a transformer in an EfficientNet.
+    let config = deepsight_core::model::Architecture::EfficientNetLite0.config();
+    let network = config.init::<AnyBackend>(&Default::default());
+    let error = gend.load_into(network).unwrap_err();
+    assert!(error.to_string().contains("a vision transformer"), "{error}");
+}
+
+#[test]
+fn shapes_that_no_network_has_are_refused_and_do_not_panic() {
+    let error = refused("timm_clip", |s| drop(s.insert("patch_embed.proj.weight".into(), vec![128, 3, 0, 0])));
+    assert!(error.to_string().contains("patch_size is 0"), "{error}");
+    let error = refused("unifd", |s| {
+        s.insert("model.visual.proj".into(), vec![128, 0]);
+        s.insert("fc.weight".into(), vec![1, 0]);
+    });
+    assert!(matches!(&error, Error::TensorShape { name, .. } if name == "head.weight"), "{error}");
+    let mut flat = shapes(&cases()["timm_clip"]);
+    flat.insert("patch_embed.proj.weight".into(), vec![128, 3, 0, 0]);
+    let weights = ForeignWeights::from_bytes(file(&flat)).unwrap();
+    let error = weights.transformer_card("x", &TransformerChoice::default()).unwrap_err();
+    assert!(matches!(error, Error::Model { .. } | Error::Setting { name: "patch_size", .. }), "{error}");
+    assert_eq!(VisionTransformerConfig::clip(TransformerSize::Base, 0, 224, MlpActivation::Gelu).patches, 0);
 }
 
 #[test]

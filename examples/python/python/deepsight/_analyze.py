@@ -14,7 +14,7 @@ from . import _deepsight, _report
 from ._errors import DeepSightError, SettingError
 from ._pixels import ImageLike, UInt8Array, pixels
 from ._report import Face, Reason, Report, Segment, Track
-from ._sampling import SamplingLike, choice
+from ._sampling import SamplingLike, choice, whole
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 ModelLike: TypeAlias = "PathLike | Sequence[PathLike] | None"
@@ -163,8 +163,9 @@ class Analyzer:
             "threshold": threshold,
             "max_duration": max_duration,
         }
-        self._max_duration = max_duration
-        self._detector = _deepsight.Detector(_models(model), str(device), min_face_size, threshold)
+        self._max_duration = None if max_duration is None else whole("max_duration", max_duration)
+        size = whole("min_face_size", min_face_size, most=2**32 - 1)
+        self._detector = _deepsight.Detector(_models(model), str(device), size, threshold)
 
     @property
     def device(self) -> str:
@@ -191,8 +192,7 @@ class Analyzer:
         """Analyze files, `jobs` at a time: see :func:`analyze_many`."""
         if isinstance(paths, (str, os.PathLike)):
             raise SettingError(f"paths is {os.fspath(paths)!r}: it must be a list of paths; for one file use analyze")
-        if jobs < 1:
-            raise SettingError(f"jobs is {jobs}: it must be at least 1")
+        jobs = whole("jobs", jobs, most=1024)
         names = [os.fspath(path) for path in paths]
         analyses = self._detector.analyze_many(names, jobs, choice(frames, "frames"), self._max_duration)
         return _results(analyses)
@@ -292,7 +292,7 @@ class Session:
         index
             Position of the frame in its source; one after that of the frame before by default.
         """
-        index = self._next if index is None else index
+        index = self._next if index is None else whole("index", index, least=0)
         self._next = index + 1
         data = json.loads(self._session.push(pixels(image, "image"), index, time))
         return Update(
@@ -358,7 +358,10 @@ def _models(model: ModelLike) -> list[str]:
         return []
     if isinstance(model, (str, os.PathLike)):
         return [os.fspath(model)]
-    return [os.fspath(path) for path in model]
+    paths = [os.fspath(path) for path in model]
+    if not paths:
+        raise SettingError("model is an empty list: it must name at least one model file, or be None for the bundled model")
+    return paths
 
 
 def _with_progress(progress: ProgressCallback) -> Callable[[int, int | None, int, int], object]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from . import _deepsight
 from ._pixels import UInt8Array
-from ._sampling import SamplingLike, choice
+from ._sampling import SamplingLike, choice, whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,4 +143,6 @@ def read_frames(
     >>> for index, time, image in deepsight.read_frames("clip.mp4", deepsight.Sampling.fps(2)):
     ...     print(time, image.shape)
     """
-    return Frames(_deepsight.FrameReader(path, choice(sampling, "sampling"), max_side, max_duration))
+    side = None if max_side is None else whole("max_side", max_side, most=2**32 - 1)
+    duration = None if max_duration is None else whole("max_duration", max_duration)
+    return Frames(_deepsight.FrameReader(path, choice(sampling, "sampling"), side, duration))

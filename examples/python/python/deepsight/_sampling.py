@@ -32,7 +32,7 @@ class Sampling:
     @classmethod
     def evenly(cls, count: int) -> Sampling:
         """Select `count` frames spread evenly over the whole video, with the first and the last."""
-        return cls("evenly", _whole("count", count))
+        return cls("evenly", whole("count", count))
 
     @classmethod
     def fps(cls, rate: float) -> Sampling:
@@ -42,7 +42,7 @@ class Sampling:
     @classmethod
     def every(cls, step: int) -> Sampling:
         """Select the frames 0, `step`, 2 `step` and so on."""
-        return cls("every", _whole("step", step))
+        return cls("every", whole("step", step))
 
     @classmethod
     def all(cls) -> Sampling:
@@ -65,15 +65,17 @@ def choice(sampling: SamplingLike, name: str) -> tuple[str, float | tuple[float,
             raise SettingError(f'{name} is {sampling!r}: it must be a number, "auto", "all" or a Sampling')
         return sampling, None
     if not isinstance(sampling, Sampling):
-        sampling = Sampling.evenly(_whole(name, sampling))
+        sampling = Sampling.evenly(whole(name, sampling))
     return sampling.kind, sampling.value
 
 
-def _whole(name: str, value: object) -> int:
+def whole(name: str, value: object, least: int = 1, most: int = 2**63 - 1) -> int:
+    """Return a whole number in a range, or raise the error that names it."""
     try:
         number = operator.index(value)  # type: ignore[arg-type]  # what has no index raises
     except TypeError:
         raise SettingError(f"{name} is {value!r}: it must be a whole number") from None
-    if not 1 <= number < 2**63:
-        raise SettingError(f"{name} is {number}: it must be at least 1")
+    if not least <= number <= most:
+        limit = f"at least {least}" if number < least else f"at most {most}"
+        raise SettingError(f"{name} is {number}: it must be {limit}")
     return number
