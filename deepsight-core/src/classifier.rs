@@ -412,8 +412,8 @@ impl<B: Backend> FaceClassifier for Classifier<B> {
     /// Computes the class activation map (Zhou et al., CVPR 2016) of the margin between fake and real, because a
     /// softmax of two classes depends only on that margin. The map is the last feature map weighted by the difference
     /// of the two classes' weights. Negative values, which support the real class, become 0, and the largest value
-    /// becomes 1. If no position supports the fake class, the map is 0 everywhere. `None` for a vision transformer, whose
-    /// logits are no sum over positions.
+    /// becomes 1. If no position supports the fake class, the map is 0 everywhere. `None` for a vision transformer,
+    /// whose logits are no sum over positions.
     fn explain(&self, face: &RgbImage) -> Result<Option<ActivationMap>, Error> {
         if is_empty(face) {
             return Err(Error::EmptyFace { index: 0, width: face.width(), height: face.height() });

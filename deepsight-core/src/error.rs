@@ -339,8 +339,8 @@ pub enum Error {
     },
     /// The weights of a vision transformer end with its features.
     #[error(
-        "the file has no head, the linear layer from features to scores, so the network alone tells nothing about faces: \
-         give the weights of a trained detector, or its head from another file"
+        "the file has no head, the linear layer from features to scores, and the network alone tells nothing about \
+         faces: give the weights of a trained detector, or its head from another file"
     )]
     HeadMissing,
     /// The weights are those of a network that is known and not supported.

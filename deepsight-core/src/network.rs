@@ -97,7 +97,6 @@ impl Serialize for ModelArchitecture {
 
 /// A network by the name that timm gives it, with or without the name of pretrained weights.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub enum NetworkName {
     /// An EfficientNet.
     EfficientNet(TimmName),

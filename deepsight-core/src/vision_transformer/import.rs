@@ -271,8 +271,8 @@ impl Contents {
     /// # Errors
     /// [`Error::TensorNames`] and [`Error::TensorShape`] if a tensor is missing that tells the shape,
     /// [`Error::UnsupportedNetwork`] for a vision transformer of neither CLIP nor DINOv2,
-    /// [`Error::ActivationUnknown`] if nothing decides the activation, [`Error::OtherVariant`] if the choice contradicts
-    /// the tensors or itself, and [`Error::Setting`] if the input size is not usable.
+    /// [`Error::ActivationUnknown`] if nothing decides the activation, [`Error::OtherVariant`] if the choice
+    /// contradicts the tensors or itself, and [`Error::Setting`] if the input size is not usable.
     pub(crate) fn config(&self, choice: &TransformerChoice) -> Result<VisionTransformerConfig, Error> {
         if self.is_mean_pooled {
             let network = "an image classifier of transformers, whose head gets the mean of the patches";
@@ -352,8 +352,8 @@ impl Contents {
     /// Reads the weights for a network.
     ///
     /// # Errors
-    /// [`Error::TensorNames`], [`Error::TensorShape`] and [`Error::TensorType`] with the first tensor that is wrong, and
-    /// [`Error::HeadMissing`] if there is no head in the file, nor `head`.
+    /// [`Error::TensorNames`], [`Error::TensorShape`] and [`Error::TensorType`] with the first tensor that is wrong,
+    /// and [`Error::HeadMissing`] if there is no head in the file, nor `head`.
     pub(crate) fn read<B: Backend>(
         &self,
         tensors: &Tensors<'_, '_>,

@@ -50,6 +50,7 @@ for norm in ("layer_norm1", "layer_norm2"):
     vit |= {f"encoder.layers.0.{norm}.weight": (width,), f"encoder.layers.0.{norm}.bias": (width,)}
 vit = {f"module.backbone.{name}": shape for name, shape in vit.items()}
 vit |= {"module.head.weight": (2, width), "module.head.bias": (2,)}
-torch.save({name: torch.linspace(-1, 1, torch.Size(shape).numel()).reshape(shape) for name, shape in vit.items()}, here / "vit.pth")
+vit = {name: torch.linspace(-1, 1, torch.Size(shape).numel()).reshape(shape) for name, shape in vit.items()}
+torch.save(vit, here / "vit.pth")
 # A program instead of weights, which is refused by name.
 torch.jit.script(torch.nn.Linear(1, 1)).save(here / "refused" / "scripted.pt")

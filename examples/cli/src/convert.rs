@@ -43,9 +43,9 @@ pub struct Args {
     /// Largest difference from the score of a reference
     #[arg(long, value_name = "P", default_value_t = 0.01)]
     tolerance: f32,
-    /// Network: efficientnet_b0 to efficientnet_b7, with the prefix tf_ for the variant tensorflow, efficientnet_lite0 to
-    /// efficientnet_lite4, or timm's name of a vision transformer of CLIP or DINOv2, such as vit_large_patch14_clip_224.
-    /// By default what the checkpoint says
+    /// Network: efficientnet_b0 to efficientnet_b7, with the prefix tf_ for the variant tensorflow, efficientnet_lite0
+    /// to efficientnet_lite4, or timm's name of a vision transformer of CLIP or DINOv2, such as
+    /// vit_large_patch14_clip_224. By default what the checkpoint says
     #[arg(long, value_name = "NAME")]
     model_name: Option<NetworkName>,
     /// Project that trained the model: timm, sbi (SelfBlendedImages), deepfakebench, selimsef (winner of the DFDC),
@@ -85,7 +85,8 @@ pub struct Args {
     /// Print the content of a model file or an ensemble file, and check the scores of the golden inputs
     #[arg(long, value_name = "FILE", conflicts_with_all = ["timm", "output", "model_name"])]
     inspect: Option<PathBuf>,
-    /// Side of the network's input in pixels; timm's by default. A vision transformer needs a multiple of its patch size
+    /// Side of the network's input in pixels; timm's by default. A vision transformer needs a multiple of its patch
+    /// size
     #[arg(long, value_name = "PIXELS")]
     input_size: Option<u32>,
     /// Mean of pixels in 0..=1, three numbers; timm's by default

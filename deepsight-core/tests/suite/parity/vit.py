@@ -54,7 +54,8 @@ def of_timm(name: str, x: torch.Tensor, side: int = SIDE):
     loaded = dict(state)
     if side != SIDE:
         prefixes = 0 if used.no_embed_class else 1
-        loaded["pos_embed"] = resample_abs_pos_embed(state["pos_embed"], [SIDE // PATCH] * 2, num_prefix_tokens=prefixes)
+        size = [SIDE // PATCH] * 2
+        loaded["pos_embed"] = resample_abs_pos_embed(state["pos_embed"], size, num_prefix_tokens=prefixes)
     used.load_state_dict(loaded)
     return state, used(x)
 
@@ -91,8 +92,8 @@ def effort(x: torch.Tensor):
     for name, tensor in part(state, "module.backbone.").items():
         layer = "module.backbone." + name.removesuffix(".weight_main")
         if name.endswith(".weight_main"):
-            residual = state[f"{layer}.U_residual"] @ torch.diag(state[f"{layer}.S_residual"]) @ state[f"{layer}.V_residual"]
-            merged[name.removesuffix("_main")] = tensor + residual
+            s, u, v = (state[f"{layer}.{part}_residual"] for part in "SUV")
+            merged[name.removesuffix("_main")] = tensor + u @ torch.diag(s) @ v
         elif not name.endswith(("_residual", "_r")):
             merged[name] = tensor
     model.load_state_dict(merged)
@@ -135,7 +136,9 @@ def gend_dino(x: torch.Tensor, registers: bool, old_names: bool):
 
 def unifd(x: torch.Tensor):
     """OpenAI's CLIP as a whole, with one logit of its image embedding."""
-    vision = open_clip.model.CLIPVisionCfg(layers=DEPTH, width=WIDTH, head_width=WIDTH // HEADS, patch_size=PATCH, image_size=SIDE)
+    vision = open_clip.model.CLIPVisionCfg(
+        layers=DEPTH, width=WIDTH, head_width=WIDTH // HEADS, patch_size=PATCH, image_size=SIDE
+    )
     text = open_clip.model.CLIPTextCfg(context_length=4, vocab_size=8, width=16, heads=2, layers=1)
     model = open_clip.model.CLIP(EMBEDDING, vision, text, quick_gelu=True).eval()
     shapes = shapes_of(model, "model.") | {"fc.weight": (1, EMBEDDING), "fc.bias": (1,)}
@@ -162,7 +165,8 @@ def main() -> None:
         "gend_dinov2_registers": gend_dino(x, True, False),
         "unifd": unifd(x),
     }
-    out = {"timm": timm.__version__, "transformers": transformers.__version__, "open_clip": open_clip.__version__, "cases": {}}
+    versions = {library.__name__: library.__version__ for library in (timm, transformers, open_clip)}
+    out = {**versions, "cases": {}}
     for name, (state, logits) in cases.items():
         print(name, len(state), logits.tolist())
         out["cases"][name] = {

@@ -1,4 +1,5 @@
-//! EfficientNet and a vision transformer against timm, in every precision, and against itself after a way through a file.
+//! EfficientNet and a vision transformer against timm, in every precision, and a model against itself after a way
+//! through a file.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
