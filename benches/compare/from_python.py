@@ -131,7 +131,8 @@ def ours(case: str, threads: int, folder: pathlib.Path) -> Work:
         frame, mtcnn = picture(int(number)), deepsight.MTCNN(keep_all=True)
         return lambda: detected(mtcnn.detect(frame, landmarks=True))
     path = folder / f"{NETWORK}.safetensors"
-    deepsight.convert(network(folder), path, model_name=NETWORK, variant="pytorch", input_size=SIDE)
+    # Of the file that the other side has written, because torch would take memory here.
+    deepsight.convert(folder / f"{NETWORK}.pth", path, model_name=NETWORK, variant="pytorch", input_size=SIDE)
     if kind == "score":
         batch, classifier = faces(int(number)), deepsight.Classifier(path)
         return lambda: classifier.score(batch).tolist()
