@@ -181,7 +181,8 @@ def measure(a: argparse.Namespace, folder: pathlib.Path, cpus: list[int]) -> Ite
         with work.workers() as workers:
             outputs = {}
             for side in ("theirs", "ours"):
-                command = [sys.executable, __file__, "--serve", side, "--threads", str(len(cpus)), "--work", str(folder)]
+                place = ["--threads", str(len(cpus)), "--work", str(folder)]
+                command = [sys.executable, __file__, "--serve", side, *place]
                 workers[side] = work.Worker(side, command, cpus)
                 outputs[side] = workers[side].ask({"do": "prepare", "case": case})["output"]
             check(case, **outputs)
