@@ -131,7 +131,8 @@ def ours(case: str, threads: int, folder: pathlib.Path) -> Work:
         frame, mtcnn = picture(int(number)), deepsight.MTCNN(keep_all=True)
         return lambda: detected(mtcnn.detect(frame, landmarks=True))
     path = folder / f"{NETWORK}.safetensors"
-    deepsight.convert(network(folder), path, model_name=NETWORK, variant="pytorch", input_size=SIDE)
+    # Of the file that the other side has written, because torch would take memory here.
+    deepsight.convert(folder / f"{NETWORK}.pth", path, model_name=NETWORK, variant="pytorch", input_size=SIDE)
     if kind == "score":
         batch, classifier = faces(int(number)), deepsight.Classifier(path)
         return lambda: classifier.score(batch).tolist()
@@ -180,7 +181,8 @@ def measure(a: argparse.Namespace, folder: pathlib.Path, cpus: list[int]) -> Ite
         with work.workers() as workers:
             outputs = {}
             for side in ("theirs", "ours"):
-                command = [sys.executable, __file__, "--serve", side, "--threads", str(len(cpus)), "--work", str(folder)]
+                place = ["--threads", str(len(cpus)), "--work", str(folder)]
+                command = [sys.executable, __file__, "--serve", side, *place]
                 workers[side] = work.Worker(side, command, cpus)
                 outputs[side] = workers[side].ask({"do": "prepare", "case": case})["output"]
             check(case, **outputs)

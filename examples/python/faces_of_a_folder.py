@@ -34,7 +34,8 @@ def main() -> None:
             if boxes is None:
                 continue
             for box, probability, eyes in zip(boxes, probabilities, points):
-                writer.writerow([path.name, *(f"{float(value):.2f}" for value in [*box, probability, *eyes[0], *eyes[1]])])
+                numbers = [*box, probability, *eyes[0], *eyes[1]]
+                writer.writerow([path.name, *(f"{float(number):.2f}" for number in numbers)])
                 faces += 1
     print(f"{faces} faces in {len(photographs)} photographs, {time.perf_counter() - started:.2f} s", file=sys.stderr)
 

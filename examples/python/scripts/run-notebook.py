@@ -13,7 +13,8 @@ parser.add_argument("notebook", type=Path)
 parser.add_argument("--write", action="store_true", help="store the outputs in the notebook")
 a = parser.parse_args()
 notebook = nbformat.read(a.notebook, as_version=4)
-NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": a.notebook.parent}}).execute()
+place = {"metadata": {"path": a.notebook.parent}}
+NotebookClient(notebook, timeout=600, kernel_name="python3", resources=place).execute()
 if a.write:
     for cell in notebook.cells:
         # The times of a run would change the file each time.

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 venv="${DEEPSIGHT_PYTHON:-$HOME/.cache/deepsight-python}"
 python="${PYTHON:-python3}"
-command -v "$python" >/dev/null || { echo "test-peers.sh: $python is not installed (PYTHON names another)" >&2; exit 2; }
+command -v "$python" >/dev/null || { echo "test-peers.sh: $python is missing (PYTHON names another)" >&2; exit 2; }
 if [ ! -x "$venv/bin/python" ]; then
     "$python" -m venv "$venv" || { echo "test-peers.sh: cannot make a virtual environment in $venv" >&2; exit 2; }
 fi

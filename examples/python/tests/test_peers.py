@@ -129,7 +129,9 @@ def test_a_tensor_is_a_picture_and_results_share_memory_with_torch() -> None:
     assert torch.from_numpy(frame).shape == frame.shape
 
 
-@pytest.mark.parametrize("source", [(31, 47), (116, 89), (97, 160), (160, 97), (160, 160), (400, 700), (320, 640), (90, 400)])
+@pytest.mark.parametrize(
+    "source", [(31, 47), (116, 89), (97, 160), (160, 97), (160, 160), (400, 700), (320, 640), (90, 400)]
+)
 @pytest.mark.parametrize("target", [1, 48, 80, 160, 224])
 def test_areas_are_resized_as_opencv_does(source: tuple[int, int], target: int) -> None:
     import cv2

@@ -154,7 +154,7 @@ def convert(
         content = _safetensors(dict(_tensors(weights)))
     else:
         raise SettingError(
-            f"weights is a {type(weights).__name__}: a state dict, a model of timm or the path of a checkpoint is needed"
+            f"weights is a {type(weights).__name__}: a state dict, a model of timm or the path of a file is needed"
         )
     target = Path(output)
     _deepsight.convert(

@@ -295,8 +295,8 @@ def extract_face(
         from PIL import Image
 
         picture = img if img.mode == "RGB" else img.convert("RGB")
-        resample = Image.Resampling.BILINEAR
-        face: UInt8Array = np.asarray(picture.crop((left, top, right, bottom)).resize((image_size, image_size), resample))
+        crop = picture.crop((left, top, right, bottom))
+        face: UInt8Array = np.asarray(crop.resize((image_size, image_size), Image.Resampling.BILINEAR))
     else:
         face = resize_area(pixels(img, "img")[top:bottom, left:right], image_size, image_size)
     if save_path is not None:
