@@ -186,3 +186,17 @@ def test_it_can_be_pickled() -> None:
     copy = pickle.loads(pickle.dumps(MTCNN(image_size=64, select_largest=False, min_face_size=40)))
     assert (copy.image_size, copy.select_largest, copy.min_face_size) == (64, False, 40)
     assert copy.selection_method == "probability"
+
+
+def test_settings_that_are_changed_later_hold_from_the_next_picture_on() -> None:
+    image = photo("one")
+    mtcnn = MTCNN()
+    box = mtcnn.detect(image)[0][0]
+    mtcnn.min_face_size = 2 * max(box[2] - box[0], box[3] - box[1])
+    assert mtcnn.detect(image)[0] is None
+    mtcnn.min_face_size = 20
+    np.testing.assert_array_equal(mtcnn.detect(image)[0][0], box)
+    with pytest.raises(deepsight.SettingError, match="thresholds has 1"):
+        mtcnn.thresholds = [0.5]
+    mtcnn.thresholds = [0.6, 0.7, 0.9999999]
+    assert pickle.loads(pickle.dumps(mtcnn)).thresholds == mtcnn.thresholds == (0.6, 0.7, 0.9999999)

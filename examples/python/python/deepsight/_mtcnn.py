@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,14 @@ from ._pixels import Float32Array, ImageLike, UInt8Array, batch, is_batch, is_pi
 from ._resize import resize_area
 
 _METHODS = ("largest", "probability", "center_weighted_size", "largest_over_threshold")
+_OF_NETWORKS = ("min_face_size", "thresholds", "factor")
+
+
+def _networks(min_face_size: float, thresholds: Sequence[float], factor: float) -> _deepsight.Mtcnn:
+    limits = [float(threshold) for threshold in thresholds]
+    if len(limits) != 3:
+        raise SettingError(f"thresholds has {len(limits)} values: one for each of the three networks is needed")
+    return _deepsight.Mtcnn(float(min_face_size), limits, float(factor))
 
 
 class MTCNN:
@@ -58,6 +66,8 @@ class MTCNN:
     >>> boxes, probabilities = mtcnn.detect(Image.open("photograph.jpg"))
     """
 
+    thresholds: Sequence[float]
+
     def __init__(
         self,
         image_size: int = 160,
@@ -71,9 +81,6 @@ class MTCNN:
         keep_all: bool = False,
         device: object = None,
     ) -> None:
-        limits = [float(threshold) for threshold in thresholds]
-        if len(limits) != 3:
-            raise SettingError(f"thresholds has {len(limits)} values: one for each of the three networks is needed")
         if not (isinstance(image_size, (int, np.integer)) and 1 <= image_size <= 4096):
             raise SettingError(f"image_size is {image_size!r}: it must be a whole number of pixels, 1 to 4096")
         if not 0 <= margin < image_size:
@@ -84,14 +91,24 @@ class MTCNN:
         self.image_size = int(image_size)
         self.margin = margin
         self.min_face_size = min_face_size
-        self.thresholds = limits
+        self.thresholds = tuple(thresholds)
         self.factor = factor
         self.post_process = post_process
         self.select_largest = select_largest
         self.selection_method = selection_method or ("largest" if select_largest else "probability")
         self.keep_all = keep_all
         self.device = "cpu"
-        self._networks = _deepsight.Mtcnn(float(min_face_size), limits, float(factor))
+        self._networks = _networks(min_face_size, self.thresholds, factor)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # In facenet-pytorch these settings may be changed at any time, and hold from the next picture on.
+        if name == "thresholds" and isinstance(value, Iterable):
+            value = tuple(value)
+        if name in _OF_NETWORKS and "_networks" in self.__dict__:
+            settings: dict[str, Any] = {setting: getattr(self, setting) for setting in _OF_NETWORKS}
+            settings[name] = value
+            self.__dict__["_networks"] = _networks(**settings)
+        super().__setattr__(name, value)
 
     def detect(self, img: ImageLike | Sequence[ImageLike], landmarks: bool = False) -> tuple[Any, ...]:
         """Find the faces of one or several pictures.
