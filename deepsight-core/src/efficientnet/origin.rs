@@ -88,10 +88,7 @@ impl Origin {
         };
         choice.clip_activation = choice.clip_activation.or(clip);
         choice.head = choice.head.or(head);
-        if self != Self::Timm && self.has_transformers() {
-            // Also where the weights have positions for the 518 pixels of DINOv2.
-            choice.input_size = choice.input_size.or(Some(224));
-        }
+        choice.dinov2_input_size = choice.dinov2_input_size.or((self == Self::GenD).then_some(224));
         Ok(())
     }
 

@@ -27,6 +27,8 @@ pub struct TransformerChoice {
     /// Side of the input in pixels, a multiple of the patch size. Without it, the size for which the weights have
     /// positions. If it is another, the positions are interpolated as the library does that saved the weights.
     pub input_size: Option<u32>,
+    /// The same for DINOv2 if nothing else decides it. Its weights have positions for 518 pixels, and projects use fewer.
+    pub dinov2_input_size: Option<u32>,
 }
 
 /// Evidence of an error: a project's networks are known.
@@ -293,7 +295,7 @@ impl Contents {
         let blocks = self.recipes.keys().filter_map(|name| name.strip_prefix("blocks.")?.strip_suffix(".norm1.weight"));
         let depth = blocks.count();
         let (native, _) = self.positions()?;
-        let patches = match choice.input_size {
+        let patches = match choice.input_size.or(choice.dinov2_input_size.filter(|_| layer_scale)) {
             Some(side) => {
                 let fits = patch_size > 0 && (side as usize).is_multiple_of(patch_size);
                 Error::check("input_size", side, fits, "must be a multiple of the patch size of the network")?;

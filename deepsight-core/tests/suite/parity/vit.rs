@@ -181,6 +181,10 @@ fn what_the_weights_do_not_tell_must_be_chosen_and_may_not_contradict_them() {
     assert!(matches!(&error, Error::OtherVariant { wanted, .. } if wanted == "vit_large_patch14_clip_224"), "{error}");
     let error = card(&clip, |c| (c.activation, c.input_size) = (Some(MlpActivation::Gelu), Some(36))).unwrap_err();
     assert!(matches!(error, Error::Setting { name: "input_size", .. }), "{error}");
+    // Positions for another number of patches are interpolated only where that is asked for.
+    let side = |name: &str, change| card(&weights(&cases[name]), change).unwrap().input_size;
+    let smaller: fn(&mut TransformerChoice) = |c| c.dinov2_input_size = Some(24);
+    assert_eq!((side("timm_dinov2_larger", |_| {}), side("timm_dinov2_larger", smaller)), (48, 24));
     let dino = card(&weights(&cases["timm_dinov2_registers"]), |_| {}).unwrap();
     let dino: &VisionTransformerConfig = dino.architecture.vision_transformer().unwrap();
     assert_eq!((dino.activation, dino.registers, dino.tokens()), (MlpActivation::Gelu, 4, 21));
