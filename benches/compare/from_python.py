@@ -176,7 +176,7 @@ def serve(prepare: Callable[[str, int, pathlib.Path], Work], threads: int, folde
 def measure(a: argparse.Namespace, folder: pathlib.Path, cpus: list[int]) -> Iterator[dict[str, Any]]:
     import work
 
-    for case in CASES:
+    for case in a.only:
         print(case, flush=True)
         with work.workers() as workers:
             outputs = {}
@@ -230,6 +230,7 @@ def main() -> None:
     add("--threads", type=int, default=2, metavar="N", help="threads and cores for each (default 2)")
     add("--rounds", type=int, default=9, metavar="N", help="turns that each gets (default 9)")
     add("--seconds", type=float, default=0.3, metavar="S", help="length of a turn (default 0.3)")
+    add("--only", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help="default all: " + ", ".join(CASES))
     add("--work", type=pathlib.Path, metavar="DIR", help="for the weights; default target/compare")
     add("--write", type=pathlib.Path, metavar="PAGE", help="put the table into this page: docs/benchmarks.md")
     add("--serve", choices=["ours", "theirs"], help=argparse.SUPPRESS)
@@ -248,7 +249,11 @@ def main() -> None:
     folder = (a.work or target_folder() / "compare").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     noise = Noise()
-    cases = list(measure(a, folder, work.chosen_cpus(a.threads)))
+    cases: list[dict[str, Any]] = []
+    for case in measure(a, folder, work.chosen_cpus(a.threads)):
+        cases.append(case)
+        # After each case: what a longer one interrupts is not lost.
+        (folder / "from_python.json").write_text(json.dumps(cases, indent=1) + "\n")
     commit = _output("git", "rev-parse", "--short", "HEAD").strip()
     others = noise.others()
     flags = f"--threads {a.threads} --rounds {a.rounds}"
