@@ -97,7 +97,7 @@ fn a_vision_transformer_becomes_a_model_that_analyze_takes_once_its_activation_i
     assert!(refused(&["--from", "sbi"]).contains("timm or effort or gend or unifd"));
     let quick = ["--activation", "quick_gelu"];
     assert!(
-        refused(&[&quick[..], &["--input-size", "65"]].concat()).contains("--input-size is 65: must be a multiple")
+        refused(&[&quick[..], &["--input-size", "65"]].concat()).contains("--input-size is 65: it must be a multiple")
     );
     assert!(refused(&[&quick[..], &["--format", "i8"]].concat()).contains("--format is i8"));
     let converted = run("convert", &[&files[..], &quick, &["--format", "f16", "--crop", "margin:0.25"]].concat());
