@@ -50,7 +50,7 @@ pub(crate) fn convert(
             };
             let weights = weights.with_set(set);
             let card = described(&weights, name, network, variant, origin, card)?;
-            let network = weights.load_into(card.config().init::<Flex>(&Default::default()))?;
+            let network = weights.load_into(card.config().init::<Flex>(&Default::default())?)?;
             let classifier = Classifier::new(network, card, &Default::default())?;
             save(&classifier, format.unwrap_or(WeightFormat::F32), faces, tolerance, &output)
         })
