@@ -85,11 +85,11 @@ fn an_ensemble_file_is_used_as_a_model_and_is_refused_when_a_member_changes_or_i
     let folder = tempfile::tempdir().unwrap();
     let (opposite, file) = (opposite(folder.path()), folder.path().join("both.json"));
     let members = ["--member", text(&bundled_model()), "--member", text(&opposite)].map(str::to_owned);
-    let how = ["--stacking", "1.5,-0.5", "--intercept", "-0.25", "--max-disagreement", "1", "--name", "both"];
+    let how = ["--stacking", "1.5,0.25", "--intercept", "-0.25", "--max-disagreement", "1", "--name", "both"];
     let flags = [&["--ensemble", text(&file)], &members.each_ref().map(String::as_str)[..], &how].concat();
     let written = run("convert", &flags);
     assert_eq!((written.code, written.stderr.as_str()), (Some(0), ""), "{written:?}");
-    assert!(written.stdout.contains("logistic stacking (weights 1.500, -0.500; intercept -0.250)"), "{written:?}");
+    assert!(written.stdout.contains("logistic stacking (weights 1.500, 0.250; intercept -0.250)"), "{written:?}");
     let inspected = run("convert", &["--inspect", text(&file)]);
     assert_eq!((inspected.code, &inspected.stdout), (Some(0), &written.stdout));
     let content: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
