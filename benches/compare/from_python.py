@@ -150,29 +150,6 @@ def detected(found: tuple[Any, ...]) -> list[list[Any]]:
     return [np.asarray(part, np.float64).tolist() for part in found]
 
 
-def serve(prepare: Callable[[str, int, pathlib.Path], Work], threads: int, folder: pathlib.Path) -> None:
-    """Answers requests until there are no more."""
-    answers, sys.stdout = sys.stdout, sys.stderr
-    work: Work | None = None
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            if request["do"] == "run":
-                assert work is not None, "nothing is prepared"
-                seconds = []
-                for _ in range(request["repeat"]):
-                    start = time.perf_counter()
-                    work()
-                    seconds.append(time.perf_counter() - start)
-                answer: dict[str, Any] = {"seconds": seconds}
-            else:
-                work = prepare(request["case"], threads, folder)
-                answer = {"output": work()}
-        except Exception as error:  # whatever a library throws is an answer, too
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), file=answers, flush=True)
-
-
 def measure(a: argparse.Namespace, folder: pathlib.Path, cpus: list[int]) -> Iterator[dict[str, Any]]:
     import work
 
@@ -236,7 +213,10 @@ def main() -> None:
     add("--serve", choices=["ours", "theirs"], help=argparse.SUPPRESS)
     a = parser.parse_args()
     if a.serve:
-        serve(ours if a.serve == "ours" else theirs, a.threads, a.work)
+        import peer
+
+        prepare = ours if a.serve == "ours" else theirs
+        peer.serve(lambda request: prepare(request["case"], a.threads, a.work))
         return
 
     import report

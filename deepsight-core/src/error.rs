@@ -330,8 +330,8 @@ pub enum Error {
     },
     /// The weights fit CLIP with either activation, and nothing tells which it is.
     #[error(
-        "the weights fit {network} with the activation gelu (CLIP of LAION) and quick_gelu (CLIP of OpenAI), which give \
-         other scores, and the file does not say which it is: choose the activation"
+        "the weights fit {network} with the activation gelu (CLIP of LAION) and quick_gelu (CLIP of OpenAI), which \
+         give other scores, and the file does not say which it is: choose the activation"
     )]
     ActivationUnknown {
         /// The network, by timm's name or its shape.

@@ -155,9 +155,7 @@ pub(crate) fn child<'a>(parent: &'a [u8], kind: &'a [u8; 4]) -> Option<&'a [u8]>
 /// Returns the content of the only box of one type within another box, or `None` if there is none, or several, of which
 /// players may use different ones.
 pub(crate) fn only<'a>(parent: &'a [u8], kind: &'a [u8; 4]) -> Option<&'a [u8]> {
-    let mut found = children(parent, kind);
-    let first = found.next();
-    first.filter(|_| found.next().is_none())
+    at_most_one(parent, kind).flatten()
 }
 
 /// Returns the content of the only box of one type within another box, if there is one, or `None` if there are several.

@@ -12,9 +12,10 @@ use crate::{
 ///
 /// One ffmpeg process decodes the video from its beginning to the last frame that is needed, a few frames ahead of the
 /// caller. Where that is estimated to take less time, it gets only the packets from the key frames before the frames
-/// that are needed, or up to four processes at a time seek to these key frames, and the frames are the same. Dropping the iterator ends the processes. No item
-/// follows an error. A file that is cut short or damaged gives the frames it has, and then [`VideoError::Truncated`] or
-/// [`VideoError::FrameCount`]. Damage to parts that are not decoded is not noticed.
+/// that are needed, or up to four processes at a time seek to these key frames, and the frames are the same. Dropping
+/// the iterator ends the processes. No item follows an error. A file that is cut short or damaged gives the frames it
+/// has, and then [`VideoError::Truncated`] or [`VideoError::FrameCount`]. Damage to parts that are not decoded is not
+/// noticed.
 #[derive(Debug)]
 #[must_use = "frames are decoded only while the iterator is read"]
 pub struct Frames {

@@ -22,9 +22,9 @@ pub struct DecodeLimits {
     /// second.
     pub max_frames: u64,
     /// Time that may be spent waiting for one run of ffprobe (opening a video takes one to four runs, and one more for
-    /// each stream with a decoder that is not on the allow-list) or for the runs of ffmpeg of one decode. If an
-    /// excerpt or seeks fail, each of the ways that replace them may take as long once more. The time that a caller takes between
-    /// two frames does not count. Default ten minutes.
+    /// each stream with a decoder that is not on the allow-list) or for the runs of ffmpeg of one decode. If an excerpt
+    /// or seeks fail, each of the ways that replace them may take as long once more. The time that a caller takes
+    /// between two frames does not count. Default ten minutes.
     pub max_wait: Duration,
     /// Time for which the source of a [`PipedVideo`](crate::PipedVideo) may send nothing. Default: no limit, because a
     /// camera may be silent.

@@ -38,8 +38,8 @@ pub(crate) struct Track<'a> {
 }
 
 impl<'a> Track<'a> {
-    /// Returns the tracks of an index (`moov`) in their order, or `None` if one of them has several edits, or a box that
-    /// should be there once is there twice, so that ffmpeg may use the other one.
+    /// Returns the tracks of an index (`moov`) in their order, or `None` if one of them has several edits, or a box
+    /// that should be there once is there twice, so that ffmpeg may use the other one.
     pub(crate) fn all(index: &'a [u8]) -> Option<Vec<Self>> {
         let movie_scale = scale(only(index, b"mvhd")?)?;
         children(index, b"trak").map(|track| Self::read(track, movie_scale)).collect()

@@ -103,7 +103,8 @@ impl EnsembleFile {
             let supported = Self::SCHEMA;
             return Err(refused(format!("it has version {found}; this program reads version {supported}")));
         }
-        // serde cannot refuse unknown fields where some are flattened. A misspelt one would be a setting that is ignored.
+        // serde cannot refuse unknown fields where some are flattened. A misspelt one would be a setting that is
+        // ignored.
         let fields: Map<String, Value> = serde_json::from_str(text).map_err(syntax)?;
         if let Some(unknown) = fields.keys().find(|field| !FIELDS.contains(&field.as_str())) {
             return Err(refused(format!("it has no field {unknown:?}; its fields are {}", FIELDS.join(", "))));

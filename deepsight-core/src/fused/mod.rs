@@ -10,6 +10,8 @@ mod network;
 #[cfg(feature = "model")]
 mod pool;
 #[cfg(feature = "model")]
+mod rounds;
+#[cfg(feature = "model")]
 mod vision_transformer;
 
 /// The instructions that the kernels use.

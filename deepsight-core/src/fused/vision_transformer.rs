@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::Canvas;
 use super::fold::Folder;
 use super::pool::Pool;
+use super::rounds::{Work, in_rounds};
 use crate::Error;
 use crate::model::{Head, MlpActivation, StateDict, VisionTransformerConfig};
 use crate::vision_transformer::SMALLEST_NORM;
@@ -171,13 +172,6 @@ struct Scratch {
     values: Aligned,
 }
 
-/// Whether the threads work together on an image.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Work {
-    Alone,
-    Together,
-}
-
 impl Work {
     /// Calls a function with each block of an output of `length` values, and its number.
     fn each(self, output: &mut [f32], length: usize, run: impl Fn(usize, &mut [f32]) + Sync + Send) {
@@ -268,20 +262,9 @@ impl FusedVisionTransformer {
     ) -> Vec<f32> {
         let side = self.config.image_size();
         assert!(height == side && width == side, "an image of {height} × {width}; {side} × {side} is needed");
-        let classes = self.classes();
-        let mut logits = vec![0.0; images * classes];
-        let threads = rayon::current_num_threads();
-        let (alone, together) = logits.split_at_mut(images / threads * threads * classes);
-        let first = alone.len() / classes;
-        let one = |image: usize, logits: &mut [f32], work: Work| {
+        in_rounds(images, self.classes(), |image, logits, work| {
             self.workspaces.with(|workspace| self.classify(workspace, |canvas| fill(image, canvas), work, logits));
-        };
-        let alone = alone.par_chunks_mut(classes).with_max_len(1).enumerate();
-        alone.for_each(|(image, logits)| one(image, logits, Work::Alone));
-        for (image, logits) in together.chunks_mut(classes).enumerate() {
-            one(first + image, logits, Work::Together);
-        }
-        logits
+        })
     }
 
     fn classify(&self, workspace: &mut Workspace, fill: impl FnOnce(Canvas<'_>), work: Work, logits: &mut [f32]) {

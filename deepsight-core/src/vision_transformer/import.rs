@@ -27,7 +27,8 @@ pub struct TransformerChoice {
     /// Side of the input in pixels, a multiple of the patch size. Without it, the size for which the weights have
     /// positions. If it is another, the positions are interpolated as the library does that saved the weights.
     pub input_size: Option<u32>,
-    /// The same for DINOv2 if nothing else decides it. Its weights have positions for 518 pixels, and projects use fewer.
+    /// The same for DINOv2 if nothing else decides it. Its weights have positions for 518 pixels, and projects use
+    /// fewer.
     pub dinov2_input_size: Option<u32>,
 }
 

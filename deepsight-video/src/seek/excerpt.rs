@@ -109,14 +109,11 @@ impl Excerpt {
         (given == all && excerpt.frames.is_sorted()).then_some(excerpt)
     }
 
-    /// Returns the frames that a decoder must give, each with whether it is wanted, in order of presentation.
-    pub(crate) fn frames(&self) -> &[(usize, bool)] {
-        &self.frames
-    }
-
-    /// Opens the file and returns the bytes of the excerpt.
-    pub(crate) fn open(self, path: &Path) -> io::Result<impl Read + Send + use<>> {
-        Ok(Reader { file: File::open(path)?, pieces: self.pieces.into_iter(), piece: None })
+    /// Opens the file. Returns the frames that a decoder must give, each with whether it is wanted, in order of
+    /// presentation, and the bytes of the excerpt.
+    pub(crate) fn open(self, path: &Path) -> io::Result<(Vec<(usize, bool)>, impl Read + Send + use<>)> {
+        let bytes = Reader { file: File::open(path)?, pieces: self.pieces.into_iter(), piece: None };
+        Ok((self.frames, bytes))
     }
 
     fn add_fragment<'a>(
@@ -212,12 +209,12 @@ struct Head {
 impl Head {
     /// Describes a file that has one track, `track`, and consists of fragments.
     fn of(track: &[u8], movie: &[u8]) -> Option<Self> {
-        has_long_lengths(only(only(only(only(track, b"mdia")?, b"minf")?, b"stbl")?, b"stsd")?)?;
         let header = child(track, b"tkhd")?;
         let id = word(header, if header.first() == Some(&1) { 20 } else { 12 })?.to_be_bytes();
         let media = child(track, b"mdia")?;
         let information = child(media, b"minf")?;
         let samples = child(information, b"stbl")?;
+        has_long_lengths(child(samples, b"stsd")?)?;
         let copy = |parent, kind| child(parent, kind).map(|content| boxed(kind, &[content]));
         let none = [0; 8];
         let tables = boxed(

@@ -41,15 +41,14 @@ pub(crate) struct Seeks {
 
 impl Seeks {
     /// Starts the first ffmpeg as one of `processes`.
-    pub(crate) fn start(video: &Video, route: Route, processes: &Processes) -> Result<Self, VideoError> {
+    pub(crate) fn start(video: &Video, mut route: Route, processes: &Processes) -> Result<Self, VideoError> {
         let limits = &video.options.limits;
-        let (processes_at_a_time, patience) = (at_a_time(limits), limits.max_wait);
-        if let Some(excerpt) = route.excerpt {
-            let running = [Run::start_on(video, excerpt, processes)?].into();
-            return Ok(Self { batches: VecDeque::new(), running, processes: processes_at_a_time, patience });
+        let (batches, running, patience) = (VecDeque::new(), VecDeque::new(), limits.max_wait);
+        let mut seeks = Self { batches, running, processes: at_a_time(limits), patience };
+        match route.excerpt.take() {
+            Some(excerpt) => seeks.running.push_back(Run::start_on(video, excerpt, processes)?),
+            None => seeks.batches = route.batches(video),
         }
-        let mut seeks =
-            Self { batches: route.batches(video), running: VecDeque::new(), processes: processes_at_a_time, patience };
         seeks.run_ahead(video, processes)?;
         Ok(seeks)
     }

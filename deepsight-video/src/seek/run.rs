@@ -72,18 +72,18 @@ impl Run {
     /// Starts ffmpeg on an excerpt, as one of `processes`.
     pub(crate) fn start_on(video: &Video, excerpt: Excerpt, processes: &Processes) -> Result<Self, VideoError> {
         let Video { options, programs, header, scan, picture, .. } = video;
+        let path = &video.path;
+        let opened = excerpt.open(path).map_err(|source| VideoError::Io { path: path.clone(), source });
+        let (frames, bytes) = opened?;
         let marks = Marks::new();
         let mut filters = format!("[0:0]settb=AVTB,{},", marks.filters(0));
-        let frames = excerpt.frames();
         let wanted: Vec<_> = frames.iter().filter(|&&(_, wanted)| wanted).map(|&(place, _)| place).collect();
         select(&ranges(&wanted), &scan.shown, excerpt::LATER, &mut filters);
         filters = filters + "," + &picture.filters_on_selected(None) + "[frames]";
         let (sender, decoded) = mpsc::channel();
-        let inputs = vec![Source::Excerpt { frames: frames.to_vec(), next: 0 }];
+        let inputs = vec![Source::Excerpt { frames, next: 0 }];
         let mut watch = Watch { marks, scan: Arc::clone(scan), inputs, sender };
         let mut command = ffmpeg::excerpt(&programs.ffmpeg, &options.limits, &filters, header.old_sync_option);
-        let path = &video.path;
-        let bytes = excerpt.open(path).map_err(|source| VideoError::Io { path: path.clone(), source })?;
         let process = Process::spawn_on(&mut command, &options.limits, bytes, move |line| watch.take(line))?;
         processes.add(&process);
         Ok(Self { process, decoded, wanted: wanted.into(), times: BTreeMap::new() })

@@ -6,13 +6,12 @@ mod spread;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rayon::prelude::*;
-
 use self::block::{Block, Buffers};
 use self::padded::Padded;
 use self::spread::Spread;
 use super::fold::Folder;
 use super::pool::Pool;
+use super::rounds::{Work, in_rounds};
 use crate::efficientnet::padding::{LayerPadding, Paddings};
 use crate::model::EfficientNetConfig;
 use crate::{
@@ -151,24 +150,17 @@ impl FusedEfficientNet {
         (height, width): (usize, usize),
         fill: impl Fn(usize, Canvas<'_>) + Sync,
     ) -> Vec<f32> {
-        let classes = self.classes();
         let layout = self.layout(height, width);
-        let mut logits = vec![0.0; images * classes];
-        let threads = rayon::current_num_threads();
-        let spread = images / threads * threads;
-        let (together, alone) = logits.split_at_mut(spread * classes);
-        let one = |image: usize, logits: &mut [f32], spread: Spread| {
+        in_rounds(images, self.classes(), |image, logits, work| {
+            let spread = match work {
+                Work::Alone => Spread::OneThread,
+                Work::Together => Spread::Threads(rayon::current_num_threads()),
+            };
             self.workspaces.with(|workspace| {
                 let features = self.features_of(&layout, workspace, |canvas| fill(image, canvas), spread);
                 self.classify(&workspace.features[..features], &mut workspace.pooled, logits);
             });
-        };
-        let together = together.par_chunks_mut(classes).enumerate();
-        together.for_each(|(image, logits)| one(image, logits, Spread::OneThread));
-        for (image, logits) in alone.chunks_mut(classes).enumerate() {
-            one(spread + image, logits, Spread::Threads(threads));
-        }
-        logits
+        })
     }
 
     /// Computes the last feature map of one image, `[⌈height / 32⌉, ⌈width / 32⌉, features]`. Returns it with its

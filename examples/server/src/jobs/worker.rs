@@ -141,8 +141,8 @@ impl QueueState {
     }
 
     /// Analyzes a variation of a video. `turns` is the number of quarters by which the video's picture is turned
-    /// clockwise. Returns the report or why there is none, such as that no time is left, and `None` if the variation does
-    /// not apply to pictures.
+    /// clockwise. Returns the report or why there is none, such as that no time is left, and `None` if the variation
+    /// does not apply to pictures.
     fn vary(
         &self,
         live: &Live,
