@@ -1,19 +1,36 @@
-"""EfficientNets on faces: ours against ONNX Runtime, PyTorch and OpenVINO."""
+"""Networks on faces: ours against ONNX Runtime, PyTorch and OpenVINO."""
 
 from __future__ import annotations
 
 import json
 import math
 import pathlib
+from dataclasses import dataclass
 from typing import Any, Iterator
 
 import work
 from setting import Setting
 from work import Failure, Unavailable, Worker
 
-CASES = [("efficientnet_b0", 224), ("efficientnet_b3", 224), ("efficientnet_b3", 288), ("efficientnet_b3", 300)]
 BATCHES = [1, 8]
-PEERS = ["onnxruntime", "torch", "openvino-f32", "openvino-bf16"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is measured: networks with the side of their input, and who computes them."""
+
+    part: str
+    cases: list[tuple[str, int]]
+    peers: list[str]
+    # Besides the network alone: from crops, and the small network of the bundled model.
+    is_complete: bool = True
+
+
+GRID = Grid(
+    "classifier",
+    [("efficientnet_b0", 224), ("efficientnet_b3", 224), ("efficientnet_b3", 288), ("efficientnet_b3", 300)],
+    ["onnxruntime", "torch", "openvino-f32", "openvino-bf16"],
+)
 # The faces' margins lie about this far apart (export.py): the scale of logits where a single face has small ones.
 SPREAD = 4.0
 # Of the largest logit. f32 sums in another order. bf16 keeps eight bits, and weights that were never trained are
@@ -23,53 +40,68 @@ F32_TOLERANCE, BF16_TOLERANCE = 1e-3, 0.3
 PROBABILITY_TOLERANCE = 0.01
 
 
-def measure(setting: Setting) -> Iterator[dict[str, Any]]:
-    prepare(setting)
-    for name, size in CASES:
+def measure(setting: Setting, grid: Grid = GRID) -> Iterator[dict[str, Any]]:
+    prepare(setting, grid)
+    for name, size in grid.cases:
         for batch in BATCHES:
-            print(f"classifier: {name} at {size}, batch {batch}", flush=True)
-            yield _case(setting, name, size, batch)
+            print(f"{grid.part}: {name} at {size}, batch {batch}", flush=True)
+            yield _case(setting, grid, name, size, batch)
 
 
-def prepare(setting: Setting) -> None:
+def prepare(setting: Setting, grid: Grid = GRID) -> None:
     """Weights in everybody's format and faces, made once and again when the script that makes them changes."""
-    stamp = setting.folder / "export.stamp"
+    folder = _folder(setting, grid)
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = folder / "export.stamp"
     sources = [pathlib.Path(__file__).with_name(name) for name in ("export.py", "weights.py", "pipeline.py", "requirements.txt")]
-    state = json.dumps([CASES, BATCHES, *(source.read_text() for source in sources)])
+    state = json.dumps([grid.cases, BATCHES, *(source.read_text() for source in sources)])
     if not (stamp.exists() and stamp.read_text() == state):
         print("exporting weights and faces", flush=True)
-        flags = ["--clip", str(setting.bundled_clip), "--out", str(setting.folder)]
-        flags += ["--models", *sorted({name for name, _ in CASES})]
-        flags += ["--sizes", *sorted({str(size) for _, size in CASES})]
+        flags = ["--clip", str(setting.bundled_clip), "--out", str(folder)]
+        flags += ["--models", *(f"{name}@{size}" for name, size in grid.cases)]
         flags += ["--batches", *map(str, BATCHES)]
         work.run_once("export.py", [*setting.script("export.py"), *flags], setting.cpus)
         stamp.write_text(state)
-    for name, size in CASES:
-        flags = ["--timm", str(setting.folder / f"{name}.pth"), "--model-name", name, "--input-size", str(size)]
-        flags += ["--output", str(model_file(setting, name, size))]
+    for name, size in grid.cases:
+        flags = ["--timm", str(folder / f"{name}.pth"), "--model-name", name, "--input-size", str(size)]
+        # The weights alone fit two networks; a name with `tf_` or of a vision transformer fits one.
+        flags += ["--variant", "pytorch"] if name.startswith("efficientnet_b") else []
+        flags += ["--output", str(model_file(setting, name, size, grid))]
         work.run_once("convert", [setting.convert(), *flags], setting.cpus)
 
 
-def model_file(setting: Setting, name: str, size: int) -> pathlib.Path:
-    return setting.folder / f"{name}_{size}.safetensors"
+def _folder(setting: Setting, grid: Grid) -> pathlib.Path:
+    return setting.folder / grid.part
 
 
-def _case(setting: Setting, name: str, size: int, batch: int) -> dict[str, Any]:
-    tensor = {"tensor": str(setting.folder / f"faces_{size}x{batch}.f32"), "shape": [batch, 3, size, size]}
-    theirs = {"do": "network", "name": name, "folder": str(setting.folder), **tensor}
-    images = json.loads((setting.folder / "export.json").read_text())[:batch]
-    model = str(model_file(setting, name, size))
-    ours: dict[str, dict[str, Any]] = {
-        "ours": {"do": "network", "model": model, **tensor},
-        "ours-classify": {"do": "classify", "model": model, "images": images},
-    }
-    if name == "efficientnet_b0":
+def model_file(setting: Setting, name: str, size: int, grid: Grid = GRID) -> pathlib.Path:
+    return _folder(setting, grid) / f"{name}_{size}.safetensors"
+
+
+def state_dict(setting: Setting, name: str) -> pathlib.Path:
+    return _folder(setting, GRID) / f"{name}.pth"
+
+
+def onnx_file(setting: Setting, name: str, size: int) -> pathlib.Path:
+    return _folder(setting, GRID) / f"{name}_{size}.onnx"
+
+
+def _case(setting: Setting, grid: Grid, name: str, size: int, batch: int) -> dict[str, Any]:
+    folder = _folder(setting, grid)
+    tensor = {"tensor": str(folder / f"faces_{size}x{batch}.f32"), "shape": [batch, 3, size, size]}
+    theirs = {"do": "network", "name": name, "folder": str(folder), **tensor}
+    images = json.loads((folder / "export.json").read_text())[:batch]
+    model = str(model_file(setting, name, size, grid))
+    ours: dict[str, dict[str, Any]] = {"ours": {"do": "network", "model": model, **tensor}}
+    if grid.is_complete:
+        ours["ours-classify"] = {"do": "classify", "model": model, "images": images}
+    if grid.is_complete and name == "efficientnet_b0":
         # The small network, for those who can do with it: no output to compare, its own golden input is checked.
         ours["ours-lite0"] = {"do": "network", **tensor}
 
     entries: dict[str, dict[str, Any]] = {}
     with work.workers() as workers:
-        for peer in PEERS:
+        for peer in grid.peers:
             workers[peer] = Worker(peer, setting.peer(peer), setting.cpus)
             entries[peer] = {"output": workers[peer].ask(theirs)["output"]}
         for entry, request in ours.items():
@@ -81,6 +113,10 @@ def _case(setting: Setting, name: str, size: int, batch: int) -> dict[str, Any]:
                 workers.pop(entry).close()
         for entry, result in entries.items():
             result["difference"] = _difference(entry, result["output"], entries["torch"]["output"])
+        if not grid.is_complete:
+            # PyTorch says what is right; its time is not of interest, and its memory is needed.
+            workers.pop("torch").close()
+            entries.pop("torch")
         for entry, rounds in work.take_turns(workers, setting.rounds, setting.seconds).items():
             entries[entry] |= {"seconds": rounds, "peak_mib": workers[entry].peak_mib()}
     return {"network": name, "size": size, "batch": batch, "entries": entries}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 from statistics import mean
 from typing import Any, Iterator
 
@@ -19,8 +20,8 @@ def measure(setting: Setting) -> Iterator[dict[str, Any]]:
     classifier.prepare(setting)
     model = classifier.model_file(setting, MODEL, SIZE)
     commands = {
-        "torch": _pipeline(setting, "torch", ".pth"),
-        "onnx": _pipeline(setting, "onnx", ".onnx"),
+        "torch": _pipeline(setting, "torch", classifier.state_dict(setting, MODEL)),
+        "onnx": _pipeline(setting, "onnx", classifier.onnx_file(setting, MODEL, SIZE)),
         "ours": setting.analyze(setting.clip, FRAMES, "--model", str(model), "--aggregation", "mean-of-faces"),
     }
     print(f"clip: {setting.clip.name}", flush=True)
@@ -46,9 +47,8 @@ def measure(setting: Setting) -> Iterator[dict[str, Any]]:
     }
 
 
-def _pipeline(setting: Setting, engine: str, suffix: str) -> list[str]:
-    weights = str(setting.folder / f"{MODEL}{suffix}")
-    flags = ["--engine", engine, "--weights", weights, "--model", MODEL, "--size", str(SIZE)]
+def _pipeline(setting: Setting, engine: str, weights: pathlib.Path) -> list[str]:
+    flags = ["--engine", engine, "--weights", str(weights), "--model", MODEL, "--size", str(SIZE)]
     flags += ["--frames", str(FRAMES), "--threads", str(setting.threads)]
     return [*setting.script("pipeline.py"), str(setting.clip), *flags]
 

@@ -28,7 +28,7 @@ from work import Failure
 
 BUNDLED_CLIP = REPOSITORY / "examples" / "clips" / "portraits.mp4"
 MODULES = ["torch", "timm", "facenet_pytorch", "onnxruntime", "openvino", "cv2", "onnx", "av"]
-PARTS = ["classifier", "detector", "clip", "long"]
+PARTS = ["classifier", "large", "detector", "clip", "long"]
 
 
 def arguments() -> argparse.Namespace:

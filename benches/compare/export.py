@@ -1,7 +1,7 @@
 """Writes what both sides are measured on: networks with one set of weights in every format, and faces as their input.
 
 The weights are random with a fixed seed, and settled so that different faces get different answers; speed does not
-depend on them. Into the folder go NAME.pth, NAME.onnx, faces_SIZExBATCH.f32 (normalised, [batch, 3, size, size]), the
+depend on them. Into the folder go NAME.pth, NAME_SIZE.onnx, faces_SIZExBATCH.f32 (normalised, [batch, 3, size, size]), the
 same faces as they were cut out (face_N.rgb), and export.json, which lists them.
 """
 
@@ -31,34 +31,37 @@ def batch_of(faces: list[Image.Image], size: int) -> torch.Tensor:
     return torch.from_numpy(np.stack([preprocess(face, size) for face in faces]))
 
 
-def export(name: str, faces: list[Image.Image], folder: pathlib.Path) -> None:
-    inputs = batch_of(faces, 224)
-    model = settled(name, inputs)
+def export(name: str, sizes: list[int], faces: list[Image.Image], folder: pathlib.Path) -> None:
+    model = settled(name, batch_of(faces, 224))
     torch.save(model.state_dict(), folder / f"{name}.pth")
-    axes = {"images": {0: "batch", 2: "height", 3: "width"}, "logits": {0: "batch"}}
-    torch.onnx.export(
-        model, (inputs[:2],), folder / f"{name}.onnx", dynamo=False,
-        input_names=["images"], output_names=["logits"], dynamic_axes=axes,
-    )
+    # One file for each size: the padding of a TensorFlow variant depends on it.
+    for size in sizes:
+        torch.onnx.export(
+            model, (batch_of(faces[:2], size),), folder / f"{name}_{size}.onnx", dynamo=False,
+            input_names=["images"], output_names=["logits"],
+            dynamic_axes={"images": {0: "batch"}, "logits": {0: "batch"}},
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clip", required=True, help="clip to take the faces from")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder to write to")
-    parser.add_argument("--models", nargs="+", required=True, help="timm's names of the networks")
-    parser.add_argument("--sizes", nargs="+", type=int, required=True, help="sides of the networks' inputs in pixels")
+    parser.add_argument("--models", nargs="+", required=True, metavar="NAME@SIZE", help="timm's name, side of the input")
     parser.add_argument("--batches", nargs="+", type=int, required=True, help="faces in a batch")
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     faces = cut_out_faces(a.clip)
     if len(faces) < max(a.batches):
         raise SystemExit(f"export.py: {a.clip} shows {len(faces)} faces, {max(a.batches)} are needed")
-    for name in a.models:
-        export(name, faces, a.out)
+    networks: dict[str, list[int]] = {}
+    for name, size in (model.rsplit("@", 1) for model in a.models):
+        networks.setdefault(name, []).append(int(size))
+    for name, sizes in networks.items():
+        export(name, sizes, faces, a.out)
     # Spread over the clip, so that a batch shows several people.
     faces = faces[:: len(faces) // max(a.batches)]
-    for size in a.sizes:
+    for size in sorted({size for sizes in networks.values() for size in sizes}):
         for batch in a.batches:
             batch_of(faces[:batch], size).numpy().tofile(a.out / f"faces_{size}x{batch}.f32")
     images = []

@@ -20,14 +20,17 @@ import numpy as np
 Work = Callable[[], Any]
 
 
+def onnx_file(model: pathlib.Path, images: np.ndarray) -> str:
+    return f"{model}_{images.shape[-1]}.onnx"
+
+
 def onnxruntime_network(model: pathlib.Path, images: np.ndarray, threads: int) -> Work:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    for axis, size in zip(("batch", "height", "width"), (images.shape[0], *images.shape[2:])):
-        options.add_free_dimension_override_by_name(axis, size)
-    path = str(model.with_suffix(".onnx"))
+    options.add_free_dimension_override_by_name("batch", images.shape[0])
+    path = onnx_file(model, images)
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, {"images": images})[0]
 
@@ -38,7 +41,7 @@ def torch_network(model: pathlib.Path, images: np.ndarray, threads: int) -> Work
 
     torch.set_num_threads(threads)
     network = timm.create_model(model.name, pretrained=False, num_classes=2)
-    network.load_state_dict(torch.load(model.with_suffix(".pth"), map_location="cpu", weights_only=True))
+    network.load_state_dict(torch.load(f"{model}.pth", map_location="cpu", weights_only=True))
     network = network.eval().to(memory_format=torch.channels_last)
     tensor = torch.from_numpy(images).to(memory_format=torch.channels_last)
 
@@ -54,7 +57,7 @@ def openvino_network(precision: str) -> Callable[[pathlib.Path, np.ndarray, int]
         import openvino
 
         core = openvino.Core()
-        network = core.read_model(str(model.with_suffix(".onnx")))
+        network = core.read_model(onnx_file(model, images))
         network.reshape(list(images.shape))
         hints = {
             "INFERENCE_PRECISION_HINT": precision,

@@ -40,7 +40,13 @@ CLIPS = {
 
 def sections(results: dict[str, Any]) -> dict[str, str]:
     """The text of each part that was measured, and of the machine."""
-    renderers: dict[str, Callable[[Any], str]] = {"classifier": _classifier, "detector": _detector, "clip": _clip, "long": _long}
+    renderers: dict[str, Callable[[Any], str]] = {
+        "classifier": _classifier,
+        "large": _large,
+        "detector": _detector,
+        "clip": _clip,
+        "long": _long,
+    }
     texts = {"machine": _machine(results["machine"])}
     for name, part in results["parts"].items():
         if not part["cases"]:
@@ -134,6 +140,25 @@ def _classifier(cases: list[dict[str, Any]]) -> str:
         table(head, memory),
         f"Largest difference from PyTorch's logits, in parts of the largest (from crops: of a probability): {told}.",
     ])
+
+
+def _large(cases: list[dict[str, Any]]) -> str:
+    rows = []
+    for case in cases:
+        theirs, ours = case["entries"]["onnxruntime"], case["entries"]["ours"]
+        rows.append([
+            f"`{case['network']}`@{case['size']}",
+            str(case["batch"]),
+            f"{1e3 * _median(theirs['seconds']) / case['batch']:.0f}",
+            f"{1e3 * _median(ours['seconds']) / case['batch']:.0f}",
+            _ratio(ours["seconds"], theirs["seconds"]),
+            f"{theirs['peak_mib']:.0f}",
+            f"{ours['peak_mib']:.0f}",
+            f"{ours['peak_mib'] / theirs['peak_mib']:.2f}",
+        ])
+    difference = max(case["entries"]["ours"]["difference"] for case in cases)
+    head = ["network", "batch", "ONNX Runtime, ms an image", "ours, ms", "ratio", "ONNX Runtime, MiB", "ours, MiB", "ratio"]
+    return f"{table(head, rows)}\n\nLogits differ from PyTorch's by at most {difference:.1g} of the largest."
 
 
 def _detector(cases: list[dict[str, Any]]) -> str:

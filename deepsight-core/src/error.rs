@@ -127,7 +127,9 @@ pub enum Error {
     #[error(transparent)]
     InstructionSet(#[from] deepsight_kernels::UnknownInstructionSet),
     /// The name of an aggregation is not known.
-    #[error("unknown aggregation {name:?}: choose worst-track, mean-of-faces, median or top-k:N with N from 1")]
+    #[error(
+        "unknown aggregation {name:?}: choose worst-track, mean-of-faces, median, confident or top-k:N with N from 1"
+    )]
     UnknownAggregation {
         /// The given name.
         name: String,
@@ -417,6 +419,12 @@ pub enum Error {
     NotACheckpoint {
         /// What is wrong with it.
         reason: String,
+    },
+    /// A file holds only a part of a state dict.
+    #[error("it is one of several files of a state dict; give their index, {}", index.display())]
+    OneOfSeveralFiles {
+        /// The index, a JSON file beside it.
+        index: PathBuf,
     },
     /// A face to classify has no pixels.
     #[error("face {index} is empty: {width} x {height} pixels")]

@@ -19,6 +19,10 @@ pub enum ResizeFilter {
     /// PIL's `Image.resize(..., Image.Resampling.BICUBIC)` on 8-bit images, as for CLIP and DINOv2. It smooths when it
     /// shrinks. The result is bit for bit that of Pillow up to version 12, as for [`PilBilinear`](Self::PilBilinear).
     PilBicubic,
+    /// OpenCV's `INTER_AREA` where the image shrinks and `INTER_CUBIC` where it grows, bit for bit (OpenCV's own code),
+    /// to the largest size of the image's own shape that fits, in the middle of a black image. The winner of the DFDC
+    /// prepares faces like this.
+    OpencvPadded,
 }
 
 impl ResizeFilter {
@@ -51,6 +55,7 @@ impl ResizeFilter {
                 Self::OpencvBilinear => opencv_bilinear(image, size, emit),
                 Self::PilBilinear => pil(image, size, &TRIANGLE, emit),
                 Self::PilBicubic => pil(image, size, &CUBIC, emit),
+                Self::OpencvPadded => opencv_padded(image, size, emit),
             }
         }
     }
@@ -135,6 +140,136 @@ fn opencv_taps(from: u32, to: u32, horizontal: bool) -> Vec<Tap> {
             Tap { first: clamped(first), second: clamped(first + 1), weights }
         })
         .collect()
+}
+
+/// Keeps the image's shape and adds black borders; of an odd number of black rows or columns, the last part has one
+/// more.
+fn opencv_padded(source: &RgbImage, (width, height): (u32, u32), mut emit: impl FnMut(&[u8])) {
+    let [wide, high] = [source.width(), source.height()].map(f64::from);
+    let (across, down) = (f64::from(width) / wide, f64::from(height) / high);
+    // The other side is cut off to whole pixels.
+    let (inner_width, inner_height) =
+        if across < down { (width, (high * across) as u32) } else { ((wide * down) as u32, height) };
+    let mut line = vec![0; width as usize * 3];
+    let above = (height - inner_height) / 2;
+    (0..above).for_each(|_| emit(&line));
+    if inner_width > 0 && inner_height > 0 {
+        let left = ((width - inner_width) / 2) as usize * 3;
+        let inner = left..left + inner_width as usize * 3;
+        opencv_area_or_cubic(source, (inner_width, inner_height), |row| {
+            line[inner.clone()].copy_from_slice(row);
+            emit(&line);
+        });
+    }
+    line.fill(0);
+    let below = if inner_width > 0 { height - above - inner_height } else { height - above };
+    (0..below).for_each(|_| emit(&line));
+}
+
+fn opencv_area_or_cubic(source: &RgbImage, size: (u32, u32), mut emit: impl FnMut(&[u8])) {
+    if source.dimensions() == size {
+        source.as_raw().chunks_exact(size.0 as usize * 3).for_each(emit);
+    } else if source.dimensions() == (2 * size.0, 2 * size.1) {
+        halve(source, size.0, emit);
+    } else if size.0 <= source.width() && size.1 <= source.height() {
+        opencv_area(source, size, emit);
+    } else {
+        opencv_cubic(source, size, &mut emit);
+    }
+}
+
+/// The inputs that one output position covers, each with its share of the output.
+type Shares = Vec<(usize, f32)>;
+
+/// Computes `INTER_AREA` for an image that shrinks: the mean over the area of each output pixel, in single precision.
+fn opencv_area(source: &RgbImage, (width, height): (u32, u32), mut emit: impl FnMut(&[u8])) {
+    let columns = opencv_shares(source.width(), width);
+    let stride = source.width() as usize * 3;
+    let (mut sums, mut line) = (vec![0.0_f32; width as usize * 3], vec![0; width as usize * 3]);
+    for rows in opencv_shares(source.height(), height) {
+        sums.fill(0.0);
+        for (y, share) in rows {
+            let row = source.as_raw()[y * stride..][..stride].as_chunks::<3>().0;
+            for (sum, column) in sums.as_chunks_mut::<3>().0.iter_mut().zip(&columns) {
+                let mut across = [0.0_f32; 3];
+                for (x, share) in column {
+                    across.iter_mut().zip(row[*x]).for_each(|(sum, value)| *sum += f32::from(value) * share);
+                }
+                sum.iter_mut().zip(across).for_each(|(sum, across)| *sum += share * across);
+            }
+        }
+        line.iter_mut().zip(&sums).for_each(|(value, sum)| *value = sum.round_ties_even() as u8);
+        emit(&line);
+    }
+}
+
+fn opencv_shares(from: u32, to: u32) -> Vec<Shares> {
+    // OpenCV leaves out what covers less than this part of an input.
+    const LEAST: f64 = 1e-3;
+    let scale = 1.0 / (f64::from(to) / f64::from(from));
+    let shares = |position: u32| {
+        let start = f64::from(position) * scale;
+        let (end, covered) = (start + scale, scale.min(f64::from(from) - start));
+        let last = (end.floor() as usize).min(from as usize - 1);
+        let first = (start.ceil() as usize).min(last);
+        let mut shares = Shares::new();
+        let before = first as f64 - start;
+        if before > LEAST {
+            shares.push((first - 1, (before / covered) as f32));
+        }
+        shares.extend((first..last).map(|index| (index, (1.0 / covered) as f32)));
+        let after = end - last as f64;
+        if after > LEAST {
+            shares.push((last, (after.min(1.0).min(covered) / covered) as f32));
+        }
+        shares
+    };
+    (0..to).map(shares).collect()
+}
+
+/// Computes `INTER_CUBIC`: Keys' cubic convolution (1981) with the parameter -0.75, columns in whole numbers with
+/// 11-bit weights, rows in single precision.
+fn opencv_cubic(source: &RgbImage, (width, height): (u32, u32), emit: &mut impl FnMut(&[u8])) {
+    let columns = opencv_cubic_taps(source.width(), width);
+    let stride = source.width() as usize * 3;
+    let horizontal = |row: &[u8]| -> Vec<i32> {
+        let pixels = row.as_chunks::<3>().0;
+        let pixel = |taps: &[(usize, i32); 4]| {
+            [0, 1, 2].map(|channel| taps.iter().map(|(x, weight)| i32::from(pixels[*x][channel]) * weight).sum())
+        };
+        columns.iter().flat_map(pixel).collect()
+    };
+    let narrow: Vec<Vec<i32>> = source.as_raw().chunks_exact(stride).map(horizontal).collect();
+    let mut line = vec![0; width as usize * 3];
+    for taps in opencv_cubic_taps(source.height(), height) {
+        let weights = taps.map(|(_, weight)| weight as f32 / (1 << 22) as f32);
+        for (index, value) in line.iter_mut().enumerate() {
+            // From the last row to the first, as OpenCV adds them.
+            let rows = taps.iter().zip(weights).rev();
+            let sum = rows.fold(0.0, |sum, ((y, _), weight)| sum + narrow[*y][index] as f32 * weight);
+            *value = sum.round_ties_even() as u8;
+        }
+        emit(&line);
+    }
+}
+
+/// Returns the four neighboring inputs of each output position and their weights in 1/2048. Beyond the border, the last
+/// input is repeated.
+fn opencv_cubic_taps(from: u32, to: u32) -> Vec<[(usize, i32); 4]> {
+    const A: f32 = -0.75;
+    let scale = 1.0 / (f64::from(to) / f64::from(from));
+    let taps = |position: u32| {
+        let exact = ((f64::from(position) + 0.5) * scale - 0.5) as f32;
+        let first = exact.floor();
+        let x = exact - first;
+        let near = |x: f32| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
+        let outer = ((A * (x + 1.0) - 5.0 * A) * (x + 1.0) + 8.0 * A) * (x + 1.0) - 4.0 * A;
+        let (left, right) = (near(x), near(1.0 - x));
+        let weights = [outer, left, right, 1.0 - outer - left - right];
+        let index = |tap: usize| (first as i64 + tap as i64 - 1).clamp(0, i64::from(from) - 1) as usize;
+        std::array::from_fn(|tap| (index(tap), (weights[tap] * 2048.0).round_ties_even() as i32))
+    };
+    (0..to).map(taps).collect()
 }
 
 /// The window of input positions of one output position, and their weights in 2⁻²².

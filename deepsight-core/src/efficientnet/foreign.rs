@@ -8,6 +8,7 @@ use burn::tensor::backend::Backend;
 
 use super::import::{Choice, Source, read_state_dict, unsupported_network};
 use super::names::{TimmName, Variant};
+use super::shards;
 use super::{Architecture, EfficientNet, Padding, Weight};
 use crate::vision_transformer::import::{Contents, TransformerChoice, head_of};
 use crate::vision_transformer::{VisionTransformer, VisionTransformerConfig};
@@ -127,7 +128,8 @@ pub(crate) struct HeadWeights {
 /// ```
 ///
 /// Files are `.pth` (zip archive or legacy pickle) or safetensors. A `.pth` may have the state dict at the top or under
-/// keys, and any prefix before the names. No code in the file is run.
+/// keys, and any prefix before the names. Several safetensors files are read by their index, such as
+/// `model.safetensors.index.json`. No code in the file is run.
 #[derive(Debug, Clone)]
 pub struct ForeignWeights {
     bytes: Vec<u8>,
@@ -139,14 +141,19 @@ pub struct ForeignWeights {
 }
 
 impl ForeignWeights {
-    /// Reads a file of up to 4 GiB.
+    /// Reads a file of up to 4 GiB, or an index with all files that it names, up to 4 GiB in all.
     ///
     /// # Errors
     /// [`Error::Model`] with the path. Its cause is [`Error::ModelIo`], [`Error::ModelTooLarge`] or an error of
-    /// [`from_bytes`](Self::from_bytes).
+    /// [`from_bytes`](Self::from_bytes); [`Error::OneOfSeveralFiles`] for a file that an index beside it names.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let read = ModelLimits::default().read(path).and_then(Self::from_bytes);
+        let limits = ModelLimits::default();
+        let read = match shards::index_of(path).filter(|index| index.is_file()) {
+            Some(index) => Err(Error::OneOfSeveralFiles { index }),
+            None if shards::is_index(path) => shards::read(path, &limits).and_then(Self::from_bytes),
+            None => limits.read(path).and_then(Self::from_bytes),
+        };
         read.map(|weights| Self { path: Some(path.into()), ..weights }).map_err(|error| error.at(path))
     }
 

@@ -13,6 +13,7 @@ pub(crate) mod names;
 mod origin;
 pub(crate) mod padding;
 mod pickle;
+mod shards;
 pub(crate) mod state_dict;
 mod training;
 

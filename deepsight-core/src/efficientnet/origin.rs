@@ -24,7 +24,7 @@ pub enum Origin {
     /// without padding.
     DeepfakeBench,
     /// The winner of the DFDC: EfficientNet-B7, 380 pixels, and the box of the face widened by a third of it on each
-    /// side.
+    /// side, whose shape is kept.
     Selimsef,
     /// Icpr2020dfdc (Bonettini et al., ICPR 2020): EfficientNet-B4 without attention, 224 pixels.
     Polimi,
@@ -103,14 +103,14 @@ impl Origin {
         name.parse().ok()
     }
 
-    /// Returns in what the project prepares faces differently from what a card can say; `None` if a card says it all.
+    /// Returns in what the project differs from what a card can say; `None` if a card says it all.
     pub fn difference(self) -> Option<&'static str> {
         match self {
             Self::Timm | Self::SelfBlendedImages => None,
             Self::DeepfakeBench => Some("DeepfakeBench aligns faces by the landmarks of dlib, not of MTCNN"),
             Self::Selimsef => Some(
-                "the original keeps the shape of a face and fills the square with black; here the face is stretched to \
-                 the square, and the resize filter is another",
+                "the original looks for faces in frames of half the size, and combines the scores of frames by the \
+                 aggregation `confident`",
             ),
             Self::Polimi => Some(
                 "the original cuts out squares around BlazeFace's boxes, and models of the time of version 0.6 of \
@@ -168,7 +168,7 @@ impl Origin {
             Self::DeepfakeBench => {
                 (FaceCrop::Aligned { size: 256, scale: 1.3, down: 0.0 }, ResizeFilter::OpencvBilinear, 256, HALF)
             }
-            Self::Selimsef => (FaceCrop::Margin { fraction: 1.0 / 3.0 }, ResizeFilter::OpencvBilinear, 380, IMAGENET),
+            Self::Selimsef => (FaceCrop::Margin { fraction: 1.0 / 3.0 }, ResizeFilter::OpencvPadded, 380, IMAGENET),
             Self::Polimi => (FaceCrop::Box, ResizeFilter::PilBilinear, 224, IMAGENET),
         };
         (card.crop, card.resize, card.input_size) = (crop, resize, side);

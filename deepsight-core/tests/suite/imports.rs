@@ -11,8 +11,8 @@ use deepsight_core::image::{Rgb, RgbImage};
 use deepsight_core::{
     Classifier, Engine, Error, FaceClassifier, FaceCrop,
     model::{
-        Architecture, EfficientNetConfig, ForeignWeights, ModelCard, ModelFile, Naming, Origin, Padding, StateDict,
-        TimmName, Variant, Weight, WeightFormat, WeightSet,
+        Architecture, EfficientNetConfig, ForeignWeights, ModelCard, ModelFile, Naming, Origin, Padding, ResizeFilter,
+        StateDict, TimmName, Variant, Weight, WeightFormat, WeightSet,
     },
 };
 use safetensors::Dtype;
@@ -301,16 +301,19 @@ fn an_origin_sets_its_crop_size_and_normalization_and_refuses_the_names_of_other
     let polimi = recognizable(&["efficientnet._conv_stem.weight", "classifier.weight"]);
     let timm = recognizable(&["module.encoder.conv_stem.weight", "module.fc.weight"]);
     let margin = |fraction| FaceCrop::Margin { fraction };
-    for (origin, weights, crop, side, mean, std) in [
-        (Origin::SelfBlendedImages, &sbi, margin(0.125), 380, 0.0, 1.0),
-        (Origin::DeepfakeBench, &bench, FaceCrop::Aligned { size: 256, scale: 1.3, down: 0.0 }, 256, 0.5, 0.5),
-        (Origin::Selimsef, &timm, margin(1.0 / 3.0), 380, 0.485, 0.229),
-        (Origin::Polimi, &polimi, FaceCrop::Box, 224, 0.485, 0.229),
+    let aligned = FaceCrop::Aligned { size: 256, scale: 1.3, down: 0.0 };
+    let (bilinear, pil) = (ResizeFilter::OpencvBilinear, ResizeFilter::PilBilinear);
+    for (origin, weights, crop, resize, side, mean, std) in [
+        (Origin::SelfBlendedImages, &sbi, margin(0.125), bilinear, 380, 0.0, 1.0),
+        (Origin::DeepfakeBench, &bench, aligned, bilinear, 256, 0.5, 0.5),
+        (Origin::Selimsef, &timm, margin(1.0 / 3.0), ResizeFilter::OpencvPadded, 380, 0.485, 0.229),
+        (Origin::Polimi, &polimi, FaceCrop::Box, pil, 224, 0.485, 0.229),
     ] {
         let mut card = weights.card("x", &origin.network().unwrap(), None).unwrap();
         origin.apply(&mut card, weights).unwrap();
         card.validate().unwrap();
-        assert_eq!((card.crop, card.input_size, card.mean[0], card.std[0]), (crop, side, mean, std), "{origin}");
+        assert_eq!((card.crop, card.resize, card.input_size), (crop, resize, side), "{origin}");
+        assert_eq!((card.mean[0], card.std[0]), (mean, std), "{origin}");
         assert_eq!(card.unpadded_stem, origin == Origin::DeepfakeBench, "{origin}");
         assert_eq!(efficientnet(&card).batch_norm_epsilon, 1e-3, "{origin}");
         // Whatever the input size, the padding is that of the network's own.
@@ -580,5 +583,67 @@ fn a_long_text_that_a_pickle_references_often_is_not_copied_each_time() {
     ] {
         let error = import(&[LEGACY, &pickle, storages].concat()).unwrap_err();
         assert!(matches!(&error, Error::NotACheckpoint { .. }) && error.to_string().contains(reason), "{error}");
+    }
+}
+
+/// Writes the tensors to two files with an index, as transformers does. Returns the folder and the index.
+fn divided(weights: &StateDict) -> (tempfile::TempDir, std::path::PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+    let mut parts = [StateDict::new(), StateDict::new()];
+    let mut map = serde_json::Map::new();
+    for (number, (name, weight)) in weights.iter().enumerate() {
+        parts[number % 2].insert(name.clone(), weight.clone());
+        map.insert(name.clone(), names[number % 2].into());
+    }
+    for (name, part) in names.iter().zip(&parts) {
+        std::fs::write(folder.path().join(name), plain_file(part)).unwrap();
+    }
+    let index = folder.path().join("model.safetensors.index.json");
+    let json = serde_json::json!({ "metadata": { "total_size": 1 }, "weight_map": map });
+    std::fs::write(&index, json.to_string()).unwrap();
+    (folder, index)
+}
+
+#[test]
+fn a_state_dict_in_several_files_is_read_by_its_index() {
+    let weights = weights();
+    let (folder, index) = divided(&weights);
+    let file = ForeignWeights::read(&index).unwrap();
+    let loaded = file.load_into(lite0().init::<B>(&Default::default())).unwrap().state_dict();
+    assert!(loaded == weights);
+
+    // A part alone is not half of a network.
+    let cause = |path: &Path| match ForeignWeights::read(path) {
+        Err(Error::Model { cause, .. }) => *cause,
+        other => panic!("{other:?}"),
+    };
+    let part = folder.path().join("model-00002-of-00002.safetensors");
+    assert!(matches!(cause(&part), Error::OneOfSeveralFiles { index: found } if found == index));
+
+    std::fs::remove_file(&part).unwrap();
+    let error = cause(&index);
+    assert!(matches!(&error, Error::Model { path, .. } if *path == part), "{error}");
+    // The tensors that are missing in the file are named.
+    std::fs::write(&part, plain_file(&StateDict::new())).unwrap();
+    let error = cause(&index);
+    assert!(error.to_string().contains("`model-00002-of-00002.safetensors` lacks `blocks."), "{error}");
+}
+
+#[test]
+fn an_index_that_is_damaged_or_leads_elsewhere_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = folder.path().join("model.safetensors.index.json");
+    for (text, reason) in [
+        ("", "the index:"),
+        ("[]", "the index:"),
+        (r#"{"weight_map": {}}"#, "the index has 0 files"),
+        (r#"{"weight_map": {"a": "../secret.safetensors"}}"#, "`../secret.safetensors`, which is not"),
+        (r#"{"weight_map": {"a": "/etc/passwd"}}"#, "`/etc/passwd`, which is not"),
+        (r#"{"weight_map": {"a": "pytorch_model-00001-of-00002.bin"}}"#, ".bin`, which is not a .safetensors file"),
+    ] {
+        std::fs::write(&index, text).unwrap();
+        let Err(Error::Model { cause, .. }) = ForeignWeights::read(&index) else { panic!("{text}") };
+        assert!(cause.to_string().contains(reason), "{text}: {cause}");
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{analyze, convert, evaluate, merge, preprocess, selftest, shell, train};
+use crate::{analyze, convert, evaluate, merge, models, preprocess, selftest, shell, train};
 
 /// Detects forged faces in videos, and trains and measures the models for it.
 #[derive(Debug, Parser)]
@@ -33,6 +33,8 @@ pub enum Commands {
     Merge(Box<merge::Args>),
     /// Turn a timm state dict into a model file, or inspect a model file
     Convert(Box<convert::Args>),
+    /// List models that others published, and download one when asked
+    Models(Box<models::Args>),
     /// Cut the faces out of a folder of videos or pictures, for training
     Preprocess(Box<preprocess::Args>),
     /// Train a network that tells real faces from fake ones
@@ -57,6 +59,7 @@ impl Deepsight {
             Commands::Analyze(args) => analyze::main(args),
             Commands::Merge(args) => merge::main(args),
             Commands::Convert(args) => convert::main(args),
+            Commands::Models(args) => models::main(args),
             Commands::Preprocess(args) => preprocess::main(args),
             Commands::Train(args) => train::main(args),
             Commands::Evaluate(args) => evaluate::main(args),

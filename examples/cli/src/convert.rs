@@ -24,8 +24,9 @@ use crate::output::{complain, print};
 #[derive(Debug, Parser)]
 #[command(name = "convert", version)]
 pub struct Args {
-    /// Checkpoint to read: .pth (zip or legacy) or .safetensors, with the names of timm or of efficientnet_pytorch; for
-    /// vision transformers also with those of transformers, open_clip or OpenAI's CLIP
+    /// Checkpoint to read: .pth (zip or legacy), .safetensors, or the .safetensors.index.json of several files, with the
+    /// names of timm or of efficientnet_pytorch; for vision transformers also with those of transformers, open_clip or
+    /// OpenAI's CLIP
     #[arg(long, visible_alias = "checkpoint", value_name = "FILE", requires = "output")]
     #[arg(required_unless_present_any = ["inspect", "model", "ensemble"])]
     timm: Option<PathBuf>,
@@ -95,8 +96,8 @@ pub struct Args {
     /// Standard deviation of pixels in 0..=1, three numbers; timm's by default
     #[arg(long, value_name = "R,G,B", value_parser = triple)]
     std: Option<[f32; 3]>,
-    /// Filter that resizes faces: opencv_bilinear, pil_bilinear or pil_bicubic; by default opencv_bilinear, and
-    /// pil_bicubic for vision transformers
+    /// Filter that resizes faces: opencv_bilinear, opencv_padded (keeps the shape of a face, with black borders),
+    /// pil_bilinear or pil_bicubic; by default opencv_bilinear, and pil_bicubic for vision transformers
     #[arg(long, value_name = "FILTER", value_parser = json_name::<ResizeFilter>)]
     resize: Option<ResizeFilter>,
     /// Crop of a face: box, the default, margin:FRACTION, aligned:SIZE:SCALE or aligned:SIZE:SCALE:DOWN

@@ -13,6 +13,7 @@ pub mod evaluate;
 mod flags;
 mod interrupt;
 pub mod merge;
+pub mod models;
 mod output;
 pub mod preprocess;
 pub mod selftest;

@@ -34,6 +34,7 @@ pub(crate) fn version() -> ExitCode {
         ("cuda", cfg!(feature = "cuda")),
         ("wgpu", cfg!(feature = "wgpu")),
         ("parquet", cfg!(feature = "parquet")),
+        ("fetch", cfg!(feature = "fetch")),
     ];
     let features: Vec<_> = features.into_iter().filter(|(_, built)| *built).map(|(name, _)| name).collect();
     let file = ModelFile::from_bytes(deepsight_weights::EFFICIENTNET_LITE0).map_err(|error| with_causes(&error));

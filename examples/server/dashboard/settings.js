@@ -13,6 +13,7 @@ const AGGREGATIONS = {
   'mean-of-faces': 'All scored faces have equal weight, whichever person they belong to.',
   median: 'The middle one of all scored faces decides: single outliers have no effect.',
   'top-k': 'Only the highest-scoring faces count: for clips that are forged in places.',
+  confident: 'Where most faces are certainly real or certainly fake, only those count.',
 };
 
 let server;

@@ -25,13 +25,32 @@ def picture(width: int, height: int) -> np.ndarray:
     return (noise.astype(np.int64) + index // 3 % width * 127 // width).astype(np.uint8).reshape(height, width, 3)
 
 
+def padded(source: np.ndarray, side: int) -> np.ndarray:
+    """Resized without changing its shape, in the middle of a black square."""
+    height, width = source.shape[:2]
+    scale = side / max(width, height)
+    if width > height:
+        size = (side, int(height * scale))
+    else:
+        size = (int(width * scale), side)
+    square = np.zeros((side, side, 3), np.uint8)
+    if min(size) > 0:
+        filter = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+        inner = cv2.resize(source, size, interpolation=filter) if scale != 1 else source
+        top, left = (side - inner.shape[0]) // 2, (side - inner.shape[1]) // 2
+        square[top:top + inner.shape[0], left:left + inner.shape[1]] = inner
+    return square
+
+
 def main() -> None:
+    # Intel's library computes cubic weights with other roundings.
+    cv2.ipp.setUseIPP(False)
     cases = []
     for width, height, side in CASES:
         source = picture(width, height)
         opencv = cv2.resize(source, (side, side), interpolation=cv2.INTER_LINEAR)
         # Columns first, as Pillow up to 12 always does and 13 except where rows shrink far more than columns.
-        results = {"opencv_bilinear": opencv}
+        results = {"opencv_bilinear": opencv, "opencv_padded": padded(source, side)}
         for name in ("bilinear", "bicubic"):
             filter = Image.Resampling[name.upper()]
             columns = Image.fromarray(source).resize((side, height), filter)

@@ -1,6 +1,6 @@
 //! Tests of the resize filters against OpenCV and PIL.
 
-use deepsight_core::image::RgbImage;
+use deepsight_core::image::{self, RgbImage};
 use deepsight_core::model::ResizeFilter;
 use serde_json::Value;
 
@@ -47,4 +47,15 @@ fn pil_bilinear_equals_pil_bit_for_bit() {
 #[test]
 fn pil_bicubic_equals_pil_bit_for_bit() {
     equals_the_reference(ResizeFilter::PilBicubic, "pil_bicubic");
+}
+
+#[test]
+fn opencv_padded_equals_opencv_bit_for_bit() {
+    equals_the_reference(ResizeFilter::OpencvPadded, "opencv_padded");
+}
+
+#[test]
+fn a_strip_too_thin_to_keep_its_shape_becomes_black() {
+    let resized = ResizeFilter::OpencvPadded.resize(&RgbImage::from_pixel(1000, 1, image::Rgb([255; 3])), 32, 32);
+    assert_eq!(resized, RgbImage::new(32, 32));
 }

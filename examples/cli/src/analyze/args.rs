@@ -104,7 +104,7 @@ pub struct Args {
     /// Lowest detector confidence at which a face is scored, 0 to 1
     #[arg(long, value_name = "P", default_value_t = 0.9, value_parser = unit)]
     pub face_confidence: f32,
-    /// How the scores of faces are combined: worst-track, mean-of-faces, median or top-k:N
+    /// How the scores of faces are combined: worst-track, mean-of-faces, median, top-k:N or confident
     #[arg(long, value_name = "HOW", default_value_t = Aggregation::WorstTrack)]
     pub aggregation: Aggregation,
     /// Probability from which a clip is fake, 0 to 1; by default that of the model

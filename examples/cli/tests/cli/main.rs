@@ -7,6 +7,7 @@ mod device;
 mod ensemble;
 mod evaluate;
 mod inputs;
+mod models;
 mod preprocess;
 mod program;
 mod selftest;

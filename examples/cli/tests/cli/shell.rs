@@ -23,7 +23,7 @@ fn the_version_names_the_features_of_the_build_and_the_bundled_model() {
 fn without_a_command_the_help_lists_all_of_them() {
     let run = run("--help", &[] as &[&str]);
     assert_eq!(run.code, Some(0), "{run:?}");
-    for command in ["analyze", "merge", "convert", "preprocess", "train", "evaluate", "selftest", "devices"] {
+    for command in ["analyze", "merge", "convert", "models", "preprocess", "train", "evaluate", "selftest", "devices"] {
         assert!(run.stdout.lines().any(|line| line.trim_start().starts_with(command)), "{command}: {}", run.stdout);
     }
     let alone = std::process::Command::new(program("analyze").get_program()).output().unwrap();
@@ -53,7 +53,7 @@ fn every_command_has_a_manual_page() {
         let text = fs::read_to_string(pages.join(page)).unwrap();
         assert!(text.contains(part), "{page}: {text}");
     }
-    assert_eq!(fs::read_dir(&pages).unwrap().count(), 11);
+    assert_eq!(fs::read_dir(&pages).unwrap().count(), 12);
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     let refused = run("man", &[&file.join("below")]);

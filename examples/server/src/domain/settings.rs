@@ -24,7 +24,8 @@ pub(crate) struct Settings {
     /// Number of frames to analyze per second; null if `frames` is given, and if the length decides (`auto`).
     #[schema(minimum = 0.01, maximum = 60.0)]
     pub(crate) fps: Option<f64>,
-    /// How the scores of faces are combined: `worst-track`, `mean-of-faces`, `median` or `top-k:N`.
+    /// How the scores of faces are combined: `worst-track`, `mean-of-faces`, `median`, `top-k:N` or
+    /// `confident`.
     #[schema(value_type = String, example = "worst-track")]
     pub(crate) aggregation: Aggregation,
     /// Probability from which the video is fake; null for that of the model.
@@ -63,8 +64,9 @@ pub(crate) struct SettingsParameters {
     /// Number of frames to analyze per second, instead of `frames`.
     #[param(minimum = 0.01, maximum = 60.0)]
     fps: Option<f64>,
-    /// How the scores of faces are combined: `worst-track` (default), `mean-of-faces`, `median` or `top-k:N`.
-    #[param(pattern = "^(worst-track|mean-of-faces|median|top-k:[1-9][0-9]{0,8})$")]
+    /// How the scores of faces are combined: `worst-track` (default), `mean-of-faces`, `median`, `top-k:N`
+    /// or `confident`.
+    #[param(pattern = "^(worst-track|mean-of-faces|median|confident|top-k:[1-9][0-9]{0,8})$")]
     aggregation: Option<String>,
     /// Probability from which the video is fake; by default that of the model.
     #[param(minimum = 0.0, maximum = 1.0)]

@@ -1,0 +1,28 @@
+"""The networks of published detectors, which are large: ours against ONNX Runtime."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Iterator
+
+import classifier
+from setting import Setting
+
+GRID = classifier.Grid(
+    "large",
+    [
+        ("tf_efficientnet_b4", 380),
+        ("tf_efficientnet_b7", 380),
+        ("tf_efficientnet_b7", 600),
+        ("vit_large_patch14_clip_quickgelu_224", 224),
+    ],
+    ["onnxruntime", "torch"],
+    is_complete=False,
+)
+# A turn takes up to half a minute.
+MOST_ROUNDS = 3
+
+
+def measure(setting: Setting) -> Iterator[dict[str, Any]]:
+    rounds = min(setting.rounds, MOST_ROUNDS)
+    yield from classifier.measure(dataclasses.replace(setting, rounds=rounds), GRID)

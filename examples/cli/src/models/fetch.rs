@@ -1,0 +1,286 @@
+//! Downloads of files, resumed where they were interrupted and compared with their SHA-256.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use deepsight_core::{model::ModelLimits, with_causes};
+use indicatif::{ProgressBar, ProgressStyle};
+use sha2::{Digest, Sha256};
+use ureq::http::{Response, StatusCode};
+
+use super::catalog::Entry;
+
+/// How long to wait for a connection, for an answer, or for more of a file.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A file that is in place.
+pub(super) struct Fetched {
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
+    /// In hexadecimal.
+    pub(super) sha256: String,
+}
+
+/// Downloads a file into a folder. What is there already is kept, and a part of it is completed.
+///
+/// # Errors
+/// A message that names the file and says what to do.
+pub(super) fn fetch(entry: &Entry, folder: &Path) -> Result<Fetched, String> {
+    let path = folder.join(&entry.name);
+    if path.exists() {
+        return present(entry, path);
+    }
+    let mut part = Part::open(&path)?;
+    // A part that the server no longer accepts is dropped once.
+    if let Some(stale) = download(entry, &mut part)? {
+        part.restart(None)?;
+        if download(entry, &mut part)?.is_some() {
+            return Err(format!("{}: {stale}", entry.name));
+        }
+    }
+    let fetched = digest(&part.path, &path)?;
+    if let Some(wrong) = difference(entry, &fetched) {
+        // It would fail again if the command were repeated, so it is not completed but deleted.
+        part.restart(None)?;
+        return Err(format!("{}: {wrong}. The download was deleted", entry.name));
+    }
+    fs::rename(&part.path, &path).map_err(|error| format!("{}: {}", path.display(), with_causes(&error)))?;
+    Ok(fetched)
+}
+
+/// Checks a file that is there already.
+fn present(entry: &Entry, path: PathBuf) -> Result<Fetched, String> {
+    let fetched = digest(&path, &path)?;
+    match difference(entry, &fetched) {
+        Some(wrong) => Err(format!("{} is there already, but {wrong}: move it away", path.display())),
+        None => Ok(fetched),
+    }
+}
+
+/// Returns in what a file is not the published one.
+fn difference(entry: &Entry, fetched: &Fetched) -> Option<String> {
+    if let Some(expected) = entry.bytes.filter(|expected| *expected != fetched.bytes) {
+        return Some(format!("it has {} bytes instead of {expected}", fetched.bytes));
+    }
+    let expected = entry.sha256.as_ref().filter(|expected| !expected.eq_ignore_ascii_case(&fetched.sha256))?;
+    Some(format!("its SHA-256 is {} instead of {expected}", fetched.sha256))
+}
+
+/// The part of a file that was downloaded so far, and what the server called the version that it is of. It is locked,
+/// so that two downloads do not write to it at once.
+struct Part {
+    path: PathBuf,
+    file: File,
+    tag: PathBuf,
+}
+
+impl Part {
+    fn open(path: &Path) -> Result<Self, String> {
+        let with = |ending: &str| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(ending);
+            PathBuf::from(name)
+        };
+        let (path, tag) = (with(".part"), with(".part.etag"));
+        let failed = |error: io::Error| format!("{}: {}", path.display(), with_causes(&error));
+        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { path, file, tag }),
+            Err(TryLockError::WouldBlock) => Err(format!("{}: another download writes it", path.display())),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
+    fn failed(&self, error: &io::Error) -> String {
+        format!("{}: {}", self.path.display(), with_causes(error))
+    }
+
+    fn length(&self) -> Result<u64, String> {
+        self.file.metadata().map(|metadata| metadata.len()).map_err(|error| self.failed(&error))
+    }
+
+    /// Returns the length of the part and the version that it is of. A part of an unknown version is only usable if a
+    /// digest will show whether the versions fit.
+    fn resumable(&self, has_digest: bool) -> Result<Option<(u64, Option<String>)>, String> {
+        let length = self.length()?;
+        // A strong entity tag, in quotation marks; a weak one does not promise the same bytes.
+        let tag = fs::read_to_string(&self.tag).ok().filter(|tag| tag.starts_with('"') && tag.len() < 1000);
+        Ok((length > 0 && (tag.is_some() || has_digest)).then_some((length, tag)))
+    }
+
+    /// Empties the part, for a version with this entity tag.
+    fn restart(&mut self, tag: Option<&str>) -> Result<(), String> {
+        self.file.set_len(0).map_err(|error| self.failed(&error))?;
+        let kept = match tag {
+            Some(tag) => fs::write(&self.tag, tag),
+            None => fs::remove_file(&self.tag),
+        };
+        match kept {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(format!("{}: {}", self.tag.display(), with_causes(&error)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn append(&mut self, chunk: &[u8]) -> Result<(), String> {
+        self.file.write_all(chunk).map_err(|error| self.failed(&error))
+    }
+}
+
+impl Drop for Part {
+    /// Leaves nothing behind if there is nothing to resume: the file is whole and in place, or nothing came.
+    fn drop(&mut self) {
+        let is_moved = !self.path.exists();
+        if is_moved || self.length().is_ok_and(|length| length == 0) {
+            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(&self.tag);
+        }
+    }
+}
+
+/// Completes a part. Returns a reason if the server does not have this part.
+fn download(entry: &Entry, part: &mut Part) -> Result<Option<String>, String> {
+    let address = entry.address.as_deref().unwrap_or_default();
+    let named = |reason: String| format!("{address}: {reason}");
+    let resumable = part.resumable(entry.sha256.is_some())?;
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_connect(Some(PATIENCE))
+        .timeout_recv_response(Some(PATIENCE))
+        .http_status_as_error(false)
+        // A page that is sent elsewhere must stay encrypted.
+        .https_only(address.starts_with("https://"))
+        .user_agent(concat!("deepsight/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into();
+    // As the file is, whatever the server could pack it into.
+    let mut request = agent.get(address).header("accept-encoding", "identity");
+    if let Some((length, tag)) = &resumable {
+        request = request.header("range", format!("bytes={length}-"));
+        if let Some(tag) = tag {
+            request = request.header("if-range", tag);
+        }
+    }
+    let answer = request.call().map_err(|error| named(with_causes(&error)))?;
+    let from = match (answer.status(), &resumable) {
+        (StatusCode::OK, _) => 0,
+        (StatusCode::PARTIAL_CONTENT, Some((length, _))) => match range(&answer) {
+            Some((start, _)) if start == *length => start,
+            _ => return Ok(Some("the server sends another part than it was asked for".into())),
+        },
+        // The part is the whole, if the server says so; otherwise it is of another version.
+        (StatusCode::RANGE_NOT_SATISFIABLE, Some((length, _))) => {
+            let is_whole = header(&answer, "content-range") == Some(format!("bytes */{length}").as_str());
+            return Ok((!is_whole).then(|| "the server does not have the rest of the file".into()));
+        }
+        (status, _) => return Err(named(format!("the server answers {status}"))),
+    };
+    let total = match range(&answer) {
+        Some((_, total)) => total,
+        None => {
+            header(&answer, "content-length").and_then(|length| length.parse().ok()).map(|length: u64| from + length)
+        }
+    };
+    let limit = entry.bytes.unwrap_or(ModelLimits::default().max_bytes);
+    if let Some(total) = total.filter(|total| *total > limit) {
+        return Err(named(format!("the file has {total} bytes; the limit is {limit}")));
+    }
+    if from == 0 {
+        part.restart(header(&answer, "etag").filter(|tag| tag.starts_with('"')))?;
+    }
+    let bar = progress(&entry.name, total);
+    bar.set_position(from);
+    let mut length = from;
+    let chunks = chunks(answer);
+    let resume = "repeat the command to continue";
+    loop {
+        let chunk = match chunks.recv_timeout(PATIENCE) {
+            Ok(Ok(chunk)) if chunk.is_empty() => break,
+            Ok(Ok(chunk)) => chunk,
+            Ok(Err(error)) => return Err(named(format!("{} after {length} bytes; {resume}", with_causes(&error)))),
+            Err(_) => {
+                let seconds = PATIENCE.as_secs();
+                return Err(named(format!("nothing came for {seconds} seconds, after {length} bytes; {resume}")));
+            }
+        };
+        length += chunk.len() as u64;
+        if length > limit {
+            return Err(named(format!("the file has more than {limit} bytes, which is the limit")));
+        }
+        part.append(&chunk)?;
+        bar.set_position(length);
+    }
+    bar.finish_and_clear();
+    part.file.sync_all().map_err(|error| part.failed(&error))?;
+    match total {
+        Some(total) if length < total => {
+            Err(named(format!("the connection ended after {length} of {total} bytes; {resume}")))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Reads the body on a thread of its own, so that a server that sends nothing more is noticed. The last piece is empty.
+fn chunks(answer: Response<ureq::Body>) -> Receiver<io::Result<Vec<u8>>> {
+    // A few pieces, so that a slow disk does not fill the memory.
+    let (sender, receiver) = mpsc::sync_channel(4);
+    std::thread::spawn(move || {
+        let mut body = answer.into_body().into_reader();
+        loop {
+            let mut chunk = vec![0; 256 << 10];
+            let read = body.read(&mut chunk).map(|length| {
+                chunk.truncate(length);
+                chunk
+            });
+            let is_last = read.as_ref().map_or(true, Vec::is_empty);
+            if sender.send(read).is_err() || is_last {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn header<'a>(answer: &'a Response<ureq::Body>, name: &str) -> Option<&'a str> {
+    answer.headers().get(name)?.to_str().ok()
+}
+
+/// Returns the start of the part that an answer has, and the length of the whole file, if the answer says it.
+fn range(answer: &Response<ureq::Body>) -> Option<(u64, Option<u64>)> {
+    let (part, total) = header(answer, "content-range")?.strip_prefix("bytes ")?.split_once('/')?;
+    let start = part.split_once('-')?.0.parse().ok()?;
+    Some((start, total.parse().ok()))
+}
+
+/// Returns the digest of a file that will have the name `target`.
+fn digest(path: &Path, target: &Path) -> Result<Fetched, String> {
+    let failed = |error: io::Error| format!("{}: {}", path.display(), with_causes(&error));
+    let mut file = File::open(path).map_err(failed)?;
+    let (mut hash, mut bytes, mut chunk) = (Sha256::new(), 0, vec![0; 1 << 20]);
+    loop {
+        let length = file.read(&mut chunk).map_err(failed)?;
+        if length == 0 {
+            break;
+        }
+        hash.update(&chunk[..length]);
+        bytes += length as u64;
+    }
+    let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Fetched { path: target.to_path_buf(), bytes, sha256 })
+}
+
+fn progress(name: &str, total: Option<u64>) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let template = match total {
+        Some(_) => "{msg} {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+        None => "{msg} {bytes}, {bytes_per_sec}",
+    };
+    let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.with_message(name.to_owned())
+}

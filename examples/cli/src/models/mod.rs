@@ -1,0 +1,170 @@
+//! `deepsight models`: lists models that others published, and downloads one when asked.
+
+mod catalog;
+#[cfg(feature = "fetch")]
+mod fetch;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::output::{complain, print};
+use catalog::{Catalog, Model};
+
+/// Lists models that others published, with their terms. Nothing is downloaded until `fetch` asks for it.
+#[derive(Debug, Parser)]
+#[command(name = "models", version, args_conflicts_with_subcommands = true)]
+pub struct Args {
+    /// Catalogue to use instead of that of this program: a JSON file, such as one of your own mirror
+    #[arg(long, value_name = "FILE", global = true)]
+    catalog: Option<PathBuf>,
+    /// What to do; without it, the models are listed
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+/// An action on the catalogue.
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Print what is known of a model
+    Show(ShowArgs),
+    /// Download the files of a model, and compare their SHA-256 where one is published
+    Fetch(FetchArgs),
+}
+
+/// Flags of `deepsight models show`.
+#[derive(Debug, clap::Args)]
+struct ShowArgs {
+    /// Name of the model
+    #[arg(value_name = "MODEL")]
+    name: String,
+}
+
+/// Flags of `deepsight models fetch`.
+#[derive(Debug, clap::Args)]
+struct FetchArgs {
+    /// Name of the model
+    #[arg(value_name = "MODEL")]
+    name: String,
+    /// Folder for the files; it is created if it is missing
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// Accept the terms of the model, which are printed without this flag
+    #[arg(long)]
+    accept_terms: bool,
+}
+
+/// Lists, shows or downloads models, and returns the exit code.
+pub fn main(args: &Args) -> ExitCode {
+    let (message, code) = match run(args).map(|text| print(&text)) {
+        Ok(Ok(_)) => return ExitCode::SUCCESS,
+        Ok(Err(error)) => (deepsight_core::with_causes(&error), 1),
+        Err(Failure { message, code }) => (message, code),
+    };
+    complain(&format!("error: {message}"));
+    ExitCode::from(code)
+}
+
+/// Why nothing was done, and the exit code that says it.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    fn usage(message: String) -> Self {
+        Self { message, code: 2 }
+    }
+}
+
+fn run(args: &Args) -> Result<String, Failure> {
+    let catalog = args.catalog.as_deref().map_or_else(Catalog::bundled, Catalog::read).map_err(Failure::usage)?;
+    let find = |name: &str| catalog.find(name).map_err(Failure::usage);
+    match &args.action {
+        None => Ok(list(&catalog)),
+        Some(Action::Show(show)) => Ok(described(find(&show.name)?)),
+        Some(Action::Fetch(fetch)) => download(find(&fetch.name)?, fetch),
+    }
+}
+
+fn list(catalog: &Catalog) -> String {
+    let width = |of: fn(&Model) -> &str| catalog.models.iter().map(|model| of(model).len()).max().unwrap_or(0);
+    let (name, license) = (width(|model| &model.name), width(|model| &model.license));
+    let mut lines: Vec<String> = catalog
+        .models
+        .iter()
+        .map(|model| {
+            let by_hand = if model.is_reachable() { "" } else { " (download by hand)" };
+            format!("{:name$}  {:license$}  {}{by_hand}", model.name, model.license, model.about)
+        })
+        .collect();
+    lines.push(String::new());
+    lines.push("`deepsight models show MODEL` has the terms and the command that makes a model file of it.".into());
+    lines.join("\n")
+}
+
+fn described(model: &Model) -> String {
+    let mut lines = vec![
+        format!("{}: {}", model.name, model.about),
+        format!("project  {}", model.source),
+        format!("license  {}", model.license),
+        format!("terms    {}", model.terms),
+    ];
+    for file in &model.files {
+        let bytes = file.bytes.map_or_else(|| "length not published".into(), |bytes| format!("{bytes} bytes"));
+        let digest = file.sha256.as_ref().map_or_else(|| "SHA-256 not published".into(), |it| format!("SHA-256 {it}"));
+        let place = file.address.as_deref().unwrap_or("linked on the project's page, for a browser only");
+        lines.push(format!("file     {}: {bytes}, {digest}\n         {place}", file.name));
+    }
+    lines.push(format!("convert  {}", model.conversion(std::path::Path::new("."))));
+    lines.push(
+        "The addresses are those in the project's own code or pages. DeepSight's authors do not publish these files \
+         and have not tried them all; convert --reference compares a score with the original's."
+            .into(),
+    );
+    lines.join("\n")
+}
+
+fn download(model: &Model, args: &FetchArgs) -> Result<String, Failure> {
+    if !model.is_reachable() {
+        let message = format!(
+            "{} can be downloaded with a browser only, from the links on {}; then: {}",
+            model.name,
+            model.source,
+            model.conversion(&args.dir)
+        );
+        return Err(Failure { message, code: 1 });
+    }
+    if !args.accept_terms {
+        let message = format!(
+            "nothing was downloaded. Terms of {} ({}): {}. --accept-terms accepts them",
+            model.name, model.source, model.terms
+        );
+        return Err(Failure::usage(message));
+    }
+    #[cfg(not(feature = "fetch"))]
+    {
+        let addresses: Vec<_> = model.files.iter().filter_map(|file| file.address.as_deref()).collect();
+        Err(Failure::usage(format!(
+            "this build does not use the network: install it with --features fetch, or download {} yourself",
+            addresses.join(" and ")
+        )))
+    }
+    #[cfg(feature = "fetch")]
+    {
+        crate::output::create_folder(&args.dir)
+            .map_err(|error| Failure { message: deepsight_core::with_causes(&error), code: 2 })?;
+        let mut lines = vec![format!("terms      {}", model.terms)];
+        for file in &model.files {
+            let fetched = fetch::fetch(file, &args.dir).map_err(|message| Failure { message, code: 1 })?;
+            lines.push(format!("saved      {}: {} bytes", fetched.path.display(), fetched.bytes));
+            let (digest, compared) = (fetched.sha256, file.sha256.is_some());
+            let published = if compared { "as published" } else { "not compared, because none is published" };
+            lines.push(format!("           SHA-256 {digest}, {published}"));
+        }
+        lines.push(format!("next       {}", model.conversion(&args.dir)));
+        Ok(lines.join("\n"))
+    }
+}
