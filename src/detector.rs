@@ -9,7 +9,7 @@ use deepsight_core::{
     FaceCrop, FaceDetector, FaceScore, Frame, Job, ModelInfo, Models, Report, Threads,
 };
 use deepsight_face::MtcnnConfig;
-use deepsight_video::{DecodeOptions, Media, Sampling};
+use deepsight_video::{DecodeOptions, Media, Sampling, VideoError};
 
 use crate::boxed::{AnyClassifier, AnyDetector, Boxed};
 use crate::{Analyses, Device, Error};
@@ -88,16 +88,16 @@ impl Detector {
     fn find_turn(&self, path: &Path, cancel: &CancelToken) -> Option<u32> {
         let Shared { analyzer, decoding, .. } = &*self.shared;
         analyzer.find_turn(|turns, count| {
-            let media = Media::open_with(path, &decoding.clone().with_turn(decoding.turn + turns))?;
+            let media = open(path, decoding, turns, cancel)?;
             Ok(media.frames(Sampling::evenly(count))?.with_cancel(cancel).boxed())
         })
     }
 
     fn analyze_turned(&self, path: &Path, turns: u32, job: Job<'_>) -> Result<Report, Error> {
         let Shared { analyzer, sampling, decoding, .. } = &*self.shared;
-        let media = Media::open_with(path, &decoding.clone().with_turn(decoding.turn + turns))?;
-        let frames = media.frames(sampling.clone().unwrap_or_else(|| Sampling::auto(media.duration())))?;
         let cancel = job.cancel_token().clone();
+        let media = open(path, decoding, turns, &cancel)?;
+        let frames = media.frames(sampling.clone().unwrap_or_else(|| Sampling::auto(media.duration())))?;
         let frames = frames.with_cancel(&cancel);
         let job = job.with_expected(frames.expected_frames()).with_input(media.input());
         Ok(match media {
@@ -242,6 +242,15 @@ impl fmt::Debug for Detector {
             .field("sampling", &self.shared.sampling)
             .finish_non_exhaustive()
     }
+}
+
+/// Opens a file, turned by further quarters, until the token is cancelled.
+fn open(path: &Path, decoding: &DecodeOptions, turns: u32, cancel: &CancelToken) -> Result<Media, Error> {
+    let options = decoding.clone().with_turn(decoding.turn + turns).with_cancel(cancel);
+    Media::open_with(path, &options).map_err(|error| match error {
+        VideoError::Stopped { .. } => deepsight_core::Error::Cancelled.into(),
+        error => error.into(),
+    })
 }
 
 /// Recovers the type of a network's boxed error.

@@ -379,6 +379,20 @@ impl<B: Backend> Classifier<B> {
         Ok(Some(score))
     }
 
+    /// Returns a classifier with the weights as a model file of this format stores them, rounded. It scores the golden
+    /// input again. The references keep the scores of the original network; [`verify`](Self::verify) compares them.
+    /// Engine and precision are those of a model that was just loaded.
+    ///
+    /// # Errors
+    /// The errors of [`ModelFile::to_bytes`], [`from_file`](Self::from_file) and [`logits`](Self::logits).
+    pub fn round_weights(&self, format: WeightFormat) -> Result<Self, Error> {
+        let rounded = Self::from_bytes(&self.to_file(format).to_bytes()?, &self.device)?;
+        match rounded.golden_input.clone() {
+            Some(face) => rounded.record_golden_input(face),
+            None => Ok(rounded),
+        }
+    }
+
     /// Returns the content of a model file with this classifier's weights, card and golden input.
     pub fn to_file(&self, format: WeightFormat) -> ModelFile {
         let mut card = self.card.clone();

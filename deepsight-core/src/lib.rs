@@ -5,6 +5,8 @@ mod aggregate;
 mod analyzer;
 #[cfg(feature = "model")]
 mod classifier;
+#[cfg(feature = "model")]
+mod conversion;
 mod coverage;
 mod crop;
 mod decide;
@@ -100,6 +102,7 @@ pub mod cancel {
 /// EfficientNet, vision transformers, model files, and the import of weights of others.
 #[cfg(feature = "model")]
 pub mod model {
+    pub use crate::conversion::{Conversion, ConversionNote};
     pub use crate::efficientnet::{
         Activation, Architecture, EfficientNet, EfficientNetConfig, ForeignWeights, Naming, Origin, Padding, StateDict,
         TimmName, Variant, Weight, WeightSet,

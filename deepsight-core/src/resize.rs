@@ -1,8 +1,13 @@
 //! Resizing with the same bits as OpenCV and PIL. Both compute in fixed point, and a classifier trained with one of
 //! them must get the same pixels here.
 
+use std::fmt;
+use std::str::FromStr;
+
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
+
+use crate::Error;
 
 /// The filter that resizes a face to the network's input size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -26,6 +31,19 @@ pub enum ResizeFilter {
 }
 
 impl ResizeFilter {
+    /// Every filter.
+    pub const ALL: [Self; 4] = [Self::OpencvBilinear, Self::PilBilinear, Self::PilBicubic, Self::OpencvPadded];
+
+    /// Returns its name, as in model files: `opencv_bilinear`, `pil_bilinear`, `pil_bicubic` or `opencv_padded`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OpencvBilinear => "opencv_bilinear",
+            Self::PilBilinear => "pil_bilinear",
+            Self::PilBicubic => "pil_bicubic",
+            Self::OpencvPadded => "opencv_padded",
+        }
+    }
+
     /// Resizes the image to `width` by `height` pixels. An image without pixels gives a black one, and a size without
     /// pixels an empty one.
     pub fn resize(self, image: &RgbImage, width: u32, height: u32) -> RgbImage {
@@ -58,6 +76,25 @@ impl ResizeFilter {
                 Self::OpencvPadded => opencv_padded(image, size, emit),
             }
         }
+    }
+}
+
+impl fmt::Display for ResizeFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for ResizeFilter {
+    type Err = Error;
+
+    /// Reads [`name`](Self::name).
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::ALL.into_iter().find(|filter| filter.name() == name).ok_or_else(|| Error::Setting {
+            name: "resize",
+            value: name.into(),
+            rule: "must be opencv_bilinear, pil_bilinear, pil_bicubic or opencv_padded",
+        })
     }
 }
 

@@ -137,10 +137,12 @@ pub enum VideoError {
         /// Longest allowed wait.
         limit: Duration,
     },
-    /// The decoding of a stream was cancelled: see [`PipedVideo::with_cancel`](crate::PipedVideo::with_cancel).
+    /// The opening of a file or the decoding of a stream was cancelled: see
+    /// [`DecodeOptions::with_cancel`](crate::DecodeOptions::with_cancel) and
+    /// [`PipedVideo::with_cancel`](crate::PipedVideo::with_cancel).
     #[error("{path}: the decoding was stopped", path = shown(path))]
     Stopped {
-        /// Name of the stream.
+        /// The file, or the name of the stream.
         path: PathBuf,
     },
     /// The file is not a video in a container that may be opened.

@@ -4,6 +4,7 @@ use std::{
     path::{self, Path, PathBuf},
 };
 
+use deepsight_core::CancelToken;
 use ffmpeg_sidecar::command::FfmpegCommand;
 
 use crate::{
@@ -44,6 +45,9 @@ pub struct DecodeOptions {
     /// Hardware that decodes instead of the CPU. Default: none. If the hardware is missing, decoding fails with
     /// [`VideoError::HwAccel`]. A stream that the hardware cannot decode is decoded on the CPU.
     pub hwaccel: Option<HwAccel>,
+    /// Token that ends the opening of a file when it is cancelled. Default: none. It does not end the decoding of
+    /// frames: see [`Frames::with_cancel`](crate::Frames::with_cancel).
+    pub cancel: Option<CancelToken>,
 }
 
 impl DecodeOptions {
@@ -94,6 +98,21 @@ impl DecodeOptions {
     pub fn with_hwaccel(mut self, hwaccel: HwAccel) -> Self {
         self.hwaccel = Some(hwaccel);
         self
+    }
+
+    /// Ends the opening of a file with [`VideoError::Stopped`] when the token is cancelled, even while ffprobe reads.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: &CancelToken) -> Self {
+        self.cancel = Some(cancel.clone());
+        self
+    }
+
+    /// Returns an error if the opening of a file was cancelled.
+    pub(crate) fn check_cancel(&self, path: &Path) -> Result<(), VideoError> {
+        match self.cancel.as_ref().is_some_and(CancelToken::is_cancelled) {
+            true => Err(VideoError::Stopped { path: path.to_path_buf() }),
+            false => Ok(()),
+        }
     }
 
     /// Checks that ffmpeg and ffprobe run, by starting both, and that ffmpeg can open the hardware that is to decode.

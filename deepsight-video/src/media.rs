@@ -44,11 +44,13 @@ impl Media {
     /// Probes the file: as a picture if it is a JPEG, WebP, or PNG without animation, as a video otherwise.
     ///
     /// # Errors
-    /// Returns the errors of [`Video::open_with`]. For a picture, these are [`VideoError::Io`] if it cannot be
-    /// read, [`VideoError::OverLimit`] if its file or its number of pixels exceeds the limits of a video, and
+    /// Returns the errors of [`Video::open_with`]. For a picture, these are [`VideoError::Stopped`] if the opening was
+    /// cancelled before it began, [`VideoError::Io`] if it cannot be read, [`VideoError::OverLimit`] if its file or its
+    /// number of pixels exceeds the limits of a video, and
     /// [`VideoError::NotAVideo`] if it is damaged. Pictures in other formats are [`VideoError::NotAllowed`].
     pub fn open_with(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Self, VideoError> {
         let path = path.as_ref();
+        options.check_cancel(path)?;
         match still::recognize(path)? {
             Some(Kind::Still(format)) => Still::open(path, format, options).map(Self::Still),
             Some(Kind::AnimatedWebp) => Animation::open(path, options).map(Self::Animation),

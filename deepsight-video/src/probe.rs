@@ -4,6 +4,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use deepsight_core::CancelToken;
+
 use crate::{
     DecodeLimits, DecodeOptions, Limit, VideoError,
     answer::{self, Answer, Unread},
@@ -115,7 +117,8 @@ pub(crate) fn look(
 ) -> Result<Probed, VideoError> {
     // Unreadable boxes are reported by ffprobe.
     let boxes = Boxes::read(path).ok().flatten();
-    let mut prober = Prober { path, head: None, programs, limits: &options.limits, opened: Vec::new() };
+    let (limits, cancel) = (&options.limits, options.cancel.as_ref());
+    let mut prober = Prober { path, head: None, programs, limits, cancel, opened: Vec::new() };
     prober.look(bytes, options.stream, boxes.as_ref()).map_err(|error| match (error, boxes) {
         (VideoError::NotAVideo { path, .. }, Some(Boxes { index: None, fragments: true, .. })) => {
             VideoError::NoInitialization { path }
@@ -145,7 +148,8 @@ pub(crate) fn look_at_head(
     programs: &Programs,
     options: &DecodeOptions,
 ) -> Result<(Header, bool), VideoError> {
-    let mut prober = Prober { path: name, head: Some(head), programs, limits: &options.limits, opened: Vec::new() };
+    let (limits, cancel) = (&options.limits, options.cancel.as_ref());
+    let mut prober = Prober { path: name, head: Some(head), programs, limits, cancel, opened: Vec::new() };
     let answer = prober.ask(&[VERSIONS, ENTRIES, HEADERS], &mut Packets::new(u64::MAX))?;
     // A stream without a stated number counts as moving.
     let frames = |index| {
@@ -164,6 +168,8 @@ struct Prober<'a> {
     head: Option<Head<'a>>,
     programs: &'a Programs,
     limits: &'a DecodeLimits,
+    /// Token that ends every run.
+    cancel: Option<&'a CancelToken>,
     opened: Vec<Opened>,
 }
 
@@ -248,6 +254,7 @@ impl Prober<'_> {
                 Process::spawn_fed(&mut command, self.limits, None, queue.peek(*bytes), on_line)?
             }
         };
+        let _stops = self.cancel.map(|cancel| process.stop_on(cancel));
         // ffprobe may end while the thread that feeds it waits for more bytes.
         let canceled = CancelOnDrop(self.head.as_ref());
         let failed = |source| VideoError::Spawn { program: self.programs.ffprobe.clone(), source };
@@ -336,6 +343,7 @@ impl Prober<'_> {
         let from = Address::File(self.path);
         let mut command = ffmpeg::ffprobe(&self.programs.ffprobe, from, self.limits, &self.opened, &show);
         let mut process = Process::spawn(&mut command, self.limits, None, |line| warning(line).is_some())?;
+        let _stops = self.cancel.map(|cancel| process.stop_on(cancel));
         let failed = |source| VideoError::Spawn { program: self.programs.ffprobe.clone(), source };
         let mut lines = BufReader::new(process.output());
         let mut line = Vec::new();

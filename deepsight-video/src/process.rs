@@ -159,6 +159,16 @@ impl Process {
         Output(self)
     }
 
+    /// Kills the process when the token is cancelled.
+    pub(crate) fn stop_on(&self, cancel: &CancelToken) -> OnCancel {
+        let shared = Arc::downgrade(&self.shared);
+        cancel.on_cancel(move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.lock().kill();
+            }
+        })
+    }
+
     /// Returns the time for which the process may still be waited for.
     pub(crate) fn patience(&self) -> Duration {
         self.patience

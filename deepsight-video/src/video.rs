@@ -49,10 +49,11 @@ impl Video {
     /// # Errors
     /// Returns an error if the file is missing, empty or not a regular file, if ffprobe is missing, if the file is not
     /// a video, is incomplete or encrypted, has no video stream or not the one that was asked for, or uses a container
-    /// or codec that is not allowed, if the video is over a limit, if ffprobe takes too long, or if
-    /// [`max_side`](DecodeOptions::max_side) is 0.
+    /// or codec that is not allowed, if the video is over a limit, if ffprobe takes too long, if
+    /// [`max_side`](DecodeOptions::max_side) is 0, or if the opening was [cancelled](DecodeOptions::cancel).
     pub fn open_with(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Self, VideoError> {
         let path = path.as_ref();
+        options.check_cancel(path)?;
         let limits = &options.limits;
         let metadata = fs::metadata(path).map_err(|source| {
             if is_web_address(path) {
@@ -75,7 +76,10 @@ impl Video {
         File::open(path).map_err(|source| unreadable(path, source))?;
 
         let programs = Programs::locate(options);
-        let Probed { mut header, scan, key_frames } = probe::look(path, metadata.len(), &programs, options)?;
+        let probed = probe::look(path, metadata.len(), &programs, options);
+        // An ffprobe that was killed looks like one that failed.
+        options.check_cancel(path)?;
+        let Probed { mut header, scan, key_frames } = probed?;
         header.orientation = header.orientation.turned(options.turn);
         if scan.frames == 0 {
             let reason = "its video stream has no frames".into();

@@ -103,6 +103,8 @@ impl Candidate {
 /// A linear layer that was saved in a file of its own.
 #[derive(Debug, Clone)]
 pub(crate) struct HeadWeights {
+    /// Path of the file, or what it is, for messages.
+    pub(crate) source: String,
     /// `[outputs, inputs]`
     pub(crate) weight: Weight,
     /// `[outputs]`
@@ -132,12 +134,41 @@ pub(crate) struct HeadWeights {
 /// `model.safetensors.index.json`. No code in the file is run.
 #[derive(Debug, Clone)]
 pub struct ForeignWeights {
-    bytes: Vec<u8>,
+    content: Content,
     path: Option<PathBuf>,
     architecture: Option<String>,
     candidates: Vec<Candidate>,
     set: Option<WeightSet>,
     head: Option<HeadWeights>,
+}
+
+/// What the weights are read from.
+#[derive(Debug, Clone)]
+enum Content {
+    /// The content of a file.
+    File(Vec<u8>),
+    /// The dictionaries of a checkpoint in memory: the keys of each, joined by dots, and its tensors as the content of
+    /// a safetensors file.
+    Dictionaries(Vec<(String, Vec<u8>)>),
+}
+
+impl Content {
+    fn open(&self) -> Result<Source<'_>, Error> {
+        match self {
+            Self::File(bytes) => Source::open(bytes),
+            Self::Dictionaries(dictionaries) => {
+                Source::of_dictionaries(dictionaries.iter().map(|(keys, bytes)| (keys.as_str(), bytes.as_slice())))
+            }
+        }
+    }
+
+    /// Returns the number of bytes.
+    fn len(&self) -> u64 {
+        match self {
+            Self::File(bytes) => bytes.len() as u64,
+            Self::Dictionaries(dictionaries) => dictionaries.iter().map(|(_, bytes)| bytes.len() as u64).sum(),
+        }
+    }
 }
 
 impl ForeignWeights {
@@ -163,14 +194,31 @@ impl ForeignWeights {
     /// [`Error::NotACheckpoint`] or [`Error::NotSafetensors`] for bytes that cannot be read, and
     /// [`Error::UnsupportedNetwork`] for weights of another known network, such as Xception.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, Error> {
-        let source = Source::open(&bytes)?;
+        Self::of(Content::File(bytes))
+    }
+
+    /// Reads the state dicts of a checkpoint in memory. Each comes with the keys under which it lies in the checkpoint,
+    /// joined by dots (nothing for the checkpoint itself), and with its tensors as the content of a safetensors file.
+    ///
+    /// # Errors
+    /// [`Error::NotSafetensors`] and [`Error::UnsupportedNetwork`], as for [`from_bytes`](Self::from_bytes), and
+    /// [`Error::NotACheckpoint`] if there are no dictionaries.
+    pub fn from_dictionaries(dictionaries: Vec<(String, Vec<u8>)>) -> Result<Self, Error> {
+        if dictionaries.is_empty() {
+            return Err(Error::NotACheckpoint { reason: "it has no dictionary of tensors".into() });
+        }
+        Self::of(Content::Dictionaries(dictionaries))
+    }
+
+    fn of(content: Content) -> Result<Self, Error> {
+        let source = content.open()?;
         let candidates = source.candidates();
         if let Some(network) = unsupported_network(&source) {
             return Err(Error::UnsupportedNetwork { network });
         }
         let architecture = source.architecture().map(str::to_owned);
         drop(source);
-        Ok(Self { bytes, path: None, architecture, candidates, set: None, head: None })
+        Ok(Self { content, path: None, architecture, candidates, set: None, head: None })
     }
 
     /// Chooses the kind of weights. Without a choice these are the moving average where the file has one.
@@ -188,8 +236,29 @@ impl ForeignWeights {
     /// [`Error::TensorShape`] if the file has no linear layer.
     pub fn with_head(self, path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let head = ModelLimits::default().read(path).and_then(|bytes| head_of(&bytes));
+        let head = ModelLimits::default().read(path).and_then(|bytes| head_of(&bytes, path.display().to_string()));
         Ok(Self { head: Some(head.map_err(|error| error.at(path))?), ..self })
+    }
+
+    /// Takes the head as [`with_head`](Self::with_head) does, from the content of a file.
+    ///
+    /// # Errors
+    /// The errors that `with_head` lists as causes.
+    pub fn with_head_bytes(self, bytes: &[u8]) -> Result<Self, Error> {
+        Ok(Self { head: Some(head_of(bytes, "given".into())?), ..self })
+    }
+
+    /// Returns where the head comes from, if it comes from another file.
+    pub(crate) fn head_source(&self) -> Option<&str> {
+        self.head.as_ref().map(|head| head.source.as_str())
+    }
+
+    /// Sets timm's name of the network for weights that are not in a file of timm's training script, such as those of a
+    /// network in memory. It counts as if the script had written it: `efficientnet_b4` is the variant PyTorch then.
+    /// `None` leaves what the file says.
+    #[must_use]
+    pub fn with_architecture(self, name: impl Into<Option<String>>) -> Self {
+        Self { architecture: name.into().or(self.architecture), ..self }
     }
 
     /// Returns the name of every network in the file: its keys and its prefix, such as `state_dict_ema` or `model.net`.
@@ -237,7 +306,7 @@ impl ForeignWeights {
         call: impl FnOnce(&Contents, &super::import::Tensors<'_, '_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let candidate = self.chosen()?;
-        let source = Source::open(&self.bytes)?;
+        let source = self.content.open()?;
         let tensors = source.tensors(candidate.dictionary)?;
         call(&Contents::new(candidate, &tensors), &tensors)
     }
@@ -251,7 +320,8 @@ impl ForeignWeights {
         self.chosen().map(|candidate| candidate.is_deepfakebench)
     }
 
-    /// Returns the name of the network that timm's training script wrote into the checkpoint under `arch`.
+    /// Returns the name of the network that timm's training script wrote into the checkpoint under `arch`, or that
+    /// [`with_architecture`](Self::with_architecture) set.
     pub fn architecture(&self) -> Option<&str> {
         self.architecture.as_deref()
     }
@@ -301,12 +371,12 @@ impl ForeignWeights {
     /// [`network`](Self::network).
     pub fn transformer_card(&self, name: impl Into<String>, choice: &TransformerChoice) -> Result<ModelCard, Error> {
         let config = self.is_vision_transformer().and_then(|is_transformer| match is_transformer {
-            true => self.with_contents(|contents, _| contents.config(&self.with_architecture(choice)?)),
+            true => self.with_contents(|contents, _| contents.config(&self.completed(choice)?)),
             false => Err(Error::OtherNetwork { found: "an EfficientNet" }),
         });
         let config = config.and_then(|config| {
             // A few bytes can be the values of many tensors. No value takes less than two bytes otherwise.
-            let (weights, bytes) = (config.weights(), self.bytes.len() as u64);
+            let (weights, bytes) = (config.weights(), self.content.len());
             if weights.saturating_mul(2) > bytes {
                 let reason = format!("its {bytes} bytes cannot hold the {weights} weights of its network");
                 return Err(Error::NotACheckpoint { reason });
@@ -317,7 +387,7 @@ impl ForeignWeights {
     }
 
     /// Adds the network that the checkpoint names to a choice that names none.
-    fn with_architecture(&self, choice: &TransformerChoice) -> Result<TransformerChoice, Error> {
+    fn completed(&self, choice: &TransformerChoice) -> Result<TransformerChoice, Error> {
         if choice.head.is_none() && self.is_gend()? {
             let rule = "is needed for tensors with the names of GenD, whose head is cosine (origin `gend`)";
             return Err(Error::Setting { name: "head", value: "missing".into(), rule });
@@ -422,7 +492,7 @@ impl ForeignWeights {
                 return Err(Error::OtherNetwork { found: "a vision transformer" });
             }
             let choice = Choice { candidate, candidates: &self.candidates };
-            read_state_dict(&self.bytes, &choice, &network, with_classifier)
+            read_state_dict(&self.content.open()?, &choice, &network, with_classifier)
         });
         self.in_file(read.and_then(|weights| network.load_state_dict(weights)))
     }

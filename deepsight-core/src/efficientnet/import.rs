@@ -89,7 +89,8 @@ const MAX_NETWORKS: usize = 16;
 /// A file of tensors.
 pub(crate) enum Source<'a> {
     Torch(Checkpoint<'a>),
-    Safetensors(BTreeMap<String, TensorView<'a>>),
+    /// Dictionaries, each with its keys joined by dots. A file is one dictionary without keys.
+    Safetensors(Vec<(String, BTreeMap<String, TensorView<'a>>)>),
 }
 
 impl<'a> Source<'a> {
@@ -97,8 +98,20 @@ impl<'a> Source<'a> {
         if !is_safetensors(bytes) {
             return Checkpoint::read(bytes).map(Self::Torch);
         }
-        let tensors = SafeTensors::deserialize(bytes).map_err(|error| Error::not_safetensors(bytes.len(), &error))?;
-        Ok(Self::Safetensors(tensors.tensors().into_iter().collect()))
+        Self::of_dictionaries([("", bytes)])
+    }
+
+    /// Opens dictionaries, each by its keys and the content of a safetensors file.
+    pub(super) fn of_dictionaries<'k>(
+        dictionaries: impl IntoIterator<Item = (&'k str, &'a [u8])>,
+    ) -> Result<Self, Error> {
+        let mut opened = Vec::new();
+        for (keys, bytes) in dictionaries {
+            let tensors =
+                SafeTensors::deserialize(bytes).map_err(|error| Error::not_safetensors(bytes.len(), &error))?;
+            opened.push((keys.to_owned(), tensors.tensors().into_iter().collect()));
+        }
+        Ok(Self::Safetensors(opened))
     }
 
     pub(super) fn architecture(&self) -> Option<&str> {
@@ -149,14 +162,18 @@ impl<'a> Source<'a> {
                     checkpoint.names(number).for_each(|name| visit(number, keys, name));
                 }
             }
-            Self::Safetensors(views) => views.keys().for_each(|name| visit(0, "", name)),
+            Self::Safetensors(dictionaries) => {
+                for (number, (keys, views)) in dictionaries.iter().enumerate() {
+                    views.keys().for_each(|name| visit(number, keys, name));
+                }
+            }
         }
     }
 
     pub(crate) fn tensors(&self, dictionary: usize) -> Result<Tensors<'_, 'a>, Error> {
         Ok(match self {
             Self::Torch(checkpoint) => Tensors::Torch(checkpoint, checkpoint.tensors(dictionary)?),
-            Self::Safetensors(views) => Tensors::Safetensors(views),
+            Self::Safetensors(dictionaries) => Tensors::Safetensors(&dictionaries[dictionary].1),
         })
     }
 }
@@ -249,12 +266,11 @@ pub(super) struct Choice<'a> {
 /// Returns a state dict for a network, with or without the weights of the file's classifier. Without them, the network
 /// keeps its own.
 pub(super) fn read_state_dict<B: Backend>(
-    bytes: &[u8],
+    source: &Source<'_>,
     choice: &Choice<'_>,
     network: &EfficientNet<B>,
     with_classifier: bool,
 ) -> Result<StateDict, Error> {
-    let source = Source::open(bytes)?;
     let tensors = source.tensors(choice.candidate.dictionary)?;
     let found = tensors.shapes();
     let names = timm_names(choice, &found, network, with_classifier);

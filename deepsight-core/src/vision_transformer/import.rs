@@ -510,8 +510,8 @@ fn head_tensor(name: &str) -> Option<&'static str> {
     Some(if tensor == "weight" { "weight" } else { "bias" })
 }
 
-/// Reads a linear layer from a file of its own.
-pub(crate) fn head_of(bytes: &[u8]) -> Result<HeadWeights, Error> {
+/// Reads a linear layer from a file of its own. `source_name` names it in messages.
+pub(crate) fn head_of(bytes: &[u8], source_name: String) -> Result<HeadWeights, Error> {
     /// Largest numbers of outputs and inputs of a head.
     const LIMITS: [usize; 2] = [1024, MAX_EMBEDDING];
     let source = Source::open(bytes)?;
@@ -535,5 +535,5 @@ pub(crate) fn head_of(bytes: &[u8]) -> Result<HeadWeights, Error> {
         require_shape(&bias, &shapes[&bias], &shape[..1])?;
         tensors.weight(&bias)
     });
-    Ok(HeadWeights { weight: tensors.weight(&name)?, bias: bias.transpose()? })
+    Ok(HeadWeights { source: source_name, weight: tensors.weight(&name)?, bias: bias.transpose()? })
 }

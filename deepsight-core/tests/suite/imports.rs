@@ -11,8 +11,9 @@ use deepsight_core::image::{Rgb, RgbImage};
 use deepsight_core::{
     Classifier, Engine, Error, FaceClassifier, FaceCrop,
     model::{
-        Architecture, EfficientNetConfig, ForeignWeights, ModelCard, ModelFile, Naming, Origin, Padding, ResizeFilter,
-        StateDict, TimmName, Variant, Weight, WeightFormat, WeightSet,
+        Architecture, Conversion, ConversionNote, EfficientNetConfig, ForeignWeights, Head, MlpActivation, ModelCard,
+        ModelFile, Naming, NetworkName, Origin, Padding, ResizeFilter, StateDict, TimmName, Variant, Weight,
+        WeightFormat, WeightSet,
     },
 };
 use safetensors::Dtype;
@@ -232,6 +233,109 @@ fn a_moving_average_is_read_unless_plain_weights_are_chosen() {
     let two: StateDict = prefixed("a.", &plain).into_iter().chain(prefixed("b.", &average)).collect();
     let error = import(&plain_file(&two)).unwrap_err();
     assert!(matches!(&error, Error::NoSuchWeights { found, .. } if found == &["a", "b"]), "{error}");
+}
+
+#[test]
+fn settings_of_a_conversion_count_more_than_the_origin_and_the_weights() {
+    let foreign = ForeignWeights::from_bytes(plain_file(&weights())).unwrap();
+    let conversion = Conversion::new("mine")
+        .with_network("tf_efficientnet_lite0".parse::<NetworkName>().unwrap())
+        .with_origin(Origin::Timm)
+        .with_input_size(64)
+        .with_mean([0.25, 0.5, 0.75])
+        .with_padding(Padding::Symmetric)
+        .with_batch_norm_epsilon(1e-4)
+        .with_crop(FaceCrop::Margin { fraction: 0.25 })
+        .with_resize("pil_bilinear".parse::<ResizeFilter>().unwrap())
+        .with_threshold(0.75)
+        .with_fake_first(true)
+        .with_terms("none");
+    let card = conversion.card(&foreign).unwrap();
+    assert_eq!((card.name.as_str(), card.input_size, card.mean), ("mine", 64, [0.25, 0.5, 0.75]));
+    assert_eq!((card.padding, card.batch_norm_epsilon), (Some(Padding::Symmetric), Some(1e-4)));
+    assert_eq!((card.crop, card.resize), (FaceCrop::Margin { fraction: 0.25 }, ResizeFilter::PilBilinear));
+    assert_eq!((card.threshold, card.labels[0].as_str(), card.terms.as_str()), (0.75, "fake", "none"));
+    // What is not set is timm's.
+    assert_eq!((card.std, card.temperature, card.mirrored), ([0.5; 3], 1.0, false));
+    assert_eq!(conversion.notes(&foreign).unwrap(), []);
+    let classifier = conversion.classifier::<B>(&foreign, &Default::default()).unwrap();
+    assert_eq!(classifier.card(), &card);
+    assert!(classifier.network().state_dict() == weights());
+    let error = conversion.with_threshold(1.5).card(&foreign).unwrap_err();
+    assert!(matches!(error, Error::ModelCardInvalid { field: "threshold", .. }), "{error}");
+}
+
+#[test]
+fn a_conversion_refuses_settings_of_another_kind_of_network() {
+    let foreign = ForeignWeights::from_bytes(plain_file(&weights())).unwrap();
+    let named = Conversion::new("x").with_network("tf_efficientnet_lite0".parse::<NetworkName>().unwrap());
+    let head: StateDict = [("weight".to_owned(), Weight { shape: vec![2, 3], values: vec![0.0; 6] })].into();
+    let with_head = foreign.clone().with_head_bytes(&plain_file(&head)).unwrap();
+    for (conversion, foreign, setting) in [
+        (named.clone().with_activation(MlpActivation::Gelu), &foreign, "activation"),
+        (named.clone().with_head(Head::Cosine), &foreign, "head"),
+        (named.clone(), &with_head, "head_weights"),
+        (Conversion::new("x"), &foreign, "model_name"),
+    ] {
+        let error = conversion.card(foreign).unwrap_err();
+        assert!(matches!(error, Error::Setting { name, .. } if name == setting), "{error}");
+    }
+    for other in [named.with_origin(Origin::Effort), Conversion::new("x").with_network(vit())] {
+        let error = other.card(&foreign).unwrap_err();
+        assert!(matches!(error, Error::OtherNetwork { found: "an EfficientNet" }), "{error}");
+    }
+}
+
+fn vit() -> NetworkName {
+    "vit_base_patch16_clip_224".parse().unwrap()
+}
+
+#[test]
+fn dictionaries_in_memory_are_read_as_those_of_a_checkpoint() {
+    let (plain, average) = (weights(), changed(weights(), |value| value / 2.0));
+    let optimizer: StateDict = [("step".to_owned(), Weight { shape: vec![1], values: vec![7.0] })].into();
+    let dictionaries = [("state_dict", &plain), ("state_dict_ema", &average), ("optimizer", &optimizer)];
+    let dictionaries = dictionaries.map(|(keys, weights)| (keys.to_owned(), plain_file(weights)));
+    let foreign = ForeignWeights::from_dictionaries(dictionaries.into()).unwrap();
+    assert_eq!(foreign.networks(), ["state_dict", "state_dict_ema"]);
+    let conversion = Conversion::new("mine");
+    let error = conversion.card(&foreign).unwrap_err();
+    assert!(matches!(error, Error::Setting { name: "model_name", .. }), "{error}");
+    let foreign = foreign.with_architecture("tf_efficientnet_lite0".to_owned());
+    let note = ConversionNote::OtherNetworks { used: "state_dict_ema".into(), others: vec!["state_dict".into()] };
+    assert_eq!(conversion.notes(&foreign).unwrap(), [note]);
+    for (set, expected) in [(None, &average), (Some(WeightSet::Plain), &plain)] {
+        let chosen = foreign.clone().with_set(set);
+        let classifier = conversion.classifier::<B>(&chosen, &Default::default()).unwrap();
+        assert!(classifier.network().state_dict() == *expected, "{set:?}");
+    }
+    assert!(matches!(ForeignWeights::from_dictionaries(vec![]), Err(Error::NotACheckpoint { .. })));
+    let error = ForeignWeights::from_dictionaries(vec![(String::new(), b"{}".to_vec())]).unwrap_err();
+    assert!(matches!(error, Error::NotSafetensors { bytes: 2, .. }), "{error}");
+}
+
+#[test]
+fn rounded_weights_are_those_of_a_file_of_the_format() {
+    let foreign = ForeignWeights::from_bytes(plain_file(&weights())).unwrap();
+    let conversion = Conversion::new("mine").with_network("tf_efficientnet_lite0".parse::<NetworkName>().unwrap());
+    let classifier = conversion.with_input_size(64).classifier::<B>(&foreign, &Default::default()).unwrap();
+    let classifier = classifier.record_golden_input(face()).unwrap();
+    for format in WeightFormat::ALL {
+        let rounded = classifier.round_weights(format).unwrap();
+        let stored = ModelFile::from_bytes(&classifier.to_file(format).to_bytes().unwrap()).unwrap();
+        assert!(rounded.network().state_dict() == stored.weights, "{format}");
+        let score = rounded.verify().unwrap().unwrap().fake_probability;
+        assert_eq!(rounded.card().golden.unwrap().fake_probability, score, "{format}");
+    }
+}
+
+#[test]
+fn resize_filters_have_the_names_of_model_files() {
+    for filter in ResizeFilter::ALL {
+        assert_eq!(serde_json::to_value(filter).unwrap(), filter.name());
+        assert_eq!(filter.to_string().parse::<ResizeFilter>().unwrap(), filter);
+    }
+    assert!(matches!("nearest".parse::<ResizeFilter>(), Err(Error::Setting { name: "resize", .. })));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 
 use crate::clips::{Clips, ramp_source};
 use deepsight_core::{CancelToken, Frame};
-use deepsight_video::{DecodeLimits, DecodeOptions, Limit, Sampling, Video, VideoError};
+use deepsight_video::{DecodeLimits, DecodeOptions, Limit, Media, Sampling, Video, VideoError};
 
 fn open_error(path: impl AsRef<Path>) -> VideoError {
     let error = Video::open(path).unwrap_err();
@@ -117,6 +117,34 @@ fn a_decoder_that_never_answers_is_killed_with_its_children_when_time_is_up() {
         // The grandchild is killed with the process group. The process that inherits it waits for it a moment later.
         assert!(Instant::now() < gone, "a grandchild is left: {:?}", processes_on(&path));
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_ffprobe_that_never_answers_is_killed_when_the_opening_is_cancelled() {
+    let clips = Clips::new();
+    let path = clips.ramp("ramp.mp4", 10);
+    let pipe = clips.path("started");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // It reads from a pipe that has a writer and no bytes, after it said so by opening it.
+    let hangs = script(&clips, "ffprobe-that-hangs", &format!("exec cat {} # {}", pipe.display(), path.display()));
+    let cancel = CancelToken::new();
+    let options = limited(DecodeLimits::default()).with_ffprobe(&hangs).with_cancel(&cancel);
+    let opened = std::thread::spawn({
+        let (path, options) = (path.clone(), options.clone());
+        move || Media::open_with(path, &options).map(drop)
+    });
+    // Blocks until the script has opened the other end.
+    let writer = std::fs::File::options().write(true).open(&pipe).unwrap();
+    cancel.cancel();
+    let error = opened.join().unwrap().unwrap_err();
+    assert!(matches!(&error, VideoError::Stopped { path: stopped } if *stopped == path), "{error:?}");
+    drop(writer);
+    // What is cancelled before it begins starts no program.
+    let missing = options.with_ffprobe("/no/such/ffprobe");
+    for opened in [Media::open_with(&path, &missing).map(drop), Video::open_with(&path, &missing).map(drop)] {
+        assert!(matches!(opened, Err(VideoError::Stopped { .. })));
     }
 }
 

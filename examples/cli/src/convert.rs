@@ -8,8 +8,8 @@ use clap::{CommandFactory, Parser};
 use deepsight_core::{
     Classifier, EnsembleFile, Error, FaceCrop, image,
     model::{
-        ForeignWeights, Head, MlpActivation, ModelCard, ModelFile, NetworkName, Origin, Padding, ResizeFilter,
-        TransformerChoice, Variant, WeightFormat, WeightSet,
+        Conversion, ConversionNote, ForeignWeights, Head, MlpActivation, ModelFile, NetworkName, Origin, Padding,
+        ResizeFilter, Variant, WeightFormat, WeightSet,
     },
     with_causes,
 };
@@ -178,15 +178,15 @@ fn on<B: Backend>(args: &Args, device: &B::Device) -> Result<String, String> {
         file.card.mirrored = args.mirrored.unwrap_or(file.card.mirrored);
         let classifier = Classifier::<B>::from_file(file, device)
             .map_err(|error| format!("{}: {}", model.display(), with_causes(&error)))?;
-        save(args, classifier, args.format().unwrap_or(format), output, device)?;
+        save(args, &classifier, args.format().unwrap_or(format), output)?;
         return inspect::<B>(output, device);
     }
     match (&args.inspect, &args.timm, &args.output) {
         (Some(file), ..) => inspect::<B>(file, device),
         (None, Some(timm), Some(output)) => {
-            let made = convert::<B>(args, timm, output, device);
-            let format = args.format().unwrap_or(WeightFormat::F32);
-            save(args, made.map_err(|error| describe(&error, &Args::command()))?, format, output, device)?;
+            let classifier = convert::<B>(args, timm, output, device);
+            let classifier = classifier.map_err(|error| describe(&error, &Args::command()))?;
+            save(args, &classifier, args.format().unwrap_or(WeightFormat::F32), output)?;
             inspect::<B>(output, device)
         }
         // The parser lets nothing else through.
@@ -200,103 +200,43 @@ fn convert<B: Backend>(a: &Args, timm: &Path, output: &Path, device: &B::Device)
     if let Some(path) = &a.head_weights {
         weights = weights.with_head(path)?;
     }
-    let others: Vec<_> = weights.networks().into_iter().filter(|name| weights.network().ok() != Some(name)).collect();
-    if !others.is_empty() {
-        let others = others.join(" and ");
-        complain(&format!("note: the weights are `{}`; the file also has `{others}`: --weights", weights.network()?));
+    let conversion = Conversion::new(a.name.clone().unwrap_or(file_name))
+        .with_network(a.model_name.clone())
+        .with_origin(a.from)
+        .with_variant(a.variant)
+        .with_padding(a.padding)
+        .with_batch_norm_epsilon(a.batch_norm_epsilon)
+        .with_activation(a.activation)
+        .with_head(a.head)
+        .with_input_size(a.input_size)
+        .with_mean(a.mean)
+        .with_std(a.std)
+        .with_resize(a.resize)
+        .with_crop(a.crop)
+        .with_threshold(a.threshold)
+        .with_temperature(a.temperature)
+        .with_mirrored(a.mirrored)
+        .with_fake_first(a.fake_first)
+        .with_trained_on(&a.trained_on)
+        .with_terms(&a.terms);
+    for note in conversion.notes(&weights)? {
+        let flag = match note {
+            ConversionNote::OtherNetworks { .. } => ": --weights",
+            ConversionNote::Preparation { .. } => "; --reference shows how much that matters",
+            _ => "",
+        };
+        complain(&format!("note: {note}{flag}"));
     }
-    let name = a.name.clone().unwrap_or(file_name);
-    let is_transformer = weights.is_vision_transformer()?;
-    let mut card =
-        if is_transformer { transformer_card(a, &weights, name)? } else { efficientnet_card(a, &weights, name)? };
-    if let Some(origin) = a.from {
-        origin.apply(&mut card, &weights)?;
-        if let Some(difference) = origin.difference() {
-            complain(&format!("note: {difference}; --reference shows how much that matters"));
-        }
-    }
-    card.padding = a.padding.or(card.padding);
-    card.batch_norm_epsilon = a.batch_norm_epsilon.or(card.batch_norm_epsilon);
-    // That of a vision transformer is part of its shape.
-    card.input_size = a.input_size.filter(|_| !is_transformer).unwrap_or(card.input_size);
-    card.mean = a.mean.unwrap_or(card.mean);
-    card.std = a.std.unwrap_or(card.std);
-    (card.resize, card.crop) = (a.resize.unwrap_or(card.resize), a.crop.unwrap_or(card.crop));
-    (card.threshold, card.temperature) = (a.threshold, a.temperature);
-    card.mirrored = a.mirrored.unwrap_or(card.mirrored);
-    if a.fake_first {
-        card.labels.swap(0, 1);
-    }
-    (card.trained_on, card.terms) = (a.trained_on.clone(), a.terms.clone());
-
-    card.validate()?;
-    let network = weights.load_into(card.config().init::<B>(device)?)?;
-    Classifier::new(network, card, device)
+    conversion.classifier(&weights, device)
 }
-
-/// Describes an EfficientNet by the flags, the project and the checkpoint.
-fn efficientnet_card(a: &Args, weights: &ForeignWeights, name: String) -> Result<ModelCard, Error> {
-    for (flag, value) in [
-        ("activation", a.activation.map(|activation| activation.to_string())),
-        ("head", a.head.map(|head| head.to_string())),
-        ("head_weights", a.head_weights.as_ref().map(|path| path.display().to_string())),
-    ] {
-        if let Some(value) = value {
-            return Err(Error::Setting { name: flag, value, rule: "is for vision transformers only" });
-        }
-    }
-    if a.from.is_some_and(|origin| !origin.has_efficientnets()) {
-        return Err(Error::OtherNetwork { found: "an EfficientNet" });
-    }
-    let published = a.from.and_then(Origin::network);
-    let network = match (&a.model_name, published, weights.architecture()) {
-        (Some(NetworkName::EfficientNet(name)), ..) => name.clone(),
-        (Some(_), ..) => return Err(Error::OtherNetwork { found: "an EfficientNet" }),
-        (None, Some(name), _) => name,
-        (None, None, Some(name)) => name.parse()?,
-        (None, None, None) => {
-            return Err(Error::Setting { name: "model_name", value: "missing".into(), rule: NO_NAME });
-        }
-    };
-    weights.card(name, &network, a.variant)
-}
-
-/// Describes a vision transformer by the flags, the project and its tensors.
-fn transformer_card(a: &Args, weights: &ForeignWeights, name: String) -> Result<ModelCard, Error> {
-    if let Some(variant) = a.variant {
-        let rule = "is for EfficientNets only";
-        return Err(Error::Setting { name: "variant", value: variant.to_string(), rule });
-    }
-    let mut choice = TransformerChoice::default();
-    choice.network = match &a.model_name {
-        Some(NetworkName::VisionTransformer(config)) => Some(config.clone()),
-        Some(_) => return Err(Error::OtherNetwork { found: "a vision transformer" }),
-        None => None,
-    };
-    (choice.activation, choice.head, choice.input_size) = (a.activation, a.head, a.input_size);
-    if let Some(origin) = a.from {
-        origin.complete(&mut choice, weights)?;
-    }
-    weights.transformer_card(name, &choice)
-}
-
-const NO_NAME: &str = "is needed, because the file does not say which network it is of";
 
 /// Writes the model file, with the golden input where one is given or the model has one, and with the references.
 /// Writes nothing if a reference does not get its score.
-fn save<B: Backend>(
-    a: &Args,
-    classifier: Classifier<B>,
-    format: WeightFormat,
-    output: &Path,
-    device: &B::Device,
-) -> Result<(), String> {
+fn save<B: Backend>(a: &Args, classifier: &Classifier<B>, format: WeightFormat, output: &Path) -> Result<(), String> {
     let failed = |error: Error| describe(&error, &Args::command());
-    let file = classifier.to_file(format);
-    let face = a.golden.as_deref().map(picture).transpose()?.or_else(|| file.golden_input.clone());
+    let face = a.golden.as_deref().map(picture).transpose()?;
     // The scores are those of the weights as the file will have them, rounded.
-    let bytes = file.to_bytes().map_err(failed)?;
-    let mut rounded = Classifier::<B>::from_bytes(&bytes, device).map_err(failed)?;
+    let mut rounded = classifier.round_weights(format).map_err(failed)?;
     if let Some(face) = face {
         rounded = rounded.record_golden_input(face).map_err(failed)?;
     }

@@ -1,136 +1,231 @@
 //! Weights of PyTorch to model files.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::str::FromStr;
 
+use deepsight::CancelToken;
 use deepsight::burn::backend::Flex;
-use deepsight::core::model::{ForeignWeights, ModelCard, Origin, TimmName, Variant, WeightFormat, WeightSet};
-use deepsight::core::{Classifier, Error};
-use deepsight::image::RgbImage;
+use deepsight::core::model::{
+    Conversion, ConversionNote, ForeignWeights, Head, MlpActivation, NetworkName, Origin, Padding, ResizeFilter,
+    Variant, WeightFormat, WeightSet,
+};
+use deepsight::core::{Error, FaceCrop};
+use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use safetensors::tensor::TensorView;
+use serde_json::Value;
 
-use crate::fault::OrRaise;
-use crate::{pixels, pool};
+use crate::fault::{Kind, OrRaise};
+use crate::{pixels, pool, wait};
 
-/// Writes a model file. The weights are the content of a file, or the path of one. `card` has the fields of the model
-/// card that the caller sets, as JSON. `names` may have `network`, `variant`, `origin`, `weights` and `format`.
+/// Writes a model file, and returns what a person should know about it.
 #[pyfunction]
-#[allow(clippy::too_many_arguments, reason = "called by the package only, with all of them")]
 pub(crate) fn convert(
     py: Python<'_>,
-    content: Option<&Bound<'_, PyBytes>>,
-    path: Option<PathBuf>,
+    weights: Source<'_>,
+    head_weights: Option<Source<'_>>,
     output: PathBuf,
-    name: String,
-    names: &Bound<'_, PyDict>,
-    card: &str,
-    references: Vec<(Bound<'_, PyAny>, f32)>,
+    settings: Settings,
+    proofs: Proofs<'_>,
+) -> PyResult<Vec<String>> {
+    let (conversion, format, set) = settings.read().or_raise(py)?;
+    let Settings { architecture, .. } = settings;
+    let (weights, head) = (weights.content(py)?, head_weights.map(|head| head.content(py)).transpose()?);
+    let tolerance = proofs.tolerance;
+    let golden = proofs.golden.map(|face| pixels::picture(&face, "golden")).transpose()?;
+    let mut references = Vec::new();
+    for (index, (face, score)) in proofs.references.iter().enumerate() {
+        references.push((pixels::picture(face, &format!("references[{index}]"))?, *score));
+    }
+    let (threads, cancel) = (pool::threads(py)?, CancelToken::new());
+    let token = cancel.clone();
+    let work = move || {
+        let mut weights = weights.open()?.with_set(set).with_architecture(architecture);
+        if let Some(head) = head {
+            weights = head.add_head(weights)?;
+        }
+        let notes = conversion.notes(&weights)?;
+        let classifier = conversion.classifier::<Flex>(&weights, &Default::default())?;
+        drop(weights);
+        // The scores are those of the weights as the file will have them, rounded.
+        let mut rounded = classifier.round_weights(format)?;
+        if let Some(face) = golden {
+            rounded = rounded.record_golden_input(face)?;
+        }
+        for (face, score) in references {
+            rounded = rounded.record_reference(face, score, tolerance)?;
+        }
+        // After Ctrl-C nobody waits for the file.
+        if token.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        rounded.save(&output, format)?;
+        Ok(notes)
+    };
+    let notes = wait::run(py, &cancel, None, move |_| threads.install(work))?.or_raise(py)?;
+    Ok(notes.iter().map(described).collect())
+}
+
+/// Returns a note with the argument that helps.
+fn described(note: &ConversionNote) -> String {
+    match note {
+        ConversionNote::OtherNetworks { .. } => format!("{note}: which=\"ema\" or \"plain\" chooses"),
+        ConversionNote::Preparation { .. } => format!("{note}; references show how much that matters"),
+        _ => note.to_string(),
+    }
+}
+
+/// Tensors, as `python/deepsight/_tensors.py` passes them: name, type in the words of safetensors, shape, and the
+/// values as bytes in little-endian order.
+type Tensor<'py> = (String, String, Vec<usize>, PyReadonlyArray1<'py, u8>);
+
+/// The path of a file, or dictionaries of tensors by their keys.
+#[derive(FromPyObject)]
+pub(crate) enum Source<'py> {
+    Dictionaries(Vec<(String, Vec<Tensor<'py>>)>),
+    Path(PathBuf),
+}
+
+/// The path of a file, or the contents of safetensors files by their keys.
+enum Content {
+    Dictionaries(Vec<(String, Vec<u8>)>),
+    Path(PathBuf),
+}
+
+impl Source<'_> {
+    /// Copies the tensors. Python is not let run meanwhile, because it could change them.
+    fn content(self, py: Python<'_>) -> PyResult<Content> {
+        let dictionaries = match self {
+            Self::Path(path) => return Ok(Content::Path(path)),
+            Self::Dictionaries(dictionaries) => dictionaries,
+        };
+        let copied = dictionaries.iter().map(|(keys, tensors)| Ok((keys.clone(), safetensors_file(py, tensors)?)));
+        copied.collect::<PyResult<_>>().map(Content::Dictionaries)
+    }
+}
+
+/// Returns the content of a safetensors file with these tensors.
+fn safetensors_file(py: Python<'_>, tensors: &[Tensor<'_>]) -> PyResult<Vec<u8>> {
+    let mut views = Vec::new();
+    for (name, kind, shape, bytes) in tensors {
+        let refused = |reason: String| Kind::Array.exception(py, format!("tensor {name:?} cannot be read: {reason}"));
+        let kind = serde_json::from_value(Value::from(kind.as_str())).map_err(|error| refused(error.to_string()))?;
+        let bytes = bytes.as_slice().map_err(|error| refused(error.to_string()))?;
+        views.push((name, TensorView::new(kind, shape.clone(), bytes).map_err(|error| refused(error.to_string()))?));
+    }
+    safetensors::serialize(views, None)
+        .map_err(|error| Kind::Model.exception(py, format!("weights cannot be read: {error}")))
+}
+
+impl Content {
+    fn open(self) -> Result<ForeignWeights, Error> {
+        match self {
+            Self::Dictionaries(dictionaries) => ForeignWeights::from_dictionaries(dictionaries),
+            Self::Path(path) => ForeignWeights::read(path),
+        }
+    }
+
+    /// Adds the head that this is to weights.
+    fn add_head(self, weights: ForeignWeights) -> Result<ForeignWeights, Error> {
+        match self {
+            // As from a file, the first dictionary counts.
+            Self::Dictionaries(dictionaries) => match dictionaries.first() {
+                Some((_, bytes)) => weights.with_head_bytes(bytes),
+                None => Ok(weights),
+            },
+            Self::Path(path) => weights.with_head(path),
+        }
+    }
+}
+
+/// Faces with known scores, which prove a conversion.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct Proofs<'py> {
+    golden: Option<Bound<'py, PyAny>>,
+    references: Vec<(Bound<'py, PyAny>, f32)>,
     tolerance: f32,
-) -> PyResult<()> {
-    let named = |key: &str| -> PyResult<Option<String>> { names.get_item(key)?.map(|text| text.extract()).transpose() };
-    let network = named("network")?.map(|text| text.parse::<TimmName>()).transpose().or_raise(py)?;
-    let variant = named("variant")?.map(|text| text.parse::<Variant>()).transpose().or_raise(py)?;
-    let origin = named("origin")?.map(|text| text.parse::<Origin>()).transpose().or_raise(py)?;
-    let set = named("weights")?.map(|text| text.parse::<WeightSet>()).transpose().or_raise(py)?;
-    let format = named("format")?.map(|text| text.parse::<WeightFormat>()).transpose().or_raise(py)?;
-    let mut faces = Vec::new();
-    for (index, (face, score)) in references.iter().enumerate() {
-        faces.push((pixels::picture(face, &format!("references[{index}]"))?, *score));
-    }
-    let content = content.map(|bytes| bytes.as_bytes().to_vec());
-    let threads = pool::threads(py)?;
-    let converted = py.detach(|| {
-        threads.install(|| {
-            let weights = match (content, path) {
-                (Some(content), _) => ForeignWeights::from_bytes(content)?,
-                (None, Some(path)) => ForeignWeights::read(path)?,
-                (None, None) => return Err(missing("weights", "are needed: a state dict, or the path of a file")),
-            };
-            let weights = weights.with_set(set);
-            let card = described(&weights, name, network, variant, origin, card)?;
-            let network = weights.load_into(card.config().init::<Flex>(&Default::default())?)?;
-            let classifier = Classifier::new(network, card, &Default::default())?;
-            save(&classifier, format.unwrap_or(WeightFormat::F32), faces, tolerance, &output)
-        })
-    });
-    converted.or_raise(py)
 }
 
-/// Returns the card of the weights: what the weights and the origin say, then what is given.
-fn described(
-    weights: &ForeignWeights,
+/// The settings of a conversion, as `python/deepsight/_convert.py` passes them.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct Settings {
     name: String,
-    network: Option<TimmName>,
-    variant: Option<Variant>,
-    origin: Option<Origin>,
-    given: &str,
-) -> Result<ModelCard, Error> {
-    let published = origin.and_then(Origin::network);
-    let network = match (network, published, weights.architecture()) {
-        (Some(name), ..) | (None, Some(name), _) => name,
-        (None, None, Some(name)) => name.parse()?,
-        (None, None, None) => return Err(missing("model_name", "is needed: the weights do not say their network")),
-    };
-    let mut card = weights.card(name, &network, variant)?;
-    if let Some(origin) = origin {
-        origin.apply(&mut card, weights)?;
-    }
-    let invalid = |error: serde_json::Error| Error::ModelCardSyntax { reason: error.to_string() };
-    let given: Map<String, Value> = serde_json::from_str(given).map_err(invalid)?;
-    for (field, value) in given {
-        set(&mut card, &field, value)?;
-    }
-    card.validate()?;
-    Ok(card)
+    /// Timm's name of a network in memory.
+    architecture: Option<String>,
+    model_name: Option<String>,
+    origin: Option<String>,
+    variant: Option<String>,
+    which: Option<String>,
+    activation: Option<String>,
+    head: Option<String>,
+    input_size: Option<u32>,
+    mean: Option<[f32; 3]>,
+    std: Option<[f32; 3]>,
+    resize: Option<String>,
+    crop: Option<Crop>,
+    fake_first: bool,
+    threshold: Option<f32>,
+    temperature: Option<f32>,
+    mirrored: Option<bool>,
+    padding: Option<String>,
+    batch_norm_epsilon: Option<f64>,
+    trained_on: String,
+    terms: String,
+    format: String,
 }
 
-/// Sets a field of the card.
-fn set(card: &mut ModelCard, field: &str, value: Value) -> Result<(), Error> {
-    fn read<T: DeserializeOwned>(slot: &mut T, value: &Value) -> Result<(), serde_json::Error> {
-        *slot = serde_json::from_value(value.clone())?;
-        Ok(())
+impl Settings {
+    /// Returns the conversion, the format, and the kind of weights to read.
+    fn read(&self) -> Result<(Conversion, WeightFormat, Option<WeightSet>), Error> {
+        let network: Option<NetworkName> = named("model_name", self.model_name.as_deref())?;
+        let conversion = Conversion::new(&self.name)
+            .with_network(network)
+            .with_origin(named::<Origin>("origin", self.origin.as_deref())?)
+            .with_variant(named::<Variant>("variant", self.variant.as_deref())?)
+            .with_padding(named::<Padding>("padding", self.padding.as_deref())?)
+            .with_batch_norm_epsilon(self.batch_norm_epsilon)
+            .with_activation(named::<MlpActivation>("activation", self.activation.as_deref())?)
+            .with_head(named::<Head>("head", self.head.as_deref())?)
+            .with_input_size(self.input_size)
+            .with_mean(self.mean)
+            .with_std(self.std)
+            .with_resize(named::<ResizeFilter>("resize", self.resize.as_deref())?)
+            .with_crop(self.crop.as_ref().map(|crop| crop.0))
+            .with_threshold(self.threshold)
+            .with_temperature(self.temperature)
+            .with_mirrored(self.mirrored)
+            .with_fake_first(self.fake_first)
+            .with_trained_on(&self.trained_on)
+            .with_terms(&self.terms);
+        let format = named::<WeightFormat>("format", Some(&self.format))?.unwrap_or(WeightFormat::F32);
+        Ok((conversion, format, named("which", self.which.as_deref())?))
     }
-    let (place, done) = match field {
-        "input_size" => ("input_size", read(&mut card.input_size, &value)),
-        "mean" => ("mean", read(&mut card.mean, &value)),
-        "std" => ("std", read(&mut card.std, &value)),
-        "resize" => ("resize", read(&mut card.resize, &value)),
-        "crop" => ("crop", read(&mut card.crop, &value)),
-        "threshold" => ("threshold", read(&mut card.threshold, &value)),
-        "temperature" => ("temperature", read(&mut card.temperature, &value)),
-        "mirrored" => ("mirrored", read(&mut card.mirrored, &value)),
-        "padding" => ("padding", read(&mut card.padding, &value)),
-        "batch_norm_epsilon" => ("batch_norm_epsilon", read(&mut card.batch_norm_epsilon, &value)),
-        "labels" => ("labels", read(&mut card.labels, &value)),
-        "trained_on" => ("trained_on", read(&mut card.trained_on, &value)),
-        "terms" => ("terms", read(&mut card.terms, &value)),
-        _ => return Err(Error::ModelCardSyntax { reason: format!("the field `{field}` is not one that can be set") }),
-    };
-    done.map_err(|error| Error::ModelCardInvalid {
-        field: place,
-        value: value.to_string(),
-        expected: error.to_string(),
+}
+
+/// Reads the name of a value. An error of it names the argument of Python.
+fn named<T: FromStr<Err = Error>>(argument: &'static str, text: Option<&str>) -> Result<Option<T>, Error> {
+    text.map(str::parse).transpose().map_err(|error| match error {
+        Error::Setting { value, rule, .. } => Error::Setting { name: argument, value, rule },
+        other => other,
     })
 }
 
-fn save(
-    classifier: &Classifier<Flex>,
-    format: WeightFormat,
-    faces: Vec<(RgbImage, f32)>,
-    tolerance: f32,
-    output: &Path,
-) -> Result<(), Error> {
-    // The scores are those of the weights as the file will have them, rounded.
-    let bytes = classifier.to_file(format).to_bytes()?;
-    let mut rounded = Classifier::<Flex>::from_bytes(&bytes, &Default::default())?;
-    for (face, score) in faces {
-        rounded = rounded.record_reference(face, score, tolerance)?;
-    }
-    rounded.save(output, format)
-}
+/// The crop of a face, from its kind and numbers.
+struct Crop(FaceCrop);
 
-fn missing(name: &'static str, rule: &'static str) -> Error {
-    Error::Setting { name, value: "missing".into(), rule }
+impl<'py> FromPyObject<'_, 'py> for Crop {
+    type Error = PyErr;
+
+    fn extract(pair: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let (kind, numbers): (String, Vec<f32>) = pair.extract()?;
+        Ok(Self(match (kind.as_str(), numbers.as_slice()) {
+            ("box", []) => FaceCrop::Box,
+            ("margin", [fraction]) => FaceCrop::Margin { fraction: *fraction },
+            // A size that is no such number is refused with the card.
+            ("aligned", [size, scale, down]) => FaceCrop::Aligned { size: *size as u32, scale: *scale, down: *down },
+            _ => return Err(Kind::Setting.exception(pair.py(), format!("no crop {kind:?} of {numbers:?}"))),
+        }))
+    }
 }

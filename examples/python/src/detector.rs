@@ -1,6 +1,7 @@
 //! The networks on a device: whole files, single pictures, and faces.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use deepsight::{AnalyzerConfig, CancelToken, DecodeOptions, Device, Job};
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
@@ -14,6 +15,9 @@ use crate::report::Report;
 use crate::sampling::Choice;
 use crate::session::Session;
 use crate::{pool, wait};
+
+/// Faces for each thread that are scored before signals are looked at again.
+const FACES: usize = 128;
 
 /// The networks on a device.
 #[pyclass(frozen, module = "deepsight._deepsight")]
@@ -43,7 +47,8 @@ impl Detector {
         let builder = if models.is_empty() { builder } else { builder.models(models) };
         let threads = pool::threads(py)?;
         // Inside the pool, because the builder would use the global one, which does not survive a fork.
-        py.detach(|| threads.install(|| builder.build())).or_raise(py).map(Self)
+        let built = wait::run(py, &CancelToken::new(), None, move |_| threads.install(|| builder.build()));
+        built?.or_raise(py).map(Self)
     }
 
     /// Analyzes a file.
@@ -57,8 +62,9 @@ impl Detector {
     ) -> PyResult<Report> {
         let detector = self.here(py)?.with_sampling(sampling.fixed()).with_decoding(decoding(max_duration));
         let cancel = CancelToken::new();
-        let analysis = wait::run(py, &cancel, progress.as_ref(), |events| {
-            let job = Job::new().with_cancel(cancel.clone()).with_progress(|progress| {
+        let token = cancel.clone();
+        let analysis = wait::run(py, &cancel, progress.as_ref(), move |events| {
+            let job = Job::new().with_cancel(token).with_progress(|progress| {
                 // Nobody listens after an exception.
                 let _ = events.send(*progress);
             });
@@ -78,7 +84,7 @@ impl Detector {
     ) -> PyResult<Analyses> {
         let detector = self.here(py)?.with_sampling(sampling.fixed()).with_decoding(decoding(max_duration));
         let analyses = detector.analyze_many(paths, jobs);
-        Ok(Analyses { cancel: analyses.cancel_token(), inner: OfProcess::new(analyses) })
+        Ok(Analyses { cancel: analyses.cancel_token(), inner: Arc::new(OfProcess::new(analyses)) })
     }
 
     /// Analyzes one picture.
@@ -113,10 +119,21 @@ impl Detector {
     }
 
     /// Scores faces.
-    fn score<'py>(&self, py: Python<'py>, faces: &Bound<'_, PyList>) -> PyResult<Bound<'py, PyArray1<f32>>> {
-        let (detector, faces) = (self.here(py)?, pixels::pictures(faces, "faces")?);
-        let scores = py.detach(|| detector.score(&faces)).or_raise(py)?;
-        Ok(PyArray1::from_vec(py, scores.iter().map(|score| score.fake_probability).collect()))
+    fn score<'py>(
+        &self,
+        py: Python<'py>,
+        faces: &Bound<'_, PyList>,
+        name: &str,
+        several: bool,
+    ) -> PyResult<Bound<'py, PyArray1<f32>>> {
+        let (detector, faces) = (self.here(py)?, pixels::pictures(faces, name, several)?);
+        let mut scores = Vec::with_capacity(faces.len());
+        for part in faces.chunks(FACES * pool::threads(py)?.count()) {
+            py.check_signals()?;
+            let found = py.detach(|| detector.score(part)).or_raise(py)?;
+            scores.extend(found.iter().map(|score| score.fake_probability));
+        }
+        Ok(PyArray1::from_vec(py, scores))
     }
 
     /// Computes where in a face the evidence lies.
@@ -159,7 +176,7 @@ pub(crate) fn devices(py: Python<'_>) -> Vec<String> {
 /// The results of `analyze_many`, as they are ready.
 #[pyclass(frozen, module = "deepsight._deepsight")]
 pub(crate) struct Analyses {
-    inner: OfProcess<deepsight::Analyses>,
+    inner: Arc<OfProcess<deepsight::Analyses>>,
     cancel: CancelToken,
 }
 
@@ -172,10 +189,9 @@ impl Analyses {
     /// Returns the path, and the report or the exception; `None` ends it.
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<(PathBuf, Py<PyAny>)>> {
         self.inner.check(py, "an iterator of analyses")?;
-        let next = wait::run(py, &self.cancel, None, |events| {
-            let next = self.inner.with(|analyses| analyses.as_mut().and_then(Iterator::next));
-            drop(events);
-            next
+        let inner = Arc::clone(&self.inner);
+        let next = wait::run(py, &self.cancel, None, move |_| {
+            inner.with(|analyses| analyses.as_mut().and_then(Iterator::next))
         });
         let Some((path, result)) = next? else { return Ok(None) };
         let result = match result {

@@ -1,6 +1,7 @@
 //! The frames of a file as arrays.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use deepsight::video::{Media, MediaFrames};
 use deepsight::{CancelToken, Sampling};
@@ -15,7 +16,7 @@ use crate::{detector, wait};
 /// The frames of a video or picture, decoded as they are read.
 #[pyclass(frozen, module = "deepsight._deepsight")]
 pub(crate) struct FrameReader {
-    frames: OfProcess<MediaFrames>,
+    frames: Arc<OfProcess<MediaFrames>>,
     cancel: CancelToken,
     /// Number of frames that will come.
     #[pyo3(get)]
@@ -42,14 +43,14 @@ impl FrameReader {
         max_side: Option<u32>,
         max_duration: Option<u64>,
     ) -> PyResult<Self> {
-        let options = detector::decoding(max_duration);
-        let options = max_side.map_or(options.clone(), |pixels| options.with_max_side(pixels));
         let cancel = CancelToken::new();
-        let opened = wait::run(py, &cancel, None, |events| {
+        let options = detector::decoding(max_duration).with_cancel(&cancel);
+        let options = max_side.map_or(options.clone(), |pixels| options.with_max_side(pixels));
+        let token = cancel.clone();
+        let opened = wait::run(py, &cancel, None, move |_| {
             let media = Media::open_with(&path, &options)?;
             let sampling = sampling.fixed().unwrap_or_else(|| Sampling::auto(media.duration()));
-            let frames = media.frames(sampling)?.with_cancel(&cancel);
-            drop(events);
+            let frames = media.frames(sampling)?.with_cancel(&token);
             Ok::<_, deepsight::video::VideoError>((media, frames))
         });
         let (media, frames) = opened?.or_raise(py)?;
@@ -57,7 +58,7 @@ impl FrameReader {
         Ok(Self {
             cancel,
             expected: frames.expected_frames(),
-            frames: OfProcess::new(frames),
+            frames: Arc::new(OfProcess::new(frames)),
             frame_count: media.frame_count(),
             duration: media.duration(),
             input: input.map_err(|error| Kind::Video.exception(py, error.to_string()))?,
@@ -71,11 +72,9 @@ impl FrameReader {
     /// Returns index, time and pixels of the next frame.
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<(u64, f64, Pixels<'py>)>> {
         self.frames.check(py, "a reader of frames")?;
-        let next = wait::run(py, &self.cancel, None, |events| {
-            let next = self.frames.with(|frames| frames.as_mut().and_then(Iterator::next));
-            drop(events);
-            next
-        });
+        let frames = Arc::clone(&self.frames);
+        let next =
+            wait::run(py, &self.cancel, None, move |_| frames.with(|frames| frames.as_mut().and_then(Iterator::next)));
         let Some(frame) = next?.transpose().or_raise(py)? else { return Ok(None) };
         Ok(Some((frame.index, frame.time, pixels::array(py, frame.image)?)))
     }

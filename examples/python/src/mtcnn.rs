@@ -13,6 +13,9 @@ use crate::{pixels, pool};
 /// The faces of a picture: boxes `[faces, 4]`, probabilities `[faces]`, landmarks `[faces, 5, 2]`.
 type Faces<'py> = (Bound<'py, PyArray2<f32>>, Bound<'py, PyArray1<f32>>, Bound<'py, PyArray3<f32>>);
 
+/// Pictures for each thread that are searched before signals are looked at again.
+const PICTURES: usize = 16;
+
 /// The networks on the processor.
 #[pyclass(frozen, module = "deepsight._deepsight")]
 pub(crate) struct Mtcnn(Networks<Flex>);
@@ -27,13 +30,26 @@ impl Mtcnn {
     }
 
     /// Finds the faces of each picture, by falling probability.
-    fn detect<'py>(&self, py: Python<'py>, images: &Bound<'_, PyList>) -> PyResult<Vec<Faces<'py>>> {
-        let (threads, images) = (pool::threads(py)?, pixels::pictures(images, "images")?);
-        let found = py.detach(|| {
-            let images: Vec<_> = images.iter().collect();
-            threads.install(|| self.0.detect(&images))
-        });
-        found.or_raise(py)?.into_iter().map(|faces| arrays(py, faces)).collect()
+    fn detect<'py>(
+        &self,
+        py: Python<'py>,
+        images: &Bound<'_, PyList>,
+        name: &str,
+        several: bool,
+    ) -> PyResult<Vec<Faces<'py>>> {
+        let (threads, images) = (pool::threads(py)?, pixels::pictures(images, name, several)?);
+        let mut found = Vec::with_capacity(images.len());
+        for part in images.chunks(PICTURES * threads.count()) {
+            py.check_signals()?;
+            let faces = py.detach(|| {
+                let part: Vec<_> = part.iter().collect();
+                threads.install(|| self.0.detect(&part))
+            });
+            for faces in faces.or_raise(py)? {
+                found.push(arrays(py, faces)?);
+            }
+        }
+        Ok(found)
     }
 }
 

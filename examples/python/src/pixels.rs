@@ -11,6 +11,9 @@ use crate::fault::Kind;
 /// Pixels as NumPy has them: `[height, width, 3]`, RGB.
 pub(crate) type Pixels<'py> = Bound<'py, PyArray3<u8>>;
 
+/// Most pixels of a picture, more than any camera has. Its copy has three bytes for each.
+const MOST_PIXELS: u64 = 1 << 28;
+
 /// Copies an array of any strides into a picture. `name` says in messages which argument it is.
 pub(crate) fn picture(array: &Bound<'_, PyAny>, name: &str) -> PyResult<RgbImage> {
     let py = array.py();
@@ -31,13 +34,18 @@ pub(crate) fn picture(array: &Bound<'_, PyAny>, name: &str) -> PyResult<RgbImage
     }
     let Ok(typed) = array.extract::<PyReadonlyArray3<'_, u8>>() else {
         let dtype = untyped.dtype();
-        let cure = "; values of 0 to 255 become so by picture.astype(numpy.uint8)";
+        let cure = "; values of 0 to 255 become so by picture.astype(numpy.uint8), of 0 to 1 by (255 * \
+                    picture).round().astype(numpy.uint8)";
         return Err(refused(format!("{name} has dtype {dtype}: uint8 is needed{cure}")));
     };
     let size = |length: usize| {
         u32::try_from(length).map_err(|_| refused(format!("{name} has a side of {length} pixels: it is too long")))
     };
     let (height, width) = (size(shape[0])?, size(shape[1])?);
+    // An array that repeats one pixel by its strides may claim any size.
+    if u64::from(height) * u64::from(width) > MOST_PIXELS {
+        return Err(refused(format!("{name} has {width} x {height} pixels: at most {MOST_PIXELS} can be used")));
+    }
     let view = typed.as_array();
     let pixels = match view.as_slice() {
         Some(pixels) => pixels.to_vec(),
@@ -46,9 +54,10 @@ pub(crate) fn picture(array: &Bound<'_, PyAny>, name: &str) -> PyResult<RgbImage
     RgbImage::from_raw(width, height, pixels).ok_or_else(|| refused(format!("{name} has too few values")))
 }
 
-/// Copies a list of arrays into pictures.
-pub(crate) fn pictures(arrays: &Bound<'_, PyList>, name: &str) -> PyResult<Vec<RgbImage>> {
-    arrays.iter().enumerate().map(|(index, array)| picture(&array, &format!("{name}[{index}]"))).collect()
+/// Copies a list of arrays into pictures. `several` is whether the argument `name` is a list, and not one picture.
+pub(crate) fn pictures(arrays: &Bound<'_, PyList>, name: &str, several: bool) -> PyResult<Vec<RgbImage>> {
+    let named = |index| if several { format!("{name}[{index}]") } else { name.to_owned() };
+    arrays.iter().enumerate().map(|(index, array)| picture(&array, &named(index))).collect()
 }
 
 /// Hands the pixels of a picture to NumPy, without a copy.

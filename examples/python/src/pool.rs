@@ -57,11 +57,21 @@ fn of_this_process() -> Result<Threads, deepsight::core::Error> {
 /// SettingError
 ///     If the number is outside its range.
 #[pyfunction]
-pub(crate) fn set_threads(py: Python<'_>, count: i64) -> PyResult<()> {
-    let count = usize::try_from(count)
+pub(crate) fn set_threads(py: Python<'_>, count: &Bound<'_, PyAny>) -> PyResult<()> {
+    let count = count
+        .extract::<usize>()
         .map_err(|_| Kind::Setting.exception(py, format!("threads is {count}: it must lie in 1..=1024")))?;
+    start(count).or_raise(py)
+}
+
+/// Starts other threads in place of those of this process. The earlier ones end with the work that they have.
+pub(crate) fn renew(py: Python<'_>) -> PyResult<()> {
+    start(threads(py)?.count()).or_raise(py)
+}
+
+fn start(count: usize) -> Result<(), deepsight::core::Error> {
     // Starts them first, so that a number that is refused changes nothing.
-    let threads = Threads::new(count).or_raise(py)?;
+    let threads = Threads::new(count)?;
     let earlier =
         POOL.lock().unwrap_or_else(PoisonError::into_inner).replace(Pool { process: process::id(), count, threads });
     if let Some(earlier) = earlier.filter(|earlier| earlier.process != process::id()) {

@@ -3,54 +3,71 @@
 use std::panic::resume_unwind;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deepsight::CancelToken;
 use deepsight::core::Progress;
 use pyo3::prelude::*;
 
+use crate::fault::Kind;
+use crate::pool;
+
 /// Longest time after which Ctrl-C is noticed.
 const TICK: Duration = Duration::from_millis(50);
+/// Longest time for which cancelled work is waited for. Work that nothing can interrupt, such as a read from a disk
+/// that does not answer, is then left to its thread, and its result is dropped.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs `work` while other Python threads run. A signal such as Ctrl-C, or an exception of the callback, cancels the
-/// token; the exception is raised once the work has ended.
-pub(crate) fn run<T: Send>(
+/// token; the exception is raised once the work has ended, or after [`PATIENCE`]. So work that changes anything must
+/// look at the token before.
+pub(crate) fn run<T: Send + 'static>(
     py: Python<'_>,
     cancel: &CancelToken,
     progress: Option<&Py<PyAny>>,
-    work: impl FnOnce(Sender<Progress>) -> T + Send,
+    work: impl FnOnce(&Sender<Progress>) -> T + Send + 'static,
 ) -> PyResult<T> {
-    let (result, stopped) = py.detach(|| {
-        thread::scope(|scope| {
-            let (sender, events) = channel();
-            let worker = scope.spawn(move || work(sender));
-            let mut stopped = None;
-            loop {
-                let event = match events.recv_timeout(TICK) {
-                    Ok(event) => Some(event),
-                    Err(RecvTimeoutError::Timeout) => None,
-                    // The work has ended.
-                    Err(RecvTimeoutError::Disconnected) => break,
-                };
-                if stopped.is_none() {
-                    let told = Python::attach(|py| {
-                        py.check_signals()?;
-                        let (Some(event), Some(progress)) = (event, progress) else { return Ok(()) };
-                        progress.call1(py, (event.frames, event.expected, event.faces, event.errors)).map(drop)
-                    });
-                    if let Err(error) = told {
-                        cancel.cancel();
-                        stopped = Some(error);
-                    }
+    let (sender, events) = channel();
+    // The end of the thread drops the sender, which ends the loop below.
+    let worker = thread::Builder::new().name("deepsight-call".into()).spawn(move || work(&sender));
+    let worker = worker.map_err(|error| Kind::Analysis.exception(py, format!("cannot start a thread: {error}")))?;
+    let (result, stopped) = py.detach(move || {
+        let mut stopped: Option<(PyErr, Instant)> = None;
+        loop {
+            let event = match events.recv_timeout(TICK) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                // The work has ended.
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            if let Some((_, since)) = &stopped {
+                if since.elapsed() > PATIENCE {
+                    return (None, stopped);
                 }
+                continue;
             }
-            (worker.join(), stopped)
-        })
+            let told = Python::attach(|py| {
+                py.check_signals()?;
+                let (Some(event), Some(progress)) = (event, progress) else { return Ok(()) };
+                progress.call1(py, (event.frames, event.expected, event.faces, event.errors)).map(drop)
+            });
+            if let Err(error) = told {
+                cancel.cancel();
+                stopped = Some((error, Instant::now()));
+            }
+        }
+        (Some(worker.join()), stopped)
     });
-    let result = result.unwrap_or_else(|panic| resume_unwind(panic));
-    match stopped {
-        Some(error) => Err(error),
+    if result.is_none() {
+        // The work that was left may keep threads of the pool for long. If others cannot be started, these have to do.
+        let _ = pool::renew(py);
+    }
+    match (result, stopped) {
+        (Some(Err(panic)), _) => resume_unwind(panic),
+        (_, Some((error, _))) => Err(error),
         // Ctrl-C also ends ffmpeg, and is the reason for the error that follows from that.
-        None => py.check_signals().map(|()| result),
+        (Some(Ok(result)), None) => py.check_signals().map(|()| result),
+        // Only what was stopped is left to its thread.
+        (None, None) => Err(Kind::Cancelled.exception(py, "cancelled")),
     }
 }

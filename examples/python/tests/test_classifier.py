@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import deepsight
-from conftest import MODEL, photo, read_safetensors
-from deepsight import Analyzer, Classifier, convert
+from conftest import photo
+from deepsight import Analyzer, Classifier
 
 
 @pytest.fixture(scope="module")
@@ -53,96 +53,6 @@ def test_a_face_without_pixels_is_refused(classifier: Classifier) -> None:
         classifier.score(np.zeros((0, 5, 3), np.uint8))
     with pytest.raises(deepsight.ArrayError, match=r"faces\[1\] has dtype float64"):
         classifier.score([np.zeros((5, 5, 3), np.uint8), np.zeros((5, 5, 3))])
-
-
-def bundled() -> tuple[dict, dict]:
-    """Return the state dict of the bundled model, and the settings with which it becomes that model again."""
-    card, tensors = read_safetensors(MODEL)
-    crop = card["crop"]
-    settings = {
-        "model_name": f"tf_{card['architecture']}",
-        "input_size": card["input_size"],
-        "mean": card["mean"],
-        "std": card["std"],
-        "crop": f"aligned:{crop['size']}:{crop['scale']}:{crop['down']}",
-        "threshold": card["threshold"],
-        "temperature": card["temperature"],
-        "mirrored": card["mirrored"],
-    }
-    return tensors, settings
-
-
-def test_a_state_dict_in_memory_becomes_a_model(classifier: Classifier, face: np.ndarray, tmp_path) -> None:
-    tensors, settings = bundled()
-    # Weights in half precision are rounded to nothing else when they become single precision, and strides do not count.
-    state_dict = {name: np.asfortranarray(tensor.astype(np.float32)) for name, tensor in tensors.items()}
-    state_dict["bn1.num_batches_tracked"] = np.int64(7) + np.zeros((), np.int64)
-    path = convert(state_dict, tmp_path / "mine.safetensors", **settings)
-    own = Classifier(path)
-    assert (own.name, own.architecture, own.threshold) == ("mine", "efficientnet_lite0", classifier.threshold)
-    np.testing.assert_allclose(own.score(face), classifier.score(face), atol=1e-6)
-    wrapped = convert({"state_dict": tensors}, tmp_path / "half.safetensors", format="f16", **settings)
-    np.testing.assert_array_equal(Classifier(wrapped).score(face), classifier.score(face))
-    again = convert(wrapped, tmp_path / "again.safetensors", **settings)
-    np.testing.assert_allclose(Classifier(again).score(face), classifier.score(face), atol=1e-6)
-
-
-def test_a_model_of_timm_says_its_name(classifier: Classifier, face: np.ndarray, tmp_path) -> None:
-    tensors, settings = bundled()
-    del settings["model_name"]
-
-    class Model:
-        """What a model of timm has."""
-
-        pretrained_cfg = {"architecture": "tf_efficientnet_lite0"}
-
-        def state_dict(self) -> dict:
-            return tensors
-
-    own = Classifier(convert(Model(), tmp_path / "own.safetensors", **settings))
-    np.testing.assert_allclose(own.score(face), classifier.score(face), atol=1e-6)
-    Model.pretrained_cfg = {"architecture": "efficientnet_lite0"}
-    other = Classifier(convert(Model(), tmp_path / "other.safetensors", **settings))
-    assert abs(float(other.score(face)[0] - own.score(face)[0])) > 1e-4
-
-
-def test_references_are_compared_and_kept(face: np.ndarray, tmp_path) -> None:
-    tensors, settings = bundled()
-    settings |= {"mirrored": False, "temperature": 1.0}
-    plain = convert(tensors, tmp_path / "plain.safetensors", **settings)
-    score = float(Classifier(plain).score(face)[0])
-    convert(tensors, tmp_path / "checked.safetensors", references=[(face, score)], **settings)
-    with pytest.raises(deepsight.ModelError, match="reference 1 scores"):
-        convert(tensors, tmp_path / "wrong.safetensors", references=[(face, 1 - score)], **settings)
-    assert not (tmp_path / "wrong.safetensors").exists()
-
-
-def test_weights_that_are_no_model_are_refused(tmp_path) -> None:
-    tensors, settings = bundled()
-    target = tmp_path / "none.safetensors"
-    with pytest.raises(deepsight.SettingError, match="model_name"):
-        convert(tensors, target)
-    with pytest.raises(deepsight.ModelError, match="efficientnet"):
-        convert(tensors, target, model_name="resnet50")
-    with pytest.raises(deepsight.ModelError):
-        convert({name: tensor for name, tensor in tensors.items() if "head" not in name}, target, **settings)
-    with pytest.raises(deepsight.ModelError, match="missing"):
-        convert({"conv_stem.weight": tensors["conv_stem.weight"]}, target, **settings)
-    with pytest.raises(deepsight.SettingError, match="crop is 'round'"):
-        convert(tensors, target, **(settings | {"crop": "round"}))
-    with pytest.raises(deepsight.ModelError, match="input_size"):
-        convert(tensors, target, **(settings | {"input_size": 5}))
-    with pytest.raises(deepsight.SettingError, match="no tensors"):
-        convert({}, target, **settings)
-    with pytest.raises(deepsight.ModelError, match="variant"):
-        convert(tensors, target, model_name="efficientnet_lite0")
-    with pytest.raises(deepsight.SettingError, match="state dict"):
-        convert(object(), target, **settings)
-    with pytest.raises(deepsight.ModelError, match="missing.pth"):
-        convert(tmp_path / "missing.pth", target, **settings)
-    with pytest.raises(deepsight.WriteError):
-        convert(tensors, tmp_path / "no" / "folder" / "model.safetensors", **settings)
-    assert not target.exists()
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path) -> None:

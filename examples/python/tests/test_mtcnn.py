@@ -66,7 +66,13 @@ def test_pil_images_of_any_mode_and_arrays_of_any_strides_are_the_same(mtcnn: MT
 def test_wrong_arrays_are_refused_by_name_with_a_cure(mtcnn: MTCNN) -> None:
     pixels = np.asarray(photo("one"))
     cases = [
-        (pixels.astype(np.float32), r"img\[0\]|images\[0\] has dtype float32: uint8 is needed.*astype"),
+        (pixels.astype(bool), r"^img has dtype bool: uint8 is needed.*astype"),
+        (pixels / 255, r"^img has values from 0.0 to 0.98\d*: .*multiply by 255"),
+        (pixels - 127.5, r"^img has values from -127.5 to 124.5: values from 0 to 255 are needed"),
+        (pixels * np.uint16(257), r"^img has values from 0 to 64764: values from 0 to 255"),
+        (np.where(pixels == 0, np.nan, pixels), r"^img has values from nan to nan"),
+        ([pixels, pixels / 255], r"^img\[1\] has values from 0.0 to 0.98"),
+        (np.stack([pixels, pixels]).transpose(0, 3, 1, 2), r"^img\[0\] has shape \[3, .*transpose\(1, 2, 0\)"),
         (pixels.transpose(2, 0, 1), r"has shape \[3, .*transpose\(1, 2, 0\)"),
         (pixels[..., 0], r"has shape .*repeat"),
         (np.dstack([pixels, pixels[..., :1]]), r"\.\.\., :3"),
@@ -79,6 +85,28 @@ def test_wrong_arrays_are_refused_by_name_with_a_cure(mtcnn: MTCNN) -> None:
         mtcnn.detect("photograph.jpg")
     with pytest.raises(deepsight.ArrayError, match=r"img\[1\] is a NoneType"):
         mtcnn.detect([pixels, None])
+
+
+def test_numbers_from_0_to_255_of_any_type_are_a_picture(mtcnn: MTCNN) -> None:
+    pixels = np.asarray(photo("one"))
+    boxes = mtcnn.detect(pixels)[0]
+    for dtype in (np.float16, np.float32, np.float64, np.int16, np.int64):
+        np.testing.assert_array_equal(mtcnn.detect(pixels.astype(dtype))[0], boxes)
+    np.testing.assert_array_equal(mtcnn.detect(np.stack([pixels, pixels]).astype(np.float32))[0], [boxes, boxes])
+    between = np.clip(pixels + 0.75, 0, 255)
+    np.testing.assert_array_equal(mtcnn.detect(between)[0], mtcnn.detect(np.rint(between).astype(np.uint8))[0])
+    # As facenet-pytorch does it in a list.
+    np.testing.assert_array_equal(mtcnn.detect([between])[0][0], mtcnn.detect(between.astype(np.uint8))[0])
+    # A black picture has values of 0 to 1, too.
+    assert mtcnn.detect(np.zeros((60, 60, 3)))[0] is None
+
+
+def test_a_face_cut_out_of_fractions_keeps_them() -> None:
+    pixels = np.asarray(photo("one"))
+    box = MTCNN().detect(pixels)[0][0]
+    whole, exact = (deepsight.extract_face(image, box, 48) for image in (pixels, pixels.astype(np.float64)))
+    assert exact.dtype == np.float32 and np.abs(exact - np.rint(exact)).max() > 0.25
+    np.testing.assert_array_equal(np.rint(exact), whole)
 
 
 def test_faces_are_ordered_by_area_or_by_probability() -> None:

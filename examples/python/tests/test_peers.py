@@ -95,6 +95,42 @@ def test_faces_that_are_cut_out_agree(both, name: str) -> None:
         assert np.quantile(apart, 0.999) <= level, apart.max()
 
 
+def test_numbers_of_any_type_agree() -> None:
+    import facenet_pytorch
+    import torch
+
+    ours, theirs = deepsight.MTCNN(keep_all=True), facenet_pytorch.MTCNN(keep_all=True)
+    pixels = np.asarray(photo("many"))
+    between = (0.9 * pixels + 7.3).astype(np.float32)
+    for image in (pixels.astype(np.int64), pixels.astype(np.float64), between, torch.from_numpy(between)):
+        same_faces(ours.detect(image, landmarks=True), theirs.detect(image, landmarks=True))
+    batch = np.stack([between, between[::-1]])
+    for images in (batch, torch.from_numpy(batch)):
+        mine, others = ours.detect(images, landmarks=True), theirs.detect(images, landmarks=True)
+        for place in range(2):
+            same_faces([column[place] for column in mine], [column[place] for column in others])
+    # In a list, fractions are cut off there.
+    mine, others = ours.detect(list(batch), landmarks=True), theirs.detect(list(batch), landmarks=True)
+    for place in range(2):
+        same_faces([column[place] for column in mine], [column[place] for column in others])
+    # Numbers that are refused here find nothing there.
+    assert theirs.detect(pixels / 255)[0] is None
+
+
+@pytest.mark.parametrize("settings", [{}, {"image_size": 48, "margin": 10}, {"image_size": 224, "post_process": False}])
+def test_faces_cut_out_of_tensors_and_fractions_agree(settings: dict) -> None:
+    import facenet_pytorch
+    import torch
+
+    ours, theirs = deepsight.MTCNN(**settings), facenet_pytorch.MTCNN(**settings)
+    level = 1.01 * (1 / 128 if ours.post_process else 1)
+    pixels = np.asarray(photo("one"))
+    for image in (torch.from_numpy(pixels.copy()), torch.from_numpy(pixels.astype(np.float32)), 0.9 * pixels + 7.3):
+        mine, other = ours(image), theirs(image).numpy()
+        apart = np.abs(mine - other)
+        assert np.quantile(apart, 0.999) <= level, apart.max()
+
+
 def test_faces_of_a_list_agree(both) -> None:
     ours, theirs = both
     one = photo("one")
@@ -173,6 +209,56 @@ def test_a_model_of_timm_scores_as_in_torch(name: str, tmp_path) -> None:
         model.bfloat16().state_dict(), tmp_path / "half.safetensors", model_name=name, variant=variant, **settings
     )
     np.testing.assert_allclose(deepsight.Classifier(half).score(faces), expected, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "name", ["vit_base_patch32_clip_224", "vit_base_patch32_clip_quickgelu_224", "vit_small_patch14_dinov2"]
+)
+def test_a_vision_transformer_of_timm_scores_as_in_torch(name: str, tmp_path) -> None:
+    import timm
+    import torch
+
+    torch.manual_seed(1)
+    side = 224
+    model = timm.create_model(name, num_classes=2, img_size=side).eval()
+    # The head of an untrained network is zero or small.
+    torch.nn.init.normal_(model.head.weight, std=0.2)
+    faces = np.random.default_rng(1).integers(0, 256, (3, side, side, 3), dtype=np.uint8)
+    mean, std = (torch.tensor(model.pretrained_cfg[key])[:, None, None] for key in ("mean", "std"))
+    with torch.inference_mode():
+        batch = (torch.from_numpy(faces).permute(0, 3, 1, 2) / 255 - mean) / std
+        expected = model(batch).softmax(1)[:, 1].numpy()
+    own = deepsight.Classifier(deepsight.convert(model, tmp_path / "own.safetensors"))
+    assert own.architecture == name
+    np.testing.assert_allclose(own.score(faces), expected, atol=1e-3)
+    again = {
+        "double": model.double().state_dict(), "half": model.half().state_dict(), "bits": model.bfloat16().state_dict(),
+    }  # fmt: skip
+    cfg = model.pretrained_cfg
+    for kind, state_dict in again.items():
+        path = deepsight.convert(
+            state_dict, tmp_path / f"{kind}.safetensors", model_name=name, mean=cfg["mean"], std=cfg["std"]
+        )
+        tolerance = 1e-6 if kind == "double" else 0.05
+        np.testing.assert_allclose(deepsight.Classifier(path).score(faces), own.score(faces), atol=tolerance)
+
+    class Detector(torch.nn.Module):
+        """A network of one's own around one of timm, with a head of its own."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = timm.create_model(name, num_classes=0, img_size=side)
+            self.head = torch.nn.Linear(self.backbone.num_features, 1)
+
+    wrapped = Detector().eval()
+    with torch.inference_mode():
+        expected = wrapped.head(wrapped.backbone(batch))[:, 0].sigmoid().numpy()
+    own = deepsight.Classifier(deepsight.convert(wrapped, tmp_path / "wrapped.safetensors"))
+    np.testing.assert_allclose(own.score(faces), expected, atol=1e-3)
+    apart = deepsight.convert(
+        wrapped.backbone, tmp_path / "apart.safetensors", head_weights=wrapped.head
+    )
+    np.testing.assert_allclose(deepsight.Classifier(apart).score(faces), own.score(faces), atol=1e-6)
 
 
 def test_frames_have_the_pixels_of_opencv(clip: str) -> None:

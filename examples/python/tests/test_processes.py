@@ -135,6 +135,58 @@ except KeyboardInterrupt:
 """
 
 
+# Each call waits for a program or a file that never answers, and gets Ctrl-C once it does.
+WAITING = """
+import os, signal, sys, threading
+import deepsight
+from pathlib import Path
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+clip, pipe, analyzer = sys.argv[1], sys.argv[2], deepsight.Analyzer()
+
+def press():
+    # Opens the pipe as soon as the call reads from it, and never writes.
+    with open(pipe, "wb"):
+        os.kill(os.getpid(), signal.SIGINT)
+        ended.wait()
+
+for call in (
+    lambda: analyzer.analyze(clip),
+    lambda: next(analyzer.analyze_many([clip, clip], jobs=1)),
+    lambda: deepsight.read_frames(clip),
+    lambda: deepsight.Classifier(pipe),
+    lambda: deepsight.convert(pipe, "never.safetensors", model_name="tf_efficientnet_b0"),
+):
+    ended = threading.Event()
+    presses = threading.Thread(target=press)
+    presses.start()
+    try:
+        call()
+    except KeyboardInterrupt:
+        print("interrupted")
+    ended.set()
+    presses.join()
+del os.environ["DEEPSIGHT_FFPROBE"]
+print(len(analyzer.analyze(clip, frames=2).frames))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_ends_the_opening_of_what_never_answers(tmp_path) -> None:
+    pipe, ffprobe = tmp_path / "pipe", tmp_path / "ffprobe"
+    os.mkfifo(pipe)
+    # It reads what is never written.
+    ffprobe.write_text(f"#!/bin/sh\nexec cat '{pipe}'\n")
+    ffprobe.chmod(0o755)
+    environment = os.environ | {"DEEPSIGHT_FFPROBE": str(ffprobe)}
+    done = subprocess.run(
+        [sys.executable, "-c", WAITING, CLIP, pipe], capture_output=True, text=True, timeout=300, env=environment,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.stdout.split() == ["interrupted"] * 5 + ["2"], done.stderr
+    assert not (tmp_path / "never.safetensors").exists()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 @pytest.mark.parametrize("program, expected", [(INTERRUPTED, "interrupted\nREAL"), (IN_A_CALL, "interrupted")])
 def test_ctrl_c_ends_a_call_at_once(program: str, expected: str) -> None:

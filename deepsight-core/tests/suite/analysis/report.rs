@@ -38,6 +38,20 @@ fn a_written_report_is_read_back_without_its_evidence() {
 }
 
 #[test]
+fn numbers_keep_their_last_digit_when_a_report_is_read_back() {
+    let mut report = report(5, true);
+    report.evidence.clear();
+    // A parser that rounds in between reads ...824 and ...893.
+    report.input.duration = Some(0.381_204_237_688_212_43);
+    report.frames[1].time = 0.112_878_567_939_289_2;
+    report.tracks[0].start = 0.106_674_531_351_793_17;
+    let json = report.to_json().unwrap();
+    let read = Report::from_json(&json).unwrap();
+    assert_eq!(read, report);
+    assert_eq!(read.to_json().unwrap(), json);
+}
+
+#[test]
 fn a_report_of_an_earlier_version_without_qualities_can_be_read() {
     /// Removes a key from every object within a value.
     fn forget(value: &mut serde_json::Value, key: &str) {

@@ -5,7 +5,7 @@
 
 :class:`Analyzer` analyzes many files with the same networks, :class:`Session` frames of your own. :class:`MTCNN` is a
 drop-in for the detector of facenet-pytorch. :func:`read_frames` decodes, :class:`Classifier` scores single faces, and
-:func:`convert` makes a model file of the weights of timm.
+:func:`convert` makes a model file of weights of PyTorch.
 
 A verdict is evidence to look closer, not proof. The bundled model is for research use only.
 """
@@ -22,6 +22,7 @@ from ._errors import (
     AnalysisError,
     ArrayError,
     CancelledError,
+    ConversionWarning,
     DeepSightError,
     DeviceError,
     FaceError,
@@ -50,6 +51,7 @@ __all__ = [
     "ArrayError",
     "CancelledError",
     "Classifier",
+    "ConversionWarning",
     "Coverage",
     "DeepSightError",
     "DeviceError",

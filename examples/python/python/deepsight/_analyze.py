@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 from . import _deepsight, _report
 from ._errors import DeepSightError, SettingError
-from ._pixels import ImageLike, UInt8Array, pixels
+from ._paths import PathLike, is_path, text
+from ._pixels import ImageLike, pixels
 from ._report import Face, Reason, Report, Segment, Track
-from ._sampling import SamplingLike, choice, whole
+from ._sampling import SamplingLike, choice, real, whole
 
-PathLike: TypeAlias = "str | os.PathLike[str]"
 ModelLike: TypeAlias = "PathLike | Sequence[PathLike] | None"
 
 
@@ -165,7 +165,8 @@ class Analyzer:
         }
         self._max_duration = None if max_duration is None else whole("max_duration", max_duration)
         size = whole("min_face_size", min_face_size, most=2**32 - 1)
-        self._detector = _deepsight.Detector(_models(model), str(device), size, threshold)
+        share = None if threshold is None else real("threshold", threshold)
+        self._detector = _deepsight.Detector(_models(model), str(device), size, share)
 
     @property
     def device(self) -> str:
@@ -182,18 +183,20 @@ class Analyzer:
         self, path: PathLike, *, frames: SamplingLike = "auto", progress: ProgressCallback | None = None
     ) -> Report:
         """Analyze a video or a picture: see :func:`analyze`."""
+        if not (progress is None or callable(progress)):
+            raise SettingError(f"progress is {progress!r}: it must be a function, which gets a Progress")
         called = None if progress is None else _with_progress(progress)
-        report = self._detector.analyze(path, choice(frames, "frames"), self._max_duration, called)
+        report = self._detector.analyze(text(path, "path"), choice(frames, "frames"), self._max_duration, called)
         return Report(report)
 
     def analyze_many(
         self, paths: Iterable[PathLike], *, jobs: int = 2, frames: SamplingLike = "auto"
     ) -> Iterator[tuple[str, Report | DeepSightError]]:
         """Analyze files, `jobs` at a time: see :func:`analyze_many`."""
-        if isinstance(paths, (str, os.PathLike)):
-            raise SettingError(f"paths is {os.fspath(paths)!r}: it must be a list of paths; for one file use analyze")
+        if is_path(paths):
+            raise SettingError(f"paths is {paths!r}: it must be a list of paths; for one file use analyze")
         jobs = whole("jobs", jobs, most=1024)
-        names = [os.fspath(path) for path in paths]
+        names = [text(path, f"paths[{index}]") for index, path in enumerate(paths)]
         analyses = self._detector.analyze_many(names, jobs, choice(frames, "frames"), self._max_duration)
         return _results(analyses)
 
@@ -276,7 +279,8 @@ class Session:
 
     def __init__(self, analyzer: Analyzer | None = None, *, source: str = "", deadline: float | None = None) -> None:
         analyzer = analyzer or _bundled("cpu")
-        self._session = analyzer._detector.session(source, deadline)
+        limit = None if deadline is None else real("deadline", deadline)
+        self._session = analyzer._detector.session(str(source), limit)
         self._next = 0
         self._report: Report | None = None
 
@@ -294,7 +298,7 @@ class Session:
         """
         index = self._next if index is None else whole("index", index, least=0)
         self._next = index + 1
-        data = json.loads(self._session.push(pixels(image, "image"), index, time))
+        data = json.loads(self._session.push(pixels(image, "image"), index, real("time", time)))
         return Update(
             index=data["index"],
             time=data["time"],
@@ -338,6 +342,10 @@ class Session:
         if kind is None and self._report is None:
             self.finish()
 
+    def __repr__(self) -> str:
+        state = "open" if self._report is None else self._report.verdict
+        return f"<Session {state} frames={self._next}>"
+
 
 def devices() -> list[str]:
     """Return the devices that this build has and that work on this machine, the processor first."""
@@ -356,11 +364,15 @@ def _analyzer(settings: dict[str, Any]) -> Analyzer:
 def _models(model: ModelLike) -> list[str]:
     if model is None:
         return []
-    if isinstance(model, (str, os.PathLike)):
-        return [os.fspath(model)]
-    paths = [os.fspath(path) for path in model]
+    if isinstance(model, (str, bytes, os.PathLike)):
+        return [text(model, "model")]
+    try:
+        paths = [text(path, f"model[{index}]") for index, path in enumerate(model)]
+    except TypeError:
+        raise SettingError(f"model is {model!r}: it must be a path, or a list of paths") from None
     if not paths:
-        raise SettingError("model is an empty list: it must name at least one model file, or be None for the bundled model")
+        rule = "it must name at least one model file, or be None for the bundled model"
+        raise SettingError(f"model is an empty list: {rule}")
     return paths
 
 
@@ -371,6 +383,6 @@ def _with_progress(progress: ProgressCallback) -> Callable[[int, int | None, int
 def _results(analyses: _deepsight.Analyses) -> Iterator[tuple[str, Report | DeepSightError]]:
     try:
         for path, result in analyses:
-            yield os.fspath(path), Report(result) if isinstance(result, _deepsight.Report) else result
+            yield str(path), Report(result) if isinstance(result, _deepsight.Report) else result
     finally:
         analyses.close()

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ._analyze import Analyzer, ModelLike
-from ._pixels import Float32Array, ImageLike, UInt8Array, batch, pixels
+from ._errors import FaceError
+from ._pixels import Float32Array, ImageLike, UInt8Array, batch, is_batch, pixels
 from ._report import Face
 
 
@@ -76,10 +77,14 @@ class Classifier:
         FaceError
             If the face has no pixels, or lacks the landmarks that the crop needs.
         """
-        box = face.box if isinstance(face, Face) else face
+        box = np.asarray(face.box if isinstance(face, Face) else face, float)
+        if box.shape != (4,):
+            raise FaceError(f"face has shape {list(box.shape)}: a Face, or left, top, right and bottom are needed")
         points = face.landmarks if isinstance(face, Face) and landmarks is None else landmarks
-        plain = None if points is None else [[float(x), float(y)] for x, y in points]
-        return self._analyzer._detector.crop(pixels(image, "image"), [float(edge) for edge in box], plain)
+        if points is not None and np.shape(points) != (5, 2):
+            raise FaceError(f"landmarks has shape {list(np.shape(points))}: [5, 2] is needed")
+        plain = None if points is None else np.asarray(points, float).tolist()
+        return self._analyzer._detector.crop(pixels(image, "image"), box.tolist(), plain)
 
     def score(self, faces: ImageLike | Sequence[ImageLike]) -> Float32Array:
         """Return the probability that each face is forged.
@@ -95,7 +100,7 @@ class Classifier:
         numpy.ndarray
             Calibrated probabilities ``[faces]`` of float32, 0 to 1.
         """
-        return self._analyzer._detector.score(batch(faces, "faces"))
+        return self._analyzer._detector.score(batch(faces, "faces"), "faces", is_batch(faces))
 
     def explain(self, face: ImageLike) -> Float32Array:
         """Return where in a face the evidence for a forgery lies.

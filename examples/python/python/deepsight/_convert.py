@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import os
-import struct
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, TypeAlias
 
 from . import _deepsight
-from ._errors import SettingError
+from ._errors import ConversionWarning, SettingError
+from ._paths import PathLike, text
 from ._pixels import ImageLike, pixels
+from ._sampling import real, whole
+from ._tensors import Dictionaries, SupportsStateDict, dictionaries
 
-
-@runtime_checkable
-class SupportsStateDict(Protocol):
-    """A network of PyTorch."""
-
-    def state_dict(self) -> Mapping[str, Any]:
-        """Return its tensors by name."""
-
-
-_DTYPES = {"float16": "F16", "float32": "F32", "float64": "F64", "int64": "I64", "int32": "I32", "uint8": "U8"}
+WeightsLike: TypeAlias = "Mapping[str, Any] | SupportsStateDict | PathLike"
 
 
 def convert(
-    weights: Mapping[str, Any] | SupportsStateDict | str | os.PathLike[str],
-    output: str | os.PathLike[str],
+    weights: WeightsLike,
+    output: PathLike,
     *,
     model_name: str | None = None,
     name: str | None = None,
     origin: str | None = None,
     variant: str | None = None,
     which: str | None = None,
+    activation: str | None = None,
+    head: str | None = None,
+    head_weights: WeightsLike | None = None,
     input_size: int | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -51,39 +44,54 @@ def convert(
     trained_on: str = "",
     terms: str = "",
     format: str = "f32",
+    golden: ImageLike | None = None,
     references: Iterable[tuple[ImageLike, float]] = (),
     tolerance: float = 0.01,
 ) -> Path:
     """Write a model file with the weights of a network that was trained with PyTorch.
 
-    The networks are the EfficientNets of timm and of ``efficientnet_pytorch``, with two classes or one logit. torch
-    is not needed, and no code in a file is run.
+    The networks are EfficientNets of timm and of ``efficientnet_pytorch``, and the vision transformers of CLIP and
+    DINOv2 under the names of timm, transformers, open_clip and OpenAI's CLIP, with two classes or one logit. torch is
+    not needed, and no code in a file is run.
 
     Parameters
     ----------
     weights
-        A ``state_dict()`` as it is in memory, a model of timm, which also says its name, or the path of a checkpoint
-        (``.pth`` or ``.safetensors``).
+        A ``state_dict()`` or a whole checkpoint as it is in memory, a network (``torch.nn.Module``), or the path of a
+        checkpoint (``.pth`` or ``.safetensors``). A network that is one of timm, or contains one, also says its name,
+        and the mean and deviation of its pixels; one of transformers says its activation.
     output
         The model file to write. :class:`Analyzer`, :class:`Classifier` and ``deepsight analyze --model`` take it.
     model_name
-        The name of the network in timm, such as ``"tf_efficientnet_b4"``. It is needed unless the model, the
-        checkpoint or `origin` says it. Names without ``tf_`` are used loosely, so they need `variant`, too.
+        The name of the network in timm, such as ``"tf_efficientnet_b4"``. EfficientNets need it unless the network, the
+        checkpoint or `origin` says it; the shape of a vision transformer is that of its tensors. Names of EfficientNets
+        without ``tf_`` are used loosely, so they need `variant`, too.
     name
         The name of the model; the name of the file by default.
     origin
-        The project that trained it, which sets network, crop, input size, mean and deviation: ``"timm"``, ``"sbi"``,
-        ``"deepfakebench"``, ``"selimsef"`` or ``"polimi"``.
+        The project that trained it, which decides network, crop, resize filter, input size, mean and deviation:
+        ``"timm"``, ``"sbi"``, ``"deepfakebench"``, ``"selimsef"``, ``"polimi"``, ``"effort"``, ``"gend"`` or
+        ``"unifd"``.
     variant
-        ``"pytorch"`` or ``"tensorflow"``, where neither the name nor the checkpoint says it.
+        ``"pytorch"`` or ``"tensorflow"``, where neither the name nor the checkpoint says it. For EfficientNets only.
     which
         The weights of a checkpoint that has both: ``"ema"``, the default, or ``"plain"``.
+    activation
+        The activation of CLIP's vision transformer, which its weights do not show: ``"gelu"`` (LAION) or
+        ``"quick_gelu"`` (OpenAI).
+    head
+        What the last layer of a vision transformer gets: ``"linear"`` (its features), the default, or ``"cosine"``
+        (features of length 1, as in GenD).
+    head_weights
+        The last layer of a vision transformer, if `weights` have only the network: a path, a state dict, or a
+        ``torch.nn.Linear``.
     input_size
-        Side of the network's input in pixels; timm's by default.
+        Side of the network's input in pixels; timm's by default, and for vision transformers that of their positions.
     mean, std
         Mean and standard deviation of pixels in 0..1, RGB; timm's by default.
     resize
-        The filter that resizes faces: ``"opencv_bilinear"``, the default, or ``"pil_bilinear"``.
+        The filter that resizes faces: ``"opencv_bilinear"``, ``"pil_bilinear"``, ``"pil_bicubic"`` or
+        ``"opencv_padded"``, which keeps their shape. The first is the default, the third that of vision transformers.
     crop
         How a face is cut out: ``"box"``, the default, ``"margin:FRACTION"``, ``"aligned:SIZE:SCALE"`` or
         ``"aligned:SIZE:SCALE:DOWN"``.
@@ -96,11 +104,14 @@ def convert(
     mirrored
         Whether to average each face and its mirror image, in twice the time.
     padding, batch_norm_epsilon
-        Padding and epsilon of the network, if they are not those of the variant.
+        Padding and epsilon of an EfficientNet, if they are not those of the variant. Paddings are ``"symmetric"``,
+        ``"same"``, ``"same-for:SIDE"`` and ``"same-for-each:SIDE"``.
     trained_on, terms
         The training data, and the terms of use, for the file.
     format
-        How weights are stored: ``"f32"``, ``"f16"`` or ``"i8"``.
+        How weights are stored: ``"f32"``, ``"f16"`` or ``"i8"``. The last is not for vision transformers.
+    golden
+        A face, cut out as `crop` says. The model file has it with its score, and is checked with it when it is loaded.
     references
         Faces, cut out as `crop` says, each with the probability that the original network gives it. The model file is
         compared with them, and has them.
@@ -118,123 +129,133 @@ def convert(
         If the weights are not those of the network, or a reference does not get its probability.
     SettingError
         If a setting is missing or outside its range.
+    ArrayError
+        If a tensor or a face cannot be read.
+    WriteError
+        If the file cannot be written.
+
+    Warns
+    -----
+    ConversionWarning
+        If a checkpoint has weights that are left out, or if the project of `origin` prepares faces differently from
+        what a model file can say.
 
     Examples
     --------
     >>> model = timm.create_model("tf_efficientnet_b0", num_classes=2)
     >>> deepsight.convert(model, "mine.safetensors")
     >>> deepsight.Classifier("mine.safetensors").score(faces)
+    >>> deepsight.convert("effort_clip_L14.pth", "effort.safetensors", origin="effort", format="f16")
     """
+    architecture: str | None = None
     if isinstance(weights, SupportsStateDict):
-        # A model of timm has timm's own name, so the prefix is missing only in the variant of PyTorch.
-        own = _architecture(weights) if model_name is None and origin is None else None
-        if own is not None:
-            model_name, variant = own, variant or ("tensorflow" if own.startswith("tf_") else "pytorch")
-        weights = weights.state_dict()
-    card = {
-        "input_size": input_size,
-        "mean": None if mean is None else [float(value) for value in mean],
-        "std": None if std is None else [float(value) for value in std],
+        architecture, (own_mean, own_std) = _of_timm(weights)
+        if origin is None:
+            mean, std = (own_mean if mean is None else mean), (own_std if std is None else std)
+        activation = _activation(weights) if activation is None and model_name is None else activation
+    elif isinstance(weights, Mapping) and isinstance(weights.get("arch"), str):
+        # Timm's training script writes it.
+        architecture = weights["arch"]
+    target = Path(text(output, "output"))
+    settings = {
+        "name": target.stem if name is None else str(name),
+        "architecture": architecture,
+        "model_name": model_name,
+        "origin": origin,
+        "variant": variant,
+        "which": which,
+        "activation": activation,
+        "head": head,
+        "input_size": None if input_size is None else whole("input_size", input_size, most=2**32 - 1),
+        "mean": None if mean is None else _three("mean", mean),
+        "std": None if std is None else _three("std", std),
         "resize": resize,
         "crop": None if crop is None else _crop(crop),
-        "labels": ["fake", "real"] if fake_first else None,
-        "threshold": threshold,
-        "temperature": temperature,
-        "mirrored": mirrored,
-        "padding": None if padding is None else _padding(padding),
-        "batch_norm_epsilon": batch_norm_epsilon,
+        "fake_first": bool(fake_first),
+        "threshold": None if threshold is None else real("threshold", threshold),
+        "temperature": None if temperature is None else real("temperature", temperature),
+        "mirrored": None if mirrored is None else bool(mirrored),
+        "padding": padding,
+        "batch_norm_epsilon": None if batch_norm_epsilon is None else real("batch_norm_epsilon", batch_norm_epsilon),
         "trained_on": trained_on,
         "terms": terms,
+        "format": format,
     }
-    names = {"network": model_name, "origin": origin, "variant": variant, "weights": which, "format": format}
-    content, path = None, None
-    if isinstance(weights, (str, os.PathLike)):
-        path = weights
-    elif isinstance(weights, Mapping):
-        content = _safetensors(dict(_tensors(weights)))
-    else:
-        raise SettingError(
-            f"weights is a {type(weights).__name__}: a state dict, a model of timm or the path of a file is needed"
-        )
-    target = Path(output)
-    _deepsight.convert(
-        content,
-        path,
-        target,
-        target.stem if name is None else name,
-        {key: value for key, value in names.items() if value is not None},
-        json.dumps({field: value for field, value in card.items() if value is not None}),
-        [(pixels(face, "references"), float(score)) for face, score in references],
-        tolerance,
+    for setting in _TEXTS:
+        if not isinstance(settings[setting], (str, type(None))):
+            raise SettingError(f"{setting} is {settings[setting]!r}: it must be a str")
+    proofs = {
+        "golden": None if golden is None else pixels(golden, "golden"),
+        "references": [
+            (pixels(face, f"references[{index}]"), real(f"the score of references[{index}]", score))
+            for index, (face, score) in enumerate(references)
+        ],
+        "tolerance": real("tolerance", tolerance),
+    }
+    source = _source(weights, "weights")
+    notes = _deepsight.convert(
+        source, None if head_weights is None else _source(head_weights, "head_weights"), target, settings, proofs
     )
+    for note in notes:
+        warnings.warn(note, ConversionWarning, stacklevel=2)
     return target
 
 
-def _architecture(model: Any) -> str | None:
-    """Return the name that timm wrote into a model."""
-    settings = getattr(model, "pretrained_cfg", None)
-    name = settings.get("architecture") if isinstance(settings, Mapping) else None
-    return name if isinstance(name, str) and name else None
+_TEXTS = (
+    "model_name", "origin", "variant", "which", "activation", "head", "resize", "padding", "trained_on", "terms",
+    "format",
+)  # fmt: skip
 
 
-def _tensors(weights: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, npt.NDArray[Any]]]:
-    """Yield the tensors of a state dict, and of the dictionaries in it, by their names with a prefix."""
-    for key, value in weights.items():
-        if isinstance(value, Mapping):
-            yield from _tensors(value, f"{prefix}{key}.")
-        elif hasattr(value, "shape"):
-            yield f"{prefix}{key}", _array(value)
+def _source(weights: WeightsLike, name: str) -> str | Dictionaries:
+    """Return the path of a file, or tensors."""
+    if isinstance(weights, (str, bytes, os.PathLike)):
+        return text(weights, name)
+    if isinstance(weights, SupportsStateDict):
+        weights = weights.state_dict()
+    if isinstance(weights, Mapping):
+        return dictionaries(weights, name)
+    raise SettingError(
+        f"{name} is a {type(weights).__name__}: a state dict, a torch.nn.Module or the path of a file is needed"
+    )
 
 
-def _array(tensor: Any) -> npt.NDArray[Any]:
-    if isinstance(tensor, np.ndarray):
-        return tensor
-    if hasattr(tensor, "detach"):
-        tensor = tensor.detach().cpu()
-        # NumPy has no bfloat16.
-        tensor = tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
-    return np.asarray(tensor)
+def _of_timm(model: Any) -> tuple[str | None, tuple[Any, Any]]:
+    """Return the name, mean and deviation that timm wrote into a network, or into the only one that it contains."""
+    modules = model.modules() if callable(getattr(model, "modules", None)) else [model]
+    found = [getattr(module, "pretrained_cfg", None) for module in modules]
+    settings = [cfg for cfg in found if isinstance(cfg, Mapping) and isinstance(cfg.get("architecture"), str)]
+    if len(settings) != 1 or not settings[0]["architecture"]:
+        return None, (None, None)
+    return settings[0]["architecture"], (settings[0].get("mean"), settings[0].get("std"))
 
 
-def _safetensors(tensors: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """Return the content of a safetensors file."""
-    header: dict[str, Any] = {}
-    blocks: list[bytes] = []
-    offset = 0
-    for name, array in tensors.items():
-        kind = _DTYPES.get(array.dtype.name)
-        if kind is None:
-            raise SettingError(f"tensor {name!r} has dtype {array.dtype}: {', '.join(_DTYPES)} can be read")
-        block = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
-        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [offset, offset + len(block)]}
-        offset += len(block)
-        blocks.append(block)
-    if not header:
-        raise SettingError("weights has no tensors: pass model.state_dict()")
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + b"".join(blocks)
+def _activation(model: Any) -> str | None:
+    """Return the activation that transformers wrote into a network of CLIP."""
+    config = getattr(model, "config", None)
+    name = getattr(getattr(config, "vision_config", config), "hidden_act", None)
+    return name if name in ("gelu", "quick_gelu") else None
 
 
-def _crop(text: str) -> dict[str, Any]:
-    kind, *numbers = text.split(":")
+def _three(name: str, values: Any) -> list[float]:
+    try:
+        numbers = list(values)
+    except TypeError:
+        numbers = []
+    if len(numbers) != 3:
+        raise SettingError(f"{name} is {values!r}: it must have three numbers, for red, green and blue")
+    return [real(name, number) for number in numbers]
+
+
+def _crop(text: str) -> tuple[str, list[float]]:
+    kind, *numbers = str(text).split(":")
     try:
         values = [float(number) for number in numbers]
-        if kind == "box" and not values:
-            return {"kind": "box"}
-        if kind == "margin" and len(values) == 1:
-            return {"kind": "margin", "fraction": values[0]}
+        if (kind, len(values)) in (("box", 0), ("margin", 1)):
+            return kind, values
         if kind == "aligned" and len(values) in (2, 3):
-            return {"kind": "aligned", "size": int(numbers[0]), "scale": values[1], "down": (*values, 0.0)[2]}
+            return kind, [int(numbers[0]), values[1], (*values, 0.0)[2]]
     except ValueError:
         pass
     rule = "it must be box, margin:FRACTION, aligned:SIZE:SCALE or aligned:SIZE:SCALE:DOWN"
     raise SettingError(f"crop is {text!r}: {rule}")
-
-
-def _padding(text: str) -> str | dict[str, int]:
-    kind, _, side = text.partition(":")
-    if kind in ("same-for", "same-for-each") and side.isdecimal():
-        return {kind.replace("-", "_"): int(side)}
-    if text in ("symmetric", "same"):
-        return text
-    raise SettingError(f"padding is {text!r}: it must be symmetric, same, same-for:SIDE or same-for-each:SIDE")

@@ -101,3 +101,9 @@ class WriteError(DeepSightError, OSError):
     """A file cannot be written."""
 
     __module__ = "deepsight"
+
+
+class ConversionWarning(UserWarning):
+    """A converted model may score faces differently from the original, or leaves weights of the checkpoint out."""
+
+    __module__ = "deepsight"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _deepsight
-from ._pixels import UInt8Array
+from ._paths import PathLike, text
+from ._pixels import UInt8Array, shape
 from ._sampling import SamplingLike, choice, whole
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class VideoFrame:
     """A frame of a video. It can be unpacked: ``index, time, image = frame``."""
 
@@ -30,6 +30,9 @@ class VideoFrame:
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.index, self.time, self.image))
+
+    def __repr__(self) -> str:
+        return f"<VideoFrame index={self.index} time={self.time:.3f} image={shape(self.image)}>"
 
 
 class FrameStack(NamedTuple):
@@ -90,6 +93,9 @@ class Frames(Iterator[VideoFrame]):
             np.array([index for index, _ in places], np.int64),
         )
 
+    def __repr__(self) -> str:
+        return f"<Frames {self.expected} of {self.frame_count}, {self.duration:.3f} s>"
+
     def close(self) -> None:
         """End the decoding. The end of the iteration does it, too."""
         self._reader.close()
@@ -104,7 +110,7 @@ class Frames(Iterator[VideoFrame]):
 
 
 def read_frames(
-    path: str | os.PathLike[str],
+    path: PathLike,
     sampling: SamplingLike = "auto",
     *,
     max_side: int | None = None,
@@ -145,4 +151,4 @@ def read_frames(
     """
     side = None if max_side is None else whole("max_side", max_side, most=2**32 - 1)
     duration = None if max_duration is None else whole("max_duration", max_duration)
-    return Frames(_deepsight.FrameReader(path, choice(sampling, "sampling"), side, duration))
+    return Frames(_deepsight.FrameReader(text(path, "path"), choice(sampling, "sampling"), side, duration))

@@ -10,19 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _deepsight
-from ._errors import DeviceError, FaceError, SettingError
-from ._pixels import Float32Array, ImageLike, UInt8Array, batch, is_batch, is_pil, pixels
-from ._resize import resize_area
+from ._errors import ArrayError, DeviceError, FaceError, SettingError
+from ._paths import PathLike, text
+from ._pixels import Float32Array, ImageLike, batch, is_batch, is_pil, levels, pixels
+from ._resize import resize_area, resize_pooled
+from ._sampling import real
 
 _METHODS = ("largest", "probability", "center_weighted_size", "largest_over_threshold")
 _OF_NETWORKS = ("min_face_size", "thresholds", "factor")
 
 
 def _networks(min_face_size: float, thresholds: Sequence[float], factor: float) -> _deepsight.Mtcnn:
-    limits = [float(threshold) for threshold in thresholds]
+    limits = [real("thresholds", threshold) for threshold in thresholds]
     if len(limits) != 3:
         raise SettingError(f"thresholds has {len(limits)} values: one for each of the three networks is needed")
-    return _deepsight.Mtcnn(float(min_face_size), limits, float(factor))
+    return _deepsight.Mtcnn(real("min_face_size", min_face_size), limits, real("factor", factor))
 
 
 class MTCNN:
@@ -31,9 +33,10 @@ class MTCNN:
     Boxes and landmarks agree with those of facenet-pytorch 2.6 within half a pixel, and probabilities within 0.001.
     What is a torch tensor there is a NumPy array here; ``torch.from_numpy(face)`` shares its memory.
 
-    Pictures are PIL images, arrays ``[height, width, 3]`` of uint8 (RGB), or anything that NumPy reads as one, such as
-    a tensor on the CPU. The pictures of a list may differ in size. A picture that is smaller than the smallest face
-    has no faces; facenet-pytorch raises an error there.
+    Pictures are PIL images, arrays ``[height, width, 3]`` of numbers from 0 to 255 (RGB), or anything that NumPy reads
+    as one, such as a tensor on the CPU. Fractions are rounded for :meth:`detect`, and cut off in a list, as
+    facenet-pytorch does there. The pictures of a list may differ in size. A picture that is smaller than the smallest
+    face has no faces; facenet-pytorch raises an error there.
 
     Parameters
     ----------
@@ -81,10 +84,9 @@ class MTCNN:
         keep_all: bool = False,
         device: object = None,
     ) -> None:
-        if not (isinstance(image_size, (int, np.integer)) and 1 <= image_size <= 4096):
-            raise SettingError(f"image_size is {image_size!r}: it must be a whole number of pixels, 1 to 4096")
-        if not 0 <= margin < image_size:
-            raise SettingError(f"margin is {margin}: it must be at least 0 and less than image_size, {image_size}")
+        _check_crop(image_size, margin)
+        if isinstance(thresholds, str) or not isinstance(thresholds, Iterable):
+            raise SettingError(f"thresholds is {thresholds!r}: it must be three numbers")
         if selection_method is not None and selection_method not in _METHODS:
             raise SettingError(f"selection_method is {selection_method!r}: it must be {', '.join(_METHODS)} or None")
         _check_device(device)
@@ -120,6 +122,11 @@ class MTCNN:
         landmarks
             Whether to return the landmarks, too.
 
+        Raises
+        ------
+        ArrayError
+            If an array has another shape, or values outside 0 to 255.
+
         Returns
         -------
         boxes : numpy.ndarray or None
@@ -131,9 +138,13 @@ class MTCNN:
 
             Of several pictures, each of these is an array with an element for each picture.
         """
-        found = [self._ordered(*faces) for faces in self._networks.detect(batch(img, "img"))]
+        several, cut = is_batch(img), isinstance(img, (list, tuple))
+        arrays = batch(img, "img")
+        names = [f"img[{index}]" for index in range(len(arrays))] if several else ["img"]
+        images = [levels(array, name, cut=cut) for array, name in zip(arrays, names)]
+        found = [self._ordered(*faces) for faces in self._networks.detect(images, "img", several)]
         columns: list[Any] = [[picture[column] for picture in found] for column in range(3)]
-        results = [_gathered(column) for column in columns] if is_batch(img) else [column[0] for column in columns]
+        results = [_gathered(column) for column in columns] if several else [column[0] for column in columns]
         if not landmarks:
             results.pop()
         return tuple(results)
@@ -149,7 +160,7 @@ class MTCNN:
     def __call__(
         self,
         img: ImageLike | Sequence[ImageLike],
-        save_path: str | Sequence[str] | None = None,
+        save_path: PathLike | Sequence[PathLike] | None = None,
         return_prob: bool = False,
     ) -> Any:
         """Find faces, and cut them out.
@@ -231,14 +242,21 @@ class MTCNN:
         return columns[0][0], columns[1][0][0], columns[2][0]
 
     def extract(
-        self, img: ImageLike | Sequence[ImageLike], batch_boxes: Any, save_path: str | Sequence[str] | None = None
+        self,
+        img: ImageLike | Sequence[ImageLike],
+        batch_boxes: Any,
+        save_path: PathLike | Sequence[PathLike] | None = None,
     ) -> Any:
         """Cut out the faces of boxes: see :meth:`__call__`."""
         several = is_batch(img)
         images, boxes = (img, batch_boxes) if several else ([img], [batch_boxes])
-        paths: Sequence[str | None] = [None] * len(images)
+        paths: Sequence[PathLike | None] = [None] * len(images)
         if save_path is not None:
-            paths = [save_path] if isinstance(save_path, str) else save_path
+            paths = [save_path] if isinstance(save_path, (str, bytes, os.PathLike)) else save_path
+        for name, items in (("batch_boxes", boxes), ("save_path", paths)):
+            if len(items) != len(images):
+                rule = f"one for each of {len(images)} pictures is needed"
+                raise SettingError(f"{name} has {len(items)} elements: {rule}")
         faces: list[Any] = []
         for image, found, path in zip(images, boxes, paths):
             if found is None:
@@ -249,7 +267,7 @@ class MTCNN:
             faces.append(np.stack(cut) if self.keep_all else cut[0])
         return faces if several else faces[0]
 
-    def _cut(self, image: ImageLike, box: npt.ArrayLike, path: str | None) -> Float32Array:
+    def _cut(self, image: ImageLike, box: npt.ArrayLike, path: PathLike | None) -> Float32Array:
         face = extract_face(image, box, self.image_size, self.margin, path)
         return fixed_image_standardization(face) if self.post_process else face
 
@@ -274,16 +292,17 @@ class MTCNN:
 
 
 def extract_face(
-    img: ImageLike, box: npt.ArrayLike, image_size: int = 160, margin: float = 0, save_path: str | None = None
+    img: ImageLike, box: npt.ArrayLike, image_size: int = 160, margin: float = 0, save_path: PathLike | None = None
 ) -> Float32Array:
     """Cut a face out of a picture, as ``facenet_pytorch.extract_face`` does.
 
-    PIL images are resized by PIL, bilinearly; arrays as ``cv2.resize`` does with ``INTER_AREA``, within one level.
+    PIL images are resized by PIL, bilinearly; arrays as ``cv2.resize`` does with ``INTER_AREA``, and tensors as
+    ``torch.nn.functional.interpolate`` does with ``"area"``, both within one level.
 
     Parameters
     ----------
     img
-        A PIL image, or an array ``[height, width, 3]`` of uint8, RGB.
+        A PIL image, an array ``[height, width, 3]`` of numbers from 0 to 255, RGB, or such a tensor on the CPU.
     box
         Left, top, right and bottom in pixels.
     image_size, margin
@@ -301,21 +320,29 @@ def extract_face(
     FaceError
         If no pixel of the picture is in the box.
     """
-    x1, y1, x2, y2 = (float(edge) for edge in np.asarray(box, np.float32))
-    width, height = _size(img)
+    _check_crop(image_size, margin)
+    edges = np.asarray(box, np.float32)
+    if edges.shape != (4,) or not np.isfinite(edges).all():
+        raise FaceError(f"box is {box!r}: left, top, right and bottom are needed, in pixels")
+    x1, y1, x2, y2 = map(float, edges)
+    array = None if is_pil(img) else pixels(img, "img")
+    if array is not None and (array.ndim != 3 or array.shape[2] != 3):
+        raise ArrayError(f"img has shape {list(array.shape)}: [height, width, 3] is needed")
+    width, height = _size(img if array is None else array)
     across, down = (margin * side / (image_size - margin) / 2 for side in (x2 - x1, y2 - y1))
     left, top = int(max(x1 - across, 0)), int(max(y1 - down, 0))
     right, bottom = int(min(x2 + across, width)), int(min(y2 + down, height))
     if not (left < right and top < bottom):
         raise FaceError(f"cannot cut out the face: no pixel of {width} x {height} is in {[x1, y1, x2, y2]}")
-    if is_pil(img):
+    if array is None:
         from PIL import Image
 
         picture = img if img.mode == "RGB" else img.convert("RGB")
         crop = picture.crop((left, top, right, bottom))
-        face: UInt8Array = np.asarray(crop.resize((image_size, image_size), Image.Resampling.BILINEAR))
+        face: npt.NDArray[Any] = np.asarray(crop.resize((image_size, image_size), Image.Resampling.BILINEAR))
     else:
-        face = resize_area(pixels(img, "img")[top:bottom, left:right], image_size, image_size)
+        resize = resize_pooled if hasattr(img, "detach") else resize_area
+        face = resize(array[top:bottom, left:right], image_size, image_size)
     if save_path is not None:
         _save(face, save_path)
     return np.ascontiguousarray(face.transpose(2, 0, 1), np.float32)
@@ -325,6 +352,13 @@ def fixed_image_standardization(image_tensor: Float32Array) -> Float32Array:
     """Return ``(pixel - 127.5) / 128``, the values that networks of facenet-pytorch take."""
     standardized: Float32Array = (image_tensor - np.float32(127.5)) / np.float32(128.0)
     return standardized
+
+
+def _check_crop(image_size: int, margin: float) -> None:
+    if not (isinstance(image_size, (int, np.integer)) and 1 <= image_size <= 4096):
+        raise SettingError(f"image_size is {image_size!r}: it must be a whole number of pixels, 1 to 4096")
+    if not 0 <= real("margin", margin) < image_size:
+        raise SettingError(f"margin is {margin}: it must be at least 0 and less than image_size, {image_size}")
 
 
 def _check_device(device: object) -> None:
@@ -382,18 +416,19 @@ def _gathered(items: list[Any]) -> npt.NDArray[Any]:
     return gathered
 
 
-def _numbered(path: str | None, place: int) -> str | None:
+def _numbered(path: PathLike | None, place: int) -> PathLike | None:
     if path is None or place == 0:
         return path
-    stem, extension = os.path.splitext(path)
+    stem, extension = os.path.splitext(text(path, "save_path"))
     return f"{stem}_{place + 1}{extension}"
 
 
-def _save(face: UInt8Array, path: str) -> None:
+def _save(face: npt.NDArray[Any], path: PathLike) -> None:
+    target = text(path, "save_path")
     try:
         from PIL import Image
     except ImportError as error:
         raise ImportError("saving faces needs PIL: pip install pillow") from error
-    if folder := os.path.dirname(path):
+    if folder := os.path.dirname(target):
         os.makedirs(folder, exist_ok=True)
-    Image.fromarray(face).save(path)
+    Image.fromarray(np.rint(face).astype(np.uint8)).save(target)

@@ -36,6 +36,28 @@ def pixels(image: ImageLike, name: str) -> npt.NDArray[Any]:
     )
 
 
+def shape(image: npt.NDArray[Any]) -> str:
+    """Return the size of an array for a person: ``640x480``, width first."""
+    return "x".join(str(length) for length in image.shape[1::-1])
+
+
+def levels(image: npt.NDArray[Any], name: str, *, cut: bool) -> npt.NDArray[Any]:
+    """Return an array of numbers from 0 to 255 as uint8.
+
+    Fractions are cut off, or rounded. The module of Rust refuses arrays of other types.
+    """
+    if image.dtype == np.uint8 or image.dtype.kind not in "fiu" or image.size == 0:
+        return image
+    low, high = image.min(), image.max()
+    if not (low >= 0 and high <= 255):
+        raise ArrayError(f"{name} has values from {low} to {high}: values from 0 to 255 are needed")
+    nearest = np.rint(image)
+    if high <= 1 and not np.array_equal(nearest, image):
+        raise ArrayError(f"{name} has values from {low} to {high}: values from 0 to 255 are needed; multiply by 255")
+    whole: UInt8Array = (np.trunc(image) if cut else nearest).astype(np.uint8)
+    return whole
+
+
 def is_batch(images: object) -> bool:
     """Return whether the object has several pictures: a list, a tuple, or an array of four dimensions."""
     return isinstance(images, (list, tuple)) or (not is_pil(images) and len(getattr(images, "shape", ())) == 4)

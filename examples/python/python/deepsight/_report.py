@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import html
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from . import _deepsight
+from ._errors import ReportError
+from ._paths import PathLike
+from ._paths import text as path_text
 from ._pixels import Float32Array, UInt8Array
 
 if TYPE_CHECKING:
@@ -139,7 +141,7 @@ class Coverage:
     closer_frames: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evidence:
     """A high-scoring face, for a person to look at."""
 
@@ -155,6 +157,9 @@ class Evidence:
     image: UInt8Array
     #: Where the evidence lies, ``[height, width]`` of 0 to 1; ``None`` if the model does not say.
     activation: Float32Array | None
+
+    def __repr__(self) -> str:
+        return f"<Evidence track={self.track} time={self.time:.3f} fake_probability={self.fake_probability:.3f}>"
 
 
 class Report:
@@ -176,6 +181,8 @@ class Report:
         ReportError
             If the text is not a report of this version.
         """
+        if not isinstance(text, str):
+            raise ReportError(f"not a report: it is a {type(text).__name__}, and text is needed")
         return cls(_deepsight.Report.from_json(text))
 
     @cached_property
@@ -261,7 +268,7 @@ class Report:
         """Return the report as JSON, on one line unless `indent` is true."""
         return self._report.to_json(indent)
 
-    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+    def to_html(self, path: PathLike | None = None) -> str:
         """Return the report as one HTML page without scripts, and write it to `path` if one is given.
 
         Raises
@@ -270,7 +277,7 @@ class Report:
             If the file cannot be written.
         """
         if path is not None:
-            self._report.write_html(path)
+            self._report.write_html(path_text(path, "path"))
         return self._report.to_html()
 
     def to_dataframe(self) -> pandas.DataFrame:

@@ -1,22 +1,38 @@
-"""OpenCV's ``resize(..., interpolation=INTER_AREA)`` in NumPy, for small pictures."""
+"""The resizing of OpenCV and torch in NumPy, for small pictures."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from ._pixels import Float32Array, UInt8Array
 
 
-def resize_area(image: UInt8Array, width: int, height: int) -> UInt8Array:
-    """Resize a picture ``[rows, columns, 3]``. It differs from OpenCV by at most one level."""
+def resize_area(image: npt.NDArray[Any], width: int, height: int) -> npt.NDArray[Any]:
+    """Resize a picture ``[rows, columns, 3]`` as ``cv2.resize(..., interpolation=INTER_AREA)``, within one level."""
     rows, columns = image.shape[:2]
     # OpenCV averages areas only if both sides shrink, and interpolates linearly otherwise.
     shrinks = rows >= height and columns >= width
     weights = _areas if shrinks else _lines
     narrow: Float32Array = np.einsum("xc,rcd->rxd", weights(columns, width), image.astype(np.float32), optimize=True)
     small: Float32Array = np.einsum("yr,rxd->yxd", weights(rows, height), narrow, optimize=True)
-    resized: UInt8Array = np.clip(np.rint(small), 0, 255).astype(np.uint8)
-    return resized
+    # OpenCV does not round where a picture has fractions.
+    return small if image.dtype.kind == "f" else np.clip(np.rint(small), 0, 255).astype(np.uint8)
+
+
+def resize_pooled(image: npt.NDArray[Any], width: int, height: int) -> UInt8Array:
+    """Resize a picture ``[rows, columns, 3]`` as ``torch.nn.functional.interpolate(..., mode="area")`` does.
+
+    The result is cut off to whole numbers, as in facenet-pytorch, and differs by at most one level.
+    """
+    rows, columns = image.shape[:2]
+    narrow = np.einsum("xc,rcd->rxd", _pools(columns, width), image.astype(np.float64), optimize=True)
+    small = np.einsum("yr,rxd->yxd", _pools(rows, height), narrow, optimize=True)
+    # A mean of equal numbers is not cut off to the number below.
+    cut: UInt8Array = np.floor(small + 1e-6).clip(0, 255).astype(np.uint8)
+    return cut
 
 
 def _areas(source: int, target: int) -> Float32Array:
@@ -27,6 +43,15 @@ def _areas(source: int, target: int) -> Float32Array:
     left = np.maximum(edges[:-1, None], places[None])
     overlap = np.clip(right - left, 0, None)
     shares: Float32Array = (overlap / overlap.sum(axis=1, keepdims=True)).astype(np.float32)
+    return shares
+
+
+def _pools(source: int, target: int) -> npt.NDArray[np.float64]:
+    """Return the share ``[target, source]`` of each source pixel in each target pixel, the mean of whole pixels."""
+    places, steps = np.arange(source), np.arange(target)
+    first, last = steps * source // target, -(-(steps + 1) * source // target)
+    within = (places[None] >= first[:, None]) & (places[None] < last[:, None])
+    shares: npt.NDArray[np.float64] = within / within.sum(axis=1, keepdims=True)
     return shares
 
 

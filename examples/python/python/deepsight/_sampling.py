@@ -37,7 +37,7 @@ class Sampling:
     @classmethod
     def fps(cls, rate: float) -> Sampling:
         """Select the first frame of every 1 / `rate` seconds."""
-        return cls("fps", float(rate))
+        return cls("fps", real("rate", rate))
 
     @classmethod
     def every(cls, step: int) -> Sampling:
@@ -52,7 +52,7 @@ class Sampling:
     @classmethod
     def times(cls, seconds: Iterable[float]) -> Sampling:
         """Select the frame that is shown at each of these times, in seconds from the start."""
-        return cls("times", tuple(float(second) for second in seconds))
+        return cls("times", tuple(real("seconds", second) for second in seconds))
 
 
 SamplingLike: TypeAlias = "Sampling | int | str"
@@ -67,6 +67,14 @@ def choice(sampling: SamplingLike, name: str) -> tuple[str, float | tuple[float,
     if not isinstance(sampling, Sampling):
         sampling = Sampling.evenly(whole(name, sampling))
     return sampling.kind, sampling.value
+
+
+def real(name: str, value: object) -> float:
+    """Return a number, or raise the error that names it."""
+    try:
+        return float(value)  # type: ignore[arg-type]  # what is no number raises
+    except (TypeError, ValueError, OverflowError):
+        raise SettingError(f"{name} is {value!r}: it must be a number") from None
 
 
 def whole(name: str, value: object, least: int = 1, most: int = 2**63 - 1) -> int:
