@@ -8,7 +8,7 @@ use crate::{
     Classifier, Error, FaceCrop,
     model::{
         ForeignWeights, Head, MlpActivation, ModelCard, NetworkName, Origin, Padding, ResizeFilter, TransformerChoice,
-        Variant,
+        TransformerName, Variant,
     },
 };
 
@@ -284,12 +284,12 @@ impl Conversion {
             return Err(Error::Setting { name: "variant", value: variant.to_string(), rule });
         }
         let network = match &self.network {
-            Some(NetworkName::VisionTransformer(config)) => Some(config.clone()),
+            Some(NetworkName::VisionTransformer(name)) => Some(name.clone()),
             Some(_) => return Err(Error::OtherNetwork { found: "a vision transformer" }),
             None => None,
         };
         let mut choice = TransformerChoice {
-            network,
+            network: network.as_ref().map(|name| name.config().clone()),
             activation: self.activation,
             head: self.head,
             input_size: self.input_size,
@@ -298,7 +298,11 @@ impl Conversion {
         if let Some(origin) = self.origin {
             origin.complete(&mut choice, weights)?;
         }
-        weights.transformer_card(&self.name, &choice)
+        let mut card = weights.transformer_card(&self.name, &choice)?;
+        if let Some(name) = network.filter(TransformerName::has_weights) {
+            (card.mean, card.std) = name.normalization();
+        }
+        Ok(card)
     }
 }
 

@@ -109,7 +109,7 @@ pub mod model {
     };
     pub use crate::model_card::{Golden, ModelCard};
     pub use crate::model_file::{ModelFile, ModelLimits, WeightFormat};
-    pub use crate::network::{ModelArchitecture, Network, NetworkConfig, NetworkName};
+    pub use crate::network::{ModelArchitecture, Network, NetworkConfig, NetworkName, TransformerName};
     pub use crate::resize::ResizeFilter;
     pub use crate::vision_transformer::import::TransformerChoice;
     pub use crate::vision_transformer::{

@@ -10,6 +10,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::Error;
+use crate::efficientnet::config::HALF;
 use crate::model::{
     Architecture, EfficientNet, EfficientNetConfig, StateDict, TimmName, VisionTransformer, VisionTransformerConfig,
 };
@@ -101,13 +102,64 @@ pub enum NetworkName {
     /// An EfficientNet.
     EfficientNet(TimmName),
     /// A vision transformer.
-    VisionTransformer(VisionTransformerConfig),
+    VisionTransformer(TransformerName),
+}
+
+/// The name that timm gives a vision transformer, with or without the name of pretrained weights.
+///
+/// ```
+/// use deepsight_core::model::TransformerName;
+///
+/// let name: TransformerName = "vit_large_patch14_clip_224.laion2b".parse()?;
+/// assert_eq!(name.config().depth, 24);
+/// // These weights were trained on pixels of another mean than the others of CLIP.
+/// assert_eq!(name.normalization(), ([0.5; 3], [0.5; 3]));
+/// # Ok::<(), deepsight_core::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct TransformerName {
+    config: VisionTransformerConfig,
+    /// Name of the pretrained weights.
+    weights: Option<String>,
+}
+
+impl TransformerName {
+    /// Returns the shape of the network.
+    pub fn config(&self) -> &VisionTransformerConfig {
+        &self.config
+    }
+
+    /// Returns whether the name has that of pretrained weights.
+    pub(crate) fn has_weights(&self) -> bool {
+        self.weights.is_some()
+    }
+
+    /// Returns the mean and the standard deviation of the pixels, RGB, on which timm's weights of this name were
+    /// trained.
+    pub fn normalization(&self) -> ([f32; 3], [f32; 3]) {
+        let (width, patch) = (self.config.width, self.config.patch_size);
+        let is_laion = self.weights.as_deref().is_some_and(|weights| weights.starts_with("laion2b"));
+        if self.config.pre_norm && is_laion && (width, patch) == (1024, 14) {
+            return HALF;
+        }
+        self.config.normalization()
+    }
+}
+
+impl FromStr for TransformerName {
+    type Err = Error;
+
+    /// Reads what [`VisionTransformerConfig`] reads, and keeps what follows the dot.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let weights = text.split_once('.').map(|(_, weights)| weights.to_owned());
+        Ok(Self { config: text.parse()?, weights })
+    }
 }
 
 impl FromStr for NetworkName {
     type Err = Error;
 
-    /// Reads what [`TimmName`] or [`VisionTransformerConfig`] reads.
+    /// Reads what [`TimmName`] or [`TransformerName`] reads.
     fn from_str(text: &str) -> Result<Self, Error> {
         match text.starts_with("vit_") {
             true => text.parse().map(Self::VisionTransformer),
@@ -241,5 +293,29 @@ impl<B: Backend> From<EfficientNet<B>> for Network<B> {
 impl<B: Backend> From<VisionTransformer<B>> for Network<B> {
     fn from(network: VisionTransformer<B>) -> Self {
         Self::VisionTransformer(network)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn only_the_large_clip_of_laion_has_other_pixels() {
+        for (name, red) in [
+            ("vit_large_patch14_clip_224.laion2b", 0.5),
+            ("vit_large_patch14_clip_336.laion2b_ft_in12k_in1k", 0.5),
+            ("vit_large_patch14_clip_224", 0.481_454_66),
+            ("vit_large_patch14_clip_224.openai", 0.481_454_66),
+            ("vit_base_patch16_clip_224.laion2b", 0.481_454_66),
+            ("vit_huge_patch14_clip_224.laion2b", 0.481_454_66),
+            ("vit_large_patch14_dinov2.lvd142m", 0.485),
+        ] {
+            let read: TransformerName = name.parse().unwrap();
+            assert_eq!(read.normalization().0[0], red, "{name}");
+            assert_eq!(name.parse::<NetworkName>().unwrap(), NetworkName::VisionTransformer(read));
+        }
     }
 }

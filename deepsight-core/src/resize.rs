@@ -220,6 +220,9 @@ type Shares = Vec<(usize, f32)>;
 
 /// Computes `INTER_AREA` for an image that shrinks: the mean over the area of each output pixel, in single precision.
 fn opencv_area(source: &RgbImage, (width, height): (u32, u32), mut emit: impl FnMut(&[u8])) {
+    if source.width().is_multiple_of(width) && source.height().is_multiple_of(height) {
+        return opencv_whole_area(source, (width, height), emit);
+    }
     let columns = opencv_shares(source.width(), width);
     let stride = source.width() as usize * 3;
     let (mut sums, mut line) = (vec![0.0_f32; width as usize * 3], vec![0; width as usize * 3]);
@@ -236,6 +239,26 @@ fn opencv_area(source: &RgbImage, (width, height): (u32, u32), mut emit: impl Fn
             }
         }
         line.iter_mut().zip(&sums).for_each(|(value, sum)| *value = sum.round_ties_even() as u8);
+        emit(&line);
+    }
+}
+
+/// The same where every output pixel covers whole pixels: OpenCV then adds whole numbers.
+fn opencv_whole_area(source: &RgbImage, (width, height): (u32, u32), mut emit: impl FnMut(&[u8])) {
+    let (across, down) = ((source.width() / width) as usize, (source.height() / height) as usize);
+    let stride = source.width() as usize * 3;
+    let (mut sums, mut line) = (vec![0_u32; width as usize * 3], vec![0; width as usize * 3]);
+    let share = 1.0 / (across * down) as f32;
+    for rows in source.as_raw().chunks_exact(down * stride) {
+        sums.fill(0);
+        for row in rows.chunks_exact(stride) {
+            for (sum, covered) in sums.as_chunks_mut::<3>().0.iter_mut().zip(row.chunks_exact(across * 3)) {
+                for pixel in covered.as_chunks::<3>().0 {
+                    sum.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += u32::from(*value));
+                }
+            }
+        }
+        line.iter_mut().zip(&sums).for_each(|(value, sum)| *value = (*sum as f32 * share).round_ties_even() as u8);
         emit(&line);
     }
 }
@@ -265,7 +288,7 @@ fn opencv_shares(from: u32, to: u32) -> Vec<Shares> {
 }
 
 /// Computes `INTER_CUBIC`: Keys' cubic convolution (1981) with the parameter -0.75, columns in whole numbers with
-/// 11-bit weights, rows in single precision.
+/// 11-bit weights, rows in single precision, except for the last values of a row, which do not fill a vector.
 fn opencv_cubic(source: &RgbImage, (width, height): (u32, u32), emit: &mut impl FnMut(&[u8])) {
     let columns = opencv_cubic_taps(source.width(), width);
     let stride = source.width() as usize * 3;
@@ -280,15 +303,24 @@ fn opencv_cubic(source: &RgbImage, (width, height): (u32, u32), emit: &mut impl 
     let mut line = vec![0; width as usize * 3];
     for taps in opencv_cubic_taps(source.height(), height) {
         let weights = taps.map(|(_, weight)| weight as f32 / (1 << 22) as f32);
-        for (index, value) in line.iter_mut().enumerate() {
+        let vectors = line.len() / VECTOR * VECTOR;
+        let (most, last) = line.split_at_mut(vectors);
+        for (index, value) in most.iter_mut().enumerate() {
             // From the last row to the first, as OpenCV adds them.
             let rows = taps.iter().zip(weights).rev();
             let sum = rows.fold(0.0, |sum, ((y, _), weight)| sum + narrow[*y][index] as f32 * weight);
             *value = sum.round_ties_even() as u8;
         }
+        for (index, value) in (vectors..).zip(last) {
+            let sum: i64 = taps.iter().map(|(y, weight)| i64::from(narrow[*y][index]) * i64::from(*weight)).sum();
+            *value = ((sum + (1 << 21)) >> 22).clamp(0, 255) as u8;
+        }
         emit(&line);
     }
 }
+
+/// Number of values that OpenCV interpolates at once.
+const VECTOR: usize = 8;
 
 /// Returns the four neighboring inputs of each output position and their weights in 1/2048. Beyond the border, the last
 /// input is repeated.

@@ -14,7 +14,7 @@ use crate::vision_transformer::import::{Contents, TransformerChoice, head_of};
 use crate::vision_transformer::{VisionTransformer, VisionTransformerConfig};
 use crate::{
     Error,
-    model::{ModelCard, ModelLimits, Network},
+    model::{ModelCard, ModelLimits, Network, TransformerName},
 };
 
 /// The kind of weights to read from a checkpoint that has both.
@@ -359,7 +359,8 @@ impl ForeignWeights {
     }
 
     /// Returns a card for the vision transformer that these weights are of: its shape, and the mean and standard
-    /// deviation of CLIP or DINOv2. Everything else is as in [`ModelCard::new`].
+    /// deviation of CLIP or DINOv2, or of the pretrained weights that [`architecture`](Self::architecture) names.
+    /// Everything else is as in [`ModelCard::new`].
     ///
     /// Tensors show the shape, but neither the activation of CLIP nor the kind of head, so `choice` decides these.
     ///
@@ -383,7 +384,15 @@ impl ForeignWeights {
             }
             Ok(config)
         });
-        Ok(ModelCard::new(name, self.in_file(config)?))
+        let config = self.in_file(config)?;
+        // A name of no known shape was an error before, unless it was not needed.
+        let named = self.architecture.as_deref().and_then(|text| text.parse::<TransformerName>().ok());
+        let named = named.filter(|name| name.config().has_size_of(&config));
+        let mut card = ModelCard::new(name, config);
+        if let Some(named) = named {
+            (card.mean, card.std) = named.normalization();
+        }
+        Ok(card)
     }
 
     /// Adds the network that the checkpoint names to a choice that names none.

@@ -30,13 +30,13 @@ pub(super) fn is_index(path: &Path) -> bool {
 /// `model-00001-of-00002.safetensors`.
 pub(super) fn index_of(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?.to_string_lossy().into_owned();
-    let (stem, kind) = name.rsplit_once('.')?;
+    let stem = name.strip_suffix(".safetensors")?;
     let (stem, count) = stem.rsplit_once("-of-")?;
     let (stem, number) = stem.rsplit_once('-')?;
     let is_number = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
     // A single part is the whole.
     let is_part = is_number(number) && is_number(count) && count != "00001";
-    is_part.then(|| path.with_file_name(format!("{stem}.{kind}{INDEX}")))
+    is_part.then(|| path.with_file_name(format!("{stem}.safetensors{INDEX}")))
 }
 
 /// Reads all files of an index, and returns them as one safetensors file. All of them together must be within the
@@ -96,7 +96,13 @@ mod tests {
     fn a_part_is_known_by_its_name() {
         let index = |name: &str| index_of(Path::new(name)).map(|path| path.display().to_string());
         assert_eq!(index("a/model-00002-of-00003.safetensors").as_deref(), Some("a/model.safetensors.index.json"));
-        for whole in ["model.safetensors", "model-00001-of-00001.safetensors", "best-of-two.pth", "1-of-2.pth"] {
+        for whole in [
+            "model.safetensors",
+            "model-00001-of-00001.safetensors",
+            "best-of-two.pth",
+            // There is no way to read these together, so they are told apart by their tensors.
+            "pytorch_model-00001-of-00002.bin",
+        ] {
             assert_eq!(index(whole), None, "{whole}");
         }
     }

@@ -218,6 +218,12 @@ impl VisionTransformerConfig {
         if self.pre_norm { CLIP } else { IMAGENET }
     }
 
+    /// Returns whether another network has tokens, patches and blocks of the same sizes.
+    pub(crate) fn has_size_of(&self, other: &Self) -> bool {
+        let sizes = |config: &Self| (config.width, config.depth, config.heads, config.patch_size, config.pre_norm);
+        sizes(self) == sizes(other)
+    }
+
     /// Returns timm's name of the network, if timm knows one of this shape: `vit_base_patch16_clip_224`.
     pub fn timm_name(&self) -> Option<String> {
         let size =

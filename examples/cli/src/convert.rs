@@ -19,14 +19,14 @@ use crate::ensemble::{self, EnsembleArgs};
 use crate::flags::describe;
 use crate::output::{complain, print};
 
-/// Turns a checkpoint of PyTorch (.pth or .safetensors) into a model file, combines models into an ensemble, or inspects
-/// a file.
+/// Turns a checkpoint of PyTorch (.pth or .safetensors) into a model file, combines models into an ensemble, or
+/// inspects a file.
 #[derive(Debug, Parser)]
 #[command(name = "convert", version)]
 pub struct Args {
-    /// Checkpoint to read: .pth (zip or legacy), .safetensors, or the .safetensors.index.json of several files, with the
-    /// names of timm or of efficientnet_pytorch; for vision transformers also with those of transformers, open_clip or
-    /// OpenAI's CLIP
+    /// Checkpoint to read: .pth (zip or legacy), .safetensors, or the .safetensors.index.json of several files, with
+    /// the names of timm or of efficientnet_pytorch; for vision transformers also with those of transformers,
+    /// open_clip or OpenAI's CLIP
     #[arg(long, visible_alias = "checkpoint", value_name = "FILE", requires = "output")]
     #[arg(required_unless_present_any = ["inspect", "model", "ensemble"])]
     timm: Option<PathBuf>,

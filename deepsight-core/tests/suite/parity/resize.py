@@ -15,7 +15,9 @@ from export import uniform
 
 # width x height to side: up, down, exactly half, odd, one pixel, same size, thin.
 CASES = [(60, 60, 224), (187, 203, 224), (448, 448, 224), (300, 200, 224), (224, 224, 224), (1, 1, 32), (1000, 37, 64),
-         (37, 501, 65), (64, 64, 32), (64, 48, 32), (224, 100, 224), (641, 479, 300)]
+         (37, 501, 65), (64, 64, 32), (64, 48, 32), (224, 100, 224), (641, 479, 300),
+         # Whole factors of area, with values between two levels, and the last values of a row in whole numbers.
+         (96, 96, 32), (192, 192, 32), (60, 30, 10), (190, 190, 380), (33, 17, 66)]
 
 
 def picture(width: int, height: int) -> np.ndarray:

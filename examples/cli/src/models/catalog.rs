@@ -113,8 +113,8 @@ impl Model {
             if let Some(digest) = file.sha256.as_deref().filter(|text| !is_digest(text)) {
                 return failed(format!("{digest:?} is not a SHA-256 of 64 hexadecimal digits"));
             }
-            let is_flag =
-                |flag: &str| flag.starts_with("--") && flag[2..].bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+            let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+            let is_flag = |flag: &str| flag.strip_prefix("--").is_some_and(|name| name.bytes().all(is_letter));
             if let Some(flag) = file.flag.as_deref().filter(|flag| !is_flag(flag)) {
                 return failed(format!("{flag:?} is not a flag of convert"));
             }
@@ -146,8 +146,8 @@ pub(super) fn is_usable(address: &str) -> bool {
     let is_plain = address.bytes().all(|byte| byte.is_ascii_graphic());
     let host = address.strip_prefix("http://").map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
     let is_local = host.is_some_and(|host| {
-        let name =
-            host.rsplit_once(':').map_or(host, |(name, port)| if port.parse::<u16>().is_ok() { name } else { host });
+        let port = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok());
+        let name = port.map_or(host, |(name, _)| name);
         matches!(name, "localhost" | "127.0.0.1" | "[::1]")
     });
     is_plain && (address.strip_prefix("https://").is_some_and(|rest| !rest.is_empty()) || is_local)
@@ -174,15 +174,27 @@ mod tests {
     fn every_model_of_the_catalogue_has_a_command_that_convert_understands() {
         let catalog = Catalog::bundled().unwrap();
         for model in &catalog.models {
-            let mut words = vec!["convert".to_owned()];
-            for file in &model.files {
-                words.extend([file.flag.clone().unwrap_or_else(|| "--checkpoint".into()), file.name.clone()]);
-            }
-            words.extend(model.convert.iter().cloned());
-            words.extend(["--output".into(), "x.safetensors".into()]);
-            crate::convert::Args::try_parse_from(words).unwrap();
+            let words = words(&model.conversion(Path::new("a folder")));
+            assert_eq!(words[..2], ["deepsight", "convert"], "{}", model.name);
+            assert!(words.contains(&model.terms), "{words:?}");
+            crate::convert::Args::try_parse_from(&words[1..]).unwrap();
             assert!(model.source.starts_with("https://"), "{}", model.name);
         }
+    }
+
+    /// Divides a command into words as a shell does: at spaces, except between quotation marks.
+    fn words(command: &str) -> Vec<String> {
+        let (mut words, mut is_quoted, mut letters) = (vec![String::new()], false, command.chars());
+        while let Some(letter) = letters.next() {
+            match (letter, words.last_mut()) {
+                ('\'', _) => is_quoted = !is_quoted,
+                ('\\', Some(word)) if !is_quoted => word.extend(letters.next()),
+                (' ', _) if !is_quoted => words.push(String::new()),
+                (letter, Some(word)) => word.push(letter),
+                _ => {}
+            }
+        }
+        words
     }
 
     #[test]
@@ -226,7 +238,8 @@ mod tests {
             assert!(error.contains(reason), "{file}: {error}");
         }
         assert!(with(r"a\u001b[2J", r#"{"name": "x"}"#).contains("control characters"));
-        let twice = r#"{"name": "a", "about": "", "source": "", "license": "", "terms": "", "convert": [], "files": [{"name": "x"}]}"#;
+        let twice = r#"{"name": "a", "about": "", "source": "", "license": "", "terms": "", "convert": [],
+            "files": [{"name": "x"}]}"#;
         assert!(Catalog::parse(&format!(r#"{{"models": [{twice}, {twice}]}}"#)).unwrap_err().contains("two models"));
     }
 
@@ -235,5 +248,8 @@ mod tests {
         assert_eq!(quoted("a/b-c.pth"), "a/b-c.pth");
         assert_eq!(quoted("it's; rm"), r"'it'\''s; rm'");
         assert_eq!(quoted(""), "''");
+        for word in ["a/b-c.pth", "it's; rm", "two words", "back\\slash", "''"] {
+            assert_eq!(words(&quoted(word)), [word]);
+        }
     }
 }

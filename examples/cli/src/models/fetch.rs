@@ -1,7 +1,7 @@
 //! Downloads of files, resumed where they were interrupted and compared with their SHA-256.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
@@ -11,14 +11,19 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 use ureq::http::{Response, StatusCode};
 
-use super::catalog::Entry;
+use super::catalog::{Entry, is_usable};
 
 /// How long to wait for a connection, for an answer, or for more of a file.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Most answers that send a request to another address, for one file.
+const MAX_REDIRECTS: usize = 10;
+
 /// A file that is in place.
 pub(super) struct Fetched {
     pub(super) path: PathBuf,
+    /// Whether it was downloaded now, and not there before.
+    pub(super) is_new: bool,
     pub(super) bytes: u64,
     /// In hexadecimal.
     pub(super) sha256: String,
@@ -41,20 +46,22 @@ pub(super) fn fetch(entry: &Entry, folder: &Path) -> Result<Fetched, String> {
             return Err(format!("{}: {stale}", entry.name));
         }
     }
-    let fetched = digest(&part.path, &path)?;
+    let fetched = Fetched { is_new: true, ..digest(&mut part.file, &path).map_err(|error| part.failed(&error))? };
     if let Some(wrong) = difference(entry, &fetched) {
         // It would fail again if the command were repeated, so it is not completed but deleted.
         part.restart(None)?;
         return Err(format!("{}: {wrong}. The download was deleted", entry.name));
     }
-    fs::rename(&part.path, &path).map_err(|error| format!("{}: {}", path.display(), with_causes(&error)))?;
+    part.put_in_place(&path)?;
     Ok(fetched)
 }
 
 /// Checks a file that is there already.
 fn present(entry: &Entry, path: PathBuf) -> Result<Fetched, String> {
-    let fetched = digest(&path, &path)?;
-    match difference(entry, &fetched) {
+    let failed = |error: io::Error| format!("{}: {}", path.display(), with_causes(&error));
+    let fetched = File::open(&path).and_then(|mut file| digest(&mut file, &path)).map_err(failed)?;
+    let wrong = (fetched.bytes == 0).then(|| "it is empty".to_owned());
+    match wrong.or_else(|| difference(entry, &fetched)) {
         Some(wrong) => Err(format!("{} is there already, but {wrong}: move it away", path.display())),
         None => Ok(fetched),
     }
@@ -86,7 +93,15 @@ impl Part {
         };
         let (path, tag) = (with(".part"), with(".part.etag"));
         let failed = |error: io::Error| format!("{}: {}", path.display(), with_causes(&error));
-        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
+        // In a folder of several people, a link that somebody else left there could lead anywhere.
+        for path in [&path, &tag] {
+            if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+                return Err(format!("{} is no file of a download: move it away", path.display()));
+            }
+        }
+        // Not for appending alone: Windows neither locks nor shortens such a file.
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { path, file, tag }),
             Err(TryLockError::WouldBlock) => Err(format!("{}: another download writes it", path.display())),
@@ -127,7 +142,14 @@ impl Part {
     }
 
     fn append(&mut self, chunk: &[u8]) -> Result<(), String> {
-        self.file.write_all(chunk).map_err(|error| self.failed(&error))
+        let written = self.file.seek(SeekFrom::End(0)).and_then(|_| self.file.write_all(chunk));
+        written.map_err(|error| self.failed(&error))
+    }
+
+    /// Gives the part its name.
+    fn put_in_place(&self, path: &Path) -> Result<(), String> {
+        let renamed = self.file.sync_all().and_then(|()| fs::rename(&self.path, path));
+        renamed.map_err(|error| format!("{}: {}", path.display(), with_causes(&error)))
     }
 }
 
@@ -147,26 +169,13 @@ fn download(entry: &Entry, part: &mut Part) -> Result<Option<String>, String> {
     let address = entry.address.as_deref().unwrap_or_default();
     let named = |reason: String| format!("{address}: {reason}");
     let resumable = part.resumable(entry.sha256.is_some())?;
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_connect(Some(PATIENCE))
-        .timeout_recv_response(Some(PATIENCE))
-        .http_status_as_error(false)
-        // A page that is sent elsewhere must stay encrypted.
-        .https_only(address.starts_with("https://"))
-        .user_agent(concat!("deepsight/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into();
-    // As the file is, whatever the server could pack it into.
-    let mut request = agent.get(address).header("accept-encoding", "identity");
-    if let Some((length, tag)) = &resumable {
-        request = request.header("range", format!("bytes={length}-"));
-        if let Some(tag) = tag {
-            request = request.header("if-range", tag);
-        }
-    }
-    let answer = request.call().map_err(|error| named(with_causes(&error)))?;
+    let answer = ask(address, resumable.as_ref())?;
     let from = match (answer.status(), &resumable) {
         (StatusCode::OK, _) => 0,
+        // Some servers ignore the version that was asked for.
+        (StatusCode::PARTIAL_CONTENT, Some((_, Some(tag)))) if header(&answer, "etag") != Some(tag) => {
+            return Ok(Some("the server sends a part of another version".into()));
+        }
         (StatusCode::PARTIAL_CONTENT, Some((length, _))) => match range(&answer) {
             Some((start, _)) if start == *length => start,
             _ => return Ok(Some("the server sends another part than it was asked for".into())),
@@ -178,12 +187,20 @@ fn download(entry: &Entry, part: &mut Part) -> Result<Option<String>, String> {
         }
         (status, _) => return Err(named(format!("the server answers {status}"))),
     };
+    if let Some(encoding) = header(&answer, "content-encoding").filter(|name| !name.eq_ignore_ascii_case("identity")) {
+        return Err(named(format!("the server packs the file as {encoding:?}, though it was asked not to")));
+    }
     let total = match range(&answer) {
         Some((_, total)) => total,
         None => {
             header(&answer, "content-length").and_then(|length| length.parse().ok()).map(|length: u64| from + length)
         }
     };
+    // Only these show that a file is whole: its length, the last of its pieces, or what the catalogue says of it.
+    let is_chunked = header(&answer, "transfer-encoding").is_some_and(|name| name.eq_ignore_ascii_case("chunked"));
+    if total.is_none() && !is_chunked && entry.bytes.is_none() && entry.sha256.is_none() {
+        return Err(named("the server does not say how long the file is, so it could end too early".into()));
+    }
     let limit = entry.bytes.unwrap_or(ModelLimits::default().max_bytes);
     if let Some(total) = total.filter(|total| *total > limit) {
         return Err(named(format!("the file has {total} bytes; the limit is {limit}")));
@@ -214,12 +231,66 @@ fn download(entry: &Entry, part: &mut Part) -> Result<Option<String>, String> {
         bar.set_position(length);
     }
     bar.finish_and_clear();
-    part.file.sync_all().map_err(|error| part.failed(&error))?;
     match total {
         Some(total) if length < total => {
             Err(named(format!("the connection ended after {length} of {total} bytes; {resume}")))
         }
+        Some(total) if length > total => Ok(Some(format!("the server sends {length} bytes of {total}"))),
         _ => Ok(None),
+    }
+}
+
+/// Asks a server for a file, or for the rest of a part. Each address on the way must be as safe as one of a catalogue,
+/// and encrypted if the one before was.
+fn ask(address: &str, resumable: Option<&(u64, Option<String>)>) -> Result<Response<ureq::Body>, String> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_connect(Some(PATIENCE))
+        .timeout_recv_response(Some(PATIENCE))
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(concat!("deepsight/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into();
+    let mut address = address.to_owned();
+    for _ in 0..=MAX_REDIRECTS {
+        let named = |reason: String| format!("{address}: {reason}");
+        // As the file is, whatever the server could pack it into.
+        let mut request = agent.get(&address).header("accept-encoding", "identity");
+        if let Some((length, tag)) = resumable {
+            request = request.header("range", format!("bytes={length}-"));
+            if let Some(tag) = tag {
+                request = request.header("if-range", tag);
+            }
+        }
+        let answer = request.call().map_err(|error| named(with_causes(&error)))?;
+        let status = answer.status();
+        if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+            return Ok(answer);
+        }
+        let location = header(&answer, "location").unwrap_or_default();
+        let next = resolved(&address, location)
+            .filter(|next| is_usable(next) && (next.starts_with("https://") || address.starts_with("http://")));
+        let Some(next) = next else {
+            return Err(named(format!("the server sends on to {location:?}, which is not an https address")));
+        };
+        address = next;
+    }
+    Err(format!("{address}: the servers send on more than {MAX_REDIRECTS} times"))
+}
+
+/// Returns the address that a server means by `location`, which may leave out what is the same.
+fn resolved(address: &str, location: &str) -> Option<String> {
+    if location.starts_with("http://") || location.starts_with("https://") {
+        return Some(location.into());
+    }
+    let (scheme, rest) = address.split_once("://")?;
+    match location.strip_prefix("//") {
+        Some(other) => Some(format!("{scheme}://{other}")),
+        None => {
+            let host = rest.split(['/', '?', '#']).next()?;
+            location.starts_with('/').then(|| format!("{scheme}://{host}{location}"))
+        }
     }
 }
 
@@ -255,13 +326,12 @@ fn range(answer: &Response<ureq::Body>) -> Option<(u64, Option<u64>)> {
     Some((start, total.parse().ok()))
 }
 
-/// Returns the digest of a file that will have the name `target`.
-fn digest(path: &Path, target: &Path) -> Result<Fetched, String> {
-    let failed = |error: io::Error| format!("{}: {}", path.display(), with_causes(&error));
-    let mut file = File::open(path).map_err(failed)?;
+/// Returns the digest of a file that has the name `target`, or will have it.
+fn digest(file: &mut File, target: &Path) -> io::Result<Fetched> {
+    file.seek(SeekFrom::Start(0))?;
     let (mut hash, mut bytes, mut chunk) = (Sha256::new(), 0, vec![0; 1 << 20]);
     loop {
-        let length = file.read(&mut chunk).map_err(failed)?;
+        let length = file.read(&mut chunk)?;
         if length == 0 {
             break;
         }
@@ -269,7 +339,7 @@ fn digest(path: &Path, target: &Path) -> Result<Fetched, String> {
         bytes += length as u64;
     }
     let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Fetched { path: target.to_path_buf(), bytes, sha256 })
+    Ok(Fetched { path: target.to_path_buf(), is_new: false, bytes, sha256 })
 }
 
 fn progress(name: &str, total: Option<u64>) -> ProgressBar {

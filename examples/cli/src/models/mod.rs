@@ -14,7 +14,7 @@ use catalog::{Catalog, Model};
 
 /// Lists models that others published, with their terms. Nothing is downloaded until `fetch` asks for it.
 #[derive(Debug, Parser)]
-#[command(name = "models", version, args_conflicts_with_subcommands = true)]
+#[command(name = "models", version)]
 pub struct Args {
     /// Catalogue to use instead of that of this program: a JSON file, such as one of your own mirror
     #[arg(long, value_name = "FILE", global = true)]
@@ -121,7 +121,7 @@ fn described(model: &Model) -> String {
     lines.push(format!("convert  {}", model.conversion(std::path::Path::new("."))));
     lines.push(
         "The addresses are those in the project's own code or pages. DeepSight's authors do not publish these files \
-         and have not tried them all; convert --reference compares a score with the original's."
+         and have not tried them; convert --reference compares a score with the original's."
             .into(),
     );
     lines.join("\n")
@@ -159,7 +159,8 @@ fn download(model: &Model, args: &FetchArgs) -> Result<String, Failure> {
         let mut lines = vec![format!("terms      {}", model.terms)];
         for file in &model.files {
             let fetched = fetch::fetch(file, &args.dir).map_err(|message| Failure { message, code: 1 })?;
-            lines.push(format!("saved      {}: {} bytes", fetched.path.display(), fetched.bytes));
+            let done = if fetched.is_new { "saved     " } else { "there     " };
+            lines.push(format!("{done} {}: {} bytes", fetched.path.display(), fetched.bytes));
             let (digest, compared) = (fetched.sha256, file.sha256.is_some());
             let published = if compared { "as published" } else { "not compared, because none is published" };
             lines.push(format!("           SHA-256 {digest}, {published}"));

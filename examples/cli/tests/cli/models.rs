@@ -14,10 +14,14 @@ fn the_models_are_listed_with_their_licenses_and_shown_with_their_terms() {
     }
     let shown = run("models", &["show", "polimi-b4-dfdc"]);
     assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""));
-    for part in ["GPL-3.0", "SHA-256 c9f3663e", "length not published", "--from polimi", "have not tried them all"] {
+    for part in ["GPL-3.0", "SHA-256 c9f3663e", "length not published", "--from polimi", "have not tried them"] {
         assert!(shown.stdout.contains(part), "{part}: {}", shown.stdout);
     }
     run("models", &["show", "b4"]).assert_refused(&["no model \"b4\"", "deepfakebench-b4"]);
+    let catalog = concat!(env!("CARGO_MANIFEST_DIR"), "/src/models/catalog.json");
+    for order in [["--catalog", catalog, "show", "sbi"], ["show", "sbi", "--catalog", catalog]] {
+        assert_eq!(run("models", &order).code, Some(0), "{order:?}");
+    }
 }
 
 #[test]
@@ -69,6 +73,10 @@ mod fetch {
         /// Bytes after which the connection ends.
         cut: Option<usize>,
         ranges: bool,
+        /// Whether a part is sent although the version is another.
+        blind: bool,
+        /// Lines of the answer's head instead of its length.
+        head: Option<&'static str>,
         /// Another status than 200, with the place to go to instead.
         other: Option<(&'static str, String)>,
     }
@@ -84,8 +92,15 @@ mod fetch {
         fn start(content: &[u8]) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = format!("http://{}", listener.local_addr().unwrap());
-            let behavior =
-                Behavior { content: content.to_vec(), tag: Some("\"one\""), cut: None, ranges: true, other: None };
+            let behavior = Behavior {
+                content: content.to_vec(),
+                tag: Some("\"one\""),
+                cut: None,
+                ranges: true,
+                blind: false,
+                head: None,
+                other: None,
+            };
             let server = Self { address, behavior: Arc::new(Mutex::new(behavior)), heads: Arc::default() };
             let (behavior, heads) = (Arc::clone(&server.behavior), Arc::clone(&server.heads));
             std::thread::spawn(move || {
@@ -126,7 +141,7 @@ mod fetch {
         }
         let total = behavior.content.len();
         let fits = value("if-range").is_none_or(|tag| Some(tag.as_str()) == behavior.tag);
-        let start = value("range").filter(|_| behavior.ranges && fits);
+        let start = value("range").filter(|_| behavior.ranges && (fits || behavior.blind));
         let start = start.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
         let tag = behavior.tag.map(|tag| format!("etag: {tag}\r\n")).unwrap_or_default();
         let part = match start {
@@ -146,7 +161,8 @@ mod fetch {
                 &behavior.content[..]
             }
         };
-        write!(stream, "{tag}content-length: {}\r\nconnection: close\r\n\r\n", part.len())?;
+        let length = format!("content-length: {}\r\n", part.len());
+        write!(stream, "{tag}{}connection: close\r\n\r\n", behavior.head.unwrap_or(&length))?;
         stream.write_all(&part[..behavior.cut.unwrap_or(part.len()).min(part.len())])
     }
 
@@ -213,14 +229,14 @@ mod fetch {
         let setting = Setting::new(&content, &format!(r#", "bytes": 700000, "sha256": "{}""#, digest.to_uppercase()));
         let run = setting.fetch();
         assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{run:?}");
-        for part in
-            ["for the tests' use", "700000 bytes", &format!("{digest}, as published"), "--from sbi", "mine.safetensors"]
-        {
+        let compared = format!("{digest}, as published");
+        for part in ["for the tests' use", "saved", "700000 bytes", &compared, "--from sbi", "mine.safetensors"] {
             assert!(run.stdout.contains(part), "{part}: {run:?}");
         }
         assert!(setting.file("best.pth") == Some(content) && setting.files() == 1);
         // A second time, nothing is asked of the server.
-        assert_eq!(setting.fetch().code, Some(0));
+        let again = setting.fetch();
+        assert!(again.code == Some(0) && again.stdout.contains("there      "), "{again:?}");
         assert_eq!(setting.server.heads.lock().unwrap().len(), 1);
         // A file that is not the published one is not taken for it.
         fs::write(setting.folder.path().join("to/best.pth"), b"mine").unwrap();
@@ -263,6 +279,68 @@ mod fetch {
         assert_eq!(setting.fetch().code, Some(0));
         assert!(!setting.server.last_head().contains("range:"));
         assert!(setting.file("best.pth") == Some(new));
+    }
+
+    #[test]
+    fn a_server_that_ignores_the_version_does_not_get_two_versions_joined() {
+        let (old, new) = (vec![1; 500_000], content());
+        let setting = Setting::new(&old, "");
+        setting.server.set(|behavior| behavior.cut = Some(200_000));
+        setting.fails(&["repeat the command"]);
+        setting.server.set(|behavior| {
+            (behavior.content, behavior.tag, behavior.cut) = (new.clone(), Some("\"two\""), None);
+            behavior.blind = true;
+        });
+        let run = setting.fetch();
+        assert_eq!(run.code, Some(0), "{run:?}");
+        assert!(setting.file("best.pth") == Some(new));
+    }
+
+    #[test]
+    fn a_body_that_may_not_be_the_whole_file_is_refused() {
+        let content = content();
+        let digest = sha256(&content);
+        let setting = Setting::new(&content, "");
+        // Without a length, a connection that breaks looks like the end of the file.
+        setting.server.set(|behavior| behavior.head = Some(""));
+        setting.fails(&["does not say how long the file is"]);
+        assert_eq!(setting.files(), 0);
+        setting.server.set(|behavior| behavior.head = Some("content-encoding: gzip\r\ncontent-length: 700000\r\n"));
+        setting.fails(&["packs the file as \"gzip\""]);
+        assert_eq!(setting.files(), 0);
+        // The digest shows it, too.
+        setting.describe(&format!(r#", "sha256": "{digest}""#));
+        setting.server.set(|behavior| behavior.head = Some(""));
+        assert_eq!(setting.fetch().code, Some(0));
+        assert!(setting.file("best.pth") == Some(content));
+    }
+
+    #[test]
+    fn a_file_that_was_there_is_not_called_saved_and_an_empty_one_is_none() {
+        let setting = Setting::new(b"x", "");
+        let path = setting.folder.path().join("to/best.pth");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "").unwrap();
+        setting.fails(&["is there already, but it is empty", "move it away"]);
+        fs::write(&path, "something").unwrap();
+        let run = setting.fetch();
+        assert!(run.code == Some(0) && run.stdout.contains("there      ") && !run.stdout.contains("saved"), "{run:?}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_in_the_place_of_a_part_is_not_followed() {
+        let setting = Setting::new(b"x", "");
+        let mine = setting.folder.path().join("mine.txt");
+        fs::write(&mine, "mine").unwrap();
+        fs::create_dir_all(setting.folder.path().join("to")).unwrap();
+        for name in ["best.pth.part", "best.pth.part.etag"] {
+            let link = setting.folder.path().join("to").join(name);
+            std::os::unix::fs::symlink(&mine, &link).unwrap();
+            setting.fails(&[name, "move it away"]);
+            fs::remove_file(link).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&mine).unwrap(), "mine");
     }
 
     #[test]
@@ -316,6 +394,16 @@ mod fetch {
         setting.server.set(|behavior| behavior.other = Some(("302 Found", location)));
         assert_eq!(setting.fetch().code, Some(0));
         assert_eq!(setting.file("best.pth").unwrap(), b"moved");
+        fs::remove_file(setting.folder.path().join("to/best.pth")).unwrap();
+        // Elsewhere without encryption is not.
+        for location in ["http://a.example/best.pth", "//a.example/best.pth", "ftp://a.example/x", ""] {
+            setting.server.set(|behavior| behavior.other = Some(("302 Found", location.into())));
+            setting.fails(&["the server sends on to", location, "not an https address"]);
+        }
+        // A server that sends everyone back to itself.
+        setting.server.set(|behavior| behavior.other = Some(("302 Found", "/best.pth".into())));
+        setting.fails(&["more than 10 times"]);
+        assert_eq!(setting.files(), 0);
     }
 
     #[test]
