@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import deepsight
-from conftest import CLIP, REPOSITORY
+from conftest import CLIP, MODEL, PHOTOS, REPOSITORY, photo, read_safetensors
 
 PUBLIC = [getattr(deepsight, name) for name in deepsight.__all__]
 
@@ -43,6 +47,49 @@ def test_only_numpy_is_imported() -> None:
     program = "import deepsight, sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {"torch", "cv2", "PIL", "pandas", "matplotlib"} & set(done.stdout.split())
+
+
+def test_the_code_of_the_readme_runs_and_does_what_it_says(tmp_path, monkeypatch, capsys) -> None:
+    text = (REPOSITORY / "examples" / "python" / "README.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 4
+    for source, name in [(CLIP, "clip.mp4"), (MODEL, "model.safetensors"), (PHOTOS / "many.png", "photograph.jpg")]:
+        (tmp_path / name).write_bytes(Path(source).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    card, tensors = read_safetensors(MODEL)
+
+    class Model:
+        """What a network of timm has."""
+
+        pretrained_cfg = {"architecture": f"tf_{card['architecture']}"}
+
+        def state_dict(self) -> dict:
+            return tensors
+
+    names = {
+        "deepsight": deepsight, "Image": Image, "paths": ["clip.mp4", "missing.mp4"], "model": Model(),
+        "camera": [(0.0, photo("one")), (0.5, photo("one"))], "first": photo("one"), "second": photo("none"),
+        "image": photo("one"),
+    }  # fmt: skip
+    for block in blocks:
+        if importlib.util.find_spec("pandas") is None:
+            block = block.replace("; report.to_dataframe()", "")
+        exec(compile(block, "README.md", "exec"), names)
+    shown = capsys.readouterr().out
+    assert "REAL (fake probability 3" in shown and "30 of 30" in shown and "missing.mp4 missing.mp4: " in shown
+    assert f"{names['report'].fake_probability:.2f}" in "".join(blocks)
+    assert (tmp_path / "report.html").exists() and (tmp_path / "mine.safetensors").exists()
+    assert names["images"].shape[0] == 30 and names["faces"][0].shape == (1, 3, 160, 160) and names["faces"][1] is None
+    assert names["update"].verdict in ("REAL", "FAKE", "UNCERTAIN")
+
+
+def test_arrays_that_come_out_are_written_to_and_shared_without_a_copy(report: deepsight.Report) -> None:
+    frame = next(deepsight.read_frames(CLIP, 1)).image
+    face = deepsight.MTCNN()(photo("one"))
+    scores = deepsight.Classifier().score([report.evidence[0].image])
+    for array in (frame, face, scores, report.evidence[0].image, report.evidence[0].activation):
+        assert array.flags.writeable and array.flags.c_contiguous
+        assert np.shares_memory(np.from_dlpack(array), array)
 
 
 @pytest.mark.parametrize("options", [[], ["--frames", "12"]])
