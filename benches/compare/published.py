@@ -281,7 +281,7 @@ def save(content: object, path: pathlib.Path) -> None:
 
 
 def convert(setting: Setting, checkpoint: pathlib.Path, flags: list[str]) -> subprocess.CompletedProcess[str]:
-    command = [setting.convert(), "--checkpoint", str(checkpoint), *flags, "--output", str(setting.folder / "model.safetensors")]
+    command = [setting.convert(), "--checkpoint", str(checkpoint), *flags, "--output", str(setting.folder / "converted.safetensors")]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -300,7 +300,7 @@ def compare(setting: Setting, project: Project, images: list[dict]) -> list[str]
         head.unlink(missing_ok=True)
     if done.returncode != 0:
         raise Failure(f"{project.name}: {work.last_line(done.stderr)}")
-    model = setting.folder / "model.safetensors"
+    model = setting.folder / "converted.safetensors"
     theirs = [1 / (1 + math.exp(-value)) for value in margin(project.network(project.inputs)).double().tolist()]
     seconds = []
     for _ in range(ROUNDS):

@@ -201,11 +201,11 @@ impl Analyses {
         Ok(Some((path, result)))
     }
 
-    /// Cancels what is not finished, and waits for it.
+    /// Cancels what is not finished, and waits a moment for it.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.inner.check(py, "an iterator of analyses")?;
         self.cancel.cancel();
-        py.detach(|| drop(self.inner.with(Option::take)));
-        Ok(())
+        let inner = Arc::clone(&self.inner);
+        wait::briefly(py, move || drop(inner.with(Option::take)))
     }
 }

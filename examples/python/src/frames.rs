@@ -79,11 +79,11 @@ impl FrameReader {
         Ok(Some((frame.index, frame.time, pixels::array(py, frame.image)?)))
     }
 
-    /// Ends the decoding.
+    /// Ends the decoding, and waits a moment for it.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.frames.check(py, "a reader of frames")?;
         self.cancel.cancel();
-        py.detach(|| drop(self.frames.with(Option::take)));
-        Ok(())
+        let frames = Arc::clone(&self.frames);
+        wait::briefly(py, move || drop(frames.with(Option::take)))
     }
 }

@@ -18,6 +18,20 @@ const TICK: Duration = Duration::from_millis(50);
 /// that does not answer, is then left to its thread, and its result is dropped.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Ends cancelled work on a thread of its own, and waits for that while other Python threads run, but no longer than
+/// [`PATIENCE`]. What takes longer goes on without anybody.
+pub(crate) fn briefly(py: Python<'_>, work: impl FnOnce() + Send + 'static) -> PyResult<()> {
+    let (sender, ended) = channel::<()>();
+    let worker = thread::Builder::new().name("deepsight-close".into()).spawn(move || {
+        work();
+        drop(sender);
+    });
+    worker.map_err(|error| Kind::Analysis.exception(py, format!("cannot start a thread: {error}")))?;
+    // Nothing is sent: the end of the thread, or the time, is what counts.
+    let _ = py.detach(move || ended.recv_timeout(PATIENCE));
+    Ok(())
+}
+
 /// Runs `work` while other Python threads run. A signal such as Ctrl-C, or an exception of the callback, cancels the
 /// token; the exception is raised once the work has ended, or after [`PATIENCE`]. So work that changes anything must
 /// look at the token before.
