@@ -624,7 +624,8 @@ mod tests {
     fn scans_of(path: &Path) -> (Scan, Option<Scan>) {
         let limits = DecodeLimits::default();
         let programs = Programs::locate(&DecodeOptions::default());
-        let mut prober = Prober { path, head: None, programs: &programs, limits: &limits, opened: Vec::new() };
+        let mut prober =
+            Prober { path, head: None, programs: &programs, limits: &limits, cancel: None, opened: Vec::new() };
         let (mut printed, mut indexed) = (Packets::new(limits.max_frames), Packets::new(limits.max_frames));
         let answer = prober.ask(&[ENTRIES, &format!("{PACKETS}:{HEADERS}")], &mut printed).unwrap();
         let (bytes, boxes) = (path.metadata().unwrap().len(), Boxes::read(path).unwrap().unwrap());
