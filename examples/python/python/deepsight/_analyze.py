@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
@@ -91,11 +91,11 @@ def analyze_many(
     frames: SamplingLike = "auto",
     model: ModelLike = None,
     device: str = "cpu",
-) -> Iterator[tuple[str, Report | DeepSightError]]:
+) -> Generator[tuple[str, Report | DeepSightError], None, None]:
     """Analyze files, `jobs` at a time, and yield each with its report as it is ready.
 
     A file that cannot be analyzed comes with its exception instead of a report, so the others go on. Ending the
-    iteration early cancels the rest. The analyses share the threads of :func:`set_threads`.
+    iteration early, or ``close()``, cancels the rest. The analyses share the threads of :func:`set_threads`.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ class Analyzer:
 
     def analyze_many(
         self, paths: Iterable[PathLike], *, jobs: int = 2, frames: SamplingLike = "auto"
-    ) -> Iterator[tuple[str, Report | DeepSightError]]:
+    ) -> Generator[tuple[str, Report | DeepSightError], None, None]:
         """Analyze files, `jobs` at a time: see :func:`analyze_many`."""
         if is_path(paths):
             raise SettingError(f"paths is {paths!r}: it must be a list of paths; for one file use analyze")
@@ -380,7 +380,7 @@ def _with_progress(progress: ProgressCallback) -> Callable[[int, int | None, int
     return lambda frames, expected, faces, errors: progress(Progress(frames, expected, faces, errors))
 
 
-def _results(analyses: _deepsight.Analyses) -> Iterator[tuple[str, Report | DeepSightError]]:
+def _results(analyses: _deepsight.Analyses) -> Generator[tuple[str, Report | DeepSightError], None, None]:
     try:
         for path, result in analyses:
             yield str(path), Report(result) if isinstance(result, _deepsight.Report) else result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -63,10 +64,8 @@ def _tensor(name: str, tensor: Any) -> Tensor:
         if hasattr(tensor, "detach"):
             tensor = tensor.detach().cpu()
             if str(tensor.dtype) == "torch.bfloat16":
-                import torch
-
-                # NumPy has no such type, so it gets the bits.
-                kind, tensor = "BF16", tensor.view(torch.int16)
+                # NumPy has no such type, so it gets the bits. torch was imported by the one that made the tensor.
+                kind, tensor = "BF16", tensor.view(sys.modules["torch"].int16)
         array = np.asarray(tensor)
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0]
