@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
+use std::io;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -37,7 +38,7 @@ impl Analyses {
         let (sender, results) = channel();
         let worker = || {
             let (detector, queue, cancel, sender) = (detector.clone(), queue.clone(), cancel.clone(), sender.clone());
-            thread::spawn(move || {
+            thread::Builder::new().name("deepsight-job".into()).spawn(move || {
                 while !cancel.is_cancelled() {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                     let Some(path) = next else { break };
@@ -48,13 +49,33 @@ impl Analyses {
                 }
             })
         };
-        let threads = (0..jobs).map(|_| worker()).collect();
+        let mut threads = Vec::new();
+        while threads.len() < jobs {
+            match worker() {
+                Ok(thread) => threads.push(thread),
+                // With fewer threads, fewer files are analyzed at a time.
+                Err(_) if !threads.is_empty() => break,
+                Err(error) => {
+                    refuse(&queue, &sender, &error);
+                    break;
+                }
+            }
+        }
         Self { results: Some(results), cancel, threads }
     }
 
     /// Returns the token that cancels the analyses that are not finished.
     pub fn cancel_token(&self) -> CancelToken {
         self.cancel.clone()
+    }
+}
+
+/// Answers every file with the error of the system, which refused the first thread.
+fn refuse(queue: &Mutex<VecDeque<PathBuf>>, sender: &Sender<(PathBuf, Result<Report, Error>)>, error: &io::Error) {
+    for path in queue.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        let refused = deepsight_core::Error::NoThreads { count: 1, reason: error.to_string() };
+        // The receiver is there: it is part of what is returned.
+        let _ = sender.send((path, Err(refused.into())));
     }
 }
 

@@ -44,6 +44,7 @@ pub struct Conversion {
     padding: Option<Padding>,
     batch_norm_epsilon: Option<f64>,
     activation: Option<MlpActivation>,
+    clip_activation: Option<MlpActivation>,
     head: Option<Head>,
     input_size: Option<u32>,
     mean: Option<[f32; 3]>,
@@ -69,6 +70,7 @@ impl Conversion {
             padding: None,
             batch_norm_epsilon: None,
             activation: None,
+            clip_activation: None,
             head: None,
             input_size: None,
             mean: None,
@@ -114,6 +116,12 @@ impl Conversion {
     /// Sets the activation of a vision transformer of CLIP, where neither the network nor the origin says it.
     pub fn with_activation(self, activation: impl Into<Option<MlpActivation>>) -> Self {
         Self { activation: activation.into(), ..self }
+    }
+
+    /// Sets the activation of a network of CLIP if nothing else decides it. Unlike
+    /// [`with_activation`](Self::with_activation) it is no error for other networks.
+    pub fn with_clip_activation(self, activation: impl Into<Option<MlpActivation>>) -> Self {
+        Self { clip_activation: activation.into(), ..self }
     }
 
     /// Sets what the last layer of a vision transformer gets; [`Head::Linear`] by default.
@@ -291,6 +299,7 @@ impl Conversion {
         let mut choice = TransformerChoice {
             network,
             activation: self.activation,
+            clip_activation: self.clip_activation,
             head: self.head,
             input_size: self.input_size,
             ..TransformerChoice::default()

@@ -159,6 +159,8 @@ pub(crate) struct Settings {
     variant: Option<String>,
     which: Option<String>,
     activation: Option<String>,
+    /// What a network in memory has.
+    clip_activation: Option<String>,
     head: Option<String>,
     input_size: Option<u32>,
     mean: Option<[f32; 3]>,
@@ -187,6 +189,7 @@ impl Settings {
             .with_padding(named::<Padding>("padding", self.padding.as_deref())?)
             .with_batch_norm_epsilon(self.batch_norm_epsilon)
             .with_activation(named::<MlpActivation>("activation", self.activation.as_deref())?)
+            .with_clip_activation(named::<MlpActivation>("activation", self.clip_activation.as_deref())?)
             .with_head(named::<Head>("head", self.head.as_deref())?)
             .with_input_size(self.input_size)
             .with_mean(self.mean)

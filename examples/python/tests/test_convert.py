@@ -218,6 +218,32 @@ def test_a_network_says_what_its_tensors_do_not_show(faces: np.ndarray, tmp_path
     with pytest.raises(deepsight.ModelError, match="choose the activation"):
         convert(OfTransformers(), target)
 
+    class QuickGELU:
+        """A module of open_clip, by its name."""
+
+    class GELU:
+        """A module of torch, by its name."""
+
+        approximate = "none"
+
+    class OfOpenClip(OfTransformers):
+        """A network whose modules show the activation."""
+
+        config = None
+        parts = [QuickGELU()]
+
+        def modules(self) -> list:
+            return [self, *self.parts]
+
+    own = Classifier(convert(OfOpenClip(), target))
+    np.testing.assert_allclose(own.score(faces), forward(tensors, faces, "quick_gelu"), atol=1e-5)
+    OfOpenClip.parts = [GELU(), GELU()]
+    own = Classifier(convert(OfOpenClip(), target))
+    np.testing.assert_allclose(own.score(faces), forward(tensors, faces, "gelu"), atol=1e-5)
+    GELU.approximate = "tanh"
+    with pytest.raises(deepsight.ModelError, match="choose the activation"):
+        convert(OfOpenClip(), target)
+
 
 def test_a_head_comes_from_a_mapping_a_layer_or_a_file(faces: np.ndarray, tmp_path) -> None:
     tensors = tensors_of(clip_shapes())

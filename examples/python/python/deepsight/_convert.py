@@ -59,7 +59,7 @@ def convert(
     weights
         A ``state_dict()`` or a whole checkpoint as it is in memory, a network (``torch.nn.Module``), or the path of a
         checkpoint (``.pth`` or ``.safetensors``). A network that is one of timm, or contains one, also says its name,
-        and the mean and deviation of its pixels; one of transformers says its activation.
+        and the mean and deviation of its pixels; other networks of CLIP say their activation by their modules.
     output
         The model file to write. :class:`Analyzer`, :class:`Classifier` and ``deepsight analyze --model`` take it.
     model_name
@@ -148,11 +148,13 @@ def convert(
     >>> deepsight.convert("effort_clip_L14.pth", "effort.safetensors", origin="effort", format="f16")
     """
     architecture: str | None = None
+    own_activation: str | None = None
     if isinstance(weights, SupportsStateDict):
         architecture, (own_mean, own_std) = _of_timm(weights)
         if origin is None:
             mean, std = (own_mean if mean is None else mean), (own_std if std is None else std)
-        activation = _activation(weights) if activation is None and model_name is None else activation
+        if architecture is None and model_name is None and origin is None:
+            own_activation = _activation(weights)
     elif isinstance(weights, Mapping) and isinstance(weights.get("arch"), str):
         # Timm's training script writes it.
         architecture = weights["arch"]
@@ -165,6 +167,7 @@ def convert(
         "variant": variant,
         "which": which,
         "activation": activation,
+        "clip_activation": own_activation,
         "head": head,
         "input_size": None if input_size is None else whole("input_size", input_size, most=2**32 - 1),
         "mean": None if mean is None else _three("mean", mean),
@@ -222,8 +225,7 @@ def _source(weights: WeightsLike, name: str) -> str | Dictionaries:
 
 def _of_timm(model: Any) -> tuple[str | None, tuple[Any, Any]]:
     """Return the name, mean and deviation that timm wrote into a network, or into the only one that it contains."""
-    modules = model.modules() if callable(getattr(model, "modules", None)) else [model]
-    found = [getattr(module, "pretrained_cfg", None) for module in modules]
+    found = [getattr(module, "pretrained_cfg", None) for module in _modules(model)]
     settings = [cfg for cfg in found if isinstance(cfg, Mapping) and isinstance(cfg.get("architecture"), str)]
     if len(settings) != 1 or not settings[0]["architecture"]:
         return None, (None, None)
@@ -231,10 +233,26 @@ def _of_timm(model: Any) -> tuple[str | None, tuple[Any, Any]]:
 
 
 def _activation(model: Any) -> str | None:
-    """Return the activation that transformers wrote into a network of CLIP."""
-    config = getattr(model, "config", None)
-    name = getattr(getattr(config, "vision_config", config), "hidden_act", None)
-    return name if name in ("gelu", "quick_gelu") else None
+    """Return the activation of a network, if its modules or their configurations have one that CLIP may have."""
+    found = set()
+    for module in _modules(model):
+        config = getattr(module, "config", None)
+        found.add(getattr(getattr(config, "vision_config", config), "hidden_act", None))
+        # That of nn.GELU is "tanh" for another function.
+        is_exact = getattr(module, "approximate", "none") == "none"
+        found.add(_ACTIVATIONS.get(type(module).__name__) if is_exact else "other")
+    names = found - {None}
+    return names.pop() if len(names) == 1 and names <= {"gelu", "quick_gelu"} else None
+
+
+#: The modules of torch, timm, open_clip and transformers.
+_ACTIVATIONS = {
+    "GELU": "gelu", "GELUActivation": "gelu", "QuickGELU": "quick_gelu", "QuickGELUActivation": "quick_gelu",
+}  # fmt: skip
+
+
+def _modules(model: Any) -> list[Any]:
+    return list(model.modules()) if callable(getattr(model, "modules", None)) else [model]
 
 
 def _three(name: str, values: Any) -> list[float]:
