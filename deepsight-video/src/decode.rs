@@ -230,3 +230,40 @@ impl Times {
         true
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{
+        Sampling,
+        clips::{Clips, processes_on, script},
+    };
+
+    #[test]
+    fn a_decoder_that_never_answers_is_killed_with_its_children_when_time_is_up() {
+        let clips = Clips::new();
+        let path = clips.ramp("ramp.mp4", 10);
+        // The script ends by itself after three minutes, so a child that is not killed makes the test fail, not hang.
+        let hang = format!("sh -c 'for s in 1 2 3 4 5 6 7 8 9 10; do sleep 18; done' {} & wait", path.display());
+        let hangs = script(&clips, "ffmpeg-that-hangs", &hang);
+        let options = DecodeOptions::default().with_ffmpeg(&hangs).with_ffprobe("ffprobe");
+        let mut video = Video::open_with(&path, &options).unwrap();
+        // Lowered after ffprobe has answered, which takes longer than this on a busy machine.
+        video.options.limits.max_wait = Duration::from_millis(500);
+        let start = Instant::now();
+        let mut frames = video.frames(Sampling::all()).unwrap();
+        let error = frames.next();
+        assert!(matches!(error, Some(Err(VideoError::TimedOut { program: "ffmpeg", .. }))), "{error:?}");
+        assert!(frames.next().is_none(), "nothing follows an error");
+        assert!((video.options.limits.max_wait..Duration::from_secs(120)).contains(&start.elapsed()));
+        let gone = Instant::now() + Duration::from_secs(60);
+        while !processes_on(&path).is_empty() {
+            // The grandchild is killed with the process group. The process that inherits it waits for it a moment later.
+            assert!(Instant::now() < gone, "a grandchild is left: {:?}", processes_on(&path));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}

@@ -614,6 +614,36 @@ pub(crate) fn conclude(answer: Answer, packets: Packets, path: &Path) {
     }
 }
 
+/// Reads the packets that the index of an MP4 of `bytes` bytes describes, as [`look`] does where ffprobe finds the same
+/// streams. Returns `None` if the packets would be read by ffprobe, or the video is over a limit.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn look_at_index(path: &Path, bytes: u64, boxes: &Boxes, limits: &DecodeLimits) -> Option<Probed> {
+    let index = boxes.index.as_deref().filter(|_| boxes.only_index && !boxes.fragments)?;
+    let stream = |(n, track): (usize, Track)| {
+        let is_hevc = boxes.entries.get(n).is_some_and(|entry| [*b"hvc1", *b"hev1"].contains(entry));
+        serde_json::from_value(serde_json::json!({
+            "index": n,
+            "codec_type": if track.video { "video" } else { "audio" },
+            "codec_name": if is_hevc { "hevc" } else { "h264" },
+            "time_base": format!("1/{}", track.scale),
+            "width": 64,
+            "height": 48,
+        }))
+    };
+    let streams = Track::all(index)?.into_iter().enumerate().map(stream).collect::<Result<_, _>>().ok()?;
+    let format = answer::Format { format_name: Some("mov,mp4".into()), duration: None };
+    let answer = Answer { streams, format, ..Answer::default() };
+    let mut packets = Packets::new(limits.max_frames);
+    answer.indexed_packets(index, bytes, &mut packets).filter(|&are_all| are_all)?;
+    let header = answer.choose(path, None, &[], |stream| packets.frames(stream)).ok()?;
+    header.check(path, limits).ok()?;
+    let scan = packets.finish(header.stream, header.tick, Clock::of(&header.container));
+    let places: Option<Vec<_>> = scan.key_packets.iter().map(|key| key.place).collect();
+    // Decides only which key frames ffprobe decodes.
+    let _ = first_of_each(path, &header.codec, &places?);
+    (scan.frames <= limits.max_frames).then_some(Probed { header, scan, key_frames: Vec::new() })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -30,6 +30,10 @@ pub(crate) struct Process {
     renews: bool,
 }
 
+/// Longest wait for the last lines of standard error after a process has ended. They tell how many frames it decoded.
+/// They are there at once, but on a busy machine the thread that reads them may wait seconds for its turn.
+const LAST_LINES: Duration = Duration::from_secs(10);
+
 /// The exit status and last messages of a process.
 pub(crate) struct Ending {
     pub(crate) status: ExitStatus,
@@ -196,8 +200,8 @@ impl Process {
                 pause = (pause * 2).min(Duration::from_millis(20));
             }
         })?;
-        // The pipe closes when the process ends. The wait is limited to a second, because another process may hold it.
-        let patience = Instant::now() + Duration::from_secs(1);
+        // The pipe closes when the process ends. The wait is limited, because another process may hold it.
+        let patience = Instant::now() + LAST_LINES;
         while !self.threads[0].is_finished() && Instant::now() < patience {
             thread::sleep(Duration::from_micros(200));
         }
@@ -514,5 +518,80 @@ fn printable(line: &str) -> String {
     match (line.find(" @ 0x"), line.find("] ")) {
         (Some(at), Some(end)) if line.starts_with('[') && at < end => format!("{}{}", &line[..at], &line[end..]),
         _ => line,
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::mpsc::{self, Receiver};
+
+    use super::*;
+    use crate::clips::{Clips, script};
+
+    /// Limits by which nothing times out in a test.
+    fn limits() -> DecodeLimits {
+        DecodeLimits::default().with_max_wait(Duration::from_secs(3600))
+    }
+
+    #[test]
+    fn time_that_the_caller_takes_is_not_counted() {
+        let clips = Clips::new();
+        let mut command = FfmpegCommand::new_with_path(script(&clips, "prints", "printf 12"));
+        let mut process = Process::spawn(&mut command, &limits(), None, |_| true).unwrap();
+        let deadline = |process: &Process| process.shared.lock().deadline;
+        assert_eq!((deadline(&process), process.patience()), (None, limits().max_wait));
+        for byte in *b"12" {
+            let left = process.patience();
+            let mut read = Vec::new();
+            assert_eq!(process.read(&mut read, 1).unwrap(), 1);
+            assert_eq!((read, deadline(&process)), (vec![byte], None));
+            assert!(process.patience() < left, "the time of the read is counted");
+        }
+        process.under_the_clock(|process| {
+            let latest = Instant::now() + process.patience();
+            assert!(deadline(process).is_some_and(|deadline| deadline <= latest), "time that was used up is lost");
+        });
+    }
+
+    /// A source that gives a byte whenever it is told to.
+    struct Told(Receiver<()>);
+
+    impl Read for Told {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let Ok(()) = self.0.recv() else { return Ok(0) };
+            buffer[0] = b'x';
+            Ok(1)
+        }
+    }
+
+    #[test]
+    fn the_clock_stands_still_while_the_source_of_the_input_is_silent() {
+        let clips = Clips::new();
+        let mut command = FfmpegCommand::new_with_path(script(&clips, "copies", "exec cat"));
+        let (sender, receiver) = mpsc::channel();
+        let mut process = Process::spawn_fed(&mut command, &limits(), None, Told(receiver), |_| true).unwrap();
+        let shared = Arc::clone(&process.shared);
+        let reading = thread::spawn(move || {
+            let mut read = Vec::new();
+            (process.read(&mut read, 2).unwrap(), process)
+        });
+        let wait_for = |state: &dyn Fn(&State) -> bool| {
+            while !state(&shared.lock()) {
+                thread::yield_now();
+            }
+        };
+        for _ in 0..2 {
+            wait_for(&|state| state.paused && state.deadline.is_some());
+            // A time that is up does no harm in a pause, and after the pause all of the time is left.
+            let up = Instant::now();
+            shared.set_deadline(Some(up));
+            sender.send(()).unwrap();
+            wait_for(&|state| state.deadline.is_none_or(|deadline| deadline > up));
+        }
+        let (got, process) = reading.join().unwrap();
+        assert_eq!((got, process.timed_out(), process.patience()), (2, false, limits().max_wait));
+        // The source ends before the process is dropped.
+        drop(sender);
     }
 }

@@ -79,19 +79,42 @@ impl Video {
         let probed = probe::look(path, metadata.len(), &programs, options);
         // An ffprobe that was killed looks like one that failed.
         options.check_cancel(path)?;
-        let Probed { mut header, scan, key_frames } = probed?;
+        let probed = probed?;
+        let has_filters = |filters: &[&str]| ffmpeg::has_filters(&programs.ffmpeg, filters);
+        Self::of(path, metadata.len(), options, programs.clone(), probed, has_filters)
+    }
+
+    /// Puts together what is known about a file of `bytes` bytes. `has_filters` says whether the ffmpeg at hand has
+    /// filters.
+    fn of(
+        path: &Path,
+        bytes: u64,
+        options: &DecodeOptions,
+        programs: Programs,
+        probed: Probed,
+        has_filters: impl Fn(&[&str]) -> bool,
+    ) -> Result<Self, VideoError> {
+        let (limits, Probed { mut header, scan, key_frames }) = (&options.limits, probed);
         header.orientation = header.orientation.turned(options.turn);
         if scan.frames == 0 {
             let reason = "its video stream has no frames".into();
             return Err(VideoError::Probe { path: path.to_path_buf(), reason });
         }
-        let has_filters = |filters: &[&str]| ffmpeg::has_filters(&programs.ffmpeg, filters);
         let picture = Picture::plan(&header, &key_frames, options.max_side, limits.max_pixels, has_filters)?;
         limits.check_pixels(path, picture.displayed)?;
         let info = VideoInfo::new(&header, &scan, &picture);
         limits.check_duration(path, info.duration)?;
-        let (path, options, bytes) = (path.to_path_buf(), options.clone(), metadata.len());
+        let (path, options) = (path.to_path_buf(), options.clone());
         Ok(Self { path, options, programs, header, scan: Arc::new(scan), picture, info, bytes })
+    }
+
+    /// Opens an MP4 of H.264 or HEVC by its index alone, without ffprobe. Returns `None` if a video of this kind would
+    /// be refused, or its packets would be taken from ffprobe.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn by_its_index(path: &Path, boxes: &crate::boxes::Boxes, options: &DecodeOptions) -> Option<Self> {
+        let bytes = fs::metadata(path).ok()?.len();
+        let probed = probe::look_at_index(path, bytes, boxes, &options.limits)?;
+        Self::of(path, bytes, options, Programs::locate(options), probed, |_| true).ok()
     }
 
     /// Decodes the frames that `sampling` selects, in one pass over the file or from the key frames before them,

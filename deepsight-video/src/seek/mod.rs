@@ -81,6 +81,16 @@ impl Seeks {
     }
 }
 
+/// Returns the way to the frames of a sampling that is chosen if seeks cost nothing.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn free_route(video: &Video, sampling: &crate::Sampling) -> Option<Route> {
+    let plan = crate::sampling::Plan::new(sampling, &video.timeline()).ok()?;
+    let wanted = route::wanted(video, &plan, plan.stops_after(sampling.cap()))?;
+    let mut cost = route::Cost::of(video);
+    cost.seek = 0.0;
+    Route::find(video, &wanted, &cost)
+}
+
 /// Returns the number of processes that run at a time. Each of them keeps one core busy.
 fn at_a_time(limits: &DecodeLimits) -> usize {
     limits.threads().div_ceil(2).min(4) as usize

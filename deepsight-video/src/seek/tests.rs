@@ -5,10 +5,7 @@ use std::path::PathBuf;
 
 use deepsight_core::{CancelToken, Frame};
 
-use super::{
-    Route, Seeks, Step,
-    route::{self, Cost},
-};
+use super::{Route, Seeks, Step, free_route, route};
 use crate::{Frames, Sampling, Video, VideoError, clips::Clips, process::Processes, sampling::Plan};
 
 /// Pictures that differ everywhere.
@@ -21,14 +18,10 @@ fn open(path: PathBuf) -> Video {
     Video::open(path).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Returns the way to the frames of a sampling. Seeks cost nothing here, so they are used wherever they can be.
+/// Returns the way to the frames of a sampling, if it is not that of a sequential pass. Seeks cost nothing here, so they
+/// are used wherever they can be.
 fn find(video: &Video, sampling: &Sampling) -> Option<Route> {
-    let plan = Plan::new(sampling, &video.timeline()).unwrap();
-    let wanted = route::wanted(video, &plan, plan.stops_after(sampling.cap()))?;
-    let mut cost = Cost::of(video);
-    cost.seek = 0.0;
-    let route = Route::find(video, &wanted, &cost)?;
-    route.stretches.iter().any(|stretch| stretch.first > 0).then_some(route)
+    free_route(video, sampling).filter(|route| route.stretches.iter().any(|stretch| stretch.first > 0))
 }
 
 /// Returns the frames of a route, and whether these are all.

@@ -77,3 +77,24 @@ pub(crate) fn ffprobe_times(path: &Path) -> Vec<f64> {
     let start = text.lines().find(|l| l.starts_with("stream|")).and_then(value).unwrap();
     text.lines().filter(|l| l.starts_with("frame|")).filter_map(value).map(|t| t - start).collect()
 }
+
+/// Returns the numbers of the processes that have a path among their arguments.
+#[cfg(target_os = "linux")]
+pub(crate) fn processes_on(path: &Path) -> Vec<u32> {
+    let name = path.to_string_lossy().into_owned();
+    let pids = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&name)
+    })
+    .collect()
+}
+
+/// Returns the path of a shell script of these lines.
+#[cfg(unix)]
+pub(crate) fn script(clips: &Clips, name: &str, lines: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = clips.write(name, format!("#!/bin/sh\n{lines}\n").as_bytes());
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}

@@ -1,10 +1,11 @@
 //! Handling of hostile files and programs: false headers, hangs, floods of output, references to other files.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{path::Path, time::Duration};
 
+#[cfg(target_os = "linux")]
+use crate::clips::processes_on;
+#[cfg(unix)]
+use crate::clips::script;
 use crate::clips::{Clips, ramp_source};
 use deepsight_core::{CancelToken, Frame};
 use deepsight_video::{DecodeLimits, DecodeOptions, Limit, Media, Sampling, Video, VideoError};
@@ -51,17 +52,6 @@ fn a_title_that_looks_like_ffmpegs_log_does_no_harm() {
 }
 
 #[cfg(target_os = "linux")]
-pub(crate) fn processes_on(path: &Path) -> Vec<u32> {
-    let name = path.to_string_lossy().into_owned();
-    let pids = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter(|pid: &u32| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&line).contains(&name)
-    })
-    .collect()
-}
-
-#[cfg(target_os = "linux")]
 #[test]
 fn a_dropped_iterator_leaves_no_process_and_no_zombie() {
     let clips = Clips::new();
@@ -82,42 +72,6 @@ fn a_dropped_iterator_leaves_no_process_and_no_zombie() {
     let mut frames = video.frames(Sampling::all().with_max_frames(2)).unwrap();
     assert_eq!(frames.by_ref().map(Result::unwrap).count(), 2);
     assert_eq!(processes_on(&path).len(), 0, "ffmpeg has ended with the last frame, before the iterator is dropped");
-}
-
-#[cfg(unix)]
-fn script(clips: &Clips, name: &str, text: &str) -> std::path::PathBuf {
-    use std::os::unix::fs::PermissionsExt;
-    let path = clips.write(name, format!("#!/bin/sh\n{text}\n").as_bytes());
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    path
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_decoder_that_never_answers_is_killed_with_its_children_when_time_is_up() {
-    let clips = Clips::new();
-    let path = clips.ramp("ramp.mp4", 10);
-    // The script ends by itself after three minutes, so a child that is not killed makes the test fail, not hang.
-    let hang = format!("sh -c 'for s in 1 2 3 4 5 6 7 8 9 10; do sleep 18; done' {} & wait", path.display());
-    let hangs = script(&clips, "ffmpeg-that-hangs", &hang);
-    let limits = DecodeLimits::default().with_max_wait(Duration::from_secs(2));
-    let options = limited(limits).with_ffmpeg(&hangs).with_ffprobe("ffprobe");
-    let video = Video::open_with(&path, &options).unwrap();
-    let start = Instant::now();
-    let (frames, error) = drain(&video, Sampling::all());
-    assert!(frames.is_empty());
-    assert!(matches!(error, Some(VideoError::TimedOut { program: "ffmpeg", .. })), "{error:?}");
-    assert!(
-        (Duration::from_millis(1500)..Duration::from_secs(120)).contains(&start.elapsed()),
-        "{:?}",
-        start.elapsed()
-    );
-    let gone = Instant::now() + Duration::from_secs(60);
-    while !processes_on(&path).is_empty() {
-        // The grandchild is killed with the process group. The process that inherits it waits for it a moment later.
-        assert!(Instant::now() < gone, "a grandchild is left: {:?}", processes_on(&path));
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[cfg(target_os = "linux")]
@@ -164,17 +118,6 @@ fn a_decoder_that_never_answers_is_stopped_from_another_thread() {
     let mut late = video.frames(Sampling::all()).unwrap().with_cancel(&cancel);
     assert!(matches!(late.next(), Some(Err(VideoError::Decode { .. }))), "the token was cancelled before");
     assert_eq!(processes_on(&path).len(), 0);
-}
-
-#[test]
-fn time_that_the_caller_takes_is_not_counted() {
-    let clips = Clips::new();
-    let options = limited(DecodeLimits::default().with_max_wait(Duration::from_secs(5)));
-    let video = Video::open_with(clips.ramp("ramp.mp4", 10), &options).unwrap();
-    let mut frames = video.frames(Sampling::all()).unwrap();
-    frames.next().unwrap().unwrap();
-    std::thread::sleep(Duration::from_millis(5200));
-    assert_eq!(frames.map(Result::unwrap).count(), 9);
 }
 
 #[test]

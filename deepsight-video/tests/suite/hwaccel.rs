@@ -1,18 +1,12 @@
 //! Tests of hardware decoding that can run without the hardware.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, path::PathBuf};
+use std::{fs, path::Path};
 
-use crate::clips::{Clips, ramp_source};
+use crate::clips::{Clips, processes_on, ramp_source, script};
 use deepsight_core::Frame;
 use deepsight_video::{DecodeOptions, HwAccel, Sampling, Video, VideoError};
 
 const CUDA: HwAccel = HwAccel::Cuda { device: 0 };
-
-fn script(clips: &Clips, name: &str, text: &str) -> PathBuf {
-    let path = clips.write(name, format!("#!/bin/sh\n{text}\n").as_bytes());
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    path
-}
 
 /// Returns options with a fake ffmpeg. Its decoder uses `filters` to give frames as NVDEC does, without NVDEC.
 fn pretender(clips: &Clips, name: &str, filters: &str) -> DecodeOptions {
@@ -101,13 +95,6 @@ fn the_error_says_that_ffmpeg_was_built_without_cuda() {
     let options = DecodeOptions::default().with_ffmpeg(ffmpeg).with_ffprobe("ffprobe").with_hwaccel(CUDA);
     let error = all(&path, &options).unwrap_err();
     assert!(matches!(&error, VideoError::HwAccel { reason, .. } if reason.contains("Unrecognized")), "{error:?}");
-}
-
-fn processes_on(path: &Path) -> Vec<u32> {
-    let name = path.to_string_lossy().into_owned();
-    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let line = |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    pids.filter(|pid| String::from_utf8_lossy(&line(pid)).contains(&name)).collect()
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 };
 
 #[cfg(target_os = "linux")]
-use crate::hostile::processes_on;
+use crate::clips::processes_on;
 use crate::{
     clips::{Clips, ramp_number, ramp_source},
     frames::set_display_matrix,
@@ -385,27 +385,6 @@ fn a_dropped_stream_leaves_no_process_although_its_source_is_silent() {
     drop(video);
     assert!(!Path::new(&format!("/proc/{}", running[0])).exists());
     drop(sender);
-}
-
-#[test]
-fn a_slow_source_does_not_use_up_the_time_of_ffmpeg() {
-    let clips = Clips::new();
-    let bytes = std::fs::read(clips.ramp("ramp.ts", 400)).unwrap();
-    let (sender, receiver) = mpsc::channel();
-    let (half, rest) = bytes.split_at(bytes.len() / 2);
-    sender.send(half.to_vec()).unwrap();
-    let options = limited(DecodeLimits::default().with_max_wait(Duration::from_secs(4)));
-    let mut video = PipedVideo::open(Channel::new(receiver), &options, Sampling::all()).unwrap();
-    let first = video.next().unwrap().unwrap();
-    let rest = rest.to_vec();
-    let slow = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(4500));
-        sender.send(rest).unwrap();
-    });
-    let (frames, error) = drain(video);
-    slow.join().unwrap();
-    assert!(error.is_none(), "{error:?}");
-    assert_eq!((first.index, frames.len()), (0, 399));
 }
 
 #[cfg(unix)]
