@@ -31,18 +31,25 @@ const path = (id) => `/v1/analyses/${encodeURIComponent(id)}`;
 export const getServer = () => send('GET', '/v1/server');
 export const getModel = () => send('GET', '/v1/model');
 export const getAnalysis = (id, signal) => send('GET', path(id), { signal });
+export const analyseAgain = (id, settings) => send('POST', `${path(id)}/again?${new URLSearchParams(settings)}`);
 export const deleteAnalysis = (id) => send('DELETE', path(id));
 export const signIn = (key) => send('POST', '/v1/session', { json: { api_key: key } });
 export const signOut = () => send('DELETE', '/v1/session');
 
-export function listAnalyses(after) {
-  const query = new URLSearchParams({ limit: 20 });
+export const getTags = () => send('GET', '/v1/tags');
+export const putRemarks = (id, remarks) => send('PUT', `${path(id)}/remarks`, { json: remarks });
+
+export function listAnalyses(after, filter = {}) {
+  const query = new URLSearchParams({ limit: 20, ...filter });
   if (after) query.set('after', after);
   return send('GET', `/v1/analyses?${query}`);
 }
 
 export const url = {
   page: (id) => `/a/${encodeURIComponent(id)}`,
+  history: (filter) => `/history?${new URLSearchParams(filter)}`,
+  csv: (filter) => `/v1/analyses.csv?${new URLSearchParams(filter)}`,
+  list: (filter) => `/v1/analyses.json?${new URLSearchParams(filter)}`,
   events: (id) => `${path(id)}/events`,
   json: (id) => `${path(id)}/report.json`,
   html: (id) => `${path(id)}/report.html`,

@@ -33,11 +33,14 @@ export function drawChart(node, { curves, start, end, threshold, band }) {
   const rough = length / Math.max(2, (width - LEFT) / 70);
   const step = STEPS.find((size) => size >= rough) ?? Math.ceil(rough / 3600) * 3600;
   for (let tick = Math.ceil(start / step - 1e-9); tick * step <= start + length + 1e-9; tick += 1) {
-    const at = { x: x(tick * step), y: height - BOTTOM + 20, 'text-anchor': 'middle' };
-    parts.push(svg('text', at, clock(tick * step, step < 1)));
+    const words = clock(tick * step, step < 1);
+    // A label at the end would be cut off in the middle.
+    const beyond = x(tick * step) + words.length * 4 > width;
+    const at = { x: beyond ? width - 1 : x(tick * step), y: height - BOTTOM + 20, 'text-anchor': beyond ? 'end' : 'middle' };
+    parts.push(svg('text', at, words));
   }
   parts.push(
-    svg('text', { x: (LEFT + width - RIGHT) / 2, y: height - 6, 'text-anchor': 'middle' }, 'Time in the video (minutes:seconds)'),
+    svg('text', { x: (LEFT + width - RIGHT) / 2, y: height - 6, 'text-anchor': 'middle' }, width < 420 ? 'Time (minutes:seconds)' : 'Time in the video (minutes:seconds)'),
     svg('line', { class: 'threshold', x1: LEFT, x2: width - RIGHT, y1: y(threshold), y2: y(threshold) }));
   // Draw gray curves first, so that they cover no colored one.
   const ordered = [...curves].sort((a, b) => (a.style !== null) - (b.style !== null));

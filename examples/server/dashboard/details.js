@@ -1,7 +1,7 @@
 // The details of a finished analysis: the video, the model, the settings, the time it took, and its errors.
 
 import { el } from './dom.js';
-import { bytes, clock, maybePercent, moment, percent, person, plural, seen } from './format.js';
+import { bytes, clock, combination, maybePercent, moment, percent, person, plural, seen } from './format.js';
 import { thresholdOf } from './tracks.js';
 
 export function showDetails(host, analysis) {
@@ -36,7 +36,7 @@ export function showDetails(host, analysis) {
     facts('Answers of the models', ensembleRows(report.ensemble)),
     facts('Stability', stabilityRows(report.stability)),
     facts('Settings', [
-      ['Aggregation', analyzer.aggregation],
+      ['Faces are combined by', `${combination(analyzer.aggregation)} (${analyzer.aggregation})`],
       ['Threshold', percent(thresholdOf(report))],
       ['Uncertain within', `${Number((analyzer.uncertain_band * 100).toFixed(1))} points`],
       ['Faces needed', some(analyzer.min_faces, (faces) => `${faces}; ${analyzer.min_track_faces} per person`)],
@@ -46,6 +46,7 @@ export function showDetails(host, analysis) {
       ...plain(settings.detector?.settings),
       ...plain(settings.run),
     ]),
+    facts('Reasons, as in the report', analysis.reasons.map((reason, place) => [String(place + 1), reason])),
     facts('Most suspicious seconds', (report.segments ?? []).map(({ track, start, end, faces, fake_probability: p }) => [
       person(track), `${clock(start)} to ${clock(end)}: ${percent(p)} over ${plural(faces, 'face')}`,
     ])),

@@ -5,15 +5,14 @@ import { Faces } from './faces.js';
 import { People } from './people.js';
 import { Player } from './player.js';
 import { Timeline } from './timeline.js';
-import { peopleOf, thresholdOf } from './tracks.js';
+import { mostTelling, thresholdOf } from './tracks.js';
 
 /**
- * Opens the explorer for a finished analysis. `file` is the video, if this page sent it. Returns a function that closes
- * the explorer.
+ * Opens the explorer for a finished analysis. `people` are those of its report. `file` is the video, if this page sent
+ * it. Returns a function that closes the explorer.
  */
-export function openExplorer(analysis, file) {
+export function openExplorer(analysis, people, file) {
   const { report } = analysis;
-  const people = peopleOf(report);
   const scored = people.some((one) => one.points.length > 0);
   $('explorer-none').hidden = scored;
   $('explorer-body').hidden = !scored;
@@ -61,10 +60,9 @@ export function openExplorer(analysis, file) {
   });
   player.open({ id: analysis.id, report, people, file, available: analysis.video_available });
 
-  // Begin at the strongest evidence: the face with the highest probability.
-  const first = people.find((one) => one.points.length > 0);
-  const highest = first.points.reduce((best, point, place) => (point.p > first.points[best].p ? place : best), 0);
-  select(first, highest);
+  // Begin at the strongest evidence.
+  const begin = mostTelling(people);
+  select(begin.person, begin.point);
 
   return () => {
     player.close();

@@ -57,6 +57,31 @@ export function moment(time) {
   return new Date(time).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 }
 
+const COMBINED = {
+  'worst-track': 'most suspicious person',
+  'mean-of-faces': 'mean of all faces',
+  median: 'median of all faces',
+  'top-k': 'mean of the highest faces',
+  confident: 'mean of the certain faces',
+};
+
+/** Returns the name of a way to combine faces. */
+export function combination(aggregation) {
+  const [name, count] = String(aggregation).split(':');
+  return COMBINED[name] ? `${COMBINED[name]}${count ? ` (${count})` : ''}` : String(aggregation);
+}
+
+/** Describes the settings of an analysis: `20 frames, most suspicious person, fake from 50 %`. */
+export function settingsWords({ frames, fps, aggregation, threshold, min_face_size: side, stability }) {
+  let looks = 'frames by the length';
+  if (frames) looks = plural(frames, 'frame');
+  if (fps) looks = `${fps} frames per second`;
+  const limit = threshold === null || threshold === undefined ? 'threshold of the model' : `fake from ${percent(threshold)}`;
+  const words = [looks, combination(aggregation), limit, `faces from ${side} pixels`];
+  if (stability) words.push('with variations of the video');
+  return words.join(', ');
+}
+
 /** Returns the name of a person. Tracks count from 0, names from 1. */
 export function person(track) {
   return `Person ${track + 1}`;

@@ -1,15 +1,18 @@
-// Starts the page and shows the view of its address: `/` is a new analysis, `/a/{id}` an existing one.
+// Starts the page and shows the view of its address: `/` is a new analysis, `/history` the list of all, `/a/{id}` one of them.
 
-import { getAnalysis, getModel, getServer, url } from './api.js';
+import { analyseAgain, getAnalysis, getModel, getServer, url } from './api.js';
 import { $, announce, el, fileName, text, textOrHide } from './dom.js';
 import { bytes, percent, span } from './format.js';
-import { chosenFile, preparePicker, setFile } from './picker.js';
-import { Problem, showProblem } from './problem.js';
-import { openRecent } from './recent.js';
+import { openKnown } from './known.js';
+import { chosenAnalysis, chosenFile, duration, preparePicker, setAnalysis, setFile } from './picker.js';
+import { Problem, expert, showProblem } from './problem.js';
+import { openHistory } from './history.js';
+import { prepareQueue, queueIsUsed, startQueue } from './queue.js';
+import { openList } from './recent.js';
 import { openResult } from './result.js';
 import { openRunning } from './running.js';
 import { openSignIn, prepareSession, showSession } from './session.js';
-import { prepareSettings, readSettings } from './settings.js';
+import { prepareSettings, readSettings, settingsComplaint, showSettings } from './settings.js';
 import { upload } from './upload.js';
 import { show } from './views.js';
 
@@ -26,8 +29,9 @@ async function start() {
   try {
     const known = await getServer();
     if (!server) {
-      preparePicker(known.max_upload_bytes);
+      preparePicker(known);
       prepareSettings(known);
+      prepareQueue({ sent: (id, file, settings) => sent.set(id, { file, settings }), signedOut });
     }
     server = known;
   } catch (error) {
@@ -39,8 +43,11 @@ async function start() {
   route();
 }
 
+/** Returns the page's address without its anchor. */
+const address = () => window.location.pathname + window.location.search;
+
 function navigate(to) {
-  if (to !== window.location.pathname) window.history.pushState(null, '', to);
+  if (to !== address()) window.history.pushState(null, '', to);
   route();
 }
 
@@ -48,18 +55,19 @@ function route() {
   close();
   close = () => {};
   round += 1;
-  path = window.location.pathname;
+  path = address();
   if (!server) return;
   if (server.api_key_required && !server.signed_in) return openSignIn();
-  const id = /^\/a\/([^/]+)\/?$/.exec(path)?.[1];
+  const id = /^\/a\/([^/]+)\/?$/.exec(window.location.pathname)?.[1];
   if (id) openAnalysis(id);
+  else if (window.location.pathname === '/history') close = openHistory(navigate, signedOut);
   else openStart();
 }
 
 function openStart(problem) {
   show('start', 'New analysis');
   showProblem($('start-problem'), problem);
-  close = openRecent(signedOut);
+  close = openList('recent', {}, signedOut);
   showModel();
 }
 
@@ -67,11 +75,11 @@ async function showModel() {
   try {
     const model = await getModel();
     const auc = model.metrics?.val_video_auc ?? model.metrics?.video_auc;
-    text('model-note', [
-      'The verdict is an estimate of a trained model: evidence, not proof.',
-      `Model: ${model.name}${auc ? `, area under the ROC curve ${percent(auc)} on the videos it was validated with` : ''}.`,
-      model.terms ? `Terms of use: ${model.terms}.` : '',
-    ].join(' '));
+    const terms = model.terms ? ` Terms of use: ${model.terms}.` : '';
+    text('model-note', `The verdict is an estimate of a trained model: evidence, not proof.${terms}`);
+    const quality = auc ? `Area under the ROC curve ${percent(auc)} on the videos it was validated with.` : '';
+    text('model-expert', `Model: ${model.name}. ${quality}`);
+    $('model-fold').hidden = false;
     $('model-note').hidden = false;
   } catch {
     // The page works without the note, and the next request will show the error.
@@ -88,7 +96,7 @@ function signedOut(problem) {
   return true;
 }
 
-async function send(file, settings) {
+async function send(file, settings, known = 'show') {
   if (window.location.pathname !== '/') window.history.pushState(null, '', '/');
   close();
   round += 1;
@@ -101,7 +109,7 @@ async function send(file, settings) {
       ? `${bytes(share * file.size)} of ${bytes(file.size)}` : 'The upload is complete. The server is checking the file …');
   };
   progress(0);
-  const transfer = upload(file, settings, progress);
+  const transfer = upload(file, settings, known, progress);
   const warn = (event) => event.preventDefault();
   window.addEventListener('beforeunload', warn);
   close = transfer.cancel;
@@ -111,12 +119,18 @@ async function send(file, settings) {
     announce('The upload was cancelled.');
   };
   try {
-    const analysis = await transfer.sent;
+    const answer = await transfer.sent;
     // Null means that the upload was canceled; the code that canceled it shows the next view.
-    if (!analysis) return;
+    if (!answer) return;
+    const { analysis } = answer;
     sent.set(analysis.id, { file, settings });
     setFile(null);
-    navigate(url.page(analysis.id));
+    if (answer.known) {
+      close = () => {};
+      openKnown(analysis, file, () => repeat(analysis, settings, () => send(file, settings, 'analyze')));
+    } else {
+      navigate(url.page(analysis.id));
+    }
   } catch (error) {
     close = () => {};
     const problem = Problem.from(error);
@@ -126,6 +140,36 @@ async function send(file, settings) {
   }
 }
 
+/** Analyses a stored video again. `resend()`, if there is one, is called if the server no longer has the video. */
+async function repeat(first, settings, resend) {
+  if (!first.video_available && resend) return resend();
+  try {
+    const analysis = await analyseAgain(first.id, settings);
+    const file = sent.get(first.id)?.file;
+    if (file) sent.set(analysis.id, { file, settings });
+    setFile(null);
+    navigate(url.page(analysis.id));
+  } catch (error) {
+    const problem = Problem.from(error);
+    if (problem.status === 404 && resend) return resend();
+    if (signedOut(problem)) return;
+    if (window.location.pathname !== '/') window.history.pushState(null, '', '/');
+    close();
+    round += 1;
+    path = '/';
+    openStart(problem);
+  }
+}
+
+/** Opens the start page with the stored video of an analysis as the choice, and its settings. */
+function chooseAgain(analysis) {
+  navigate('/');
+  setAnalysis(analysis);
+  showSettings(analysis.settings);
+  $('settings').open = true;
+  $('settings').querySelector('summary').focus();
+}
+
 async function openAnalysis(id) {
   const mine = round;
   show('loading', 'Loading');
@@ -133,7 +177,12 @@ async function openAnalysis(id) {
     const analysis = await getAnalysis(id);
     if (mine !== round) return;
     if (analysis.status === 'done') {
-      close = openResult(analysis, sent.get(id)?.file, { deleted: deleted(analysis), problem: failed });
+      close = openResult(analysis, sent.get(id)?.file, {
+        deleted: deleted(analysis),
+        problem: failed,
+        again: () => chooseAgain(analysis),
+        signedOut,
+      });
     } else if (analysis.status === 'failed') {
       openFailed(analysis);
     } else {
@@ -187,7 +236,8 @@ function openProblem(problem, { name, again, advice = problem.advice } = {}) {
   show('problem', heading);
   text('problem-title', heading);
   fileName($('problem-file'), name ?? '');
-  text('problem-detail', problem.detail);
+  text('problem-detail', problem.technical ? '' : problem.detail);
+  $('problem-expert').replaceChildren(...(problem.technical ? [expert(problem.detail)] : []));
   const choose = problem.retryable && name && !again ? ' Choose the file again: this page no longer has it.' : '';
   text('problem-advice', advice + choose);
   textOrHide('problem-request', problem.request && `Request ${problem.request}`);
@@ -199,19 +249,33 @@ function openProblem(problem, { name, again, advice = problem.advice } = {}) {
 
 $('analyse-form').addEventListener('submit', (event) => {
   event.preventDefault();
-  const file = chosenFile();
-  const settings = file && readSettings();
-  if (settings) send(file, settings);
+  const stored = chosenAnalysis();
+  if (queueIsUsed() && !stored) {
+    const settings = readSettings();
+    if (settings) startQueue(settings);
+    return;
+  }
+  const file = !stored && chosenFile();
+  const settings = (stored || file) && readSettings();
+  if (!settings) return;
+  if (stored) {
+    repeat(stored, settings);
+    return;
+  }
+  const complaint = settingsComplaint(settings, duration());
+  text('file-message', complaint);
+  if (complaint) $('settings').open = true;
+  else send(file, settings);
 });
 document.addEventListener('click', (event) => {
   const link = event.target.closest?.('a[data-route]');
   if (!link || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
   event.preventDefault();
-  navigate(link.pathname);
+  navigate(link.pathname + link.search);
 });
 window.addEventListener('popstate', () => {
   // A jump to an anchor of the page, such as the skip link's, does not change the view.
-  if (window.location.pathname !== path) route();
+  if (address() !== path) route();
 });
 prepareSession(start);
 start();

@@ -20,6 +20,8 @@ export function drawOverlay({ frame, people, selected, picture, size, exact }) {
   const [width, height] = [picture[0] * zoom, picture[1] * zoom];
   const [left, top] = [(stage.width - width) / 2, (stage.height - height) / 2];
 
+  const placed = [];
+  const labels = [];
   // The selected person's box lies on top.
   const faces = [...frame.faces].sort((a, b) => (a.track === selected) - (b.track === selected));
   for (const face of faces) {
@@ -36,17 +38,31 @@ export function drawOverlay({ frame, people, selected, picture, size, exact }) {
       svg('rect', { class: 'face-edge', ...box }), svg('rect', { class: 'face-box', ...box }));
     overlay.append(group);
     const name = person?.name ?? 'Face';
-    label(group, `${name}, ${face.fake_probability === null ? 'not scored' : maybePercent(face.fake_probability)}`, box, stage);
+    const words = `${name}, ${face.fake_probability === null ? 'not scored' : maybePercent(face.fake_probability)}`;
+    labels.push({ group, words, box, selected: face.track === selected });
   }
+  // The selected person's label comes first, because a label for which there is no room is left out.
+  labels.sort((a, b) => b.selected - a.selected);
+  for (const { group, words, box } of labels) label(group, words, box, stage, placed);
 }
 
-/** Draws a label above the box if there is room, else inside it; never beyond the picture's stage. */
-function label(group, words, box, stage) {
+/**
+ * Draws a label above the box, below it or inside it, wherever it covers no other label and stays on the stage. Leaves
+ * it out if there is no such place. `placed` are the labels so far, and gets this one.
+ */
+function label(group, words, box, stage, placed) {
   const text = svg('text', { class: 'face-label' }, words);
   group.append(text);
   const width = text.getComputedTextLength() + 10;
   const x = Math.max(0, Math.min(box.x - 1, stage.width - width));
-  const y = Math.max(0, box.y >= LABEL ? box.y - LABEL : box.y);
+  const heights = [box.y - LABEL, box.y + box.height, box.y, box.y + box.height - LABEL];
+  const y = heights.find((top) => top >= 0 && top + LABEL <= stage.height
+    && !placed.some((other) => x < other.x + other.width && other.x < x + width && Math.abs(top - other.y) < LABEL));
+  if (y === undefined) {
+    text.remove();
+    return;
+  }
+  placed.push({ x, y, width });
   text.setAttribute('x', x + 5);
   text.setAttribute('y', y + LABEL - 6);
   group.insertBefore(svg('rect', { class: 'face-plate', x, y, width, height: LABEL }), text);

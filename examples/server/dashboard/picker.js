@@ -1,103 +1,142 @@
-// The choice of a video: the drop zone, the preview and the checks that need no server.
+// The choice of files: the drop zone, the preview of a single file, and the checks that need no server.
 
 import { $, announce, fileName, text } from './dom.js';
+import { droppedFiles, folderFiles } from './files.js';
 import { bytes, clock } from './format.js';
+import { isLikely, isPicture, limitWords, refusal, setLimits } from './limits.js';
+import { addToQueue, queueIsUsed } from './queue.js';
 import { shown } from './views.js';
 
-const NAMES = /\.(mp4|m4v|avi|mov|mkv|webm|jpe?g|png|webp)$/i;
-
-let limit = Infinity;
 let chosen = null;
+/** An analysis whose stored video is to be analysed again; null if a file is chosen. */
+let stored = null;
 let preview = null;
 
-export function preparePicker(maxUploadBytes) {
-  limit = maxUploadBytes;
-  text('size-limit', `, up to ${bytes(limit)}`);
-  $('file').addEventListener('change', () => choose($('file').files));
+export function preparePicker(server) {
+  setLimits(server);
+  text('size-limit', `; ${limitWords()}`);
+  $('file').addEventListener('change', () => {
+    const files = [...$('file').files];
+    // Without this, the same file could not be chosen again.
+    $('file').value = '';
+    choose(files);
+  });
+  $('folder').addEventListener('change', () => {
+    const { files, others } = folderFiles($('folder').files);
+    $('folder').value = '';
+    choose(files, others, true);
+  });
+  $('choose-folder').addEventListener('click', () => $('folder').click());
   $('forget').addEventListener('click', () => { setFile(null); $('file').focus(); });
   $('preview').addEventListener('error', unplayable);
+  $('preview-picture').addEventListener('error', unplayable);
+  $('preview-picture').addEventListener('load', describe);
   $('preview').addEventListener('loadedmetadata', () => {
     // A file that the browser plays as sound only has no preview.
-    if ($('preview').videoWidth === 0) unplayable();
-    else describe();
+    if ($('preview').videoWidth === 0) return unplayable();
+    describe();
+    text('file-message', complaint(chosen));
   });
   for (const kind of ['dragenter', 'dragover', 'dragleave', 'drop']) window.addEventListener(kind, drag);
 }
 
 /** Returns the chosen file. If there is none or it is unusable, returns null, and a message on the page says why. */
 export function chosenFile() {
-  if (chosen && chosen.size <= limit && chosen.size > 0) return chosen;
+  if (chosen && !refusal(chosen, duration())) return chosen;
   if (!chosen) text('file-message', 'Choose a video or picture first.');
   $('file').focus();
   return null;
 }
 
+/** Returns the analysis whose stored video is to be analysed again, or null. */
+export const chosenAnalysis = () => stored;
+
+/** Returns the length of the chosen video in seconds, or NaN if it is not known. */
+export function duration() {
+  const { duration: seconds, videoWidth } = $('preview');
+  return chosen && !$('preview').hidden && videoWidth ? seconds : NaN;
+}
+
+/** Chooses the stored video of an analysis instead of a file. */
+export function setAnalysis(analysis) {
+  setFile(null);
+  stored = analysis;
+  $('chosen').hidden = false;
+  $('forget').hidden = false;
+  $('stored-message').hidden = false;
+  fileName($('chosen-name'), analysis.file_name);
+  text('chosen-facts', bytes(analysis.bytes));
+}
+
 export function setFile(file) {
   chosen = file;
+  stored = null;
   if (preview) URL.revokeObjectURL(preview);
-  preview = null;
-  if (!file) $('file').value = '';
-  text('file-message', file ? complaint(file) : '');
+  preview = file ? URL.createObjectURL(file) : null;
   $('chosen').hidden = !file;
   $('forget').hidden = !file;
   $('preview-message').hidden = true;
-  $('preview').hidden = !file;
-  if (!file) {
-    $('preview').removeAttribute('src');
-    return;
-  }
-  // A picture has no preview, because the element plays videos only.
-  if (file.type.startsWith('image/')) {
-    $('preview').hidden = true;
-    $('preview').removeAttribute('src');
-  } else {
-    preview = URL.createObjectURL(file);
-    $('preview').src = preview;
-  }
+  $('stored-message').hidden = true;
+  const picture = Boolean(file) && isPicture(file);
+  source($('preview'), !picture && preview);
+  source($('preview-picture'), picture && preview);
+  text('file-message', file ? complaint(file) : '');
+  if (!file) return;
   fileName($('chosen-name'), file.name);
   describe();
 }
 
-function choose(files) {
+function source(element, address) {
+  element.hidden = !address;
+  if (address) element.src = address;
+  else element.removeAttribute('src');
+}
+
+/** Takes one file as the choice, and several, or those of a folder, into the list. */
+function choose(files, others = 0, folder = false) {
   // A canceled dialog must not remove the earlier choice.
-  if (files.length === 0) return;
-  setFile(files[0]);
-  const others = files.length > 1 ? ' The other files were left out, because one file is analysed at a time.' : '';
-  announce(`${files[0].name} is chosen.${others}`);
-  if (others && !complaint(files[0])) text('file-message', others.trim());
+  if (files.length === 0) {
+    if (folder) text('file-message', 'This folder has no videos or pictures.');
+    return;
+  }
+  if (files.length === 1 && !folder && !queueIsUsed()) {
+    setFile(files[0]);
+    announce(`${files[0].name} is chosen.`);
+    return;
+  }
+  const all = chosen ? [chosen, ...files] : files;
+  setFile(null);
+  addToQueue(all, others);
 }
 
 function complaint(file) {
-  if (file.size === 0) return 'This file is empty. Choose another one.';
-  if (file.size > limit) {
-    return `This file has ${bytes(file.size)}, but the limit of the server is ${bytes(limit)}. `
-      + 'Choose a shorter clip, or one with a lower resolution.';
-  }
-  const likely = /^(video|image)\//.test(file.type) || NAMES.test(file.name);
-  return likely ? '' : 'This may not be a video or picture. The server checks its content.';
+  const reason = refusal(file, duration());
+  if (reason) return reason;
+  return isLikely(file) ? '' : 'This may not be a video or picture. The server checks its content.';
 }
 
 function describe() {
-  const video = $('preview');
+  const [video, picture] = [$('preview'), $('preview-picture')];
   const facts = [bytes(chosen.size)];
-  if (Number.isFinite(video.duration) && video.videoWidth) {
-    facts.push(clock(video.duration), `${video.videoWidth} × ${video.videoHeight} pixels`);
-  }
+  if (Number.isFinite(duration())) facts.push(clock(duration()), `${video.videoWidth} × ${video.videoHeight} pixels`);
+  if (!picture.hidden && picture.naturalWidth) facts.push(`${picture.naturalWidth} × ${picture.naturalHeight} pixels`);
   text('chosen-facts', facts.join(' · '));
 }
 
-function unplayable() {
-  if (!chosen || !$('preview').hasAttribute('src')) return;
-  $('preview').hidden = true;
+function unplayable(event) {
+  if (!chosen || !event?.target.hasAttribute('src')) return;
+  event.target.hidden = true;
   $('preview-message').hidden = false;
 }
 
-/** Handles a dragged file. It may be dropped anywhere on the start page; elsewhere a drop must not replace the page. */
+/** Handles dragged files. They may be dropped anywhere on the start page; elsewhere a drop must not replace the page. */
 function drag(event) {
   if (!event.dataTransfer?.types.includes('Files')) return;
   event.preventDefault();
   const ready = shown('start');
   const leaving = event.type === 'drop' || (event.type === 'dragleave' && event.relatedTarget === null);
   $('drop').classList.toggle('over', ready && !leaving);
-  if (event.type === 'drop' && ready) choose(event.dataTransfer.files);
+  if (event.type !== 'drop' || !ready) return;
+  const folder = [...event.dataTransfer.items].some((item) => item.webkitGetAsEntry?.()?.isDirectory);
+  droppedFiles(event.dataTransfer).then(({ files, others }) => choose(files, others, folder));
 }

@@ -10,6 +10,9 @@ const CANNOT_PLAY = 'This browser cannot play this video: the analysed frames ar
 const TURNED = 'Nobody is found in this video as it lies: the analysed frames are shown turned.';
 const GONE = 'The video is no longer on the server, so its frames cannot be shown. The report and its numbers remain.';
 
+/** The state of a video element that has decoded a frame. */
+const HAVE_CURRENT_DATA = 2;
+
 export class Player {
   /** `onTime(seconds)` is called with the video's time when the reader plays or seeks it, not when this page does. */
   constructor(onTime) {
@@ -19,7 +22,9 @@ export class Player {
     this.ended = new AbortController();
     const listen = (node, kind, call) => node.addEventListener(kind, call, { signal: this.ended.signal });
     listen(this.video, 'error', () => this.unplayable());
-    listen(this.video, 'loadedmetadata', () => (this.video.videoWidth ? this.ready() : this.unplayable()));
+    listen(this.video, 'loadedmetadata', () => { if (!this.video.videoWidth) this.unplayable(); });
+    // Not at `loadedmetadata`: Chromium gives up some videos if it has to seek before it has decoded a frame.
+    listen(this.video, 'loadeddata', () => this.ready());
     for (const kind of ['seeked', 'pause', 'timeupdate']) listen(this.video, kind, () => this.moved());
     listen(this.video, 'play', () => { this.target = null; this.everyFrame(); });
     listen(this.picture, 'load', () => { this.message(null); this.draw(); });
@@ -81,7 +86,7 @@ export class Player {
   }
 
   seek() {
-    if (this.target !== null && this.video.readyState > 0) this.video.currentTime = this.target + this.inside;
+    if (this.target !== null && this.video.readyState >= HAVE_CURRENT_DATA) this.video.currentTime = this.target + this.inside;
   }
 
   ready() {

@@ -5,11 +5,13 @@ import { bytes, span } from './format.js';
 
 export class Problem extends Error {
   /** Takes the members of a problem as the server writes them. */
-  constructor({ status = 0, title, detail, retryable, retryAfter, limit_bytes: limit, request_id: request }) {
+  constructor({ type, status = 0, title, detail, retryable, retryAfter, limit_bytes: limit, request_id: request }) {
     super(detail || title || 'Something went wrong.');
     this.status = status;
     this.title = heading(status, title);
     this.detail = detail || '';
+    // The detail of a file that cannot be read repeats what ffmpeg says, which only experts understand.
+    this.technical = ['unreadable', 'not-a-video'].some((kind) => type?.endsWith(`:${kind}`)) && this.detail.includes(': ');
     this.retryAfter = retryAfter;
     this.limit = limit;
     this.request = request;
@@ -75,13 +77,19 @@ function heading(status, title) {
   }
 }
 
+/** Returns a fold with a text that only experts understand. */
+export function expert(words) {
+  return el('details', { class: 'expert' }, el('summary', {}, 'For experts'), el('p', { class: 'note' }, words));
+}
+
 /** Shows a problem inside a view, or clears it if there is none. */
 export function showProblem(host, problem) {
   host.replaceChildren();
   if (!problem) return;
   host.append(el('div', { class: 'problem', role: 'alert' },
     el('p', {}, el('strong', {}, problem.title)),
-    problem.detail ? el('p', {}, problem.detail) : null,
+    problem.detail && !problem.technical ? el('p', {}, problem.detail) : null,
     el('p', {}, problem.advice),
+    problem.technical ? expert(problem.detail) : null,
     problem.request ? el('p', { class: 'note' }, `Request ${problem.request}`) : null));
 }

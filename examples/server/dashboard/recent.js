@@ -1,4 +1,4 @@
-// The list of recent analyses, newest first, a page at a time.
+// A list of analyses, newest first, a page at a time: the recent ones on the start page, and those of the history.
 
 import { deleteAnalysis, getAnalysis, listAnalyses, url } from './api.js';
 import { confirmDelete } from './confirm.js';
@@ -9,29 +9,32 @@ import { icon, standing } from './verdict.js';
 
 const REFRESH_MS = 4000;
 
-/** Fills the list. Returns a function that stops its updates. `onProblem` returns true if it has handled a problem. */
-export function openRecent(onProblem) {
-  const list = $('recent');
+/**
+ * Fills the list in the element `name`, whose companions have ids that begin with `name`, with the analyses that pass
+ * the filter. Returns a function that stops its updates. `onProblem` returns true if it has handled a problem.
+ */
+export function openList(name, filter, onProblem) {
+  const list = $(name);
   let next = null;
   let open = true;
   let timer = null;
 
   async function load(after) {
     try {
-      const { items, next: following } = await listAnalyses(after);
+      const { items, next: following } = await listAnalyses(after, filter);
       if (!open) return;
       if (!after) list.replaceChildren();
       const before = list.children.length;
       list.append(...items.map(row));
       next = following;
-      $('recent-more').hidden = !next;
-      $('recent-empty').hidden = list.children.length > 0;
-      showProblem($('recent-problem'), null);
+      $(`${name}-more`).hidden = !next;
+      $(`${name}-empty`).hidden = list.children.length > 0;
+      showProblem($(`${name}-problem`), null);
       if (after) list.children[before]?.querySelector('a').focus();
       watch();
     } catch (error) {
       const problem = Problem.from(error);
-      if (open && !onProblem(problem)) showProblem($('recent-problem'), problem);
+      if (open && !onProblem(problem)) showProblem($(`${name}-problem`), problem);
     }
   }
 
@@ -61,8 +64,8 @@ export function openRecent(onProblem) {
   function row(analysis) {
     const stand = standing(analysis);
     const running = analysis.status === 'queued' || analysis.status === 'running';
-    const name = el('a', { href: url.page(analysis.id), 'data-route': true, class: 'file-name' });
-    fileName(name, analysis.file_name);
+    const link = el('a', { href: url.page(analysis.id), 'data-route': true, class: 'file-name' });
+    fileName(link, analysis.file_name);
     const { frames, expected_frames: expected } = analysis.progress ?? {};
     let outcome = null;
     if (analysis.status === 'done') {
@@ -74,12 +77,22 @@ export function openRecent(onProblem) {
     const remove = el('button', { type: 'button', 'aria-label': `Delete ${analysis.file_name}` }, 'Delete');
     const item = el('li', { 'data-id': analysis.id, 'data-running': running ? 'yes' : null },
       el('p', { class: `stand ${stand.style}` }, icon(stand.path), el('strong', {}, stand.word)),
-      el('div', { class: 'what' }, name,
+      el('div', { class: 'what' }, link,
         el('p', { class: 'note' }, el('time', { datetime: analysis.created }, moment(analysis.created)),
-          outcome ? ` · ${outcome}` : '')),
+          outcome ? ` · ${outcome}` : ''),
+        remarks(analysis)),
       remove);
     remove.addEventListener('click', () => removeItem(item, analysis));
     return item;
+  }
+
+  /** Returns the analyst's label, tags and note, or nothing if there are none. */
+  function remarks({ label, tags, note }) {
+    if (!label && tags.length === 0 && !note) return null;
+    return el('p', { class: 'remarks-line' },
+      label ? el('span', { class: `badge own-${label}` }, `Own judgment: ${label}`) : null,
+      ...tags.map((tag) => el('a', { class: 'tag', href: url.history({ tag }), 'data-route': true }, el('bdi', {}, tag))),
+      note ? el('bdi', { class: 'note own-note' }, note) : null);
   }
 
   async function removeItem(item, analysis) {
@@ -90,21 +103,22 @@ export function openRecent(onProblem) {
       const problem = Problem.from(error);
       // A 404 means that the analysis was already deleted elsewhere, which is the wanted result.
       if (problem.status !== 404) {
-        if (!onProblem(problem)) showProblem($('recent-problem'), problem);
+        if (!onProblem(problem)) showProblem($(`${name}-problem`), problem);
         return;
       }
     }
     const neighbour = item.nextElementSibling ?? item.previousElementSibling;
     item.remove();
-    $('recent-empty').hidden = list.children.length > 0;
-    (neighbour?.querySelector('a') ?? $('recent-title')).focus();
+    $(`${name}-empty`).hidden = list.children.length > 0;
+    (neighbour?.querySelector('a') ?? $(`${name}-title`)).focus();
     announce(`${analysis.file_name} is deleted.`);
   }
 
   list.replaceChildren();
-  $('recent-empty').hidden = true;
-  $('recent-more').hidden = true;
-  $('recent-more').onclick = () => load(next);
+  showProblem($(`${name}-problem`), null);
+  $(`${name}-empty`).hidden = true;
+  $(`${name}-more`).hidden = true;
+  $(`${name}-more`).onclick = () => load(next);
   load(null);
   return () => {
     open = false;

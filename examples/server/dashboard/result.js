@@ -6,15 +6,19 @@ import { showDetails } from './details.js';
 import { $, announce, el, fileName, svg, text } from './dom.js';
 import { openExplorer } from './explorer.js';
 import { percent, seen } from './format.js';
+import { showEarlier } from './known.js';
 import { Problem, showProblem } from './problem.js';
-import { thresholdOf } from './tracks.js';
+import { openRemarks } from './remarks.js';
+import { showTelling } from './telling.js';
+import { peopleOf, thresholdOf } from './tracks.js';
 import { icon, standing } from './verdict.js';
 import { show } from './views.js';
+import { examined, plainReason } from './words.js';
 
 /**
  * Opens the view. `file` is the video, if this page sent it. Calls `on.deleted()` once the reader has deleted the
- * analysis, or `on.problem(problem)` if that fails because the session has ended. Returns a function that closes the
- * view.
+ * analysis, `on.problem(problem)` if that fails because the session has ended, and `on.again()` if the reader wants
+ * another analysis of the video; see `recent.js` on `on.signedOut`. Returns a function that closes the view.
  */
 export function openResult(analysis, file, on) {
   const { report } = analysis;
@@ -24,16 +28,21 @@ export function openResult(analysis, file, on) {
   $('answer').className = `card answer ${stand.style}`;
   $('verdict').replaceChildren(icon(stand.path), stand.word);
   text('verdict-sentence', stand.sentence);
+  text('caution', `An estimate of a trained model: evidence, not proof. ${examined(report)}`);
   showProbability(analysis);
-  $('reasons').replaceChildren(...analysis.reasons.map((reason) => el('li', {}, reason)));
+  $('reasons').replaceChildren(...analysis.reasons.map((reason) => el('li', {}, plainReason(reason))));
   $('result-figures').replaceChildren(
     figure('Faces found', report.frames.reduce((sum, frame) => sum + frame.faces.length, 0)),
     figure('Faces scored', analysis.faces_detected),
     figure('People', analysis.people),
     figure('Frames analysed', report.frames.length),
-    figure('Seen', seen(report.coverage)));
+    ...(report.reasons.some(({ kind }) => kind === 'still_picture') ? [] : [figure('Seen', seen(report.coverage))]));
   const { name, terms } = report.model;
   text('result-model', `Model: ${name}.${terms ? ` Terms of use: ${terms}.` : ''}`);
+  showEarlier($('result-earlier'), analysis);
+  openRemarks(analysis, on.signedOut);
+  $('again').hidden = !analysis.video_available;
+  $('again').onclick = on.again;
   showDetails($('particulars'), analysis);
   showProblem($('result-problem'), null);
   $('download-html').href = url.html(analysis.id);
@@ -52,7 +61,9 @@ export function openResult(analysis, file, on) {
     on.deleted();
   };
   announce(`${stand.word}. ${stand.sentence}`);
-  return openExplorer(analysis, file);
+  const people = peopleOf(report);
+  showTelling(analysis, people);
+  return openExplorer(analysis, people, file);
 }
 
 const figure = (name, value) => el('div', {}, el('dt', {}, name), el('dd', {}, String(value)));
@@ -63,7 +74,7 @@ function showProbability({ fake_probability: probability, report }) {
   const band = report.settings.analyzer.uncertain_band;
   const [low, high] = [Math.max(0, threshold - band), Math.min(1, threshold + band)];
   text('probability', scored ? percent(probability) : '–');
-  text('probability-text', scored ? 'calibrated fake probability' : 'no fake probability: no face was scored');
+  text('probability-text', scored ? 'likely fake, by the estimate of the model' : 'no fake probability: no face was scored');
   const close = band > 0 ? `; too close to call from ${percent(low)} to ${percent(high)}` : '';
   text('meter-text', scored ? `Fake from ${percent(threshold)}${close}.` : '');
   // An SVG element has no property `hidden`.

@@ -4,6 +4,7 @@ import { deleteAnalysis } from './api.js';
 import { drawChart, drawLegend } from './chart.js';
 import { $, announce, fileName, text } from './dom.js';
 import { person, plural } from './format.js';
+import { showEarlier } from './known.js';
 import { follow } from './live.js';
 import { Problem, showProblem } from './problem.js';
 import { COLOURS } from './tracks.js';
@@ -25,6 +26,7 @@ export function openRunning(analysis, threshold, on) {
   $('live-connection').hidden = true;
   $('live-cancel').disabled = false;
   showProblem($('live-problem'), null);
+  showEarlier($('live-earlier'), analysis);
   text('live-chart-note', 'Scores appear here while faces are scored. The verdict may still change.');
 
   function status({ status: name, position }) {

@@ -1,7 +1,7 @@
 // The settings of an analysis: the form, its limits and messages, and their storage in this browser.
 
 import { $, announce, text } from './dom.js';
-import { percent, plural } from './format.js';
+import { clock, percent, plural } from './format.js';
 
 const KEY = 'deepsight-settings';
 const SAMPLINGS = ['auto', 'frames', 'fps'];
@@ -58,6 +58,36 @@ export function readSettings() {
   // Convert percent to a fraction, and round off the digits that binary division adds.
   if ($('threshold').value !== '') settings.threshold = Number((number('threshold') / 100).toFixed(8));
   return settings;
+}
+
+/** Shows the settings of an earlier analysis in the form. They are not remembered, because they belong to one file. */
+export function showSettings({ frames, fps, aggregation, threshold, min_face_size: side }) {
+  const [name, count] = aggregation.split(':');
+  fill({
+    sampling: (fps && 'fps') || (frames && 'frames') || 'auto',
+    frames: frames ?? undefined,
+    fps: fps ?? undefined,
+    aggregation: name,
+    'top-k': count,
+    threshold: threshold === null ? undefined : Number((threshold * 100).toFixed(6)),
+    'min-face-size': side,
+  });
+  validate();
+}
+
+/**
+ * Returns why these settings cannot work for a video of this many seconds, or nothing. How many frames the video has is
+ * not known here, so it counts as one of 24 frames per second at most: a false refusal is worse than an upload for
+ * nothing.
+ */
+export function settingsComplaint(settings, seconds) {
+  const { max } = server.limits.frames;
+  if (!settings.fps || !Number.isFinite(seconds)) return '';
+  const count = Math.ceil(seconds * Math.min(settings.fps, 24)) + 1;
+  if (count <= max) return '';
+  const most = Math.floor(((max - 1) / seconds) * 100) / 100;
+  return `${settings.fps} frames per second of ${clock(seconds, false)} are ${count} frames, but the limit of the server is ${max}. `
+    + `Choose at most ${most} frames per second.`;
 }
 
 /** Returns the chosen way to select frames: `auto`, `frames` or `fps`. */

@@ -42,6 +42,17 @@ export function peopleOf(report) {
   return people;
 }
 
+/**
+ * Returns the strongest evidence: the first person with a scored face, and the position of its point with the highest
+ * probability; nothing if no face was scored.
+ */
+export function mostTelling(people) {
+  const person = people.find((one) => one.points.length > 0);
+  if (!person) return null;
+  const { points } = person;
+  return { person, point: points.reduce((best, point, place) => (point.p > points[best].p ? place : best), 0) };
+}
+
 /** Returns the CSS class of a person's color. */
 export const colourClass = (style) => (style === null ? 'rest' : `p${style}`);
 

@@ -2,22 +2,26 @@
 
 import { Problem } from './problem.js';
 
-/** Starts an upload. `sent` resolves to the analysis, or to null after `cancel`, and rejects with a Problem. */
-export function upload(file, settings, onProgress) {
+/**
+ * Starts an upload. `known` says what the server does with a file that it has analysed with these settings before:
+ * `show` or `analyze`. `sent` resolves to `{ analysis, known }`, where `known` says whether the analysis is an earlier
+ * one, or to null after `cancel`, and rejects with a Problem.
+ */
+export function upload(file, settings, known, onProgress) {
   const request = new XMLHttpRequest();
   const sent = new Promise((resolve, reject) => {
     request.upload.addEventListener('progress', (event) => {
       if (event.lengthComputable) onProgress(event.loaded / event.total);
     });
     request.addEventListener('load', () => {
-      if (request.status !== 202) {
+      if (request.status !== 200 && request.status !== 202) {
         reject(Problem.parse(request.status, request.responseText, request.getResponseHeader('Retry-After')));
         return;
       }
       try {
-        resolve(JSON.parse(request.responseText));
+        resolve({ analysis: JSON.parse(request.responseText), known: request.status === 200 });
       } catch {
-        reject(new Problem({ status: 202, detail: 'The answer of the server could not be read.', retryable: true }));
+        reject(new Problem({ status: request.status, detail: 'The answer of the server could not be read.', retryable: true }));
       }
     });
     request.addEventListener('error', async () => {
@@ -29,7 +33,7 @@ export function upload(file, settings, onProgress) {
   });
   const body = new FormData();
   body.append('video', file, file.name);
-  request.open('POST', `/v1/analyses?${new URLSearchParams(settings)}`);
+  request.open('POST', `/v1/analyses?${new URLSearchParams({ ...settings, known })}`);
   request.setRequestHeader('Accept', 'application/json');
   request.send(body);
   return { sent, cancel: () => request.abort() };

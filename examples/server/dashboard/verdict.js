@@ -3,7 +3,12 @@
 import { svg } from './dom.js';
 
 const VERDICTS = {
-  REAL: { word: 'REAL', style: 'real', path: 'M7 12.5l3.5 3.5L17 9', sentence: 'Little evidence of a forged face.' },
+  REAL: {
+    word: 'REAL',
+    style: 'real',
+    path: 'M7 12.5l3.5 3.5L17 9',
+    sentence: 'Little evidence of a forged face was found. That does not prove that the video is genuine.',
+  },
   FAKE: { word: 'FAKE', style: 'fake', path: 'M12 6.5v7M12 16.6v.2', sentence: 'At least one face looks forged.' },
   UNCERTAIN: {
     word: 'UNCERTAIN',

@@ -151,9 +151,13 @@ def check_refusals(contract: Contract, nothing: Path) -> None:
         contract.call("POST", path, 415, files=video(nothing))
         contract.call("POST", path, 413, files={"video": bytes(4_000_000)})
     contract.call("GET", "/v1/analyses", 400, params={"limit": 0})
-    for path in (path for path in contract.document["paths"] if "{id}" in path):
-        at = {"id": "0" * 32, "frame": 0, "face": 0, "index": 0}
-        contract.call("GET", path, 404, at=at)
+    contract.call("GET", "/v1/analyses.csv", 400, params={"verdict": "real"})
+    nobody = {"id": "0" * 32, "frame": 0, "face": 0, "index": 0}
+    for path, operations in contract.document["paths"].items():
+        if "{id}" in path and "get" in operations:
+            contract.call("GET", path, 404, at=nobody)
+    contract.call("POST", "/v1/analyses/{id}/again", 404, at=nobody)
+    contract.call("PUT", "/v1/analyses/{id}/remarks", 404, at=nobody, json={})
     contract.call("DELETE", "/v1/analyses/{id}", 404, at={"id": "0" * 32})
 
 
@@ -193,6 +197,7 @@ def check_analysis(contract: Contract) -> None:
     if [item["id"] for item in listed["items"]] != [at["id"]]:
         contract.find(f"GET /v1/analyses?limit=1: not the newest: {listed}")
     check_pictures(contract, at, report)
+    check_desk(contract, at)
     contract.call("DELETE", "/v1/analyses/{id}", 204, at=at)
     contract.call("GET", "/v1/analyses/{id}", 404, at=at)
 
@@ -222,6 +227,25 @@ def check_pictures(contract: Contract, at: dict, report: dict) -> None:
     contract.call("GET", "/v1/analyses/{id}/frames/{index}", 400, at=at | {"index": "first"})
     contract.call("GET", "/v1/analyses/{id}/faces/{frame}/{face}", 200, at=at)
     contract.call("GET", "/v1/analyses/{id}/faces/{frame}/{face}/activation", 200, at=at)
+
+
+def check_desk(contract: Contract, at: dict) -> None:
+    """Remarks, exports, and what becomes of a file that was analysed before."""
+    path = "/v1/analyses/{id}/remarks"
+    contract.call("PUT", path, 200, at=at, json={"label": "fake", "tags": ["one", "two"], "note": "seen"})
+    contract.call("PUT", path, 400, at=at, json={"tags": ["a,b"]})
+    contract.call("PUT", path, 422, at=at, json={"verdict": "FAKE"})
+    for path in ("/v1/analyses", "/v1/analyses.json"):
+        listed = contract.call("GET", path, 200, params={"tag": "two", "label": "fake"}).json()
+        if [item["id"] for item in listed["items"]] != [at["id"]]:
+            contract.find(f"GET {path}: not the analysis with the tag: {listed}")
+    contract.call("GET", "/v1/analyses.csv", 200, params={"search": "see"})
+    contract.call("GET", "/v1/tags", 200)
+    contract.call("POST", "/v1/analyses", 200, files=video(CLIP), params={"frames": 180, "known": "show"})
+    again = contract.call("POST", "/v1/analyses/{id}/again", 202, at=at, params={"frames": 2}).json()
+    if [earlier["id"] for earlier in again["earlier"]] != [at["id"]]:
+        contract.find(f"POST again: the first analysis is not among the earlier ones: {again}")
+    finished(contract, again["id"])
 
 
 def check_events(contract: Contract, at: dict) -> None:

@@ -46,6 +46,11 @@ def before_call(context, case, kwargs):
     match case.method.upper(), case.operation.path:
         case "POST", "/predict" | "/v1/analyses":
             good_upload(case)
+        case "POST", "/v1/analyses/{id}/again":
+            good_settings(case)
+        case "PUT", "/v1/analyses/{id}/remarks":
+            # The schema does not say what a tag may have.
+            case.body = {"label": "fake", "tags": ["one"], "note": "seen"}
         case "POST", "/v1/session":
             case.body = {"api_key": KEY}
         case "GET", path if "{id}" in path and case.meta.phase.name != "stateful":
@@ -59,14 +64,18 @@ def good_upload(case):
     if getattr(video, "data", None) != VIDEO.data:
         case.body = {"video": VIDEO}
         REPLACED.add(case.id)
+    good_settings(case)
+    # The same key with other settings is refused, and rightly so.
+    if case.headers.get("Idempotency-Key"):
+        case.headers["Idempotency-Key"] = f"key-{next(COUNT)}"
+
+
+def good_settings(case):
     # OpenAPI has no words for "one of the two".
     if "frames" in case.query:
         case.query.pop("fps", None)
     # Only hosts that the server was started with are taken; webhooks have tests of their own.
     case.query.pop("webhook", None)
-    # The same key with other settings is refused, and rightly so.
-    if case.headers.get("Idempotency-Key"):
-        case.headers["Idempotency-Key"] = f"key-{next(COUNT)}"
 
 
 def good_address(case):

@@ -12,8 +12,14 @@ pub(crate) enum Action {
     Submit,
     /// A video was accepted for an analysis within one request.
     Predict,
+    /// A stored video was accepted for a further analysis.
+    SubmitAgain,
     /// A report was downloaded.
     Download,
+    /// The list of analyses was downloaded.
+    Export,
+    /// Label, tags or note of an analysis were changed.
+    Remark,
     /// An analysis was removed.
     Remove,
     /// A browser was signed in.
@@ -29,7 +35,10 @@ impl Action {
         match self {
             Self::Submit => "submit",
             Self::Predict => "predict",
+            Self::SubmitAgain => "submit-again",
             Self::Download => "download",
+            Self::Export => "export",
+            Self::Remark => "remark",
             Self::Remove => "remove",
             Self::SignIn => "sign-in",
             Self::SignOut => "sign-out",
@@ -61,6 +70,8 @@ pub(crate) struct Entry {
     pub(crate) owner: Option<String>,
     /// SHA-256 of the video, if the action has one.
     pub(crate) sha256: Option<String>,
+    /// What the action changed, as a JSON object, if that can be told.
+    pub(crate) change: Option<String>,
 }
 
 impl Entry {
@@ -72,6 +83,7 @@ impl Entry {
             analysis: None,
             owner: None,
             sha256: None,
+            change: None,
         }
     }
 
@@ -81,6 +93,13 @@ impl Entry {
         self.analysis = Some(id.to_owned());
         self.owner = Some(owner.to_owned());
         self.sha256 = Some(sha256.to_owned());
+        self
+    }
+
+    /// Says what the action changes.
+    #[must_use]
+    pub(crate) fn changing(mut self, change: &serde_json::Value) -> Self {
+        self.change = Some(change.to_string());
         self
     }
 

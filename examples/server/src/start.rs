@@ -209,6 +209,7 @@ fn limits(options: &Options) -> Limits {
     Limits {
         max_upload: options.max_upload.0,
         max_frames: options.max_frames,
+        max_duration: options.max_duration.0,
         budget: DecodeBudget { max_pixels: options.max_decoded_pixels, pixels_per_byte: options.max_pixels_per_byte },
         body_timeout: options.body_timeout.0,
         request_timeout: options.request_timeout.0,
@@ -246,6 +247,7 @@ fn reload(app: &AppState, started: &Options, current: &Options, arguments: &[OsS
     let limits = Limits {
         max_upload: fixed.max_upload,
         max_frames: fixed.max_frames,
+        max_duration: fixed.max_duration,
         budget: fixed.budget,
         body_timeout: fixed.body_timeout,
         ..limits(&new)

@@ -63,6 +63,26 @@ impl Uploads {
         Ok((Upload { path, name, kept: false }, file))
     }
 
+    /// Returns a second name of a kept file, for another analysis of it; `None` if the file is gone. Where the disk
+    /// has no hard links, the content is copied.
+    pub(crate) fn share(&self, name: &str) -> Result<Option<Upload>, UploadError> {
+        let Some(source) = self.path(name) else { return Ok(None) };
+        let name = crate::random::id();
+        self.store.add_upload(&name, Moment::now())?;
+        let upload = Upload { path: self.folder.join(&name), name, kept: false };
+        match fs::hard_link(&source, &upload.path) {
+            Ok(()) => {}
+            // The file was deleted meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                tracing::debug!(%error, "copies an upload, because it cannot be linked");
+                fs::copy(&source, &upload.path)?;
+                File::open(&upload.path)?.sync_all()?;
+            }
+        }
+        Ok(Some(upload))
+    }
+
     /// Returns a kept file for use again; `None` if it is gone.
     pub(crate) fn reopen(&self, name: &str) -> Option<Upload> {
         Some(Upload { path: self.path(name)?, name: name.to_owned(), kept: true })
@@ -197,6 +217,24 @@ mod tests {
         uploads.delete(&name);
         uploads.delete("../other");
         assert_eq!(fs::read(&other).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn a_shared_file_outlives_the_first_one_and_a_missing_one_is_not_shared() {
+        let folder = tempfile::tempdir().unwrap();
+        let uploads = opened(folder.path());
+        let (first, mut file) = uploads.create().unwrap();
+        io::Write::write_all(&mut file, b"a video").unwrap();
+        let name = first.name().to_owned();
+        let second = uploads.share(&name).unwrap().unwrap();
+        assert_ne!(second.name(), name);
+        drop(first);
+        assert_eq!(fs::read(second.path()).unwrap(), b"a video");
+        assert!(uploads.share(&name).unwrap().is_none());
+        assert!(uploads.share("../deepsight.sqlite").unwrap().is_none());
+        let path = second.path().to_owned();
+        drop(second);
+        assert!(!path.exists(), "it is deleted unless it is kept");
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use deepsight_core::Progress;
+use deepsight_core::{ModelInfo, Progress};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Failure, Moment, Settings};
+use super::{Failure, Moment, Remarks, Settings};
 
 /// The state of an analysis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -66,6 +66,8 @@ pub(crate) struct Analysis {
     pub(crate) origin: Origin,
     pub(crate) result: Option<Finished>,
     pub(crate) problem: Option<Failure>,
+    /// What an analyst added.
+    pub(crate) remarks: Remarks,
 }
 
 /// The sender of an analysis, and what identifies a repeated request.
@@ -91,6 +93,14 @@ pub(crate) struct Finished {
     pub(crate) people: u64,
     pub(crate) frames: u64,
     pub(crate) errors: u64,
+    /// The model: see [`model_id`]. Earlier versions did not store it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<String>,
+}
+
+/// Returns what tells a model from others: the SHA-256 of its file, or its name if it has none.
+pub(crate) fn model_id(model: &ModelInfo) -> String {
+    model.sha256.clone().unwrap_or_else(|| model.name.clone())
 }
 
 /// The progress of an analysis.

@@ -4,13 +4,15 @@ mod analysis;
 mod budget;
 mod clock;
 mod failure;
+mod remarks;
 pub(crate) mod report_schema;
 mod settings;
 mod view;
 
-pub(crate) use analysis::{Analysis, Counts, Finished, Origin, Status};
+pub(crate) use analysis::{Analysis, Counts, Finished, Origin, Status, model_id};
 pub(crate) use budget::DecodeBudget;
 pub(crate) use clock::Moment;
 pub(crate) use failure::{Failure, shortened, without_path};
+pub(crate) use remarks::{Label, Remarks};
 pub(crate) use settings::{FRAMES, MAX_FPS, MIN_FACE_SIZE, MIN_FPS, Parameters, Settings, SettingsParameters};
-pub(crate) use view::{AnalysisList, AnalysisView};
+pub(crate) use view::{AnalysisList, AnalysisView, Earlier};

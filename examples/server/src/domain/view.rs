@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::report_schema::ReportSchema;
-use super::{Analysis, Counts, Failure, Moment, Settings, Status};
+use super::{Analysis, Counts, Failure, Label, Moment, Settings, Status};
 
 /// An analysis, from its arrival to its report.
 #[derive(Debug, Serialize, ToSchema)]
@@ -52,6 +52,16 @@ pub(crate) struct AnalysisView {
     video_available: bool,
     /// The reason of a failure.
     problem: Option<Failure>,
+    /// The analyst's own judgment; null without one.
+    label: Option<Label>,
+    /// The analyst's tags.
+    tags: Vec<String>,
+    /// The analyst's note. Untrusted text: escape it wherever you show it.
+    note: String,
+    /// Earlier analyses of the same file that the client may see, the newest first, 10 at most; only in the response to
+    /// a submission and for a single analysis.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) earlier: Option<Vec<Earlier>>,
     /// The report; only in the response for a single analysis that is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<ReportSchema>)]
@@ -90,7 +100,51 @@ impl AnalysisView {
             reasons: result.map(|result| result.reasons.clone()).unwrap_or_default(),
             video_available: analysis.upload.is_some(),
             problem: analysis.problem.clone(),
+            label: analysis.remarks.label,
+            tags: analysis.remarks.tags.clone(),
+            note: analysis.remarks.note.clone(),
+            earlier: None,
             report: None,
+        }
+    }
+}
+
+/// An earlier analysis of the same file.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Earlier {
+    #[schema(pattern = "^[0-9a-f]{32}$")]
+    id: String,
+    /// The client's name of the file then. Untrusted text: escape it wherever you show it.
+    file_name: String,
+    /// Time of arrival.
+    #[schema(value_type = String, format = DateTime)]
+    created: Moment,
+    settings: Settings,
+    /// Whether settings and model were the same, so that the result is too.
+    same: bool,
+    #[schema(value_type = Option<super::report_schema::Verdict>)]
+    verdict: Option<deepsight_core::Verdict>,
+    /// Probability that the video is forged; null if no face was scored.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    fake_probability: Option<f32>,
+    /// The analyst's own judgment; null without one.
+    label: Option<Label>,
+}
+
+impl Earlier {
+    /// Describes an earlier analysis beside one with these settings, by this model.
+    pub(crate) fn of(earlier: &Analysis, settings: &Settings, model: Option<&str>) -> Self {
+        let result = earlier.result.as_ref();
+        let same_model = model.is_some() && result.and_then(|result| result.model.as_deref()) == model;
+        Self {
+            id: earlier.id.clone(),
+            file_name: earlier.file_name.clone(),
+            created: earlier.created,
+            settings: earlier.settings.clone(),
+            same: same_model && earlier.settings == *settings,
+            verdict: result.map(|result| result.verdict),
+            fake_probability: result.and_then(|result| result.fake_probability),
+            label: earlier.remarks.label,
         }
     }
 }

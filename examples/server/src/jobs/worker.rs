@@ -13,7 +13,7 @@ use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
 use super::{Admission, End, Job, Live, QueueState, Scored, Sink};
 use crate::domain::Moment;
-use crate::domain::{Analysis, Counts, Failure, Finished, without_path};
+use crate::domain::{Analysis, Counts, Failure, Finished, model_id, without_path};
 use crate::engine::EngineError;
 use crate::locked::locked;
 use crate::metrics::Ended;
@@ -416,6 +416,7 @@ pub(crate) fn in_brief(report: &Report) -> Finished {
         people: report.tracks.len() as u64,
         frames: report.frames.len() as u64,
         errors: report.errors.count,
+        model: Some(model_id(&report.model)),
     }
 }
 

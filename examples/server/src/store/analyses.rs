@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::audit::record;
 use super::{Store, StoreError};
 use crate::audit::Entry;
-use crate::domain::{Analysis, Failure, Finished, Moment, Origin, Status};
+use crate::domain::{Analysis, Failure, Finished, Label, Moment, Origin, Remarks, Status};
 
 /// The picture of a face, as the model saw it.
 #[derive(Debug)]
@@ -16,14 +16,8 @@ pub(crate) struct Picture {
     pub(crate) jpeg: Vec<u8>,
 }
 
-/// One page of the list of analyses, newest first, and the `seq` after which the next page begins.
-pub(crate) struct Page {
-    pub(crate) items: Vec<Analysis>,
-    pub(crate) next: Option<i64>,
-}
-
-const COLUMNS: &str = "seq, id, status, created, started, finished, file_name, bytes, sha256, settings, upload, \
-attempts, client, owner, idempotency_key, fingerprint, result, problem";
+pub(super) const COLUMNS: &str = "seq, id, status, created, started, finished, file_name, bytes, sha256, settings, upload, \
+attempts, client, owner, idempotency_key, fingerprint, result, problem, label, tags, note";
 
 impl Store {
     /// Adds an analysis, the webhook to send at its end, and an entry of the audit.
@@ -67,29 +61,6 @@ impl Store {
     pub(crate) fn by_idempotency_key(&self, owner: &str, key: &str) -> Result<Option<Analysis>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM analyses WHERE owner = ?1 AND idempotency_key = ?2");
         Ok(self.connection().query_row(&sql, [owner, key], read).optional()?)
-    }
-
-    /// Returns at most `limit` analyses of `owner`, or of everybody, that arrived before the one at `before`, newest
-    /// first.
-    pub(crate) fn page(&self, owner: Option<&str>, before: Option<i64>, limit: u32) -> Result<Page, StoreError> {
-        let (before, more) = (before.unwrap_or(i64::MAX), limit + 1);
-        let connection = self.connection();
-        let mut items = match owner {
-            Some(owner) => {
-                let sql = "WHERE owner = ?3 AND seq < ?1 ORDER BY seq DESC LIMIT ?2";
-                let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM analyses {sql}"))?;
-                statement.query_map(params![before, more, owner], read)?.collect::<Result<Vec<_>, _>>()?
-            }
-            None => {
-                let sql = "WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2";
-                let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM analyses {sql}"))?;
-                statement.query_map(params![before, more], read)?.collect::<Result<Vec<_>, _>>()?
-            }
-        };
-        let more = items.len() > limit as usize;
-        items.truncate(limit as usize);
-        let next = if more { items.last().map(|last| last.seq) } else { None };
-        Ok(Page { items, next })
     }
 
     /// Returns the analyses that have not ended, in order of arrival.
@@ -256,7 +227,7 @@ fn names(connection: &Connection, sql: &str, bound: i64) -> Result<Vec<String>, 
     Ok(names.into_iter().flatten().collect())
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Analysis> {
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Analysis> {
     let status: String = row.get("status")?;
     let bytes: i64 = row.get("bytes")?;
     Ok(Analysis {
@@ -281,6 +252,11 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Analysis> {
         },
         result: json(row, "result")?,
         problem: json(row, "problem")?,
+        remarks: Remarks {
+            label: row.get::<_, Option<String>>("label")?.as_deref().and_then(Label::of_name),
+            tags: json(row, "tags")?.unwrap_or_default(),
+            note: row.get("note")?,
+        },
     })
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Row {
     owner: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<serde_json::Value>,
 }
 
 impl Store {
@@ -35,11 +37,11 @@ impl Store {
 
 /// Adds an entry to the audit, as part of a transaction that does what it says.
 pub(super) fn record(connection: &Connection, entry: &Entry) -> Result<(), StoreError> {
-    let Entry { time, action, actor, analysis, owner, sha256 } = entry;
+    let Entry { time, action, actor, analysis, owner, sha256, change } = entry;
     connection.execute(
-        "INSERT INTO audit (time, action, key, address, request, analysis, owner, sha256)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        params![time.0, action, actor.key, actor.address, actor.request, analysis, owner, sha256],
+        "INSERT INTO audit (time, action, key, address, request, analysis, owner, sha256, change)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        params![time.0, action, actor.key, actor.address, actor.request, analysis, owner, sha256, change],
     )?;
     Ok(())
 }
@@ -56,7 +58,8 @@ pub(crate) fn export(path: &Path, mut each: impl FnMut(&Row) -> bool) -> Result<
     if found != VERSION {
         return Err(StoreError::Version { path: path.to_owned(), found });
     }
-    let sql = "SELECT seq, time, action, key, address, request, analysis, owner, sha256 FROM audit ORDER BY seq";
+    let sql = "SELECT seq, time, action, key, address, request, analysis, owner, sha256, change FROM audit
+               ORDER BY seq";
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -70,6 +73,7 @@ pub(crate) fn export(path: &Path, mut each: impl FnMut(&Row) -> bool) -> Result<
             analysis: row.get(6)?,
             owner: row.get(7)?,
             sha256: row.get(8)?,
+            change: row.get::<_, Option<String>>(9)?.map(|text| serde_json::from_str(&text)).transpose()?,
         };
         if !each(&row) {
             break;

@@ -2,6 +2,7 @@
 
 mod analyses;
 mod audit;
+mod desk;
 mod uploads;
 mod webhooks;
 
@@ -17,11 +18,12 @@ use crate::locked::locked;
 
 pub(crate) use analyses::Picture;
 pub(crate) use audit::export as export_audit;
+pub(crate) use desk::{Filter, Page};
 pub(crate) use webhooks::Delivery;
 
 /// Statements that bring the tables from each layout to the next. The first ones create them. `PRAGMA user_version` is
 /// the number of the layout.
-const LAYOUTS: [&str; 2] = [include_str!("layout_1.sql"), include_str!("layout_2.sql")];
+const LAYOUTS: [&str; 3] = [include_str!("layout_1.sql"), include_str!("layout_2.sql"), include_str!("layout_3.sql")];
 /// Number of the layout of this version.
 const VERSION: i64 = LAYOUTS.len() as i64;
 

@@ -1,4 +1,4 @@
-//! Handlers of stored analyses: create, list, read and remove.
+//! Handlers of stored analyses: create, read and remove.
 
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -17,8 +17,8 @@ use super::{App, AppState};
 use crate::audit::{Action, Entry};
 use crate::domain::Moment;
 use crate::domain::report_schema::ReportSchema;
-use crate::domain::{Analysis, Origin, Status};
-use crate::domain::{AnalysisList, AnalysisView};
+use crate::domain::{Analysis, Origin, Remarks, Status, model_id};
+use crate::domain::{AnalysisView, Earlier};
 use crate::domain::{Parameters, Settings, SettingsParameters};
 use crate::jobs::{Submission, expected_frames};
 use crate::locked::locked;
@@ -27,8 +27,10 @@ use crate::store::{Store, StoreError};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-const MAX_PAGE: u32 = 100;
-const PAGE: u32 = 20;
+/// Earlier analyses of the same file that are named.
+const MAX_EARLIER: u32 = 10;
+/// Parameters of a further analysis of a stored video.
+pub(super) const KNOWN_PARAMETERS: &str = "frames, fps, aggregation, threshold, min_face_size, stability and webhook";
 
 /// A video as a form.
 #[derive(Deserialize, ToSchema)]
@@ -108,6 +110,17 @@ pub(crate) struct CreateParameters {
     webhook: Option<String>,
 }
 
+/// What to do with a file that was analyzed before.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "read by name; this is what the documentation shows")]
+pub(crate) struct KnownParameters {
+    /// What to do if the client may see a finished analysis of the same file by the same model with the same settings:
+    /// `analyze` (default) analyzes the file again, `show` responds with the earlier analysis (200) and keeps nothing.
+    #[param(pattern = "^(analyze|show)$")]
+    known: Option<String>,
+}
+
 /// How a request is told from its repetition.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Header)]
@@ -122,16 +135,20 @@ pub(crate) struct RepeatHeader {
 /// Create an analysis of a video or picture
 ///
 /// Responds as soon as the file has arrived and was recognized. The analysis and its report are stored until they are
-/// removed or expire. Follow the progress at `/v1/analyses/{id}/events`, or poll `/v1/analyses/{id}`.
+/// removed or expire. Follow the progress at `/v1/analyses/{id}/events`, or poll `/v1/analyses/{id}`. If the file was
+/// analyzed before, `earlier` has those analyses.
 #[utoipa::path(
     post, path = "/v1/analyses", tag = "analyses",
     params(
         SettingsParameters,
         CreateParameters,
+        KnownParameters,
         RepeatHeader,
     ),
     request_body(content = inline(VideoForm), content_type = "multipart/form-data"),
     responses(
+        (status = 200, description = "The file was analyzed before, and `known` is `show`: the earlier analysis",
+         body = AnalysisView, headers(("Location" = String, description = "The earlier analysis"))),
         (status = 202, description = "The analysis is queued", body = AnalysisView,
          headers(("Location" = String, description = "The analysis"))),
         (status = 409, description = "A request with the same Idempotency-Key is in progress", body = Problem,
@@ -146,11 +163,13 @@ pub(crate) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     let settings = Settings::take(&mut parameters, app.limits().max_frames)?;
-    let webhook = parameters.take("webhook")?;
-    if let Some(url) = &webhook {
-        app.webhooks.check(url).map_err(|rule| Problem::bad_parameter("webhook", url, &rule))?;
-    }
-    parameters.finish("frames, fps, aggregation, threshold, min_face_size, stability and webhook")?;
+    let webhook = webhook(&app, &mut parameters)?;
+    let shows_known = match parameters.take("known")?.as_deref() {
+        None | Some("analyze") => false,
+        Some("show") => true,
+        Some(other) => return Err(Problem::bad_parameter("known", other, "must be analyze or show")),
+    };
+    parameters.finish(&format!("known, {KNOWN_PARAMETERS}"))?;
     let key = idempotency_key(request.headers())?;
 
     let _repeatable = match &key {
@@ -171,12 +190,15 @@ pub(crate) async fn create(
         if earlier.origin.fingerprint != fingerprint(&received.sha256, &settings, webhook.as_deref())? {
             return Err(Problem::key_reused());
         }
-        let mut response = accepted(&app, &earlier);
+        let mut response = accepted(&app, &client, &earlier).await?;
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
         return Ok(response);
     }
 
     let received = receive(&app, request).await?;
+    if shows_known && let Some(known) = same(&app, &client, &received.sha256, &settings).await? {
+        return Ok((StatusCode::OK, found_at(&known), Json(view(&app, &client, &known).await?)).into_response());
+    }
     let video = accept(&app, &received, &settings).await?;
     let mut analysis = draft(&received, settings, &client);
     analysis.origin.idempotency_key = key;
@@ -186,7 +208,7 @@ pub(crate) async fn create(
     let jobs = app.jobs.clone();
     let submitted = app.store.run(move |_| jobs.submit(admission, submission, webhook.as_deref(), &entry)).await;
     match submitted {
-        Ok(analysis) => Ok(accepted(&app, &analysis)),
+        Ok(analysis) => accepted(&app, &client, &analysis).await,
         // The client disconnected, and repeated the request while the first one was being stored.
         Err(error) if error.is_taken() => {
             Err(Problem::conflict("A request with this Idempotency-Key was just accepted."))
@@ -195,10 +217,53 @@ pub(crate) async fn create(
     }
 }
 
-fn accepted(app: &AppState, analysis: &Analysis) -> Response {
-    let location = format!("/v1/analyses/{}", analysis.id);
-    let view = AnalysisView::of(analysis, app.jobs.progress(&analysis.id));
-    (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(view)).into_response()
+/// Takes the address of the webhook, if the server may send to it.
+pub(super) fn webhook(app: &AppState, parameters: &mut Parameters) -> Result<Option<String>, Problem> {
+    let webhook = parameters.take("webhook")?;
+    if let Some(url) = &webhook {
+        app.webhooks.check(url).map_err(|rule| Problem::bad_parameter("webhook", url, &rule))?;
+    }
+    Ok(webhook)
+}
+
+pub(super) async fn accepted(app: &AppState, client: &Client, analysis: &Analysis) -> Result<Response, Problem> {
+    let view = view(app, client, analysis).await?;
+    Ok((StatusCode::ACCEPTED, found_at(analysis), Json(view)).into_response())
+}
+
+fn found_at(analysis: &Analysis) -> [(HeaderName, String); 1] {
+    [(header::LOCATION, format!("/v1/analyses/{}", analysis.id))]
+}
+
+/// Returns an analysis as a client sees it, with the earlier ones of the same file that the client may see.
+async fn view(app: &AppState, client: &Client, analysis: &Analysis) -> Result<AnalysisView, Problem> {
+    let owner = (!client.sees_all).then(|| client.owner.clone());
+    // The position of a new one is not known here: it comes after all others.
+    let before = if analysis.seq > 0 { analysis.seq } else { i64::MAX };
+    let (id, sha256) = (analysis.id.clone(), analysis.sha256.clone());
+    let earlier = app.store.run(move |store| {
+        let mut earlier = store.earlier(owner.as_deref(), &sha256, before, MAX_EARLIER)?;
+        earlier.retain(|earlier| earlier.id != id);
+        Ok(earlier)
+    });
+    let earlier = earlier.await.map_err(|error| Problem::of_store(&error, "the request"))?;
+    let model = match &analysis.result {
+        Some(result) => result.model.clone(),
+        None => Some(model_id(&app.engine.model())),
+    };
+    let one = |earlier: &Analysis| Earlier::of(earlier, &analysis.settings, model.as_deref());
+    let mut view = AnalysisView::of(analysis, app.jobs.progress(&analysis.id));
+    view.earlier = Some(earlier.iter().map(one).collect());
+    Ok(view)
+}
+
+/// Returns the newest finished analysis of a file by the server's model with the same settings, of those that the
+/// client may see.
+async fn same(app: &AppState, client: &Client, sha256: &str, settings: &Settings) -> Result<Option<Analysis>, Problem> {
+    let owner = (!client.sees_all).then(|| client.owner.clone());
+    let (sha256, settings, model) = (sha256.to_owned(), settings.clone(), model_id(&app.engine.model()));
+    let found = app.store.run(move |store| store.same(owner.as_deref(), &sha256, &settings, &model)).await;
+    found.map_err(|error| Problem::of_store(&error, "the request"))
 }
 
 /// Opens an upload, to check that it is a video or picture within the limits.
@@ -236,6 +301,7 @@ pub(super) fn draft(received: &Received, settings: Settings, client: &Client) ->
         origin: Origin { client: client.name.clone(), owner: client.owner.clone(), ..Origin::default() },
         result: None,
         problem: None,
+        remarks: Remarks::default(),
     }
 }
 
@@ -248,7 +314,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 /// Returns a hash of the video, the settings and the webhook. It is the same for a repeated request.
-fn fingerprint(sha256: &str, settings: &Settings, webhook: Option<&str>) -> Result<String, Problem> {
+pub(super) fn fingerprint(sha256: &str, settings: &Settings, webhook: Option<&str>) -> Result<String, Problem> {
     let settings = serde_json::to_string(settings).map_err(|error| Problem::hide(&error))?;
     let all = format!("{sha256}\n{settings}\n{}", webhook.unwrap_or_default());
     Ok(hex(&Sha256::digest(all.as_bytes())))
@@ -277,63 +343,13 @@ impl Drop for Repeatable<'_> {
     }
 }
 
-/// Parameters of the list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[allow(dead_code, reason = "read by name; this is what the documentation shows")]
-pub(crate) struct ListParameters {
-    /// Number of analyses per page; 20 by default.
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<u32>,
-    /// The value `next` of the previous page.
-    #[param(pattern = "^[0-9]{1,18}$")]
-    after: Option<String>,
-}
-
-/// List analyses, newest first
-///
-/// An API key lists its own analyses; that of an admin lists all.
-#[utoipa::path(
-    get, path = "/v1/analyses", tag = "analyses",
-    params(ListParameters),
-    responses(
-        (status = 200, description = "A page of the list", body = AnalysisList),
-        (status = 400, description = "A parameter is not valid", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 401, description = "An API key is needed", body = Problem, content_type = "application/problem+json"),
-        (status = 500, description = "The server failed", body = Problem, content_type = "application/problem+json"),
-    ),
-)]
-pub(crate) async fn list(
-    State(app): State<App>,
-    Extension(client): Extension<Client>,
-    Query(mut parameters): Query<Parameters>,
-) -> Result<Json<AnalysisList>, Problem> {
-    let limit = parameters.parse("limit", "must be a whole number")?.unwrap_or(PAGE);
-    let after = parameters.parse::<u64>("after", "must be the value next of the previous page")?;
-    parameters.finish("limit and after")?;
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(Problem::bad_parameter("limit", &limit.to_string(), &format!("must lie between 1 and {MAX_PAGE}")));
-    }
-    let owner = (!client.sees_all).then_some(client.owner);
-    let after = after.map(|after| i64::try_from(after).unwrap_or(i64::MAX));
-    let page = app
-        .store
-        .run(move |store| store.page(owner.as_deref(), after, limit))
-        .await
-        .map_err(|error| Problem::of_store(&error, "the request"))?;
-    let view = |analysis: &Analysis| AnalysisView::of(analysis, app.jobs.progress(&analysis.id));
-    let items = page.items.iter().map(view).collect();
-    Ok(Json(AnalysisList { items, next: page.next.map(|next| next.to_string()) }))
-}
-
 /// Reads one analysis from the database, if the client may see it. To others it is unknown.
 pub(super) async fn find(app: &AppState, client: &Client, id: &str) -> Result<Analysis, Problem> {
     let analysis = load(app, id).await?;
     if client.sees(&analysis.origin.owner) { Ok(analysis) } else { Err(unknown()) }
 }
 
-fn unknown() -> Problem {
+pub(super) fn unknown() -> Problem {
     Problem::not_found("There is no analysis with this id, or it was removed.")
 }
 
@@ -360,7 +376,7 @@ pub(crate) async fn read(
     Path(id): Path<String>,
 ) -> Result<Json<AnalysisView>, Problem> {
     let analysis = find(&app, &client, &id).await?;
-    let mut view = AnalysisView::of(&analysis, app.jobs.progress(&id));
+    let mut view = view(&app, &client, &analysis).await?;
     if analysis.status == Status::Done {
         let json = app
             .store
@@ -459,7 +475,7 @@ async fn report(
 }
 
 /// Returns the entry of the audit for an action on an analysis.
-fn about(action: Action, client: &Client, analysis: &Analysis) -> Entry {
+pub(super) fn about(action: Action, client: &Client, analysis: &Analysis) -> Entry {
     Entry::new(action, &client.actor).about(&analysis.id, &analysis.origin.owner, &analysis.sha256)
 }
 

@@ -32,9 +32,13 @@ files![
     "dom.js",
     "explorer.js",
     "faces.js",
+    "files.js",
     "format.js",
+    "history.js",
     "icon.svg",
     "index.html",
+    "known.js",
+    "limits.js",
     "live.js",
     "main.js",
     "overlay.js",
@@ -42,17 +46,22 @@ files![
     "picker.js",
     "player.js",
     "problem.js",
+    "queue.js",
     "recent.js",
+    "remarks.js",
     "result.js",
     "running.js",
     "session.js",
     "settings.js",
     "style.css",
+    "telling.js",
+    "thumbnail.js",
     "timeline.js",
     "tracks.js",
     "upload.js",
     "verdict.js",
     "views.js",
+    "words.js",
 ];
 
 struct File {
@@ -81,6 +90,7 @@ static WITH_TAGS: LazyLock<Vec<File>> = LazyLock::new(|| {
 pub(super) fn pages() -> Router {
     Router::new()
         .route("/", get(async |headers: HeaderMap| file("index.html", &headers)))
+        .route("/history", get(async |headers: HeaderMap| file("index.html", &headers)))
         // The page's script reads the analysis's id from the address.
         .route("/a/{id}", get(async |headers: HeaderMap| file("index.html", &headers)))
         .route("/assets/{name}", get(async |Path(name): Path<String>, headers: HeaderMap| file(&name, &headers)))

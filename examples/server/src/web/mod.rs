@@ -1,7 +1,9 @@
 //! HTTP: the routes, and the layers that every request passes.
 
+mod again;
 mod analyses;
 mod dashboard;
+mod desk;
 mod documentation;
 mod events;
 mod guard;
@@ -82,6 +84,7 @@ pub(crate) struct AppState {
 pub(crate) struct Limits {
     pub(crate) max_upload: u64,
     pub(crate) max_frames: u64,
+    pub(crate) max_duration: Duration,
     pub(crate) budget: DecodeBudget,
     pub(crate) body_timeout: Duration,
     /// Longest time for the whole body of a request that is not an upload.
@@ -156,8 +159,14 @@ pub(crate) fn router(app: &App) -> Router {
         .routes(routes!(analyses::create))
         // These handlers count the bytes themselves while they write them to disk.
         .layer(DefaultBodyLimit::disable());
+    let remarks = OpenApiRouter::new().routes(routes!(desk::remark)).layer(DefaultBodyLimit::max(desk::REMARKS_BYTES));
     let protected = OpenApiRouter::new()
-        .routes(routes!(analyses::list))
+        .routes(routes!(desk::list))
+        .routes(routes!(desk::export_csv))
+        .routes(routes!(desk::export_json))
+        .routes(routes!(desk::tags))
+        .merge(remarks)
+        .routes(routes!(again::again))
         .routes(routes!(analyses::read, analyses::remove))
         .routes(routes!(analyses::report_json))
         .routes(routes!(analyses::report_html))
@@ -211,7 +220,7 @@ fn cors(origins: &[String]) -> CorsLayer {
     let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers(names.into_iter().chain(ours).collect::<Vec<_>>())
         .expose_headers([
             header::CONTENT_DISPOSITION,

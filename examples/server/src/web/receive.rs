@@ -185,7 +185,7 @@ impl Stream for Metered {
     }
 }
 
-fn unwritable(error: &std::io::Error) -> Problem {
+pub(super) fn unwritable(error: &std::io::Error) -> Problem {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     if matches!(error.kind(), StorageFull | QuotaExceeded) {
         tracing::error!(%error, "no room for uploads");

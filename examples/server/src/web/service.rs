@@ -165,6 +165,8 @@ pub(crate) struct Server {
     /// Whether this request has a valid key or session, or needs none.
     signed_in: bool,
     max_upload_bytes: u64,
+    /// Longest video in seconds.
+    max_duration_seconds: u64,
     defaults: Defaults,
     limits: SettingLimits,
     /// Largest number of pixels of all frames of a video together.
@@ -220,6 +222,7 @@ pub(crate) async fn server(
         api_key_required: app.keys.required(),
         signed_in,
         max_upload_bytes: app.limits().max_upload,
+        max_duration_seconds: app.limits().max_duration.as_secs().max(1),
         defaults: Defaults {
             sampling: "auto".into(),
             frames: FRAMES.min(app.limits().max_frames),

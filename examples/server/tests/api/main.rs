@@ -5,8 +5,10 @@
 mod support;
 
 mod analyses;
+mod desk;
 mod disk;
 mod events;
+mod known;
 mod limits;
 mod operation;
 mod ownership;

@@ -98,7 +98,12 @@ async fn the_document_lists_every_address_and_the_documentation_shows_it() {
     for path in [
         "/predict",
         "/v1/analyses",
+        "/v1/analyses.csv",
+        "/v1/analyses.json",
         "/v1/analyses/{id}",
+        "/v1/analyses/{id}/again",
+        "/v1/analyses/{id}/remarks",
+        "/v1/tags",
         "/v1/analyses/{id}/events",
         "/v1/analyses/{id}/report.json",
         "/v1/analyses/{id}/report.html",
@@ -115,7 +120,7 @@ async fn the_document_lists_every_address_and_the_documentation_shows_it() {
     ] {
         assert!(paths.contains(&path), "{path} is not in {paths:?}");
     }
-    assert_eq!(paths.len(), 16);
+    assert_eq!(paths.len(), 21);
     let page = server.get("/docs/").send().await.unwrap();
     assert_eq!(page.status(), 200);
     assert!(page.text().await.unwrap().contains("swagger-ui"));
@@ -127,8 +132,14 @@ async fn the_document_lists_every_address_and_the_documentation_shows_it() {
 #[tokio::test]
 async fn the_dashboard_is_served_from_the_binary_and_revalidated_by_its_tag() {
     let server = Server::start(&[]);
-    for path in ["/", "/a/0f3cb5d7a1e24f6c9d8e7b6a5c4d3e2f", "/assets/main.js", "/assets/style.css", "/assets/icon.svg"]
-    {
+    for path in [
+        "/",
+        "/history",
+        "/a/0f3cb5d7a1e24f6c9d8e7b6a5c4d3e2f",
+        "/assets/main.js",
+        "/assets/style.css",
+        "/assets/icon.svg",
+    ] {
         let response = server.get(path).send().await.unwrap();
         assert_eq!(response.status(), 200, "{path}");
         let tag = response.headers()["etag"].to_str().unwrap().to_owned();

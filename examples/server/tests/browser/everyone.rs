@@ -174,7 +174,7 @@ async fn focused(browser: &Browser) -> Value {
 }
 
 /// Audits the page by the rules of axe-core, in light and dark, on a desktop and on a phone. Leaves three screenshots.
-async fn audit(browser: &Browser, name: &str) {
+pub(crate) async fn audit(browser: &Browser, name: &str) {
     for (scheme, (width, height), suffix) in
         [("light", DESK, "light"), ("dark", DESK, "dark"), ("dark", PHONE, "phone")]
     {

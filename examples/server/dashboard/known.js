@@ -1,0 +1,37 @@
+// Files that were analysed before: the choice between the earlier result and another analysis, and the list of earlier
+// analyses beside one.
+
+import { url } from './api.js';
+import { $, el, fileName, text } from './dom.js';
+import { maybePercent, moment, settingsWords } from './format.js';
+import { icon, standing } from './verdict.js';
+import { show } from './views.js';
+
+/** Opens the view for a file whose analysis with these settings exists. `again()` is called to analyse it again. */
+export function openKnown(analysis, file, again) {
+  show('known', `Analysed before: ${file.name}`);
+  fileName($('known-name'), file.name);
+  const stand = standing(analysis);
+  $('known-verdict').className = `stand ${stand.style}`;
+  $('known-verdict').replaceChildren(icon(stand.path), el('strong', {}, stand.word),
+    analysis.fake_probability === null ? ' no face was scored' : ` ${maybePercent(analysis.fake_probability)} fake`);
+  text('known-date', moment(analysis.created));
+  const name = $('known-file');
+  fileName(name, analysis.file_name);
+  text('known-settings', settingsWords(analysis.settings));
+  $('known-open').href = url.page(analysis.id);
+  $('known-again').onclick = again;
+}
+
+/** Lists the earlier analyses of the same file in `host`, or hides it if there are none. */
+export function showEarlier(host, analysis) {
+  const earlier = analysis.earlier ?? [];
+  host.hidden = earlier.length === 0;
+  host.replaceChildren();
+  if (host.hidden) return;
+  host.append(el('p', {}, el('strong', {}, 'This file was analysed before.')), el('ul', {}, ...earlier.map((one) => {
+    const stand = standing({ ...one, status: 'done' });
+    const how = one.same ? 'the same settings and model' : `other settings or another model: ${settingsWords(one.settings)}`;
+    return el('li', {}, el('a', { href: url.page(one.id), 'data-route': true }, `${stand.word}, ${moment(one.created)}`), ` – ${how}`);
+  })));
+}
