@@ -195,6 +195,8 @@ async fn the_filtered_list_is_exported_as_csv_and_json_and_formulas_stay_text() 
 #[tokio::test]
 async fn a_database_of_the_version_before_keeps_its_analyses_and_its_audit() {
     let data = Arc::new(tempfile::tempdir().unwrap());
+    // As that version left its folder: the lock is empty.
+    std::fs::write(data.path().join("lock"), "").unwrap();
     std::fs::create_dir(data.path().join("uploads")).unwrap();
     let name = "1".repeat(32);
     std::fs::copy(portraits(), data.path().join("uploads").join(&name)).unwrap();
