@@ -247,6 +247,8 @@ fn ask(address: &str, resumable: Option<&(u64, Option<String>)>) -> Result<Respo
         .timeout_connect(Some(PATIENCE))
         .timeout_recv_response(Some(PATIENCE))
         .http_status_as_error(false)
+        // A server may close a connection without a word, so each request opens one.
+        .max_idle_connections(0)
         .max_redirects(0)
         .max_redirects_will_error(false)
         .user_agent(concat!("deepsight/", env!("CARGO_PKG_VERSION")))

@@ -4,6 +4,7 @@ use std::fmt;
 
 use deepsight_core::{ModelInfo, Progress};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::{Failure, Moment, Remarks, Settings};
@@ -98,9 +99,12 @@ pub(crate) struct Finished {
     pub(crate) model: Option<String>,
 }
 
-/// Returns what tells a model from others: the SHA-256 of its file, or its name if it has none.
+/// Returns what tells an answer of this model from those of others: a digest of all that a report says of it, such as
+/// the files of an ensemble, and of the version of this program.
 pub(crate) fn model_id(model: &ModelInfo) -> String {
-    model.sha256.clone().unwrap_or_else(|| model.name.clone())
+    let text = serde_json::to_string(model).unwrap_or_else(|_| model.name.clone());
+    let digest = Sha256::digest(format!("{} {text}", env!("CARGO_PKG_VERSION")));
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The progress of an analysis.

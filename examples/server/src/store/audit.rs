@@ -55,12 +55,16 @@ pub(crate) fn export(path: &Path, mut each: impl FnMut(&Row) -> bool) -> Result<
     let failed = |source| StoreError::Open { path: path.to_owned(), source };
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
-    if found != VERSION {
-        return Err(StoreError::Version { path: path.to_owned(), found });
-    }
-    let sql = "SELECT seq, time, action, key, address, request, analysis, owner, sha256, change FROM audit
-               ORDER BY seq";
-    let mut statement = connection.prepare(sql)?;
+    // The layout before this one has the same audit, without changes.
+    let change = match found {
+        VERSION => "change",
+        2 => "NULL",
+        _ => return Err(StoreError::Version { path: path.to_owned(), found }),
+    };
+    let sql = format!(
+        "SELECT seq, time, action, key, address, request, analysis, owner, sha256, {change} FROM audit ORDER BY seq"
+    );
+    let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let row = Row {

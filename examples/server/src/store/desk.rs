@@ -132,21 +132,24 @@ impl Store {
         Ok(statement.query_row(params![sha256, owner, settings, model], read).optional()?)
     }
 
-    /// Stores what an analyst added to an analysis, with an entry of the audit. Returns false if the analysis was
-    /// removed.
-    pub(crate) fn remark(&self, id: &str, remarks: &Remarks, entry: &Entry) -> Result<bool, StoreError> {
+    /// Stores what an analyst added to an analysis, with an entry of the audit. Returns whether that changed anything;
+    /// `None` if the analysis was removed.
+    pub(crate) fn remark(&self, id: &str, remarks: &Remarks, entry: &Entry) -> Result<Option<bool>, StoreError> {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
         let Remarks { label, tags, note } = remarks;
-        let found = transaction.execute(
-            "UPDATE analyses SET label = ?2, tags = ?3, note = ?4 WHERE id = ?1",
+        let changed = transaction.execute(
+            "UPDATE analyses SET label = ?2, tags = ?3, note = ?4
+             WHERE id = ?1 AND (label IS NOT ?2 OR tags IS NOT ?3 OR note IS NOT ?4)",
             params![id, label.map(Label::name), serde_json::to_string(tags)?, note],
-        )?;
-        if found > 0 {
+        )? > 0;
+        if changed {
             record(&transaction, entry)?;
         }
+        let exists = "SELECT EXISTS (SELECT 1 FROM analyses WHERE id = ?1)";
+        let exists: bool = transaction.query_row(exists, [id], |row| row.get(0))?;
         transaction.commit()?;
-        Ok(found > 0)
+        Ok(exists.then_some(changed))
     }
 
     /// Returns at most `limit` tags of the analyses of `owner`, or of everybody, the most frequent first.

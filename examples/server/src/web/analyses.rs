@@ -391,7 +391,8 @@ pub(crate) async fn read(
 
 /// Remove an analysis
 ///
-/// Cancels it if it waits or runs. Deletes its report, its pictures and its video.
+/// Cancels it if it waits or runs. Deletes its report, its pictures and its video. An analysis of the same video that
+/// was started again (`/again`) keeps it for its own time.
 #[utoipa::path(
     delete, path = "/v1/analyses/{id}", tag = "analyses",
     params(("id" = String, Path, description = "The analysis")),

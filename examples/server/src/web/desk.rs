@@ -158,6 +158,8 @@ fn view(app: &AppState, analysis: &Analysis) -> AnalysisView {
         (status = 422, description = "More analyses than an export may have", body = Problem,
          content_type = "application/problem+json"),
         (status = 500, description = "The server failed", body = Problem, content_type = "application/problem+json"),
+        (status = 507, description = "The disk is full, so the export cannot be recorded", body = Problem,
+         content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn export_json(
@@ -186,6 +188,8 @@ pub(crate) async fn export_json(
         (status = 422, description = "More analyses than an export may have", body = Problem,
          content_type = "application/problem+json"),
         (status = 500, description = "The server failed", body = Problem, content_type = "application/problem+json"),
+        (status = 507, description = "The disk is full, so the export cannot be recorded", body = Problem,
+         content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn export_csv(
@@ -268,10 +272,18 @@ fn table(items: &[Analysis]) -> Result<String, Box<dyn std::error::Error + Send 
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
 
-/// Keeps spreadsheets from running a client's text as a formula.
+/// Keeps spreadsheets from running a client's text as a formula. Where lists are separated by semicolons, a spreadsheet
+/// divides a text with one into several cells, and a line break may begin a row.
 fn plain(text: &str) -> String {
-    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    if is_formula { format!("'{text}") } else { text.to_owned() }
+    let (mut plain, mut begins_cell) = (String::with_capacity(text.len()), true);
+    for letter in text.chars() {
+        if begins_cell && matches!(letter, '=' | '+' | '-' | '@') {
+            plain.push('\'');
+        }
+        begins_cell = matches!(letter, ';' | '\t' | '\r' | '\n') || (begins_cell && letter == ' ');
+        plain.push(letter);
+    }
+    plain
 }
 
 fn attached(content: String, kind: &'static str, ending: &str) -> Response {
@@ -359,24 +371,23 @@ pub(crate) async fn remark(
         Problem::new(status.as_u16(), "bad-remarks", "The remarks are not valid", detail)
     })?;
     let remarks = remarks.checked()?;
-    if remarks != analysis.remarks {
-        // The note itself is not recorded: the record outlives the analysis, and a note may name people.
-        let characters = remarks.note.chars().count();
-        let change = json!({ "label": remarks.label, "tags": remarks.tags, "note_characters": characters });
-        let entry = about(Action::Remark, &client, &analysis).changing(&change);
-        let kept = remarks.clone();
-        let stored = app.store.run(move |store| {
-            let found = store.remark(&id, &kept, &entry)?;
-            if found {
-                entry.log();
-            }
-            Ok(found)
-        });
-        if !stored.await.map_err(|error| Problem::of_store(&error, "the remarks"))? {
-            return Err(unknown());
+    // Tags and note themselves are not recorded: the record outlives the analysis, cannot be shortened, and they may
+    // name people.
+    let (tags, characters) = (remarks.tags.len(), remarks.note.chars().count());
+    let change = json!({ "label": remarks.label, "tags": tags, "note_characters": characters });
+    let entry = about(Action::Remark, &client, &analysis).changing(&change);
+    let kept = remarks.clone();
+    let stored = app.store.run(move |store| {
+        let changed = store.remark(&id, &kept, &entry)?;
+        if changed == Some(true) {
+            entry.log();
         }
-        analysis.remarks = remarks;
+        Ok(changed)
+    });
+    if stored.await.map_err(|error| Problem::of_store(&error, "the remarks"))?.is_none() {
+        return Err(unknown());
     }
+    analysis.remarks = remarks;
     Ok(Json(view(&app, &analysis)))
 }
 
@@ -386,9 +397,14 @@ mod tests {
 
     #[test]
     fn a_spreadsheet_finds_no_formula_in_a_text() {
-        for text in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"] {
+        for text in ["=1+1", "+1", "-1", "@SUM(A1)"] {
             assert_eq!(plain(text), format!("'{text}"));
+            for before in ["\t", "\r", "\n", " ", "a;", "a; ", "x\n"] {
+                assert_eq!(plain(&format!("{before}{text}")), format!("{before}'{text}"));
+            }
         }
-        assert_eq!(plain("clip=1.mp4"), "clip=1.mp4");
+        for text in ["clip=1.mp4", "a, -b", "1;2"] {
+            assert_eq!(plain(text), text);
+        }
     }
 }
