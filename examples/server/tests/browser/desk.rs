@@ -83,9 +83,12 @@ async fn several_files_are_checked_sent_in_turn_and_watched_until_their_verdicts
     browser.until("document.querySelectorAll('#queue li').length === 6").await;
     // What can be known before is refused before.
     browser
-        .until_text("#queue li:nth-child(5) .state", "This file has 300 kB, but the limit of the server is 300 kB.")
+        .until_text(
+            "#queue li:nth-child(5) .state",
+            "This file has 300001 bytes, but the limit of the server is 300000 bytes.",
+        )
         .await;
-    browser.until_text("#queue li:nth-child(3) .state", "This video has a length of 0:31, but the limit").await;
+    browser.until_text("#queue li:nth-child(3) .state", "a length of 0:31, but the limit of the server is 0:30.").await;
     browser.until("document.querySelectorAll('#queue canvas[data-drawn]').length === 4").await;
     browser.until_text("#queue-summary", "6 files · 4 ready · 2 refused").await;
     assert!(!browser.id("chosen").await.is_displayed().await.unwrap());
@@ -162,9 +165,7 @@ async fn pictures_are_previewed_and_settings_that_cannot_work_are_refused_before
     browser.picture("picture-chosen").await;
     // The portraits take 7.2 seconds.
     choose(&browser, &portraits()).await;
-    browser
-        .until_text("#file-message", "This video has a length of 0:07, but the limit of the server is 5 seconds.")
-        .await;
+    browser.until_text("#file-message", "This video has a length of 0:07, but the limit of the server is 0:05.").await;
     browser.click("#analyse").await;
     assert_eq!(browser.eval("document.activeElement.id").await, "file");
     choose(&browser, &clips.make("short.mp4", &["-i", portraits().to_str().unwrap(), "-t", "4", "-c", "copy"])).await;
