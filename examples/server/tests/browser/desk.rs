@@ -247,7 +247,9 @@ async fn the_most_telling_frame_stands_beside_the_verdict_and_says_what_was_exam
     let analysis = analysed(&server, "", &portraits()).await;
     open(&browser, &server, &page_of(&analysis)).await;
     until_view(&browser, "result").await;
-    browser.until("document.getElementById('telling-picture').naturalWidth > 0").await;
+    // The box is drawn once its picture has loaded.
+    browser.until("document.querySelectorAll('#telling-overlay .face-box').length > 0").await;
+    assert_eq!(browser.eval("document.getElementById('telling-picture').naturalWidth > 0").await, true);
     let words = browser.text("#telling-text").await;
     let highest =
         analysis["report"]["frames"].as_array().unwrap().iter().flat_map(|frame| frame["faces"].as_array().unwrap());
