@@ -262,11 +262,10 @@ async fn the_most_telling_frame_stands_beside_the_verdict_and_says_what_was_exam
     assert_eq!(count(&browser, "#telling-overlay .face-box").await, 1);
     let caution = browser.text("#caution").await;
     assert!(caution.contains("not proof") && caution.contains("Not examined: "), "{caution}");
-    assert!(
-        caution
-            .contains(&format!("{} frames with the faces of", analysis["report"]["frames"].as_array().unwrap().len())),
-        "{caution}"
-    );
+    let coverage = &analysis["report"]["coverage"];
+    assert!(caution.contains(&format!("{} frames with the faces of", coverage["frames"])), "{caution}");
+    let closer = format!("and {} more around suspicious faces", coverage["closer_frames"]);
+    assert_eq!(caution.contains(&closer), coverage["closer_frames"] != 0, "{caution}: {coverage}");
     // Words of the trade are in the folds for experts only.
     let shown = browser.text("main").await;
     for word in ["track", "ROC", "--f", "ffmpeg"] {
