@@ -123,7 +123,8 @@ async fn several_files_are_checked_sent_in_turn_and_watched_until_their_verdicts
 #[tokio::test]
 async fn dropped_files_are_listed_and_a_busy_server_is_asked_again_by_itself() {
     let browser = Browser::start().await;
-    let server = Server::start(&["--workers", "1", "--client-jobs", "1"]);
+    // The upload that is begun below is kept open until the page was refused, however long that takes.
+    let server = Server::start(&["--workers", "1", "--client-jobs", "1", "--body-timeout", "5m"]);
     open(&browser, &server, "/").await;
     let portraits = std::fs::read(portraits()).unwrap();
     let bytes = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &portraits);
@@ -143,11 +144,16 @@ async fn dropped_files_are_listed_and_a_busy_server_is_asked_again_by_itself() {
     browser.until_text("#queue-summary", "3 files · 3 ready").await;
     browser.click("#queue li:nth-child(3) .row-actions button").await;
     browser.until_text("#queue-summary", "2 files · 2 ready").await;
+    // Another upload of the same client is under way, so the first file is one too many.
+    let other = server.begin_upload();
+    server.until_uploads(1).await;
     browser.click("#analyse").await;
-    // The second one is sent while the first one is analysed, which is one too many.
+    browser.until_text("#queue li:first-child .state", "The server is busy. Trying again in about ").await;
+    drop(other);
     browser.until_text("#queue-summary", "2 files · 2 analysed").await;
     let sent = server.json("/v1/analyses").await["items"].as_array().unwrap().len();
     assert_eq!(sent, 2);
+    // The page takes a status of 503 for a busy server too, and here it would be an unexpected line.
     browser.assert_quiet(&["status of 429"]).await;
 }
 
