@@ -7,7 +7,8 @@ export function confirmDelete(analysis) {
   const dialog = $('confirm');
   const running = analysis.status === 'queued' || analysis.status === 'running';
   text('confirm-title', running ? 'Cancel and delete this analysis?' : 'Delete this analysis?');
-  text('confirm-text', 'Its report, pictures and video are removed from the server. This cannot be undone.');
+  text('confirm-text', 'Its report and pictures are removed from the server. '
+    + 'Its video is removed too, unless another analysis uses it. This cannot be undone.');
   fileName($('confirm-file'), analysis.file_name);
   dialog.returnValue = 'no';
   $('confirm-yes').onclick = () => dialog.close('yes');

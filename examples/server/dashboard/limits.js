@@ -19,14 +19,23 @@ export function limitWords() {
 export function refusal(file, seconds) {
   if (file.size === 0) return 'This file is empty. Choose another one.';
   if (file.size > limits.max_upload_bytes) {
-    return `This file has ${bytes(file.size)}, but the limit of the server is ${bytes(limits.max_upload_bytes)}. `
+    const [size, most] = distinct(file.size, limits.max_upload_bytes, bytes, (count) => `${count} bytes`);
+    return `This file has ${size}, but the limit of the server is ${most}. `
       + 'Choose a shorter clip, or one with a lower resolution.';
   }
   if (Number.isFinite(seconds) && seconds > limits.max_duration_seconds) {
-    return `This video has a length of ${clock(seconds, false)}, but the limit of the server is ${span(limits.max_duration_seconds)}. `
+    const rounded = (time) => clock(time, false);
+    const [length, most] = distinct(seconds, limits.max_duration_seconds, rounded, (time) => `${time} s`);
+    return `This video has a length of ${length}, but the limit of the server is ${most}. `
       + 'Cut out the part that matters.';
   }
   return '';
+}
+
+/** Returns the texts of a value and its limit: the rounded ones, or the exact ones where rounding makes them equal. */
+function distinct(value, limit, rounded, exact) {
+  const texts = [rounded(value), rounded(limit)];
+  return texts[0] === texts[1] ? [exact(value), exact(limit)] : texts;
 }
 
 export const isPicture = (file) => file.type.startsWith('image/');

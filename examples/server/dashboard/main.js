@@ -7,7 +7,7 @@ import { openKnown } from './known.js';
 import { chosenAnalysis, chosenFile, duration, preparePicker, setAnalysis, setFile } from './picker.js';
 import { Problem, expert, showProblem } from './problem.js';
 import { openHistory } from './history.js';
-import { prepareQueue, queueIsUsed, startQueue } from './queue.js';
+import { prepareQueue, queueIsUsed, resumeQueue, startQueue } from './queue.js';
 import { openList } from './recent.js';
 import { openResult } from './result.js';
 import { openRunning } from './running.js';
@@ -41,7 +41,11 @@ async function start() {
   text('version', server.version);
   text('retention', `Videos are kept for ${span(server.keep_videos_seconds)}, reports for ${span(server.keep_reports_seconds)}.`);
   route();
+  if (!locked()) resumeQueue();
 }
+
+/** Returns whether the reader has to sign in. */
+const locked = () => server.api_key_required && !server.signed_in;
 
 /** Returns the page's address without its anchor. */
 const address = () => window.location.pathname + window.location.search;
@@ -57,7 +61,7 @@ function route() {
   round += 1;
   path = address();
   if (!server) return;
-  if (server.api_key_required && !server.signed_in) return openSignIn();
+  if (locked()) return openSignIn();
   const id = /^\/a\/([^/]+)\/?$/.exec(window.location.pathname)?.[1];
   if (id) openAnalysis(id);
   else if (window.location.pathname === '/history') close = openHistory(navigate, signedOut);
@@ -89,6 +93,8 @@ async function showModel() {
 /** Asks for the API key again if the problem is that the session has ended. Returns whether it was. */
 function signedOut(problem) {
   if (problem.status !== 401) return false;
+  // The form is open: opening it again would move the focus and clear its message.
+  if (locked()) return true;
   // Do not ask the server: if it answered that the session is valid, the page would loop for ever.
   server = { ...server, api_key_required: true, signed_in: false };
   showSession(server);

@@ -19,13 +19,18 @@ const WATCHED = 4;
 const UNDER_WAY = ['waiting', 'sending', 'sent'];
 
 let entries = [];
-let on = { sent: () => {}, signedOut: () => false };
+let on = { sent: () => {}, signedOut: () => {} };
 let sending = null;
 let timer = null;
 /** Until when the server asked to send nothing, in milliseconds. */
 let pause = 0;
+/** Whether nothing is sent and asked for, because the session has ended. */
+let stopped = false;
 
-/** Prepares the list. `sent(id, file, settings)` is called for each accepted file; see `recent.js` on `signedOut`. */
+/**
+ * Prepares the list. `sent(id, file, settings)` is called for each accepted file, and `signedOut(problem)` if the
+ * session has ended.
+ */
 export function prepareQueue(handlers) {
   on = handlers;
   $('queue-clear').addEventListener('click', () => {
@@ -87,8 +92,26 @@ export function startQueue(settings) {
   watch();
 }
 
+/** Goes on after signing in. */
+export function resumeQueue() {
+  stopped = false;
+  pump();
+  watch();
+}
+
+/** Stops until the reader has signed in again. The files that wait become ready, for the reader to send them. */
+function stop(problem) {
+  stopped = true;
+  for (const entry of entries.filter(({ state }) => state === 'waiting')) {
+    Object.assign(entry, { state: 'ready', words: '' });
+    draw(entry);
+  }
+  show();
+  on.signedOut(problem);
+}
+
 async function pump() {
-  if (sending || Date.now() < pause) return;
+  if (stopped || sending || Date.now() < pause) return;
   const entry = entries.find(({ state }) => state === 'waiting');
   if (!entry) return;
   Object.assign(entry, { state: 'sending', words: '', share: 0 });
@@ -116,7 +139,7 @@ async function pump() {
 function refused(entry, problem) {
   if (problem.status === 401) {
     entry.state = 'ready';
-    on.signedOut(problem);
+    stop(problem);
   } else if ([429, 503].includes(problem.status) && problem.retryAfter) {
     // The server takes no more at the moment: nothing is wrong with the file.
     pause = Date.now() + problem.retryAfter * 1000;
@@ -129,9 +152,12 @@ function refused(entry, problem) {
 
 /** Asks for the analyses under way, until the last has ended. */
 function watch() {
-  if (timer || !entries.some(({ state }) => state === 'sent')) return;
+  if (stopped || timer || !entries.some(({ state }) => state === 'sent')) return;
   timer = setTimeout(async () => {
-    for (const entry of entries.filter(({ state }) => state === 'sent').slice(0, WATCHED)) await refresh(entry);
+    for (const entry of entries.filter(({ state }) => state === 'sent').slice(0, WATCHED)) {
+      if (stopped) break;
+      await refresh(entry);
+    }
     timer = null;
     show();
     watch();
@@ -150,7 +176,8 @@ async function refresh(entry) {
   } catch (error) {
     const problem = Problem.from(error);
     if (problem.status === 404) Object.assign(entry, { state: 'failed', words: 'The analysis was deleted.', again: true });
-    else if (!on.signedOut(problem)) entry.words = problem.title;
+    else if (problem.status === 401) stop(problem);
+    else entry.words = problem.title;
   }
   draw(entry);
 }

@@ -19,22 +19,27 @@ export function showTelling(analysis, people) {
   const overlay = $('telling-overlay');
   const whole = analysis.video_available && width && height;
   picture.alt = whole ? `Frame at ${clock(time)}, with the face of ${person.name} framed` : `Face of ${person.name} at ${clock(time)}`;
+  // Without this, the picture of an earlier result would stay until the new one has loaded.
+  picture.removeAttribute('src');
   overlay.replaceChildren();
+  picture.onload = whole ? () => overlay.replaceChildren(boxOf(report, person, frame, face)) : null;
   picture.onerror = () => {
+    picture.onload = null;
+    overlay.replaceChildren();
     // The video may be deleted while the page is open. Its faces are kept longer.
     if (picture.src.endsWith(url.face(analysis.id, index, face))) host.hidden = true;
     else picture.src = url.face(analysis.id, index, face);
-    overlay.replaceChildren();
   };
+  if (whole) overlay.setAttribute('viewBox', `0 0 ${width} ${height}`);
   picture.src = whole ? url.frame(analysis.id, index) : url.face(analysis.id, index, face);
-  if (whole) {
-    const [x1, y1, x2, y2] = report.frames[frame].faces[face].box;
-    overlay.setAttribute('viewBox', `0 0 ${width} ${height}`);
-    const box = { x: x1, y: y1, width: x2 - x1, height: y2 - y1, 'vector-effect': 'non-scaling-stroke' };
-    overlay.append(svg('g', { class: `face ${colourClass(person.style)}` },
-      svg('rect', { class: 'face-edge', ...box }), svg('rect', { class: 'face-box', ...box })));
-  }
   const what = analysis.verdict === 'REAL' ? 'Most like a forgery, though not enough' : 'Most like a forgery';
   const where = report.frames.length > 1 ? ` at ${clock(time)}` : '';
   text('telling-text', `${what}: ${person.name}${where}, ${percent(p)} fake`);
+}
+
+function boxOf(report, person, frame, face) {
+  const [x1, y1, x2, y2] = report.frames[frame].faces[face].box;
+  const box = { x: x1, y: y1, width: x2 - x1, height: y2 - y1, 'vector-effect': 'non-scaling-stroke' };
+  return svg('g', { class: `face ${colourClass(person.style)}` },
+    svg('rect', { class: 'face-edge', ...box }), svg('rect', { class: 'face-box', ...box }));
 }

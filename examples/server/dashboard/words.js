@@ -3,18 +3,19 @@
 import { clock, plural, span } from './format.js';
 
 /** Says what was looked at, and what was not. Reports of earlier versions have no coverage. */
-export function examined({ coverage, frames, tracks, reasons }) {
+export function examined({ coverage, frames, input, tracks, reasons }) {
   const still = reasons.some(({ kind }) => kind === 'still_picture');
   if (still) return 'Examined: the faces in one picture. Not examined: everything else in it, and where it comes from.';
   const missing = ['the sound', 'everything but faces', 'where the video comes from'];
   const people = tracks.length > 0 ? ` with the faces of ${plural(tracks.length, 'person').replace('persons', 'people')}` : '';
-  let looked = `${plural(frames.length, 'frame')}${people}`;
+  let looked = `${plural(coverage ? coverage.frames : frames.length, 'frame')}${people}`;
   if (coverage) {
-    const { interval, seen, duration, share } = coverage;
+    const { closer_frames: closer, interval, seen, duration, share } = coverage;
     if (interval) {
       looked += `, about one every ${interval < 1 ? `${Number(interval.toFixed(2))} s` : span(interval)}`;
-      missing.unshift('the moments between them');
+      if (!input.frames || coverage.frames + closer < input.frames) missing.unshift('the moments between them');
     }
+    if (closer) looked += `, and ${closer} more around suspicious faces`;
     if (share !== null && share !== undefined && share < 0.995) missing.unshift(`${clock(duration - seen)} of ${clock(duration)}`);
   }
   return `Examined: ${looked}. Not examined: ${missing.slice(0, -1).join(', ')}, and ${missing.at(-1)}.`;

@@ -83,9 +83,12 @@ async fn several_files_are_checked_sent_in_turn_and_watched_until_their_verdicts
     browser.until("document.querySelectorAll('#queue li').length === 6").await;
     // What can be known before is refused before.
     browser
-        .until_text("#queue li:nth-child(5) .state", "This file has 300 kB, but the limit of the server is 300 kB.")
+        .until_text(
+            "#queue li:nth-child(5) .state",
+            "This file has 300001 bytes, but the limit of the server is 300000 bytes.",
+        )
         .await;
-    browser.until_text("#queue li:nth-child(3) .state", "This video has a length of 0:31, but the limit").await;
+    browser.until_text("#queue li:nth-child(3) .state", "a length of 0:31, but the limit of the server is 0:30.").await;
     browser.until("document.querySelectorAll('#queue canvas[data-drawn]').length === 4").await;
     browser.until_text("#queue-summary", "6 files · 4 ready · 2 refused").await;
     assert!(!browser.id("chosen").await.is_displayed().await.unwrap());
@@ -120,7 +123,8 @@ async fn several_files_are_checked_sent_in_turn_and_watched_until_their_verdicts
 #[tokio::test]
 async fn dropped_files_are_listed_and_a_busy_server_is_asked_again_by_itself() {
     let browser = Browser::start().await;
-    let server = Server::start(&["--workers", "1", "--client-jobs", "1"]);
+    // The upload that is begun below is kept open until the page was refused, however long that takes.
+    let server = Server::start(&["--workers", "1", "--client-jobs", "1", "--body-timeout", "5m"]);
     open(&browser, &server, "/").await;
     let portraits = std::fs::read(portraits()).unwrap();
     let bytes = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &portraits);
@@ -140,11 +144,16 @@ async fn dropped_files_are_listed_and_a_busy_server_is_asked_again_by_itself() {
     browser.until_text("#queue-summary", "3 files · 3 ready").await;
     browser.click("#queue li:nth-child(3) .row-actions button").await;
     browser.until_text("#queue-summary", "2 files · 2 ready").await;
+    // Another upload of the same client is under way, so the first file is one too many.
+    let other = server.begin_upload();
+    server.until_uploads(1).await;
     browser.click("#analyse").await;
-    // The second one is sent while the first one is analysed, which is one too many.
+    browser.until_text("#queue li:first-child .state", "The server is busy. Trying again in about ").await;
+    drop(other);
     browser.until_text("#queue-summary", "2 files · 2 analysed").await;
     let sent = server.json("/v1/analyses").await["items"].as_array().unwrap().len();
     assert_eq!(sent, 2);
+    // The page takes a status of 503 for a busy server too, and here it would be an unexpected line.
     browser.assert_quiet(&["status of 429"]).await;
 }
 
@@ -162,9 +171,7 @@ async fn pictures_are_previewed_and_settings_that_cannot_work_are_refused_before
     browser.picture("picture-chosen").await;
     // The portraits take 7.2 seconds.
     choose(&browser, &portraits()).await;
-    browser
-        .until_text("#file-message", "This video has a length of 0:07, but the limit of the server is 5 seconds.")
-        .await;
+    browser.until_text("#file-message", "This video has a length of 0:07, but the limit of the server is 0:05.").await;
     browser.click("#analyse").await;
     assert_eq!(browser.eval("document.activeElement.id").await, "file");
     choose(&browser, &clips.make("short.mp4", &["-i", portraits().to_str().unwrap(), "-t", "4", "-c", "copy"])).await;
@@ -246,7 +253,9 @@ async fn the_most_telling_frame_stands_beside_the_verdict_and_says_what_was_exam
     let analysis = analysed(&server, "", &portraits()).await;
     open(&browser, &server, &page_of(&analysis)).await;
     until_view(&browser, "result").await;
-    browser.until("document.getElementById('telling-picture').naturalWidth > 0").await;
+    // The box is drawn once its picture has loaded.
+    browser.until("document.querySelectorAll('#telling-overlay .face-box').length > 0").await;
+    assert_eq!(browser.eval("document.getElementById('telling-picture').naturalWidth > 0").await, true);
     let words = browser.text("#telling-text").await;
     let highest =
         analysis["report"]["frames"].as_array().unwrap().iter().flat_map(|frame| frame["faces"].as_array().unwrap());
@@ -259,11 +268,10 @@ async fn the_most_telling_frame_stands_beside_the_verdict_and_says_what_was_exam
     assert_eq!(count(&browser, "#telling-overlay .face-box").await, 1);
     let caution = browser.text("#caution").await;
     assert!(caution.contains("not proof") && caution.contains("Not examined: "), "{caution}");
-    assert!(
-        caution
-            .contains(&format!("{} frames with the faces of", analysis["report"]["frames"].as_array().unwrap().len())),
-        "{caution}"
-    );
+    let coverage = &analysis["report"]["coverage"];
+    assert!(caution.contains(&format!("{} frames with the faces of", coverage["frames"])), "{caution}");
+    let closer = format!("and {} more around suspicious faces", coverage["closer_frames"]);
+    assert_eq!(caution.contains(&closer), coverage["closer_frames"] != 0, "{caution}: {coverage}");
     // Words of the trade are in the folds for experts only.
     let shown = browser.text("main").await;
     for word in ["track", "ROC", "--f", "ffmpeg"] {
