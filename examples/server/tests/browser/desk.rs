@@ -341,10 +341,10 @@ async fn the_player_asks_for_another_frame_only_after_it_has_shown_one() {
 
 #[tokio::test]
 async fn what_ffmpeg_says_about_a_broken_file_is_folded_away() {
+    let (server, clips) = (Server::start(&[]), Clips::new());
     let browser = Browser::start().await;
-    let server = Server::start(&[]);
     open(&browser, &server, "/").await;
-    choose(&browser, &Clips::new().write("clip.mp4", b"Dear diary, today I was renamed.\n")).await;
+    choose(&browser, &clips.write("clip.mp4", b"Dear diary, today I was renamed.\n")).await;
     ask_for_frames(&browser, 3).await;
     browser.click("#analyse").await;
     browser.until_text("#start-problem", "The file is not a video").await;
