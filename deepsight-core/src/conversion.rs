@@ -18,11 +18,11 @@ use crate::{
 /// ```no_run
 /// use burn::backend::Flex;
 /// use deepsight_core::FaceCrop;
-/// use deepsight_core::model::{Conversion, ForeignWeights, Variant, WeightFormat};
+/// use deepsight_core::model::{Conversion, ForeignWeights, NetworkName, Variant, WeightFormat};
 ///
 /// let weights = ForeignWeights::read("best.pth")?;
 /// let conversion = Conversion::new("mine")
-///     .with_network("efficientnet_b3".parse()?)
+///     .with_network("efficientnet_b3".parse::<NetworkName>()?)
 ///     .with_variant(Variant::PyTorch)
 ///     .with_crop(FaceCrop::Margin { fraction: 0.3 });
 /// for note in conversion.notes(&weights)? {
