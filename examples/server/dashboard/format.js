@@ -2,7 +2,10 @@
 
 /** Formats a probability with one decimal, or none where it would be 0: `97.3 %`. */
 export function percent(probability) {
-  return `${(probability * 100).toFixed(1).replace(/\.0$/, '')} %`;
+  // As the server rounds in its sentences: single precision, and halves to the even digit.
+  const tenths = Math.fround(Math.fround(probability) * 100) * 10;
+  const rounded = tenths % 1 === 0.5 ? 2 * Math.round(tenths / 2) : Math.round(tenths);
+  return `${(rounded / 10).toFixed(1).replace(/\.0$/, '')} %`;
 }
 
 export function maybePercent(probability) {
