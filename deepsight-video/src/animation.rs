@@ -142,8 +142,8 @@ impl Animation {
                 }
                 _ => {}
             }
-            // Chunks begin at even positions. Skipping within what was read ahead costs no call of the system, of which a
-            // file of empty chunks would need millions.
+            // Chunks begin at even positions. Skipping within what was read ahead costs no call of the system; a file
+            // of empty chunks would need millions of them.
             let next = end + size % 2;
             file.seek_relative(next.cast_signed() - (at + consumed).cast_signed()).map_err(io)?;
             at = next;

@@ -554,7 +554,7 @@ mod tests {
         });
     }
 
-    /// A source that gives a byte whenever it is told to.
+    /// A source that delivers one byte for each message.
     struct Told(Receiver<()>);
 
     impl Read for Told {

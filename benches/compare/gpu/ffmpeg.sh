@@ -33,20 +33,20 @@ apt="-q -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=$work/sources
     # The assembler for the decoders' inner loops, and the headers of NVIDIA's interface; neither is installed.
     apt-get $apt download nasm libffmpeg-nvenc-dev
 } >apt.log 2>&1 || { cat apt.log >&2; echo "ffmpeg.sh: apt could not fetch the sources" >&2; exit 1; }
-for package in *.deb; do dpkg -x "$package" root; done
+for package in *.deb; do dpkg -x "$package" unpacked; done
 mkdir pc source
-sed "s|^prefix=.*|prefix=$work/root/usr|" "$(find root -name ffnvcodec.pc)" >pc/ffnvcodec.pc
+sed "s|^prefix=.*|prefix=$work/unpacked/usr|" "$(find unpacked -name ffnvcodec.pc)" >pc/ffnvcodec.pc
 tar -xf ffmpeg_*.orig.tar.xz -C source --strip-components=1
 cd source
 {
-    PATH="$work/root/usr/bin:$PATH" PKG_CONFIG_LIBDIR="$work/pc" ./configure \
+    PATH="$work/unpacked/usr/bin:$PATH" PKG_CONFIG_LIBDIR="$work/pc" ./configure \
         --disable-everything --disable-autodetect --disable-doc --disable-debug --disable-network --disable-avdevice \
         --disable-ffplay --enable-pthreads --enable-ffnvcodec --enable-nvdec \
         --enable-hwaccel=h264_nvdec,hevc_nvdec,vp9_nvdec --enable-decoder=h264,hevc,vp9,rawvideo \
         --enable-parser=h264,hevc,vp9 --enable-demuxer=mov,matroska,h264,hevc --enable-protocol=file,pipe \
         --enable-encoder=rawvideo,wrapped_avframe --enable-muxer=rawvideo,null \
         --enable-filter=scale,format,select,settb,metadata,null,hflip,vflip,transpose
-    PATH="$work/root/usr/bin:$PATH" make -j"$(nproc)" ffmpeg ffprobe
+    PATH="$work/unpacked/usr/bin:$PATH" make -j"$(nproc)" ffmpeg ffprobe
 } >build.log 2>&1 || { tail -n 20 build.log >&2; echo "ffmpeg.sh: ffmpeg could not be built" >&2; exit 1; }
 "$work/source/ffmpeg" -hide_banner -hwaccels | grep -qx cuda || { echo "ffmpeg.sh: the ffmpeg built has no NVDEC" >&2; exit 1; }
 strip ffmpeg ffprobe

@@ -100,7 +100,7 @@ mod tests {
             "model.safetensors",
             "model-00001-of-00001.safetensors",
             "best-of-two.pth",
-            // There is no way to read these together, so they are told apart by their tensors.
+            // An index of such files cannot be read, so it must not be suggested.
             "pytorch_model-00001-of-00002.bin",
         ] {
             assert_eq!(index(whole), None, "{whole}");

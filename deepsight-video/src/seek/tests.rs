@@ -18,8 +18,8 @@ fn open(path: PathBuf) -> Video {
     Video::open(path).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Returns the way to the frames of a sampling, if it is not that of a sequential pass. Seeks cost nothing here, so they
-/// are used wherever they can be.
+/// Returns the way to the frames of a sampling, if it is not that of a sequential pass. Seeks cost nothing here, so
+/// they are used wherever they can be.
 fn find(video: &Video, sampling: &Sampling) -> Option<Route> {
     free_route(video, sampling).filter(|route| route.stretches.iter().any(|stretch| stretch.first > 0))
 }

@@ -12,6 +12,11 @@ export function maybePercent(probability) {
   return probability === null || probability === undefined ? '–' : percent(probability);
 }
 
+/** Says what an analysis found: `97.3 % fake`. */
+export function outcome(probability) {
+  return probability === null ? 'no face was scored' : `${percent(probability)} fake`;
+}
+
 /** Formats a time as `m:ss`, with tenths of a second if `tenths` is true. */
 export function clock(seconds, tenths = true) {
   const sign = seconds < 0 ? '−' : '';

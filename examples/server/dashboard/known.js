@@ -3,8 +3,8 @@
 
 import { url } from './api.js';
 import { $, el, fileName, text } from './dom.js';
-import { maybePercent, moment, settingsWords } from './format.js';
-import { icon, standing } from './verdict.js';
+import { moment, outcome, settingsWords } from './format.js';
+import { stamp, standing } from './verdict.js';
 import { show } from './views.js';
 
 /** Opens the view for a file whose analysis with these settings exists. `again()` is called to analyse it again. */
@@ -13,8 +13,7 @@ export function openKnown(analysis, file, again) {
   fileName($('known-name'), file.name);
   const stand = standing(analysis);
   $('known-verdict').className = `stand ${stand.style}`;
-  $('known-verdict').replaceChildren(icon(stand.path), el('strong', {}, stand.word),
-    analysis.fake_probability === null ? ' no face was scored' : ` ${maybePercent(analysis.fake_probability)} fake`);
+  $('known-verdict').replaceChildren(...stamp(stand), ` ${outcome(analysis.fake_probability)}`);
   text('known-date', moment(analysis.created));
   const name = $('known-file');
   fileName(name, analysis.file_name);

@@ -42,3 +42,6 @@ export const isPicture = (file) => file.type.startsWith('image/');
 
 /** Returns whether a file is a video or picture, judged by its type and its name. */
 export const isLikely = (file) => /^(video|image)\//.test(file.type) || NAMES.test(file.name);
+
+/** Returns why a file may not be one that the server takes, or nothing. */
+export const doubt = (file) => (isLikely(file) ? '' : 'This may not be a video or picture. The server checks its content.');

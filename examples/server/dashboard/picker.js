@@ -3,7 +3,7 @@
 import { $, announce, fileName, text } from './dom.js';
 import { droppedFiles, folderFiles } from './files.js';
 import { bytes, clock } from './format.js';
-import { isLikely, isPicture, limitWords, refusal, setLimits } from './limits.js';
+import { doubt, isPicture, limitWords, refusal, setLimits } from './limits.js';
 import { addToQueue, queueIsUsed } from './queue.js';
 import { shown } from './views.js';
 
@@ -110,9 +110,7 @@ function choose(files, others = 0, folder = false) {
 }
 
 function complaint(file) {
-  const reason = refusal(file, duration());
-  if (reason) return reason;
-  return isLikely(file) ? '' : 'This may not be a video or picture. The server checks its content.';
+  return refusal(file, duration()) || doubt(file);
 }
 
 function describe() {

@@ -3,13 +3,13 @@
 import { getAnalysis, url } from './api.js';
 import { $, announce, el, fileName, text } from './dom.js';
 import { MOST_FILES } from './files.js';
-import { bytes, clock, maybePercent, moment, plural, span } from './format.js';
-import { isLikely, refusal } from './limits.js';
+import { bytes, clock, moment, outcome, plural, span } from './format.js';
+import { doubt, refusal } from './limits.js';
 import { Problem } from './problem.js';
 import { settingsComplaint } from './settings.js';
 import { drawThumbnail } from './thumbnail.js';
 import { upload } from './upload.js';
-import { icon, standing } from './verdict.js';
+import { stamp, standing } from './verdict.js';
 
 const POLL_MS = 2000;
 /** Analyses that are asked for at a time: the server analyses few at once, in the order of their arrival. */
@@ -63,8 +63,7 @@ export function addToQueue(files, others = 0) {
 function add(file) {
   const entry = { file, state: 'ready', words: '', seconds: null, settings: null, analysis: null, share: 0 };
   const reason = refusal(file);
-  if (reason) Object.assign(entry, { state: 'refused', words: reason });
-  else if (!isLikely(file)) entry.words = 'This may not be a video or picture. The server checks its content.';
+  Object.assign(entry, reason ? { state: 'refused', words: reason } : { words: doubt(file) });
   entry.row = row(entry);
   entries.push(entry);
   $('queue').append(entry.row);
@@ -220,9 +219,7 @@ function stateOf({ state, words, analysis, share }) {
   const result = () => {
     const stand = standing(analysis);
     const link = el('a', { href: url.page(analysis.id), 'data-route': true }, 'Show the result');
-    const probability = analysis.fake_probability;
-    const figure = probability === null ? ' · no face was scored · ' : ` · ${maybePercent(probability)} fake · `;
-    return [el('span', { class: `stand ${stand.style}` }, icon(stand.path), el('strong', {}, stand.word)), figure, link];
+    return [el('span', { class: `stand ${stand.style}` }, ...stamp(stand)), ` · ${outcome(analysis.fake_probability)} · `, link];
   };
   switch (state) {
     case 'refused': return [el('span', { class: 'message' }, words)];

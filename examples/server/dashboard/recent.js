@@ -3,9 +3,9 @@
 import { deleteAnalysis, getAnalysis, listAnalyses, url } from './api.js';
 import { confirmDelete } from './confirm.js';
 import { $, announce, el, fileName } from './dom.js';
-import { moment, percent } from './format.js';
+import { moment, outcome } from './format.js';
 import { Problem, showProblem } from './problem.js';
-import { icon, standing } from './verdict.js';
+import { stamp, standing } from './verdict.js';
 
 const REFRESH_MS = 4000;
 
@@ -67,19 +67,15 @@ export function openList(name, filter, onProblem) {
     const link = el('a', { href: url.page(analysis.id), 'data-route': true, class: 'file-name' });
     fileName(link, analysis.file_name);
     const { frames, expected_frames: expected } = analysis.progress ?? {};
-    let outcome = null;
-    if (analysis.status === 'done') {
-      const probability = analysis.fake_probability;
-      outcome = probability === null ? 'no face was scored' : `${percent(probability)} fake`;
-    } else if (analysis.status === 'running' && expected) {
-      outcome = `${frames} of ${expected} frames`;
-    }
+    let stage = null;
+    if (analysis.status === 'done') stage = outcome(analysis.fake_probability);
+    else if (analysis.status === 'running' && expected) stage = `${frames} of ${expected} frames`;
     const remove = el('button', { type: 'button', 'aria-label': `Delete ${analysis.file_name}` }, 'Delete');
     const item = el('li', { 'data-id': analysis.id, 'data-running': running ? 'yes' : null },
-      el('p', { class: `stand ${stand.style}` }, icon(stand.path), el('strong', {}, stand.word)),
+      el('p', { class: `stand ${stand.style}` }, ...stamp(stand)),
       el('div', { class: 'what' }, link,
         el('p', { class: 'note' }, el('time', { datetime: analysis.created }, moment(analysis.created)),
-          outcome ? ` · ${outcome}` : ''),
+          stage ? ` · ${stage}` : ''),
         remarks(analysis)),
       remove);
     remove.addEventListener('click', () => removeItem(item, analysis));

@@ -1,6 +1,6 @@
 // Verdicts and states of an analysis. Each has a word, a sentence and an icon, so that none is shown by color alone.
 
-import { svg } from './dom.js';
+import { el, svg } from './dom.js';
 
 const VERDICTS = {
   REAL: {
@@ -28,6 +28,9 @@ const STATES = {
 export function standing(analysis) {
   return VERDICTS[analysis.verdict] ?? STATES[analysis.status] ?? VERDICTS.UNCERTAIN;
 }
+
+/** Returns the icon and the word of a verdict or state. */
+export const stamp = ({ path, word }) => [icon(path), el('strong', {}, word)];
 
 export function icon(path) {
   return svg('svg', { class: 'icon', viewBox: '0 0 24 24', 'aria-hidden': 'true' },

@@ -220,8 +220,8 @@ mod tests {
     fn what_a_catalogue_says_is_checked_before_it_is_used() {
         let with = |name: &str, file: &str| {
             let text = format!(
-                r#"{{"models": [{{"name": "{name}", "about": "", "source": "", "license": "", "terms": "", "convert": [],
-                "files": [{file}]}}]}}"#
+                r#"{{"models": [{{"name": "{name}", "about": "", "source": "", "license": "", "terms": "",
+                "convert": [], "files": [{file}]}}]}}"#
             );
             Catalog::parse(&text).map(drop).unwrap_err()
         };

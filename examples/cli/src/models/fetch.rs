@@ -58,13 +58,18 @@ pub(super) fn fetch(entry: &Entry, folder: &Path) -> Result<Fetched, String> {
 
 /// Checks a file that is there already.
 fn present(entry: &Entry, path: PathBuf) -> Result<Fetched, String> {
-    let failed = |error: io::Error| format!("{}: {}", path.display(), with_causes(&error));
-    let fetched = File::open(&path).and_then(|mut file| digest(&mut file, &path)).map_err(failed)?;
+    let fetched = File::open(&path).and_then(|mut file| digest(&mut file, &path));
+    let fetched = fetched.map_err(|error| at(&path, &error))?;
     let wrong = (fetched.bytes == 0).then(|| "it is empty".to_owned());
     match wrong.or_else(|| difference(entry, &fetched)) {
         Some(wrong) => Err(format!("{} is there already, but {wrong}: move it away", path.display())),
         None => Ok(fetched),
     }
+}
+
+/// Describes why a file cannot be used.
+fn at(path: &Path, error: &io::Error) -> String {
+    format!("{}: {}", path.display(), with_causes(error))
 }
 
 /// Returns in what a file is not the published one.
@@ -92,7 +97,7 @@ impl Part {
             PathBuf::from(name)
         };
         let (path, tag) = (with(".part"), with(".part.etag"));
-        let failed = |error: io::Error| format!("{}: {}", path.display(), with_causes(&error));
+        let failed = |error: io::Error| at(&path, &error);
         // In a folder of several people, a link that somebody else left there could lead anywhere.
         for path in [&path, &tag] {
             if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
@@ -110,7 +115,7 @@ impl Part {
     }
 
     fn failed(&self, error: &io::Error) -> String {
-        format!("{}: {}", self.path.display(), with_causes(error))
+        at(&self.path, error)
     }
 
     fn length(&self) -> Result<u64, String> {
@@ -134,9 +139,7 @@ impl Part {
             None => fs::remove_file(&self.tag),
         };
         match kept {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(format!("{}: {}", self.tag.display(), with_causes(&error)))
-            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&self.tag, &error)),
             _ => Ok(()),
         }
     }
@@ -149,7 +152,7 @@ impl Part {
     /// Gives the part its name.
     fn put_in_place(&self, path: &Path) -> Result<(), String> {
         let renamed = self.file.sync_all().and_then(|()| fs::rename(&self.path, path));
-        renamed.map_err(|error| format!("{}: {}", path.display(), with_causes(&error)))
+        renamed.map_err(|error| at(path, &error))
     }
 }
 

@@ -179,12 +179,24 @@ mod fetch {
             setting
         }
 
+        /// A part of another version was downloaded before the server got this content.
+        fn with_part_before(content: &[u8]) -> Self {
+            let setting = Self::new(&vec![1; 500_000], "");
+            setting.server.set(|behavior| behavior.cut = Some(200_000));
+            setting.fails(&["repeat the command"]);
+            setting.server.set(|behavior| {
+                (behavior.content, behavior.tag, behavior.cut) = (content.to_vec(), Some("\"two\""), None);
+            });
+            setting
+        }
+
         /// Writes the catalogue. `more` is put into the description of the file.
         fn describe(&self, more: &str) {
             let address = format!("{}/best.pth", self.server.address);
             let text = format!(
-                r#"{{"models": [{{"name": "mine", "about": "A network", "source": "https://example.org", "license": "MIT",
-                "terms": "for the tests' use", "files": [{{"name": "best.pth", "address": "{address}"{more}}}],
+                r#"{{"models": [{{"name": "mine", "about": "A network", "source": "https://example.org",
+                "license": "MIT", "terms": "for the tests' use",
+                "files": [{{"name": "best.pth", "address": "{address}"{more}}}],
                 "convert": ["--from", "sbi"]}}]}}"#
             );
             fs::write(self.folder.path().join("catalog.json"), text).unwrap();
@@ -261,13 +273,8 @@ mod fetch {
 
     #[test]
     fn a_part_of_another_version_is_not_completed() {
-        let (old, new) = (vec![1; 500_000], content());
-        let setting = Setting::new(&old, "");
-        setting.server.set(|behavior| behavior.cut = Some(200_000));
-        setting.fails(&["repeat the command"]);
-        setting.server.set(|behavior| {
-            (behavior.content, behavior.tag, behavior.cut) = (new.clone(), Some("\"two\""), None);
-        });
+        let new = content();
+        let setting = Setting::with_part_before(&new);
         assert_eq!(setting.fetch().code, Some(0));
         assert!(setting.file("best.pth") == Some(new.clone()) && setting.files() == 1);
 
@@ -283,14 +290,9 @@ mod fetch {
 
     #[test]
     fn a_server_that_ignores_the_version_does_not_get_two_versions_joined() {
-        let (old, new) = (vec![1; 500_000], content());
-        let setting = Setting::new(&old, "");
-        setting.server.set(|behavior| behavior.cut = Some(200_000));
-        setting.fails(&["repeat the command"]);
-        setting.server.set(|behavior| {
-            (behavior.content, behavior.tag, behavior.cut) = (new.clone(), Some("\"two\""), None);
-            behavior.blind = true;
-        });
+        let new = content();
+        let setting = Setting::with_part_before(&new);
+        setting.server.set(|behavior| behavior.blind = true);
         let run = setting.fetch();
         assert_eq!(run.code, Some(0), "{run:?}");
         assert!(setting.file("best.pth") == Some(new));

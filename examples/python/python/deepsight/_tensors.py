@@ -22,7 +22,7 @@ _TYPES = {
     "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32", "int32": "I32",
     "uint64": "U64", "int64": "I64", "float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64",
 }  # fmt: skip
-#: As in files: dictionaries are searched down to this depth, and so many of them.
+#: Deepest and most dictionaries that are searched; files have the same limits.
 _DEPTH, _DICTIONARIES = 3, 256
 
 

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::{Failure, Moment, Remarks, Settings};
+use crate::random::hex;
 
 /// The state of an analysis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -103,8 +104,7 @@ pub(crate) struct Finished {
 /// the files of an ensemble, and of the version of this program.
 pub(crate) fn model_id(model: &ModelInfo) -> String {
     let text = serde_json::to_string(model).unwrap_or_else(|_| model.name.clone());
-    let digest = Sha256::digest(format!("{} {text}", env!("CARGO_PKG_VERSION")));
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(format!("{} {text}", env!("CARGO_PKG_VERSION"))))
 }
 
 /// The progress of an analysis.

@@ -13,6 +13,6 @@ pub(crate) use analysis::{Analysis, Counts, Finished, Origin, Status, model_id};
 pub(crate) use budget::DecodeBudget;
 pub(crate) use clock::Moment;
 pub(crate) use failure::{Failure, shortened, without_path};
-pub(crate) use remarks::{Label, Remarks};
+pub(crate) use remarks::{Label, MAX_TAG, Remarks};
 pub(crate) use settings::{FRAMES, MAX_FPS, MIN_FACE_SIZE, MIN_FPS, Parameters, Settings, SettingsParameters};
 pub(crate) use view::{AnalysisList, AnalysisView, Earlier};

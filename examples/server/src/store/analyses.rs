@@ -16,8 +16,8 @@ pub(crate) struct Picture {
     pub(crate) jpeg: Vec<u8>,
 }
 
-pub(super) const COLUMNS: &str = "seq, id, status, created, started, finished, file_name, bytes, sha256, settings, upload, \
-attempts, client, owner, idempotency_key, fingerprint, result, problem, label, tags, note";
+pub(super) const COLUMNS: &str = "seq, id, status, created, started, finished, file_name, bytes, sha256, settings, \
+upload, attempts, client, owner, idempotency_key, fingerprint, result, problem, label, tags, note";
 
 impl Store {
     /// Adds an analysis, the webhook to send at its end, and an entry of the audit.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::analyses::{
     AnalysisProblems, CreateParameters, KNOWN_PARAMETERS, UploadProblems, about, accept, accepted, draft, find,
-    fingerprint, webhook,
+    fingerprint, submit, webhook,
 };
 use super::guard::Client;
 use super::problem::Problem;
@@ -62,8 +62,7 @@ pub(crate) async fn again(
     analysis.origin.fingerprint = fingerprint(&analysis.sha256, &analysis.settings, webhook.as_deref())?;
     let entry = about(Action::SubmitAgain, &client, &analysis).changing(&json!({ "of": first.id }));
     let submission = Submission { analysis, upload: received.upload, video };
-    let jobs = app.jobs.clone();
-    let submitted = app.store.run(move |_| jobs.submit(admission, submission, webhook.as_deref(), &entry)).await;
+    let submitted = submit(&app, admission, submission, webhook, entry).await;
     let analysis = submitted.map_err(|error| Problem::of_store(&error, "the analysis"))?;
     accepted(&app, &client, &analysis).await
 }

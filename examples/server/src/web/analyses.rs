@@ -20,7 +20,7 @@ use crate::domain::report_schema::ReportSchema;
 use crate::domain::{Analysis, Origin, Remarks, Status, model_id};
 use crate::domain::{AnalysisView, Earlier};
 use crate::domain::{Parameters, Settings, SettingsParameters};
-use crate::jobs::{Submission, expected_frames};
+use crate::jobs::{Admission, Submission, expected_frames};
 use crate::locked::locked;
 use crate::random::hex;
 use crate::store::{Store, StoreError};
@@ -205,9 +205,7 @@ pub(crate) async fn create(
     analysis.origin.fingerprint = fingerprint(&received.sha256, &analysis.settings, webhook.as_deref())?;
     let entry = Entry::new(Action::Submit, &client.actor).about(&analysis.id, &client.owner, &analysis.sha256);
     let submission = Submission { analysis, upload: received.upload, video };
-    let jobs = app.jobs.clone();
-    let submitted = app.store.run(move |_| jobs.submit(admission, submission, webhook.as_deref(), &entry)).await;
-    match submitted {
+    match submit(&app, admission, submission, webhook, entry).await {
         Ok(analysis) => accepted(&app, &client, &analysis).await,
         // The client disconnected, and repeated the request while the first one was being stored.
         Err(error) if error.is_taken() => {
@@ -215,6 +213,18 @@ pub(crate) async fn create(
         }
         Err(error) => Err(Problem::of_store(&error, "the analysis")),
     }
+}
+
+/// Queues an analysis, with an entry of the audit.
+pub(super) async fn submit(
+    app: &AppState,
+    admission: Admission,
+    submission: Submission,
+    webhook: Option<String>,
+    entry: Entry,
+) -> Result<Analysis, StoreError> {
+    let jobs = app.jobs.clone();
+    app.store.run(move |_| jobs.submit(admission, submission, webhook.as_deref(), &entry)).await
 }
 
 /// Takes the address of the webhook, if the server may send to it.
@@ -237,7 +247,7 @@ fn found_at(analysis: &Analysis) -> [(HeaderName, String); 1] {
 
 /// Returns an analysis as a client sees it, with the earlier ones of the same file that the client may see.
 async fn view(app: &AppState, client: &Client, analysis: &Analysis) -> Result<AnalysisView, Problem> {
-    let owner = (!client.sees_all).then(|| client.owner.clone());
+    let owner = client.scope();
     // The position of a new one is not known here: it comes after all others.
     let before = if analysis.seq > 0 { analysis.seq } else { i64::MAX };
     let (id, sha256) = (analysis.id.clone(), analysis.sha256.clone());
@@ -260,7 +270,7 @@ async fn view(app: &AppState, client: &Client, analysis: &Analysis) -> Result<An
 /// Returns the newest finished analysis of a file by the server's model with the same settings, of those that the
 /// client may see.
 async fn same(app: &AppState, client: &Client, sha256: &str, settings: &Settings) -> Result<Option<Analysis>, Problem> {
-    let owner = (!client.sees_all).then(|| client.owner.clone());
+    let owner = client.scope();
     let (sha256, settings, model) = (sha256.to_owned(), settings.clone(), model_id(&app.engine.model()));
     let found = app.store.run(move |store| store.same(owner.as_deref(), &sha256, &settings, &model)).await;
     found.map_err(|error| Problem::of_store(&error, "the request"))

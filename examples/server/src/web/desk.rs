@@ -8,14 +8,14 @@ use axum::{Extension, Json};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{IntoParams, IntoResponses, ToSchema};
 
 use super::analyses::{AnalysisProblems, about, find, unknown};
 use super::guard::Client;
-use super::problem::Problem;
+use super::problem::{JsonProblems, Problem};
 use super::{App, AppState};
 use crate::audit::{Action, Entry};
-use crate::domain::{Analysis, AnalysisList, AnalysisView, Label, Moment, Parameters, Remarks, shortened};
+use crate::domain::{Analysis, AnalysisList, AnalysisView, Label, MAX_TAG, Moment, Parameters, Remarks, shortened};
 use crate::store::{Filter, Page};
 
 const MAX_PAGE: u32 = 100;
@@ -63,7 +63,7 @@ fn filter(parameters: &mut Parameters, client: &Client) -> Result<Filter, Proble
         value => Ok(value),
     };
     let search = text("search", parameters.take("search")?, MAX_SEARCH)?;
-    let tag = text("tag", parameters.take("tag")?, 40)?;
+    let tag = text("tag", parameters.take("tag")?, MAX_TAG)?;
     let verdict = match parameters.take("verdict")?.as_deref() {
         None => None,
         Some("REAL") => Some(deepsight_core::Verdict::Real),
@@ -87,7 +87,7 @@ fn filter(parameters: &mut Parameters, client: &Client) -> Result<Filter, Proble
         },
     };
     let (from, to) = (moment("from")?, moment("to")?);
-    let owner = (!client.sees_all).then(|| client.owner.clone());
+    let owner = client.scope();
     Ok(Filter { owner, search, verdict, label, tag, from, to })
 }
 
@@ -144,6 +144,27 @@ fn view(app: &AppState, analysis: &Analysis) -> AnalysisView {
     AnalysisView::of(analysis, app.jobs.progress(&analysis.id))
 }
 
+/// What can be wrong with a request for an export.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "what the documentation shows")]
+pub(crate) enum ExportProblems {
+    /// A parameter is not valid
+    #[response(status = 400, content_type = "application/problem+json")]
+    BadParameter(Problem),
+    /// An API key is needed
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthorized(Problem),
+    /// More analyses than an export may have
+    #[response(status = 422, content_type = "application/problem+json")]
+    TooMany(Problem),
+    /// The server failed
+    #[response(status = 500, content_type = "application/problem+json")]
+    Failed(Problem),
+    /// The disk is full, so the export cannot be recorded
+    #[response(status = 507, content_type = "application/problem+json")]
+    Full(Problem),
+}
+
 /// Download the list as JSON
 ///
 /// All analyses that pass the filter, newest first, without their reports; 10,000 at most.
@@ -152,14 +173,7 @@ fn view(app: &AppState, analysis: &Analysis) -> AnalysisView {
     params(FilterParameters),
     responses(
         (status = 200, description = "The list", body = AnalysisList),
-        (status = 400, description = "A parameter is not valid", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 401, description = "An API key is needed", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "More analyses than an export may have", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 500, description = "The server failed", body = Problem, content_type = "application/problem+json"),
-        (status = 507, description = "The disk is full, so the export cannot be recorded", body = Problem,
-         content_type = "application/problem+json"),
+        ExportProblems,
     ),
 )]
 pub(crate) async fn export_json(
@@ -182,14 +196,7 @@ pub(crate) async fn export_json(
     params(FilterParameters),
     responses(
         (status = 200, description = "The list", body = String, content_type = "text/csv"),
-        (status = 400, description = "A parameter is not valid", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 401, description = "An API key is needed", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "More analyses than an export may have", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 500, description = "The server failed", body = Problem, content_type = "application/problem+json"),
-        (status = 507, description = "The disk is full, so the export cannot be recorded", body = Problem,
-         content_type = "application/problem+json"),
+        ExportProblems,
     ),
 )]
 pub(crate) async fn export_csv(
@@ -327,7 +334,7 @@ pub(crate) async fn tags(
     State(app): State<App>,
     Extension(client): Extension<Client>,
 ) -> Result<Json<TagList>, Problem> {
-    let owner = (!client.sees_all).then_some(client.owner);
+    let owner = client.scope();
     let found = app.store.run(move |store| store.tags(owner.as_deref(), MAX_LISTED_TAGS)).await;
     let found = found.map_err(|error| Problem::of_store(&error, "the request"))?;
     Ok(Json(TagList { items: found.into_iter().map(|(tag, analyses)| TagItem { tag, analyses }).collect() }))
@@ -345,14 +352,7 @@ pub(crate) async fn tags(
         (status = 200, description = "The analysis with its remarks, without its report", body = AnalysisView),
         (status = 400, description = "The body is not JSON, or a text or the list of tags is too long", body = Problem,
          content_type = "application/problem+json"),
-        (status = 403, description = "Requests from pages of other sites are refused", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 408, description = "The body took too long", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 415, description = "The content type is not JSON", body = Problem,
-         content_type = "application/problem+json"),
+        JsonProblems,
         (status = 422, description = "The JSON has other members, or others' types", body = Problem,
          content_type = "application/problem+json"),
         AnalysisProblems,

@@ -56,6 +56,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Returns the owner whose analyses the client sees; `None` if it sees those of all.
+    pub(super) fn scope(&self) -> Option<String> {
+        (!self.sees_all).then(|| self.owner.clone())
+    }
+
     /// Returns whether the client may see and remove an analysis of this owner.
     pub(super) fn sees(&self, owner: &str) -> bool {
         self.sees_all || self.owner == owner

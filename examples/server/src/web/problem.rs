@@ -5,10 +5,29 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use utoipa::IntoResponses;
 
 use crate::connections::Crowded;
 pub(crate) use crate::domain::Failure as Problem;
 use crate::domain::shortened;
+
+/// What can be wrong with a request whose body is JSON, besides the JSON itself.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "what the documentation shows")]
+pub(crate) enum JsonProblems {
+    /// Requests from pages of other sites are refused
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(Problem),
+    /// The body took too long
+    #[response(status = 408, content_type = "application/problem+json")]
+    Slow(Problem),
+    /// The body is too large
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(Problem),
+    /// The content type is not JSON
+    #[response(status = 415, content_type = "application/problem+json")]
+    NotJson(Problem),
+}
 
 /// Refusals of requests, which no analysis can end with.
 impl Problem {

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::App;
 use super::guard::{Visitor, cookie, wrong_key};
-use super::problem::Problem;
+use super::problem::{JsonProblems, Problem};
 use crate::audit::{Action, Entry};
 use crate::keys::SESSION;
 
@@ -37,14 +37,7 @@ pub(crate) struct SignIn {
          content_type = "application/problem+json"),
         (status = 401, description = "The key is not known", body = Problem,
          content_type = "application/problem+json"),
-        (status = 403, description = "Requests from pages of other sites are refused", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 408, description = "The body took too long", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 415, description = "The content type is not JSON", body = Problem,
-         content_type = "application/problem+json"),
+        JsonProblems,
         (status = 422, description = "The JSON lacks the key", body = Problem,
          content_type = "application/problem+json"),
     ),

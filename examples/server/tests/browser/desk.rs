@@ -297,7 +297,8 @@ async fn on_a_phone_labels_of_faces_do_not_overlap_and_the_chart_is_not_cut_off(
     assert_eq!(browser.eval(inside).await, 0, "labels of the chart that are cut off");
     browser.picture("phone-result").await;
     let overlapping = "(() => {
-        const boxes = [...document.querySelectorAll('#overlay .face-plate')].map((plate) => plate.getBoundingClientRect());
+        const plates = [...document.querySelectorAll('#overlay .face-plate')];
+        const boxes = plates.map((plate) => plate.getBoundingClientRect());
         return boxes.some((a, i) => boxes.slice(i + 1).some((b) =>
             a.left < b.right - 0.5 && b.left < a.right - 0.5 && a.top < b.bottom - 0.5 && b.top < a.bottom - 0.5));
     })()";
