@@ -188,6 +188,12 @@ pub enum Error {
         /// The schema this version reads.
         supported: u32,
     },
+    /// A report could not be written as a PDF.
+    #[error("cannot write the report as a PDF: {reason}")]
+    Pdf {
+        /// What the PDF writer says.
+        reason: String,
+    },
     /// A file could not be written.
     #[error("cannot write {path}")]
     Write {

@@ -1,13 +1,15 @@
 use std::fmt::Write;
 
 use super::Report;
-use super::text::{clock, person};
+use super::words::{clock, person};
 use crate::verdict::percent;
 
 /// Number of people with a color of their own. The others share a gray.
 pub(super) const COLOURS: usize = 8;
 /// Maximum number of points drawn per person. Longer curves are averaged down to it.
 const MAX_POINTS: usize = 300;
+/// Maximum number of points that are marked with dots.
+pub(super) const MAX_DOTS: usize = 60;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 280.0;
@@ -85,14 +87,15 @@ pub(super) fn colours(report: &Report) -> Vec<String> {
     (0..report.tracks.len()).map(colour).collect()
 }
 
-struct Curve {
-    colour: String,
-    name: String,
+pub(super) struct Curve {
+    pub(super) colour: String,
+    pub(super) name: String,
     /// Pairs of time in seconds and probability.
     points: Vec<(f64, f64)>,
 }
 
-fn curves(report: &Report) -> Vec<Curve> {
+/// Returns the curves of all people with a score, in the order in which they are drawn.
+pub(super) fn curves(report: &Report) -> Vec<Curve> {
     let mut curves: Vec<Curve> = colours(report)
         .into_iter()
         .zip(&report.tracks)
@@ -113,24 +116,27 @@ fn curves(report: &Report) -> Vec<Curve> {
 }
 
 impl Curve {
+    /// Returns the points, averaged down to as many as a chart shows.
+    pub(super) fn thinned(&self) -> Vec<(f64, f64)> {
+        let bin = self.points.len().div_ceil(MAX_POINTS).max(1);
+        let average = |chunk: &[(f64, f64)]| {
+            let count = chunk.len() as f64;
+            let sum = chunk.iter().fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
+            (sum.0 / count, sum.1 / count)
+        };
+        self.points.chunks(bin).map(average).collect()
+    }
+
     fn draw(&self, axis: &Axis, svg: &mut String) {
-        let bin = self.points.len().div_ceil(MAX_POINTS);
-        let points: Vec<(f64, f64)> = self
-            .points
-            .chunks(bin)
-            .map(|chunk| {
-                let count = chunk.len() as f64;
-                let sum = chunk.iter().fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
-                (axis.x(sum.0 / count), y(sum.1 / count))
-            })
-            .collect();
+        let points: Vec<(f64, f64)> =
+            self.thinned().into_iter().map(|(time, probability)| (axis.x(time), y(probability))).collect();
         let _ = write!(svg, "<g class=\"curve {}\"><polyline points=\"", self.colour);
         for (x, y) in &points {
             let _ = write!(svg, "{x:.1},{y:.1} ");
         }
         svg.push_str("\"/>");
         // Dots mark the analyzed frames; a dense curve needs none.
-        if points.len() <= 60 {
+        if points.len() <= MAX_DOTS {
             for (x, y) in &points {
                 let _ = write!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.6\"/>");
             }
@@ -180,14 +186,14 @@ fn y(probability: f64) -> f64 {
 }
 
 /// The time axis, from the first to the last frame.
-struct Axis {
+pub(super) struct Axis {
     start: f64,
     end: f64,
-    step: f64,
+    pub(super) step: f64,
 }
 
 impl Axis {
-    fn over(report: &Report) -> Self {
+    pub(super) fn over(report: &Report) -> Self {
         let times = report.frames.iter().map(|frame| frame.time);
         let (start, end) = times.fold((f64::MAX, f64::MIN), |(low, high), time| (low.min(time), high.max(time)));
         let (start, end) = if start < end { (start, end) } else { (start.min(end), start.min(end) + 1.0) };
@@ -198,10 +204,15 @@ impl Axis {
     }
 
     fn x(&self, time: f64) -> f64 {
-        LEFT + 6.0 + (time - self.start) / (self.end - self.start) * (WIDTH - LEFT - RIGHT - 12.0)
+        LEFT + 6.0 + self.share(time) * (WIDTH - LEFT - RIGHT - 12.0)
     }
 
-    fn ticks(&self) -> impl Iterator<Item = f64> {
+    /// Returns how far along the axis a time is, `0..=1`.
+    pub(super) fn share(&self, time: f64) -> f64 {
+        (time - self.start) / (self.end - self.start)
+    }
+
+    pub(super) fn ticks(&self) -> impl Iterator<Item = f64> {
         let first = (self.start / self.step).ceil();
         (0..=8).map(move |tick| (first + f64::from(tick)) * self.step).filter(|&time| time <= self.end + 1e-9)
     }

@@ -3,10 +3,23 @@
 mod chart;
 mod html;
 mod json;
+#[cfg(feature = "pdf")]
+mod pdf;
 mod pictures;
+mod record;
+#[cfg(feature = "signature")]
+mod sign;
+mod signature;
 mod stability;
 mod text;
+mod words;
 
+#[cfg(feature = "pdf")]
+pub use pdf::{Paper, ReportPdf};
+pub use record::Record;
+#[cfg(feature = "signature")]
+pub use sign::{PublicKey, SecretKey, SignatureError, Verified, verify};
+pub use signature::Signature;
 pub use stability::{Stability, Variation, VariationScore};
 pub use text::escape_html;
 
@@ -66,6 +79,12 @@ pub struct Report {
     pub errors: ErrorLog,
     /// The time spent in each stage.
     pub seconds: Seconds,
+    /// Who made the report, when, and for which case; `None` if nobody said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Record>,
+    /// The signature of everything above; `None` if the report is not signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
     /// The highest-scoring faces of each track, by track and falling probability. Not part of the JSON.
     #[serde(skip)]
     pub evidence: Vec<Evidence>,
@@ -223,6 +242,21 @@ pub struct Evidence {
     pub activation: Option<ActivationMap>,
 }
 
+impl Evidence {
+    /// Creates a face without an activation map: `image` is the crop that the classifier scored, and `face` the position
+    /// in the list of the frame with this index.
+    pub fn new(track: usize, index: u64, time: f64, face: usize, fake_probability: f32, image: RgbImage) -> Self {
+        Self { track, index, time, face, fake_probability, image, activation: None }
+    }
+
+    /// Sets the activation map; `None` if the classifier has none.
+    #[must_use]
+    pub fn with_activation(mut self, activation: Option<ActivationMap>) -> Self {
+        self.activation = activation;
+        self
+    }
+}
+
 impl Report {
     #[allow(clippy::too_many_arguments, reason = "private: the one place where all parts meet")]
     pub(crate) fn new(
@@ -254,6 +288,8 @@ impl Report {
             frames,
             errors,
             seconds,
+            record: None,
+            signature: None,
             evidence,
         }
     }
@@ -261,6 +297,12 @@ impl Report {
     /// Sets the hash of the input file, which may take as long as the analysis to compute.
     pub fn with_sha256(mut self, sha256: impl Into<String>) -> Self {
         self.input.sha256 = Some(sha256.into());
+        self
+    }
+
+    /// Adds who made the report, when, and for which case.
+    pub fn with_record(mut self, record: Record) -> Self {
+        self.record = Some(record);
         self
     }
 

@@ -5,7 +5,8 @@ use image::imageops::{FilterType, resize};
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
 use super::Evidence;
-use super::text::{clock, escape_html};
+use super::text::escape_html;
+use super::words::clock;
 use crate::verdict::percent;
 
 /// Maximum length in pixels of the longer side of a picture on the page.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{analyze, convert, evaluate, merge, models, preprocess, selftest, shell, train};
+use crate::{analyze, convert, evaluate, keys, merge, models, preprocess, selftest, shell, train};
 
 /// Detects forged faces in videos, and trains and measures the models for it.
 #[derive(Debug, Parser)]
@@ -31,6 +31,10 @@ pub enum Commands {
     Analyze(Box<analyze::Args>),
     /// Merge the results of analyze --output-dir into one file and a table
     Merge(Box<merge::Args>),
+    /// Check the signatures of reports
+    Verify(Box<keys::VerifyArgs>),
+    /// Make a key that signs reports
+    NewKey(keys::NewKeyArgs),
     /// Turn a timm state dict into a model file, or inspect a model file
     Convert(Box<convert::Args>),
     /// List models that others published, and download one when asked
@@ -58,6 +62,8 @@ impl Deepsight {
         match command {
             Commands::Analyze(args) => analyze::main(args),
             Commands::Merge(args) => merge::main(args),
+            Commands::Verify(args) => keys::verify_reports(args),
+            Commands::NewKey(args) => keys::new_key(args),
             Commands::Convert(args) => convert::main(args),
             Commands::Models(args) => models::main(args),
             Commands::Preprocess(args) => preprocess::main(args),

@@ -12,6 +12,7 @@ mod ensemble;
 pub mod evaluate;
 mod flags;
 mod interrupt;
+pub mod keys;
 pub mod merge;
 pub mod models;
 mod output;

@@ -4,8 +4,12 @@ mod analyzer;
 mod coverage;
 mod detect_every;
 mod ensemble;
+#[cfg(feature = "pdf")]
+mod pdf;
 mod report;
 mod session;
+#[cfg(feature = "signature")]
+mod signature;
 mod stability;
 mod stand_ins;
 mod threads;

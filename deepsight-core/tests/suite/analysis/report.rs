@@ -2,7 +2,7 @@ use deepsight_core::{Analyzer, AnalyzerConfig, Error, Input, Job, Report, report
 
 use super::stand_ins::{Act, Classifier, Detector, face, frames};
 
-fn report(count: u64, faces: bool) -> Report {
+pub(super) fn report(count: u64, faces: bool) -> Report {
     let detector = if faces { Detector::of(vec![face(20.0, 0.99), face(220.0, 0.5)]) } else { Detector::of(vec![]) };
     let detector = detector.scripted(|number| if number == 2 { Act::Fail } else { Act::Work });
     let classifier = Classifier::of(|number| 0.5 + f32::from(number) / 16.0);
@@ -70,7 +70,7 @@ fn a_report_of_an_earlier_version_without_qualities_can_be_read() {
     assert!(!earlier.contains("quality"), "{earlier}");
     let read = Report::from_json(&earlier).unwrap();
     assert_eq!((read.tracks[0].quality, read.frames[0].faces[0].quality), (None, None));
-    assert!(read.to_html().contains("&ndash;"));
+    assert!(read.to_html().contains("–"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use burn::tensor::backend::Backend;
 use clap::Parser;
+use deepsight_core::report::Paper;
 use deepsight_core::{Aggregation, AnalyzerConfig, Classifier, Engine, Error, Models, Precision, Report, Threads};
 use deepsight_device::Device;
 use deepsight_face::MtcnnConfig;
@@ -20,6 +21,8 @@ const GPU_JOBS: usize = 8;
 /// Frames and faces that a GPU is given at once, unless somebody asks for other numbers.
 const GPU_BATCHES: (usize, usize) = (32, 128);
 
+/// Longest text for a report, in characters, as the server has it.
+const MAX_WORDS: usize = 4000;
 /// Longest clip that may be asked for, in seconds: a week.
 const MAX_DURATION: u64 = 7 * 24 * 3600;
 /// Longest wait that may be asked for, in seconds: a day.
@@ -121,6 +124,24 @@ pub struct Args {
     /// Write the report as a web page; for several clips, the name of a folder for one page per clip
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    /// Write the report as a PDF with the frames in full; for several clips, the name of a folder for one file per clip
+    #[arg(long, value_name = "FILE")]
+    pub pdf: Option<PathBuf>,
+    /// Paper of the PDF: a4 or letter
+    #[arg(long, value_name = "PAPER", default_value_t = Paper::A4)]
+    pub paper: Paper,
+    /// Sign the report with this Ed25519 key in PEM, which `deepsight new-key` makes; `deepsight verify` checks it
+    #[arg(long, value_name = "FILE")]
+    pub sign: Option<PathBuf>,
+    /// Case to name in the report
+    #[arg(long, value_name = "TEXT", value_parser = words)]
+    pub case: Option<String>,
+    /// Analyst to name in the report
+    #[arg(long, value_name = "NAME", value_parser = words)]
+    pub analyst: Option<String>,
+    /// Note to show in the report
+    #[arg(long, value_name = "TEXT", value_parser = words)]
+    pub note: Option<String>,
     /// Write the highest-scoring faces with their activation maps into this folder, as PNG
     #[arg(long, value_name = "DIR")]
     pub heatmaps: Option<PathBuf>,
@@ -128,7 +149,9 @@ pub struct Args {
     #[arg(long)]
     pub verbose: bool,
     /// Folder for the results of many clips, as lines of JSON; the same command continues an earlier run
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["json", "html", "heatmaps", "verbose"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = [
+        "json", "html", "pdf", "paper", "sign", "case", "analyst", "note", "heatmaps", "verbose",
+    ])]
     pub output_dir: Option<PathBuf>,
     /// List of the clips: a .csv with a column `file`, or a .txt with one path per line, relative to the list's folder;
     /// - reads such lines from standard input
@@ -226,7 +249,7 @@ impl Args {
             .with_face_confidence(self.face_confidence)
             .with_detect_every(self.detect_every.into());
         // Activation maps cost a run of the network each; they are made where somebody will see them.
-        let shown = self.html.is_some() || self.heatmaps.is_some();
+        let shown = self.html.is_some() || self.pdf.is_some() || self.heatmaps.is_some();
         let config = if shown { config } else { config.with_evidence(0) };
         let config = match self.batches() {
             Some((frames, faces)) => config.with_batches(frames, faces),
@@ -324,6 +347,15 @@ impl Args {
     /// Whether standard output is for JSON alone.
     pub fn json_on_stdout(&self) -> bool {
         self.json.as_deref() == Some(Path::new("-"))
+    }
+}
+
+/// Text for a report: not empty, and not so long that it would bury the verdict.
+fn words(text: &str) -> Result<String, String> {
+    match text.chars().count() {
+        _ if text.trim().is_empty() => Err("is empty".into()),
+        1..=MAX_WORDS => Ok(text.to_owned()),
+        count => Err(format!("has {count} characters; at most {MAX_WORDS} are allowed")),
     }
 }
 

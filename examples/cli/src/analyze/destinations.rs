@@ -1,10 +1,11 @@
 //! Where the results of `analyze` go.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use deepsight_core::{Report, report::Evidence};
+use deepsight_core::report::Evidence;
 
 use super::Args;
+use super::publish::Published;
 use crate::output::{OutputError, PendingFile, create_folder, unique_stems};
 
 /// Where results are written. Making it finds out whether they can be.
@@ -12,14 +13,16 @@ use crate::output::{OutputError, PendingFile, create_folder, unique_stems};
 pub(super) struct Destinations {
     stems: Vec<String>,
     json: Option<PendingFile>,
-    html: Html,
+    html: Documents,
+    pdf: Documents,
     heatmaps: Option<PathBuf>,
 }
 
+/// Where the documents of one kind go: one for each clip.
 #[derive(Debug)]
-enum Html {
+enum Documents {
     None,
-    Page(Option<PendingFile>),
+    One(Option<PendingFile>),
     Folder(PathBuf),
 }
 
@@ -27,10 +30,12 @@ enum Html {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(super) enum DestinationError {
-    /// One page for several clips.
-    #[error("--html {} names one page for {clips} clips: name a folder, ending in /", path.display())]
-    OnePage {
-        /// The page named.
+    /// One document for several clips.
+    #[error("{flag} {} names one file for {clips} clips: name a folder, ending in /", path.display())]
+    OneDocument {
+        /// The flag that names it.
+        flag: &'static str,
+        /// The file named.
         path: PathBuf,
         /// The clips given.
         clips: usize,
@@ -55,51 +60,45 @@ impl Destinations {
     /// When one cannot be written or is an input, or one page is named for several clips.
     pub(super) fn open(args: &Args, clips: &[PathBuf]) -> Result<Self, DestinationError> {
         // A slip of the hand must not cost the only copy of a clip.
-        let inputs: Vec<PathBuf> =
-            clips.iter().chain(&args.model).filter_map(|input| std::fs::canonicalize(input).ok()).collect();
-        for (flag, path) in [("--json", &args.json), ("--html", &args.html)] {
+        let inputs: Vec<PathBuf> = clips
+            .iter()
+            .chain(&args.model)
+            .chain(&args.sign)
+            .filter_map(|input| std::fs::canonicalize(input).ok())
+            .collect();
+        for (flag, path) in [("--json", &args.json), ("--html", &args.html), ("--pdf", &args.pdf)] {
             let path =
                 path.as_ref().filter(|path| std::fs::canonicalize(path).is_ok_and(|path| inputs.contains(&path)));
             if let Some(path) = path {
                 return Err(DestinationError::Input { flag, path: path.clone() });
             }
         }
-        let html = match &args.html {
-            None => Html::None,
-            Some(path) if path.is_dir() || path.to_string_lossy().ends_with(std::path::is_separator) => {
-                create_folder(path)?;
-                Html::Folder(path.clone())
-            }
-            Some(path) if clips.len() > 1 => {
-                return Err(DestinationError::OnePage { path: path.clone(), clips: clips.len() });
-            }
-            Some(path) => Html::Page(Some(PendingFile::create(path)?)),
-        };
+        let html = Documents::open("--html", args.html.as_deref(), clips.len())?;
+        let pdf = Documents::open("--pdf", args.pdf.as_deref(), clips.len())?;
         if let Some(folder) = &args.heatmaps {
             create_folder(folder)?;
         }
         let json = args.json.as_deref().filter(|_| !args.json_on_stdout()).map(PendingFile::create).transpose()?;
-        Ok(Self { stems: unique_stems(clips), json, html, heatmaps: args.heatmaps.clone() })
+        Ok(Self { stems: unique_stems(clips), json, html, pdf, heatmaps: args.heatmaps.clone() })
     }
 
-    /// Writes the page and the pictures of one clip, by its place among the clips, and its JSON behind that of the one
-    /// before.
+    /// Writes the page, the document and the pictures of one clip, by its place among the clips, and its JSON behind that
+    /// of the one before.
     ///
     /// # Errors
     /// When one cannot be written.
-    pub(super) fn write(&mut self, clip: usize, report: &Report, json: &str) -> Result<(), OutputError> {
+    pub(super) fn write(&mut self, clip: usize, published: &Published, json: &str) -> Result<(), OutputError> {
+        let Published { report, pdf } = published;
         if let Some(file) = &mut self.json {
             file.append(json.as_bytes())?;
             file.append(b"\n")?;
         }
         let stem = &self.stems[clip];
-        let page = match &mut self.html {
-            Html::None => None,
-            Html::Page(page) => page.take(),
-            Html::Folder(folder) => Some(PendingFile::create(&folder.join(format!("{stem}.html")))?),
-        };
-        if let Some(page) = page {
+        if let Some(page) = self.html.next(&format!("{stem}.html"))? {
             page.commit(report.to_html().as_bytes())?;
+        }
+        if let (Some(pdf), Some(document)) = (pdf, self.pdf.next(&format!("{stem}.pdf"))?) {
+            document.commit(pdf)?;
         }
         let Some(folder) = &self.heatmaps else { return Ok(()) };
         for evidence in &report.evidence {
@@ -119,6 +118,29 @@ impl Destinations {
     /// When it cannot be written.
     pub(super) fn finish(self) -> Result<(), OutputError> {
         self.json.map_or(Ok(()), PendingFile::finish)
+    }
+}
+
+impl Documents {
+    fn open(flag: &'static str, path: Option<&Path>, clips: usize) -> Result<Self, DestinationError> {
+        match path {
+            None => Ok(Self::None),
+            Some(path) if path.is_dir() || path.to_string_lossy().ends_with(std::path::is_separator) => {
+                create_folder(path)?;
+                Ok(Self::Folder(path.into()))
+            }
+            Some(path) if clips > 1 => Err(DestinationError::OneDocument { flag, path: path.into(), clips }),
+            Some(path) => Ok(Self::One(Some(PendingFile::create(path)?))),
+        }
+    }
+
+    /// Returns the file for the next clip; a folder has one of this name.
+    fn next(&mut self, name: &str) -> Result<Option<PendingFile>, OutputError> {
+        match self {
+            Self::None => Ok(None),
+            Self::One(file) => Ok(file.take()),
+            Self::Folder(folder) => PendingFile::create(&folder.join(name)).map(Some),
+        }
     }
 }
 
@@ -148,7 +170,7 @@ mod tests {
         assert!(message.contains("name a folder"), "{message}");
         assert!(Destinations::open(&args, &two[..1]).is_ok());
         let args = parse(&["--html", folder.path().to_str().unwrap()]).unwrap();
-        assert!(matches!(Destinations::open(&args, &two).unwrap().html, Html::Folder(_)));
+        assert!(matches!(Destinations::open(&args, &two).unwrap().html, Documents::Folder(_)));
     }
 
     #[test]
@@ -158,7 +180,7 @@ mod tests {
         std::fs::write(&input, "precious").unwrap();
         let link = folder.path().join("sub/../input");
         std::fs::create_dir(folder.path().join("sub")).unwrap();
-        for flag in ["--json", "--html"] {
+        for flag in ["--json", "--html", "--pdf"] {
             let args = parse(&[flag, link.to_str().unwrap(), input.to_str().unwrap()]).unwrap();
             let message = Destinations::open(&args, &args.clips().unwrap()).unwrap_err().to_string();
             assert!(message.starts_with(flag) && message.ends_with("is also an input"), "{message}");
@@ -171,7 +193,7 @@ mod tests {
     #[test]
     fn a_destination_that_cannot_be_written_is_found_before_any_work() {
         let clip = [PathBuf::from("a.mp4")];
-        for flag in ["--json", "--html"] {
+        for flag in ["--json", "--html", "--pdf"] {
             let args = parse(&[flag, "/nonexistent/folder/report"]).unwrap();
             assert!(Destinations::open(&args, &clip).is_err(), "{flag}");
         }

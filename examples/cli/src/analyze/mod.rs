@@ -7,6 +7,7 @@ mod failure;
 mod inputs;
 mod many;
 mod progress;
+mod publish;
 mod stream;
 mod worker;
 
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::backend::Backend;
-use deepsight_core::{CancelToken, Report};
+use deepsight_core::CancelToken;
 use deepsight_device::with_backend;
 
 pub use args::Args;
@@ -26,6 +27,7 @@ pub use stream::StreamError;
 use self::destinations::Destinations;
 use self::many::many;
 use self::progress::Bars;
+use self::publish::{Published, Publisher};
 use self::worker::{Worker, workers};
 use crate::clip::Clip;
 use crate::interrupt::cancel_on_interrupt;
@@ -60,6 +62,7 @@ fn on<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Resu
 fn show<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<ExitCode, Failure> {
     let clips = args.clips().map_err(|error| Failure::input(&error))?;
     let destinations = Destinations::open(args, &clips).map_err(|error| Failure::input(&error))?;
+    let publisher = Publisher::open(args).map_err(|error| Failure::input(&error))?;
     let threads = args.threads().map_err(|error| Failure::input(&error))?;
     let open = |clip: &Path| Clip::open(clip, &args.decoding(), args.look());
     // ffprobe and ffmpeg take their time to start, and so do the networks.
@@ -74,7 +77,9 @@ fn show<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Re
     let work = |worker: &Worker<B>, position: usize| {
         let clip = &clips[position];
         let first = (position == 0).then(|| first.lock().unwrap_or_else(PoisonError::into_inner).take());
-        worker.analyze(args, clip, first.flatten().unwrap_or_else(|| open(clip)), cancel, &bars)
+        let opened = first.flatten().unwrap_or_else(|| open(clip));
+        let report = worker.analyze(args, clip, opened, cancel, &bars)?;
+        publisher.publish(report, Some(clip), cancel)
     };
     let mut results =
         Results { args, several: clips.len() > 1, destinations, listening: true, code: ExitCode::SUCCESS };
@@ -94,8 +99,8 @@ struct Results<'a> {
 }
 
 impl Results<'_> {
-    fn take(&mut self, position: usize, outcome: Result<Report, Failure>) -> Result<(), Failure> {
-        let report = match outcome {
+    fn take(&mut self, position: usize, outcome: Result<Published, Failure>) -> Result<(), Failure> {
+        let published = match outcome {
             // The other clips are worth their verdict all the same.
             Err(failure @ Failure::Clip(_)) if self.several => {
                 complain(&failure.to_string());
@@ -104,10 +109,11 @@ impl Results<'_> {
             }
             outcome => outcome?,
         };
+        let report = &published.report;
         let object = if self.several { report.to_json() } else { report.to_json_pretty() };
         let object = object.map_err(|error| Failure::output(&error))?;
-        self.destinations.write(position, &report, &object).map_err(|error| Failure::output(&error))?;
-        let text = if self.args.json_on_stdout() { &object } else { &table(&report, self.args.verbose) };
+        self.destinations.write(position, &published, &object).map_err(|error| Failure::output(&error))?;
+        let text = if self.args.json_on_stdout() { &object } else { &table(report, self.args.verbose) };
         if self.listening {
             self.listening = print(text).map_err(|error| Failure::output(&error))?;
         }

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::destinations::Destinations;
 use super::progress::Bars;
+use super::publish::{Published, Publisher};
 use super::worker::{Worker, failure, workers};
 use super::{Args, Failure};
 use crate::clip::{Clip, FrameCount};
@@ -109,20 +110,23 @@ pub(super) fn analyze<B: Backend>(args: &Args, device: &B::Device, cancel: &Canc
     }
     let mut destinations =
         Destinations::open(args, &[PathBuf::from("standard-input")]).map_err(|error| Failure::input(&error))?;
+    let publisher = Publisher::open(args).map_err(|error| Failure::input(&error))?;
     let threads = args.threads().map_err(|error| Failure::input(&error))?;
     let worker = workers::<B>(args, device, &threads)?.remove(0);
     let (source, head) = waiting(cancel, first_bytes)?.map_err(input)?;
     if head == Y4M && args.stability {
         return Err(input(StreamError::OnlyOnce));
     }
-    let report = match args.live || head == Y4M {
-        true => as_it_comes(args, &worker, source, cancel)?,
-        false => as_a_file(args, &worker, source, cancel)?,
+    let published = match args.live || head == Y4M {
+        // What was seen is worth its report also after Ctrl-C.
+        true => publisher.publish(as_it_comes(args, &worker, source, cancel)?, None, &CancelToken::new())?,
+        false => as_a_file(args, &worker, &publisher, source, cancel)?,
     };
+    let report = &published.report;
     let object = if args.live { report.to_json() } else { report.to_json_pretty() };
     let object = object.map_err(|error| Failure::output(&error))?;
-    destinations.write(0, &report, &object).map_err(|error| Failure::output(&error))?;
-    let text = if args.json_on_stdout() { &object } else { &table(&report, args.verbose) };
+    destinations.write(0, &published, &object).map_err(|error| Failure::output(&error))?;
+    let text = if args.json_on_stdout() { &object } else { &table(report, args.verbose) };
     print(text).map_err(|error| Failure::output(&error))?;
     destinations.finish().map_err(|error| Failure::output(&error))?;
     Ok(ExitCode::SUCCESS)
@@ -145,9 +149,10 @@ fn first_bytes() -> Result<(Source, Vec<u8>), StreamError> {
 fn as_a_file<B: Backend>(
     args: &Args,
     worker: &Worker<B>,
+    publisher: &Publisher<'_>,
     source: Source,
     cancel: &CancelToken,
-) -> Result<Report, Failure> {
+) -> Result<Published, Failure> {
     let input = |error: StreamError| Failure::input(&error);
     let keep = |source| input(StreamError::Io { action: "keep", source });
     let options = args.decoding();
@@ -173,7 +178,7 @@ fn as_a_file<B: Backend>(
     match analyzed {
         Ok(mut report) => {
             report.input.path = NAME.into();
-            Ok(report)
+            publisher.publish(report, Some(path), cancel)
         }
         Err(Failure::Clip(message)) => Err(Failure::Clip(renamed(message))),
         Err(failure) => Err(failure),

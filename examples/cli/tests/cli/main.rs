@@ -10,6 +10,7 @@ mod inputs;
 mod models;
 mod preprocess;
 mod program;
+mod publish;
 mod selftest;
 mod shards;
 mod shell;

@@ -53,7 +53,7 @@ fn every_command_has_a_manual_page() {
         let text = fs::read_to_string(pages.join(page)).unwrap();
         assert!(text.contains(part), "{page}: {text}");
     }
-    assert_eq!(fs::read_dir(&pages).unwrap().count(), 12);
+    assert_eq!(fs::read_dir(&pages).unwrap().count(), 14);
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     let refused = run("man", &[&file.join("below")]);

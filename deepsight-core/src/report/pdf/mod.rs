@@ -1,0 +1,202 @@
+//! A report as a document for paper: pages, filled from top to bottom.
+
+mod chart;
+mod page;
+mod sections;
+mod text;
+mod write;
+
+use std::collections::BTreeMap;
+
+use image::codecs::jpeg::JpegEncoder;
+use image::imageops::{FilterType, resize};
+use image::{ExtendedColorType, ImageEncoder, RgbImage};
+use krilla::image::Image;
+
+use self::page::{Composer, Picture};
+use super::Report;
+use crate::Error;
+
+/// Maximum number of frames that a document shows in full.
+const MAX_FRAMES: usize = 24;
+/// Longest side in pixels of a frame in a document.
+const FRAME_SIDE: u32 = 1100;
+const JPEG_QUALITY: u8 = 85;
+
+/// The paper of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Paper {
+    /// 210 × 297 mm.
+    #[default]
+    A4,
+    /// 8.5 × 11 inches.
+    Letter,
+}
+
+impl Paper {
+    /// Width and height in points.
+    fn size(self) -> (f32, f32) {
+        match self {
+            Self::A4 => (595.28, 841.89),
+            Self::Letter => (612.0, 792.0),
+        }
+    }
+}
+
+impl std::fmt::Display for Paper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::A4 => "a4",
+            Self::Letter => "letter",
+        })
+    }
+}
+
+impl std::str::FromStr for Paper {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "a4" => Ok(Self::A4),
+            "letter" => Ok(Self::Letter),
+            _ => Err("must be a4 or letter".into()),
+        }
+    }
+}
+
+/// A report on its way to a PDF: with bookmarks, and with the report's JSON attached.
+///
+/// ```
+/// # use deepsight_core::Report;
+/// use deepsight_core::report::{Paper, ReportPdf};
+///
+/// /// Writes a report whose frames `decode` gives by their index.
+/// fn publish(report: &Report, decode: impl Fn(u64) -> image::RgbImage) -> Result<Vec<u8>, deepsight_core::Error> {
+///     let mut pdf = ReportPdf::new(report).with_paper(Paper::Letter);
+///     for index in report.telling_frames() {
+///         pdf = pdf.with_frame(index, &decode(index))?;
+///     }
+///     pdf.to_pdf()
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is written before to_pdf"]
+pub struct ReportPdf<'a> {
+    report: &'a Report,
+    paper: Paper,
+    frames: BTreeMap<u64, FullFrame>,
+}
+
+/// A frame that the document shows in full.
+struct FullFrame {
+    picture: Picture,
+    /// Width of the frame in pixels, in which the boxes of its faces are given.
+    width: u32,
+}
+
+impl std::fmt::Debug for FullFrame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FullFrame").field("width", &self.width).finish_non_exhaustive()
+    }
+}
+
+impl<'a> ReportPdf<'a> {
+    /// Begins a document on A4 without frames. The faces are those of [`Report::evidence`].
+    pub fn new(report: &'a Report) -> Self {
+        Self { report, paper: Paper::A4, frames: BTreeMap::new() }
+    }
+
+    /// Sets the paper.
+    pub fn with_paper(mut self, paper: Paper) -> Self {
+        self.paper = paper;
+        self
+    }
+
+    /// Adds the frame with this index, in full size, upright as it was analyzed. The document shows it smaller, with the
+    /// boxes of its faces. See [`Report::telling_frames`].
+    ///
+    /// # Errors
+    /// [`Error::Pdf`] if the picture cannot be encoded.
+    pub fn with_frame(mut self, index: u64, image: &RgbImage) -> Result<Self, Error> {
+        let frame = FullFrame { picture: picture(image, FRAME_SIDE)?, width: image.width() };
+        self.frames.insert(index, frame);
+        Ok(self)
+    }
+
+    /// Writes the document.
+    ///
+    /// # Errors
+    /// [`Error::Pdf`] if a picture or the file cannot be written.
+    pub fn to_pdf(&self) -> Result<Vec<u8>, Error> {
+        let report = self.report;
+        let mut composer = Composer::new(self.paper);
+        self.compose(&mut composer)?;
+        let program = format!("DeepSight {}", env!("CARGO_PKG_VERSION"));
+        let (pages, headings) = composer.finish(&format!("{program} · {}", report.file_name()));
+        let record = report.record.clone().unwrap_or_default();
+        let about = write::About {
+            title: format!("{}: {}", report.verdict, report.file_name()),
+            author: record.analyst,
+            program,
+            created: record.created,
+            json: report.to_json_pretty()?,
+        };
+        write::write(&pages, &headings, self.paper, about)
+    }
+}
+
+impl Report {
+    /// Returns the indices of the frames that a document shows in full, in order: for every person the frame with the
+    /// highest fake probability, and the same for every suspicious stretch of time. There are at most 24, those with the
+    /// highest probabilities.
+    pub fn telling_frames(&self) -> Vec<u64> {
+        let suspicious = self.band().0;
+        let spans = self.segments.iter().filter(|segment| segment.fake_probability >= suspicious);
+        let spans = spans.map(|segment| (segment.track, segment.start, segment.end));
+        let people = self.tracks.iter().map(|track| (track.id, f64::NEG_INFINITY, f64::INFINITY));
+        let mut telling: BTreeMap<u64, f32> = BTreeMap::new();
+        for (track, start, end) in people.chain(spans) {
+            let frames = self.frames.iter().filter(|frame| (start..=end).contains(&frame.time));
+            let scores = frames.filter_map(|frame| {
+                let faces = frame.faces.iter().filter(|face| face.track == Some(track));
+                faces.filter_map(|face| face.fake_probability).max_by(f32::total_cmp).map(|score| (frame.index, score))
+            });
+            if let Some((index, score)) = scores.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))) {
+                let known = telling.entry(index).or_insert(score);
+                *known = known.max(score);
+            }
+        }
+        let mut telling: Vec<(u64, f32)> = telling.into_iter().collect();
+        telling.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        telling.truncate(MAX_FRAMES);
+        let mut indices: Vec<u64> = telling.into_iter().map(|(index, _)| index).collect();
+        indices.sort_unstable();
+        indices
+    }
+}
+
+/// Encodes a picture, with at most this many pixels on its longer side.
+fn picture(image: &RgbImage, side: u32) -> Result<Picture, Error> {
+    let failed = |reason: String| Error::Pdf { reason: format!("a picture: {reason}") };
+    let (width, height) = image.dimensions();
+    if width == 0 || height == 0 {
+        return Err(failed("it has no pixels".into()));
+    }
+    let scale = (f64::from(side) / f64::from(width.max(height))).min(1.0);
+    let scaled = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
+    let small;
+    let image = match scale < 1.0 {
+        true => {
+            small = resize(image, scaled(width), scaled(height), FilterType::Triangle);
+            &small
+        }
+        false => image,
+    };
+    let mut jpeg = Vec::new();
+    let encoder = JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY);
+    let encoded = encoder.write_image(image, image.width(), image.height(), ExtendedColorType::Rgb8);
+    encoded.map_err(|error| failed(error.to_string()))?;
+    let aspect = width as f32 / height as f32;
+    Ok(Picture { image: Image::from_jpeg(jpeg.into(), true).map_err(failed)?, aspect })
+}

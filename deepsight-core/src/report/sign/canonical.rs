@@ -1,0 +1,119 @@
+//! JSON as everybody writes it alike (RFC 8785).
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use super::SignatureError;
+
+/// Integers from here on have neighbors that the numbers of canonical JSON, which are doubles, cannot tell apart.
+const MAX_INTEGER: u64 = 1 << 53;
+
+/// Returns the canonical form of a report's JSON without its signature.
+pub(super) fn canonical(json: &str) -> Result<Vec<u8>, SignatureError> {
+    let ambiguous = |error: serde_json::Error| SignatureError::Ambiguous { reason: error.to_string() };
+    let Unique(mut value) = serde_json::from_str(json).map_err(ambiguous)?;
+    if let Value::Object(fields) = &mut value {
+        fields.remove("signature");
+    }
+    serde_json_canonicalizer::to_vec(&value).map_err(ambiguous)
+}
+
+/// A JSON value that all programs read alike: no field occurs twice, of which some would take the first and some the
+/// last, and no integer needs more than a double.
+struct Unique(Value);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueVisitor).map(Self)
+    }
+}
+
+struct UniqueVisitor;
+
+impl<'de> Visitor<'de> for UniqueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value, E> {
+        match value {
+            0..MAX_INTEGER => Ok(value.into()),
+            _ => Err(E::custom(format!("the integer {value} is not below 2^53"))),
+        }
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Value, E> {
+        match value.unsigned_abs() {
+            0..MAX_INTEGER => Ok(value.into()),
+            _ => Err(E::custom(format!("the integer {value} is not above -2^53"))),
+        }
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        let number = Number::from_f64(value).ok_or_else(|| E::custom(format!("{value} is not finite")))?;
+        Ok(Value::Number(number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Unique(value)) = items.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(name) = fields.next_key::<String>()? {
+            let Unique(value) = fields.next_value()?;
+            if map.insert(name.clone(), value).is_some() {
+                return Err(A::Error::custom(format!("the field {name:?} occurs twice")));
+            }
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn order_spaces_and_notation_do_not_matter_and_the_signature_is_left_out() {
+        let text = canonical("{ \"b\": 1e1, \"a\": [0.50, \"\\u00e9\"],\n \"signature\": {\"value\": 1} }").unwrap();
+        assert_eq!(String::from_utf8(text).unwrap(), "{\"a\":[0.5,\"é\"],\"b\":10}");
+    }
+
+    #[test]
+    fn json_that_programs_read_differently_is_refused() {
+        for (json, part) in [
+            ("{\"verdict\":\"REAL\",\"verdict\":\"FAKE\"}", "\"verdict\" occurs twice"),
+            ("{\"run\":{\"a\":1,\"a\":2}}", "\"a\" occurs twice"),
+            ("{\"bytes\":9007199254740993}", "9007199254740993"),
+            ("{\"bytes\":-9007199254740993}", "9007199254740993"),
+            ("{\"a\":1} {\"a\":1}", "trailing"),
+        ] {
+            let error = canonical(json).unwrap_err().to_string();
+            assert!(error.contains(part), "{json}: {error}");
+        }
+        assert!(canonical("{\"bytes\":9007199254740991}").is_ok());
+    }
+}

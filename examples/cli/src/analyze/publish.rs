@@ -1,0 +1,115 @@
+//! A report as it is published: with its record, signed, and as a document.
+
+use std::path::Path;
+
+use deepsight_core::report::{Paper, Record, ReportPdf, SecretKey};
+use deepsight_core::{CancelToken, Report, with_causes};
+use deepsight_video::{Media, Sampling, VideoError};
+use jiff::ZonedDateTime;
+
+use super::worker::failure;
+use super::{Args, Failure};
+use crate::keys::{KeyError, read_secret_key};
+
+/// How reports are published.
+#[derive(Debug)]
+pub(super) struct Publisher<'a> {
+    args: &'a Args,
+    paper: Option<Paper>,
+    key: Option<SecretKey>,
+}
+
+/// A report, and its document if one is wanted.
+#[derive(Debug)]
+pub(super) struct Published {
+    pub(super) report: Report,
+    pub(super) pdf: Option<Vec<u8>>,
+}
+
+impl<'a> Publisher<'a> {
+    /// Reads the key that the flags name.
+    ///
+    /// # Errors
+    /// When it cannot be read, or may be read by others.
+    pub(super) fn open(args: &'a Args) -> Result<Self, KeyError> {
+        let key = args.sign.as_deref().map(read_secret_key).transpose()?;
+        Ok(Self { args, paper: args.pdf.as_ref().map(|_| args.paper), key })
+    }
+
+    /// Adds record and signature to a report, and makes a document of it if one is wanted. `clip` is the file, whose
+    /// frames the document shows; a stream that is gone has none.
+    ///
+    /// # Errors
+    /// [`Failure::Clip`] when the frames cannot be decoded again or the document cannot be written,
+    /// [`Failure::Interrupted`] when the token is cancelled.
+    pub(super) fn publish(
+        &self,
+        report: Report,
+        clip: Option<&Path>,
+        cancel: &CancelToken,
+    ) -> Result<Published, Failure> {
+        let report = match self.record() {
+            Some(record) => report.with_record(record),
+            None => report,
+        };
+        let report = match &self.key {
+            Some(key) => report.sign(key).map_err(|error| Failure::Clip(with_causes(&error)))?,
+            None => report,
+        };
+        let pdf = self.paper.map(|paper| self.document(&report, clip, paper, cancel)).transpose()?;
+        Ok(Published { report, pdf })
+    }
+
+    /// Returns the record; `None` if no flag asks for one, so that equal clips have equal reports.
+    fn record(&self) -> Option<Record> {
+        let Args { pdf, sign, case, analyst, note, .. } = self.args;
+        let texts = [case, analyst, note];
+        if pdf.is_none() && sign.is_none() && texts.iter().all(|text| text.is_none()) {
+            return None;
+        }
+        let now = ZonedDateTime::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
+        let record = Record::new().with_created(now).with_program(concat!("deepsight ", env!("CARGO_PKG_VERSION")));
+        Some(record.with_case(case.clone()).with_analyst(analyst.clone()).with_note(note.clone()))
+    }
+
+    fn document(
+        &self,
+        report: &Report,
+        clip: Option<&Path>,
+        paper: Paper,
+        cancel: &CancelToken,
+    ) -> Result<Vec<u8>, Failure> {
+        let failed = |error: deepsight_core::Error| Failure::Clip(with_causes(&error));
+        let mut pdf = ReportPdf::new(report).with_paper(paper);
+        let telling = report.telling_frames();
+        if let Some(clip) = clip.filter(|_| !telling.is_empty()) {
+            for frame in self.frames(report, clip, &telling, cancel).map_err(|error| failure(&error))? {
+                let frame = frame.map_err(|error| failure(&error))?;
+                if telling.contains(&frame.index) {
+                    pdf = pdf.with_frame(frame.index, &frame.image).map_err(failed)?;
+                }
+            }
+        }
+        if cancel.is_cancelled() {
+            return Err(Failure::Interrupted);
+        }
+        pdf.to_pdf().map_err(failed)
+    }
+
+    /// Decodes the frames with these indices again, as they were analyzed.
+    fn frames(
+        &self,
+        report: &Report,
+        clip: &Path,
+        telling: &[u64],
+        cancel: &CancelToken,
+    ) -> Result<deepsight_video::MediaFrames, VideoError> {
+        let media = Media::open_with(clip, &self.args.decoding().with_turn(report.quarter_turns()))?;
+        let times = report.frames.iter().filter(|frame| telling.contains(&frame.index)).map(|frame| frame.time);
+        let sampling = match &media {
+            Media::Video(_) if !media.is_still() => Sampling::times(times.collect::<Vec<_>>()),
+            _ => Sampling::all(),
+        };
+        Ok(media.frames(sampling)?.with_cancel(cancel))
+    }
+}
