@@ -3,6 +3,8 @@
 mod canonical;
 
 use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,8 +15,10 @@ use sha2::{Digest, Sha256};
 
 use self::canonical::canonical;
 use super::{Report, Signature};
-use crate::Error;
+use crate::{BoxError, Error};
 
+/// Bytes of a key file that are read; a key has about a hundred.
+const MAX_KEY: u64 = 64 * 1024;
 /// The one algorithm.
 pub(super) const ALGORITHM: &str = "Ed25519";
 
@@ -57,13 +61,29 @@ pub enum SignatureError {
         /// The key that it was expected from.
         expected: PublicKey,
     },
-    /// A key file cannot be read.
+    /// Text is not a key.
     #[error("not an Ed25519 {kind} key in PEM: {reason}")]
     Key {
         /// `secret` or `public`.
         kind: &'static str,
         /// What the reader says.
         reason: String,
+    },
+    /// A key file cannot be read, or is not one.
+    #[error("cannot read the key {}", path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// The system's error, or what is wrong with the key.
+        source: BoxError,
+    },
+    /// Other users of the machine can read a secret key.
+    #[error("{0} can be read by others (mode {mode:o}), who could sign in your name: chmod 600 {0}", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
     },
     /// The system has no random numbers for a new key.
     #[error("cannot make a key: {reason}")]
@@ -103,6 +123,28 @@ impl SecretKey {
         key.map(Self).map_err(|error| SignatureError::Key { kind: "secret", reason: error.to_string() })
     }
 
+    /// Reads a key file, which nobody but its owner may be able to read.
+    ///
+    /// # Errors
+    /// [`SignatureError::KeyFile`] if it cannot be read or is not a key, and on Unix [`SignatureError::Exposed`] if
+    /// other users can read it.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, SignatureError> {
+        let path = path.as_ref();
+        let key = Self::from_pem(&key_file(path)?).map_err(|error| in_file(path, error))?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+
+            let metadata = std::fs::metadata(path).map_err(|error| in_file(path, error))?;
+            let mode = metadata.permissions().mode() & 0o777;
+            // A pipe, as a shell's <(...), has no permissions that matter.
+            if metadata.is_file() && mode & 0o077 != 0 {
+                return Err(SignatureError::Exposed { path: path.into(), mode });
+            }
+        }
+        Ok(key)
+    }
+
     /// Writes the key in PEM (PKCS #8, version 1, which OpenSSL reads).
     ///
     /// # Errors
@@ -138,6 +180,15 @@ impl PublicKey {
     pub fn from_pem(pem: &str) -> Result<Self, SignatureError> {
         let key = VerifyingKey::from_public_key_pem(pem);
         key.map(Self).map_err(|error| SignatureError::Key { kind: "public", reason: error.to_string() })
+    }
+
+    /// Reads a key file.
+    ///
+    /// # Errors
+    /// [`SignatureError::KeyFile`] if it cannot be read or is not a key.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, SignatureError> {
+        let path = path.as_ref();
+        Self::from_pem(&key_file(path)?).map_err(|error| in_file(path, error))
     }
 
     /// Writes the key in PEM.
@@ -216,6 +267,17 @@ pub fn verify(json: &str, expected: Option<&PublicKey>) -> Result<Verified, Sign
         Some(expected) if *expected != key => Err(SignatureError::OtherKey { found: key, expected: *expected }),
         _ => Ok(Verified { report, key, signed }),
     }
+}
+
+/// Reads a file that may be a key, but no more than a key can have.
+fn key_file(path: &Path) -> Result<String, SignatureError> {
+    let mut pem = String::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(MAX_KEY).read_to_string(&mut pem));
+    read.map(|_| pem).map_err(|error| in_file(path, error))
+}
+
+fn in_file(path: &Path, error: impl Into<BoxError>) -> SignatureError {
+    SignatureError::KeyFile { path: path.into(), source: error.into() }
 }
 
 fn decoded<const N: usize>(text: &str) -> Option<[u8; N]> {

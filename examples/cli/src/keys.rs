@@ -11,8 +11,6 @@ use sha2::{Digest, Sha256};
 
 use crate::output::{OutputError, PendingFile, complain, print};
 
-/// Longest key file, in bytes; an Ed25519 key in PEM has about a hundred.
-const MAX_KEY: u64 = 64 * 1024;
 /// Longest file of reports, in bytes.
 const MAX_REPORTS: u64 = 1 << 30;
 
@@ -64,31 +62,13 @@ pub enum KeyError {
         /// The system's error.
         source: io::Error,
     },
-    /// A file is longer than any of its kind.
-    #[error("{} is over the limit of {limit} bytes for {kind}", path.display())]
+    /// A file of reports is too long.
+    #[error("{} is over the limit of {limit} bytes", path.display())]
     TooLong {
         /// The file.
         path: PathBuf,
-        /// What it should be.
-        kind: &'static str,
         /// The limit.
         limit: u64,
-    },
-    /// A file is not a key.
-    #[error("{}", path.display())]
-    NoKey {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: SignatureError,
-    },
-    /// Other users of the machine can read a secret key.
-    #[error("{0} can be read by others (mode {mode:o}), who could sign in your name: chmod 600 {0}", path.display())]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its permissions.
-        mode: u32,
     },
     /// A key would replace a file.
     #[error("{} exists: a key never replaces a file, give another name", path.display())]
@@ -99,7 +79,7 @@ pub enum KeyError {
     /// A file cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// A key cannot be made.
+    /// A key cannot be made or read.
     #[error(transparent)]
     Signature(#[from] SignatureError),
     /// One file for the bytes of several reports.
@@ -118,35 +98,15 @@ pub enum KeyError {
     },
 }
 
-/// Reads a secret key, which nobody else may be able to read.
-///
-/// # Errors
-/// When it cannot be read, may be read by others, or is not a key.
-pub(crate) fn read_secret_key(path: &Path) -> Result<SecretKey, KeyError> {
-    let pem = read(path, "a key", MAX_KEY)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-
-        let metadata = std::fs::metadata(path).map_err(|source| KeyError::Read { path: path.into(), source })?;
-        let mode = metadata.permissions().mode() & 0o777;
-        // A pipe, as a shell's <(...), has no permissions that matter.
-        if metadata.is_file() && mode & 0o077 != 0 {
-            return Err(KeyError::Exposed { path: path.into(), mode });
-        }
-    }
-    SecretKey::from_pem(&pem).map_err(|source| KeyError::NoKey { path: path.into(), source })
-}
-
-fn read(path: &Path, kind: &'static str, limit: u64) -> Result<String, KeyError> {
+fn read(path: &Path) -> Result<String, KeyError> {
     let failed = |source| KeyError::Read { path: path.into(), source };
     let mut text = String::new();
     let read = match path == Path::new("-") {
-        true => io::stdin().take(limit + 1).read_to_string(&mut text),
-        false => std::fs::File::open(path).and_then(|file| file.take(limit + 1).read_to_string(&mut text)),
+        true => io::stdin().take(MAX_REPORTS + 1).read_to_string(&mut text),
+        false => std::fs::File::open(path).and_then(|file| file.take(MAX_REPORTS + 1).read_to_string(&mut text)),
     };
-    match read.map_err(failed)? as u64 > limit {
-        true => Err(KeyError::TooLong { path: path.into(), kind, limit }),
+    match read.map_err(failed)? as u64 > MAX_REPORTS {
+        true => Err(KeyError::TooLong { path: path.into(), limit: MAX_REPORTS }),
         false => Ok(text),
     }
 }
@@ -212,9 +172,9 @@ fn write_new(path: &Path, content: &[u8], secret: bool) -> Result<(), KeyError> 
 
 /// Returns a line for each report, and whether all hold.
 fn check(args: &VerifyArgs) -> Result<(String, bool), KeyError> {
-    let key = args.key.as_deref().map(read_public_key).transpose()?;
+    let key = args.key.as_deref().map(PublicKey::read).transpose()?;
     let clip = args.clip.as_deref().map(hash).transpose()?;
-    let text = read(&args.report, "reports", MAX_REPORTS)?;
+    let text = read(&args.report)?;
     // One report, however it is indented, or one a line.
     let reports: Vec<&str> = match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
         Ok(_) => vec![&text],
@@ -244,11 +204,6 @@ fn check(args: &VerifyArgs) -> Result<(String, bool), KeyError> {
         }
     }
     Ok((lines.join("\n"), good))
-}
-
-fn read_public_key(path: &Path) -> Result<PublicKey, KeyError> {
-    let pem = read(path, "a key", MAX_KEY)?;
-    PublicKey::from_pem(&pem).map_err(|source| KeyError::NoKey { path: path.into(), source })
 }
 
 /// Says what holds of a report, and whether it is about the clip with this hash.

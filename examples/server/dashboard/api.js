@@ -53,6 +53,7 @@ export const url = {
   events: (id) => `${path(id)}/events`,
   json: (id) => `${path(id)}/report.json`,
   html: (id) => `${path(id)}/report.html`,
+  pdf: (id) => `${path(id)}/report.pdf`,
   video: (id) => `${path(id)}/video`,
   frame: (id, index) => `${path(id)}/frames/${index}`,
   face: (id, frame, face) => `${path(id)}/faces/${frame}/${face}`,

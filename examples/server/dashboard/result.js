@@ -45,6 +45,7 @@ export function openResult(analysis, file, on) {
   $('again').onclick = on.again;
   showDetails($('particulars'), analysis);
   showProblem($('result-problem'), null);
+  $('download-pdf').href = url.pdf(analysis.id);
   $('download-html').href = url.html(analysis.id);
   $('download-json').href = url.json(analysis.id);
   $('link-field').hidden = true;

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use deepsight_core::report::SecretKey;
 use deepsight_core::with_causes;
 
 use crate::data_dir::DataDir;
@@ -32,6 +33,7 @@ pub(crate) fn check(options: &Options) -> Findings {
     );
     findings.add("keys", keys(options));
     findings.add("hosts", hosts(options));
+    findings.add("signing key", signing_key(options));
     findings.add("data", data(options));
     findings.add("model", model(options));
     findings.add("ffmpeg", ffmpeg(options));
@@ -70,6 +72,12 @@ fn hosts(options: &Options) -> Result<String, String> {
     let secret = webhook_secret().map_err(|error| with_causes(&error))?;
     check_settings(&options.webhook_hosts, secret.as_deref()).map_err(|error| with_causes(&error))?;
     Ok("valid".into())
+}
+
+fn signing_key(options: &Options) -> Result<String, String> {
+    let Some(path) = &options.sign else { return Ok("none; reports are not signed".into()) };
+    let key = SecretKey::read(path).map_err(|error| with_causes(&error))?;
+    Ok(format!("{}, whose public key is {}", path.display(), key.public_key()))
 }
 
 fn data(options: &Options) -> Result<String, String> {

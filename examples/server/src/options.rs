@@ -70,6 +70,9 @@ pub(crate) struct Options {
     /// Model file, or ensemble file of several models; the bundled model by default
     #[arg(long, env = "DEEPSIGHT_MODEL", value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
+    /// Ed25519 key in PEM that signs stored reports (`deepsight new-key` makes one; `deepsight verify` checks them)
+    #[arg(long, env = "DEEPSIGHT_SIGN", value_name = "FILE")]
+    pub(crate) sign: Option<PathBuf>,
     /// Device that runs the networks
     #[arg(long, env = "DEEPSIGHT_DEVICE", value_name = "DEVICE", default_value_t = Device::default())]
     #[arg(help = Device::help("Device that runs the networks"))]
@@ -199,7 +202,7 @@ pub(crate) struct Options {
 }
 
 /// Number of settings.
-const SETTINGS: usize = 39;
+const SETTINGS: usize = 40;
 
 /// Settings that the server takes over on SIGHUP.
 pub(crate) const RELOADABLE: [&str; 10] = [
@@ -253,6 +256,7 @@ impl Options {
             ("port", self.port.to_string()),
             ("data-dir", data_dir.display().to_string()),
             ("model", self.model.as_ref().map_or("bundled".into(), |path| path.display().to_string())),
+            ("sign", self.sign.as_ref().map_or("none".into(), |path| path.display().to_string())),
             ("device", self.device.to_string()),
             ("engine", self.engine.to_string()),
             ("precision", self.precision.to_string()),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use deepsight_core::report::{SecretKey, SignatureError};
 use deepsight_core::with_causes;
 use deepsight_video::{DecodeLimits, DecodeOptions};
 use tokio::net::TcpListener;
@@ -48,6 +49,8 @@ pub(crate) enum StartError {
     Webhook(#[from] WebhookError),
     #[error("{SECRET} is not UTF-8 text")]
     Secret,
+    #[error(transparent)]
+    SigningKey(#[from] SignatureError),
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     #[error(transparent)]
@@ -149,6 +152,8 @@ fn start_jobs(
     let secret = webhook_secret()?;
     // Check this before the networks are loaded, which takes longer.
     check_settings(&options.webhook_hosts, secret.as_deref())?;
+    let signing_key = options.sign.as_deref().map(SecretKey::read).transpose()?;
+    let public_key = signing_key.as_ref().map(SecretKey::public_key);
     let engine = Engine::load(options)?;
     let model = engine.model();
     let fixed = Fixed {
@@ -169,6 +174,7 @@ fn start_jobs(
         uploads: uploads.clone(),
         metrics: Arc::clone(&metrics),
         webhooks: webhooks.clone(),
+        signing_key,
         decoding: decoding.clone(),
         max_analysis: options.max_analysis.0,
         max_frames: options.max_frames,
@@ -201,6 +207,7 @@ fn start_jobs(
         hosts: RwLock::new(Arc::new(hosts)),
         proxies: Proxies::new(options.trusted_proxies.iter().map(|proxy| proxy.0).collect()),
         forwarded: AddressCounts::new(options.max_connections_per_address),
+        public_key,
     });
     Ok((app, senders))
 }

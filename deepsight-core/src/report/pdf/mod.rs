@@ -14,7 +14,7 @@ use image::{ExtendedColorType, ImageEncoder, RgbImage};
 use krilla::image::Image;
 
 use self::page::{Composer, Picture};
-use super::Report;
+use super::{Record, Report};
 use crate::Error;
 
 /// Maximum number of frames that a document shows in full.
@@ -85,6 +85,7 @@ impl std::str::FromStr for Paper {
 pub struct ReportPdf<'a> {
     report: &'a Report,
     paper: Paper,
+    record: Option<Record>,
     frames: BTreeMap<u64, FullFrame>,
 }
 
@@ -104,12 +105,19 @@ impl std::fmt::Debug for FullFrame {
 impl<'a> ReportPdf<'a> {
     /// Begins a document on A4 without frames. The faces are those of [`Report::evidence`].
     pub fn new(report: &'a Report) -> Self {
-        Self { report, paper: Paper::A4, frames: BTreeMap::new() }
+        Self { report, paper: Paper::A4, record: report.record.clone(), frames: BTreeMap::new() }
     }
 
     /// Sets the paper.
     pub fn with_paper(mut self, paper: Paper) -> Self {
         self.paper = paper;
+        self
+    }
+
+    /// Sets the record that the document shows instead of the report's own, such as for a report that was signed before.
+    /// The JSON that is attached stays that of the report.
+    pub fn with_record(mut self, record: Record) -> Self {
+        self.record = Some(record);
         self
     }
 
@@ -134,7 +142,7 @@ impl<'a> ReportPdf<'a> {
         self.compose(&mut composer)?;
         let program = format!("DeepSight {}", env!("CARGO_PKG_VERSION"));
         let (pages, headings) = composer.finish(&format!("{program} · {}", report.file_name()));
-        let record = report.record.clone().unwrap_or_default();
+        let record = self.record.clone().unwrap_or_default();
         let about = write::About {
             title: format!("{}: {}", report.verdict, report.file_name()),
             author: record.analyst,

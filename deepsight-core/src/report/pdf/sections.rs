@@ -85,7 +85,7 @@ impl ReportPdf<'_> {
         composer.text("Report on the faces in a video", SMALL.ink(SOFT));
         composer.text(report.file_name(), Style::of(16.0).bold());
         composer.space(6.0);
-        let rows = report.record.as_ref().map(Record::rows).unwrap_or_default();
+        let rows = self.record.as_ref().map(Record::rows).unwrap_or_default();
         composer.details(rows.iter().map(|(name, value)| (*name, value.as_str())));
         composer.space(6.0);
     }
@@ -120,7 +120,7 @@ impl ReportPdf<'_> {
     }
 
     fn note(&self, composer: &mut Composer) {
-        let note = self.report.record.as_ref().and_then(|record| record.note.as_deref());
+        let note = self.record.as_ref().and_then(|record| record.note.as_deref());
         if let Some(note) = note {
             composer.heading("The analyst's note");
             composer.text(note, BODY);

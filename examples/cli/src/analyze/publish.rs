@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use deepsight_core::report::{Paper, Record, ReportPdf, SecretKey};
+use deepsight_core::report::{Paper, Record, ReportPdf, SecretKey, SignatureError};
 use deepsight_core::{CancelToken, Report, with_causes};
 use deepsight_video::{Media, Sampling, VideoError};
 use jiff::ZonedDateTime;
 
 use super::worker::failure;
 use super::{Args, Failure};
-use crate::keys::{KeyError, read_secret_key};
 
 /// How reports are published.
 #[derive(Debug)]
@@ -31,8 +30,8 @@ impl<'a> Publisher<'a> {
     ///
     /// # Errors
     /// When it cannot be read, or may be read by others.
-    pub(super) fn open(args: &'a Args) -> Result<Self, KeyError> {
-        let key = args.sign.as_deref().map(read_secret_key).transpose()?;
+    pub(super) fn open(args: &'a Args) -> Result<Self, SignatureError> {
+        let key = args.sign.as_deref().map(SecretKey::read).transpose()?;
         Ok(Self { args, paper: args.pdf.as_ref().map(|_| args.paper), key })
     }
 

@@ -36,6 +36,12 @@ pub(crate) struct ReportSchema {
     frames: Vec<Frame>,
     errors: Errors,
     seconds: Seconds,
+    /// When and with which program the report was made; absent if it is not signed.
+    #[schema(value_type = Object)]
+    record: Option<Value>,
+    /// The signature: Ed25519 (RFC 8032) over the canonical JSON (RFC 8785) of the report without this member; absent if
+    /// the server does not sign.
+    signature: Option<SignatureSchema>,
 }
 
 /// The verdict on a video.
@@ -132,6 +138,21 @@ pub(crate) struct Classifier {
     /// The models of an ensemble and how they are combined; absent for a single model.
     #[schema(value_type = Object)]
     ensemble: Option<Value>,
+}
+
+/// The signature of a report.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Signature)]
+pub(crate) struct SignatureSchema {
+    #[schema(example = "Ed25519")]
+    algorithm: String,
+    /// The signer's public key: 32 bytes as Base64.
+    public_key: String,
+    /// SHA-256 of the signed bytes.
+    sha256: String,
+    /// The signature: 64 bytes as Base64.
+    value: String,
 }
 
 /// The answers of an ensemble's models.

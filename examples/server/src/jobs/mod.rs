@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use deepsight_core::Report;
+use deepsight_core::{Report, report::SecretKey};
 use deepsight_video::{DecodeOptions, Media};
 use tokio::sync::oneshot;
 
@@ -44,6 +44,7 @@ struct QueueState {
     uploads: Uploads,
     metrics: Arc<Metrics>,
     webhooks: Webhooks,
+    signing_key: Option<SecretKey>,
     decoding: DecodeOptions,
     max_analysis: Duration,
     max_frames: u64,
@@ -100,6 +101,7 @@ pub(crate) struct JobParts {
     pub(crate) uploads: Uploads,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) webhooks: Webhooks,
+    pub(crate) signing_key: Option<SecretKey>,
     pub(crate) decoding: DecodeOptions,
     pub(crate) max_analysis: Duration,
     pub(crate) max_frames: u64,
@@ -117,6 +119,7 @@ impl Jobs {
             uploads,
             metrics,
             webhooks,
+            signing_key,
             decoding,
             max_analysis,
             max_frames,
@@ -130,6 +133,7 @@ impl Jobs {
             uploads,
             metrics,
             webhooks,
+            signing_key,
             decoding,
             max_analysis,
             max_frames,

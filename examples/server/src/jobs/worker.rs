@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use deepsight_core::{CLOSER_FRAMES, CancelToken, Error, Frame, Input, Report, report::Variation, with_causes};
+use deepsight_core::report::{Record, Variation};
+use deepsight_core::{CLOSER_FRAMES, CancelToken, Error, Frame, Input, Report, with_causes};
 use deepsight_video::{Media, Sampling, recompress_clip};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
@@ -342,8 +343,18 @@ impl QueueState {
     }
 
     fn keep(&self, analysis: &Analysis, report: &Report, pictures: &[Picture]) -> Result<(), StoreError> {
-        let json = report.to_json().map_err(|error| serde::ser::Error::custom(error.to_string()));
-        let json: String = json.map_err(StoreError::Content)?;
+        let failed = |error: &dyn std::error::Error| StoreError::Content(serde::ser::Error::custom(error.to_string()));
+        let signed = match &self.signing_key {
+            Some(key) => {
+                let record = Record::new()
+                    .with_created(Moment::now().to_string())
+                    .with_program(concat!("deepsight-server ", env!("CARGO_PKG_VERSION")));
+                Some(report.clone().with_record(record).sign(key).map_err(|error| failed(&error))?)
+            }
+            None => None,
+        };
+        let report = signed.as_ref().unwrap_or(report);
+        let json = report.to_json().map_err(|error| failed(&error))?;
         let html = report.to_html();
         if self.store.finish(&analysis.id, Moment::now(), &in_brief(report), &json, &html, pictures)? {
             // The report is stored, so this is no failure: the next start prepares the webhook again.

@@ -490,7 +490,7 @@ pub(super) fn about(action: Action, client: &Client, analysis: &Analysis) -> Ent
     Entry::new(action, &client.actor).about(&analysis.id, &analysis.origin.owner, &analysis.sha256)
 }
 
-async fn finished(app: &AppState, client: &Client, id: &str) -> Result<Analysis, Problem> {
+pub(super) async fn finished(app: &AppState, client: &Client, id: &str) -> Result<Analysis, Problem> {
     let analysis = find(app, client, id).await?;
     match analysis.status {
         Status::Done => Ok(analysis),

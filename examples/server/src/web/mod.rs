@@ -4,6 +4,7 @@ mod again;
 mod analyses;
 mod dashboard;
 mod desk;
+mod document;
 mod documentation;
 mod events;
 mod guard;
@@ -23,6 +24,7 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::{Router, routing::get};
+use deepsight_core::report::PublicKey;
 use deepsight_video::{DecodeOptions, Media};
 use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -77,6 +79,8 @@ pub(crate) struct AppState {
     pub(crate) proxies: Proxies,
     /// Requests under way of clients behind a proxy, by address.
     pub(crate) forwarded: AddressCounts,
+    /// The key that checks the signatures of reports, if reports are signed.
+    pub(crate) public_key: Option<PublicKey>,
 }
 
 /// The limits that apply to clients.
@@ -170,6 +174,7 @@ pub(crate) fn router(app: &App) -> Router {
         .routes(routes!(analyses::read, analyses::remove))
         .routes(routes!(analyses::report_json))
         .routes(routes!(analyses::report_html))
+        .routes(routes!(document::report_pdf))
         .routes(routes!(events::events))
         .routes(routes!(pictures::face))
         .routes(routes!(pictures::activation))

@@ -129,7 +129,7 @@ pub(crate) async fn frame(
     let options = app.decoding.clone().with_max_side(FRAME_SIDE).with_turn(turns);
     // If the client disconnects, this future is dropped, which stops the decoding.
     let decoding = CancelOnDrop::default();
-    let cancel = decoding.0.clone();
+    let cancel = decoding.token();
     let decode = move || -> Result<Vec<u8>, Problem> {
         let video = Media::open_with(&path, &options).map_err(|error| Problem::of_video(&error))?;
         if index >= video.frame_count() {
@@ -152,7 +152,13 @@ pub(crate) async fn frame(
 
 /// Stops the decoding when it is dropped, for a client that has disconnected.
 #[derive(Default)]
-struct CancelOnDrop(CancelToken);
+pub(super) struct CancelOnDrop(CancelToken);
+
+impl CancelOnDrop {
+    pub(super) fn token(&self) -> CancelToken {
+        self.0.clone()
+    }
+}
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {

@@ -175,6 +175,8 @@ pub(crate) struct Server {
     max_pixels_per_byte: u64,
     keep_videos_seconds: u64,
     keep_reports_seconds: u64,
+    /// Ed25519 key (Base64) that checks the signatures of reports; null if reports are not signed.
+    public_key: Option<String>,
 }
 
 /// Default settings.
@@ -240,5 +242,6 @@ pub(crate) async fn server(
         max_pixels_per_byte: app.limits().budget.pixels_per_byte,
         keep_videos_seconds: app.limits().keep_videos.as_secs(),
         keep_reports_seconds: app.limits().keep_reports.as_secs(),
+        public_key: app.public_key.map(|key| key.to_string()),
     })
 }

@@ -83,7 +83,7 @@ async fn removing_an_analysis_removes_its_report_pictures_and_video() {
     let path = format!("/v1/analyses/{id}");
     assert_eq!(server.delete(&path).send().await.unwrap().status(), 204);
     assert_eq!(server.uploads(), 0);
-    for rest in ["", "/report.json", "/report.html", "/events", "/video", "/frames/0", "/faces/0/0"] {
+    for rest in ["", "/report.json", "/report.html", "/report.pdf", "/events", "/video", "/frames/0", "/faces/0/0"] {
         assert_eq!(server.get(&format!("{path}{rest}")).send().await.unwrap().status(), 404, "{rest}");
     }
     assert_eq!(server.delete(&path).send().await.unwrap().status(), 404);
@@ -111,7 +111,7 @@ async fn removing_cancels_running_and_waiting_analyses() {
 async fn a_report_cannot_be_read_before_the_analysis_is_done() {
     let (server, clips) = (Server::start(&["--workers", "1"]), Clips::new());
     let id = server.submit("?frames=1000", &clips.long()).await["id"].as_str().unwrap().to_owned();
-    for file in ["report.json", "report.html"] {
+    for file in ["report.json", "report.html", "report.pdf"] {
         let response = server.get(&format!("/v1/analyses/{id}/{file}")).send().await.unwrap();
         assert_eq!(response.status(), 409);
     }

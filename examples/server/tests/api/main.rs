@@ -7,6 +7,7 @@ mod support;
 mod analyses;
 mod desk;
 mod disk;
+mod document;
 mod events;
 mod known;
 mod limits;

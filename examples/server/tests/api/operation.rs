@@ -94,7 +94,7 @@ fn check_finds_nothing_wrong_with_a_server_that_can_start_and_changes_nothing() 
     let output = check(&["--data-dir", data.to_str().unwrap()], &[]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}");
-    for name in ["settings", "keys", "hosts", "data", "model", "ffmpeg"] {
+    for name in ["settings", "keys", "hosts", "signing key", "data", "model", "ffmpeg"] {
         assert!(text.contains(&format!("ok   {name}: ")), "{text}");
     }
     assert!(!data.exists());

@@ -33,7 +33,7 @@ async fn a_key_sees_and_removes_its_own_analyses_only_and_an_admin_those_of_all(
     let events = server.get(&format!("{path}/events")).bearer_auth(&one).send().await.unwrap();
     assert!(events.text().await.unwrap().contains("event: done"));
 
-    let parts = ["", "/events", "/report.json", "/report.html", "/video", "/frames/0", "/faces/0/0"];
+    let parts = ["", "/events", "/report.json", "/report.html", "/report.pdf", "/video", "/frames/0", "/faces/0/0"];
     for part in parts.iter().copied().chain(["/faces/0/0/activation"]) {
         let path = format!("{path}{part}");
         assert_eq!(status(&server, Method::GET, &path, &two).await, 404, "{path}");

@@ -20,7 +20,9 @@ async fn reports_outlive_the_process() {
 
     let server = Server::start_on(data, &[], &[]);
     assert_eq!(server.json(&format!("/v1/analyses/{id}")).await, before);
-    for rest in ["/report.json", "/report.html", "/video", "/faces/0/0", "/faces/0/0/activation", "/frames/0"] {
+    for rest in
+        ["/report.json", "/report.html", "/report.pdf", "/video", "/faces/0/0", "/faces/0/0/activation", "/frames/0"]
+    {
         assert_eq!(server.get(&format!("/v1/analyses/{id}{rest}")).send().await.unwrap().status(), 200, "{rest}");
     }
 }

@@ -107,6 +107,7 @@ async fn the_document_lists_every_address_and_the_documentation_shows_it() {
         "/v1/analyses/{id}/events",
         "/v1/analyses/{id}/report.json",
         "/v1/analyses/{id}/report.html",
+        "/v1/analyses/{id}/report.pdf",
         "/v1/analyses/{id}/video",
         "/v1/analyses/{id}/frames/{index}",
         "/v1/analyses/{id}/faces/{frame}/{face}",
@@ -120,7 +121,7 @@ async fn the_document_lists_every_address_and_the_documentation_shows_it() {
     ] {
         assert!(paths.contains(&path), "{path} is not in {paths:?}");
     }
-    assert_eq!(paths.len(), 21);
+    assert_eq!(paths.len(), 22);
     let page = server.get("/docs/").send().await.unwrap();
     assert_eq!(page.status(), 200);
     assert!(page.text().await.unwrap().contains("swagger-ui"));

@@ -1,0 +1,174 @@
+//! Handler for the report as a document for paper.
+
+use std::collections::{HashMap, HashSet};
+
+use axum::Extension;
+use axum::extract::{Path, Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use deepsight_core::report::{Evidence, Paper, Record, ReportPdf};
+use deepsight_core::{CancelToken, Report};
+use deepsight_video::{DecodeOptions, Media, Sampling, VideoError};
+use image::{ImageFormat, RgbImage};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::analyses::{AnalysisProblems, about, finished};
+use super::guard::Client;
+use super::pictures::{Bytes, CancelOnDrop};
+use super::problem::Problem;
+use super::{App, AppState, aside};
+use crate::audit::Action;
+use crate::domain::{Analysis, Label};
+
+/// Faces of each person that a document shows, with their maps.
+const FACES_OF_A_PERSON: usize = 3;
+/// Faces that a document shows in all.
+const MAX_FACES: usize = 60;
+
+/// The paper of a document.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PaperName {
+    /// 210 × 297 mm.
+    #[default]
+    A4,
+    /// 8.5 × 11 inches.
+    Letter,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DocumentQuery {
+    /// The paper.
+    #[serde(default)]
+    #[param(inline)]
+    paper: PaperName,
+}
+
+/// Download the report as a PDF
+///
+/// It has the label, tags and note of the analyst, the faces with their activation maps and, as long as the video is
+/// stored, whole frames. The report as JSON is attached to it. It is made on request.
+#[utoipa::path(
+    get, path = "/v1/analyses/{id}/report.pdf", tag = "analyses",
+    params(("id" = String, Path, description = "The analysis"), DocumentQuery),
+    responses(
+        (status = 200, description = "The report", body = Bytes, content_type = "application/pdf"),
+        (status = 400, description = "A parameter is not valid", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 409, description = "The analysis is not done", body = Problem,
+         content_type = "application/problem+json"),
+        AnalysisProblems,
+    ),
+)]
+pub(crate) async fn report_pdf(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    Path(id): Path<String>,
+    Query(query): Query<DocumentQuery>,
+) -> Result<Response, Problem> {
+    let analysis = finished(&app, &client, &id).await?;
+    let paper = match query.paper {
+        PaperName::A4 => Paper::A4,
+        PaperName::Letter => Paper::Letter,
+    };
+    // If the client disconnects, this future is dropped, which stops the decoding.
+    let decoding = CancelOnDrop::default();
+    let cancel = decoding.token();
+    let (work, subject) = (app.clone(), analysis.clone());
+    let pdf = aside(&app.pictures, move || document(&work, &subject, paper, &cancel)).await??;
+    app.record(about(Action::Download, &client, &analysis)).await?;
+    let name = format!("attachment; filename=\"deepsight-{}.pdf\"", analysis.id.get(..8).unwrap_or(&analysis.id));
+    Ok(([(header::CONTENT_TYPE, "application/pdf"), (header::CONTENT_DISPOSITION, &name)], pdf).into_response())
+}
+
+fn document(app: &AppState, analysis: &Analysis, paper: Paper, cancel: &CancelToken) -> Result<Vec<u8>, Problem> {
+    let json = app.store.report_json(&analysis.id).map_err(|error| Problem::of_store(&error, "the request"))?;
+    let json = json.ok_or_else(|| Problem::not_found("The report was removed."))?;
+    let mut report = Report::from_json(&json).map_err(|error| Problem::hide(&error))?;
+    report.evidence = evidence(app, analysis, &report)?;
+    let mut pdf = ReportPdf::new(&report).with_paper(paper).with_record(record(analysis));
+    let telling: HashSet<u64> = report.telling_frames().into_iter().collect();
+    let path = analysis.upload.as_ref().and_then(|upload| app.uploads.path(upload));
+    if let Some(path) = path.filter(|_| !telling.is_empty()) {
+        let frames =
+            frames(&path, &app.decoding, &report, &telling, cancel).map_err(|error| Problem::of_video(&error))?;
+        for (index, image) in frames {
+            pdf = pdf.with_frame(index, &image).map_err(|error| Problem::hide(&error))?;
+        }
+    }
+    pdf.to_pdf().map_err(|error| Problem::hide(&error))
+}
+
+/// Returns what the analyst said, for the document alone: a report's signature was made before.
+fn record(analysis: &Analysis) -> Record {
+    let remarks = &analysis.remarks;
+    let judgment = remarks.label.map(|label| match label {
+        Label::Real => "genuine",
+        Label::Fake => "forged",
+        Label::Unclear => "unclear",
+    });
+    let record = Record::new()
+        .with_program(concat!("deepsight-server ", env!("CARGO_PKG_VERSION")))
+        .with_judgment(judgment.map(str::to_owned))
+        .with_tags(remarks.tags.clone())
+        .with_note(Some(remarks.note.clone()).filter(|note| !note.is_empty()));
+    match analysis.finished {
+        Some(finished) => record.with_created(finished.to_string()),
+        None => record,
+    }
+}
+
+/// Returns the highest-scoring faces of each person whose crops are stored, with their activation maps.
+fn evidence(app: &AppState, analysis: &Analysis, report: &Report) -> Result<Vec<Evidence>, Problem> {
+    let mut faces: Vec<(usize, u64, f64, usize, f32)> = Vec::new();
+    for frame in &report.frames {
+        for (position, face) in frame.faces.iter().enumerate() {
+            if let (Some(track), Some(score)) = (face.track, face.fake_probability) {
+                faces.push((track, frame.index, frame.time, position, score));
+            }
+        }
+    }
+    faces.sort_by(|a, b| b.4.total_cmp(&a.4));
+    let mut shown: HashMap<usize, usize> = HashMap::new();
+    let mut evidence = Vec::new();
+    for (track, index, time, position, score) in faces {
+        let count = shown.entry(track).or_default();
+        if *count == FACES_OF_A_PERSON || evidence.len() == MAX_FACES {
+            continue;
+        }
+        let stored = app.store.picture(&analysis.id, index, position as u64);
+        let Some(jpeg) = stored.map_err(|error| Problem::hide(&error))? else { continue };
+        let image = image::load_from_memory_with_format(&jpeg, ImageFormat::Jpeg);
+        let image = image.map_err(|error| Problem::hide(&error))?.to_rgb8();
+        let map = app.engine.explain(&image).map_err(|error| Problem::hide(&error))?;
+        evidence.push(Evidence::new(track, index, time, position, score, image).with_activation(map));
+        *count += 1;
+    }
+    Ok(evidence)
+}
+
+/// Decodes the frames with these indices as they were analyzed.
+fn frames(
+    path: &std::path::Path,
+    options: &DecodeOptions,
+    report: &Report,
+    telling: &HashSet<u64>,
+    cancel: &CancelToken,
+) -> Result<Vec<(u64, RgbImage)>, VideoError> {
+    let media = Media::open_with(path, &options.clone().with_turn(report.quarter_turns()))?;
+    let times = report.frames.iter().filter(|frame| telling.contains(&frame.index)).map(|frame| frame.time);
+    let sampling = match &media {
+        Media::Video(_) if !media.is_still() => Sampling::times(times.collect::<Vec<_>>()),
+        _ => Sampling::all(),
+    };
+    let mut frames = Vec::new();
+    for frame in media.frames(sampling)?.with_cancel(cancel) {
+        let frame = frame?;
+        if telling.contains(&frame.index) {
+            frames.push((frame.index, frame.image));
+        }
+    }
+    Ok(frames)
+}
