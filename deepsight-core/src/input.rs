@@ -32,6 +32,27 @@ pub struct Input {
     pub declared_duration: Option<f64>,
     /// Frames in the whole video.
     pub frames: Option<u64>,
+    /// What the file says about itself, such as the program that wrote it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<Fact>,
+}
+
+/// Something that a file says about itself. Anybody can write anything there, so it is evidence for a person to weigh,
+/// and has no influence on the verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Fact {
+    /// What it is about, such as `Written by`.
+    pub name: String,
+    /// What the file says, as untrusted text on one line.
+    pub value: String,
+}
+
+impl Fact {
+    /// Creates a fact.
+    pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { name: name.into(), value: value.into() }
+    }
 }
 
 impl Input {

@@ -14,7 +14,7 @@ use deepsight_core::{
 };
 
 use crate::{
-    DecodeOptions, Limit, Sampling, VideoError,
+    DecodeOptions, Limit, Sampling, VideoError, facts,
     sampling::{Pick, Picker, Plan, Timeline},
     scan::Shown,
     still, video,
@@ -201,6 +201,7 @@ impl Animation {
         input.variable_frame_rate = Some(self.variable);
         input.duration = Some(self.duration());
         input.frames = Some(self.frame_count());
+        input.facts = facts::of_picture(&self.path);
         input
     }
 

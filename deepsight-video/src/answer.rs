@@ -1,6 +1,6 @@
 //! ffprobe's JSON output. It is parsed while it arrives, because a long video has many packets.
 
-use std::{cell::Cell, fmt, io::BufReader, io::Read};
+use std::{cell::Cell, collections::BTreeMap, fmt, io::BufReader, io::Read};
 
 use serde::{
     Deserialize,
@@ -19,6 +19,8 @@ pub(crate) struct Answer {
 pub(crate) struct Format {
     pub(crate) format_name: Option<String>,
     pub(crate) duration: Option<String>,
+    #[serde(default)]
+    pub(crate) tags: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -51,16 +53,9 @@ pub(crate) struct Stream {
     #[serde(default)]
     pub(crate) disposition: Disposition,
     #[serde(default)]
-    pub(crate) tags: Tags,
+    pub(crate) tags: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) side_data_list: Vec<SideData>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-pub(crate) struct Tags {
-    /// Which key opens an encrypted stream of a Matroska file.
-    pub(crate) enc_key_id: Option<String>,
 }
 
 #[derive(Deserialize, Default)]

@@ -10,6 +10,7 @@ mod byte_queue;
 mod clips;
 mod decode;
 mod error;
+mod facts;
 mod ffmpeg;
 mod finish;
 mod frames;

@@ -1,16 +1,18 @@
 use std::{
+    collections::BTreeMap,
     io::{BufRead, BufReader, Read},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use deepsight_core::CancelToken;
+use deepsight_core::{CancelToken, Fact};
 
 use crate::{
     DecodeLimits, DecodeOptions, Limit, VideoError,
     answer::{self, Answer, Unread},
     boxes::Boxes,
     byte_queue::ByteQueue,
+    facts,
     ffmpeg::{self, Address, Opened, Programs},
     orientation::Orientation,
     parameter_sets::first_of_each,
@@ -85,6 +87,8 @@ pub(crate) struct Probed {
     pub(crate) scan: Scan,
     /// The different key frames of the video, as far as they were looked at. Empty where all frames must have one size.
     pub(crate) key_frames: Vec<KeyFrame>,
+    /// What the file says about itself.
+    pub(crate) facts: Vec<Fact>,
 }
 
 /// Largest file in bytes whose headers and packets are read in one run of ffprobe, because ffprobe takes longer to
@@ -150,7 +154,7 @@ pub(crate) fn look_at_head(
 ) -> Result<(Header, bool), VideoError> {
     let (limits, cancel) = (&options.limits, options.cancel.as_ref());
     let mut prober = Prober { path: name, head: Some(head), programs, limits, cancel, opened: Vec::new() };
-    let answer = prober.ask(&[VERSIONS, ENTRIES, HEADERS], &mut Packets::new(u64::MAX))?;
+    let answer = prober.ask(&[VERSIONS, ENTRIES, &headers()], &mut Packets::new(u64::MAX))?;
     // A stream without a stated number counts as moving.
     let frames = |index| {
         let stream = answer.streams.iter().find(|stream| stream.index == index);
@@ -178,9 +182,9 @@ impl Prober<'_> {
         let mut packets = Packets::new(self.limits.max_frames);
         let index = boxes.filter(|boxes| !boxes.fragments).and_then(|boxes| boxes.index.as_deref());
         let answer = if bytes <= SMALL_FILE && index.is_none_or(|index| index.len() <= SMALL_INDEX) {
-            self.ask(&[VERSIONS, ENTRIES, &format!("{PACKETS}:{HEADERS}")], &mut packets)?
+            self.ask(&[VERSIONS, ENTRIES, &format!("{PACKETS}:{}", headers())], &mut packets)?
         } else {
-            let answer = self.ask(&[VERSIONS, ENTRIES, HEADERS], &mut packets)?;
+            let answer = self.ask(&[VERSIONS, ENTRIES, &headers()], &mut packets)?;
             answer.choose(self.path, stream, &self.opened, |_| 0)?.check(self.path, self.limits)?;
             let tables = index.filter(|_| boxes.is_some_and(|boxes| boxes.only_index));
             match tables.and_then(|index| answer.indexed_packets(index, bytes, &mut packets)) {
@@ -212,7 +216,11 @@ impl Prober<'_> {
             scan.decoded(frames, &times, clock);
             key_frames
         };
-        Ok(Probed { header, scan, key_frames })
+        let of_stream = answer.streams.iter().find(|stream| stream.index == header.stream);
+        let no_tags = BTreeMap::new();
+        let tags = [&answer.format.tags, of_stream.map_or(&no_tags, |stream| &stream.tags)];
+        let facts = facts::facts(self.path, tags, boxes.and_then(|boxes| boxes.index.as_deref()));
+        Ok(Probed { header, scan, key_frames, facts })
     }
 
     /// Runs ffprobe and passes its packets to `packets`. ffprobe opens a decoder for every stream, and fails if it may
@@ -481,8 +489,16 @@ const PACKETS: &str = "packet=codec_type,stream_index,pts_time,dts_time,duration
 const HEADERS: &str = "format=format_name,duration:stream=index,codec_type,codec_name,pix_fmt,color_range,color_space,\
      color_transfer,color_primaries,field_order,width,height,sample_aspect_ratio,r_frame_rate,avg_frame_rate,time_base,\
      start_time,duration,nb_frames:stream_disposition=default,attached_pic,timed_thumbnails,still_image:\
-     stream_side_data_list:stream_side_data=displaymatrix,dv_profile:stream_tags=enc_key_id";
+     stream_side_data_list:stream_side_data=displaymatrix,dv_profile";
+/// Tag of an encrypted stream of a Matroska file: which key opens it.
+const ENCRYPTION_KEY: &str = "enc_key_id";
 const FRAMES: &str = "frame=key_frame,best_effort_timestamp_time,width,height,sample_aspect_ratio,interlaced_frame";
+
+/// Returns what is asked of the headers.
+fn headers() -> String {
+    let tags = facts::asked();
+    format!("{HEADERS}:format_tags={tags}:stream_tags={ENCRYPTION_KEY},{tags}")
+}
 
 fn unusable(path: &Path, reason: String) -> VideoError {
     VideoError::Probe { path: path.to_path_buf(), reason }
@@ -544,7 +560,7 @@ impl Answer {
         if let Some(Opened { decoder, .. }) = refused(stream) {
             return Err(VideoError::NotAllowed { path: path_of(), reason: format!("Codec ({decoder})") });
         }
-        if stream.tags.enc_key_id.is_some() {
+        if stream.tags.contains_key(ENCRYPTION_KEY) {
             return Err(VideoError::Encrypted { path: path_of() });
         }
         self.header(path, stream, moving.len() as u32)
@@ -631,7 +647,7 @@ pub(crate) fn look_at_index(path: &Path, bytes: u64, boxes: &Boxes, limits: &Dec
         }))
     };
     let streams = Track::all(index)?.into_iter().enumerate().map(stream).collect::<Result<_, _>>().ok()?;
-    let format = answer::Format { format_name: Some("mov,mp4".into()), duration: None };
+    let format = answer::Format { format_name: Some("mov,mp4".into()), ..Default::default() };
     let answer = Answer { streams, format, ..Answer::default() };
     let mut packets = Packets::new(limits.max_frames);
     answer.indexed_packets(index, bytes, &mut packets).filter(|&are_all| are_all)?;
@@ -641,7 +657,7 @@ pub(crate) fn look_at_index(path: &Path, bytes: u64, boxes: &Boxes, limits: &Dec
     let places: Option<Vec<_>> = scan.key_packets.iter().map(|key| key.place).collect();
     // Decides only which key frames ffprobe decodes.
     let _ = first_of_each(path, &header.codec, &places?);
-    (scan.frames <= limits.max_frames).then_some(Probed { header, scan, key_frames: Vec::new() })
+    (scan.frames <= limits.max_frames).then_some(Probed { header, scan, key_frames: Vec::new(), facts: Vec::new() })
 }
 
 #[cfg(test)]
@@ -657,7 +673,7 @@ mod tests {
         let mut prober =
             Prober { path, head: None, programs: &programs, limits: &limits, cancel: None, opened: Vec::new() };
         let (mut printed, mut indexed) = (Packets::new(limits.max_frames), Packets::new(limits.max_frames));
-        let answer = prober.ask(&[ENTRIES, &format!("{PACKETS}:{HEADERS}")], &mut printed).unwrap();
+        let answer = prober.ask(&[ENTRIES, &format!("{PACKETS}:{}", headers())], &mut printed).unwrap();
         let (bytes, boxes) = (path.metadata().unwrap().len(), Boxes::read(path).unwrap().unwrap());
         let used = answer.indexed_packets(&boxes.index.unwrap(), bytes, &mut indexed);
         let scan = |packets: Packets| packets.finish(0, 1e-3, Clock::of("mov"));

@@ -14,7 +14,7 @@ use deepsight_core::{
     },
 };
 
-use crate::{DecodeLimits, DecodeOptions, Limit, VideoError, video};
+use crate::{DecodeLimits, DecodeOptions, Limit, VideoError, facts, video};
 
 /// Largest file of a still picture. Decoders keep the whole file in memory, unlike that of a video.
 const MAX_FILE_BYTES: u64 = 512 << 20;
@@ -100,6 +100,7 @@ impl Still {
         (input.width, input.height) = (Some(self.width), Some(self.height));
         input.rotation = Some((turns(self.orientation) + self.options.turn % 4 * 90) % 360);
         input.frames = Some(1);
+        input.facts = facts::of_picture(&self.path);
         input
     }
 

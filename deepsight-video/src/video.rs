@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use deepsight_core::Input;
+use deepsight_core::{Fact, Input};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -30,6 +30,8 @@ pub struct Video {
     pub(crate) picture: Picture,
     pub(crate) info: VideoInfo,
     pub(crate) bytes: u64,
+    /// What the file says about itself.
+    pub(crate) facts: Vec<Fact>,
 }
 
 impl Video {
@@ -94,7 +96,7 @@ impl Video {
         probed: Probed,
         has_filters: impl Fn(&[&str]) -> bool,
     ) -> Result<Self, VideoError> {
-        let (limits, Probed { mut header, scan, key_frames }) = (&options.limits, probed);
+        let (limits, Probed { mut header, scan, key_frames, facts }) = (&options.limits, probed);
         header.orientation = header.orientation.turned(options.turn);
         if scan.frames == 0 {
             let reason = "its video stream has no frames".into();
@@ -105,7 +107,7 @@ impl Video {
         let info = VideoInfo::new(&header, &scan, &picture);
         limits.check_duration(path, info.duration)?;
         let (path, options) = (path.to_path_buf(), options.clone());
-        Ok(Self { path, options, programs, header, scan: Arc::new(scan), picture, info, bytes })
+        Ok(Self { path, options, programs, header, scan: Arc::new(scan), picture, info, bytes, facts })
     }
 
     /// Opens an MP4 of H.264 or HEVC by its index alone, without ffprobe. Returns `None` if a video of this kind would
@@ -166,6 +168,7 @@ impl Video {
         let mut input = Input::from(&self.info);
         input.path = self.path.to_string_lossy().into_owned();
         input.bytes = Some(self.bytes);
+        input.facts.clone_from(&self.facts);
         input
     }
 }

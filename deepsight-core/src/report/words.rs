@@ -86,9 +86,23 @@ impl Details {
 }
 
 impl Report {
-    /// Returns what is known about the input, the model, the settings, and the time that the analysis took.
-    pub(super) fn details(&self) -> [Details; 4] {
-        [self.input_details(), self.model_details(), self.settings_details(), self.timing_details()]
+    /// Returns what is known about the input, what its file says about itself, the model, the settings, and the time that
+    /// the analysis took.
+    pub(super) fn details(&self) -> Vec<Details> {
+        let mut details = vec![self.input_details()];
+        if !self.input.facts.is_empty() {
+            let mut facts = Details::new("What the file says about itself");
+            for fact in &self.input.facts {
+                facts.add(&fact.name, &fact.value);
+            }
+            facts.add(
+                "Caution",
+                "Anybody can write anything into a file. None of this has an influence on the verdict.",
+            );
+            details.push(facts);
+        }
+        details.extend([self.model_details(), self.settings_details(), self.timing_details()]);
+        details
     }
 
     fn input_details(&self) -> Details {

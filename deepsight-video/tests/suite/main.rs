@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod clips;
+mod facts;
 mod frames;
 mod hostile;
 #[cfg(target_os = "linux")]

@@ -80,6 +80,20 @@ pub(crate) struct Input {
     frames: Option<u64>,
     /// Length that the headers state, in seconds, where it is known: more than `duration` if the file is cut short.
     declared_duration: Option<f64>,
+    /// What the file says about itself. Anybody can write anything there.
+    #[serde(default)]
+    facts: Vec<Fact>,
+}
+
+/// Something that a file says about itself.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fact {
+    #[schema(example = "Written by")]
+    name: String,
+    /// Untrusted text.
+    #[schema(example = "Lavf61.7.100")]
+    value: String,
 }
 
 /// A part of a person's time in view that is more suspicious than the rest.

@@ -1,0 +1,204 @@
+//! What a file says about itself: the program that wrote it, dates, the camera, its edit list, traces of an encoder, and
+//! content credentials. Anybody can write anything there, so it is evidence for a person, and never for the score.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use deepsight_core::Fact;
+
+use crate::boxes::{child, children, long, only, word};
+
+/// Bytes at the beginning of a file that are searched for traces. Encoders write theirs into the first frame, and
+/// content credentials stand before the pictures.
+const SEARCHED: u64 = 2 << 20;
+/// Characters of a value that are kept.
+const MAX_VALUE: usize = 200;
+/// Seconds of footage before the first that is shown, from which an edit list is mentioned. Some tenths of a second are
+/// usual: frames that others need, and the start of the sound.
+const MENTIONED_SKIP: f64 = 0.5;
+/// The description box of a C2PA manifest store in JUMBF: its type, `c2pa` as a UUID.
+const C2PA: &[u8] = b"jumdc2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71";
+
+/// The tags that are asked for, by ffprobe's name, and their name in a report.
+pub(crate) const TAGS: [(&str, &str); 14] = [
+    ("encoder", "Written by"),
+    ("ENCODER", "Written by"),
+    ("creation_time", "Date"),
+    ("date", "Date"),
+    ("com.apple.quicktime.creationdate", "Date of recording"),
+    ("make", "Maker of the camera"),
+    ("com.apple.quicktime.make", "Maker of the camera"),
+    ("model", "Camera"),
+    ("com.apple.quicktime.model", "Camera"),
+    ("com.apple.quicktime.software", "Software of the camera"),
+    ("com.android.version", "Android version"),
+    ("com.android.model", "Camera"),
+    ("major_brand", "Kind of file"),
+    ("handler_name", "Name of the stream"),
+];
+/// Tags with a place of recording. A report may be published, so it says that there is one and not which.
+const PLACES: [&str; 3] = ["location", "location-eng", "com.apple.quicktime.location.ISO6709"];
+
+/// Returns the names of all tags that are asked for, as ffprobe takes them.
+pub(crate) fn asked() -> String {
+    TAGS.iter().map(|(tag, _)| *tag).chain(PLACES).collect::<Vec<_>>().join(",")
+}
+
+/// Returns the facts about a file with these tags, of the file before those of the stream, and with this index if it is
+/// an MP4.
+pub(crate) fn facts(path: &Path, tags: [&BTreeMap<String, String>; 2], index: Option<&[u8]>) -> Vec<Fact> {
+    let mut facts: Vec<Fact> = Vec::new();
+    let mut add = |name: &str, value: &str| {
+        let fact = Fact::new(name, shortened(value));
+        if !fact.value.is_empty() && !facts.contains(&fact) {
+            facts.push(fact);
+        }
+    };
+    for tags in tags {
+        for (tag, name) in TAGS {
+            if let Some(value) = tags.get(tag) {
+                add(name, value);
+            }
+        }
+        if PLACES.iter().any(|tag| tags.contains_key(*tag)) {
+            add("Place of recording", "in the file; not shown here, because a report may be published");
+        }
+    }
+    if let Some(edits) = index.and_then(edit_list) {
+        add("Edit list", &edits);
+    }
+    let mut head = Vec::new();
+    // A file that cannot be read any more is reported by whoever decodes it.
+    if File::open(path).and_then(|file| file.take(SEARCHED).read_to_end(&mut head)).is_ok() {
+        if let Some(encoder) = encoder(&head) {
+            add("Encoded with", &encoder);
+        }
+        add("Content credentials (C2PA)", credentials(&head));
+    }
+    facts
+}
+
+/// Says whether the beginning of a file has content credentials.
+pub(crate) fn credentials(head: &[u8]) -> &'static str {
+    match contains(head, C2PA) {
+        true => "the file has some; this version does not check them",
+        false => "none found",
+    }
+}
+
+/// Returns the facts about a still picture.
+pub(crate) fn of_picture(path: &Path) -> Vec<Fact> {
+    facts(path, [&BTreeMap::new(), &BTreeMap::new()], None)
+}
+
+/// Describes what the edit lists of an MP4 do, if that is more than a player's usual alignment.
+fn edit_list(index: &[u8]) -> Option<String> {
+    let video = children(index, b"trak").find(|track| {
+        let media = child(track, b"mdia").and_then(|media| child(media, b"hdlr"));
+        media.and_then(|handler| handler.get(8..12)) == Some(b"vide")
+    })?;
+    let edits = child(child(video, b"edts")?, b"elst")?;
+    let header = only(only(video, b"mdia")?, b"mdhd")?;
+    let scale = match header.first()? {
+        0 => word(header, 12)?,
+        _ => word(header, 20)?,
+    };
+    let count = word(edits, 4)?;
+    let first = match edits.first()? {
+        0 => i64::from(word(edits, 12)? as i32),
+        _ => long(edits, 16)? as i64,
+    };
+    // Where frames are decoded in another order than they are shown, the first one is shown that much later.
+    let tables = child(child(child(video, b"mdia")?, b"minf")?, b"stbl")?;
+    let delay = child(tables, b"ctts").and_then(|delays| word(delays, 12)).unwrap_or(0);
+    let skipped = (first - i64::from(delay)).max(0) as f64 / f64::from(scale.max(1));
+    match count {
+        0 => None,
+        1 if skipped < MENTIONED_SKIP => None,
+        1 => Some(format!("the first {skipped:.1} s of the recording are in the file and not shown")),
+        count => Some(format!("the picture is put together of {count} parts")),
+    }
+}
+
+/// Returns the encoder that wrote its name into the stream of pictures, with its rate control.
+fn encoder(head: &[u8]) -> Option<String> {
+    for mark in [&b"x264 - core "[..], b"x265 (build "] {
+        let Some(start) = find(head, mark) else { continue };
+        let text = &head[start..head.len().min(start + 2048)];
+        let end = text.iter().position(|byte| !(b' '..=b'~').contains(byte)).unwrap_or(text.len());
+        let text = String::from_utf8_lossy(&text[..end]);
+        let name = text.split(" - H.26").next().unwrap_or(&text).trim_end_matches(['-', ' ']);
+        let settings = text
+            .split([' ', ':'])
+            .filter(|word| ["rc=", "crf=", "bitrate=", "qp="].iter().any(|setting| word.starts_with(setting)));
+        let settings: Vec<&str> = settings.collect();
+        return Some(match settings.is_empty() {
+            true => name.to_owned(),
+            false => format!("{name}, {}", settings.join(" ")),
+        });
+    }
+    None
+}
+
+fn contains(bytes: &[u8], mark: &[u8]) -> bool {
+    find(bytes, mark).is_some()
+}
+
+/// Returns where a mark is first. Its first byte is rare enough in a file for a search by it.
+fn find(bytes: &[u8], mark: &[u8]) -> Option<usize> {
+    let (first, mut from) = (*mark.first()?, 0);
+    while let Some(offset) = bytes.get(from..)?.iter().position(|&byte| byte == first) {
+        let at = from + offset;
+        if bytes.get(at..)?.starts_with(mark) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+    None
+}
+
+/// Returns a value on one line, with no more characters than a report should show.
+fn shortened(value: &str) -> String {
+    // Some containers have dates of microseconds, which are all zero.
+    let line = value.split_whitespace().collect::<Vec<_>>().join(" ").replace(".000000Z", "Z");
+    match line.char_indices().nth(MAX_VALUE) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn an_encoder_is_named_with_its_rate_control() {
+        let mut head = vec![0; 5000];
+        let text = b"x264 - core 164 r3095 baee400 - H.264/MPEG-4 AVC codec - Copyleft 2003-2022 - options: cabac=1 rc=crf crf=23.0";
+        head.extend_from_slice(text);
+        head.extend([0x80; 100]);
+        assert_eq!(encoder(&head).unwrap(), "x264 - core 164 r3095 baee400, rc=crf crf=23.0");
+        assert_eq!(encoder(b"x265 (build 199) - 3.5+1 - H.265/HEVC codec").unwrap(), "x265 (build 199) - 3.5+1");
+        assert_eq!(encoder(b"x264 - cor"), None);
+        assert_eq!(encoder(b"x264 - core "), Some("x264 - core".into()));
+    }
+
+    #[test]
+    fn content_credentials_are_found_wherever_they_stand_and_nothing_like_them() {
+        let with = [&[0u8; 77][..], b"jumb\0\0\0\x1e", C2PA, b"\x03c2pa\0"].concat();
+        assert!(credentials(&with).starts_with("the file has some"));
+        for without in [&b"c2pa jumd jumb"[..], &C2PA[..C2PA.len() - 1], b""] {
+            assert_eq!(credentials(without), "none found");
+        }
+    }
+
+    #[test]
+    fn values_are_one_line_of_bounded_length() {
+        assert_eq!(shortened(" a\n\tb "), "a b");
+        assert_eq!(shortened(&"é".repeat(300)).chars().count(), MAX_VALUE + 1);
+    }
+}
