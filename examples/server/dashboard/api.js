@@ -32,6 +32,8 @@ export const getServer = () => send('GET', '/v1/server');
 export const getModel = () => send('GET', '/v1/model');
 export const getAnalysis = (id, signal) => send('GET', path(id), { signal });
 export const analyseAgain = (id, settings) => send('POST', `${path(id)}/again?${new URLSearchParams(settings)}`);
+export const fetchVideo = (address, settings) =>
+  send('POST', `/v1/analyses/fetch?${new URLSearchParams(settings)}`, { json: { url: address } });
 export const deleteAnalysis = (id) => send('DELETE', path(id));
 export const signIn = (key) => send('POST', '/v1/session', { json: { api_key: key } });
 export const signOut = () => send('DELETE', '/v1/session');

@@ -12,6 +12,7 @@ export function showDetails(host, analysis) {
   const groups = [
     facts('Input', [
       ['File', analysis.file_name],
+      ['Fetched from', analysis.source],
       ['SHA-256', input.sha256],
       ['Size', some(input.bytes, (count) => `${bytes(count)} (${count} bytes)`)],
       ['Picture', some(input.width, (width) => `${width} × ${input.height} pixels`)],

@@ -1,7 +1,8 @@
 // Starts the page and shows the view of its address: `/` is a new analysis, `/history` the list of all, `/a/{id}` one of them.
 
-import { analyseAgain, getAnalysis, getModel, getServer, url } from './api.js';
+import { analyseAgain, fetchVideo, getAnalysis, getModel, getServer, url } from './api.js';
 import { $, announce, el, fileName, text, textOrHide } from './dom.js';
+import { clearAddress, prepareFetch, showAddressMessage } from './fetch.js';
 import { bytes, percent, span } from './format.js';
 import { openKnown } from './known.js';
 import { chosenAnalysis, chosenFile, duration, preparePicker, setAnalysis, setFile } from './picker.js';
@@ -17,7 +18,10 @@ import { upload } from './upload.js';
 import { show } from './views.js';
 
 let server = null;
-/** Files and settings that this page has sent, by the analysis's id: to show the video, or send it again on failure. */
+/**
+ * Files or addresses, and settings, that this page has sent, by the analysis's id: to show the video, or send it again on
+ * failure.
+ */
 const sent = new Map();
 /** Closes the current view: its streams, timers and videos. */
 let close = () => {};
@@ -37,6 +41,7 @@ async function start() {
   } catch (error) {
     return openProblem(Problem.from(error), { again: start });
   }
+  prepareFetch(server, fetchFrom);
   showSession(server);
   text('version', server.version);
   text('retention', `Videos are kept for ${span(server.keep_videos_seconds)}, reports for ${span(server.keep_reports_seconds)}.`);
@@ -146,6 +151,27 @@ async function send(file, settings, known = 'show') {
   }
 }
 
+/** Lets the server fetch the video at an address. */
+async function fetchFrom(address, settings = readSettings()) {
+  if (!settings) return;
+  $('fetch').disabled = true;
+  try {
+    const analysis = await fetchVideo(address, settings);
+    sent.set(analysis.id, { address, settings });
+    clearAddress();
+    navigate(url.page(analysis.id));
+  } catch (error) {
+    const problem = Problem.from(error);
+    if (signedOut(problem)) return;
+    if (window.location.pathname !== '/') navigate('/');
+    $('address').value = address;
+    showAddressMessage([problem.detail || problem.title, problem.advice].filter(Boolean).join(' '));
+    $('address').focus();
+  } finally {
+    $('fetch').disabled = false;
+  }
+}
+
 /** Analyses a stored video again. `resend()`, if there is one, is called if the server no longer has the video. */
 async function repeat(first, settings, resend) {
   if (!first.video_available && resend) return resend();
@@ -228,14 +254,15 @@ function openFailed(analysis) {
   const mine = sent.get(analysis.id);
   openProblem(problem, {
     name: analysis.file_name,
-    again: mine && (() => send(mine.file, mine.settings)),
+    again: mine && (() => (mine.file ? send(mine.file, mine.settings) : fetchFrom(mine.address, mine.settings))),
+    source: analysis.source,
     // The advice for a refused request does not fit an analysis that was accepted and then failed.
-    advice: problem.retryable ? 'Analysing the same video again may succeed.' : problem.advice,
+    advice: problem.retryable && !problem.cured ? 'Analysing the same video again may succeed.' : problem.advice,
   });
 }
 
 /** Opens the view of a problem. `again` is called to try again; if it is missing, the file has to be chosen again. */
-function openProblem(problem, { name, again, advice = problem.advice } = {}) {
+function openProblem(problem, { name, again, source, advice = problem.advice } = {}) {
   close();
   close = () => {};
   const heading = name ? `Not analysed: ${problem.title}` : problem.title;
@@ -244,8 +271,9 @@ function openProblem(problem, { name, again, advice = problem.advice } = {}) {
   fileName($('problem-file'), name ?? '');
   text('problem-detail', problem.technical ? '' : problem.detail);
   $('problem-expert').replaceChildren(...(problem.technical ? [expert(problem.detail)] : []));
-  const choose = problem.retryable && name && !again ? ' Choose the file again: this page no longer has it.' : '';
-  text('problem-advice', advice + choose);
+  // The detail of a failed download says that the address has to be entered again.
+  const choose = problem.retryable && name && !again && !source ? ' Choose the file again: this page no longer has it.' : '';
+  textOrHide('problem-advice', (advice + choose).trim());
   textOrHide('problem-request', problem.request && `Request ${problem.request}`);
   const actions = [];
   if (problem.retryable && again) actions.push(el('button', { type: 'button', class: 'primary', click: again }, 'Try again'));

@@ -3,6 +3,7 @@
 import { deleteAnalysis, getAnalysis, listAnalyses, url } from './api.js';
 import { confirmDelete } from './confirm.js';
 import { $, announce, el, fileName } from './dom.js';
+import { hostOf } from './fetch.js';
 import { moment, outcome } from './format.js';
 import { Problem, showProblem } from './problem.js';
 import { stamp, standing } from './verdict.js';
@@ -69,6 +70,7 @@ export function openList(name, filter, onProblem) {
     const { frames, expected_frames: expected } = analysis.progress ?? {};
     let stage = null;
     if (analysis.status === 'done') stage = outcome(analysis.fake_probability);
+    else if (analysis.stage === 'fetching') stage = `fetching from ${hostOf(analysis.source)}`;
     else if (analysis.status === 'running' && expected) stage = `${frames} of ${expected} frames`;
     const remove = el('button', { type: 'button', 'aria-label': `Delete ${analysis.file_name}` }, 'Delete');
     const item = el('li', { 'data-id': analysis.id, 'data-running': running ? 'yes' : null },

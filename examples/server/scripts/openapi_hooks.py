@@ -46,7 +46,7 @@ def before_call(context, case, kwargs):
     match case.method.upper(), case.operation.path:
         case "POST", "/predict" | "/v1/analyses":
             good_upload(case)
-        case "POST", "/v1/analyses/{id}/again":
+        case "POST", "/v1/analyses/{id}/again" | "/v1/analyses/fetch":
             good_settings(case)
         case "PUT", "/v1/analyses/{id}/remarks":
             # The schema does not say what a tag may have.

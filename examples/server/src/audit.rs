@@ -14,6 +14,10 @@ pub(crate) enum Action {
     Predict,
     /// A stored video was accepted for a further analysis.
     SubmitAgain,
+    /// An address was accepted, whose video is fetched for a stored analysis.
+    Fetch,
+    /// The video of an address has arrived.
+    Fetched,
     /// A report was downloaded.
     Download,
     /// The list of analyses was downloaded.
@@ -36,6 +40,8 @@ impl Action {
             Self::Submit => "submit",
             Self::Predict => "predict",
             Self::SubmitAgain => "submit-again",
+            Self::Fetch => "fetch",
+            Self::Fetched => "fetched",
             Self::Download => "download",
             Self::Export => "export",
             Self::Remark => "remark",
@@ -68,7 +74,7 @@ pub(crate) struct Entry {
     pub(crate) analysis: Option<String>,
     /// The name of the key whose analysis it was; empty if it was sent without a key.
     pub(crate) owner: Option<String>,
-    /// SHA-256 of the video, if the action has one.
+    /// SHA-256 of the video, if the action has one. It is empty before the video has arrived.
     pub(crate) sha256: Option<String>,
     /// What the action changed, as a JSON object, if that can be told.
     pub(crate) change: Option<String>,

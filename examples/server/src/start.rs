@@ -16,6 +16,7 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::disk::{Disk, DiskFull};
 use crate::domain::{DecodeBudget, Moment};
 use crate::engine::{Engine, EngineError};
+use crate::fetch::{FetchError, Fetcher};
 use crate::jobs::{JobParts, Jobs};
 use crate::keys::{KeyError, Keys};
 use crate::metrics::{Fixed, Metrics};
@@ -49,6 +50,8 @@ pub(crate) enum StartError {
     #[error("{SECRET} is not UTF-8 text")]
     Secret,
     #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
     DataDir(#[from] DataDirError),
     #[error(transparent)]
     Upload(#[from] UploadError),
@@ -80,6 +83,7 @@ async fn run_on(options: &Options, arguments: &[OsString]) -> Result<(), StartEr
     let (store, uploads) = open_data(&data)?;
     let disk = Disk::new(data.path().to_owned(), options.min_free_space.0).map_err(|source| data.failed(source))?;
     let disk = Arc::new(disk);
+    let fetcher = Fetcher::new(options, data.downloads(), Arc::clone(&disk))?;
     if let Err(DiskFull { free, reserve }) = disk.check(0) {
         tracing::warn!(free, reserve, "the disk has too little free space to accept videos (--min-free-space)");
     }
@@ -88,7 +92,7 @@ async fn run_on(options: &Options, arguments: &[OsString]) -> Result<(), StartEr
     // Bind before the networks are loaded, so that a port in use is reported at once.
     let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
     let (stopping, stop) = watch::channel(false);
-    let (app, senders) = start_jobs(options, keys, hosts, store, uploads, disk, stop)?;
+    let (app, senders) = start_jobs(options, keys, hosts, (store, uploads, disk), fetcher, stop)?;
     if app.keys.required() && !app.keys.has_admin() {
         tracing::info!("no API key is an admin's: nobody sees the analyses of all keys (new-key --admin)");
     }
@@ -137,9 +141,8 @@ fn start_jobs(
     options: &Options,
     keys: Keys,
     hosts: Hosts,
-    store: Store,
-    uploads: Uploads,
-    disk: Arc<Disk>,
+    (store, uploads, disk): (Store, Uploads, Arc<Disk>),
+    fetcher: Option<Fetcher>,
     stop: watch::Receiver<bool>,
 ) -> Result<(App, Vec<JoinHandle<()>>), StartError> {
     let decoding = decoding(options);
@@ -172,6 +175,8 @@ fn start_jobs(
         decoding: decoding.clone(),
         max_analysis: options.max_analysis.0,
         max_frames: options.max_frames,
+        budget: limits(options).budget,
+        fetcher,
         workers: options.workers.into(),
         queue: options.queue,
         client_jobs: options.client_jobs(),

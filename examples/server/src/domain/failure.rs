@@ -154,6 +154,24 @@ impl Failure {
         Self::new(503, "interrupted", title, detail).retryable()
     }
 
+    /// Describes a download that a stop of the server interrupted. Its address may hold secrets, so that it is not
+    /// stored, and nobody but the client can start it again.
+    pub(crate) fn download_interrupted(host: &str) -> Self {
+        Self::interrupted(&format!(
+            "The server stopped while it fetched the video from {host}. Enter the address again to retry."
+        ))
+    }
+
+    /// Describes why a video could not be written to the disk.
+    pub(crate) fn unwritable(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        if matches!(error.kind(), StorageFull | QuotaExceeded) {
+            tracing::error!(%error, "no room for uploads");
+            return Self::disk_full("the upload");
+        }
+        Self::hide(error)
+    }
+
     /// Describes why a video cannot be opened or decoded, without the path under which the server keeps it.
     pub(crate) fn of_video(error: &VideoError) -> Self {
         match error {

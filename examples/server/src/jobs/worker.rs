@@ -361,7 +361,7 @@ impl QueueState {
         tracing::info!(verdict = %report.verdict, frames, seconds, "analysed");
     }
 
-    fn failed(
+    pub(super) fn failed(
         &self,
         analysis: &Analysis,
         failure: &Failure,

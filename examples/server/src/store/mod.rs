@@ -23,7 +23,12 @@ pub(crate) use webhooks::Delivery;
 
 /// Statements that bring the tables from each layout to the next. The first ones create them. `PRAGMA user_version` is
 /// the number of the layout.
-const LAYOUTS: [&str; 3] = [include_str!("layout_1.sql"), include_str!("layout_2.sql"), include_str!("layout_3.sql")];
+const LAYOUTS: [&str; 4] = [
+    include_str!("layout_1.sql"),
+    include_str!("layout_2.sql"),
+    include_str!("layout_3.sql"),
+    include_str!("layout_4.sql"),
+];
 /// Number of the layout of this version.
 const VERSION: i64 = LAYOUTS.len() as i64;
 
@@ -191,7 +196,8 @@ mod tests {
         let store = Store::open(&path).unwrap();
         assert_eq!(store.known_uploads().unwrap().into_iter().collect::<Vec<_>>(), ["file"]);
         assert_eq!(store.unused_uploads().unwrap().len(), 0);
-        assert_eq!(store.get("a").unwrap().unwrap().origin.client, "desk");
+        let analysis = store.get("a").unwrap().unwrap();
+        assert_eq!((&*analysis.origin.client, analysis.source), ("desk", None));
         drop(store);
         Store::open(&path).unwrap();
     }

@@ -32,6 +32,7 @@ files![
     "dom.js",
     "explorer.js",
     "faces.js",
+    "fetch.js",
     "files.js",
     "format.js",
     "history.js",

@@ -6,6 +6,7 @@ mod dashboard;
 mod desk;
 mod documentation;
 mod events;
+mod fetch;
 mod guard;
 mod pictures;
 mod predict;
@@ -23,7 +24,7 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::{Router, routing::get};
-use deepsight_video::{DecodeOptions, Media};
+use deepsight_video::DecodeOptions;
 use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -122,13 +123,6 @@ impl AppState {
         });
         stored.await.map_err(|error| Problem::of_store(&error, "the request"))
     }
-
-    /// Opens a video or picture on a thread where waiting for ffprobe blocks no other request; a few at a time.
-    pub(crate) async fn probe(&self, path: std::path::PathBuf) -> Result<Media, Problem> {
-        let options = self.decoding.clone();
-        let opened = aside(&self.probes, move || Media::open_with(&path, &options)).await?;
-        opened.map_err(|error| Problem::of_video(&error))
-    }
 }
 
 /// Runs blocking work on a thread of its own, once one of the `places` is free.
@@ -160,12 +154,14 @@ pub(crate) fn router(app: &App) -> Router {
         // These handlers count the bytes themselves while they write them to disk.
         .layer(DefaultBodyLimit::disable());
     let remarks = OpenApiRouter::new().routes(routes!(desk::remark)).layer(DefaultBodyLimit::max(desk::REMARKS_BYTES));
+    let addresses = OpenApiRouter::new().routes(routes!(fetch::fetch)).layer(DefaultBodyLimit::max(fetch::BODY_BYTES));
     let protected = OpenApiRouter::new()
         .routes(routes!(desk::list))
         .routes(routes!(desk::export_csv))
         .routes(routes!(desk::export_json))
         .routes(routes!(desk::tags))
         .merge(remarks)
+        .merge(addresses)
         .routes(routes!(again::again))
         .routes(routes!(analyses::read, analyses::remove))
         .routes(routes!(analyses::report_json))

@@ -14,6 +14,7 @@ use super::guard::{Visitor, holder};
 use super::problem::Problem;
 use super::{App, AppState};
 use crate::domain::{FRAMES, MAX_FPS, MIN_FACE_SIZE, MIN_FPS};
+use crate::fetch::Fetcher;
 
 /// Time after which an ffmpeg that has not started counts as missing. The result of a check is reused for as long,
 /// because each check starts processes.
@@ -175,6 +176,11 @@ pub(crate) struct Server {
     max_pixels_per_byte: u64,
     keep_videos_seconds: u64,
     keep_reports_seconds: u64,
+    /// Whether the server fetches videos from the web: see `/v1/analyses/fetch`.
+    fetches: bool,
+    /// The sites that it fetches from, with their subdomains; empty for clients that are not signed in.
+    #[schema(example = json!(["vimeo.com"]))]
+    fetch_hosts: Vec<String>,
 }
 
 /// Default settings.
@@ -240,5 +246,7 @@ pub(crate) async fn server(
         max_pixels_per_byte: app.limits().budget.pixels_per_byte,
         keep_videos_seconds: app.limits().keep_videos.as_secs(),
         keep_reports_seconds: app.limits().keep_reports.as_secs(),
+        fetches: app.jobs.fetcher().is_some(),
+        fetch_hosts: app.jobs.fetcher().filter(|_| signed_in).map(Fetcher::hosts).unwrap_or_default(),
     })
 }

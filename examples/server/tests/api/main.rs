@@ -8,6 +8,7 @@ mod analyses;
 mod desk;
 mod disk;
 mod events;
+mod fetch;
 mod known;
 mod limits;
 mod operation;

@@ -100,6 +100,7 @@ async fn the_document_lists_every_address_and_the_documentation_shows_it() {
         "/v1/analyses",
         "/v1/analyses.csv",
         "/v1/analyses.json",
+        "/v1/analyses/fetch",
         "/v1/analyses/{id}",
         "/v1/analyses/{id}/again",
         "/v1/analyses/{id}/remarks",
@@ -120,7 +121,7 @@ async fn the_document_lists_every_address_and_the_documentation_shows_it() {
     ] {
         assert!(paths.contains(&path), "{path} is not in {paths:?}");
     }
-    assert_eq!(paths.len(), 21);
+    assert_eq!(paths.len(), 22);
     let page = server.get("/docs/").send().await.unwrap();
     assert_eq!(page.status(), 200);
     assert!(page.text().await.unwrap().contains("swagger-ui"));

@@ -19,6 +19,8 @@ mod desk;
 mod everyone;
 /// The evidence: timeline, video, people and their faces.
 mod exploring;
+/// Videos on the web: from an address to a verdict.
+mod fetching;
 /// Hostile input: file names that are markup, and people without a key.
 mod strangers;
 /// Errors, and how the page shows them.
