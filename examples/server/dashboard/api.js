@@ -26,7 +26,10 @@ async function send(method, path, { json, signal } = {}) {
   }
 }
 
-const path = (id) => `/v1/analyses/${encodeURIComponent(id)}`;
+/** The path of the link that this page shows, which has a secret of its own instead of a session; null on other pages. */
+export const sharePath = /^\/s\/[0-9a-f]{64}$/.exec(window.location.pathname)?.[0] ?? null;
+
+const path = (id) => sharePath ?? `/v1/analyses/${encodeURIComponent(id)}`;
 
 export const getServer = () => send('GET', '/v1/server');
 export const getModel = () => send('GET', '/v1/model');
@@ -35,6 +38,10 @@ export const analyseAgain = (id, settings) => send('POST', `${path(id)}/again?${
 export const fetchVideo = (address, settings) =>
   send('POST', `/v1/analyses/fetch?${new URLSearchParams(settings)}`, { json: { url: address } });
 export const deleteAnalysis = (id) => send('DELETE', path(id));
+export const getShared = () => send('GET', `${sharePath}/analysis`);
+export const listShares = (id) => send('GET', `${path(id)}/shares`);
+export const makeShare = (id, share) => send('POST', `${path(id)}/shares`, { json: share });
+export const revokeShare = (id, share) => send('DELETE', `${path(id)}/shares/${encodeURIComponent(share)}`);
 export const signIn = (key) => send('POST', '/v1/session', { json: { api_key: key } });
 export const signOut = () => send('DELETE', '/v1/session');
 

@@ -1,6 +1,7 @@
-// Starts the page and shows the view of its address: `/` is a new analysis, `/history` the list of all, `/a/{id}` one of them.
+// Starts the page and shows the view of its address: `/` is a new analysis, `/history` the list of all, `/a/{id}` one of
+// them, and `/s/{secret}` one that a link shows.
 
-import { analyseAgain, fetchVideo, getAnalysis, getModel, getServer, url } from './api.js';
+import { analyseAgain, fetchVideo, getAnalysis, getModel, getServer, sharePath, url } from './api.js';
 import { $, announce, el, fileName, text, textOrHide } from './dom.js';
 import { clearAddress, prepareFetch, showAddressMessage } from './fetch.js';
 import { bytes, percent, span } from './format.js';
@@ -14,6 +15,7 @@ import { openResult } from './result.js';
 import { openRunning } from './running.js';
 import { openSignIn, prepareSession, showSession } from './session.js';
 import { prepareSettings, readSettings, settingsComplaint, showSettings } from './settings.js';
+import { openShared } from './shared.js';
 import { upload } from './upload.js';
 import { show } from './views.js';
 
@@ -308,8 +310,21 @@ document.addEventListener('click', (event) => {
   navigate(link.pathname + link.search);
 });
 window.addEventListener('popstate', () => {
+  if (sharePath) return;
   // A jump to an anchor of the page, such as the skip link's, does not change the view.
   if (address() !== path) route();
 });
-prepareSession(start);
-start();
+async function startShared() {
+  try {
+    close = await openShared();
+  } catch (error) {
+    openProblem(Problem.from(error), { again: startShared });
+  }
+}
+
+if (sharePath) {
+  startShared();
+} else {
+  prepareSession(start);
+  start();
+}

@@ -43,6 +43,12 @@ export function openRunning(analysis, threshold, on) {
     title(`${queued ? 'Waiting' : 'Analysing'}: ${analysis.file_name}`);
   }
 
+  /** Shows or hides what is empty while a video is fetched. */
+  function showScores(yes) {
+    $('live-figures').hidden = !yes;
+    $('live-so-far').hidden = !yes;
+  }
+
   /** Shows how much of a video on the web has arrived. */
   function fetchingStatus(position, fetched) {
     const host = hostOf(analysis.source);
@@ -50,6 +56,7 @@ export function openRunning(analysis, threshold, on) {
     const stage = waits ? `Waiting to fetch the video from ${host}.` : `Fetching the video from ${host}.`;
     if ($('live-title').textContent !== 'Fetching') announce(stage);
     text('live-title', 'Fetching');
+    showScores(false);
     text('live-status', fetched > 0 ? `${stage} ${bytes(fetched)} so far.` : stage);
     title(`Fetching: ${analysis.file_name}`);
   }
@@ -58,6 +65,8 @@ export function openRunning(analysis, threshold, on) {
   async function arrived() {
     fetching = false;
     text('live-title', 'Analysing');
+    showScores(true);
+    draw();
     try {
       const known = await getAnalysis(analysis.id);
       fileName($('live-name'), known.file_name);
@@ -115,6 +124,7 @@ export function openRunning(analysis, threshold, on) {
   }
 
   text('live-title', 'Analysing');
+  showScores(true);
   const stop = follow(analysis.id, {
     status,
     progress,

@@ -24,6 +24,12 @@ pub(crate) enum Action {
     Export,
     /// Label, tags or note of an analysis were changed.
     Remark,
+    /// A link that shows an analysis without a key was made.
+    Share,
+    /// Such a link was revoked.
+    Unshare,
+    /// Such a link was opened.
+    OpenShare,
     /// An analysis was removed.
     Remove,
     /// A browser was signed in.
@@ -45,6 +51,9 @@ impl Action {
             Self::Download => "download",
             Self::Export => "export",
             Self::Remark => "remark",
+            Self::Share => "share",
+            Self::Unshare => "unshare",
+            Self::OpenShare => "open-share",
             Self::Remove => "remove",
             Self::SignIn => "sign-in",
             Self::SignOut => "sign-out",

@@ -411,7 +411,7 @@ async fn sweep(app: App) {
                 uploads.delete(name);
             }
             uploads.forget_deleted(now.before(FORGET))?;
-            Ok(())
+            store.forget_shares(now)
         });
         let mut more = swept.await.map(|()| true);
         // Shrink in small steps, because other tasks use the database too.

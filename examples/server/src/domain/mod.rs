@@ -8,6 +8,7 @@ mod file_name;
 mod remarks;
 pub(crate) mod report_schema;
 mod settings;
+mod share;
 mod view;
 mod web_address;
 
@@ -18,5 +19,6 @@ pub(crate) use failure::{Failure, shortened, without_path};
 pub(crate) use file_name::shown_name;
 pub(crate) use remarks::{Label, MAX_TAG, Remarks};
 pub(crate) use settings::{FRAMES, MAX_FPS, MIN_FACE_SIZE, MIN_FPS, Parameters, Settings, SettingsParameters};
+pub(crate) use share::Share;
 pub(crate) use view::{AnalysisList, AnalysisView, Earlier};
 pub(crate) use web_address::WebAddress;

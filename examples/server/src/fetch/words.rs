@@ -12,38 +12,32 @@ const SAVE: &str = "Save the video with your browser, and send the file.";
 /// Describes a connection that was refused while, or before, a video at `site` was fetched. `hosts` are those that the
 /// server fetches from.
 pub(super) fn refused(refusal: &Refusal, site: &str, hosts: &[String]) -> Failure {
-    let led = |host: &str, to: &str| if host == site { to.to_owned() } else { format!("{site} leads to {to}") };
+    let who = |host: &str| if host == site { host.to_owned() } else { format!("{site} leads to {host}, which") };
     let list = shortened(&hosts.join(", "));
     match refusal {
         Refusal::Host { host } => not_allowed(format!(
-            "{}, and this server fetches from {list} only. {SAVE} The server's administrator can add the site with \
-             --fetch-host {host}.",
-            led(host, host)
+            "{} is not among the sites that this server fetches from: {list}. {SAVE} The server's administrator can \
+             add the site with --fetch-host {host}.",
+            who(host)
         )),
         Refusal::Port { host, port } => not_allowed(format!(
-            "{}, and this server does not fetch from that port of the site. {SAVE} The server's administrator can add \
-             it with --fetch-host {host}:{port}.",
-            led(host, &format!("{host}, port {port}"))
+            "{} may be fetched from, but not on port {port}. {SAVE} The server's administrator can add the port with \
+             --fetch-host {host}:{port}.",
+            who(host)
         )),
         Refusal::Private { host } => not_allowed(format!(
-            "{}, whose name belongs to an address that is not on the public internet. The server does not connect to \
-             such addresses. Check the address. {SAVE}",
-            led(host, host)
+            "{} belongs to an address that is not on the public internet, and the server does not connect to such \
+             addresses. Check the address. {SAVE}",
+            who(host)
         )),
-        Refusal::Unknown { host } => failure(
-            502,
-            "fetch-failed",
-            "The site was not found",
-            format!("{}, and no site of that name was found. Check the address, or try again later.", led(host, host)),
-        )
-        .retryable(),
-        Refusal::Silent { host } => failure(
-            502,
-            "fetch-failed",
-            "The site does not answer",
-            format!("{}, which does not answer. Try again later. {SAVE}", led(host, host)),
-        )
-        .retryable(),
+        Refusal::Unknown { host } => {
+            let detail = format!("{} was not found. Check the address, or try again later.", who(host));
+            failure(502, "fetch-failed", "The site was not found", detail).retryable()
+        }
+        Refusal::Silent { host } => {
+            let detail = format!("{} does not answer. Try again later. {SAVE}", who(host));
+            failure(502, "fetch-failed", "The site does not answer", detail).retryable()
+        }
     }
 }
 
@@ -117,10 +111,12 @@ mod tests {
         let host = Refusal::Host { host: "evil.example".into() };
         let own = refused(&host, "evil.example", &hosts);
         assert_eq!(own.status(), 403);
-        assert!(own.detail().starts_with("evil.example, and this server fetches from vimeo.com only."));
+        assert!(
+            own.detail().starts_with("evil.example is not among the sites that this server fetches from: vimeo.com.")
+        );
         assert!(own.detail().ends_with("--fetch-host evil.example."));
         let led = refused(&host, "vimeo.com", &hosts);
-        assert!(led.detail().starts_with("vimeo.com leads to evil.example, and"), "{}", led.detail());
+        assert!(led.detail().starts_with("vimeo.com leads to evil.example, which is not among"), "{}", led.detail());
         let private = refused(&Refusal::Private { host: "intranet.example".into() }, "vimeo.com", &hosts);
         assert!(
             private.detail().contains("intranet.example") && private.detail().contains("not on the public internet")

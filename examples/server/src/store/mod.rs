@@ -1,8 +1,9 @@
-//! The database: analyses, their reports and pictures, webhooks still to be sent, and the audit. SQLite in one file.
+//! The database: analyses, their reports, pictures and links, webhooks still to be sent, and the audit. SQLite in one file.
 
 mod analyses;
 mod audit;
 mod desk;
+mod shares;
 mod uploads;
 mod webhooks;
 
@@ -23,11 +24,12 @@ pub(crate) use webhooks::Delivery;
 
 /// Statements that bring the tables from each layout to the next. The first ones create them. `PRAGMA user_version` is
 /// the number of the layout.
-const LAYOUTS: [&str; 4] = [
+const LAYOUTS: [&str; 5] = [
     include_str!("layout_1.sql"),
     include_str!("layout_2.sql"),
     include_str!("layout_3.sql"),
     include_str!("layout_4.sql"),
+    include_str!("layout_5.sql"),
 ];
 /// Number of the layout of this version.
 const VERSION: i64 = LAYOUTS.len() as i64;

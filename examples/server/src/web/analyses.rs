@@ -495,7 +495,8 @@ pub(super) fn about(action: Action, client: &Client, analysis: &Analysis) -> Ent
     Entry::new(action, &client.actor).about(&analysis.id, &analysis.origin.owner, &analysis.sha256)
 }
 
-async fn finished(app: &AppState, client: &Client, id: &str) -> Result<Analysis, Problem> {
+/// Reads one analysis that has a report.
+pub(super) async fn finished(app: &AppState, client: &Client, id: &str) -> Result<Analysis, Problem> {
     let analysis = find(app, client, id).await?;
     match analysis.status {
         Status::Done => Ok(analysis),

@@ -35,6 +35,7 @@ files![
     "fetch.js",
     "files.js",
     "format.js",
+    "gone.html",
     "history.js",
     "icon.svg",
     "index.html",
@@ -54,6 +55,8 @@ files![
     "running.js",
     "session.js",
     "settings.js",
+    "share.js",
+    "shared.js",
     "style.css",
     "telling.js",
     "thumbnail.js",
@@ -95,6 +98,16 @@ pub(super) fn pages() -> Router {
         // The page's script reads the analysis's id from the address.
         .route("/a/{id}", get(async |headers: HeaderMap| file("index.html", &headers)))
         .route("/assets/{name}", get(async |Path(name): Path<String>, headers: HeaderMap| file(&name, &headers)))
+}
+
+/// Returns the page, whose script reads from the address what to show.
+pub(super) fn start_page(headers: &HeaderMap) -> Response {
+    file("index.html", headers)
+}
+
+/// Returns the page of a link that shows nothing: there was none, it has expired, or it was revoked.
+pub(super) fn gone() -> Response {
+    super::shared::not_found(file("gone.html", &HeaderMap::new()))
 }
 
 fn file(name: &str, headers: &HeaderMap) -> Response {

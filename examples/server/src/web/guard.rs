@@ -82,7 +82,9 @@ pub(super) async fn observe(State(app): State<App>, mut request: Request, next: 
     // The pattern, not the path: each path would be a time series of its own in the metrics.
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or_else(|| "other".to_owned(), |matched| matched.as_str().to_owned());
-    let path = request.uri().path().to_owned();
+    // The path of a link holds its secret, which must not be in the log.
+    let is_link = request.uri().path().starts_with("/s/");
+    let path = if is_link { "/s/…".to_owned() } else { request.uri().path().to_owned() };
     // Every request has a peer; the server's own listener adds it.
     let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
     let address = app.proxies.client(peer, request.headers());

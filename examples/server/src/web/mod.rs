@@ -14,6 +14,8 @@ pub(crate) mod problem;
 mod receive;
 mod service;
 mod session;
+mod shared;
+mod shares;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -155,6 +157,10 @@ pub(crate) fn router(app: &App) -> Router {
         .layer(DefaultBodyLimit::disable());
     let remarks = OpenApiRouter::new().routes(routes!(desk::remark)).layer(DefaultBodyLimit::max(desk::REMARKS_BYTES));
     let addresses = OpenApiRouter::new().routes(routes!(fetch::fetch)).layer(DefaultBodyLimit::max(fetch::BODY_BYTES));
+    let shares = OpenApiRouter::new()
+        .routes(routes!(shares::share, shares::shares))
+        .routes(routes!(shares::unshare))
+        .layer(DefaultBodyLimit::max(fetch::BODY_BYTES));
     let protected = OpenApiRouter::new()
         .routes(routes!(desk::list))
         .routes(routes!(desk::export_csv))
@@ -162,6 +168,7 @@ pub(crate) fn router(app: &App) -> Router {
         .routes(routes!(desk::tags))
         .merge(remarks)
         .merge(addresses)
+        .merge(shares)
         .routes(routes!(again::again))
         .routes(routes!(analyses::read, analyses::remove))
         .routes(routes!(analyses::report_json))
@@ -184,6 +191,7 @@ pub(crate) fn router(app: &App) -> Router {
         .merge(api.with_state(Arc::clone(app)))
         .merge(documentation::pages(document, &app.limits()))
         .merge(dashboard::pages())
+        .merge(shared::pages(app))
         .route("/favicon.ico", get(async || axum::response::Redirect::permanent("/assets/icon.svg").into_response()))
         .fallback(async || {
             Problem::not_found("There is no page with this address; /docs lists the addresses of the API.")

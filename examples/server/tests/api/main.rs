@@ -20,6 +20,7 @@ mod refusals;
 mod restart;
 mod security;
 mod service;
+mod shares;
 mod start;
 mod stills;
 mod webhooks;

@@ -104,6 +104,8 @@ async fn the_document_lists_every_address_and_the_documentation_shows_it() {
         "/v1/analyses/{id}",
         "/v1/analyses/{id}/again",
         "/v1/analyses/{id}/remarks",
+        "/v1/analyses/{id}/shares",
+        "/v1/analyses/{id}/shares/{share}",
         "/v1/tags",
         "/v1/analyses/{id}/events",
         "/v1/analyses/{id}/report.json",
@@ -121,7 +123,7 @@ async fn the_document_lists_every_address_and_the_documentation_shows_it() {
     ] {
         assert!(paths.contains(&path), "{path} is not in {paths:?}");
     }
-    assert_eq!(paths.len(), 22);
+    assert_eq!(paths.len(), 24);
     let page = server.get("/docs/").send().await.unwrap();
     assert_eq!(page.status(), 200);
     assert!(page.text().await.unwrap().contains("swagger-ui"));

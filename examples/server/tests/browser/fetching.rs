@@ -47,7 +47,7 @@ async fn a_video_on_the_web_is_fetched_by_its_address() {
     browser.until_text("#address-message", "beginning with https://").await;
     browser.fill("address", "https://unknown.example/video").await;
     browser.click("#fetch").await;
-    browser.until_text("#address-message", "fetches from").await;
+    browser.until_text("#address-message", "unknown.example is not among the sites").await;
     audit(&browser, "fetch").await;
 
     ask_for_frames(&browser, 12).await;

@@ -21,6 +21,8 @@ mod everyone;
 mod exploring;
 /// Videos on the web: from an address to a verdict.
 mod fetching;
+/// Links that show a result without signing in.
+mod sharing;
 /// Hostile input: file names that are markup, and people without a key.
 mod strangers;
 /// Errors, and how the page shows them.
