@@ -56,6 +56,7 @@ export function listAnalyses(after, filter = {}) {
 
 export const url = {
   page: (id) => `/a/${encodeURIComponent(id)}`,
+  compare: (a, b) => `/compare?${new URLSearchParams({ a, b })}`,
   history: (filter) => `/history?${new URLSearchParams(filter)}`,
   csv: (filter) => `/v1/analyses.csv?${new URLSearchParams(filter)}`,
   list: (filter) => `/v1/analyses.json?${new URLSearchParams(filter)}`,

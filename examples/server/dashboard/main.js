@@ -1,8 +1,9 @@
 // Starts the page and shows the view of its address: `/` is a new analysis, `/history` the list of all, `/a/{id}` one of
-// them, and `/s/{secret}` one that a link shows.
+// them, `/compare` two of them, and `/s/{secret}` one that a link shows.
 
 import { analyseAgain, fetchVideo, getAnalysis, getModel, getServer, sharePath, url } from './api.js';
 import { $, announce, el, fileName, text, textOrHide } from './dom.js';
+import { openCompare } from './compare.js';
 import { clearAddress, prepareFetch, showAddressMessage } from './fetch.js';
 import { bytes, percent, span } from './format.js';
 import { openKnown } from './known.js';
@@ -72,6 +73,7 @@ function route() {
   const id = /^\/a\/([^/]+)\/?$/.exec(window.location.pathname)?.[1];
   if (id) openAnalysis(id);
   else if (window.location.pathname === '/history') close = openHistory(navigate, signedOut);
+  else if (window.location.pathname === '/compare') openComparison();
   else openStart();
 }
 
@@ -222,6 +224,30 @@ async function openAnalysis(id) {
     } else {
       follow(analysis);
     }
+  } catch (error) {
+    if (mine === round) failed(Problem.from(error), { again: route });
+  }
+}
+
+async function openComparison() {
+  const mine = round;
+  const given = new URLSearchParams(window.location.search);
+  const ids = ['a', 'b'].map((name) => given.get(name));
+  if (!ids.every(Boolean)) {
+    const detail = 'Choose two analyses in the history: their ids stand in the address as a and b.';
+    return openProblem(new Problem({ status: 400, title: 'Nothing to compare', detail, retryable: false }), { advice: '' });
+  }
+  show('loading', 'Loading');
+  try {
+    const both = await Promise.all(ids.map((id) => getAnalysis(id)));
+    if (mine !== round) return;
+    const other = both.find(({ status }) => status !== 'done');
+    if (other) {
+      const detail = `${other.file_name} has no result ${other.status === 'failed' ? 'because its analysis failed' : 'yet'}.`;
+      openProblem(new Problem({ status: 409, title: 'Nothing to compare', detail, retryable: other.status !== 'failed' }), { again: route, advice: '' });
+      return;
+    }
+    close = openCompare(...both);
   } catch (error) {
     if (mine === round) failed(Problem.from(error), { again: route });
   }

@@ -12,9 +12,11 @@ const REFRESH_MS = 4000;
 
 /**
  * Fills the list in the element `name`, whose companions have ids that begin with `name`, with the analyses that pass
- * the filter. Returns a function that stops its updates. `onProblem` returns true if it has handled a problem.
+ * the filter. Returns a function that stops its updates. `onProblem` returns true if it has handled a problem. If
+ * `onChosen` is given, rows of finished analyses have a box to choose them, and it is called with the ids of those that
+ * are chosen, the oldest first.
  */
-export function openList(name, filter, onProblem) {
+export function openList(name, filter, onProblem, onChosen) {
   const list = $(name);
   let next = null;
   let open = true;
@@ -81,7 +83,17 @@ export function openList(name, filter, onProblem) {
         remarks(analysis)),
       remove);
     remove.addEventListener('click', () => removeItem(item, analysis));
+    if (onChosen && analysis.status === 'done') {
+      const box = el('input', { type: 'checkbox', 'aria-label': `Choose ${analysis.file_name} of ${moment(analysis.created)} to compare`, change: told });
+      item.querySelector('.stand').prepend(el('label', { class: 'check' }, box));
+    }
     return item;
+  }
+
+  /** Tells which rows are chosen. The newest row comes first in the list. */
+  function told() {
+    const chosen = [...list.children].filter((item) => item.querySelector('.stand input')?.checked);
+    onChosen(chosen.map((item) => item.dataset.id).reverse());
   }
 
   /** Returns the analyst's label, tags and note, or nothing if there are none. */
@@ -107,6 +119,7 @@ export function openList(name, filter, onProblem) {
     }
     const neighbour = item.nextElementSibling ?? item.previousElementSibling;
     item.remove();
+    if (onChosen) told();
     $(`${name}-empty`).hidden = list.children.length > 0;
     (neighbour?.querySelector('a') ?? $(`${name}-title`)).focus();
     announce(`${analysis.file_name} is deleted.`);

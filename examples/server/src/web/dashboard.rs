@@ -27,8 +27,10 @@ macro_rules! files {
 files![
     "api.js",
     "chart.js",
+    "compare.js",
     "confirm.js",
     "details.js",
+    "differences.js",
     "dom.js",
     "explorer.js",
     "faces.js",
@@ -95,6 +97,7 @@ pub(super) fn pages() -> Router {
     Router::new()
         .route("/", get(async |headers: HeaderMap| file("index.html", &headers)))
         .route("/history", get(async |headers: HeaderMap| file("index.html", &headers)))
+        .route("/compare", get(async |headers: HeaderMap| file("index.html", &headers)))
         // The page's script reads the analysis's id from the address.
         .route("/a/{id}", get(async |headers: HeaderMap| file("index.html", &headers)))
         .route("/assets/{name}", get(async |Path(name): Path<String>, headers: HeaderMap| file(&name, &headers)))

@@ -138,6 +138,7 @@ async fn the_dashboard_is_served_from_the_binary_and_revalidated_by_its_tag() {
     for path in [
         "/",
         "/history",
+        "/compare",
         "/a/0f3cb5d7a1e24f6c9d8e7b6a5c4d3e2f",
         "/assets/main.js",
         "/assets/style.css",

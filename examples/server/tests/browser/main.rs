@@ -13,6 +13,8 @@ mod page;
 
 /// Analyzing a video: from a file to its verdict, and what can be done with the result.
 mod analysing;
+/// Two analyses side by side.
+mod comparing;
 /// The desk: several files, files that are known, notes and history, and words for everyone.
 mod desk;
 /// Accessibility: with a keyboard, a screen reader, a phone and the dark color scheme.
