@@ -45,6 +45,10 @@ export const revokeShare = (id, share) => send('DELETE', `${path(id)}/shares/${e
 export const signIn = (key) => send('POST', '/v1/session', { json: { api_key: key } });
 export const signOut = () => send('DELETE', '/v1/session');
 
+export const getKeys = () => send('GET', '/v1/keys');
+export const makeKey = (key) => send('POST', '/v1/keys', { json: key });
+export const revokeKey = (name) => send('DELETE', `/v1/keys/${encodeURIComponent(name)}`);
+export const getAccuracy = () => send('GET', '/v1/accuracy');
 export const getTags = () => send('GET', '/v1/tags');
 export const putRemarks = (id, remarks) => send('PUT', `${path(id)}/remarks`, { json: remarks });
 

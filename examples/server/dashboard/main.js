@@ -1,6 +1,7 @@
 // Starts the page and shows the view of its address: `/` is a new analysis, `/history` the list of all, `/a/{id}` one of
-// them, `/compare` two of them, and `/s/{secret}` one that a link shows.
+// them, `/compare` two of them, `/keys` and `/accuracy` the pages of admins, and `/s/{secret}` one that a link shows.
 
+import { openAccuracy } from './accuracy.js';
 import { analyseAgain, fetchVideo, getAnalysis, getModel, getServer, sharePath, url } from './api.js';
 import { $, announce, el, fileName, text, textOrHide } from './dom.js';
 import { openCompare } from './compare.js';
@@ -10,6 +11,7 @@ import { openKnown } from './known.js';
 import { chosenAnalysis, chosenFile, duration, preparePicker, setAnalysis, setFile } from './picker.js';
 import { Problem, expert, showProblem } from './problem.js';
 import { openHistory } from './history.js';
+import { openKeys } from './keys.js';
 import { prepareQueue, queueIsUsed, resumeQueue, startQueue } from './queue.js';
 import { openList } from './recent.js';
 import { openResult } from './result.js';
@@ -74,6 +76,8 @@ function route() {
   if (id) openAnalysis(id);
   else if (window.location.pathname === '/history') close = openHistory(navigate, signedOut);
   else if (window.location.pathname === '/compare') openComparison();
+  else if (window.location.pathname === '/keys') close = openKeys(signedOut);
+  else if (window.location.pathname === '/accuracy') close = openAccuracy(signedOut);
   else openStart();
 }
 
@@ -105,7 +109,7 @@ function signedOut(problem) {
   // The form is open: opening it again would move the focus and clear its message.
   if (locked()) return true;
   // Do not ask the server: if it answered that the session is valid, the page would loop for ever.
-  server = { ...server, api_key_required: true, signed_in: false };
+  server = { ...server, api_key_required: true, signed_in: false, is_admin: false };
   showSession(server);
   route();
   return true;

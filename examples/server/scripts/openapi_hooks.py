@@ -54,6 +54,8 @@ def before_call(context, case, kwargs):
         case "POST", "/v1/analyses/{id}/shares":
             # Links to an analysis are limited in number.
             case.path_parameters["id"] = ANALYSIS if next(COUNT) % 40 == 0 else "0" * 32
+        case "POST", "/v1/keys":
+            case.body = {"name": f"made-{next(COUNT)}"}
         case "POST", "/v1/session":
             case.body = {"api_key": KEY}
         case "GET", path if "{id}" in path and case.meta.phase.name != "stateful":

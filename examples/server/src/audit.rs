@@ -32,6 +32,10 @@ pub(crate) enum Action {
     OpenShare,
     /// An analysis was removed.
     Remove,
+    /// An API key was made by an admin.
+    NewKey,
+    /// An API key was revoked by an admin.
+    RevokeKey,
     /// A browser was signed in.
     SignIn,
     /// A browser was signed out.
@@ -55,6 +59,8 @@ impl Action {
             Self::Unshare => "unshare",
             Self::OpenShare => "open-share",
             Self::Remove => "remove",
+            Self::NewKey => "new-key",
+            Self::RevokeKey => "revoke-key",
             Self::SignIn => "sign-in",
             Self::SignOut => "sign-out",
             Self::WrongKeys => "wrong-keys",

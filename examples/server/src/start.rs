@@ -81,6 +81,7 @@ async fn run_on(options: &Options, arguments: &[OsString]) -> Result<(), StartEr
     let data = DataDir::open(DataDir::locate(options.data_dir.as_deref())?)?;
     tracing::info!("{}", options.summary(data.path()));
     let (store, uploads) = open_data(&data)?;
+    keys.restore(store.made_keys()?, store.key_uses()?);
     let disk = Disk::new(data.path().to_owned(), options.min_free_space.0).map_err(|source| data.failed(source))?;
     let disk = Arc::new(disk);
     let fetcher = Fetcher::new(options, data.downloads(), Arc::clone(&disk))?;

@@ -1,8 +1,10 @@
-//! The database: analyses, their reports, pictures and links, webhooks still to be sent, and the audit. SQLite in one file.
+//! The database: analyses, their reports, pictures and links, webhooks still to be sent, API keys that admins made, and the audit. SQLite in one file.
 
+mod accuracy;
 mod analyses;
 mod audit;
 mod desk;
+mod keys;
 mod shares;
 mod uploads;
 mod webhooks;
@@ -24,12 +26,13 @@ pub(crate) use webhooks::Delivery;
 
 /// Statements that bring the tables from each layout to the next. The first ones create them. `PRAGMA user_version` is
 /// the number of the layout.
-const LAYOUTS: [&str; 5] = [
+const LAYOUTS: [&str; 6] = [
     include_str!("layout_1.sql"),
     include_str!("layout_2.sql"),
     include_str!("layout_3.sql"),
     include_str!("layout_4.sql"),
     include_str!("layout_5.sql"),
+    include_str!("layout_6.sql"),
 ];
 /// Number of the layout of this version.
 const VERSION: i64 = LAYOUTS.len() as i64;

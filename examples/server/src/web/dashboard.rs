@@ -25,6 +25,7 @@ macro_rules! files {
 }
 
 files![
+    "accuracy.js",
     "api.js",
     "chart.js",
     "compare.js",
@@ -41,6 +42,7 @@ files![
     "history.js",
     "icon.svg",
     "index.html",
+    "keys.js",
     "known.js",
     "limits.js",
     "live.js",
@@ -97,6 +99,8 @@ pub(super) fn pages() -> Router {
     Router::new()
         .route("/", get(async |headers: HeaderMap| file("index.html", &headers)))
         .route("/history", get(async |headers: HeaderMap| file("index.html", &headers)))
+        .route("/keys", get(async |headers: HeaderMap| file("index.html", &headers)))
+        .route("/accuracy", get(async |headers: HeaderMap| file("index.html", &headers)))
         .route("/compare", get(async |headers: HeaderMap| file("index.html", &headers)))
         // The page's script reads the analysis's id from the address.
         .route("/a/{id}", get(async |headers: HeaderMap| file("index.html", &headers)))

@@ -13,6 +13,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use deepsight_core::with_causes;
 use futures_util::{Stream, StreamExt};
 use tracing::Instrument;
 
@@ -21,6 +22,7 @@ use super::session::COOKIE;
 use super::{App, AppState};
 use crate::audit::{Action, Actor, Entry};
 use crate::connections::{AddressSlot, Crowded, network};
+use crate::domain::Moment;
 use crate::keys::Holder;
 use crate::locked::locked;
 use crate::wrong_keys::Penalty;
@@ -413,6 +415,7 @@ pub(super) async fn require_key(
             )
             .into_response();
         };
+        note_use(&app, &name).await;
         Client { actor: visitor.actor(&name), name: name.clone(), owner: name, sees_all: is_admin }
     } else {
         let name = network(visitor.address).to_string();
@@ -422,6 +425,17 @@ pub(super) async fn require_key(
     let mut response = next.run(request).await;
     response.extensions_mut().insert(client);
     response
+}
+
+/// Stores the day on which a key is used, once a day.
+async fn note_use(app: &AppState, name: &str) {
+    let (name, day) = (name.to_owned(), Moment::now().day());
+    if app.keys.is_first_use(&name, &day)
+        && let Err(error) = app.store.run(move |store| store.key_used(&name, &day)).await
+    {
+        // The request does not depend on it.
+        tracing::error!(error = with_causes(&error), "cannot store when a key was used");
+    }
 }
 
 /// Returns the holder of the API key that a request presents, itself or by a session. A wrong key costs time.

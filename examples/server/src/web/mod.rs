@@ -1,5 +1,6 @@
 //! HTTP: the routes, and the layers that every request passes.
 
+mod admin;
 mod again;
 mod analyses;
 mod dashboard;
@@ -161,6 +162,10 @@ pub(crate) fn router(app: &App) -> Router {
         .routes(routes!(shares::share, shares::shares))
         .routes(routes!(shares::unshare))
         .layer(DefaultBodyLimit::max(fetch::BODY_BYTES));
+    let keys = OpenApiRouter::new()
+        .routes(routes!(admin::keys, admin::make_key))
+        .routes(routes!(admin::revoke_key))
+        .layer(DefaultBodyLimit::max(fetch::BODY_BYTES));
     let protected = OpenApiRouter::new()
         .routes(routes!(desk::list))
         .routes(routes!(desk::export_csv))
@@ -169,6 +174,8 @@ pub(crate) fn router(app: &App) -> Router {
         .merge(remarks)
         .merge(addresses)
         .merge(shares)
+        .merge(keys)
+        .routes(routes!(admin::accuracy))
         .routes(routes!(again::again))
         .routes(routes!(analyses::read, analyses::remove))
         .routes(routes!(analyses::report_json))

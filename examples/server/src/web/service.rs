@@ -165,6 +165,8 @@ pub(crate) struct Server {
     api_key_required: bool,
     /// Whether this request has a valid key or session, or needs none.
     signed_in: bool,
+    /// Whether this request has the key or session of an admin; false where no key is needed.
+    is_admin: bool,
     max_upload_bytes: u64,
     /// Longest video in seconds.
     max_duration_seconds: u64,
@@ -221,12 +223,14 @@ pub(crate) async fn server(
     Extension(visitor): Extension<Visitor>,
     headers: HeaderMap,
 ) -> Json<Server> {
-    let signed_in = !app.keys.required() || holder(&app, &headers, &visitor).await.is_some();
+    let holder = if app.keys.required() { holder(&app, &headers, &visitor).await } else { None };
+    let signed_in = !app.keys.required() || holder.is_some();
     let range = |min: f64, max: f64| Range { min, max };
     Json(Server {
         version: env!("CARGO_PKG_VERSION"),
         api_key_required: app.keys.required(),
         signed_in,
+        is_admin: holder.is_some_and(|holder| holder.is_admin),
         max_upload_bytes: app.limits().max_upload,
         max_duration_seconds: app.limits().max_duration.as_secs().max(1),
         defaults: Defaults {

@@ -9,6 +9,7 @@ mod desk;
 mod disk;
 mod events;
 mod fetch;
+mod keys;
 mod known;
 mod limits;
 mod operation;

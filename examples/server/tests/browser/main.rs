@@ -11,6 +11,8 @@ mod chromium;
 /// Actions on the page that many tests need.
 mod page;
 
+/// The pages of admins: keys, and judgments beside verdicts.
+mod administering;
 /// Analyzing a video: from a file to its verdict, and what can be done with the result.
 mod analysing;
 /// Two analyses side by side.
