@@ -26,7 +26,7 @@ async function send(method, path, { json, signal } = {}) {
   }
 }
 
-/** The path of the link that this page shows, which has a secret of its own instead of a session; null on other pages. */
+/** The path of the link that this page shows, which has a secret instead of a session; null on other pages. */
 export const sharePath = /^\/s\/[0-9a-f]{64}$/.exec(window.location.pathname)?.[0] ?? null;
 
 const path = (id) => sharePath ?? `/v1/analyses/${encodeURIComponent(id)}`;

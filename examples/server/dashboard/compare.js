@@ -4,7 +4,7 @@ import { url } from './api.js';
 import { drawChart, drawLegend } from './chart.js';
 import { differences, pairs, points, rowsOf, sameFile } from './differences.js';
 import { $, el, fileName } from './dom.js';
-import { maybePercent, moment } from './format.js';
+import { maybePercent, moment, outcome } from './format.js';
 import { colourClass, peopleOf, thresholdOf } from './tracks.js';
 import { stamp, standing } from './verdict.js';
 import { show } from './views.js';
@@ -50,13 +50,16 @@ function showSide(side, analysis) {
   fileName(link, analysis.file_name);
   $(`compare-date-${side}`).textContent = moment(analysis.created);
   const { report } = analysis;
-  const faces = `${analysis.people} people, the highest at ${maybePercent(analysis.fake_probability)}; fake from ${maybePercent(thresholdOf(report))}`;
-  $(`compare-chart-${side}`).setAttribute('aria-label', `Fake probability over time in ${side.toUpperCase()}: ${faces}`);
+  const from = maybePercent(thresholdOf(report));
+  const words = `${stand.word}, ${outcome(analysis.fake_probability)}, called fake from ${from} on`;
+  const chart = $(`compare-chart-${side}`);
+  chart.setAttribute('aria-label', `Fake probability over time in ${side.toUpperCase()}: ${words}`);
 }
 
 /** Lists the people. Those of the same file are paired, and have the same color in both charts. */
 function showPeople(reports, people, matched) {
-  const all = matched ? pairs(reports, people) : [...people[0].map((one) => [one, null]), ...people[1].map((one) => [null, one])];
+  const alone = () => [...people[0].map((one) => [one, null]), ...people[1].map((one) => [null, one])];
+  const all = matched ? pairs(reports, people) : alone();
   for (const [one, other] of all) if (one && other) other.style = one.style;
   if (matched) {
     // A color that a pair has must not be that of somebody else.
@@ -66,8 +69,14 @@ function showPeople(reports, people, matched) {
   $('compare-people-note').textContent = matched
     ? 'The same person has the same colour in both: people are matched by where their faces are, and when.'
     : 'The files differ, so nobody in A is matched with anybody in B.';
-  const value = (one) => (one ? `${maybePercent(one.track.fake_probability)}${one.discounted ? `, does not count: ${one.discounted}` : ''}` : 'not found');
-  const scored = (one) => typeof one?.track.fake_probability === 'number';
+  const value = (one) => {
+    if (!one) return 'not found';
+    const doubt = one.discounted ? `, does not count: ${one.discounted}` : '';
+    return `${maybePercent(one.track.fake_probability)}${doubt}`;
+  };
+  const mean = (one) => one?.track.fake_probability;
+  const apart = (one, other) => (typeof mean(one) === 'number' && typeof mean(other) === 'number'
+    ? points(mean(one), mean(other)) : '–');
   $('compare-people').replaceChildren(...all.map(([one, other]) => {
     const same = one?.name === other?.name;
     const names = same ? [one.name] : [one && `${one.name} in A`, other && `${other.name} in B`].filter(Boolean);
@@ -75,7 +84,7 @@ function showPeople(reports, people, matched) {
       el('th', { scope: 'row' }, el('span', { class: `dot ${colourClass((one ?? other).style)}` }), names.join(', ')),
       el('td', {}, matched || one ? value(one) : '–'),
       el('td', {}, matched || other ? value(other) : '–'),
-      el('td', {}, scored(one) && scored(other) ? points(one.track.fake_probability, other.track.fake_probability) : '–'));
+      el('td', {}, apart(one, other)));
   }));
   $('compare-people-block').hidden = all.length === 0;
 }

@@ -7,7 +7,8 @@ export function confirmDelete(analysis) {
   const running = analysis.status === 'queued' || analysis.status === 'running';
   return ask(running ? 'Cancel and delete this analysis?' : 'Delete this analysis?',
     'Its report and pictures are removed from the server. '
-    + 'Its video is removed too, unless another analysis uses it. This cannot be undone.', analysis.file_name, 'Delete');
+    + 'Its video is removed too, unless another analysis uses it. This cannot be undone.',
+    analysis.file_name, 'Delete');
 }
 
 /** Asks whether to revoke an API key. Resolves to true if the answer is yes. */

@@ -36,10 +36,12 @@ export function rowsOf(a, b) {
 export function differences(a, b) {
   const words = [sameFile(a, b) ? 'A and B are analyses of the same file.'
     : 'A and B are analyses of different files, so their people are not the same.'];
-  words.push(a.verdict === b.verdict ? `Both say ${a.verdict}.` : `The verdicts differ: A says ${a.verdict}, B says ${b.verdict}.`);
+  words.push(a.verdict === b.verdict ? `Both say ${a.verdict}.`
+    : `The verdicts differ: A says ${a.verdict}, B says ${b.verdict}.`);
   words.push(probabilities(a.fake_probability, b.fake_probability));
   words.push(...settings(a, b));
-  const [models, shares] = [[a, b].map(({ report }) => modelOf(report)), [a, b].map(({ report }) => report.coverage?.share)];
+  const models = [a, b].map(({ report }) => modelOf(report));
+  const shares = [a, b].map(({ report }) => report.coverage?.share);
   if (models[0] !== models[1]) words.push('The models differ, so their probabilities cannot be compared directly.');
   if (shares[0] !== shares[1] && shares.every((share) => typeof share === 'number')) {
     words.push(`A saw ${Math.floor(shares[0] * 100)} % of its video, B ${Math.floor(shares[1] * 100)} %.`);
@@ -65,9 +67,12 @@ function settings(a, b) {
   const words = [];
   const [first, second] = [a.settings, b.settings];
   const [from, to] = [thresholdOf(a.report), thresholdOf(b.report)];
-  if (looks(first) !== looks(second)) words.push(`The frames were chosen differently: ${looks(first)} in A, ${looks(second)} in B.`);
+  if (looks(first) !== looks(second)) {
+    words.push(`The frames were chosen differently: ${looks(first)} in A, ${looks(second)} in B.`);
+  }
   if (first.aggregation !== second.aggregation) {
-    words.push(`Faces were combined differently: ${combination(first.aggregation)} in A, ${combination(second.aggregation)} in B.`);
+    const [one, other] = [first, second].map(({ aggregation }) => combination(aggregation));
+    words.push(`Faces were combined differently: ${one} in A, ${other} in B.`);
   }
   if (percent(from) !== percent(to)) words.push(`A calls a video fake from ${percent(from)}, B from ${percent(to)}.`);
   if (first.min_face_size !== second.min_face_size) {
@@ -117,8 +122,8 @@ function together(reports, one, other) {
   let count = 0;
   let place = 0;
   for (const point of one.points) {
-    while (place + 1 < other.points.length
-      && Math.abs(other.points[place + 1].time - point.time) <= Math.abs(other.points[place].time - point.time)) place += 1;
+    const away = (at) => Math.abs(other.points[at].time - point.time);
+    while (place + 1 < other.points.length && away(place + 1) <= away(place)) place += 1;
     const near = other.points[place];
     if (!near || Math.abs(near.time - point.time) > APART) continue;
     const boxes = [boxOf(reports[0], point), boxOf(reports[1], near)];

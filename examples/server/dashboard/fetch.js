@@ -24,6 +24,9 @@ export function prepareFetch(server, go) {
   };
 }
 
+/** Returns whether there is something in the field. */
+export const enteredAddress = () => !$('fetch-block').hidden && $('address').value.trim() !== '';
+
 export function showAddressMessage(words) {
   text('address-message', words);
   $('address').toggleAttribute('aria-invalid', Boolean(words));

@@ -95,4 +95,5 @@ export function openKeys(onProblem) {
 }
 
 /** Formats a day, which is one of UTC and has no time. */
-const day = (text) => new Date(`${text}T00:00:00Z`).toLocaleDateString(undefined, { dateStyle: 'medium', timeZone: 'UTC' });
+const day = (text) =>
+  new Date(`${text}T00:00:00Z`).toLocaleDateString(undefined, { dateStyle: 'medium', timeZone: 'UTC' });

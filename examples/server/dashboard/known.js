@@ -33,7 +33,9 @@ export function showEarlier(host, analysis) {
     const how = one.same ? 'the same settings and model' : `other settings or another model: ${settingsWords(one.settings)}`;
     const link = el('a', { href: url.page(one.id), 'data-route': true }, `${stand.word}, ${moment(one.created)}`);
     const compare = analysis.status === 'done' && el('a', {
-      href: url.compare(one.id, analysis.id), 'data-route': true, 'aria-label': `Compare with the analysis of ${moment(one.created)}`,
+      href: url.compare(one.id, analysis.id),
+      'data-route': true,
+      'aria-label': `Compare with the analysis of ${moment(one.created)}`,
     }, 'Compare');
     return el('li', {}, link, ` – ${how} `, compare || null);
   })));

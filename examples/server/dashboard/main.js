@@ -1,11 +1,12 @@
-// Starts the page and shows the view of its address: `/` is a new analysis, `/history` the list of all, `/a/{id}` one of
-// them, `/compare` two of them, `/keys` and `/accuracy` the pages of admins, and `/s/{secret}` one that a link shows.
+// Starts the page and shows the view of its address: `/` is a new analysis, `/history` the list of all, `/a/{id}` one
+// of them, `/compare` two of them, `/keys` and `/accuracy` are the pages of admins, and `/s/{secret}` is an analysis that
+// a link shows.
 
 import { openAccuracy } from './accuracy.js';
 import { analyseAgain, fetchVideo, getAnalysis, getModel, getServer, sharePath, url } from './api.js';
 import { $, announce, el, fileName, text, textOrHide } from './dom.js';
 import { openCompare } from './compare.js';
-import { clearAddress, prepareFetch, showAddressMessage } from './fetch.js';
+import { clearAddress, enteredAddress, prepareFetch, showAddressMessage } from './fetch.js';
 import { bytes, percent, span } from './format.js';
 import { openKnown } from './known.js';
 import { chosenAnalysis, chosenFile, duration, preparePicker, setAnalysis, setFile } from './picker.js';
@@ -24,8 +25,8 @@ import { show } from './views.js';
 
 let server = null;
 /**
- * Files or addresses, and settings, that this page has sent, by the analysis's id: to show the video, or send it again on
- * failure.
+ * Files or addresses, and settings, that this page has sent, by the analysis's id: to show the video, or send it again
+ * on failure.
  */
 const sent = new Map();
 /** Closes the current view: its streams, timers and videos. */
@@ -239,7 +240,8 @@ async function openComparison() {
   const ids = ['a', 'b'].map((name) => given.get(name));
   if (!ids.every(Boolean)) {
     const detail = 'Choose two analyses in the history: their ids stand in the address as a and b.';
-    return openProblem(new Problem({ status: 400, title: 'Nothing to compare', detail, retryable: false }), { advice: '' });
+    const problem = new Problem({ status: 400, title: 'Nothing to compare', detail, retryable: false });
+    return openProblem(problem, { advice: '' });
   }
   show('loading', 'Loading');
   try {
@@ -247,8 +249,10 @@ async function openComparison() {
     if (mine !== round) return;
     const other = both.find(({ status }) => status !== 'done');
     if (other) {
-      const detail = `${other.file_name} has no result ${other.status === 'failed' ? 'because its analysis failed' : 'yet'}.`;
-      openProblem(new Problem({ status: 409, title: 'Nothing to compare', detail, retryable: other.status !== 'failed' }), { again: route, advice: '' });
+      const hasFailed = other.status === 'failed';
+      const detail = `${other.file_name} has no result ${hasFailed ? 'because its analysis failed' : 'yet'}.`;
+      const problem = new Problem({ status: 409, title: 'Nothing to compare', detail, retryable: !hasFailed });
+      openProblem(problem, { again: route, advice: '' });
       return;
     }
     close = openCompare(...both);
@@ -304,7 +308,8 @@ function openProblem(problem, { name, again, source, advice = problem.advice } =
   text('problem-detail', problem.technical ? '' : problem.detail);
   $('problem-expert').replaceChildren(...(problem.technical ? [expert(problem.detail)] : []));
   // The detail of a failed download says that the address has to be entered again.
-  const choose = problem.retryable && name && !again && !source ? ' Choose the file again: this page no longer has it.' : '';
+  const isLost = problem.retryable && name && !again && !source;
+  const choose = isLost ? ' Choose the file again: this page no longer has it.' : '';
   textOrHide('problem-advice', (advice + choose).trim());
   textOrHide('problem-request', problem.request && `Request ${problem.request}`);
   const actions = [];
@@ -319,6 +324,10 @@ $('analyse-form').addEventListener('submit', (event) => {
   if (queueIsUsed() && !stored) {
     const settings = readSettings();
     if (settings) startQueue(settings);
+    return;
+  }
+  if (!stored && $('chosen').hidden && enteredAddress()) {
+    $('fetch').click();
     return;
   }
   const file = !stored && chosenFile();

@@ -84,7 +84,8 @@ export function openList(name, filter, onProblem, onChosen) {
       remove);
     remove.addEventListener('click', () => removeItem(item, analysis));
     if (onChosen && analysis.status === 'done') {
-      const box = el('input', { type: 'checkbox', 'aria-label': `Choose ${analysis.file_name} of ${moment(analysis.created)} to compare`, change: told });
+      const words = `Choose ${analysis.file_name} of ${moment(analysis.created)} to compare`;
+      const box = el('input', { type: 'checkbox', 'aria-label': words, change: told });
       item.querySelector('.stand').prepend(el('label', { class: 'check' }, box));
     }
     return item;

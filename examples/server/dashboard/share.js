@@ -38,9 +38,14 @@ export function openShares(analysis, onProblem) {
 
   function row(share) {
     const until = moment(share.expires);
-    const facts = [`made ${moment(share.created)}`, share.by ? `by ${share.by}` : '', `opened ${plural(share.opened, 'time')}`,
-      share.remarks ? 'with your notes' : 'without your notes'].filter(Boolean).join(', ');
-    const revoke = el('button', { type: 'button', 'aria-label': `Revoke the link that is valid until ${until}` }, 'Revoke');
+    const facts = [
+      `made ${moment(share.created)}`,
+      share.by ? `by ${share.by}` : '',
+      `opened ${plural(share.opened, 'time')}`,
+      share.remarks ? 'with your notes' : 'without your notes',
+    ].filter(Boolean).join(', ');
+    const label = `Revoke the link that is valid until ${until}`;
+    const revoke = el('button', { type: 'button', 'aria-label': label }, 'Revoke');
     revoke.addEventListener('click', () => act(async () => {
       revoke.disabled = true;
       try {
@@ -73,7 +78,8 @@ export function openShares(analysis, onProblem) {
     act(async () => {
       $('share-make').disabled = true;
       try {
-        const made = await makeShare(analysis.id, { days: Number($('share-days').value), remarks: $('share-remarks').checked });
+        const wanted = { days: Number($('share-days').value), remarks: $('share-remarks').checked };
+        const made = await makeShare(analysis.id, wanted);
         if (mine !== opening) return;
         $('share-new').hidden = false;
         $('share-new').dataset.share = made.id;

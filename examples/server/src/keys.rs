@@ -294,8 +294,8 @@ pub(crate) fn new_key(name: &str, is_admin: bool) -> Result<(String, String), Ke
     Ok((key, line))
 }
 
-/// Makes a new key for an admin, whose key has the name `maker`. `name` must be a valid name. Returns the key, and what is
-/// stored of it.
+/// Makes a new key for an admin, whose key has the name `maker`. `name` must be a valid name. Returns the key, and what
+/// is stored of it.
 pub(crate) fn made(name: &str, is_admin: bool, maker: &str) -> (String, MadeKey) {
     let key = format!("ds_{}", secret());
     let (sha256, created) = (hex(&digest(&key)), Moment::now());

@@ -184,11 +184,12 @@ pub(crate) struct Options {
     #[arg(long, env = "DEEPSIGHT_WEBHOOK_RETRY", value_name = "TIME", default_value = "5s")]
     pub(crate) webhook_retry: Span,
 
-    /// Program that fetches videos from the web, as yt-dlp does: its name or path. Without it, the server fetches nothing
+    /// Program that fetches videos from the web, as yt-dlp does: its name or path. Without it, the server fetches
+    /// nothing
     #[arg(long, env = "DEEPSIGHT_FETCH", value_name = "PROGRAM")]
     pub(crate) fetch: Option<PathBuf>,
-    /// Site that videos may be fetched from, with its subdomains, and with its port unless it is 80 or 443. A site whose
-    /// videos lie elsewhere needs that host too, as youtube.com needs googlevideo.com
+    /// Site that videos may be fetched from, with its subdomains, and with its port unless it is 80 or 443. A site
+    /// whose videos lie elsewhere needs that host too, as youtube.com needs googlevideo.com
     #[arg(long = "fetch-host", env = "DEEPSIGHT_FETCH_HOSTS", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub(crate) fetch_hosts: Vec<AllowedHost>,
     /// User that the program runs as, by name or as UID:GID, if the server runs as root (Unix)

@@ -67,6 +67,12 @@ impl Failure {
         &self.detail
     }
 
+    /// Adds to the sentence that says what happened.
+    pub(crate) fn and(mut self, more: &str) -> Self {
+        self.detail.push_str(more);
+        self
+    }
+
     pub(crate) fn retryable(mut self) -> Self {
         self.retryable = true;
         self

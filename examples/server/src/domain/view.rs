@@ -17,7 +17,8 @@ pub(crate) struct AnalysisView {
     status: Status,
     /// What it waits for, if it is not a worker: `fetching` until its video has arrived from the web.
     stage: Option<Stage>,
-    /// The client's name of the file, without folders, or the title that a site gives the video. Untrusted text: escape it wherever you show it.
+    /// The client's name of the file, without folders, or the title that a site gives the video. Untrusted text: escape
+    /// it wherever you show it.
     #[schema(example = "clip.mp4")]
     file_name: String,
     /// Where the video was fetched from, without query and fragment; null if it was uploaded.

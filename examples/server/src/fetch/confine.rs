@@ -58,8 +58,8 @@ pub(crate) fn become_confined(_: u64, _: Option<(u32, u32)>, _: &[OsString]) -> 
 #[cfg(target_os = "linux")]
 fn limit(max_file: u64) -> std::io::Result<()> {
     use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
-    // If the server crashes, the downloader ends too. Changing the user undoes this; the downloader then loses the proxy,
-    // its only way to the web.
+    // If the server crashes, the downloader ends too. Changing the user undoes this; the downloader then loses the
+    // proxy, its only way to the web.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     for (resource, most) in [(Resource::Fsize, max_file), (Resource::Data, MAX_MEMORY), (Resource::Core, 0)] {
         // A limit that this process inherited may be lower, and cannot be raised.

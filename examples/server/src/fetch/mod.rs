@@ -1,5 +1,5 @@
-//! Downloads videos from the web with a program such as yt-dlp, which runs under limits and reaches the web only through
-//! a [proxy] of ours.
+//! Downloads videos from the web with a program such as yt-dlp, which runs under limits and reaches the web only
+//! through a [proxy] of ours.
 
 mod allowed;
 mod child;
@@ -169,8 +169,8 @@ impl Fetcher {
         }
     }
 
-    /// Downloads the video at an address. `stop` is asked often whether to stop, and `progress` gets the number of bytes
-    /// that have arrived.
+    /// Downloads the video at an address. `stop` is asked often whether to stop, and `progress` gets the number of
+    /// bytes that have arrived.
     pub(crate) fn fetch(
         &self,
         address: &WebAddress,
@@ -224,14 +224,14 @@ impl Fetcher {
         let said = work.without_paths(&stderr);
         if !success {
             return Err(match proxy.refusal() {
-                Some(refusal) => words::refused(&refusal, host, &self.hosts()),
+                Some(refusal) => words::stopped(&refusal, host, &self.hosts(), &said),
                 None => words::failed(host, &said),
             });
         }
         let mut files = files.into_iter().filter(|path| !is_partial(path));
         let (Some(path), None) = (files.next(), files.next()) else {
             return Err(match proxy.refusal() {
-                Some(refusal) => words::refused(&refusal, host, &self.hosts()),
+                Some(refusal) => words::stopped(&refusal, host, &self.hosts(), &said),
                 None => words::no_video(host, &said),
             });
         };
@@ -299,7 +299,8 @@ fn version(program: &Path, user: Option<User>, work: &Work) -> Result<String, Fe
     }
 }
 
-/// Returns a command in the folders of `work`, with none of the environment of the server but what programs need to run.
+/// Returns a command in the folders of `work`, with none of the environment of the server but what programs need to
+/// run.
 fn command(program: &Path, user: Option<User>, max_file: u64, work: &Work) -> std::io::Result<Command> {
     const KEPT: [&str; 5] = ["PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "SYSTEMROOT", "TZ"];
     let mut command = confine::command(program, user, max_file)?;

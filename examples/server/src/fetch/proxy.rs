@@ -1,7 +1,7 @@
 //! The only way of the downloader to the web: a proxy on a loopback address, for one download.
 //!
-//! It looks up every name itself and connects to the addresses that it checked, so that neither a redirect, nor a second
-//! look-up of a name, nor the downloader can lead into the server's own network.
+//! It looks up every name itself and connects to the addresses that it checked, so that neither a redirect, nor a
+//! second look-up of a name, nor the downloader can lead into the server's own network.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;

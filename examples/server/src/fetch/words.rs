@@ -9,6 +9,12 @@ use crate::domain::{Failure, shortened};
 /// What helps whenever the server cannot fetch a video.
 const SAVE: &str = "Save the video with your browser, and send the file.";
 
+/// Describes that a video at `site` was not fetched, after a connection was refused. That need not be the reason, so
+/// the downloader's own words follow.
+pub(super) fn stopped(refusal: &Refusal, site: &str, hosts: &[String], said: &str) -> Failure {
+    refused(refusal, site, hosts).and(&quoted(said))
+}
+
 /// Describes a connection that was refused while, or before, a video at `site` was fetched. `hosts` are those that the
 /// server fetches from.
 pub(super) fn refused(refusal: &Refusal, site: &str, hosts: &[String]) -> Failure {

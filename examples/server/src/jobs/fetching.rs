@@ -18,7 +18,7 @@ use crate::audit::{Action, Actor, Entry};
 use crate::domain::{Analysis, Failure, Settings, WebAddress};
 use crate::fetch::{Fetched, Fetcher, NotFetched};
 use crate::locked::locked;
-use crate::metrics::Ended;
+use crate::metrics::{Ended, Metrics};
 use crate::random::hex;
 use crate::store::StoreError;
 use crate::uploads::{Upload, UploadError};
@@ -46,6 +46,23 @@ pub(super) struct FetchJob {
     address: WebAddress,
     admission: Admission,
     actor: Actor,
+    counted: Counted,
+}
+
+/// One download in the metrics, until this value is dropped.
+struct Counted(Arc<Metrics>);
+
+impl Counted {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.fetching.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetching.dec();
+    }
 }
 
 /// The reason why a video does not enter the queue of analyses.
@@ -134,7 +151,8 @@ impl Jobs {
         entry.log();
         let live = Arc::new(Live::fetching(analysis.id.clone()));
         locked(&self.0.live).insert(live.id.clone(), Arc::clone(&live));
-        let job = FetchJob { live, analysis: analysis.clone(), address, admission, actor: entry.actor.clone() };
+        let (counted, actor) = (Counted::new(&self.0.metrics), entry.actor.clone());
+        let job = FetchJob { live, analysis: analysis.clone(), address, admission, actor, counted };
         let refused = match &self.0.fetches {
             Some(fetches) => fetches.push(job),
             None => Some(job),
@@ -173,10 +191,11 @@ impl QueueState {
     fn fetch(&self, fetcher: &Fetcher, job: FetchJob) {
         let host = job.address.host().to_owned();
         tracing::info!(host, "fetching");
-        let FetchJob { live, mut analysis, address, admission, actor } = job;
+        let FetchJob { live, mut analysis, address, admission, actor, counted } = job;
         match self.arrive(fetcher, &live, &mut analysis, &address, &actor) {
             Ok(Some((upload, video))) => {
                 live.arrived();
+                drop(counted);
                 let (video, admission) = (Some(video), Some(admission));
                 self.enqueue(Job { live, analysis, upload, video, sink: Sink::Store, admission });
             }

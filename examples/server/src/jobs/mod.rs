@@ -193,7 +193,8 @@ impl Jobs {
                             Failure::download_interrupted(&fetching::host_of(source))
                         }
                         (None, _) => Failure::interrupted(
-                            "The server stopped before the analysis was done, and the video was deleted. Send it again.",
+                            "The server stopped before the analysis was done, and the video was deleted. Send it \
+                             again.",
                         ),
                     };
                     tracing::warn!(analysis = analysis.id, "given up after a restart");

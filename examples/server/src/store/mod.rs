@@ -1,4 +1,5 @@
-//! The database: analyses, their reports, pictures and links, webhooks still to be sent, API keys that admins made, and the audit. SQLite in one file.
+//! The database: analyses, their reports, pictures and links, webhooks still to be sent, API keys that admins made, and
+//! the audit. SQLite in one file.
 
 mod accuracy;
 mod analyses;

@@ -68,8 +68,8 @@ pub(crate) struct KeyItem {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewKeyRequest {
-    /// 1 to 64 letters, digits, dots, dashes and underscores. Analyses belong to the name: a key sees those of an earlier
-    /// key of its name.
+    /// 1 to 64 letters, digits, dots, dashes and underscores. Analyses belong to the name: a key sees those of an
+    /// earlier key of its name.
     #[schema(example = "newsroom", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$")]
     name: String,
     /// Whether it sees the analyses of all keys, and manages keys.
@@ -192,8 +192,8 @@ pub(crate) async fn make_key(
 
 /// Revoke an API key
 ///
-/// For admins. The key and the sessions of browsers that were opened with it end at once; its analyses stay. Keys of the
-/// configuration, and the last key of an admin, cannot be revoked.
+/// For admins. The key and the sessions of browsers that were opened with it end at once; its analyses stay. Keys of
+/// the configuration, and the last key of an admin, cannot be revoked.
 #[utoipa::path(
     delete, path = "/v1/keys/{name}", tag = "keys",
     params(("name" = String, Path, description = "The name of the key")),

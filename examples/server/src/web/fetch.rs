@@ -47,10 +47,10 @@ pub(crate) enum FetchProblems {
 ///
 /// Responds at once. The analysis is `queued` with the stage `fetching` until its video has arrived; then it goes on as
 /// if the video had been uploaded. It fails if the video cannot be fetched. The server fetches only from the sites that
-/// its administrator named (`fetch_hosts` of `/v1/server`), and never from addresses that are not on the public internet.
-/// It keeps the address without its query. The file is known only when it has arrived, so there is no parameter
-/// `known`; `earlier` of the analysis then names earlier analyses of the same file. A download that a stop of the server
-/// interrupts ends as failed and can be tried again.
+/// its administrator named (`fetch_hosts` of `/v1/server`), and never from addresses that are not on the public
+/// internet. It keeps the address without its query. The file is known only when it has arrived, so there is no
+/// parameter `known`; `earlier` of the analysis then names earlier analyses of the same file. A download that a stop of
+/// the server interrupts ends as failed and can be tried again.
 #[utoipa::path(
     post, path = "/v1/analyses/fetch", tag = "analyses",
     params(SettingsParameters, CreateParameters, RepeatHeader),

@@ -42,8 +42,8 @@ pub(super) fn pages(app: &App) -> Router {
         .with_state(App::clone(app))
 }
 
-/// Looks up the link of a request. An unknown one costs time, as a wrong key does; one that has expired or was revoked is
-/// unknown.
+/// Looks up the link of a request. An unknown one costs time, as a wrong key does; one that has expired or was revoked
+/// is unknown.
 async fn open(
     State(app): State<App>,
     Path(parameters): Path<Vec<(String, String)>>,

@@ -62,8 +62,8 @@ pub(crate) struct ShareList {
 
 /// Make a link that shows an analysis without a key
 ///
-/// Whoever has the link sees the result, its report, faces and video, and nothing else, until it expires, is revoked, or
-/// the analysis is removed. An analysis has at most 50 links.
+/// Whoever has the link sees the result, its report, faces and video, and nothing else, until it expires, is revoked,
+/// or the analysis is removed. An analysis has at most 50 links.
 #[utoipa::path(
     post, path = "/v1/analyses/{id}/shares", tag = "shares",
     params(("id" = String, Path, description = "The analysis")),

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Stands in for yt-dlp: takes its arguments, and downloads an address through the proxy that it is given. The path of the
-address says what else it does."""
+"""Stands in for yt-dlp: takes its arguments, and downloads an address through the proxy that it is given. The path of
+the address says what else it does."""
 
 import os
 import subprocess

@@ -62,7 +62,8 @@ async fn a_video_on_the_web_is_fetched_by_its_address() {
     assert_eq!(server.json("/v1/analyses").await["items"], serde_json::json!([]));
 
     browser.fill("address", &format!("http://{host}/complains")).await;
-    browser.click("#fetch").await;
+    // The large button does what the reader means.
+    browser.click("#analyse").await;
     until_view(&browser, "problem").await;
     browser.until_text("#problem-detail", "The download program says").await;
     audit(&browser, "fetch-failed").await;
