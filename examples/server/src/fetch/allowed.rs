@@ -99,7 +99,7 @@ fn undotted(host: Host) -> Host {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The list does not have the host.
-    Host { host: String },
+    Host { host: String, port: u16 },
     /// The list has the host, but not with this port.
     Port { host: String, port: u16 },
     /// The name leads to an address that is not on the public internet.
@@ -131,7 +131,7 @@ impl AllowedHosts {
         let host = undotted(host.to_owned());
         let mut known = self.0.iter().filter(|entry| entry.stands_for(&host)).peekable();
         if known.peek().is_none() {
-            return Err(Refusal::Host { host: host.to_string() });
+            return Err(Refusal::Host { host: host.to_string(), port });
         }
         known.find(|entry| entry.takes(port)).ok_or_else(|| Refusal::Port { host: host.to_string(), port })
     }

@@ -21,11 +21,14 @@ pub(super) fn refused(refusal: &Refusal, site: &str, hosts: &[String]) -> Failur
     let who = |host: &str| if host == site { host.to_owned() } else { format!("{site} leads to {host}, which") };
     let list = shortened(&hosts.join(", "));
     match refusal {
-        Refusal::Host { host } => not_allowed(format!(
-            "{} is not among the sites that this server fetches from: {list}. {SAVE} The server's administrator can \
-             add the site with --fetch-host {host}.",
-            who(host)
-        )),
+        Refusal::Host { host, port } => {
+            let entry = if matches!(port, 80 | 443) { host.clone() } else { format!("{host}:{port}") };
+            not_allowed(format!(
+                "{} is not among the sites that this server fetches from: {list}. {SAVE} The server's administrator \
+                 can add the site with --fetch-host {entry}.",
+                who(host)
+            ))
+        }
         Refusal::Port { host, port } => not_allowed(format!(
             "{} may be fetched from, but not on port {port}. {SAVE} The server's administrator can add the port with \
              --fetch-host {host}:{port}.",
@@ -114,7 +117,7 @@ mod tests {
     #[test]
     fn a_refusal_names_the_host_and_the_cure_and_how_it_was_reached() {
         let hosts = ["vimeo.com".to_owned()];
-        let host = Refusal::Host { host: "evil.example".into() };
+        let host = Refusal::Host { host: "evil.example".into(), port: 443 };
         let own = refused(&host, "evil.example", &hosts);
         assert_eq!(own.status(), 403);
         assert!(

@@ -49,8 +49,16 @@ pub(crate) struct NewShare {
     /// Path of the link. It holds the secret.
     #[schema(example = "/s/5f1d…")]
     path: String,
-    #[serde(flatten)]
-    share: Share,
+    /// The id of the link, to revoke it.
+    #[schema(pattern = "^[0-9a-f]{32}$")]
+    id: String,
+    #[schema(value_type = String, format = DateTime)]
+    created: Moment,
+    /// Time from which it shows nothing.
+    #[schema(value_type = String, format = DateTime)]
+    expires: Moment,
+    /// Whether it shows label, tags and note.
+    remarks: bool,
 }
 
 /// The links to an analysis that are valid.
@@ -115,7 +123,13 @@ pub(crate) async fn share(
         return Err(problem);
     }
     let path = format!("/s/{secret}");
-    Ok((StatusCode::CREATED, [(header::LOCATION, path.clone())], Json(NewShare { path, share })).into_response())
+    let Share { id, created, expires, remarks, .. } = share;
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, path.clone())],
+        Json(NewShare { path, id, created, expires, remarks }),
+    )
+        .into_response())
 }
 
 /// List the links to an analysis

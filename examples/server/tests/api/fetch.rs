@@ -255,9 +255,9 @@ async fn a_redirect_cannot_lead_where_the_server_may_not_fetch_from() {
     let port = secret.host.rsplit(':').next().unwrap();
     for (elsewhere, part) in [
         (secret.address("/clip.mp4"), format!("--fetch-host 127.0.0.1:{port}")),
-        (format!("http://localhost:{port}/clip.mp4"), "--fetch-host localhost.".to_owned()),
+        (format!("http://localhost:{port}/clip.mp4"), format!("--fetch-host localhost:{port}.")),
         (format!("http://0x7f000001:{port}/clip.mp4"), format!("--fetch-host 127.0.0.1:{port}")),
-        (format!("http://[::1]:{port}/clip.mp4"), "--fetch-host [::1].".to_owned()),
+        (format!("http://[::1]:{port}/clip.mp4"), format!("--fetch-host [::1]:{port}.")),
         ("http://169.254.169.254/latest/meta-data".to_owned(), "--fetch-host 169.254.169.254.".to_owned()),
     ] {
         let site = Site::start(&elsewhere).await;
