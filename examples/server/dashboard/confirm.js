@@ -1,15 +1,27 @@
-// The confirmation before an analysis is deleted.
+// The confirmation before an analysis is deleted or a key is revoked.
 
 import { $, fileName, text } from './dom.js';
 
 /** Asks whether to delete an analysis. Resolves to true if the answer is yes. */
 export function confirmDelete(analysis) {
-  const dialog = $('confirm');
   const running = analysis.status === 'queued' || analysis.status === 'running';
-  text('confirm-title', running ? 'Cancel and delete this analysis?' : 'Delete this analysis?');
-  text('confirm-text', 'Its report and pictures are removed from the server. '
-    + 'Its video is removed too, unless another analysis uses it. This cannot be undone.');
-  fileName($('confirm-file'), analysis.file_name);
+  return ask(running ? 'Cancel and delete this analysis?' : 'Delete this analysis?',
+    'Its report and pictures are removed from the server. '
+    + 'Its video is removed too, unless another analysis uses it. This cannot be undone.',
+    analysis.file_name, 'Delete');
+}
+
+/** Asks whether to revoke an API key. Resolves to true if the answer is yes. */
+export function confirmRevoke(name) {
+  return ask('Revoke this key?', 'Whoever uses it is signed out at once. Its analyses stay.', name, 'Revoke');
+}
+
+function ask(title, words, name, yes) {
+  const dialog = $('confirm');
+  text('confirm-title', title);
+  text('confirm-text', words);
+  fileName($('confirm-file'), name);
+  text('confirm-yes', yes);
   dialog.returnValue = 'no';
   $('confirm-yes').onclick = () => dialog.close('yes');
   $('confirm-no').onclick = () => dialog.close('no');

@@ -12,6 +12,7 @@ export function showDetails(host, analysis) {
   const groups = [
     facts('Input', [
       ['File', analysis.file_name],
+      ['Fetched from', analysis.source],
       ['SHA-256', input.sha256],
       ['Size', some(input.bytes, (count) => `${bytes(count)} (${count} bytes)`)],
       ['Picture', some(input.width, (width) => `${width} × ${input.height} pixels`)],
@@ -26,6 +27,7 @@ export function showDetails(host, analysis) {
       ['Container', input.container],
       ['Codec', input.codec],
     ]),
+    facts('What the file says about itself', claims(input.facts)),
     facts('Model', [
       ['Model', model.name],
       ['Architecture', model.architecture],
@@ -50,6 +52,7 @@ export function showDetails(host, analysis) {
     facts('Most suspicious seconds', (report.segments ?? []).map(({ track, start, end, faces, fake_probability: p }) => [
       person(track), `${clock(start)} to ${clock(end)}: ${percent(p)} over ${plural(faces, 'face')}`,
     ])),
+    facts('Signature', signature(report.signature)),
     facts('Time taken', [
       ['Finished', some(analysis.finished, moment)],
       ['Decoding', some(seconds.decode, took)],
@@ -82,6 +85,18 @@ function stabilityRows(stability) {
     error ?? `${verdict}: ${maybePercent(p)}, ${typeof change === 'number' ? `differs by ${percent(change)}` : 'not comparable'}`,
   ]);
   return [...rows, ['Stable up to a difference of', percent(stability.limit)]];
+}
+
+/** Anybody can write anything into a file. */
+function claims(facts) {
+  if (!facts?.length) return [];
+  return [...facts.map(({ name, value }) => [name, value]), ['Caution', 'Anybody can write anything into a file. None of this has an influence on the verdict.']];
+}
+
+function signature(signed) {
+  if (!signed) return [];
+  const { algorithm, public_key: key, sha256, value } = signed;
+  return [['Signed with', algorithm], ['Public key', key], ['SHA-256 of the report', sha256], ['Signature', value]];
 }
 
 /** Says how densely a video was looked at. */

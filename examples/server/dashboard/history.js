@@ -1,7 +1,7 @@
 // The history: the list of analyses with its filters and exports.
 
 import { getTags, url } from './api.js';
-import { $, el } from './dom.js';
+import { $, el, text } from './dom.js';
 import { Problem } from './problem.js';
 import { openList } from './recent.js';
 import { show } from './views.js';
@@ -27,7 +27,17 @@ export function openHistory(navigate, onProblem) {
     navigate(values.length > 0 ? url.history(Object.fromEntries(values)) : '/history');
   };
   $('filter-clear').onclick = () => navigate('/history');
-  return openList('history', filter, onProblem);
+  $('compare-bar').hidden = false;
+  choose([]);
+  return openList('history', filter, onProblem, choose);
+
+  /** Takes over which analyses are chosen. */
+  function choose(ids) {
+    const words = ['Choose two analyses to compare them.', 'Choose one more to compare them.', 'Two are chosen.'];
+    text('compare-note', words[ids.length] ?? 'Choose two only to compare them.');
+    $('compare').disabled = ids.length !== 2;
+    $('compare').onclick = () => navigate(url.compare(...ids));
+  }
 }
 
 /** Returns the filter as the server takes it. Dates are days of the reader's own time zone, the last one included. */

@@ -31,6 +31,12 @@ export function showEarlier(host, analysis) {
   host.append(el('p', {}, el('strong', {}, 'This file was analysed before.')), el('ul', {}, ...earlier.map((one) => {
     const stand = standing({ ...one, status: 'done' });
     const how = one.same ? 'the same settings and model' : `other settings or another model: ${settingsWords(one.settings)}`;
-    return el('li', {}, el('a', { href: url.page(one.id), 'data-route': true }, `${stand.word}, ${moment(one.created)}`), ` – ${how}`);
+    const link = el('a', { href: url.page(one.id), 'data-route': true }, `${stand.word}, ${moment(one.created)}`);
+    const compare = analysis.status === 'done' && el('a', {
+      href: url.compare(one.id, analysis.id),
+      'data-route': true,
+      'aria-label': `Compare with the analysis of ${moment(one.created)}`,
+    }, 'Compare');
+    return el('li', {}, link, ` – ${how} `, compare || null);
   })));
 }

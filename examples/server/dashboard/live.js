@@ -61,7 +61,7 @@ export function follow(id, on) {
         finish(() => on.end(analysis));
         return;
       }
-      on.status({ status: analysis.status });
+      on.status({ ...analysis, fetched_bytes: analysis.bytes });
       on.progress(analysis.progress);
     } catch (error) {
       const problem = Problem.from(error);

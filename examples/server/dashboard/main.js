@@ -1,23 +1,33 @@
-// Starts the page and shows the view of its address: `/` is a new analysis, `/history` the list of all, `/a/{id}` one of them.
+// Starts the page and shows the view of its address: `/` is a new analysis, `/history` the list of all, `/a/{id}` one
+// of them, `/compare` two of them, `/keys` and `/accuracy` are the pages of admins, and `/s/{secret}` is an analysis that
+// a link shows.
 
-import { analyseAgain, getAnalysis, getModel, getServer, url } from './api.js';
+import { openAccuracy } from './accuracy.js';
+import { analyseAgain, fetchVideo, getAnalysis, getModel, getServer, sharePath, url } from './api.js';
 import { $, announce, el, fileName, text, textOrHide } from './dom.js';
+import { openCompare } from './compare.js';
+import { clearAddress, enteredAddress, prepareFetch, showAddressMessage } from './fetch.js';
 import { bytes, percent, span } from './format.js';
 import { openKnown } from './known.js';
 import { chosenAnalysis, chosenFile, duration, preparePicker, setAnalysis, setFile } from './picker.js';
 import { Problem, expert, showProblem } from './problem.js';
 import { openHistory } from './history.js';
+import { openKeys } from './keys.js';
 import { prepareQueue, queueIsUsed, resumeQueue, startQueue } from './queue.js';
 import { openList } from './recent.js';
 import { openResult } from './result.js';
 import { openRunning } from './running.js';
 import { openSignIn, prepareSession, showSession } from './session.js';
 import { prepareSettings, readSettings, settingsComplaint, showSettings } from './settings.js';
+import { openShared } from './shared.js';
 import { upload } from './upload.js';
 import { show } from './views.js';
 
 let server = null;
-/** Files and settings that this page has sent, by the analysis's id: to show the video, or send it again on failure. */
+/**
+ * Files or addresses, and settings, that this page has sent, by the analysis's id: to show the video, or send it again
+ * on failure.
+ */
 const sent = new Map();
 /** Closes the current view: its streams, timers and videos. */
 let close = () => {};
@@ -37,6 +47,7 @@ async function start() {
   } catch (error) {
     return openProblem(Problem.from(error), { again: start });
   }
+  prepareFetch(server, fetchFrom);
   showSession(server);
   text('version', server.version);
   text('retention', `Videos are kept for ${span(server.keep_videos_seconds)}, reports for ${span(server.keep_reports_seconds)}.`);
@@ -65,6 +76,9 @@ function route() {
   const id = /^\/a\/([^/]+)\/?$/.exec(window.location.pathname)?.[1];
   if (id) openAnalysis(id);
   else if (window.location.pathname === '/history') close = openHistory(navigate, signedOut);
+  else if (window.location.pathname === '/compare') openComparison();
+  else if (window.location.pathname === '/keys') close = openKeys(signedOut);
+  else if (window.location.pathname === '/accuracy') close = openAccuracy(signedOut);
   else openStart();
 }
 
@@ -96,7 +110,7 @@ function signedOut(problem) {
   // The form is open: opening it again would move the focus and clear its message.
   if (locked()) return true;
   // Do not ask the server: if it answered that the session is valid, the page would loop for ever.
-  server = { ...server, api_key_required: true, signed_in: false };
+  server = { ...server, api_key_required: true, signed_in: false, is_admin: false };
   showSession(server);
   route();
   return true;
@@ -143,6 +157,27 @@ async function send(file, settings, known = 'show') {
     if (!signedOut(problem)) openStart(problem);
   } finally {
     window.removeEventListener('beforeunload', warn);
+  }
+}
+
+/** Lets the server fetch the video at an address. */
+async function fetchFrom(address, settings = readSettings()) {
+  if (!settings) return;
+  $('fetch').disabled = true;
+  try {
+    const analysis = await fetchVideo(address, settings);
+    sent.set(analysis.id, { address, settings });
+    clearAddress();
+    navigate(url.page(analysis.id));
+  } catch (error) {
+    const problem = Problem.from(error);
+    if (signedOut(problem)) return;
+    if (window.location.pathname !== '/') navigate('/');
+    $('address').value = address;
+    showAddressMessage([problem.detail || problem.title, problem.advice].filter(Boolean).join(' '));
+    $('address').focus();
+  } finally {
+    $('fetch').disabled = false;
   }
 }
 
@@ -199,6 +234,33 @@ async function openAnalysis(id) {
   }
 }
 
+async function openComparison() {
+  const mine = round;
+  const given = new URLSearchParams(window.location.search);
+  const ids = ['a', 'b'].map((name) => given.get(name));
+  if (!ids.every(Boolean)) {
+    const detail = 'Choose two analyses in the history: their ids stand in the address as a and b.';
+    const problem = new Problem({ status: 400, title: 'Nothing to compare', detail, retryable: false });
+    return openProblem(problem, { advice: '' });
+  }
+  show('loading', 'Loading');
+  try {
+    const both = await Promise.all(ids.map((id) => getAnalysis(id)));
+    if (mine !== round) return;
+    const other = both.find(({ status }) => status !== 'done');
+    if (other) {
+      const hasFailed = other.status === 'failed';
+      const detail = `${other.file_name} has no result ${hasFailed ? 'because its analysis failed' : 'yet'}.`;
+      const problem = new Problem({ status: 409, title: 'Nothing to compare', detail, retryable: !hasFailed });
+      openProblem(problem, { again: route, advice: '' });
+      return;
+    }
+    close = openCompare(...both);
+  } catch (error) {
+    if (mine === round) failed(Problem.from(error), { again: route });
+  }
+}
+
 function follow(analysis) {
   close = openRunning(analysis, analysis.settings?.threshold ?? analysis.prediction_threshold ?? server.defaults.threshold, {
     end: route,
@@ -228,14 +290,15 @@ function openFailed(analysis) {
   const mine = sent.get(analysis.id);
   openProblem(problem, {
     name: analysis.file_name,
-    again: mine && (() => send(mine.file, mine.settings)),
+    again: mine && (() => (mine.file ? send(mine.file, mine.settings) : fetchFrom(mine.address, mine.settings))),
+    source: analysis.source,
     // The advice for a refused request does not fit an analysis that was accepted and then failed.
-    advice: problem.retryable ? 'Analysing the same video again may succeed.' : problem.advice,
+    advice: problem.retryable && !problem.cured ? 'Analysing the same video again may succeed.' : problem.advice,
   });
 }
 
 /** Opens the view of a problem. `again` is called to try again; if it is missing, the file has to be chosen again. */
-function openProblem(problem, { name, again, advice = problem.advice } = {}) {
+function openProblem(problem, { name, again, source, advice = problem.advice } = {}) {
   close();
   close = () => {};
   const heading = name ? `Not analysed: ${problem.title}` : problem.title;
@@ -244,8 +307,10 @@ function openProblem(problem, { name, again, advice = problem.advice } = {}) {
   fileName($('problem-file'), name ?? '');
   text('problem-detail', problem.technical ? '' : problem.detail);
   $('problem-expert').replaceChildren(...(problem.technical ? [expert(problem.detail)] : []));
-  const choose = problem.retryable && name && !again ? ' Choose the file again: this page no longer has it.' : '';
-  text('problem-advice', advice + choose);
+  // The detail of a failed download says that the address has to be entered again.
+  const isLost = problem.retryable && name && !again && !source;
+  const choose = isLost ? ' Choose the file again: this page no longer has it.' : '';
+  textOrHide('problem-advice', (advice + choose).trim());
   textOrHide('problem-request', problem.request && `Request ${problem.request}`);
   const actions = [];
   if (problem.retryable && again) actions.push(el('button', { type: 'button', class: 'primary', click: again }, 'Try again'));
@@ -259,6 +324,10 @@ $('analyse-form').addEventListener('submit', (event) => {
   if (queueIsUsed() && !stored) {
     const settings = readSettings();
     if (settings) startQueue(settings);
+    return;
+  }
+  if (!stored && $('chosen').hidden && enteredAddress()) {
+    $('fetch').click();
     return;
   }
   const file = !stored && chosenFile();
@@ -280,8 +349,21 @@ document.addEventListener('click', (event) => {
   navigate(link.pathname + link.search);
 });
 window.addEventListener('popstate', () => {
+  if (sharePath) return;
   // A jump to an anchor of the page, such as the skip link's, does not change the view.
   if (address() !== path) route();
 });
-prepareSession(start);
-start();
+async function startShared() {
+  try {
+    close = await openShared();
+  } catch (error) {
+    openProblem(Problem.from(error), { again: startShared });
+  }
+}
+
+if (sharePath) {
+  startShared();
+} else {
+  prepareSession(start);
+  start();
+}

@@ -12,6 +12,8 @@ export class Problem extends Error {
     this.detail = detail || '';
     // The detail of a file that cannot be read repeats what ffmpeg says, which only experts understand.
     this.technical = ['unreadable', 'not-a-video'].some((kind) => type?.endsWith(`:${kind}`)) && this.detail.includes(': ');
+    // The detail of these names what to do.
+    this.cured = /:fetch-[a-z-]+$/.test(type ?? '');
     this.retryAfter = retryAfter;
     this.limit = limit;
     this.request = request;
@@ -44,6 +46,7 @@ export class Problem extends Error {
   }
 
   get advice() {
+    if (this.cured) return '';
     const again = this.retryAfter ? `Try again in about ${span(this.retryAfter)}.` : 'Try again later.';
     switch (this.status) {
       case -2: return 'Choose it again, or another one.';
@@ -89,7 +92,7 @@ export function showProblem(host, problem) {
   host.append(el('div', { class: 'problem', role: 'alert' },
     el('p', {}, el('strong', {}, problem.title)),
     problem.detail && !problem.technical ? el('p', {}, problem.detail) : null,
-    el('p', {}, problem.advice),
+    problem.advice ? el('p', {}, problem.advice) : null,
     problem.technical ? expert(problem.detail) : null,
     problem.request ? el('p', { class: 'note' }, `Request ${problem.request}`) : null));
 }

@@ -3,6 +3,7 @@
 import { deleteAnalysis, getAnalysis, listAnalyses, url } from './api.js';
 import { confirmDelete } from './confirm.js';
 import { $, announce, el, fileName } from './dom.js';
+import { hostOf } from './fetch.js';
 import { moment, outcome } from './format.js';
 import { Problem, showProblem } from './problem.js';
 import { stamp, standing } from './verdict.js';
@@ -11,9 +12,11 @@ const REFRESH_MS = 4000;
 
 /**
  * Fills the list in the element `name`, whose companions have ids that begin with `name`, with the analyses that pass
- * the filter. Returns a function that stops its updates. `onProblem` returns true if it has handled a problem.
+ * the filter. Returns a function that stops its updates. `onProblem` returns true if it has handled a problem. If
+ * `onChosen` is given, rows of finished analyses have a box to choose them, and it is called with the ids of those that
+ * are chosen, the oldest first.
  */
-export function openList(name, filter, onProblem) {
+export function openList(name, filter, onProblem, onChosen) {
   const list = $(name);
   let next = null;
   let open = true;
@@ -69,6 +72,7 @@ export function openList(name, filter, onProblem) {
     const { frames, expected_frames: expected } = analysis.progress ?? {};
     let stage = null;
     if (analysis.status === 'done') stage = outcome(analysis.fake_probability);
+    else if (analysis.stage === 'fetching') stage = `fetching from ${hostOf(analysis.source)}`;
     else if (analysis.status === 'running' && expected) stage = `${frames} of ${expected} frames`;
     const remove = el('button', { type: 'button', 'aria-label': `Delete ${analysis.file_name}` }, 'Delete');
     const item = el('li', { 'data-id': analysis.id, 'data-running': running ? 'yes' : null },
@@ -79,7 +83,18 @@ export function openList(name, filter, onProblem) {
         remarks(analysis)),
       remove);
     remove.addEventListener('click', () => removeItem(item, analysis));
+    if (onChosen && analysis.status === 'done') {
+      const words = `Choose ${analysis.file_name} of ${moment(analysis.created)} to compare`;
+      const box = el('input', { type: 'checkbox', 'aria-label': words, change: told });
+      item.querySelector('.stand').prepend(el('label', { class: 'check' }, box));
+    }
     return item;
+  }
+
+  /** Tells which rows are chosen. The newest row comes first in the list. */
+  function told() {
+    const chosen = [...list.children].filter((item) => item.querySelector('.stand input')?.checked);
+    onChosen(chosen.map((item) => item.dataset.id).reverse());
   }
 
   /** Returns the analyst's label, tags and note, or nothing if there are none. */
@@ -105,6 +120,7 @@ export function openList(name, filter, onProblem) {
     }
     const neighbour = item.nextElementSibling ?? item.previousElementSibling;
     item.remove();
+    if (onChosen) told();
     $(`${name}-empty`).hidden = list.children.length > 0;
     (neighbour?.querySelector('a') ?? $(`${name}-title`)).focus();
     announce(`${analysis.file_name} is deleted.`);

@@ -9,6 +9,7 @@ import { percent, seen } from './format.js';
 import { showEarlier } from './known.js';
 import { Problem, showProblem } from './problem.js';
 import { openRemarks } from './remarks.js';
+import { openShares } from './share.js';
 import { showTelling } from './telling.js';
 import { peopleOf, thresholdOf } from './tracks.js';
 import { icon, standing } from './verdict.js';
@@ -18,7 +19,8 @@ import { examined, plainReason } from './words.js';
 /**
  * Opens the view. `file` is the video, if this page sent it. Calls `on.deleted()` once the reader has deleted the
  * analysis, `on.problem(problem)` if that fails because the session has ended, and `on.again()` if the reader wants
- * another analysis of the video; see `recent.js` on `on.signedOut`. Returns a function that closes the view.
+ * another analysis of the video; see `recent.js` on `on.signedOut`. If `on.shared` is true, the reader can change
+ * nothing. Returns a function that closes the view.
  */
 export function openResult(analysis, file, on) {
   const { report } = analysis;
@@ -40,8 +42,12 @@ export function openResult(analysis, file, on) {
   const { name, terms } = report.model;
   text('result-model', `Model: ${name}.${terms ? ` Terms of use: ${terms}.` : ''}`);
   showEarlier($('result-earlier'), analysis);
-  openRemarks(analysis, on.signedOut);
-  $('again').hidden = !analysis.video_available;
+  for (const id of ['copy-link', 'share', 'delete', 'remarks-card']) $(id).hidden = Boolean(on.shared);
+  if (!on.shared) {
+    openRemarks(analysis, on.signedOut);
+    openShares(analysis, on.signedOut);
+  }
+  $('again').hidden = !analysis.video_available || Boolean(on.shared);
   $('again').onclick = on.again;
   showDetails($('particulars'), analysis);
   showProblem($('result-problem'), null);

@@ -1,9 +1,10 @@
 // The view of an analysis that waits or runs: its status, its progress, and its scores as they arrive.
 
-import { deleteAnalysis } from './api.js';
+import { deleteAnalysis, getAnalysis } from './api.js';
 import { drawChart, drawLegend } from './chart.js';
 import { $, announce, fileName, text } from './dom.js';
-import { person, plural } from './format.js';
+import { hostOf } from './fetch.js';
+import { bytes, person, plural } from './format.js';
 import { showEarlier } from './known.js';
 import { follow } from './live.js';
 import { Problem, showProblem } from './problem.js';
@@ -20,6 +21,7 @@ export function openRunning(analysis, threshold, on) {
   let expected = null;
   let quarter = 0;
   let pending = false;
+  let fetching = analysis.stage === 'fetching';
 
   show('live', `Analysing: ${analysis.file_name}`);
   fileName($('live-name'), analysis.file_name);
@@ -29,7 +31,9 @@ export function openRunning(analysis, threshold, on) {
   showEarlier($('live-earlier'), analysis);
   text('live-chart-note', 'Scores appear here while faces are scored. The verdict may still change.');
 
-  function status({ status: name, position }) {
+  function status({ status: name, position, stage, fetched_bytes: fetched }) {
+    if (stage === 'fetching') return fetchingStatus(position, fetched);
+    if (fetching) arrived();
     const queued = name === 'queued';
     let words = 'Finding and scoring faces.';
     if (queued) words = 'Waiting in the queue.';
@@ -37,6 +41,39 @@ export function openRunning(analysis, threshold, on) {
     if ($('live-status').textContent !== words) announce(words);
     text('live-status', words);
     title(`${queued ? 'Waiting' : 'Analysing'}: ${analysis.file_name}`);
+  }
+
+  /** Shows or hides what is empty while a video is fetched. */
+  function showScores(yes) {
+    $('live-figures').hidden = !yes;
+    $('live-so-far').hidden = !yes;
+  }
+
+  /** Shows how much of a video on the web has arrived. */
+  function fetchingStatus(position, fetched) {
+    const host = hostOf(analysis.source);
+    const waits = position !== undefined;
+    const stage = waits ? `Waiting to fetch the video from ${host}.` : `Fetching the video from ${host}.`;
+    if ($('live-title').textContent !== 'Fetching') announce(stage);
+    text('live-title', 'Fetching');
+    showScores(false);
+    text('live-status', fetched > 0 ? `${stage} ${bytes(fetched)} so far.` : stage);
+    title(`Fetching: ${analysis.file_name}`);
+  }
+
+  /** Shows the name and the earlier analyses of a video that has arrived. */
+  async function arrived() {
+    fetching = false;
+    text('live-title', 'Analysing');
+    showScores(true);
+    draw();
+    try {
+      const known = await getAnalysis(analysis.id);
+      fileName($('live-name'), known.file_name);
+      showEarlier($('live-earlier'), known);
+    } catch {
+      // The stream goes on, and shows an error if there is one.
+    }
   }
 
   function progress(now) {
@@ -86,6 +123,8 @@ export function openRunning(analysis, threshold, on) {
     $('live-chart').setAttribute('aria-label', `Fake probability over time, so far. ${latest}`);
   }
 
+  text('live-title', 'Analysing');
+  showScores(true);
   const stop = follow(analysis.id, {
     status,
     progress,
@@ -97,7 +136,7 @@ export function openRunning(analysis, threshold, on) {
   });
   const redraw = new ResizeObserver(draw);
   redraw.observe($('live-chart'));
-  status(analysis);
+  status({ ...analysis, fetched_bytes: analysis.bytes });
   progress(analysis.progress ?? {});
   draw();
 

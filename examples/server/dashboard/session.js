@@ -40,6 +40,8 @@ export function openSignIn() {
 }
 
 export function showSession(server) {
+  $('nav-keys').hidden = !server.is_admin;
+  $('nav-accuracy').hidden = server.api_key_required && !server.is_admin;
   $('sign-out').hidden = !(server.api_key_required && server.signed_in);
 }
 

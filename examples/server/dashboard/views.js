@@ -2,7 +2,10 @@
 
 import { $ } from './dom.js';
 
-const VIEWS = ['loading', 'start', 'history', 'upload', 'known', 'live', 'result', 'problem', 'sign-in'];
+const VIEWS = [
+  'loading', 'start', 'history', 'compare', 'keys', 'accuracy', 'upload', 'known', 'live', 'result', 'problem',
+  'sign-in',
+];
 let first = true;
 
 export function title(words) {

@@ -1,12 +1,14 @@
 """The checks of check-openapi.sh, which has the libraries; see there."""
 
 import hashlib
+import http.server
 import json
 import os
 import secrets
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from urllib.parse import quote
@@ -19,6 +21,7 @@ from server import CLIP, Server, find_binary
 
 DOCUMENT = "urn:deepsight:openapi"
 SCRIPTS = Path(__file__).parent
+FETCHER = SCRIPTS.parent / "tests" / "api" / "fake_fetcher.py"
 # Those that schemathesis makes up, for each operation and phase.
 REQUESTS = 25
 # Nothing here waits longer than a minute for the server.
@@ -126,8 +129,45 @@ def check_keys(contract: Contract) -> None:
     for path, operations in contract.document["paths"].items():
         for method, operation in operations.items():
             if operation.get("security") != [{}]:
-                at = {"id": "0" * 32, "frame": 0, "face": 0, "index": 0}
+                at = {"id": "0" * 32, "frame": 0, "face": 0, "index": 0, "share": "0" * 32, "name": "nobody"}
                 contract.call(method.upper(), path, 401, signed_in=False, at=at)
+
+
+def check_admin(contract: Contract) -> None:
+    """Keys that an admin makes and revokes, and the judgments beside the verdicts."""
+    made = contract.call("POST", "/v1/keys", 201, json={"name": "made"}).json()
+    contract.call("GET", "/v1/keys", 403, signed_in=False, headers={"X-API-Key": made["api_key"]})
+    contract.call("POST", "/v1/keys", 409, json={"name": "made", "admin": True})
+    contract.call("POST", "/v1/keys", 400, json={"name": "two words"})
+    contract.call("POST", "/v1/keys", 422, json={"nam": "made"})
+    contract.call("GET", "/v1/keys", 200)
+    contract.call("DELETE", "/v1/keys/{name}", 204, at={"name": "made"})
+    contract.call("DELETE", "/v1/keys/{name}", 404, at={"name": "made"})
+    contract.call("DELETE", "/v1/keys/{name}", 409, at={"name": "check"})
+    contract.call("GET", "/v1/accuracy", 200)
+
+
+def check_shares(contract: Contract, at: dict) -> None:
+    path = "/v1/analyses/{id}/shares"
+    made = contract.call("POST", path, 201, at=at, json={"days": 1}).json()
+    contract.call("POST", path, 400, at=at, json={"days": 0})
+    contract.call("POST", path, 422, at=at, json={"day": 1})
+    contract.call("GET", path, 200, at=at)
+    contract.call("DELETE", path + "/{share}", 204, at=at | {"share": made["id"]})
+    contract.call("DELETE", path + "/{share}", 404, at=at | {"share": made["id"]})
+
+
+def check_fetch(contract: Contract, site: str) -> None:
+    path = "/v1/analyses/fetch"
+    sent = contract.call("POST", path, 202, json={"url": f"{site}/{CLIP.name}"}, params={"frames": 3}).json()
+    analysis = finished(contract, sent["id"])
+    if analysis["status"] != "done":
+        contract.find(f"POST {path}: {analysis['problem']}")
+    # Otherwise it would be an earlier analysis of the clip to the other checks.
+    contract.call("DELETE", "/v1/analyses/{id}", 204, at={"id": sent["id"]})
+    contract.call("POST", path, 400, json={"url": "--exec"})
+    contract.call("POST", path, 403, json={"url": "https://unknown.example/"})
+    contract.call("POST", path, 422, json={"address": site})
 
 
 def check_predict(contract: Contract) -> None:
@@ -157,6 +197,7 @@ def check_refusals(contract: Contract, nothing: Path) -> None:
         if "{id}" in path and "get" in operations:
             contract.call("GET", path, 404, at=nobody)
     contract.call("POST", "/v1/analyses/{id}/again", 404, at=nobody)
+    contract.call("POST", "/v1/analyses/{id}/shares", 404, at=nobody, json={})
     contract.call("PUT", "/v1/analyses/{id}/remarks", 404, at=nobody, json={})
     contract.call("DELETE", "/v1/analyses/{id}", 404, at={"id": "0" * 32})
 
@@ -198,6 +239,7 @@ def check_analysis(contract: Contract) -> None:
         contract.find(f"GET /v1/analyses?limit=1: not the newest: {listed}")
     check_pictures(contract, at, report)
     check_desk(contract, at)
+    check_shares(contract, at)
     contract.call("DELETE", "/v1/analyses/{id}", 204, at=at)
     contract.call("GET", "/v1/analyses/{id}", 404, at=at)
 
@@ -264,7 +306,7 @@ def check_events(contract: Contract, at: dict) -> None:
         contract.find(f"events: {names} of {list(schemas)}")
 
 
-def fuzz(contract: Contract, clip: Path) -> None:
+def fuzz(contract: Contract, clip: Path, site: str) -> None:
     """schemathesis: requests made up from the document, the same ones each time."""
     identity = send(contract, clip, frames=3)
     finished(contract, identity)
@@ -274,6 +316,7 @@ def fuzz(contract: Contract, clip: Path) -> None:
         "DEEPSIGHT_CHECK_VIDEO": str(clip),
         "DEEPSIGHT_CHECK_ANALYSIS": identity,
         "DEEPSIGHT_CHECK_KEY": contract.key,
+        "DEEPSIGHT_CHECK_ADDRESS": f"{site}/{CLIP.name}",
     }
     bounds = ["--max-examples", str(REQUESTS), "--generation-deterministic"]
     # ignored_auth skips operations whose security is optional, as a server without keys has it: see check_keys.
@@ -289,6 +332,16 @@ def fuzz(contract: Contract, clip: Path) -> None:
         contract.find("schemathesis has findings: see above")
 
 
+class Site(http.server.SimpleHTTPRequestHandler):
+    """A site on a loopback address, which has the clip."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments, directory=str(CLIP.parent))
+
+    def log_message(self, *_):
+        pass
+
+
 def small_clip(folder: Path) -> Path:
     path = folder / "small.mp4"
     scale = ["-t", "1", "-i", str(CLIP), "-vf", "scale=320:-2", "-an"]
@@ -298,9 +351,13 @@ def small_clip(folder: Path) -> Path:
 
 def main(binary: Path, folder: Path) -> int:
     key = f"ds_{secrets.token_hex(32)}"
-    known = f"check:{hashlib.sha256(key.encode()).hexdigest()}"
+    known = f"check:{hashlib.sha256(key.encode()).hexdigest()}:admin"
+    site = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    threading.Thread(target=site.serve_forever, daemon=True).start()
+    host = f"127.0.0.1:{site.server_port}"
     # A full queue would be answered 503, now and then: there is none. A large video is to be answered 413.
     flags = ["--api-key", known, "--queue", "4096", "--max-upload", "3MB"]
+    flags += ["--fetch", str(FETCHER), "--fetch-host", host]
     nothing = folder / "nothing.mp4"
     nothing.touch()
     with Server(binary, folder / "data", folder / "log", *flags) as server:
@@ -309,11 +366,13 @@ def main(binary: Path, folder: Path) -> int:
         check_service(contract)
         check_sessions(contract)
         check_keys(contract)
+        check_admin(contract)
+        check_fetch(contract, f"http://{host}")
         check_predict(contract)
         check_analysis(contract)
         check_refusals(contract, nothing)
         print(f"{contract.checked} real answers compared with the document", file=sys.stderr)
-        fuzz(contract, small_clip(folder))
+        fuzz(contract, small_clip(folder), f"http://{host}")
         for line in server.errors():
             contract.find(f"log: {line}")
     print(f"{len(contract.findings)} findings", file=sys.stderr)

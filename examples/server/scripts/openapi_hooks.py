@@ -15,6 +15,7 @@ from schemathesis.transport.serialization import Binary
 VIDEO = Binary(Path(os.environ["DEEPSIGHT_CHECK_VIDEO"]).read_bytes())
 ANALYSIS = os.environ["DEEPSIGHT_CHECK_ANALYSIS"]
 KEY = os.environ["DEEPSIGHT_CHECK_KEY"]
+ADDRESS = os.environ["DEEPSIGHT_CHECK_ADDRESS"]
 COUNT = itertools.count()
 # Requests whose body was replaced: schemathesis takes bytes that a hook has put there for a violation of the schema.
 REPLACED: set[str] = set()
@@ -46,11 +47,21 @@ def before_call(context, case, kwargs):
     match case.method.upper(), case.operation.path:
         case "POST", "/predict" | "/v1/analyses":
             good_upload(case)
+        case "POST", "/v1/analyses/fetch":
+            case.body = {"url": ADDRESS}
+            if case.headers.get("Idempotency-Key"):
+                case.headers["Idempotency-Key"] = f"key-{next(COUNT)}"
+            good_settings(case)
         case "POST", "/v1/analyses/{id}/again":
             good_settings(case)
         case "PUT", "/v1/analyses/{id}/remarks":
             # The schema does not say what a tag may have.
             case.body = {"label": "fake", "tags": ["one"], "note": "seen"}
+        case "POST", "/v1/analyses/{id}/shares":
+            # Links to an analysis are limited in number.
+            case.path_parameters["id"] = ANALYSIS if next(COUNT) % 40 == 0 else "0" * 32
+        case "POST", "/v1/keys":
+            case.body = {"name": f"made-{next(COUNT)}"}
         case "POST", "/v1/session":
             case.body = {"api_key": KEY}
         case "GET", path if "{id}" in path and case.meta.phase.name != "stateful":

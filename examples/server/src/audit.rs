@@ -14,14 +14,28 @@ pub(crate) enum Action {
     Predict,
     /// A stored video was accepted for a further analysis.
     SubmitAgain,
+    /// An address was accepted, whose video is fetched for a stored analysis.
+    Fetch,
+    /// The video of an address has arrived.
+    Fetched,
     /// A report was downloaded.
     Download,
     /// The list of analyses was downloaded.
     Export,
     /// Label, tags or note of an analysis were changed.
     Remark,
+    /// A link that shows an analysis without a key was made.
+    Share,
+    /// Such a link was revoked.
+    Unshare,
+    /// Such a link was opened.
+    OpenShare,
     /// An analysis was removed.
     Remove,
+    /// An API key was made by an admin.
+    NewKey,
+    /// An API key was revoked by an admin.
+    RevokeKey,
     /// A browser was signed in.
     SignIn,
     /// A browser was signed out.
@@ -36,10 +50,17 @@ impl Action {
             Self::Submit => "submit",
             Self::Predict => "predict",
             Self::SubmitAgain => "submit-again",
+            Self::Fetch => "fetch",
+            Self::Fetched => "fetched",
             Self::Download => "download",
             Self::Export => "export",
             Self::Remark => "remark",
+            Self::Share => "share",
+            Self::Unshare => "unshare",
+            Self::OpenShare => "open-share",
             Self::Remove => "remove",
+            Self::NewKey => "new-key",
+            Self::RevokeKey => "revoke-key",
             Self::SignIn => "sign-in",
             Self::SignOut => "sign-out",
             Self::WrongKeys => "wrong-keys",
@@ -68,7 +89,7 @@ pub(crate) struct Entry {
     pub(crate) analysis: Option<String>,
     /// The name of the key whose analysis it was; empty if it was sent without a key.
     pub(crate) owner: Option<String>,
-    /// SHA-256 of the video, if the action has one.
+    /// SHA-256 of the video, if the action has one. It is empty before the video has arrived.
     pub(crate) sha256: Option<String>,
     /// What the action changed, as a JSON object, if that can be told.
     pub(crate) change: Option<String>,

@@ -8,6 +8,7 @@ use deepsight_core::with_causes;
 
 use crate::data_dir::DataDir;
 use crate::engine::Engine;
+use crate::fetch::Fetcher;
 use crate::keys::Keys;
 use crate::options::Options;
 use crate::start::{StartError, decoding, webhook_secret};
@@ -37,6 +38,7 @@ pub(crate) fn check(options: &Options) -> Findings {
     findings.add("data", data(options));
     findings.add("model", model(options));
     findings.add("ffmpeg", ffmpeg(options));
+    findings.add("fetch", fetch(options));
     findings
 }
 
@@ -112,4 +114,11 @@ fn model(options: &Options) -> Result<String, String> {
 fn ffmpeg(options: &Options) -> Result<String, String> {
     decoding(options).check().map_err(|error| with_causes(&error))?;
     Ok("ffmpeg and ffprobe run".into())
+}
+
+fn fetch(options: &Options) -> Result<String, String> {
+    match Fetcher::check(options).map_err(|error| with_causes(&error))? {
+        Some(version) => Ok(format!("version {version} runs")),
+        None => Ok("off; the server fetches nothing from the web".into()),
+    }
 }

@@ -11,8 +11,9 @@ const SQLITE: &[u8] = b"SQLite format 3\0";
 const LOCK: &str = "lock";
 const DATABASE: &str = "deepsight.sqlite";
 const UPLOADS: &str = "uploads";
+const DOWNLOADS: &str = "downloads";
 /// Everything that the server makes in the folder.
-const OWN: [&str; 5] = [LOCK, DATABASE, "deepsight.sqlite-wal", "deepsight.sqlite-shm", UPLOADS];
+const OWN: [&str; 6] = [LOCK, DATABASE, "deepsight.sqlite-wal", "deepsight.sqlite-shm", UPLOADS, DOWNLOADS];
 /// A folder that exists on an empty disk.
 const LOST_AND_FOUND: &str = "lost+found";
 
@@ -123,6 +124,11 @@ impl DataDir {
         self.path.join(UPLOADS)
     }
 
+    /// Returns the folder in which videos of the web arrive.
+    pub(crate) fn downloads(&self) -> PathBuf {
+        self.path.join(DOWNLOADS)
+    }
+
     pub(crate) fn failed(&self, source: io::Error) -> DataDirError {
         DataDirError::Io { path: self.path.clone(), source }
     }
@@ -223,7 +229,7 @@ mod tests {
     fn links_inside_the_folder_are_refused() {
         let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         drop(DataDir::open(folder.path().to_owned()).unwrap());
-        for name in [UPLOADS, DATABASE] {
+        for name in [UPLOADS, DATABASE, DOWNLOADS] {
             std::os::unix::fs::symlink(other.path(), folder.path().join(name)).unwrap();
             let error = DataDir::open(folder.path().to_owned()).unwrap_err();
             assert!(matches!(error, DataDirError::Link { .. }) && error.to_string().contains(name), "{error}");

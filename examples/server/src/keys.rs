@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::domain::{MadeKey, Moment};
 use crate::locked::locked;
 use crate::random::{hex, secret};
 
@@ -19,7 +21,11 @@ const MAX_SESSIONS: usize = 10_000;
 /// The API keys and sessions that may use the server.
 #[derive(Debug)]
 pub(crate) struct Keys {
-    known: RwLock<Vec<Key>>,
+    known: RwLock<Known>,
+    /// Held by the admin who changes the keys.
+    changes: tokio::sync::Mutex<()>,
+    /// The last day on which each key was used, by the key's name.
+    days: Mutex<HashMap<String, String>>,
     sessions: Mutex<HashMap<[u8; 32], Session>>,
 }
 
@@ -29,6 +35,45 @@ pub(crate) struct Holder {
     pub(crate) name: String,
     /// Whether the holder sees and removes the analyses of all keys, not only its own.
     pub(crate) is_admin: bool,
+}
+
+/// Where a key comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum KeyOrigin {
+    /// A flag, an environment variable or the settings file.
+    Configured,
+    /// An admin, while the server ran.
+    Made,
+}
+
+/// Whether a key can be revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Revocation {
+    Possible,
+    /// There is no key of this name.
+    Unknown,
+    /// The key is one of the configuration.
+    Configured,
+    /// No other key is an admin's.
+    LastAdmin,
+}
+
+/// The keys by their origin.
+#[derive(Debug, Default)]
+struct Known {
+    configured: Vec<Key>,
+    /// A key of the configuration hides one of the same name.
+    made: Vec<(Key, MadeKey)>,
+}
+
+impl Known {
+    /// Returns the keys that are valid, each with its origin.
+    fn valid(&self) -> impl Iterator<Item = (&Key, Option<&MadeKey>)> {
+        let is_hidden = |name: &str| self.configured.iter().any(|key| key.holder.name == name);
+        let made = self.made.iter().filter(move |(key, _)| !is_hidden(&key.holder.name));
+        self.configured.iter().map(|key| (key, None)).chain(made.map(|(key, made)| (key, Some(made))))
+    }
 }
 
 #[derive(Debug)]
@@ -65,29 +110,106 @@ impl Keys {
     /// # Errors
     /// Returns an error if a line has another form or two keys have the same name.
     pub(crate) fn new(lines: &[String]) -> Result<Self, KeyError> {
-        Ok(Self { known: RwLock::new(read(lines)?), sessions: Mutex::default() })
+        let known = Known { configured: read(lines)?, made: Vec::new() };
+        let (changes, days, sessions) = (tokio::sync::Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self { known: RwLock::new(known), changes, days, sessions })
     }
 
-    /// Replaces the keys. Sessions of keys that are gone end.
+    /// Takes over what the database has: the keys that admins made, and the days on which keys were used.
+    pub(crate) fn restore(&self, made: Vec<MadeKey>, uses: Vec<(String, String)>) {
+        for key in made {
+            self.add(key);
+        }
+        locked(&self.days).extend(uses);
+    }
+
+    /// Replaces the keys of the configuration. Sessions of keys that are gone end.
     ///
     /// # Errors
     /// Returns an error as [`new`](Self::new) does. The keys stay as they are then.
     pub(crate) fn replace(&self, lines: &[String]) -> Result<(), KeyError> {
         let keys = read(lines)?;
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        self.known.write().unwrap_or_else(PoisonError::into_inner).configured = keys;
+        self.end_sessions();
+        Ok(())
+    }
+
+    /// Waits until nobody else changes the keys that admins make. Hold the returned value while changing them.
+    pub(crate) async fn change(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.changes.lock().await
+    }
+
+    /// Adds a key that an admin made and that is stored.
+    pub(crate) fn add(&self, made: MadeKey) {
+        // The database has only what `made` returned.
+        let Some(sha256) = unhex(&made.sha256) else { return };
+        let holder = Holder { name: made.name.clone(), is_admin: made.is_admin };
+        // The day of an earlier key of this name is not that of this one.
+        locked(&self.days).remove(&made.name);
+        self.known.write().unwrap_or_else(PoisonError::into_inner).made.push((Key { holder, sha256 }, made));
+    }
+
+    /// Returns whether a key can be revoked.
+    pub(crate) fn may_revoke(&self, name: &str) -> Revocation {
+        let known = self.known();
+        let Some((key, made)) = known.valid().find(|(key, _)| key.holder.name == name) else {
+            return Revocation::Unknown;
+        };
+        let others = known.valid().filter(|(other, _)| other.holder.name != name);
+        match made {
+            None => Revocation::Configured,
+            Some(_) if key.holder.is_admin && !others.into_iter().any(|(key, _)| key.holder.is_admin) => {
+                Revocation::LastAdmin
+            }
+            Some(_) => Revocation::Possible,
+        }
+    }
+
+    /// Removes a key that an admin made. Its sessions end.
+    pub(crate) fn revoke(&self, name: &str) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).made.retain(|(key, _)| key.holder.name != name);
+        self.end_sessions();
+    }
+
+    /// Ends the sessions of keys that are gone.
+    fn end_sessions(&self) {
         let mut sessions = locked(&self.sessions);
         sessions.retain(|_, session| self.holder(&session.key).is_some());
-        Ok(())
+    }
+
+    /// Returns the holders of all keys, with their origin and, if an admin made them, what is stored of them.
+    pub(crate) fn list(&self) -> Vec<(Holder, KeyOrigin, Option<MadeKey>)> {
+        let known = self.known();
+        let item = |(key, made): (&Key, Option<&MadeKey>)| {
+            let origin = if made.is_some() { KeyOrigin::Made } else { KeyOrigin::Configured };
+            (key.holder.clone(), origin, made.cloned())
+        };
+        known.valid().map(item).collect()
+    }
+
+    /// Notes that a key was used on a day. Returns whether that day is news.
+    pub(crate) fn is_first_use(&self, name: &str, day: &str) -> bool {
+        let mut days = locked(&self.days);
+        if days.get(name).is_some_and(|known| known == day) {
+            return false;
+        }
+        days.insert(name.to_owned(), day.to_owned());
+        true
+    }
+
+    /// Returns the last day on which a key was used.
+    pub(crate) fn last_used(&self, name: &str) -> Option<String> {
+        locked(&self.days).get(name).cloned()
     }
 
     /// Returns whether a key is needed at all.
     pub(crate) fn required(&self) -> bool {
-        !self.known().is_empty()
+        self.known().valid().next().is_some()
     }
 
     /// Returns whether one of the keys is an administrator's.
     pub(crate) fn has_admin(&self) -> bool {
-        self.known().iter().any(|key| key.holder.is_admin)
+        self.known().valid().any(|(key, _)| key.holder.is_admin)
     }
 
     /// Returns the holder of a key, if it is known. The comparison takes the same time for every key, known or not.
@@ -95,7 +217,7 @@ impl Keys {
         // A key has 256 random bits, so a fast hash is as safe as a slow one.
         let presented = digest(key);
         let mut owner = None;
-        for key in self.known().iter() {
+        for (key, _) in self.known().valid() {
             if bool::from(key.sha256.ct_eq(&presented)) {
                 owner = Some(key.holder.clone());
             }
@@ -105,10 +227,10 @@ impl Keys {
 
     /// Returns the holder of the key with this hash.
     fn holder(&self, sha256: &[u8; 32]) -> Option<Holder> {
-        self.known().iter().find(|key| key.sha256 == *sha256).map(|key| key.holder.clone())
+        self.known().valid().find(|(key, _)| key.sha256 == *sha256).map(|(key, _)| key.holder.clone())
     }
 
-    fn known(&self) -> RwLockReadGuard<'_, Vec<Key>> {
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -172,7 +294,16 @@ pub(crate) fn new_key(name: &str, is_admin: bool) -> Result<(String, String), Ke
     Ok((key, line))
 }
 
-fn is_name(name: &str) -> bool {
+/// Makes a new key for an admin, whose key has the name `maker`. `name` must be a valid name. Returns the key, and what
+/// is stored of it.
+pub(crate) fn made(name: &str, is_admin: bool, maker: &str) -> (String, MadeKey) {
+    let key = format!("ds_{}", secret());
+    let (sha256, created) = (hex(&digest(&key)), Moment::now());
+    (key, MadeKey { name: name.to_owned(), is_admin, sha256, created, maker: maker.to_owned() })
+}
+
+/// Returns whether a text can be the name of a key.
+pub(crate) fn is_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
     (1..=64).contains(&name.len()) && name.chars().all(allowed)
 }
@@ -233,6 +364,34 @@ mod tests {
         assert_eq!((keys.session(&cookie), keys.owner(&old)), (None, None));
         keys.replace(&[first]).unwrap();
         assert_eq!(keys.session(&cookie), None, "a session does not come back");
+    }
+
+    #[test]
+    fn keys_that_admins_make_are_revoked_with_their_sessions_but_never_the_last_admin() {
+        let (_, line) = new_key("desk", false).unwrap();
+        let keys = Keys::new(&[line]).unwrap();
+        let (boss, stored) = made("boss", true, "desk");
+        let (clerk, other) = made("clerk", false, "boss");
+        keys.restore(vec![stored, other], vec![("boss".into(), "2026-11-29".into())]);
+        assert!(keys.has_admin() && keys.owner(&boss).unwrap().is_admin);
+        assert_eq!(keys.last_used("boss"), Some("2026-11-29".into()));
+        let ways = ["boss", "clerk", "desk", "nobody"].map(|name| keys.may_revoke(name));
+        assert_eq!(ways, [Revocation::LastAdmin, Revocation::Possible, Revocation::Configured, Revocation::Unknown]);
+        let cookie = keys.sign_in(&clerk);
+        keys.revoke("clerk");
+        assert_eq!((keys.owner(&clerk), keys.session(&cookie)), (None, None));
+        // With another admin, the first one can go, and a key of the configuration hides one of its name.
+        let (_, admin) = new_key("boss", true).unwrap();
+        keys.replace(&[admin]).unwrap();
+        assert_eq!((keys.owner(&boss), keys.list().len()), (None, 1));
+        assert_eq!(keys.may_revoke("boss"), Revocation::Configured);
+    }
+
+    #[test]
+    fn a_day_is_news_once() {
+        let keys = Keys::new(&[]).unwrap();
+        assert!(keys.is_first_use("desk", "2026-11-29") && !keys.is_first_use("desk", "2026-11-29"));
+        assert!(keys.is_first_use("desk", "2026-11-30") && keys.is_first_use("other", "2026-11-29"));
     }
 
     #[test]

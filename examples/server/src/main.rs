@@ -9,6 +9,7 @@ mod data_dir;
 mod disk;
 mod domain;
 mod engine;
+mod fetch;
 mod jobs;
 mod keys;
 mod locked;
@@ -54,6 +55,11 @@ fn main() -> ExitCode {
         Some(Command::NewKey { name, admin }) => return new_key(&name, admin),
         Some(Command::Audit) => return audit(&cli.options),
         Some(Command::Check) => return check(&cli.options),
+        Some(Command::Confined { max_file, uid, gid, program }) => {
+            let (code, message) = fetch::become_confined(max_file, uid.zip(gid), &program);
+            complain(&message);
+            return ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX));
+        }
         Some(Command::Health) => return health(&cli.options),
         None => {}
     }

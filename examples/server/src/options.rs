@@ -1,5 +1,6 @@
 //! Flags and environment variables.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,8 @@ use deepsight_core::{Engine, Precision};
 use deepsight_device::Device;
 use ipnet::IpNet;
 use jiff::SignedDuration;
+
+use crate::fetch::AllowedHost;
 
 /// Serves the detector over HTTP: a REST API under /v1, its documentation under /docs, and a dashboard under /.
 #[derive(Debug, Parser)]
@@ -47,6 +50,22 @@ pub(crate) enum Command {
     /// Checks settings, keys, data folder, model and ffmpeg, and prints what is wrong: exit code 0 if the server can
     /// start and work, 2 if not
     Check,
+    /// Runs a program under limits; the server uses it for the program of --fetch
+    #[command(hide = true)]
+    Confined {
+        /// Largest file that the program may write, in bytes
+        #[arg(long)]
+        max_file: u64,
+        /// Number of the user that the program runs as
+        #[arg(long, requires = "gid")]
+        uid: Option<u32>,
+        /// Number of its group
+        #[arg(long, requires = "uid")]
+        gid: Option<u32>,
+        /// The program and its arguments
+        #[arg(last = true, required = true)]
+        program: Vec<OsString>,
+    },
     /// Checks that the server on --port responds: exit code 0 if it does, 1 if not. For containers
     Health,
 }
@@ -168,6 +187,21 @@ pub(crate) struct Options {
     #[arg(long, env = "DEEPSIGHT_WEBHOOK_RETRY", value_name = "TIME", default_value = "5s")]
     pub(crate) webhook_retry: Span,
 
+    /// Program that fetches videos from the web, as yt-dlp does: its name or path. Without it, the server fetches
+    /// nothing
+    #[arg(long, env = "DEEPSIGHT_FETCH", value_name = "PROGRAM")]
+    pub(crate) fetch: Option<PathBuf>,
+    /// Site that videos may be fetched from, with its subdomains, and with its port unless it is 80 or 443. A site
+    /// whose videos lie elsewhere needs that host too, as youtube.com needs googlevideo.com
+    #[arg(long = "fetch-host", env = "DEEPSIGHT_FETCH_HOSTS", value_name = "HOST[:PORT]", value_delimiter = ',')]
+    pub(crate) fetch_hosts: Vec<AllowedHost>,
+    /// User that the program runs as, by name or as UID:GID, if the server runs as root (Unix)
+    #[arg(long, env = "DEEPSIGHT_FETCH_USER", value_name = "USER")]
+    pub(crate) fetch_user: Option<String>,
+    /// Longest time that the program may take for one video
+    #[arg(long, env = "DEEPSIGHT_FETCH_TIMEOUT", value_name = "TIME", default_value = "10m")]
+    pub(crate) fetch_timeout: Span,
+
     /// Number of open connections. Further ones get status 503, except health checks, which are always answered
     #[arg(long, env = "DEEPSIGHT_MAX_CONNECTIONS", value_name = "N", default_value_t = 500)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
@@ -202,7 +236,7 @@ pub(crate) struct Options {
 }
 
 /// Number of settings.
-const SETTINGS: usize = 40;
+const SETTINGS: usize = 44;
 
 /// Settings that the server takes over on SIGHUP.
 pub(crate) const RELOADABLE: [&str; 10] = [
@@ -282,6 +316,10 @@ impl Options {
             ("allowed-host", list(&self.allowed_hosts)),
             ("webhook-host", list(&self.webhook_hosts)),
             ("webhook-retry", self.webhook_retry.to_string()),
+            ("fetch", self.fetch.as_ref().map_or("off".into(), |program| program.display().to_string())),
+            ("fetch-host", list(&self.fetch_hosts.iter().map(ToString::to_string).collect::<Vec<_>>())),
+            ("fetch-user", self.fetch_user.clone().unwrap_or_else(|| "the server's".into())),
+            ("fetch-timeout", self.fetch_timeout.to_string()),
             ("max-connections", self.max_connections.to_string()),
             ("max-connections-per-address", self.max_connections_per_address.to_string()),
             ("trusted-proxy", list(&self.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>())),

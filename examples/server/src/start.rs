@@ -17,6 +17,7 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::disk::{Disk, DiskFull};
 use crate::domain::{DecodeBudget, Moment};
 use crate::engine::{Engine, EngineError};
+use crate::fetch::{FetchError, Fetcher};
 use crate::jobs::{JobParts, Jobs};
 use crate::keys::{KeyError, Keys};
 use crate::metrics::{Fixed, Metrics};
@@ -52,6 +53,8 @@ pub(crate) enum StartError {
     #[error(transparent)]
     SigningKey(#[from] SignatureError),
     #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
     DataDir(#[from] DataDirError),
     #[error(transparent)]
     Upload(#[from] UploadError),
@@ -81,8 +84,10 @@ async fn run_on(options: &Options, arguments: &[OsString]) -> Result<(), StartEr
     let data = DataDir::open(DataDir::locate(options.data_dir.as_deref())?)?;
     tracing::info!("{}", options.summary(data.path()));
     let (store, uploads) = open_data(&data)?;
+    keys.restore(store.made_keys()?, store.key_uses()?);
     let disk = Disk::new(data.path().to_owned(), options.min_free_space.0).map_err(|source| data.failed(source))?;
     let disk = Arc::new(disk);
+    let fetcher = Fetcher::new(options, data.downloads(), Arc::clone(&disk))?;
     if let Err(DiskFull { free, reserve }) = disk.check(0) {
         tracing::warn!(free, reserve, "the disk has too little free space to accept videos (--min-free-space)");
     }
@@ -91,7 +96,7 @@ async fn run_on(options: &Options, arguments: &[OsString]) -> Result<(), StartEr
     // Bind before the networks are loaded, so that a port in use is reported at once.
     let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
     let (stopping, stop) = watch::channel(false);
-    let (app, senders) = start_jobs(options, keys, hosts, store, uploads, disk, stop)?;
+    let (app, senders) = start_jobs(options, keys, hosts, (store, uploads, disk), fetcher, stop)?;
     if app.keys.required() && !app.keys.has_admin() {
         tracing::info!("no API key is an admin's: nobody sees the analyses of all keys (new-key --admin)");
     }
@@ -140,9 +145,8 @@ fn start_jobs(
     options: &Options,
     keys: Keys,
     hosts: Hosts,
-    store: Store,
-    uploads: Uploads,
-    disk: Arc<Disk>,
+    (store, uploads, disk): (Store, Uploads, Arc<Disk>),
+    fetcher: Option<Fetcher>,
     stop: watch::Receiver<bool>,
 ) -> Result<(App, Vec<JoinHandle<()>>), StartError> {
     let decoding = decoding(options);
@@ -178,6 +182,8 @@ fn start_jobs(
         decoding: decoding.clone(),
         max_analysis: options.max_analysis.0,
         max_frames: options.max_frames,
+        budget: limits(options).budget,
+        fetcher,
         workers: options.workers.into(),
         queue: options.queue,
         client_jobs: options.client_jobs(),
@@ -413,7 +419,7 @@ async fn sweep(app: App) {
                 uploads.delete(name);
             }
             uploads.forget_deleted(now.before(FORGET))?;
-            Ok(())
+            store.forget_shares(now)
         });
         let mut more = swept.await.map(|()| true);
         // Shrink in small steps, because other tasks use the database too.

@@ -48,6 +48,14 @@ impl fmt::Display for Status {
     }
 }
 
+/// What an analysis waits for while it is queued, if it is not a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Stage {
+    /// Its video is fetched from the web, or waits for that.
+    Fetching,
+}
+
 /// One analysis, as the database stores it.
 #[derive(Debug, Clone)]
 pub(crate) struct Analysis {
@@ -58,11 +66,13 @@ pub(crate) struct Analysis {
     pub(crate) created: Moment,
     pub(crate) started: Option<Moment>,
     pub(crate) finished: Option<Moment>,
-    /// The client's name of the file: untrusted text.
+    /// The client's or site's name of the file: untrusted text.
     pub(crate) file_name: String,
     pub(crate) bytes: u64,
     pub(crate) sha256: String,
     pub(crate) settings: Settings,
+    /// Where the video was fetched from, without what may hold secrets; `None` for an upload.
+    pub(crate) source: Option<String>,
     pub(crate) upload: Option<String>,
     pub(crate) attempts: u32,
     pub(crate) origin: Origin,
@@ -118,6 +128,14 @@ pub(crate) struct Counts {
     pub(crate) faces: u64,
     /// Number of errors of single frames and faces.
     pub(crate) errors: u64,
+}
+
+/// The progress of an analysis that waits or runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct UnderWay {
+    pub(crate) counts: Counts,
+    /// Bytes of the video that have arrived, while it is fetched from the web.
+    pub(crate) fetched: Option<u64>,
 }
 
 impl From<&Progress> for Counts {

@@ -28,6 +28,11 @@ impl Moment {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(Self::now().0)).unwrap_or(0))
     }
 
+    /// Returns the day, UTC, as in 2026-11-29.
+    pub(crate) fn day(self) -> String {
+        self.to_string().chars().take(10).collect()
+    }
+
     /// Returns the seconds since 1970.
     pub(crate) fn seconds(self) -> i64 {
         self.0.div_euclid(1000)

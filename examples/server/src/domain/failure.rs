@@ -67,6 +67,12 @@ impl Failure {
         &self.detail
     }
 
+    /// Adds to the sentence that says what happened.
+    pub(crate) fn and(mut self, more: &str) -> Self {
+        self.detail.push_str(more);
+        self
+    }
+
     pub(crate) fn retryable(mut self) -> Self {
         self.retryable = true;
         self
@@ -152,6 +158,24 @@ impl Failure {
     pub(crate) fn interrupted(detail: &str) -> Self {
         let title = "The analysis was interrupted";
         Self::new(503, "interrupted", title, detail).retryable()
+    }
+
+    /// Describes a download that a stop of the server interrupted. Its address may hold secrets, so that it is not
+    /// stored, and nobody but the client can start it again.
+    pub(crate) fn download_interrupted(host: &str) -> Self {
+        Self::interrupted(&format!(
+            "The server stopped while it fetched the video from {host}. Enter the address again to retry."
+        ))
+    }
+
+    /// Describes why a video could not be written to the disk.
+    pub(crate) fn unwritable(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        if matches!(error.kind(), StorageFull | QuotaExceeded) {
+            tracing::error!(%error, "no room for uploads");
+            return Self::disk_full("the upload");
+        }
+        Self::hide(error)
     }
 
     /// Describes why a video cannot be opened or decoded, without the path under which the server keeps it.

@@ -25,7 +25,7 @@ pub(crate) struct ReportSchema {
     /// The answers of an ensemble's models; absent for a single model.
     ensemble: Option<EnsembleAnswerSchema>,
     /// The scores of the video recompressed, at half size and mirrored; absent unless `stability` asked for them.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     stability: Option<Value>,
     /// The people in view, in order of appearance.
     tracks: Vec<Track>,
@@ -147,10 +147,10 @@ pub(crate) struct Classifier {
     /// `bf16` or `f16`; absent for `f32`.
     precision: Option<String>,
     /// The measured reliability of its probabilities; absent if it was not measured.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     reliability: Option<Value>,
     /// The models of an ensemble and how they are combined; absent for a single model.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     ensemble: Option<Value>,
 }
 

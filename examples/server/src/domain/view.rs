@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::report_schema::ReportSchema;
-use super::{Analysis, Counts, Failure, Label, Moment, Settings, Status};
+use super::{Analysis, Counts, Failure, Label, Moment, Settings, Stage, Status, UnderWay};
 
 /// An analysis, from its arrival to its report.
 #[derive(Debug, Serialize, ToSchema)]
@@ -15,12 +15,18 @@ pub(crate) struct AnalysisView {
     #[schema(example = "0f3cb5d7a1e24f6c9d8e7b6a5c4d3e2f", pattern = "^[0-9a-f]{32}$")]
     id: String,
     status: Status,
-    /// The client's name of the file, without folders. Untrusted text: escape it wherever you show it.
+    /// What it waits for, if it is not a worker: `fetching` until its video has arrived from the web.
+    stage: Option<Stage>,
+    /// The client's name of the file, without folders, or the title that a site gives the video. Untrusted text: escape
+    /// it wherever you show it.
     #[schema(example = "clip.mp4")]
     file_name: String,
-    /// Size of the file in bytes.
+    /// Where the video was fetched from, without query and fragment; null if it was uploaded.
+    #[schema(example = "https://vimeo.com/76979871")]
+    source: Option<String>,
+    /// Size of the file in bytes; while it is fetched, the bytes that have arrived.
     bytes: u64,
-    /// SHA-256 of the file, in hexadecimal.
+    /// SHA-256 of the file, in hexadecimal; empty until a video of the web has arrived.
     sha256: String,
     /// Time of arrival.
     #[schema(value_type = String, format = DateTime)]
@@ -70,7 +76,7 @@ pub(crate) struct AnalysisView {
 
 impl AnalysisView {
     /// Combines an analysis from the database with its current progress, if it waits or runs.
-    pub(crate) fn of(analysis: &Analysis, running: Option<Counts>) -> Self {
+    pub(crate) fn of(analysis: &Analysis, under_way: Option<UnderWay>) -> Self {
         let result = analysis.result.as_ref();
         let mut progress = result.map_or_else(Counts::default, |result| Counts {
             frames: result.frames,
@@ -78,14 +84,18 @@ impl AnalysisView {
             faces: result.faces,
             errors: result.errors,
         });
-        if let Some(counts) = running.filter(|_| !analysis.status.is_final()) {
+        let under_way = under_way.filter(|_| !analysis.status.is_final());
+        if let Some(UnderWay { counts, .. }) = under_way {
             progress = counts;
         }
+        let fetched = under_way.and_then(|under_way| under_way.fetched);
         Self {
             id: analysis.id.clone(),
             status: analysis.status,
+            stage: fetched.map(|_| Stage::Fetching),
             file_name: analysis.file_name.clone(),
-            bytes: analysis.bytes,
+            source: analysis.source.clone(),
+            bytes: fetched.unwrap_or(analysis.bytes),
             sha256: analysis.sha256.clone(),
             created: analysis.created,
             started: analysis.started,

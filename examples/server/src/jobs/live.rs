@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use utoipa::ToSchema;
 
-use crate::domain::{Counts, Status};
+use crate::domain::{Counts, Status, UnderWay};
 use crate::locked::locked;
 
 /// One analysis that waits or runs.
@@ -25,7 +25,7 @@ pub(crate) struct Live {
 #[derive(Debug)]
 struct State {
     status: Status,
-    progress: Counts,
+    under_way: UnderWay,
     faces: Vec<Scored>,
     end: Option<End>,
     began: Option<Instant>,
@@ -77,7 +77,7 @@ impl From<&ScoredFace<'_>> for Scored {
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     pub(crate) status: Status,
-    pub(crate) progress: Counts,
+    pub(crate) under_way: UnderWay,
     /// Faces that were scored after those the caller had seen.
     pub(crate) faces: Vec<Scored>,
     pub(crate) end: Option<End>,
@@ -85,8 +85,16 @@ pub(crate) struct Snapshot {
 
 impl Live {
     pub(crate) fn new(id: String) -> Self {
-        let state =
-            State { status: Status::Queued, progress: Counts::default(), faces: Vec::new(), end: None, began: None };
+        Self::queued(id, UnderWay::default())
+    }
+
+    /// Returns an analysis whose video is still on the web.
+    pub(crate) fn fetching(id: String) -> Self {
+        Self::queued(id, UnderWay { fetched: Some(0), ..UnderWay::default() })
+    }
+
+    fn queued(id: String, under_way: UnderWay) -> Self {
+        let state = State { status: Status::Queued, under_way, faces: Vec::new(), end: None, began: None };
         let (changed, _) = watch::channel(0);
         Self { id, cancel: CancelToken::new(), state: Mutex::new(state), changed }
     }
@@ -100,7 +108,7 @@ impl Live {
     pub(crate) fn snapshot(&self, seen: usize, limit: usize) -> Snapshot {
         let state = self.state();
         let faces = state.faces.iter().skip(seen).take(limit).cloned().collect();
-        Snapshot { status: state.status, progress: state.progress, faces, end: state.end }
+        Snapshot { status: state.status, under_way: state.under_way, faces, end: state.end }
     }
 
     pub(crate) fn begin(&self) {
@@ -108,7 +116,17 @@ impl Live {
     }
 
     pub(crate) fn progress(&self, progress: Counts) {
-        self.change(|state| state.progress = progress);
+        self.change(|state| state.under_way.counts = progress);
+    }
+
+    /// Stores how many bytes of its video have arrived.
+    pub(crate) fn fetched(&self, bytes: u64) {
+        self.change(|state| state.under_way.fetched = Some(bytes));
+    }
+
+    /// Stores that its video has arrived.
+    pub(crate) fn arrived(&self) {
+        self.change(|state| state.under_way.fetched = None);
     }
 
     pub(crate) fn scored(&self, face: Scored) {

@@ -1,6 +1,7 @@
 //! The job queue: a bounded queue of analyses, the workers that take from it, and the shutdown of both.
 
 mod admission;
+mod fetching;
 mod live;
 mod turns;
 mod worker;
@@ -17,14 +18,16 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::admission::Admission;
 use self::admission::Admissions;
+use self::fetching::Fetches;
 pub(crate) use self::live::{End, Live, Scored};
 use self::turns::Turns;
 pub(crate) use self::worker::{in_brief, jpeg};
 use crate::audit::Entry;
 use crate::domain::Moment;
 use crate::domain::Settings;
-use crate::domain::{Analysis, Counts, Failure, Status};
+use crate::domain::{Analysis, DecodeBudget, Failure, Status, UnderWay};
 use crate::engine::Engine;
+use crate::fetch::Fetcher;
 use crate::locked::locked;
 use crate::metrics::{Ended, Metrics};
 use crate::store::{Store, StoreError};
@@ -48,11 +51,14 @@ struct QueueState {
     decoding: DecodeOptions,
     max_analysis: Duration,
     max_frames: u64,
+    budget: DecodeBudget,
     admissions: Admissions,
     workers: u32,
     queue: Mutex<Queue>,
     /// Notified when a job is put into the queue, and when the queue is closed.
     wake: Condvar,
+    /// The downloads that wait; `None` if the server fetches nothing from the web.
+    fetches: Option<Fetches>,
     /// Analyses that wait or run, by id.
     live: Mutex<HashMap<String, Arc<Live>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -105,6 +111,8 @@ pub(crate) struct JobParts {
     pub(crate) decoding: DecodeOptions,
     pub(crate) max_analysis: Duration,
     pub(crate) max_frames: u64,
+    pub(crate) budget: DecodeBudget,
+    pub(crate) fetcher: Option<Fetcher>,
     pub(crate) workers: u32,
     pub(crate) queue: u32,
     pub(crate) client_jobs: u32,
@@ -123,6 +131,8 @@ impl Jobs {
             decoding,
             max_analysis,
             max_frames,
+            budget,
+            fetcher,
             workers,
             queue,
             client_jobs,
@@ -137,10 +147,12 @@ impl Jobs {
             decoding,
             max_analysis,
             max_frames,
+            budget,
             admissions: Admissions::new(queue, client_jobs),
             workers,
             queue: Mutex::default(),
             wake: Condvar::new(),
+            fetches: fetcher.map(Fetches::new),
             live: Mutex::default(),
             threads: Mutex::default(),
             stopping: AtomicBool::new(false),
@@ -150,6 +162,12 @@ impl Jobs {
             let inner = Arc::clone(&jobs.0);
             let thread = std::thread::Builder::new().name(format!("worker-{number}"));
             locked(&jobs.0.threads).push(thread.spawn(move || inner.work())?);
+        }
+        let fetchers = if jobs.0.fetches.is_some() { fetching::AT_ONCE } else { 0 };
+        for number in 0..fetchers {
+            let inner = Arc::clone(&jobs.0);
+            let thread = std::thread::Builder::new().name(format!("fetcher-{number}"));
+            locked(&jobs.0.threads).push(thread.spawn(move || inner.fetch_all())?);
         }
         Ok(jobs)
     }
@@ -170,15 +188,19 @@ impl Jobs {
                     self.0.enqueue(Job { live, analysis, upload, video: None, sink: Sink::Store, admission: None });
                 }
                 upload => {
-                    let problem = Failure::interrupted(match upload {
-                        Some(_) => {
+                    let problem = match (upload, &analysis.source) {
+                        (Some(_), _) => Failure::interrupted(
                             "The server stopped twice while it analysed this video, so it does not try again. Send the \
-                             video again to retry."
+                             video again to retry.",
+                        ),
+                        (None, Some(source)) if analysis.upload.is_none() => {
+                            Failure::download_interrupted(&fetching::host_of(source))
                         }
-                        None => {
-                            "The server stopped before the analysis was done, and the video was deleted. Send it again."
-                        }
-                    });
+                        (None, _) => Failure::interrupted(
+                            "The server stopped before the analysis was done, and the video was deleted. Send it \
+                             again.",
+                        ),
+                    };
                     tracing::warn!(analysis = analysis.id, "given up after a restart");
                     self.0.fail(&analysis, &problem)?;
                 }
@@ -240,8 +262,8 @@ impl Jobs {
     }
 
     /// Returns how far an analysis is, if it waits or runs.
-    pub(crate) fn progress(&self, id: &str) -> Option<Counts> {
-        self.live(id).map(|live| live.snapshot(usize::MAX, 0).progress)
+    pub(crate) fn progress(&self, id: &str) -> Option<UnderWay> {
+        self.live(id).map(|live| live.snapshot(usize::MAX, 0).under_way)
     }
 
     /// Returns the analysis of this id while it waits or runs.
@@ -249,9 +271,10 @@ impl Jobs {
         locked(&self.0.live).get(id).cloned()
     }
 
-    /// Returns the number of analyses that wait before this one; `None` if this one does not wait.
+    /// Returns the number of analyses, or downloads, that wait before this one; `None` if this one does not wait.
     pub(crate) fn position(&self, id: &str) -> Option<usize> {
-        self.0.queue().waiting.position(|job| job.live.id == id)
+        let fetch = self.0.fetches.as_ref().and_then(|fetches| fetches.position(id));
+        fetch.or_else(|| self.0.queue().waiting.position(|job| job.live.id == id))
     }
 
     /// Stops an analysis and removes its report, its pictures and its video, with an entry of the audit. Returns
@@ -276,6 +299,10 @@ impl Jobs {
         if let Some(job) = waiting {
             self.0.leave(&job.live);
             self.0.metrics.queued.dec();
+            self.0.metrics.ended(Ended::cancelled);
+        }
+        if let Some(job) = self.0.fetches.as_ref().and_then(|fetches| fetches.remove(&live.id)) {
+            self.0.leave(&job.live);
             self.0.metrics.ended(Ended::cancelled);
         }
     }
@@ -305,7 +332,8 @@ impl Jobs {
     }
 
     /// Closes the queue. Stored analyses that wait stay in the database as queued; requests that wait for a result get
-    /// a problem that says that the server stops.
+    /// a problem that says that the server stops, and downloads that wait end as failed. A download under way may end;
+    /// its analysis then stays as queued.
     pub(crate) fn close(&self) {
         self.0.stopping.store(true, Ordering::SeqCst);
         let waiting = {
@@ -317,6 +345,9 @@ impl Jobs {
         for job in waiting {
             self.0.metrics.queued.dec();
             self.0.put_back(job.live, job.sink);
+        }
+        for job in self.0.fetches.iter().flat_map(Fetches::close) {
+            self.0.interrupt(&job);
         }
     }
 

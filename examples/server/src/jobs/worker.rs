@@ -226,8 +226,8 @@ impl QueueState {
         Ok(Some(outcome.map_err(for_the_client)))
     }
 
-    /// Lets a job look more closely at a video of which `expected` frames are analyzed, if the settings and the limit of
-    /// frames allow it. `change` is applied to each further frame.
+    /// Lets a job look more closely at a video of which `expected` frames are analyzed, if the settings and the limit
+    /// of frames allow it. `change` is applied to each further frame.
     fn with_closer_look<'a>(
         &self,
         job: deepsight_core::Job<'a>,
@@ -372,7 +372,7 @@ impl QueueState {
         tracing::info!(verdict = %report.verdict, frames, seconds, "analysed");
     }
 
-    fn failed(
+    pub(super) fn failed(
         &self,
         analysis: &Analysis,
         failure: &Failure,

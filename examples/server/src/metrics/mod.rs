@@ -27,6 +27,7 @@ pub(crate) struct Metrics {
     request_seconds: Family<Route, Histogram>,
     pub(crate) queued: Gauge,
     pub(crate) running: Gauge,
+    pub(crate) fetching: Gauge,
     pub(crate) uploaded: Counter,
     stage_seconds: Family<Stage, Histogram>,
     frames: Counter,
@@ -116,6 +117,7 @@ impl Metrics {
             request_seconds: Family::new_with_constructor(seconds),
             queued: Gauge::default(),
             running: Gauge::default(),
+            fetching: Gauge::default(),
             uploaded: Counter::default(),
             stage_seconds: Family::new_with_constructor(seconds),
             frames: Counter::default(),
@@ -138,6 +140,8 @@ impl Metrics {
             metrics.request_seconds.clone(),
         );
         registry.register("queue_length", "Videos that wait for their turn", metrics.queued.clone());
+        let fetching = "Videos that are fetched from the web, or wait for that";
+        registry.register("fetching_analyses", fetching, metrics.fetching.clone());
         registry.register("running_analyses", "Videos that are being analysed", metrics.running.clone());
         registry.register_with_unit("uploads", "Size of the videos received", Unit::Bytes, metrics.uploaded.clone());
         let help = "Time that an analysis spent in a stage; stages overlap";

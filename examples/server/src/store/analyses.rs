@@ -17,7 +17,7 @@ pub(crate) struct Picture {
 }
 
 pub(super) const COLUMNS: &str = "seq, id, status, created, started, finished, file_name, bytes, sha256, settings, \
-upload, attempts, client, owner, idempotency_key, fingerprint, result, problem, label, tags, note";
+upload, attempts, client, owner, idempotency_key, fingerprint, result, problem, label, tags, note, source";
 
 impl Store {
     /// Adds an analysis, the webhook to send at its end, and an entry of the audit.
@@ -26,8 +26,8 @@ impl Store {
         let transaction = connection.transaction()?;
         transaction.execute(
             "INSERT INTO analyses (id, status, created, file_name, bytes, sha256, settings, upload, owner,
-                 idempotency_key, fingerprint, client)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                 idempotency_key, fingerprint, client, source)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             params![
                 analysis.id,
                 analysis.status.name(),
@@ -41,6 +41,7 @@ impl Store {
                 analysis.origin.idempotency_key,
                 analysis.origin.fingerprint,
                 analysis.origin.client,
+                analysis.source,
             ],
         )?;
         if let Some(url) = webhook {
@@ -75,6 +76,21 @@ impl Store {
     pub(crate) fn begin(&self, id: &str, now: Moment) -> Result<bool, StoreError> {
         let sql = "UPDATE analyses SET status = 'running', started = ?2, attempts = attempts + 1 WHERE id = ?1";
         Ok(self.connection().execute(sql, params![id, now.0])? > 0)
+    }
+
+    /// Stores that the video of an analysis has arrived from the web, with an entry of the audit. Returns false if the
+    /// analysis was removed.
+    pub(crate) fn arrived(&self, analysis: &Analysis, entry: &Entry) -> Result<bool, StoreError> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        let Analysis { id, upload, file_name, bytes, sha256, .. } = analysis;
+        let sql = "UPDATE analyses SET upload = ?2, file_name = ?3, bytes = ?4, sha256 = ?5 WHERE id = ?1";
+        let found = transaction.execute(sql, params![id, upload, file_name, bytes.cast_signed(), sha256])? > 0;
+        if found {
+            record(&transaction, entry)?;
+        }
+        transaction.commit()?;
+        Ok(found)
     }
 
     /// Marks a running analysis as queued again. This attempt does not count, because the server stopped it.
@@ -242,6 +258,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Analysis> {
         bytes: bytes.cast_unsigned(),
         sha256: row.get("sha256")?,
         settings: json(row, "settings")?.unwrap_or_default(),
+        source: row.get("source")?,
         upload: row.get("upload")?,
         attempts: row.get("attempts")?,
         origin: Origin {

@@ -55,10 +55,10 @@ pub(crate) fn export(path: &Path, mut each: impl FnMut(&Row) -> bool) -> Result<
     let failed = |source| StoreError::Open { path: path.to_owned(), source };
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
-    // The layout before this one has the same audit, without changes.
+    // The second layout has the same audit as the later ones, without changes.
     let change = match found {
-        VERSION => "change",
         2 => "NULL",
+        3..=VERSION => "change",
         _ => return Err(StoreError::Version { path: path.to_owned(), found }),
     };
     let sql = format!(

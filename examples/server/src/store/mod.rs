@@ -1,8 +1,12 @@
-//! The database: analyses, their reports and pictures, webhooks still to be sent, and the audit. SQLite in one file.
+//! The database: analyses, their reports, pictures and links, webhooks still to be sent, API keys that admins made, and
+//! the audit. SQLite in one file.
 
+mod accuracy;
 mod analyses;
 mod audit;
 mod desk;
+mod keys;
+mod shares;
 mod uploads;
 mod webhooks;
 
@@ -23,7 +27,14 @@ pub(crate) use webhooks::Delivery;
 
 /// Statements that bring the tables from each layout to the next. The first ones create them. `PRAGMA user_version` is
 /// the number of the layout.
-const LAYOUTS: [&str; 3] = [include_str!("layout_1.sql"), include_str!("layout_2.sql"), include_str!("layout_3.sql")];
+const LAYOUTS: [&str; 6] = [
+    include_str!("layout_1.sql"),
+    include_str!("layout_2.sql"),
+    include_str!("layout_3.sql"),
+    include_str!("layout_4.sql"),
+    include_str!("layout_5.sql"),
+    include_str!("layout_6.sql"),
+];
 /// Number of the layout of this version.
 const VERSION: i64 = LAYOUTS.len() as i64;
 
@@ -191,7 +202,8 @@ mod tests {
         let store = Store::open(&path).unwrap();
         assert_eq!(store.known_uploads().unwrap().into_iter().collect::<Vec<_>>(), ["file"]);
         assert_eq!(store.unused_uploads().unwrap().len(), 0);
-        assert_eq!(store.get("a").unwrap().unwrap().origin.client, "desk");
+        let analysis = store.get("a").unwrap().unwrap();
+        assert_eq!((&*analysis.origin.client, analysis.source), ("desk", None));
         drop(store);
         Store::open(&path).unwrap();
     }

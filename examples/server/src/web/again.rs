@@ -73,7 +73,7 @@ async fn shared(app: &AppState, name: Option<&str>) -> Result<Upload, Problem> {
     let (name, uploads) = (name.ok_or_else(gone)?.to_owned(), app.uploads.clone());
     let shared = tokio::task::spawn_blocking(move || uploads.share(&name)).await;
     let shared = shared.map_err(|error| Problem::hide(&error))?.map_err(|error| match error {
-        UploadError::File(error) => super::receive::unwritable(&error),
+        UploadError::File(error) => Problem::unwritable(&error),
         UploadError::Store(error) => Problem::of_store(&error, "the upload"),
     })?;
     shared.ok_or_else(gone)

@@ -13,14 +13,14 @@ use utoipa::{IntoParams, IntoResponses, ToSchema};
 use super::guard::Client;
 use super::problem::Problem;
 use super::receive::{Received, receive};
-use super::{App, AppState};
+use super::{App, AppState, aside};
 use crate::audit::{Action, Entry};
 use crate::domain::Moment;
 use crate::domain::report_schema::ReportSchema;
 use crate::domain::{Analysis, Origin, Remarks, Status, model_id};
 use crate::domain::{AnalysisView, Earlier};
 use crate::domain::{Parameters, Settings, SettingsParameters};
-use crate::jobs::{Admission, Submission, expected_frames};
+use crate::jobs::{Admission, Submission};
 use crate::locked::locked;
 use crate::random::hex;
 use crate::store::{Store, StoreError};
@@ -172,27 +172,14 @@ pub(crate) async fn create(
     parameters.finish(&format!("known, {KNOWN_PARAMETERS}"))?;
     let key = idempotency_key(request.headers())?;
 
-    let _repeatable = match &key {
-        Some(key) => Some(Repeatable::claim(&app, &client.owner, key)?),
-        None => None,
-    };
-    let earlier = match key.clone() {
-        Some(key) => {
-            let owner = client.owner.clone();
-            let found = app.store.run(move |store| store.by_idempotency_key(&owner, &key)).await;
-            found.map_err(|error| Problem::of_store(&error, "the analysis"))?
-        }
-        None => None,
-    };
+    let (_repeatable, earlier) = repeated(&app, &client, key.as_ref()).await?;
     let admission = app.jobs.admit(&client.name)?;
     if let Some(earlier) = earlier {
         let received = receive(&app, request).await?;
         if earlier.origin.fingerprint != fingerprint(&received.sha256, &settings, webhook.as_deref())? {
             return Err(Problem::key_reused());
         }
-        let mut response = accepted(&app, &client, &earlier).await?;
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-        return Ok(response);
+        return replayed(&app, &client, &earlier).await;
     }
 
     let received = receive(&app, request).await?;
@@ -276,25 +263,22 @@ async fn same(app: &AppState, client: &Client, sha256: &str, settings: &Settings
     found.map_err(|error| Problem::of_store(&error, "the request"))
 }
 
-/// Opens an upload, to check that it is a video or picture within the limits.
+/// Opens an upload, to check that it is a video or picture within the limits: on a thread where waiting for ffprobe
+/// blocks no other request, a few at a time.
 pub(super) async fn accept(app: &AppState, received: &Received, settings: &Settings) -> Result<Media, Problem> {
-    let video = app.probe(received.upload.path().to_owned()).await?;
-    let (input, count) = (video.input(), video.frame_count());
-    // Both are known of every file that could be opened.
-    if let (Some(width), Some(height)) = (input.width, input.height) {
-        app.limits().budget.check(width, height, count, received.bytes)?;
-    }
-    let frames = expected_frames(settings, count, video.duration(), app.limits().max_frames);
-    let limit = app.limits().max_frames;
-    if frames > limit {
-        let detail = format!("These settings select {frames} frames; the limit is {limit}. Choose a lower fps.");
-        return Err(Problem::over_limit("max_frames", detail));
-    }
-    Ok(video)
+    let (jobs, path, bytes, settings) =
+        (app.jobs.clone(), received.upload.path().to_owned(), received.bytes, settings.clone());
+    aside(&app.probes, move || jobs.examine(&path, bytes, &settings)).await?
 }
 
 /// Returns a new analysis of an upload of `client`, ready to be queued.
 pub(super) fn draft(received: &Received, settings: Settings, client: &Client) -> Analysis {
+    let Received { file_name, bytes, sha256, .. } = received;
+    Analysis { bytes: *bytes, sha256: sha256.clone(), ..drafted(file_name.clone(), settings, client) }
+}
+
+/// Returns a new analysis of a video of `client` that has not arrived.
+pub(super) fn drafted(file_name: String, settings: Settings, client: &Client) -> Analysis {
     Analysis {
         seq: 0,
         id: crate::random::id(),
@@ -302,10 +286,11 @@ pub(super) fn draft(received: &Received, settings: Settings, client: &Client) ->
         created: Moment::now(),
         started: None,
         finished: None,
-        file_name: received.file_name.clone(),
-        bytes: received.bytes,
-        sha256: received.sha256.clone(),
+        file_name,
+        bytes: 0,
+        sha256: String::new(),
         settings,
+        source: None,
         upload: None,
         attempts: 0,
         origin: Origin { client: client.name.clone(), owner: client.owner.clone(), ..Origin::default() },
@@ -315,7 +300,27 @@ pub(super) fn draft(received: &Received, settings: Settings, client: &Client) ->
     }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+/// Claims an Idempotency-Key, and returns the analysis of an earlier request with it.
+pub(super) async fn repeated<'a>(
+    app: &'a AppState,
+    client: &Client,
+    key: Option<&String>,
+) -> Result<(Option<Repeatable<'a>>, Option<Analysis>), Problem> {
+    let Some(key) = key.cloned() else { return Ok((None, None)) };
+    let claim = Repeatable::claim(app, &client.owner, &key)?;
+    let owner = client.owner.clone();
+    let found = app.store.run(move |store| store.by_idempotency_key(&owner, &key)).await;
+    Ok((Some(claim), found.map_err(|error| Problem::of_store(&error, "the analysis"))?))
+}
+
+/// Answers a repeated request with the analysis of the first one.
+pub(super) async fn replayed(app: &AppState, client: &Client, earlier: &Analysis) -> Result<Response, Problem> {
+    let mut response = accepted(app, client, earlier).await?;
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    Ok(response)
+}
+
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     match value.to_str() {
         Ok(key) if (1..=255).contains(&key.len()) && !key.contains(' ') => Ok(Some(key.to_owned())),
@@ -331,7 +336,7 @@ pub(super) fn fingerprint(sha256: &str, settings: &Settings, webhook: Option<&st
 }
 
 /// A claim on an Idempotency-Key, held while its request is under way.
-struct Repeatable<'a> {
+pub(super) struct Repeatable<'a> {
     app: &'a AppState,
     key: (String, String),
 }
@@ -490,6 +495,7 @@ pub(super) fn about(action: Action, client: &Client, analysis: &Analysis) -> Ent
     Entry::new(action, &client.actor).about(&analysis.id, &analysis.origin.owner, &analysis.sha256)
 }
 
+/// Reads one analysis that has a report.
 pub(super) async fn finished(app: &AppState, client: &Client, id: &str) -> Result<Analysis, Problem> {
     let analysis = find(app, client, id).await?;
     match analysis.status {

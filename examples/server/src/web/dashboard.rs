@@ -25,18 +25,24 @@ macro_rules! files {
 }
 
 files![
+    "accuracy.js",
     "api.js",
     "chart.js",
+    "compare.js",
     "confirm.js",
     "details.js",
+    "differences.js",
     "dom.js",
     "explorer.js",
     "faces.js",
+    "fetch.js",
     "files.js",
     "format.js",
+    "gone.html",
     "history.js",
     "icon.svg",
     "index.html",
+    "keys.js",
     "known.js",
     "limits.js",
     "live.js",
@@ -53,6 +59,8 @@ files![
     "running.js",
     "session.js",
     "settings.js",
+    "share.js",
+    "shared.js",
     "style.css",
     "telling.js",
     "thumbnail.js",
@@ -91,9 +99,22 @@ pub(super) fn pages() -> Router {
     Router::new()
         .route("/", get(async |headers: HeaderMap| file("index.html", &headers)))
         .route("/history", get(async |headers: HeaderMap| file("index.html", &headers)))
+        .route("/keys", get(async |headers: HeaderMap| file("index.html", &headers)))
+        .route("/accuracy", get(async |headers: HeaderMap| file("index.html", &headers)))
+        .route("/compare", get(async |headers: HeaderMap| file("index.html", &headers)))
         // The page's script reads the analysis's id from the address.
         .route("/a/{id}", get(async |headers: HeaderMap| file("index.html", &headers)))
         .route("/assets/{name}", get(async |Path(name): Path<String>, headers: HeaderMap| file(&name, &headers)))
+}
+
+/// Returns the page, whose script reads from the address what to show.
+pub(super) fn start_page(headers: &HeaderMap) -> Response {
+    file("index.html", headers)
+}
+
+/// Returns the page of a link that shows nothing: there was none, it has expired, or it was revoked.
+pub(super) fn gone() -> Response {
+    super::shared::not_found(file("gone.html", &HeaderMap::new()))
 }
 
 fn file(name: &str, headers: &HeaderMap) -> Response {

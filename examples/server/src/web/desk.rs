@@ -230,7 +230,7 @@ async fn exported(app: &AppState, client: &Client, mut parameters: Parameters) -
     Ok(page)
 }
 
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 17] = [
     "id",
     "file_name",
     "created",
@@ -247,6 +247,7 @@ const COLUMNS: [&str; 16] = [
     "bytes",
     "sha256",
     "settings",
+    "source",
 ];
 
 fn table(items: &[Analysis]) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
@@ -274,6 +275,7 @@ fn table(items: &[Analysis]) -> Result<String, Box<dyn std::error::Error + Send 
             analysis.bytes.to_string(),
             analysis.sha256.clone(),
             serde_json::to_string(&analysis.settings)?,
+            plain(analysis.source.as_deref().unwrap_or_default()),
         ])?;
     }
     Ok(String::from_utf8(writer.into_inner()?)?)

@@ -69,6 +69,16 @@ pub(crate) async fn report_pdf(
     Query(query): Query<DocumentQuery>,
 ) -> Result<Response, Problem> {
     let analysis = finished(&app, &client, &id).await?;
+    answer(&app, &client, analysis, &query).await
+}
+
+/// Answers with the document of an analysis, with the remarks that it has, and records the download.
+pub(super) async fn answer(
+    app: &App,
+    client: &Client,
+    analysis: Analysis,
+    query: &DocumentQuery,
+) -> Result<Response, Problem> {
     let paper = match query.paper {
         PaperName::A4 => Paper::A4,
         PaperName::Letter => Paper::Letter,
@@ -76,9 +86,9 @@ pub(crate) async fn report_pdf(
     // If the client disconnects, this future is dropped, which stops the decoding.
     let decoding = CancelOnDrop::default();
     let cancel = decoding.token();
-    let (work, subject) = (app.clone(), analysis.clone());
+    let (work, subject) = (App::clone(app), analysis.clone());
     let pdf = aside(&app.pictures, move || document(&work, &subject, paper, &cancel)).await??;
-    app.record(about(Action::Download, &client, &analysis)).await?;
+    app.record(about(Action::Download, client, &analysis)).await?;
     let name = format!("attachment; filename=\"deepsight-{}.pdf\"", analysis.id.get(..8).unwrap_or(&analysis.id));
     Ok(([(header::CONTENT_TYPE, "application/pdf"), (header::CONTENT_DISPOSITION, &name)], pdf).into_response())
 }

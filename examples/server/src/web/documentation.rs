@@ -32,6 +32,8 @@ connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-
         (name = "predict", description = "Analyze within one request"),
         (name = "analyses", description = "Analyses that are queued and stored, with their reports"),
         (name = "pictures", description = "Faces and frames of an analysis, and its video"),
+        (name = "shares", description = "Links that show an analysis without a key"),
+        (name = "keys", description = "API keys, for admins"),
         (name = "session", description = "Sessions of browsers"),
         (name = "service", description = "The server itself"),
     ),

@@ -19,7 +19,7 @@ use super::guard::Client;
 use super::problem::Problem;
 use crate::domain::AnalysisView;
 use crate::domain::Counts;
-use crate::domain::Status;
+use crate::domain::{Stage, Status};
 use crate::jobs::{End, Live, Scored};
 
 /// Largest number of faces in one event.
@@ -33,6 +33,12 @@ pub(crate) struct StatusEvent {
     /// Number of analyses before it in the queue, while it is queued.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<usize>,
+    /// `fetching` until its video has arrived from the web.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<Stage>,
+    /// Bytes of its video that have arrived, while it is fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fetched_bytes: Option<u64>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -48,7 +54,7 @@ pub(crate) struct FacesEvent {
 ///
 /// | event | data | when |
 /// | --- | --- | --- |
-/// | `status` | `StatusEvent` | the analysis is queued, with its position, or runs |
+/// | `status` | `StatusEvent` | the analysis is queued, with its position, is fetched, with the bytes so far, or runs |
 /// | `progress` | `Counts` | a frame was searched or faces were scored |
 /// | `faces` | `FacesEvent` | faces were scored: partial results |
 /// | `done` | `Analysis` | the report is ready; the stream ends |
@@ -138,7 +144,10 @@ impl Watcher {
         };
         let mut events = Vec::new();
         let snapshot = live.snapshot(self.seen, FACES);
-        let status = StatusEvent { status: snapshot.status, position: self.app.jobs.position(&self.id) };
+        let fetched_bytes = snapshot.under_way.fetched;
+        let stage = fetched_bytes.map(|_| Stage::Fetching);
+        let position = self.app.jobs.position(&self.id);
+        let status = StatusEvent { status: snapshot.status, position, stage, fetched_bytes };
         if self.status.as_ref() != Some(&status) {
             events.extend(event("status", &status, self.seen));
             self.status = Some(status);
@@ -148,9 +157,10 @@ impl Watcher {
             self.seen += snapshot.faces.len();
             events.extend(event("faces", &FacesEvent { faces: snapshot.faces }, self.seen));
         }
-        if self.progress != Some(snapshot.progress) {
-            events.extend(event("progress", &snapshot.progress, self.seen));
-            self.progress = Some(snapshot.progress);
+        let progress = snapshot.under_way.counts;
+        if self.progress != Some(progress) {
+            events.extend(event("progress", &progress, self.seen));
+            self.progress = Some(progress);
         }
         if caught_up {
             self.over = snapshot.end.is_some();

@@ -13,6 +13,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use deepsight_core::with_causes;
 use futures_util::{Stream, StreamExt};
 use tracing::Instrument;
 
@@ -21,6 +22,7 @@ use super::session::COOKIE;
 use super::{App, AppState};
 use crate::audit::{Action, Actor, Entry};
 use crate::connections::{AddressSlot, Crowded, network};
+use crate::domain::Moment;
 use crate::keys::Holder;
 use crate::locked::locked;
 use crate::wrong_keys::Penalty;
@@ -82,7 +84,9 @@ pub(super) async fn observe(State(app): State<App>, mut request: Request, next: 
     // The pattern, not the path: each path would be a time series of its own in the metrics.
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or_else(|| "other".to_owned(), |matched| matched.as_str().to_owned());
-    let path = request.uri().path().to_owned();
+    // The path of a link holds its secret, which must not be in the log.
+    let is_link = request.uri().path().starts_with("/s/");
+    let path = if is_link { "/s/…".to_owned() } else { request.uri().path().to_owned() };
     // Every request has a peer; the server's own listener adds it.
     let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
     let address = app.proxies.client(peer, request.headers());
@@ -411,6 +415,7 @@ pub(super) async fn require_key(
             )
             .into_response();
         };
+        note_use(&app, &name).await;
         Client { actor: visitor.actor(&name), name: name.clone(), owner: name, sees_all: is_admin }
     } else {
         let name = network(visitor.address).to_string();
@@ -420,6 +425,17 @@ pub(super) async fn require_key(
     let mut response = next.run(request).await;
     response.extensions_mut().insert(client);
     response
+}
+
+/// Stores the day on which a key is used, once a day.
+async fn note_use(app: &AppState, name: &str) {
+    let (name, day) = (name.to_owned(), Moment::now().day());
+    if app.keys.is_first_use(&name, &day)
+        && let Err(error) = app.store.run(move |store| store.key_used(&name, &day)).await
+    {
+        // The request does not depend on it.
+        tracing::error!(error = with_causes(&error), "cannot store when a key was used");
+    }
 }
 
 /// Returns the holder of the API key that a request presents, itself or by a session. A wrong key costs time.

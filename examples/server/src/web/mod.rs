@@ -1,5 +1,6 @@
 //! HTTP: the routes, and the layers that every request passes.
 
+mod admin;
 mod again;
 mod analyses;
 mod dashboard;
@@ -7,6 +8,7 @@ mod desk;
 mod document;
 mod documentation;
 mod events;
+mod fetch;
 mod guard;
 mod pictures;
 mod predict;
@@ -14,6 +16,8 @@ pub(crate) mod problem;
 mod receive;
 mod service;
 mod session;
+mod shared;
+mod shares;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -25,7 +29,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::{Router, routing::get};
 use deepsight_core::report::PublicKey;
-use deepsight_video::{DecodeOptions, Media};
+use deepsight_video::DecodeOptions;
 use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -126,13 +130,6 @@ impl AppState {
         });
         stored.await.map_err(|error| Problem::of_store(&error, "the request"))
     }
-
-    /// Opens a video or picture on a thread where waiting for ffprobe blocks no other request; a few at a time.
-    pub(crate) async fn probe(&self, path: std::path::PathBuf) -> Result<Media, Problem> {
-        let options = self.decoding.clone();
-        let opened = aside(&self.probes, move || Media::open_with(&path, &options)).await?;
-        opened.map_err(|error| Problem::of_video(&error))
-    }
 }
 
 /// Runs blocking work on a thread of its own, once one of the `places` is free.
@@ -164,12 +161,25 @@ pub(crate) fn router(app: &App) -> Router {
         // These handlers count the bytes themselves while they write them to disk.
         .layer(DefaultBodyLimit::disable());
     let remarks = OpenApiRouter::new().routes(routes!(desk::remark)).layer(DefaultBodyLimit::max(desk::REMARKS_BYTES));
+    let addresses = OpenApiRouter::new().routes(routes!(fetch::fetch)).layer(DefaultBodyLimit::max(fetch::BODY_BYTES));
+    let shares = OpenApiRouter::new()
+        .routes(routes!(shares::share, shares::shares))
+        .routes(routes!(shares::unshare))
+        .layer(DefaultBodyLimit::max(fetch::BODY_BYTES));
+    let keys = OpenApiRouter::new()
+        .routes(routes!(admin::keys, admin::make_key))
+        .routes(routes!(admin::revoke_key))
+        .layer(DefaultBodyLimit::max(fetch::BODY_BYTES));
     let protected = OpenApiRouter::new()
         .routes(routes!(desk::list))
         .routes(routes!(desk::export_csv))
         .routes(routes!(desk::export_json))
         .routes(routes!(desk::tags))
         .merge(remarks)
+        .merge(addresses)
+        .merge(shares)
+        .merge(keys)
+        .routes(routes!(admin::accuracy))
         .routes(routes!(again::again))
         .routes(routes!(analyses::read, analyses::remove))
         .routes(routes!(analyses::report_json))
@@ -193,6 +203,7 @@ pub(crate) fn router(app: &App) -> Router {
         .merge(api.with_state(Arc::clone(app)))
         .merge(documentation::pages(document, &app.limits()))
         .merge(dashboard::pages())
+        .merge(shared::pages(app))
         .route("/favicon.ico", get(async || axum::response::Redirect::permanent("/assets/icon.svg").into_response()))
         .fallback(async || {
             Problem::not_found("There is no page with this address; /docs lists the addresses of the API.")

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::problem::Problem;
 use super::{AppState, Limits};
+use crate::domain::shown_name;
 use crate::random::hex;
 use crate::uploads::{Upload, UploadError};
 
@@ -25,8 +26,6 @@ const ENVELOPE: u64 = 64 << 10;
 const BUFFER: usize = 256 << 10;
 /// Bytes of an upload after which the free space of the disk is checked again.
 const DISK_CHECK: u64 = 8 << 20;
-/// Characters of a file's name that are kept.
-const MAX_NAME: usize = 255;
 
 /// A video that has been received.
 #[derive(Debug)]
@@ -86,7 +85,7 @@ async fn save(
     let uploads = app.uploads.clone();
     let created = tokio::task::spawn_blocking(move || uploads.create()).await.map_err(|error| Problem::hide(&error))?;
     let (upload, file) = created.map_err(|error| match error {
-        UploadError::File(error) => unwritable(&error),
+        UploadError::File(error) => Problem::unwritable(&error),
         UploadError::Store(error) => Problem::of_store(&error, "the upload"),
     })?;
     let mut file = BufWriter::with_capacity(BUFFER, tokio::fs::File::from_std(file));
@@ -104,11 +103,11 @@ async fn save(
         }
         app.metrics.uploaded.inc_by(chunk.len() as u64);
         hash.update(&chunk);
-        file.write_all(&chunk).await.map_err(|error| unwritable(&error))?;
+        file.write_all(&chunk).await.map_err(|error| Problem::unwritable(&error))?;
     }
-    file.flush().await.map_err(|error| unwritable(&error))?;
+    file.flush().await.map_err(|error| Problem::unwritable(&error))?;
     // An accepted video must survive a power cut.
-    file.get_ref().sync_all().await.map_err(|error| unwritable(&error))?;
+    file.get_ref().sync_all().await.map_err(|error| Problem::unwritable(&error))?;
     Ok(Received { upload, file_name, bytes, sha256: hex(&hash.finalize()) })
 }
 
@@ -182,44 +181,5 @@ impl Stream for Metered {
             Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
             None => Poll::Ready(None),
         }
-    }
-}
-
-pub(super) fn unwritable(error: &std::io::Error) -> Problem {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    if matches!(error.kind(), StorageFull | QuotaExceeded) {
-        tracing::error!(%error, "no room for uploads");
-        return Problem::disk_full("the upload");
-    }
-    Problem::hide(error)
-}
-
-/// Cleans the client's name of a file for display: removes folders, control characters (which could command a terminal)
-/// and invisible ones, and shortens it to [`MAX_NAME`] characters. The result is still untrusted text.
-fn shown_name(name: &str) -> String {
-    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let clean: String = last.chars().filter(|c| !c.is_control() && !is_invisible(*c)).take(MAX_NAME).collect();
-    if clean.trim().is_empty() { "video".into() } else { clean }
-}
-
-/// Returns whether a character reverses the direction of text or has no width: with it, `gpj.exe` can look like
-/// `exe.jpg`.
-fn is_invisible(letter: char) -> bool {
-    matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn file_names_are_shown_without_folders_and_control_characters() {
-        assert_eq!(shown_name("clip.mp4"), "clip.mp4");
-        assert_eq!(shown_name("../../etc/passwd"), "passwd");
-        assert_eq!(shown_name("C:\\fakepath\\clip.mp4"), "clip.mp4");
-        assert_eq!(shown_name("a\u{1b}[31m\nb\u{202e}4pm.exe"), "a[31mb4pm.exe");
-        assert_eq!(shown_name("<img src=x onerror=alert(1)>.mp4"), "<img src=x onerror=alert(1)>.mp4");
-        assert_eq!(shown_name("  "), "video");
-        assert_eq!(shown_name(&"x".repeat(10_000)).len(), MAX_NAME);
     }
 }

@@ -14,6 +14,7 @@ use super::guard::{Visitor, holder};
 use super::problem::Problem;
 use super::{App, AppState};
 use crate::domain::{FRAMES, MAX_FPS, MIN_FACE_SIZE, MIN_FPS};
+use crate::fetch::Fetcher;
 
 /// Time after which an ffmpeg that has not started counts as missing. The result of a check is reused for as long,
 /// because each check starts processes.
@@ -164,6 +165,8 @@ pub(crate) struct Server {
     api_key_required: bool,
     /// Whether this request has a valid key or session, or needs none.
     signed_in: bool,
+    /// Whether this request has the key or session of an admin; false where no key is needed.
+    is_admin: bool,
     max_upload_bytes: u64,
     /// Longest video in seconds.
     max_duration_seconds: u64,
@@ -177,6 +180,11 @@ pub(crate) struct Server {
     keep_reports_seconds: u64,
     /// Ed25519 key (Base64) that checks the signatures of reports; null if reports are not signed.
     public_key: Option<String>,
+    /// Whether the server fetches videos from the web: see `/v1/analyses/fetch`.
+    fetches: bool,
+    /// The sites that it fetches from, with their subdomains; empty for clients that are not signed in.
+    #[schema(example = json!(["vimeo.com"]))]
+    fetch_hosts: Vec<String>,
 }
 
 /// Default settings.
@@ -217,12 +225,14 @@ pub(crate) async fn server(
     Extension(visitor): Extension<Visitor>,
     headers: HeaderMap,
 ) -> Json<Server> {
-    let signed_in = !app.keys.required() || holder(&app, &headers, &visitor).await.is_some();
+    let holder = if app.keys.required() { holder(&app, &headers, &visitor).await } else { None };
+    let signed_in = !app.keys.required() || holder.is_some();
     let range = |min: f64, max: f64| Range { min, max };
     Json(Server {
         version: env!("CARGO_PKG_VERSION"),
         api_key_required: app.keys.required(),
         signed_in,
+        is_admin: holder.is_some_and(|holder| holder.is_admin),
         max_upload_bytes: app.limits().max_upload,
         max_duration_seconds: app.limits().max_duration.as_secs().max(1),
         defaults: Defaults {
@@ -243,5 +253,7 @@ pub(crate) async fn server(
         keep_videos_seconds: app.limits().keep_videos.as_secs(),
         keep_reports_seconds: app.limits().keep_reports.as_secs(),
         public_key: app.public_key.map(|key| key.to_string()),
+        fetches: app.jobs.fetcher().is_some(),
+        fetch_hosts: app.jobs.fetcher().filter(|_| signed_in).map(Fetcher::hosts).unwrap_or_default(),
     })
 }

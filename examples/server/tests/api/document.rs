@@ -19,7 +19,7 @@ fn key(folder: &std::path::Path) -> (String, PublicKey) {
 }
 
 /// The text of all pages, and how many different pictures they have.
-fn read(pdf: &[u8]) -> (String, usize) {
+pub(crate) fn read(pdf: &[u8]) -> (String, usize) {
     let document = Document::load_mem(pdf).unwrap();
     let pages: Vec<u32> = document.get_pages().into_keys().collect();
     let text = document.extract_text(&pages).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");

@@ -100,10 +100,16 @@ async fn the_document_lists_every_address_and_the_documentation_shows_it() {
         "/v1/analyses",
         "/v1/analyses.csv",
         "/v1/analyses.json",
+        "/v1/analyses/fetch",
         "/v1/analyses/{id}",
         "/v1/analyses/{id}/again",
         "/v1/analyses/{id}/remarks",
+        "/v1/analyses/{id}/shares",
+        "/v1/analyses/{id}/shares/{share}",
         "/v1/tags",
+        "/v1/keys",
+        "/v1/keys/{name}",
+        "/v1/accuracy",
         "/v1/analyses/{id}/events",
         "/v1/analyses/{id}/report.json",
         "/v1/analyses/{id}/report.html",
@@ -121,7 +127,7 @@ async fn the_document_lists_every_address_and_the_documentation_shows_it() {
     ] {
         assert!(paths.contains(&path), "{path} is not in {paths:?}");
     }
-    assert_eq!(paths.len(), 22);
+    assert_eq!(paths.len(), 28);
     let page = server.get("/docs/").send().await.unwrap();
     assert_eq!(page.status(), 200);
     assert!(page.text().await.unwrap().contains("swagger-ui"));
@@ -136,6 +142,9 @@ async fn the_dashboard_is_served_from_the_binary_and_revalidated_by_its_tag() {
     for path in [
         "/",
         "/history",
+        "/compare",
+        "/keys",
+        "/accuracy",
         "/a/0f3cb5d7a1e24f6c9d8e7b6a5c4d3e2f",
         "/assets/main.js",
         "/assets/style.css",
