@@ -1,10 +1,12 @@
 """The checks of check-openapi.sh, which has the libraries; see there."""
 
+import functools
 import hashlib
 import http.server
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -316,7 +318,7 @@ def fuzz(contract: Contract, clip: Path, site: str) -> None:
         "DEEPSIGHT_CHECK_VIDEO": str(clip),
         "DEEPSIGHT_CHECK_ANALYSIS": identity,
         "DEEPSIGHT_CHECK_KEY": contract.key,
-        "DEEPSIGHT_CHECK_ADDRESS": f"{site}/{CLIP.name}",
+        "DEEPSIGHT_CHECK_ADDRESS": f"{site}/{clip.name}",
     }
     bounds = ["--max-examples", str(REQUESTS), "--generation-deterministic"]
     # ignored_auth skips operations whose security is optional, as a server without keys has it: see check_keys.
@@ -333,10 +335,7 @@ def fuzz(contract: Contract, clip: Path, site: str) -> None:
 
 
 class Site(http.server.SimpleHTTPRequestHandler):
-    """A site on a loopback address, which has the clip."""
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments, directory=str(CLIP.parent))
+    """A site on a loopback address, which has the clips in a folder."""
 
     def log_message(self, *_):
         pass
@@ -352,7 +351,11 @@ def small_clip(folder: Path) -> Path:
 def main(binary: Path, folder: Path) -> int:
     key = f"ds_{secrets.token_hex(32)}"
     known = f"check:{hashlib.sha256(key.encode()).hexdigest()}:admin"
-    site = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    clips = folder / "site"
+    clips.mkdir()
+    shutil.copy(CLIP, clips)
+    small = small_clip(clips)
+    site = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Site, directory=str(clips)))
     threading.Thread(target=site.serve_forever, daemon=True).start()
     host = f"127.0.0.1:{site.server_port}"
     # A full queue would be answered 503, now and then: there is none. A large video is to be answered 413.
@@ -372,7 +375,7 @@ def main(binary: Path, folder: Path) -> int:
         check_analysis(contract)
         check_refusals(contract, nothing)
         print(f"{contract.checked} real answers compared with the document", file=sys.stderr)
-        fuzz(contract, small_clip(folder), f"http://{host}")
+        fuzz(contract, small, f"http://{host}")
         for line in server.errors():
             contract.find(f"log: {line}")
     print(f"{len(contract.findings)} findings", file=sys.stderr)
