@@ -57,9 +57,9 @@ pub enum SignatureError {
     #[error("the report was signed with another key: {found}, not {expected}")]
     OtherKey {
         /// The key that signed it.
-        found: PublicKey,
+        found: Box<PublicKey>,
         /// The key that it was expected from.
-        expected: PublicKey,
+        expected: Box<PublicKey>,
     },
     /// Text is not a key.
     #[error("not an Ed25519 {kind} key in PEM: {reason}")]
@@ -264,7 +264,9 @@ pub fn verify(json: &str, expected: Option<&PublicKey>) -> Result<Verified, Sign
     }
     let key = PublicKey(key);
     match expected {
-        Some(expected) if *expected != key => Err(SignatureError::OtherKey { found: key, expected: *expected }),
+        Some(expected) if *expected != key => {
+            Err(SignatureError::OtherKey { found: Box::new(key), expected: Box::new(*expected) })
+        }
         _ => Ok(Verified { report, key, signed }),
     }
 }

@@ -57,7 +57,9 @@ async fn a_key_sees_and_removes_its_own_analyses_only_and_an_admin_those_of_all(
     let line = |action: &str, key: &str| (action.to_owned(), key.to_owned(), "one".to_owned(), id.clone());
     let expected = [
         line("submit", "one"),
-        // The two reports, to each of the two that may see them.
+        // The three forms of the report, to each of the two that may see them.
+        line("download", "one"),
+        line("download", "boss"),
         line("download", "one"),
         line("download", "boss"),
         line("download", "one"),
