@@ -1,23 +1,27 @@
-//! What a file says about itself: the program that wrote it, dates, the camera, its edit list, traces of an encoder, and
-//! content credentials. Anybody can write anything there, so it is evidence for a person, and never for the score.
+//! What a file says about itself: the program that wrote it, dates, the camera, its edit list, traces of an encoder,
+//! and content credentials. Anybody can write anything there, so it is evidence for a person, and never for the score.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use deepsight_core::Fact;
 
 use crate::boxes::{child, children, long, only, word};
 
-/// Bytes at the beginning of a file that are searched for traces. Encoders write theirs into the first frame, and
-/// content credentials stand before the pictures.
+/// Bytes at the beginning and at the end of a file that are searched for traces. Encoders write theirs into the first
+/// frame; content credentials stand before the pictures or at the end.
 const SEARCHED: u64 = 2 << 20;
 /// Characters of a value that are kept.
 const MAX_VALUE: usize = 200;
+/// Edits of a list that are counted.
+const MAX_EDITS: u32 = 10_000;
 /// Seconds of footage before the first that is shown, from which an edit list is mentioned. Some tenths of a second are
 /// usual: frames that others need, and the start of the sound.
 const MENTIONED_SKIP: f64 = 0.5;
+const CREDENTIALS: &str = "the file has some; this version does not check them";
+const NO_CREDENTIALS: &str = "none found at the beginning and the end of the file";
 /// The description box of a C2PA manifest store in JUMBF: its type, `c2pa` as a UUID.
 const C2PA: &[u8] = b"jumdc2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71";
 
@@ -69,23 +73,28 @@ pub(crate) fn facts(path: &Path, tags: [&BTreeMap<String, String>; 2], index: Op
     if let Some(edits) = index.and_then(edit_list) {
         add("Edit list", &edits);
     }
-    let mut head = Vec::new();
     // A file that cannot be read any more is reported by whoever decodes it.
-    if File::open(path).and_then(|file| file.take(SEARCHED).read_to_end(&mut head)).is_ok() {
+    if let Ok((head, tail)) = ends(path) {
         if let Some(encoder) = encoder(&head) {
             add("Encoded with", &encoder);
         }
-        add("Content credentials (C2PA)", credentials(&head));
+        let found = [&head, &tail].into_iter().any(|bytes| find(bytes, C2PA).is_some());
+        add("Content credentials (C2PA)", if found { CREDENTIALS } else { NO_CREDENTIALS });
     }
     facts
 }
 
-/// Says whether the beginning of a file has content credentials.
-pub(crate) fn credentials(head: &[u8]) -> &'static str {
-    match contains(head, C2PA) {
-        true => "the file has some; this version does not check them",
-        false => "none found",
+/// Reads the beginning of a file, and its end as far as that lies behind.
+fn ends(path: &Path) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let (mut head, mut tail) = (Vec::new(), Vec::new());
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    (&mut file).take(SEARCHED).read_to_end(&mut head)?;
+    if length > SEARCHED {
+        file.seek(SeekFrom::Start(length.saturating_sub(SEARCHED).max(SEARCHED)))?;
+        file.take(SEARCHED).read_to_end(&mut tail)?;
     }
+    Ok((head, tail))
 }
 
 /// Returns the facts about a still picture.
@@ -105,17 +114,19 @@ fn edit_list(index: &[u8]) -> Option<String> {
         0 => word(header, 12)?,
         _ => word(header, 20)?,
     };
-    let count = word(edits, 4)?;
-    let first = match edits.first()? {
-        0 => i64::from(word(edits, 12)? as i32),
-        _ => long(edits, 16)? as i64,
-    };
+    // An edit of nothing only delays the start, as files whose sound begins first have it.
+    let starts: Vec<i64> = (0..word(edits, 4)?.min(MAX_EDITS) as usize)
+        .map_while(|edit| match edits.first()? {
+            0 => Some(i64::from(word(edits, 12 + 12 * edit)? as i32)),
+            _ => Some(long(edits, 16 + 20 * edit)? as i64),
+        })
+        .filter(|&start| start >= 0)
+        .collect();
     // Where frames are decoded in another order than they are shown, the first one is shown that much later.
     let tables = child(child(child(video, b"mdia")?, b"minf")?, b"stbl")?;
-    let delay = child(tables, b"ctts").and_then(|delays| word(delays, 12)).unwrap_or(0);
-    let skipped = (first - i64::from(delay)).max(0) as f64 / f64::from(scale.max(1));
-    match count {
-        0 => None,
+    let delay = child(tables, b"ctts").and_then(|delays| word(delays, 12)).unwrap_or(0) as i32;
+    let skipped = (starts.first()? - i64::from(delay)).max(0) as f64 / f64::from(scale.max(1));
+    match starts.len() {
         1 if skipped < MENTIONED_SKIP => None,
         1 => Some(format!("the first {skipped:.1} s of the recording are in the file and not shown")),
         count => Some(format!("the picture is put together of {count} parts")),
@@ -140,10 +151,6 @@ fn encoder(head: &[u8]) -> Option<String> {
         });
     }
     None
-}
-
-fn contains(bytes: &[u8], mark: &[u8]) -> bool {
-    find(bytes, mark).is_some()
 }
 
 /// Returns where a mark is first. Its first byte is rare enough in a file for a search by it.
@@ -178,7 +185,7 @@ mod tests {
     #[test]
     fn an_encoder_is_named_with_its_rate_control() {
         let mut head = vec![0; 5000];
-        let text = b"x264 - core 164 r3095 baee400 - H.264/MPEG-4 AVC codec - Copyleft 2003-2022 - options: cabac=1 rc=crf crf=23.0";
+        let text = b"x264 - core 164 r3095 baee400 - H.264/MPEG-4 AVC codec - options: cabac=1 rc=crf crf=23.0";
         head.extend_from_slice(text);
         head.extend([0x80; 100]);
         assert_eq!(encoder(&head).unwrap(), "x264 - core 164 r3095 baee400, rc=crf crf=23.0");
@@ -190,9 +197,9 @@ mod tests {
     #[test]
     fn content_credentials_are_found_wherever_they_stand_and_nothing_like_them() {
         let with = [&[0u8; 77][..], b"jumb\0\0\0\x1e", C2PA, b"\x03c2pa\0"].concat();
-        assert!(credentials(&with).starts_with("the file has some"));
+        assert_eq!(find(&with, C2PA), Some(77 + 8));
         for without in [&b"c2pa jumd jumb"[..], &C2PA[..C2PA.len() - 1], b""] {
-            assert_eq!(credentials(without), "none found");
+            assert_eq!(find(without, C2PA), None);
         }
     }
 

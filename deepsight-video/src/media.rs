@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use deepsight_core::{CancelToken, CloserFrames, Frame, Input};
+use deepsight_core::{CancelToken, CloserFrames, Frame, Input, Report};
 
 use crate::{
     Animation, AnimationFrames, DecodeOptions, Frames, Sampling, Still, Video, VideoError,
@@ -68,6 +68,28 @@ impl Media {
             Self::Still(still) => Source::Still(Some(Box::new(still.clone()))),
             Self::Animation(animation) => Source::Animation(Box::new(animation.frames(&sampling)?)),
         }))
+    }
+
+    /// Decodes frames of a report on this file again, one after another: those with these indices, with the pixels that
+    /// were analyzed if the options [turn](crate::DecodeOptions::turn) the picture as then. Indices that the report does
+    /// not have are left out.
+    ///
+    /// # Errors
+    /// Returns the errors of [`frames`](Self::frames). The iterator returns later errors.
+    pub fn frames_of_report<'a>(
+        &self,
+        report: &Report,
+        indices: &'a [u64],
+        cancel: &CancelToken,
+    ) -> Result<impl Iterator<Item = Result<Frame, VideoError>> + use<'a>, VideoError> {
+        let wanted = report.frames.iter().filter(|frame| indices.contains(&frame.index));
+        let times: Vec<f64> = wanted.map(|frame| frame.time).collect();
+        let sampling = match self {
+            Self::Video(_) if !self.is_still() && !times.is_empty() => Sampling::times(times),
+            _ => Sampling::all(),
+        };
+        let frames = self.frames(sampling)?.with_cancel(cancel);
+        Ok(frames.filter(|frame| frame.as_ref().map_or(true, |frame| indices.contains(&frame.index))))
     }
 
     /// Returns whether the file shows one moment: a still picture, or an animation of one frame.

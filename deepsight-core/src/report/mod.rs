@@ -243,8 +243,8 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Creates a face without an activation map: `image` is the crop that the classifier scored, and `face` the position
-    /// in the list of the frame with this index.
+    /// Creates a face without an activation map: `image` is the crop that the classifier scored, and `face` the
+    /// position in the list of the frame with this index.
     pub fn new(track: usize, index: u64, time: f64, face: usize, fake_probability: f32, image: RgbImage) -> Self {
         Self { track, index, time, face, fake_probability, image, activation: None }
     }

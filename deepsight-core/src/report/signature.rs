@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 /// It proves that the report is as the owner of the key signed it. Whose the key is, it cannot prove: compare the key
 /// with one that the owner has published. The features `signature` and the command `deepsight verify` check it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+// What is not known is not signed, so it must not stand there.
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Signature {
     /// `Ed25519`.

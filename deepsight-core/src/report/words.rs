@@ -8,9 +8,10 @@ use crate::{Coverage, FaceCrop, FrameError, Reason, Verdict};
 pub(super) const CAUTION: &str = "An estimate by a trained model, not proof: forgeries it was not trained on can pass, \
                                   and poor video can look forged.";
 /// How to read activation maps. Each is scaled to its own maximum, so even a real face has bright regions.
-pub(super) const MAPS: &str = "The faces of each person with the highest fake probability. Beside each, coloured, what in it \
-     speaks for a forgery: most where it is yellow. Every picture has a scale of its own, so a face with a low \
-     probability may have bright places too; one without colour has no place that speaks for a forgery.";
+pub(super) const MAPS: &str = "The faces of each person with the highest fake probability. Beside each, coloured, what in \
+                               it speaks for a forgery: most where it is yellow. Every picture has a scale of its own, so \
+                               a face with a low probability may have bright places too; one without colour has no place \
+                               that speaks for a forgery.";
 
 /// What a verdict means, in a sentence.
 pub(super) fn meaning(verdict: Verdict) -> &'static str {
@@ -86,8 +87,8 @@ impl Details {
 }
 
 impl Report {
-    /// Returns what is known about the input, what its file says about itself, the model, the settings, and the time that
-    /// the analysis took.
+    /// Returns what is known about the input, what its file says about itself, the model, the settings, and the time
+    /// that the analysis took.
     pub(super) fn details(&self) -> Vec<Details> {
         let mut details = vec![self.input_details()];
         if !self.input.facts.is_empty() {
@@ -198,6 +199,12 @@ impl Report {
         ranked
     }
 
+    /// Returns the numbers of the tracks in the order in which a report shows them: the one that decided, those that
+    /// count, then the others, each group by falling probability.
+    pub fn people_by_weight(&self) -> Vec<usize> {
+        self.ranked().into_iter().map(|i| self.tracks[i].id).collect()
+    }
+
     /// Says why a track cannot decide alone; empty if it can.
     pub(super) fn shortcoming(&self, track: &Track) -> &'static str {
         match self.counts(track) {
@@ -235,11 +242,16 @@ fn crop(crop: FaceCrop) -> String {
     }
 }
 
-/// Formats a setting as text. Strings are without the quotes that JSON puts around them.
+/// Formats a setting as text: strings without the quotes that JSON puts around them, numbers with the digits that single
+/// precision has.
 fn plain(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::Null => "none".into(),
         serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Number(number) if number.is_f64() => {
+            number.as_f64().map_or_else(String::new, |number| (number as f32).to_string())
+        }
+        serde_json::Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(", "),
         value => value.to_string(),
     }
 }

@@ -59,20 +59,32 @@ fn an_encoder_is_named_and_a_cut_without_encoding_is_seen() {
     let cut = input(&cut);
     assert_eq!(values(&cut, "Edit list"), ["the first 2.5 s of the recording are in the file and not shown"]);
     assert_eq!(values(&cut, "Encoded with"), encoder);
+    // A start that is only delayed hides nothing.
+    let delayed = clips.make("delayed.mp4", &format!("-itsoffset 1.5 -i {} -c copy", whole.display()));
+    assert!(values(&input(&delayed), "Edit list").is_empty(), "{:?}", input(&delayed).facts);
 }
 
 #[test]
 fn content_credentials_are_seen_in_pictures_and_videos() {
     let clips = Clips::new();
     let jpeg = clips.make("plain.jpg", "-f lavfi -i color=red:s=48x32 -frames:v 1");
-    assert_eq!(values(&input(&jpeg), "Content credentials (C2PA)"), ["none found"]);
+    assert_eq!(
+        values(&input(&jpeg), "Content credentials (C2PA)"),
+        ["none found at the beginning and the end of the file"]
+    );
     // An APP11 segment with the head of a manifest store, as C2PA puts it into a JPEG.
     let store = b"JP\0\x01\0\0\0\x01\0\0\0\x40jumb\0\0\0\x1ejumdc2pa\0\x11\0\x10\x80\0\0\xaa\0\x38\x9b\x71\x03c2pa\0";
     let bytes = std::fs::read(&jpeg).unwrap();
     let length = u16::try_from(store.len() + 2).unwrap().to_be_bytes();
+    let some = ["the file has some; this version does not check them"];
     let with = [&bytes[..2], &[0xff, 0xeb], &length, store, &bytes[2..]].concat();
-    let with = input(&clips.write("credentials.jpg", &with));
-    assert_eq!(values(&with, "Content credentials (C2PA)"), ["the file has some; this version does not check them"]);
+    assert_eq!(values(&input(&clips.write("credentials.jpg", &with)), "Content credentials (C2PA)"), some);
+    // At the end of a file of some megabytes.
+    let (end, chunk) = (bytes.len() - 2, [0; 60_000]);
+    let filling = [&[0xff, 0xec][..], &60_002u16.to_be_bytes(), &chunk].concat().repeat(100);
+    let late = [&bytes[..2], &filling, &[0xff, 0xeb], &length, store, &bytes[2..end], &bytes[end..]].concat();
+    assert!(late.len() > 3 * (2 << 20) / 2);
+    assert_eq!(values(&input(&clips.write("late.jpg", &late)), "Content credentials (C2PA)"), some);
 }
 
 #[test]

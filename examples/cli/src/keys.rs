@@ -9,10 +9,10 @@ use deepsight_core::report::{PublicKey, SecretKey, SignatureError, Verified, ver
 use deepsight_core::with_causes;
 use sha2::{Digest, Sha256};
 
-use crate::output::{OutputError, PendingFile, complain, print};
+use crate::output::{OutputError, PendingFile, complain, on_one_line, print};
 
-/// Longest file of reports, in bytes.
-const MAX_REPORTS: u64 = 1 << 30;
+/// Longest file of reports, in bytes. A report on an hour of video has some megabytes.
+const MAX_REPORTS: u64 = 256 << 20;
 
 /// Makes a key that signs reports: `analyze --sign FILE`.
 #[derive(Debug, Clone, Parser)]
@@ -31,8 +31,8 @@ pub struct NewKeyArgs {
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "verify",
-    after_help = "Exit codes: 0 if every signature holds; 1 if one does not, or a report is not signed; 2 for bad input \
-or usage."
+    after_help = "Exit codes: 0 if every signature holds; 1 if one does not, or a report is not signed; 2 for bad \
+input or usage."
 )]
 pub struct VerifyArgs {
     /// Report as JSON, as `analyze --json` and the server write it; several reports, one a line; - for standard input
@@ -90,6 +90,12 @@ pub enum KeyError {
         /// Their number.
         reports: usize,
     },
+    /// A result would replace what it is made from.
+    #[error("--signed-bytes {} is also an input", path.display())]
+    Input {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file without a report.
     #[error("{} has no report", path.display())]
     Empty {
@@ -136,7 +142,11 @@ fn ended(outcome: Result<(String, bool), KeyError>) -> ExitCode {
 }
 
 fn make_key(path: &Path) -> Result<String, KeyError> {
-    let public_path = path.with_extension("pub.pem");
+    let name = path.with_extension("");
+    let stem = if path.extension().is_some_and(|extension| extension == "pem") { &name } else { path };
+    let mut public_path = stem.as_os_str().to_owned();
+    public_path.push(".pub.pem");
+    let public_path = PathBuf::from(public_path);
     for path in [path, &public_path] {
         if path.symlink_metadata().is_ok() {
             return Err(KeyError::Exists { path: path.into() });
@@ -170,16 +180,33 @@ fn write_new(path: &Path, content: &[u8], secret: bool) -> Result<(), KeyError> 
     })
 }
 
+/// Returns the reports of a file: one a line if its first line is a report, else one, however it is indented.
+fn reports(text: &str) -> Vec<&str> {
+    let text = text.trim_start_matches('\u{feff}');
+    let is_json = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    match lines.clone().count() {
+        0 => Vec::new(),
+        2.. if lines.next().is_some_and(is_json) => text.lines().filter(|line| !line.trim().is_empty()).collect(),
+        _ => vec![text],
+    }
+}
+
 /// Returns a line for each report, and whether all hold.
 fn check(args: &VerifyArgs) -> Result<(String, bool), KeyError> {
     let key = args.key.as_deref().map(PublicKey::read).transpose()?;
     let clip = args.clip.as_deref().map(hash).transpose()?;
+    if let Some(path) = &args.signed_bytes {
+        let inputs = [Some(&args.report), args.key.as_ref(), args.clip.as_ref()];
+        let is = |other: &&PathBuf| {
+            std::fs::canonicalize(other).is_ok_and(|it| std::fs::canonicalize(path).is_ok_and(|own| own == it))
+        };
+        if inputs.into_iter().flatten().any(|other| is(&other)) {
+            return Err(KeyError::Input { path: path.clone() });
+        }
+    }
     let text = read(&args.report)?;
-    // One report, however it is indented, or one a line.
-    let reports: Vec<&str> = match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
-        Ok(_) => vec![&text],
-        Err(_) => text.lines().filter(|line| !line.trim().is_empty()).collect(),
-    };
+    let reports = reports(&text);
     match (reports.len(), &args.signed_bytes) {
         (0, _) => return Err(KeyError::Empty { path: args.report.clone() }),
         (2.., Some(_)) => return Err(KeyError::OneFile { path: args.report.clone(), reports: reports.len() }),
@@ -199,7 +226,7 @@ fn check(args: &VerifyArgs) -> Result<(String, bool), KeyError> {
             }
             Err(error) => {
                 good = false;
-                lines.push(format!("{place}NOT VALID: {}", with_causes(&error)));
+                lines.push(format!("{place}NOT VALID: {}", on_one_line(&with_causes(&error))));
             }
         }
     }
@@ -211,7 +238,16 @@ fn described(verified: &Verified, key_is_known: bool, clip: Option<&str>) -> (St
     let Verified { report, key, .. } = verified;
     let about = match (clip, report.input.sha256.as_deref()) {
         (Some(clip), Some(reported)) if clip.eq_ignore_ascii_case(reported) => " The clip is the one it is about.",
-        (Some(_), _) => return (format!("NOT VALID: the report is about another file, {}", report.input.path), false),
+        (Some(_), None) => {
+            return (
+                "NOT VALID: the report does not name the SHA-256 of its file, so --clip cannot be checked".into(),
+                false,
+            );
+        }
+        (Some(_), Some(_)) => {
+            let path = on_one_line(&report.input.path);
+            return (format!("NOT VALID: the report is about another file, {path}"), false);
+        }
         (None, _) => "",
     };
     let by = match key_is_known {
@@ -219,8 +255,8 @@ fn described(verified: &Verified, key_is_known: bool, clip: Option<&str>) -> (St
         false => format!("It was signed with the key {key}; give --key to check whose that is."),
     };
     let created = report.record.as_ref().and_then(|record| record.created.as_deref());
-    let made = created.map_or_else(String::new, |created| format!(", made {created}"));
-    let (verdict, path) = (report.verdict, &report.input.path);
+    let made = created.map_or_else(String::new, |created| format!(", made {}", on_one_line(created)));
+    let (verdict, path) = (report.verdict, on_one_line(&report.input.path));
     (format!("VALID: {verdict} for {path}{made}. The report was not altered. {by}{about}"), true)
 }
 

@@ -110,6 +110,16 @@ pub(crate) fn print(text: &str) -> Result<bool, OutputError> {
     }
 }
 
+/// Returns text that a stranger may have chosen on one line, without a terminal's commands and without marks that turn
+/// the direction of what follows.
+pub(crate) fn on_one_line(text: &str) -> String {
+    let is_command = |letter: char| {
+        letter.is_control()
+            || matches!(letter, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|letter| if is_command(letter) { '?' } else { letter }).collect()
+}
+
 /// Writes a line on standard error. That its reader is gone is nobody's business.
 pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
+use crate::output::on_one_line;
 use deepsight_core::{Coverage, EnsembleAnswer, Report, Segment, report::Stability, report::Track};
 
 /// Returns the verdict, reasons and people of one clip; with `verbose` also the timings and the errors.
 pub(crate) fn table(report: &Report, verbose: bool) -> String {
-    // A stranger may have chosen the name, and put a terminal's commands in it.
-    let path: String = report.input.path.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let path = on_one_line(&report.input.path);
     let mut text = format!("{path}\n");
     let probability = report.fake_probability.map_or("no fake probability".into(), |p| format!("{} fake", percent(p)));
     let _ = writeln!(text, "{}  {probability}", report.verdict);

@@ -6,7 +6,7 @@ mod sections;
 mod text;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{FilterType, resize};
@@ -86,6 +86,9 @@ pub struct ReportPdf<'a> {
     report: &'a Report,
     paper: Paper,
     record: Option<Record>,
+    /// Whether the record is another than the report's own.
+    record_is_apart: bool,
+    json: Option<String>,
     frames: BTreeMap<u64, FullFrame>,
 }
 
@@ -105,7 +108,14 @@ impl std::fmt::Debug for FullFrame {
 impl<'a> ReportPdf<'a> {
     /// Begins a document on A4 without frames. The faces are those of [`Report::evidence`].
     pub fn new(report: &'a Report) -> Self {
-        Self { report, paper: Paper::A4, record: report.record.clone(), frames: BTreeMap::new() }
+        Self {
+            report,
+            paper: Paper::A4,
+            record: report.record.clone(),
+            record_is_apart: false,
+            json: None,
+            frames: BTreeMap::new(),
+        }
     }
 
     /// Sets the paper.
@@ -114,15 +124,23 @@ impl<'a> ReportPdf<'a> {
         self
     }
 
-    /// Sets the record that the document shows instead of the report's own, such as for a report that was signed before.
-    /// The JSON that is attached stays that of the report.
+    /// Sets the record that the document shows instead of the report's own, such as for a report that was signed
+    /// before. The JSON that is attached stays that of the report.
     pub fn with_record(mut self, record: Record) -> Self {
         self.record = Some(record);
+        self.record_is_apart = true;
         self
     }
 
-    /// Adds the frame with this index, in full size, upright as it was analyzed. The document shows it smaller, with the
-    /// boxes of its faces. See [`Report::telling_frames`].
+    /// Sets the JSON that is attached: the text that the report was read from. Without it, the report is written anew,
+    /// and what another version signed may then have other words.
+    pub fn with_json(mut self, json: impl Into<String>) -> Self {
+        self.json = Some(json.into());
+        self
+    }
+
+    /// Adds the frame with this index, in full size, upright as it was analyzed. The document shows it smaller, with
+    /// the boxes of its faces. See [`Report::telling_frames`].
     ///
     /// # Errors
     /// [`Error::Pdf`] if the picture cannot be encoded.
@@ -148,7 +166,7 @@ impl<'a> ReportPdf<'a> {
             author: record.analyst,
             program,
             created: record.created,
-            json: report.to_json_pretty()?,
+            json: self.json.clone().map_or_else(|| report.to_json_pretty(), Ok)?,
         };
         write::write(&pages, &headings, self.paper, about)
     }
@@ -156,21 +174,25 @@ impl<'a> ReportPdf<'a> {
 
 impl Report {
     /// Returns the indices of the frames that a document shows in full, in order: for every person the frame with the
-    /// highest fake probability, and the same for every suspicious stretch of time. There are at most 24, those with the
-    /// highest probabilities.
+    /// highest fake probability, and the same for every suspicious stretch of time. There are at most 24, those with
+    /// the highest probabilities.
     pub fn telling_frames(&self) -> Vec<u64> {
+        let mut faces: HashMap<usize, Vec<(f64, u64, f32)>> = HashMap::new();
+        for frame in &self.frames {
+            for face in &frame.faces {
+                if let (Some(track), Some(score)) = (face.track, face.fake_probability) {
+                    faces.entry(track).or_default().push((frame.time, frame.index, score));
+                }
+            }
+        }
         let suspicious = self.band().0;
         let spans = self.segments.iter().filter(|segment| segment.fake_probability >= suspicious);
         let spans = spans.map(|segment| (segment.track, segment.start, segment.end));
         let people = self.tracks.iter().map(|track| (track.id, f64::NEG_INFINITY, f64::INFINITY));
         let mut telling: BTreeMap<u64, f32> = BTreeMap::new();
         for (track, start, end) in people.chain(spans) {
-            let frames = self.frames.iter().filter(|frame| (start..=end).contains(&frame.time));
-            let scores = frames.filter_map(|frame| {
-                let faces = frame.faces.iter().filter(|face| face.track == Some(track));
-                faces.filter_map(|face| face.fake_probability).max_by(f32::total_cmp).map(|score| (frame.index, score))
-            });
-            if let Some((index, score)) = scores.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))) {
+            let within = faces.get(&track).into_iter().flatten().filter(|face| (start..=end).contains(&face.0));
+            if let Some(&(_, index, score)) = within.max_by(|a, b| a.2.total_cmp(&b.2).then(b.1.cmp(&a.1))) {
                 let known = telling.entry(index).or_insert(score);
                 *known = known.max(score);
             }

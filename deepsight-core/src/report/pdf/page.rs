@@ -12,6 +12,10 @@ const SIDE: f32 = 48.0;
 const TOP: f32 = 44.0;
 const BOTTOM: f32 = 58.0;
 
+/// Letters of a cell of a table that are shown, so that a row fits on a page.
+const MAX_CELL: usize = 300;
+/// Width in points of the names in a list of names and values.
+const NAMES: f32 = 128.0;
 /// Height in points up to which a paragraph is not divided between pages.
 const KEPT_TOGETHER: f32 = 54.0;
 
@@ -183,7 +187,8 @@ impl Composer {
     /// Writes a list.
     pub(super) fn bullets(&mut self, items: impl IntoIterator<Item = String>) {
         for item in items {
-            self.need(14.0);
+            let height = self.setter.set(&item, BODY, self.width() - 13.0).height();
+            self.need(height.min(KEPT_TOGETHER));
             let (x, y) = (SIDE + 4.0, self.y + 6.6);
             self.mark(Mark::Disc { x, y, radius: 1.4, ink: SOFT });
             self.indented(&item, BODY, 13.0);
@@ -193,17 +198,27 @@ impl Composer {
 
     /// Writes names and values in two columns.
     pub(super) fn details<'a>(&mut self, rows: impl IntoIterator<Item = (&'a str, &'a str)>) {
-        let name_width = 128.0;
         for (name, value) in rows {
-            let name = self.setter.set(name, SMALL.ink(SOFT), name_width - 8.0);
-            let value = self.setter.set(value, SMALL, self.width() - name_width);
-            let height = name.height().max(value.height()) + 2.5;
-            self.need(height);
+            let name = self.setter.set(name, SMALL.ink(SOFT), NAMES - 8.0);
+            self.need(name.height());
             let y = self.y;
+            let page = self.pages.len();
             self.place(&name, SIDE, y);
-            self.place(&value, SIDE + name_width, y);
-            self.y += height;
+            self.indented(value, SMALL, NAMES);
+            if self.pages.len() == page {
+                self.y = self.y.max(y + name.height());
+            }
+            self.space(2.5);
         }
+    }
+
+    /// Writes names and values as [`details`](Self::details) does, all on one page if there is room on an empty one.
+    pub(super) fn details_together(&mut self, rows: &[(&str, &str)]) {
+        let value_width = self.width() - NAMES;
+        let heights = rows.iter().map(|(_, value)| self.setter.set(value, SMALL, value_width).height() + 2.5);
+        let height: f32 = heights.sum();
+        self.need(height);
+        self.details(rows.iter().copied());
     }
 
     /// Writes a table. Its head is repeated on every page. A cell may have a dot before its text.
@@ -226,7 +241,10 @@ impl Composer {
 
     fn cells(&mut self, widths: &[f32], cells: &[(Option<Ink>, String)], style: Style) -> Vec<Rc<Paragraph>> {
         let cells = cells.iter().zip(widths);
-        cells.map(|((dot, text), width)| self.setter.set(text, style, width - 8.0 - indent(*dot))).collect()
+        let set = |((dot, text), width): (&(Option<Ink>, String), &f32)| {
+            self.setter.set(&shortened(text, MAX_CELL), style, width - 8.0 - indent(*dot))
+        };
+        cells.map(set).collect()
     }
 
     fn row_height(&mut self, widths: &[f32], cells: &[(Option<Ink>, String)]) -> f32 {
@@ -300,10 +318,17 @@ impl Composer {
         self.place(&paragraph, x + 2.5, y + 0.5);
     }
 
-    pub(super) fn caption(&mut self, text: &str, x: f32, y: f32, width: f32) -> f32 {
-        let paragraph = self.setter.set(text, SMALL.ink(SOFT), width);
-        self.place(&paragraph, x, y);
-        paragraph.height()
+    /// Sets a caption, which the caller places once it knows how much room it needs.
+    pub(super) fn caption(&mut self, text: &str, width: f32) -> Rc<Paragraph> {
+        self.setter.set(text, SMALL.ink(SOFT), width)
+    }
+}
+
+/// Returns at most this many letters of a text.
+pub(super) fn shortened(text: &str, letters: usize) -> String {
+    match text.char_indices().nth(letters) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

@@ -1,18 +1,22 @@
 //! What a document says, from the verdict to the signature.
 
-use super::page::{Area, BODY, Column, Composer, Mark, SMALL};
-use super::text::{BLACK, Ink, SOFT, Style};
+use super::page::{Area, BODY, Column, Composer, Mark, SMALL, shortened};
+use super::text::{Ink, SOFT, Style};
 use super::{FullFrame, MAX_FRAMES, ReportPdf, chart, picture};
 use crate::report::words::{CAUTION, MAPS, clock, failure, looked_at, maybe, meaning, person};
-use crate::report::{Evidence, Record, ReportFrame, Track};
+use crate::report::{Evidence, Record, ReportFace, ReportFrame, Track};
 use crate::verdict::percent;
 use crate::{EnsembleAnswer, Error, Verdict};
 
 /// Longest side in pixels of a face in a document.
 const FACE_SIDE: u32 = 320;
 /// Width of a face in points.
-const FACE_WIDTH: f32 = 78.0;
+const FACE_WIDTH: f32 = 76.0;
 const GAP: f32 = 8.0;
+/// Height of a whole frame in points.
+const MAX_FRAME_HEIGHT: f32 = 330.0;
+/// People whose scores stand under a frame.
+const MAX_SCORES: usize = 6;
 
 const LIMITS: &[&str] = &[
     "Only faces were examined: not the sound, not what is said, not the background, not who is shown, and not whether \
@@ -76,13 +80,14 @@ impl ReportPdf<'_> {
             composer.details(details.rows.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         }
         composer.heading("Words");
-        composer.details(GLOSSARY.iter().copied());
+        composer.details_together(GLOSSARY);
         Ok(())
     }
 
     fn head(&self, composer: &mut Composer) {
         let report = self.report;
-        composer.text("Report on the faces in a video", SMALL.ink(SOFT));
+        let kind = if self.is_picture() { "picture" } else { "video" };
+        composer.text(&format!("Report on the faces in a {kind}"), SMALL.ink(SOFT));
         composer.text(report.file_name(), Style::of(16.0).bold());
         composer.space(6.0);
         let rows = self.record.as_ref().map(Record::rows).unwrap_or_default();
@@ -115,7 +120,8 @@ impl ReportPdf<'_> {
         composer.heading("Reasons");
         composer.bullets(report.reasons.iter().map(ToString::to_string));
         composer.heading("What was examined");
-        composer.text(&looked_at(&report.coverage), BODY);
+        let examined = if self.is_picture() { "1 picture".into() } else { looked_at(&report.coverage) };
+        composer.text(&examined, BODY);
         composer.text("Only the faces in the picture were examined; see Limits.", BODY);
     }
 
@@ -128,7 +134,7 @@ impl ReportPdf<'_> {
     }
 
     fn over_time(&self, composer: &mut Composer) {
-        if self.report.fake_probability.is_some() {
+        if self.report.fake_probability.is_some() && !self.is_picture() {
             composer.heading("Over time");
             chart::draw(self.report, composer);
         }
@@ -235,10 +241,12 @@ impl ReportPdf<'_> {
                 let area = composer.figure(&picture, x, y, width);
                 let text = match with_map {
                     true => "the same face".into(),
+                    false if self.is_picture() => percent(evidence.fake_probability),
                     false => format!("{} at {}", percent(evidence.fake_probability), clock(evidence.time, true)),
                 };
-                let caption = composer.caption(&text, x, y + area.height + 2.0, FACE_WIDTH);
-                tallest = tallest.max(area.height + caption + 4.0);
+                let caption = composer.caption(&text, FACE_WIDTH);
+                composer.place(&caption, x, y + area.height + 2.0);
+                tallest = tallest.max(area.height + caption.height() + 4.0);
                 x += FACE_WIDTH + GAP;
             }
             composer.space(tallest + 2.0);
@@ -263,25 +271,46 @@ impl ReportPdf<'_> {
             composer.text("The video was not at hand when this document was made, so it shows no whole frames.", BODY);
             return;
         }
-        let limit = if telling.len() == MAX_FRAMES { " The document shows the 24 highest." } else { "" };
-        let text =
-            "The frames in which each person, and each suspicious stretch of time, has the highest fake probability.";
-        composer.text(&format!("{text}{limit}"), SMALL.ink(SOFT));
-        composer.space(4.0);
+        if !self.is_picture() {
+            let limit = if telling.len() == MAX_FRAMES { " The document shows the 24 highest." } else { "" };
+            let text = "The frames in which each person, and each suspicious stretch of time, has the highest fake probability.";
+            composer.text(&format!("{text}{limit}"), SMALL.ink(SOFT));
+            composer.space(4.0);
+        }
         // Upright frames side by side, so that no page is half empty.
         let wide = shown.iter().any(|(_, full)| full.picture.aspect > 1.2);
         let in_a_row = if wide { 2 } else { 3 };
-        let width = (composer.width() - GAP * (in_a_row - 1) as f32) / in_a_row as f32;
+        let column = (composer.width() - GAP * (in_a_row - 1) as f32) / in_a_row as f32;
         for row in shown.chunks(in_a_row) {
-            let height = |full: &FullFrame| width / full.picture.aspect;
+            let captions: Vec<_> = row.iter().map(|(frame, _)| composer.caption(&self.scores(frame), column)).collect();
+            let below = captions.iter().map(|caption| caption.height()).fold(0.0, f32::max) + 8.0;
+            // A picture taller than half a page is shown narrower.
+            let height = |full: &FullFrame| (column / full.picture.aspect).min(MAX_FRAME_HEIGHT);
             let tallest = row.iter().map(|(_, full)| height(full)).fold(0.0, f32::max);
-            composer.need(tallest + 28.0);
+            composer.need(tallest + below);
             let (mut x, y) = (composer.left(), composer.y());
-            for (frame, full) in row {
-                self.moment(frame, full, Area { x, y, width, height: height(full) }, composer);
-                x += width + GAP;
+            for ((frame, full), caption) in row.iter().zip(&captions) {
+                let height = height(full);
+                self.moment(frame, full, Area { x, y, width: height * full.picture.aspect, height }, composer);
+                composer.place(caption, x, y + height + 2.0);
+                x += column + GAP;
             }
-            composer.space(tallest + 28.0);
+            composer.space(tallest + below);
+        }
+    }
+
+    /// Says who has which score in a frame, the highest first.
+    fn scores(&self, frame: &ReportFrame) -> String {
+        let scored = |face: &ReportFace| Some((face.track?, face.fake_probability));
+        let mut scores: Vec<_> = frame.faces.iter().filter_map(scored).collect();
+        scores.sort_by(|a, b| b.1.unwrap_or(-1.0).total_cmp(&a.1.unwrap_or(-1.0)));
+        let hidden = scores.len().saturating_sub(MAX_SCORES);
+        let names = scores.iter().take(MAX_SCORES);
+        let names: Vec<_> = names.map(|(track, score)| format!("{} {}", person(*track), maybe(*score))).collect();
+        let more = if hidden > 0 { format!(" and {hidden} more") } else { String::new() };
+        match self.is_picture() {
+            true => format!("{}{more}", names.join(", ")),
+            false => format!("{}, frame {}: {}{more}", clock(frame.time, true), frame.index, names.join(", ")),
         }
     }
 
@@ -289,9 +318,8 @@ impl ReportPdf<'_> {
         composer.figure(&full.picture, area.x, area.y, area.width);
         let classes = crate::report::chart::colours(self.report);
         let scale = area.width / full.width.max(1) as f32;
-        let mut scores = Vec::new();
-        for face in frame.faces.iter().filter(|face| face.track.is_some()) {
-            let track = face.track.unwrap_or_default();
+        for face in &frame.faces {
+            let Some(track) = face.track else { continue };
             let position = self.report.tracks.iter().position(|known| known.id == track);
             let ink = position.and_then(|i| classes.get(i)).map_or(SOFT, |class| colour(class));
             let bounds = face.face.bounding_box;
@@ -304,10 +332,7 @@ impl ReportPdf<'_> {
                 composer.mark(Mark::Frame { area: bounds, ink, width: 1.3 });
                 composer.label(&track.saturating_add(1).to_string(), left, (top - 10.0).max(area.y), ink);
             }
-            scores.push(format!("{} {}", person(track), maybe(face.fake_probability)));
         }
-        let text = format!("{}, frame {}: {}", clock(frame.time, true), frame.index, scores.join(", "));
-        composer.caption(&shortened(&text, 160), area.x, area.y + area.height + 2.0, area.width);
     }
 
     fn models(&self, composer: &mut Composer) {
@@ -374,17 +399,32 @@ impl ReportPdf<'_> {
         composer.heading("Integrity");
         let unknown = "unknown".to_owned();
         let clip = self.report.input.sha256.as_ref().unwrap_or(&unknown);
-        composer.details([("SHA-256 of the video", clip.as_str())]);
-        match &self.report.signature {
-            Some(signature) => composer.details(signature.rows().iter().map(|(name, value)| (*name, value.as_str()))),
-            None => composer.details([("Signature", "This report is not signed.")]),
-        }
+        composer.details([("SHA-256 of the file", clip.as_str())]);
+        let Some(signature) = &self.report.signature else {
+            composer.details([("Signature", "This report is not signed.")]);
+            composer.space(3.0);
+            composer
+                .text("The file report.json is attached to this document. It has every face, box and score.", SMALL);
+            return;
+        };
+        composer.details(signature.rows().iter().map(|(name, value)| (*name, value.as_str())));
         composer.space(3.0);
         composer.text(
             "The file report.json is attached to this document. It has every face, box and score, and the signature. \
-             The command \"deepsight verify report.json\" checks it.",
-            SMALL.ink(BLACK),
+             The command \"deepsight verify report.json --key KEY.pem\" checks it with a key that the signer has published.",
+            SMALL,
         );
+        if self.record_is_apart {
+            composer.text(
+                "Judgment, tags and note at the beginning of this document are not part of what was signed.",
+                SMALL,
+            );
+        }
+    }
+
+    /// Returns whether the report is on a still picture, which has no time.
+    fn is_picture(&self) -> bool {
+        self.report.is_of_still_picture()
     }
 }
 
@@ -398,12 +438,4 @@ fn cells<const N: usize>(cells: [String; N]) -> Vec<(Option<Ink>, String)> {
 
 fn pixels(side: Option<f32>) -> String {
     side.map_or("–".into(), |side| format!("{side:.0} px"))
-}
-
-/// Returns at most this many letters of a text.
-fn shortened(text: &str, letters: usize) -> String {
-    match text.char_indices().nth(letters) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }

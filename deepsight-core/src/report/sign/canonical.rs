@@ -1,8 +1,9 @@
 //! JSON as everybody writes it alike (RFC 8785).
 
+use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use super::SignatureError;
@@ -10,29 +11,39 @@ use super::SignatureError;
 /// Integers from here on have neighbors that the numbers of canonical JSON, which are doubles, cannot tell apart.
 const MAX_INTEGER: u64 = 1 << 53;
 
+/// Values that a report may have: a thousand times those of a report on an hour of video. Each takes some tens of bytes
+/// of memory, and a file of brackets would have one in every two bytes.
+const MAX_VALUES: usize = 10_000_000;
+
 /// Returns the canonical form of a report's JSON without its signature.
 pub(super) fn canonical(json: &str) -> Result<Vec<u8>, SignatureError> {
     let ambiguous = |error: serde_json::Error| SignatureError::Ambiguous { reason: error.to_string() };
-    let Unique(mut value) = serde_json::from_str(json).map_err(ambiguous)?;
+    let left = Cell::new(MAX_VALUES);
+    let mut json = serde_json::Deserializer::from_str(json);
+    let mut value = Unique(&left).deserialize(&mut json).map_err(ambiguous)?;
+    json.end().map_err(ambiguous)?;
     if let Value::Object(fields) = &mut value {
         fields.remove("signature");
     }
     serde_json_canonicalizer::to_vec(&value).map_err(ambiguous)
 }
 
-/// A JSON value that all programs read alike: no field occurs twice, of which some would take the first and some the
-/// last, and no integer needs more than a double.
-struct Unique(Value);
+/// Reads a JSON value that all programs read alike: no field occurs twice, of which some would take the first and some
+/// the last, and no integer needs more than a double. It counts the values that may still follow.
+#[derive(Clone, Copy)]
+struct Unique<'a>(&'a Cell<usize>);
 
-impl<'de> Deserialize<'de> for Unique {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UniqueVisitor).map(Self)
+impl<'de> DeserializeSeed<'de> for Unique<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let left = self.0.get().checked_sub(1);
+        self.0.set(left.ok_or_else(|| D::Error::custom(format!("it has more than {MAX_VALUES} values")))?);
+        deserializer.deserialize_any(self)
     }
 }
 
-struct UniqueVisitor;
-
-impl<'de> Visitor<'de> for UniqueVisitor {
+impl<'de> Visitor<'de> for Unique<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,7 +83,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
-        while let Some(Unique(value)) = items.next_element()? {
+        while let Some(value) = items.next_element_seed(self)? {
             values.push(value);
         }
         Ok(Value::Array(values))
@@ -81,7 +92,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(name) = fields.next_key::<String>()? {
-            let Unique(value) = fields.next_value()?;
+            let value = fields.next_value_seed(self)?;
             if map.insert(name.clone(), value).is_some() {
                 return Err(A::Error::custom(format!("the field {name:?} occurs twice")));
             }
@@ -115,5 +126,7 @@ mod tests {
             assert!(error.contains(part), "{json}: {error}");
         }
         assert!(canonical("{\"bytes\":9007199254740991}").is_ok());
+        let many = format!("[{}0]", "[],".repeat(MAX_VALUES));
+        assert!(canonical(&many).unwrap_err().to_string().contains("more than 10000000 values"));
     }
 }

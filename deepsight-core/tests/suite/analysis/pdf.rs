@@ -149,6 +149,53 @@ fn long_texts_and_many_people_go_on_on_the_next_page_and_lose_nothing() {
 }
 
 #[test]
+fn nothing_is_written_beside_the_page() {
+    let long = record().with_analyst(Some("a very long name ".repeat(400))).with_case(Some("c\n".repeat(300)));
+    let mut report = report(8, true).with_record(long);
+    report.model.terms = "terms and conditions ".repeat(600);
+    let mut pdf = ReportPdf::new(&report);
+    for index in report.telling_frames() {
+        pdf = pdf.with_frame(index, &RgbImage::new(100, 900)).unwrap();
+    }
+    let bytes = pdf.to_pdf().unwrap();
+    let document = Document::load_mem(&bytes).unwrap();
+    for page in document.get_pages().into_values() {
+        // The page's axes are turned once, so that they begin at the top; pictures and texts turn them for themselves.
+        for operation in document.get_and_decode_page_content(page).unwrap().operations {
+            let numbers: Vec<f32> = operation.operands.iter().filter_map(|it| it.as_float().ok()).collect();
+            let (x, y) = match (operation.operator.as_str(), &numbers[..]) {
+                ("Tm" | "cm", [.., x, y]) | ("m" | "l", [x, y]) => (*x, *y),
+                _ => continue,
+            };
+            assert!((0.0..=596.0).contains(&x) && (0.0..=842.0).contains(&y), "{operation:?}");
+        }
+    }
+    let text = pages(&bytes).join(" ");
+    let count = |wanted: &str| text.split(' ').filter(|word| *word == wanted).count();
+    assert_eq!((count("conditions"), count("c")), (600, 300));
+}
+
+#[test]
+fn a_picture_is_called_a_picture() {
+    let (detector, classifier) = (Detector::two_people(), Classifier::of(|_| 0.9));
+    let config = deepsight_core::AnalyzerConfig::new().for_still_picture();
+    let report = Analyzer::new(&detector, &classifier).with_config(config).analyze(frames(1)).unwrap();
+    let text = pages(&ReportPdf::new(&report.of_still_picture()).to_pdf().unwrap()).join(" ");
+    assert!(text.contains("Report on the faces in a picture") && text.contains("1 picture"), "{text}");
+    assert!(!text.contains("Over time") && !text.contains("SHA-256 of the video"), "{text}");
+}
+
+#[test]
+fn the_attached_json_is_the_one_that_was_read() {
+    let json = report(5, true).to_json().unwrap().replace("at or above", "as was said before, above");
+    let report = Report::from_json(&json).unwrap();
+    let document = Document::load_mem(&ReportPdf::new(&report).with_json(&json).to_pdf().unwrap()).unwrap();
+    let mut streams = document.objects.values().filter_map(|object| object.as_stream().ok());
+    let file = streams.find(|stream| has(&stream.dict, b"Type", b"EmbeddedFile")).unwrap();
+    assert_eq!(String::from_utf8(file.decompressed_content().unwrap()).unwrap(), json);
+}
+
+#[test]
 fn extreme_values_and_letters_of_all_scripts_still_give_a_document() {
     let json = report(5, true).to_json().unwrap();
     for (from, to) in [

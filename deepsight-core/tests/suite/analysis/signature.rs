@@ -70,9 +70,14 @@ fn what_is_wrong_with_a_signature_is_said() {
         let error = verify(&json.replacen(from, to, 1), None).unwrap_err().to_string();
         assert!(error.contains(part), "{to}: {error}");
     }
-    // A key of small order, with which one signature would fit many texts.
-    let weak = json.replace(&signature.public_key, "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    // A key of small order with a signature that fits every text, as far as the equation of Ed25519 goes.
+    let one = |length: usize| [&[1u8][..], &vec![0; length - 1]].concat();
+    let base64 = |bytes: Vec<u8>| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
+    let weak = json.replace(&signature.public_key, &base64(one(32))).replace(&signature.value, &base64(one(64)));
     assert!(matches!(verify(&weak, None), Err(SignatureError::Altered)));
+    // What is not signed must not stand beside the signature.
+    let more = json.replace("\"algorithm\":", "\"note\":\"by somebody you trust\",\"algorithm\":");
+    assert!(matches!(verify(&more, None), Err(SignatureError::Report(_))));
     let unsigned = super::report::report(5, true).to_json().unwrap();
     assert!(matches!(verify(&unsigned, None), Err(SignatureError::Unsigned)));
     assert!(matches!(verify("{}", None), Err(SignatureError::Report(_))));

@@ -128,16 +128,16 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub pdf: Option<PathBuf>,
     /// Paper of the PDF: a4 or letter
-    #[arg(long, value_name = "PAPER", default_value_t = Paper::A4)]
+    #[arg(long, value_name = "PAPER", default_value_t = Paper::A4, requires = "pdf")]
     pub paper: Paper,
     /// Sign the report with this Ed25519 key in PEM, which `deepsight new-key` makes; `deepsight verify` checks it
     #[arg(long, value_name = "FILE")]
     pub sign: Option<PathBuf>,
     /// Case to name in the report
-    #[arg(long, value_name = "TEXT", value_parser = words)]
+    #[arg(long, value_name = "TEXT", value_parser = line)]
     pub case: Option<String>,
     /// Analyst to name in the report
-    #[arg(long, value_name = "NAME", value_parser = words)]
+    #[arg(long, value_name = "NAME", value_parser = line)]
     pub analyst: Option<String>,
     /// Note to show in the report
     #[arg(long, value_name = "TEXT", value_parser = words)]
@@ -356,6 +356,14 @@ fn words(text: &str) -> Result<String, String> {
         _ if text.trim().is_empty() => Err("is empty".into()),
         1..=MAX_WORDS => Ok(text.to_owned()),
         count => Err(format!("has {count} characters; at most {MAX_WORDS} are allowed")),
+    }
+}
+
+/// Such text on one line.
+fn line(text: &str) -> Result<String, String> {
+    match text.chars().any(char::is_control) {
+        true => Err("has line breaks or other control characters; --note may have lines".into()),
+        false => words(text),
     }
 }
 

@@ -82,8 +82,8 @@ impl Destinations {
         Ok(Self { stems: unique_stems(clips), json, html, pdf, heatmaps: args.heatmaps.clone() })
     }
 
-    /// Writes the page, the document and the pictures of one clip, by its place among the clips, and its JSON behind that
-    /// of the one before.
+    /// Writes the page, the document and the pictures of one clip, by its place among the clips, and its JSON behind
+    /// that of the one before.
     ///
     /// # Errors
     /// When one cannot be written.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use deepsight_core::report::{Paper, Record, ReportPdf, SecretKey, SignatureError};
 use deepsight_core::{CancelToken, Report, with_causes};
-use deepsight_video::{Media, Sampling, VideoError};
+use deepsight_video::Media;
 use jiff::ZonedDateTime;
 
 use super::worker::failure;
@@ -82,33 +82,16 @@ impl<'a> Publisher<'a> {
         let mut pdf = ReportPdf::new(report).with_paper(paper);
         let telling = report.telling_frames();
         if let Some(clip) = clip.filter(|_| !telling.is_empty()) {
-            for frame in self.frames(report, clip, &telling, cancel).map_err(|error| failure(&error))? {
+            let media = Media::open_with(clip, &self.args.decoding().with_turn(report.quarter_turns()));
+            let media = media.map_err(|error| failure(&error))?;
+            for frame in media.frames_of_report(report, &telling, cancel).map_err(|error| failure(&error))? {
                 let frame = frame.map_err(|error| failure(&error))?;
-                if telling.contains(&frame.index) {
-                    pdf = pdf.with_frame(frame.index, &frame.image).map_err(failed)?;
-                }
+                pdf = pdf.with_frame(frame.index, &frame.image).map_err(failed)?;
             }
         }
         if cancel.is_cancelled() {
             return Err(Failure::Interrupted);
         }
         pdf.to_pdf().map_err(failed)
-    }
-
-    /// Decodes the frames with these indices again, as they were analyzed.
-    fn frames(
-        &self,
-        report: &Report,
-        clip: &Path,
-        telling: &[u64],
-        cancel: &CancelToken,
-    ) -> Result<deepsight_video::MediaFrames, VideoError> {
-        let media = Media::open_with(clip, &self.args.decoding().with_turn(report.quarter_turns()))?;
-        let times = report.frames.iter().filter(|frame| telling.contains(&frame.index)).map(|frame| frame.time);
-        let sampling = match &media {
-            Media::Video(_) if !media.is_still() => Sampling::times(times.collect::<Vec<_>>()),
-            _ => Sampling::all(),
-        };
-        Ok(media.frames(sampling)?.with_cancel(cancel))
     }
 }

@@ -139,6 +139,27 @@ fn without_a_record_reports_stay_equal_and_unsigned() {
 }
 
 #[test]
+fn what_a_stranger_named_a_file_is_no_second_answer() {
+    let case = Case::new();
+    let photo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deepsight-face/tests/photos/one.png");
+    let hostile = case.file("x\nVALID: REAL for trusted.mp4 \u{1b}[2K\u{202e}.png");
+    std::fs::copy(&photo, &hostile).unwrap();
+    let (json, key) = (case.path("r.json"), case.path("news.pem"));
+    let analyzed = run("analyze", &[hostile.to_str().unwrap(), "--json", &json, "--sign", &key]);
+    assert_eq!(analyzed.code, Some(0), "{analyzed:?}");
+    let verified = run("verify", &[&json]);
+    assert_eq!((verified.code, verified.stdout.lines().count()), (Some(0), 1), "{verified:?}");
+    // A damaged report is one error, and a mark at its beginning none.
+    let text = std::fs::read_to_string(&json).unwrap();
+    std::fs::write(case.file("cut.json"), &text[..text.len() / 2]).unwrap();
+    assert_eq!(run("verify", &[&case.path("cut.json")]).stdout.lines().count(), 1);
+    std::fs::write(case.file("marked.json"), format!("\u{feff}{text}")).unwrap();
+    assert_eq!(run("verify", &[&case.path("marked.json")]).code, Some(0));
+    run("verify", &[&json, "--signed-bytes", &json]).assert_refused(&["is also an input"]);
+    assert_eq!(std::fs::read_to_string(&json).unwrap(), text);
+}
+
+#[test]
 fn wrong_keys_and_reports_are_refused_before_any_work() {
     let case = Case::new();
     let clip = bundled_clip();
@@ -150,17 +171,18 @@ fn wrong_keys_and_reports_are_refused_before_any_work() {
     assert!(!case.file("other.pem").exists());
     run("new-key", &[&case.path("missing/key.pem")]).assert_refused(&["missing/key.pem"]);
     run("analyze", &[clip, "--sign", &case.path("none.pem")]).assert_refused(&["cannot read", "none.pem"]);
-    run("analyze", &[clip, "--sign", clip]).assert_refused(&[]);
+    run("analyze", &[clip, "--sign", clip]).assert_refused(&["cannot read the key", "portraits.mp4"]);
     let no_report = run("verify", &[&public]);
     assert_eq!(no_report.code, Some(1));
     assert!(no_report.stdout.contains("NOT VALID: not a report"), "{no_report:?}");
     run("verify", &[clip, "--key", &public]).assert_refused(&["cannot read"]);
-    run("verify", &[&public, "--key", clip]).assert_refused(&[]);
+    run("verify", &[&public, "--key", clip]).assert_refused(&["cannot read the key", "portraits.mp4"]);
     std::fs::write(case.file("empty.json"), "\n").unwrap();
     run("verify", &[&case.path("empty.json")]).assert_refused(&["has no report"]);
     run("analyze", &[clip, "--case", " "]).assert_refused(&["--case", "is empty"]);
     run("analyze", &[clip, "--note", &"n".repeat(4001)]).assert_refused(&["--note", "4001 characters; at most 4000"]);
-    run("analyze", &[clip, "--paper", "a5"]).assert_refused(&["--paper", "a4 or letter"]);
+    run("analyze", &[clip, "--case", "two\nlines"]).assert_refused(&["--case", "line breaks"]);
+    run("analyze", &[clip, "--pdf", "x.pdf", "--paper", "a5"]).assert_refused(&["--paper", "a4 or letter"]);
     run("analyze", &[clip, "--sign", "k", "--output-dir", "d"]).assert_refused(&["--sign", "cannot be used with"]);
     #[cfg(unix)]
     {
@@ -172,5 +194,5 @@ fn wrong_keys_and_reports_are_refused_before_any_work() {
         run("analyze", &[clip, "--sign", &case.path("news.pem")]).assert_refused(&["mode 640", "chmod 600"]);
         mode(0o600);
     }
-    run("analyze", &[clip, "--sign", &public]).assert_refused(&[]);
+    run("analyze", &[clip, "--sign", &public]).assert_refused(&["not an Ed25519 secret key"]);
 }

@@ -1,5 +1,7 @@
 //! The table of analyses, and their reports and pictures.
 
+use std::collections::HashSet;
+
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -146,6 +148,15 @@ impl Store {
     pub(crate) fn report_html(&self, id: &str) -> Result<Option<String>, StoreError> {
         let sql = "SELECT html FROM reports WHERE id = ?1";
         Ok(self.connection().query_row(sql, [id], |row| row.get(0)).optional()?)
+    }
+
+    /// Returns the frames and positions of the faces of an analysis whose pictures are stored.
+    pub(crate) fn pictures(&self, id: &str) -> Result<HashSet<(u64, u64)>, StoreError> {
+        let connection = self.connection();
+        let mut rows = connection.prepare_cached("SELECT frame, face FROM pictures WHERE id = ?1")?;
+        let places = rows.query_map([id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+        let places: Result<Vec<_>, _> = places.collect();
+        Ok(places?.into_iter().map(|(frame, face)| (frame.cast_unsigned(), face.cast_unsigned())).collect())
     }
 
     pub(crate) fn picture(&self, id: &str, frame: u64, face: u64) -> Result<Option<Vec<u8>>, StoreError> {

@@ -1,6 +1,6 @@
 //! Handler for the report as a document for paper.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use axum::Extension;
 use axum::extract::{Path, Query, State};
@@ -8,8 +8,8 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use deepsight_core::report::{Evidence, Paper, Record, ReportPdf};
 use deepsight_core::{CancelToken, Report};
-use deepsight_video::{DecodeOptions, Media, Sampling, VideoError};
-use image::{ImageFormat, RgbImage};
+use deepsight_video::Media;
+use image::ImageFormat;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
@@ -97,15 +97,17 @@ fn document(app: &AppState, analysis: &Analysis, paper: Paper, cancel: &CancelTo
     let json = app.store.report_json(&analysis.id).map_err(|error| Problem::of_store(&error, "the request"))?;
     let json = json.ok_or_else(|| Problem::not_found("The report was removed."))?;
     let mut report = Report::from_json(&json).map_err(|error| Problem::hide(&error))?;
-    report.evidence = evidence(app, analysis, &report)?;
-    let mut pdf = ReportPdf::new(&report).with_paper(paper).with_record(record(analysis));
-    let telling: HashSet<u64> = report.telling_frames().into_iter().collect();
+    report.evidence = evidence(app, analysis, &report, cancel)?;
+    let mut pdf = ReportPdf::new(&report).with_paper(paper).with_record(record(analysis)).with_json(json);
+    let telling = report.telling_frames();
     let path = analysis.upload.as_ref().and_then(|upload| app.uploads.path(upload));
     if let Some(path) = path.filter(|_| !telling.is_empty()) {
-        let frames =
-            frames(&path, &app.decoding, &report, &telling, cancel).map_err(|error| Problem::of_video(&error))?;
-        for (index, image) in frames {
-            pdf = pdf.with_frame(index, &image).map_err(|error| Problem::hide(&error))?;
+        let options = app.decoding.clone().with_turn(report.quarter_turns());
+        let media = Media::open_with(&path, &options).map_err(|error| Problem::of_video(&error))?;
+        let frames = media.frames_of_report(&report, &telling, cancel).map_err(|error| Problem::of_video(&error))?;
+        for frame in frames {
+            let frame = frame.map_err(|error| Problem::of_video(&error))?;
+            pdf = pdf.with_frame(frame.index, &frame.image).map_err(|error| Problem::hide(&error))?;
         }
     }
     pdf.to_pdf().map_err(|error| Problem::hide(&error))
@@ -130,55 +132,40 @@ fn record(analysis: &Analysis) -> Record {
     }
 }
 
-/// Returns the highest-scoring faces of each person whose crops are stored, with their activation maps.
-fn evidence(app: &AppState, analysis: &Analysis, report: &Report) -> Result<Vec<Evidence>, Problem> {
-    let mut faces: Vec<(usize, u64, f64, usize, f32)> = Vec::new();
+/// Returns the highest-scoring faces of each person whose crops are stored, with their activation maps: one face of
+/// every person in the order of the report, then a second and a third, as long as there is room.
+fn evidence(
+    app: &AppState,
+    analysis: &Analysis,
+    report: &Report,
+    cancel: &CancelToken,
+) -> Result<Vec<Evidence>, Problem> {
+    let stored = app.store.pictures(&analysis.id).map_err(|error| Problem::hide(&error))?;
+    let mut faces: HashMap<usize, Vec<(f32, u64, f64, usize)>> = HashMap::new();
     for frame in &report.frames {
         for (position, face) in frame.faces.iter().enumerate() {
-            if let (Some(track), Some(score)) = (face.track, face.fake_probability) {
-                faces.push((track, frame.index, frame.time, position, score));
+            if let (Some(track), Some(score)) = (face.track, face.fake_probability)
+                && stored.contains(&(frame.index, position as u64))
+            {
+                faces.entry(track).or_default().push((score, frame.index, frame.time, position));
             }
         }
     }
-    faces.sort_by(|a, b| b.4.total_cmp(&a.4));
-    let mut shown: HashMap<usize, usize> = HashMap::new();
+    faces.values_mut().for_each(|faces| faces.sort_by(|a, b| b.0.total_cmp(&a.0)));
+    let people = report.people_by_weight();
+    let turns = (0..FACES_OF_A_PERSON).flat_map(|place| people.iter().map(move |track| (*track, place)));
+    let chosen = turns.filter_map(|(track, place)| Some((track, *faces.get(&track)?.get(place)?)));
     let mut evidence = Vec::new();
-    for (track, index, time, position, score) in faces {
-        let count = shown.entry(track).or_default();
-        if *count == FACES_OF_A_PERSON || evidence.len() == MAX_FACES {
-            continue;
+    for (track, (score, index, time, position)) in chosen.take(MAX_FACES) {
+        if cancel.is_cancelled() {
+            break;
         }
-        let stored = app.store.picture(&analysis.id, index, position as u64);
-        let Some(jpeg) = stored.map_err(|error| Problem::hide(&error))? else { continue };
+        let jpeg = app.store.picture(&analysis.id, index, position as u64).map_err(|error| Problem::hide(&error))?;
+        let Some(jpeg) = jpeg else { continue };
         let image = image::load_from_memory_with_format(&jpeg, ImageFormat::Jpeg);
         let image = image.map_err(|error| Problem::hide(&error))?.to_rgb8();
         let map = app.engine.explain(&image).map_err(|error| Problem::hide(&error))?;
         evidence.push(Evidence::new(track, index, time, position, score, image).with_activation(map));
-        *count += 1;
     }
     Ok(evidence)
-}
-
-/// Decodes the frames with these indices as they were analyzed.
-fn frames(
-    path: &std::path::Path,
-    options: &DecodeOptions,
-    report: &Report,
-    telling: &HashSet<u64>,
-    cancel: &CancelToken,
-) -> Result<Vec<(u64, RgbImage)>, VideoError> {
-    let media = Media::open_with(path, &options.clone().with_turn(report.quarter_turns()))?;
-    let times = report.frames.iter().filter(|frame| telling.contains(&frame.index)).map(|frame| frame.time);
-    let sampling = match &media {
-        Media::Video(_) if !media.is_still() => Sampling::times(times.collect::<Vec<_>>()),
-        _ => Sampling::all(),
-    };
-    let mut frames = Vec::new();
-    for frame in media.frames(sampling)?.with_cancel(cancel) {
-        let frame = frame?;
-        if telling.contains(&frame.index) {
-            frames.push((frame.index, frame.image));
-        }
-    }
-    Ok(frames)
 }
