@@ -175,10 +175,15 @@ impl Composer {
 
     /// Writes a heading, with room for some of what follows it, and lists it in the outline.
     pub(super) fn heading(&mut self, text: &str) {
+        self.heading_of(text, 65.0);
+    }
+
+    /// Writes a heading of something that is not divided and has this height in points.
+    pub(super) fn heading_of(&mut self, text: &str, height: f32) {
         if self.y > TOP {
             self.space(16.0);
         }
-        self.need(90.0);
+        self.need(height + 25.0);
         self.headings.push(Heading { text: text.into(), page: self.pages.len() - 1, y: self.y });
         self.text(text, Style::of(12.5).bold());
         self.space(4.0);
@@ -212,13 +217,10 @@ impl Composer {
         }
     }
 
-    /// Writes names and values as [`details`](Self::details) does, all on one page if there is room on an empty one.
-    pub(super) fn details_together(&mut self, rows: &[(&str, &str)]) {
-        let value_width = self.width() - NAMES;
-        let heights = rows.iter().map(|(_, value)| self.setter.set(value, SMALL, value_width).height() + 2.5);
-        let height: f32 = heights.sum();
-        self.need(height);
-        self.details(rows.iter().copied());
+    /// Returns the height in points of names and values on one page.
+    pub(super) fn height_of(&mut self, rows: &[(&str, &str)]) -> f32 {
+        let width = self.width() - NAMES;
+        rows.iter().map(|(_, value)| self.setter.set(value, SMALL, width).height() + 2.5).sum()
     }
 
     /// Writes a table. Its head is repeated on every page. A cell may have a dot before its text.

@@ -60,6 +60,15 @@ pub(super) fn colour(class: &str) -> Ink {
     }
 }
 
+/// Faces of a person, side by side.
+struct Group<'a> {
+    /// Empty if it continues the group before.
+    title: String,
+    ink: Ink,
+    /// Faces, and whether their activation maps are drawn over them.
+    pictures: Vec<(&'a Evidence, bool)>,
+}
+
 impl ReportPdf<'_> {
     pub(super) fn compose(&self, composer: &mut Composer) -> Result<(), Error> {
         self.head(composer);
@@ -79,8 +88,9 @@ impl ReportPdf<'_> {
             composer.heading(details.title);
             composer.details(details.rows.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         }
-        composer.heading("Words");
-        composer.details_together(GLOSSARY);
+        let height = composer.height_of(GLOSSARY);
+        composer.heading_of("Words", height);
+        composer.details(GLOSSARY.iter().copied());
         Ok(())
     }
 
@@ -198,59 +208,74 @@ impl ReportPdf<'_> {
         if report.evidence.iter().any(|evidence| evidence.activation.is_some()) {
             composer.text(MAPS, SMALL.ink(SOFT));
         }
-        for i in report.ranked() {
-            self.faces(&report.tracks[i], inks[i], composer)?;
-        }
-        Ok(())
+        self.faces(&inks, composer)
     }
 
-    fn faces(&self, track: &Track, ink: Ink, composer: &mut Composer) -> Result<(), Error> {
-        let evidence = self.report.evidence.iter().filter(|evidence| evidence.track == track.id);
-        let mut pictures: Vec<(&Evidence, bool)> = Vec::new();
-        for evidence in evidence {
-            pictures.push((evidence, false));
-            if evidence.activation.is_some() {
-                pictures.push((evidence, true));
+    /// Draws the faces of everyone, several people side by side where they have few.
+    fn faces(&self, inks: &[Ink], composer: &mut Composer) -> Result<(), Error> {
+        // A face and its map stay side by side.
+        let in_a_row = ((composer.width() + GAP) / (FACE_WIDTH + GAP)).floor().max(2.0) as usize / 2 * 2;
+        let mut row: Vec<Group<'_>> = Vec::new();
+        for i in self.report.ranked() {
+            let track = &self.report.tracks[i];
+            let mut pictures: Vec<(&Evidence, bool)> = Vec::new();
+            for evidence in self.report.evidence.iter().filter(|evidence| evidence.track == track.id) {
+                pictures.push((evidence, false));
+                if evidence.activation.is_some() {
+                    pictures.push((evidence, true));
+                }
+            }
+            for (part, pictures) in pictures.chunks(in_a_row).enumerate() {
+                let title = if part == 0 { self.title(track) } else { String::new() };
+                let taken: usize = row.iter().map(|group| group.pictures.len()).sum();
+                if taken + pictures.len() > in_a_row {
+                    self.row_of_faces(&std::mem::take(&mut row), composer)?;
+                }
+                row.push(Group { title, ink: inks[i], pictures: pictures.to_vec() });
             }
         }
-        if pictures.is_empty() {
-            return Ok(());
-        }
+        self.row_of_faces(&row, composer)
+    }
+
+    fn title(&self, track: &Track) -> String {
         let decides = if self.report.decider() == Some(track.id) { " (decides)" } else { "" };
         let scored = if track.scored == 1 { "face" } else { "faces" };
-        let title =
-            format!("{}{decides}: {} over {} {scored}", person(track.id), maybe(track.fake_probability), track.scored);
+        format!("{}{decides}: {} over {} {scored}", person(track.id), maybe(track.fake_probability), track.scored)
+    }
+
+    fn row_of_faces(&self, row: &[Group<'_>], composer: &mut Composer) -> Result<(), Error> {
+        if row.is_empty() {
+            return Ok(());
+        }
         composer.space(8.0);
-        let in_a_row = ((composer.width() + GAP) / (FACE_WIDTH + GAP)).floor().max(1.0) as usize;
-        // A face and its map stay side by side.
-        let in_a_row = (in_a_row - in_a_row % 2).max(1);
-        composer.need(FACE_WIDTH + 46.0);
-        let y = composer.y();
-        composer.mark(Mark::Disc { x: composer.left() + 4.0, y: y + 6.4, radius: 3.0, ink });
-        let title = composer.set(&title, BODY.bold(), composer.width() - 12.0);
-        composer.place(&title, composer.left() + 12.0, y);
-        composer.space(title.height() + 3.0);
-        for row in pictures.chunks(in_a_row) {
-            composer.need(FACE_WIDTH + 20.0);
-            let (mut x, y, mut tallest) = (composer.left(), composer.y(), 0f32);
-            for (evidence, with_map) in row {
+        let width = |group: &Group<'_>| group.pictures.len() as f32 * (FACE_WIDTH + GAP);
+        let titles: Vec<_> =
+            row.iter().map(|group| composer.set(&group.title, BODY.bold(), width(group) - 14.0)).collect();
+        let above = titles.iter().map(|title| title.height()).fold(0.0, f32::max) + 3.0;
+        composer.need(above + FACE_WIDTH + 34.0);
+        let (mut x, y, mut tallest) = (composer.left(), composer.y(), 0f32);
+        for (group, title) in row.iter().zip(&titles) {
+            if !group.title.is_empty() {
+                composer.mark(Mark::Disc { x: x + 4.0, y: y + 6.4, radius: 3.0, ink: group.ink });
+                composer.place(title, x + 12.0, y);
+            }
+            for (evidence, with_map) in &group.pictures {
                 let overlay = with_map.then(|| evidence.overlay()).flatten();
                 let picture = picture(overlay.as_ref().unwrap_or(&evidence.image), FACE_SIDE)?;
-                // Crops are about square; the area around a very long one would push the others away.
-                let width = FACE_WIDTH.min(FACE_WIDTH * picture.aspect);
-                let area = composer.figure(&picture, x, y, width);
+                // Crops are about square; a very long one would reach into the next row.
+                let area = composer.figure(&picture, x, y + above, FACE_WIDTH.min(FACE_WIDTH * picture.aspect));
                 let text = match with_map {
                     true => "the same face".into(),
                     false if self.is_picture() => percent(evidence.fake_probability),
                     false => format!("{} at {}", percent(evidence.fake_probability), clock(evidence.time, true)),
                 };
                 let caption = composer.caption(&text, FACE_WIDTH);
-                composer.place(&caption, x, y + area.height + 2.0);
+                composer.place(&caption, x, area.y + area.height + 2.0);
                 tallest = tallest.max(area.height + caption.height() + 4.0);
                 x += FACE_WIDTH + GAP;
             }
-            composer.space(tallest + 2.0);
         }
+        composer.space(above + tallest);
         Ok(())
     }
 
@@ -259,7 +284,6 @@ impl ReportPdf<'_> {
         if telling.is_empty() {
             return;
         }
-        composer.heading("Frames");
         let shown: Vec<(&ReportFrame, &FullFrame)> = telling
             .iter()
             .filter_map(|index| {
@@ -267,6 +291,14 @@ impl ReportPdf<'_> {
                 Some((frame, self.frames.get(index)?))
             })
             .collect();
+        // Upright frames side by side, so that no page is half empty.
+        let wide = shown.iter().any(|(_, full)| full.picture.aspect > 1.2);
+        let in_a_row = if wide { 2 } else { 3 };
+        let column = (composer.width() - GAP * (in_a_row - 1) as f32) / in_a_row as f32;
+        // A picture taller than half a page is shown narrower.
+        let height = |full: &FullFrame| (column / full.picture.aspect).min(MAX_FRAME_HEIGHT);
+        let first = shown.iter().take(in_a_row).map(|(_, full)| height(full)).fold(0.0, f32::max);
+        composer.heading_of("Frames", first + 60.0);
         if shown.is_empty() {
             composer.text("The video was not at hand when this document was made, so it shows no whole frames.", BODY);
             return;
@@ -277,15 +309,9 @@ impl ReportPdf<'_> {
             composer.text(&format!("{text}{limit}"), SMALL.ink(SOFT));
             composer.space(4.0);
         }
-        // Upright frames side by side, so that no page is half empty.
-        let wide = shown.iter().any(|(_, full)| full.picture.aspect > 1.2);
-        let in_a_row = if wide { 2 } else { 3 };
-        let column = (composer.width() - GAP * (in_a_row - 1) as f32) / in_a_row as f32;
         for row in shown.chunks(in_a_row) {
             let captions: Vec<_> = row.iter().map(|(frame, _)| composer.caption(&self.scores(frame), column)).collect();
             let below = captions.iter().map(|caption| caption.height()).fold(0.0, f32::max) + 8.0;
-            // A picture taller than half a page is shown narrower.
-            let height = |full: &FullFrame| (column / full.picture.aspect).min(MAX_FRAME_HEIGHT);
             let tallest = row.iter().map(|(_, full)| height(full)).fold(0.0, f32::max);
             composer.need(tallest + below);
             let (mut x, y) = (composer.left(), composer.y());

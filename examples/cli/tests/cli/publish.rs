@@ -181,7 +181,7 @@ fn wrong_keys_and_reports_are_refused_before_any_work() {
     run("verify", &[&case.path("empty.json")]).assert_refused(&["has no report"]);
     run("analyze", &[clip, "--case", " "]).assert_refused(&["--case", "is empty"]);
     run("analyze", &[clip, "--note", &"n".repeat(4001)]).assert_refused(&["--note", "4001 characters; at most 4000"]);
-    run("analyze", &[clip, "--case", "two\nlines"]).assert_refused(&["--case", "line breaks"]);
+    run("analyze", &[clip, "--case", "two\tparts"]).assert_refused(&["--case", "line breaks"]);
     run("analyze", &[clip, "--pdf", "x.pdf", "--paper", "a5"]).assert_refused(&["--paper", "a4 or letter"]);
     run("analyze", &[clip, "--sign", "k", "--output-dir", "d"]).assert_refused(&["--sign", "cannot be used with"]);
     #[cfg(unix)]
