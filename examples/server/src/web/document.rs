@@ -98,7 +98,7 @@ fn document(app: &AppState, analysis: &Analysis, paper: Paper, cancel: &CancelTo
     let json = json.ok_or_else(|| Problem::not_found("The report was removed."))?;
     let mut report = Report::from_json(&json).map_err(|error| Problem::hide(&error))?;
     report.evidence = evidence(app, analysis, &report, cancel)?;
-    let mut pdf = ReportPdf::new(&report).with_paper(paper).with_record(record(analysis)).with_json(json);
+    let mut pdf = ReportPdf::new(&report).with_paper(paper).with_record(record(analysis, &report)).with_json(json);
     let telling = report.telling_frames();
     let path = analysis.upload.as_ref().and_then(|upload| app.uploads.path(upload));
     if let Some(path) = path.filter(|_| !telling.is_empty()) {
@@ -114,7 +114,7 @@ fn document(app: &AppState, analysis: &Analysis, paper: Paper, cancel: &CancelTo
 }
 
 /// Returns what the analyst said, for the document alone: a report's signature was made before.
-fn record(analysis: &Analysis) -> Record {
+fn record(analysis: &Analysis, report: &Report) -> Record {
     let remarks = &analysis.remarks;
     let judgment = remarks.label.map(|label| match label {
         Label::Real => "genuine",
@@ -126,8 +126,9 @@ fn record(analysis: &Analysis) -> Record {
         .with_judgment(judgment.map(str::to_owned))
         .with_tags(remarks.tags.clone())
         .with_note(Some(remarks.note.clone()).filter(|note| !note.is_empty()));
-    match analysis.finished {
-        Some(finished) => record.with_created(finished.to_string()),
+    let signed = report.record.as_ref().and_then(|record| record.created.clone());
+    match signed.or_else(|| analysis.finished.map(|finished| finished.to_string())) {
+        Some(created) => record.with_created(created),
         None => record,
     }
 }
