@@ -1,7 +1,7 @@
 //! API keys, and the browser sessions that replace them.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -23,7 +23,7 @@ const MAX_SESSIONS: usize = 10_000;
 pub(crate) struct Keys {
     known: RwLock<Known>,
     /// Held by the admin who changes the keys.
-    changes: tokio::sync::Mutex<()>,
+    changes: Arc<tokio::sync::Mutex<()>>,
     /// The last day on which each key was used, by the key's name.
     days: Mutex<HashMap<String, String>>,
     sessions: Mutex<HashMap<[u8; 32], Session>>,
@@ -111,7 +111,7 @@ impl Keys {
     /// Returns an error if a line has another form or two keys have the same name.
     pub(crate) fn new(lines: &[String]) -> Result<Self, KeyError> {
         let known = Known { configured: read(lines)?, made: Vec::new() };
-        let (changes, days, sessions) = (tokio::sync::Mutex::default(), Mutex::default(), Mutex::default());
+        let (changes, days, sessions) = (Arc::default(), Mutex::default(), Mutex::default());
         Ok(Self { known: RwLock::new(known), changes, days, sessions })
     }
 
@@ -135,8 +135,8 @@ impl Keys {
     }
 
     /// Waits until nobody else changes the keys that admins make. Hold the returned value while changing them.
-    pub(crate) async fn change(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.changes.lock().await
+    pub(crate) async fn change(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.changes).lock_owned().await
     }
 
     /// Adds a key that an admin made and that is stored.
@@ -155,6 +155,10 @@ impl Keys {
         let Some((key, made)) = known.valid().find(|(key, _)| key.holder.name == name) else {
             return Revocation::Unknown;
         };
+        // One that a key of the configuration hides would be valid again without that.
+        if made.is_none() && known.made.iter().any(|(key, _)| key.holder.name == name) {
+            return Revocation::Possible;
+        }
         let others = known.valid().filter(|(other, _)| other.holder.name != name);
         match made {
             None => Revocation::Configured,
@@ -205,6 +209,11 @@ impl Keys {
     /// Returns whether a key is needed at all.
     pub(crate) fn required(&self) -> bool {
         self.known().valid().next().is_some()
+    }
+
+    /// Returns whether admins made keys.
+    pub(crate) fn has_made(&self) -> bool {
+        !self.known().made.is_empty()
     }
 
     /// Returns whether one of the keys is an administrator's.

@@ -245,7 +245,7 @@ fn reload(app: &AppState, started: &Options, current: &Options, arguments: &[OsS
         Ok(cli) => cli.options,
         Err(error) => return refused(with_causes(&error)),
     };
-    if new.api_keys.is_empty() && app.keys.required() {
+    if new.api_keys.is_empty() && app.keys.required() && !app.keys.has_made() {
         return refused("without an API key everybody could use the server: restart it if that is wanted".into());
     }
     let hosts = Hosts::new(&new.allowed_hosts, &started.cors_origins, started.bind.is_loopback());

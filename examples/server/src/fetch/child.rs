@@ -1,6 +1,6 @@
 //! The downloader as a child process, under limits of the operating system.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -38,19 +38,25 @@ pub(super) enum Cut {
 }
 
 /// Runs a command until it ends, until `deadline`, or until `look`, which is called every few milliseconds, returns a
-/// reason to stop it. Then it is killed with all processes that it has started.
+/// reason to stop it. Then it is killed with all processes of its group. It can read `input`, which other users of the
+/// machine cannot see, unlike its arguments.
 ///
 /// # Errors
 /// Returns an error if the process cannot be started or watched.
 pub(super) fn run(
     command: &mut Command,
+    input: &str,
     deadline: Instant,
     mut look: impl FnMut() -> Option<Cut>,
 ) -> io::Result<Result<Ended, Cut>> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(command, 0);
     let mut running = Running { child: command.spawn()?, is_reaped: false };
+    if let Some(mut stdin) = running.child.stdin.take() {
+        // A pipe holds more than an address has, so this does not block; a program that has ended needs none.
+        let _ = stdin.write_all(input.as_bytes());
+    }
     let stdout = running.child.stdout.take().map(|pipe| keep(pipe, Keep::First));
     let stderr = running.child.stderr.take().map(|pipe| keep(pipe, Keep::Last));
     let status = loop {
@@ -170,7 +176,7 @@ mod tests {
 
     #[test]
     fn what_a_process_says_is_returned_with_its_end() {
-        let ended = run(&mut shell("echo out; echo err >&2; exit 3"), later(), || None);
+        let ended = run(&mut shell("echo out; echo err >&2; exit 3"), "", later(), || None);
         let ended = ended.unwrap().unwrap();
         assert_eq!((ended.code, &*ended.stdout, &*ended.stderr), (Some(3), "out\n", "err\n"));
     }
@@ -181,7 +187,7 @@ mod tests {
         let pid = folder.path().join("pid");
         let script = format!("sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait", pid.display());
         // Stops it as soon as the child of the child is there.
-        let ended = run(&mut shell(&script), later(), || pid.exists().then_some(Cut::Cancelled));
+        let ended = run(&mut shell(&script), "", later(), || pid.exists().then_some(Cut::Cancelled));
         assert_eq!(ended.unwrap().unwrap_err(), Cut::Cancelled);
         let pid: i32 = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
@@ -199,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_process_that_takes_too_long_is_stopped() {
-        let ended = run(&mut shell("sleep 1000"), Instant::now(), || None);
+        let ended = run(&mut shell("sleep 1000"), "", Instant::now(), || None);
         assert_eq!(ended.unwrap().unwrap_err(), Cut::Late);
     }
 }

@@ -33,6 +33,8 @@ const BESIDE: u64 = 64 << 20;
 const TELL: Duration = Duration::from_millis(500);
 /// Time that the program may take to print its version.
 const VERSION: Duration = Duration::from_secs(30);
+/// The best video and sound, as yt-dlp chooses by itself, among those that it downloads itself.
+const FORMATS: &str = "(bv*+ba/b)[protocol~='^(https?|m3u8_native|http_dash_segments)$']";
 /// What the program prints before the title of a video.
 const TITLE: &str = "deepsight-title:";
 
@@ -182,10 +184,10 @@ impl Fetcher {
         let opened = runtime.block_on(Proxy::open(self.0.hosts.clone(), max_bytes.saturating_add(BESIDE)));
         let proxy = opened.map_err(hide)?;
         let work = Work::new(folder, *user).map_err(hide)?;
-        let mut command = self.command(address, &proxy, &work).map_err(hide)?;
+        let mut command = self.command(&proxy, &work).map_err(hide)?;
         let deadline = Instant::now() + *timeout;
         let (mut told, mut full) = (Instant::now(), None);
-        let ended = run(&mut command, deadline, || {
+        let ended = run(&mut command, &format!("{}\n", address.secret()), deadline, || {
             if stop() {
                 return Some(Cut::Cancelled);
             }
@@ -218,7 +220,9 @@ impl Fetcher {
         let files = work.files().map_err(|error| Failure::hide(&error))?;
         let is_large = |path: &PathBuf| path.metadata().is_ok_and(|file| file.len() >= max_bytes);
         // A program that is stopped at the largest size of a file leaves a file of that size.
-        if stdout.contains("larger than max-filesize") || (!success && files.iter().any(is_large)) {
+        let said_large =
+            stdout.lines().any(|line| !line.starts_with(TITLE) && line.contains("larger than max-filesize"));
+        if said_large || (!success && files.iter().any(is_large)) {
             return Err(words::too_large(host, max_bytes));
         }
         let said = work.without_paths(&stderr);
@@ -240,23 +244,23 @@ impl Fetcher {
     }
 
     /// Returns the command that downloads a video. No setting of the system or of a user changes what it does.
-    fn command(&self, address: &WebAddress, proxy: &Proxy, work: &Work) -> std::io::Result<Command> {
+    fn command(&self, proxy: &Proxy, work: &Work) -> std::io::Result<Command> {
         let FetcherState { program, user, max_bytes, .. } = &*self.0;
         let mut command = command(program, *user, *max_bytes, work)?;
         let proxy = proxy.url();
-        // Programs that the downloader starts may know the proxy by these only.
+        // Other users of the machine can see a program's arguments, but neither its environment nor its input: so the
+        // proxy's password stands here, and the address comes on standard input.
         command.envs([("http_proxy", &proxy), ("https_proxy", &proxy)]);
         command.args(["--ignore-config", "--no-cookies", "--no-cookies-from-browser", "--no-cache-dir"]);
         // A list of videos gives none, not its first one.
         command.args(["--no-playlist", "--playlist-items", "0", "--match-filter", "!is_live & !is_upcoming"]);
-        // Without ffmpeg as a downloader, which would find its own way.
-        command.args(["--downloader", "native", "--retries", "2", "--fragment-retries", "2"]);
-        command.args(["--socket-timeout", "20", "--proxy", &proxy]);
+        // No protocol that yt-dlp leaves to other programs, which would find their own way.
+        command.args(["--format", FORMATS, "--downloader", "native", "--retries", "2", "--fragment-retries", "2"]);
+        command.args(["--socket-timeout", "20"]);
         command.args(["--max-filesize", &max_bytes.to_string()]);
         command.args(["--no-mtime", "--no-progress", "--no-warnings", "--no-quiet", "--no-simulate"]);
         command.args(["--print", &format!("after_move:{TITLE}%(title)s"), "--output", "video.%(ext)s"]);
-        // What follows is an address, whatever it begins with.
-        command.args(["--", address.secret()]);
+        command.args(["--batch-file", "-"]);
         Ok(command)
     }
 }
@@ -284,7 +288,7 @@ fn settings(options: &Options) -> Result<Option<(PathBuf, Option<User>)>, FetchE
 fn version(program: &Path, user: Option<User>, work: &Work) -> Result<String, FetchError> {
     let mut command = command(program, user, 1 << 20, work).map_err(FetchError::Own)?;
     command.arg("--version");
-    let ended = run(&mut command, Instant::now() + VERSION, || None).map_err(FetchError::Own)?;
+    let ended = run(&mut command, "", Instant::now() + VERSION, || None).map_err(FetchError::Own)?;
     let program = program.to_owned();
     match ended {
         Ok(Ended { code: Some(0), stdout, .. }) => Ok(stdout.lines().next().unwrap_or_default().trim().to_owned()),

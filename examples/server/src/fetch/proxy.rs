@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::body::{Frame, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use subtle::ConstantTimeEq;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -31,6 +31,14 @@ use crate::random::secret;
 const CONNECT: Duration = Duration::from_secs(15);
 /// Connections of the downloader at a time.
 const MAX_CONNECTIONS: usize = 64;
+/// Connections to sites at a time.
+const MAX_TUNNELS: usize = 128;
+/// Time for the head of a request; a connection that sends none makes room for others.
+const HEADER: Duration = Duration::from_secs(5);
+/// Time that a site may go on to send after the downloader has sent its last byte.
+const LAST_BYTES: Duration = Duration::from_secs(60);
+/// Pause after a connection could not be accepted.
+const PAUSE: Duration = Duration::from_millis(50);
 const USER: &str = "fetch";
 /// Headers that concern the connection to the proxy and are not passed on.
 const HOP_BY_HOP: [&str; 8] = [
@@ -117,11 +125,16 @@ async fn listen(listener: TcpListener, gate: Arc<Gate>) {
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
-                let Ok((stream, _)) = accepted else { continue };
+                let Ok((stream, _)) = accepted else {
+                    // As when there are too many open files: the next attempt would fail at once, too.
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                };
                 let gate = Arc::clone(&gate);
                 let service = hyper::service::service_fn(move |request| answer(Arc::clone(&gate), request));
                 connections.spawn(async move {
                     let mut http = hyper::server::conn::http1::Builder::new();
+                    http.timer(TokioTimer::new()).header_read_timeout(HEADER);
                     let connection = http.max_buf_size(64 << 10).serve_connection(TokioIo::new(stream), service);
                     // The downloader may disconnect at any time.
                     let _ = connection.with_upgrades().await;
@@ -184,6 +197,9 @@ impl Gate {
 
     /// Answers CONNECT: passes on what an encrypted connection carries.
     async fn tunnel(self: &Arc<Self>, mut request: Request<Incoming>) -> Result<Response<Body>, StatusCode> {
+        if !self.has_room() {
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
+        }
         let site = self.connect(request.uri(), None).await?;
         let upgrade = hyper::upgrade::on(&mut request);
         let gate = Arc::clone(self);
@@ -201,8 +217,8 @@ impl Gate {
         let up = async {
             let _ = tokio::io::copy(&mut from_client, &mut to_site).await;
             let _ = to_site.shutdown().await;
-            // The site may go on to send.
-            std::future::pending::<()>().await;
+            // The site may go on to send, but not to somebody who has gone.
+            tokio::time::sleep(LAST_BYTES).await;
         };
         let down = async {
             let mut buffer = vec![0; 32 << 10];
@@ -227,7 +243,9 @@ impl Gate {
         let site = self.connect(request.uri(), Some(80)).await?;
         let host = request.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
         let Some(Ok(host)) = host else { return Err(StatusCode::BAD_REQUEST) };
+        // An address may have a query without a path.
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         *request.uri_mut() = path.parse().map_err(|_| StatusCode::BAD_REQUEST)?;
         without_hop_by_hop(request.headers_mut());
         request.headers_mut().insert(header::HOST, host);
@@ -250,6 +268,13 @@ impl Gate {
             self.is_over.store(true, Ordering::Relaxed);
         }
         bytes <= self.limit
+    }
+
+    /// Returns whether another connection to a site may be opened.
+    fn has_room(&self) -> bool {
+        let mut tunnels = locked(&self.tunnels);
+        while tunnels.try_join_next().is_some() {}
+        tunnels.len() < MAX_TUNNELS
     }
 
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {

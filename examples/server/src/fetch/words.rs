@@ -107,7 +107,28 @@ pub(super) fn last_words(said: &str) -> String {
     let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty()).rev();
     let mut last = lines.clone();
     let line = lines.find(|line| line.starts_with("ERROR:")).or_else(|| last.next()).unwrap_or_default();
-    shortened(line.trim_start_matches("ERROR:").trim())
+    shortened(&without_secrets(line.trim_start_matches("ERROR:").trim()))
+}
+
+/// Returns text without what may hold secrets in its web addresses: credentials, query and fragment.
+fn without_secrets(text: &str) -> String {
+    let mut safe = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("://") {
+        let (before, address) = rest.split_at(start + 3);
+        safe.push_str(before);
+        let end = address.find(|letter: char| letter.is_whitespace() || matches!(letter, '"' | '\'' | '<' | '>'));
+        let (address, after) = address.split_at(end.unwrap_or(address.len()));
+        let place = address.split(['?', '#']).next().unwrap_or_default();
+        let host_ends = place.find('/').unwrap_or(place.len());
+        let from = place[..host_ends].rfind('@').map_or(0, |at| at + 1);
+        safe.push_str(&place[from..]);
+        if place.len() < address.len() {
+            safe.push('…');
+        }
+        rest = after;
+    }
+    safe + rest
 }
 
 #[cfg(test)]
@@ -143,5 +164,17 @@ mod tests {
         assert!(theirs.starts_with("[vimeo] 1: Login required") && theirs.chars().count() <= 301, "{theirs}");
         assert!(!failed("vimeo.com", "\n").detail().contains("program says"));
         assert_eq!(last_words("one\ntwo\n"), "two");
+    }
+
+    #[test]
+    fn the_secrets_of_web_addresses_are_left_out_of_what_the_program_says() {
+        for (said, shown) in [
+            ("Unsupported URL: https://a.example/b?token=1#2", "Unsupported URL: https://a.example/b…"),
+            ("proxy http://fetch:66c6@127.0.0.1:34223 failed", "proxy http://127.0.0.1:34223 failed"),
+            ("'https://a.example?x' or \"http://b.example/@c\".", "'https://a.example…' or \"http://b.example/@c\"."),
+            ("no address :// at all", "no address :// at all"),
+        ] {
+            assert_eq!(last_words(said), shown);
+        }
     }
 }

@@ -254,7 +254,7 @@ impl QueueState {
             UploadError::Store(error) => Failure::of_store(&error, "the video"),
         });
         let (upload, mut file) = created?;
-        let mut source = File::open(&fetched.path).map_err(|error| Failure::hide(&error))?;
+        let mut source = opened(&fetched.path).map_err(|error| Failure::hide(&error))?;
         let (mut bytes, mut hash, mut chunk) = (0, Sha256::new(), vec![0; 256 << 10]);
         loop {
             let count = source.read(&mut chunk).map_err(|error| Failure::hide(&error))?;
@@ -298,6 +298,24 @@ impl QueueState {
         }
         live.end(End::Stored);
         self.leave(live);
+    }
+}
+
+/// Opens a file that the downloader wrote, but no link, and nothing that would have to be waited for.
+fn opened(path: &Path) -> std::io::Result<File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt;
+
+        options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+    }
+    let file = options.open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(std::io::Error::other("the download is not a file")),
     }
 }
 

@@ -40,11 +40,12 @@ impl Store {
         Ok(transaction.commit()?)
     }
 
-    /// Removes a key, with an entry of the audit.
+    /// Removes a key and the links that were made with it, with an entry of the audit.
     pub(crate) fn remove_key(&self, name: &str, entry: &Entry) -> Result<(), StoreError> {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
         transaction.execute("DELETE FROM keys WHERE name = ?1", [name])?;
+        transaction.execute("DELETE FROM shares WHERE key = ?1", [name])?;
         record(&transaction, entry)?;
         Ok(transaction.commit()?)
     }

@@ -157,7 +157,7 @@ pub(crate) async fn make_key(
             "must have 1 to 64 letters, digits, dots, dashes and underscores",
         ));
     }
-    let _change = app.keys.change().await;
+    let change = app.keys.change().await;
     let known = app.keys.list();
     if known.iter().any(|(holder, ..)| holder.name == name) {
         return Err(Problem::conflict(format!(
@@ -172,10 +172,13 @@ pub(crate) async fn make_key(
     }
     let (api_key, key) = made(&name, admin, &client.owner);
     let entry = Entry::new(Action::NewKey, &client.actor).changing(&json!({ "name": name, "admin": admin }));
-    let stored = key.clone();
+    // Database and memory change together, also if the admin disconnects meanwhile.
+    let all = App::clone(&app);
     let added = app.store.run(move |store| {
-        store.add_key(&stored, &entry)?;
+        let _change = change;
+        store.add_key(&key, &entry)?;
         entry.log();
+        all.keys.add(key);
         Ok(())
     });
     match added.await {
@@ -186,7 +189,6 @@ pub(crate) async fn make_key(
         }
         Err(error) => return Err(Problem::of_store(&error, "the key")),
     }
-    app.keys.add(key);
     Ok((StatusCode::CREATED, Json(NewKey { name, admin, api_key })).into_response())
 }
 
@@ -213,7 +215,7 @@ pub(crate) async fn revoke_key(
 ) -> Result<StatusCode, Problem> {
     require_admin(&app, &client)?;
     // One change at a time, so that two admins cannot revoke each other's last key.
-    let _change = app.keys.change().await;
+    let change = app.keys.change().await;
     match app.keys.may_revoke(&name) {
         Revocation::Possible => {}
         Revocation::Unknown => return Err(Problem::not_found("There is no key of this name, or it was revoked.")),
@@ -229,14 +231,16 @@ pub(crate) async fn revoke_key(
         }
     }
     let entry = Entry::new(Action::RevokeKey, &client.actor).changing(&json!({ "name": name }));
-    let removed = name.clone();
+    // Database and memory change together, also if the admin disconnects meanwhile.
+    let all = App::clone(&app);
     let stored = app.store.run(move |store| {
-        store.remove_key(&removed, &entry)?;
+        let _change = change;
+        store.remove_key(&name, &entry)?;
         entry.log();
+        all.keys.revoke(&name);
         Ok(())
     });
     stored.await.map_err(|error| Problem::of_store(&error, "the request"))?;
-    app.keys.revoke(&name);
     Ok(StatusCode::NO_CONTENT)
 }
 

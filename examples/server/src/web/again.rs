@@ -59,6 +59,7 @@ pub(crate) async fn again(
     let mut analysis = draft(&received, settings, &client);
     // An admin must not turn another key's video into one of its own.
     analysis.origin.owner.clone_from(&first.origin.owner);
+    analysis.source.clone_from(&first.source);
     analysis.origin.fingerprint = fingerprint(&analysis.sha256, &analysis.settings, webhook.as_deref())?;
     let entry = about(Action::SubmitAgain, &client, &analysis).changing(&json!({ "of": first.id }));
     let submission = Submission { analysis, upload: received.upload, video };

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Stands in for yt-dlp: takes its arguments, and downloads an address through the proxy that it is given. The path of
-the address says what else it does."""
+"""Stands in for yt-dlp: takes its arguments and an address on standard input, which it downloads through the proxy of
+its environment. The path of the address says what else it does."""
 
 import os
 import subprocess
@@ -13,14 +13,14 @@ if "--version" in sys.argv:
     print("1.0-of-the-tests")
     sys.exit(0)
 
-options, address = sys.argv[1:-2], sys.argv[-1]
-if sys.argv[-2] != "--":
-    sys.exit("ERROR: no -- before the address")
+options, address = sys.argv[1:-2], sys.stdin.read().strip()
+if sys.argv[-2:] != ["--batch-file", "-"]:
+    sys.exit("ERROR: no address on standard input")
 for needed in ["--ignore-config", "--no-playlist", "--no-cookies", "--no-cache-dir"]:
     if needed not in options:
         sys.exit(f"ERROR: {needed} is missing")
-proxy = options[options.index("--proxy") + 1]
-if os.environ.get("http_proxy") != proxy or "SECRET_OF_THE_SERVER" in os.environ or "HTTPS_PROXY" in os.environ:
+proxy = os.environ.get("http_proxy")
+if not proxy or any("://" in option or "@" in option for option in sys.argv) or "SECRET_OF_THE_SERVER" in os.environ or "HTTPS_PROXY" in os.environ:
     sys.exit(f"ERROR: wrong environment {sorted(os.environ)}")
 if os.listdir(".") or os.listdir(os.environ["HOME"]):
     sys.exit("ERROR: the folders are not empty")
@@ -42,6 +42,8 @@ path = urllib.parse.urlsplit(address).path
 try:
     if path == "/complains":
         sys.exit(f"WARNING: x\nERROR: [fake] Login required in {os.getcwd()}: " + "very " * 200 + "much")
+    if path == "/unsupported":
+        sys.exit(f"ERROR: Unsupported URL: {address} through {proxy}")
     if path == "/limits":
         import resource
 

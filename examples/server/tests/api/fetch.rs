@@ -392,6 +392,20 @@ async fn a_repeated_request_fetches_nothing_and_another_key_does_not_see_it() {
     assert_eq!(server.json("/v1/server").await["fetch_hosts"], json!([]), "not for everybody");
 }
 
+#[tokio::test]
+async fn what_the_program_says_about_an_address_is_kept_without_its_secrets() {
+    let site = Site::start("").await;
+    let server = start(&site, &[]);
+    let problem = problem(&server, &site.address("/unsupported?token=HUSHHUSH")).await;
+    let said = detail(&problem);
+    assert!(said.contains("/unsupported… through http://127.0.0.1:"), "{said}");
+    for file in ["deepsight.sqlite", "deepsight.sqlite-wal"] {
+        let bytes = std::fs::read(server.data.path().join(file)).unwrap_or_default();
+        assert!(!bytes.windows(8).any(|text| text == b"HUSHHUSH"), "{file}");
+    }
+    assert!(!server.log.lock().unwrap().contains("HUSHHUSH"));
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_download_that_a_stop_or_a_crash_interrupts_fails_retryably_and_leaves_nothing_behind() {
@@ -452,6 +466,9 @@ async fn a_video_that_has_arrived_is_analyzed_after_a_restart() {
     let server = Server::start_on(data, &[], &[]);
     let done = server.finished(&id).await;
     assert_eq!((&done["status"], &done["file_name"]), (&"done".into(), &"A clip of the web.mp4".into()), "{done}");
+    let again: Value =
+        server.post(&format!("/v1/analyses/{id}/again?frames=2")).send().await.unwrap().json().await.unwrap();
+    assert_eq!((&again["source"], again["source"].is_string()), (&done["source"], true), "{again}");
 }
 
 #[test]

@@ -91,6 +91,25 @@ async fn a_key_that_an_admin_makes_works_until_it_is_revoked_also_after_a_restar
 }
 
 #[tokio::test]
+async fn the_links_of_a_key_end_with_it() {
+    let (boss, line) = new_admin_key("boss");
+    let server = Server::start(&["--api-key", &line]);
+    let desk = made(&server, &boss, json!({ "name": "desk" })).await;
+    let upload = server.post("/v1/analyses?frames=2").multipart(crate::support::form(&portraits()));
+    let id = sent(upload, &desk).await.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned();
+    let events = sent(server.get(&format!("/v1/analyses/{id}/events")), &desk).await;
+    assert!(events.text().await.unwrap().contains("event: done"));
+    let link = async |key: &str| {
+        let share = server.post(&format!("/v1/analyses/{id}/shares")).json(&json!({ "days": 7 }));
+        sent(share, key).await.json::<Value>().await.unwrap()["path"].as_str().unwrap().to_owned()
+    };
+    let (own, other) = (link(&desk).await, link(&boss).await);
+    assert_eq!(sent(server.delete("/v1/keys/desk"), &boss).await.status(), 204);
+    assert_eq!(server.get(&own).send().await.unwrap().status(), 404);
+    assert_eq!(server.get(&other).send().await.unwrap().status(), 200, "the admin's link stays");
+}
+
+#[tokio::test]
 async fn nobody_but_an_admin_manages_keys_and_the_last_admin_stays() {
     let ((clerk, first), (boss, second)) = (new_key("clerk"), new_admin_key("boss"));
     let server = Server::start(&["--api-key", &first, "--api-key", &second]);
