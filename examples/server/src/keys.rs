@@ -393,7 +393,12 @@ mod tests {
         let (_, admin) = new_key("boss", true).unwrap();
         keys.replace(&[admin]).unwrap();
         assert_eq!((keys.owner(&boss), keys.list().len()), (None, 1));
+        // The hidden one can be revoked, so that it does not come back.
+        assert_eq!(keys.may_revoke("boss"), Revocation::Possible);
+        keys.revoke("boss");
         assert_eq!(keys.may_revoke("boss"), Revocation::Configured);
+        keys.replace(&[]).unwrap();
+        assert_eq!(keys.owner(&boss), None);
     }
 
     #[test]
