@@ -10,6 +10,8 @@ mod conversion;
 mod coverage;
 mod crop;
 mod decide;
+#[cfg(any(feature = "model", feature = "signature"))]
+mod digest;
 #[cfg(feature = "model")]
 mod efficientnet;
 #[cfg(feature = "model")]

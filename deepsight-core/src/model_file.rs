@@ -12,8 +12,8 @@ use half::slice::HalfFloatSliceExt;
 use image::RgbImage;
 use safetensors::tensor::{SafeTensors, TensorView};
 use safetensors::{Dtype, SafeTensorError};
-use sha2::{Digest, Sha256};
 
+use crate::digest;
 use crate::eight_bits::EightBits;
 use crate::{
     Error,
@@ -186,7 +186,7 @@ impl ModelFile {
     /// a tensor of 8-bit integers also [`Error::TensorNames`] when its scales are missing, [`Error::TensorShape`] when
     /// there is not one scale for each channel, and [`Error::TensorNotFinite`] when a scale is not usable.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        let (sha256, parsed) = rayon::join(|| hex(&Sha256::digest(bytes)), || Self::parse(bytes));
+        let (sha256, parsed) = rayon::join(|| digest::sha256(bytes), || Self::parse(bytes));
         Ok(Self { sha256: Some(sha256), ..parsed? })
     }
 
@@ -404,8 +404,4 @@ fn half_bytes(name: &str, values: &[f32]) -> Result<Vec<u8>, Error> {
         Some(index) => Err(Error::TensorNotFinite { name: name.into(), index, value: values[index] }),
         None => Ok(halves.iter().flat_map(|half| half.to_le_bytes()).collect()),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

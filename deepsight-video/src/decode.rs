@@ -261,7 +261,7 @@ mod tests {
         assert!((video.options.limits.max_wait..Duration::from_secs(120)).contains(&start.elapsed()));
         let gone = Instant::now() + Duration::from_secs(60);
         while !processes_on(&path).is_empty() {
-            // The grandchild is killed with the process group. Whoever inherits it waits for it a moment later.
+            // The grandchild is killed with the process group. The process that inherits it reaps it soon after.
             assert!(Instant::now() < gone, "a grandchild is left: {:?}", processes_on(&path));
             std::thread::sleep(Duration::from_millis(5));
         }

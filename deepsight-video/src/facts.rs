@@ -73,7 +73,7 @@ pub(crate) fn facts(path: &Path, tags: [&BTreeMap<String, String>; 2], index: Op
     if let Some(edits) = index.and_then(edit_list) {
         add("Edit list", &edits);
     }
-    // A file that cannot be read any more is reported by whoever decodes it.
+    // If the file can no longer be read, decoding it reports that.
     if let Ok((head, tail)) = ends(path) {
         if let Some(encoder) = encoder(&head) {
             add("Encoded with", &encoder);

@@ -55,5 +55,5 @@ pub use raw::RawFrames;
 pub use recompress::recompress_clip;
 pub use sampling::Sampling;
 pub use still::Still;
-pub use video::{Video, VideoInfo};
+pub use video::{Video, VideoInfo, sha256};
 pub use y4m::Y4m;

@@ -71,8 +71,8 @@ impl Media {
     }
 
     /// Decodes frames of a report on this file again, one after another: those with these indices, with the pixels that
-    /// were analyzed if the options [turn](crate::DecodeOptions::turn) the picture as then. Indices that the report does
-    /// not have are left out.
+    /// were analyzed if the options [turn](crate::DecodeOptions::turn) the picture as then. Indices that are not in the
+    /// report are left out.
     ///
     /// # Errors
     /// Returns the errors of [`frames`](Self::frames). The iterator returns later errors.

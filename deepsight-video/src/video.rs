@@ -339,8 +339,12 @@ pub(crate) fn unreadable(path: &Path, source: io::Error) -> VideoError {
     VideoError::Io { path: path.to_path_buf(), source }
 }
 
-/// Reads a whole file and returns its SHA-256 in hexadecimal.
-pub(crate) fn sha256(path: &Path) -> Result<String, VideoError> {
+/// Reads a whole file of any kind and returns its SHA-256 in hexadecimal, as reports have it
+/// ([`Input::sha256`](deepsight_core::Input::sha256)).
+///
+/// # Errors
+/// [`VideoError::Io`] if the file cannot be read.
+pub fn sha256(path: &Path) -> Result<String, VideoError> {
     let mut hash = HashWriter(Sha256::new());
     let copied = File::open(path).and_then(|mut file| io::copy(&mut file, &mut hash));
     copied.map_err(|source| unreadable(path, source))?;

@@ -1,8 +1,10 @@
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{FilterType, resize};
-use image::{ExtendedColorType, ImageEncoder, RgbImage};
+use image::{ExtendedColorType, ImageEncoder, ImageError, RgbImage};
 
 use super::Evidence;
 use super::text::escape_html;
@@ -33,16 +35,8 @@ pub(super) fn figure(evidence: &Evidence) -> String {
 }
 
 fn picture(image: &RgbImage, description: &str) -> String {
-    let (width, height) = image.dimensions();
-    let scale = (f64::from(THUMBNAIL) / f64::from(width.max(height).max(1))).min(1.0);
-    let side = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
-    let small =
-        if scale < 1.0 { resize(image, side(width), side(height), FilterType::Triangle) } else { image.clone() };
-    let (width, height) = small.dimensions();
-    let mut jpeg = Vec::new();
-    let encoder = JpegEncoder::new_with_quality(&mut jpeg, 82);
-    match encoder.write_image(&small, width, height, ExtendedColorType::Rgb8) {
-        Ok(()) => format!(
+    match small_jpeg(image, THUMBNAIL, 82) {
+        Ok((jpeg, width, height)) => format!(
             "<img src=\"data:image/jpeg;base64,{}\" width=\"{width}\" height=\"{height}\" alt=\"{}\">",
             STANDARD.encode(&jpeg),
             escape_html(description)
@@ -50,4 +44,20 @@ fn picture(image: &RgbImage, description: &str) -> String {
         // If a picture cannot be encoded, the page says so in its place.
         Err(error) => format!("<span class=\"note\">no picture: {}</span>", escape_html(&error.to_string())),
     }
+}
+
+/// Encodes a picture as JPEG, with at most `side` pixels on its longer side. Returns its bytes, width and height.
+pub(super) fn small_jpeg(image: &RgbImage, side: u32, quality: u8) -> Result<(Vec<u8>, u32, u32), ImageError> {
+    let (width, height) = image.dimensions();
+    let scale = (f64::from(side) / f64::from(width.max(height).max(1))).min(1.0);
+    let scaled = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
+    let small = match scale < 1.0 {
+        true => Cow::Owned(resize(image, scaled(width), scaled(height), FilterType::Triangle)),
+        false => Cow::Borrowed(image),
+    };
+    let (width, height) = small.dimensions();
+    let mut jpeg = Vec::new();
+    let encoder = JpegEncoder::new_with_quality(&mut jpeg, quality);
+    encoder.write_image(&small, width, height, ExtendedColorType::Rgb8)?;
+    Ok((jpeg, width, height))
 }

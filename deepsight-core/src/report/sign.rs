@@ -11,10 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, KeypairBytes};
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
-use sha2::{Digest, Sha256};
 
 use self::canonical::canonical;
 use super::{Report, Signature};
+use crate::digest::sha256;
 use crate::{BoxError, Error};
 
 /// Bytes of a key file that are read; a key has about a hundred.
@@ -93,7 +93,7 @@ pub enum SignatureError {
     },
 }
 
-/// A key that signs reports: Ed25519 (RFC 8032). Whoever has it can sign in its owner's name.
+/// A key that signs reports: Ed25519 (RFC 8032). Anyone who has it can sign in its owner's name.
 #[derive(Clone)]
 pub struct SecretKey(SigningKey);
 
@@ -224,7 +224,7 @@ impl Report {
         // What is signed is what a reader of the JSON gets, whose numbers may have other digits than those in memory.
         let signed = canonical(&self.to_json()?)?;
         let value = STANDARD.encode(key.0.sign(&signed).to_bytes());
-        self.signature = Some(Signature::new(key.public_key().to_string(), hash(&signed), value));
+        self.signature = Some(Signature::new(key.public_key().to_string(), sha256(&signed), value));
         Ok(self)
     }
 }
@@ -259,7 +259,7 @@ pub fn verify(json: &str, expected: Option<&PublicKey>) -> Result<Verified, Sign
     let value: [u8; 64] = decoded(&signature.value).ok_or(SignatureError::Malformed { field: "value" })?;
     // Strict: keys with which one signature would fit many texts are refused.
     let holds = key.verify_strict(&signed, &ed25519_dalek::Signature::from_bytes(&value));
-    if holds.is_err() || signature.sha256 != hash(&signed) {
+    if holds.is_err() || signature.sha256 != sha256(&signed) {
         return Err(SignatureError::Altered);
     }
     let key = PublicKey(key);
@@ -284,8 +284,4 @@ fn in_file(path: &Path, error: impl Into<BoxError>) -> SignatureError {
 
 fn decoded<const N: usize>(text: &str) -> Option<[u8; N]> {
     STANDARD.decode(text).ok()?.try_into().ok()
-}
-
-fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -8,10 +8,10 @@ use crate::{Coverage, FaceCrop, FrameError, Reason, Verdict};
 pub(super) const CAUTION: &str = "An estimate by a trained model, not proof: forgeries it was not trained on can pass, \
                                   and poor video can look forged.";
 /// How to read activation maps. Each is scaled to its own maximum, so even a real face has bright regions.
-pub(super) const MAPS: &str = "The faces of each person with the highest fake probability. Beside each, coloured, what in \
-                               it speaks for a forgery: most where it is yellow. Every picture has a scale of its own, so \
-                               a face with a low probability may have bright places too; one without colour has no place \
-                               that speaks for a forgery.";
+pub(super) const MAPS: &str = "The faces of each person with the highest fake probability. Beside each, coloured, \
+                               what in it speaks for a forgery: most where it is yellow. Every picture has a scale of \
+                               its own, so a face with a low probability may have bright places too; one without \
+                               colour has no place that speaks for a forgery.";
 
 /// What a verdict means, in a sentence.
 pub(super) fn meaning(verdict: Verdict) -> &'static str {
@@ -242,8 +242,8 @@ fn crop(crop: FaceCrop) -> String {
     }
 }
 
-/// Formats a setting as text: strings without the quotes that JSON puts around them, numbers with the digits that single
-/// precision has.
+/// Formats a setting as text: strings without the quotes that JSON puts around them, numbers with the digits that
+/// single precision has.
 fn plain(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::Null => "none".into(),

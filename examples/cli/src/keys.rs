@@ -7,9 +7,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use deepsight_core::report::{PublicKey, SecretKey, SignatureError, Verified, verify};
 use deepsight_core::with_causes;
-use sha2::{Digest, Sha256};
 
-use crate::output::{OutputError, PendingFile, complain, on_one_line, print};
+use crate::output::{OutputError, PendingFile, complain, on_one_line, print, would_replace};
 
 /// Longest file of reports, in bytes. A report on an hour of video has some megabytes.
 const MAX_REPORTS: u64 = 256 << 20;
@@ -90,6 +89,9 @@ pub enum KeyError {
         /// Their number.
         reports: usize,
     },
+    /// The clip cannot be read.
+    #[error(transparent)]
+    Clip(#[from] deepsight_video::VideoError),
     /// A result would replace what it is made from.
     #[error("--signed-bytes {} is also an input", path.display())]
     Input {
@@ -184,10 +186,10 @@ fn write_new(path: &Path, content: &[u8], secret: bool) -> Result<(), KeyError> 
 fn reports(text: &str) -> Vec<&str> {
     let text = text.trim_start_matches('\u{feff}');
     let is_json = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
-    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
-    match lines.clone().count() {
-        0 => Vec::new(),
-        2.. if lines.next().is_some_and(is_json) => text.lines().filter(|line| !line.trim().is_empty()).collect(),
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    match lines[..] {
+        [] => lines,
+        [first, _, ..] if is_json(first) => lines,
         _ => vec![text],
     }
 }
@@ -195,13 +197,10 @@ fn reports(text: &str) -> Vec<&str> {
 /// Returns a line for each report, and whether all hold.
 fn check(args: &VerifyArgs) -> Result<(String, bool), KeyError> {
     let key = args.key.as_deref().map(PublicKey::read).transpose()?;
-    let clip = args.clip.as_deref().map(hash).transpose()?;
+    let clip = args.clip.as_deref().map(deepsight_video::sha256).transpose()?;
     if let Some(path) = &args.signed_bytes {
         let inputs = [Some(&args.report), args.key.as_ref(), args.clip.as_ref()];
-        let is = |other: &&PathBuf| {
-            std::fs::canonicalize(other).is_ok_and(|it| std::fs::canonicalize(path).is_ok_and(|own| own == it))
-        };
-        if inputs.into_iter().flatten().any(|other| is(&other)) {
+        if would_replace(path, inputs.into_iter().flatten()) {
             return Err(KeyError::Input { path: path.clone() });
         }
     }
@@ -258,16 +257,4 @@ fn described(verified: &Verified, key_is_known: bool, clip: Option<&str>) -> (St
     let made = created.map_or_else(String::new, |created| format!(", made {}", on_one_line(created)));
     let (verdict, path) = (report.verdict, on_one_line(&report.input.path));
     (format!("VALID: {verdict} for {path}{made}. The report was not altered. {by}{about}"), true)
-}
-
-fn hash(path: &Path) -> Result<String, KeyError> {
-    let failed = |source| KeyError::Read { path: path.into(), source };
-    let mut file = std::fs::File::open(path).map_err(failed)?;
-    let (mut digest, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut buffer).map_err(failed)? {
-            0 => return Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
-            read => digest.update(&buffer[..read]),
-        }
-    }
 }

@@ -85,6 +85,13 @@ pub(crate) fn create_folder(path: &Path) -> Result<(), OutputError> {
     PendingFile::create(&path.join("probe")).map(drop).map_err(|error| OutputError { path: path.into(), ..error })
 }
 
+/// Returns whether writing `path` would replace one of the inputs. A slip of the hand must not cost the only copy of a
+/// clip.
+pub(crate) fn would_replace<'a>(path: &Path, inputs: impl IntoIterator<Item = &'a PathBuf>) -> bool {
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    real(path).is_some_and(|path| inputs.into_iter().any(|input| real(input).as_ref() == Some(&path)))
+}
+
 /// A name for each clip's outputs: its file name without extension, numbered where two would be the same.
 pub(crate) fn unique_stems(clips: &[PathBuf]) -> Vec<String> {
     let mut stems: Vec<String> = Vec::with_capacity(clips.len());

@@ -8,12 +8,11 @@ mod write;
 
 use std::collections::{BTreeMap, HashMap};
 
-use image::codecs::jpeg::JpegEncoder;
-use image::imageops::{FilterType, resize};
-use image::{ExtendedColorType, ImageEncoder, RgbImage};
+use image::RgbImage;
 use krilla::image::Image;
 
 use self::page::{Composer, Picture};
+use super::pictures::small_jpeg;
 use super::{Record, Report};
 use crate::Error;
 
@@ -213,20 +212,7 @@ fn picture(image: &RgbImage, side: u32) -> Result<Picture, Error> {
     if width == 0 || height == 0 {
         return Err(failed("it has no pixels".into()));
     }
-    let scale = (f64::from(side) / f64::from(width.max(height))).min(1.0);
-    let scaled = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
-    let small;
-    let image = match scale < 1.0 {
-        true => {
-            small = resize(image, scaled(width), scaled(height), FilterType::Triangle);
-            &small
-        }
-        false => image,
-    };
-    let mut jpeg = Vec::new();
-    let encoder = JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY);
-    let encoded = encoder.write_image(image, image.width(), image.height(), ExtendedColorType::Rgb8);
-    encoded.map_err(|error| failed(error.to_string()))?;
+    let (jpeg, ..) = small_jpeg(image, side, JPEG_QUALITY).map_err(|error| failed(error.to_string()))?;
     let aspect = width as f32 / height as f32;
     Ok(Picture { image: Image::from_jpeg(jpeg.into(), true).map_err(failed)?, aspect })
 }

@@ -71,7 +71,10 @@ pub(super) enum Mark {
     Picture(Area, Picture),
 }
 
-/// A cell of a table.
+/// A text of a table, and the dot before it.
+type Cell = (Option<Ink>, Rc<Paragraph>);
+
+/// A column of a table.
 pub(super) struct Column {
     pub(super) title: &'static str,
     /// Share of the table's width, relative to those of the other columns.
@@ -158,13 +161,16 @@ impl Composer {
 
     fn indented(&mut self, text: &str, style: Style, indent: f32) {
         let paragraph = self.setter.set(text, style, self.width() - indent);
-        // A few lines stay together.
+        self.flow(&paragraph, indent);
+    }
+
+    /// Writes a paragraph over as many pages as it needs; a few lines stay together.
+    fn flow(&mut self, paragraph: &Rc<Paragraph>, indent: f32) {
         if paragraph.height() < KEPT_TOGETHER {
             self.need(paragraph.height());
         }
         let mut above = 0.0;
-        let heights: Vec<f32> = paragraph.layout.lines().map(|line| line.metrics().line_height).collect();
-        for (line, height) in heights.into_iter().enumerate() {
+        for (line, height) in paragraph.layout.lines().map(|line| line.metrics().line_height).enumerate() {
             self.need(height);
             let mark = Mark::Line { paragraph: paragraph.clone(), line, x: SIDE + indent, y: self.y - above };
             self.mark(mark);
@@ -192,11 +198,11 @@ impl Composer {
     /// Writes a list.
     pub(super) fn bullets(&mut self, items: impl IntoIterator<Item = String>) {
         for item in items {
-            let height = self.setter.set(&item, BODY, self.width() - 13.0).height();
-            self.need(height.min(KEPT_TOGETHER));
+            let paragraph = self.setter.set(&item, BODY, self.width() - 13.0);
+            self.need(paragraph.height().min(KEPT_TOGETHER));
             let (x, y) = (SIDE + 4.0, self.y + 6.6);
             self.mark(Mark::Disc { x, y, radius: 1.4, ink: SOFT });
-            self.indented(&item, BODY, 13.0);
+            self.flow(&paragraph, 13.0);
             self.space(2.0);
         }
     }
@@ -228,44 +234,38 @@ impl Composer {
         let shares: f32 = columns.iter().map(|column| column.share).sum();
         let widths: Vec<f32> = columns.iter().map(|column| column.share / shares * self.width()).collect();
         let head: Vec<_> = columns.iter().map(|column| (None, column.title.to_owned())).collect();
+        let head = self.cells(&widths, &head, SMALL.bold().ink(SOFT));
         self.need(48.0);
-        self.row(&widths, &head, SMALL.bold().ink(SOFT));
+        self.row(&widths, &head);
         for row in rows {
             let page = self.pages.len();
-            let height = self.row_height(&widths, &row);
-            self.need(height);
+            let row = self.cells(&widths, &row, SMALL);
+            self.need(row_height(&row));
             if self.pages.len() > page {
-                self.row(&widths, &head, SMALL.bold().ink(SOFT));
+                self.row(&widths, &head);
             }
-            self.row(&widths, &row, SMALL);
+            self.row(&widths, &row);
         }
     }
 
-    fn cells(&mut self, widths: &[f32], cells: &[(Option<Ink>, String)], style: Style) -> Vec<Rc<Paragraph>> {
+    fn cells(&mut self, widths: &[f32], cells: &[(Option<Ink>, String)], style: Style) -> Vec<Cell> {
         let cells = cells.iter().zip(widths);
         let set = |((dot, text), width): (&(Option<Ink>, String), &f32)| {
-            self.setter.set(&shortened(text, MAX_CELL), style, width - 8.0 - indent(*dot))
+            (*dot, self.setter.set(&shortened(text, MAX_CELL), style, width - 8.0 - indent(*dot)))
         };
         cells.map(set).collect()
     }
 
-    fn row_height(&mut self, widths: &[f32], cells: &[(Option<Ink>, String)]) -> f32 {
-        let cells = self.cells(widths, cells, SMALL);
-        cells.iter().map(|cell| cell.height()).fold(0.0, f32::max) + 6.0
-    }
-
-    fn row(&mut self, widths: &[f32], cells: &[(Option<Ink>, String)], style: Style) {
-        let height = self.row_height(widths, cells);
-        let paragraphs = self.cells(widths, cells, style);
+    fn row(&mut self, widths: &[f32], cells: &[Cell]) {
         let (mut x, y) = (SIDE, self.y + 3.0);
-        for ((paragraph, width), (dot, _)) in paragraphs.iter().zip(widths).zip(cells) {
+        for ((dot, paragraph), width) in cells.iter().zip(widths) {
             if let Some(ink) = *dot {
                 self.mark(Mark::Disc { x: x + 4.0, y: y + 5.4, radius: 3.0, ink });
             }
             self.place(paragraph, x + indent(*dot), y);
             x += width;
         }
-        self.y += height;
+        self.y += row_height(cells);
         let points = vec![(SIDE, self.y), (SIDE + self.width(), self.y)];
         self.mark(Mark::Stroke { points, ink: LINE, width: 0.6, dashed: false });
     }
@@ -306,13 +306,14 @@ impl Composer {
         (self.pages, self.headings)
     }
 
-    /// Draws a picture with a caption under it, and returns the height that both take. The caller makes room.
+    /// Draws a picture, and returns where it is. The caller makes room.
     pub(super) fn figure(&mut self, picture: &Picture, x: f32, y: f32, width: f32) -> Area {
         let area = Area { x, y, width, height: width / picture.aspect };
         self.mark(Mark::Picture(area, picture.clone()));
         area
     }
 
+    /// Writes white text on a background of its size.
     pub(super) fn label(&mut self, text: &str, x: f32, y: f32, background: Ink) {
         let paragraph = self.setter.set(text, Style::of(7.0).bold().ink(Ink(255, 255, 255)), 200.0);
         let (width, height) = (paragraph.layout.width() + 5.0, paragraph.height() + 1.0);
@@ -332,6 +333,10 @@ pub(super) fn shortened(text: &str, letters: usize) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
+}
+
+fn row_height(cells: &[Cell]) -> f32 {
+    cells.iter().map(|(_, text)| text.height()).fold(0.0, f32::max) + 6.0
 }
 
 fn indent(dot: Option<Ink>) -> f32 {

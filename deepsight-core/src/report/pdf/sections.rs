@@ -175,7 +175,7 @@ impl ReportPdf<'_> {
             return Ok(());
         }
         composer.heading("People");
-        let inks: Vec<Ink> = crate::report::chart::colours(report).iter().map(|class| colour(class)).collect();
+        let inks = self.inks();
         let columns = columns([
             ("Person", 4.4),
             ("Mean", 1.6),
@@ -305,10 +305,12 @@ impl ReportPdf<'_> {
         }
         if !self.is_picture() {
             let limit = if telling.len() == MAX_FRAMES { " The document shows the 24 highest." } else { "" };
-            let text = "The frames in which each person, and each suspicious stretch of time, has the highest fake probability.";
+            let text = "The frames in which each person, and each suspicious stretch of time, has the highest fake \
+                        probability.";
             composer.text(&format!("{text}{limit}"), SMALL.ink(SOFT));
             composer.space(4.0);
         }
+        let inks = self.inks();
         for row in shown.chunks(in_a_row) {
             let captions: Vec<_> = row.iter().map(|(frame, _)| composer.caption(&self.scores(frame), column)).collect();
             let below = captions.iter().map(|caption| caption.height()).fold(0.0, f32::max) + 8.0;
@@ -317,7 +319,8 @@ impl ReportPdf<'_> {
             let (mut x, y) = (composer.left(), composer.y());
             for ((frame, full), caption) in row.iter().zip(&captions) {
                 let height = height(full);
-                self.moment(frame, full, Area { x, y, width: height * full.picture.aspect, height }, composer);
+                let area = Area { x, y, width: height * full.picture.aspect, height };
+                self.moment((frame, full), area, &inks, composer);
                 composer.place(caption, x, y + height + 2.0);
                 x += column + GAP;
             }
@@ -340,14 +343,13 @@ impl ReportPdf<'_> {
         }
     }
 
-    fn moment(&self, frame: &ReportFrame, full: &FullFrame, area: Area, composer: &mut Composer) {
+    fn moment(&self, (frame, full): (&ReportFrame, &FullFrame), area: Area, inks: &[Ink], composer: &mut Composer) {
         composer.figure(&full.picture, area.x, area.y, area.width);
-        let classes = crate::report::chart::colours(self.report);
         let scale = area.width / full.width.max(1) as f32;
         for face in &frame.faces {
             let Some(track) = face.track else { continue };
             let position = self.report.tracks.iter().position(|known| known.id == track);
-            let ink = position.and_then(|i| classes.get(i)).map_or(SOFT, |class| colour(class));
+            let ink = position.map_or(SOFT, |i| inks[i]);
             let bounds = face.face.bounding_box;
             // Boxes may reach over the border of the picture.
             let x = |x: f32| area.x + (x * scale).clamp(0.0, area.width);
@@ -437,7 +439,8 @@ impl ReportPdf<'_> {
         composer.space(3.0);
         composer.text(
             "The file report.json is attached to this document. It has every face, box and score, and the signature. \
-             The command \"deepsight verify report.json --key KEY.pem\" checks it with a key that the signer has published.",
+             The command \"deepsight verify report.json --key KEY.pem\" checks it with a key that the signer has \
+             published.",
             SMALL,
         );
         if self.record_is_apart {
@@ -446,6 +449,11 @@ impl ReportPdf<'_> {
                 SMALL,
             );
         }
+    }
+
+    /// Returns the ink of each track, by its position.
+    fn inks(&self) -> Vec<Ink> {
+        crate::report::chart::colours(self.report).iter().map(|class| colour(class)).collect()
     }
 
     /// Returns whether the report is on a still picture, which has no time.

@@ -6,7 +6,7 @@ use deepsight_core::report::Evidence;
 
 use super::Args;
 use super::publish::Published;
-use crate::output::{OutputError, PendingFile, create_folder, unique_stems};
+use crate::output::{OutputError, PendingFile, create_folder, unique_stems, would_replace};
 
 /// Where results are written. Making it finds out whether they can be.
 #[derive(Debug)]
@@ -59,17 +59,9 @@ impl Destinations {
     /// # Errors
     /// When one cannot be written or is an input, or one page is named for several clips.
     pub(super) fn open(args: &Args, clips: &[PathBuf]) -> Result<Self, DestinationError> {
-        // A slip of the hand must not cost the only copy of a clip.
-        let inputs: Vec<PathBuf> = clips
-            .iter()
-            .chain(&args.model)
-            .chain(&args.sign)
-            .filter_map(|input| std::fs::canonicalize(input).ok())
-            .collect();
+        let inputs = || clips.iter().chain(&args.model).chain(&args.sign);
         for (flag, path) in [("--json", &args.json), ("--html", &args.html), ("--pdf", &args.pdf)] {
-            let path =
-                path.as_ref().filter(|path| std::fs::canonicalize(path).is_ok_and(|path| inputs.contains(&path)));
-            if let Some(path) = path {
+            if let Some(path) = path.as_ref().filter(|path| would_replace(path, inputs())) {
                 return Err(DestinationError::Input { flag, path: path.clone() });
             }
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use deepsight_core::report::{Paper, Record, ReportPdf, SecretKey, SignatureError};
+use deepsight_core::report::{Record, ReportPdf, SecretKey, SignatureError};
 use deepsight_core::{CancelToken, Report, with_causes};
 use deepsight_video::Media;
 use jiff::ZonedDateTime;
@@ -14,7 +14,6 @@ use super::{Args, Failure};
 #[derive(Debug)]
 pub(super) struct Publisher<'a> {
     args: &'a Args,
-    paper: Option<Paper>,
     key: Option<SecretKey>,
 }
 
@@ -32,7 +31,7 @@ impl<'a> Publisher<'a> {
     /// When it cannot be read, or may be read by others.
     pub(super) fn open(args: &'a Args) -> Result<Self, SignatureError> {
         let key = args.sign.as_deref().map(SecretKey::read).transpose()?;
-        Ok(Self { args, paper: args.pdf.as_ref().map(|_| args.paper), key })
+        Ok(Self { args, key })
     }
 
     /// Adds record and signature to a report, and makes a document of it if one is wanted. `clip` is the file, whose
@@ -55,7 +54,7 @@ impl<'a> Publisher<'a> {
             Some(key) => report.sign(key).map_err(|error| Failure::Clip(with_causes(&error)))?,
             None => report,
         };
-        let pdf = self.paper.map(|paper| self.document(&report, clip, paper, cancel)).transpose()?;
+        let pdf = self.args.pdf.as_ref().map(|_| self.document(&report, clip, cancel)).transpose()?;
         Ok(Published { report, pdf })
     }
 
@@ -71,15 +70,9 @@ impl<'a> Publisher<'a> {
         Some(record.with_case(case.clone()).with_analyst(analyst.clone()).with_note(note.clone()))
     }
 
-    fn document(
-        &self,
-        report: &Report,
-        clip: Option<&Path>,
-        paper: Paper,
-        cancel: &CancelToken,
-    ) -> Result<Vec<u8>, Failure> {
+    fn document(&self, report: &Report, clip: Option<&Path>, cancel: &CancelToken) -> Result<Vec<u8>, Failure> {
         let failed = |error: deepsight_core::Error| Failure::Clip(with_causes(&error));
-        let mut pdf = ReportPdf::new(report).with_paper(paper);
+        let mut pdf = ReportPdf::new(report).with_paper(self.args.paper);
         let telling = report.telling_frames();
         if let Some(clip) = clip.filter(|_| !telling.is_empty()) {
             let media = Media::open_with(clip, &self.args.decoding().with_turn(report.quarter_turns()));

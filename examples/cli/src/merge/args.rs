@@ -7,6 +7,7 @@ use clap::Parser;
 
 use super::MergeError;
 use crate::analyze::Failure;
+use crate::output::would_replace;
 use crate::shards::{Shard, ShardError};
 
 /// Merges the results of analyze --output-dir, from one machine or many, into one file and a table.
@@ -72,13 +73,11 @@ impl Args {
     /// # Errors
     /// A line that says which is not.
     pub fn check_outputs(&self, files: &[PathBuf]) -> Result<(), Failure> {
-        let inputs: Vec<PathBuf> =
-            files.iter().chain(&self.manifest).filter_map(|path| fs::canonicalize(path).ok()).collect();
         let mut seen: Vec<&Path> = Vec::new();
         for (flag, path) in self.outputs() {
             let refuse = |why: &str| Err(Failure::Input(format!("{flag} {} {why}", path.display())));
             let shard = path.file_name().and_then(|name| name.to_str()).and_then(Shard::of_file_name);
-            if fs::canonicalize(path).is_ok_and(|path| inputs.contains(&path)) {
+            if would_replace(path, files.iter().chain(&self.manifest)) {
                 return refuse("is also an input");
             }
             if shard.is_some() {

@@ -26,3 +26,6 @@ pub(crate) use settings::{FRAMES, MAX_FPS, MIN_FACE_SIZE, MIN_FPS, Parameters, S
 pub(crate) use share::Share;
 pub(crate) use view::{AnalysisList, AnalysisView, Earlier};
 pub(crate) use web_address::WebAddress;
+
+/// The program and its version, as reports name it.
+pub(crate) const PROGRAM: &str = concat!("deepsight-server ", env!("CARGO_PKG_VERSION"));

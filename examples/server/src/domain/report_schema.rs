@@ -39,8 +39,8 @@ pub(crate) struct ReportSchema {
     /// When and with which program the report was made; absent if it is not signed.
     #[schema(value_type = Object)]
     record: Option<Value>,
-    /// The signature: Ed25519 (RFC 8032) over the canonical JSON (RFC 8785) of the report without this member; absent if
-    /// the server does not sign.
+    /// The signature: Ed25519 (RFC 8032) over the canonical JSON (RFC 8785) of the report without this member; absent
+    /// if the server does not sign.
     signature: Option<SignatureSchema>,
 }
 

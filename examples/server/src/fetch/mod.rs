@@ -29,7 +29,7 @@ use crate::options::Options;
 
 /// Bytes that may arrive beside the video: pages, lists and scripts of a site.
 const BESIDE: u64 = 64 << 20;
-/// Interval at which the progress is told and the disk is looked at.
+/// Interval between reports of progress and checks of the disk.
 const TELL: Duration = Duration::from_millis(500);
 /// Time that the program may take to print its version.
 const VERSION: Duration = Duration::from_secs(30);

@@ -346,9 +346,7 @@ impl QueueState {
         let failed = |error: &dyn std::error::Error| StoreError::Content(serde::ser::Error::custom(error.to_string()));
         let signed = match &self.signing_key {
             Some(key) => {
-                let record = Record::new()
-                    .with_created(Moment::now().to_string())
-                    .with_program(concat!("deepsight-server ", env!("CARGO_PKG_VERSION")));
+                let record = Record::new().with_created(Moment::now().to_string()).with_program(crate::domain::PROGRAM);
                 Some(report.clone().with_record(record).sign(key).map_err(|error| failed(&error))?)
             }
             None => None,

@@ -13,7 +13,7 @@ use super::App;
 use super::guard::Client;
 use super::problem::{JsonProblems, Problem};
 use crate::audit::{Action, Entry};
-use crate::domain::{MadeKey, Moment, MonthOfLabels, shortened};
+use crate::domain::{MadeKey, Moment, MonthOfLabels};
 use crate::keys::{KeyOrigin, Revocation, is_name, made};
 
 /// Largest number of keys that admins make.
@@ -147,8 +147,7 @@ pub(crate) async fn make_key(
 ) -> Result<Response, Problem> {
     require_admin(&app, &client)?;
     let Json(NewKeyRequest { name, admin }) = body.map_err(|rejection| {
-        let detail = format!("The key cannot be made: {}.", shortened(&rejection.body_text()));
-        Problem::new(rejection.status().as_u16(), "bad-key", "The request is malformed", detail)
+        Problem::unreadable_json("bad-key", "The request is malformed", "The key cannot be made", &rejection)
     })?;
     if !is_name(&name) {
         return Err(Problem::bad_parameter(

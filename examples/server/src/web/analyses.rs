@@ -504,11 +504,15 @@ pub(super) async fn finished(app: &AppState, client: &Client, id: &str) -> Resul
     }
 }
 
-/// Returns a response that the browser saves as a file. The server chooses the file's name, because the client's own
-/// name would have to be escaped for every system.
+/// Returns the header that makes a browser save a response as a file. The server chooses the file's name, because the
+/// client's own name would have to be escaped for every system.
+pub(super) fn attachment(analysis: &Analysis, ending: &str) -> String {
+    format!("attachment; filename=\"deepsight-{}.{ending}\"", analysis.id.get(..8).unwrap_or(&analysis.id))
+}
+
+/// Returns a response that the browser saves as a file.
 fn download(content: String, mime: &'static str, analysis: &Analysis, ending: &str) -> Response {
-    let short = analysis.id.get(..8).unwrap_or(&analysis.id);
-    let disposition = format!("attachment; filename=\"deepsight-{short}.{ending}\"");
+    let disposition = attachment(analysis, ending);
     let policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox";
     let headers = [
         (header::CONTENT_TYPE, mime),

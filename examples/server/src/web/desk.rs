@@ -15,7 +15,7 @@ use super::guard::Client;
 use super::problem::{JsonProblems, Problem};
 use super::{App, AppState};
 use crate::audit::{Action, Entry};
-use crate::domain::{Analysis, AnalysisList, AnalysisView, Label, MAX_TAG, Moment, Parameters, Remarks, shortened};
+use crate::domain::{Analysis, AnalysisList, AnalysisView, Label, MAX_TAG, Moment, Parameters, Remarks};
 use crate::store::{Filter, Page};
 
 const MAX_PAGE: u32 = 100;
@@ -368,9 +368,7 @@ pub(crate) async fn remark(
 ) -> Result<Json<AnalysisView>, Problem> {
     let mut analysis = find(&app, &client, &id).await?;
     let Json(remarks) = body.map_err(|rejection| {
-        let status = rejection.status();
-        let detail = format!("The remarks cannot be read: {}.", shortened(&rejection.body_text()));
-        Problem::new(status.as_u16(), "bad-remarks", "The remarks are not valid", detail)
+        Problem::unreadable_json("bad-remarks", "The remarks are not valid", "The remarks cannot be read", &rejection)
     })?;
     let remarks = remarks.checked()?;
     // Tags and note themselves are not recorded: the record outlives the analysis, cannot be shortened, and they may

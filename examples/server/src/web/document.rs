@@ -13,7 +13,7 @@ use image::ImageFormat;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::analyses::{AnalysisProblems, about, finished};
+use super::analyses::{AnalysisProblems, about, attachment, finished};
 use super::guard::Client;
 use super::pictures::{Bytes, CancelOnDrop};
 use super::problem::Problem;
@@ -89,7 +89,7 @@ pub(super) async fn answer(
     let (work, subject) = (App::clone(app), analysis.clone());
     let pdf = aside(&app.pictures, move || document(&work, &subject, paper, &cancel)).await??;
     app.record(about(Action::Download, client, &analysis)).await?;
-    let name = format!("attachment; filename=\"deepsight-{}.pdf\"", analysis.id.get(..8).unwrap_or(&analysis.id));
+    let name = attachment(&analysis, "pdf");
     Ok(([(header::CONTENT_TYPE, "application/pdf"), (header::CONTENT_DISPOSITION, &name)], pdf).into_response())
 }
 
@@ -122,7 +122,7 @@ fn record(analysis: &Analysis, report: &Report) -> Record {
         Label::Unclear => "unclear",
     });
     let record = Record::new()
-        .with_program(concat!("deepsight-server ", env!("CARGO_PKG_VERSION")))
+        .with_program(crate::domain::PROGRAM)
         .with_judgment(judgment.map(str::to_owned))
         .with_tags(remarks.tags.clone())
         .with_note(Some(remarks.note.clone()).filter(|note| !note.is_empty()));

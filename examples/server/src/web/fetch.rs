@@ -17,7 +17,7 @@ use super::analyses::{
 use super::guard::Client;
 use super::problem::Problem;
 use crate::audit::{Action, Entry};
-use crate::domain::{AnalysisView, Parameters, Settings, SettingsParameters, WebAddress, shortened, shown_name};
+use crate::domain::{AnalysisView, Parameters, Settings, SettingsParameters, WebAddress, shown_name};
 
 /// Largest body of a request.
 pub(super) const BODY_BYTES: usize = 16 << 10;
@@ -80,8 +80,7 @@ pub(crate) async fn fetch(
     parameters.finish(KNOWN_PARAMETERS)?;
     let key = idempotency_key(&headers)?;
     let Json(request) = body.map_err(|rejection| {
-        let detail = format!("The address cannot be read: {}.", shortened(&rejection.body_text()));
-        Problem::new(rejection.status().as_u16(), "bad-address", "The request is malformed", detail)
+        Problem::unreadable_json("bad-address", "The request is malformed", "The address cannot be read", &rejection)
     })?;
     let address = WebAddress::parse(&request.url)?;
     fetcher.admits(&address)?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use utoipa::IntoResponses;
@@ -41,6 +42,11 @@ impl Problem {
 
     pub(crate) fn unauthorized(detail: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED.as_u16(), "unauthorized", "An API key is needed", detail)
+    }
+
+    /// Describes a body that is not the JSON that is expected. `what` begins the sentence that says why.
+    pub(crate) fn unreadable_json(kind: &str, title: &str, what: &str, rejection: &JsonRejection) -> Self {
+        Self::new(rejection.status().as_u16(), kind, title, format!("{what}: {}.", shortened(&rejection.body_text())))
     }
 
     pub(crate) fn forbidden(detail: impl Into<String>) -> Self {

@@ -16,7 +16,7 @@ use super::analyses::{AnalysisProblems, about, find, finished};
 use super::guard::Client;
 use super::problem::{JsonProblems, Problem};
 use crate::audit::Action;
-use crate::domain::{Moment, Share, shortened};
+use crate::domain::{Moment, Share};
 use crate::random::{hex, secret};
 
 /// Days for which a link may be valid.
@@ -96,8 +96,7 @@ pub(crate) async fn share(
 ) -> Result<Response, Problem> {
     let analysis = finished(&app, &client, &id).await?;
     let Json(ShareRequest { days, remarks }) = body.map_err(|rejection| {
-        let detail = format!("The link cannot be made: {}.", shortened(&rejection.body_text()));
-        Problem::new(rejection.status().as_u16(), "bad-share", "The request is malformed", detail)
+        Problem::unreadable_json("bad-share", "The request is malformed", "The link cannot be made", &rejection)
     })?;
     if !DAYS.contains(&days) {
         let rule = format!("must lie between {} and {}", DAYS.start(), DAYS.end());
