@@ -24,6 +24,10 @@ fmt:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --open
 
+# Write the public API of the libraries to docs/public-api
+api *ARGS:
+    scripts/public-api.sh "$@"
+
 # A bench, such as `just bench detect`; all of them without a name
 bench NAME="":
     cargo bench -p deepsight-benches {{ if NAME == "" { "" } else { "--bench " + NAME } }}
