@@ -5,12 +5,14 @@ use burn::tensor::backend::Backend;
 use image::RgbImage;
 use rayon::prelude::*;
 
+use crate::efficientnet::state_dict::Tensors;
 use crate::fused::{FusedNetwork, InstructionSet};
 use crate::gpu::{self, BatchLimit};
+use crate::model_file::StoredModel;
 use crate::preprocess::Preprocess;
 use crate::{
     ActivationMap, Engine, Error, FaceClassifier, FaceScore, ModelInfo, Precision,
-    model::{EfficientNet, Golden, ModelCard, ModelFile, Network, WeightFormat},
+    model::{Golden, ModelCard, ModelFile, ModelLimits, Network, StateDict, WeightFormat},
 };
 
 const FUSED_IS_SINGLE: &str = "the fused engine computes in f32";
@@ -28,18 +30,59 @@ const FUSED_IS_SINGLE: &str = "the fused engine computes in f32";
 /// ```
 #[derive(Debug, Clone)]
 pub struct Classifier<B: Backend> {
-    network: Network<B>,
-    /// The fused network, which computes instead of `network` if it is present.
-    fused: Option<Arc<FusedNetwork>>,
+    computation: Computation<B>,
     precision: Precision,
-    /// The network in half precision, if `precision` is not [`Precision::Full`].
-    half: Option<Network<B>>,
     card: ModelCard,
     golden_input: Option<RgbImage>,
     reference_inputs: Vec<RgbImage>,
     sha256: Option<String>,
     device: B::Device,
     batches: Arc<BatchLimit>,
+}
+
+/// What computes the logits.
+#[derive(Debug, Clone)]
+enum Computation<B: Backend> {
+    Burn {
+        network: Network<B>,
+        /// The network in half precision, if the classifier's precision is not [`Precision::Full`].
+        half: Option<Network<B>>,
+    },
+    Fused {
+        network: Arc<Fused>,
+        origin: Weights<B>,
+    },
+}
+
+/// The weights from which a fused network was built.
+#[derive(Debug, Clone)]
+enum Weights<B: Backend> {
+    Loaded(Network<B>),
+    /// Only in the model file, because a large network would need twice the memory.
+    Stored(Arc<StoredModel<'static>>),
+}
+
+#[derive(Debug)]
+struct Fused {
+    network: FusedNetwork,
+    /// The differences between the fake and the real class's weights, one for each feature; empty for a vision
+    /// transformer.
+    margin: Vec<f32>,
+}
+
+impl Fused {
+    fn new(card: &ModelCard, tensors: &dyn Tensors) -> Result<Self, Error> {
+        let network = FusedNetwork::from_tensors(&card.config(), tensors, InstructionSet::from_environment()?)?;
+        let mut margin = Vec::new();
+        if matches!(network, FusedNetwork::EfficientNet(_)) {
+            // `[classes, features]`
+            let weights = tensors.values("classifier.weight")?;
+            let class = |index: usize| weights.chunks_exact(weights.len() / card.labels.len()).nth(index);
+            let (fake, real) = (class(card.fake_index()), class(1 - card.fake_index()));
+            margin = fake.into_iter().flatten().zip(real.into_iter().flatten()).map(|(a, b)| a - b).collect();
+        }
+        Ok(Self { network, margin })
+    }
 }
 
 impl<B: Backend> Classifier<B> {
@@ -52,17 +95,21 @@ impl<B: Backend> Classifier<B> {
     /// Returns an error if the embedded file is damaged.
     #[cfg(feature = "weights")]
     pub fn pretrained(device: &B::Device) -> Result<Self, Error> {
-        Self::from_bytes(deepsight_weights::EFFICIENTNET_LITE0, device)
+        Self::from_stored(StoredModel::from_bytes(deepsight_weights::EFFICIENTNET_LITE0)?, device)
     }
 
-    /// Loads a model file.
+    /// Loads a model file of up to 4 GiB.
+    ///
+    /// With the fused engine, memory holds only the fused network. The file stays open, and its weights are read again
+    /// if they are needed, such as by [`network`](Self::network).
     ///
     /// # Errors
-    /// [`Error::Model`] with the path. Its cause is an error of [`ModelFile::from_bytes`] or
-    /// [`from_file`](Self::from_file).
+    /// [`Error::Model`] with the path. Its cause is an error of [`ModelFile::read`] or [`from_file`](Self::from_file).
     pub fn load(path: impl AsRef<Path>, device: &B::Device) -> Result<Self, Error> {
         let path = path.as_ref();
-        Self::from_file(ModelFile::read(path)?, device).map_err(|error| error.at(path))
+        StoredModel::open(path, ModelLimits::default())
+            .and_then(|stored| Self::from_stored(stored, device))
+            .map_err(|error| error.at(path))
     }
 
     /// Loads the content of a model file, such as an upload.
@@ -70,7 +117,26 @@ impl<B: Backend> Classifier<B> {
     /// # Errors
     /// The errors of [`ModelFile::from_bytes`] and [`from_file`](Self::from_file).
     pub fn from_bytes(bytes: &[u8], device: &B::Device) -> Result<Self, Error> {
-        Self::from_file(ModelFile::from_bytes(bytes)?, device)
+        Self::from_stored(StoredModel::from_bytes(bytes.to_vec())?, device)
+    }
+
+    fn from_stored(stored: StoredModel<'static>, device: &B::Device) -> Result<Self, Error> {
+        if !Engine::Auto.is_fused::<B>(device) {
+            return Self::from_file(stored.read()?, device);
+        }
+        let card = stored.card.clone();
+        card.config().init::<B>(device)?.check_shapes(&stored)?;
+        let (sha256, fused) = rayon::join(|| stored.sha256(), || Fused::new(&card, &stored));
+        Ok(Self {
+            precision: Precision::Full,
+            card,
+            golden_input: stored.golden_input.clone(),
+            reference_inputs: stored.reference_inputs.clone(),
+            sha256: Some(sha256?),
+            device: device.clone(),
+            batches: Arc::new(BatchLimit::new(Self::BATCH_SIZE)),
+            computation: Computation::Fused { network: Arc::new(fused?), origin: Weights::Stored(Arc::new(stored)) },
+        })
     }
 
     /// Creates a classifier from a model file's content.
@@ -80,22 +146,20 @@ impl<B: Backend> Classifier<B> {
     /// the card's architecture, and the errors of [`ModelCard::validate`] when the card is not usable.
     pub fn from_file(file: ModelFile, device: &B::Device) -> Result<Self, Error> {
         file.card.validate()?;
-        let config = file.card.config();
-        let network = config.init::<B>(device)?;
+        let network = file.card.config().init::<B>(device)?;
         network.check_state_dict(&file.weights)?;
         let fused = match Engine::Auto.is_fused::<B>(device) {
-            true => {
-                let set = InstructionSet::from_environment()?;
-                Some(Arc::new(FusedNetwork::new(&config, &file.weights, set)?))
-            }
+            true => Some(Arc::new(Fused::new(&file.card, &file.weights)?)),
             false => None,
         };
-        let network = network.load_state_dict(file.weights)?;
+        let loaded = network.load_state_dict(file.weights)?;
+        let computation = match fused {
+            Some(network) => Computation::Fused { network, origin: Weights::Loaded(loaded) },
+            None => Computation::Burn { network: loaded, half: None },
+        };
         Ok(Self {
-            network,
-            fused,
+            computation,
             precision: Precision::Full,
-            half: None,
             card: file.card,
             golden_input: file.golden_input,
             reference_inputs: file.reference_inputs,
@@ -117,10 +181,8 @@ impl<B: Backend> Classifier<B> {
         network.check_config(&card.config())?;
         card.references.clear();
         let classifier = Self {
-            network,
-            fused: None,
+            computation: Computation::Burn { network, half: None },
             precision: Precision::Full,
-            half: None,
             card,
             golden_input: None,
             reference_inputs: Vec::new(),
@@ -135,19 +197,22 @@ impl<B: Backend> Classifier<B> {
     ///
     /// # Errors
     /// [`Error::InstructionSet`] when the environment variable `DEEPSIGHT_CPU` names instructions that this processor
-    /// does not have; [`Error::Precision`] when the engine is the fused one and the precision is not `f32`.
+    /// does not have; [`Error::Precision`] when the engine is the fused one and the precision is not `f32`; the errors
+    /// of [`network`](Self::network).
     pub fn compute_with(mut self, engine: Engine) -> Result<Self, Error> {
-        if self.precision != Precision::Full && engine.is_fused::<B>(&self.device) {
+        let is_fused = engine.is_fused::<B>(&self.device);
+        if self.precision != Precision::Full && is_fused {
             return Err(self.refused(self.precision, FUSED_IS_SINGLE));
         }
-        match (engine.is_fused::<B>(&self.device), &self.fused) {
-            (true, None) => {
-                let (config, weights) = (self.card.config(), self.network.state_dict());
-                let set = InstructionSet::from_environment()?;
-                self.fused = Some(Arc::new(FusedNetwork::new(&config, &weights, set)?));
+        match (&self.computation, is_fused) {
+            (Computation::Burn { network, .. }, true) => {
+                let fused = Arc::new(Fused::new(&self.card, &network.state_dict())?);
+                self.computation = Computation::Fused { network: fused, origin: Weights::Loaded(network.clone()) };
             }
-            (true, Some(_)) => {}
-            (false, _) => self.fused = None,
+            (Computation::Fused { .. }, false) => {
+                self.computation = Computation::Burn { network: self.network()?, half: None };
+            }
+            _ => {}
         }
         Ok(self)
     }
@@ -162,15 +227,16 @@ impl<B: Backend> Classifier<B> {
     /// [`Error::Precision`] when the device does not have the type, or the engine is the fused one, which computes in
     /// `f32`.
     pub fn compute_in(mut self, precision: Precision) -> Result<Self, Error> {
-        if precision != Precision::Full {
-            if self.fused.is_some() {
-                return Err(self.refused(precision, FUSED_IS_SINGLE));
-            }
-            if !B::supports_dtype(&self.device, precision.dtype()) {
-                return Err(self.refused(precision, "the device does not have that type"));
-            }
+        let is_half = precision != Precision::Full;
+        if is_half && self.engine() == Engine::Fused {
+            return Err(self.refused(precision, FUSED_IS_SINGLE));
         }
-        self.half = (precision != Precision::Full).then(|| self.network.with_products_in(precision.dtype()));
+        if is_half && !B::supports_dtype(&self.device, precision.dtype()) {
+            return Err(self.refused(precision, "the device does not have that type"));
+        }
+        if let Computation::Burn { network, half } = &mut self.computation {
+            *half = is_half.then(|| network.with_products_in(precision.dtype()));
+        }
         self.precision = precision;
         Ok(self)
     }
@@ -196,12 +262,18 @@ impl<B: Backend> Classifier<B> {
 
     /// Returns the engine in use: [`Engine::Burn`] or [`Engine::Fused`].
     pub fn engine(&self) -> Engine {
-        if self.fused.is_some() { Engine::Fused } else { Engine::Burn }
+        match self.computation {
+            Computation::Burn { .. } => Engine::Burn,
+            Computation::Fused { .. } => Engine::Fused,
+        }
     }
 
     /// Returns the fused network, if that is the engine.
     pub fn fused(&self) -> Option<&FusedNetwork> {
-        self.fused.as_deref()
+        match &self.computation {
+            Computation::Burn { .. } => None,
+            Computation::Fused { network, .. } => Some(&network.network),
+        }
     }
 
     /// Sets the largest batch of faces, at least 1. GPU memory grows with it.
@@ -224,9 +296,38 @@ impl<B: Backend> Classifier<B> {
         &self.card
     }
 
-    /// Returns the network.
-    pub fn network(&self) -> &Network<B> {
-        &self.network
+    /// Returns the network on Burn. With the fused engine, this reads the weights of a loaded model again.
+    ///
+    /// # Errors
+    /// [`Error::ModelIo`] when the model file cannot be read any more, [`Error::ModelChanged`] when its content changed.
+    pub fn network(&self) -> Result<Network<B>, Error> {
+        let stored = match &self.computation {
+            Computation::Burn { network, .. } | Computation::Fused { origin: Weights::Loaded(network), .. } => {
+                return Ok(network.clone());
+            }
+            Computation::Fused { origin: Weights::Stored(stored), .. } => stored,
+        };
+        let weights = self.unchanged(stored)?;
+        self.card.config().init::<B>(&self.device)?.load_state_dict(weights)
+    }
+
+    /// Returns the weights, by timm's names.
+    fn state_dict(&self) -> Result<StateDict, Error> {
+        match &self.computation {
+            Computation::Burn { network, .. } | Computation::Fused { origin: Weights::Loaded(network), .. } => {
+                Ok(network.state_dict())
+            }
+            Computation::Fused { origin: Weights::Stored(stored), .. } => self.unchanged(stored),
+        }
+    }
+
+    /// Reads the weights, and checks that the file is still the one that was loaded.
+    fn unchanged(&self, stored: &StoredModel<'_>) -> Result<StateDict, Error> {
+        let file = stored.read()?;
+        if file.sha256 != self.sha256 {
+            return Err(Error::ModelChanged { name: self.card.name.clone() });
+        }
+        Ok(file.weights)
     }
 
     /// Computes the uncalibrated logits of each face, in the order of the card's labels.
@@ -257,21 +358,26 @@ impl<B: Backend> Classifier<B> {
 
     /// Computes the network's logits of the faces, without those of their mirror images.
     fn network_logits(&self, faces: &[RgbImage]) -> Result<Vec<[f32; 2]>, Error> {
-        Ok(match &self.fused {
-            Some(fused) => self.forward_fused(fused, faces),
+        let (network, half) = match &self.computation {
+            Computation::Fused { network, .. } => return Ok(self.forward_fused(&network.network, faces)),
+            Computation::Burn { network, half } => (network, half),
+        };
+        let network = half.as_ref().unwrap_or(network);
+        Ok(match Engine::Auto.is_fused::<B>(&self.device) {
             // One face per call, in parallel, because most operators of Burn's CPU backends use one thread.
-            None if Engine::Auto.is_fused::<B>(&self.device) => {
-                faces.par_chunks(1).map(|face| self.forward(face)).collect::<Result<Vec<_>, _>>()?.concat()
+            true => {
+                let logits = faces.par_chunks(1).map(|face| self.forward(network, face));
+                logits.collect::<Result<Vec<_>, _>>()?.concat()
             }
-            None => {
-                self.batches.run("faces", faces, || B::memory_cleanup(&self.device), |faces| self.forward(faces))?
+            false => {
+                let clean_up = || B::memory_cleanup(&self.device);
+                self.batches.run("faces", faces, clean_up, |faces| self.forward(network, faces))?
             }
         })
     }
 
-    fn forward(&self, faces: &[RgbImage]) -> Result<Vec<[f32; 2]>, Error> {
+    fn forward(&self, network: &Network<B>, faces: &[RgbImage]) -> Result<Vec<[f32; 2]>, Error> {
         let input = Preprocess::new(&self.card).batch(faces, &self.device);
-        let network = self.half.as_ref().unwrap_or(&self.network);
         let logits = network.forward(input).try_into_data().map_err(backend)?;
         let logits: Vec<f32> = logits.iter::<f32>().collect();
         Ok(logits.as_chunks().0.to_vec())
@@ -290,22 +396,28 @@ impl<B: Backend> Classifier<B> {
     }
 
     /// Computes how strongly each position of a face supports the fake class against the real one. Returns the values
-    /// row by row, and the map's width and height.
-    fn class_activation(&self, network: &EfficientNet<B>, face: &RgbImage) -> Result<(Vec<f32>, usize, usize), Error> {
-        let fake = self.card.fake_index();
+    /// row by row, and the map's width and height; `None` for a vision transformer.
+    fn class_activation(&self, face: &RgbImage) -> Result<Option<(Vec<f32>, usize, usize)>, Error> {
         let preprocess = Preprocess::new(&self.card);
+        let network = match &self.computation {
+            Computation::Fused { network, .. } => {
+                let FusedNetwork::EfficientNet(fused) = &network.network else { return Ok(None) };
+                let (features, height, width) =
+                    fused.forward_features(self.size(), |canvas| preprocess.fill(face, canvas));
+                let margin = &network.margin;
+                let place = |features: &[f32]| features.iter().zip(margin).map(|(value, weight)| value * weight).sum();
+                return Ok(Some((features.chunks_exact(margin.len()).map(place).collect(), width, height)));
+            }
+            Computation::Burn { network: Network::EfficientNet(network), .. } => network,
+            Computation::Burn { .. } => return Ok(None),
+        };
+        let fake = self.card.fake_index();
         let weights = network.classifier_weights();
         let margin = weights.clone().narrow(1, fake, 1) - weights.narrow(1, 1 - fake, 1);
-        if let Some(FusedNetwork::EfficientNet(fused)) = self.fused.as_deref() {
-            let margin: Vec<f32> = margin.try_into_data().map_err(backend)?.iter::<f32>().collect();
-            let (features, height, width) = fused.forward_features(self.size(), |canvas| preprocess.fill(face, canvas));
-            let place = |features: &[f32]| features.iter().zip(&margin).map(|(feature, weight)| feature * weight).sum();
-            return Ok((features.chunks_exact(margin.len()).map(place).collect(), width, height));
-        }
         let features = network.forward_features(preprocess.batch(std::slice::from_ref(face), &self.device));
         let [_, channels, height, width] = features.dims();
         let map = margin.transpose().matmul(features.reshape([channels, height * width]));
-        Ok((map.try_into_data().map_err(backend)?.iter::<f32>().collect(), width, height))
+        Ok(Some((map.try_into_data().map_err(backend)?.iter::<f32>().collect(), width, height)))
     }
 
     fn score(&self, logits: [f32; 2]) -> FaceScore {
@@ -384,9 +496,10 @@ impl<B: Backend> Classifier<B> {
     /// Engine and precision are those of a model that was just loaded.
     ///
     /// # Errors
-    /// The errors of [`ModelFile::to_bytes`], [`from_file`](Self::from_file) and [`logits`](Self::logits).
+    /// The errors of [`network`](Self::network), [`ModelFile::to_bytes`], [`from_file`](Self::from_file) and
+    /// [`logits`](Self::logits).
     pub fn round_weights(&self, format: WeightFormat) -> Result<Self, Error> {
-        let rounded = Self::from_bytes(&self.to_file(format).to_bytes()?, &self.device)?;
+        let rounded = Self::from_bytes(&self.to_file(format)?.to_bytes()?, &self.device)?;
         match rounded.golden_input.clone() {
             Some(face) => rounded.record_golden_input(face),
             None => Ok(rounded),
@@ -394,25 +507,28 @@ impl<B: Backend> Classifier<B> {
     }
 
     /// Returns the content of a model file with this classifier's weights, card and golden input.
-    pub fn to_file(&self, format: WeightFormat) -> ModelFile {
+    ///
+    /// # Errors
+    /// The errors of [`network`](Self::network).
+    pub fn to_file(&self, format: WeightFormat) -> Result<ModelFile, Error> {
         let mut card = self.card.clone();
         card.golden = card.golden.filter(|_| self.golden_input.is_some());
-        ModelFile {
+        Ok(ModelFile {
             card,
-            weights: self.network.state_dict(),
+            weights: self.state_dict()?,
             golden_input: self.golden_input.clone(),
             reference_inputs: self.reference_inputs.clone(),
             sha256: None,
             format,
-        }
+        })
     }
 
     /// Writes a model file, in one step.
     ///
     /// # Errors
-    /// As for [`ModelFile::write`].
+    /// The errors of [`network`](Self::network) and [`ModelFile::write`].
     pub fn save(&self, path: impl AsRef<Path>, format: WeightFormat) -> Result<(), Error> {
-        self.to_file(format).write(path)
+        self.to_file(format)?.write(path)
     }
 }
 
@@ -432,8 +548,7 @@ impl<B: Backend> FaceClassifier for Classifier<B> {
         if is_empty(face) {
             return Err(Error::EmptyFace { index: 0, width: face.width(), height: face.height() });
         }
-        let Network::EfficientNet(network) = &self.network else { return Ok(None) };
-        let (values, width, height) = self.class_activation(network, face)?;
+        let Some((values, width, height)) = self.class_activation(face)? else { return Ok(None) };
         if let Some(value) = values.iter().find(|value| !value.is_finite()) {
             return Err(Error::LogitsNotFinite { index: 0, logits: vec![*value] });
         }

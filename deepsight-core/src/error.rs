@@ -481,6 +481,12 @@ pub enum Error {
         /// The reason.
         reason: &'static str,
     },
+    /// A model file changed after it was loaded, so its weights are no longer those in use.
+    #[error("the file of the model {name} changed after it was loaded; load it again")]
+    ModelChanged {
+        /// The model's name.
+        name: String,
+    },
     /// The model's golden input does not get the score that its file specifies.
     #[error("the golden input scores {found}; the model file states {expected} within {tolerance}")]
     GoldenMismatch {

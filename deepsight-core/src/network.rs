@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 
 use crate::Error;
 use crate::efficientnet::config::HALF;
+use crate::efficientnet::state_dict::{self, Tensors};
 use crate::model::{
     Architecture, EfficientNet, EfficientNetConfig, StateDict, TimmName, VisionTransformer, VisionTransformerConfig,
 };
@@ -245,6 +246,12 @@ impl<B: Backend> Network<B> {
             Self::EfficientNet(network) => network.state_dict(),
             Self::VisionTransformer(network) => network.state_dict(),
         }
+    }
+
+    /// Checks that the tensors are exactly those of this network, in its shapes.
+    pub(crate) fn check_shapes(&self, tensors: &impl Tensors) -> Result<(), Error> {
+        let found = tensors.shapes().into_iter().map(|(name, shape)| (name.to_owned(), shape.to_vec())).collect();
+        state_dict::check_shapes(&self.state_shapes(), &found)
     }
 
     /// Checks that the weights are exactly the tensors of this network, in its shapes, and finite.

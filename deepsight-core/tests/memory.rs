@@ -1,24 +1,27 @@
-//! Test that the fused engine reuses its buffers.
+//! Test that the fused engine reuses its buffers, and that memory holds the weights of a loaded model once.
 #![cfg(feature = "model")]
 #![allow(clippy::unwrap_used)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use deepsight_core::fused::FusedEfficientNet;
-use deepsight_core::fused::InstructionSet;
-use deepsight_core::model::Architecture;
+use burn::tensor::backend::Backend;
+use deepsight_core::fused::{FusedEfficientNet, InstructionSet};
+use deepsight_core::model::{Architecture, ModelCard, ModelFile};
+use deepsight_core::{Classifier, Engine};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// The system's allocator, with a count of the allocated bytes.
 struct Counting;
 
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: every call is passed unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        IN_USE.fetch_add(layout.size(), Ordering::SeqCst);
+        let before = IN_USE.fetch_add(layout.size(), Ordering::SeqCst);
+        PEAK.fetch_max(before + layout.size(), Ordering::SeqCst);
         // SAFETY: guaranteed by the caller.
         unsafe { System.alloc(layout) }
     }
@@ -52,9 +55,24 @@ fn pool(threads: usize) -> ThreadPool {
     ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
 }
 
-// This is one test instead of two, because the allocator counts for the whole process, in which tests run in parallel.
+/// Asserts that loading a model file needs memory for its weights once, not for a copy of the file or of the network.
+fn a_loaded_model_is_in_memory_once<B: Backend>(model: &ModelFile) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    model.write(&path).unwrap();
+    let weights: usize = model.weights.values().map(|weight| 4 * weight.values.len()).sum();
+    let before = IN_USE.load(Ordering::SeqCst);
+    PEAK.store(before, Ordering::SeqCst);
+    let classifier = Classifier::<B>::load(&path, &Default::default()).unwrap();
+    let peak = PEAK.load(Ordering::SeqCst) - before;
+    assert_eq!(classifier.engine(), Engine::Fused);
+    assert!(peak < weights * 3 / 2, "{peak} bytes at most for {weights} bytes of weights");
+    assert!(classifier.network().unwrap().state_dict() == model.weights);
+}
+
+// This is one test instead of three, because the allocator counts for the whole process, in which tests run in parallel.
 #[test]
-fn hundreds_of_calls_take_no_more_memory_than_the_first() {
+fn calls_reuse_their_buffers_and_weights_are_in_memory_once() {
     #[cfg(feature = "flex")]
     type B = burn::backend::Flex;
     #[cfg(all(feature = "ndarray", not(feature = "flex")))]
@@ -63,7 +81,9 @@ fn hundreds_of_calls_take_no_more_memory_than_the_first() {
     let config = Architecture::EfficientNetB0.config();
     let weights = config.init::<B>(&Default::default()).state_dict();
     let network = FusedEfficientNet::new(&config, &weights, InstructionSet::best()).unwrap();
-    drop(weights);
+    let model = ModelFile::new(ModelCard::new("b0", Architecture::EfficientNetB0), weights).unwrap();
+    a_loaded_model_is_in_memory_once::<B>(&model);
+    drop(model);
 
     // With one thread, the number of buffers in use at once does not depend on the schedule.
     let one = pool(1);

@@ -230,17 +230,19 @@ fn network<B: Backend>(
     let [batch, channels, height, width] = shape;
     let plane = height * width;
     if !Engine::Auto.is_fused::<B>(&device) {
-        return network_on_gpu(classifier.network(), values, shape, how.precision, &device);
+        let network = classifier.network().map_err(|error| with_causes(&error))?;
+        return network_on_gpu(&network, values, shape, how.precision, &device);
     }
     if how.precision != Precision::Full {
         return Err(unavailable(how.precision));
     }
     if classifier.fused().is_none() {
+        let network = classifier.network().map_err(|error| with_causes(&error))?;
         return Ok(Box::new(move || {
             // Each task computes one image, as in `Classifier` on a CPU.
             let logits = values.par_chunks_exact(channels * plane).map(|image| {
                 let image = TensorData::new(image.to_vec(), [1, channels, height, width]);
-                let logits = classifier.network().forward(Tensor::from_data(image, &device)).into_data();
+                let logits = network.forward(Tensor::from_data(image, &device)).into_data();
                 pairs(logits.iter::<f32>().collect())
             });
             Ok(Output::Logits(logits.flatten().collect()))

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
@@ -27,6 +28,33 @@ impl Weight {
             return Ok(());
         }
         Err(Error::TensorShape { name: name.into(), found: vec![self.values.len()], expected: self.shape.clone() })
+    }
+}
+
+/// The tensors of a network, in memory or in a file.
+pub(crate) trait Tensors: Sync {
+    /// Returns the shape of every tensor, by name.
+    fn shapes(&self) -> BTreeMap<&str, &[usize]>;
+
+    /// Returns the values of a tensor, row-major.
+    ///
+    /// # Errors
+    /// An error if they cannot be read, or if their number does not match the shape.
+    ///
+    /// # Panics
+    /// Panics if there is no tensor of that name.
+    fn values(&self, name: &str) -> Result<Cow<'_, [f32]>, Error>;
+}
+
+impl Tensors for StateDict {
+    fn shapes(&self) -> BTreeMap<&str, &[usize]> {
+        self.iter().map(|(name, weight)| (name.as_str(), &weight.shape[..])).collect()
+    }
+
+    fn values(&self, name: &str) -> Result<Cow<'_, [f32]>, Error> {
+        let weight = &self[name];
+        weight.check_length(name)?;
+        Ok(Cow::Borrowed(&weight.values))
     }
 }
 

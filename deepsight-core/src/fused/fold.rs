@@ -1,7 +1,9 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use crate::Error;
+use crate::efficientnet::state_dict::Tensors;
 use crate::model::EfficientNetConfig;
-use crate::{Error, model::StateDict};
 use deepsight_kernels::{Activation, InstructionSet, Pointwise};
 
 /// Convolution weights `[outputs, ...]` and biases `[outputs]`, with the batch norms folded in.
@@ -30,34 +32,34 @@ impl Folded {
 
 /// The tensors of a network that were not taken yet. Each tensor can be taken once.
 pub(super) struct Folder<'a> {
-    left: BTreeMap<&'a str, &'a crate::model::Weight>,
+    tensors: &'a dyn Tensors,
+    left: BTreeMap<&'a str, &'a [usize]>,
     epsilon: f64,
 }
 
 impl<'a> Folder<'a> {
-    pub(super) fn new(config: &EfficientNetConfig, weights: &'a StateDict) -> Self {
-        Self { epsilon: config.batch_norm_epsilon, ..Self::without_norms(weights) }
+    pub(super) fn new(config: &EfficientNetConfig, tensors: &'a dyn Tensors) -> Self {
+        Self { epsilon: config.batch_norm_epsilon, ..Self::without_norms(tensors) }
     }
 
     /// Creates a folder for a network without batch norms.
-    pub(super) fn without_norms(weights: &'a StateDict) -> Self {
-        let left = weights.iter().map(|(name, weight)| (name.as_str(), weight)).collect();
-        Self { left, epsilon: 0.0 }
+    pub(super) fn without_norms(tensors: &'a dyn Tensors) -> Self {
+        Self { tensors, left: tensors.shapes(), epsilon: 0.0 }
     }
 
     /// Takes the tensor `name` and returns its values. Returns an error if the tensor is missing, has another shape, or
     /// holds a value that is not finite.
-    pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Result<&'a [f32], Error> {
+    pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Result<Cow<'a, [f32]>, Error> {
         let missing = || Error::TensorNames { missing: vec![name.into()], unexpected: vec![] };
-        let weight = self.left.remove(name).ok_or_else(missing)?;
-        if weight.shape != shape {
-            return Err(Error::TensorShape { name: name.into(), found: weight.shape.clone(), expected: shape.into() });
+        let found = self.left.remove(name).ok_or_else(missing)?;
+        if found != shape {
+            return Err(Error::TensorShape { name: name.into(), found: found.into(), expected: shape.into() });
         }
-        weight.check_length(name)?;
-        if let Some(index) = weight.values.iter().position(|value| !value.is_finite()) {
-            return Err(Error::TensorNotFinite { name: name.into(), index, value: weight.values[index] });
+        let values = self.tensors.values(name)?;
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            return Err(Error::TensorNotFinite { name: name.into(), index, value: values[index] });
         }
-        Ok(&weight.values)
+        Ok(values)
     }
 
     /// Takes the convolution `{conv}.weight` of the given shape, `[outputs, ...]`, and folds the batch norm `{norm}`
@@ -81,8 +83,8 @@ impl<'a> Folder<'a> {
 
     /// Takes the weights `{name}.weight` of the given shape, and the biases `{name}.bias`.
     pub(super) fn biased(&mut self, name: &str, shape: &[usize]) -> Result<Folded, Error> {
-        let weights = self.take(&format!("{name}.weight"), shape)?.to_vec();
-        Ok(Folded { weights, bias: self.take(&format!("{name}.bias"), &[shape[0]])?.to_vec() })
+        let weights = self.take(&format!("{name}.weight"), shape)?.into_owned();
+        Ok(Folded { weights, bias: self.take(&format!("{name}.bias"), &[shape[0]])?.into_owned() })
     }
 
     /// Returns an error if any tensor was not taken.

@@ -1,5 +1,6 @@
 use super::{Canvas, FusedEfficientNet, FusedVisionTransformer, InstructionSet};
 use crate::Error;
+use crate::efficientnet::state_dict::Tensors;
 use crate::model::{NetworkConfig, StateDict};
 
 /// A network for inference on the CPU.
@@ -18,10 +19,21 @@ impl FusedNetwork {
     /// # Errors
     /// The errors of [`FusedEfficientNet::new`] and [`FusedVisionTransformer::new`].
     pub fn new(config: &NetworkConfig, weights: &StateDict, set: InstructionSet) -> Result<Self, Error> {
+        Self::from_tensors(config, weights, set)
+    }
+
+    /// Builds the network from tensors that are read one by one, so that memory holds only one of them beside it.
+    pub(crate) fn from_tensors(
+        config: &NetworkConfig,
+        tensors: &dyn Tensors,
+        set: InstructionSet,
+    ) -> Result<Self, Error> {
         Ok(match config {
-            NetworkConfig::EfficientNet(config) => Self::EfficientNet(FusedEfficientNet::new(config, weights, set)?),
+            NetworkConfig::EfficientNet(config) => {
+                Self::EfficientNet(FusedEfficientNet::from_tensors(config, tensors, set)?)
+            }
             NetworkConfig::VisionTransformer(config) => {
-                Self::VisionTransformer(FusedVisionTransformer::new(config, weights, set)?)
+                Self::VisionTransformer(FusedVisionTransformer::from_tensors(config, tensors, set)?)
             }
         })
     }

@@ -1,5 +1,7 @@
 //! Vision transformer on the fused kernels.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
 use super::Canvas;
@@ -7,6 +9,7 @@ use super::fold::Folder;
 use super::pool::Pool;
 use super::rounds::{Work, in_rounds};
 use crate::Error;
+use crate::efficientnet::state_dict::Tensors;
 use crate::model::{Head, MlpActivation, StateDict, VisionTransformerConfig};
 use crate::vision_transformer::SMALLEST_NORM;
 use deepsight_kernels::{
@@ -47,7 +50,7 @@ struct Norm {
 
 impl Norm {
     fn new(folder: &mut Folder<'_>, name: &str, config: &VisionTransformerConfig) -> Result<Self, Error> {
-        let mut take = |part: &str| folder.take(&format!("{name}.{part}"), &[config.width]).map(<[f32]>::to_vec);
+        let mut take = |part: &str| folder.take(&format!("{name}.{part}"), &[config.width]).map(Cow::into_owned);
         Ok(Self { weight: take("weight")?, bias: take("bias")?, epsilon: config.norm_epsilon as f32 })
     }
 
@@ -126,7 +129,7 @@ impl Block {
         let name = |layer: &str| format!("blocks.{number}.{layer}");
         let scale = |folder: &mut Folder<'_>, layer: &str| -> Result<Vec<f32>, Error> {
             match config.layer_scale {
-                true => folder.take(&name(&format!("{layer}.gamma")), &[width]).map(<[f32]>::to_vec),
+                true => folder.take(&name(&format!("{layer}.gamma")), &[width]).map(Cow::into_owned),
                 false => Ok(vec![1.0; width]),
             }
         };
@@ -195,13 +198,22 @@ impl FusedVisionTransformer {
     /// Returns [`Error::Setting`] if the configuration is out of range, and [`Error::TensorNames`],
     /// [`Error::TensorShape`] or [`Error::TensorNotFinite`] if the weights are not those of the network.
     pub fn new(config: &VisionTransformerConfig, weights: &StateDict, set: InstructionSet) -> Result<Self, Error> {
+        Self::from_tensors(config, weights, set)
+    }
+
+    /// Builds the network from tensors that are read one by one.
+    pub(super) fn from_tensors(
+        config: &VisionTransformerConfig,
+        tensors: &dyn Tensors,
+        set: InstructionSet,
+    ) -> Result<Self, Error> {
         config.validate()?;
-        let mut left = Folder::without_norms(weights);
+        let mut left = Folder::without_norms(tensors);
         let folder = &mut left;
         let (width, patch) = (config.width, config.patch_size);
         let kernel = folder.take("patch_embed.proj.weight", &[width, 3, patch, patch])?;
         let bias = match config.patch_bias {
-            true => folder.take("patch_embed.proj.bias", &[width])?.to_vec(),
+            true => folder.take("patch_embed.proj.bias", &[width])?.into_owned(),
             false => vec![0.0; width],
         };
         let area = patch * patch;
@@ -212,9 +224,9 @@ impl FusedVisionTransformer {
         let patches = Pointwise::new(set, &kernel, &bias, Activation::Identity);
         let position = folder.take("pos_embed", &[1, 1 + config.patches * config.patches, width])?;
         let class = folder.take("cls_token", &[1, 1, width])?;
-        let mut positions: Vec<f32> = class.iter().zip(position).map(|(class, position)| class + position).collect();
+        let mut positions: Vec<f32> = class.iter().zip(&*position).map(|(class, position)| class + position).collect();
         if config.registers > 0 {
-            positions.extend(folder.take("reg_token", &[1, config.registers, width])?);
+            positions.extend(&*folder.take("reg_token", &[1, config.registers, width])?);
         }
         positions.extend(&position[width..]);
         let norm_pre = config.pre_norm.then(|| Norm::new(folder, "norm_pre", config)).transpose()?;

@@ -247,7 +247,7 @@ fn real_faces_get_burns_logits_on_every_instruction_set() {
     let classifier = bundled(&device);
     let card = classifier.card();
     let side = card.input_size as usize;
-    let weights = classifier.network().state_dict();
+    let weights = classifier.network().unwrap().state_dict();
     for face in faces() {
         let pixels = card.resize.resize(&face, card.input_size, card.input_size);
         let pixels: Vec<f32> = pixels
@@ -257,7 +257,7 @@ fn real_faces_get_burns_logits_on_every_instruction_set() {
             .map(|(index, value)| (f32::from(*value) / 255.0 - card.mean[index % 3]) / card.std[index % 3])
             .collect();
         let tensor = Tensor::<B, 4>::from_data(TensorData::new(pixels.clone(), [1, side, side, 3]), &device);
-        let reference = classifier.network().forward(tensor.permute([0, 3, 1, 2]));
+        let reference = classifier.network().unwrap().forward(tensor.permute([0, 3, 1, 2]));
         let reference: Vec<f32> = reference.into_data().iter::<f32>().collect();
         for set in InstructionSet::available() {
             let fused = FusedNetwork::new(&card.config(), &weights, set).unwrap();

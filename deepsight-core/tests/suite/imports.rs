@@ -260,7 +260,7 @@ fn settings_of_a_conversion_count_more_than_the_origin_and_the_weights() {
     assert_eq!(conversion.notes(&foreign).unwrap(), []);
     let classifier = conversion.classifier::<B>(&foreign, &Default::default()).unwrap();
     assert_eq!(classifier.card(), &card);
-    assert!(classifier.network().state_dict() == weights());
+    assert!(classifier.network().unwrap().state_dict() == weights());
     let error = conversion.with_threshold(1.5).card(&foreign).unwrap_err();
     assert!(matches!(error, Error::ModelCardInvalid { field: "threshold", .. }), "{error}");
 }
@@ -307,7 +307,7 @@ fn dictionaries_in_memory_are_read_as_those_of_a_checkpoint() {
     for (set, expected) in [(None, &average), (Some(WeightSet::Plain), &plain)] {
         let chosen = foreign.clone().with_set(set);
         let classifier = conversion.classifier::<B>(&chosen, &Default::default()).unwrap();
-        assert!(classifier.network().state_dict() == *expected, "{set:?}");
+        assert!(classifier.network().unwrap().state_dict() == *expected, "{set:?}");
     }
     assert!(matches!(ForeignWeights::from_dictionaries(vec![]), Err(Error::NotACheckpoint { .. })));
     let error = ForeignWeights::from_dictionaries(vec![(String::new(), b"{}".to_vec())]).unwrap_err();
@@ -322,8 +322,8 @@ fn rounded_weights_are_those_of_a_file_of_the_format() {
     let classifier = classifier.record_golden_input(face()).unwrap();
     for format in WeightFormat::ALL {
         let rounded = classifier.round_weights(format).unwrap();
-        let stored = ModelFile::from_bytes(&classifier.to_file(format).to_bytes().unwrap()).unwrap();
-        assert!(rounded.network().state_dict() == stored.weights, "{format}");
+        let stored = ModelFile::from_bytes(&classifier.to_file(format).unwrap().to_bytes().unwrap()).unwrap();
+        assert!(rounded.network().unwrap().state_dict() == stored.weights, "{format}");
         let score = rounded.verify().unwrap().unwrap().fake_probability;
         assert_eq!(rounded.card().golden.unwrap().fake_probability, score, "{format}");
     }
@@ -541,7 +541,7 @@ fn a_card_with_its_own_padding_and_epsilon_gives_one_answer_with_both_engines_an
     let network = card.config().init::<B>(&Default::default()).unwrap().load_state_dict(weights()).unwrap();
     let fused = Classifier::new(network, card, &Default::default()).unwrap();
     let burn = fused.clone().compute_with(Engine::Burn).unwrap();
-    let saved = fused.to_file(WeightFormat::F32).to_bytes().unwrap();
+    let saved = fused.to_file(WeightFormat::F32).unwrap().to_bytes().unwrap();
     let loaded = Classifier::<B>::from_bytes(&saved, &Default::default()).unwrap();
     let own = ModelFile::new(ModelCard::new("x", Architecture::EfficientNetLite0), weights()).unwrap();
     let other = Classifier::<B>::from_file(own, &Default::default()).unwrap();
@@ -585,7 +585,7 @@ fn references_are_compared_stored_and_checked_again() {
     let second = classifier.classify(std::slice::from_ref(&other)).unwrap()[0].fake_probability;
     let recorded = classifier.record_reference(face(), score, 0.001).unwrap();
     let recorded = recorded.record_reference(other, second + 0.0005, 0.001).unwrap();
-    let bytes = recorded.to_file(WeightFormat::F32).to_bytes().unwrap();
+    let bytes = recorded.to_file(WeightFormat::F32).unwrap().to_bytes().unwrap();
     let mut file = ModelFile::from_bytes(&bytes).unwrap();
     assert_eq!((file.card.references.len(), file.reference_inputs.len(), file.card.schema), (2, 2, 2));
     assert_eq!(file.reference_inputs[0], face());

@@ -6,7 +6,7 @@ use burn::backend::Flex;
 use burn::tensor::backend::Backend;
 use deepsight_core::image::{Rgb, RgbImage};
 use deepsight_core::{
-    Classifier, Error, FaceClassifier,
+    Classifier, Engine, Error, FaceClassifier,
     model::{Architecture, Golden, ModelCard, ModelFile, StateDict, Weight, WeightFormat},
 };
 use safetensors::Dtype;
@@ -63,6 +63,61 @@ fn short_random_and_truncated_files_are_not_safetensors() {
         let error = read_error(bytes);
         assert!(matches!(error, Error::NotSafetensors { bytes: length, .. } if length == bytes.len()), "{error}");
     }
+}
+
+#[test]
+fn a_file_is_refused_as_its_bytes_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let whole = model().to_bytes().unwrap();
+    let longer = [&whole[..], b"more"].concat();
+    for bytes in [b"", &whole[..7], &whole[..500], &whole[..whole.len() - 1], &longer, &file_with_card("{")] {
+        std::fs::write(&path, bytes).unwrap();
+        let expected = read_error(bytes).to_string();
+        let causes = [
+            ModelFile::read(&path).unwrap_err(),
+            Classifier::<Flex>::load(&path, &Default::default()).map(drop).unwrap_err(),
+        ];
+        for error in causes {
+            assert!(matches!(&error, Error::Model { cause, .. } if cause.to_string() == expected), "{error:?}");
+        }
+    }
+}
+
+#[test]
+fn a_loaded_model_keeps_its_file_when_another_takes_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let model = model();
+    model.write(&path).unwrap();
+    let loaded = Classifier::<Flex>::load(&path, &Default::default()).unwrap();
+    let mut other = model.clone();
+    other.weights.values_mut().for_each(|weight| weight.values.iter_mut().for_each(|value| *value *= 0.5));
+    other.write(&path).unwrap();
+    assert!(loaded.network().unwrap().state_dict() == model.weights);
+    assert!(loaded.to_file(WeightFormat::F32).unwrap().weights == model.weights);
+    let on_burn = loaded.clone().compute_with(Engine::Burn).unwrap();
+    let faces = [face(90, 80)];
+    let (fused, burn) = (loaded.logits(&faces).unwrap()[0], on_burn.logits(&faces).unwrap()[0]);
+    assert!(fused.iter().zip(burn).all(|(a, b)| (a - b).abs() < 1e-4), "{fused:?} {burn:?}");
+}
+
+#[test]
+fn weights_that_changed_in_the_file_are_not_taken_for_those_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let mut bytes = model().to_bytes().unwrap();
+    std::fs::write(&path, &bytes).unwrap();
+    let loaded = Classifier::<Flex>::load(&path, &Default::default()).unwrap();
+    let before = loaded.logits(&[face(90, 80)]).unwrap();
+    let last = bytes.len() - 2;
+    bytes[last] ^= 1;
+    // The same file with other content, not another file under its name.
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(matches!(loaded.network(), Err(Error::ModelChanged { name }) if name == "test"));
+    assert!(matches!(loaded.save(&path, WeightFormat::F32), Err(Error::ModelChanged { .. })));
+    assert!(matches!(loaded.clone().compute_with(Engine::Burn), Err(Error::ModelChanged { .. })));
+    assert_eq!(loaded.logits(&[face(90, 80)]).unwrap(), before);
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn differing(config: &EfficientNetConfig, start: StateDict, noise: &Noise, seed:
 /// side of a corner a value lies.
 fn trained() -> StateDict {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../deepsight-core/weights/efficientnet_lite0.safetensors");
-    Classifier::<Flex>::load(path, &Default::default()).unwrap().network().state_dict()
+    Classifier::<Flex>::load(path, &Default::default()).unwrap().network().unwrap().state_dict()
 }
 
 /// Returns the trained Lite0 as a deeper network of the same width. A block that Lite0 does not have is a copy of the

@@ -13,6 +13,7 @@ use super::fold::Folder;
 use super::pool::Pool;
 use super::rounds::{Work, in_rounds};
 use crate::efficientnet::padding::{LayerPadding, Paddings};
+use crate::efficientnet::state_dict::Tensors;
 use crate::model::EfficientNetConfig;
 use crate::{
     Error,
@@ -88,7 +89,16 @@ impl FusedEfficientNet {
     /// Returns [`Error::TensorNames`], [`Error::TensorShape`] or [`Error::TensorNotFinite`] if the weights are not
     /// those of the network.
     pub fn new(config: &EfficientNetConfig, weights: &StateDict, set: InstructionSet) -> Result<Self, Error> {
-        let mut folder = Folder::new(config, weights);
+        Self::from_tensors(config, weights, set)
+    }
+
+    /// Builds the network from tensors that are read one by one.
+    pub(in crate::fused) fn from_tensors(
+        config: &EfficientNetConfig,
+        tensors: &dyn Tensors,
+        set: InstructionSet,
+    ) -> Result<Self, Error> {
+        let mut folder = Folder::new(config, tensors);
         let act = activation(config.activation);
         let mut channels = config.stem_channels();
         let stem = folder.normalized("conv_stem", "bn1", &[channels, 3, 3, 3])?;

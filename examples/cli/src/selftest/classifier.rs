@@ -145,10 +145,10 @@ pub(crate) fn round_trip<B: Backend>(device: &B::Device) -> Checked {
     let path = folder.path().join("model.safetensors");
     first.save(&path, WeightFormat::F32)?;
     let second = Classifier::<B>::load(&path, device)?;
-    let weights = |classifier: &Classifier<B>| classifier.network().state_dict();
-    let unequal = weights(&first).iter().zip(&weights(&second)).filter(|(a, b)| a != b).count();
+    let (written, read) = (first.network()?.state_dict(), second.network()?.state_dict());
+    let unequal = written.iter().zip(&read).filter(|(a, b)| a != b).count();
     let original = ModelFile::from_bytes(deepsight_weights::EFFICIENTNET_LITE0)?;
-    let changed = original.weights.iter().zip(&weights(&second)).filter(|(a, b)| a != b).count();
+    let changed = original.weights.iter().zip(&read).filter(|(a, b)| a != b).count();
     let faces: Vec<RgbImage> = (1..4).map(pattern).collect();
     let (before, after) = (first.logits(&faces)?, second.logits(&faces)?);
     let off = before.as_flattened().iter().zip(after.as_flattened()).map(|(a, b)| (a - b).abs());

@@ -1,6 +1,8 @@
 //! The self-describing weights file: safetensors whose metadata describes how the weights are used.
 
-use std::collections::{BTreeMap, HashMap};
+mod stored;
+
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -8,12 +10,12 @@ use std::path::Path;
 use std::str::FromStr;
 
 use half::f16;
-use half::slice::HalfFloatSliceExt;
 use image::RgbImage;
-use safetensors::tensor::{SafeTensors, TensorView};
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError};
 
-use crate::digest;
+pub(crate) use stored::StoredModel;
+
 use crate::eight_bits::EightBits;
 use crate::{
     Error,
@@ -85,8 +87,12 @@ impl Default for ModelLimits {
 impl ModelLimits {
     /// Reads a whole file, if it is within the limit.
     pub(crate) fn read(&self, path: &Path) -> Result<Vec<u8>, Error> {
+        self.read_open(File::open(path).map_err(|source| Error::ModelIo { action: "read", source })?)
+    }
+
+    /// Reads a whole open file, if it is within the limit.
+    fn read_open(&self, file: File) -> Result<Vec<u8>, Error> {
         let failed = |source| Error::ModelIo { action: "read", source };
-        let file = File::open(path).map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
         self.check(bytes)?;
         let mut content = Vec::with_capacity(bytes as usize);
@@ -172,7 +178,7 @@ impl ModelFile {
     /// As for [`read`](Self::read).
     pub fn read_within(path: impl AsRef<Path>, limits: ModelLimits) -> Result<Self, Error> {
         let path = path.as_ref();
-        limits.read(path).and_then(|bytes| Self::from_bytes(&bytes)).map_err(|error| error.at(path))
+        StoredModel::open(path, limits).and_then(|stored| stored.read()).map_err(|error| error.at(path))
     }
 
     /// Reads and checks the content of a model file.
@@ -186,68 +192,11 @@ impl ModelFile {
     /// a tensor of 8-bit integers also [`Error::TensorNames`] when its scales are missing, [`Error::TensorShape`] when
     /// there is not one scale for each channel, and [`Error::TensorNotFinite`] when a scale is not usable.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        let (sha256, parsed) = rayon::join(|| digest::sha256(bytes), || Self::parse(bytes));
-        Ok(Self { sha256: Some(sha256), ..parsed? })
-    }
-
-    /// Reads everything except the hash.
-    fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        let damaged = |error: SafeTensorError| Error::not_safetensors(bytes.len(), &error);
-        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
-        let card = metadata.metadata().as_ref().and_then(|entries| entries.get(METADATA_KEY));
-        let card = ModelCard::from_json(card.ok_or(Error::NoModelCard)?)?;
-        let tensors = SafeTensors::deserialize(bytes).map_err(damaged)?;
-        let mut views: BTreeMap<String, TensorView<'_>> = tensors.tensors().into_iter().collect();
-        let golden_input = views.remove(GOLDEN_INPUT).map(|view| image(GOLDEN_INPUT, &view)).transpose()?;
-        let mut reference_inputs = Vec::new();
-        for number in 1..=card.references.len() {
-            let name = reference_input(number);
-            let Some(view) = views.remove(&name) else {
-                return Err(Error::TensorNames { missing: vec![name], unexpected: vec![] });
-            };
-            reference_inputs.push(image(&name, &view)?);
-        }
-        let integers: Vec<String> =
-            views.iter().filter(|(_, view)| view.dtype() == Dtype::I8).map(|(name, _)| name.clone()).collect();
-        let mut weights = StateDict::new();
-        for name in &integers {
-            let scale_name = format!("{name}{SCALE}");
-            let Some(view) = views.remove(name) else { continue };
-            let Some(scales) = views.remove(&scale_name) else {
-                return Err(Error::TensorNames { missing: vec![scale_name], unexpected: vec![] });
-            };
-            weights.insert(name.clone(), integer_weight(name, &view, &scale_name, &scales)?);
-        }
-        let is_full = views.values().any(|view| view.dtype() == Dtype::F32);
-        let format = match (integers.is_empty(), is_full) {
-            (false, _) => WeightFormat::I8,
-            (true, true) => WeightFormat::F32,
-            (true, false) => WeightFormat::F16,
-        };
-        for (name, view) in views {
-            let weight = weight(&name, &view)?;
-            weights.insert(name, weight);
-        }
-        let model = Self { card, weights, golden_input, reference_inputs, sha256: None, format };
-        model.validate()?;
-        Ok(model)
+        StoredModel::from_bytes(bytes)?.read()
     }
 
     fn validate(&self) -> Result<(), Error> {
-        self.card.validate()?;
-        let is_transformer = self.card.architecture.vision_transformer().is_some();
-        let rule = "cannot be i8 for a vision transformer: choose f16 or f32";
-        Error::check("weight format", self.format, !(is_transformer && self.format == WeightFormat::I8), rule)?;
-        let (expected, found) = (self.card.references.len(), self.reference_inputs.len());
-        if expected != found {
-            let names = |numbers: std::ops::Range<usize>| numbers.map(|index| reference_input(index + 1)).collect();
-            return Err(Error::TensorNames { missing: names(found..expected), unexpected: names(expected..found) });
-        }
-        match (&self.card.golden, &self.golden_input) {
-            (Some(_), None) => Err(Error::TensorNames { missing: vec![GOLDEN_INPUT.into()], unexpected: vec![] }),
-            (None, Some(_)) => Err(Error::TensorNames { missing: vec![], unexpected: vec![GOLDEN_INPUT.into()] }),
-            _ => Ok(()),
-        }
+        validate(&self.card, self.format, self.golden_input.as_ref(), &self.reference_inputs)
     }
 
     /// Writes the bytes of a model file in the model's `format`.
@@ -305,6 +254,29 @@ impl ModelFile {
     }
 }
 
+/// Checks the description, and that exactly the images that it expects are present.
+fn validate(
+    card: &ModelCard,
+    format: WeightFormat,
+    golden_input: Option<&RgbImage>,
+    reference_inputs: &[RgbImage],
+) -> Result<(), Error> {
+    card.validate()?;
+    let is_transformer = card.architecture.vision_transformer().is_some();
+    let rule = "cannot be i8 for a vision transformer: choose f16 or f32";
+    Error::check("weight format", format, !(is_transformer && format == WeightFormat::I8), rule)?;
+    let (expected, found) = (card.references.len(), reference_inputs.len());
+    if expected != found {
+        let names = |numbers: std::ops::Range<usize>| numbers.map(|index| reference_input(index + 1)).collect();
+        return Err(Error::TensorNames { missing: names(found..expected), unexpected: names(expected..found) });
+    }
+    match (&card.golden, golden_input) {
+        (Some(_), None) => Err(Error::TensorNames { missing: vec![GOLDEN_INPUT.into()], unexpected: vec![] }),
+        (None, Some(_)) => Err(Error::TensorNames { missing: vec![], unexpected: vec![GOLDEN_INPUT.into()] }),
+        _ => Ok(()),
+    }
+}
+
 impl Error {
     /// Adds the path of the file to the error.
     pub(crate) fn at(self, path: &Path) -> Self {
@@ -326,68 +298,12 @@ fn reason(error: &SafeTensorError) -> String {
     }
 }
 
-fn weight(name: &str, view: &TensorView<'_>) -> Result<Weight, Error> {
-    let values = match view.dtype() {
-        Dtype::F32 => full_values(view),
-        Dtype::F16 => {
-            // Converted as a slice, because the processor converts eight values at once. Converting them one by one
-            // would take most of the loading time.
-            let halves: Vec<f16> = view.data().chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]])).collect();
-            halves.to_f32_vec()
-        }
-        other => {
-            return Err(Error::TensorType { name: name.into(), found: format!("{other:?}"), expected: "F32 or F16" });
-        }
-    };
-    Ok(Weight { shape: view.shape().to_vec(), values })
-}
-
-/// Reads the weight from a tensor of 8-bit integers and its scales.
-fn integer_weight(
-    name: &str,
-    view: &TensorView<'_>,
-    scale_name: &str,
-    scales: &TensorView<'_>,
-) -> Result<Weight, Error> {
-    let shape = view.shape();
-    // In a tensor of one dimension (a norm's or a bias), each value would need its own scale, so it is refused.
-    let (2.., Some(outputs)) = (shape.len(), shape.first()) else {
-        return Err(Error::TensorType { name: name.into(), found: "I8".into(), expected: "F32 or F16" });
-    };
-    if scales.dtype() != Dtype::F32 {
-        let found = format!("{:?}", scales.dtype());
-        return Err(Error::TensorType { name: scale_name.into(), found, expected: "F32" });
-    }
-    if scales.shape() != [*outputs] {
-        let (found, expected) = (scales.shape().to_vec(), vec![*outputs]);
-        return Err(Error::TensorShape { name: scale_name.into(), found, expected });
-    }
-    let integers = view.data().iter().map(|byte| byte.cast_signed()).collect();
-    EightBits { integers, scales: full_values(scales) }.weight(shape, scale_name)
-}
-
-fn full_values(view: &TensorView<'_>) -> Vec<f32> {
-    view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+fn full_values(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect()
 }
 
 fn full_bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
-}
-
-/// Reads the image of a golden input or a reference.
-fn image(name: &str, view: &TensorView<'_>) -> Result<RgbImage, Error> {
-    if view.dtype() != Dtype::U8 {
-        let found = format!("{:?}", view.dtype());
-        return Err(Error::TensorType { name: name.into(), found, expected: "U8" });
-    }
-    let image = match *view.shape() {
-        [height, width, 3] if height * width > 0 => u32::try_from(width)
-            .ok()
-            .zip(u32::try_from(height).ok())
-            .and_then(|(width, height)| RgbImage::from_raw(width, height, view.data().into())),
-        _ => None,
-    };
-    image.ok_or_else(|| Error::TensorShape { name: name.into(), found: view.shape().to_vec(), expected: vec![1, 1, 3] })
 }
 
 /// Returns whether [`WeightFormat::I8`] stores the weight in 8 bits. It does so for the head and the pointwise
