@@ -1,6 +1,7 @@
 //! The result of an analysis, and what it consists of.
 
 mod chart;
+mod contact_sheet;
 mod html;
 mod json;
 #[cfg(feature = "pdf")]
@@ -14,6 +15,7 @@ mod stability;
 mod text;
 mod words;
 
+pub use contact_sheet::ContactSheet;
 #[cfg(feature = "pdf")]
 pub use pdf::{Paper, ReportPdf};
 pub use record::Record;
