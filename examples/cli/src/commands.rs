@@ -1,4 +1,4 @@
-//! The commands of the one program `deepsight`.
+//! The commands of the program `deepsight`.
 
 use std::process::ExitCode;
 

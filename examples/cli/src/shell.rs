@@ -1,4 +1,4 @@
-//! What a program says of itself: its version, devices, completions, and manual pages.
+//! The version, devices, completions and manual pages of the program.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,7 +59,8 @@ pub(crate) fn completions(args: &CompletionArgs) -> ExitCode {
     ended(print_line(text.trim_end()))
 }
 
-/// Lists the devices of this build, with what each is or why it cannot be used, and returns the exit code.
+/// Lists the devices of this build, with a description or the reason why each cannot be used, and returns the exit
+/// code.
 pub(crate) fn devices() -> ExitCode {
     ended(print_line(&deepsight_device::list()))
 }
@@ -89,7 +90,7 @@ fn print_line(text: &str) -> Result<(), String> {
     print(text).map(drop).map_err(|error| with_causes(&error))
 }
 
-/// Reports a failure, and returns the exit code: 0, or 1 where a result cannot be written.
+/// Prints the error, and returns the exit code: 0, or 1 if a result cannot be written.
 fn ended(outcome: Result<(), String>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

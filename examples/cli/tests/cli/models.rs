@@ -305,10 +305,10 @@ mod fetch {
         let setting = Setting::new(&content, "");
         // Without a length, a connection that breaks looks like the end of the file.
         setting.server.set(|behavior| behavior.head = Some(""));
-        setting.fails(&["does not say how long the file is"]);
+        setting.fails(&["does not state the length of the file"]);
         assert_eq!(setting.files(), 0);
         setting.server.set(|behavior| behavior.head = Some("content-encoding: gzip\r\ncontent-length: 700000\r\n"));
-        setting.fails(&["packs the file as \"gzip\""]);
+        setting.fails(&["compresses the file as \"gzip\""]);
         assert_eq!(setting.files(), 0);
         // The digest shows it, too.
         setting.describe(&format!(r#", "sha256": "{digest}""#));
@@ -400,7 +400,7 @@ mod fetch {
         // Elsewhere without encryption is not.
         for location in ["http://a.example/best.pth", "//a.example/best.pth", "ftp://a.example/x", ""] {
             setting.server.set(|behavior| behavior.other = Some(("302 Found", location.into())));
-            setting.fails(&["the server sends on to", location, "not an https address"]);
+            setting.fails(&["the server redirects to", location, "not an https address"]);
         }
         // A server that sends everyone back to itself.
         setting.server.set(|behavior| behavior.other = Some(("302 Found", "/best.pth".into())));
@@ -421,6 +421,6 @@ mod fetch {
 
         let part = fs::File::create(setting.folder.path().join("to/best.pth.part")).unwrap();
         part.lock().unwrap();
-        setting.fails(&["best.pth.part", "another download writes it"]);
+        setting.fails(&["best.pth.part", "another download is writing it"]);
     }
 }

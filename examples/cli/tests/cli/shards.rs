@@ -124,7 +124,9 @@ fn other_settings_are_refused_and_a_restart_begins_anew() {
 #[test]
 fn bad_manifests_shards_and_folders_are_one_line() {
     let clips = Clips::new(2);
-    for (shard, parts) in [("2/2", "shard 2 of 2 is not there: they are 0 to 1"), ("0", "I/N is needed, such as 0/8")] {
+    for (shard, parts) in
+        [("2/2", "shard 2 of 2 does not exist: the shards are 0 to 1"), ("0", "I/N is needed, such as 0/8")]
+    {
         clips.analyze(shard, &[]).assert_refused(&["--shard", parts]);
     }
     clips.analyze("0/1", &["--json", "-"]).assert_refused(&["--output-dir", "cannot be used with", "--json"]);
