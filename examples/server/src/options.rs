@@ -12,7 +12,7 @@ use deepsight_device::Device;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 
-use crate::fetch::AllowedHost;
+use crate::allowed_hosts::AllowedHost;
 
 /// Serves the detector over HTTP: a REST API under /v1, its documentation under /docs, and a dashboard under /.
 #[derive(Debug, Parser)]

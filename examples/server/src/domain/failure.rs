@@ -7,7 +7,12 @@ use deepsight_video::VideoError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::disk::DiskFull;
+/// A disk with less free space than the server leaves free, both in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DiskFull {
+    pub(crate) free: u64,
+    pub(crate) reserve: u64,
+}
 
 /// Why a request was refused, or an analysis failed (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -18,7 +18,7 @@ pub(crate) use accuracy::MonthOfLabels;
 pub(crate) use analysis::{Analysis, Counts, Finished, Origin, Stage, Status, UnderWay, model_id};
 pub(crate) use budget::DecodeBudget;
 pub(crate) use clock::Moment;
-pub(crate) use failure::{Failure, shortened, without_path};
+pub(crate) use failure::{DiskFull, Failure, shortened, without_path};
 pub(crate) use file_name::shown_name;
 pub(crate) use made_key::MadeKey;
 pub(crate) use remarks::{Label, MAX_TAG, Remarks};

@@ -21,7 +21,7 @@ pub(super) struct User {
 
 /// What a process that has ended has said.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct ProcessOutput {
     /// Exit code; `None` if a signal ended it.
     pub(super) code: Option<i32>,
     pub(super) stdout: String,
@@ -48,11 +48,11 @@ pub(super) fn run(
     input: &str,
     deadline: Instant,
     mut look: impl FnMut() -> Option<Cut>,
-) -> io::Result<Result<Ended, Cut>> {
+) -> io::Result<Result<ProcessOutput, Cut>> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(command, 0);
-    let mut running = Running { child: command.spawn()?, is_reaped: false };
+    let mut running = RunningProcess { child: command.spawn()?, is_reaped: false };
     if let Some(mut stdin) = running.child.stdin.take() {
         // A pipe holds more than an address has, so this does not block; a program that has ended needs none.
         let _ = stdin.write_all(input.as_bytes());
@@ -76,16 +76,16 @@ pub(super) fn run(
         let bytes = kept.and_then(|kept| kept.recv_timeout(LAST_WORDS).ok()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     };
-    Ok(Ok(Ended { code: status.code(), stdout: text(stdout), stderr: text(stderr) }))
+    Ok(Ok(ProcessOutput { code: status.code(), stdout: text(stdout), stderr: text(stderr) }))
 }
 
 /// A process that is killed, with its group, and waited for when this value is dropped.
-struct Running {
+struct RunningProcess {
     child: Child,
     is_reaped: bool,
 }
 
-impl Running {
+impl RunningProcess {
     /// Returns the status of the process, once it has ended. Processes that it left behind are killed then.
     fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         #[cfg(unix)]
@@ -123,7 +123,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningProcess {
     fn drop(&mut self) {
         self.kill();
         if !self.is_reaped {

@@ -1,7 +1,6 @@
 //! Downloads videos from the web with a program such as yt-dlp, which runs under limits and reaches the web only
 //! through a [proxy] of ours.
 
-mod allowed;
 mod child;
 mod confine;
 mod proxy;
@@ -16,13 +15,12 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-pub(crate) use self::allowed::AllowedHost;
-use self::allowed::AllowedHosts;
-use self::child::{Cut, Ended, User, run};
+use self::child::{Cut, ProcessOutput, User, run};
 pub(crate) use self::confine::become_confined;
 use self::confine::{MISSING, REFUSED};
 use self::proxy::Proxy;
 use self::work::Work;
+use crate::allowed_hosts::AllowedHosts;
 use crate::disk::Disk;
 use crate::domain::{Failure, WebAddress, shown_name};
 use crate::options::Options;
@@ -213,9 +211,9 @@ impl Fetcher {
     }
 
     /// Finds the file that the program has written.
-    fn found(&self, address: &WebAddress, ended: Ended, proxy: &Proxy, work: Work) -> Result<Fetched, Failure> {
+    fn found(&self, address: &WebAddress, ended: ProcessOutput, proxy: &Proxy, work: Work) -> Result<Fetched, Failure> {
         let (host, max_bytes) = (address.host(), self.0.max_bytes);
-        let Ended { code, stdout, stderr } = ended;
+        let ProcessOutput { code, stdout, stderr } = ended;
         let success = code == Some(0);
         let files = work.files().map_err(|error| Failure::hide(&error))?;
         let is_large = |path: &PathBuf| path.metadata().is_ok_and(|file| file.len() >= max_bytes);
@@ -291,12 +289,14 @@ fn version(program: &Path, user: Option<User>, work: &Work) -> Result<String, Fe
     let ended = run(&mut command, "", Instant::now() + VERSION, || None).map_err(FetchError::Own)?;
     let program = program.to_owned();
     match ended {
-        Ok(Ended { code: Some(0), stdout, .. }) => Ok(stdout.lines().next().unwrap_or_default().trim().to_owned()),
-        Ok(Ended { code: Some(MISSING), .. }) => Err(FetchError::Missing { program }),
-        Ok(Ended { code: Some(REFUSED), stderr, .. }) => {
+        Ok(ProcessOutput { code: Some(0), stdout, .. }) => {
+            Ok(stdout.lines().next().unwrap_or_default().trim().to_owned())
+        }
+        Ok(ProcessOutput { code: Some(MISSING), .. }) => Err(FetchError::Missing { program }),
+        Ok(ProcessOutput { code: Some(REFUSED), stderr, .. }) => {
             Err(FetchError::Refused { program, said: words::last_words(&stderr) })
         }
-        Ok(Ended { stderr, .. }) => {
+        Ok(ProcessOutput { stderr, .. }) => {
             Err(FetchError::Version { program, what: format!("failed ({})", words::last_words(&stderr)) })
         }
         Err(_) => Err(FetchError::Version { program, what: format!("took more than {} s", VERSION.as_secs()) }),

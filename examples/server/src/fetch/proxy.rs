@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use url::Host;
 
-use super::allowed::{AllowedHosts, Refusal};
+use crate::allowed_hosts::{AllowedHosts, Refusal};
 use crate::locked::locked;
 use crate::random::secret;
 
@@ -258,7 +258,7 @@ impl Gate {
         let mut response = sender.send_request(request).await.map_err(|_| StatusCode::BAD_GATEWAY)?;
         without_hop_by_hop(response.headers_mut());
         let gate = Arc::clone(self);
-        Ok(response.map(|body| Body::new(Metered { body, gate })))
+        Ok(response.map(|body| Body::new(MeteredBody { body, gate })))
     }
 
     /// Counts bytes from a site. Returns false if there are more than the limit.
@@ -292,12 +292,12 @@ fn without_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// The body of a response of a site, which counts.
-struct Metered {
+struct MeteredBody {
     body: Incoming,
     gate: Arc<Gate>,
 }
 
-impl hyper::body::Body for Metered {
+impl hyper::body::Body for MeteredBody {
     type Data = Bytes;
     type Error = axum::BoxError;
 

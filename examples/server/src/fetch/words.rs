@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::allowed::Refusal;
+use crate::allowed_hosts::Refusal;
 use crate::domain::{Failure, shortened};
 
 /// What helps whenever the server cannot fetch a video.

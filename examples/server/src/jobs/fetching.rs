@@ -46,32 +46,32 @@ pub(super) struct FetchJob {
     address: WebAddress,
     admission: Admission,
     actor: Actor,
-    counted: Counted,
+    counted: DownloadGauge,
 }
 
 /// One download in the metrics, until this value is dropped.
-struct Counted(Arc<Metrics>);
+struct DownloadGauge(Arc<Metrics>);
 
-impl Counted {
+impl DownloadGauge {
     fn new(metrics: &Arc<Metrics>) -> Self {
         metrics.fetching.inc();
         Self(Arc::clone(metrics))
     }
 }
 
-impl Drop for Counted {
+impl Drop for DownloadGauge {
     fn drop(&mut self) {
         self.0.fetching.dec();
     }
 }
 
 /// The reason why a video does not enter the queue of analyses.
-enum Stopped {
+enum StoppedDownload {
     Cancelled,
     Failed(Failure),
 }
 
-impl From<Failure> for Stopped {
+impl From<Failure> for StoppedDownload {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
@@ -151,7 +151,7 @@ impl Jobs {
         entry.log();
         let live = Arc::new(Live::fetching(analysis.id.clone()));
         locked(&self.0.live).insert(live.id.clone(), Arc::clone(&live));
-        let (counted, actor) = (Counted::new(&self.0.metrics), entry.actor.clone());
+        let (counted, actor) = (DownloadGauge::new(&self.0.metrics), entry.actor.clone());
         let job = FetchJob { live, analysis: analysis.clone(), address, admission, actor, counted };
         let refused = match &self.0.fetches {
             Some(fetches) => fetches.push(job),
@@ -200,12 +200,12 @@ impl QueueState {
                 self.enqueue(Job { live, analysis, upload, video, sink: Sink::Store, admission });
             }
             // The analysis was removed.
-            Ok(None) | Err(Stopped::Cancelled) if !self.is_stopping() => {
+            Ok(None) | Err(StoppedDownload::Cancelled) if !self.is_stopping() => {
                 self.metrics.ended(Ended::cancelled);
                 self.leave(&live);
             }
-            Ok(None) | Err(Stopped::Cancelled) => self.give_up(&live, &analysis, &host),
-            Err(Stopped::Failed(failure)) => {
+            Ok(None) | Err(StoppedDownload::Cancelled) => self.give_up(&live, &analysis, &host),
+            Err(StoppedDownload::Failed(failure)) => {
                 self.failed(&analysis, &failure, None);
                 live.end(End::Stored);
                 self.leave(&live);
@@ -222,11 +222,11 @@ impl QueueState {
         analysis: &mut Analysis,
         address: &WebAddress,
         actor: &Actor,
-    ) -> Result<Option<(Upload, Media)>, Stopped> {
+    ) -> Result<Option<(Upload, Media)>, StoppedDownload> {
         let stop = || live.is_cancelled();
         let fetched = fetcher.fetch(address, &stop, &|bytes| live.fetched(bytes)).map_err(|error| match error {
-            NotFetched::Cancelled => Stopped::Cancelled,
-            NotFetched::Failed(failure) => Stopped::Failed(failure),
+            NotFetched::Cancelled => StoppedDownload::Cancelled,
+            NotFetched::Failed(failure) => StoppedDownload::Failed(failure),
         })?;
         let (mut upload, bytes, sha256) = self.take_over(&fetched)?;
         live.fetched(bytes);

@@ -18,7 +18,6 @@ use futures_util::{Stream, StreamExt};
 use tracing::Instrument;
 
 use super::problem::Problem;
-use super::session::COOKIE;
 use super::{App, AppState};
 use crate::audit::{Action, Actor, Entry};
 use crate::connections::{AddressSlot, Crowded, network};
@@ -26,6 +25,9 @@ use crate::domain::Moment;
 use crate::keys::Holder;
 use crate::locked::locked;
 use crate::wrong_keys::Penalty;
+
+/// Name of the session cookie.
+pub(super) const COOKIE: &str = "deepsight_session";
 
 /// The address of the client of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -182,7 +184,7 @@ pub(super) async fn crowd(State(app): State<App>, request: Request, next: Next) 
         return next.run(request).await;
     }
     match app.forwarded.claim(address) {
-        Ok(slot) => next.run(request).await.map(|body| Body::new(Counted { body, _slot: slot })),
+        Ok(slot) => next.run(request).await.map(|body| Body::new(CountedBody { body, _slot: slot })),
         Err(crowded) => Problem::crowded(crowded).into_response(),
     }
 }
@@ -195,12 +197,12 @@ fn closing(problem: Problem) -> Response {
 }
 
 /// The body of a response that counts as a request of its client until it has been sent.
-struct Counted {
+struct CountedBody {
     body: Body,
     _slot: AddressSlot,
 }
 
-impl hyper::body::Body for Counted {
+impl hyper::body::Body for CountedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

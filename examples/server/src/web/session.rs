@@ -9,13 +9,10 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::App;
-use super::guard::{Visitor, cookie, wrong_key};
+use super::guard::{COOKIE, Visitor, cookie, wrong_key};
 use super::problem::{JsonProblems, Problem};
 use crate::audit::{Action, Entry};
 use crate::keys::SESSION;
-
-/// Name of the session cookie.
-pub(super) const COOKIE: &str = "deepsight_session";
 
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct SignIn {

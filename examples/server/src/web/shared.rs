@@ -70,7 +70,7 @@ async fn open(
         }
         Ok(None) => {
             wrong_key(&app, &visitor).await;
-            dashboard::gone()
+            not_found(dashboard::gone())
         }
         Err(error) => Problem::of_store(&error, "the request").into_response(),
     };
@@ -167,7 +167,7 @@ async fn activation(
 }
 
 /// Marks the page of an unknown link, which is HTML although its status is that of an error.
-pub(super) fn not_found(mut page: Response) -> Response {
+fn not_found(mut page: Response) -> Response {
     *page.status_mut() = StatusCode::NOT_FOUND;
     page.extensions_mut().insert(InForm);
     page
