@@ -70,7 +70,7 @@ pub(crate) struct ShareList {
 
 /// Make a link that shows an analysis without a key
 ///
-/// Whoever has the link sees the result, its report, faces and video, and nothing else, until it expires, is revoked,
+/// Anyone with the link sees the result, its report, faces and video, and nothing else, until it expires, is revoked,
 /// or the analysis is removed. An analysis has at most 50 links.
 #[utoipa::path(
     post, path = "/v1/analyses/{id}/shares", tag = "shares",

@@ -73,7 +73,7 @@ async fn two_rows_of_the_history_are_chosen_and_compared() {
     assert_eq!(browser.text("#compare-link-b").await, "faceless.mp4");
     let words = browser.text("#compare-words").await;
     assert!(words.contains("different files") && words.contains("No face was scored in B."), "{words}");
-    browser.until_text("#compare-people-note", "nobody in A is matched").await;
+    browser.until_text("#compare-people-note", "no person in A is matched").await;
     audit(&browser, "compare-files").await;
 
     open(&browser, &server, "/compare?a=1&b=2").await;

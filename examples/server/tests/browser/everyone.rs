@@ -178,7 +178,7 @@ pub(crate) async fn audit(browser: &Browser, name: &str) {
     for (scheme, (width, height), suffix) in
         [("light", DESK, "light"), ("dark", DESK, "dark"), ("dark", PHONE, "phone")]
     {
-        browser.colours(scheme).await;
+        browser.colors(scheme).await;
         browser.size(width, height).await;
         // Nothing may need to be scrolled sideways, which takes two hands on a phone.
         let overflow =
@@ -189,7 +189,7 @@ pub(crate) async fn audit(browser: &Browser, name: &str) {
         assert_eq!(violations, json!([]), "{name}, {suffix}: {violations:#}");
     }
     browser.size(DESK.0, DESK.1).await;
-    browser.colours("light").await;
+    browser.colors("light").await;
 }
 
 /// Returns the rules that the page breaks, each with the elements that break it.
