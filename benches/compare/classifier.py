@@ -53,7 +53,8 @@ def prepare(setting: Setting, grid: Grid = GRID) -> None:
     folder = _folder(setting, grid)
     folder.mkdir(parents=True, exist_ok=True)
     stamp = folder / "export.stamp"
-    sources = [pathlib.Path(__file__).with_name(name) for name in ("export.py", "weights.py", "pipeline.py", "requirements.txt")]
+    names = ("export.py", "weights.py", "pipeline.py", "requirements.txt")
+    sources = [pathlib.Path(__file__).with_name(name) for name in names]
     state = json.dumps([grid.cases, BATCHES, *(source.read_text() for source in sources)])
     if not (stamp.exists() and stamp.read_text() == state):
         print("exporting weights and faces", flush=True)

@@ -38,7 +38,8 @@ def arguments() -> argparse.Namespace:
     add("--threads", type=_count, default=2, metavar="N", help="threads and cores for each (default 2)")
     add("--rounds", type=_count, default=9, metavar="N", help="turns that each gets (default 9)")
     add("--seconds", type=float, default=0.3, metavar="S", help="length of a warm turn (default 0.3)")
-    add("--clip", type=pathlib.Path, default=BUNDLED_CLIP, help="for the parts `clip` and `long`; default the bundled one")
+    clip_help = "for the parts `clip` and `long`; default the bundled one"
+    add("--clip", type=pathlib.Path, default=BUNDLED_CLIP, help=clip_help)
     add("--engine", choices=["auto", "burn", "fused"], default="auto", help="ours: auto, burn or fused (default auto)")
     add("--device", default="flex", help="ours: the backend's device (default flex)")
     add("--binaries", type=pathlib.Path, metavar="DIR", help="folder of built programs; none is built then")

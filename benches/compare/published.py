@@ -123,7 +123,8 @@ def sbi(faces: list[np.ndarray]) -> Project:
     net = EfficientNet.from_name("efficientnet-b4", num_classes=2)
     x = tensor(faces, opencv, 380, ((0,) * 3, (1,) * 3))
     settled(net, net._fc, net, x)
-    return Project("SelfBlendedImages", {"model": prefixed("net.", net.state_dict())}, "FFraw.tar", ["--from", "sbi"], x, net)
+    weights = {"model": prefixed("net.", net.state_dict())}
+    return Project("SelfBlendedImages", weights, "FFraw.tar", ["--from", "sbi"], x, net)
 
 
 def deepfakebench(faces: list[np.ndarray]) -> Project:
@@ -234,7 +235,8 @@ def gend(faces: list[np.ndarray]) -> Project:
 
     x = tensor(faces, pil(Image.Resampling.BICUBIC), 224, CLIP)
     settled(model, last, forward, x)
-    state = prefixed("feature_extractor.vision_model.", model.state_dict()) | prefixed("model.linear.", last.state_dict())
+    backbone = prefixed("feature_extractor.vision_model.", model.state_dict())
+    state = backbone | prefixed("model.linear.", last.state_dict())
     state["feature_extractor.visual_projection.weight"] = torch.randn(768, 1024) / 32
     return Project("GenD", state, "model.safetensors", ["--from", "gend"], x, forward)
 
@@ -260,7 +262,10 @@ PROJECTS = [sbi, deepfakebench, selimsef, polimi, timms, lightning, effort, gend
 def refused() -> dict[str, tuple[object, str]]:
     """What is published and not supported, with a word that the refusal must have."""
     attention = {"efficientnet._conv_stem.weight": torch.zeros(48, 3, 3, 3), "attconv.weight": torch.zeros(1, 56, 1, 1)}
-    xception = {"backbone.block12.rep.1.conv1.weight": torch.zeros(8), "backbone.conv4.pointwise.weight": torch.zeros(8)}
+    xception = {
+        "backbone.block12.rep.1.conv1.weight": torch.zeros(8),
+        "backbone.conv4.pointwise.weight": torch.zeros(8),
+    }
     program = torch.jit.script(torch.nn.Linear(2, 2))
     return {
         "EfficientNetAutoAttB4 of icpr2020dfdc": (attention, "EfficientNetAutoAtt"),
@@ -281,7 +286,8 @@ def save(content: object, path: pathlib.Path) -> None:
 
 
 def convert(setting: Setting, checkpoint: pathlib.Path, flags: list[str]) -> subprocess.CompletedProcess[str]:
-    command = [setting.convert(), "--checkpoint", str(checkpoint), *flags, "--output", str(setting.folder / "converted.safetensors")]
+    output = str(setting.folder / "converted.safetensors")
+    command = [setting.convert(), "--checkpoint", str(checkpoint), *flags, "--output", output]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -375,7 +381,8 @@ def main() -> None:
             raise Failure(f"{name} is not refused by name: {work.last_line(done.stderr)}")
         said.append(name)
         print(f"refused: {name}: {work.last_line(done.stderr)}", flush=True)
-    head = ["checkpoint as of", "flags", "probabilities", "largest difference", "original, ms a face", "ours, ms a face"]
+    times = ["original, ms a face", "ours, ms a face"]
+    head = ["checkpoint as of", "flags", "probabilities", "largest difference", *times]
     text = f"{report.table(head, rows)}\n\nRefused by name: {', '.join(said)}."
     print(text)
     if a.write and not a.only:

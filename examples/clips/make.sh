@@ -18,7 +18,8 @@ SUMS
 # t runs from 0 to 1 over a scene.
 scene() { # crop of the photograph, zoom, x, y, frames, size
     local t="on/($5-1)"
-    echo "format=yuv444p,crop=$1,scale=iw*4:ih*4:flags=lanczos,zoompan=z='${2//t/$t}':x='${3//t/$t}':y='${4//t/$t}':d=$5:fps=25:s=$6,setsar=1"
+    local window="z='${2//t/$t}':x='${3//t/$t}':y='${4//t/$t}':d=$5"
+    echo "format=yuv444p,crop=$1,scale=iw*4:ih*4:flags=lanczos,zoompan=$window:fps=25:s=$6,setsar=1"
 }
 
 # 1. One person, the camera moves in on the face, 2.4 s.

@@ -51,7 +51,8 @@ def _frames_in(clip: pathlib.Path) -> int:
 
 
 def _analyze(place: Place, height: int, jobs: int, hwaccel: bool, budget: Budget) -> dict[str, Any]:
-    """Reports a second once they come steadily: after as many of them as there are jobs, kernels are compiled and chosen."""
+    """Returns the reports per second in the steady state. The first reports, one for each job, do not count, because
+    kernels are compiled and chosen in them."""
     clip = place.clip(height)
     # Names of their own, lest a later release think them one.
     links = place.folder / f"copies_{height}"

@@ -1,8 +1,8 @@
 """The peers' side on a GPU: PyTorch in its several ways, and facenet-pytorch; requests and answers as for `peer.py`.
 
 {"do": "network", ...} and {"do": "detect", ...} are that file's; {"do": "train_step", "network": "efficientnet_b3",
-"images": [...]} is a step from 8-bit pictures in the host's memory. Every run ends with its result on the host, which waits
-for the GPU.
+"images": [...]} is a step from 8-bit pictures in the host's memory. Every run ends with its result on the host, which
+waits for the GPU.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import peer
 
 Work = Callable[[], Any]
 
-# facenet-pytorch and the f32 network run as PyTorch ships; `f32` alone keeps all digits, and is what outputs are held against.
+# facenet-pytorch and the f32 network run with PyTorch's defaults. `f32` alone keeps all digits, so outputs are compared
+# with it.
 NETWORKS = ["f32", "tf32", "bf16", "compile", "graph"]
 TRAINERS = ["train", "train-compile"]
 
@@ -51,7 +52,8 @@ def network(engine: str, request: dict[str, Any], device: str) -> Work:
 
 
 def compiled(model: torch.nn.Module, device: str) -> torch.nn.Module:
-    """For this batch alone. Networks before it are forgotten: after eight of them PyTorch would go on uncompiled, silently."""
+    """Compiles the network for this batch alone. Drops earlier networks first: after eight of them, PyTorch would
+    silently continue without compiling."""
     torch._dynamo.reset()
     return torch.compile(model, dynamic=False, backend="inductor" if device == "cuda" else "eager")
 

@@ -59,7 +59,8 @@ def _case(
 
 
 def difference(output: list[Any], reference: list[list[float]]) -> float:
-    """From PyTorch's f32: of logits in parts of the largest, of scores in fake probability. Infinite where it is no number."""
+    """Returns the difference from PyTorch's f32: of logits relative to the largest, of scores in fake probability.
+    Returns infinity for NaN."""
     if len(output) != len(reference):
         return math.inf
     if isinstance(output[0], dict):

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes the folder that measures everything on a machine with an NVIDIA GPU, PyTorch and the CUDA toolkit, and nothing else:
-# our programs, an ffmpeg with NVDEC, timm and facenet-pytorch, clips, and run.sh, which is the one command there.
+# Makes the folder that measures everything on a machine with an NVIDIA GPU, PyTorch and the CUDA toolkit, and nothing
+# else: our programs, an ffmpeg with NVDEC, timm and facenet-pytorch, clips, and run.sh, the only command there.
 #
 #     pack.sh [--out FOLDER] [--binaries FOLDER] [--ffmpeg FOLDER] [--python VERSION]
 #
 # --out       target/compare/gpu by default; what it held is replaced
-# --binaries  ready programs (measure, analyze, convert, selftest, there or in examples/); else they are built with CUDA,
-#             for release, which compiles Burn and takes a quarter of an hour
+# --binaries  ready programs (measure, analyze, convert, selftest, there or in examples/); else they are built with
+#             CUDA, for release, which compiles Burn and takes a quarter of an hour
 # --ffmpeg    ready ffmpeg and ffprobe; else ffmpeg.sh builds them, once
 # --python    of the machine that measures: 3.12 by default
 set -euo pipefail
@@ -61,13 +61,14 @@ for name in ffmpeg ffprobe; do
     cp -L "$ffmpeg/$name" "$stage/bin/"
 done
 
-# The peers, in the versions that the page's other tables are measured with; PyTorch is the machine's own. facenet-pytorch asks
-# for a PyTorch of long ago, so nothing is installed: wheels are unpacked, and found by PYTHONPATH.
+# The peers, in the versions of the page's other tables; PyTorch is the machine's own. facenet-pytorch requires an old
+# PyTorch, so nothing is installed: wheels are unpacked, and found by PYTHONPATH.
 fetch() {
     local folder="$1"
     shift
-    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version "$python" \
-        --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux_2_28_x86_64 --platform any \
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+        --python-version "$python" --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 \
+        --platform manylinux_2_28_x86_64 --platform any \
         --dest "$stage/wheels" "$@" || die "pip could not fetch $*"
     mkdir -p "$folder"
     for wheel in "$stage"/wheels/*.whl; do python3 -m zipfile -e "$wheel" "$folder"; done
@@ -75,8 +76,8 @@ fetch() {
 }
 fetch "$stage/lib" "$(grep '^timm==' "$here/../requirements.txt")" facenet-pytorch==2.6.0
 # What the two import, by the name they do it with, for a machine that lacks it.
-for pair in PIL:pillow requests:requests urllib3:urllib3 idna:idna certifi:certifi charset_normalizer:charset-normalizer \
-    tqdm:tqdm yaml:pyyaml; do
+for pair in PIL:pillow requests:requests urllib3:urllib3 idna:idna certifi:certifi \
+    charset_normalizer:charset-normalizer tqdm:tqdm yaml:pyyaml; do
     fetch "$stage/more/${pair%%:*}" "${pair##*:}"
 done
 
@@ -89,12 +90,14 @@ done
 cp "$here"/../*.py "$stage/compare/"
 cp "$here"/*.py "$stage/compare/gpu/"
 commit="$(git -C "$repository" rev-parse --short HEAD)"
-[ -z "$(git -C "$repository" status --porcelain --untracked-files=no -- . ':!docs')" ] || commit="$commit with uncommitted changes"
+changes="$(git -C "$repository" status --porcelain --untracked-files=no -- . ':!docs')"
+[ -z "$changes" ] || commit="$commit with uncommitted changes"
 echo "$commit" >"$stage/commit"
 
 mkdir -p "$out"
 # One file, because what carries the folder may count bytes as they lie.
-tar -C "$stage" --sort=name --owner=0 --group=0 -cf - bin clips commit compare lib more | xz -T0 -6 >"$stage/payload.tar.xz"
+tar -C "$stage" --sort=name --owner=0 --group=0 -cf - bin clips commit compare lib more |
+    xz -T0 -6 >"$stage/payload.tar.xz"
 weight="$(stat -c %s "$stage/payload.tar.xz")"
 mib="$(awk "BEGIN { printf \"%.1f\", $weight / 1048576 }")"
 [ "$weight" -le $((LIMIT_MIB << 20)) ] || die "the payload weighs $mib MiB, over the limit of $LIMIT_MIB"

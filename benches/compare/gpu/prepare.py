@@ -1,7 +1,7 @@
 """Writes what both sides are measured on: weights, faces, frames, from the clips that were carried along.
 
-Into the folder go NAME.pth for each network, faces_SIZExBATCH.f32 (normalised, [batch, 3, size, size]), the same faces as
-8-bit pictures of that size, frames of each clip, and inputs.json, which lists the pictures.
+Into the folder go NAME.pth for each network, faces_SIZExBATCH.f32 (normalised, [batch, 3, size, size]), the same faces
+as 8-bit pictures of that size, frames of each clip, and inputs.json, which lists the pictures.
 """
 
 from __future__ import annotations

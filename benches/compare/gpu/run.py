@@ -1,7 +1,7 @@
 """Measures this project on a GPU beside what people run there, and writes results.json; `run.sh` starts it.
 
-Every part has its moment by which it is over, whatever hangs; what it left over is the next part's. What failed, was cut or
-was left out is an entry with its reason. Linux only.
+Every part has a deadline, even if something hangs; the next part gets the time that it leaves. What failed, was cut short
+or was left out is an entry with its reason. Linux only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from place import MEAN, STD, TIMM_NAMES, Place, Size
 from turns import Budget
 from work import Failure
 
-# Before the parts: weights, faces and frames, our selftest, and beside it PyTorch's compiler, whose results are kept for them.
+# Before the parts: weights, faces and frames, our selftest, and beside it PyTorch's compiler, whose results the parts
+# reuse.
 BEFORE = 0.2
 # What each part may take of the rest, if all are measured.
 SHARES = {"classifier": 165, "detector": 35, "train": 55, "clips": 105}

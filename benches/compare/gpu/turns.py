@@ -60,11 +60,11 @@ def measured(
     seconds: float,
     patience: float,
 ) -> dict[str, Entry]:
-    """For each request, by its engine's name, {"output", "prepared", "seconds": rounds of times}, as far as it came, and
-    {"missing": why} where it did not come to the end.
+    """Returns for each request, by its engine's name, {"output", "prepared", "seconds": rounds of times}, as far as it
+    came, and {"missing": reason} if it did not come to the end.
 
-    To prepare, the first run included (kernels are compiled and chosen in it), an engine has `patience` seconds. A turn takes
-    about `seconds`, and its first run does not count.
+    To prepare, the first run included (kernels are compiled and chosen in it), an engine has `patience` seconds. A turn
+    takes about `seconds`, and its first run does not count.
     """
     entries: dict[str, Entry] = {name: {} for name in requests}
 

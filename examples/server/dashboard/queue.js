@@ -254,7 +254,8 @@ function actionsOf({ state, again }) {
 function button(entry, action) {
   const { name } = entry.file;
   if (action === 'open') {
-    const link = { class: 'button', href: url.page(entry.analysis.id), 'data-route': true, 'aria-label': `Watch ${name}` };
+    const href = url.page(entry.analysis.id);
+    const link = { class: 'button', href, 'data-route': true, 'aria-label': `Watch ${name}` };
     return el('a', link, 'Watch');
   }
   const words = { again: 'Analyse again', retry: 'Try again', remove: 'Remove' }[action];
