@@ -263,8 +263,8 @@ fn limits(options: &Options) -> Limits {
     }
 }
 
-/// Reads the settings again and takes over what can change. `started` are the settings that the server started with,
-/// `current` those of the last reload. Returns the new settings; `None` if they are invalid, and then nothing changes.
+/// Reads the settings again and applies those that can change. `started` are the settings at the start, `current` those
+/// of the last reload. Returns the new settings. Returns `None` and changes nothing if they are invalid.
 fn reload(app: &AppState, started: &Options, current: &Options, arguments: &[OsString]) -> Option<Options> {
     let refused = |reason: String| {
         tracing::error!(reason, "the settings stay as they are");

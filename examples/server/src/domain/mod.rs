@@ -1,4 +1,4 @@
-//! What the server knows of analyses, whatever stores, runs, announces or shows them. Nothing in here knows HTTP.
+//! The data types of analyses, which all other modules use. This module does not depend on HTTP.
 
 mod accuracy;
 mod analysis;

@@ -11,8 +11,8 @@ const MAX_LENGTH: usize = 2000;
 
 /// The address of a video on the web, or of the page that shows it: http or https, with a host.
 ///
-/// What follows the path may hold secrets, such as the token of a signed link. So neither [`shown`](Self::shown) nor
-/// the debug output has it.
+/// The part after the path may contain secrets, such as the token of a signed link. So neither [`shown`](Self::shown)
+/// nor the debug output contains it.
 #[derive(Clone)]
 pub(crate) struct WebAddress(Url);
 

@@ -5,11 +5,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-/// Pause between two looks at the process.
+/// Pause between two checks of the process.
 const POLL: Duration = Duration::from_millis(20);
 /// Bytes of output that are kept: the first ones of standard output, and the last ones of standard error.
 const KEPT: usize = 64 << 10;
-/// Time in which the last output must have arrived after the process has ended.
+/// Limit on the wait for the last output after the process has ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The user that the process runs as, by its numbers.
@@ -19,7 +19,7 @@ pub(super) struct User {
     pub(super) gid: u32,
 }
 
-/// What a process that has ended has said.
+/// The exit code and output of a process.
 #[derive(Debug)]
 pub(super) struct ProcessOutput {
     /// Exit code; `None` if a signal ended it.
@@ -28,7 +28,7 @@ pub(super) struct ProcessOutput {
     pub(super) stderr: String,
 }
 
-/// Why a process has not ended by itself.
+/// The reason why a process was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cut {
     Cancelled,
@@ -72,7 +72,7 @@ pub(super) fn run(
         std::thread::sleep(POLL);
     };
     let text = |kept: Option<Receiver<Vec<u8>>>| {
-        // A process that left the group may hold the pipe open; its words are not waited for.
+        // A process that left the group may keep the pipe open, so the wait for its output is limited.
         let bytes = kept.and_then(|kept| kept.recv_timeout(LAST_WORDS).ok()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     };
@@ -138,7 +138,7 @@ enum Keep {
     Last,
 }
 
-/// Reads a pipe to its end on a thread of its own, and keeps [`KEPT`] bytes of it.
+/// Reads a pipe to its end on another thread, and keeps [`KEPT`] bytes of it.
 fn keep(mut pipe: impl Read + Send + 'static, which: Keep) -> Receiver<Vec<u8>> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
@@ -152,7 +152,7 @@ fn keep(mut pipe: impl Read + Send + 'static, which: Keep) -> Receiver<Vec<u8>> 
                 }
             }
         }
-        // Nobody receives it if the process was stopped.
+        // The receiver is dropped if the process was killed.
         let _ = sender.send(kept);
     });
     receiver
@@ -192,7 +192,7 @@ mod tests {
         let pid: i32 = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         let begun = Instant::now();
-        // Killed, it is gone as soon as its new parent has waited for it; as a zombie it does nothing.
+        // A killed process disappears when its new parent has waited for it; until then it is a zombie.
         let is_gone = || {
             let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
             rustix::process::test_kill_process(pid).is_err() || state.contains(") Z ")

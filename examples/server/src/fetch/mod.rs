@@ -1,5 +1,5 @@
 //! Downloads videos from the web with a program such as yt-dlp, which runs under limits and reaches the web only
-//! through a [proxy] of ours.
+//! through the server's [proxy].
 
 mod child;
 mod confine;
@@ -93,7 +93,7 @@ pub(crate) struct Fetched {
     _work: Work,
 }
 
-/// Why there is no video.
+/// The reason why there is no video.
 #[derive(Debug)]
 pub(crate) enum NotFetched {
     Cancelled,
@@ -110,7 +110,7 @@ impl Fetcher {
         let failed = |source| FetchError::Folder { path: folder.clone(), source };
         work::sweep(&folder).map_err(failed)?;
         let Some((program, user)) = settings(options)? else { return Ok(None) };
-        // What else the data folder holds is its owner's alone.
+        // Everything else in the data folder is only for its owner.
         [folder.parent(), Some(&*folder)]
             .into_iter()
             .flatten()
@@ -217,7 +217,7 @@ impl Fetcher {
         let success = code == Some(0);
         let files = work.files().map_err(|error| Failure::hide(&error))?;
         let is_large = |path: &PathBuf| path.metadata().is_ok_and(|file| file.len() >= max_bytes);
-        // A program that is stopped at the largest size of a file leaves a file of that size.
+        // A program that is stopped at the size limit of files leaves a file of exactly that size.
         let said_large =
             stdout.lines().any(|line| !line.starts_with(TITLE) && line.contains("larger than max-filesize"));
         if said_large || (!success && files.iter().any(is_large)) {
@@ -250,9 +250,9 @@ impl Fetcher {
         // proxy's password stands here, and the address comes on standard input.
         command.envs([("http_proxy", &proxy), ("https_proxy", &proxy)]);
         command.args(["--ignore-config", "--no-cookies", "--no-cookies-from-browser", "--no-cache-dir"]);
-        // A list of videos gives none, not its first one.
+        // A playlist gives no video, rather than its first one.
         command.args(["--no-playlist", "--playlist-items", "0", "--match-filter", "!is_live & !is_upcoming"]);
-        // No protocol that yt-dlp leaves to other programs, which would find their own way.
+        // Excludes protocols for which yt-dlp starts other programs, which would bypass the proxy.
         command.args(["--format", FORMATS, "--downloader", "native", "--retries", "2", "--fragment-retries", "2"]);
         command.args(["--socket-timeout", "20"]);
         command.args(["--max-filesize", &max_bytes.to_string()]);
@@ -324,7 +324,7 @@ fn is_partial(path: &Path) -> bool {
 /// Returns the name of a video for display.
 fn name(title: Option<&str>, address: &WebAddress, path: &Path) -> String {
     let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    // A title is no path: what stands before a slash belongs to it.
+    // A title is not a path: the text before a slash is part of it.
     let title = title.filter(|title| !title.is_empty() && *title != "NA").map(|title| title.replace(['/', '\\'], "-"));
     let title = title.unwrap_or_else(|| address.file_name());
     let is_named = ending.is_empty() || title.to_ascii_lowercase().ends_with(&format!(".{ending}"));

@@ -143,9 +143,8 @@ impl QueueState {
         Ok((report.with_stability(varied, varying.elapsed().as_secs_f64()), pictures))
     }
 
-    /// Analyzes a variation of a video. `turns` is the number of quarters by which the video's picture is turned
-    /// clockwise. Returns the report or why there is none, such as that no time is left, and `None` if the variation
-    /// does not apply to pictures.
+    /// Analyzes a variation of a video, turned clockwise by `turns` times 90 degrees. Returns the report or why there
+    /// is none, such as that no time is left, and `None` if the variation does not apply to pictures.
     fn vary(
         &self,
         live: &Live,
@@ -157,7 +156,7 @@ impl QueueState {
     ) -> Result<Option<Result<Report, String>>, StoppedAnalysis> {
         let upright = self.decoding.clone().with_turn(turns);
         let is_late = || started.elapsed() > self.max_analysis;
-        // The analysis itself is done, and is not lost if this takes too long.
+        // The analysis itself is complete, so its report is kept if a variation takes too long.
         let late = || Ok(Some(Err(self.late_detail())));
         if is_late() {
             return late();
@@ -173,7 +172,7 @@ impl QueueState {
                 if is_still || !matches!(media, Media::Video(_)) {
                     return Ok(None);
                 }
-                // Among the uploads, it is on the disk that the server watches, and is swept after a crash.
+                // In the folder of uploads, it is on the disk that the server watches, and is removed after a crash.
                 let file = match self.uploads.create() {
                     Ok((file, _)) => file,
                     Err(error) => {
@@ -212,7 +211,7 @@ impl QueueState {
                 stop.cancel();
             }
         });
-        // A score is compared with one that was found in the same way.
+        // A variation is sampled in the same way, so that the scores can be compared.
         let job = self.with_closer_look(job, &stop, analysis, &media, expected, move |frame| variation.apply(frame));
         let outcome = self.engine.analyze(frames, &analysis.settings, false, is_still, job);
         if took_too_long.load(Ordering::Relaxed) && !live.is_cancelled() {
@@ -228,8 +227,8 @@ impl QueueState {
         Ok(Some(outcome.map_err(for_the_client)))
     }
 
-    /// Lets a job look more closely at a video of which `expected` frames are analyzed, if the settings and the limit
-    /// of frames allow it. `change` is applied to each further frame.
+    /// Lets a job sample more frames around suspicious faces of a video of which `expected` frames are analyzed, if the
+    /// settings and the limit of frames allow it. `change` is applied to each further frame.
     fn with_closer_look<'a>(
         &self,
         job: deepsight_core::Job<'a>,
@@ -259,8 +258,8 @@ impl QueueState {
         format!("The analysis took more than {} s, which is the limit.", self.max_analysis.as_secs_f64())
     }
 
-    /// Analyzes a video. If nobody is found in it, turns the picture by quarters, and analyzes it anew if there are
-    /// faces then. Returns the quarters by which it was turned, too.
+    /// Analyzes a video. If it finds nobody, turns the picture in steps of 90 degrees, and analyzes it again if there
+    /// are faces then. Also returns the number of steps.
     fn look_upright(
         &self,
         live: &Live,
@@ -289,7 +288,7 @@ impl QueueState {
         Ok((report.of_turned_picture(turns), pictures, turns))
     }
 
-    /// Analyzes a video as it was opened, within the time that is left of an analysis that started at `started`.
+    /// Analyzes an opened video, within the remaining time of an analysis that started at `started`.
     fn look(
         &self,
         live: &Live,

@@ -77,7 +77,7 @@ pub(crate) enum Ended {
     cancelled,
 }
 
-/// What does not change while the server runs.
+/// Values that do not change while the server runs.
 pub(crate) struct Fixed {
     pub(crate) queue: u32,
     pub(crate) workers: u32,

@@ -41,7 +41,7 @@ pub(crate) struct Visitor {
 }
 
 impl Visitor {
-    /// Returns who acts, for the audit. `key` is the name of the API key.
+    /// Returns the actor for the audit. `key` is the name of the API key.
     pub(super) fn actor(&self, key: &str) -> Actor {
         Actor { key: key.to_owned(), address: self.address.to_string(), request: self.request.clone() }
     }
@@ -55,7 +55,7 @@ pub(crate) struct Client {
     pub(crate) owner: String,
     /// Whether the client sees the analyses of all clients.
     pub(crate) sees_all: bool,
-    /// Who acts, for the audit.
+    /// The actor for the audit.
     pub(crate) actor: Actor,
 }
 
@@ -89,7 +89,7 @@ pub(super) async fn observe(State(app): State<App>, mut request: Request, next: 
     // The path of a link holds its secret, which must not be in the log.
     let is_link = request.uri().path().starts_with("/s/");
     let path = if is_link { "/s/…".to_owned() } else { request.uri().path().to_owned() };
-    // Every request has a peer; the server's own listener adds it.
+    // Every request has a peer, because the server's listener adds it.
     let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
     let address = app.proxies.client(peer, request.headers());
     request.extensions_mut().insert(Visitor { address, request: id.clone() });
@@ -180,7 +180,7 @@ pub(super) async fn crowd(State(app): State<App>, request: Request, next: Next) 
     let address = request.extensions().get::<Visitor>().map(|visitor| visitor.address);
     let (Some(peer), Some(address)) = (peer, address) else { return next.run(request).await };
     if !app.proxies.contains(peer) {
-        // The connection counts already.
+        // The connection is already counted.
         return next.run(request).await;
     }
     match app.forwarded.claim(address) {
@@ -440,7 +440,7 @@ async fn note_use(app: &AppState, name: &str) {
     }
 }
 
-/// Returns the holder of the API key that a request presents, itself or by a session. A wrong key costs time.
+/// Returns the holder of the API key that a request presents, itself or by a session. A wrong key delays the answer.
 pub(super) async fn holder(app: &AppState, headers: &HeaderMap, visitor: &Visitor) -> Option<Holder> {
     match (presented(headers), cookie(headers)) {
         (Some(key), _) => {
@@ -461,7 +461,7 @@ pub(super) async fn wrong_key(app: &AppState, visitor: &Visitor) {
     let Penalty { wait, is_first } = app.wrong_keys.count(visitor.address, Instant::now());
     if is_first {
         tracing::warn!(client = %visitor.address, "many wrong API keys; the answers to further ones are delayed");
-        // The answer is the same without the entry, and the log has the error.
+        // The answer does not depend on the entry, and the log has the error.
         let _ = app.record(Entry::new(Action::WrongKeys, &visitor.actor(""))).await;
     }
     let mut stop = app.stop.clone();

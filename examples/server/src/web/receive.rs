@@ -171,7 +171,7 @@ impl Stream for MeteredForm {
             Some(Ok(piece)) => {
                 self.read += piece.len() as u64;
                 self.pause = true;
-                // The parser has not seen the piece that was read just now.
+                // The parser has not seen the piece that was just read.
                 let ahead = self.read.saturating_sub(self.delivered.load(Ordering::Relaxed) + piece.len() as u64);
                 if ahead > ENVELOPE + BUFFER as u64 {
                     return Poll::Ready(Some(Err("the form has too much beside its fields".into())));

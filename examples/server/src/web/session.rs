@@ -1,5 +1,5 @@
-//! Browser sessions. A cookie stands for the API key, so that the key stays out of addresses, image requests and
-//! scripts of the pages.
+//! Browser sessions. A cookie replaces the API key, so that the key is not in addresses, image requests and scripts of
+//! the pages.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
