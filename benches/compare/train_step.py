@@ -1,4 +1,4 @@
-"""What a training step takes in PyTorch: EfficientNet-Lite0 of timm, 224 pixels, batch 32, AdamW, channels last.
+"""Measures a training step in PyTorch: EfficientNet-Lite0 of timm, 224 pixels, batch 32, AdamW, channels last.
 
     python train_step.py --crops CROPS [--threads 2] [--steps 20] [--model tf_efficientnet_lite2 --size 260]
 

@@ -26,7 +26,7 @@ TRAINERS = ["train", "train-compile"]
 
 
 def network(engine: str, request: dict[str, Any], device: str) -> Work:
-    """A forward pass on a tensor that the GPU has already, to logits on the host."""
+    """Prepares a forward pass on a tensor in the GPU's memory, to logits on the host."""
     torch.backends.cudnn.allow_tf32 = engine != "f32"
     weights = pathlib.Path(request["folder"]) / f"{request['name']}.pth"
     model = timm.create_model(request["name"], pretrained=False, num_classes=2)
@@ -36,7 +36,7 @@ def network(engine: str, request: dict[str, Any], device: str) -> Work:
     if engine in ("bf16", "compile", "graph"):
         model, images = (thing.to(memory_format=torch.channels_last) for thing in (model, images))
     if engine in ("compile", "graph"):
-        # Weights in bf16 as well: nothing is cast on the way, which is faster than autocast.
+        # The weights are bf16 too: without casts, this is faster than autocast.
         model, images = model.to(torch.bfloat16), images.to(torch.bfloat16)
     if engine == "compile":
         model = compiled(model, device)
@@ -59,7 +59,7 @@ def compiled(model: torch.nn.Module, device: str) -> torch.nn.Module:
 
 
 def captured(model: torch.nn.Module, images: torch.Tensor) -> Work:
-    """The pass as one CUDA graph, recorded once."""
+    """Returns the pass as one CUDA graph, recorded once."""
     with torch.inference_mode():
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
@@ -79,7 +79,7 @@ def captured(model: torch.nn.Module, images: torch.Tensor) -> Work:
 
 
 def train_step(engine: str, request: dict[str, Any], device: str) -> Work:
-    """Mixed precision in `channels_last` with AdamW, as people train."""
+    """Prepares a training step in mixed precision and `channels_last` with AdamW."""
     pictures = torch.from_numpy(np.stack([peer.pixels(image) for image in request["images"]]))
     pictures = pictures.pin_memory() if device == "cuda" else pictures
     labels = (torch.arange(len(pictures)) % 2).to(device)
@@ -91,7 +91,7 @@ def train_step(engine: str, request: dict[str, Any], device: str) -> Work:
         model = compiled(model, device)
 
     def step() -> float:
-        # From `[n, h, w, 3]`: a view of that order is what `channels_last` means.
+        # From `[n, h, w, 3]`: a permuted view of it is `channels_last`.
         images = pictures.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
         with torch.autocast(device, torch.bfloat16):
             loss = loss_of(model(images), labels)
@@ -100,7 +100,7 @@ def train_step(engine: str, request: dict[str, Any], device: str) -> Work:
         optimizer.zero_grad(set_to_none=True)
         value = loss.item()
         if device == "cuda":
-            # The loss is there before the optimizer is done.
+            # The loss is ready before the optimizer ends.
             torch.cuda.synchronize()
         return value
 
@@ -109,7 +109,7 @@ def train_step(engine: str, request: dict[str, Any], device: str) -> Work:
 
 def prepared(engine: str, request: dict[str, Any], device: str, threads: int) -> Work:
     if device == "cuda":
-        # What the work before this one held goes back, so that others find room.
+        # Frees the memory of the previous work for other processes.
         torch.cuda.empty_cache()
     if request["do"] == "detect":
         frames = np.stack([peer.pixels(image) for image in request["images"]])
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
-    # The fastest convolutions for each shape, found in the first run.
+    # Selects the fastest convolutions for each shape in the first run.
     torch.backends.cudnn.benchmark = a.engine != "facenet"
     peer.serve(lambda request: prepared(a.engine, request, a.device, a.threads))
 

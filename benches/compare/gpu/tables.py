@@ -1,4 +1,4 @@
-"""results.json as Markdown: what was measured, and by name what was not and why.
+"""Formats results.json as Markdown: the measurements, and the reasons for missing ones.
 
 tables.py RESULTS.json                            # print
 tables.py RESULTS.json --write docs/benchmarks.md # and put it between <!-- compare:gpu --> and <!-- /compare:gpu -->
@@ -241,7 +241,7 @@ def _over(case: Case, ours: str, theirs: str) -> str:
 
 
 def _warm_up(cases: list[Case], names: dict[str, str]) -> str:
-    """Compiling and choosing kernels is paid once, and is not in the tables above."""
+    """Describes the time for compiling and choosing kernels, which the tables do not include."""
     longest = {
         shown: max(
             (case["entries"][name].get("prepared", 0.0) for case in cases if name in case["entries"]), default=0.0
