@@ -150,7 +150,7 @@ fn a_reference_proves_an_import_and_a_wrong_score_writes_nothing() {
     let gradient = |x: u32, y: u32| image::Rgb([(3 * x) as u8, (2 * y) as u8, (x + y) as u8]);
     image::RgbImage::from_fn(80, 90, gradient).save(&face).unwrap();
     let flags = ["--timm", &timm, "--model-name", "tf_efficientnet_lite0", "--input-size", "64"];
-    // The score that this face gets is found by recording it.
+    // Finds the score of this face by recording it.
     let recorded = run("convert", &[&flags[..], &["--golden", &face, "--output", &model]].concat());
     assert_eq!((recorded.code, recorded.stderr.as_str()), (Some(0), ""));
     let score = ModelFile::read(&model).unwrap().card.golden.unwrap().fake_probability;
@@ -166,7 +166,7 @@ fn a_reference_proves_an_import_and_a_wrong_score_writes_nothing() {
     let proven = run("convert", &[&flags[..], &["--reference", &right, "--output", &model]].concat());
     assert_eq!((proven.code, proven.stderr.as_str()), (Some(0), ""), "{proven:?}");
     assert!(proven.stdout.contains("references  1 score as the original within 0.01"), "{proven:?}");
-    // Stored in another format, the references are checked again.
+    // Storing the model in another format checks the references again.
     let stored = run("convert", &["--model", &model, "--format", "f16", "--output", &again]);
     assert_eq!((stored.code, ModelFile::read(&again).unwrap().card.references.len()), (Some(0), 1), "{stored:?}");
     let mut lies = ModelFile::read(&model).unwrap();

@@ -12,7 +12,7 @@ fn every_program_lists_the_devices_of_this_build() {
         ("train", &["--device", deepsight_device::Device::NAMES[0]]),
     ] {
         let run = run(name, &[others, &["--device", "list"]].concat());
-        // Graphics drivers write their own complaints to standard error.
+        // Graphics drivers write their own messages to standard error.
         assert_eq!(run.code, Some(0), "{run:?}");
         assert!(run.stdout.lines().all(|line| line.contains("  ")), "{run:?}");
         let kinds: Vec<_> = run.stdout.lines().map(|line| line.split([':', ' ']).next().unwrap()).collect();
@@ -22,7 +22,7 @@ fn every_program_lists_the_devices_of_this_build() {
     }
 }
 
-/// Against a driver that answers as the tests want. It is found before a real one, which is therefore never used.
+/// Tests with a fake driver. It is found before a real one, which is therefore never used.
 #[cfg(all(feature = "cuda", target_os = "linux"))]
 mod cuda {
     use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ mod cuda {
 
     use crate::program::{Run, program};
 
-    /// What NVIDIA's driver and compiler are loaded as.
+    /// The names under which NVIDIA's driver and compiler are loaded.
     const DRIVER: [&str; 2] = ["libcuda.so", "libcuda.so.1"];
     const COMPILER: [&str; 2] = ["libnvrtc.so", "libnvrtc.so.12"];
 
@@ -46,7 +46,7 @@ mod cuda {
     }
 
     impl Machine {
-        /// One with all that Burn needs, or none where there is no C compiler.
+        /// Creates a machine with everything that Burn needs. Returns `None` without a C compiler.
         fn new() -> Option<Self> {
             let folder = tempfile::tempdir().unwrap();
             let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/fake_cuda.c");
@@ -70,7 +70,8 @@ mod cuda {
             self
         }
 
-        /// Empty files, as a container without access to its GPU has them, hide a library of the real machine too.
+        /// Replaces libraries by empty files, as in a container without access to its GPU. They also hide libraries of
+        /// the real machine.
         fn without(self, names: &[&str]) -> Self {
             for name in names {
                 fs::write(self.folder.path().join(name), "").unwrap();
@@ -88,12 +89,12 @@ mod cuda {
             command.output().unwrap().into()
         }
 
-        /// What a program does with the device.
+        /// Runs `analyze` with the device.
         fn analyze(&self, device: &str) -> Run {
             self.start(program("analyze").args(["--frames", "1", "--device", device]))
         }
 
-        /// What [`Device::check_within`] says; empty when nothing is wrong.
+        /// Returns the error of [`Device::check_within`]; empty if there is none.
         fn check(&self, device: &str, limit: Duration) -> String {
             let mut child = Command::new(env::current_exe().unwrap());
             // The name of a test in its program does not begin with the program's name.

@@ -137,7 +137,7 @@ fn calibration_is_written_into_the_model_and_keeps_its_promise() {
         "{done:?}"
     );
 
-    // The rate is kept on what it was fitted on.
+    // The rate holds on the data that it was fitted to.
     let on_val = folder.path().join("val.json");
     let done = evaluate(&[&common[..], &["--split", "val", "--output-report", text(&on_val)]].concat());
     assert_eq!(done.code, Some(0), "{done:?}");

@@ -1,4 +1,4 @@
-//! The self-test itself: that it passes on the CPU, says of what it looked at, and fails when it looked at nothing.
+//! The self-test: it passes on the CPU, lists its checks, and fails if it ran none.
 
 use crate::program::run;
 

@@ -1,4 +1,4 @@
-//! Many clips from outside: `analyze --output-dir`, whatever ends it, and `merge`.
+//! Many clips from outside: `analyze --output-dir`, however it ends, and `merge`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use serde_json::Value;
 
 use crate::program::{Run, bundled_clip, program, run};
 
-/// A folder with a manifest of copies of the bundled clip, and room for results.
+/// A folder with a manifest of copies of the bundled clip, and a folder for results.
 struct Clips {
     folder: tempfile::TempDir,
     names: Vec<String>,
 }
 
 impl Clips {
-    /// So many, of which the last cannot be decoded.
+    /// Creates `count` clips, of which the last cannot be decoded.
     fn new(count: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let names: Vec<String> = (0..count).map(|number| format!("clip {number}.mp4")).collect();
@@ -83,7 +83,7 @@ fn a_shard_has_a_line_for_each_of_its_clips_and_the_next_run_does_the_rest() {
         }
     }
 
-    // The clip was in a worse state than its copy.
+    // Replaces the broken clip by a good copy.
     fs::copy(bundled_clip(), clips.at("clip 4.mp4")).unwrap();
     let again = clips.analyze("0/2", &[]);
     assert_eq!((again.code, last(&again.stdout)), (Some(2), &summary.trim_end().replace("; 0 were", "; 3 were")[..]));
@@ -108,7 +108,7 @@ fn other_settings_are_refused_and_a_restart_begins_anew() {
         "run.brief was true and is false",
         "--restart",
     ]);
-    // Neither changes a result.
+    // These flags do not affect a result.
     let resumed = clips.analyze("0/2", &["--brief", "--threads", "1", "--batch", "5"]);
     assert_eq!((resumed.code, resumed.stderr.as_str()), (Some(0), ""));
     assert_eq!(fs::read(&file).unwrap(), before);
@@ -217,7 +217,7 @@ fn an_interrupted_shard_keeps_what_is_done() {
     assert_eq!(run.stderr, format!("{done} of 20 clips are done; the same command continues\ninterrupted\n"));
 }
 
-/// Slurm's script, with a stand-in for what Slurm puts around it: three shards, one of which is killed in the middle.
+/// Runs Slurm's script with a fake Slurm environment: three shards, one of which is killed in the middle.
 #[cfg(unix)]
 #[test]
 fn the_script_for_slurm_goes_on_after_it_was_killed_and_its_shards_are_merged() {
