@@ -12,8 +12,8 @@ use deepsight_device::Device;
 use deepsight_face::MtcnnConfig;
 use deepsight_video::{DecodeLimits, DecodeOptions, HwAccel};
 
-use super::inputs::{self, InputError};
 use crate::clip::{FrameCount, Look};
+use crate::inputs::{self, InputError};
 use crate::shards::{ClipList, Shard, ShardError};
 
 /// Default limit on the clips that a GPU analyses at the same time.

@@ -4,7 +4,6 @@ mod args;
 mod cure;
 mod destinations;
 mod error;
-mod inputs;
 mod many;
 mod progress;
 mod publish;
@@ -21,8 +20,9 @@ use deepsight_device::with_backend;
 
 pub use args::Args;
 pub(crate) use error::AnalyzeError;
-pub use inputs::InputError;
 pub use stream::StreamError;
+
+pub use crate::inputs::InputError;
 
 use self::destinations::Destinations;
 use self::many::many;

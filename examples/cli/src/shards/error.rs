@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::analyze::InputError;
+use crate::inputs::InputError;
 use crate::output::OutputError;
 
 /// The error when a list of clips, or a file of their results, cannot be used. Every message is one line.

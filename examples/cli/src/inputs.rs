@@ -68,7 +68,7 @@ pub enum InputError {
 /// Returns the files that the arguments name. A folder is replaced by its clips and pictures, sorted by name; with
 /// `recursive` also by those of its subfolders. Files whose name begins with a dot are left out, and links to folders
 /// are not followed. Names that do not exist stay in the list, so that each gets its own error among the results.
-pub(super) fn resolve(names: &[PathBuf], recursive: bool) -> Result<Vec<PathBuf>, InputError> {
+pub(crate) fn resolve(names: &[PathBuf], recursive: bool) -> Result<Vec<PathBuf>, InputError> {
     let mut files = Vec::with_capacity(names.len());
     for name in names {
         if name.is_dir() {
