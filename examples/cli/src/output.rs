@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_that_cannot_be_written_are_found_out_at_once() {
+    fn paths_that_cannot_be_written_are_errors_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("missing/report.json");
         let message = deepsight_core::with_causes(&PendingFile::create(&missing).unwrap_err());

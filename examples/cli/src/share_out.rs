@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_run_hands_out_nothing_more_and_says_so() {
+    fn a_cancelled_run_starts_no_more_items_and_returns_cancelled() {
         let cancel = CancelToken::new();
         let mut taken = 0;
         let take = |item, ()| {
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "panicked")]
-    fn a_panic_of_a_worker_is_not_waited_for() {
+    fn a_panic_of_a_worker_ends_the_wait() {
         let work = |_: &(), item| assert_ne!(item, 0, "the first one");
         let take = |_, ()| Ok::<_, Infallible>(());
         let _ = share_out(&[()], 4, 1000, Order::AsGiven, &CancelToken::new(), work, take);

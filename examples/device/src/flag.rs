@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_shown_as_help_is_by_every_flag_that_takes_a_device() {
+    fn every_flag_that_takes_a_device_shows_the_list_as_help() {
         for flags in [&["--device", "list"][..], &["--several", "list"], &["--several=list", "--several=list"]] {
             let shown = parse(flags).unwrap_err();
             assert_eq!((shown.kind(), shown.exit_code(), shown.use_stderr()), (ErrorKind::DisplayHelp, 0, false));

@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_device_is_answered_with_those_of_this_build() {
+    fn an_unknown_device_is_an_error_that_lists_those_of_this_build() {
         for name in ["tpu", "", "cuda:x", "Flex"] {
             let message = name.parse::<Device>().unwrap_err().to_string();
             assert!(message.contains(&format!("{name:?}")), "{message}");

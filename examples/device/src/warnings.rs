@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_gpu_thread_without_memory_is_passed_over() {
+    fn only_the_panic_of_a_gpu_thread_without_memory_is_hidden() {
         let message = "called `Result::unwrap()` on an `Err` value: can't allocate buffer of size: 4096\n";
         assert!(is_retried(Some("DSD-0-0"), Some(message)) && is_retried(Some("DSU-0-1"), Some(message)));
         assert!(!is_retried(Some("main"), Some(message)) && !is_retried(None, Some(message)));

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_may_say_for_whom_they_ask() {
+    fn only_trusted_proxies_may_name_their_client() {
         let proxies = Proxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
         let client = |peer: &str, lines: &[&str]| proxies.client(ip(peer), &forwarded(lines)).to_string();
         assert_eq!(client("192.0.2.1", &["203.0.113.9"]), "192.0.2.1", "a client cannot name another address");

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_somebody_else_is_refused_and_left_as_it_is() {
+    fn a_folder_that_the_server_did_not_create_is_refused_and_unchanged() {
         for files in [vec!["uploads/holiday.mp4"], vec!["lock", "thesis.tex"], vec!["deepsight.sqlite"]] {
             let folder = tempfile::tempdir().unwrap();
             for file in &files {

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_must_leave_the_reserve() {
+    fn a_write_must_leave_the_reserve_free() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::new(folder.path().to_owned(), 1).unwrap();
         assert_eq!(disk.check(0), Ok(()));

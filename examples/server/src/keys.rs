@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_news_once() {
+    fn the_first_use_on_a_day_is_reported_once() {
         let keys = Keys::new(&[]).unwrap();
         assert!(keys.is_first_use("desk", "2026-11-29") && !keys.is_first_use("desk", "2026-11-29"));
         assert!(keys.is_first_use("desk", "2026-11-30") && keys.is_first_use("other", "2026-11-29"));

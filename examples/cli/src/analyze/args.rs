@@ -483,7 +483,7 @@ mod tests {
 
     #[cfg(feature = "flex")]
     #[test]
-    fn a_cpu_is_given_one_clip_at_a_time_and_the_usual_batches() {
+    fn a_cpu_gets_one_clip_at_a_time_and_the_default_batches() {
         let args = parse(&["--device", "flex"]).unwrap();
         assert_eq!(args.jobs(100), 1);
         let (config, usual) = (args.analyzer(), AnalyzerConfig::new());
@@ -493,7 +493,7 @@ mod tests {
 
     #[cfg(feature = "cuda")]
     #[test]
-    fn a_gpu_is_given_several_clips_at_a_time_and_larger_batches() {
+    fn a_gpu_gets_several_clips_at_a_time_and_larger_batches() {
         let args = parse(&["--device", "cuda:0", "--device", "cuda:1"]).unwrap();
         assert!((1..=8).contains(&args.jobs(100)) && args.jobs(1) == 1);
         assert_eq!((args.analyzer().detect_batch, args.analyzer().classify_batch), (32, 128));

@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_with_the_reason() {
+    fn contradictory_flags_are_refused_with_the_reason() {
         let manifest = ["--manifest", "list.csv"];
         for (flags, part) in [
             (&[][..], "--test-dir"),

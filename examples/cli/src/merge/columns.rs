@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_is_given_up_leaves_nothing() {
+    fn an_unfinished_table_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let mut table = Parquet::create(&folder.path().join("clips.parquet")).unwrap();
         table.add(Row::default()).unwrap();

@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_do_not_belong_together_are_named_with_the_reason() {
+    fn files_of_different_runs_are_named_with_the_reason() {
         let run = ShardFolder::new(4);
         let first = run.shard("first", "0/2", 30, &[(0, "x")]);
         let refused = |other: PathBuf, part: &str| {

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_the_command_survive_a_shell() {
+    fn words_of_the_command_are_quoted_for_a_shell() {
         assert_eq!(quoted("a/b-c.pth"), "a/b-c.pth");
         assert_eq!(quoted("it's; rm"), r"'it'\''s; rm'");
         assert_eq!(quoted(""), "''");

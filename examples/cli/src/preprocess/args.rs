@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_make_no_sense_are_refused_with_what_does() {
+    fn invalid_values_are_refused_with_the_rule() {
         for (flags, part) in [
             (["--split", "70/30"], "three numbers, such as 70/15/15"),
             (["--split", "a/b/c"], "three numbers, such as 70/15/15"),
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn time_left_goes_by_the_clips_of_this_run() {
+    fn the_remaining_time_is_estimated_from_the_clips_of_this_run() {
         let mut progress = PrepareProgress::default();
         (progress.clips, progress.earlier, progress.of, progress.images) = (60, 50, 100, 200);
         let text = message(&progress, Duration::from_secs(10));

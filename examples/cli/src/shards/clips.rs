@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_manifest_is_said_with_the_place() {
+    fn an_error_of_a_manifest_names_the_place() {
         for (name, content, part) in [
             ("clips.txt", &b"a.mp4\nb.mp4\na.mp4\n"[..], "\"a.mp4\" is named twice: as clip 1 and as clip 3"),
             ("clips.txt", b"a.mp4\n./a.mp4", "\"./a.mp4\" is named twice"),

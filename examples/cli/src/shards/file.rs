@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_is_known_to_the_next_run_wherever_in_a_line_the_last_one_was_killed() {
+    fn the_next_run_knows_the_finished_clips_wherever_in_a_line_the_last_was_killed() {
         let fixture = Fixture::new();
         let mut file = fixture.open(false).unwrap();
         failed(&mut file, 1);
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn other_settings_and_other_clips_are_refused_and_named_unless_all_is_begun_anew() {
+    fn other_settings_and_other_clips_are_refused_and_named_without_a_restart() {
         let mut fixture = Fixture::new();
         failed(&mut fixture.open(false).unwrap(), 5);
         let open = |fixture: &Fixture, restart| {
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_does_not_belong_here_is_told_by_its_number() {
+    fn a_line_of_another_shard_is_refused_by_its_number() {
         let fixture = Fixture::new();
         drop(fixture.open(false).unwrap());
         let header = std::fs::read_to_string(fixture.path()).unwrap();

@@ -114,7 +114,7 @@ fn limits_of_time_and_length_are_those_of_the_flags() {
 }
 
 #[test]
-fn a_broken_clip_among_several_is_told_by_name_and_does_not_stop_the_others() {
+fn a_broken_clip_among_several_is_named_and_does_not_stop_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let (broken, missing, json) =
         (folder.path().join("broken.mp4"), folder.path().join("missing.mp4"), folder.path().join("all.json"));
@@ -138,7 +138,7 @@ fn a_broken_clip_among_several_is_told_by_name_and_does_not_stop_the_others() {
 }
 
 #[test]
-fn results_do_not_depend_on_how_many_clips_are_analysed_at_a_time() {
+fn results_do_not_depend_on_the_number_of_jobs() {
     let folder = tempfile::tempdir().unwrap();
     let clips = ["a.mp4", "broken.mp4", "b.mp4", "c.mp4"].map(|name| folder.path().join(name));
     for clip in &clips {
@@ -173,7 +173,7 @@ fn devices_of_two_kinds_and_one_device_twice_are_refused() {
 }
 
 #[test]
-fn bad_input_and_usage_are_one_line_and_exit_code_2() {
+fn bad_input_and_usage_give_one_line_and_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str, bytes: &[u8]| {
         let path = folder.path().join(name);
@@ -255,7 +255,7 @@ fn every_cpu_backend_gives_the_same_scores() {
 
 #[cfg(unix)]
 #[test]
-fn a_reader_that_leaves_is_no_error_and_a_full_disk_is_one() {
+fn a_closed_reader_is_no_error_and_a_full_disk_is_one() {
     let arguments = ["--frames", "1", "--json", "-"];
     let mut child = program("analyze").args(arguments).stdout(std::process::Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());

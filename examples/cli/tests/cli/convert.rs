@@ -70,9 +70,9 @@ fn a_state_dict_becomes_a_model_that_analyze_takes() {
     }
 
     let clip = bundled_clip();
-    let analysed = run("analyze", &[text(&clip), "--model", text(&model), "--frames", "1", "--json", "-"]);
-    assert_eq!(analysed.code, Some(0), "{analysed:?}");
-    let report: serde_json::Value = serde_json::from_str(&analysed.stdout).unwrap();
+    let analyzed = run("analyze", &[text(&clip), "--model", text(&model), "--frames", "1", "--json", "-"]);
+    assert_eq!(analyzed.code, Some(0), "{analyzed:?}");
+    let report: serde_json::Value = serde_json::from_str(&analyzed.stdout).unwrap();
     assert_eq!((&report["model"]["name"], &report["model"]["threshold"]), (&"mine".into(), &0.75.into()));
     assert!((0.0..=1.0).contains(&report["frames"][0]["faces"][0]["fake_probability"].as_f64().unwrap()));
 }
@@ -109,9 +109,9 @@ fn a_vision_transformer_becomes_a_model_that_analyze_takes_once_its_activation_i
     let clip = bundled_clip();
     for engine in ["fused", "burn"] {
         let flags = ["--model", text(&model), "--engine", engine, "--frames", "1", "--json", "-"];
-        let analysed = run("analyze", &[&[text(&clip)][..], &flags].concat());
-        assert_eq!(analysed.code, Some(0), "{analysed:?}");
-        let report: serde_json::Value = serde_json::from_str(&analysed.stdout).unwrap();
+        let analyzed = run("analyze", &[&[text(&clip)][..], &flags].concat());
+        assert_eq!(analyzed.code, Some(0), "{analyzed:?}");
+        let report: serde_json::Value = serde_json::from_str(&analyzed.stdout).unwrap();
         assert_eq!(report["model"]["engine"], engine);
         assert!((0.0..=1.0).contains(&report["frames"][0]["faces"][0]["fake_probability"].as_f64().unwrap()));
     }
@@ -177,7 +177,7 @@ fn a_reference_proves_an_import_and_a_wrong_score_writes_nothing() {
 }
 
 #[test]
-fn the_bundled_model_keeps_its_promise() {
+fn the_bundled_model_scores_its_golden_input() {
     let run = run("convert", &["--inspect", text(&bundled_model())]);
     assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
     assert!(run.stdout.contains("\"efficientnet_lite0\"") && run.stdout.contains(", as promised"), "{run:?}");
@@ -200,7 +200,7 @@ fn mirror_images_are_switched_off_and_on_again_with_a_new_golden_score() {
 }
 
 #[test]
-fn what_is_broken_or_does_not_fit_is_one_line_and_exit_code_2() {
+fn broken_or_wrong_input_gives_one_line_and_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| text(&folder.path().join(name)).to_owned();
     let (timm, output, four, cut) = (at("timm.safetensors"), at("out.safetensors"), at("four"), at("cut.safetensors"));

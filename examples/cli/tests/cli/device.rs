@@ -132,7 +132,7 @@ mod cuda {
     }
 
     #[test]
-    fn a_list_names_each_gpu_and_gives_back_what_it_took() {
+    fn a_list_names_each_gpu_and_releases_its_context() {
         let Some(machine) = Machine::new() else { return };
         let machine = machine.with("FAKE_GPUS", "2").with("FAKE_COUNT", "1");
         let run = machine.start(program("analyze").args(["--device", "list"]));
@@ -157,14 +157,14 @@ mod cuda {
     }
 
     #[test]
-    fn a_machine_without_driver_is_told_what_was_looked_for() {
+    fn a_machine_without_driver_gets_the_names_that_were_searched() {
         let Some(machine) = Machine::new() else { return };
         let run = machine.without(&DRIVER).analyze("cuda");
         run.assert_refused(&["device cuda:0: no NVIDIA driver", "libcuda.so.1", "cannot be loaded", "file too short"]);
     }
 
     #[test]
-    fn a_driver_without_gpu_is_told_so() {
+    fn a_driver_without_gpu_is_an_error() {
         let Some(machine) = Machine::new() else { return };
         let machine = machine.with("FAKE_FAIL", "cuInit=100");
         machine
@@ -175,7 +175,7 @@ mod cuda {
     }
 
     #[test]
-    fn a_number_past_the_last_gpu_is_answered_with_those_that_are_there() {
+    fn a_number_past_the_last_gpu_is_an_error_that_lists_the_gpus() {
         let Some(machine) = Machine::new() else { return };
         let machine = machine.with("FAKE_GPUS", "2");
         let found = "found 2: cuda:0 (Fake GPU A), cuda:1 (Fake GPU B)";
@@ -185,14 +185,14 @@ mod cuda {
     }
 
     #[test]
-    fn a_driver_that_is_too_old_is_told_its_version() {
+    fn a_driver_that_is_too_old_is_an_error_with_its_version() {
         let Some(machine) = Machine::new() else { return };
         let machine = machine.with("FAKE_DRIVER", "11010");
         machine.analyze("cuda").assert_refused(&["driver is too old", "CUDA 11.1", "11.2 is the oldest"]);
     }
 
     #[test]
-    fn each_refusal_of_the_driver_has_its_code_its_words_and_its_advice() {
+    fn each_error_of_the_driver_has_its_code_its_text_and_its_advice() {
         for (call, code, advice) in [
             ("cuDriverGetVersion", 34, "stubs"),
             ("cuInit", 802, "nvidia-fabricmanager"),
@@ -216,7 +216,7 @@ mod cuda {
     }
 
     #[test]
-    fn a_driver_without_names_for_its_errors_leaves_the_code() {
+    fn an_error_without_a_name_is_reported_by_its_code() {
         let Some(machine) = Machine::new() else { return };
         let machine = machine.with("FAKE_FAIL", "cuInit=803").with("FAKE_NAMELESS", "1");
         machine
@@ -225,7 +225,7 @@ mod cuda {
     }
 
     #[test]
-    fn a_driver_that_hangs_is_left_behind() {
+    fn a_driver_that_hangs_is_abandoned() {
         for call in ["cuInit", "cuDevicePrimaryCtxRetain"] {
             let Some(machine) = Machine::new() else { return };
             let message = machine.with("FAKE_HANG", call).check("cuda", Duration::from_millis(500));
@@ -234,7 +234,7 @@ mod cuda {
     }
 
     #[test]
-    fn a_missing_or_broken_compiler_is_told_from_a_missing_header() {
+    fn a_missing_or_broken_compiler_is_distinguished_from_a_missing_header() {
         let Some(machine) = Machine::new() else { return };
         let run = machine.without(&COMPILER).analyze("cuda");
         run.assert_refused(&[
@@ -273,7 +273,7 @@ mod cuda {
     }
 
     #[test]
-    fn a_compiler_newer_than_the_driver_is_told_both_versions() {
+    fn a_compiler_newer_than_the_driver_is_an_error_with_both_versions() {
         let Some(machine) = Machine::new() else { return };
         let machine = machine.with("FAKE_FAIL", "cuModuleLoadData=222").with("FAKE_DRIVER", "12020");
         machine.analyze("cuda").assert_refused(&["newer than the driver", "NVRTC 12.4", "a driver for CUDA 12.2"]);

@@ -108,7 +108,7 @@ fn an_ensemble_file_is_used_as_a_model_and_is_refused_when_a_member_changes_or_i
 }
 
 #[test]
-fn ensembles_that_make_no_sense_are_refused_and_nothing_is_written() {
+fn invalid_ensembles_are_refused_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let (bundled, file) = (bundled_model(), folder.path().join("both.json"));
     analyze(&[&bundled, &bundled], &[]).assert_refused(&["is given twice", "SHA-256"]);

@@ -318,7 +318,7 @@ mod fetch {
     }
 
     #[test]
-    fn a_file_that_was_there_is_not_called_saved_and_an_empty_one_is_none() {
+    fn a_file_that_existed_is_not_called_saved_and_an_empty_one_is_refused() {
         let setting = Setting::new(b"x", "");
         let path = setting.folder.path().join("to/best.pth");
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -119,7 +119,7 @@ fn a_run_that_is_killed_or_interrupted_is_continued_to_the_same_end() {
 }
 
 #[test]
-fn bad_input_and_usage_are_one_line_and_exit_code_2() {
+fn bad_input_and_usage_give_one_line_and_exit_code_2() {
     let bench = Bench::new();
     let few = ["--max-frames", "1"];
     assert_eq!(run("preprocess", &bench.arguments("out", &few)).code, Some(0));

@@ -139,7 +139,7 @@ fn without_a_record_reports_stay_equal_and_unsigned() {
 }
 
 #[test]
-fn what_a_stranger_named_a_file_is_no_second_answer() {
+fn a_file_name_cannot_imitate_a_line_of_the_answer() {
     let case = Case::new();
     let photo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deepsight-face/tests/photos/one.png");
     let hostile = case.file("x\nVALID: REAL for trusted.mp4 \u{1b}[2K\u{202e}.png");

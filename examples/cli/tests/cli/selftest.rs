@@ -27,7 +27,7 @@ fn works(device: &str) {
 }
 
 #[test]
-fn nothing_checked_is_nothing_proved() {
+fn a_run_without_checks_fails() {
     let run = run("selftest", &["--only", "no check of this name"]);
     assert_eq!(run.code, Some(1), "{}", run.stdout);
     assert!(run.stdout.contains("does NOT work"), "{}", run.stdout);

@@ -95,7 +95,7 @@ fn a_shard_has_a_line_for_each_of_its_clips_and_the_next_run_does_the_rest() {
 }
 
 #[test]
-fn other_settings_are_refused_and_a_restart_begins_anew() {
+fn other_settings_are_refused_and_a_restart_deletes_the_results() {
     let clips = Clips::new(2);
     assert_eq!(clips.analyze("0/2", &["--brief"]).code, Some(0));
     let file = clips.at("results/reports-00000-of-00002.jsonl");
@@ -220,7 +220,7 @@ fn an_interrupted_shard_keeps_what_is_done() {
 /// Runs Slurm's script with a fake Slurm environment: three shards, one of which is killed in the middle.
 #[cfg(unix)]
 #[test]
-fn the_script_for_slurm_goes_on_after_it_was_killed_and_its_shards_are_merged() {
+fn the_script_for_slurm_continues_after_a_kill_and_its_shards_are_merged() {
     use std::os::unix::fs::PermissionsExt;
 
     let clips = Clips::new(18);

@@ -73,7 +73,7 @@ fn a_live_picture_gets_a_line_when_the_answer_changes_and_then_a_report() {
 }
 
 #[test]
-fn what_cannot_be_analyzed_on_standard_input_is_refused_with_what_to_do() {
+fn unusable_standard_input_is_refused_with_what_to_do() {
     let clip = bundled_clip();
     let clip = clip.to_str().unwrap();
     run("analyze", &["-", clip]).assert_refused(&["- reads one video", "give no other clip"]);

@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_that_does_not_end_is_left_behind() {
+    fn work_that_does_not_end_is_abandoned() {
         // Held until the end of the test, so that the work waits until then.
         let (_held, forever) = mpsc::channel::<()>();
         let limit = Duration::from_millis(10);

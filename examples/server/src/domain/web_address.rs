@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_hold_secrets_is_not_shown() {
+    fn parts_with_secrets_are_not_shown() {
         let address = WebAddress::parse(" https://Example.org:8443/a/b.mp4?token=secret#secret ").unwrap();
         assert_eq!(address.shown(), "https://example.org:8443/a/b.mp4");
         assert!(!format!("{address:?}").contains("secret") && address.secret().ends_with("?token=secret#secret"));

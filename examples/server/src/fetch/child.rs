@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_process_says_is_returned_with_its_end() {
+    fn the_output_of_a_process_is_returned() {
         let ended = run(&mut shell("echo out; echo err >&2; exit 3"), "", later(), || None);
         let ended = ended.unwrap().unwrap();
         assert_eq!((ended.code, &*ended.stdout, &*ended.stderr), (Some(3), "out\n", "err\n"));

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_program_speaks_last_and_not_for_long() {
+    fn the_programs_message_comes_last_and_is_shortened() {
         let said = format!("[debug] x\nERROR: [vimeo] 1: Login required {}\nTraceback\n", "x".repeat(1000));
         let failure = failed("vimeo.com", &said);
         let (ours, theirs) = failure.detail().split_once(" The download program says: ").unwrap_or_default();
