@@ -14,7 +14,7 @@ out=${2:-$(dirname "$0")/portraits.mp4}
 3c17508bb91554c637a2eabddfae790e5bb1caba93130814fc2ac50be9760c4c  biden.jpg
 SUMS
 
-# zoompan moves its window by whole source pixels, so every photograph is enlarged fourfold first: quarter-pixel steps.
+# zoompan moves its window by whole source pixels, so every photograph is enlarged fourfold first, for smooth moves.
 # t runs from 0 to 1 over a scene.
 scene() { # crop of the photograph, zoom, x, y, frames, size
     local t="on/($5-1)"

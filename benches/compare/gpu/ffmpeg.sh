@@ -13,11 +13,11 @@ for tool in apt-get dpkg make gcc pkg-config tar xz; do
 done
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
-# apt's own sandbox may not read a private folder.
+# apt's sandbox may not be allowed to read a private folder.
 chmod 755 "$work"
 cd "$work"
 mkdir -p lists/partial cache/archives/partial
-# The machine's own sources, and the source packages beside them.
+# The machine's package sources, with the source packages.
 mkdir sources
 if [ -e /etc/apt/sources.list ]; then
     sed -n 's/^deb \(.*\)/deb \1\ndeb-src \1/p' /etc/apt/sources.list >sources/machine.list

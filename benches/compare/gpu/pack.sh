@@ -48,7 +48,7 @@ for name in measure analyze convert selftest; do
     for path in "$binaries/$name" "$binaries/examples/$name"; do [ -f "$path" ] && break; done
     [ -x "$path" ] || die "$binaries holds no program $name"
     cp -L "$path" "$stage/bin/$name"
-    # What is no binary, such as a script in its place, stays as it is.
+    # A file that is not a binary, such as a script, stays unchanged.
     strip "$stage/bin/$name" 2>/dev/null || true
 done
 
@@ -75,7 +75,7 @@ fetch() {
     rm -r "$stage/wheels"
 }
 fetch "$stage/lib" "$(grep '^timm==' "$here/../requirements.txt")" facenet-pytorch==2.6.0
-# What the two import, by the name they do it with, for a machine that lacks it.
+# The dependencies of the two, by the names under which they import them, for a machine that lacks them.
 for pair in PIL:pillow requests:requests urllib3:urllib3 idna:idna certifi:certifi \
     charset_normalizer:charset-normalizer tqdm:tqdm yaml:pyyaml; do
     fetch "$stage/more/${pair%%:*}" "${pair##*:}"
@@ -95,7 +95,7 @@ changes="$(git -C "$repository" status --porcelain --untracked-files=no -- . ':!
 echo "$commit" >"$stage/commit"
 
 mkdir -p "$out"
-# One file, because what carries the folder may count bytes as they lie.
+# One compressed file, because the transport of the folder may have a limit on bytes.
 tar -C "$stage" --sort=name --owner=0 --group=0 -cf - bin clips commit compare lib more |
     xz -T0 -6 >"$stage/payload.tar.xz"
 weight="$(stat -c %s "$stage/payload.tar.xz")"
