@@ -1,4 +1,4 @@
-//! Says of video clips whether the faces in them are real, and why: `deepsight analyze` as an example. See `--help`.
+//! Judges whether the faces in video clips are forged, and says why: `deepsight analyze` as an example. See `--help`.
 
 use std::process::ExitCode;
 

@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let faces = Detector::builder().min_face_size(40).build()?.faces(&photograph)?;
     println!("{picture}: {} faces", faces.len());
 
-    // Eyes, nose and mouth come to lie where face recognition expects them.
+    // Aligns eyes, nose and mouth to the positions that face recognition expects.
     let upright = FaceCrop::Aligned { size: 224, scale: 0.8, down: 0.0 };
     for (number, face) in faces.iter().enumerate() {
         let path = format!("face-{number}.png");

@@ -1,4 +1,4 @@
-//! Says what it thinks of a live picture, and says it again when it changes its mind:
+//! Judges a live picture, and prints the verdict whenever it changes:
 //! `ffmpeg -loglevel error -f v4l2 -i /dev/video0 -f yuv4mpegpipe - | cargo run --release --example live`.
 
 use std::io::stdin;
@@ -7,7 +7,7 @@ use deepsight::video::{DecodeLimits, PipedVideo};
 use deepsight::{DecodeOptions, Detector, Sampling};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Y4M, or any container that can be read from a pipe. A camera goes on, so there is no limit on the length.
+    // Y4M, or any container that can be read from a pipe. A camera has no end, so there is no limit on the length.
     let options = DecodeOptions::default().with_limits(DecodeLimits::unlimited());
     let camera = PipedVideo::open(stdin(), &options, Sampling::fps(2.0))?;
     let mut session = Detector::open()?.session()?.with_input(camera.input());

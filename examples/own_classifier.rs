@@ -1,4 +1,4 @@
-//! An analysis with a classifier of one's own in place of the network: `cargo run --release --example own_classifier`.
+//! An analysis with your own classifier instead of the network: `cargo run --release --example own_classifier`.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -10,7 +10,7 @@ use deepsight_video::{Sampling, Video};
 
 type B = burn::backend::Flex;
 
-/// Takes a face for forged the more alike its neighboring pixels are: a toy that shows what an analysis needs.
+/// A toy classifier: the more similar neighboring pixels are, the higher the fake probability.
 struct Smoothness;
 
 impl FaceClassifier for Smoothness {

@@ -1,4 +1,4 @@
-//! Checks on a device what the tests check on a CPU, with everything it needs within the program:
+//! Runs checks on a device that the tests run on a CPU; all reference data is part of the program:
 //! `deepsight selftest` as an example. See `--help`.
 
 use std::process::ExitCode;

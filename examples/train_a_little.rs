@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     config.draws = Some(64);
     config.self_blended = 0.5;
 
-    // The manifest says which rows are train, val and test; people never cross over.
+    // The manifest states which rows are train, val and test; no person is in two of them.
     let data = TrainData::new(vec![Manifest::read(manifest)?], &config)?;
     let mut trainer = Trainer::<B>::new(config, data, &[Default::default()], RunOptions::new(output))?;
     let outcome = trainer.run(&CancelToken::new(), &mut |_| {})?;

@@ -1,4 +1,4 @@
-"""Networks on faces: ours against ONNX Runtime, PyTorch and OpenVINO."""
+"""Compares networks on faces: ours with ONNX Runtime, PyTorch and OpenVINO."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ BATCHES = [1, 8]
 
 @dataclass(frozen=True)
 class Grid:
-    """What is measured: networks with the side of their input, and who computes them."""
+    """The cases: networks with the side of their input, and the engines that compute them."""
 
     part: str
     cases: list[tuple[str, int]]
     peers: list[str]
-    # Besides the network alone: from crops, and the small network of the bundled model.
+    # In addition to the network alone: from crops, and the small network of the bundled model.
     is_complete: bool = True
 
 
@@ -33,10 +33,10 @@ GRID = Grid(
 )
 # The faces' margins lie about this far apart (export.py): the scale of logits where a single face has small ones.
 SPREAD = 4.0
-# Of the largest logit. f32 sums in another order. bf16 keeps eight bits, and weights that were never trained are
-# sensitive to that: PyTorch's own bf16 is off by 0.09. The limit tells wrong from rounded, nothing more.
+# Relative to the largest logit. f32 sums in another order. bf16 keeps eight bits, and untrained weights are
+# sensitive to that: PyTorch's own bf16 differs by 0.09. The limit only distinguishes errors from rounding.
 F32_TOLERANCE, BF16_TOLERANCE = 1e-3, 0.3
-# Of a fake probability, where resizing and normalisation are ours, too.
+# Absolute, of a fake probability, if our resizing and normalisation are included.
 PROBABILITY_TOLERANCE = 0.01
 
 
@@ -49,11 +49,12 @@ def measure(setting: Setting, grid: Grid = GRID) -> Iterator[dict[str, Any]]:
 
 
 def prepare(setting: Setting, grid: Grid = GRID) -> None:
-    """Weights in everybody's format and faces, made once and again when the script that makes them changes."""
+    """Exports weights in every format, and faces. Exports them again when the exporting scripts change."""
     folder = _folder(setting, grid)
     folder.mkdir(parents=True, exist_ok=True)
     stamp = folder / "export.stamp"
-    sources = [pathlib.Path(__file__).with_name(name) for name in ("export.py", "weights.py", "pipeline.py", "requirements.txt")]
+    names = ("export.py", "weights.py", "pipeline.py", "requirements.txt")
+    sources = [pathlib.Path(__file__).with_name(name) for name in names]
     state = json.dumps([grid.cases, BATCHES, *(source.read_text() for source in sources)])
     if not (stamp.exists() and stamp.read_text() == state):
         print("exporting weights and faces", flush=True)
@@ -96,7 +97,7 @@ def _case(setting: Setting, grid: Grid, name: str, size: int, batch: int) -> dic
     if grid.is_complete:
         ours["ours-classify"] = {"do": "classify", "model": model, "images": images}
     if grid.is_complete and name == "efficientnet_b0":
-        # The small network, for those who can do with it: no output to compare, its own golden input is checked.
+        # The small network has no output to compare with, so its golden input is checked.
         ours["ours-lite0"] = {"do": "network", **tensor}
 
     entries: dict[str, dict[str, Any]] = {}
@@ -114,7 +115,7 @@ def _case(setting: Setting, grid: Grid, name: str, size: int, batch: int) -> dic
         for entry, result in entries.items():
             result["difference"] = _difference(entry, result["output"], entries["torch"]["output"])
         if not grid.is_complete:
-            # PyTorch says what is right; its time is not of interest, and its memory is needed.
+            # PyTorch gives the reference; its time is not measured, and its memory is needed.
             workers.pop("torch").close()
             entries.pop("torch")
         for entry, rounds in work.take_turns(workers, setting.rounds, setting.seconds).items():
@@ -123,7 +124,7 @@ def _case(setting: Setting, grid: Grid, name: str, size: int, batch: int) -> dic
 
 
 def _difference(entry: str, output: Any, reference: list[list[float]]) -> float | None:
-    """How far logits are from PyTorch's, as a fraction of the largest; an error when that is too far."""
+    """Returns the difference from PyTorch's logits, relative to the largest. Raises an error over the limit."""
     if entry == "ours-lite0":
         return None
     if len(output) != len(reference):
@@ -136,7 +137,7 @@ def _difference(entry: str, output: Any, reference: list[list[float]]) -> float 
         largest = max(SPREAD, *(abs(logit) for logits in reference for logit in logits))
         limit = BF16_TOLERANCE if entry.endswith("bf16") else F32_TOLERANCE
     difference = max(abs(found - expected) for found, expected in pairs) / largest
-    # Written so that NaN fails, too.
+    # This form of the comparison also fails for NaN.
     if not difference <= limit:
         raise Failure(f"{entry} differs from PyTorch by {difference:.3g}, more than {limit}")
     return difference

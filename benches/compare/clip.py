@@ -1,4 +1,4 @@
-"""A whole clip from file to probability, in fresh processes: ours against the usual Python stack."""
+"""Compares whole clips from file to probability, in new processes: ours with the usual Python stack."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def measure(setting: Setting) -> Iterator[dict[str, Any]]:
         "ours": setting.analyze(setting.clip, FRAMES, "--model", str(model), "--aggregation", "mean-of-faces"),
     }
     print(f"clip: {setting.clip.name}", flush=True)
-    # The first time is for the disk's cache and to see that all say the same.
+    # The first run fills the disk's cache, and checks that all results agree.
     answers = {name: _answer(name, work.run_once(name, command, setting.cpus)) for name, command in commands.items()}
     _check(answers)
     entries: dict[str, dict[str, list[Any]]] = {
@@ -54,7 +54,7 @@ def _pipeline(setting: Setting, engine: str, weights: pathlib.Path) -> list[str]
 
 
 def _answer(name: str, finished: Finished) -> dict[str, Any]:
-    """The scores of all faces in order, and the seconds of each stage."""
+    """Returns the scores of all faces in order, and the seconds of each stage."""
     report = json.loads(finished.output)
     scores = report.get("scores")
     if scores is None:

@@ -1,11 +1,11 @@
-"""Measures this project against what people run instead, in turn, and prints tables in Markdown.
+"""Compares this project with its alternatives, in turns, and prints tables in Markdown.
 
     benches/compare/setup.sh                                     # once: the peers, in $DEEPSIGHT_PEERS
     ~/.cache/deepsight-peers/bin/python benches/compare/compare.py
 
-Every engine is a process of its own, confined to the same cores, frozen while others have their turn. All get the same
-weights, faces, frames and number of threads, and no time counts before the outputs agree. Linux only. Keep the machine
-quiet: what other processes took is said with the result.
+Every engine is a separate process, confined to the same cores, and stopped while others have their turn. All get the
+same weights, faces, frames and number of threads, and no time counts before the outputs agree. Linux only. Keep the
+machine idle: the result states the CPU time of other processes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def arguments() -> argparse.Namespace:
     add("--threads", type=_count, default=2, metavar="N", help="threads and cores for each (default 2)")
     add("--rounds", type=_count, default=9, metavar="N", help="turns that each gets (default 9)")
     add("--seconds", type=float, default=0.3, metavar="S", help="length of a warm turn (default 0.3)")
-    add("--clip", type=pathlib.Path, default=BUNDLED_CLIP, help="for the parts `clip` and `long`; default the bundled one")
+    clip_help = "for the parts `clip` and `long`; default the bundled one"
+    add("--clip", type=pathlib.Path, default=BUNDLED_CLIP, help=clip_help)
     add("--engine", choices=["auto", "burn", "fused"], default="auto", help="ours: auto, burn or fused (default auto)")
     add("--device", default="flex", help="ours: the backend's device (default flex)")
     add("--binaries", type=pathlib.Path, metavar="DIR", help="folder of built programs; none is built then")
@@ -102,13 +103,13 @@ def measure(a: argparse.Namespace) -> dict[str, Any]:
         for case in importlib.import_module(name).measure(setting):
             part["cases"].append(case)
             part["others"] = noise.others()
-            # After each case: an hour's work is not lost with the last minute's.
+            # Writes after each case, so that a late error does not lose an hour's work.
             _write(destination, results)
     return results
 
 
 def _command(a: argparse.Namespace, part: str) -> str:
-    """How to measure one part again: the flags that change what is measured, and no path of this machine."""
+    """Returns the command that measures one part again: with the flags that affect it, without this machine's paths."""
     flags = ["--only", part, "--threads", a.threads, "--rounds", a.rounds]
     flags += ["--seconds", a.seconds] if a.seconds != 0.3 else []
     flags += ["--engine", a.engine] if a.engine != "auto" else []

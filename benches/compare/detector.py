@@ -1,4 +1,4 @@
-"""Face detection in whole frames: ours against facenet-pytorch."""
+"""Compares face detection in whole frames: ours with facenet-pytorch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _case(setting: Setting, height: int, faces: int) -> dict[str, Any]:
         workers["facenet"] = Worker("facenet-pytorch", setting.peer("facenet"), setting.cpus)
         workers["ours"] = painter = Worker("ours", setting.measure(), setting.cpus)
         sides = painter.ask({"do": "picture", "height": height, "faces": faces, "path": path})
-        # Painting takes memory that detection does not.
+        # Drawing the pictures needs more memory than detection.
         painter.close()
         workers["ours"] = Worker("ours", setting.measure(), setting.cpus)
 
@@ -43,7 +43,7 @@ def _case(setting: Setting, height: int, faces: int) -> dict[str, Any]:
 
 
 def differences(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[str, float]:
-    """The largest differences in pixels and in confidence; an error when the same faces were not found."""
+    """Returns the largest differences in pixels and in confidence. Raises an error if other faces were found."""
     if len(ours) != len(theirs):
         raise Failure(f"detector: ours finds {len(ours)} faces, facenet-pytorch {len(theirs)}")
     worst = {"pixels": 0.0, "confidence": 0.0}

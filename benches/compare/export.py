@@ -1,8 +1,8 @@
-"""Writes what both sides are measured on: networks with one set of weights in every format, and faces as their input.
+"""Writes the inputs of both sides: networks with the same weights in every format, and faces.
 
 The weights are random with a fixed seed, and settled so that different faces get different answers; speed does not
-depend on them. Into the folder go NAME.pth, NAME_SIZE.onnx, faces_SIZExBATCH.f32 (normalised, [batch, 3, size, size]), the
-same faces as they were cut out (face_N.rgb), and export.json, which lists them.
+depend on them. Into the folder go NAME.pth, NAME_SIZE.onnx, faces_SIZExBATCH.f32 (normalised, [batch, 3, size, size]),
+the same faces as they were cut out (face_N.rgb), and export.json, which lists them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from weights import settled
 
 
 def cut_out_faces(clip: str) -> list[Image.Image]:
-    """Every face of 30 frames, frame by frame."""
+    """Returns every face of 30 frames, frame by frame."""
     detector = MTCNN(keep_all=True, post_process=False, device="cpu")
     with torch.inference_mode():
         return [crop for _, frame in sampled_frames(clip, 30) for crop in find_faces(detector, frame, 0.9)[1]]
@@ -47,7 +47,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clip", required=True, help="clip to take the faces from")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder to write to")
-    parser.add_argument("--models", nargs="+", required=True, metavar="NAME@SIZE", help="timm's name, side of the input")
+    names = "timm's name, side of the input"
+    parser.add_argument("--models", nargs="+", required=True, metavar="NAME@SIZE", help=names)
     parser.add_argument("--batches", nargs="+", type=int, required=True, help="faces in a batch")
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
@@ -59,7 +60,7 @@ def main() -> None:
         networks.setdefault(name, []).append(int(size))
     for name, sizes in networks.items():
         export(name, sizes, faces, a.out)
-    # Spread over the clip, so that a batch shows several people.
+    # Spreads the faces over the clip, so that a batch shows several people.
     faces = faces[:: len(faces) // max(a.batches)]
     for size in sorted({size for sizes in networks.values() for size in sizes}):
         for batch in a.batches:

@@ -1,11 +1,11 @@
-"""Measures the Python package `deepsight` against facenet-pytorch and timm, in turn, and prints a table in Markdown.
+"""Compares the Python package `deepsight` with facenet-pytorch and timm, in turns, and prints a table in Markdown.
 
     examples/python/scripts/test-peers.sh                        # once: the peers and the package, a few gigabytes
     ~/.cache/deepsight-python/bin/python benches/compare/from_python.py --write docs/benchmarks.md
 
-Both sides are Python programs that get the same arrays and hand arrays back: what it costs to cross from Python to
-Rust counts. Each is a process of its own, confined to the same cores, frozen while the other has its turn. No time
-counts before the results agree. Linux only. Keep the machine quiet.
+Both sides are Python programs that get the same arrays and return arrays, so the cost of crossing from Python to
+Rust counts. Each is a separate process, confined to the same cores, stopped while the other has its turn. No time
+counts before the results agree. Linux only. Keep the machine idle.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def ours(case: str, threads: int, folder: pathlib.Path) -> Work:
         frame, mtcnn = picture(int(number)), deepsight.MTCNN(keep_all=True)
         return lambda: detected(mtcnn.detect(frame, landmarks=True))
     path = folder / f"{NETWORK}.safetensors"
-    # Of the file that the other side has written, because torch would take memory here.
+    # Read from the file that the other side has written, because torch would take memory here.
     deepsight.convert(folder / f"{NETWORK}.pth", path, model_name=NETWORK, variant="pytorch", input_size=SIDE)
     if kind == "score":
         batch, classifier = faces(int(number)), deepsight.Classifier(path)
@@ -207,7 +207,8 @@ def main() -> None:
     add("--threads", type=int, default=2, metavar="N", help="threads and cores for each (default 2)")
     add("--rounds", type=int, default=9, metavar="N", help="turns that each gets (default 9)")
     add("--seconds", type=float, default=0.3, metavar="S", help="length of a turn (default 0.3)")
-    add("--only", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help="default all: " + ", ".join(CASES))
+    cases = "default all: " + ", ".join(CASES)
+    add("--only", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=cases)
     add("--work", type=pathlib.Path, metavar="DIR", help="for the weights; default target/compare")
     add("--write", type=pathlib.Path, metavar="PAGE", help="put the table into this page: docs/benchmarks.md")
     add("--serve", choices=["ours", "theirs"], help=argparse.SUPPRESS)
@@ -232,7 +233,7 @@ def main() -> None:
     cases: list[dict[str, Any]] = []
     for case in measure(a, folder, work.chosen_cpus(a.threads)):
         cases.append(case)
-        # After each case: what a longer one interrupts is not lost.
+        # Writes after each case, so that an interruption does not lose the earlier ones.
         (folder / "from_python.json").write_text(json.dumps(cases, indent=1) + "\n")
     commit = _output("git", "rev-parse", "--short", "HEAD").strip()
     others = noise.others()

@@ -1,4 +1,4 @@
-"""The networks of published detectors, which are large: ours against ONNX Runtime."""
+"""Compares the large networks of published detectors: ours with ONNX Runtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few frames of an hour of video: ours against PyAV, which seeks to the same frames; and the analysis of the hour."""
+"""Compares reading a few frames of an hour of video with PyAV, and measures the analysis of the hour."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FRAMES = [30, 300]
 SECONDS, COPIES = 15, 240
 # A turn takes up to some minutes.
 MOST_ROUNDS = 3
-# Times are the container's own; pixels come from two versions of the same conversion.
+# Times come from the container; pixels come from two versions of the same conversion.
 TIME, LEVELS = 1e-3, 1.0
 
 
@@ -33,7 +33,7 @@ def measure(setting: Setting) -> Iterator[dict[str, Any]]:
 
 
 def clips(setting: Setting, height: int) -> tuple[pathlib.Path, pathlib.Path]:
-    """The first seconds of the clip, enlarged, and an hour of copies of it, of which nothing is encoded anew."""
+    """Creates the first seconds of the clip, enlarged, and an hour of copies of them without encoding again."""
     start, hour = (setting.folder / f"{name}_{height}.mp4" for name in ("start", "hour"))
     flags = ["-t", str(SECONDS), "-an", "-vf", f"scale=-2:{height},fps=30", "-c:v", "libx264", "-pix_fmt", "yuv420p"]
     _ffmpeg(["-stream_loop", "-1", "-i", str(setting.clip), *flags], start)
@@ -53,7 +53,7 @@ def _turns(setting: Setting, hour: pathlib.Path, frames: int, rounds: int) -> di
         workers["pyav"] = Worker("PyAV", setting.peer("pyav"), setting.cpus)
         workers["ours"] = Worker("ours", setting.measure(), setting.cpus)
         request = {"do": "frames", "clip": str(hour), "count": frames}
-        # The first time is for the disk's cache and to see that both give the same frames.
+        # The first run fills the disk's cache, and checks that both give the same frames.
         _check(*(workers[name].ask(request)["output"] for name in ("ours", "pyav")))
         times: dict[str, list[list[float]]] = {name: [] for name in workers}
         for name in work.turns(workers, rounds):

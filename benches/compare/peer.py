@@ -1,4 +1,4 @@
-"""The peers' side of the comparison: one engine that prepares a piece of work and runs it when it is told to.
+"""The peers' side of the comparison: one engine that prepares a piece of work and runs it on request.
 
 Requests come on standard input and answers go to standard output, a line of JSON each, as for our own `measure`:
 {"do": "network", "name": "efficientnet_b0", "folder": ..., "tensor": ..., "shape": [8, 3, 224, 224]},
@@ -65,7 +65,7 @@ def openvino_network(precision: str) -> Callable[[pathlib.Path, np.ndarray, int]
             "PERFORMANCE_HINT": "LATENCY",
         }
         request = core.compile_model(network, "CPU", hints).create_infer_request()
-        # `share_inputs`: the tensor is ready, so it need not be copied first.
+        # `share_inputs`: uses the tensor without a copy.
         return lambda: np.array(request.infer({0: images}, share_inputs=True)[0])
 
     return prepare
@@ -76,7 +76,7 @@ def pixels(image: dict[str, Any]) -> np.ndarray:
 
 
 def facenet_detection(images: np.ndarray, threads: int, device: str = "cpu") -> Work:
-    """On `[frames, height, width, 3]`."""
+    """Prepares face detection on `[frames, height, width, 3]`."""
     import torch
     from facenet_pytorch import MTCNN
 
@@ -149,8 +149,8 @@ def timed(work: Work, repeat: int) -> list[float]:
 
 
 def serve(prepare: Callable[[dict[str, Any]], Work]) -> None:
-    """Answers requests until there are no more."""
-    # What a library prints must not be taken for an answer.
+    """Answers requests until the input ends."""
+    # Output of a library must not be read as an answer.
     answers, sys.stdout = sys.stdout, sys.stderr
     work: Work | None = None
     for line in sys.stdin:
@@ -160,7 +160,7 @@ def serve(prepare: Callable[[dict[str, Any]], Work]) -> None:
                 assert work is not None, "nothing is prepared"
                 answer: dict[str, Any] = {"seconds": timed(work, request["repeat"])}
             else:
-                # The memory of the work before it is free for this one.
+                # Frees the memory of the previous work first.
                 work = None
                 work = prepare(request)
                 output = work()

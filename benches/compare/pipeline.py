@@ -1,6 +1,6 @@
-"""Deepfake analysis of one clip as it is usually put together in Python.
+"""Analyzes one clip as is usual in Python.
 
-OpenCV decodes, facenet-pytorch finds faces, an EfficientNet of timm (or its ONNX export) scores each, the clip gets
+OpenCV decodes, facenet-pytorch finds faces, an EfficientNet of timm (or its ONNX export) scores each; the clip gets
 their mean. Prints one JSON object: probabilities, boxes, seconds of each stage.
 """
 
@@ -17,7 +17,7 @@ import torch
 from facenet_pytorch import MTCNN
 from PIL import Image
 
-# What timm's default_cfg says of efficientnet_b0 and efficientnet_b3.
+# From timm's default_cfg of efficientnet_b0 and efficientnet_b3.
 MEAN = np.float32([0.485, 0.456, 0.406])
 STD = np.float32([0.229, 0.224, 0.225])
 
@@ -25,7 +25,7 @@ Score = Callable[[np.ndarray], np.ndarray]
 
 
 def sampled_frames(path: str, count: int) -> list[tuple[int, np.ndarray]]:
-    """Evenly spaced RGB frames with their indices, in one pass over the file."""
+    """Returns evenly spaced RGB frames with their indices, in one pass over the file."""
     capture = cv2.VideoCapture(path)
     total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     if not capture.isOpened() or total < 1:
@@ -44,13 +44,13 @@ def sampled_frames(path: str, count: int) -> list[tuple[int, np.ndarray]]:
 
 
 def preprocess(face: Image.Image, size: int) -> np.ndarray:
-    """A cut-out face as normalised numbers, channels first."""
+    """Returns a cropped face as normalised numbers, channels first."""
     pixels = cv2.resize(np.asarray(face), (size, size), interpolation=cv2.INTER_LINEAR)
     return ((pixels.astype(np.float32) / 255.0 - MEAN) / STD).transpose(2, 0, 1)
 
 
 def find_faces(detector: MTCNN, frame: np.ndarray, confidence: float) -> tuple[list[dict], list[Image.Image]]:
-    """The faces of a frame, and cut-outs of those that are sure enough to be scored."""
+    """Returns the faces of a frame, and the crops of those with enough confidence to be scored."""
     image = Image.fromarray(frame)
     boxes, scores, landmarks = detector.detect(image, landmarks=True)
     faces, crops = [], []
@@ -84,7 +84,7 @@ def onnx_scorer(path: str, threads: int) -> Score:
 
 
 def fake_probabilities(score: Score, inputs: list[np.ndarray], batch: int) -> list[float]:
-    """The second class's share in the softmax of each input's logits."""
+    """Returns the softmax of each input's logits, for the second class."""
     probabilities: list[float] = []
     for start in range(0, len(inputs), batch):
         logits = score(np.stack(inputs[start : start + batch])).astype(np.float64)

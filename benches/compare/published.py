@@ -1,4 +1,4 @@
-"""Imports checkpoints as nine projects publish them, and compares the scores with those of the original code.
+"""Imports checkpoints in the formats of nine projects, and compares the scores with those of the original code.
 
     benches/compare/setup.sh                                     # once: the peers, in $DEEPSIGHT_PEERS
     ~/.cache/deepsight-peers/bin/python benches/compare/published.py --write docs/benchmarks.md
@@ -54,7 +54,7 @@ def pil(filter: Image.Resampling) -> Resize:
 
 
 def padded(face: np.ndarray, side: int) -> np.ndarray:
-    """As the winner of the DFDC: the shape is kept, in the middle of a black square."""
+    """Resizes as the winner of the DFDC does: keeps the aspect ratio, centered on a black square."""
     height, width = face.shape[:2]
     scale = side / max(width, height)
     size = (side, int(height * scale)) if width > height else (int(width * scale), side)
@@ -74,21 +74,21 @@ def tensor(faces: list[np.ndarray], resize: Resize, side: int, pixels: tuple) ->
 
 @dataclass
 class Project:
-    """A checkpoint as a project saves it, and the original's way from a face to its fake probability."""
+    """A checkpoint as a project saves it, and the original code from a face to its fake probability."""
 
     name: str
-    # What torch.save gets, or a dict of tensors for safetensors.
+    # The argument of torch.save, or a dict of tensors for safetensors.
     content: object
     file: str
     flags: list[str]
     inputs: torch.Tensor
     network: Network
-    # The head alone in a file of its own.
+    # The head, in a separate file.
     head: object = None
 
 
 def settled(network: torch.nn.Module, head: torch.nn.Linear, forward: Network, inputs: torch.Tensor) -> None:
-    """Random weights under which faces differ: batch norms know the inputs, and the head spreads its margins."""
+    """Sets random weights that give faces different scores: adapts batch norms to the inputs, and scales the head."""
     norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     for layer in norms:
         torch.nn.init.uniform_(layer.weight, 0.8, 1.2)
@@ -123,7 +123,8 @@ def sbi(faces: list[np.ndarray]) -> Project:
     net = EfficientNet.from_name("efficientnet-b4", num_classes=2)
     x = tensor(faces, opencv, 380, ((0,) * 3, (1,) * 3))
     settled(net, net._fc, net, x)
-    return Project("SelfBlendedImages", {"model": prefixed("net.", net.state_dict())}, "FFraw.tar", ["--from", "sbi"], x, net)
+    weights = {"model": prefixed("net.", net.state_dict())}
+    return Project("SelfBlendedImages", weights, "FFraw.tar", ["--from", "sbi"], x, net)
 
 
 def deepfakebench(faces: list[np.ndarray]) -> Project:
@@ -170,7 +171,7 @@ def polimi(faces: list[np.ndarray]) -> Project:
 
 
 def timms(faces: list[np.ndarray]) -> Project:
-    """timm's own training script, with a moving average beside the last weights."""
+    """A checkpoint of timm's training script, with a moving average and the last weights."""
     net = timm.create_model("tf_efficientnet_b5", num_classes=2)
     x = tensor(faces, opencv, 456, IMAGENET)
     settled(net, net.get_classifier(), net, x)
@@ -181,7 +182,7 @@ def timms(faces: list[np.ndarray]) -> Project:
 
 
 def lightning(faces: list[np.ndarray]) -> Project:
-    """Lightning around a compiled network, in half precision."""
+    """A checkpoint of Lightning with a compiled network, in half precision."""
     net = timm.create_model("efficientnet_b3", num_classes=2)
     x = tensor(faces, opencv, 300, IMAGENET)
     settled(net, net.get_classifier(), net, x)
@@ -201,7 +202,7 @@ def vision_model() -> torch.nn.Module:
 
 
 def effort(faces: list[np.ndarray]) -> Project:
-    """Every linear layer of the attention is a main part and a residual of few dimensions."""
+    """A checkpoint in which each linear layer of the attention is a main part and a low-rank residual."""
     model, last, rank = vision_model(), torch.nn.Linear(1024, 2), 1
     state = {}
     for name, value in model.state_dict().items():
@@ -234,13 +235,14 @@ def gend(faces: list[np.ndarray]) -> Project:
 
     x = tensor(faces, pil(Image.Resampling.BICUBIC), 224, CLIP)
     settled(model, last, forward, x)
-    state = prefixed("feature_extractor.vision_model.", model.state_dict()) | prefixed("model.linear.", last.state_dict())
+    backbone = prefixed("feature_extractor.vision_model.", model.state_dict())
+    state = backbone | prefixed("model.linear.", last.state_dict())
     state["feature_extractor.visual_projection.weight"] = torch.randn(768, 1024) / 32
     return Project("GenD", state, "model.safetensors", ["--from", "gend"], x, forward)
 
 
 def unifd(faces: list[np.ndarray]) -> Project:
-    """The whole of CLIP, as transformers saves it, and one logit of its embedding in a file of its own."""
+    """The whole CLIP as transformers saves it, and a head with one logit in a separate file."""
     model, projection, last = vision_model(), torch.nn.Linear(1024, 768, bias=False), torch.nn.Linear(768, 1)
 
     def forward(x: torch.Tensor) -> torch.Tensor:
@@ -258,9 +260,12 @@ PROJECTS = [sbi, deepfakebench, selimsef, polimi, timms, lightning, effort, gend
 
 
 def refused() -> dict[str, tuple[object, str]]:
-    """What is published and not supported, with a word that the refusal must have."""
+    """Returns published formats that are not supported, each with a word that the error must contain."""
     attention = {"efficientnet._conv_stem.weight": torch.zeros(48, 3, 3, 3), "attconv.weight": torch.zeros(1, 56, 1, 1)}
-    xception = {"backbone.block12.rep.1.conv1.weight": torch.zeros(8), "backbone.conv4.pointwise.weight": torch.zeros(8)}
+    xception = {
+        "backbone.block12.rep.1.conv1.weight": torch.zeros(8),
+        "backbone.conv4.pointwise.weight": torch.zeros(8),
+    }
     program = torch.jit.script(torch.nn.Linear(2, 2))
     return {
         "EfficientNetAutoAttB4 of icpr2020dfdc": (attention, "EfficientNetAutoAtt"),
@@ -281,7 +286,8 @@ def save(content: object, path: pathlib.Path) -> None:
 
 
 def convert(setting: Setting, checkpoint: pathlib.Path, flags: list[str]) -> subprocess.CompletedProcess[str]:
-    command = [setting.convert(), "--checkpoint", str(checkpoint), *flags, "--output", str(setting.folder / "converted.safetensors")]
+    output = str(setting.folder / "converted.safetensors")
+    command = [setting.convert(), "--checkpoint", str(checkpoint), *flags, "--output", output]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -348,7 +354,7 @@ def main() -> None:
     )
     setting.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(a.threads)
-    # OpenCV's own code, as everywhere in the comparison; its vendor's library rounds cubic weights otherwise.
+    # Uses OpenCV's own code, as everywhere in the comparison; Intel's library rounds cubic weights differently.
     cv2.ipp.setUseIPP(False)
     torch.set_grad_enabled(False)
     faces = [np.asarray(face) for face in cut_out_faces(str(BUNDLED_CLIP))][:FACES]
@@ -375,7 +381,8 @@ def main() -> None:
             raise Failure(f"{name} is not refused by name: {work.last_line(done.stderr)}")
         said.append(name)
         print(f"refused: {name}: {work.last_line(done.stderr)}", flush=True)
-    head = ["checkpoint as of", "flags", "probabilities", "largest difference", "original, ms a face", "ours, ms a face"]
+    times = ["original, ms a face", "ours, ms a face"]
+    head = ["checkpoint as of", "flags", "probabilities", "largest difference", *times]
     text = f"{report.table(head, rows)}\n\nRefused by name: {', '.join(said)}."
     print(text)
     if a.write and not a.only:

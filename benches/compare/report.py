@@ -1,4 +1,4 @@
-"""Measurements as Markdown: medians, ratios of medians with the quartiles of the rounds' own ratios, peak memory."""
+"""Formats measurements as Markdown: medians, their ratios with the quartiles of the rounds' ratios, peak memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Callable, Iterable, Sequence
 
 from work import Failure
 
-# The share of the machine's CPU time that others may take before the page warns of its own numbers.
+# Share of the machine's CPU time used by other processes above which the page warns about its numbers.
 QUIET = 0.1
 
 Rounds = Sequence[Sequence[float]]
@@ -39,7 +39,7 @@ CLIPS = {
 
 
 def sections(results: dict[str, Any]) -> dict[str, str]:
-    """The text of each part that was measured, and of the machine."""
+    """Returns the text of each measured part, and of the machine."""
     renderers: dict[str, Callable[[Any], str]] = {
         "classifier": _classifier,
         "large": _large,
@@ -56,7 +56,7 @@ def sections(results: dict[str, Any]) -> dict[str, str]:
 
 
 def write(path: pathlib.Path, texts: dict[str, str]) -> None:
-    """Puts each text between its markers, `<!-- compare:NAME -->` and `<!-- /compare:NAME -->`."""
+    """Writes each text between its markers, `<!-- compare:NAME -->` and `<!-- /compare:NAME -->`."""
     page = _page_with_places(path, texts)
     for name, text in texts.items():
         page = _place(name).sub(lambda found, text=text: f"{found[1]}{text}\n{found[2]}", page)
@@ -64,7 +64,7 @@ def write(path: pathlib.Path, texts: dict[str, str]) -> None:
 
 
 def check_places(path: pathlib.Path, parts: Iterable[str]) -> None:
-    """An error if a page lacks the markers of one of the parts: better before an hour's work than after it."""
+    """Raises an error if a page lacks the markers of a part. Call it before the measurements."""
     _page_with_places(path, ["machine", *parts])
 
 
@@ -157,7 +157,8 @@ def _large(cases: list[dict[str, Any]]) -> str:
             f"{ours['peak_mib'] / theirs['peak_mib']:.2f}",
         ])
     difference = max(case["entries"]["ours"]["difference"] for case in cases)
-    head = ["network", "batch", "ONNX Runtime, ms an image", "ours, ms", "ratio", "ONNX Runtime, MiB", "ours, MiB", "ratio"]
+    times = ["ONNX Runtime, ms an image", "ours, ms", "ratio"]
+    head = ["network", "batch", *times, "ONNX Runtime, MiB", "ours, MiB", "ratio"]
     return f"{table(head, rows)}\n\nLogits differ from PyTorch's by at most {difference:.1g} of the largest."
 
 
@@ -253,7 +254,7 @@ def _ratio_of(entries: dict[str, Any], ours: str, theirs: str) -> str:
 
 
 def _ratio(ours: Rounds, theirs: Rounds) -> str:
-    """Of the medians of all times; in parentheses the quartiles of the ratios of each round."""
+    """Returns the ratio of the medians of all times; in parentheses the quartiles of the rounds' ratios."""
     whole = _median(ours) / _median(theirs)
     rounds = [median(a) / median(b) for a, b in zip(ours, theirs, strict=True)]
     if len(rounds) < 3:

@@ -1,4 +1,4 @@
-"""What every part of the comparison is given, and what is said about the machine."""
+"""The settings of all parts of the comparison, and the description of the machine."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Setting:
         return len(self.cpus)
 
     def measure(self) -> list[str]:
-        """Ours, as a server."""
+        """Returns the command of our `measure`, which answers requests."""
         flags = ["--device", self.device, "--engine", self.engine, "--threads", str(self.threads)]
         return [str(self.binaries / "measure"), *flags]
 
     def analyze(self, clip: pathlib.Path, frames: int, *flags: str) -> list[str]:
-        """Ours, as a whole."""
+        """Returns the command of our `analyze`."""
         place = ["--device", self.device, "--engine", self.engine, "--threads", str(self.threads)]
         program = str(self.binaries / "examples" / "analyze")
         return [program, *place, "--frames", str(frames), *flags, "--json", "-", str(clip)]
@@ -60,7 +60,7 @@ class Setting:
 
 
 def target_folder() -> pathlib.Path:
-    """Where cargo puts what it builds."""
+    """Returns cargo's target folder."""
     metadata = _output("cargo", "metadata", "--no-deps", "--format-version", "1")
     return pathlib.Path(json.loads(metadata)["target_directory"])
 
@@ -95,9 +95,9 @@ def machine(setting: Setting) -> dict[str, Any]:
 
 
 def occasion(setting: Setting) -> dict[str, Any]:
-    """When, on which commit and with which command a part was measured."""
+    """Returns the date, commit and command of a measurement."""
     commit = _output("git", "rev-parse", "--short", "HEAD").strip()
-    # The page that is being written does not count.
+    # Ignores changes of the page that is being written.
     changed = _output("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
     return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
@@ -111,13 +111,13 @@ def occasion(setting: Setting) -> dict[str, Any]:
 
 
 class Noise:
-    """How much of the machine's time others took while we measured."""
+    """The CPU time of other processes during a measurement."""
 
     def __init__(self) -> None:
         self._start = self._now()
 
     def others(self) -> float:
-        """Their share of all CPU time, `0..=1`. Right only when our children have ended."""
+        """Returns their share of all CPU time, `0..=1`. Valid only when our child processes have ended."""
         busy, total, own = (now - then for now, then in zip(self._now(), self._start))
         return max(0.0, busy - own) / max(total, 1e-9)
 

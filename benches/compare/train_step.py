@@ -1,9 +1,10 @@
-"""What a training step takes in PyTorch: EfficientNet-Lite0 of timm, 224 pixels, batch 32, AdamW, channels last.
+"""Measures a training step in PyTorch: EfficientNet-Lite0 of timm, 224 pixels, batch 32, AdamW, channels last.
 
     python train_step.py --crops CROPS [--threads 2] [--steps 20] [--model tf_efficientnet_lite2 --size 260]
 
-CROPS is a folder of face crops. Prints milliseconds a picture, median over the steps: of the pass and the optimizer alone, and with a usual
-augmentation (flip, crop, scale, JPEG, blur, light) on the same thread. Ours is what `train` says of the same crops, whose augmentation does more.
+CROPS is a folder of face crops. Prints milliseconds per picture, the median over the steps: of the pass and the
+optimizer alone, and with a usual augmentation (flip, crop, scale, JPEG, blur, light) on the same thread. Ours is what
+`train` prints for the same crops, whose augmentation does more.
 """
 
 import argparse

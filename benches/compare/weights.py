@@ -1,4 +1,4 @@
-"""Networks to measure on: not trained, but neither trivial."""
+"""Untrained networks that give different faces different scores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 
 def settled(name: str, faces: torch.Tensor) -> torch.nn.Module:
-    """An untrained network that tells faces apart, and whose batch norms are not the identity.
+    """Returns an untrained network that gives faces different scores, and whose batch norms are not the identity.
 
     Batch norms take the faces' statistics and random affine terms, so that an error in their order or their epsilon
     shows; the classifier is scaled until the middle two thirds of the faces lie 4 apart in the margin of their logits.

@@ -1,4 +1,4 @@
-"""Processes that take turns: started, confined to the same cores, frozen while they wait, and never left behind."""
+"""Processes that take turns: confined to the same cores, stopped while they wait, and killed at the end."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ ANSWER_SECONDS = 600
 
 
 class Failure(Exception):
-    """Why there is no result, in one line."""
+    """The reason why there is no result, in one line."""
 
 
 class Silent(Failure):
-    """A process that did not answer in its time, or is gone: nothing more can be asked of it."""
+    """A process that did not answer in time, or has ended. It accepts no further requests."""
 
 
 class Unavailable(Failure):
-    """A part of ours that this build does not have."""
+    """A part of this project that this build does not have."""
 
 
 _alive: set[subprocess.Popen[bytes]] = set()
 
 
 def end_all() -> None:
-    """Kills what is still running, children of children included."""
+    """Kills all running processes, with their descendants."""
     for process in list(_alive):
         end(process)
 
@@ -60,7 +60,7 @@ def end_all_on_exit() -> None:
 
 
 def chosen_cpus(count: int) -> list[int]:
-    """As many of the cores we may use, one hardware thread of each core before the second one of any."""
+    """Returns the cores to use: one hardware thread of each core before the second one of any."""
     allowed = sorted(os.sched_getaffinity(0))
     if count > len(allowed):
         raise Failure(f"--threads {count}: there are {len(allowed)} CPUs")
@@ -100,7 +100,7 @@ def start(command: Sequence[str], cpus: Sequence[int], errors: Any, **pipes: Any
 
 
 def complaint(errors: Any) -> str:
-    """The line of standard error that says why: the one called an error, or the last."""
+    """Returns the line of standard error with the reason: the one with an error, or the last."""
     errors.seek(0)
     return last_line(errors.read().decode(errors="replace"))
 
@@ -112,7 +112,7 @@ def last_line(text: str) -> str:
 
 
 class Worker:
-    """A server that answers one request at a time, and is frozen between two so that it cannot spin on a core."""
+    """A process that answers one request at a time, and is stopped between two so that it cannot spin on a core."""
 
     def __init__(self, name: str, command: Sequence[str], cpus: Sequence[int]) -> None:
         self.name = name
@@ -153,7 +153,7 @@ class Worker:
 
 @contextlib.contextmanager
 def workers() -> Iterator[dict[str, Worker]]:
-    """An empty set of workers to fill; they end with the block."""
+    """Yields an empty set of workers to fill. They end with the block."""
     filled: dict[str, Worker] = {}
     try:
         yield filled
@@ -163,7 +163,7 @@ def workers() -> Iterator[dict[str, Worker]]:
 
 
 def turns(names: Iterable[str], rounds: int) -> Iterator[str]:
-    """Whose turn it is, round by round: A B C, C B A, A B C ..."""
+    """Returns the order of the turns, round by round: A B C, C B A, A B C ..."""
     order = list(names)
     for _ in range(rounds):
         yield from order
@@ -171,7 +171,7 @@ def turns(names: Iterable[str], rounds: int) -> Iterator[str]:
 
 
 def take_turns(workers: dict[str, Worker], rounds: int, seconds: float) -> dict[str, list[list[float]]]:
-    """Times of each worker in `turns`, round by round.
+    """Returns the times of each worker in `turns`, round by round.
 
     A turn takes about `seconds`; the first run in it wakes threads and caches and does not count.
     """
@@ -194,7 +194,7 @@ class Finished:
 
 
 def run_once(name: str, command: Sequence[str], cpus: Sequence[int]) -> Finished:
-    """A whole process from start to end, with the memory of the processes that it starts."""
+    """Runs a process from start to end, and measures its memory with that of its child processes."""
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         started = time.perf_counter()
         process = start(command, cpus, errors, stdin=subprocess.DEVNULL, stdout=output)
@@ -212,7 +212,7 @@ def run_once(name: str, command: Sequence[str], cpus: Sequence[int]) -> Finished
 
 
 class _Watch:
-    """Peak memory of a process and its descendants: the sum of each one's peak."""
+    """Measures the peak memory of a process and its descendants: the sum of each one's peak."""
 
     def __init__(self, pid: int) -> None:
         self._peaks: dict[int, int] = {}
@@ -240,7 +240,7 @@ class _Watch:
 
 
 def _peak_kib(pid: int) -> int:
-    """0 for a process that has ended."""
+    """Returns the peak memory of a process in KiB, and 0 if it has ended."""
     try:
         status = pathlib.Path(f"/proc/{pid}/status").read_text()
     except OSError:

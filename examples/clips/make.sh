@@ -14,11 +14,12 @@ out=${2:-$(dirname "$0")/portraits.mp4}
 3c17508bb91554c637a2eabddfae790e5bb1caba93130814fc2ac50be9760c4c  biden.jpg
 SUMS
 
-# zoompan moves its window by whole source pixels, so every photograph is enlarged fourfold first: quarter-pixel steps.
+# zoompan moves its window by whole source pixels, so every photograph is enlarged fourfold first, for smooth moves.
 # t runs from 0 to 1 over a scene.
 scene() { # crop of the photograph, zoom, x, y, frames, size
     local t="on/($5-1)"
-    echo "format=yuv444p,crop=$1,scale=iw*4:ih*4:flags=lanczos,zoompan=z='${2//t/$t}':x='${3//t/$t}':y='${4//t/$t}':d=$5:fps=25:s=$6,setsar=1"
+    local window="z='${2//t/$t}':x='${3//t/$t}':y='${4//t/$t}':d=$5"
+    echo "format=yuv444p,crop=$1,scale=iw*4:ih*4:flags=lanczos,zoompan=$window:fps=25:s=$6,setsar=1"
 }
 
 # 1. One person, the camera moves in on the face, 2.4 s.

@@ -1,4 +1,4 @@
-"""Whole clips through `analyze`, several at once, beside decoding them alone: which of the two bounds the other."""
+"""Compares the analysis of whole clips, several at a time, with decoding alone, to show which bounds the other."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from turns import Budget
 from work import Failure
 
 FRAMES = 30
-# More than any machine gets through in a window.
+# More than any machine analyzes in a window.
 COPIES = 1000
 
 
 def measure(place: Place, inputs: dict[str, Any], budget: Budget) -> Iterator[dict[str, Any]]:
     del inputs
     for jobs, height in place.size.clips:
-        # On a CPU there is no decoder to ask for; that asking is refused is seen then.
+        # A CPU has no hardware decoder; this checks that the flag is refused.
         for hwaccel in (False, True):
             print(f"clips: {jobs} of {height} rows at once, {budget.left():.0f} s left", flush=True)
             entries = {
@@ -51,9 +51,10 @@ def _frames_in(clip: pathlib.Path) -> int:
 
 
 def _analyze(place: Place, height: int, jobs: int, hwaccel: bool, budget: Budget) -> dict[str, Any]:
-    """Reports a second once they come steadily: after as many of them as there are jobs, kernels are compiled and chosen."""
+    """Returns the reports per second in the steady state. The first reports, one for each job, do not count, because
+    kernels are compiled and chosen in them."""
     clip = place.clip(height)
-    # Names of their own, lest a later release think them one.
+    # Separate names, in case a later version treats equal names as one clip.
     links = place.folder / f"copies_{height}"
     links.mkdir(exist_ok=True)
     copies = [links / f"{number}.mp4" for number in range(COPIES)]
@@ -77,7 +78,7 @@ def _analyze(place: Place, height: int, jobs: int, hwaccel: bool, budget: Budget
                 raise Failure(f"analyze had {len(lines)} of {jobs + 1} clips done when its warm-up was cut")
             with _Watch() as watch:
                 first, start = len(lines), time.monotonic()
-                # A window, and longer where clips are few: the count is a whole number.
+                # The window is longer if there are few clips, because the count is a whole number.
                 while time.monotonic() - start < place.size.window_seconds or len(lines) - first < 4:
                     if process.poll() is not None or budget.left() < 1:
                         break
@@ -100,7 +101,7 @@ def _note_lines(process: subprocess.Popen[bytes], lines: list[float]) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """It is asked first, because it ends its own children then."""
+    """Stops a process: with a signal first, so that it can end its child processes."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGTERM)
         try:
@@ -111,7 +112,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _decode(place: Place, height: int, jobs: int, hwaccel: bool, budget: Budget) -> dict[str, Any]:
-    """What our ffmpeg does, over and over, with nobody who looks at the frames."""
+    """Decodes repeatedly with our ffmpeg, and discards the frames."""
     clip = place.clip(height)
     total = _frames_in(clip)
     threads = str(min(8, len(place.cpus) + 1))
@@ -156,9 +157,9 @@ def _rates(clips: int, seconds: float, frames: int) -> dict[str, Any]:
 
 
 class _Watch:
-    """How busy CPUs and GPU are meanwhile; the GPU by nvidia-smi, which is asked and not told."""
+    """Measures the load of CPUs and GPU; that of the GPU with nvidia-smi, which only reads."""
 
-    # Not every driver knows of the decoder.
+    # Not every driver reports the decoder.
     FIELDS = [
         "utilization.gpu,utilization.memory,memory.used,utilization.decoder",
         "utilization.gpu,utilization.memory,memory.used",
@@ -192,7 +193,7 @@ class _Watch:
                 try:
                     self._samples.append([float(value) for value in line.split(",")])
                 except ValueError:
-                    # A line cut short by the end, or a field that this GPU does not have.
+                    # An incomplete last line, or a field that this GPU does not have.
                     continue
         self._errors.close()
 

@@ -1,4 +1,4 @@
-"""Face detection in batches of whole frames: ours against facenet-pytorch."""
+"""Compares face detection in batches of whole frames: ours with facenet-pytorch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def measure(place: Place, inputs: dict[str, Any], budget: Budget) -> Iterator[di
 
 
 def _agreement(ours: list[Any], theirs: list[Any]) -> str:
-    """How far boxes and landmarks are apart, frame by frame, or that other faces were found."""
+    """Describes the differences of boxes and landmarks, frame by frame, or that other faces were found."""
     found = sum(map(len, theirs))
     try:
         worst = max(detector.differences(a, b)["pixels"] for a, b in zip(ours, theirs, strict=True))

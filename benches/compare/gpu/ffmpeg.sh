@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the ffmpeg and ffprobe that are carried along: H.264, HEVC and VP9 with NVDEC, nothing else, so that both weigh a few
-# megabytes and need nothing but the C library. Ready-made ones either lack NVDEC, which a static C library cannot load, or
-# weigh more than all else together. A minute or two, once. Debian only: its source packages are checked by apt.
+# Builds the ffmpeg and ffprobe of the packed folder: H.264, HEVC and VP9 with NVDEC, nothing else, so that both have a
+# few megabytes and need only the C library. Available builds either lack NVDEC, which a static C library cannot load,
+# or are larger than everything else together. Takes a minute or two, once. Debian only: apt checks its source packages.
 #
 #     ffmpeg.sh FOLDER    # leaves ffmpeg and ffprobe there
 set -euo pipefail
@@ -13,11 +13,11 @@ for tool in apt-get dpkg make gcc pkg-config tar xz; do
 done
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
-# apt's own sandbox may not read a private folder.
+# apt's sandbox may not be allowed to read a private folder.
 chmod 755 "$work"
 cd "$work"
 mkdir -p lists/partial cache/archives/partial
-# The machine's own sources, and the source packages beside them.
+# The machine's package sources, with the source packages.
 mkdir sources
 if [ -e /etc/apt/sources.list ]; then
     sed -n 's/^deb \(.*\)/deb \1\ndeb-src \1/p' /etc/apt/sources.list >sources/machine.list
@@ -25,7 +25,8 @@ fi
 for file in /etc/apt/sources.list.d/*.sources; do
     [ ! -e "$file" ] || sed 's/^Types:.*/Types: deb deb-src/' "$file" >"sources/$(basename "$file")"
 done
-apt="-q -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=$work/sources -o Dir::State::Lists=$work/lists -o Dir::Cache=$work/cache"
+apt="-q -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=$work/sources"
+apt="$apt -o Dir::State::Lists=$work/lists -o Dir::Cache=$work/cache"
 # shellcheck disable=SC2086 # words, not one
 {
     apt-get $apt update
@@ -48,7 +49,8 @@ cd source
         --enable-filter=scale,format,select,settb,metadata,null,hflip,vflip,transpose
     PATH="$work/unpacked/usr/bin:$PATH" make -j"$(nproc)" ffmpeg ffprobe
 } >build.log 2>&1 || { tail -n 20 build.log >&2; echo "ffmpeg.sh: ffmpeg could not be built" >&2; exit 1; }
-"$work/source/ffmpeg" -hide_banner -hwaccels | grep -qx cuda || { echo "ffmpeg.sh: the ffmpeg built has no NVDEC" >&2; exit 1; }
+"$work/source/ffmpeg" -hide_banner -hwaccels | grep -qx cuda ||
+    { echo "ffmpeg.sh: the ffmpeg built has no NVDEC" >&2; exit 1; }
 strip ffmpeg ffprobe
 cp ffmpeg ffprobe "$out/"
 echo "$out/ffmpeg and ffprobe: $(du -cb ffmpeg ffprobe | awk 'END { printf "%.1f MiB", $1 / 1048576 }')"

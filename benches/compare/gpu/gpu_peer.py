@@ -1,8 +1,8 @@
 """The peers' side on a GPU: PyTorch in its several ways, and facenet-pytorch; requests and answers as for `peer.py`.
 
 {"do": "network", ...} and {"do": "detect", ...} are that file's; {"do": "train_step", "network": "efficientnet_b3",
-"images": [...]} is a step from 8-bit pictures in the host's memory. Every run ends with its result on the host, which waits
-for the GPU.
+"images": [...]} is a step from 8-bit pictures in the host's memory. Every run ends with its result on the host, which
+waits for the GPU.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ import peer
 
 Work = Callable[[], Any]
 
-# facenet-pytorch and the f32 network run as PyTorch ships; `f32` alone keeps all digits, and is what outputs are held against.
+# facenet-pytorch and the f32 network run with PyTorch's defaults. `f32` alone keeps all digits, so outputs are compared
+# with it.
 NETWORKS = ["f32", "tf32", "bf16", "compile", "graph"]
 TRAINERS = ["train", "train-compile"]
 
 
 def network(engine: str, request: dict[str, Any], device: str) -> Work:
-    """A forward pass on a tensor that the GPU has already, to logits on the host."""
+    """Prepares a forward pass on a tensor in the GPU's memory, to logits on the host."""
     torch.backends.cudnn.allow_tf32 = engine != "f32"
     weights = pathlib.Path(request["folder"]) / f"{request['name']}.pth"
     model = timm.create_model(request["name"], pretrained=False, num_classes=2)
@@ -35,7 +36,7 @@ def network(engine: str, request: dict[str, Any], device: str) -> Work:
     if engine in ("bf16", "compile", "graph"):
         model, images = (thing.to(memory_format=torch.channels_last) for thing in (model, images))
     if engine in ("compile", "graph"):
-        # Weights in bf16 as well: nothing is cast on the way, which is faster than autocast.
+        # The weights are bf16 too: without casts, this is faster than autocast.
         model, images = model.to(torch.bfloat16), images.to(torch.bfloat16)
     if engine == "compile":
         model = compiled(model, device)
@@ -51,13 +52,14 @@ def network(engine: str, request: dict[str, Any], device: str) -> Work:
 
 
 def compiled(model: torch.nn.Module, device: str) -> torch.nn.Module:
-    """For this batch alone. Networks before it are forgotten: after eight of them PyTorch would go on uncompiled, silently."""
+    """Compiles the network for this batch alone. Drops earlier networks first: after eight of them, PyTorch would
+    silently continue without compiling."""
     torch._dynamo.reset()
     return torch.compile(model, dynamic=False, backend="inductor" if device == "cuda" else "eager")
 
 
 def captured(model: torch.nn.Module, images: torch.Tensor) -> Work:
-    """The pass as one CUDA graph, recorded once."""
+    """Returns the pass as one CUDA graph, recorded once."""
     with torch.inference_mode():
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
@@ -77,7 +79,7 @@ def captured(model: torch.nn.Module, images: torch.Tensor) -> Work:
 
 
 def train_step(engine: str, request: dict[str, Any], device: str) -> Work:
-    """Mixed precision in `channels_last` with AdamW, as people train."""
+    """Prepares a training step in mixed precision and `channels_last` with AdamW."""
     pictures = torch.from_numpy(np.stack([peer.pixels(image) for image in request["images"]]))
     pictures = pictures.pin_memory() if device == "cuda" else pictures
     labels = (torch.arange(len(pictures)) % 2).to(device)
@@ -89,7 +91,7 @@ def train_step(engine: str, request: dict[str, Any], device: str) -> Work:
         model = compiled(model, device)
 
     def step() -> float:
-        # From `[n, h, w, 3]`: a view of that order is what `channels_last` means.
+        # From `[n, h, w, 3]`: a permuted view of it is `channels_last`.
         images = pictures.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
         with torch.autocast(device, torch.bfloat16):
             loss = loss_of(model(images), labels)
@@ -98,7 +100,7 @@ def train_step(engine: str, request: dict[str, Any], device: str) -> Work:
         optimizer.zero_grad(set_to_none=True)
         value = loss.item()
         if device == "cuda":
-            # The loss is there before the optimizer is done.
+            # The loss is ready before the optimizer ends.
             torch.cuda.synchronize()
         return value
 
@@ -107,7 +109,7 @@ def train_step(engine: str, request: dict[str, Any], device: str) -> Work:
 
 def prepared(engine: str, request: dict[str, Any], device: str, threads: int) -> Work:
     if device == "cuda":
-        # What the work before this one held goes back, so that others find room.
+        # Frees the memory of the previous work for other processes.
         torch.cuda.empty_cache()
     if request["do"] == "detect":
         frames = np.stack([peer.pixels(image) for image in request["images"]])
@@ -124,7 +126,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
-    # The fastest convolutions for each shape, found in the first run.
+    # Selects the fastest convolutions for each shape in the first run.
     torch.backends.cudnn.benchmark = a.engine != "facenet"
     peer.serve(lambda request: prepared(a.engine, request, a.device, a.threads))
 

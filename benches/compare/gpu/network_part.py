@@ -1,4 +1,4 @@
-"""EfficientNets: ours against PyTorch as it is, in bf16, compiled, and as one CUDA graph."""
+"""Compares EfficientNets: ours with PyTorch by default, in bf16, compiled, and as one CUDA graph."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _case(
     requests = {peer: theirs for peer in PEERS}
     requests |= {engine: crops if "crops" in engine else ours for engine in OURS}
     if batch != place.size.batches[0]:
-        # These say the same at every batch, and there is not time for all.
+        # These give similar ratios at every batch size, and the time is limited.
         requests = {engine: request for engine, request in requests.items() if engine not in ONCE}
     size_of = place.size
     entries = measured(engines, requests, budget, size_of.rounds, size_of.turn_seconds, size_of.patience)
@@ -59,7 +59,8 @@ def _case(
 
 
 def difference(output: list[Any], reference: list[list[float]]) -> float:
-    """From PyTorch's f32: of logits in parts of the largest, of scores in fake probability. Infinite where it is no number."""
+    """Returns the difference from PyTorch's f32: of logits relative to the largest, of scores in fake probability.
+    Returns infinity for NaN."""
     if len(output) != len(reference):
         return math.inf
     if isinstance(output[0], dict):

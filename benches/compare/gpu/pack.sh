@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes the folder that measures everything on a machine with an NVIDIA GPU, PyTorch and the CUDA toolkit, and nothing else:
-# our programs, an ffmpeg with NVDEC, timm and facenet-pytorch, clips, and run.sh, which is the one command there.
+# Makes the folder that measures everything on a machine with an NVIDIA GPU, PyTorch and the CUDA toolkit, and nothing
+# else: our programs, an ffmpeg with NVDEC, timm and facenet-pytorch, clips, and run.sh, the only command there.
 #
 #     pack.sh [--out FOLDER] [--binaries FOLDER] [--ffmpeg FOLDER] [--python VERSION]
 #
 # --out       target/compare/gpu by default; what it held is replaced
-# --binaries  ready programs (measure, analyze, convert, selftest, there or in examples/); else they are built with CUDA,
-#             for release, which compiles Burn and takes a quarter of an hour
+# --binaries  ready programs (measure, analyze, convert, selftest, there or in examples/); else they are built with
+#             CUDA, for release, which compiles Burn and takes a quarter of an hour
 # --ffmpeg    ready ffmpeg and ffprobe; else ffmpeg.sh builds them, once
 # --python    of the machine that measures: 3.12 by default
 set -euo pipefail
@@ -48,7 +48,7 @@ for name in measure analyze convert selftest; do
     for path in "$binaries/$name" "$binaries/examples/$name"; do [ -f "$path" ] && break; done
     [ -x "$path" ] || die "$binaries holds no program $name"
     cp -L "$path" "$stage/bin/$name"
-    # What is no binary, such as a script in its place, stays as it is.
+    # A file that is not a binary, such as a script, stays unchanged.
     strip "$stage/bin/$name" 2>/dev/null || true
 done
 
@@ -61,22 +61,23 @@ for name in ffmpeg ffprobe; do
     cp -L "$ffmpeg/$name" "$stage/bin/"
 done
 
-# The peers, in the versions that the page's other tables are measured with; PyTorch is the machine's own. facenet-pytorch asks
-# for a PyTorch of long ago, so nothing is installed: wheels are unpacked, and found by PYTHONPATH.
+# The peers, in the versions of the page's other tables; PyTorch is the machine's own. facenet-pytorch requires an old
+# PyTorch, so nothing is installed: wheels are unpacked, and found by PYTHONPATH.
 fetch() {
     local folder="$1"
     shift
-    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version "$python" \
-        --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux_2_28_x86_64 --platform any \
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+        --python-version "$python" --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 \
+        --platform manylinux_2_28_x86_64 --platform any \
         --dest "$stage/wheels" "$@" || die "pip could not fetch $*"
     mkdir -p "$folder"
     for wheel in "$stage"/wheels/*.whl; do python3 -m zipfile -e "$wheel" "$folder"; done
     rm -r "$stage/wheels"
 }
 fetch "$stage/lib" "$(grep '^timm==' "$here/../requirements.txt")" facenet-pytorch==2.6.0
-# What the two import, by the name they do it with, for a machine that lacks it.
-for pair in PIL:pillow requests:requests urllib3:urllib3 idna:idna certifi:certifi charset_normalizer:charset-normalizer \
-    tqdm:tqdm yaml:pyyaml; do
+# The dependencies of the two, by the names under which they import them, for a machine that lacks them.
+for pair in PIL:pillow requests:requests urllib3:urllib3 idna:idna certifi:certifi \
+    charset_normalizer:charset-normalizer tqdm:tqdm yaml:pyyaml; do
     fetch "$stage/more/${pair%%:*}" "${pair##*:}"
 done
 
@@ -89,12 +90,14 @@ done
 cp "$here"/../*.py "$stage/compare/"
 cp "$here"/*.py "$stage/compare/gpu/"
 commit="$(git -C "$repository" rev-parse --short HEAD)"
-[ -z "$(git -C "$repository" status --porcelain --untracked-files=no -- . ':!docs')" ] || commit="$commit with uncommitted changes"
+changes="$(git -C "$repository" status --porcelain --untracked-files=no -- . ':!docs')"
+[ -z "$changes" ] || commit="$commit with uncommitted changes"
 echo "$commit" >"$stage/commit"
 
 mkdir -p "$out"
-# One file, because what carries the folder may count bytes as they lie.
-tar -C "$stage" --sort=name --owner=0 --group=0 -cf - bin clips commit compare lib more | xz -T0 -6 >"$stage/payload.tar.xz"
+# One compressed file, because the transport of the folder may have a limit on bytes.
+tar -C "$stage" --sort=name --owner=0 --group=0 -cf - bin clips commit compare lib more |
+    xz -T0 -6 >"$stage/payload.tar.xz"
 weight="$(stat -c %s "$stage/payload.tar.xz")"
 mib="$(awk "BEGIN { printf \"%.1f\", $weight / 1048576 }")"
 [ "$weight" -le $((LIMIT_MIB << 20)) ] || die "the payload weighs $mib MiB, over the limit of $LIMIT_MIB"

@@ -1,4 +1,4 @@
-"""What every part is given: where things lie, how our side and the peers are started, and how much is measured."""
+"""The settings of all parts: paths, the commands of our side and of the peers, and the number of measurements."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Any
 from turns import Engine
 
 HERE = pathlib.Path(__file__).resolve().parent
-# The Lite networks pad as TensorFlow does; timm has another network by the plain name.
+# The Lite networks pad as TensorFlow does; in timm, the plain name is another network.
 TIMM_NAMES = {f"efficientnet_lite{n}": f"tf_efficientnet_lite{n}" for n in range(5)}
-# What timm's default_cfg says of these networks, and what the model files are told.
+# From timm's default_cfg of these networks; the model files state it too.
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 @dataclass
 class Size:
-    """How much is measured; `smoke()` goes through all of it in a minute on a CPU, for its own sake."""
+    """The number of measurements. `smoke()` runs every part in a minute on a CPU, as a test."""
 
     networks: list[tuple[str, int]] = field(
         default_factory=lambda: [("efficientnet_b3", 300), ("efficientnet_b0", 224), ("efficientnet_lite0", 224)]
     )
-    # What matters most comes first, because time may run out. At the first batch all engines are measured.
+    # The most important cases come first, because the time may run out. All engines are measured at the first batch.
     batches: list[int] = field(default_factory=lambda: [128, 32, 1, 256])
     heights: list[int] = field(default_factory=lambda: [720, 1080])
     frames: list[int] = field(default_factory=lambda: [32, 8, 1])
-    # Clips at once, and their rows.
+    # Number of clips at the same time, and their height.
     clips: list[tuple[int, int]] = field(default_factory=lambda: [(16, 720), (1, 720), (4, 720), (16, 1080)])
     trained: list[tuple[str, int, int]] = field(
         default_factory=lambda: [("efficientnet_b3", 300, 64), ("efficientnet_b0", 224, 64)]
@@ -63,7 +63,7 @@ class Place:
 
     @property
     def ours_device(self) -> str:
-        """Our name for it: without a GPU, the first backend on the CPU."""
+        """Returns our name of the device; without a GPU, that of the first backend on the CPU."""
         return "cuda" if self.device == "cuda" else "flex"
 
     def program(self, name: str) -> str:

@@ -1,7 +1,7 @@
-"""Writes what both sides are measured on: weights, faces, frames, from the clips that were carried along.
+"""Writes the inputs of both sides: weights, faces and frames, from the packed clips.
 
-Into the folder go NAME.pth for each network, faces_SIZExBATCH.f32 (normalised, [batch, 3, size, size]), the same faces as
-8-bit pictures of that size, frames of each clip, and inputs.json, which lists the pictures.
+Into the folder go NAME.pth for each network, faces_SIZExBATCH.f32 (normalised, [batch, 3, size, size]), the same faces
+as 8-bit pictures of that size, frames of each clip, and inputs.json, which lists the pictures.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from weights import settled
 
 
 def frames_of(clip: pathlib.Path, width: int, height: int, count: int) -> np.ndarray:
-    """`count` frames, as far apart as ffmpeg can put them from the start on."""
+    """Returns `count` frames, spread as far apart as ffmpeg's filter can."""
     probe = [os.environ["DEEPSIGHT_FFPROBE"], "-v", "error", "-select_streams", "v:0", "-count_packets"]
     probe += ["-show_entries", "stream=nb_read_packets", "-of", "default=nw=1:nk=1", str(clip)]
     total = int(subprocess.run(probe, capture_output=True, text=True, check=True).stdout)
-    # Commas belong to the expression, so they are escaped.
+    # Commas are part of the expression, so they are escaped.
     pick = f"select=not(mod(n\\,{max(1, total // count)})),scale={width}:{height}:flags=bicubic,format=rgb24"
     command = [os.environ["DEEPSIGHT_FFMPEG"], "-v", "error", "-nostdin", "-i", str(clip), "-vf", pick]
     command += ["-fps_mode", "passthrough", "-frames:v", str(count), "-f", "rawvideo", "-"]
@@ -82,7 +82,7 @@ def main() -> None:
         pictures = [np.asarray(face.resize((size, size), Image.Resampling.BILINEAR)) for face in faces]
         inputs["faces"][size] = written(pictures, a.out, f"face_{size}")
         for batch in a.batches:
-            # Fewer faces than the batch has places: they come again.
+            # Repeats faces if there are fewer than the batch size.
             chosen = [pictures[number % len(pictures)] for number in range(batch)]
             normalised(chosen).tofile(a.out / f"faces_{size}x{batch}.f32")
     ready = torch.from_numpy(normalised([np.asarray(face.resize((224, 224))) for face in faces]))

@@ -1,7 +1,7 @@
-"""Measures this project on a GPU beside what people run there, and writes results.json; `run.sh` starts it.
+"""Compares this project on a GPU with its alternatives, and writes results.json; `run.sh` starts it.
 
-Every part has its moment by which it is over, whatever hangs; what it left over is the next part's. What failed, was cut or
-was left out is an entry with its reason. Linux only.
+Every part has a deadline, even if something hangs; the next part gets the time that it leaves. A case that failed, was
+cut short or was left out is an entry with its reason. Linux only.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from place import MEAN, STD, TIMM_NAMES, Place, Size
 from turns import Budget
 from work import Failure
 
-# Before the parts: weights, faces and frames, our selftest, and beside it PyTorch's compiler, whose results are kept for them.
+# Before the parts: weights, faces and frames, our selftest, and beside it PyTorch's compiler, whose results the parts
+# reuse.
 BEFORE = 0.2
-# What each part may take of the rest, if all are measured.
+# Share of the remaining time for each part, if all are measured.
 SHARES = {"classifier": 165, "detector": 35, "train": 55, "clips": 105}
 PARTS = {"classifier": "network_part", "detector": "detector_part", "train": "train_part", "clips": "clips_part"}
-# Peers that compile, and for which part.
+# Peers that compile, with their part.
 AHEAD = {"compile": "classifier", "train-compile": "train"}
 PACKAGES = ["torch", "torchvision", "triton", "numpy"]
 
@@ -66,12 +67,12 @@ def main() -> None:
         whole.replace(a.json)
 
     save()
-    # Half of all: without weights and pictures nothing is measured but clips.
+    # Half of the time: without weights and pictures only clips can be measured.
     ready = step(steps, "prepare", lambda: ready_inputs(place, Budget(a.seconds / 2)))
     save()
     ahead = [what for what, part in AHEAD.items() if ready and part in a.parts]
     warming = [
-        # A daemon, so that nobody waits for it when time is up.
+        # A daemon thread, so that the program does not wait for it after the deadline.
         threading.Thread(target=compiled, args=(place, budget("selftest"), steps, what), daemon=True)
         for what in ahead
     ]
@@ -88,7 +89,7 @@ def main() -> None:
         try:
             for case in importlib.import_module(PARTS[name]).measure(place, inputs, budget(name)):
                 cases.append(case)
-                # After each case: what was measured is not lost with what comes next.
+                # Writes after each case, so that a later error does not lose the results.
                 save()
         except Exception as error:  # whatever one part dies of, the next one is measured
             steps.append({"name": name, "failed": f"{type(error).__name__}: {error}"})
@@ -96,7 +97,7 @@ def main() -> None:
 
 
 def moments_of(parts: Sequence[str], seconds: float) -> dict[str, float]:
-    """Seconds from the start by which each is over."""
+    """Returns the deadline of each part, in seconds from the start."""
     moments = {"selftest": BEFORE * seconds}
     whole, spent = sum(SHARES[part] for part in parts), 0.0
     for part in parts:
@@ -106,7 +107,7 @@ def moments_of(parts: Sequence[str], seconds: float) -> dict[str, float]:
 
 
 def step(steps: list[dict[str, Any]], name: str, action: Any) -> bool:
-    """Whether it came off; what it was and how long it took is written down either way."""
+    """Runs a step, and records its outcome and time. Returns whether it succeeded."""
     print(f"{name} ...", flush=True)
     start = time.monotonic()
     entry: dict[str, Any] = {"name": name}
@@ -153,7 +154,7 @@ def ready_inputs(place: Place, budget: Budget) -> dict[str, Any]:
 
 
 def selftest(place: Place, seconds: float) -> dict[str, Any]:
-    """Its exit code is a result; that it is not 0 stops nothing."""
+    """Runs the selftest. Its exit code is a result; a code other than 0 stops nothing."""
     command = [place.program("selftest"), "--device", place.ours_device]
     try:
         code, said = ended(command, place, seconds)
@@ -164,7 +165,7 @@ def selftest(place: Place, seconds: float) -> dict[str, Any]:
 
 
 def compiled(place: Place, budget: Budget, steps: list[dict[str, Any]], engine_name: str) -> None:
-    """Lets PyTorch compile for each shape as far as time goes; the code it makes is kept on the disk for its turn."""
+    """Lets PyTorch compile for each shape until the deadline. Its cache on the disk keeps the code for the parts."""
     inputs = json.loads((place.folder / "inputs.json").read_text())
     size = place.size
     if engine_name == "compile":
@@ -202,7 +203,7 @@ def finished(name: str, command: Sequence[str], place: Place, seconds: float) ->
 
 
 def ended(command: Sequence[str], place: Place, seconds: float) -> tuple[int, str]:
-    """Exit code and all that was said."""
+    """Returns the exit code and the output."""
     with tempfile.TemporaryFile() as said:
         process = work.start(command, place.cpus, said, stdin=subprocess.DEVNULL, stdout=said)
         try:
@@ -266,7 +267,7 @@ def _carried(module: str) -> str:
 
 
 def _said(command: Sequence[str]) -> str:
-    """The first line of its output, or why there is none."""
+    """Returns the first line of the output, or the reason why there is none."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Measures everything, in eight minutes at most, on a machine with an NVIDIA GPU. pack.sh puts this file beside payload.tar.xz.
+# Measures everything, in eight minutes at most, on a machine with an NVIDIA GPU. pack.sh puts this file beside
+# payload.tar.xz.
 #
 #     ./run.sh [FOLDER]           # results.json, table.md and log.txt go to FOLDER, by default results beside this file
 #     LIMIT=300 ./run.sh          # at most so many seconds of measuring instead of 445
@@ -7,8 +8,8 @@
 #     PARTS="clips train" ./run.sh # these parts alone, with the time of all: classifier, detector, train, clips
 #     PYTHON=python3.12 ./run.sh  # another Python than python3; it has PyTorch, torchvision and numpy
 #
-# It needs no network, installs nothing, changes no setting of the GPU, and unpacks into a temporary folder that it removes.
-# Exit code 0 when there is a table, whatever is missing in it: what is missing is named there.
+# It needs no network, installs nothing, changes no setting of the GPU, and unpacks into a temporary folder that it
+# removes. The exit code is 0 if there is a table, even an incomplete one: the table names what is missing.
 set -euo pipefail
 # Parts end by then; what hangs even so is killed 15 s later, and unpacking takes some before.
 LIMIT="${LIMIT:-445}"
@@ -48,8 +49,8 @@ export XDG_CACHE_HOME="$work/cache" TORCHINDUCTOR_CACHE_DIR="$work/cache/inducto
 export CUDA_CACHE_PATH="$work/cache/cuda"
 
 if [ "$DEVICE" = cuda ]; then
-    # Burn compiles its kernels with NVRTC and CUDA's headers. Where the loader does not know the toolkit's folder, or only
-    # PyTorch's packages bring NVRTC, it is told.
+    # Burn compiles its kernels with NVRTC and CUDA's headers. The loader may not know the toolkit's folder, and NVRTC
+    # may be only in PyTorch's packages, so the paths are set here.
     toolkit="${CUDA_PATH:-${CUDA_HOME:-/usr/local/cuda}}"
     [ -d "$toolkit/include" ] && export CUDA_PATH="$toolkit"
     packages="$("$python" -c 'import pathlib, torch; print(pathlib.Path(torch.__file__).parent.parent / "nvidia")')"
@@ -63,7 +64,8 @@ fi
 code=0
 # shellcheck disable=SC2086 # the parts are words
 timeout --kill-after=5 "$((LIMIT + 15))" "$python" "$work/compare/gpu/run.py" --packed "$work" --work "$work/inputs" \
-    --json "$results/results.json" --device "$DEVICE" --seconds "$LIMIT" ${PARTS:+--parts $PARTS} >"$results/log.txt" 2>&1 || code=$?
+    --json "$results/results.json" --device "$DEVICE" --seconds "$LIMIT" ${PARTS:+--parts $PARTS} \
+    >"$results/log.txt" 2>&1 || code=$?
 tail -n 40 "$results/log.txt"
 [ "$code" = 0 ] || echo "run.py ended with code $code (124: time was up); the table has what was measured until then"
 "$python" "$work/compare/gpu/tables.py" "$results/results.json" >"$results/table.md" || die "there is no table"

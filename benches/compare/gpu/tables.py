@@ -1,4 +1,4 @@
-"""results.json as Markdown: what was measured, and by name what was not and why.
+"""Formats results.json as Markdown: the measurements, and the reasons for missing ones.
 
 tables.py RESULTS.json                            # print
 tables.py RESULTS.json --write docs/benchmarks.md # and put it between <!-- compare:gpu --> and <!-- /compare:gpu -->
@@ -70,7 +70,8 @@ def _machine(machine: dict[str, Any]) -> str:
             ["driver", gpu["driver_version"]],
             [
                 "clocks at the start",
-                f"{gpu['clocks.sm']} of {gpu['clocks.max.sm']}, memory {gpu['clocks.mem']}; power limit {gpu['power.limit']}",
+                f"{gpu['clocks.sm']} of {gpu['clocks.max.sm']}, memory {gpu['clocks.mem']}; power limit "
+                f"{gpu['power.limit']}",
             ],
         ]
     )
@@ -110,18 +111,19 @@ def _classifier(cases: list[Case]) -> str:
     return "\n\n".join(
         [
             "### Classifier",
-            "Images a second, with the quartiles of all runs, logits read back. The input is in the GPU's memory already, but for *from "
-            "crops*: that is `classify`, from 8-bit pictures in the host's memory to probabilities. *PyTorch bf16* is autocast in "
-            "`channels_last`; compiled (in the default mode) and as a graph its weights are bf16, too. PyTorch ships with TF32 "
-            "convolutions on. A dash: not asked for at that batch.",
+            "Images a second, with the quartiles of all runs, logits read back. The input is in the GPU's memory "
+            "already, but for *from crops*: that is `classify`, from 8-bit pictures in the host's memory to "
+            "probabilities. *PyTorch bf16* is autocast in `channels_last`; compiled (in the default mode) and as a "
+            "graph its weights are bf16, too. PyTorch ships with TF32 convolutions on. A dash: not asked for at that "
+            "batch.",
             report.table(["network", "batch", *NETWORKS.values()], _rows(cases, label, NETWORKS, _rate)),
             "Speed of ours over theirs, medians; above 1, ours is faster:",
             report.table(
                 ["network", "batch", *(f"{NETWORKS[a]} / {NETWORKS[b]}" for a, b in pairs)],
                 [label(case) + [_over(case, *pair) for pair in pairs] for case in cases],
             ),
-            "Largest difference from PyTorch's f32 logits, in parts of the largest (from crops: of a probability). The weights are "
-            "not trained, which bf16 feels more than trained ones:",
+            "Largest difference from PyTorch's f32 logits, in parts of the largest (from crops: of a probability). The "
+            "weights are not trained, which bf16 feels more than trained ones:",
             report.table(
                 ["network", "batch", *(NETWORKS[name] for name in compared)],
                 [label(case) + [accuracy(case, name) for name in compared] for case in cases],
@@ -164,8 +166,8 @@ def _train(cases: list[Case]) -> str:
     return "\n\n".join(
         [
             "### Training step",
-            "Pictures a second: from 8-bit pictures in the host's memory, forward and backward pass, AdamW. PyTorch with "
-            "autocast, `channels_last` and a fused optimizer.",
+            "Pictures a second: from 8-bit pictures in the host's memory, forward and backward pass, AdamW. PyTorch "
+            "with autocast, `channels_last` and a fused optimizer.",
             report.table(["network", "batch", *TRAINERS.values(), *over], rows),
             _warm_up(cases, TRAINERS),
             _missing(cases, label, TRAINERS),
@@ -194,8 +196,9 @@ def _clips(cases: list[Case]) -> str:
     return "\n\n".join(
         [
             "### Whole clips",
-            "Frames decoded a second, of which 30 a clip are looked at, once kernels are compiled and clips come steadily. Near 1 *of "
-            "decoding alone* means that decoding bounds the whole. Busy, by `nvidia-smi`, is the share of time in which any kernel ran.",
+            "Frames decoded a second, of which 30 a clip are looked at, once kernels are compiled and clips come "
+            "steadily. Near 1 *of decoding alone* means that decoding bounds the whole. Busy, by `nvidia-smi`, is the "
+            "share of time in which any kernel ran.",
             report.table(head, rows),
             *([f"GPU not watched: {_one_line(seen[0])}."] if seen else []),
             _missing(cases, label, {"decode": "decoding alone", "analyze": "`analyze`"}),
@@ -238,7 +241,7 @@ def _over(case: Case, ours: str, theirs: str) -> str:
 
 
 def _warm_up(cases: list[Case], names: dict[str, str]) -> str:
-    """Compiling and choosing kernels is paid once, and is not in the tables above."""
+    """Describes the time for compiling and choosing kernels, which the tables do not include."""
     longest = {
         shown: max(
             (case["entries"][name].get("prepared", 0.0) for case in cases if name in case["entries"]), default=0.0
@@ -246,7 +249,8 @@ def _warm_up(cases: list[Case], names: dict[str, str]) -> str:
         for name, shown in names.items()
     }
     told = ", ".join(f"{shown} {seconds:.1f} s" for shown, seconds in longest.items() if seconds)
-    return f"Longest from request to first result, compiling and choosing of kernels included: {told or 'nobody got there'}."
+    told = told or "no engine finished"
+    return f"Longest from request to first result, compiling and choosing of kernels included: {told}."
 
 
 def _missing(cases: list[Case], label: Callable[[Case], list[str]], names: dict[str, str]) -> str:

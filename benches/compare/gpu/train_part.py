@@ -1,4 +1,4 @@
-"""A training step from 8-bit pictures in the host's memory: ours against PyTorch's mixed precision."""
+"""Compares a training step from 8-bit pictures in the host's memory: ours with PyTorch's mixed precision."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def measure(place: Place, inputs: dict[str, Any], budget: Budget) -> Iterator[di
             of = place.size
             entries = measured(engines, requests, budget, of.rounds, of.turn_seconds, of.patience)
             for entry in entries.values():
-                # Networks start from different random weights, so a loss says only that it is a number.
+                # Networks start from different random weights, so the check of a loss is only that it is a number.
                 entry["loss"] = entry.pop("output", None)
             yield {"network": name, "size": size, "batch": batch, "entries": entries}
     finally:

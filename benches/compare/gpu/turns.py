@@ -1,4 +1,4 @@
-"""Engines that take turns under a deadline: one that fails or is late is named and left out, and the others go on."""
+"""Engines that take turns under a deadline. One that fails or is late is reported and left out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Entry = dict[str, Any]
 
 
 class Budget:
-    """Time until a moment; what one part leaves over is the next one's, because moments are set beforehand."""
+    """The time until a deadline. Deadlines are fixed in advance, so the next part gets the time that one leaves."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
@@ -22,7 +22,7 @@ class Budget:
 
 
 class Engine:
-    """A process that is started when it is first needed, and again after it was ended for being late."""
+    """A process that is started when it is first needed, and again after it was killed for being late."""
 
     def __init__(self, name: str, command: Sequence[str], cpus: Sequence[int]) -> None:
         self.name = name
@@ -30,7 +30,7 @@ class Engine:
         self._worker: Worker | None = None
 
     def start(self) -> None:
-        """Lets it load its libraries while others do the same."""
+        """Starts the process early, so that engines load their libraries at the same time."""
         if self._worker is None:
             self._worker = Worker(self.name, self._command, self._cpus)
 
@@ -60,11 +60,11 @@ def measured(
     seconds: float,
     patience: float,
 ) -> dict[str, Entry]:
-    """For each request, by its engine's name, {"output", "prepared", "seconds": rounds of times}, as far as it came, and
-    {"missing": why} where it did not come to the end.
+    """Returns for each request, by its engine's name, {"output", "prepared", "seconds": rounds of times}, as far as it
+    came, and {"missing": reason} if it did not come to the end.
 
-    To prepare, the first run included (kernels are compiled and chosen in it), an engine has `patience` seconds. A turn takes
-    about `seconds`, and its first run does not count.
+    To prepare, the first run included (kernels are compiled and chosen in it), an engine has `patience` seconds. A turn
+    takes about `seconds`, and its first run does not count.
     """
     entries: dict[str, Entry] = {name: {} for name in requests}
 
@@ -77,7 +77,7 @@ def measured(
                 raise Failure("no time was left")
             action(engines[name], allowed)
         except Failure as failure:
-            # What it has until now stays.
+            # Keeps the results so far.
             entries[name]["missing"] = str(failure)
 
     def prepare(name: str) -> Callable[[Engine, float], None]:
@@ -109,7 +109,7 @@ def measured(
         attempt(name, calibrate(name), patience)
     for number in range(rounds):
         if budget.left() < 1 and number > 0:
-            # Fewer rounds for all rather than more for some.
+            # Prefers fewer rounds for all engines to more rounds for some.
             break
         for name in list(requests) if number % 2 == 0 else reversed(list(requests)):
             attempt(name, turn(name), patience)

@@ -126,7 +126,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            // Nobody is left to tell when standard error is closed.
+            // Ignores a closed standard error.
             let _ = writeln!(io::stderr(), "error: {message}");
             ExitCode::from(2)
         }

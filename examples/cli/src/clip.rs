@@ -1,4 +1,4 @@
-//! A clip or picture on its way into an analysis.
+//! The frames of a clip or picture, as input of an analysis.
 
 use std::fmt;
 use std::path::Path;
@@ -8,14 +8,14 @@ use std::thread::JoinHandle;
 use deepsight_core::Input;
 use deepsight_video::{DecodeOptions, Media, MediaFrames, Sampling, Video, VideoError};
 
-/// Which frames of a clip to look at.
+/// The frames of a clip to sample.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Look {
-    /// As many frames as its length asks for, and a closer look at suspicious seconds.
+    /// A number that depends on the length of the clip, and more frames around suspicious faces.
     Auto,
-    /// This many frames, spread evenly.
+    /// This number of frames, spread evenly.
     Evenly(u64),
-    /// This many frames per second.
+    /// This number of frames per second.
     Fps(f64),
 }
 
@@ -33,9 +33,9 @@ impl Look {
 /// The value of `--frames`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FrameCount {
-    /// As many as the length of the clip asks for.
+    /// A number that depends on the length of the clip.
     Auto,
-    /// This many.
+    /// Exactly this number.
     Exactly(u64),
 }
 
@@ -60,24 +60,24 @@ impl FromStr for FrameCount {
     }
 }
 
-/// A file that is being decoded while it is hashed on another thread.
+/// An open clip. Its file is decoded while another thread computes its SHA-256.
 #[derive(Debug)]
 pub(crate) struct Clip {
     pub(crate) frames: MediaFrames,
     pub(crate) input: Input,
     pub(crate) is_still: bool,
-    /// Whether it is a video, and neither a picture nor an animation.
+    /// Whether the file is a video rather than a still picture or an animation.
     pub(crate) is_video: bool,
     pub(crate) sha256: Sha256,
-    /// The video, if it may be looked at more closely.
+    /// The video to sample again around suspicious faces; `None` if the frames are fixed.
     pub(crate) closer: Option<Video>,
 }
 
 impl Clip {
-    /// Opens a file and starts to decode it, a few frames ahead of the reader.
+    /// Opens a file and starts decoding, a few frames ahead of the reader.
     ///
     /// # Errors
-    /// Returns an error if it cannot be opened or decoded.
+    /// Returns an error if the file cannot be opened or decoded.
     pub(crate) fn open(path: &Path, options: &DecodeOptions, look: Look) -> Result<Self, VideoError> {
         let media = Media::open_with(path, options)?;
         let frames = media.frames(look.sampling(media.duration()))?;
@@ -98,7 +98,7 @@ impl Clip {
     }
 }
 
-/// The hash of a file that is being computed.
+/// The SHA-256 of a file, computed on another thread.
 #[derive(Debug)]
 pub(crate) struct Sha256(JoinHandle<Result<String, VideoError>>);
 
@@ -106,7 +106,7 @@ impl Sha256 {
     /// Waits for the hash.
     ///
     /// # Errors
-    /// When the file can no longer be read.
+    /// Returns an error if the file cannot be read.
     pub(crate) fn wait(self) -> Result<String, VideoError> {
         self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }

@@ -1,8 +1,8 @@
-//! The commands of the one program `deepsight`.
+//! The commands of the program `deepsight`.
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{analyze, convert, evaluate, keys, merge, models, preprocess, selftest, shell, train};
 
@@ -71,16 +71,14 @@ impl Deepsight {
             Commands::Evaluate(args) => evaluate::main(args),
             Commands::Selftest(args) => selftest::main(args),
             Commands::Devices => shell::devices(),
-            Commands::Completions(args) => shell::completions(args),
-            Commands::Man(args) => shell::man(args),
+            Commands::Completions(args) => shell::completions(args, Self::command()),
+            Commands::Man(args) => shell::man(args, Self::command()),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

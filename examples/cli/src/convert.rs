@@ -137,7 +137,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// The format asked for.
+    /// Returns the format that the flags select.
     fn format(&self) -> Option<WeightFormat> {
         self.format.or(self.half.then_some(WeightFormat::F16))
     }
@@ -145,7 +145,7 @@ impl Args {
 
 /// Converts or inspects the model file that the flags name, and returns the exit code.
 pub fn main(args: &Args) -> ExitCode {
-    // Weights are only moved, so any backend of this build will do.
+    // The weights are copied and not computed, so any backend of this build works.
     let device = Device::default();
     let done = match device.check() {
         Ok(()) => with_backend!(device, |B, place| on::<B>(args, &place)),
@@ -189,7 +189,7 @@ fn on<B: Backend>(args: &Args, device: &B::Device) -> Result<String, String> {
             save(args, &classifier, args.format().unwrap_or(WeightFormat::F32), output)?;
             inspect::<B>(output, device)
         }
-        // The parser lets nothing else through.
+        // The parser of flags refuses every other combination.
         _ => Err("--inspect, or --timm with --output, is needed".into()),
     }
 }
@@ -230,12 +230,12 @@ fn convert<B: Backend>(a: &Args, timm: &Path, output: &Path, device: &B::Device)
     conversion.classifier(&weights, device)
 }
 
-/// Writes the model file, with the golden input where one is given or the model has one, and with the references.
-/// Writes nothing if a reference does not get its score.
+/// Writes the model file with its references and golden input: the one given, or else the one of the model. Writes
+/// nothing if a score differs from its reference.
 fn save<B: Backend>(a: &Args, classifier: &Classifier<B>, format: WeightFormat, output: &Path) -> Result<(), String> {
     let failed = |error: Error| describe(&error, &Args::command());
     let face = a.golden.as_deref().map(picture).transpose()?;
-    // The scores are those of the weights as the file will have them, rounded.
+    // The scores are computed with the rounded weights that the file stores.
     let mut rounded = classifier.round_weights(format).map_err(failed)?;
     if let Some(face) = face {
         rounded = rounded.record_golden_input(face).map_err(failed)?;
@@ -244,7 +244,7 @@ fn save<B: Backend>(a: &Args, classifier: &Classifier<B>, format: WeightFormat, 
         let in_file = |error: Error| format!("{}: {}", path.display(), failed(error));
         rounded = rounded.record_reference(picture(path)?, *score, a.tolerance).map_err(in_file)?;
     }
-    // The references that the model had before count, too.
+    // Also checks the references that the model already had.
     rounded.verify().map_err(failed)?;
     rounded.save(output, format).map_err(failed)
 }
@@ -270,7 +270,7 @@ fn inspect<B: Backend>(path: &Path, device: &B::Device) -> Result<String, String
         format!("sha256      {}", file.sha256.clone().unwrap_or_default()),
     ];
     let in_file = |error: Error| format!("{}: {}", path.display(), describe(&error, &Args::command()));
-    // Making a classifier of it checks every name and shape against the architecture.
+    // Loading the classifier checks every name and shape against the architecture.
     let classifier = Classifier::<B>::from_file(file, device).map_err(in_file)?;
     lines.push(match classifier.verify().map_err(in_file)? {
         Some(score) => format!("golden      input scores {:.6}, as promised", score.fake_probability),
@@ -282,12 +282,12 @@ fn inspect<B: Backend>(path: &Path, device: &B::Device) -> Result<String, String
     Ok(lines.join("\n"))
 }
 
-/// A value by its name in model files.
+/// Parses a value by the name that model files use.
 fn json_name<T: serde::de::DeserializeOwned>(name: &str) -> Result<T, String> {
     serde_json::from_value(serde_json::Value::from(name)).map_err(|error| error.to_string())
 }
 
-/// A picture and its score.
+/// Parses `PICTURE=SCORE`.
 fn reference(text: &str) -> Result<(PathBuf, f32), String> {
     let parts = text.rsplit_once('=').and_then(|(path, score)| Some((path.into(), score.parse().ok()?)));
     parts

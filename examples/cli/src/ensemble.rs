@@ -1,4 +1,4 @@
-//! `deepsight convert --ensemble`: writes the file that says which models answer together, and how.
+//! `deepsight convert --ensemble`: writes the file that names the models of an ensemble and how they are combined.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,10 +39,10 @@ pub(crate) struct EnsembleArgs {
     max_disagreement: f32,
 }
 
-/// Writes the ensemble file, after its models were loaded and checked, and returns a description of it.
+/// Loads and checks the models, writes the ensemble file, and returns a description of it.
 ///
 /// # Errors
-/// Returns the message of what cannot be read, does not fit together, or cannot be written.
+/// Returns a message if a file cannot be read or written, or if the models cannot be combined.
 pub(crate) fn write<B: Backend>(
     args: &EnsembleArgs,
     output: &Path,
@@ -74,7 +74,7 @@ pub(crate) fn write<B: Backend>(
         }
     };
     config.validate(ensemble.models().len()).map_err(|error| described(&error))?;
-    // Members in the ensemble's folder or below move with it.
+    // Members in the ensemble's folder or below get relative paths, so that the folder can be moved.
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = real(folder)?;
     let named = |(place, info): (&PathBuf, &ModelInfo)| {
@@ -89,7 +89,7 @@ pub(crate) fn write<B: Backend>(
 /// Loads an ensemble file with its models, checks that they score their golden inputs, and describes it.
 ///
 /// # Errors
-/// Returns the message of what cannot be read or is not as the file says.
+/// Returns a message if a file cannot be read, or if a model differs from what the ensemble file states.
 pub(crate) fn inspect<B: Backend>(
     path: &Path,
     device: &B::Device,
@@ -118,7 +118,7 @@ pub(crate) fn inspect<B: Backend>(
     Ok(lines.join("\n"))
 }
 
-/// The part of an evaluation's JSON that a fit needs.
+/// The fields of an evaluation's JSON that the fit reads.
 #[derive(Deserialize)]
 struct Report {
     model: Evaluated,

@@ -1,4 +1,4 @@
-//! Errors in the words of the command line: a setting by its flag, and the command or flag that helps.
+//! Error messages for the command line: they name a setting by its flag, and the command or flag that helps.
 
 use std::error::Error;
 
@@ -6,7 +6,7 @@ use clap::Command;
 use deepsight_core::{Error as CoreError, with_causes};
 use deepsight_train::Error as TrainError;
 
-/// The flags of settings that have another name, or lie in another setting.
+/// The flags of settings whose name differs from the flag's, or that are part of another setting.
 const FLAGS: [(&str, &str); 14] = [
     ("clip_compression.probability", "clip-compression"),
     ("crop.down", "down"),
@@ -24,7 +24,7 @@ const FLAGS: [(&str, &str); 14] = [
     ("weight format", "format"),
 ];
 
-/// Describes an error and its causes. A setting that is wrong is named by the command's flag, if it has one.
+/// Describes an error and its causes. Names an invalid setting by the command's flag, if it has one.
 pub(crate) fn describe(error: &(dyn Error + 'static), command: &Command) -> String {
     let (mut text, mut cause) = (with_causes(error), Some(error));
     while let Some(error) = cause {
@@ -60,7 +60,7 @@ fn flag(command: &Command, setting: &str) -> Option<String> {
     listed.into_iter().chain([setting.replace('_', "-")]).find(exists)
 }
 
-/// Returns what to do about an error whose message does not say it, because a library does not know the commands.
+/// Returns what to do about an error of a library, whose message cannot name commands and flags.
 fn cure(train: Option<&TrainError>, core: Option<&CoreError>) -> Option<&'static str> {
     match (train, core) {
         (Some(TrainError::NothingToTrain { .. }), _) => Some("see --ignore-official-split and --split-by"),

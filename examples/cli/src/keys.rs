@@ -10,14 +10,14 @@ use deepsight_core::with_causes;
 
 use crate::output::{OutputError, PendingFile, complain, on_one_line, print, would_replace};
 
-/// Longest file of reports, in bytes. A report on an hour of video has some megabytes.
+/// Limit on a file of reports, in bytes. A report on an hour of video has some megabytes.
 const MAX_REPORTS: u64 = 256 << 20;
 
 /// Makes a key that signs reports: `analyze --sign FILE`.
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "new-key",
-    after_help = "Whoever has the secret key can sign in your name: keep it where nobody else can read it. Publish the \
+    after_help = "Anyone with the secret key can sign in your name: keep it where nobody else can read it. Publish the \
 public key where your readers trust you. OpenSSL reads both."
 )]
 pub struct NewKeyArgs {
@@ -81,24 +81,24 @@ pub enum KeyError {
     /// A key cannot be made or read.
     #[error(transparent)]
     Signature(#[from] SignatureError),
-    /// One file for the bytes of several reports.
+    /// `--signed-bytes` names one file for several reports.
     #[error("--signed-bytes names one file, and {} has {reports} reports", path.display())]
     OneFile {
         /// The file of reports.
         path: PathBuf,
-        /// Their number.
+        /// The number of reports.
         reports: usize,
     },
     /// The clip cannot be read.
     #[error(transparent)]
     Clip(#[from] deepsight_video::VideoError),
-    /// A result would replace what it is made from.
+    /// An output would replace an input.
     #[error("--signed-bytes {} is also an input", path.display())]
     Input {
         /// The file.
         path: PathBuf,
     },
-    /// A file without a report.
+    /// A file contains no report.
     #[error("{} has no report", path.display())]
     Empty {
         /// The file.
@@ -165,7 +165,7 @@ fn make_key(path: &Path) -> Result<String, KeyError> {
     ))
 }
 
-/// Writes a file that must not exist yet; a secret one only its owner can read, from its first moment on.
+/// Writes a file that must not exist yet. Creates a secret file with permissions for its owner alone.
 fn write_new(path: &Path, content: &[u8], secret: bool) -> Result<(), KeyError> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
@@ -182,7 +182,7 @@ fn write_new(path: &Path, content: &[u8], secret: bool) -> Result<(), KeyError> 
     })
 }
 
-/// Returns the reports of a file: one a line if its first line is a report, else one, however it is indented.
+/// Returns the reports of a file: one per line if the first line is JSON, else the whole file as one report.
 fn reports(text: &str) -> Vec<&str> {
     let text = text.trim_start_matches('\u{feff}');
     let is_json = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
@@ -194,7 +194,7 @@ fn reports(text: &str) -> Vec<&str> {
     }
 }
 
-/// Returns a line for each report, and whether all hold.
+/// Returns a line for each report, and whether all signatures are valid.
 fn check(args: &VerifyArgs) -> Result<(String, bool), KeyError> {
     let key = args.key.as_deref().map(PublicKey::read).transpose()?;
     let clip = args.clip.as_deref().map(deepsight_video::sha256).transpose()?;
@@ -232,7 +232,7 @@ fn check(args: &VerifyArgs) -> Result<(String, bool), KeyError> {
     Ok((lines.join("\n"), good))
 }
 
-/// Says what holds of a report, and whether it is about the clip with this hash.
+/// Describes a verified report, and returns whether it is about the clip with this hash.
 fn described(verified: &Verified, key_is_known: bool, clip: Option<&str>) -> (String, bool) {
     let Verified { report, key, .. } = verified;
     let about = match (clip, report.input.sha256.as_deref()) {

@@ -11,6 +11,7 @@ pub mod convert;
 mod ensemble;
 pub mod evaluate;
 mod flags;
+mod inputs;
 mod interrupt;
 pub mod keys;
 pub mod merge;

@@ -1,4 +1,4 @@
-//! Files that are either written whole or not at all, and whose paths are checked before any work is done.
+//! Files that are written whole or not at all, and whose paths are checked before the work starts.
 
 use std::fs;
 use std::io::{self, Write};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use deepsight_core::files;
 
-/// Why an output cannot be written.
+/// The error when an output cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {path}")]
 pub struct OutputError {
@@ -25,47 +25,47 @@ impl OutputError {
     }
 }
 
-/// A file that is being written, and that appears whole or not at all. Errors name it.
+/// A file that appears whole or not at all. Its errors name the file.
 #[derive(Debug)]
 pub(crate) struct PendingFile(files::PendingFile);
 
 impl PendingFile {
-    /// Creates a temporary file beside the file, and thereby finds out whether the file can be written.
+    /// Creates a temporary file in the file's folder, which shows whether the file can be written.
     ///
     /// # Errors
-    /// When the folder is missing, the path is a folder, or permission is lacking.
+    /// Returns an error if the folder is missing, the path is a folder, or permission is denied.
     pub(crate) fn create(path: &Path) -> Result<Self, OutputError> {
         files::PendingFile::create(path).map(Self).map_err(OutputError::at(path))
     }
 
-    /// Writes the whole content and puts it in place.
+    /// Writes the content and renames the temporary file to its final name.
     ///
     /// # Errors
-    /// When the disk is full or the file cannot be replaced; what was there before stays.
+    /// Returns an error if the disk is full or the file cannot be replaced. The previous file is then unchanged.
     pub(crate) fn commit(mut self, content: &[u8]) -> Result<(), OutputError> {
         self.append(content)?;
         self.finish()
     }
 
-    /// Writes a part of the content, behind what was written before.
+    /// Appends a part of the content.
     ///
     /// # Errors
-    /// When the disk is full.
+    /// Returns an error if the disk is full.
     pub(crate) fn append(&mut self, content: &[u8]) -> Result<(), OutputError> {
         self.0.write_all(content).map_err(OutputError::at(self.0.target()))
     }
 
-    /// Puts what was written in place.
+    /// Renames the temporary file to its final name.
     ///
     /// # Errors
-    /// When the disk is full or the file cannot be replaced; what was there before stays.
+    /// Returns an error if the disk is full or the file cannot be replaced. The previous file is then unchanged.
     pub(crate) fn finish(self) -> Result<(), OutputError> {
         let target = self.0.target().to_path_buf();
         self.0.finish().map_err(OutputError::at(&target))
     }
 }
 
-/// A part of the content, as [`append`](PendingFile::append) writes it.
+/// Appends as [`append`](PendingFile::append) does.
 impl Write for PendingFile {
     fn write(&mut self, content: &[u8]) -> io::Result<usize> {
         self.0.write(content)
@@ -76,23 +76,22 @@ impl Write for PendingFile {
     }
 }
 
-/// Makes a folder for outputs and finds out whether files can be written in it.
+/// Creates a folder for outputs and checks whether files can be written in it.
 ///
 /// # Errors
-/// When it cannot be made or written in.
+/// Returns an error if the folder cannot be created or written in.
 pub(crate) fn create_folder(path: &Path) -> Result<(), OutputError> {
     fs::create_dir_all(path).map_err(OutputError::at(path))?;
     PendingFile::create(&path.join("probe")).map(drop).map_err(|error| OutputError { path: path.into(), ..error })
 }
 
-/// Returns whether writing `path` would replace one of the inputs. A slip of the hand must not cost the only copy of a
-/// clip.
+/// Returns whether writing `path` would replace one of the inputs, which may be the only copy of a clip.
 pub(crate) fn would_replace<'a>(path: &Path, inputs: impl IntoIterator<Item = &'a PathBuf>) -> bool {
     let real = |path: &Path| fs::canonicalize(path).ok();
     real(path).is_some_and(|path| inputs.into_iter().any(|input| real(input).as_ref() == Some(&path)))
 }
 
-/// A name for each clip's outputs: its file name without extension, numbered where two would be the same.
+/// Returns a name for each clip's outputs: its file name without extension, numbered where two would be equal.
 pub(crate) fn unique_stems(clips: &[PathBuf]) -> Vec<String> {
     let mut stems: Vec<String> = Vec::with_capacity(clips.len());
     for clip in clips {
@@ -104,10 +103,10 @@ pub(crate) fn unique_stems(clips: &[PathBuf]) -> Vec<String> {
     stems
 }
 
-/// Writes a line on standard output; `false` when its reader has gone and nothing more need be written.
+/// Writes a line to standard output. Returns `false` if its reader has closed it.
 ///
 /// # Errors
-/// When standard output cannot be written for another reason.
+/// Returns an error if standard output cannot be written for another reason.
 pub(crate) fn print(text: &str) -> Result<bool, OutputError> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()) {
@@ -117,8 +116,8 @@ pub(crate) fn print(text: &str) -> Result<bool, OutputError> {
     }
 }
 
-/// Returns text that a stranger may have chosen on one line, without a terminal's commands and without marks that turn
-/// the direction of what follows.
+/// Returns untrusted text on one line. Replaces control characters, which could control a terminal, and marks that
+/// change the direction of text.
 pub(crate) fn on_one_line(text: &str) -> String {
     let is_command = |letter: char| {
         letter.is_control()
@@ -127,7 +126,7 @@ pub(crate) fn on_one_line(text: &str) -> String {
     text.chars().map(|letter| if is_command(letter) { '?' } else { letter }).collect()
 }
 
-/// Writes a line on standard error. That its reader is gone is nobody's business.
+/// Writes a line to standard error. Ignores a closed reader.
 pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
@@ -139,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_that_cannot_be_written_are_found_out_at_once() {
+    fn paths_that_cannot_be_written_are_errors_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("missing/report.json");
         let message = deepsight_core::with_causes(&PendingFile::create(&missing).unwrap_err());

@@ -1,4 +1,4 @@
-//! Work that is shared out among workers, and whose results are taken on one thread.
+//! Distributes work among workers, and passes the results to one thread.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::channel;
@@ -7,37 +7,36 @@ use std::thread;
 
 use deepsight_core::CancelToken;
 
-/// Results for each job that may wait to be taken, so that however many items there are, only a few results are in
-/// memory.
+/// Limit on the results per job that wait to be taken. It bounds the memory, whatever the number of items.
 const AHEAD: usize = 2;
 
-/// In which order results are taken.
+/// The order in which results are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// That of the items.
+    /// The order of the items.
     AsGiven,
-    /// As they come.
+    /// The order in which the results are ready.
     AsDone,
 }
 
-/// Why not all results were taken.
+/// The reason why not all results were taken.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stopped<E> {
     /// The token was cancelled.
     Cancelled,
-    /// A result could not be taken.
+    /// `take` returned an error.
     Failed(E),
 }
 
-/// Does `work` for each of `count` items, `jobs` at a time on each of the workers, and gives the results to `take`, on
-/// the calling thread and with the item's number.
+/// Runs `work` on each of `count` items, `jobs` at a time on each worker. Passes the number and the result of each item
+/// to `take` on the calling thread.
 ///
-/// An item goes to whichever worker is free. One that is slow holds the others up once the results that wait for it, in
-/// [`Order::AsGiven`], or that wait for `take` are twice as many as the jobs.
+/// Each item goes to the next free worker. Workers pause when twice as many results as jobs wait for `take`, or for a
+/// slow earlier item in [`Order::AsGiven`].
 ///
 /// # Errors
-/// [`Stopped::Failed`] with the first error of `take`, which cancels the token so that work under way ends too, and
-/// [`Stopped::Cancelled`] when somebody else cancelled it before the last result.
+/// Returns [`Stopped::Failed`] with the first error of `take`, and then cancels the token, so that running work ends
+/// too. Returns [`Stopped::Cancelled`] if the caller cancels the token before the last result.
 pub(crate) fn share_out<W: Sync, T: Send, E>(
     workers: &[W],
     jobs: usize,
@@ -49,18 +48,18 @@ pub(crate) fn share_out<W: Sync, T: Send, E>(
 ) -> Result<(), Stopped<E>> {
     let jobs = jobs.min(count);
     let ahead = AHEAD * jobs * workers.len();
-    let line = WorkQueue { count, ahead, cancel, state: Mutex::default(), moved: Condvar::new() };
-    let (line, work) = (&line, &work);
+    let queue = WorkQueue { count, ahead, cancel, state: Mutex::default(), moved: Condvar::new() };
+    let (queue, work) = (&queue, &work);
     thread::scope(|scope| {
-        let _closes = Closes(line);
+        let _closes = Closes(queue);
         let (sender, results) = channel();
         // The first few items go to different workers.
         for worker in (0..jobs).flat_map(|_| workers) {
             let sender = sender.clone();
             scope.spawn(move || {
-                let _closes = ClosesInPanic(line);
-                while let Some(item) = line.next() {
-                    // Whoever took the results may have gone.
+                let _closes = ClosesInPanic(queue);
+                while let Some(item) = queue.next() {
+                    // The receiver is closed after an error of `take`.
                     let _ = sender.send((item, work(worker, item)));
                 }
             });
@@ -71,7 +70,7 @@ pub(crate) fn share_out<W: Sync, T: Send, E>(
                 cancel.cancel();
                 Stopped::Failed(error)
             })?;
-            line.taken();
+            queue.taken();
             Ok(())
         };
         let (mut waiting, mut taken) = (BTreeMap::new(), 0);
@@ -87,7 +86,7 @@ pub(crate) fn share_out<W: Sync, T: Send, E>(
     })
 }
 
-/// Where workers get their next item.
+/// The queue from which workers take the next item.
 struct WorkQueue<'a> {
     count: usize,
     ahead: usize,
@@ -104,7 +103,8 @@ struct State {
 }
 
 impl WorkQueue<'_> {
-    /// The next item, when it is not too far ahead of what was taken; `None` when there is nothing more to do.
+    /// Waits until the next item is within the limit on waiting results, and returns it. Returns `None` if no item is
+    /// left.
     fn next(&self) -> Option<usize> {
         let mut state = self.state();
         loop {
@@ -134,7 +134,7 @@ impl WorkQueue<'_> {
     }
 }
 
-/// Nobody waits in a line whose results are no longer taken.
+/// Closes the queue when dropped.
 struct Closes<'a>(&'a WorkQueue<'a>);
 
 impl Drop for Closes<'_> {
@@ -143,7 +143,7 @@ impl Drop for Closes<'_> {
     }
 }
 
-/// Nor for the result of an item whose worker panicked.
+/// Closes the queue when dropped in a panic.
 struct ClosesInPanic<'a>(&'a WorkQueue<'a>);
 
 impl Drop for ClosesInPanic<'_> {
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_run_hands_out_nothing_more_and_says_so() {
+    fn a_cancelled_run_starts_no_more_items_and_returns_cancelled() {
         let cancel = CancelToken::new();
         let mut taken = 0;
         let take = |item, ()| {
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "panicked")]
-    fn a_panic_of_a_worker_is_not_waited_for() {
+    fn a_panic_of_a_worker_ends_the_wait() {
         let work = |_: &(), item| assert_ne!(item, 0, "the first one");
         let take = |_, ()| Ok::<_, Infallible>(());
         let _ = share_out(&[()], 4, 1000, Order::AsGiven, &CancelToken::new(), work, take);

@@ -1,13 +1,12 @@
-//! What a program says of itself: its version, devices, completions, and manual pages.
+//! The version, devices, completions and manual pages of the program.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 use deepsight_core::{model::ModelFile, with_causes};
 
-use crate::commands::Deepsight;
 use crate::output::{PendingFile, complain, create_folder, print};
 
 /// Flags of `deepsight completions`.
@@ -51,27 +50,27 @@ pub(crate) fn version() -> ExitCode {
     }))
 }
 
-/// Prints the completions of a shell, and returns the exit code.
-pub(crate) fn completions(args: &CompletionArgs) -> ExitCode {
+/// Prints the completions of a shell for `program`, and returns the exit code.
+pub(crate) fn completions(args: &CompletionArgs, mut program: Command) -> ExitCode {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Deepsight::command(), "deepsight", &mut script);
+    clap_complete::generate(args.shell, &mut program, "deepsight", &mut script);
     let text = String::from_utf8_lossy(&script);
     ended(print_line(text.trim_end()))
 }
 
-/// Lists the devices of this build, with what each is or why it cannot be used, and returns the exit code.
+/// Lists the devices of this build, with a description or the reason why each cannot be used, and returns the exit
+/// code.
 pub(crate) fn devices() -> ExitCode {
     ended(print_line(&deepsight_device::list()))
 }
 
-/// Writes the manual pages, and returns the exit code.
-pub(crate) fn man(args: &ManArgs) -> ExitCode {
-    ended(write_pages(args))
+/// Writes the manual pages of `program` and its commands, and returns the exit code.
+pub(crate) fn man(args: &ManArgs, program: Command) -> ExitCode {
+    ended(write_pages(args, program))
 }
 
-fn write_pages(args: &ManArgs) -> Result<(), String> {
+fn write_pages(args: &ManArgs, mut program: Command) -> Result<(), String> {
     create_folder(&args.folder).map_err(|error| with_causes(&error))?;
-    let mut program = Deepsight::command();
     program.build();
     let commands = program.get_subcommands().filter(|command| command.get_name() != "help");
     for command in std::iter::once(&program).chain(commands) {
@@ -89,7 +88,7 @@ fn print_line(text: &str) -> Result<(), String> {
     print(text).map(drop).map_err(|error| with_causes(&error))
 }
 
-/// Reports a failure, and returns the exit code: 0, or 1 where a result cannot be written.
+/// Prints the error, and returns the exit code: 0, or 1 if a result cannot be written.
 fn ended(outcome: Result<(), String>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -40,7 +40,7 @@ pub(crate) fn table(report: &Report, verbose: bool) -> String {
     text
 }
 
-/// How much of the clip was seen, and how densely.
+/// Describes the share of the clip that was seen, and how densely.
 fn seen(coverage: &Coverage) -> String {
     let Coverage { seen, duration, share, .. } = *coverage;
     let part = match (duration, share) {
@@ -52,7 +52,7 @@ fn seen(coverage: &Coverage) -> String {
     format!("{part}, {}", coverage.density())
 }
 
-/// The answer of each model of an ensemble.
+/// Writes the answer of each model of an ensemble.
 fn answers(text: &mut String, ensemble: &EnsembleAnswer) {
     let maybe = |probability: Option<f32>| probability.map_or("-".into(), percent);
     let _ = writeln!(
@@ -70,7 +70,7 @@ fn answers(text: &mut String, ensemble: &EnsembleAnswer) {
     }
 }
 
-/// The score of each variation of the clip.
+/// Writes the score of each variation of the clip.
 fn variations(text: &mut String, stability: &Stability) {
     let maybe = |probability: Option<f32>| probability.map_or("-".into(), percent);
     let (limit, seconds) = (percent(stability.limit), stability.seconds);
@@ -87,7 +87,7 @@ fn variations(text: &mut String, stability: &Stability) {
     }
 }
 
-/// The row of a segment, in the columns of its person.
+/// Writes the row of a segment, in the columns of its person.
 fn part(text: &mut String, segment: &Segment) {
     let _ = writeln!(
         text,

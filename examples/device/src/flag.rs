@@ -8,8 +8,8 @@ use super::{Device, list};
 
 /// Reads the flag `--device`: a device's name, or `list`.
 ///
-/// A list is handed to clap as the text of a `--help`: printed on standard output by whatever program parses its flags,
-/// which ends with exit code 0. So the flag needs nothing of a program but to be of type [`Device`], or a list of it.
+/// For `list`, it returns the list of devices as clap's error for `--help`. So the program that parses its flags prints
+/// the list on standard output and exits with code 0, and its flag only has to be of type [`Device`] or `Vec<Device>`.
 #[derive(Debug, Clone)]
 pub struct DeviceParser;
 
@@ -29,7 +29,7 @@ impl TypedValueParser for DeviceParser {
     }
 }
 
-/// The answer of a command whose help is the text.
+/// Returns the error of a `--help` with this text.
 fn shown(text: String) -> Error {
     let help = Command::new("list").about(text).help_template("{about}").term_width(0);
     match help.try_get_matches_from(["list", "--help"]) {
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_shown_as_help_is_by_every_flag_that_takes_a_device() {
+    fn every_flag_that_takes_a_device_shows_the_list_as_help() {
         for flags in [&["--device", "list"][..], &["--several", "list"], &["--several=list", "--several=list"]] {
             let shown = parse(flags).unwrap_err();
             assert_eq!((shown.kind(), shown.exit_code(), shown.use_stderr()), (ErrorKind::DisplayHelp, 0, false));

@@ -31,8 +31,11 @@ use ::burn::tensor::backend::{Backend, DeviceId};
 /// The crate whose backends [`with_backend!`] picks from.
 pub use burn;
 
-/// How long a driver may take to answer. On a machine with many GPUs, the first program after a start waits tens of
-/// seconds.
+/// A device's name as `--device` takes it, and its description or the reason why it cannot be used.
+type DeviceLine = (String, Result<String, String>);
+
+/// Limit on the time in which a driver must answer. On a machine with many GPUs, the first program after a start waits
+/// tens of seconds.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 
 /// A device that this build can use.
@@ -47,35 +50,35 @@ pub enum Device {
     /// An NVIDIA GPU, by its number.
     #[cfg(feature = "cuda")]
     Cuda(usize),
-    /// The GPU that WebGPU thinks best.
+    /// The GPU that WebGPU prefers.
     #[cfg(feature = "wgpu")]
     Wgpu,
 }
 
-/// Why a device cannot be used.
+/// The error when a device cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
-    /// No device of that name was compiled in.
+    /// This build has no device with this name.
     #[error("no device {name:?} in this build; there is {choice}", choice = Device::NAMES.join(", "))]
     Unknown {
-        /// The name given.
+        /// The given name.
         name: String,
     },
-    /// An NVIDIA GPU, or what it needs, is not there or does not work.
+    /// An NVIDIA GPU, or a library that it needs, is missing or does not work.
     #[cfg(feature = "cuda")]
     #[error("device cuda:{index}: {fault}")]
     Cuda {
-        /// The GPU's number.
+        /// The number of the GPU.
         index: usize,
-        /// What is wrong.
+        /// The reason.
         fault: CudaFault,
     },
-    /// There is no GPU that WebGPU could use.
+    /// WebGPU finds no usable GPU.
     #[cfg(feature = "wgpu")]
     #[error("device wgpu: looked for {looked_for} adapters and found none; install a driver for one of them")]
     NoAdapter {
-        /// The graphics interfaces that were asked.
+        /// The graphics interfaces that were searched.
         looked_for: &'static str,
     },
 }
@@ -93,20 +96,20 @@ impl Device {
         "wgpu",
     ];
 
-    /// Looks whether the device is there and works; Burn itself would panic on a thread of its own.
+    /// Checks that the device exists and works. Without this check, Burn would panic on another thread.
     ///
-    /// A GPU that passes keeps what it took to find out, because Burn needs the same right afterwards.
+    /// The context of a GPU that passes is kept, because Burn needs it next.
     ///
     /// # Errors
-    /// A [`DeviceError`] that says what was looked for, what was found, and what to do.
+    /// Returns a [`DeviceError`] that says what was looked for, what was found, and what to do.
     pub fn check(&self) -> Result<(), DeviceError> {
         self.check_within(ANSWER_LIMIT)
     }
 
-    /// As [`check`](Self::check), with a limit of one's own for drivers that do not answer.
+    /// Checks the device like [`check`](Self::check), with a given limit for drivers that do not answer.
     ///
     /// # Errors
-    /// As for [`check`](Self::check).
+    /// Returns the errors of [`check`](Self::check).
     #[allow(unused_variables, reason = "drivers alone take their time")]
     pub fn check_within(&self, limit: Duration) -> Result<(), DeviceError> {
         match self {
@@ -121,12 +124,12 @@ impl Device {
         }
     }
 
-    /// [Checks](Self::check) the device and makes the settings that a program wants before it uses Burn: warnings go to
-    /// standard error, what autotuning finds out on a GPU goes to the user's folder of caches, and nothing is said of
-    /// memory that a GPU lacks, because it is asked for less then.
+    /// [Checks](Self::check) the device and sets up Burn for a program: warnings go to standard error, the results of
+    /// autotuning on a GPU go to the user's cache folder, and a panic for lack of GPU memory is not reported, because
+    /// the caller retries with less memory.
     ///
     /// # Errors
-    /// As for [`check`](Self::check).
+    /// Returns the errors of [`check`](Self::check).
     pub fn prepare(&self) -> Result<(), DeviceError> {
         warnings::show();
         self.check()?;
@@ -138,7 +141,7 @@ impl Device {
         Ok(())
     }
 
-    /// Whether it is a GPU, which wants larger batches and several clips at once.
+    /// Returns whether the device is a GPU, which needs larger batches and several clips at the same time.
     pub fn is_gpu(&self) -> bool {
         match self {
             #[cfg(feature = "flex")]
@@ -152,14 +155,14 @@ impl Device {
         }
     }
 
-    /// The help of a flag that takes a device; `purpose` is how it begins.
+    /// Returns the help of a flag that takes a device. It begins with `purpose`.
     pub fn help(purpose: &str) -> String {
         format!("{purpose}: {}; `list` shows the devices of this machine", Self::NAMES.join(", "))
     }
 }
 
 impl Device {
-    /// Its number among the devices of its kind.
+    /// Returns the number of the device among those of its kind.
     pub fn index(&self) -> u16 {
         match self {
             #[cfg(feature = "cuda")]
@@ -170,7 +173,7 @@ impl Device {
     }
 }
 
-/// The first backend of this build.
+/// Returns the first backend of this build.
 impl Default for Device {
     #[allow(unreachable_code, reason = "every compiled backend has a line; the first one counts")]
     fn default() -> Self {
@@ -224,10 +227,10 @@ impl FromStr for Device {
     }
 }
 
-/// The devices of a backend that the choices name; `first` is that of the first.
+/// Returns a backend's handles of the chosen devices. `first` is the handle of the first one.
 ///
 /// # Errors
-/// When they are of different kinds: a run has one backend.
+/// Returns an error if the devices are of different kinds, because a run has one backend.
 pub fn backend_devices<B: Backend>(first: &B::Device, choices: &[Device]) -> Result<Vec<B::Device>, String> {
     let kind = first.to_id().type_id;
     let same = |choice: &Device| std::mem::discriminant(choice) == std::mem::discriminant(&choices[0]);
@@ -294,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_device_is_answered_with_those_of_this_build() {
+    fn an_unknown_device_is_an_error_that_lists_those_of_this_build() {
         for name in ["tpu", "", "cuda:x", "Flex"] {
             let message = name.parse::<Device>().unwrap_err().to_string();
             assert!(message.contains(&format!("{name:?}")), "{message}");

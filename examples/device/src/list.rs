@@ -1,17 +1,17 @@
-//! The devices that this build can use, and what of them is here.
+//! The list of devices that this build can use.
 
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 use deepsight_core::{Threads, with_causes};
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 use deepsight_kernels::InstructionSet;
 
-/// A device's name as `--device` takes it, and what it is or why it cannot be used.
-pub(super) type Line = (String, Result<String, String>);
+use super::DeviceLine;
 
-/// The devices that this build can use, one a line: what each is, or why it cannot be used.
+/// Returns the devices that this build can use, one per line, each with a description or the reason why it cannot be
+/// used.
 #[allow(clippy::vec_init_then_push, reason = "which lines there are depends on the build")]
 pub fn list() -> String {
-    let kinds: &[Vec<Line>] = &[
+    let kinds: &[Vec<DeviceLine>] = &[
         #[cfg(feature = "flex")]
         vec![("flex".into(), processor())],
         #[cfg(feature = "ndarray")]
@@ -23,7 +23,7 @@ pub fn list() -> String {
     ];
     let lines = kinds.concat();
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let text = |(name, what): Line| {
+    let text = |(name, what): DeviceLine| {
         let what = what.unwrap_or_else(|reason| format!("cannot be used: {reason}"));
         format!("{name:width$}  {what}")
     };

@@ -1,17 +1,17 @@
-//! Settings of Burn's GPU backends, which have to be made before anything is computed.
+//! Settings of Burn's GPU backends. They must be made before the first computation.
 
 use std::path::Path;
 
 use cubecl_runtime::config::cache::CacheConfig;
 use cubecl_runtime::config::{CubeClRuntimeConfig, RuntimeConfig};
 
-/// Streams of work on a GPU: one's data can be on its way while another computes. CubeCL would give each thread its
-/// own, and each stream memory of its own.
+/// Number of streams on a GPU: one transfers data while the other computes. By default, CubeCL gives each thread a
+/// stream, and each stream its own memory.
 const STREAMS: u8 = 2;
 
-/// Keeps what autotuning finds out in the user's folder of caches, wherever a program is started: CubeCL would keep it
-/// beside the nearest `Cargo.toml`. Compiled kernels are kept there, too. A configuration file of the user's own wins,
-/// and so does whatever was set before.
+/// Stores the results of autotuning and the compiled kernels in the user's cache folder, wherever a program is started.
+/// By default, CubeCL stores them beside the nearest `Cargo.toml`. A configuration file of the user takes precedence,
+/// as do settings that were made before.
 pub(super) fn keep_tuning() {
     let configured = std::env::current_dir().is_ok_and(|folder| is_configured(&folder));
     let Some(caches) = dirs::cache_dir().filter(|_| !configured) else { return };
@@ -24,7 +24,7 @@ pub(super) fn keep_tuning() {
     });
 }
 
-/// Whether CubeCL would find a file of settings, in the folder or above it.
+/// Returns whether CubeCL finds a configuration file in the folder or above it.
 fn is_configured(folder: &Path) -> bool {
     let sections = CubeClRuntimeConfig::section_file_names().iter().map(|(name, _)| name);
     let names: Vec<_> = CubeClRuntimeConfig::file_names().iter().chain(sections).collect();

@@ -1,4 +1,4 @@
-//! What the libraries warn of while a program runs.
+//! Warnings of the libraries.
 
 use std::io::{self, Write};
 use std::panic;
@@ -7,17 +7,17 @@ use std::thread;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-/// Writes warnings of DeepSight's own crates to standard error, and nothing of others.
+/// Writes warnings of DeepSight's crates to standard error, and ignores those of others.
 ///
-/// A program that keeps a log of its own has set that before, and it stays.
+/// Does nothing if the program has already set a logger.
 pub fn show() {
     if log::set_logger(&Shown).is_ok() {
         log::set_max_level(LevelFilter::Warn);
     }
 }
 
-/// Suppresses the report of a panic by which Burn's GPU thread says that the GPU's memory is full. The caller that
-/// asked for the memory gets an error, retries with less, and warns. All other panics are reported as before.
+/// Suppresses the message of a panic with which Burn's GPU thread reports that the GPU's memory is full. The caller
+/// that asked for the memory gets an error, retries with less, and warns. All other panics are reported as before.
 pub fn hide_retried_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -30,8 +30,8 @@ pub fn hide_retried_panics() {
     });
 }
 
-/// Whether it is the panic of CubeCL's device thread that has no memory to give: `unwrap` of its
-/// `IoError::BufferTooBig`. The thread itself goes on.
+/// Returns whether the panic is that of CubeCL's device thread for lack of memory: `unwrap` of its
+/// `IoError::BufferTooBig`. The thread itself continues.
 fn is_retried(thread: Option<&str>, message: Option<&str>) -> bool {
     let serves_a_gpu = thread.is_some_and(|name| name.starts_with("DSU-") || name.starts_with("DSD-"));
     serves_a_gpu && message.is_some_and(|message| message.contains("can't allocate buffer of size"))
@@ -46,7 +46,7 @@ impl Log for Shown {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            // Nobody is left to tell when standard error is closed.
+            // Ignores a closed standard error.
             let _ = writeln!(io::stderr(), "warning: {}", record.args());
         }
     }
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_gpu_thread_without_memory_is_passed_over() {
+    fn only_the_panic_of_a_gpu_thread_without_memory_is_hidden() {
         let message = "called `Result::unwrap()` on an `Err` value: can't allocate buffer of size: 4096\n";
         assert!(is_retried(Some("DSD-0-0"), Some(message)) && is_retried(Some("DSU-0-1"), Some(message)));
         assert!(!is_retried(Some("main"), Some(message)) && !is_retried(None, Some(message)));

@@ -1,4 +1,4 @@
-//! GPUs through WebGPU.
+//! GPUs that WebGPU can use.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -18,14 +18,14 @@ pub(super) fn check() -> Result<(), DeviceError> {
 fn adapters() -> Vec<::wgpu::Adapter> {
     let instance = ::wgpu::Instance::default();
     let mut search = pin!(instance.enumerate_adapters(::wgpu::Backends::PRIMARY));
-    // Outside a browser the search is done at once.
+    // Outside a browser, the search is complete at the first poll.
     match search.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(adapters) => adapters,
         Poll::Pending => Vec::new(),
     }
 }
 
-/// The adapters' names.
+/// Returns the adapters' names.
 pub(super) fn list() -> Result<String, String> {
     let named = |adapter: ::wgpu::Adapter| {
         let info = adapter.get_info();

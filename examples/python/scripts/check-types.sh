@@ -4,7 +4,7 @@
 set -euo pipefail
 venv="$(cd "$1" && pwd)"
 settings="$(cd "$(dirname "$0")/.." && pwd)/pyproject.toml"
-# Elsewhere than in the source, so that the installed package is checked.
+# Runs outside the source folder, so that the installed package is checked.
 cd "$venv"
 "$venv/bin/mypy" --config-file "$settings" --python-version 3.10 --package deepsight
 "$venv/bin/stubtest" --mypy-config-file "$settings" deepsight._deepsight

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
 rm -rf "$site/deepsight" "$site"/deepsight-*.dist-info
 cp -r python/deepsight "$site/deepsight"
-# A file that a running program has open must not be written over.
+# A file that a running program has open must not be overwritten.
 cp --remove-destination "$library" "$site/deepsight/_deepsight.abi3.so"
 find "$site/deepsight" -name __pycache__ -prune -exec rm -r {} +
 "$venv/bin/maturin" pep517 write-dist-info --metadata-directory "$site" --interpreter "$venv/bin/python" >/dev/null

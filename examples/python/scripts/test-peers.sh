@@ -10,7 +10,7 @@ if [ ! -x "$venv/bin/python" ]; then
     "$python" -m venv "$venv" || { echo "test-peers.sh: cannot make a virtual environment in $venv" >&2; exit 2; }
 fi
 "$venv/bin/python" -m pip install --quiet --requirement scripts/requirements.txt
-# It asks for releases of torch, numpy and Pillow older than those it works with.
+# It requires older releases of torch, numpy and Pillow than those with which it works.
 "$venv/bin/python" -m pip install --quiet --no-deps facenet-pytorch==2.6.0
 "$venv/bin/python" -m pip install --quiet --no-deps --force-reinstall .
 "$venv/bin/python" -m pytest "$@"

@@ -1,4 +1,4 @@
-//! Weights of PyTorch to model files.
+//! Converts weights of PyTorch to model files.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::fault::{Kind, OrRaise};
 use crate::{pixels, pool, wait};
 
-/// Writes a model file, and returns what a person should know about it.
+/// Writes a model file, and returns notes for the user.
 #[pyfunction]
 pub(crate) fn convert(
     py: Python<'_>,
@@ -47,7 +47,7 @@ pub(crate) fn convert(
         let notes = conversion.notes(&weights)?;
         let classifier = conversion.classifier::<Flex>(&weights, &Default::default())?;
         drop(weights);
-        // The scores are those of the weights as the file will have them, rounded.
+        // The scores are computed with the rounded weights that the file stores.
         let mut rounded = classifier.round_weights(format)?;
         if let Some(face) = golden {
             rounded = rounded.record_golden_input(face)?;
@@ -55,7 +55,7 @@ pub(crate) fn convert(
         for (face, score) in references {
             rounded = rounded.record_reference(face, score, tolerance)?;
         }
-        // After Ctrl-C nobody waits for the file.
+        // After Ctrl-C, the file must not be written.
         if token.is_cancelled() {
             return Err(Error::Cancelled);
         }
@@ -75,8 +75,8 @@ fn described(note: &ConversionNote) -> String {
     }
 }
 
-/// Tensors, as `python/deepsight/_tensors.py` passes them: name, type in the words of safetensors, shape, and the
-/// values as bytes in little-endian order.
+/// Tensors, as `python/deepsight/_tensors.py` passes them: name, type as in safetensors, shape, and the values as bytes
+/// in little-endian order.
 type Tensor<'py> = (String, String, Vec<usize>, PyReadonlyArray1<'py, u8>);
 
 /// The path of a file, or dictionaries of tensors by their keys.
@@ -93,7 +93,7 @@ enum Content {
 }
 
 impl Source<'_> {
-    /// Copies the tensors. Python is not let run meanwhile, because it could change them.
+    /// Copies the tensors. Holds the interpreter's lock meanwhile, because Python could change them.
     fn content(self, py: Python<'_>) -> PyResult<Content> {
         let dictionaries = match self {
             Self::Path(path) => return Ok(Content::Path(path)),
@@ -125,10 +125,10 @@ impl Content {
         }
     }
 
-    /// Adds the head that this is to weights.
+    /// Adds this head to the weights.
     fn add_head(self, weights: ForeignWeights) -> Result<ForeignWeights, Error> {
         match self {
-            // As from a file, the first dictionary counts.
+            // As with a file, the first dictionary is used.
             Self::Dictionaries(dictionaries) => match dictionaries.first() {
                 Some((_, bytes)) => weights.with_head_bytes(bytes),
                 None => Ok(weights),
@@ -138,7 +138,7 @@ impl Content {
     }
 }
 
-/// Faces with known scores, which prove a conversion.
+/// Faces with known scores, which verify a conversion.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 pub(crate) struct Proofs<'py> {
@@ -159,7 +159,7 @@ pub(crate) struct Settings {
     variant: Option<String>,
     which: Option<String>,
     activation: Option<String>,
-    /// What a network in memory has.
+    /// Activation of a network in memory.
     clip_activation: Option<String>,
     head: Option<String>,
     input_size: Option<u32>,
@@ -207,7 +207,7 @@ impl Settings {
     }
 }
 
-/// Reads the name of a value. An error of it names the argument of Python.
+/// Parses the name of a value. Its error names the argument of Python.
 fn named<T: FromStr<Err = Error>>(argument: &'static str, text: Option<&str>) -> Result<Option<T>, Error> {
     text.map(str::parse).transpose().map_err(|error| match error {
         Error::Setting { value, rule, .. } => Error::Setting { name: argument, value, rule },
@@ -226,7 +226,7 @@ impl<'py> FromPyObject<'_, 'py> for Crop {
         Ok(Self(match (kind.as_str(), numbers.as_slice()) {
             ("box", []) => FaceCrop::Box,
             ("margin", [fraction]) => FaceCrop::Margin { fraction: *fraction },
-            // A size that is no such number is refused with the card.
+            // The check of the card refuses an invalid size.
             ("aligned", [size, scale, down]) => FaceCrop::Aligned { size: *size as u32, scale: *scale, down: *down },
             _ => return Err(Kind::Setting.exception(pair.py(), format!("no crop {kind:?} of {numbers:?}"))),
         }))

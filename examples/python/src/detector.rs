@@ -16,7 +16,7 @@ use crate::sampling::Choice;
 use crate::session::Session;
 use crate::{pool, wait};
 
-/// Faces for each thread that are scored before signals are looked at again.
+/// Number of faces per thread that are scored between two checks for signals.
 const FACES: usize = 128;
 
 /// The networks on a device.
@@ -65,7 +65,7 @@ impl Detector {
         let token = cancel.clone();
         let analysis = wait::run(py, &cancel, progress.as_ref(), move |events| {
             let job = Job::new().with_cancel(token).with_progress(|progress| {
-                // Nobody listens after an exception.
+                // The receiver is dropped after an exception.
                 let _ = events.send(*progress);
             });
             detector.analyze_job(&path, job)
@@ -105,7 +105,7 @@ impl Detector {
         serde_json::to_string(&faces).map_err(|error| Kind::Report.exception(py, error.to_string()))
     }
 
-    /// Cuts a face out as the model expects it.
+    /// Cuts out a face in the model's crop.
     fn crop<'py>(
         &self,
         py: Python<'py>,
@@ -186,7 +186,7 @@ impl Analyses {
         this
     }
 
-    /// Returns the path, and the report or the exception; `None` ends it.
+    /// Returns the path, and the report or the exception; `None` at the end.
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<(PathBuf, Py<PyAny>)>> {
         self.inner.check(py, "an iterator of analyses")?;
         let inner = Arc::clone(&self.inner);
@@ -201,7 +201,7 @@ impl Analyses {
         Ok(Some((path, result)))
     }
 
-    /// Cancels what is not finished, and waits a moment for it.
+    /// Cancels the unfinished analyses, and waits a moment for their end.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.inner.check(py, "an iterator of analyses")?;
         self.cancel.cancel();

@@ -154,7 +154,7 @@ pub(crate) fn exception(py: Python<'_>, error: &impl Fault) -> PyErr {
     exception
 }
 
-/// An error of the system becomes an `OSError` with its number, which programs look at.
+/// Returns the cause of an error. An error of the system becomes an `OSError` with its number, which programs use.
 fn cause_of(py: Python<'_>, error: &(dyn StdError + 'static)) -> PyErr {
     let cause = match error.downcast_ref::<std::io::Error>().and_then(|error| Some((error.raw_os_error()?, error))) {
         Some((number, error)) => PyOSError::new_err((number, error.to_string())),

@@ -18,7 +18,7 @@ use crate::{detector, wait};
 pub(crate) struct FrameReader {
     frames: Arc<OfProcess<MediaFrames>>,
     cancel: CancelToken,
-    /// Number of frames that will come.
+    /// Expected number of frames.
     #[pyo3(get)]
     expected: u64,
     /// Number of frames in the file.

@@ -1,5 +1,5 @@
-//! The module `deepsight._deepsight`: the detector, with NumPy arrays and Python exceptions. The package around it,
-//! `python/deepsight`, is what people import.
+//! The module `deepsight._deepsight`: the detector, with NumPy arrays and Python exceptions. Users import the package
+//! around it, `python/deepsight`.
 //!
 //! Every function that computes or waits lets other Python threads run meanwhile.
 #![forbid(unsafe_code)]

@@ -13,7 +13,7 @@ use crate::{pixels, pool};
 /// The faces of a picture: boxes `[faces, 4]`, probabilities `[faces]`, landmarks `[faces, 5, 2]`.
 type Faces<'py> = (Bound<'py, PyArray2<f32>>, Bound<'py, PyArray1<f32>>, Bound<'py, PyArray3<f32>>);
 
-/// Pictures for each thread that are searched before signals are looked at again.
+/// Number of pictures per thread that are searched between two checks for signals.
 const PICTURES: usize = 16;
 
 /// The networks on the processor.
@@ -29,7 +29,7 @@ impl Mtcnn {
         py.detach(|| config.init(&Default::default())).or_raise(py).map(Self)
     }
 
-    /// Finds the faces of each picture, by falling probability.
+    /// Finds the faces of each picture, by descending probability.
     fn detect<'py>(
         &self,
         py: Python<'py>,
@@ -54,7 +54,7 @@ impl Mtcnn {
 }
 
 fn arrays(py: Python<'_>, mut faces: Vec<Face>) -> PyResult<Faces<'_>> {
-    // Stable, so that of equal probabilities the larger face comes first.
+    // The sort is stable, so that of equal probabilities the larger face comes first.
     faces.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
     let count = faces.len();
     let boxes = faces.iter().flat_map(|face| <[f32; 4]>::from(face.bounding_box)).collect();

@@ -1,4 +1,4 @@
-//! NumPy arrays to pictures, and pictures to NumPy arrays.
+//! Converts NumPy arrays to pictures, and pictures to NumPy arrays.
 
 use deepsight::core::{BoundingBox, Face, Landmarks};
 use deepsight::image::RgbImage;
@@ -8,13 +8,13 @@ use pyo3::types::PyList;
 
 use crate::fault::Kind;
 
-/// Pixels as NumPy has them: `[height, width, 3]`, RGB.
+/// The pixels of a NumPy array: `[height, width, 3]`, RGB.
 pub(crate) type Pixels<'py> = Bound<'py, PyArray3<u8>>;
 
-/// Most pixels of a picture, more than any camera has. Its copy has three bytes for each.
+/// Limit on the pixels of a picture, more than any camera has. Its copy has three bytes for each.
 const MOST_PIXELS: u64 = 1 << 28;
 
-/// Copies an array of any strides into a picture. `name` says in messages which argument it is.
+/// Copies an array of any strides into a picture. `name` is the argument's name for messages.
 pub(crate) fn picture(array: &Bound<'_, PyAny>, name: &str) -> PyResult<RgbImage> {
     let py = array.py();
     let refused = |message: String| Kind::Array.exception(py, message);
@@ -42,7 +42,7 @@ pub(crate) fn picture(array: &Bound<'_, PyAny>, name: &str) -> PyResult<RgbImage
         u32::try_from(length).map_err(|_| refused(format!("{name} has a side of {length} pixels: it is too long")))
     };
     let (height, width) = (size(shape[0])?, size(shape[1])?);
-    // An array that repeats one pixel by its strides may claim any size.
+    // An array that repeats one pixel with its strides may have any size.
     if u64::from(height) * u64::from(width) > MOST_PIXELS {
         return Err(refused(format!("{name} has {width} x {height} pixels: at most {MOST_PIXELS} can be used")));
     }
@@ -60,7 +60,7 @@ pub(crate) fn pictures(arrays: &Bound<'_, PyList>, name: &str, several: bool) ->
     arrays.iter().enumerate().map(|(index, array)| picture(&array, &named(index))).collect()
 }
 
-/// Hands the pixels of a picture to NumPy, without a copy.
+/// Moves the pixels of a picture to NumPy, without a copy.
 pub(crate) fn array(py: Python<'_>, picture: RgbImage) -> PyResult<Pixels<'_>> {
     let (width, height) = picture.dimensions();
     PyArray1::from_vec(py, picture.into_raw()).reshape([height as usize, width as usize, 3])

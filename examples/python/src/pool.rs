@@ -37,7 +37,7 @@ fn of_this_process() -> Result<Threads, deepsight::core::Error> {
     };
     let threads = Threads::new(count)?;
     if let Some(parents) = pool.replace(Pool { process: process::id(), count, threads: threads.clone() }) {
-        // Its threads are the parent's, so nobody could end them here.
+        // The threads are the parent's, so they cannot be joined in this process.
         mem::forget(parents.threads);
     }
     Ok(threads)
@@ -64,7 +64,7 @@ pub(crate) fn set_threads(py: Python<'_>, count: &Bound<'_, PyAny>) -> PyResult<
     start(count).or_raise(py)
 }
 
-/// Starts other threads in place of those of this process. The earlier ones end with the work that they have.
+/// Replaces the threads of this process. The earlier ones end when their current work does.
 pub(crate) fn renew(py: Python<'_>) -> PyResult<()> {
     start(threads(py)?.count()).or_raise(py)
 }

@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 
 use crate::fault::Kind;
 
-/// A value of one process. A forked process has a copy of it, whose threads do not exist there and whose child
-/// processes are those of the parent. So the copy is neither used nor dropped.
+/// A value that belongs to one process. A forked process has a copy of it, without its threads, and its child processes
+/// are the parent's. So the copy is neither used nor dropped.
 pub(crate) struct OfProcess<T> {
     process: u32,
     value: Mutex<Option<T>>,
@@ -30,8 +30,8 @@ impl<T: Send> OfProcess<T> {
         Err(Kind::Process.exception(py, message))
     }
 
-    /// Does something with the value, which is `None` once it was taken. This may wait for another thread, so it must
-    /// be called while other Python threads run.
+    /// Calls `work` with the value, which is `None` once it was taken. This may wait for another thread, so the
+    /// interpreter's lock must be released.
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Option<T>) -> R) -> R {
         work(&mut self.value.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,4 +1,4 @@
-//! A report, as Python reads it: JSON, HTML, and the evidence as arrays.
+//! A report for Python: JSON, HTML, and the evidence as arrays.
 
 use std::path::PathBuf;
 use std::sync::Arc;

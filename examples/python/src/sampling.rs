@@ -5,10 +5,10 @@ use pyo3::prelude::*;
 
 use crate::fault::Kind;
 
-/// Which frames of a video are looked at.
+/// The frames of a video to sample.
 #[derive(Debug, Clone)]
 pub(crate) enum Choice {
-    /// As many as the length of the video asks for.
+    /// A number that depends on the length of the video.
     Auto,
     Fixed(Sampling),
 }

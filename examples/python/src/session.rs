@@ -1,4 +1,4 @@
-//! Frames of one's own, as they come.
+//! Sessions, which analyze frames as they arrive.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ impl Session {
         Ok(Self { inner: OfProcess::new(session) })
     }
 
-    /// Does something with the session, while other Python threads run.
+    /// Calls `work` with the session, while other Python threads run.
     fn with<T: Send>(
         &self,
         py: Python<'_>,
@@ -61,7 +61,7 @@ impl Session {
         serde_json::to_string(&Described::from(&update)).map_err(|error| Kind::Report.exception(py, error.to_string()))
     }
 
-    /// Counts a frame that the source could not give.
+    /// Counts a frame that the source failed to deliver.
     fn fail(&self, py: Python<'_>, reason: String) -> PyResult<()> {
         self.with(py, |session| session.as_mut().map(|session| session.fail(reason)))
     }

@@ -1,4 +1,4 @@
-//! Work on a thread of its own, while the caller's thread sees signals and calls back.
+//! Runs work on another thread, while the caller's thread handles signals and callbacks.
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -12,14 +12,14 @@ use pyo3::prelude::*;
 use crate::fault::Kind;
 use crate::pool;
 
-/// Longest time after which Ctrl-C is noticed.
+/// Longest time until Ctrl-C is noticed.
 const TICK: Duration = Duration::from_millis(50);
-/// Longest time for which cancelled work is waited for. Work that nothing can interrupt, such as a read from a disk
-/// that does not answer, is then left to its thread, and its result is dropped.
+/// Longest wait for cancelled work. Work that cannot be interrupted, such as a read from a disk that does not answer,
+/// then continues on its thread, and its result is dropped.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Ends cancelled work on a thread of its own, and waits for that while other Python threads run, but no longer than
-/// [`PATIENCE`]. What takes longer goes on without anybody.
+/// Ends cancelled work on another thread, and waits for it while other Python threads run, but no longer than
+/// [`PATIENCE`]. Work that takes longer continues in the background.
 pub(crate) fn briefly(py: Python<'_>, work: impl FnOnce() + Send + 'static) -> PyResult<()> {
     let (sender, ended) = channel::<()>();
     let worker = thread::Builder::new().name("deepsight-close".into()).spawn(move || {
@@ -27,14 +27,14 @@ pub(crate) fn briefly(py: Python<'_>, work: impl FnOnce() + Send + 'static) -> P
         drop(sender);
     });
     worker.map_err(|error| Kind::Analysis.exception(py, format!("cannot start a thread: {error}")))?;
-    // Nothing is sent: the end of the thread, or the time, is what counts.
+    // Nothing is sent: the receiver waits for the end of the thread, or for the limit.
     let _ = py.detach(move || ended.recv_timeout(PATIENCE));
     Ok(())
 }
 
 /// Runs `work` while other Python threads run. A signal such as Ctrl-C, or an exception of the callback, cancels the
-/// token; the exception is raised once the work has ended, or after [`PATIENCE`]. So work that changes anything must
-/// look at the token before.
+/// token; the exception is raised once the work has ended, or after [`PATIENCE`]. So work that has effects must check
+/// the token first.
 pub(crate) fn run<T: Send + 'static>(
     py: Python<'_>,
     cancel: &CancelToken,
@@ -73,7 +73,7 @@ pub(crate) fn run<T: Send + 'static>(
         (Some(worker.join()), stopped)
     });
     if result.is_none() {
-        // The work that was left may keep threads of the pool for long. If others cannot be started, these have to do.
+        // The abandoned work may occupy threads of the pool for long. If new ones cannot be started, the pool is kept.
         let _ = pool::renew(py);
     }
     match (result, stopped) {
@@ -81,7 +81,7 @@ pub(crate) fn run<T: Send + 'static>(
         (_, Some((error, _))) => Err(error),
         // Ctrl-C also ends ffmpeg, and is the reason for the error that follows from that.
         (Some(Ok(result)), None) => py.check_signals().map(|()| result),
-        // Only what was stopped is left to its thread.
+        // Only cancelled work is left to its thread.
         (None, None) => Err(Kind::Cancelled.exception(py, "cancelled")),
     }
 }

@@ -22,7 +22,8 @@ async function send(method, path, { json, signal } = {}) {
   try {
     return JSON.parse(body);
   } catch {
-    throw new Problem({ status: response.status, detail: 'The answer of the server could not be read.', retryable: true });
+    const detail = 'The answer of the server could not be read.';
+    throw new Problem({ status: response.status, detail, retryable: true });
   }
 }
 

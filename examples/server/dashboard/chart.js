@@ -2,7 +2,7 @@
 
 import { el, svg } from './dom.js';
 import { clock, percent } from './format.js';
-import { colourClass } from './tracks.js';
+import { colorClass } from './tracks.js';
 
 const LEFT = 52;
 const RIGHT = 14;
@@ -22,7 +22,8 @@ export function drawChart(node, { curves, start, end, threshold, band }) {
   const parts = [];
   const [low, high] = [Math.max(0, threshold - band), Math.min(1, threshold + band)];
   if (band > 0) {
-    parts.push(svg('rect', { class: 'band', x: LEFT, y: y(high), width: width - LEFT - RIGHT, height: y(low) - y(high) }));
+    const [top, bottom] = [y(high), y(low)];
+    parts.push(svg('rect', { class: 'band', x: LEFT, y: top, width: width - LEFT - RIGHT, height: bottom - top }));
   }
   for (const p of [0, 0.25, 0.5, 0.75, 1]) {
     parts.push(
@@ -36,11 +37,12 @@ export function drawChart(node, { curves, start, end, threshold, band }) {
     const words = clock(tick * step, step < 1);
     // A label at the end would be cut off in the middle.
     const beyond = x(tick * step) + words.length * 4 > width;
-    const at = { x: beyond ? width - 1 : x(tick * step), y: height - BOTTOM + 20, 'text-anchor': beyond ? 'end' : 'middle' };
-    parts.push(svg('text', at, words));
+    const [right, anchor] = beyond ? [width - 1, 'end'] : [x(tick * step), 'middle'];
+    parts.push(svg('text', { x: right, y: height - BOTTOM + 20, 'text-anchor': anchor }, words));
   }
   parts.push(
-    svg('text', { x: (LEFT + width - RIGHT) / 2, y: height - 6, 'text-anchor': 'middle' }, width < 420 ? 'Time (minutes:seconds)' : 'Time in the video (minutes:seconds)'),
+    svg('text', { x: (LEFT + width - RIGHT) / 2, y: height - 6, 'text-anchor': 'middle' },
+      width < 420 ? 'Time (minutes:seconds)' : 'Time in the video (minutes:seconds)'),
     svg('line', { class: 'threshold', x1: LEFT, x2: width - RIGHT, y1: y(threshold), y2: y(threshold) }));
   // Draw gray curves first, so that they cover no colored one.
   const ordered = [...curves].sort((a, b) => (a.style !== null) - (b.style !== null));
@@ -51,7 +53,7 @@ export function drawChart(node, { curves, start, end, threshold, band }) {
 
 function drawCurve(curve, x, y, width) {
   const places = curve.points.map((point) => [x(point.time), y(point.p)]);
-  const group = svg('g', { class: `curve ${colourClass(curve.style)}` },
+  const group = svg('g', { class: `curve ${colorClass(curve.style)}` },
     svg('polyline', { points: thin(places, width).map(([px, py]) => `${px.toFixed(1)},${py.toFixed(1)}`).join(' ') }));
   // Marks show the analyzed frames; a dense curve needs none.
   if (places.length <= width / 7) for (const [px, py] of places) group.append(mark(curve.style, px, py, 3.2));
@@ -82,14 +84,19 @@ export function mark(style, x, y, size) {
 }
 
 export function drawLegend(list, { curves, threshold, band }) {
-  const swatch = (...content) => svg('svg', { class: 'swatch', viewBox: '0 0 30 12', 'aria-hidden': 'true' }, ...content);
-  const line = (style) => svg('g', { class: `curve ${colourClass(style)}` },
+  const shape = { class: 'swatch', viewBox: '0 0 30 12', 'aria-hidden': 'true' };
+  const swatch = (...content) => svg('svg', shape, ...content);
+  const line = (style) => svg('g', { class: `curve ${colorClass(style)}` },
     svg('path', { d: 'M1 6H29' }), mark(style, 15, 6, 3.2));
   const items = curves.filter((curve) => curve.style !== null)
     .map((curve) => el('li', {}, swatch(line(curve.style)), curve.name));
   const others = curves.filter((curve) => curve.style === null).length;
   if (others > 0) items.push(el('li', {}, swatch(line(null)), `${others} more`));
-  items.push(el('li', {}, swatch(svg('path', { class: 'threshold', d: 'M1 6H29' })), `Threshold ${percent(threshold)}`));
-  if (band > 0) items.push(el('li', {}, swatch(svg('rect', { class: 'band', width: 30, height: 12 })), 'Too close to call'));
+  const dashes = svg('path', { class: 'threshold', d: 'M1 6H29' });
+  items.push(el('li', {}, swatch(dashes), `Threshold ${percent(threshold)}`));
+  if (band > 0) {
+    const box = svg('rect', { class: 'band', width: 30, height: 12 });
+    items.push(el('li', {}, swatch(box), 'Too close to call'));
+  }
   list.replaceChildren(...items);
 }

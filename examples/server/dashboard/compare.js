@@ -5,7 +5,7 @@ import { drawChart, drawLegend } from './chart.js';
 import { differences, pairs, points, rowsOf, sameFile } from './differences.js';
 import { $, el, fileName } from './dom.js';
 import { maybePercent, moment, outcome } from './format.js';
-import { colourClass, peopleOf, thresholdOf } from './tracks.js';
+import { colorClass, peopleOf, thresholdOf } from './tracks.js';
 import { stamp, standing } from './verdict.js';
 import { show } from './views.js';
 
@@ -67,8 +67,8 @@ function showPeople(reports, people, matched) {
     for (const [one, other] of all) if (!one && other && taken.has(other.style)) other.style = null;
   }
   $('compare-people-note').textContent = matched
-    ? 'The same person has the same colour in both: people are matched by where their faces are, and when.'
-    : 'The files differ, so nobody in A is matched with anybody in B.';
+    ? 'The same person has the same colour in both: people are matched by the places and times of their faces.'
+    : 'The files differ, so no person in A is matched with a person in B.';
   const value = (one) => {
     if (!one) return 'not found';
     const doubt = one.discounted ? `, does not count: ${one.discounted}` : '';
@@ -81,7 +81,7 @@ function showPeople(reports, people, matched) {
     const same = one?.name === other?.name;
     const names = same ? [one.name] : [one && `${one.name} in A`, other && `${other.name} in B`].filter(Boolean);
     return el('tr', {},
-      el('th', { scope: 'row' }, el('span', { class: `dot ${colourClass((one ?? other).style)}` }), names.join(', ')),
+      el('th', { scope: 'row' }, el('span', { class: `dot ${colorClass((one ?? other).style)}` }), names.join(', ')),
       el('td', {}, matched || one ? value(one) : '–'),
       el('td', {}, matched || other ? value(other) : '–'),
       el('td', {}, apart(one, other)));

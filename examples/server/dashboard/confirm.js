@@ -13,7 +13,7 @@ export function confirmDelete(analysis) {
 
 /** Asks whether to revoke an API key. Resolves to true if the answer is yes. */
 export function confirmRevoke(name) {
-  return ask('Revoke this key?', 'Whoever uses it is signed out at once. Its analyses stay.', name, 'Revoke');
+  return ask('Revoke this key?', 'Everyone who uses it is signed out at once. Its analyses stay.', name, 'Revoke');
 }
 
 function ask(title, words, name, yes) {

@@ -49,9 +49,10 @@ export function showDetails(host, analysis) {
       ...plain(settings.run),
     ]),
     facts('Reasons, as in the report', analysis.reasons.map((reason, place) => [String(place + 1), reason])),
-    facts('Most suspicious seconds', (report.segments ?? []).map(({ track, start, end, faces, fake_probability: p }) => [
-      person(track), `${clock(start)} to ${clock(end)}: ${percent(p)} over ${plural(faces, 'face')}`,
-    ])),
+    facts('Most suspicious seconds', (report.segments ?? []).map(
+      ({ track, start, end, faces, fake_probability: p }) => [
+        person(track), `${clock(start)} to ${clock(end)}: ${percent(p)} over ${plural(faces, 'face')}`,
+      ])),
     facts('Signature', signature(report.signature)),
     facts('Time taken', [
       ['Finished', some(analysis.finished, moment)],
@@ -72,7 +73,8 @@ function ensembleRows(ensemble) {
   const rows = ensemble.models.map(({ name, sha256, verdict, fake_probability: p, threshold }) => [
     sha256 ? `${name} ${sha256.slice(0, 8)}` : name, `${verdict}: ${maybePercent(p)}, fake from ${percent(threshold)}`,
   ]);
-  return [...rows, ['Disagreement', `${maybePercent(ensemble.disagreement)}, at most ${percent(ensemble.limit)} allowed`]];
+  const { disagreement, limit } = ensemble;
+  return [...rows, ['Disagreement', `${maybePercent(disagreement)}, at most ${percent(limit)} allowed`]];
 }
 
 const VARIATIONS = { half_size: 'Half size', mirrored: 'Mirrored' };
@@ -82,15 +84,21 @@ function stabilityRows(stability) {
   if (!stability) return [];
   const rows = stability.variations.map(({ variation, verdict, fake_probability: p, change, error }) => [
     VARIATIONS[variation.kind] ?? `H.264 of CRF ${variation.crf}`,
-    error ?? `${verdict}: ${maybePercent(p)}, ${typeof change === 'number' ? `differs by ${percent(change)}` : 'not comparable'}`,
+    error ?? `${verdict}: ${maybePercent(p)}, ${changeWords(change)}`,
   ]);
   return [...rows, ['Stable up to a difference of', percent(stability.limit)]];
 }
 
-/** Anybody can write anything into a file. */
+/** Says how much the score of a variation differs from that of the video. */
+function changeWords(change) {
+  return typeof change === 'number' ? `differs by ${percent(change)}` : 'not comparable';
+}
+
+/** Returns a row for each fact that the file states, and a warning, because anybody can write them. */
 function claims(facts) {
   if (!facts?.length) return [];
-  return [...facts.map(({ name, value }) => [name, value]), ['Caution', 'Anybody can write anything into a file. None of this has an influence on the verdict.']];
+  const caution = 'Anybody can write anything into a file. None of this has an influence on the verdict.';
+  return [...facts.map(({ name, value }) => [name, value]), ['Caution', caution]];
 }
 
 function signature(signed) {

@@ -3,7 +3,7 @@
 import { url } from './api.js';
 import { $, el, text } from './dom.js';
 import { clock, percent } from './format.js';
-import { colourClass } from './tracks.js';
+import { colorClass } from './tracks.js';
 
 /** Number of faces shown at once. A long video has thousands. */
 const PAGE = 100;
@@ -66,7 +66,7 @@ export class Faces {
     text('strip-range', `${first + 1} to ${first + shown.length} of ${points.length}`);
     $('strip-back').disabled = first === 0;
     $('strip-next').disabled = first + PAGE >= points.length;
-    this.strip.className = `strip ${colourClass(this.person.style)}`;
+    this.strip.className = `strip ${colorClass(this.person.style)}`;
     this.strip.setAttribute('aria-label', `Faces of ${this.person.name} over time`);
     this.strip.scrollLeft = 0;
     this.strip.replaceChildren(...shown.map((point, place) => this.option(point, first + place)));
@@ -76,7 +76,8 @@ export class Faces {
     const picture = el('img', { loading: 'lazy', decoding: 'async', alt: '', width: 112, height: 112 });
     const option = el('div', { role: 'option', 'aria-selected': false, tabindex: -1, 'data-point': place },
       el('span', { class: 'face-picture' }, picture),
-      el('span', { class: 'face-words' }, el('strong', {}, percent(point.p)), ' ', el('span', {}, `at ${clock(point.time)}`)));
+      el('span', { class: 'face-words' },
+        el('strong', {}, percent(point.p)), ' ', el('span', {}, `at ${clock(point.time)}`)));
     picture.addEventListener('error', () => option.classList.add('missing'));
     picture.addEventListener('load', () => option.classList.remove('missing'));
     option.addEventListener('click', () => this.onSelect(this.person, place));
@@ -103,7 +104,9 @@ export class Faces {
 
   key(event) {
     const last = this.person.points.length - 1;
-    const moves = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, Home: -Infinity, End: Infinity, Enter: 0, ' ': 0 };
+    const moves = {
+      ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, Home: -Infinity, End: Infinity, Enter: 0, ' ': 0,
+    };
     if (!(event.key in moves) || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
     this.onSelect(this.person, Math.max(0, Math.min(last, this.point + moves[event.key])));

@@ -84,7 +84,8 @@ export function settingsWords({ frames, fps, aggregation, threshold, min_face_si
   let looks = 'frames by the length';
   if (frames) looks = plural(frames, 'frame');
   if (fps) looks = `${fps} frames per second`;
-  const limit = threshold === null || threshold === undefined ? 'threshold of the model' : `fake from ${percent(threshold)}`;
+  const isDefault = threshold === null || threshold === undefined;
+  const limit = isDefault ? 'threshold of the model' : `fake from ${percent(threshold)}`;
   const words = [looks, combination(aggregation), limit, `faces from ${side} pixels`];
   if (stability) words.push('with variations of the video');
   return words.join(', ');

@@ -7,7 +7,14 @@ import { openList } from './recent.js';
 import { show } from './views.js';
 
 /** The fields of the filter by the names that the address has. */
-const FIELDS = { search: 'filter-search', verdict: 'filter-verdict', label: 'filter-label', tag: 'filter-tag', from: 'filter-from', to: 'filter-to' };
+const FIELDS = {
+  search: 'filter-search',
+  verdict: 'filter-verdict',
+  label: 'filter-label',
+  tag: 'filter-tag',
+  from: 'filter-from',
+  to: 'filter-to',
+};
 
 /**
  * Opens the view with the filter in the page's address. `navigate(address)` is called to change the filter; see
@@ -34,7 +41,7 @@ export function openHistory(navigate, onProblem) {
   /** Takes over which analyses are chosen. */
   function choose(ids) {
     const words = ['Choose two analyses to compare them.', 'Choose one more to compare them.', 'Two are chosen.'];
-    text('compare-note', words[ids.length] ?? 'Choose two only to compare them.');
+    text('compare-note', words[ids.length] ?? 'Choose only two to compare them.');
     $('compare').disabled = ids.length !== 2;
     $('compare').onclick = () => navigate(url.compare(...ids));
   }

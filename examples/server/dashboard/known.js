@@ -30,7 +30,8 @@ export function showEarlier(host, analysis) {
   if (host.hidden) return;
   host.append(el('p', {}, el('strong', {}, 'This file was analysed before.')), el('ul', {}, ...earlier.map((one) => {
     const stand = standing({ ...one, status: 'done' });
-    const how = one.same ? 'the same settings and model' : `other settings or another model: ${settingsWords(one.settings)}`;
+    const how = one.same ? 'the same settings and model'
+      : `other settings or another model: ${settingsWords(one.settings)}`;
     const link = el('a', { href: url.page(one.id), 'data-route': true }, `${stand.word}, ${moment(one.created)}`);
     const compare = analysis.status === 'done' && el('a', {
       href: url.compare(one.id, analysis.id),

@@ -44,4 +44,5 @@ export const isPicture = (file) => file.type.startsWith('image/');
 export const isLikely = (file) => /^(video|image)\//.test(file.type) || NAMES.test(file.name);
 
 /** Returns why a file may not be one that the server takes, or nothing. */
-export const doubt = (file) => (isLikely(file) ? '' : 'This may not be a video or picture. The server checks its content.');
+const DOUBT = 'This may not be a video or picture. The server checks its content.';
+export const doubt = (file) => (isLikely(file) ? '' : DOUBT);

@@ -1,6 +1,6 @@
 // Starts the page and shows the view of its address: `/` is a new analysis, `/history` the list of all, `/a/{id}` one
-// of them, `/compare` two of them, `/keys` and `/accuracy` are the pages of admins, and `/s/{secret}` is an analysis that
-// a link shows.
+// of them, `/compare` two of them, `/keys` and `/accuracy` are the pages of admins, and `/s/{secret}` is an analysis
+// that a link shows.
 
 import { openAccuracy } from './accuracy.js';
 import { analyseAgain, fetchVideo, getAnalysis, getModel, getServer, sharePath, url } from './api.js';
@@ -50,7 +50,8 @@ async function start() {
   prepareFetch(server, fetchFrom);
   showSession(server);
   text('version', server.version);
-  text('retention', `Videos are kept for ${span(server.keep_videos_seconds)}, reports for ${span(server.keep_reports_seconds)}.`);
+  const [videos, reports] = [span(server.keep_videos_seconds), span(server.keep_reports_seconds)];
+  text('retention', `Videos are kept for ${videos}, reports for ${reports}.`);
   route();
   if (!locked()) resumeQueue();
 }
@@ -126,7 +127,8 @@ async function send(file, settings, known = 'show') {
   const progress = (share) => {
     $('upload-progress').value = share;
     text('upload-text', share < 1
-      ? `${bytes(share * file.size)} of ${bytes(file.size)}` : 'The upload is complete. The server is checking the file …');
+      ? `${bytes(share * file.size)} of ${bytes(file.size)}`
+      : 'The upload is complete. The server is checking the file …');
   };
   progress(0);
   const transfer = upload(file, settings, known, progress);
@@ -239,7 +241,7 @@ async function openComparison() {
   const given = new URLSearchParams(window.location.search);
   const ids = ['a', 'b'].map((name) => given.get(name));
   if (!ids.every(Boolean)) {
-    const detail = 'Choose two analyses in the history: their ids stand in the address as a and b.';
+    const detail = 'Choose two analyses in the history: the address must have their ids as a and b.';
     const problem = new Problem({ status: 400, title: 'Nothing to compare', detail, retryable: false });
     return openProblem(problem, { advice: '' });
   }
@@ -262,7 +264,8 @@ async function openComparison() {
 }
 
 function follow(analysis) {
-  close = openRunning(analysis, analysis.settings?.threshold ?? analysis.prediction_threshold ?? server.defaults.threshold, {
+  const chosen = analysis.settings?.threshold ?? analysis.prediction_threshold;
+  close = openRunning(analysis, chosen ?? server.defaults.threshold, {
     end: route,
     gone: () => openProblem(new Problem({ status: 404 })),
     cancelled: () => {
@@ -313,7 +316,9 @@ function openProblem(problem, { name, again, source, advice = problem.advice } =
   textOrHide('problem-advice', (advice + choose).trim());
   textOrHide('problem-request', problem.request && `Request ${problem.request}`);
   const actions = [];
-  if (problem.retryable && again) actions.push(el('button', { type: 'button', class: 'primary', click: again }, 'Try again'));
+  if (problem.retryable && again) {
+    actions.push(el('button', { type: 'button', class: 'primary', click: again }, 'Try again'));
+  }
   if (server) actions.push(el('a', { class: 'button', href: '/', 'data-route': true }, 'New analysis'));
   $('problem-actions').replaceChildren(...actions);
 }

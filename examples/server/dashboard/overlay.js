@@ -2,7 +2,7 @@
 
 import { $, svg } from './dom.js';
 import { maybePercent } from './format.js';
-import { colourClass } from './tracks.js';
+import { colorClass } from './tracks.js';
 
 const LABEL = 20;
 
@@ -33,8 +33,9 @@ export function drawOverlay({ frame, people, selected, picture, size, exact }) {
       width: ((x2 - x1) / size[0]) * width,
       height: ((y2 - y1) / size[1]) * height,
     };
-    const style = person ? colourClass(person.style) : 'rest';
-    const group = svg('g', { class: `face ${style}${face.track === selected ? ' selected' : ''}${exact ? '' : ' near'}` },
+    const style = person ? colorClass(person.style) : 'rest';
+    const states = `${face.track === selected ? ' selected' : ''}${exact ? '' : ' near'}`;
+    const group = svg('g', { class: `face ${style}${states}` },
       svg('rect', { class: 'face-edge', ...box }), svg('rect', { class: 'face-box', ...box }));
     overlay.append(group);
     const name = person?.name ?? 'Face';

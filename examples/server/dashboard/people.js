@@ -2,7 +2,7 @@
 
 import { $, el, text, textOrHide } from './dom.js';
 import { clock, maybePercent, plural } from './format.js';
-import { colourClass, nearest } from './tracks.js';
+import { colorClass, nearest } from './tracks.js';
 
 export class People {
   /** `onSelect(person, point)` is called when a tab is chosen. The point is the one nearest to the time before. */
@@ -41,7 +41,7 @@ export class People {
 
   tab(one) {
     const tab = el('button', { type: 'button', role: 'tab', id: `tab-${one.id}`, 'aria-controls': 'person-panel' },
-      el('span', { class: `dot ${colourClass(one.style)}` }), one.name,
+      el('span', { class: `dot ${colorClass(one.style)}` }), one.name,
       el('span', { class: 'tab-value' }, ` ${maybePercent(one.track.fake_probability)}`),
       one.decides ? el('span', { class: 'badge' }, 'decides') : null,
       one.discounted ? el('span', { class: 'badge pale' }, 'does not count') : null);
@@ -55,7 +55,7 @@ export class People {
 
   describe(one) {
     const { track } = one;
-    $('person-name').replaceChildren(el('span', { class: `dot ${colourClass(one.style)}` }), one.name);
+    $('person-name').replaceChildren(el('span', { class: `dot ${colorClass(one.style)}` }), one.name);
     const facts = [
       `${maybePercent(track.fake_probability)} fake over ${plural(track.scored, 'scored face')}`,
       `highest ${maybePercent(track.max_fake_probability)}`,

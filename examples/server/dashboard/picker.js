@@ -127,7 +127,9 @@ function unplayable(event) {
   $('preview-message').hidden = false;
 }
 
-/** Handles dragged files. They may be dropped anywhere on the start page; elsewhere a drop must not replace the page. */
+/**
+ * Handles dragged files. They may be dropped anywhere on the start page; elsewhere a drop must not replace the page.
+ */
 function drag(event) {
   if (!event.dataTransfer?.types.includes('Files')) return;
   event.preventDefault();

@@ -7,7 +7,7 @@ import { drawOverlay } from './overlay.js';
 import { nearest } from './tracks.js';
 
 const CANNOT_PLAY = 'This browser cannot play this video: the analysed frames are shown as pictures.';
-const TURNED = 'Nobody is found in this video as it lies: the analysed frames are shown turned.';
+const TURNED = 'No person was found in this video in its own orientation: the analysed frames are shown turned.';
 const GONE = 'The video is no longer on the server, so its frames cannot be shown. The report and its numbers remain.';
 
 /** The state of a video element that has decoded a frame. */
@@ -86,7 +86,9 @@ export class Player {
   }
 
   seek() {
-    if (this.target !== null && this.video.readyState >= HAVE_CURRENT_DATA) this.video.currentTime = this.target + this.inside;
+    if (this.target !== null && this.video.readyState >= HAVE_CURRENT_DATA) {
+      this.video.currentTime = this.target + this.inside;
+    }
   }
 
   ready() {
@@ -125,7 +127,8 @@ export class Player {
   unplayable() {
     if (this.mode !== 'video' || !this.video.hasAttribute('src')) return;
     if (!this.available) {
-      this.gone('This browser cannot play this video, and the server, which could show its frames as pictures, no longer has it.');
+      this.gone('This browser cannot play this video, and the server, which could show its frames as pictures, '
+        + 'no longer has it.');
       return;
     }
     // A still picture is no video, so that it does not play needs no explanation.

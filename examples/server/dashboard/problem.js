@@ -11,7 +11,8 @@ export class Problem extends Error {
     this.title = heading(status, title);
     this.detail = detail || '';
     // The detail of a file that cannot be read repeats what ffmpeg says, which only experts understand.
-    this.technical = ['unreadable', 'not-a-video'].some((kind) => type?.endsWith(`:${kind}`)) && this.detail.includes(': ');
+    this.technical = ['unreadable', 'not-a-video'].some((kind) => type?.endsWith(`:${kind}`))
+      && this.detail.includes(': ');
     // The detail of these names what to do.
     this.cured = /:fetch-[a-z-]+$/.test(type ?? '');
     this.retryAfter = retryAfter;
@@ -38,7 +39,8 @@ export class Problem extends Error {
 
   /** Returns the problem of a chosen file that cannot be read any more. */
   static unreadable() {
-    return new Problem({ status: -2, detail: 'It was moved, changed or deleted after it was chosen.', retryable: false });
+    const detail = 'It was moved, changed or deleted after it was chosen.';
+    return new Problem({ status: -2, detail, retryable: false });
   }
 
   static from(error) {
@@ -63,7 +65,9 @@ export class Problem extends Error {
       case 422: return 'Check that the file plays in another program, and convert or shorten it if necessary.';
       case 429: return `The server is busy. ${again}`;
       case 503: return `The server has too much work at the moment, or is restarting. ${again}`;
-      case 507: return 'The disk of the server is full. Delete analyses that are no longer needed, or ask the administrator.';
+      case 507:
+        return 'The disk of the server is full. Delete analyses that are no longer needed, '
+          + 'or ask the administrator.';
       default: return this.retryable ? again : 'Ask the administrator of the server.';
     }
   }

@@ -53,7 +53,8 @@ export function addToQueue(files, others = 0) {
   const words = [`${plural(taken.length, 'file')} added.`];
   if (others > 0) words.push(`${plural(others, 'file')} left out, because they are no videos or pictures.`);
   if (files.length > taken.length) {
-    words.push(`${plural(files.length - taken.length, 'file')} left out, because the list takes ${MOST_FILES} at most.`);
+    const left = plural(files.length - taken.length, 'file');
+    words.push(`${left} left out, because the list takes ${MOST_FILES} at most.`);
   }
   text('queue-note', words.slice(1).join(' '));
   announce(words.join(' '));
@@ -142,7 +143,8 @@ function refused(entry, problem) {
   } else if ([429, 503].includes(problem.status) && problem.retryAfter) {
     // The server takes no more at the moment: nothing is wrong with the file.
     pause = Date.now() + problem.retryAfter * 1000;
-    Object.assign(entry, { state: 'waiting', words: `The server is busy. Trying again in about ${span(problem.retryAfter)}.` });
+    const words = `The server is busy. Trying again in about ${span(problem.retryAfter)}.`;
+    Object.assign(entry, { state: 'waiting', words });
     setTimeout(pump, problem.retryAfter * 1000 + 50);
   } else {
     Object.assign(entry, { state: 'failed', words: `${problem.title}. ${problem.advice}`, again: problem.retryable });
@@ -174,8 +176,9 @@ async function refresh(entry) {
     }
   } catch (error) {
     const problem = Problem.from(error);
-    if (problem.status === 404) Object.assign(entry, { state: 'failed', words: 'The analysis was deleted.', again: true });
-    else if (problem.status === 401) stop(problem);
+    if (problem.status === 404) {
+      Object.assign(entry, { state: 'failed', words: 'The analysis was deleted.', again: true });
+    } else if (problem.status === 401) stop(problem);
     else entry.words = problem.title;
   }
   draw(entry);
@@ -198,7 +201,8 @@ function draw(entry) {
   const { row: node, file, seconds, state, analysis } = entry;
   if (!node.isConnected) return;
   node.dataset.state = state;
-  node.querySelector('.facts-line').textContent = [bytes(file.size), seconds === null ? '' : clock(seconds)].filter(Boolean).join(' · ');
+  const facts = [bytes(file.size), seconds === null ? '' : clock(seconds)];
+  node.querySelector('.facts-line').textContent = facts.filter(Boolean).join(' · ');
   node.querySelector('.state').replaceChildren(...stateOf(entry));
   const bar = node.querySelector('progress');
   const { frames, expected_frames: expected } = analysis?.progress ?? {};
@@ -219,19 +223,23 @@ function stateOf({ state, words, analysis, share }) {
   const result = () => {
     const stand = standing(analysis);
     const link = el('a', { href: url.page(analysis.id), 'data-route': true }, 'Show the result');
-    return [el('span', { class: `stand ${stand.style}` }, ...stamp(stand)), ` · ${outcome(analysis.fake_probability)} · `, link];
+    const verdict = el('span', { class: `stand ${stand.style}` }, ...stamp(stand));
+    return [verdict, ` · ${outcome(analysis.fake_probability)} · `, link];
   };
   switch (state) {
     case 'refused': return [el('span', { class: 'message' }, words)];
     case 'failed': return [el('span', { class: 'message' }, words)];
     case 'waiting': return [words || 'Waiting to be sent'];
-    case 'sending': return [share < 1 ? `Sending: ${Math.floor(share * 100)} %` : 'Sent. The server is checking the file …'];
+    case 'sending':
+      return [share < 1 ? `Sending: ${Math.floor(share * 100)} %` : 'Sent. The server is checking the file …'];
     case 'known': return [`Analysed before, on ${moment(analysis.created)}: `, ...result()];
     case 'done': return result();
     case 'sent': {
       const { frames, expected_frames: expected } = analysis.progress ?? {};
       const running = analysis.status === 'running';
-      return [words || (running && expected ? `Analysing: ${frames} of ${expected} frames` : running ? 'Analysing' : 'Waiting in the queue')];
+      if (words) return [words];
+      if (!running) return ['Waiting in the queue'];
+      return [expected ? `Analysing: ${frames} of ${expected} frames` : 'Analysing'];
     }
     default: return [words || 'Ready'];
   }
@@ -246,7 +254,9 @@ function actionsOf({ state, again }) {
 function button(entry, action) {
   const { name } = entry.file;
   if (action === 'open') {
-    return el('a', { class: 'button', href: url.page(entry.analysis.id), 'data-route': true, 'aria-label': `Watch ${name}` }, 'Watch');
+    const href = url.page(entry.analysis.id);
+    const link = { class: 'button', href, 'data-route': true, 'aria-label': `Watch ${name}` };
+    return el('a', link, 'Watch');
   }
   const words = { again: 'Analyse again', retry: 'Try again', remove: 'Remove' }[action];
   const act = () => {
@@ -284,5 +294,7 @@ function show() {
   const before = $('queue-summary').textContent;
   text('queue-summary', words);
   const finished = entries.length > 0 && count('ready', ...UNDER_WAY) === 0;
-  if (finished && before !== words && count('done', 'known') > 0) announce(`All files have ended: ${parts.join(', ')}.`);
+  if (finished && before !== words && count('done', 'known') > 0) {
+    announce(`All files have ended: ${parts.join(', ')}.`);
+  }
 }

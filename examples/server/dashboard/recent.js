@@ -102,7 +102,8 @@ export function openList(name, filter, onProblem, onChosen) {
     if (!label && tags.length === 0 && !note) return null;
     return el('p', { class: 'remarks-line' },
       label ? el('span', { class: `badge own-${label}` }, `Own judgment: ${label}`) : null,
-      ...tags.map((tag) => el('a', { class: 'tag', href: url.history({ tag }), 'data-route': true }, el('bdi', {}, tag))),
+      ...tags.map((tag) => el('a', { class: 'tag', href: url.history({ tag }), 'data-route': true },
+        el('bdi', {}, tag))),
       note ? el('bdi', { class: 'note own-note' }, note) : null);
   }
 

@@ -9,7 +9,9 @@ const LABELS = ['real', 'fake', 'unclear', 'none'];
 /** Counts the openings, so that a late answer can tell that the form shows another analysis. */
 let opening = 0;
 
-/** Shows the remarks on an analysis, and stores them on request. `onProblem` returns true if it has handled a problem. */
+/**
+ * Shows the remarks on an analysis, and stores them on request. `onProblem` returns true if it has handled a problem.
+ */
 export function openRemarks(analysis, onProblem) {
   opening += 1;
   const mine = opening;

@@ -81,7 +81,8 @@ function showProbability({ fake_probability: probability, report }) {
   const band = report.settings.analyzer.uncertain_band;
   const [low, high] = [Math.max(0, threshold - band), Math.min(1, threshold + band)];
   text('probability', scored ? percent(probability) : '–');
-  text('probability-text', scored ? 'likely fake, by the estimate of the model' : 'no fake probability: no face was scored');
+  text('probability-text',
+    scored ? 'likely fake, by the estimate of the model' : 'no fake probability: no face was scored');
   const close = band > 0 ? `; too close to call from ${percent(low)} to ${percent(high)}` : '';
   text('meter-text', scored ? `Fake from ${percent(threshold)}${close}.` : '');
   // An SVG element has no property `hidden`.
@@ -91,7 +92,8 @@ function showProbability({ fake_probability: probability, report }) {
   $('meter').setAttribute('aria-label', words);
   const bar = (style, x, width) => svg('rect', { class: style, x: x * 100, width: width * 100, height: 6 });
   $('meter').replaceChildren(
-    bar('track', 0, 1), bar('value', 0, probability), bar('band', low, high - low), bar('tick', threshold - 0.0025, 0.005));
+    bar('track', 0, 1), bar('value', 0, probability), bar('band', low, high - low),
+    bar('tick', threshold - 0.0025, 0.005));
 }
 
 /** Copies a link to the clipboard, which exists on secure pages only. Elsewhere shows the link for copying by hand. */

@@ -12,8 +12,8 @@ const AGGREGATIONS = {
   'worst-track': 'The person with the highest probability decides: best if one of several people may be forged.',
   'mean-of-faces': 'All scored faces have equal weight, whichever person they belong to.',
   median: 'The middle one of all scored faces decides: single outliers have no effect.',
-  'top-k': 'Only the highest-scoring faces count: for clips that are forged in places.',
-  confident: 'Where most faces are certainly real or certainly fake, only those count.',
+  'top-k': 'Only the highest-scoring faces count: for videos of which only a part is forged.',
+  confident: 'If most faces are certainly real or certainly fake, only those count.',
 };
 
 let server;
@@ -24,9 +24,11 @@ export function prepareSettings(known) {
   const { limits, defaults } = known;
   text('frames-help', `From ${limits.frames.min} to ${limits.frames.max}; usually ${defaults.frames}.`);
   text('fps-help', `From ${limits.fps.min} to ${limits.fps.max}; a long video gives many frames.`);
-  text('threshold-help', `A video is fake from this probability. Empty: the model's own, ${percent(defaults.threshold)}.`);
+  text('threshold-help',
+    `A video is fake from this probability. Empty: the model's own, ${percent(defaults.threshold)}.`);
   const { min, max } = limits.min_face_size;
-  text('min-face-size-help', `Smaller faces are not searched for; from ${min} to ${max}, usually ${defaults.min_face_size}.`);
+  text('min-face-size-help',
+    `Smaller faces are not searched for; from ${min} to ${max}, usually ${defaults.min_face_size}.`);
   $('threshold').placeholder = percent(defaults.threshold).replace(' %', '');
   for (const input of $('settings').querySelectorAll('input, select')) {
     input.addEventListener('input', () => { validate(); remember(); });
@@ -86,7 +88,8 @@ export function settingsComplaint(settings, seconds) {
   const count = Math.ceil(seconds * Math.min(settings.fps, 24)) + 1;
   if (count <= max) return '';
   const most = Math.floor(((max - 1) / seconds) * 100) / 100;
-  return `${settings.fps} frames per second of ${clock(seconds, false)} are ${count} frames, but the limit of the server is ${max}. `
+  return `${settings.fps} frames per second of ${clock(seconds, false)} are ${count} frames, `
+    + `but the limit of the server is ${max}. `
     + `Choose at most ${most} frames per second.`;
 }
 

@@ -3,7 +3,7 @@
 import { url } from './api.js';
 import { $, svg, text } from './dom.js';
 import { clock, percent } from './format.js';
-import { colourClass, mostTelling } from './tracks.js';
+import { colorClass, mostTelling } from './tracks.js';
 
 /** Shows the frame, or the face alone if the video is no longer stored, or nothing if no face was scored. */
 export function showTelling(analysis, people) {
@@ -18,7 +18,8 @@ export function showTelling(analysis, people) {
   const picture = $('telling-picture');
   const overlay = $('telling-overlay');
   const whole = analysis.video_available && width && height;
-  picture.alt = whole ? `Frame at ${clock(time)}, with the face of ${person.name} framed` : `Face of ${person.name} at ${clock(time)}`;
+  picture.alt = whole ? `Frame at ${clock(time)}, with the face of ${person.name} framed`
+    : `Face of ${person.name} at ${clock(time)}`;
   // Without this, the picture of an earlier result would stay until the new one has loaded.
   picture.removeAttribute('src');
   overlay.replaceChildren();
@@ -32,7 +33,7 @@ export function showTelling(analysis, people) {
   };
   if (whole) overlay.setAttribute('viewBox', `0 0 ${width} ${height}`);
   picture.src = whole ? url.frame(analysis.id, index) : url.face(analysis.id, index, face);
-  const what = analysis.verdict === 'REAL' ? 'Most like a forgery, though not enough' : 'Most like a forgery';
+  const what = analysis.verdict === 'REAL' ? 'Most suspicious face, but not enough for FAKE' : 'Most suspicious face';
   const where = report.frames.length > 1 ? ` at ${clock(time)}` : '';
   text('telling-text', `${what}: ${person.name}${where}, ${percent(p)} fake`);
 }
@@ -40,6 +41,6 @@ export function showTelling(analysis, people) {
 function boxOf(report, person, frame, face) {
   const [x1, y1, x2, y2] = report.frames[frame].faces[face].box;
   const box = { x: x1, y: y1, width: x2 - x1, height: y2 - y1, 'vector-effect': 'non-scaling-stroke' };
-  return svg('g', { class: `face ${colourClass(person.style)}` },
+  return svg('g', { class: `face ${colorClass(person.style)}` },
     svg('rect', { class: 'face-edge', ...box }), svg('rect', { class: 'face-box', ...box }));
 }

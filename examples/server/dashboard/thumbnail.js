@@ -32,7 +32,9 @@ function video(canvas, file) {
   const length = () => (Number.isFinite(video.duration) ? video.duration : null);
   return shown(video, file, (done) => {
     // The first frame is often black. A video can be asked for another one only after it has shown the first.
-    video.addEventListener('loadeddata', () => { video.currentTime = Math.min(1, (length() ?? 0) / 4); }, { once: true });
+    video.addEventListener('loadeddata', () => {
+      video.currentTime = Math.min(1, (length() ?? 0) / 4);
+    }, { once: true });
     video.addEventListener('seeked', () => {
       draw(canvas, video, video.videoWidth, video.videoHeight);
       done(length());

@@ -3,7 +3,7 @@
 import { drawChart, drawLegend, mark } from './chart.js';
 import { $, el, svg } from './dom.js';
 import { clock, percent } from './format.js';
-import { colourClass, nearest } from './tracks.js';
+import { colorClass, nearest } from './tracks.js';
 
 const PAGE = 10;
 /** Largest distance at which the pointer selects a point, in pixels. */
@@ -53,7 +53,8 @@ export class Timeline {
     host.setAttribute('aria-valuemin', 1);
     host.setAttribute('aria-valuemax', person.points.length);
     host.setAttribute('aria-valuenow', point + 1);
-    host.setAttribute('aria-valuetext', `${this.words({ person, point })}, face ${point + 1} of ${person.points.length}`);
+    host.setAttribute('aria-valuetext',
+      `${this.words({ person, point })}, face ${point + 1} of ${person.points.length}`);
     this.drawTop();
   }
 
@@ -85,12 +86,12 @@ export class Timeline {
     const ring = ({ person, point }, size) => {
       const { time, p } = person.points[point];
       const shape = mark(person.style, scale.x(time), scale.y(p), size);
-      top.append(svg('g', { class: `curve ring ${colourClass(person.style)}` }, shape));
+      top.append(svg('g', { class: `curve ring ${colorClass(person.style)}` }, shape));
     };
     ring(this, 6.5);
     if (this.hovered) ring(this.hovered, 5);
     const read = this.hovered ?? this;
-    $('readout').replaceChildren(el('span', { class: `dot ${colourClass(read.person.style)}` }));
+    $('readout').replaceChildren(el('span', { class: `dot ${colorClass(read.person.style)}` }));
     $('readout').append(this.words(read));
   }
 

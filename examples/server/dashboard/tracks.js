@@ -54,7 +54,7 @@ export function mostTelling(people) {
 }
 
 /** Returns the CSS class of a person's color. */
-export const colourClass = (style) => (style === null ? 'rest' : `p${style}`);
+export const colorClass = (style) => (style === null ? 'rest' : `p${style}`);
 
 export const thresholdOf = (report) => report.settings.analyzer.threshold ?? report.model.threshold;
 

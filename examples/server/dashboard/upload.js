@@ -21,7 +21,8 @@ export function upload(file, settings, known, onProgress) {
       try {
         resolve({ analysis: JSON.parse(request.responseText), known: request.status === 200 });
       } catch {
-        reject(new Problem({ status: request.status, detail: 'The answer of the server could not be read.', retryable: true }));
+        const detail = 'The answer of the server could not be read.';
+        reject(new Problem({ status: request.status, detail, retryable: true }));
       }
     });
     request.addEventListener('error', async () => {

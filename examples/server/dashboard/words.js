@@ -7,7 +7,8 @@ export function examined({ coverage, frames, input, tracks, reasons }) {
   const still = reasons.some(({ kind }) => kind === 'still_picture');
   if (still) return 'Examined: the faces in one picture. Not examined: everything else in it, and where it comes from.';
   const missing = ['the sound', 'everything but faces', 'where the video comes from'];
-  const people = tracks.length > 0 ? ` with the faces of ${plural(tracks.length, 'person').replace('persons', 'people')}` : '';
+  const count = plural(tracks.length, 'person').replace('persons', 'people');
+  const people = tracks.length > 0 ? ` with the faces of ${count}` : '';
   let looked = `${plural(coverage ? coverage.frames : frames.length, 'frame')}${people}`;
   if (coverage) {
     const { closer_frames: closer, interval, seen, duration, share } = coverage;
@@ -16,7 +17,9 @@ export function examined({ coverage, frames, input, tracks, reasons }) {
       if (!input.frames || coverage.frames + closer < input.frames) missing.unshift('the moments between them');
     }
     if (closer) looked += `, and ${closer} more around suspicious faces`;
-    if (share !== null && share !== undefined && share < 0.995) missing.unshift(`${clock(duration - seen)} of ${clock(duration)}`);
+    if (share !== null && share !== undefined && share < 0.995) {
+      missing.unshift(`${clock(duration - seen)} of ${clock(duration)}`);
+    }
   }
   return `Examined: ${looked}. Not examined: ${missing.slice(0, -1).join(', ')}, and ${missing.at(-1)}.`;
 }

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Holds the server to its own OpenAPI document: the document is a valid one, real answers fit its schemas, and a thousand
-# requests that schemathesis makes up, good and bad, are answered as it says. Exits with 1 on any finding.
+# Checks the server against its own OpenAPI document: the document is valid, real answers match its schemas, and the
+# answers to a thousand requests that schemathesis generates, valid and invalid, are as it says. Exits with 1 on any
+# finding.
 #
 #   examples/server/scripts/check-openapi.sh [BINARY]
 #
-# BINARY is the server; by default the one in cargo's target folder (CARGO_TARGET_DIR, else target). Nothing is built. It
-# needs Python 3.11 and ffmpeg; what requirements.txt names goes into a virtual environment in the cache folder, once. It
-# takes about a minute.
+# BINARY is the server; by default the one in cargo's target folder (CARGO_TARGET_DIR, else target). Nothing is built.
+# It needs Python 3.11 and ffmpeg; the packages of requirements.txt go into a virtual environment in the cache folder,
+# once. It takes about a minute.
 set -euo pipefail
 cd "$(dirname "$0")"
 

@@ -1,4 +1,4 @@
-"""The checks of check-openapi.sh, which has the libraries; see there."""
+"""The checks that check-openapi.sh runs, with the libraries that it installs."""
 
 import functools
 import hashlib
@@ -24,14 +24,14 @@ from server import CLIP, Server, find_binary
 DOCUMENT = "urn:deepsight:openapi"
 SCRIPTS = Path(__file__).parent
 FETCHER = SCRIPTS.parent / "tests" / "api" / "fake_fetcher.py"
-# Those that schemathesis makes up, for each operation and phase.
+# Number of requests that schemathesis generates, for each operation and phase.
 REQUESTS = 25
-# Nothing here waits longer than a minute for the server.
+# Longest wait for the server in seconds.
 PATIENCE = 60
 
 
 class Contract:
-    """The document, and what did not fit it."""
+    """The document, and the answers that do not match it."""
 
     def __init__(self, address: str, key: str):
         self.address, self.key = address, key
@@ -46,7 +46,7 @@ class Contract:
         print(f"FINDING: {finding}", file=sys.stderr)
 
     def fits(self, value: object, pointer: str, what: str) -> None:
-        """Checks a value against the schema at `pointer` in the document."""
+        """Checks a value against the document's schema at `pointer`."""
         validator = jsonschema.Draft202012Validator(
             {"$ref": f"{DOCUMENT}#{quote(pointer)}"},
             registry=self.registry,
@@ -57,7 +57,7 @@ class Contract:
         self.checked += 1
 
     def call(self, method: str, path: str, expect: int, signed_in: bool = True, **more) -> requests.Response:
-        """A request for `path`, a template filled from `at`; the answer must have status `expect` and fit."""
+        """Sends a request for `path`, a template filled from `at`. The answer must have status `expect` and match."""
         target = path.format(**more.pop("at", {}))
         headers = more.pop("headers", {}) | ({"Authorization": f"Bearer {self.key}"} if signed_in else {})
         response = requests.request(method, self.address + target, headers=headers, timeout=PATIENCE, **more)
@@ -83,18 +83,18 @@ class Contract:
                 self.find(f"{what}: Content-Type is {kind!r}, documented is {list(content)}")
             return None
         steps = ["paths", path, method.lower(), "responses", status, "content", kind, "schema"]
-        # Bytes are strings to a schema.
+        # A schema treats bytes as a string.
         value = response.json() if kind.endswith("json") else response.content.decode("latin-1")
         return self.fits(value, "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps), what)
 
 
 def shortened(message: str) -> str:
-    """The value comes first in it, and may be a picture; what is wrong with it comes last."""
+    """Shortens a message in the middle. It begins with the value, which may be a picture, and ends with the error."""
     return message if len(message) < 300 else f"{message[:100]!r} … {message[-150:]}"
 
 
 def strict(document: dict) -> dict:
-    """The document with its objects closed, so that a member which it does not name is a finding as well."""
+    """Returns the document with closed objects, so that a member that it does not name is also a finding."""
     copy = json.loads(json.dumps(document))
     close(copy)
     return copy
@@ -127,7 +127,7 @@ def check_sessions(contract: Contract) -> None:
 
 
 def check_keys(contract: Contract) -> None:
-    """Without a key each operation is refused, unless the document says that it needs none."""
+    """Checks that each operation is refused without a key, unless the document says that it needs none."""
     for path, operations in contract.document["paths"].items():
         for method, operation in operations.items():
             if operation.get("security") != [{}]:
@@ -136,7 +136,7 @@ def check_keys(contract: Contract) -> None:
 
 
 def check_admin(contract: Contract) -> None:
-    """Keys that an admin makes and revokes, and the judgments beside the verdicts."""
+    """Checks keys that an admin makes and revokes, and the comparison of judgments with verdicts."""
     made = contract.call("POST", "/v1/keys", 201, json={"name": "made"}).json()
     contract.call("GET", "/v1/keys", 403, signed_in=False, headers={"X-API-Key": made["api_key"]})
     contract.call("POST", "/v1/keys", 409, json={"name": "made", "admin": True})
@@ -165,7 +165,7 @@ def check_fetch(contract: Contract, site: str) -> None:
     analysis = finished(contract, sent["id"])
     if analysis["status"] != "done":
         contract.find(f"POST {path}: {analysis['problem']}")
-    # Otherwise it would be an earlier analysis of the clip to the other checks.
+    # Otherwise the other checks would find it as an earlier analysis of the clip.
     contract.call("DELETE", "/v1/analyses/{id}", 204, at={"id": sent["id"]})
     contract.call("POST", path, 400, json={"url": "--exec"})
     contract.call("POST", path, 403, json={"url": "https://unknown.example/"})
@@ -205,7 +205,7 @@ def check_refusals(contract: Contract, nothing: Path) -> None:
 
 
 def send(contract: Contract, clip: Path, **settings) -> str:
-    """Sends a video to be analysed; the analysis' id."""
+    """Sends a video to be analysed, and returns the id of the analysis."""
     response = contract.call("POST", "/v1/analyses", 202, files=video(clip), params=settings)
     location, identity = response.headers.get("Location"), response.json()["id"]
     if location != f"/v1/analyses/{identity}":
@@ -214,7 +214,7 @@ def send(contract: Contract, clip: Path, **settings) -> str:
 
 
 def finished(contract: Contract, identity: str) -> dict:
-    """Each state that an analysis has on its way is checked too."""
+    """Waits for the end of an analysis, and checks each of its states."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         analysis = contract.call("GET", "/v1/analyses/{id}", 200, at={"id": identity}).json()
@@ -225,7 +225,7 @@ def finished(contract: Contract, identity: str) -> dict:
 
 
 def check_analysis(contract: Contract) -> None:
-    """A real video from its upload to its removal."""
+    """Checks a real video from its upload to its removal."""
     at = {"id": send(contract, CLIP, frames=180)}
     # It takes seconds.
     contract.call("GET", "/v1/analyses/{id}/report.json", 409, at=at)
@@ -247,7 +247,7 @@ def check_analysis(contract: Contract) -> None:
 
 
 def differences(one: object, other: object, path: str = "$") -> list[str]:
-    """Where two values differ."""
+    """Returns the paths at which two values differ."""
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         return [found for name in one for found in differences(one[name], other[name], f"{path}.{name}")]
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
@@ -274,7 +274,7 @@ def check_pictures(contract: Contract, at: dict, report: dict) -> None:
 
 
 def check_desk(contract: Contract, at: dict) -> None:
-    """Remarks, exports, and what becomes of a file that was analysed before."""
+    """Checks remarks, exports, and files that were analysed before."""
     path = "/v1/analyses/{id}/remarks"
     contract.call("PUT", path, 200, at=at, json={"label": "fake", "tags": ["one", "two"], "note": "seen"})
     contract.call("PUT", path, 400, at=at, json={"tags": ["a,b"]})
@@ -293,7 +293,7 @@ def check_desk(contract: Contract, at: dict) -> None:
 
 
 def check_events(contract: Contract, at: dict) -> None:
-    """A stream of events to its end; the data of each must fit the schema that the description names for it."""
+    """Reads a stream of events to its end. The data of each must match the schema that the description names."""
     schemas = {"status": "StatusEvent", "progress": "Counts", "faces": "FacesEvent", "done": "Analysis"}
     text = contract.call("GET", "/v1/analyses/{id}/events", 200, at=at).content.decode()
     names = []
@@ -309,7 +309,7 @@ def check_events(contract: Contract, at: dict) -> None:
 
 
 def fuzz(contract: Contract, clip: Path, site: str) -> None:
-    """schemathesis: requests made up from the document, the same ones each time."""
+    """Runs schemathesis, which generates the same requests from the document each time."""
     identity = send(contract, clip, frames=3)
     finished(contract, identity)
     environment = os.environ | {
@@ -327,7 +327,7 @@ def fuzz(contract: Contract, clip: Path, site: str) -> None:
     quiet = ["--no-color", "--warnings", "off"]
     command = [str(Path(sys.executable).parent / "schemathesis"), "run", f"{contract.address}/openapi.json"]
     command += ["-H", f"Authorization: Bearer {contract.key}", *bounds, *checks, *patience, *quiet]
-    # In a folder of its own: it leaves files where it runs.
+    # In a separate folder, because it leaves files in the current one.
     with tempfile.TemporaryDirectory() as folder:
         code = subprocess.run(command, check=False, env=environment, cwd=folder, timeout=600).returncode
     if code != 0:
@@ -335,7 +335,7 @@ def fuzz(contract: Contract, clip: Path, site: str) -> None:
 
 
 class Site(http.server.SimpleHTTPRequestHandler):
-    """A site on a loopback address, which has the clips in a folder."""
+    """Starts a site on a loopback address that serves the clips of a folder."""
 
     def log_message(self, *_):
         pass
@@ -358,7 +358,7 @@ def main(binary: Path, folder: Path) -> int:
     site = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Site, directory=str(clips)))
     threading.Thread(target=site.serve_forever, daemon=True).start()
     host = f"127.0.0.1:{site.server_port}"
-    # A full queue would be answered 503, now and then: there is none. A large video is to be answered 413.
+    # The queue is large, because a full one gives 503. The upload limit is low, so that a large video gives 413.
     flags = ["--api-key", known, "--queue", "4096", "--max-upload", "3MB"]
     flags += ["--fetch", str(FETCHER), "--fetch-host", host]
     nothing = folder / "nothing.mp4"

@@ -1,4 +1,4 @@
-"""The clients of the load test, each kind with its own manners; what they saw is gathered in a `Crowd`."""
+"""The clients of the load test, by behavior. A `Crowd` collects their observations."""
 
 import asyncio
 import random
@@ -10,21 +10,21 @@ from dataclasses import dataclass, field
 import wire
 from wire import Answer, Connection, Request
 
-# What a connection can come to beside an answer.
+# Errors with which a connection can end.
 BROKEN = (OSError, TimeoutError)
 ENDS = {"done", "failed", "deleted"}
-# How much longer than its limit something may take on a machine that is busy.
+# Tolerance above a time limit on a busy machine, in seconds.
 TOLERANCE = 5.0
 
 
 @dataclass
 class Timeouts:
-    """What the server was told, in seconds."""
+    """The timeouts of the server, in seconds."""
 
     header: float = 3.0
     body: float = 3.0
     upload: float = 15.0
-    # Shorter than an analysis: what runs at SIGTERM is to be put back.
+    # Shorter than an analysis, so that one that runs at SIGTERM is queued again.
     grace: float = 1.0
 
     def flags(self) -> list[str]:
@@ -35,7 +35,7 @@ class Timeouts:
 
 @dataclass
 class Crowd:
-    """All clients of one server, and what became of them."""
+    """All clients of one server, and their results."""
 
     port: int
     small: bytes
@@ -43,9 +43,9 @@ class Crowd:
     timeouts: Timeouts
     dice: random.Random = field(default_factory=lambda: random.Random(1))
     answers: Counter[tuple[str, str]] = field(default_factory=Counter)
-    # What should not have been.
+    # Errors of the server.
     findings: list[str] = field(default_factory=list)
-    # Seconds that a request took that was answered 202, and those from a client's first try to it.
+    # Seconds of each request with status 202, and seconds since the client's first attempt.
     accepts: list[float] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     # File name by id.
@@ -76,7 +76,7 @@ class Crowd:
     async def persist(
         self, kind: str, request: Request, attempt: Callable[[], Awaitable[Answer | None]] | None = None
     ) -> Answer | None:
-        """Sends until the server takes it, and comes again when the server says; `None` where no answer came."""
+        """Sends until the server accepts, and retries when the server says. Returns `None` without an answer."""
         while True:
             try:
                 answer = await (attempt() if attempt else wire.exchange(self.port, request))
@@ -88,11 +88,11 @@ class Crowd:
             self.answered(kind, answer)
             if answer.status not in (429, 503) or answer.retry_after is None:
                 return answer
-            # All at the same moment would be refused again.
+            # Retries at the same moment would be refused again.
             await asyncio.sleep(answer.retry_after + self.dice.random())
 
     async def submit(self, kind: str, name: str, video: bytes, frames: int) -> str | None:
-        """Sends a video to be analysed; its id once it is accepted."""
+        """Sends a video to be analysed, and returns its id when it is accepted."""
         started = time.monotonic()
         request = wire.upload(f"/v1/analyses?frames={frames}", name, video)
         answer = await self.persist(kind, request)
@@ -107,7 +107,7 @@ class Crowd:
 
 
 async def upload(crowd: Crowd, number: int) -> None:
-    """Sends a small video; some follow it to the end, some leave while they watch, some remove it at once."""
+    """Sends a small video. Some clients watch it to the end, some leave earlier, some remove it at once."""
     identity = await crowd.submit("upload", f"small-{number}.mp4", crowd.small, frames=3)
     if identity is None:
         return
@@ -128,7 +128,7 @@ async def remove(crowd: Crowd, kind: str, identity: str) -> None:
 
 
 async def follow(crowd: Crowd, kind: str, identity: str, remove_running: bool = False) -> str | None:
-    """Watches an analysis to its end, which is returned; where it is to be removed, as soon as it gets on."""
+    """Watches an analysis and returns its end. Removes it at the first progress, if asked."""
     target, last, removing = f"/v1/analyses/{identity}/events", None, None
     try:
         async with asyncio.timeout(120), await Connection.open(crowd.port) as connection:
@@ -153,14 +153,14 @@ async def glance(crowd: Crowd, identity: str) -> None:
 
 
 async def remove_running(crowd: Crowd, number: int) -> None:
-    """Sends a video that takes long, and removes it while it is analysed."""
+    """Sends a long video, and removes it while it is analysed."""
     identity = await crowd.submit("remove running", f"large-{number}.mp4", crowd.large, frames=180)
     if identity is not None:
         await follow(crowd, "remove running", identity, remove_running=True)
 
 
 async def drip_header(crowd: Crowd, number: int) -> None:
-    """Sends its header by the letter; the server is to end that, with or without an answer."""
+    """Sends its header byte by byte. The server must end the connection, with or without an answer."""
     kind, request = "drip header", wire.upload("/v1/analyses", f"header-{number}.mp4", crowd.small)
     started, limit = time.monotonic(), crowd.timeouts.header
     async with await Connection.open(crowd.port) as connection:
@@ -190,7 +190,7 @@ async def drip(connection: Connection, data: bytes, pause: float = 0.5, size: in
 
 
 async def drip_body(crowd: Crowd, number: int) -> None:
-    """Sends its video by the letter, and never pauses for as long as the server minds."""
+    """Sends its video byte by byte, with pauses below the server's limit."""
     await slow(crowd, "drip body", f"drip-{number}.mp4", crowd.timeouts.upload, stall=False)
 
 
@@ -220,7 +220,7 @@ async def slow(crowd: Crowd, kind: str, name: str, limit: float, stall: bool) ->
 
 
 async def leave_upload(crowd: Crowd, number: int) -> None:
-    """Leaves in the middle of its upload, with and without a goodbye."""
+    """Disconnects during its upload, with and without closing the connection in order."""
     request = wire.upload("/v1/analyses", f"left-{number}.mp4", crowd.large)
     connection = await Connection.open(crowd.port)
     half = request.encoded()[: request.head_length + len(request.body) // 2]
@@ -231,7 +231,7 @@ async def leave_upload(crowd: Crowd, number: int) -> None:
 
 
 async def leave_predict(crowd: Crowd, number: int) -> None:
-    """Asks for a prediction that takes long, and leaves while it is being made."""
+    """Requests a long prediction, and disconnects before its end."""
     request = wire.upload("/predict?frames=180", f"predict-{number}.mp4", crowd.large)
 
     async def attempt() -> Answer | None:
@@ -247,7 +247,7 @@ async def leave_predict(crowd: Crowd, number: int) -> None:
 
 
 async def predict(crowd: Crowd, number: int) -> None:
-    """Asks for a prediction and waits for it."""
+    """Requests a prediction and waits for it."""
     answer = await crowd.persist("predict", wire.upload("/predict?frames=3", f"predict-{number}.mp4", crowd.small))
     if answer:
         crowd.check(answer.status == 200, f"predict: {answer.status} instead of 200: {answer.body[:300]!r}")

@@ -1,4 +1,4 @@
-"""Puts a deepsight-server under load, and sees whether anything is lost, stuck or left behind.
+"""Puts a deepsight-server under load, and checks that nothing is lost, stuck or left behind.
 
     python3 examples/server/scripts/load.py [BINARY]
 
@@ -39,18 +39,18 @@ QUEUE = 32
 MANY = ("--max-connections", "2000", "--max-connections-per-address", "2000")
 TIMEOUTS = Timeouts()
 MEBIBYTE = 1 << 20
-# What a server that idles after the storm may hold beyond what it held before: freed memory that the allocator keeps.
+# Limit on the growth of an idle server's memory after the load: freed memory that the allocator keeps.
 SPARE_MEMORY = 200 * MEBIBYTE
-# No probe of an orchestrator waits longer.
+# Typical timeout of an orchestrator's probe.
 SLOWEST_HEALTH = 1.0
-# Beyond the grace the server waits for analyses that it has cancelled and for answers to be written; and for a client
-# that hangs no longer than it always does.
+# After the grace, the server waits for cancelled analyses and for answers that are being written; and for a client
+# that hangs, up to its usual timeout.
 SLOWEST_STOP = TIMEOUTS.grace + TIMEOUTS.body + clients.TOLERANCE
 
 
 @dataclass
 class Samples:
-    """The server from outside, a few times a second."""
+    """Samples of the server's state, a few per second."""
 
     health: list[float] = field(default_factory=list)
     queue: list[int] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Samples:
 
 
 class Watch:
-    """Takes samples on a thread of its own while it is entered."""
+    """Takes samples on another thread while the context is entered."""
 
     def __init__(self, server: Server):
         self.server, self.samples, self.over = server, Samples(), threading.Event()
@@ -106,7 +106,7 @@ def fetch(server: Server, target: str) -> tuple[int, bytes]:
 
 
 def gauge(server: Server, name: str) -> int:
-    """A measurement that /metrics tells; one that has no value yet is 0."""
+    """Returns a value of /metrics, and 0 if it has none yet."""
     found = re.search(rf"^deepsight_{re.escape(name)} (\d+)", fetch(server, "/metrics")[1].decode(), re.MULTILINE)
     return int(found[1]) if found else 0
 
@@ -116,7 +116,7 @@ def counted(server: Server, outcome: str) -> int:
 
 
 def listed(server: Server) -> list[dict]:
-    """All analyses that the server knows."""
+    """Returns all analyses of the server."""
     items, after = [], ""
     while after is not None:
         page = json.loads(fetch(server, f"/v1/analyses?limit=100{after and '&after=' + after}")[1])
@@ -125,7 +125,7 @@ def listed(server: Server) -> list[dict]:
 
 
 def until(condition: Callable[[], bool], patience: float) -> bool:
-    """Whether something comes true in time."""
+    """Waits for a condition. Returns whether it became true in time."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
         if condition():
@@ -139,7 +139,7 @@ def settled(server: Server) -> bool:
 
 
 def report_hashes(server: Server, crowd: Crowd) -> dict[str, str]:
-    """A hash of each report by the analysis' id."""
+    """Returns a hash of each report, by the id of the analysis."""
     hashes = {}
     for identity in crowd.accepted.keys() - crowd.deleted:
         status, body = fetch(server, f"/v1/analyses/{identity}/report.json")
@@ -149,13 +149,13 @@ def report_hashes(server: Server, crowd: Crowd) -> dict[str, str]:
 
 
 async def together(*tasks: Awaitable[object]) -> None:
-    """Waits for all; one that breaks is a finding of its own, and ends the test."""
+    """Waits for all clients. One that fails is a finding, and ends the test."""
     async with asyncio.timeout(150):
         await asyncio.gather(*tasks)
 
 
 async def storm(crowd: Crowd) -> None:
-    """Everybody at once."""
+    """Runs all clients at the same time."""
     kinds = [
         (clients.upload, 200),
         (clients.drip_header, 8),
@@ -170,7 +170,7 @@ async def storm(crowd: Crowd) -> None:
 
 
 def check_books(server: Server, crowd: Crowd) -> None:
-    """Every accepted analysis is there and done, or was removed by its client, and there is no other."""
+    """Checks that every accepted analysis is done or was removed by its client, and that there is no other."""
     crowd.check(until(lambda: settled(server), 60), "analyses still wait or run a minute after the last client left")
     items = listed(server)
     by_id = {item["id"]: item for item in items}
@@ -189,7 +189,7 @@ def check_books(server: Server, crowd: Crowd) -> None:
 
 
 def check_leftovers(server: Server, crowd: Crowd) -> None:
-    """No file, no process and no place in the queue stays behind."""
+    """Checks that no file, no process and no place in the queue is left."""
     videos = sum(item["video_available"] for item in listed(server))
     good = until(lambda: len(server.uploads()) == videos, 15)
     crowd.check(good, f"{len(server.uploads())} files among the uploads for {videos} kept videos")
@@ -202,7 +202,7 @@ def check_leftovers(server: Server, crowd: Crowd) -> None:
 
 
 def stop(server: Server, crowd: Crowd) -> float:
-    """SIGTERM; the seconds until it ended, which must be in order and in time."""
+    """Sends SIGTERM, checks that the server ends in order and in time, and returns the seconds."""
     code, seconds = server.stop(TIMEOUTS.grace + 30)
     crowd.check(code == 0, f"SIGTERM: exit code {code} after {seconds:.1f} s")
     crowd.check(seconds < SLOWEST_STOP, f"SIGTERM: stopped after {seconds:.1f} s, not within {SLOWEST_STOP} s")
@@ -212,7 +212,7 @@ def stop(server: Server, crowd: Crowd) -> float:
 
 @dataclass
 class Test:
-    """What the phases share."""
+    """The state that the phases share."""
 
     binary: Path
     folder: Path
@@ -283,7 +283,7 @@ def check_samples(server: Server, crowd: Crowd, samples: Samples, memory: int, f
 
 
 def check_cancelled(server: Server, crowd: Crowd, before: int) -> None:
-    """What was removed or left behind was stopped, and not analysed for nobody."""
+    """Checks that analyses without a client were stopped."""
     left = crowd.answers["leave in prediction", "left"] + crowd.answers["remove running", "ends with deleted"]
     cancelled = counted(server, "cancelled") - before
     crowd.check(
@@ -292,7 +292,7 @@ def check_cancelled(server: Server, crowd: Crowd, before: int) -> None:
 
 
 def phase_term(test: Test, server: Server, before: Crowd, hashes: dict[str, str]) -> list[str]:
-    """Stops the server while it works; then everything is there again."""
+    """Stops the server while it works, and checks that the next start has everything."""
     crowd = test.crowd(server)
 
     async def work_until_term() -> float:
@@ -333,7 +333,7 @@ def phase_term(test: Test, server: Server, before: Crowd, hashes: dict[str, str]
 
 
 async def hang(crowd: Crowd, share: float) -> wire.Connection:
-    """A client that has sent a part of its upload and sends no more: it must not keep the server from stopping."""
+    """A client that stops in the middle of its upload. It must not keep the server from stopping."""
     connection = await wire.Connection.open(crowd.port)
     data = wire.upload("/v1/analyses", "hangs.mp4", crowd.small).encoded()
     await connection.send(data[: int(share * len(data))])
@@ -358,7 +358,7 @@ async def last_event(crowd: Crowd, identity: str) -> bool:
 
 
 def phase_kill(test: Test) -> list[str]:
-    """Twice a crash in the middle of the work."""
+    """Kills the server twice while it works."""
     with test.start() as server:
         crowd = test.crowd(server)
         uploads = (crowd.submit("upload", f"kill-{number}.mp4", test.large, frames=30) for number in range(20))
@@ -388,7 +388,7 @@ def ended(server: Server, ours: list[str]) -> int:
 def kill(server: Server, crowd: Crowd, ours: list[str]) -> int:
     count = ended(server, ours)
     server.kill()
-    # Nobody reads their pipes any more.
+    # Their pipes have no reader any more.
     crowd.check(until(lambda: not server.helpers(), 15), f"processes left after kill -9: {server.helpers()}")
     return count
 
@@ -424,7 +424,7 @@ def megabytes(size: int) -> str:
 
 
 def small_clip(folder: Path) -> bytes:
-    """The first second of the example clip, 320 pixels wide."""
+    """Creates a clip of the first second of the example clip, 320 pixels wide."""
     path = folder / "small.mp4"
     scale = ["-t", "1", "-i", str(CLIP), "-vf", "scale=320:-2", "-an"]
     subprocess.run(["ffmpeg", "-v", "error", "-nostdin", *scale, str(path)], check=True)

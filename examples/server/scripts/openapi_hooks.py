@@ -1,6 +1,5 @@
-"""What schemathesis cannot know from the document, so that requests which are meant to be good can be: a video is not
-any string of bytes, and an analysis is one that exists. check_openapi.py names this file in SCHEMATHESIS_HOOKS and sets
-the variables."""
+"""Hooks for what schemathesis cannot know from the document, so that valid requests can succeed: a video must be a real
+one, and an analysis must exist. check_openapi.py names this file in SCHEMATHESIS_HOOKS and sets the variables."""
 
 import itertools
 import os
@@ -17,13 +16,13 @@ ANALYSIS = os.environ["DEEPSIGHT_CHECK_ANALYSIS"]
 KEY = os.environ["DEEPSIGHT_CHECK_KEY"]
 ADDRESS = os.environ["DEEPSIGHT_CHECK_ADDRESS"]
 COUNT = itertools.count()
-# Requests whose body was replaced: schemathesis takes bytes that a hook has put there for a violation of the schema.
+# Requests whose body was replaced: schemathesis treats bytes of a hook as a violation of the schema.
 REPLACED: set[str] = set()
 
 schemathesis.openapi.format("binary", strategies.just(VIDEO))
 
 
-# The schema of the answer is that of bytes, or of the whole stream: the check of single events is in check_openapi.py.
+# The schema of the answer is that of bytes, or of the whole stream. check_openapi.py checks single events.
 @schemathesis.deserializer("image/jpeg", "video/mp4", "text/event-stream")
 def as_string(_context, response):
     return response.content.decode("latin-1")
@@ -31,7 +30,7 @@ def as_string(_context, response):
 
 @schemathesis.hook
 def filter_failure(context, failure, case, response):
-    """Drops what is none: the pictures of an analysis that was just accepted are not there yet; and see above."""
+    """Drops false failures: a new analysis has no pictures yet; and those of REPLACED."""
     is_picture = "/faces/" in case.operation.path or "/frames/" in case.operation.path
     if isinstance(failure, EnsureResourceAvailability) and is_picture:
         return False
@@ -40,8 +39,7 @@ def filter_failure(context, failure, case, response):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Makes a request that is meant to be good one that can succeed. Those that are meant to be bad stay what they are
-    meant to be."""
+    """Changes a valid request so that it can succeed. Invalid requests stay unchanged."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     match case.method.upper(), case.operation.path:
@@ -55,7 +53,7 @@ def before_call(context, case, kwargs):
         case "POST", "/v1/analyses/{id}/again":
             good_settings(case)
         case "PUT", "/v1/analyses/{id}/remarks":
-            # The schema does not say what a tag may have.
+            # The schema does not state the characters of a tag.
             case.body = {"label": "fake", "tags": ["one"], "note": "seen"}
         case "POST", "/v1/analyses/{id}/shares":
             # Links to an analysis are limited in number.
@@ -69,29 +67,29 @@ def before_call(context, case, kwargs):
 
 
 def good_upload(case):
-    # Examples, and values at the border of what the schema allows, are not made with the strategy above. (To `==` all
-    # bytes of schemathesis are the same.)
+    # The strategy above does not make examples and boundary values. (With `==`, all
+    # bytes of schemathesis are equal.)
     video = case.body.get("video") if isinstance(case.body, dict) else None
     if getattr(video, "data", None) != VIDEO.data:
         case.body = {"video": VIDEO}
         REPLACED.add(case.id)
     good_settings(case)
-    # The same key with other settings is refused, and rightly so.
+    # The server correctly refuses the same key with other settings.
     if case.headers.get("Idempotency-Key"):
         case.headers["Idempotency-Key"] = f"key-{next(COUNT)}"
 
 
 def good_settings(case):
-    # OpenAPI has no words for "one of the two".
+    # OpenAPI cannot express "one of the two".
     if "frames" in case.query:
         case.query.pop("fps", None)
-    # Only hosts that the server was started with are taken; webhooks have tests of their own.
+    # Only hosts of the server's flags are accepted; webhooks have their own tests.
     case.query.pop("webhook", None)
 
 
 def good_address(case):
-    """Every second request to read is about the analysis that is there, and its first face. With state, schemathesis
-    finds analyses by itself, and removes them too."""
+    """Makes every second request for the existing analysis and its first face. In stateful runs, schemathesis also
+    finds analyses itself, and removes them."""
     if next(COUNT) % 2:
         case.path_parameters["id"] = ANALYSIS
         case.path_parameters.update({name: 0 for name in ("frame", "face", "index") if name in case.path_parameters})

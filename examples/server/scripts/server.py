@@ -10,12 +10,12 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CLIP = REPOSITORY / "examples/clips/portraits.mp4"
-# What the environment may say: everything else would change what is measured.
+# Variables that are passed on: all others could affect the measurement.
 KEPT = {"DEEPSIGHT_FFMPEG", "DEEPSIGHT_FFPROBE", "DEEPSIGHT_CPU", "DEEPSIGHT_LOG"}
 
 
 def find_binary() -> Path:
-    """The newest build in cargo's target folder that is optimised, else one that is not."""
+    """Returns the newest optimised build in cargo's target folder, else another one."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
     for profile in ("release", "debug"):
         binary = target / profile / "deepsight-server"
@@ -66,13 +66,13 @@ class Server:
         self.kill()
 
     def kill(self) -> None:
-        """Ends it at once, as a power cut would."""
+        """Kills the server, as a power cut would."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
 
     def stop(self, patience: float) -> tuple[int | None, float]:
-        """SIGTERM: its exit code, `None` where it did not end in time, and the seconds that it took."""
+        """Sends SIGTERM. Returns the exit code, `None` if it did not end in time, and the seconds."""
         started = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         try:
@@ -82,26 +82,26 @@ class Server:
         return code, time.monotonic() - started
 
     def errors(self) -> list[str]:
-        """Lines of the log that tell of something broken inside."""
+        """Returns the lines of the log that report internal errors."""
         lines = self.log.read_text(errors="replace").splitlines()
         return [line for line in lines if " ERROR " in line or "panicked" in line]
 
     def memory(self) -> tuple[int, int]:
-        """Resident memory now and at its highest, in bytes."""
+        """Returns the resident memory now and its peak, in bytes."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         now, peak = (re.search(rf"{name}:\s+(\d+) kB", status) for name in ("VmRSS", "VmHWM"))
         return (int(now[1]) * 1024 if now else 0), (int(peak[1]) * 1024 if peak else 0)
 
     def open_files(self) -> int:
-        """Open file descriptors."""
+        """Returns the number of open file descriptors."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def uploads(self) -> list[str]:
-        """Names of the files among the uploads."""
+        """Returns the names of the files in the folder of uploads."""
         return sorted(os.listdir(self.data / "uploads"))
 
     def helpers(self) -> list[str]:
-        """Command lines of ffmpeg and ffprobe that work for this server, or did before it was killed; zombies too."""
+        """Returns the command lines of this server's ffmpeg and ffprobe, also after it was killed, and of zombies."""
         return [command for pid, parent, command in _processes() if pid != self.pid and self._owns(parent, command)]
 
     def _owns(self, parent: int, command: str) -> bool:
@@ -109,11 +109,11 @@ class Server:
 
 
 def _processes() -> Iterator[tuple[int, int, str]]:
-    """Process id, its parent's and the command line of all processes."""
+    """Returns the process id, its parent's and the command line of all processes."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                # The name stands in brackets and may hold anything, brackets too.
+                # The name is in brackets and may contain any character, also brackets.
                 stat = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             except OSError:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 over bare sockets, for clients that behave as no library would: slow ones, and ones that leave."""
+"""HTTP/1.1 over sockets, for clients that no library offers: slow ones, and ones that disconnect."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ BOUNDARY = "deepsight-load-boundary"
 
 @dataclass
 class Answer:
-    """What the server said; `seconds` from the connection to the answer's last byte."""
+    """The server's answer; `seconds` is the time from the connection to its last byte."""
 
     status: int
     headers: dict[str, str]
@@ -51,7 +51,7 @@ class Request:
 
 
 def upload(target: str, name: str, video: bytes) -> Request:
-    """A video as a form."""
+    """Returns a form with a video."""
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="video"; filename="{name}"\r\n\r\n'
     body = head.encode() + video + f"\r\n--{BOUNDARY}--\r\n".encode()
     return Request("POST", target, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}, body)
@@ -87,7 +87,7 @@ class Connection:
         self.socket.close()
 
     def reset(self) -> None:
-        """Leaves without a goodbye: the server sees its connection broken."""
+        """Resets the connection without closing it in order."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
@@ -95,13 +95,13 @@ class Connection:
         await asyncio.get_running_loop().sock_sendall(self.socket, data)
 
     async def more(self) -> bool:
-        """Waits for bytes; false at the end."""
+        """Waits for bytes. Returns false at the end."""
         data = await asyncio.get_running_loop().sock_recv(self.socket, 1 << 16)
         self.received += data
         return bool(data)
 
     async def until(self, mark: bytes) -> bytes:
-        """The bytes up to `mark`, which is taken away too."""
+        """Removes the bytes up to and including `mark`, and returns those before it."""
         while mark not in self.received:
             if not await self.more():
                 raise ConnectionError(f"the connection ended after {self.received[:200]!r}")
@@ -116,13 +116,13 @@ class Connection:
         return data
 
     async def head(self) -> Answer:
-        """The answer without its body."""
+        """Reads the answer without its body."""
         status, *lines = (await self.until(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         pairs = (line.partition(":") for line in lines)
         return Answer(int(status.split()[1]), {name.lower(): value.strip() for name, _, value in pairs}, b"")
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The pieces of a body of unknown length."""
+        """Yields the chunks of a body of unknown length."""
         while size := int((await self.until(b"\r\n")).partition(b";")[0], 16):
             yield await self.exactly(size)
             await self.exactly(2)
@@ -139,10 +139,10 @@ class Connection:
 
 @contextlib.asynccontextmanager
 async def sending(connection: Connection, data: bytes) -> AsyncIterator[None]:
-    """Sends beside whatever else is done: the server may answer before it has read everything."""
+    """Sends in the background, because the server may answer before it has read everything."""
 
     async def send() -> None:
-        # The answer tells why the server did not want the rest; without one, reading fails.
+        # The answer says why the server refused the rest; without an answer, reading fails.
         with contextlib.suppress(ConnectionError):
             await connection.send(data)
 
@@ -156,7 +156,7 @@ async def sending(connection: Connection, data: bytes) -> AsyncIterator[None]:
 
 
 async def exchange(port: int, request: Request, patience: float = 60.0) -> Answer:
-    """One request and its answer, on a connection of their own."""
+    """Sends one request on a new connection, and returns the answer."""
     async with asyncio.timeout(patience), await Connection.open(port) as connection:
         async with sending(connection, request.encoded()):
             return await connection.answer()
@@ -167,7 +167,7 @@ async def get(port: int, target: str) -> Answer:
 
 
 async def events(connection: Connection, target: str) -> AsyncIterator[tuple[str, dict]]:
-    """Server-sent events, name and data, until the stream ends."""
+    """Yields server-sent events, name and data, until the stream ends."""
     await connection.send(Request("GET", target, {"Accept": "text/event-stream"}).encoded())
     answer = await connection.head()
     if answer.status != 200:

@@ -1,10 +1,10 @@
-//! The record of who did what: it is stored, only ever grows, and is logged too.
+//! The audit: the record of who did what. It is stored, append-only, and also logged.
 
 use serde::Serialize;
 
 use crate::domain::Moment;
 
-/// What was done.
+/// An action that the audit records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Action {
@@ -40,7 +40,7 @@ pub(crate) enum Action {
     SignIn,
     /// A browser was signed out.
     SignOut,
-    /// An address sent so many wrong keys that its requests wait.
+    /// An address sent several wrong keys, and its requests are delayed.
     WrongKeys,
 }
 
@@ -68,7 +68,7 @@ impl Action {
     }
 }
 
-/// Who acts: an API key, the address it is used from, and the request.
+/// The actor: an API key, the address that uses it, and the request.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Actor {
     /// Name of the API key; empty without one.
@@ -78,7 +78,7 @@ pub(crate) struct Actor {
     pub(crate) request: String,
 }
 
-/// One line of the record.
+/// An entry of the audit.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Entry {
     pub(crate) time: Moment,
@@ -91,7 +91,7 @@ pub(crate) struct Entry {
     pub(crate) owner: Option<String>,
     /// SHA-256 of the video, if the action has one. It is empty before the video has arrived.
     pub(crate) sha256: Option<String>,
-    /// What the action changed, as a JSON object, if that can be told.
+    /// What the action changed, as a JSON object, if it changed anything.
     pub(crate) change: Option<String>,
 }
 
@@ -117,7 +117,7 @@ impl Entry {
         self
     }
 
-    /// Says what the action changes.
+    /// Adds what the action changes.
     #[must_use]
     pub(crate) fn changing(mut self, change: &serde_json::Value) -> Self {
         self.change = Some(change.to_string());

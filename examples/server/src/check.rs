@@ -1,4 +1,4 @@
-//! `deepsight-server check`: whether the server could start and work with its settings, and what is wrong if not.
+//! `deepsight-server check`: checks whether the server can start and work with its settings, and prints what is wrong.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -22,7 +22,7 @@ pub(crate) struct Findings {
     pub(crate) all_well: bool,
 }
 
-/// Checks everything that the server needs. Leaves nothing behind, and may run beside the server.
+/// Checks everything that the server needs. Leaves no files, and may run while the server runs.
 pub(crate) fn check(options: &Options) -> Findings {
     let mut findings = Findings { text: String::new(), all_well: true };
     findings.add(
@@ -51,7 +51,7 @@ impl Findings {
                 ("FAIL", wrong)
             }
         };
-        // Writing to a text does not fail.
+        // Writing to a `String` does not fail.
         let _ = writeln!(self.text, "{mark} {name}: {found}");
     }
 }
@@ -89,7 +89,7 @@ fn data(options: &Options) -> Result<String, String> {
         DataDir::check(&path).map_err(|error| with_causes(&error))?;
         Store::check(&DataDir::database_in(&path)).map_err(|error| with_causes(&error))?;
     }
-    // Only an attempt shows whether files can be made: permissions are one of many reasons.
+    // Only an attempt shows whether files can be created: permissions are one of many reasons.
     let attempt = existing.join(format!("deepsight-server-check-{}", crate::random::id()));
     std::fs::File::create_new(&attempt).and_then(|_| std::fs::remove_file(&attempt)).map_err(|error| {
         format!("cannot write to {}: {}: change its owner or permissions", existing.display(), with_causes(&error))

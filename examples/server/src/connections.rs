@@ -18,7 +18,7 @@ pub(crate) enum Crowded {
     Address { limit: u32 },
 }
 
-/// Counts of what each address has open, with one limit for all addresses. Clones share the counts.
+/// Counts of open connections or requests by address, with the same limit for each. Clones share the counts.
 #[derive(Debug, Clone)]
 pub(crate) struct AddressCounts {
     limit: u32,
@@ -129,8 +129,8 @@ fn address(text: &str) -> Option<IpAddr> {
     address.map(|address: IpAddr| address.to_canonical())
 }
 
-/// Returns what counts as one address: an IPv4 address, or the /64 network of an IPv6 address, because one machine can
-/// use all addresses of such a network.
+/// Returns the address by which clients are counted: an IPv4 address, or the /64 network of an IPv6 address, because
+/// one machine can use all addresses of such a network.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_may_say_for_whom_they_ask() {
+    fn only_trusted_proxies_may_name_their_client() {
         let proxies = Proxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
         let client = |peer: &str, lines: &[&str]| proxies.client(ip(peer), &forwarded(lines)).to_string();
         assert_eq!(client("192.0.2.1", &["203.0.113.9"]), "192.0.2.1", "a client cannot name another address");

@@ -1,4 +1,4 @@
-//! The data folder: made by the server, locked while the server runs, and never a folder of somebody else.
+//! The data folder. The server creates it, locks it while it runs, and refuses a folder that it did not create.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -12,9 +12,9 @@ const LOCK: &str = "lock";
 const DATABASE: &str = "deepsight.sqlite";
 const UPLOADS: &str = "uploads";
 const DOWNLOADS: &str = "downloads";
-/// Everything that the server makes in the folder.
+/// The names of everything that the server creates in the folder.
 const OWN: [&str; 6] = [LOCK, DATABASE, "deepsight.sqlite-wal", "deepsight.sqlite-shm", UPLOADS, DOWNLOADS];
-/// A folder that exists on an empty disk.
+/// A folder that exists on an empty file system.
 const LOST_AND_FOUND: &str = "lost+found";
 
 /// The data folder, locked so that only one server uses it at a time.
@@ -124,7 +124,7 @@ impl DataDir {
         self.path.join(UPLOADS)
     }
 
-    /// Returns the folder in which videos of the web arrive.
+    /// Returns the folder for downloads of videos from the web.
     pub(crate) fn downloads(&self) -> PathBuf {
         self.path.join(DOWNLOADS)
     }
@@ -151,7 +151,7 @@ pub(crate) fn create(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Returns whether the file `lock` says that the server made its folder.
+/// Returns whether the file `lock` has the signature of the server.
 fn is_signed(lock: &Path) -> bool {
     starts_with(lock, SIGNATURE.as_bytes())
 }
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_somebody_else_is_refused_and_left_as_it_is() {
+    fn a_folder_that_the_server_did_not_create_is_refused_and_unchanged() {
         for files in [vec!["uploads/holiday.mp4"], vec!["lock", "thesis.tex"], vec!["deepsight.sqlite"]] {
             let folder = tempfile::tempdir().unwrap();
             for file in &files {

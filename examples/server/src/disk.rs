@@ -6,18 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use deepsight_core::with_causes;
 
+use crate::domain::DiskFull;
+
 /// The disk of the data folder.
 #[derive(Debug)]
 pub(crate) struct Disk {
     folder: PathBuf,
     reserve: AtomicU64,
-}
-
-/// The disk has less free space than the server leaves free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct DiskFull {
-    pub(crate) free: u64,
-    pub(crate) reserve: u64,
 }
 
 impl Disk {
@@ -60,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_must_leave_the_reserve() {
+    fn a_write_must_leave_the_reserve_free() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::new(folder.path().to_owned(), 1).unwrap();
         assert_eq!(disk.check(0), Ok(()));

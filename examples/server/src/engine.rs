@@ -19,7 +19,7 @@ const EVIDENCE: usize = 3;
 /// Batch sizes on a GPU: frames for the detector, faces for the classifier.
 const GPU_BATCHES: (usize, usize) = (32, 128);
 
-/// The networks that analyze videos. Clones share them; nothing in here changes.
+/// The networks that analyze videos. Clones share them; they are immutable.
 #[derive(Clone)]
 pub(crate) struct Engine {
     networks: Arc<dyn Networks>,
@@ -72,7 +72,7 @@ impl Engine {
         })
     }
 
-    /// Looks for the turn of a picture in which there are faces, for an analysis that found nobody: see
+    /// Finds the rotation of a picture in which there are faces, for an analysis that found nobody: see
     /// [`Analyzer::find_turn`].
     pub(crate) fn find_turn(
         &self,

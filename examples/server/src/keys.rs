@@ -22,7 +22,7 @@ const MAX_SESSIONS: usize = 10_000;
 #[derive(Debug)]
 pub(crate) struct Keys {
     known: RwLock<Known>,
-    /// Held by the admin who changes the keys.
+    /// Held while an admin changes the keys.
     changes: Arc<tokio::sync::Mutex<()>>,
     /// The last day on which each key was used, by the key's name.
     days: Mutex<HashMap<String, String>>,
@@ -37,7 +37,7 @@ pub(crate) struct Holder {
     pub(crate) is_admin: bool,
 }
 
-/// Where a key comes from.
+/// The origin of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum KeyOrigin {
@@ -55,7 +55,7 @@ pub(crate) enum Revocation {
     Unknown,
     /// The key is one of the configuration.
     Configured,
-    /// No other key is an admin's.
+    /// The key is the last one of an admin.
     LastAdmin,
 }
 
@@ -115,7 +115,7 @@ impl Keys {
         Ok(Self { known: RwLock::new(known), changes, days, sessions })
     }
 
-    /// Takes over what the database has: the keys that admins made, and the days on which keys were used.
+    /// Loads the keys that admins made, and the days on which keys were used, from the database.
     pub(crate) fn restore(&self, made: Vec<MadeKey>, uses: Vec<(String, String)>) {
         for key in made {
             self.add(key);
@@ -134,7 +134,7 @@ impl Keys {
         Ok(())
     }
 
-    /// Waits until nobody else changes the keys that admins make. Hold the returned value while changing them.
+    /// Waits until no other request changes the keys that admins make. Hold the returned value while changing them.
     pub(crate) async fn change(&self) -> tokio::sync::OwnedMutexGuard<()> {
         Arc::clone(&self.changes).lock_owned().await
     }
@@ -155,7 +155,7 @@ impl Keys {
         let Some((key, made)) = known.valid().find(|(key, _)| key.holder.name == name) else {
             return Revocation::Unknown;
         };
-        // One that a key of the configuration hides would be valid again without that.
+        // If a key of the configuration hides one of an admin, revoking the former would make the latter valid again.
         if made.is_none() && known.made.iter().any(|(key, _)| key.holder.name == name) {
             return Revocation::Possible;
         }
@@ -191,7 +191,7 @@ impl Keys {
         known.valid().map(item).collect()
     }
 
-    /// Notes that a key was used on a day. Returns whether that day is news.
+    /// Records that a key was used on a day. Returns whether this is the first use on that day.
     pub(crate) fn is_first_use(&self, name: &str, day: &str) -> bool {
         let mut days = locked(&self.days);
         if days.get(name).is_some_and(|known| known == day) {
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_news_once() {
+    fn the_first_use_on_a_day_is_reported_once() {
         let keys = Keys::new(&[]).unwrap();
         assert!(keys.is_first_use("desk", "2026-11-29") && !keys.is_first_use("desk", "2026-11-29"));
         assert!(keys.is_first_use("desk", "2026-11-30") && keys.is_first_use("other", "2026-11-29"));

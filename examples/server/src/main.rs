@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::result_large_err, reason = "a problem is made once a request at most, never in a loop")]
 
+mod allowed_hosts;
 mod audit;
 mod check;
 mod connections;

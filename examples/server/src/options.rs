@@ -12,7 +12,7 @@ use deepsight_device::Device;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 
-use crate::fetch::AllowedHost;
+use crate::allowed_hosts::AllowedHost;
 
 /// Serves the detector over HTTP: a REST API under /v1, its documentation under /docs, and a dashboard under /.
 #[derive(Debug, Parser)]
@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_can_be_reloaded_are_settings_and_their_changes_are_told_apart() {
+    fn reloadable_settings_exist_and_their_changes_are_listed_separately() {
         let first = Cli::parse_from(["deepsight-server"]).options;
         let names = first.values(Path::new("")).map(|(name, _)| name);
         assert!(RELOADABLE.iter().all(|name| names.contains(name)));

@@ -30,11 +30,11 @@ pub(crate) struct Patience {
     pub(crate) header: Duration,
     /// Timeout for a client that does not read its response.
     pub(crate) write: Duration,
-    /// Time that requests under way have when the server stops.
+    /// Time that running requests have to end when the server stops.
     pub(crate) shutdown: Duration,
 }
 
-/// Serves until `stop` becomes true, then waits for the requests under way, up to `patience.shutdown`.
+/// Serves until `stop` becomes true, then waits for the running requests, up to `patience.shutdown`.
 pub(crate) async fn serve(listener: TcpListener, router: Router, patience: Patience, mut stop: watch::Receiver<bool>) {
     let http = http(patience.header);
     let mut spare_http = self::http(patience.header.min(SPARE_HEADER));

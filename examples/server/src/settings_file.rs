@@ -9,7 +9,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 
 use crate::options::Cli;
 
-/// The setting that names the file, which the file itself cannot hold.
+/// The setting that names the file. The file itself cannot contain it.
 const OWN: &str = "DEEPSIGHT_SETTINGS";
 
 /// Invalid settings.
@@ -33,7 +33,7 @@ pub(crate) enum SettingsError {
     Value { path: PathBuf, line: usize, reason: String },
 }
 
-/// Reads the settings. What the file has is used unless a flag or an environment variable says otherwise.
+/// Reads the settings. Flags and environment variables take precedence over the file.
 ///
 /// # Errors
 /// Returns an error if a setting is invalid, or the file cannot be read. An error in the file names its line.
@@ -59,7 +59,7 @@ fn flags(path: &Path, text: &str, given: &ArgMatches) -> Result<Vec<OsString>, S
             continue;
         }
         let Some((name, value)) = content.split_once('=') else {
-            // Only the beginning: the rest may be a key.
+            // Shows only the beginning, because the rest may be a key.
             let found = content.chars().take(20).collect();
             return Err(SettingsError::Form { path, line, found });
         };
@@ -80,7 +80,7 @@ fn flags(path: &Path, text: &str, given: &ArgMatches) -> Result<Vec<OsString>, S
                 return Err(SettingsError::Value { path, line, reason });
             }
         };
-        // Each by itself, so that an error names its line.
+        // Parses each line alone, so that an error names its line.
         if let Err(error) = Cli::command().try_get_matches_from(["deepsight-server", &flag]) {
             // The first line of clap's message has the flag, the value and the reason.
             let reason = error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();

@@ -14,8 +14,8 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::connections::{AddressCounts, Connections, Proxies};
 use crate::data_dir::{DataDir, DataDirError};
-use crate::disk::{Disk, DiskFull};
-use crate::domain::{DecodeBudget, Moment};
+use crate::disk::Disk;
+use crate::domain::{DecodeBudget, DiskFull, Moment};
 use crate::engine::{Engine, EngineError};
 use crate::fetch::{FetchError, Fetcher};
 use crate::jobs::{JobParts, Jobs};
@@ -79,6 +79,28 @@ pub(crate) fn run(options: &Options, arguments: &[OsString]) -> Result<(), Start
 }
 
 async fn run_on(options: &Options, arguments: &[OsString]) -> Result<(), StartError> {
+    let (data, parts) = open_parts(options)?;
+    let (app, running, mut signals) = start_serving(options, parts).await?;
+    let signal = until_stopped(options, arguments, &app, &mut signals).await;
+    notify(Notice::Stopping);
+    tracing::info!(signal, "stopping; again to stop at once");
+    running.stop(&app, options.shutdown_grace.0, &mut signals).await;
+    drop(data);
+    Ok(())
+}
+
+/// The parts of the server that need no networks.
+struct Parts {
+    keys: Keys,
+    hosts: Hosts,
+    store: Store,
+    uploads: Uploads,
+    disk: Arc<Disk>,
+    fetcher: Option<Fetcher>,
+}
+
+/// Checks the keys and hosts, locks and opens the data folder, and prepares the downloader.
+fn open_parts(options: &Options) -> Result<(DataDir, Parts), StartError> {
     let keys = Keys::new(&options.api_keys)?;
     let hosts = Hosts::new(&options.allowed_hosts, &options.cors_origins, options.bind.is_loopback())?;
     let data = DataDir::open(DataDir::locate(options.data_dir.as_deref())?)?;
@@ -91,37 +113,46 @@ async fn run_on(options: &Options, arguments: &[OsString]) -> Result<(), StartEr
     if let Err(DiskFull { free, reserve }) = disk.check(0) {
         tracing::warn!(free, reserve, "the disk has too little free space to accept videos (--min-free-space)");
     }
+    Ok((data, Parts { keys, hosts, store, uploads, disk, fetcher }))
+}
 
+/// Binds the port, loads the networks, and starts to accept requests. Also listens for signals.
+async fn start_serving(options: &Options, parts: Parts) -> Result<(App, RunningServer, Signals), StartError> {
     let address = SocketAddr::new(options.bind, options.port);
     // Bind before the networks are loaded, so that a port in use is reported at once.
     let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
     let (stopping, stop) = watch::channel(false);
-    let (app, senders) = start_jobs(options, keys, hosts, (store, uploads, disk), fetcher, stop)?;
+    let (app, senders) = start_jobs(options, parts, stop)?;
     if app.keys.required() && !app.keys.has_admin() {
         tracing::info!("no API key is an admin's: nobody sees the analyses of all keys (new-key --admin)");
     }
     warn_of_exposure(options, &listener, &app)?;
 
     // Listen for signals before the log says that the server is ready, because a signal may follow at once.
-    let mut signals = Signals::new().map_err(|source| StartError::Serve { what: "listen for signals", source })?;
-    let running = Running::start(options, listener, &app, senders, stopping)?;
+    let signals = Signals::new().map_err(|source| StartError::Serve { what: "listen for signals", source })?;
+    let running = RunningServer::start(options, listener, &app, senders, stopping)?;
     notify(Notice::Ready);
+    Ok((app, running, signals))
+}
+
+/// Waits for a signal that stops the server, and returns its name. Reloads the settings on the signal for that.
+async fn until_stopped(
+    options: &Options,
+    arguments: &[OsString],
+    app: &AppState,
+    signals: &mut Signals,
+) -> &'static str {
     let mut current = None;
-    let signal = loop {
+    loop {
         match signals.next().await {
-            Signal::Stop(name) => break name,
+            Signal::Stop(name) => return name,
             Signal::Reload => {
                 notify(Notice::Reloading);
-                current = reload(&app, options, current.as_ref().unwrap_or(options), arguments).or(current);
+                current = reload(app, options, current.as_ref().unwrap_or(options), arguments).or(current);
                 notify(Notice::Ready);
             }
         }
-    };
-    notify(Notice::Stopping);
-    tracing::info!(signal, "stopping; again to stop at once");
-    running.stop(&app, options.shutdown_grace.0, &mut signals).await;
-    drop(data);
-    Ok(())
+    }
 }
 
 /// Opens the database and the folder of uploads, and removes uploads that belong to no analysis.
@@ -143,12 +174,10 @@ fn open_data(data: &DataDir) -> Result<(Store, Uploads), StartError> {
 /// that send webhooks. Returns the state of the handlers, and those threads.
 fn start_jobs(
     options: &Options,
-    keys: Keys,
-    hosts: Hosts,
-    (store, uploads, disk): (Store, Uploads, Arc<Disk>),
-    fetcher: Option<Fetcher>,
+    parts: Parts,
     stop: watch::Receiver<bool>,
 ) -> Result<(App, Vec<JoinHandle<()>>), StartError> {
+    let Parts { keys, hosts, store, uploads, disk, fetcher } = parts;
     let decoding = decoding(options);
     if let Err(error) = decoding.check() {
         tracing::warn!(error = with_causes(&error), "videos cannot be read");
@@ -234,8 +263,8 @@ fn limits(options: &Options) -> Limits {
     }
 }
 
-/// Reads the settings again and takes over what can change. `started` are the settings that the server started with,
-/// `current` those of the last reload. Returns the new settings; `None` if they are invalid, and then nothing changes.
+/// Reads the settings again and applies those that can change. `started` are the settings at the start, `current` those
+/// of the last reload. Returns the new settings. Returns `None` and changes nothing if they are invalid.
 fn reload(app: &AppState, started: &Options, current: &Options, arguments: &[OsString]) -> Option<Options> {
     let refused = |reason: String| {
         tracing::error!(reason, "the settings stay as they are");
@@ -331,14 +360,14 @@ fn local_address(options: &Options, listener: &TcpListener) -> Result<SocketAddr
 }
 
 /// The tasks and threads of a server that accepts requests.
-struct Running {
+struct RunningServer {
     serving: tokio::task::JoinHandle<()>,
     sweeper: tokio::task::JoinHandle<()>,
     senders: Vec<JoinHandle<()>>,
     stopping: watch::Sender<bool>,
 }
 
-impl Running {
+impl RunningServer {
     /// Starts to accept requests and to remove expired analyses.
     fn start(
         options: &Options,

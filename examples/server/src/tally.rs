@@ -1,4 +1,4 @@
-//! Limited counts of what each client or address has.
+//! Counts with a limit, by client or address.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::locked::locked;
 
-/// Counts by key. Clones share the counts; a key with nothing is not kept.
+/// Counts by key. Clones share the counts; keys with a count of 0 are not stored.
 #[derive(Debug)]
 pub(crate) struct Tally<K: Eq + Hash>(Arc<Mutex<HashMap<K, u32>>>);
 
@@ -41,7 +41,7 @@ impl<K: Eq + Hash + Clone> Tally<K> {
         Some(Slot { key, tally: self.clone() })
     }
 
-    /// Returns the number of keys that have something.
+    /// Returns the number of keys with a count above 0.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         locked(&self.0).len()

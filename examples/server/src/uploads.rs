@@ -33,7 +33,7 @@ pub(crate) enum UploadError {
     Store(#[from] StoreError),
 }
 
-/// What [`Uploads::sweep`] found.
+/// The result of [`Uploads::sweep`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Swept {
     /// Number of files that it deleted.
@@ -52,7 +52,8 @@ impl Uploads {
     /// Creates a new, empty file.
     pub(crate) fn create(&self) -> Result<(Upload, File), UploadError> {
         let name = crate::random::id();
-        // First the name, then the file: after a crash in between no file is left that the database does not know.
+        // Stores the name before it creates the file, so that a crash in between leaves no file that the database does
+        // not know.
         self.store.add_upload(&name, Moment::now())?;
         let path = self.folder.join(&name);
         let mut options = OpenOptions::new();

@@ -1,4 +1,4 @@
-//! Wrong API keys cost time: after some of them an address waits for each further answer.
+//! Delays for wrong API keys: after some of them, an address waits for each further answer.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::connections::network;
 use crate::locked::locked;
 
-/// Number of wrong keys that cost nothing.
+/// Number of wrong keys without a delay.
 const FREE: u32 = 10;
 /// Time for which one wrong key counts.
 const EACH: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// Largest number of addresses that are remembered. A further one replaces the one that is forgotten next.
 const MAX_ADDRESSES: usize = 10_000;
 
-/// The addresses that sent wrong keys lately.
+/// The addresses that recently sent wrong keys.
 #[derive(Debug, Default)]
 pub(crate) struct WrongKeys(Mutex<HashMap<IpAddr, Debt>>);
 
@@ -25,16 +25,16 @@ pub(crate) struct WrongKeys(Mutex<HashMap<IpAddr, Debt>>);
 struct Debt {
     /// Moment when the address is forgotten. Each wrong key adds [`EACH`].
     until: Instant,
-    /// Whether the caller was told to record the address.
+    /// Whether [`count`](WrongKeys::count) has already returned a first wait for the address.
     recorded: bool,
 }
 
-/// What a wrong key costs.
+/// The delay for a wrong key.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Penalty {
     /// Time to wait before the answer.
     pub(crate) wait: Duration,
-    /// Whether this is the first wait of the address, which is worth a record.
+    /// Whether this is the first wait of the address, which the audit records.
     pub(crate) is_first: bool,
 }
 

@@ -12,22 +12,22 @@ use deepsight_device::Device;
 use deepsight_face::MtcnnConfig;
 use deepsight_video::{DecodeLimits, DecodeOptions, HwAccel};
 
-use super::inputs::{self, InputError};
 use crate::clip::{FrameCount, Look};
+use crate::inputs::{self, InputError};
 use crate::shards::{ClipList, Shard, ShardError};
 
-/// Clips at once on a GPU at most, unless somebody asks for more.
+/// Default limit on the clips that a GPU analyses at the same time.
 const GPU_JOBS: usize = 8;
-/// Frames and faces that a GPU is given at once, unless somebody asks for other numbers.
+/// Default batch sizes on a GPU: frames and faces.
 const GPU_BATCHES: (usize, usize) = (32, 128);
 
-/// Longest text for a report, in characters, as the server has it.
+/// Longest text for a report, in characters. The server has the same limit.
 const MAX_WORDS: usize = 4000;
-/// Longest clip that may be asked for, in seconds: a week.
+/// Largest value of `--max-duration` in seconds: a week.
 const MAX_DURATION: u64 = 7 * 24 * 3600;
-/// Longest wait that may be asked for, in seconds: a day.
+/// Largest value of `--timeout` in seconds: a day.
 const MAX_TIMEOUT: u64 = 24 * 3600;
-/// Frames per second up to which the frames of a clip of the greatest length are allowed.
+/// Frame rate up to which a clip of the maximum duration stays within the limit on frames.
 const FRAMES_PER_SECOND: u64 = 60;
 
 /// Finds the faces in video clips and pictures, and judges whether they are forged.
@@ -113,9 +113,9 @@ pub struct Args {
     /// Probability from which a clip is fake, 0 to 1; by default that of the model
     #[arg(long, value_name = "T", value_parser = unit)]
     pub threshold: Option<f32>,
-    /// Also analyze the clip recompressed (H.264 of CRF 28 and 36), at half size and mirrored. If its score moves by more
-    /// than the model's uncertain band, the verdict is UNCERTAIN. Takes about six times as long, and decodes and encodes
-    /// the whole clip twice; pictures are not recompressed
+    /// Also analyze the clip recompressed (H.264 of CRF 28 and 36), at half size and mirrored. If its score moves by
+    /// more than the model's uncertain band, the verdict is UNCERTAIN. Takes about six times as long, and decodes and
+    /// encodes the whole clip twice; pictures are not recompressed
     #[arg(long, conflicts_with = "live")]
     pub stability: bool,
     /// Write the report as JSON, for several clips one object per line; - prints it instead of the table
@@ -184,7 +184,7 @@ impl Args {
         inputs::resolve(&self.clips, self.recursive)
     }
 
-    /// All clips of the run, of which it may do a shard only.
+    /// Returns all clips of the run, including those of other shards.
     ///
     /// # Errors
     /// Returns an error if the manifest cannot be read, is empty, or names a clip twice, and the errors of
@@ -196,10 +196,10 @@ impl Args {
         }
     }
 
-    /// Looks whether every device is there and is named once, and [prepares](Device::prepare) it.
+    /// Checks that every device is usable and named once, and [prepares](Device::prepare) it.
     ///
     /// # Errors
-    /// A line that says of which device it is not so.
+    /// Returns a line that names the device.
     pub fn check_devices(&self) -> Result<(), String> {
         for (position, device) in self.device.iter().enumerate() {
             if self.device[..position].contains(device) {
@@ -210,12 +210,12 @@ impl Args {
         Ok(())
     }
 
-    /// Whether the networks run on a GPU: by name, because nothing else says so.
+    /// Returns whether the networks run on a GPU. Compares names, because the devices have no other mark.
     fn on_gpu(&self) -> bool {
         self.device[0].is_gpu()
     }
 
-    /// How many of so many clips each device analyses at the same time.
+    /// Returns the number of the `clips` that each device analyses at the same time.
     pub fn jobs(&self, clips: usize) -> usize {
         let jobs = match self.jobs {
             Some(jobs) => jobs.into(),
@@ -225,7 +225,7 @@ impl Args {
         jobs.min(clips)
     }
 
-    /// Frames and faces that a device is given at once, where it is not the analyzer's defaults.
+    /// Returns the batch sizes for frames and faces; `None` for the analyzer's defaults.
     fn batches(&self) -> Option<(usize, usize)> {
         match self.batch {
             Some(batch) => Some((batch.into(), batch.into())),
@@ -233,7 +233,7 @@ impl Args {
         }
     }
 
-    /// Which frames to look at.
+    /// Returns the frames to sample.
     pub(crate) fn look(&self) -> Look {
         match (self.fps, self.frames) {
             (Some(fps), _) => Look::Fps(fps),
@@ -242,13 +242,13 @@ impl Args {
         }
     }
 
-    /// How to judge.
+    /// Returns the analyzer's configuration.
     pub fn analyzer(&self) -> AnalyzerConfig {
         let config = AnalyzerConfig::new()
             .with_aggregation(self.aggregation)
             .with_face_confidence(self.face_confidence)
             .with_detect_every(self.detect_every.into());
-        // Activation maps cost a run of the network each; they are made where somebody will see them.
+        // Each activation map costs a pass of the network, so they are computed only if an output shows them.
         let shown = self.html.is_some() || self.pdf.is_some() || self.heatmaps.is_some();
         let config = if shown { config } else { config.with_evidence(0) };
         let config = match self.batches() {
@@ -261,7 +261,7 @@ impl Args {
         }
     }
 
-    /// How to find faces.
+    /// Returns the detector's configuration.
     pub fn detector(&self) -> MtcnnConfig {
         let config = MtcnnConfig::new().with_min_face_size(self.min_face_size).with_max_side(self.max_side);
         let config = config.with_engine(self.engine);
@@ -271,10 +271,11 @@ impl Args {
         }
     }
 
-    /// Loads the models that the flags name, computed as they say.
+    /// Loads the models that the flags name, with the engine and precision of the flags.
     ///
     /// # Errors
-    /// When a model cannot be read, its network cannot be computed so, or the models cannot be combined.
+    /// Returns an error if a model cannot be read, if its network does not support the engine or precision, or if the
+    /// models cannot be combined.
     pub fn classifier<B: Backend>(&self, device: &B::Device) -> Result<Models<Classifier<B>>, Error> {
         let prepared = |classifier: Classifier<B>| -> Result<Classifier<B>, Error> {
             let classifier = classifier.compute_with(self.engine)?.compute_in(self.precision)?;
@@ -289,15 +290,15 @@ impl Args {
         }
     }
 
-    /// The threads that compute.
+    /// Returns the pool of compute threads.
     ///
     /// # Errors
-    /// When the system refuses to start them.
+    /// Returns an error if the system refuses to start them.
     pub fn threads(&self) -> Result<Threads, Error> {
         self.threads.map_or_else(|| Ok(Threads::global()), |count| Threads::new(count.into()))
     }
 
-    /// How to decode: within the given limits, and on no more threads than everything else.
+    /// Returns the decoding options: the given limits, and at most the number of compute threads.
     pub fn decoding(&self) -> DecodeOptions {
         let limits = DecodeLimits::default()
             .with_max_duration_seconds(self.max_duration)
@@ -316,13 +317,13 @@ impl Args {
         }
     }
 
-    /// The report with the flags that only the program knows, and the device that it was made on.
+    /// Adds the device, the number of threads and the [`choices`](Self::choices) to a report.
     pub fn note_in(&self, report: Report, device: Device, threads: &Threads) -> Report {
         let report = report.with_setting("device", device.to_string()).with_setting("threads", threads.count());
         self.choices().into_iter().fold(report, |report, (name, value)| report.with_setting(name, value))
     }
 
-    /// The flags that decide over a result, of those that only the program knows.
+    /// Returns the flags that affect a result and that the libraries do not record.
     pub fn choices(&self) -> Vec<(&'static str, serde_json::Value)> {
         let mut choices = vec![match self.fps {
             Some(fps) => ("fps", fps.into()),
@@ -338,19 +339,19 @@ impl Args {
             choices.push(("stability", true.into()));
         }
         if self.hwaccel.is_some() {
-            // Which of several GPUs makes no difference.
+            // The number of the GPU does not affect the result.
             choices.push(("hwaccel", "cuda".into()));
         }
         choices
     }
 
-    /// Whether standard output is for JSON alone.
+    /// Returns whether standard output is only for JSON.
     pub fn json_on_stdout(&self) -> bool {
         self.json.as_deref() == Some(Path::new("-"))
     }
 }
 
-/// Text for a report: not empty, and not so long that it would bury the verdict.
+/// Parses a text for a report: not empty, and at most [`MAX_WORDS`] characters.
 fn words(text: &str) -> Result<String, String> {
     match text.chars().count() {
         _ if text.trim().is_empty() => Err("is empty".into()),
@@ -359,7 +360,7 @@ fn words(text: &str) -> Result<String, String> {
     }
 }
 
-/// Such text on one line.
+/// Parses a text for a report, of one line.
 fn line(text: &str) -> Result<String, String> {
     match text.chars().any(char::is_control) {
         true => Err("has line breaks or other control characters; --note may have lines".into()),
@@ -482,7 +483,7 @@ mod tests {
 
     #[cfg(feature = "flex")]
     #[test]
-    fn a_cpu_is_given_one_clip_at_a_time_and_the_usual_batches() {
+    fn a_cpu_gets_one_clip_at_a_time_and_the_default_batches() {
         let args = parse(&["--device", "flex"]).unwrap();
         assert_eq!(args.jobs(100), 1);
         let (config, usual) = (args.analyzer(), AnalyzerConfig::new());
@@ -492,7 +493,7 @@ mod tests {
 
     #[cfg(feature = "cuda")]
     #[test]
-    fn a_gpu_is_given_several_clips_at_a_time_and_larger_batches() {
+    fn a_gpu_gets_several_clips_at_a_time_and_larger_batches() {
         let args = parse(&["--device", "cuda:0", "--device", "cuda:1"]).unwrap();
         assert!((1..=8).contains(&args.jobs(100)) && args.jobs(1) == 1);
         assert_eq!((args.analyzer().detect_batch, args.analyzer().classify_batch), (32, 128));

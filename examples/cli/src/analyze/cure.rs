@@ -1,8 +1,9 @@
-//! What a user can do about an error of a video: the flag that helps, or a command.
+//! Advice for errors of videos: the flag or command that helps.
 
 use deepsight_video::{Limit, VideoError};
 
-/// Returns the cure for an error, as the end of a sentence; `None` if the error names it already, or there is none.
+/// Returns the advice for an error, as the end of a sentence. Returns `None` if the error already contains it, or if
+/// there is none.
 pub(super) fn of(error: &VideoError) -> Option<&'static str> {
     match error {
         VideoError::OverLimit { limit: Limit::Pixels, .. } => {
@@ -21,7 +22,7 @@ pub(super) fn of(error: &VideoError) -> Option<&'static str> {
     }
 }
 
-/// Adds a cure to a message, and names a setting of the library by its flag.
+/// Appends the advice to a message, and replaces a setting's name by its flag.
 pub(super) fn add(message: String, cure: Option<&str>) -> String {
     let message = message.replace("max_duration_seconds", "--max-duration");
     match cure {

@@ -1,4 +1,4 @@
-//! Where the results of `analyze` go.
+//! The outputs of `analyze`.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use super::Args;
 use super::publish::Published;
 use crate::output::{OutputError, PendingFile, create_folder, unique_stems, would_replace};
 
-/// Where results are written. Making it finds out whether they can be.
+/// The outputs that the flags name. Opening them checks whether they can be written.
 #[derive(Debug)]
 pub(super) struct Destinations {
     stems: Vec<String>,
@@ -18,7 +18,7 @@ pub(super) struct Destinations {
     heatmaps: Option<PathBuf>,
 }
 
-/// Where the documents of one kind go: one for each clip.
+/// The outputs for the documents of one kind, one for each clip.
 #[derive(Debug)]
 enum Documents {
     None,
@@ -26,24 +26,24 @@ enum Documents {
     Folder(PathBuf),
 }
 
-/// Why the destinations do not fit.
+/// The error when the outputs cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(super) enum DestinationError {
     /// One document for several clips.
     #[error("{flag} {} names one file for {clips} clips: name a folder, ending in /", path.display())]
     OneDocument {
-        /// The flag that names it.
+        /// The flag that names the file.
         flag: &'static str,
         /// The file named.
         path: PathBuf,
-        /// The clips given.
+        /// The number of clips.
         clips: usize,
     },
-    /// A result would replace what it is made from.
+    /// An output would replace an input.
     #[error("{flag} {} is also an input", path.display())]
     Input {
-        /// The flag that names it.
+        /// The flag that names the file.
         flag: &'static str,
         /// The file.
         path: PathBuf,
@@ -54,10 +54,11 @@ pub(super) enum DestinationError {
 }
 
 impl Destinations {
-    /// Opens the files and makes the folders that the flags name.
+    /// Opens the files and creates the folders that the flags name.
     ///
     /// # Errors
-    /// When one cannot be written or is an input, or one page is named for several clips.
+    /// Returns an error if an output cannot be written or is an input, or if one file is named for the documents of
+    /// several clips.
     pub(super) fn open(args: &Args, clips: &[PathBuf]) -> Result<Self, DestinationError> {
         let inputs = || clips.iter().chain(&args.model).chain(&args.sign);
         for (flag, path) in [("--json", &args.json), ("--html", &args.html), ("--pdf", &args.pdf)] {
@@ -74,11 +75,10 @@ impl Destinations {
         Ok(Self { stems: unique_stems(clips), json, html, pdf, heatmaps: args.heatmaps.clone() })
     }
 
-    /// Writes the page, the document and the pictures of one clip, by its place among the clips, and its JSON behind
-    /// that of the one before.
+    /// Writes the page, the document and the pictures of the clip at this position, and appends its JSON.
     ///
     /// # Errors
-    /// When one cannot be written.
+    /// Returns an error if an output cannot be written.
     pub(super) fn write(&mut self, clip: usize, published: &Published, json: &str) -> Result<(), OutputError> {
         let Published { report, pdf } = published;
         if let Some(file) = &mut self.json {
@@ -104,10 +104,10 @@ impl Destinations {
         Ok(())
     }
 
-    /// Puts the JSON of all clips that were analysed in place.
+    /// Renames the file with the JSON of all analysed clips to its final name.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Returns an error if the file cannot be written.
     pub(super) fn finish(self) -> Result<(), OutputError> {
         self.json.map_or(Ok(()), PendingFile::finish)
     }
@@ -126,7 +126,7 @@ impl Documents {
         }
     }
 
-    /// Returns the file for the next clip; a folder has one of this name.
+    /// Returns the file for the next clip. In a folder, it has this name.
     fn next(&mut self, name: &str) -> Result<Option<PendingFile>, OutputError> {
         match self {
             Self::None => Ok(None),

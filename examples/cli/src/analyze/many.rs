@@ -1,4 +1,4 @@
-//! Many clips into the file of a shard, and on from where an earlier run ended.
+//! Analyses many clips into the file of a shard, and continues an earlier run.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,25 +8,26 @@ use burn::tensor::backend::Backend;
 use deepsight_core::{CancelToken, FaceClassifier, FaceDetector, Report, with_causes};
 use indicatif::ProgressBar;
 
-use super::{Args, Bars, Failure, Worker, workers};
+use super::{AnalyzeError, Args, Bars, Worker, workers};
 use crate::clip::Clip;
 use crate::output::{complain, create_folder, print};
 use crate::shards::{Header, Settings, ShardError, ShardFile, settings};
 use crate::share_out::{Order, share_out};
 
-/// Analyses the clips of a shard that are not done, and adds a line for each to the shard's file in `folder`.
+/// Analyses the unfinished clips of a shard, and appends a line for each to the shard's file in `folder`.
 ///
 /// # Errors
-/// When the clips, the networks or the file cannot be used, and [`Failure::Interrupted`].
+/// Returns an error if the clips, the networks or the file cannot be used, and [`AnalyzeError::Interrupted`] if the
+/// token is cancelled.
 pub(super) fn many<B: Backend>(
     args: &Args,
     folder: &Path,
     device: &B::Device,
     cancel: &CancelToken,
-) -> Result<ExitCode, Failure> {
-    let clips = args.clip_list().map_err(|error| Failure::input(&error))?;
-    create_folder(folder).map_err(|error| Failure::input(&error))?;
-    let threads = args.threads().map_err(|error| Failure::input(&error))?;
+) -> Result<ExitCode, AnalyzeError> {
+    let clips = args.clip_list().map_err(|error| AnalyzeError::input(&error))?;
+    create_folder(folder).map_err(|error| AnalyzeError::input(&error))?;
+    let threads = args.threads().map_err(|error| AnalyzeError::input(&error))?;
     let workers = workers::<B>(args, device, &threads)?;
     let header = Header::new(args.shard, &clips, decisive(args, &workers[0]));
     let mut file = ShardFile::open(folder, &header, &clips, args.restart).map_err(refused)?;
@@ -43,9 +44,9 @@ pub(super) fn many<B: Backend>(
         let opened = Clip::open(&clip, &args.decoding(), args.look());
         worker.analyze(args, &clip, opened, cancel, &bars)
     };
-    let take = |item: usize, outcome: Result<Report, Failure>| {
+    let take = |item: usize, outcome: Result<Report, AnalyzeError>| {
         let outcome = match outcome {
-            Err(Failure::Clip(message)) => {
+            Err(AnalyzeError::Clip(message)) => {
                 bars.suspend(|| complain(&format!("error: {message}")));
                 Err(message)
             }
@@ -53,49 +54,49 @@ pub(super) fn many<B: Backend>(
         };
         let (position, brief) = (open[item], args.brief);
         watch.count(outcome.is_err());
-        file.finish(position, clips.file(position), outcome, brief).map_err(|error| Failure::output(&error))
+        file.finish(position, clips.file(position), outcome, brief).map_err(|error| AnalyzeError::output(&error))
     };
     let shared_out = share_out(&workers, args.jobs(open.len()), open.len(), Order::AsDone, cancel, work, take);
     watch.end();
-    // What is done stays done, whatever stopped the rest.
-    let synced = file.sync().map_err(|error| Failure::output(&error));
+    // Keeps the finished clips, whatever stopped the rest.
+    let synced = file.sync().map_err(|error| AnalyzeError::output(&error));
     let tally = file.tally();
-    shared_out.map_err(Failure::from).inspect_err(|_| {
+    shared_out.map_err(AnalyzeError::from).inspect_err(|_| {
         complain(&format!("{} of {} clips are done; the same command continues", tally.done(), tally.of));
     })?;
     synced?;
     let text = format!("{tally}; {} were done before", before.of - open.len());
-    print(&text).map_err(|error| Failure::output(&error))?;
+    print(&text).map_err(|error| AnalyzeError::output(&error))?;
     Ok(ExitCode::from(if tally.failed > 0 { 2 } else { 0 }))
 }
 
-/// The settings that decide over a result.
+/// Returns the settings that affect a result.
 fn decisive<B: Backend>(args: &Args, worker: &Worker<B>) -> Settings {
     let analyzer = worker.analyzer();
     let (model, detector) = (analyzer.classifier().info(), analyzer.detector().info());
-    // One GPU computes what another one does; a CPU rounds differently.
+    // All GPUs of a kind give equal results; a CPU rounds differently.
     let device = args.device[0].to_string();
     let kind = device.split(':').next().unwrap_or_default().to_owned();
     let program = args.choices().into_iter().chain([("device", kind.into()), ("brief", args.brief.into())]);
     settings(&model, &detector, analyzer.config(), program)
 }
 
-fn refused(error: ShardError) -> Failure {
+fn refused(error: ShardError) -> AnalyzeError {
     let message = with_causes(&error);
-    Failure::Input(match error {
+    AnalyzeError::Input(match error {
         ShardError::OtherSettings { .. } => format!("{message}; --restart deletes the earlier results"),
         _ => message,
     })
 }
 
-/// How far a run has come: a bar on a terminal, a line now and then elsewhere.
+/// The progress of a run: a bar on a terminal, else a line at intervals.
 struct ClipProgress {
     bar: ProgressBar,
     failed: usize,
     last_line: Instant,
 }
 
-/// Time between two lines where there is no terminal.
+/// Time between two lines if standard error is not a terminal.
 const LINES: Duration = Duration::from_secs(30);
 
 impl ClipProgress {

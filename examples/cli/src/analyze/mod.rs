@@ -3,8 +3,7 @@
 mod args;
 mod cure;
 mod destinations;
-mod failure;
-mod inputs;
+mod error;
 mod many;
 mod progress;
 mod publish;
@@ -20,9 +19,10 @@ use deepsight_core::CancelToken;
 use deepsight_device::with_backend;
 
 pub use args::Args;
-pub(crate) use failure::Failure;
-pub use inputs::InputError;
+pub(crate) use error::AnalyzeError;
 pub use stream::StreamError;
+
+pub use crate::inputs::InputError;
 
 use self::destinations::Destinations;
 use self::many::many;
@@ -37,9 +37,9 @@ use crate::table::table;
 
 /// Analyzes the clips that the flags name, and returns the exit code.
 pub fn main(args: &Args) -> ExitCode {
-    let outcome = args.check_devices().map_err(Failure::Input).and_then(|()| {
+    let outcome = args.check_devices().map_err(AnalyzeError::Input).and_then(|()| {
         let cancel = CancelToken::new();
-        cancel_on_interrupt(&cancel).map_err(|error| Failure::input(&error))?;
+        cancel_on_interrupt(&cancel).map_err(|error| AnalyzeError::input(&error))?;
         with_backend!(args.device[0], |B, device| on::<B>(args, &device, &cancel))
     });
     outcome.unwrap_or_else(|failure| {
@@ -48,8 +48,8 @@ pub fn main(args: &Args) -> ExitCode {
     })
 }
 
-fn on<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<ExitCode, Failure> {
-    if args.reads_standard_input().map_err(|error| Failure::input(&error))? {
+fn on<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<ExitCode, AnalyzeError> {
+    if args.reads_standard_input().map_err(|error| AnalyzeError::input(&error))? {
         return stream::analyze::<B>(args, device, cancel);
     }
     match &args.output_dir {
@@ -58,14 +58,14 @@ fn on<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Resu
     }
 }
 
-/// Shows the verdicts, in the order of the clips.
-fn show<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<ExitCode, Failure> {
-    let clips = args.clips().map_err(|error| Failure::input(&error))?;
-    let destinations = Destinations::open(args, &clips).map_err(|error| Failure::input(&error))?;
-    let publisher = Publisher::open(args).map_err(|error| Failure::input(&error))?;
-    let threads = args.threads().map_err(|error| Failure::input(&error))?;
+/// Analyzes the clips, and prints the verdicts in the order of the clips.
+fn show<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<ExitCode, AnalyzeError> {
+    let clips = args.clips().map_err(|error| AnalyzeError::input(&error))?;
+    let destinations = Destinations::open(args, &clips).map_err(|error| AnalyzeError::input(&error))?;
+    let publisher = Publisher::open(args).map_err(|error| AnalyzeError::input(&error))?;
+    let threads = args.threads().map_err(|error| AnalyzeError::input(&error))?;
     let open = |clip: &Path| Clip::open(clip, &args.decoding(), args.look());
-    // ffprobe and ffmpeg take their time to start, and so do the networks.
+    // Opens the first clip while the networks load, because ffprobe and ffmpeg start slowly too.
     let (workers, first) = std::thread::scope(|scope| {
         let first = scope.spawn(|| open(&clips[0]));
         (workers::<B>(args, device, &threads), first.join())
@@ -85,11 +85,11 @@ fn show<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Re
         Results { args, several: clips.len() > 1, destinations, listening: true, code: ExitCode::SUCCESS };
     let take = |position, outcome| bars.suspend(|| results.take(position, outcome));
     share_out(&workers, args.jobs(clips.len()), clips.len(), Order::AsGiven, cancel, work, take)?;
-    results.destinations.finish().map_err(|error| Failure::output(&error))?;
+    results.destinations.finish().map_err(|error| AnalyzeError::output(&error))?;
     Ok(results.code)
 }
 
-/// Where the verdicts go, one after the other.
+/// Prints and writes the results, one after the other.
 struct Results<'a> {
     args: &'a Args,
     several: bool,
@@ -99,10 +99,10 @@ struct Results<'a> {
 }
 
 impl Results<'_> {
-    fn take(&mut self, position: usize, outcome: Result<Published, Failure>) -> Result<(), Failure> {
+    fn take(&mut self, position: usize, outcome: Result<Published, AnalyzeError>) -> Result<(), AnalyzeError> {
         let published = match outcome {
-            // The other clips are worth their verdict all the same.
-            Err(failure @ Failure::Clip(_)) if self.several => {
+            // A clip that fails does not stop the others.
+            Err(failure @ AnalyzeError::Clip(_)) if self.several => {
                 complain(&failure.to_string());
                 self.code = failure.code();
                 return Ok(());
@@ -111,11 +111,11 @@ impl Results<'_> {
         };
         let report = &published.report;
         let object = if self.several { report.to_json() } else { report.to_json_pretty() };
-        let object = object.map_err(|error| Failure::output(&error))?;
-        self.destinations.write(position, &published, &object).map_err(|error| Failure::output(&error))?;
+        let object = object.map_err(|error| AnalyzeError::output(&error))?;
+        self.destinations.write(position, &published, &object).map_err(|error| AnalyzeError::output(&error))?;
         let text = if self.args.json_on_stdout() { &object } else { &table(report, self.args.verbose) };
         if self.listening {
-            self.listening = print(text).map_err(|error| Failure::output(&error))?;
+            self.listening = print(text).map_err(|error| AnalyzeError::output(&error))?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! A report as it is published: with its record, signed, and as a document.
+//! Publication of reports: record, signature and document.
 
 use std::path::Path;
 
@@ -8,16 +8,16 @@ use deepsight_video::Media;
 use jiff::ZonedDateTime;
 
 use super::worker::failure;
-use super::{Args, Failure};
+use super::{AnalyzeError, Args};
 
-/// How reports are published.
+/// Adds record and signature to reports, and creates their documents.
 #[derive(Debug)]
 pub(super) struct Publisher<'a> {
     args: &'a Args,
     key: Option<SecretKey>,
 }
 
-/// A report, and its document if one is wanted.
+/// A report, and its document if the flags ask for one.
 #[derive(Debug)]
 pub(super) struct Published {
     pub(super) report: Report,
@@ -28,37 +28,37 @@ impl<'a> Publisher<'a> {
     /// Reads the key that the flags name.
     ///
     /// # Errors
-    /// When it cannot be read, or may be read by others.
+    /// Returns an error if the key cannot be read, or if other users can read it.
     pub(super) fn open(args: &'a Args) -> Result<Self, SignatureError> {
         let key = args.sign.as_deref().map(SecretKey::read).transpose()?;
         Ok(Self { args, key })
     }
 
-    /// Adds record and signature to a report, and makes a document of it if one is wanted. `clip` is the file, whose
-    /// frames the document shows; a stream that is gone has none.
+    /// Adds record and signature to a report, and creates its document if the flags ask for one. `clip` is the file
+    /// whose frames the document shows; `None` for a stream, which cannot be read again.
     ///
     /// # Errors
-    /// [`Failure::Clip`] when the frames cannot be decoded again or the document cannot be written,
-    /// [`Failure::Interrupted`] when the token is cancelled.
+    /// Returns [`AnalyzeError::Clip`] if the frames cannot be decoded again or the document cannot be created, and
+    /// [`AnalyzeError::Interrupted`] if the token is cancelled.
     pub(super) fn publish(
         &self,
         report: Report,
         clip: Option<&Path>,
         cancel: &CancelToken,
-    ) -> Result<Published, Failure> {
+    ) -> Result<Published, AnalyzeError> {
         let report = match self.record() {
             Some(record) => report.with_record(record),
             None => report,
         };
         let report = match &self.key {
-            Some(key) => report.sign(key).map_err(|error| Failure::Clip(with_causes(&error)))?,
+            Some(key) => report.sign(key).map_err(|error| AnalyzeError::Clip(with_causes(&error)))?,
             None => report,
         };
         let pdf = self.args.pdf.as_ref().map(|_| self.document(&report, clip, cancel)).transpose()?;
         Ok(Published { report, pdf })
     }
 
-    /// Returns the record; `None` if no flag asks for one, so that equal clips have equal reports.
+    /// Returns the record. Returns `None` if no flag asks for one, so that equal clips have equal reports.
     fn record(&self) -> Option<Record> {
         let Args { pdf, sign, case, analyst, note, .. } = self.args;
         let texts = [case, analyst, note];
@@ -70,8 +70,8 @@ impl<'a> Publisher<'a> {
         Some(record.with_case(case.clone()).with_analyst(analyst.clone()).with_note(note.clone()))
     }
 
-    fn document(&self, report: &Report, clip: Option<&Path>, cancel: &CancelToken) -> Result<Vec<u8>, Failure> {
-        let failed = |error: deepsight_core::Error| Failure::Clip(with_causes(&error));
+    fn document(&self, report: &Report, clip: Option<&Path>, cancel: &CancelToken) -> Result<Vec<u8>, AnalyzeError> {
+        let failed = |error: deepsight_core::Error| AnalyzeError::Clip(with_causes(&error));
         let mut pdf = ReportPdf::new(report).with_paper(self.args.paper);
         let telling = report.telling_frames();
         if let Some(clip) = clip.filter(|_| !telling.is_empty()) {
@@ -83,7 +83,7 @@ impl<'a> Publisher<'a> {
             }
         }
         if cancel.is_cancelled() {
-            return Err(Failure::Interrupted);
+            return Err(AnalyzeError::Interrupted);
         }
         pdf.to_pdf().map_err(failed)
     }

@@ -1,4 +1,4 @@
-//! A video on standard input: a file that is piped in, or a live picture.
+//! Analysis of a video on standard input: a piped file or a live picture.
 
 use std::io::{self, Chain, Cursor, IsTerminal, Read, Stdin, Write, stdin};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::destinations::Destinations;
 use super::progress::Bars;
 use super::publish::{Published, Publisher};
 use super::worker::{Worker, failure, workers};
-use super::{Args, Failure};
+use super::{AnalyzeError, Args};
 use crate::clip::{Clip, FrameCount};
 use crate::output::{complain, print};
 use crate::table::table;
@@ -23,42 +23,42 @@ use crate::table::table;
 const NAME: &str = "standard input";
 /// The first bytes of a YUV4MPEG2 stream.
 const Y4M: &[u8] = b"YUV4MPEG2 ";
-/// Frames per second that are looked at, unless the flags say otherwise.
+/// Default number of frames per second to analyze.
 const RATE: f64 = 2.0;
-/// Bytes that are copied at once.
+/// Size of a read, in bytes.
 const CHUNK: usize = 1 << 20;
 
-/// Standard input, whose first bytes were looked at.
+/// Standard input, preceded by the bytes that were read to find out its format.
 type Source = Chain<Cursor<Vec<u8>>, Stdin>;
 
-/// Why standard input cannot be analyzed. Every message is one line.
+/// The error when standard input cannot be analyzed. Every message is one line.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamError {
-    /// It is named beside other clips.
+    /// `-` is given with other clips or with `--output-dir`.
     #[error("- reads one video from standard input: give no other clip beside it, and no --output-dir")]
     NotAlone,
     /// `--live` without `-`.
     #[error("--live reads a picture from standard input: give - as the clip")]
     LiveFile,
-    /// A number of frames of a stream whose length is not known.
+    /// `--frames` for a stream, whose length is unknown.
     #[error("--frames {frames} needs the length of the clip, and a stream has none: give --fps instead")]
     FrameCount {
         /// The number of frames.
         frames: u64,
     },
-    /// `--stability` with frames that are analyzed as they come.
+    /// `--stability` with frames that are analyzed as they arrive.
     #[error(
         "--stability analyzes a clip several times, and YUV4MPEG2 on standard input can be read only once: \
          send a container, such as with `ffmpeg -i clip.y4m -f matroska -`"
     )]
     OnlyOnce,
-    /// A terminal.
+    /// Standard input is a terminal.
     #[error(
         "- reads a video from standard input, which is a terminal: pipe one in, such as `deepsight analyze - <clip.mp4`"
     )]
     Terminal,
-    /// Standard input cannot be read, or not be kept.
+    /// Standard input cannot be read, or cannot be stored in a temporary file.
     #[error("cannot {action} standard input")]
     Io {
         /// What failed: `read` or `keep`.
@@ -66,7 +66,7 @@ pub enum StreamError {
         /// The system's error.
         source: io::Error,
     },
-    /// It is larger than a file may be.
+    /// Standard input is over the limit on the size of files.
     #[error("standard input is over the limit of {limit} bytes; --live reads a stream without an end")]
     TooLarge {
         /// The limit.
@@ -75,10 +75,10 @@ pub enum StreamError {
 }
 
 impl Args {
-    /// Returns whether the video comes on standard input.
+    /// Returns whether the video is read from standard input.
     ///
     /// # Errors
-    /// When other flags do not fit to that.
+    /// Returns an error if other flags contradict that.
     pub(super) fn reads_standard_input(&self) -> Result<bool, StreamError> {
         let is_stream = self.clips.iter().any(|clip| clip == Path::new("-"));
         match is_stream {
@@ -88,7 +88,7 @@ impl Args {
         }
     }
 
-    /// Frames per second of a stream to look at.
+    /// Returns the number of frames of a stream to analyze per second.
     fn stream_rate(&self) -> Result<f64, StreamError> {
         match (self.fps, self.frames) {
             (Some(rate), _) => Ok(rate),
@@ -98,10 +98,14 @@ impl Args {
     }
 }
 
-/// Analyzes what comes on standard input. A container is kept in a temporary file until it ends, and then analyzed as
-/// any file, unless it is live. Frames without a container are analyzed as they come.
-pub(super) fn analyze<B: Backend>(args: &Args, device: &B::Device, cancel: &CancelToken) -> Result<ExitCode, Failure> {
-    let input = |error: StreamError| Failure::input(&error);
+/// Analyzes standard input. A container is stored in a temporary file until it ends, and then analyzed like any file,
+/// unless `--live` is given. Frames without a container are analyzed as they arrive.
+pub(super) fn analyze<B: Backend>(
+    args: &Args,
+    device: &B::Device,
+    cancel: &CancelToken,
+) -> Result<ExitCode, AnalyzeError> {
+    let input = |error: StreamError| AnalyzeError::input(&error);
     if args.live {
         args.stream_rate().map_err(input)?;
     }
@@ -109,33 +113,36 @@ pub(super) fn analyze<B: Backend>(args: &Args, device: &B::Device, cancel: &Canc
         return Err(input(StreamError::Terminal));
     }
     let mut destinations =
-        Destinations::open(args, &[PathBuf::from("standard-input")]).map_err(|error| Failure::input(&error))?;
-    let publisher = Publisher::open(args).map_err(|error| Failure::input(&error))?;
-    let threads = args.threads().map_err(|error| Failure::input(&error))?;
+        Destinations::open(args, &[PathBuf::from("standard-input")]).map_err(|error| AnalyzeError::input(&error))?;
+    let publisher = Publisher::open(args).map_err(|error| AnalyzeError::input(&error))?;
+    let threads = args.threads().map_err(|error| AnalyzeError::input(&error))?;
     let worker = workers::<B>(args, device, &threads)?.remove(0);
     let (source, head) = waiting(cancel, first_bytes)?.map_err(input)?;
     if head == Y4M && args.stability {
         return Err(input(StreamError::OnlyOnce));
     }
     let published = match args.live || head == Y4M {
-        // What was seen is worth its report also after Ctrl-C.
+        // After Ctrl-C, the report on the frames so far is still published.
         true => publisher.publish(as_it_comes(args, &worker, source, cancel)?, None, &CancelToken::new())?,
         false => as_a_file(args, &worker, &publisher, source, cancel)?,
     };
     let report = &published.report;
     let object = if args.live { report.to_json() } else { report.to_json_pretty() };
-    let object = object.map_err(|error| Failure::output(&error))?;
-    destinations.write(0, &published, &object).map_err(|error| Failure::output(&error))?;
+    let object = object.map_err(|error| AnalyzeError::output(&error))?;
+    destinations.write(0, &published, &object).map_err(|error| AnalyzeError::output(&error))?;
     let text = if args.json_on_stdout() { &object } else { &table(report, args.verbose) };
-    print(text).map_err(|error| Failure::output(&error))?;
-    destinations.finish().map_err(|error| Failure::output(&error))?;
+    print(text).map_err(|error| AnalyzeError::output(&error))?;
+    destinations.finish().map_err(|error| AnalyzeError::output(&error))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs what waits for standard input, until the token is cancelled.
-fn waiting<T: Send + 'static>(cancel: &CancelToken, run: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-    let mut result = cancel.interruptible(std::iter::once_with(run)).map_err(|error| Failure::input(&error))?;
-    result.next().ok_or(Failure::Interrupted)
+/// Runs a blocking read of standard input on another thread, so that cancelling the token ends the wait.
+fn waiting<T: Send + 'static>(
+    cancel: &CancelToken,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, AnalyzeError> {
+    let mut result = cancel.interruptible(std::iter::once_with(run)).map_err(|error| AnalyzeError::input(&error))?;
+    result.next().ok_or(AnalyzeError::Interrupted)
 }
 
 fn first_bytes() -> Result<(Source, Vec<u8>), StreamError> {
@@ -145,20 +152,20 @@ fn first_bytes() -> Result<(Source, Vec<u8>), StreamError> {
     Ok((Cursor::new(head.clone()).chain(stdin()), head))
 }
 
-/// Keeps the stream in a temporary file, and analyzes that.
+/// Stores the stream in a temporary file, and analyzes the file.
 fn as_a_file<B: Backend>(
     args: &Args,
     worker: &Worker<B>,
     publisher: &Publisher<'_>,
     source: Source,
     cancel: &CancelToken,
-) -> Result<Published, Failure> {
-    let input = |error: StreamError| Failure::input(&error);
+) -> Result<Published, AnalyzeError> {
+    let input = |error: StreamError| AnalyzeError::input(&error);
     let keep = |source| input(StreamError::Io { action: "keep", source });
     let options = args.decoding();
     let limit = options.limits.max_file_bytes;
     let mut file = tempfile::NamedTempFile::new().map_err(keep)?;
-    let chunks = cancel.interruptible(Chunks(source)).map_err(|error| Failure::input(&error))?;
+    let chunks = cancel.interruptible(Chunks(source)).map_err(|error| AnalyzeError::input(&error))?;
     let mut bytes = 0_u64;
     for chunk in chunks {
         let chunk = chunk.map_err(|source| input(StreamError::Io { action: "read", source }))?;
@@ -169,7 +176,7 @@ fn as_a_file<B: Backend>(
         file.write_all(&chunk).map_err(keep)?;
     }
     if cancel.is_cancelled() {
-        return Err(Failure::Interrupted);
+        return Err(AnalyzeError::Interrupted);
     }
     let path = file.path();
     let clip = Clip::open(path, &options, args.look());
@@ -180,12 +187,12 @@ fn as_a_file<B: Backend>(
             report.input.path = NAME.into();
             publisher.publish(report, Some(path), cancel)
         }
-        Err(Failure::Clip(message)) => Err(Failure::Clip(renamed(message))),
+        Err(AnalyzeError::Clip(message)) => Err(AnalyzeError::Clip(renamed(message))),
         Err(failure) => Err(failure),
     }
 }
 
-/// The bytes of a reader in pieces.
+/// An iterator over the bytes of a reader, in chunks.
 struct Chunks<R>(R);
 
 impl<R: Read> Iterator for Chunks<R> {
@@ -201,26 +208,26 @@ impl<R: Read> Iterator for Chunks<R> {
     }
 }
 
-/// Analyzes frames as they come, until the stream ends, standard output is closed, or the token is cancelled. Then
-/// returns the report on what was seen.
+/// Analyzes frames as they arrive, until the stream ends, standard output is closed, or the token is cancelled. Then
+/// returns the report on the frames so far.
 fn as_it_comes<B: Backend>(
     args: &Args,
     worker: &Worker<B>,
     source: Source,
     cancel: &CancelToken,
-) -> Result<Report, Failure> {
-    let rate = args.stream_rate().map_err(|error| Failure::input(&error))?;
+) -> Result<Report, AnalyzeError> {
+    let rate = args.stream_rate().map_err(|error| AnalyzeError::input(&error))?;
     let options = without_an_end(args);
     let open = move || PipedVideo::open(source, &options, Sampling::fps(rate));
     let frames = waiting(cancel, open)?.map_err(|error| named(&error))?.with_cancel(cancel);
     frames.notes().iter().for_each(|note| complain(&note.to_string()));
     let analyzer = worker.analyzer();
-    let session = analyzer.session().map_err(|error| Failure::input(&error))?;
+    let session = analyzer.session().map_err(|error| AnalyzeError::input(&error))?;
     let mut input = frames.input();
     input.path = NAME.into();
     let mut session = session.with_input(input);
     if args.live {
-        // A machine that is too slow scores fewer faces, and does not fall behind.
+        // With the deadline, a slow machine scores fewer faces instead of falling behind.
         session = session.with_deadline(Duration::from_secs_f64(1.0 / rate));
     }
     let mut listening = true;
@@ -248,18 +255,18 @@ fn as_it_comes<B: Backend>(
             let args = Args { fps: Some(rate), ..args.clone() };
             Ok(args.note_in(report, worker.device(), analyzer.threads()))
         }
-        Err(_) if cancel.is_cancelled() => Err(Failure::Interrupted),
-        Err(error) => Err(Failure::Clip(format!("{NAME}: {}", with_causes(&error)))),
+        Err(_) if cancel.is_cancelled() => Err(AnalyzeError::Interrupted),
+        Err(error) => Err(AnalyzeError::Clip(format!("{NAME}: {}", with_causes(&error)))),
     }
 }
 
-/// Prints an answer that changed, if the flags ask for it. Returns whether somebody still reads.
-fn tell(args: &Args, update: &Update) -> Result<bool, Failure> {
+/// Prints an answer that changed, if the flags ask for it. Returns `false` if standard output is closed.
+fn tell(args: &Args, update: &Update) -> Result<bool, AnalyzeError> {
     if !args.live || !update.changed {
         return Ok(true);
     }
     let text = if args.json_on_stdout() { as_json(update) } else { as_text(update) };
-    print(&text).map_err(|error| Failure::output(&error))
+    print(&text).map_err(|error| AnalyzeError::output(&error))
 }
 
 fn as_text(update: &Update) -> String {
@@ -279,7 +286,7 @@ fn as_json(update: &Update) -> String {
     .to_string()
 }
 
-/// The limits for a stream: it may have no end, and its frames may have no container, so that their bytes say little.
+/// Returns the options for a stream: no limits on its length and size, because it may have no end.
 fn without_an_end(args: &Args) -> DecodeOptions {
     let options = args.decoding();
     let limits = options.limits.clone().with_max_file_bytes(u64::MAX);
@@ -290,10 +297,10 @@ fn without_an_end(args: &Args) -> DecodeOptions {
     options.with_limits(limits)
 }
 
-/// Returns the failure of a stream, which its errors do not name.
-fn named(error: &VideoError) -> Failure {
+/// Returns the failure of a stream. Its message begins with the stream's name.
+fn named(error: &VideoError) -> AnalyzeError {
     match failure(error) {
-        Failure::Clip(message) => Failure::Clip(message.replacen("the stream", NAME, 1)),
+        AnalyzeError::Clip(message) => AnalyzeError::Clip(message.replacen("the stream", NAME, 1)),
         other => other,
     }
 }

@@ -1,4 +1,4 @@
-//! Networks on a device, and the way of a clip through them.
+//! The networks on a device, and the analysis of a clip with them.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,29 +13,31 @@ use deepsight_device::{Device, backend_devices};
 use deepsight_face::Mtcnn;
 use deepsight_video::{Media, Sampling, VideoError, recompress_clip};
 
-use super::{Args, Bars, Failure, cure};
+use super::{AnalyzeError, Args, Bars, cure};
 use crate::clip::Clip;
 
-/// The networks on one device. Clips that it analyses at the same time share them, and their faces are scored together.
+/// The networks on one device. Clips that are analysed at the same time share the networks, and their faces are scored
+/// in common batches.
 #[derive(Debug)]
 pub(super) struct Worker<B: Backend> {
     device: Device,
     analyzer: Analyzer<Mtcnn<B>, Arc<Models<Classifier<B>>>>,
 }
 
-/// Loads the networks onto each of the devices, of which `first` is the backend's own name for the first.
+/// Loads the networks onto each of the devices. `first` is the backend's handle of the first device.
 ///
 /// # Errors
-/// When the devices are of different kinds, or a network cannot be loaded or computed as the flags ask.
+/// Returns an error if the devices are of different kinds, or if a network cannot be loaded or computed as the flags
+/// ask.
 pub(super) fn workers<B: Backend>(
     args: &Args,
     first: &B::Device,
     threads: &Threads,
-) -> Result<Vec<Worker<B>>, Failure> {
-    let places = backend_devices::<B>(first, &args.device).map_err(Failure::Input)?;
-    let load = |(&device, place): (&Device, &B::Device)| -> Result<Worker<B>, Failure> {
-        let detector = args.detector().init::<B>(place).map_err(|error| Failure::input(&error))?;
-        let classifier = args.classifier::<B>(place).map_err(|error| Failure::input(&error))?;
+) -> Result<Vec<Worker<B>>, AnalyzeError> {
+    let places = backend_devices::<B>(first, &args.device).map_err(AnalyzeError::Input)?;
+    let load = |(&device, place): (&Device, &B::Device)| -> Result<Worker<B>, AnalyzeError> {
+        let detector = args.detector().init::<B>(place).map_err(|error| AnalyzeError::input(&error))?;
+        let classifier = args.classifier::<B>(place).map_err(|error| AnalyzeError::input(&error))?;
         let analyzer =
             Analyzer::new(detector, Arc::new(classifier)).with_config(args.analyzer()).with_threads(threads.clone());
         Ok(Worker { device, analyzer })
@@ -44,21 +46,21 @@ pub(super) fn workers<B: Backend>(
 }
 
 impl<B: Backend> Worker<B> {
-    /// The networks and how they are used.
+    /// Returns the analyzer.
     pub(super) fn analyzer(&self) -> &Analyzer<Mtcnn<B>, Arc<Models<Classifier<B>>>> {
         &self.analyzer
     }
 
-    /// The device.
+    /// Returns the device.
     pub(super) fn device(&self) -> Device {
         self.device
     }
 
-    /// Analyses a clip that was opened, or could not be. With `--stability`, analyses its variations too.
+    /// Analyses a clip; `opened` is the result of opening it. With `--stability`, also analyses its variations.
     ///
     /// # Errors
-    /// [`Failure::Clip`] when it cannot be opened, decoded or analysed, [`Failure::Input`] when ffmpeg cannot be run
-    /// and no clip could be, [`Failure::Interrupted`] when the token is cancelled.
+    /// Returns [`AnalyzeError::Clip`] if the clip cannot be opened, decoded or analysed, [`AnalyzeError::Input`] if
+    /// ffmpeg cannot be run, which concerns every clip, and [`AnalyzeError::Interrupted`] if the token is cancelled.
     pub(super) fn analyze(
         &self,
         args: &Args,
@@ -66,7 +68,7 @@ impl<B: Backend> Worker<B> {
         clip: Result<Clip, VideoError>,
         cancel: &CancelToken,
         bars: &Bars,
-    ) -> Result<Report, Failure> {
+    ) -> Result<Report, AnalyzeError> {
         let is_video = clip.as_ref().is_ok_and(|clip| clip.is_video);
         let (report, turns) = self.analyze_upright(args, path, clip, cancel, bars)?;
         if !args.stability {
@@ -78,14 +80,14 @@ impl<B: Backend> Worker<B> {
             variations.filter(|variation| is_video || !matches!(variation, Variation::Recompressed { .. }));
         let vary = |variation| match self.vary(args, path, turns, variation, cancel) {
             Ok(report) => Ok((variation, Ok(report))),
-            Err(Failure::Clip(message)) => Ok((variation, Err(message))),
+            Err(AnalyzeError::Clip(message)) => Ok((variation, Err(message))),
             Err(failure) => Err(failure),
         };
-        let varied = variations.map(vary).collect::<Result<Vec<_>, Failure>>()?;
+        let varied = variations.map(vary).collect::<Result<Vec<_>, AnalyzeError>>()?;
         Ok(report.with_stability(varied, started.elapsed().as_secs_f64()))
     }
 
-    /// Analyses a variation of a clip. `turns` is the number of clockwise quarters by which its picture is turned.
+    /// Analyses a variation of a clip, turned clockwise by `turns` times 90 degrees.
     fn vary(
         &self,
         args: &Args,
@@ -93,24 +95,24 @@ impl<B: Backend> Worker<B> {
         turns: u32,
         variation: Variation,
         cancel: &CancelToken,
-    ) -> Result<Report, Failure> {
+    ) -> Result<Report, AnalyzeError> {
         let (upright, none) = (args.decoding().with_turn(turns), Bars::default());
         let Variation::Recompressed { crf } = variation else {
             let clip = Clip::open(path, &upright, args.look());
             return self.analyze_as_it_is(args, path, clip, Some(variation), cancel, &none);
         };
         let file = tempfile::Builder::new().suffix(".mp4").tempfile();
-        let file = file.map_err(|error| Failure::Clip(format!("cannot create a temporary file: {error}")))?;
+        let file = file.map_err(|error| AnalyzeError::Clip(format!("cannot create a temporary file: {error}")))?;
         recompress_clip(path, file.path(), crf, &upright, &|| cancel.is_cancelled()).map_err(|error| match error {
-            _ if cancel.is_cancelled() => Failure::Interrupted,
-            error => Failure::Clip(with_causes(&error)),
+            _ if cancel.is_cancelled() => AnalyzeError::Interrupted,
+            error => AnalyzeError::Clip(with_causes(&error)),
         })?;
         let clip = Clip::open(file.path(), &args.decoding(), args.look());
         self.analyze_as_it_is(args, path, clip, Some(variation), cancel, &none)
     }
 
-    /// Analyses a clip. If nobody is found in it, turns the picture by quarters, and analyses it again if there are
-    /// faces then. Also returns the number of quarters by which it was turned.
+    /// Analyses a clip. If it finds nobody, turns the picture in steps of 90 degrees, and analyses it again if there
+    /// are faces then. Also returns the number of steps.
     fn analyze_upright(
         &self,
         args: &Args,
@@ -118,7 +120,7 @@ impl<B: Backend> Worker<B> {
         clip: Result<Clip, VideoError>,
         cancel: &CancelToken,
         bars: &Bars,
-    ) -> Result<(Report, u32), Failure> {
+    ) -> Result<(Report, u32), AnalyzeError> {
         let report = self.analyze_as_it_is(args, path, clip, None, cancel, bars)?;
         if !report.found_nobody() {
             return Ok((report, 0));
@@ -129,7 +131,7 @@ impl<B: Backend> Worker<B> {
             Ok(media.frames(Sampling::evenly(count))?.with_cancel(cancel).boxed())
         });
         match turn {
-            _ if cancel.is_cancelled() => Err(Failure::Interrupted),
+            _ if cancel.is_cancelled() => Err(AnalyzeError::Interrupted),
             None => Ok((report, 0)),
             Some(turns) => {
                 let clip = Clip::open(path, &turned(turns), args.look());
@@ -147,7 +149,7 @@ impl<B: Backend> Worker<B> {
         variation: Option<Variation>,
         cancel: &CancelToken,
         bars: &Bars,
-    ) -> Result<Report, Failure> {
+    ) -> Result<Report, AnalyzeError> {
         let varied = move |frame: Frame| match variation {
             Some(variation) => variation.apply(frame),
             None => frame,
@@ -169,7 +171,7 @@ impl<B: Backend> Worker<B> {
             }),
             None => job,
         };
-        // The analysis keeps only the text of a decoder's error.
+        // Keeps the advice, because the analysis keeps only the text of a decoder's error.
         let cure = Mutex::new(None);
         let frames = frames.inspect(|frame| {
             if let Err(error) = frame {
@@ -178,7 +180,7 @@ impl<B: Backend> Worker<B> {
         });
         let frames = frames.map(|frame| frame.map(varied));
         let config = self.analyzer.config().clone();
-        // Only the scores of a variation are kept, so it needs no evidence.
+        // Of a variation, only the scores are kept, so it needs no evidence.
         let config = if variation.is_some() { config.with_evidence(0) } else { config };
         let config = if is_still { config.for_still_picture() } else { config };
         // The clone shares the networks and the queue of faces.
@@ -190,21 +192,21 @@ impl<B: Backend> Worker<B> {
                 let sha256 = sha256.wait().map_err(|error| failure(&error))?;
                 Ok(args.note_in(report.with_sha256(sha256), self.device, self.analyzer.threads()))
             }
-            Err(Error::Cancelled) => Err(Failure::Interrupted),
+            Err(Error::Cancelled) => Err(AnalyzeError::Interrupted),
             Err(error) => {
                 let cure = cure.into_inner().unwrap_or_else(PoisonError::into_inner);
                 let message = format!("{}: {}", path.display(), with_causes(&error));
-                Err(Failure::Clip(cure::add(message, cure)))
+                Err(AnalyzeError::Clip(cure::add(message, cure)))
             }
         }
     }
 }
 
 /// Returns the failure for a video that cannot be decoded.
-pub(super) fn failure(error: &VideoError) -> Failure {
+pub(super) fn failure(error: &VideoError) -> AnalyzeError {
     let message = cure::add(with_causes(error), cure::of(error));
     match error {
-        VideoError::FfmpegMissing { .. } | VideoError::Spawn { .. } => Failure::Input(message),
-        _ => Failure::Clip(message),
+        VideoError::FfmpegMissing { .. } | VideoError::Spawn { .. } => AnalyzeError::Input(message),
+        _ => AnalyzeError::Clip(message),
     }
 }

@@ -1,4 +1,4 @@
-//! Flags of `deepsight evaluate`, and where its reports go.
+//! Flags and reports of `deepsight evaluate`.
 
 use std::path::{Path, PathBuf};
 
@@ -97,20 +97,21 @@ pub struct Args {
     pub precision: Precision,
 }
 
-/// What robustness tables show for clips.
+/// The H.264 quality levels of the robustness tables for clips.
 pub(crate) const CRFS: [u8; 3] = [23, 32, 40];
 
 impl Args {
-    /// Returns the manifests to be read: those of the flag, or that of the folder.
+    /// Returns the manifests to read: those of the flag, or the folder's.
     pub fn lists(&self) -> Vec<PathBuf> {
         let of_folder = self.test_dir.as_ref().map(|folder| folder.join("manifest.csv")).filter(|path| path.is_file());
         self.manifest.iter().cloned().chain(of_folder).collect()
     }
 
-    /// Reads the manifests, and names the source that each of them is.
+    /// Reads the manifests, and names the source of each.
     ///
     /// # Errors
-    /// When one cannot be read, or `--method-from-name` names no source or finds no method in a name.
+    /// Returns an error if a manifest cannot be read, or if `--method-from-name` names no source or finds no method in
+    /// a name.
     pub fn sources(&self) -> Result<Vec<ListedSource>, Error> {
         let lists = self.lists();
         let mut manifests = lists.iter().map(Manifest::read).collect::<Result<Vec<_>, _>>()?;
@@ -126,55 +127,55 @@ impl Args {
         Ok(names.into_iter().zip(lists).zip(manifests).map(source).collect())
     }
 
-    /// Whether faces are to be scored, and not only clips.
+    /// Returns whether faces are measured, and not only clips.
     pub fn has_faces(&self) -> bool {
         !self.manifest.is_empty() || self.test_dir.is_some()
     }
 
-    /// Describes the data where no faces are measured, only clips.
+    /// Describes the data if only clips are measured.
     pub fn clips(&self) -> EvaluatedData {
         EvaluatedData::new(self.videos.as_ref().map(|path| path.display().to_string()).unwrap_or_default(), None)
     }
 
-    /// Returns the part of a manifest to be measured: the one asked for, else `test` where its rows are in parts.
+    /// Returns the split of a manifest to measure: the one of the flag, else `test` if its rows have splits.
     pub fn split_of(&self, manifest: &Manifest) -> Option<Split> {
         let divided = manifest.rows.iter().any(|row| row.split.is_some());
         self.split.or_else(|| divided.then_some(Split::Test))
     }
 
-    /// What the threshold is to achieve.
+    /// Returns the rule for the threshold.
     pub fn rule(&self) -> ThresholdRule {
         self.fpr.map_or(ThresholdRule::BalancedAccuracy, ThresholdRule::FalsePositiveRate)
     }
 
-    /// Where intervals come from.
+    /// Returns the configuration of the bootstrap.
     pub fn intervals(&self) -> Bootstrap {
         Bootstrap::default().with_replicates(self.bootstrap).with_seed(self.seed)
     }
 
-    /// Which frames of a clip are looked at.
+    /// Returns the frames of a clip to sample.
     pub fn sampling(&self) -> Sampling {
         Sampling::evenly(self.frames)
     }
 
-    /// How faces are found in clips: as `analyze` finds them.
+    /// Returns the configuration of the detector for clips: that of `analyze`.
     pub fn detector(&self) -> MtcnnConfig {
         MtcnnConfig::new().with_engine(self.engine)
     }
 }
 
-/// A manifest and the name that it has as a source of faces.
+/// A manifest and its name as a source of faces.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListedSource {
-    /// The name.
+    /// The name of the source.
     pub name: String,
-    /// The manifest's file.
+    /// The file of the manifest.
     pub path: PathBuf,
-    /// What is in it.
+    /// The content of the file.
     pub manifest: Manifest,
 }
 
-/// How pictures are cut anew for a model.
+/// Returns the configuration for cutting pictures again for a model.
 pub(crate) fn framing(crop: FaceCrop, input_size: u32) -> PrepareConfig {
     let mut config = PrepareConfig::default();
     config.crop = crop;
@@ -213,7 +214,7 @@ impl Format {
     }
 }
 
-/// Where reports are written. Making it finds out whether they can be.
+/// The files of the reports. Opening them checks whether they can be written.
 #[derive(Debug)]
 pub(crate) struct Reports {
     files: Vec<(Format, PendingFile)>,
@@ -221,10 +222,10 @@ pub(crate) struct Reports {
 }
 
 impl Reports {
-    /// Opens the files, and makes the folders for figures.
+    /// Opens the files, and creates the folders for figures.
     ///
     /// # Errors
-    /// When one cannot be written.
+    /// Returns an error if a file or folder cannot be written.
     pub(crate) fn open(paths: &[PathBuf]) -> Result<Self, OutputError> {
         let (mut files, mut figures) = (Vec::new(), Vec::new());
         for path in paths {
@@ -242,10 +243,10 @@ impl Reports {
         Ok(Self { files, figures })
     }
 
-    /// Writes everything.
+    /// Writes the reports and figures.
     ///
     /// # Errors
-    /// When a figure cannot be drawn or a file cannot be written.
+    /// Returns an error if a figure cannot be drawn or a file cannot be written.
     pub(crate) fn write(self, evaluation: &Evaluation) -> Result<(), ReportError> {
         for folder in &self.figures {
             for section in &evaluation.sections {
@@ -268,19 +269,19 @@ impl Reports {
     }
 }
 
-/// Why a report is not written.
+/// The error when a report cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum ReportError {
     /// A file cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// It cannot be made.
+    /// The content cannot be created.
     #[error(transparent)]
     Content(#[from] deepsight_train::Error),
 }
 
-/// A bar on standard error, where that is a terminal.
+/// Creates a bar on standard error, if that is a terminal.
 pub(crate) fn bar(what: &str, length: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len}, {eta} left");
     ProgressBar::with_draw_target(Some(length as u64), ProgressDrawTarget::stderr())
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_with_the_reason() {
+    fn contradictory_flags_are_refused_with_the_reason() {
         let manifest = ["--manifest", "list.csv"];
         for (flags, part) in [
             (&[][..], "--test-dir"),

@@ -32,7 +32,7 @@ pub use args::Args;
 
 use self::args::{CRFS, ListedSource, ReportError, Reports, bar, framing};
 
-/// The reason why there is no report, as a message.
+/// The error of the command, as a message.
 enum EvaluateError {
     /// Bad input or usage.
     Input(String),
@@ -91,7 +91,7 @@ struct EvaluationRun<'a, B: Backend> {
     args: &'a Args,
     device: &'a B::Device,
     cancel: &'a CancelToken,
-    /// For faces that nobody wants to keep.
+    /// A temporary folder for faces, if `--framed` names none.
     scratch: &'a Path,
     classifier: Classifier<B>,
 }
@@ -109,7 +109,7 @@ impl<B: Backend> EvaluationRun<'_, B> {
         let before = Calibration::new(card.temperature.into(), card.threshold.into());
         let fitted = FittedOn::fit(&scored, VerdictAim::new(self.args.rule()), Some(Split::Val))?;
         let mut fitted = fitted.compared(&scored, before, self.band())?;
-        // What is called FAKE is what lies above the band.
+        // A verdict is FAKE above the uncertain band.
         let fake_from = fitted.calibration.threshold + f64::from(fitted.reliability.uncertain_band);
         let calling = Calibration::new(fitted.calibration.temperature, fake_from.min(1.0));
         let quality = self.args.quality.map(|faces| self.quality(sets, faces, calling)).transpose()?;
@@ -120,7 +120,7 @@ impl<B: Backend> EvaluationRun<'_, B> {
         Ok((fitted, quality))
     }
 
-    /// Finds the limits of quality on at most so many faces of each source.
+    /// Finds the limits of quality on at most `faces` faces of each source.
     fn quality(
         &self,
         sets: Vec<TestSet>,
@@ -139,7 +139,7 @@ impl<B: Backend> EvaluationRun<'_, B> {
         Ok(fit_quality(&graded, calibration.threshold, QualityAim::default())?)
     }
 
-    /// Returns the model's uncertain band, or the one that an analysis takes where the model has none.
+    /// Returns the model's uncertain band, or the default of an analysis if the model has none.
     fn band(&self) -> f64 {
         AnalyzerConfig::new().band(self.classifier.card().reliability.as_ref()).into()
     }
@@ -168,7 +168,7 @@ impl<B: Backend> EvaluationRun<'_, B> {
         }
     }
 
-    /// The faces of every source as the model wants them: of one part, or of the part that the flags come to.
+    /// Returns the faces of every source in the model's crop: of the split `part`, or else of the split of the flags.
     fn sets(&self, part: Option<Split>) -> Result<Vec<TestSet>, EvaluateError> {
         let (args, sources) = (self.args, self.args.sources()?);
         if sources.is_empty() {
@@ -196,7 +196,8 @@ impl<B: Backend> EvaluationRun<'_, B> {
         sources.into_iter().map(set).collect()
     }
 
-    /// The pictures of a data set as they are, or searched for the face, which is cut out anew.
+    /// Returns the pictures of a data set: unchanged with `--as-is`, else the faces that are found in them and cut out
+    /// again.
     fn cut(&self, dataset: Dataset, split: Option<Split>, folder: &str) -> Result<TestSet, EvaluateError> {
         let (args, card) = (self.args, self.classifier.card());
         if args.as_is {
@@ -235,7 +236,7 @@ impl<B: Backend> EvaluationRun<'_, B> {
         let set = ClipSet::find(folder)?;
         let (args, cancel) = (self.args, self.cancel);
         let mut config = AnalyzerConfig::new().with_evidence(0);
-        // The measured band and rates belong to the model's own threshold.
+        // The measured band and rates are valid for the model's own threshold, so it is kept unless a flag changes it.
         config.threshold = args.threshold.map(|threshold| threshold as f32);
         let detector = args.detector().init::<B>(self.device)?;
         let analyzer = Analyzer::new(detector, self.classifier).with_config(config);
@@ -258,7 +259,8 @@ impl<B: Backend> EvaluationRun<'_, B> {
     }
 }
 
-/// Joins the results of all sources, with one bar for their faces. `work` says how many faces of its source are done.
+/// Concatenates the results of all sources, and shows one bar for their faces. `work` reports the number of finished
+/// faces of its source.
 fn over_sources<T>(
     sets: &[TestSet],
     what: &str,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 
 use super::MergeError;
-use crate::analyze::Failure;
+use crate::analyze::AnalyzeError;
 use crate::output::would_replace;
 use crate::shards::{Shard, ShardError};
 
@@ -42,10 +42,10 @@ pub struct Args {
 }
 
 impl Args {
-    /// The files of shards that the paths name.
+    /// Returns the files of shards that the paths name.
     ///
     /// # Errors
-    /// When a folder cannot be read, or there is no such file.
+    /// Returns an error if a folder cannot be read or contains no file of a shard.
     pub fn files(&self) -> Result<Vec<PathBuf>, MergeError> {
         let mut files = Vec::new();
         for path in &self.paths {
@@ -68,14 +68,14 @@ impl Args {
         Ok(files)
     }
 
-    /// Looks whether what is to be written is something else than what is read, and each a file of its own.
+    /// Checks that no output replaces an input, and that no two outputs are the same file.
     ///
     /// # Errors
-    /// A line that says which is not.
-    pub fn check_outputs(&self, files: &[PathBuf]) -> Result<(), Failure> {
+    /// Returns an error that names the flag of the output.
+    pub fn check_outputs(&self, files: &[PathBuf]) -> Result<(), AnalyzeError> {
         let mut seen: Vec<&Path> = Vec::new();
         for (flag, path) in self.outputs() {
-            let refuse = |why: &str| Err(Failure::Input(format!("{flag} {} {why}", path.display())));
+            let refuse = |why: &str| Err(AnalyzeError::Input(format!("{flag} {} {why}", path.display())));
             let shard = path.file_name().and_then(|name| name.to_str()).and_then(Shard::of_file_name);
             if would_replace(path, files.iter().chain(&self.manifest)) {
                 return refuse("is also an input");

@@ -14,10 +14,10 @@ use super::Row;
 use super::row::COLUMNS;
 use crate::output::{OutputError, PendingFile};
 
-/// Rows that are in memory before they are written as a group.
+/// Number of rows that are written as one group.
 const GROUP: usize = 1 << 16;
 
-/// A Parquet file in the making.
+/// A Parquet file that is being written.
 pub(super) struct Parquet {
     path: PathBuf,
     writer: SerializedFileWriter<PendingFile>,
@@ -68,7 +68,7 @@ impl Parquet {
     }
 }
 
-/// What a column takes of a row.
+/// A function that returns a column's value of a row.
 enum ColumnValues {
     Name(fn(&Row) -> &str),
     Text(fn(&Row) -> &Option<String>),
@@ -77,9 +77,9 @@ enum ColumnValues {
     Double(fn(&Row) -> Option<f64>),
 }
 
-/// Those of [`COLUMNS`], in their order.
+/// Returns the functions of the [`COLUMNS`], in their order.
 fn columns() -> [ColumnValues; COLUMNS.len()] {
-    // Parquet's plain integers are signed; nothing here has more than they count.
+    // Parquet's plain integers are signed; all counts fit in 63 bits.
     const WHOLE: fn(u64) -> Option<i64> = |count| i64::try_from(count).ok();
     [
         ColumnValues::Name(|row| &row.file),
@@ -120,7 +120,7 @@ impl ColumnValues {
     }
 }
 
-/// ColumnValues that are there, and for an optional column a level for each row: 1 where there is one, 0 for null.
+/// Writes the values that are present. An optional column also has a level for each row: 1 for a value, 0 for null.
 fn write<T: DataType>(
     group: &mut SerializedRowGroupWriter<'_, PendingFile>,
     rows: &[Row],
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_is_given_up_leaves_nothing() {
+    fn an_unfinished_table_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let mut table = Parquet::create(&folder.path().join("clips.parquet")).unwrap();
         table.add(Row::default()).unwrap();

@@ -1,4 +1,4 @@
-//! Where each clip's line is, in all files of a run.
+//! The position of each clip's line in the files of a run.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -10,10 +10,10 @@ use deepsight_core::Verdict;
 
 use crate::shards::{ClipList, ClipOutcome, Header, Shard, ShardError, ShardLine, Tally, differences, header, scan};
 
-/// Files that are open at the same time; a system may allow a process no more than 256.
+/// Limit on the number of open files; a system may allow a process no more than 256.
 const OPEN: usize = 128;
 
-/// The place of each clip's line: a few bytes for each, however long the lines are.
+/// The file and offset of each clip's line. Needs a few bytes per clip, whatever the length of the lines.
 #[derive(Debug)]
 pub struct Index {
     files: Vec<PathBuf>,
@@ -28,7 +28,7 @@ struct Place {
     verdict: Option<Verdict>,
 }
 
-/// Why files do not make one result. Every message is one line.
+/// The error when files cannot be merged. Every message is one line.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MergeError {
@@ -38,13 +38,13 @@ pub enum MergeError {
         /// The folder.
         path: PathBuf,
     },
-    /// No file has anything in it.
+    /// All files are empty.
     #[error("{} and all other files are empty", path.display())]
     Empty {
         /// The first file.
         path: PathBuf,
     },
-    /// Two files divide the clips in two ways.
+    /// Two files divide the clips into different numbers of shards.
     #[error(
         "{} is one of {of} shards, {} one of {other_of}; give the files of one run",
         path.display(),
@@ -53,14 +53,14 @@ pub enum MergeError {
     OtherDivision {
         /// The first file.
         path: PathBuf,
-        /// How many shards it is of.
+        /// Its number of shards.
         of: u32,
-        /// A file that is of another number.
+        /// A file with another number of shards.
         other: PathBuf,
-        /// That number.
+        /// The other number of shards.
         other_of: u32,
     },
-    /// Two files were made in different ways.
+    /// Two files were made with different settings.
     #[error("{} was made with other settings than {}: {differences}", other.display(), path.display())]
     OtherSettings {
         /// The first file.
@@ -70,7 +70,7 @@ pub enum MergeError {
         /// Each difference with both values.
         differences: String,
     },
-    /// The same shard twice.
+    /// Two files are of the same shard.
     #[error("{} and {} are the same shard", path.display(), other.display())]
     SameShard {
         /// The first file.
@@ -78,7 +78,7 @@ pub enum MergeError {
         /// The second.
         other: PathBuf,
     },
-    /// The manifest is of other clips.
+    /// The manifest lists other clips.
     #[error(
         "the manifest differs from that of {}: it has {given} clips and the other {clips}, or the clips or their \
          order differ",
@@ -87,21 +87,22 @@ pub enum MergeError {
     OtherClips {
         /// The first file.
         path: PathBuf,
-        /// Clips of the manifest given.
+        /// Number of clips in the given manifest.
         given: usize,
-        /// Clips of the manifest that the shards were made of.
+        /// Number of clips in the shards' manifest.
         clips: usize,
     },
-    /// A file cannot be read or understood.
+    /// A file cannot be read or parsed.
     #[error(transparent)]
     Shard(#[from] ShardError),
 }
 
 impl Index {
-    /// Reads all files, and looks whether they belong together.
+    /// Reads all files, and checks that they are of one run.
     ///
     /// # Errors
-    /// When they do not, a line is none or of a clip that the shard does not have, or a clip has its verdict twice.
+    /// Returns an error if they are not, if a line is invalid or of a clip of another shard, or if a clip has two
+    /// verdicts.
     pub fn read(files: &[PathBuf], manifest: Option<&ClipList>) -> Result<Self, MergeError> {
         let headers = headers(files)?;
         let Some((first, header)) = headers.first() else {
@@ -141,35 +142,35 @@ impl Index {
         Ok(())
     }
 
-    /// How many clips there are.
+    /// Returns the number of clips.
     pub fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no clips.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
-    /// How many shards there are.
+    /// Returns the number of shards.
     pub fn shards(&self) -> usize {
         self.shards as usize
     }
 
-    /// Positions of the clips that have no line.
+    /// Returns the positions of the clips without a line.
     pub fn missing(&self) -> Vec<usize> {
         (0..self.len()).filter(|&position| self.places[position].is_none()).collect()
     }
 
-    /// How many clips have come to what.
+    /// Counts the clips by verdict and failure.
     pub fn tally(&self) -> Tally {
         let mut tally = Tally { of: self.len(), ..Tally::default() };
         self.places.iter().flatten().for_each(|place| tally.add(place.verdict));
         tally
     }
 
-    /// The lines of all clips that have one, in the order of the clips, line breaks included. They are read again, one
-    /// by one.
+    /// Returns an iterator over the lines of the clips, in the order of the clips, with line breaks. It reads them from
+    /// the files again, one by one.
     pub fn lines(&self) -> impl Iterator<Item = Result<(Vec<u8>, ShardLine), ShardError>> {
         let mut open = BTreeMap::new();
         self.places.iter().flatten().map(move |place| {
@@ -190,7 +191,8 @@ impl Index {
             Entry::Occupied(open) => open.into_mut(),
             Entry::Vacant(closed) => closed.insert(BufReader::new(File::open(path).map_err(ShardError::read(path))?)),
         };
-        // Most lines of a file are in order: the next one is in memory already, and stays there in a seek by so little.
+        // Most lines of a file are in order, so the next one is already in the buffer; a relative seek keeps the
+        // buffer.
         let here = reader.stream_position().map_err(ShardError::read(path))?;
         let distance = place.offset.wrapping_sub(here) as i64;
         let mut bytes = Vec::new();
@@ -203,7 +205,7 @@ impl Index {
     }
 }
 
-/// The header of each file that has one: a run that was killed at once may have left an empty file.
+/// Returns the header of each file that is not empty. A run that was killed early may leave an empty file.
 fn headers(files: &[PathBuf]) -> Result<Vec<(PathBuf, Header)>, ShardError> {
     let header = |path: &PathBuf| Ok(header(path)?.map(|header| (path.clone(), header)));
     files.iter().filter_map(|path| header(path).transpose()).collect()
@@ -246,7 +248,7 @@ mod tests {
             Self { folder: tempfile::tempdir().unwrap(), clips: ClipList::of(&clips).unwrap() }
         }
 
-        /// Writes a shard's file whose lines are failures with these numbers of clips, and texts.
+        /// Writes a shard's file. Its lines are failures of the clips at these positions, with these messages.
         fn shard(&self, name: &str, shard: &str, frames: u64, lines: &[(usize, &str)]) -> PathBuf {
             let settings = Settings::from_iter([("frames".to_owned(), frames.into())]);
             let header = Header::new(shard.parse().unwrap(), &self.clips, settings);
@@ -270,7 +272,7 @@ mod tests {
 
     #[test]
     fn lines_come_in_the_order_of_the_clips_from_however_many_files() {
-        // More files than are open at a time, and lines in each that are not in order.
+        // More files than may be open at a time, each with lines in another order.
         let run = ShardFolder::new(450);
         let mut files = Vec::new();
         for shard in 0..150 {
@@ -326,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_do_not_belong_together_are_named_with_the_reason() {
+    fn files_of_different_runs_are_named_with_the_reason() {
         let run = ShardFolder::new(4);
         let first = run.shard("first", "0/2", 30, &[(0, "x")]);
         let refused = |other: PathBuf, part: &str| {

@@ -15,48 +15,50 @@ pub use index::{Index, MergeError};
 pub use row::Row;
 
 use self::row::Csv;
-use crate::analyze::Failure;
+use crate::analyze::AnalyzeError;
 use crate::interrupt::cancel_on_interrupt;
 use crate::output::{OutputError, PendingFile, complain, print};
 use crate::shards::ClipList;
 
-/// Clips that are named, of those that have no line.
+/// Limit on the number of missing clips that are named.
 const NAMED: usize = 20;
 
-/// Joins the shards that the flags name, and returns the exit code.
+/// Merges the shards that the flags name, and returns the exit code.
 pub fn main(args: &Args) -> ExitCode {
     let cancel = CancelToken::new();
-    let listening = cancel_on_interrupt(&cancel).map_err(|error| Failure::input(&error));
+    let listening = cancel_on_interrupt(&cancel).map_err(|error| AnalyzeError::input(&error));
     listening.and_then(|()| merge(args, &cancel)).unwrap_or_else(|failure| {
         complain(&failure.to_string());
         failure.code()
     })
 }
 
-/// Joins the shards that the flags name, and writes what they ask for once every clip has its line.
+/// Merges the shards that the flags name. Writes the outputs if every clip has a line.
 ///
 /// # Errors
-/// When the shards do not belong together, a file cannot be read or written, and [`Failure::Interrupted`].
-fn merge(args: &Args, cancel: &CancelToken) -> Result<ExitCode, Failure> {
-    let manifest = args.manifest.as_deref().map(ClipList::read).transpose().map_err(|error| Failure::input(&error))?;
-    let files = args.files().map_err(|error| Failure::input(&error))?;
+/// Returns an error if the shards are not of one run or a file cannot be read or written, and
+/// [`AnalyzeError::Interrupted`] if the token is cancelled.
+fn merge(args: &Args, cancel: &CancelToken) -> Result<ExitCode, AnalyzeError> {
+    let manifest =
+        args.manifest.as_deref().map(ClipList::read).transpose().map_err(|error| AnalyzeError::input(&error))?;
+    let files = args.files().map_err(|error| AnalyzeError::input(&error))?;
     args.check_outputs(&files)?;
-    // That they cannot be written is to be known before a million lines are read; unfinished, they leave nothing
-    // behind.
-    let outputs = Outputs::open(args).map_err(|error| Failure::input(&error))?;
-    let index = Index::read(&files, manifest.as_ref()).map_err(|error| Failure::input(&error))?;
+    // Opens the outputs before a million lines are read, so that an error is found early. Unfinished outputs leave no
+    // files.
+    let outputs = Outputs::open(args).map_err(|error| AnalyzeError::input(&error))?;
+    let index = Index::read(&files, manifest.as_ref()).map_err(|error| AnalyzeError::input(&error))?;
     let missing = index.missing();
     if missing.is_empty() {
         write(&index, outputs, cancel)?;
     }
-    print(&summary(&index, missing.len())).map_err(|error| Failure::output(&error))?;
+    print(&summary(&index, missing.len())).map_err(|error| AnalyzeError::output(&error))?;
     for &position in missing.iter().take(NAMED) {
         let shard = position % index.shards();
         let name = manifest.as_ref().map_or_else(String::new, |clips| format!(" {:?}", clips.file(position)));
         complain(&format!("error: clip {}{name} has no line: shard {shard}/{}", position + 1, index.shards()));
     }
     if missing.len() > NAMED {
-        complain(&format!("error: and {} more have none", missing.len() - NAMED));
+        complain(&format!("error: {} more clips have no line", missing.len() - NAMED));
     }
     Ok(ExitCode::from(if missing.is_empty() { 0 } else { 2 }))
 }
@@ -75,7 +77,7 @@ fn summary(index: &Index, missing: usize) -> String {
     rows.iter().map(|(name, count)| format!("{name:<9}{count:>10}")).collect::<Vec<_>>().join("\n")
 }
 
-/// What is written; nothing of it is there before all of it is.
+/// The outputs. Each file appears when it is complete.
 struct Outputs {
     lines: Option<PendingFile>,
     csv: Option<Csv>,
@@ -124,16 +126,16 @@ impl Outputs {
     }
 }
 
-fn write(index: &Index, mut outputs: Outputs, cancel: &CancelToken) -> Result<(), Failure> {
+fn write(index: &Index, mut outputs: Outputs, cancel: &CancelToken) -> Result<(), AnalyzeError> {
     if !outputs.any() {
         return Ok(());
     }
     for line in index.lines() {
         if cancel.is_cancelled() {
-            return Err(Failure::Interrupted);
+            return Err(AnalyzeError::Interrupted);
         }
-        let (bytes, line) = line.map_err(|error| Failure::input(&error))?;
-        outputs.add(&bytes, &line.into()).map_err(|error| Failure::output(&error))?;
+        let (bytes, line) = line.map_err(|error| AnalyzeError::input(&error))?;
+        outputs.add(&bytes, &line.into()).map_err(|error| AnalyzeError::output(&error))?;
     }
-    outputs.finish().map_err(|error| Failure::output(&error))
+    outputs.finish().map_err(|error| AnalyzeError::output(&error))
 }

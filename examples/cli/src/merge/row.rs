@@ -1,4 +1,4 @@
-//! A clip as a row of a table.
+//! The table's row of a clip.
 
 use std::path::{Path, PathBuf};
 
@@ -7,14 +7,14 @@ use deepsight_core::Segment;
 use crate::output::{OutputError, PendingFile};
 use crate::shards::{ClipOutcome, ShardLine};
 
-/// A row of the table; what is not known is `None`.
+/// A row of the table. Unknown values are `None`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Row {
     /// The clip's name in the list.
     pub file: String,
     /// `FAKE`, `REAL` or `UNCERTAIN`.
     pub verdict: Option<String>,
-    /// Probability that the clip is forged, where a face was scored.
+    /// Probability that the clip is forged, if a face was scored.
     pub fake_probability: Option<f32>,
     /// Faces that were scored.
     pub faces: Option<u64>,
@@ -22,7 +22,7 @@ pub struct Row {
     pub persons: Option<u64>,
     /// Frames that were searched.
     pub frames: Option<u64>,
-    /// Seconds that the analysis took.
+    /// Time of the analysis in seconds.
     pub seconds: Option<f64>,
     /// Width in pixels as displayed.
     pub width: Option<u32>,
@@ -53,7 +53,7 @@ impl From<ShardLine> for Row {
             ClipOutcome::Error(error) => return Self { file, error: Some(error), ..Self::default() },
             ClipOutcome::Report(report) => report,
         };
-        // A still picture has no time of which a part could be seen.
+        // A still picture has no duration, so it has no share that was seen.
         let coverage = report.coverage.filter(|coverage| coverage.seen > 0.0 || coverage.duration.is_some());
         let segment = most_suspicious(&report.segments);
         Self {
@@ -78,12 +78,12 @@ impl From<ShardLine> for Row {
     }
 }
 
-/// Returns the segment with the highest probability, the first one of equals.
+/// Returns the segment with the highest probability; among equal ones the first.
 fn most_suspicious(segments: &[Segment]) -> Option<&Segment> {
     segments.iter().rev().max_by(|a, b| a.fake_probability.total_cmp(&b.fake_probability))
 }
 
-/// The names of the columns, in their order. New ones come last, so that programs that count columns go on working.
+/// The names of the columns, in their order. New ones are appended, so that programs that count columns keep working.
 pub(super) const COLUMNS: [&str; 17] = [
     "file",
     "verdict",
@@ -159,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns the cells of a clip whose report has these further parts, as the CSV has them.
+    /// Returns the CSV cells of a clip whose report also has these fields.
     fn cells(parts: &str) -> Vec<String> {
         let line = format!(
             r#"{{"position":0,"file":"a.mp4","frames":30,"report":{{"input":{{"path":"a.mp4"}},"verdict":"FAKE",

@@ -7,7 +7,7 @@ use std::path::Path;
 use deepsight_core::with_causes;
 use serde::Deserialize;
 
-/// The models that are known, and where they are.
+/// A catalogue of published models and their addresses.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Catalog {
@@ -39,11 +39,11 @@ pub(super) struct Model {
 pub(super) struct Entry {
     /// The name that it is saved under.
     pub(super) name: String,
-    /// Where it can be downloaded; `None` if only a browser can, from the project's page.
+    /// The address to download it from; `None` if only a browser can download it, from the project's page.
     pub(super) address: Option<String>,
-    /// Its length in bytes, if that is published.
+    /// Its length in bytes, if the project publishes it.
     pub(super) bytes: Option<u64>,
-    /// Its SHA-256 in hexadecimal, if that is published.
+    /// Its SHA-256 in hexadecimal, if the project publishes it.
     pub(super) sha256: Option<String>,
     /// The flag of `deepsight convert` that takes it; `--checkpoint` by default.
     pub(super) flag: Option<String>,
@@ -58,7 +58,7 @@ impl Catalog {
         Self::parse(include_str!("catalog.json"))
     }
 
-    /// Reads a catalogue of one's own.
+    /// Reads a catalogue from a file.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let failed = |reason: String| format!("{}: {reason}", path.display());
         let file = File::open(path).map_err(|error| failed(with_causes(&error)))?;
@@ -141,7 +141,7 @@ impl Model {
     }
 }
 
-/// Returns whether an address is encrypted, or leads to this machine.
+/// Returns whether an address uses https, or leads to this machine.
 pub(super) fn is_usable(address: &str) -> bool {
     let is_plain = address.bytes().all(|byte| byte.is_ascii_graphic());
     let host = address.strip_prefix("http://").map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
@@ -153,7 +153,7 @@ pub(super) fn is_usable(address: &str) -> bool {
     is_plain && (address.strip_prefix("https://").is_some_and(|rest| !rest.is_empty()) || is_local)
 }
 
-/// Returns a word as a shell reads it back.
+/// Quotes a word for a shell.
 fn quoted(word: &str) -> String {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:=,@%+".contains(letter);
     match !word.is_empty() && word.chars().all(is_plain) {
@@ -182,7 +182,7 @@ mod tests {
         }
     }
 
-    /// Divides a command into words as a shell does: at spaces, except between quotation marks.
+    /// Splits a command into words as a shell does: at spaces, except between quotation marks.
     fn words(command: &str) -> Vec<String> {
         let (mut words, mut is_quoted, mut letters) = (vec![String::new()], false, command.chars());
         while let Some(letter) = letters.next() {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_the_command_survive_a_shell() {
+    fn words_of_the_command_are_quoted_for_a_shell() {
         assert_eq!(quoted("a/b-c.pth"), "a/b-c.pth");
         assert_eq!(quoted("it's; rm"), r"'it'\''s; rm'");
         assert_eq!(quoted(""), "''");

@@ -13,33 +13,33 @@ use ureq::http::{Response, StatusCode};
 
 use super::catalog::{Entry, is_usable};
 
-/// How long to wait for a connection, for an answer, or for more of a file.
+/// Longest wait for a connection, for an answer, or for more bytes of a file.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Most answers that send a request to another address, for one file.
+/// Limit on the redirects for one file.
 const MAX_REDIRECTS: usize = 10;
 
-/// A file that is in place.
+/// A complete file.
 pub(super) struct Fetched {
     pub(super) path: PathBuf,
-    /// Whether it was downloaded now, and not there before.
+    /// Whether it was downloaded by this call.
     pub(super) is_new: bool,
     pub(super) bytes: u64,
-    /// In hexadecimal.
+    /// SHA-256 in hexadecimal.
     pub(super) sha256: String,
 }
 
-/// Downloads a file into a folder. What is there already is kept, and a part of it is completed.
+/// Downloads a file into a folder. Keeps a complete file that is already there, and completes a partial one.
 ///
 /// # Errors
-/// A message that names the file and says what to do.
+/// Returns a message that names the file and says what to do.
 pub(super) fn fetch(entry: &Entry, folder: &Path) -> Result<Fetched, String> {
     let path = folder.join(&entry.name);
     if path.exists() {
         return present(entry, path);
     }
     let mut part = Part::open(&path)?;
-    // A part that the server no longer accepts is dropped once.
+    // Drops a part that the server no longer accepts, and tries once more.
     if let Some(stale) = download(entry, &mut part)? {
         part.restart(None)?;
         if download(entry, &mut part)?.is_some() {
@@ -48,7 +48,7 @@ pub(super) fn fetch(entry: &Entry, folder: &Path) -> Result<Fetched, String> {
     }
     let fetched = Fetched { is_new: true, ..digest(&mut part.file, &path).map_err(|error| part.failed(&error))? };
     if let Some(wrong) = difference(entry, &fetched) {
-        // It would fail again if the command were repeated, so it is not completed but deleted.
+        // A repeated command would fail again, so the part is deleted.
         part.restart(None)?;
         return Err(format!("{}: {wrong}. The download was deleted", entry.name));
     }
@@ -56,7 +56,7 @@ pub(super) fn fetch(entry: &Entry, folder: &Path) -> Result<Fetched, String> {
     Ok(fetched)
 }
 
-/// Checks a file that is there already.
+/// Checks a file that already exists.
 fn present(entry: &Entry, path: PathBuf) -> Result<Fetched, String> {
     let fetched = File::open(&path).and_then(|mut file| digest(&mut file, &path));
     let fetched = fetched.map_err(|error| at(&path, &error))?;
@@ -72,7 +72,7 @@ fn at(path: &Path, error: &io::Error) -> String {
     format!("{}: {}", path.display(), with_causes(error))
 }
 
-/// Returns in what a file is not the published one.
+/// Describes how a file differs from the published one; `None` if it is equal.
 fn difference(entry: &Entry, fetched: &Fetched) -> Option<String> {
     if let Some(expected) = entry.bytes.filter(|expected| *expected != fetched.bytes) {
         return Some(format!("it has {} bytes instead of {expected}", fetched.bytes));
@@ -81,8 +81,8 @@ fn difference(entry: &Entry, fetched: &Fetched) -> Option<String> {
     Some(format!("its SHA-256 is {} instead of {expected}", fetched.sha256))
 }
 
-/// The part of a file that was downloaded so far, and what the server called the version that it is of. It is locked,
-/// so that two downloads do not write to it at once.
+/// The downloaded part of a file, and the entity tag of its version. The part is locked, so that two downloads do not
+/// write to it at the same time.
 struct Part {
     path: PathBuf,
     file: File,
@@ -98,18 +98,18 @@ impl Part {
         };
         let (path, tag) = (with(".part"), with(".part.etag"));
         let failed = |error: io::Error| at(&path, &error);
-        // In a folder of several people, a link that somebody else left there could lead anywhere.
+        // In a shared folder, a link that another user created could lead anywhere.
         for path in [&path, &tag] {
             if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-                return Err(format!("{} is no file of a download: move it away", path.display()));
+                return Err(format!("{} is not a file of a download: move it away", path.display()));
             }
         }
-        // Not for appending alone: Windows neither locks nor shortens such a file.
+        // Opens the file for writing, because Windows cannot lock or truncate one opened only for appending.
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { path, file, tag }),
-            Err(TryLockError::WouldBlock) => Err(format!("{}: another download writes it", path.display())),
+            Err(TryLockError::WouldBlock) => Err(format!("{}: another download is writing it", path.display())),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
     }
@@ -122,16 +122,16 @@ impl Part {
         self.file.metadata().map(|metadata| metadata.len()).map_err(|error| self.failed(&error))
     }
 
-    /// Returns the length of the part and the version that it is of. A part of an unknown version is only usable if a
-    /// digest will show whether the versions fit.
+    /// Returns the length of the part and its entity tag. A part of an unknown version is usable only if a digest shows
+    /// later whether the versions are equal.
     fn resumable(&self, has_digest: bool) -> Result<Option<(u64, Option<String>)>, String> {
         let length = self.length()?;
-        // A strong entity tag, in quotation marks; a weak one does not promise the same bytes.
+        // A strong entity tag, in quotation marks; a weak one does not guarantee equal bytes.
         let tag = fs::read_to_string(&self.tag).ok().filter(|tag| tag.starts_with('"') && tag.len() < 1000);
         Ok((length > 0 && (tag.is_some() || has_digest)).then_some((length, tag)))
     }
 
-    /// Empties the part, for a version with this entity tag.
+    /// Empties the part, and stores the entity tag of its new version.
     fn restart(&mut self, tag: Option<&str>) -> Result<(), String> {
         self.file.set_len(0).map_err(|error| self.failed(&error))?;
         let kept = match tag {
@@ -149,7 +149,7 @@ impl Part {
         written.map_err(|error| self.failed(&error))
     }
 
-    /// Gives the part its name.
+    /// Renames the part to its final name.
     fn put_in_place(&self, path: &Path) -> Result<(), String> {
         let renamed = self.file.sync_all().and_then(|()| fs::rename(&self.path, path));
         renamed.map_err(|error| at(path, &error))
@@ -157,7 +157,7 @@ impl Part {
 }
 
 impl Drop for Part {
-    /// Leaves nothing behind if there is nothing to resume: the file is whole and in place, or nothing came.
+    /// Deletes the part's files if there is nothing to resume: the file is complete, or nothing was received.
     fn drop(&mut self) {
         let is_moved = !self.path.exists();
         if is_moved || self.length().is_ok_and(|length| length == 0) {
@@ -167,7 +167,7 @@ impl Drop for Part {
     }
 }
 
-/// Completes a part. Returns a reason if the server does not have this part.
+/// Completes a part. Returns a reason if the server cannot continue this part.
 fn download(entry: &Entry, part: &mut Part) -> Result<Option<String>, String> {
     let address = entry.address.as_deref().unwrap_or_default();
     let named = |reason: String| format!("{address}: {reason}");
@@ -181,9 +181,9 @@ fn download(entry: &Entry, part: &mut Part) -> Result<Option<String>, String> {
         }
         (StatusCode::PARTIAL_CONTENT, Some((length, _))) => match range(&answer) {
             Some((start, _)) if start == *length => start,
-            _ => return Ok(Some("the server sends another part than it was asked for".into())),
+            _ => return Ok(Some("the server sends another part than requested".into())),
         },
-        // The part is the whole, if the server says so; otherwise it is of another version.
+        // If the server states this length, the part is complete; otherwise it is of another version.
         (StatusCode::RANGE_NOT_SATISFIABLE, Some((length, _))) => {
             let is_whole = header(&answer, "content-range") == Some(format!("bytes */{length}").as_str());
             return Ok((!is_whole).then(|| "the server does not have the rest of the file".into()));
@@ -191,7 +191,7 @@ fn download(entry: &Entry, part: &mut Part) -> Result<Option<String>, String> {
         (status, _) => return Err(named(format!("the server answers {status}"))),
     };
     if let Some(encoding) = header(&answer, "content-encoding").filter(|name| !name.eq_ignore_ascii_case("identity")) {
-        return Err(named(format!("the server packs the file as {encoding:?}, though it was asked not to")));
+        return Err(named(format!("the server compresses the file as {encoding:?}, although the request forbids it")));
     }
     let total = match range(&answer) {
         Some((_, total)) => total,
@@ -199,10 +199,12 @@ fn download(entry: &Entry, part: &mut Part) -> Result<Option<String>, String> {
             header(&answer, "content-length").and_then(|length| length.parse().ok()).map(|length: u64| from + length)
         }
     };
-    // Only these show that a file is whole: its length, the last of its pieces, or what the catalogue says of it.
+    // Only these show that a file is complete: its length, the last chunk, or the catalogue's length or digest.
     let is_chunked = header(&answer, "transfer-encoding").is_some_and(|name| name.eq_ignore_ascii_case("chunked"));
     if total.is_none() && !is_chunked && entry.bytes.is_none() && entry.sha256.is_none() {
-        return Err(named("the server does not say how long the file is, so it could end too early".into()));
+        return Err(named(
+            "the server does not state the length of the file, so a short answer could not be noticed".into(),
+        ));
     }
     let limit = entry.bytes.unwrap_or(ModelLimits::default().max_bytes);
     if let Some(total) = total.filter(|total| *total > limit) {
@@ -223,7 +225,9 @@ fn download(entry: &Entry, part: &mut Part) -> Result<Option<String>, String> {
             Ok(Err(error)) => return Err(named(format!("{} after {length} bytes; {resume}", with_causes(&error)))),
             Err(_) => {
                 let seconds = PATIENCE.as_secs();
-                return Err(named(format!("nothing came for {seconds} seconds, after {length} bytes; {resume}")));
+                return Err(named(format!(
+                    "the server sent nothing for {seconds} seconds, after {length} bytes; {resume}"
+                )));
             }
         };
         length += chunk.len() as u64;
@@ -243,14 +247,14 @@ fn download(entry: &Entry, part: &mut Part) -> Result<Option<String>, String> {
     }
 }
 
-/// Asks a server for a file, or for the rest of a part. Each address on the way must be as safe as one of a catalogue,
-/// and encrypted if the one before was.
+/// Requests a file, or the rest of a part. Each redirect must lead to an address that a catalogue may contain, and from
+/// https only to https.
 fn ask(address: &str, resumable: Option<&(u64, Option<String>)>) -> Result<Response<ureq::Body>, String> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_connect(Some(PATIENCE))
         .timeout_recv_response(Some(PATIENCE))
         .http_status_as_error(false)
-        // A server may close a connection without a word, so each request opens one.
+        // A server may close an idle connection without notice, so each request opens a new one.
         .max_idle_connections(0)
         .max_redirects(0)
         .max_redirects_will_error(false)
@@ -260,7 +264,7 @@ fn ask(address: &str, resumable: Option<&(u64, Option<String>)>) -> Result<Respo
     let mut address = address.to_owned();
     for _ in 0..=MAX_REDIRECTS {
         let named = |reason: String| format!("{address}: {reason}");
-        // As the file is, whatever the server could pack it into.
+        // Requests the file without compression.
         let mut request = agent.get(&address).header("accept-encoding", "identity");
         if let Some((length, tag)) = resumable {
             request = request.header("range", format!("bytes={length}-"));
@@ -277,14 +281,14 @@ fn ask(address: &str, resumable: Option<&(u64, Option<String>)>) -> Result<Respo
         let next = resolved(&address, location)
             .filter(|next| is_usable(next) && (next.starts_with("https://") || address.starts_with("http://")));
         let Some(next) = next else {
-            return Err(named(format!("the server sends on to {location:?}, which is not an https address")));
+            return Err(named(format!("the server redirects to {location:?}, which is not an https address")));
         };
         address = next;
     }
-    Err(format!("{address}: the servers send on more than {MAX_REDIRECTS} times"))
+    Err(format!("{address}: more than {MAX_REDIRECTS} redirects"))
 }
 
-/// Returns the address that a server means by `location`, which may leave out what is the same.
+/// Resolves `location`, which may be relative to `address`.
 fn resolved(address: &str, location: &str) -> Option<String> {
     if location.starts_with("http://") || location.starts_with("https://") {
         return Some(location.into());
@@ -299,9 +303,9 @@ fn resolved(address: &str, location: &str) -> Option<String> {
     }
 }
 
-/// Reads the body on a thread of its own, so that a server that sends nothing more is noticed. The last piece is empty.
+/// Reads the body on another thread, so that a server that stalls is noticed. The last chunk is empty.
 fn chunks(answer: Response<ureq::Body>) -> Receiver<io::Result<Vec<u8>>> {
-    // A few pieces, so that a slow disk does not fill the memory.
+    // The capacity is small, so that a slow disk does not fill the memory.
     let (sender, receiver) = mpsc::sync_channel(4);
     std::thread::spawn(move || {
         let mut body = answer.into_body().into_reader();
@@ -324,14 +328,14 @@ fn header<'a>(answer: &'a Response<ureq::Body>, name: &str) -> Option<&'a str> {
     answer.headers().get(name)?.to_str().ok()
 }
 
-/// Returns the start of the part that an answer has, and the length of the whole file, if the answer says it.
+/// Returns the start of the part in an answer, and the length of the whole file if the answer states it.
 fn range(answer: &Response<ureq::Body>) -> Option<(u64, Option<u64>)> {
     let (part, total) = header(answer, "content-range")?.strip_prefix("bytes ")?.split_once('/')?;
     let start = part.split_once('-')?.0.parse().ok()?;
     Some((start, total.parse().ok()))
 }
 
-/// Returns the digest of a file that has the name `target`, or will have it.
+/// Returns the digest of a file whose final name is `target`.
 fn digest(file: &mut File, target: &Path) -> io::Result<Fetched> {
     file.seek(SeekFrom::Start(0))?;
     let (mut hash, mut bytes, mut chunk) = (Sha256::new(), 0, vec![0; 1 << 20]);

@@ -60,28 +60,28 @@ pub fn main(args: &Args) -> ExitCode {
     let (message, code) = match run(args).map(|text| print(&text)) {
         Ok(Ok(_)) => return ExitCode::SUCCESS,
         Ok(Err(error)) => (deepsight_core::with_causes(&error), 1),
-        Err(Failure { message, code }) => (message, code),
+        Err(ModelsError { message, code }) => (message, code),
     };
     complain(&format!("error: {message}"));
     ExitCode::from(code)
 }
 
-/// Why nothing was done, and the exit code that says it.
+/// The error of the command: its message and exit code.
 #[derive(Debug)]
-struct Failure {
+struct ModelsError {
     message: String,
     code: u8,
 }
 
-impl Failure {
+impl ModelsError {
     fn usage(message: String) -> Self {
         Self { message, code: 2 }
     }
 }
 
-fn run(args: &Args) -> Result<String, Failure> {
-    let catalog = args.catalog.as_deref().map_or_else(Catalog::bundled, Catalog::read).map_err(Failure::usage)?;
-    let find = |name: &str| catalog.find(name).map_err(Failure::usage);
+fn run(args: &Args) -> Result<String, ModelsError> {
+    let catalog = args.catalog.as_deref().map_or_else(Catalog::bundled, Catalog::read).map_err(ModelsError::usage)?;
+    let find = |name: &str| catalog.find(name).map_err(ModelsError::usage);
     match &args.action {
         None => Ok(list(&catalog)),
         Some(Action::Show(show)) => Ok(described(find(&show.name)?)),
@@ -127,7 +127,7 @@ fn described(model: &Model) -> String {
     lines.join("\n")
 }
 
-fn download(model: &Model, args: &FetchArgs) -> Result<String, Failure> {
+fn download(model: &Model, args: &FetchArgs) -> Result<String, ModelsError> {
     if !model.is_reachable() {
         let message = format!(
             "{} can be downloaded with a browser only, from the links on {}; then: {}",
@@ -135,19 +135,19 @@ fn download(model: &Model, args: &FetchArgs) -> Result<String, Failure> {
             model.source,
             model.conversion(&args.dir)
         );
-        return Err(Failure { message, code: 1 });
+        return Err(ModelsError { message, code: 1 });
     }
     if !args.accept_terms {
         let message = format!(
             "nothing was downloaded. Terms of {} ({}): {}. --accept-terms accepts them",
             model.name, model.source, model.terms
         );
-        return Err(Failure::usage(message));
+        return Err(ModelsError::usage(message));
     }
     #[cfg(not(feature = "fetch"))]
     {
         let addresses: Vec<_> = model.files.iter().filter_map(|file| file.address.as_deref()).collect();
-        Err(Failure::usage(format!(
+        Err(ModelsError::usage(format!(
             "this build does not use the network: install it with --features fetch, or download {} yourself",
             addresses.join(" and ")
         )))
@@ -155,10 +155,10 @@ fn download(model: &Model, args: &FetchArgs) -> Result<String, Failure> {
     #[cfg(feature = "fetch")]
     {
         crate::output::create_folder(&args.dir)
-            .map_err(|error| Failure { message: deepsight_core::with_causes(&error), code: 2 })?;
+            .map_err(|error| ModelsError { message: deepsight_core::with_causes(&error), code: 2 })?;
         let mut lines = vec![format!("terms      {}", model.terms)];
         for file in &model.files {
-            let fetched = fetch::fetch(file, &args.dir).map_err(|message| Failure { message, code: 1 })?;
+            let fetched = fetch::fetch(file, &args.dir).map_err(|message| ModelsError { message, code: 1 })?;
             let done = if fetched.is_new { "saved     " } else { "there     " };
             lines.push(format!("{done} {}: {} bytes", fetched.path.display(), fetched.bytes));
             let (digest, compared) = (fetched.sha256, file.sha256.is_some());

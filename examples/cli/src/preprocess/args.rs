@@ -1,4 +1,4 @@
-//! Flags of `deepsight preprocess`, and what it says while it works.
+//! Flags and progress of `deepsight preprocess`.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -96,7 +96,7 @@ pub struct Args {
     pub device: Device,
 }
 
-/// How faces are cut out.
+/// The crop of a face.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Crop {
     /// The detector's box
@@ -107,7 +107,7 @@ pub enum Crop {
     Align,
 }
 
-/// Shares of the three parts of the data.
+/// The shares of training, validation and test.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shares(pub [f64; 3]);
 
@@ -122,13 +122,13 @@ fn levels(text: &str) -> Result<f32, String> {
     levels.ok_or_else(|| "must be a number of levels, 0 to 255".into())
 }
 
-/// Side of the smallest face in a picture of one face.
+/// Side of the smallest face in a picture of one face, in pixels.
 const SMALLEST_IN_PICTURES: f32 = 40.0;
-/// Thresholds for a picture that is known to show a face.
+/// Detector thresholds for a picture that is known to show a face.
 const LENIENT: [f32; 3] = [0.5, 0.6, 0.6];
 
 impl Args {
-    /// How faces are found and cut out.
+    /// Returns the configuration for finding and cropping faces.
     pub fn config(&self) -> PrepareConfig {
         let mut config = PrepareConfig::default();
         config.max_frames = self.max_frames;
@@ -144,12 +144,12 @@ impl Args {
         config
     }
 
-    /// The detectors for frames, for pictures, and for pictures in which that one finds nothing.
+    /// Returns the detectors for frames, for pictures, and for pictures in which the second one finds nothing.
     pub fn detectors(&self) -> [MtcnnConfig; 3] {
         detectors(MtcnnConfig::new().with_min_face_size(self.min_face_size))
     }
 
-    /// How the data is divided.
+    /// Returns the configuration of the split.
     pub fn division(&self) -> SplitConfig {
         let mut config = SplitConfig::default();
         config.shares = self.split.0;
@@ -158,8 +158,8 @@ impl Args {
         config
     }
 
-    /// Drops the fakes that hardly differ from their originals, where that is asked for. Returns a line that says how
-    /// many.
+    /// Removes the fakes that hardly differ from their originals, if the flags ask for it. Returns a line with their
+    /// number.
     fn leave_out_unforged(&self, manifest: &mut Manifest) -> Result<String, Error> {
         if self.min_difference == 0.0 {
             return Ok(String::new());
@@ -176,11 +176,11 @@ impl Args {
         ))
     }
 
-    /// Divides the data and writes the manifest; returns what is to be said of it.
+    /// Splits the data and writes the manifest. Returns a summary.
     ///
     /// # Errors
-    /// When nothing is left for training, or the manifest cannot be written. In the former case it is written without
-    /// the division.
+    /// Returns an error if the training split is empty, or if the manifest cannot be written. In the former case it is
+    /// written without the split.
     pub fn write(&self, mut manifest: Manifest) -> Result<String, Error> {
         let path = self.output_dir.join("manifest.csv");
         let left_out = self.leave_out_unforged(&mut manifest)?;
@@ -203,20 +203,20 @@ impl Args {
         if !unknown.is_empty() && self.split_by == SplitBy::Person {
             let (unknown, all) = (unknown.len(), videos.len());
             text += &format!(
-                "\n{unknown} of {all} videos do not tell who is in them: each was divided as if of its own person"
+                "\n{unknown} of {all} videos do not name a person: each was split as if it showed a person of its own"
             );
         }
         Ok(text)
     }
 }
 
-/// The detectors for frames, as given, for pictures, and for pictures in which that one finds nothing.
+/// Returns the given detector for frames, one for pictures, and one for pictures in which the second one finds nothing.
 pub(crate) fn detectors(frames: MtcnnConfig) -> [MtcnnConfig; 3] {
     let pictures = frames.clone().with_min_face_size(SMALLEST_IN_PICTURES);
     [frames, pictures.clone(), pictures.with_thresholds(LENIENT)]
 }
 
-/// How far a run has come: a bar on a terminal, a line now and then elsewhere.
+/// The progress of a run: a bar on a terminal, else a line at intervals.
 #[derive(Debug)]
 pub(crate) struct PrepareBar {
     bar: ProgressBar,
@@ -224,7 +224,7 @@ pub(crate) struct PrepareBar {
     last_line: Instant,
 }
 
-/// Time between two lines where there is no terminal.
+/// Time between two lines if standard error is not a terminal.
 const LINES: Duration = Duration::from_secs(10);
 
 impl Default for PrepareBar {
@@ -237,7 +237,7 @@ impl Default for PrepareBar {
 }
 
 impl PrepareBar {
-    /// Shows it.
+    /// Shows the progress.
     pub(crate) fn show(&mut self, progress: &PrepareProgress) {
         let text = message(progress, self.started.elapsed());
         if !self.bar.is_hidden() {
@@ -250,7 +250,7 @@ impl PrepareBar {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(crate) fn end(&self) {
         self.bar.finish_and_clear();
     }
@@ -260,7 +260,7 @@ fn message(progress: &PrepareProgress, elapsed: Duration) -> String {
     let seconds = elapsed.as_secs_f64().max(1e-3);
     let rate = progress.images as f64 / seconds;
     let mut text = format!("{} faces, {} failures, {rate:.1} images/s", progress.faces, progress.failures);
-    // Time left goes by the clips of this run: those of earlier ones took none of it.
+    // Estimates the remaining time from the clips of this run; those of earlier runs took none of its time.
     let (done, open) = (progress.clips - progress.earlier, progress.of - progress.clips);
     if done > 0 && open > 0 {
         let left = Duration::from_secs_f64(seconds / done as f64 * open as f64);
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_make_no_sense_are_refused_with_what_does() {
+    fn invalid_values_are_refused_with_the_rule() {
         for (flags, part) in [
             (["--split", "70/30"], "three numbers, such as 70/15/15"),
             (["--split", "a/b/c"], "three numbers, such as 70/15/15"),
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn time_left_goes_by_the_clips_of_this_run() {
+    fn the_remaining_time_is_estimated_from_the_clips_of_this_run() {
         let mut progress = PrepareProgress::default();
         (progress.clips, progress.earlier, progress.of, progress.images) = (60, 50, 100, 200);
         let text = message(&progress, Duration::from_secs(10));

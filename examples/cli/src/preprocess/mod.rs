@@ -20,7 +20,7 @@ pub use args::Args;
 
 use self::args::PrepareBar;
 
-/// Cuts the faces out that the flags name, and returns the exit code.
+/// Cuts out the faces of the folder that the flags name, and returns the exit code.
 pub fn main(args: &Args) -> ExitCode {
     let cancel = CancelToken::new();
     let outcome = args.device.prepare().map_err(|error| with_causes(&error)).and_then(|()| {

@@ -1,5 +1,5 @@
-//! EfficientNet and a vision transformer against timm, in every precision, and a model against itself after a way
-//! through a file.
+//! Compares EfficientNet and a vision transformer with timm, in every precision, and a model with itself after it was
+//! saved and loaded.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
@@ -18,14 +18,13 @@ use super::{Checked, formula};
 pub(crate) const ARCHITECTURES: [Architecture; 3] =
     [Architecture::EfficientNetB0, Architecture::EfficientNetB3, Architecture::EfficientNetLite0];
 
-/// These networks have random weights, which amplify what is rounded: PyTorch's `bf16` autocast moves the probabilities
-/// by
-/// 0.067, 0.021 and 0.011, and rounding their weights alone by 0.012.
+/// Limit on the differences in `bf16`. The networks have random weights, which amplify rounding: PyTorch's `bf16`
+/// autocast moves the probabilities by 0.067, 0.021 and 0.011, and rounding the weights alone moves them by 0.012.
 const BRAIN_LIMIT: f64 = 3e-2;
 
 const LOGITS: &str = include_str!("../../../../deepsight-core/tests/suite/parity/logits.json");
 
-/// Logits of Burn's network, which is what runs on a GPU, against timm's; in half precision, probabilities.
+/// Compares the logits of Burn's network, which runs on a GPU, with timm's; in half precision, the probabilities.
 pub(crate) fn golden<B: Backend>(architecture: Architecture, device: &B::Device) -> Checked {
     let all: Value = serde_json::from_str(LOGITS)?;
     let expected = &all["models"][architecture.name()];
@@ -43,7 +42,7 @@ pub(crate) fn golden<B: Backend>(architecture: Architecture, device: &B::Device)
 
 const TRANSFORMERS: &str = include_str!("../../../../deepsight-core/tests/suite/parity/vit.json");
 
-/// Logits of a small vision transformer of CLIP against timm's.
+/// Compares the logits of a small vision transformer of CLIP with timm's.
 pub(crate) fn golden_transformer<B: Backend>(device: &B::Device) -> Checked {
     const SIDE: usize = 32;
     let all: Value = serde_json::from_str(TRANSFORMERS)?;
@@ -104,7 +103,7 @@ fn in_precision<B: Backend>(
     })
 }
 
-/// Of the logits, or of 0.1 where they are smaller.
+/// Returns the largest difference relative to the expected logits, or to 0.1 if they are smaller.
 fn relative(ours: &[f64; 2], theirs: &[f64; 2]) -> f64 {
     ours.iter().zip(theirs).map(|(a, b)| (a - b).abs() / b.abs().max(0.1)).fold(0.0, f64::max)
 }
@@ -113,7 +112,7 @@ fn probability([first, second]: &[f64; 2]) -> f64 {
     1.0 / (1.0 + (first - second).exp())
 }
 
-/// The model of this project: the score that its file promises, and the same faces one by one and together.
+/// Checks the bundled model: the golden score in its file, and equal scores for faces one by one and in a batch.
 pub(crate) fn bundled<B: Backend>(device: &B::Device) -> Checked {
     let classifier = Classifier::<B>::pretrained(device)?;
     let score = classifier.verify()?.ok_or("the file has no golden input")?;
@@ -132,13 +131,13 @@ pub(crate) fn bundled<B: Backend>(device: &B::Device) -> Checked {
     ])
 }
 
-/// A picture like no other.
+/// Returns a picture that differs for each number.
 fn pattern(number: u32) -> RgbImage {
     let side = 90 + 7 * number;
     RgbImage::from_fn(side, side, |x, y| Rgb([(x * number) as u8, (x + y * 3) as u8, 255 - (y * number / 2) as u8]))
 }
 
-/// Weights that go to the device, from there into a file, and back again.
+/// Checks that weights stay equal when they are copied to the device, saved to a file and loaded again.
 pub(crate) fn round_trip<B: Backend>(device: &B::Device) -> Checked {
     let first = Classifier::<B>::pretrained(device)?;
     let folder = tempfile::tempdir()?;

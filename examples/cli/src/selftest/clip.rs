@@ -1,4 +1,4 @@
-//! The bundled clip from file to report, against the CPU.
+//! Compares the analysis of the bundled clip with that on the CPU.
 
 use std::error::Error;
 use std::path::Path;
@@ -13,10 +13,10 @@ use super::Checked;
 use super::table::Check;
 
 const FRAMES: u64 = 30;
-/// Faces that are scored in half precision. On a CPU, Burn takes seconds for each.
+/// Number of faces that are scored in half precision. On a CPU, Burn needs seconds for each.
 const HALF_FACES: usize = 8;
 
-/// A report, and the faces that it scored.
+/// A report, and the faces that were scored for it.
 struct Analyzed {
     report: Report,
     faces: Vec<RgbImage>,
@@ -55,7 +55,7 @@ fn analyze<B: Backend>(clip: &Path, device: &B::Device) -> Result<Analyzed, Box<
     Ok(Analyzed { report, faces })
 }
 
-/// Scores some of the clip's faces, spread over its length, in half precision and in single.
+/// Scores some of the clip's faces, spread over its length, in half and in single precision.
 fn in_half_precision<B: Backend>(faces: &[RgbImage], precision: Precision, device: &B::Device) -> Checked {
     if !B::supports_dtype(device, precision.dtype()) {
         return Ok(vec![Check::absent(precision.name(), "the device does not have that type")]);
@@ -70,7 +70,7 @@ fn in_half_precision<B: Backend>(faces: &[RgbImage], precision: Precision, devic
     let off: Vec<f64> = single.iter().zip(&half).map(off).collect();
     let largest = off.iter().copied().fold(0.0, f64::max);
     let mean = off.iter().sum::<f64>() / off.len().max(1) as f64;
-    // `bf16` has three bits less.
+    // `bf16` has three bits of mantissa less than `f16`.
     let limit = if precision == Precision::Brain { 3e-2 } else { 1e-2 };
     Ok(vec![
         Check::new(format!("{precision}: probabilities of faces"), largest, limit),
@@ -78,7 +78,7 @@ fn in_half_precision<B: Backend>(faces: &[RgbImage], precision: Precision, devic
     ])
 }
 
-/// Box, landmarks and score of every face.
+/// Returns the box and score of every face.
 fn faces(report: &Report) -> Vec<([f32; 4], Option<f32>)> {
     let faces = report.frames.iter().flat_map(|frame| &frame.faces);
     faces.map(|face| (face.face.bounding_box.into(), face.fake_probability)).collect()
@@ -93,7 +93,7 @@ fn compare(ours: &Report, theirs: &Report) -> Checked {
     let (mut bounds, mut scores) = (0.0_f64, 0.0_f64);
     for ((a, p), (b, q)) in our_faces.iter().zip(&their_faces) {
         bounds = a.iter().zip(b).map(|(a, b)| f64::from(a - b).abs()).fold(bounds, f64::max);
-        // A face that only one of them scored is as far off as can be.
+        // A face that only one of them scored has the largest difference, 1.
         let off = p.zip(*q).map_or(f64::from(u8::from(p.is_some() != q.is_some())), |(p, q)| f64::from(p - q).abs());
         scores = scores.max(off);
     }
@@ -106,7 +106,7 @@ fn compare(ours: &Report, theirs: &Report) -> Checked {
             0.0,
         ),
         Check::new("boxes, pixels", bounds, 0.5),
-        // A landmark that differs in the fifth digit can turn the last bit of pixels of the aligned face.
+        // A landmark that differs in the fifth digit can change the last bit of pixels of the aligned face.
         Check::new("probabilities of faces", scores, 5e-3),
         Check::new("probability of the clip", clip, 2e-3),
     ])

@@ -1,4 +1,4 @@
-//! MTCNN against facenet-pytorch.
+//! Compares MTCNN with facenet-pytorch.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ pub(crate) fn photographs<B: Backend>(device: &B::Device) -> Checked {
     ])
 }
 
-/// Of box, landmarks and confidence.
+/// Returns the largest differences of box, landmarks and confidence.
 fn differences(ours: &Face, theirs: &Expected) -> [f64; 3] {
     let off =
         |ours: &[f32], theirs: &[f32]| ours.iter().zip(theirs).map(|(a, b)| f64::from(a - b).abs()).fold(0.0, f64::max);

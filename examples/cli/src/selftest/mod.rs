@@ -1,4 +1,5 @@
-//! `deepsight selftest`: checks on a device what the tests check on a CPU, with everything it needs within the program.
+//! `deepsight selftest`: runs checks on a device that the tests run on a CPU. All reference data is part of the
+//! program.
 
 mod classifier;
 mod clip;
@@ -38,7 +39,7 @@ pub struct Args {
     only: String,
 }
 
-/// Makes the checks on the device that the flags name, and returns the exit code.
+/// Runs the checks on the device that the flags name, and returns the exit code.
 pub fn main(args: &Args) -> ExitCode {
     if let Err(error) = args.device.prepare() {
         complain(&format!("error: {}", with_causes(&error)));
@@ -49,7 +50,7 @@ pub fn main(args: &Args) -> ExitCode {
     table.end(&args.device.to_string())
 }
 
-/// Every check, whatever the ones before came to.
+/// Runs every check, even if an earlier one failed.
 fn on<B: Backend>(table: &mut Table, device: &B::Device) {
     table.check("detector, 7 photographs", || detector::photographs::<B>(device));
     for architecture in classifier::ARCHITECTURES {
@@ -65,9 +66,9 @@ fn on<B: Backend>(table: &mut Table, device: &B::Device) {
     table.check("bundled clip", || clip::report::<B>(device));
 }
 
-/// Why some things cannot be compared.
+/// The reason for comparisons that this build cannot make.
 #[cfg(not(feature = "flex"))]
 const NO_FLEX: &str = "this build has no CPU backend flex to compare with";
 
-/// What a check gives: a row for each thing that it looked at, or why it could not look.
+/// The result of a check: a row for each comparison, or the reason why it could not run.
 type Checked = Result<Vec<Check>, Box<dyn std::error::Error>>;

@@ -1,4 +1,4 @@
-//! One line for each thing that was checked.
+//! The table of checks.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -8,11 +8,11 @@ use deepsight_core::with_causes;
 
 use super::Checked;
 
-/// A thing that was checked.
+/// The result of a comparison.
 pub(crate) enum Check {
-    /// How far something is from its reference, and how far it may be.
+    /// A difference from the reference, and its limit.
     Measured { what: String, found: f64, limit: f64 },
-    /// Something that this device or build does not have.
+    /// A comparison that this device or build does not support.
     Absent { what: String, reason: String },
 }
 
@@ -28,7 +28,7 @@ impl Check {
 
 pub(crate) struct Table {
     write: fn(&str) -> bool,
-    /// What the names of the checks that are wanted have in them.
+    /// Text that the names of the selected checks contain.
     only: String,
     agreed: usize,
     absent: usize,
@@ -42,7 +42,7 @@ impl Table {
         table
     }
 
-    /// Makes a check and writes its lines. That it fails, or panics, is a line too.
+    /// Runs a check and writes its lines. An error or panic is also a line.
     pub(crate) fn check(&mut self, name: &str, check: impl FnOnce() -> Checked) {
         if !name.contains(&self.only) {
             return;
@@ -68,7 +68,7 @@ impl Table {
     fn checked(&mut self, name: &str, check: &Check, seconds: &str) {
         match check {
             Check::Measured { what, found, limit } => {
-                // What is no number is within no limit.
+                // NaN is not within any limit.
                 let agrees = found <= limit;
                 *(if agrees { &mut self.agreed } else { &mut self.failed }) += 1;
                 let (found, limit) = (format!("{found:.1e}"), format!("{limit:.0e}"));
@@ -81,19 +81,19 @@ impl Table {
         }
     }
 
-    /// The last line, and the exit code.
+    /// Writes the last line, and returns the exit code.
     pub(crate) fn end(self, device: &str) -> ExitCode {
         let Self { agreed, absent, failed, write, .. } = self;
-        // To have checked nothing proves nothing.
+        // A run without checks fails.
         let failed = failed.max(usize::from(agreed == 0));
         let verdict = if failed == 0 { "works" } else { "does NOT work" };
-        write(&format!("{device} {verdict}: {agreed} agree, {failed} failed, {absent} not there"));
+        write(&format!("{device} {verdict}: {agreed} agree, {failed} failed, {absent} not available"));
         ExitCode::from(u8::from(failed > 0))
     }
 
     fn line(&self, [mark, name, what, found, limit, time]: [&str; 6]) {
         let line = format!("{mark:<7}{name:<36}{what:<46}{found:>11}{limit:>8}{time:>9}");
-        // A reader that has gone still gets the exit code.
+        // Ignores a closed standard output: the exit code still tells the result.
         (self.write)(line.trim_end());
     }
 }

@@ -1,4 +1,4 @@
-//! A training step against the CPU's.
+//! Compares a training step with that of the CPU.
 
 use burn::backend::{Autodiff, Flex};
 use burn::module::{Module, ModuleVisitor, Param};
@@ -22,12 +22,13 @@ const PICTURES: u32 = 8;
 /// Loss and gradients of one step.
 struct StepResult {
     loss: f64,
-    /// Gradients and running statistics, one after the other.
+    /// Gradients and running statistics, concatenated.
     values: Vec<f64>,
 }
 
 pub(crate) fn step<B: Backend>(device: &B::Device) -> Checked {
-    // A network without corners, which rounding would send a gradient around; the same random weights on each device.
+    // A network with smooth activations, because rounding can change a gradient at a kink. The random weights are equal
+    // on each device.
     let config = Architecture::EfficientNetB0.config();
     Flex::seed(&Default::default(), 1);
     let start = config.init::<Flex>(&Default::default()).state_dict();
@@ -43,7 +44,7 @@ pub(crate) fn step<B: Backend>(device: &B::Device) -> Checked {
             checks.push(Check::absent(precision.name(), "the device does not have that type"));
             continue;
         }
-        // Rounded products, as PyTorch has them on such devices, are good enough to train by.
+        // Such devices round products, as with PyTorch, which is precise enough for training.
         let limits = match precision {
             Precision::Full if gpu::rounds_products::<B>(device) => [1e-2, 2e-2],
             Precision::Full => [1e-3, 1e-3],
@@ -58,7 +59,7 @@ pub(crate) fn step<B: Backend>(device: &B::Device) -> Checked {
     Ok(checks)
 }
 
-/// `None` where `f16` overflows at every loss scale.
+/// Runs one step. Returns `None` if `f16` overflows at every loss scale.
 fn run<B: Backend>(
     config: &EfficientNetConfig,
     start: &StateDict,
@@ -91,7 +92,7 @@ fn batch() -> Batch {
     Batch { images: (0..PICTURES).map(picture).collect(), labels: (0..PICTURES).map(label).collect() }
 }
 
-/// Gradients where there are any, values elsewhere: running statistics.
+/// Collects the gradient of each parameter, or its value if it has none, as running statistics.
 struct ParameterValues<'a> {
     gradients: &'a GradientsParams,
     found: Vec<f64>,
@@ -111,7 +112,7 @@ fn relative(ours: &StepResult, expected: &StepResult) -> f64 {
     (ours.loss - expected.loss).abs() / expected.loss.abs()
 }
 
-/// How far apart two vectors are, as a share of the second's length.
+/// Returns the distance of two vectors relative to the length of the second.
 fn distance(ours: &[f64], expected: &[f64]) -> f64 {
     let length = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
     let apart = length(&mut ours.iter().zip(expected).map(|(a, b)| a - b));

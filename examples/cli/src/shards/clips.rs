@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::ShardError;
 
-/// Clips in an order, each with the name that results call it by.
+/// An ordered list of clips, each with the name that the results use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClipList {
     folder: PathBuf,
@@ -18,10 +18,10 @@ pub struct ClipList {
 
 impl ClipList {
     /// Reads a manifest: a `.csv` with a column `file`, a `.txt` with one path a line, or such lines from standard
-    /// input for `-`. Paths are relative to the manifest's folder. Empty lines are none.
+    /// input for `-`. Paths are relative to the manifest's folder. Empty lines are ignored.
     ///
     /// # Errors
-    /// When it cannot be read or understood, names no clip, or one twice.
+    /// Returns an error if the manifest cannot be read or parsed, names no clip, or names a clip twice.
     pub fn read(manifest: &Path) -> Result<Self, ShardError> {
         let mut bytes = Vec::new();
         if manifest == Path::new("-") {
@@ -46,10 +46,10 @@ impl ClipList {
         Self::new(folder, files)
     }
 
-    /// The clips of a command line.
+    /// Creates the list of the clips of a command line.
     ///
     /// # Errors
-    /// When one is there twice, or its name is not text.
+    /// Returns an error if a clip is named twice, or if its name is not UTF-8.
     pub fn of(clips: &[PathBuf]) -> Result<Self, ShardError> {
         let text = |clip: &PathBuf| clip.to_str().map(str::to_owned);
         let named = clips.iter().map(|clip| text(clip).ok_or_else(|| ShardError::NotText { path: clip.clone() }));
@@ -60,7 +60,7 @@ impl ClipList {
         let list = Self { folder, files };
         let mut known = HashMap::with_capacity(list.len());
         for position in 0..list.len() {
-            // As paths, so that a/./b is a/b.
+            // Compares paths, so that a/./b equals a/b.
             if let Some(first) = known.insert(list.path(position), position) {
                 let file = list.files[position].clone();
                 return Err(ShardError::Twice { file, first: first + 1, second: position + 1 });
@@ -69,31 +69,31 @@ impl ClipList {
         Ok(list)
     }
 
-    /// How many there are.
+    /// Returns the number of clips.
     pub fn len(&self) -> usize {
         self.files.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 
-    /// The clip's name, as the list has it.
+    /// Returns the clip's name in the list.
     pub fn file(&self, position: usize) -> &str {
         &self.files[position]
     }
 
-    /// Where the clip is.
+    /// Returns the clip's path.
     pub fn path(&self, position: usize) -> PathBuf {
         self.folder.join(&self.files[position])
     }
 
-    /// SHA-256 of the names in their order, in hexadecimal: whether two lists are the same, wherever they lie.
+    /// Returns the SHA-256 of the names in their order, in hexadecimal. It identifies the list on every machine.
     pub fn sha256(&self) -> String {
         let mut hash = Sha256::new();
         for file in &self.files {
-            // No name has a zero byte in it.
+            // A zero byte separates the names, because no name contains one.
             hash.update(file.as_bytes());
             hash.update([0]);
         }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_manifest_is_said_with_the_place() {
+    fn an_error_of_a_manifest_names_the_place() {
         for (name, content, part) in [
             ("clips.txt", &b"a.mp4\nb.mp4\na.mp4\n"[..], "\"a.mp4\" is named twice: as clip 1 and as clip 3"),
             ("clips.txt", b"a.mp4\n./a.mp4", "\"./a.mp4\" is named twice"),

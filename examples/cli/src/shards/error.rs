@@ -1,10 +1,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::analyze::InputError;
+use crate::inputs::InputError;
 use crate::output::OutputError;
 
-/// Why a list of clips, or a file of their results, cannot be used. Every message is one line.
+/// The error when a list of clips, or a file of their results, cannot be used. Every message is one line.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShardError {
@@ -13,73 +13,73 @@ pub enum ShardError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The command line names something that is not a clip.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// A file cannot be written, or a folder be made.
+    /// A file cannot be written, or a folder cannot be created.
     #[error(transparent)]
     Write(#[from] OutputError),
-    /// A list of clips is neither of those that there are.
+    /// A list of clips has an unknown format.
     #[error("{}: a manifest ends in .csv or .txt, or is - for standard input", path.display())]
     UnknownManifest {
         /// The list.
         path: PathBuf,
     },
-    /// A list of clips cannot be understood.
+    /// A list of clips is invalid.
     #[error("{path}: {reason}", path = path.display())]
     Manifest {
         /// The list.
         path: PathBuf,
-        /// What is wrong with it, and where.
+        /// What is invalid, and where.
         reason: String,
     },
-    /// A clip is there twice.
+    /// A clip is named twice.
     #[error("{file:?} is named twice: as clip {first} and as clip {second}")]
     Twice {
-        /// Its name, as it is there the second time.
+        /// The second of its names.
         file: String,
-        /// Its first place among the clips, from 1.
+        /// Its first position among the clips, from 1.
         first: usize,
-        /// Its second place.
+        /// Its second position.
         second: usize,
     },
-    /// A name cannot be written into a line.
+    /// A clip's name is not UTF-8, so it cannot be written as JSON.
     #[error("{path:?}: a clip's name must be text in UTF-8")]
     NotText {
         /// The clip.
         path: PathBuf,
     },
-    /// Somebody else writes the file.
+    /// Another process writes the file.
     #[error("{}: another run is writing it", path.display())]
     Busy {
         /// The file.
         path: PathBuf,
     },
-    /// A line is not what it should be.
+    /// A line is invalid.
     #[error("{}: line {line}: {reason}", path.display())]
     Line {
         /// The file.
         path: PathBuf,
-        /// Its number, from 1.
+        /// The number of the line, from 1.
         line: u64,
-        /// What is wrong with it.
+        /// What is invalid.
         reason: String,
     },
-    /// The file was written anew while it was read.
+    /// The file was changed while it was read.
     #[error("{}: changed while it was read", path.display())]
     Changed {
         /// The file.
         path: PathBuf,
     },
-    /// The file was made in another way.
+    /// The file was made with other settings.
     #[error("{}: made with other settings: {differences}", path.display())]
     OtherSettings {
         /// The file.
         path: PathBuf,
-        /// Each with its value in the file and now.
+        /// Each setting with its value in the file and its value now.
         differences: String,
     },
 }

@@ -12,26 +12,27 @@ use deepsight_core::{Report, Verdict};
 use super::line::encode;
 use super::{ClipList, ClipOutcome, Header, SCHEMA, Shard, ShardError, ShardLine, Tally, differences};
 
-/// The longest time for which lines may be in the system's memory only. A run that is killed loses none; a machine may.
+/// Longest time before lines are synced to the disk. A killed process loses no line; a machine that fails may.
 const SYNC: Duration = Duration::from_secs(10);
 
-/// A shard's file, open for one run at a time to add to.
+/// A shard's file, open for appending and locked against other processes.
 #[derive(Debug)]
 pub(crate) struct ShardFile {
     path: PathBuf,
     file: Locked,
     positions: Vec<usize>,
-    /// What came of each clip that is done: its verdict, or `None` where it failed.
+    /// The verdict of each finished clip; `None` if it failed.
     done: BTreeMap<usize, Option<Verdict>>,
     synced: Instant,
 }
 
 impl ShardFile {
-    /// Opens the file of a shard in a folder, or begins it. What a killed run left of a line is cut off, and with
-    /// `restart` all else.
+    /// Opens the file of a shard in a folder, or creates it. Cuts off the incomplete line of a killed run; with
+    /// `restart` truncates the whole file.
     ///
     /// # Errors
-    /// When another run writes it, it was made with other settings or of other clips, or it cannot be read or written.
+    /// Returns an error if another run writes the file, if it was made with other settings or of other clips, or if it
+    /// cannot be read or written.
     pub(crate) fn open(folder: &Path, header: &Header, clips: &ClipList, restart: bool) -> Result<Self, ShardError> {
         let shard = Shard::new(header.shard, header.of).map_err(|reason| ShardError::Line {
             path: folder.to_owned(),
@@ -73,7 +74,7 @@ impl ShardFile {
                 shard_file.append(&line)?;
             }
             Some(before) => {
-                // As it would be read: numbers with many digits may come back as their neighbours.
+                // Parses the header again, because numbers with many digits may change when they are written and read.
                 let header = parse_header(&line).map_err(|reason| ShardError::Line {
                     path: shard_file.path.clone(),
                     line: 1,
@@ -87,7 +88,7 @@ impl ShardFile {
         Ok(shard_file)
     }
 
-    /// The positions of the clips that are to be done, those that failed before among them with `retry_failed`.
+    /// Returns the positions of the unfinished clips; with `retry_failed` also those of the clips that failed.
     pub(crate) fn open_clips(&self, retry_failed: bool) -> Vec<usize> {
         let open = |position: &usize| match self.done.get(position) {
             None => true,
@@ -96,17 +97,17 @@ impl ShardFile {
         self.positions.iter().copied().filter(open).collect()
     }
 
-    /// How many of the shard's clips have come to what.
+    /// Counts the shard's clips by verdict and failure.
     pub(crate) fn tally(&self) -> Tally {
         let mut tally = Tally { of: self.positions.len(), ..Tally::default() };
         self.done.values().for_each(|&verdict| tally.add(verdict));
         tally
     }
 
-    /// Adds the line of a clip.
+    /// Appends the line of a clip.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Returns an error if the file cannot be written.
     pub(crate) fn finish(
         &mut self,
         position: usize,
@@ -123,17 +124,17 @@ impl ShardFile {
         Ok(())
     }
 
-    /// Waits until all lines are on the disk.
+    /// Waits until the disk has all lines.
     ///
     /// # Errors
-    /// When the system cannot write them.
+    /// Returns an error if the system cannot write them.
     pub(crate) fn sync(&mut self) -> Result<(), ShardError> {
         self.file.sync_data().map_err(|error| self.failed(error))?;
         self.synced = Instant::now();
         Ok(())
     }
 
-    /// At once, so that a run that is killed leaves half a line at most.
+    /// Writes the line with one call, so that a killed run leaves at most one incomplete line.
     fn append(&self, line: &[u8]) -> Result<(), ShardError> {
         (&*self.file).write_all(line).map_err(|error| self.failed(error))
     }
@@ -143,11 +144,11 @@ impl ShardFile {
     }
 }
 
-/// Reads a shard's file line by line: its header, if it has one, each line with the place of its first byte, and where
-/// the last whole line ends.
+/// Reads a shard's file line by line. Passes each line and the offset of its first byte to `each`. Returns the header,
+/// if there is one, and the offset at which the last complete line ends.
 ///
 /// # Errors
-/// When it cannot be read, a line is none, or `each` says what is wrong with one.
+/// Returns an error if the file cannot be read, if a line is invalid, or if `each` refuses a line.
 pub(crate) fn scan(
     path: &Path,
     mut each: impl FnMut(ShardLine, u64) -> Result<(), String>,
@@ -165,7 +166,8 @@ pub(crate) fn scan(
         if header.is_none() {
             header = Some(parse_header(&text).map_err(wrong)?);
         } else {
-            let line = serde_json::from_slice(&text).map_err(|error| wrong(format!("not a clip's: {error}")))?;
+            let line =
+                serde_json::from_slice(&text).map_err(|error| wrong(format!("not the line of a clip: {error}")))?;
             each(line, end).map_err(wrong)?;
         }
         end += length as u64;
@@ -176,7 +178,7 @@ pub(crate) fn scan(
 /// Reads the header of a shard's file, if it has one.
 ///
 /// # Errors
-/// When it cannot be read, or its first line is no header.
+/// Returns an error if the file cannot be read, or if its first line is not a header.
 pub(crate) fn header(path: &Path) -> Result<Option<Header>, ShardError> {
     let file = File::open(path).map_err(ShardError::read(path))?;
     let mut line = Vec::new();
@@ -240,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_is_known_to_the_next_run_wherever_in_a_line_the_last_one_was_killed() {
+    fn the_next_run_knows_the_finished_clips_wherever_in_a_line_the_last_was_killed() {
         let fixture = Fixture::new();
         let mut file = fixture.open(false).unwrap();
         failed(&mut file, 1);
@@ -264,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn other_settings_and_other_clips_are_refused_and_named_unless_all_is_begun_anew() {
+    fn other_settings_and_other_clips_are_refused_and_named_without_a_restart() {
         let mut fixture = Fixture::new();
         failed(&mut fixture.open(false).unwrap(), 5);
         let open = |fixture: &Fixture, restart| {
@@ -291,16 +293,16 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_does_not_belong_here_is_told_by_its_number() {
+    fn a_line_of_another_shard_is_refused_by_its_number() {
         let fixture = Fixture::new();
         drop(fixture.open(false).unwrap());
         let header = std::fs::read_to_string(fixture.path()).unwrap();
         for (line, part) in [
-            (r#"{"position":1,"file":"1.mp4"}"#, "line 2: not a clip's"),
+            (r#"{"position":1,"file":"1.mp4"}"#, "line 2: not the line of a clip"),
             (r#"{"position":2,"file":"2.mp4","error":"x"}"#, "line 2: \"2.mp4\" is not clip 2 of this shard"),
             (r#"{"position":1,"file":"3.mp4","error":"x"}"#, "line 2: \"3.mp4\" is not clip 1 of this shard"),
             (r#"{"position":7,"file":"7.mp4","error":"x"}"#, "line 2: \"7.mp4\" is not clip 7 of this shard"),
-            ("", "line 2: not a clip's"),
+            ("", "line 2: not the line of a clip"),
         ] {
             std::fs::write(fixture.path(), format!("{header}{line}\n")).unwrap();
             let message = fixture.open(false).unwrap_err().to_string();

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{ClipList, Settings, Shard};
 
-/// The version of the lines.
+/// The version of the lines' format.
 pub(crate) const SCHEMA: u32 = 1;
 
-/// The first line: what made the others.
+/// The first line: the settings and clips of the following lines.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub(crate) struct Header {
@@ -16,24 +16,24 @@ pub(crate) struct Header {
     pub schema: u32,
     /// The shard's number, from 0.
     pub shard: u32,
-    /// How many shards there are.
+    /// The number of shards.
     pub of: u32,
-    /// How many clips all shards have together.
+    /// The number of clips in all shards together.
     pub clips: usize,
     /// [`ClipList::sha256`] of them.
     pub clips_sha256: String,
-    /// What decided over the results.
+    /// The settings that affect the results.
     pub settings: Settings,
 }
 
 impl Header {
-    /// The header of a shard of these clips.
+    /// Creates the header of a shard of these clips.
     pub(crate) fn new(shard: Shard, clips: &ClipList, settings: Settings) -> Self {
         let (index, of) = (shard.index(), shard.of());
         Self { schema: SCHEMA, shard: index, of, clips: clips.len(), clips_sha256: clips.sha256(), settings }
     }
 
-    /// What must be the same in all shards.
+    /// Returns the settings that must be equal in all shards.
     pub(crate) fn common(&self) -> Settings {
         let mut all = self.settings.clone();
         all.insert("clips".into(), self.clips.into());
@@ -42,32 +42,32 @@ impl Header {
     }
 }
 
-/// A line that was read: of the report only what a table shows.
+/// A parsed line. Contains only the parts of the report that a table shows.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "Read")]
 #[non_exhaustive]
 pub struct ShardLine {
-    /// The clip's place in the list, from 0.
+    /// The clip's position in the list, from 0.
     pub position: usize,
     /// The clip's name in the list.
     pub file: String,
-    /// How many frames were searched.
+    /// The number of frames that were searched.
     pub frames: u64,
-    /// What came of it.
+    /// The outcome.
     pub outcome: ClipOutcome,
 }
 
-/// What came of a clip.
+/// The outcome of a clip.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum ClipOutcome {
-    /// It was analysed.
+    /// The report of the analysis.
     Report(Box<Summary>),
-    /// It could not be, for this reason.
+    /// The reason why the clip could not be analysed.
     Error(String),
 }
 
-/// As it is written; `serde(flatten)` would hold all of a report's frames in memory.
+/// The line as JSON; `serde(flatten)` would hold all frames of a report in memory.
 #[derive(Deserialize)]
 struct Read {
     position: usize,
@@ -98,7 +98,7 @@ impl TryFrom<Read> for ShardLine {
 pub struct Summary {
     /// The clip.
     pub input: Input,
-    /// The answer.
+    /// The verdict.
     pub verdict: Verdict,
     /// Probability that the clip is forged; `None` where no face was scored.
     pub fake_probability: Option<f32>,
@@ -109,7 +109,7 @@ pub struct Summary {
     pub segments: Vec<Segment>,
     /// The part of the clip that was seen; `None` in reports of versions that did not measure it.
     pub coverage: Option<Coverage>,
-    /// Where the time went.
+    /// The time of each stage.
     pub seconds: Seconds,
 }
 
@@ -133,7 +133,7 @@ struct Written<'a> {
     error: Option<&'a str>,
 }
 
-/// The line of a clip that was analysed, or could not be.
+/// Encodes the line of a clip: its report, or the reason why it could not be analysed.
 pub(super) fn encode(
     position: usize,
     file: &str,

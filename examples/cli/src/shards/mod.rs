@@ -1,13 +1,11 @@
-//! Results of many clips, divided over machines: which clips there are, whose turn each is, and the files of lines they
-//! go into.
+//! Results of many clips, divided over machines: the list of clips, its shards, and the files that store the results.
 //!
-//! A list of clips is divided by position: of N shards, shard I has the clips whose position, counted from 0, leaves I
-//! when divided by N. So shards are equal to within one clip, every clip is in exactly one of them, and neighbours in
-//! the list, which are often of one kind and length, go to different machines. A hash of the name would make them
-//! unequal.
+//! A list of clips is divided by position: shard I of N has the clips at the positions `p`, from 0, with `p % N == I`.
+//! So the sizes of shards differ by at most one clip, every clip is in exactly one shard, and neighbors in the list,
+//! which are often of one kind and length, go to different machines. A hash of the name would make the sizes unequal.
 //!
-//! Each shard has one file, `reports-IIIII-of-NNNNN.jsonl`. Its first line says what made it ([`Header`]); each further
-//! line is one clip ([`ShardLine`]), in the order in which they were done:
+//! Each shard has one file, `reports-IIIII-of-NNNNN.jsonl`. Its first line is the [`Header`]; each further line is the
+//! result of one clip ([`ShardLine`]), in the order in which they were finished:
 //!
 //! ```json
 //! {"schema":1,"shard":0,"of":8,"clips":1000,"clips_sha256":"…","settings":{"frames":30,"model":"…"}}
@@ -15,11 +13,11 @@
 //! {"position":0,"file":"a/a.mp4","error":"/data/a/a.mp4: the file is empty"}
 //! ```
 //!
-//! `file` is as the list has it, `frames` how many were searched, `report` what `analyze --json` writes. With `--brief`
-//! its list `frames` is empty; nothing else is missing. A clip that failed has another line when it is tried again: its
-//! last one counts.
+//! `file` is the name in the list, `frames` the number of frames that were searched, and `report` the JSON that
+//! `analyze --json` writes. With `--brief`, the report's list `frames` is empty; nothing else is missing. A clip that
+//! failed and is tried again has a second line: the last line counts.
 //!
-//! Lines are only ever added. One counts from its line break on; what a killed run left of one is cut off by the next.
+//! Lines are only appended. A line is complete once it ends in a line break; the next run cuts off an incomplete one.
 
 mod clips;
 mod error;

@@ -1,4 +1,4 @@
-//! What made a result, as far as it decides over it.
+//! Settings that affect a result.
 
 use deepsight_core::{AnalyzerConfig, DetectorInfo, ModelInfo};
 use serde_json::{Map, Value};
@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 /// Settings by name, such as `analyzer.aggregation`.
 pub(crate) type Settings = Map<String, Value>;
 
-/// All settings that decide over a result, flat. What only decides how fast it comes is left out: threads, and which of
-/// several equal devices; and how many faces go together, which changes no score beyond rounding. So a run may go on
-/// with more or less of them.
+/// Returns all settings that affect a result, flat. Leaves out what affects only the speed: the number of threads, the
+/// number of the device, and the batch sizes, which change no score beyond rounding. So a run may be continued with
+/// other values of these.
 pub(crate) fn settings(
     model: &ModelInfo,
     detector: &DetectorInfo,
@@ -57,7 +57,7 @@ fn flatten(name: &str, value: &Value, into: &mut Settings) {
     }
 }
 
-/// Which settings are not what they were, each with both values; `None` where none is.
+/// Describes the settings that differ, each with both values. Returns `None` if all are equal.
 pub(crate) fn differences(before: &Settings, now: &Settings) -> Option<String> {
     let names: std::collections::BTreeSet<&String> = before.keys().chain(now.keys()).collect();
     let value = |settings: &Settings, name: &str| settings.get(name).map_or("absent".into(), Value::to_string);

@@ -1,61 +1,61 @@
-//! A part of a list.
+//! The parts into which a list of clips is divided.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// One of so many equal parts of a list: the positions that leave its number when divided by how many there are.
+/// A shard: the positions `p` of a list with `p % of == index`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Shard {
     index: u32,
     of: u32,
 }
 
-/// Shards at most; more digits than this has would not fit the files' names.
+/// Largest number of shards. Its digits fit the files' names.
 const MAX: u32 = 99_999;
 
 impl Shard {
-    /// All of the list.
+    /// The whole list.
     pub const WHOLE: Self = Self { index: 0, of: 1 };
 
-    /// Shard `index`, from 0, of `of`.
+    /// Creates the shard `index`, from 0, of `of` shards.
     ///
     /// # Errors
-    /// What the two numbers must be, where they are not.
+    /// Returns a message if `of` is 0 or above the limit, or if `index >= of`.
     pub fn new(index: u32, of: u32) -> Result<Self, String> {
         match of {
             0 => Err(format!("{index}/{of} has no shards: the second number must be 1 or more")),
-            of if of > MAX => Err(format!("{index}/{of} has too many shards: there may be {MAX}")),
-            of if index >= of => Err(format!("shard {index} of {of} is not there: they are 0 to {}", of - 1)),
+            of if of > MAX => Err(format!("{index}/{of} has too many shards: at most {MAX} are allowed")),
+            of if index >= of => Err(format!("shard {index} of {of} does not exist: the shards are 0 to {}", of - 1)),
             _ => Ok(Self { index, of }),
         }
     }
 
-    /// Its number, from 0.
+    /// Returns the number of the shard, from 0.
     pub fn index(self) -> u32 {
         self.index
     }
 
-    /// How many there are.
+    /// Returns the number of shards.
     pub fn of(self) -> u32 {
         self.of
     }
 
-    /// Its positions in a list of so many.
+    /// Returns the shard's positions in a list of `count`.
     pub fn positions(self, count: usize) -> impl Iterator<Item = usize> {
         (self.index as usize..count).step_by(self.of as usize)
     }
 
-    /// Whether it has this position.
+    /// Returns whether the shard contains this position.
     pub fn has(self, position: usize) -> bool {
         position % self.of as usize == self.index as usize
     }
 
-    /// The name of its file.
+    /// Returns the name of the shard's file.
     pub fn file_name(self) -> String {
         format!("reports-{:05}-of-{:05}.jsonl", self.index, self.of)
     }
 
-    /// The shard that a file is of, by its name.
+    /// Returns the shard whose file has this name.
     pub fn of_file_name(name: &str) -> Option<Self> {
         let (index, of) = name.strip_prefix("reports-")?.strip_suffix(".jsonl")?.split_once("-of-")?;
         let shard = Self::new(index.parse().ok()?, of.parse().ok()?).ok()?;
@@ -63,7 +63,7 @@ impl Shard {
     }
 }
 
-/// As `--shard` takes it.
+/// Formats the shard as `--shard` expects it.
 impl fmt::Display for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.index, self.of)
@@ -110,9 +110,9 @@ mod tests {
         }
         assert_eq!(Shard::new(3, 8).unwrap().file_name(), "reports-00003-of-00008.jsonl");
         for (text, part) in [
-            ("8/8", "shard 8 of 8 is not there: they are 0 to 7"),
+            ("8/8", "shard 8 of 8 does not exist: the shards are 0 to 7"),
             ("0/0", "must be 1 or more"),
-            ("0/100000", "there may be 99999"),
+            ("0/100000", "at most 99999 are allowed"),
             ("3", "I/N is needed"),
             ("-1/8", "I/N is needed"),
             ("a/b", "I/N is needed"),

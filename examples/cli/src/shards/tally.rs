@@ -1,26 +1,26 @@
-//! Counts.
+//! Counts of clips.
 
 use std::fmt;
 
 use deepsight_core::Verdict;
 
-/// How many clips have come to what.
+/// Counts of clips by verdict and failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
-    /// Clips in all.
+    /// All clips.
     pub of: usize,
-    /// Clips that are fake.
+    /// FAKE clips.
     pub fake: usize,
-    /// Clips that are real.
+    /// REAL clips.
     pub real: usize,
-    /// Clips of which it cannot be said.
+    /// UNCERTAIN clips.
     pub uncertain: usize,
     /// Clips that could not be analysed.
     pub failed: usize,
 }
 
 impl Tally {
-    /// Counts one more outcome: a verdict, or none for a failure.
+    /// Counts an outcome: a verdict, or `None` for a failure.
     pub fn add(&mut self, verdict: Option<Verdict>) {
         *match verdict {
             Some(Verdict::Fake) => &mut self.fake,
@@ -30,7 +30,7 @@ impl Tally {
         } += 1;
     }
 
-    /// Clips with a verdict, and those that failed.
+    /// Returns the number of clips with a verdict or a failure.
     pub fn done(&self) -> usize {
         self.fake + self.real + self.uncertain + self.failed
     }

@@ -1,4 +1,4 @@
-//! Flags of `deepsight train`, and what it says while it works.
+//! Flags and progress of `deepsight train`.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -193,13 +193,13 @@ pub enum Preset {
     None,
 }
 
-/// Returns the number of the first bytes of a digest, short enough to be typed.
+/// Returns a number made from the first bytes of a digest, short enough to type.
 fn first_number(digest: &[u8]) -> u64 {
     digest.iter().take(4).fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
 impl Args {
-    /// The configuration that the flags come to.
+    /// Returns the configuration.
     pub fn config(&self) -> TrainConfig {
         let mut config = TrainConfig::new(self.model_name);
         (config.init, config.input_size) = (self.init.clone(), self.input_size);
@@ -231,14 +231,14 @@ impl Args {
 
     fn seed(&self) -> u64 {
         let made_from = |init: &Init| match init {
-            // A file that cannot be read is reported when training begins.
+            // A file that cannot be read is reported when training starts.
             Init::File(path) => std::fs::read(path).ok().map(|bytes| first_number(&Sha256::digest(bytes))),
             _ => None,
         };
         self.seed.or_else(|| made_from(&self.init)).unwrap_or(0)
     }
 
-    /// What does not change the result.
+    /// Returns the options that do not affect the result.
     pub fn options(&self) -> RunOptions {
         let mut options = RunOptions::new(&self.output_dir);
         (options.workers, options.checkpoint_every) = (self.workers, self.checkpoint_every);
@@ -247,10 +247,10 @@ impl Args {
         options
     }
 
-    /// The faces of the manifests.
+    /// Reads the faces of the manifests.
     ///
     /// # Errors
-    /// When a manifest cannot be read, or what [`TrainData::new`] says.
+    /// Returns an error if a manifest cannot be read, and the errors of [`TrainData::new`].
     pub fn data(&self, config: &TrainConfig) -> Result<TrainData, deepsight_train::Error> {
         let without = |folder: &&PathBuf| !folder.join("manifest.csv").is_file();
         if let Some(folder) = self.data_dir.iter().find(without) {
@@ -267,15 +267,15 @@ impl Args {
         Ok(TrainData::new(manifests, config)?.with_cache_bytes(self.cache.saturating_mul(1 << 20)))
     }
 
-    /// The devices asked for, or the build's default.
+    /// Returns the devices of the flags, or the build's default.
     pub fn devices(&self) -> Vec<Device> {
         if self.device.is_empty() { vec![Device::default()] } else { self.device.clone() }
     }
 
-    /// The pool that steps and validation compute on.
+    /// Returns the pool of threads for steps and validation.
     ///
     /// # Errors
-    /// When the system refuses to start its threads.
+    /// Returns an error if the system refuses to start its threads.
     pub fn threads(&self) -> Result<Threads, Error> {
         self.threads.map_or_else(|| Ok(Threads::global()), |count| Threads::new(count.into()))
     }
@@ -300,7 +300,7 @@ fn crop(text: &str) -> Result<FaceCrop, String> {
     }
 }
 
-/// A line on one source in an epoch's validation.
+/// Returns the line of one source in an epoch's validation.
 fn of_source(source: &SourceAuc) -> String {
     let SourceAuc { name, reals, fakes, frame_auc, video_auc, .. } = source;
     match frame_auc.zip(*video_auc) {
@@ -311,19 +311,18 @@ fn of_source(source: &SourceAuc) -> String {
     }
 }
 
-/// How far a run has come: a bar on a terminal, a line now and then elsewhere, and a line for each epoch on standard
-/// output.
+/// The progress of a run: a bar on a terminal, else a line at intervals; and a line for each epoch on standard output.
 #[derive(Debug)]
 pub(crate) struct TrainBar {
     bar: ProgressBar,
     last_line: Instant,
     epochs: usize,
     steps_per_epoch: usize,
-    /// Faces and seconds of the epoch so far.
+    /// Faces and seconds in this epoch.
     pace: (usize, f64),
 }
 
-/// Time between two lines where there is no terminal.
+/// Time between two lines if standard error is not a terminal.
 const LINES: Duration = Duration::from_secs(30);
 
 impl Default for TrainBar {
@@ -336,7 +335,7 @@ impl Default for TrainBar {
 }
 
 impl TrainBar {
-    /// Shows it.
+    /// Shows the progress.
     pub(crate) fn show(&mut self, progress: &TrainProgress<'_>) {
         match progress {
             TrainProgress::Started { epochs, steps_per_epoch, done, engine } => {
@@ -383,7 +382,7 @@ impl TrainBar {
                 if summary.sources.len() > 1 {
                     line.extend(summary.sources.iter().map(of_source));
                 }
-                // That nobody reads it any more is no reason to end a run of hours.
+                // A closed standard output must not end a run of hours.
                 self.bar.suspend(|| print(&line).map(drop).unwrap_or_default());
             }
             _ => {}
@@ -403,7 +402,7 @@ impl TrainBar {
         }
     }
 
-    /// Takes the bar away, and says how the run ended.
+    /// Removes the bar, and prints how the run ended.
     pub(crate) fn end(&self, output: &Path, outcome: Option<&Outcome>) {
         self.bar.finish_and_clear();
         let Some(outcome) = outcome else { return };

@@ -20,7 +20,7 @@ pub use args::Args;
 
 use self::args::TrainBar;
 
-/// Why there is no model, with the exit code that says so.
+/// The error of the command: its message and exit code.
 struct TrainFailure(String, u8);
 
 impl TrainFailure {
@@ -43,7 +43,7 @@ pub fn main(args: &Args) -> ExitCode {
     });
     match outcome {
         Ok(Ending::Cancelled) => {
-            complain("interrupted: the same command with --resume goes on");
+            complain("interrupted: repeat the command with --resume to continue");
             ExitCode::from(130)
         }
         Ok(_) => ExitCode::SUCCESS,
@@ -87,7 +87,7 @@ fn on<B: Backend>(
     let mut lost = None;
     let mut report = |progress: &TrainProgress<'_>| {
         bar.show(progress);
-        // A curve that cannot be written is no reason to end a run of hours, but worth a line.
+        // A curve that cannot be written must not end a run of hours, so it is only a warning.
         if lost.is_none()
             && let Err(error) = events.record(progress)
         {

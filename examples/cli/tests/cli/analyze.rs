@@ -8,7 +8,7 @@ use crate::program::{Run, bundled_clip, bundled_model, program, run};
 
 fn keys(value: &Value) -> Vec<&str> {
     let mut keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
-    // Whether serde_json keeps them in order is up to whatever else is compiled with it.
+    // Features that other crates enable decide whether serde_json keeps the order.
     keys.sort_unstable();
     keys
 }
@@ -86,7 +86,7 @@ fn without_a_clip_the_bundled_one_is_shown_as_a_table_and_results_go_where_the_f
 fn a_file_that_is_cut_short_says_how_much_was_seen_and_is_not_real() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, cut) = (folder.path().join("whole.mp4"), folder.path().join("cut.mp4"));
-    // The index comes first, so that the beginning of the file can be played.
+    // The index is at the start, so that the beginning of the file can be played.
     let clip = bundled_clip();
     let arguments = ["-loglevel", "error", "-i", text(&clip), "-c", "copy", "-movflags", "+faststart", text(&whole)];
     assert!(std::process::Command::new("ffmpeg").args(arguments).status().unwrap().success());
@@ -114,7 +114,7 @@ fn limits_of_time_and_length_are_those_of_the_flags() {
 }
 
 #[test]
-fn a_broken_clip_among_several_is_told_by_name_and_does_not_stop_the_others() {
+fn a_broken_clip_among_several_is_named_and_does_not_stop_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let (broken, missing, json) =
         (folder.path().join("broken.mp4"), folder.path().join("missing.mp4"), folder.path().join("all.json"));
@@ -138,7 +138,7 @@ fn a_broken_clip_among_several_is_told_by_name_and_does_not_stop_the_others() {
 }
 
 #[test]
-fn results_do_not_depend_on_how_many_clips_are_analysed_at_a_time() {
+fn results_do_not_depend_on_the_number_of_jobs() {
     let folder = tempfile::tempdir().unwrap();
     let clips = ["a.mp4", "broken.mp4", "b.mp4", "c.mp4"].map(|name| folder.path().join(name));
     for clip in &clips {
@@ -173,7 +173,7 @@ fn devices_of_two_kinds_and_one_device_twice_are_refused() {
 }
 
 #[test]
-fn bad_input_and_usage_are_one_line_and_exit_code_2() {
+fn bad_input_and_usage_give_one_line_and_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str, bytes: &[u8]| {
         let path = folder.path().join(name);
@@ -222,7 +222,7 @@ fn instructions_forced_by_the_environment_give_the_verdict_of_the_fastest_ones()
     };
     let fastest = report(None);
     let probability = |report: &Value| report["fake_probability"].as_f64().unwrap();
-    // An empty variable is none.
+    // An empty variable counts as unset.
     for name in ["portable", ""] {
         let forced = report(Some(name));
         assert_eq!(forced["verdict"], fastest["verdict"], "{name:?}");
@@ -255,7 +255,7 @@ fn every_cpu_backend_gives_the_same_scores() {
 
 #[cfg(unix)]
 #[test]
-fn a_reader_that_leaves_is_no_error_and_a_full_disk_is_one() {
+fn a_closed_reader_is_no_error_and_a_full_disk_is_one() {
     let arguments = ["--frames", "1", "--json", "-"];
     let mut child = program("analyze").args(arguments).stdout(std::process::Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
@@ -281,7 +281,7 @@ fn an_interrupt_or_a_request_to_end_leaves_nothing_half_done() {
         command.args(["--fps", "25", "--json", text(&json)]);
         let piped = std::process::Stdio::piped;
         let child = command.stdout(piped()).stderr(piped()).spawn().unwrap();
-        // It listens to signals before it opens its results.
+        // The handler is installed before the program opens its results.
         while files() == 0 {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }

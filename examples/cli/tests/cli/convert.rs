@@ -70,9 +70,9 @@ fn a_state_dict_becomes_a_model_that_analyze_takes() {
     }
 
     let clip = bundled_clip();
-    let analysed = run("analyze", &[text(&clip), "--model", text(&model), "--frames", "1", "--json", "-"]);
-    assert_eq!(analysed.code, Some(0), "{analysed:?}");
-    let report: serde_json::Value = serde_json::from_str(&analysed.stdout).unwrap();
+    let analyzed = run("analyze", &[text(&clip), "--model", text(&model), "--frames", "1", "--json", "-"]);
+    assert_eq!(analyzed.code, Some(0), "{analyzed:?}");
+    let report: serde_json::Value = serde_json::from_str(&analyzed.stdout).unwrap();
     assert_eq!((&report["model"]["name"], &report["model"]["threshold"]), (&"mine".into(), &0.75.into()));
     assert!((0.0..=1.0).contains(&report["frames"][0]["faces"][0]["fake_probability"].as_f64().unwrap()));
 }
@@ -109,9 +109,9 @@ fn a_vision_transformer_becomes_a_model_that_analyze_takes_once_its_activation_i
     let clip = bundled_clip();
     for engine in ["fused", "burn"] {
         let flags = ["--model", text(&model), "--engine", engine, "--frames", "1", "--json", "-"];
-        let analysed = run("analyze", &[&[text(&clip)][..], &flags].concat());
-        assert_eq!(analysed.code, Some(0), "{analysed:?}");
-        let report: serde_json::Value = serde_json::from_str(&analysed.stdout).unwrap();
+        let analyzed = run("analyze", &[&[text(&clip)][..], &flags].concat());
+        assert_eq!(analyzed.code, Some(0), "{analyzed:?}");
+        let report: serde_json::Value = serde_json::from_str(&analyzed.stdout).unwrap();
         assert_eq!(report["model"]["engine"], engine);
         assert!((0.0..=1.0).contains(&report["frames"][0]["faces"][0]["fake_probability"].as_f64().unwrap()));
     }
@@ -150,7 +150,7 @@ fn a_reference_proves_an_import_and_a_wrong_score_writes_nothing() {
     let gradient = |x: u32, y: u32| image::Rgb([(3 * x) as u8, (2 * y) as u8, (x + y) as u8]);
     image::RgbImage::from_fn(80, 90, gradient).save(&face).unwrap();
     let flags = ["--timm", &timm, "--model-name", "tf_efficientnet_lite0", "--input-size", "64"];
-    // The score that this face gets is found by recording it.
+    // Finds the score of this face by recording it.
     let recorded = run("convert", &[&flags[..], &["--golden", &face, "--output", &model]].concat());
     assert_eq!((recorded.code, recorded.stderr.as_str()), (Some(0), ""));
     let score = ModelFile::read(&model).unwrap().card.golden.unwrap().fake_probability;
@@ -166,7 +166,7 @@ fn a_reference_proves_an_import_and_a_wrong_score_writes_nothing() {
     let proven = run("convert", &[&flags[..], &["--reference", &right, "--output", &model]].concat());
     assert_eq!((proven.code, proven.stderr.as_str()), (Some(0), ""), "{proven:?}");
     assert!(proven.stdout.contains("references  1 score as the original within 0.01"), "{proven:?}");
-    // Stored in another format, the references are checked again.
+    // Storing the model in another format checks the references again.
     let stored = run("convert", &["--model", &model, "--format", "f16", "--output", &again]);
     assert_eq!((stored.code, ModelFile::read(&again).unwrap().card.references.len()), (Some(0), 1), "{stored:?}");
     let mut lies = ModelFile::read(&model).unwrap();
@@ -177,7 +177,7 @@ fn a_reference_proves_an_import_and_a_wrong_score_writes_nothing() {
 }
 
 #[test]
-fn the_bundled_model_keeps_its_promise() {
+fn the_bundled_model_scores_its_golden_input() {
     let run = run("convert", &["--inspect", text(&bundled_model())]);
     assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
     assert!(run.stdout.contains("\"efficientnet_lite0\"") && run.stdout.contains(", as promised"), "{run:?}");
@@ -200,7 +200,7 @@ fn mirror_images_are_switched_off_and_on_again_with_a_new_golden_score() {
 }
 
 #[test]
-fn what_is_broken_or_does_not_fit_is_one_line_and_exit_code_2() {
+fn broken_or_wrong_input_gives_one_line_and_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| text(&folder.path().join(name)).to_owned();
     let (timm, output, four, cut) = (at("timm.safetensors"), at("out.safetensors"), at("four"), at("cut.safetensors"));

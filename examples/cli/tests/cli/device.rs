@@ -12,7 +12,7 @@ fn every_program_lists_the_devices_of_this_build() {
         ("train", &["--device", deepsight_device::Device::NAMES[0]]),
     ] {
         let run = run(name, &[others, &["--device", "list"]].concat());
-        // Graphics drivers write their own complaints to standard error.
+        // Graphics drivers write their own messages to standard error.
         assert_eq!(run.code, Some(0), "{run:?}");
         assert!(run.stdout.lines().all(|line| line.contains("  ")), "{run:?}");
         let kinds: Vec<_> = run.stdout.lines().map(|line| line.split([':', ' ']).next().unwrap()).collect();
@@ -22,7 +22,7 @@ fn every_program_lists_the_devices_of_this_build() {
     }
 }
 
-/// Against a driver that answers as the tests want. It is found before a real one, which is therefore never used.
+/// Tests with a fake driver. It is found before a real one, which is therefore never used.
 #[cfg(all(feature = "cuda", target_os = "linux"))]
 mod cuda {
     use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ mod cuda {
 
     use crate::program::{Run, program};
 
-    /// What NVIDIA's driver and compiler are loaded as.
+    /// The names under which NVIDIA's driver and compiler are loaded.
     const DRIVER: [&str; 2] = ["libcuda.so", "libcuda.so.1"];
     const COMPILER: [&str; 2] = ["libnvrtc.so", "libnvrtc.so.12"];
 
@@ -46,7 +46,7 @@ mod cuda {
     }
 
     impl Machine {
-        /// One with all that Burn needs, or none where there is no C compiler.
+        /// Creates a machine with everything that Burn needs. Returns `None` without a C compiler.
         fn new() -> Option<Self> {
             let folder = tempfile::tempdir().unwrap();
             let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/fake_cuda.c");
@@ -70,7 +70,8 @@ mod cuda {
             self
         }
 
-        /// Empty files, as a container without access to its GPU has them, hide a library of the real machine too.
+        /// Replaces libraries by empty files, as in a container without access to its GPU. They also hide libraries of
+        /// the real machine.
         fn without(self, names: &[&str]) -> Self {
             for name in names {
                 fs::write(self.folder.path().join(name), "").unwrap();
@@ -88,12 +89,12 @@ mod cuda {
             command.output().unwrap().into()
         }
 
-        /// What a program does with the device.
+        /// Runs `analyze` with the device.
         fn analyze(&self, device: &str) -> Run {
             self.start(program("analyze").args(["--frames", "1", "--device", device]))
         }
 
-        /// What [`Device::check_within`] says; empty when nothing is wrong.
+        /// Returns the error of [`Device::check_within`]; empty if there is none.
         fn check(&self, device: &str, limit: Duration) -> String {
             let mut child = Command::new(env::current_exe().unwrap());
             // The name of a test in its program does not begin with the program's name.
@@ -131,7 +132,7 @@ mod cuda {
     }
 
     #[test]
-    fn a_list_names_each_gpu_and_gives_back_what_it_took() {
+    fn a_list_names_each_gpu_and_releases_its_context() {
         let Some(machine) = Machine::new() else { return };
         let machine = machine.with("FAKE_GPUS", "2").with("FAKE_COUNT", "1");
         let run = machine.start(program("analyze").args(["--device", "list"]));
@@ -156,14 +157,14 @@ mod cuda {
     }
 
     #[test]
-    fn a_machine_without_driver_is_told_what_was_looked_for() {
+    fn a_machine_without_driver_gets_the_names_that_were_searched() {
         let Some(machine) = Machine::new() else { return };
         let run = machine.without(&DRIVER).analyze("cuda");
         run.assert_refused(&["device cuda:0: no NVIDIA driver", "libcuda.so.1", "cannot be loaded", "file too short"]);
     }
 
     #[test]
-    fn a_driver_without_gpu_is_told_so() {
+    fn a_driver_without_gpu_is_an_error() {
         let Some(machine) = Machine::new() else { return };
         let machine = machine.with("FAKE_FAIL", "cuInit=100");
         machine
@@ -174,7 +175,7 @@ mod cuda {
     }
 
     #[test]
-    fn a_number_past_the_last_gpu_is_answered_with_those_that_are_there() {
+    fn a_number_past_the_last_gpu_is_an_error_that_lists_the_gpus() {
         let Some(machine) = Machine::new() else { return };
         let machine = machine.with("FAKE_GPUS", "2");
         let found = "found 2: cuda:0 (Fake GPU A), cuda:1 (Fake GPU B)";
@@ -184,14 +185,14 @@ mod cuda {
     }
 
     #[test]
-    fn a_driver_that_is_too_old_is_told_its_version() {
+    fn a_driver_that_is_too_old_is_an_error_with_its_version() {
         let Some(machine) = Machine::new() else { return };
         let machine = machine.with("FAKE_DRIVER", "11010");
         machine.analyze("cuda").assert_refused(&["driver is too old", "CUDA 11.1", "11.2 is the oldest"]);
     }
 
     #[test]
-    fn each_refusal_of_the_driver_has_its_code_its_words_and_its_advice() {
+    fn each_error_of_the_driver_has_its_code_its_text_and_its_advice() {
         for (call, code, advice) in [
             ("cuDriverGetVersion", 34, "stubs"),
             ("cuInit", 802, "nvidia-fabricmanager"),
@@ -215,7 +216,7 @@ mod cuda {
     }
 
     #[test]
-    fn a_driver_without_names_for_its_errors_leaves_the_code() {
+    fn an_error_without_a_name_is_reported_by_its_code() {
         let Some(machine) = Machine::new() else { return };
         let machine = machine.with("FAKE_FAIL", "cuInit=803").with("FAKE_NAMELESS", "1");
         machine
@@ -224,7 +225,7 @@ mod cuda {
     }
 
     #[test]
-    fn a_driver_that_hangs_is_left_behind() {
+    fn a_driver_that_hangs_is_abandoned() {
         for call in ["cuInit", "cuDevicePrimaryCtxRetain"] {
             let Some(machine) = Machine::new() else { return };
             let message = machine.with("FAKE_HANG", call).check("cuda", Duration::from_millis(500));
@@ -233,7 +234,7 @@ mod cuda {
     }
 
     #[test]
-    fn a_missing_or_broken_compiler_is_told_from_a_missing_header() {
+    fn a_missing_or_broken_compiler_is_distinguished_from_a_missing_header() {
         let Some(machine) = Machine::new() else { return };
         let run = machine.without(&COMPILER).analyze("cuda");
         run.assert_refused(&[
@@ -272,7 +273,7 @@ mod cuda {
     }
 
     #[test]
-    fn a_compiler_newer_than_the_driver_is_told_both_versions() {
+    fn a_compiler_newer_than_the_driver_is_an_error_with_both_versions() {
         let Some(machine) = Machine::new() else { return };
         let machine = machine.with("FAKE_FAIL", "cuModuleLoadData=222").with("FAKE_DRIVER", "12020");
         machine.analyze("cuda").assert_refused(&["newer than the driver", "NVRTC 12.4", "a driver for CUDA 12.2"]);

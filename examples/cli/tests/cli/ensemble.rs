@@ -17,7 +17,7 @@ fn text(path: &Path) -> &str {
 fn variant(folder: &Path, name: &str, change: impl FnOnce(&mut ModelFile)) -> PathBuf {
     let mut file = ModelFile::read(bundled_model()).unwrap();
     file.card.name = name.into();
-    // The golden input's score is not that of the changed card.
+    // The golden score does not match the changed card.
     (file.card.golden, file.golden_input) = (None, None);
     change(&mut file);
     let path = folder.join(format!("{name}.safetensors"));
@@ -25,7 +25,7 @@ fn variant(folder: &Path, name: &str, change: impl FnOnce(&mut ModelFile)) -> Pa
     path
 }
 
-/// Writes a model that says the opposite of the bundled one, and sees more around the face.
+/// Writes a model that gives the opposite answer of the bundled one, with a larger crop.
 fn opposite(folder: &Path) -> PathBuf {
     variant(folder, "opposite", |file| {
         file.card.labels.swap(0, 1);
@@ -108,7 +108,7 @@ fn an_ensemble_file_is_used_as_a_model_and_is_refused_when_a_member_changes_or_i
 }
 
 #[test]
-fn ensembles_that_make_no_sense_are_refused_and_nothing_is_written() {
+fn invalid_ensembles_are_refused_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let (bundled, file) = (bundled_model(), folder.path().join("both.json"));
     analyze(&[&bundled, &bundled], &[]).assert_refused(&["is given twice", "SHA-256"]);
@@ -144,7 +144,7 @@ fn the_weights_of_stacking_are_fitted_to_the_scores_of_evaluations() {
         let videos: Vec<Value> = (0..videos).map(video).collect();
         std::fs::write(at(name), json!({ "model": { "sha256": sha256 }, "videos": videos }).to_string()).unwrap();
     };
-    // One knows two of three, the other says the same of all.
+    // One model is right for two of three videos, the other gives all the same score.
     evaluation("bundled.json", &bundled, 60, |n| if (n % 2 == 1) == (n % 3 > 0) { 0.9 } else { 0.1 });
     evaluation("twin.json", &twin, 60, |n| f64::from(n / 2 % 5) / 5.0 + 0.1);
     let file = at("both.json");
@@ -154,7 +154,7 @@ fn the_weights_of_stacking_are_fitted_to_the_scores_of_evaluations() {
         let scores = ["--scores", text(&first), "--scores", text(&second)];
         run("convert", &[&["--ensemble", text(&file)], &members[..], &scores].concat())
     };
-    // In any order.
+    // The order of the reports does not matter.
     let fitted = fit("twin.json", "bundled.json");
     assert_eq!((fitted.code, fitted.stderr.as_str()), (Some(0), ""), "{fitted:?}");
     let content: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();

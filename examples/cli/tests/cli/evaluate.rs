@@ -105,7 +105,7 @@ fn several_manifests_are_measured_each_by_itself_and_by_method_where_asked() {
 }
 
 #[test]
-fn calibration_is_written_into_the_model_and_keeps_its_promise() {
+fn calibration_is_written_into_the_model_and_keeps_its_rate() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model.safetensors");
     std::fs::copy(bundled_model(), &model).unwrap();
@@ -137,7 +137,7 @@ fn calibration_is_written_into_the_model_and_keeps_its_promise() {
         "{done:?}"
     );
 
-    // The rate is kept on what it was fitted on.
+    // The rate holds on the data that it was fitted to.
     let on_val = folder.path().join("val.json");
     let done = evaluate(&[&common[..], &["--split", "val", "--output-report", text(&on_val)]].concat());
     assert_eq!(done.code, Some(0), "{done:?}");
@@ -146,7 +146,7 @@ fn calibration_is_written_into_the_model_and_keeps_its_promise() {
 }
 
 #[test]
-fn faces_that_were_cut_in_another_way_are_refused_unless_told() {
+fn faces_of_another_crop_are_refused_without_the_flag() {
     let folder = tempfile::tempdir().unwrap();
     let list = crops(folder.path(), FaceCrop::Margin { fraction: 0.125 });
     let flags = ["--test-dir", text(folder.path()), "--bootstrap", "0"];
@@ -184,7 +184,7 @@ fn pictures_without_a_list_are_searched_for_the_face() {
 }
 
 #[test]
-fn clips_are_analysed_whole_and_one_class_is_said_to_be_one() {
+fn whole_clips_are_analyzed_and_a_single_class_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("real")).unwrap();
     std::fs::copy(bundled_clip(), folder.path().join("real/a.mp4")).unwrap();
@@ -203,7 +203,7 @@ fn clips_are_analysed_whole_and_one_class_is_said_to_be_one() {
 }
 
 #[test]
-fn what_is_broken_or_missing_is_one_line_and_exit_code_2() {
+fn broken_or_missing_input_gives_one_line_and_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let list = crops(folder.path(), ModelFile::read(bundled_model()).unwrap().card.crop);
     let empty = tempfile::tempdir().unwrap();

@@ -92,7 +92,11 @@ int nvrtcCompileProgram(void *program, int count, const char *const *options) {
 }
 static const char LOG[] = "\n  fake error: no builtins\nand more";
 int nvrtcGetProgramLogSize(void *program, size_t *size) { (void)program; *size = sizeof LOG; return outcome(__func__); }
-int nvrtcGetProgramLog(void *program, char *log) { (void)program; memcpy(log, LOG, sizeof LOG); return outcome(__func__); }
+int nvrtcGetProgramLog(void *program, char *log) {
+    (void)program;
+    memcpy(log, LOG, sizeof LOG);
+    return outcome(__func__);
+}
 static const char PTX[] = "// fake PTX";
 int nvrtcGetPTXSize(void *program, size_t *size) { (void)program; *size = sizeof PTX; return outcome(__func__); }
 int nvrtcGetPTX(void *program, char *ptx) { (void)program; memcpy(ptx, PTX, sizeof PTX); return outcome(__func__); }

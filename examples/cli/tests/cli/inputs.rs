@@ -1,4 +1,4 @@
-//! What `analyze` takes besides single videos: still pictures and folders. And what it refuses, with what to do.
+//! Inputs of `analyze` other than single videos: still pictures and folders. And refused inputs, with what to do.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ fn kinds(report: &Value) -> Vec<&str> {
 #[test]
 fn a_still_picture_is_judged_by_its_one_frame_and_the_report_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    // The content says what the file is, not the name.
+    // The content determines the type of the file, not the name.
     let picture = folder.path().join("portrait.mp4");
     std::fs::copy(portrait(), &picture).unwrap();
     let json = folder.path().join("report.json");
@@ -58,7 +58,7 @@ fn the_clips_and_pictures_of_a_folder_are_analyzed_in_the_order_of_their_names()
     };
     assert_eq!(names(&["--frames", "1", "--json", "-"]), ["a.png", "b.mp4"]);
     assert_eq!(names(&["--frames", "1", "--json", "-", "--recursive"]), ["a.png", "b.mp4", "sub/c.png"]);
-    // The picture's own settings do not change those of the clip.
+    // The settings of the picture do not affect those of the clip.
     let run = Run::from(program("analyze").arg(folder.path()).args(["--frames", "1", "--json", "-"]).output().unwrap());
     let clip: Value = serde_json::from_str(run.stdout.lines().nth(1).unwrap()).unwrap();
     assert_eq!(clip["settings"]["analyzer"]["min_faces"], 3);

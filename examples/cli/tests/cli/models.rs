@@ -1,4 +1,4 @@
-//! The catalogue of published models, and downloads from a server of the test's own.
+//! The catalogue of published models, and downloads from the test's server.
 
 use std::fs;
 use std::path::Path;
@@ -65,23 +65,23 @@ mod fetch {
     use super::*;
     use crate::program::{Run, program};
 
-    /// What the server does with the next requests.
+    /// The server's behavior for the next requests.
     #[derive(Clone)]
     struct Behavior {
         content: Vec<u8>,
         tag: Option<&'static str>,
-        /// Bytes after which the connection ends.
+        /// Number of bytes after which the connection ends.
         cut: Option<usize>,
         ranges: bool,
-        /// Whether a part is sent although the version is another.
+        /// Whether the server sends a part although the version differs.
         blind: bool,
-        /// Lines of the answer's head instead of its length.
+        /// Header lines of the answer, instead of its length.
         head: Option<&'static str>,
-        /// Another status than 200, with the place to go to instead.
+        /// A status other than 200, with the `Location` header.
         other: Option<(&'static str, String)>,
     }
 
-    /// A server on this machine, with the heads of the requests that it got.
+    /// A server on this machine, with the headers of the requests that it received.
     struct Server {
         address: String,
         behavior: Arc<Mutex<Behavior>>,
@@ -179,7 +179,7 @@ mod fetch {
             setting
         }
 
-        /// A part of another version was downloaded before the server got this content.
+        /// Creates a setting in which a part of another version was downloaded before the server got this content.
         fn with_part_before(content: &[u8]) -> Self {
             let setting = Self::new(&vec![1; 500_000], "");
             setting.server.set(|behavior| behavior.cut = Some(200_000));
@@ -205,7 +205,7 @@ mod fetch {
         fn fetch(&self) -> Run {
             let [catalog, to] = ["catalog.json", "to"].map(|name| self.folder.path().join(name).display().to_string());
             let arguments = ["fetch", "mine", "--accept-terms", "--catalog", &catalog, "--dir", &to];
-            // Whatever proxy the machine has.
+            // Ignores the machine's proxy.
             program("models").args(arguments).env("NO_PROXY", "127.0.0.1").output().unwrap().into()
         }
 
@@ -217,7 +217,7 @@ mod fetch {
             fs::read_dir(self.folder.path().join("to")).unwrap().count()
         }
 
-        /// The download fails, and its one line has these parts.
+        /// Asserts that the download fails with one line that contains these parts.
         fn fails(&self, parts: &[&str]) {
             let run = self.fetch();
             assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""), "{run:?}");
@@ -246,11 +246,11 @@ mod fetch {
             assert!(run.stdout.contains(part), "{part}: {run:?}");
         }
         assert!(setting.file("best.pth") == Some(content) && setting.files() == 1);
-        // A second time, nothing is asked of the server.
+        // The second time, no request is sent.
         let again = setting.fetch();
         assert!(again.code == Some(0) && again.stdout.contains("there      "), "{again:?}");
         assert_eq!(setting.server.heads.lock().unwrap().len(), 1);
-        // A file that is not the published one is not taken for it.
+        // A file that differs from the published one is refused.
         fs::write(setting.folder.path().join("to/best.pth"), b"mine").unwrap();
         setting.fails(&["is there already, but it has 4 bytes instead of 700000", "move it away"]);
     }
@@ -305,12 +305,12 @@ mod fetch {
         let setting = Setting::new(&content, "");
         // Without a length, a connection that breaks looks like the end of the file.
         setting.server.set(|behavior| behavior.head = Some(""));
-        setting.fails(&["does not say how long the file is"]);
+        setting.fails(&["does not state the length of the file"]);
         assert_eq!(setting.files(), 0);
         setting.server.set(|behavior| behavior.head = Some("content-encoding: gzip\r\ncontent-length: 700000\r\n"));
-        setting.fails(&["packs the file as \"gzip\""]);
+        setting.fails(&["compresses the file as \"gzip\""]);
         assert_eq!(setting.files(), 0);
-        // The digest shows it, too.
+        // The digest also shows it.
         setting.describe(&format!(r#", "sha256": "{digest}""#));
         setting.server.set(|behavior| behavior.head = Some(""));
         assert_eq!(setting.fetch().code, Some(0));
@@ -318,7 +318,7 @@ mod fetch {
     }
 
     #[test]
-    fn a_file_that_was_there_is_not_called_saved_and_an_empty_one_is_none() {
+    fn a_file_that_existed_is_not_called_saved_and_an_empty_one_is_refused() {
         let setting = Setting::new(b"x", "");
         let path = setting.folder.path().join("to/best.pth");
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -390,19 +390,19 @@ mod fetch {
         setting.server.set(|behavior| behavior.other = Some(("404 Not Found", String::new())));
         setting.fails(&["/best.pth", "404 Not Found"]);
         assert_eq!(setting.files(), 0);
-        // To another place of this machine is allowed.
+        // A redirect to another address of this machine is allowed.
         let elsewhere = Server::start(b"moved");
         let location = format!("{}/there", elsewhere.address);
         setting.server.set(|behavior| behavior.other = Some(("302 Found", location)));
         assert_eq!(setting.fetch().code, Some(0));
         assert_eq!(setting.file("best.pth").unwrap(), b"moved");
         fs::remove_file(setting.folder.path().join("to/best.pth")).unwrap();
-        // Elsewhere without encryption is not.
+        // A redirect elsewhere without encryption is refused.
         for location in ["http://a.example/best.pth", "//a.example/best.pth", "ftp://a.example/x", ""] {
             setting.server.set(|behavior| behavior.other = Some(("302 Found", location.into())));
-            setting.fails(&["the server sends on to", location, "not an https address"]);
+            setting.fails(&["the server redirects to", location, "not an https address"]);
         }
-        // A server that sends everyone back to itself.
+        // A server that redirects to itself.
         setting.server.set(|behavior| behavior.other = Some(("302 Found", "/best.pth".into())));
         setting.fails(&["more than 10 times"]);
         assert_eq!(setting.files(), 0);
@@ -421,6 +421,6 @@ mod fetch {
 
         let part = fs::File::create(setting.folder.path().join("to/best.pth.part")).unwrap();
         part.lock().unwrap();
-        setting.fails(&["best.pth.part", "another download writes it"]);
+        setting.fails(&["best.pth.part", "another download is writing it"]);
     }
 }

@@ -13,8 +13,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A data set of the bundled clip, whole as the real one and in another file as the fake one, and a portrait cut from
-/// it.
+/// A data set of the bundled clip: as the real clip, as another file for the fake one, and a portrait from it.
 struct Bench {
     folder: tempfile::TempDir,
 }
@@ -25,7 +24,7 @@ impl Bench {
         for (name, bytes) in [("real/id1_0000.mp4", &b""[..]), ("fake/id2_id1_0000.mp4", b"\0")] {
             let path = bench.path("data").join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            // A byte at the end makes it another file and no other film.
+            // A byte at the end makes another file of the same video.
             fs::write(path, [&fs::read(bundled_clip()).unwrap(), bytes].concat()).unwrap();
         }
         bench
@@ -63,7 +62,7 @@ fn faces_of_both_clips_are_cut_listed_and_divided() {
     assert_eq!((fake.target_id.as_deref(), fake.source_id.as_deref()), (Some("id2"), Some("id1")));
     for row in &manifest.rows {
         assert_eq!(image::open(manifest.root.join(&row.file)).unwrap().into_rgb8().dimensions(), (64, 64));
-        // The template's eyes at 0.8: a face that is aligned has them there.
+        // The eyes of the template at scale 0.8, where an aligned face has them.
         let [left, right, ..] = row.landmarks.unwrap().0;
         assert!((left[0] - 18.0).abs() < 6.0 && (right[0] - 44.0).abs() < 6.0, "{:?}", row.landmarks);
     }
@@ -97,7 +96,7 @@ fn a_run_that_is_killed_or_interrupted_is_continued_to_the_same_end() {
         let mut command = program("preprocess");
         command.args(bench.arguments(signal, &many)).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
-        // Crops of the first clip are there, so it is at work.
+        // The crops of the first clip exist, so the run is at work.
         while !output.join("fake").is_dir() && !output.join("real").is_dir() {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
@@ -120,7 +119,7 @@ fn a_run_that_is_killed_or_interrupted_is_continued_to_the_same_end() {
 }
 
 #[test]
-fn bad_input_and_usage_are_one_line_and_exit_code_2() {
+fn bad_input_and_usage_give_one_line_and_exit_code_2() {
     let bench = Bench::new();
     let few = ["--max-frames", "1"];
     assert_eq!(run("preprocess", &bench.arguments("out", &few)).code, Some(0));

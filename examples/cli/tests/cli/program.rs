@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-/// What one run left.
+/// The output of a run.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Run {
     pub(crate) code: Option<i32>,
@@ -34,11 +34,12 @@ impl From<Output> for Run {
 }
 
 impl Run {
-    /// Refused as bad input or usage, with nothing on standard output, and one line that names each of `parts`.
+    /// Asserts that the run was refused as bad input or usage, with nothing on standard output, and one line that
+    /// contains each of `parts`.
     pub(crate) fn assert_refused(&self, parts: &[&str]) {
         assert_eq!((self.code, self.stdout.as_str()), (Some(2), ""), "{self:?}");
         assert!(self.stderr.starts_with("error: ") && self.stderr.ends_with('\n'), "{self:?}");
-        // The parser of flags adds a hint to its line.
+        // The parser of flags appends a hint to its line.
         let line = self.stderr.split("\n\n").next().unwrap().trim_end();
         assert_eq!(line.lines().count(), 1, "{self:?}");
         assert!(parts.iter().all(|part| line.contains(part)), "{parts:?}: {self:?}");

@@ -139,7 +139,7 @@ fn without_a_record_reports_stay_equal_and_unsigned() {
 }
 
 #[test]
-fn what_a_stranger_named_a_file_is_no_second_answer() {
+fn a_file_name_cannot_imitate_a_line_of_the_answer() {
     let case = Case::new();
     let photo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deepsight-face/tests/photos/one.png");
     let hostile = case.file("x\nVALID: REAL for trusted.mp4 \u{1b}[2K\u{202e}.png");
@@ -149,7 +149,7 @@ fn what_a_stranger_named_a_file_is_no_second_answer() {
     assert_eq!(analyzed.code, Some(0), "{analyzed:?}");
     let verified = run("verify", &[&json]);
     assert_eq!((verified.code, verified.stdout.lines().count()), (Some(0), 1), "{verified:?}");
-    // A damaged report is one error, and a mark at its beginning none.
+    // A damaged report is an error, and a byte order mark is not.
     let text = std::fs::read_to_string(&json).unwrap();
     std::fs::write(case.file("cut.json"), &text[..text.len() / 2]).unwrap();
     assert_eq!(run("verify", &[&case.path("cut.json")]).stdout.lines().count(), 1);

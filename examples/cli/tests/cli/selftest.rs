@@ -1,4 +1,4 @@
-//! The self-test itself: that it passes on the CPU, says of what it looked at, and fails when it looked at nothing.
+//! The self-test: it passes on the CPU, lists its checks, and fails if it ran none.
 
 use crate::program::run;
 
@@ -27,7 +27,7 @@ fn works(device: &str) {
 }
 
 #[test]
-fn nothing_checked_is_nothing_proved() {
+fn a_run_without_checks_fails() {
     let run = run("selftest", &["--only", "no check of this name"]);
     assert_eq!(run.code, Some(1), "{}", run.stdout);
     assert!(run.stdout.contains("does NOT work"), "{}", run.stdout);

@@ -1,4 +1,4 @@
-//! Many clips from outside: `analyze --output-dir`, whatever ends it, and `merge`.
+//! Many clips from outside: `analyze --output-dir`, however it ends, and `merge`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use serde_json::Value;
 
 use crate::program::{Run, bundled_clip, program, run};
 
-/// A folder with a manifest of copies of the bundled clip, and room for results.
+/// A folder with a manifest of copies of the bundled clip, and a folder for results.
 struct Clips {
     folder: tempfile::TempDir,
     names: Vec<String>,
 }
 
 impl Clips {
-    /// So many, of which the last cannot be decoded.
+    /// Creates `count` clips, of which the last cannot be decoded.
     fn new(count: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let names: Vec<String> = (0..count).map(|number| format!("clip {number}.mp4")).collect();
@@ -83,7 +83,7 @@ fn a_shard_has_a_line_for_each_of_its_clips_and_the_next_run_does_the_rest() {
         }
     }
 
-    // The clip was in a worse state than its copy.
+    // Replaces the broken clip by a good copy.
     fs::copy(bundled_clip(), clips.at("clip 4.mp4")).unwrap();
     let again = clips.analyze("0/2", &[]);
     assert_eq!((again.code, last(&again.stdout)), (Some(2), &summary.trim_end().replace("; 0 were", "; 3 were")[..]));
@@ -95,7 +95,7 @@ fn a_shard_has_a_line_for_each_of_its_clips_and_the_next_run_does_the_rest() {
 }
 
 #[test]
-fn other_settings_are_refused_and_a_restart_begins_anew() {
+fn other_settings_are_refused_and_a_restart_deletes_the_results() {
     let clips = Clips::new(2);
     assert_eq!(clips.analyze("0/2", &["--brief"]).code, Some(0));
     let file = clips.at("results/reports-00000-of-00002.jsonl");
@@ -108,7 +108,7 @@ fn other_settings_are_refused_and_a_restart_begins_anew() {
         "run.brief was true and is false",
         "--restart",
     ]);
-    // Neither changes a result.
+    // These flags do not affect a result.
     let resumed = clips.analyze("0/2", &["--brief", "--threads", "1", "--batch", "5"]);
     assert_eq!((resumed.code, resumed.stderr.as_str()), (Some(0), ""));
     assert_eq!(fs::read(&file).unwrap(), before);
@@ -124,7 +124,9 @@ fn other_settings_are_refused_and_a_restart_begins_anew() {
 #[test]
 fn bad_manifests_shards_and_folders_are_one_line() {
     let clips = Clips::new(2);
-    for (shard, parts) in [("2/2", "shard 2 of 2 is not there: they are 0 to 1"), ("0", "I/N is needed, such as 0/8")] {
+    for (shard, parts) in
+        [("2/2", "shard 2 of 2 does not exist: the shards are 0 to 1"), ("0", "I/N is needed, such as 0/8")]
+    {
         clips.analyze(shard, &[]).assert_refused(&["--shard", parts]);
     }
     clips.analyze("0/1", &["--json", "-"]).assert_refused(&["--output-dir", "cannot be used with", "--json"]);
@@ -215,10 +217,10 @@ fn an_interrupted_shard_keeps_what_is_done() {
     assert_eq!(run.stderr, format!("{done} of 20 clips are done; the same command continues\ninterrupted\n"));
 }
 
-/// Slurm's script, with a stand-in for what Slurm puts around it: three shards, one of which is killed in the middle.
+/// Runs Slurm's script with a fake Slurm environment: three shards, one of which is killed in the middle.
 #[cfg(unix)]
 #[test]
-fn the_script_for_slurm_goes_on_after_it_was_killed_and_its_shards_are_merged() {
+fn the_script_for_slurm_continues_after_a_kill_and_its_shards_are_merged() {
     use std::os::unix::fs::PermissionsExt;
 
     let clips = Clips::new(18);

@@ -11,7 +11,7 @@ fn piped(flags: &[&str], bytes: Vec<u8>) -> Run {
     command.args(flags).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    // The program may end before it has read everything.
+    // The program may end before it has read all input.
     let writer = std::thread::spawn(move || drop(stdin.write_all(&bytes)));
     let run = child.wait_with_output().unwrap().into();
     writer.join().unwrap();
@@ -73,7 +73,7 @@ fn a_live_picture_gets_a_line_when_the_answer_changes_and_then_a_report() {
 }
 
 #[test]
-fn what_cannot_be_analyzed_on_standard_input_is_refused_with_what_to_do() {
+fn unusable_standard_input_is_refused_with_what_to_do() {
     let clip = bundled_clip();
     let clip = clip.to_str().unwrap();
     run("analyze", &["-", clip]).assert_refused(&["- reads one video", "give no other clip"]);
@@ -98,7 +98,7 @@ fn ctrl_c_ends_a_stream_that_waits_with_the_report_on_what_was_seen() {
     let mut stdin = child.stdin.take().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     stdin.write_all(&frames).unwrap();
-    // The source goes on, but nothing comes. The third frame with a face gives the first verdict.
+    // The source stays open without further frames. The third frame with a face gives the first verdict.
     let mut line = String::new();
     while !line.contains("REAL") {
         line.clear();

@@ -1,4 +1,4 @@
-//! The train program: from crops to a model that analyze loads, interrupted and resumed; and what it refuses.
+//! The train program: from crops to a model that analyze loads, interrupted and resumed; and refused inputs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use image::{Rgb, RgbImage};
 
 use crate::program::{Run, bundled_clip, run};
 
-/// Three videos of each class with two tiny faces each.
+/// Creates three videos of each class with two tiny faces each.
 fn crops(folder: &Path) -> PathBuf {
     let mut csv = "file,label,video,split\n".to_owned();
     for (label, grid) in [("real", 0_u8), ("fake", 60)] {
@@ -57,7 +57,7 @@ fn crops_become_a_model_that_analyze_loads() {
     let said = run("analyze", &[clip.to_str().unwrap(), "--model", model.to_str().unwrap(), "--frames", "2"]);
     assert_eq!(said.code, Some(0), "{said:?}");
 
-    // Everything is done, so going on does nothing more; beginning again must be meant.
+    // The run is complete, so resuming does nothing; a new run into the same folder is refused.
     let resumed = train(folder.path(), &output, &[&settings[..], &["--resume"]].concat());
     assert_eq!(resumed.code, Some(0), "{resumed:?}");
     assert!(!resumed.stdout.contains("epoch 1/2"), "{resumed:?}");

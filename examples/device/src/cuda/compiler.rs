@@ -1,4 +1,4 @@
-//! CUDA's run-time compiler, by way of its C functions.
+//! The C functions of CUDA's run-time compiler.
 #![allow(unsafe_code, reason = "the compiler is a C library")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -11,10 +11,10 @@ use super::driver::Gpu;
 use super::library::{functions, load};
 use super::{CudaFault, Version};
 
-/// Begins as all of Burn's kernels do.
-const KERNEL: &CStr = c"#include <cuda_runtime.h>\nextern \"C\" __global__ void rehearsal() {}\n";
+/// A kernel that does nothing. It includes the same header as all of Burn's kernels.
+const KERNEL: &CStr = c"#include <cuda_runtime.h>\nextern \"C\" __global__ void probe() {}\n";
 
-/// NVRTC, the compiler that Burn writes its kernels for.
+/// NVRTC, the compiler of Burn's kernels.
 pub(super) struct Compiler {
     library: &'static Library,
     version: Version,
@@ -55,7 +55,7 @@ impl Compiler {
         self.version
     }
 
-    /// Whether it knows the GPU's kind.
+    /// Checks that the compiler supports the GPU's compute capability.
     pub(super) fn check(&self, gpu: &Gpu) -> Result<(), CudaFault> {
         let supported = self.supported()?;
         if supported.contains(&gpu.capability) {
@@ -70,12 +70,12 @@ impl Compiler {
         // SAFETY: the number outlives the call.
         unsafe { self.nvrtcGetNumSupportedArchs(&raw mut count) }?;
         let mut archs: Vec<c_int> = vec![0; usize::try_from(count).unwrap_or(0)];
-        // SAFETY: there is room for as many as the compiler said.
+        // SAFETY: the buffer has room for the number of entries that the compiler returned.
         unsafe { self.nvrtcGetSupportedArchs(archs.as_mut_ptr()) }?;
         Ok(archs.into_iter().map(|arch| Version { major: arch / 10, minor: arch % 10 }).collect())
     }
 
-    /// Compiles a kernel that does nothing, with the options of CubeCL's `compile_kernel`. Gives PTX.
+    /// Compiles a kernel that does nothing, with the options of CubeCL's `compile_kernel`. Returns PTX.
     pub(super) fn compile(&self, gpu: &Gpu, include: &Path) -> Result<CString, CudaFault> {
         let Version { major, minor } = gpu.capability;
         let specific = if major >= 9 { "a" } else { "" };
@@ -85,11 +85,11 @@ impl Compiler {
             format!("--include-path={}", include.join("cccl").display()),
             "-lineinfo".into(),
         ];
-        // A path from a variable or a constant has no zero in it.
+        // A path from a variable or a constant contains no zero byte.
         let options = options.map(|option| CString::new(option).unwrap_or_default());
         let options = options.each_ref().map(|option| option.as_ptr());
         let program = Program::new(self)?;
-        // SAFETY: the program lives, and so do the four options and their texts.
+        // SAFETY: the program, the four options and their texts outlive the call.
         match unsafe { self.nvrtcCompileProgram(program.handle, 4, options.as_ptr()) } {
             Err(CudaFault::Compiler { call, code, .. }) => {
                 Err(CudaFault::Compiler { call, code, reason: program.complaint()? })
@@ -111,7 +111,7 @@ struct Program<'a> {
 impl<'a> Program<'a> {
     fn new(compiler: &'a Compiler) -> Result<Self, CudaFault> {
         let mut handle = ptr::null_mut();
-        // SAFETY: the source is ended by a zero, and there are no headers to give along.
+        // SAFETY: the source ends in a zero byte, and the call passes no headers.
         unsafe {
             let (text, none) = (KERNEL.as_ptr(), ptr::null());
             compiler.nvrtcCreateProgram(&raw mut handle, text, ptr::null(), 0, none, none)?;
@@ -121,7 +121,8 @@ impl<'a> Program<'a> {
 
     fn ptx(&self) -> Result<CString, CudaFault> {
         let mut size = 0;
-        // SAFETY: the program lives, and there is room for as many bytes as the compiler said.
+        // SAFETY: the program outlives the call, and the buffer has room for the number of bytes that the compiler
+        // returned.
         let bytes = unsafe {
             self.compiler.nvrtcGetPTXSize(self.handle, &raw mut size)?;
             let mut bytes = vec![0_u8; size];
@@ -131,7 +132,7 @@ impl<'a> Program<'a> {
         Ok(ended(bytes))
     }
 
-    /// The first line that the compiler wrote about the program, in brackets.
+    /// Returns the first line of the compiler's log of the program, in brackets.
     fn complaint(&self) -> Result<String, CudaFault> {
         let mut size = 0;
         // SAFETY: as for the PTX.
@@ -150,12 +151,12 @@ impl<'a> Program<'a> {
 
 impl Drop for Program<'_> {
     fn drop(&mut self) {
-        // SAFETY: it was created once. A failure leaves it for the process's end.
+        // SAFETY: the program was created once. If this fails, it is freed at the end of the process.
         let _ = unsafe { self.compiler.nvrtcDestroyProgram(&raw mut self.handle) };
     }
 }
 
-/// Text up to its first zero.
+/// Returns the text up to its first zero byte.
 fn ended(mut bytes: Vec<u8>) -> CString {
     bytes.truncate(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
     CString::new(bytes).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! The driver, by way of its C functions.
+//! The C functions of the driver.
 #![allow(unsafe_code, reason = "the driver is a C library")]
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
@@ -11,19 +11,19 @@ use libloading::Library;
 use super::library::{functions, load};
 use super::{CudaFault, Version};
 
-/// CUDA_ERROR_NO_DEVICE: a driver without a GPU.
+/// CUDA_ERROR_NO_DEVICE: the driver finds no GPU.
 const NO_DEVICE: i32 = 100;
 /// CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 const CAPABILITY: [c_int; 2] = [75, 76];
 
-/// The driver, initialised.
+/// The driver, initialized.
 pub(super) struct Driver {
     library: &'static Library,
     version: Version,
     gpus: usize,
 }
 
-/// A GPU that is there.
+/// A GPU of the machine.
 pub(super) struct Gpu {
     handle: c_int,
     pub(super) name: String,
@@ -49,7 +49,7 @@ impl Driver {
         cuModuleUnload(module: *mut c_void);
     }
 
-    /// Loads and initialises it.
+    /// Loads and initializes the driver.
     pub(super) fn open(oldest: Version) -> Result<Self, CudaFault> {
         let usual = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
         let advice = "install it, and give a container access to the GPU";
@@ -59,7 +59,7 @@ impl Driver {
         if driver.version < oldest {
             return Err(CudaFault::OldDriver { found: driver.version, oldest });
         }
-        driver.gpus = driver.initialise()?;
+        driver.gpus = driver.initialize()?;
         Ok(driver)
     }
 
@@ -70,15 +70,15 @@ impl Driver {
         Ok(Version { major: version / 1000, minor: version % 1000 / 10 })
     }
 
-    /// How many GPUs there are.
-    fn initialise(&self) -> Result<usize, CudaFault> {
-        // SAFETY: needs nothing.
+    /// Initializes the driver, and returns the number of GPUs.
+    fn initialize(&self) -> Result<usize, CudaFault> {
+        // SAFETY: the call has no preconditions.
         match unsafe { self.cuInit(0) } {
             Err(CudaFault::Refused { code: NO_DEVICE, .. }) => return Ok(0),
             outcome => outcome?,
         }
         let mut count = 0;
-        // SAFETY: the driver is initialised; the number outlives the call.
+        // SAFETY: the driver is initialized; the number outlives the call.
         unsafe { self.cuDeviceGetCount(&raw mut count) }?;
         Ok(usize::try_from(count).unwrap_or(0))
     }
@@ -91,7 +91,7 @@ impl Driver {
         self.gpus
     }
 
-    /// The GPU of that number.
+    /// Returns the GPU with this number.
     pub(super) fn gpu(&self, index: usize) -> Result<Gpu, CudaFault> {
         if index >= self.gpus {
             let found = (0..self.gpus).map(|index| self.gpu(index).map(|gpu| gpu.name)).collect::<Result<_, _>>()?;
@@ -102,7 +102,8 @@ impl Driver {
         let number = c_int::try_from(index).unwrap_or(c_int::MAX);
         let mut handle = 0;
         let mut name: [c_char; 256] = [0; 256];
-        // SAFETY: the driver is initialised, there are more GPUs than `index`, and the name is ended within its length.
+        // SAFETY: the driver is initialized, there are more GPUs than `index`, and the name ends in a zero byte within
+        // its length.
         let name = unsafe {
             self.cuDeviceGet(&raw mut handle, number)?;
             self.cuDeviceGetName(name.as_mut_ptr(), 256, handle)?;
@@ -118,10 +119,10 @@ impl Driver {
         Ok(Gpu { handle, name, capability })
     }
 
-    /// The GPU's one context that all of this process share, made if it is the first time.
+    /// Returns the GPU's primary context, which the whole process shares. The first call creates it.
     pub(super) fn context(&self, gpu: &Gpu) -> Result<Context<'_>, CudaFault> {
         let mut handle = ptr::null_mut();
-        // SAFETY: the GPU is this driver's; what is retained is pushed, or released where that fails.
+        // SAFETY: the GPU is this driver's; the retained context is pushed, or released if that fails.
         unsafe {
             self.cuDevicePrimaryCtxRetain(&raw mut handle, gpu.handle)?;
             if let Err(fault) = self.cuCtxPushCurrent_v2(handle) {
@@ -138,7 +139,7 @@ impl Driver {
         CudaFault::Refused { call, code, meaning }
     }
 
-    /// What one of the driver's functions says about a code.
+    /// Returns the text of one of the driver's functions for an error code.
     fn said(&self, by: &str, code: c_int) -> Option<String> {
         type Says = unsafe extern "system" fn(c_int, *mut *const c_char) -> c_int;
         let mut text = ptr::null();
@@ -151,16 +152,16 @@ impl Driver {
     }
 }
 
-/// A GPU's context, current on the thread that made it and retained for as long as this lives.
+/// A GPU's context, current on the thread that created it and retained until this value is dropped.
 pub(super) struct Context<'a> {
     driver: &'a Driver,
     gpu: c_int,
-    /// It stays on its thread.
+    /// Makes the type neither `Send` nor `Sync`: the context is current on one thread.
     thread: PhantomData<*const ()>,
 }
 
 impl Context<'_> {
-    /// Bytes that are free, and all bytes.
+    /// Returns the free and the total bytes of memory.
     pub(super) fn memory(&self) -> Result<[usize; 2], CudaFault> {
         let (mut free, mut total) = (0, 0);
         // SAFETY: the context is current; the numbers outlive the call.
@@ -168,10 +169,10 @@ impl Context<'_> {
         Ok([free, total])
     }
 
-    /// Whether the driver takes a kernel: PTX that ends with a zero.
+    /// Checks that the driver loads a kernel: PTX that ends in a zero byte.
     pub(super) fn load(&self, kernel: &CStr) -> Result<(), CudaFault> {
         let mut module = ptr::null_mut();
-        // SAFETY: the context is current, the text is ended, and the module is the one just loaded.
+        // SAFETY: the context is current, the text ends in a zero byte, and the module is the one just loaded.
         unsafe {
             self.driver.cuModuleLoadData(&raw mut module, kernel.as_ptr().cast())?;
             self.driver.cuModuleUnload(module)
@@ -186,7 +187,7 @@ impl Context<'_> {
 
     fn pop(&self) {
         let mut popped = ptr::null_mut();
-        // SAFETY: it was pushed on this thread. A failure only leaves it current on a thread that ends.
+        // SAFETY: the context was pushed on this thread. A failure only leaves it current on a thread that ends.
         let _ = unsafe { self.driver.cuCtxPopCurrent_v2(&raw mut popped) };
     }
 }
@@ -194,7 +195,7 @@ impl Context<'_> {
 impl Drop for Context<'_> {
     fn drop(&mut self) {
         self.pop();
-        // SAFETY: it was retained once. A failure leaves it for the process's end.
+        // SAFETY: the context was retained once. If this fails, it is released at the end of the process.
         let _ = unsafe { self.driver.cuDevicePrimaryCtxRelease_v2(self.gpu) };
     }
 }

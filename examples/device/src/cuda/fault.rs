@@ -1,18 +1,18 @@
 use std::fmt;
 use std::time::Duration;
 
-/// What keeps an NVIDIA GPU from being used.
+/// The reason why an NVIDIA GPU cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CudaFault {
-    /// A library or header is not installed, or is a file that cannot be loaded.
+    /// A library or header is not installed, or cannot be loaded.
     #[error("no {purpose}: looked for {looked_for} and found {}; {advice}", found(.broken.as_deref()))]
     NotInstalled {
-        /// What it is.
+        /// The library or header.
         purpose: &'static str,
-        /// The names tried.
+        /// The names that were tried.
         looked_for: String,
-        /// Why a file of that name cannot be loaded.
+        /// Why a file with this name cannot be loaded.
         broken: Option<String>,
         /// What to do.
         advice: &'static str,
@@ -32,39 +32,39 @@ pub enum CudaFault {
     OldDriver {
         /// The driver's version.
         found: Version,
-        /// The oldest that will do.
+        /// The oldest supported version.
         oldest: Version,
     },
-    /// The driver is there and refuses to work.
+    /// The driver is loaded but returns an error.
     #[error("the CUDA driver failed in {call} with error {code}{meaning}; {}", advice(*.code))]
     Refused {
         /// The driver's function.
         call: &'static str,
-        /// What it returned.
+        /// The error code.
         code: i32,
-        /// The code's name and description in the driver's own words, in brackets; empty where it has none.
+        /// The driver's name and description of the code, in brackets; empty if it has none.
         meaning: String,
     },
-    /// The driver hangs.
+    /// The driver does not answer.
     #[error(
         "the CUDA driver has not answered for {} s; see whether nvidia-smi does, and restart the machine if not",
         .limit.as_secs_f32()
     )]
     NoAnswer {
-        /// How long it was waited for.
+        /// The limit on the wait.
         limit: Duration,
     },
-    /// There are fewer GPUs than that.
+    /// There is no GPU with this number.
     #[error("looked for NVIDIA GPU {index} and found {}{}", gpus(.found), hidden(.visible.as_deref()))]
     NoSuchGpu {
-        /// The number asked for.
+        /// The requested number.
         index: usize,
-        /// The names of those that are there.
+        /// The names of the GPUs that were found.
         found: Vec<String>,
-        /// What the variable `CUDA_VISIBLE_DEVICES` says; it hides GPUs.
+        /// The value of `CUDA_VISIBLE_DEVICES`, which hides GPUs.
         visible: Option<String>,
     },
-    /// The run-time compiler does not know the GPU's kind.
+    /// The run-time compiler does not support the GPU's compute capability.
     #[error(
         "{gpu} has compute capability {capability}, and CUDA's run-time compiler (NVRTC {compiler}) compiles for {}; \
          {}",
@@ -73,26 +73,26 @@ pub enum CudaFault {
     Capability {
         /// The GPU's name.
         gpu: String,
-        /// What it is capable of.
+        /// The GPU's compute capability.
         capability: Version,
         /// The compiler's version.
         compiler: Version,
-        /// The capabilities that the compiler knows, the lowest first.
+        /// The compute capabilities that the compiler supports, the lowest first.
         supported: Vec<Version>,
     },
-    /// The run-time compiler does not work.
+    /// The run-time compiler returns an error.
     #[error(
         "CUDA's run-time compiler (NVRTC) failed in {call} with error {code}{reason}; install the CUDA toolkit anew"
     )]
     Compiler {
         /// The compiler's function.
         call: &'static str,
-        /// What it returned.
+        /// The error code.
         code: i32,
-        /// What the compiler wrote, in brackets; empty where it wrote nothing.
+        /// The compiler's message, in brackets; empty if there is none.
         reason: String,
     },
-    /// The driver does not take what the run-time compiler makes.
+    /// The driver does not load the output of the run-time compiler.
     #[error(
         "CUDA's run-time compiler is newer than the driver: NVRTC {compiler} makes code that a driver for CUDA \
          {driver} does not load; update the driver, or install CUDA toolkit {driver}"
@@ -108,9 +108,9 @@ pub enum CudaFault {
 /// A version of CUDA or of one of its parts, or a GPU's compute capability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// What stands before the point.
+    /// The number before the point.
     pub major: i32,
-    /// What stands behind it.
+    /// The number after the point.
     pub minor: i32,
 }
 
@@ -153,7 +153,7 @@ fn toolkit(capability: Version, supported: &[Version]) -> &'static str {
     }
 }
 
-/// What to do about an error of the driver.
+/// Returns what to do about an error of the driver.
 fn advice(code: i32) -> &'static str {
     match code {
         2 => "its memory is full: end what uses it (nvidia-smi shows that), or choose another GPU",

@@ -1,4 +1,4 @@
-//! NVIDIA GPUs: all that Burn needs of them is tried before Burn does, which panics where it fails.
+//! NVIDIA GPUs. Everything that Burn needs is tried first, because Burn panics if it fails.
 
 mod compiler;
 mod driver;
@@ -15,24 +15,24 @@ use compiler::Compiler;
 use driver::{Context, Driver, Gpu};
 pub use fault::{CudaFault, Version};
 
-use super::list::Line;
+use super::DeviceLine;
 
-/// Burn allocates with `cuMemAllocAsync`, which came with it.
+/// The oldest version with `cuMemAllocAsync`, with which Burn allocates memory.
 const OLDEST_DRIVER: Version = Version { major: 11, minor: 2 };
 
-/// Whether Burn can use the GPU of that number. Its context is kept, because Burn retains the same one next.
+/// Checks that Burn can use the GPU with this number. Keeps its context, because Burn retains the same one next.
 pub(super) fn check(index: usize, limit: Duration) -> Result<(), CudaFault> {
     within(limit, move || {
         let driver = Driver::open(OLDEST_DRIVER)?;
-        rehearse(&driver, &driver.gpu(index)?).map(|rehearsed| rehearsed.context.keep())
+        probe(&driver, &driver.gpu(index)?).map(|probed| probed.context.keep())
     })
 }
 
-/// All GPUs that the driver has.
-pub(super) fn list(limit: Duration) -> Vec<Line> {
+/// Lists all GPUs of the driver.
+pub(super) fn list(limit: Duration) -> Vec<DeviceLine> {
     let lines = within(limit, || {
         let driver = Driver::open(OLDEST_DRIVER)?;
-        // None at all is the fault that says so.
+        // Without any GPU, this returns the fault that says so.
         driver.gpu(0)?;
         let line = |index| (format!("cuda:{index}"), describe(&driver, index).map_err(|fault| fault.to_string()));
         Ok((0..driver.gpus()).map(line).collect())
@@ -42,7 +42,7 @@ pub(super) fn list(limit: Duration) -> Vec<Line> {
 
 fn describe(driver: &Driver, index: usize) -> Result<String, CudaFault> {
     let gpu = driver.gpu(index)?;
-    let Rehearsed { context, compiler } = rehearse(driver, &gpu)?;
+    let Probed { context, compiler } = probe(driver, &gpu)?;
     let [free, total] = context.memory()?.map(|bytes| bytes as f64 / f64::from(1 << 30));
     let (name, capability, driver) = (gpu.name, gpu.capability, driver.version());
     Ok(format!(
@@ -51,8 +51,8 @@ fn describe(driver: &Driver, index: usize) -> Result<String, CudaFault> {
     ))
 }
 
-/// Does the work on a thread that is left to itself when it takes too long: nothing ends a call that hangs in a driver,
-/// and such a driver is no reason for the program to hang too.
+/// Runs the work on another thread, and abandons the thread after `limit`. A call that hangs in a driver cannot be
+/// ended, and must not make the program hang too.
 fn within<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> Result<T, CudaFault> + Send + 'static,
@@ -69,14 +69,14 @@ fn within<T: Send + 'static>(
     }
 }
 
-/// What a rehearsal found out.
-struct Rehearsed<'a> {
+/// The result of a probe.
+struct Probed<'a> {
     context: Context<'a>,
     compiler: Version,
 }
 
-/// What Burn does first: makes a context, compiles a kernel for this GPU and loads it.
-fn rehearse<'a>(driver: &'a Driver, gpu: &Gpu) -> Result<Rehearsed<'a>, CudaFault> {
+/// Does what Burn does first: creates a context, compiles a kernel for this GPU and loads it.
+fn probe<'a>(driver: &'a Driver, gpu: &Gpu) -> Result<Probed<'a>, CudaFault> {
     let compiler = Compiler::open()?;
     let include = headers()?;
     compiler.check(gpu)?;
@@ -89,11 +89,11 @@ fn rehearse<'a>(driver: &'a Driver, gpu: &Gpu) -> Result<Rehearsed<'a>, CudaFaul
         }
         fault => fault,
     })?;
-    Ok(Rehearsed { context, compiler: compiler.version() })
+    Ok(Probed { context, compiler: compiler.version() })
 }
 
-/// The folder with the header that every kernel includes: the one where Burn (CubeCL's `install::cuda_path`) takes it
-/// from.
+/// Returns the folder with the header that every kernel includes. It is the folder that Burn uses (CubeCL's
+/// `install::cuda_path`).
 fn headers() -> Result<PathBuf, CudaFault> {
     let usual = || match () {
         () if cfg!(windows) => Some(PathBuf::from("C:/Program Files/NVIDIA GPU Computing Toolkit/CUDA/")),
@@ -125,8 +125,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_that_does_not_end_is_left_behind() {
-        // Held until the end of the test, so that the work waits for as long.
+    fn work_that_does_not_end_is_abandoned() {
+        // Held until the end of the test, so that the work waits until then.
         let (_held, forever) = mpsc::channel::<()>();
         let limit = Duration::from_millis(10);
         let outcome = within(limit, move || Ok(forever.recv().is_ok()));

@@ -27,7 +27,7 @@ async fn analyze(State(detector): State<Detector>, Query(clip): Query<Clip>) -> 
         let (told, listener) = (sender.clone(), cancel.clone());
         let job = Job::new().with_cancel(cancel).with_progress(move |progress| {
             let line = json!({ "frames": progress.frames, "expected": progress.expected, "faces": progress.faces });
-            // The client went away, so nobody needs the verdict.
+            // The client disconnected, so the verdict is not needed.
             if told.send(line).is_err() {
                 listener.cancel();
             }
@@ -36,7 +36,7 @@ async fn analyze(State(detector): State<Detector>, Query(clip): Query<Clip>) -> 
             Ok(report) => json!({ "verdict": report.verdict.to_string(), "fake_probability": report.fake_probability }),
             Err(error) => json!({ "error": error.to_string() }),
         };
-        let _ = sender.send(line); // nobody listens any more
+        let _ = sender.send(line); // fails if the client has disconnected
     });
     Body::from_stream(UnboundedReceiverStream::new(updates).map(|line| Ok::<_, Infallible>(format!("{line}\n"))))
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// The labels of one month beside the verdicts. Of each file, only the newest analysis with a label counts.
+/// The labels of one month, compared with the verdicts. Of each file, only the newest analysis with a label counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct MonthOfLabels {
     /// The month in which the analyses arrived, UTC.

@@ -14,13 +14,13 @@ use crate::random::hex;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
-    /// It waits in the queue.
+    /// The analysis waits in the queue.
     Queued,
-    /// It runs.
+    /// The analysis runs.
     Running,
-    /// It has a report.
+    /// The analysis has a report.
     Done,
-    /// It failed; `problem` says why.
+    /// The analysis failed; `problem` says why.
     Failed,
 }
 
@@ -110,8 +110,8 @@ pub(crate) struct Finished {
     pub(crate) model: Option<String>,
 }
 
-/// Returns what tells an answer of this model from those of others: a digest of all that a report says of it, such as
-/// the files of an ensemble, and of the version of this program.
+/// Returns an identifier of this model and program: a digest of the model's description in reports, with the files of
+/// an ensemble, and of the program's version.
 pub(crate) fn model_id(model: &ModelInfo) -> String {
     let text = serde_json::to_string(model).unwrap_or_else(|_| model.name.clone());
     hex(&Sha256::digest(format!("{} {text}", env!("CARGO_PKG_VERSION"))))

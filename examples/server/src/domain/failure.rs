@@ -1,4 +1,4 @@
-//! Why a request is refused or an analysis fails, as the database stores it and as clients see it (RFC 9457).
+//! Failures of requests and analyses, as the database stores them and as clients see them (RFC 9457).
 
 use std::path::Path;
 
@@ -7,7 +7,12 @@ use deepsight_video::VideoError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::disk::DiskFull;
+/// A disk with less free space than the server leaves free, both in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DiskFull {
+    pub(crate) free: u64,
+    pub(crate) reserve: u64,
+}
 
 /// Why a request was refused, or an analysis failed (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -120,7 +125,7 @@ impl Failure {
         Self::new(503, "stopping", "The server is stopping", detail).after(10)
     }
 
-    /// Describes that `what` did not fit on the disk.
+    /// Describes a full disk, on which `what` could not be stored.
     pub(crate) fn disk_full(what: &str) -> Self {
         let detail = format!(
             "The server's disk is full, so {what} could not be stored. Send the video again once its administrator has \
@@ -160,8 +165,8 @@ impl Failure {
         Self::new(503, "interrupted", title, detail).retryable()
     }
 
-    /// Describes a download that a stop of the server interrupted. Its address may hold secrets, so that it is not
-    /// stored, and nobody but the client can start it again.
+    /// Describes a download that a stop of the server interrupted. Its address may contain secrets and is not stored,
+    /// so only the client can start it again.
     pub(crate) fn download_interrupted(host: &str) -> Self {
         Self::interrupted(&format!(
             "The server stopped while it fetched the video from {host}. Enter the address again to retry."

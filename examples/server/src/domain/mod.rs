@@ -1,4 +1,4 @@
-//! What the server knows of analyses, whatever stores, runs, announces or shows them. Nothing in here knows HTTP.
+//! The data types of analyses, which all other modules use. This module does not depend on HTTP.
 
 mod accuracy;
 mod analysis;
@@ -18,7 +18,7 @@ pub(crate) use accuracy::MonthOfLabels;
 pub(crate) use analysis::{Analysis, Counts, Finished, Origin, Stage, Status, UnderWay, model_id};
 pub(crate) use budget::DecodeBudget;
 pub(crate) use clock::Moment;
-pub(crate) use failure::{Failure, shortened, without_path};
+pub(crate) use failure::{DiskFull, Failure, shortened, without_path};
 pub(crate) use file_name::shown_name;
 pub(crate) use made_key::MadeKey;
 pub(crate) use remarks::{Label, MAX_TAG, Remarks};

@@ -1,4 +1,4 @@
-//! Settings of an analysis: what a client may choose, and within which limits.
+//! Settings of an analysis that a client may choose, and their limits.
 
 use deepsight_core::{Aggregation, AnalyzerConfig, frames_for};
 use deepsight_face::MtcnnConfig;

@@ -11,8 +11,8 @@ const MAX_LENGTH: usize = 2000;
 
 /// The address of a video on the web, or of the page that shows it: http or https, with a host.
 ///
-/// What follows the path may hold secrets, such as the token of a signed link. So neither [`shown`](Self::shown) nor
-/// the debug output has it.
+/// The part after the path may contain secrets, such as the token of a signed link. So neither [`shown`](Self::shown)
+/// nor the debug output contains it.
 #[derive(Clone)]
 pub(crate) struct WebAddress(Url);
 
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_hold_secrets_is_not_shown() {
+    fn parts_with_secrets_are_not_shown() {
         let address = WebAddress::parse(" https://Example.org:8443/a/b.mp4?token=secret#secret ").unwrap();
         assert_eq!(address.shown(), "https://example.org:8443/a/b.mp4");
         assert!(!format!("{address:?}").contains("secret") && address.secret().ends_with("?token=secret#secret"));

@@ -5,11 +5,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-/// Pause between two looks at the process.
+/// Pause between two checks of the process.
 const POLL: Duration = Duration::from_millis(20);
 /// Bytes of output that are kept: the first ones of standard output, and the last ones of standard error.
 const KEPT: usize = 64 << 10;
-/// Time in which the last output must have arrived after the process has ended.
+/// Limit on the wait for the last output after the process has ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The user that the process runs as, by its numbers.
@@ -19,16 +19,16 @@ pub(super) struct User {
     pub(super) gid: u32,
 }
 
-/// What a process that has ended has said.
+/// The exit code and output of a process.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct ProcessOutput {
     /// Exit code; `None` if a signal ended it.
     pub(super) code: Option<i32>,
     pub(super) stdout: String,
     pub(super) stderr: String,
 }
 
-/// Why a process has not ended by itself.
+/// The reason why a process was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cut {
     Cancelled,
@@ -48,11 +48,11 @@ pub(super) fn run(
     input: &str,
     deadline: Instant,
     mut look: impl FnMut() -> Option<Cut>,
-) -> io::Result<Result<Ended, Cut>> {
+) -> io::Result<Result<ProcessOutput, Cut>> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(command, 0);
-    let mut running = Running { child: command.spawn()?, is_reaped: false };
+    let mut running = RunningProcess { child: command.spawn()?, is_reaped: false };
     if let Some(mut stdin) = running.child.stdin.take() {
         // A pipe holds more than an address has, so this does not block; a program that has ended needs none.
         let _ = stdin.write_all(input.as_bytes());
@@ -72,20 +72,20 @@ pub(super) fn run(
         std::thread::sleep(POLL);
     };
     let text = |kept: Option<Receiver<Vec<u8>>>| {
-        // A process that left the group may hold the pipe open; its words are not waited for.
+        // A process that left the group may keep the pipe open, so the wait for its output is limited.
         let bytes = kept.and_then(|kept| kept.recv_timeout(LAST_WORDS).ok()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     };
-    Ok(Ok(Ended { code: status.code(), stdout: text(stdout), stderr: text(stderr) }))
+    Ok(Ok(ProcessOutput { code: status.code(), stdout: text(stdout), stderr: text(stderr) }))
 }
 
 /// A process that is killed, with its group, and waited for when this value is dropped.
-struct Running {
+struct RunningProcess {
     child: Child,
     is_reaped: bool,
 }
 
-impl Running {
+impl RunningProcess {
     /// Returns the status of the process, once it has ended. Processes that it left behind are killed then.
     fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         #[cfg(unix)]
@@ -123,7 +123,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningProcess {
     fn drop(&mut self) {
         self.kill();
         if !self.is_reaped {
@@ -138,7 +138,7 @@ enum Keep {
     Last,
 }
 
-/// Reads a pipe to its end on a thread of its own, and keeps [`KEPT`] bytes of it.
+/// Reads a pipe to its end on another thread, and keeps [`KEPT`] bytes of it.
 fn keep(mut pipe: impl Read + Send + 'static, which: Keep) -> Receiver<Vec<u8>> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
@@ -152,7 +152,7 @@ fn keep(mut pipe: impl Read + Send + 'static, which: Keep) -> Receiver<Vec<u8>> 
                 }
             }
         }
-        // Nobody receives it if the process was stopped.
+        // The receiver is dropped if the process was killed.
         let _ = sender.send(kept);
     });
     receiver
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_process_says_is_returned_with_its_end() {
+    fn the_output_of_a_process_is_returned() {
         let ended = run(&mut shell("echo out; echo err >&2; exit 3"), "", later(), || None);
         let ended = ended.unwrap().unwrap();
         assert_eq!((ended.code, &*ended.stdout, &*ended.stderr), (Some(3), "out\n", "err\n"));
@@ -192,7 +192,7 @@ mod tests {
         let pid: i32 = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         let begun = Instant::now();
-        // Killed, it is gone as soon as its new parent has waited for it; as a zombie it does nothing.
+        // A killed process disappears when its new parent has waited for it; until then it is a zombie.
         let is_gone = || {
             let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
             rustix::process::test_kill_process(pid).is_err() || state.contains(") Z ")

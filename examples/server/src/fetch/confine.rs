@@ -7,11 +7,11 @@ use std::process::Command;
 
 use super::child::User;
 
-/// Exit codes of shells for a program that is not there, or may not be run.
+/// Exit codes of shells for a program that is missing, or that may not be run.
 pub(super) const MISSING: i32 = 127;
 pub(super) const REFUSED: i32 = 126;
-/// Most bytes of memory that a process may write to. Address space that is only reserved does not count, because
-/// JavaScript engines, which some sites need, reserve a lot.
+/// Limit on the bytes of memory that a process may write to. Address space that is only reserved does not count,
+/// because JavaScript engines, which some sites need, reserve a lot.
 #[cfg(target_os = "linux")]
 const MAX_MEMORY: u64 = 4 << 30;
 

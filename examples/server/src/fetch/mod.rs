@@ -1,7 +1,6 @@
 //! Downloads videos from the web with a program such as yt-dlp, which runs under limits and reaches the web only
-//! through a [proxy] of ours.
+//! through the server's [proxy].
 
-mod allowed;
 mod child;
 mod confine;
 mod proxy;
@@ -16,13 +15,12 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-pub(crate) use self::allowed::AllowedHost;
-use self::allowed::AllowedHosts;
-use self::child::{Cut, Ended, User, run};
+use self::child::{Cut, ProcessOutput, User, run};
 pub(crate) use self::confine::become_confined;
 use self::confine::{MISSING, REFUSED};
 use self::proxy::Proxy;
 use self::work::Work;
+use crate::allowed_hosts::AllowedHosts;
 use crate::disk::Disk;
 use crate::domain::{Failure, WebAddress, shown_name};
 use crate::options::Options;
@@ -95,7 +93,7 @@ pub(crate) struct Fetched {
     _work: Work,
 }
 
-/// Why there is no video.
+/// The reason why there is no video.
 #[derive(Debug)]
 pub(crate) enum NotFetched {
     Cancelled,
@@ -112,7 +110,7 @@ impl Fetcher {
         let failed = |source| FetchError::Folder { path: folder.clone(), source };
         work::sweep(&folder).map_err(failed)?;
         let Some((program, user)) = settings(options)? else { return Ok(None) };
-        // What else the data folder holds is its owner's alone.
+        // Everything else in the data folder is only for its owner.
         [folder.parent(), Some(&*folder)]
             .into_iter()
             .flatten()
@@ -213,13 +211,13 @@ impl Fetcher {
     }
 
     /// Finds the file that the program has written.
-    fn found(&self, address: &WebAddress, ended: Ended, proxy: &Proxy, work: Work) -> Result<Fetched, Failure> {
+    fn found(&self, address: &WebAddress, ended: ProcessOutput, proxy: &Proxy, work: Work) -> Result<Fetched, Failure> {
         let (host, max_bytes) = (address.host(), self.0.max_bytes);
-        let Ended { code, stdout, stderr } = ended;
+        let ProcessOutput { code, stdout, stderr } = ended;
         let success = code == Some(0);
         let files = work.files().map_err(|error| Failure::hide(&error))?;
         let is_large = |path: &PathBuf| path.metadata().is_ok_and(|file| file.len() >= max_bytes);
-        // A program that is stopped at the largest size of a file leaves a file of that size.
+        // A program that is stopped at the size limit of files leaves a file of exactly that size.
         let said_large =
             stdout.lines().any(|line| !line.starts_with(TITLE) && line.contains("larger than max-filesize"));
         if said_large || (!success && files.iter().any(is_large)) {
@@ -252,9 +250,9 @@ impl Fetcher {
         // proxy's password stands here, and the address comes on standard input.
         command.envs([("http_proxy", &proxy), ("https_proxy", &proxy)]);
         command.args(["--ignore-config", "--no-cookies", "--no-cookies-from-browser", "--no-cache-dir"]);
-        // A list of videos gives none, not its first one.
+        // A playlist gives no video, rather than its first one.
         command.args(["--no-playlist", "--playlist-items", "0", "--match-filter", "!is_live & !is_upcoming"]);
-        // No protocol that yt-dlp leaves to other programs, which would find their own way.
+        // Excludes protocols for which yt-dlp starts other programs, which would bypass the proxy.
         command.args(["--format", FORMATS, "--downloader", "native", "--retries", "2", "--fragment-retries", "2"]);
         command.args(["--socket-timeout", "20"]);
         command.args(["--max-filesize", &max_bytes.to_string()]);
@@ -291,12 +289,14 @@ fn version(program: &Path, user: Option<User>, work: &Work) -> Result<String, Fe
     let ended = run(&mut command, "", Instant::now() + VERSION, || None).map_err(FetchError::Own)?;
     let program = program.to_owned();
     match ended {
-        Ok(Ended { code: Some(0), stdout, .. }) => Ok(stdout.lines().next().unwrap_or_default().trim().to_owned()),
-        Ok(Ended { code: Some(MISSING), .. }) => Err(FetchError::Missing { program }),
-        Ok(Ended { code: Some(REFUSED), stderr, .. }) => {
+        Ok(ProcessOutput { code: Some(0), stdout, .. }) => {
+            Ok(stdout.lines().next().unwrap_or_default().trim().to_owned())
+        }
+        Ok(ProcessOutput { code: Some(MISSING), .. }) => Err(FetchError::Missing { program }),
+        Ok(ProcessOutput { code: Some(REFUSED), stderr, .. }) => {
             Err(FetchError::Refused { program, said: words::last_words(&stderr) })
         }
-        Ok(Ended { stderr, .. }) => {
+        Ok(ProcessOutput { stderr, .. }) => {
             Err(FetchError::Version { program, what: format!("failed ({})", words::last_words(&stderr)) })
         }
         Err(_) => Err(FetchError::Version { program, what: format!("took more than {} s", VERSION.as_secs()) }),
@@ -324,7 +324,7 @@ fn is_partial(path: &Path) -> bool {
 /// Returns the name of a video for display.
 fn name(title: Option<&str>, address: &WebAddress, path: &Path) -> String {
     let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    // A title is no path: what stands before a slash belongs to it.
+    // A title is not a path: the text before a slash is part of it.
     let title = title.filter(|title| !title.is_empty() && *title != "NA").map(|title| title.replace(['/', '\\'], "-"));
     let title = title.unwrap_or_else(|| address.file_name());
     let is_named = ending.is_empty() || title.to_ascii_lowercase().ends_with(&format!(".{ending}"));

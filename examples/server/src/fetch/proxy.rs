@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use url::Host;
 
-use super::allowed::{AllowedHosts, Refusal};
+use crate::allowed_hosts::{AllowedHosts, Refusal};
 use crate::locked::locked;
 use crate::random::secret;
 
@@ -35,7 +35,7 @@ const MAX_CONNECTIONS: usize = 64;
 const MAX_TUNNELS: usize = 128;
 /// Time for the head of a request; a connection that sends none makes room for others.
 const HEADER: Duration = Duration::from_secs(5);
-/// Time that a site may go on to send after the downloader has sent its last byte.
+/// Time for which a site may continue to send after the downloader has sent its last byte.
 const LAST_BYTES: Duration = Duration::from_secs(60);
 /// Pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -60,7 +60,7 @@ pub(super) struct Proxy {
     listening: AbortHandle,
 }
 
-/// What the connections of a proxy share.
+/// The state that the connections of a proxy share.
 struct Gate {
     hosts: AllowedHosts,
     /// The value that the header `Proxy-Authorization` must have.
@@ -126,7 +126,7 @@ async fn listen(listener: TcpListener, gate: Arc<Gate>) {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
                 let Ok((stream, _)) = accepted else {
-                    // As when there are too many open files: the next attempt would fail at once, too.
+                    // The error may be too many open files, and the next attempt would fail at once too.
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 };
@@ -175,7 +175,7 @@ impl Gate {
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
         let authority = authority.ok_or(StatusCode::BAD_REQUEST)?;
         let port = authority.port_u16().or(standard_port).ok_or(StatusCode::BAD_REQUEST)?;
-        // As addresses are read everywhere, so that no spelling of a host passes that means another one.
+        // Parses the host as everywhere else, so that no spelling of a host passes that means another one.
         let parsed = Host::parse(authority.host()).map_err(|_| StatusCode::BAD_REQUEST)?;
         let host = match &parsed {
             Host::Domain(name) => Host::Domain(name.as_str()),
@@ -217,7 +217,7 @@ impl Gate {
         let up = async {
             let _ = tokio::io::copy(&mut from_client, &mut to_site).await;
             let _ = to_site.shutdown().await;
-            // The site may go on to send, but not to somebody who has gone.
+            // The site may continue to send, but only for a while after the downloader has ended.
             tokio::time::sleep(LAST_BYTES).await;
         };
         let down = async {
@@ -258,7 +258,7 @@ impl Gate {
         let mut response = sender.send_request(request).await.map_err(|_| StatusCode::BAD_GATEWAY)?;
         without_hop_by_hop(response.headers_mut());
         let gate = Arc::clone(self);
-        Ok(response.map(|body| Body::new(Metered { body, gate })))
+        Ok(response.map(|body| Body::new(MeteredBody { body, gate })))
     }
 
     /// Counts bytes from a site. Returns false if there are more than the limit.
@@ -279,7 +279,7 @@ impl Gate {
 
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let mut tunnels = locked(&self.tunnels);
-        // Those that have ended are forgotten.
+        // Removes the tunnels that have ended.
         while tunnels.try_join_next().is_some() {}
         tunnels.spawn(work);
     }
@@ -292,12 +292,12 @@ fn without_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// The body of a response of a site, which counts.
-struct Metered {
+struct MeteredBody {
     body: Incoming,
     gate: Arc<Gate>,
 }
 
-impl hyper::body::Body for Metered {
+impl hyper::body::Body for MeteredBody {
     type Data = Bytes;
     type Error = axum::BoxError;
 

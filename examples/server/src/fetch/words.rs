@@ -1,16 +1,16 @@
-//! Why a video could not be fetched, in words for people: what happened, the host, the limit and the cure. What the
-//! downloader itself says comes last, cut short.
+//! Messages for videos that could not be fetched: what happened, the host, the limit and what to do. The downloader's
+//! own message comes last, shortened.
 
 use std::time::Duration;
 
-use super::allowed::Refusal;
+use crate::allowed_hosts::Refusal;
 use crate::domain::{Failure, shortened};
 
-/// What helps whenever the server cannot fetch a video.
+/// The advice for every video that the server cannot fetch.
 const SAVE: &str = "Save the video with your browser, and send the file.";
 
-/// Describes that a video at `site` was not fetched, after a connection was refused. That need not be the reason, so
-/// the downloader's own words follow.
+/// Describes a video at `site` that was not fetched after a connection was refused. That need not be the reason, so the
+/// downloader's own message follows.
 pub(super) fn stopped(refusal: &Refusal, site: &str, hosts: &[String], said: &str) -> Failure {
     refused(refusal, site, hosts).and(&quoted(said))
 }
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_program_speaks_last_and_not_for_long() {
+    fn the_programs_message_comes_last_and_is_shortened() {
         let said = format!("[debug] x\nERROR: [vimeo] 1: Login required {}\nTraceback\n", "x".repeat(1000));
         let failure = failed("vimeo.com", &said);
         let (ours, theirs) = failure.detail().split_once(" The download program says: ").unwrap_or_default();

@@ -46,32 +46,32 @@ pub(super) struct FetchJob {
     address: WebAddress,
     admission: Admission,
     actor: Actor,
-    counted: Counted,
+    counted: DownloadGauge,
 }
 
 /// One download in the metrics, until this value is dropped.
-struct Counted(Arc<Metrics>);
+struct DownloadGauge(Arc<Metrics>);
 
-impl Counted {
+impl DownloadGauge {
     fn new(metrics: &Arc<Metrics>) -> Self {
         metrics.fetching.inc();
         Self(Arc::clone(metrics))
     }
 }
 
-impl Drop for Counted {
+impl Drop for DownloadGauge {
     fn drop(&mut self) {
         self.0.fetching.dec();
     }
 }
 
 /// The reason why a video does not enter the queue of analyses.
-enum Stopped {
+enum StoppedDownload {
     Cancelled,
     Failed(Failure),
 }
 
-impl From<Failure> for Stopped {
+impl From<Failure> for StoppedDownload {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
@@ -87,12 +87,12 @@ impl Fetches {
         locked(&self.queue).turns.position(|job| job.live.id == id)
     }
 
-    /// Takes a download out of those that wait.
+    /// Removes a waiting download.
     pub(super) fn remove(&self, id: &str) -> Option<FetchJob> {
         locked(&self.queue).turns.remove(|job| job.live.id == id)
     }
 
-    /// Lets no further download begin. Returns those that wait.
+    /// Starts no further download. Returns those that wait.
     pub(super) fn close(&self) -> Vec<FetchJob> {
         let waiting = {
             let mut queue = locked(&self.queue);
@@ -151,7 +151,7 @@ impl Jobs {
         entry.log();
         let live = Arc::new(Live::fetching(analysis.id.clone()));
         locked(&self.0.live).insert(live.id.clone(), Arc::clone(&live));
-        let (counted, actor) = (Counted::new(&self.0.metrics), entry.actor.clone());
+        let (counted, actor) = (DownloadGauge::new(&self.0.metrics), entry.actor.clone());
         let job = FetchJob { live, analysis: analysis.clone(), address, admission, actor, counted };
         let refused = match &self.0.fetches {
             Some(fetches) => fetches.push(job),
@@ -173,7 +173,7 @@ impl Jobs {
 }
 
 impl QueueState {
-    /// Downloads one video after the other until no further one may begin.
+    /// Downloads one video after the other until the server stops.
     pub(super) fn fetch_all(&self) {
         let Some(fetches) = &self.fetches else { return };
         while let Some(job) = fetches.next() {
@@ -200,12 +200,12 @@ impl QueueState {
                 self.enqueue(Job { live, analysis, upload, video, sink: Sink::Store, admission });
             }
             // The analysis was removed.
-            Ok(None) | Err(Stopped::Cancelled) if !self.is_stopping() => {
+            Ok(None) | Err(StoppedDownload::Cancelled) if !self.is_stopping() => {
                 self.metrics.ended(Ended::cancelled);
                 self.leave(&live);
             }
-            Ok(None) | Err(Stopped::Cancelled) => self.give_up(&live, &analysis, &host),
-            Err(Stopped::Failed(failure)) => {
+            Ok(None) | Err(StoppedDownload::Cancelled) => self.give_up(&live, &analysis, &host),
+            Err(StoppedDownload::Failed(failure)) => {
                 self.failed(&analysis, &failure, None);
                 live.end(End::Stored);
                 self.leave(&live);
@@ -213,7 +213,7 @@ impl QueueState {
         }
     }
 
-    /// Downloads a video, takes it over among the uploads, and stores that it has arrived. Returns `None` if the
+    /// Downloads a video, copies it into the folder of uploads, and stores that it has arrived. Returns `None` if the
     /// analysis was removed.
     fn arrive(
         &self,
@@ -222,11 +222,11 @@ impl QueueState {
         analysis: &mut Analysis,
         address: &WebAddress,
         actor: &Actor,
-    ) -> Result<Option<(Upload, Media)>, Stopped> {
+    ) -> Result<Option<(Upload, Media)>, StoppedDownload> {
         let stop = || live.is_cancelled();
         let fetched = fetcher.fetch(address, &stop, &|bytes| live.fetched(bytes)).map_err(|error| match error {
-            NotFetched::Cancelled => Stopped::Cancelled,
-            NotFetched::Failed(failure) => Stopped::Failed(failure),
+            NotFetched::Cancelled => StoppedDownload::Cancelled,
+            NotFetched::Failed(failure) => StoppedDownload::Failed(failure),
         })?;
         let (mut upload, bytes, sha256) = self.take_over(&fetched)?;
         live.fetched(bytes);
@@ -247,7 +247,7 @@ impl QueueState {
         Ok(Some((upload, video)))
     }
 
-    /// Copies a download among the uploads. Returns its number of bytes and its SHA-256, too.
+    /// Copies a download into the folder of uploads. Also returns its number of bytes and its SHA-256.
     fn take_over(&self, fetched: &Fetched) -> Result<(Upload, u64, String), Failure> {
         let created = self.uploads.create().map_err(|error| match error {
             UploadError::File(error) => Failure::unwritable(&error),
@@ -274,7 +274,7 @@ impl QueueState {
     fn examine(&self, path: &Path, bytes: u64, settings: &Settings) -> Result<Media, Failure> {
         let video = Media::open_with(path, &self.decoding).map_err(|error| Failure::of_video(&error))?;
         let (input, count) = (video.input(), video.frame_count());
-        // Both are known of every file that could be opened.
+        // Both are known for every file that could be opened.
         if let (Some(width), Some(height)) = (input.width, input.height) {
             self.budget.check(width, height, count, bytes)?;
         }
@@ -301,7 +301,7 @@ impl QueueState {
     }
 }
 
-/// Opens a file that the downloader wrote, but no link, and nothing that would have to be waited for.
+/// Opens a file that the downloader wrote. Refuses links, and files that block when opened.
 fn opened(path: &Path) -> std::io::Result<File> {
     let mut options = std::fs::OpenOptions::new();
     options.read(true);

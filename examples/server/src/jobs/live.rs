@@ -1,5 +1,4 @@
-//! The state of an analysis while it waits and runs: its progress, for the clients that watch it, and the means to stop
-//! it.
+//! The state of an analysis while it waits and runs: its progress, for the clients that watch it, and its cancellation.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -31,7 +30,7 @@ struct State {
     began: Option<Instant>,
 }
 
-/// How an analysis ended, as far as watchers have to know. The database has the rest.
+/// How an analysis ended, for the clients that watch it. The database has the details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     /// A report or a problem was stored.

@@ -3,10 +3,10 @@
 
 use std::collections::VecDeque;
 
-/// What waits, by client. Each client's own items keep their order of arrival.
+/// The waiting items, by client. Each client's items keep their order of arrival.
 #[derive(Debug)]
 pub(super) struct Turns<T> {
-    /// The client whose turn is next comes first. None of them has nothing that waits.
+    /// The client whose turn is next comes first. Each client has at least one item.
     clients: VecDeque<(String, VecDeque<T>)>,
     /// The client that had the last turn.
     last: String,
@@ -59,7 +59,7 @@ impl<T> Turns<T> {
     /// Returns the number of items that come before the first for which `is_wanted` is true, if no more arrive.
     pub(super) fn position(&self, is_wanted: impl Fn(&T) -> bool) -> Option<usize> {
         let (client, place) = self.find(is_wanted)?;
-        // A client before this one has a turn more until then.
+        // A client before this one has one more turn until then.
         let before = |(other, (_, items)): (usize, &(String, VecDeque<T>))| match other {
             _ if other == client => place,
             _ => items.len().min(place + usize::from(other < client)),

@@ -28,7 +28,7 @@ const MAX_PICTURES: usize = 2000;
 const PICTURE_QUALITY: u8 = 92;
 
 /// The reason why an analysis has no report.
-enum Stopped {
+enum StoppedAnalysis {
     Cancelled,
     Failed(Failure),
 }
@@ -93,8 +93,8 @@ impl QueueState {
             *usual = 0.8 * *usual + 0.2 * took.as_secs_f64();
         }
         match (outcome, sink) {
-            (Err(Stopped::Cancelled), sink) if self.is_stopping() => return self.put_back(live, sink),
-            (Err(Stopped::Cancelled), _) => {
+            (Err(StoppedAnalysis::Cancelled), sink) if self.is_stopping() => return self.put_back(live, sink),
+            (Err(StoppedAnalysis::Cancelled), _) => {
                 tracing::info!("cancelled");
                 self.metrics.ended(Ended::cancelled);
                 // The analysis was removed from the database, so its video is not needed any more.
@@ -111,8 +111,10 @@ impl QueueState {
                     self.failed(&analysis, &Failure::of_store(&error, "the report"), None);
                 }
             },
-            (Err(Stopped::Failed(failure)), Sink::Reply(reply)) => self.failed(&analysis, &failure, Some(reply)),
-            (Err(Stopped::Failed(failure)), Sink::Store) => self.failed(&analysis, &failure, None),
+            (Err(StoppedAnalysis::Failed(failure)), Sink::Reply(reply)) => {
+                self.failed(&analysis, &failure, Some(reply))
+            }
+            (Err(StoppedAnalysis::Failed(failure)), Sink::Store) => self.failed(&analysis, &failure, None),
         }
         live.end(End::Stored);
         self.leave(&live);
@@ -126,7 +128,7 @@ impl QueueState {
         path: &Path,
         video: Option<Media>,
         stored: bool,
-    ) -> Result<(Report, Vec<Picture>), Stopped> {
+    ) -> Result<(Report, Vec<Picture>), StoppedAnalysis> {
         let started = Instant::now();
         let (report, pictures, turns) = self.look_upright(live, analysis, path, video, stored, started)?;
         if !analysis.settings.stability {
@@ -141,9 +143,8 @@ impl QueueState {
         Ok((report.with_stability(varied, varying.elapsed().as_secs_f64()), pictures))
     }
 
-    /// Analyzes a variation of a video. `turns` is the number of quarters by which the video's picture is turned
-    /// clockwise. Returns the report or why there is none, such as that no time is left, and `None` if the variation
-    /// does not apply to pictures.
+    /// Analyzes a variation of a video, turned clockwise by `turns` times 90 degrees. Returns the report or why there
+    /// is none, such as that no time is left, and `None` if the variation does not apply to pictures.
     fn vary(
         &self,
         live: &Live,
@@ -152,10 +153,10 @@ impl QueueState {
         turns: u32,
         variation: Variation,
         started: Instant,
-    ) -> Result<Option<Result<Report, String>>, Stopped> {
+    ) -> Result<Option<Result<Report, String>>, StoppedAnalysis> {
         let upright = self.decoding.clone().with_turn(turns);
         let is_late = || started.elapsed() > self.max_analysis;
-        // The analysis itself is done, and is not lost if this takes too long.
+        // The analysis itself is complete, so its report is kept if a variation takes too long.
         let late = || Ok(Some(Err(self.late_detail())));
         if is_late() {
             return late();
@@ -171,7 +172,7 @@ impl QueueState {
                 if is_still || !matches!(media, Media::Video(_)) {
                     return Ok(None);
                 }
-                // Among the uploads, it is on the disk that the server watches, and is swept after a crash.
+                // In the folder of uploads, it is on the disk that the server watches, and is removed after a crash.
                 let file = match self.uploads.create() {
                     Ok((file, _)) => file,
                     Err(error) => {
@@ -183,7 +184,7 @@ impl QueueState {
                 let written = recompress_clip(path, file.path(), crf, &upright, &stop);
                 let media = written.and_then(|()| Media::open_with(file.path(), &self.decoding));
                 match media {
-                    _ if live.is_cancelled() => return Err(Stopped::Cancelled),
+                    _ if live.is_cancelled() => return Err(StoppedAnalysis::Cancelled),
                     _ if is_late() => return late(),
                     Ok(media) => (media, Some(file)),
                     Err(error) => return Ok(Some(Err(without_path(&said(&error), file.path())))),
@@ -210,14 +211,14 @@ impl QueueState {
                 stop.cancel();
             }
         });
-        // A score is compared with one that was found in the same way.
+        // A variation is sampled in the same way, so that the scores can be compared.
         let job = self.with_closer_look(job, &stop, analysis, &media, expected, move |frame| variation.apply(frame));
         let outcome = self.engine.analyze(frames, &analysis.settings, false, is_still, job);
         if took_too_long.load(Ordering::Relaxed) && !live.is_cancelled() {
             return late();
         }
         if stop.is_cancelled() {
-            return Err(Stopped::Cancelled);
+            return Err(StoppedAnalysis::Cancelled);
         }
         let for_the_client = |error| match error {
             EngineError::Model(error) => said(&error),
@@ -226,8 +227,8 @@ impl QueueState {
         Ok(Some(outcome.map_err(for_the_client)))
     }
 
-    /// Lets a job look more closely at a video of which `expected` frames are analyzed, if the settings and the limit
-    /// of frames allow it. `change` is applied to each further frame.
+    /// Lets a job sample more frames around suspicious faces of a video of which `expected` frames are analyzed, if the
+    /// settings and the limit of frames allow it. `change` is applied to each further frame.
     fn with_closer_look<'a>(
         &self,
         job: deepsight_core::Job<'a>,
@@ -249,16 +250,16 @@ impl QueueState {
     }
 
     /// Returns the failure of an analysis that takes too long.
-    fn late(&self) -> Stopped {
-        Stopped::Failed(Failure::over_limit("max_analysis", self.late_detail()))
+    fn late(&self) -> StoppedAnalysis {
+        StoppedAnalysis::Failed(Failure::over_limit("max_analysis", self.late_detail()))
     }
 
     fn late_detail(&self) -> String {
         format!("The analysis took more than {} s, which is the limit.", self.max_analysis.as_secs_f64())
     }
 
-    /// Analyzes a video. If nobody is found in it, turns the picture by quarters, and analyzes it anew if there are
-    /// faces then. Returns the quarters by which it was turned, too.
+    /// Analyzes a video. If it finds nobody, turns the picture in steps of 90 degrees, and analyzes it again if there
+    /// are faces then. Also returns the number of steps.
     fn look_upright(
         &self,
         live: &Live,
@@ -267,8 +268,8 @@ impl QueueState {
         video: Option<Media>,
         stored: bool,
         started: Instant,
-    ) -> Result<(Report, Vec<Picture>, u32), Stopped> {
-        let of_video = |error| Stopped::Failed(Failure::of_video(&error));
+    ) -> Result<(Report, Vec<Picture>, u32), StoppedAnalysis> {
+        let of_video = |error| StoppedAnalysis::Failed(Failure::of_video(&error));
         let video = video.map_or_else(|| Media::open_with(path, &self.decoding), Ok).map_err(of_video)?;
         let (report, pictures) = self.look(live, analysis, path, &video, stored, started)?;
         if !report.found_nobody() {
@@ -287,7 +288,7 @@ impl QueueState {
         Ok((report.of_turned_picture(turns), pictures, turns))
     }
 
-    /// Analyzes a video as it was opened, within the time that is left of an analysis that started at `started`.
+    /// Analyzes an opened video, within the remaining time of an analysis that started at `started`.
     fn look(
         &self,
         live: &Live,
@@ -296,8 +297,8 @@ impl QueueState {
         video: &Media,
         stored: bool,
         started: Instant,
-    ) -> Result<(Report, Vec<Picture>), Stopped> {
-        let of_video = |error| Stopped::Failed(Failure::of_video(&error));
+    ) -> Result<(Report, Vec<Picture>), StoppedAnalysis> {
+        let of_video = |error| StoppedAnalysis::Failed(Failure::of_video(&error));
         let sampling = analysis.settings.sampling(video.duration(), self.max_frames);
         let frames = video.frames(sampling).map_err(of_video)?.with_cancel(&live.token());
         let is_still = video.is_still();
@@ -332,12 +333,12 @@ impl QueueState {
         }
         // Check this first: a decoder that was stopped returns the same error as one that failed.
         if live.is_cancelled() {
-            return Err(Stopped::Cancelled);
+            return Err(StoppedAnalysis::Cancelled);
         }
         let report = outcome.map_err(|error| match &error {
-            EngineError::Model(Error::Cancelled) => Stopped::Cancelled,
-            EngineError::Model(error) => Stopped::Failed(Failure::of_analysis(error, path)),
-            error => Stopped::Failed(Failure::hide(error)),
+            EngineError::Model(Error::Cancelled) => StoppedAnalysis::Cancelled,
+            EngineError::Model(error) => StoppedAnalysis::Failed(Failure::of_analysis(error, path)),
+            error => StoppedAnalysis::Failed(Failure::hide(error)),
         })?;
         Ok((without_paths(report, path), pictures))
     }

@@ -29,7 +29,7 @@ pub(crate) struct Metrics {
     pub(crate) running: Gauge,
     pub(crate) fetching: Gauge,
     pub(crate) uploaded: Counter,
-    stage_seconds: Family<Stage, Histogram>,
+    stage_seconds: Family<StageLabel, Histogram>,
     frames: Counter,
     faces: Counter,
     frames_per_second: Histogram,
@@ -54,7 +54,7 @@ struct Route {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Stage {
+struct StageLabel {
     stage: &'static str,
 }
 
@@ -77,7 +77,7 @@ pub(crate) enum Ended {
     cancelled,
 }
 
-/// What does not change while the server runs.
+/// Values that do not change while the server runs.
 pub(crate) struct Fixed {
     pub(crate) queue: u32,
     pub(crate) workers: u32,
@@ -198,7 +198,7 @@ impl Metrics {
             ("classify", seconds.classify),
             ("total", seconds.total),
         ] {
-            self.stage_seconds.get_or_create(&Stage { stage }).observe(spent);
+            self.stage_seconds.get_or_create(&StageLabel { stage }).observe(spent);
         }
         let frames = report.frames.len() as u64;
         let faces = report.tracks.iter().map(|track| track.scored as u64).sum::<u64>();

@@ -21,7 +21,7 @@ impl Process {
     }
 }
 
-/// What the system says about the process.
+/// The resource usage of the process, as the system reports it.
 struct Usage {
     cpu_seconds: f64,
     resident: u64,

@@ -10,7 +10,7 @@ use super::{Store, StoreError};
 use crate::audit::Entry;
 use crate::domain::{Analysis, Failure, Finished, Label, Moment, Origin, Remarks, Status};
 
-/// The picture of a face, as the model saw it.
+/// The crop of a face that the model scored.
 #[derive(Debug)]
 pub(crate) struct Picture {
     pub(crate) frame: u64,

@@ -35,7 +35,7 @@ impl Store {
     }
 }
 
-/// Adds an entry to the audit, as part of a transaction that does what it says.
+/// Adds an entry to the audit, in the transaction of the action that it records.
 pub(super) fn record(connection: &Connection, entry: &Entry) -> Result<(), StoreError> {
     let Entry { time, action, actor, analysis, owner, sha256, change } = entry;
     connection.execute(

@@ -9,7 +9,7 @@ use super::{Store, StoreError};
 use crate::audit::Entry;
 use crate::domain::{Analysis, Label, Moment, Remarks, Settings};
 
-/// Which analyses are listed. Every member that is given narrows the list.
+/// The filter of the list. Every given member narrows the list.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Filter {
     /// Name of the API key whose analyses are listed; `None` for those of everybody.

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_from_other_errors() {
+    fn a_full_disk_is_distinguished_from_other_errors() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("deepsight.sqlite")).unwrap();
         store.connection().execute_batch("PRAGMA max_page_count = 1").unwrap();

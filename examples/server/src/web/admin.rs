@@ -88,7 +88,7 @@ pub(crate) struct NewKey {
     api_key: String,
 }
 
-/// Refuses clients that are no admins, and servers that ask for no keys.
+/// Refuses clients that are not admins, and all clients if the server requires no keys.
 fn require_admin(app: &App, client: &Client) -> Result<(), Problem> {
     if !app.keys.required() {
         return Err(Problem::forbidden(
@@ -182,7 +182,7 @@ pub(crate) async fn make_key(
     });
     match added.await {
         Ok(()) => {}
-        // One of the configuration hides a key of this name that was made before.
+        // A key of the configuration hides an earlier key of this name that an admin made.
         Err(error) if error.is_taken() => {
             return Err(Problem::conflict(format!("There was a key named {name}. Choose another name.")));
         }

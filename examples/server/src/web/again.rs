@@ -50,14 +50,14 @@ pub(crate) async fn again(
 
     let first = find(&app, &client, &id).await?;
     let admission = app.jobs.admit(&client.name)?;
-    // As much as a copy takes, if the file cannot be linked.
+    // The size of a copy, in case the file cannot be linked.
     app.disk.check(first.bytes).map_err(Problem::disk_short)?;
     let upload = shared(&app, first.upload.as_deref()).await?;
     let received =
         Received { upload, file_name: first.file_name.clone(), bytes: first.bytes, sha256: first.sha256.clone() };
     let video = accept(&app, &received, &settings).await?;
     let mut analysis = draft(&received, settings, &client);
-    // An admin must not turn another key's video into one of its own.
+    // An admin must not become the owner of another key's video.
     analysis.origin.owner.clone_from(&first.origin.owner);
     analysis.source.clone_from(&first.source);
     analysis.origin.fingerprint = fingerprint(&analysis.sha256, &analysis.settings, webhook.as_deref())?;

@@ -235,7 +235,7 @@ fn found_at(analysis: &Analysis) -> [(HeaderName, String); 1] {
 /// Returns an analysis as a client sees it, with the earlier ones of the same file that the client may see.
 async fn view(app: &AppState, client: &Client, analysis: &Analysis) -> Result<AnalysisView, Problem> {
     let owner = client.scope();
-    // The position of a new one is not known here: it comes after all others.
+    // The position of a new analysis is unknown here: it comes after all others.
     let before = if analysis.seq > 0 { analysis.seq } else { i64::MAX };
     let (id, sha256) = (analysis.id.clone(), analysis.sha256.clone());
     let earlier = app.store.run(move |store| {

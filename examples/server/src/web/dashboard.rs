@@ -114,7 +114,7 @@ pub(super) fn start_page(headers: &HeaderMap) -> Response {
 
 /// Returns the page of a link that shows nothing: there was none, it has expired, or it was revoked.
 pub(super) fn gone() -> Response {
-    super::shared::not_found(file("gone.html", &HeaderMap::new()))
+    file("gone.html", &HeaderMap::new())
 }
 
 fn file(name: &str, headers: &HeaderMap) -> Response {

@@ -113,7 +113,7 @@ fn document(app: &AppState, analysis: &Analysis, paper: Paper, cancel: &CancelTo
     pdf.to_pdf().map_err(|error| Problem::hide(&error))
 }
 
-/// Returns what the analyst said, for the document alone: a report's signature was made before.
+/// Returns the analyst's remarks for the document alone, because the report is already signed.
 fn record(analysis: &Analysis, report: &Report) -> Record {
     let remarks = &analysis.remarks;
     let judgment = remarks.label.map(|label| match label {

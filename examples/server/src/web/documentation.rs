@@ -52,7 +52,7 @@ impl Modify for Schemes {
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
         let header = ApiKeyValue::with_description("X-API-Key", "An API key");
         components.add_security_scheme("key", SecurityScheme::ApiKey(ApiKey::Header(header)));
-        let cookie = ApiKeyValue::with_description(super::session::COOKIE, "The cookie that `POST /v1/session` sets");
+        let cookie = ApiKeyValue::with_description(super::guard::COOKIE, "The cookie that `POST /v1/session` sets");
         components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     }
 }

@@ -18,7 +18,6 @@ use futures_util::{Stream, StreamExt};
 use tracing::Instrument;
 
 use super::problem::Problem;
-use super::session::COOKIE;
 use super::{App, AppState};
 use crate::audit::{Action, Actor, Entry};
 use crate::connections::{AddressSlot, Crowded, network};
@@ -26,6 +25,9 @@ use crate::domain::Moment;
 use crate::keys::Holder;
 use crate::locked::locked;
 use crate::wrong_keys::Penalty;
+
+/// Name of the session cookie.
+pub(super) const COOKIE: &str = "deepsight_session";
 
 /// The address of the client of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +41,7 @@ pub(crate) struct Visitor {
 }
 
 impl Visitor {
-    /// Returns who acts, for the audit. `key` is the name of the API key.
+    /// Returns the actor for the audit. `key` is the name of the API key.
     pub(super) fn actor(&self, key: &str) -> Actor {
         Actor { key: key.to_owned(), address: self.address.to_string(), request: self.request.clone() }
     }
@@ -53,7 +55,7 @@ pub(crate) struct Client {
     pub(crate) owner: String,
     /// Whether the client sees the analyses of all clients.
     pub(crate) sees_all: bool,
-    /// Who acts, for the audit.
+    /// The actor for the audit.
     pub(crate) actor: Actor,
 }
 
@@ -87,7 +89,7 @@ pub(super) async fn observe(State(app): State<App>, mut request: Request, next: 
     // The path of a link holds its secret, which must not be in the log.
     let is_link = request.uri().path().starts_with("/s/");
     let path = if is_link { "/s/…".to_owned() } else { request.uri().path().to_owned() };
-    // Every request has a peer; the server's own listener adds it.
+    // Every request has a peer, because the server's listener adds it.
     let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
     let address = app.proxies.client(peer, request.headers());
     request.extensions_mut().insert(Visitor { address, request: id.clone() });
@@ -178,11 +180,11 @@ pub(super) async fn crowd(State(app): State<App>, request: Request, next: Next) 
     let address = request.extensions().get::<Visitor>().map(|visitor| visitor.address);
     let (Some(peer), Some(address)) = (peer, address) else { return next.run(request).await };
     if !app.proxies.contains(peer) {
-        // The connection counts already.
+        // The connection is already counted.
         return next.run(request).await;
     }
     match app.forwarded.claim(address) {
-        Ok(slot) => next.run(request).await.map(|body| Body::new(Counted { body, _slot: slot })),
+        Ok(slot) => next.run(request).await.map(|body| Body::new(CountedBody { body, _slot: slot })),
         Err(crowded) => Problem::crowded(crowded).into_response(),
     }
 }
@@ -195,12 +197,12 @@ fn closing(problem: Problem) -> Response {
 }
 
 /// The body of a response that counts as a request of its client until it has been sent.
-struct Counted {
+struct CountedBody {
     body: Body,
     _slot: AddressSlot,
 }
 
-impl hyper::body::Body for Counted {
+impl hyper::body::Body for CountedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -438,7 +440,7 @@ async fn note_use(app: &AppState, name: &str) {
     }
 }
 
-/// Returns the holder of the API key that a request presents, itself or by a session. A wrong key costs time.
+/// Returns the holder of the API key that a request presents, itself or by a session. A wrong key delays the answer.
 pub(super) async fn holder(app: &AppState, headers: &HeaderMap, visitor: &Visitor) -> Option<Holder> {
     match (presented(headers), cookie(headers)) {
         (Some(key), _) => {
@@ -459,7 +461,7 @@ pub(super) async fn wrong_key(app: &AppState, visitor: &Visitor) {
     let Penalty { wait, is_first } = app.wrong_keys.count(visitor.address, Instant::now());
     if is_first {
         tracing::warn!(client = %visitor.address, "many wrong API keys; the answers to further ones are delayed");
-        // The answer is the same without the entry, and the log has the error.
+        // The answer does not depend on the entry, and the log has the error.
         let _ = app.record(Entry::new(Action::WrongKeys, &visitor.actor(""))).await;
     }
     let mut stop = app.stop.clone();

@@ -1,4 +1,4 @@
-//! `POST /predict`: analyzes one video within one request. Clients of the Python system know this interface.
+//! `POST /predict`: analyzes one video within one request. Clients of the earlier Python system use this interface.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Failures as answers: RFC 9457 problem details, and the refusals that only HTTP knows.
+//! Failures as responses: RFC 9457 problem details, and the refusals that are specific to HTTP.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(crate) enum JsonProblems {
     NotJson(Problem),
 }
 
-/// Refusals of requests, which no analysis can end with.
+/// Refusals of requests. No analysis ends with one of these.
 impl Problem {
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST.as_u16(), "bad-request", "The request is malformed", detail)
@@ -44,7 +44,7 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED.as_u16(), "unauthorized", "An API key is needed", detail)
     }
 
-    /// Describes a body that is not the JSON that is expected. `what` begins the sentence that says why.
+    /// Describes a body that is not the expected JSON. `what` begins the sentence that says why.
     pub(crate) fn unreadable_json(kind: &str, title: &str, what: &str, rejection: &JsonRejection) -> Self {
         Self::new(rejection.status().as_u16(), kind, title, format!("{what}: {}.", shortened(&rejection.body_text())))
     }

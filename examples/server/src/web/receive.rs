@@ -52,7 +52,7 @@ pub(super) async fn receive(app: &AppState, request: Request) -> Result<Received
         return Err(Problem::not_multipart());
     }
     let delivered = Arc::new(AtomicU64::new(0));
-    let request = request.map(|body| Body::from_stream(Metered::new(body, Arc::clone(&delivered))));
+    let request = request.map(|body| Body::from_stream(MeteredForm::new(body, Arc::clone(&delivered))));
     let form = Multipart::from_request(request, &()).await;
     let mut form = form.map_err(|error| Problem::broken_multipart(format!("The form cannot be read: {error}.")))?;
 
@@ -143,7 +143,7 @@ async fn patiently<T>(
 
 /// The body of a form, with a limit of [`ENVELOPE`] plus [`BUFFER`] bytes on what is not content of a field. The parser
 /// keeps that part (before, between and around the fields) in memory until it finds its end.
-struct Metered {
+struct MeteredForm {
     body: BodyDataStream,
     read: u64,
     /// Bytes of the field's content that the parser has returned.
@@ -153,13 +153,13 @@ struct Metered {
     pause: bool,
 }
 
-impl Metered {
+impl MeteredForm {
     fn new(body: Body, delivered: Arc<AtomicU64>) -> Self {
         Self { body: body.into_data_stream(), read: 0, delivered, pause: false }
     }
 }
 
-impl Stream for Metered {
+impl Stream for MeteredForm {
     type Item = Result<Bytes, axum::BoxError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -171,7 +171,7 @@ impl Stream for Metered {
             Some(Ok(piece)) => {
                 self.read += piece.len() as u64;
                 self.pause = true;
-                // The parser has not seen the piece that was read just now.
+                // The parser has not seen the piece that was just read.
                 let ahead = self.read.saturating_sub(self.delivered.load(Ordering::Relaxed) + piece.len() as u64);
                 if ahead > ENVELOPE + BUFFER as u64 {
                     return Poll::Ready(Some(Err("the form has too much beside its fields".into())));

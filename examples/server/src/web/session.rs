@@ -1,5 +1,5 @@
-//! Browser sessions. A cookie stands for the API key, so that the key stays out of addresses, image requests and
-//! scripts of the pages.
+//! Browser sessions. A cookie replaces the API key, so that the key is not in addresses, image requests and scripts of
+//! the pages.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
@@ -9,13 +9,10 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::App;
-use super::guard::{Visitor, cookie, wrong_key};
+use super::guard::{COOKIE, Visitor, cookie, wrong_key};
 use super::problem::{JsonProblems, Problem};
 use crate::audit::{Action, Entry};
 use crate::keys::SESSION;
-
-/// Name of the session cookie.
-pub(super) const COOKIE: &str = "deepsight_session";
 
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct SignIn {

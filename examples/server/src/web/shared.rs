@@ -1,4 +1,4 @@
-//! What a link shows of an analysis to those who have no key. Nothing else of the API is reachable with it.
+//! Handlers of links that show an analysis without a key. Nothing else of the API is reachable with a link.
 
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -24,7 +24,7 @@ use crate::domain::{AnalysisView, Moment, Share};
 struct Shared {
     share: Share,
     analysis: String,
-    /// Sees nothing but what the owner of the analysis sees; the handlers look at one analysis only.
+    /// A client that sees the analyses of the owner; the handlers read only this one.
     client: Client,
 }
 
@@ -44,8 +44,8 @@ pub(super) fn pages(app: &App) -> Router {
         .with_state(App::clone(app))
 }
 
-/// Looks up the link of a request. An unknown one costs time, as a wrong key does; one that has expired or was revoked
-/// is unknown.
+/// Looks up the link of a request. An unknown link delays the answer like a wrong key; a link that has expired or was
+/// revoked is unknown.
 async fn open(
     State(app): State<App>,
     Path(parameters): Path<Vec<(String, String)>>,
@@ -70,7 +70,7 @@ async fn open(
         }
         Ok(None) => {
             wrong_key(&app, &visitor).await;
-            dashboard::gone()
+            not_found(dashboard::gone())
         }
         Err(error) => Problem::of_store(&error, "the request").into_response(),
     };
@@ -167,7 +167,7 @@ async fn activation(
 }
 
 /// Marks the page of an unknown link, which is HTML although its status is that of an error.
-pub(super) fn not_found(mut page: Response) -> Response {
+fn not_found(mut page: Response) -> Response {
     *page.status_mut() = StatusCode::NOT_FOUND;
     page.extensions_mut().insert(InForm);
     page

@@ -70,7 +70,7 @@ pub(crate) struct ShareList {
 
 /// Make a link that shows an analysis without a key
 ///
-/// Whoever has the link sees the result, its report, faces and video, and nothing else, until it expires, is revoked,
+/// Anyone with the link sees the result, its report, faces and video, and nothing else, until it expires, is revoked,
 /// or the analysis is removed. An analysis has at most 50 links.
 #[utoipa::path(
     post, path = "/v1/analyses/{id}/shares", tag = "shares",
@@ -183,8 +183,8 @@ pub(crate) async fn unshare(
     }
 }
 
-/// Returns what the server keeps of the secret of a link. The secret has 256 random bits, so a fast hash is safe; and
-/// because it is looked up by its hash, the time of that tells nothing about it.
+/// Returns the hash of a link's secret, which the server stores instead of it. The secret has 256 random bits, so a
+/// fast hash is safe. Links are looked up by hash, so the time of a look-up reveals nothing about the secret.
 pub(super) fn token_of(secret: &str) -> String {
     hex(&Sha256::digest(secret.as_bytes()))
 }

@@ -25,7 +25,7 @@ async fn listed(server: &Server, query: &str) -> Vec<String> {
 }
 
 /// Analyzes a clip without a face under each of these names, and returns the ids.
-async fn analysed_as(server: &Server, clips: &Clips, names: &[&str]) -> Vec<String> {
+async fn analyzed_as(server: &Server, clips: &Clips, names: &[&str]) -> Vec<String> {
     let clip = clips.faceless();
     let mut ids = Vec::new();
     for name in names {
@@ -48,7 +48,7 @@ fn audit(folder: &Path) -> Vec<Value> {
 #[tokio::test]
 async fn the_list_is_narrowed_by_name_note_verdict_label_tag_and_date() {
     let (server, clips) = (Server::start(&[]), Clips::new());
-    let ids = analysed_as(&server, &clips, &["Alpha_1.mp4", "Alpha%2.mp4", "beta.mp4"]).await;
+    let ids = analyzed_as(&server, &clips, &["Alpha_1.mp4", "Alpha%2.mp4", "beta.mp4"]).await;
     let face = server.submit("?frames=20&threshold=0.005", &clips.noisy()).await["id"].as_str().unwrap().to_owned();
     assert_eq!(server.finished(&face).await["verdict"], "FAKE");
     remark(&server, &ids[0], &json!({"label": "real", "tags": ["Kyiv", "tv"]})).await;
@@ -90,7 +90,7 @@ async fn the_list_is_narrowed_by_name_note_verdict_label_tag_and_date() {
 #[tokio::test]
 async fn remarks_are_kept_beside_the_verdict_and_every_change_is_recorded() {
     let (server, clips) = (Server::start(&[]), Clips::new());
-    let id = analysed_as(&server, &clips, &["a.mp4"]).await.remove(0);
+    let id = analyzed_as(&server, &clips, &["a.mp4"]).await.remove(0);
     let path = format!("/v1/analyses/{id}");
     let before = server.json(&path).await;
     assert_eq!((&before["label"], &before["tags"], &before["note"]), (&Value::Null, &json!([]), &"".into()));
@@ -166,7 +166,7 @@ async fn a_key_remarks_lists_and_exports_its_own_analyses_only() {
 #[tokio::test]
 async fn the_filtered_list_is_exported_as_csv_and_json_and_formulas_stay_text() {
     let (server, clips) = (Server::start(&[]), Clips::new());
-    let ids = analysed_as(&server, &clips, &["=cmd|'!A1.mp4", "other.mp4"]).await;
+    let ids = analyzed_as(&server, &clips, &["=cmd|'!A1.mp4", "other.mp4"]).await;
     remark(&server, &ids[0], &json!({"label": "unclear", "tags": ["a", "b"], "note": "one,\n\"two\""})).await;
 
     let answer = server.get("/v1/analyses.csv?label=unclear").send().await.unwrap();

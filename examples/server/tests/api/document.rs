@@ -33,7 +33,7 @@ pub(crate) fn read(pdf: &[u8]) -> (String, usize) {
 }
 
 #[tokio::test]
-async fn a_report_is_signed_and_comes_as_a_document_with_what_the_analyst_said() {
+async fn a_report_is_signed_and_its_document_has_the_analysts_remarks() {
     let folder = tempfile::tempdir().unwrap();
     let (path, public) = key(folder.path());
     let server = Server::start(&["--sign", &path]);

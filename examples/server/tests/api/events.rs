@@ -93,7 +93,7 @@ async fn a_reopened_stream_continues_after_the_last_event() {
 }
 
 #[tokio::test]
-async fn events_tell_the_place_in_the_queue_and_the_removal() {
+async fn events_have_the_place_in_the_queue_and_the_removal() {
     let (server, clips) = (Server::start(&["--workers", "1"]), Clips::new());
     let long = clips.long();
     let running = server.submit("?frames=1000", &long).await["id"].as_str().unwrap().to_owned();

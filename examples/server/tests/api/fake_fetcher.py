@@ -20,7 +20,8 @@ for needed in ["--ignore-config", "--no-playlist", "--no-cookies", "--no-cache-d
     if needed not in options:
         sys.exit(f"ERROR: {needed} is missing")
 proxy = os.environ.get("http_proxy")
-if not proxy or any("://" in option or "@" in option for option in sys.argv) or "SECRET_OF_THE_SERVER" in os.environ or "HTTPS_PROXY" in os.environ:
+has_address = any("://" in option or "@" in option for option in sys.argv)
+if not proxy or has_address or "SECRET_OF_THE_SERVER" in os.environ or "HTTPS_PROXY" in os.environ:
     sys.exit(f"ERROR: wrong environment {sorted(os.environ)}")
 if os.listdir(".") or os.listdir(os.environ["HOME"]):
     sys.exit("ERROR: the folders are not empty")

@@ -393,7 +393,7 @@ async fn a_repeated_request_fetches_nothing_and_another_key_does_not_see_it() {
 }
 
 #[tokio::test]
-async fn what_the_program_says_about_an_address_is_kept_without_its_secrets() {
+async fn messages_of_the_program_are_stored_without_the_secrets_of_addresses() {
     let site = Site::start("").await;
     let server = start(&site, &[]);
     let problem = problem(&server, &site.address("/unsupported?token=HUSHHUSH")).await;

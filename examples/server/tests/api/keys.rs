@@ -151,7 +151,7 @@ async fn nobody_but_an_admin_manages_keys_and_the_last_admin_stays() {
 
     let open = Server::start(&[]);
     let refused = open.post("/v1/keys").json(&json!({ "name": "mine", "admin": true })).send().await.unwrap();
-    assert_eq!(refused.status(), 403, "whoever comes first must not lock the others out");
+    assert_eq!(refused.status(), 403, "the first client must not lock the others out");
     assert!(refused.text().await.unwrap().contains("new-key --admin"));
 }
 

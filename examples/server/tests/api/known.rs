@@ -70,7 +70,7 @@ async fn a_file_that_was_analyzed_before_is_named_and_shown_instead_of_analyzed_
 }
 
 #[tokio::test]
-async fn that_another_key_has_sent_a_file_is_not_told() {
+async fn a_key_does_not_learn_that_another_key_has_sent_a_file() {
     let ((one, first), (two, second), (boss, third)) = (new_key("one"), new_key("two"), new_admin_key("boss"));
     let server = Server::start(&["--api-key", &first, "--api-key", &second, "--api-key", &third]);
     let clips = Clips::new();

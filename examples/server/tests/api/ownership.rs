@@ -76,7 +76,7 @@ async fn a_key_sees_and_removes_its_own_analyses_only_and_an_admin_those_of_all(
 }
 
 #[tokio::test]
-async fn wrong_keys_cost_time_and_are_recorded_once() {
+async fn wrong_keys_are_delayed_and_recorded_once() {
     let (key, line) = new_key("desk");
     let server = Server::start(&["--api-key", &line]);
     let begun = Instant::now();

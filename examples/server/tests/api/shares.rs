@@ -196,7 +196,7 @@ async fn only_those_who_see_a_finished_analysis_make_and_revoke_links_to_it() {
 }
 
 #[tokio::test]
-async fn without_keys_links_work_too_and_wrong_ones_cost_time_as_wrong_keys_do() {
+async fn without_keys_links_work_too_and_wrong_ones_are_delayed_like_wrong_keys() {
     let server = Server::start(&[]);
     let id = server.submit("?frames=1", &portraits()).await["id"].as_str().unwrap().to_owned();
     server.finished(&id).await;

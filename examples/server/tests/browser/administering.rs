@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::chromium::Browser;
 use crate::everyone::audit;
-use crate::page::{analysed, open, until_view};
+use crate::page::{analyzed, open, until_view};
 use crate::support::{Clips, Server, portraits};
 
 /// Makes the key of an admin. Returns the key and the line for the server.
@@ -61,7 +61,7 @@ async fn judgments_are_shown_beside_the_verdicts() {
     browser.until_text("#accuracy-empty", "Nobody has judged").await;
     assert_eq!(browser.eval("document.getElementById('nav-keys').hidden").await, true);
     for (clip, label) in [(portraits(), "real"), (clips.faceless(), "unclear")] {
-        let analysis = analysed(&server, "?frames=12", &clip).await;
+        let analysis = analyzed(&server, "?frames=12", &clip).await;
         let path = format!("/v1/analyses/{}/remarks", analysis["id"].as_str().unwrap());
         let remarks = json!({ "label": label, "tags": [], "note": "" });
         assert_eq!(server.put(&path).json(&remarks).send().await.unwrap().status(), 200);

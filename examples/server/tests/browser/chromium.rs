@@ -163,7 +163,7 @@ impl Browser {
     }
 
     /// Sets the preferred color scheme of the system: `light` or `dark`.
-    pub(crate) async fn colours(&self, scheme: &str) {
+    pub(crate) async fn colors(&self, scheme: &str) {
         let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
         self.devtools("Emulation.setEmulatedMedia", json!({ "features": [feature] })).await;
     }

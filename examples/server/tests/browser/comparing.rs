@@ -2,15 +2,15 @@ use serde_json::json;
 
 use crate::chromium::Browser;
 use crate::everyone::audit;
-use crate::page::{analysed, count, open, page_of, until_view};
+use crate::page::{analyzed, count, open, page_of, until_view};
 use crate::support::{Clips, Server, portraits};
 
 #[tokio::test]
 async fn two_analyses_of_a_file_are_compared_in_words_and_over_time() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
-    let first = analysed(&server, "?frames=12", &portraits()).await;
-    let second = analysed(&server, "?frames=24&threshold=0.01", &portraits()).await;
+    let first = analyzed(&server, "?frames=12", &portraits()).await;
+    let second = analyzed(&server, "?frames=24&threshold=0.01", &portraits()).await;
     open(&browser, &server, &page_of(&second)).await;
     until_view(&browser, "result").await;
     browser.click("#result-earlier a[href^='/compare']").await;
@@ -51,9 +51,9 @@ async fn two_analyses_of_a_file_are_compared_in_words_and_over_time() {
 async fn two_rows_of_the_history_are_chosen_and_compared() {
     let browser = Browser::start().await;
     let (server, clips) = (Server::start(&[]), Clips::new());
-    analysed(&server, "?frames=12", &portraits()).await;
-    analysed(&server, "?frames=2", &clips.faceless()).await;
-    analysed(&server, "?frames=2", &portraits()).await;
+    analyzed(&server, "?frames=12", &portraits()).await;
+    analyzed(&server, "?frames=2", &clips.faceless()).await;
+    analyzed(&server, "?frames=2", &portraits()).await;
     open(&browser, &server, "/history").await;
     browser.until("document.querySelectorAll('#history li').length === 3").await;
     assert_eq!(browser.eval("document.getElementById('compare').disabled").await, true);
@@ -73,7 +73,7 @@ async fn two_rows_of_the_history_are_chosen_and_compared() {
     assert_eq!(browser.text("#compare-link-b").await, "faceless.mp4");
     let words = browser.text("#compare-words").await;
     assert!(words.contains("different files") && words.contains("No face was scored in B."), "{words}");
-    browser.until_text("#compare-people-note", "nobody in A is matched").await;
+    browser.until_text("#compare-people-note", "no person in A is matched").await;
     audit(&browser, "compare-files").await;
 
     open(&browser, &server, "/compare?a=1&b=2").await;

@@ -3,14 +3,14 @@ use thirtyfour::{By, Key};
 
 use crate::chromium::Browser;
 use crate::everyone::audit;
-use crate::page::{analysed, ask_for_frames, choose, count, open, page_of, shown_id, until_view};
+use crate::page::{analyzed, ask_for_frames, choose, count, open, page_of, shown_id, until_view};
 use crate::support::{Clips, Server, VERDICT, portraits};
 
 #[tokio::test]
-async fn a_file_that_was_analysed_before_leads_to_its_result_or_is_analysed_again() {
+async fn a_file_that_was_analyzed_before_leads_to_its_result_or_is_analyzed_again() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
-    let first = analysed(&server, "", &portraits()).await;
+    let first = analyzed(&server, "", &portraits()).await;
     open(&browser, &server, "/").await;
     choose(&browser, &portraits()).await;
     browser.click("#analyse").await;
@@ -20,7 +20,7 @@ async fn a_file_that_was_analysed_before_leads_to_its_result_or_is_analysed_agai
     let settings = browser.text("#known-settings").await;
     assert!(settings.starts_with("frames by the length, most suspicious person"), "{settings}");
     assert!(browser.text("#known-date").await.contains("20"));
-    assert_eq!(server.json("/v1/analyses").await["items"].as_array().unwrap().len(), 1, "nothing is analysed");
+    assert_eq!(server.json("/v1/analyses").await["items"].as_array().unwrap().len(), 1, "nothing is analyzed");
     audit(&browser, "known").await;
     browser.click("#known-open").await;
     until_view(&browser, "result").await;
@@ -73,7 +73,7 @@ async fn several_files_are_checked_sent_in_turn_and_watched_until_their_verdicts
     let diary = clips.write("diary.mp4", b"Dear diary, today I was renamed.\n");
     let large = clips.write("large.mp4", &vec![0; 300_001]);
     let known = clips.faceless();
-    analysed(&server, "", &known).await;
+    analyzed(&server, "", &known).await;
     open(&browser, &server, "/").await;
     let help = browser.text("#file-help").await;
     assert!(help.contains("up to 300 kB, videos of up to 30 seconds"), "{help}");
@@ -102,7 +102,7 @@ async fn several_files_are_checked_sent_in_turn_and_watched_until_their_verdicts
     assert_eq!(server.json("/v1/analyses").await["items"].as_array().unwrap().len(), 3);
     audit(&browser, "queue-done").await;
 
-    // A file that is known is analysed again if the reader wants it.
+    // A file that is known is analyzed again if the reader wants it.
     browser.click("#queue li:nth-child(6) .row-actions button").await;
     browser.until("document.querySelector('#queue li:nth-child(6)').dataset.state === 'done'").await;
     assert_eq!(server.json("/v1/analyses").await["items"].as_array().unwrap().len(), 4);
@@ -193,8 +193,8 @@ async fn remarks_are_added_to_a_result_and_found_exported_and_deleted_in_the_his
     let browser = Browser::start().await;
     let server = Server::start(&[]);
     let clips = Clips::new();
-    let analysis = analysed(&server, "", &portraits()).await;
-    analysed(&server, "?frames=1", &clips.faceless()).await;
+    let analysis = analyzed(&server, "", &portraits()).await;
+    analyzed(&server, "?frames=1", &clips.faceless()).await;
     open(&browser, &server, &page_of(&analysis)).await;
     until_view(&browser, "result").await;
     browser.click("#own-unclear").await;
@@ -250,7 +250,7 @@ async fn remarks_are_added_to_a_result_and_found_exported_and_deleted_in_the_his
 async fn the_most_telling_frame_stands_beside_the_verdict_and_says_what_was_examined() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
-    let analysis = analysed(&server, "", &portraits()).await;
+    let analysis = analyzed(&server, "", &portraits()).await;
     open(&browser, &server, &page_of(&analysis)).await;
     until_view(&browser, "result").await;
     // The box is drawn once its picture has loaded.
@@ -284,7 +284,7 @@ async fn the_most_telling_frame_stands_beside_the_verdict_and_says_what_was_exam
 async fn on_a_phone_labels_of_faces_do_not_overlap_and_the_chart_is_not_cut_off() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
-    let analysis = analysed(&server, "", &portraits()).await;
+    let analysis = analyzed(&server, "", &portraits()).await;
     browser.size(390, 844).await;
     open(&browser, &server, &page_of(&analysis)).await;
     until_view(&browser, "result").await;
@@ -317,7 +317,7 @@ async fn on_a_phone_labels_of_faces_do_not_overlap_and_the_chart_is_not_cut_off(
 async fn the_player_asks_for_another_frame_only_after_it_has_shown_one() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
-    let analysis = analysed(&server, "?frames=10", &portraits()).await;
+    let analysis = analyzed(&server, "?frames=10", &portraits()).await;
     // Chromium gives up some videos that are asked for a frame as soon as their length is known.
     let source = "
         window.seeks = [];

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 use thirtyfour::Key;
 
 use crate::chromium::Browser;
-use crate::page::{analysed, ask_for_frames, choose, count, open, page_of, until_view};
+use crate::page::{analyzed, ask_for_frames, choose, count, open, page_of, until_view};
 use crate::support::{Clips, Server, VERDICT, portraits};
 
 /// Width of the narrowest phones in use, in pixels.
@@ -14,7 +14,7 @@ const AXE: &str = include_str!("../axe/axe.min.js");
 async fn choosing_a_video_and_its_settings_is_accessible() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
-    analysed(&server, "?frames=10", &portraits()).await;
+    analyzed(&server, "?frames=10", &portraits()).await;
     open(&browser, &server, "/").await;
     browser.until_text("#recent", "portraits.mp4").await;
     browser.until_text("#model-note", "Terms of use: ").await;
@@ -48,7 +48,7 @@ async fn watching_an_analysis_is_accessible() {
 async fn a_result_is_accessible_in_all_its_parts() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
-    let analysis = analysed(&server, "", &portraits()).await;
+    let analysis = analyzed(&server, "", &portraits()).await;
     open(&browser, &server, &page_of(&analysis)).await;
     until_view(&browser, "result").await;
     browser.until("document.getElementById('video').readyState === 4").await;
@@ -68,7 +68,7 @@ async fn every_verdict_and_every_problem_is_accessible() {
     let server = Server::start(&[]);
     let clips = Clips::new();
     for (query, verdict) in [("?frames=20&threshold=0.005", "FAKE"), ("?frames=4", "UNCERTAIN")] {
-        let analysis = analysed(&server, query, &clips.noisy()).await;
+        let analysis = analyzed(&server, query, &clips.noisy()).await;
         open(&browser, &server, &page_of(&analysis)).await;
         until_view(&browser, "result").await;
         assert_eq!(browser.text("#verdict").await, verdict);
@@ -106,7 +106,7 @@ async fn signing_in_is_accessible() {
 async fn the_keyboard_reaches_everything_and_the_focus_is_never_lost() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
-    let analysis = analysed(&server, "", &portraits()).await;
+    let analysis = analyzed(&server, "", &portraits()).await;
     open(&browser, &server, "/").await;
     browser.until_text("#recent", "portraits.mp4").await;
     press(&browser, Key::Tab).await;
@@ -178,7 +178,7 @@ pub(crate) async fn audit(browser: &Browser, name: &str) {
     for (scheme, (width, height), suffix) in
         [("light", DESK, "light"), ("dark", DESK, "dark"), ("dark", PHONE, "phone")]
     {
-        browser.colours(scheme).await;
+        browser.colors(scheme).await;
         browser.size(width, height).await;
         // Nothing may need to be scrolled sideways, which takes two hands on a phone.
         let overflow =
@@ -189,7 +189,7 @@ pub(crate) async fn audit(browser: &Browser, name: &str) {
         assert_eq!(violations, json!([]), "{name}, {suffix}: {violations:#}");
     }
     browser.size(DESK.0, DESK.1).await;
-    browser.colours("light").await;
+    browser.colors("light").await;
 }
 
 /// Returns the rules that the page breaks, each with the elements that break it.

@@ -2,14 +2,14 @@ use serde_json::Value;
 use thirtyfour::{By, Key};
 
 use crate::chromium::Browser;
-use crate::page::{analysed, open, page_of, until_view};
+use crate::page::{analyzed, open, page_of, until_view};
 use crate::support::{Clips, Server, portraits};
 
 #[tokio::test]
 async fn arrow_keys_move_along_the_timeline_and_the_video_follows_with_its_boxes() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
-    let analysis = analysed(&server, "", &portraits()).await;
+    let analysis = analyzed(&server, "", &portraits()).await;
     let report = &analysis["report"];
     open(&browser, &server, &page_of(&analysis)).await;
     until_view(&browser, "result").await;
@@ -53,7 +53,7 @@ async fn arrow_keys_move_along_the_timeline_and_the_video_follows_with_its_boxes
 async fn the_playing_video_shows_the_boxes_of_the_nearest_analyzed_frame() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
-    let analysis = analysed(&server, "", &portraits()).await;
+    let analysis = analyzed(&server, "", &portraits()).await;
     open(&browser, &server, &page_of(&analysis)).await;
     until_view(&browser, "result").await;
     browser.id("timeline").await.send_keys(Key::Home + "").await.unwrap();
@@ -79,7 +79,7 @@ async fn the_playing_video_shows_the_boxes_of_the_nearest_analyzed_frame() {
 async fn each_person_has_a_tab_with_faces_that_lead_to_their_frames_and_show_what_spoke_for_a_forgery() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
-    let analysis = analysed(&server, "", &portraits()).await;
+    let analysis = analyzed(&server, "", &portraits()).await;
     let report = &analysis["report"];
     open(&browser, &server, &page_of(&analysis)).await;
     until_view(&browser, "result").await;
@@ -128,7 +128,7 @@ async fn a_video_that_the_browser_cannot_play_is_shown_as_pictures_of_its_frames
     let clips = Clips::new();
     let portraits = portraits();
     let arguments = ["-i", portraits.to_str().unwrap(), "-an", "-c:v", "mpeg4", "-q:v", "3"];
-    let analysis = analysed(&server, "?frames=10", &clips.make("old.avi", &arguments)).await;
+    let analysis = analyzed(&server, "?frames=10", &clips.make("old.avi", &arguments)).await;
     open(&browser, &server, &page_of(&analysis)).await;
     until_view(&browser, "result").await;
 
@@ -150,7 +150,7 @@ async fn a_video_that_the_browser_cannot_play_is_shown_as_pictures_of_its_frames
 async fn a_video_that_is_no_longer_kept_leaves_its_report_and_says_so() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
-    let analysis = analysed(&server, "?frames=10", &portraits()).await;
+    let analysis = analyzed(&server, "?frames=10", &portraits()).await;
     // The server removes videos over the limit at its start, and later at intervals.
     let server = Server::start_on(server.kill(), &["--keep-bytes", "1"], &[]);
     server.until_uploads(0).await;
@@ -218,8 +218,8 @@ impl Selection {
 fn points_of(report: &Value, person: &str) -> Vec<(usize, usize)> {
     let number: u64 = person.strip_prefix("Person ").unwrap().parse().unwrap();
     let mut points = Vec::new();
-    for (frame, analysed) in report["frames"].as_array().unwrap().iter().enumerate() {
-        for (place, face) in analysed["faces"].as_array().unwrap().iter().enumerate() {
+    for (frame, analyzed) in report["frames"].as_array().unwrap().iter().enumerate() {
+        for (place, face) in analyzed["faces"].as_array().unwrap().iter().enumerate() {
             if face["track"] == number - 1 && !face["fake_probability"].is_null() {
                 points.push((frame, place));
             }

@@ -14,7 +14,7 @@ mod page;
 /// The pages of admins: keys, and judgments beside verdicts.
 mod administering;
 /// Analyzing a video: from a file to its verdict, and what can be done with the result.
-mod analysing;
+mod analyzing;
 /// Two analyses side by side.
 mod comparing;
 /// The desk: several files, files that are known, notes and history, and words for everyone.

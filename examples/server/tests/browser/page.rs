@@ -34,7 +34,7 @@ pub(crate) async fn ask_for_frames(browser: &Browser, count: u32) {
 }
 
 /// Runs an analysis through the API, without the page, and returns it after its end.
-pub(crate) async fn analysed(server: &Server, query: &str, clip: &Path) -> Value {
+pub(crate) async fn analyzed(server: &Server, query: &str, clip: &Path) -> Value {
     let accepted = server.submit(query, clip).await;
     let analysis = server.finished(accepted["id"].as_str().unwrap()).await;
     assert_eq!(analysis["status"], "done", "{analysis}");

@@ -1,13 +1,13 @@
 use crate::chromium::Browser;
 use crate::everyone::audit;
-use crate::page::{analysed, count, open, page_of, until_view};
+use crate::page::{analyzed, count, open, page_of, until_view};
 use crate::support::{Server, VERDICT, portraits};
 
 #[tokio::test]
 async fn a_result_is_shared_by_a_link_that_can_be_revoked_and_its_reader_can_change_nothing() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
-    let analysis = analysed(&server, "?frames=12", &portraits()).await;
+    let analysis = analyzed(&server, "?frames=12", &portraits()).await;
     open(&browser, &server, &page_of(&analysis)).await;
     until_view(&browser, "result").await;
     browser.click("#own-unclear").await;

@@ -1,5 +1,5 @@
 use crate::chromium::Browser;
-use crate::page::{analysed, ask_for_frames, choose, open, page_of, shown_id, until_view};
+use crate::page::{analyzed, ask_for_frames, choose, open, page_of, shown_id, until_view};
 use crate::support::{Clips, Server, VERDICT, portraits};
 
 /// Parts of the lines that Chromium itself writes to the console when a server is gone.
@@ -44,7 +44,7 @@ async fn a_file_that_is_gone_when_it_is_to_be_sent_is_not_mistaken_for_a_lost_se
 async fn a_video_without_a_face_is_uncertain_and_shows_no_probability() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
-    let analysis = analysed(&server, "?frames=5", &Clips::new().faceless()).await;
+    let analysis = analyzed(&server, "?frames=5", &Clips::new().faceless()).await;
     open(&browser, &server, &page_of(&analysis)).await;
     until_view(&browser, "result").await;
     assert_eq!(browser.text("#verdict").await, "UNCERTAIN");
@@ -156,7 +156,7 @@ async fn the_page_waits_for_a_lost_server_and_finds_the_analysis_after_its_resta
 async fn a_finished_report_opens_again_after_the_server_was_stopped_and_started() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
-    let analysis = analysed(&server, "", &portraits()).await;
+    let analysis = analyzed(&server, "", &portraits()).await;
     let data = std::sync::Arc::clone(&server.data);
     server.terminate();
     let (status, log) = server.ended();

@@ -1,4 +1,4 @@
-//! Why there is no verdict.
+//! The errors that end `analyze` and `merge`.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -9,31 +9,31 @@ use deepsight_core::with_causes;
 use crate::flags::describe;
 use crate::share_out::Stopped;
 
-/// Why there is no verdict, in the words of whoever failed.
+/// Why an analysis gave no verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure {
+pub enum AnalyzeError {
     /// Bad input or usage.
     Input(String),
-    /// This clip is bad; others may be good.
+    /// This clip cannot be analysed; others may be.
     Clip(String),
     /// A result cannot be written.
     Output(String),
-    /// Somebody wants it to end.
+    /// The user interrupted it.
     Interrupted,
 }
 
-impl Failure {
-    /// Bad input or usage, with its causes.
+impl AnalyzeError {
+    /// Creates an error of bad input or usage, with its causes.
     pub fn input(error: &(dyn std::error::Error + 'static)) -> Self {
         Self::Input(describe(error, &super::Args::command()))
     }
 
-    /// A result that cannot be written, with the causes.
+    /// Creates an error for a result that cannot be written, with its causes.
     pub fn output(error: &dyn std::error::Error) -> Self {
         Self::Output(with_causes(error))
     }
 
-    /// What the program returns.
+    /// Returns the exit code of the program.
     pub fn code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Input(_) | Self::Clip(_) => 2,
@@ -43,8 +43,8 @@ impl Failure {
     }
 }
 
-/// The line that the program ends with.
-impl fmt::Display for Failure {
+/// Formats the last line of the program on standard error.
+impl fmt::Display for AnalyzeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Input(message) | Self::Clip(message) | Self::Output(message) => write!(f, "error: {message}"),
@@ -53,7 +53,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<Stopped<Self>> for Failure {
+impl From<Stopped<Self>> for AnalyzeError {
     fn from(stopped: Stopped<Self>) -> Self {
         match stopped {
             Stopped::Cancelled => Self::Interrupted,

@@ -1,11 +1,11 @@
 use serde_json::Value;
 
 use crate::chromium::Browser;
-use crate::page::{analysed, ask_for_frames, choose, count, open, page_of, shown_id, until_view};
+use crate::page::{analyzed, ask_for_frames, choose, count, open, page_of, shown_id, until_view};
 use crate::support::{Clips, Server, VERDICT, portraits};
 
 #[tokio::test]
-async fn a_chosen_video_is_previewed_watched_while_it_is_analysed_and_judged() {
+async fn a_chosen_video_is_previewed_watched_while_it_is_analyzed_and_judged() {
     let browser = Browser::start().await;
     // The analysis must be slow enough to be watched on any machine.
     let server = Server::start(&["--threads", "1"]);
@@ -114,7 +114,7 @@ async fn a_dropped_video_is_accepted_like_a_chosen_one_and_can_be_removed() {
 async fn reports_are_downloaded_and_a_copied_link_opens_the_result_for_another_person() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
-    let analysis = analysed(&server, "", &portraits()).await;
+    let analysis = analyzed(&server, "", &portraits()).await;
     let page = page_of(&analysis);
     open(&browser, &server, &page).await;
     until_view(&browser, "result").await;
@@ -153,7 +153,7 @@ async fn reports_are_downloaded_and_a_copied_link_opens_the_result_for_another_p
 async fn a_result_is_listed_until_it_is_deleted_after_a_confirmation() {
     let browser = Browser::start().await;
     let server = Server::start(&[]);
-    let analysis = analysed(&server, "", &portraits()).await;
+    let analysis = analyzed(&server, "", &portraits()).await;
     let path = format!("/v1/analyses/{}", analysis["id"].as_str().unwrap());
     open(&browser, &server, "/").await;
     let listed = browser.until_text("#recent", "portraits.mp4").await;
@@ -177,7 +177,7 @@ async fn a_result_is_listed_until_it_is_deleted_after_a_confirmation() {
     assert_eq!(server.uploads(), 0);
 
     // The list has its own button for deleting.
-    analysed(&server, "", &portraits()).await;
+    analyzed(&server, "", &portraits()).await;
     browser.refresh().await.unwrap();
     browser.until_text("#recent", "portraits.mp4").await;
     browser.click("#recent button").await;

@@ -25,7 +25,8 @@ use crate::store::{Delivery, Store, StoreError};
 const MAX_ATTEMPTS: u32 = 6;
 /// Timeout of one delivery.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Environment variable that holds the secret. It is no flag, because every user of the machine can read command lines.
+/// Environment variable that holds the secret. It is not a flag, because every user of the machine can read command
+/// lines.
 pub(crate) const SECRET: &str = "DEEPSIGHT_WEBHOOK_SECRET";
 const MIN_SECRET: usize = 24;
 /// Deliveries at once, each to a different host.
@@ -114,7 +115,7 @@ impl Webhooks {
         (0..AT_ONCE).map(start).collect()
     }
 
-    /// Tells the threads to end after their current deliveries. The rest is sent after the next start.
+    /// Makes the threads end after their current deliveries. The rest is sent after the next start.
     pub(crate) fn close(&self) {
         self.0.closed.store(true, Ordering::SeqCst);
         self.0.wake();

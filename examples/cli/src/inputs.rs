@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Extensions of the files that are analyzed in a folder, in lower case. A file that is named itself may have any name.
+/// Extensions of the files of a folder that are analyzed, in lower case. A file on the command line may have any name.
 const EXTENSIONS: [&str; 33] = [
     "3g2", "3gp", "apng", "asf", "avi", "avif", "dv", "flv", "gif", "heic", "heif", "jpeg", "jpg", "m2ts", "m2v",
     "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "nut", "ogg", "ogv", "png", "qt", "ts", "vob", "webm",
@@ -13,7 +13,7 @@ const EXTENSIONS: [&str; 33] = [
 /// Depth of subfolders at which the search ends.
 const MAX_DEPTH: usize = 64;
 
-/// The error for a name that is not that of a file or folder. Every message is one line.
+/// The error for an argument that does not name a file or folder with clips. Every message is one line.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InputError {
@@ -65,10 +65,10 @@ pub enum InputError {
     },
 }
 
-/// Returns the files that these names stand for. A folder stands for its clips and pictures, sorted by name, with
-/// `recursive` also for those of its subfolders. Files whose name begins with a dot are left out, and links to folders
-/// are not followed. Names that do not exist stay in the list, so that each is reported with the others' results.
-pub(super) fn resolve(names: &[PathBuf], recursive: bool) -> Result<Vec<PathBuf>, InputError> {
+/// Returns the files that the arguments name. A folder is replaced by its clips and pictures, sorted by name; with
+/// `recursive` also by those of its subfolders. Files whose name begins with a dot are left out, and links to folders
+/// are not followed. Names that do not exist stay in the list, so that each gets its own error among the results.
+pub(crate) fn resolve(names: &[PathBuf], recursive: bool) -> Result<Vec<PathBuf>, InputError> {
     let mut files = Vec::with_capacity(names.len());
     for name in names {
         if name.is_dir() {
@@ -90,7 +90,7 @@ pub(super) fn resolve(names: &[PathBuf], recursive: bool) -> Result<Vec<PathBuf>
 
 /// Returns an error if a name that does not exist is an address or a pattern.
 fn refuse(name: &Path) -> Result<(), InputError> {
-    // Control characters could control the terminal.
+    // Replaces control characters, which could control the terminal.
     let text: String = name.to_string_lossy().chars().map(|c| if c.is_control() { '?' } else { c }).collect();
     let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     match scheme.as_deref() {
