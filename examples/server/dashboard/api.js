@@ -69,6 +69,7 @@ export const url = {
   json: (id) => `${path(id)}/report.json`,
   html: (id) => `${path(id)}/report.html`,
   pdf: (id) => `${path(id)}/report.pdf`,
+  sheet: (id) => `${path(id)}/contact-sheet.jpg`,
   video: (id) => `${path(id)}/video`,
   frame: (id, index) => `${path(id)}/frames/${index}`,
   face: (id, frame, face) => `${path(id)}/faces/${frame}/${face}`,

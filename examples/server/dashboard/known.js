@@ -1,9 +1,9 @@
-// Files that were analysed before: the choice between the earlier result and another analysis, and the list of earlier
-// analyses beside one.
+// Files that were analysed before: the choice between the earlier result and another analysis, and the lists of earlier
+// analyses and of those of files that look alike.
 
 import { url } from './api.js';
 import { $, el, fileName, text } from './dom.js';
-import { moment, outcome, settingsWords } from './format.js';
+import { moment, outcome, percent, settingsWords } from './format.js';
 import { stamp, standing } from './verdict.js';
 import { show } from './views.js';
 
@@ -40,4 +40,27 @@ export function showEarlier(host, analysis) {
     }, 'Compare');
     return el('li', {}, link, ` – ${how} `, compare || null);
   })));
+}
+
+/** Lists the analyses of other files that look like this one in `host`, or hides it if there are none. */
+export function showSimilar(host, analysis) {
+  const similar = analysis.similar ?? [];
+  host.hidden = similar.length === 0;
+  host.replaceChildren();
+  if (host.hidden) return;
+  host.append(
+    el('p', {}, el('strong', {}, 'Other files that look like this one were analysed. '),
+      'They may be copies, excerpts or other versions of the same footage.'),
+    el('ul', {}, ...similar.map((one) => {
+      const stand = standing({ ...one, status: 'done' });
+      const link = el('a', { href: url.page(one.id), 'data-route': true }, `${stand.word}, ${moment(one.created)}`);
+      const compare = el('a', {
+        href: url.compare(one.id, analysis.id),
+        'data-route': true,
+        'aria-label': `Compare with ${one.file_name}`,
+      }, 'Compare');
+      return el('li', {}, link, ' – ', el('bdi', {}, one.file_name),
+        `: ${percent(one.alike)} of the frames look alike `, compare);
+    })),
+  );
 }

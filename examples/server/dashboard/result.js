@@ -6,7 +6,7 @@ import { showDetails } from './details.js';
 import { $, announce, el, fileName, svg, text } from './dom.js';
 import { openExplorer } from './explorer.js';
 import { percent, seen } from './format.js';
-import { showEarlier } from './known.js';
+import { showEarlier, showSimilar } from './known.js';
 import { Problem, showProblem } from './problem.js';
 import { openRemarks } from './remarks.js';
 import { openShares } from './share.js';
@@ -42,6 +42,7 @@ export function openResult(analysis, file, on) {
   const { name, terms } = report.model;
   text('result-model', `Model: ${name}.${terms ? ` Terms of use: ${terms}.` : ''}`);
   showEarlier($('result-earlier'), analysis);
+  showSimilar($('result-similar'), analysis);
   for (const id of ['copy-link', 'share', 'delete', 'remarks-card']) $(id).hidden = Boolean(on.shared);
   if (!on.shared) {
     openRemarks(analysis, on.signedOut);
@@ -52,6 +53,8 @@ export function openResult(analysis, file, on) {
   showDetails($('particulars'), analysis);
   showProblem($('result-problem'), null);
   $('download-pdf').href = url.pdf(analysis.id);
+  $('download-sheet').href = url.sheet(analysis.id);
+  $('download-sheet').hidden = !analysis.video_available || Boolean(on.shared);
   $('download-html').href = url.html(analysis.id);
   $('download-json').href = url.json(analysis.id);
   $('link-field').hidden = true;

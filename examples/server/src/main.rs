@@ -14,6 +14,7 @@ mod fetch;
 mod jobs;
 mod keys;
 mod locked;
+mod look;
 mod metrics;
 mod options;
 mod random;

@@ -127,6 +127,10 @@ pub struct Args {
     /// Write the report as a PDF with the frames in full; for several clips, the name of a folder for one file per clip
     #[arg(long, value_name = "FILE")]
     pub pdf: Option<PathBuf>,
+    /// Write an overview of the clip's frames as one JPEG, for a reverse image search; for several clips, the name of a
+    /// folder for one file per clip
+    #[arg(long, value_name = "FILE", conflicts_with = "live")]
+    pub contact_sheet: Option<PathBuf>,
     /// Paper of the PDF: a4 or letter
     #[arg(long, value_name = "PAPER", default_value_t = Paper::A4, requires = "pdf")]
     pub paper: Paper,
@@ -150,7 +154,7 @@ pub struct Args {
     pub verbose: bool,
     /// Folder for the results of many clips, as lines of JSON; the same command continues an earlier run
     #[arg(long, value_name = "DIR", conflicts_with_all = [
-        "json", "html", "pdf", "paper", "sign", "case", "analyst", "note", "heatmaps", "verbose",
+        "json", "html", "pdf", "contact_sheet", "paper", "sign", "case", "analyst", "note", "heatmaps", "verbose",
     ])]
     pub output_dir: Option<PathBuf>,
     /// List of the clips: a .csv with a column `file`, or a .txt with one path per line, relative to the list's folder;

@@ -15,6 +15,7 @@ pub(super) struct Destinations {
     json: Option<PendingFile>,
     html: Documents,
     pdf: Documents,
+    sheet: Documents,
     heatmaps: Option<PathBuf>,
 }
 
@@ -61,18 +62,25 @@ impl Destinations {
     /// several clips.
     pub(super) fn open(args: &Args, clips: &[PathBuf]) -> Result<Self, DestinationError> {
         let inputs = || clips.iter().chain(&args.model).chain(&args.sign);
-        for (flag, path) in [("--json", &args.json), ("--html", &args.html), ("--pdf", &args.pdf)] {
+        let files = [
+            ("--json", &args.json),
+            ("--html", &args.html),
+            ("--pdf", &args.pdf),
+            ("--contact-sheet", &args.contact_sheet),
+        ];
+        for (flag, path) in files {
             if let Some(path) = path.as_ref().filter(|path| would_replace(path, inputs())) {
                 return Err(DestinationError::Input { flag, path: path.clone() });
             }
         }
         let html = Documents::open("--html", args.html.as_deref(), clips.len())?;
         let pdf = Documents::open("--pdf", args.pdf.as_deref(), clips.len())?;
+        let sheet = Documents::open("--contact-sheet", args.contact_sheet.as_deref(), clips.len())?;
         if let Some(folder) = &args.heatmaps {
             create_folder(folder)?;
         }
         let json = args.json.as_deref().filter(|_| !args.json_on_stdout()).map(PendingFile::create).transpose()?;
-        Ok(Self { stems: unique_stems(clips), json, html, pdf, heatmaps: args.heatmaps.clone() })
+        Ok(Self { stems: unique_stems(clips), json, html, pdf, sheet, heatmaps: args.heatmaps.clone() })
     }
 
     /// Writes the page, the document and the pictures of the clip at this position, and appends its JSON.
@@ -80,7 +88,7 @@ impl Destinations {
     /// # Errors
     /// Returns an error if an output cannot be written.
     pub(super) fn write(&mut self, clip: usize, published: &Published, json: &str) -> Result<(), OutputError> {
-        let Published { report, pdf } = published;
+        let Published { report, pdf, contact_sheet } = published;
         if let Some(file) = &mut self.json {
             file.append(json.as_bytes())?;
             file.append(b"\n")?;
@@ -91,6 +99,9 @@ impl Destinations {
         }
         if let (Some(pdf), Some(document)) = (pdf, self.pdf.next(&format!("{stem}.pdf"))?) {
             document.commit(pdf)?;
+        }
+        if let (Some(sheet), Some(file)) = (contact_sheet, self.sheet.next(&format!("{stem}.jpg"))?) {
+            file.commit(sheet)?;
         }
         let Some(folder) = &self.heatmaps else { return Ok(()) };
         for evidence in &report.evidence {
@@ -172,7 +183,7 @@ mod tests {
         std::fs::write(&input, "precious").unwrap();
         let link = folder.path().join("sub/../input");
         std::fs::create_dir(folder.path().join("sub")).unwrap();
-        for flag in ["--json", "--html", "--pdf"] {
+        for flag in ["--json", "--html", "--pdf", "--contact-sheet"] {
             let args = parse(&[flag, link.to_str().unwrap(), input.to_str().unwrap()]).unwrap();
             let message = Destinations::open(&args, &args.clips().unwrap()).unwrap_err().to_string();
             assert!(message.starts_with(flag) && message.ends_with("is also an input"), "{message}");
@@ -185,7 +196,7 @@ mod tests {
     #[test]
     fn a_destination_that_cannot_be_written_is_found_before_any_work() {
         let clip = [PathBuf::from("a.mp4")];
-        for flag in ["--json", "--html", "--pdf"] {
+        for flag in ["--json", "--html", "--pdf", "--contact-sheet"] {
             let args = parse(&[flag, "/nonexistent/folder/report"]).unwrap();
             assert!(Destinations::open(&args, &clip).is_err(), "{flag}");
         }

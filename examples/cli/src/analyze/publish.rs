@@ -1,14 +1,21 @@
 //! Publication of reports: record, signature and document.
 
+use std::io::Cursor;
 use std::path::Path;
 
-use deepsight_core::report::{Record, ReportPdf, SecretKey, SignatureError};
+use deepsight_core::report::{ContactSheet, Record, ReportPdf, SecretKey, SignatureError};
 use deepsight_core::{CancelToken, Report, with_causes};
 use deepsight_video::Media;
+use image::codecs::jpeg::JpegEncoder;
 use jiff::ZonedDateTime;
 
 use super::worker::failure;
 use super::{AnalyzeError, Args};
+
+/// Longer side in pixels of the frames of which a contact sheet is made.
+const SHEET_SIDE: u32 = 640;
+/// JPEG quality of a contact sheet, 1 to 100.
+const SHEET_QUALITY: u8 = 90;
 
 /// Adds record and signature to reports, and creates their documents.
 #[derive(Debug)]
@@ -17,11 +24,12 @@ pub(super) struct Publisher<'a> {
     key: Option<SecretKey>,
 }
 
-/// A report, and its document if the flags ask for one.
+/// A report, with its document and its contact sheet (JPEG) if the flags ask for them.
 #[derive(Debug)]
 pub(super) struct Published {
     pub(super) report: Report,
     pub(super) pdf: Option<Vec<u8>>,
+    pub(super) contact_sheet: Option<Vec<u8>>,
 }
 
 impl<'a> Publisher<'a> {
@@ -34,8 +42,8 @@ impl<'a> Publisher<'a> {
         Ok(Self { args, key })
     }
 
-    /// Adds record and signature to a report, and creates its document if the flags ask for one. `clip` is the file
-    /// whose frames the document shows; `None` for a stream, which cannot be read again.
+    /// Adds record and signature to a report, and creates document and contact sheet if the flags ask for them. `clip`
+    /// is the file whose frames they show; `None` for a stream, which cannot be read again.
     ///
     /// # Errors
     /// Returns [`AnalyzeError::Clip`] if the frames cannot be decoded again or the document cannot be created, and
@@ -55,7 +63,9 @@ impl<'a> Publisher<'a> {
             None => report,
         };
         let pdf = self.args.pdf.as_ref().map(|_| self.document(&report, clip, cancel)).transpose()?;
-        Ok(Published { report, pdf })
+        let sheet = clip.filter(|_| self.args.contact_sheet.is_some());
+        let contact_sheet = sheet.map(|clip| self.contact_sheet(&report, clip, cancel)).transpose()?;
+        Ok(Published { report, pdf, contact_sheet })
     }
 
     /// Returns the record. Returns `None` if no flag asks for one, so that equal clips have equal reports.
@@ -86,5 +96,24 @@ impl<'a> Publisher<'a> {
             return Err(AnalyzeError::Interrupted);
         }
         pdf.to_pdf().map_err(failed)
+    }
+
+    fn contact_sheet(&self, report: &Report, clip: &Path, cancel: &CancelToken) -> Result<Vec<u8>, AnalyzeError> {
+        let options = self.args.decoding().with_max_side(SHEET_SIDE).with_turn(report.quarter_turns());
+        let media = Media::open_with(clip, &options).map_err(|error| failure(&error))?;
+        let indices = report.contact_frames();
+        let mut sheet = ContactSheet::new();
+        for frame in media.frames_of_report(report, &indices, cancel).map_err(|error| failure(&error))? {
+            sheet = sheet.with_frame(&frame.map_err(|error| failure(&error))?.image);
+        }
+        if cancel.is_cancelled() {
+            return Err(AnalyzeError::Interrupted);
+        }
+        let sheet =
+            sheet.to_image().ok_or_else(|| AnalyzeError::Clip("it has no frames for a contact sheet".into()))?;
+        let mut jpeg = Cursor::new(Vec::new());
+        let encoded = sheet.write_with_encoder(JpegEncoder::new_with_quality(&mut jpeg, SHEET_QUALITY));
+        encoded.map_err(|error| AnalyzeError::Clip(with_causes(&error)))?;
+        Ok(jpeg.into_inner())
     }
 }

@@ -47,12 +47,15 @@ pub enum StreamError {
         /// The number of frames.
         frames: u64,
     },
-    /// `--stability` with frames that are analyzed as they arrive.
+    /// A flag that needs frames again, with frames that are analyzed as they arrive.
     #[error(
-        "--stability analyzes a clip several times, and YUV4MPEG2 on standard input can be read only once: \
+        "{flag} decodes a clip several times, and YUV4MPEG2 on standard input can be read only once: \
          send a container, such as with `ffmpeg -i clip.y4m -f matroska -`"
     )]
-    OnlyOnce,
+    OnlyOnce {
+        /// The flag.
+        flag: &'static str,
+    },
     /// Standard input is a terminal.
     #[error(
         "- reads a video from standard input, which is a terminal: pipe one in, such as `deepsight analyze - <clip.mp4`"
@@ -118,8 +121,9 @@ pub(super) fn analyze<B: Backend>(
     let threads = args.threads().map_err(|error| AnalyzeError::input(&error))?;
     let worker = workers::<B>(args, device, &threads)?.remove(0);
     let (source, head) = waiting(cancel, first_bytes)?.map_err(input)?;
-    if head == Y4M && args.stability {
-        return Err(input(StreamError::OnlyOnce));
+    let again = [("--stability", args.stability), ("--contact-sheet", args.contact_sheet.is_some())];
+    if let Some((flag, _)) = again.into_iter().find(|(_, given)| head == Y4M && *given) {
+        return Err(input(StreamError::OnlyOnce { flag }));
     }
     let published = match args.live || head == Y4M {
         // After Ctrl-C, the report on the frames so far is still published.

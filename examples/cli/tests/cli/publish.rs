@@ -1,4 +1,4 @@
-//! Reports as they are published: `analyze --pdf --sign`, `new-key` and `verify`.
+//! Reports as they are published: `analyze --pdf --sign --contact-sheet`, `new-key` and `verify`.
 #![cfg(feature = "flex")]
 
 use std::path::{Path, PathBuf};
@@ -195,4 +195,26 @@ fn wrong_keys_and_reports_are_refused_before_any_work() {
         mode(0o600);
     }
     run("analyze", &[clip, "--sign", &public]).assert_refused(&["not an Ed25519 secret key"]);
+}
+
+#[test]
+fn a_contact_sheet_shows_the_frames_and_needs_a_clip_that_can_be_decoded_again() {
+    let case = Case::new();
+    let clip = bundled_clip();
+    let clip = clip.to_str().unwrap();
+    let analyzed = run("analyze", &[clip, "--frames", "6", "--contact-sheet", &case.path("sheet.jpg")]);
+    assert_eq!(analyzed.code, Some(0), "{analyzed:?}");
+    let sheet = image::open(case.file("sheet.jpg")).unwrap();
+    // Two columns and three rows of frames of 320 x 180.
+    assert_eq!((sheet.width(), sheet.height()), (652, 556));
+
+    let photo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deepsight-face/tests/photos/one.png");
+    let both = [clip, photo.to_str().unwrap(), "--frames", "2", "--contact-sheet"];
+    let folder = format!("{}/", case.path("sheets"));
+    assert_eq!(run("analyze", &[&both[..], &[&folder]].concat()).code, Some(0));
+    for name in ["sheets/portraits.jpg", "sheets/one.jpg"] {
+        assert!(image::open(case.file(name)).is_ok(), "{name}");
+    }
+    run("analyze", &[&both[..], &[&case.path("one.jpg")]].concat()).assert_refused(&["names one file for 2 clips"]);
+    run("analyze", &["-", "--live", "--contact-sheet", "x.jpg"]).assert_refused(&["--contact-sheet", "--live"]);
 }

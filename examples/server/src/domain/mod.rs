@@ -24,7 +24,7 @@ pub(crate) use made_key::MadeKey;
 pub(crate) use remarks::{Label, MAX_TAG, Remarks};
 pub(crate) use settings::{FRAMES, MAX_FPS, MIN_FACE_SIZE, MIN_FPS, Parameters, Settings, SettingsParameters};
 pub(crate) use share::Share;
-pub(crate) use view::{AnalysisList, AnalysisView, Earlier};
+pub(crate) use view::{AnalysisList, AnalysisView, Earlier, Similar};
 pub(crate) use web_address::WebAddress;
 
 /// The program and its version, as reports name it.

@@ -68,6 +68,11 @@ pub(crate) struct AnalysisView {
     /// a submission and for a single analysis.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) earlier: Option<Vec<Earlier>>,
+    /// Finished analyses of other files that look like this one and that the client may see, the most alike first, 5 at
+    /// most; only for a single analysis that is done. It is a comparison of frames: copies, excerpts and other versions
+    /// of the same footage look alike.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) similar: Option<Vec<Similar>>,
     /// The report; only in the response for a single analysis that is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<ReportSchema>)]
@@ -114,7 +119,45 @@ impl AnalysisView {
             tags: analysis.remarks.tags.clone(),
             note: analysis.remarks.note.clone(),
             earlier: None,
+            similar: None,
             report: None,
+        }
+    }
+}
+
+/// An analysis of another file that looks alike.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Similar {
+    #[schema(pattern = "^[0-9a-f]{32}$")]
+    id: String,
+    /// The client's name of the file. Untrusted text: escape it wherever you show it.
+    file_name: String,
+    /// Time of arrival.
+    #[schema(value_type = String, format = DateTime)]
+    created: Moment,
+    /// Share of the frames of one video that look like a frame of the other, the larger of both.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    alike: f32,
+    #[schema(value_type = Option<super::report_schema::Verdict>)]
+    verdict: Option<deepsight_core::Verdict>,
+    /// Probability that the video is forged; null if no face was scored.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    fake_probability: Option<f32>,
+    /// The analyst's own judgment; null without one.
+    label: Option<Label>,
+}
+
+impl Similar {
+    pub(crate) fn of(analysis: &Analysis, alike: f32) -> Self {
+        let result = analysis.result.as_ref();
+        Self {
+            id: analysis.id.clone(),
+            file_name: analysis.file_name.clone(),
+            created: analysis.created,
+            alike,
+            verdict: result.map(|result| result.verdict),
+            fake_probability: result.and_then(|result| result.fake_probability),
+            label: analysis.remarks.label,
         }
     }
 }

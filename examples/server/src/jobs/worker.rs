@@ -2,8 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deepsight_core::report::{Record, Variation};
@@ -17,8 +17,9 @@ use crate::domain::Moment;
 use crate::domain::{Analysis, Counts, Failure, Finished, model_id, without_path};
 use crate::engine::EngineError;
 use crate::locked::locked;
+use crate::look::Looker;
 use crate::metrics::Ended;
-use crate::store::{Picture, StoreError};
+use crate::store::{Picture, Seen, StoreError};
 use crate::uploads::Upload;
 
 /// Largest number of faces of one video that are kept as pictures. A long video with many people has more faces.
@@ -105,7 +106,7 @@ impl QueueState {
                 // Sending fails if the client has gone; it needs no answer then.
                 drop(reply.send(Ok(report)));
             }
-            (Ok((report, pictures)), Sink::Store) => match self.keep(&analysis, &report, &pictures) {
+            (Ok((report, seen)), Sink::Store) => match self.keep(&analysis, &report, &seen) {
                 Ok(()) => self.told(&report, took),
                 Err(error) => {
                     self.failed(&analysis, &Failure::of_store(&error, "the report"), None);
@@ -128,11 +129,11 @@ impl QueueState {
         path: &Path,
         video: Option<Media>,
         stored: bool,
-    ) -> Result<(Report, Vec<Picture>), StoppedAnalysis> {
+    ) -> Result<(Report, Seen), StoppedAnalysis> {
         let started = Instant::now();
-        let (report, pictures, turns) = self.look_upright(live, analysis, path, video, stored, started)?;
+        let (report, seen, turns) = self.look_upright(live, analysis, path, video, stored, started)?;
         if !analysis.settings.stability {
-            return Ok((report, pictures));
+            return Ok((report, seen));
         }
         let varying = Instant::now();
         let mut varied = Vec::new();
@@ -140,7 +141,7 @@ impl QueueState {
             let of_variation = self.vary(live, analysis, path, turns, variation, started)?;
             varied.extend(of_variation.map(|outcome| (variation, outcome)));
         }
-        Ok((report.with_stability(varied, varying.elapsed().as_secs_f64()), pictures))
+        Ok((report.with_stability(varied, varying.elapsed().as_secs_f64()), seen))
     }
 
     /// Analyzes a variation of a video, turned clockwise by `turns` times 90 degrees. Returns the report or why there
@@ -268,12 +269,12 @@ impl QueueState {
         video: Option<Media>,
         stored: bool,
         started: Instant,
-    ) -> Result<(Report, Vec<Picture>, u32), StoppedAnalysis> {
+    ) -> Result<(Report, Seen, u32), StoppedAnalysis> {
         let of_video = |error| StoppedAnalysis::Failed(Failure::of_video(&error));
         let video = video.map_or_else(|| Media::open_with(path, &self.decoding), Ok).map_err(of_video)?;
-        let (report, pictures) = self.look(live, analysis, path, &video, stored, started)?;
+        let (report, seen) = self.look(live, analysis, path, &video, stored, started)?;
         if !report.found_nobody() {
-            return Ok((report, pictures, 0));
+            return Ok((report, seen, 0));
         }
         let turned = |turns| Media::open_with(path, &self.decoding.clone().with_turn(turns));
         let turn = self.engine.find_turn(&analysis.settings, &mut |turns, count| {
@@ -282,10 +283,10 @@ impl QueueState {
             }
             Ok(turned(turns)?.frames(Sampling::evenly(count))?.with_cancel(&live.token()).boxed())
         });
-        let Some(turns) = turn else { return Ok((report, pictures, 0)) };
+        let Some(turns) = turn else { return Ok((report, seen, 0)) };
         let video = turned(turns).map_err(of_video)?;
-        let (report, pictures) = self.look(live, analysis, path, &video, stored, started)?;
-        Ok((report.of_turned_picture(turns), pictures, turns))
+        let (report, seen) = self.look(live, analysis, path, &video, stored, started)?;
+        Ok((report.of_turned_picture(turns), seen, turns))
     }
 
     /// Analyzes an opened video, within the remaining time of an analysis that started at `started`.
@@ -297,7 +298,7 @@ impl QueueState {
         video: &Media,
         stored: bool,
         started: Instant,
-    ) -> Result<(Report, Vec<Picture>), StoppedAnalysis> {
+    ) -> Result<(Report, Seen), StoppedAnalysis> {
         let of_video = |error| StoppedAnalysis::Failed(Failure::of_video(&error));
         let sampling = analysis.settings.sampling(video.duration(), self.max_frames);
         let frames = video.frames(sampling).map_err(of_video)?.with_cancel(&live.token());
@@ -327,7 +328,15 @@ impl QueueState {
             });
         let token = live.token();
         let job = self.with_closer_look(job, &token, analysis, video, expected, |frame| frame);
-        let outcome = self.engine.analyze(frames.boxed(), &analysis.settings, stored, is_still, job);
+        // Without the frames of the closer look, so that the look of a video does not depend on its scores.
+        let looker = Mutex::new(Looker::new());
+        let watched = frames.boxed().map(|frame| {
+            if let (Ok(frame), true) = (&frame, stored) {
+                locked(&looker).look_at(&frame.image);
+            }
+            frame
+        });
+        let outcome = self.engine.analyze(Box::new(watched), &analysis.settings, stored, is_still, job);
         if late.load(Ordering::Relaxed) {
             return Err(self.late());
         }
@@ -340,10 +349,11 @@ impl QueueState {
             EngineError::Model(error) => StoppedAnalysis::Failed(Failure::of_analysis(error, path)),
             error => StoppedAnalysis::Failed(Failure::hide(error)),
         })?;
-        Ok((without_paths(report, path), pictures))
+        let look = looker.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
+        Ok((without_paths(report, path), Seen { pictures, look }))
     }
 
-    fn keep(&self, analysis: &Analysis, report: &Report, pictures: &[Picture]) -> Result<(), StoreError> {
+    fn keep(&self, analysis: &Analysis, report: &Report, seen: &Seen) -> Result<(), StoreError> {
         let failed = |error: &dyn std::error::Error| StoreError::Content(serde::ser::Error::custom(error.to_string()));
         let signed = match &self.signing_key {
             Some(key) => {
@@ -355,7 +365,7 @@ impl QueueState {
         let report = signed.as_ref().unwrap_or(report);
         let json = report.to_json().map_err(|error| failed(&error))?;
         let html = report.to_html();
-        if self.store.finish(&analysis.id, Moment::now(), &in_brief(report), &json, &html, pictures)? {
+        if self.store.finish(&analysis.id, Moment::now(), &in_brief(report), &json, &html, seen)? {
             // The report is stored, so this is no failure: the next start prepares the webhook again.
             if let Err(error) = self.announce(&analysis.id) {
                 tracing::error!(error = with_causes(&error), "cannot prepare a webhook");

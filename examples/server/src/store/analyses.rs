@@ -6,9 +6,11 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::audit::record;
+use super::looks;
 use super::{Store, StoreError};
 use crate::audit::Entry;
 use crate::domain::{Analysis, Failure, Finished, Label, Moment, Origin, Remarks, Status};
+use crate::look::Look;
 
 /// The crop of a face that the model scored.
 #[derive(Debug)]
@@ -16,6 +18,14 @@ pub(crate) struct Picture {
     pub(crate) frame: u64,
     pub(crate) face: u64,
     pub(crate) jpeg: Vec<u8>,
+}
+
+/// What is kept of the frames of a video.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) pictures: Vec<Picture>,
+    /// `None` if no frame showed anything.
+    pub(crate) look: Option<Look>,
 }
 
 pub(super) const COLUMNS: &str = "seq, id, status, created, started, finished, file_name, bytes, sha256, settings, \
@@ -103,7 +113,7 @@ impl Store {
         Ok(())
     }
 
-    /// Stores a report and its pictures. Returns false if the analysis was removed.
+    /// Stores a report and what is kept of the frames. Returns false if the analysis was removed.
     pub(crate) fn finish(
         &self,
         id: &str,
@@ -111,7 +121,7 @@ impl Store {
         result: &Finished,
         json: &str,
         html: &str,
-        pictures: &[Picture],
+        seen: &Seen,
     ) -> Result<bool, StoreError> {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
@@ -126,9 +136,12 @@ impl Store {
         {
             let sql = "INSERT INTO pictures (id, frame, face, jpeg) VALUES (?1, ?2, ?3, ?4)";
             let mut insert = transaction.prepare_cached(sql)?;
-            for picture in pictures {
+            for picture in &seen.pictures {
                 insert.execute(params![id, picture.frame.cast_signed(), picture.face.cast_signed(), picture.jpeg])?;
             }
+        }
+        if let Some(look) = &seen.look {
+            looks::insert(&transaction, id, look)?;
         }
         transaction.commit()?;
         Ok(true)

@@ -6,6 +6,7 @@ mod analyses;
 mod audit;
 mod desk;
 mod keys;
+mod looks;
 mod shares;
 mod uploads;
 mod webhooks;
@@ -20,20 +21,21 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::domain::Failure;
 use crate::locked::locked;
 
-pub(crate) use analyses::Picture;
+pub(crate) use analyses::{Picture, Seen};
 pub(crate) use audit::export as export_audit;
 pub(crate) use desk::{Filter, Page};
 pub(crate) use webhooks::Delivery;
 
 /// Statements that bring the tables from each layout to the next. The first ones create them. `PRAGMA user_version` is
 /// the number of the layout.
-const LAYOUTS: [&str; 6] = [
+const LAYOUTS: [&str; 7] = [
     include_str!("layout_1.sql"),
     include_str!("layout_2.sql"),
     include_str!("layout_3.sql"),
     include_str!("layout_4.sql"),
     include_str!("layout_5.sql"),
     include_str!("layout_6.sql"),
+    include_str!("layout_7.sql"),
 ];
 /// Number of the layout of this version.
 const VERSION: i64 = LAYOUTS.len() as i64;

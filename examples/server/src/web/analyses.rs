@@ -18,7 +18,7 @@ use crate::audit::{Action, Entry};
 use crate::domain::Moment;
 use crate::domain::report_schema::ReportSchema;
 use crate::domain::{Analysis, Origin, Remarks, Status, model_id};
-use crate::domain::{AnalysisView, Earlier};
+use crate::domain::{AnalysisView, Earlier, Similar};
 use crate::domain::{Parameters, Settings, SettingsParameters};
 use crate::jobs::{Admission, Submission};
 use crate::locked::locked;
@@ -27,6 +27,8 @@ use crate::store::{Store, StoreError};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// Analyses of files that look alike that are named.
+const MAX_SIMILAR: usize = 5;
 /// Earlier analyses of the same file that are named.
 const MAX_EARLIER: u32 = 10;
 /// Parameters of a further analysis of a stored video.
@@ -393,13 +395,14 @@ pub(crate) async fn read(
     let analysis = find(&app, &client, &id).await?;
     let mut view = view(&app, &client, &analysis).await?;
     if analysis.status == Status::Done {
-        let json = app
+        let owner = client.scope();
+        let stored = app
             .store
-            .run(move |store| store.report_json(&id))
-            .await
-            .map_err(|error| Problem::of_store(&error, "the request"))?;
+            .run(move |store| Ok((store.report_json(&id)?, store.similar(owner.as_deref(), &analysis, MAX_SIMILAR)?)));
+        let (json, similar) = stored.await.map_err(|error| Problem::of_store(&error, "the request"))?;
         let report = json.map(RawValue::from_string).transpose();
         view.report = report.map_err(|error| Problem::hide(&error))?;
+        view.similar = Some(similar.iter().map(|(other, alike)| Similar::of(other, *alike)).collect());
     }
     Ok(Json(view))
 }

@@ -189,6 +189,7 @@ pub(crate) fn router(app: &App) -> Router {
         .routes(routes!(pictures::face))
         .routes(routes!(pictures::activation))
         .routes(routes!(pictures::frame))
+        .routes(routes!(pictures::contact_sheet))
         .routes(routes!(pictures::video))
         .routes(routes!(service::model))
         .routes(routes!(service::metrics))

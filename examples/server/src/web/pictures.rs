@@ -8,6 +8,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use deepsight_core::image::RgbImage;
+use deepsight_core::report::ContactSheet;
 use deepsight_core::{CancelToken, Report};
 use deepsight_video::{Media, Sampling};
 use image::ImageFormat;
@@ -15,7 +16,7 @@ use tower::ServiceExt;
 use tower_http::services::ServeFile;
 use utoipa::ToSchema;
 
-use super::analyses::{AnalysisProblems, find};
+use super::analyses::{AnalysisProblems, attachment, find, finished};
 use super::guard::Client;
 use super::problem::Problem;
 use super::{App, AppState, aside};
@@ -29,6 +30,8 @@ pub(crate) struct Bytes(Vec<u8>);
 
 /// Longer side of the picture of a whole frame, in pixels.
 const FRAME_SIDE: u32 = 1280;
+/// Longer side in pixels of the frames of which a contact sheet is made.
+const SHEET_SIDE: u32 = 640;
 /// Cache control of a picture. It never changes, but it may be removed and may need a key, so only the client's own
 /// cache keeps it, for ten minutes.
 const KEEP: &str = "private, max-age=600";
@@ -148,6 +151,52 @@ pub(crate) async fn frame(
         jpeg(&frame.image).map_err(|error| Problem::hide(&error))
     };
     Ok(picture(aside(&app.pictures, decode).await??))
+}
+
+/// Get an overview of the video in one picture
+///
+/// The sheet shows up to 24 of the analyzed frames, evenly spread and in order of time, for a look at the whole video at
+/// once and for search engines that look for pictures. The frames are decoded on request.
+#[utoipa::path(
+    get, path = "/v1/analyses/{id}/contact-sheet.jpg", tag = "pictures",
+    params(("id" = String, Path, description = "The analysis")),
+    responses(
+        (status = 200, description = "The sheet", body = Bytes, content_type = "image/jpeg"),
+        (status = 409, description = "The analysis is not done", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 422, description = "The video cannot be decoded", body = Problem,
+         content_type = "application/problem+json"),
+        AnalysisProblems,
+    ),
+)]
+pub(crate) async fn contact_sheet(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let analysis = finished(&app, &client, &id).await?;
+    let path = kept_video(&app, &client, &id).await?;
+    let json = app.store.run(move |store| store.report_json(&id)).await.map_err(|error| Problem::hide(&error))?;
+    let json = json.ok_or_else(|| Problem::not_found("The report was removed."))?;
+    let report = Report::from_json(&json).map_err(|error| Problem::hide(&error))?;
+    let options = app.decoding.clone().with_max_side(SHEET_SIDE).with_turn(report.quarter_turns());
+    // If the client disconnects, this future is dropped, which stops the decoding.
+    let decoding = CancelOnDrop::default();
+    let cancel = decoding.token();
+    let decode = move || -> Result<Vec<u8>, Problem> {
+        let failed = |error| Problem::of_video(&error);
+        let indices = report.contact_frames();
+        let media = Media::open_with(&path, &options).map_err(failed)?;
+        let mut sheet = ContactSheet::new();
+        for frame in media.frames_of_report(&report, &indices, &cancel).map_err(failed)? {
+            sheet = sheet.with_frame(&frame.map_err(failed)?.image);
+        }
+        let sheet = sheet.to_image().ok_or_else(|| Problem::not_found("The report has no frames."))?;
+        jpeg(&sheet).map_err(|error| Problem::hide(&error))
+    };
+    let sheet = aside(&app.pictures, decode).await??;
+    let name = attachment(&analysis, "jpg");
+    Ok(([(header::CONTENT_DISPOSITION, name)], picture(sheet)).into_response())
 }
 
 /// Stops the decoding when it is dropped, for a client that has disconnected.

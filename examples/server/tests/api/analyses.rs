@@ -111,7 +111,7 @@ async fn removing_cancels_running_and_waiting_analyses() {
 async fn a_report_cannot_be_read_before_the_analysis_is_done() {
     let (server, clips) = (Server::start(&["--workers", "1"]), Clips::new());
     let id = server.submit("?frames=1000", &clips.long()).await["id"].as_str().unwrap().to_owned();
-    for file in ["report.json", "report.html", "report.pdf"] {
+    for file in ["report.json", "report.html", "report.pdf", "contact-sheet.jpg"] {
         let response = server.get(&format!("/v1/analyses/{id}/{file}")).send().await.unwrap();
         assert_eq!(response.status(), 409);
     }

@@ -151,3 +151,39 @@ async fn a_video_that_was_deleted_has_to_be_sent_again() {
     let known = server.send("/v1/analyses?frames=2&known=show", &portraits()).await;
     assert_eq!(known.status(), StatusCode::OK);
 }
+
+#[tokio::test]
+async fn a_copy_with_other_bytes_is_named_as_a_file_that_looks_alike() {
+    let (admin, one, two) = (new_admin_key("desk"), new_key("one"), new_key("two"));
+    let server = Server::start_with(&[], &[("DEEPSIGHT_API_KEYS", &format!("{},{},{}", admin.1, one.1, two.1))]);
+    let (original, clips) = (portraits(), Clips::new());
+    let source = original.to_str().unwrap();
+    let copy = clips.make("copy.mp4", &["-i", source, "-an", "-vf", "scale=iw/2:-2", "-crf", "34", "-c:v", "libx264"]);
+    let excerpt = clips.make("excerpt.mkv", &["-ss", "4", "-t", "4", "-i", source, "-an", "-c:v", "libx264"]);
+    let mut ids = Vec::new();
+    for (key, clip) in [(&one.0, &original), (&one.0, &clips.faceless()), (&one.0, &copy), (&two.0, &excerpt)] {
+        let sent = send(&server, key, "?frames=12", clip).await.json::<Value>().await.unwrap();
+        finished(&server, key, &id_of(&sent)).await;
+        ids.push(id_of(&sent));
+    }
+    let similar = async |key: &str, id: &str| {
+        let view = server.get(&format!("/v1/analyses/{id}")).bearer_auth(key).send().await.unwrap();
+        view.json::<Value>().await.unwrap()["similar"].as_array().unwrap().clone()
+    };
+    let of_the_copy = similar(&one.0, &ids[2]).await;
+    assert_eq!(of_the_copy.len(), 1, "{of_the_copy:?}");
+    assert_eq!(
+        (&of_the_copy[0]["id"], &of_the_copy[0]["file_name"]),
+        (&ids[0].clone().into(), &"portraits.mp4".into())
+    );
+    assert!(of_the_copy[0]["alike"].as_f64().unwrap() > 0.8, "{of_the_copy:?}");
+    // Also the other way round, although the copy came later.
+    assert_eq!(similar(&one.0, &ids[0]).await[0]["id"], ids[2]);
+    assert_eq!(similar(&one.0, &ids[1]).await, Vec::<Value>::new(), "a clip of something else");
+    assert_eq!(similar(&two.0, &ids[3]).await, Vec::<Value>::new(), "analyses of others are not named");
+    let seen: Vec<Value> = similar(&admin.0, &ids[3]).await.into_iter().map(|one| one["id"].clone()).collect();
+    assert!(seen.len() == 2 && seen.contains(&ids[0].clone().into()), "{seen:?}");
+    // What is removed is named no more.
+    server.delete(&format!("/v1/analyses/{}", ids[2])).bearer_auth(&one.0).send().await.unwrap();
+    assert_eq!(similar(&one.0, &ids[0]).await, Vec::<Value>::new());
+}

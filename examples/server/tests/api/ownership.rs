@@ -34,7 +34,7 @@ async fn a_key_sees_and_removes_its_own_analyses_only_and_an_admin_those_of_all(
     assert!(events.text().await.unwrap().contains("event: done"));
 
     let parts = ["", "/events", "/report.json", "/report.html", "/report.pdf", "/video", "/frames/0", "/faces/0/0"];
-    for part in parts.iter().copied().chain(["/faces/0/0/activation"]) {
+    for part in parts.iter().copied().chain(["/faces/0/0/activation", "/contact-sheet.jpg"]) {
         let path = format!("{path}{part}");
         assert_eq!(status(&server, Method::GET, &path, &two).await, 404, "{path}");
         assert_eq!(status(&server, Method::GET, &path, &one).await, 200, "{path}");

@@ -98,3 +98,32 @@ async fn the_video_is_served_whole_and_in_ranges() {
     assert_eq!(response.status(), 416);
     assert_eq!(response.json::<Value>().await.unwrap()["status"], 416);
 }
+
+#[tokio::test]
+async fn a_contact_sheet_shows_the_analyzed_frames_while_the_video_is_stored() {
+    let server = Server::start(&[]);
+    let id = server.submit("?frames=6", &portraits()).await["id"].as_str().unwrap().to_owned();
+    let view = server.finished(&id).await;
+    let path = format!("/v1/analyses/{id}/contact-sheet.jpg");
+    let response = server.get(&path).send().await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["content-type"]),
+        (200, &"image/jpeg".parse().unwrap())
+    );
+    let name = format!("attachment; filename=\"deepsight-{}.jpg\"", &id[..8]);
+    assert_eq!(response.headers()["content-disposition"], name.as_str());
+    let sheet = image::load_from_memory(&response.bytes().await.unwrap()).unwrap().to_luma8();
+    // Each of the six frames is in its place: 2 columns of frames of 320 x 180 with lines of 4 pixels.
+    assert_eq!(sheet.dimensions(), (4 + 2 * 324, 4 + 3 * 184));
+    for (number, frame) in (0..).zip(view["report"]["frames"].as_array().unwrap()) {
+        let whole = picture(&server, &format!("/v1/analyses/{id}/frames/{}", frame["index"])).await;
+        let small = image::imageops::thumbnail(&whole, 320, 180);
+        let cell = image::imageops::crop_imm(&sheet, 4 + number % 2 * 324, 4 + number / 2 * 184, 320, 180).to_image();
+        let gray = image::DynamicImage::from(small).to_luma8();
+        let differences = gray.iter().zip(cell.iter()).map(|(a, b)| u64::from(a.abs_diff(*b)));
+        assert!(differences.sum::<u64>() < 6 * 320 * 180, "frame {number}");
+    }
+    let stored = std::fs::read_dir(server.data.path().join("uploads")).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(stored).unwrap();
+    assert_eq!(server.get(&path).send().await.unwrap().status(), 404);
+}

@@ -116,6 +116,7 @@ async fn the_document_lists_every_address_and_the_documentation_shows_it() {
         "/v1/analyses/{id}/report.pdf",
         "/v1/analyses/{id}/video",
         "/v1/analyses/{id}/frames/{index}",
+        "/v1/analyses/{id}/contact-sheet.jpg",
         "/v1/analyses/{id}/faces/{frame}/{face}",
         "/v1/analyses/{id}/faces/{frame}/{face}/activation",
         "/v1/model",
@@ -127,7 +128,7 @@ async fn the_document_lists_every_address_and_the_documentation_shows_it() {
     ] {
         assert!(paths.contains(&path), "{path} is not in {paths:?}");
     }
-    assert_eq!(paths.len(), 28);
+    assert_eq!(paths.len(), 29);
     let page = server.get("/docs/").send().await.unwrap();
     assert_eq!(page.status(), 200);
     assert!(page.text().await.unwrap().contains("swagger-ui"));
