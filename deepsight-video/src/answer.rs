@@ -119,7 +119,7 @@ pub(crate) fn read(output: impl Read, on_packet: &mut dyn FnMut(&Packet) -> bool
     })
 }
 
-/// What the parts of the parser share.
+/// State that the parts of the parser share.
 struct State {
     /// Bytes that may still be read before the next packet.
     allowance: Cell<usize>,

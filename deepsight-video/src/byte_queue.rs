@@ -1,4 +1,4 @@
-//! The bytes of a stream, read ahead by a thread of their own, so that no other thread blocks in the caller's reader.
+//! The bytes of a stream, read ahead by a separate thread, so that no other thread blocks in the caller's reader.
 
 use std::{
     collections::VecDeque,
@@ -16,7 +16,7 @@ const CHUNK: usize = 64 << 10;
 /// Bytes that are read ahead of those that were taken or peeked at.
 const READ_AHEAD: usize = 256 << 10;
 
-/// A bounded queue between the caller's reader and the one who takes its bytes. Until [`ByteQueue::take`], bytes are
+/// A bounded queue between the caller's reader and the consumer of its bytes. Until [`ByteQueue::take`], bytes are
 /// kept, so that they can be [peeked](ByteQueue::peek) at several times.
 ///
 /// The thread that reads holds the caller's reader. It is never joined, because a read of a silent pipe returns only
@@ -65,7 +65,7 @@ impl ByteQueue {
         });
         let (filled, most) = (Arc::clone(&queue), limits.max_file_bytes);
         thread::Builder::new().name("stream-reader".into()).spawn(move || {
-            // Also says so if the caller's reader panics.
+            // Ends the queue also if the caller's reader panics.
             let ended = EndOnDrop(filled);
             let end = ended.0.fill(reader, most);
             ended.0.end(end);
@@ -78,7 +78,7 @@ impl ByteQueue {
         loop {
             let got = match reader.read(&mut chunk) {
                 Ok(0) => return End::Finished,
-                // A reader that claims more than it was offered breaks its contract.
+                // A reader that returns more than the buffer's length breaks its contract.
                 Ok(got) => got.min(CHUNK),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return End::Failed(error),
@@ -107,7 +107,7 @@ impl ByteQueue {
         self.changed.notify_all();
     }
 
-    /// Ends the stream at once. What was not read yet is dropped, even if the source has ended by itself.
+    /// Ends the stream at once. Unread bytes are dropped, even if the source has already ended.
     pub(crate) fn stop(&self) {
         let mut state = self.lock();
         if matches!(state.end, None | Some(End::Finished)) {
@@ -139,7 +139,7 @@ impl ByteQueue {
         self.lock().taken
     }
 
-    /// Looks at the reason why no more bytes come.
+    /// Calls `look` with the reason why no more bytes come.
     pub(crate) fn look_at_end<T>(&self, look: impl FnOnce(Option<&End>) -> T) -> T {
         look(self.lock().end.as_ref())
     }
@@ -194,7 +194,7 @@ impl Read for Peek {
         if at >= self.most {
             return Ok(0);
         }
-        // The queue grows with what was looked at.
+        // The queue grows by the bytes that were peeked at.
         let mut state = self.queue.lock();
         state.capacity = state.capacity.max(at.saturating_add(READ_AHEAD));
         drop(state);
@@ -211,7 +211,7 @@ impl Read for Peek {
     }
 }
 
-/// A reader that takes the bytes out of a [`ByteQueue`]. After [`ByteQueue::stop`] it gives none.
+/// A reader that takes the bytes out of a [`ByteQueue`]. After [`ByteQueue::stop`] it returns none.
 #[derive(Debug)]
 pub(crate) struct Take(Arc<ByteQueue>);
 

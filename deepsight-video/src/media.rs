@@ -71,8 +71,8 @@ impl Media {
     }
 
     /// Decodes frames of a report on this file again, one after another: those with these indices, with the pixels that
-    /// were analyzed if the options [turn](crate::DecodeOptions::turn) the picture as then. Indices that are not in the
-    /// report are left out.
+    /// were analyzed if the options have the same [turn](crate::DecodeOptions::turn) as in the analysis. Indices that
+    /// are not in the report are left out.
     ///
     /// # Errors
     /// Returns the errors of [`frames`](Self::frames). The iterator returns later errors.
@@ -160,7 +160,7 @@ pub struct MediaFrames(Source);
 #[derive(Debug)]
 enum Source {
     Video(Box<Frames>),
-    /// The picture until it is decoded. It is decoded when it is taken, on the thread of the iterator's reader.
+    /// The picture until it is decoded, which happens on the thread that reads the iterator.
     Still(Option<Box<Still>>),
     Animation(Box<AnimationFrames>),
 }
@@ -184,7 +184,7 @@ impl MediaFrames {
     pub fn with_cancel(self, cancel: &CancelToken) -> Self {
         Self(match self.0 {
             Source::Video(frames) => Source::Video(Box::new(frames.with_cancel(cancel))),
-            // Each of their frames is decoded in a moment.
+            // A frame of a picture or an animation is decoded quickly.
             pictures => pictures,
         })
     }

@@ -25,7 +25,7 @@ pub(crate) struct Process {
     stderr: Arc<Mutex<Tail>>,
     /// Time for which the process may still be waited for.
     patience: Duration,
-    /// Whether `patience` counts anew whenever the process takes input or gives output, because a stream may be
+    /// Whether `patience` starts again whenever the process takes input or gives output, because a stream may be
     /// endless.
     renews: bool,
 }
@@ -78,7 +78,7 @@ impl Process {
         on_line: impl FnMut(&[u8]) -> bool + Send + 'static,
     ) -> Result<Self, VideoError> {
         let mut process = Self::start(command, Stdio::piped(), limits, None, on_line)?;
-        // It fails if the process has ended, whose exit and messages tell why.
+        // The copy fails if the process has ended. Its exit status and messages tell why.
         process.feed(command, move |mut stdin| drop(io::copy(&mut input, &mut stdin)))?;
         Ok(process)
     }
@@ -451,7 +451,7 @@ fn feed(mut input: impl Read, mut stdin: ChildStdin, shared: &Shared, patience: 
         shared.pause(true, patience);
         let got = input.read(&mut chunk);
         shared.pause(false, patience);
-        // The queue knows why its bytes have ended.
+        // The queue stores the reason why its bytes have ended.
         let Ok(got @ 1..) = got else { return };
         if stdin.write_all(&chunk[..got]).is_err() {
             return;

@@ -60,9 +60,8 @@ impl Sampling {
         Self { kind: Kind::Times(seconds.into().into()), max_frames: None, near_key_frames: false }
     }
 
-    /// Selects as many frames as a video of this many seconds asks for
-    /// ([`frames_for`](deepsight_core::frames_for)), spread evenly. In a video that is so long that they are more than
-    /// two seconds apart, [key frames are preferred](Self::near_key_frames).
+    /// Selects the number of frames for a video of `seconds` seconds ([`frames_for`](deepsight_core::frames_for)),
+    /// spread evenly. If they are more than two seconds apart, [key frames are preferred](Self::near_key_frames).
     pub fn auto(seconds: f64) -> Self {
         /// Seconds between two frames up to which each frame is the one at its time.
         const DENSE: f64 = 2.0;
@@ -94,7 +93,7 @@ impl Sampling {
     }
 }
 
-/// What a [`Plan`] has to know about a video.
+/// The properties of a video that a [`Plan`] needs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeline<'a> {
     /// Number of frames.
@@ -251,7 +250,7 @@ impl Plan {
         }
     }
 
-    /// Returns after how many wanted frames the decode may stop, for a caller who wants `cap` of them at most.
+    /// Returns the number of wanted frames after which decoding may stop, for a caller who wants at most `cap` of them.
     pub(crate) fn stops_after(&self, cap: u64) -> u64 {
         match self {
             Plan::Listed(list) if list.stops => cap.min(list.wanted.len() as u64),
@@ -370,12 +369,12 @@ fn spread(times: &[i64], count: usize) -> Vec<u64> {
     (0u64..).zip(taken).filter(|&(_, taken)| taken).map(|(index, _)| index).collect()
 }
 
-/// What becomes of a decoded frame.
+/// The use of a decoded frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pick {
-    /// ffmpeg does not give it.
+    /// ffmpeg does not return it.
     Skipped,
-    /// ffmpeg gives it, but it is not wanted.
+    /// ffmpeg returns it, but it is not wanted.
     Unwanted,
     Wanted,
 }
@@ -393,7 +392,7 @@ pub(crate) struct Picker {
 }
 
 impl Picker {
-    /// Returns what becomes of frame `index`. `microseconds` is its presentation time, if it has one.
+    /// Returns the use of frame `index`. `microseconds` is its presentation time, if it has one.
     pub(crate) fn pick(&mut self, index: u64, microseconds: Option<i64>) -> Pick {
         let picked = match &self.plan {
             Plan::Evenly { count, step, last } => {

@@ -52,7 +52,7 @@ impl Scan {
         self.shown.first().map(|frame| frame.time)
     }
 
-    /// Replaces what was measured on packets by the frames that a decoder gave, in their order.
+    /// Replaces the measurements on packets by the frames that a decoder returned, in their order.
     pub(crate) fn decoded(&mut self, frames: u64, times: &[(i64, bool)], clock: Clock) {
         self.frames = frames;
         (self.shown, self.jumps) = clock.bridge(times, self.step);
@@ -60,7 +60,7 @@ impl Scan {
 }
 
 /// The rule by which the clock of a container is bridged, as players do it. Broadcast streams and their recordings
-/// start their clocks anew. In other containers a long gap is meant: a picture that stays.
+/// restart their clocks. In other containers a long gap is intended: a picture that stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Clock {
     /// The longest time between two frames, in microseconds. A longer one is a jump of the clock.
@@ -74,8 +74,8 @@ impl Clock {
         Self { longest_gap: if restarts { 10_000_000 } else { 3_600_000_000 } }
     }
 
-    /// Puts frames in the order in which they are shown onto one clock that never jumps. Returns whether it had to.
-    /// [`Clock::filter`] does the same.
+    /// Puts frames in the order in which they are shown onto one clock that never jumps. Returns whether the clock
+    /// jumped. [`Clock::filter`] does the same.
     fn bridge(self, frames: &[(i64, bool)], step: i64) -> (Vec<Shown>, bool) {
         let mut jumps = false;
         let mut shown: Vec<Shown> = Vec::with_capacity(frames.len());
@@ -108,7 +108,7 @@ pub(crate) struct Packets {
     end_of_all: Option<i64>,
 }
 
-/// What is kept of the packets of one stream.
+/// The measurements of the packets of one stream.
 #[derive(Debug, Default)]
 struct Stream {
     stamps: Vec<Stamp>,
@@ -146,7 +146,7 @@ impl Packets {
         Self { max_frames, streams: BTreeMap::new(), frames: 0, end_of_all: None }
     }
 
-    /// Takes account of a packet that ffprobe printed. Returns `false` if there are too many.
+    /// Records a packet that ffprobe printed. Returns `false` if there are too many.
     pub(crate) fn push(&mut self, packet: &Packet) -> bool {
         let Some(stream) = packet.stream_index else {
             return true;
@@ -169,7 +169,7 @@ impl Packets {
         self.push_frame(stream, stamp, place)
     }
 
-    /// Takes account of a packet of a video stream. Returns `false` if there are too many.
+    /// Records a packet of a video stream. Returns `false` if there are too many.
     pub(crate) fn push_frame(&mut self, stream: u32, stamp: Stamp, place: Option<Place>) -> bool {
         self.ends_at(stamp.end());
         self.frames += 1;
@@ -183,7 +183,7 @@ impl Packets {
         self.frames <= self.max_frames.saturating_mul(MOST_STREAMS)
     }
 
-    /// Takes account of the end of a packet of any stream.
+    /// Records the end of a packet of any stream.
     pub(crate) fn ends_at(&mut self, end: Option<i64>) {
         self.end_of_all = self.end_of_all.max(end);
     }
@@ -193,7 +193,7 @@ impl Packets {
         self.streams.get(&stream).map_or(0, |stream| stream.stamps.len() as u64)
     }
 
-    /// Forgets all packets.
+    /// Removes all packets.
     pub(crate) fn clear(&mut self) {
         *self = Self::new(self.max_frames);
     }

@@ -41,7 +41,7 @@ const MAX_LINE: usize = 1024;
 /// a Y4M stream cannot say that it is BT.709, as most HD videos are, and then colors are off by some levels. Send such
 /// a video to [`PipedVideo`](crate::PipedVideo) as Matroska: `ffmpeg -i clip.mp4 -c:v rawvideo -f matroska -`. Frames
 /// with 4:2:0 chroma and even height are bit-identical to ffmpeg's on x86-64; chroma is not interpolated. Interlaced
-/// frames are not deinterlaced, which [`Y4m::notes`] tells.
+/// frames are not deinterlaced, as [`Y4m::notes`] reports.
 ///
 /// No item follows an error. A stream that ends inside a frame gives [`VideoError::TruncatedFrame`]. The limits on
 /// pixels, frames and length apply.
@@ -98,7 +98,7 @@ impl<R: Read> Y4m<R> {
         input
     }
 
-    /// Returns what a player would do to the picture and this library does not.
+    /// Returns the steps that a player would apply to the picture and this library does not.
     pub fn notes(&self) -> &[Note] {
         &self.finish.notes
     }

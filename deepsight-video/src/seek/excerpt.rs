@@ -1,6 +1,6 @@
-//! An excerpt of an MP4 file: the packets of some stretches as a fragmented MP4 file (ISO/IEC 14496-12, section 8.8) of
-//! its own, which one ffmpeg reads from a pipe. It need not open the file and read its index for each stretch, which
-//! takes longer than decoding some frames, and packets that no wanted frame needs are left out.
+//! An excerpt of an MP4 file: the packets of some stretches as a fragmented MP4 file (ISO/IEC 14496-12, section 8.8),
+//! which one ffmpeg reads from a pipe. So ffmpeg does not open the file and read its index for each stretch, which
+//! takes longer than decoding some frames. Packets that no wanted frame needs are left out.
 
 use std::{
     fs::File,
@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     entry::{H264_IDR, HEVC_IDR, kind_of_h264, kind_of_hevc},
-    route::Stretch,
+    stretch::Stretch,
 };
 use crate::{
     Video,
@@ -41,7 +41,7 @@ pub(crate) struct Excerpt {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
     Bytes(Vec<u8>),
-    /// Those at a place in the file.
+    /// The bytes at a place in the file.
     Copied(Place),
 }
 
@@ -55,7 +55,7 @@ impl Excerpt {
         let tracks = Track::all(&index).filter(|tracks| tracks.len() == video.header.streams)?;
         let track = tracks.into_iter().nth(stream).filter(|track| track.video)?;
         let mut samples = Vec::new();
-        // No more than are known to be shown: a few bytes can describe billions.
+        // Takes no more samples than are known to be shown: a few bytes can describe billions.
         let are_all = track.each(video.bytes, |sample| {
             samples.push(sample);
             samples.len() <= video.scan.shown.len()
@@ -165,8 +165,8 @@ impl Excerpt {
     }
 }
 
-/// Returns the first and the last sample of each stretch, in order of decoding. Where one begins before the last frame
-/// of the one before it is decoded, they are one.
+/// Returns the first and the last sample of each stretch, in order of decoding. Stretches that overlap in this order
+/// become one.
 fn in_order_of_decoding(stretches: &[Stretch], sample_of: &[usize]) -> Option<Vec<(usize, usize)>> {
     let mut parts: Vec<(usize, usize)> = Vec::new();
     for stretch in stretches {
@@ -199,7 +199,7 @@ fn is_never_referred_to(units: &[Unit]) -> bool {
     kind_of_h264(units).is_some() && units.iter().all(is_for_itself)
 }
 
-/// What an excerpt begins with.
+/// The boxes at the beginning of an excerpt.
 struct Head {
     bytes: Vec<u8>,
     /// The number of its track, of four bytes.
@@ -241,7 +241,8 @@ impl Head {
 
 /// Checks that the lengths of the units of H.264 or HEVC have four bytes, by the only sample entry of a track.
 fn has_long_lengths(entries: &[u8]) -> Option<()> {
-    // After a version, flags, the number of entries, size and type of the first one, and what every entry of video has.
+    // After a version, flags, the number of entries, size and type of the first one, and the fields of every entry of
+    // video.
     let boxes = entries.get(16 + 78..)?;
     let length = match (only(boxes, b"avcC"), only(boxes, b"hvcC")) {
         (Some(avc), None) => avc.get(4)?,
@@ -265,13 +266,13 @@ fn boxed(kind: &[u8; 4], content: &[&[u8]]) -> Vec<u8> {
 struct Reader {
     file: File,
     pieces: std::vec::IntoIter<Piece>,
-    /// What is left of the piece that is being read.
+    /// The rest of the piece that is being read.
     piece: Option<Rest>,
 }
 
 enum Rest {
     Bytes(io::Cursor<Vec<u8>>),
-    /// This many bytes from where the file is.
+    /// This many bytes from the file's current position.
     Copied(u64),
 }
 
