@@ -39,7 +39,7 @@ pub fn upload<B: Backend>(mut bytes: Vec<u8>, device: &B::Device) -> Tensor<B, 1
 ///
 /// # Panics
 /// Panics if `pixels.len() != 3 * count * height * width`.
-pub fn normalised<B: Backend>(
+pub fn normalized<B: Backend>(
     pixels: Vec<u8>,
     [count, height, width]: [usize; 3],
     mean: [f32; 3],

@@ -40,8 +40,8 @@ impl FaceQuality {
     /// use deepsight_core::{FaceQuality, Landmarks, image::{Rgb, RgbImage}};
     ///
     /// let front = Landmarks([[38.0, 52.0], [74.0, 52.0], [56.0, 72.0], [42.0, 92.0], [70.0, 92.0]]);
-    /// let grey = RgbImage::from_pixel(256, 256, Rgb([128; 3]));
-    /// let quality = FaceQuality::measure(&grey, &front);
+    /// let gray = RgbImage::from_pixel(256, 256, Rgb([128; 3]));
+    /// let quality = FaceQuality::measure(&gray, &front);
     /// assert_eq!((quality.detail, quality.light), (0.0, 1.0));
     /// assert!(quality.turn < 5.0);
     /// ```

@@ -5,6 +5,7 @@ mod config;
 mod crops;
 mod evidence;
 mod failure;
+mod forget;
 mod history;
 mod job;
 mod judge;
@@ -175,8 +176,8 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         self.analyze_job(frames, Job::new())
     }
 
-    /// Analyzes frames as [`analyze`](Self::analyze) does, with what the job says of the input, its callbacks and its
-    /// source of further frames.
+    /// Analyzes frames as [`analyze`](Self::analyze) does, with the input, the callbacks and the source of further
+    /// frames of a job.
     ///
     /// # Errors
     /// The errors of [`analyze`](Self::analyze), and [`Error::Cancelled`].
