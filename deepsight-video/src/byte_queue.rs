@@ -23,13 +23,13 @@ const READ_AHEAD: usize = 256 << 10;
 /// when the other end writes or closes. It ends with the next read that returns after [`ByteQueue::stop`].
 #[derive(Debug)]
 pub(crate) struct ByteQueue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     changed: Condvar,
     max_wait: Duration,
 }
 
 #[derive(Debug)]
-struct State {
+struct QueueState {
     bytes: VecDeque<u8>,
     /// Bytes that were taken from the front.
     taken: u64,
@@ -59,7 +59,13 @@ impl ByteQueue {
     /// Starts the thread that reads.
     pub(crate) fn start(reader: impl Read + Send + 'static, limits: &DecodeLimits) -> io::Result<Arc<Self>> {
         let queue = Arc::new(Self {
-            state: Mutex::new(State { bytes: VecDeque::new(), taken: 0, capacity: READ_AHEAD, end: None, canceled: 0 }),
+            state: Mutex::new(QueueState {
+                bytes: VecDeque::new(),
+                taken: 0,
+                capacity: READ_AHEAD,
+                end: None,
+                canceled: 0,
+            }),
             changed: Condvar::new(),
             max_wait: limits.max_source_wait,
         });
@@ -144,12 +150,12 @@ impl ByteQueue {
         look(self.lock().end.as_ref())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until `ready`, or until no more bytes come.
-    fn wait_until(&self, ready: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+    fn wait_until(&self, ready: impl Fn(&QueueState) -> bool) -> MutexGuard<'_, QueueState> {
         let mut state = self.lock();
         while state.end.is_none() && !ready(&state) {
             let before = state.taken + state.bytes.len() as u64;
@@ -157,7 +163,7 @@ impl ByteQueue {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            let same = |state: &mut State| {
+            let same = |state: &mut QueueState| {
                 state.end.is_none() && !ready(state) && state.taken + state.bytes.len() as u64 == before
             };
             let waited = self.changed.wait_timeout_while(state, self.max_wait, same);

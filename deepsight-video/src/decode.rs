@@ -61,7 +61,7 @@ impl Decode {
         let (sender, picked) = mpsc::channel();
         let decoded = Arc::new(AtomicU64::new(0));
         let picker = plan.clone().picker();
-        let mut times = Times { marks, picker, sender, decoded: Arc::clone(&decoded) };
+        let mut times = MarkReader { marks, picker, sender, decoded: Arc::clone(&decoded) };
         let mut command = ffmpeg::decode(&programs.ffmpeg, Address::File(path), &options.limits, &job);
         let process = Process::spawn(&mut command, &options.limits, options.hwaccel, move |line| times.take(line))?;
         processes.add(&process);
@@ -206,14 +206,14 @@ fn filters(video: &Video, plan: &Plan, marks: &Marks) -> String {
 }
 
 /// A reader of the marks of all decoded frames.
-struct Times {
+struct MarkReader {
     marks: Marks,
     picker: Picker,
     sender: Sender<Picked>,
     decoded: Arc<AtomicU64>,
 }
 
-impl Times {
+impl MarkReader {
     fn take(&mut self, line: &[u8]) -> bool {
         match self.marks.read(line) {
             Line::Message => return false,

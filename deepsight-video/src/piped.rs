@@ -310,7 +310,7 @@ impl Container {
         };
         let (sender, picked) = mpsc::channel();
         let progress = Arc::new(Progress::default());
-        let mut times = Times {
+        let mut times = StreamMarkReader {
             marks,
             picker: plan.picker(),
             sender,
@@ -523,7 +523,7 @@ impl Counts {
 
 /// A reader of the lines that the `metadata` filter prints for each decoded frame. Only the times of frames that ffmpeg
 /// gives are kept.
-struct Times {
+struct StreamMarkReader {
     marks: Marks,
     picker: Picker,
     sender: Sender<Mark>,
@@ -532,7 +532,7 @@ struct Times {
     limits: DecodeLimits,
 }
 
-impl Times {
+impl StreamMarkReader {
     fn take(&mut self, line: &[u8]) -> bool {
         match self.marks.read(line) {
             Line::Message => return false,

@@ -122,7 +122,7 @@ impl Process {
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let limited = confine(&child, limits, hwaccel);
         let shared = Arc::new(Shared {
-            state: Mutex::new(State {
+            state: Mutex::new(ProcessState {
                 child,
                 reaped: false,
                 deadline: None,
@@ -296,12 +296,12 @@ impl Drop for Process {
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<ProcessState>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
-struct State {
+struct ProcessState {
     child: Child,
     reaped: bool,
     deadline: Option<Instant>,
@@ -312,7 +312,7 @@ struct State {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ProcessState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -367,7 +367,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl ProcessState {
     fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         let status = self.child.try_wait()?;
         self.reaped |= status.is_some();
@@ -576,7 +576,7 @@ mod tests {
             let mut read = Vec::new();
             (process.read(&mut read, 2).unwrap(), process)
         });
-        let wait_for = |state: &dyn Fn(&State) -> bool| {
+        let wait_for = |state: &dyn Fn(&ProcessState) -> bool| {
             while !state(&shared.lock()) {
                 thread::yield_now();
             }

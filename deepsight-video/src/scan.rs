@@ -103,14 +103,14 @@ impl Clock {
 #[derive(Debug)]
 pub(crate) struct Packets {
     max_frames: u64,
-    streams: BTreeMap<u32, Stream>,
+    streams: BTreeMap<u32, StreamPackets>,
     frames: u64,
     end_of_all: Option<i64>,
 }
 
 /// The measurements of the packets of one stream.
 #[derive(Debug, Default)]
-struct Stream {
+struct StreamPackets {
     stamps: Vec<Stamp>,
     key_packets: Vec<KeyPacket>,
     hidden: bool,
@@ -173,7 +173,7 @@ impl Packets {
     pub(crate) fn push_frame(&mut self, stream: u32, stamp: Stamp, place: Option<Place>) -> bool {
         self.ends_at(stamp.end());
         self.frames += 1;
-        let Stream { stamps, key_packets, .. } = self.streams.entry(stream).or_default();
+        let StreamPackets { stamps, key_packets, .. } = self.streams.entry(stream).or_default();
         if stamps.len() as u64 <= self.max_frames {
             stamps.push(stamp);
             if stamp.key {
@@ -200,7 +200,7 @@ impl Packets {
 
     /// Returns the measurements of `stream`, whose container's clock has ticks of `tick` seconds.
     pub(crate) fn finish(mut self, stream: u32, tick: f64, clock: Clock) -> Scan {
-        let Stream { stamps, key_packets, hidden } = self.streams.remove(&stream).unwrap_or_default();
+        let StreamPackets { stamps, key_packets, hidden } = self.streams.remove(&stream).unwrap_or_default();
         let timed = in_order(&stamps, clock);
         let gaps = Gaps::of(&timed, clock);
         let times: Vec<_> = timed.iter().map(|&(time, _, key)| (time, key)).collect();

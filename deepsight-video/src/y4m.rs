@@ -50,7 +50,7 @@ const MAX_LINE: usize = 1024;
 pub struct Y4m<R> {
     reader: R,
     name: PathBuf,
-    header: Header,
+    header: StreamHeader,
     finish: Finish,
     options: DecodeOptions,
     stored: Vec<u8>,
@@ -77,7 +77,7 @@ impl<R: Read> Y4m<R> {
         let name = PathBuf::from(NAME);
         let line = read_line(&mut reader, &name)?;
         let line = line.ok_or_else(|| broken(&name, "it is empty".into()))?;
-        let header = Header::parse(&line, &name)?;
+        let header = StreamHeader::parse(&line, &name)?;
         let size = (header.width, header.height);
         let mut finish = Finish::plan(&name, header.format, header.range, size, header.shape, options)?;
         if header.interlaced {
@@ -200,7 +200,7 @@ fn broken(name: &Path, reason: String) -> VideoError {
 
 /// The first line of a stream.
 #[derive(Debug, Clone, PartialEq)]
-struct Header {
+struct StreamHeader {
     width: u32,
     height: u32,
     /// Frames per second.
@@ -212,7 +212,7 @@ struct Header {
     range: Range,
 }
 
-impl Header {
+impl StreamHeader {
     fn parse(line: &[u8], name: &Path) -> Result<Self, VideoError> {
         let text = line.strip_prefix(MAGIC).ok_or_else(|| broken(name, "it does not begin with YUV4MPEG2".into()))?;
         // ffmpeg's defaults.

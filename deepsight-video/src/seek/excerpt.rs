@@ -33,13 +33,13 @@ pub(crate) fn may_exist(video: &Video) -> bool {
 /// The packets of some stretches of a file, which is read only when [`Excerpt::open`] is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Excerpt {
-    pieces: Vec<Piece>,
+    pieces: Vec<ExcerptPiece>,
     frames: Vec<(usize, bool)>,
 }
 
 /// Some bytes of an excerpt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
+enum ExcerptPiece {
     Bytes(Vec<u8>),
     /// The bytes at a place in the file.
     Copied(Place),
@@ -77,8 +77,8 @@ impl Excerpt {
         for &(first, last) in stretches.iter().flat_map(|stretch| &stretch.wanted) {
             wanted.get_mut(first..=last)?.fill(true);
         }
-        let head = Head::of(children(&index, b"trak").nth(stream)?, child(&index, b"mvhd")?)?;
-        let mut excerpt = Self { pieces: vec![Piece::Bytes(head.bytes)], frames: Vec::new() };
+        let head = ExcerptHead::of(children(&index, b"trak").nth(stream)?, child(&index, b"mvhd")?)?;
+        let mut excerpt = Self { pieces: vec![ExcerptPiece::Bytes(head.bytes)], frames: Vec::new() };
         let mut file = File::open(&video.path).ok()?;
         let h264 = video.header.codec == "h264";
         for (number, (first, last)) in in_order_of_decoding(stretches, &sample_of)?.into_iter().enumerate() {
@@ -112,7 +112,7 @@ impl Excerpt {
     /// Opens the file. Returns the frames that a decoder must give, each with whether it is wanted, in order of
     /// presentation, and the bytes of the excerpt.
     pub(crate) fn open(self, path: &Path) -> io::Result<(Vec<(usize, bool)>, impl Read + Send + use<>)> {
-        let bytes = Reader { file: File::open(path)?, pieces: self.pieces.into_iter(), piece: None };
+        let bytes = ExcerptReader { file: File::open(path)?, pieces: self.pieces.into_iter(), piece: None };
         Ok((self.frames, bytes))
     }
 
@@ -154,11 +154,11 @@ impl Excerpt {
         let mut head = fragment(data);
         head.extend(u32::try_from(bytes).ok()?.to_be_bytes());
         head.extend(b"mdat");
-        self.pieces.push(Piece::Bytes(head));
+        self.pieces.push(ExcerptPiece::Bytes(head));
         for place in samples.map(|sample| sample.place) {
             match self.pieces.last_mut() {
-                Some(Piece::Copied(last)) if last.end() == Some(place.position) => last.size += place.size,
-                _ => self.pieces.push(Piece::Copied(place)),
+                Some(ExcerptPiece::Copied(last)) if last.end() == Some(place.position) => last.size += place.size,
+                _ => self.pieces.push(ExcerptPiece::Copied(place)),
             }
         }
         Some(())
@@ -200,13 +200,13 @@ fn is_never_referred_to(units: &[Unit]) -> bool {
 }
 
 /// The boxes at the beginning of an excerpt.
-struct Head {
+struct ExcerptHead {
     bytes: Vec<u8>,
     /// The number of its track, of four bytes.
     track: [u8; 4],
 }
 
-impl Head {
+impl ExcerptHead {
     /// Describes a file that has one track, `track`, and consists of fragments.
     fn of(track: &[u8], movie: &[u8]) -> Option<Self> {
         let header = child(track, b"tkhd")?;
@@ -263,9 +263,9 @@ fn boxed(kind: &[u8; 4], content: &[&[u8]]) -> Vec<u8> {
 }
 
 /// The bytes of an excerpt.
-struct Reader {
+struct ExcerptReader {
     file: File,
-    pieces: std::vec::IntoIter<Piece>,
+    pieces: std::vec::IntoIter<ExcerptPiece>,
     /// The rest of the piece that is being read.
     piece: Option<Rest>,
 }
@@ -276,7 +276,7 @@ enum Rest {
     Copied(u64),
 }
 
-impl Read for Reader {
+impl Read for ExcerptReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let got = match &mut self.piece {
@@ -295,8 +295,8 @@ impl Read for Reader {
                 return Ok(got);
             }
             self.piece = match self.pieces.next() {
-                Some(Piece::Bytes(bytes)) => Some(Rest::Bytes(io::Cursor::new(bytes))),
-                Some(Piece::Copied(place)) => {
+                Some(ExcerptPiece::Bytes(bytes)) => Some(Rest::Bytes(io::Cursor::new(bytes))),
+                Some(ExcerptPiece::Copied(place)) => {
                     self.file.seek(SeekFrom::Start(place.position))?;
                     Some(Rest::Copied(place.size))
                 }

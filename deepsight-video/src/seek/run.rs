@@ -62,7 +62,7 @@ impl Run {
         let wanted = stretches.iter().flat_map(|stretch| &stretch.wanted);
         let wanted = wanted.flat_map(|&(first, last)| first..=last).collect();
         let (sender, decoded) = mpsc::channel();
-        let inputs = stretches.into_iter().map(Input::new).map(Source::Seek).collect();
+        let inputs = stretches.into_iter().map(Input::new).map(ExpectedFrames::Seek).collect();
         let mut watch = Watch { marks, scan: Arc::clone(scan), inputs, sender };
         let mut command = ffmpeg::seek(&programs.ffmpeg, path, &options.limits, &job);
         let process = Process::spawn(&mut command, &options.limits, None, move |line| watch.take(line))?;
@@ -82,7 +82,7 @@ impl Run {
         select(&ranges(&wanted), &scan.shown, excerpt::LATER, &mut filters);
         filters = filters + "," + &picture.filters_on_selected(None) + "[frames]";
         let (sender, decoded) = mpsc::channel();
-        let inputs = vec![Source::Excerpt { frames, next: 0 }];
+        let inputs = vec![ExpectedFrames::Excerpt { frames, next: 0 }];
         let mut watch = Watch { marks, scan: Arc::clone(scan), inputs, sender };
         let mut command = ffmpeg::excerpt(&programs.ffmpeg, &options.limits, &filters, header.old_sync_option);
         let process = Process::spawn_on(&mut command, &options.limits, bytes, move |line| watch.take(line))?;
@@ -202,12 +202,12 @@ fn time_of(shown: &[Shown], place: usize) -> i64 {
 struct Watch {
     marks: Marks,
     scan: Arc<Scan>,
-    inputs: Vec<Source>,
+    inputs: Vec<ExpectedFrames>,
     sender: Sender<Decoded>,
 }
 
 /// The frames that an input must return.
-enum Source {
+enum ExpectedFrames {
     Seek(Input),
     /// These frames, each with whether it is wanted.
     Excerpt {
@@ -216,7 +216,7 @@ enum Source {
     },
 }
 
-impl Source {
+impl ExpectedFrames {
     /// Records a decoded frame. Returns an event if the frame decides about wanted frames.
     fn take(&mut self, time: i64, shown: &[Shown]) -> Option<Decoded> {
         let (frames, next) = match self {
