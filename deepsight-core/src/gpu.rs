@@ -198,8 +198,7 @@ impl Failed for Error {
     }
 }
 
-/// Formats a backend's message about a failure on one line, without backtraces. If memory is the cause, adds what to
-/// do.
+/// Formats a backend's message about a failure on one line, without backtraces. If memory is the cause, adds advice.
 pub fn device_message(message: &str) -> String {
     let told = message.lines().map(str::trim).take_while(|line| !line.starts_with("Backtrace"));
     let told: Vec<&str> = told.filter(|line| !line.is_empty()).take(6).collect();

@@ -71,7 +71,7 @@ pub use classifier::Classifier;
 pub use coverage::{CLOSER_FRAMES, Coverage, frames_for};
 pub use crop::FaceCrop;
 pub use decide::{Decision, EnsembleAnswer, ModelAnswer, Segment, SegmentConfig};
-// What a network is made of, for `deepsight-train`, which computes its gradients. Not a promise.
+// Parts of a network, for `deepsight-train`, which computes their gradients. Not a promise.
 #[cfg(feature = "model")]
 #[doc(hidden)]
 pub use efficientnet::{
@@ -106,7 +106,7 @@ pub mod cancel {
     pub use crate::analyzer::{Interruptible, OnCancel};
 }
 
-/// EfficientNet, vision transformers, model files, and the import of weights of others.
+/// EfficientNet, vision transformers, model files, and the import of weights of other programs.
 #[cfg(feature = "model")]
 pub mod model {
     pub use crate::conversion::{Conversion, ConversionNote};

@@ -89,7 +89,7 @@ impl TrackerConfig {
 /// every track, so that a face at the position of another one does not continue its track.
 ///
 /// ```
-/// use deepsight_core::{BoundingBox, TrackerConfig, image::RgbImage};
+/// use deepsight_core::{BoundingBox, image::RgbImage, tracking::TrackerConfig};
 ///
 /// let mut tracker = TrackerConfig::default().init()?;
 /// let image = RgbImage::new(640, 360);

@@ -304,7 +304,7 @@ pub enum Reason {
         /// Median detector confidence that a track needs.
         limit: f32,
     },
-    /// Nobody was found in the picture as the file has it, so it was turned.
+    /// Nobody was found in the picture at the orientation of the file, so it was turned.
     Turned {
         /// Clockwise turn in degrees: 90, 180 or 270.
         degrees: u32,

@@ -158,10 +158,9 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     /// Analyzes frames from any source, in order of presentation. The source's error is any error type, or a
     /// [`BoxError`].
     ///
-    /// Decoding (the iterator), detection and classification each run on a thread of their own, a few frames apart.
-    /// Their computations run on the analyzer's [`Threads`]. Errors of single frames and faces, and panics of the
-    /// iterator, the detector or the classifier, are collected in the report. Frames that failed are missing from its
-    /// list.
+    /// Decoding (the iterator), detection and classification each run on a separate thread, a few frames apart. Their
+    /// computations run on the analyzer's [`Threads`]. Errors of single frames and faces, and panics of the iterator,
+    /// the detector or the classifier, are collected in the report. Frames that failed are missing from its list.
     ///
     /// # Errors
     /// [`Error::Unreadable`] when the input fails before its first frame, [`Error::NoFrames`] when it has none,

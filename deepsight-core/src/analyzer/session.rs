@@ -276,7 +276,7 @@ fn outcome(decision: &Decision) -> Outcome {
         Reason::DecidedByTrack { track, .. } => Some((track, None)),
         _ => None,
     });
-    // While nobody looks forged, it does not matter who is the most suspicious.
+    // The most suspicious person matters only if the verdict is FAKE.
     (decision.verdict, decides.filter(|_| decision.verdict == Verdict::Fake))
 }
 

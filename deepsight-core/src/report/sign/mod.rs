@@ -123,7 +123,7 @@ impl SecretKey {
         key.map(Self).map_err(|error| SignatureError::Key { kind: "secret", reason: error.to_string() })
     }
 
-    /// Reads a key file, which nobody but its owner may be able to read.
+    /// Reads a key file, which only its owner may be able to read.
     ///
     /// # Errors
     /// [`SignatureError::KeyFile`] if it cannot be read or is not a key, and on Unix [`SignatureError::Exposed`] if
