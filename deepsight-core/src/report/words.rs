@@ -8,10 +8,10 @@ use crate::{Coverage, FaceCrop, FrameError, Reason, Verdict};
 pub(super) const CAUTION: &str = "An estimate by a trained model, not proof: forgeries it was not trained on can pass, \
                                   and poor video can look forged.";
 /// How to read activation maps. Each is scaled to its own maximum, so even a real face has bright regions.
-pub(super) const MAPS: &str = "The faces of each person with the highest fake probability. Beside each, coloured, \
-                               what in it speaks for a forgery: most where it is yellow. Every picture has a scale of \
-                               its own, so a face with a low probability may have bright places too; one without \
-                               colour has no place that speaks for a forgery.";
+pub(super) const MAPS: &str = "The faces of each person with the highest fake probability. Beside each, color marks \
+                               the parts that raise the fake probability, strongest where yellow. Every picture has \
+                               its own scale, so a face with a low probability may have bright parts, too; a face \
+                               without color has no part that raises the probability.";
 
 /// Returns the meaning of a verdict as a sentence.
 pub(super) fn meaning(verdict: Verdict) -> &'static str {

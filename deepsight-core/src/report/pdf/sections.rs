@@ -40,7 +40,7 @@ const GLOSSARY: &[(&str, &str)] = &[
         "Faces that follow each other in place and time. Nobody is recognized, and one person may have two numbers.",
     ),
     ("Detail", "How many pixels of real detail a face has, whatever its size: a blurred or enlarged face has few."),
-    ("Coloured faces", "The places in a face that raise its fake probability: most where it is yellow."),
+    ("Colored faces", "The parts of a face that raise its fake probability, strongest where yellow."),
     ("SHA-256", "A fingerprint of a file. If one bit of the file changes, it has another fingerprint."),
     ("Signature", "A number that only the owner of a secret key can make, and that everybody can check."),
 ];
