@@ -2,7 +2,8 @@
 # Type-checks every crate with each backend alone. Slow (each set compiles its own Burn): for before a release.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-for crate in deepsight-core deepsight-face deepsight-train deepsight-device deepsight-cli deepsight-examples deepsight-server deepsight-benches; do
+for crate in deepsight-core deepsight-face deepsight-train deepsight-device deepsight-cli \
+    deepsight-examples deepsight-server deepsight-benches; do
     for backend in flex ndarray cuda wgpu; do
         echo "== $crate, $backend alone"
         cargo check --locked -p "$crate" --no-default-features --features "$backend" --all-targets

@@ -3,9 +3,9 @@
     pip install 'mediapipe<0.10.15' opencv-python-headless numpy
     python scripts/face-shape.py manifest.csv
 
-The manifest is what `preprocess` writes: `file`, and five landmarks in pixels of that file. A crop must show the whole face.
-The table in the code was made from 250 photographs of Labeled Faces in the Wild and 150 frames of Celeb-DF, of which 393 gave
-a mesh; other faces give numbers that differ by a unit or two.
+The manifest comes from `preprocess`: `file`, and five landmarks in pixels of that file. A crop must show the whole
+face. The table in the code was made from 250 photographs of Labeled Faces in the Wild and 150 frames of Celeb-DF, of
+which 393 gave a mesh; other faces give numbers that differ by a unit or two.
 """
 
 import csv
@@ -16,8 +16,11 @@ import cv2
 import mediapipe
 import numpy as np
 
-TEMPLATE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
-COLUMNS = [f"{point}_{axis}" for point in ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right") for axis in "xy"]
+TEMPLATE = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+COLUMNS = [f"{point}_{axis}" for point in POINTS for axis in "xy"]
 # Numbers of MediaPipe's face mesh: right half, top to bottom or from the nose outwards, and their mirror images.
 GROUPS = {
     "OUTLINE": [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152],
@@ -87,7 +90,8 @@ def main() -> None:
         model = np.linalg.lstsq(inputs * weights[:, None], outputs * weights[:, None], rcond=None)[0]
         residual = np.sqrt(((outputs - inputs @ model) ** 2).mean(1))
         weights = 1 / np.sqrt(1 + (residual / np.median(residual)) ** 2)
-    print(f"// {len(points) // 2} faces; mean pose {poses.mean(0).round(3).tolist()}, median residual {np.median(residual):.1f}")
+    pose = poses.mean(0).round(3).tolist()
+    print(f"// {len(points) // 2} faces; mean pose {pose}, median residual {np.median(residual):.1f}")
     table = model.reshape(4, len(right), 2).round(1)
     names = [name for name, numbers in GROUPS.items() for _ in numbers]
     for index, name in enumerate(names):

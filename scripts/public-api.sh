@@ -29,7 +29,8 @@ chmod +x "$work/rustdoc"
 # All members at once, so that Burn has the features that the other commands compile it with.
 RUSTDOC="$work/rustdoc" RUSTDOCFLAGS="-Z unstable-options --output-format json" \
     cargo doc --quiet --workspace --no-deps --locked
-target=$(cargo metadata --locked --offline --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+target=$(cargo metadata --locked --offline --no-deps --format-version 1 |
+    sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 differ=0
 for crate in $(scripts/publish.sh --list); do
@@ -41,6 +42,7 @@ for crate in $(scripts/publish.sh --list); do
     fi
 done
 if [ "$differ" = 1 ]; then
-    echo "The public API differs from docs/public-api. If that is meant, run scripts/public-api.sh and commit the files." >&2
+    echo "The public API differs from docs/public-api." >&2
+    echo "If that is intended, run scripts/public-api.sh and commit the files." >&2
     exit 1
 fi

@@ -3,7 +3,8 @@
 # scripts/publish.sh --list prints their names.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-crates=(deepsight-kernels deepsight-weights deepsight-core deepsight-face deepsight-video deepsight-train deepsight-device deepsight)
+crates=(deepsight-kernels deepsight-weights deepsight-core deepsight-face deepsight-video deepsight-train
+    deepsight-device deepsight)
 if [ "${1:-}" = --list ]; then
     printf '%s\n' "${crates[@]}"
     exit

@@ -3,10 +3,10 @@
     pip install opencv-python-headless numpy
     python scripts/swap-faces.py crops/manifest.csv swapped --split test
 
-The manifest is what `preprocess --crop align` writes. Of every person's real faces some are taken; each is written as it is,
-and once more with another person's face in it: the one of thirty whose landmarks are most alike, laid over by them, brought to
-the colours it replaces, and blended by a soft edge or by Poisson's equation (Perez et al., SIGGRAPH 2003), or both in turn.
-The new folder has a manifest of its own, for `evaluate --manifest`.
+The manifest comes from `preprocess --crop align`. Some real faces of every person are chosen. Each is written
+unchanged, and again with another person's face in it: of thirty faces the one with the most similar landmarks, aligned
+by them, matched to the colors that it replaces, and blended by a soft edge or by Poisson's equation (Perez et al.,
+SIGGRAPH 2003), or both in turn. The new folder has a manifest of its own, for `evaluate --manifest`.
 """
 
 import argparse
@@ -33,8 +33,9 @@ def face_mask(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     centre = eyes + 0.55 * down
     mask = np.zeros(size, np.uint8)
     axes = (int(0.85 * width), int(1.2 * height))
-    cv2.ellipse(mask, tuple(int(v) for v in centre), axes, np.degrees(np.arctan2(across[1], across[0])), 0, 360, 255, -1)
-    # Poisson's equation wants the mask off the border.
+    angle = np.degrees(np.arctan2(across[1], across[0]))
+    cv2.ellipse(mask, tuple(int(v) for v in centre), axes, angle, 0, 360, 255, -1)
+    # Poisson's equation needs the mask away from the border.
     mask[:2], mask[-2:], mask[:, :2], mask[:, -2:] = 0, 0, 0, 0
     return mask
 

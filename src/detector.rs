@@ -84,7 +84,7 @@ impl Detector {
         Ok(report.with_setting("device", self.shared.device.to_string()))
     }
 
-    /// Looks for the turn of a file's picture in which there are faces.
+    /// Searches for the quarter turn at which a file's picture has faces.
     fn find_turn(&self, path: &Path, cancel: &CancelToken) -> Option<u32> {
         let Shared { analyzer, decoding, .. } = &*self.shared;
         analyzer.find_turn(|turns, count| {
@@ -137,7 +137,7 @@ impl Detector {
         self.analyze_boxed(&mut frames, job)
     }
 
-    /// Compiled here once, whatever the frames come from.
+    /// Compiled here once, for every source of frames.
     fn analyze_boxed(
         &self,
         frames: &mut (dyn Iterator<Item = Result<Frame, BoxError>> + Send),
@@ -157,7 +157,7 @@ impl Detector {
     }
 
     /// Analyzes several files, up to `jobs` at the same time. The results arrive as they are ready. Dropping the
-    /// iterator cancels what is left.
+    /// iterator cancels the remaining analyses.
     pub fn analyze_many<P: Into<PathBuf>>(&self, paths: impl IntoIterator<Item = P>, jobs: usize) -> Analyses {
         Analyses::start(self.clone(), paths.into_iter().map(Into::into).collect(), jobs)
     }
@@ -328,7 +328,7 @@ impl DetectorBuilder {
         Self { model: Model::Bytes(bytes.into()), ..self }
     }
 
-    /// Sets the size in pixels of the smallest face that is looked for. Larger is faster. Default: 20.
+    /// Sets the size in pixels of the smallest face to find. Larger is faster. Default: 20.
     pub fn min_face_size(self, pixels: u32) -> Self {
         Self { min_face_size: pixels, ..self }
     }
@@ -338,8 +338,8 @@ impl DetectorBuilder {
         Self { threads: Some(threads), ..self }
     }
 
-    /// Sets which frames of a video are looked at. Default: as many as its length asks for
-    /// ([`Sampling::auto`]), and more around suspicious seconds.
+    /// Sets which frames of a video are analyzed. Default: a number that depends on its length ([`Sampling::auto`]),
+    /// and more around suspicious seconds.
     pub fn sampling(self, sampling: Sampling) -> Self {
         Self { sampling: Some(sampling), ..self }
     }
@@ -395,7 +395,7 @@ impl DetectorBuilder {
     fn networks_on<B: Backend>(&self, place: &B::Device, gpu: bool) -> Result<(AnyDetector, AnyClassifier), Error> {
         let detector = MtcnnConfig::new().with_min_face_size(self.min_face_size as f32).init::<B>(place)?;
         let prepared = |classifier: Classifier<B>| -> Result<Classifier<B>, deepsight_core::Error> {
-            // A model that computes something else here than where it was made must not judge anyone.
+            // A model that gives other results here than where it was trained must not be used.
             classifier.verify()?;
             Ok(if gpu { classifier.with_batch_size(GPU_BATCHES.1) } else { classifier })
         };

@@ -33,11 +33,11 @@ impl Device {
         [Self::Cpu].into_iter().chain(gpus).chain(others).collect()
     }
 
-    /// Checks that the device is there and works.
+    /// Checks that the device exists and works.
     ///
     /// # Errors
-    /// [`Error::DeviceNotBuilt`] if the program was built without it, [`Error::Device`], with what was looked for and
-    /// what to do, if it cannot be used.
+    /// [`Error::DeviceNotBuilt`] if the program was built without it, [`Error::Device`], with the cause and the cure,
+    /// if it cannot be used.
     pub fn check(&self) -> Result<(), Error> {
         match *self {
             Self::Cpu => Ok(()),

@@ -16,7 +16,7 @@ pub enum Error {
     /// was cancelled.
     #[error(transparent)]
     Analysis(#[from] deepsight_core::Error),
-    /// The device is not there, or does not work.
+    /// The device does not exist, or does not work.
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// The text names no device.

@@ -16,6 +16,10 @@
 //! # Ok(())
 //! # }
 //! ```
+//! ```toml
+//! [dependencies]
+//! deepsight = "0.1"
+//! ```
 //!
 //! The program `ffmpeg` must be installed: it decodes the clips. [`Detector::builder`] chooses a device, a model and
 //! the settings. A detector is cheap to clone and may be shared between threads.
@@ -28,6 +32,8 @@
 //! | `weights` (default) | the bundled model, 7 MB; without it, every detector needs [`DetectorBuilder::model`] |
 //! | `cuda` | NVIDIA GPUs, as [`Device::Cuda`] |
 //! | `wgpu` | other GPUs, as [`Device::Wgpu`] |
+//! | `pdf` | reports as PDF: `core::report::ReportPdf` |
+//! | `signature` | signed reports: `Report::sign` and `core::report::verify` |
 //! | `train` | the module `train` |
 //!
 //! # The crates below

@@ -70,11 +70,11 @@ impl Analyses {
     }
 }
 
-/// Answers every file with the error of the system, which refused the first thread.
+/// Returns the error of the system, which refused the first thread, for every file.
 fn refuse(queue: &Mutex<VecDeque<PathBuf>>, sender: &Sender<(PathBuf, Result<Report, Error>)>, error: &io::Error) {
     for path in queue.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         let refused = deepsight_core::Error::NoThreads { count: 1, reason: error.to_string() };
-        // The receiver is there: it is part of what is returned.
+        // The receiver exists: it is part of the returned value.
         let _ = sender.send((path, Err(refused.into())));
     }
 }

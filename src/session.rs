@@ -49,13 +49,13 @@ impl Session {
         Self { inner: self.inner.with_input(input), ..self }
     }
 
-    /// Sets how much is remembered.
+    /// Sets the limits on what is remembered.
     #[must_use]
     pub fn with_history(self, history: History) -> Self {
         Self { inner: self.inner.with_history(history), ..self }
     }
 
-    /// Sets the time that a frame may take. Faces for which it does not suffice are left without a score.
+    /// Sets the time that a frame may take. Faces that are not scored in time have no score.
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Self {
         Self { inner: self.inner.with_deadline(deadline), ..self }
@@ -67,7 +67,7 @@ impl Session {
         self.inner.push(frame)
     }
 
-    /// Counts a frame that the source could not give, so that the report says so.
+    /// Counts a frame that the source failed to give, so that the report lists its error.
     pub fn fail(&mut self, error: impl Into<BoxError>) {
         self.inner.fail(error);
     }

@@ -1,4 +1,4 @@
-//! Weights of another program to a classifier.
+//! Conversion of weights of another program to a classifier.
 
 use std::fmt;
 
@@ -12,8 +12,8 @@ use crate::{
     },
 };
 
-/// The settings with which weights of another program become a classifier. Each setting is optional: what is not set is
-/// that of the [`Origin`], else what the weights say, else that of [`ModelCard::new`].
+/// The settings with which weights of another program become a classifier. Each setting is optional: a missing one
+/// comes from the [`Origin`], else from the weights, else from [`ModelCard::new`].
 ///
 /// ```no_run
 /// use burn::backend::Flex;
@@ -98,7 +98,7 @@ impl Conversion {
         Self { origin: origin.into(), ..self }
     }
 
-    /// Sets the variant of an EfficientNet, where neither the name nor the weights say it.
+    /// Sets the variant of an EfficientNet, if neither the name nor the weights state it.
     pub fn with_variant(self, variant: impl Into<Option<Variant>>) -> Self {
         Self { variant: variant.into(), ..self }
     }
@@ -113,18 +113,18 @@ impl Conversion {
         Self { batch_norm_epsilon: epsilon.into(), ..self }
     }
 
-    /// Sets the activation of a vision transformer of CLIP, where neither the network nor the origin says it.
+    /// Sets the activation of a vision transformer of CLIP, if neither the network nor the origin states it.
     pub fn with_activation(self, activation: impl Into<Option<MlpActivation>>) -> Self {
         Self { activation: activation.into(), ..self }
     }
 
     /// Sets the activation of a network of CLIP if nothing else decides it. Unlike
-    /// [`with_activation`](Self::with_activation) it is no error for other networks.
+    /// [`with_activation`](Self::with_activation) it is not an error for other networks.
     pub fn with_clip_activation(self, activation: impl Into<Option<MlpActivation>>) -> Self {
         Self { clip_activation: activation.into(), ..self }
     }
 
-    /// Sets what the last layer of a vision transformer gets; [`Head::Linear`] by default.
+    /// Sets the input of the last layer of a vision transformer; [`Head::Linear`] by default.
     pub fn with_head(self, head: impl Into<Option<Head>>) -> Self {
         Self { head: head.into(), ..self }
     }
@@ -185,7 +185,7 @@ impl Conversion {
         Self { terms: text.into(), ..self }
     }
 
-    /// Returns what a person should know before trusting the classifier of these weights.
+    /// Returns the remarks that a person should read before trusting the classifier of these weights.
     ///
     /// # Errors
     /// The errors of [`ForeignWeights::network`].
@@ -317,7 +317,7 @@ impl Conversion {
 
 const NO_NAME: &str = "is needed, because the file does not say which network it is of";
 
-/// What a person should know before trusting a classifier of foreign weights.
+/// A remark that a person should read before trusting a classifier of foreign weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConversionNote {

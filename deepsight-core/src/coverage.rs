@@ -50,7 +50,7 @@ pub struct Coverage {
     pub closer_frames: u64,
 }
 
-/// What a list of frames does not say of the frames that are missing from it.
+/// Facts about the frames that are missing from a list of frames.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Losses {
     /// Whether decoding failed, so that the clip may go on after the last frame.
@@ -72,7 +72,7 @@ impl Coverage {
         let positive = |seconds: &f64| seconds.is_finite() && *seconds > 0.0;
         let measured = input.duration.filter(positive);
         let declared = input.declared_duration.filter(positive);
-        // A header may understate the length. What the file holds can be seen.
+        // A header may understate the length, so the length of the frames counts if it is longer.
         let duration = match (declared, measured) {
             (Some(declared), Some(measured)) => Some(declared.max(measured)),
             (declared, measured) => declared.or(measured),
@@ -86,7 +86,7 @@ impl Coverage {
         let first = losses.first_time.unwrap_or(first);
         let count = frames.len() as u64 + losses.forgotten;
         let interval = (count > 1).then(|| ((last - first) / (count - 1) as f64).max(0.0));
-        // A single frame stands for the whole of what the file holds, unless decoding failed after it.
+        // A single frame represents the whole file, unless decoding failed after it.
         let reach = interval.or(measured.filter(|_| !losses.decoding)).unwrap_or(0.0);
         let limit = measured.or(duration).unwrap_or(f64::MAX);
         let spanned = ((last + reach).min(limit) - (first - reach).max(0.0)).max(0.0);
@@ -96,7 +96,7 @@ impl Coverage {
         Self { seen, duration, share, interval, frames: count, closer_frames }
     }
 
-    /// Says how many frames were looked at, and how densely: `30 frames, one every 0.50 s`.
+    /// Writes the number of frames that were looked at, and their distance: `30 frames, one every 0.50 s`.
     pub fn density(&self) -> String {
         let Self { interval, frames, closer_frames, .. } = *self;
         let every = interval.map(|interval| format!(", one every {interval:.2} s")).unwrap_or_default();

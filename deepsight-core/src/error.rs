@@ -65,7 +65,11 @@ pub enum Error {
         source: BoxError,
     },
     /// An ensemble has too few or too many models.
-    #[error("an ensemble of {count} model(s) is not possible: give {} to {} different models", .range.start(), .range.end())]
+    #[error(
+        "an ensemble of {count} model(s) is not possible: give {} to {} different models",
+        .range.start(),
+        .range.end()
+    )]
     EnsembleSize {
         /// Number of models.
         count: usize,
@@ -288,7 +292,8 @@ pub enum Error {
     },
     /// The weights fit two networks that give other scores, and nothing tells which of them they are of.
     #[error(
-        "the weights fit {} and {}, which give other scores, and the file does not say which it is{}: choose the variant",
+        "the weights fit {} and {}, which give other scores, and the file does not say which it is{}: choose the \
+         variant",
         networks[0],
         networks[1],
         quoted(hint)
@@ -368,8 +373,8 @@ pub enum Error {
     },
     /// A network has another setting than the one that its description has. Its tensors do not show this.
     #[error(
-        "`{layer}` of the network has {setting} {found}, and {expected} is needed: choose the architecture, padding and \
-         epsilon of the network"
+        "`{layer}` of the network has {setting} {found}, and {expected} is needed: choose the architecture, padding \
+         and epsilon of the network"
     )]
     NetworkSetting {
         /// The first layer that differs.
@@ -458,8 +463,8 @@ pub enum Error {
     },
     /// A reference image does not get the score that the original network gave it.
     #[error(
-        "reference {number} scores {found}; the original gave {expected}, and they may differ by {tolerance}: check the \
-         variant, the crop, the input size, mean and standard deviation, and the order of the classes"
+        "reference {number} scores {found}; the original gave {expected}, and they may differ by {tolerance}: check \
+         the variant, the crop, the input size, mean and standard deviation, and the order of the classes"
     )]
     ReferenceMismatch {
         /// Number of the reference, from 1.

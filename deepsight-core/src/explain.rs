@@ -36,8 +36,8 @@ impl ActivationMap {
 
     /// Resizes the map bilinearly. The centers of pixels are at half-integer coordinates.
     fn stretched(&self, width: u32, height: u32) -> Self {
-        let columns = neighbours(self.width, width);
-        let rows = neighbours(self.height, height);
+        let columns = neighbors(self.width, width);
+        let rows = neighbors(self.height, height);
         let mut values = Vec::with_capacity(columns.len() * rows.len());
         for (top, bottom, down) in &rows {
             for (left, right, along) in &columns {
@@ -86,7 +86,7 @@ impl ActivationMap {
 const OPACITY: f32 = 0.65;
 
 /// Returns, for each output position, its two neighboring input positions and the weight of the second one.
-fn neighbours(from: u32, to: u32) -> Vec<(usize, usize, f32)> {
+fn neighbors(from: u32, to: u32) -> Vec<(usize, usize, f32)> {
     let last = from.saturating_sub(1) as f32;
     let scale = from as f32 / to as f32;
     (0..to)
@@ -100,15 +100,15 @@ fn neighbours(from: u32, to: u32) -> Vec<(usize, usize, f32)> {
 
 fn blend(below: Rgb<u8>, above: [f32; 3], opacity: f32) -> Rgb<u8> {
     let mut out = below;
-    for (channel, colour) in out.0.iter_mut().zip(above) {
-        *channel = (f32::from(*channel) * (1.0 - opacity) + 255.0 * colour * opacity).round() as u8;
+    for (channel, color) in out.0.iter_mut().zip(above) {
+        *channel = (f32::from(*channel) * (1.0 - opacity) + 255.0 * color * opacity).round() as u8;
     }
     out
 }
 
 /// Returns a color of matplotlib's `inferno` (CC0), interpolated between eleven evenly spaced ones.
 fn inferno(value: f32) -> [f32; 3] {
-    const COLOURS: [[u8; 3]; 11] = [
+    const COLORS: [[u8; 3]; 11] = [
         [0, 0, 4],
         [22, 11, 57],
         [66, 10, 104],
@@ -121,11 +121,11 @@ fn inferno(value: f32) -> [f32; 3] {
         [246, 215, 70],
         [252, 255, 164],
     ];
-    let exact = value * (COLOURS.len() - 1) as f32;
-    let first = (exact as usize).min(COLOURS.len() - 2);
+    let exact = value * (COLORS.len() - 1) as f32;
+    let first = (exact as usize).min(COLORS.len() - 2);
     let share = exact - first as f32;
     [0, 1, 2].map(|channel| {
-        let [low, high] = [first, first + 1].map(|index| f32::from(COLOURS[index][channel]) / 255.0);
+        let [low, high] = [first, first + 1].map(|index| f32::from(COLORS[index][channel]) / 255.0);
         low * (1.0 - share) + high * share
     })
 }

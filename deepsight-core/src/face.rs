@@ -202,7 +202,7 @@ pub trait FaceClassifier: Send + Sync {
     ///
     /// `crops` has one list for each of [`ModelInfo::crops`], in that order. Each list has one crop of every face, so
     /// all lists have the same length. The default passes the first list to [`classify`](Self::classify), which is
-    /// right for every classifier that is no [`Ensemble`](crate::Ensemble).
+    /// right for every classifier except an [`Ensemble`](crate::Ensemble).
     ///
     /// # Errors
     /// Returns an error if a network cannot run.

@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all, and files that one process at a time may write.
+//! Files that are written completely or not at all, and locks for one process at a time.
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
@@ -49,7 +49,7 @@ impl PendingFile {
         &self.target
     }
 
-    /// Replaces the file by what was written.
+    /// Replaces the file by the written bytes.
     ///
     /// # Errors
     /// Returns an error if the disk is full or the file cannot be replaced. The earlier file is then unchanged.
@@ -84,7 +84,7 @@ impl Drop for PendingFile {
     }
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file completely or not at all.
 ///
 /// # Errors
 /// The errors of [`PendingFile::create`] and [`PendingFile::finish`].

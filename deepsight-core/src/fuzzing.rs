@@ -5,7 +5,7 @@ use crate::{EnsembleFile, Report};
 #[cfg(feature = "model")]
 pub use crate::efficientnet::fuzzing::{checkpoint, pickle};
 
-/// Reads a model file, and writes what was read. Returns whether it was readable.
+/// Reads a model file, and writes it again. Returns whether it was readable.
 #[cfg(feature = "model")]
 pub fn model_file(bytes: &[u8]) -> bool {
     let read = crate::model::ModelFile::from_bytes(bytes);
@@ -13,8 +13,8 @@ pub fn model_file(bytes: &[u8]) -> bool {
     read.map(|model| model.to_bytes()).is_ok()
 }
 
-/// Reads the JSON of a report. What was read must be writable in every form, and the JSON readable again. Returns
-/// whether it was readable.
+/// Reads the JSON of a report, writes the report in every form, and reads its JSON again. Returns whether it was
+/// readable.
 ///
 /// # Panics
 /// Panics if it is not.
@@ -28,8 +28,8 @@ pub fn report(bytes: &[u8]) -> bool {
     true
 }
 
-/// Reads an ensemble file. What was read must be usable for scores and be the same when it is written and read again.
-/// Returns whether it was readable.
+/// Reads an ensemble file, combines scores with it, and checks that it stays the same when it is written and read
+/// again. Returns whether it was readable.
 ///
 /// # Panics
 /// Panics if it is not.

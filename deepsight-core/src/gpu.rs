@@ -39,7 +39,7 @@ pub fn upload<B: Backend>(mut bytes: Vec<u8>, device: &B::Device) -> Tensor<B, 1
 ///
 /// # Panics
 /// Panics if `pixels.len() != 3 * count * height * width`.
-pub fn normalised<B: Backend>(
+pub fn normalized<B: Backend>(
     pixels: Vec<u8>,
     [count, height, width]: [usize; 3],
     mean: [f32; 3],
@@ -198,8 +198,7 @@ impl Failed for Error {
     }
 }
 
-/// Formats a backend's message about a failure on one line, without backtraces. If memory is the cause, adds what to
-/// do.
+/// Formats a backend's message about a failure on one line, without backtraces. If memory is the cause, adds advice.
 pub fn device_message(message: &str) -> String {
     let told = message.lines().map(str::trim).take_while(|line| !line.starts_with("Backtrace"));
     let told: Vec<&str> = told.filter(|line| !line.is_empty()).take(6).collect();

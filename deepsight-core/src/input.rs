@@ -24,7 +24,7 @@ pub struct Input {
     pub frame_rate: Option<f64>,
     /// Whether the frames are spaced unevenly in time.
     pub variable_frame_rate: Option<bool>,
-    /// Length in seconds of what the file holds.
+    /// Length in seconds of the frames in the file.
     pub duration: Option<f64>,
     /// Length in seconds that the file's headers state, where it is known. It is more than `duration` if the file is
     /// cut short.
@@ -32,19 +32,19 @@ pub struct Input {
     pub declared_duration: Option<f64>,
     /// Frames in the whole video.
     pub frames: Option<u64>,
-    /// What the file says about itself, such as the program that wrote it.
+    /// Facts that the file states about itself, such as the program that wrote it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub facts: Vec<Fact>,
 }
 
-/// Something that a file says about itself. Anybody can write anything there, so it is evidence for a person to weigh,
-/// and has no influence on the verdict.
+/// A fact that a file states about itself. Anyone can change it, so it is evidence for a person and never changes the
+/// verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Fact {
-    /// What it is about, such as `Written by`.
+    /// Its name, such as `Written by`.
     pub name: String,
-    /// What the file says, as untrusted text on one line.
+    /// Its value, as untrusted text on one line.
     pub value: String,
 }
 

@@ -53,14 +53,14 @@ mod scene;
 mod still;
 mod threads;
 mod track;
+mod variation;
 mod verdict;
 #[cfg(feature = "model")]
 mod vision_transformer;
 
-pub use aggregate::{Aggregation, Combined};
+pub use aggregate::Aggregation;
 pub use analyzer::{
-    Analyzer, AnalyzerConfig, CancelToken, CloserFrames, FrameError, History, Job, Progress, ScoredFace, Session,
-    Stage, Update,
+    Analyzer, AnalyzerConfig, CancelToken, CloserFrames, History, Job, Progress, ScoredFace, Session, Update,
 };
 /// The Burn version that this crate follows, 0.21. All backends, devices and tensors that the crate takes or returns
 /// are of this version. A program may contain another version too, but cannot pass its types to this crate.
@@ -70,14 +70,14 @@ pub use burn;
 pub use classifier::Classifier;
 pub use coverage::{CLOSER_FRAMES, Coverage, frames_for};
 pub use crop::FaceCrop;
-pub use decide::{Decision, EnsembleAnswer, ModelAnswer, Segment, SegmentConfig, TrackFace};
-// What a network is made of, for `deepsight-train`, which computes its gradients. Not a promise.
+pub use decide::{Decision, EnsembleAnswer, ModelAnswer, Segment, SegmentConfig};
+// Parts of a network, for `deepsight-train`, which computes their gradients. Not a promise.
 #[cfg(feature = "model")]
 #[doc(hidden)]
 pub use efficientnet::{
     BATCH_NORM_MOMENTUM, BatchNormAct, Block, Depthwise, DepthwiseSeparable, InvertedResidual, Noise, SqueezeExcitation,
 };
-pub use ensemble::{Combination, Ensemble, EnsembleConfig, EnsembleFile, EnsembleInfo, EnsembleMember, Models};
+pub use ensemble::{Combination, Ensemble, EnsembleConfig, EnsembleFile, EnsembleMember, Models};
 pub use error::{BoxError, Error, with_causes};
 pub use explain::ActivationMap;
 pub use face::{
@@ -93,15 +93,20 @@ pub use quality::FaceQuality;
 pub use reliability::{FalseAlarms, QualityLimits, Reliability};
 pub use report::Report;
 pub use threads::Threads;
-pub use track::{Tracker, TrackerConfig};
 pub use verdict::{Reason, Verdict};
 
-/// What a [`CancelToken`] does besides setting a flag.
+// Public in the modules `report` and `tracking`.
+pub(crate) use aggregate::Combined;
+pub(crate) use analyzer::{FrameError, Stage};
+pub(crate) use ensemble::EnsembleInfo;
+pub(crate) use track::{Tracker, TrackerConfig};
+
+/// Actions and sources that end when a [`CancelToken`] is cancelled.
 pub mod cancel {
     pub use crate::analyzer::{Interruptible, OnCancel};
 }
 
-/// EfficientNet, vision transformers, model files, and the import of weights of others.
+/// EfficientNet, vision transformers, model files, and the import of weights of other programs.
 #[cfg(feature = "model")]
 pub mod model {
     pub use crate::conversion::{Conversion, ConversionNote};
@@ -115,7 +120,16 @@ pub mod model {
     pub use crate::resize::ResizeFilter;
     pub use crate::vision_transformer::import::TransformerChoice;
     pub use crate::vision_transformer::{
-        Attention, Head, LayerNorm, LayerScale, Mlp, MlpActivation, PatchEmbedding, TransformerBlock, TransformerSize,
-        VisionTransformer, VisionTransformerConfig,
+        Head, MlpActivation, TransformerSize, VisionTransformer, VisionTransformerConfig,
     };
+    // Parts of `VisionTransformer`. Not a promise.
+    #[doc(hidden)]
+    pub use crate::vision_transformer::{Attention, LayerNorm, LayerScale, Mlp, PatchEmbedding, TransformerBlock};
+}
+
+/// Tracks: the tracker that follows faces, and the combination of their scores.
+pub mod tracking {
+    pub use crate::aggregate::Combined;
+    pub use crate::decide::TrackFace;
+    pub use crate::track::{Tracker, TrackerConfig};
 }

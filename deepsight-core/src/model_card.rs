@@ -257,7 +257,7 @@ impl ModelCard {
         require(self.references.iter().all(score_is_usable), "references", &self.references, expected)
     }
 
-    /// Checks what only a vision transformer's card must fulfil.
+    /// Checks the conditions on the card of a vision transformer.
     fn validate_transformer(&self, config: &VisionTransformerConfig) -> Result<(), Error> {
         config.validate().map_err(|error| Error::ModelCardInvalid {
             field: VISION_TRANSFORMER,

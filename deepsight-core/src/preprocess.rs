@@ -43,7 +43,7 @@ impl Preprocess {
                 }
             });
         });
-        gpu::normalised(pixels, [images.len(), side, side], self.mean, self.std, device)
+        gpu::normalized(pixels, [images.len(), side, side], self.mean, self.std, device)
     }
 
     /// Writes one image to the fused engine's input, resized and normalized row by row.

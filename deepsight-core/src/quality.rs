@@ -40,8 +40,8 @@ impl FaceQuality {
     /// use deepsight_core::{FaceQuality, Landmarks, image::{Rgb, RgbImage}};
     ///
     /// let front = Landmarks([[38.0, 52.0], [74.0, 52.0], [56.0, 72.0], [42.0, 92.0], [70.0, 92.0]]);
-    /// let grey = RgbImage::from_pixel(256, 256, Rgb([128; 3]));
-    /// let quality = FaceQuality::measure(&grey, &front);
+    /// let gray = RgbImage::from_pixel(256, 256, Rgb([128; 3]));
+    /// let quality = FaceQuality::measure(&gray, &front);
     /// assert_eq!((quality.detail, quality.light), (0.0, 1.0));
     /// assert!(quality.turn < 5.0);
     /// ```
@@ -55,7 +55,7 @@ impl FaceQuality {
     }
 
     fn of_crop(crop: &RgbImage) -> Self {
-        let Some(canvas) = Canvas::of(crop) else { return Self::new(0.0, 0.0, 0.0) };
+        let Some(canvas) = FaceLuma::of(crop) else { return Self::new(0.0, 0.0, 0.0) };
         let side = crop.width().min(crop.height()).min(SIDE as u32) as f32;
         Self { detail: tenth(canvas.detail().min(side)), light: (canvas.light() * 1000.0).round() / 1000.0, turn: 0.0 }
     }
@@ -87,13 +87,13 @@ const SHARP_SIGMA: f32 = 0.35;
 const BLOCKY: f32 = 0.42;
 
 /// A crop as luma in a square of [`SIDE`] pixels, with the cells that show the face.
-struct Canvas {
+struct FaceLuma {
     luma: Vec<f32>,
     /// Whether each cell is inside the ellipse that a face fills, and not near the black outside the frame.
     counts: Vec<bool>,
 }
 
-impl Canvas {
+impl FaceLuma {
     fn of(crop: &RgbImage) -> Option<Self> {
         let (width, height) = (crop.width() as usize, crop.height() as usize);
         if width == 0 || height == 0 {
@@ -251,12 +251,12 @@ fn resampled(image: Vec<f32>, width: usize, height: usize) -> Vec<f32> {
 }
 
 /// The consecutive inputs of one output of a resampling, with weights that add up to 1.
-struct Tap {
+struct TriangleTap {
     first: usize,
     weights: Vec<f32>,
 }
 
-impl Tap {
+impl TriangleTap {
     fn of(&self, value: impl Fn(usize) -> f32) -> f32 {
         self.weights.iter().enumerate().map(|(offset, weight)| weight * value(self.first + offset)).sum()
     }
@@ -264,7 +264,7 @@ impl Tap {
 
 /// Returns the taps for resampling `length` pixels to [`SIDE`]. They form a triangle filter whose radius is one pixel
 /// of the input or of the output, whichever is larger.
-fn taps(length: usize) -> Vec<Tap> {
+fn taps(length: usize) -> Vec<TriangleTap> {
     let scale = length as f32 / SIDE as f32;
     let radius = scale.max(1.0);
     (0..SIDE)
@@ -277,7 +277,7 @@ fn taps(length: usize) -> Vec<Tap> {
             let sum: f32 = weights.iter().sum();
             // At the border there may be a single pixel that is further away than the radius: it gets the whole weight.
             weights.iter_mut().for_each(|weight| *weight = if sum > 0.0 { *weight / sum } else { 1.0 });
-            Tap { first: first.min(last), weights }
+            TriangleTap { first: first.min(last), weights }
         })
         .collect()
 }

@@ -142,8 +142,8 @@ impl Reliability {
         self.uncapped_threshold_among(people, threshold).min(HIGHEST).max(threshold)
     }
 
-    /// Works as [`threshold_among`](Self::threshold_among) does, up to a result of 1: for chances that may be so many
-    /// that 0.999 would let too many of them pass.
+    /// Works as [`threshold_among`](Self::threshold_among) does, up to a result of 1: for numbers of chances at which
+    /// 0.999 would let too many pass.
     pub(crate) fn uncapped_threshold_among(&self, chances: usize, threshold: f32) -> f32 {
         let curve = self.curve();
         if chances <= 1 || curve.is_empty() {

@@ -264,7 +264,7 @@ fn opencv_whole_area(source: &RgbImage, (width, height): (u32, u32), mut emit: i
 }
 
 fn opencv_shares(from: u32, to: u32) -> Vec<Shares> {
-    // OpenCV leaves out what covers less than this part of an input.
+    // OpenCV leaves out an input of which less than this part is covered.
     const LEAST: f64 = 1e-3;
     let scale = 1.0 / (f64::from(to) / f64::from(from));
     let shares = |position: u32| {

@@ -25,7 +25,7 @@ pub(crate) struct Likeness {
     /// Normalized cross-correlation of the thumbnails, `-1..=1`. It does not depend on brightness and contrast.
     pub(crate) correlation: f32,
     /// Half the L1 distance of the histograms, `0..=1`.
-    pub(crate) colour_change: f32,
+    pub(crate) color_change: f32,
 }
 
 impl Scene {
@@ -56,17 +56,17 @@ impl Scene {
     }
 
     pub(crate) fn likeness(&self, other: &Self) -> Likeness {
-        let colour_change = self.histogram.iter().zip(&other.histogram).map(|(a, b)| (a - b).abs()).sum::<f32>() / 2.0;
-        Likeness { correlation: self.correlation(other), colour_change }
+        let color_change = self.histogram.iter().zip(&other.histogram).map(|(a, b)| (a - b).abs()).sum::<f32>() / 2.0;
+        Likeness { correlation: self.correlation(other), color_change }
     }
 
     /// Returns whether two frames are surely of one shot: the composition hardly changes, and the colors change little.
     /// Frames of one shot may fail this test if the camera moves, but frames of different places do not pass it.
     pub(crate) fn is_same_shot(&self, other: &Self) -> bool {
         const CORRELATION: f32 = 0.8;
-        const COLOUR_CHANGE: f32 = 0.25;
-        let Likeness { correlation, colour_change } = self.likeness(other);
-        correlation >= CORRELATION && colour_change <= COLOUR_CHANGE
+        const COLOR_CHANGE: f32 = 0.25;
+        let Likeness { correlation, color_change } = self.likeness(other);
+        correlation >= CORRELATION && color_change <= COLOR_CHANGE
     }
 
     fn correlation(&self, other: &Self) -> f32 {
@@ -129,7 +129,7 @@ mod tests {
     fn a_frame_is_exactly_like_itself() {
         let scene = Scene::of(&picture(1, 0));
         let likeness = scene.likeness(&scene);
-        assert!((likeness.correlation - 1.0).abs() < 1e-4 && likeness.colour_change == 0.0);
+        assert!((likeness.correlation - 1.0).abs() < 1e-4 && likeness.color_change == 0.0);
     }
 
     #[test]

@@ -47,10 +47,10 @@ impl TrackerConfig {
     /// strongly, or less strongly if the colors change too.
     pub(crate) fn is_cut(&self, before: &Scene, after: &Scene) -> bool {
         /// Share of the colors whose change makes half-similar compositions different shots.
-        const COLOUR_CHANGE: f32 = 0.25;
-        let Likeness { correlation, colour_change } = before.likeness(after);
+        const COLOR_CHANGE: f32 = 0.25;
+        let Likeness { correlation, color_change } = before.likeness(after);
         let floor = self.min_correlation;
-        correlation < floor || (correlation < (1.0 + floor) / 2.0 && colour_change > COLOUR_CHANGE)
+        correlation < floor || (correlation < (1.0 + floor) / 2.0 && color_change > COLOR_CHANGE)
     }
 
     pub(crate) fn validate(&self) -> Result<(), Error> {
@@ -89,7 +89,7 @@ impl TrackerConfig {
 /// every track, so that a face at the position of another one does not continue its track.
 ///
 /// ```
-/// use deepsight_core::{BoundingBox, TrackerConfig, image::RgbImage};
+/// use deepsight_core::{BoundingBox, image::RgbImage, tracking::TrackerConfig};
 ///
 /// let mut tracker = TrackerConfig::default().init()?;
 /// let image = RgbImage::new(640, 360);
@@ -391,7 +391,10 @@ mod tests {
         #[test]
         fn people_who_stay_apart_keep_their_tracks_in_any_order_of_detection(
             people in 1usize..6,
-            steps in prop::collection::vec((prop::collection::vec((-0.35f32..0.35, -0.35f32..0.35), 6), any::<u64>()), 2..15),
+            steps in prop::collection::vec(
+                (prop::collection::vec((-0.35f32..0.35, -0.35f32..0.35), 6), any::<u64>()),
+                2..15,
+            ),
         ) {
             // People are four face sides apart and move at most 0.35 sides from their position along each axis.
             let side = 50.0;
@@ -403,7 +406,10 @@ mod tests {
                 order.sort_by_key(|&person| (shuffle.rotate_left(7 * person as u32)) ^ person as u64);
                 let faces: Vec<BoundingBox> = order
                     .iter()
-                    .map(|&person| square((person as f32 * 4.0 + strays[person].0) * side, strays[person].1 * side, side))
+                    .map(|&person| {
+                        let (right, down) = strays[person];
+                        square((person as f32 * 4.0 + right) * side, down * side, side)
+                    })
                     .collect();
                 for (&person, id) in order.iter().zip(tracker.link(step as f64 * 0.5, &image, &faces)) {
                     prop_assert_eq!(*owners[person].get_or_insert(id), id);

@@ -3,7 +3,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::Variation;
+use crate::variation::Variation;
 use crate::{Aggregation, ModelAnswer};
 
 /// The result of an analysis: whether the clip is forged.
@@ -63,7 +63,7 @@ pub enum Reason {
         /// Frames that were searched.
         frames: u64,
     },
-    /// The detector may have found faces, but none of which it was sure enough to judge it.
+    /// The detector may have found faces, but its confidence in each is too low to judge it.
     UnsureFaces {
         /// Number of these faces.
         faces: usize,
@@ -304,7 +304,7 @@ pub enum Reason {
         /// Median detector confidence that a track needs.
         limit: f32,
     },
-    /// Nobody was found in the picture as the file has it, so it was turned.
+    /// Nobody was found in the picture at the orientation of the file, so it was turned.
     Turned {
         /// Clockwise turn in degrees: 90, 180 or 270.
         degrees: u32,
@@ -420,7 +420,8 @@ impl fmt::Display for Reason {
             ),
             Self::FacesTooBlurred { median, limit } => write!(
                 f,
-                "The faces are too blurred to judge: they show as much as sharp ones of {median:.0} pixels (median), reliable from {limit:.0}."
+                "The faces are too blurred to judge: they show as much as sharp ones of {median:.0} pixels (median), \
+                 reliable from {limit:.0}."
             ),
             Self::FacesTooDark { median, limit } => write!(
                 f,
@@ -430,12 +431,13 @@ impl fmt::Display for Reason {
             ),
             Self::FacesTurned { median, limit } => write!(
                 f,
-                "The faces are turned too far from the camera to judge: by {median:.0} degrees (median), reliable up to {limit:.0}."
+                "The faces are turned too far from the camera to judge: by {median:.0} degrees (median), reliable up \
+                 to {limit:.0}."
             ),
             Self::ManyPeople { people, fake_probability, threshold, corrected } => write!(
                 f,
-                "Of {people} people in view one may look forged by chance: the most suspicious has {}; FAKE takes {} among so many, \
-                 and {} for one alone.",
+                "Of {people} people in view one may look forged by chance: the most suspicious has {}; FAKE takes {} \
+                 among so many, and {} for one alone.",
                 percent(*fake_probability),
                 percent(*corrected),
                 percent(*threshold)
@@ -555,7 +557,8 @@ impl fmt::Display for Reason {
             ),
             Self::TurnedTracksIgnored { tracks, limit } => write!(
                 f,
-                "{} faces that are turned too far from the camera (reliable up to {limit:.0} degrees) and did not count.",
+                "{} faces that are turned too far from the camera (reliable up to {limit:.0} degrees) and did not \
+                 count.",
                 tracks_have(*tracks)
             ),
             Self::MissedFakes { shares } => {
@@ -594,7 +597,7 @@ pub(crate) fn add_doubt(verdict: &mut Verdict, reasons: &mut Vec<Reason>, doubt:
             *uncertain = true;
         }
     }
-    // It accompanies REAL only.
+    // This reason accompanies REAL only.
     reasons.retain(|reason| !matches!(reason, Reason::MissedFakes { .. }));
     reasons.insert(0, doubt);
     // The sort is stable: doubts come first, and each group keeps its order.

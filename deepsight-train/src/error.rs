@@ -5,7 +5,7 @@ use deepsight_core::FaceCrop;
 
 use crate::{Label, Split};
 
-/// An error on the way from a folder of videos to a trained and measured model.
+/// An error of preparing data, training or measuring a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -202,7 +202,7 @@ pub enum Error {
         second: Split,
         /// A video of that split.
         second_video: String,
-        /// Number of further things that are shared.
+        /// Number of further shared persons, files or videos.
         more: usize,
     },
     /// Every video of a label is linked with videos listed for other splits than training.
@@ -455,22 +455,22 @@ fn at_frame(frame: Option<u64>) -> String {
     frame.map_or_else(String::new, |frame| format!(", frame {frame}"))
 }
 
-/// Why a picture cannot be decoded or encoded.
+/// The reason why a picture cannot be decoded or encoded.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct PictureError(image::ImageError);
 
-/// Why a table cannot be read or written.
+/// The reason why a table cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct TableError(csv::Error);
 
-/// Why JSON cannot be read or written.
+/// The reason why JSON cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct JsonError(serde_json::Error);
 
-/// Why a manifest cannot be encoded as Parquet.
+/// The reason why a manifest cannot be encoded as Parquet.
 #[cfg(feature = "parquet")]
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]

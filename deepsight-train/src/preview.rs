@@ -12,7 +12,7 @@ use crate::{Error, Label};
 ///
 /// # Errors
 /// - [`Error::Setting`] when there are no draws or more than 1,000, no columns or more than 100;
-/// - what [`FaceDataset::sample`] fails with.
+/// - the errors of [`FaceDataset::sample`].
 pub fn preview(dataset: &FaceDataset, draws: &[Draw], columns: usize) -> Result<RgbImage, Error> {
     let samples = draws.par_iter().map(|draw| {
         let sample = dataset.sample(draw)?;
@@ -35,8 +35,8 @@ pub fn preview(dataset: &FaceDataset, draws: &[Draw], columns: usize) -> Result<
 ///
 /// # Errors
 /// - [`Error::Setting`] when there are no seeds, or more than 250;
-/// - [`Error::NoLandmarks`] and [`Error::DegenerateLandmarks`] when the face cannot be blended, and what
-///   [`FaceDataset::crop`] fails with.
+/// - [`Error::NoLandmarks`] and [`Error::DegenerateLandmarks`] when the face cannot be blended, and the errors of
+///   [`FaceDataset::crop`].
 pub fn preview_blending(dataset: &FaceDataset, row: usize, seeds: &[u64]) -> Result<RgbImage, Error> {
     if !(1..=250).contains(&seeds.len()) {
         let value = seeds.len().to_string();
@@ -50,8 +50,8 @@ pub fn preview_blending(dataset: &FaceDataset, row: usize, seeds: &[u64]) -> Res
         let blended = dataset.config().self_blending.blend(&crop, &landmarks, *seed)?;
         let blended = blended.ok_or_else(|| Error::DegenerateLandmarks { file: row.file.clone() })?;
         let mask = RgbImage::from_fn(crop.width(), crop.height(), |x, y| Rgb([blended.mask.get_pixel(x, y).0[0]; 3]));
-        let grey = Rgb([90; 3]);
-        cells.extend([(blended.target, grey), (blended.source, grey), (mask, grey)]);
+        let gray = Rgb([90; 3]);
+        cells.extend([(blended.target, gray), (blended.source, gray), (mask, gray)]);
         cells.push((blended.image, Rgb([240, 150, 20])));
     }
     sheet(&cells, 4)

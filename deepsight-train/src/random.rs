@@ -9,21 +9,21 @@ use crate::Error;
 /// The purpose of random numbers. Two purposes never share a stream, even with the same seed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Purpose {
-    /// Which faces an epoch shows.
+    /// The faces of an epoch.
     Epoch = 1,
     /// One step of an augmentation.
     Augment = 2,
     /// One step within another.
     AugmentWithin = 3,
-    /// How a face is blended into itself.
+    /// The blending of a face into itself.
     Blend = 4,
-    /// Whether and how a face is compressed together with its track.
+    /// The compression of a face together with its track.
     Clip = 5,
     /// The table that noise is read from.
     Noise = 6,
-    /// Whose face is blended into another.
+    /// The person whose face is blended into another.
     Donor = 9,
-    /// Which features and blocks a pass leaves out.
+    /// The features and blocks that a pass leaves out.
     #[cfg(feature = "model")]
     Drop = 7,
     /// Weights that a network starts from.

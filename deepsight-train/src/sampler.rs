@@ -23,7 +23,7 @@ pub struct Draw {
     pub seed: u64,
 }
 
-/// How faces are drawn.
+/// Settings by which faces are drawn.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -137,9 +137,9 @@ impl Sampler {
     /// # Errors
     /// - [`Error::Setting`] when a share is outside `0..=1`, the shares of the sources sum to more than 1, or `draws`
     ///   is 0;
-    /// - [`Error::NoRows`] when there is nothing real or, with `self_blended` at 0, nothing fake to draw;
+    /// - [`Error::NoRows`] when there is no real face to draw or, with `self_blended` at 0, no fake one;
     /// - [`Error::NoLandmarks`] when real faces are to be blended and one has no landmarks;
-    /// - [`Error::NoOriginal`] when fakes are to be paired and one names an original that is not there;
+    /// - [`Error::NoOriginal`] when fakes are to be paired and one names an original that is missing;
     /// - [`Error::NoPairs`] when fakes are to be paired and none can be.
     pub fn new(rows: &[Row], config: &SamplerConfig, seed: u64) -> Result<Self, Error> {
         check_share("self_blended", config.self_blended)?;

@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all, and files that one run at a time may write.
+//! Files that are written completely or not at all, and locks for one run at a time.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
@@ -7,7 +7,7 @@ use deepsight_core::files::{self, Locked};
 
 use crate::Error;
 
-/// Writes a file whole or not at all. Missing parent folders are created.
+/// Writes a file completely or not at all. Missing parent folders are created.
 ///
 /// # Errors
 /// [`Error::Io`] when the file or a folder cannot be written.

@@ -1,5 +1,5 @@
-//! Animated WebP pictures, which ffmpeg cannot read. The container is read here; each of its pieces is decoded as a
-//! still picture and put onto the canvas.
+//! Animated WebP pictures, which ffmpeg cannot read. This module reads the container, decodes each piece as a still
+//! picture and draws it on the canvas.
 
 use std::{
     fs::File,
@@ -37,11 +37,11 @@ pub struct Animation {
     bytes: u64,
 }
 
-/// One piece of the animation: a picture that is put onto the canvas.
+/// One piece of the animation: a picture that is drawn on the canvas.
 #[derive(Debug, Clone, Copy)]
 struct Piece {
     area: Area,
-    /// Whether the canvas is seen through transparent parts, which otherwise replace it.
+    /// Whether the canvas shows through transparent parts; otherwise they replace it.
     blend: bool,
     /// Whether its area is emptied before the next piece.
     dispose: bool,
@@ -142,8 +142,8 @@ impl Animation {
                 }
                 _ => {}
             }
-            // Chunks begin at even positions. Skipping within what was read ahead costs no call of the system; a file
-            // of empty chunks would need millions of them.
+            // Chunks begin at even positions. Skipping within the read-ahead buffer needs no system call; a file of
+            // empty chunks would need millions of them.
             let next = end + size % 2;
             file.seek_relative(next.cast_signed() - (at + consumed).cast_signed()).map_err(io)?;
             at = next;
@@ -252,7 +252,7 @@ pub struct AnimationFrames {
     /// Number of the next piece.
     next: usize,
     given: u64,
-    /// Number of frames that are given at most.
+    /// Largest number of frames to return.
     most: u64,
     expected: u64,
 }
@@ -263,7 +263,7 @@ impl AnimationFrames {
         self.expected
     }
 
-    /// Puts the next piece onto the canvas. Returns its number, or `None` after the last.
+    /// Draws the next piece on the canvas. Returns its number, or `None` after the last.
     fn advance(&mut self) -> Result<Option<usize>, VideoError> {
         let Some(&piece) = self.animation.pieces.get(self.next) else { return Ok(None) };
         let before = self.next.checked_sub(1).map(|before| self.animation.pieces[before]);
@@ -333,7 +333,7 @@ impl Iterator for AnimationFrames {
 impl std::iter::FusedIterator for AnimationFrames {}
 
 /// Returns a file of one picture with the chunks of a piece, or `None` if they hold no picture of that size. The
-/// decoder trusts the sizes in an alpha plane's header and in the picture's to be the same.
+/// decoder expects the sizes in the headers of the alpha plane and the picture to be equal, and does not check.
 fn standing_alone(chunks: &[u8], area: Area) -> Option<Vec<u8>> {
     let (mut alpha, mut rest) = (None, chunks);
     let (kind, picture) = loop {

@@ -106,7 +106,7 @@ const MAX_BETWEEN_PACKETS: usize = 1 << 20;
 
 /// Reads an answer to its end and passes its packets to `on_packet`, until that returns `false`.
 pub(crate) fn read(output: impl Read, on_packet: &mut dyn FnMut(&Packet) -> bool) -> Result<Answer, Unread> {
-    let state = State { allowance: Cell::new(MAX_BETWEEN_PACKETS), stopped: Cell::new(false) };
+    let state = ParserState { allowance: Cell::new(MAX_BETWEEN_PACKETS), stopped: Cell::new(false) };
     let output = BufReader::with_capacity(1 << 16, Bounded { output, state: &state });
     let mut json = serde_json::Deserializer::from_reader(output);
     let read = Top { on_packet, state: &state }.deserialize(&mut json);
@@ -119,8 +119,8 @@ pub(crate) fn read(output: impl Read, on_packet: &mut dyn FnMut(&Packet) -> bool
     })
 }
 
-/// What the parts of the parser share.
-struct State {
+/// State that the parts of the parser share.
+struct ParserState {
     /// Bytes that may still be read before the next packet.
     allowance: Cell<usize>,
     /// Whether the caller wanted no more packets.
@@ -130,7 +130,7 @@ struct State {
 /// A reader that fails after [`MAX_BETWEEN_PACKETS`] bytes without a packet among them.
 struct Bounded<'a, R> {
     output: R,
-    state: &'a State,
+    state: &'a ParserState,
 }
 
 impl<R: Read> Read for Bounded<'_, R> {
@@ -147,7 +147,7 @@ impl<R: Read> Read for Bounded<'_, R> {
 
 struct Top<'a> {
     on_packet: &'a mut dyn FnMut(&Packet) -> bool,
-    state: &'a State,
+    state: &'a ParserState,
 }
 
 impl<'de> DeserializeSeed<'de> for Top<'_> {
@@ -182,7 +182,7 @@ impl<'de> Visitor<'de> for Top<'_> {
 
 struct Each<'a> {
     on_packet: &'a mut dyn FnMut(&Packet) -> bool,
-    state: &'a State,
+    state: &'a ParserState,
 }
 
 impl<'de> DeserializeSeed<'de> for Each<'_> {

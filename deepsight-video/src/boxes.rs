@@ -17,8 +17,8 @@ pub(crate) struct Boxes {
     pub(crate) entries: Vec<[u8; 4]>,
     /// Whether a track has several sample entries, so that its pictures may change their size.
     pub(crate) several_entries: bool,
-    /// Whether the index is the only one, as far as every box of the file could be told. Players differ in which of
-    /// several they use.
+    /// Whether the index is the only one, and every box of the file could be recognized. Of several indexes, players
+    /// use different ones.
     pub(crate) only_index: bool,
 }
 
@@ -59,7 +59,7 @@ impl Boxes {
         Ok((at > 0).then_some((boxes, at)))
     }
 
-    /// Takes account of the content of the index.
+    /// Records the content of the index.
     fn describe(&mut self, index: Vec<u8>) {
         let tables: Vec<_> = children(&index, b"trak").map(sample_entries).collect();
         self.entries = tables.iter().map(|(_, first)| *first).collect();

@@ -1,4 +1,4 @@
-//! The bytes of a stream, read ahead by a thread of their own, so that no other thread blocks in the caller's reader.
+//! The bytes of a stream, read ahead by a separate thread, so that no other thread blocks in the caller's reader.
 
 use std::{
     collections::VecDeque,
@@ -16,20 +16,20 @@ const CHUNK: usize = 64 << 10;
 /// Bytes that are read ahead of those that were taken or peeked at.
 const READ_AHEAD: usize = 256 << 10;
 
-/// A bounded queue between the caller's reader and the one who takes its bytes. Until [`ByteQueue::take`], bytes are
+/// A bounded queue between the caller's reader and the consumer of its bytes. Until [`ByteQueue::take`], bytes are
 /// kept, so that they can be [peeked](ByteQueue::peek) at several times.
 ///
 /// The thread that reads holds the caller's reader. It is never joined, because a read of a silent pipe returns only
 /// when the other end writes or closes. It ends with the next read that returns after [`ByteQueue::stop`].
 #[derive(Debug)]
 pub(crate) struct ByteQueue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     changed: Condvar,
     max_wait: Duration,
 }
 
 #[derive(Debug)]
-struct State {
+struct QueueState {
     bytes: VecDeque<u8>,
     /// Bytes that were taken from the front.
     taken: u64,
@@ -59,13 +59,19 @@ impl ByteQueue {
     /// Starts the thread that reads.
     pub(crate) fn start(reader: impl Read + Send + 'static, limits: &DecodeLimits) -> io::Result<Arc<Self>> {
         let queue = Arc::new(Self {
-            state: Mutex::new(State { bytes: VecDeque::new(), taken: 0, capacity: READ_AHEAD, end: None, canceled: 0 }),
+            state: Mutex::new(QueueState {
+                bytes: VecDeque::new(),
+                taken: 0,
+                capacity: READ_AHEAD,
+                end: None,
+                canceled: 0,
+            }),
             changed: Condvar::new(),
             max_wait: limits.max_source_wait,
         });
         let (filled, most) = (Arc::clone(&queue), limits.max_file_bytes);
         thread::Builder::new().name("stream-reader".into()).spawn(move || {
-            // Also says so if the caller's reader panics.
+            // Ends the queue also if the caller's reader panics.
             let ended = EndOnDrop(filled);
             let end = ended.0.fill(reader, most);
             ended.0.end(end);
@@ -78,7 +84,7 @@ impl ByteQueue {
         loop {
             let got = match reader.read(&mut chunk) {
                 Ok(0) => return End::Finished,
-                // A reader that claims more than it was offered breaks its contract.
+                // A reader that returns more than the buffer's length breaks its contract.
                 Ok(got) => got.min(CHUNK),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return End::Failed(error),
@@ -107,7 +113,7 @@ impl ByteQueue {
         self.changed.notify_all();
     }
 
-    /// Ends the stream at once. What was not read yet is dropped, even if the source has ended by itself.
+    /// Ends the stream at once. Unread bytes are dropped, even if the source has already ended.
     pub(crate) fn stop(&self) {
         let mut state = self.lock();
         if matches!(state.end, None | Some(End::Finished)) {
@@ -139,17 +145,17 @@ impl ByteQueue {
         self.lock().taken
     }
 
-    /// Looks at the reason why no more bytes come.
+    /// Calls `look` with the reason why no more bytes come.
     pub(crate) fn look_at_end<T>(&self, look: impl FnOnce(Option<&End>) -> T) -> T {
         look(self.lock().end.as_ref())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until `ready`, or until no more bytes come.
-    fn wait_until(&self, ready: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+    fn wait_until(&self, ready: impl Fn(&QueueState) -> bool) -> MutexGuard<'_, QueueState> {
         let mut state = self.lock();
         while state.end.is_none() && !ready(&state) {
             let before = state.taken + state.bytes.len() as u64;
@@ -157,7 +163,7 @@ impl ByteQueue {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            let same = |state: &mut State| {
+            let same = |state: &mut QueueState| {
                 state.end.is_none() && !ready(state) && state.taken + state.bytes.len() as u64 == before
             };
             let waited = self.changed.wait_timeout_while(state, self.max_wait, same);
@@ -194,7 +200,7 @@ impl Read for Peek {
         if at >= self.most {
             return Ok(0);
         }
-        // The queue grows with what was looked at.
+        // The queue grows by the bytes that were peeked at.
         let mut state = self.queue.lock();
         state.capacity = state.capacity.max(at.saturating_add(READ_AHEAD));
         drop(state);
@@ -211,7 +217,7 @@ impl Read for Peek {
     }
 }
 
-/// A reader that takes the bytes out of a [`ByteQueue`]. After [`ByteQueue::stop`] it gives none.
+/// A reader that takes the bytes out of a [`ByteQueue`]. After [`ByteQueue::stop`] it returns none.
 #[derive(Debug)]
 pub(crate) struct Take(Arc<ByteQueue>);
 

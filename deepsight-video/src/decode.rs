@@ -47,7 +47,7 @@ struct Picked {
 }
 
 impl Decode {
-    /// Starts ffmpeg as one of `processes`. At most `cap` wanted frames will come.
+    /// Starts ffmpeg as one of `processes`. It returns at most `cap` wanted frames.
     pub(crate) fn start(video: &Video, plan: Plan, cap: u64, processes: &Processes) -> Result<Self, VideoError> {
         let Video { path, options, programs, header, info, .. } = video;
         let marks = Marks::new();
@@ -61,7 +61,7 @@ impl Decode {
         let (sender, picked) = mpsc::channel();
         let decoded = Arc::new(AtomicU64::new(0));
         let picker = plan.clone().picker();
-        let mut times = Times { marks, picker, sender, decoded: Arc::clone(&decoded) };
+        let mut times = MarkReader { marks, picker, sender, decoded: Arc::clone(&decoded) };
         let mut command = ffmpeg::decode(&programs.ffmpeg, Address::File(path), &options.limits, &job);
         let process = Process::spawn(&mut command, &options.limits, options.hwaccel, move |line| times.take(line))?;
         processes.add(&process);
@@ -90,14 +90,14 @@ impl Decode {
                     self.given += 1;
                     return Ok(Some(frame));
                 }
-                // ffmpeg gives more frames than wanted where single ones would take too long an argument.
+                // ffmpeg returns unwanted frames, too, where selecting single ones would need too long an argument.
                 Some((_, false)) => {}
                 None => return Ok(None),
             }
         }
     }
 
-    /// Reads the next frame that ffmpeg gives, and whether it is wanted.
+    /// Reads the next frame from ffmpeg. Returns it, and whether it is wanted.
     fn next_given(&mut self) -> Result<Option<(Frame, bool)>, VideoError> {
         let size = self.info.frame_size();
         let (mut pixels, want) = room_for_a_frame(&self.path, size)?;
@@ -170,7 +170,7 @@ pub(crate) fn frame(
     Ok(Frame::new(index, time as f64 / 1e6, image))
 }
 
-/// Returns the error of an ffmpeg that failed after so many decoded frames.
+/// Returns the error of an ffmpeg that failed after `frames` decoded frames.
 pub(crate) fn failure(path: &Path, ending: Ending, frames: u64, options: &DecodeOptions) -> VideoError {
     if let Some(error) = options.hwaccel.and_then(|hwaccel| hwaccel.refused(&ending.stderr)) {
         return error;
@@ -206,14 +206,14 @@ fn filters(video: &Video, plan: &Plan, marks: &Marks) -> String {
 }
 
 /// A reader of the marks of all decoded frames.
-struct Times {
+struct MarkReader {
     marks: Marks,
     picker: Picker,
     sender: Sender<Picked>,
     decoded: Arc<AtomicU64>,
 }
 
-impl Times {
+impl MarkReader {
     fn take(&mut self, line: &[u8]) -> bool {
         match self.marks.read(line) {
             Line::Message => return false,

@@ -84,8 +84,8 @@ pub enum VideoError {
     },
     /// The requested hardware decoder cannot be used. The video is not decoded on the CPU instead.
     #[error(
-        "cannot decode on {hwaccel}: {reason}; see whether `nvidia-smi` finds the GPU and `ffmpeg -hwaccels` lists cuda, \
-         or ask for no hardware decoder"
+        "cannot decode on {hwaccel}: {reason}; see whether `nvidia-smi` finds the GPU and `ffmpeg -hwaccels` lists \
+         cuda, or ask for no hardware decoder"
     )]
     HwAccel {
         /// The requested hardware decoder.

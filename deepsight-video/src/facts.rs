@@ -1,5 +1,6 @@
-//! What a file says about itself: the program that wrote it, dates, the camera, its edit list, traces of an encoder,
-//! and content credentials. Anybody can write anything there, so it is evidence for a person, and never for the score.
+//! Facts that a file states about itself: the program that wrote it, dates, the camera, its edit list, traces of an
+//! encoder, and content credentials. Anyone can change them, so they are evidence for a person and never change the
+//! score.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,7 +26,7 @@ const NO_CREDENTIALS: &str = "none found at the beginning and the end of the fil
 /// The description box of a C2PA manifest store in JUMBF: its type, `c2pa` as a UUID.
 const C2PA: &[u8] = b"jumdc2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71";
 
-/// The tags that are asked for, by ffprobe's name, and their name in a report.
+/// The requested tags, by ffprobe's name, and their name in a report.
 pub(crate) const TAGS: [(&str, &str); 14] = [
     ("encoder", "Written by"),
     ("ENCODER", "Written by"),
@@ -42,16 +43,16 @@ pub(crate) const TAGS: [(&str, &str); 14] = [
     ("major_brand", "Kind of file"),
     ("handler_name", "Name of the stream"),
 ];
-/// Tags with a place of recording. A report may be published, so it says that there is one and not which.
+/// Tags with a place of recording. A report may be published, so it states that there is a place, but not which.
 const PLACES: [&str; 3] = ["location", "location-eng", "com.apple.quicktime.location.ISO6709"];
 
-/// Returns the names of all tags that are asked for, as ffprobe takes them.
+/// Returns the names of all requested tags, as ffprobe takes them.
 pub(crate) fn asked() -> String {
     TAGS.iter().map(|(tag, _)| *tag).chain(PLACES).collect::<Vec<_>>().join(",")
 }
 
-/// Returns the facts about a file with these tags, of the file before those of the stream, and with this index if it is
-/// an MP4.
+/// Returns the facts about a file with these tags, first those of the file and then those of the stream. `index` is the
+/// index of an MP4.
 pub(crate) fn facts(path: &Path, tags: [&BTreeMap<String, String>; 2], index: Option<&[u8]>) -> Vec<Fact> {
     let mut facts: Vec<Fact> = Vec::new();
     let mut add = |name: &str, value: &str| {
@@ -102,7 +103,7 @@ pub(crate) fn of_picture(path: &Path) -> Vec<Fact> {
     facts(path, [&BTreeMap::new(), &BTreeMap::new()], None)
 }
 
-/// Describes what the edit lists of an MP4 do, if that is more than a player's usual alignment.
+/// Describes the edit lists of an MP4, if they do more than the usual alignment of streams.
 fn edit_list(index: &[u8]) -> Option<String> {
     let video = children(index, b"trak").find(|track| {
         let media = child(track, b"mdia").and_then(|media| child(media, b"hdlr"));
@@ -114,7 +115,7 @@ fn edit_list(index: &[u8]) -> Option<String> {
         0 => word(header, 12)?,
         _ => word(header, 20)?,
     };
-    // An edit of nothing only delays the start, as files whose sound begins first have it.
+    // An empty edit only delays the start, as in files whose sound begins first.
     let starts: Vec<i64> = (0..word(edits, 4)?.min(MAX_EDITS) as usize)
         .map_while(|edit| match edits.first()? {
             0 => Some(i64::from(word(edits, 12 + 12 * edit)? as i32)),
@@ -153,7 +154,7 @@ fn encoder(head: &[u8]) -> Option<String> {
     None
 }
 
-/// Returns where a mark is first. Its first byte is rare enough in a file for a search by it.
+/// Returns the position of the first mark. Searches by its first byte, which is rare in files.
 fn find(bytes: &[u8], mark: &[u8]) -> Option<usize> {
     let (first, mut from) = (*mark.first()?, 0);
     while let Some(offset) = bytes.get(from..)?.iter().position(|&byte| byte == first) {
@@ -168,7 +169,7 @@ fn find(bytes: &[u8], mark: &[u8]) -> Option<usize> {
 
 /// Returns a value on one line, with no more characters than a report should show.
 fn shortened(value: &str) -> String {
-    // Some containers have dates of microseconds, which are all zero.
+    // Some containers write dates with microseconds, which are always zero.
     let line = value.split_whitespace().collect::<Vec<_>>().join(" ").replace(".000000Z", "Z");
     match line.char_indices().nth(MAX_VALUE) {
         Some((end, _)) => format!("{}…", &line[..end]),

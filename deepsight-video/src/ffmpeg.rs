@@ -36,8 +36,8 @@ pub struct DecodeOptions {
     pub limits: DecodeLimits,
     /// Longest side of a frame in pixels. Larger frames are scaled down to it (bicubic). `None` keeps their size.
     pub max_side: Option<u32>,
-    /// Clockwise quarter turns of each frame, after the rotation that the file states. Default 0. Where no face is
-    /// found in a clip that says nothing about its rotation, it may be found in another turn.
+    /// Clockwise quarter turns of each frame, after the rotation that the file states. Default 0. In a clip that does
+    /// not state its rotation, faces may be found only in another turn.
     pub turn: u32,
     /// Index of the video stream in the file, counted over all its streams. Default: the one that a player shows. It is
     /// marked as the default, or else has the most frames, then the most pixels.
@@ -185,7 +185,7 @@ impl Programs {
     }
 }
 
-/// A stream that is never decoded, with a decoder that is not on the allow-list. ffprobe opens it all the same.
+/// A stream that is never decoded, with a decoder that is not on the allow-list. ffprobe still opens the decoder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Opened {
     /// Index of the stream in the file.
@@ -194,7 +194,7 @@ pub(crate) struct Opened {
     pub(crate) decoder: String,
 }
 
-/// Where ffmpeg reads a video from.
+/// The source from which ffmpeg reads a video.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Address<'a> {
     File(&'a Path),
@@ -230,7 +230,7 @@ pub(crate) fn ffprobe(
     let mut command = FfmpegCommand::new_with_path(program);
     command.args(["-hide_banner", "-loglevel", "level+warning"]);
     guard_input(&mut command, from, limits);
-    // The list without a stream applies to the container too, whose reader may decode some packets of any stream.
+    // The list without a stream also applies to the container, whose reader may decode some packets of any stream.
     for Opened { stream, decoder } in opened {
         command.arg(format!("-codec_whitelist:{stream}")).arg(decoder);
     }

@@ -1,4 +1,4 @@
-//! What is done to uncompressed pictures that do not pass through ffmpeg's filters.
+//! Steps for uncompressed pictures, which do not pass through ffmpeg's filters.
 
 use std::path::Path;
 

@@ -11,11 +11,10 @@ use crate::{
 /// The sampled frames of a video, in order of presentation.
 ///
 /// One ffmpeg process decodes the video from its beginning to the last frame that is needed, a few frames ahead of the
-/// caller. Where that is estimated to take less time, it gets only the packets from the key frames before the frames
-/// that are needed, or up to four processes at a time seek to these key frames, and the frames are the same. Dropping
-/// the iterator ends the processes. No item follows an error. A file that is cut short or damaged gives the frames it
-/// has, and then [`VideoError::Truncated`] or [`VideoError::FrameCount`]. Damage to parts that are not decoded is not
-/// noticed.
+/// caller. If it is estimated to take less time, ffmpeg gets only the packets from the key frames before the needed
+/// frames, or up to four processes at a time seek to these key frames. The frames are the same. Dropping the iterator
+/// ends the processes. No item follows an error. A file that is cut short or damaged gives the frames it has, and then
+/// [`VideoError::Truncated`] or [`VideoError::FrameCount`]. Damage to parts that are not decoded is not noticed.
 #[derive(Debug)]
 #[must_use = "frames are decoded only while the iterator is read"]
 pub struct Frames {
@@ -48,7 +47,7 @@ impl Frames {
         Ok(Self { reader: Some(reader), processes, cancelled: None, expected, total: video.info.frame_count })
     }
 
-    /// Returns the number of frames that will come, for a progress bar. It is exact for an undamaged file, except for
+    /// Returns the number of frames to expect, for a progress bar. It is exact for an undamaged file, except for
     /// [`Sampling::fps`], where it is an estimate.
     pub fn expected_frames(&self) -> u64 {
         self.expected
@@ -99,10 +98,10 @@ struct Reader {
     plan: Plan,
     cap: u64,
     pass: Pass,
-    /// The way to follow next, if what is followed now fails.
+    /// The route to use if the current one fails.
     other: Option<Box<Route>>,
     given: u64,
-    /// Index of the last frame that was given.
+    /// Index of the last frame that was returned.
     last: Option<u64>,
 }
 

@@ -10,8 +10,8 @@ use crate::scan::Packets;
 use crate::still::{self, Kind};
 use crate::{Animation, DecodeLimits, DecodeOptions, Sampling, Still, Video, Y4m, answer, probe, seek, transport};
 
-/// Reads ffprobe's JSON output, and draws the conclusions that [`Video::open`](crate::Video::open) draws from it.
-/// Returns whether it was readable.
+/// Reads ffprobe's JSON output and interprets it as [`Video::open`](crate::Video::open) does. Returns whether it was
+/// readable.
 pub fn ffprobe_json(bytes: &[u8]) -> bool {
     let read = |max_frames| {
         let mut packets = Packets::new(max_frames);
@@ -32,7 +32,7 @@ pub fn y4m(bytes: &[u8]) -> bool {
 /// wanted packet. A file without boxes is looked at as a transport stream. Returns whether an excerpt was made.
 ///
 /// # Panics
-/// Panics if an excerpt is not such a file, or if the index is another one where the file is read as a stream.
+/// Panics if an excerpt is not such a file, or if the file has another index when it is read as a stream.
 pub fn mp4(bytes: &[u8]) -> bool {
     let file = TemporaryFile::new(bytes);
     let Ok(Some(boxes)) = Boxes::read(&file.0) else {
@@ -127,7 +127,7 @@ impl TemporaryFile {
 
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        // A file that cannot be removed is left to the system, which empties its folder of temporary files.
+        // A file that cannot be removed stays in the system's temporary folder.
         let _ = fs::remove_file(&self.0);
     }
 }

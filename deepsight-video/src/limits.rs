@@ -23,8 +23,8 @@ pub struct DecodeLimits {
     pub max_frames: u64,
     /// Time that may be spent waiting for one run of ffprobe (opening a video takes one to four runs, and one more for
     /// each stream with a decoder that is not on the allow-list) or for the runs of ffmpeg of one decode. If an excerpt
-    /// or seeks fail, each of the ways that replace them may take as long once more. The time that a caller takes
-    /// between two frames does not count. Default ten minutes.
+    /// or seeks fail, each method that replaces them may take as long again. The time that a caller takes between two
+    /// frames does not count. Default ten minutes.
     pub max_wait: Duration,
     /// Time for which the source of a [`PipedVideo`](crate::PipedVideo) may send nothing. Default: no limit, because a
     /// camera may be silent.
@@ -112,7 +112,7 @@ impl DecodeLimits {
         self
     }
 
-    /// Sets how much of ffmpeg's standard error is kept, in bytes.
+    /// Sets the number of bytes of ffmpeg's standard error that are kept.
     #[must_use]
     pub fn with_max_stderr_bytes(mut self, bytes: usize) -> Self {
         self.max_stderr_bytes = bytes;
@@ -200,14 +200,13 @@ pub(crate) const DEMUXERS: &str =
     "mov,matroska,avi,flv,mpegts,mpeg,mpegvideo,asf,ogg,m4v,h264,hevc,ivf,obu,gif,apng,mxf,dv,nut";
 
 /// Decoders that may run. Audio, subtitle and cover-art decoders are listed because ffprobe opens every stream of a
-/// file. One that is not listed is opened for its stream alone, and decodes nothing.
+/// file. A decoder that is not listed is opened for its stream alone, and decodes nothing.
 pub(crate) const DECODERS: &str = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,libaom-av1,mpeg4,mpeg1video,\
-mpeg2video,mpegvideo,h261,h263,h263i,h263p,flv,flashsv,flashsv2,vp6,vp6a,vp6f,vp7,theora,mjpeg,mjpegb,msmpeg4v1,msmpeg4v2,msmpeg4,wmv1,\
-wmv2,wmv3,vc1,prores,dnxhd,dvvideo,cfhd,ffv1,huffyuv,ffvhuff,utvideo,qtrle,rpza,svq1,svq3,cinepak,indeo3,indeo5,gif,\
-apng,rawvideo,png,bmp,webp,\
-aac,aac_fixed,aac_latm,libfdk_aac,mp1,mp1float,mp2,mp2float,mp3,mp3float,ac3,ac3_fixed,eac3,dca,truehd,mlp,opus,libopus,\
-vorbis,libvorbis,flac,alac,amrnb,amrwb,libopencore_amrnb,libopencore_amrwb,wmav1,wmav2,wmapro,wmalossless,wmavoice,\
-speex,libspeex,nellymoser,gsm,gsm_ms,libgsm,libgsm_ms,qdm2,qcelp,cook,mace3,mace6,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,adpcm_swf,\
-adpcm_yamaha,g722,g726,pcm_alaw,pcm_mulaw,pcm_bluray,pcm_dvd,pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,\
-pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,\
-mov_text,srt,subrip,ass,ssa,text,webvtt,dvbsub,dvdsub,pgssub,xsub,cc_dec";
+mpeg2video,mpegvideo,h261,h263,h263i,h263p,flv,flashsv,flashsv2,vp6,vp6a,vp6f,vp7,theora,mjpeg,mjpegb,msmpeg4v1,\
+msmpeg4v2,msmpeg4,wmv1,wmv2,wmv3,vc1,prores,dnxhd,dvvideo,cfhd,ffv1,huffyuv,ffvhuff,utvideo,qtrle,rpza,svq1,svq3,\
+cinepak,indeo3,indeo5,gif,apng,rawvideo,png,bmp,webp,aac,aac_fixed,aac_latm,libfdk_aac,mp1,mp1float,mp2,mp2float,mp3,\
+mp3float,ac3,ac3_fixed,eac3,dca,truehd,mlp,opus,libopus,vorbis,libvorbis,flac,alac,amrnb,amrwb,libopencore_amrnb,\
+libopencore_amrwb,wmav1,wmav2,wmapro,wmalossless,wmavoice,speex,libspeex,nellymoser,gsm,gsm_ms,libgsm,libgsm_ms,qdm2,\
+qcelp,cook,mace3,mace6,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,adpcm_swf,adpcm_yamaha,g722,g726,pcm_alaw,pcm_mulaw,\
+pcm_bluray,pcm_dvd,pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,\
+pcm_f64le,pcm_f64be,mov_text,srt,subrip,ass,ssa,text,webvtt,dvbsub,dvdsub,pgssub,xsub,cc_dec";

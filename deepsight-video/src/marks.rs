@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// as `frame:12 pts:400000 pts_time:0.4` and `key=1`.
 #[derive(Debug, Clone)]
 pub(crate) struct Marks {
-    /// A name that no file can know. Otherwise text in a file could be taken for the time of a frame.
+    /// A name that the maker of a file cannot know, so that text in a file is never taken for the time of a frame.
     key: String,
     first_line: Option<(u64, Option<i64>)>,
 }
@@ -22,7 +22,7 @@ pub(crate) struct Mark {
     pub(crate) filter: usize,
 }
 
-/// What a line of standard error is.
+/// The kind of a line of standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Line {
     /// The first line of a mark.

@@ -64,15 +64,15 @@ impl Media {
     /// Returns the errors of [`Video::frames`]. The iterator returns later errors.
     pub fn frames(&self, sampling: Sampling) -> Result<MediaFrames, VideoError> {
         Ok(MediaFrames(match self {
-            Self::Video(video) => Source::Video(Box::new(video.frames(sampling)?)),
-            Self::Still(still) => Source::Still(Some(Box::new(still.clone()))),
-            Self::Animation(animation) => Source::Animation(Box::new(animation.frames(&sampling)?)),
+            Self::Video(video) => MediaSource::Video(Box::new(video.frames(sampling)?)),
+            Self::Still(still) => MediaSource::Still(Some(Box::new(still.clone()))),
+            Self::Animation(animation) => MediaSource::Animation(Box::new(animation.frames(&sampling)?)),
         }))
     }
 
     /// Decodes frames of a report on this file again, one after another: those with these indices, with the pixels that
-    /// were analyzed if the options [turn](crate::DecodeOptions::turn) the picture as then. Indices that are not in the
-    /// report are left out.
+    /// were analyzed if the options have the same [turn](crate::DecodeOptions::turn) as in the analysis. Indices that
+    /// are not in the report are left out.
     ///
     /// # Errors
     /// Returns the errors of [`frames`](Self::frames). The iterator returns later errors.
@@ -155,12 +155,12 @@ impl Media {
 /// The frames of a video or a still picture, in order of presentation. No item follows an error.
 #[derive(Debug)]
 #[must_use = "frames are decoded only while the iterator is read"]
-pub struct MediaFrames(Source);
+pub struct MediaFrames(MediaSource);
 
 #[derive(Debug)]
-enum Source {
+enum MediaSource {
     Video(Box<Frames>),
-    /// The picture until it is decoded. It is decoded when it is taken, on the thread of the iterator's reader.
+    /// The picture until it is decoded, which happens on the thread that reads the iterator.
     Still(Option<Box<Still>>),
     Animation(Box<AnimationFrames>),
 }
@@ -169,9 +169,9 @@ impl MediaFrames {
     /// Returns the number of frames that will come, for a progress bar: see [`Frames::expected_frames`].
     pub fn expected_frames(&self) -> u64 {
         match &self.0 {
-            Source::Video(frames) => frames.expected_frames(),
-            Source::Still(_) => 1,
-            Source::Animation(frames) => frames.expected_frames(),
+            MediaSource::Video(frames) => frames.expected_frames(),
+            MediaSource::Still(_) => 1,
+            MediaSource::Animation(frames) => frames.expected_frames(),
         }
     }
 
@@ -183,8 +183,8 @@ impl MediaFrames {
     /// Ends the decoding of a video when the token is cancelled: see [`Frames::with_cancel`].
     pub fn with_cancel(self, cancel: &CancelToken) -> Self {
         Self(match self.0 {
-            Source::Video(frames) => Source::Video(Box::new(frames.with_cancel(cancel))),
-            // Each of their frames is decoded in a moment.
+            MediaSource::Video(frames) => MediaSource::Video(Box::new(frames.with_cancel(cancel))),
+            // A frame of a picture or an animation is decoded quickly.
             pictures => pictures,
         })
     }
@@ -195,17 +195,17 @@ impl Iterator for MediaFrames {
 
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.0 {
-            Source::Video(frames) => frames.next(),
-            Source::Still(still) => still.take().map(|still| still.frame()),
-            Source::Animation(frames) => frames.next(),
+            MediaSource::Video(frames) => frames.next(),
+            MediaSource::Still(still) => still.take().map(|still| still.frame()),
+            MediaSource::Animation(frames) => frames.next(),
         }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         match &self.0 {
-            Source::Video(frames) => frames.size_hint(),
-            Source::Still(still) => (usize::from(still.is_some()), Some(usize::from(still.is_some()))),
-            Source::Animation(frames) => frames.size_hint(),
+            MediaSource::Video(frames) => frames.size_hint(),
+            MediaSource::Still(still) => (usize::from(still.is_some()), Some(usize::from(still.is_some()))),
+            MediaSource::Animation(frames) => frames.size_hint(),
         }
     }
 }

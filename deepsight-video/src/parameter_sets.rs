@@ -33,9 +33,9 @@ const MAX_DIFFERENT: usize = 64;
 /// Most units in a packet.
 const MAX_UNITS: usize = 256;
 
-/// Returns the positions in `packets` of those whose parameter sets differ from all before them, the first packet among
-/// them. Packets without parameter sets, as in most files, differ only from those with some. Returns `None` if that
-/// cannot be told.
+/// Returns the positions of the packets whose parameter sets differ from those of all earlier packets, including the
+/// first packet. Packets without parameter sets, as in most files, are all equal. Returns `None` if the parameter sets
+/// cannot be read.
 pub(crate) fn first_of_each(path: &Path, codec: &str, packets: &[Place]) -> Option<Vec<usize>> {
     let is_set: fn(u8) -> bool = match codec {
         "h264" => |head| head & 0x1f == 7,

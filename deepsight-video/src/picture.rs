@@ -1,4 +1,4 @@
-//! How decoded pictures become upright frames with square pixels, all of one size.
+//! Conversion of decoded pictures to upright frames with square pixels, all of one size.
 
 use std::fmt;
 
@@ -11,9 +11,9 @@ use crate::{
     tone_map::ToneMap,
 };
 
-/// Something that a player would do to the picture and this library did not.
+/// A step that a player would apply to the picture and this library did not.
 ///
-/// The text says what the frames look like therefore.
+/// The text describes the effect on the frames.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum Note {
@@ -74,9 +74,9 @@ pub(crate) struct Picture {
     orientation: Orientation,
     /// Size of the largest frame as displayed: upright, with square pixels.
     pub(crate) displayed: (u32, u32),
-    /// Size of the frames that are given.
+    /// Size of the returned frames.
     pub(crate) frame: (u32, u32),
-    /// Whether all pictures that were looked at have one size and shape.
+    /// Whether all inspected pictures have one size and shape.
     uniform: bool,
     deinterlace: bool,
     tone_map: Option<ToneMap>,
@@ -130,7 +130,7 @@ impl Picture {
 
         let flagged = header.fields == Fields::Interlaced || key_frames.iter().any(|key| key.interlaced);
         let format = header.pixel_format.as_deref().unwrap_or_default();
-        // Frames that are not flagged pass through the filter as they are, unless their format had to be converted.
+        // Frames that are not flagged pass through the filter unchanged, unless their format had to be converted.
         let maybe = header.fields == Fields::Unknown
             && INTERLACED_CODECS.contains(&header.codec.as_str())
             && DEINTERLACED_FORMATS.contains(&format);
@@ -164,7 +164,7 @@ impl Picture {
         })
     }
 
-    /// Returns whether each frame that is given depends on one decoded picture alone, whichever come before and after.
+    /// Returns whether each returned frame depends on one decoded picture alone, and not on its neighbors.
     pub(crate) fn depends_on_one_frame(&self) -> bool {
         self.uniform && !self.deinterlace
     }
@@ -296,7 +296,7 @@ pub(crate) fn scaled((width, height): (u32, u32), max_side: Option<u32>) -> Resu
 const INTERLACED_CODECS: [&str; 12] =
     ["h264", "mpeg2video", "mpeg4", "vc1", "wmv3", "dvvideo", "mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "utvideo"];
 
-/// Formats that the deinterlacer takes as they are.
+/// Formats that the deinterlacer accepts without conversion.
 const DEINTERLACED_FORMATS: [&str; 13] = [
     "yuv420p",
     "yuvj420p",

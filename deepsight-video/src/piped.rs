@@ -64,16 +64,16 @@ const MAGIC_BYTES: usize = 12;
 ///
 /// # Limits
 /// All [`DecodeLimits`] apply. A stream over the limit of its bytes, frames or length gives the frames up to there and
-/// then the error. An endless stream needs higher limits, such as [`DecodeLimits::unlimited`]; the memory stays bounded
-/// all the same. [`max_wait`](DecodeLimits::max_wait) is the longest time for which ffmpeg may take no input and give
-/// no output; the time for which the source is silent does not count.
-/// [`max_source_wait`](DecodeLimits::max_source_wait) limits that, and has no bound by default.
+/// then the error. An endless stream needs higher limits, such as [`DecodeLimits::unlimited`]; the memory still stays
+/// bounded. [`max_wait`](DecodeLimits::max_wait) is the longest time for which ffmpeg may take no input and give no
+/// output; the time for which the source is silent does not count. [`max_source_wait`](DecodeLimits::max_source_wait)
+/// limits that, and has no bound by default.
 ///
 /// # Threads
-/// The reader is moved to a thread of its own. Dropping the iterator and cancelling its token
-/// ([`with_cancel`](Self::with_cancel)) end ffmpeg and all waiting at once, even while the source is silent. The thread
-/// that reads is not waited for: if it is blocked in the reader, it keeps the reader until that read returns, and ends
-/// then.
+/// The reader is moved to a separate thread. Dropping the iterator and cancelling its token
+/// ([`with_cancel`](Self::with_cancel)) end ffmpeg and all waiting at once, even while the source is silent. They do
+/// not wait for the thread that reads: if it is blocked in the reader, it keeps the reader until that read returns, and
+/// then ends.
 #[derive(Debug)]
 #[must_use = "frames are decoded only while the iterator is read"]
 pub struct PipedVideo {
@@ -95,7 +95,7 @@ enum Decoder {
     Y4m(Box<Y4m<Take>>, Picker),
 }
 
-/// The source of a stream, which nobody waits for once this value is dropped.
+/// The source of a stream. Dropping it ends every wait for the source.
 #[derive(Debug)]
 struct Source(Arc<ByteQueue>);
 
@@ -107,7 +107,7 @@ impl Drop for Source {
 
 impl PipedVideo {
     /// Reads the head of the stream, and starts to decode the frames that `sampling` selects. Blocks until the source
-    /// has sent as much as is needed to know the video: the header and some frames.
+    /// has sent enough to recognize the video: the header and some frames.
     ///
     /// # Errors
     /// Returns an error if the reader fails, if the stream is empty or not a video, has its index at the end
@@ -128,7 +128,7 @@ impl PipedVideo {
         let opened = Self::start(&source.0, options, &sampling);
         let (decoder, input, notes) = match (opened, source.error(limits)) {
             (Ok(opened), _) => opened,
-            // A stream that was cut by a limit or by its reader may look like anything else.
+            // A stream that a limit or its reader ended early may look like another kind of file.
             (Err(_), Some(error)) => return Err(error),
             (Err(error), None) => return Err(error),
         };
@@ -167,7 +167,7 @@ impl PipedVideo {
             let picker = Plan::of_stream(sampling, 0.0)?.picker();
             return Ok((Decoder::Y4m(Box::new(y4m), picker), input, notes));
         }
-        // ffmpeg's readers of GIFs and PNGs have to step back.
+        // ffmpeg's readers of GIFs and PNGs have to seek back.
         if magic.starts_with(b"GIF8") || magic.starts_with(b"\x89PNG") || !matches!(still::kind_of(&magic), Ok(None)) {
             let reason = "it is a picture or a GIF, which cannot be read from a pipe; save it to a file and give that";
             return Err(VideoError::NotAllowed { path: NAME.into(), reason: reason.into() });
@@ -184,7 +184,7 @@ impl PipedVideo {
         self.input.clone()
     }
 
-    /// Returns what a player would do to the picture and this library cannot do.
+    /// Returns the steps that a player would apply to the picture and this library cannot.
     pub fn notes(&self) -> &[Note] {
         &self.notes
     }
@@ -310,7 +310,7 @@ impl Container {
         };
         let (sender, picked) = mpsc::channel();
         let progress = Arc::new(Progress::default());
-        let mut times = Times {
+        let mut times = StreamMarkReader {
             marks,
             picker: plan.picker(),
             sender,
@@ -390,8 +390,8 @@ impl Container {
         progress.first.map(|_| progress.span() + self.step(progress))
     }
 
-    /// Returns how many frames the video should have, if it was cut short: by its length in the header, or by what
-    /// ffmpeg says at its end.
+    /// Returns how many frames the video should have, if it was cut short, by its length in the header or by ffmpeg's
+    /// messages.
     fn declared_frames(&self, progress: &Counts, stderr: &str) -> Option<u64> {
         let says_so = CUT.iter().any(|words| stderr.contains(words));
         let (step, length) = (self.step(progress), self.length(progress)?);
@@ -418,7 +418,7 @@ impl Container {
     }
 }
 
-/// What ffmpeg's readers of Matroska and MP4 say about a file that ends in the middle.
+/// Messages of ffmpeg's readers of Matroska and MP4 about a file that ends in the middle.
 const CUT: [&str; 2] = ["File ended prematurely", "partial file"];
 
 /// Looks at the boxes of an MP4. Returns how many bytes of it ffprobe may need, or `None` if it is not an MP4.
@@ -469,7 +469,7 @@ fn longest(limits: &DecodeLimits) -> Option<i64> {
     i64::try_from(limits.max_duration_seconds).ok()?.checked_mul(1_000_000)
 }
 
-/// What has been decoded so far.
+/// Counts and times of the frames decoded so far.
 #[derive(Debug, Default)]
 struct Progress {
     counts: Mutex<Counts>,
@@ -523,7 +523,7 @@ impl Counts {
 
 /// A reader of the lines that the `metadata` filter prints for each decoded frame. Only the times of frames that ffmpeg
 /// gives are kept.
-struct Times {
+struct StreamMarkReader {
     marks: Marks,
     picker: Picker,
     sender: Sender<Mark>,
@@ -532,7 +532,7 @@ struct Times {
     limits: DecodeLimits,
 }
 
-impl Times {
+impl StreamMarkReader {
     fn take(&mut self, line: &[u8]) -> bool {
         match self.marks.read(line) {
             Line::Message => return false,

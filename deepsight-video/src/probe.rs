@@ -61,7 +61,7 @@ pub(crate) struct Header {
     pub(crate) fragments: bool,
 }
 
-/// What the headers say about how a frame was recorded.
+/// The scan type that the headers state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fields {
     /// All rows at once.
@@ -80,14 +80,14 @@ pub(crate) struct KeyFrame {
     pub(crate) interlaced: bool,
 }
 
-/// All that is known about a video before its frames are decoded.
+/// The properties of a video that are known before its frames are decoded.
 #[derive(Debug)]
 pub(crate) struct Probed {
     pub(crate) header: Header,
     pub(crate) scan: Scan,
-    /// The different key frames of the video, as far as they were looked at. Empty where all frames must have one size.
+    /// The different key frames of the video among the inspected ones. Empty if all frames must have one size.
     pub(crate) key_frames: Vec<KeyFrame>,
-    /// What the file says about itself.
+    /// Facts that the file states about itself.
     pub(crate) facts: Vec<Fact>,
 }
 
@@ -223,8 +223,9 @@ impl Prober<'_> {
         Ok(Probed { header, scan, key_frames, facts })
     }
 
-    /// Runs ffprobe and passes its packets to `packets`. ffprobe opens a decoder for every stream, and fails if it may
-    /// not. Then it is run again, with that decoder allowed for that stream. It is opened, but decodes nothing.
+    /// Runs ffprobe and passes its packets to `packets`. ffprobe opens a decoder for every stream, and fails if the
+    /// decoder is not allowed. It is then run again with that decoder allowed for that stream. The decoder is opened,
+    /// but decodes nothing.
     fn ask(&mut self, show: &[&str], packets: &mut Packets) -> Result<Answer, VideoError> {
         loop {
             let mut refused = None;
@@ -303,8 +304,8 @@ impl Prober<'_> {
         Ok((frames, kinds))
     }
 
-    /// Decodes key frames of a stream that may differ in their size, because no header of the file need tell. Returns
-    /// none if all are alike.
+    /// Decodes key frames of a stream whose size may change without a header that states it. Returns none if all are
+    /// alike.
     fn survey(&self, header: &Header, scan: &Scan, boxes: Option<&Boxes>) -> Result<Vec<KeyFrame>, VideoError> {
         let keys = &scan.key_packets;
         if keys.len() < 2 || !header.may_change() {
@@ -332,7 +333,7 @@ impl Prober<'_> {
             found.len() < MOST_KINDS
         });
         match read {
-            // Decoding reports what cannot be read here.
+            // Decoding reports a file that cannot be read here.
             Ok(()) | Err(VideoError::NotAVideo { .. } | VideoError::OverLimit { .. }) => Ok(found),
             Err(error) => Err(error),
         }
@@ -426,7 +427,7 @@ fn key_frame(line: &str) -> Option<KeyFrame> {
 }
 
 impl Header {
-    /// Returns an error if the headers state a value over a limit. Their length is not a reason: a clock that starts
+    /// Returns an error if the headers state a value over a limit. Their length is not checked: a clock that starts
     /// late or jumps makes it too long.
     fn check(&self, path: &Path, limits: &DecodeLimits) -> Result<(), VideoError> {
         limits.check_pixels(path, (self.width, self.height))
@@ -462,7 +463,7 @@ impl Header {
     }
 }
 
-/// Returns the error that the messages of a failed ffprobe or ffmpeg mean.
+/// Returns the error that the messages of a failed ffprobe or ffmpeg describe.
 pub(crate) fn refusal(path: &Path, ending: &Ending, limits: &DecodeLimits) -> VideoError {
     let (path, reason) = (path.to_path_buf(), ending.stderr.clone());
     // The decoder refuses a large picture before ffprobe can print its size: "Picture size 12000x12000 exceeds ...".
@@ -490,11 +491,11 @@ const HEADERS: &str = "format=format_name,duration:stream=index,codec_type,codec
      color_transfer,color_primaries,field_order,width,height,sample_aspect_ratio,r_frame_rate,avg_frame_rate,time_base,\
      start_time,duration,nb_frames:stream_disposition=default,attached_pic,timed_thumbnails,still_image:\
      stream_side_data_list:stream_side_data=displaymatrix,dv_profile";
-/// Tag of an encrypted stream of a Matroska file: which key opens it.
+/// Tag of an encrypted stream of a Matroska file, with the ID of its key.
 const ENCRYPTION_KEY: &str = "enc_key_id";
 const FRAMES: &str = "frame=key_frame,best_effort_timestamp_time,width,height,sample_aspect_ratio,interlaced_frame";
 
-/// Returns what is asked of the headers.
+/// Returns the requested fields of the headers.
 fn headers() -> String {
     let tags = facts::asked();
     format!("{HEADERS}:format_tags={tags}:stream_tags={ENCRYPTION_KEY},{tags}")
@@ -540,7 +541,7 @@ impl Answer {
         let videos = self.streams.iter().filter(|s| s.codec_type.as_deref() == Some("video") && !marked_still(s));
         let videos: Vec<_> = videos.collect();
         let longest = videos.iter().map(|s| frames(s.index)).max().unwrap_or(0);
-        // A picture among moving ones that nothing marks as a thumbnail.
+        // A still picture among videos is a thumbnail, even if nothing marks it as one.
         let moving: Vec<_> = videos.into_iter().filter(|s| longest < 2 || frames(s.index) > 1).collect();
         let refused = |s: &answer::Stream| opened.iter().find(|opened| opened.stream == s.index);
         let pixels = |s: &answer::Stream| u64::from(s.width.unwrap_or(0)) * u64::from(s.height.unwrap_or(0));
@@ -620,7 +621,7 @@ fn ratio(text: Option<&str>, separator: char) -> Option<(u32, u32)> {
     Some((over.parse().ok().filter(|&n| n > 0)?, under.parse().ok().filter(|&n| n > 0)?))
 }
 
-/// Draws every conclusion from an answer that [`look`] draws.
+/// Interprets an answer as [`look`] does.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn conclude(answer: Answer, packets: Packets, path: &Path) {
     if let Ok(header) = answer.choose(path, None, &[], |stream| packets.frames(stream)) {
@@ -754,8 +755,9 @@ mod tests {
         let header = parse(
             r#"{"streams":[{"index":0,"codec_type":"audio"},
                 {"index":1,"codec_type":"video","width":9,"height":9,"disposition":{"attached_pic":1}},
-                {"index":2,"codec_type":"video","codec_name":"h264","width":64,"height":48,"avg_frame_rate":"30000/1001",
-                 "r_frame_rate":"0/0","sample_aspect_ratio":"4:3","nb_frames":"12","start_time":"0.5"}],
+                {"index":2,"codec_type":"video","codec_name":"h264","width":64,"height":48,
+                 "avg_frame_rate":"30000/1001","r_frame_rate":"0/0","sample_aspect_ratio":"4:3",
+                 "nb_frames":"12","start_time":"0.5"}],
                 "format":{"format_name":"mov,mp4","duration":"1.5"}}"#,
         )
         .unwrap();

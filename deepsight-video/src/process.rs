@@ -25,7 +25,7 @@ pub(crate) struct Process {
     stderr: Arc<Mutex<Tail>>,
     /// Time for which the process may still be waited for.
     patience: Duration,
-    /// Whether `patience` counts anew whenever the process takes input or gives output, because a stream may be
+    /// Whether `patience` starts again whenever the process takes input or gives output, because a stream may be
     /// endless.
     renews: bool,
 }
@@ -78,7 +78,7 @@ impl Process {
         on_line: impl FnMut(&[u8]) -> bool + Send + 'static,
     ) -> Result<Self, VideoError> {
         let mut process = Self::start(command, Stdio::piped(), limits, None, on_line)?;
-        // It fails if the process has ended, whose exit and messages tell why.
+        // The copy fails if the process has ended. Its exit status and messages tell why.
         process.feed(command, move |mut stdin| drop(io::copy(&mut input, &mut stdin)))?;
         Ok(process)
     }
@@ -122,7 +122,7 @@ impl Process {
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let limited = confine(&child, limits, hwaccel);
         let shared = Arc::new(Shared {
-            state: Mutex::new(State {
+            state: Mutex::new(ProcessState {
                 child,
                 reaped: false,
                 deadline: None,
@@ -296,12 +296,12 @@ impl Drop for Process {
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<ProcessState>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
-struct State {
+struct ProcessState {
     child: Child,
     reaped: bool,
     deadline: Option<Instant>,
@@ -312,7 +312,7 @@ struct State {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ProcessState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -367,7 +367,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl ProcessState {
     fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         let status = self.child.try_wait()?;
         self.reaped |= status.is_some();
@@ -451,7 +451,7 @@ fn feed(mut input: impl Read, mut stdin: ChildStdin, shared: &Shared, patience: 
         shared.pause(true, patience);
         let got = input.read(&mut chunk);
         shared.pause(false, patience);
-        // The queue knows why its bytes have ended.
+        // The queue stores the reason why its bytes have ended.
         let Ok(got @ 1..) = got else { return };
         if stdin.write_all(&chunk[..got]).is_err() {
             return;
@@ -576,7 +576,7 @@ mod tests {
             let mut read = Vec::new();
             (process.read(&mut read, 2).unwrap(), process)
         });
-        let wait_for = |state: &dyn Fn(&State) -> bool| {
+        let wait_for = |state: &dyn Fn(&ProcessState) -> bool| {
             while !state(&shared.lock()) {
                 thread::yield_now();
             }

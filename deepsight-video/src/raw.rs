@@ -1,4 +1,4 @@
-//! Frames without any header, as camera programs write them.
+//! Frames without a header, as camera programs write them.
 
 use std::{
     io::{self, Read},
@@ -50,8 +50,8 @@ pub struct RawFrames<R> {
 }
 
 impl<R: Read> RawFrames<R> {
-    /// Creates an iterator over frames of `width` × `height` pixels. They come 25 per second, until
-    /// [`RawFrames::with_frame_rate`] says otherwise.
+    /// Creates an iterator over frames of `width` × `height` pixels. The frame rate is 25 per second, unless
+    /// [`RawFrames::with_frame_rate`] sets another.
     pub fn new(reader: R, width: u32, height: u32, format: PixelFormat) -> Self {
         Self {
             reader,

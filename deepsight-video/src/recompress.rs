@@ -14,7 +14,7 @@ use crate::{DecodeOptions, Sampling, Video, VideoError};
 const MESSAGE_BYTES: u64 = 64 << 10;
 /// Most characters of ffmpeg's message that an error shows.
 const COMPLAINT: usize = 300;
-/// Time between two looks at whether the encoder has ended.
+/// Time between two checks whether the encoder has ended.
 const POLL: Duration = Duration::from_millis(10);
 
 /// Encodes a clip's pictures again as H.264 of a constant rate factor (`0..=51`, 23 is x264's default), without sound.
@@ -147,7 +147,7 @@ impl Encoder {
     }
 }
 
-/// Reads everything that ffmpeg says, and returns the beginning.
+/// Reads all messages of ffmpeg, and returns the beginning.
 fn said(mut stderr: ChildStderr) -> String {
     let mut said = Vec::new();
     // Where the message cannot be read, the error still has the status.

@@ -13,13 +13,13 @@ use crate::{VideoError, scan::Shown};
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
-    kind: Kind,
+    kind: SamplingKind,
     max_frames: Option<u64>,
     near_key_frames: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Kind {
+enum SamplingKind {
     Evenly(u64),
     Fps(f64),
     Every(u64),
@@ -34,35 +34,34 @@ impl Sampling {
     /// they are the nearest to evenly spaced times. No frame is selected twice: where two times are nearest to one
     /// frame, another frame of the video takes the place of the second.
     pub fn evenly(count: u64) -> Self {
-        Self { kind: Kind::Evenly(count), max_frames: None, near_key_frames: false }
+        Self { kind: SamplingKind::Evenly(count), max_frames: None, near_key_frames: false }
     }
 
     /// Selects the first frame of every 1 / `rate` seconds of presentation time. No frame is selected twice, so a video
     /// with fewer than `rate` frames per second gives each of its frames once.
     pub fn fps(rate: f64) -> Self {
-        Self { kind: Kind::Fps(rate), max_frames: None, near_key_frames: false }
+        Self { kind: SamplingKind::Fps(rate), max_frames: None, near_key_frames: false }
     }
 
     /// Selects every `step`-th frame: 0, `step`, 2 `step`, ...
     pub fn every(step: u64) -> Self {
-        Self { kind: Kind::Every(step), max_frames: None, near_key_frames: false }
+        Self { kind: SamplingKind::Every(step), max_frames: None, near_key_frames: false }
     }
 
     /// Selects every frame.
     pub fn all() -> Self {
-        Self { kind: Kind::All, max_frames: None, near_key_frames: false }
+        Self { kind: SamplingKind::All, max_frames: None, near_key_frames: false }
     }
 
     /// Selects the frame that is shown at each of these times, in seconds from the start of the video: the last one
     /// that begins no later. Before the first frame that is the first, after the end it is the last. The times need not
     /// be in order. A frame that is shown at several of them is selected once.
     pub fn times(seconds: impl Into<Vec<f64>>) -> Self {
-        Self { kind: Kind::Times(seconds.into().into()), max_frames: None, near_key_frames: false }
+        Self { kind: SamplingKind::Times(seconds.into().into()), max_frames: None, near_key_frames: false }
     }
 
-    /// Selects as many frames as a video of this many seconds asks for
-    /// ([`frames_for`](deepsight_core::frames_for)), spread evenly. In a video that is so long that they are more than
-    /// two seconds apart, [key frames are preferred](Self::near_key_frames).
+    /// Selects the number of frames for a video of `seconds` seconds ([`frames_for`](deepsight_core::frames_for)),
+    /// spread evenly. If they are more than two seconds apart, [key frames are preferred](Self::near_key_frames).
     pub fn auto(seconds: f64) -> Self {
         /// Seconds between two frames up to which each frame is the one at its time.
         const DENSE: f64 = 2.0;
@@ -94,7 +93,7 @@ impl Sampling {
     }
 }
 
-/// What a [`Plan`] has to know about a video.
+/// The properties of a video that a [`Plan`] needs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeline<'a> {
     /// Number of frames.
@@ -179,8 +178,8 @@ impl Plan {
         }
         let (total, last) = (video.total, video.total.saturating_sub(1));
         Ok(match &sampling.kind {
-            Kind::Evenly(0) => return invalid("0 frames were asked for".into()),
-            Kind::Evenly(count) => {
+            SamplingKind::Evenly(0) => return invalid("0 frames were asked for".into()),
+            SamplingKind::Evenly(count) => {
                 let count = (*count).min(sampling.cap()).min(total.max(1));
                 let nears_keys = sampling.near_key_frames && video.shown.len() as u64 == total;
                 if (video.variable || nears_keys) && count > 1 {
@@ -195,20 +194,20 @@ impl Plan {
                 // The quotient is computed as in numpy, because its rounding decides which frames are selected.
                 Plan::Evenly { count, step: last as f64 / (count - 1) as f64, last }
             }
-            Kind::Fps(rate) if !(rate.is_finite() && *rate > 0.0) => {
+            SamplingKind::Fps(rate) if !(rate.is_finite() && *rate > 0.0) => {
                 return invalid(format!("{rate} frames per second were asked for"));
             }
-            Kind::Fps(rate) => {
+            SamplingKind::Fps(rate) => {
                 // On a millisecond clock, frame 10 at 30 frames per second is at 0.333 s. Without the tick it would
                 // fall into the bucket of frame 9 and be lost.
                 let tolerance = ((video.tick + 1e-6) * rate).min(0.1);
                 Plan::Buckets { per_microsecond: rate * 1e-6, tolerance }
             }
-            Kind::Every(0) => return invalid("every 0th frame was asked for".into()),
-            Kind::Every(step) => Plan::Every(*step),
-            Kind::All => Plan::Every(1),
-            Kind::Times(seconds) if seconds.is_empty() => return invalid("no times were asked for".into()),
-            Kind::Times(seconds) => {
+            SamplingKind::Every(0) => return invalid("every 0th frame was asked for".into()),
+            SamplingKind::Every(step) => Plan::Every(*step),
+            SamplingKind::All => Plan::Every(1),
+            SamplingKind::Times(seconds) if seconds.is_empty() => return invalid("no times were asked for".into()),
+            SamplingKind::Times(seconds) => {
                 if let Some(bad) = seconds.iter().find(|seconds| !seconds.is_finite()) {
                     return invalid(format!("the frame at {bad} s was asked for"));
                 }
@@ -230,7 +229,7 @@ impl Plan {
 
     /// Resolves `sampling` for a stream of unknown length, whose clock has ticks of `tick` seconds.
     pub(crate) fn of_stream(sampling: &Sampling, tick: f64) -> Result<Self, VideoError> {
-        if matches!(sampling.kind, Kind::Evenly(_) | Kind::Times(_)) {
+        if matches!(sampling.kind, SamplingKind::Evenly(_) | SamplingKind::Times(_)) {
             let reason =
                 "the length of a stream is not known; sample it by frames per second, every k-th frame, or all";
             return Err(VideoError::InvalidSampling { reason: reason.into() });
@@ -251,7 +250,7 @@ impl Plan {
         }
     }
 
-    /// Returns after how many wanted frames the decode may stop, for a caller who wants `cap` of them at most.
+    /// Returns the number of wanted frames after which decoding may stop, for a caller who wants at most `cap` of them.
     pub(crate) fn stops_after(&self, cap: u64) -> u64 {
         match self {
             Plan::Listed(list) if list.stops => cap.min(list.wanted.len() as u64),
@@ -370,12 +369,12 @@ fn spread(times: &[i64], count: usize) -> Vec<u64> {
     (0u64..).zip(taken).filter(|&(_, taken)| taken).map(|(index, _)| index).collect()
 }
 
-/// What becomes of a decoded frame.
+/// The use of a decoded frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pick {
-    /// ffmpeg does not give it.
+    /// ffmpeg does not return it.
     Skipped,
-    /// ffmpeg gives it, but it is not wanted.
+    /// ffmpeg returns it, but it is not wanted.
     Unwanted,
     Wanted,
 }
@@ -393,7 +392,7 @@ pub(crate) struct Picker {
 }
 
 impl Picker {
-    /// Returns what becomes of frame `index`. `microseconds` is its presentation time, if it has one.
+    /// Returns the use of frame `index`. `microseconds` is its presentation time, if it has one.
     pub(crate) fn pick(&mut self, index: u64, microseconds: Option<i64>) -> Pick {
         let picked = match &self.plan {
             Plan::Evenly { count, step, last } => {
@@ -516,7 +515,7 @@ mod tests {
     }
 
     fn sampling_count(sampling: &Sampling) -> u64 {
-        let Kind::Evenly(count) = sampling.kind else { panic!("{sampling:?}") };
+        let SamplingKind::Evenly(count) = sampling.kind else { panic!("{sampling:?}") };
         count
     }
 

@@ -52,7 +52,7 @@ impl Scan {
         self.shown.first().map(|frame| frame.time)
     }
 
-    /// Replaces what was measured on packets by the frames that a decoder gave, in their order.
+    /// Replaces the measurements on packets by the frames that a decoder returned, in their order.
     pub(crate) fn decoded(&mut self, frames: u64, times: &[(i64, bool)], clock: Clock) {
         self.frames = frames;
         (self.shown, self.jumps) = clock.bridge(times, self.step);
@@ -60,7 +60,7 @@ impl Scan {
 }
 
 /// The rule by which the clock of a container is bridged, as players do it. Broadcast streams and their recordings
-/// start their clocks anew. In other containers a long gap is meant: a picture that stays.
+/// restart their clocks. In other containers a long gap is intended: a picture that stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Clock {
     /// The longest time between two frames, in microseconds. A longer one is a jump of the clock.
@@ -74,8 +74,8 @@ impl Clock {
         Self { longest_gap: if restarts { 10_000_000 } else { 3_600_000_000 } }
     }
 
-    /// Puts frames in the order in which they are shown onto one clock that never jumps. Returns whether it had to.
-    /// [`Clock::filter`] does the same.
+    /// Puts frames in the order in which they are shown onto one clock that never jumps. Returns whether the clock
+    /// jumped. [`Clock::filter`] does the same.
     fn bridge(self, frames: &[(i64, bool)], step: i64) -> (Vec<Shown>, bool) {
         let mut jumps = false;
         let mut shown: Vec<Shown> = Vec::with_capacity(frames.len());
@@ -103,14 +103,14 @@ impl Clock {
 #[derive(Debug)]
 pub(crate) struct Packets {
     max_frames: u64,
-    streams: BTreeMap<u32, Stream>,
+    streams: BTreeMap<u32, StreamPackets>,
     frames: u64,
     end_of_all: Option<i64>,
 }
 
-/// What is kept of the packets of one stream.
+/// The measurements of the packets of one stream.
 #[derive(Debug, Default)]
-struct Stream {
+struct StreamPackets {
     stamps: Vec<Stamp>,
     key_packets: Vec<KeyPacket>,
     hidden: bool,
@@ -146,7 +146,7 @@ impl Packets {
         Self { max_frames, streams: BTreeMap::new(), frames: 0, end_of_all: None }
     }
 
-    /// Takes account of a packet that ffprobe printed. Returns `false` if there are too many.
+    /// Records a packet that ffprobe printed. Returns `false` if there are too many.
     pub(crate) fn push(&mut self, packet: &Packet) -> bool {
         let Some(stream) = packet.stream_index else {
             return true;
@@ -169,11 +169,11 @@ impl Packets {
         self.push_frame(stream, stamp, place)
     }
 
-    /// Takes account of a packet of a video stream. Returns `false` if there are too many.
+    /// Records a packet of a video stream. Returns `false` if there are too many.
     pub(crate) fn push_frame(&mut self, stream: u32, stamp: Stamp, place: Option<Place>) -> bool {
         self.ends_at(stamp.end());
         self.frames += 1;
-        let Stream { stamps, key_packets, .. } = self.streams.entry(stream).or_default();
+        let StreamPackets { stamps, key_packets, .. } = self.streams.entry(stream).or_default();
         if stamps.len() as u64 <= self.max_frames {
             stamps.push(stamp);
             if stamp.key {
@@ -183,7 +183,7 @@ impl Packets {
         self.frames <= self.max_frames.saturating_mul(MOST_STREAMS)
     }
 
-    /// Takes account of the end of a packet of any stream.
+    /// Records the end of a packet of any stream.
     pub(crate) fn ends_at(&mut self, end: Option<i64>) {
         self.end_of_all = self.end_of_all.max(end);
     }
@@ -193,14 +193,14 @@ impl Packets {
         self.streams.get(&stream).map_or(0, |stream| stream.stamps.len() as u64)
     }
 
-    /// Forgets all packets.
+    /// Removes all packets.
     pub(crate) fn clear(&mut self) {
         *self = Self::new(self.max_frames);
     }
 
     /// Returns the measurements of `stream`, whose container's clock has ticks of `tick` seconds.
     pub(crate) fn finish(mut self, stream: u32, tick: f64, clock: Clock) -> Scan {
-        let Stream { stamps, key_packets, hidden } = self.streams.remove(&stream).unwrap_or_default();
+        let StreamPackets { stamps, key_packets, hidden } = self.streams.remove(&stream).unwrap_or_default();
         let timed = in_order(&stamps, clock);
         let gaps = Gaps::of(&timed, clock);
         let times: Vec<_> = timed.iter().map(|&(time, _, key)| (time, key)).collect();

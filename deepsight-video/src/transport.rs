@@ -1,11 +1,11 @@
-//! What the packets of an MPEG transport stream say about encryption.
+//! Encryption of MPEG transport streams, by their packets.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Bytes of a file that are looked at.
+/// Bytes of a file that are read.
 const LOOKED_AT: u64 = 2 << 20;
 /// Lengths of a packet: plain, with a time stamp before it, and with bytes against errors after it.
 const LENGTHS: [usize; 3] = [188, 192, 204];
@@ -27,7 +27,7 @@ fn are_scrambled(bytes: &[u8]) -> bool {
         })?;
         Some(bytes.get(start..)?.chunks(length))
     });
-    // Scrambled packets less clear ones. The tables of a stream are never scrambled.
+    // Number of scrambled packets minus the number of clear ones. The tables of a stream are never scrambled.
     let mut surplus = HashMap::<_, i64>::new();
     for packet in packets.into_iter().flatten() {
         if let &[SYNC, high, low, flags, ..] = packet {

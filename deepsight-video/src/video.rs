@@ -30,7 +30,7 @@ pub struct Video {
     pub(crate) picture: Picture,
     pub(crate) info: VideoInfo,
     pub(crate) bytes: u64,
-    /// What the file says about itself.
+    /// Facts that the file states about itself.
     pub(crate) facts: Vec<Fact>,
 }
 
@@ -86,7 +86,7 @@ impl Video {
         Self::of(path, metadata.len(), options, programs.clone(), probed, has_filters)
     }
 
-    /// Puts together what is known about a file of `bytes` bytes. `has_filters` says whether the ffmpeg at hand has
+    /// Combines the probed properties of a file of `bytes` bytes. `has_filters` says whether the ffmpeg at hand has
     /// filters.
     fn of(
         path: &Path,
@@ -128,7 +128,7 @@ impl Video {
         Frames::start(self, sampling)
     }
 
-    /// Returns what a sampling has to know about this video.
+    /// Returns the properties of this video that a sampling needs.
     pub(crate) fn timeline(&self) -> Timeline<'_> {
         Timeline {
             total: self.info.frame_count,
@@ -222,7 +222,7 @@ pub struct VideoInfo {
     /// Length that the headers declare, if the file has less because it is cut short. `duration / declared_duration` is
     /// the share of the video that the file has.
     pub declared_duration: Option<f64>,
-    /// What a player would do to the picture and this library cannot do with the ffmpeg at hand.
+    /// Steps that a player would apply to the picture and this library cannot apply with this ffmpeg.
     pub notes: Vec<Note>,
 }
 
@@ -267,7 +267,7 @@ impl VideoInfo {
 }
 
 impl VideoInfo {
-    /// Returns width and height of the frames that are given.
+    /// Returns width and height of the returned frames.
     pub(crate) fn frame_size(&self) -> (u32, u32) {
         (self.frame_width, self.frame_height)
     }

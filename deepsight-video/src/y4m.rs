@@ -41,7 +41,7 @@ const MAX_LINE: usize = 1024;
 /// a Y4M stream cannot say that it is BT.709, as most HD videos are, and then colors are off by some levels. Send such
 /// a video to [`PipedVideo`](crate::PipedVideo) as Matroska: `ffmpeg -i clip.mp4 -c:v rawvideo -f matroska -`. Frames
 /// with 4:2:0 chroma and even height are bit-identical to ffmpeg's on x86-64; chroma is not interpolated. Interlaced
-/// frames are not deinterlaced, which [`Y4m::notes`] tells.
+/// frames are not deinterlaced, as [`Y4m::notes`] reports.
 ///
 /// No item follows an error. A stream that ends inside a frame gives [`VideoError::TruncatedFrame`]. The limits on
 /// pixels, frames and length apply.
@@ -50,7 +50,7 @@ const MAX_LINE: usize = 1024;
 pub struct Y4m<R> {
     reader: R,
     name: PathBuf,
-    header: Header,
+    header: StreamHeader,
     finish: Finish,
     options: DecodeOptions,
     stored: Vec<u8>,
@@ -77,7 +77,7 @@ impl<R: Read> Y4m<R> {
         let name = PathBuf::from(NAME);
         let line = read_line(&mut reader, &name)?;
         let line = line.ok_or_else(|| broken(&name, "it is empty".into()))?;
-        let header = Header::parse(&line, &name)?;
+        let header = StreamHeader::parse(&line, &name)?;
         let size = (header.width, header.height);
         let mut finish = Finish::plan(&name, header.format, header.range, size, header.shape, options)?;
         if header.interlaced {
@@ -98,7 +98,7 @@ impl<R: Read> Y4m<R> {
         input
     }
 
-    /// Returns what a player would do to the picture and this library does not.
+    /// Returns the steps that a player would apply to the picture and this library does not.
     pub fn notes(&self) -> &[Note] {
         &self.finish.notes
     }
@@ -200,7 +200,7 @@ fn broken(name: &Path, reason: String) -> VideoError {
 
 /// The first line of a stream.
 #[derive(Debug, Clone, PartialEq)]
-struct Header {
+struct StreamHeader {
     width: u32,
     height: u32,
     /// Frames per second.
@@ -212,7 +212,7 @@ struct Header {
     range: Range,
 }
 
-impl Header {
+impl StreamHeader {
     fn parse(line: &[u8], name: &Path) -> Result<Self, VideoError> {
         let text = line.strip_prefix(MAGIC).ok_or_else(|| broken(name, "it does not begin with YUV4MPEG2".into()))?;
         // ffmpeg's defaults.

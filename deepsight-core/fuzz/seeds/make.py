@@ -29,7 +29,8 @@ def pickles():
         b"\x80\x04\x95" + bytes(8), b"(I7\nL8L\nJ\1\0\0\0K\2M\3\0\x8a\1\4\x8b\2\0\0\0\5\0NG", struct.pack(">d", 0.5),
         b"F1.5\nS'a'\nVb\nU\1cX\1\0\0\0d\x8c\1eC\1fT\1\0\0\0gB\1\0\0\0h\x8d\1\0\0\0\0\0\0\0i\x88\x89l", b"q\0", b"0h\0",
         b"(K\1K\2tr\1\0\0\0K\1K\2\x86K\1\x85)0000", b"](K\1K\2ep2\ng2\n0K\3a", b"}(S'k'\nK\1uS'm'\nK\2s0",
-        b"ccollections\nOrderedDict\n)R0", b"\x8c\1m\x8c\1n\x930", b"\x8f(K\1\x90(K\1\x910", b"(idog\ncat\n0", b"(ccat\ndog\no0",
+        b"ccollections\nOrderedDict\n)R0", b"\x8c\1m\x8c\1n\x930", b"\x8f(K\1\x90(K\1\x910", b"(idog\ncat\n0",
+        b"(ccat\ndog\no0",
         b"cm\nn\n)\x810", b"cm\nn\n)}\x920", b"2\x9400.",
     ]
     write("pickle", "every_instruction.pkl", b"".join(every))
@@ -85,9 +86,12 @@ def reports():
     write("report", "snapshot.json", snapshot.encode())
     numbers = {"frames": 9, "faces": 8, "needed": 3, "longest": 2, "track": 0, "failed": 1, "people": 2, "tracks": 4}
     shares = {"confidence": 0.5, "limit": 0.75, "median": 0.25, "fake_probability": 0.5, "threshold": 0.5}
-    names = """no_faces too_few_faces no_steady_track doubtful_faces faces_too_small faces_too_blurred faces_too_dark
-        faces_turned many_people near_threshold frame_errors face_errors decided_by_track decided_by_faces small_tracks_ignored blurred_tracks_ignored
-        dark_tracks_ignored turned_tracks_ignored missed_fakes short_tracks_ignored doubtful_tracks_ignored""".split()
+    names = """
+        no_faces too_few_faces no_steady_track doubtful_faces faces_too_small faces_too_blurred faces_too_dark
+        faces_turned many_people near_threshold frame_errors face_errors decided_by_track decided_by_faces
+        small_tracks_ignored blurred_tracks_ignored dark_tracks_ignored turned_tracks_ignored missed_fakes
+        short_tracks_ignored doubtful_tracks_ignored
+    """.split()
     shares |= {"corrected": 0.625, "band": 0.125}
     others = {"aggregation": "worst-track", "shares": {"Face2Face": 0.75}}
     report["reasons"] = [{"kind": name, "message": name, **numbers, **shares, **others} for name in names]

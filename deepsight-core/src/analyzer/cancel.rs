@@ -34,7 +34,7 @@ struct State {
     actions: Mutex<Actions>,
 }
 
-/// What has to be done when the token is cancelled.
+/// The actions that run when the token is cancelled.
 #[derive(Default)]
 struct Actions {
     next: u64,
@@ -66,9 +66,9 @@ impl CancelToken {
         self.0.cancelled.load(Ordering::SeqCst)
     }
 
-    /// Runs `action` once when the token is cancelled, on the thread that cancels it, or at once if it has been. With
-    /// this a source of frames ends what it waits for: a process, a connection. The action must not block. Dropping the
-    /// returned guard takes the action back.
+    /// Runs `action` once when the token is cancelled, on the thread that cancels it, or at once if it is already
+    /// cancelled. A source of frames uses it to end the process or connection that it waits for. The action must not
+    /// block. Dropping the returned guard removes the action.
     pub fn on_cancel(&self, action: impl FnOnce() + Send + 'static) -> OnCancel {
         let mut actions = self.0.actions();
         if self.is_cancelled() {
@@ -82,9 +82,9 @@ impl CancelToken {
         OnCancel { token: Arc::downgrade(&self.0), number }
     }
 
-    /// Reads `items` on a thread of their own, one ahead of the reader, and ends when the token is cancelled, even
-    /// while the source waits. This is for a source that cannot be interrupted, such as a channel or a camera. The
-    /// source is left to its thread, which ends when the source next returns.
+    /// Reads `items` on a separate thread, one ahead of the reader, and ends when the token is cancelled, even while
+    /// the source waits. Use it for a source that cannot be interrupted, such as a channel or a camera. The thread
+    /// keeps the source, and ends when the source next returns.
     ///
     /// # Errors
     /// [`Error::NoThreads`] if the system refuses the thread.
@@ -120,7 +120,8 @@ impl fmt::Debug for CancelToken {
     }
 }
 
-/// An action that waits for a token to be cancelled ([`CancelToken::on_cancel`]). Dropping it takes the action back.
+/// A guard of an action that runs when a token is cancelled ([`CancelToken::on_cancel`]). Dropping it removes the
+/// action.
 #[must_use = "dropping it takes the action back"]
 pub struct OnCancel {
     token: Weak<State>,
@@ -130,7 +131,7 @@ pub struct OnCancel {
 impl Drop for OnCancel {
     fn drop(&mut self) {
         if let Some(state) = self.token.upgrade() {
-            // Dropped after the lock, because what the action owns may cancel, or ask for an action itself.
+            // Dropped after the lock is released, because values that the action owns may call `cancel` or `on_cancel`.
             let action = state.actions().waiting.remove(&self.number);
             drop(action);
         }
@@ -154,7 +155,7 @@ pub struct Interruptible<T> {
 enum Message<T> {
     Item(T),
     End,
-    /// The source panicked with this.
+    /// The payload of a panic of the source.
     Panic(Box<dyn Any + Send>),
 }
 
@@ -168,7 +169,7 @@ impl<T> Iterator for Interruptible<T> {
                 self.messages = Some(messages);
                 Some(item)
             }
-            // A panic of the source is the reader's, as if it had read the source itself.
+            // Passes a panic of the source on to the reader.
             Ok(Message::Panic(payload)) => resume_unwind(payload),
             Ok(_) | Err(_) => None,
         }
@@ -195,7 +196,7 @@ mod tests {
         let reader = thread::spawn(move || items.next());
         token.cancel();
         assert_eq!(reader.join().unwrap(), None);
-        // The source itself was not closed until its reader was gone.
+        // Keeps the source open until its reader is dropped.
         drop(sender);
     }
 

@@ -35,11 +35,11 @@ pub(super) struct Collector<C> {
     pub(super) frames: Vec<ReportFrame>,
     /// The shot of each frame, and its scene if it is kept.
     pub(super) places: Vec<(u32, Option<Scene>)>,
-    /// Whether the frames that come are those of a closer look.
+    /// Whether the next frames are those of a closer look.
     looks_closer: bool,
     pub(super) losses: Losses,
     pub(super) forgotten: Forgotten,
-    /// Number of frames from which the next old ones are forgotten.
+    /// Number of frames at which old ones are forgotten next.
     pub(super) forgotten_at: usize,
     pub(super) errors: ErrorLog,
     pub(super) failed_frames: u64,
@@ -99,7 +99,7 @@ impl<C: FaceClassifier> Collector<C> {
         self.pending.make_contiguous().sort_by_key(|pending| rank(pending.track));
     }
 
-    /// Leaves out the faces that wait. They stay without a score. Returns their number.
+    /// Removes the waiting faces, which stay without a score. Returns their number.
     pub(super) fn skip_pending(&mut self) -> usize {
         self.pending_bytes = 0;
         self.pending.drain(..).count()
@@ -110,8 +110,8 @@ impl<C: FaceClassifier> Collector<C> {
         self.progress.expected = frames;
     }
 
-    /// Prepares for the frames of a closer look, of which this many are expected. Returns the frames that were seen, to
-    /// which they are linked, and the numbers of tracks and shots.
+    /// Prepares for a closer look at `frames` frames. Returns the frames that were seen, to which they are linked, and
+    /// the numbers of tracks and shots.
     pub(super) fn look_closer(&mut self, frames: usize) -> (Vec<LinkedFrame>, usize, u32) {
         self.looks_closer = true;
         self.progress.expected = self.progress.expected.map(|expected| expected + frames as u64);

@@ -177,8 +177,8 @@ impl AnalyzerConfig {
         self.uncertain_band.or(measured).unwrap_or(DEFAULT)
     }
 
-    /// Returns the threshold that applies to a model: the configured one, or else the model's own, after checking what
-    /// the model says of itself.
+    /// Returns the threshold that applies to a model: the configured one, or else the model's own, after checking the
+    /// model's own values.
     pub(crate) fn threshold_of(&self, model: &ModelInfo) -> Result<f32, Error> {
         let in_range = (0.0..=1.0).contains(&model.threshold);
         Error::check("the model's threshold", model.threshold, in_range, "must lie in 0..=1")?;

@@ -49,7 +49,7 @@ pub(super) type LookCloser<'a> = Box<dyn FnMut(&[f64]) -> Result<CloserFrames<'a
 type OnProgress<'a> = Box<dyn FnMut(&Progress) + Send + 'a>;
 type OnScored<'a> = Box<dyn FnMut(&ScoredFace<'_>) + Send + 'a>;
 
-/// What belongs to one analysis alone: its input, the progress callbacks, the token that stops it, and the source of
+/// The parts that belong to one analysis: its input, the progress callbacks, the token that stops it, and the source of
 /// further frames. A job may be moved to the thread that runs the analysis.
 #[derive(Default)]
 pub struct Job<'a> {
@@ -62,7 +62,7 @@ pub struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// Creates a job without callbacks, of an input of which nothing is known, whose token is never cancelled.
+    /// Creates a job with an unknown input, without callbacks, and with a token that is never cancelled.
     pub fn new() -> Self {
         Self::default()
     }
@@ -76,9 +76,9 @@ impl<'a> Job<'a> {
     }
 
     /// Sets a source of further frames. If a few faces of a long clip are suspicious and the frames there are more than
-    /// half a second apart, the analysis calls it once with the times, in seconds and in rising order, at which it
-    /// wants to see more. There are at most `max_frames` of them. The source returns the frame that is presented at
-    /// each time, in the same order. It may leave out frames.
+    /// half a second apart, the analysis calls it once with the times, in seconds and in rising order, of the frames
+    /// that it needs. There are at most `max_frames` of them. The source returns the frame that is presented at each
+    /// time, in the same order. It may leave out frames.
     ///
     /// The further frames tell a few seconds of forgery from a few odd faces. They count for
     /// [`segments`](crate::Report::segments), and for people of whom the first frames show too few faces, but not for

@@ -8,7 +8,7 @@ use crate::{
     report::{Evidence, ReportFace, Seconds, Settings, Track},
 };
 
-/// The rules by which collected faces become a verdict: the settings and what the model says of itself.
+/// The rules by which collected faces become a verdict: the settings and the model's own values.
 #[derive(Debug, Clone)]
 pub(super) struct Judge {
     pub(super) config: AnalyzerConfig,
@@ -37,7 +37,7 @@ impl Judge {
         self.model.reliability.as_ref()
     }
 
-    /// Returns the tracks, what was found, and the verdict on it.
+    /// Returns the tracks, the findings and the decision.
     pub(super) fn judge<C>(&self, collector: &Collector<C>, input: &Input) -> (Vec<Track>, Findings, Decision) {
         let (tracks, findings) = collector.tracks(input, self.reliability(), |face| face.fake_probability);
         let mut decision = findings.decide(&self.config, self.threshold, self.reliability());
@@ -92,7 +92,7 @@ impl Judge {
     }
 }
 
-/// The time that an analysis took, without that for the classifier.
+/// The time that an analysis took, without the classifier's share.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Spent {
     pub(super) decoding: Duration,

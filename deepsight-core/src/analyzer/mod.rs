@@ -5,6 +5,7 @@ mod config;
 mod crops;
 mod evidence;
 mod failure;
+mod forget;
 mod history;
 mod job;
 mod judge;
@@ -157,10 +158,9 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
     /// Analyzes frames from any source, in order of presentation. The source's error is any error type, or a
     /// [`BoxError`].
     ///
-    /// Decoding (the iterator), detection and classification each run on a thread of their own, a few frames apart.
-    /// Their computations run on the analyzer's [`Threads`]. Errors of single frames and faces, and panics of the
-    /// iterator, the detector or the classifier, are collected in the report. Frames that failed are missing from its
-    /// list.
+    /// Decoding (the iterator), detection and classification each run on a separate thread, a few frames apart. Their
+    /// computations run on the analyzer's [`Threads`]. Errors of single frames and faces, and panics of the iterator,
+    /// the detector or the classifier, are collected in the report. Frames that failed are missing from its list.
     ///
     /// # Errors
     /// [`Error::Unreadable`] when the input fails before its first frame, [`Error::NoFrames`] when it has none,
@@ -175,8 +175,8 @@ impl<D: FaceDetector, C: FaceClassifier> Analyzer<D, C> {
         self.analyze_job(frames, Job::new())
     }
 
-    /// Analyzes frames as [`analyze`](Self::analyze) does, with what the job says of the input, its callbacks and its
-    /// source of further frames.
+    /// Analyzes frames as [`analyze`](Self::analyze) does, with the input, the callbacks and the source of further
+    /// frames of a job.
     ///
     /// # Errors
     /// The errors of [`analyze`](Self::analyze), and [`Error::Cancelled`].

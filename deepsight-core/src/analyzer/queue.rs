@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Creates a queue between two stages with a limit on items and bytes. The first stage cannot run far ahead of the
 /// second, and the memory of the queue does not grow with the clip's length or the size of its images.
 pub(super) fn queue<T>(max_items: usize, max_bytes: usize) -> (Sender<T>, Receiver<T>) {
-    let state = State { waiting: VecDeque::new(), bytes: 0, sender_gone: false, receiver_gone: false };
+    let state = QueueState { waiting: VecDeque::new(), bytes: 0, sender_gone: false, receiver_gone: false };
     let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), max_items, max_bytes });
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
@@ -19,13 +19,13 @@ pub(super) struct Receiver<T>(Arc<Shared<T>>);
 pub(super) struct Gone;
 
 struct Shared<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<QueueState<T>>,
     changed: Condvar,
     max_items: usize,
     max_bytes: usize,
 }
 
-struct State<T> {
+struct QueueState<T> {
     /// Items and the number of bytes given for each.
     waiting: VecDeque<(T, usize)>,
     bytes: usize,
@@ -39,7 +39,7 @@ impl<T> Sender<T> {
     pub(super) fn send(&self, item: T, bytes: usize) -> Result<(), Gone> {
         let Shared { changed, max_items, max_bytes, .. } = &*self.0;
         let mut state = self.0.lock();
-        let fits = |state: &State<T>| {
+        let fits = |state: &QueueState<T>| {
             let room = state.waiting.len() < *max_items && state.bytes.saturating_add(bytes) <= *max_bytes;
             state.waiting.is_empty() || room
         };
@@ -89,7 +89,7 @@ impl<T> Receiver<T> {
 }
 
 impl<T> Shared<T> {
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, QueueState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -49,7 +49,7 @@ impl<D: FaceDetector> Search<D> {
         let found = self.detect(&picked);
         // A run does not depend on other runs, so all of them are processed in parallel.
         let runs = self.runs(frames, &whole, found);
-        let found: Vec<Found> = runs.into_par_iter().flat_map_iter(|run| self.follow(run)).collect();
+        let found: Vec<Found> = runs.into_par_iter().flat_map_iter(|run| self.search_run(run)).collect();
         if let Some(last) = found.last() {
             self.earlier = self.followed(last);
         }
@@ -108,7 +108,7 @@ impl<D: FaceDetector> Search<D> {
     }
 
     /// Finds the faces of each frame of a run, from the faces of the previous frame.
-    fn follow(&self, run: Run<'_>) -> Vec<Found> {
+    fn search_run(&self, run: Run<'_>) -> Vec<Found> {
         let mut all: Vec<Found> = Vec::with_capacity(run.frames.len());
         let mut earlier = match run.start {
             Start::Earlier(earlier) => earlier,

@@ -13,8 +13,8 @@ use crate::{
     report::{ReportFace, Track},
 };
 
-/// Faces that are scored at once where a deadline may pass in between.
-const FACES_BEFORE_A_LOOK_AT_THE_CLOCK: usize = 4;
+/// Number of faces that are scored between two checks of the deadline.
+const FACES_PER_DEADLINE_CHECK: usize = 4;
 
 /// An analysis of frames as they come, such as those of a camera or a call, with an answer after each.
 ///
@@ -71,13 +71,13 @@ pub struct Session<D, C> {
     started: Instant,
     detecting: Duration,
     last_time: Option<f64>,
-    /// The tracks and the essence of the last answer.
+    /// The tracks and the outcome of the last update.
     tracks: Vec<Track>,
-    essence: Option<Essence>,
+    outcome: Option<Outcome>,
 }
 
-/// The verdict, and the person and the beginning of the moment that it rests on.
-type Essence = (Verdict, Option<(usize, Option<u64>)>);
+/// The verdict, and the person and the beginning of the moment that decided it.
+type Outcome = (Verdict, Option<(usize, Option<u64>)>);
 
 /// The answer after a frame, on everything that a [`Session`] remembers.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,8 +105,8 @@ pub struct Update {
     pub tracks: Vec<Track>,
     /// The most suspicious seconds of people who are long in view, by track and time.
     pub segments: Vec<Segment>,
-    /// Whether the answer is another than after the frame before: another verdict, or another person or moment that
-    /// decides. It is so for the first frame.
+    /// Whether the answer changed since the previous frame: the verdict, or the person or moment that decides. True for
+    /// the first frame.
     pub changed: bool,
 }
 
@@ -119,7 +119,7 @@ impl<D: FaceDetector + Clone, C: FaceClassifier + Clone> Analyzer<D, C> {
     pub fn session(&self) -> Result<Session<D, C>, Error> {
         let judge = Judge::new(&self.config, &self.detector, &self.classifier)?;
         let linker = Linker::in_order(self.config.tracker.init()?, false);
-        // A frame is processed whole, whatever the state of the token.
+        // A session cannot be cancelled in the middle of a frame.
         let never = CancelToken::new();
         let (detector, crops) = (self.detector.clone(), judge.model.crops());
         Ok(Session {
@@ -133,7 +133,7 @@ impl<D: FaceDetector + Clone, C: FaceClassifier + Clone> Analyzer<D, C> {
             detecting: Duration::ZERO,
             last_time: None,
             tracks: Vec::new(),
-            essence: None,
+            outcome: None,
         })
     }
 }
@@ -146,7 +146,7 @@ impl<D: FaceDetector, C: FaceClassifier> Session<D, C> {
         self
     }
 
-    /// Sets how much is remembered.
+    /// Sets the limits on what is remembered.
     #[must_use]
     pub fn with_history(self, history: History) -> Self {
         Self { history, ..self }
@@ -193,12 +193,12 @@ impl<D: FaceDetector, C: FaceClassifier> Session<D, C> {
         }
     }
 
-    /// Counts a frame that the source could not give, so that the report says so: its error, and that what came after
-    /// is not known.
+    /// Counts a frame that the source failed to give. The report lists the error, and treats the rest of the source as
+    /// unknown.
     pub fn fail(&mut self, error: impl Into<BoxError>) {
         let message = described(error);
         self.collector.lose_frame(FrameError { stage: Stage::Decode, index: None, time: None, message });
-        // It belongs to no frame, so no update has it.
+        // The error belongs to no frame, so no update reports it.
         self.collector.new_error = None;
     }
 
@@ -236,7 +236,7 @@ impl<D: FaceDetector, C: FaceClassifier> Session<D, C> {
         Ok(())
     }
 
-    /// Scores the faces of the frame as far as the deadline allows. Returns how many are left out.
+    /// Scores the faces of the frame as far as the deadline allows. Returns the number of faces left out.
     fn score(&mut self, started: Instant) -> usize {
         let Some(deadline) = self.deadline else {
             while self.collector.has_pending() {
@@ -252,31 +252,31 @@ impl<D: FaceDetector, C: FaceClassifier> Session<D, C> {
             self.collector.score(1, &mut self.job);
         }
         while self.collector.has_pending() && started.elapsed() < deadline {
-            let most = FACES_BEFORE_A_LOOK_AT_THE_CLOCK.min(self.judge.config.classify_batch);
+            let most = FACES_PER_DEADLINE_CHECK.min(self.judge.config.classify_batch);
             self.collector.score(most, &mut self.job);
         }
         self.collector.skip_pending()
     }
 
-    /// Decides anew, and forgets what is old. Returns the decision, and whether it is another one.
+    /// Decides again and forgets old frames. Returns whether the answer changed, and the decision.
     fn answer(&mut self) -> (bool, Decision) {
         let (tracks, _, decision) = self.judge.judge(&self.collector, &self.job.input);
         let suspicious: Vec<Segment> =
             decision.segments.iter().filter(|s| s.fake_probability >= self.judge.threshold).copied().collect();
         self.collector.forget(&self.history, &suspicious, &tracks);
         self.tracks = tracks;
-        let essence = essence(&decision);
-        (self.essence.replace(essence) != Some(essence), decision)
+        let outcome = outcome(&decision);
+        (self.outcome.replace(outcome) != Some(outcome), decision)
     }
 }
 
-fn essence(decision: &Decision) -> Essence {
+fn outcome(decision: &Decision) -> Outcome {
     let decides = decision.reasons.iter().find_map(|reason| match *reason {
         Reason::DecidedBySegment { track, from, .. } => Some((track, Some(from.to_bits()))),
         Reason::DecidedByTrack { track, .. } => Some((track, None)),
         _ => None,
     });
-    // While nobody looks forged, it does not matter who is the most suspicious.
+    // The most suspicious person matters only if the verdict is FAKE.
     (decision.verdict, decides.filter(|_| decision.verdict == Verdict::Fake))
 }
 

@@ -17,10 +17,10 @@ const MAX_FACES: usize = 256;
 /// It has no thread of its own. The first caller scores one batch for every waiting caller, then hands over to the
 /// next.
 #[derive(Clone, Default)]
-pub(super) struct SharedBatcher(Arc<Mutex<Line>>);
+pub(super) struct SharedBatcher(Arc<Mutex<Queue>>);
 
 #[derive(Default)]
-struct Line {
+struct Queue {
     served: bool,
     waiting: VecDeque<Request>,
 }
@@ -51,18 +51,18 @@ impl SharedBatcher {
             return Scored { crops, scores };
         }
         let (answer, answers) = sync_channel(1);
-        let mut line = self.line();
-        line.waiting.push_back(Request { crops, answer });
-        if std::mem::replace(&mut line.served, true) {
-            drop(line);
+        let mut queue = self.queue();
+        queue.waiting.push_back(Request { crops, answer });
+        if std::mem::replace(&mut queue.served, true) {
+            drop(queue);
             match answers.recv() {
                 Ok(Answer::Scored(scored)) => return scored,
                 Ok(Answer::Serve) => {}
                 // Panics of the classifier are caught in `classify`.
-                Err(_) => unreachable!("whoever scored these faces left"),
+                Err(_) => unreachable!("the scoring caller disconnected"),
             }
         } else {
-            drop(line);
+            drop(queue);
         }
         let turn = Turn(self);
         let mut requests = self.take();
@@ -75,7 +75,7 @@ impl SharedBatcher {
         for (request, count) in requests.iter().zip(taken).skip(1).rev() {
             let rest = crops.len() - count;
             let scored = Scored { crops: crops.split_off(rest), scores: scores.split_off(rest) };
-            // A caller that is gone needs no answer.
+            // A caller that has disconnected needs no answer.
             let _ = request.answer.send(Answer::Scored(scored));
         }
         Scored { crops, scores }
@@ -83,26 +83,26 @@ impl SharedBatcher {
 
     /// Removes the first request from the queue, and the next ones up to [`MAX_FACES`] faces in total.
     fn take(&self) -> Vec<Request> {
-        let mut line = self.line();
+        let mut queue = self.queue();
         let (mut requests, mut faces) = (Vec::new(), 0);
-        while let Some(next) = line.waiting.front() {
+        while let Some(next) = queue.waiting.front() {
             faces += next.crops.len();
             if !requests.is_empty() && faces > MAX_FACES {
                 break;
             }
-            requests.extend(line.waiting.pop_front());
+            requests.extend(queue.waiting.pop_front());
         }
         requests
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for SharedBatcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedBatcher").field("waiting", &self.line().waiting.len()).finish()
+        f.debug_struct("SharedBatcher").field("waiting", &self.queue().waiting.len()).finish()
     }
 }
 
@@ -111,15 +111,15 @@ struct Turn<'a>(&'a SharedBatcher);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let mut line = self.0.line();
+        let mut queue = self.0.queue();
         loop {
-            match line.waiting.front() {
+            match queue.waiting.front() {
                 None => {
-                    line.served = false;
+                    queue.served = false;
                     return;
                 }
                 Some(next) if next.answer.send(Answer::Serve).is_ok() => return,
-                Some(_) => line.waiting.pop_front(),
+                Some(_) => queue.waiting.pop_front(),
             };
         }
     }
@@ -214,7 +214,7 @@ mod tests {
             for widths in [&[3][..], &[4, 5, 6], &[7]] {
                 bring(widths);
             }
-            while counter.line().waiting.len() < 3 {
+            while counter.queue().waiting.len() < 3 {
                 thread::yield_now();
             }
             open.send(()).unwrap();
@@ -222,7 +222,7 @@ mod tests {
             open.send(()).unwrap();
         });
         assert!(called.try_recv().is_err());
-        assert!(!counter.line().served);
+        assert!(!counter.queue().served);
     }
 
     #[test]
@@ -230,7 +230,7 @@ mod tests {
         let ((calls, called), (open, gate)) = (channel(), channel());
         let classifier = Gated { calls: Mutex::new(calls), gate: Mutex::new(gate) };
         let (counter, pool) = (SharedBatcher::default(), Threads::new(1).unwrap());
-        counter.line().served = true;
+        counter.queue().served = true;
         open.send(()).unwrap();
         let scored = pool.install(|| counter.score(&classifier, &pool, faces(&[9])));
         assert_eq!((called.recv().unwrap(), scored.scores.len()), (1, 1));

@@ -214,7 +214,7 @@ impl<D: FaceDetector> Detection<D> {
             for (frame, (scene, found)) in batch.into_iter().zip(searched) {
                 let started = Instant::now();
                 // One frame after the other, so that the crops of a whole batch are never in memory at once.
-                let result = threads.install(|| self.follow(&frame, scene, found));
+                let result = threads.install(|| self.link(&frame, scene, found));
                 spent += started.elapsed();
                 let bytes = result.as_ref().map_or(0, Detected::bytes);
                 if self.cancel.is_cancelled() || out.send(result, bytes).is_err() {
@@ -230,7 +230,7 @@ impl<D: FaceDetector> Detection<D> {
         threads.install(|| {
             let mut searched = self.search(std::slice::from_ref(frame));
             let (scene, found) = searched.remove(0);
-            self.follow(frame, scene, found)
+            self.link(frame, scene, found)
         })
     }
 
@@ -241,7 +241,7 @@ impl<D: FaceDetector> Detection<D> {
     }
 
     /// Links a frame's faces to tracks and cuts out those that reach the configured confidence.
-    fn follow(&mut self, frame: &Frame, scene: Scene, found: Found) -> Result<Detected, FrameError> {
+    fn link(&mut self, frame: &Frame, scene: Scene, found: Found) -> Result<Detected, FrameError> {
         let (index, time) = (frame.index, frame.time);
         let faces = found.map_err(|message| FrameError {
             stage: Stage::Detect,

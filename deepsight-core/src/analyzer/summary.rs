@@ -1,4 +1,4 @@
-//! The tracks of what was collected, and the findings from which the verdict is decided.
+//! Tracks of the collected frames, and the findings from which the verdict is decided.
 
 use std::collections::BTreeMap;
 
@@ -34,8 +34,8 @@ impl<C> Collector<C> {
             ..Findings::of_tracks(slots.keys().copied().collect())
         };
         findings.forgotten_moments = self.forgotten.moments(&self.config, findings.coverage.interval);
-        // Of a closer look there are more frames where faces are suspicious, which must not raise the mean of a person.
-        // They count for people of whom the other frames show too few faces.
+        // A closer look adds frames where faces are suspicious. They must not raise the mean of a person, so they count
+        // only for people of whom the other frames show too few faces.
         let mut regular = vec![0; slots.len()];
         let is_extra = |frame: &ReportFrame, id| frame.closer_look || self.forgotten.is_telling(frame.index, id);
         for frame in &self.frames {

@@ -7,17 +7,17 @@ use crate::{BoxError, CloserFrames, FaceDetector, Reason, Report, report::Report
 const FRAMES: u64 = 8;
 
 impl<D: FaceDetector, C> Analyzer<D, C> {
-    /// Looks for the turn of a picture in which there are faces, for a clip in which nobody was found
-    /// ([`Report::found_nobody`]): of a phone that was held upside down and wrote nothing about it. `frames` gives, for
-    /// each number of quarter turns clockwise from 0 to 3, as many frames as its second argument says, spread over the
-    /// clip. Returns the number of turns after which most frames have a face that counts, if those are at least half,
-    /// and more than without a turn. Frames that fail are left out.
+    /// Searches for the quarter turn at which faces appear, for a clip in which nobody was found
+    /// ([`Report::found_nobody`]), such as one from a phone that was held upside down and did not record it. `frames`
+    /// takes a number of clockwise quarter turns from 0 to 3 and a number of frames, and returns that many frames,
+    /// spread over the clip. Returns the number of turns at which the most frames have a face that counts, if these are
+    /// at least half of the frames, and more than without a turn. Frames that fail are left out.
     ///
     /// The caller then analyzes the turned frames, and adds the turn to the reasons ([`Report::of_turned_picture`]).
     pub fn find_turn<'a>(&self, mut frames: impl FnMut(u32, u64) -> Result<CloserFrames<'a>, BoxError>) -> Option<u32> {
         let limit = self.config.face_confidence.max(self.config.track_confidence);
         let (detector, mut best) = (&self.detector, None::<(u32, usize)>);
-        // Of two that are equal, the earlier one is taken. Upside down is the most common mistake.
+        // The earlier of two equal turns is taken. Upside down is the most common mistake.
         for turns in [0, 2, 1, 3] {
             let Ok(frames) = frames(turns, FRAMES) else { continue };
             let has_face = |frame: &crate::Frame| {
@@ -42,7 +42,7 @@ impl Report {
     /// Returns whether no track has as many scored faces as a track needs
     /// ([`AnalyzerConfig::min_track_faces`](crate::AnalyzerConfig::min_track_faces)), although that many frames were
     /// looked at, and at least a quarter of them has no scored face. Where nearly every frame has a face, these are
-    /// people who are not in view for long, or frames that lie far apart.
+    /// people who are in view for a short time, or frames that lie far apart.
     pub fn found_nobody(&self) -> bool {
         let needed = self.settings.analyzer.min_track_faces;
         let has_face = |frame: &&ReportFrame| frame.faces.iter().any(|face| face.fake_probability.is_some());

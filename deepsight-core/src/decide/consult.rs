@@ -1,4 +1,4 @@
-//! What each model of an ensemble answers, and how far their answers are apart.
+//! The answers of an ensemble's models, and their disagreement.
 
 use serde::{Deserialize, Serialize};
 

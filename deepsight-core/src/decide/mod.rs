@@ -30,7 +30,7 @@ pub struct Decision {
     pub ensemble: Option<EnsembleAnswer>,
 }
 
-/// A scored face of a track: what its moments are made of.
+/// A scored face of a track, from which moments are formed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seen {
     pub(crate) time: f64,
@@ -68,9 +68,9 @@ pub(crate) struct Findings {
     pub(crate) unsure: Option<(usize, f32)>,
     /// Numbers of the tracks, in the order of the lists; their positions if it is empty.
     pub(crate) ids: Vec<usize>,
-    /// People who were judged and are not in the lists any more.
+    /// Number of judged people who are no longer in the lists.
     pub(crate) forgotten_people: usize,
-    /// Moments that were judged and are not in the lists any more.
+    /// Number of judged moments that are no longer in the lists.
     pub(crate) forgotten_moments: usize,
 }
 
@@ -201,7 +201,7 @@ impl Findings {
             let Segment { track: slot, start: from, end: to, faces, fake_probability: of_segment } = segment;
             let track = self.id(slot);
             if decides {
-                // What was said of the whole track, and of other tracks as a whole, does not matter to the segment.
+                // Reasons about whole tracks do not apply to a segment.
                 reasons.retain(|reason| !reason.is_about_wholes());
                 let whole = weighed_mean(&people.judged[slot]);
                 let decided =

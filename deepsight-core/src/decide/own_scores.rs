@@ -70,7 +70,7 @@ impl AnalyzerConfig {
     /// is one. Reasons number the tracks by their position.
     ///
     /// ```
-    /// use deepsight_core::{AnalyzerConfig, ModelInfo, TrackFace, Verdict};
+    /// use deepsight_core::{AnalyzerConfig, ModelInfo, Verdict, tracking::TrackFace};
     ///
     /// let face = |(second, score)| TrackFace::new(f64::from(second), score);
     /// let person = |scores: [f32; 4]| (0..).zip(scores).map(face).collect();

@@ -91,7 +91,7 @@ impl People {
     ) -> Self {
         let tracks = findings.probabilities.len();
         let doubtful = doubtful_tracks(findings, config);
-        // If all tracks are doubtful, they are judged all the same, and the verdict is uncertain.
+        // If all tracks are doubtful, they are still judged, and the verdict is uncertain.
         let nobody_else = (0..tracks).all(|track| doubtful[track] || findings.probabilities[track].is_empty());
         let weighed = |track| findings.weighed(track, config, reliability);
         let judged: Vec<Vec<Weighed>> = (0..tracks)
@@ -173,7 +173,8 @@ impl People {
         Self { combined, unclear, ..self }
     }
 
-    /// Returns how many people could be judged. With each of them, a real clip has one more chance to look forged.
+    /// Returns the number of people who could be judged. With each of them, a real clip has one more chance to look
+    /// forged.
     pub(super) fn able(&self, config: &AnalyzerConfig) -> usize {
         (0..self.judged.len()).filter(|&track| self.is_able(track, config)).count()
     }

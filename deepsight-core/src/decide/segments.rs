@@ -11,7 +11,7 @@ use crate::{Aggregation, AnalyzerConfig, Error, Reliability};
 /// Largest number of segments of one track that a report lists.
 const MAX_SEGMENTS: usize = 20;
 
-/// The way in which moments of a long track are judged, so that a few seconds of forgery are not averaged away.
+/// Settings by which moments of a long track are judged, so that a few seconds of forgery are not averaged away.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -61,7 +61,7 @@ pub struct Segment {
     pub fake_probability: f32,
 }
 
-/// A segment, and what it is compared with.
+/// A segment, and the probability that it is compared with.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Judged {
     pub(super) segment: Segment,
@@ -99,7 +99,7 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    /// Divides the tracks of people who can be judged into moments. There are none if tracks do not decide.
+    /// Divides the tracks of people who can be judged into moments. Returns none if faces decide instead of tracks.
     pub(super) fn of(
         findings: &Findings,
         people: &People,
@@ -125,13 +125,13 @@ impl Segments {
         segments
     }
 
-    /// Returns the segment that is the best evidence of a forgery. It decides if a real clip looks like this no more
-    /// often than one person alone reaches the probability `alone`. `people` is their number.
+    /// Returns the segment that is the best evidence of a forgery. It decides if a real clip reaches it by chance no
+    /// more often than a single real person reaches the probability `alone`. `people` is the number of people who can
+    /// be judged.
     ///
-    /// A segment decides in one of two ways. Its probability reaches what the most suspicious of that many moments must
-    /// reach if each of them were another person. Or it reaches what the most suspicious of the people must reach, and
-    /// it is so far above the rest of the same shot that no moment of a real person is, by
-    /// [`SegmentConfig::spread`].
+    /// A segment decides in one of two ways. Its probability reaches the limit for the most suspicious of all moments,
+    /// as if each moment were another person. Or it reaches the limit for the most suspicious of the people, and it is
+    /// further above the rest of the same shot than moments of real people are, by [`SegmentConfig::spread`].
     pub(super) fn best(
         &self,
         people: usize,
@@ -295,7 +295,7 @@ fn in_track(
         let outside = faces.iter().enumerate().filter(|&(face, _)| face < first || face > last);
         let rest: Vec<Weighed> =
             outside.filter(|(_, moment)| moment.shot == shot).map(|(_, moment)| moment.face).collect();
-        // The rest must say more of the person than the segment does.
+        // The rest must have more faces than the segment.
         let enough = one_shot
             && rest.len() > last - first
             && has_enough_weight(total(&rest), rest.len(), config.min_track_faces);

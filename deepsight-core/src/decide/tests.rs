@@ -359,7 +359,8 @@ fn the_verdict_real_names_the_share_of_missed_fakes_where_it_was_measured() {
     assert_eq!(real.verdict, Verdict::Real);
     assert_eq!(
         real.reasons[1].to_string(),
-        "Of fakes of people it was not trained on, the model calls 4 % (celebdf), 22 % (dfdc) REAL: a REAL is weak evidence."
+        "Of fakes of people it was not trained on, the model calls 4 % (celebdf), 22 % (dfdc) REAL: a REAL is weak \
+         evidence."
     );
     for other in [0.9, 0.6] {
         assert_eq!(decide(other, &reliability).reasons.len(), if other == 0.9 { 1 } else { 2 });

@@ -1,4 +1,4 @@
-//! Weights that other programs saved: which networks a file holds, and what it says about them.
+//! Weights that other programs saved: the networks in a file, and its statements about them.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -142,7 +142,7 @@ pub struct ForeignWeights {
     head: Option<HeadWeights>,
 }
 
-/// What the weights are read from.
+/// The source of the weights.
 #[derive(Debug, Clone)]
 enum Content {
     /// The content of a file.
@@ -525,7 +525,7 @@ impl ForeignWeights {
         }
     }
 
-    /// Returns what the content of the file says about the network.
+    /// Returns the statements in the file's content about the network.
     fn claims(&self) -> Result<Vec<Claim>, Error> {
         let mut claims = Vec::new();
         // Where timm's script does not know the network's name, it writes the name of the Python class.
@@ -549,7 +549,7 @@ impl ForeignWeights {
         Ok(claims)
     }
 
-    /// Returns what the name of the file suggests. It decides nothing, because anyone can rename a file.
+    /// Returns the network that the file's name suggests. It decides nothing, because anyone can rename a file.
     fn hint(&self) -> Option<String> {
         let name = self.path.as_ref()?.file_name()?.to_string_lossy().into_owned();
         name.contains("tf_efficientnet").then(|| format!("the file's name, {name},"))

@@ -1,4 +1,4 @@
-//! The part of [`crate::fuzzing`] that reads what PyTorch saves.
+//! The part of [`crate::fuzzing`] that reads files of PyTorch.
 
 use super::ForeignWeights;
 use super::checkpoint::{Checkpoint, dictionaries};
@@ -9,12 +9,12 @@ use crate::model::{MlpActivation, TransformerChoice};
 pub fn pickle(bytes: &[u8]) -> bool {
     let Ok((nodes, root, length)) = Pickle::read(bytes) else { return false };
     assert!(length <= bytes.len(), "{length} of {} bytes", bytes.len());
-    // An object that is no state dict is an error here.
+    // An object that is not a state dict is an error here.
     let _ = dictionaries(&nodes, root);
     true
 }
 
-/// Imports the weights as those of a vision transformer. That they are of one is not certain.
+/// Imports the weights as those of a vision transformer, which they need not be.
 fn transformer(weights: &ForeignWeights) {
     let choice = TransformerChoice { clip_activation: Some(MlpActivation::QuickGelu), ..Default::default() };
     let Ok(card) = weights.transformer_card("fuzzed", &choice) else { return };
@@ -28,7 +28,7 @@ fn transformer(weights: &ForeignWeights) {
 
 /// Reads a checkpoint, and the values of its tensors. Returns whether it was readable.
 pub fn checkpoint(bytes: &[u8]) -> bool {
-    // A checkpoint that is no known network is an error here.
+    // A checkpoint of an unknown network is an error here.
     if let Ok(weights) = ForeignWeights::from_bytes(bytes.to_vec()) {
         transformer(&weights);
     }

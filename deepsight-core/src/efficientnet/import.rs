@@ -17,8 +17,8 @@ impl<B: Backend> EfficientNet<B> {
     /// Loads the weights of a state dict as [`ForeignWeights`] reads it: a `.pth` file (zip archive or legacy pickle),
     /// or safetensors. If it has a moving average of the weights, that is read.
     ///
-    /// This network's padding and epsilon are the caller's choice. Only where the file contradicts it, it is an error;
-    /// [`ForeignWeights::card`] also refuses weights of which nothing tells the variant.
+    /// The caller chooses this network's padding and epsilon. It is an error only if the file contradicts the choice;
+    /// [`ForeignWeights::card`] also refuses weights whose variant is unknown.
     ///
     /// # Errors
     /// [`Error::Model`] with the path. Its cause is an error of [`ForeignWeights::read`] or

@@ -188,16 +188,16 @@ impl<B: Backend> BatchNormAct<B> {
         let [batch, height, width, _] = x.dims();
         let x = x.cast(DType::F32);
         let mean = pixel_means(x.clone()).mean_dim(0);
-        let centred = x - mean.clone();
-        let variance = pixel_means(centred.clone().square()).mean_dim(0);
-        self.follow(mean, variance.clone(), batch * height * width);
+        let centered = x - mean.clone();
+        let variance = pixel_means(centered.clone().square()).mean_dim(0);
+        self.update_running_statistics(mean, variance.clone(), batch * height * width);
         let scale = self.weight.val().unsqueeze() / (variance + self.epsilon).sqrt();
-        self.activation.forward(centred * scale + self.bias.val().unsqueeze())
+        self.activation.forward(centered * scale + self.bias.val().unsqueeze())
     }
 
     /// Moves the running statistics towards `mean` and `variance` of a batch, `[1, 1, 1, channels]` each. The batch has
     /// `count` values in each channel.
-    fn follow(&self, mean: Tensor<B, 4>, variance: Tensor<B, 4>, count: usize) {
+    fn update_running_statistics(&self, mean: Tensor<B, 4>, variance: Tensor<B, 4>, count: usize) {
         let channels = mean.dims()[3];
         let unbiased = variance * (count as f64 / count.saturating_sub(1).max(1) as f64);
         for (running, batch) in [(&self.running_mean, mean), (&self.running_var, unbiased)] {

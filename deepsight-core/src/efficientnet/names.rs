@@ -1,4 +1,4 @@
-//! The names under which timm and `efficientnet_pytorch` know the networks, and what such a name says about a network.
+//! The names of networks in timm and `efficientnet_pytorch`, and the variants that they imply.
 
 use std::fmt;
 use std::str::FromStr;
@@ -116,8 +116,8 @@ impl TimmName {
         self.architecture
     }
 
-    /// Returns the variant, if the name decides it: that of `tf_efficientnet_b4` is TensorFlow. `efficientnet_b4` is
-    /// PyTorch's to timm, but people call every EfficientNet-B4 so.
+    /// Returns the variant, if the name decides it: that of `tf_efficientnet_b4` is TensorFlow. In timm,
+    /// `efficientnet_b4` is PyTorch's, but the name is also used for every EfficientNet-B4.
     pub fn variant(&self) -> Option<Variant> {
         self.variant
     }

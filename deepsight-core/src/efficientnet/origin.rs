@@ -1,4 +1,4 @@
-//! How the projects whose models people have prepare faces.
+//! Known projects, and how they prepare faces.
 
 use std::fmt;
 use std::str::FromStr;
@@ -103,7 +103,7 @@ impl Origin {
         name.parse().ok()
     }
 
-    /// Returns in what the project differs from what a card can say; `None` if a card says it all.
+    /// Returns the steps of the project that a card cannot describe; `None` if there are none.
     pub fn difference(self) -> Option<&'static str> {
         match self {
             Self::Timm | Self::SelfBlendedImages => None,

@@ -97,7 +97,7 @@ impl std::fmt::Display for Combination {
     }
 }
 
-/// How an ensemble combines its models and judges what they say. An ensemble file has it beside the names of the
+/// Settings by which an ensemble combines and compares its models. An ensemble file stores them beside the names of the
 /// models.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -1,4 +1,4 @@
-//! What an ensemble says of itself, from what its models say of themselves.
+//! Identity and reliability of an ensemble, derived from those of its models.
 
 use super::config::{EnsembleConfig, EnsembleInfo};
 use crate::reliability::{logit, sigmoid};
@@ -42,7 +42,8 @@ fn reliability(models: &[ModelInfo], config: &EnsembleConfig) -> Option<Reliabil
         config.combination.agreeing(logit(probability.into()) - logit(model.threshold.into()))
     };
     let middle = logit(config.combination.agreeing(0.0).into());
-    // The band lies around the threshold of the ensemble, which need not be where models at their thresholds are.
+    // The band lies around the ensemble's threshold, which may differ from the probability of models at their
+    // thresholds.
     let from_threshold = |probability: f32| {
         let moved = logit(config.threshold.into()) + logit(probability.into()) - middle;
         (sigmoid(moved) as f32 - config.threshold).abs()

@@ -96,7 +96,7 @@ impl EnsembleFile {
         }
         let refused = |reason: String| Error::EnsembleFile { path: path.into(), reason };
         let syntax = |error: serde_json::Error| {
-            refused(format!("it is not an ensemble file ({error}); `deepsight convert --ensemble` makes one"))
+            refused(format!("it is not an ensemble file ({error}); give a model file or an ensemble file"))
         };
         let Versioned { deepsight_ensemble: found } = serde_json::from_str(text).map_err(syntax)?;
         if found != u64::from(Self::SCHEMA) {
@@ -145,8 +145,8 @@ impl<C: FaceClassifier> Ensemble<C> {
     /// `|path| Classifier::load(path, &device)`.
     ///
     /// # Errors
-    /// The errors of [`EnsembleFile::read`], of `load` and of [`Ensemble::new`]; [`Error::EnsembleFile`] if the file
-    /// of a model is missing, and [`Error::EnsembleHash`] if it is another one than when the ensemble was made.
+    /// The errors of [`EnsembleFile::read`], of `load` and of [`Ensemble::new`]; [`Error::EnsembleFile`] if the file of
+    /// a model is missing, and [`Error::EnsembleHash`] if it changed after the ensemble file was written.
     pub fn load(path: impl AsRef<Path>, mut load: impl FnMut(&Path) -> Result<C, Error>) -> Result<Self, Error> {
         let path = path.as_ref();
         let file = EnsembleFile::read(path)?;
@@ -156,7 +156,7 @@ impl<C: FaceClassifier> Ensemble<C> {
             let place = folder.join(&member.file);
             if !place.is_file() {
                 let reason = format!(
-                    "its model {} is not at {}: put it there, or make the ensemble again (`deepsight convert --ensemble`)",
+                    "its model {} is not at {}: put it there, or write the ensemble file again",
                     member.file.display(),
                     place.display()
                 );

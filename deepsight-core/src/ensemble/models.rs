@@ -5,7 +5,7 @@ use image::RgbImage;
 use super::{Ensemble, EnsembleConfig, EnsembleFile};
 use crate::{ActivationMap, CombinedScore, Error, FaceClassifier, FaceScore, ModelInfo};
 
-/// One model, or several that score together: what a program gets that lets its user name model files.
+/// One model, or several that score together. A program whose user names model files loads this type.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Models<C> {

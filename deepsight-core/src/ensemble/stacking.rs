@@ -65,7 +65,7 @@ impl Combination {
     }
 }
 
-/// What the weights are fitted to.
+/// The examples to which the weights are fitted.
 struct Examples<'a> {
     /// For each example 1 and the log-odds of each model relative to its threshold.
     aligned: Vec<Vec<f64>>,
@@ -87,7 +87,7 @@ impl Examples<'_> {
         data.sum::<f64>() + pull.sum::<f64>()
     }
 
-    /// Returns the weights of least loss among those that are 0 where they are not `used`.
+    /// Returns the weights with the least loss. Weights that are not `used` stay 0.
     fn minimize(&self, used: &[bool]) -> Vec<f64> {
         let size = used.len();
         let mut weights: Vec<f64> = self.prior.iter().zip(used).map(|(&p, &used)| if used { p } else { 0.0 }).collect();

@@ -5,7 +5,7 @@ use super::words::{clock, person};
 use crate::verdict::percent;
 
 /// Number of people with a color of their own. The others share a gray.
-pub(super) const COLOURS: usize = 8;
+pub(super) const COLORS: usize = 8;
 /// Maximum number of points drawn per person. Longer curves are averaged down to it.
 const MAX_POINTS: usize = 300;
 /// Maximum number of points that are marked with dots.
@@ -23,7 +23,8 @@ pub(super) fn timeline(report: &Report) -> String {
     let curves = curves(report);
     let axis = Axis::over(report);
     let mut svg = format!(
-        "<div class=\"scroll\"><svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"chart-title chart-desc\">\
+        "<div class=\"scroll\">\
+         <svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"chart-title chart-desc\">\
          <title id=\"chart-title\">Fake probability of every person over time</title><desc id=\"chart-desc\">{}</desc>",
         description(report)
     );
@@ -72,7 +73,7 @@ pub(super) fn timeline(report: &Report) -> String {
 }
 
 /// Returns the color class of every track: `p0`, `p1`, ..., or `rest`.
-pub(super) fn colours(report: &Report) -> Vec<String> {
+pub(super) fn colors(report: &Report) -> Vec<String> {
     let counts = |i: usize| report.tracks[i].counts(&report.settings.analyzer);
     let mut ranked: Vec<usize> = (0..report.tracks.len()).filter(|&i| report.tracks[i].scored > 0).collect();
     // Tracks that count come first, then those that do not, each by falling probability.
@@ -81,14 +82,14 @@ pub(super) fn colours(report: &Report) -> Vec<String> {
         let (a, b) = (rank(a), rank(b));
         b.0.cmp(&a.0).then(b.1.total_cmp(&a.1))
     });
-    ranked.truncate(COLOURS);
+    ranked.truncate(COLORS);
     ranked.sort_unstable();
-    let colour = |track| ranked.iter().position(|&i| i == track).map_or("rest".into(), |place| format!("p{place}"));
-    (0..report.tracks.len()).map(colour).collect()
+    let color = |track| ranked.iter().position(|&i| i == track).map_or("rest".into(), |place| format!("p{place}"));
+    (0..report.tracks.len()).map(color).collect()
 }
 
 pub(super) struct Curve {
-    pub(super) colour: String,
+    pub(super) color: String,
     pub(super) name: String,
     /// Pairs of time in seconds and probability.
     points: Vec<(f64, f64)>,
@@ -96,10 +97,10 @@ pub(super) struct Curve {
 
 /// Returns the curves of all people with a score, in the order in which they are drawn.
 pub(super) fn curves(report: &Report) -> Vec<Curve> {
-    let mut curves: Vec<Curve> = colours(report)
+    let mut curves: Vec<Curve> = colors(report)
         .into_iter()
         .zip(&report.tracks)
-        .map(|(colour, track)| Curve { colour, name: person(track.id), points: Vec::new() })
+        .map(|(color, track)| Curve { color, name: person(track.id), points: Vec::new() })
         .collect();
     for frame in &report.frames {
         for face in &frame.faces {
@@ -111,7 +112,7 @@ pub(super) fn curves(report: &Report) -> Vec<Curve> {
     }
     curves.retain(|curve| !curve.points.is_empty());
     // Gray curves are drawn first, so that they do not cover the colored ones.
-    curves.sort_by_key(|curve| curve.colour != "rest");
+    curves.sort_by_key(|curve| curve.color != "rest");
     curves
 }
 
@@ -130,7 +131,7 @@ impl Curve {
     fn draw(&self, axis: &Axis, svg: &mut String) {
         let points: Vec<(f64, f64)> =
             self.thinned().into_iter().map(|(time, probability)| (axis.x(time), y(probability))).collect();
-        let _ = write!(svg, "<g class=\"curve {}\"><polyline points=\"", self.colour);
+        let _ = write!(svg, "<g class=\"curve {}\"><polyline points=\"", self.color);
         for (x, y) in &points {
             let _ = write!(svg, "{x:.1},{y:.1} ");
         }
@@ -148,22 +149,24 @@ impl Curve {
 fn legend(curves: &[Curve], threshold: f32, band: bool) -> String {
     let swatch = |class: &str| {
         format!(
-            "<svg class=\"swatch\" viewBox=\"0 0 24 10\" aria-hidden=\"true\"><g class=\"{class}\"><path d=\"M1 5H23\"/></g></svg>"
+            "<svg class=\"swatch\" viewBox=\"0 0 24 10\" aria-hidden=\"true\"><g class=\"{class}\">\
+             <path d=\"M1 5H23\"/></g></svg>"
         )
     };
     let mut items: Vec<String> = curves
         .iter()
-        .filter(|curve| curve.colour != "rest")
-        .map(|curve| format!("<li>{}{}</li>", swatch(&format!("curve {}", curve.colour)), curve.name))
+        .filter(|curve| curve.color != "rest")
+        .map(|curve| format!("<li>{}{}</li>", swatch(&format!("curve {}", curve.color)), curve.name))
         .collect();
-    let others = curves.iter().filter(|curve| curve.colour == "rest").count();
+    let others = curves.iter().filter(|curve| curve.color == "rest").count();
     if others > 0 {
         items.push(format!("<li>{}{others} more</li>", swatch("curve rest")));
     }
     items.push(format!("<li>{}Threshold {}</li>", swatch("threshold"), percent(threshold)));
     if band {
         items.push(
-            "<li><svg class=\"swatch\" viewBox=\"0 0 24 10\" aria-hidden=\"true\"><rect class=\"band\" width=\"24\" height=\"10\"/></svg>\
+            "<li><svg class=\"swatch\" viewBox=\"0 0 24 10\" aria-hidden=\"true\">\
+             <rect class=\"band\" width=\"24\" height=\"10\"/></svg>\
              Too close to call</li>"
                 .into(),
         );
@@ -176,7 +179,7 @@ fn description(report: &Report) -> String {
         .tracks
         .iter()
         .filter_map(|track| track.fake_probability.map(|p| format!("{}: mean {}", person(track.id), percent(p))))
-        .take(COLOURS)
+        .take(COLORS)
         .collect();
     format!("{}. The table of people gives the numbers.", people.join("; "))
 }

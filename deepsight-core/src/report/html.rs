@@ -32,9 +32,10 @@ impl Report {
         format!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n\
-             <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}: {}</title>\n<style>\n{STYLE}</style>\n</head>\n\
-             <body>\n<main>\n{}\n</main>\n<footer>DeepSight {}. {CAUTION}</footer>\n</body>\n</html>\n",
+             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src \
+             'unsafe-inline'\">\n\
+             <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}: {}</title>\n<style>\n{STYLE}</style>\n\
+             </head>\n<body>\n<main>\n{}\n</main>\n<footer>DeepSight {}. {CAUTION}</footer>\n</body>\n</html>\n",
             self.verdict,
             escape_html(name),
             sections.concat(),
@@ -75,8 +76,9 @@ impl Report {
         let path = if self.input.path.is_empty() { "video" } else { &self.input.path };
         format!(
             "<header class=\"answer {class}\"><p class=\"file\"><bdi>{}</bdi></p>\
-             <h1><svg class=\"icon\" viewBox=\"0 0 24 24\" aria-hidden=\"true\"><circle cx=\"12\" cy=\"12\" r=\"10.5\"/>\
-             <path d=\"{icon}\"/></svg>{}</h1><p class=\"sentence\">{sentence}</p>{probability}\
+             <h1><svg class=\"icon\" viewBox=\"0 0 24 24\" aria-hidden=\"true\">\
+             <circle cx=\"12\" cy=\"12\" r=\"10.5\"/><path d=\"{icon}\"/></svg>{}</h1>\
+             <p class=\"sentence\">{sentence}</p>{probability}\
              <p class=\"note\">{}</p><ul class=\"reasons\">{reasons}</ul></header>",
             escape_html(path),
             self.verdict,
@@ -117,7 +119,8 @@ impl Report {
         let Some(EnsembleAnswer { disagreement, limit, models, .. }) = &self.ensemble else { return String::new() };
         let row = |model: &ModelAnswer| {
             format!(
-                "<tr><th scope=\"row\"><bdi>{}</bdi></th><td>{}</td><td>{}</td><td>{}</td><td>{:.2}</td><td>{}</td></tr>",
+                "<tr><th scope=\"row\"><bdi>{}</bdi></th><td>{}</td><td>{}</td><td>{}</td><td>{:.2}</td><td>{}</td>\
+                 </tr>",
                 escape_html(&model.name),
                 model.verdict,
                 maybe(model.fake_probability),
@@ -128,8 +131,8 @@ impl Report {
         };
         format!(
             "<section><h2>Models</h2><p class=\"note\">Disagreement: {}. Above {} the verdict is UNCERTAIN.</p>\
-             <div class=\"scroll\"><table><caption>What each model answers alone, by its own threshold</caption><thead><tr>\
-             <th scope=\"col\">Model</th><th scope=\"col\">Verdict</th><th scope=\"col\">Fake probability</th>\
+             <div class=\"scroll\"><table><caption>What each model answers alone, by its own threshold</caption><thead>\
+             <tr><th scope=\"col\">Model</th><th scope=\"col\">Verdict</th><th scope=\"col\">Fake probability</th>\
              <th scope=\"col\">Fake from</th><th scope=\"col\">Weight</th><th scope=\"col\">SHA-256</th></tr></thead>\
              <tbody>{}</tbody></table></div></section>",
             disagreement.map_or("–".into(), percent),
@@ -154,10 +157,11 @@ impl Report {
             )
         };
         format!(
-            "<section><h2>Stability</h2><div class=\"scroll\"><table><caption>The clip again, changed. The score counts as \
-             stable if it changes by no more than {}</caption><thead><tr><th scope=\"col\">Change</th>\
-             <th scope=\"col\">Verdict</th><th scope=\"col\">Fake probability</th><th scope=\"col\">Difference</th></tr></thead>\
-             <tbody>{}</tbody></table></div></section>",
+            "<section><h2>Stability</h2><div class=\"scroll\"><table>\
+             <caption>The clip again, changed. The score counts as stable if it changes by no more than {}</caption>\
+             <thead><tr><th scope=\"col\">Change</th>\
+             <th scope=\"col\">Verdict</th><th scope=\"col\">Fake probability</th><th scope=\"col\">Difference</th>\
+             </tr></thead><tbody>{}</tbody></table></div></section>",
             percent(*limit),
             variations.iter().map(row).collect::<String>(),
         )
@@ -185,8 +189,9 @@ impl Report {
             )
         };
         format!(
-            "<section><h2>Most suspicious seconds</h2><div class=\"scroll\"><table><caption>People who are long in view \
-             are judged by a few seconds at a time, too</caption><thead><tr><th scope=\"col\">Person</th>\
+            "<section><h2>Most suspicious seconds</h2><div class=\"scroll\"><table>\
+             <caption>People who are long in view are judged by a few seconds at a time, too</caption><thead><tr>\
+             <th scope=\"col\">Person</th>\
              <th scope=\"col\">From</th><th scope=\"col\">To</th><th scope=\"col\">Mean</th>\
              <th scope=\"col\">Faces</th></tr></thead><tbody>{}</tbody></table></div></section>",
             self.segments.iter().map(row).collect::<String>()
@@ -198,24 +203,28 @@ impl Report {
             return String::new();
         }
         let decider = self.decider();
-        let colours = chart::colours(self);
-        let rows: String = self.tracks.iter().zip(&colours).map(|(track, colour)| self.row(track, colour)).collect();
-        let card = |i: usize| self.card(&self.tracks[i], &colours[i], decider == Some(self.tracks[i].id));
+        let colors = chart::colors(self);
+        let rows: String = self.tracks.iter().zip(&colors).map(|(track, color)| self.row(track, color)).collect();
+        let card = |i: usize| self.card(&self.tracks[i], &colors[i], decider == Some(self.tracks[i].id));
         let cards: String = self.ranked().into_iter().map(card).collect();
         let has_maps = self.evidence.iter().any(|evidence| evidence.activation.is_some());
         let explanation = if has_maps { format!("<p class=\"note how\">{MAPS}</p>") } else { String::new() };
         format!(
-            "<section><h2>People</h2>{explanation}<div class=\"cards\">{cards}</div><div class=\"scroll\"><table><caption>Everyone in view, with \
-             the mean and the highest fake probability of their faces</caption><thead><tr><th scope=\"col\">Person</th>\
-             <th scope=\"col\">Mean</th><th scope=\"col\">Highest</th><th scope=\"col\">Faces</th><th scope=\"col\">From</th>\
-             <th scope=\"col\">To</th><th scope=\"col\">Size</th><th scope=\"col\">Detail</th></tr></thead><tbody>{rows}</tbody></table></div></section>"
+            "<section><h2>People</h2>{explanation}<div class=\"cards\">{cards}</div><div class=\"scroll\"><table>\
+             <caption>Everyone in view, with the mean and the highest fake probability of their faces</caption><thead>\
+             <tr><th scope=\"col\">Person</th>\
+             <th scope=\"col\">Mean</th><th scope=\"col\">Highest</th><th scope=\"col\">Faces</th>\
+             <th scope=\"col\">From</th><th scope=\"col\">To</th><th scope=\"col\">Size</th>\
+             <th scope=\"col\">Detail</th></tr></thead>\
+             <tbody>{rows}</tbody></table></div></section>"
         )
     }
 
-    fn row(&self, track: &Track, colour: &str) -> String {
+    fn row(&self, track: &Track, color: &str) -> String {
         let short = self.shortcoming(track);
         format!(
-            "<tr><th scope=\"row\"><span class=\"dot {colour}\"></span>{}{short}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr><th scope=\"row\"><span class=\"dot {color}\"></span>{}{short}</th><td>{}</td><td>{}</td><td>{}</td>\
+             <td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             person(track.id),
             maybe(track.fake_probability),
             maybe(track.max_fake_probability),
@@ -227,14 +236,15 @@ impl Report {
         )
     }
 
-    fn card(&self, track: &Track, colour: &str, decides: bool) -> String {
+    fn card(&self, track: &Track, color: &str, decides: bool) -> String {
         let mut pictures = self.evidence.iter().filter(|evidence| evidence.track == track.id).map(figure).peekable();
         if pictures.peek().is_none() {
             return String::new();
         }
         let badge = if decides { " <span class=\"badge\">decides</span>" } else { "" };
         format!(
-            "<article class=\"card\"><h3><span class=\"dot {colour}\"></span>{}{badge}</h3><p class=\"note\">{} over {} scored {}</p>\
+            "<article class=\"card\"><h3><span class=\"dot {color}\"></span>{}{badge}</h3>\
+             <p class=\"note\">{} over {} scored {}</p>\
              <div class=\"pictures\">{}</div></article>",
             person(track.id),
             maybe(track.fake_probability),
@@ -279,7 +289,8 @@ impl Report {
             .map(|(frame, face)| {
                 let [x1, y1, x2, y2]: [f32; 4] = face.face.bounding_box.into();
                 format!(
-                    "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{x1:.0}, {y1:.0}, {x2:.0}, {y2:.0}</td></tr>",
+                    "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
+                     <td>{x1:.0}, {y1:.0}, {x2:.0}, {y2:.0}</td></tr>",
                     frame.index,
                     clock(frame.time, true),
                     face.track.map_or("–".into(), person),
@@ -291,9 +302,11 @@ impl Report {
             .collect();
         let cut = if count > MAX_ROWS { format!(", the first {MAX_ROWS}") } else { String::new() };
         format!(
-            "<section><details><summary>All scored faces ({count}{cut})</summary><div class=\"scroll\"><table><thead><tr>\
-             <th scope=\"col\">Frame</th><th scope=\"col\">Time</th><th scope=\"col\">Person</th><th scope=\"col\">Fake probability</th>\
-             <th scope=\"col\">Detector</th><th scope=\"col\">Detail</th><th scope=\"col\">Box</th></tr></thead><tbody>{rows}</tbody></table></div></details></section>"
+            "<section><details><summary>All scored faces ({count}{cut})</summary><div class=\"scroll\"><table><thead>\
+             <tr><th scope=\"col\">Frame</th><th scope=\"col\">Time</th><th scope=\"col\">Person</th>\
+             <th scope=\"col\">Fake probability</th><th scope=\"col\">Detector</th><th scope=\"col\">Detail</th>\
+             <th scope=\"col\">Box</th></tr></thead>\
+             <tbody>{rows}</tbody></table></div></details></section>"
         )
     }
 }

@@ -1,4 +1,4 @@
-//! The result of an analysis, and what it consists of.
+//! The result of an analysis, and its parts.
 
 mod chart;
 mod contact_sheet;
@@ -22,16 +22,20 @@ pub use record::Record;
 #[cfg(feature = "signature")]
 pub use sign::{PublicKey, SecretKey, SignatureError, Verified, verify};
 pub use signature::Signature;
-pub use stability::{Stability, Variation, VariationScore};
+pub use stability::{Stability, VariationScore};
 pub use text::escape_html;
+
+pub use crate::analyzer::{FrameError, Stage};
+pub use crate::ensemble::EnsembleInfo;
+pub use crate::variation::Variation;
 
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::{Decision, has_enough_weight};
 use crate::{
-    ActivationMap, AnalyzerConfig, Coverage, DetectorInfo, EnsembleAnswer, Face, FaceQuality, FrameError, Input,
-    ModelInfo, Reason, Segment, Verdict,
+    ActivationMap, AnalyzerConfig, Coverage, DetectorInfo, EnsembleAnswer, Face, FaceQuality, Input, ModelInfo, Reason,
+    Segment, Verdict,
 };
 
 /// The schema that [`Report::schema`] has in this version.
@@ -81,7 +85,7 @@ pub struct Report {
     pub errors: ErrorLog,
     /// The time spent in each stage.
     pub seconds: Seconds,
-    /// Who made the report, when, and for which case; `None` if nobody said so.
+    /// Who made the report, when, and for which case; `None` if it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Record>,
     /// The signature of everything above; `None` if the report is not signed.

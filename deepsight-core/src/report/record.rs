@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-/// Who made a report, when, and for which case. It is shown in the report and changes nothing about the verdict.
+/// A record of who made a report, when, and for which case. The report shows it. It never changes the verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Record {
@@ -22,7 +22,7 @@ pub struct Record {
     /// Labels by which the analyst sorts reports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// What the analyst has to say, with line breaks.
+    /// The analyst's note, which may have line breaks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }

@@ -2,10 +2,11 @@ use serde::{Deserialize, Serialize};
 
 /// The signature of a report: Ed25519 (RFC 8032) over its canonical JSON (RFC 8785) without this field.
 ///
-/// It proves that the report is as the owner of the key signed it. Whose the key is, it cannot prove: compare the key
-/// with one that the owner has published. The features `signature` and the command `deepsight verify` check it.
+/// It proves that the report is unchanged since the owner of the key signed it. It does not prove who owns the key:
+/// compare the key with one that the owner has published. The features `signature` and the command `deepsight verify`
+/// check it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-// What is not known is not signed, so it must not stand there.
+// Unknown fields are not signed, so they are refused.
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Signature {

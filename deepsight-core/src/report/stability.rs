@@ -1,70 +1,11 @@
-//! Whether a clip keeps its score when it is changed in ways that do not change who is in it.
+//! Stability of a clip's score under changes that leave a forgery a forgery.
 
-use std::fmt;
-
-use image::imageops::{self, FilterType};
 use serde::{Deserialize, Serialize};
 
 use super::Report;
+use crate::variation::Variation;
 use crate::verdict::add_doubt;
-use crate::{Frame, Reason, Verdict};
-
-/// A change of a clip that leaves a forgery a forgery, and a real face real.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Variation {
-    /// Compressed again as H.264.
-    Recompressed {
-        /// The constant rate factor of x264, `0..=51`; higher is worse.
-        crf: u8,
-    },
-    /// Shrunk to half of its width and height.
-    HalfSize,
-    /// Mirrored left to right.
-    Mirrored,
-}
-
-impl Variation {
-    /// The variations of a check of a video. A picture is not recompressed.
-    pub const ALL: [Self; 4] =
-        [Self::Recompressed { crf: 28 }, Self::Recompressed { crf: 36 }, Self::HalfSize, Self::Mirrored];
-
-    /// Applies the variation to a frame. Recompression needs the whole clip, so such a frame is returned unchanged.
-    ///
-    /// ```
-    /// use deepsight_core::image::{Rgb, RgbImage};
-    /// use deepsight_core::{Frame, report::Variation};
-    ///
-    /// let mut image = RgbImage::new(4, 2);
-    /// image.put_pixel(0, 0, Rgb([255; 3]));
-    /// let mirrored = Variation::Mirrored.apply(Frame::new(0, 0.0, image.clone()));
-    /// assert_eq!(mirrored.image.get_pixel(3, 0).0, [255; 3]);
-    /// assert_eq!(Variation::HalfSize.apply(Frame::new(0, 0.0, image)).image.dimensions(), (2, 1));
-    /// ```
-    #[must_use]
-    pub fn apply(self, mut frame: Frame) -> Frame {
-        match self {
-            Self::Recompressed { .. } => {}
-            Self::HalfSize => {
-                let (width, height) = (frame.image.width() / 2, frame.image.height() / 2);
-                frame.image = imageops::resize(&frame.image, width.max(1), height.max(1), FilterType::Triangle);
-            }
-            Self::Mirrored => imageops::flip_horizontal_in_place(&mut frame.image),
-        }
-        frame
-    }
-}
-
-impl fmt::Display for Variation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Recompressed { crf } => write!(f, "H.264 of CRF {crf}"),
-            Self::HalfSize => f.write_str("half size"),
-            Self::Mirrored => f.write_str("mirrored"),
-        }
-    }
-}
+use crate::{Reason, Verdict};
 
 /// The scores of a clip after variations of it: see [`Report::with_stability`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,8 +31,8 @@ pub struct VariationScore {
     pub verdict: Option<Verdict>,
     /// Its probability; `None` if no face was scored.
     pub fake_probability: Option<f32>,
-    /// Difference of the two probabilities, `0..=1`; `None` if they cannot be compared, because the faces of the changed
-    /// clip cannot be judged (such as at half size).
+    /// Difference of the two probabilities, `0..=1`; `None` if they cannot be compared, because the faces of the
+    /// changed clip cannot be judged (such as at half size).
     pub change: Option<f32>,
     /// Why the changed clip could not be analyzed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,10 +55,10 @@ impl VariationScore {
 }
 
 impl Report {
-    /// Adds the reports on variations of the clip, which took this many seconds, or why a variation could not be
-    /// analyzed. If the probability of one differs from that of the clip by more than the uncertain band, the verdict
-    /// becomes UNCERTAIN ([`Reason::Unstable`]). If none could be compared, a reason says so
-    /// ([`Reason::StabilityUnknown`]).
+    /// Adds the reports on variations of the clip, or the error of a variation that could not be analyzed. All
+    /// variations together took `seconds`. If the probability of one differs from that of the clip by more than the
+    /// uncertain band, the verdict becomes UNCERTAIN ([`Reason::Unstable`]). If none could be compared, a reason says
+    /// so ([`Reason::StabilityUnknown`]).
     ///
     /// The band is the noise of the model: the distance from the threshold within which its probabilities were measured
     /// not to tell real from fake. A verdict of REAL or FAKE is at least one band away from the threshold, so a score

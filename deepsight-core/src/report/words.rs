@@ -4,16 +4,16 @@ use super::{Report, Track};
 use crate::verdict::{percent, seconds};
 use crate::{Coverage, FaceCrop, FrameError, Reason, Verdict};
 
-/// What every report says about itself.
+/// The caution in every report.
 pub(super) const CAUTION: &str = "An estimate by a trained model, not proof: forgeries it was not trained on can pass, \
                                   and poor video can look forged.";
 /// How to read activation maps. Each is scaled to its own maximum, so even a real face has bright regions.
-pub(super) const MAPS: &str = "The faces of each person with the highest fake probability. Beside each, coloured, \
-                               what in it speaks for a forgery: most where it is yellow. Every picture has a scale of \
-                               its own, so a face with a low probability may have bright places too; one without \
-                               colour has no place that speaks for a forgery.";
+pub(super) const MAPS: &str = "The faces of each person with the highest fake probability. Beside each, color marks \
+                               the parts that raise the fake probability, strongest where yellow. Every picture has \
+                               its own scale, so a face with a low probability may have bright parts, too; a face \
+                               without color has no part that raises the probability.";
 
-/// What a verdict means, in a sentence.
+/// Returns the meaning of a verdict as a sentence.
 pub(super) fn meaning(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Real => "Little evidence of a forged face.",
@@ -41,7 +41,7 @@ pub(super) fn maybe(probability: Option<f32>) -> String {
     probability.map_or("–".into(), percent)
 }
 
-/// Says how much of the clip was seen, and how densely.
+/// Returns how much of the clip was seen, and how densely, as text.
 pub(super) fn looked_at(coverage: &Coverage) -> String {
     let Coverage { seen, duration, share, .. } = *coverage;
     let part = match (duration, share) {
@@ -52,7 +52,7 @@ pub(super) fn looked_at(coverage: &Coverage) -> String {
     format!("{part}: {}", coverage.density())
 }
 
-/// Says where something failed, and why.
+/// Returns the stage and the message of an error as text.
 pub(super) fn failure(error: &FrameError) -> String {
     let place = match (error.index, error.time) {
         (Some(index), Some(time)) => format!("frame {index} at {}: ", clock(time, true)),
@@ -205,7 +205,7 @@ impl Report {
         self.ranked().into_iter().map(|i| self.tracks[i].id).collect()
     }
 
-    /// Says why a track cannot decide alone; empty if it can.
+    /// Returns the reason why a track cannot decide alone; empty if it can.
     pub(super) fn shortcoming(&self, track: &Track) -> &'static str {
         match self.counts(track) {
             true => "",

@@ -56,7 +56,7 @@ impl FromStr for MlpActivation {
     }
 }
 
-/// What the linear layer at the end of a vision transformer gets.
+/// The input of the linear layer at the end of a vision transformer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -139,7 +139,7 @@ pub struct VisionTransformerConfig {
     pub norm_epsilon: f64,
     /// The non-linearity of the MLPs.
     pub activation: MlpActivation,
-    /// What the last layer gets.
+    /// The input of the last layer.
     pub head: Head,
     /// Number of classes.
     pub classes: usize,

@@ -12,7 +12,7 @@ use crate::efficientnet::foreign::{Candidate, HeadWeights, Naming};
 use crate::efficientnet::import::{Source, Tensors, classifier_tensor};
 use crate::efficientnet::state_dict::{StateDict, Weight, check_shapes};
 
-/// What the weights of a vision transformer do not say about it.
+/// Settings of a vision transformer that its weights do not show.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct TransformerChoice {
@@ -22,7 +22,7 @@ pub struct TransformerChoice {
     pub activation: Option<MlpActivation>,
     /// The activation of CLIP if nothing else decides it.
     pub clip_activation: Option<MlpActivation>,
-    /// What the head gets; [`Head::Linear`] by default.
+    /// The input of the head; [`Head::Linear`] by default.
     pub head: Option<Head>,
     /// Side of the input in pixels, a multiple of the patch size. Without it, the size for which the weights have
     /// positions. If it is another, the positions are interpolated as the library does that saved the weights.
@@ -82,7 +82,7 @@ impl Recipe {
                 let (Some(&rank), &[rows, columns]) = (found[s].first(), shape.as_slice()) else {
                     return Err(shape_error(main, shape, &[1, 1]));
                 };
-                // The rank of a file that is no network could ask for any amount of memory.
+                // The rank in a malformed file could ask for any amount of memory.
                 let rank = rank.min(rows.max(columns));
                 require_shape(s, &found[s], &[rank])?;
                 require_shape(u, &found[u], &[rows, rank])?;
@@ -143,12 +143,12 @@ pub(crate) struct Contents {
     recipes: BTreeMap<String, Recipe>,
     /// The projection to CLIP's embedding, and whether it is transposed.
     projection: Option<(Recipe, bool)>,
-    /// Tensors that are none of the network.
+    /// Tensors that do not belong to the network.
     unexpected: Vec<String>,
     naming: Naming,
     /// Whether a linear layer is divided as in Effort.
     is_split: bool,
-    /// Whether the names are those of `CLIPForImageClassification`, whose head gets another thing than the class token.
+    /// Whether the names are those of `CLIPForImageClassification`, whose head does not read the class token.
     is_mean_pooled: bool,
 }
 
@@ -211,7 +211,7 @@ impl Contents {
             }
         }
         let is_complete = |layer: &str| matches!(layers.get(&format!("{layer}.weight")), Some(Recipe::Split { .. }));
-        // The last three are what the training keeps of the main part, too.
+        // The last three also have the part of the main weight that training keeps.
         const PARTS: [&str; 6] = ["S_residual", "U_residual", "V_residual", "S_r", "U_r", "V_r"];
         let mut others = Vec::new();
         for name in self.found.keys() {
@@ -219,7 +219,7 @@ impl Contents {
                 .rsplit_once('.')
                 .is_some_and(|(layer, part)| part == "weight_main" || PARTS.contains(&part) && is_complete(layer));
             if !is_part {
-                // A whole weight beside a divided one is none of the network.
+                // A whole weight beside a divided one does not belong to the network.
                 let own = if layers.contains_key(name) { format!("{name}.whole") } else { name.clone() };
                 others.push((own, Recipe::Own(name.clone())));
             }
@@ -356,7 +356,7 @@ impl Contents {
     ///
     /// # Errors
     /// [`Error::TensorNames`], [`Error::TensorShape`] and [`Error::TensorType`] with the first tensor that is wrong,
-    /// and [`Error::HeadMissing`] if there is no head in the file, nor `head`.
+    /// and [`Error::HeadMissing`] if neither the file has a head nor `head` is given.
     pub(crate) fn read<B: Backend>(
         &self,
         tensors: &Tensors<'_, '_>,

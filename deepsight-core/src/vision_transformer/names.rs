@@ -16,7 +16,7 @@ pub(crate) enum Target {
 }
 
 /// Returns the tensor of timm that transformers calls `name`, in `CLIPVisionModel`, `Dinov2Model` or
-/// `Dinov2WithRegistersModel`. `None` if it is none of theirs.
+/// `Dinov2WithRegistersModel`. `None` for other names.
 pub(crate) fn of_transformers(name: &str) -> Option<Target> {
     let layer = name.strip_prefix("encoder.layers.").or_else(|| name.strip_prefix("encoder.layer."));
     let Some((number, rest)) = layer.and_then(numbered) else {

@@ -77,14 +77,15 @@ proptest! {
                 let distance = (x as f32 - point[0]).hypot(y as f32 - point[1]);
                 Rgb([(255.0 * (1.0 - distance / 5.0)).max(0.0) as u8; 3])
             });
-            let cut = FaceCrop::Aligned { size: 112, scale: 1.0, down: 0.0 }.cut(&image, &face([0.0; 4], Some(points))).unwrap();
-            let (cx, cy) = brightness_centre(&cut);
+            let crop = FaceCrop::Aligned { size: 112, scale: 1.0, down: 0.0 };
+            let cut = crop.cut(&image, &face([0.0; 4], Some(points))).unwrap();
+            let (cx, cy) = brightness_center(&cut);
             prop_assert!((cx - target[0]).hypot(cy - target[1]) < 0.3, "({cx}, {cy}), not {target:?}");
         }
     }
 }
 
-fn brightness_centre(image: &RgbImage) -> (f32, f32) {
+fn brightness_center(image: &RgbImage) -> (f32, f32) {
     let (mut x, mut y, mut weight) = (0.0, 0.0, 0.0);
     for (column, row, pixel) in image.enumerate_pixels() {
         let w = f32::from(pixel.0[0]);

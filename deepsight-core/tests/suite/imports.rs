@@ -678,7 +678,8 @@ fn a_long_text_that_a_pickle_references_often_is_not_copied_each_time() {
     let text = [&b"X\x00\x00\x10\x00"[..], &[b'a'; 1 << 20], b"q\x010"].concat();
     let parameters =
         [&text[..], b"ctorch._utils\n_rebuild_parameter\nq\x020", &b"h\x02h\x01\x85R0".repeat(100_000), b"N."].concat();
-    let tensor = b"ctorch._utils\n_rebuild_tensor_v2\n((U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x01tQK\x00K\x01\x85K\x01\x85tRq\x020";
+    let tensor = b"ctorch._utils\n_rebuild_tensor_v2\n((U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x01tQ\
+        K\x00K\x01\x85K\x01\x85tRq\x020";
     let names = [&text[..], tensor, b"}(", &b"h\x01h\x02".repeat(100_000), b"u."].concat();
     let one_storage = &b"]U\x010a.\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80\x3f"[..];
     for (pickle, storages, reason) in [

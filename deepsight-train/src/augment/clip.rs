@@ -131,8 +131,8 @@ fn run(ffmpeg: &Path, folder: &Path, arguments: impl FnOnce(&mut Command)) -> Re
     Err(Error::Ffmpeg { reason: format!("failed: {said}") })
 }
 
-/// Puts the child into its own process group, so that a terminal's Ctrl-C does not reach it. This process shuts down in
-/// order, and ends the child itself.
+/// Puts the child into its own process group, so that a terminal's Ctrl-C does not reach it. This process ends the
+/// child when it shuts down.
 fn apart(command: &mut Command) {
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(command, 0);
@@ -162,7 +162,7 @@ impl ChildProcess {
 
 impl Drop for ChildProcess {
     fn drop(&mut self) {
-        // Both fail if the process has ended and been waited for, which is the goal.
+        // Both calls fail if the process has ended and was waited for. These errors can be ignored.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -27,8 +27,8 @@ pub(super) fn erase(picture: &mut FloatPicture, area: f32, aspect: f32, random: 
             rows(picture, &mut |pixel| *pixel = mean);
         }
         1 => {
-            let grey = random.random_range(0..=255) as f32;
-            rows(picture, &mut |pixel| *pixel = [grey; 4]);
+            let gray = random.random_range(0..=255) as f32;
+            rows(picture, &mut |pixel| *pixel = [gray; 4]);
         }
         _ => rows(picture, &mut |pixel| {
             let bytes = random.random::<u32>().to_le_bytes();

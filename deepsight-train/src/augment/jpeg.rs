@@ -7,7 +7,7 @@ use super::picture::FloatPicture;
 
 type PixelBlock = [[f32; 8]; 8];
 
-/// How a picture is compressed.
+/// Settings of a compression as JPEG.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Jpeg {
     /// libjpeg's quality, `1..=100`.
@@ -24,7 +24,7 @@ impl FloatPicture {
         if self.pixels.is_empty() {
             return;
         }
-        let [luma, chroma] = quantisation(jpeg.quality);
+        let [luma, chroma] = quantization(jpeg.quality);
         let mut planes = self.to_planes(jpeg.offset);
         let [y, cb, cr] = &mut planes;
         y.code(&luma);
@@ -87,7 +87,7 @@ struct Plane {
 
 impl Plane {
     /// Transforms, quantizes and transforms back every block.
-    fn code(&mut self, table: &Quantisation) {
+    fn code(&mut self, table: &Quantization) {
         let dct = &*DCT;
         for band in self.values.chunks_exact_mut(8 * self.width) {
             for left in (0..self.width).step_by(8) {
@@ -170,19 +170,19 @@ fn rounded(value: f32) -> f32 {
     (value + SHIFT) - SHIFT
 }
 
-struct Quantisation {
+struct Quantization {
     steps: PixelBlock,
     inverses: PixelBlock,
 }
 
 /// Returns the quantization tables of luminance and color: those of Annex K, scaled as in libjpeg.
-fn quantisation(quality: f32) -> [Quantisation; 2] {
+fn quantization(quality: f32) -> [Quantization; 2] {
     let quality = quality.clamp(1.0, 100.0);
     let percent = if quality < 50.0 { 5000.0 / quality } else { 200.0 - 2.0 * quality };
     [&LUMA, &CHROMA].map(|table| {
         let steps =
             table.map(|row| row.map(|step| ((f32::from(step) * percent + 50.0) / 100.0).floor().clamp(1.0, 255.0)));
-        Quantisation { steps, inverses: steps.map(|row| row.map(f32::recip)) }
+        Quantization { steps, inverses: steps.map(|row| row.map(f32::recip)) }
     })
 }
 

@@ -28,7 +28,7 @@ use crate::Error;
 pub use crate::random::Between;
 use crate::random::{Purpose, check_share, generator};
 
-/// An operation and its probability.
+/// An operation with its probability.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AugmentStep {
@@ -51,8 +51,7 @@ impl AugmentStep {
     }
 }
 
-/// A chain of operations, each with its probability, which imitates what a picture goes through between camera and
-/// viewer.
+/// A chain of operations, each with its probability, which imitates the changes of a picture between camera and viewer.
 ///
 /// The result depends on the picture, its size and the seed alone. Each step has its own random numbers, so a step that
 /// is added at the end, or whose probability changes, does not change the random numbers of the others. Consecutive
@@ -98,7 +97,7 @@ impl Augmentation {
         self.steps.iter().try_for_each(|step| step.check(false))
     }
 
-    /// Returns the augmented picture as a square of `size` pixels a side. `seed` decides all that is random.
+    /// Returns the augmented picture as a square of `size` pixels a side. `seed` is the seed of all random numbers.
     ///
     /// # Errors
     /// [`Error::Setting`] when a step is out of range, `size` is not within `1..=2048`, or the picture has no pixels.

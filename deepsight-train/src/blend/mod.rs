@@ -153,8 +153,8 @@ impl SelfBlending {
         check_share("self_blending.deformation", self.deformation)
     }
 
-    /// Blends a face into itself. `landmarks` are in pixels of the picture, and `seed` decides all that is random.
-    /// Returns `None` if the landmarks coincide, are not finite, or lie outside of the picture.
+    /// Blends a face into itself. `landmarks` are in pixels of the picture, and `seed` is the seed of all random
+    /// numbers. Returns `None` if the landmarks coincide, are not finite, or lie outside of the picture.
     ///
     /// # Errors
     /// [`Error::Setting`] when a setting is out of its range.

@@ -8,15 +8,15 @@ use crate::{Error, Scored};
 
 /// Number of equal steps over `0..=1` at which the band may begin and end.
 const STEPS: usize = 400;
-/// Least share of a source's videos that must be decided. Below it, the share of right ones says nothing and counts as
-/// 0.
+/// Least share of a source's videos that must be decided. Below it, the share of right verdicts is not meaningful and
+/// counts as 0.
 const LEAST_DECIDED: f64 = 0.05;
 
-/// What verdicts must achieve over the videos of every source.
+/// The aim of verdicts over the videos of every source.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct VerdictAim {
-    /// What the threshold in the middle of the band must achieve.
+    /// The rule for the threshold in the middle of the band.
     pub rule: ThresholdRule,
     /// Least share of the decided videos that must be right, both classes with the same weight; 0.9.
     pub right: f64,
@@ -129,7 +129,7 @@ impl StepCounts {
 struct LimitCost {
     /// Sum over sources of the share of reals called FAKE beyond the aim.
     false_alarms: f64,
-    /// How far the share of right verdicts in the worst source is below the aim.
+    /// Distance of the share of right verdicts in the worst source below the aim.
     shortfall: f64,
     /// Mean over sources of the share of videos that are not decided rightly.
     open_or_wrong: f64,

@@ -13,11 +13,11 @@ pub use alarms::false_alarms;
 pub use band::{VerdictAim, VerdictLimits, fit_verdicts};
 pub use verdicts::{MeasuredVerdicts, VerdictRates, measure_verdicts};
 
-/// Range of the temperature. A best temperature outside it means that the scores carry no probabilities, not that they
-/// need more scaling.
+/// Range of the temperature. A best temperature outside it means that the scores are not probabilities, and scaling
+/// cannot help.
 const TEMPERATURES: [f64; 2] = [0.05, 20.0];
 
-/// What a threshold must achieve over videos.
+/// The rule by which a threshold is chosen over videos.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -53,7 +53,7 @@ impl Calibration {
 /// use deepsight_train::{Label, Scored};
 /// use deepsight_train::calibrate::{ThresholdRule, calibrate};
 ///
-/// // Ten times as sure as it has a right to be: one in four is wrong.
+/// // The scores are ten times too sure: one in four is wrong.
 /// let face = |video: u32, label, logit| Scored::from_logit(video.to_string(), label, logit);
 /// let faces: Vec<Scored> = (0..100)
 ///     .flat_map(|n| {
@@ -77,9 +77,9 @@ pub fn calibrate(faces: &[Scored], rule: ThresholdRule) -> Result<Calibration, E
 }
 
 /// Returns the temperature of least cross-entropy (Guo et al., ICML 2017). Both classes have the same weight, within a
-/// class all sources that have it, within a source all videos, and within a video all faces. Without these weights the
-/// videos with many faces and the sources with many videos would dominate, and their sizes say nothing about the videos
-/// that will be analyzed.
+/// class all sources that have it, within a source all videos, and within a video all faces. Without these weights,
+/// videos with many faces and sources with many videos would dominate, although analyzed videos do not resemble them
+/// more.
 ///
 /// # Errors
 /// As for [`calibrate`].

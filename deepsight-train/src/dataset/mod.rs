@@ -25,7 +25,7 @@ use crate::random::{Purpose, generator};
 use crate::sampler::Draw;
 use crate::{Augmentation, Error, Label, Row, Split};
 
-/// How a [`FaceDataset`] makes samples of the faces on disk.
+/// Settings by which a [`FaceDataset`] makes samples of the faces on disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -131,7 +131,7 @@ impl FaceDataset {
         config.self_blending.check()?;
         config.clip_compression.iter().try_for_each(ClipCompression::check)?;
         let root = root.into();
-        // Checked now, so that a file that is missing or no picture does not end a run hours after it began.
+        // Checked now, so that a missing file or a file that is not a picture does not end a run after hours.
         first_error(&rows, |row| size_of(&root.join(&row.file)))?;
         let cache = rows.iter().map(|_| OnceLock::new()).collect();
         let gives = |row: &Row| {
@@ -174,7 +174,7 @@ impl FaceDataset {
         &self.rows
     }
 
-    /// Returns how samples are made of the faces.
+    /// Returns the settings by which samples are made.
     pub fn config(&self) -> &DatasetConfig {
         &self.config
     }
@@ -216,7 +216,7 @@ impl FaceDataset {
             let donor = FloatPicture::from_rgb(self.crop(donor)?.as_ref());
             blend = blending.run(picture.clone(), &landmarks, Some((donor, of_donor)), draw.seed);
         }
-        // A profile does not fit a frontal face, which is no error: the face is then blended into itself.
+        // A profile does not fit a frontal face. That is not an error: the face is then blended into itself.
         let blend = blend.or_else(|| blending.run(picture, &landmarks, None, draw.seed));
         blend.map(|blend| blend.picture).ok_or_else(|| Error::DegenerateLandmarks { file: row.file.clone() })
     }

@@ -94,7 +94,7 @@ impl ClipSet {
         let folder = tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "cannot be written in"))?;
         let (mut scores, mut failures) = (Vec::new(), Vec::new());
         for (place, clip) in self.clips.iter().enumerate() {
-            let analysed = || -> Result<_, Error> {
+            let analyzed = || -> Result<_, Error> {
                 let spoiled = folder.path().join("clip.mp4");
                 let path = match crf {
                     Some(crf) => recompress_clip(&clip.path, &spoiled, crf, decode, cancel).map(|()| &spoiled)?,
@@ -102,11 +102,11 @@ impl ClipSet {
                 };
                 let video = Video::open_with(path, decode)?;
                 let frames = video.frames(sampling.clone())?;
-                // A clip of which too little is seen is not called real, as in `analyze`.
+                // As in an analysis, a clip of which too little was seen is not called real.
                 let job = Job::new().with_input(video.input()).with_cancel(cancel.clone());
                 Ok(analyzer.analyze_job(frames, job)?)
             };
-            let outcome = analysed();
+            let outcome = analyzed();
             if cancel.is_cancelled() {
                 return Err(deepsight_core::Error::Cancelled.into());
             }

@@ -7,7 +7,7 @@ use image::{ImageFormat, RgbImage};
 
 use crate::Error;
 
-/// A loss of quality as transmission over a network or recording with a phone causes it.
+/// A loss of quality, as caused by transmission over a network or recording with a phone.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Degradation {

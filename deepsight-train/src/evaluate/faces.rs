@@ -128,8 +128,8 @@ impl TestSet {
         Self { name: name.into(), ..self }
     }
 
-    /// Returns an error if the faces are known to be cropped in another way than the model expects. Their scores would
-    /// mean little.
+    /// Returns an error if the faces are known to be cropped in another way than the model expects, because their
+    /// scores would not be meaningful.
     ///
     /// # Errors
     /// [`Error::OtherCrop`] with both kinds of crop.

@@ -1,5 +1,5 @@
-//! Fitting of quality limits: faces are degraded step by step, measured and scored, to find the quality from which on
-//! their scores mean something.
+//! Fitting of quality limits: faces are degraded step by step, measured and scored, to find the lowest quality at which
+//! their scores are meaningful.
 
 use deepsight_core::{CancelToken, Landmarks, QualityLimits};
 use image::RgbImage;

@@ -100,9 +100,9 @@ impl EvaluatedData {
 pub struct FittedOn {
     /// The fitted temperature and threshold. The threshold is the middle of the uncertain band.
     pub calibration: Calibration,
-    /// What the threshold had to achieve.
+    /// The rule for the threshold.
     pub rule: ThresholdRule,
-    /// What verdicts had to achieve in every source.
+    /// The aim of verdicts in every source.
     pub aim: VerdictAim,
     /// Whether verdicts achieve it. If not, the band is the nearest one found.
     pub reached: bool,

@@ -24,7 +24,7 @@ fn name<S: Serializer>(metric: &Metric, serializer: S) -> Result<S::Ok, S::Error
     serializer.serialize_str(metric.name())
 }
 
-/// Measurements of one kind of thing: faces, videos or clips.
+/// Measurements of one kind of item: faces, videos or clips.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Section {

@@ -313,8 +313,8 @@ pub(super) fn verdict_cells(source: &VerdictRates) -> [String; 12] {
 
 /// Explanation of the columns of a table of verdicts.
 pub(super) const VERDICTS_NOTE: &str = "decided: share of videos that are not UNCERTAIN, and their number n; right: \
-    share of the decided; real FAKE, fake REAL: share of all videos of the class; cal. err.: expected calibration error \
-    over videos, and over faces. Both classes count the same, and so do all sources.";
+    share of the decided; real FAKE, fake REAL: share of all videos of the class; cal. err.: expected calibration \
+    error over videos, and over faces. Both classes count the same, and so do all sources.";
 
 /// Returns a source's name, or `all` for the only source, which has no name.
 pub(super) fn or_all(name: &str) -> &str {

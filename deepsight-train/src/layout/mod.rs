@@ -204,7 +204,7 @@ impl Picture {
     }
 }
 
-/// Returns the error for a folder without clips, or the one that keeps it from being read.
+/// Returns the error for a folder without clips, or the error of reading it.
 pub(crate) fn no_clips(folder: &Path) -> Error {
     let name = |path: &PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
     match walk::folders(folder) {

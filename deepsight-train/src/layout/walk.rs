@@ -28,7 +28,7 @@ pub(super) fn files(folder: &Path) -> Result<Vec<(PathBuf, FileKind)>, Error> {
     // Read after all folders that are no links, so that a folder within the data set keeps its own name.
     let mut links = VecDeque::new();
     while let Some(folder) = folders.pop().or_else(|| links.pop_front()) {
-        // A link is checked when its turn comes, because another way may have led to its folder before.
+        // A link is checked when it is read, because another link may already have led to its folder.
         if folder.trail.len() > 1 && !read.insert(folder.trail[folder.trail.len() - 1].clone()) {
             continue;
         }
@@ -70,7 +70,7 @@ struct FolderEntry {
     is_link: bool,
 }
 
-/// Returns what lies directly in a folder and is not hidden, sorted.
+/// Returns the entries directly in a folder that are not hidden, sorted.
 fn entries(folder: &Path) -> Result<Vec<FolderEntry>, Error> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io(folder, "cannot be read"))? {

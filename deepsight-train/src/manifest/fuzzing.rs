@@ -4,11 +4,11 @@ use std::path::Path;
 
 use super::table;
 
-/// Reads a manifest's CSV. What was read must be written so that it is read again unchanged. Returns
-/// whether it was readable.
+/// Reads a manifest's CSV, and checks that its rows are the same after they are written and read again. Returns whether
+/// the CSV was readable.
 ///
 /// # Panics
-/// Panics if it is not.
+/// Panics if the rows change.
 pub fn manifest(bytes: &[u8]) -> bool {
     let path = Path::new("manifest.csv");
     let Ok(rows) = table::read(bytes, path) else { return false };

@@ -115,7 +115,7 @@ impl Scores {
     /// Returns the number of reals and of fakes with at least each score that occurs, from the highest score down.
     fn cumulated(&self) -> Vec<(i64, i64, f64)> {
         let (mut reals, mut fakes) = (0, 0);
-        let mut point = |tied: &[super::scores::Score]| {
+        let mut point = |tied: &[super::measure::Score]| {
             let more = tied.iter().filter(|item| item.fake).count();
             fakes += more as i64;
             reals += (tied.len() - more) as i64;

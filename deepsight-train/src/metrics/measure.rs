@@ -1,8 +1,16 @@
 //! Computation of all metrics in one pass over the sorted scores, so that a thousand resamples need a thousand passes
 //! and no sorting.
 
-use super::scores::Score;
 use super::{CALIBRATION_BINS, Confusion, Metric, Metrics};
+
+/// One face, or one video.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Score {
+    pub(super) probability: f64,
+    pub(super) fake: bool,
+    /// Index in `Scores::videos`.
+    pub(super) video: usize,
+}
 
 /// Computes all metrics. `items` are in descending order, and each counts `times(video)` times.
 pub(super) fn measure(items: &[Score], threshold: f64, times: impl Fn(usize) -> u64) -> Metrics {

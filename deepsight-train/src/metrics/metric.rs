@@ -115,7 +115,7 @@ impl Metric {
         }
     }
 
-    /// Returns what the metric needs in order to be defined.
+    /// Returns the condition under which the metric is defined.
     pub fn needs(self) -> &'static str {
         match self {
             Self::RealPrecision => "something must be called real",

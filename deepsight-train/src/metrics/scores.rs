@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::measure::measure;
+use super::measure::{Score, measure};
 use super::{Metric, Metrics, Scored, video_scores};
 use crate::{Error, Label};
 
@@ -11,15 +11,6 @@ pub struct Scores {
     pub(super) items: Vec<Score>,
     /// The label of each video that the items are from.
     pub(super) videos: Vec<Label>,
-}
-
-/// One face, or one video.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Score {
-    pub(super) probability: f64,
-    pub(super) fake: bool,
-    /// Index in `Scores::videos`.
-    pub(super) video: usize,
 }
 
 impl Scores {

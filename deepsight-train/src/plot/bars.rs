@@ -74,14 +74,14 @@ pub(super) fn histogram<DB: DrawingBackend>(
         .draw()?;
     let width = 1.0 / HISTOGRAM_BINS as f64;
     let classes: [(RGBColor, &str); 2] = [(REAL, "real"), (FAKE, "fake")];
-    for (class, (colour, label)) in classes.into_iter().enumerate() {
+    for (class, (color, label)) in classes.into_iter().enumerate() {
         let bar = |bin: usize| {
             let left = (bin as f64 + 0.06 + 0.44 * class as f64) * width;
-            Rectangle::new([(left, 0.0), (left + 0.44 * width, share(bin, class))], colour.filled())
+            Rectangle::new([(left, 0.0), (left + 0.44 * width, share(bin, class))], color.filled())
         };
         let label = format!("{label} ({})", counts[class]);
         let bars = chart.draw_series((0..bins.len()).map(bar))?;
-        bars.label(label).legend(move |(x, y)| Rectangle::new([(x, y - 6), (x + 22, y + 6)], colour.filled()));
+        bars.label(label).legend(move |(x, y)| Rectangle::new([(x, y - 6), (x + 22, y + 6)], color.filled()));
     }
     let line = [(threshold, 0.0), (threshold, top)];
     let line = chart.draw_series(DashedLineSeries::new(line, 7, 5, TEXT.stroke_width(2)))?;

@@ -14,9 +14,9 @@ const CELL: (i32, i32, i32, i32) = (190, 120, 290, 210);
 
 pub(super) fn matrix<DB: DrawingBackend>(area: &Area<DB>, name: &str, counts: &Confusion) -> DrawResult<DB> {
     let (left, top, width, height) = CELL;
-    let centred = Pos::new(HPos::Center, VPos::Center);
-    let write = |text: String, x: i32, y: i32, size: u32, colour: RGBColor| {
-        area.draw(&Text::new(text, (x, y), font(size, colour).pos(centred)))
+    let centered = Pos::new(HPos::Center, VPos::Center);
+    let write = |text: String, x: i32, y: i32, size: u32, color: RGBColor| {
+        area.draw(&Text::new(text, (x, y), font(size, color).pos(centered)))
     };
     write(format!("Confusion of {name}"), left + width, 32, TITLE, TEXT)?;
     let rows = [
@@ -33,17 +33,17 @@ pub(super) fn matrix<DB: DrawingBackend>(area: &Area<DB>, name: &str, counts: &C
                 [(x, y), (x + width - 4, y + height - 4)],
                 REAL.mix(0.06 + 0.84 * share).filled(),
             ))?;
-            let colour = if share > 0.5 { WHITE } else { TEXT };
+            let color = if share > 0.5 { WHITE } else { TEXT };
             let middle = (x + width / 2 - 2, y + height / 2 - 2);
-            write(count.to_string(), middle.0, middle.1 - 16, 38, colour)?;
+            write(count.to_string(), middle.0, middle.1 - 16, 38, color)?;
             let share = if total > 0 { format!("{:.1} % of {label}", 100.0 * share) } else { format!("no {label}") };
-            write(share, middle.0, middle.1 + 28, LABEL, colour)?;
+            write(share, middle.0, middle.1 + 28, LABEL, color)?;
         }
     }
     for (column, label) in ["real", "fake"].into_iter().enumerate() {
         write(label.into(), left + width / 2 + column as i32 * width, top - 18, LABEL + 2, TEXT)?;
     }
     write("called".into(), left + width, top - 48, LABEL, SOFT)?;
-    let upright = font(LABEL, SOFT).transform(FontTransform::Rotate270).pos(centred);
+    let upright = font(LABEL, SOFT).transform(FontTransform::Rotate270).pos(centered);
     area.draw(&Text::new("truly", (left - 100, top + height), upright))
 }

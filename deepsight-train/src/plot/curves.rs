@@ -115,11 +115,11 @@ fn curve<DB: DrawingBackend>(
     mark: Option<(f64, f64)>,
     label: &str,
 ) -> DrawResult<DB> {
-    let colour = SERIES[place % SERIES.len()];
-    let line = chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
-    line.label(label).legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], colour.stroke_width(3)));
+    let color = SERIES[place % SERIES.len()];
+    let line = chart.draw_series(LineSeries::new(points, color.stroke_width(2)))?;
+    line.label(label).legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], color.stroke_width(3)));
     if let Some(mark) = mark {
-        chart.draw_series([Circle::new(mark, 5, colour.filled())])?;
+        chart.draw_series([Circle::new(mark, 5, color.filled())])?;
     }
     Ok(())
 }

@@ -21,8 +21,8 @@ pub(super) const TITLE: u32 = 24;
 pub(super) const LABEL: u32 = 18;
 pub(super) const SMALL: u32 = 15;
 
-pub(super) fn font(size: u32, colour: RGBColor) -> TextStyle<'static> {
-    (FONT, size).into_font().color(&colour)
+pub(super) fn font(size: u32, color: RGBColor) -> TextStyle<'static> {
+    (FONT, size).into_font().color(&color)
 }
 
 /// Registers the font with plotters, which keeps it for the whole process.

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use deepsight_core::{CancelToken, Face, FaceDetector, Frame, Tracker, TrackerConfig};
+use deepsight_core::tracking::{Tracker, TrackerConfig};
+use deepsight_core::{CancelToken, Face, FaceDetector, Frame};
 use image::RgbImage;
 use rayon::prelude::*;
 
@@ -287,7 +288,7 @@ impl<'a, D: FaceDetector> FaceGatherer<'a, D> {
         }
     }
 
-    /// Returns why a clip failed; `None` if the failures of its pictures say it already.
+    /// Returns the reason why a clip failed; `None` if the failures of its pictures already state it.
     fn reason(&self, open: &OpenClip, outcome: Result<Option<String>, String>) -> Option<String> {
         match outcome {
             Err(reason) => Some(reason),

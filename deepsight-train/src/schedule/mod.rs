@@ -14,7 +14,7 @@ use crate::Error;
 
 pub use plateau::{Plateau, PlateauState};
 
-/// How the learning rate changes after the warm-up.
+/// The change of the learning rate after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]

@@ -118,7 +118,7 @@ impl FromStr for SplitBy {
 /// # Errors
 /// [`Error::Setting`] for shares that are negative, not finite, or give nothing to training; [`Error::Overlap`] when a
 /// video already has two splits; [`Error::NothingToTrain`] when all reals or all fakes are linked to videos that are
-/// listed for other splits. Rows that all have a split already are no error, whatever the splits.
+/// listed for other splits. Rows that all have a split already are not an error, whatever the splits.
 pub fn assign_splits(rows: &mut [Row], config: &SplitConfig) -> Result<(), Error> {
     config.validate()?;
     if !config.keep_official {

@@ -73,7 +73,7 @@ impl<B: Backend> BurnStep<B> {
     fn input(&self, batch: &Batch) -> Tensor<Autodiff<B>, 4> {
         let (count, side) = (batch.images.len(), self.input_size as usize);
         let pixels = batch.images.iter().map(|image| image.as_raw().as_slice()).collect::<Vec<_>>().concat();
-        gpu::normalised(pixels, [count, side, side], self.mean, self.std, &self.device)
+        gpu::normalized(pixels, [count, side, side], self.mean, self.std, &self.device)
     }
 
     /// Returns the logits in single precision, whatever precision the network computes in.

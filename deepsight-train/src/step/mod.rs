@@ -35,7 +35,7 @@ impl Batch {
     /// label for each picture.
     ///
     /// # Errors
-    /// [`Error::Batch`] with what is wrong.
+    /// [`Error::Batch`] with the defect.
     pub fn check(&self, input_size: u32) -> Result<(), Error> {
         let wrong = |what: String| Err(Error::Batch { what });
         if self.images.is_empty() || self.images.len() != self.labels.len() {

@@ -138,7 +138,7 @@ impl EventWriter {
     /// Passes all buffered events to the operating system.
     ///
     /// # Errors
-    /// [`Error::Io`] when the disk is full or gone.
+    /// [`Error::Io`] when the disk is full or removed.
     pub fn flush(&mut self) -> Result<(), Error> {
         self.file.flush().map_err(Error::io(&self.path, "cannot be written"))
     }

@@ -87,7 +87,7 @@ pub struct TrainConfig {
     pub engine: Engine,
     /// What training and validation must not share. With [`SplitBy::Video`], the scores of validation are too good.
     pub split_by: SplitBy,
-    /// How faces were cut from their frames, for manifests that do not say.
+    /// How faces were cut from their frames, for manifests that do not state it.
     pub crop: Option<FaceCrop>,
 }
 

@@ -193,8 +193,8 @@ fn joined(mut manifests: Vec<Manifest>) -> (PathBuf, Vec<Row>) {
 fn fingerprint(rows: &[Row], config: &TrainConfig) -> String {
     let mut hash = Sha256::new();
     for row in rows {
-        // Only what decides which pictures are drawn, and with which label. Times and boxes may change when a manifest
-        // is written again more exactly.
+        // Hashes only the fields that decide which pictures are drawn, and with which label. Times and boxes may change
+        // when a manifest is written again more exactly.
         hash.update(format!("{:?}\n", (&row.file, row.label, &row.video, row.split, row.landmarks)));
         if config.paired > 0.0 {
             hash.update(format!("{:?}\n", (&row.original, &row.target_id)));

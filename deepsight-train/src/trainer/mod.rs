@@ -227,7 +227,7 @@ impl<B: Backend> Trainer<B> {
         Ok(Outcome { ending, best: *best, history: history.clone() })
     }
 
-    /// Returns why the run ends now, or `None` if it goes on.
+    /// Returns the reason why the run ends now, or `None` if it continues.
     fn ending(&self) -> Option<Ending> {
         let counters = &self.state.counters;
         let since_best = counters.best.map_or(0, |best| counters.epoch - 1 - best.epoch);

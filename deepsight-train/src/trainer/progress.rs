@@ -120,7 +120,7 @@ pub struct BestEpoch {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// Why the run ended.
+    /// The reason why the run ended.
     pub ending: Ending,
     /// The epoch whose weights are in `best.safetensors`. `None` if no epoch is done.
     pub best: Option<BestEpoch>,
@@ -128,7 +128,7 @@ pub struct Outcome {
     pub history: Vec<EpochSummary>,
 }
 
-/// Why a run ended.
+/// The reason why a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ending {

@@ -41,8 +41,8 @@ fn every_figure_is_drawn_as_pixels_and_as_vectors_with_its_numbers() {
     for (figure, words) in figures(&videos, &faces).iter().zip(words) {
         let (image, svg) = (figure.to_image().unwrap(), figure.to_svg().unwrap());
         assert!(words.iter().all(|word| svg.contains(word)), "{words:?}: {svg}");
-        let coloured = image.pixels().filter(|pixel| pixel.0 != [255; 3]).count();
-        assert!(coloured > 2000, "{coloured}");
+        let colored = image.pixels().filter(|pixel| pixel.0 != [255; 3]).count();
+        assert!(colored > 2000, "{colored}");
         assert!(figure.to_png().unwrap().starts_with(b"\x89PNG"));
         if let Some(folder) = std::env::var_os("DEEPSIGHT_KEEP_FIGURES") {
             let path = std::path::Path::new(&folder).join(figure.file_stem());

@@ -33,12 +33,12 @@ fn graded() -> Vec<GradedFace> {
                 _ => 0.6 + 0.1 * noise(7 * n),
             };
             let wobble = noise(n * 31 + place as u32 * 7919);
-            let centre = match label {
+            let center = match label {
                 _ if light < 0.2 => 0.8,
                 Label::Fake if detail > 40.0 => 0.7,
                 _ => 0.3,
             };
-            let scored = Scored::from_probability(n.to_string(), label, centre + 0.5 * wobble).with_source(source);
+            let scored = Scored::from_probability(n.to_string(), label, center + 0.5 * wobble).with_source(source);
             faces.push(GradedFace::new(scored, level, [detail as f32, light as f32, turn as f32]));
         }
     }

@@ -30,7 +30,8 @@ ask turned.mp4 "$headers" turned
 ask plain.mp4 "$packets" packets
 mkdir -p y4m
 for format in yuv420p yuv422p yuv444p10 gray; do
-    ffmpeg -nostdin -v error -y -f lavfi -i testsrc=s=8x6:r=10:d=0.2 -pix_fmt $format -strict -1 -f yuv4mpegpipe "y4m/$format"
+    ffmpeg -nostdin -v error -y -f lavfi -i testsrc=s=8x6:r=10:d=0.2 -pix_fmt $format \
+        -strict -1 -f yuv4mpegpipe "y4m/$format"
 done
 
 mkdir -p mp4

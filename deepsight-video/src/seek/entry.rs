@@ -3,7 +3,7 @@ use std::{fs::File, path::Path};
 use crate::parameter_sets::{Unit, units_of};
 use crate::scan::KeyPacket;
 
-/// What follows from decoding that begins at a key frame.
+/// The effect of decoding that begins at a key frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry {
     /// The key frame, and all frames shown after it, are those of a decoder that began earlier.
@@ -43,7 +43,7 @@ impl<'a> Entries<'a> {
         CLEAN.contains(&codec) || RECOVERING.contains(&codec) || ["h264", "hevc"].contains(&codec)
     }
 
-    /// Returns what follows from decoding that begins at the key frame number `key`, in order of presentation.
+    /// Returns the effect of decoding that begins at the key frame number `key`, in order of presentation.
     pub(crate) fn at(&mut self, key: usize) -> Entry {
         match self.codec {
             codec if CLEAN.contains(&codec) => Entry::Clean,

@@ -1,6 +1,6 @@
-//! An excerpt of an MP4 file: the packets of some stretches as a fragmented MP4 file (ISO/IEC 14496-12, section 8.8) of
-//! its own, which one ffmpeg reads from a pipe. It need not open the file and read its index for each stretch, which
-//! takes longer than decoding some frames, and packets that no wanted frame needs are left out.
+//! An excerpt of an MP4 file: the packets of some stretches as a fragmented MP4 file (ISO/IEC 14496-12, section 8.8),
+//! which one ffmpeg reads from a pipe. So ffmpeg does not open the file and read its index for each stretch, which
+//! takes longer than decoding some frames. Packets that no wanted frame needs are left out.
 
 use std::{
     fs::File,
@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     entry::{H264_IDR, HEVC_IDR, kind_of_h264, kind_of_hevc},
-    route::Stretch,
+    stretch::Stretch,
 };
 use crate::{
     Video,
@@ -33,15 +33,15 @@ pub(crate) fn may_exist(video: &Video) -> bool {
 /// The packets of some stretches of a file, which is read only when [`Excerpt::open`] is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Excerpt {
-    pieces: Vec<Piece>,
+    pieces: Vec<ExcerptPiece>,
     frames: Vec<(usize, bool)>,
 }
 
 /// Some bytes of an excerpt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
+enum ExcerptPiece {
     Bytes(Vec<u8>),
-    /// Those at a place in the file.
+    /// The bytes at a place in the file.
     Copied(Place),
 }
 
@@ -55,7 +55,7 @@ impl Excerpt {
         let tracks = Track::all(&index).filter(|tracks| tracks.len() == video.header.streams)?;
         let track = tracks.into_iter().nth(stream).filter(|track| track.video)?;
         let mut samples = Vec::new();
-        // No more than are known to be shown: a few bytes can describe billions.
+        // Takes no more samples than are known to be shown: a few bytes can describe billions.
         let are_all = track.each(video.bytes, |sample| {
             samples.push(sample);
             samples.len() <= video.scan.shown.len()
@@ -77,8 +77,8 @@ impl Excerpt {
         for &(first, last) in stretches.iter().flat_map(|stretch| &stretch.wanted) {
             wanted.get_mut(first..=last)?.fill(true);
         }
-        let head = Head::of(children(&index, b"trak").nth(stream)?, child(&index, b"mvhd")?)?;
-        let mut excerpt = Self { pieces: vec![Piece::Bytes(head.bytes)], frames: Vec::new() };
+        let head = ExcerptHead::of(children(&index, b"trak").nth(stream)?, child(&index, b"mvhd")?)?;
+        let mut excerpt = Self { pieces: vec![ExcerptPiece::Bytes(head.bytes)], frames: Vec::new() };
         let mut file = File::open(&video.path).ok()?;
         let h264 = video.header.codec == "h264";
         for (number, (first, last)) in in_order_of_decoding(stretches, &sample_of)?.into_iter().enumerate() {
@@ -112,7 +112,7 @@ impl Excerpt {
     /// Opens the file. Returns the frames that a decoder must give, each with whether it is wanted, in order of
     /// presentation, and the bytes of the excerpt.
     pub(crate) fn open(self, path: &Path) -> io::Result<(Vec<(usize, bool)>, impl Read + Send + use<>)> {
-        let bytes = Reader { file: File::open(path)?, pieces: self.pieces.into_iter(), piece: None };
+        let bytes = ExcerptReader { file: File::open(path)?, pieces: self.pieces.into_iter(), piece: None };
         Ok((self.frames, bytes))
     }
 
@@ -154,19 +154,19 @@ impl Excerpt {
         let mut head = fragment(data);
         head.extend(u32::try_from(bytes).ok()?.to_be_bytes());
         head.extend(b"mdat");
-        self.pieces.push(Piece::Bytes(head));
+        self.pieces.push(ExcerptPiece::Bytes(head));
         for place in samples.map(|sample| sample.place) {
             match self.pieces.last_mut() {
-                Some(Piece::Copied(last)) if last.end() == Some(place.position) => last.size += place.size,
-                _ => self.pieces.push(Piece::Copied(place)),
+                Some(ExcerptPiece::Copied(last)) if last.end() == Some(place.position) => last.size += place.size,
+                _ => self.pieces.push(ExcerptPiece::Copied(place)),
             }
         }
         Some(())
     }
 }
 
-/// Returns the first and the last sample of each stretch, in order of decoding. Where one begins before the last frame
-/// of the one before it is decoded, they are one.
+/// Returns the first and the last sample of each stretch, in order of decoding. Stretches that overlap in this order
+/// become one.
 fn in_order_of_decoding(stretches: &[Stretch], sample_of: &[usize]) -> Option<Vec<(usize, usize)>> {
     let mut parts: Vec<(usize, usize)> = Vec::new();
     for stretch in stretches {
@@ -199,14 +199,14 @@ fn is_never_referred_to(units: &[Unit]) -> bool {
     kind_of_h264(units).is_some() && units.iter().all(is_for_itself)
 }
 
-/// What an excerpt begins with.
-struct Head {
+/// The boxes at the beginning of an excerpt.
+struct ExcerptHead {
     bytes: Vec<u8>,
     /// The number of its track, of four bytes.
     track: [u8; 4],
 }
 
-impl Head {
+impl ExcerptHead {
     /// Describes a file that has one track, `track`, and consists of fragments.
     fn of(track: &[u8], movie: &[u8]) -> Option<Self> {
         let header = child(track, b"tkhd")?;
@@ -241,7 +241,8 @@ impl Head {
 
 /// Checks that the lengths of the units of H.264 or HEVC have four bytes, by the only sample entry of a track.
 fn has_long_lengths(entries: &[u8]) -> Option<()> {
-    // After a version, flags, the number of entries, size and type of the first one, and what every entry of video has.
+    // After a version, flags, the number of entries, size and type of the first one, and the fields of every entry of
+    // video.
     let boxes = entries.get(16 + 78..)?;
     let length = match (only(boxes, b"avcC"), only(boxes, b"hvcC")) {
         (Some(avc), None) => avc.get(4)?,
@@ -262,20 +263,20 @@ fn boxed(kind: &[u8; 4], content: &[&[u8]]) -> Vec<u8> {
 }
 
 /// The bytes of an excerpt.
-struct Reader {
+struct ExcerptReader {
     file: File,
-    pieces: std::vec::IntoIter<Piece>,
-    /// What is left of the piece that is being read.
+    pieces: std::vec::IntoIter<ExcerptPiece>,
+    /// The rest of the piece that is being read.
     piece: Option<Rest>,
 }
 
 enum Rest {
     Bytes(io::Cursor<Vec<u8>>),
-    /// This many bytes from where the file is.
+    /// This many bytes from the file's current position.
     Copied(u64),
 }
 
-impl Read for Reader {
+impl Read for ExcerptReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let got = match &mut self.piece {
@@ -294,8 +295,8 @@ impl Read for Reader {
                 return Ok(got);
             }
             self.piece = match self.pieces.next() {
-                Some(Piece::Bytes(bytes)) => Some(Rest::Bytes(io::Cursor::new(bytes))),
-                Some(Piece::Copied(place)) => {
+                Some(ExcerptPiece::Bytes(bytes)) => Some(Rest::Bytes(io::Cursor::new(bytes))),
+                Some(ExcerptPiece::Copied(place)) => {
                     self.file.seek(SeekFrom::Start(place.position))?;
                     Some(Rest::Copied(place.size))
                 }

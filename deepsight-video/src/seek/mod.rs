@@ -1,11 +1,12 @@
 //! Decoding of single frames of a long video from the key frames before them, instead of all frames from its beginning.
-//! The frames are those of the sequential pass, with the same pixels, indices and times. Where that cannot be had, or
-//! turns out not to hold, the caller uses the sequential pass.
+//! The frames are those of the sequential pass, with the same pixels, indices and times. If that is not possible, or
+//! fails during decoding, the caller uses the sequential pass.
 
 mod entry;
 mod excerpt;
 mod route;
 mod run;
+mod stretch;
 #[cfg(test)]
 mod tests;
 
@@ -14,12 +15,12 @@ use std::{collections::VecDeque, time::Duration};
 use deepsight_core::Frame;
 
 pub(crate) use route::Route;
-use route::Stretch;
 use run::Run;
+use stretch::Stretch;
 
 use crate::{DecodeLimits, Video, VideoError, process::Processes};
 
-/// What comes next from the frames of a route.
+/// The next result of a route.
 #[derive(Debug)]
 pub(crate) enum Step {
     Frame(Frame),
@@ -81,7 +82,7 @@ impl Seeks {
     }
 }
 
-/// Returns the way to the frames of a sampling that is chosen if seeks cost nothing.
+/// Returns the route to the frames of a sampling that is chosen if seeks cost nothing.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn free_route(video: &Video, sampling: &crate::Sampling) -> Option<Route> {
     let plan = crate::sampling::Plan::new(sampling, &video.timeline()).ok()?;

@@ -4,6 +4,7 @@ use super::{
     at_a_time,
     entry::{Entries, Entry},
     excerpt::{self, Excerpt},
+    stretch::Stretch,
 };
 use crate::{
     Video,
@@ -15,38 +16,10 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) stretches: Vec<Stretch>,
-    /// The packets of these stretches, where ffmpeg gets them instead of seeking in the file.
+    /// The packets of these stretches, if ffmpeg reads them instead of seeking in the file.
     pub(crate) excerpt: Option<Excerpt>,
-    /// The way to follow if this one fails. Without one that is the sequential pass.
+    /// The route to use if this one fails; `None` for the sequential pass.
     pub(crate) other: Option<Box<Route>>,
-}
-
-/// A part of a video that is decoded in one go. Frames are numbered in order of presentation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stretch {
-    /// The frame from which all frames are exact. 0 is the beginning of the file.
-    pub(crate) first: usize,
-    /// The wanted frames, at least one, in ranges.
-    pub(crate) wanted: Vec<(usize, usize)>,
-}
-
-impl Stretch {
-    /// Returns the last wanted frame.
-    pub(crate) fn last(&self) -> usize {
-        self.wanted.last().map_or(self.first, |&(_, last)| last)
-    }
-
-    fn frames(&self) -> usize {
-        self.last() - self.first + 1
-    }
-
-    /// Adds a frame after the last wanted one.
-    fn push(&mut self, frame: usize) {
-        match self.wanted.last_mut() {
-            Some((_, last)) if *last + 1 == frame => *last = frame,
-            _ => self.wanted.push((frame, frame)),
-        }
-    }
 }
 
 /// Most ranges in the filters of one process. Each takes about 60 bytes, and Linux allows 128 KiB for one argument.
@@ -61,21 +34,21 @@ const DECODER_BYTES: u64 = 512 << 20;
 /// Bytes that a decoder may need for a pixel: 20 pictures of 10 bits, with half a pixel of chroma for each of luma.
 const BYTES_A_PIXEL: u64 = 60;
 
-/// Most key frames before a wanted frame that are looked at for one from which decoding can begin.
+/// Most key frames before a wanted frame that are checked for one from which decoding can begin.
 const MAX_TRIES: usize = 8;
 
 /// Times of frames may differ by this much in microseconds, because ffprobe and ffmpeg round them in different ways.
 pub(crate) const ROUNDING: i64 = 1;
 
 impl Route {
-    /// Returns the way to at most `cap` frames of a plan that costs clearly less than a sequential pass, if there is
+    /// Returns a route to at most `cap` frames of a plan that costs clearly less than a sequential pass, if there is
     /// one.
     pub(crate) fn choose(video: &Video, plan: &Plan, cap: u64) -> Option<Self> {
         let wanted = wanted(video, plan, cap)?;
         let cost = Cost::of(video);
         let sequential = cost.sequential(*wanted.last()?);
         let affordable = |of: fn(&Cost, &Self) -> f64, cost: &Cost| {
-            // Reading the file takes time too, so it is done only if this can be worth it.
+            // Reading the file takes time, so it is read only if a route may cost less.
             let hoped = Self::over(video, &wanted, |_| Entry::Clean, cost)?;
             if of(cost, &hoped) > WORTH * sequential {
                 return None;
@@ -97,7 +70,7 @@ impl Route {
         Some(self)
     }
 
-    /// Returns the way to the wanted frames.
+    /// Returns the route to the wanted frames.
     pub(crate) fn find(video: &Video, wanted: &[usize], cost: &Cost) -> Option<Self> {
         let mut entries = Entries::new(&video.path, &video.header.codec, &video.scan.key_packets);
         Self::over(video, wanted, |key| entries.at(key), cost)
@@ -145,7 +118,7 @@ impl Route {
     }
 }
 
-/// Returns how often one process may open a video.
+/// Returns the number of times that one process may open a video.
 fn inputs(video: &Video) -> usize {
     let bytes = u64::from(video.header.width) * u64::from(video.header.height) * BYTES_A_PIXEL;
     (DECODER_BYTES / bytes.max(1)).clamp(1, MAX_INPUTS as u64) as usize
@@ -172,7 +145,7 @@ fn start_for(before: usize, keys: &[usize], entry: &mut impl FnMut(usize) -> Ent
     None
 }
 
-/// Returns the wanted frames, or `None` if seeks would not surely give the frames of a sequential pass.
+/// Returns the wanted frames, or `None` if seeks might not return the frames of a sequential pass.
 pub(crate) fn wanted(video: &Video, plan: &Plan, cap: u64) -> Option<Vec<usize>> {
     if !allows_seeks(video) {
         return None;
@@ -195,7 +168,7 @@ fn picked(plan: &Plan, shown: &[Shown], shift: i64, cap: u64) -> Vec<usize> {
     wanted.map(|(place, _)| place).take(usize::try_from(cap).unwrap_or(usize::MAX)).collect()
 }
 
-/// Returns whether frames can be told by their times, and each picture depends on its own stretch alone.
+/// Returns whether times identify frames, and each picture depends on its own stretch alone.
 fn allows_seeks(video: &Video) -> bool {
     let Video { header, scan, picture, options, info, .. } = video;
     let shown = &scan.shown;
@@ -254,7 +227,7 @@ impl Cost {
         }
     }
 
-    /// Returns the costs where ffmpeg gets the packets of all stretches one after another.
+    /// Returns the costs if ffmpeg reads the packets of all stretches one after another.
     fn of_packets(self) -> Self {
         Self { seek: 1e-4, ..self }
     }

@@ -10,7 +10,8 @@ use std::{
 use super::{
     Step,
     excerpt::{self, Excerpt},
-    route::{ROUNDING, Stretch, keys},
+    route::{ROUNDING, keys},
+    stretch::Stretch,
 };
 use crate::{
     Video, VideoError,
@@ -37,7 +38,7 @@ pub(crate) struct Run {
     times: BTreeMap<usize, i64>,
 }
 
-/// What the marks of the inputs tell.
+/// An event from the marks of the inputs.
 #[derive(Debug, Clone, Copy)]
 enum Decoded {
     /// A wanted frame was decoded. All frames of its stretch before it were decoded too, without an error.
@@ -61,7 +62,7 @@ impl Run {
         let wanted = stretches.iter().flat_map(|stretch| &stretch.wanted);
         let wanted = wanted.flat_map(|&(first, last)| first..=last).collect();
         let (sender, decoded) = mpsc::channel();
-        let inputs = stretches.into_iter().map(Input::new).map(Source::Seek).collect();
+        let inputs = stretches.into_iter().map(Input::new).map(ExpectedFrames::Seek).collect();
         let mut watch = Watch { marks, scan: Arc::clone(scan), inputs, sender };
         let mut command = ffmpeg::seek(&programs.ffmpeg, path, &options.limits, &job);
         let process = Process::spawn(&mut command, &options.limits, None, move |line| watch.take(line))?;
@@ -81,7 +82,7 @@ impl Run {
         select(&ranges(&wanted), &scan.shown, excerpt::LATER, &mut filters);
         filters = filters + "," + &picture.filters_on_selected(None) + "[frames]";
         let (sender, decoded) = mpsc::channel();
-        let inputs = vec![Source::Excerpt { frames, next: 0 }];
+        let inputs = vec![ExpectedFrames::Excerpt { frames, next: 0 }];
         let mut watch = Watch { marks, scan: Arc::clone(scan), inputs, sender };
         let mut command = ffmpeg::excerpt(&programs.ffmpeg, &options.limits, &filters, header.old_sync_option);
         let process = Process::spawn_on(&mut command, &options.limits, bytes, move |line| watch.take(line))?;
@@ -89,7 +90,7 @@ impl Run {
         Ok(Self { process, decoded, wanted: wanted.into(), times: BTreeMap::new() })
     }
 
-    /// Reads the next frame, for at most `patience`, which becomes less.
+    /// Reads the next frame, for at most `patience`, and subtracts the time from it.
     pub(crate) fn next(&mut self, video: &Video, patience: &mut Duration) -> Result<Step, VideoError> {
         let Some(&place) = self.wanted.front() else { return Ok(Step::End) };
         let size = video.info.frame_size();
@@ -124,7 +125,7 @@ impl Run {
     }
 }
 
-/// ffmpeg seeks by this much less in containers that are sorted by decoding time, in microseconds.
+/// ffmpeg seeks earlier by this many microseconds in containers that are sorted by decoding time.
 const FFMPEG_SEEKS_EARLIER: i64 = 3_000_000 / 23 + 1;
 
 /// Returns the time to seek to, which must lead to the first frame of a stretch or an earlier key frame. Returns `None`
@@ -134,7 +135,7 @@ fn target(video: &Video, stretch: &Stretch, keys: &[usize]) -> Option<i64> {
     let first = scan.shown.get(stretch.first).filter(|_| stretch.first > 0)?;
     let next = keys.get(keys.partition_point(|&key| key <= stretch.first)).and_then(|&key| scan.shown.get(key));
     let room = next.map_or(i64::MAX, |next| next.raw.saturating_sub(first.raw) / 2);
-    // Rounded down, the time of the frame itself could lead to the key frame before it.
+    // The time of the frame itself, rounded down, could lead to the key frame before it.
     let later = if video.header.container.starts_with("matroska") { FFMPEG_SEEKS_EARLIER } else { 0 };
     let later = later.saturating_add(scan.step / 2).min(room);
     Some(first.raw.saturating_add(later)).filter(|&time| time > 0)
@@ -171,7 +172,7 @@ fn filters(video: &Video, stretches: &[Stretch], keys: &[usize], marks: &Marks) 
         }
     }
     if stretches.len() > 1 {
-        // It gives the frames of all inputs in order of their times.
+        // The filter returns the frames of all inputs in order of their times.
         (0..stretches.len()).for_each(|input| filters.push_str(&format!("[input{input}]")));
         filters.push_str(&format!("interleave=nb_inputs={}", stretches.len()));
     }
@@ -201,12 +202,12 @@ fn time_of(shown: &[Shown], place: usize) -> i64 {
 struct Watch {
     marks: Marks,
     scan: Arc<Scan>,
-    inputs: Vec<Source>,
+    inputs: Vec<ExpectedFrames>,
     sender: Sender<Decoded>,
 }
 
-/// What an input must give.
-enum Source {
+/// The frames that an input must return.
+enum ExpectedFrames {
     Seek(Input),
     /// These frames, each with whether it is wanted.
     Excerpt {
@@ -215,8 +216,8 @@ enum Source {
     },
 }
 
-impl Source {
-    /// Takes account of a decoded frame. Returns what it tells about the wanted frames, if it tells something.
+impl ExpectedFrames {
+    /// Records a decoded frame. Returns an event if the frame decides about wanted frames.
     fn take(&mut self, time: i64, shown: &[Shown]) -> Option<Decoded> {
         let (frames, next) = match self {
             Self::Seek(input) => return input.take(time, shown),

@@ -35,13 +35,14 @@ proptest! {
     #[test]
     fn every_output_pixel_is_the_mean_of_its_bin(
         (width, height) in (1..=up_to(50, 9), 1..=up_to(40, 9)), size in (1..=up_to(60, 11), 1..=up_to(60, 11)),
-        corner in (0.0..1.0f64, 0.0..1.0f64), opposite in (0.0..1.0f64, 0.0..1.0f64), part in (0.0..1.0f64, 0.0..1.0f64),
-        seed: u32,
+        corner in (0.0..1.0f64, 0.0..1.0f64), opposite in (0.0..1.0f64, 0.0..1.0f64),
+        part in (0.0..1.0f64, 0.0..1.0f64), seed: u32,
     ) {
         let image = image(width, height, seed.into());
         let choose = |share: f64, count: usize| (share * count as f64) as usize;
         let (x, y) = (choose(corner.0, width), choose(corner.1, height));
-        let region = Region { x, y, width: 1 + choose(opposite.0, width - x), height: 1 + choose(opposite.1, height - y) };
+        let (right, below) = (width - x, height - y);
+        let region = Region { x, y, width: 1 + choose(opposite.0, right), height: 1 + choose(opposite.1, below) };
         let (columns, rows) = (choose(part.0, size.0)..size.0, choose(part.1, size.1)..size.1);
         let places = rows.clone().flat_map(|row| columns.clone().map(move |column| (column, row)));
         let expected: Vec<f32> = places.flat_map(|at| pixel(&image, width, region, size, at)).collect();

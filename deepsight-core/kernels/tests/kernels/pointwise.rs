@@ -36,7 +36,7 @@ proptest! {
         let (input, bias) = (Exact::of(&case.input), &case.bias);
         let (_, _, mut expected) = exact::convolution(&input, (pixels, 1), &case.weights, bias, (1, 1), &activation);
         if residual {
-            expected = expected.iter().zip(&case.residual).map(|(expected, residual)| expected.plus(*residual)).collect();
+            expected = expected.iter().zip(&case.residual).map(|(value, residual)| value.plus(*residual)).collect();
         }
         for set in InstructionSet::available() {
             let layer = Pointwise::new(set, &case.weights, bias, activation.clone());
@@ -51,7 +51,8 @@ proptest! {
 
     #[test]
     fn a_pixel_is_bit_identical_whatever_pixels_are_computed_with_it(
-        pixels in 2..=up_to(200, 14), inputs in 1..=up_to(700, 5), outputs in 1..=up_to(40, 12), cut in 0.0..1.0f64, seed: u32,
+        pixels in 2..=up_to(200, 14), inputs in 1..=up_to(700, 5), outputs in 1..=up_to(40, 12),
+        cut in 0.0..1.0f64, seed: u32,
     ) {
         let case = Case::new(pixels, inputs, outputs, seed.into());
         let cut = (cut * pixels as f64) as usize;

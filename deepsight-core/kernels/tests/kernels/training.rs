@@ -65,10 +65,10 @@ proptest! {
                 let channel = at % channels;
                 let [p, q, r] = [p, q, r].map(|constants| f64::from(constants[channel]));
                 let (value, gradient) = (f64::from(input[at]), f64::from(gradients[at]));
-                let normalised = value * p + q;
-                assert_close(output[at].into(), activate(&activation, normalised, channel), 4.0, (set, "affine", at));
+                let normalized = value * p + q;
+                assert_close(output[at].into(), activate(&activation, normalized, channel), 4.0, (set, "affine", at));
                 assert_close(combined[at].into(), gradient * p + value * q + r, 8.0, (set, "combine", at));
-                if let Some(slope) = slope(&activation, normalised) {
+                if let Some(slope) = slope(&activation, normalized) {
                     assert_close(slopes[at].into(), gradient * slope, 4.0, (set, "differentiate", at));
                 }
                 // Sums the kernel's own products, because the derivative at the corners is left open above.
@@ -97,9 +97,10 @@ proptest! {
             add_outer(set, &left, &right, columns, &mut sums);
             for row in 0..rows {
                 for column in 0..columns {
-                    let terms = (0..pixels).map(|p| f64::from(left[p * rows + row]) * f64::from(right[p * columns + column]));
-                    let expected = 0.5 + terms.sum::<f64>();
-                    assert_close(sums[row * columns + column].into(), expected, 4.0 * pixels as f64, (set, row, column));
+                    let term = |p| f64::from(left[p * rows + row]) * f64::from(right[p * columns + column]);
+                    let expected = 0.5 + (0..pixels).map(term).sum::<f64>();
+                    let found = sums[row * columns + column].into();
+                    assert_close(found, expected, 4.0 * pixels as f64, (set, row, column));
                 }
             }
         }
@@ -107,8 +108,8 @@ proptest! {
 
     #[test]
     fn depthwise_convolutions_and_their_gradients_match_plain_loops(
-        height in 1..=up_to(13, 6), width in 1..=up_to(13, 6), channels in 1..=up_to(37, 5), large: bool, stride in 1..=2_usize,
-        same: bool, which in 0..3_u8, seed: u32,
+        height in 1..=up_to(13, 6), width in 1..=up_to(13, 6), channels in 1..=up_to(37, 5), large: bool,
+        stride in 1..=2_usize, same: bool, which in 0..3_u8, seed: u32,
     ) {
         let kernel = if large { 5 } else { 3 };
         let case = Case::new((height, width), channels, kernel, stride, same, which, seed.into());
@@ -192,7 +193,7 @@ impl Case {
             &mut sums,
         );
 
-        let normalised =
+        let normalized =
             |at: usize, c: usize| f64::from(self.input[at]) * f64::from(self.scale[c]) + f64::from(self.shift[c]);
         let mut expected = vec![0.0; output.len()];
         let mut expected_taps = vec![0.25; taps.len()];
@@ -206,7 +207,7 @@ impl Case {
                     let place = ((window / columns, window % columns), (tap / kernel, tap % kernel));
                     let Some(pixel) = self.under(place.0, place.1) else { continue };
                     let weight = f64::from(self.weights[c * kernel * kernel + tap]);
-                    let value = activate(&self.activation, normalised(pixel * channels + c, c), c);
+                    let value = activate(&self.activation, normalized(pixel * channels + c, c), c);
                     expected[at] += value * weight;
                     expected_taps[tap * channels + c] += value * gradient;
                     expected_result[pixel * channels + c] += weight * gradient;
@@ -223,7 +224,7 @@ impl Case {
         let mut expected_sums = vec![0.0; 2 * channels];
         for (at, (found, expected)) in result.iter().zip(&expected_result).enumerate() {
             let c = at % channels;
-            if let Some(slope) = slope(&self.activation, normalised(at, c)) {
+            if let Some(slope) = slope(&self.activation, normalized(at, c)) {
                 assert_close((*found).into(), expected * slope, 1e3, ("gradient", case, at));
             }
             expected_sums[c] += f64::from(*found);

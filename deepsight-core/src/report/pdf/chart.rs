@@ -1,7 +1,6 @@
 //! The fake probability of every person over time.
 
 use super::page::{Area, Composer, LINE, Mark, SMALL};
-use super::sections::colour;
 use super::text::{Ink, SOFT, Style};
 use crate::report::Report;
 use crate::report::chart::{Axis, MAX_DOTS, curves};
@@ -12,6 +11,21 @@ const HEIGHT: f32 = 150.0;
 /// Room at the left for the labels of the axis.
 const LABELS: f32 = 34.0;
 const BAND: Ink = Ink(0xf6, 0xec, 0xd6);
+
+/// Returns the ink of a color class of the charts: `p0` to `p7`, or `rest`.
+pub(super) fn color(class: &str) -> Ink {
+    match class {
+        "p0" => Ink(0x25, 0x63, 0xc9),
+        "p1" => Ink(0xd9, 0x48, 0x0f),
+        "p2" => Ink(0x0b, 0x7f, 0x6f),
+        "p3" => Ink(0xa1, 0x3f, 0xb0),
+        "p4" => Ink(0x8a, 0x6d, 0x00),
+        "p5" => Ink(0xc2, 0x25, 0x5c),
+        "p6" => Ink(0x4d, 0x7c, 0x0f),
+        "p7" => Ink(0x5f, 0x5f, 0xc4),
+        _ => Ink(0x9a, 0xa4, 0xb2),
+    }
+}
 
 pub(super) fn draw(report: &Report, composer: &mut Composer) {
     composer.need(HEIGHT + 50.0);
@@ -39,7 +53,7 @@ pub(super) fn draw(report: &Report, composer: &mut Composer) {
     let points = vec![(plot.x, threshold), (plot.x + plot.width, threshold)];
     composer.mark(Mark::Stroke { points, ink: SOFT, width: 1.0, dashed: true });
     for curve in &curves {
-        let ink = colour(&curve.colour);
+        let ink = color(&curve.color);
         let points: Vec<_> = curve.thinned().into_iter().map(|(time, score)| (x(time), y(score))).collect();
         if points.len() <= MAX_DOTS {
             for &(x, y) in &points {
@@ -49,11 +63,11 @@ pub(super) fn draw(report: &Report, composer: &mut Composer) {
         composer.mark(Mark::Stroke { points, ink, width: 1.2, dashed: false });
     }
     composer.space(HEIGHT + 22.0);
-    let people = curves.iter().filter(|curve| curve.colour != "rest");
-    let mut legend: Vec<(Ink, String)> = people.map(|curve| (colour(&curve.colour), curve.name.clone())).collect();
-    let others = curves.iter().filter(|curve| curve.colour == "rest").count();
+    let people = curves.iter().filter(|curve| curve.color != "rest");
+    let mut legend: Vec<(Ink, String)> = people.map(|curve| (color(&curve.color), curve.name.clone())).collect();
+    let others = curves.iter().filter(|curve| curve.color == "rest").count();
     if others > 0 {
-        legend.push((colour("rest"), format!("{others} more")));
+        legend.push((color("rest"), format!("{others} more")));
     }
     legend.push((SOFT, format!("Threshold {} (dashed)", percent(report.threshold()))));
     if high > low {

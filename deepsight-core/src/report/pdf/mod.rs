@@ -2,6 +2,7 @@
 
 mod chart;
 mod page;
+mod paper;
 mod sections;
 mod text;
 mod write;
@@ -12,6 +13,7 @@ use image::RgbImage;
 use krilla::image::Image;
 
 use self::page::{Composer, Picture};
+pub use self::paper::Paper;
 use super::pictures::small_jpeg;
 use super::{Record, Report};
 use crate::Error;
@@ -22,49 +24,7 @@ const MAX_FRAMES: usize = 24;
 const FRAME_SIDE: u32 = 1100;
 const JPEG_QUALITY: u8 = 85;
 
-/// The paper of a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Paper {
-    /// 210 × 297 mm.
-    #[default]
-    A4,
-    /// 8.5 × 11 inches.
-    Letter,
-}
-
-impl Paper {
-    /// Width and height in points.
-    fn size(self) -> (f32, f32) {
-        match self {
-            Self::A4 => (595.28, 841.89),
-            Self::Letter => (612.0, 792.0),
-        }
-    }
-}
-
-impl std::fmt::Display for Paper {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::A4 => "a4",
-            Self::Letter => "letter",
-        })
-    }
-}
-
-impl std::str::FromStr for Paper {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "a4" => Ok(Self::A4),
-            "letter" => Ok(Self::Letter),
-            _ => Err("must be a4 or letter".into()),
-        }
-    }
-}
-
-/// A report on its way to a PDF: with bookmarks, and with the report's JSON attached.
+/// A report as a PDF, with bookmarks and with the report's JSON attached.
 ///
 /// ```
 /// # use deepsight_core::Report;
@@ -85,7 +45,7 @@ pub struct ReportPdf<'a> {
     report: &'a Report,
     paper: Paper,
     record: Option<Record>,
-    /// Whether the record is another than the report's own.
+    /// Whether the record differs from the report's own.
     record_is_apart: bool,
     json: Option<String>,
     frames: BTreeMap<u64, FullFrame>,
@@ -123,16 +83,16 @@ impl<'a> ReportPdf<'a> {
         self
     }
 
-    /// Sets the record that the document shows instead of the report's own, such as for a report that was signed
-    /// before. The JSON that is attached stays that of the report.
+    /// Sets the record that the document shows instead of the report's own, such as for a report that is already
+    /// signed. The attached JSON keeps the report's own record.
     pub fn with_record(mut self, record: Record) -> Self {
         self.record = Some(record);
         self.record_is_apart = true;
         self
     }
 
-    /// Sets the JSON that is attached: the text that the report was read from. Without it, the report is written anew,
-    /// and what another version signed may then have other words.
+    /// Sets the attached JSON: the text from which the report was read. Without it, the report is serialized again,
+    /// which may break a signature of another version, because sentences may differ.
     pub fn with_json(mut self, json: impl Into<String>) -> Self {
         self.json = Some(json.into());
         self

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use krilla::image::Image;
 
-use super::Paper;
+use super::paper::Paper;
 use super::text::{Ink, Paragraph, SOFT, Style, Typesetter};
 
 /// Margins in points: left and right, above, and below, where the footer stands.
@@ -41,7 +41,7 @@ pub(super) struct Picture {
     pub(super) aspect: f32,
 }
 
-/// Something on a page.
+/// An element of a page.
 pub(super) enum Mark {
     /// A line of a paragraph, whose first line stands at this place.
     Line {
@@ -86,12 +86,12 @@ pub(super) struct Composer {
     setter: Typesetter,
     paper: Paper,
     pages: Vec<Vec<Mark>>,
-    /// Where the next thing is put on the last page.
+    /// Position of the next element on the last page, in points from the top.
     y: f32,
     headings: Vec<Heading>,
 }
 
-/// Where a heading stands.
+/// A heading and its position.
 pub(super) struct Heading {
     pub(super) text: String,
     pub(super) page: usize,
@@ -142,14 +142,14 @@ impl Composer {
         self.y = TOP;
     }
 
-    /// Begins a page if there is less room than this on the present one, and more on an empty one.
+    /// Begins a page if the current one has less room than `height` points, and an empty one has more.
     pub(super) fn need(&mut self, height: f32) {
         if self.y + height > self.end() && self.y > TOP {
             self.turn_page();
         }
     }
 
-    /// Leaves room.
+    /// Leaves `height` points empty.
     pub(super) fn space(&mut self, height: f32) {
         self.y += height;
     }

@@ -1,4 +1,4 @@
-//! What a document says, from the verdict to the signature.
+//! The sections of a document, from the verdict to the signature.
 
 use super::page::{Area, BODY, Column, Composer, Mark, SMALL, shortened};
 use super::text::{Ink, SOFT, Style};
@@ -40,29 +40,14 @@ const GLOSSARY: &[(&str, &str)] = &[
         "Faces that follow each other in place and time. Nobody is recognized, and one person may have two numbers.",
     ),
     ("Detail", "How many pixels of real detail a face has, whatever its size: a blurred or enlarged face has few."),
-    ("Coloured faces", "The places in a face that raise its fake probability: most where it is yellow."),
+    ("Colored faces", "The parts of a face that raise its fake probability, strongest where yellow."),
     ("SHA-256", "A fingerprint of a file. If one bit of the file changes, it has another fingerprint."),
     ("Signature", "A number that only the owner of a secret key can make, and that everybody can check."),
 ];
 
-/// Returns the ink of a color class of the charts: `p0` to `p7`, or `rest`.
-pub(super) fn colour(class: &str) -> Ink {
-    match class {
-        "p0" => Ink(0x25, 0x63, 0xc9),
-        "p1" => Ink(0xd9, 0x48, 0x0f),
-        "p2" => Ink(0x0b, 0x7f, 0x6f),
-        "p3" => Ink(0xa1, 0x3f, 0xb0),
-        "p4" => Ink(0x8a, 0x6d, 0x00),
-        "p5" => Ink(0xc2, 0x25, 0x5c),
-        "p6" => Ink(0x4d, 0x7c, 0x0f),
-        "p7" => Ink(0x5f, 0x5f, 0xc4),
-        _ => Ink(0x9a, 0xa4, 0xb2),
-    }
-}
-
 /// Faces of a person, side by side.
 struct Group<'a> {
-    /// Empty if it continues the group before.
+    /// Empty if it continues the previous group.
     title: String,
     ink: Ink,
     /// Faces, and whether their activation maps are drawn over them.
@@ -328,7 +313,7 @@ impl ReportPdf<'_> {
         }
     }
 
-    /// Says who has which score in a frame, the highest first.
+    /// Returns the names and scores of the people in a frame, the highest score first.
     fn scores(&self, frame: &ReportFrame) -> String {
         let scored = |face: &ReportFace| Some((face.track?, face.fake_probability));
         let mut scores: Vec<_> = frame.faces.iter().filter_map(scored).collect();
@@ -453,7 +438,7 @@ impl ReportPdf<'_> {
 
     /// Returns the ink of each track, by its position.
     fn inks(&self) -> Vec<Ink> {
-        crate::report::chart::colours(self.report).iter().map(|class| colour(class)).collect()
+        crate::report::chart::colors(self.report).iter().map(|class| chart::color(class)).collect()
     }
 
     /// Returns whether the report is on a still picture, which has no time.

@@ -23,7 +23,7 @@ pub(super) struct Ink(pub(super) u8, pub(super) u8, pub(super) u8);
 pub(super) const BLACK: Ink = Ink(0x1c, 0x24, 0x30);
 pub(super) const SOFT: Ink = Ink(0x5b, 0x66, 0x76);
 
-/// How text looks.
+/// The style of a text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Style {
     /// Size in points.
@@ -64,7 +64,7 @@ impl Paragraph {
     }
 }
 
-/// Sets text into lines.
+/// A typesetter, which breaks text into lines.
 pub(super) struct Typesetter {
     fonts: FontContext,
     scratch: LayoutContext<Ink>,

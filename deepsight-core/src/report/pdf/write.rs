@@ -1,4 +1,4 @@
-//! Pages to the bytes of a PDF.
+//! Encoding of pages as a PDF.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ use super::page::{Area, Heading, Mark};
 use super::text::{Ink, Paragraph};
 use crate::Error;
 
-/// What a document says about itself.
+/// The metadata of a document.
 pub(super) struct About {
     pub(super) title: String,
     pub(super) author: Option<String>,
@@ -82,7 +82,7 @@ fn failed(reason: impl Into<String>) -> Error {
     Error::Pdf { reason: reason.into() }
 }
 
-/// Reads the date of RFC 3339; `None` if it is none.
+/// Reads the date of RFC 3339; `None` if it is invalid.
 fn date(text: &str) -> Option<DateTime> {
     let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<u16>().ok();
     let small = |range| number(range).and_then(|number| u8::try_from(number).ok());

@@ -1,4 +1,4 @@
-//! JSON as everybody writes it alike (RFC 8785).
+//! Canonical JSON (RFC 8785).
 
 use std::cell::Cell;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 
 use super::SignatureError;
 
-/// Integers from here on have neighbors that the numbers of canonical JSON, which are doubles, cannot tell apart.
+/// The smallest integer that cannot be told from its neighbor in canonical JSON, whose numbers are doubles.
 const MAX_INTEGER: u64 = 1 << 53;
 
 /// Values that a report may have: a thousand times those of a report on an hour of video. Each takes some tens of bytes
@@ -28,8 +28,8 @@ pub(super) fn canonical(json: &str) -> Result<Vec<u8>, SignatureError> {
     serde_json_canonicalizer::to_vec(&value).map_err(ambiguous)
 }
 
-/// Reads a JSON value that all programs read alike: no field occurs twice, of which some would take the first and some
-/// the last, and no integer needs more than a double. It counts the values that may still follow.
+/// A JSON value that all programs read alike: no field occurs twice, because some programs take the first and some the
+/// last, and no integer needs more than a double. The cell has the number of values that may still follow.
 #[derive(Clone, Copy)]
 struct Unique<'a>(&'a Cell<usize>);
 

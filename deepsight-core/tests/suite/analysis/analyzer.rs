@@ -6,7 +6,7 @@ use deepsight_core::image::imageops::{FilterType, resize, thumbnail};
 use deepsight_core::image::{self, RgbImage};
 use deepsight_core::{
     Aggregation, Analyzer, AnalyzerConfig, BoundingBox, BoxError, CancelToken, Error, Face, FaceClassifier, FaceCrop,
-    FaceDetector, Frame, Job, Reason, Reliability, Report, Stage, Verdict,
+    FaceDetector, Frame, Job, Reason, Reliability, Report, Verdict, report::Stage,
 };
 
 use super::stand_ins::{Act, Broken, Classifier, Detector, face, frame, frames};

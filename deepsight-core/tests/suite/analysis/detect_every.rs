@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use deepsight_core::image::{Rgb, RgbImage};
-use deepsight_core::{Analyzer, AnalyzerConfig, DetectorInfo, Face, FaceDetector, Frame, Report, Stage};
+use deepsight_core::{Analyzer, AnalyzerConfig, DetectorInfo, Face, FaceDetector, Frame, Report, report::Stage};
 
 use super::stand_ins::{Broken, Classifier, face};
 

@@ -267,7 +267,7 @@ fn a_model_of_an_ensemble_file_that_is_missing_or_another_one_is_named() {
     };
     std::fs::write(folder.path().join("a.model"), "").unwrap();
     let missing = refused().to_string();
-    assert!(missing.contains("b.model is not at") && missing.contains("convert --ensemble"), "{missing}");
+    assert!(missing.contains("b.model is not at") && missing.contains("write the ensemble file again"), "{missing}");
     std::fs::write(folder.path().join("b.model"), "").unwrap();
     let error = refused();
     assert!(matches!(error, Error::EnsembleHash { .. }), "{error}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use deepsight_core::image::{Rgb, RgbImage};
 use deepsight_core::{
     Analyzer, AnalyzerConfig, DetectorInfo, Error, Face, FaceClassifier, FaceDetector, FaceScore, Frame, History,
-    Input, ModelInfo, Reason, Session, Stage, Verdict,
+    Input, ModelInfo, Reason, Session, Verdict, report::Stage,
 };
 
 use super::stand_ins::{Act, Classifier, Detector, face, frame, frames};

@@ -30,8 +30,8 @@ fn a_score_that_moves_by_more_than_the_band_is_uncertain_and_says_by_what() {
     assert!(matches!(report.reasons[0], Reason::Unstable { variation: HARSH, .. }), "{:?}", report.reasons);
     assert_eq!(
         report.reasons[0].to_string(),
-        "The score is not stable: 90 % for the clip, 30 % for the same clip recompressed (H.264 of CRF 36). A change of \
-         up to 5 points is the model's noise."
+        "The score is not stable: 90 % for the clip, 30 % for the same clip recompressed (H.264 of CRF 36). A change \
+         of up to 5 points is the model's noise."
     );
     let stability = report.stability.as_ref().unwrap();
     assert!((stability.largest_change.unwrap() - 0.6).abs() < 1e-6);

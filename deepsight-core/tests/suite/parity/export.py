@@ -85,10 +85,12 @@ def settle(model: torch.nn.Module, x: torch.Tensor) -> dict[str, list[float]]:
             count = norm.num_features
             spread = uniform(f"{name}.running_mean", count)
             norm.running_mean.copy_(torch.from_numpy(mean + np.float32(0.3) * np.sqrt(var) * spread))
-            norm.running_var.copy_(torch.from_numpy(var * (1 + np.float32(0.3) * uniform(f"{name}.running_var", count))))
+            factor = 1 + np.float32(0.3) * uniform(f"{name}.running_var", count)
+            norm.running_var.copy_(torch.from_numpy(var * factor))
         return hook
 
-    hooks = [m.register_forward_pre_hook(before(n)) for n, m in model.named_modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    norms = [(n, m) for n, m in model.named_modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    hooks = [m.register_forward_pre_hook(before(n)) for n, m in norms]
     model(x)
     for hook in hooks:
         hook.remove()

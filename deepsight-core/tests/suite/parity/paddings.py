@@ -1,8 +1,8 @@
 """Writes paddings.json: the logits of efficientnet_pytorch for the weights and images of `export.py`.
 
-It pads for the input size of the network's name (380 for B4), whatever the size of the image, and before version 0.7 for
-that size in every layer. DeepfakeBench replaces the first convolution by one without padding. The names of the tensors
-are in the file, too, in pairs with timm's.
+It pads for the input size of the network's name (380 for B4), whatever the size of the image, and before version 0.7
+for that size in every layer. DeepfakeBench replaces the first convolution by one without padding. The names of the
+tensors are in the file, too, in pairs with timm's.
 
     pip install torch timm numpy efficientnet_pytorch==0.7.1
     pip install --no-deps --target old efficientnet_pytorch==0.6.3 && python paddings.py old

@@ -54,12 +54,12 @@ impl Norm {
         for c in 0..channels {
             let (sum, with_values) = (sums[c], sums[channels + c]);
             let (mean, inverse, gamma) = (self.mean[c], self.inverse[c], f64::from(gamma[c]));
-            let with_normalised = inverse * (with_values - mean * sum);
+            let with_normalized = inverse * (with_values - mean * sum);
             // dz = γ / σ · (g − Σg / n − ẑ · Σgẑ / n), with ẑ = (z − μ) / σ
-            let q = -gamma * inverse * inverse * with_normalised / count;
+            let q = -gamma * inverse * inverse * with_normalized / count;
             back.q[c] = q as f32;
             back.r[c] = (-gamma * inverse * sum / count - q * mean) as f32;
-            back.gamma[c] = with_normalised as f32;
+            back.gamma[c] = with_normalized as f32;
             back.beta[c] = sum as f32;
         }
         back

@@ -154,9 +154,9 @@ fn lower_jpeg_quality_changes_more() {
 
 #[test]
 fn noise_has_the_requested_deviation_and_zero_mean() {
-    let grey = RgbImage::from_pixel(128, 128, Rgb([128; 3]));
+    let gray = RgbImage::from_pixel(128, 128, Rgb([128; 3]));
     let deviation = |operation| {
-        let noisy = Augmentation::none().with(1.0, operation).apply(&grey, 128, 5).unwrap();
+        let noisy = Augmentation::none().with(1.0, operation).apply(&gray, 128, 5).unwrap();
         let errors = noisy.iter().map(|level| f64::from(*level) - 128.0).collect::<Vec<_>>();
         let count = errors.len() as f64;
         let mean = errors.iter().sum::<f64>() / count;
@@ -185,11 +185,11 @@ fn dithering_leaves_the_requested_number_of_levels_and_keeps_the_brightness() {
     }
     assert_eq!(dithered(&image, 256.0), image);
 
-    let grey = RgbImage::from_pixel(64, 64, Rgb([80, 128, 201]));
-    let found = dithered(&grey, 2.0);
+    let gray = RgbImage::from_pixel(64, 64, Rgb([80, 128, 201]));
+    let found = dithered(&gray, 2.0);
     for channel in 0..3 {
         let mean = found.pixels().map(|pixel| f64::from(pixel.0[channel])).sum::<f64>() / (64.0 * 64.0);
-        assert!((mean - f64::from(grey.get_pixel(0, 0).0[channel])).abs() < 3.0, "{channel}: {mean}");
+        assert!((mean - f64::from(gray.get_pixel(0, 0).0[channel])).abs() < 3.0, "{channel}: {mean}");
     }
 }
 

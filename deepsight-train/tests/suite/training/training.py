@@ -1,7 +1,7 @@
 """Writes training.json: one training step of timm's tf_efficientnet_lite0, and three of PyTorch's AdamW.
 
-Weights, pictures, noise and the optimizer's gradients are a formula's, which the test computes again. The network runs in
-double precision, so that what differs is the test's side.
+A formula gives weights, pictures, noise and the optimizer's gradients, and the test computes it again. The network runs
+in double precision, so that any difference comes from the tested code.
 
     pip install torch timm numpy && python training.py
 """
@@ -54,9 +54,9 @@ def fill(model: torch.nn.Module) -> None:
 def pictures() -> np.ndarray:
     """Noise over slopes that differ by picture and channel, `[batch, side, side, 3]`, u8.
 
-    Of several draws the one in which no value is within rounding of a corner of ReLU6, which would send a gradient on here
-    and not there: in single precision PyTorch itself differs from its double precision by 0.002 of the largest gradient with
-    this one, and by 0.007 to 0.09 with others.
+    Of several draws, this is the one in which no value is within rounding of a corner of ReLU6, where a gradient may
+    pass in one program and not in the other: PyTorch's single precision differs from its double precision by 0.002 of
+    the largest gradient with this draw, and by 0.007 to 0.09 with others.
     """
     noise = uniform("pictures 3", BATCH * SIDE * SIDE * 3).reshape(BATCH, SIDE, SIDE, 3).astype(np.float64)
     image, y, x, channel = np.mgrid[0:BATCH, 0:SIDE, 0:SIDE, 0:3]

@@ -22,14 +22,14 @@ const MAX_KEY: u64 = 64 * 1024;
 /// The one algorithm.
 pub(super) const ALGORITHM: &str = "Ed25519";
 
-/// Why a report cannot be signed, or its signature does not hold.
+/// The reason why a report cannot be signed, or why its signature does not hold.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignatureError {
     /// The file is not a report.
     #[error(transparent)]
     Report(#[from] Error),
-    /// JSON that different programs would read differently.
+    /// The JSON can be read in more than one way.
     #[error("the JSON cannot be signed: {reason}")]
     Ambiguous {
         /// What is ambiguous, and where.
@@ -44,13 +44,13 @@ pub enum SignatureError {
         /// The algorithm that the report names.
         found: String,
     },
-    /// The signature's key or value is not of its kind.
+    /// The signature's key or value is malformed.
     #[error("the signature's {field} is malformed")]
     Malformed {
         /// The field.
         field: &'static str,
     },
-    /// The report is not what was signed.
+    /// The report was changed after it was signed.
     #[error("the signature does not hold: the report was altered after it was signed")]
     Altered,
     /// The report was signed by somebody else.
@@ -66,7 +66,7 @@ pub enum SignatureError {
     Key {
         /// `secret` or `public`.
         kind: &'static str,
-        /// What the reader says.
+        /// The parser's message.
         reason: String,
     },
     /// A key file cannot be read, or is not one.
@@ -74,7 +74,7 @@ pub enum SignatureError {
     KeyFile {
         /// The file.
         path: PathBuf,
-        /// The system's error, or what is wrong with the key.
+        /// The system's error, or the defect of the key.
         source: BoxError,
     },
     /// Other users of the machine can read a secret key.
@@ -88,7 +88,7 @@ pub enum SignatureError {
     /// The system has no random numbers for a new key.
     #[error("cannot make a key: {reason}")]
     Random {
-        /// What the system says.
+        /// The system's message.
         reason: String,
     },
 }
@@ -123,7 +123,7 @@ impl SecretKey {
         key.map(Self).map_err(|error| SignatureError::Key { kind: "secret", reason: error.to_string() })
     }
 
-    /// Reads a key file, which nobody but its owner may be able to read.
+    /// Reads a key file, which only its owner may be able to read.
     ///
     /// # Errors
     /// [`SignatureError::KeyFile`] if it cannot be read or is not a key, and on Unix [`SignatureError::Exposed`] if
@@ -207,21 +207,22 @@ impl PublicKey {
 pub struct Verified {
     /// The report.
     pub report: Report,
-    /// The key that signed it. Whose it is, only its owner can say.
+    /// The key that signed it. The report does not prove who owns it.
     pub key: PublicKey,
     /// The bytes that were signed: the report's canonical JSON without its signature.
     pub signed: Vec<u8>,
 }
 
 impl Report {
-    /// Signs the report as it is. It replaces a signature, and every later change breaks it.
+    /// Signs the report, and replaces its signature if it has one. Every later change of the report makes the signature
+    /// invalid.
     ///
     /// # Errors
     /// The errors of [`to_json`](Self::to_json), and [`SignatureError::Ambiguous`] for a number that canonical JSON
     /// cannot hold.
     pub fn sign(mut self, key: &SecretKey) -> Result<Self, SignatureError> {
         self.signature = None;
-        // What is signed is what a reader of the JSON gets, whose numbers may have other digits than those in memory.
+        // Signs the values that a reader of the JSON gets: its numbers may have other digits than those in memory.
         let signed = canonical(&self.to_json()?)?;
         let value = STANDARD.encode(key.0.sign(&signed).to_bytes());
         self.signature = Some(Signature::new(key.public_key().to_string(), sha256(&signed), value));
@@ -229,8 +230,8 @@ impl Report {
     }
 }
 
-/// Checks the signature of a report's JSON, however its lines are broken and its fields ordered. With `expected`, the
-/// report must be signed with that key; without it, with the key that the report names, which could be anybody's.
+/// Checks the signature of a report's JSON. Line breaks and the order of fields do not matter. With `expected`, the
+/// report must be signed with that key; without it, with the key that the report names, which anyone could have made.
 ///
 /// # Errors
 /// [`SignatureError`], which says what does not hold.
@@ -257,7 +258,7 @@ pub fn verify(json: &str, expected: Option<&PublicKey>) -> Result<Verified, Sign
     let key: [u8; 32] = decoded(&signature.public_key).ok_or(SignatureError::Malformed { field: "public key" })?;
     let key = VerifyingKey::from_bytes(&key).map_err(|_| SignatureError::Malformed { field: "public key" })?;
     let value: [u8; 64] = decoded(&signature.value).ok_or(SignatureError::Malformed { field: "value" })?;
-    // Strict: keys with which one signature would fit many texts are refused.
+    // Refuses weak keys, with which one signature fits many messages.
     let holds = key.verify_strict(&signed, &ed25519_dalek::Signature::from_bytes(&value));
     if holds.is_err() || signature.sha256 != sha256(&signed) {
         return Err(SignatureError::Altered);
@@ -271,7 +272,7 @@ pub fn verify(json: &str, expected: Option<&PublicKey>) -> Result<Verified, Sign
     }
 }
 
-/// Reads a file that may be a key, but no more than a key can have.
+/// Reads a key file, at most [`MAX_KEY`] bytes.
 fn key_file(path: &Path) -> Result<String, SignatureError> {
     let mut pem = String::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(MAX_KEY).read_to_string(&mut pem));

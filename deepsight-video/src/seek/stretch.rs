@@ -1,0 +1,29 @@
+//! Stretches of a video between key frames.
+
+/// A part of a video that is decoded in one go. Frames are numbered in order of presentation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    /// The frame from which all frames are exact. 0 is the beginning of the file.
+    pub(crate) first: usize,
+    /// The wanted frames, at least one, in ranges.
+    pub(crate) wanted: Vec<(usize, usize)>,
+}
+
+impl Stretch {
+    /// Returns the last wanted frame.
+    pub(crate) fn last(&self) -> usize {
+        self.wanted.last().map_or(self.first, |&(_, last)| last)
+    }
+
+    pub(super) fn frames(&self) -> usize {
+        self.last() - self.first + 1
+    }
+
+    /// Adds a frame after the last wanted one.
+    pub(super) fn push(&mut self, frame: usize) {
+        match self.wanted.last_mut() {
+            Some((_, last)) if *last + 1 == frame => *last = frame,
+            _ => self.wanted.push((frame, frame)),
+        }
+    }
+}
