@@ -97,7 +97,7 @@ proptest! {
             add_outer(set, &left, &right, columns, &mut sums);
             for row in 0..rows {
                 for column in 0..columns {
-                    let term = |p| f64::from(left[p * rows + row]) * f64::from(right[p * columns + column]);
+                    let term = |p: usize| f64::from(left[p * rows + row]) * f64::from(right[p * columns + column]);
                     let expected = 0.5 + (0..pixels).map(term).sum::<f64>();
                     let found = sums[row * columns + column].into();
                     assert_close(found, expected, 4.0 * pixels as f64, (set, row, column));
