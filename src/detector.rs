@@ -386,9 +386,9 @@ impl DetectorBuilder {
             #[cfg(not(feature = "cuda"))]
             Device::Cuda(_) => Err(self.device.not_built("cuda")),
             #[cfg(feature = "wgpu")]
-            Device::Wgpu => self.networks_on::<burn::backend::Wgpu>(&Default::default(), true),
+            Device::Wgpu(index) => self.networks_on::<burn::backend::Wgpu>(&deepsight_device::wgpu_device(index), true),
             #[cfg(not(feature = "wgpu"))]
-            Device::Wgpu => Err(self.device.not_built("wgpu")),
+            Device::Wgpu(_) => Err(self.device.not_built("wgpu")),
         }
     }
 

@@ -20,8 +20,9 @@ pub enum Device {
     Cpu,
     /// An NVIDIA GPU, by its number. Needs the feature `cuda`.
     Cuda(usize),
-    /// The GPU that WebGPU prefers. Needs the feature `wgpu`.
-    Wgpu,
+    /// A GPU of WebGPU: 0 is the one that it prefers, and from 1 on they are numbered in its order. Needs the feature
+    /// `wgpu`.
+    Wgpu(usize),
 }
 
 impl Device {
@@ -29,7 +30,7 @@ impl Device {
     /// machine with many GPUs may take some seconds to answer.
     pub fn available() -> Vec<Self> {
         let gpus = (0..).map(Self::Cuda).take_while(|device| device.check().is_ok());
-        let others = [Self::Wgpu].into_iter().filter(|device| device.check().is_ok());
+        let others = (1..).map(Self::Wgpu).take_while(|device| device.check().is_ok());
         [Self::Cpu].into_iter().chain(gpus).chain(others).collect()
     }
 
@@ -46,9 +47,9 @@ impl Device {
             #[cfg(not(feature = "cuda"))]
             Self::Cuda(_) => Err(self.not_built("cuda")),
             #[cfg(feature = "wgpu")]
-            Self::Wgpu => Ok(deepsight_device::Device::Wgpu.check()?),
+            Self::Wgpu(index) => Ok(deepsight_device::Device::Wgpu(index).check()?),
             #[cfg(not(feature = "wgpu"))]
-            Self::Wgpu => Err(self.not_built("wgpu")),
+            Self::Wgpu(_) => Err(self.not_built("wgpu")),
         }
     }
 
@@ -64,7 +65,8 @@ impl fmt::Display for Device {
         match self {
             Self::Cpu => f.pad("cpu"),
             Self::Cuda(index) => f.pad(&format!("cuda:{index}")),
-            Self::Wgpu => f.pad("wgpu"),
+            Self::Wgpu(0) => f.pad("wgpu"),
+            Self::Wgpu(index) => f.pad(&format!("wgpu:{index}")),
         }
     }
 }
@@ -72,7 +74,8 @@ impl fmt::Display for Device {
 impl FromStr for Device {
     type Err = Error;
 
-    /// Reads `cpu`, `cuda` (the first GPU), `cuda:N` or `wgpu`, whatever the program was built for.
+    /// Reads `cpu`, `cuda` (the first GPU), `cuda:N`, `wgpu` (the preferred GPU) or `wgpu:N`, whatever the program was
+    /// built for.
     ///
     /// # Errors
     /// [`Error::UnknownDevice`] for other text.
@@ -81,10 +84,15 @@ impl FromStr for Device {
         match name {
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda(0)),
-            "wgpu" => Ok(Self::Wgpu),
+            "wgpu" => Ok(Self::Wgpu(0)),
             _ => {
-                let index = name.strip_prefix("cuda:").ok_or_else(unknown)?;
-                index.parse().map(Self::Cuda).map_err(|_| unknown())
+                let (kind, index) = name.split_once(':').ok_or_else(unknown)?;
+                let index = index.parse().map_err(|_| unknown())?;
+                match kind {
+                    "cuda" => Ok(Self::Cuda(index)),
+                    "wgpu" => Ok(Self::Wgpu(index)),
+                    _ => Err(unknown()),
+                }
             }
         }
     }
@@ -98,10 +106,10 @@ mod tests {
 
     #[test]
     fn a_name_reads_back_as_its_device() {
-        for device in [Device::Cpu, Device::Cuda(0), Device::Cuda(7), Device::Wgpu] {
+        for device in [Device::Cpu, Device::Cuda(0), Device::Cuda(7), Device::Wgpu(0), Device::Wgpu(2)] {
             assert_eq!(device.to_string().parse::<Device>().unwrap(), device);
         }
-        for name in ["", "gpu", "CPU", "cuda:", "cuda:-1", "cuda:x", "cpu:0"] {
+        for name in ["", "gpu", "CPU", "cuda:", "cuda:-1", "cuda:x", "cpu:0", "wgpu:", "wgpu:x"] {
             let message = name.parse::<Device>().unwrap_err().to_string();
             assert!(message.contains(&format!("{name:?}")) && message.contains("cuda[:n]"), "{message}");
         }

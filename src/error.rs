@@ -20,7 +20,7 @@ pub enum Error {
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// The text names no device.
-    #[error("no device {name:?}; there is cpu, cuda[:n], wgpu")]
+    #[error("no device {name:?}; there is cpu, cuda[:n], wgpu[:n]")]
     UnknownDevice {
         /// The given text.
         name: String,

@@ -152,8 +152,9 @@ impl<D: FaceDetector, C: FaceClassifier> Session<D, C> {
         Self { history, ..self }
     }
 
-    /// Sets the time that a frame may take. When it has passed, the rest of the frame's faces are not scored. People
-    /// with the fewest scores come first, and one is always scored, so that a slow machine gets an answer too.
+    /// Sets the time after the start of a frame from which on no more of its faces are scored. The search for faces is
+    /// not cut short. People with the fewest scores come first, and one is always scored, so that a slow machine gets
+    /// an answer too.
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Self {
         Self { deadline: Some(deadline), ..self }

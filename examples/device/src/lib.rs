@@ -24,6 +24,9 @@ pub use cuda::{CudaFault, Version};
 #[cfg(feature = "clap")]
 pub use flag::DeviceParser;
 pub use list::list;
+#[cfg(feature = "wgpu")]
+#[doc(hidden)]
+pub use wgpu::device as wgpu_device;
 
 use ::burn::prelude::DeviceOps;
 use ::burn::tensor::backend::{Backend, DeviceId};
@@ -50,9 +53,9 @@ pub enum Device {
     /// An NVIDIA GPU, by its number.
     #[cfg(feature = "cuda")]
     Cuda(usize),
-    /// The GPU that WebGPU prefers.
+    /// A GPU of WebGPU: 0 is the one that it prefers, and from 1 on they are numbered as [`list`] names them.
     #[cfg(feature = "wgpu")]
-    Wgpu,
+    Wgpu(usize),
 }
 
 /// The error when a device cannot be used.
@@ -81,6 +84,17 @@ pub enum DeviceError {
         /// The graphics interfaces that were searched.
         looked_for: &'static str,
     },
+    /// WebGPU has fewer GPUs.
+    #[cfg(feature = "wgpu")]
+    #[error("device wgpu:{index}: there are {found} GPUs, numbered from 1: {names}")]
+    NoSuchAdapter {
+        /// The number given.
+        index: usize,
+        /// Number of GPUs.
+        found: usize,
+        /// Their names.
+        names: String,
+    },
 }
 
 impl Device {
@@ -93,7 +107,7 @@ impl Device {
         #[cfg(feature = "cuda")]
         "cuda[:n]",
         #[cfg(feature = "wgpu")]
-        "wgpu",
+        "wgpu[:n]",
     ];
 
     /// Checks that the device exists and works. Without this check, Burn would panic on another thread.
@@ -120,7 +134,7 @@ impl Device {
             #[cfg(feature = "cuda")]
             Self::Cuda(index) => cuda::check(*index, limit).map_err(|fault| DeviceError::Cuda { index: *index, fault }),
             #[cfg(feature = "wgpu")]
-            Self::Wgpu => wgpu::check(),
+            Self::Wgpu(index) => wgpu::check(*index),
         }
     }
 
@@ -151,7 +165,7 @@ impl Device {
             #[cfg(feature = "cuda")]
             Self::Cuda(_) => true,
             #[cfg(feature = "wgpu")]
-            Self::Wgpu => true,
+            Self::Wgpu(_) => true,
         }
     }
 
@@ -184,7 +198,7 @@ impl Default for Device {
         #[cfg(feature = "cuda")]
         return Self::Cuda(0);
         #[cfg(feature = "wgpu")]
-        return Self::Wgpu;
+        return Self::Wgpu(0);
     }
 }
 
@@ -198,7 +212,9 @@ impl fmt::Display for Device {
             #[cfg(feature = "cuda")]
             Self::Cuda(index) => write!(f, "cuda:{index}"),
             #[cfg(feature = "wgpu")]
-            Self::Wgpu => f.write_str("wgpu"),
+            Self::Wgpu(0) => f.write_str("wgpu"),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu(index) => write!(f, "wgpu:{index}"),
         }
     }
 }
@@ -215,11 +231,15 @@ impl FromStr for Device {
             #[cfg(feature = "cuda")]
             "cuda" => Ok(Self::Cuda(0)),
             #[cfg(feature = "wgpu")]
-            "wgpu" => Ok(Self::Wgpu),
+            "wgpu" => Ok(Self::Wgpu(0)),
             _ => {
                 #[cfg(feature = "cuda")]
                 if let Some(Ok(index)) = name.strip_prefix("cuda:").map(str::parse) {
                     return Ok(Self::Cuda(index));
+                }
+                #[cfg(feature = "wgpu")]
+                if let Some(Ok(index)) = name.strip_prefix("wgpu:").map(str::parse) {
+                    return Ok(Self::Wgpu(index));
                 }
                 Err(DeviceError::Unknown { name: name.into() })
             }
@@ -237,7 +257,13 @@ pub fn backend_devices<B: Backend>(first: &B::Device, choices: &[Device]) -> Res
     if let Some(other) = choices.iter().find(|choice| !same(choice)) {
         return Err(format!("device {other}: all devices of a run are of one kind, and the first is {}", choices[0]));
     }
-    Ok(choices.iter().map(|choice| B::Device::from_id(DeviceId::new(kind, choice.index()))).collect())
+    let id = |choice: &Device| match choice {
+        // The kinds of WebGPU's GPUs differ, such as of an integrated and a discrete one.
+        #[cfg(feature = "wgpu")]
+        Device::Wgpu(index) => wgpu::device(*index).to_id(),
+        _ => DeviceId::new(kind, choice.index()),
+    };
+    Ok(choices.iter().map(|choice| B::Device::from_id(id(choice))).collect())
 }
 
 /// Runs an expression with the backend type and the device that a [`Device`] names.
@@ -274,9 +300,9 @@ macro_rules! with_backend {
                 $body
             }
             #[cfg(feature = "wgpu")]
-            $crate::Device::Wgpu => {
+            $crate::Device::Wgpu(index) => {
                 type $B = $crate::burn::backend::Wgpu;
-                let $device = Default::default();
+                let $device = $crate::wgpu_device(index);
                 $body
             }
         }

@@ -19,7 +19,7 @@ pub fn list() -> String {
         #[cfg(feature = "cuda")]
         super::cuda::list(super::ANSWER_LIMIT),
         #[cfg(feature = "wgpu")]
-        vec![("wgpu".into(), super::wgpu::list())],
+        super::wgpu::list(),
     ];
     let lines = kinds.concat();
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);

@@ -26,7 +26,7 @@ use crate::serve::{Patience, serve};
 use crate::settings_file;
 use crate::store::{Store, StoreError};
 use crate::uploads::{UploadError, Uploads};
-use crate::web::{self, App, AppState, HostError, Hosts, Limits};
+use crate::web::{self, App, AppState, HostError, Hosts, KEEP_PARTIAL, Limits, WritingNow};
 use crate::webhook::{SECRET, WebhookError, Webhooks, check_settings};
 use crate::wrong_keys::WrongKeys;
 
@@ -238,6 +238,7 @@ fn start_jobs(
         pictures: Arc::new(Semaphore::new(at_once)),
         ffmpeg: tokio::sync::Mutex::default(),
         repeatable: Mutex::default(),
+        writing: WritingNow::default(),
         stop,
         hosts: RwLock::new(Arc::new(hosts)),
         proxies: Proxies::new(options.trusted_proxies.iter().map(|proxy| proxy.0).collect()),
@@ -444,7 +445,8 @@ async fn sweep(app: App) {
         let uploads = app.uploads.clone();
         let swept = app.store.run(move |store| {
             let expired = store.expire(videos, reports, keep_bytes)?;
-            for name in expired.iter().chain(&store.trim(keep_database)?) {
+            let stale = store.expire_partial_uploads(now.before(KEEP_PARTIAL))?;
+            for name in expired.iter().chain(&store.trim(keep_database)?).chain(&stale) {
                 uploads.delete(name);
             }
             uploads.forget_deleted(now.before(FORGET))?;

@@ -33,6 +33,12 @@ impl Moment {
         self.to_string().chars().take(10).collect()
     }
 
+    /// Returns the time as HTTP writes it in headers, as in `Sun, 29 Nov 2026 21:45:00 GMT`.
+    pub(crate) fn http_date(self) -> String {
+        let moment = Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::MAX);
+        moment.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    }
+
     /// Returns the seconds since 1970.
     pub(crate) fn seconds(self) -> i64 {
         self.0.div_euclid(1000)

@@ -7,6 +7,7 @@ mod audit;
 mod desk;
 mod keys;
 mod looks;
+mod partial_uploads;
 mod shares;
 mod uploads;
 mod webhooks;
@@ -24,11 +25,12 @@ use crate::locked::locked;
 pub(crate) use analyses::{Picture, Seen};
 pub(crate) use audit::export as export_audit;
 pub(crate) use desk::{Filter, Page};
+pub(crate) use partial_uploads::PartialUpload;
 pub(crate) use webhooks::Delivery;
 
 /// Statements that bring the tables from each layout to the next. The first ones create them. `PRAGMA user_version` is
 /// the number of the layout.
-const LAYOUTS: [&str; 7] = [
+const LAYOUTS: [&str; 8] = [
     include_str!("layout_1.sql"),
     include_str!("layout_2.sql"),
     include_str!("layout_3.sql"),
@@ -36,6 +38,7 @@ const LAYOUTS: [&str; 7] = [
     include_str!("layout_5.sql"),
     include_str!("layout_6.sql"),
     include_str!("layout_7.sql"),
+    include_str!("layout_8.sql"),
 ];
 /// Number of the layout of this version.
 const VERSION: i64 = LAYOUTS.len() as i64;

@@ -18,15 +18,17 @@ impl Store {
         Ok(())
     }
 
-    /// Returns the names of the uploads that no analysis refers to.
+    /// Returns the names of the uploads that no analysis refers to, and that are not arriving in parts.
     pub(crate) fn unused_uploads(&self) -> Result<Vec<String>, StoreError> {
         self.unused_uploads_before(Moment(i64::MAX))
     }
 
-    /// Returns the names of the uploads that were added before a moment and that no analysis refers to.
+    /// Returns the names of the uploads that were added before a moment, that no analysis refers to, and that are not
+    /// arriving in parts.
     pub(crate) fn unused_uploads_before(&self, before: Moment) -> Result<Vec<String>, StoreError> {
         let sql = "SELECT name FROM uploads WHERE added < ?1
-                   AND name NOT IN (SELECT upload FROM analyses WHERE upload IS NOT NULL)";
+                   AND name NOT IN (SELECT upload FROM analyses WHERE upload IS NOT NULL)
+                   AND name NOT IN (SELECT name FROM partial_uploads)";
         let connection = self.connection();
         let mut statement = connection.prepare_cached(sql)?;
         Ok(statement.query_map([before.0], |row| row.get(0))?.collect::<Result<_, _>>()?)

@@ -164,38 +164,73 @@ pub(crate) async fn create(
     Query(mut parameters): Query<Parameters>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let settings = Settings::take(&mut parameters, app.limits().max_frames)?;
-    let webhook = webhook(&app, &mut parameters)?;
-    let shows_known = match parameters.take("known")?.as_deref() {
-        None | Some("analyze") => false,
-        Some("show") => true,
-        Some(other) => return Err(Problem::bad_parameter("known", other, "must be analyze or show")),
-    };
-    parameters.finish(&format!("known, {KNOWN_PARAMETERS}"))?;
-    let key = idempotency_key(request.headers())?;
+    let creation = Creation::take(&app, &mut parameters, idempotency_key(request.headers())?)?;
+    create_from(&app, &client, creation, None, async || receive(&app, request).await).await
+}
 
-    let (_repeatable, earlier) = repeated(&app, &client, key.as_ref()).await?;
+/// How an analysis is created.
+pub(super) struct Creation {
+    settings: Settings,
+    webhook: Option<String>,
+    /// Whether to respond with an earlier analysis of the same file.
+    shows_known: bool,
+    idempotency_key: Option<String>,
+}
+
+impl Creation {
+    /// Takes the parameters of a request.
+    pub(super) fn take(
+        app: &AppState,
+        parameters: &mut Parameters,
+        idempotency_key: Option<String>,
+    ) -> Result<Self, Problem> {
+        let settings = Settings::take(parameters, app.limits().max_frames)?;
+        let webhook = webhook(app, parameters)?;
+        let shows_known = match parameters.take("known")?.as_deref() {
+            None | Some("analyze") => false,
+            Some("show") => true,
+            Some(other) => return Err(Problem::bad_parameter("known", other, "must be analyze or show")),
+        };
+        parameters.finish(&format!("known, {KNOWN_PARAMETERS}"))?;
+        Ok(Self { settings, webhook, shows_known, idempotency_key })
+    }
+}
+
+/// Creates an analysis of the video that `receive` returns, once the client may have another one. `upload` is the name
+/// of the file if it has arrived already: a repeated request finds it in the first analysis only.
+pub(super) async fn create_from(
+    app: &AppState,
+    client: &Client,
+    creation: Creation,
+    upload: Option<&str>,
+    receive: impl AsyncFnOnce() -> Result<Received, Problem>,
+) -> Result<Response, Problem> {
+    let Creation { settings, webhook, shows_known, idempotency_key: key } = creation;
+    let (_repeatable, earlier) = repeated(app, client, key.as_ref()).await?;
+    if let Some(earlier) = earlier.as_ref().filter(|earlier| upload.is_some() && earlier.upload.as_deref() == upload) {
+        return replayed(app, client, earlier).await;
+    }
     let admission = app.jobs.admit(&client.name)?;
     if let Some(earlier) = earlier {
-        let received = receive(&app, request).await?;
+        let received = receive().await?;
         if earlier.origin.fingerprint != fingerprint(&received.sha256, &settings, webhook.as_deref())? {
             return Err(Problem::key_reused());
         }
-        return replayed(&app, &client, &earlier).await;
+        return replayed(app, client, &earlier).await;
     }
 
-    let received = receive(&app, request).await?;
-    if shows_known && let Some(known) = same(&app, &client, &received.sha256, &settings).await? {
-        return Ok((StatusCode::OK, found_at(&known), Json(view(&app, &client, &known).await?)).into_response());
+    let received = receive().await?;
+    if shows_known && let Some(known) = same(app, client, &received.sha256, &settings).await? {
+        return Ok((StatusCode::OK, found_at(&known), Json(view(app, client, &known).await?)).into_response());
     }
-    let video = accept(&app, &received, &settings).await?;
-    let mut analysis = draft(&received, settings, &client);
+    let video = accept(app, &received, &settings).await?;
+    let mut analysis = draft(&received, settings, client);
     analysis.origin.idempotency_key = key;
     analysis.origin.fingerprint = fingerprint(&received.sha256, &analysis.settings, webhook.as_deref())?;
     let entry = Entry::new(Action::Submit, &client.actor).about(&analysis.id, &client.owner, &analysis.sha256);
     let submission = Submission { analysis, upload: received.upload, video };
-    match submit(&app, admission, submission, webhook, entry).await {
-        Ok(analysis) => accepted(&app, &client, &analysis).await,
+    match submit(app, admission, submission, webhook, entry).await {
+        Ok(analysis) => accepted(app, client, &analysis).await,
         // The client disconnected, and repeated the request while the first one was being stored.
         Err(error) if error.is_taken() => {
             Err(Problem::conflict("A request with this Idempotency-Key was just accepted."))

@@ -31,6 +31,7 @@ connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-
     tags(
         (name = "predict", description = "Analyze within one request"),
         (name = "analyses", description = "Analyses that are queued and stored, with their reports"),
+        (name = "uploads", description = "Uploads in parts, which go on after a lost connection (tus 1.0)"),
         (name = "pictures", description = "Faces and frames of an analysis, and its video"),
         (name = "shares", description = "Links that show an analysis without a key"),
         (name = "keys", description = "API keys, for admins"),

@@ -14,6 +14,7 @@ mod pictures;
 mod predict;
 pub(crate) mod problem;
 mod receive;
+mod resumable;
 mod service;
 mod session;
 mod shared;
@@ -77,6 +78,8 @@ pub(crate) struct AppState {
     pub(crate) ffmpeg: tokio::sync::Mutex<Option<(Instant, bool)>>,
     /// Requests under way that have an Idempotency-Key, as pairs of owner and key.
     pub(crate) repeatable: Mutex<HashSet<(String, String)>>,
+    /// Uploads to which a part is being written.
+    pub(crate) writing: WritingNow,
     /// True when the server stops.
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) hosts: RwLock<Arc<guard::Hosts>>,
@@ -105,6 +108,7 @@ pub(crate) struct Limits {
 }
 
 pub(crate) use guard::{HostError, Hosts, Peer};
+pub(crate) use resumable::{KEEP as KEEP_PARTIAL, WritingNow};
 
 impl AppState {
     pub(crate) fn limits(&self) -> Limits {
@@ -158,6 +162,7 @@ pub(crate) fn router(app: &App) -> Router {
     let uploads = OpenApiRouter::new()
         .routes(routes!(predict::predict))
         .routes(routes!(analyses::create))
+        .routes(routes!(resumable::state, resumable::append, resumable::remove))
         // These handlers count the bytes themselves while they write them to disk.
         .layer(DefaultBodyLimit::disable());
     let remarks = OpenApiRouter::new().routes(routes!(desk::remark)).layer(DefaultBodyLimit::max(desk::REMARKS_BYTES));
@@ -179,6 +184,8 @@ pub(crate) fn router(app: &App) -> Router {
         .merge(addresses)
         .merge(shares)
         .merge(keys)
+        .routes(routes!(resumable::options, resumable::begin))
+        .routes(routes!(resumable::analyze))
         .routes(routes!(admin::accuracy))
         .routes(routes!(again::again))
         .routes(routes!(analyses::read, analyses::remove))
@@ -233,11 +240,21 @@ pub(crate) fn router(app: &App) -> Router {
 
 fn cors(origins: &[String]) -> CorsLayer {
     let names = [header::AUTHORIZATION, header::CONTENT_TYPE];
-    let ours = ["x-api-key", "idempotency-key", "last-event-id", "x-request-id"].map(HeaderName::from_static);
+    let ours = [
+        "x-api-key",
+        "idempotency-key",
+        "last-event-id",
+        "x-request-id",
+        "tus-resumable",
+        "upload-length",
+        "upload-metadata",
+        "upload-offset",
+    ]
+    .map(HeaderName::from_static);
     let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers(names.into_iter().chain(ours).collect::<Vec<_>>())
         .expose_headers([
             header::CONTENT_DISPOSITION,
@@ -245,6 +262,10 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::RETRY_AFTER,
             HeaderName::from_static("idempotency-replayed"),
             HeaderName::from_static("x-request-id"),
+            HeaderName::from_static("tus-resumable"),
+            HeaderName::from_static("upload-expires"),
+            HeaderName::from_static("upload-length"),
+            HeaderName::from_static("upload-offset"),
         ])
         .max_age(Duration::from_secs(600))
 }

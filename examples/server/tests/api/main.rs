@@ -20,6 +20,7 @@ mod predict;
 mod queue;
 mod refusals;
 mod restart;
+mod resumable;
 mod security;
 mod service;
 mod shares;

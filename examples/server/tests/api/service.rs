@@ -101,6 +101,9 @@ async fn the_document_lists_every_address_and_the_documentation_shows_it() {
         "/v1/analyses.csv",
         "/v1/analyses.json",
         "/v1/analyses/fetch",
+        "/v1/uploads",
+        "/v1/uploads/{id}",
+        "/v1/uploads/{id}/analysis",
         "/v1/analyses/{id}",
         "/v1/analyses/{id}/again",
         "/v1/analyses/{id}/remarks",
@@ -128,7 +131,7 @@ async fn the_document_lists_every_address_and_the_documentation_shows_it() {
     ] {
         assert!(paths.contains(&path), "{path} is not in {paths:?}");
     }
-    assert_eq!(paths.len(), 29);
+    assert_eq!(paths.len(), 32);
     let page = server.get("/docs/").send().await.unwrap();
     assert_eq!(page.status(), 200);
     assert!(page.text().await.unwrap().contains("swagger-ui"));

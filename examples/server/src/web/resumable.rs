@@ -1,0 +1,452 @@
+//! Handlers of uploads that arrive in parts and go on after a lost connection: the protocol tus 1.0 with its extensions
+//! for creation, expiration and termination, and the analysis of what has arrived.
+
+use std::collections::HashSet;
+use std::io::SeekFrom;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use futures_util::StreamExt;
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
+use tokio::time::{Instant, timeout, timeout_at};
+use utoipa::IntoResponses;
+
+use super::analyses::{
+    CreateParameters, Creation, KnownParameters, RepeatHeader, UploadProblems, create_from, idempotency_key,
+};
+use super::guard::Client;
+use super::problem::Problem;
+use super::receive::Received;
+use super::{App, AppState};
+use crate::domain::{AnalysisView, Moment, Parameters, SettingsParameters, shown_name};
+use crate::locked::locked;
+use crate::random::hex;
+use crate::store::{PartialUpload, StoreError};
+use crate::uploads::{Upload, UploadError};
+
+/// The version of the protocol.
+const VERSION: &str = "1.0.0";
+const EXTENSIONS: &str = "creation,expiration,termination";
+const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
+const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
+const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
+/// Uploads of one client that have not been analyzed.
+const MAX_OF_A_CLIENT: u64 = 32;
+/// Time after its last part for which an upload is kept.
+pub(crate) const KEEP: Duration = Duration::from_hours(24);
+const BUFFER: usize = 256 << 10;
+
+/// What can be wrong with a request of the protocol.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "what the documentation shows")]
+pub(crate) enum TusProblems {
+    /// A header is missing or malformed
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(Problem),
+    /// An API key is needed
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthorized(Problem),
+    /// Requests from pages of other sites are refused
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(Problem),
+    /// There is no upload with this id: it was analyzed or removed, or has expired
+    #[response(status = 404, content_type = "application/problem+json")]
+    Unknown(Problem),
+    /// The server speaks another version of the protocol
+    #[response(status = 412, content_type = "application/problem+json")]
+    Version(Problem),
+    /// The server failed
+    #[response(status = 500, content_type = "application/problem+json")]
+    Failed(Problem),
+    /// The server is stopping
+    #[response(status = 503, content_type = "application/problem+json")]
+    Busy(Problem),
+    /// The disk is full
+    #[response(status = 507, content_type = "application/problem+json")]
+    Full(Problem),
+}
+
+/// Ask what the server supports of tus
+#[utoipa::path(
+    options, path = "/v1/uploads", tag = "uploads",
+    responses((status = 204, description = "Versions, extensions and the largest file", headers(
+        ("Tus-Version" = String, description = "Versions of the protocol"),
+        ("Tus-Extension" = String, description = "Extensions of the protocol"),
+        ("Tus-Max-Size" = u64, description = "Largest file in bytes"),
+    ))),
+)]
+pub(crate) async fn options(State(app): State<App>) -> Response {
+    let headers = [
+        (HeaderName::from_static("tus-version"), HeaderValue::from_static(VERSION)),
+        (HeaderName::from_static("tus-extension"), HeaderValue::from_static(EXTENSIONS)),
+        (HeaderName::from_static("tus-max-size"), app.limits().max_upload.into()),
+    ];
+    spoken((StatusCode::NO_CONTENT, headers).into_response())
+}
+
+/// Begin an upload in parts
+///
+/// The protocol is tus 1.0, which has clients for many languages. Send the parts to the address in `Location`, and then
+/// analyze the upload with `POST /v1/uploads/{id}/analysis`. An upload is removed 24 hours after its last part.
+#[utoipa::path(
+    post, path = "/v1/uploads", tag = "uploads",
+    params(
+        ("Tus-Resumable" = String, Header, description = "Version of the protocol", example = "1.0.0"),
+        ("Upload-Length" = u64, Header, description = "Length of the file in bytes"),
+        ("Upload-Metadata" = Option<String>, Header,
+         description = "Pairs of a key and a value in Base64. `filename` is the name of the file, for display only",
+         example = "filename Y2xpcC5tcDQ="),
+    ),
+    responses(
+        (status = 201, description = "The upload is created", headers(
+            ("Location" = String, description = "The upload"),
+            ("Upload-Expires" = String, description = "Time when it is removed"),
+        )),
+        (status = 413, description = "The file is too large", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 429, description = "The client has too many uploads that it has not analyzed", body = Problem,
+         content_type = "application/problem+json"),
+        TusProblems,
+    ),
+)]
+pub(crate) async fn begin(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    check_version(&headers)?;
+    let bytes = number(&headers, &UPLOAD_LENGTH)?;
+    let limit = app.limits().max_upload;
+    if bytes > limit {
+        return Err(Problem::too_large(limit));
+    }
+    let file_name = shown_name(&file_name(&headers)?);
+    app.disk.check(bytes).map_err(Problem::disk_short)?;
+    let uploads = app.uploads.clone();
+    let created = tokio::task::spawn_blocking(move || uploads.create()).await.map_err(|error| Problem::hide(&error))?;
+    let (mut upload, _) = created.map_err(|error| match error {
+        UploadError::File(error) => Problem::unwritable(&error),
+        UploadError::Store(error) => Problem::of_store(&error, "the upload"),
+    })?;
+    let now = Moment::now();
+    let partial = PartialUpload {
+        name: upload.name().to_owned(),
+        owner: client.owner.clone(),
+        client: client.name.clone(),
+        file_name,
+        bytes,
+        changed: now,
+    };
+    let added = app.store.run(move |store| store.add_partial_upload(&partial, MAX_OF_A_CLIENT)).await;
+    if !added.map_err(|error| Problem::of_store(&error, "the upload"))? {
+        return Err(too_many());
+    }
+    upload.keep();
+    let location = format!("/v1/uploads/{}", upload.name());
+    Ok(spoken((StatusCode::CREATED, [(header::LOCATION, location)], expires(now)).into_response()))
+}
+
+/// Ask how much of an upload has arrived
+#[utoipa::path(
+    head, path = "/v1/uploads/{id}", tag = "uploads",
+    params(("id" = String, Path, description = "The upload")),
+    responses(
+        (status = 200, description = "The state of the upload", headers(
+            ("Upload-Offset" = u64, description = "Bytes that have arrived"),
+            ("Upload-Length" = u64, description = "Length of the file"),
+        )),
+        TusProblems,
+    ),
+)]
+pub(crate) async fn state(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    check_version(&headers)?;
+    let (partial, arrived) = find(&app, &client, &id).await?;
+    let state = [
+        (UPLOAD_OFFSET, HeaderValue::from(arrived)),
+        (UPLOAD_LENGTH, partial.bytes.into()),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok(spoken((StatusCode::OK, state, expires(partial.changed)).into_response()))
+}
+
+/// Send a part of an upload
+///
+/// The part is kept as far as it arrives. After a lost connection, ask with HEAD how much that is, and go on from there.
+#[utoipa::path(
+    patch, path = "/v1/uploads/{id}", tag = "uploads",
+    params(
+        ("id" = String, Path, description = "The upload"),
+        ("Tus-Resumable" = String, Header, description = "Version of the protocol", example = "1.0.0"),
+        ("Upload-Offset" = u64, Header, description = "Position of the part: the number of bytes that have arrived"),
+    ),
+    request_body(content = Vec<u8>, content_type = "application/offset+octet-stream"),
+    responses(
+        (status = 204, description = "The part has arrived", headers(
+            ("Upload-Offset" = u64, description = "Bytes that have arrived"),
+        )),
+        (status = 408, description = "The part was too slow", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 409, description = "Another number of bytes has arrived, or a part is arriving now", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 413, description = "The part reaches beyond the file's length", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 415, description = "The body is not application/offset+octet-stream", body = Problem,
+         content_type = "application/problem+json"),
+        TusProblems,
+    ),
+)]
+pub(crate) async fn append(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let headers = request.headers();
+    check_version(headers)?;
+    if headers.get(header::CONTENT_TYPE).is_none_or(|value| value != "application/offset+octet-stream") {
+        let detail = "The content type of a part is application/offset+octet-stream.";
+        return Err(Problem::new(415, "not-a-part", "The body is not a part of an upload", detail));
+    }
+    let offset = number(headers, &UPLOAD_OFFSET)?;
+    let _writing = Writing::claim(&app, &id)?;
+    let (partial, arrived) = find(&app, &client, &id).await?;
+    if offset != arrived {
+        return Err(Problem::conflict(format!("{arrived} bytes have arrived, and this part begins at {offset}.")));
+    }
+    app.disk.check(partial.bytes - arrived).map_err(Problem::disk_short)?;
+    let written = write(&app, &partial, arrived, request.into_body()).await;
+    let now = Moment::now();
+    let touched = app.store.run(move |store| store.touch_partial_upload(&id, now)).await;
+    let arrived = written?;
+    touched.map_err(|error| Problem::of_store(&error, "the upload"))?;
+    let state = [(UPLOAD_OFFSET, HeaderValue::from(arrived))];
+    Ok(spoken((StatusCode::NO_CONTENT, state, expires(now)).into_response()))
+}
+
+/// Remove an upload
+#[utoipa::path(
+    delete, path = "/v1/uploads/{id}", tag = "uploads",
+    params(("id" = String, Path, description = "The upload")),
+    responses((status = 204, description = "The upload is removed"), TusProblems),
+)]
+pub(crate) async fn remove(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    check_version(&headers)?;
+    let _writing = Writing::claim(&app, &id)?;
+    drop(take(&app, &client, &id).await?);
+    Ok(spoken(StatusCode::NO_CONTENT.into_response()))
+}
+
+/// Create an analysis of an upload that has arrived
+///
+/// Responds as `POST /v1/analyses` does. The upload is then part of the analysis, and its address is gone, also if the
+/// file cannot be analyzed.
+#[utoipa::path(
+    post, path = "/v1/uploads/{id}/analysis", tag = "uploads",
+    params(
+        ("id" = String, Path, description = "The upload"),
+        SettingsParameters,
+        CreateParameters,
+        KnownParameters,
+        RepeatHeader,
+    ),
+    responses(
+        (status = 200, description = "The file was analyzed before, and `known` is `show`: the earlier analysis",
+         body = AnalysisView, headers(("Location" = String, description = "The earlier analysis"))),
+        (status = 202, description = "The analysis is queued", body = AnalysisView,
+         headers(("Location" = String, description = "The analysis"))),
+        (status = 404, description = "There is no upload with this id", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 409, description = "Parts are missing, or a request with the same Idempotency-Key is in progress",
+         body = Problem, content_type = "application/problem+json"),
+        UploadProblems,
+    ),
+)]
+pub(crate) async fn analyze(
+    State(app): State<App>,
+    Extension(client): Extension<Client>,
+    Path(id): Path<String>,
+    Query(mut parameters): Query<Parameters>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let creation = Creation::take(&app, &mut parameters, idempotency_key(&headers)?)?;
+    let _writing = Writing::claim(&app, &id)?;
+    create_from(&app, &client, creation, Some(&id), async || {
+        let (partial, arrived) = find(&app, &client, &id).await?;
+        if arrived != partial.bytes {
+            let detail = format!("{arrived} of {} bytes have arrived. Send the rest first.", partial.bytes);
+            return Err(Problem::conflict(detail));
+        }
+        let upload = take(&app, &client, &id).await?;
+        let path = upload.path().to_owned();
+        let sha256 = tokio::task::spawn_blocking(move || hash(&path)).await.map_err(|error| Problem::hide(&error))?;
+        let sha256 = sha256.map_err(|error| Problem::hide(&error))?;
+        Ok(Received { upload, file_name: partial.file_name, bytes: partial.bytes, sha256 })
+    })
+    .await
+}
+
+/// Names of the uploads to which a part is being written.
+pub(crate) type WritingNow = Mutex<HashSet<String>>;
+
+/// A claim on an upload, so that only one request at a time changes it.
+struct Writing<'a> {
+    app: &'a AppState,
+    id: String,
+}
+
+impl<'a> Writing<'a> {
+    fn claim(app: &'a AppState, id: &str) -> Result<Self, Problem> {
+        if !locked(&app.writing).insert(id.to_owned()) {
+            return Err(Problem::conflict("Another request on this upload is still in progress."));
+        }
+        Ok(Self { app, id: id.to_owned() })
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        locked(&self.app.writing).remove(&self.id);
+    }
+}
+
+/// Returns an upload of the client, and how many of its bytes have arrived.
+async fn find(app: &AppState, client: &Client, id: &str) -> Result<(PartialUpload, u64), Problem> {
+    let (name, owner, uploads) = (id.to_owned(), client.owner.clone(), app.uploads.clone());
+    let found = app.store.run(move |store| {
+        let Some(partial) = store.partial_upload(&name, &owner)? else { return Ok(None) };
+        let length = uploads.path(&name).and_then(|path| std::fs::metadata(path).ok()).map(|found| found.len());
+        Ok(length.map(|length| (partial, length)))
+    });
+    found.await.map_err(|error: StoreError| Problem::of_store(&error, "the request"))?.ok_or_else(unknown)
+}
+
+/// Removes an upload of the client from the table. Its file is deleted when the returned value is dropped.
+async fn take(app: &AppState, client: &Client, id: &str) -> Result<Upload, Problem> {
+    let (name, owner, uploads) = (id.to_owned(), client.owner.clone(), app.uploads.clone());
+    let taken = app.store.run(move |store| Ok((store.take_partial_upload(&name, &owner)?, name)));
+    let (taken, name) = taken.await.map_err(|error: StoreError| Problem::of_store(&error, "the request"))?;
+    if !taken {
+        return Err(unknown());
+    }
+    uploads.reopen(&name).map(Upload::release).ok_or_else(unknown)
+}
+
+/// Writes a part as far as it arrives. Returns how many bytes of the file have arrived then.
+async fn write(app: &AppState, partial: &PartialUpload, mut arrived: u64, body: Body) -> Result<u64, Problem> {
+    let limits = app.limits();
+    let deadline = Instant::now() + limits.upload_timeout;
+    let path = app.uploads.path(&partial.name).ok_or_else(unknown)?;
+    let failed = |error: std::io::Error| Problem::unwritable(&error);
+    let mut file = tokio::fs::OpenOptions::new().write(true).open(path).await.map_err(failed)?;
+    file.seek(SeekFrom::Start(arrived)).await.map_err(failed)?;
+    let mut file = BufWriter::with_capacity(BUFFER, file);
+    let (mut body, mut stop) = (body.into_data_stream(), app.stop.clone());
+    let outcome = loop {
+        let next = tokio::select! {
+            next = timeout_at(deadline, timeout(limits.body_timeout, body.next())) => next,
+            _ = stop.wait_for(|stop| *stop) => break Err(Problem::stopping()),
+        };
+        let slow = |limit: Duration| {
+            let seconds = limit.as_secs_f64();
+            Problem::upload_too_slow(format!("The part took too long; the limit is {seconds} s."))
+        };
+        let chunk = match next {
+            Ok(Ok(Some(Ok(chunk)))) => chunk,
+            Ok(Ok(None)) => break Ok(()),
+            Ok(Ok(Some(Err(error)))) => break Err(Problem::bad_request(format!("The part ends too early: {error}."))),
+            Ok(Err(_)) => break Err(slow(limits.body_timeout)),
+            Err(_) => break Err(slow(limits.upload_timeout)),
+        };
+        if chunk.len() as u64 > partial.bytes - arrived {
+            let detail = format!("The part reaches beyond the {} bytes of the file.", partial.bytes);
+            break Err(Problem::new(413, "part-too-long", "The part is too long", detail));
+        }
+        if let Err(error) = file.write_all(&chunk).await {
+            break Err(failed(error));
+        }
+        arrived += chunk.len() as u64;
+        app.metrics.uploaded.inc_by(chunk.len() as u64);
+    };
+    file.flush().await.map_err(failed)?;
+    // What is acknowledged must survive a power cut.
+    file.get_ref().sync_all().await.map_err(failed)?;
+    outcome.map(|()| arrived)
+}
+
+fn hash(path: &std::path::Path) -> std::io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut file = std::fs::File::open(path)?;
+    let mut part = vec![0; BUFFER];
+    loop {
+        match std::io::Read::read(&mut file, &mut part)? {
+            0 => return Ok(hex(&hash.finalize())),
+            length => hash.update(&part[..length]),
+        }
+    }
+}
+
+/// Adds the header that every response of the protocol has.
+fn spoken(mut response: Response) -> Response {
+    response.headers_mut().insert(TUS_RESUMABLE, HeaderValue::from_static(VERSION));
+    response
+}
+
+fn check_version(headers: &HeaderMap) -> Result<(), Problem> {
+    match headers.get(TUS_RESUMABLE) {
+        Some(version) if version == VERSION => Ok(()),
+        _ => {
+            let detail = format!("This server speaks tus {VERSION}: send the header Tus-Resumable: {VERSION}.");
+            Err(Problem::new(412, "tus-version", "Another version of the protocol", detail))
+        }
+    }
+}
+
+/// Reads a header that is a number.
+fn number(headers: &HeaderMap, name: &HeaderName) -> Result<u64, Problem> {
+    let value = headers.get(name).and_then(|value| value.to_str().ok()?.parse().ok());
+    value.ok_or_else(|| Problem::bad_request(format!("The header {name} must be a whole number of bytes.")))
+}
+
+/// Reads the name of the file from the metadata; it is empty without one.
+fn file_name(headers: &HeaderMap) -> Result<String, Problem> {
+    let malformed = || Problem::bad_request("The header Upload-Metadata must be pairs of a key and a value in Base64.");
+    let Some(metadata) = headers.get("upload-metadata") else { return Ok(String::new()) };
+    let pairs = metadata.to_str().map_err(|_| malformed())?.split(',').map(str::trim);
+    let value = pairs.filter_map(|pair| pair.split_once(' ')).find(|(key, _)| *key == "filename");
+    let Some((_, value)) = value else { return Ok(String::new()) };
+    let name = BASE64_STANDARD.decode(value.trim()).map_err(|_| malformed())?;
+    String::from_utf8(name).map_err(|_| malformed())
+}
+
+/// Returns the header with the time when an upload is removed.
+fn expires(changed: Moment) -> [(HeaderName, String); 1] {
+    [(UPLOAD_EXPIRES, changed.after(KEEP).http_date())]
+}
+
+fn unknown() -> Problem {
+    Problem::not_found("There is no upload with this id: it was analyzed or removed, or has expired.")
+}
+
+fn too_many() -> Problem {
+    let detail = format!("You have {MAX_OF_A_CLIENT} uploads that are not analyzed, which is the limit. Remove some.");
+    Problem::new(429, "too-many-uploads", "Too many uploads", detail)
+}
