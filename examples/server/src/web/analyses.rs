@@ -161,10 +161,10 @@ pub(crate) struct RepeatHeader {
 pub(crate) async fn create(
     State(app): State<App>,
     Extension(client): Extension<Client>,
-    Query(mut parameters): Query<Parameters>,
+    Query(parameters): Query<Parameters>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let creation = Creation::take(&app, &mut parameters, idempotency_key(request.headers())?)?;
+    let creation = Creation::take(&app, parameters, idempotency_key(request.headers())?)?;
     create_from(&app, &client, creation, None, async || receive(&app, request).await).await
 }
 
@@ -181,11 +181,11 @@ impl Creation {
     /// Takes the parameters of a request.
     pub(super) fn take(
         app: &AppState,
-        parameters: &mut Parameters,
+        mut parameters: Parameters,
         idempotency_key: Option<String>,
     ) -> Result<Self, Problem> {
-        let settings = Settings::take(parameters, app.limits().max_frames)?;
-        let webhook = webhook(app, parameters)?;
+        let settings = Settings::take(&mut parameters, app.limits().max_frames)?;
+        let webhook = webhook(app, &mut parameters)?;
         let shows_known = match parameters.take("known")?.as_deref() {
             None | Some("analyze") => false,
             Some("show") => true,

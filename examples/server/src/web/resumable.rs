@@ -284,10 +284,10 @@ pub(crate) async fn analyze(
     State(app): State<App>,
     Extension(client): Extension<Client>,
     Path(id): Path<String>,
-    Query(mut parameters): Query<Parameters>,
+    Query(parameters): Query<Parameters>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let creation = Creation::take(&app, &mut parameters, idempotency_key(&headers)?)?;
+    let creation = Creation::take(&app, parameters, idempotency_key(&headers)?)?;
     let _writing = Writing::claim(&app, &id)?;
     create_from(&app, &client, creation, Some(&id), async || {
         let (partial, arrived) = find(&app, &client, &id).await?;
