@@ -136,7 +136,7 @@ async fn parts_that_do_not_fit_and_other_versions_are_refused() {
     assert_eq!(send(&server, &path, 0, b"1234567890").await.status(), StatusCode::NO_CONTENT);
     // What cannot be analyzed is deleted.
     refused(server.post(&format!("{path}/analysis?frames=0")), 400, "frames").await;
-    refused(server.post(&format!("{path}/analysis")), 415, "neither a video nor a picture").await;
+    refused(server.post(&format!("{path}/analysis")), 415, "not a video or picture").await;
     refused(server.post(&format!("{path}/analysis")), 404, "no upload with this id").await;
     assert_eq!(server.uploads(), 0);
 

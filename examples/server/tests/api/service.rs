@@ -52,7 +52,7 @@ async fn the_model_is_named_with_its_terms() {
     assert!(model["metrics"]["val_video_auc"].as_f64().unwrap() > 0.8);
     assert_eq!(
         (&model["input_size"], &model["device"], &model["engine"]),
-        (&192.into(), &"flex".into(), &"fused".into())
+        (&224.into(), &"flex".into(), &"fused".into())
     );
     assert_eq!(model["sha256"].as_str().unwrap().len(), 64);
 }

@@ -233,6 +233,37 @@ async fn a_cancelled_analysis_is_deleted_and_its_file_stays_chosen() {
     browser.assert_quiet(&["status of 404"]).await;
 }
 
+#[tokio::test]
+async fn a_large_file_is_sent_in_parts_and_goes_on_after_a_lost_connection() {
+    let browser = Browser::start().await;
+    let server = Server::start(&[]);
+    let clips = Clips::new();
+    // 1 second of noise, which is not compressed much, about 21 MB: three parts.
+    let source = "testsrc=s=480x360:r=55:d=1,noise=alls=60:allf=t";
+    let large = clips.make("large.mkv", &["-f", "lavfi", "-i", source, "-c:v", "ffv1", "-pix_fmt", "yuv444p"]);
+    let bytes = std::fs::metadata(&large).unwrap().len();
+    assert!((16 << 20..24 << 20).contains(&bytes), "{bytes} bytes");
+    open(&browser, &server, "/").await;
+    // The connection is lost during the second part.
+    browser
+        .eval(
+            "(() => { const send = XMLHttpRequest.prototype.send; window.parts = 0; \
+             XMLHttpRequest.prototype.send = function (body) { \
+                 if (!(body instanceof Blob) || ++window.parts !== 2) return send.call(this, body); \
+                 setTimeout(() => this.dispatchEvent(new Event('error'))); }; })()",
+        )
+        .await;
+    choose(&browser, &large).await;
+    ask_for_frames(&browser, 2).await;
+    browser.click("#analyse").await;
+    until_view(&browser, "result").await;
+    assert_eq!(browser.eval("window.parts").await, 4);
+    let analysis = server.json(&format!("/v1/analyses/{}", shown_id(&browser).await)).await;
+    assert_eq!((&analysis["bytes"], &analysis["file_name"]), (&bytes.into(), &"large.mkv".into()));
+    assert_eq!(browser.eval("sessionStorage.length").await, 0);
+    browser.assert_quiet(&[]).await;
+}
+
 /// Sets whether the page may write to the clipboard: `granted` or `denied`.
 async fn set_clipboard(browser: &Browser, server: &Server, setting: &str) {
     for name in ["clipboard-read", "clipboard-write"] {
