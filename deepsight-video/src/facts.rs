@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use deepsight_core::Fact;
+use exif::{In, Tag, Value};
 
 use crate::boxes::{child, children, long, only, word};
 
@@ -100,7 +101,29 @@ fn ends(path: &Path) -> io::Result<(Vec<u8>, Vec<u8>)> {
 
 /// Returns the facts about a still picture.
 pub(crate) fn of_picture(path: &Path) -> Vec<Fact> {
-    facts(path, [&BTreeMap::new(), &BTreeMap::new()], None)
+    let exif = File::open(path).map(|file| exif_tags(&mut BufReader::new(file))).unwrap_or_default();
+    facts(path, [&exif, &BTreeMap::new()], None)
+}
+
+/// The requested fields of EXIF data, and the tags of [`TAGS`] with the same meaning.
+const EXIF_FIELDS: [(Tag, &str); 5] = [
+    (Tag::Software, "encoder"),
+    (Tag::DateTime, "date"),
+    (Tag::DateTimeOriginal, "com.apple.quicktime.creationdate"),
+    (Tag::Make, "make"),
+    (Tag::Model, "model"),
+];
+
+/// Reads the EXIF data of a picture. A picture without any, or with damaged data, has no tags.
+fn exif_tags(picture: &mut (impl BufRead + Seek)) -> BTreeMap<String, String> {
+    let Ok(exif) = exif::Reader::new().read_from_container(picture) else { return BTreeMap::new() };
+    let text = |tag| match &exif.get_field(tag, In::PRIMARY)?.value {
+        Value::Ascii(parts) => parts.first().map(|part| String::from_utf8_lossy(part).into_owned()),
+        _ => None,
+    };
+    let fields = EXIF_FIELDS.into_iter().filter_map(|(tag, name)| Some((name.to_owned(), text(tag)?)));
+    let place = exif.get_field(Tag::GPSLatitude, In::PRIMARY).map(|_| (PLACES[0].to_owned(), String::new()));
+    fields.chain(place).collect()
 }
 
 /// Describes the edit lists of an MP4, if they do more than the usual alignment of streams.
@@ -201,6 +224,58 @@ mod tests {
         assert_eq!(find(&with, C2PA), Some(77 + 8));
         for without in [&b"c2pa jumd jumb"[..], &C2PA[..C2PA.len() - 1], b""] {
             assert_eq!(find(without, C2PA), None);
+        }
+    }
+
+    /// Returns a JPEG without pixels that has these fields of EXIF data.
+    fn jpeg(fields: &[(Tag, Value)]) -> Vec<u8> {
+        let mut writer = exif::experimental::Writer::new();
+        let fields: Vec<exif::Field> = fields
+            .iter()
+            .map(|(tag, value)| exif::Field { tag: *tag, ifd_num: In::PRIMARY, value: value.clone() })
+            .collect();
+        fields.iter().for_each(|field| writer.push_field(field));
+        let mut data = io::Cursor::new(Vec::new());
+        writer.write(&mut data, false).unwrap();
+        let data = [b"Exif\0\0", data.get_ref().as_slice()].concat();
+        let length = u16::try_from(data.len() + 2).unwrap().to_be_bytes();
+        [b"\xff\xd8\xff\xe1".as_slice(), &length, &data, b"\xff\xd9"].concat()
+    }
+
+    #[test]
+    fn a_picture_states_camera_dates_and_program_and_that_there_is_a_place() {
+        let ascii = |text: &str| Value::Ascii(vec![text.as_bytes().to_vec()]);
+        let place = Value::Rational(vec![exif::Rational { num: 52, denom: 1 }; 3]);
+        let picture = jpeg(&[
+            (Tag::Make, ascii("Canon")),
+            (Tag::Model, ascii("EOS\n5D ")),
+            (Tag::Software, ascii("GIMP 2.10")),
+            (Tag::DateTime, ascii("2026:11:29 21:00:00")),
+            (Tag::DateTimeOriginal, ascii("2026:11:28 09:30:00")),
+            (Tag::GPSLatitude, place),
+        ]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("picture.jpg");
+        std::fs::write(&path, &picture).unwrap();
+        let found: Vec<(String, String)> = of_picture(&path).into_iter().map(|fact| (fact.name, fact.value)).collect();
+        for (name, value) in [
+            ("Written by", "GIMP 2.10"),
+            ("Date", "2026:11:29 21:00:00"),
+            ("Date of recording", "2026:11:28 09:30:00"),
+            ("Maker of the camera", "Canon"),
+            ("Camera", "EOS 5D"),
+        ] {
+            assert!(found.contains(&(name.into(), value.into())), "{name} in {found:?}");
+        }
+        assert!(found.iter().any(|(name, value)| name == "Place of recording" && !value.contains("52")), "{found:?}");
+        // A cut or altered picture gives what can be read, without a panic.
+        for length in 0..picture.len() {
+            exif_tags(&mut io::Cursor::new(&picture[..length]));
+        }
+        for position in 0..picture.len() {
+            let mut altered = picture.clone();
+            altered[position] ^= 0xff;
+            exif_tags(&mut io::Cursor::new(altered));
         }
     }
 

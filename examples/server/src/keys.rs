@@ -149,6 +149,11 @@ impl Keys {
         self.known.write().unwrap_or_else(PoisonError::into_inner).made.push((Key { holder, sha256 }, made));
     }
 
+    /// Returns whether a key of that name is valid.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.known().valid().any(|(key, _)| key.holder.name == name)
+    }
+
     /// Returns whether a key can be revoked.
     pub(crate) fn may_revoke(&self, name: &str) -> Revocation {
         let known = self.known();

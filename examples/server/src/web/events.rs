@@ -61,7 +61,7 @@ pub(crate) struct FacesEvent {
 /// | `failed` | `Analysis` | the analysis failed, with its `problem`; the stream ends |
 /// | `deleted` | `{}` | the analysis was removed; the stream ends |
 ///
-/// The stream also ends if the server stops: open it again.
+/// The stream also ends if the server stops, in which case it can be opened again, and if the API key is revoked.
 #[utoipa::path(
     get, path = "/v1/analyses/{id}/events", tag = "analyses",
     params(
@@ -87,6 +87,7 @@ pub(crate) async fn events(
         changes: live.as_ref().map(|live| live.watch()),
         live: live.filter(|_| !analysis.status.is_final()),
         stop: app.stop.clone(),
+        key: app.keys.required().then(|| client.owner.clone()),
         app,
         id,
         seen,
@@ -107,6 +108,8 @@ struct Watcher {
     id: String,
     live: Option<Arc<Live>>,
     changes: Option<watch::Receiver<u64>>,
+    /// Name of the client's API key, if one is needed.
+    key: Option<String>,
     stop: watch::Receiver<bool>,
     /// Number of faces that were already sent.
     seen: usize,
@@ -119,6 +122,10 @@ impl Watcher {
     /// Waits for new events and returns them; returns `None` at the end of the stream.
     async fn next(&mut self) -> Option<Vec<Event>> {
         while !self.over && !*self.stop.borrow() {
+            // The stream of a key that was revoked ends.
+            if self.key.as_ref().is_some_and(|name| !self.app.keys.has(name)) {
+                return None;
+            }
             let events = self.news().await;
             if !events.is_empty() {
                 return Some(events);

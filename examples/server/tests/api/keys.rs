@@ -6,7 +6,7 @@ use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 
 use crate::security::{new_admin_key, new_key};
-use crate::support::{Clips, Server, VERDICT, portraits};
+use crate::support::{Clips, Server, VERDICT, form, portraits};
 
 async fn sent(request: RequestBuilder, key: &str) -> Response {
     request.bearer_auth(key).send().await.unwrap()
@@ -197,4 +197,19 @@ async fn judgments_are_counted_beside_the_verdicts_for_admins_and_where_no_key_i
     let server = Server::start_on(data, &["--api-key", &line], &[]);
     assert_eq!(server.get("/v1/accuracy").send().await.unwrap().status(), 401);
     assert_eq!(sent(server.get("/v1/accuracy"), &boss).await.json::<Value>().await.unwrap(), counts);
+}
+
+#[tokio::test]
+async fn the_events_of_an_analysis_end_when_the_key_is_revoked() {
+    let (boss, line) = new_admin_key("boss");
+    let (server, clips) = (Server::start(&["--api-key", &line]), Clips::new());
+    let desk = made(&server, &boss, json!({ "name": "desk" })).await;
+    let request = server.post("/v1/analyses?frames=1000").bearer_auth(&desk).multipart(form(&clips.long()));
+    let id = request.send().await.unwrap().json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned();
+    let events = server.get(&format!("/v1/analyses/{id}/events")).bearer_auth(&desk).send().await.unwrap();
+    assert_eq!(sent(server.delete("/v1/keys/desk"), &boss).await.status(), 204);
+    // It ends although the analysis goes on.
+    let text = events.text().await.unwrap();
+    assert!(!text.contains("event: done") && !text.contains("event: failed"), "{text}");
+    assert_eq!(sent(server.delete(&format!("/v1/analyses/{id}")), &boss).await.status(), 204);
 }
