@@ -126,16 +126,16 @@ impl<B: Backend> Classifier<B> {
         }
         let card = stored.card.clone();
         card.config().init::<B>(device)?.check_shapes(&stored)?;
-        let (sha256, fused) = rayon::join(|| stored.sha256(), || Fused::new(&card, &stored));
+        let (sha256, fused) = stored.read_with(|| Fused::new(&card, &stored))?;
         Ok(Self {
             precision: Precision::Full,
             card,
             golden_input: stored.golden_input.clone(),
             reference_inputs: stored.reference_inputs.clone(),
-            sha256: Some(sha256?),
+            sha256: Some(sha256),
             device: device.clone(),
             batches: Arc::new(BatchLimit::new(Self::BATCH_SIZE)),
-            computation: Computation::Fused { network: Arc::new(fused?), origin: Weights::Stored(Arc::new(stored)) },
+            computation: Computation::Fused { network: Arc::new(fused), origin: Weights::Stored(Arc::new(stored)) },
         })
     }
 

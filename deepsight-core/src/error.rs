@@ -486,8 +486,8 @@ pub enum Error {
         /// The reason.
         reason: &'static str,
     },
-    /// A model file changed after it was loaded, so its weights are no longer those in use.
-    #[error("the file of the model {name} changed after it was loaded; load it again")]
+    /// A model file changed after it was opened, so its weights are no longer those in use.
+    #[error("the file of the model {name} changed after it was opened; load it again")]
     ModelChanged {
         /// The model's name.
         name: String,

@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -50,15 +51,15 @@ struct StoredWeight {
 
 /// The bytes of a model file.
 enum Content<'a> {
-    /// Opened, so that its name may change.
-    File(Mutex<File>, u64),
+    /// Opened, so that its name may change; with its length and the time of its last change.
+    File(Mutex<File>, u64, Option<SystemTime>),
     Bytes(Cow<'a, [u8]>),
 }
 
 impl fmt::Debug for Content<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(file, _) => file.fmt(f),
+            Self::File(file, ..) => file.fmt(f),
             Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
         }
     }
@@ -71,7 +72,7 @@ fn unreadable(source: io::Error) -> Error {
 impl Content<'_> {
     fn length(&self) -> u64 {
         match self {
-            Self::File(_, length) => *length,
+            Self::File(_, length, _) => *length,
             Self::Bytes(bytes) => bytes.len() as u64,
         }
     }
@@ -80,7 +81,7 @@ impl Content<'_> {
     fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>, Error> {
         match self {
             Self::Bytes(bytes) => Ok(Cow::Borrowed(&bytes[range.start as usize..range.end as usize])),
-            Self::File(file, _) => {
+            Self::File(file, ..) => {
                 let mut bytes = vec![0; (range.end - range.start) as usize];
                 let mut file = locked(file);
                 file.seek(SeekFrom::Start(range.start)).map_err(unreadable)?;
@@ -93,7 +94,7 @@ impl Content<'_> {
     fn sha256(&self) -> Result<String, Error> {
         match self {
             Self::Bytes(bytes) => Ok(digest::sha256(bytes)),
-            Self::File(file, _) => {
+            Self::File(file, ..) => {
                 let mut read = Sha256Reader::default();
                 let mut position = 0;
                 loop {
@@ -124,7 +125,7 @@ impl<'a> StoredModel<'a> {
         let found = file.metadata().map_err(unreadable)?;
         limits.check(found.len())?;
         match found.is_file() {
-            true => Self::new(Content::File(Mutex::new(file), found.len())),
+            true => Self::new(Content::File(Mutex::new(file), found.len(), found.modified().ok())),
             // A pipe can be read only once.
             false => Self::new(Content::Bytes(Cow::Owned(limits.read_open(file)?))),
         }
@@ -189,21 +190,39 @@ impl<'a> StoredModel<'a> {
     }
 
     /// Reads the rest: the weights, and the hash of the whole file.
+    ///
+    /// # Errors
+    /// [`Error::ModelIo`], and those of [`read_with`](Self::read_with).
     pub(crate) fn read(&self) -> Result<ModelFile, Error> {
-        let (sha256, weights) = rayon::join(|| self.sha256(), || self.state_dict());
+        let (sha256, weights) = self.read_with(|| self.state_dict())?;
         Ok(ModelFile {
             card: self.card.clone(),
-            weights: weights?,
+            weights,
             golden_input: self.golden_input.clone(),
             reference_inputs: self.reference_inputs.clone(),
-            sha256: Some(sha256?),
+            sha256: Some(sha256),
             format: self.format,
         })
     }
 
-    /// Returns the hash of the whole file.
-    pub(crate) fn sha256(&self) -> Result<String, Error> {
-        self.content.sha256()
+    /// Reads weights, and at the same time the hash of the whole file.
+    ///
+    /// # Errors
+    /// [`Error::ModelIo`], the errors of `weights`, and [`Error::ModelChanged`] if the file has changed since it was
+    /// opened, because hash and weights would not belong together.
+    pub(crate) fn read_with<T: Send>(
+        &self,
+        weights: impl FnOnce() -> Result<T, Error> + Send,
+    ) -> Result<(String, T), Error> {
+        let (sha256, weights) = rayon::join(|| self.content.sha256(), weights);
+        let (sha256, weights) = (sha256?, weights?);
+        if let Content::File(file, length, modified) = &self.content {
+            let now = locked(file).metadata().map_err(unreadable)?;
+            if now.len() != *length || now.modified().ok() != *modified {
+                return Err(Error::ModelChanged { name: self.card.name.clone() });
+            }
+        }
+        Ok((sha256, weights))
     }
 
     fn state_dict(&self) -> Result<StateDict, Error> {

@@ -62,39 +62,85 @@ function sendInParts(file, query, onProgress) {
   const { signal } = canceled;
   const key = `upload ${file.name} ${file.size} ${file.lastModified}`;
   const run = async () => {
-    let { address, offset } = await begin(file, key, signal);
-    let failures = 0;
+    const begun = await again(() => begin(file, key, signal), signal);
+    const { address } = begun;
+    let { offset } = begun;
     while (offset < file.size) {
-      try {
-        offset = await sendPart(file, address, offset, onProgress, signal);
-        failures = 0;
-      } catch (problem) {
-        if (signal.aborted || !problem.retryable || failures >= WAITS.length) throw problem;
+      let isFirst = true;
+      offset = await again(async () => {
+        const from = isFirst ? offset : await arrived(address, signal) ?? offset;
+        isFirst = false;
+        if (from >= file.size) return from;
         if (!await readable(file)) throw Problem.unreadable();
-        await pause(WAITS[failures], signal);
-        failures += 1;
-        offset = await arrived(address, signal).catch(() => offset) ?? offset;
-      }
+        return sendPart(file, address, from, onProgress, signal);
+      }, signal);
     }
-    // The address is of no use once the analysis has taken the file, nor if the server refuses the file.
-    const answer = await ask('POST', `${address}/analysis?${query}`, { Accept: 'application/json' }, signal);
-    const body = await answer.text();
-    if (answer.status !== 429 && answer.status !== 503) sessionStorage.removeItem(key);
-    return accepted(answer.status, body, answer.headers.get('Retry-After'));
+    // With the key, a request whose answer was lost gives the same analysis.
+    const headers = { Accept: 'application/json', 'Idempotency-Key': `${address}?${query}`.slice(0, 255) };
+    return again(async () => {
+      const answer = await ask('POST', `${address}/analysis?${query}`, headers, signal);
+      const body = await answer.text();
+      // Otherwise the upload is still there, to be analysed with other settings or later.
+      if ([200, 202, 404, 415].includes(answer.status)) forget(key);
+      return accepted(answer.status, body, answer.headers.get('Retry-After'));
+    }, signal, ({ status }) => status === 0);
   };
-  const sent = run().catch((problem) => {
+  const sent = run().catch(async (problem) => {
     if (!signal.aborted) throw problem;
-    const address = sessionStorage.getItem(key);
-    sessionStorage.removeItem(key);
-    if (address) fetch(address, { method: 'DELETE', headers: TUS, keepalive: true }).catch(() => {});
+    await removeUpload(remembered(key));
+    forget(key);
     return null;
   });
   return { sent, cancel: () => canceled.abort() };
 }
 
+/** Calls a function until it succeeds, fails for good, or has failed too often in a row. */
+async function again(call, signal, isPassing = (problem) => problem.retryable) {
+  for (let failures = 0; ; failures += 1) {
+    signal.throwIfAborted();
+    try {
+      return await call();
+    } catch (problem) {
+      if (signal.aborted || !isPassing(problem) || failures >= WAITS.length) throw problem;
+      await pause(WAITS[failures], signal);
+    }
+  }
+}
+
+/** Removes an upload. A part that was just cancelled may hold it for a moment. */
+async function removeUpload(address) {
+  if (!address) return;
+  for (const seconds of WAITS.slice(0, 3)) {
+    const answer = await fetch(address, { method: 'DELETE', headers: TUS, keepalive: true }).catch(() => null);
+    if (answer?.status !== 409) return;
+    await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+  }
+}
+
+/** The storage of the tab may be switched off; then an upload is not found again after the page is loaded anew. */
+function remembered(key) {
+  try {
+    return sessionStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+function remember(key, address) {
+  try {
+    remember(key, address);
+  } catch { /* As above. */ }
+}
+
+function forget(key) {
+  try {
+    sessionStorage.removeItem(key);
+  } catch { /* As above. */ }
+}
+
 /** Returns the address of the upload of a file, one begun in this tab before or a new one, and how much has arrived. */
 async function begin(file, key, signal) {
-  const known = sessionStorage.getItem(key);
+  const known = remembered(key);
   const offset = known ? await arrived(known, signal) : null;
   if (offset !== null) return { address: known, offset };
   const name = btoa(String.fromCharCode(...new TextEncoder().encode(file.name)));
@@ -102,7 +148,7 @@ async function begin(file, key, signal) {
   const answer = await ask('POST', '/v1/uploads', headers, signal);
   if (answer.status !== 201) throw Problem.parse(answer.status, await answer.text(), answer.headers.get('Retry-After'));
   const address = answer.headers.get('Location');
-  sessionStorage.setItem(key, address);
+  remember(key, address);
   return { address, offset: 0 };
 }
 
@@ -116,6 +162,7 @@ async function arrived(address, signal) {
 
 /** Sends the next part. Resolves to the bytes that have arrived then, and rejects with a Problem. */
 function sendPart(file, address, offset, onProgress, signal) {
+  signal.throwIfAborted();
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     const abort = () => request.abort();
@@ -141,6 +188,7 @@ const ask = (method, address, headers, signal) => fetch(address, { method, heade
 
 /** Waits, unless the signal comes first. */
 const pause = (seconds, signal) => new Promise((resolve) => {
+  if (signal.aborted) return resolve();
   const timer = setTimeout(resolve, seconds * 1000);
   signal.addEventListener('abort', () => { clearTimeout(timer); resolve(); });
 });

@@ -11,6 +11,7 @@ use jiff::ZonedDateTime;
 
 use super::worker::failure;
 use super::{AnalyzeError, Args};
+use crate::output::complain;
 
 /// Longer side in pixels of the frames of which a contact sheet is made.
 const SHEET_SIDE: u32 = 640;
@@ -64,7 +65,14 @@ impl<'a> Publisher<'a> {
         };
         let pdf = self.args.pdf.as_ref().map(|_| self.document(&report, clip, cancel)).transpose()?;
         let sheet = clip.filter(|_| self.args.contact_sheet.is_some());
-        let contact_sheet = sheet.map(|clip| self.contact_sheet(&report, clip, cancel)).transpose()?;
+        // The report is finished and must not be lost for a picture.
+        let contact_sheet = match sheet.map(|clip| self.contact_sheet(&report, clip, cancel)).transpose() {
+            Err(AnalyzeError::Clip(reason)) => {
+                complain(&format!("warning: no contact sheet: {reason}"));
+                None
+            }
+            outcome => outcome?,
+        };
         Ok(Published { report, pdf, contact_sheet })
     }
 

@@ -67,6 +67,11 @@ impl Failure {
         self.status
     }
 
+    /// Returns whether no settings would help, because the file is no video that can be read.
+    pub(crate) fn is_about_the_file(&self) -> bool {
+        ["not-a-video", "unreadable"].iter().any(|kind| self.kind.ends_with(&format!(":{kind}")))
+    }
+
     /// Returns the sentence that says what happened.
     pub(crate) fn detail(&self) -> &str {
         &self.detail

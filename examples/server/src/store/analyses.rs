@@ -56,6 +56,8 @@ impl Store {
                 analysis.source,
             ],
         )?;
+        // A file that has arrived in parts belongs to the analysis from here on.
+        transaction.execute("DELETE FROM partial_uploads WHERE name = ?1", [&analysis.upload])?;
         if let Some(url) = webhook {
             transaction.execute(
                 "INSERT INTO webhooks (id, analysis, url) VALUES (?1, ?2, ?3)",

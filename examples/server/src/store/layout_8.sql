@@ -9,6 +9,8 @@ CREATE TABLE partial_uploads (
     client TEXT NOT NULL,
     -- The client's name of the file.
     file_name TEXT NOT NULL,
+    -- As the client sent it with the name.
+    metadata TEXT NOT NULL,
     -- Length of the whole file.
     bytes INTEGER NOT NULL,
     -- When the last part arrived. Milliseconds since 1970, UTC.

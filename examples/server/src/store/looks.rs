@@ -28,29 +28,48 @@ impl Store {
         analysis: &Analysis,
         limit: usize,
     ) -> Result<Vec<(Analysis, f32)>, StoreError> {
+        let (look, others) = self.looks(owner, analysis)?;
+        let Some(look) = look else { return Ok(Vec::new()) };
+        // The comparison takes some tenths of a second in the worst case, so the database is free meanwhile.
+        let (mut alike, mut files) = (Vec::new(), HashSet::new());
+        for (id, sha256, other) in others {
+            if let Some(share) = look.likeness(&other)
+                && files.insert(sha256)
+            {
+                alike.push((id, share));
+            }
+        }
+        alike.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let connection = self.connection();
+        let sql = format!("SELECT {COLUMNS} FROM analyses WHERE id = ?1");
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut found = Vec::new();
+        for (id, share) in alike.into_iter().take(limit) {
+            // An analysis may have been removed meanwhile.
+            found.extend(statement.query_row([id], read).optional()?.map(|analysis| (analysis, share)));
+        }
+        Ok(found)
+    }
+
+    /// Returns the look of an analysis, and those of other files with their id and SHA-256, the newest first.
+    #[allow(clippy::type_complexity, reason = "rows of a table")]
+    fn looks(
+        &self,
+        owner: Option<&str>,
+        analysis: &Analysis,
+    ) -> Result<(Option<Look>, Vec<(String, String, Look)>), StoreError> {
         let connection = self.connection();
         let sql = "SELECT hashes FROM looks WHERE analysis = ?1";
         let look = connection.query_row(sql, [&analysis.id], |row| row.get::<_, Vec<u8>>(0)).optional()?;
-        let Some(look) = look.map(|bytes| Look::from_bytes(&bytes)) else { return Ok(Vec::new()) };
+        let Some(look) = look else { return Ok((None, Vec::new())) };
         let mut statement = connection.prepare_cached(
             "SELECT id, sha256, hashes FROM analyses JOIN looks ON analysis = id
              WHERE status = 'done' AND sha256 <> ?1 AND (?2 IS NULL OR owner = ?2)
              ORDER BY seq DESC LIMIT ?3",
         )?;
-        let mut rows = statement.query(params![analysis.sha256, owner, COMPARED])?;
-        let (mut alike, mut files) = (Vec::new(), HashSet::new());
-        while let Some(row) = rows.next()? {
-            let other = Look::from_bytes(row.get_ref("hashes")?.as_blob().map_err(rusqlite::Error::from)?);
-            if let Some(share) = look.likeness(&other)
-                && files.insert(row.get::<_, String>("sha256")?)
-            {
-                alike.push((row.get::<_, String>("id")?, share));
-            }
-        }
-        alike.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let sql = format!("SELECT {COLUMNS} FROM analyses WHERE id = ?1");
-        let mut statement = connection.prepare_cached(&sql)?;
-        let alike = alike.into_iter().take(limit);
-        alike.map(|(id, share)| Ok((statement.query_row([id], read)?, share))).collect()
+        let others = statement.query_map(params![analysis.sha256, owner, COMPARED], |row| {
+            Ok((row.get("id")?, row.get("sha256")?, Look::from_bytes(&row.get::<_, Vec<u8>>("hashes")?)))
+        })?;
+        Ok((Some(Look::from_bytes(&look)), others.collect::<Result<_, _>>()?))
     }
 }

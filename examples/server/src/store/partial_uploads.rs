@@ -14,6 +14,8 @@ pub(crate) struct PartialUpload {
     pub(crate) client: String,
     /// The client's name of the file.
     pub(crate) file_name: String,
+    /// As the client sent it with the name.
+    pub(crate) metadata: String,
     /// Length of the whole file.
     pub(crate) bytes: u64,
     /// Time when the last part arrived.
@@ -21,13 +23,31 @@ pub(crate) struct PartialUpload {
 }
 
 impl Store {
-    /// Adds an upload, unless its client has `limit` of them already. Returns whether it was added.
-    pub(crate) fn add_partial_upload(&self, upload: &PartialUpload, limit: u64) -> Result<bool, StoreError> {
-        let sql = "INSERT INTO partial_uploads (name, owner, client, file_name, bytes, changed)
-                   SELECT ?1, ?2, ?3, ?4, ?5, ?6
-                   WHERE (SELECT count(*) FROM partial_uploads WHERE client = ?3) < ?7";
-        let PartialUpload { name, owner, client, file_name, bytes, changed } = upload;
-        let values = params![name, owner, client, file_name, bytes.cast_signed(), changed.0, limit.cast_signed()];
+    /// Adds an upload, unless its client has `most` of them already, or all together would be longer than `most_bytes`.
+    /// Returns whether it was added.
+    pub(crate) fn add_partial_upload(
+        &self,
+        upload: &PartialUpload,
+        most: u64,
+        most_bytes: u64,
+    ) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO partial_uploads (name, owner, client, file_name, metadata, bytes, changed)
+                   SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
+                   WHERE (SELECT count(*) FROM partial_uploads WHERE client = ?3) < ?8
+                       AND (SELECT coalesce(sum(bytes), 0) FROM partial_uploads) + ?6 <= ?9";
+        let PartialUpload { name, owner, client, file_name, metadata, bytes, changed } = upload;
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let values = params![
+            name,
+            owner,
+            client,
+            file_name,
+            metadata,
+            signed(*bytes),
+            changed.0,
+            signed(most),
+            signed(most_bytes),
+        ];
         Ok(self.connection().execute(sql, values)? > 0)
     }
 
@@ -37,10 +57,10 @@ impl Store {
         Ok(self.connection().query_row(sql, [name, owner], read).optional()?)
     }
 
-    /// Stores that a part has arrived.
-    pub(crate) fn touch_partial_upload(&self, name: &str, now: Moment) -> Result<(), StoreError> {
-        self.connection().execute("UPDATE partial_uploads SET changed = ?2 WHERE name = ?1", params![name, now.0])?;
-        Ok(())
+    /// Stores that a part arrives. Returns whether the upload is still there.
+    pub(crate) fn touch_partial_upload(&self, name: &str, now: Moment) -> Result<bool, StoreError> {
+        let sql = "UPDATE partial_uploads SET changed = ?2 WHERE name = ?1";
+        Ok(self.connection().execute(sql, params![name, now.0])? > 0)
     }
 
     /// Removes an upload from the table; its file becomes the caller's. Returns whether it was there.
@@ -64,6 +84,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<PartialUpload> {
         owner: row.get("owner")?,
         client: row.get("client")?,
         file_name: row.get("file_name")?,
+        metadata: row.get("metadata")?,
         bytes: row.get::<_, i64>("bytes")?.cast_unsigned(),
         changed: Moment(row.get("changed")?),
     })

@@ -208,6 +208,9 @@ pub(super) async fn create_from(
     let Creation { settings, webhook, shows_known, idempotency_key: key } = creation;
     let (_repeatable, earlier) = repeated(app, client, key.as_ref()).await?;
     if let Some(earlier) = earlier.as_ref().filter(|earlier| upload.is_some() && earlier.upload.as_deref() == upload) {
+        if earlier.origin.fingerprint != fingerprint(&earlier.sha256, &settings, webhook.as_deref())? {
+            return Err(Problem::key_reused());
+        }
         return replayed(app, client, earlier).await;
     }
     let admission = app.jobs.admit(&client.name)?;

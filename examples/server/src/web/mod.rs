@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::IntoResponse;
 use axum::{Router, routing::get};
 use deepsight_core::report::PublicKey;
@@ -162,9 +162,16 @@ pub(crate) fn router(app: &App) -> Router {
     let uploads = OpenApiRouter::new()
         .routes(routes!(predict::predict))
         .routes(routes!(analyses::create))
-        .routes(routes!(resumable::state, resumable::append, resumable::remove))
+        .merge(
+            OpenApiRouter::new()
+                .routes(routes!(resumable::state, resumable::append, resumable::remove))
+                .layer(map_response(resumable::speak)),
+        )
         // These handlers count the bytes themselves while they write them to disk.
         .layer(DefaultBodyLimit::disable());
+    let creation = OpenApiRouter::new()
+        .routes(routes!(resumable::options, resumable::begin))
+        .layer(map_response(resumable::speak));
     let remarks = OpenApiRouter::new().routes(routes!(desk::remark)).layer(DefaultBodyLimit::max(desk::REMARKS_BYTES));
     let addresses = OpenApiRouter::new().routes(routes!(fetch::fetch)).layer(DefaultBodyLimit::max(fetch::BODY_BYTES));
     let shares = OpenApiRouter::new()
@@ -184,7 +191,7 @@ pub(crate) fn router(app: &App) -> Router {
         .merge(addresses)
         .merge(shares)
         .merge(keys)
-        .routes(routes!(resumable::options, resumable::begin))
+        .merge(creation)
         .routes(routes!(resumable::analyze))
         .routes(routes!(admin::accuracy))
         .routes(routes!(again::again))

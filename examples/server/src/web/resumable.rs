@@ -30,12 +30,14 @@ use crate::domain::{AnalysisView, Moment, Parameters, SettingsParameters, shown_
 use crate::locked::locked;
 use crate::random::hex;
 use crate::store::{PartialUpload, StoreError};
-use crate::uploads::{Upload, UploadError};
+use crate::uploads::UploadError;
 
 /// The version of the protocol.
 const VERSION: &str = "1.0.0";
 const EXTENSIONS: &str = "creation,expiration,termination";
 const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
+const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
+const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
 const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
@@ -44,6 +46,10 @@ const MAX_OF_A_CLIENT: u64 = 32;
 /// Time after its last part for which an upload is kept.
 pub(crate) const KEEP: Duration = Duration::from_hours(24);
 const BUFFER: usize = 256 << 10;
+/// Bytes of a part after which the free space of the disk is checked again.
+const DISK_CHECK: u64 = 8 << 20;
+/// Longest metadata.
+const MAX_METADATA: usize = 4096;
 
 /// What can be wrong with a request of the protocol.
 #[derive(IntoResponses)]
@@ -86,11 +92,22 @@ pub(crate) enum TusProblems {
 )]
 pub(crate) async fn options(State(app): State<App>) -> Response {
     let headers = [
-        (HeaderName::from_static("tus-version"), HeaderValue::from_static(VERSION)),
+        (TUS_VERSION, HeaderValue::from_static(VERSION)),
         (HeaderName::from_static("tus-extension"), HeaderValue::from_static(EXTENSIONS)),
         (HeaderName::from_static("tus-max-size"), app.limits().max_upload.into()),
     ];
-    spoken((StatusCode::NO_CONTENT, headers).into_response())
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+/// Adds the headers that every response of the protocol has.
+pub(super) async fn speak(mut response: Response) -> Response {
+    let is_refused = response.status() == StatusCode::PRECONDITION_FAILED;
+    let headers = response.headers_mut();
+    headers.insert(TUS_RESUMABLE, HeaderValue::from_static(VERSION));
+    if is_refused {
+        headers.insert(TUS_VERSION, HeaderValue::from_static(VERSION));
+    }
+    response
 }
 
 /// Begin an upload in parts
@@ -129,30 +146,40 @@ pub(crate) async fn begin(
     if bytes > limit {
         return Err(Problem::too_large(limit));
     }
-    let file_name = shown_name(&file_name(&headers)?);
+    let metadata = match headers.get(UPLOAD_METADATA).map(HeaderValue::to_str) {
+        None => String::new(),
+        Some(Ok(metadata)) if metadata.len() <= MAX_METADATA => metadata.to_owned(),
+        Some(_) => return Err(bad_metadata()),
+    };
     app.disk.check(bytes).map_err(Problem::disk_short)?;
-    let uploads = app.uploads.clone();
-    let created = tokio::task::spawn_blocking(move || uploads.create()).await.map_err(|error| Problem::hide(&error))?;
-    let (mut upload, _) = created.map_err(|error| match error {
-        UploadError::File(error) => Problem::unwritable(&error),
-        UploadError::Store(error) => Problem::of_store(&error, "the upload"),
-    })?;
     let now = Moment::now();
     let partial = PartialUpload {
-        name: upload.name().to_owned(),
+        name: String::new(),
         owner: client.owner.clone(),
         client: client.name.clone(),
-        file_name,
+        file_name: shown_name(&file_name(&metadata)?),
+        metadata,
         bytes,
         changed: now,
     };
-    let added = app.store.run(move |store| store.add_partial_upload(&partial, MAX_OF_A_CLIENT)).await;
-    if !added.map_err(|error| Problem::of_store(&error, "the upload"))? {
-        return Err(too_many());
-    }
-    upload.keep();
-    let location = format!("/v1/uploads/{}", upload.name());
-    Ok(spoken((StatusCode::CREATED, [(header::LOCATION, location)], expires(now)).into_response()))
+    let (uploads, store, most_bytes) = (app.uploads.clone(), app.store.clone(), app.limits().keep_bytes);
+    // In one piece, so that a client that disconnects leaves neither a file nor a row alone.
+    let create = move || -> Result<Option<String>, UploadError> {
+        let (mut upload, _) = uploads.create()?;
+        let name = upload.name().to_owned();
+        if !store.add_partial_upload(&PartialUpload { name: name.clone(), ..partial }, MAX_OF_A_CLIENT, most_bytes)? {
+            return Ok(None);
+        }
+        upload.keep();
+        Ok(Some(name))
+    };
+    let created = tokio::task::spawn_blocking(create).await.map_err(|error| Problem::hide(&error))?;
+    let created = created.map_err(|error| match error {
+        UploadError::File(error) => Problem::unwritable(&error),
+        UploadError::Store(error) => Problem::of_store(&error, "the upload"),
+    })?;
+    let location = format!("/v1/uploads/{}", created.ok_or_else(too_many)?);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], expires(now)).into_response())
 }
 
 /// Ask how much of an upload has arrived
@@ -180,7 +207,13 @@ pub(crate) async fn state(
         (UPLOAD_LENGTH, partial.bytes.into()),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    Ok(spoken((StatusCode::OK, state, expires(partial.changed)).into_response()))
+    let mut response = (StatusCode::OK, state, expires(partial.changed)).into_response();
+    if let Ok(metadata) = HeaderValue::from_str(&partial.metadata)
+        && !metadata.is_empty()
+    {
+        response.headers_mut().insert(UPLOAD_METADATA, metadata);
+    }
+    Ok(response)
 }
 
 /// Send a part of an upload
@@ -228,13 +261,15 @@ pub(crate) async fn append(
         return Err(Problem::conflict(format!("{arrived} bytes have arrived, and this part begins at {offset}.")));
     }
     app.disk.check(partial.bytes - arrived).map_err(Problem::disk_short)?;
-    let written = write(&app, &partial, arrived, request.into_body()).await;
+    // A part takes less time than an upload is kept, so none expires while a part arrives.
     let now = Moment::now();
     let touched = app.store.run(move |store| store.touch_partial_upload(&id, now)).await;
-    let arrived = written?;
-    touched.map_err(|error| Problem::of_store(&error, "the upload"))?;
+    if !touched.map_err(|error| Problem::of_store(&error, "the upload"))? {
+        return Err(unknown());
+    }
+    let arrived = write(&app, &partial, arrived, request.into_body()).await?;
     let state = [(UPLOAD_OFFSET, HeaderValue::from(arrived))];
-    Ok(spoken((StatusCode::NO_CONTENT, state, expires(now)).into_response()))
+    Ok((StatusCode::NO_CONTENT, state, expires(now)).into_response())
 }
 
 /// Remove an upload
@@ -251,14 +286,14 @@ pub(crate) async fn remove(
 ) -> Result<Response, Problem> {
     check_version(&headers)?;
     let _writing = Writing::claim(&app, &id)?;
-    drop(take(&app, &client, &id).await?);
-    Ok(spoken(StatusCode::NO_CONTENT.into_response()))
+    discard(&app, &client, &id).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Create an analysis of an upload that has arrived
 ///
-/// Responds as `POST /v1/analyses` does. The upload is then part of the analysis, and its address is gone, also if the
-/// file cannot be analyzed.
+/// Responds as `POST /v1/analyses` does. The upload is then part of the analysis, and its address is gone. It is removed,
+/// too, if the file cannot be analyzed, or if `known` is `show` and it was analyzed before.
 #[utoipa::path(
     post, path = "/v1/uploads/{id}/analysis", tag = "uploads",
     params(
@@ -289,19 +324,28 @@ pub(crate) async fn analyze(
 ) -> Result<Response, Problem> {
     let creation = Creation::take(&app, parameters, idempotency_key(&headers)?)?;
     let _writing = Writing::claim(&app, &id)?;
-    create_from(&app, &client, creation, Some(&id), async || {
+    let received = async || {
         let (partial, arrived) = find(&app, &client, &id).await?;
         if arrived != partial.bytes {
             let detail = format!("{arrived} of {} bytes have arrived. Send the rest first.", partial.bytes);
             return Err(Problem::conflict(detail));
         }
-        let upload = take(&app, &client, &id).await?;
+        // The file stays if the client disconnects or the server fails, so that the request can be repeated.
+        let upload = app.uploads.reopen(&id).ok_or_else(unknown)?;
         let path = upload.path().to_owned();
         let sha256 = tokio::task::spawn_blocking(move || hash(&path)).await.map_err(|error| Problem::hide(&error))?;
         let sha256 = sha256.map_err(|error| Problem::hide(&error))?;
         Ok(Received { upload, file_name: partial.file_name, bytes: partial.bytes, sha256 })
-    })
-    .await
+    };
+    let outcome = create_from(&app, &client, creation, Some(&id), received).await;
+    let is_of_no_use = match &outcome {
+        Ok(response) => response.status() == StatusCode::OK,
+        Err(problem) => problem.is_about_the_file(),
+    };
+    if is_of_no_use {
+        discard(&app, &client, &id).await?;
+    }
+    outcome
 }
 
 /// Names of the uploads to which a part is being written.
@@ -339,15 +383,21 @@ async fn find(app: &AppState, client: &Client, id: &str) -> Result<(PartialUploa
     found.await.map_err(|error: StoreError| Problem::of_store(&error, "the request"))?.ok_or_else(unknown)
 }
 
-/// Removes an upload of the client from the table. Its file is deleted when the returned value is dropped.
-async fn take(app: &AppState, client: &Client, id: &str) -> Result<Upload, Problem> {
+/// Removes an upload of the client, and its file.
+async fn discard(app: &AppState, client: &Client, id: &str) -> Result<(), Problem> {
     let (name, owner, uploads) = (id.to_owned(), client.owner.clone(), app.uploads.clone());
-    let taken = app.store.run(move |store| Ok((store.take_partial_upload(&name, &owner)?, name)));
-    let (taken, name) = taken.await.map_err(|error: StoreError| Problem::of_store(&error, "the request"))?;
-    if !taken {
-        return Err(unknown());
+    // In one piece, so that a client that disconnects leaves no file without a row.
+    let discarded = app.store.run(move |store| {
+        let is_there = store.take_partial_upload(&name, &owner)?;
+        if is_there {
+            uploads.delete(&name);
+        }
+        Ok(is_there)
+    });
+    match discarded.await.map_err(|error: StoreError| Problem::of_store(&error, "the request"))? {
+        true => Ok(()),
+        false => Err(unknown()),
     }
-    uploads.reopen(&name).map(Upload::release).ok_or_else(unknown)
 }
 
 /// Writes a part as far as it arrives. Returns how many bytes of the file have arrived then.
@@ -360,6 +410,7 @@ async fn write(app: &AppState, partial: &PartialUpload, mut arrived: u64, body: 
     file.seek(SeekFrom::Start(arrived)).await.map_err(failed)?;
     let mut file = BufWriter::with_capacity(BUFFER, file);
     let (mut body, mut stop) = (body.into_data_stream(), app.stop.clone());
+    let mut checked = arrived;
     let outcome = loop {
         let next = tokio::select! {
             next = timeout_at(deadline, timeout(limits.body_timeout, body.next())) => next,
@@ -380,10 +431,15 @@ async fn write(app: &AppState, partial: &PartialUpload, mut arrived: u64, body: 
             let detail = format!("The part reaches beyond the {} bytes of the file.", partial.bytes);
             break Err(Problem::new(413, "part-too-long", "The part is too long", detail));
         }
-        if let Err(error) = file.write_all(&chunk).await {
-            break Err(failed(error));
-        }
+        // What is still in the buffer would be written behind a gap, so nothing more is written after an error.
+        file.write_all(&chunk).await.map_err(failed)?;
         arrived += chunk.len() as u64;
+        if arrived - checked >= DISK_CHECK {
+            checked = arrived;
+            if let Err(short) = app.disk.check(0) {
+                break Err(Problem::disk_short(short));
+            }
+        }
         app.metrics.uploaded.inc_by(chunk.len() as u64);
     };
     file.flush().await.map_err(failed)?;
@@ -404,12 +460,6 @@ fn hash(path: &std::path::Path) -> std::io::Result<String> {
     }
 }
 
-/// Adds the header that every response of the protocol has.
-fn spoken(mut response: Response) -> Response {
-    response.headers_mut().insert(TUS_RESUMABLE, HeaderValue::from_static(VERSION));
-    response
-}
-
 fn check_version(headers: &HeaderMap) -> Result<(), Problem> {
     match headers.get(TUS_RESUMABLE) {
         Some(version) if version == VERSION => Ok(()),
@@ -427,14 +477,17 @@ fn number(headers: &HeaderMap, name: &HeaderName) -> Result<u64, Problem> {
 }
 
 /// Reads the name of the file from the metadata; it is empty without one.
-fn file_name(headers: &HeaderMap) -> Result<String, Problem> {
-    let malformed = || Problem::bad_request("The header Upload-Metadata must be pairs of a key and a value in Base64.");
-    let Some(metadata) = headers.get("upload-metadata") else { return Ok(String::new()) };
-    let pairs = metadata.to_str().map_err(|_| malformed())?.split(',').map(str::trim);
+fn file_name(metadata: &str) -> Result<String, Problem> {
+    let pairs = metadata.split(',').map(str::trim);
     let value = pairs.filter_map(|pair| pair.split_once(' ')).find(|(key, _)| *key == "filename");
     let Some((_, value)) = value else { return Ok(String::new()) };
-    let name = BASE64_STANDARD.decode(value.trim()).map_err(|_| malformed())?;
-    String::from_utf8(name).map_err(|_| malformed())
+    let name = BASE64_STANDARD.decode(value.trim()).map_err(|_| bad_metadata())?;
+    String::from_utf8(name).map_err(|_| bad_metadata())
+}
+
+fn bad_metadata() -> Problem {
+    let detail = "The header Upload-Metadata must be pairs of a key and a value in Base64, with 4096 letters at most.";
+    Problem::bad_request(detail)
 }
 
 /// Returns the header with the time when an upload is removed.
@@ -447,6 +500,9 @@ fn unknown() -> Problem {
 }
 
 fn too_many() -> Problem {
-    let detail = format!("You have {MAX_OF_A_CLIENT} uploads that are not analyzed, which is the limit. Remove some.");
-    Problem::new(429, "too-many-uploads", "Too many uploads", detail)
+    let detail = format!(
+        "You have {MAX_OF_A_CLIENT} uploads that are not analyzed, or those of all clients are as long as the server \
+         keeps videos (--keep-bytes). Analyze or remove some."
+    );
+    Problem::new(429, "too-many-uploads", "Too many uploads", detail).after(60)
 }

@@ -57,6 +57,8 @@ async fn a_video_arrives_in_parts_and_is_analyzed_as_if_it_had_been_sent_at_once
     let first = send(&server, &path, 0, &video[..half]).await;
     assert_eq!((first.status(), header(&first, "upload-offset")), (StatusCode::NO_CONTENT, half.to_string()));
     assert_eq!(arrived(&server, &path).await, half);
+    let state = tus(&server, Method::HEAD, &path).send().await.unwrap();
+    assert!(header(&state, "upload-metadata").starts_with("filetype dmlkZW8=,filename "));
     let early = server.post(&format!("{path}/analysis?frames=4")).send().await.unwrap();
     assert_eq!(early.status(), StatusCode::CONFLICT);
     assert!(early.text().await.unwrap().contains(&format!("{half} of {} bytes", video.len())));
@@ -77,6 +79,9 @@ async fn a_video_arrives_in_parts_and_is_analyzed_as_if_it_had_been_sent_at_once
     let again = request.send().await.unwrap();
     assert_eq!(header(&again, "idempotency-replayed"), "true");
     assert_eq!(again.json::<Value>().await.unwrap()["id"], view["id"]);
+    let other =
+        server.post(&format!("{path}/analysis?frames=5")).header("Idempotency-Key", "one").send().await.unwrap();
+    assert_eq!(other.status(), StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(tus(&server, Method::HEAD, &path).send().await.unwrap().status(), StatusCode::NOT_FOUND);
 }
 
@@ -120,7 +125,13 @@ async fn parts_that_do_not_fit_and_other_versions_are_refused() {
         assert!(text.contains(words), "{words}: {text}");
     };
     let creation = |bytes: &str| tus(&server, Method::POST, "/v1/uploads").header("Upload-Length", bytes.to_owned());
-    refused(server.post("/v1/uploads").header("Upload-Length", "1"), 412, "Tus-Resumable: 1.0.0").await;
+    let other_version = || server.post("/v1/uploads").header("Upload-Length", "1").header("Tus-Resumable", "0.2.2");
+    refused(other_version(), 412, "Tus-Resumable: 1.0.0").await;
+    let response = other_version().send().await.unwrap();
+    assert_eq!(
+        (header(&response, "tus-version"), header(&response, "tus-resumable")),
+        ("1.0.0".into(), "1.0.0".into())
+    );
     refused(tus(&server, Method::POST, "/v1/uploads"), 400, "upload-length").await;
     refused(creation("-1"), 400, "whole number").await;
     refused(creation("2000000"), 413, "1000000 bytes").await;
