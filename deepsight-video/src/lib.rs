@@ -8,6 +8,7 @@ mod byte_queue;
 #[cfg(test)]
 #[path = "../tests/suite/clips.rs"]
 mod clips;
+mod cure;
 mod decode;
 mod error;
 mod facts;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    DecodeOptions, Frames, Limit, Note, Sampling, VideoError,
+    DecodeOptions, Frames, Limit, Note, Sampling, VideoError, cure,
     ffmpeg::{self, Programs},
     picture::Picture,
     probe::{self, Header, Probed},
@@ -99,8 +99,7 @@ impl Video {
         let (limits, Probed { mut header, scan, key_frames, facts }) = (&options.limits, probed);
         header.orientation = header.orientation.turned(options.turn);
         if scan.frames == 0 {
-            let reason = "its video stream has no frames".into();
-            return Err(VideoError::Probe { path: path.to_path_buf(), reason });
+            return Err(VideoError::Probe { path: path.to_path_buf(), reason: cure::NO_FRAMES.into() });
         }
         let picture = Picture::plan(&header, &key_frames, options.max_side, limits.max_pixels, has_filters)?;
         limits.check_pixels(path, picture.displayed)?;
