@@ -19,6 +19,7 @@ mod frames;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod heif;
 mod hwaccel;
 mod limits;
 mod marks;
