@@ -354,8 +354,8 @@ pub enum ConversionNote {
         /// Names of the others.
         others: Vec<String>,
     },
-    /// No origin is set, and the tensors have the names of this one's. Without it, its crop, mean and standard deviation
-    /// are not used, and scores differ from the original's.
+    /// No origin is set, and the tensors have the names of this one's. Without it, its crop, mean and standard
+    /// deviation are not used, and scores differ from the original's.
     LikelyOrigin {
         /// The origin that the weights seem to be of.
         origin: Origin,

@@ -45,8 +45,9 @@ impl HeifKind {
     fn refused(self, path: &Path, said: Option<&str>) -> VideoError {
         let mut reason = match self {
             Self::Avif => {
-                "it is an AVIF picture that is not decoded: this ffmpeg cannot, or the picture is damaged or has tiles, \
-                 a crop or transparent parts; convert it to PNG first, such as with `avifdec picture.avif picture.png`"
+                "it is an AVIF picture that is not decoded: this ffmpeg cannot, or the picture is damaged or has \
+                 tiles, a crop or transparent parts; convert it to PNG first, such as with `avifdec picture.avif \
+                 picture.png`"
             }
             Self::Heic => {
                 "it is a HEIC picture that is not decoded: this ffmpeg cannot, or the picture is damaged or has tiles, \

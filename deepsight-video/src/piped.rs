@@ -423,8 +423,8 @@ impl Container {
     }
 }
 
-const NO_FRAMES: &str = "its video stream has no frames; send all of it, and of a stream in segments the initialization \
-                         segment and the segments after it";
+const NO_FRAMES: &str = "its video stream has no frames; send all of it, and of a stream in segments the \
+                         initialization segment and the segments after it";
 
 /// Messages of ffmpeg's readers of Matroska and MP4 about a file that ends in the middle.
 const CUT: [&str; 2] = ["File ended prematurely", "partial file"];

@@ -320,8 +320,8 @@ impl ForeignWeights {
         self.chosen().map(|candidate| candidate.is_deepfakebench)
     }
 
-    /// Returns the project with EfficientNets whose modules have the names of this file's. It is a guess, because another
-    /// program may use the same names.
+    /// Returns the project with EfficientNets whose modules have the names of this file's. It is a guess, because
+    /// another program may use the same names.
     pub(crate) fn likely_origin(&self) -> Result<Option<Origin>, Error> {
         let candidate = self.chosen()?;
         let holder = candidate.prefix.trim_end_matches('.').rsplit('.').next().unwrap_or_default();

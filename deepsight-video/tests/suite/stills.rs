@@ -302,8 +302,8 @@ fn an_animated_webp_has_the_limits_of_a_video() {
     assert!(of(limits().with_max_file_bytes(30)).contains("30"));
 }
 
-/// An AVIF of 64 x 48 pixels: red on the left, blue on the right. Returns `None`, after a message, if this ffmpeg cannot
-/// make or read one.
+/// An AVIF of 64 x 48 pixels: red on the left, blue on the right. Returns `None`, after a message, if this ffmpeg
+/// cannot make or read one.
 fn avif(clips: &Clips) -> Option<Vec<u8>> {
     let halves = "color=red:s=64x48,drawbox=x=32:y=0:w=32:h=48:color=blue:t=fill,format=yuv444p";
     let words = format!("-f lavfi -i {halves} -frames:v 1 -c:v libaom-av1 -cpu-used 8 -crf 5 -still-picture 1");
