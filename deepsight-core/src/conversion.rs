@@ -197,6 +197,10 @@ impl Conversion {
         if !others.is_empty() {
             notes.push(ConversionNote::OtherNetworks { used: used.to_owned(), others });
         }
+        let is_prepared = self.crop.is_some() && self.mean.is_some() && self.std.is_some();
+        if let (None, false, Some(origin)) = (self.origin, is_prepared, weights.likely_origin()?) {
+            notes.push(ConversionNote::LikelyOrigin { origin });
+        }
         if let Some(difference) = self.origin.and_then(Origin::difference)
             && self.described(weights).is_ok()
         {
@@ -280,7 +284,8 @@ impl Conversion {
             (None, Some(name), _) => name,
             (None, None, Some(name)) => name.parse()?,
             (None, None, None) => {
-                return Err(Error::Setting { name: "model_name", value: "missing".into(), rule: NO_NAME });
+                let rule = without_a_name(weights.likely_origin()?);
+                return Err(Error::Setting { name: "model_name", value: "missing".into(), rule });
             }
         };
         weights.card(&self.name, &network, self.variant)
@@ -315,7 +320,28 @@ impl Conversion {
     }
 }
 
-const NO_NAME: &str = "is needed, because the file does not say which network it is of";
+/// Returns the rule about the name of the network for a file that does not state it and seems to be of this project.
+fn without_a_name(likely: Option<Origin>) -> &'static str {
+    match likely {
+        Some(Origin::SelfBlendedImages) => {
+            "is needed, because the file does not say which network it is of; its tensors have the names of \
+             efficientnet_pytorch in a module `net`, as in SelfBlendedImages (origin `sbi`?)"
+        }
+        Some(Origin::DeepfakeBench) => {
+            "is needed, because the file does not say which network it is of; its tensors have the names of \
+             efficientnet_pytorch beside a `last_layer`, as in DeepfakeBench (origin `deepfakebench`?)"
+        }
+        Some(Origin::Polimi) => {
+            "is needed, because the file does not say which network it is of; its tensors have the names of \
+             efficientnet_pytorch in a module `efficientnet`, as in icpr2020dfdc (origin `polimi`?)"
+        }
+        Some(Origin::Selimsef) => {
+            "is needed, because the file does not say which network it is of; its tensors have timm's names in a \
+             module `encoder`, as in the winner of the DFDC (origin `selimsef`?)"
+        }
+        _ => "is needed, because the file does not say which network it is of",
+    }
+}
 
 /// A remark that a person should read before trusting a classifier of foreign weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -327,6 +353,12 @@ pub enum ConversionNote {
         used: String,
         /// Names of the others.
         others: Vec<String>,
+    },
+    /// No origin is set, and the tensors have the names of this one's. Without it, its crop, mean and standard
+    /// deviation are not used, and scores differ from the original's.
+    LikelyOrigin {
+        /// The origin that the weights seem to be of.
+        origin: Origin,
     },
     /// The origin prepares faces differently from what a model file can say. References
     /// ([`Classifier::record_reference`]) show how much that changes the scores.
@@ -342,6 +374,11 @@ impl fmt::Display for ConversionNote {
             Self::OtherNetworks { used, others } => {
                 write!(f, "the weights are `{used}`; the file also has `{}`", others.join(" and "))
             }
+            Self::LikelyOrigin { origin } => write!(
+                f,
+                "the names of the tensors are those of another project, and without its crop and pixels the scores \
+                 differ from the original's (origin `{origin}`?)"
+            ),
             Self::Preparation { difference } => f.write_str(difference),
         }
     }

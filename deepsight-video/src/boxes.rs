@@ -111,7 +111,7 @@ fn read_index(file: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
 
 /// Reads the head of a box: its type, the length of the head, and that of the whole box, of which `left` bytes are in
 /// the file at most.
-fn header(file: &mut impl Read, left: u64) -> io::Result<Option<([u8; 4], u64, u64)>> {
+pub(crate) fn header(file: &mut impl Read, left: u64) -> io::Result<Option<([u8; 4], u64, u64)>> {
     let mut head = [0; 8];
     if left < 8 {
         return Ok(None);
@@ -130,21 +130,22 @@ fn header(file: &mut impl Read, left: u64) -> io::Result<Option<([u8; 4], u64, u
     Ok((length >= header).then_some((kind, header, length)))
 }
 
-/// Returns the contents of the boxes of one type within another box.
-pub(crate) fn children<'a>(parent: &'a [u8], kind: &'a [u8; 4]) -> impl Iterator<Item = &'a [u8]> {
+/// Returns the types and contents of the boxes within another box.
+pub(crate) fn all_children(parent: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
     let mut rest = parent;
     std::iter::from_fn(move || {
-        loop {
-            let (found, header, length) = header(&mut &*rest, rest.len() as u64).ok()??;
-            let length = usize::try_from(length).unwrap_or(usize::MAX).min(rest.len());
-            let (this, after) = rest.split_at(length);
-            rest = after;
-            if found == *kind {
-                return this.get(header as usize..);
-            }
-        }
+        let (kind, header, length) = header(&mut &*rest, rest.len() as u64).ok()??;
+        let length = usize::try_from(length).unwrap_or(usize::MAX).min(rest.len());
+        let (this, after) = rest.split_at(length);
+        rest = after;
+        Some((kind, this.get(header as usize..)?))
     })
-    .take(MAX_BOXES)
+}
+
+/// Returns the contents of the boxes of one type within another box.
+pub(crate) fn children<'a>(parent: &'a [u8], kind: &'a [u8; 4]) -> impl Iterator<Item = &'a [u8]> {
+    let of_kind = all_children(parent).filter(move |(found, _)| found == kind);
+    of_kind.map(|(_, content)| content).take(MAX_BOXES)
 }
 
 /// Returns the content of the first box of one type within another box.

@@ -134,6 +134,11 @@ impl ByteQueue {
         Peek { queue: Arc::clone(self), at: 0, most, canceled: self.lock().canceled }
     }
 
+    /// Returns the first bytes that have come and were not taken, at most `most`, without waiting for more.
+    pub(crate) fn first_bytes(&self, most: usize) -> Vec<u8> {
+        self.lock().bytes.iter().take(most).copied().collect()
+    }
+
     /// Returns a reader of all bytes, which takes them out of the queue.
     pub(crate) fn take(self: &Arc<Self>) -> Take {
         self.lock().capacity = READ_AHEAD;

@@ -13,7 +13,7 @@ use std::{
 use deepsight_core::{Frame, image::RgbImage};
 
 use crate::{
-    DecodeOptions, Video, VideoError, VideoInfo,
+    DecodeOptions, Video, VideoError, VideoInfo, cure,
     ffmpeg::{self, Address, DecodeJob},
     marks::{Line, Mark, Marks},
     probe::refusal,
@@ -179,7 +179,7 @@ pub(crate) fn failure(path: &Path, ending: Ending, frames: u64, options: &Decode
         VideoError::NotAVideo { path, .. } => {
             VideoError::Decode { path, frames, status: ending.status, stderr: ending.stderr }
         }
-        refused => refused,
+        refused => cure::explain(refused, &[]),
     }
 }
 

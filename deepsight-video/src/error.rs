@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{HwAccel, Limit, PixelFormat};
+use crate::{HwAccel, Limit, PixelFormat, cure};
 
 /// Errors of opening and decoding a video. Every message is one line.
 #[derive(Debug, thiserror::Error)]
@@ -150,7 +150,7 @@ pub enum VideoError {
     NotAVideo {
         /// The file.
         path: PathBuf,
-        /// Last messages of ffprobe.
+        /// What the file seems to be and what to do, then the last messages of ffprobe.
         reason: String,
     },
     /// An MP4 file without its index (`moov`), which stands at the end of a recording: the file is cut short, or was
@@ -183,6 +183,26 @@ pub enum VideoError {
         /// The file.
         path: PathBuf,
     },
+    /// The initialization segment of a stream (DASH, HLS, CMAF), which describes pictures and holds none.
+    #[error(
+        "{path}: an initialization segment without the segments after it, which hold the pictures; join them into one \
+         file, such as with `cat init.mp4 segment*.m4s > clip.mp4`",
+        path = shown(path)
+    )]
+    NoSegments {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file with a Y4M stream, which is read from a pipe only ([`PipedVideo`](crate::PipedVideo)).
+    #[error(
+        "{path}: is a Y4M stream, which is read from a pipe and not from a file; send it through a pipe, or compress \
+         it without loss, such as with `ffmpeg -i clip.y4m -c:v ffv1 clip.mkv`",
+        path = shown(path)
+    )]
+    Y4mFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// The video is encrypted.
     #[error("{path}: the video is encrypted; give a file without copy protection", path = shown(path))]
     Encrypted {
@@ -194,11 +214,14 @@ pub enum VideoError {
     NotAllowed {
         /// The file.
         path: PathBuf,
-        /// Message of ffprobe or ffmpeg.
+        /// What the file is and what to do, then the message of ffprobe or ffmpeg.
         reason: String,
     },
     /// The file has no moving picture: audio only, or audio with cover art.
-    #[error("{path}: has no video stream", path = shown(path))]
+    #[error(
+        "{path}: has no video stream, only sound, subtitles or cover art; give the file that has the moving pictures",
+        path = shown(path)
+    )]
     NoVideoStream {
         /// The file.
         path: PathBuf,
@@ -237,7 +260,10 @@ pub enum VideoError {
         max_side: u32,
     },
     /// ffmpeg failed while decoding.
-    #[error("{path}: ffmpeg failed after {frames} frames ({status}): {stderr}", path = shown(path))]
+    #[error(
+        "{path}: decoding failed after {frames} frames; {advice}; ffmpeg says ({status}): {stderr}",
+        path = shown(path), advice = cure::of_decoding(stderr)
+    )]
     Decode {
         /// The file.
         path: PathBuf,

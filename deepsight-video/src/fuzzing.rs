@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::boxes::{Boxes, children, word};
+use crate::heif::HeifPicture;
 use crate::scan::Packets;
 use crate::still::{self, Kind};
 use crate::{Animation, DecodeLimits, DecodeOptions, Sampling, Still, Video, Y4m, answer, probe, seek, transport};
@@ -87,7 +88,8 @@ fn samples_of(mp4: &[u8]) -> usize {
     count
 }
 
-/// Reads a still or animated picture of few pixels, upright and turned. Returns whether it was readable to its end.
+/// Reads a still or animated picture of few pixels, upright and turned. Of an AVIF or HEIC picture, which ffmpeg
+/// decodes, it reads the description. Returns whether it was readable to its end.
 ///
 /// # Panics
 /// Panics if a frame has another size than the headers say.
@@ -108,6 +110,7 @@ pub fn picture(bytes: &[u8]) -> bool {
             let size = (animation.width(), animation.height());
             frames.all(|frame| frame.is_ok_and(|frame| frame.image.dimensions() == size || panic!("{size:?}")))
         }
+        Ok(Some(Kind::Heif { .. })) => HeifPicture::read(&file.0).is_ok_and(|picture| picture.is_some()),
         _ => false,
     }
 }

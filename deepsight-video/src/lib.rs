@@ -8,6 +8,7 @@ mod byte_queue;
 #[cfg(test)]
 #[path = "../tests/suite/clips.rs"]
 mod clips;
+mod cure;
 mod decode;
 mod error;
 mod facts;
@@ -18,6 +19,7 @@ mod frames;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod heif;
 mod hwaccel;
 mod limits;
 mod marks;

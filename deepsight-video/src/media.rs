@@ -5,7 +5,7 @@ use std::path::Path;
 use deepsight_core::{CancelToken, CloserFrames, Frame, Input, Report};
 
 use crate::{
-    Animation, AnimationFrames, DecodeOptions, Frames, Sampling, Still, Video, VideoError,
+    Animation, AnimationFrames, DecodeOptions, Frames, Sampling, Still, Video, VideoError, heif,
     still::{self, Kind},
 };
 
@@ -24,7 +24,8 @@ use crate::{
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Media {
-    /// A video, which ffmpeg decodes. Animated GIFs and PNGs are videos.
+    /// A video, which ffmpeg decodes. Animated GIFs and PNGs are videos, and so are AVIF and HEIC pictures: videos of
+    /// one frame.
     Video(Box<Video>),
     /// A still picture.
     Still(Still),
@@ -41,19 +42,24 @@ impl Media {
         Self::open_with(path, &DecodeOptions::default())
     }
 
-    /// Probes the file: as a picture if it is a JPEG, WebP, or PNG without animation, as a video otherwise.
+    /// Probes the file: as a picture if it is a JPEG, WebP, or PNG without animation, as a video otherwise. An AVIF or
+    /// HEIC picture is decoded once, to learn whether the ffmpeg at hand can. Its rotation and mirroring are applied.
     ///
     /// # Errors
     /// Returns the errors of [`Video::open_with`]. For a picture, these are [`VideoError::Stopped`] if the opening was
     /// cancelled before it began, [`VideoError::Io`] if it cannot be read, [`VideoError::OverLimit`] if its file or its
     /// number of pixels exceeds the limits of a video, and
-    /// [`VideoError::NotAVideo`] if it is damaged. Pictures in other formats are [`VideoError::NotAllowed`].
+    /// [`VideoError::NotAVideo`] if it is damaged. Pictures in other formats, and AVIF and HEIC pictures that ffmpeg
+    /// cannot decode, are [`VideoError::NotAllowed`].
     pub fn open_with(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Self, VideoError> {
         let path = path.as_ref();
         options.check_cancel(path)?;
         match still::recognize(path)? {
             Some(Kind::Still(format)) => Still::open(path, format, options).map(Self::Still),
             Some(Kind::AnimatedWebp) => Animation::open(path, options).map(Self::Animation),
+            Some(Kind::Heif { kind, sequence }) => {
+                heif::open(path, (kind, sequence), options).map(|video| Self::Video(Box::new(video)))
+            }
             None => Video::open_with(path, options).map(|video| Self::Video(Box::new(video))),
         }
     }
@@ -96,7 +102,9 @@ impl Media {
     pub fn is_still(&self) -> bool {
         match self {
             Self::Video(video) => {
-                ["gif", "apng"].contains(&video.info().container.as_str()) && video.info().frame_count == 1
+                let container = video.info().container.as_str();
+                let may_be_still = ["gif", "apng"].contains(&container) || heif::is_container(container);
+                may_be_still && video.info().frame_count == 1
             }
             Self::Still(_) => true,
             Self::Animation(animation) => animation.frame_count() == 1,
@@ -145,7 +153,13 @@ impl Media {
     /// Returns the description of the file for a report: path, size and probed properties, without the hash.
     pub fn input(&self) -> Input {
         match self {
-            Self::Video(video) => video.input(),
+            Self::Video(video) => {
+                let mut input = video.input();
+                if heif::is_container(&video.info().container) {
+                    (input.frame_rate, input.variable_frame_rate, input.duration) = (None, None, None);
+                }
+                input
+            }
             Self::Still(still) => still.input(),
             Self::Animation(animation) => animation.input(),
         }

@@ -16,6 +16,7 @@ use crate::{
     DecodeLimits, DecodeOptions, Limit, Note, Sampling, VideoError, Y4m,
     boxes::Boxes,
     byte_queue::{ByteQueue, End, Take},
+    cure,
     decode::{failure, frame, room_for_a_frame},
     ffmpeg::{self, Address, DecodeJob, Programs},
     marks::{Line, Mark, Marks},
@@ -36,6 +37,9 @@ const LONG_HEAD: usize = 64 << 20;
 
 /// Bytes that tell Y4M and pictures from other containers.
 const MAGIC_BYTES: usize = 12;
+
+/// Bytes of a refused stream that tell what it is.
+const HEAD_OF_REFUSED: usize = 1 << 12;
 
 /// The frames of a video that arrives on a reader, such as standard input or a socket: an iterator of
 /// `Result<Frame, VideoError>` in order of presentation.
@@ -172,7 +176,8 @@ impl PipedVideo {
             let reason = "it is a picture or a GIF, which cannot be read from a pipe; save it to a file and give that";
             return Err(VideoError::NotAllowed { path: NAME.into(), reason: reason.into() });
         }
-        let container = Container::start(queue, options, sampling)?;
+        let container = Container::start(queue, options, sampling);
+        let container = container.map_err(|error| cure::explain(error, &queue.first_bytes(HEAD_OF_REFUSED)))?;
         let (input, notes) = (container.input(), container.picture.notes.clone());
         Ok((Decoder::Container(Box::new(container)), input, notes))
     }
@@ -370,7 +375,7 @@ impl Container {
             return Err(VideoError::TruncatedFrame { path, frame: self.given, got, want });
         }
         if progress.decoded == 0 {
-            return Err(VideoError::Probe { path, reason: "its video stream has no frames".into() });
+            return Err(VideoError::Probe { path, reason: NO_FRAMES.into() });
         }
         match self.declared_frames(&progress, &ending.stderr) {
             Some(want) => Err(VideoError::Truncated { path, got: progress.decoded, want }),
@@ -417,6 +422,9 @@ impl Container {
         VideoError::Spawn { program: self.programs.ffmpeg.clone(), source }
     }
 }
+
+const NO_FRAMES: &str = "its video stream has no frames; send all of it, and of a stream in segments the \
+                         initialization segment and the segments after it";
 
 /// Messages of ffmpeg's readers of Matroska and MP4 about a file that ends in the middle.
 const CUT: [&str; 2] = ["File ended prematurely", "partial file"];

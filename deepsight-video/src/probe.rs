@@ -12,6 +12,7 @@ use crate::{
     answer::{self, Answer, Unread},
     boxes::Boxes,
     byte_queue::ByteQueue,
+    cure::{self, refused_decoder},
     facts,
     ffmpeg::{self, Address, Opened, Programs},
     orientation::Orientation,
@@ -133,7 +134,7 @@ pub(crate) fn look(
         {
             VideoError::Encrypted { path }
         }
-        (error, _) => error,
+        (error, _) => cure::explain_file(error, path),
     })
 }
 
@@ -205,6 +206,9 @@ impl Prober<'_> {
         }
         if packets.frames(header.stream) > self.limits.max_frames {
             return Err(self.too_many_frames(packets.frames(header.stream)));
+        }
+        if packets.frames(header.stream) == 0 {
+            return Err(cure::of_no_frames(self.path, index));
         }
         let clock = Clock::of(&header.container);
         let mut scan = packets.finish(header.stream, header.tick, clock);
@@ -279,7 +283,7 @@ impl Prober<'_> {
         if let Err(error) = self.finish(process) {
             let stream = *stream.lock().unwrap_or_else(PoisonError::into_inner);
             if let (VideoError::NotAllowed { reason, .. }, Some(stream)) = (&error, stream) {
-                *refused = refused_decoder(reason).map(|decoder| Opened { stream, decoder });
+                *refused = refused_decoder(reason).map(|decoder| Opened { stream, decoder: decoder.to_owned() });
             }
             return Err(error);
         }
@@ -402,13 +406,6 @@ fn warning(line: &[u8]) -> Option<&str> {
 /// Returns the index of the stream that ffprobe could not open a decoder for.
 fn unopened_stream(warning: &str) -> Option<u32> {
     warning.strip_prefix("Could not open codec for input stream ")?.trim().parse().ok()
-}
-
-/// Returns the name of the decoder in `Codec (wavpack)`.
-fn refused_decoder(reason: &str) -> Option<String> {
-    let name = reason.rsplit_once("Codec (")?.1.strip_suffix(')')?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
-    (!name.is_empty() && name.chars().all(plain)).then(|| name.to_owned())
 }
 
 /// Returns a value of a line such as `frame|key_frame=1|width=64`.
@@ -804,7 +801,7 @@ mod tests {
         let line = b"[warning] Could not open codec for input stream 12";
         assert_eq!(warning(line).and_then(unopened_stream), Some(12));
         assert_eq!(warning(b"[snow @ 0x5] [error] Codec (snow) not on whitelist 'a'"), None);
-        assert_eq!(refused_decoder("[snow] Codec (snow)").as_deref(), Some("snow"));
+        assert_eq!(refused_decoder("[snow] Codec (snow)"), Some("snow"));
         for bad in ["", "Codec ()", "Codec (a,b)", "Codec (a", "snow"] {
             assert_eq!(refused_decoder(bad), None, "{bad}");
         }

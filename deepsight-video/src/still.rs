@@ -14,7 +14,7 @@ use deepsight_core::{
     },
 };
 
-use crate::{DecodeLimits, DecodeOptions, Limit, VideoError, facts, video};
+use crate::{DecodeLimits, DecodeOptions, Limit, VideoError, facts, heif::HeifKind, video};
 
 /// Largest file of a still picture. Decoders keep the whole file in memory, unlike that of a video.
 const MAX_FILE_BYTES: u64 = 512 << 20;
@@ -195,11 +195,16 @@ pub(crate) fn turned(picture: DynamicImage, quarters: u32) -> DynamicImage {
     }
 }
 
-/// A kind of picture that is read without ffmpeg.
+/// A kind of picture that is not opened as a video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Still(ImageFormat),
     AnimatedWebp,
+    /// An AVIF or HEIC picture, or a sequence of them if `sequence`, which ffmpeg decodes if it can.
+    Heif {
+        kind: HeifKind,
+        sequence: bool,
+    },
 }
 
 /// Returns the kind of a picture, judged by the file's content; `None` for everything else, such as a video, an
@@ -220,12 +225,8 @@ pub(crate) fn recognize(path: &Path) -> Result<Option<Kind>, VideoError> {
 /// Returns the kind of a picture that begins with these bytes, or `None` if they are not those of a picture.
 /// For a picture that is not supported, the error says how to convert it.
 pub(crate) fn kind_of(head: &[u8]) -> Result<Option<Kind>, &'static str> {
-    const HEIF: &str = "it is a HEIC picture; convert it to JPEG first, such as with `heif-convert picture.heic \
-                        picture.jpg`";
-    const AVIF: &str =
-        "it is an AVIF picture; convert it to PNG first, such as with `avifdec picture.avif picture.png`";
-    const OTHER: &str = "it is a picture in a format other than JPEG, PNG, WebP and GIF; convert it to PNG first, such \
-                         as with `magick picture.tiff picture.png`";
+    const OTHER: &str = "it is a picture in a format other than JPEG, PNG, WebP, AVIF, HEIC and GIF; convert it to PNG \
+                         first, such as with `magick picture.tiff picture.png`";
     match head {
         [0xff, 0xd8, 0xff, ..] => Ok(Some(Kind::Still(ImageFormat::Jpeg))),
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => {
@@ -236,11 +237,9 @@ pub(crate) fn kind_of(head: &[u8]) -> Result<Option<Kind>, &'static str> {
             [b'V', b'P', b'8', b'X', _, _, _, _, flags, ..] if flags & 2 != 0 => Ok(Some(Kind::AnimatedWebp)),
             _ => Ok(Some(Kind::Still(ImageFormat::WebP))),
         },
-        [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => match brand.first_chunk::<4>() {
-            Some(b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1") => Err(HEIF),
-            Some(b"avif" | b"avis") => Err(AVIF),
-            _ => Ok(None),
-        },
+        [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => {
+            Ok(HeifKind::of_brand(brand).map(|(kind, sequence)| Kind::Heif { kind, sequence }))
+        }
         // TIFF and most raw formats of cameras, JPEG XL, JPEG 2000.
         [b'I', b'I', 0x2a, 0, ..] | [b'M', b'M', 0, 0x2a, ..] | [0xff, 0x0a, ..] => Err(OTHER),
         [0, 0, 0, 0x0c, b'J', b'X', b'L', b' ', ..] | [0, 0, 0, 0x0c, b'j', b'P', b' ', b' ', ..] => Err(OTHER),
@@ -335,13 +334,14 @@ mod tests {
         {
             assert_eq!(kind_of(video), Ok(None), "{video:?}");
         }
-        for (head, cure) in [
-            (b"\0\0\0\x18ftypheic".to_vec(), "heif-convert"),
-            (b"\0\0\0\x18ftypmif1".to_vec(), "heif-convert"),
-            (b"\0\0\0\x18ftypavif".to_vec(), "avifdec"),
-            (b"II*\0".to_vec(), "convert it to PNG"),
-            (b"BM\x10\0\0\0\0\0\0\0".to_vec(), "convert it to PNG"),
-        ] {
+        let heif = |kind, sequence| Ok(Some(Kind::Heif { kind, sequence }));
+        assert_eq!(kind_of(b"\0\0\0\x18ftypheic"), heif(HeifKind::Heic, false));
+        assert_eq!(kind_of(b"\0\0\0\x18ftypmif1"), heif(HeifKind::Heic, false));
+        assert_eq!(kind_of(b"\0\0\0\x18ftypavif"), heif(HeifKind::Avif, false));
+        assert_eq!(kind_of(b"\0\0\0\x18ftypavis"), heif(HeifKind::Avif, true));
+        for (head, cure) in
+            [(b"II*\0".to_vec(), "convert it to PNG"), (b"BM\x10\0\0\0\0\0\0\0".to_vec(), "convert it to PNG")]
+        {
             assert!(kind_of(&head).unwrap_err().contains(cure), "{head:?}");
         }
     }

@@ -10,8 +10,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    DecodeOptions, Frames, Limit, Note, Sampling, VideoError,
+    DecodeOptions, Frames, Limit, Note, Sampling, VideoError, cure,
     ffmpeg::{self, Programs},
+    orientation::Orientation,
     picture::Picture,
     probe::{self, Header, Probed},
     sampling::Timeline,
@@ -54,7 +55,19 @@ impl Video {
     /// or codec that is not allowed, if the video is over a limit, if ffprobe takes too long, if
     /// [`max_side`](DecodeOptions::max_side) is 0, or if the opening was [cancelled](DecodeOptions::cancel).
     pub fn open_with(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Self, VideoError> {
-        let path = path.as_ref();
+        Self::open_turned(path.as_ref(), options, None)
+    }
+
+    /// Opens a file whose orientation is not the one that ffprobe prints.
+    pub(crate) fn open_picture(
+        path: &Path,
+        options: &DecodeOptions,
+        orientation: Orientation,
+    ) -> Result<Self, VideoError> {
+        Self::open_turned(path, options, Some(orientation))
+    }
+
+    fn open_turned(path: &Path, options: &DecodeOptions, orientation: Option<Orientation>) -> Result<Self, VideoError> {
         options.check_cancel(path)?;
         let limits = &options.limits;
         let metadata = fs::metadata(path).map_err(|source| {
@@ -81,7 +94,10 @@ impl Video {
         let probed = probe::look(path, metadata.len(), &programs, options);
         // An ffprobe that was killed looks like one that failed.
         options.check_cancel(path)?;
-        let probed = probed?;
+        let mut probed = probed?;
+        if let Some(orientation) = orientation {
+            probed.header.orientation = orientation;
+        }
         let has_filters = |filters: &[&str]| ffmpeg::has_filters(&programs.ffmpeg, filters);
         Self::of(path, metadata.len(), options, programs.clone(), probed, has_filters)
     }
@@ -99,8 +115,7 @@ impl Video {
         let (limits, Probed { mut header, scan, key_frames, facts }) = (&options.limits, probed);
         header.orientation = header.orientation.turned(options.turn);
         if scan.frames == 0 {
-            let reason = "its video stream has no frames".into();
-            return Err(VideoError::Probe { path: path.to_path_buf(), reason });
+            return Err(VideoError::Probe { path: path.to_path_buf(), reason: cure::NO_FRAMES.into() });
         }
         let picture = Picture::plan(&header, &key_frames, options.max_side, limits.max_pixels, has_filters)?;
         limits.check_pixels(path, picture.displayed)?;

@@ -14,7 +14,7 @@ use crate::vision_transformer::import::{Contents, TransformerChoice, head_of};
 use crate::vision_transformer::{VisionTransformer, VisionTransformerConfig};
 use crate::{
     Error,
-    model::{ModelCard, ModelLimits, Network, TransformerName},
+    model::{ModelCard, ModelLimits, Network, Origin, TransformerName},
 };
 
 /// The kind of weights to read from a checkpoint that has both.
@@ -318,6 +318,21 @@ impl ForeignWeights {
     /// As for [`network`](Self::network).
     pub fn is_deepfakebench(&self) -> Result<bool, Error> {
         self.chosen().map(|candidate| candidate.is_deepfakebench)
+    }
+
+    /// Returns the project with EfficientNets whose modules have the names of this file's. It is a guess, because
+    /// another program may use the same names.
+    pub(crate) fn likely_origin(&self) -> Result<Option<Origin>, Error> {
+        let candidate = self.chosen()?;
+        let holder = candidate.prefix.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+        Ok(match (candidate.naming, holder) {
+            _ if candidate.is_transformer => None,
+            _ if candidate.is_deepfakebench => Some(Origin::DeepfakeBench),
+            (Naming::EfficientNetPytorch, "net") => Some(Origin::SelfBlendedImages),
+            (Naming::EfficientNetPytorch, "efficientnet") => Some(Origin::Polimi),
+            (Naming::Timm, "encoder") => Some(Origin::Selimsef),
+            _ => None,
+        })
     }
 
     /// Returns the name of the network that timm's training script wrote into the checkpoint under `arch`, or that

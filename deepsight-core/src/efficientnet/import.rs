@@ -287,7 +287,7 @@ pub(super) fn read_state_dict<B: Backend>(
     if is_single {
         shapes.iter_mut().filter(|(name, _)| name.starts_with(CLASSIFIER)).for_each(|(_, shape)| shape[0] = 2);
     }
-    check_shapes(&expected, &shapes).map_err(|error| match other_architecture(network, &shapes) {
+    check_shapes(&expected, &shapes).map_err(|error| match other_architecture(choice, &found, network) {
         Some(found) => Error::OtherArchitecture { found },
         None => error,
     })?;
@@ -312,22 +312,26 @@ fn is_single_logit(expected: &BTreeMap<String, Vec<usize>>, found: &BTreeMap<Str
     })
 }
 
-/// Returns the architecture to which the tensors belong without their classifier, if it is another than the network's.
+/// Returns the architecture to which the tensors of a file belong without their classifier, if it is another than the
+/// network's. `found` has the shapes by the file's own names.
 fn other_architecture<B: Backend>(
-    network: &EfficientNet<B>,
+    choice: &Choice<'_>,
     found: &BTreeMap<String, Vec<usize>>,
+    network: &EfficientNet<B>,
 ) -> Option<Architecture> {
-    let body = |shapes: &BTreeMap<String, Vec<usize>>| -> BTreeMap<String, Vec<usize>> {
-        let body = shapes.iter().filter(|(name, _)| !name.starts_with(CLASSIFIER));
-        body.map(|(name, shape)| (name.clone(), shape.clone())).collect()
+    // efficientnet_pytorch numbers blocks across all stages, so timm's name of a tensor depends on the network.
+    let fits = |network: &EfficientNet<B>| {
+        let names = timm_names(choice, found, network, false);
+        let mut expected = network.state_shapes();
+        expected.retain(|name, _| !name.starts_with(CLASSIFIER));
+        let is_there = |name: &String, shape: &Vec<usize>| names.get(name).is_some_and(|own| found[own] == *shape);
+        expected.len() == names.len() && expected.iter().all(|(name, shape)| is_there(name, shape))
     };
-    let found = body(found);
-    if found == body(&network.state_shapes()) {
+    if fits(network) {
         return None;
     }
     let device = network.conv_stem.weight.lazy_device();
-    let fits = |known: &Architecture| body(&known.config().init::<B>(&device).state_shapes()) == found;
-    Architecture::ALL.into_iter().find(fits)
+    Architecture::ALL.into_iter().find(|known| fits(&known.config().init::<B>(&device)))
 }
 
 /// Returns timm's name of every tensor, with the file's own name. Prefixes are removed, batch counters and the tensors

@@ -425,6 +425,20 @@ fn an_origin_sets_its_crop_size_and_normalization_and_refuses_the_names_of_other
         assert_eq!(efficientnet(&card).padding, padding, "{origin}");
         assert_eq!(origin.name().parse::<Origin>().unwrap(), origin);
     }
+    for (origin, weights) in [
+        (Origin::SelfBlendedImages, &sbi),
+        (Origin::DeepfakeBench, &bench),
+        (Origin::Polimi, &polimi),
+        (Origin::Selimsef, &timm),
+    ] {
+        // Without an origin, the names suggest it.
+        let error = Conversion::new("x").card(weights).unwrap_err().to_string();
+        assert!(error.contains(&format!("(origin `{origin}`?)")), "{error}");
+        let named = Conversion::new("x").with_network("tf_efficientnet_b4".parse::<NetworkName>().unwrap());
+        assert_eq!(named.notes(weights).unwrap(), [ConversionNote::LikelyOrigin { origin }]);
+        let prepared = named.with_crop(FaceCrop::Box).with_mean([0.0; 3]).with_std([1.0; 3]);
+        assert_eq!(prepared.notes(weights).unwrap(), []);
+    }
     for (origin, weights, guess) in [
         (Origin::SelfBlendedImages, &bench, "deepfakebench"),
         (Origin::DeepfakeBench, &sbi, "sbi or polimi"),
@@ -457,6 +471,61 @@ fn one_logit_stands_for_the_second_class_and_its_softmax_is_the_sigmoid() {
     let score = classifier.classify(&[face()]).unwrap()[0].fake_probability;
     assert_eq!(zero, 0.0);
     assert!((score - 1.0 / (1.0 + (-z).exp())).abs() < 1e-6, "{score} {z}");
+}
+
+/// Returns weights under the names that efficientnet_pytorch has for them.
+fn renamed(weights: &StateDict) -> StateDict {
+    let place = |name: &str| -> Option<(usize, usize)> {
+        let mut words = name.strip_prefix("blocks.")?.split('.').map(str::parse::<usize>);
+        Some((words.next()?.ok()?, words.next()?.ok()?))
+    };
+    let mut places: Vec<_> = weights.keys().filter_map(|name| place(name)).collect();
+    places.sort_unstable();
+    places.dedup();
+    let theirs = |name: &str| {
+        let Some((stage, index)) = place(name) else {
+            return match name.split_once('.').unwrap() {
+                ("bn1", tensor) => format!("_bn0.{tensor}"),
+                ("bn2", tensor) => format!("_bn1.{tensor}"),
+                ("classifier", tensor) => format!("_fc.{tensor}"),
+                (layer, tensor) => format!("_{layer}.{tensor}"),
+            };
+        };
+        let block = format!("blocks.{stage}.{index}.");
+        let is_separable = !weights.contains_key(&format!("{block}conv_pwl.weight"));
+        let (layer, tensor) = name[block.len()..].rsplit_once('.').unwrap();
+        let layer = match (layer, is_separable) {
+            ("conv_pw", true) | ("conv_pwl", _) => "project_conv",
+            ("conv_pw", false) => "expand_conv",
+            ("conv_dw", _) => "depthwise_conv",
+            ("bn1", false) => "bn0",
+            ("bn1", true) | ("bn2", false) => "bn1",
+            ("bn2", true) | ("bn3", _) => "bn2",
+            ("se.conv_reduce", _) => "se_reduce",
+            ("se.conv_expand", _) => "se_expand",
+            (other, _) => panic!("{other}"),
+        };
+        let number = places.binary_search(&(stage, index)).unwrap();
+        format!("_blocks.{number}._{layer}.{tensor}")
+    };
+    weights.iter().map(|(name, weight)| (theirs(name), weight.clone())).collect()
+}
+
+#[test]
+fn a_wrong_architecture_is_named_by_the_right_one_where_names_number_blocks_across_stages() {
+    let b0 = Architecture::EfficientNetB0.config().init::<B>(&Default::default()).state_dict();
+    let file = plain_file(&prefixed("net.", &renamed(&b0)));
+    let foreign = ForeignWeights::from_dictionaries(vec![("model".to_owned(), file)]).unwrap();
+    let of_b4 = Conversion::new("x").with_origin(Origin::SelfBlendedImages);
+    let error = of_b4.classifier::<B>(&foreign, &Default::default()).map(drop).unwrap_err();
+    // The variants of B0 have the same tensors.
+    let Error::OtherArchitecture { found } = error else { panic!("{error}") };
+    assert!(matches!(found, Architecture::EfficientNetB0 | Architecture::TfEfficientNetB0), "{found}");
+    // The named network prepares faces as the origin does.
+    let of_b0 = of_b4.with_network("efficientnet_b0".parse::<NetworkName>().unwrap());
+    let classifier = of_b0.classifier::<B>(&foreign, &Default::default()).unwrap();
+    assert!(classifier.network().unwrap().state_dict() == b0);
+    assert_eq!(classifier.card().crop, FaceCrop::Margin { fraction: 0.125 });
 }
 
 #[test]

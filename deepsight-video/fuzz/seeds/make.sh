@@ -68,6 +68,7 @@ picture plain.jpg -frames:v 1 -pix_fmt yuvj420p
 picture gray.jpg -frames:v 1 -pix_fmt gray
 picture lossy.webp -c:v libwebp -frames:v 1
 picture lossless.webp -c:v libwebp -lossless 1 -pix_fmt bgra -frames:v 1
+picture plain.avif -frames:v 1 -c:v libaom-av1 -still-picture 1
 picture moving.webp -c:v libwebp_anim
 picture clear.webp -vf "colorkey=black" -c:v libwebp_anim -lossless 1 -pix_fmt bgra
 # The picture lies on its side: orientation 6 in its EXIF data.

@@ -36,6 +36,12 @@ impl Clips {
         self.ffmpeg(name, &of("-fps_mode")).unwrap_or_else(|_| self.make_with(name, &of("-vsync")))
     }
 
+    /// Works as [`Clips::make`]. Returns `None`, after a message, if this ffmpeg cannot make the file.
+    pub(crate) fn make_if_possible(&self, name: &str, words: &str) -> Option<PathBuf> {
+        let made = self.ffmpeg(name, &words.split_whitespace().collect::<Vec<_>>());
+        made.map_err(|error| eprintln!("skipped: this ffmpeg cannot make {name}: {error}")).ok()
+    }
+
     fn ffmpeg(&self, name: &str, arguments: &[&str]) -> Result<PathBuf, String> {
         let path = self.path(name);
         let mut command = Command::new("ffmpeg");

@@ -181,6 +181,70 @@ fn playlists_that_open_other_files_are_refused_under_any_name() {
     assert!(matches!(error, VideoError::NotAllowed { .. }), "{error:?}");
 }
 
+/// Returns our part of a message, which stands before ffmpeg's.
+fn advice(error: &VideoError) -> String {
+    let text = error.to_string();
+    text.split_once("; ffmpeg says: ").unwrap_or_else(|| panic!("{text}")).0.to_owned()
+}
+
+#[test]
+fn a_file_that_is_refused_says_what_it_is_and_what_to_do_before_ffmpegs_words() {
+    let clips = Clips::new();
+    clips.make("list.m3u8", &format!("{} -c:v libx264 -f hls", ramp_source(10)));
+    clips.make("stream.mpd", &format!("{} -c:v libx264 -f dash", ramp_source(10)));
+    clips.make("raw.mov", &format!("{} -c:v v210", ramp_source(3)));
+    clips.make("film.swf", &format!("{} -c:v flv", ramp_source(10)));
+    clips.make("sound.wav", "-f lavfi -i sine=d=0.2");
+    clips.make("film.rm", &format!("{} -c:v rv20", ramp_source(10)));
+    clips.write("film.srt", b"1\n00:00:00,000 --> 00:00:01,000\nHello\n");
+    clips.write("page.mp4", b"<!DOCTYPE html>\n<html><body>Sign in to watch</body></html>\n");
+    clips.write("answer.mp4", b"{\"error\": \"not found\"}\n");
+    clips.write("film.zip", b"PK\x03\x04\x14\0\0\0\x08\0 and so on");
+    clips.write("zeros.mp4", &[0; 4096]);
+    for (name, part) in [
+        ("list.m3u8", "`ffmpeg -i list.m3u8 -c copy clip.mp4`"),
+        ("stream.mpd", "`ffmpeg -i manifest.mpd -c copy clip.mp4`"),
+        ("raw.mov", "the codec v210 is not on the list"),
+        ("film.swf", "the container swf is not on the list"),
+        ("film.rm", "the container rm is not on the list"),
+        ("sound.wav", "it has sound and no pictures"),
+        ("film.srt", "it has subtitles and no pictures"),
+        ("page.mp4", "it is a web page"),
+        ("answer.mp4", "it is a text file"),
+        ("film.zip", "it is an archive"),
+        ("zeros.mp4", "it begins with zeros only"),
+    ] {
+        let error = open_error(clips.path(name));
+        assert!(advice(&error).contains(part), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_y4m_file_and_a_file_without_pictures_name_the_cure() {
+    let clips = Clips::new();
+    let y4m = clips.make("ramp.y4m", &format!("{} -pix_fmt yuv420p", ramp_source(3)));
+    let error = open_error(y4m);
+    assert!(matches!(error, VideoError::Y4mFile { .. }) && error.to_string().contains("pipe"), "{error}");
+    let sound = open_error(clips.make("sound.m4a", "-f lavfi -i sine=d=0.2 -c:a aac"));
+    assert!(sound.to_string().contains("give the file that has the moving pictures"), "{sound}");
+}
+
+#[test]
+fn an_initialization_segment_alone_misses_its_segments() {
+    let clips = Clips::new();
+    let ramp = ramp_source(20);
+    clips.make("stream.mpd", &format!("{ramp} -c:v libx264 -g 10 -f dash -seg_duration 1"));
+    let error = open_error(clips.path("init-stream0.m4s"));
+    assert!(matches!(error, VideoError::NoSegments { .. }) && error.to_string().contains("cat init.mp4"), "{error}");
+    let webm = clips.make("stream.webm", &format!("{ramp} -c:v libvpx-vp9 -deadline realtime -g 10"));
+    let webm = std::fs::read(webm).unwrap();
+    let cluster = webm.windows(4).position(|bytes| bytes == [0x1f, 0x43, 0xb6, 0x75]).unwrap();
+    let error = open_error(clips.write("init.webm", &webm[..cluster]));
+    assert!(matches!(error, VideoError::NoSegments { .. }), "{error:?}");
+    let error = open_error(clips.write("segment.webm", &webm[cluster..]));
+    assert!(matches!(error, VideoError::NoInitialization { .. }), "{error:?}");
+}
+
 #[test]
 fn pictures_and_unlisted_codecs_are_not_opened() {
     let clips = Clips::new();

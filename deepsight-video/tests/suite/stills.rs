@@ -302,12 +302,163 @@ fn an_animated_webp_has_the_limits_of_a_video() {
     assert!(of(limits().with_max_file_bytes(30)).contains("30"));
 }
 
+/// An AVIF of 64 x 48 pixels: red on the left, blue on the right. Returns `None`, after a message, if this ffmpeg
+/// cannot make or read one.
+fn avif(clips: &Clips) -> Option<Vec<u8>> {
+    let halves = "color=red:s=64x48,drawbox=x=32:y=0:w=32:h=48:color=blue:t=fill,format=yuv444p";
+    let words = format!("-f lavfi -i {halves} -frames:v 1 -c:v libaom-av1 -cpu-used 8 -crf 5 -still-picture 1");
+    let path = clips.make_if_possible("halves.avif", &words)?;
+    let read = std::process::Command::new("ffmpeg")
+        .args(["-v", "error", "-i"])
+        .arg(&path)
+        .args(["-f", "null", "-"])
+        .stdin(std::process::Stdio::null())
+        .status();
+    if !read.unwrap().success() {
+        eprintln!("skipped: this ffmpeg cannot decode AVIF");
+        return None;
+    }
+    Some(std::fs::read(path).unwrap())
+}
+
+/// Replaces the only occurrence of a word of four bytes. Returns the position after it.
+fn replace(bytes: &mut [u8], old: &[u8; 4], new: &[u8; 4]) -> usize {
+    let at = bytes.windows(4).position(|window| window == old).unwrap();
+    bytes[at..at + 4].copy_from_slice(new);
+    at + 4
+}
+
+#[test]
+fn an_avif_is_one_frame_that_ffmpeg_decodes() {
+    let clips = Clips::new();
+    let Some(content) = avif(&clips) else { return };
+    let folder = Folder::new();
+    let media = folder.open(&content).unwrap();
+    assert!(media.is_still() && matches!(media, Media::Video(_)));
+    assert_eq!((media.frame_count(), media.duration()), (1, 0.0));
+    let input = media.input();
+    assert_eq!((input.container.as_deref(), input.codec.as_deref()), (Some("avif"), Some("av1")));
+    assert_eq!((input.width, input.height, input.rotation), (Some(64), Some(48), Some(0)));
+    assert_eq!((input.frames, input.duration, input.frame_rate), (Some(1), None, None));
+    let image = decode(&content, &DecodeOptions::default()).unwrap();
+    assert_eq!(image.dimensions(), (64, 48));
+    let colors = (image.get_pixel(8, 24), image.get_pixel(56, 24));
+    assert!(colors.0[0] > 200 && colors.0[2] < 50 && colors.1[2] > 200 && colors.1[0] < 50, "{colors:?}");
+    let small = decode(&content, &DecodeOptions::default().with_max_side(32)).unwrap();
+    assert_eq!(small.dimensions(), (32, 24));
+}
+
+#[test]
+fn an_avif_is_upright_by_its_rotation_and_mirror() {
+    let clips = Clips::new();
+    let Some(content) = avif(&clips) else { return };
+    let plain = decode(&content, &DecodeOptions::default()).unwrap();
+    // The list of channels is a property that no decoder needs. Its place is taken by one that turns or mirrors.
+    let changed = |kind: &[u8; 4], value: u8| {
+        let mut changed = content.clone();
+        let at = replace(&mut changed, b"pixi", kind);
+        changed[at] = value;
+        changed
+    };
+    for (kind, value, expected) in [
+        (b"irot", 0, plain.clone()),
+        (b"irot", 1, imageops::rotate270(&plain)),
+        (b"irot", 2, imageops::rotate180(&plain)),
+        (b"irot", 3, imageops::rotate90(&plain)),
+        (b"imir", 0, imageops::flip_vertical(&plain)),
+        (b"imir", 1, imageops::flip_horizontal(&plain)),
+    ] {
+        let content = changed(kind, value);
+        let image = decode(&content, &DecodeOptions::default()).unwrap();
+        assert_eq!(image.dimensions(), expected.dimensions(), "{kind:?} {value}");
+        let different = image.as_raw().iter().zip(expected.as_raw()).filter(|(a, b)| a.abs_diff(**b) > 2).count();
+        assert_eq!(different, 0, "{kind:?} {value}");
+        let turned = decode(&content, &DecodeOptions::default().with_turn(1)).unwrap();
+        assert_eq!(turned.dimensions(), (expected.height(), expected.width()), "{kind:?} {value}");
+    }
+}
+
+#[test]
+fn the_limits_of_videos_hold_for_an_avif() {
+    let clips = Clips::new();
+    let Some(content) = avif(&clips) else { return };
+    let folder = Folder::new();
+    let of =
+        |limits: DecodeLimits| folder.open_with(&content, &DecodeOptions::default().with_limits(limits)).unwrap_err();
+    let error = of(DecodeLimits::default().with_max_pixels(64 * 48 - 1));
+    assert!(matches!(error, VideoError::OverLimit { limit: Limit::Pixels, value: 3072, .. }), "{error}");
+    let error = of(DecodeLimits::default().with_max_file_bytes(100));
+    assert!(matches!(error, VideoError::OverLimit { limit: Limit::FileBytes, .. }), "{error}");
+    let error = of(DecodeLimits::default().with_max_wait(std::time::Duration::ZERO));
+    assert!(matches!(error, VideoError::TimedOut { .. }), "{error}");
+    // The size that the file states and the size of its picture differ.
+    let mut lies = content.clone();
+    let at = lies.windows(4).position(|window| window == b"ispe").unwrap() + 8;
+    lies[at..at + 8].copy_from_slice(&[0, 0, 0, 32, 0, 0, 0, 24]);
+    assert!(matches!(folder.open(&lies), Err(VideoError::NotAllowed { .. })));
+    lies[at..at + 8].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
+    assert!(matches!(folder.open(&lies), Err(VideoError::OverLimit { limit: Limit::Pixels, .. })));
+}
+
+#[test]
+fn an_avif_that_is_damaged_or_in_parts_says_how_to_convert_it() {
+    let clips = Clips::new();
+    let Some(content) = avif(&clips) else { return };
+    let mut tiles = content.clone();
+    replace(&mut tiles, b"av01", b"grid");
+    let pieces = (1..8).map(|eighths| content[..content.len() * eighths / 8].to_vec());
+    for content in pieces.chain([tiles]) {
+        let error = decode(&content, &DecodeOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("avifdec") && error.lines().count() == 1, "{} bytes: {error}", content.len());
+    }
+    for place in (32..content.len()).step_by(content.len() / 12) {
+        let mut damaged = content.clone();
+        damaged[place] ^= 0x55;
+        if let Err(error) = decode(&damaged, &DecodeOptions::default()) {
+            assert_eq!(error.to_string().lines().count(), 1, "{error}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_avif_that_ffmpeg_cannot_read_says_how_to_convert_it() {
+    let clips = Clips::new();
+    let Some(content) = avif(&clips) else { return };
+    let fails = crate::clips::script(&clips, "ffmpeg-that-fails", "echo 'Decoder not found' >&2; exit 1");
+    for options in [
+        DecodeOptions::default().with_ffprobe(&fails),
+        DecodeOptions::default().with_ffmpeg(&fails).with_ffprobe("ffprobe"),
+    ] {
+        let error = Folder::new().open_with(&content, &options).unwrap_err();
+        assert!(matches!(error, VideoError::NotAllowed { .. }), "{error:?}");
+        assert!(error.to_string().contains("avifdec"), "{error}");
+        // The decoder's words come last.
+        assert!(options.ffmpeg.is_none() || error.to_string().contains("; ffmpeg says: Decoder not found"), "{error}");
+    }
+}
+
+#[test]
+fn a_sequence_of_avif_pictures_is_a_video() {
+    let clips = Clips::new();
+    let words = format!("{} -c:v libaom-av1 -cpu-used 8", ramp_source(4));
+    let Some(path) = clips.make_if_possible("ramp.avif", &words) else { return };
+    match Media::open(path) {
+        Ok(media) => assert_eq!((media.is_still(), media.frame_count()), (false, 4)),
+        Err(error) => {
+            eprintln!("skipped: this ffmpeg cannot read a sequence of AVIF pictures");
+            assert!(error.to_string().contains("avifdec"), "{error}");
+        }
+    }
+}
+
 #[test]
 fn formats_that_are_not_supported_name_the_cure() {
     let folder = Folder::new();
     for (content, cure) in [
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic".to_vec(), "heif-convert"),
         (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif".to_vec(), "avifdec"),
+        (b"II*\0\x08\0\0\0".to_vec(), "convert it to PNG"),
     ] {
         let error = folder.open(&content).unwrap_err();
         assert!(matches!(error, VideoError::NotAllowed { .. }) && error.to_string().contains(cure), "{error}");

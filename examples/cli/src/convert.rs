@@ -222,9 +222,11 @@ fn convert<B: Backend>(a: &Args, timm: &Path, output: &Path, device: &B::Device)
     for note in conversion.notes(&weights)? {
         let flag = match note {
             ConversionNote::OtherNetworks { .. } => ": --weights",
+            ConversionNote::LikelyOrigin { .. } => ": --from sets all of them",
             ConversionNote::Preparation { .. } => "; --reference shows how much that matters",
             _ => "",
         };
+        let note = note.to_string().replace("(origin `", "(`--from ");
         complain(&format!("note: {note}{flag}"));
     }
     conversion.classifier(&weights, device)

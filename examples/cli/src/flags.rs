@@ -45,6 +45,10 @@ pub(crate) fn describe(error: &(dyn Error + 'static), command: &Command) -> Stri
         {
             text = text.replacen(&format!("{name} is {value}"), &format!("--{flag} is {value}"), 1);
         }
+        // A guess in the rule of a setting.
+        if flag(command, "from").is_some() {
+            text = text.replace("(origin `", "(`--from ");
+        }
         if let Some(cure) = cure(train, core) {
             text = format!("{text}: {cure}");
         }
@@ -71,6 +75,7 @@ fn cure(train: Option<&TrainError>, core: Option<&CoreError>) -> Option<&'static
         }
         (_, Some(CoreError::OtherOrigin { .. })) => Some("see --from"),
         (_, Some(CoreError::OtherNetwork { .. })) => Some("see --model-name and --from"),
+        (_, Some(CoreError::OtherArchitecture { .. })) => Some("--model-name names it, beside --from too"),
         (_, Some(CoreError::ActivationUnknown { .. })) => Some("give --activation gelu or --activation quick_gelu"),
         (_, Some(CoreError::HeadMissing)) => Some("see --head-weights"),
         (_, Some(CoreError::NoSuchWeights { .. })) => Some("see --weights"),
@@ -161,6 +166,14 @@ mod tests {
         let error = shares.validate().unwrap_err();
         let message = describe(&error, &crate::preprocess::Args::command());
         assert!(message.starts_with("--split is 0/1/1: "), "{message}");
+    }
+
+    #[test]
+    fn an_origin_that_an_error_guesses_becomes_a_flag() {
+        let rule = "is needed (origin `sbi`?)";
+        let error = CoreError::Setting { name: "model_name", value: "missing".into(), rule };
+        let message = describe(&error, &crate::convert::Args::command());
+        assert_eq!(message, "--model-name is missing: it is needed (`--from sbi`?)");
     }
 
     #[test]

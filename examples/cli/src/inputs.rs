@@ -5,10 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Extensions of the files of a folder that are analyzed, in lower case. A file on the command line may have any name.
-const EXTENSIONS: [&str; 33] = [
+/// A Y4M is read from a pipe only, and its error says so.
+const EXTENSIONS: [&str; 34] = [
     "3g2", "3gp", "apng", "asf", "avi", "avif", "dv", "flv", "gif", "heic", "heif", "jpeg", "jpg", "m2ts", "m2v",
     "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "nut", "ogg", "ogv", "png", "qt", "ts", "vob", "webm",
-    "webp", "wmv",
+    "webp", "wmv", "y4m",
 ];
 /// Depth of subfolders at which the search ends.
 const MAX_DEPTH: usize = 64;
@@ -158,9 +159,9 @@ mod tests {
 
     #[test]
     fn a_folder_stands_for_its_clips_and_pictures_in_the_order_of_their_names() {
-        let folder = folder(&["b.MP4", "a.jpg", "notes.txt", "._b.mp4", "sub/c.webm", "sub/deep/d.png", "e"]);
-        assert_eq!(names(folder.path(), false), ["a.jpg", "b.MP4"]);
-        assert_eq!(names(folder.path(), true), ["a.jpg", "b.MP4", "sub/c.webm", "sub/deep/d.png"]);
+        let folder = folder(&["b.MP4", "a.jpg", "c.y4m", "notes.txt", "._b.mp4", "sub/c.webm", "sub/deep/d.png", "e"]);
+        assert_eq!(names(folder.path(), false), ["a.jpg", "b.MP4", "c.y4m"]);
+        assert_eq!(names(folder.path(), true), ["a.jpg", "b.MP4", "c.y4m", "sub/c.webm", "sub/deep/d.png"]);
     }
 
     #[cfg(unix)]

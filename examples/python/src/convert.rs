@@ -70,6 +70,7 @@ pub(crate) fn convert(
 fn described(note: &ConversionNote) -> String {
     match note {
         ConversionNote::OtherNetworks { .. } => format!("{note}: which=\"ema\" or \"plain\" chooses"),
+        ConversionNote::LikelyOrigin { origin } => format!("{note}: origin=\"{origin}\" sets all of them"),
         ConversionNote::Preparation { .. } => format!("{note}; references show how much that matters"),
         _ => note.to_string(),
     }

@@ -17,6 +17,7 @@ pub(super) fn of(error: &VideoError) -> Option<&'static str> {
         VideoError::HwAccel { .. } => Some("leave out --hwaccel to decode on the CPU"),
         VideoError::InvalidSampling { .. } => Some("change --frames or --fps"),
         VideoError::IndexAtEnd { .. } => Some("leave out --live, so that the file is kept until it ends"),
+        VideoError::Y4mFile { .. } => Some("a pipe is `deepsight analyze - < clip.y4m`"),
         VideoError::Truncated { .. } => Some("get the complete file, or download it again"),
         _ => None,
     }
@@ -50,6 +51,7 @@ mod tests {
             (over(Limit::Frames), "-c copy"),
             (slow, "--timeout"),
             (none, "--fps"),
+            (VideoError::Y4mFile { path: path() }, "`deepsight analyze - < clip.y4m`"),
         ] {
             let message = add(error.to_string(), of(&error));
             assert!(message.starts_with(&error.to_string()) && message.contains(flag), "{message}");

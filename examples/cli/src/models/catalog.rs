@@ -127,6 +127,12 @@ impl Model {
         self.files.iter().all(|file| file.address.is_some())
     }
 
+    /// Returns the origin that `deepsight convert --from` takes, if the model has one.
+    pub(super) fn origin(&self) -> Option<&str> {
+        let at = self.convert.iter().position(|word| word == "--from")?;
+        self.convert.get(at + 1).map(String::as_str)
+    }
+
     /// Returns the command that turns the files in a folder into a model file.
     pub(super) fn conversion(&self, folder: &Path) -> String {
         let mut words = vec!["deepsight".to_owned(), "convert".into()];

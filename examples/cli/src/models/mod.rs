@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::output::{complain, print};
-use catalog::{Catalog, Model};
+use catalog::{Catalog, Entry, Model};
 
 /// Lists models that others published, with their terms. Nothing is downloaded until `fetch` asks for it.
 #[derive(Debug, Parser)]
@@ -90,19 +90,29 @@ fn run(args: &Args) -> Result<String, ModelsError> {
 }
 
 fn list(catalog: &Catalog) -> String {
-    let width = |of: fn(&Model) -> &str| catalog.models.iter().map(|model| of(model).len()).max().unwrap_or(0);
-    let (name, license) = (width(|model| &model.name), width(|model| &model.license));
-    let mut lines: Vec<String> = catalog
-        .models
-        .iter()
-        .map(|model| {
-            let by_hand = if model.is_reachable() { "" } else { " (download by hand)" };
-            format!("{:name$}  {:license$}  {}{by_hand}", model.name, model.license, model.about)
-        })
-        .collect();
-    lines.push(String::new());
+    let mut lines = Vec::new();
+    for model in &catalog.models {
+        let by_hand = if model.is_reachable() { "" } else { " (download by hand)" };
+        lines.push(format!("{}: {}{by_hand}", model.name, model.about));
+        lines.push(format!("  source   {}", model.source));
+        lines.push(format!("  license  {}", model.license));
+        lines.push(format!("  terms    {}", model.terms));
+        for file in &model.files {
+            lines.push(format!("  file     {}: {}", file.name, size_and_digest(file)));
+        }
+        let origin = model.origin().map_or_else(|| "no --from".into(), |origin| format!("--from {origin}"));
+        lines.push(format!("  convert  {origin}"));
+        lines.push(String::new());
+    }
     lines.push("`deepsight models show MODEL` has the terms and the command that makes a model file of it.".into());
     lines.join("\n")
+}
+
+/// Describes the size and the checksum of a file.
+fn size_and_digest(file: &Entry) -> String {
+    let size = file.bytes.map_or_else(|| "size unknown".into(), |bytes| format!("{bytes} bytes"));
+    let digest = file.sha256.as_ref().map_or_else(|| "SHA-256 not published".into(), |it| format!("SHA-256 {it}"));
+    format!("{size}, {digest}")
 }
 
 fn described(model: &Model) -> String {
@@ -113,10 +123,8 @@ fn described(model: &Model) -> String {
         format!("terms    {}", model.terms),
     ];
     for file in &model.files {
-        let bytes = file.bytes.map_or_else(|| "length not published".into(), |bytes| format!("{bytes} bytes"));
-        let digest = file.sha256.as_ref().map_or_else(|| "SHA-256 not published".into(), |it| format!("SHA-256 {it}"));
         let place = file.address.as_deref().unwrap_or("linked on the project's page, for a browser only");
-        lines.push(format!("file     {}: {bytes}, {digest}\n         {place}", file.name));
+        lines.push(format!("file     {}: {}\n         {place}", file.name, size_and_digest(file)));
     }
     lines.push(format!("convert  {}", model.conversion(std::path::Path::new("."))));
     lines.push(

@@ -6,15 +6,31 @@ use std::path::Path;
 use crate::program::run;
 
 #[test]
-fn the_models_are_listed_with_their_licenses_and_shown_with_their_terms() {
+fn the_models_are_listed_with_what_is_known_of_their_files_and_shown_with_their_terms() {
     let list = run("models", &[] as &[&str]);
     assert_eq!((list.code, list.stderr.as_str()), (Some(0), ""));
     for part in ["deepfakebench-b4", "CC BY-NC 4.0", "selimsef-b7-111", "sbi", "(download by hand)", "models show"] {
         assert!(list.stdout.contains(part), "{part}: {}", list.stdout);
     }
+    // Every model has its source, license, files and flag, and each file its size and checksum, or that none is known.
+    let entries = list.stdout.split("\n\n").filter(|entry| entry.contains("  source   https://"));
+    let mut count = 0;
+    for entry in entries {
+        count += 1;
+        for part in ["\n  license  ", "\n  terms    ", "\n  file     ", "\n  convert  ", "SHA-256 "] {
+            assert!(entry.contains(part), "{part}: {entry}");
+        }
+        assert!(entry.contains(" bytes, ") || entry.contains("size unknown"), "{entry}");
+    }
+    assert_eq!(count, list.stdout.matches("\n  source   ").count());
+    let polimi = list.stdout.split("\n\n").find(|entry| entry.starts_with("polimi-b4-dfdc: ")).unwrap();
+    let digest = "SHA-256 c9f3663e2116d3356d056a0ce6453e0fc412a8df68ebd0902f07104d9129a09a";
+    for part in ["https://github.com/polimi-ispl/icpr2020dfdc", "size unknown", digest, "--from polimi"] {
+        assert!(polimi.contains(part), "{part}: {polimi}");
+    }
     let shown = run("models", &["show", "polimi-b4-dfdc"]);
     assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""));
-    for part in ["GPL-3.0", "SHA-256 c9f3663e", "length not published", "--from polimi", "have not tried them"] {
+    for part in ["GPL-3.0", "SHA-256 c9f3663e", "size unknown", "--from polimi", "have not tried them"] {
         assert!(shown.stdout.contains(part), "{part}: {}", shown.stdout);
     }
     run("models", &["show", "b4"]).assert_refused(&["no model \"b4\"", "deepfakebench-b4"]);

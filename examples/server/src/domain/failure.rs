@@ -200,7 +200,10 @@ impl Failure {
                 let reason = sentence(&without_path(reason, path));
                 Self::not_a_video(format!("The video uses a container or codec that is not supported: {reason}."))
             }
-            VideoError::NoVideoStream { .. } => Self::not_a_video("The file has no video stream."),
+            VideoError::NoVideoStream { .. } => Self::not_a_video(
+                "The file has no video stream, only sound, subtitles or cover art. Upload the file that has the moving \
+                 pictures.",
+            ),
             VideoError::OverLimit { limit, value, max, .. } => {
                 let name = match limit {
                     deepsight_video::Limit::FileBytes => "max_upload_bytes",
@@ -218,6 +221,14 @@ impl Failure {
             }
             VideoError::NoInitialization { .. } => Self::unreadable(
                 "The file is a segment without its initialization. Join the initialization segment and the segments.",
+            ),
+            VideoError::NoSegments { .. } => Self::unreadable(
+                "The file is an initialization segment without the segments after it, which hold the pictures. Join \
+                 them into one file.",
+            ),
+            VideoError::Y4mFile { .. } => Self::not_a_video(
+                "The file is a Y4M stream, which is not supported in a file. Compress it without loss first, such as \
+                 with ffmpeg -i clip.y4m -c:v ffv1 clip.mkv, and upload the new file.",
             ),
             VideoError::Encrypted { .. } => {
                 Self::unreadable("The video is encrypted. Upload a file without copy protection.")
