@@ -30,11 +30,39 @@ pub struct Input {
     /// cut short.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declared_duration: Option<f64>,
+    /// Stretches of time, in seconds from the start of the video, in which the file has no frames although it should:
+    /// a part of it is damaged or missing. In order, without overlaps. Nobody saw these seconds
+    /// ([`Coverage`](crate::Coverage)).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Gap>,
     /// Frames in the whole video.
     pub frames: Option<u64>,
     /// Facts that the file states about itself, such as the program that wrote it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub facts: Vec<Fact>,
+}
+
+/// A stretch of a video in which its file has no frames although it should.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Gap {
+    /// End of the last frame before it, in seconds.
+    pub start: f64,
+    /// Time of the first frame after it, in seconds.
+    pub end: f64,
+}
+
+impl Gap {
+    /// Creates a gap between two times in seconds.
+    pub fn new(start: f64, end: f64) -> Self {
+        Self { start, end }
+    }
+
+    /// Returns how many seconds of the gap lie between two times. This is 0 for a gap whose times are not finite.
+    pub(crate) fn within(&self, from: f64, to: f64) -> f64 {
+        let seconds = self.end.min(to) - self.start.max(from);
+        if self.start.is_finite() && self.end.is_finite() { seconds.max(0.0) } else { 0.0 }
+    }
 }
 
 /// A fact that a file states about itself. Anyone can change it, so it is evidence for a person and never changes the

@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex};
 
 use deepsight_core::image::{Rgb, RgbImage};
 use deepsight_core::{
-    Analyzer, AnalyzerConfig, CloserFrames, FalseAlarms, Frame, Input, Job, Reason, Reliability, Report, Verdict,
+    Analyzer, AnalyzerConfig, CloserFrames, FalseAlarms, Frame, Gap, Input, Job, Reason, Reliability, Report, Verdict,
 };
 
 use super::analyzer::or_abort;
@@ -45,6 +45,24 @@ fn a_file_that_is_cut_short_and_a_decode_that_fails_half_way_are_not_real() {
 fn without_an_input_the_share_is_unknown_and_the_verdict_stands() {
     let report = analyze(frames(20), Input::default());
     assert_eq!((report.verdict, report.coverage.share, report.coverage.duration), (Verdict::Real, None, None));
+}
+
+#[test]
+fn a_clip_with_a_hole_is_not_real_whether_its_packets_or_its_decoding_tell() {
+    let mut holed = input(2.4, None);
+    holed.gaps = vec![Gap::new(0.6, 1.8)];
+    let outside = || frames(20).filter(|frame| frame.as_ref().is_ok_and(|frame| !(0.55..1.75).contains(&frame.time)));
+    let told = analyze(outside(), holed);
+    // The decoder gives an error only at the end, after the frames behind the hole.
+    let (detector, classifier) = (Detector::two_people(), Classifier::of(|_| 0.1));
+    let frames = outside().chain([Err(Broken("10 of 20 frames could be decoded".into()))]);
+    let job = Job::new().with_input(input(2.4, None)).with_expected(20);
+    let noticed = or_abort(|| Analyzer::new(&detector, &classifier).analyze_job(frames, job)).unwrap();
+    for (report, share) in [(told, 0.5), (noticed, 0.7)] {
+        assert_eq!(report.verdict, Verdict::Uncertain);
+        assert!(matches!(report.reasons[0], Reason::PartlySeen { uncertain: true, .. }), "{:?}", report.reasons);
+        assert!(report.coverage.share.is_some_and(|seen| (seen - share).abs() < 0.05), "{:?}", report.coverage);
+    }
 }
 
 /// Creates the frame at a time. All frames show one place. The first pixel of the face has the number by which the face
