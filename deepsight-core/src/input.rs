@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use crate::Reason;
+
 /// Description of the analyzed input in a report. Every field but `path` may be unknown: a camera has no file hash.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -37,6 +39,16 @@ pub struct Input {
     pub gaps: Vec<Gap>,
     /// Frames in the whole video.
     pub frames: Option<u64>,
+    /// Index of the video stream that was analyzed, counted over all streams of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<u32>,
+    /// Number of video streams in the file. Cover art and thumbnails do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video_streams: Option<u32>,
+    /// Sentences on how the analyzed pictures differ from those that a player shows, such as colors that could not be
+    /// converted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub picture_notes: Vec<String>,
     /// Facts that the file states about itself, such as the program that wrote it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub facts: Vec<Fact>,
@@ -87,5 +99,16 @@ impl Input {
     /// Creates an input with this name and no other information.
     pub fn new(path: impl Into<String>) -> Self {
         Self { path: path.into(), ..Self::default() }
+    }
+
+    /// Returns what the report has to say about this input: which of several video streams was analyzed, and how the
+    /// pictures differ from those of a player.
+    pub(crate) fn reasons(&self) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        if let (Some(stream), Some(streams @ 2..)) = (self.stream, self.video_streams) {
+            reasons.push(Reason::SeveralStreams { stream, streams, width: self.width, height: self.height });
+        }
+        reasons.extend(self.picture_notes.iter().map(|note| Reason::PictureNote { note: note.clone() }));
+        reasons
     }
 }

@@ -299,6 +299,8 @@ impl From<&VideoInfo> for Input {
         input.declared_duration = info.declared_duration;
         input.frames = Some(info.frame_count);
         input.gaps.clone_from(&info.gaps);
+        (input.stream, input.video_streams) = (Some(info.stream), Some(info.video_streams));
+        input.picture_notes = info.notes.iter().map(ToString::to_string).collect();
         input
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use deepsight_core::{Frame, image::RgbImage};
-use deepsight_video::{DecodeLimits, DecodeOptions, Note, Sampling, Video, VideoError};
+use deepsight_video::{DecodeLimits, DecodeOptions, Media, Note, PipedVideo, Sampling, Video, VideoError};
 
 use crate::clips::{Clips, ramp_number, ramp_source};
 
@@ -607,6 +607,27 @@ fn frames_that_cannot_be_decoded_in_the_middle_end_in_an_error() {
     let times: Vec<f64> = frames.iter().filter_map(|frame| Some(frame.as_ref().ok()?.time)).collect();
     assert!(frames.last().unwrap().is_err(), "so that the analysis looks for times without frames");
     assert!(times.windows(2).any(|pair| pair[1] - pair[0] > 4.0), "{times:?}");
+}
+
+#[test]
+fn the_description_of_a_file_names_its_stream_and_what_a_player_would_show() {
+    let clips = Clips::new();
+    clips.make("small.mp4", "-f lavfi -i color=red:s=32x24:r=10:d=2 -c:v libx264");
+    clips.ramp("ramp.mp4", 20);
+    let path = clips.make("two.mkv", "-i small.mp4 -i ramp.mp4 -map 0 -map 1 -c copy -disposition:1 default");
+    let of = |path: &Path| Media::open(path).unwrap().input();
+    let input = of(&path);
+    assert_eq!((input.stream, input.video_streams, input.width), (Some(1), Some(2), Some(64)));
+    let piped = PipedVideo::open(std::fs::File::open(&path).unwrap(), &DecodeOptions::default(), Sampling::all());
+    assert_eq!(piped.unwrap().input().video_streams, Some(2));
+    let odd = of(&clips.make("odd.mkv", &format!("{} -vf setsar=40/1 -c:v libx264", ramp_source(5))));
+    assert_eq!((odd.stream, odd.video_streams, odd.picture_notes.len()), (Some(0), Some(1), 1));
+    assert!(odd.picture_notes[0].contains("40:1"), "{odd:?}");
+    let y4m = clips.make("fields.y4m", &format!("{} -vf setfield=tff -pix_fmt yuv420p", ramp_source(5)));
+    let piped = PipedVideo::open(std::fs::File::open(y4m).unwrap(), &DecodeOptions::default(), Sampling::all());
+    let notes = piped.unwrap().input().picture_notes;
+    assert!(notes.len() == 1 && notes[0].contains("interlaced"), "{notes:?}");
+    assert!(of(&clips.path("ramp.mp4")).picture_notes.is_empty());
 }
 
 #[test]

@@ -65,6 +65,35 @@ fn a_clip_with_a_hole_is_not_real_whether_its_packets_or_its_decoding_tell() {
     }
 }
 
+#[test]
+fn the_stream_and_the_picture_are_explained_in_every_form_of_the_report() {
+    let mut odd = input(2.4, None);
+    (odd.stream, odd.video_streams, odd.width, odd.height) = (Some(1), Some(2), Some(640), Some(360));
+    odd.picture_notes = vec!["The colors look pale.".into()];
+    let report = analyze(frames(20), odd.clone());
+    assert_eq!(report.verdict, Verdict::Real, "they are no doubts");
+    let said = [
+        "The file has 2 video streams. Only stream 1 (640 x 360) was analyzed; the others may show something else.",
+        "The colors look pale.",
+    ];
+    let json = report.to_json().unwrap();
+    for sentence in said {
+        assert!(report.reasons.iter().any(|reason| reason.to_string() == sentence), "{:?}", report.reasons);
+        assert!(json.contains(sentence) && report.to_html().contains(sentence), "{sentence}");
+    }
+    assert!(json.contains(r#""kind":"several_streams""#) && json.contains(r#""kind":"picture_note""#), "{json}");
+    assert_eq!(Report::from_json(&json).unwrap().reasons, report.reasons);
+
+    let (detector, classifier) = (Detector::two_people(), Classifier::of(|_| 0.1));
+    let mut session = Analyzer::new(&detector, &classifier).session().unwrap().with_input(odd);
+    let update = frames(20).map(|frame| session.push(frame.unwrap())).last().unwrap();
+    assert!(update.reasons.iter().any(|reason| matches!(reason, Reason::PictureNote { .. })), "{:?}", update.reasons);
+    // A file with one video stream has nothing to explain.
+    let mut plain = input(2.4, None);
+    (plain.stream, plain.video_streams) = (Some(0), Some(1));
+    assert_eq!(analyze(frames(20), plain).reasons, analyze(frames(20), input(2.4, None)).reasons);
+}
+
 /// Creates the frame at a time. All frames show one place. The first pixel of the face has the number by which the face
 /// is scored: 200 within the forged seconds.
 fn long(second: f64) -> Frame {
