@@ -196,6 +196,11 @@ impl Failure {
                 Self::not_a_video(format!("The video uses a container or codec that is not supported: {reason}."))
             }
             VideoError::NoVideoStream { .. } => Self::not_a_video("The file has no video stream."),
+            VideoError::NoSuchStream { stream, choice, .. } => {
+                let choice: Vec<String> = choice.iter().map(ToString::to_string).collect();
+                let rule = format!("the file has no video stream with this index; choose from {}", choice.join(", "));
+                Self::bad_parameter("stream", &stream.to_string(), &rule)
+            }
             VideoError::OverLimit { limit, value, max, .. } => {
                 let name = match limit {
                     deepsight_video::Limit::FileBytes => "max_upload_bytes",
