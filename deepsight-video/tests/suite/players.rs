@@ -563,8 +563,8 @@ fn missing_segments_of_a_stream_are_gaps() {
 #[test]
 fn a_picture_that_stays_is_no_gap() {
     let clips = Clips::new();
-    let source = "-f lavfi -i testsrc2=s=160x120:r=60:d=20";
-    let slow = "-vf select='lt(t\\,10)+not(mod(n\\,30))'";
+    let source = "-f lavfi -i testsrc2=s=160x120:r=30:d=20";
+    let slow = "-vf select='lt(t\\,10)+not(mod(n\\,15))'";
     let stays = "-vf select='lt(t\\,10)+gt(t\\,15)'";
     for name in ["uneven.mp4", "uneven.mkv", "uneven.webm", "uneven.mov"] {
         let codec =
