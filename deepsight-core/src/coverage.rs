@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Input, report::ReportFrame};
+use crate::{Gap, Input, report::ReportFrame};
 
 /// Seconds of a clip for each frame that [`frames_for`] gives it, unless the clip is short or very long.
 const SECONDS_PER_FRAME: f64 = 2.0;
@@ -8,6 +8,10 @@ const SECONDS_PER_FRAME: f64 = 2.0;
 const FRAMES_AT_LEAST: u64 = 30;
 /// Number of frames of a very long clip, which bounds the cost of an analysis.
 const FRAMES_AT_MOST: u64 = 600;
+
+/// Distance in seconds up to which two frames count as neighbors in a clip whose decoding failed, however densely it
+/// was looked at: frames that a variable frame rate spaces unevenly are no loss.
+const NEIGHBORS: f64 = 0.5;
 
 /// Largest number of frames of a closer look, beside those of [`frames_for`]
 /// ([`Job::with_closer_look`](crate::Job::with_closer_look)).
@@ -36,13 +40,15 @@ pub fn frames_for(seconds: f64) -> u64 {
 #[non_exhaustive]
 pub struct Coverage {
     /// Seconds of the clip that were seen: from the first to the last frame that was looked at, with the mean distance
-    /// of two frames added on both sides. If frames failed, they count in proportion.
+    /// of two frames added on both sides. The [gaps](Input::gaps) of the file do not count. If decoding failed, at most
+    /// twice the planned distance counts between two frames. If frames failed, they count in proportion.
     pub seen: f64,
     /// Length of the clip: as its headers state it, or else as it was measured. `None` if neither is known.
     pub duration: Option<f64>,
     /// `seen` divided by `duration`, `0..=1`; `None` if the duration is not known.
     pub share: Option<f64>,
-    /// Mean time between two frames that were looked at; `None` for fewer than two frames.
+    /// Mean time between two frames that were looked at, without the seconds between them that were not seen; `None`
+    /// for fewer than two frames.
     pub interval: Option<f64>,
     /// Frames that were looked at, without those of a closer look.
     pub frames: u64,
@@ -61,6 +67,8 @@ pub(crate) struct Losses {
     pub(crate) forgotten: u64,
     /// Time of the first frame that was searched, if it may no longer be in the list.
     pub(crate) first_time: Option<f64>,
+    /// Frames that were expected, if that is known.
+    pub(crate) expected: Option<u64>,
 }
 
 impl Coverage {
@@ -85,11 +93,18 @@ impl Coverage {
         };
         let first = losses.first_time.unwrap_or(first);
         let count = frames.len() as u64 + losses.forgotten;
-        let interval = (count > 1).then(|| ((last - first) / (count - 1) as f64).max(0.0));
+        let lost = if losses.decoding && losses.forgotten == 0 {
+            lost_between(&frames, &input.gaps, losses.expected, duration)
+        } else {
+            0.0
+        };
+        let missing = |from: f64, to: f64| lost + input.gaps.iter().map(|gap| gap.within(from, to)).sum::<f64>();
+        let interval = (count > 1).then(|| ((last - first - missing(first, last)) / (count - 1) as f64).max(0.0));
         // A single frame represents the whole file, unless decoding failed after it.
         let reach = interval.or(measured.filter(|_| !losses.decoding)).unwrap_or(0.0);
         let limit = measured.or(duration).unwrap_or(f64::MAX);
-        let spanned = ((last + reach).min(limit) - (first - reach).max(0.0)).max(0.0);
+        let (from, to) = ((first - reach).max(0.0), (last + reach).min(limit));
+        let spanned = (to - from - missing(from, to)).max(0.0);
         let searched = count as f64 / (count + losses.frames).max(1) as f64;
         let seen = if count == 0 { 0.0 } else { spanned * searched };
         let share = duration.map(|duration| (seen / duration).clamp(0.0, 1.0));
@@ -113,6 +128,23 @@ impl Coverage {
     }
 }
 
+/// Returns the seconds between frames that were lost because decoding failed: of each distance of two frames, without
+/// the file's gaps, what exceeds twice the planned distance.
+fn lost_between(frames: &[&ReportFrame], gaps: &[Gap], expected: Option<u64>, duration: Option<f64>) -> f64 {
+    let apart = |pair: &[&ReportFrame]| {
+        let (from, to) = (pair[0].time, pair[1].time);
+        (to - from - gaps.iter().map(|gap| gap.within(from, to)).sum::<f64>()).max(0.0)
+    };
+    let mut distances: Vec<f64> = frames.windows(2).map(apart).collect();
+    distances.sort_by(f64::total_cmp);
+    let Some(&median) = distances.get(distances.len() / 2) else { return 0.0 };
+    let planned = duration.zip(expected).map(|(duration, frames)| duration / frames.max(1) as f64);
+    // Where most of the clip is lost, the median is a lost stretch; where the number of frames is a guess, so is the
+    // plan.
+    let most = (2.0 * planned.map_or(median, |planned| planned.min(median))).max(NEIGHBORS);
+    distances.iter().map(|distance| (distance - most).max(0.0)).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,7 +164,7 @@ mod tests {
         Coverage::of(input, &frames(times), losses).share.unwrap_or(-1.0)
     }
 
-    const NONE: Losses = Losses { decoding: false, frames: 0, forgotten: 0, first_time: None };
+    const NONE: Losses = Losses { decoding: false, frames: 0, forgotten: 0, first_time: None, expected: None };
     const FAILED: Losses = Losses { decoding: true, ..NONE };
 
     #[test]
@@ -167,6 +199,47 @@ mod tests {
         assert!((half - 0.5).abs() < 1e-9, "{half}");
         let late = share(&input(10.0, None), (5..10).map(f64::from), NONE);
         assert!((late - 0.6).abs() < 1e-9, "{late}");
+    }
+
+    #[test]
+    fn gaps_of_the_file_are_not_seen() {
+        let mut clip = input(15.0, None);
+        clip.gaps = vec![Gap::new(3.5, 12.5)];
+        let looked = (0..30).map(|n| f64::from(n) * 0.5).filter(|time| !(3.4..12.4).contains(time));
+        let seen = Coverage::of(&clip, &frames(looked), NONE);
+        assert!((seen.seen - 6.0).abs() < 1e-9 && seen.is_partial(), "{seen:?}");
+        // The mean distance is that within the parts that were seen.
+        assert!(seen.interval.is_some_and(|interval| (0.4..0.55).contains(&interval)), "{seen:?}");
+        clip.gaps = vec![Gap::new(-5.0, f64::NAN), Gap::new(9.0, 2.0), Gap::new(f64::NEG_INFINITY, f64::INFINITY)];
+        assert_eq!(share(&clip, (0..30).map(|n| f64::from(n) * 0.5), NONE), 1.0, "damaged numbers do no harm");
+    }
+
+    #[test]
+    fn stretches_that_could_not_be_decoded_are_not_seen() {
+        let clip = input(15.0, None);
+        let around = |from: f64, to: f64| (0..30).map(|n| f64::from(n) * 0.5).filter(move |t| !(from..to).contains(t));
+        let expected = Losses { expected: Some(30), ..FAILED };
+        // From 3.5 s to 12.5 s, of which twice the planned distance counts as seen.
+        for losses in [FAILED, expected] {
+            let seen = share(&clip, around(3.9, 12.4), losses);
+            assert!((seen - 7.0 / 15.0).abs() < 1e-9, "{seen}");
+        }
+        // Two frames alone do not tell the distance that was planned.
+        let seen = share(&clip, [0.0, 14.5], expected);
+        assert!(seen < 0.2, "{seen}");
+        // A gap that the file is known to have does not count twice.
+        let known = Input { gaps: vec![Gap::new(4.0, 12.5)], ..clip.clone() };
+        let seen = share(&known, around(3.9, 12.4), expected);
+        assert!((seen - 6.5 / 15.0).abs() < 1e-9, "{seen}");
+        // Without an error, a long distance is a picture that stays.
+        assert_eq!(share(&clip, around(3.9, 12.4), NONE), 1.0);
+    }
+
+    #[test]
+    fn a_variable_frame_rate_is_no_loss_even_where_the_end_is_missing() {
+        let times = (0..240).map(|n| f64::from(n) / 60.0).chain((8..20).map(|n| f64::from(n) * 0.5));
+        let seen = share(&input(10.0, None), times, Losses { expected: Some(252), ..FAILED });
+        assert!(seen > 0.95, "{seen}");
     }
 
     #[test]

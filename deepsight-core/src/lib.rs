@@ -87,7 +87,7 @@ pub use frame::Frame;
 pub use fused::Engine;
 /// The crate that provides `RgbImage`, the type of frames and crops.
 pub use image;
-pub use input::{Fact, Input};
+pub use input::{Fact, Gap, Input};
 pub use precision::Precision;
 pub use quality::FaceQuality;
 pub use reliability::{FalseAlarms, QualityLimits, Reliability};

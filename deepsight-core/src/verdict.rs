@@ -309,6 +309,22 @@ pub enum Reason {
         /// Clockwise turn in degrees: 90, 180 or 270.
         degrees: u32,
     },
+    /// The file has several video streams, and only one of them was analyzed.
+    SeveralStreams {
+        /// Index of the analyzed stream, counted over all streams of the file.
+        stream: u32,
+        /// Number of video streams.
+        streams: u32,
+        /// Width of the analyzed stream in pixels, if it is known.
+        width: Option<u32>,
+        /// Height of the analyzed stream in pixels, if it is known.
+        height: Option<u32>,
+    },
+    /// The analyzed pictures differ from those that a player shows.
+    PictureNote {
+        /// The difference, as a sentence.
+        note: String,
+    },
     /// The input was a still picture, so the verdict rests on one look. Accompanies every verdict on a still picture.
     StillPicture,
 }
@@ -348,6 +364,8 @@ impl Reason {
             | Self::DoubtfulTracksIgnored { .. }
             | Self::UnsureFaces { .. }
             | Self::Turned { .. }
+            | Self::SeveralStreams { .. }
+            | Self::PictureNote { .. }
             | Self::StillPicture => false,
         }
     }
@@ -581,6 +599,18 @@ impl fmt::Display for Reason {
                     percent(*limit)
                 )
             }
+            Self::SeveralStreams { stream, streams, width, height } => {
+                let size = match (width, height) {
+                    (Some(width), Some(height)) => format!(" ({width} x {height})"),
+                    _ => String::new(),
+                };
+                write!(
+                    f,
+                    "The file has {streams} video streams. Only stream {stream}{size} was analyzed; the others may \
+                     show something else."
+                )
+            }
+            Self::PictureNote { note } => f.write_str(note),
             Self::StillPicture => f.write_str(
                 "This is a still picture: one look, no time. That is weak evidence, because the model's error rates \
                  were measured on videos.",

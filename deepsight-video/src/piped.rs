@@ -338,6 +338,8 @@ impl Container {
         input.rotation = Some(self.header.orientation.quarter_turns * 90);
         input.frame_rate = self.header.average_frame_rate.or(self.header.nominal_frame_rate);
         input.declared_duration = self.header.stream_duration.or(self.header.container_duration);
+        (input.stream, input.video_streams) = (Some(self.header.stream), Some(self.header.video_streams));
+        input.picture_notes = self.picture.notes.iter().map(ToString::to_string).collect();
         input
     }
 

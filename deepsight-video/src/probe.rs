@@ -109,6 +109,9 @@ const SURVEYED: usize = 24;
 /// Largest number of different kinds of pictures, by size and flags, that a survey collects.
 const MOST_KINDS: usize = 64;
 
+/// Share of a file's bytes up to the last packet below which the rest counts as unreadable.
+const UNREADABLE_FROM: f64 = 0.95;
+
 /// Most streams of a file that may have a decoder that is not on the allow-list.
 const MOST_REFUSED: usize = 16;
 
@@ -211,7 +214,9 @@ impl Prober<'_> {
             return Err(cure::of_no_frames(self.path, index));
         }
         let clock = Clock::of(&header.container);
+        let readable = header.is_read_to_the_end().then(|| packets.end_in_file() as f64 / bytes.max(1) as f64);
         let mut scan = packets.finish(header.stream, header.tick, clock);
+        scan.readable = readable.filter(|share| (f64::MIN_POSITIVE..UNREADABLE_FROM).contains(share));
         let key_frames = if header.packets_are_frames() {
             self.survey(&header, &scan, boxes)?
         } else {
@@ -220,6 +225,9 @@ impl Prober<'_> {
             scan.decoded(frames, &times, clock);
             key_frames
         };
+        if header.states_lengths() {
+            scan.gaps.clear();
+        }
         let of_stream = answer.streams.iter().find(|stream| stream.index == header.stream);
         let no_tags = BTreeMap::new();
         let tags = [&answer.format.tags, of_stream.map_or(&no_tags, |stream| &stream.tags)];
@@ -435,6 +443,19 @@ impl Header {
     /// shows how many frames come out.
     fn packets_are_frames(&self) -> bool {
         self.codec != "vp8" && !["mpegts", "mpeg", "mpegvideo"].contains(&self.container.as_str())
+    }
+
+    /// Returns whether the container states how long each picture is shown, so that it has no gaps: a long time between
+    /// two frames is a picture that stays. ffprobe prints other lengths where frames are stored out of their order.
+    fn states_lengths(&self) -> bool {
+        let container = self.container.split(',').next().unwrap_or_default();
+        (container == "mov" && !self.fragments) || ["gif", "apng"].contains(&container)
+    }
+
+    /// Returns whether packets fill the file up to its end, so that a reader whose last packet is far from there gave
+    /// up: other containers may have an index or attachments after their packets.
+    fn is_read_to_the_end(&self) -> bool {
+        self.container == "mpegts"
     }
 
     /// Returns whether the size of the pictures may change within the stream. Other codecs know it from the container

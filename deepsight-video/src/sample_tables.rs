@@ -91,6 +91,7 @@ impl<'a> Track<'a> {
                 decoding: Some(self.microseconds(sample.decoded)),
                 length: self.microseconds(self.start.saturating_add(sample.length)),
                 key: sample.key,
+                skips: false,
             };
             packets.push_frame(stream, stamp, Some(sample.place))
         })

@@ -23,6 +23,11 @@ pub(crate) struct Scan {
     pub(crate) hidden: bool,
     /// Packets of key frames, in the order of the file.
     pub(crate) key_packets: Vec<KeyPacket>,
+    /// Stretches of the bridged clock in which the file has no frames although it should, as their starts and ends. In
+    /// order, without overlaps.
+    pub(crate) gaps: Vec<(i64, i64)>,
+    /// The share of the file's bytes up to the end of its last packet, `0..=1`, if the reader did not get further.
+    pub(crate) readable: Option<f64>,
 }
 
 /// A packet from which decoding can begin.
@@ -56,6 +61,9 @@ impl Scan {
     pub(crate) fn decoded(&mut self, frames: u64, times: &[(i64, bool)], clock: Clock) {
         self.frames = frames;
         (self.shown, self.jumps) = clock.bridge(times, self.step);
+        // A decoder cannot show the frames after a gap until the next key frame.
+        let of_frames = gaps(&self.shown, &[], self.step, clock);
+        self.gaps = joined([std::mem::take(&mut self.gaps), of_frames].concat());
     }
 }
 
@@ -65,13 +73,16 @@ impl Scan {
 pub(crate) struct Clock {
     /// The longest time between two frames, in microseconds. A longer one is a jump of the clock.
     pub(crate) longest_gap: i64,
+    /// Whether a picture that stays is repeated, as in broadcasts, so that every long time without a frame is a loss.
+    pub(crate) repeats: bool,
 }
 
 impl Clock {
     /// Returns the rule for a container, by ffmpeg's name for it.
     pub(crate) fn of(container: &str) -> Self {
-        let restarts = ["mpegts", "mpeg", "ogg"].contains(&container);
-        Self { longest_gap: if restarts { 10_000_000 } else { 3_600_000_000 } }
+        let repeats = ["mpegts", "mpeg"].contains(&container);
+        let restarts = repeats || container == "ogg";
+        Self { longest_gap: if restarts { 10_000_000 } else { 3_600_000_000 }, repeats }
     }
 
     /// Puts frames in the order in which they are shown onto one clock that never jumps. Returns whether the clock
@@ -106,6 +117,10 @@ pub(crate) struct Packets {
     streams: BTreeMap<u32, StreamPackets>,
     frames: u64,
     end_of_all: Option<i64>,
+    /// End of the last packet in the file, in bytes.
+    end_in_file: u64,
+    /// Number of places where bytes between two packets belong to neither.
+    skips: u64,
 }
 
 /// The measurements of the packets of one stream.
@@ -114,6 +129,8 @@ struct StreamPackets {
     stamps: Vec<Stamp>,
     key_packets: Vec<KeyPacket>,
     hidden: bool,
+    /// The value of [`Packets::skips`] at the last packet.
+    skips: u64,
 }
 
 /// The times of one packet in microseconds.
@@ -124,6 +141,8 @@ pub(crate) struct Stamp {
     pub(crate) length: i64,
     /// Whether it holds a key frame.
     pub(crate) key: bool,
+    /// Whether bytes before it belong to no packet, as if a part of the file were damaged.
+    pub(crate) skips: bool,
 }
 
 impl Stamp {
@@ -138,12 +157,15 @@ const MOST_STREAMS: u64 = 4;
 /// Decoding times go back by less than this only because they are rounded or were damaged. In microseconds.
 const DISORDER: i64 = 100_000;
 
+/// Bytes between two packets that are more than the overhead of a container.
+const SKIPPED: u64 = 16 << 10;
+
 /// Presentation times may go back by this much, because frames are stored out of their order. In microseconds.
 const REORDERED: i64 = 10_000_000;
 
 impl Packets {
     pub(crate) fn new(max_frames: u64) -> Self {
-        Self { max_frames, streams: BTreeMap::new(), frames: 0, end_of_all: None }
+        Self { max_frames, streams: BTreeMap::new(), frames: 0, end_of_all: None, end_in_file: 0, skips: 0 }
     }
 
     /// Records a packet that ffprobe printed. Returns `false` if there are too many.
@@ -151,6 +173,12 @@ impl Packets {
         let Some(stream) = packet.stream_index else {
             return true;
         };
+        let number = |text: &Option<String>| text.as_ref()?.parse().ok();
+        let place = number(&packet.pos).zip(number(&packet.size)).map(|(position, size)| Place { position, size });
+        if let Some(Place { position, size }) = place {
+            self.skips += u64::from(position > self.end_in_file.saturating_add(SKIPPED));
+            self.end_in_file = self.end_in_file.max(position.saturating_add(size));
+        }
         // `D`: the frame is decoded only because later frames need it, as before the first frame of an edit list.
         if packet.flags.contains('D') {
             self.streams.entry(stream).or_default().hidden = true;
@@ -159,14 +187,15 @@ impl Packets {
         let (presentation, decoding) =
             (microseconds(packet.pts_time.as_deref()), microseconds(packet.dts_time.as_deref()));
         let length = microseconds(packet.duration_time.as_deref()).unwrap_or(0).max(0);
-        let stamp = Stamp { presentation, decoding, length, key: packet.flags.contains('K') };
+        let key = packet.flags.contains('K');
+        let stamp = Stamp { presentation, decoding, length, key, skips: false };
         if packet.codec_type.as_deref() != Some("video") {
             self.ends_at(stamp.end());
             return true;
         }
-        let number = |text: &Option<String>| text.as_ref()?.parse().ok();
-        let place = number(&packet.pos).zip(number(&packet.size)).map(|(position, size)| Place { position, size });
-        self.push_frame(stream, stamp, place)
+        let skips = self.skips;
+        let before = std::mem::replace(&mut self.streams.entry(stream).or_default().skips, skips);
+        self.push_frame(stream, Stamp { skips: skips > before, ..stamp }, place)
     }
 
     /// Records a packet of a video stream. Returns `false` if there are too many.
@@ -193,6 +222,11 @@ impl Packets {
         self.streams.get(&stream).map_or(0, |stream| stream.stamps.len() as u64)
     }
 
+    /// Returns the end of the last packet in the file, in bytes.
+    pub(crate) fn end_in_file(&self) -> u64 {
+        self.end_in_file
+    }
+
     /// Removes all packets.
     pub(crate) fn clear(&mut self) {
         *self = Self::new(self.max_frames);
@@ -200,22 +234,44 @@ impl Packets {
 
     /// Returns the measurements of `stream`, whose container's clock has ticks of `tick` seconds.
     pub(crate) fn finish(mut self, stream: u32, tick: f64, clock: Clock) -> Scan {
-        let StreamPackets { stamps, key_packets, hidden } = self.streams.remove(&stream).unwrap_or_default();
+        let StreamPackets { stamps, key_packets, hidden, .. } = self.streams.remove(&stream).unwrap_or_default();
         let timed = in_order(&stamps, clock);
-        let gaps = Gaps::of(&timed, clock);
-        let times: Vec<_> = timed.iter().map(|&(time, _, key)| (time, key)).collect();
-        let (shown, jumps) = clock.bridge(&times, gaps.usual);
-        let end = shown.iter().zip(&timed).map(|(frame, &(_, length, _))| frame.time.saturating_add(length)).max();
-        let frames = stamps.len() as u64;
-        let variable = gaps.variable(tick);
-        Scan { frames, shown, end, end_of_all: self.end_of_all, variable, jumps, step: gaps.usual, hidden, key_packets }
+        let distances = Distances::of(&timed, clock);
+        let times: Vec<_> = timed.iter().map(|frame| (frame.time, frame.key)).collect();
+        let (shown, jumps) = clock.bridge(&times, distances.usual);
+        let end = shown.iter().zip(&timed).map(|(frame, timed)| frame.time.saturating_add(timed.length)).max();
+        Scan {
+            frames: stamps.len() as u64,
+            end,
+            end_of_all: self.end_of_all,
+            variable: distances.variable(tick),
+            jumps,
+            step: distances.usual,
+            hidden,
+            key_packets,
+            gaps: gaps(&shown, &timed, distances.usual, clock),
+            readable: None,
+            shown,
+        }
     }
 }
 
-/// Returns time, length and key mark of the packets that have a time, in the order in which their frames are shown:
-/// sorted by presentation time between two jumps of the clock.
-fn in_order(stamps: &[Stamp], clock: Clock) -> Vec<(i64, i64, bool)> {
-    let mut timed: Vec<(i64, i64, bool)> = Vec::with_capacity(stamps.len());
+/// A frame whose packet states a time. Times are in microseconds.
+#[derive(Debug, Clone, Copy)]
+struct Timed {
+    /// Presentation time on the file's own clock.
+    time: i64,
+    /// How long the packet says that it is shown; 0 if it does not.
+    length: i64,
+    key: bool,
+    /// Whether bytes before its packet belong to no packet.
+    skips: bool,
+}
+
+/// Returns the packets that have a time, in the order in which their frames are shown: sorted by presentation time
+/// between two jumps of the clock.
+fn in_order(stamps: &[Stamp], clock: Clock) -> Vec<Timed> {
+    let mut timed: Vec<Timed> = Vec::with_capacity(stamps.len());
     let (mut segment, mut before): (usize, Option<Stamp>) = (0, None);
     for &stamp in stamps {
         let Some(time) = stamp.presentation.or(stamp.decoding) else { continue };
@@ -227,18 +283,61 @@ fn in_order(stamps: &[Stamp], clock: Clock) -> Vec<(i64, i64, bool)> {
             (None, None) => false,
         };
         if jumps {
-            timed[segment..].sort_by_key(|&(time, ..)| time);
+            timed[segment..].sort_by_key(|frame| frame.time);
             segment = timed.len();
         }
         before = Some(stamp);
-        timed.push((time, stamp.length, stamp.key));
+        timed.push(Timed { time, length: stamp.length, key: stamp.key, skips: stamp.skips });
     }
-    timed[segment..].sort_by_key(|&(time, ..)| time);
+    timed[segment..].sort_by_key(|frame| frame.time);
     timed
 }
 
+/// Shortest time without a frame that may be a gap, in microseconds: a twentieth of the clip within these limits.
+/// Together with the length of the packet, it keeps a variable frame rate from being taken for a loss.
+const SHORTEST_GAP: (i64, i64) = (600_000, 1_000_000);
+
+/// Frames after a gap among which the key frame is with which decoding begins again. Frames that refer to it may be
+/// shown before it.
+const RESUMED: usize = 8;
+
+/// Returns the stretches in which the file has no frames although it should. `timed` are the packets of the `shown`
+/// frames, if they are known, and `usual` is the usual distance of two frames.
+///
+/// A stretch counts if the packet before it states a much shorter length, and if the file goes on as after a loss: with
+/// a key frame, as the next segment of a stream does, or after bytes that belong to no packet. An encoder that leaves
+/// out frames because the picture stays goes on with a frame that refers to the one before.
+fn gaps(shown: &[Shown], timed: &[Timed], usual: i64, clock: Clock) -> Vec<(i64, i64)> {
+    let (Some(first), Some(last)) = (shown.first(), shown.last()) else { return Vec::new() };
+    let shortest = (last.time.saturating_sub(first.time) / 20).clamp(SHORTEST_GAP.0, SHORTEST_GAP.1);
+    let is_gap = |n: usize| {
+        let length = timed.get(n - 1).map_or(0, |frame| frame.length).max(usual);
+        let (start, end) = (shown[n - 1].time.saturating_add(length), shown[n].time);
+        let is_long = end.saturating_sub(shown[n - 1].time) > length.saturating_mul(3).max(shortest);
+        let resumes = || {
+            (n..shown.len().min(n + RESUMED))
+                .any(|next| shown[next].key || timed.get(next).is_some_and(|frame| frame.skips))
+        };
+        (is_long && (clock.repeats || resumes())).then_some((start, end))
+    };
+    (1..shown.len()).filter_map(is_gap).collect()
+}
+
+/// Joins stretches that overlap, and puts them in order.
+fn joined(mut stretches: Vec<(i64, i64)>) -> Vec<(i64, i64)> {
+    stretches.sort_unstable();
+    let mut joined: Vec<(i64, i64)> = Vec::with_capacity(stretches.len());
+    for (start, end) in stretches {
+        match joined.last_mut() {
+            Some(last) if start <= last.1 => last.1 = last.1.max(end),
+            _ => joined.push((start, end)),
+        }
+    }
+    joined
+}
+
 /// The times between frames that follow each other, without jumps of the clock, in microseconds.
-struct Gaps {
+struct Distances {
     shortest: i64,
     longest: i64,
     mean: f64,
@@ -246,9 +345,9 @@ struct Gaps {
     usual: i64,
 }
 
-impl Gaps {
-    fn of(timed: &[(i64, i64, bool)], clock: Clock) -> Self {
-        let gaps = timed.windows(2).map(|pair| pair[1].0.saturating_sub(pair[0].0));
+impl Distances {
+    fn of(timed: &[Timed], clock: Clock) -> Self {
+        let gaps = timed.windows(2).map(|pair| pair[1].time.saturating_sub(pair[0].time));
         let mut gaps: Vec<_> = gaps.filter(|gap| (0..=clock.longest_gap).contains(gap)).collect();
         let (shortest, longest) = (gaps.iter().min().copied(), gaps.iter().max().copied());
         let mean = gaps.iter().map(|&gap| gap as f64).sum::<f64>() / gaps.len().max(1) as f64;
@@ -276,8 +375,8 @@ pub(crate) fn microseconds(text: Option<&str>) -> Option<i64> {
 mod tests {
     use super::*;
 
-    const FILE: Clock = Clock { longest_gap: 3_600_000_000 };
-    const BROADCAST: Clock = Clock { longest_gap: 10_000_000 };
+    const FILE: Clock = Clock { longest_gap: 3_600_000_000, repeats: false };
+    const BROADCAST: Clock = Clock { longest_gap: 10_000_000, repeats: true };
 
     fn scan_of(times: &[&str], tick: f64) -> Scan {
         let mut packets = Packets::new(u64::MAX);
@@ -343,6 +442,55 @@ mod tests {
         assert_eq!((packets.frames(0), packets.frames(1), packets.frames(2)), (2, 3, 0));
         assert!(packets.push(&packet(2, "0.0", "__")) && packets.push(&packet(3, "0.0", "__")));
         assert!(!packets.push(&packet(4, "0.0", "__")));
+    }
+
+    #[test]
+    fn a_long_time_without_frames_is_a_gap_if_nothing_explains_it() {
+        /// Returns a scan of 4 s at 25 frames a second and 4 s more after a pause of 5 s. `length` is what the last
+        /// packet before the pause states, `flags` are those of the first one after it.
+        fn paused(length: &str, flags: &str, skipped: u64, clock: Clock) -> Vec<(i64, i64)> {
+            let mut packets = Packets::new(u64::MAX);
+            for n in 0..200u64 {
+                let after = n >= 100;
+                let time = format!("{:.2}", n as f64 * 0.04 + if after { 5.0 } else { 0.0 });
+                let position = n * 1000 + if after { skipped } else { 0 };
+                let pushed = Packet {
+                    duration_time: Some(if n == 99 { length } else { "0.04" }.into()),
+                    pos: Some(position.to_string()),
+                    size: Some("1000".into()),
+                    ..packet(0, &time, if n == 100 { flags } else { "__" })
+                };
+                packets.push(&pushed);
+            }
+            packets.finish(0, 0.001, clock).gaps
+        }
+        let missing = vec![(4_000_000, 9_000_000)];
+        assert_eq!(paused("0.04", "K_", 0, FILE), missing, "the next segment of a stream");
+        assert_eq!(paused("0.04", "__", 500_000, FILE), missing, "damaged bytes");
+        assert_eq!(paused("0.04", "__", 0, BROADCAST), missing, "a broadcast repeats pictures");
+        assert_eq!(paused("0.04", "__", 200, FILE), [], "a picture that stays");
+        assert_eq!(paused("5.04", "K_", 0, FILE), [], "a picture whose packet says that it stays");
+        assert_eq!(paused("4", "K_", 500_000, BROADCAST), [], "a length that was rounded");
+        assert_eq!(joined(vec![(7, 9), (1, 3), (2, 5), (5, 6)]), [(1, 6), (7, 9)]);
+    }
+
+    #[test]
+    fn a_low_or_variable_frame_rate_has_no_gaps() {
+        let all_keys = |times: &[f64], clock| {
+            let mut packets = Packets::new(u64::MAX);
+            for time in times {
+                packets.push(&packet(0, &format!("{time:.3}"), "K_"));
+            }
+            packets.finish(0, 0.001, clock).gaps
+        };
+        let slides: Vec<f64> = (0..20).map(|n| f64::from(n) * 5.0).collect();
+        let uneven_slides = [0.0, 4.0, 9.0, 12.0, 20.0, 24.0, 27.0, 36.0];
+        let slow: Vec<f64> =
+            (0..840).map(|n| f64::from(n) / 60.0).chain((28..56).map(|n| f64::from(n) * 0.5)).collect();
+        for times in [&slides[..], &uneven_slides, &slow] {
+            assert_eq!(all_keys(times, FILE), []);
+            assert_eq!(all_keys(times, BROADCAST), []);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use deepsight_core::{Fact, Input};
+use deepsight_core::{Fact, Gap, Input};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -237,6 +237,9 @@ pub struct VideoInfo {
     /// Length that the headers declare, if the file has less because it is cut short. `duration / declared_duration` is
     /// the share of the video that the file has.
     pub declared_duration: Option<f64>,
+    /// Stretches of time, in seconds from the start of the video, in which the file has no frames although it should: a
+    /// part of it is damaged or missing. A gap of a live stream whose clock starts anew is none.
+    pub gaps: Vec<Gap>,
     /// Steps that a player would apply to the picture and this library cannot apply with this ffmpeg.
     pub notes: Vec<Note>,
 }
@@ -255,6 +258,8 @@ impl VideoInfo {
         let by_rate = rate.map(|rate| scan.frames as f64 / rate);
         let duration = measured.or(by_rate).or(header.stream_duration).or(header.container_duration).unwrap_or(0.0);
         let declared = declared(header, scan, start_time, duration);
+        let second = |time: i64| time as f64 / 1e6 - start_time;
+        let gaps = scan.gaps.iter().map(|&(start, end)| Gap::new(second(start), second(end))).collect();
         Self {
             container: header.container.clone(),
             codec: header.codec.clone(),
@@ -276,6 +281,7 @@ impl VideoInfo {
             frame_count: scan.frames,
             declared_frames: declared.map(|(frames, _)| frames),
             declared_duration: declared.map(|(_, length)| length),
+            gaps,
             notes: picture.notes.clone(),
         }
     }
@@ -307,6 +313,9 @@ impl From<&VideoInfo> for Input {
         input.duration = Some(info.duration);
         input.declared_duration = info.declared_duration;
         input.frames = Some(info.frame_count);
+        input.gaps.clone_from(&info.gaps);
+        (input.stream, input.video_streams) = (Some(info.stream), Some(info.video_streams));
+        input.picture_notes = info.notes.iter().map(ToString::to_string).collect();
         input
     }
 }
@@ -314,9 +323,13 @@ impl From<&VideoInfo> for Input {
 /// Containers that state their length in the header. For others ffprobe estimates it from the file's size or its end.
 const STATE_THEIR_LENGTH: [&str; 6] = ["mov", "matroska", "avi", "flv", "asf", "mxf"];
 
-/// Returns how many frames and seconds the headers declare, if that is more than the file has.
+/// Returns how many frames and seconds the headers declare, if that is more than the file has. If a part of the file at
+/// its end cannot be read, the numbers are estimated from its bytes.
 fn declared(header: &Header, scan: &Scan, start: f64, duration: f64) -> Option<(u64, f64)> {
     let container = header.container.split(',').next().unwrap_or_default();
+    if let Some(readable) = scan.readable {
+        return Some(((scan.frames as f64 / readable).ceil() as u64, duration / readable));
+    }
     // Where the clock jumps, its last time is no length. Some segments of a stream are not a part that was cut short.
     if !STATE_THEIR_LENGTH.contains(&container) || scan.jumps || (header.fragments && start > SEGMENT_START) {
         return None;

@@ -95,6 +95,7 @@ impl<R: Read> Y4m<R> {
         input.rotation = Some(self.options.turn % 4 * 90);
         input.frame_rate = Some(self.header.rate);
         input.variable_frame_rate = Some(false);
+        input.picture_notes = self.finish.notes.iter().map(ToString::to_string).collect();
         input
     }
 

@@ -108,6 +108,7 @@ impl<C: FaceClassifier> Collector<C> {
     /// Sets the number of frames that are expected.
     pub(super) fn expect(&mut self, frames: Option<u64>) {
         self.progress.expected = frames;
+        self.losses.expected = frames;
     }
 
     /// Prepares for a closer look at `frames` frames. Returns the frames that were seen, to which they are linked, and

@@ -93,7 +93,8 @@ impl<'a> Job<'a> {
         Self { closer: Some((Box::new(frames), max_frames)), ..self }
     }
 
-    /// Sets the expected number of frames. It is only reported in [`Progress`].
+    /// Sets the expected number of frames. It is reported in [`Progress`]. If decoding fails, it tells how far apart
+    /// frames should be, so that larger distances count as not seen ([`Coverage`](crate::Coverage)).
     #[must_use]
     pub fn with_expected(self, frames: impl Into<Option<u64>>) -> Self {
         Self { expected: frames.into(), ..self }

@@ -55,6 +55,8 @@ impl Judge {
             };
             consultation.complete(&mut decision, &self.config);
         }
+        // They explain the verdict and are no doubts, so they come last.
+        decision.reasons.extend(input.reasons());
         (tracks, findings, decision)
     }
 

@@ -15,7 +15,15 @@ pub(super) enum Defect {
 impl Defect {
     const ALL: [Self; 3] = [Self::Blurred, Self::Dark, Self::Turned];
 
-    /// Returns the defect that reduces the weight of these faces the most.
+    /// Returns the defect that reduces the weight of these faces the most, if they cannot be judged because of their
+    /// quality. `needed` is the number of faces that a verdict takes. Fewer faces are too few, whatever their quality:
+    /// their quality is named only if it would not be enough for so few faces either.
+    fn among(limits: &QualityLimits, faces: &[&FaceQuality], needed: usize) -> Option<Self> {
+        let weight = faces.iter().map(|quality| limits.weight(quality)).sum();
+        let is_clear = has_enough_weight(weight, faces.len(), needed.min(faces.len()));
+        (!is_clear).then(|| Self::worst(limits, faces.iter().copied()))
+    }
+
     fn worst<'a>(limits: &QualityLimits, faces: impl Iterator<Item = &'a FaceQuality> + Clone) -> Self {
         let weight = |defect: &Self| faces.clone().map(|quality| defect.factor(limits, quality)).sum::<f32>();
         Self::ALL.into_iter().min_by(|a, b| weight(a).total_cmp(&weight(b))).unwrap_or(Self::Blurred)
@@ -101,10 +109,9 @@ impl People {
             .map(|track| {
                 let limits = &reliability?.quality;
                 let qualities = &findings.qualities[track];
-                let weight = qualities.iter().map(|quality| limits.weight(quality)).sum();
                 let is_judged = is_steady(&judged[track], config) && config.aggregation == Aggregation::WorstTrack;
-                let is_clear = has_enough_weight(weight, qualities.len(), config.min_track_faces);
-                (is_judged && !is_clear).then(|| Defect::worst(limits, qualities.iter()))
+                let defect = || Defect::among(limits, &qualities.iter().collect::<Vec<_>>(), config.min_track_faces);
+                is_judged.then(defect).flatten()
             })
             .collect();
         let small = findings.sizes.iter().map(|sizes| median(sizes.clone()) < config.reliable_face_size).collect();
@@ -137,10 +144,8 @@ impl People {
         let worst = combine(&self.judged);
         let Some(track) = worst.and_then(|worst| worst.track) else {
             let unclear = worst.and(reliability).and_then(|reliability| {
-                let faces = findings.qualities.iter().flatten();
-                let weights: Vec<f32> = faces.clone().map(|quality| reliability.quality.weight(quality)).collect();
-                let clear = has_enough_weight(weights.iter().sum(), weights.len(), config.min_faces);
-                (!clear).then(|| Defect::worst(&reliability.quality, faces))
+                let faces: Vec<_> = findings.qualities.iter().flatten().collect();
+                Defect::among(&reliability.quality, &faces, config.min_faces)
             });
             return Self { combined: worst, unclear, ..self };
         };

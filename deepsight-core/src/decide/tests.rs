@@ -176,6 +176,26 @@ fn a_blurred_person_alone_is_neither_fake_nor_real() {
 }
 
 #[test]
+fn few_clear_faces_are_too_few_and_not_too_blurred() {
+    let almost = FaceQuality::new(79.0, 1.0, 10.0);
+    for (faces, quality) in [(1, clear()), (2, clear()), (1, almost), (2, almost)] {
+        let decision = judge(&seen(&[(0.05, faces, quality)]));
+        assert_eq!(decision.verdict, Verdict::Uncertain);
+        assert_eq!(decision.reasons[0], Reason::TooFewFaces { faces, needed: 3 });
+        let of_quality = |reason: &&Reason| matches!(reason, Reason::FacesTooBlurred { .. });
+        assert_eq!(decision.reasons.iter().find(of_quality), None, "{faces} faces");
+    }
+    // One face of each of several people.
+    let crowd = judge(&seen(&[(0.05, 1, clear()), (0.1, 1, clear()), (0.2, 1, clear())]));
+    assert!(matches!(crowd.reasons[0], Reason::NoSteadyTrack { longest: 1, needed: 3 }), "{:?}", crowd.reasons);
+    assert!(!crowd.reasons.iter().any(|reason| matches!(reason, Reason::FacesTooBlurred { .. })));
+    // Few faces that are blurred as well have both defects.
+    let both = judge(&seen(&[(0.05, 1, blurred())]));
+    assert_eq!(both.reasons[0], Reason::TooFewFaces { faces: 1, needed: 3 });
+    assert_eq!(both.reasons[1], Reason::FacesTooBlurred { median: 35.0, limit: 80.0 });
+}
+
+#[test]
 fn dark_and_turned_faces_are_named_as_such() {
     let dark = judge(&seen(&[(0.95, 30, FaceQuality::new(120.0, 0.1, 0.0))]));
     assert_eq!(dark.reasons[0], Reason::FacesTooDark { median: 0.1, limit: 0.25 });

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use deepsight_core::{Frame, image::RgbImage};
-use deepsight_video::{DecodeLimits, DecodeOptions, Note, Sampling, Video, VideoError};
+use deepsight_video::{DecodeLimits, DecodeOptions, Media, Note, PipedVideo, Sampling, Video, VideoError};
 
 use crate::clips::{Clips, ramp_number, ramp_source};
 
@@ -497,6 +497,137 @@ fn a_download_cut_at_a_quarter_says_how_long_it_should_be() {
         let share = info.duration / declared;
         assert!((0.15..0.4).contains(&share), "{name}: {share}");
     }
+}
+
+/// Twenty seconds at 25 frames a second, with a key frame every two seconds.
+const BUSY: &str = "-f lavfi -i testsrc2=s=160x120:r=25:d=20 -c:v libx264 -g 50 -sc_threshold 0 -pix_fmt yuv420p";
+
+/// Returns the gaps of a file as whole tenths of a second.
+fn gaps(path: &Path) -> Vec<(i64, i64)> {
+    let tenths = |seconds: f64| (seconds * 10.0).round() as i64;
+    let video = open(path);
+    assert_eq!(video.input().gaps, video.info().gaps, "the analysis gets them");
+    video.info().gaps.iter().map(|gap| (tenths(gap.start), tenths(gap.end))).collect()
+}
+
+/// Returns the bytes of a file with zeros from one share of them to another.
+fn with_zeros(path: &Path, from: f64, to: f64) -> Vec<u8> {
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = |share: f64| (bytes.len() as f64 * share) as usize;
+    let range = at(from)..at(to);
+    bytes[range].fill(0);
+    bytes
+}
+
+#[test]
+fn a_damaged_middle_is_a_gap() {
+    let clips = Clips::new();
+    let source = "-f lavfi -i testsrc2=s=160x120:r=25:d=20";
+    let encoder = BUSY.strip_prefix(source).unwrap();
+    for (name, inputs) in [("plain.mkv", ""), ("sound.mkv", "-f lavfi -i sine=d=20"), ("plain.webm", "")] {
+        let encoder = if name.ends_with("webm") { "-c:v libvpx -deadline realtime -g 50" } else { encoder };
+        let path = clips.make(name, &format!("{source} {inputs} {encoder} -cluster_time_limit 1000"));
+        assert_eq!(gaps(&path), [], "{name}");
+        let found = gaps(&clips.write(name, &with_zeros(&path, 0.3, 0.7)));
+        let [(start, end)] = found[..] else { panic!("{name}: {found:?}") };
+        assert!((30..=90).contains(&start) && (110..=180).contains(&end), "{name}: {start} to {end}");
+    }
+}
+
+#[test]
+fn missing_segments_of_a_stream_are_gaps() {
+    let clips = Clips::new();
+    for bframes in [0, 2] {
+        let words = format!("{BUSY} -bf {bframes} -f dash -seg_duration 2 -use_template 1 -use_timeline 0");
+        clips.make(&format!("stream{bframes}.mpd"), &words);
+        let part = |name: &str| std::fs::read(clips.path(name)).unwrap();
+        let segment = |n: u32| part(&format!("chunk-stream0-{n:05}.m4s"));
+        let joined = |segments: &[u32]| {
+            let segments: Vec<_> = segments.iter().map(|&n| segment(n)).collect();
+            clips.write("joined.mp4", &[part("init-stream0.m4s"), segments.concat()].concat())
+        };
+        assert_eq!(gaps(&joined(&[1, 7])), [(20, 120)]);
+        assert_eq!(gaps(&joined(&[1, 3, 5, 7, 9])), [(20, 40), (60, 80), (100, 120), (140, 160)]);
+        assert_eq!(gaps(&joined(&[1, 2, 3])), []);
+        assert_eq!(gaps(&joined(&[3, 4])), [], "some segments of a stream are not a video with a hole");
+    }
+    // Segments of a broadcast that are joined without one of them.
+    let words = format!("{BUSY} -f segment -segment_time 4 -segment_format mpegts");
+    clips.make("part%d.ts", &words);
+    let part = |n: u32| std::fs::read(clips.path(&format!("part{n}.ts"))).unwrap();
+    let found = gaps(&clips.write("joined.ts", &[part(0), part(2), part(3)].concat()));
+    let [(start, end)] = found[..] else { panic!("{found:?}") };
+    assert!(start.abs_diff(40) < 3 && end.abs_diff(80) < 3, "{found:?}");
+}
+
+#[test]
+fn a_picture_that_stays_is_no_gap() {
+    let clips = Clips::new();
+    let source = "-f lavfi -i testsrc2=s=160x120:r=30:d=20";
+    let slow = "-vf select='lt(t\\,10)+not(mod(n\\,15))'";
+    let stays = "-vf select='lt(t\\,10)+gt(t\\,15)'";
+    for name in ["uneven.mp4", "uneven.mkv", "uneven.webm", "uneven.mov"] {
+        let codec =
+            if name.ends_with("webm") { "libvpx -deadline realtime" } else { "libx264 -g 1000 -sc_threshold 0" };
+        for filter in [slow, stays] {
+            let path = clips.make_uneven(name, &format!("{source} {filter} -c:v {codec}"));
+            assert!(open(&path).info().variable_frame_rate, "{name}");
+            assert_eq!(gaps(&path), [], "{name} {filter}");
+        }
+    }
+    // Slides, each of which is a key frame.
+    for name in ["slides.mp4", "slides.mkv", "slides.gif"] {
+        let words = "-f lavfi -i testsrc2=s=160x120:r=1:d=60 -vf select='not(mod(n\\,7)*mod(n\\,5))'";
+        let codec = if name.ends_with("gif") { "" } else { "-c:v libx264 -g 1" };
+        assert_eq!(gaps(&clips.make_uneven(name, &format!("{words} {codec}"))), [], "{name}");
+    }
+    // The index of an MP4 states how long each picture is shown, even a key frame.
+    let path = clips.make_uneven("stays.mp4", &format!("{source} {stays} -c:v libx264 -g 1"));
+    assert_eq!(gaps(&path), []);
+}
+
+#[test]
+fn a_transport_stream_that_cannot_be_read_to_its_end_says_how_long_it_should_be() {
+    let clips = Clips::new();
+    let path = clips.make("whole.ts", BUSY);
+    assert_eq!((open(&path).info().declared_duration, gaps(&path)), (None, vec![]));
+    let noise = "-f lavfi -i testsrc2=s=320x240:r=25:d=20,noise=alls=60:allf=t -c:v libx264 -g 50 -pix_fmt yuv420p";
+    let path = clips.make("large.ts", noise);
+    let info = open(&clips.write("holed.ts", &with_zeros(&path, 0.3, 0.9))).info().clone();
+    let declared = info.declared_duration.unwrap_or_else(|| panic!("{info:?}"));
+    assert!((12.0..30.0).contains(&declared) && info.duration < 0.5 * declared, "{info:?}");
+}
+
+#[test]
+fn frames_that_cannot_be_decoded_in_the_middle_end_in_an_error() {
+    let clips = Clips::new();
+    let path = clips.make("whole.mp4", &format!("{BUSY} -movflags +faststart"));
+    let video = open(clips.write("holed.mp4", &with_zeros(&path, 0.3, 0.7)));
+    let frames: Vec<_> = video.frames(Sampling::evenly(40)).unwrap().collect();
+    let times: Vec<f64> = frames.iter().filter_map(|frame| Some(frame.as_ref().ok()?.time)).collect();
+    assert!(frames.last().unwrap().is_err(), "so that the analysis looks for times without frames");
+    assert!(times.windows(2).any(|pair| pair[1] - pair[0] > 4.0), "{times:?}");
+}
+
+#[test]
+fn the_description_of_a_file_names_its_stream_and_what_a_player_would_show() {
+    let clips = Clips::new();
+    clips.make("small.mp4", "-f lavfi -i color=red:s=32x24:r=10:d=2 -c:v libx264");
+    clips.ramp("ramp.mp4", 20);
+    let path = clips.make("two.mkv", "-i small.mp4 -i ramp.mp4 -map 0 -map 1 -c copy -disposition:1 default");
+    let of = |path: &Path| Media::open(path).unwrap().input();
+    let input = of(&path);
+    assert_eq!((input.stream, input.video_streams, input.width), (Some(1), Some(2), Some(64)));
+    let piped = PipedVideo::open(std::fs::File::open(&path).unwrap(), &DecodeOptions::default(), Sampling::all());
+    assert_eq!(piped.unwrap().input().video_streams, Some(2));
+    let odd = of(&clips.make("odd.mkv", &format!("{} -vf setsar=40/1 -c:v libx264", ramp_source(5))));
+    assert_eq!((odd.stream, odd.video_streams, odd.picture_notes.len()), (Some(0), Some(1), 1));
+    assert!(odd.picture_notes[0].contains("40:1"), "{odd:?}");
+    let y4m = clips.make("fields.y4m", &format!("{} -vf setfield=tff -pix_fmt yuv420p", ramp_source(5)));
+    let piped = PipedVideo::open(std::fs::File::open(y4m).unwrap(), &DecodeOptions::default(), Sampling::all());
+    let notes = piped.unwrap().input().picture_notes;
+    assert!(notes.len() == 1 && notes[0].contains("interlaced"), "{notes:?}");
+    assert!(of(&clips.path("ramp.mp4")).picture_notes.is_empty());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 // How two analyses differ, in words, and which of their people are the same. Nothing in here touches the page.
 
-import { combination, percent, plural, seen } from './format.js';
+import { combination, percent, plural, seen, streamWords } from './format.js';
 import { thresholdOf } from './tracks.js';
 
 /** Two faces are of the same person if their boxes share this much of their area. */
@@ -26,6 +26,7 @@ export function rowsOf(a, b) {
     row('Frames chosen', ({ settings }) => looks(settings)),
     row('Faces combined by', ({ settings }) => combination(settings.aggregation)),
     row('Smallest face', ({ settings }) => `${settings.min_face_size} pixels`),
+    row('Video stream', ({ settings }) => streamWords(settings)),
     row('Variations of the video', ({ settings }) => (settings.stability ? 'analysed too' : 'not analysed')),
     row('Model', ({ report }) => modelOf(report)),
     row('Own judgment', ({ label }) => label ?? 'none yet'),
@@ -80,6 +81,9 @@ function settings(a, b) {
   }
   if (Boolean(first.stability) !== Boolean(second.stability)) {
     words.push(`Only ${first.stability ? 'A' : 'B'} also looked at variations of the video.`);
+  }
+  if (streamWords(first) !== streamWords(second)) {
+    words.push(`A analysed ${streamWords(first)}, B ${streamWords(second)}.`);
   }
   return words.length > 0 ? words : ['The settings are the same.'];
 }

@@ -79,8 +79,13 @@ export function combination(aggregation) {
   return COMBINED[name] ? `${COMBINED[name]}${count ? ` (${count})` : ''}` : String(aggregation);
 }
 
+/** Describes which video stream of the file the settings choose. */
+export function streamWords({ stream }) {
+  return typeof stream === 'number' ? `stream ${stream}` : 'the stream that a player shows';
+}
+
 /** Describes the settings of an analysis: `20 frames, most suspicious person, fake from 50 %`. */
-export function settingsWords({ frames, fps, aggregation, threshold, min_face_size: side, stability }) {
+export function settingsWords({ frames, fps, aggregation, threshold, min_face_size: side, stability, stream }) {
   let looks = 'frames by the length';
   if (frames) looks = plural(frames, 'frame');
   if (fps) looks = `${fps} frames per second`;
@@ -88,6 +93,7 @@ export function settingsWords({ frames, fps, aggregation, threshold, min_face_si
   const limit = isDefault ? 'threshold of the model' : `fake from ${percent(threshold)}`;
   const words = [looks, combination(aggregation), limit, `faces from ${side} pixels`];
   if (stability) words.push('with variations of the video');
+  if (typeof stream === 'number') words.push(streamWords({ stream }));
   return words.join(', ');
 }
 

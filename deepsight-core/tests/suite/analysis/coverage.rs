@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex};
 
 use deepsight_core::image::{Rgb, RgbImage};
 use deepsight_core::{
-    Analyzer, AnalyzerConfig, CloserFrames, FalseAlarms, Frame, Input, Job, Reason, Reliability, Report, Verdict,
+    Analyzer, AnalyzerConfig, CloserFrames, FalseAlarms, Frame, Gap, Input, Job, Reason, Reliability, Report, Verdict,
 };
 
 use super::analyzer::or_abort;
@@ -45,6 +45,53 @@ fn a_file_that_is_cut_short_and_a_decode_that_fails_half_way_are_not_real() {
 fn without_an_input_the_share_is_unknown_and_the_verdict_stands() {
     let report = analyze(frames(20), Input::default());
     assert_eq!((report.verdict, report.coverage.share, report.coverage.duration), (Verdict::Real, None, None));
+}
+
+#[test]
+fn a_clip_with_a_hole_is_not_real_whether_its_packets_or_its_decoding_tell() {
+    let mut holed = input(2.4, None);
+    holed.gaps = vec![Gap::new(0.6, 1.8)];
+    let outside = || frames(20).filter(|frame| frame.as_ref().is_ok_and(|frame| !(0.55..1.75).contains(&frame.time)));
+    let told = analyze(outside(), holed);
+    // The decoder gives an error only at the end, after the frames behind the hole.
+    let (detector, classifier) = (Detector::two_people(), Classifier::of(|_| 0.1));
+    let frames = outside().chain([Err(Broken("10 of 20 frames could be decoded".into()))]);
+    let job = Job::new().with_input(input(2.4, None)).with_expected(20);
+    let noticed = or_abort(|| Analyzer::new(&detector, &classifier).analyze_job(frames, job)).unwrap();
+    for (report, share) in [(told, 0.5), (noticed, 0.7)] {
+        assert_eq!(report.verdict, Verdict::Uncertain);
+        assert!(matches!(report.reasons[0], Reason::PartlySeen { uncertain: true, .. }), "{:?}", report.reasons);
+        assert!(report.coverage.share.is_some_and(|seen| (seen - share).abs() < 0.05), "{:?}", report.coverage);
+    }
+}
+
+#[test]
+fn the_stream_and_the_picture_are_explained_in_every_form_of_the_report() {
+    let mut odd = input(2.4, None);
+    (odd.stream, odd.video_streams, odd.width, odd.height) = (Some(1), Some(2), Some(640), Some(360));
+    odd.picture_notes = vec!["The colors look pale.".into()];
+    let report = analyze(frames(20), odd.clone());
+    assert_eq!(report.verdict, Verdict::Real, "they are no doubts");
+    let said = [
+        "The file has 2 video streams. Only stream 1 (640 x 360) was analyzed; the others may show something else.",
+        "The colors look pale.",
+    ];
+    let json = report.to_json().unwrap();
+    for sentence in said {
+        assert!(report.reasons.iter().any(|reason| reason.to_string() == sentence), "{:?}", report.reasons);
+        assert!(json.contains(sentence) && report.to_html().contains(sentence), "{sentence}");
+    }
+    assert!(json.contains(r#""kind":"several_streams""#) && json.contains(r#""kind":"picture_note""#), "{json}");
+    assert_eq!(Report::from_json(&json).unwrap().reasons, report.reasons);
+
+    let (detector, classifier) = (Detector::two_people(), Classifier::of(|_| 0.1));
+    let mut session = Analyzer::new(&detector, &classifier).session().unwrap().with_input(odd);
+    let update = frames(20).map(|frame| session.push(frame.unwrap())).last().unwrap();
+    assert!(update.reasons.iter().any(|reason| matches!(reason, Reason::PictureNote { .. })), "{:?}", update.reasons);
+    // A file with one video stream has nothing to explain.
+    let mut plain = input(2.4, None);
+    (plain.stream, plain.video_streams) = (Some(0), Some(1));
+    assert_eq!(analyze(frames(20), plain).reasons, analyze(frames(20), input(2.4, None)).reasons);
 }
 
 /// Creates the frame at a time. All frames show one place. The first pixel of the face has the number by which the face

@@ -80,6 +80,10 @@ pub struct Args {
     /// Number of frames to analyze per second, instead of --frames
     #[arg(long, value_name = "F", value_parser = positive)]
     pub fps: Option<f64>,
+    /// Video stream to analyze, by its index among all streams of the file (as ffprobe prints it); by default the one
+    /// that a player shows
+    #[arg(long, value_name = "N")]
+    pub stream: Option<u32>,
     /// Longest clip in seconds, 1 to 604800 (a week); a longer one is refused
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_DURATION))]
@@ -302,7 +306,7 @@ impl Args {
         self.threads.map_or_else(|| Ok(Threads::global()), |count| Threads::new(count.into()))
     }
 
-    /// Returns the decoding options: the given limits, and at most the number of compute threads.
+    /// Returns the decoding options: the given limits and stream, and at most the number of compute threads.
     pub fn decoding(&self) -> DecodeOptions {
         let limits = DecodeLimits::default()
             .with_max_duration_seconds(self.max_duration)
@@ -315,6 +319,10 @@ impl Args {
             None => limits,
         };
         let options = DecodeOptions::default().with_limits(limits);
+        let options = match self.stream {
+            Some(stream) => options.with_stream(stream),
+            None => options,
+        };
         match self.hwaccel {
             Some(hwaccel) => options.with_hwaccel(hwaccel),
             None => options,
@@ -336,6 +344,9 @@ impl Args {
                 FrameCount::Exactly(frames) => ("frames", frames.into()),
             },
         }];
+        if let Some(stream) = self.stream {
+            choices.push(("stream", stream.into()));
+        }
         if self.precision != Precision::Full {
             choices.push(("precision", self.precision.name().into()));
         }
@@ -425,6 +436,7 @@ mod tests {
             (["--face-confidence", "x"], "not a number"),
             (["--frames", "0"], "must be auto, or a whole number of 1 or more"),
             (["--frames", "few"], "must be auto, or a whole number of 1 or more"),
+            (["--stream", "first"], "invalid digit"),
             (["--max-duration", "0"], "1..=604800"),
             (["--max-duration", "604801"], "1..=604800"),
             (["--timeout", "0"], "1..=86400"),
@@ -475,6 +487,9 @@ mod tests {
         assert_eq!((args.jobs(100), args.jobs(3)), (4, 3));
         assert_eq!(parse(&[]).unwrap().look(), Look::Auto);
         assert_eq!(parse(&["--frames", "30"]).unwrap().look(), Look::Evenly(30));
+        assert_eq!(parse(&[]).unwrap().decoding().stream, None);
+        let args = parse(&["--stream", "2"]).unwrap();
+        assert_eq!((args.decoding().stream, args.choices().contains(&("stream", 2.into()))), (Some(2), true));
         let limits = parse(&["--max-duration", "7200", "--timeout", "5"]).unwrap().decoding().limits;
         assert_eq!((limits.max_duration_seconds, limits.max_wait), (7200, Duration::from_secs(5)));
         assert_eq!(limits.max_frames, 432_000, "at 60 frames per second");

@@ -15,6 +15,7 @@ pub(super) fn of(error: &VideoError) -> Option<&'static str> {
         VideoError::TimedOut { .. } => Some("--timeout raises the limit"),
         VideoError::FfmpegMissing { .. } | VideoError::UnknownHwAccel { .. } => None,
         VideoError::HwAccel { .. } => Some("leave out --hwaccel to decode on the CPU"),
+        VideoError::NoSuchStream { .. } => Some("change --stream, or leave it out"),
         VideoError::InvalidSampling { .. } => Some("change --frames or --fps"),
         VideoError::IndexAtEnd { .. } => Some("leave out --live, so that the file is kept until it ends"),
         VideoError::Y4mFile { .. } => Some("a pipe is `deepsight analyze - < clip.y4m`"),
@@ -45,6 +46,7 @@ mod tests {
         let over = |limit| VideoError::OverLimit { path: path(), limit, value: 7200, max: 3600 };
         let slow = VideoError::TimedOut { path: path(), program: "ffmpeg", limit: Duration::from_secs(60) };
         let none = VideoError::InvalidSampling { reason: "no frame".into() };
+        let stream = VideoError::NoSuchStream { path: path(), stream: 3, choice: vec![0, 1] };
         for (error, flag) in [
             (over(Limit::Pixels), "scale="),
             (over(Limit::FileBytes), "-c copy"),
@@ -52,6 +54,7 @@ mod tests {
             (slow, "--timeout"),
             (none, "--fps"),
             (VideoError::Y4mFile { path: path() }, "`deepsight analyze - < clip.y4m`"),
+            (stream, "--stream"),
         ] {
             let message = add(error.to_string(), of(&error));
             assert!(message.starts_with(&error.to_string()) && message.contains(flag), "{message}");

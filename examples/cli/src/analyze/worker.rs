@@ -107,7 +107,10 @@ impl<B: Backend> Worker<B> {
             _ if cancel.is_cancelled() => AnalyzeError::Interrupted,
             error => AnalyzeError::Clip(with_causes(&error)),
         })?;
-        let clip = Clip::open(file.path(), &args.decoding(), args.look());
+        // The recompressed file has one stream.
+        let mut decoding = args.decoding();
+        decoding.stream = None;
+        let clip = Clip::open(file.path(), &decoding, args.look());
         self.analyze_as_it_is(args, path, clip, Some(variation), cancel, &none)
     }
 

@@ -1,6 +1,6 @@
 //! The `analyze` program from outside: exit codes, and what goes to standard output, to standard error and to files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -103,6 +103,69 @@ fn a_file_that_is_cut_short_says_how_much_was_seen_and_is_not_real() {
     let kinds: Vec<_> = report["reasons"].as_array().unwrap().iter().map(|reason| &reason["kind"]).collect();
     assert!(kinds.contains(&&Value::from("partly_seen")), "{kinds:?}");
     assert!(run.stdout.contains("of the clip could be seen") && run.stdout.contains(" s seen ("), "{}", run.stdout);
+}
+
+/// Runs ffmpeg on the bundled clip, and returns the path of its result.
+fn made(folder: &Path, name: &str, words: &str) -> PathBuf {
+    let path = folder.join(name);
+    let clip = bundled_clip();
+    let arguments = ["-loglevel", "error", "-i", text(&clip)].into_iter().chain(words.split_whitespace());
+    assert!(std::process::Command::new("ffmpeg").args(arguments).arg(&path).status().unwrap().success());
+    path
+}
+
+fn report_of(path: &Path, flags: &[&str]) -> Value {
+    let run = run("analyze", &[&[text(path), "--json", "-"][..], flags].concat());
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    serde_json::from_str(&run.stdout).unwrap()
+}
+
+fn messages(report: &Value) -> Vec<&str> {
+    report["reasons"].as_array().unwrap().iter().map(|reason| reason["message"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_hole_in_the_middle_of_a_file_is_not_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = "-an -c:v libx264 -g 25 -sc_threshold 0 -cluster_time_limit 1000";
+    let whole = std::fs::read(made(folder.path(), "whole.mkv", words)).unwrap();
+    let mut holed = whole.clone();
+    holed[whole.len() * 3 / 10..whole.len() * 8 / 10].fill(0);
+    let path = folder.path().join("holed.mkv");
+    std::fs::write(&path, holed).unwrap();
+    let report = report_of(&path, &[]);
+    let share = report["coverage"]["share"].as_f64().unwrap();
+    assert!((0.2..0.8).contains(&share), "{}", report["coverage"]);
+    assert_ne!(report["verdict"], "REAL", "{}", report["reasons"]);
+    assert_eq!(report_of(&folder.path().join("whole.mkv"), &[])["coverage"]["share"], 1.0);
+}
+
+#[test]
+fn one_of_several_streams_is_analyzed_and_another_can_be_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let pattern = "-f lavfi -i testsrc2=s=320x180:r=10:d=5 -map 1:v -map 0:v -c:v libx264 -disposition:v:0 default \
+                   -disposition:v:1 0";
+    let path = made(folder.path(), "two.mkv", pattern);
+    let said = |report: &Value, part: &str| messages(report).iter().any(|message| message.contains(part));
+    let shown = report_of(&path, &["--frames", "5"]);
+    assert!(said(&shown, "2 video streams. Only stream 0 (320 x 180)"), "{:?}", messages(&shown));
+    assert!(said(&shown, "No face was found"), "{:?}", messages(&shown));
+    let chosen = report_of(&path, &["--frames", "5", "--stream", "1"]);
+    assert!(said(&chosen, "2 video streams. Only stream 1"), "{:?}", messages(&chosen));
+    assert!(!chosen["tracks"].as_array().unwrap().is_empty());
+    assert_eq!(chosen["settings"]["run"]["stream"], 1);
+    let refused = run("analyze", &[text(&path), "--stream", "2"]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("choose from 0, 1") && refused.stderr.contains("--stream"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_picture_that_differs_from_a_players_is_explained_in_the_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = made(folder.path(), "odd.mkv", "-an -vf setsar=40/1 -c:v libx264");
+    let report = report_of(&path, &["--frames", "3"]);
+    assert!(messages(&report).iter().any(|message| message.contains("pixels of 40:1")), "{:?}", messages(&report));
+    assert!(run("analyze", &[text(&path), "--frames", "3"]).stdout.contains("pixels of 40:1"));
 }
 
 #[test]

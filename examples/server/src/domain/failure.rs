@@ -204,6 +204,11 @@ impl Failure {
                 "The file has no video stream, only sound, subtitles or cover art. Upload the file that has the moving \
                  pictures.",
             ),
+            VideoError::NoSuchStream { stream, choice, .. } => {
+                let choice: Vec<String> = choice.iter().map(ToString::to_string).collect();
+                let rule = format!("the file has no video stream with this index; choose from {}", choice.join(", "));
+                Self::bad_parameter("stream", &stream.to_string(), &rule)
+            }
             VideoError::OverLimit { limit, value, max, .. } => {
                 let name = match limit {
                     deepsight_video::Limit::FileBytes => "max_upload_bytes",

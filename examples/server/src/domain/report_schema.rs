@@ -80,9 +80,27 @@ pub(crate) struct Input {
     frames: Option<u64>,
     /// Length that the headers state, in seconds, where it is known: more than `duration` if the file is cut short.
     declared_duration: Option<f64>,
+    /// Times in which the file has no frames although it should, because a part of it is damaged or missing.
+    #[serde(default)]
+    gaps: Vec<Gap>,
+    /// Index of the analyzed video stream among all streams of the file.
+    stream: Option<u32>,
+    /// Number of video streams in the file.
+    video_streams: Option<u32>,
+    /// Sentences on how the analyzed pictures differ from those that a player shows.
+    #[serde(default)]
+    picture_notes: Vec<String>,
     /// What the file says about itself. Anybody can write anything there.
     #[serde(default)]
     facts: Vec<Fact>,
+}
+
+/// A stretch of time without frames, in seconds.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Gap {
+    start: f64,
+    end: f64,
 }
 
 /// Something that a file says about itself.

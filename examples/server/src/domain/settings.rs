@@ -2,7 +2,7 @@
 
 use deepsight_core::{Aggregation, AnalyzerConfig, frames_for};
 use deepsight_face::MtcnnConfig;
-use deepsight_video::Sampling;
+use deepsight_video::{DecodeOptions, Sampling};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -37,6 +37,9 @@ pub(crate) struct Settings {
     /// Whether the video is also analyzed recompressed, at half size and mirrored; absent if not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) stability: bool,
+    /// Index of the video stream to analyze, among all streams of the file; absent for the one that a player shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stream: Option<u32>,
 }
 
 impl Default for Settings {
@@ -48,6 +51,7 @@ impl Default for Settings {
             threshold: None,
             min_face_size: MIN_FACE_SIZE,
             stability: false,
+            stream: None,
         }
     }
 }
@@ -78,6 +82,9 @@ pub(crate) struct SettingsParameters {
     /// default. If its score moves by more than the uncertain band, the verdict is UNCERTAIN. Takes several times as
     /// long.
     stability: Option<bool>,
+    /// Index of the video stream to analyze, among all streams of the file; by default the one that a player shows.
+    /// Pictures have one stream, and ignore it.
+    stream: Option<u32>,
 }
 
 /// Query parameters of a request. Handlers take each of them once; [`finish`](Self::finish) refuses those that are
@@ -135,6 +142,7 @@ impl Settings {
         let threshold: Option<f32> = parameters.parse("threshold", "must be a number")?;
         let min_face_size: Option<f32> = parameters.parse("min_face_size", "must be a number of pixels")?;
         let stability: Option<bool> = parameters.parse("stability", "must be true or false")?;
+        let stream: Option<u32> = parameters.parse("stream", "must be a whole number, the index of a stream")?;
 
         let refuse =
             |name: &str, value: &dyn ToString, rule: &str| Err(Failure::bad_parameter(name, &value.to_string(), rule));
@@ -169,7 +177,7 @@ impl Settings {
             },
         };
         let stability = stability.unwrap_or_default();
-        Ok(Self { frames, fps, aggregation, threshold, min_face_size, stability })
+        Ok(Self { frames, fps, aggregation, threshold, min_face_size, stability, stream })
     }
 
     /// Returns whether the length of a video decides how many frames are looked at.
@@ -188,6 +196,14 @@ impl Settings {
             (Some(fps), _) => Sampling::fps(fps),
             (None, _) if self.is_auto() => Sampling::auto(seconds).with_max_frames(max_frames),
             (None, frames) => Sampling::evenly(frames.unwrap_or(FRAMES)),
+        }
+    }
+
+    /// Returns how to decode a video, with the server's own limits and programs.
+    pub(crate) fn decoding(&self, server: &DecodeOptions) -> DecodeOptions {
+        match self.stream {
+            Some(stream) => server.clone().with_stream(stream),
+            None => server.clone(),
         }
     }
 
@@ -224,6 +240,8 @@ mod tests {
         assert_eq!(settings.aggregation, Aggregation::TopK(5));
         assert!(read(&[("frames", "auto")]).unwrap().is_auto() && !settings.is_auto());
         assert_eq!(settings.threshold, Some(0.7));
+        let of = |query: &[(&str, &str)]| read(query).unwrap().decoding(&DecodeOptions::default()).stream;
+        assert_eq!((of(&[]), of(&[("stream", "2")])), (None, Some(2)));
     }
 
     #[test]
@@ -243,6 +261,8 @@ mod tests {
             ("min_face_size", "inf"),
             ("aggregation", "best-track"),
             ("stability", "maybe"),
+            ("stream", "-1"),
+            ("stream", "first"),
             ("treshold", "0.5"),
         ] {
             let message = read(&[(name, value)]).unwrap_err();

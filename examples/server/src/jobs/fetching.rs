@@ -272,7 +272,8 @@ impl QueueState {
     }
 
     fn examine(&self, path: &Path, bytes: u64, settings: &Settings) -> Result<Media, Failure> {
-        let video = Media::open_with(path, &self.decoding).map_err(|error| Failure::of_video(&error))?;
+        let video =
+            Media::open_with(path, &settings.decoding(&self.decoding)).map_err(|error| Failure::of_video(&error))?;
         let (input, count) = (video.input(), video.frame_count());
         // Both are known for every file that could be opened.
         if let (Some(width), Some(height)) = (input.width, input.height) {

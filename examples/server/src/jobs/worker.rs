@@ -155,7 +155,7 @@ impl QueueState {
         variation: Variation,
         started: Instant,
     ) -> Result<Option<Result<Report, String>>, StoppedAnalysis> {
-        let upright = self.decoding.clone().with_turn(turns);
+        let upright = analysis.settings.decoding(&self.decoding).with_turn(turns);
         let is_late = || started.elapsed() > self.max_analysis;
         // The analysis itself is complete, so its report is kept if a variation takes too long.
         let late = || Ok(Some(Err(self.late_detail())));
@@ -183,6 +183,7 @@ impl QueueState {
                 };
                 let stop = || live.is_cancelled() || is_late();
                 let written = recompress_clip(path, file.path(), crf, &upright, &stop);
+                // The recompressed file has one stream, so the settings of this analysis choose none.
                 let media = written.and_then(|()| Media::open_with(file.path(), &self.decoding));
                 match media {
                     _ if live.is_cancelled() => return Err(StoppedAnalysis::Cancelled),
@@ -271,12 +272,13 @@ impl QueueState {
         started: Instant,
     ) -> Result<(Report, Seen, u32), StoppedAnalysis> {
         let of_video = |error| StoppedAnalysis::Failed(Failure::of_video(&error));
-        let video = video.map_or_else(|| Media::open_with(path, &self.decoding), Ok).map_err(of_video)?;
+        let decoding = analysis.settings.decoding(&self.decoding);
+        let video = video.map_or_else(|| Media::open_with(path, &decoding), Ok).map_err(of_video)?;
         let (report, seen) = self.look(live, analysis, path, &video, stored, started)?;
         if !report.found_nobody() {
             return Ok((report, seen, 0));
         }
-        let turned = |turns| Media::open_with(path, &self.decoding.clone().with_turn(turns));
+        let turned = |turns| Media::open_with(path, &decoding.clone().with_turn(turns));
         let turn = self.engine.find_turn(&analysis.settings, &mut |turns, count| {
             if live.is_cancelled() || started.elapsed() > self.max_analysis {
                 return Err("no time is left".into());

@@ -32,7 +32,8 @@ const MAX_SIMILAR: usize = 5;
 /// Earlier analyses of the same file that are named.
 const MAX_EARLIER: u32 = 10;
 /// Parameters of a further analysis of a stored video.
-pub(super) const KNOWN_PARAMETERS: &str = "frames, fps, aggregation, threshold, min_face_size, stability and webhook";
+pub(super) const KNOWN_PARAMETERS: &str =
+    "frames, fps, aggregation, threshold, min_face_size, stability, stream and webhook";
 
 /// A video as a form.
 #[derive(Deserialize, ToSchema)]

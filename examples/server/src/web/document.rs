@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::analyses::{AnalysisProblems, about, attachment, finished};
 use super::guard::Client;
-use super::pictures::{Bytes, CancelOnDrop};
+use super::pictures::{Bytes, CancelOnDrop, as_analyzed};
 use super::problem::Problem;
 use super::{App, AppState, aside};
 use crate::audit::Action;
@@ -102,7 +102,7 @@ fn document(app: &AppState, analysis: &Analysis, paper: Paper, cancel: &CancelTo
     let telling = report.telling_frames();
     let path = analysis.upload.as_ref().and_then(|upload| app.uploads.path(upload));
     if let Some(path) = path.filter(|_| !telling.is_empty()) {
-        let options = app.decoding.clone().with_turn(report.quarter_turns());
+        let options = as_analyzed(app.decoding.clone(), &report);
         let media = Media::open_with(&path, &options).map_err(|error| Problem::of_video(&error))?;
         let frames = media.frames_of_report(&report, &telling, cancel).map_err(|error| Problem::of_video(&error))?;
         for frame in frames {

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use deepsight_core::image::RgbImage;
 use deepsight_core::report::ContactSheet;
 use deepsight_core::{CancelToken, Report};
-use deepsight_video::{Media, Sampling};
+use deepsight_video::{DecodeOptions, Media, Sampling};
 use image::ImageFormat;
 use tower::ServiceExt;
 use tower_http::services::ServeFile;
@@ -127,9 +127,10 @@ pub(crate) async fn frame(
 ) -> Result<Response, Problem> {
     let path = kept_video(&app, &client, &id).await?;
     let report = app.store.run(move |store| store.report_json(&id)).await.map_err(|error| Problem::hide(&error))?;
+    let report = report.and_then(|json| Report::from_json(&json).ok());
+    let decoding = app.decoding.clone().with_max_side(FRAME_SIDE);
     // Without a report, as in an analysis that runs, nothing has been turned.
-    let turns = report.and_then(|json| Report::from_json(&json).ok()).map_or(0, |report| report.quarter_turns());
-    let options = app.decoding.clone().with_max_side(FRAME_SIDE).with_turn(turns);
+    let options = report.map_or(decoding.clone(), |report| as_analyzed(decoding, &report));
     // If the client disconnects, this future is dropped, which stops the decoding.
     let decoding = CancelOnDrop::default();
     let cancel = decoding.token();
@@ -179,7 +180,7 @@ pub(crate) async fn contact_sheet(
     let json = app.store.run(move |store| store.report_json(&id)).await.map_err(|error| Problem::hide(&error))?;
     let json = json.ok_or_else(|| Problem::not_found("The report was removed."))?;
     let report = Report::from_json(&json).map_err(|error| Problem::hide(&error))?;
-    let options = app.decoding.clone().with_max_side(SHEET_SIDE).with_turn(report.quarter_turns());
+    let options = as_analyzed(app.decoding.clone().with_max_side(SHEET_SIDE), &report);
     // If the client disconnects, this future is dropped, which stops the decoding.
     let decoding = CancelOnDrop::default();
     let cancel = decoding.token();
@@ -197,6 +198,15 @@ pub(crate) async fn contact_sheet(
     let sheet = aside(&app.pictures, decode).await??;
     let name = attachment(&analysis, "jpg");
     Ok(([(header::CONTENT_DISPOSITION, name)], picture(sheet)).into_response())
+}
+
+/// Returns the options that show a video as a report has analyzed it: the same stream, in the same turn.
+pub(super) fn as_analyzed(decoding: DecodeOptions, report: &Report) -> DecodeOptions {
+    let turned = decoding.with_turn(report.quarter_turns());
+    match report.input.stream {
+        Some(stream) => turned.with_stream(stream),
+        None => turned,
+    }
 }
 
 /// Stops the decoding when it is dropped, for a client that has disconnected.

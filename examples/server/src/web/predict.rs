@@ -80,7 +80,7 @@ pub(crate) async fn predict(
 ) -> Result<Json<Prediction>, Problem> {
     let settings = Settings::take(&mut parameters, app.limits().max_frames)?;
     let full = parameters.parse("full", "must be true or false")?.unwrap_or(false);
-    parameters.finish("frames, fps, aggregation, threshold, min_face_size, stability and full")?;
+    parameters.finish("frames, fps, aggregation, threshold, min_face_size, stability, stream and full")?;
 
     let admission = app.jobs.admit(&client.name)?;
     let received = receive(&app, request).await?;

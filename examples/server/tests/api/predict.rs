@@ -65,6 +65,17 @@ async fn a_video_without_a_face_is_uncertain_with_a_reason_and_without_a_probabi
 }
 
 #[tokio::test]
+async fn a_stream_that_the_file_lacks_is_refused_with_those_that_it_has() {
+    let server = Server::start(&[]);
+    let chosen: Value = server.send("/predict?full=true&frames=4&stream=0", &portraits()).await.json().await.unwrap();
+    assert_eq!(chosen["report"]["input"]["stream"], 0);
+    let refused = server.send("/predict?stream=7", &portraits()).await;
+    assert_eq!(refused.status(), 400);
+    let text = refused.text().await.unwrap();
+    assert!(text.contains("stream") && text.contains("choose from 0"), "{text}");
+}
+
+#[tokio::test]
 async fn stability_analyzes_the_video_again_in_four_variations_when_it_is_asked_for() {
     let server = Server::start(&[]);
     let response = server.send("/predict?full=true&frames=8&stability=true", &portraits()).await;
