@@ -37,15 +37,18 @@ impl ContactSheet {
     }
 
     /// Adds a frame after the others. It is made smaller if one of its sides has more than 320 pixels, and keeps its
-    /// shape.
+    /// shape. One without pixels is left out.
     #[must_use]
     pub fn with_frame(mut self, frame: &RgbImage) -> Self {
         let (width, height) = frame.dimensions();
+        if width == 0 || height == 0 {
+            return self;
+        }
         let longest = width.max(height);
         if longest > SIDE {
             let scaled = |side: u32| ((f64::from(side) * f64::from(SIDE) / f64::from(longest)).round() as u32).max(1);
             self.frames.push(thumbnail(frame, scaled(width), scaled(height)));
-        } else if longest > 0 {
+        } else {
             self.frames.push(frame.clone());
         }
         self

@@ -420,7 +420,7 @@ mod fetch {
         }
         // A server that redirects to itself.
         setting.server.set(|behavior| behavior.other = Some(("302 Found", "/best.pth".into())));
-        setting.fails(&["more than 10 times"]);
+        setting.fails(&["more than 10 redirects"]);
         assert_eq!(setting.files(), 0);
     }
 
