@@ -44,9 +44,9 @@ pub struct Classifier<B: Backend> {
 #[derive(Debug, Clone)]
 enum Computation<B: Backend> {
     Burn {
-        network: Network<B>,
+        network: Box<Network<B>>,
         /// The network in half precision, if the classifier's precision is not [`Precision::Full`].
-        half: Option<Network<B>>,
+        half: Option<Box<Network<B>>>,
     },
     Fused {
         network: Arc<Fused>,
@@ -57,7 +57,7 @@ enum Computation<B: Backend> {
 /// The weights from which a fused network was built.
 #[derive(Debug, Clone)]
 enum Weights<B: Backend> {
-    Loaded(Network<B>),
+    Loaded(Box<Network<B>>),
     /// Only in the model file, because a large network would need twice the memory.
     Stored(Arc<StoredModel<'static>>),
 }
@@ -152,7 +152,7 @@ impl<B: Backend> Classifier<B> {
             true => Some(Arc::new(Fused::new(&file.card, &file.weights)?)),
             false => None,
         };
-        let loaded = network.load_state_dict(file.weights)?;
+        let loaded = Box::new(network.load_state_dict(file.weights)?);
         let computation = match fused {
             Some(network) => Computation::Fused { network, origin: Weights::Loaded(loaded) },
             None => Computation::Burn { network: loaded, half: None },
@@ -181,7 +181,7 @@ impl<B: Backend> Classifier<B> {
         network.check_config(&card.config())?;
         card.references.clear();
         let classifier = Self {
-            computation: Computation::Burn { network, half: None },
+            computation: Computation::Burn { network: Box::new(network), half: None },
             precision: Precision::Full,
             card,
             golden_input: None,
@@ -210,7 +210,7 @@ impl<B: Backend> Classifier<B> {
                 self.computation = Computation::Fused { network: fused, origin: Weights::Loaded(network.clone()) };
             }
             (Computation::Fused { .. }, false) => {
-                self.computation = Computation::Burn { network: self.network()?, half: None };
+                self.computation = Computation::Burn { network: Box::new(self.network()?), half: None };
             }
             _ => {}
         }
@@ -235,7 +235,7 @@ impl<B: Backend> Classifier<B> {
             return Err(self.refused(precision, "the device does not have that type"));
         }
         if let Computation::Burn { network, half } = &mut self.computation {
-            *half = is_half.then(|| network.with_products_in(precision.dtype()));
+            *half = is_half.then(|| Box::new(network.with_products_in(precision.dtype())));
         }
         self.precision = precision;
         Ok(self)
@@ -303,7 +303,7 @@ impl<B: Backend> Classifier<B> {
     pub fn network(&self) -> Result<Network<B>, Error> {
         let stored = match &self.computation {
             Computation::Burn { network, .. } | Computation::Fused { origin: Weights::Loaded(network), .. } => {
-                return Ok(network.clone());
+                return Ok(network.as_ref().clone());
             }
             Computation::Fused { origin: Weights::Stored(stored), .. } => stored,
         };
@@ -408,8 +408,10 @@ impl<B: Backend> Classifier<B> {
                 let place = |features: &[f32]| features.iter().zip(margin).map(|(value, weight)| value * weight).sum();
                 return Ok(Some((features.chunks_exact(margin.len()).map(place).collect(), width, height)));
             }
-            Computation::Burn { network: Network::EfficientNet(network), .. } => network,
-            Computation::Burn { .. } => return Ok(None),
+            Computation::Burn { network, .. } => {
+                let Network::EfficientNet(network) = network.as_ref() else { return Ok(None) };
+                network
+            }
         };
         let fake = self.card.fake_index();
         let weights = network.classifier_weights();

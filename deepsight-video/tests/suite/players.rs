@@ -593,7 +593,7 @@ fn a_transport_stream_that_cannot_be_read_to_its_end_says_how_long_it_should_be(
     assert_eq!((open(&path).info().declared_duration, gaps(&path)), (None, vec![]));
     let noise = "-f lavfi -i testsrc2=s=320x240:r=25:d=20,noise=alls=60:allf=t -c:v libx264 -g 50 -pix_fmt yuv420p";
     let path = clips.make("large.ts", noise);
-    let info = open(&clips.write("holed.ts", &with_zeros(&path, 0.3, 0.9))).info().clone();
+    let info = open(clips.write("holed.ts", &with_zeros(&path, 0.3, 0.9))).info().clone();
     let declared = info.declared_duration.unwrap_or_else(|| panic!("{info:?}"));
     assert!((12.0..30.0).contains(&declared) && info.duration < 0.5 * declared, "{info:?}");
 }

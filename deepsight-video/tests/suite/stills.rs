@@ -304,6 +304,7 @@ fn an_animated_webp_has_the_limits_of_a_video() {
 
 /// An AVIF of 64 x 48 pixels: red on the left, blue on the right. Returns `None`, after a message, if this ffmpeg
 /// cannot make or read one.
+#[allow(clippy::print_stderr, reason = "a test that is left out must say so")]
 fn avif(clips: &Clips) -> Option<Vec<u8>> {
     let halves = "color=red:s=64x48,drawbox=x=32:y=0:w=32:h=48:color=blue:t=fill,format=yuv444p";
     let words = format!("-f lavfi -i {halves} -frames:v 1 -c:v libaom-av1 -cpu-used 8 -crf 5 -still-picture 1");
@@ -439,6 +440,7 @@ fn an_avif_that_ffmpeg_cannot_read_says_how_to_convert_it() {
 }
 
 #[test]
+#[allow(clippy::print_stderr, reason = "a test that is left out must say so")]
 fn a_sequence_of_avif_pictures_is_a_video() {
     let clips = Clips::new();
     let words = format!("{} -c:v libaom-av1 -cpu-used 8", ramp_source(4));

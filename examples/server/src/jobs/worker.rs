@@ -113,7 +113,7 @@ impl QueueState {
                 }
             },
             (Err(StoppedAnalysis::Failed(failure)), Sink::Reply(reply)) => {
-                self.failed(&analysis, &failure, Some(reply))
+                self.failed(&analysis, &failure, Some(reply));
             }
             (Err(StoppedAnalysis::Failed(failure)), Sink::Store) => self.failed(&analysis, &failure, None),
         }
@@ -332,11 +332,10 @@ impl QueueState {
         let job = self.with_closer_look(job, &token, analysis, video, expected, |frame| frame);
         // Without the frames of the closer look, so that the look of a video does not depend on its scores.
         let looker = Mutex::new(Looker::new());
-        let watched = frames.boxed().map(|frame| {
-            if let (Ok(frame), true) = (&frame, stored) {
+        let watched = frames.boxed().inspect(|frame| {
+            if let (Ok(frame), true) = (frame, stored) {
                 locked(&looker).look_at(&frame.image);
             }
-            frame
         });
         let outcome = self.engine.analyze(Box::new(watched), &analysis.settings, stored, is_still, job);
         if late.load(Ordering::Relaxed) {
