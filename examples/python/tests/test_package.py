@@ -76,7 +76,7 @@ def test_the_code_of_the_readme_runs_and_does_what_it_says(tmp_path, monkeypatch
             block = block.replace("; report.to_dataframe()", "")
         exec(compile(block, "README.md", "exec"), names)
     shown = capsys.readouterr().out
-    assert "REAL (fake probability 3" in shown and "30 of 30" in shown and "missing.mp4 missing.mp4: " in shown
+    assert "REAL (fake probability 1" in shown and "30 of 30" in shown and "missing.mp4 missing.mp4: " in shown
     assert f"{names['report'].fake_probability:.2f}" in "".join(blocks)
     assert (tmp_path / "report.html").exists() and (tmp_path / "mine.safetensors").exists()
     assert names["images"].shape[0] == 30 and names["faces"][0].shape == (1, 3, 160, 160) and names["faces"][1] is None
