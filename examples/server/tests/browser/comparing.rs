@@ -63,7 +63,7 @@ async fn two_rows_of_the_history_are_chosen_and_compared() {
     browser.until("!document.getElementById('compare').disabled").await;
     audit(&browser, "choose").await;
     browser.click("#history li:nth-child(1) input").await;
-    browser.until_text("#compare-note", "two only").await;
+    browser.until_text("#compare-note", "only two").await;
     assert_eq!(browser.eval("document.getElementById('compare').disabled").await, true);
     browser.click("#history li:nth-child(1) input").await;
     browser.click("#compare").await;
