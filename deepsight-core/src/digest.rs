@@ -1,3 +1,4 @@
+#[cfg(feature = "model")]
 use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
@@ -12,17 +13,20 @@ fn hexadecimal(hash: &[u8]) -> String {
 }
 
 /// Computes the SHA-256 of what is read in parts.
+#[cfg(feature = "model")]
 pub(crate) struct Sha256Reader {
     hash: Sha256,
     part: Vec<u8>,
 }
 
+#[cfg(feature = "model")]
 impl Default for Sha256Reader {
     fn default() -> Self {
         Self { hash: Sha256::new(), part: vec![0; 1 << 20] }
     }
 }
 
+#[cfg(feature = "model")]
 impl Sha256Reader {
     /// Reads the next part, and returns its length; 0 at the end.
     pub(crate) fn next(&mut self, source: &mut impl Read) -> io::Result<usize> {

@@ -1,4 +1,7 @@
-use serde::Deserialize;
+use std::fmt;
+
+use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::{REPORT_SCHEMA, Report};
 use crate::Error;
@@ -24,7 +27,7 @@ impl Report {
     ///
     /// # Errors
     /// [`Error::ReportSchema`] for a report of another schema, [`Error::MalformedReport`] for anything else that is
-    /// not a report.
+    /// not a report, also if a number is too large for single precision.
     pub fn from_json(json: &str) -> Result<Self, Error> {
         #[derive(Deserialize)]
         struct Versioned {
@@ -35,7 +38,65 @@ impl Report {
         if schema != u64::from(REPORT_SCHEMA) {
             return Err(Error::ReportSchema { found: schema, supported: REPORT_SCHEMA });
         }
+        // Such numbers would be read as infinite, and every number of a report is finite.
+        let Finite = serde_json::from_str(json).map_err(malformed)?;
         serde_json::from_str(json).map_err(malformed)
+    }
+}
+
+/// JSON of which every number is finite in single precision.
+struct Finite;
+
+impl<'de> Deserialize<'de> for Finite {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Numbers)
+    }
+}
+
+struct Numbers;
+
+impl<'de> Visitor<'de> for Numbers {
+    type Value = Finite;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a finite number")
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Finite, E> {
+        match (number as f32).is_finite() {
+            true => Ok(Finite),
+            false => Err(E::custom(format_args!("the number {number:e} is too large"))),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Finite, A::Error> {
+        while let Some(Finite) = items.next_element()? {}
+        Ok(Finite)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Finite, A::Error> {
+        while let Some((IgnoredAny, Finite)) = entries.next_entry()? {}
+        Ok(Finite)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Finite, E> {
+        Ok(Finite)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Finite, E> {
+        Ok(Finite)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Finite, E> {
+        Ok(Finite)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Finite, E> {
+        Ok(Finite)
+    }
+
+    fn visit_unit<E>(self) -> Result<Finite, E> {
+        Ok(Finite)
     }
 }
 

@@ -83,6 +83,21 @@ fn reports_of_another_schema_and_other_text_are_refused() {
 }
 
 #[test]
+fn a_number_that_single_precision_cannot_hold_is_refused() {
+    let json = include_str!("../../../fuzz/seeds/report/snapshot.json");
+    assert!(Report::from_json(json).is_ok());
+    // The coordinate of a box would be infinite, and null in the JSON that is written.
+    for number in ["1e39", "-3.5e38", "1e308"] {
+        let large = json.replacen("140.0", number, 1);
+        assert_ne!(large, json);
+        let error = Report::from_json(&large).unwrap_err();
+        assert!(matches!(&error, Error::MalformedReport { reason } if reason.contains("too large")), "{error}");
+    }
+    let still_finite = json.replacen("140.0", "3.4e38", 1);
+    assert!(Report::from_json(&still_finite).is_ok());
+}
+
+#[test]
 fn the_page_is_self_contained_and_shows_the_report() {
     let page = report(8, true).to_html();
     assert!(page.contains("<title>FAKE: talk.mp4</title>"));
@@ -142,8 +157,8 @@ fn a_report_with_extreme_values_still_renders_a_page() {
     for (from, to) in [
         ("\"track\":0", "\"track\":18446744073709551615"),
         ("\"id\":0", "\"id\":18446744073709551615"),
-        ("\"time\":0.0,", "\"time\":-1e308,"),
-        ("\"time\":0.0,", "\"time\":1e308,"),
+        ("\"time\":0.0,", "\"time\":-3e38,"),
+        ("\"time\":0.0,", "\"time\":3e38,"),
         ("\"min_track_faces\":3", "\"min_track_faces\":0"),
         ("\"fake_probability\":0.5}", "\"fake_probability\":-3e38}"),
         ("\"threshold\":0.5,", "\"threshold\":3e38,"),
