@@ -299,7 +299,8 @@ impl<B: Backend> Classifier<B> {
     /// Returns the network on Burn. With the fused engine, this reads the weights of a loaded model again.
     ///
     /// # Errors
-    /// [`Error::ModelIo`] when the model file cannot be read any more, [`Error::ModelChanged`] when its content changed.
+    /// [`Error::ModelIo`] when the model file cannot be read any more, [`Error::ModelChanged`] when its content
+    /// changed.
     pub fn network(&self) -> Result<Network<B>, Error> {
         let stored = match &self.computation {
             Computation::Burn { network, .. } | Computation::Fused { origin: Weights::Loaded(network), .. } => {

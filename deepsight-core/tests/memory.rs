@@ -70,7 +70,8 @@ fn a_loaded_model_is_in_memory_once<B: Backend>(model: &ModelFile) {
     assert!(classifier.network().unwrap().state_dict() == model.weights);
 }
 
-// This is one test instead of three, because the allocator counts for the whole process, in which tests run in parallel.
+// This is one test instead of three, because the allocator counts for the whole process, in which tests run in
+// parallel.
 #[test]
 fn calls_reuse_their_buffers_and_weights_are_in_memory_once() {
     #[cfg(feature = "flex")]

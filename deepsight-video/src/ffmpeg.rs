@@ -4,7 +4,7 @@ use std::{
     path::{self, Path, PathBuf},
 };
 
-use deepsight_core::CancelToken;
+use deepsight_core::{CancelToken, Report};
 use ffmpeg_sidecar::command::FfmpegCommand;
 
 use crate::{
@@ -91,6 +91,12 @@ impl DecodeOptions {
     pub fn with_stream(mut self, index: u32) -> Self {
         self.stream = Some(index);
         self
+    }
+
+    /// Shows a file as a report has analyzed it: the same stream, in the same turn.
+    #[must_use]
+    pub fn with_report(self, report: &Report) -> Self {
+        Self { stream: report.input.stream.or(self.stream), ..self }.with_turn(report.quarter_turns())
     }
 
     /// Sets the hardware that decodes.

@@ -49,7 +49,7 @@ pub use ffmpeg::DecodeOptions;
 pub use frames::Frames;
 pub use hwaccel::HwAccel;
 pub use limits::{DecodeLimits, Limit};
-pub use media::{Media, MediaFrames};
+pub use media::{Media, MediaFrames, contact_sheet};
 pub use picture::Note;
 pub use piped::PipedVideo;
 pub use pixel_format::PixelFormat;

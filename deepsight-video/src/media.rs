@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use deepsight_core::{CancelToken, CloserFrames, Frame, Input, Report};
+use deepsight_core::{CancelToken, CloserFrames, Frame, Input, Report, image::RgbImage, report::ContactSheet};
 
 use crate::{
     Animation, AnimationFrames, DecodeOptions, Frames, Sampling, Still, Video, VideoError, heif,
@@ -77,8 +77,8 @@ impl Media {
     }
 
     /// Decodes frames of a report on this file again, one after another: those with these indices, with the pixels that
-    /// were analyzed if the options have the same [turn](crate::DecodeOptions::turn) as in the analysis. Indices that
-    /// are not in the report are left out.
+    /// were analyzed if the file was opened [for the report](DecodeOptions::with_report). Indices that are not in the
+    /// report are left out.
     ///
     /// # Errors
     /// Returns the errors of [`frames`](Self::frames). The iterator returns later errors.
@@ -164,6 +164,29 @@ impl Media {
             Self::Animation(animation) => animation.input(),
         }
     }
+}
+
+/// Longer side in pixels of the frames of which a contact sheet is made.
+const SHEET_SIDE: u32 = 640;
+
+/// Decodes a file again and returns a [contact sheet](ContactSheet) of its frames in a report; `None` if the report has
+/// no frames.
+///
+/// # Errors
+/// Returns the errors of [`Media::open_with`] and [`Media::frames_of_report`].
+pub fn contact_sheet(
+    path: impl AsRef<Path>,
+    report: &Report,
+    options: &DecodeOptions,
+    cancel: &CancelToken,
+) -> Result<Option<RgbImage>, VideoError> {
+    let indices = report.contact_frames();
+    let media = Media::open_with(path, &options.clone().with_max_side(SHEET_SIDE).with_report(report))?;
+    let mut sheet = ContactSheet::new();
+    for frame in media.frames_of_report(report, &indices, cancel)? {
+        sheet = sheet.with_frame(&frame?.image);
+    }
+    Ok(sheet.to_image())
 }
 
 /// The frames of a video or a still picture, in order of presentation. No item follows an error.

@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::domain::Moment;
+use crate::domain::{Failure, Moment};
 use crate::random::is_id;
 use crate::store::{Store, StoreError};
 
@@ -31,6 +31,16 @@ pub(crate) enum UploadError {
     File(#[from] io::Error),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl Failure {
+    /// Describes why an upload cannot be created. `what` is what could not be stored.
+    pub(crate) fn of_upload(error: &UploadError, what: &str) -> Self {
+        match error {
+            UploadError::File(error) => Self::unwritable(error),
+            UploadError::Store(error) => Self::of_store(error, what),
+        }
+    }
 }
 
 /// The result of [`Uploads::sweep`].

@@ -3,9 +3,9 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use deepsight_core::report::{ContactSheet, Record, ReportPdf, SecretKey, SignatureError};
+use deepsight_core::report::{Record, ReportPdf, SecretKey, SignatureError};
 use deepsight_core::{CancelToken, Report, with_causes};
-use deepsight_video::Media;
+use deepsight_video::{Media, contact_sheet};
 use image::codecs::jpeg::JpegEncoder;
 use jiff::ZonedDateTime;
 
@@ -13,8 +13,6 @@ use super::worker::failure;
 use super::{AnalyzeError, Args};
 use crate::output::complain;
 
-/// Longer side in pixels of the frames of which a contact sheet is made.
-const SHEET_SIDE: u32 = 640;
 /// JPEG quality of a contact sheet, 1 to 100.
 const SHEET_QUALITY: u8 = 90;
 
@@ -93,7 +91,7 @@ impl<'a> Publisher<'a> {
         let mut pdf = ReportPdf::new(report).with_paper(self.args.paper);
         let telling = report.telling_frames();
         if let Some(clip) = clip.filter(|_| !telling.is_empty()) {
-            let media = Media::open_with(clip, &self.args.decoding().with_turn(report.quarter_turns()));
+            let media = Media::open_with(clip, &self.args.decoding().with_report(report));
             let media = media.map_err(|error| failure(&error))?;
             for frame in media.frames_of_report(report, &telling, cancel).map_err(|error| failure(&error))? {
                 let frame = frame.map_err(|error| failure(&error))?;
@@ -107,18 +105,11 @@ impl<'a> Publisher<'a> {
     }
 
     fn contact_sheet(&self, report: &Report, clip: &Path, cancel: &CancelToken) -> Result<Vec<u8>, AnalyzeError> {
-        let options = self.args.decoding().with_max_side(SHEET_SIDE).with_turn(report.quarter_turns());
-        let media = Media::open_with(clip, &options).map_err(|error| failure(&error))?;
-        let indices = report.contact_frames();
-        let mut sheet = ContactSheet::new();
-        for frame in media.frames_of_report(report, &indices, cancel).map_err(|error| failure(&error))? {
-            sheet = sheet.with_frame(&frame.map_err(|error| failure(&error))?.image);
-        }
+        let sheet = contact_sheet(clip, report, &self.args.decoding(), cancel).map_err(|error| failure(&error))?;
         if cancel.is_cancelled() {
             return Err(AnalyzeError::Interrupted);
         }
-        let sheet =
-            sheet.to_image().ok_or_else(|| AnalyzeError::Clip("it has no frames for a contact sheet".into()))?;
+        let sheet = sheet.ok_or_else(|| AnalyzeError::Clip("it has no frames for a contact sheet".into()))?;
         let mut jpeg = Cursor::new(Vec::new());
         let encoded = sheet.write_with_encoder(JpegEncoder::new_with_quality(&mut jpeg, SHEET_QUALITY));
         encoded.map_err(|error| AnalyzeError::Clip(with_causes(&error)))?;

@@ -21,7 +21,7 @@ use crate::locked::locked;
 use crate::metrics::{Ended, Metrics};
 use crate::random::hex;
 use crate::store::StoreError;
-use crate::uploads::{Upload, UploadError};
+use crate::uploads::Upload;
 
 /// Downloads at a time.
 pub(super) const AT_ONCE: usize = 2;
@@ -249,10 +249,7 @@ impl QueueState {
 
     /// Copies a download into the folder of uploads. Also returns its number of bytes and its SHA-256.
     fn take_over(&self, fetched: &Fetched) -> Result<(Upload, u64, String), Failure> {
-        let created = self.uploads.create().map_err(|error| match error {
-            UploadError::File(error) => Failure::unwritable(&error),
-            UploadError::Store(error) => Failure::of_store(&error, "the video"),
-        });
+        let created = self.uploads.create().map_err(|error| Failure::of_upload(&error, "the video"));
         let (upload, mut file) = created?;
         let mut source = opened(&fetched.path).map_err(|error| Failure::hide(&error))?;
         let (mut bytes, mut hash, mut chunk) = (0, Sha256::new(), vec![0; 256 << 10]);

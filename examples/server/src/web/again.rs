@@ -16,7 +16,7 @@ use super::{App, AppState};
 use crate::audit::Action;
 use crate::domain::{AnalysisView, Parameters, Settings, SettingsParameters};
 use crate::jobs::Submission;
-use crate::uploads::{Upload, UploadError};
+use crate::uploads::Upload;
 
 /// Analyze the video of an analysis again
 ///
@@ -73,9 +73,6 @@ async fn shared(app: &AppState, name: Option<&str>) -> Result<Upload, Problem> {
     let gone = || Problem::not_found("The video of this analysis was deleted. Send it again.");
     let (name, uploads) = (name.ok_or_else(gone)?.to_owned(), app.uploads.clone());
     let shared = tokio::task::spawn_blocking(move || uploads.share(&name)).await;
-    let shared = shared.map_err(|error| Problem::hide(&error))?.map_err(|error| match error {
-        UploadError::File(error) => Problem::unwritable(&error),
-        UploadError::Store(error) => Problem::of_store(&error, "the upload"),
-    })?;
-    shared.ok_or_else(gone)
+    let shared = shared.map_err(|error| Problem::hide(&error))?;
+    shared.map_err(|error| Problem::of_upload(&error, "the upload"))?.ok_or_else(gone)
 }

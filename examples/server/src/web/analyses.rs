@@ -4,6 +4,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use deepsight_core::Report;
 use deepsight_video::Media;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -21,7 +22,7 @@ use crate::domain::{Analysis, Origin, Remarks, Status, model_id};
 use crate::domain::{AnalysisView, Earlier, Similar};
 use crate::domain::{Parameters, Settings, SettingsParameters};
 use crate::jobs::{Admission, Submission};
-use crate::locked::locked;
+use crate::locked::Claim;
 use crate::random::hex;
 use crate::store::{Store, StoreError};
 
@@ -346,9 +347,10 @@ pub(super) async fn repeated<'a>(
     app: &'a AppState,
     client: &Client,
     key: Option<&String>,
-) -> Result<(Option<Repeatable<'a>>, Option<Analysis>), Problem> {
+) -> Result<(Option<Claim<'a, (String, String)>>, Option<Analysis>), Problem> {
     let Some(key) = key.cloned() else { return Ok((None, None)) };
-    let claim = Repeatable::claim(app, &client.owner, &key)?;
+    let claim = Claim::of(&app.repeatable, (client.owner.clone(), key.clone()));
+    let claim = claim.ok_or_else(|| Problem::conflict("A request with this Idempotency-Key is still in progress."))?;
     let owner = client.owner.clone();
     let found = app.store.run(move |store| store.by_idempotency_key(&owner, &key)).await;
     Ok((Some(claim), found.map_err(|error| Problem::of_store(&error, "the analysis"))?))
@@ -374,29 +376,6 @@ pub(super) fn fingerprint(sha256: &str, settings: &Settings, webhook: Option<&st
     let settings = serde_json::to_string(settings).map_err(|error| Problem::hide(&error))?;
     let all = format!("{sha256}\n{settings}\n{}", webhook.unwrap_or_default());
     Ok(hex(&Sha256::digest(all.as_bytes())))
-}
-
-/// A claim on an Idempotency-Key, held while its request is under way.
-pub(super) struct Repeatable<'a> {
-    app: &'a AppState,
-    key: (String, String),
-}
-
-impl<'a> Repeatable<'a> {
-    fn claim(app: &'a AppState, owner: &str, key: &str) -> Result<Self, Problem> {
-        let key = (owner.to_owned(), key.to_owned());
-        let mut claimed = locked(&app.repeatable);
-        if !claimed.insert(key.clone()) {
-            return Err(Problem::conflict("A request with this Idempotency-Key is still in progress."));
-        }
-        Ok(Self { app, key })
-    }
-}
-
-impl Drop for Repeatable<'_> {
-    fn drop(&mut self) {
-        locked(&self.app.repeatable).remove(&self.key);
-    }
 }
 
 /// Reads one analysis from the database, if the client may see it. To others it is unknown.
@@ -544,6 +523,14 @@ pub(super) async fn finished(app: &AppState, client: &Client, id: &str) -> Resul
         Status::Done => Ok(analysis),
         status => Err(Problem::conflict(format!("The analysis is {status}; it has no report."))),
     }
+}
+
+/// Reads the report of an analysis that is done. Also returns its JSON.
+pub(super) fn stored_report(app: &AppState, analysis: &Analysis) -> Result<(Report, String), Problem> {
+    let json = app.store.report_json(&analysis.id).map_err(|error| Problem::of_store(&error, "the request"))?;
+    let json = json.ok_or_else(|| Problem::not_found("The report was removed."))?;
+    let report = Report::from_json(&json).map_err(|error| Problem::hide(&error))?;
+    Ok((report, json))
 }
 
 /// Returns the header that makes a browser save a response as a file. The server chooses the file's name, because the

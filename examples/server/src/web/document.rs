@@ -13,9 +13,9 @@ use image::ImageFormat;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::analyses::{AnalysisProblems, about, attachment, finished};
+use super::analyses::{AnalysisProblems, about, attachment, finished, stored_report};
 use super::guard::Client;
-use super::pictures::{Bytes, CancelOnDrop, as_analyzed};
+use super::pictures::{Bytes, CancelOnDrop};
 use super::problem::Problem;
 use super::{App, AppState, aside};
 use crate::audit::Action;
@@ -94,15 +94,13 @@ pub(super) async fn answer(
 }
 
 fn document(app: &AppState, analysis: &Analysis, paper: Paper, cancel: &CancelToken) -> Result<Vec<u8>, Problem> {
-    let json = app.store.report_json(&analysis.id).map_err(|error| Problem::of_store(&error, "the request"))?;
-    let json = json.ok_or_else(|| Problem::not_found("The report was removed."))?;
-    let mut report = Report::from_json(&json).map_err(|error| Problem::hide(&error))?;
+    let (mut report, json) = stored_report(app, analysis)?;
     report.evidence = evidence(app, analysis, &report, cancel)?;
     let mut pdf = ReportPdf::new(&report).with_paper(paper).with_record(record(analysis, &report)).with_json(json);
     let telling = report.telling_frames();
     let path = analysis.upload.as_ref().and_then(|upload| app.uploads.path(upload));
     if let Some(path) = path.filter(|_| !telling.is_empty()) {
-        let options = as_analyzed(app.decoding.clone(), &report);
+        let options = app.decoding.clone().with_report(&report);
         let media = Media::open_with(&path, &options).map_err(|error| Problem::of_video(&error))?;
         let frames = media.frames_of_report(&report, &telling, cancel).map_err(|error| Problem::of_video(&error))?;
         for frame in frames {

@@ -8,18 +8,18 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use deepsight_core::image::RgbImage;
-use deepsight_core::report::ContactSheet;
 use deepsight_core::{CancelToken, Report};
-use deepsight_video::{DecodeOptions, Media, Sampling};
+use deepsight_video::{Media, Sampling};
 use image::ImageFormat;
 use tower::ServiceExt;
 use tower_http::services::ServeFile;
 use utoipa::ToSchema;
 
-use super::analyses::{AnalysisProblems, attachment, find, finished};
+use super::analyses::{AnalysisProblems, attachment, find, finished, stored_report};
 use super::guard::Client;
 use super::problem::Problem;
 use super::{App, AppState, aside};
+use crate::domain::Analysis;
 use crate::jobs::jpeg;
 
 /// The bytes of a file.
@@ -30,8 +30,6 @@ pub(crate) struct Bytes(Vec<u8>);
 
 /// Longer side of the picture of a whole frame, in pixels.
 const FRAME_SIDE: u32 = 1280;
-/// Longer side in pixels of the frames of which a contact sheet is made.
-const SHEET_SIDE: u32 = 640;
 /// Cache control of a picture. It never changes, but it may be removed and may need a key, so only the client's own
 /// cache keeps it, for ten minutes.
 const KEEP: &str = "private, max-age=600";
@@ -130,7 +128,10 @@ pub(crate) async fn frame(
     let report = report.and_then(|json| Report::from_json(&json).ok());
     let decoding = app.decoding.clone().with_max_side(FRAME_SIDE);
     // Without a report, as in an analysis that runs, nothing has been turned.
-    let options = report.map_or(decoding.clone(), |report| as_analyzed(decoding, &report));
+    let options = match &report {
+        Some(report) => decoding.with_report(report),
+        None => decoding,
+    };
     // If the client disconnects, this future is dropped, which stops the decoding.
     let decoding = CancelOnDrop::default();
     let cancel = decoding.token();
@@ -156,8 +157,8 @@ pub(crate) async fn frame(
 
 /// Get an overview of the video in one picture
 ///
-/// The sheet shows up to 24 of the analyzed frames, evenly spread and in order of time, for a look at the whole video at
-/// once and for search engines that look for pictures. The frames are decoded on request.
+/// The sheet shows up to 24 of the analyzed frames, evenly spread and in order of time, for a look at the whole video
+/// at once and for search engines that look for pictures. The frames are decoded on request.
 #[utoipa::path(
     get, path = "/v1/analyses/{id}/contact-sheet.jpg", tag = "pictures",
     params(("id" = String, Path, description = "The analysis")),
@@ -176,37 +177,21 @@ pub(crate) async fn contact_sheet(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let analysis = finished(&app, &client, &id).await?;
-    let path = kept_video(&app, &client, &id).await?;
-    let json = app.store.run(move |store| store.report_json(&id)).await.map_err(|error| Problem::hide(&error))?;
-    let json = json.ok_or_else(|| Problem::not_found("The report was removed."))?;
-    let report = Report::from_json(&json).map_err(|error| Problem::hide(&error))?;
-    let options = as_analyzed(app.decoding.clone().with_max_side(SHEET_SIDE), &report);
+    let path = video_of(&app, &analysis)?;
     // If the client disconnects, this future is dropped, which stops the decoding.
     let decoding = CancelOnDrop::default();
     let cancel = decoding.token();
+    let name = attachment(&analysis, "jpg");
+    let work = App::clone(&app);
     let decode = move || -> Result<Vec<u8>, Problem> {
-        let failed = |error| Problem::of_video(&error);
-        let indices = report.contact_frames();
-        let media = Media::open_with(&path, &options).map_err(failed)?;
-        let mut sheet = ContactSheet::new();
-        for frame in media.frames_of_report(&report, &indices, &cancel).map_err(failed)? {
-            sheet = sheet.with_frame(&frame.map_err(failed)?.image);
-        }
-        let sheet = sheet.to_image().ok_or_else(|| Problem::not_found("The report has no frames."))?;
+        let (report, _) = stored_report(&work, &analysis)?;
+        let sheet = deepsight_video::contact_sheet(path, &report, &work.decoding, &cancel);
+        let sheet = sheet.map_err(|error| Problem::of_video(&error))?;
+        let sheet = sheet.ok_or_else(|| Problem::not_found("The report has no frames."))?;
         jpeg(&sheet).map_err(|error| Problem::hide(&error))
     };
     let sheet = aside(&app.pictures, decode).await??;
-    let name = attachment(&analysis, "jpg");
     Ok(([(header::CONTENT_DISPOSITION, name)], picture(sheet)).into_response())
-}
-
-/// Returns the options that show a video as a report has analyzed it: the same stream, in the same turn.
-pub(super) fn as_analyzed(decoding: DecodeOptions, report: &Report) -> DecodeOptions {
-    let turned = decoding.with_turn(report.quarter_turns());
-    match report.input.stream {
-        Some(stream) => turned.with_stream(stream),
-        None => turned,
-    }
 }
 
 /// Stops the decoding when it is dropped, for a client that has disconnected.
@@ -266,9 +251,12 @@ pub(crate) async fn video(
 
 /// Returns the path of the video of an analysis.
 async fn kept_video(app: &AppState, client: &Client, id: &str) -> Result<std::path::PathBuf, Problem> {
+    video_of(app, &find(app, client, id).await?)
+}
+
+fn video_of(app: &AppState, analysis: &Analysis) -> Result<std::path::PathBuf, Problem> {
     let gone = || Problem::not_found("The video of this analysis was deleted.");
-    let name = find(app, client, id).await?.upload.ok_or_else(gone)?;
-    app.uploads.path(&name).ok_or_else(gone)
+    app.uploads.path(analysis.upload.as_ref().ok_or_else(gone)?).ok_or_else(gone)
 }
 
 /// Returns the media type of a video or picture, judged by its first bytes.

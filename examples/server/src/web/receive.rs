@@ -19,13 +19,14 @@ use super::problem::Problem;
 use super::{AppState, Limits};
 use crate::domain::shown_name;
 use crate::random::hex;
-use crate::uploads::{Upload, UploadError};
+use crate::uploads::Upload;
 
 /// Bytes that a form may have beside the video: boundaries and headers.
 const ENVELOPE: u64 = 64 << 10;
-const BUFFER: usize = 256 << 10;
+/// Bytes of an upload that are written at once.
+pub(super) const BUFFER: usize = 256 << 10;
 /// Bytes of an upload after which the free space of the disk is checked again.
-const DISK_CHECK: u64 = 8 << 20;
+pub(super) const DISK_CHECK: u64 = 8 << 20;
 
 /// A video that has been received.
 #[derive(Debug)]
@@ -84,10 +85,7 @@ async fn save(
     let file_name = shown_name(field.file_name().unwrap_or_default());
     let uploads = app.uploads.clone();
     let created = tokio::task::spawn_blocking(move || uploads.create()).await.map_err(|error| Problem::hide(&error))?;
-    let (upload, file) = created.map_err(|error| match error {
-        UploadError::File(error) => Problem::unwritable(&error),
-        UploadError::Store(error) => Problem::of_store(&error, "the upload"),
-    })?;
+    let (upload, file) = created.map_err(|error| Problem::of_upload(&error, "the upload"))?;
     let mut file = BufWriter::with_capacity(BUFFER, tokio::fs::File::from_std(file));
     let (mut bytes, mut checked, mut hash) = (0_u64, 0_u64, Sha256::new());
     let limits = app.limits();

@@ -14,7 +14,6 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::StreamExt;
-use sha2::{Digest, Sha256};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
 use tokio::time::{Instant, timeout, timeout_at};
 use utoipa::IntoResponses;
@@ -24,11 +23,10 @@ use super::analyses::{
 };
 use super::guard::Client;
 use super::problem::Problem;
-use super::receive::Received;
+use super::receive::{BUFFER, DISK_CHECK, Received};
 use super::{App, AppState};
 use crate::domain::{AnalysisView, Moment, Parameters, SettingsParameters, shown_name};
-use crate::locked::locked;
-use crate::random::hex;
+use crate::locked::Claim;
 use crate::store::{PartialUpload, StoreError};
 use crate::uploads::UploadError;
 
@@ -45,9 +43,6 @@ const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
 const MAX_OF_A_CLIENT: u64 = 32;
 /// Time after its last part for which an upload is kept.
 pub(crate) const KEEP: Duration = Duration::from_hours(24);
-const BUFFER: usize = 256 << 10;
-/// Bytes of a part after which the free space of the disk is checked again.
-const DISK_CHECK: u64 = 8 << 20;
 /// Longest metadata.
 const MAX_METADATA: usize = 4096;
 
@@ -174,10 +169,7 @@ pub(crate) async fn begin(
         Ok(Some(name))
     };
     let created = tokio::task::spawn_blocking(create).await.map_err(|error| Problem::hide(&error))?;
-    let created = created.map_err(|error| match error {
-        UploadError::File(error) => Problem::unwritable(&error),
-        UploadError::Store(error) => Problem::of_store(&error, "the upload"),
-    })?;
+    let created = created.map_err(|error| Problem::of_upload(&error, "the upload"))?;
     let location = format!("/v1/uploads/{}", created.ok_or_else(too_many)?);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], expires(now)).into_response())
 }
@@ -218,7 +210,8 @@ pub(crate) async fn state(
 
 /// Send a part of an upload
 ///
-/// The part is kept as far as it arrives. After a lost connection, ask with HEAD how much that is, and go on from there.
+/// The part is kept as far as it arrives. After a lost connection, ask with HEAD how much that is, and go on from
+/// there.
 #[utoipa::path(
     patch, path = "/v1/uploads/{id}", tag = "uploads",
     params(
@@ -255,7 +248,7 @@ pub(crate) async fn append(
         return Err(Problem::new(415, "not-a-part", "The body is not a part of an upload", detail));
     }
     let offset = number(headers, &UPLOAD_OFFSET)?;
-    let _writing = Writing::claim(&app, &id)?;
+    let _writing = claim(&app, &id)?;
     let (partial, arrived) = find(&app, &client, &id).await?;
     if offset != arrived {
         return Err(Problem::conflict(format!("{arrived} bytes have arrived, and this part begins at {offset}.")));
@@ -285,15 +278,15 @@ pub(crate) async fn remove(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     check_version(&headers)?;
-    let _writing = Writing::claim(&app, &id)?;
+    let _writing = claim(&app, &id)?;
     discard(&app, &client, &id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Create an analysis of an upload that has arrived
 ///
-/// Responds as `POST /v1/analyses` does. The upload is then part of the analysis, and its address is gone. It is removed,
-/// too, if the file cannot be analyzed, or if `known` is `show` and it was analyzed before.
+/// Responds as `POST /v1/analyses` does. The upload is then part of the analysis, and its address is gone. It is
+/// removed, too, if the file cannot be analyzed, or if `known` is `show` and it was analyzed before.
 #[utoipa::path(
     post, path = "/v1/uploads/{id}/analysis", tag = "uploads",
     params(
@@ -323,7 +316,7 @@ pub(crate) async fn analyze(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let creation = Creation::take(&app, parameters, idempotency_key(&headers)?)?;
-    let _writing = Writing::claim(&app, &id)?;
+    let _writing = claim(&app, &id)?;
     let received = async || {
         let (partial, arrived) = find(&app, &client, &id).await?;
         if arrived != partial.bytes {
@@ -333,7 +326,9 @@ pub(crate) async fn analyze(
         // The file stays if the client disconnects or the server fails, so that the request can be repeated.
         let upload = app.uploads.reopen(&id).ok_or_else(unknown)?;
         let path = upload.path().to_owned();
-        let sha256 = tokio::task::spawn_blocking(move || hash(&path)).await.map_err(|error| Problem::hide(&error))?;
+        let sha256 = tokio::task::spawn_blocking(move || deepsight_video::sha256(&path))
+            .await
+            .map_err(|error| Problem::hide(&error))?;
         let sha256 = sha256.map_err(|error| Problem::hide(&error))?;
         Ok(Received { upload, file_name: partial.file_name, bytes: partial.bytes, sha256 })
     };
@@ -351,25 +346,10 @@ pub(crate) async fn analyze(
 /// Names of the uploads to which a part is being written.
 pub(crate) type WritingNow = Mutex<HashSet<String>>;
 
-/// A claim on an upload, so that only one request at a time changes it.
-struct Writing<'a> {
-    app: &'a AppState,
-    id: String,
-}
-
-impl<'a> Writing<'a> {
-    fn claim(app: &'a AppState, id: &str) -> Result<Self, Problem> {
-        if !locked(&app.writing).insert(id.to_owned()) {
-            return Err(Problem::conflict("Another request on this upload is still in progress."));
-        }
-        Ok(Self { app, id: id.to_owned() })
-    }
-}
-
-impl Drop for Writing<'_> {
-    fn drop(&mut self) {
-        locked(&self.app.writing).remove(&self.id);
-    }
+/// Claims an upload, so that only one request at a time changes it.
+fn claim<'a>(app: &'a AppState, id: &str) -> Result<Claim<'a, String>, Problem> {
+    let busy = || Problem::conflict("Another request on this upload is still in progress.");
+    Claim::of(&app.writing, id.to_owned()).ok_or_else(busy)
 }
 
 /// Returns an upload of the client, and how many of its bytes have arrived.
@@ -446,18 +426,6 @@ async fn write(app: &AppState, partial: &PartialUpload, mut arrived: u64, body: 
     // What is acknowledged must survive a power cut.
     file.get_ref().sync_all().await.map_err(failed)?;
     outcome.map(|()| arrived)
-}
-
-fn hash(path: &std::path::Path) -> std::io::Result<String> {
-    let mut hash = Sha256::new();
-    let mut file = std::fs::File::open(path)?;
-    let mut part = vec![0; BUFFER];
-    loop {
-        match std::io::Read::read(&mut file, &mut part)? {
-            0 => return Ok(hex(&hash.finalize())),
-            length => hash.update(&part[..length]),
-        }
-    }
 }
 
 fn check_version(headers: &HeaderMap) -> Result<(), Problem> {

@@ -182,8 +182,8 @@ async fn only_one_part_of_an_upload_arrives_at_a_time() {
     let path = begin(&server, 10).await;
     let mut connection = TcpStream::connect(server.url.trim_start_matches("http://")).unwrap();
     let head = format!(
-        "PATCH {path} HTTP/1.1\r\nHost: localhost\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\nExpect: 100-continue\r\n\
-         Content-Type: application/offset+octet-stream\r\nContent-Length: 10\r\n\r\n"
+        "PATCH {path} HTTP/1.1\r\nHost: localhost\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\n\
+         Expect: 100-continue\r\nContent-Type: application/offset+octet-stream\r\nContent-Length: 10\r\n\r\n"
     );
     connection.write_all(head.as_bytes()).unwrap();
     // The server asks for the body, so it has begun with the part.
