@@ -7,6 +7,7 @@ mod audit;
 mod check;
 mod connections;
 mod data_dir;
+mod database;
 mod disk;
 mod domain;
 mod engine;
@@ -96,7 +97,8 @@ fn audit(options: &Options) -> ExitCode {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let exported = DataDir::locate(options.data_dir.as_deref()).map_err(StartError::from).and_then(|folder| {
         let mut broken = false;
-        store::export_audit(&DataDir::database_in(&folder), |row| {
+        let store = store::Store::open_audit(&DataDir::database_in(&folder))?;
+        store.export_audit(|row| {
             let line = serde_json::to_writer(&mut out, row).map_err(std::io::Error::from);
             broken = line.and_then(|()| out.write_all(b"\n")).is_err();
             !broken

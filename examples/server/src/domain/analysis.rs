@@ -80,6 +80,19 @@ pub(crate) struct Analysis {
     pub(crate) problem: Option<Failure>,
     /// What an analyst added.
     pub(crate) remarks: Remarks,
+    /// The process that runs it or downloads its video, where several share the database; `None` otherwise.
+    pub(crate) process: Option<String>,
+    /// The process whose client waits for the result of a prediction; `None` for a stored analysis.
+    pub(crate) asker: Option<String>,
+    /// Its progress, if another process may run it.
+    pub(crate) under_way: Option<UnderWay>,
+}
+
+impl Analysis {
+    /// Returns whether it is stored after its end. A prediction is not.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.asker.is_none()
+    }
 }
 
 /// The sender of an analysis, and what identifies a repeated request.
@@ -131,7 +144,7 @@ pub(crate) struct Counts {
 }
 
 /// The progress of an analysis that waits or runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct UnderWay {
     pub(crate) counts: Counts,
     /// Bytes of the video that have arrived, while it is fetched from the web.

@@ -344,7 +344,7 @@ impl Jobs {
         self.0.wake.notify_all();
         for job in waiting {
             self.0.metrics.queued.dec();
-            self.0.put_back(job.live, job.sink);
+            self.0.put_back(job.live, &job.analysis, job.sink);
         }
         for job in self.0.fetches.iter().flat_map(Fetches::close) {
             self.0.interrupt(&job);
@@ -389,7 +389,7 @@ impl QueueState {
         let mut queue = self.queue();
         if queue.closed {
             drop(queue);
-            return self.put_back(job.live, job.sink);
+            return self.put_back(job.live, &job.analysis, job.sink);
         }
         self.metrics.queued.inc();
         let client = job.analysis.origin.client.clone();
@@ -415,10 +415,10 @@ impl QueueState {
 
     /// Handles an analysis that has not ended when the server stops. A stored one is queued again for the next start;
     /// the client of any other gets a problem that says to try again.
-    fn put_back(&self, live: Arc<Live>, sink: Sink) {
+    fn put_back(&self, live: Arc<Live>, analysis: &Analysis, sink: Sink) {
         match sink {
             Sink::Store => {
-                if let Err(error) = self.store.put_back(&live.id) {
+                if let Err(error) = self.store.put_back(analysis) {
                     // The database still has it as running, and the next start queues those too.
                     tracing::error!(error = deepsight_core::with_causes(&error), "cannot put an analysis back");
                 }
@@ -432,7 +432,7 @@ impl QueueState {
 
     /// Stores why an analysis failed, and prepares its webhook if it has one.
     fn fail(&self, analysis: &Analysis, problem: &Failure) -> Result<(), StoreError> {
-        if self.store.fail(&analysis.id, Moment::now(), problem)? {
+        if self.store.fail(analysis, Moment::now(), problem)? {
             self.announce(&analysis.id)?;
         }
         Ok(())

@@ -62,7 +62,7 @@ impl QueueState {
         let _client = admission.map(Admission::begin);
         if live.is_cancelled() {
             if self.is_stopping() {
-                return self.put_back(live, sink);
+                return self.put_back(live, &analysis, sink);
             }
             self.metrics.ended(Ended::cancelled);
             return self.leave(&live);
@@ -94,7 +94,9 @@ impl QueueState {
             *usual = 0.8 * *usual + 0.2 * took.as_secs_f64();
         }
         match (outcome, sink) {
-            (Err(StoppedAnalysis::Cancelled), sink) if self.is_stopping() => return self.put_back(live, sink),
+            (Err(StoppedAnalysis::Cancelled), sink) if self.is_stopping() => {
+                return self.put_back(live, &analysis, sink);
+            }
             (Err(StoppedAnalysis::Cancelled), _) => {
                 tracing::info!("cancelled");
                 self.metrics.ended(Ended::cancelled);
@@ -366,7 +368,7 @@ impl QueueState {
         let report = signed.as_ref().unwrap_or(report);
         let json = report.to_json().map_err(|error| failed(&error))?;
         let html = report.to_html();
-        if self.store.finish(&analysis.id, Moment::now(), &in_brief(report), &json, &html, seen)? {
+        if self.store.finish(analysis, Moment::now(), &in_brief(report), &json, &html, seen)? {
             // The report is stored, so this is no failure: the next start prepares the webhook again.
             if let Err(error) = self.announce(&analysis.id) {
                 tracing::error!(error = with_causes(&error), "cannot prepare a webhook");

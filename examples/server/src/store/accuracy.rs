@@ -1,42 +1,45 @@
 //! The labels of analysts beside the verdicts of the model, by month.
 
+use super::session::Row;
 use super::{Store, StoreError};
 use crate::domain::MonthOfLabels;
 
 impl Store {
     /// Counts the labels by month, the newest month first. Of each file, the newest analysis with a label counts.
     pub(crate) fn labels_by_month(&self) -> Result<Vec<MonthOfLabels>, StoreError> {
-        let sql = "
-            WITH labeled AS (
-                SELECT strftime('%Y-%m', created / 1000, 'unixepoch') AS month, label,
-                       json_extract(result, '$.verdict') AS verdict,
+        let session = self.session()?;
+        let month = session.dialect().choose(
+            "strftime('%Y-%m', created / 1000, 'unixepoch')",
+            "to_char(to_timestamp(created / 1000) AT TIME ZONE 'UTC', 'YYYY-MM')",
+        );
+        let sql = format!(
+            "WITH labeled AS (
+                SELECT {month} AS month, label, result ->> 'verdict' AS verdict,
                        row_number() OVER (PARTITION BY sha256 ORDER BY seq DESC) AS place
                 FROM analyses WHERE label IS NOT NULL AND status = 'done'
             )
-            SELECT month, count(*),
-                   sum(verdict IN ('FAKE', 'REAL') AND label IN ('fake', 'real')),
-                   sum(verdict = upper(label)),
-                   sum(verdict = 'FAKE' AND label = 'real'),
-                   sum(verdict = 'REAL' AND label = 'fake'),
-                   sum(verdict = 'UNCERTAIN' AND label IN ('fake', 'real')),
-                   sum(label = 'unclear')
-            FROM labeled WHERE place = 1 GROUP BY month ORDER BY month DESC";
-        let connection = self.connection();
-        let mut statement = connection.prepare_cached(sql)?;
-        let rows = statement.query_map([], |row| {
-            let count = |column: usize| row.get::<_, i64>(column).map(i64::cast_unsigned);
+            SELECT month, count(*) AS labeled,
+                   count(*) FILTER (WHERE verdict IN ('FAKE', 'REAL') AND label IN ('fake', 'real')) AS decided,
+                   count(*) FILTER (WHERE verdict = upper(label)) AS agreed,
+                   count(*) FILTER (WHERE verdict = 'FAKE' AND label = 'real') AS fake_but_real,
+                   count(*) FILTER (WHERE verdict = 'REAL' AND label = 'fake') AS real_but_fake,
+                   count(*) FILTER (WHERE verdict = 'UNCERTAIN' AND label IN ('fake', 'real')) AS uncertain,
+                   count(*) FILTER (WHERE label = 'unclear') AS unclear
+            FROM labeled WHERE place = 1 GROUP BY month ORDER BY month DESC"
+        );
+        let month = |row: &Row| {
             Ok(MonthOfLabels {
-                month: row.get(0)?,
-                labeled: count(1)?,
-                decided: count(2)?,
-                agreed: count(3)?,
-                fake_but_real: count(4)?,
-                real_but_fake: count(5)?,
-                uncertain: count(6)?,
-                unclear: count(7)?,
+                month: row.get("month")?,
+                labeled: row.get("labeled")?,
+                decided: row.get("decided")?,
+                agreed: row.get("agreed")?,
+                fake_but_real: row.get("fake_but_real")?,
+                real_but_fake: row.get("real_but_fake")?,
+                uncertain: row.get("uncertain")?,
+                unclear: row.get("unclear")?,
             })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        };
+        session.query(&sql, &[])?.iter().map(month).collect()
     }
 }
 
@@ -45,11 +48,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::store::tests::over_each;
 
     #[test]
     fn labels_are_counted_by_month_and_once_for_each_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("deepsight.sqlite")).unwrap();
+        over_each(check);
+    }
+
+    fn check(store: &Store) {
         let november = 1_795_000_000_000_i64;
         let october = november - 31 * 86_400_000;
         for (number, (when, file, verdict, label)) in [
@@ -66,12 +72,12 @@ mod tests {
         .enumerate()
         {
             let sql = format!(
-                "INSERT INTO analyses (id, status, created, file_name, bytes, sha256, settings, owner, fingerprint,
-                     result, label)
-                 VALUES ('{number}', 'done', {when}, '', 1, '{file}', '{{}}', '', '', '{{\"verdict\":\"{verdict}\"}}',
-                     {label})"
+                "INSERT INTO analyses (id, status, created, file_name, bytes, sha256, settings, owner, client,
+                     fingerprint, result, label)
+                 VALUES ('{number}', 'done', {when}, '', 1, '{file}', '{{}}', '', '', '',
+                     '{{\"verdict\":\"{verdict}\"}}', {label})"
             );
-            store.connection().execute_batch(&sql).unwrap();
+            store.session().unwrap().batch(&sql).unwrap();
         }
         let month =
             |month: &str, [labeled, decided, agreed, fake_but_real, real_but_fake, uncertain, unclear]: [u64; 7]| {

@@ -1,13 +1,14 @@
 //! The table of the audit. Triggers of the database refuse to change or delete its rows.
 
-use std::path::Path;
-
-use rusqlite::{Connection, OpenFlags, params};
 use serde::Serialize;
 
-use super::{Store, StoreError, VERSION};
+use super::session::{Session, values};
+use super::{Store, StoreError};
 use crate::audit::Entry;
 use crate::domain::Moment;
+
+/// Rows that an export reads at a time.
+const EXPORTED: u32 = 1000;
 
 /// A row of the audit, as it is exported.
 #[derive(Debug, Serialize)]
@@ -31,58 +32,53 @@ pub(crate) struct Row {
 impl Store {
     /// Adds an entry to the audit.
     pub(crate) fn record(&self, entry: &Entry) -> Result<(), StoreError> {
-        record(&self.connection(), entry)
+        record(&self.session()?, entry)
+    }
+
+    /// Passes every row of the audit to `each`, the oldest first, until it returns false. A server may use the database
+    /// meanwhile.
+    pub(crate) fn export_audit(&self, mut each: impl FnMut(&Row) -> bool) -> Result<(), StoreError> {
+        let mut after = 0;
+        loop {
+            let rows = self.audit_after(after)?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = last.seq;
+            if !rows.iter().all(&mut each) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn audit_after(&self, seq: i64) -> Result<Vec<Row>, StoreError> {
+        let sql = "SELECT * FROM audit WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+        let rows = self.session()?.query(sql, values![seq, EXPORTED])?;
+        let row = |row: &super::session::Row| {
+            Ok(Row {
+                seq: row.get("seq")?,
+                time: row.get("time")?,
+                action: row.get("action")?,
+                key: row.get("key")?,
+                address: row.get("address")?,
+                request: row.get("request")?,
+                analysis: row.get("analysis")?,
+                owner: row.get("owner")?,
+                sha256: row.get("sha256")?,
+                // The second layout of SQLite has none.
+                change: row.json("change")?,
+            })
+        };
+        rows.iter().map(row).collect()
     }
 }
 
 /// Adds an entry to the audit, in the transaction of the action that it records.
-pub(super) fn record(connection: &Connection, entry: &Entry) -> Result<(), StoreError> {
+pub(super) fn record(session: &Session<'_>, entry: &Entry) -> Result<(), StoreError> {
     let Entry { time, action, actor, analysis, owner, sha256, change } = entry;
-    connection.execute(
+    session.execute(
         "INSERT INTO audit (time, action, key, address, request, analysis, owner, sha256, change)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        params![time.0, action, actor.key, actor.address, actor.request, analysis, owner, sha256, change],
+        values![*time, *action, &actor.key, &actor.address, &actor.request, analysis, owner, sha256, change],
     )?;
-    Ok(())
-}
-
-/// Passes every row of the audit in the database at `path` to `each`, the oldest first, until it returns false. A
-/// server may use the database meanwhile.
-///
-/// # Errors
-/// Returns an error if the database is missing, cannot be read or has another layout.
-pub(crate) fn export(path: &Path, mut each: impl FnMut(&Row) -> bool) -> Result<(), StoreError> {
-    let failed = |source| StoreError::Open { path: path.to_owned(), source };
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
-    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
-    // The second layout has the same audit as the later ones, without changes.
-    let change = match found {
-        2 => "NULL",
-        3..=VERSION => "change",
-        _ => return Err(StoreError::Version { path: path.to_owned(), found }),
-    };
-    let sql = format!(
-        "SELECT seq, time, action, key, address, request, analysis, owner, sha256, {change} FROM audit ORDER BY seq"
-    );
-    let mut statement = connection.prepare(&sql)?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let row = Row {
-            seq: row.get(0)?,
-            time: Moment(row.get(1)?),
-            action: row.get(2)?,
-            key: row.get(3)?,
-            address: row.get(4)?,
-            request: row.get(5)?,
-            analysis: row.get(6)?,
-            owner: row.get(7)?,
-            sha256: row.get(8)?,
-            change: row.get::<_, Option<String>>(9)?.map(|text| serde_json::from_str(&text)).transpose()?,
-        };
-        if !each(&row) {
-            break;
-        }
-    }
     Ok(())
 }
 
@@ -91,30 +87,61 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::audit::{Action, Actor};
+    use crate::audit::{Action, Entry};
+    use crate::store::tests::{entry, over_each};
+
+    fn lines(store: &Store) -> Vec<serde_json::Value> {
+        let mut lines = Vec::new();
+        let line = |row: &Row| {
+            lines.push(serde_json::to_value(row).unwrap());
+            true
+        };
+        store.export_audit(line).unwrap();
+        lines
+    }
 
     #[test]
     fn rows_are_exported_in_order_and_can_be_neither_changed_nor_deleted() {
+        over_each(|store| {
+            store.record(&entry(Action::Submit).about("a", "desk", "00ff")).unwrap();
+            store.record(&entry(Action::SignOut)).unwrap();
+            let truncate = store.session().unwrap().dialect().choose("DELETE FROM audit", "TRUNCATE audit");
+            for sql in ["UPDATE audit SET key = 'other'", "DELETE FROM audit", truncate] {
+                let error = store.session().unwrap().batch(sql).unwrap_err();
+                let error = deepsight_core::with_causes(&error);
+                assert!(error.contains("only grows"), "{sql}: {error}");
+            }
+            let lines = lines(store);
+            assert_eq!(lines.len(), 2);
+            assert_eq!((&lines[0]["action"], &lines[0]["analysis"]), (&"submit".into(), &"a".into()));
+            assert_eq!((&lines[1]["action"], &lines[1]["key"]), (&"sign-out".into(), &"desk".into()));
+            assert!(lines[1].get("analysis").is_none());
+        });
+    }
+
+    #[test]
+    fn an_export_of_many_rows_stops_when_its_reader_does() {
+        over_each(|store| {
+            let transaction = store.transaction().unwrap();
+            for _ in 0..2100 {
+                record(&transaction, &Entry { analysis: Some("a".into()), ..entry(Action::Download) }).unwrap();
+            }
+            transaction.commit().unwrap();
+            assert_eq!(lines(store).len(), 2100);
+            let mut read = 0;
+            let first = |_: &Row| {
+                read += 1;
+                read < 10
+            };
+            store.export_audit(first).unwrap();
+            assert_eq!(read, 10);
+        });
+    }
+
+    #[test]
+    fn the_audit_of_a_missing_file_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("deepsight.sqlite");
-        let store = Store::open(&path).unwrap();
-        let actor = Actor { key: "desk".into(), address: "192.0.2.1".into(), request: "r1".into() };
-        store.record(&Entry::new(Action::Submit, &actor).about("a", "desk", "00ff")).unwrap();
-        store.record(&Entry::new(Action::SignOut, &actor)).unwrap();
-        for sql in ["UPDATE audit SET key = 'other'", "DELETE FROM audit"] {
-            let error = store.connection().execute(sql, []).unwrap_err().to_string();
-            assert!(error.contains("only grows"), "{sql}: {error}");
-        }
-        let mut lines = Vec::new();
-        export(&path, |row| {
-            lines.push(serde_json::to_value(row).unwrap());
-            true
-        })
-        .unwrap();
-        assert_eq!(lines.len(), 2);
-        assert_eq!((&lines[0]["action"], &lines[0]["analysis"]), (&"submit".into(), &"a".into()));
-        assert_eq!((&lines[1]["action"], &lines[1]["key"]), (&"sign-out".into(), &"desk".into()));
-        assert!(lines[1].get("analysis").is_none());
-        assert!(matches!(export(&folder.path().join("missing"), |_| true), Err(StoreError::Open { .. })));
+        let missing = Store::open_audit(&folder.path().join("missing"));
+        assert!(matches!(missing.map(drop), Err(StoreError::Open { .. })));
     }
 }

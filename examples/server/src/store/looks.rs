@@ -2,9 +2,8 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{OptionalExtension, Transaction, params};
-
-use super::analyses::{COLUMNS, read};
+use super::analyses::by_id;
+use super::session::{Session, values};
 use super::{Store, StoreError};
 use crate::domain::Analysis;
 use crate::look::Look;
@@ -13,9 +12,9 @@ use crate::look::Look;
 const COMPARED: u32 = 20_000;
 
 /// Adds the look of an analysis's video.
-pub(super) fn insert(transaction: &Transaction<'_>, id: &str, look: &Look) -> Result<(), StoreError> {
+pub(super) fn insert(session: &Session<'_>, id: &str, look: &Look) -> Result<(), StoreError> {
     let sql = "INSERT INTO looks (analysis, hashes) VALUES (?1, ?2)";
-    transaction.execute(sql, params![id, look.to_bytes()])?;
+    session.execute(sql, values![id, look.to_bytes()])?;
     Ok(())
 }
 
@@ -40,13 +39,11 @@ impl Store {
             }
         }
         alike.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let connection = self.connection();
-        let sql = format!("SELECT {COLUMNS} FROM analyses WHERE id = ?1");
-        let mut statement = connection.prepare_cached(&sql)?;
+        let session = self.session()?;
         let mut found = Vec::new();
         for (id, share) in alike.into_iter().take(limit) {
             // An analysis may have been removed meanwhile.
-            found.extend(statement.query_row([id], read).optional()?.map(|analysis| (analysis, share)));
+            found.extend(by_id(&session, &id)?.map(|analysis| (analysis, share)));
         }
         Ok(found)
     }
@@ -58,18 +55,18 @@ impl Store {
         owner: Option<&str>,
         analysis: &Analysis,
     ) -> Result<(Option<Look>, Vec<(String, String, Look)>), StoreError> {
-        let connection = self.connection();
+        let session = self.session()?;
         let sql = "SELECT hashes FROM looks WHERE analysis = ?1";
-        let look = connection.query_row(sql, [&analysis.id], |row| row.get::<_, Vec<u8>>(0)).optional()?;
+        let look: Option<Vec<u8>> = session.value("hashes", sql, values![&analysis.id])?;
         let Some(look) = look else { return Ok((None, Vec::new())) };
-        let mut statement = connection.prepare_cached(
-            "SELECT id, sha256, hashes FROM analyses JOIN looks ON analysis = id
-             WHERE status = 'done' AND sha256 <> ?1 AND (?2 IS NULL OR owner = ?2)
-             ORDER BY seq DESC LIMIT ?3",
-        )?;
-        let others = statement.query_map(params![analysis.sha256, owner, COMPARED], |row| {
-            Ok((row.get("id")?, row.get("sha256")?, Look::from_bytes(&row.get::<_, Vec<u8>>("hashes")?)))
-        })?;
-        Ok((Some(Look::from_bytes(&look)), others.collect::<Result<_, _>>()?))
+        let sql = "SELECT id, sha256, hashes FROM analyses JOIN looks ON analysis = id
+                   WHERE status = 'done' AND sha256 <> ?1 AND (CAST(?2 AS TEXT) IS NULL OR owner = ?2)
+                   ORDER BY seq DESC LIMIT ?3";
+        let rows = session.query(sql, values![&analysis.sha256, owner, COMPARED])?;
+        let other = |row: &super::session::Row| {
+            Ok((row.get("id")?, row.get("sha256")?, Look::from_bytes(&row.get::<Vec<u8>>("hashes")?)))
+        };
+        let others: Result<_, StoreError> = rows.iter().map(other).collect();
+        Ok((Some(Look::from_bytes(&look)), others?))
     }
 }

@@ -2,42 +2,50 @@
 
 use std::collections::HashSet;
 
-use rusqlite::params;
-
+use super::session::values;
 use super::{Store, StoreError};
 use crate::domain::Moment;
 
 impl Store {
     pub(crate) fn add_upload(&self, name: &str, now: Moment) -> Result<(), StoreError> {
-        self.connection().execute("INSERT INTO uploads (name, added) VALUES (?1, ?2)", params![name, now.0])?;
+        match self.process() {
+            None => {
+                let sql = "INSERT INTO uploads (name, added) VALUES (?1, ?2)";
+                self.session()?.execute(sql, values![name, now])?;
+            }
+            Some(process) => {
+                let sql = "INSERT INTO uploads (name, added, process) VALUES (?1, ?2, ?3)";
+                self.session()?.execute(sql, values![name, now, process])?;
+            }
+        }
         Ok(())
     }
 
     pub(crate) fn forget_upload(&self, name: &str) -> Result<(), StoreError> {
-        self.connection().execute("DELETE FROM uploads WHERE name = ?1", [name])?;
+        self.session()?.execute("DELETE FROM uploads WHERE name = ?1", values![name])?;
         Ok(())
     }
 
-    /// Returns the names of the uploads that no analysis refers to, and that are not arriving in parts.
+    /// Returns the names of the uploads that no analysis refers to, that are not arriving in parts, and that no other
+    /// process is writing.
     pub(crate) fn unused_uploads(&self) -> Result<Vec<String>, StoreError> {
-        self.unused_uploads_before(Moment(i64::MAX))
+        let session = self.session()?;
+        let sql = format!("{UNUSED} AND {}", session.dialect().choose("TRUE", "process IS NULL"));
+        session.query(&sql, values![Moment(i64::MAX)])?.iter().map(|row| row.get("name")).collect()
     }
 
     /// Returns the names of the uploads that were added before a moment, that no analysis refers to, and that are not
     /// arriving in parts.
     pub(crate) fn unused_uploads_before(&self, before: Moment) -> Result<Vec<String>, StoreError> {
-        let sql = "SELECT name FROM uploads WHERE added < ?1
-                   AND name NOT IN (SELECT upload FROM analyses WHERE upload IS NOT NULL)
-                   AND name NOT IN (SELECT name FROM partial_uploads)";
-        let connection = self.connection();
-        let mut statement = connection.prepare_cached(sql)?;
-        Ok(statement.query_map([before.0], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        self.session()?.query(UNUSED, values![before])?.iter().map(|row| row.get("name")).collect()
     }
 
     /// Returns the names of all uploads.
     pub(crate) fn known_uploads(&self) -> Result<HashSet<String>, StoreError> {
-        let connection = self.connection();
-        let mut statement = connection.prepare("SELECT name FROM uploads")?;
-        Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        self.session()?.query("SELECT name FROM uploads", &[])?.iter().map(|row| row.get("name")).collect()
     }
 }
+
+const UNUSED: &str = "SELECT name FROM uploads WHERE added < ?1
+                      AND name NOT IN (SELECT upload FROM analyses WHERE upload IS NOT NULL)
+                      AND name NOT IN (SELECT name FROM partial_uploads)";

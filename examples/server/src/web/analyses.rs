@@ -339,6 +339,9 @@ pub(super) fn drafted(file_name: String, settings: Settings, client: &Client) ->
         result: None,
         problem: None,
         remarks: Remarks::default(),
+        process: None,
+        asker: None,
+        under_way: None,
     }
 }
 

@@ -203,7 +203,9 @@ async fn a_database_of_the_version_before_keeps_its_analyses_and_its_audit() {
     std::fs::copy(portraits(), data.path().join("uploads").join(&name)).unwrap();
     let id = "a".repeat(32);
     let connection = rusqlite::Connection::open(data.path().join("deepsight.sqlite")).unwrap();
-    for layout in [include_str!("../../src/store/layout_1.sql"), include_str!("../../src/store/layout_2.sql")] {
+    for layout in
+        [include_str!("../../src/store/sqlite/layout_1.sql"), include_str!("../../src/store/sqlite/layout_2.sql")]
+    {
         connection.execute_batch(layout).unwrap();
     }
     let settings = r#"{"frames":2,"fps":null,"aggregation":"worst-track","threshold":null,"min_face_size":20.0}"#;
