@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::fetch::Fetcher;
 use crate::keys::Keys;
 use crate::options::Options;
-use crate::start::{StartError, decoding, webhook_secret};
+use crate::start::{StartError, check_role, decoding, webhook_secret};
 use crate::store::Store;
 use crate::web::Hosts;
 use crate::webhook::check_settings;
@@ -36,6 +36,9 @@ pub(crate) fn check(options: &Options) -> Findings {
     findings.add("hosts", hosts(options));
     findings.add("signing key", signing_key(options));
     findings.add("data", data(options));
+    if let Some(database) = database(options) {
+        findings.add("database", database);
+    }
     findings.add("model", model(options));
     findings.add("ffmpeg", ffmpeg(options));
     findings.add("fetch", fetch(options));
@@ -86,8 +89,10 @@ fn data(options: &Options) -> Result<String, String> {
     let path = DataDir::locate(options.data_dir.as_deref()).map_err(|error| with_causes(&error))?;
     let existing = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     if existing == path {
-        DataDir::check(&path).map_err(|error| with_causes(&error))?;
-        Store::check(&DataDir::database_in(&path)).map_err(|error| with_causes(&error))?;
+        DataDir::check_for(&path, options.database.is_some()).map_err(|error| with_causes(&error))?;
+        if options.database.is_none() {
+            Store::check(&DataDir::database_in(&path)).map_err(|error| with_causes(&error))?;
+        }
     }
     // Only an attempt shows whether files can be created: permissions are one of many reasons.
     let attempt = existing.join(format!("deepsight-server-check-{}", crate::random::id()));
@@ -104,6 +109,19 @@ fn data(options: &Options) -> Result<String, String> {
     }
     let state = if existing == path { "" } else { ", which will be created" };
     Ok(format!("{}{state}, {} MB free", path.display(), free / 1_000_000))
+}
+
+/// Returns `None` for the database in the data folder.
+fn database(options: &Options) -> Option<Result<String, String>> {
+    if let Err(error) = check_role(options) {
+        return Some(Err(with_causes(&error)));
+    }
+    let address = options.database.as_ref()?;
+    Some(match Store::look_into_shared(address) {
+        Ok(Some(_)) => Ok(format!("{address}, as {}", options.role)),
+        Ok(None) => Ok(format!("{address}, as {}, whose tables will be created", options.role)),
+        Err(error) => Err(with_causes(&error)),
+    })
 }
 
 fn model(options: &Options) -> Result<String, String> {

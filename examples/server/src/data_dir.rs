@@ -9,15 +9,17 @@ const SIGNATURE: &str = "data folder of deepsight-server\n";
 /// First bytes of an SQLite file. Earlier versions of the server made a folder without a signature.
 const SQLITE: &[u8] = b"SQLite format 3\0";
 const LOCK: &str = "lock";
+/// A file with the id that the folder and a shared database have in common. A folder of one server has none.
+const BINDING: &str = "database";
 const DATABASE: &str = "deepsight.sqlite";
 const UPLOADS: &str = "uploads";
 const DOWNLOADS: &str = "downloads";
 /// The names of everything that the server creates in the folder.
-const OWN: [&str; 6] = [LOCK, DATABASE, "deepsight.sqlite-wal", "deepsight.sqlite-shm", UPLOADS, DOWNLOADS];
+const OWN: [&str; 7] = [LOCK, BINDING, DATABASE, "deepsight.sqlite-wal", "deepsight.sqlite-shm", UPLOADS, DOWNLOADS];
 /// A folder that exists on an empty file system.
 const LOST_AND_FOUND: &str = "lost+found";
 
-/// The data folder, locked so that only one server uses it at a time.
+/// The data folder, locked so that only one server uses it at a time, or only servers that share a database.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
@@ -47,6 +49,24 @@ pub(crate) enum DataDirError {
     Link { path: PathBuf },
     #[error("another server uses the data folder {}: stop it, or name another folder with --data-dir", path.display())]
     Busy { path: PathBuf },
+    #[error(
+        "the data folder {} belongs to servers with --database: give that database, or name another folder with \
+         --data-dir",
+        path.display()
+    )]
+    Shared { path: PathBuf },
+    #[error(
+        "the data folder {} belongs to a server without --database, whose reports are in {DATABASE}: name another \
+         folder with --data-dir, or leave --database out",
+        path.display()
+    )]
+    NotShared { path: PathBuf },
+    #[error(
+        "the data folder {} and the database {database} do not belong together: all servers with one database need one \
+         folder, so name that folder with --data-dir, or an empty folder and an empty database",
+        path.display()
+    )]
+    Mismatch { path: PathBuf, database: String },
 }
 
 impl DataDir {
@@ -64,18 +84,62 @@ impl DataDir {
     /// Returns an error if the folder has files but was not made by a server, if something in it is a symbolic link,
     /// or if another server uses it.
     pub(crate) fn open(path: PathBuf) -> Result<Self, DataDirError> {
+        Self::lock(path, false)
+    }
+
+    /// Opens the folder for servers that share a database, and locks it against others. Creates it if it is missing.
+    ///
+    /// # Errors
+    /// Returns an error as [`open`](Self::open) does, and if the folder has a database of its own.
+    pub(crate) fn open_shared(path: PathBuf) -> Result<Self, DataDirError> {
+        Self::lock(path, true)
+    }
+
+    fn lock(path: PathBuf, is_shared: bool) -> Result<Self, DataDirError> {
         let failed = |source| DataDirError::Io { path: path.clone(), source };
         create(&path).map_err(failed)?;
-        Self::check(&path)?;
+        Self::check_for(&path, is_shared)?;
         let lock = File::options().create(true).truncate(false).read(true).write(true).open(path.join(LOCK));
         let mut lock = lock.map_err(failed)?;
-        match lock.try_lock() {
+        match if is_shared { lock.try_lock_shared() } else { lock.try_lock() } {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(DataDirError::Busy { path }),
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         sign(&mut lock).map_err(failed)?;
         Ok(Self { path, lock })
+    }
+
+    /// Returns the id that binds the folder to a shared database. Chooses one if there is none.
+    pub(crate) fn binding(&self) -> Result<String, DataDirError> {
+        let bind = || {
+            let path = self.path.join(BINDING);
+            // Written under another name first, so that no other server reads half of it.
+            let new = self.path.join(format!("{BINDING}-{}", crate::random::id()));
+            fs::write(&new, crate::random::id())?;
+            let linked = fs::hard_link(&new, &path);
+            fs::remove_file(&new)?;
+            match linked {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+                _ => fs::read_to_string(path),
+            }
+        };
+        match fs::read_to_string(self.path.join(BINDING)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => bind(),
+            outcome => outcome,
+        }
+        .map_err(|source| self.failed(source))
+    }
+
+    /// Checks an existing folder without changing it, as [`check`](Self::check) does, for a server with or without a
+    /// shared database.
+    pub(crate) fn check_for(path: &Path, is_shared: bool) -> Result<(), DataDirError> {
+        Self::check(path)?;
+        match is_shared {
+            true if path.join(DATABASE).exists() => Err(DataDirError::NotShared { path: path.to_owned() }),
+            false if path.join(BINDING).exists() => Err(DataDirError::Shared { path: path.to_owned() }),
+            _ => Ok(()),
+        }
     }
 
     /// Checks an existing folder without changing it.
@@ -224,12 +288,34 @@ mod tests {
         assert!(is_signed(&folder.path().join(LOCK)));
     }
 
+    #[test]
+    fn servers_share_a_folder_only_with_a_shared_database_and_keep_its_id() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = || folder.path().to_owned();
+        let one = DataDir::open_shared(path()).unwrap();
+        let two = DataDir::open_shared(path()).unwrap();
+        assert!(matches!(DataDir::open(path()), Err(DataDirError::Busy { .. })));
+        let id = one.binding().unwrap();
+        assert_eq!((id.len(), two.binding().unwrap()), (32, id.clone()));
+        assert!(matches!(DataDir::open(path()), Err(DataDirError::Shared { .. })));
+        drop((one, two));
+        assert!(matches!(DataDir::open(path()), Err(DataDirError::Shared { .. })));
+        assert_eq!(DataDir::open_shared(path()).unwrap().binding().unwrap(), id);
+
+        let folder = tempfile::tempdir().unwrap();
+        let alone = DataDir::open(folder.path().to_owned()).unwrap();
+        assert!(matches!(DataDir::open_shared(folder.path().to_owned()), Err(DataDirError::Busy { .. })));
+        drop(alone);
+        fs::write(folder.path().join(DATABASE), [SQLITE, &[0; 100]].concat()).unwrap();
+        assert!(matches!(DataDir::open_shared(folder.path().to_owned()), Err(DataDirError::NotShared { .. })));
+    }
+
     #[cfg(unix)]
     #[test]
     fn links_inside_the_folder_are_refused() {
         let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         drop(DataDir::open(folder.path().to_owned()).unwrap());
-        for name in [UPLOADS, DATABASE, DOWNLOADS] {
+        for name in [UPLOADS, DATABASE, DOWNLOADS, BINDING] {
             std::os::unix::fs::symlink(other.path(), folder.path().join(name)).unwrap();
             let error = DataDir::open(folder.path().to_owned()).unwrap_err();
             assert!(matches!(error, DataDirError::Link { .. }) && error.to_string().contains(name), "{error}");

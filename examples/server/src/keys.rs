@@ -82,6 +82,16 @@ struct Key {
     sha256: [u8; 32],
 }
 
+impl Key {
+    /// Returns a key that an admin made, with what is stored of it.
+    fn of_made(made: MadeKey) -> Option<(Self, MadeKey)> {
+        // The database has only what `made` returned.
+        let sha256 = unhex(&made.sha256)?;
+        let holder = Holder { name: made.name.clone(), is_admin: made.is_admin };
+        Some((Self { holder, sha256 }, made))
+    }
+}
+
 #[derive(Debug)]
 struct Session {
     /// Hash of the key that it was opened with.
@@ -115,12 +125,13 @@ impl Keys {
         Ok(Self { known: RwLock::new(known), changes, days, sessions })
     }
 
-    /// Loads the keys that admins made, and the days on which keys were used, from the database.
+    /// Takes over the keys that admins made, and the days on which keys were used, from the database. Sessions of keys
+    /// that are gone end.
     pub(crate) fn restore(&self, made: Vec<MadeKey>, uses: Vec<(String, String)>) {
-        for key in made {
-            self.add(key);
-        }
-        locked(&self.days).extend(uses);
+        let made = made.into_iter().filter_map(Key::of_made).collect();
+        self.known.write().unwrap_or_else(PoisonError::into_inner).made = made;
+        *locked(&self.days) = uses.into_iter().collect();
+        self.end_sessions();
     }
 
     /// Replaces the keys of the configuration. Sessions of keys that are gone end.
@@ -141,12 +152,12 @@ impl Keys {
 
     /// Adds a key that an admin made and that is stored.
     pub(crate) fn add(&self, made: MadeKey) {
-        // The database has only what `made` returned.
-        let Some(sha256) = unhex(&made.sha256) else { return };
-        let holder = Holder { name: made.name.clone(), is_admin: made.is_admin };
         // The day of an earlier key of this name is not that of this one.
         locked(&self.days).remove(&made.name);
-        self.known.write().unwrap_or_else(PoisonError::into_inner).made.push((Key { holder, sha256 }, made));
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        // Another process may have told of it already.
+        known.made.retain(|(key, _)| key.holder.name != made.name);
+        known.made.extend(Key::of_made(made));
     }
 
     /// Returns whether a key of that name is valid.
@@ -274,6 +285,16 @@ impl Keys {
     pub(crate) fn sign_out(&self, cookie: &str) {
         locked(&self.sessions).remove(&digest(cookie));
     }
+
+    /// Returns the holder of the key with this hash, in hexadecimal, which a session in the database was opened with.
+    pub(crate) fn holder_of(&self, key: &str) -> Option<Holder> {
+        self.holder(&unhex(key)?)
+    }
+}
+
+/// Returns the SHA-256 of a key or cookie as the database has it, in hexadecimal.
+pub(crate) fn stored_digest(secret: &str) -> String {
+    hex(&digest(secret))
 }
 
 fn read(lines: &[String]) -> Result<Vec<Key>, KeyError> {

@@ -97,7 +97,13 @@ fn audit(options: &Options) -> ExitCode {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let exported = DataDir::locate(options.data_dir.as_deref()).map_err(StartError::from).and_then(|folder| {
         let mut broken = false;
-        let store = store::Store::open_audit(&DataDir::database_in(&folder))?;
+        let store = match &options.database {
+            None => store::Store::open_audit(&DataDir::database_in(&folder))?,
+            Some(address) => match store::Store::look_into_shared(address)? {
+                Some(store) => store,
+                None => return Ok(Ok(())),
+            },
+        };
         store.export_audit(|row| {
             let line = serde_json::to_writer(&mut out, row).map_err(std::io::Error::from);
             broken = line.and_then(|()| out.write_all(b"\n")).is_err();

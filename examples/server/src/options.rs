@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use jiff::SignedDuration;
 
 use crate::allowed_hosts::AllowedHost;
+use crate::database::DatabaseAddress;
 
 /// Serves the detector over HTTP: a REST API under /v1, its documentation under /docs, and a dashboard under /.
 #[derive(Debug, Parser)]
@@ -85,6 +86,18 @@ pub(crate) struct Options {
     /// Folder for uploads and the database; by default one in the user's data folder
     #[arg(long, env = "DEEPSIGHT_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// PostgreSQL in place of the SQLite file in the data folder, for several processes that share that folder:
+    /// postgres://USER:PASSWORD@HOST/NAME. Give it by the variable or the settings file, because other users of the
+    /// machine see command lines. Needs a build with the feature postgres
+    #[arg(long, env = "DEEPSIGHT_DATABASE", value_name = "ADDRESS", hide_env_values = true)]
+    pub(crate) database: Option<DatabaseAddress>,
+    /// What this process does: all; api, which takes requests and analyzes nothing; or worker, which analyzes and has
+    /// only /health and /metrics. The last two need --database
+    #[arg(long, env = "DEEPSIGHT_ROLE", value_name = "ROLE", default_value_t = Role::All)]
+    pub(crate) role: Role,
+    /// Time after which the work of a process that has lost the database is given to others (with --database)
+    #[arg(long, env = "DEEPSIGHT_LEASE", value_name = "TIME", default_value = "30s")]
+    pub(crate) lease: Span,
 
     /// Model file, or ensemble file of several models; the bundled model by default
     #[arg(long, env = "DEEPSIGHT_MODEL", value_name = "FILE")]
@@ -236,7 +249,7 @@ pub(crate) struct Options {
 }
 
 /// Number of settings.
-const SETTINGS: usize = 44;
+const SETTINGS: usize = 47;
 
 /// Settings that the server takes over on SIGHUP.
 pub(crate) const RELOADABLE: [&str; 10] = [
@@ -277,6 +290,10 @@ impl Options {
         if self.data_dir != other.data_dir {
             changed.push("data-dir");
         }
+        // The password is not among the values.
+        if self.database != other.database && !changed.contains(&"database") {
+            changed.push("database");
+        }
         changed.into_iter().partition(|name| RELOADABLE.contains(name))
     }
 
@@ -289,6 +306,9 @@ impl Options {
             ("bind", self.bind.to_string()),
             ("port", self.port.to_string()),
             ("data-dir", data_dir.display().to_string()),
+            ("database", self.database.as_ref().map_or("sqlite".into(), ToString::to_string)),
+            ("role", self.role.to_string()),
+            ("lease", self.lease.to_string()),
             ("model", self.model.as_ref().map_or("bundled".into(), |path| path.display().to_string())),
             ("sign", self.sign.as_ref().map_or("none".into(), |path| path.display().to_string())),
             ("device", self.device.to_string()),
@@ -330,6 +350,50 @@ impl Options {
             ("shutdown-grace", self.shutdown_grace.to_string()),
             ("log-json", self.log_json.to_string()),
         ]
+    }
+}
+
+/// What a process of the server does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Takes requests and analyzes.
+    All,
+    /// Takes requests.
+    Api,
+    /// Analyzes.
+    Worker,
+}
+
+impl Role {
+    const ALL: [Self; 3] = [Self::All, Self::Api, Self::Worker];
+
+    /// Returns whether it takes requests of clients.
+    pub(crate) fn serves(self) -> bool {
+        self != Self::Worker
+    }
+
+    /// Returns whether it analyzes.
+    pub(crate) fn analyzes(self) -> bool {
+        self != Self::Api
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let role = Self::ALL.into_iter().find(|role| role.to_string() == text.trim());
+        role.ok_or_else(|| "must be all, api or worker".into())
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::All => "all",
+            Self::Api => "api",
+            Self::Worker => "worker",
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use deepsight_core::report::{SecretKey, SignatureError};
 use deepsight_core::with_causes;
 use deepsight_video::{DecodeLimits, DecodeOptions};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::connections::{AddressCounts, Connections, Proxies};
 use crate::data_dir::{DataDir, DataDirError};
@@ -21,7 +21,7 @@ use crate::fetch::{FetchError, Fetcher};
 use crate::jobs::{JobParts, Jobs};
 use crate::keys::{KeyError, Keys};
 use crate::metrics::{Fixed, Metrics};
-use crate::options::Options;
+use crate::options::{Options, Role};
 use crate::serve::{Patience, serve};
 use crate::settings_file;
 use crate::store::{Store, StoreError};
@@ -42,6 +42,8 @@ const SENDERS: Duration = Duration::from_secs(2);
 /// An error that keeps the server from starting or stops it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
+    #[error("--role {0} needs --database, because processes share the queue only there")]
+    Role(Role),
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
@@ -103,13 +105,18 @@ struct Parts {
 fn open_parts(options: &Options) -> Result<(DataDir, Parts), StartError> {
     let keys = Keys::new(&options.api_keys)?;
     let hosts = Hosts::new(&options.allowed_hosts, &options.cors_origins, options.bind.is_loopback())?;
-    let data = DataDir::open(DataDir::locate(options.data_dir.as_deref())?)?;
+    check_role(options)?;
+    let path = DataDir::locate(options.data_dir.as_deref())?;
+    let data = if options.database.is_some() { DataDir::open_shared(path)? } else { DataDir::open(path)? };
     tracing::info!("{}", options.summary(data.path()));
-    let (store, uploads) = open_data(&data)?;
+    let (store, uploads) = open_data(options, &data)?;
     keys.restore(store.made_keys()?, store.key_uses()?);
     let disk = Disk::new(data.path().to_owned(), options.min_free_space.0).map_err(|source| data.failed(source))?;
     let disk = Arc::new(disk);
-    let fetcher = Fetcher::new(options, data.downloads(), Arc::clone(&disk))?;
+    let fetcher = match options.role.serves() {
+        true => Fetcher::new(options, data.downloads(), Arc::clone(&disk))?,
+        false => None,
+    };
     if let Err(DiskFull { free, reserve }) = disk.check(0) {
         tracing::warn!(free, reserve, "the disk has too little free space to accept videos (--min-free-space)");
     }
@@ -156,8 +163,19 @@ async fn until_stopped(
 }
 
 /// Opens the database and the folder of uploads, and removes uploads that belong to no analysis.
-fn open_data(data: &DataDir) -> Result<(Store, Uploads), StartError> {
-    let store = Store::open(&data.database())?;
+fn open_data(options: &Options, data: &DataDir) -> Result<(Store, Uploads), StartError> {
+    let store = match &options.database {
+        None => Store::open(&data.database())?,
+        Some(address) => {
+            let store = Store::open_shared(address)?;
+            let binding = data.binding()?;
+            if store.bind(&binding)? != binding {
+                let (path, database) = (data.path().to_owned(), address.to_string());
+                return Err(DataDirError::Mismatch { path, database }.into());
+            }
+            store
+        }
+    };
     let uploads = Uploads::open(data.uploads(), store.clone()).map_err(|source| data.failed(source))?;
     let swept = uploads.sweep()?;
     if swept.deleted > 0 {
@@ -189,18 +207,17 @@ fn start_jobs(
     let public_key = signing_key.as_ref().map(SecretKey::public_key);
     let engine = Engine::load(options)?;
     let model = engine.model();
-    let fixed = Fixed {
-        queue: options.queue,
-        workers: options.workers.into(),
-        model: model.name.clone(),
-        device: engine.device().to_owned(),
-    };
+    let workers = if options.role.analyzes() { options.workers.into() } else { 0 };
+    let fixed = Fixed { queue: options.queue, workers, model: model.name.clone(), device: engine.device().to_owned() };
     let metrics = Arc::new(Metrics::new(Arc::clone(&disk), &fixed));
     let retry = options.webhook_retry.0;
     let webhooks = Webhooks::new(&options.webhook_hosts, secret, retry, store.clone(), Arc::clone(&metrics))?;
     tracing::info!(model = model.name, device = engine.device(), terms = model.terms, "model loaded");
 
     let threads = |source| StartError::Serve { what: "start threads", source };
+    if store.is_shared() {
+        store.join(&options.role.to_string(), workers, options.lease.0)?;
+    }
     let jobs = Jobs::start(JobParts {
         engine: engine.clone(),
         store: store.clone(),
@@ -213,16 +230,20 @@ fn start_jobs(
         max_frames: options.max_frames,
         budget: limits(options).budget,
         fetcher,
-        workers: options.workers.into(),
+        workers,
         queue: options.queue,
         client_jobs: options.client_jobs(),
+        role: options.role,
+        lease: options.lease.0,
     });
     let jobs = jobs.map_err(threads)?;
     jobs.restore()?;
-    let senders = webhooks.start().map_err(threads)?;
+    // A worker needs neither the secret nor the hosts.
+    let senders = if options.role.serves() { webhooks.start().map_err(threads)? } else { Vec::new() };
 
     let at_once = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
     let app: App = Arc::new(AppState {
+        role: options.role,
         engine,
         jobs,
         store,
@@ -245,7 +266,48 @@ fn start_jobs(
         forwarded: AddressCounts::new(options.max_connections_per_address),
         public_key,
     });
+    if app.store.is_shared() {
+        listen(&app);
+    }
     Ok((app, senders))
+}
+
+/// Reacts to what other processes do.
+fn listen(app: &App) {
+    let keys_changed = Arc::new(Notify::new());
+    let (weak, notify) = (Arc::downgrade(app), Arc::clone(&keys_changed));
+    app.store.listen(move |text| {
+        let Some(app) = weak.upgrade() else { return };
+        // An empty text stands for everything.
+        if text.is_empty() || text == "webhook" {
+            app.webhooks.wake();
+        }
+        if text.is_empty() || text == "keys" {
+            notify.notify_one();
+        }
+        app.jobs.heard(text);
+    });
+    let app = Arc::clone(app);
+    tokio::spawn(async move {
+        loop {
+            keys_changed.notified().await;
+            while let Err(error) = app.reread_keys().await {
+                tracing::error!(error = with_causes(&error), "cannot read the keys that admins made; trying again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    });
+}
+
+/// Checks that the role is possible with the database.
+///
+/// # Errors
+/// Returns an error if the role needs a database that processes share.
+pub(crate) fn check_role(options: &Options) -> Result<(), StartError> {
+    match options.database {
+        None if options.role != Role::All => Err(StartError::Role(options.role)),
+        _ => Ok(()),
+    }
 }
 
 fn limits(options: &Options) -> Limits {
@@ -363,7 +425,8 @@ fn local_address(options: &Options, listener: &TcpListener) -> Result<SocketAddr
 /// The tasks and threads of a server that accepts requests.
 struct RunningServer {
     serving: tokio::task::JoinHandle<()>,
-    sweeper: tokio::task::JoinHandle<()>,
+    /// `None` for a worker.
+    sweeper: Option<tokio::task::JoinHandle<()>>,
     senders: Vec<JoinHandle<()>>,
     stopping: watch::Sender<bool>,
 }
@@ -390,7 +453,7 @@ impl RunningServer {
             shutdown: options.shutdown_grace.0 + PATIENCE + Duration::from_secs(2),
         };
         let serving = tokio::spawn(serve(listener, web::router(app), patience, app.stop.clone()));
-        let sweeper = tokio::spawn(sweep(Arc::clone(app)));
+        let sweeper = app.role.serves().then(|| tokio::spawn(sweep(Arc::clone(app))));
         Ok(Self { serving, sweeper, senders, stopping })
     }
 
@@ -398,7 +461,9 @@ impl RunningServer {
     async fn stop(self, app: &App, grace: Duration, signals: &mut Signals) {
         let Self { serving, sweeper, senders, stopping } = self;
         stopping.send_replace(true);
-        sweeper.abort();
+        if let Some(sweeper) = sweeper {
+            sweeper.abort();
+        }
         let (jobs, webhooks) = (app.jobs.clone(), app.webhooks.clone());
         let stopped = tokio::task::spawn_blocking(move || {
             webhooks.close();
@@ -411,6 +476,7 @@ impl RunningServer {
             while senders.iter().any(|sender| !sender.is_finished()) && Instant::now() < patience {
                 std::thread::sleep(Duration::from_millis(5));
             }
+            jobs.leave();
         });
         let orderly = async {
             // An error here is a panic of a task. Neither is expected to panic, and the log would show it.

@@ -115,6 +115,11 @@ impl Webhooks {
         (0..AT_ONCE).map(start).collect()
     }
 
+    /// Makes the threads look for webhooks that another process made ready.
+    pub(crate) fn wake(&self) {
+        self.0.wake();
+    }
+
     /// Makes the threads end after their current deliveries. The rest is sent after the next start.
     pub(crate) fn close(&self) {
         self.0.closed.store(true, Ordering::SeqCst);
@@ -177,7 +182,15 @@ impl WebhookState {
             let pause = match self.store.deliveries(LOOK_AHEAD) {
                 Ok(deliveries) => match self.claim(deliveries) {
                     Ok(claimed) => {
-                        self.deliver(&agent, &claimed.delivery);
+                        match self.store.claim_delivery(&claimed.delivery) {
+                            Ok(true) => self.deliver(&agent, &claimed.delivery),
+                            // Another process sends it.
+                            Ok(false) => {}
+                            Err(error) => {
+                                tracing::error!(error = with_causes(&error), "cannot claim a webhook");
+                                self.sleep(seen, self.retry);
+                            }
+                        }
                         continue;
                     }
                     Err(pause) => pause,

@@ -170,6 +170,11 @@ impl Failure {
         Self::new(503, "interrupted", title, detail).retryable()
     }
 
+    /// Describes an analysis whose video is gone.
+    pub(crate) fn video_gone() -> Self {
+        Self::interrupted("The server stopped before the analysis was done, and the video was deleted. Send it again.")
+    }
+
     /// Describes a download that a stop of the server interrupted. Its address may contain secrets and is not stored,
     /// so only the client can start it again.
     pub(crate) fn download_interrupted(host: &str) -> Self {

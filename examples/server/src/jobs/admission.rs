@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::shared::Reservation;
 use crate::domain::Failure;
+use crate::store::{Store, StoreError};
 use crate::tally::{Slot, Tally};
 
 /// The free places of the queue, and the number of videos of each client that wait or run.
@@ -17,15 +19,35 @@ pub(super) struct Admissions {
     client_limit: AtomicU32,
 }
 
+/// A place in the queue for a video.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// In the queue of this process.
+    Own(Admitted),
+    /// In the queue that processes share.
+    Shared(Reservation),
+}
+
+impl Admission {
+    /// Returns the place if it is in the queue of this process. In a shared queue, frees the place of an analysis that is
+    /// stored, which counts itself.
+    pub(super) fn spend(self, store: &Store) -> Result<Option<Admitted>, StoreError> {
+        match self {
+            Self::Own(admitted) => Ok(Some(admitted)),
+            Self::Shared(reservation) => reservation.spend(store).map(|()| None),
+        }
+    }
+}
+
 /// A place in the queue and a count of the client. The place is held from before the upload until the analysis begins;
 /// the count, until the analysis ends.
 #[derive(Debug)]
-pub(crate) struct Admission {
+pub(crate) struct Admitted {
     place: OwnedSemaphorePermit,
     client: ClientSlot,
 }
 
-impl Admission {
+impl Admitted {
     /// Frees the place in the queue. The returned value counts as one video of the client until it is dropped.
     pub(super) fn begin(self) -> ClientSlot {
         let Self { place, client } = self;
@@ -43,6 +65,11 @@ impl Admissions {
         Self { places, limit, clients: Tally::default(), client_limit: AtomicU32::new(client_limit) }
     }
 
+    /// Returns the limit of the queue and that of each client.
+    pub(super) fn limits(&self) -> (u32, u32) {
+        (self.limit, self.client_limit.load(Ordering::Relaxed))
+    }
+
     /// Changes the limit of each client. Videos over a lower limit stay.
     pub(super) fn set_client_limit(&self, limit: u32) {
         self.client_limit.store(limit, Ordering::Relaxed);
@@ -53,12 +80,12 @@ impl Admissions {
     /// # Errors
     /// Returns a failure if the client is at its limit or the queue is full. It names the seconds to wait,
     /// `retry_after()`.
-    pub(super) fn admit(&self, client: &str, retry_after: impl Fn() -> u64) -> Result<Admission, Failure> {
+    pub(super) fn admit(&self, client: &str, retry_after: impl Fn() -> u64) -> Result<Admitted, Failure> {
         let limit = self.client_limit.load(Ordering::Relaxed);
         let client = self.clients.claim(client.to_owned(), limit);
         let client = client.ok_or_else(|| Failure::too_many_jobs(limit, retry_after()))?;
         match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => Ok(Admission { place, client }),
+            Ok(place) => Ok(Admitted { place, client }),
             Err(_) => Err(Failure::queue_full(self.limit, retry_after())),
         }
     }
@@ -75,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    fn status(outcome: Result<Admission, Failure>) -> u16 {
+    fn status(outcome: Result<Admitted, Failure>) -> u16 {
         outcome.unwrap_err().status()
     }
 

@@ -13,7 +13,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::turns::Turns;
-use super::{Admission, End, Job, Jobs, Live, QueueState, Sink, expected_frames};
+use super::{Admission, Admitted, End, Job, Jobs, Live, QueueState, Sink, expected_frames};
 use crate::audit::{Action, Actor, Entry};
 use crate::domain::{Analysis, Failure, Settings, WebAddress};
 use crate::fetch::{Fetched, Fetcher, NotFetched};
@@ -44,7 +44,7 @@ pub(super) struct FetchJob {
     pub(super) live: Arc<Live>,
     analysis: Analysis,
     address: WebAddress,
-    admission: Admission,
+    admission: Option<Admitted>,
     actor: Actor,
     counted: DownloadGauge,
 }
@@ -142,13 +142,23 @@ impl Jobs {
     pub(crate) fn fetch(
         &self,
         admission: Admission,
-        analysis: Analysis,
+        mut analysis: Analysis,
         address: WebAddress,
         webhook: Option<&str>,
         entry: &Entry,
     ) -> Result<Analysis, StoreError> {
-        self.0.store.insert(&analysis, webhook, entry)?;
+        // In a shared queue, this process holds it until its video has arrived.
+        analysis.process = self.0.store.process();
+        if let Some(shared) = &self.0.shared {
+            shared.hold(&analysis.id);
+        }
+        let stored = self.0.store.insert(&analysis, webhook, entry);
+        if let (Err(_), Some(shared)) = (&stored, &self.0.shared) {
+            shared.let_go(&analysis.id);
+        }
+        stored?;
         entry.log();
+        let admission = admission.spend(&self.0.store)?;
         let live = Arc::new(Live::fetching(analysis.id.clone()));
         locked(&self.0.live).insert(live.id.clone(), Arc::clone(&live));
         let (counted, actor) = (DownloadGauge::new(&self.0.metrics), entry.actor.clone());
@@ -196,10 +206,13 @@ impl QueueState {
             Ok(Some((upload, video))) => {
                 live.arrived();
                 drop(counted);
-                let (video, admission) = (Some(video), Some(admission));
+                if self.shared.is_some() {
+                    return;
+                }
+                let video = Some(video);
                 self.enqueue(Job { live, analysis, upload, video, sink: Sink::Store, admission });
             }
-            // The analysis was removed.
+            // The analysis was removed, or is not this process's any more.
             Ok(None) | Err(StoppedDownload::Cancelled) if !self.is_stopping() => {
                 self.metrics.ended(Ended::cancelled);
                 self.leave(&live);
@@ -238,6 +251,10 @@ impl QueueState {
         let change = json!({ "host": address.host(), "bytes": bytes });
         let entry = Entry::new(Action::Fetched, actor).about(&analysis.id, &analysis.origin.owner, &analysis.sha256);
         let entry = entry.changing(&change);
+        // From then on, the keeper reads its state.
+        if let Some(shared) = &self.shared {
+            shared.let_go(&analysis.id);
+        }
         let stored = self.store.arrived(analysis, &entry);
         if !stored.map_err(|error| Failure::of_store(&error, "the video"))? {
             return Ok(None);

@@ -110,6 +110,38 @@ impl Live {
         Snapshot { status: state.status, under_way: state.under_way, faces, end: state.end }
     }
 
+    /// Takes over the state of an analysis that another process runs, and faces, each portion with the number of faces
+    /// before it. Returns false if faces before these are missing.
+    pub(super) fn follow(&self, status: Status, under_way: UnderWay, faces: &[(usize, Vec<Scored>)]) -> bool {
+        let mut is_whole = true;
+        self.change(|state| {
+            (state.status, state.under_way) = (status, under_way);
+            for (first, faces) in faces {
+                is_whole &= *first <= state.faces.len();
+                if is_whole {
+                    let known = state.faces.len() - first;
+                    state.faces.extend(faces.iter().skip(known).cloned());
+                }
+            }
+        });
+        is_whole
+    }
+
+    /// Returns the number of faces that were scored.
+    pub(super) fn count_of_faces(&self) -> usize {
+        self.state().faces.len()
+    }
+
+    /// Returns whether it has not ended and was not cancelled.
+    pub(super) fn is_open(&self) -> bool {
+        self.state().end.is_none() && !self.is_cancelled()
+    }
+
+    /// Returns whether it goes on elsewhere or later.
+    pub(super) fn is_put_back(&self) -> bool {
+        self.state().end == Some(End::PutBack)
+    }
+
     pub(crate) fn begin(&self) {
         self.change(|state| (state.status, state.began) = (Status::Running, Some(Instant::now())));
     }

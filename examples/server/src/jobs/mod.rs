@@ -3,6 +3,8 @@
 mod admission;
 mod fetching;
 mod live;
+#[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only with PostgreSQL"))]
+mod shared;
 mod turns;
 mod worker;
 
@@ -17,9 +19,10 @@ use deepsight_video::{DecodeOptions, Media};
 use tokio::sync::oneshot;
 
 pub(crate) use self::admission::Admission;
-use self::admission::Admissions;
+use self::admission::{Admissions, Admitted};
 use self::fetching::Fetches;
 pub(crate) use self::live::{End, Live, Scored};
+use self::shared::Shared;
 use self::turns::Turns;
 pub(crate) use self::worker::{in_brief, jpeg};
 use crate::audit::Entry;
@@ -30,6 +33,7 @@ use crate::engine::Engine;
 use crate::fetch::Fetcher;
 use crate::locked::locked;
 use crate::metrics::{Ended, Metrics};
+use crate::options::Role;
 use crate::store::{Store, StoreError};
 use crate::uploads::{Upload, Uploads};
 use crate::webhook::Webhooks;
@@ -59,7 +63,9 @@ struct QueueState {
     wake: Condvar,
     /// The downloads that wait; `None` if the server fetches nothing from the web.
     fetches: Option<Fetches>,
-    /// Analyses that wait or run, by id.
+    /// The queue that this process shares with others, in place of `queue`.
+    shared: Option<Arc<Shared>>,
+    /// Analyses that wait or run, by id; in a shared queue, those that run here or that a client follows.
     live: Mutex<HashMap<String, Arc<Live>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     stopping: AtomicBool,
@@ -89,16 +95,19 @@ struct Job {
     /// The video as it was probed on arrival. `None` after a restart: the worker then probes the file again.
     video: Option<Media>,
     sink: Sink,
-    admission: Option<Admission>,
+    admission: Option<Admitted>,
 }
 
 /// The destination of the result.
 enum Sink {
-    /// The database.
+    /// The database, also for a prediction that another process may have asked for.
     Store,
     /// The request that waits for the result.
-    Reply(oneshot::Sender<Result<Report, Failure>>),
+    Reply(Reply),
 }
+
+/// The request that waits for a prediction.
+pub(crate) type Reply = oneshot::Sender<Result<Report, Failure>>;
 
 /// The arguments of [`Jobs::start`].
 pub(crate) struct JobParts {
@@ -116,10 +125,13 @@ pub(crate) struct JobParts {
     pub(crate) workers: u32,
     pub(crate) queue: u32,
     pub(crate) client_jobs: u32,
+    pub(crate) role: Role,
+    /// See `--lease`.
+    pub(crate) lease: Duration,
 }
 
 impl Jobs {
-    /// Starts the workers.
+    /// Starts the workers. The caller must have called [`Store::join`] if the queue is shared.
     pub(crate) fn start(parts: JobParts) -> std::io::Result<Self> {
         let JobParts {
             engine,
@@ -136,7 +148,10 @@ impl Jobs {
             workers,
             queue,
             client_jobs,
+            role,
+            lease,
         } = parts;
+        let shared = store.is_shared().then(|| Arc::new(Shared::new(role, workers, lease)));
         let jobs = Self(Arc::new(QueueState {
             engine,
             store,
@@ -153,6 +168,7 @@ impl Jobs {
             queue: Mutex::default(),
             wake: Condvar::new(),
             fetches: fetcher.map(Fetches::new),
+            shared,
             live: Mutex::default(),
             threads: Mutex::default(),
             stopping: AtomicBool::new(false),
@@ -163,6 +179,7 @@ impl Jobs {
             let thread = std::thread::Builder::new().name(format!("worker-{number}"));
             locked(&jobs.0.threads).push(thread.spawn(move || inner.work())?);
         }
+        jobs.start_keeper()?;
         let fetchers = if jobs.0.fetches.is_some() { fetching::AT_ONCE } else { 0 };
         for number in 0..fetchers {
             let inner = Arc::clone(&jobs.0);
@@ -178,46 +195,28 @@ impl Jobs {
         for id in self.0.store.unannounced()? {
             self.0.announce(&id)?;
         }
-        for mut analysis in self.0.store.unfinished()? {
-            let upload = analysis.upload.as_deref().and_then(|name| self.0.uploads.reopen(name));
-            match upload {
-                Some(upload) if analysis.attempts < MAX_ATTEMPTS => {
-                    tracing::info!(analysis = analysis.id, "continues after a restart");
-                    analysis.status = Status::Queued;
-                    let live = Arc::new(Live::new(analysis.id.clone()));
-                    self.0.enqueue(Job { live, analysis, upload, video: None, sink: Sink::Store, admission: None });
-                }
-                upload => {
-                    let problem = match (upload, &analysis.source) {
-                        (Some(_), _) => Failure::interrupted(
-                            "The server stopped twice while it analysed this video, so it does not try again. Send the \
-                             video again to retry.",
-                        ),
-                        (None, Some(source)) if analysis.upload.is_none() => {
-                            Failure::download_interrupted(&fetching::host_of(source))
-                        }
-                        (None, _) => Failure::interrupted(
-                            "The server stopped before the analysis was done, and the video was deleted. Send it \
-                             again.",
-                        ),
-                    };
-                    tracing::warn!(analysis = analysis.id, "given up after a restart");
-                    self.0.fail(&analysis, &problem)?;
-                }
-            }
-        }
-        Ok(())
+        // In a shared queue, unfinished analyses may run in other processes. The keeper takes care of the rest.
+        let unfinished = if self.0.shared.is_some() { Vec::new() } else { self.0.store.unfinished()? };
+        unfinished.into_iter().try_for_each(|analysis| self.0.resume(analysis))
     }
 
     /// Reserves a place for a video of `client`.
     ///
     /// # Errors
     /// Returns a problem if the server is stopping, the client is at its limit or the queue is full.
-    pub(crate) fn admit(&self, client: &str) -> Result<Admission, Failure> {
+    pub(crate) async fn admit(&self, client: &str) -> Result<Admission, Failure> {
         if self.is_stopping() {
             return Err(Failure::stopping());
         }
-        self.0.admissions.admit(client, || self.retry_after())
+        if self.0.shared.is_none() {
+            return self.0.admissions.admit(client, || self.0.retry_after_own()).map(Admission::Own);
+        }
+        let (inner, client) = (Arc::clone(&self.0), client.to_owned());
+        let reserved = self.0.store.run(move |_| {
+            let Some(shared) = &inner.shared else { return Ok(Err(Failure::internal())) };
+            Ok(inner.reserve(shared, &client))
+        });
+        reserved.await.unwrap_or_else(|error| Err(Failure::hide(&error)))
     }
 
     /// Stores an analysis in the database, with an entry of the audit, and queues it. Its report is kept.
@@ -233,48 +232,74 @@ impl Jobs {
         self.0.store.insert(&analysis, webhook, entry)?;
         entry.log();
         upload.keep();
-        let live = Arc::new(Live::new(analysis.id.clone()));
-        let job = Job {
-            live,
-            analysis: analysis.clone(),
-            upload,
-            video: Some(video),
-            sink: Sink::Store,
-            admission: Some(admission),
-        };
-        self.0.enqueue(job);
+        let admission = admission.spend(&self.0.store)?;
+        if self.0.shared.is_none() {
+            let live = Arc::new(Live::new(analysis.id.clone()));
+            let (analysis, video, sink) = (analysis.clone(), Some(video), Sink::Store);
+            self.0.enqueue(Job { live, analysis, upload, video, sink, admission });
+        }
         Ok(analysis)
     }
 
     /// Queues an analysis whose report is sent to the returned receiver and not stored. Dropping the receiver does not
     /// stop the analysis; [`withdraw`](Self::withdraw) does.
-    pub(crate) fn ask(
-        &self,
-        admission: Admission,
-        submission: Submission,
-    ) -> (Arc<Live>, oneshot::Receiver<Result<Report, Failure>>) {
-        let Submission { analysis, upload, video } = submission;
-        let live = Arc::new(Live::new(analysis.id.clone()));
-        let (reply, answer) = oneshot::channel();
-        let (sink, admission) = (Sink::Reply(reply), Some(admission));
-        self.0.enqueue(Job { live: Arc::clone(&live), analysis, upload, video: Some(video), sink, admission });
-        (live, answer)
+    pub(crate) fn ask(&self, admission: Admission, submission: Submission, reply: Reply) -> Result<(), StoreError> {
+        let Submission { mut analysis, mut upload, video } = submission;
+        match &self.0.shared {
+            None => {
+                let admission = admission.spend(&self.0.store)?;
+                let live = Arc::new(Live::new(analysis.id.clone()));
+                self.0.enqueue(Job { live, analysis, upload, video: Some(video), sink: Sink::Reply(reply), admission });
+            }
+            Some(shared) => {
+                (analysis.upload, analysis.asker) = (Some(upload.name().to_owned()), self.0.store.process());
+                self.0.ask_others(shared, &analysis, reply)?;
+                upload.keep();
+                admission.spend(&self.0.store)?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns how far an analysis is, if it waits or runs.
-    pub(crate) fn progress(&self, id: &str) -> Option<UnderWay> {
-        self.live(id).map(|live| live.snapshot(usize::MAX, 0).under_way)
+    pub(crate) fn progress(&self, analysis: &Analysis) -> Option<UnderWay> {
+        let id = &analysis.id;
+        match &self.0.shared {
+            Some(shared) if !shared.holds(id) => analysis.under_way,
+            _ => self.live(id).map(|live| live.snapshot(usize::MAX, 0).under_way),
+        }
     }
 
-    /// Returns the analysis of this id while it waits or runs.
-    pub(crate) fn live(&self, id: &str) -> Option<Arc<Live>> {
+    /// Returns the state of the analysis of this id for a client that follows it. `None` if it does not wait or run, as
+    /// far as this process knows.
+    pub(crate) async fn follow(&self, id: &str) -> Result<Option<Arc<Live>>, StoreError> {
+        let Some(shared) = &self.0.shared else { return Ok(self.live(id)) };
+        if shared.holds(id)
+            && let Some(live) = self.live(id)
+        {
+            return Ok(Some(live));
+        }
+        let (inner, id) = (Arc::clone(&self.0), id.to_owned());
+        self.0.store.run(move |_| inner.follow(&id)).await.map(Some)
+    }
+
+    fn live(&self, id: &str) -> Option<Arc<Live>> {
         locked(&self.0.live).get(id).cloned()
     }
 
     /// Returns the number of analyses, or downloads, that wait before this one; `None` if this one does not wait.
-    pub(crate) fn position(&self, id: &str) -> Option<usize> {
+    pub(crate) async fn position(&self, id: &str) -> Option<usize> {
         let fetch = self.0.fetches.as_ref().and_then(|fetches| fetches.position(id));
-        fetch.or_else(|| self.0.queue().waiting.position(|job| job.live.id == id))
+        if fetch.is_some() || self.0.shared.is_none() {
+            return fetch.or_else(|| self.0.queue().waiting.position(|job| job.live.id == id));
+        }
+        match self.0.store.run(|store| store.waiting()).await {
+            Ok(waiting) => Turns::of_waiting(waiting).position(|waiting| waiting == id),
+            Err(error) => {
+                tracing::error!(error = deepsight_core::with_causes(&error), "cannot read the queue");
+                None
+            }
+        }
     }
 
     /// Stops an analysis and removes its report, its pictures and its video, with an entry of the audit. Returns
@@ -284,7 +309,7 @@ impl Jobs {
         entry.log();
         if let Some(live) = self.live(id) {
             live.end(End::Removed);
-            self.withdraw(&live);
+            self.withdraw(id);
         }
         if let Some(name) = upload {
             self.0.uploads.delete(&name);
@@ -293,7 +318,11 @@ impl Jobs {
     }
 
     /// Stops an analysis whose result is not wanted any more. If it waits, its place in the queue is free at once.
-    pub(crate) fn withdraw(&self, live: &Live) {
+    pub(crate) fn withdraw(&self, id: &str) {
+        if let Some(shared) = &self.0.shared {
+            shared.withdraw(id);
+        }
+        let Some(live) = self.live(id) else { return };
         live.cancel();
         let waiting = self.0.queue().waiting.remove(|job| job.live.id == live.id);
         if let Some(job) = waiting {
@@ -307,24 +336,28 @@ impl Jobs {
         }
     }
 
-    /// Returns the seconds after which a refused client should try again, 1 to 120: half of the time that the workers
-    /// need for the waiting analyses, or for one analysis if fewer than one per worker wait.
-    pub(crate) fn retry_after(&self) -> u64 {
-        let waiting = self.0.queue().waiting.len() as f64;
-        // A running analysis may take longer than the average of those before it.
-        let longest = locked(&self.0.live).values().map(|live| live.running_for()).max().unwrap_or_default();
-        let usual = locked(&self.0.usual).max(longest.as_secs_f64());
-        let seconds = usual * (waiting / f64::from(self.0.workers)).max(1.0) / 2.0;
-        (seconds.ceil() as u64).clamp(1, 120)
-    }
-
     /// Changes the number of videos that one client may have waiting or running.
     pub(crate) fn set_client_limit(&self, limit: u32) {
         self.0.admissions.set_client_limit(limit);
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.0.admissions.is_full()
+    /// Returns whether the queue is full.
+    pub(crate) async fn is_full(&self) -> bool {
+        if self.0.shared.is_none() {
+            return self.0.admissions.is_full();
+        }
+        // If the database does not answer, the check of the database says so.
+        let (limit, _) = self.0.admissions.limits();
+        self.0.store.run(|store| store.crowd()).await.is_ok_and(|crowd| crowd.waiting >= u64::from(limit))
+    }
+
+    /// Sets the length of a shared queue in the metrics.
+    pub(crate) async fn measure(&self) -> Result<(), StoreError> {
+        if self.0.shared.is_some() {
+            let waiting = self.0.store.run(|store| store.waiting()).await?.len();
+            self.0.metrics.queued.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        }
+        Ok(())
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -349,6 +382,10 @@ impl Jobs {
         for job in self.0.fetches.iter().flat_map(Fetches::close) {
             self.0.interrupt(&job);
         }
+        if let Some(shared) = &self.0.shared {
+            shared.wake();
+            shared.refuse(|id| self.live(id).is_none_or(|live| live.snapshot(0, 0).status == Status::Queued));
+        }
     }
 
     /// Closes the queue, waits up to `grace` for the running analyses, then cancels them and waits up to `patience`
@@ -362,26 +399,84 @@ impl Jobs {
         self.wait(Instant::now() + patience)
     }
 
+    /// Leaves the processes that share the queue, and frees all that this one holds.
+    pub(crate) fn leave(&self) {
+        if let Some(shared) = &self.0.shared {
+            shared.leave();
+        }
+    }
+
     /// Cancels every analysis without waiting for its end.
     pub(crate) fn stop_now(&self) {
         for live in locked(&self.0.live).values() {
             live.cancel();
         }
+        if let Some(shared) = &self.0.shared {
+            shared.refuse(|_| true);
+        }
     }
 
     fn wait(&self, until: Instant) -> bool {
         let mut threads = locked(&self.0.threads);
-        while Instant::now() < until && threads.iter().any(|thread| !thread.is_finished()) {
+        let asked = || self.0.shared.as_ref().is_some_and(|shared| shared.has_clients());
+        while Instant::now() < until && (asked() || threads.iter().any(|thread| !thread.is_finished())) {
             std::thread::sleep(Duration::from_millis(5));
         }
         threads.retain(|thread| !thread.is_finished());
-        threads.is_empty()
+        threads.is_empty() && !asked()
     }
 }
 
 impl QueueState {
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Queues an analysis again that was interrupted, or fails it if it cannot be run again.
+    fn resume(&self, mut analysis: Analysis) -> Result<(), StoreError> {
+        let upload = analysis.upload.as_deref().and_then(|name| self.uploads.reopen(name));
+        match upload {
+            Some(upload) if analysis.attempts < MAX_ATTEMPTS => {
+                tracing::info!(analysis = analysis.id, "continues after a restart");
+                if self.shared.is_some() {
+                    return self.store.queue_again(&analysis);
+                }
+                analysis.status = Status::Queued;
+                let live = Arc::new(Live::new(analysis.id.clone()));
+                self.enqueue(Job { live, analysis, upload, video: None, sink: Sink::Store, admission: None });
+                Ok(())
+            }
+            upload => {
+                let problem = match (upload, &analysis.source) {
+                    (Some(_), _) => Failure::interrupted(
+                        "The server stopped twice while it analysed this video, so it does not try again. Send the \
+                         video again to retry.",
+                    ),
+                    (None, Some(source)) if analysis.upload.is_none() => {
+                        Failure::download_interrupted(&fetching::host_of(source))
+                    }
+                    (None, _) => Failure::video_gone(),
+                };
+                tracing::warn!(analysis = analysis.id, "given up after a restart");
+                self.fail(&analysis, &problem)
+            }
+        }
+    }
+
+    /// Returns the seconds after which a refused client should try again: see [`retry_after`](Self::retry_after).
+    fn retry_after_own(&self) -> u64 {
+        let waiting = self.queue().waiting.len();
+        self.retry_after(waiting as f64, f64::from(self.workers))
+    }
+
+    /// Returns the seconds after which a refused client should try again, 1 to 120: half of the time that the workers
+    /// need for the waiting analyses, or for one analysis if fewer than one per worker wait.
+    fn retry_after(&self, waiting: f64, workers: f64) -> u64 {
+        // A running analysis may take longer than the average of those before it.
+        let longest = locked(&self.live).values().map(|live| live.running_for()).max().unwrap_or_default();
+        let usual = locked(&self.usual).max(longest.as_secs_f64());
+        let seconds = usual * (waiting / workers).max(1.0) / 2.0;
+        (seconds.ceil() as u64).clamp(1, 120)
     }
 
     fn enqueue(&self, job: Job) {
@@ -400,6 +495,9 @@ impl QueueState {
 
     /// Waits for the next job; returns `None` once the queue is closed and empty.
     fn next(&self) -> Option<Job> {
+        if let Some(shared) = &self.shared {
+            return self.next_shared(shared);
+        }
         let mut queue = self.queue();
         loop {
             if let Some(job) = queue.waiting.pop() {
@@ -432,6 +530,9 @@ impl QueueState {
 
     /// Stores why an analysis failed, and prepares its webhook if it has one.
     fn fail(&self, analysis: &Analysis, problem: &Failure) -> Result<(), StoreError> {
+        if !analysis.is_stored() {
+            return self.store.answer(analysis, Err(problem));
+        }
         if self.store.fail(analysis, Moment::now(), problem)? {
             self.announce(&analysis.id)?;
         }
@@ -446,6 +547,9 @@ impl QueueState {
     }
 
     fn leave(&self, live: &Live) {
+        if let Some(shared) = &self.shared {
+            shared.let_go(&live.id);
+        }
         locked(&self.live).remove(&live.id);
     }
 

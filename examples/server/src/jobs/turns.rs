@@ -18,6 +18,17 @@ impl<T> Default for Turns<T> {
     }
 }
 
+impl Turns<String> {
+    /// Returns the waiting items of a shared queue, each with its client. The client whose turn is next comes first.
+    pub(super) fn of_waiting(items: Vec<(String, String)>) -> Self {
+        let mut turns = Self::default();
+        for (item, client) in items {
+            turns.push(&client, item);
+        }
+        turns
+    }
+}
+
 impl<T> Turns<T> {
     pub(super) fn len(&self) -> usize {
         self.clients.iter().map(|(_, items)| items.len()).sum()

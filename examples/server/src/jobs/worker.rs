@@ -12,7 +12,7 @@ use deepsight_video::{Media, Sampling, recompress_clip};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
-use super::{Admission, End, Job, Live, QueueState, Scored, Sink};
+use super::{Admitted, End, Job, Live, QueueState, Scored, Sink};
 use crate::domain::Moment;
 use crate::domain::{Analysis, Counts, Failure, Finished, model_id, without_path};
 use crate::engine::EngineError;
@@ -59,7 +59,7 @@ impl QueueState {
     fn run(&self, job: Job) {
         let Job { live, analysis, upload, video, sink, admission } = job;
         // The place in the queue is free from here on; the job counts against its client's limit until the end.
-        let _client = admission.map(Admission::begin);
+        let _client = admission.map(Admitted::begin);
         if live.is_cancelled() {
             if self.is_stopping() {
                 return self.put_back(live, &analysis, sink);
@@ -67,8 +67,9 @@ impl QueueState {
             self.metrics.ended(Ended::cancelled);
             return self.leave(&live);
         }
-        let stored = matches!(sink, Sink::Store);
-        if stored {
+        let stored = matches!(sink, Sink::Store) && analysis.is_stored();
+        // One from a shared queue is marked as running already.
+        if stored && analysis.process.is_none() {
             match self.store.begin(&analysis.id, Moment::now()) {
                 Ok(true) => {}
                 Ok(false) => {
@@ -87,8 +88,17 @@ impl QueueState {
         let started = Instant::now();
         let outcome = self.analyze(&live, &analysis, upload.path(), video, stored);
         let took = started.elapsed();
+        let is_cancelled = matches!(outcome, Err(StoppedAnalysis::Cancelled));
         // If the report is not stored, the video is deleted here, before the client gets the answer.
-        let upload = stored.then_some(upload);
+        let upload = match (stored, &sink) {
+            (true, _) => Some(upload),
+            // Another attempt may follow.
+            (false, Sink::Store) if is_cancelled => Some(upload),
+            (false, _) => {
+                drop(upload.release());
+                None
+            }
+        };
         if outcome.is_ok() {
             let mut usual = locked(&self.usual);
             *usual = 0.8 * *usual + 0.2 * took.as_secs_f64();
@@ -96,6 +106,9 @@ impl QueueState {
         match (outcome, sink) {
             (Err(StoppedAnalysis::Cancelled), sink) if self.is_stopping() => {
                 return self.put_back(live, &analysis, sink);
+            }
+            (Err(StoppedAnalysis::Cancelled), _) if live.is_put_back() => {
+                tracing::info!("goes on in another process");
             }
             (Err(StoppedAnalysis::Cancelled), _) => {
                 tracing::info!("cancelled");
@@ -358,6 +371,10 @@ impl QueueState {
 
     fn keep(&self, analysis: &Analysis, report: &Report, seen: &Seen) -> Result<(), StoreError> {
         let failed = |error: &dyn std::error::Error| StoreError::Content(serde::ser::Error::custom(error.to_string()));
+        if !analysis.is_stored() {
+            let json = report.to_json().map_err(|error| failed(&error))?;
+            return self.store.answer(analysis, Ok(&json));
+        }
         let signed = match &self.signing_key {
             Some(key) => {
                 let record = Record::new().with_created(Moment::now().to_string()).with_program(crate::domain::PROGRAM);
@@ -401,7 +418,7 @@ impl QueueState {
     /// Stores the failure of an analysis. If the database cannot be written, such as on a full disk, it retries every
     /// second until the write succeeds or the server stops: clients must see the true state, and starting another
     /// analysis meanwhile would be of no use.
-    fn keep_failure(&self, analysis: &Analysis, failure: &Failure) {
+    pub(super) fn keep_failure(&self, analysis: &Analysis, failure: &Failure) {
         while let Err(error) = self.fail(analysis, failure) {
             tracing::error!(error = with_causes(&error), "cannot store the failure of an analysis");
             if self.is_stopping() {

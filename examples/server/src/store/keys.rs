@@ -1,5 +1,7 @@
 //! The tables of API keys that admins made, and of the days on which keys were used.
 
+use std::time::Duration;
+
 use super::audit::record;
 use super::session::values;
 use super::{Store, StoreError};
@@ -57,6 +59,28 @@ impl Store {
         let sql =
             "INSERT INTO key_uses (name, day) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET day = excluded.day";
         self.session()?.execute(sql, values![name, day])?;
+        Ok(())
+    }
+
+    /// Stores that a browser was signed in, for all processes: the hashes of its cookie and of its key.
+    pub(crate) fn add_session(&self, cookie: &str, key: &str, span: Duration) -> Result<(), StoreError> {
+        let session = self.session()?;
+        session.execute("DELETE FROM sessions WHERE ends < deepsight_now()", &[])?;
+        let sql = "INSERT INTO sessions (cookie, key, ends) VALUES (?1, ?2, deepsight_now() + ?3)";
+        let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        session.execute(sql, values![cookie, key, span])?;
+        Ok(())
+    }
+
+    /// Returns the hash of the key that a browser was signed in with, if its session has not ended.
+    pub(crate) fn session_key(&self, cookie: &str) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT key FROM sessions WHERE cookie = ?1 AND ends > deepsight_now()";
+        self.session()?.value("key", sql, values![cookie])
+    }
+
+    /// Ends a session.
+    pub(crate) fn end_session(&self, cookie: &str) -> Result<(), StoreError> {
+        self.session()?.execute("DELETE FROM sessions WHERE cookie = ?1", values![cookie])?;
         Ok(())
     }
 }

@@ -27,12 +27,15 @@ use deepsight_core::with_causes;
 use rusqlite::{Connection, ErrorCode};
 
 use self::session::{Session, Transaction};
+#[cfg(not(feature = "postgres"))]
+use crate::database::DatabaseAddress;
 use crate::domain::Failure;
 use crate::locked::locked;
 
 pub(crate) use analyses::{Picture, Seen};
 pub(crate) use desk::{Filter, Page};
 pub(crate) use partial_uploads::PartialUpload;
+pub(crate) use queue::{Crowd, Reserved};
 pub(crate) use webhooks::Delivery;
 
 /// The database. Clones share it.
@@ -63,6 +66,9 @@ pub(crate) enum StoreError {
     Content(#[from] serde_json::Error),
     #[error("the database has another type in the column {0}")]
     Column(&'static str),
+    #[cfg(not(feature = "postgres"))]
+    #[error("--database needs a server that was built with the feature postgres (cargo build --features postgres)")]
+    NotBuilt,
     #[cfg(feature = "postgres")]
     #[error(transparent)]
     Postgres(#[from] postgres::PostgresError),
@@ -110,6 +116,25 @@ impl Store {
         Ok(Self(Arc::new(Backend::Sqlite(Mutex::new(sqlite::open(path)?)))))
     }
 
+    /// Opens a database that several processes share.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be reached, is of another program or has the layout of a newer version, and if this
+    /// build has no client for it.
+    #[cfg(not(feature = "postgres"))]
+    pub(crate) fn open_shared(_: &DatabaseAddress) -> Result<Self, StoreError> {
+        Err(StoreError::NotBuilt)
+    }
+
+    /// Opens a database that several processes share without changing it. Returns `None` if it is empty.
+    ///
+    /// # Errors
+    /// Returns an error as [`open_shared`](Self::open_shared) does.
+    #[cfg(not(feature = "postgres"))]
+    pub(crate) fn look_into_shared(_: &DatabaseAddress) -> Result<Option<Self>, StoreError> {
+        Err(StoreError::NotBuilt)
+    }
+
     /// Opens the database in a file to read its audit.
     ///
     /// # Errors
@@ -124,6 +149,11 @@ impl Store {
     /// Returns an error if the file cannot be read, is of another program, or has the layout of a newer version.
     pub(crate) fn check(path: &Path) -> Result<(), StoreError> {
         sqlite::check(path)
+    }
+
+    /// Returns whether several processes share the database.
+    pub(crate) fn is_shared(&self) -> bool {
+        !matches!(&*self.0, Backend::Sqlite(_))
     }
 
     /// Runs `work` on a thread where waiting for the disk blocks no request.

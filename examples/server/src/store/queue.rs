@@ -111,6 +111,13 @@ impl Store {
         Ok(())
     }
 
+    /// Gives up an analysis that this process holds without running it.
+    pub(crate) fn abandon(&self, id: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE analyses SET process = NULL WHERE id = ?1 AND process = ?2";
+        self.session()?.execute(sql, values![id, self.process()])?;
+        Ok(())
+    }
+
     /// Takes the next analysis of the client whose turn it is, marks it as running and counts the attempt.
     pub(crate) fn take_next(&self, now: Moment) -> Result<Option<Analysis>, StoreError> {
         let transaction = self.queue_transaction()?;
@@ -267,12 +274,14 @@ impl Store {
         }))
     }
 
-    /// Removes a prediction and its result.
-    pub(crate) fn withdraw(&self, id: &str) -> Result<(), StoreError> {
+    /// Removes a prediction and its result. Returns the name of its upload, if it had not ended.
+    pub(crate) fn withdraw(&self, id: &str) -> Result<Option<String>, StoreError> {
         let transaction = self.transaction()?;
-        transaction.execute("DELETE FROM analyses WHERE id = ?1 AND asker IS NOT NULL", values![id])?;
+        let sql = "DELETE FROM analyses WHERE id = ?1 AND asker IS NOT NULL RETURNING upload";
+        let upload: Option<Option<String>> = transaction.value("upload", sql, values![id])?;
         transaction.execute("DELETE FROM answers WHERE id = ?1", values![id])?;
-        transaction.commit()
+        transaction.commit()?;
+        Ok(upload.flatten())
     }
 
     /// Claims an upload that arrives in parts, so that one process at a time changes it. Returns false if another one

@@ -99,6 +99,15 @@ fn require_admin(app: &App, client: &Client) -> Result<(), Problem> {
     if client.sees_all { Ok(()) } else { Err(Problem::forbidden("Only the key of an admin may do this.")) }
 }
 
+/// Waits until no other request changes the keys. Takes over the changes of other processes.
+async fn change(app: &App) -> Result<tokio::sync::OwnedMutexGuard<()>, Problem> {
+    let change = app.keys.change().await;
+    if app.store.is_shared() {
+        app.reread_keys().await.map_err(|error| Problem::of_store(&error, "the request"))?;
+    }
+    Ok(change)
+}
+
 /// List the API keys
 ///
 /// For admins.
@@ -156,7 +165,7 @@ pub(crate) async fn make_key(
             "must have 1 to 64 letters, digits, dots, dashes and underscores",
         ));
     }
-    let change = app.keys.change().await;
+    let change = change(&app).await?;
     let known = app.keys.list();
     if known.iter().any(|(holder, ..)| holder.name == name) {
         return Err(Problem::conflict(format!(
@@ -214,7 +223,7 @@ pub(crate) async fn revoke_key(
 ) -> Result<StatusCode, Problem> {
     require_admin(&app, &client)?;
     // One change at a time, so that two admins cannot revoke each other's last key.
-    let change = app.keys.change().await;
+    let change = change(&app).await?;
     match app.keys.may_revoke(&name) {
         Revocation::Possible => {}
         Revocation::Unknown => return Err(Problem::not_found("There is no key of this name, or it was revoked.")),

@@ -49,7 +49,7 @@ pub(crate) async fn again(
     parameters.finish(KNOWN_PARAMETERS)?;
 
     let first = find(&app, &client, &id).await?;
-    let admission = app.jobs.admit(&client.name)?;
+    let admission = app.jobs.admit(&client.name).await?;
     // The size of a copy, in case the file cannot be linked.
     app.disk.check(first.bytes).map_err(Problem::disk_short)?;
     let upload = shared(&app, first.upload.as_deref()).await?;

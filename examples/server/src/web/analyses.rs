@@ -215,7 +215,7 @@ pub(super) async fn create_from(
         }
         return replayed(app, client, earlier).await;
     }
-    let admission = app.jobs.admit(&client.name)?;
+    let admission = app.jobs.admit(&client.name).await?;
     if let Some(earlier) = earlier {
         let received = receive().await?;
         if earlier.origin.fingerprint != fingerprint(&received.sha256, &settings, webhook.as_deref())? {
@@ -291,7 +291,7 @@ async fn view(app: &AppState, client: &Client, analysis: &Analysis) -> Result<An
         None => Some(model_id(&app.engine.model())),
     };
     let one = |earlier: &Analysis| Earlier::of(earlier, &analysis.settings, model.as_deref());
-    let mut view = AnalysisView::of(analysis, app.jobs.progress(&analysis.id));
+    let mut view = AnalysisView::of(analysis, app.jobs.progress(analysis));
     view.earlier = Some(earlier.iter().map(one).collect());
     Ok(view)
 }
@@ -384,7 +384,7 @@ pub(super) fn fingerprint(sha256: &str, settings: &Settings, webhook: Option<&st
 /// Reads one analysis from the database, if the client may see it. To others it is unknown.
 pub(super) async fn find(app: &AppState, client: &Client, id: &str) -> Result<Analysis, Problem> {
     let analysis = load(app, id).await?;
-    if client.sees(&analysis.origin.owner) { Ok(analysis) } else { Err(unknown()) }
+    if client.sees(&analysis.origin.owner) && analysis.is_stored() { Ok(analysis) } else { Err(unknown()) }
 }
 
 pub(super) fn unknown() -> Problem {

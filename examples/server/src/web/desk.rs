@@ -141,7 +141,7 @@ pub(crate) async fn list(
 }
 
 fn view(app: &AppState, analysis: &Analysis) -> AnalysisView {
-    AnalysisView::of(analysis, app.jobs.progress(&analysis.id))
+    AnalysisView::of(analysis, app.jobs.progress(analysis))
 }
 
 /// What can be wrong with a request for an export.

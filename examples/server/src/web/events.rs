@@ -80,7 +80,7 @@ pub(crate) async fn events(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     // Look up the live analysis before the database: its end is stored before it leaves the queue.
-    let live = app.jobs.live(&id);
+    let live = app.jobs.follow(&id).await.map_err(|error| Problem::of_store(&error, "the request"))?;
     let analysis = find(&app, &client, &id).await?;
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok()).unwrap_or(0);
     let watcher = Watcher {
@@ -153,7 +153,8 @@ impl Watcher {
         let snapshot = live.snapshot(self.seen, FACES);
         let fetched_bytes = snapshot.under_way.fetched;
         let stage = fetched_bytes.map(|_| Stage::Fetching);
-        let position = self.app.jobs.position(&self.id);
+        let is_queued = snapshot.status == Status::Queued;
+        let position = if is_queued { self.app.jobs.position(&self.id).await } else { None };
         let status = StatusEvent { status: snapshot.status, position, stage, fetched_bytes };
         if self.status.as_ref() != Some(&status) {
             events.extend(event("status", &status, self.seen));

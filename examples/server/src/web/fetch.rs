@@ -93,7 +93,7 @@ pub(crate) async fn fetch(
         }
         return replayed(&app, &client, &earlier).await;
     }
-    let admission = app.jobs.admit(&client.name)?;
+    let admission = app.jobs.admit(&client.name).await?;
     app.disk.check(0).map_err(Problem::disk_short)?;
     let mut analysis = drafted(shown_name(&address.file_name()), settings, &client);
     analysis.source = Some(address.shown());

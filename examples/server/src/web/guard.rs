@@ -451,7 +451,7 @@ pub(super) async fn holder(app: &AppState, headers: &HeaderMap, visitor: &Visito
             holder
         }
         // A session that has ended is no attempt to guess a key.
-        (None, Some(cookie)) => app.keys.session(cookie),
+        (None, Some(cookie)) => super::session::session(app, cookie).await,
         (None, None) => None,
     }
 }

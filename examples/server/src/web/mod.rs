@@ -48,7 +48,8 @@ use crate::engine::Engine;
 use crate::jobs::Jobs;
 use crate::keys::Keys;
 use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::options::Role;
+use crate::store::{Store, StoreError};
 use crate::uploads::Uploads;
 use crate::webhook::Webhooks;
 use crate::wrong_keys::WrongKeys;
@@ -58,6 +59,7 @@ pub(crate) type App = Arc<AppState>;
 
 /// The parts of the server.
 pub(crate) struct AppState {
+    pub(crate) role: Role,
     pub(crate) engine: Engine,
     pub(crate) jobs: Jobs,
     pub(crate) store: Store,
@@ -125,6 +127,13 @@ impl AppState {
         *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hosts);
     }
 
+    /// Takes over the keys that admins have made and revoked in other processes.
+    pub(crate) async fn reread_keys(&self) -> Result<(), StoreError> {
+        let (made, uses) = self.store.run(|store| Ok((store.made_keys()?, store.key_uses()?))).await?;
+        self.keys.restore(made, uses);
+        Ok(())
+    }
+
     /// Adds an entry to the audit, and to the log.
     async fn record(&self, entry: Entry) -> Result<(), Problem> {
         let stored = self.store.run(move |store| {
@@ -153,6 +162,31 @@ async fn aside<T: Send + 'static>(
 
 /// Returns the routes with all their layers.
 pub(crate) fn router(app: &App) -> Router {
+    let router = if app.role.serves() { pages(app) } else { health(app) };
+    let router = router
+        // Videos are compressed already, and players ask for byte ranges of them.
+        .layer(
+            CompressionLayer::new().compress_when(
+                DefaultPredicate::new()
+                    .and(NotForContentType::const_new("video/"))
+                    .and(NotForContentType::const_new("application/octet-stream")),
+            ),
+        )
+        .layer(from_fn_with_state(Arc::clone(app), guard::same_site));
+    // Without configured origins there are no CORS headers, so that no other site can read a response.
+    let hosts = app.hosts();
+    let router = if hosts.origins().is_empty() { router } else { router.layer(cors(hosts.origins())) };
+    router
+        .layer(from_fn_with_state(Arc::clone(app), guard::known_host))
+        .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
+        .layer(from_fn_with_state(Arc::clone(app), guard::crowd))
+        .layer(from_fn_with_state(Arc::clone(app), guard::linger))
+        .layer(from_fn(guard::harden))
+        .layer(from_fn_with_state(Arc::clone(app), guard::observe))
+}
+
+/// Returns the routes of the API and the pages.
+fn pages(app: &App) -> Router {
     let open = OpenApiRouter::new()
         .routes(routes!(service::live))
         .routes(routes!(service::ready))
@@ -214,7 +248,7 @@ pub(crate) fn router(app: &App) -> Router {
     let (api, document) =
         OpenApiRouter::with_openapi(documentation::head()).merge(open).merge(protected).split_for_parts();
 
-    let router = Router::new()
+    Router::new()
         .merge(api.with_state(Arc::clone(app)))
         .merge(documentation::pages(document, &app.limits()))
         .merge(dashboard::pages())
@@ -224,25 +258,18 @@ pub(crate) fn router(app: &App) -> Router {
             Problem::not_found("There is no page with this address; /docs lists the addresses of the API.")
         })
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        // Videos are compressed already, and players ask for byte ranges of them.
-        .layer(
-            CompressionLayer::new().compress_when(
-                DefaultPredicate::new()
-                    .and(NotForContentType::const_new("video/"))
-                    .and(NotForContentType::const_new("application/octet-stream")),
-            ),
-        )
-        .layer(from_fn_with_state(Arc::clone(app), guard::same_site));
-    // Without configured origins there are no CORS headers, so that no other site can read a response.
-    let hosts = app.hosts();
-    let router = if hosts.origins().is_empty() { router } else { router.layer(cors(hosts.origins())) };
-    router
-        .layer(from_fn_with_state(Arc::clone(app), guard::known_host))
-        .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
-        .layer(from_fn_with_state(Arc::clone(app), guard::crowd))
-        .layer(from_fn_with_state(Arc::clone(app), guard::linger))
-        .layer(from_fn(guard::harden))
-        .layer(from_fn_with_state(Arc::clone(app), guard::observe))
+}
+
+/// Returns the routes of a worker, which takes no requests of clients.
+fn health(app: &App) -> Router {
+    let open = Router::new().route("/health/live", get(service::live)).route("/health/ready", get(service::ready));
+    let protected = Router::new()
+        .route("/metrics", get(service::metrics))
+        .layer(from_fn_with_state(Arc::clone(app), guard::require_key));
+    open.merge(protected)
+        .with_state(Arc::clone(app))
+        .fallback(async || Problem::not_found("This process is a worker. It has only /health and /metrics."))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
 }
 
 fn cors(origins: &[String]) -> CorsLayer {

@@ -1,7 +1,5 @@
 //! `POST /predict`: analyzes one video within one request. Clients of the earlier Python system use this interface.
 
-use std::sync::Arc;
-
 use axum::extract::{Query, Request, State};
 use axum::{Extension, Json};
 use deepsight_core::{Coverage, Report, Segment, Verdict};
@@ -19,7 +17,7 @@ use crate::domain::report_schema::{
     Coverage as CoverageSchema, ReportSchema, Segment as SegmentSchema, Verdict as VerdictSchema,
 };
 use crate::domain::{Parameters, Settings, SettingsParameters};
-use crate::jobs::{Jobs, Live, Submission};
+use crate::jobs::{Jobs, Submission};
 
 /// The result of an analysis.
 #[derive(Debug, Serialize, ToSchema)]
@@ -82,16 +80,24 @@ pub(crate) async fn predict(
     let full = parameters.parse("full", "must be true or false")?.unwrap_or(false);
     parameters.finish("frames, fps, aggregation, threshold, min_face_size, stability, stream and full")?;
 
-    let admission = app.jobs.admit(&client.name)?;
+    let admission = app.jobs.admit(&client.name).await?;
     let received = receive(&app, request).await?;
     let video = accept(&app, &received, &settings).await?;
     let analysis = draft(&received, settings, &client);
     let entry = Entry::new(Action::Predict, &client.actor).about(&analysis.id, &client.owner, &analysis.sha256);
     app.record(entry).await?;
     let submission = Submission { analysis, upload: received.upload, video };
-    let (live, answer) = app.jobs.ask(admission, submission);
     // If the client disconnects, this future is dropped, which withdraws the analysis.
-    let watched = WithdrawOnDrop { jobs: app.jobs.clone(), live };
+    let watched = WithdrawOnDrop { jobs: app.jobs.clone(), id: submission.analysis.id.clone() };
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    let asked = if app.store.is_shared() {
+        let jobs = app.jobs.clone();
+        app.store.run(move |_| jobs.ask(admission, submission, reply)).await
+    } else {
+        // At once, so that a client that disconnects meanwhile withdraws it.
+        app.jobs.ask(admission, submission, reply)
+    };
+    asked.map_err(|error| Problem::of_store(&error, "the analysis"))?;
     let report = answer.await.map_err(|_| Problem::internal())??;
     drop(watched);
     prediction(&report, full).map(Json)
@@ -117,12 +123,12 @@ fn prediction(report: &Report, full: bool) -> Result<Prediction, Problem> {
 
 struct WithdrawOnDrop {
     jobs: Jobs,
-    live: Arc<Live>,
+    id: String,
 }
 
 impl Drop for WithdrawOnDrop {
     fn drop(&mut self) {
         // This has no effect on an analysis that has ended.
-        self.jobs.withdraw(&self.live);
+        self.jobs.withdraw(&self.id);
     }
 }

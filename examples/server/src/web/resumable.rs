@@ -2,6 +2,7 @@
 //! for creation, expiration and termination, and the analysis of what has arrived.
 
 use std::collections::HashSet;
+use std::future::Future;
 use std::io::SeekFrom;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use deepsight_core::with_causes;
 use futures_util::StreamExt;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -26,7 +28,7 @@ use super::problem::Problem;
 use super::receive::{BUFFER, DISK_CHECK, Received};
 use super::{App, AppState};
 use crate::domain::{AnalysisView, Moment, Parameters, SettingsParameters, shown_name};
-use crate::locked::Claim;
+use crate::locked::locked;
 use crate::store::{PartialUpload, StoreError};
 use crate::uploads::UploadError;
 
@@ -248,19 +250,22 @@ pub(crate) async fn append(
         return Err(Problem::new(415, "not-a-part", "The body is not a part of an upload", detail));
     }
     let offset = number(headers, &UPLOAD_OFFSET)?;
-    let _writing = claim(&app, &id)?;
-    let (partial, arrived) = find(&app, &client, &id).await?;
+    alone(&app, &id, append_at(&app, &client, &id, offset, request.into_body())).await
+}
+
+async fn append_at(app: &AppState, client: &Client, id: &str, offset: u64, body: Body) -> Result<Response, Problem> {
+    let (partial, arrived) = find(app, client, id).await?;
     if offset != arrived {
         return Err(Problem::conflict(format!("{arrived} bytes have arrived, and this part begins at {offset}.")));
     }
     app.disk.check(partial.bytes - arrived).map_err(Problem::disk_short)?;
     // A part takes less time than an upload is kept, so none expires while a part arrives.
-    let now = Moment::now();
-    let touched = app.store.run(move |store| store.touch_partial_upload(&id, now)).await;
+    let (now, name) = (Moment::now(), id.to_owned());
+    let touched = app.store.run(move |store| store.touch_partial_upload(&name, now)).await;
     if !touched.map_err(|error| Problem::of_store(&error, "the upload"))? {
         return Err(unknown());
     }
-    let arrived = write(&app, &partial, arrived, request.into_body()).await?;
+    let arrived = write(app, &partial, arrived, body).await?;
     let state = [(UPLOAD_OFFSET, HeaderValue::from(arrived))];
     Ok((StatusCode::NO_CONTENT, state, expires(now)).into_response())
 }
@@ -278,8 +283,7 @@ pub(crate) async fn remove(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     check_version(&headers)?;
-    let _writing = claim(&app, &id)?;
-    discard(&app, &client, &id).await?;
+    alone(&app, &id, discard(&app, &client, &id)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -316,15 +320,18 @@ pub(crate) async fn analyze(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let creation = Creation::take(&app, parameters, idempotency_key(&headers)?)?;
-    let _writing = claim(&app, &id)?;
+    alone(&app, &id, analyze_arrived(&app, &client, creation, &id)).await
+}
+
+async fn analyze_arrived(app: &AppState, client: &Client, creation: Creation, id: &str) -> Result<Response, Problem> {
     let received = async || {
-        let (partial, arrived) = find(&app, &client, &id).await?;
+        let (partial, arrived) = find(app, client, id).await?;
         if arrived != partial.bytes {
             let detail = format!("{arrived} of {} bytes have arrived. Send the rest first.", partial.bytes);
             return Err(Problem::conflict(detail));
         }
         // The file stays if the client disconnects or the server fails, so that the request can be repeated.
-        let upload = app.uploads.reopen(&id).ok_or_else(unknown)?;
+        let upload = app.uploads.reopen(id).ok_or_else(unknown)?;
         let path = upload.path().to_owned();
         let sha256 = tokio::task::spawn_blocking(move || deepsight_video::sha256(&path))
             .await
@@ -332,13 +339,13 @@ pub(crate) async fn analyze(
         let sha256 = sha256.map_err(|error| Problem::hide(&error))?;
         Ok(Received { upload, file_name: partial.file_name, bytes: partial.bytes, sha256 })
     };
-    let outcome = create_from(&app, &client, creation, Some(&id), received).await;
+    let outcome = create_from(app, client, creation, Some(id), received).await;
     let is_of_no_use = match &outcome {
         Ok(response) => response.status() == StatusCode::OK,
         Err(problem) => problem.is_about_the_file(),
     };
     if is_of_no_use {
-        discard(&app, &client, &id).await?;
+        discard(app, client, id).await?;
     }
     outcome
 }
@@ -346,10 +353,70 @@ pub(crate) async fn analyze(
 /// Names of the uploads to which a part is being written.
 pub(crate) type WritingNow = Mutex<HashSet<String>>;
 
-/// Claims an upload, so that only one request at a time changes it.
-fn claim<'a>(app: &'a AppState, id: &str) -> Result<Claim<'a, String>, Problem> {
-    let busy = || Problem::conflict("Another request on this upload is still in progress.");
-    Claim::of(&app.writing, id.to_owned()).ok_or_else(busy)
+/// Runs `work` on an upload, if no other request changes it.
+async fn alone<T>(app: &App, id: &str, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    let writing = Writing::claim(app, id).await?;
+    let outcome = work.await;
+    writing.end().await;
+    outcome
+}
+
+/// A claim on an upload, also against other processes, until this value is dropped.
+struct Writing {
+    app: App,
+    id: String,
+    is_over: bool,
+}
+
+impl Writing {
+    async fn claim(app: &App, id: &str) -> Result<Self, Problem> {
+        let busy = || Problem::conflict("Another request on this upload is still in progress.");
+        if !locked(&app.writing).insert(id.to_owned()) {
+            return Err(busy());
+        }
+        let writing = Self { app: App::clone(app), id: id.to_owned(), is_over: false };
+        if app.store.is_shared() {
+            let id = id.to_owned();
+            let claimed = app.store.run(move |store| store.claim_partial_upload(&id)).await;
+            match claimed.map_err(|error| Problem::of_store(&error, "the request"))? {
+                true => {}
+                false => return Err(busy()),
+            }
+        }
+        Ok(writing)
+    }
+
+    /// Ends the claim before the response is sent, so that the next request finds none.
+    async fn end(mut self) {
+        self.is_over = true;
+        free(&self.app, &self.id).await;
+    }
+}
+
+impl Drop for Writing {
+    /// Ends the claim of a request whose client has disconnected.
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let (app, id) = (App::clone(&self.app), self.id.clone());
+        if app.store.is_shared() {
+            tokio::spawn(async move { free(&app, &id).await });
+        } else {
+            locked(&app.writing).remove(&id);
+        }
+    }
+}
+
+async fn free(app: &AppState, id: &str) {
+    if app.store.is_shared() {
+        let name = id.to_owned();
+        if let Err(error) = app.store.run(move |store| store.free_partial_upload(&name)).await {
+            // The claim ends with this process, which may use it again.
+            tracing::error!(error = with_causes(&error), "cannot end the claim on an upload");
+        }
+    }
+    locked(&app.writing).remove(id);
 }
 
 /// Returns an upload of the client, and how many of its bytes have arrived.

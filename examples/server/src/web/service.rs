@@ -42,7 +42,7 @@ pub(crate) async fn live() -> Json<Health> {
 /// Check that videos are accepted
 ///
 /// The server is ready if the model is loaded, ffmpeg is present, the disk has room, the queue is not full, and the
-/// server is not stopping.
+/// server is not stopping. With `--database`, the database must answer, and the queue does not count for a worker.
 #[utoipa::path(
     get, path = "/health/ready", tag = "service", security(()),
     responses(
@@ -51,14 +51,19 @@ pub(crate) async fn live() -> Json<Health> {
     ),
 )]
 pub(crate) async fn ready(State(app): State<App>) -> Response {
-    let checks = BTreeMap::from([
+    let mut checks = BTreeMap::from([
         // Always true: the model is loaded and has scored its golden input before the server listens.
         ("model", true),
         ("ffmpeg", has_ffmpeg(&app).await),
         ("disk", app.disk.check(0).is_ok()),
-        ("queue", !app.jobs.is_full()),
         ("running", !app.jobs.is_stopping()),
     ]);
+    if app.role.serves() {
+        checks.insert("queue", !app.jobs.is_full().await);
+    }
+    if app.store.is_shared() {
+        checks.insert("database", app.store.run(|store| store.ping()).await.is_ok());
+    }
     let well = checks.values().all(|well| *well);
     let (code, status) = if well { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
     let mut response = (code, Json(Health { status, checks })).into_response();
@@ -88,6 +93,8 @@ async fn has_ffmpeg(app: &AppState) -> bool {
     ),
 )]
 pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
+    let measured = app.jobs.measure().await;
+    measured.map_err(|error| Problem::of_store(&error, "the request"))?;
     let pending = app.store.run(|store| store.pending_webhooks()).await;
     app.metrics.webhooks_pending.set(pending.map_err(|error| Problem::of_store(&error, "the request"))?);
     let text = app.metrics.text().map_err(|error| Problem::hide(&error))?;

@@ -5,14 +5,15 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use deepsight_core::with_causes;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::App;
 use super::guard::{COOKIE, Visitor, cookie, wrong_key};
 use super::problem::{JsonProblems, Problem};
+use super::{App, AppState};
 use crate::audit::{Action, Entry};
-use crate::keys::SESSION;
+use crate::keys::{Holder, SESSION, stored_digest};
 
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct SignIn {
@@ -51,7 +52,7 @@ pub(crate) async fn sign_in(
         return Err(Problem::unauthorized("This server does not know the API key."));
     };
     app.record(Entry::new(Action::SignIn, &visitor.actor(&holder.name))).await?;
-    let cookie = app.keys.sign_in(key);
+    let cookie = signed_in(&app, key).await?;
     // Behind a TLS proxy, the cookie must never be sent over plain HTTP.
     let secure = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     let secure = if secure { "; Secure" } else { "" };
@@ -75,7 +76,12 @@ pub(crate) async fn sign_out(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if let Some(cookie) = cookie(&headers) {
-        let holder = app.keys.session(cookie);
+        let holder = session(&app, cookie).await;
+        if app.store.is_shared() {
+            let digest = stored_digest(cookie);
+            let ended = app.store.run(move |store| store.end_session(&digest)).await;
+            ended.map_err(|error| Problem::of_store(&error, "the request"))?;
+        }
         app.keys.sign_out(cookie);
         if let Some(holder) = holder {
             app.record(Entry::new(Action::SignOut, &visitor.actor(&holder.name))).await?;
@@ -85,4 +91,32 @@ pub(crate) async fn sign_out(
     // Clear the browser's cache, so that no pictures of faces stay in it.
     let forget = (HeaderName::from_static("clear-site-data"), "\"cache\"".to_owned());
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, line), forget]).into_response())
+}
+
+/// Signs a browser in with a key, and returns the secret for its cookie. Processes that share a database share the
+/// sessions.
+async fn signed_in(app: &AppState, key: &str) -> Result<String, Problem> {
+    let cookie = app.keys.sign_in(key);
+    if app.store.is_shared() {
+        let (cookie, key) = (stored_digest(&cookie), stored_digest(key));
+        let stored = app.store.run(move |store| store.add_session(&cookie, &key, SESSION)).await;
+        stored.map_err(|error| Problem::of_store(&error, "the request"))?;
+    }
+    Ok(cookie)
+}
+
+/// Returns the holder of the key that a session was opened with, if the session and the key are still valid.
+pub(super) async fn session(app: &AppState, cookie: &str) -> Option<Holder> {
+    if !app.store.is_shared() {
+        return app.keys.session(cookie);
+    }
+    // Another process may have ended it, so memory does not count.
+    let digest = stored_digest(cookie);
+    match app.store.run(move |store| store.session_key(&digest)).await {
+        Ok(key) => app.keys.holder_of(&key?),
+        Err(error) => {
+            tracing::error!(error = with_causes(&error), "cannot read a session");
+            None
+        }
+    }
 }

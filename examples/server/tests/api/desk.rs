@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::security::{new_admin_key, new_key};
-use crate::support::{Clips, Server, form, portraits};
+use crate::support::{Clips, Server, audit, form, portraits};
 
 /// Sets the remarks on an analysis, and returns status and body.
 async fn remark(server: &Server, id: &str, body: &Value) -> (u16, Value) {
@@ -36,13 +36,6 @@ async fn analyzed_as(server: &Server, clips: &Clips, names: &[&str]) -> Vec<Stri
         ids.push(id);
     }
     ids
-}
-
-fn audit(folder: &Path) -> Vec<Value> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_deepsight-server"));
-    let output = command.arg("--data-dir").arg(folder).arg("audit").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[tokio::test]

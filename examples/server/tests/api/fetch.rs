@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::security::new_key;
-use crate::support::{Clips, PATIENCE, Server, VERDICT, portraits};
+use crate::support::{Clips, PATIENCE, Server, VERDICT, audit, portraits};
 
 const FETCHER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/fake_fetcher.py");
 
@@ -142,12 +142,6 @@ async fn until_fetchers(data: &std::path::Path, wanted: impl Fn(usize) -> bool) 
     }
 }
 
-fn audit(server: &Server) -> Vec<Value> {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_deepsight-server"));
-    let printed = command.arg("--data-dir").arg(server.data.path()).arg("audit").output().unwrap();
-    String::from_utf8(printed.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 #[tokio::test]
 async fn a_video_on_the_web_is_fetched_and_analyzed_and_what_may_be_secret_in_its_address_is_not_kept() {
     let site = Site::start("").await;
@@ -178,7 +172,7 @@ async fn a_video_on_the_web_is_fetched_and_analyzed_and_what_may_be_secret_in_it
     let csv = server.get("/v1/analyses.csv").send().await.unwrap().text().await.unwrap();
     assert!(csv.lines().any(|line| line.ends_with(&format!(",{}", site.address("/clip.mp4")))), "{csv}");
 
-    let lines = audit(&server);
+    let lines = audit(server.data.path());
     let of = |action: &str| lines.iter().find(|line| line["action"] == action).unwrap().clone();
     assert_eq!((&of("fetch")["analysis"], &of("fetch")["change"]), (&id.into(), &json!({ "host": "127.0.0.1" })));
     assert_eq!((&of("fetched")["sha256"], &of("fetched")["change"]["bytes"]), (&done["sha256"], &size.into()));

@@ -6,7 +6,7 @@ use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 
 use crate::security::{new_admin_key, new_key};
-use crate::support::{Clips, Server, VERDICT, form, portraits};
+use crate::support::{Clips, Server, VERDICT, audit, form, portraits};
 
 async fn sent(request: RequestBuilder, key: &str) -> Response {
     request.bearer_auth(key).send().await.unwrap()
@@ -30,12 +30,6 @@ async fn list(server: &Server, key: &str) -> Vec<Value> {
 /// Returns the status of a request with this key.
 async fn status(server: &Server, key: &str) -> u16 {
     sent(server.get("/v1/analyses"), key).await.status().as_u16()
-}
-
-fn audit(server: &Server) -> Vec<Value> {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_deepsight-server"));
-    let printed = command.arg("--data-dir").arg(server.data.path()).arg("audit").output().unwrap();
-    String::from_utf8(printed.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[tokio::test]
@@ -81,7 +75,7 @@ async fn a_key_that_an_admin_makes_works_until_it_is_revoked_also_after_a_restar
     assert_eq!(sent(server.delete("/v1/keys/desk"), &other).await.status(), 204);
     assert_eq!((by_cookie().await.unwrap().status().as_u16(), status(&server, &desk).await), (401, 401));
     assert_eq!(sent(server.delete("/v1/keys/desk"), &other).await.status(), 404);
-    let lines = audit(&server);
+    let lines = audit(server.data.path());
     let of = |action: &str| lines.iter().filter(|line| line["action"] == action).collect::<Vec<_>>();
     assert_eq!((of("new-key").len(), &of("new-key")[1]["change"]), (2, &json!({ "name": "other", "admin": true })));
     let revoked = of("revoke-key")[0];

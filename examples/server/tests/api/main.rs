@@ -16,6 +16,8 @@ mod limits;
 mod operation;
 mod ownership;
 mod pictures;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod predict;
 mod queue;
 mod refusals;

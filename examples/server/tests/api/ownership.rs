@@ -7,7 +7,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::security::{new_admin_key, new_key};
-use crate::support::{Server, form, portraits};
+use crate::support::{Server, audit, form, portraits};
 
 /// Sends a request with an API key, and returns the status.
 async fn status(server: &Server, method: Method, path: &str, key: &str) -> StatusCode {
@@ -16,13 +16,6 @@ async fn status(server: &Server, method: Method, path: &str, key: &str) -> Statu
 }
 
 /// Returns the lines of the audit, as an administrator exports them while the server runs.
-fn audit(server: &Server) -> Vec<Value> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_deepsight-server"));
-    let output = command.arg("--data-dir").arg(server.data.path()).arg("audit").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 #[tokio::test]
 async fn a_key_sees_and_removes_its_own_analyses_only_and_an_admin_those_of_all() {
     let ((one, first), (two, second), (boss, third)) = (new_key("one"), new_key("two"), new_admin_key("boss"));
@@ -49,7 +42,7 @@ async fn a_key_sees_and_removes_its_own_analyses_only_and_an_admin_those_of_all(
     assert_eq!(status(&server, Method::DELETE, &path, &boss).await, 204);
     assert_eq!(status(&server, Method::GET, &path, &one).await, 404);
 
-    let lines = audit(&server);
+    let lines = audit(server.data.path());
     let done = |line: &Value| {
         let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
         (text("action"), text("key"), text("owner"), text("analysis"))
@@ -93,7 +86,7 @@ async fn wrong_keys_are_delayed_and_recorded_once() {
     // Ten are free, and each further one takes a second more, however fast or slow the machine is.
     assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
     assert_eq!(status(&server, Method::GET, "/v1/analyses", &key).await, 200, "the right key still works");
-    let lines = audit(&server);
+    let lines = audit(server.data.path());
     assert!(lines.len() <= 1, "{lines:?}");
     for line in lines {
         assert_eq!((&line["action"], &line["address"]), (&"wrong-keys".into(), &"127.0.0.1".into()));
@@ -108,7 +101,8 @@ async fn browsers_that_sign_in_and_out_are_recorded() {
     let cookie = request.send().await.unwrap().headers()["set-cookie"].to_str().unwrap().to_owned();
     let pair = cookie.split(';').next().unwrap();
     assert_eq!(server.delete("/v1/session").header("Cookie", pair).send().await.unwrap().status(), 204);
-    let actions: Vec<Value> = audit(&server).iter().map(|line| json!([line["action"], line["key"]])).collect();
+    let actions: Vec<Value> =
+        audit(server.data.path()).iter().map(|line| json!([line["action"], line["key"]])).collect();
     assert_eq!(actions, [json!(["sign-in", "desk"]), json!(["sign-out", "desk"])]);
-    assert_eq!(audit(&server)[0]["request"], "in-1");
+    assert_eq!(audit(server.data.path())[0]["request"], "in-1");
 }

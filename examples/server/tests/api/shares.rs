@@ -33,14 +33,7 @@ async fn status(server: &Server, path: &str) -> StatusCode {
 }
 
 fn audit(server: &Server, action: &str) -> Vec<Value> {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_deepsight-server"));
-    let printed = command.arg("--data-dir").arg(server.data.path()).arg("audit").output().unwrap();
-    let lines = String::from_utf8(printed.stdout).unwrap();
-    lines
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .filter(|line: &Value| line["action"] == action)
-        .collect()
+    crate::support::audit(server.data.path()).into_iter().filter(|line| line["action"] == action).collect()
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
 //! A PostgreSQL of the tests' own, from the system's packages, which ends with the tests.
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stderr)]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// The database of this name asks for a password, which no role has.
@@ -51,6 +52,13 @@ pub(crate) fn named(name: &str) -> Option<String> {
         .unwrap();
     assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
     Some(format!("postgres:///{name}?user=deepsight&host={}", cluster.folder.display()))
+}
+
+/// Returns the address of the database that belongs to a data folder. Creates it if there is none.
+pub(crate) fn of_folder(folder: &Path) -> String {
+    static DATABASES: Mutex<BTreeMap<PathBuf, String>> = Mutex::new(BTreeMap::new());
+    let mut databases = DATABASES.lock().unwrap();
+    databases.entry(folder.to_owned()).or_insert_with(|| database().unwrap()).clone()
 }
 
 /// Runs a statement in a database, and returns its output: a line for each row.

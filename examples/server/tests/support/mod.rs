@@ -1,5 +1,9 @@
-//! Starts the server as users do, on a free port and an empty data folder, and talks to it over HTTP.
+//! Starts the server as users do, on a free port and an empty data folder, and talks to it over HTTP. With the variable
+//! `DEEPSIGHT_TEST_DATABASE=postgres`, each data folder has a database of PostgreSQL in place of SQLite.
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stderr)]
+
+#[cfg(feature = "postgres")]
+pub(crate) mod cluster;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -87,7 +91,12 @@ impl Server {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DEEPSIGHT_")) {
             command.env_remove(name);
         }
-        command.envs(variables.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .envs(database(data.path()))
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let address = follow(child.stderr.take().unwrap(), Arc::clone(&log));
@@ -230,6 +239,25 @@ impl Drop for Server {
             eprintln!("the server's log:\n{}", self.log.lock().unwrap_or_else(|log| log.into_inner()));
         }
     }
+}
+
+/// Returns the variable that names the database of a data folder, if it is not SQLite.
+pub(crate) fn database(folder: &Path) -> Option<(&'static str, String)> {
+    #[cfg(feature = "postgres")]
+    if std::env::var("DEEPSIGHT_TEST_DATABASE").is_ok_and(|kind| kind == "postgres") {
+        return Some(("DEEPSIGHT_DATABASE", cluster::of_folder(folder)));
+    }
+    let _ = folder;
+    None
+}
+
+/// Returns what the command `audit` prints for a data folder.
+pub(crate) fn audit(folder: &Path) -> Vec<Value> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_deepsight-server"));
+    let printed = command.arg("--data-dir").arg(folder).arg("audit").envs(database(folder)).output().unwrap();
+    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
+    let lines = String::from_utf8(printed.stdout).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Collects the log, and sends the server's address to the returned receiver once the server listens.

@@ -115,12 +115,12 @@ pub(super) struct Lent<'a> {
 }
 
 impl Store {
-    /// Opens a database of PostgreSQL, and brings its tables up to date. Creates them if there are none.
+    /// Opens a database that several processes share, and brings its tables up to date. Creates them if there are none.
     ///
     /// # Errors
     /// Returns an error if the database cannot be reached, has the tables of another program, or the layout of a newer
     /// version.
-    pub(crate) fn open_postgres(address: &DatabaseAddress) -> Result<Self, StoreError> {
+    pub(crate) fn open_shared(address: &DatabaseAddress) -> Result<Self, StoreError> {
         let store = Self(Arc::new(Backend::Postgres(Pool::new(address)?)));
         let transaction = store.transaction()?;
         transaction.query("SELECT pg_advisory_xact_lock(?1)", values![LAYOUT_LOCK])?;
@@ -133,14 +133,14 @@ impl Store {
         Ok(store)
     }
 
-    /// Opens a database of PostgreSQL without changing it. Returns the number of its layout; 0 for an empty database.
+    /// Opens a database that several processes share without changing it. Returns `None` if it is empty.
     ///
     /// # Errors
-    /// Returns an error as [`open_postgres`](Self::open_postgres) does.
-    pub(crate) fn look_into_postgres(address: &DatabaseAddress) -> Result<(Self, i64), StoreError> {
+    /// Returns an error as [`open_shared`](Self::open_shared) does.
+    pub(crate) fn look_into_shared(address: &DatabaseAddress) -> Result<Option<Self>, StoreError> {
         let store = Self(Arc::new(Backend::Postgres(Pool::new(address)?)));
         let layout = layout(&store.session()?, &address.to_string())?;
-        Ok((store, layout))
+        Ok((layout > 0).then_some(store))
     }
 }
 
