@@ -4,6 +4,8 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use crate::random::is_id;
+
 /// First line of the file `lock`. It marks a folder that the server made.
 const SIGNATURE: &str = "data folder of deepsight-server\n";
 /// First bytes of an SQLite file. Earlier versions of the server made a folder without a signature.
@@ -24,6 +26,8 @@ const LOST_AND_FOUND: &str = "lost+found";
 pub(crate) struct DataDir {
     path: PathBuf,
     lock: File,
+    /// The folder for downloads of this process and its lock, if others share the data folder.
+    downloads: Option<(PathBuf, File)>,
 }
 
 /// A folder that cannot be the data folder.
@@ -107,7 +111,7 @@ impl DataDir {
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         sign(&mut lock).map_err(failed)?;
-        Ok(Self { path, lock })
+        Ok(Self { path, lock, downloads: None })
     }
 
     /// Returns the id that binds the folder to a shared database. Chooses one if there is none.
@@ -190,7 +194,39 @@ impl DataDir {
 
     /// Returns the folder for downloads of videos from the web.
     pub(crate) fn downloads(&self) -> PathBuf {
-        self.path.join(DOWNLOADS)
+        self.downloads.as_ref().map_or_else(|| self.path.join(DOWNLOADS), |(own, _)| own.clone())
+    }
+
+    /// Makes a folder for downloads that no other server which shares the data folder uses. Deletes those of servers
+    /// that have ended. Must not be called before [`binding`](Self::binding).
+    pub(crate) fn separate_downloads(&mut self) -> Result<(), DataDirError> {
+        let separate = || {
+            // One server at a time, so that none deletes a folder that another one has not locked yet.
+            let gate = File::open(self.path.join(BINDING))?;
+            gate.lock()?;
+            for entry in fs::read_dir(&self.path)? {
+                let entry = entry?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let is_own = name.strip_prefix(DOWNLOADS).and_then(|rest| rest.strip_prefix('-')).is_some_and(is_id);
+                if is_own && entry.file_type()?.is_dir() {
+                    let is_free = match File::open(entry.path().join(LOCK)) {
+                        Ok(lock) => lock.try_lock().is_ok(),
+                        Err(error) => error.kind() == io::ErrorKind::NotFound,
+                    };
+                    if is_free {
+                        // Links in it are deleted, and not followed.
+                        fs::remove_dir_all(entry.path())?;
+                    }
+                }
+            }
+            let own = self.path.join(format!("{DOWNLOADS}-{}", crate::random::id()));
+            create(&own)?;
+            let lock = File::create_new(own.join(LOCK))?;
+            lock.lock()?;
+            Ok((own, lock))
+        };
+        self.downloads = Some(separate().map_err(|source| self.failed(source))?);
+        Ok(())
     }
 
     pub(crate) fn failed(&self, source: io::Error) -> DataDirError {
@@ -203,6 +239,10 @@ impl Drop for DataDir {
     /// executes ffmpeg.
     fn drop(&mut self) {
         let _ = self.lock.unlock();
+        if let Some((own, lock)) = self.downloads.take() {
+            drop(lock);
+            let _ = fs::remove_dir_all(own);
+        }
     }
 }
 
@@ -308,6 +348,27 @@ mod tests {
         drop(alone);
         fs::write(folder.path().join(DATABASE), [SQLITE, &[0; 100]].concat()).unwrap();
         assert!(matches!(DataDir::open_shared(folder.path().to_owned()), Err(DataDirError::NotShared { .. })));
+    }
+
+    #[test]
+    fn each_server_that_shares_a_folder_has_its_own_downloads_and_those_of_lost_ones_are_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || {
+            let mut data = DataDir::open_shared(folder.path().to_owned()).unwrap();
+            data.binding().unwrap();
+            data.separate_downloads().unwrap();
+            data
+        };
+        let lost = folder.path().join(format!("{DOWNLOADS}-{}", crate::random::id()));
+        fs::create_dir(&lost).unwrap();
+        fs::write(lost.join(LOCK), "").unwrap();
+        fs::create_dir(folder.path().join("downloads-mine")).unwrap();
+        let (one, two) = (open(), open());
+        assert!(one.downloads() != two.downloads() && one.downloads().exists() && two.downloads().exists());
+        assert!(!lost.exists() && folder.path().join("downloads-mine").exists());
+        let path = one.downloads();
+        drop(one);
+        assert!(!path.exists() && two.downloads().exists());
     }
 
     #[cfg(unix)]

@@ -130,7 +130,13 @@ impl Keys {
     pub(crate) fn restore(&self, made: Vec<MadeKey>, uses: Vec<(String, String)>) {
         let made = made.into_iter().filter_map(Key::of_made).collect();
         self.known.write().unwrap_or_else(PoisonError::into_inner).made = made;
-        *locked(&self.days) = uses.into_iter().collect();
+        let mut days = locked(&self.days);
+        for (name, day) in uses {
+            // The first use of a day may be here before it is stored.
+            let known = days.entry(name).or_default();
+            *known = day.max(std::mem::take(known));
+        }
+        drop(days);
         self.end_sessions();
     }
 

@@ -107,12 +107,15 @@ fn open_parts(options: &Options) -> Result<(DataDir, Parts), StartError> {
     let hosts = Hosts::new(&options.allowed_hosts, &options.cors_origins, options.bind.is_loopback())?;
     check_role(options)?;
     let path = DataDir::locate(options.data_dir.as_deref())?;
-    let data = if options.database.is_some() { DataDir::open_shared(path)? } else { DataDir::open(path)? };
+    let mut data = if options.database.is_some() { DataDir::open_shared(path)? } else { DataDir::open(path)? };
     tracing::info!("{}", options.summary(data.path()));
     let (store, uploads) = open_data(options, &data)?;
     keys.restore(store.made_keys()?, store.key_uses()?);
     let disk = Disk::new(data.path().to_owned(), options.min_free_space.0).map_err(|source| data.failed(source))?;
     let disk = Arc::new(disk);
+    if options.database.is_some() && options.role.serves() && options.fetch.is_some() {
+        data.separate_downloads()?;
+    }
     let fetcher = match options.role.serves() {
         true => Fetcher::new(options, data.downloads(), Arc::clone(&disk))?,
         false => None,

@@ -223,7 +223,7 @@ impl Jobs {
 impl QueueState {
     pub(super) fn reserve(&self, shared: &Arc<Shared>, client: &str) -> Result<Admission, Failure> {
         let (limit, client_limit) = self.admissions.limits();
-        let reserved = self.store.reserve(client, limit, client_limit);
+        let reserved = self.free_places(shared).and_then(|()| self.store.reserve(client, limit, client_limit));
         match reserved.map_err(|error| Failure::of_store(&error, "the request"))? {
             Reserved::Place(place) => {
                 Ok(Admission::Shared(Reservation { place: Some(place), shared: Arc::clone(shared) }))
@@ -231,6 +231,20 @@ impl QueueState {
             Reserved::TooMany(crowd) => Err(Failure::too_many_jobs(client_limit, self.retry_in(crowd))),
             Reserved::Full(crowd) => Err(Failure::queue_full(limit, self.retry_in(crowd))),
         }
+    }
+
+    /// Frees the places that requests of this process do not need any more. A client's next request may follow at once,
+    /// so it does not wait for the keeper.
+    fn free_places(&self, shared: &Shared) -> Result<(), StoreError> {
+        let mut places = std::mem::take(&mut locked(&shared.news).places);
+        while let Some(place) = places.pop() {
+            if let Err(error) = self.store.free(&place) {
+                places.push(place);
+                shared.tell(|news| news.places.append(&mut places));
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     fn retry_in(&self, crowd: Crowd) -> u64 {

@@ -1,7 +1,5 @@
 //! The desk: filters of the list, label, tags and note, exports, and databases of the version before.
 
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use reqwest::{Method, StatusCode};

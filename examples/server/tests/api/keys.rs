@@ -60,10 +60,7 @@ async fn a_key_that_an_admin_makes_works_until_it_is_revoked_also_after_a_restar
     assert_eq!(list(&server, &boss).await[1]["last_used"], items[0]["last_used"]);
     let other = made(&server, &boss, json!({ "name": "other", "admin": true })).await;
     assert_eq!(list(&server, &other).await.len(), 3, "it is an admin's");
-    for file in ["deepsight.sqlite", "deepsight.sqlite-wal"] {
-        let bytes = std::fs::read(server.data.path().join(file)).unwrap();
-        assert!(!bytes.windows(67).any(|text| text == desk.as_bytes()), "{file}");
-    }
+    assert!(!crate::support::database_has(server.data.path(), &desk));
     assert!(!server.log.lock().unwrap().contains(&desk[3..]));
 
     let server = Server::start_on(server.kill(), &["--api-key", &line], &[]);

@@ -1,6 +1,5 @@
 //! Who may see and remove an analysis, and the record of who did.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};

@@ -184,9 +184,8 @@ async fn keys_sessions_shares_and_uploads_in_parts_work_in_every_process() {
 
     let signed_in = two.post("/v1/session").json(&json!({ "api_key": desk })).send().await.unwrap();
     let cookie = signed_in.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
-    let visit = async |server: &Server| {
-        server.get("/v1/analyses").header("cookie", &cookie).send().await.unwrap().status()
-    };
+    let visit =
+        async |server: &Server| server.get("/v1/analyses").header("cookie", &cookie).send().await.unwrap().status();
     assert_eq!((visit(&one).await, visit(&two).await), (StatusCode::OK, StatusCode::OK));
 
     // The parts of an upload arrive in different processes.

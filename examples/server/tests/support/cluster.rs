@@ -61,6 +61,14 @@ pub(crate) fn of_folder(folder: &Path) -> String {
     databases.entry(folder.to_owned()).or_insert_with(|| database().unwrap()).clone()
 }
 
+/// Returns the content of a database as text.
+pub(crate) fn dump(address: &str) -> Vec<u8> {
+    let cluster = CLUSTER.get().unwrap().as_ref().unwrap();
+    let dumped = Command::new(cluster.programs.join("pg_dump")).arg(address).output().unwrap();
+    assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
+    dumped.stdout
+}
+
 /// Runs a statement in a database, and returns its output: a line for each row.
 pub(crate) fn sql(address: &str, statement: &str) -> String {
     let cluster = CLUSTER.get().unwrap().as_ref().unwrap();

@@ -251,6 +251,17 @@ pub(crate) fn database(folder: &Path) -> Option<(&'static str, String)> {
     None
 }
 
+/// Returns whether the database of a data folder has this text anywhere.
+pub(crate) fn database_has(folder: &Path, text: &str) -> bool {
+    #[cfg(feature = "postgres")]
+    if let Some((_, address)) = database(folder) {
+        return cluster::dump(&address).windows(text.len()).any(|found| found == text.as_bytes());
+    }
+    let files =
+        ["deepsight.sqlite", "deepsight.sqlite-wal"].map(|name| std::fs::read(folder.join(name)).unwrap_or_default());
+    files.iter().any(|bytes| bytes.windows(text.len()).any(|found| found == text.as_bytes()))
+}
+
 /// Returns what the command `audit` prints for a data folder.
 pub(crate) fn audit(folder: &Path) -> Vec<Value> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_deepsight-server"));
