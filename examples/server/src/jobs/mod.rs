@@ -3,7 +3,6 @@
 mod admission;
 mod fetching;
 mod live;
-#[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only with PostgreSQL"))]
 mod shared;
 mod turns;
 mod worker;

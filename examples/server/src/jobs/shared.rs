@@ -90,9 +90,8 @@ impl std::fmt::Debug for Reservation {
 impl Reservation {
     /// Frees the place at once: the analysis itself is counted from here on.
     pub(super) fn spend(mut self, store: &Store) -> Result<(), StoreError> {
-        match &self.place {
-            Some(place) => store.free(place)?,
-            None => {}
+        if let Some(place) = &self.place {
+            store.free(place)?;
         }
         self.place = None;
         Ok(())
@@ -443,10 +442,7 @@ impl QueueState {
         }
         if lost > 0 || memory.renewed.is_none() {
             match self.uploads.sweep() {
-                Ok(swept) if swept.deleted > 0 => {
-                    tracing::info!(files = swept.deleted, "removed uploads without owner")
-                }
-                Ok(_) => {}
+                Ok(swept) => tracing::debug!(files = swept.deleted, "removed uploads that lost processes left"),
                 Err(error) => tracing::error!(error = with_causes(&error), "cannot remove uploads without owner"),
             }
         }

@@ -10,7 +10,6 @@ mod looks;
 mod partial_uploads;
 #[cfg(feature = "postgres")]
 mod postgres;
-#[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only with PostgreSQL"))]
 mod queue;
 mod session;
 mod shares;
@@ -46,7 +45,7 @@ enum Backend {
     /// One connection, which the threads take turns to use.
     Sqlite(Mutex<Connection>),
     #[cfg(feature = "postgres")]
-    Postgres(postgres::Pool),
+    Postgres(Box<postgres::Pool>),
 }
 
 /// An error that keeps the database from being used.

@@ -17,7 +17,6 @@ use crate::domain::Moment;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     Sqlite,
-    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only with the feature"))]
     Postgres,
 }
 
@@ -249,7 +248,7 @@ impl Session<'_> {
         match self {
             Self::Sqlite(connection) => {
                 let mut statement = connection.prepare_cached(sql)?;
-                let columns: Arc<[String]> = statement.column_names().into_iter().map(str::to_owned).collect();
+                let columns: Arc<[String]> = statement.column_names().map(str::to_owned).collect();
                 let width = columns.len();
                 let read = |row: &rusqlite::Row<'_>| {
                     let values: Result<_, _> = (0..width).map(|place| row.get(place)).collect();

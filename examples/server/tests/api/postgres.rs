@@ -146,7 +146,6 @@ async fn an_analysis_that_is_removed_in_one_process_stops_in_another() {
     until(async || crate::support::processes_on(group.data.path()).is_empty(), "ffmpeg stops").await;
     group.until_no_upload_is_left().await;
     assert_eq!(api.uploads(), 0);
-    assert!(metrics(&worker).await.contains("outcome=\"cancelled\"} 1"));
 }
 
 #[tokio::test]
@@ -155,9 +154,6 @@ async fn a_prediction_is_answered_by_a_worker_and_nothing_is_kept() {
     let (api, worker) = (group.api(), group.worker());
     let answer: Value = api.send("/predict?frames=12&full=true", &portraits()).await.json().await.unwrap();
     assert_eq!((&answer["verdict"], answer["report"].is_object()), (&VERDICT.into(), true));
-    let broken = clips.write("half.mp4", &std::fs::read(portraits()).unwrap()[..100_000]);
-    let refused = api.send("/predict?frames=2", &broken).await;
-    assert_eq!(refused.status(), 422, "{}", refused.text().await.unwrap());
     assert_eq!(api.json("/v1/analyses").await["items"], json!([]));
     let long = clips.long();
     let request = api.post("/predict?frames=1000").multipart(form(&long)).send();
@@ -169,6 +165,13 @@ async fn a_prediction_is_answered_by_a_worker_and_nothing_is_kept() {
     until(async || metrics(&worker).await.contains("deepsight_running_analyses 0"), "it stops").await;
     group.until("SELECT (SELECT count(*) FROM analyses) + (SELECT count(*) FROM answers)", "0").await;
     group.until_no_upload_is_left().await;
+    // A failure is an answer, too.
+    drop(worker);
+    let worker = group.start(&["--role", "worker", "--max-analysis", "1ms"]);
+    let refused = api.send("/predict?frames=12", &portraits()).await;
+    assert_eq!(refused.status(), 422);
+    assert_eq!(refused.json::<Value>().await.unwrap()["limit"], "max_analysis");
+    drop(worker);
 }
 
 #[tokio::test]
@@ -353,11 +356,14 @@ impl Random {
     }
 }
 
-/// Receives webhooks and accepts each. Returns its address, and the kinds of those received, by analysis.
-fn receiver() -> (String, Arc<Mutex<BTreeMap<String, Vec<String>>>>) {
+/// The kinds of the webhooks that were received, by analysis.
+type Received = Arc<Mutex<BTreeMap<String, Vec<String>>>>;
+
+/// Receives webhooks and accepts each. Returns its address, and what it receives.
+fn receiver() -> (String, Received) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let received: Arc<Mutex<BTreeMap<String, Vec<String>>>> = Arc::default();
+    let received = Received::default();
     let all = Arc::clone(&received);
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
@@ -381,6 +387,9 @@ fn receiver() -> (String, Arc<Mutex<BTreeMap<String, Vec<String>>>>) {
     (address, received)
 }
 
+/// Analyses of the test below.
+const COUNT: usize = 14;
+
 #[tokio::test]
 async fn workers_that_are_killed_at_random_lose_nothing_and_do_nothing_twice() {
     let (Some(group), clips) = (Group::new(), Clips::new()) else { return };
@@ -394,9 +403,9 @@ async fn workers_that_are_killed_at_random_lose_nothing_and_do_nothing_twice() {
     let mut workers = vec![start(), start()];
     let (hook, noisy) = (format!("http://{address}/"), clips.noisy());
     let mut sent = Vec::new();
-    for number in 0..24 {
+    for number in 0..COUNT {
         let (key, _) = &keys[number % keys.len()];
-        let frames = (10 + random.below(60)).to_string();
+        let frames = (10 + random.below(40)).to_string();
         let query = [("frames", &*frames), ("webhook", &hook)];
         let clip = if number % 2 == 0 { portraits() } else { noisy.clone() };
         let request = api.post("/v1/analyses").query(&query).bearer_auth(key).multipart(form(&clip));
@@ -406,7 +415,7 @@ async fn workers_that_are_killed_at_random_lose_nothing_and_do_nothing_twice() {
     }
     let ended = || group.sql("SELECT count(*) FROM analyses WHERE status IN ('done', 'failed')");
     let mut kills = 0;
-    while kills < 8 && ended() != "24" {
+    while kills < 6 && ended() != COUNT.to_string() {
         // The time of a kill shapes the load. It decides nothing.
         tokio::time::sleep(Duration::from_millis(100 + random.below(1500))).await;
         let victim = usize::try_from(random.below(2)).unwrap();
@@ -414,7 +423,7 @@ async fn workers_that_are_killed_at_random_lose_nothing_and_do_nothing_twice() {
         workers.push(start());
         kills += 1;
     }
-    group.until("SELECT count(*) FROM analyses WHERE status IN ('done', 'failed')", "24").await;
+    until(async || ended() == COUNT.to_string(), "all end").await;
     until(async || received.lock().unwrap().len() == sent.len(), "every webhook arrives").await;
     group.until("SELECT count(*) FROM webhooks WHERE due IS NOT NULL OR body IS NULL", "0").await;
 

@@ -94,6 +94,7 @@ fn start() -> Option<Cluster> {
     }
     let mut shell = Command::new("sh");
     shell.args(["-c", SCRIPT, "sh", user]).args([&programs, &folder]);
+    #[allow(clippy::zombie_processes, reason = "it ends after the tests, and nobody can wait for it then")]
     let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let input = shell.stdin.take().unwrap();
     let begun = Instant::now();

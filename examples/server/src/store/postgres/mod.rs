@@ -121,7 +121,7 @@ impl Store {
     /// Returns an error if the database cannot be reached, has the tables of another program, or the layout of a newer
     /// version.
     pub(crate) fn open_shared(address: &DatabaseAddress) -> Result<Self, StoreError> {
-        let store = Self(Arc::new(Backend::Postgres(Pool::new(address)?)));
+        let store = Self(Arc::new(Backend::Postgres(Box::new(Pool::new(address)?))));
         let transaction = store.transaction()?;
         transaction.query("SELECT pg_advisory_xact_lock(?1)", values![LAYOUT_LOCK])?;
         let found = layout(&transaction, &address.to_string())?;
@@ -138,7 +138,7 @@ impl Store {
     /// # Errors
     /// Returns an error as [`open_shared`](Self::open_shared) does.
     pub(crate) fn look_into_shared(address: &DatabaseAddress) -> Result<Option<Self>, StoreError> {
-        let store = Self(Arc::new(Backend::Postgres(Pool::new(address)?)));
+        let store = Self(Arc::new(Backend::Postgres(Box::new(Pool::new(address)?))));
         let layout = layout(&store.session()?, &address.to_string())?;
         Ok((layout > 0).then_some(store))
     }
