@@ -359,6 +359,7 @@ mod tests {
             data.separate_downloads().unwrap();
             data
         };
+        drop(open());
         let lost = folder.path().join(format!("{DOWNLOADS}-{}", crate::random::id()));
         fs::create_dir(&lost).unwrap();
         fs::write(lost.join(LOCK), "").unwrap();

@@ -35,6 +35,8 @@ pub(super) struct Shared {
     /// Predictions whose clients wait here.
     asked: Mutex<HashMap<String, Reply>>,
     keeper: Mutex<Option<JoinHandle<()>>>,
+    /// Held while places are freed.
+    freeing: Mutex<()>,
 }
 
 /// What has happened since the keeper looked last.
@@ -60,17 +62,16 @@ impl News {
         changed.is_empty() && !has_gap && places.is_empty() && withdrawn.is_empty() && !is_over
     }
 
-    /// Takes everything for the keeper.
+    /// Takes everything for the keeper, but for the places.
     fn take(&mut self) -> Self {
-        let arrivals = self.arrivals;
-        std::mem::replace(self, Self { arrivals, is_over: self.is_over, ..Self::default() })
+        let (arrivals, is_over, places) = (self.arrivals, self.is_over, std::mem::take(&mut self.places));
+        std::mem::replace(self, Self { arrivals, is_over, places, ..Self::default() })
     }
 
     /// Puts back what could not be done.
     fn put_back(&mut self, other: Self) {
         self.changed.extend(other.changed);
         self.has_gap |= other.has_gap;
-        self.places.extend(other.places);
         self.withdrawn.extend(other.withdrawn);
     }
 }
@@ -134,6 +135,7 @@ impl Shared {
             held: Mutex::default(),
             asked: Mutex::default(),
             keeper: Mutex::default(),
+            freeing: Mutex::default(),
         }
     }
 
@@ -233,8 +235,9 @@ impl QueueState {
     }
 
     /// Frees the places that requests of this process do not need any more. A client's next request may follow at once,
-    /// so it does not wait for the keeper.
+    /// so it does not wait for the keeper. When this returns, all of them are free.
     fn free_places(&self, shared: &Shared) -> Result<(), StoreError> {
+        let _freeing = locked(&shared.freeing);
         let mut places = std::mem::take(&mut locked(&shared.news).places);
         while let Some(place) = places.pop() {
             if let Err(error) = self.store.free(&place) {
@@ -304,9 +307,11 @@ impl QueueState {
             locked(&shared.asked).remove(&analysis.id);
             locked(&self.live).remove(&analysis.id);
         }
-        // The client may have disconnected before the prediction was known here.
-        if locked(&shared.asked).get(&analysis.id).is_some_and(Reply::is_closed) {
-            shared.withdraw(&analysis.id);
+        // The client may have disconnected before the prediction was stored.
+        let is_wanted = locked(&shared.asked).get(&analysis.id).is_some_and(|reply| !reply.is_closed());
+        if !is_wanted {
+            locked(&shared.asked).remove(&analysis.id);
+            shared.tell(|news| news.withdrawn.push(analysis.id.clone()));
         }
         stored
     }
@@ -392,9 +397,7 @@ impl QueueState {
         }
         self.check_held(shared, |id| news.has_gap || news.changed.contains(id))?;
         self.save_progress(shared, memory)?;
-        for place in &news.places {
-            self.store.free(place)?;
-        }
+        self.free_places(shared)?;
         for id in &news.withdrawn {
             if let Some(upload) = self.store.withdraw(id)? {
                 self.uploads.delete(&upload);

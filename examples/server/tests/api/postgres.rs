@@ -155,13 +155,20 @@ async fn a_prediction_is_answered_by_a_worker_and_nothing_is_kept() {
     let answer: Value = api.send("/predict?frames=12&full=true", &portraits()).await.json().await.unwrap();
     assert_eq!((&answer["verdict"], answer["report"].is_object()), (&VERDICT.into(), true));
     assert_eq!(api.json("/v1/analyses").await["items"], json!([]));
+    // In the metrics, the one that was answered may still run.
+    until(async || metrics(&worker).await.contains("deepsight_running_analyses 0"), "it has ended").await;
     let long = clips.long();
     let request = api.post("/predict?frames=1000").multipart(form(&long)).send();
     tokio::select! {
         answer = request => panic!("it was to take long: {answer:?}"),
         () = until(async || metrics(&worker).await.contains("deepsight_running_analyses 1"), "it runs") => {}
     }
-    // Its client has disconnected.
+    // Its client has disconnected. So does one at any moment before that.
+    for delay in 0..12 {
+        let request = api.post("/predict?frames=1000").multipart(form(&long)).send();
+        let left = tokio::time::timeout(Duration::from_millis(delay * 10), request).await;
+        assert!(left.is_err(), "it was to take long");
+    }
     until(async || metrics(&worker).await.contains("deepsight_running_analyses 0"), "it stops").await;
     group.until("SELECT (SELECT count(*) FROM analyses) + (SELECT count(*) FROM answers)", "0").await;
     group.until_no_upload_is_left().await;
@@ -307,9 +314,9 @@ fn a_folder_and_a_database_that_do_not_belong_together_are_refused() {
     let fresh = Group { data: Arc::new(tempfile::tempdir().unwrap()), database: group.database.clone() };
     let said = refusal(&fresh, &[], Some(&group.database));
     assert!(said.contains("do not belong together"), "{said}");
-    let said = refusal(&group, &["--role", "worker"], None);
-    assert!(said.contains("--role worker needs --database"), "{said}");
     if std::env::var_os("DEEPSIGHT_TEST_DATABASE").is_none() {
+        let said = refusal(&group, &["--role", "worker"], None);
+        assert!(said.contains("--role worker needs --database"), "{said}");
         let said = refusal(&group, &[], None);
         assert!(said.contains("belongs to servers with --database"), "{said}");
         let alone = Server::start(&[]);
@@ -388,7 +395,7 @@ fn receiver() -> (String, Received) {
 }
 
 /// Analyses of the test below.
-const COUNT: usize = 14;
+const COUNT: usize = 12;
 
 #[tokio::test]
 async fn workers_that_are_killed_at_random_lose_nothing_and_do_nothing_twice() {
@@ -405,7 +412,7 @@ async fn workers_that_are_killed_at_random_lose_nothing_and_do_nothing_twice() {
     let mut sent = Vec::new();
     for number in 0..COUNT {
         let (key, _) = &keys[number % keys.len()];
-        let frames = (10 + random.below(40)).to_string();
+        let frames = (8 + random.below(30)).to_string();
         let query = [("frames", &*frames), ("webhook", &hook)];
         let clip = if number % 2 == 0 { portraits() } else { noisy.clone() };
         let request = api.post("/v1/analyses").query(&query).bearer_auth(key).multipart(form(&clip));
@@ -415,7 +422,7 @@ async fn workers_that_are_killed_at_random_lose_nothing_and_do_nothing_twice() {
     }
     let ended = || group.sql("SELECT count(*) FROM analyses WHERE status IN ('done', 'failed')");
     let mut kills = 0;
-    while kills < 6 && ended() != COUNT.to_string() {
+    while kills < 5 && ended() != COUNT.to_string() {
         // The time of a kill shapes the load. It decides nothing.
         tokio::time::sleep(Duration::from_millis(100 + random.below(1500))).await;
         let victim = usize::try_from(random.below(2)).unwrap();
