@@ -180,13 +180,9 @@ fn open_data(options: &Options, data: &DataDir) -> Result<(Store, Uploads), Star
         }
     };
     let uploads = Uploads::open(data.uploads(), store.clone()).map_err(|source| data.failed(source))?;
-    let swept = uploads.sweep()?;
-    if swept.deleted > 0 {
-        tracing::info!(files = swept.deleted, "removed uploads that an earlier run left");
-    }
-    if swept.unknown > 0 {
-        let folder = data.uploads().display().to_string();
-        tracing::warn!(files = swept.unknown, folder, "the folder of uploads has files that the server did not make");
+    // Other processes may be at work on a shared folder; once this one has joined them, it does the same.
+    if !store.is_shared() {
+        uploads.clean()?;
     }
     Ok((store, uploads))
 }

@@ -45,11 +45,11 @@ impl Failure {
 
 /// The result of [`Uploads::sweep`].
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Swept {
+struct Swept {
     /// Number of files that it deleted.
-    pub(crate) deleted: usize,
+    deleted: usize,
     /// Number of files that the server did not make, and that are left alone.
-    pub(crate) unknown: usize,
+    unknown: usize,
 }
 
 impl Uploads {
@@ -112,8 +112,22 @@ impl Uploads {
         }
     }
 
+    /// Deletes the files that the server made and no analysis refers to, and logs that. Also warns of files that the
+    /// server did not make.
+    pub(crate) fn clean(&self) -> Result<(), UploadError> {
+        let Swept { deleted, unknown } = self.sweep()?;
+        if deleted > 0 {
+            tracing::info!(files = deleted, "removed uploads that an earlier run left");
+        }
+        if unknown > 0 {
+            let folder = self.folder.display().to_string();
+            tracing::warn!(files = unknown, folder, "the folder of uploads has files that the server did not make");
+        }
+        Ok(())
+    }
+
     /// Deletes the files that the server made and no analysis refers to, such as those that a crash left.
-    pub(crate) fn sweep(&self) -> Result<Swept, UploadError> {
+    fn sweep(&self) -> Result<Swept, UploadError> {
         let mut deleted = 0;
         for name in self.store.unused_uploads()? {
             if let Some(path) = self.path(&name) {

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::shared::Reservation;
 use crate::domain::Failure;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::tally::{Slot, Tally};
 
 /// The free places of the queue, and the number of videos of each client that wait or run.
@@ -31,10 +31,13 @@ pub(crate) enum Admission {
 impl Admission {
     /// Returns the place if it is in the queue of this process. In a shared queue, frees the place of an analysis that is
     /// stored, which counts itself.
-    pub(super) fn spend(self, store: &Store) -> Result<Option<Admitted>, StoreError> {
+    pub(super) fn spend(self, store: &Store) -> Option<Admitted> {
         match self {
-            Self::Own(admitted) => Ok(Some(admitted)),
-            Self::Shared(reservation) => reservation.spend(store).map(|()| None),
+            Self::Own(admitted) => Some(admitted),
+            Self::Shared(reservation) => {
+                reservation.spend(store);
+                None
+            }
         }
     }
 }

@@ -158,7 +158,7 @@ impl Jobs {
         }
         stored?;
         entry.log();
-        let admission = admission.spend(&self.0.store)?;
+        let admission = admission.spend(&self.0.store);
         let live = Arc::new(Live::fetching(analysis.id.clone()));
         locked(&self.0.live).insert(live.id.clone(), Arc::clone(&live));
         let (counted, actor) = (DownloadGauge::new(&self.0.metrics), entry.actor.clone());

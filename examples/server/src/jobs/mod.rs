@@ -231,7 +231,7 @@ impl Jobs {
         self.0.store.insert(&analysis, webhook, entry)?;
         entry.log();
         upload.keep();
-        let admission = admission.spend(&self.0.store)?;
+        let admission = admission.spend(&self.0.store);
         if self.0.shared.is_none() {
             let live = Arc::new(Live::new(analysis.id.clone()));
             let (analysis, video, sink) = (analysis.clone(), Some(video), Sink::Store);
@@ -240,13 +240,13 @@ impl Jobs {
         Ok(analysis)
     }
 
-    /// Queues an analysis whose report is sent to the returned receiver and not stored. Dropping the receiver does not
-    /// stop the analysis; [`withdraw`](Self::withdraw) does.
+    /// Queues an analysis whose report is sent to `reply` and not kept. Dropping the receiver does not stop the analysis;
+    /// [`withdraw`](Self::withdraw) does.
     pub(crate) fn ask(&self, admission: Admission, submission: Submission, reply: Reply) -> Result<(), StoreError> {
         let Submission { mut analysis, mut upload, video } = submission;
         match &self.0.shared {
             None => {
-                let admission = admission.spend(&self.0.store)?;
+                let admission = admission.spend(&self.0.store);
                 let live = Arc::new(Live::new(analysis.id.clone()));
                 self.0.enqueue(Job { live, analysis, upload, video: Some(video), sink: Sink::Reply(reply), admission });
             }
@@ -254,7 +254,7 @@ impl Jobs {
                 (analysis.upload, analysis.asker) = (Some(upload.name().to_owned()), self.0.store.process());
                 self.0.ask_others(shared, &analysis, reply)?;
                 upload.keep();
-                admission.spend(&self.0.store)?;
+                admission.spend(&self.0.store);
             }
         }
         Ok(())
@@ -278,8 +278,8 @@ impl Jobs {
         {
             return Ok(Some(live));
         }
-        let (inner, id) = (Arc::clone(&self.0), id.to_owned());
-        self.0.store.run(move |_| inner.follow(&id)).await.map(Some)
+        let (inner, shared, id) = (Arc::clone(&self.0), Arc::clone(shared), id.to_owned());
+        self.0.store.run(move |_| inner.follow(&shared, &id)).await.map(Some)
     }
 
     fn live(&self, id: &str) -> Option<Arc<Live>> {
@@ -549,7 +549,11 @@ impl QueueState {
         if let Some(shared) = &self.shared {
             shared.let_go(&live.id);
         }
-        locked(&self.live).remove(&live.id);
+        let mut lives = locked(&self.live);
+        // Another attempt may have taken its place.
+        if lives.get(&live.id).is_some_and(|known| std::ptr::eq(&**known, live)) {
+            lives.remove(&live.id);
+        }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

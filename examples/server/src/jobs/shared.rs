@@ -89,13 +89,11 @@ impl std::fmt::Debug for Reservation {
 }
 
 impl Reservation {
-    /// Frees the place at once: the analysis itself is counted from here on.
-    pub(super) fn spend(mut self, store: &Store) -> Result<(), StoreError> {
-        if let Some(place) = &self.place {
-            store.free(place)?;
+    /// Frees the place at once: the analysis itself is counted from here on. If that fails, the keeper does it later.
+    pub(super) fn spend(mut self, store: &Store) {
+        if self.place.as_ref().is_some_and(|place| store.free(place).is_ok()) {
+            self.place = None;
         }
-        self.place = None;
-        Ok(())
     }
 }
 
@@ -317,17 +315,16 @@ impl QueueState {
     }
 
     /// Returns the state of an analysis that another process may run, as a client follows it.
-    pub(super) fn follow(&self, id: &str) -> Result<Arc<Live>, StoreError> {
+    pub(super) fn follow(&self, shared: &Shared, id: &str) -> Result<Arc<Live>, StoreError> {
         let live =
             Arc::clone(locked(&self.live).entry(id.to_owned()).or_insert_with(|| Arc::new(Live::new(id.to_owned()))));
-        self.refresh(&live)?;
+        self.refresh(shared, &live)?;
         Ok(live)
     }
 
     /// Reads the state of an analysis that another process may run.
-    fn refresh(&self, live: &Arc<Live>) -> Result<(), StoreError> {
-        // A worker of this process may just have taken it.
-        if self.shared.as_ref().is_some_and(|shared| shared.holds(&live.id)) {
+    fn refresh(&self, shared: &Shared, live: &Arc<Live>) -> Result<(), StoreError> {
+        if shared.holds(&live.id) {
             return Ok(());
         }
         let read = |seen| -> Result<Option<Followed>, StoreError> {
@@ -344,11 +341,16 @@ impl QueueState {
             self.leave(live);
             return Ok(());
         };
+        // A worker of this process may have taken it meanwhile.
+        let follow = |under_way, faces: &[_]| {
+            let held = locked(&shared.held);
+            held.contains(&live.id) || live.follow(status, under_way, faces)
+        };
         // A second attempt may store its faces in other portions.
-        if !live.follow(status, under_way, &faces)
-            && let Some((status, under_way, faces)) = read(0)?
+        if !follow(under_way, &faces)
+            && let Some((_, under_way, faces)) = read(0)?
         {
-            live.follow(status, under_way, &faces);
+            follow(under_way, &faces);
         }
         if status.is_final() {
             live.end(End::Stored);
@@ -409,7 +411,7 @@ impl QueueState {
         }
         let lives: Vec<Arc<Live>> = locked(&self.live).values().cloned().collect();
         for live in lives.iter().filter(|live| news.has_gap || news.changed.contains(&live.id)) {
-            self.refresh(live)?;
+            self.refresh(shared, live)?;
         }
         drop(lives);
         // Those that no client follows any more.
@@ -444,9 +446,8 @@ impl QueueState {
             tracing::warn!(processes = lost, "processes were lost; their analyses go on elsewhere");
         }
         if lost > 0 || memory.renewed.is_none() {
-            match self.uploads.sweep() {
-                Ok(swept) => tracing::debug!(files = swept.deleted, "removed uploads that lost processes left"),
-                Err(error) => tracing::error!(error = with_causes(&error), "cannot remove uploads without owner"),
+            if let Err(error) = self.uploads.clean() {
+                tracing::error!(error = with_causes(&error), "cannot remove uploads that belong to nothing");
             }
         }
         while let Some(orphan) = self.store.take_orphan()? {

@@ -50,6 +50,7 @@ impl Store {
     /// Adds an analysis, the webhook to send at its end, and an entry of the audit.
     pub(crate) fn insert(&self, analysis: &Analysis, webhook: Option<&str>, entry: &Entry) -> Result<(), StoreError> {
         let transaction = self.transaction()?;
+        self.check_upload(&transaction, analysis)?;
         add(&transaction, analysis)?;
         // A file that has arrived in parts belongs to the analysis from here on.
         transaction.execute("DELETE FROM partial_uploads WHERE name = ?1", values![&analysis.upload])?;
@@ -61,6 +62,18 @@ impl Store {
         }
         record(&transaction, entry)?;
         transaction.commit()
+    }
+
+    /// Checks that other processes have not taken this one for lost while the video of a new analysis arrived: they
+    /// delete its uploads. One that has arrived in parts is nobody's.
+    pub(super) fn check_upload(&self, session: &Session<'_>, analysis: &Analysis) -> Result<(), StoreError> {
+        let (Some(process), Some(upload)) = (self.process(), &analysis.upload) else { return Ok(()) };
+        let sql = "SELECT name FROM uploads WHERE name = ?1
+                       AND (process = ?2 OR name IN (SELECT name FROM partial_uploads)) FOR UPDATE";
+        match session.first(sql, values![upload, process])? {
+            Some(_) => Ok(()),
+            None => Err(StoreError::Lost),
+        }
     }
 
     pub(crate) fn get(&self, id: &str) -> Result<Option<Analysis>, StoreError> {

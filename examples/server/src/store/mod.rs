@@ -63,6 +63,8 @@ pub(crate) enum StoreError {
     Sql(#[from] rusqlite::Error),
     #[error("the database holds what cannot be read: {0}")]
     Content(#[from] serde_json::Error),
+    #[error("other processes took this one for lost, and have deleted the upload")]
+    Lost,
     #[error("the database has another type in the column {0}")]
     Column(&'static str),
     #[cfg(not(feature = "postgres"))]

@@ -243,7 +243,10 @@ impl Store {
 
     /// Adds a prediction to the queue. It ends with this process.
     pub(crate) fn ask(&self, analysis: &Analysis) -> Result<(), StoreError> {
-        add(&self.session()?, analysis)
+        let transaction = self.transaction()?;
+        self.check_upload(&transaction, analysis)?;
+        add(&transaction, analysis)?;
+        transaction.commit()
     }
 
     /// Removes a prediction, and stores its result for the process that waits for it. Does nothing if the prediction was

@@ -105,6 +105,7 @@ mod tests {
     fn a_link_is_valid_until_it_expires_is_revoked_or_its_analysis_is_removed() {
         over_each(|store| {
             let entry = entry(Action::Share);
+            store.add_upload("a", Moment(1)).unwrap();
             store.insert(&analysis("a", "desk"), None, &entry).unwrap();
             for (id, created, expires) in [("one", 10, 20), ("two", 11, 30), ("three", 12, 30)] {
                 assert!(store.share("a", &share(id, created, expires), id, 3, &entry).unwrap(), "{id}");

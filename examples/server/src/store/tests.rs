@@ -60,6 +60,14 @@ pub(super) fn analysis(id: &str, client: &str) -> Analysis {
     }
 }
 
+/// Adds an analysis whose video has arrived.
+fn add(store: &Store, analysis: &Analysis, webhook: Option<&str>) {
+    if let Some(name) = &analysis.upload {
+        store.add_upload(name, Moment(1)).unwrap();
+    }
+    store.insert(analysis, webhook, &entry(Action::Submit)).unwrap();
+}
+
 /// An analysis in layout 1.
 const IN_LAYOUT_1: &str = r#"
     INSERT INTO analyses (id, status, created, file_name, bytes, sha256, settings, upload, owner, fingerprint)
@@ -116,8 +124,9 @@ fn a_name_that_exists_is_taken_and_a_lost_transaction_leaves_nothing() {
             origin: Origin { idempotency_key: Some("k".into()), ..analysis("a", "desk").origin },
             ..analysis("a", "desk")
         };
-        store.insert(&first, Some("https://example.org/"), &entry(Action::Submit)).unwrap();
-        let second = Analysis { id: "b".into(), ..first };
+        add(store, &first, Some("https://example.org/"));
+        store.add_upload("b", Moment(1)).unwrap();
+        let second = Analysis { id: "b".into(), upload: Some("b".into()), ..first };
         assert!(store.insert(&second, None, &entry(Action::Submit)).unwrap_err().is_taken());
         assert!(store.get("b").unwrap().is_none());
         assert_eq!(store.by_idempotency_key("desk", "k").unwrap().unwrap().id, "a");
@@ -134,7 +143,7 @@ fn a_name_that_exists_is_taken_and_a_lost_transaction_leaves_nothing() {
 
 /// Adds an analysis that is done.
 fn done(store: &Store, analysis: &Analysis, finished: i64) {
-    store.insert(analysis, Some("https://example.org/"), &entry(Action::Submit)).unwrap();
+    add(store, analysis, Some("https://example.org/"));
     let begun = match store.process() {
         None => store.begin(&analysis.id, Moment(8)).unwrap(),
         Some(_) => store.take_next(Moment(8)).unwrap().unwrap().id == analysis.id,
@@ -243,7 +252,7 @@ fn what_is_too_old_or_too_much_is_removed_the_oldest_first() {
         for (id, finished) in [("a", 10), ("b", 20), ("c", 30)] {
             done(store, &Analysis { bytes: 100, ..analysis(id, "desk") }, finished);
         }
-        store.insert(&analysis("d", "desk"), None, &entry(Action::Submit)).unwrap();
+        add(store, &analysis("d", "desk"), None);
         assert_eq!(store.expire(Moment(0), Moment(0), 250).unwrap(), ["a"], "two videos fit");
         assert_eq!(store.expire(Moment(25), Moment(0), 250).unwrap(), ["b"]);
         assert!(store.get("a").unwrap().unwrap().upload.is_none());
@@ -347,7 +356,7 @@ mod shared {
     }
 
     fn submit(store: &Store, id: &str) {
-        store.insert(&analysis(id, &id[..1]), None, &entry(Action::Submit)).unwrap();
+        add(store, &analysis(id, &id[..1]), None);
     }
 
     fn next(store: &Store) -> Option<String> {
@@ -420,6 +429,7 @@ mod shared {
             let download = Analysis { upload: None, process: lost.process(), ..analysis("b1", "b") };
             lost.insert(&download, None, &entry(Action::Fetch)).unwrap();
             let question = Analysis { asker: lost.process(), ..analysis("c1", "c") };
+            lost.add_upload("c1", Moment(1)).unwrap();
             lost.ask(&question).unwrap();
             lost.add_upload("half", Moment(1)).unwrap();
             assert!(matches!(lost.reserve("d", 9, 9).unwrap(), Reserved::Place(_)));
@@ -427,7 +437,12 @@ mod shared {
             std::thread::sleep(Duration::from_millis(5));
             assert_eq!((one.bury().unwrap(), two.bury().unwrap()), (1, 0));
             assert!(!lost.renew(Duration::from_secs(60)).unwrap());
-            assert_eq!(one.unused_uploads().unwrap(), ["half"]);
+            let mut unused = one.unused_uploads().unwrap();
+            unused.sort();
+            assert_eq!(unused, ["c1", "half"]);
+            assert_eq!(two.unused_uploads().unwrap().len(), 0, "the first process deletes them");
+            let late = lost.insert(&analysis("half", "d"), None, &entry(Action::Submit));
+            assert!(matches!(late, Err(StoreError::Lost)), "its video is gone");
             assert!(one.get("c1").unwrap().is_none(), "nobody waits for the prediction");
             let orphan = two.take_orphan().unwrap().unwrap();
             assert_eq!((&*orphan.id, orphan.attempts), ("a1", 1));
@@ -459,7 +474,11 @@ mod shared {
     #[test]
     fn a_prediction_is_answered_once_and_not_listed() {
         over_two(|one, two, _| {
-            one.ask(&Analysis { asker: one.process(), ..analysis("a1", "a") }).unwrap();
+            let ask = |id: &str| {
+                one.add_upload(id, Moment(1)).unwrap();
+                one.ask(&Analysis { asker: one.process(), ..analysis(id, "a") }).unwrap();
+            };
+            ask("a1");
             assert_eq!(one.page(&Filter::default(), None, 9).unwrap().items.len(), 0);
             let taken = two.take_next(Moment(9)).unwrap().unwrap();
             assert!(!taken.is_stored() && one.take_answer("a1").unwrap().is_none());
@@ -467,7 +486,7 @@ mod shared {
             two.answer(&taken, Ok("{}")).unwrap();
             assert_eq!(one.take_answer("a1").unwrap(), Some(Ok("{}".into())));
             assert!(one.take_answer("a1").unwrap().is_none() && one.get("a1").unwrap().is_none());
-            one.ask(&Analysis { asker: one.process(), ..analysis("a2", "a") }).unwrap();
+            ask("a2");
             let taken = two.take_next(Moment(9)).unwrap().unwrap();
             one.withdraw("a2").unwrap();
             two.answer(&taken, Err(&Failure::internal())).unwrap();

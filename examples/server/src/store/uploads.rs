@@ -26,12 +26,16 @@ impl Store {
         Ok(())
     }
 
-    /// Returns the names of the uploads that no analysis refers to, that are not arriving in parts, and that no other
-    /// process is writing.
+    /// Returns the names of the uploads that no analysis refers to, and that are not arriving in parts. In a shared
+    /// folder, takes over those of processes that are gone, and returns no others.
     pub(crate) fn unused_uploads(&self) -> Result<Vec<String>, StoreError> {
-        let session = self.session()?;
-        let sql = format!("{UNUSED} AND {}", session.dialect().choose("TRUE", "process IS NULL"));
-        session.query(&sql, values![Moment(i64::MAX)])?.iter().map(|row| row.get("name")).collect()
+        let Some(process) = self.process() else { return self.unused_uploads_before(Moment(i64::MAX)) };
+        let sql = format!(
+            "UPDATE uploads SET process = ?2 WHERE process IS NULL AND name IN ({UNUSED} AND process IS NULL)
+             RETURNING name"
+        );
+        let rows = self.session()?.query(&sql, values![Moment(i64::MAX), process])?;
+        rows.iter().map(|row| row.get("name")).collect()
     }
 
     /// Returns the names of the uploads that were added before a moment, that no analysis refers to, and that are not
