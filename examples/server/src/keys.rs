@@ -16,7 +16,7 @@ use crate::random::{hex, secret};
 pub(crate) const SESSION: Duration = Duration::from_secs(12 * 3600);
 /// Largest number of browsers that are signed in at once. A further one signs out the browser whose session would end
 /// first.
-const MAX_SESSIONS: usize = 10_000;
+pub(crate) const MAX_SESSIONS: usize = 10_000;
 
 /// The API keys and sessions that may use the server.
 #[derive(Debug)]

@@ -300,6 +300,11 @@ impl QueueState {
         let live = Arc::new(Live::new(analysis.id.clone()));
         locked(&self.live).insert(analysis.id.clone(), live);
         locked(&shared.asked).insert(analysis.id.clone(), reply);
+        if self.is_stopping() {
+            // It came after those that wait were told so.
+            shared.refuse(|id| id == analysis.id);
+            return Ok(());
+        }
         let stored = self.store.ask(analysis);
         if stored.is_err() {
             locked(&shared.asked).remove(&analysis.id);

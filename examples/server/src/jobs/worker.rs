@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use deepsight_core::report::{Record, Variation};
 use deepsight_core::{CLOSER_FRAMES, CancelToken, Error, Frame, Input, Report, with_causes};
-use deepsight_video::{Media, Sampling, recompress_clip};
+use deepsight_video::{Media, Sampling, VideoError, recompress_clip};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
@@ -32,6 +32,13 @@ const PICTURE_QUALITY: u8 = 92;
 enum StoppedAnalysis {
     Cancelled,
     Failed(Failure),
+}
+
+impl StoppedAnalysis {
+    /// Describes why a video cannot be opened. That of a removed analysis may be deleted already.
+    fn of_video(error: &VideoError, live: &Live) -> Self {
+        if live.is_cancelled() { Self::Cancelled } else { Self::Failed(Failure::of_video(error)) }
+    }
 }
 
 impl QueueState {
@@ -286,7 +293,7 @@ impl QueueState {
         stored: bool,
         started: Instant,
     ) -> Result<(Report, Seen, u32), StoppedAnalysis> {
-        let of_video = |error| StoppedAnalysis::Failed(Failure::of_video(&error));
+        let of_video = |error| StoppedAnalysis::of_video(&error, live);
         let decoding = analysis.settings.decoding(&self.decoding);
         let video = video.map_or_else(|| Media::open_with(path, &decoding), Ok).map_err(of_video)?;
         let (report, seen) = self.look(live, analysis, path, &video, stored, started)?;
@@ -316,7 +323,7 @@ impl QueueState {
         stored: bool,
         started: Instant,
     ) -> Result<(Report, Seen), StoppedAnalysis> {
-        let of_video = |error| StoppedAnalysis::Failed(Failure::of_video(&error));
+        let of_video = |error| StoppedAnalysis::of_video(&error, live);
         let sampling = analysis.settings.sampling(video.duration(), self.max_frames);
         let frames = video.frames(sampling).map_err(of_video)?.with_cancel(&live.token());
         let is_still = video.is_still();

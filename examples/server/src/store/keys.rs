@@ -63,9 +63,12 @@ impl Store {
     }
 
     /// Stores that a browser was signed in, for all processes: the hashes of its cookie and of its key.
-    pub(crate) fn add_session(&self, cookie: &str, key: &str, span: Duration) -> Result<(), StoreError> {
+    /// Ends the oldest sessions beyond `most`.
+    pub(crate) fn add_session(&self, cookie: &str, key: &str, span: Duration, most: usize) -> Result<(), StoreError> {
         let session = self.session()?;
-        session.execute("DELETE FROM sessions WHERE ends < deepsight_now()", &[])?;
+        let sql = "DELETE FROM sessions WHERE ends < deepsight_now()
+                       OR cookie IN (SELECT cookie FROM sessions ORDER BY ends DESC OFFSET ?1)";
+        session.execute(sql, values![most.saturating_sub(1) as u64])?;
         let sql = "INSERT INTO sessions (cookie, key, ends) VALUES (?1, ?2, deepsight_now() + ?3)";
         let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         session.execute(sql, values![cookie, key, span])?;

@@ -607,6 +607,22 @@ mod shared {
     }
 
     #[test]
+    fn sessions_end_by_their_time_by_request_and_beyond_a_number() {
+        over_two(|one, two, _| {
+            let hour = Duration::from_secs(3600);
+            one.add_session("a", "key", hour, 2).unwrap();
+            one.add_session("b", "key", hour * 2, 2).unwrap();
+            two.add_session("c", "key", hour * 3, 2).unwrap();
+            let keys = ["a", "b", "c"].map(|cookie| one.session_key(cookie).unwrap().is_some());
+            assert_eq!(keys, [false, true, true]);
+            two.end_session("b").unwrap();
+            assert!(one.session_key("b").unwrap().is_none());
+            two.add_session("d", "key", Duration::ZERO, 9).unwrap();
+            assert!(one.session_key("d").unwrap().is_none());
+        });
+    }
+
+    #[test]
     fn a_database_is_bound_to_one_folder() {
         over_two(|one, two, _| {
             assert_eq!(one.bind("first").unwrap(), "first");

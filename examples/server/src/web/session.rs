@@ -13,7 +13,7 @@ use super::guard::{COOKIE, Visitor, cookie, wrong_key};
 use super::problem::{JsonProblems, Problem};
 use super::{App, AppState};
 use crate::audit::{Action, Entry};
-use crate::keys::{Holder, SESSION, stored_digest};
+use crate::keys::{Holder, MAX_SESSIONS, SESSION, stored_digest};
 
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct SignIn {
@@ -99,7 +99,7 @@ async fn signed_in(app: &AppState, key: &str) -> Result<String, Problem> {
     let cookie = app.keys.sign_in(key);
     if app.store.is_shared() {
         let (cookie, key) = (stored_digest(&cookie), stored_digest(key));
-        let stored = app.store.run(move |store| store.add_session(&cookie, &key, SESSION)).await;
+        let stored = app.store.run(move |store| store.add_session(&cookie, &key, SESSION, MAX_SESSIONS)).await;
         stored.map_err(|error| Problem::of_store(&error, "the request"))?;
     }
     Ok(cookie)

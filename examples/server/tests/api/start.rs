@@ -37,6 +37,20 @@ fn a_failed_start_gives_its_reason_in_one_line() {
 }
 
 #[test]
+fn processes_that_share_the_work_need_a_database_and_a_build_with_its_client() {
+    let folder = tempfile::tempdir().unwrap();
+    if crate::support::database(folder.path()).is_none() {
+        let line = refusal(&["--role", "worker"], &[]);
+        assert!(line.contains("--role worker needs --database"), "{line}");
+    }
+    let line = refusal(&["--role", "boss"], &[]);
+    assert!(line.contains("boss") && line.contains("all, api or worker"), "{line}");
+    let line = refusal(&[], &[("DEEPSIGHT_DATABASE", "postgres://desk:hush@127.0.0.1:1/videos")]);
+    let part = if cfg!(feature = "postgres") { "cannot connect to the database" } else { "the feature postgres" };
+    assert!(line.contains(part) && !line.contains("hush") && !line.contains("desk"), "{line}");
+}
+
+#[test]
 fn two_servers_do_not_share_a_data_folder_or_a_port() {
     let server = Server::start(&[]);
     let Err(refused) = Server::try_start(Arc::clone(&server.data), &[], &[]) else { panic!("both run") };

@@ -271,8 +271,8 @@ CREATE TRIGGER tell_of_answer AFTER INSERT ON answers FOR EACH ROW EXECUTE FUNCT
 
 CREATE FUNCTION tell_of_webhook() RETURNS TRIGGER LANGUAGE plpgsql
 AS $$ BEGIN PERFORM pg_notify('deepsight', 'webhook'); RETURN NULL; END $$;
-CREATE TRIGGER tell_of_webhook AFTER UPDATE OF due ON webhooks
-    FOR EACH ROW WHEN (NEW.due IS NOT NULL) EXECUTE FUNCTION tell_of_webhook();
+CREATE TRIGGER tell_of_webhook AFTER UPDATE OF due, process ON webhooks
+    FOR EACH ROW WHEN (NEW.due IS NOT NULL AND NEW.process IS NULL) EXECUTE FUNCTION tell_of_webhook();
 
 CREATE FUNCTION tell_of_keys() RETURNS TRIGGER LANGUAGE plpgsql
 AS $$ BEGIN PERFORM pg_notify('deepsight', 'keys'); RETURN NULL; END $$;
