@@ -29,8 +29,8 @@ pub(crate) enum Admission {
 }
 
 impl Admission {
-    /// Returns the place if it is in the queue of this process. In a shared queue, frees the place of an analysis that is
-    /// stored, which counts itself.
+    /// Returns the place if it is in the queue of this process. In a shared queue, frees the place of an analysis that
+    /// is stored, which counts itself.
     pub(super) fn spend(self, store: &Store) -> Option<Admitted> {
         match self {
             Self::Own(admitted) => Some(admitted),

@@ -240,8 +240,8 @@ impl Jobs {
         Ok(analysis)
     }
 
-    /// Queues an analysis whose report is sent to `reply` and not kept. Dropping the receiver does not stop the analysis;
-    /// [`withdraw`](Self::withdraw) does.
+    /// Queues an analysis whose report is sent to `reply` and not kept. Dropping the receiver does not stop the
+    /// analysis; [`withdraw`](Self::withdraw) does.
     pub(crate) fn ask(&self, admission: Admission, submission: Submission, reply: Reply) -> Result<(), StoreError> {
         let Submission { mut analysis, mut upload, video } = submission;
         match &self.0.shared {

@@ -450,10 +450,10 @@ impl QueueState {
         if lost > 0 {
             tracing::warn!(processes = lost, "processes were lost; their analyses go on elsewhere");
         }
-        if lost > 0 || memory.renewed.is_none() {
-            if let Err(error) = self.uploads.clean() {
-                tracing::error!(error = with_causes(&error), "cannot remove uploads that belong to nothing");
-            }
+        if (lost > 0 || memory.renewed.is_none())
+            && let Err(error) = self.uploads.clean()
+        {
+            tracing::error!(error = with_causes(&error), "cannot remove uploads that belong to nothing");
         }
         while let Some(orphan) = self.store.take_orphan()? {
             self.resume(orphan)?;

@@ -120,8 +120,8 @@ impl Store {
     /// Opens a database that several processes share.
     ///
     /// # Errors
-    /// Returns an error if it cannot be reached, is of another program or has the layout of a newer version, and if this
-    /// build has no client for it.
+    /// Returns an error if it cannot be reached, is of another program or has the layout of a newer version, and if
+    /// this build has no client for it.
     #[cfg(not(feature = "postgres"))]
     pub(crate) fn open_shared(_: &DatabaseAddress) -> Result<Self, StoreError> {
         Err(StoreError::NotBuilt)

@@ -1,5 +1,5 @@
-//! The queue as a table of PostgreSQL, for processes that share it. A process that takes an analysis holds it as long as
-//! its row in the table of processes is renewed. When that row is deleted, whatever the process held is free.
+//! The queue as a table of PostgreSQL, for processes that share it. A process that takes an analysis holds it as long
+//! as its row in the table of processes is renewed. When that row is deleted, whatever the process held is free.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::random::id;
 
 /// Advisory lock: held while analyses are expired.
 pub(super) const SWEEP_LOCK: i64 = 0x6465_6570_0002;
-/// Advisory lock: held while an analysis is taken from the queue or a place in it is reserved. Without it, two processes
-/// could take two analyses of one client in its one turn, or reserve the last place twice.
+/// Advisory lock: held while an analysis is taken from the queue or a place in it is reserved. Without it, two
+/// processes could take two analyses of one client in its one turn, or reserve the last place twice.
 const QUEUE_LOCK: i64 = 0x6465_6570_0003;
 
 /// The outcome of a reservation in the queue.
@@ -249,8 +249,8 @@ impl Store {
         transaction.commit()
     }
 
-    /// Removes a prediction, and stores its result for the process that waits for it. Does nothing if the prediction was
-    /// withdrawn or is not this process's any more.
+    /// Removes a prediction, and stores its result for the process that waits for it. Does nothing if the prediction
+    /// was withdrawn or is not this process's any more.
     pub(crate) fn answer(&self, analysis: &Analysis, result: Result<&str, &Failure>) -> Result<(), StoreError> {
         let (report, problem) = match result {
             Ok(report) => (Some(report), None),
@@ -265,8 +265,8 @@ impl Store {
         transaction.commit()
     }
 
-    /// Removes the result of a prediction, and returns it: its report as JSON, or the problem. Returns `None` while there
-    /// is none.
+    /// Removes the result of a prediction, and returns it: its report as JSON, or the problem. Returns `None` while
+    /// there is none.
     pub(crate) fn take_answer(&self, id: &str) -> Result<Option<Result<String, Failure>>, StoreError> {
         let sql = "DELETE FROM answers WHERE id = ?1 RETURNING report, problem";
         let Some(row) = self.session()?.first(sql, values![id])? else { return Ok(None) };
@@ -319,8 +319,8 @@ impl Store {
         self.session()?.query("SELECT 1 AS one", &[]).map(drop)
     }
 
-    /// Calls `heard` with the text of each notification of the other processes, and with an empty text whenever some may
-    /// have been missed.
+    /// Calls `heard` with the text of each notification of the other processes, and with an empty text whenever some
+    /// may have been missed.
     pub(crate) fn listen(&self, heard: impl Fn(&str) + Send + Sync + 'static) {
         match &*self.0 {
             Backend::Sqlite(_) => drop(heard),
