@@ -12,7 +12,7 @@ use std::{
 use c2pa::{Context, Error, Reader, Settings, jumbf_io::load_jumbf_from_stream};
 use deepsight_core::{CancelToken, Fact};
 
-use super::{NAME, NONE, words};
+use super::{NAME, words};
 use crate::{DecodeOptions, facts};
 
 /// Most bytes of credentials. Those with several thumbnails have some megabytes. The crate needs several times as much
@@ -33,10 +33,12 @@ const MAX_READS: u64 = 2_000_000;
 pub(super) fn facts(path: &Path, options: &DecodeOptions, found: bool) -> Vec<Fact> {
     let watch = Arc::new(Watch::new(options));
     // The crate parses untrusted content. It has no known panic, but its parsers index into what they read.
-    let checked = catch_unwind(AssertUnwindSafe(|| check(path, options, &watch)));
+    let checked = catch_unwind(AssertUnwindSafe(|| {
+        check(path, options, &watch).map(|reader| words::facts(&reader, options.trust_list.is_some()))
+    }));
     let state = match (watch.stop.get(), checked) {
         (Some(stop), _) => format!("not checked: {}", stop.reason()),
-        (None, Ok(Ok(reader))) => return words::facts(&reader, options.trust_list.is_some()),
+        (None, Ok(Ok(facts))) => return facts,
         (None, Ok(Err(Failure::Kind))) => match found {
             true => format!("the file has some, which cannot be checked in this kind of file; {KINDS}"),
             false => format!("not checked: this kind of file has no place for them that can be read; {KINDS}"),
@@ -47,7 +49,7 @@ pub(super) fn facts(path: &Path, options: &DecodeOptions, found: bool) -> Vec<Fa
                 &format!("not in the file, but on the web, where they were not looked up: {address}"),
             )];
         }
-        (None, Ok(Err(Failure::Crate(Error::JumbfNotFound)))) if !found => NONE.to_owned(),
+        (None, Ok(Err(Failure::Crate(Error::JumbfNotFound)))) if !found => "none found".to_owned(),
         (None, Ok(Err(Failure::Crate(_))) | Err(_)) => match found {
             true => {
                 "the file has some that cannot be read: they are damaged, or break the rules of the standard".into()
@@ -167,8 +169,8 @@ fn large_boxes(file: &mut (impl Read + Seek), length: u64, watch: &Watch) -> Res
 /// Returns the crate's settings: no network in any case, and trust in the given certificates only.
 fn context(options: &DecodeOptions, watch: &Arc<Watch>) -> Result<Context, Error> {
     let list = options.trust_list.as_ref();
-    // Without a list, no authority of time stamps can be trusted. A time stamp then only says until when the certificate
-    // of the signer has to be valid.
+    // Without a list, no authority of time stamps can be trusted. A time stamp then only says at what time the signer's
+    // certificate had to be in force.
     let settings = format!(r#"{{"verify": {{"verify_timestamp_trust": {}}}}}"#, list.is_some());
     let mut settings = Settings::new().with_json(&settings)?;
     settings.core.allowed_network_hosts = Some(Vec::new());

@@ -26,6 +26,7 @@ pub use trust::TrustList;
 pub(crate) const NAME: &str = "Content credentials (C2PA)";
 #[cfg(not(feature = "c2pa"))]
 const SOME: &str = "the file has some; this build does not check them: build with --features c2pa";
+#[cfg(not(feature = "c2pa"))]
 const NONE: &str = "none found at the beginning and the end of the file";
 /// The description box of a C2PA manifest store in JUMBF: its type, `c2pa` as a UUID.
 const STORE: &[u8] = b"jumdc2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71";

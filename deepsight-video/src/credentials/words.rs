@@ -54,9 +54,7 @@ fn state(results: &ValidationResults) -> String {
     }
     let is_harmless = |code: &str| code == code::SIGNING_CREDENTIAL_UNTRUSTED || EXPIRED.contains(&code);
     if bound && any(&failed, &EXPIRED) && failed.iter().all(|code| is_harmless(code)) {
-        return "not confirmed: nothing has changed, but the signer's certificate has expired, and no trusted time stamp \
-                says that it was in force at the time of signing"
-            .into();
+        return EXPIRED_SINCE.into();
     }
     let reason = REASONS.iter().find(|(codes, _)| any(&failed, codes)).map(|(_, reason)| (*reason).to_owned());
     let reason = reason.unwrap_or_else(|| match failed.iter().find(|code| !is_harmless(code)) {
@@ -75,6 +73,9 @@ fn codes(results: &ValidationResults, of: impl Fn(&StatusCodes) -> &Vec<Validati
 /// Codes of a content that is the signed one.
 const CONTENT_MATCHES: [&str; 3] =
     [code::ASSERTION_DATAHASH_MATCH, code::ASSERTION_BMFFHASH_MATCH, code::ASSERTION_BOXHASH_MATCH];
+
+const EXPIRED_SINCE: &str = "not confirmed: nothing has changed, but the signer's certificate has expired, and no \
+                             trusted time stamp says that it was in force at the time of signing";
 
 /// Codes of a certificate that is no longer in force.
 const EXPIRED: [&str; 2] = [code::SIGNING_CREDENTIAL_EXPIRED, code::CLAIM_SIGNATURE_OUTSIDE_VALIDITY];
