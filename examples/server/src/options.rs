@@ -241,7 +241,7 @@ pub(crate) struct Options {
 }
 
 /// Number of settings.
-const SETTINGS: usize = 44;
+const SETTINGS: usize = 44 + cfg!(feature = "c2pa") as usize;
 
 /// Settings that the server takes over on SIGHUP.
 pub(crate) const RELOADABLE: [&str; 10] = [
@@ -310,6 +310,8 @@ impl Options {
             ("max-pixels-per-byte", self.max_pixels_per_byte.to_string()),
             ("max-frames", self.max_frames.to_string()),
             ("max-decode", self.max_decode.to_string()),
+            #[cfg(feature = "c2pa")]
+            ("c2pa-trust", self.c2pa_trust.as_ref().map_or("none".into(), |list| format!("{list:?}"))),
             ("max-analysis", self.max_analysis.to_string()),
             ("keep-videos", self.keep_videos.to_string()),
             ("keep-bytes", self.keep_bytes.to_string()),

@@ -10,9 +10,9 @@ use deepsight_core::report::Paper;
 use deepsight_core::{Aggregation, AnalyzerConfig, Classifier, Engine, Error, Models, Precision, Report, Threads};
 use deepsight_device::Device;
 use deepsight_face::MtcnnConfig;
-use deepsight_video::{DecodeLimits, DecodeOptions, HwAccel};
 #[cfg(feature = "c2pa")]
 use deepsight_video::TrustList;
+use deepsight_video::{DecodeLimits, DecodeOptions, HwAccel};
 
 use crate::clip::{FrameCount, Look};
 use crate::inputs::{self, InputError};
