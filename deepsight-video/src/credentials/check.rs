@@ -54,7 +54,7 @@ pub(super) fn facts(path: &Path, options: &DecodeOptions, found: bool) -> Vec<Fa
             true => {
                 "the file has some that cannot be read: they are damaged, or break the rules of the standard".into()
             }
-            false => "cannot be read: the file is damaged, or breaks the rules of its format".into(),
+            false => "none found, but the file is damaged, or breaks the rules of its format".into(),
         },
     };
     vec![facts::fact(NAME, &state)]

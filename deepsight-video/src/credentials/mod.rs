@@ -12,8 +12,7 @@ use crate::{DecodeOptions, facts};
 #[cfg(feature = "c2pa")]
 mod check;
 #[cfg(all(test, feature = "c2pa"))]
-#[path = "tests.rs"]
-mod signed;
+mod check_tests;
 #[cfg(feature = "c2pa")]
 mod trust;
 #[cfg(feature = "c2pa")]

@@ -1,3 +1,4 @@
+//! Checks of files that are signed here, with certificates of their own.
 #![allow(clippy::unwrap_used)]
 
 use std::io::Cursor;
