@@ -15,3 +15,4 @@ cargo check --locked -p deepsight-core --no-default-features --features model
 cargo check --locked -p deepsight-face --no-default-features
 cargo check --locked -p deepsight-train --no-default-features --features parquet
 cargo check --locked -p deepsight-video --all-targets
+cargo check --locked -p deepsight-video --all-targets --features c2pa

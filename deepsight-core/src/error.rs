@@ -111,7 +111,7 @@ pub enum Error {
     /// A model of an ensemble file is not the one that the file names.
     #[error(
         "ensemble file {}: {} has SHA-256 {found}, and the ensemble was made with {expected}: \
-         put the right model there, or make the ensemble again (`deepsight convert --ensemble`)",
+         put the right model there, or make the ensemble again",
         path.display(),
         quoted(&member.to_string_lossy())
     )]

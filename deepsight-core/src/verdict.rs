@@ -408,8 +408,8 @@ impl fmt::Display for Reason {
             Self::NoFaces { frames } => write!(f, "No face was found in {}.", count(*frames, "frame")),
             Self::UnsureFaces { faces, confidence, limit } => write!(
                 f,
-                "The detector found {} of which it is not sure: {} at best, {} is needed. A lower limit \
-                 (--face-confidence) judges what may be no face.",
+                "The detector found {} of which it is not sure: {} at best, {} is needed. A lower limit (setting \
+                 face_confidence) judges what may be no face.",
                 count(*faces as u64, "possible face"),
                 percent(*confidence),
                 percent(*limit)
@@ -531,7 +531,7 @@ impl fmt::Display for Reason {
             Self::LookedAt { frames, interval } => write!(
                 f,
                 "{} were looked at, one every {}: what lasts a shorter time may be missed. More frames show more \
-                 (--fps).",
+                 (setting fps).",
                 count(*frames, "frame"),
                 seconds(*interval)
             ),

@@ -201,7 +201,7 @@ impl Animation {
         input.variable_frame_rate = Some(self.variable);
         input.duration = Some(self.duration());
         input.frames = Some(self.frame_count());
-        input.facts = facts::of_picture(&self.path);
+        input.facts = facts::of_picture(&self.path, &self.options);
         input
     }
 

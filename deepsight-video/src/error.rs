@@ -51,6 +51,11 @@ pub enum VideoError {
         /// The file.
         path: PathBuf,
     },
+    /// A text is not a list of trusted certificates.
+    #[error(
+        "the list of trusted certificates has no certificate in PEM (-----BEGIN CERTIFICATE-----), or a damaged one"
+    )]
+    TrustList,
     /// ffmpeg or ffprobe is not installed, or not at the path given for it.
     #[error("{program} was not found; {hint}", program = program.display())]
     FfmpegMissing {

@@ -1,19 +1,21 @@
-//! Facts that a file states about itself: the program that wrote it, dates, the camera, its edit list, traces of an
-//! encoder, and content credentials. Anyone can change them, so they are evidence for a person and never change the
-//! score.
+//! Facts that a file states about itself: the program that wrote it, dates, the camera, its edit list, and traces of an
+//! encoder. Anyone can change them, so they are evidence for a person and never change the score.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
 use deepsight_core::Fact;
 use exif::{In, Tag, Value};
 
-use crate::boxes::{child, children, long, only, word};
+use crate::{
+    DecodeOptions,
+    boxes::{child, children, long, only, word},
+    credentials,
+};
 
-/// Bytes at the beginning and at the end of a file that are searched for traces. Encoders write theirs into the first
-/// frame; content credentials stand before the pictures or at the end.
+/// Bytes at the beginning of a file that are searched for traces of an encoder, which stand in the first frame.
 const SEARCHED: u64 = 2 << 20;
 /// Characters of a value that are kept.
 const MAX_VALUE: usize = 200;
@@ -22,11 +24,6 @@ const MAX_EDITS: u32 = 10_000;
 /// Seconds of footage before the first that is shown, from which an edit list is mentioned. Some tenths of a second are
 /// usual: frames that others need, and the start of the sound.
 const MENTIONED_SKIP: f64 = 0.5;
-const CREDENTIALS: &str = "the file has some; this version does not check them";
-const NO_CREDENTIALS: &str = "none found at the beginning and the end of the file";
-/// The description box of a C2PA manifest store in JUMBF: its type, `c2pa` as a UUID.
-const C2PA: &[u8] = b"jumdc2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71";
-
 /// The requested tags, by ffprobe's name, and their name in a report.
 pub(crate) const TAGS: [(&str, &str); 14] = [
     ("encoder", "Written by"),
@@ -57,7 +54,7 @@ pub(crate) fn asked() -> String {
 pub(crate) fn facts(path: &Path, tags: [&BTreeMap<String, String>; 2], index: Option<&[u8]>) -> Vec<Fact> {
     let mut facts: Vec<Fact> = Vec::new();
     let mut add = |name: &str, value: &str| {
-        let fact = Fact::new(name, shortened(value));
+        let fact = fact(name, value);
         if !fact.value.is_empty() && !facts.contains(&fact) {
             facts.push(fact);
         }
@@ -76,31 +73,32 @@ pub(crate) fn facts(path: &Path, tags: [&BTreeMap<String, String>; 2], index: Op
         add("Edit list", &edits);
     }
     // If the file can no longer be read, decoding it reports that.
-    if let Ok((head, tail)) = ends(path) {
-        if let Some(encoder) = encoder(&head) {
-            add("Encoded with", &encoder);
-        }
-        let found = [&head, &tail].into_iter().any(|bytes| find(bytes, C2PA).is_some());
-        add("Content credentials (C2PA)", if found { CREDENTIALS } else { NO_CREDENTIALS });
+    if let Some(encoder) = head(path).ok().and_then(|head| encoder(&head)) {
+        add("Encoded with", &encoder);
     }
     facts
 }
 
-/// Reads the beginning of a file, and its end as far as that lies behind.
-fn ends(path: &Path) -> io::Result<(Vec<u8>, Vec<u8>)> {
-    let (mut head, mut tail) = (Vec::new(), Vec::new());
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    (&mut file).take(SEARCHED).read_to_end(&mut head)?;
-    if length > SEARCHED {
-        file.seek(SeekFrom::Start(length.saturating_sub(SEARCHED).max(SEARCHED)))?;
-        file.take(SEARCHED).read_to_end(&mut tail)?;
-    }
-    Ok((head, tail))
+/// Returns a fact with a value of bounded length.
+pub(crate) fn fact(name: &str, value: &str) -> Fact {
+    Fact::new(name, shortened(value, MAX_VALUE))
 }
 
-/// Returns the facts about a still picture.
-pub(crate) fn of_picture(path: &Path) -> Vec<Fact> {
+/// Reads the beginning of a file.
+fn head(path: &Path) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    File::open(path)?.take(SEARCHED).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// Returns the facts about a still picture, with those of its content credentials.
+pub(crate) fn of_picture(path: &Path, options: &DecodeOptions) -> Vec<Fact> {
+    let mut facts = of_exif(path);
+    facts.extend(credentials::facts(path, options));
+    facts
+}
+
+fn of_exif(path: &Path) -> Vec<Fact> {
     let exif = File::open(path).map(|file| exif_tags(&mut BufReader::new(file))).unwrap_or_default();
     facts(path, [&exif, &BTreeMap::new()], None)
 }
@@ -178,7 +176,7 @@ fn encoder(head: &[u8]) -> Option<String> {
 }
 
 /// Returns the position of the first mark. Searches by its first byte, which is rare in files.
-fn find(bytes: &[u8], mark: &[u8]) -> Option<usize> {
+pub(crate) fn find(bytes: &[u8], mark: &[u8]) -> Option<usize> {
     let (first, mut from) = (*mark.first()?, 0);
     while let Some(offset) = bytes.get(from..)?.iter().position(|&byte| byte == first) {
         let at = from + offset;
@@ -190,14 +188,22 @@ fn find(bytes: &[u8], mark: &[u8]) -> Option<usize> {
     None
 }
 
-/// Returns a value on one line, with no more characters than a report should show.
-fn shortened(value: &str) -> String {
+/// Returns untrusted text on one line of at most `most` characters, without characters that could command a terminal,
+/// reverse the direction of text or hide in it.
+pub(crate) fn shortened(value: &str, most: usize) -> String {
+    let visible = value.split_whitespace().map(|word| word.replace(is_hidden, "")).filter(|word| !word.is_empty());
     // Some containers write dates with microseconds, which are always zero.
-    let line = value.split_whitespace().collect::<Vec<_>>().join(" ").replace(".000000Z", "Z");
-    match line.char_indices().nth(MAX_VALUE) {
+    let line = visible.collect::<Vec<_>>().join(" ").replace(".000000Z", "Z");
+    match line.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }
+}
+
+fn is_hidden(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
+        || matches!(letter, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -216,15 +222,6 @@ mod tests {
         assert_eq!(encoder(b"x265 (build 199) - 3.5+1 - H.265/HEVC codec").unwrap(), "x265 (build 199) - 3.5+1");
         assert_eq!(encoder(b"x264 - cor"), None);
         assert_eq!(encoder(b"x264 - core "), Some("x264 - core".into()));
-    }
-
-    #[test]
-    fn content_credentials_are_found_wherever_they_stand_and_nothing_like_them() {
-        let with = [&[0u8; 77][..], b"jumb\0\0\0\x1e", C2PA, b"\x03c2pa\0"].concat();
-        assert_eq!(find(&with, C2PA), Some(77 + 8));
-        for without in [&b"c2pa jumd jumb"[..], &C2PA[..C2PA.len() - 1], b""] {
-            assert_eq!(find(without, C2PA), None);
-        }
     }
 
     /// Returns a JPEG without pixels that has these fields of EXIF data.
@@ -257,7 +254,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("picture.jpg");
         std::fs::write(&path, &picture).unwrap();
-        let found: Vec<(String, String)> = of_picture(&path).into_iter().map(|fact| (fact.name, fact.value)).collect();
+        let found: Vec<(String, String)> = of_exif(&path).into_iter().map(|fact| (fact.name, fact.value)).collect();
         for (name, value) in [
             ("Written by", "GIMP 2.10"),
             ("Date", "2026:11:29 21:00:00"),
@@ -281,7 +278,12 @@ mod tests {
 
     #[test]
     fn values_are_one_line_of_bounded_length() {
-        assert_eq!(shortened(" a\n\tb "), "a b");
-        assert_eq!(shortened(&"é".repeat(300)).chars().count(), MAX_VALUE + 1);
+        assert_eq!(shortened(" a\n\tb ", 9), "a b");
+        assert_eq!(shortened(&"é".repeat(300), MAX_VALUE).chars().count(), MAX_VALUE + 1);
+    }
+
+    #[test]
+    fn values_cannot_command_a_terminal_or_reverse_text() {
+        assert_eq!(shortened("a\u{1b}[31m\u{202e}gpj.exe\u{2066} \u{200b} b\0\u{feff}", 99), "a[31mgpj.exe b");
     }
 }

@@ -48,6 +48,10 @@ pub struct DecodeOptions {
     /// Token that ends the opening of a file when it is cancelled. Default: none. It does not end the decoding of
     /// frames: see [`Frames::with_cancel`](crate::Frames::with_cancel).
     pub cancel: Option<CancelToken>,
+    /// Certificates that are trusted to sign content credentials. Default: none, so that no signer's identity is
+    /// checked.
+    #[cfg(feature = "c2pa")]
+    pub trust_list: Option<crate::TrustList>,
 }
 
 impl DecodeOptions {
@@ -110,6 +114,14 @@ impl DecodeOptions {
     #[must_use]
     pub fn with_cancel(mut self, cancel: &CancelToken) -> Self {
         self.cancel = Some(cancel.clone());
+        self
+    }
+
+    /// Checks the signers of content credentials against a list of trusted certificates.
+    #[cfg(feature = "c2pa")]
+    #[must_use]
+    pub fn with_trust_list(mut self, list: &crate::TrustList) -> Self {
+        self.trust_list = Some(list.clone());
         self
     }
 

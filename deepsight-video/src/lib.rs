@@ -8,6 +8,7 @@ mod byte_queue;
 #[cfg(test)]
 #[path = "../tests/suite/clips.rs"]
 mod clips;
+mod credentials;
 mod cure;
 mod decode;
 mod error;
@@ -44,6 +45,8 @@ mod video;
 mod y4m;
 
 pub use animation::{Animation, AnimationFrames};
+#[cfg(feature = "c2pa")]
+pub use credentials::TrustList;
 pub use error::VideoError;
 pub use ffmpeg::DecodeOptions;
 pub use frames::Frames;

@@ -150,7 +150,8 @@ impl Media {
         }
     }
 
-    /// Returns the description of the file for a report: path, size and probed properties, without the hash.
+    /// Returns the description of the file for a report: path, size and probed properties, without the hash. With the
+    /// feature `c2pa`, this reads the whole file if it has content credentials.
     pub fn input(&self) -> Input {
         match self {
             Self::Video(video) => {

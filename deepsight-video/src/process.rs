@@ -2,7 +2,7 @@ use std::{
     collections::VecDeque,
     io::{self, BufRead, BufReader, Read, Write},
     path::PathBuf,
-    process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -33,6 +33,28 @@ pub(crate) struct Process {
 /// Longest wait for the last lines of standard error after a process has ended. They tell how many frames it decoded.
 /// They are there at once, but on a busy machine the thread that reads them may wait seconds for its turn.
 const LAST_LINES: Duration = Duration::from_secs(10);
+
+/// Starts `command` so that only this process ends it: in a process group of its own, which a terminal's Ctrl-C does
+/// not reach, and without the signals by which a supervisor such as Slurm ends every process of a job. Otherwise ffmpeg
+/// could end first, and a clip would be judged by what was decoded until then.
+#[cfg(unix)]
+pub(crate) fn spawn_apart(command: &mut Command) -> io::Result<Child> {
+    use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+
+    std::os::unix::process::CommandExt::process_group(command, 0);
+    // The child inherits the mask of this thread. SIGKILL cannot be blocked.
+    let blocked: SigSet = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+    let before = blocked.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    let child = command.spawn();
+    // This fails for an unknown `how` only. Another thread handles the signals meanwhile.
+    let _ = before.thread_set_mask();
+    child
+}
+
+#[cfg(not(unix))]
+pub(crate) fn spawn_apart(command: &mut Command) -> io::Result<Child> {
+    command.spawn()
+}
 
 /// The exit status and last messages of a process.
 pub(crate) struct Ending {
@@ -108,11 +130,9 @@ impl Process {
         // `FfmpegCommand::spawn` always opens a pipe to standard input, so the inner command is spawned.
         let command = command.as_inner_mut();
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(command, 0);
         let program = PathBuf::from(command.get_program());
         let failed = |source| VideoError::Spawn { program: program.clone(), source };
-        let mut child = match command.spawn() {
+        let mut child = match spawn_apart(command) {
             Ok(child) => child,
             Err(source) if source.kind() == io::ErrorKind::NotFound => {
                 return Err(VideoError::missing(&program));

@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::ffmpeg::Programs;
+use crate::process::spawn_apart;
 use crate::{DecodeOptions, Sampling, Video, VideoError};
 
 /// Most bytes of ffmpeg's messages that are kept.
@@ -94,10 +95,7 @@ impl Encoder {
         let even = ["-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2"];
         let codec = ["-c:v", "libx264", "-crf", &crf, "-preset", "medium", "-pix_fmt", "yuv420p", "-f", "mp4", "-y"];
         let mut command = Command::new(&program);
-        // A terminal's Ctrl-C must not reach the child: this process shuts down in order, and ends the child itself.
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command
+        command
             .args(["-hide_banner", "-loglevel", "error"])
             .args(input)
             .args(even)
@@ -106,9 +104,10 @@ impl Encoder {
             .arg(output)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("cannot run {}: {error}", program.display()))?;
+            .stderr(Stdio::piped());
+        // This process shuts down in order, and ends the child itself.
+        let mut child =
+            spawn_apart(&mut command).map_err(|error| format!("cannot run {}: {error}", program.display()))?;
         let messages = child.stderr.take().map(|stderr| thread::spawn(move || said(stderr)));
         Ok(Self { child, messages })
     }

@@ -100,7 +100,7 @@ impl Still {
         (input.width, input.height) = (Some(self.width), Some(self.height));
         input.rotation = Some((turns(self.orientation) + self.options.turn % 4 * 90) % 360);
         input.frames = Some(1);
-        input.facts = facts::of_picture(&self.path);
+        input.facts = facts::of_picture(&self.path, &self.options);
         input
     }
 

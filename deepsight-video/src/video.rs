@@ -10,7 +10,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    DecodeOptions, Frames, Limit, Note, Sampling, VideoError, cure,
+    DecodeOptions, Frames, Limit, Note, Sampling, VideoError, credentials, cure,
     ffmpeg::{self, Programs},
     orientation::Orientation,
     picture::Picture,
@@ -178,12 +178,14 @@ impl Video {
         sha256(&self.path)
     }
 
-    /// Returns the description of this video for a report: path, size and probed properties, without the hash.
+    /// Returns the description of this video for a report: path, size and probed properties, without the hash. With the
+    /// feature `c2pa`, this reads the whole file if it has content credentials.
     pub fn input(&self) -> Input {
         let mut input = Input::from(&self.info);
         input.path = self.path.to_string_lossy().into_owned();
         input.bytes = Some(self.bytes);
         input.facts.clone_from(&self.facts);
+        input.facts.extend(credentials::facts(&self.path, &self.options));
         input
     }
 }

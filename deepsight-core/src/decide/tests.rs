@@ -531,7 +531,7 @@ fn a_sparse_look_and_a_look_that_found_nobody_say_how_densely_they_looked() {
         sentences.into_iter().find(|sentence| sentence.contains("looked at"))
     };
     let sparse = "30 frames were looked at, one every 21 s: what lasts a shorter time may be missed. More frames show \
-                  more (--fps).";
+                  more (setting fps).";
     assert_eq!(said(21.0, findings(&[(&[0.1; 10], 80.0)])).as_deref(), Some(sparse));
     assert_eq!(said(0.5, findings(&[(&[0.1; 10], 80.0)])), None);
     assert!(said(0.5, findings(&[])).is_some_and(|sentence| sentence.contains("one every 0.5 s")));

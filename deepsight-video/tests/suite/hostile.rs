@@ -496,3 +496,19 @@ fn a_decoder_that_fails_or_stops_in_mid_frame_is_an_error() {
     let message = error.unwrap().to_string();
     assert!(message.len() < 10_000 && message.contains("the end"), "{}", message.len());
 }
+
+/// Slurm, for one, sends the signals that end a job to each of its processes, so that ffmpeg could end first.
+#[cfg(unix)]
+#[test]
+fn signals_that_end_a_job_do_not_reach_ffmpeg_and_ffprobe() {
+    let clips = Clips::new();
+    let path = clips.ramp("clip.mkv", 30);
+    let signalled = |program: &str| {
+        let lines = format!("for name in HUP INT TERM; do kill -$name $$; done\nexec {program} \"$@\"");
+        script(&clips, &format!("{program}-signalled"), &lines)
+    };
+    let options = DecodeOptions::default().with_ffmpeg(signalled("ffmpeg")).with_ffprobe(signalled("ffprobe"));
+    let video = Video::open_with(&path, &options).unwrap();
+    let (frames, error) = drain(&video, Sampling::all());
+    assert!(frames.len() == 30 && error.is_none(), "{} frames, {error:?}", frames.len());
+}

@@ -77,6 +77,7 @@ fn cure(train: Option<&TrainError>, core: Option<&CoreError>) -> Option<&'static
         (_, Some(CoreError::OtherNetwork { .. })) => Some("see --model-name and --from"),
         (_, Some(CoreError::OtherArchitecture { .. })) => Some("--model-name names it, beside --from too"),
         (_, Some(CoreError::ActivationUnknown { .. })) => Some("give --activation gelu or --activation quick_gelu"),
+        (_, Some(CoreError::EnsembleHash { .. })) => Some("`deepsight convert --ensemble` makes it"),
         (_, Some(CoreError::HeadMissing)) => Some("see --head-weights"),
         (_, Some(CoreError::NoSuchWeights { .. })) => Some("see --weights"),
         _ => None,

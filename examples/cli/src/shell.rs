@@ -33,6 +33,7 @@ pub(crate) fn version() -> ExitCode {
         ("cuda", cfg!(feature = "cuda")),
         ("wgpu", cfg!(feature = "wgpu")),
         ("parquet", cfg!(feature = "parquet")),
+        ("c2pa", cfg!(feature = "c2pa")),
         ("fetch", cfg!(feature = "fetch")),
     ];
     let features: Vec<_> = features.into_iter().filter(|(_, built)| *built).map(|(name, _)| name).collect();

@@ -11,6 +11,9 @@ table of figures goes to standard output, the rest to standard error.
 2. SIGTERM with analyses under way, and a start on the same data: every report is still there, and what was put back
    ends.
 3. kill -9 with 20 analyses under way, twice: each of them ends, or has failed as one that may be tried again.
+4. 505 connections of one address that send the body of POST /v1/session byte by byte, with the usual limits of
+   connections: health checks and other addresses are answered meanwhile.
+5. Two keys, one with twelve videos waiting and then the other with one: they take turns, and do not see each other.
 """
 
 import argparse
@@ -30,6 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import clients
+import crowding
 import wire
 from clients import Crowd, Timeouts
 from server import CLIP, Server, find_binary
@@ -222,9 +226,12 @@ class Test:
     starts: int = 0
 
     def start(self) -> Server:
+        return self.start_with("data", *MANY, *TIMEOUTS.flags())
+
+    def start_with(self, data: str, *flags: str) -> Server:
         self.starts += 1
         log = self.folder / f"server-{self.starts}.log"
-        return Server(self.binary, self.folder / "data", log, "--queue", str(QUEUE), *MANY, *TIMEOUTS.flags())
+        return Server(self.binary, self.folder / data, log, "--queue", str(QUEUE), *flags)
 
     def crowd(self, server: Server) -> Crowd:
         return Crowd(server.port, self.small, self.large, TIMEOUTS)
@@ -407,6 +414,27 @@ def check_outcomes(server: Server, crowd: Crowd, ours: list[str]) -> str:
     return f"{counts['done']} / {counts['failed']}"
 
 
+def phase_crowding(test: Test) -> list[str]:
+    """Lets one client crowd out the others: with connections, and with videos."""
+    with test.start_with("dripping", *crowding.DRIPPING_FLAGS) as server:
+        crowd = test.crowd(server)
+        with Watch(server) as samples:
+            ends, seconds = asyncio.run(crowding.drip_sessions(crowd))
+        slowest = max(samples.health)
+        crowd.check(slowest < SLOWEST_HEALTH, f"/health/live takes {slowest:.2f} s beside dripping connections")
+        stop(server, crowd)
+        findings = crowd.findings + samples.failures
+    told = ", ".join(f"{count} × {end}" for end, count in sorted(ends.items()))
+    test.row(f"{crowding.DRIPPING} dripping connections: ended", f"{told}; the last after {seconds:.1f} s")
+    test.row("`/health/live` meanwhile: median / 95 % / longest", f"{spread(samples.health)} / {shown(slowest)}")
+    with test.start_with("keys", *crowding.key_flags()) as server:
+        crowd = test.crowd(server)
+        ended_before = asyncio.run(crowding.two_keys(crowd))
+        findings += crowd.findings
+    test.row(f"Two keys: of {crowding.MANY_CLIPS} videos of one, ended before the other's one", str(ended_before))
+    return findings
+
+
 def percentile(values: list[float], percent: int) -> float:
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1] if len(values) > 1 else values[0]
 
@@ -442,6 +470,8 @@ def run(binary: Path, folder: Path) -> tuple[list[tuple[str, str]], list[str]]:
         findings += phase_term(test, server, crowd, hashes)
     say("kill -9, twice")
     findings += phase_kill(test)
+    say("one client that crowds out the others")
+    findings += phase_crowding(test)
     test.row("The whole test", f"{time.monotonic() - started:.0f} s")
     return test.rows, findings
 

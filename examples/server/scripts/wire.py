@@ -68,9 +68,11 @@ class Connection:
         self.started = time.monotonic()
 
     @classmethod
-    async def open(cls, port: int) -> "Connection":
+    async def open(cls, port: int, address: str = "127.0.0.1") -> "Connection":
+        """Connects from an address of this machine."""
         connection = cls()
         try:
+            connection.socket.bind((address, 0))
             await asyncio.get_running_loop().sock_connect(connection.socket, ("127.0.0.1", port))
         except BaseException:
             connection.close()
@@ -155,9 +157,9 @@ async def sending(connection: Connection, data: bytes) -> AsyncIterator[None]:
             await task
 
 
-async def exchange(port: int, request: Request, patience: float = 60.0) -> Answer:
+async def exchange(port: int, request: Request, patience: float = 60.0, address: str = "127.0.0.1") -> Answer:
     """Sends one request on a new connection, and returns the answer."""
-    async with asyncio.timeout(patience), await Connection.open(port) as connection:
+    async with asyncio.timeout(patience), await Connection.open(port, address) as connection:
         async with sending(connection, request.encoded()):
             return await connection.answer()
 

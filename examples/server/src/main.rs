@@ -143,8 +143,8 @@ fn health(options: &Options) -> ExitCode {
 }
 
 /// Default filter of the log. It excludes Burn's GPU backends, because their failures are returned as errors of an
-/// analysis.
-const LOGGED: &str = "info,burn=off,cubecl=off,naga=off,wgpu=off";
+/// analysis, and the checks of content credentials, whose results are facts of a report.
+const LOGGED: &str = "info,burn=off,c2pa=off,cubecl=off,naga=off,wgpu=off";
 
 fn log_to_stderr(json: bool) {
     let filter = EnvFilter::try_from_env("DEEPSIGHT_LOG").unwrap_or_else(|_| EnvFilter::new(LOGGED));

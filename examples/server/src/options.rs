@@ -154,6 +154,11 @@ pub(crate) struct Options {
     /// Longest time that ffmpeg may take for one video
     #[arg(long, env = "DEEPSIGHT_MAX_DECODE", value_name = "TIME", default_value = "10m")]
     pub(crate) max_decode: Span,
+    /// File with certificates (PEM) that are trusted to sign content credentials; without it, no signer's identity is
+    /// checked
+    #[cfg(feature = "c2pa")]
+    #[arg(long, env = "DEEPSIGHT_C2PA_TRUST", value_name = "FILE", value_parser = trust_list)]
+    pub(crate) c2pa_trust: Option<deepsight_video::TrustList>,
 
     /// Longest time that an analysis may take in total
     #[arg(long, env = "DEEPSIGHT_MAX_ANALYSIS", value_name = "TIME", default_value = "30m")]
@@ -249,7 +254,7 @@ pub(crate) struct Options {
 }
 
 /// Number of settings.
-const SETTINGS: usize = 47;
+const SETTINGS: usize = 47 + cfg!(feature = "c2pa") as usize;
 
 /// Settings that the server takes over on SIGHUP.
 pub(crate) const RELOADABLE: [&str; 10] = [
@@ -325,6 +330,8 @@ impl Options {
             ("max-pixels-per-byte", self.max_pixels_per_byte.to_string()),
             ("max-frames", self.max_frames.to_string()),
             ("max-decode", self.max_decode.to_string()),
+            #[cfg(feature = "c2pa")]
+            ("c2pa-trust", self.c2pa_trust.as_ref().map_or("none".into(), |list| format!("{list:?}"))),
             ("max-analysis", self.max_analysis.to_string()),
             ("keep-videos", self.keep_videos.to_string()),
             ("keep-bytes", self.keep_bytes.to_string()),
@@ -395,6 +402,12 @@ impl fmt::Display for Role {
             Self::Worker => "worker",
         })
     }
+}
+
+#[cfg(feature = "c2pa")]
+fn trust_list(path: &str) -> Result<deepsight_video::TrustList, String> {
+    let pem = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    deepsight_video::TrustList::from_pem(&pem).map_err(|error| error.to_string())
 }
 
 /// A network of addresses, or one address.

@@ -498,7 +498,13 @@ pub(crate) fn decoding(options: &Options) -> DecodeOptions {
         .with_max_duration_seconds(options.max_duration.0.as_secs().max(1))
         .with_max_pixels(options.max_pixels)
         .with_max_wait(options.max_decode.0);
-    DecodeOptions::default().with_limits(limits)
+    let decoding = DecodeOptions::default().with_limits(limits);
+    #[cfg(feature = "c2pa")]
+    let decoding = match &options.c2pa_trust {
+        Some(list) => decoding.with_trust_list(list),
+        None => decoding,
+    };
+    decoding
 }
 
 /// Removes expired videos and reports, and the oldest ones over the limits of size, every [`SWEEP`].

@@ -14,19 +14,23 @@ import numpy as np
 import timm
 import torch
 
+# One size for most: the networks share all of their code, and differ in widths and depths.
+SIZES = {
+    "efficientnet_b0": [(64, 64), (65, 97)],
+    "efficientnet_b3": [(64, 64), (75, 51)],
+    "tf_efficientnet_b0": [(64, 64), (65, 97)],
+    "tf_efficientnet_b4": [(64, 64), (65, 97)],
+    "efficientnet_lite0": [(64, 64), (63, 85)],
+    "efficientnet_lite2": [(64, 64), (63, 85)],
+}
+# Our names, timm's names and the sizes of the images.
 MODELS = {
-    "efficientnet_b0": ("efficientnet_b0", [(64, 64), (65, 97)]),
-    "efficientnet_b3": ("efficientnet_b3", [(64, 64), (75, 51)]),
-    "efficientnet_b5": ("efficientnet_b5", [(64, 64)]),
-    "tf_efficientnet_b0": ("tf_efficientnet_b0", [(64, 64), (65, 97)]),
-    "tf_efficientnet_b4": ("tf_efficientnet_b4", [(64, 64), (65, 97)]),
-    "tf_efficientnet_b6": ("tf_efficientnet_b6", [(64, 64)]),
-    "tf_efficientnet_b7": ("tf_efficientnet_b7", [(64, 64)]),
-    "efficientnet_lite0": ("tf_efficientnet_lite0", [(64, 64), (63, 85)]),
-    "efficientnet_lite1": ("tf_efficientnet_lite1", [(64, 64)]),
-    "efficientnet_lite2": ("tf_efficientnet_lite2", [(64, 64), (63, 85)]),
-    "efficientnet_lite3": ("tf_efficientnet_lite3", [(64, 64)]),
-    "efficientnet_lite4": ("tf_efficientnet_lite4", [(64, 64)]),
+    ours: (theirs, SIZES.get(ours, [(64, 64)]))
+    for ours, theirs in [
+        *((f"efficientnet_b{n}", f"efficientnet_b{n}") for n in range(8)),
+        *((f"tf_efficientnet_b{n}", f"tf_efficientnet_b{n}") for n in range(8)),
+        *((f"efficientnet_lite{n}", f"tf_efficientnet_lite{n}") for n in range(5)),
+    ]
 }
 
 

@@ -15,22 +15,6 @@ type AnyBackend = burn::backend::Flex;
 #[cfg(not(feature = "flex"))]
 type AnyBackend = burn::backend::NdArray;
 
-/// The networks in `logits.json`.
-const EXPORTED: [Architecture; 12] = [
-    Architecture::EfficientNetB0,
-    Architecture::EfficientNetB3,
-    Architecture::EfficientNetB5,
-    Architecture::TfEfficientNetB0,
-    Architecture::TfEfficientNetB4,
-    Architecture::TfEfficientNetB6,
-    Architecture::TfEfficientNetB7,
-    Architecture::EfficientNetLite0,
-    Architecture::EfficientNetLite1,
-    Architecture::EfficientNetLite2,
-    Architecture::EfficientNetLite3,
-    Architecture::EfficientNetLite4,
-];
-
 /// Returns the weights computed by the formula.
 fn weights(architecture: Architecture, expected: &Value) -> StateDict {
     let network = architecture.config().init::<AnyBackend>(&Default::default());
@@ -132,7 +116,7 @@ fn the_paddings_of_efficientnet_pytorch_and_deepfakebench_give_their_logits_and_
 
 #[test]
 fn the_fused_engine_agrees_with_timm_on_every_instruction_set() {
-    for architecture in EXPORTED {
+    for architecture in Architecture::ALL {
         for set in InstructionSet::available() {
             let difference = fused_differs_by(architecture, set);
             assert!(difference < TOLERANCE, "{architecture} on {set}: {difference}");
@@ -198,7 +182,7 @@ agrees_with_timm!(burn::backend::NdArray, "ndarray", ndarray);
 
 #[test]
 fn tensors_have_timms_names() {
-    for architecture in EXPORTED {
+    for architecture in Architecture::ALL {
         let network = architecture.config().init::<AnyBackend>(&Default::default());
         let ours: Vec<_> = network.state_shapes().into_keys().collect();
         let timm = expected(architecture)["names"].clone();

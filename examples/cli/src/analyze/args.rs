@@ -10,6 +10,8 @@ use deepsight_core::report::Paper;
 use deepsight_core::{Aggregation, AnalyzerConfig, Classifier, Engine, Error, Models, Precision, Report, Threads};
 use deepsight_device::Device;
 use deepsight_face::MtcnnConfig;
+#[cfg(feature = "c2pa")]
+use deepsight_video::TrustList;
 use deepsight_video::{DecodeLimits, DecodeOptions, HwAccel};
 
 use crate::clip::{FrameCount, Look};
@@ -84,6 +86,10 @@ pub struct Args {
     /// that a player shows
     #[arg(long, value_name = "N")]
     pub stream: Option<u32>,
+    /// Certificates (PEM) that are trusted to sign content credentials; without them, no signer's identity is checked
+    #[cfg(feature = "c2pa")]
+    #[arg(long, value_name = "FILE", value_parser = trust_list)]
+    pub c2pa_trust: Option<TrustList>,
     /// Longest clip in seconds, 1 to 604800 (a week); a longer one is refused
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_DURATION))]
@@ -323,6 +329,11 @@ impl Args {
             Some(stream) => options.with_stream(stream),
             None => options,
         };
+        #[cfg(feature = "c2pa")]
+        let options = match &self.c2pa_trust {
+            Some(list) => options.with_trust_list(list),
+            None => options,
+        };
         match self.hwaccel {
             Some(hwaccel) => options.with_hwaccel(hwaccel),
             None => options,
@@ -398,6 +409,12 @@ fn side(text: &str) -> Result<u32, String> {
     let value: u32 = text.parse().map_err(|_| "not a whole number".to_owned())?;
     let usable = MtcnnConfig::new().with_max_side(value).validate();
     usable.map(|()| value).map_err(|error| error.to_string())
+}
+
+#[cfg(feature = "c2pa")]
+fn trust_list(path: &str) -> Result<TrustList, String> {
+    let pem = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    TrustList::from_pem(&pem).map_err(|error| error.to_string())
 }
 
 fn positive(text: &str) -> Result<f64, String> {

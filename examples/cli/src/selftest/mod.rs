@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use burn::tensor::backend::Backend;
 use clap::Parser;
-use deepsight_core::with_causes;
+use deepsight_core::{model::Architecture, with_causes};
 use deepsight_device::{Device, with_backend};
 
 use self::table::{Check, Table};
@@ -34,9 +34,9 @@ pub struct Args {
     /// Device to check
     #[arg(long, value_name = "DEVICE", default_value_t = Device::default(), help = Device::help("Device to check"))]
     device: Device,
-    /// Run only the checks whose name contains this text
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    only: String,
+    /// Run only the checks whose name contains this text, or one of these texts if repeated
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
 }
 
 /// Runs the checks on the device that the flags name, and returns the exit code.
@@ -53,7 +53,7 @@ pub fn main(args: &Args) -> ExitCode {
 /// Runs every check, even if an earlier one failed.
 fn on<B: Backend>(table: &mut Table, device: &B::Device) {
     table.check("detector, 7 photographs", || detector::photographs::<B>(device));
-    for architecture in classifier::ARCHITECTURES {
+    for architecture in Architecture::ALL {
         table.check(&format!("{architecture}, golden inputs"), || classifier::golden::<B>(architecture, device));
     }
     table.check("vision transformer, golden inputs", || classifier::golden_transformer::<B>(device));

@@ -239,6 +239,7 @@ fn the_script_for_slurm_continues_after_a_kill_and_its_shards_are_merged() {
             .env("DEVICE", deepsight_device::Device::default().to_string());
         command.env("MANIFEST", clips.at("clips.txt")).env("OUTPUT_DIR", clips.at("results"));
         command.env("SLURM_ARRAY_TASK_ID", shard.to_string()).env("SLURM_ARRAY_TASK_COUNT", "3");
+        command.env("SLURM_CPUS_PER_TASK", "8");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     };
