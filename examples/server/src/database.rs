@@ -29,7 +29,11 @@ impl FromStr for DatabaseAddress {
 
 impl fmt::Display for DatabaseAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ok(url) = Url::parse(&self.0) else { return f.write_str("of another form") };
+        // The slash of a password that was not encoded ends what looks like a host and a port.
+        let is_split = |url: &Url| url.username().is_empty() && self.0.contains('@');
+        let Some(url) = Url::parse(&self.0).ok().filter(|url| !is_split(url)) else {
+            return f.write_str("of another form");
+        };
         let parameter = |name| url.query_pairs().find(|(found, _)| found == name).map(|(_, value)| value.into_owned());
         let host = url.host_str().filter(|host| !host.is_empty()).map(ToOwned::to_owned).or_else(|| parameter("host"));
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
@@ -60,6 +64,7 @@ mod tests {
             ("host=db.example user=desk password=secret", "of another form"),
             ("postgres://desk:sec ret@db.example/videos", "postgres://db.example/videos"),
             ("postgres://desk:secret@:x/videos", "of another form"),
+            ("postgres://desk:123/secret@db.example/videos", "of another form"),
         ] {
             let address: DatabaseAddress = text.parse().unwrap();
             assert_eq!(address.to_string(), shown);

@@ -39,11 +39,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Time that the delivery of a webhook may take once all analyses have ended.
 const SENDERS: Duration = Duration::from_secs(2);
 
+/// Shortest `--lease`.
+const SHORTEST_LEASE: Duration = Duration::from_secs(2);
+
 /// An error that keeps the server from starting or stops it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error("--role {0} needs --database, because processes share the queue only there")]
     Role(Role),
+    #[error("--lease must be at least {} s, because a process needs a second after an error of the database", SHORTEST_LEASE.as_secs())]
+    Lease,
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
@@ -298,13 +303,14 @@ fn listen(app: &App) {
     });
 }
 
-/// Checks that the role is possible with the database.
+/// Checks that the role is possible with the database, and the lease long enough.
 ///
 /// # Errors
-/// Returns an error if the role needs a database that processes share.
+/// Returns an error if the role needs a database that processes share, or the lease is too short.
 pub(crate) fn check_role(options: &Options) -> Result<(), StartError> {
     match options.database {
         None if options.role != Role::All => Err(StartError::Role(options.role)),
+        _ if options.lease.0 < SHORTEST_LEASE => Err(StartError::Lease),
         _ => Ok(()),
     }
 }
@@ -475,11 +481,13 @@ impl RunningServer {
             while senders.iter().any(|sender| !sender.is_finished()) && Instant::now() < patience {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            jobs.leave();
         });
+        let jobs = app.jobs.clone();
         let orderly = async {
-            // An error here is a panic of a task. Neither is expected to panic, and the log would show it.
+            // An error here is a panic of a task. None is expected to panic, and the log would show it.
             let _ = tokio::join!(stopped, serving);
+            // Requests under way need their place among the processes.
+            let _ = tokio::task::spawn_blocking(move || jobs.leave()).await;
         };
         tokio::select! {
             () = orderly => tracing::info!("stopped"),

@@ -530,12 +530,18 @@ impl QueueState {
     /// Stores why an analysis failed, and prepares its webhook if it has one.
     fn fail(&self, analysis: &Analysis, problem: &Failure) -> Result<(), StoreError> {
         if !analysis.is_stored() {
-            return self.store.answer(analysis, Err(problem));
+            return self.store.answer(analysis, Err(problem), || self.delete_upload(analysis));
         }
         if self.store.fail(analysis, Moment::now(), problem)? {
             self.announce(&analysis.id)?;
         }
         Ok(())
+    }
+
+    fn delete_upload(&self, analysis: &Analysis) {
+        if let Some(name) = &analysis.upload {
+            self.uploads.delete(name);
+        }
     }
 
     fn announce(&self, id: &str) -> Result<(), StoreError> {
@@ -546,13 +552,15 @@ impl QueueState {
     }
 
     fn leave(&self, live: &Live) {
+        let mut lives = locked(&self.live);
+        // Another attempt may have taken its place, and holds the analysis.
+        if lives.get(&live.id).is_some_and(|known| !std::ptr::eq(&**known, live)) {
+            return;
+        }
+        lives.remove(&live.id);
+        drop(lives);
         if let Some(shared) = &self.shared {
             shared.let_go(&live.id);
-        }
-        let mut lives = locked(&self.live);
-        // Another attempt may have taken its place.
-        if lives.get(&live.id).is_some_and(|known| std::ptr::eq(&**known, live)) {
-            lives.remove(&live.id);
         }
     }
 

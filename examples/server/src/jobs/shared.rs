@@ -13,6 +13,7 @@ use super::{Admission, End, Job, Jobs, Live, QueueState, Reply, Scored, Sink};
 use crate::domain::{Analysis, Failure, Moment, Status, UnderWay};
 use crate::locked::locked;
 use crate::options::Role;
+use crate::random::id;
 use crate::store::{Crowd, Reserved, Store, StoreError};
 
 /// Longest time until progress is stored.
@@ -176,8 +177,9 @@ impl Shared {
 
     /// Tells the clients of predictions for which `is_wanted` is true that the server stops.
     pub(super) fn refuse(&self, is_wanted: impl Fn(&str) -> bool) {
-        let ids: Vec<String> = locked(&self.asked).keys().filter(|id| is_wanted(id)).cloned().collect();
-        for id in ids {
+        // `is_wanted` may take another lock, so this one is not held meanwhile.
+        let ids: Vec<String> = locked(&self.asked).keys().cloned().collect();
+        for id in ids.into_iter().filter(|id| is_wanted(id)) {
             self.reply(&id, Err(Failure::stopping()));
             self.tell(|news| news.withdrawn.push(id));
         }
@@ -222,11 +224,14 @@ impl Jobs {
 impl QueueState {
     pub(super) fn reserve(&self, shared: &Arc<Shared>, client: &str) -> Result<Admission, Failure> {
         let (limit, client_limit) = self.admissions.limits();
-        let reserved = self.free_places(shared).and_then(|()| self.store.reserve(client, limit, client_limit));
+        let place = id();
+        let reserved = self.free_places(shared).and_then(|()| self.store.reserve(&place, client, limit, client_limit));
+        if reserved.is_err() {
+            // The database may have reserved it all the same.
+            shared.tell(|news| news.places.push(place.clone()));
+        }
         match reserved.map_err(|error| Failure::of_store(&error, "the request"))? {
-            Reserved::Place(place) => {
-                Ok(Admission::Shared(Reservation { place: Some(place), shared: Arc::clone(shared) }))
-            }
+            Reserved::Place => Ok(Admission::Shared(Reservation { place: Some(place), shared: Arc::clone(shared) })),
             Reserved::TooMany(crowd) => Err(Failure::too_many_jobs(client_limit, self.retry_in(crowd))),
             Reserved::Full(crowd) => Err(Failure::queue_full(limit, self.retry_in(crowd))),
         }

@@ -95,13 +95,11 @@ impl QueueState {
         let started = Instant::now();
         let outcome = self.analyze(&live, &analysis, upload.path(), video, stored);
         let took = started.elapsed();
-        let is_cancelled = matches!(outcome, Err(StoppedAnalysis::Cancelled));
         // If the report is not stored, the video is deleted here, before the client gets the answer.
-        let upload = match (stored, &sink) {
-            (true, _) => Some(upload),
-            // Another attempt may follow.
-            (false, Sink::Store) if is_cancelled => Some(upload),
-            (false, _) => {
+        // In a shared queue, the store does that: another process may have taken the prediction.
+        let upload = match &sink {
+            Sink::Store => Some(upload),
+            Sink::Reply(_) => {
                 drop(upload.release());
                 None
             }
@@ -128,7 +126,7 @@ impl QueueState {
                 // Sending fails if the client has gone; it needs no answer then.
                 drop(reply.send(Ok(report)));
             }
-            (Ok((report, seen)), Sink::Store) => match self.keep(&analysis, &report, &seen) {
+            (Ok((report, seen)), Sink::Store) => match self.keep_patiently(&live, &analysis, &report, &seen) {
                 Ok(()) => self.told(&report, took),
                 Err(error) => {
                     self.failed(&analysis, &Failure::of_store(&error, "the report"), None);
@@ -376,11 +374,24 @@ impl QueueState {
         Ok((without_paths(report, path), Seen { pictures, look }))
     }
 
+    /// Stores a report. Retries every second while the database cannot be reached and the analysis is this process's.
+    fn keep_patiently(&self, live: &Live, analysis: &Analysis, report: &Report, seen: &Seen) -> Result<(), StoreError> {
+        loop {
+            match self.keep(analysis, report, seen) {
+                Err(error) if error.is_passing() && !live.is_cancelled() && !self.is_stopping() => {
+                    tracing::warn!(error = with_causes(&error), "cannot store a report; trying again");
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
     fn keep(&self, analysis: &Analysis, report: &Report, seen: &Seen) -> Result<(), StoreError> {
         let failed = |error: &dyn std::error::Error| StoreError::Content(serde::ser::Error::custom(error.to_string()));
         if !analysis.is_stored() {
             let json = report.to_json().map_err(|error| failed(&error))?;
-            return self.store.answer(analysis, Ok(&json));
+            return self.store.answer(analysis, Ok(&json), || self.delete_upload(analysis));
         }
         let signed = match &self.signing_key {
             Some(key) => {

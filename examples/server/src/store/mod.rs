@@ -87,6 +87,15 @@ impl StoreError {
         error.code == ErrorCode::DiskFull || error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
     }
 
+    /// Returns whether the same may succeed later, without anyone's help. A file of SQLite has no such errors.
+    pub(crate) fn is_passing(&self) -> bool {
+        #[cfg(feature = "postgres")]
+        if let Self::Postgres(error) = self {
+            return error.is_passing();
+        }
+        false
+    }
+
     /// Returns whether a value that must be unique exists already.
     pub(crate) fn is_taken(&self) -> bool {
         #[cfg(feature = "postgres")]
@@ -103,6 +112,9 @@ impl Failure {
         if error.is_full() {
             tracing::error!(error = with_causes(error), "the disk is full");
             return Self::disk_full(what);
+        }
+        if matches!(error, StoreError::Lost) {
+            return Self::interrupted("The server gave up its part in the queue. Send the video again.");
         }
         Self::hide(error)
     }

@@ -19,8 +19,7 @@ const QUEUE_LOCK: i64 = 0x6465_6570_0003;
 /// The outcome of a reservation in the queue.
 #[derive(Debug)]
 pub(crate) enum Reserved {
-    /// The place has this id.
-    Place(String),
+    Place,
     Full(Crowd),
     /// The client is at its limit.
     TooMany(Crowd),
@@ -214,7 +213,13 @@ impl Store {
     }
 
     /// Reserves a place in the queue, unless it has `most` or the client has `most_of_client` waiting or running.
-    pub(crate) fn reserve(&self, client: &str, most: u32, most_of_client: u32) -> Result<Reserved, StoreError> {
+    pub(crate) fn reserve(
+        &self,
+        place: &str,
+        client: &str,
+        most: u32,
+        most_of_client: u32,
+    ) -> Result<Reserved, StoreError> {
         let crowd = self.crowd()?;
         let transaction = self.queue_transaction()?;
         let sql = "SELECT (SELECT count(*) FROM analyses WHERE status IN ('queued', 'running') AND client = ?1)
@@ -228,11 +233,10 @@ impl Store {
         if row.get::<u64>("all_waiting")? >= u64::from(most) {
             return Ok(Reserved::Full(crowd));
         }
-        let place = id();
         let sql = "INSERT INTO admissions (id, client, process) VALUES (?1, ?2, ?3)";
-        transaction.execute(sql, values![&place, client, self.process()])?;
+        transaction.execute(sql, values![place, client, self.process()])?;
         transaction.commit()?;
-        Ok(Reserved::Place(place))
+        Ok(Reserved::Place)
     }
 
     /// Frees a reserved place.
@@ -250,8 +254,13 @@ impl Store {
     }
 
     /// Removes a prediction, and stores its result for the process that waits for it. Does nothing if the prediction
-    /// was withdrawn or is not this process's any more.
-    pub(crate) fn answer(&self, analysis: &Analysis, result: Result<&str, &Failure>) -> Result<(), StoreError> {
+    /// was withdrawn or is not this process's any more. Calls `delete_video` before the result can be read.
+    pub(crate) fn answer(
+        &self,
+        analysis: &Analysis,
+        result: Result<&str, &Failure>,
+        delete_video: impl FnOnce(),
+    ) -> Result<(), StoreError> {
         let (report, problem) = match result {
             Ok(report) => (Some(report), None),
             Err(problem) => (None, Some(serde_json::to_string(problem)?)),
@@ -261,6 +270,7 @@ impl Store {
         if transaction.execute(sql, values![&analysis.id, &analysis.process])? > 0 {
             let sql = "INSERT INTO answers (id, asker, report, problem) VALUES (?1, ?2, ?3, ?4)";
             transaction.execute(sql, values![&analysis.id, &analysis.asker, report, problem])?;
+            delete_video();
         }
         transaction.commit()
     }

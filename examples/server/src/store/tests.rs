@@ -432,7 +432,7 @@ mod shared {
             lost.add_upload("c1", Moment(1)).unwrap();
             lost.ask(&question).unwrap();
             lost.add_upload("half", Moment(1)).unwrap();
-            assert!(matches!(lost.reserve("d", 9, 9).unwrap(), Reserved::Place(_)));
+            assert!(matches!(lost.reserve("p0", "d", 9, 9).unwrap(), Reserved::Place));
             assert_eq!(one.unused_uploads().unwrap().len(), 0, "a process writes it");
             std::thread::sleep(Duration::from_millis(5));
             assert_eq!((one.bury().unwrap(), two.bury().unwrap()), (1, 0));
@@ -460,14 +460,14 @@ mod shared {
     #[test]
     fn places_are_counted_over_all_processes() {
         over_two(|one, two, _| {
-            let Reserved::Place(place) = one.reserve("a", 3, 2).unwrap() else { panic!("there are places") };
-            assert!(matches!(two.reserve("a", 3, 2).unwrap(), Reserved::Place(_)));
-            assert!(matches!(two.reserve("a", 3, 2).unwrap(), Reserved::TooMany(_)));
+            assert!(matches!(one.reserve("p1", "a", 3, 2).unwrap(), Reserved::Place));
+            assert!(matches!(two.reserve("p2", "a", 3, 2).unwrap(), Reserved::Place));
+            assert!(matches!(two.reserve("p3", "a", 3, 2).unwrap(), Reserved::TooMany(_)));
             submit(one, "b1");
-            let Reserved::Full(crowd) = two.reserve("c", 3, 2).unwrap() else { panic!("the queue is full") };
+            let Reserved::Full(crowd) = two.reserve("p3", "c", 3, 2).unwrap() else { panic!("the queue is full") };
             assert_eq!((crowd.waiting, crowd.workers), (3, 2));
-            one.free(&place).unwrap();
-            assert!(matches!(two.reserve("c", 3, 2).unwrap(), Reserved::Place(_)));
+            one.free("p1").unwrap();
+            assert!(matches!(two.reserve("p3", "c", 3, 2).unwrap(), Reserved::Place));
         });
     }
 
@@ -482,14 +482,16 @@ mod shared {
             assert_eq!(one.page(&Filter::default(), None, 9).unwrap().items.len(), 0);
             let taken = two.take_next(Moment(9)).unwrap().unwrap();
             assert!(!taken.is_stored() && one.take_answer("a1").unwrap().is_none());
-            two.answer(&taken, Ok("{}")).unwrap();
-            two.answer(&taken, Ok("{}")).unwrap();
+            let mut deleted = 0;
+            two.answer(&taken, Ok("{}"), || deleted += 1).unwrap();
+            two.answer(&taken, Ok("{}"), || deleted += 1).unwrap();
+            assert_eq!(deleted, 1, "the video is deleted by the process that holds the prediction");
             assert_eq!(one.take_answer("a1").unwrap(), Some(Ok("{}".into())));
             assert!(one.take_answer("a1").unwrap().is_none() && one.get("a1").unwrap().is_none());
             ask("a2");
             let taken = two.take_next(Moment(9)).unwrap().unwrap();
             one.withdraw("a2").unwrap();
-            two.answer(&taken, Err(&Failure::internal())).unwrap();
+            two.answer(&taken, Err(&Failure::internal()), || {}).unwrap();
             assert!(one.take_answer("a2").unwrap().is_none(), "the client has gone");
         });
     }

@@ -388,8 +388,9 @@ impl Writing {
 
     /// Ends the claim before the response is sent, so that the next request finds none.
     async fn end(mut self) {
-        self.is_over = true;
         free(&self.app, &self.id).await;
+        // If the request is dropped before this, `drop` ends the claim.
+        self.is_over = true;
     }
 }
 

@@ -351,6 +351,26 @@ fn the_commands_check_and_audit_read_the_database() {
     assert!(code == Some(0) && text.contains("ok   database: postgres:///"), "{text}");
 }
 
+/// Its machine may be suspended, or the network may be gone.
+#[cfg(unix)]
+#[tokio::test]
+async fn what_a_frozen_worker_holds_is_analyzed_by_another_and_nothing_is_stored_twice() {
+    let (Some(group), clips) = (Group::new(), Clips::new()) else { return };
+    let start = |role| group.start(&["--role", role, "--workers", "1", "--lease", "2s"]);
+    let (api, frozen) = (start("api"), start("worker"));
+    let request = api.post("/v1/analyses?frames=150").multipart(form(&clips.noisy()));
+    let id = id(&request.send().await.unwrap().json().await.unwrap());
+    group.until("SELECT status FROM analyses", "running").await;
+    frozen.signal("STOP");
+    let _other = start("worker");
+    group.until("SELECT status, attempts FROM analyses", "done|2").await;
+    frozen.signal("CONT");
+    // It joins again, as a new process.
+    group.until("SELECT count(*) FROM processes WHERE role = 'worker'", "2").await;
+    assert_eq!(group.sql(&format!("SELECT count(*) FROM reports WHERE id = '{id}'")), "1");
+    group.until("SELECT status, attempts FROM analyses", "done|2").await;
+}
+
 /// Numbers from a seed: the same in each run.
 struct Random(u64);
 

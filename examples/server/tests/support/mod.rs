@@ -202,13 +202,19 @@ impl Server {
     /// Asks the server to stop, as an orchestrator does.
     #[cfg(unix)]
     pub(crate) fn terminate(&self) {
-        assert!(Command::new("kill").arg(self.pid().to_string()).status().unwrap().success());
+        self.signal("TERM");
     }
 
     /// Asks the server to read its settings again.
     #[cfg(unix)]
     pub(crate) fn hang_up(&self) {
-        assert!(Command::new("kill").arg("-HUP").arg(self.pid().to_string()).status().unwrap().success());
+        self.signal("HUP");
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        assert!(kill.unwrap().success());
     }
 
     /// Waits for the server to end by itself.

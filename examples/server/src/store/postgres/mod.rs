@@ -78,7 +78,31 @@ impl PostgresError {
     pub(super) fn is_taken(&self) -> bool {
         self.has(&SqlState::UNIQUE_VIOLATION)
     }
+
+    /// Returns whether the same statement may succeed later: the connection failed, the database stops or starts, or
+    /// a lock could not be had.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Slow | Self::Lost | Self::Connect { .. } => true,
+            // Classes of errors: connection, transaction, objects in use, and the operator's intervention.
+            Self::Statement(error) => {
+                let code = error.code().map(SqlState::code).unwrap_or_default();
+                error.is_closed() || ["08", "40", "55", "57"].iter().any(|class| code.starts_with(class))
+            }
+            Self::Address(_) | Self::Tls | Self::Thread(_) => false,
+        }
+    }
 }
+
+/// Limits of a connection. A machine that is gone, or a process that is stopped, must not hold locks until TCP notices:
+/// the other processes wait for them.
+const LIMITS: &str = "\
+SET idle_in_transaction_session_timeout = '10s';
+SET lock_timeout = '10s';
+SET statement_timeout = '50s';
+SET tcp_keepalives_idle = 30;
+SET tcp_keepalives_interval = 10;
+SET tcp_keepalives_count = 3;";
 
 /// The connections of a process.
 pub(super) struct Pool {
@@ -212,6 +236,7 @@ impl Pool {
             let (client, connection) = config.connect(NoTls).await?;
             // An error ends the connection, which the next statement reports.
             tokio::spawn(async move { drop(connection.await) });
+            client.batch_execute(LIMITS).await?;
             Ok(client)
         });
         let client = connected.map_err(|error| match error {
@@ -359,6 +384,10 @@ impl Lent<'_> {
     }
 
     pub(super) fn batch(&self, sql: &str) -> Result<(), StoreError> {
+        // It would wait as long again, such as for the end of a transaction.
+        if self.connection.is_stuck.load(Ordering::Relaxed) {
+            return Err(PostgresError::Lost.into());
+        }
         let (connection, sql) = (Arc::clone(&self.connection), sql.to_owned());
         self.wait(async move { connection.client.batch_execute(&sql).await })
     }
