@@ -33,6 +33,7 @@
 //! | `cuda` | NVIDIA GPUs, as [`Device::Cuda`] |
 //! | `wgpu` | other GPUs, as [`Device::Wgpu`] |
 //! | `pdf` | reports as PDF: `core::report::ReportPdf` |
+//! | `c2pa` | content credentials are checked; 213 more crates |
 //! | `signature` | signed reports: `Report::sign` and `core::report::verify` |
 //! | `train` | the module `train` |
 //!
