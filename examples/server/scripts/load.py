@@ -263,7 +263,7 @@ def phase_storm(test: Test, server: Server) -> tuple[Crowd, dict[str, str]]:
 
     test.row("200 uploads: all accepted / all analysed", f"{arrived:.1f} s / {seconds:.1f} s")
     test.row("Time to 202, request alone: median / 95 %", spread(crowd.accepts))
-    test.row("Time to 202, with coming again: median / 95 %", spread(crowd.waits))
+    test.row("Time to 202, with retries: median / 95 %", spread(crowd.waits))
     test.row("`/health/live`: median / 95 % / longest", f"{spread(samples.health)} / {shown(max(samples.health))}")
     test.row("Queue: longest / limit", f"{max(samples.queue)} / {QUEUE}")
     test.row(
