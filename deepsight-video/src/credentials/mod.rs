@@ -55,8 +55,9 @@ fn has_store(path: &Path) -> io::Result<bool> {
     let length = file.metadata()?.len();
     let mut bytes = Vec::new();
     (&mut file).take(SEARCHED).read_to_end(&mut bytes)?;
-    if facts::find(&bytes, STORE).is_some() || length <= SEARCHED {
-        return Ok(facts::find(&bytes, STORE).is_some());
+    let is_at_start = facts::find(&bytes, STORE).is_some();
+    if is_at_start || length <= SEARCHED {
+        return Ok(is_at_start);
     }
     bytes.clear();
     file.seek(SeekFrom::Start(length.saturating_sub(SEARCHED)))?;
