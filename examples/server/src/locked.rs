@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Locks a mutex, even a poisoned one: no code of the server that holds a lock leaves its value half-changed when it
 /// panics.
@@ -8,23 +8,33 @@ pub(crate) fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A claim on a value, which one holder at a time has. It ends when this is dropped.
-pub(crate) struct Claim<'a, T: Eq + Hash> {
-    claimed: &'a Mutex<HashSet<T>>,
-    value: T,
-}
+/// Values of which each may be claimed by one holder at a time. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Claims<T>(Arc<Mutex<HashSet<T>>>);
 
-impl<'a, T: Clone + Eq + Hash> Claim<'a, T> {
-    /// Claims a value; `None` if it is claimed already.
-    pub(crate) fn of(claimed: &'a Mutex<HashSet<T>>, value: T) -> Option<Self> {
-        // Lazily, because dropping a claim that was not granted would end the holder's.
-        locked(claimed).insert(value.clone()).then(|| Self { claimed, value })
+impl<T> Default for Claims<T> {
+    fn default() -> Self {
+        Self(Arc::default())
     }
 }
 
-impl<T: Eq + Hash> Drop for Claim<'_, T> {
+impl<T: Clone + Eq + Hash> Claims<T> {
+    /// Claims a value; `None` if it is claimed already.
+    pub(crate) fn claim(&self, value: T) -> Option<Claim<T>> {
+        // Lazily, because dropping a claim that was not granted would end the holder's.
+        locked(&self.0).insert(value.clone()).then(|| Claim { claims: Self::clone(self), value })
+    }
+}
+
+/// A claim on a value, until this is dropped.
+pub(crate) struct Claim<T: Eq + Hash> {
+    claims: Claims<T>,
+    value: T,
+}
+
+impl<T: Eq + Hash> Drop for Claim<T> {
     fn drop(&mut self) {
-        locked(self.claimed).remove(&self.value);
+        locked(&self.claims.0).remove(&self.value);
     }
 }
 
@@ -34,11 +44,11 @@ mod tests {
 
     #[test]
     fn a_refused_claim_does_not_end_that_of_the_holder() {
-        let claimed = Mutex::default();
-        let first = Claim::of(&claimed, 1);
-        assert!(first.is_some() && Claim::of(&claimed, 1).is_none() && Claim::of(&claimed, 1).is_none());
-        assert!(Claim::of(&claimed, 2).is_some());
+        let claims = Claims::default();
+        let first = claims.claim(1);
+        assert!(first.is_some() && claims.claim(1).is_none() && claims.claim(1).is_none());
+        assert!(claims.claim(2).is_some());
         drop(first);
-        assert!(Claim::of(&claimed, 1).is_some());
+        assert!(claims.claim(1).is_some());
     }
 }

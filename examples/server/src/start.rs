@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,13 +20,14 @@ use crate::engine::{Engine, EngineError};
 use crate::fetch::{FetchError, Fetcher};
 use crate::jobs::{JobParts, Jobs};
 use crate::keys::{KeyError, Keys};
+use crate::locked::Claims;
 use crate::metrics::{Fixed, Metrics};
 use crate::options::{Options, Role};
 use crate::serve::{Patience, serve};
 use crate::settings_file;
 use crate::store::{Store, StoreError};
 use crate::uploads::{UploadError, Uploads};
-use crate::web::{self, App, AppState, HostError, Hosts, KEEP_PARTIAL, Limits, WritingNow};
+use crate::web::{self, App, AppState, HostError, Hosts, KEEP_PARTIAL, Limits};
 use crate::webhook::{SECRET, WebhookError, Webhooks, check_settings};
 use crate::wrong_keys::WrongKeys;
 
@@ -47,7 +48,10 @@ const SHORTEST_LEASE: Duration = Duration::from_secs(2);
 pub(crate) enum StartError {
     #[error("--role {0} needs --database, because processes share the queue only there")]
     Role(Role),
-    #[error("--lease must be at least {} s, because a process needs a second after an error of the database", SHORTEST_LEASE.as_secs())]
+    #[error(
+        "--lease must be at least {} s, because a process needs a second after an error of the database",
+        SHORTEST_LEASE.as_secs()
+    )]
     Lease,
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -262,8 +266,8 @@ fn start_jobs(
         probes: Arc::new(Semaphore::new(at_once)),
         pictures: Arc::new(Semaphore::new(at_once)),
         ffmpeg: tokio::sync::Mutex::default(),
-        repeatable: Mutex::default(),
-        writing: WritingNow::default(),
+        repeatable: Claims::default(),
+        writing: Claims::default(),
         stop,
         hosts: RwLock::new(Arc::new(hosts)),
         proxies: Proxies::new(options.trusted_proxies.iter().map(|proxy| proxy.0).collect()),

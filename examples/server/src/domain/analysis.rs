@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::{Failure, Moment, Remarks, Settings};
-use crate::random::hex;
+use crate::random::{hex, id};
 
 /// The state of an analysis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -89,6 +89,32 @@ pub(crate) struct Analysis {
 }
 
 impl Analysis {
+    /// Returns a new analysis of a video that has not arrived. It is not stored.
+    pub(crate) fn new(file_name: String, settings: Settings, origin: Origin) -> Self {
+        Self {
+            seq: 0,
+            id: id(),
+            status: Status::Queued,
+            created: Moment::now(),
+            started: None,
+            finished: None,
+            file_name,
+            bytes: 0,
+            sha256: String::new(),
+            settings,
+            source: None,
+            upload: None,
+            attempts: 0,
+            origin,
+            result: None,
+            problem: None,
+            remarks: Remarks::default(),
+            process: None,
+            asker: None,
+            under_way: None,
+        }
+    }
+
     /// Returns whether it is stored after its end. A prediction is not.
     pub(crate) fn is_stored(&self) -> bool {
         self.asker.is_none()

@@ -36,27 +36,14 @@ pub(super) fn entry(action: Action) -> Entry {
 
 /// Returns a new analysis of a client.
 pub(super) fn analysis(id: &str, client: &str) -> Analysis {
+    let origin = Origin { client: client.into(), owner: client.into(), ..Origin::default() };
     Analysis {
-        seq: 0,
         id: id.into(),
-        status: Status::Queued,
         created: Moment(7),
-        started: None,
-        finished: None,
-        file_name: "clip.mp4".into(),
         bytes: 1,
         sha256: id.into(),
-        settings: Settings::default(),
-        source: None,
         upload: Some(id.into()),
-        attempts: 0,
-        origin: Origin { client: client.into(), owner: client.into(), ..Origin::default() },
-        result: None,
-        problem: None,
-        remarks: Remarks::default(),
-        process: None,
-        asker: None,
-        under_way: None,
+        ..Analysis::new("clip.mp4".into(), Settings::default(), origin)
     }
 }
 

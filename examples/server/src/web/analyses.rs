@@ -16,9 +16,8 @@ use super::problem::Problem;
 use super::receive::{Received, receive};
 use super::{App, AppState, aside};
 use crate::audit::{Action, Entry};
-use crate::domain::Moment;
 use crate::domain::report_schema::ReportSchema;
-use crate::domain::{Analysis, Origin, Remarks, Status, model_id};
+use crate::domain::{Analysis, Origin, Status, model_id};
 use crate::domain::{AnalysisView, Earlier, Similar};
 use crate::domain::{Parameters, Settings, SettingsParameters};
 use crate::jobs::{Admission, Submission};
@@ -321,38 +320,18 @@ pub(super) fn draft(received: &Received, settings: Settings, client: &Client) ->
 
 /// Returns a new analysis of a video of `client` that has not arrived.
 pub(super) fn drafted(file_name: String, settings: Settings, client: &Client) -> Analysis {
-    Analysis {
-        seq: 0,
-        id: crate::random::id(),
-        status: Status::Queued,
-        created: Moment::now(),
-        started: None,
-        finished: None,
-        file_name,
-        bytes: 0,
-        sha256: String::new(),
-        settings,
-        source: None,
-        upload: None,
-        attempts: 0,
-        origin: Origin { client: client.name.clone(), owner: client.owner.clone(), ..Origin::default() },
-        result: None,
-        problem: None,
-        remarks: Remarks::default(),
-        process: None,
-        asker: None,
-        under_way: None,
-    }
+    let origin = Origin { client: client.name.clone(), owner: client.owner.clone(), ..Origin::default() };
+    Analysis::new(file_name, settings, origin)
 }
 
 /// Claims an Idempotency-Key, and returns the analysis of an earlier request with it.
-pub(super) async fn repeated<'a>(
-    app: &'a AppState,
+pub(super) async fn repeated(
+    app: &AppState,
     client: &Client,
     key: Option<&String>,
-) -> Result<(Option<Claim<'a, (String, String)>>, Option<Analysis>), Problem> {
+) -> Result<(Option<Claim<(String, String)>>, Option<Analysis>), Problem> {
     let Some(key) = key.cloned() else { return Ok((None, None)) };
-    let claim = Claim::of(&app.repeatable, (client.owner.clone(), key.clone()));
+    let claim = app.repeatable.claim((client.owner.clone(), key.clone()));
     let claim = claim.ok_or_else(|| Problem::conflict("A request with this Idempotency-Key is still in progress."))?;
     let owner = client.owner.clone();
     let found = app.store.run(move |store| store.by_idempotency_key(&owner, &key)).await;

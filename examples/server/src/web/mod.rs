@@ -20,8 +20,7 @@ mod session;
 mod shared;
 mod shares;
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::extract::DefaultBodyLimit;
@@ -47,6 +46,7 @@ use crate::domain::DecodeBudget;
 use crate::engine::Engine;
 use crate::jobs::Jobs;
 use crate::keys::Keys;
+use crate::locked::Claims;
 use crate::metrics::Metrics;
 use crate::options::Role;
 use crate::store::{Store, StoreError};
@@ -79,9 +79,9 @@ pub(crate) struct AppState {
     /// Time and result of the last check for ffmpeg.
     pub(crate) ffmpeg: tokio::sync::Mutex<Option<(Instant, bool)>>,
     /// Requests under way that have an Idempotency-Key, as pairs of owner and key.
-    pub(crate) repeatable: Mutex<HashSet<(String, String)>>,
+    pub(crate) repeatable: Claims<(String, String)>,
     /// Uploads to which a part is being written.
-    pub(crate) writing: WritingNow,
+    pub(crate) writing: Claims<String>,
     /// True when the server stops.
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) hosts: RwLock<Arc<guard::Hosts>>,
@@ -110,7 +110,7 @@ pub(crate) struct Limits {
 }
 
 pub(crate) use guard::{HostError, Hosts, Peer};
-pub(crate) use resumable::{KEEP as KEEP_PARTIAL, WritingNow};
+pub(crate) use resumable::KEEP as KEEP_PARTIAL;
 
 impl AppState {
     pub(crate) fn limits(&self) -> Limits {

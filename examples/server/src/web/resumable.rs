@@ -1,10 +1,8 @@
 //! Handlers of uploads that arrive in parts and go on after a lost connection: the protocol tus 1.0 with its extensions
 //! for creation, expiration and termination, and the analysis of what has arrived.
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::io::SeekFrom;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use axum::Extension;
@@ -28,7 +26,7 @@ use super::problem::Problem;
 use super::receive::{BUFFER, DISK_CHECK, Received};
 use super::{App, AppState};
 use crate::domain::{AnalysisView, Moment, Parameters, SettingsParameters, shown_name};
-use crate::locked::locked;
+use crate::locked::Claim;
 use crate::store::{PartialUpload, StoreError};
 use crate::uploads::UploadError;
 
@@ -350,9 +348,6 @@ async fn analyze_arrived(app: &AppState, client: &Client, creation: Creation, id
     outcome
 }
 
-/// Names of the uploads to which a part is being written.
-pub(crate) type WritingNow = Mutex<HashSet<String>>;
-
 /// Runs `work` on an upload, if no other request changes it.
 async fn alone<T>(app: &App, id: &str, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     let writing = Writing::claim(app, id).await?;
@@ -365,16 +360,15 @@ async fn alone<T>(app: &App, id: &str, work: impl Future<Output = Result<T, Prob
 struct Writing {
     app: App,
     id: String,
-    is_over: bool,
+    /// Holds off the other requests of this process until the claim against other processes has ended. `None` then.
+    claim: Option<Claim<String>>,
 }
 
 impl Writing {
     async fn claim(app: &App, id: &str) -> Result<Self, Problem> {
         let busy = || Problem::conflict("Another request on this upload is still in progress.");
-        if !locked(&app.writing).insert(id.to_owned()) {
-            return Err(busy());
-        }
-        let writing = Self { app: App::clone(app), id: id.to_owned(), is_over: false };
+        let claim = Some(app.writing.claim(id.to_owned()).ok_or_else(busy)?);
+        let writing = Self { app: App::clone(app), id: id.to_owned(), claim };
         if app.store.is_shared() {
             let id = id.to_owned();
             let claimed = app.store.run(move |store| store.claim_partial_upload(&id)).await;
@@ -390,25 +384,26 @@ impl Writing {
     async fn end(mut self) {
         free(&self.app, &self.id).await;
         // If the request is dropped before this, `drop` ends the claim.
-        self.is_over = true;
+        self.claim = None;
     }
 }
 
 impl Drop for Writing {
     /// Ends the claim of a request whose client has disconnected.
     fn drop(&mut self) {
-        if self.is_over {
-            return;
-        }
-        let (app, id) = (App::clone(&self.app), self.id.clone());
-        if app.store.is_shared() {
-            tokio::spawn(async move { free(&app, &id).await });
-        } else {
-            locked(&app.writing).remove(&id);
+        if let Some(claim) = self.claim.take()
+            && self.app.store.is_shared()
+        {
+            let (app, id) = (App::clone(&self.app), self.id.clone());
+            tokio::spawn(async move {
+                free(&app, &id).await;
+                drop(claim);
+            });
         }
     }
 }
 
+/// Ends the claim against other processes.
 async fn free(app: &AppState, id: &str) {
     if app.store.is_shared() {
         let name = id.to_owned();
@@ -417,7 +412,6 @@ async fn free(app: &AppState, id: &str) {
             tracing::error!(error = with_causes(&error), "cannot end the claim on an upload");
         }
     }
-    locked(&app.writing).remove(id);
 }
 
 /// Returns an upload of the client, and how many of its bytes have arrived.
