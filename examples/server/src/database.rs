@@ -2,6 +2,8 @@
 
 use std::convert::Infallible;
 use std::fmt;
+#[cfg(feature = "postgres")]
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use url::Url;
@@ -12,11 +14,41 @@ use url::Url;
 pub(crate) struct DatabaseAddress(String);
 
 impl DatabaseAddress {
-    /// Returns the address with its secrets.
-    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only with PostgreSQL"))]
-    pub(crate) fn secret(&self) -> &str {
-        &self.0
+    /// Returns the address with its secrets, in the form that the client knows, and how the connection is protected.
+    ///
+    /// PostgreSQL's own programs know more forms of `sslmode` than the client does, and `sslrootcert`. As for them, a
+    /// file of certificates asks for TLS; unlike them, every mode that asks for TLS checks certificate and host.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn secret(&self) -> (String, Protection) {
+        let Some((place, parameters)) = self.0.split_once('?') else { return (self.0.clone(), Protection::Asked) };
+        let (mut is_tls, mut roots, mut kept) = (false, None, Vec::new());
+        for parameter in parameters.split('&') {
+            match parameter.split_once('=') {
+                Some(("sslmode", "require" | "verify-ca" | "verify-full")) => is_tls = true,
+                Some(("sslrootcert", _)) => {
+                    let value = url::form_urlencoded::parse(parameter.as_bytes()).next();
+                    roots = value.map(|(_, path)| PathBuf::from(&*path));
+                }
+                _ => kept.push(parameter),
+            }
+        }
+        let address = format!("{place}?{}", kept.join("&"));
+        if !is_tls && roots.is_none() {
+            return (address, Protection::Asked);
+        }
+        // The word `system` is no file, for the other programs either.
+        (address, Protection::Tls { roots: roots.filter(|path| path.as_os_str() != "system") })
     }
+}
+
+/// How the connection to the database is protected.
+#[cfg(feature = "postgres")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Protection {
+    /// As the rest of the address says.
+    Asked,
+    /// TLS, with a certificate of these authorities (a file in PEM); by default, of those that browsers trust.
+    Tls { roots: Option<PathBuf> },
 }
 
 impl FromStr for DatabaseAddress {
@@ -69,6 +101,31 @@ mod tests {
             let address: DatabaseAddress = text.parse().unwrap();
             assert_eq!(address.to_string(), shown);
             assert_eq!(format!("{address:?}"), shown);
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn an_address_says_how_the_connection_is_protected_as_for_other_programs() {
+        let tls = |roots: Option<&str>| Protection::Tls { roots: roots.map(PathBuf::from) };
+        for (text, secret, protection) in [
+            ("postgres://desk@db.example/videos", "postgres://desk@db.example/videos", Protection::Asked),
+            (
+                "postgres://db.example/videos?sslmode=disable&options=-csearch_path%3Da",
+                "postgres://db.example/videos?sslmode=disable&options=-csearch_path%3Da",
+                Protection::Asked,
+            ),
+            ("postgres://db.example/videos?sslmode=require", "postgres://db.example/videos?", tls(None)),
+            (
+                "postgres://db.example/videos?user=desk&sslmode=verify-full&sslrootcert=%2Fetc%2Fdb%20ca.pem",
+                "postgres://db.example/videos?user=desk",
+                tls(Some("/etc/db ca.pem")),
+            ),
+            ("postgres://db.example/videos?sslrootcert=/ca.pem", "postgres://db.example/videos?", tls(Some("/ca.pem"))),
+            ("postgres://db.example/videos?sslrootcert=system", "postgres://db.example/videos?", tls(None)),
+        ] {
+            let address: DatabaseAddress = text.parse().unwrap();
+            assert_eq!(address.secret(), (secret.to_owned(), protection), "{text}");
         }
     }
 }

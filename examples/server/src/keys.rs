@@ -171,6 +171,11 @@ impl Keys {
         self.known().valid().any(|(key, _)| key.holder.name == name)
     }
 
+    /// Returns whether a key of the configuration is an admin's.
+    pub(crate) fn has_configured_admin(&self) -> bool {
+        self.known().configured.iter().any(|key| key.holder.is_admin)
+    }
+
     /// Returns whether a key can be revoked.
     pub(crate) fn may_revoke(&self, name: &str) -> Revocation {
         let known = self.known();

@@ -170,6 +170,11 @@ impl Failure {
         Self::new(503, "interrupted", title, detail).retryable()
     }
 
+    /// Describes a prediction whose process was without the database for so long that others deleted it.
+    pub(crate) fn lost() -> Self {
+        Self::interrupted("The server lost its database for a while, and this request with it. Send the video again.")
+    }
+
     /// Describes an analysis whose video is gone.
     pub(crate) fn video_gone() -> Self {
         Self::interrupted("The server stopped before the analysis was done, and the video was deleted. Send it again.")

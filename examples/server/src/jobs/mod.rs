@@ -252,8 +252,9 @@ impl Jobs {
             }
             Some(shared) => {
                 (analysis.upload, analysis.asker) = (Some(upload.name().to_owned()), self.0.store.process());
-                self.0.ask_others(shared, &analysis, reply)?;
-                upload.keep();
+                if self.0.ask_others(shared, &analysis, reply)? {
+                    upload.keep();
+                }
                 admission.spend(&self.0.store);
             }
         }

@@ -300,15 +300,17 @@ impl QueueState {
         Some(Job { live, analysis, upload, video: None, sink: Sink::Store, admission: None })
     }
 
-    /// Adds a prediction to the queue.
-    pub(super) fn ask_others(&self, shared: &Shared, analysis: &Analysis, reply: Reply) -> Result<(), StoreError> {
+    /// Adds a prediction to the queue. Returns false if the server stops, of which the client is told; the upload is not
+    /// needed then.
+    pub(super) fn ask_others(&self, shared: &Shared, analysis: &Analysis, reply: Reply) -> Result<bool, StoreError> {
         let live = Arc::new(Live::new(analysis.id.clone()));
         locked(&self.live).insert(analysis.id.clone(), live);
         locked(&shared.asked).insert(analysis.id.clone(), reply);
         if self.is_stopping() {
             // It came after those that wait were told so.
             shared.refuse(|id| id == analysis.id);
-            return Ok(());
+            locked(&self.live).remove(&analysis.id);
+            return Ok(false);
         }
         let stored = self.store.ask(analysis);
         if stored.is_err() {
@@ -321,7 +323,7 @@ impl QueueState {
             locked(&shared.asked).remove(&analysis.id);
             shared.tell(|news| news.withdrawn.push(analysis.id.clone()));
         }
-        stored
+        stored.map(|()| true)
     }
 
     /// Returns the state of an analysis that another process may run, as a client follows it.
@@ -507,7 +509,7 @@ impl QueueState {
         }
         let asked: Vec<String> = locked(&shared.asked).keys().cloned().collect();
         for id in asked {
-            shared.reply(&id, Err(Failure::stopping()));
+            shared.reply(&id, Err(Failure::lost()));
         }
     }
 

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use super::audit::record;
-use super::session::values;
+use super::session::{Dialect, values};
 use super::{Store, StoreError};
 use crate::audit::Entry;
 use crate::domain::MadeKey;
+
+/// Advisory lock: held while a key is removed. Without it, two processes could each remove the last but one key of an
+/// admin.
+const KEYS_LOCK: i64 = 0x6465_6570_0004;
 
 impl Store {
     /// Returns the keys that admins made.
@@ -39,13 +43,24 @@ impl Store {
         transaction.commit()
     }
 
-    /// Removes a key and the links that were made with it, with an entry of the audit.
-    pub(crate) fn remove_key(&self, name: &str, entry: &Entry) -> Result<(), StoreError> {
+    /// Removes a key and the links that were made with it, with an entry of the audit. Returns false if it is the last
+    /// key of an admin, which stays: another process may have removed the others. With `has_other_admin`, there is one
+    /// of the configuration.
+    pub(crate) fn remove_key(&self, name: &str, has_other_admin: bool, entry: &Entry) -> Result<bool, StoreError> {
         let transaction = self.transaction()?;
+        if transaction.dialect() == Dialect::Postgres {
+            transaction.query("SELECT pg_advisory_xact_lock(?1)", values![KEYS_LOCK])?;
+        }
+        let sql = "SELECT 1 AS one FROM keys WHERE name = ?1 AND is_admin
+                       AND NOT EXISTS (SELECT 1 FROM keys WHERE name <> ?1 AND is_admin)";
+        if !has_other_admin && transaction.first(sql, values![name])?.is_some() {
+            return Ok(false);
+        }
         transaction.execute("DELETE FROM keys WHERE name = ?1", values![name])?;
         transaction.execute("DELETE FROM shares WHERE key = ?1", values![name])?;
         record(&transaction, entry)?;
-        transaction.commit()
+        transaction.commit()?;
+        Ok(true)
     }
 
     /// Returns the last day on which each key was used, by the key's name.

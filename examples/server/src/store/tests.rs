@@ -316,7 +316,11 @@ fn a_key_takes_its_links_with_it() {
         assert_eq!(store.key_uses().unwrap(), [("news".into(), "2026-11-30".into())]);
         let made = store.made_keys().unwrap();
         assert_eq!((&*made[0].maker, made[0].is_admin, made[0].created), ("boss", true, Moment(3)));
-        store.remove_key("news", &entry(Action::RevokeKey)).unwrap();
+        let remove =
+            |name, has_other_admin| store.remove_key(name, has_other_admin, &entry(Action::RevokeKey)).unwrap();
+        assert!(!remove("news", false), "without it, nobody could make keys");
+        store.add_key(&MadeKey { name: "sports".into(), sha256: "01".into(), ..key }, &entry(Action::NewKey)).unwrap();
+        assert!(remove("news", false) && !remove("sports", false) && remove("sports", true));
         assert_eq!(store.made_keys().unwrap().len(), 0);
     });
 }
@@ -582,7 +586,7 @@ mod shared {
         for (address, part) in [
             (address.replace("/test_", "/missing_"), "does not exist"),
             ("postgres://desk:secret@127.0.0.1:1/x".to_owned(), "127.0.0.1:1/x"),
-            (format!("{address}&sslmode=require&password=secret"), "sslmode=require"),
+            (format!("{address}&sslmode=require&password=secret"), "TLS"),
             ("hello secret".to_owned(), "--database"),
         ] {
             let error = deepsight_core::with_causes(&open(&address).unwrap_err());
@@ -593,6 +597,36 @@ mod shared {
         let error = deepsight_core::with_causes(&open(&format!("{guarded}&password=secret")).unwrap_err());
         assert!(error.contains("password") && !error.contains("secret"), "{error}");
         open(&format!("{guarded}&password=right")).unwrap();
+    }
+
+    #[test]
+    fn a_connection_with_tls_checks_the_certificate_and_the_host_and_tells_of_changes() {
+        let Some(tls) = cluster::tls() else { return };
+        let open = |address: String| Store::open_shared(&address.parse().unwrap());
+        let roots = tls.authorities.display();
+        let store = open(format!("{}&sslmode=verify-full&sslrootcert={roots}", tls.address)).unwrap();
+        let sql = "SELECT CAST(ssl AS INT) AS is_tls FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        let is_tls = |store: &Store| store.session().unwrap().value::<bool>("is_tls", sql, &[]).unwrap();
+        assert_eq!(is_tls(&store), Some(true));
+        let (sender, heard) = std::sync::mpsc::channel();
+        store.listen(move |text| drop(sender.send(text.to_owned())));
+        assert_eq!(heard.recv_timeout(Duration::from_secs(60)).unwrap(), "");
+        // Without TLS, the database refuses: nothing falls back.
+        let refused = [
+            (format!("{}&sslmode=disable", tls.address), "pg_hba.conf"),
+            (format!("{}&sslmode=require", tls.address), "UnknownIssuer"),
+            (format!("{}&sslrootcert={}", tls.address, tls.stranger.display()), "invalid peer certificate"),
+            (
+                format!("{}&sslrootcert={roots}", tls.address.replace("host=", "host=elsewhere.example&hostaddr=")),
+                "not valid for name",
+            ),
+            (format!("{}&sslrootcert=/missing.pem", tls.address), "/missing.pem"),
+            (format!("{}&sslrootcert={}", tls.address, file!()), "cannot use the certificate authorities"),
+        ];
+        for (address, part) in refused {
+            let error = deepsight_core::with_causes(&open(address.clone()).map(drop).unwrap_err());
+            assert!(error.contains(part), "{address}: {error}");
+        }
     }
 
     #[test]

@@ -232,24 +232,31 @@ pub(crate) async fn revoke_key(
                 "This key is one of the server's configuration. Remove it there, from --api-key or the settings file.",
             ));
         }
-        Revocation::LastAdmin => {
-            return Err(Problem::conflict(
-                "This is the last key of an admin, and without one nobody could manage keys. Make another one first.",
-            ));
-        }
+        Revocation::LastAdmin => return Err(last_admin()),
     }
     let entry = Entry::new(Action::RevokeKey, &client.actor).changing(&json!({ "name": name }));
     // Database and memory change together, also if the admin disconnects meanwhile.
     let all = App::clone(&app);
-    let stored = app.store.run(move |store| {
+    let removed = app.store.run(move |store| {
         let _change = change;
-        store.remove_key(&name, &entry)?;
-        entry.log();
-        all.keys.revoke(&name);
-        Ok(())
+        let is_removed = store.remove_key(&name, all.keys.has_configured_admin(), &entry)?;
+        if is_removed {
+            entry.log();
+            all.keys.revoke(&name);
+        }
+        Ok(is_removed)
     });
-    stored.await.map_err(|error| Problem::of_store(&error, "the request"))?;
-    Ok(StatusCode::NO_CONTENT)
+    // Another process may have revoked the others meanwhile.
+    match removed.await.map_err(|error| Problem::of_store(&error, "the request"))? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(last_admin()),
+    }
+}
+
+fn last_admin() -> Problem {
+    Problem::conflict(
+        "This is the last key of an admin, and without one nobody could manage keys. Make another one first.",
+    )
 }
 
 /// The labels of analysts beside the verdicts of the model.

@@ -1,10 +1,12 @@
 //! PostgreSQL, which several processes share. The calls block, as those of SQLite do: a thread of the pool drives the
 //! connections, and the caller waits for it. So a call is possible on any thread.
 
+mod tls;
 mod value;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
@@ -12,10 +14,11 @@ use std::time::Duration;
 
 use futures_util::future::{poll_fn, try_join_all};
 use tokio::runtime::Runtime;
-use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Socket, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::session::{Row, Session, Value, values};
 use super::{Backend, Store, StoreError};
@@ -49,11 +52,10 @@ const CURE: &str = "name an empty database, or a schema of its own (?options=-cs
 pub(crate) enum PostgresError {
     #[error("--database is not an address of PostgreSQL such as postgres://user@host/name")]
     Address(#[source] tokio_postgres::Error),
-    #[error(
-        "--database asks for TLS (sslmode=require), which this server does not speak: use a local socket or a tunnel, \
-         and sslmode=disable"
-    )]
-    Tls,
+    #[error("--database: cannot use the certificate authorities of {} (sslrootcert)", path.display())]
+    Authorities { path: PathBuf, source: tls::AuthorityError },
+    #[error("the library of TLS refuses its own settings")]
+    Tls(#[from] rustls::Error),
     #[error("cannot start the thread of the database")]
     Thread(#[source] std::io::Error),
     #[error("cannot connect to the database {shown}")]
@@ -89,7 +91,7 @@ impl PostgresError {
                 let code = error.code().map(SqlState::code).unwrap_or_default();
                 error.is_closed() || ["08", "40", "55", "57"].iter().any(|class| code.starts_with(class))
             }
-            Self::Address(_) | Self::Tls | Self::Thread(_) => false,
+            Self::Address(_) | Self::Authorities { .. } | Self::Tls(_) | Self::Thread(_) => false,
         }
     }
 }
@@ -107,6 +109,8 @@ SET tcp_keepalives_count = 3;";
 /// The connections of a process.
 pub(super) struct Pool {
     config: Config,
+    /// `None` for a connection that is not encrypted.
+    tls: Option<MakeRustlsConnect>,
     /// The address without secrets.
     shown: String,
     /// Drives the connections. `None` once the pool is dropped.
@@ -188,10 +192,9 @@ fn layout(session: &Session<'_>, shown: &str) -> Result<i64, StoreError> {
 
 impl Pool {
     fn new(address: &DatabaseAddress) -> Result<Self, StoreError> {
-        let mut config = Config::from_str(address.secret()).map_err(PostgresError::Address)?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(PostgresError::Tls.into());
-        }
+        let (secret, protection) = address.secret();
+        let mut config = Config::from_str(&secret).map_err(PostgresError::Address)?;
+        let tls = tls::connector(&mut config, protection)?;
         if config.get_application_name().is_none() {
             config.application_name("deepsight-server");
         }
@@ -203,7 +206,7 @@ impl Pool {
         let runtime = Some(runtime.map_err(PostgresError::Thread)?);
         let (connections, given_back) = (Mutex::default(), Condvar::new());
         let process = RwLock::default();
-        Ok(Self { config, shown: address.to_string(), runtime, connections, given_back, process })
+        Ok(Self { config, tls, shown: address.to_string(), runtime, connections, given_back, process })
     }
 
     /// Takes a connection. Waits if all are lent.
@@ -231,11 +234,12 @@ impl Pool {
     }
 
     fn connect(&self) -> Result<Arc<Connection>, PostgresError> {
-        let config = self.config.clone();
+        let (config, tls) = (self.config.clone(), self.tls.clone());
         let connected = self.wait(async move {
-            let (client, connection) = config.connect(NoTls).await?;
-            // An error ends the connection, which the next statement reports.
-            tokio::spawn(async move { drop(connection.await) });
+            let client = match tls {
+                Some(tls) => open(&config, tls).await?,
+                None => open(&config, NoTls).await?,
+            };
             client.batch_execute(LIMITS).await?;
             Ok(client)
         });
@@ -249,11 +253,15 @@ impl Pool {
     /// Calls `heard` with the text of each notification, and with an empty text whenever notifications may have been
     /// missed, until the pool is dropped.
     pub(super) fn listen(&self, heard: impl Fn(&str) + Send + Sync + 'static) {
-        let (config, shown) = (self.config.clone(), self.shown.clone());
+        let (config, tls, shown) = (self.config.clone(), self.tls.clone(), self.shown.clone());
         let Some(runtime) = &self.runtime else { return };
         runtime.spawn(async move {
             loop {
-                if let Err(error) = hear(&config, &heard).await {
+                let heard_all = match &tls {
+                    Some(tls) => hear(&config, tls.clone(), &heard).await,
+                    None => hear(&config, NoTls, &heard).await,
+                };
+                if let Err(error) = heard_all {
                     let error = deepsight_core::with_causes(&error);
                     tracing::warn!(database = shown, error, "no notifications of the database; trying again");
                 }
@@ -290,9 +298,23 @@ impl Drop for Pool {
     }
 }
 
+/// Opens a connection.
+async fn open<T>(config: &Config, tls: T) -> Result<Client, tokio_postgres::Error>
+where
+    T: MakeTlsConnect<Socket, Stream: Send + 'static, TlsConnect: TlsConnect<Socket, Future: Send>>,
+{
+    let (client, connection) = config.connect(tls).await?;
+    // An error ends the connection, which the next statement reports.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(client)
+}
+
 /// Passes on notifications until the connection ends.
-async fn hear(config: &Config, heard: &impl Fn(&str)) -> Result<(), tokio_postgres::Error> {
-    let (client, mut connection) = config.connect(NoTls).await?;
+async fn hear<T>(config: &Config, tls: T, heard: &(impl Fn(&str) + Sync)) -> Result<(), tokio_postgres::Error>
+where
+    T: MakeTlsConnect<Socket, Stream: Send + 'static, TlsConnect: TlsConnect<Socket, Future: Send>>,
+{
+    let (client, mut connection) = config.connect(tls).await?;
     let (sender, mut notifications) = tokio::sync::mpsc::unbounded_channel();
     let driver = tokio::spawn(async move {
         while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
