@@ -16,7 +16,7 @@ use deepsight_train::step::{Batch, BurnStep, Objective, Step};
 use super::Checked;
 use super::table::Check;
 
-const SIDE: u32 = 96;
+const SIDE: u32 = 64;
 const PICTURES: u32 = 8;
 
 /// Loss and gradients of one step.
