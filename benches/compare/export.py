@@ -32,7 +32,8 @@ def batch_of(faces: list[Image.Image], size: int) -> torch.Tensor:
 
 
 def export(name: str, sizes: list[int], faces: list[Image.Image], folder: pathlib.Path) -> None:
-    model = settled(name, batch_of(faces, 224))
+    # Vision transformers take one size only.
+    model = settled(name, batch_of(faces, sizes[0] if name.startswith("vit_") else 224))
     torch.save(model.state_dict(), folder / f"{name}.pth")
     # One file for each size: the padding of a TensorFlow variant depends on it.
     for size in sizes:
