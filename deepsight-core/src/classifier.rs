@@ -5,11 +5,11 @@ use burn::tensor::backend::Backend;
 use image::RgbImage;
 use rayon::prelude::*;
 
-use crate::efficientnet::state_dict::Tensors;
 use crate::fused::{FusedNetwork, InstructionSet};
 use crate::gpu::{self, BatchLimit};
 use crate::model_file::StoredModel;
 use crate::preprocess::Preprocess;
+use crate::state_dict::Tensors;
 use crate::{
     ActivationMap, Engine, Error, FaceClassifier, FaceScore, ModelInfo, Precision,
     model::{Golden, ModelCard, ModelFile, ModelLimits, Network, StateDict, WeightFormat},

@@ -3,7 +3,7 @@
 use crate::{EnsembleFile, Report};
 
 #[cfg(feature = "model")]
-pub use crate::efficientnet::fuzzing::{checkpoint, pickle};
+pub use crate::foreign::fuzzing::{checkpoint, pickle};
 
 /// Reads a model file, and writes it again. Returns whether it was readable.
 #[cfg(feature = "model")]

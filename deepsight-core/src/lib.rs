@@ -23,6 +23,8 @@ mod face;
 // Shared with the crates that write files. Not a promise.
 #[doc(hidden)]
 pub mod files;
+#[cfg(feature = "model")]
+mod foreign;
 mod frame;
 pub mod fused;
 // For the targets in `fuzz/`. Not a promise.
@@ -40,16 +42,21 @@ mod model_card;
 mod model_file;
 #[cfg(feature = "model")]
 mod network;
+#[cfg(feature = "model")]
+mod normalization;
 mod panics;
 mod precision;
 #[cfg(feature = "model")]
 mod preprocess;
 mod quality;
+mod reason;
 mod reliability;
 pub mod report;
 #[cfg(feature = "model")]
 mod resize;
 mod scene;
+#[cfg(feature = "model")]
+mod state_dict;
 mod still;
 mod threads;
 mod track;
@@ -70,14 +77,16 @@ pub use burn;
 pub use classifier::Classifier;
 pub use coverage::{CLOSER_FRAMES, Coverage, frames_for};
 pub use crop::FaceCrop;
-pub use decide::{Decision, EnsembleAnswer, ModelAnswer, Segment, SegmentConfig};
+pub use decide::{Decision, Segment, SegmentConfig};
 // Parts of a network, for `deepsight-train`, which computes their gradients. Not a promise.
 #[cfg(feature = "model")]
 #[doc(hidden)]
 pub use efficientnet::{
     BATCH_NORM_MOMENTUM, BatchNormAct, Block, Depthwise, DepthwiseSeparable, InvertedResidual, Noise, SqueezeExcitation,
 };
-pub use ensemble::{Combination, Ensemble, EnsembleConfig, EnsembleFile, EnsembleMember, Models};
+pub use ensemble::{
+    Combination, Ensemble, EnsembleAnswer, EnsembleConfig, EnsembleFile, EnsembleMember, ModelAnswer, Models,
+};
 pub use error::{BoxError, Error, with_causes};
 pub use explain::ActivationMap;
 pub use face::{
@@ -90,10 +99,11 @@ pub use image;
 pub use input::{Fact, Gap, Input};
 pub use precision::Precision;
 pub use quality::FaceQuality;
+pub use reason::Reason;
 pub use reliability::{FalseAlarms, QualityLimits, Reliability};
 pub use report::Report;
 pub use threads::Threads;
-pub use verdict::{Reason, Verdict};
+pub use verdict::Verdict;
 
 // Public in the modules `report` and `tracking`.
 pub(crate) use aggregate::Combined;
@@ -111,14 +121,14 @@ pub mod cancel {
 pub mod model {
     pub use crate::conversion::{Conversion, ConversionNote};
     pub use crate::efficientnet::{
-        Activation, Architecture, EfficientNet, EfficientNetConfig, ForeignWeights, Naming, Origin, Padding, StateDict,
-        TimmName, Variant, Weight, WeightSet,
+        Activation, Architecture, EfficientNet, EfficientNetConfig, Padding, TimmName, Variant,
     };
+    pub use crate::foreign::{ForeignWeights, Naming, Origin, TransformerChoice, WeightSet};
     pub use crate::model_card::{Golden, ModelCard};
     pub use crate::model_file::{ModelFile, ModelLimits, WeightFormat};
     pub use crate::network::{ModelArchitecture, Network, NetworkConfig, NetworkName, TransformerName};
     pub use crate::resize::ResizeFilter;
-    pub use crate::vision_transformer::import::TransformerChoice;
+    pub use crate::state_dict::{StateDict, Weight};
     pub use crate::vision_transformer::{
         Head, MlpActivation, TransformerSize, VisionTransformer, VisionTransformerConfig,
     };

@@ -10,11 +10,11 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::Error;
-use crate::efficientnet::config::HALF;
-use crate::efficientnet::state_dict::{self, Tensors};
 use crate::model::{
     Architecture, EfficientNet, EfficientNetConfig, StateDict, TimmName, VisionTransformer, VisionTransformerConfig,
 };
+use crate::normalization::HALF;
+use crate::state_dict::{self, Tensors};
 
 /// The network that a model's weights are for, as the model card names it.
 #[derive(Debug, Clone, PartialEq)]

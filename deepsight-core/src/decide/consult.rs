@@ -1,59 +1,20 @@
-//! The answers of an ensemble's models, and their disagreement.
-
-use serde::{Deserialize, Serialize};
+//! How the answers of an ensemble's models are formed, and their disagreement.
 
 use super::{Decision, Findings};
 use crate::aggregate::{Weighed, weighed_mean};
+use crate::reason::add_doubt;
 use crate::reliability::{logit, sigmoid};
-use crate::verdict::add_doubt;
-use crate::{AnalyzerConfig, EnsembleInfo, ModelInfo, Reason, Reliability, Verdict};
+use crate::{AnalyzerConfig, EnsembleAnswer, EnsembleInfo, ModelAnswer, ModelInfo, Reason, Reliability, Verdict};
 
-/// The answers of an ensemble's models to one clip.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct EnsembleAnswer {
-    /// The largest difference between the probabilities of two models for the same person, `0..=1`; `None` if no face
-    /// was scored.
-    ///
-    /// Each probability is the mean over the person's faces, expressed relative to the model's threshold:
-    /// `sigmoid(logit(p) − logit(threshold))`, which is 0.5 at the threshold of any model. If the clip is FAKE, the
-    /// person is the one who decides (or the seconds that decide); otherwise the largest difference among all people
-    /// who count.
-    pub disagreement: Option<f32>,
-    /// The disagreement above which the clip is UNCERTAIN, `0..=1`.
-    pub limit: f32,
-    /// The answer of each model, in the order of the ensemble.
-    pub models: Vec<ModelAnswer>,
-}
-
-/// The answer that one model of an ensemble gives alone, by its own threshold and reliability.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct ModelAnswer {
-    /// Name of the model.
-    pub name: String,
-    /// SHA-256 of its file, if it was read from one.
-    pub sha256: Option<String>,
-    /// Its weight in the ensemble.
-    pub weight: f32,
-    /// Its verdict.
-    pub verdict: Verdict,
-    /// Its probability that the clip is forged, `0..=1`; `None` if no face was scored.
-    pub fake_probability: Option<f32>,
-    /// Its threshold.
-    pub threshold: f32,
-}
-
-impl ModelAnswer {
-    fn new(model: &ModelInfo, weight: f32, decision: &Decision) -> Self {
-        Self {
-            name: model.name.clone(),
-            sha256: model.sha256.clone(),
-            weight,
-            verdict: decision.verdict,
-            fake_probability: decision.fake_probability,
-            threshold: model.threshold,
-        }
+/// Returns the answer of a model.
+fn answer(model: &ModelInfo, weight: f32, decision: &Decision) -> ModelAnswer {
+    ModelAnswer {
+        name: model.name.clone(),
+        sha256: model.sha256.clone(),
+        weight,
+        verdict: decision.verdict,
+        fake_probability: decision.fake_probability,
+        threshold: model.threshold,
     }
 }
 
@@ -84,7 +45,7 @@ impl Consultation<'_> {
         let models = self.ensemble.models.iter().zip(self.by_model).enumerate().map(|(position, (model, findings))| {
             let weight = self.ensemble.combination.weight(position, self.ensemble.models.len());
             let decision = findings.decide(&alone, model.threshold, model.reliability.as_ref());
-            ModelAnswer::new(model, weight, &decision)
+            answer(model, weight, &decision)
         });
         let models: Vec<ModelAnswer> = models.collect();
         let spreads = self.compared(decision).into_iter().filter_map(|faces| self.spread(&faces, config));

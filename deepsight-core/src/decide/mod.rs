@@ -4,13 +4,12 @@ mod people;
 mod segments;
 
 pub(crate) use self::consult::Consultation;
-pub use self::consult::{EnsembleAnswer, ModelAnswer};
 pub use self::own_scores::TrackFace;
 use self::people::{Defect, People};
 use self::segments::{Best, Segments};
 pub use self::segments::{Segment, SegmentConfig};
 use crate::aggregate::{Weighed, weighed_mean};
-use crate::{Aggregation, AnalyzerConfig, Coverage, FaceQuality, Reason, Reliability, Verdict};
+use crate::{Aggregation, AnalyzerConfig, Coverage, EnsembleAnswer, FaceQuality, Reason, Reliability, Verdict};
 
 /// The verdict on a clip, its probability and the reasons: see [`AnalyzerConfig::decide`].
 #[derive(Debug, Clone, PartialEq)]

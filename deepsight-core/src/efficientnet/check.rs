@@ -2,9 +2,9 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2d;
 use burn::tensor::backend::Backend;
 
-use super::state_dict::check_shapes;
 use super::{BatchNormAct, EfficientNet, EfficientNetConfig};
 use crate::Error;
+use crate::state_dict::check_shapes;
 
 impl<B: Backend> EfficientNet<B> {
     /// Checks that this network is of the given shape, in every layer: its tensors, padding, strides, batch-norm

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Activation, EfficientNet, Padding};
 use crate::Error;
+use crate::normalization::{HALF, IMAGENET};
 
 /// The networks that this crate knows by name.
 ///
@@ -195,10 +196,6 @@ impl FromStr for Architecture {
     }
 }
 
-/// Mean and standard deviation of ImageNet's pixels, RGB.
-pub(crate) const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
-/// Mean and standard deviation with which pixels become `-1..=1`.
-pub(crate) const HALF: ([f32; 3], [f32; 3]) = ([0.5; 3], [0.5; 3]);
 /// Batch-norm epsilon of networks that come from TensorFlow.
 pub(super) const TENSORFLOW_EPSILON: f64 = 1e-3;
 /// PyTorch's default epsilon of batch norms.

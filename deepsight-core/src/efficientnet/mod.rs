@@ -2,19 +2,11 @@
 
 mod block;
 mod check;
-pub(crate) mod checkpoint;
 pub(crate) mod config;
-pub(crate) mod foreign;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod fuzzing;
-pub(crate) mod import;
 mod layer;
 pub(crate) mod names;
-mod origin;
 pub(crate) mod padding;
-mod pickle;
-mod shards;
-pub(crate) mod state_dict;
+mod tensors;
 mod training;
 
 use burn::module::{Module, ModuleMapper, Param};
@@ -25,12 +17,9 @@ use burn::tensor::{DType, Tensor};
 
 pub use block::{Block, DepthwiseSeparable, InvertedResidual, SqueezeExcitation};
 pub use config::{Architecture, EfficientNetConfig};
-pub use foreign::{ForeignWeights, Naming, WeightSet};
 pub use layer::{Activation, BATCH_NORM_MOMENTUM, BatchNormAct, Depthwise};
 pub use names::{TimmName, Variant};
-pub use origin::Origin;
 pub use padding::Padding;
-pub use state_dict::{StateDict, Weight};
 pub use training::Noise;
 
 use layer::{TO_PIXELS, TO_PLANES, convolution, convolve, pixel_means};

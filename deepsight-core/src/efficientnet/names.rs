@@ -3,9 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::config::{HALF, IMAGENET, PYTORCH_EPSILON, TENSORFLOW_EPSILON};
+use super::config::{PYTORCH_EPSILON, TENSORFLOW_EPSILON};
 use super::{Architecture, EfficientNetConfig, Padding};
 use crate::Error;
+use crate::normalization::{HALF, IMAGENET};
 
 /// The origin of a network's padding and batch-norm epsilon. A state dict does not say it, and fits both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,7 +31,7 @@ impl Variant {
     }
 
     /// Returns the variant whose batch-norm epsilon is nearest.
-    pub(super) fn of_epsilon(epsilon: f64) -> Self {
+    pub(crate) fn of_epsilon(epsilon: f64) -> Self {
         if epsilon > (PYTORCH_EPSILON * TENSORFLOW_EPSILON).sqrt() { Self::TensorFlow } else { Self::PyTorch }
     }
 }
@@ -57,7 +58,7 @@ impl FromStr for Variant {
 impl Architecture {
     /// Returns this architecture in a variant, and its shape. A Lite network of the PyTorch variant has no architecture
     /// of its own: only its shape differs.
-    pub(super) fn in_variant(self, variant: Variant) -> (Self, EfficientNetConfig) {
+    pub(crate) fn in_variant(self, variant: Variant) -> (Self, EfficientNetConfig) {
         let plain = self.plain_name();
         let is_lite = plain.starts_with(LITE);
         let name = match variant {
@@ -73,12 +74,12 @@ impl Architecture {
     }
 
     /// Returns the name without the prefix of the TensorFlow variant.
-    pub(super) fn plain_name(self) -> &'static str {
+    pub(crate) fn plain_name(self) -> &'static str {
         self.name().trim_start_matches(TENSORFLOW)
     }
 
     /// Returns the side in pixels for which `efficientnet_pytorch` pads.
-    pub(super) fn nominal_side(self) -> u32 {
+    pub(crate) fn nominal_side(self) -> u32 {
         match self {
             Self::EfficientNetLite3 => 280,
             Self::EfficientNetLite4 => 300,
@@ -124,7 +125,7 @@ impl TimmName {
 
     /// Returns the mean and standard deviation of pixels in `0..=1`, RGB, that timm gives for the weights of this name
     /// in a variant.
-    pub(super) fn normalization(&self, architecture: Architecture, variant: Variant) -> ([f32; 3], [f32; 3]) {
+    pub(crate) fn normalization(&self, architecture: Architecture, variant: Variant) -> ([f32; 3], [f32; 3]) {
         let is_lite = architecture.plain_name().starts_with(LITE);
         match variant {
             _ if self.adversarial => HALF,

@@ -1,3 +1,4 @@
+mod answer;
 mod config;
 mod derived;
 mod file;
@@ -6,6 +7,7 @@ mod stacking;
 
 use image::RgbImage;
 
+pub use self::answer::{EnsembleAnswer, ModelAnswer};
 pub use self::config::{Combination, EnsembleConfig, EnsembleInfo};
 pub use self::file::{EnsembleFile, EnsembleMember};
 pub use self::models::Models;

@@ -2,8 +2,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::Error;
-use crate::efficientnet::state_dict::Tensors;
 use crate::model::EfficientNetConfig;
+use crate::state_dict::Tensors;
 use deepsight_kernels::{Activation, InstructionSet, Pointwise};
 
 /// Convolution weights `[outputs, ...]` and biases `[outputs]`, with the batch norms folded in.

@@ -1,7 +1,7 @@
 use super::{Canvas, FusedEfficientNet, FusedVisionTransformer, InstructionSet};
 use crate::Error;
-use crate::efficientnet::state_dict::Tensors;
 use crate::model::{NetworkConfig, StateDict};
+use crate::state_dict::Tensors;
 
 /// A network for inference on the CPU.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use super::fold::Folder;
 use super::pool::Pool;
 use super::rounds::{Work, in_rounds};
 use crate::Error;
-use crate::efficientnet::state_dict::Tensors;
 use crate::model::{Head, MlpActivation, StateDict, VisionTransformerConfig};
+use crate::state_dict::Tensors;
 use crate::vision_transformer::SMALLEST_NORM;
 use deepsight_kernels::{
     Activation, Aligned, InstructionSet, Pointwise, StridedRows, gelu_in_place, quick_gelu_in_place, softmax_in_place,

@@ -18,9 +18,9 @@ use super::{
     GOLDEN_INPUT, METADATA_KEY, ModelFile, ModelLimits, SCALE, WeightFormat, full_values, reference_input, validate,
 };
 use crate::digest::Sha256Reader;
-use crate::efficientnet::state_dict::Tensors;
 use crate::eight_bits::EightBits;
 use crate::model::{ModelCard, StateDict, Weight};
+use crate::state_dict::Tensors;
 use crate::{Error, digest};
 
 /// Number of bytes before the header, which hold its length.

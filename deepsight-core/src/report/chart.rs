@@ -2,7 +2,7 @@ use std::fmt::Write;
 
 use super::Report;
 use super::words::{clock, person};
-use crate::verdict::percent;
+use crate::reason::percent;
 
 /// Number of people with a color of their own. The others share a gray.
 pub(super) const COLORS: usize = 8;

@@ -5,7 +5,7 @@ use super::pictures::figure;
 use super::text::escape_html;
 use super::words::{CAUTION, Details, MAPS, clock, failure, looked_at, maybe, meaning, person};
 use super::{Report, Stability, Track, VariationScore};
-use crate::verdict::percent;
+use crate::reason::percent;
 use crate::{EnsembleAnswer, Error, ModelAnswer, Segment, Verdict};
 
 const STYLE: &str = include_str!("style.css");

@@ -9,7 +9,7 @@ use image::{ExtendedColorType, ImageEncoder, ImageError, RgbImage};
 use super::Evidence;
 use super::text::escape_html;
 use super::words::clock;
-use crate::verdict::percent;
+use crate::reason::percent;
 
 /// Maximum length in pixels of the longer side of a picture on the page.
 const THUMBNAIL: u32 = 176;

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::Report;
+use crate::reason::add_doubt;
 use crate::variation::Variation;
-use crate::verdict::add_doubt;
 use crate::{Reason, Verdict};
 
 /// The scores of a clip after variations of it: see [`Report::with_stability`].

@@ -1,7 +1,7 @@
 //! The words and numbers that the web page, the document and their charts share, as plain text.
 
 use super::{Report, Track};
-use crate::verdict::{percent, seconds};
+use crate::reason::{percent, seconds};
 use crate::{Coverage, FaceCrop, FrameError, Reason, Verdict};
 
 /// The caution in every report.

@@ -6,11 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::VisionTransformer;
 use crate::Error;
-use crate::efficientnet::config::IMAGENET;
-
-/// Mean and standard deviation of the pixels of CLIP's training data, RGB.
-const CLIP: ([f32; 3], [f32; 3]) =
-    ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]);
+use crate::normalization::{CLIP, IMAGENET};
 
 /// The non-linearity of a vision transformer's MLPs. A state dict does not show which one it was trained with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

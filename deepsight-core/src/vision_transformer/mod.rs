@@ -1,10 +1,8 @@
 //! Vision transformer (Dosovitskiy et al., ICLR 2021) of CLIP and DINOv2 on Burn, with timm's parameter names.
 
 mod block;
-mod config;
-pub(crate) mod import;
+pub(crate) mod config;
 mod layer;
-pub(crate) mod names;
 pub(crate) mod positions;
 
 use burn::module::{Module, ModuleMapper, Param};
@@ -20,7 +18,7 @@ pub use layer::LayerNorm;
 
 use layer::linear;
 
-use crate::efficientnet::state_dict::{self, StateDict, check_shapes};
+use crate::state_dict::{self, StateDict, check_shapes};
 use crate::{Error, gpu};
 
 /// A vision transformer with a class token, which computes class logits from images.

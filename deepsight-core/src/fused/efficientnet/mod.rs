@@ -13,8 +13,8 @@ use super::fold::Folder;
 use super::pool::Pool;
 use super::rounds::{Work, in_rounds};
 use crate::efficientnet::padding::{LayerPadding, Paddings};
-use crate::efficientnet::state_dict::Tensors;
 use crate::model::EfficientNetConfig;
+use crate::state_dict::Tensors;
 use crate::{
     Error,
     model::{Activation, StateDict},

@@ -2,10 +2,10 @@
 
 use super::page::{Area, Composer, LINE, Mark, SMALL};
 use super::text::{Ink, SOFT, Style};
+use crate::reason::percent;
 use crate::report::Report;
 use crate::report::chart::{Axis, MAX_DOTS, curves};
 use crate::report::words::clock;
-use crate::verdict::percent;
 
 const HEIGHT: f32 = 150.0;
 /// Room at the left for the labels of the axis.

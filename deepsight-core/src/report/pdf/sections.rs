@@ -3,9 +3,9 @@
 use super::page::{Area, BODY, Column, Composer, Mark, SMALL, shortened};
 use super::text::{Ink, SOFT, Style};
 use super::{FullFrame, MAX_FRAMES, ReportPdf, chart, picture};
+use crate::reason::percent;
 use crate::report::words::{CAUTION, MAPS, clock, failure, looked_at, maybe, meaning, person};
 use crate::report::{Evidence, Record, ReportFace, ReportFrame, Track};
-use crate::verdict::percent;
 use crate::{EnsembleAnswer, Error, Verdict};
 
 /// Longest side in pixels of a face in a document.

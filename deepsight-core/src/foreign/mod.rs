@@ -1,20 +1,33 @@
 //! Weights that other programs saved: the networks in a file, and its statements about them.
 
+mod checkpoint;
+mod efficientnet;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+mod origin;
+mod pickle;
+mod shards;
+mod source;
+mod transformer_names;
+mod vision_transformer;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use burn::tensor::backend::Backend;
 
-use super::import::{Choice, Source, read_state_dict, unsupported_network};
-use super::names::{TimmName, Variant};
-use super::shards;
-use super::{Architecture, EfficientNet, Padding, Weight};
-use crate::vision_transformer::import::{Contents, TransformerChoice, head_of};
+use self::efficientnet::{Choice, read_state_dict};
+pub use self::origin::Origin;
+use self::source::{Source, unsupported_network};
+pub use self::vision_transformer::TransformerChoice;
+use self::vision_transformer::{Contents, head_of};
+use crate::efficientnet::{Architecture, EfficientNet, Padding, TimmName, Variant};
+use crate::state_dict::Weight;
 use crate::vision_transformer::{VisionTransformer, VisionTransformerConfig};
 use crate::{
     Error,
-    model::{ModelCard, ModelLimits, Network, Origin, TransformerName},
+    model::{ModelCard, ModelLimits, Network, TransformerName},
 };
 
 /// The kind of weights to read from a checkpoint that has both.
@@ -303,7 +316,7 @@ impl ForeignWeights {
     /// Calls a function with the contents of a vision transformer.
     fn with_contents<T>(
         &self,
-        call: impl FnOnce(&Contents, &super::import::Tensors<'_, '_>) -> Result<T, Error>,
+        call: impl FnOnce(&Contents, &source::Tensors<'_, '_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let candidate = self.chosen()?;
         let source = self.content.open()?;
@@ -490,7 +503,7 @@ impl ForeignWeights {
     }
 
     fn load_transformer<B: Backend>(&self, network: VisionTransformer<B>) -> Result<VisionTransformer<B>, Error> {
-        let read = |contents: &Contents, tensors: &super::import::Tensors<'_, '_>| {
+        let read = |contents: &Contents, tensors: &source::Tensors<'_, '_>| {
             contents.read(tensors, self.head.as_ref(), &network)
         };
         let weights = self.with_contents(read)?;

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use burn::tensor::backend::Backend;
 
-use super::names::{Target, beside, of_open_clip, of_timm, of_transformers};
-use super::positions::PositionResize;
-use super::{Head, MlpActivation, TransformerSize, VisionTransformer, VisionTransformerConfig};
+use super::efficientnet::classifier_tensor;
+use super::source::{Source, Tensors};
+use super::transformer_names::{Target, beside, of_open_clip, of_timm, of_transformers};
+use super::{Candidate, HeadWeights, Naming};
 use crate::Error;
-use crate::efficientnet::foreign::{Candidate, HeadWeights, Naming};
-use crate::efficientnet::import::{Source, Tensors, classifier_tensor};
-use crate::efficientnet::state_dict::{StateDict, Weight, check_shapes};
+use crate::state_dict::{StateDict, Weight, check_shapes};
+use crate::vision_transformer::positions::PositionResize;
+use crate::vision_transformer::{Head, MlpActivation, TransformerSize, VisionTransformer, VisionTransformerConfig};
 
 /// Settings of a vision transformer that its weights do not show.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -320,7 +321,11 @@ impl Contents {
             patch_bias: has("patch_embed.proj.bias"),
             pre_norm,
             layer_scale,
-            norm_epsilon: if layer_scale { super::config::DINO_EPSILON } else { super::config::CLIP_EPSILON },
+            norm_epsilon: if layer_scale {
+                crate::vision_transformer::config::DINO_EPSILON
+            } else {
+                crate::vision_transformer::config::CLIP_EPSILON
+            },
             activation,
             head: choice.head.unwrap_or(Head::Linear),
             classes: 2,

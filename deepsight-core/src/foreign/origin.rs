@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::config::{HALF, IMAGENET};
-use super::{ForeignWeights, Naming, TimmName};
-use crate::vision_transformer::import::TransformerChoice;
+use super::{ForeignWeights, Naming, TransformerChoice};
+use crate::efficientnet::TimmName;
+use crate::normalization::{HALF, IMAGENET};
 use crate::{
     Error, FaceCrop,
     model::{Head, MlpActivation, ModelArchitecture, ModelCard, ResizeFilter},

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::pickle::{Id, MAX_NAME, Node, Pickle};
-use super::state_dict::Weight;
 use crate::Error;
+use crate::state_dict::Weight;
 
 /// A PyTorch checkpoint: its dictionaries of tensors. Values stay in the file's bytes until they are read.
 pub(crate) struct Checkpoint<'a> {

@@ -1,3 +1,5 @@
+//! Named tensors in host memory, and those of a network.
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -5,7 +7,6 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
-use super::EfficientNet;
 use crate::Error;
 
 /// A network's parameters and batch-norm statistics by timm's names, such as `blocks.0.0.conv_dw.weight`.
@@ -58,53 +59,18 @@ impl Tensors for StateDict {
     }
 }
 
-impl<B: Backend> EfficientNet<B> {
-    /// Returns the shape of every tensor of this network, by name.
-    pub fn state_shapes(&self) -> BTreeMap<String, Vec<usize>> {
-        shapes(self)
-    }
-
-    /// Returns Burn's identifier of each tensor, by name. Gradients, for example, are found by it.
-    ///
-    /// ```
-    /// use burn::backend::Flex;
-    /// use deepsight_core::model::EfficientNetConfig;
-    ///
-    /// let network = EfficientNetConfig::lite0().init::<Flex>(&Default::default());
-    /// assert_eq!(network.tensor_ids()["classifier.bias"], network.clone().tensor_ids()["classifier.bias"]);
-    /// ```
-    pub fn tensor_ids(&self) -> BTreeMap<String, ParamId> {
-        let mut ids = Ids { path: Path::default(), found: BTreeMap::new() };
-        self.visit(&mut ids);
-        ids.found
-    }
-
-    /// Returns the network's parameters and batch-norm statistics.
-    pub fn state_dict(&self) -> StateDict {
-        collect(self)
-    }
-
-    /// Checks that the weights are exactly the tensors of this network, in its shapes, and finite.
-    pub(crate) fn check_state_dict(&self, weights: &StateDict) -> Result<(), Error> {
-        check(&self.state_shapes(), weights)
-    }
-
-    /// Replaces the network's parameters and batch-norm statistics.
-    ///
-    /// # Errors
-    /// [`Error::TensorNames`] with every missing and every unexpected name, [`Error::TensorShape`] and
-    /// [`Error::TensorNotFinite`] with the first tensor that is wrong.
-    pub fn load_state_dict(self, weights: StateDict) -> Result<Self, Error> {
-        self.check_state_dict(&weights)?;
-        Ok(load(self, weights))
-    }
-}
-
 /// Returns the shape of every tensor of a network, by name.
 pub(crate) fn shapes<B: Backend>(network: &impl Module<B>) -> BTreeMap<String, Vec<usize>> {
     let mut shapes = Shapes { path: Path::default(), found: BTreeMap::new() };
     network.visit(&mut shapes);
     shapes.found
+}
+
+/// Returns Burn's identifier of each tensor of a network, by name.
+pub(crate) fn tensor_ids<B: Backend>(network: &impl Module<B>) -> BTreeMap<String, ParamId> {
+    let mut ids = Ids { path: Path::default(), found: BTreeMap::new() };
+    network.visit(&mut ids);
+    ids.found
 }
 
 /// Returns the tensors of a network, by name.
