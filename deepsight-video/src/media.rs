@@ -151,7 +151,7 @@ impl Media {
     }
 
     /// Returns the description of the file for a report: path, size and probed properties, without the hash. With the
-    /// feature `c2pa`, this reads the whole file if it has content credentials.
+    /// feature `c2pa`, the first call for a video reads the whole file if it has content credentials.
     pub fn input(&self) -> Input {
         match self {
             Self::Video(video) => {

@@ -2,7 +2,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use deepsight_core::{Fact, Gap, Input};
@@ -33,6 +33,8 @@ pub struct Video {
     pub(crate) bytes: u64,
     /// Facts that the file states about itself.
     pub(crate) facts: Vec<Fact>,
+    /// Facts about its content credentials, once they were asked for: checking them may read the whole file.
+    credentials: Arc<OnceLock<Vec<Fact>>>,
 }
 
 impl Video {
@@ -122,7 +124,8 @@ impl Video {
         let info = VideoInfo::new(&header, &scan, &picture);
         limits.check_duration(path, info.duration)?;
         let (path, options) = (path.to_path_buf(), options.clone());
-        Ok(Self { path, options, programs, header, scan: Arc::new(scan), picture, info, bytes, facts })
+        let (scan, credentials) = (Arc::new(scan), Arc::default());
+        Ok(Self { path, options, programs, header, scan, picture, info, bytes, facts, credentials })
     }
 
     /// Opens an MP4 of H.264 or HEVC by its index alone, without ffprobe. Returns `None` if a video of this kind would
@@ -179,13 +182,14 @@ impl Video {
     }
 
     /// Returns the description of this video for a report: path, size and probed properties, without the hash. With the
-    /// feature `c2pa`, this reads the whole file if it has content credentials.
+    /// feature `c2pa`, the first call reads the whole file if it has content credentials.
     pub fn input(&self) -> Input {
         let mut input = Input::from(&self.info);
         input.path = self.path.to_string_lossy().into_owned();
         input.bytes = Some(self.bytes);
         input.facts.clone_from(&self.facts);
-        input.facts.extend(credentials::facts(&self.path, &self.options));
+        let credentials = || credentials::facts(&self.path, &self.options);
+        input.facts.extend_from_slice(self.credentials.get_or_init(credentials));
         input
     }
 }
