@@ -120,7 +120,8 @@ def _case(setting: Setting, grid: Grid, name: str, size: int, batch: int) -> dic
             entries.pop("torch")
         for entry, rounds in work.take_turns(workers, setting.rounds, setting.seconds).items():
             entries[entry] |= {"seconds": rounds, "peak_mib": workers[entry].peak_mib()}
-    return {"network": name, "size": size, "batch": batch, "entries": entries}
+    weights = pathlib.Path(model).stat().st_size
+    return {"network": name, "size": size, "batch": batch, "weights": weights, "entries": entries}
 
 
 def _difference(entry: str, output: Any, reference: list[list[float]]) -> float | None:

@@ -148,6 +148,7 @@ def _large(cases: list[dict[str, Any]]) -> str:
         theirs, ours = case["entries"]["onnxruntime"], case["entries"]["ours"]
         rows.append([
             f"`{case['network']}`@{case['size']}",
+            f"{case['weights'] / 1e6:.0f}",
             str(case["batch"]),
             f"{1e3 * _median(theirs['seconds']) / case['batch']:.0f}",
             f"{1e3 * _median(ours['seconds']) / case['batch']:.0f}",
@@ -158,7 +159,7 @@ def _large(cases: list[dict[str, Any]]) -> str:
         ])
     difference = max(case["entries"]["ours"]["difference"] for case in cases)
     times = ["ONNX Runtime, ms an image", "ours, ms", "ratio"]
-    head = ["network", "batch", *times, "ONNX Runtime, MiB", "ours, MiB", "ratio"]
+    head = ["network", "model file, MB", "batch", *times, "ONNX Runtime, MiB", "ours, MiB", "ratio"]
     return f"{table(head, rows)}\n\nLogits differ from PyTorch's by at most {difference:.1g} of the largest."
 
 
