@@ -611,7 +611,7 @@ mod shared {
         let (sender, heard) = std::sync::mpsc::channel();
         store.listen(move |text| drop(sender.send(text.to_owned())));
         assert_eq!(heard.recv_timeout(Duration::from_secs(60)).unwrap(), "");
-        // Without TLS, the database refuses: nothing falls back.
+        // The database refuses connections without TLS, and nothing falls back to one.
         let refused = [
             (format!("{}&sslmode=disable", tls.address), "pg_hba.conf"),
             (format!("{}&sslmode=require", tls.address), "UnknownIssuer"),
