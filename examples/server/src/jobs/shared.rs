@@ -300,8 +300,8 @@ impl QueueState {
         Some(Job { live, analysis, upload, video: None, sink: Sink::Store, admission: None })
     }
 
-    /// Adds a prediction to the queue. Returns false if the server is stopping: the client has been told, and the upload
-    /// is not needed.
+    /// Adds a prediction to the queue. Returns false if the server is stopping: the client has been told, and nothing
+    /// needs the upload.
     pub(super) fn ask_others(&self, shared: &Shared, analysis: &Analysis, reply: Reply) -> Result<bool, StoreError> {
         let live = Arc::new(Live::new(analysis.id.clone()));
         locked(&self.live).insert(analysis.id.clone(), live);
