@@ -33,6 +33,7 @@ pub(crate) struct Library {
 #[derive(Deserialize)]
 pub(crate) struct Stream {
     pub(crate) index: u32,
+    pub(crate) id: Option<String>,
     pub(crate) codec_type: Option<String>,
     pub(crate) codec_name: Option<String>,
     pub(crate) pix_fmt: Option<String>,

@@ -319,12 +319,19 @@ pub(crate) struct SeekJob {
     pub(crate) old_sync_option: bool,
 }
 
-/// Returns a command that makes ffmpeg decode an MP4 file on standard input to raw RGB frames on standard output. It is
-/// safe on an untrusted one. `filters` make one stream of frames, named `frames`, from stream 0.
-pub(crate) fn excerpt(program: &Path, limits: &DecodeLimits, filters: &str, old_sync_option: bool) -> FfmpegCommand {
+/// Returns a command that makes ffmpeg decode a file of a container on standard input to raw RGB frames on standard
+/// output. It is safe on an untrusted one. `filters` make one stream of frames, named `frames`, from one of the file's
+/// streams.
+pub(crate) fn excerpt(
+    program: &Path,
+    limits: &DecodeLimits,
+    container: &str,
+    filters: &str,
+    old_sync_option: bool,
+) -> FfmpegCommand {
     let mut command = quiet(program);
     decoder_options(&mut command, Address::Pipe, limits, limits.threads());
-    command.format("mov").input(Address::Pipe.url()).arg("-filter_complex").arg(filters).args(["-map", "[frames]"]);
+    command.format(container).input(Address::Pipe.url()).arg("-filter_complex").arg(filters).args(["-map", "[frames]"]);
     write_raw_frames(&mut command, old_sync_option, None);
     command
 }

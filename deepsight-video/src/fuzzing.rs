@@ -9,7 +9,7 @@ use crate::boxes::{Boxes, children, word};
 use crate::heif::HeifPicture;
 use crate::scan::Packets;
 use crate::still::{self, Kind};
-use crate::{Animation, DecodeLimits, DecodeOptions, Sampling, Still, Video, Y4m, answer, probe, seek, transport};
+use crate::{Animation, DecodeLimits, DecodeOptions, Sampling, Still, Video, Y4m, answer, flv, probe, seek, transport};
 
 /// Reads ffprobe's JSON output and interprets it as [`Video::open`](crate::Video::open) does. Returns whether it was
 /// readable.
@@ -30,7 +30,8 @@ pub fn y4m(bytes: &[u8]) -> bool {
 }
 
 /// Reads the index of an MP4 and its packets, and makes excerpts of the file, which must be MP4 files that have every
-/// wanted packet. A file without boxes is looked at as a transport stream. Returns whether an excerpt was made.
+/// wanted packet. A file without boxes is looked at as a transport stream and as an FLV file. Returns whether an excerpt
+/// was made, or the stream was whole.
 ///
 /// # Panics
 /// Panics if an excerpt is not such a file, or if the file has another index when it is read as a stream.
@@ -38,7 +39,12 @@ pub fn mp4(bytes: &[u8]) -> bool {
     let file = TemporaryFile::new(bytes);
     let Ok(Some(boxes)) = Boxes::read(&file.0) else {
         let _ = transport::is_scrambled(&file.0);
-        return false;
+        let Ok(Some(track)) = transport::Track::of_whole(&file.0, 0x100, &[0, 564]) else {
+            return flv::has_one_configuration(&file.0).is_ok_and(|has_one| has_one);
+        };
+        let mut opened = fs::File::open(&file.0).expect("the file is there");
+        let _ = track.picture(&mut opened, 564, 1 << 12);
+        return true;
     };
     if let Ok(Some((Boxes { index: Some(index), .. }, _))) = Boxes::read_head(&mut &*bytes) {
         assert_eq!(boxes.index.as_ref(), Some(&index));
@@ -54,7 +60,7 @@ pub fn mp4(bytes: &[u8]) -> bool {
         let wanted: Vec<_> = ranges.flat_map(|&(first, last)| first..=last).collect();
         let Some(excerpt) = route.with_excerpt(&video).and_then(|route| route.excerpt) else { continue };
         let (frames, mut content) = excerpt.open(&file.0).expect("the file is there");
-        let given = frames.iter().filter(|(_, wanted)| *wanted).map(|&(frame, _)| frame);
+        let given = frames.iter().filter(|frame| frame.wanted).map(|frame| frame.place);
         assert!(given.eq(wanted), "{frames:?}");
         let mut excerpt = Vec::new();
         content.read_to_end(&mut excerpt).expect("the file has all packets of the excerpt");

@@ -15,6 +15,7 @@ mod error;
 mod facts;
 mod ffmpeg;
 mod finish;
+mod flv;
 mod frames;
 // For the target in `fuzz/`. Not a promise.
 #[cfg(any(test, fuzzing))]
@@ -42,6 +43,7 @@ mod still;
 mod tone_map;
 mod transport;
 mod video;
+mod vp8;
 mod y4m;
 
 pub use animation::{Animation, AnimationFrames};

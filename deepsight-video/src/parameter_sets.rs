@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use crate::{transport, vp8};
+
 /// Place of a packet in its file, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -33,19 +35,33 @@ const MAX_DIFFERENT: usize = 64;
 /// Most units in a packet.
 const MAX_UNITS: usize = 256;
 
+/// Bytes at the beginning of a picture in a transport stream in which its units are searched. The rest is a part of the
+/// picture itself.
+const BEGINNING: usize = 1 << 16;
+
 /// Returns the positions of the packets whose parameter sets differ from those of all earlier packets, including the
-/// first packet. Packets without parameter sets, as in most files, are all equal. Returns `None` if the parameter sets
-/// cannot be read.
-pub(crate) fn first_of_each(path: &Path, codec: &str, packets: &[Place]) -> Option<Vec<usize>> {
+/// first packet. Packets without parameter sets, as in most files, are all equal. `track` has the packets of a
+/// transport stream. Returns `None` if the parameter sets cannot be read.
+pub(crate) fn first_of_each(
+    path: &Path,
+    codec: &str,
+    track: Option<&transport::Track>,
+    packets: &[Place],
+) -> Option<Vec<usize>> {
     let is_set: fn(u8) -> bool = match codec {
         "h264" => |head| head & 0x1f == 7,
         "hevc" => |head| head >> 1 & 0x3f == 33,
+        // Its key frames state their size themselves.
+        "vp8" => |_| false,
         _ => return None,
     };
     let mut file = File::open(path).ok()?;
     let (mut seen, mut firsts): (Vec<Vec<Vec<u8>>>, _) = (Vec::new(), Vec::new());
     for (n, &packet) in packets.iter().enumerate() {
-        let sets = sets_of(&mut file, packet, is_set).ok()??;
+        let sets = match codec {
+            "vp8" => vec![vp8::size_of(&mut file, packet).ok()??.to_vec()],
+            _ => sets_of(&mut file, track, packet, is_set).ok()??,
+        };
         if !seen.contains(&sets) {
             if seen.len() == MAX_DIFFERENT {
                 return None;
@@ -57,32 +73,56 @@ pub(crate) fn first_of_each(path: &Path, codec: &str, packets: &[Place]) -> Opti
     Some(firsts)
 }
 
-/// Returns the parameter sets in a packet, or `None` if it is not a sequence of units that begin with their length.
-fn sets_of(file: &mut File, packet: Place, is_set: fn(u8) -> bool) -> io::Result<Option<Vec<Vec<u8>>>> {
-    let Some(units) = units_of(file, packet)? else { return Ok(None) };
+/// Returns the parameter sets in a packet, or `None` if it has no units.
+fn sets_of(
+    file: &mut File,
+    track: Option<&transport::Track>,
+    packet: Place,
+    is_set: fn(u8) -> bool,
+) -> io::Result<Option<Vec<Vec<u8>>>> {
+    let Some(units) = units_of(file, track, packet)? else { return Ok(None) };
     let sets = units.iter().filter(|unit| is_set(unit.head)).map(|unit| unit.read(file, MAX_SET));
     sets.collect::<io::Result<_>>().map(Some)
 }
 
 /// One unit of H.264 or HEVC in a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unit {
-    place: Place,
+    content: UnitContent,
     /// The first byte, which tells the kind of the unit.
     pub(crate) head: u8,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum UnitContent {
+    At(Place),
+    Read(Vec<u8>),
+}
+
 impl Unit {
     fn read(&self, file: &mut File, most: u64) -> io::Result<Vec<u8>> {
+        let place = match &self.content {
+            UnitContent::At(place) => place,
+            UnitContent::Read(bytes) => return Ok(bytes.iter().copied().take(most as usize).collect()),
+        };
         let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(self.place.position))?;
-        file.take(self.place.size.min(most)).read_to_end(&mut bytes)?;
+        file.seek(SeekFrom::Start(place.position))?;
+        file.take(place.size.min(most)).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 }
 
-/// Returns the units of a packet, or `None` if it is not a sequence of units that begin with their length.
-pub(crate) fn units_of(file: &mut File, packet: Place) -> io::Result<Option<Vec<Unit>>> {
+/// Returns the units of a packet: in the `track` of a transport stream those at its beginning, in other containers all,
+/// or `None` if it is not a sequence of units that begin with their length.
+pub(crate) fn units_of(
+    file: &mut File,
+    track: Option<&transport::Track>,
+    packet: Place,
+) -> io::Result<Option<Vec<Unit>>> {
+    if let Some(track) = track {
+        let picture = track.picture(file, packet.position, BEGINNING)?;
+        return Ok(picture.map(|picture| after_start_codes(&picture)));
+    }
     for head in HEADS {
         let units = walk(file, Place { position: packet.position.saturating_add(head), ..packet })?;
         if units.is_some() {
@@ -90,6 +130,20 @@ pub(crate) fn units_of(file: &mut File, packet: Place) -> io::Result<Option<Vec<
         }
     }
     Ok(None)
+}
+
+/// Returns the units in a byte stream (ITU-T H.264, annex B).
+fn after_start_codes(bytes: &[u8]) -> Vec<Unit> {
+    let codes = bytes.windows(3).enumerate().filter(|(_, window)| *window == [0, 0, 1]);
+    let starts: Vec<_> = codes.map(|(at, _)| at + 3).take(MAX_UNITS).collect();
+    let ends = starts.iter().skip(1).map(|start| start - 3).chain([bytes.len()]);
+    let unit = |(&start, end): (&usize, usize)| {
+        let bytes = bytes.get(start..end)?;
+        // Zeros after a unit belong to the next start code.
+        let length = bytes.iter().rposition(|&byte| byte != 0)? + 1;
+        Some(Unit { head: *bytes.first()?, content: UnitContent::Read(bytes[..length].to_vec()) })
+    };
+    starts.iter().zip(ends).filter_map(unit).collect()
 }
 
 /// Returns the units of a packet whose place is exact, as in MP4, or `None` if it is not a sequence of units that begin
@@ -110,7 +164,8 @@ pub(crate) fn walk(file: &mut File, packet: Place) -> io::Result<Option<Vec<Unit
         if size == 0 || size > packet.size - at - 4 {
             return Ok(None);
         }
-        units.push(Unit { place: Place { position: position.saturating_add(4), size }, head: start[4] });
+        let content = UnitContent::At(Place { position: position.saturating_add(4), size });
+        units.push(Unit { content, head: start[4] });
         at += 4 + size;
     }
     Ok(None)
@@ -135,7 +190,7 @@ mod tests {
             bytes.extend([head, packet].concat());
         }
         std::fs::write(&path, bytes).unwrap();
-        first_of_each(&path, codec, &places)
+        first_of_each(&path, codec, None, &places)
     }
 
     #[test]
@@ -157,12 +212,25 @@ mod tests {
     }
 
     #[test]
+    fn the_units_of_a_byte_stream_are_those_after_start_codes() {
+        let bytes = b"\0\0\0\x01\x09\xf0\0\0\0\x01\x67size\0\0\x01\x68p\0\0\x01\x65slice\0\0\x01";
+        let units = after_start_codes(bytes);
+        assert_eq!(units.iter().map(|unit| unit.head).collect::<Vec<_>>(), [9, 0x67, 0x68, 0x65]);
+        assert_eq!(units[1].content, UnitContent::Read(b"\x67size".to_vec()));
+        assert_eq!(units[3].content, UnitContent::Read(b"\x65slice".to_vec()));
+        assert_eq!(after_start_codes(b"\0\0"), []);
+    }
+
+    #[test]
     fn packets_that_are_not_units_with_lengths_tell_nothing() {
         let plain = unit(5, b"slice");
         for bad in [&b"\0\0\0\x01\x67 sizes"[..], b"\0\0\0\0", b"\xff\xff\xff\xff\x67", &[0; 40], &plain[..6]] {
             assert_eq!(look("h264", b"", &[bad.to_vec(), plain.clone()]), None, "{bad:?}");
         }
-        assert_eq!(first_of_each(Path::new("/no/such/file"), "h264", &[Place { position: 0, size: 9 }]), None);
-        assert_eq!(first_of_each(Path::new("Cargo.toml"), "h264", &[Place { position: u64::MAX - 3, size: 9 }]), None);
+        assert_eq!(first_of_each(Path::new("/no/such/file"), "h264", None, &[Place { position: 0, size: 9 }]), None);
+        assert_eq!(
+            first_of_each(Path::new("Cargo.toml"), "h264", None, &[Place { position: u64::MAX - 3, size: 9 }]),
+            None
+        );
     }
 }

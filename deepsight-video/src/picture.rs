@@ -132,6 +132,7 @@ impl Picture {
         let format = header.pixel_format.as_deref().unwrap_or_default();
         // Frames that are not flagged pass through the filter unchanged, unless their format had to be converted.
         let maybe = header.fields == Fields::Unknown
+            && (key_frames.is_empty() || !KEY_FRAMES_TELL_FIELDS.contains(&header.codec.as_str()))
             && INTERLACED_CODECS.contains(&header.codec.as_str())
             && DEINTERLACED_FORMATS.contains(&format);
         let large_enough = header.width >= 3 && header.height >= 4;
@@ -295,6 +296,9 @@ pub(crate) fn scaled((width, height): (u32, u32), max_side: Option<u32>) -> Resu
 /// Codecs that can store interlaced pictures in containers that do not say so.
 const INTERLACED_CODECS: [&str; 12] =
     ["h264", "mpeg2video", "mpeg4", "vc1", "wmv3", "dvvideo", "mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "utvideo"];
+
+/// Those of them whose key frames tell it for all frames: by the head of the sequence, or because every frame is one.
+const KEY_FRAMES_TELL_FIELDS: [&str; 2] = ["mpeg4", "mjpeg"];
 
 /// Formats that the deinterlacer accepts without conversion.
 const DEINTERLACED_FORMATS: [&str; 13] = [

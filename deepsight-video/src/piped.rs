@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use deepsight_core::{CancelToken, CloserFrames, Frame, Input, cancel::OnCancel};
+use deepsight_core::{CancelToken, CloserFrames, Frame, Gap, Input, cancel::OnCancel};
 
 use crate::{
     DecodeLimits, DecodeOptions, Limit, Note, Sampling, VideoError, Y4m,
@@ -184,7 +184,9 @@ impl PipedVideo {
 
     /// Returns the description of the stream for a report: container, codec, size and frame rate. It has no path.
     /// Number of bytes and frames and the length in seconds are known after the iterator has ended without an error and
-    /// without a maximum number of frames.
+    /// without a maximum number of frames. The [gaps](Input::gaps) of a transport stream, whose pictures follow each
+    /// other without a pause unless some were lost, are known after the iterator has ended in any way; those of other
+    /// streams, in which a picture may stay, are not.
     pub fn input(&self) -> Input {
         self.input.clone()
     }
@@ -266,6 +268,9 @@ impl Iterator for PipedVideo {
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.read().transpose();
         if !matches!(next, Some(Ok(_))) {
+            if let Some(Decoder::Container(container)) = &self.decoder {
+                self.input.gaps = container.progress.lock().gaps();
+            }
             // Ends ffmpeg now, not when the caller drops the iterator.
             self.source.0.stop();
             self.decoder = None;
@@ -322,6 +327,7 @@ impl Container {
             progress: Arc::clone(&progress),
             queue: Arc::clone(queue),
             limits: limits.clone(),
+            repeats: Clock::of(&header.container).repeats.then(|| usual_step(&header)),
         };
         let mut command = ffmpeg::decode(&programs.ffmpeg, Address::Pipe, limits, &job);
         let on_line = move |line: &[u8]| times.take(line);
@@ -455,8 +461,6 @@ fn head_of_mp4(queue: &Arc<ByteQueue>, options: &DecodeOptions, name: &Path) -> 
 /// Returns the filters of one decode: those of a file, except that the clock is bridged in any case, and that frames
 /// over a limit are not selected.
 fn filters(header: &Header, picture: &Picture, plan: &Plan, options: &DecodeOptions, marks: &Marks) -> String {
-    let rate = header.average_frame_rate.or(header.nominal_frame_rate);
-    let step = rate.map_or(40_000, |rate| (1e6 / rate).round() as i64);
     let limits = &options.limits;
     let mut select = plan.filter();
     if limits.max_frames < u64::MAX {
@@ -468,10 +472,16 @@ fn filters(header: &Header, picture: &Picture, plan: &Plan, options: &DecodeOpti
     format!(
         "{}settb=AVTB,{},{},select='{select}',{}",
         picture.filters_on_all(options.hwaccel),
-        Clock::of(&header.container).filter(step),
+        Clock::of(&header.container).filter(usual_step(header)),
         marks.filters(0),
         picture.filters_on_selected(options.hwaccel),
     )
+}
+
+/// Returns the time between two frames in microseconds, as the headers state it.
+fn usual_step(header: &Header) -> i64 {
+    let rate = header.average_frame_rate.or(header.nominal_frame_rate);
+    rate.map_or(40_000, |rate| (1e6 / rate).round() as i64)
 }
 
 /// Returns the longest allowed video in microseconds.
@@ -493,7 +503,15 @@ struct Counts {
     first: Option<i64>,
     last: Option<i64>,
     over: Option<Over>,
+    /// Starts and ends of the stretches without frames, in microseconds, in order.
+    gaps: Vec<(i64, i64)>,
 }
+
+/// Shortest time without a frame, in microseconds, in which frames of a transport stream were lost.
+const SHORTEST_GAP: i64 = 1_000_000;
+
+/// Most gaps that are kept. Later ones are added to the last.
+const MAX_GAPS: usize = 10_000;
 
 /// A limit that was exceeded while decoding.
 #[derive(Debug, Clone, Copy)]
@@ -529,6 +547,25 @@ impl Counts {
     fn span(&self) -> f64 {
         self.first.zip(self.last).map_or(0.0, |(first, last)| last.saturating_sub(first) as f64 / 1e6)
     }
+
+    /// Records the time since the end of the last frame as a gap if it is long.
+    fn note_gap(&mut self, time: i64, step: i64) {
+        let Some(last) = self.last.map(|last| last.saturating_add(step)) else { return };
+        if time.saturating_sub(last) <= SHORTEST_GAP {
+            return;
+        }
+        let full = self.gaps.len() == MAX_GAPS;
+        match self.gaps.last_mut() {
+            Some((_, end)) if full => *end = end.saturating_add(time - last),
+            _ => self.gaps.push((last, time)),
+        }
+    }
+
+    /// Returns the gaps in seconds from the first frame.
+    fn gaps(&self) -> Vec<Gap> {
+        let second = |time: i64| time.saturating_sub(self.first.unwrap_or(0)) as f64 / 1e6;
+        self.gaps.iter().map(|&(start, end)| Gap::new(second(start), second(end))).collect()
+    }
 }
 
 /// A reader of the lines that the `metadata` filter prints for each decoded frame. Only the times of frames that ffmpeg
@@ -540,6 +577,8 @@ struct StreamMarkReader {
     progress: Arc<Progress>,
     queue: Arc<ByteQueue>,
     limits: DecodeLimits,
+    /// The time between two frames in microseconds, if every long time without a frame is a loss.
+    repeats: Option<i64>,
 }
 
 impl StreamMarkReader {
@@ -570,6 +609,9 @@ impl StreamMarkReader {
             // ffmpeg ends by itself when it has decoded what it was sent, so all frames before the limit are given.
             self.queue.stop();
             return;
+        }
+        if let (Some(time), Some(step)) = (time, self.repeats) {
+            counts.note_gap(time, step);
         }
         counts.decoded = index + 1;
         (counts.first, counts.last) = (first, time.or(counts.last));

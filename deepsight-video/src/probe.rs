@@ -1,5 +1,6 @@
 use std::{
     collections::BTreeMap,
+    fs::File,
     io::{BufRead, BufReader, Read},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -15,12 +16,14 @@ use crate::{
     cure::{self, refused_decoder},
     facts,
     ffmpeg::{self, Address, Opened, Programs},
+    flv,
     orientation::Orientation,
-    parameter_sets::first_of_each,
+    parameter_sets::{first_of_each, units_of},
     process::{Ending, Process},
     sample_tables::Track,
     scan::{Clock, Packets, Scan, microseconds},
-    transport,
+    seek::{begins_h264, begins_hevc},
+    transport, vp8,
 };
 
 /// Properties of a file's video stream, as its headers state them.
@@ -60,6 +63,14 @@ pub(crate) struct Header {
     pub(crate) old_sync_option: bool,
     /// Whether the file is an MP4 that consists of fragments.
     pub(crate) fragments: bool,
+    /// Identifier of the stream's packets in a transport stream.
+    pub(crate) pid: Option<u16>,
+    /// The stream's packets in a transport stream of which all arrived.
+    pub(crate) track: Option<transport::Track>,
+    /// Whether packets and frames correspond one to one.
+    pub(crate) packets_are_frames: bool,
+    /// Whether decoders may get another configuration in the middle of the file, outside the packets.
+    pub(crate) reconfigured: bool,
 }
 
 /// The scan type that the headers state.
@@ -213,11 +224,25 @@ impl Prober<'_> {
         if packets.frames(header.stream) == 0 {
             return Err(cure::of_no_frames(self.path, index));
         }
+        if header.codec == "vp8"
+            && let Some(places) = packets.places(header.stream)
+            && let Some(shown) = vp8::shown(self.path, &places)
+        {
+            packets.keep_shown(header.stream, &shown);
+            header.packets_are_frames = true;
+        }
         let clock = Clock::of(&header.container);
         let readable = header.is_read_to_the_end().then(|| packets.end_in_file() as f64 / bytes.max(1) as f64);
         let mut scan = packets.finish(header.stream, header.tick, clock);
         scan.readable = readable.filter(|share| (f64::MIN_POSITIVE..UNREADABLE_FROM).contains(share));
-        let key_frames = if header.packets_are_frames() {
+        if header.container == "flv" && header.codec == "h264" {
+            header.reconfigured = !flv::has_one_configuration(self.path).unwrap_or(false);
+        }
+        if header.container == "mpegts" {
+            header.track = whole_track(self.path, &header, &scan);
+            header.packets_are_frames |= header.track.is_some();
+        }
+        let key_frames = if header.packets_are_frames {
             self.survey(&header, &scan, boxes)?
         } else {
             let mut times = Vec::new();
@@ -326,7 +351,7 @@ impl Prober<'_> {
         // Most streams of H.264 and HEVC have their parameters in the container, or repeat the same ones.
         let elsewhere = boxes.is_some_and(|boxes| boxes.several_entries);
         let places: Option<Vec<_>> = keys.iter().map(|key| key.place).filter(|_| !elsewhere).collect();
-        let differ = places.and_then(|places| first_of_each(self.path, &header.codec, &places));
+        let differ = places.and_then(|places| first_of_each(self.path, &header.codec, header.track.as_ref(), &places));
         let looked_at: Vec<usize> = match differ {
             Some(differ) if differ.len() < 2 => return Ok(Vec::new()),
             Some(differ) => differ,
@@ -356,7 +381,7 @@ impl Prober<'_> {
     fn frames(&self, header: &Header, only: &[&str], on_frame: &mut dyn FnMut(&str) -> bool) -> Result<(), VideoError> {
         let (threads, stream) = (self.limits.threads().to_string(), header.stream.to_string());
         let mut show = vec!["-threads", &threads, "-select_streams", &stream];
-        if header.packets_are_frames() {
+        if header.packets_are_frames {
             show.extend(["-skip_frame", "nokey"]);
         }
         show.extend(only);
@@ -394,6 +419,34 @@ impl Prober<'_> {
         let path = self.path.to_path_buf();
         VideoError::OverLimit { path, limit: Limit::Frames, value, max: self.limits.max_frames }
     }
+}
+
+/// Returns whether packets and frames correspond one to one, as far as the container and the codec tell. VP8 may store
+/// hidden reference frames in packets of their own, and a broadcast recording may begin with frames that refer to
+/// others sent before it. For these, decoding shows how many frames come out, unless the packets do.
+fn are_frames(container: &str, codec: &str) -> bool {
+    codec != "vp8" && !["mpegts", "mpeg", "mpegvideo"].contains(&container)
+}
+
+/// Returns the packets of a transport stream's video if all arrived and the stream begins with a frame that refers to
+/// no other one. Each of them is then a frame.
+fn whole_track(path: &Path, header: &Header, scan: &Scan) -> Option<transport::Track> {
+    // ffprobe does not tell the fields of HEVC, whose packets are whole frames.
+    let is_regular = (header.fields == Fields::Progressive || header.codec == "hevc")
+        && !scan.jumps
+        && scan.shown.len() as u64 == scan.frames
+        && scan.shown.first()?.key
+        && scan.stored.windows(2).all(|pair| pair[0].position < pair[1].position)
+        && scan.stored.first()?.position == scan.key_packets.first()?.place?.position;
+    let begins = match header.codec.as_str() {
+        "h264" => begins_h264,
+        "hevc" => begins_hevc,
+        _ => return None,
+    };
+    let keys: Option<Vec<_>> = scan.key_packets.iter().map(|key| Some(key.place?.position)).collect();
+    let track = transport::Track::of_whole(path, header.pid.filter(|_| is_regular)?, &keys?).ok()??;
+    let first = units_of(&mut File::open(path).ok()?, Some(&track), scan.key_packets.first()?.place?).ok()??;
+    begins(&first).then_some(track)
 }
 
 struct CancelOnDrop<'a>(Option<&'a Head<'a>>);
@@ -438,13 +491,6 @@ impl Header {
         limits.check_pixels(path, (self.width, self.height))
     }
 
-    /// Returns whether packets and frames correspond one to one. VP8 stores hidden reference frames in packets of their
-    /// own, and a broadcast recording begins with frames that refer to others sent before it. For these, only decoding
-    /// shows how many frames come out.
-    fn packets_are_frames(&self) -> bool {
-        self.codec != "vp8" && !["mpegts", "mpeg", "mpegvideo"].contains(&self.container.as_str())
-    }
-
     /// Returns whether the container states how long each picture is shown, so that it has no gaps: a long time between
     /// two frames is a picture that stays. ffprobe prints other lengths where frames are stored out of their order.
     fn states_lengths(&self) -> bool {
@@ -464,6 +510,7 @@ impl Header {
         let in_band = [
             "h264",
             "hevc",
+            "vp8",
             "vp9",
             "av1",
             "mpeg4",
@@ -505,10 +552,10 @@ pub(crate) fn refusal(path: &Path, ending: &Ending, limits: &DecodeLimits) -> Vi
 const VERSIONS: &str = "-show_library_versions";
 const ENTRIES: &str = "-show_entries";
 const PACKETS: &str = "packet=codec_type,stream_index,pts_time,dts_time,duration_time,size,pos,flags";
-const HEADERS: &str = "format=format_name,duration:stream=index,codec_type,codec_name,pix_fmt,color_range,color_space,\
-     color_transfer,color_primaries,field_order,width,height,sample_aspect_ratio,r_frame_rate,avg_frame_rate,time_base,\
-     start_time,duration,nb_frames:stream_disposition=default,attached_pic,timed_thumbnails,still_image:\
-     stream_side_data_list:stream_side_data=displaymatrix,dv_profile";
+const HEADERS: &str = "format=format_name,duration:stream=index,id,codec_type,codec_name,pix_fmt,color_range,\
+     color_space,color_transfer,color_primaries,field_order,width,height,sample_aspect_ratio,r_frame_rate,\
+     avg_frame_rate,time_base,start_time,duration,nb_frames:stream_disposition=default,attached_pic,timed_thumbnails,\
+     still_image:stream_side_data_list:stream_side_data=displaymatrix,dv_profile";
 /// Tag of an encrypted stream of a Matroska file, with the ID of its key.
 const ENCRYPTION_KEY: &str = "enc_key_id";
 const FRAMES: &str = "frame=key_frame,best_effort_timestamp_time,width,height,sample_aspect_ratio,interlaced_frame";
@@ -589,14 +636,18 @@ impl Answer {
         let (Some(width @ 1..), Some(height @ 1..)) = (stream.width, stream.height) else {
             return Err(unusable(path, "its video has no width and height".into()));
         };
+        let container = self.format.format_name.clone().unwrap_or_else(|| "unknown".into());
+        let codec = stream.codec_name.clone().unwrap_or_else(|| "unknown".into());
+        let pid = stream.id.as_deref().and_then(|id| u16::from_str_radix(id.strip_prefix("0x")?, 16).ok());
+        let packets_are_frames = are_frames(&container, &codec);
         let matrix = stream.side_data_list.iter().find_map(|data| data.displaymatrix.as_deref());
         let sync_renamed = (59, 27);
         Ok(Header {
             stream: stream.index,
             video_streams,
             streams: self.streams.len(),
-            container: self.format.format_name.clone().unwrap_or_else(|| "unknown".into()),
-            codec: stream.codec_name.clone().unwrap_or_else(|| "unknown".into()),
+            container,
+            codec,
             pixel_format: stream.pix_fmt.clone(),
             full_range: stream.color_range.as_deref() == Some("pc"),
             color_space: stream.color_space.clone(),
@@ -622,6 +673,10 @@ impl Answer {
             old_sync_option: (self.library_versions.iter())
                 .any(|library| library.name == "libavformat" && (library.major, library.minor) < sync_renamed),
             fragments: false,
+            pid,
+            track: None,
+            packets_are_frames,
+            reconfigured: false,
         })
     }
 }
@@ -645,7 +700,8 @@ pub(crate) fn conclude(answer: Answer, packets: Packets, path: &Path) {
     if let Ok(header) = answer.choose(path, None, &[], |stream| packets.frames(stream)) {
         // A value over a limit is an error.
         let _ = header.check(path, &DecodeLimits::default());
-        let _ = (header.packets_are_frames(), packets.finish(header.stream, header.tick, Clock::of(&header.container)));
+        let scan = packets.finish(header.stream, header.tick, Clock::of(&header.container));
+        let _ = whole_track(path, &header, &scan);
     }
 }
 
@@ -675,7 +731,7 @@ pub(crate) fn look_at_index(path: &Path, bytes: u64, boxes: &Boxes, limits: &Dec
     let scan = packets.finish(header.stream, header.tick, Clock::of(&header.container));
     let places: Option<Vec<_>> = scan.key_packets.iter().map(|key| key.place).collect();
     // Decides only which key frames ffprobe decodes.
-    let _ = first_of_each(path, &header.codec, &places?);
+    let _ = first_of_each(path, &header.codec, None, &places?);
     (scan.frames <= limits.max_frames).then_some(Probed { header, scan, key_frames: Vec::new(), facts: Vec::new() })
 }
 

@@ -92,8 +92,9 @@ impl<'a> Track<'a> {
                 length: self.microseconds(self.start.saturating_add(sample.length)),
                 key: sample.key,
                 skips: false,
+                place: Some(sample.place),
             };
-            packets.push_frame(stream, stamp, Some(sample.place))
+            packets.push_frame(stream, stamp)
         })
     }
 

@@ -21,8 +21,12 @@ pub(crate) struct Scan {
     pub(crate) step: i64,
     /// Whether the file has packets that are decoded but not shown.
     pub(crate) hidden: bool,
+    /// Whether some packets state no presentation time, so that only a decoder knows it.
+    pub(crate) unstamped: bool,
     /// Packets of key frames, in the order of the file.
     pub(crate) key_packets: Vec<KeyPacket>,
+    /// All packets in the order of the file, if times and positions of all are known.
+    pub(crate) stored: Vec<Stored>,
     /// Stretches of the bridged clock in which the file has no frames although it should, as their starts and ends. In
     /// order, without overlaps.
     pub(crate) gaps: Vec<(i64, i64)>,
@@ -37,6 +41,15 @@ pub(crate) struct KeyPacket {
     pub(crate) raw: Option<i64>,
     /// Place in the file, if it is known.
     pub(crate) place: Option<Place>,
+}
+
+/// A packet in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// Presentation time in microseconds on the file's own clock.
+    pub(crate) raw: i64,
+    /// Position of its first byte in the file.
+    pub(crate) position: u64,
 }
 
 /// One frame of a stream.
@@ -133,7 +146,7 @@ struct StreamPackets {
     skips: u64,
 }
 
-/// The times of one packet in microseconds.
+/// The times of one packet in microseconds, and its place.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stamp {
     pub(crate) presentation: Option<i64>,
@@ -143,9 +156,15 @@ pub(crate) struct Stamp {
     pub(crate) key: bool,
     /// Whether bytes before it belong to no packet, as if a part of the file were damaged.
     pub(crate) skips: bool,
+    /// Place in the file, if it is known.
+    pub(crate) place: Option<Place>,
 }
 
 impl Stamp {
+    fn stored(&self) -> Option<Stored> {
+        Some(Stored { raw: self.presentation?, position: self.place?.position })
+    }
+
     fn end(&self) -> Option<i64> {
         Some(self.presentation.or(self.decoding)?.saturating_add(self.length))
     }
@@ -188,25 +207,25 @@ impl Packets {
             (microseconds(packet.pts_time.as_deref()), microseconds(packet.dts_time.as_deref()));
         let length = microseconds(packet.duration_time.as_deref()).unwrap_or(0).max(0);
         let key = packet.flags.contains('K');
-        let stamp = Stamp { presentation, decoding, length, key, skips: false };
+        let stamp = Stamp { presentation, decoding, length, key, skips: false, place };
         if packet.codec_type.as_deref() != Some("video") {
             self.ends_at(stamp.end());
             return true;
         }
         let skips = self.skips;
         let before = std::mem::replace(&mut self.streams.entry(stream).or_default().skips, skips);
-        self.push_frame(stream, Stamp { skips: skips > before, ..stamp }, place)
+        self.push_frame(stream, Stamp { skips: skips > before, ..stamp })
     }
 
     /// Records a packet of a video stream. Returns `false` if there are too many.
-    pub(crate) fn push_frame(&mut self, stream: u32, stamp: Stamp, place: Option<Place>) -> bool {
+    pub(crate) fn push_frame(&mut self, stream: u32, stamp: Stamp) -> bool {
         self.ends_at(stamp.end());
         self.frames += 1;
         let StreamPackets { stamps, key_packets, .. } = self.streams.entry(stream).or_default();
         if stamps.len() as u64 <= self.max_frames {
             stamps.push(stamp);
             if stamp.key {
-                key_packets.push(KeyPacket { raw: stamp.presentation.or(stamp.decoding), place });
+                key_packets.push(KeyPacket { raw: stamp.presentation.or(stamp.decoding), place: stamp.place });
             }
         }
         self.frames <= self.max_frames.saturating_mul(MOST_STREAMS)
@@ -222,6 +241,20 @@ impl Packets {
         self.streams.get(&stream).map_or(0, |stream| stream.stamps.len() as u64)
     }
 
+    /// Returns the places of all packets of a stream, in the order of the file, and whether they are key frames, or
+    /// `None` if not all are known.
+    pub(crate) fn places(&self, stream: u32) -> Option<Vec<(Place, bool)>> {
+        self.streams.get(&stream)?.stamps.iter().map(|stamp| Some((stamp.place?, stamp.key))).collect()
+    }
+
+    /// Removes the packets of a stream that `shown`, in the order of the file, says are not shown.
+    pub(crate) fn keep_shown(&mut self, stream: u32, shown: &[bool]) {
+        if let Some(stream) = self.streams.get_mut(&stream) {
+            let mut shown = shown.iter();
+            stream.stamps.retain(|_| shown.next().copied().unwrap_or(true));
+        }
+    }
+
     /// Returns the end of the last packet in the file, in bytes.
     pub(crate) fn end_in_file(&self) -> u64 {
         self.end_in_file
@@ -235,6 +268,7 @@ impl Packets {
     /// Returns the measurements of `stream`, whose container's clock has ticks of `tick` seconds.
     pub(crate) fn finish(mut self, stream: u32, tick: f64, clock: Clock) -> Scan {
         let StreamPackets { stamps, key_packets, hidden, .. } = self.streams.remove(&stream).unwrap_or_default();
+        let stored: Option<Vec<_>> = stamps.iter().map(Stamp::stored).collect();
         let timed = in_order(&stamps, clock);
         let distances = Distances::of(&timed, clock);
         let times: Vec<_> = timed.iter().map(|frame| (frame.time, frame.key)).collect();
@@ -249,6 +283,8 @@ impl Packets {
             step: distances.usual,
             hidden,
             key_packets,
+            unstamped: stamps.iter().any(|stamp| stamp.presentation.is_none()),
+            stored: stored.unwrap_or_default(),
             gaps: gaps(&shown, &timed, distances.usual, clock),
             readable: None,
             shown,

@@ -55,6 +55,12 @@ mp4() {
 }
 mp4 hevc -c:v libx265 -x265-params log-level=error:keyint=5:open-gop=0 -bsf:v filter_units=remove_types=39
 
+# Streams without an index are read by the same target.
+for name in stream.ts stream.flv; do
+    # shellcheck disable=SC2086
+    ffmpeg -nostdin -v error -y $moving $avc -g 4 -bf 2 -fflags +bitexact -flags +bitexact "mp4/$name"
+done
+
 mkdir -p picture
 picture() {
     name=$1

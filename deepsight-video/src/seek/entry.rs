@@ -1,7 +1,11 @@
 use std::{fs::File, path::Path};
 
-use crate::parameter_sets::{Unit, units_of};
-use crate::scan::KeyPacket;
+use crate::{
+    parameter_sets::{Unit, units_of},
+    probe::Header,
+    scan::KeyPacket,
+    transport,
+};
 
 /// The effect of decoding that begins at a key frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +20,8 @@ pub(crate) enum Entry {
 }
 
 /// Codecs whose key frames reset the decoder, and those all of whose frames are key frames.
-const CLEAN: [&str; 11] =
-    ["vp9", "av1", "mjpeg", "prores", "dnxhd", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "dvvideo", "ffv1"];
+const CLEAN: [&str; 12] =
+    ["vp8", "vp9", "av1", "mjpeg", "prores", "dnxhd", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "dvvideo", "ffv1"];
 
 /// Codecs whose frames after a key frame refer to none before it.
 const RECOVERING: [&str; 5] = ["mpeg4", "mpeg1video", "mpeg2video", "h263", "flv1"];
@@ -29,13 +33,15 @@ pub(crate) struct Entries<'a> {
     /// Packets of the key frames in order of presentation.
     packets: Vec<KeyPacket>,
     file: Option<File>,
+    /// The packets of a transport stream.
+    track: Option<&'a transport::Track>,
 }
 
 impl<'a> Entries<'a> {
-    pub(crate) fn new(path: &Path, codec: &'a str, packets: &[KeyPacket]) -> Self {
+    pub(crate) fn new(path: &Path, header: &'a Header, packets: &[KeyPacket]) -> Self {
         let mut packets = packets.to_vec();
         packets.sort_by_key(|packet| packet.raw);
-        Self { codec, packets, file: File::open(path).ok() }
+        Self { codec: &header.codec, packets, file: File::open(path).ok(), track: header.track.as_ref() }
     }
 
     /// Returns whether key frames of `codec` can be entries.
@@ -58,7 +64,7 @@ impl<'a> Entries<'a> {
         let (Some(place), Some(file)) = (self.packets.get(key).and_then(|packet| packet.place), &mut self.file) else {
             return Entry::Unknown;
         };
-        match units_of(file, place) {
+        match units_of(file, self.track, place) {
             Ok(Some(units)) => kind(&units),
             _ => Entry::Unknown,
         }
@@ -66,15 +72,38 @@ impl<'a> Entries<'a> {
 }
 
 /// Type of the units of an H.264 frame that resets the decoder.
-pub(super) const H264_IDR: u8 = 5;
+const H264_IDR: u8 = 5;
 
 /// Types of the units of HEVC frames that reset the decoder wherever they are.
-pub(super) const HEVC_IDR: [u8; 2] = [19, 20];
+const HEVC_IDR: [u8; 2] = [19, 20];
+
+/// Returns whether a decoder forgets all frames before a packet of H.264.
+pub(super) fn resets_h264(units: &[Unit]) -> bool {
+    kind_of_h264(units) == Some(H264_IDR)
+}
+
+/// Returns whether a decoder forgets all frames before a packet of HEVC. After other random access points it does so
+/// only at the beginning of a stream.
+pub(super) fn resets_hevc(units: &[Unit]) -> bool {
+    kind_of_hevc(units).is_some_and(|kind| HEVC_IDR.contains(&kind))
+}
+
+/// Returns whether decoding can begin at a packet of H.264 by what the packet says alone.
+pub(crate) fn begins_h264(units: &[Unit]) -> bool {
+    let has = |kind| units.iter().any(|unit| unit.head & 0x1f == kind);
+    resets_h264(units) && has(7) && has(8)
+}
+
+/// Returns whether decoding can begin at a packet of HEVC by what the packet says alone.
+pub(crate) fn begins_hevc(units: &[Unit]) -> bool {
+    let has = |kind| units.iter().any(|unit| unit.head >> 1 & 0x3f == kind);
+    resets_hevc(units) && has(32) && has(33) && has(34)
+}
 
 /// An IDR frame of H.264 resets the decoder. After other key frames, as in an open group of pictures, the decoder
 /// misses frames, and its messages on that cannot be told from those on damage.
 fn h264(units: &[Unit]) -> Entry {
-    if kind_of_h264(units) == Some(H264_IDR) { Entry::Clean } else { Entry::Unknown }
+    if resets_h264(units) { Entry::Clean } else { Entry::Unknown }
 }
 
 /// Decoding can begin at a random access point of HEVC, of any kind.
@@ -88,6 +117,6 @@ pub(super) fn kind_of_h264(units: &[Unit]) -> Option<u8> {
 }
 
 /// Returns the type of the first unit of HEVC that has a part of a picture.
-pub(super) fn kind_of_hevc(units: &[Unit]) -> Option<u8> {
+fn kind_of_hevc(units: &[Unit]) -> Option<u8> {
     units.iter().map(|unit| unit.head >> 1 & 0x3f).find(|&kind| kind < 32)
 }

@@ -55,7 +55,7 @@ impl Route {
             }
             Self::find(video, &wanted, cost).filter(|route| of(cost, route) <= WORTH * sequential)
         };
-        let seeks = affordable(Cost::seeks, &cost);
+        let seeks = allows_seeks(video).then(|| affordable(Cost::seeks, &cost)).flatten();
         let excerpt = || affordable(Cost::excerpt, &cost.of_packets())?.with_excerpt(video);
         match excerpt::may_exist(video).then(excerpt).flatten() {
             Some(excerpt) => Some(Self { other: seeks.map(Box::new), ..excerpt }),
@@ -72,7 +72,7 @@ impl Route {
 
     /// Returns the route to the wanted frames.
     pub(crate) fn find(video: &Video, wanted: &[usize], cost: &Cost) -> Option<Self> {
-        let mut entries = Entries::new(&video.path, &video.header.codec, &video.scan.key_packets);
+        let mut entries = Entries::new(&video.path, &video.header, &video.scan.key_packets);
         Self::over(video, wanted, |key| entries.at(key), cost)
     }
 
@@ -145,9 +145,9 @@ fn start_for(before: usize, keys: &[usize], entry: &mut impl FnMut(usize) -> Ent
     None
 }
 
-/// Returns the wanted frames, or `None` if seeks might not return the frames of a sequential pass.
+/// Returns the wanted frames, or `None` if decoding from key frames might not return the frames of a sequential pass.
 pub(crate) fn wanted(video: &Video, plan: &Plan, cap: u64) -> Option<Vec<usize>> {
-    if !allows_seeks(video) {
+    if !is_regular(video) || !(allows_seeks(video) || excerpt::may_exist(video)) {
         return None;
     }
     let shown = &video.scan.shown;
@@ -168,15 +168,20 @@ fn picked(plan: &Plan, shown: &[Shown], shift: i64, cap: u64) -> Vec<usize> {
     wanted.map(|(place, _)| place).take(usize::try_from(cap).unwrap_or(usize::MAX)).collect()
 }
 
+/// Returns whether ffmpeg can seek to the key frame before a time. AVI states the times at which packets are decoded,
+/// which are those of its pictures only if none is stored out of order.
+pub(crate) fn allows_seeks(video: &Video) -> bool {
+    let container = video.header.container.split(',').next().unwrap_or_default();
+    CONTAINERS.contains(&container) && !(container == "avi" && video.scan.unstamped) && !video.header.reconfigured
+}
+
 /// Returns whether times identify frames, and each picture depends on its own stretch alone.
-fn allows_seeks(video: &Video) -> bool {
+fn is_regular(video: &Video) -> bool {
     let Video { header, scan, picture, options, info, .. } = video;
     let shown = &scan.shown;
-    let container = header.container.split(',').next().unwrap_or_default();
     let start_is_known = scan.hidden || shown.first().is_some_and(|frame| frame.key);
     let distinct = |pair: &[Shown]| pair[1].time.saturating_sub(pair[0].time) > 4 * ROUNDING;
     options.hwaccel.is_none()
-        && CONTAINERS.contains(&container)
         && Entries::exist_in(&header.codec)
         && info.video_streams == 1
         && picture.depends_on_one_frame()
@@ -188,7 +193,7 @@ fn allows_seeks(video: &Video) -> bool {
 }
 
 /// Containers in which a seek leads to the key frame before a time.
-const CONTAINERS: [&str; 2] = ["mov", "matroska"];
+const CONTAINERS: [&str; 4] = ["mov", "matroska", "avi", "flv"];
 
 /// Estimates of times in seconds, measured on one core of a server from 2020. Only their ratios matter.
 #[derive(Debug, Clone, Copy)]

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Step,
-    excerpt::{self, Excerpt},
+    excerpt::{Excerpt, ExcerptFrame},
     route::{ROUNDING, keys},
     stretch::Stretch,
 };
@@ -74,17 +74,19 @@ impl Run {
     pub(crate) fn start_on(video: &Video, excerpt: Excerpt, processes: &Processes) -> Result<Self, VideoError> {
         let Video { options, programs, header, scan, picture, .. } = video;
         let path = &video.path;
+        let (container, later, stream) = (excerpt.container(), excerpt.later(), excerpt.stream());
         let opened = excerpt.open(path).map_err(|source| VideoError::Io { path: path.clone(), source });
         let (frames, bytes) = opened?;
         let marks = Marks::new();
-        let mut filters = format!("[0:0]settb=AVTB,{},", marks.filters(0));
-        let wanted: Vec<_> = frames.iter().filter(|&&(_, wanted)| wanted).map(|&(place, _)| place).collect();
-        select(&ranges(&wanted), &scan.shown, excerpt::LATER, &mut filters);
+        let mut filters = format!("[0:{stream}]settb=AVTB,{},", marks.filters(0));
+        let wanted: Vec<_> = frames.iter().filter(|frame| frame.wanted).map(|frame| frame.place).collect();
+        select(&ranges(&wanted), &scan.shown, later, &mut filters);
         filters = filters + "," + &picture.filters_on_selected(None) + "[frames]";
         let (sender, decoded) = mpsc::channel();
-        let inputs = vec![ExpectedFrames::Excerpt { frames, next: 0 }];
+        let inputs = vec![ExpectedFrames::Excerpt { frames, later, next: 0 }];
         let mut watch = Watch { marks, scan: Arc::clone(scan), inputs, sender };
-        let mut command = ffmpeg::excerpt(&programs.ffmpeg, &options.limits, &filters, header.old_sync_option);
+        let mut command =
+            ffmpeg::excerpt(&programs.ffmpeg, &options.limits, container, &filters, header.old_sync_option);
         let process = Process::spawn_on(&mut command, &options.limits, bytes, move |line| watch.take(line))?;
         processes.add(&process);
         Ok(Self { process, decoded, wanted: wanted.into(), times: BTreeMap::new() })
@@ -135,9 +137,13 @@ fn target(video: &Video, stretch: &Stretch, keys: &[usize]) -> Option<i64> {
     let first = scan.shown.get(stretch.first).filter(|_| stretch.first > 0)?;
     let next = keys.get(keys.partition_point(|&key| key <= stretch.first)).and_then(|&key| scan.shown.get(key));
     let room = next.map_or(i64::MAX, |next| next.raw.saturating_sub(first.raw) / 2);
-    // The time of the frame itself, rounded down, could lead to the key frame before it.
-    let later = if video.header.container.starts_with("matroska") { FFMPEG_SEEKS_EARLIER } else { 0 };
-    let later = later.saturating_add(scan.step / 2).min(room);
+    // The time of the frame itself, rounded down, could lead to the key frame before it. In AVI it is rounded to the
+    // nearest one.
+    let later = match video.header.container.split(',').next() {
+        Some("matroska") => FFMPEG_SEEKS_EARLIER.saturating_add(scan.step / 2).min(room),
+        Some("avi") => 0,
+        _ => (scan.step / 2).min(room),
+    };
     Some(first.raw.saturating_add(later)).filter(|&time| time > 0)
 }
 
@@ -209,9 +215,10 @@ struct Watch {
 /// The frames that an input must return.
 enum ExpectedFrames {
     Seek(Input),
-    /// These frames, each with whether it is wanted.
+    /// These frames, `later` by some microseconds.
     Excerpt {
-        frames: Vec<(usize, bool)>,
+        frames: Vec<ExcerptFrame>,
+        later: i64,
         next: usize,
     },
 }
@@ -219,12 +226,12 @@ enum ExpectedFrames {
 impl ExpectedFrames {
     /// Records a decoded frame. Returns an event if the frame decides about wanted frames.
     fn take(&mut self, time: i64, shown: &[Shown]) -> Option<Decoded> {
-        let (frames, next) = match self {
+        let (frames, later, next) = match self {
             Self::Seek(input) => return input.take(time, shown),
-            Self::Excerpt { frames, next } => (frames, next),
+            Self::Excerpt { frames, later, next } => (frames, *later, next),
         };
-        let time = time.saturating_sub(excerpt::LATER);
-        let Some(&(place, wanted)) = frames.get(*next) else { return Some(Decoded::Failed) };
+        let time = time.saturating_sub(later);
+        let Some(&ExcerptFrame { place, wanted }) = frames.get(*next) else { return Some(Decoded::Failed) };
         if time.saturating_sub(time_of(shown, place)).abs() > ROUNDING {
             return Some(Decoded::Failed);
         }

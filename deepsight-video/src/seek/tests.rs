@@ -85,7 +85,8 @@ fn compare(cases: &[Case]) {
             let expected: Vec<_> = wanted.into_iter().map(|place| all[place].clone()).collect();
             let excerpt = route.clone().with_excerpt(&video);
             assert_eq!(excerpt.is_some(), has_tables(name), "{name}: an excerpt");
-            for route in [Some(route), excerpt].into_iter().flatten() {
+            let seeks = route::allows_seeks(&video).then_some(route);
+            for route in [seeks, excerpt].into_iter().flatten() {
                 let how = if route.excerpt.is_some() { "an excerpt" } else { "seeks" };
                 let (frames, complete) = follow(&video, route);
                 assert!(complete, "{name}: {how}, {sampling:?} failed after {} frames", frames.len());
@@ -95,10 +96,36 @@ fn compare(cases: &[Case]) {
     }
 }
 
-/// Returns whether a clip of these tests has tables from which an excerpt can be made.
+/// Returns whether an excerpt can be made of a clip of these tests.
 fn has_tables(name: &str) -> bool {
-    let other = ["fragments.mp4", "late.mp4", "mpeg2.mp4", "open.mp4"];
-    name.ends_with(".mp4") && !other.contains(&name)
+    let other = ["fragments.mp4", "late.mp4", "mpeg2.mp4", "open.mp4", "flv1.flv"];
+    ["mp4", "flv", "ts"].iter().any(|end| name.ends_with(end)) && !other.contains(&name)
+}
+
+#[test]
+fn transport_streams_are_entered_at_key_frames() {
+    compare(&[
+        ("plain.ts", "-c:v libx264 -g 15", true),
+        ("short.ts", "-c:v libx264 -g 3 -bf 2", true),
+        ("simple.ts", "-c:v libx264 -g 15 -tune zerolatency", true),
+        ("pyramid.ts", "-c:v libx264 -g 30 -bf 8 -x264-params b-pyramid=normal:ref=8", true),
+        ("camera.m2ts", "-c:v libx264 -g 15 -mpegts_m2ts_mode 1", true),
+        ("hevc.ts", "-c:v libx265 -x265-params log-level=error:keyint=15:open-gop=0", true),
+        ("sound.ts", "-f lavfi -i sine=d=3 -map 1 -map 0 -c:v libx264 -g 15 -c:a aac", true),
+        ("late.ts", "-c:v libx264 -g 15 -output_ts_offset 70000", true),
+    ]);
+}
+
+#[test]
+fn index_and_tags_of_avi_and_flv_lead_to_key_frames() {
+    compare(&[
+        ("mpeg4.avi", "-c:v mpeg4 -g 5", true),
+        ("mjpeg.avi", "-c:v mjpeg -pix_fmt yuvj420p", true),
+        ("h264.flv", "-c:v libx264 -g 15", true),
+        ("simple.flv", "-c:v libx264 -g 15 -tune zerolatency", true),
+        ("flv1.flv", "-c:v flv1 -g 5", true),
+        ("sound.flv", "-f lavfi -i sine=d=3 -map 1 -map 0 -c:v libx264 -g 15 -c:a aac", true),
+    ]);
 }
 
 #[test]
@@ -143,6 +170,12 @@ fn other_codecs_are_sought_if_their_key_frames_allow_it() {
         ("open.mkv", "-c:v libx265 -x265-params log-level=error:keyint=15:min-keyint=15:open-gop=1", true),
         ("open.mp4", "-c:v libx265 -x265-params log-level=error:keyint=15:min-keyint=15:open-gop=1", true),
         ("vp9.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 15 -lag-in-frames 10", true),
+        ("vp8.webm", "-c:v libvpx -deadline realtime -cpu-used 8 -g 15", true),
+        (
+            "hidden.webm",
+            "-c:v libvpx -deadline good -cpu-used 4 -auto-alt-ref 1 -lag-in-frames 12 -b:v 90k -g 40",
+            true,
+        ),
         ("mpeg4.mkv", "-c:v mpeg4 -bf 2 -g 5", true),
         ("mpeg2.mp4", "-c:v mpeg2video -bf 2 -g 5", true),
         ("mjpeg.mov", "-c:v mjpeg -pix_fmt yuvj420p", true),
@@ -158,10 +191,12 @@ fn a_file_in_which_seeks_may_differ_is_passed_over() {
         ("open.mp4", open),
         ("refresh.mp4", "-c:v libx264 -x264-params keyint=15:intra-refresh=1"),
         ("field.mp4", "-c:v libx264 -g 15 -x264opts tff=1 -flags +ildct+ilme"),
-        ("vp8.webm", "-c:v libvpx -deadline realtime -cpu-used 8 -g 15"),
-        ("mpeg4.avi", "-c:v mpeg4 -bf 2 -g 15"),
-        ("h264.ts", "-c:v libx264 -g 15"),
-        ("h264.flv", "-c:v libx264 -g 15"),
+        ("mpeg2.ts", "-c:v mpeg2video -g 15"),
+        ("open.ts", open),
+        ("field.ts", "-c:v libx264 -g 15 -x264opts tff=1 -flags +ildct+ilme"),
+        ("between.avi", "-c:v mpeg4 -bf 2 -g 5"),
+        ("h264.avi", "-c:v libx264 -g 15"),
+        ("mpeg2.mpg", "-c:v mpeg2video -g 15"),
     ];
     for (name, words) in cases {
         let video = self::open(clips.make(name, &format!("{BUSY} {words} -pix_fmt yuv420p")));

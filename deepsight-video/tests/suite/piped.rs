@@ -153,6 +153,23 @@ fn the_length_is_known_at_the_end() {
 }
 
 #[test]
+fn a_part_that_a_broadcast_lost_is_a_gap() {
+    let clips = Clips::new();
+    let part = |start: u32| {
+        let words = format!("{} -c:v libx264 -output_ts_offset {start} -pix_fmt yuv420p", ramp_source(20));
+        std::fs::read(clips.make(&format!("at{start}.ts"), &words)).unwrap()
+    };
+    for (starts, gaps) in [([0, 7], 1), ([0, 2], 0), ([0, 3600], 0), ([50, 0], 0)] {
+        let mut video =
+            open_bytes([part(starts[0]), part(starts[1])].concat(), &options(), Sampling::fps(2.0)).unwrap();
+        assert!(video.by_ref().all(|frame| frame.is_ok()) && video.input().gaps.len() == gaps, "{starts:?}");
+        for gap in video.input().gaps {
+            assert!((gap.start - 2.0).abs() < 0.15 && (gap.end - 7.0).abs() < 0.25, "{starts:?}: {gap:?}");
+        }
+    }
+}
+
+#[test]
 fn frames_of_a_stream_are_upright_square_scaled_and_deinterlaced() {
     let clips = Clips::new();
     let wide =

@@ -214,6 +214,35 @@ fn a_picture_that_turns_keeps_its_shape_within_borders() {
 }
 
 #[test]
+fn a_size_that_vp8_changes_is_seen() {
+    let clips = Clips::new();
+    let mut bytes = Vec::new();
+    for (n, size) in ["96x64", "64x96"].into_iter().enumerate() {
+        let words = format!("-f lavfi -i color=white:s={size}:r=10:d=1 -c:v libvpx -deadline realtime -cpu-used 8");
+        let part = std::fs::read(clips.make(&format!("part{n}.ivf"), &words)).unwrap();
+        // The head of the file, then frames of which each has its length and its time before it.
+        bytes.extend(if n == 0 { &part[..32] } else { &[] });
+        let mut frames = &part[32..];
+        while let Some(length) = frames.first_chunk().map(|length| u32::from_le_bytes(*length) as usize) {
+            let time = u64::from_le_bytes(frames[4..12].try_into().unwrap()) + n as u64 * 10;
+            bytes.extend([&frames[..4], &time.to_le_bytes(), &frames[12..12 + length]].concat());
+            frames = &frames[12 + length..];
+        }
+    }
+    clips.write("turn.ivf", &bytes);
+    let of_webm = clips.make("turn.webm", "-i turn.ivf -c copy");
+    for path in [clips.path("turn.ivf"), of_webm] {
+        let video = open(&path);
+        let info = video.info();
+        assert_eq!((info.width, info.height, info.frame_count), (96, 96, 20), "{}", path.display());
+        let frames = all(&video, Sampling::all());
+        let bright = |frame: &Frame, x, y| frame.image.get_pixel(x, y)[0] > 200;
+        assert_eq!((bright(&frames[5], 2, 48), bright(&frames[5], 48, 2)), (true, false), "{}", path.display());
+        assert_eq!((bright(&frames[15], 2, 48), bright(&frames[15], 48, 2)), (false, true), "{}", path.display());
+    }
+}
+
+#[test]
 fn a_picture_that_grows_is_not_shrunk_to_its_first_size() {
     let clips = Clips::new();
     let video = open(joined(

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use burn::tensor::backend::Backend;
-use deepsight_core::{CancelToken, Report, Update, with_causes};
+use deepsight_core::{CancelToken, Input, Report, Update, with_causes};
 use deepsight_video::{DecodeOptions, PipedVideo, Sampling, VideoError};
 use serde_json::json;
 
@@ -223,19 +223,17 @@ fn as_it_comes<B: Backend>(
     let rate = args.stream_rate().map_err(|error| AnalyzeError::input(&error))?;
     let options = without_an_end(args);
     let open = move || PipedVideo::open(source, &options, Sampling::fps(rate));
-    let frames = waiting(cancel, open)?.map_err(|error| named(&error))?.with_cancel(cancel);
+    let mut frames = waiting(cancel, open)?.map_err(|error| named(&error))?.with_cancel(cancel);
     frames.notes().iter().for_each(|note| complain(&note.to_string()));
     let analyzer = worker.analyzer();
     let session = analyzer.session().map_err(|error| AnalyzeError::input(&error))?;
-    let mut input = frames.input();
-    input.path = NAME.into();
-    let mut session = session.with_input(input);
+    let mut session = session.with_input(description(&frames));
     if args.live {
         // With the deadline, a slow machine scores fewer faces instead of falling behind.
         session = session.with_deadline(Duration::from_secs_f64(1.0 / rate));
     }
     let mut listening = true;
-    for frame in frames {
+    for frame in frames.by_ref() {
         match frame {
             Ok(frame) => {
                 let update = session.push(frame);
@@ -254,6 +252,8 @@ fn as_it_comes<B: Backend>(
             break;
         }
     }
+    // Only now it is known how long the stream was, and which parts of it are missing.
+    session = session.with_input(description(&frames));
     match session.finish() {
         Ok(report) => {
             let args = Args { fps: Some(rate), ..args.clone() };
@@ -262,6 +262,12 @@ fn as_it_comes<B: Backend>(
         Err(_) if cancel.is_cancelled() => Err(AnalyzeError::Interrupted),
         Err(error) => Err(AnalyzeError::Clip(format!("{NAME}: {}", with_causes(&error)))),
     }
+}
+
+fn description(frames: &PipedVideo) -> Input {
+    let mut input = frames.input();
+    input.path = NAME.into();
+    input
 }
 
 /// Prints an answer that changed, if the flags ask for it. Returns `false` if standard output is closed.

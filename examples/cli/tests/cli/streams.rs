@@ -51,7 +51,7 @@ fn frames_without_a_container_are_analyzed_as_they_come() {
     let report = json(&run.stdout);
     assert_eq!((report["frames"].as_array().unwrap().len(), &report["verdict"]), (6, &"REAL".into()));
     assert_eq!(report["settings"]["run"]["fps"], 2.0);
-    assert!(report["coverage"]["share"].is_null(), "a stream has no length: {}", report["coverage"]);
+    assert_eq!(report["coverage"]["share"], 1.0, "{}", report["coverage"]);
 }
 
 #[test]
@@ -70,6 +70,17 @@ fn a_live_picture_gets_a_line_when_the_answer_changes_and_then_a_report() {
     let (report, changes) = objects.split_last().unwrap();
     assert!(changes.len() >= 2 && changes.iter().all(|change| change["reasons"][0].is_string()), "{run:?}");
     assert_eq!((&report["schema"], &report["verdict"]), (&1.into(), &changes.last().unwrap()["verdict"]));
+}
+
+#[test]
+fn a_hole_in_a_live_stream_is_not_seen() {
+    let part = |start: &str| ffmpeg(&["-t", "2", "-c", "copy", "-output_ts_offset", start, "-f", "mpegts", "-"]);
+    let run = piped(&["-", "--live", "--min-face-size", "40", "--json", "-"], [part("0"), part("7")].concat());
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let report = json(run.stdout.lines().last().unwrap());
+    let share = report["coverage"]["share"].as_f64().unwrap();
+    assert!((0.4..0.6).contains(&share), "{}", report["coverage"]);
+    assert_eq!((&report["verdict"], report["input"]["gaps"].as_array().unwrap().len()), (&"UNCERTAIN".into(), 1));
 }
 
 #[test]

@@ -1,119 +1,99 @@
-//! An excerpt of an MP4 file: the packets of some stretches as a fragmented MP4 file (ISO/IEC 14496-12, section 8.8),
-//! which one ffmpeg reads from a pipe. So ffmpeg does not open the file and read its index for each stretch, which
-//! takes longer than decoding some frames. Packets that no wanted frame needs are left out.
+//! An excerpt of an MP4 file as a fragmented MP4 file (ISO/IEC 14496-12, section 8.8). Packets that no wanted frame
+//! needs are left out.
 
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
+    ops::Range,
     path::Path,
 };
 
-use super::{
-    entry::{H264_IDR, HEVC_IDR, kind_of_h264, kind_of_hevc},
-    stretch::Stretch,
-};
+use super::{ExcerptFrame, Order, PartsOfFrames};
 use crate::{
     Video,
     boxes::{Boxes, child, children, only, word},
     parameter_sets::{Place, Unit, walk},
     sample_tables::{Sample, Track},
+    seek::{
+        entry::{kind_of_h264, resets_h264, resets_hevc},
+        stretch::Stretch,
+    },
 };
 
 /// Microseconds by which the times of an excerpt are later than those of its file, so that none is below 0.
-pub(crate) const LATER: i64 = SECONDS_LATER * 1_000_000;
+pub(super) const LATER: i64 = SECONDS_LATER * 1_000_000;
 
 const SECONDS_LATER: i64 = 10;
 
-/// Returns whether there may be an excerpt of a video.
-pub(crate) fn may_exist(video: &Video) -> bool {
-    let header = &video.header;
-    header.container.starts_with("mov") && !header.fragments && ["h264", "hevc"].contains(&header.codec.as_str())
-}
-
-/// The packets of some stretches of a file, which is read only when [`Excerpt::open`] is.
+/// The bytes of an excerpt, in pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Excerpt {
-    pieces: Vec<ExcerptPiece>,
-    frames: Vec<(usize, bool)>,
-}
+pub(super) struct Pieces(Vec<Piece>);
 
-/// Some bytes of an excerpt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum ExcerptPiece {
+enum Piece {
     Bytes(Vec<u8>),
     /// The bytes at a place in the file.
     Copied(Place),
 }
 
-impl Excerpt {
-    /// Returns the excerpt with the packets of all stretches, or `None` if the file has no tables that describe its
-    /// packets, or decoding cannot go from one of these stretches to the next.
-    pub(crate) fn of(video: &Video, stretches: &[Stretch]) -> Option<Self> {
-        let index = Boxes::read(&video.path).ok()??;
-        let index = index.index.filter(|_| index.only_index)?;
-        let stream = video.header.stream as usize;
-        let tracks = Track::all(&index).filter(|tracks| tracks.len() == video.header.streams)?;
-        let track = tracks.into_iter().nth(stream).filter(|track| track.video)?;
-        let mut samples = Vec::new();
-        // Takes no more samples than are known to be shown: a few bytes can describe billions.
-        let are_all = track.each(video.bytes, |sample| {
-            samples.push(sample);
-            samples.len() <= video.scan.shown.len()
-        });
-        if are_all != Some(true) {
-            return None;
-        }
-        // Frames are numbered in order of presentation, samples in order of decoding.
-        let mut sample_of: Vec<usize> = (0..samples.len()).collect();
-        sample_of.sort_by_key(|&sample| samples[sample].shown);
-        let times = sample_of.iter().map(|&sample| track.microseconds(samples[sample].shown));
-        if !times.eq(video.scan.shown.iter().map(|frame| frame.time)) {
-            return None;
-        }
-        let mut frame_of = vec![0; samples.len()];
-        sample_of.iter().enumerate().for_each(|(frame, &sample)| frame_of[sample] = frame);
+/// Returns the excerpt with the packets of all stretches and its frames, or `None` if the file has no tables that
+/// describe its packets, or decoding cannot go from one of these stretches to the next.
+pub(super) fn excerpt(video: &Video, stretches: &[Stretch]) -> Option<(Pieces, Vec<ExcerptFrame>)> {
+    let index = Boxes::read(&video.path).ok()??;
+    let index = index.index.filter(|_| index.only_index)?;
+    let stream = video.header.stream as usize;
+    let tracks = Track::all(&index).filter(|tracks| tracks.len() == video.header.streams)?;
+    let track = tracks.into_iter().nth(stream).filter(|track| track.video)?;
+    let mut samples = Vec::new();
+    // Takes no more samples than are known to be shown: a few bytes can describe billions.
+    let are_all = track.each(video.bytes, |sample| {
+        samples.push(sample);
+        samples.len() <= video.scan.shown.len()
+    });
+    if are_all != Some(true) {
+        return None;
+    }
+    let times = samples.iter().map(|sample| track.microseconds(sample.shown)).collect();
+    let order = Order::new(times, &video.scan.shown, stretches)?;
 
-        let mut wanted = vec![false; samples.len()];
-        for &(first, last) in stretches.iter().flat_map(|stretch| &stretch.wanted) {
-            wanted.get_mut(first..=last)?.fill(true);
-        }
-        let head = ExcerptHead::of(children(&index, b"trak").nth(stream)?, child(&index, b"mvhd")?)?;
-        let mut excerpt = Self { pieces: vec![ExcerptPiece::Bytes(head.bytes)], frames: Vec::new() };
-        let mut file = File::open(&video.path).ok()?;
-        let h264 = video.header.codec == "h264";
-        for (number, (first, last)) in in_order_of_decoding(stretches, &sample_of)?.into_iter().enumerate() {
-            let mut kept = Vec::new();
-            for sample in first..=last {
-                let place = samples[sample].place;
-                let begins = sample == first && first > 0;
-                let wanted = wanted[frame_of[sample]];
-                if begins || (h264 && !wanted) {
-                    let units = walk(&mut file, place).ok()??;
-                    if begins && !(if h264 { resets_h264(&units) } else { resets_hevc(&units) }) {
-                        return None;
-                    }
-                    if h264 && !wanted && is_never_referred_to(&units) {
-                        continue;
-                    }
+    let head = ExcerptHead::of(children(&index, b"trak").nth(stream)?, child(&index, b"mvhd")?)?;
+    let mut pieces = Pieces(vec![Piece::Bytes(head.bytes)]);
+    let mut frames = PartsOfFrames::new(&order);
+    let mut file = File::open(&video.path).ok()?;
+    let h264 = video.header.codec == "h264";
+    for (number, (first, last)) in order.parts(stretches)?.into_iter().enumerate() {
+        let mut kept = Vec::new();
+        for (sample, Sample { place, .. }) in samples.iter().enumerate().take(last + 1).skip(first) {
+            let begins = sample == first && first > 0;
+            let wanted = order.is_wanted(sample);
+            if begins || (h264 && !wanted) {
+                let units = walk(&mut file, *place).ok()??;
+                if begins && !(if h264 { resets_h264(&units) } else { resets_hevc(&units) }) {
+                    return None;
                 }
-                kept.push(sample);
+                if h264 && !wanted && is_never_referred_to(&units) {
+                    continue;
+                }
             }
-            excerpt.add_fragment(number, &head.track, &track, kept.iter().map(|&sample| &samples[sample]))?;
-            let from = excerpt.frames.len();
-            excerpt.frames.extend(kept.iter().map(|&sample| (frame_of[sample], wanted[frame_of[sample]])));
-            excerpt.frames[from..].sort_unstable();
+            kept.push(sample);
         }
-        // A wanted frame may be stored before its stretch begins, where streams were joined.
-        let given = excerpt.frames.iter().filter(|&&(_, wanted)| wanted).count();
-        let all = wanted.iter().filter(|&&wanted| wanted).count();
-        (given == all && excerpt.frames.is_sorted()).then_some(excerpt)
+        pieces.add_fragment(number, &head.track, &track, kept.iter().map(|&sample| &samples[sample]))?;
+        frames.push(kept.into_iter());
+    }
+    Some((pieces, frames.finish()?))
+}
+
+impl Pieces {
+    /// Returns the bytes of some ranges of a file.
+    pub(super) fn copied(ranges: &[Range<u64>]) -> Self {
+        let size = |range: &Range<u64>| range.end.saturating_sub(range.start);
+        let copied = |range: &Range<u64>| Piece::Copied(Place { position: range.start, size: size(range) });
+        Self(ranges.iter().map(copied).collect())
     }
 
-    /// Opens the file. Returns the frames that a decoder must give, each with whether it is wanted, in order of
-    /// presentation, and the bytes of the excerpt.
-    pub(crate) fn open(self, path: &Path) -> io::Result<(Vec<(usize, bool)>, impl Read + Send + use<>)> {
-        let bytes = ExcerptReader { file: File::open(path)?, pieces: self.pieces.into_iter(), piece: None };
-        Ok((self.frames, bytes))
+    /// Opens the file. Returns the bytes of the excerpt.
+    pub(super) fn open(self, path: &Path) -> io::Result<impl Read + Send + use<>> {
+        Ok(PieceReader { file: File::open(path)?, pieces: self.0.into_iter(), piece: None })
     }
 
     fn add_fragment<'a>(
@@ -154,42 +134,15 @@ impl Excerpt {
         let mut head = fragment(data);
         head.extend(u32::try_from(bytes).ok()?.to_be_bytes());
         head.extend(b"mdat");
-        self.pieces.push(ExcerptPiece::Bytes(head));
+        self.0.push(Piece::Bytes(head));
         for place in samples.map(|sample| sample.place) {
-            match self.pieces.last_mut() {
-                Some(ExcerptPiece::Copied(last)) if last.end() == Some(place.position) => last.size += place.size,
-                _ => self.pieces.push(ExcerptPiece::Copied(place)),
+            match self.0.last_mut() {
+                Some(Piece::Copied(last)) if last.end() == Some(place.position) => last.size += place.size,
+                _ => self.0.push(Piece::Copied(place)),
             }
         }
         Some(())
     }
-}
-
-/// Returns the first and the last sample of each stretch, in order of decoding. Stretches that overlap in this order
-/// become one.
-fn in_order_of_decoding(stretches: &[Stretch], sample_of: &[usize]) -> Option<Vec<(usize, usize)>> {
-    let mut parts: Vec<(usize, usize)> = Vec::new();
-    for stretch in stretches {
-        let first = if stretch.first == 0 { 0 } else { *sample_of.get(stretch.first)? };
-        let wanted = stretch.wanted.iter().map(|&(first, last)| sample_of.get(first..=last)?.iter().max());
-        let last = *wanted.collect::<Option<Vec<_>>>()?.into_iter().max()?;
-        match parts.last_mut() {
-            Some((_, end)) if first <= *end => *end = last.max(*end),
-            _ => parts.push((first, last)),
-        }
-    }
-    parts.iter().all(|&(first, last)| first <= last).then_some(parts)
-}
-
-/// Returns whether a decoder forgets all frames before a packet of H.264.
-fn resets_h264(units: &[Unit]) -> bool {
-    kind_of_h264(units) == Some(H264_IDR)
-}
-
-/// Returns whether a decoder forgets all frames before a packet of HEVC. After other random access points it does so
-/// only at the beginning of a stream.
-fn resets_hevc(units: &[Unit]) -> bool {
-    kind_of_hevc(units).is_some_and(|kind| HEVC_IDR.contains(&kind))
 }
 
 /// Returns whether no other picture of H.264 is predicted from the one in a packet (`nal_ref_idc`, ITU-T H.264, section
@@ -263,9 +216,9 @@ fn boxed(kind: &[u8; 4], content: &[&[u8]]) -> Vec<u8> {
 }
 
 /// The bytes of an excerpt.
-struct ExcerptReader {
+struct PieceReader {
     file: File,
-    pieces: std::vec::IntoIter<ExcerptPiece>,
+    pieces: std::vec::IntoIter<Piece>,
     /// The rest of the piece that is being read.
     piece: Option<Rest>,
 }
@@ -276,7 +229,7 @@ enum Rest {
     Copied(u64),
 }
 
-impl Read for ExcerptReader {
+impl Read for PieceReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let got = match &mut self.piece {
@@ -295,8 +248,8 @@ impl Read for ExcerptReader {
                 return Ok(got);
             }
             self.piece = match self.pieces.next() {
-                Some(ExcerptPiece::Bytes(bytes)) => Some(Rest::Bytes(io::Cursor::new(bytes))),
-                Some(ExcerptPiece::Copied(place)) => {
+                Some(Piece::Bytes(bytes)) => Some(Rest::Bytes(io::Cursor::new(bytes))),
+                Some(Piece::Copied(place)) => {
                     self.file.seek(SeekFrom::Start(place.position))?;
                     Some(Rest::Copied(place.size))
                 }

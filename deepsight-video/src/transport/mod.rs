@@ -1,9 +1,14 @@
-//! Encryption of MPEG transport streams, by their packets.
+//! MPEG transport streams (ISO/IEC 13818-1), by their packets: whether they are encrypted, and the parts of one that
+//! are to be decoded.
+
+mod track;
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+
+pub(crate) use track::Track;
 
 /// Bytes of a file that are read.
 const LOOKED_AT: u64 = 2 << 20;

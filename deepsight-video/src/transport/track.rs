@@ -1,0 +1,377 @@
+use std::{
+    fs::File,
+    io::{self, BufReader, Read, Seek, SeekFrom},
+    ops::{ControlFlow, Range},
+    path::Path,
+};
+
+use super::SYNC;
+
+/// Bytes of a packet.
+const PACKET: usize = 188;
+
+/// Bytes before each packet: none, or a time stamp in the files of cameras and discs.
+const STAMPS: [usize; 2] = [0, 4];
+
+/// Packets at the beginning of a file that tell how it is stored.
+const FIRST: usize = 8;
+
+/// Most bytes of a file in which the beginning of one picture is searched.
+const MOST_READ: u64 = 8 << 20;
+
+/// Packets that a reader of an excerpt takes at a time.
+const AT_A_TIME: usize = 512;
+
+/// A video in a transport stream (ISO/IEC 13818-1) of one program, all of which arrived: no packet is missing, damaged
+/// or scrambled, and the tables stay the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Track {
+    /// Bytes before each packet.
+    stamp: usize,
+    /// Identifier of the packets of the video.
+    pid: u16,
+    /// The packets with the tables that lead to the video: of the programs, and of the streams.
+    tables: Vec<u8>,
+}
+
+/// The fields of a packet that tell where it belongs.
+struct Head {
+    pid: u16,
+    /// Whether a picture, a part of sound or a table begins here.
+    starts: bool,
+    is_scrambled: bool,
+    counter: u8,
+    /// Whether the counter may start anew here.
+    breaks: bool,
+    /// First byte of the content; the length of the packet if it has none.
+    content: usize,
+}
+
+impl Head {
+    /// Returns `None` if the packet is damaged.
+    fn of(packet: &[u8; PACKET]) -> Option<Self> {
+        let &[sync, high, low, flags, length, ref rest @ ..] = packet;
+        if sync != SYNC || high & 0x80 != 0 {
+            return None;
+        }
+        let (has_fields, has_content) = (flags & 0x20 != 0, flags & 0x10 != 0);
+        let after_fields = if has_fields { 5 + usize::from(length) } else { 4 };
+        Some(Self {
+            pid: u16::from_be_bytes([high & 0x1f, low]),
+            starts: high & 0x40 != 0,
+            is_scrambled: flags & 0xc0 != 0,
+            counter: flags & 0x0f,
+            breaks: has_fields && length > 0 && rest[0] & 0x80 != 0,
+            content: if has_content { after_fields.min(PACKET) } else { PACKET },
+        })
+    }
+}
+
+impl Track {
+    /// Reads a file. Returns `None` unless all of the stream with the identifier `pid` is there. A stream may go on
+    /// anew, as after a change of segments, at one of the positions of key frames, which are in order.
+    pub(crate) fn of_whole(path: &Path, pid: u16, keys: &[u64]) -> io::Result<Option<Self>> {
+        let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
+        let Some(stamp) = stamp_of(file.get_mut())? else { return Ok(None) };
+        file.seek(SeekFrom::Start(0))?;
+        let mut tables = Tables { pid, programs: None, streams: None };
+        let (mut position, mut last) = (0u64, None);
+        let mut bytes = [0; PACKET + STAMPS[1]];
+        while fill(&mut file, &mut bytes[..stamp + PACKET])? {
+            let Some((packet, head)) = packet_of(&bytes, stamp) else { return Ok(None) };
+            if head.pid == pid && head.content < PACKET {
+                let follows = last.is_none_or(|last: u8| head.counter == (last + 1) & 0x0f) && !head.breaks;
+                let begins_anew = head.starts && keys.binary_search(&position).is_ok();
+                if head.is_scrambled || !(follows || begins_anew) {
+                    return Ok(None);
+                }
+                last = Some(head.counter);
+            } else if tables.take(packet, &head).is_break() {
+                return Ok(None);
+            }
+            position += (stamp + PACKET) as u64;
+        }
+        Ok(tables.packets().filter(|_| last.is_some()).map(|tables| Self { stamp, pid, tables }))
+    }
+
+    /// Reads at most `most` bytes of the picture whose first packet is at a position. Returns `None` if none is there.
+    pub(crate) fn picture(&self, file: &mut File, position: u64, most: usize) -> io::Result<Option<Vec<u8>>> {
+        file.seek(SeekFrom::Start(position))?;
+        let mut file = BufReader::with_capacity(1 << 16, file.take(MOST_READ));
+        let mut bytes = [0; PACKET + STAMPS[1]];
+        let mut content: Option<Vec<u8>> = None;
+        while fill(&mut file, &mut bytes[..self.stamp + PACKET])? {
+            let Some((packet, head)) = packet_of(&bytes, self.stamp) else { return Ok(None) };
+            if head.pid == self.pid {
+                match &mut content {
+                    None if head.starts => content = Some(packet[head.content..].to_vec()),
+                    Some(content) if !head.starts => content.extend(&packet[head.content..]),
+                    Some(_) => break,
+                    None => return Ok(None),
+                }
+            } else if content.is_none() {
+                return Ok(None);
+            }
+            if content.as_ref().is_some_and(|content| content.len() >= most) {
+                break;
+            }
+        }
+        // Before a picture are a start code, its kind and its length, flags, and the length of further fields.
+        let picture = content.and_then(|mut content| {
+            let fields = content.starts_with(&[0, 0, 1]).then(|| content.get(8).copied())??;
+            (content.len() >= 9 + usize::from(fields)).then(|| content.split_off(9 + usize::from(fields)))
+        });
+        Ok(picture)
+    }
+
+    /// Opens a file as a stream that has the tables, and the video's packets of some ranges of bytes.
+    pub(crate) fn excerpt(self, path: &Path, ranges: Vec<Range<u64>>) -> io::Result<impl Read + Send + use<>> {
+        let (file, content) = (File::open(path)?, self.tables.clone());
+        let (ranges, range) = (ranges.into_iter(), 0..0);
+        Ok(TrackReader { file, track: self, ranges, range, counter: 0, content, read: 0 })
+    }
+}
+
+/// Fills a buffer. Returns `false` at the end of the file, even within a packet.
+fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+    match file.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the packet after a time stamp of `stamp` bytes, and its head, or `None` if it is damaged.
+fn packet_of(bytes: &[u8], stamp: usize) -> Option<(&[u8; PACKET], Head)> {
+    let packet = bytes.get(stamp..)?.first_chunk()?;
+    Some((packet, Head::of(packet)?))
+}
+
+/// Returns the number of bytes before each packet, or `None` if the file does not begin with packets.
+fn stamp_of(file: &mut File) -> io::Result<Option<usize>> {
+    let mut bytes = Vec::new();
+    file.take((FIRST * (PACKET + STAMPS[1])) as u64).read_to_end(&mut bytes)?;
+    let begins = |&stamp: &usize| {
+        let mut packets = bytes.chunks_exact(stamp + PACKET).take(FIRST);
+        packets.len() > 0 && packets.all(|packet| packet[stamp] == SYNC)
+    };
+    Ok(STAMPS.into_iter().find(begins))
+}
+
+/// The packets with the tables that lead to a stream.
+struct Tables {
+    pid: u16,
+    /// The table of programs, and the identifier of the table of the only program's streams.
+    programs: Option<([u8; PACKET], u16)>,
+    streams: Option<[u8; PACKET]>,
+}
+
+impl Tables {
+    /// Takes a packet, which may have a table. Breaks off if a table changes, is longer than a packet, or does not lead
+    /// to the stream.
+    fn take(&mut self, packet: &[u8; PACKET], head: &Head) -> ControlFlow<()> {
+        let of_streams = self.programs.as_ref().map(|&(_, pid)| pid);
+        if head.content == PACKET || (head.pid != 0 && Some(head.pid) != of_streams) {
+            return ControlFlow::Continue(());
+        }
+        let same = |table: &[u8; PACKET]| table[4..] == packet[4..];
+        let known = if head.pid == 0 {
+            match &self.programs {
+                Some((table, _)) => same(table),
+                None => {
+                    self.programs = only_program(packet, head).map(|pid| (*packet, pid));
+                    self.programs.is_some()
+                }
+            }
+        } else {
+            match &self.streams {
+                Some(table) => same(table),
+                None => {
+                    self.streams = has_stream(packet, head, self.pid).then_some(*packet);
+                    self.streams.is_some()
+                }
+            }
+        };
+        if known { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+
+    fn packets(&self) -> Option<Vec<u8>> {
+        Some([self.programs?.0, self.streams?].concat())
+    }
+}
+
+/// Returns the content of the table of a kind that begins and ends in a packet, from its first entries on.
+fn table<'a>(packet: &'a [u8; PACKET], head: &Head, kind: u8, fields: usize) -> Option<&'a [u8]> {
+    let content = packet.get(head.content..).filter(|_| head.starts)?;
+    let section = content.get(1 + usize::from(*content.first()?)..)?;
+    let length = usize::from(u16::from_be_bytes([*section.get(1)?, *section.get(2)?]) & 0x0fff);
+    // The last four bytes are a checksum.
+    section.get(..3 + length)?.get(3 + fields..length.checked_sub(1)?).filter(|_| section[0] == kind)
+}
+
+/// Returns the identifier of the table of streams if there is one program.
+fn only_program(packet: &[u8; PACKET], head: &Head) -> Option<u16> {
+    let entries = table(packet, head, 0, 5)?.chunks_exact(4);
+    let mut programs = entries.filter(|entry| entry[..2] != [0, 0]);
+    let program = programs.next().filter(|_| programs.next().is_none())?;
+    Some(u16::from_be_bytes([program[2] & 0x1f, program[3]]))
+}
+
+/// Returns whether a table of streams has the stream with an identifier.
+fn has_stream(packet: &[u8; PACKET], head: &Head, pid: u16) -> bool {
+    let Some(content) = table(packet, head, 2, 7) else { return false };
+    let length = |high: u8, low: u8| usize::from(u16::from_be_bytes([high & 0x0f, low]));
+    let &[high, low, ref rest @ ..] = content else { return false };
+    let mut entries = rest.get(length(high, low)..).unwrap_or_default();
+    while let &[_, pid_high, pid_low, high, low, ref rest @ ..] = entries {
+        if u16::from_be_bytes([pid_high & 0x1f, pid_low]) == pid {
+            return true;
+        }
+        entries = rest.get(length(high, low)..).unwrap_or_default();
+    }
+    false
+}
+
+/// The bytes of an excerpt.
+struct TrackReader {
+    file: File,
+    track: Track,
+    ranges: std::vec::IntoIter<Range<u64>>,
+    /// The part of the current range that is still to be read.
+    range: Range<u64>,
+    /// Counter of the next packet of the video.
+    counter: u8,
+    content: Vec<u8>,
+    /// Number of bytes of `content` that were read.
+    read: usize,
+}
+
+impl TrackReader {
+    /// Replaces the content, which was read, by that of the next packets. Returns `false` at the end.
+    fn advance(&mut self) -> io::Result<bool> {
+        let length = self.track.stamp + PACKET;
+        (self.content, self.read) = (Vec::new(), 0);
+        while self.content.is_empty() {
+            if self.range.is_empty() {
+                let Some(range) = self.ranges.next() else { return Ok(false) };
+                self.range = range;
+            }
+            let bytes = (self.range.end - self.range.start).min((AT_A_TIME * length) as u64);
+            self.file.seek(SeekFrom::Start(self.range.start))?;
+            let mut packets = vec![0; bytes as usize];
+            self.file.read_exact(&mut packets)?;
+            self.range.start += bytes;
+            for bytes in packets.chunks_exact(length) {
+                let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the transport stream has changed");
+                let (packet, head) = packet_of(bytes, self.track.stamp).ok_or_else(damaged)?;
+                if head.pid == self.track.pid {
+                    let mut packet = *packet;
+                    // A packet without content has the counter of the one before it.
+                    if head.content < PACKET {
+                        self.counter = (self.counter + 1) & 0x0f;
+                    }
+                    packet[3] = packet[3] & 0xf0 | self.counter;
+                    self.content.extend(packet);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Read for TrackReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.read == self.content.len() && !self.advance()? {
+            return Ok(0);
+        }
+        let got = (&self.content[self.read..]).read(buffer)?;
+        self.read += got;
+        Ok(got)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::clips::Clips;
+
+    const BUSY: &str = "-f lavfi -i testsrc2=s=96x64:r=25,noise=alls=20:allf=t,trim=end_frame=50 \
+         -f lavfi -i sine=d=2 -map 0 -map 1 -c:v libx264 -g 10 -c:a aac -pix_fmt yuv420p";
+    const VIDEO: u16 = 0x100;
+
+    fn packets(bytes: &[u8], pid: u16) -> Vec<usize> {
+        let of_pid = |&at: &usize| Head::of(bytes[at..].first_chunk().unwrap()).unwrap().pid == pid;
+        (0..bytes.len()).step_by(PACKET).filter(of_pid).collect()
+    }
+
+    fn starts(bytes: &[u8]) -> Vec<usize> {
+        let starts = |&at: &usize| Head::of(bytes[at..].first_chunk().unwrap()).unwrap().starts;
+        packets(bytes, VIDEO).into_iter().filter(starts).collect()
+    }
+
+    #[test]
+    fn a_stream_is_whole_unless_a_packet_is_missing_damaged_or_scrambled() {
+        let clips = Clips::new();
+        let whole = std::fs::read(clips.make("whole.ts", BUSY)).unwrap();
+        let of = |bytes: &[u8], keys: &[u64]| Track::of_whole(&clips.write("clip.ts", bytes), VIDEO, keys).unwrap();
+        let track = of(&whole, &[]).unwrap();
+        assert_eq!((track.stamp, track.pid, track.tables.len()), (0, VIDEO, 2 * PACKET));
+        let stamped: Vec<u8> = whole.chunks(PACKET).flat_map(|packet| [&[9, 9, 9, 9], packet].concat()).collect();
+        assert_eq!(of(&stamped, &[]), Some(Track { stamp: 4, ..track.clone() }));
+        // A part of a packet at the end is not read.
+        assert_eq!(of(&whole[..whole.len() - 50], &[]), Some(track.clone()));
+
+        let (video, sound, starts) = (packets(&whole, VIDEO), packets(&whole, 0x101), starts(&whole));
+        let without = |at: usize| [&whole[..at], &whole[at + PACKET..]].concat();
+        assert_eq!(of(&without(video[20]), &[]), None);
+        assert_eq!(of(&without(sound[2]), &[]), Some(track.clone()));
+        // The counter may start anew at a key frame, but not at another one.
+        let anew = without(*video.iter().rfind(|&&at| at < starts[10]).unwrap());
+        let at = (starts[10] - PACKET) as u64;
+        assert_eq!(of(&anew, &[0, at]), Some(track.clone()));
+        assert_eq!(of(&anew, &[0, at + 1]), None);
+
+        let changed = |at: usize, change: fn(u8) -> u8| {
+            let mut bytes = whole.clone();
+            bytes[at] = change(bytes[at]);
+            of(&bytes, &[])
+        };
+        assert_eq!(changed(video[20], |sync| sync + 1), None);
+        assert_eq!(changed(video[20] + 1, |flags| flags | 0x80), None);
+        assert_eq!(changed(video[20] + 3, |flags| flags | 0x80), None);
+        let tables = packets(&whole, 0x1000);
+        assert_eq!(changed(tables[1] + 20, |byte| byte ^ 1), None);
+        assert_eq!(changed(packets(&whole, 0)[0] + 5, |kind| kind + 1), None);
+        assert_eq!(Track::of_whole(&clips.path("whole.ts"), 0x77, &[]).unwrap(), None);
+        assert_eq!(of(b"G", &[]), None);
+        assert_eq!(of(&[SYNC; 4000], &[]), None);
+    }
+
+    #[test]
+    fn an_excerpt_has_the_tables_and_the_packets_of_the_video() {
+        let clips = Clips::new();
+        let path = clips.make("whole.ts", BUSY);
+        let whole = std::fs::read(&path).unwrap();
+        let track = Track::of_whole(&path, VIDEO, &[]).unwrap().unwrap();
+        let starts = starts(&whole);
+        let ranges = vec![starts[10] as u64..starts[12] as u64, starts[40] as u64..whole.len() as u64];
+        let mut excerpt = Vec::new();
+        track.clone().excerpt(&path, ranges.clone()).unwrap().read_to_end(&mut excerpt).unwrap();
+        let heads: Vec<_> =
+            excerpt.chunks(PACKET).map(|packet| Head::of(packet.first_chunk().unwrap()).unwrap()).collect();
+        assert_eq!((heads[0].pid, heads[1].pid), (0, 0x1000));
+        assert!(heads[2..].iter().all(|head| head.pid == VIDEO));
+        assert!(heads[2..].windows(2).all(|pair| pair[1].counter == (pair[0].counter + 1) & 0x0f));
+        assert_eq!(heads[2..].iter().filter(|head| head.starts).count(), 2 + 10);
+        let mut file = File::open(&path).unwrap();
+        let picture = track.picture(&mut file, starts[10] as u64, 1 << 20).unwrap().unwrap();
+        assert!(picture.starts_with(&[0, 0, 0, 1]), "{:?}", &picture[..9]);
+        assert!(track.picture(&mut file, starts[10] as u64, 40).unwrap().unwrap().len() < 2 * PACKET);
+        assert_eq!(track.picture(&mut file, starts[10] as u64 + 1, 40).unwrap(), None);
+        assert_eq!(track.picture(&mut file, whole.len() as u64, 40).unwrap(), None);
+        // The file became shorter.
+        clips.write("whole.ts", &whole[..whole.len() / 2]);
+        assert!(track.excerpt(&path, ranges).unwrap().read_to_end(&mut excerpt).is_err());
+    }
+}
